@@ -1,0 +1,122 @@
+//! What can go wrong with a clock: errors, which stop steering, and shortcomings, which do not.
+
+use core::fmt;
+use std::io;
+
+/// Why a clock could not be opened, read or changed. The operating system or its configuration is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockError {
+    /// The process lacks CAP_SYS_TIME.
+    NotPermitted,
+    /// Even reading is refused, as system-call filters of containers do.
+    ReadingRefused,
+    /// The kernel did not accept a change; the operating system's error number.
+    Rejected(i32),
+}
+
+impl ClockError {
+    /// Sorts the error of a call that would have changed the clock.
+    pub(crate) fn from_change(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => Self::NotPermitted,
+            number => Self::Rejected(number.unwrap_or(libc::EIO)),
+        }
+    }
+
+    /// Sorts the error of a call that only reads.
+    pub(crate) fn from_reading(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => Self::ReadingRefused,
+            number => Self::Rejected(number.unwrap_or(libc::EIO)),
+        }
+    }
+}
+
+/// What an operator can do when the kernel clock is out of reach.
+const REMEDY: &str = "grant it (systemd: AmbientCapabilities=CAP_SYS_TIME; by hand: \
+    setcap cap_sys_time+ep on the daemon; container: --cap-add SYS_TIME), \
+    or leave the kernel clock alone with [clock] kind = \"virtual\" or \"none\"";
+
+impl fmt::Display for ClockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotPermitted => write!(
+                f,
+                "not permitted to change the system clock: the process lacks CAP_SYS_TIME; {REMEDY}"
+            ),
+            Self::ReadingRefused => write!(
+                f,
+                "the state of the system clock cannot be read: clock_adjtime is refused, probably by the \
+                 system-call filter of a container without CAP_SYS_TIME; {REMEDY}"
+            ),
+            Self::Rejected(number) => write!(
+                f,
+                "the kernel rejected the change of the system clock: {}",
+                io::Error::from_raw_os_error(*number)
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ClockError {}
+
+/// An optional facility that this system lacks. The clock works without it; the caller reports it once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shortcoming {
+    /// No `CLOCK_BOOTTIME`.
+    NoBootTime,
+    /// The kernel does not say when a change took effect.
+    NoTimeOfChange,
+    /// A slew that another program had started with `adjtime(3)` could not be ended.
+    LeftoverSlew,
+    /// The kernel's frequency cannot be read.
+    NoFrequency,
+}
+
+impl fmt::Display for Shortcoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoBootTime => {
+                "CLOCK_BOOTTIME is not used: timers and ages stand still while the system is suspended"
+            }
+            Self::NoTimeOfChange => {
+                "clock_adjtime does not tell when a change took effect: the time is taken from readings around the call"
+            }
+            Self::LeftoverSlew => {
+                "a slew begun by another program with adjtime could not be ended: the clock may drift until it is over"
+            }
+            Self::NoFrequency => {
+                "the frequency of the system clock cannot be read: it is taken for nominal and constant"
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_capability_and_the_way_out() {
+        let refused =
+            ClockError::from_change(&io::Error::from_raw_os_error(libc::EPERM)).to_string();
+        for word in [
+            "CAP_SYS_TIME",
+            "setcap",
+            "AmbientCapabilities",
+            "\"virtual\"",
+            "\"none\"",
+        ] {
+            assert!(refused.contains(word), "{word} is missing from: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_rejected_value_is_no_matter_of_permission() {
+        let error = io::Error::from_raw_os_error(libc::EINVAL);
+        assert_eq!(
+            ClockError::from_change(&error),
+            ClockError::Rejected(libc::EINVAL)
+        );
+    }
+}

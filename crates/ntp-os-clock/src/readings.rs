@@ -1,0 +1,145 @@
+//! Reading clocks. Nothing else in the project does; everything below the shells gets time as an argument.
+//!
+//! # Which monotonic clock
+//! Timers and ages should run on while a laptop sleeps: an estimate is an hour old after an hour of suspend.
+//! Linux has `CLOCK_BOOTTIME` for that. The difference to `CLOCK_MONOTONIC`, which stands still, tells how long the system has been
+//! suspended in all, so a growing difference *is* the suspend. The choice is made once, for two readings of different clocks
+//! must never meet in one subtraction.
+//!
+//! A preloaded simulator replaces the C library's clocks by its own, and those that exist know `CLOCK_REALTIME` and
+//! `CLOCK_MONOTONIC` and abort the process for any other. So where another library answers for
+//! `clock_gettime`, only these two are asked for: there is no suspend in a simulation.
+
+use std::sync::OnceLock;
+
+use ntp_time::{Monotonic, SystemTime};
+
+use crate::{Shortcoming, syscall};
+
+/// The clock behind [`monotonic`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MonotonicSource {
+    /// `CLOCK_BOOTTIME`: runs on during suspend.
+    BootTime,
+    /// `CLOCK_MONOTONIC`: the fallback; stands still during suspend.
+    Monotonic,
+}
+
+impl MonotonicSource {
+    const fn id(self) -> libc::clockid_t {
+        match self {
+            Self::BootTime => libc::CLOCK_BOOTTIME,
+            Self::Monotonic => libc::CLOCK_MONOTONIC,
+        }
+    }
+
+    /// What the caller has to report about the choice.
+    pub const fn shortcoming(self) -> Option<Shortcoming> {
+        match self {
+            Self::BootTime => None,
+            Self::Monotonic => Some(Shortcoming::NoBootTime),
+        }
+    }
+}
+
+/// The clock that [`monotonic`] reads, chosen at the first use and kept for the life of the process.
+pub fn monotonic_source() -> MonotonicSource {
+    static SOURCE: OnceLock<MonotonicSource> = OnceLock::new();
+    *SOURCE.get_or_init(|| {
+        if !syscall::clock_is_simulated() && syscall::read_clock(libc::CLOCK_BOOTTIME).is_ok() {
+            MonotonicSource::BootTime
+        } else {
+            MonotonicSource::Monotonic
+        }
+    })
+}
+
+/// A monotonic reading, for timers and ages; runs on during suspend where the system can.
+pub fn monotonic() -> Monotonic {
+    Monotonic::from_nanos(read(monotonic_source().id()))
+}
+
+/// `CLOCK_MONOTONIC`, which stands still during suspend: `monotonic() - monotonic_unsuspended()` grows by
+/// the length of every suspend, and by nothing else.
+pub fn monotonic_unsuspended() -> Monotonic {
+    Monotonic::from_nanos(read(libc::CLOCK_MONOTONIC))
+}
+
+/// The kernel's `CLOCK_REALTIME`, read without entering the kernel where libc and hardware allow.
+pub fn realtime() -> SystemTime {
+    SystemTime::from_nanos(read(libc::CLOCK_REALTIME))
+}
+
+/// Readings taken by [`precision`]: a millisecond or so, whatever the clock.
+const PRECISION_READINGS: usize = 20_000;
+
+/// The precision of the system clock as log2 seconds (RFC 5905 section 7.3): the smallest step that two
+/// successive readings show, which is the clock's resolution or the cost of reading it, whichever is larger.
+/// Rounded up, and within -32..=-1. Takes about a millisecond; call it once.
+pub fn precision() -> i8 {
+    let mut smallest: Option<i64> = None;
+    let mut last = read(libc::CLOCK_REALTIME);
+    for _ in 0..PRECISION_READINGS {
+        let next = read(libc::CLOCK_REALTIME);
+        let step = next.saturating_sub(last);
+        last = next;
+        if step > 0 {
+            smallest = Some(smallest.map_or(step, |known| known.min(step)));
+        }
+    }
+    // A clock coarser than the loop is long, or one that a simulator moves only while we wait.
+    let step = smallest
+        .or_else(|| syscall::clock_resolution(libc::CLOCK_REALTIME).ok())
+        .unwrap_or(1_000_000);
+    log2_seconds(step)
+}
+
+/// The smallest exponent `k` with `2^k s >= nanos`, within -32..=-1.
+fn log2_seconds(nanos: i64) -> i8 {
+    let nanos = u128::try_from(nanos).unwrap_or(0);
+    // 2^k s >= nanos  <=>  10^9 >= nanos * 2^-k
+    (-32..-1)
+        .find(|exponent: &i8| 1_000_000_000 >= nanos << exponent.unsigned_abs())
+        .unwrap_or(-1)
+}
+
+/// These clocks exist on every Linux and the calls have no other way to fail; zero stands for a broken
+/// libc, and nothing better is known there.
+fn read(clock: libc::clockid_t) -> i64 {
+    syscall::read_clock(clock).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn monotonic_clocks_do_not_go_back() {
+        let (a, ua) = (monotonic(), monotonic_unsuspended());
+        let (b, ub) = (monotonic(), monotonic_unsuspended());
+        assert!(a <= b && ua <= ub && a.as_nanos() > 0);
+    }
+
+    #[test]
+    fn the_clock_that_runs_through_suspend_is_never_behind() {
+        let unsuspended = monotonic_unsuspended();
+        assert!(monotonic() >= unsuspended);
+    }
+
+    #[test]
+    fn precision_is_plausible() {
+        // From a nanosecond to ten milliseconds: a jiffy of a kernel without a fine clock.
+        assert!((-30..=-6).contains(&precision()), "{}", precision());
+    }
+
+    #[test]
+    fn log2_is_rounded_up() {
+        assert_eq!(log2_seconds(1), -29); // 1.86 ns
+        assert_eq!(log2_seconds(30), -24); // 59.6 ns; 2^-25 would be 29.8 ns
+        assert_eq!(log2_seconds(29), -25);
+        assert_eq!(log2_seconds(1_000_000), -9);
+        assert_eq!(log2_seconds(500_000_000), -1);
+        assert_eq!(log2_seconds(i64::MAX), -1);
+        assert_eq!(log2_seconds(0), -32);
+    }
+}

@@ -1,0 +1,125 @@
+//! Steps: the form in which the kernel takes one, and the moment at which it was made.
+//!
+//! `ADJ_SETOFFSET` adds a signed time to the clock. Its fraction must not be negative, so a step of
+//! -0.3 s is written as -1 s + 0.7 s; with `ADJ_NANO` the field called `tv_usec` counts nanoseconds.
+//!
+//! The kernel carries out the step first, then reads the clock for `timex.time`, then sets the rate, all within one call. The reported
+//! time is therefore on the **new** line, and the last reading on the old one is that time minus the step.
+
+use ntp_time::{NtpDuration, SystemTime};
+
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+/// The step in `ADJ_SETOFFSET`'s form with `ADJ_NANO`, rounded to the nanosecond.
+pub(crate) fn set_offset(step: NtpDuration) -> libc::timeval {
+    let nanos = step.as_nanos();
+    libc::timeval {
+        // A step is at most 68 years, so its seconds fit a 32-bit time_t too.
+        tv_sec: nanos.div_euclid(NANOS_PER_SECOND) as libc::time_t,
+        tv_usec: nanos.rem_euclid(NANOS_PER_SECOND) as libc::suseconds_t,
+    }
+}
+
+/// The time that a call reported in `timex.time`; `None` if it was left empty, as simulators do.
+pub(crate) fn reported_time(time: libc::timeval, in_nanos: bool) -> Option<SystemTime> {
+    let (seconds, fraction) = (i64::from(time.tv_sec), i64::from(time.tv_usec));
+    if seconds == 0 && fraction == 0 {
+        return None;
+    }
+    let nanos = if in_nanos {
+        fraction
+    } else {
+        fraction.saturating_mul(1000)
+    };
+    Some(SystemTime::from_nanos(
+        seconds
+            .saturating_mul(NANOS_PER_SECOND)
+            .saturating_add(nanos),
+    ))
+}
+
+/// The last reading on the old line, from readings around the call and from what the call reported.
+///
+/// A report outside of the readings is none: a clock that someone else stepped in the same microsecond,
+/// or a stand-in that fills the field with something of its own.
+pub(crate) fn moment_of_change(
+    before: SystemTime,
+    reported: Option<SystemTime>,
+    after: SystemTime,
+    step: NtpDuration,
+) -> SystemTime {
+    let after = after - step;
+    match reported.map(|time| time - step) {
+        Some(time) if before <= time && time <= after => time,
+        _ => before + (after - before).half(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_step_is_normalised_and_complete(bits: i64) {
+            let step = NtpDuration::from_bits(bits);
+            let offset = set_offset(step);
+            prop_assert!((0..NANOS_PER_SECOND).contains(&(offset.tv_usec as i64)));
+            prop_assert_eq!(offset.tv_sec as i64 * NANOS_PER_SECOND + offset.tv_usec as i64, step.as_nanos());
+        }
+
+        #[test]
+        fn the_moment_lies_between_the_readings(
+            before in 0i64..4_000_000_000_000_000_000,
+            elapsed in 0i64..1_000_000,
+            at in 0f64..=1.0,
+            step in -1_000_000_000_000_000i64..1_000_000_000_000_000,
+        ) {
+            let step = NtpDuration::from_nanos(step);
+            let old = SystemTime::from_nanos(before);
+            let change = SystemTime::from_nanos(before + (elapsed as f64 * at) as i64);
+            let after = SystemTime::from_nanos(before + elapsed) + step;
+            prop_assert_eq!(moment_of_change(old, Some(change + step), after, step), change);
+            let guess = moment_of_change(old, None, after, step).as_nanos() - before;
+            prop_assert!((0..=elapsed).contains(&guess));
+        }
+    }
+
+    #[test]
+    fn a_small_step_back() {
+        let offset = set_offset(NtpDuration::from_millis(-300));
+        assert_eq!(
+            (offset.tv_sec as i64, offset.tv_usec as i64),
+            (-1, 700_000_000)
+        );
+    }
+
+    #[test]
+    fn an_absurd_report_is_not_believed() {
+        let (before, after) = (
+            SystemTime::from_nanos(1_000_000),
+            SystemTime::from_nanos(1_002_000),
+        );
+        let elsewhere = Some(SystemTime::from_nanos(5));
+        let moment = moment_of_change(before, elsewhere, after, NtpDuration::ZERO);
+        assert_eq!(moment.as_nanos(), 1_001_000);
+    }
+
+    #[test]
+    fn microseconds_are_understood() {
+        let time = libc::timeval {
+            tv_sec: 5,
+            tv_usec: 7,
+        };
+        assert_eq!(
+            reported_time(time, false).map(SystemTime::as_nanos),
+            Some(5_000_007_000)
+        );
+        assert_eq!(
+            reported_time(time, true).map(SystemTime::as_nanos),
+            Some(5_000_000_007)
+        );
+    }
+}

@@ -1,0 +1,83 @@
+//! All unsafe code of this crate: libc's clock functions behind safe signatures.
+
+use std::io;
+
+use libc::{c_int, c_void};
+
+/// Reads a clock, in nanoseconds; an error if the kernel does not have that clock.
+pub(crate) fn read_clock(clock: libc::clockid_t) -> io::Result<i64> {
+    let mut reading = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `reading` is a valid timespec, and the call keeps no pointer to it.
+    if unsafe { libc::clock_gettime(clock, &raw mut reading) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(nanos(reading))
+}
+
+/// The resolution that the kernel claims for a clock, in nanoseconds.
+pub(crate) fn clock_resolution(clock: libc::clockid_t) -> io::Result<i64> {
+    let mut resolution = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `resolution` is a valid timespec, and the call keeps no pointer to it.
+    if unsafe { libc::clock_getres(clock, &raw mut resolution) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(nanos(resolution))
+}
+
+fn nanos(time: libc::timespec) -> i64 {
+    i64::from(time.tv_sec)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(i64::from(time.tv_nsec))
+}
+
+/// A request that changes nothing: all fields zero, `modes` too.
+pub(crate) fn blank_timex() -> libc::timex {
+    // SAFETY: timex is a C struct of integers, for which all zero bits is a value.
+    unsafe { core::mem::zeroed() }
+}
+
+/// Reads and, as far as `request.modes` says so, changes `CLOCK_REALTIME`. `request` holds the kernel's
+/// state afterwards. Returns the leap second state (`TIME_OK` ... `TIME_ERROR`).
+pub(crate) fn adjust_realtime(request: &mut libc::timex) -> io::Result<c_int> {
+    // SAFETY: `request` is a valid timex, exclusively ours for the duration of the call.
+    let state = unsafe { libc::clock_adjtime(libc::CLOCK_REALTIME, core::ptr::from_mut(request)) };
+    if state < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(state)
+}
+
+/// Clock ticks per second as user space counts them (`USER_HZ`), 100 on nearly every system.
+pub(crate) fn ticks_per_second() -> i64 {
+    // SAFETY: sysconf has no preconditions.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    if ticks > 0 { i64::from(ticks) } else { 100 }
+}
+
+/// Whether another library than the C library answers for `clock_gettime`: a preloaded simulator.
+///
+/// False also where it cannot be known (a static program, which nothing can be preloaded into).
+pub(crate) fn clock_is_simulated() -> bool {
+    let clock = object_of(libc::clock_gettime as *const c_void);
+    let libc = object_of(libc::getenv as *const c_void);
+    matches!((clock, libc), (Some(clock), Some(libc)) if clock != libc)
+}
+
+/// The load address of the library that a function belongs to.
+fn object_of(function: *const c_void) -> Option<usize> {
+    let mut info = libc::Dl_info {
+        dli_fname: core::ptr::null(),
+        dli_fbase: core::ptr::null_mut(),
+        dli_sname: core::ptr::null(),
+        dli_saddr: core::ptr::null_mut(),
+    };
+    // SAFETY: dladdr only compares the address with the list of loaded objects, and fills `info`.
+    let found = unsafe { libc::dladdr(function, &raw mut info) };
+    (found != 0).then_some(info.dli_fbase as usize)
+}

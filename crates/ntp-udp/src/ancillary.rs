@@ -1,0 +1,247 @@
+//! The meaning of control messages: stamps, destination address, network errors.
+//!
+//! | message | contents |
+//! |---|---|
+//! | `SCM_TIMESTAMPING` | three times (seconds, nanoseconds): by the kernel, unused, by the interface; zero stands for none |
+//! | `SCM_TIMESTAMPNS`, `SCM_TIMESTAMP` | one time, in nanoseconds or microseconds |
+//! | `IP_PKTINFO` | interface index, local address, destination address of the header |
+//! | `IPV6_PKTINFO` | destination address, interface index |
+//! | `IP_RECVERR`, `IPV6_RECVERR` | `sock_extended_err`: error number and origin |
+//!
+//! Times come as two C longs or, on 32-bit systems that have learnt about 2038, as two 64-bit numbers;
+//! the length of the message tells which.
+
+use core::mem::offset_of;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use libc::{in_pktinfo, sock_extended_err};
+use ntp_time::{Stamp, StampSource, SystemTime};
+
+use crate::cmsg::ControlBuffer;
+
+/// What control messages said about one datagram or one entry of the error queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ancillary {
+    kernel: Option<SystemTime>,
+    hardware: Option<SystemTime>,
+    /// Destination address of the datagram.
+    pub(crate) local: Option<IpAddr>,
+    /// Index of the interface at which it arrived.
+    pub(crate) interface: Option<u32>,
+    /// Why the entry is in the error queue.
+    pub(crate) report: Option<Report>,
+}
+
+/// An entry of the error queue (`sock_extended_err`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// The error number; `ENOMSG` for a transmit stamp.
+    pub(crate) error: i32,
+    /// `SO_EE_ORIGIN_*`.
+    pub(crate) origin: u8,
+    /// For a transmit stamp: which of the moments of a packet's way out, 0 being the last.
+    pub(crate) info: u32,
+}
+
+impl Ancillary {
+    /// Reads all messages of a buffer. Unknown and damaged ones are passed over.
+    pub(crate) fn of(buffer: &ControlBuffer) -> Self {
+        let mut found = Self::default();
+        for message in buffer.messages() {
+            match (message.level, message.kind) {
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => {
+                    let slot = message.data.len() / 3;
+                    found.kernel = time(message.data, slot, 1);
+                    found.hardware = message
+                        .data
+                        .get(2 * slot..)
+                        .and_then(|data| time(data, slot, 1));
+                }
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                    found.kernel = time(message.data, message.data.len(), 1);
+                }
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMP) => {
+                    found.kernel = time(message.data, message.data.len(), 1000);
+                }
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    let address = bytes::<4>(message.data, offset_of!(in_pktinfo, ipi_addr));
+                    found.local = address.map(|octets| Ipv4Addr::from(octets).into());
+                    found.interface = word(message.data, offset_of!(in_pktinfo, ipi_ifindex));
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                    let address = bytes::<16>(message.data, 0);
+                    found.local = address.map(|octets| Ipv6Addr::from(octets).to_canonical());
+                    found.interface = word(message.data, 16);
+                }
+                (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
+                    found.report = Report::of(message.data);
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// The best stamp: the interface's if there is one, else the kernel's.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        let hardware = self.hardware.map(|time| Stamp {
+            time,
+            source: StampSource::Hardware,
+        });
+        hardware.or(self.kernel.map(|time| Stamp {
+            time,
+            source: StampSource::Kernel,
+        }))
+    }
+}
+
+impl Report {
+    fn of(data: &[u8]) -> Option<Self> {
+        let origin = bytes::<1>(data, offset_of!(sock_extended_err, ee_origin))?[0];
+        Some(Self {
+            error: i32::try_from(word(data, offset_of!(sock_extended_err, ee_errno))?)
+                .unwrap_or(libc::EIO),
+            origin,
+            info: word(data, offset_of!(sock_extended_err, ee_info))?,
+        })
+    }
+
+    /// Whether the entry is a transmit stamp, of whatever moment.
+    pub(crate) const fn is_stamp(&self) -> bool {
+        self.origin == libc::SO_EE_ORIGIN_TIMESTAMPING
+    }
+}
+
+/// The time at the beginning of `data`, made of two halves of a slot of `len` bytes; `None` for zero.
+/// `unit` is the length of the fraction's unit in nanoseconds.
+fn time(data: &[u8], len: usize, unit: i64) -> Option<SystemTime> {
+    let (seconds, fraction) = match len {
+        16 => (
+            i64::from_ne_bytes(bytes(data, 0)?),
+            i64::from_ne_bytes(bytes(data, 8)?),
+        ),
+        8 => (
+            i32::from_ne_bytes(bytes(data, 0)?).into(),
+            i32::from_ne_bytes(bytes(data, 4)?).into(),
+        ),
+        _ => return None,
+    };
+    if seconds == 0 && fraction == 0 {
+        return None;
+    }
+    let nanos = seconds
+        .checked_mul(1_000_000_000)?
+        .checked_add(fraction.checked_mul(unit)?)?;
+    Some(SystemTime::from_nanos(nanos))
+}
+
+fn bytes<const N: usize>(data: &[u8], at: usize) -> Option<[u8; N]> {
+    data.get(at..at + N)?.try_into().ok()
+}
+
+fn word(data: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes(data, at)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn with(level: i32, kind: i32, data: &[u8]) -> Ancillary {
+        let mut buffer = ControlBuffer::new();
+        assert!(buffer.push(level, kind, data));
+        Ancillary::of(&buffer)
+    }
+
+    fn longs(values: &[i64]) -> Vec<u8> {
+        values
+            .iter()
+            .flat_map(|value| value.to_ne_bytes())
+            .collect()
+    }
+
+    fn nanos(stamp: Option<Stamp>) -> Option<(i64, StampSource)> {
+        stamp.map(|stamp| (stamp.time.as_nanos(), stamp.source))
+    }
+
+    proptest! {
+        #[test]
+        fn no_contents_can_hurt(
+            level in prop::sample::select(vec![libc::SOL_SOCKET, libc::IPPROTO_IP, libc::IPPROTO_IPV6]),
+            kind in prop::sample::select(vec![
+                libc::SCM_TIMESTAMPING, libc::SCM_TIMESTAMPNS, libc::SCM_TIMESTAMP,
+                libc::IP_PKTINFO, libc::IPV6_PKTINFO, libc::IP_RECVERR, libc::IPV6_RECVERR,
+            ]),
+            data in prop::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let _ = with(level, kind, &data).stamp();
+        }
+    }
+
+    #[test]
+    fn the_interface_stamps_better_than_the_kernel() {
+        let both = longs(&[5, 6, 0, 0, 7, 8]);
+        let stamp = with(libc::SOL_SOCKET, libc::SCM_TIMESTAMPING, &both).stamp();
+        assert_eq!(nanos(stamp), Some((7_000_000_008, StampSource::Hardware)));
+        let kernel = longs(&[5, 6, 0, 0, 0, 0]);
+        let stamp = with(libc::SOL_SOCKET, libc::SCM_TIMESTAMPING, &kernel).stamp();
+        assert_eq!(nanos(stamp), Some((5_000_000_006, StampSource::Kernel)));
+        let none = longs(&[0; 6]);
+        assert_eq!(
+            with(libc::SOL_SOCKET, libc::SCM_TIMESTAMPING, &none).stamp(),
+            None
+        );
+    }
+
+    #[test]
+    fn older_and_narrower_stamps_are_understood() {
+        let data = longs(&[5, 6]);
+        let fine = with(libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, &data).stamp();
+        assert_eq!(nanos(fine), Some((5_000_000_006, StampSource::Kernel)));
+        let coarse = with(libc::SOL_SOCKET, libc::SCM_TIMESTAMP, &data).stamp();
+        assert_eq!(nanos(coarse), Some((5_000_006_000, StampSource::Kernel)));
+        let narrow: Vec<u8> = [5i32, 6]
+            .iter()
+            .flat_map(|value| value.to_ne_bytes())
+            .collect();
+        let fine = with(libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, &narrow).stamp();
+        assert_eq!(nanos(fine), Some((5_000_000_006, StampSource::Kernel)));
+    }
+
+    #[test]
+    fn destination_and_interface_are_found() {
+        let mut info = 3u32.to_ne_bytes().to_vec();
+        info.extend([10, 0, 0, 1, 192, 0, 2, 7]);
+        let found = with(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+        assert_eq!(
+            (found.local, found.interface),
+            (Some([192, 0, 2, 7].into()), Some(3))
+        );
+        let mut info = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9].to_vec();
+        info.extend(4u32.to_ne_bytes());
+        let found = with(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+        assert_eq!(
+            (found.local, found.interface),
+            ("2001:db8::9".parse().ok(), Some(4))
+        );
+    }
+
+    #[test]
+    fn a_report_tells_network_errors_from_stamps() {
+        let report = |number: i32, origin| {
+            let mut data = number.to_ne_bytes().to_vec();
+            data.extend([origin, 3, 1, 0]);
+            data.extend([0; 8]);
+            with(libc::IPPROTO_IP, libc::IP_RECVERR, &data).report
+        };
+        let unreachable = report(libc::EHOSTUNREACH, libc::SO_EE_ORIGIN_ICMP);
+        assert_eq!(
+            unreachable.map(|report| (report.error, report.is_stamp())),
+            Some((libc::EHOSTUNREACH, false))
+        );
+        let stamp = report(libc::ENOMSG, libc::SO_EE_ORIGIN_TIMESTAMPING);
+        assert!(stamp.is_some_and(|report| report.is_stamp()));
+    }
+}

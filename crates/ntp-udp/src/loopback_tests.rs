@@ -1,0 +1,290 @@
+//! The real kernel over the loopback interface, IPv4 and IPv6.
+//!
+//! Nothing waits for a fixed time: each wait ends with its condition, and the limit is only there so that
+//! a failure is reported instead of hanging.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use ntp_time::{NtpDuration, Stamp, StampSource, SystemTime};
+
+use crate::syscall::wait_for;
+use crate::{
+    ClientSocket, ErrorQueue, InterfaceName, Received, SocketOptions, StampKeeper, TimestampMode,
+};
+
+/// Ten seconds, in milliseconds: far beyond anything but a hang.
+const LIMIT: i32 = 10_000;
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tests compare kernel stamps with readings of their own"
+)]
+fn realtime() -> SystemTime {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    SystemTime::from_nanos(i64::try_from(since.as_nanos()).unwrap())
+}
+
+/// A server on each loopback address that this machine has.
+fn servers() -> Vec<UdpSocket> {
+    let loopback = [
+        IpAddr::from(Ipv4Addr::LOCALHOST),
+        IpAddr::from(Ipv6Addr::LOCALHOST),
+    ];
+    let servers: Vec<_> = loopback
+        .iter()
+        .filter_map(|address| match UdpSocket::bind((*address, 0)) {
+            Ok(server) => Some(server),
+            Err(error) => {
+                eprintln!("skipped for {address}: {error}");
+                None
+            }
+        })
+        .collect();
+    for server in &servers {
+        server
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+    }
+    assert!(!servers.is_empty());
+    servers
+}
+
+fn client_of(server: &UdpSocket) -> ClientSocket {
+    let (client, missing) =
+        ClientSocket::open(server.local_addr().unwrap(), &SocketOptions::default()).unwrap();
+    assert!(missing.is_empty(), "{missing:?}");
+    client
+}
+
+/// Sends `reply` to the client and receives it with a buffer of `room` bytes.
+fn receive(server: &UdpSocket, client: &ClientSocket, reply: &[u8], room: usize) -> Received {
+    server.send_to(reply, client.local_addr().unwrap()).unwrap();
+    assert!(wait_for(client.as_fd(), libc::POLLIN, LIMIT));
+    let mut buffer = vec![0; room];
+    let received = client.receive(&mut buffer).unwrap();
+    assert_eq!(buffer[..received.len], reply[..received.len]);
+    received
+}
+
+fn transmit_stamp(client: &ClientSocket) -> Stamp {
+    loop {
+        match client.take_transmit_stamp().unwrap() {
+            ErrorQueue::TransmitStamp(stamp) => return stamp,
+            ErrorQueue::Empty => {
+                assert!(wait_for(client.as_fd(), libc::POLLPRI, LIMIT), "no stamp");
+            }
+            ErrorQueue::Unreachable(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// A datagram that the kernel has stamped, and a reading from before it was sent. The first ones may go
+/// unstamped, until a work queue of the kernel has switched stamping on.
+fn receive_stamped(server: &UdpSocket, client: &ClientSocket) -> (SystemTime, Stamp) {
+    let begin = realtime();
+    loop {
+        let before = realtime();
+        if let Some(stamp) = receive(server, client, &[7; 48], 1024).stamp {
+            return (before, stamp);
+        }
+        let limit = NtpDuration::from_millis(LIMIT.into());
+        assert!(before - begin < limit, "the kernel never stamped");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_received_datagram_is_stamped_by_the_kernel_between_two_readings() {
+    let _keeper = StampKeeper::open(&SocketOptions::default()).unwrap();
+    for server in servers() {
+        let client = client_of(&server);
+        let (before, stamp) = receive_stamped(&server, &client);
+        let after = realtime();
+        assert!(
+            before <= stamp.time && stamp.time <= after,
+            "{before} {stamp:?} {after}"
+        );
+        assert_eq!(stamp.source, StampSource::Kernel);
+    }
+}
+
+#[test]
+fn a_sent_datagram_gets_its_stamp_from_the_error_queue() {
+    for server in servers() {
+        let client = client_of(&server);
+        assert!(client.stamps_transmissions());
+        for _ in 0..3 {
+            let before = realtime();
+            client.send(&[1; 48]).unwrap();
+            let stamp = transmit_stamp(&client);
+            assert!(before <= stamp.time && stamp.time <= realtime());
+            assert_eq!(stamp.source, StampSource::Kernel);
+        }
+        assert!(matches!(
+            client.take_transmit_stamp(),
+            Ok(ErrorQueue::Empty)
+        ));
+    }
+}
+
+#[test]
+fn a_waiting_transmit_stamp_does_not_stand_in_the_way_of_the_reply() {
+    for server in servers() {
+        let client = client_of(&server);
+        client.send(b"request").unwrap();
+        assert!(wait_for(client.as_fd(), libc::POLLPRI, LIMIT));
+        assert_eq!(receive(&server, &client, b"reply", 1024).len, 5);
+        transmit_stamp(&client);
+    }
+}
+
+#[test]
+fn the_peer_gets_what_was_sent_and_the_client_knows_both_addresses() {
+    for server in servers() {
+        let client = client_of(&server);
+        client.send(b"request").unwrap();
+        let mut request = [0; 64];
+        let (len, from) = server.recv_from(&mut request).unwrap();
+        assert_eq!(
+            (&request[..len], from),
+            (&b"request"[..], client.local_addr().unwrap())
+        );
+
+        let received = receive(&server, &client, b"reply", 1024);
+        assert_eq!(received.remote, server.local_addr().unwrap());
+        assert_eq!(received.local, Some(from.ip()));
+        assert!(received.interface.is_some_and(|index| index > 0));
+        assert!(!received.truncated);
+    }
+}
+
+#[test]
+fn a_datagram_longer_than_the_buffer_is_marked() {
+    for server in servers() {
+        let client = client_of(&server);
+        let cut = receive(&server, &client, &[5; 100], 48);
+        assert_eq!((cut.len, cut.truncated), (48, true));
+        let whole = receive(&server, &client, &[5; 100], 100);
+        assert_eq!((whole.len, whole.truncated), (100, false));
+    }
+}
+
+#[test]
+fn a_stranger_is_not_heard() {
+    for server in servers() {
+        let client = client_of(&server);
+        let stranger = UdpSocket::bind((server.local_addr().unwrap().ip(), 0)).unwrap();
+        // Delivery over loopback is immediate and in order, so the reply proves the forgery dropped.
+        let _ = stranger.send_to(b"forged", client.local_addr().unwrap());
+        assert_eq!(receive(&server, &client, b"reply", 1024).len, 5);
+        let error = client.receive(&mut [0; 64]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+}
+
+#[test]
+fn a_peer_that_does_not_listen_is_reported() {
+    for server in servers() {
+        let peer = server.local_addr().unwrap();
+        drop(server);
+        // Without transmit stamps the error is the first thing in the queue.
+        let options = SocketOptions {
+            timestamps: TimestampMode::KernelReceive,
+            ..SocketOptions::default()
+        };
+        let refused_client = || {
+            let (client, _) = ClientSocket::open(peer, &options).unwrap();
+            client.send(&[0; 48]).unwrap();
+            assert!(wait_for(client.as_fd(), libc::POLLPRI, LIMIT));
+            client
+        };
+        let error = refused_client().receive(&mut [0; 64]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED));
+        match refused_client().take_transmit_stamp().unwrap() {
+            ErrorQueue::Unreachable(error) => {
+                assert_eq!(error.raw_os_error(), Some(libc::ECONNREFUSED));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn in_software_mode_nobody_stamps() {
+    for server in servers() {
+        let options = SocketOptions {
+            timestamps: TimestampMode::Software,
+            ..SocketOptions::default()
+        };
+        let (client, missing) = ClientSocket::open(server.local_addr().unwrap(), &options).unwrap();
+        assert!(missing.is_empty() && !client.stamps_transmissions());
+        client.send(b"request").unwrap();
+        assert_eq!(receive(&server, &client, b"reply", 1024).stamp, None);
+        assert!(matches!(
+            client.take_transmit_stamp(),
+            Ok(ErrorQueue::Empty)
+        ));
+    }
+}
+
+#[test]
+fn without_capable_hardware_the_kernel_stamps() {
+    let _keeper = StampKeeper::open(&SocketOptions::default()).unwrap();
+    for server in servers() {
+        let options = SocketOptions {
+            timestamps: TimestampMode::Hardware,
+            ..SocketOptions::default()
+        };
+        let (client, _) = ClientSocket::open(server.local_addr().unwrap(), &options).unwrap();
+        client.send(b"request").unwrap();
+        let sent = transmit_stamp(&client);
+        assert_eq!(sent.source, StampSource::Kernel);
+        let (_, arrived) = receive_stamped(&server, &client);
+        assert_eq!(arrived.source, StampSource::Kernel);
+    }
+}
+
+#[test]
+fn every_socket_has_a_port_of_its_own() {
+    for server in servers() {
+        let clients: Vec<_> = (0..20).map(|_| client_of(&server)).collect();
+        let mut ports: Vec<_> = clients
+            .iter()
+            .map(|client| client.local_addr().unwrap().port())
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), clients.len());
+        // A counter would give 20 neighbours; chance practically never does.
+        assert!(ports[ports.len() - 1] - ports[0] > 100, "{ports:?}");
+    }
+}
+
+#[test]
+fn an_interface_that_does_not_exist_is_an_error_and_not_ignored() {
+    let interface = InterfaceName::new("no-such-if").ok();
+    let options = SocketOptions {
+        interface,
+        ..SocketOptions::default()
+    };
+    let error = ClientSocket::open(([127, 0, 0, 1], 123).into(), &options).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::ENODEV));
+}
+
+#[test]
+fn a_mapped_address_is_reached_as_what_it_is() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let mapped = (Ipv4Addr::LOCALHOST.to_ipv6_mapped(), port).into();
+    let (client, _) = ClientSocket::open(mapped, &SocketOptions::default()).unwrap();
+    assert_eq!(client.remote(), server.local_addr().unwrap());
+    assert_eq!(
+        receive(&server, &client, b"reply", 64).local,
+        Some(Ipv4Addr::LOCALHOST.into())
+    );
+}

@@ -1,0 +1,58 @@
+//! Signals as flags that the main loop looks at.
+//!
+//! A handler only sets a flag; [`PollSet::wait`](crate::wait::PollSet::wait) is interrupted and the loop looks. A signal
+//! that arrives between the look and the wait would go unnoticed until the next wake-up, so the handler also sets an
+//! alarm for one second later, which interrupts that wait. This needs no descriptor, and no wake-up in quiet times.
+//!
+//! The module stands here because installing a handler needs `unsafe`, and because waiting and signals are one thing.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static TERMINATE: AtomicBool = AtomicBool::new(false);
+static HANGUP: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn on_signal(signal: libc::c_int) {
+    match signal {
+        libc::SIGTERM | libc::SIGINT => TERMINATE.store(true, Ordering::SeqCst),
+        libc::SIGHUP => HANGUP.store(true, Ordering::SeqCst),
+        _ => return,
+    }
+    // SAFETY: `alarm` is async-signal-safe and has no preconditions.
+    unsafe { libc::alarm(1) };
+}
+
+/// Catches SIGTERM, SIGINT and SIGHUP for the rest of the process's life.
+///
+/// # Errors
+/// Those of `sigaction(2)`.
+pub fn install() -> io::Result<()> {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGALRM] {
+        // SAFETY: all-zero is a valid `sigaction` (empty mask, no flags); the handler is an `extern "C"` function that
+        // only touches atomics and calls an async-signal-safe function. Without SA_RESTART waits are interrupted.
+        let result = unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as libc::sighandler_t;
+            libc::sigaction(signal, &raw const action, std::ptr::null_mut())
+        };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Whether the process was asked to end (SIGTERM, SIGINT).
+pub fn terminate_requested() -> bool {
+    TERMINATE.load(Ordering::SeqCst)
+}
+
+/// Whether a signal waits to be looked at.
+pub fn pending() -> bool {
+    terminate_requested() || HANGUP.load(Ordering::SeqCst)
+}
+
+/// Whether a SIGHUP arrived since the last call.
+pub fn take_hangup() -> bool {
+    HANGUP.swap(false, Ordering::SeqCst)
+}

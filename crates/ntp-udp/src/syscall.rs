@@ -1,0 +1,240 @@
+//! All unsafe code of this crate: libc's socket functions behind safe signatures.
+//!
+//! Calls that a signal interrupted are made again; no other error is judged here.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use libc::{c_int, c_void, socklen_t};
+
+use crate::address::RawAddress;
+use crate::cmsg::ControlBuffer;
+
+/// A new socket that neither blocks nor survives an exec.
+pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> io::Result<OwnedFd> {
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    match plain_socket(family, kind | flags, protocol) {
+        // Simulators and very old kernels know no flags here.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            let socket = plain_socket(family, kind, protocol)?;
+            set_flags(&socket)?;
+            Ok(socket)
+        }
+        result => result,
+    }
+}
+
+fn plain_socket(family: c_int, kind: c_int, protocol: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: socket has no preconditions.
+    let fd = check(unsafe { libc::socket(family, kind, protocol) })?;
+    // SAFETY: the descriptor is fresh and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn set_flags(socket: &OwnedFd) -> io::Result<()> {
+    let fd = socket.as_raw_fd();
+    // SAFETY: these commands take an int and no pointer.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: as above.
+    let status = check(unsafe { libc::fcntl(fd, libc::F_GETFL, 0) })?;
+    // SAFETY: as above.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, status | libc::O_NONBLOCK) })?;
+    Ok(())
+}
+
+/// Sets an option whose value is an int.
+pub(crate) fn set_option(
+    socket: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+    value: c_int,
+) -> io::Result<()> {
+    set_option_bytes(socket, level, name, &value.to_ne_bytes())
+}
+
+/// Sets an option whose value is bytes.
+pub(crate) fn set_option_bytes(
+    socket: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+    value: &[u8],
+) -> io::Result<()> {
+    // SAFETY: pointer and length are those of `value`, which the call only reads.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            value.as_ptr().cast::<c_void>(),
+            value.len() as socklen_t,
+        )
+    })?;
+    Ok(())
+}
+
+/// Gives the socket its peer; for UDP that sends nothing and cannot block.
+pub(crate) fn connect(socket: BorrowedFd<'_>, address: &RawAddress) -> io::Result<()> {
+    let bytes = address.as_bytes();
+    // SAFETY: pointer and length are those of `bytes`, aligned as RawAddress promises; the call only reads.
+    retry(|| unsafe {
+        libc::connect(
+            socket.as_raw_fd(),
+            bytes.as_ptr().cast::<libc::sockaddr>(),
+            bytes.len() as socklen_t,
+        ) as isize
+    })?;
+    Ok(())
+}
+
+/// Gives the socket its own address.
+pub(crate) fn bind(socket: BorrowedFd<'_>, address: &RawAddress) -> io::Result<()> {
+    let bytes = address.as_bytes();
+    // SAFETY: pointer and length are those of `bytes`, aligned as RawAddress promises; the call only reads.
+    check(unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            bytes.as_ptr().cast::<libc::sockaddr>(),
+            bytes.len() as socklen_t,
+        )
+    })?;
+    Ok(())
+}
+
+/// The socket's own address.
+pub(crate) fn own_address(socket: BorrowedFd<'_>) -> io::Result<RawAddress> {
+    let mut address = RawAddress::empty();
+    let mut len = RawAddress::CAPACITY as socklen_t;
+    // SAFETY: the room is `len` bytes, aligned as RawAddress promises, and exclusively ours during the call.
+    check(unsafe {
+        libc::getsockname(
+            socket.as_raw_fd(),
+            address.room().as_mut_ptr().cast::<libc::sockaddr>(),
+            &raw mut len,
+        )
+    })?;
+    address.set_len(len as usize);
+    Ok(address)
+}
+
+/// Sends a datagram to the socket's peer. Returns the number of bytes taken.
+pub(crate) fn send(socket: BorrowedFd<'_>, payload: &[u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length are those of `payload`, which the call only reads.
+    retry(|| unsafe {
+        libc::send(
+            socket.as_raw_fd(),
+            payload.as_ptr().cast::<c_void>(),
+            payload.len(),
+            0,
+        )
+    })
+}
+
+/// Receives a datagram, or with `MSG_ERRQUEUE` an entry of the error queue. Returns the number of bytes written to `payload`,
+/// and the flags of the message.
+pub(crate) fn receive(
+    socket: BorrowedFd<'_>,
+    payload: &mut [u8],
+    sender: &mut RawAddress,
+    control: &mut ControlBuffer,
+    flags: c_int,
+) -> io::Result<(usize, c_int)> {
+    let mut part = libc::iovec {
+        iov_base: payload.as_mut_ptr().cast::<c_void>(),
+        iov_len: payload.len(),
+    };
+    let room = control.room();
+    // SAFETY: msghdr is a C struct of integers and pointers, for which all zero bits is a value; it may
+    // have padding fields that cannot be named.
+    let mut message: libc::msghdr = unsafe { core::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = room.as_mut_ptr().cast::<c_void>();
+    let control_room = room.len();
+    message.msg_name = sender.room().as_mut_ptr().cast::<c_void>();
+
+    let len = retry(|| {
+        message.msg_namelen = RawAddress::CAPACITY as socklen_t;
+        message.msg_controllen = control_room as _;
+        // SAFETY: all pointers in `message` and their lengths belong to buffers that outlive the call, are
+        // exclusively ours during it, and are aligned as their types promise.
+        unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) }
+    })?;
+    sender.set_len(message.msg_namelen as usize);
+    control.set_len(message.msg_controllen as usize);
+    Ok((len.min(payload.len()), message.msg_flags))
+}
+
+/// The internet addresses of all interfaces.
+pub(crate) fn interface_addresses() -> io::Result<Vec<IpAddr>> {
+    let mut list: *mut libc::ifaddrs = core::ptr::null_mut();
+    // SAFETY: `list` is a valid place for the pointer that the call returns.
+    check(unsafe { libc::getifaddrs(&raw mut list) })?;
+
+    let mut found = Vec::new();
+    let mut entry = list;
+    // SAFETY: getifaddrs returned a linked list that is valid until it is freed below.
+    while let Some(interface) = unsafe { entry.as_ref() } {
+        // SAFETY: ifa_addr is null or points to a sockaddr of the length that its family implies.
+        if let Some(address) = unsafe { internet_address(interface.ifa_addr) } {
+            found.push(address);
+        }
+        entry = interface.ifa_next;
+    }
+    // SAFETY: the list came from getifaddrs, is freed once, and no reference into it is left.
+    unsafe { libc::freeifaddrs(list) };
+    Ok(found)
+}
+
+/// # Safety
+/// `address` is null or points to a `sockaddr` that is as long as its family implies.
+unsafe fn internet_address(address: *const libc::sockaddr) -> Option<IpAddr> {
+    // SAFETY: the caller vouches for at least a sockaddr's family field.
+    let family = unsafe { address.as_ref() }.map(|address| c_int::from(address.sa_family))?;
+    let len = match family {
+        libc::AF_INET => size_of::<libc::sockaddr_in>(),
+        libc::AF_INET6 => size_of::<libc::sockaddr_in6>(),
+        _ => return None,
+    };
+    // SAFETY: the caller vouches for `len` bytes with this family.
+    let bytes = unsafe { core::slice::from_raw_parts(address.cast::<u8>(), len) };
+    RawAddress::from_bytes(bytes)
+        .to_socket_addr()
+        .map(|address| address.ip())
+}
+
+/// Waits until one of `events` is there; false after `limit_ms`.
+#[cfg(test)]
+pub(crate) fn wait_for(socket: BorrowedFd<'_>, events: libc::c_short, limit_ms: c_int) -> bool {
+    let mut entry = libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events,
+        revents: 0,
+    };
+    // SAFETY: `entry` is one valid pollfd, exclusively ours during the call.
+    retry(|| unsafe { libc::poll(&raw mut entry, 1, limit_ms) as isize })
+        .is_ok_and(|ready| ready > 0)
+}
+
+fn check(result: c_int) -> io::Result<c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// Makes a call until no signal interrupts it.
+fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+    loop {
+        match usize::try_from(call()) {
+            Ok(count) => return Ok(count),
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
