@@ -1,0 +1,226 @@
+//! Cursors over octets: the only place where offsets into a packet are calculated.
+//!
+//! Both cursors advance only by what they return, and fail instead of panicking: a [`Reader`] that
+//! has too little left says [`Truncated`], a [`Writer`] whose buffer is full says [`NoRoom`]. Numbers are
+//! in network byte order throughout.
+
+use core::fmt;
+
+/// Fewer octets are left than were asked for: the sender's datagram is too short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Truncated;
+
+impl fmt::Display for Truncated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the data ends early")
+    }
+}
+
+impl core::error::Error for Truncated {}
+
+/// The buffer is too small for what was to be written: the caller's mistake, never a peer's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom;
+
+impl fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the output buffer is too small")
+    }
+}
+
+impl core::error::Error for NoRoom {}
+
+/// Takes octets from the front of a slice. A failed call takes nothing.
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    whole: &'a [u8],
+    /// Always the end of `whole`.
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// At the start of `octets`.
+    pub const fn new(octets: &'a [u8]) -> Self {
+        Self {
+            whole: octets,
+            rest: octets,
+        }
+    }
+
+    /// The next `count` octets.
+    pub const fn take(&mut self, count: usize) -> Result<&'a [u8], Truncated> {
+        match self.rest.split_at_checked(count) {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                Ok(taken)
+            }
+            None => Err(Truncated),
+        }
+    }
+
+    /// The next `N` octets.
+    pub const fn array<const N: usize>(&mut self) -> Result<[u8; N], Truncated> {
+        match self.rest.split_first_chunk() {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                Ok(*taken)
+            }
+            None => Err(Truncated),
+        }
+    }
+
+    /// The next octet.
+    pub fn u8(&mut self) -> Result<u8, Truncated> {
+        self.array().map(u8::from_be_bytes)
+    }
+
+    /// The next octet as a two's complement number.
+    pub fn i8(&mut self) -> Result<i8, Truncated> {
+        self.array().map(i8::from_be_bytes)
+    }
+
+    /// The next 16 bits.
+    pub fn u16(&mut self) -> Result<u16, Truncated> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    /// The next 32 bits.
+    pub fn u32(&mut self) -> Result<u32, Truncated> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    /// The next 64 bits.
+    pub fn u64(&mut self) -> Result<u64, Truncated> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    /// How many octets were taken.
+    pub const fn position(&self) -> usize {
+        self.whole.len() - self.rest.len()
+    }
+
+    /// Everything that was taken.
+    pub const fn taken(&self) -> &'a [u8] {
+        self.whole.split_at(self.position()).0
+    }
+
+    /// How many octets are left.
+    pub const fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// Everything that is left, without taking it.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
+/// Appends octets to a buffer of fixed size. A failed call writes nothing.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    buffer: &'a mut [u8],
+    /// Never above `buffer.len()`.
+    written: usize,
+}
+
+impl<'a> Writer<'a> {
+    /// At the start of `buffer`, whose contents do not matter.
+    pub const fn new(buffer: &'a mut [u8]) -> Self {
+        Self { buffer, written: 0 }
+    }
+
+    /// Appends `octets`.
+    pub fn put(&mut self, octets: &[u8]) -> Result<(), NoRoom> {
+        self.space(octets.len())?.copy_from_slice(octets);
+        Ok(())
+    }
+
+    /// Appends `count` zeros.
+    pub fn zeros(&mut self, count: usize) -> Result<(), NoRoom> {
+        self.space(count)?.fill(0);
+        Ok(())
+    }
+
+    /// Appends one octet.
+    pub fn u8(&mut self, value: u8) -> Result<(), NoRoom> {
+        self.put(&value.to_be_bytes())
+    }
+
+    /// Appends one octet in two's complement.
+    pub fn i8(&mut self, value: i8) -> Result<(), NoRoom> {
+        self.put(&value.to_be_bytes())
+    }
+
+    /// Appends 16 bits.
+    pub fn u16(&mut self, value: u16) -> Result<(), NoRoom> {
+        self.put(&value.to_be_bytes())
+    }
+
+    /// Appends 32 bits.
+    pub fn u32(&mut self, value: u32) -> Result<(), NoRoom> {
+        self.put(&value.to_be_bytes())
+    }
+
+    /// Appends 64 bits.
+    pub fn u64(&mut self, value: u64) -> Result<(), NoRoom> {
+        self.put(&value.to_be_bytes())
+    }
+
+    /// What stands in the buffer so far; a MAC is calculated over this.
+    pub fn written(&self) -> &[u8] {
+        self.buffer.get(..self.written).unwrap_or_default()
+    }
+
+    /// How many more octets fit.
+    pub const fn room(&self) -> usize {
+        self.buffer.len() - self.written
+    }
+
+    /// The written part of the buffer, given back.
+    pub fn finish(self) -> &'a mut [u8] {
+        self.buffer.get_mut(..self.written).unwrap_or_default()
+    }
+
+    fn space(&mut self, count: usize) -> Result<&mut [u8], NoRoom> {
+        let free = self.buffer.get_mut(self.written..).ok_or(NoRoom)?;
+        let space = free.get_mut(..count).ok_or(NoRoom)?;
+        self.written += count;
+        Ok(space)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_read_takes_nothing() {
+        let mut reader = Reader::new(&[1, 2, 3]);
+        assert_eq!(reader.u32(), Err(Truncated));
+        assert_eq!(reader.take(4), Err(Truncated));
+        assert_eq!(reader.u16(), Ok(0x0102));
+        assert_eq!((reader.taken(), reader.position()), (&[1, 2][..], 2));
+        assert_eq!(reader.rest(), [3]);
+    }
+
+    #[test]
+    fn a_failed_write_writes_nothing() {
+        let mut buffer = [0xff; 3];
+        let mut writer = Writer::new(&mut buffer);
+        writer.u16(0x0102).unwrap();
+        assert_eq!(writer.u16(0x0304), Err(NoRoom));
+        assert_eq!(writer.written(), [1, 2]);
+        assert_eq!(writer.room(), 1);
+        writer.zeros(1).unwrap();
+        assert_eq!(writer.finish(), [1, 2, 0]);
+    }
+
+    #[test]
+    fn an_absurd_length_is_an_error_too() {
+        assert_eq!(Reader::new(&[]).take(usize::MAX), Err(Truncated));
+        let mut buffer = [0; 8];
+        let mut writer = Writer::new(&mut buffer);
+        writer.u8(0).unwrap();
+        assert_eq!(writer.zeros(usize::MAX), Err(NoRoom));
+    }
+}

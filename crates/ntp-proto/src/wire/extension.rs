@@ -1,0 +1,81 @@
+//! Extension fields: type, length, body (RFC 5905 section 7.5 as updated by RFC 7822; types in RFC 9748).
+//!
+//! ```text
+//! | type: 16 bits | length: 16 bits, the whole field in octets | body, padded with zeros |
+//! ```
+//!
+//! The length counts the padding in, so a parsed body includes it; a field whose content has a length of
+//! its own says so inside the body. Lengths are checked once, by [`Packet::parse`](super::Packet::parse), and
+//! iterating needs no further error.
+
+use super::{Malformed, Reader, Unemittable, Writer};
+
+/// One extension field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtensionField<'a> {
+    /// Field type, from the registry of RFC 9748.
+    pub field_type: u16,
+    /// What follows the length; after parsing, padding included.
+    pub body: &'a [u8],
+}
+
+impl<'a> ExtensionField<'a> {
+    /// Octets of type and length.
+    pub(super) const PREFIX: usize = 4;
+    /// Shortest field on the wire.
+    pub(super) const MINIMUM: usize = 16;
+
+    /// Takes a field.
+    pub(super) fn parse(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let at = reader.position();
+        let malformed = |_| Malformed::FieldLength { at };
+        let field_type = reader.u16().map_err(malformed)?;
+        let length = usize::from(reader.u16().map_err(malformed)?);
+        if length < Self::MINIMUM || !length.is_multiple_of(4) {
+            return Err(Malformed::FieldLength { at });
+        }
+        let body = reader.take(length - Self::PREFIX).map_err(malformed)?;
+        Ok(Self { field_type, body })
+    }
+
+    /// Appends the field, padded with zeros to a multiple of 4 and to at least `minimum` octets, itself a
+    /// multiple of 4.
+    pub(super) fn emit(&self, minimum: usize, writer: &mut Writer<'_>) -> Result<(), Unemittable> {
+        let length = (self.body.len() + Self::PREFIX)
+            .next_multiple_of(4)
+            .max(minimum);
+        let length_field = u16::try_from(length).map_err(|_| Unemittable::FieldTooLong)?;
+        writer.u16(self.field_type)?;
+        writer.u16(length_field)?;
+        writer.put(self.body)?;
+        writer.zeros(length - Self::PREFIX - self.body.len())?;
+        Ok(())
+    }
+}
+
+/// The extension fields of a packet, in order.
+#[derive(Clone, Debug)]
+pub struct Extensions<'a> {
+    /// Past the header, over fields that were parsed once before; ends where they end.
+    reader: Reader<'a>,
+}
+
+impl<'a> Extensions<'a> {
+    pub(super) const fn new(reader: Reader<'a>) -> Self {
+        Self { reader }
+    }
+
+    /// The packet's octets up to the field that [`next`](Iterator::next) returns: what a field that
+    /// authenticates its predecessors covers (RFC 8915 section 5.6).
+    pub const fn preceding(&self) -> &'a [u8] {
+        self.reader.taken()
+    }
+}
+
+impl<'a> Iterator for Extensions<'a> {
+    type Item = ExtensionField<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        ExtensionField::parse(&mut self.reader).ok()
+    }
+}

@@ -1,0 +1,268 @@
+//! Replays the committed corpus of datagrams, and proves that this file can still write it.
+//!
+//! `corpus/` holds one datagram a file, as the fuzz target wants its seeds. The datagrams named in
+//! [`specimens`] are written by `NTP_CORPUS_WRITE=1 cargo test -p ntp-proto --test corpus`; their files must
+//! stay what they are, because they are what the world sends. Any other file there is a datagram that broke
+//! something once (copy the fuzzer's artifact under a name that says what), and is replayed for ever.
+
+use std::path::PathBuf;
+use std::{env, fs};
+
+use ntp_proto::wire::{
+    ExtensionField, Header, Mac, Malformed, Mode, Packet, Version, Writer, emit,
+};
+use ntp_proto::{server, wire};
+use ntp_time::{
+    LeapIndicator, NtpShort, NtpTimestamp, PollInterval, ReferenceId, Stratum, SystemTime,
+};
+
+#[test]
+fn every_datagram_of_the_corpus_keeps_the_promises() {
+    let mut replayed = 0;
+    for entry in fs::read_dir(directory()).unwrap() {
+        let datagram = fs::read(entry.unwrap().path()).unwrap();
+        wire::fuzzing::check(&datagram);
+        server::fuzzing::check(&datagram);
+        replayed += 1;
+    }
+    assert!(replayed >= specimens().len());
+}
+
+#[test]
+fn specimens_are_what_was_committed_and_parse_as_they_should() {
+    for Specimen {
+        name,
+        octets,
+        shape,
+    } in specimens()
+    {
+        let path = directory().join(name).with_extension("bin");
+        if env::var_os("NTP_CORPUS_WRITE").is_some() {
+            fs::write(&path, &octets).unwrap();
+        }
+        assert_eq!(fs::read(&path).unwrap(), octets, "{name}");
+        let parsed = Packet::parse(&octets).map(|packet| {
+            let mac = packet.mac.map_or(0, |mac| mac.length());
+            (packet.header.mode, packet.extensions().count(), mac)
+        });
+        assert_eq!(parsed, shape, "{name}");
+    }
+}
+
+fn directory() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
+}
+
+struct Specimen {
+    name: &'static str,
+    octets: Vec<u8>,
+    /// Mode, number of extension fields, octets of MAC.
+    shape: Result<(Mode, usize, usize), Malformed>,
+}
+
+/// The Unix second in which all of these were "sent".
+const SENT: SystemTime = SystemTime::from_nanos(1_764_000_000_250_000_000);
+
+// Field types of RFC 8915 section 5.7.
+const UNIQUE_IDENTIFIER: u16 = 0x0104;
+const NTS_COOKIE: u16 = 0x0204;
+const NTS_AUTHENTICATOR: u16 = 0x0404;
+
+fn specimens() -> Vec<Specimen> {
+    use Mode::{Broadcast, Client, Control, Server, SymmetricActive};
+    use Version::{V3, V4};
+
+    let request = |version| Header {
+        poll: PollInterval::from_log2(6),
+        precision: 32,
+        transmit_timestamp: SENT.to_ntp(),
+        ..Header::blank(version, Client)
+    };
+    let reply = |version| Header {
+        stratum: Stratum::new(2),
+        poll: PollInterval::from_log2(6),
+        precision: -24,
+        root_delay: NtpShort::from_bits(0x0000_0321),
+        root_dispersion: NtpShort::from_bits(0x0000_0042),
+        reference_id: ReferenceId::new([198, 51, 100, 7]),
+        reference_timestamp: stamp(-37_000_000_000),
+        origin_timestamp: SENT.to_ntp(),
+        receive_timestamp: stamp(4_321_987),
+        transmit_timestamp: stamp(4_345_678),
+        ..Header::blank(version, Server)
+    };
+    let kiss = |code: &[u8; 4]| Header {
+        leap: LeapIndicator::Unsynchronized,
+        stratum: Stratum::KISS,
+        reference_id: ReferenceId::new(*code),
+        ..reply(V4)
+    };
+    let unsynchronized = Header {
+        leap: LeapIndicator::Unsynchronized,
+        stratum: Stratum::UNSYNCHRONIZED,
+        reference_id: ReferenceId::XNON,
+        reference_timestamp: NtpTimestamp::ZERO,
+        ..reply(V4)
+    };
+    let nts = [
+        field(UNIQUE_IDENTIFIER, &COUNTING[..32]),
+        field(NTS_COOKIE, &COUNTING[..100]),
+        field(NTS_AUTHENTICATOR, &COUNTING[..40]),
+    ];
+    let digest = |length| Mac {
+        key_id: 42,
+        digest: &COUNTING[..length],
+    };
+    let packet =
+        |name, header: Header, fields: &[ExtensionField<'_>], mac: Option<Mac<'_>>| Specimen {
+            name,
+            octets: emitted(&header, fields, mac),
+            shape: Ok((header.mode, fields.len(), mac.map_or(0, |mac| mac.length()))),
+        };
+    let malformed = |name, octets: Vec<u8>, malformed| Specimen {
+        name,
+        octets,
+        shape: Err(malformed),
+    };
+    let bare = emitted(&request(V4), &[], None);
+    let with_nts = emitted(&request(V4), &nts, None);
+
+    vec![
+        packet("request-v3", request(V3), &[], None),
+        packet("request-v4", request(V4), &[], None),
+        packet(
+            "request-v4-minimal",
+            Header {
+                transmit_timestamp: NtpTimestamp::from_bits(0x8f1c_22d9_76a0_53be),
+                ..Header::blank(V4, Client)
+            },
+            &[],
+            None,
+        ),
+        packet(
+            "request-v4-in-2036",
+            Header {
+                transmit_timestamp: NtpTimestamp::from_bits(0x0000_0001_8000_0000),
+                ..request(V4)
+            },
+            &[],
+            None,
+        ),
+        packet(
+            "request-peer",
+            Header {
+                mode: SymmetricActive,
+                ..reply(V4)
+            },
+            &[],
+            None,
+        ),
+        packet("request-v3-md5", request(V3), &[], Some(digest(16))),
+        packet("request-v3-sha512", request(V3), &[], Some(digest(64))),
+        packet(
+            "request-v3-domain-member",
+            request(V3),
+            &[],
+            Some(digest(68)),
+        ),
+        packet("request-v4-cmac", request(V4), &[], Some(digest(16))),
+        packet("request-v4-sha1", request(V4), &[], Some(digest(20))),
+        packet("request-v4-nts", request(V4), &nts, None),
+        packet(
+            "request-v4-fields-and-mac",
+            request(V4),
+            &nts[..2],
+            Some(digest(20)),
+        ),
+        packet(
+            "request-v4-shortest-fields",
+            request(V4),
+            &[field(0x2005, &[]), field(0xf323, &[])],
+            Some(digest(16)),
+        ),
+        packet("reply-v3", reply(V3), &[], None),
+        packet("reply-v4", reply(V4), &[], None),
+        packet("reply-v4-sha1", reply(V4), &[], Some(digest(20))),
+        packet("reply-v4-nts", reply(V4), &[nts[0], nts[2]], None),
+        packet("reply-crypto-nak", reply(V4), &[], Some(Mac::CRYPTO_NAK)),
+        packet("reply-unsynchronized", unsynchronized, &[], None),
+        packet("kiss-deny", kiss(b"DENY"), &[], None),
+        packet("kiss-rate", kiss(b"RATE"), &[], None),
+        packet("kiss-ntsn", kiss(b"NTSN"), &nts[..1], None),
+        packet(
+            "broadcast",
+            Header {
+                mode: Broadcast,
+                origin_timestamp: NtpTimestamp::ZERO,
+                ..reply(V4)
+            },
+            &[],
+            None,
+        ),
+        packet("control-long", Header::blank(V4, Control), &[], None),
+        malformed("empty", Vec::new(), Malformed::TooShort),
+        malformed("control-short", bare[..12].to_vec(), Malformed::TooShort),
+        malformed("truncated-header", bare[..47].to_vec(), Malformed::TooShort),
+        malformed(
+            "truncated-field",
+            with_nts[..with_nts.len() - 28].to_vec(),
+            Malformed::Trailer { at: 48 + 36 + 104 },
+        ),
+        malformed(
+            "truncated-authenticator",
+            with_nts[..with_nts.len() - 4].to_vec(),
+            Malformed::FieldLength { at: 48 + 36 + 104 },
+        ),
+        malformed(
+            "trailing-octet",
+            [&bare[..], b"\n"].concat(),
+            Malformed::Trailer { at: 48 },
+        ),
+        malformed(
+            "field-of-no-length",
+            [&bare[..], &[0; 64]].concat(),
+            Malformed::FieldLength { at: 48 },
+        ),
+        malformed(
+            "untruncated-sha256",
+            [&bare[..], &42u32.to_be_bytes(), &COUNTING[..32]].concat(),
+            Malformed::FieldLength { at: 48 },
+        ),
+        malformed(
+            "version-5",
+            [&[5 << 3 | 3], &bare[1..]].concat(),
+            Malformed::Version(5),
+        ),
+        malformed(
+            "version-1",
+            [&[1 << 3], &bare[1..]].concat(),
+            Malformed::Version(1),
+        ),
+    ]
+}
+
+/// Octets that are not all alike.
+const COUNTING: [u8; 128] = {
+    let mut octets = [0; 128];
+    let mut index = 0;
+    while index < octets.len() {
+        octets[index] = 0x80 | index as u8;
+        index += 1;
+    }
+    octets
+};
+
+fn stamp(nanos_after_sent: i64) -> NtpTimestamp {
+    SystemTime::from_nanos(SENT.as_nanos() + nanos_after_sent).to_ntp()
+}
+
+const fn field(field_type: u16, body: &[u8]) -> ExtensionField<'_> {
+    ExtensionField { field_type, body }
+}
+
+fn emitted(header: &Header, fields: &[ExtensionField<'_>], mac: Option<Mac<'_>>) -> Vec<u8> {
+    let mut buffer = [0; 1024];
+    let mut writer = Writer::new(&mut buffer);
+    emit(header, fields.iter().copied(), mac, &mut writer).unwrap();
+    writer.finish().to_vec()
+}

@@ -1,0 +1,9 @@
+//! One datagram: the codec's promises, then the server's.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|datagram: &[u8]| {
+    ntp_proto::wire::fuzzing::check(datagram);
+    ntp_proto::server::fuzzing::check(datagram);
+});
