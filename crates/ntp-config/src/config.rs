@@ -1,0 +1,144 @@
+//! The whole file: its sections, and the way from text to [`Config`].
+
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::DeTable;
+
+use crate::clock::{self, ClockConfig};
+use crate::diagnostic::Diagnostic;
+use crate::document::Document;
+use crate::keyset::{self, KeysetConfig};
+use crate::nts_ke::{self, NtsKeConfig};
+use crate::observability::{self, ObservabilityConfig};
+use crate::poll::{self, SourceDefaults};
+use crate::reader::{Context, Section};
+use crate::report::LoadError;
+use crate::server::{self, ServerConfig};
+use crate::source::{self, SourceConfig};
+use crate::state::{self, StateConfig};
+use crate::synchronization::{self, SynchronizationConfig};
+use crate::syntax;
+
+/// A configuration. The default is what holds without a file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// `[[source]]`, in the order of the file.
+    pub sources: Vec<SourceConfig>,
+    /// `[source-defaults]`.
+    pub source_defaults: SourceDefaults,
+    /// `[[server]]`, in the order of the file.
+    pub servers: Vec<ServerConfig>,
+    /// `[[nts-ke-server]]`, in the order of the file.
+    pub nts_ke_servers: Vec<NtsKeConfig>,
+    /// `[keyset]`.
+    pub keyset: KeysetConfig,
+    /// `[synchronization]`.
+    pub synchronization: SynchronizationConfig,
+    /// `[observability]`.
+    pub observability: ObservabilityConfig,
+    /// `[clock]`.
+    pub clock: ClockConfig,
+    /// `[state]`.
+    pub state: StateConfig,
+}
+
+/// Parses the text of a configuration; `name` is what reports call it. The second value are
+/// warnings about what is accepted but probably not meant.
+///
+/// Nothing but the text is looked at: files that it names may or may not exist.
+pub fn parse(text: &str, name: &str) -> Result<(Config, Vec<Diagnostic>), LoadError> {
+    let (config, cx) = read(&Document::new(name, text));
+    let warnings = cx.report.conclude(name)?;
+    Ok((config, warnings))
+}
+
+/// Reads as much of the document as can be read; the context holds all problems.
+pub(crate) fn read(document: &Arc<Document>) -> (Config, Context) {
+    let (text, mut errors) = syntax::repair(document);
+    let (tree, more) = DeTable::parse_recoverable(&text);
+    errors.extend(more);
+    let mut cx = Context::new(document, syntax::explain(document, errors));
+    let config = top_level(&mut cx, &tree);
+    (config, cx)
+}
+
+fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
+    let mut top = Section::of_table("", tree.get_ref(), tree.span());
+    let config = Config {
+        sources: top.or(cx, "source", source::read_all, Vec::new()),
+        source_defaults: top.or(
+            cx,
+            "source-defaults",
+            poll::read_defaults,
+            SourceDefaults::default(),
+        ),
+        servers: top.or(cx, "server", server::read_all, Vec::new()),
+        nts_ke_servers: top.or(cx, "nts-ke-server", nts_ke::read_all, Vec::new()),
+        keyset: top.or(cx, "keyset", keyset::read, KeysetConfig::default()),
+        synchronization: top.or(
+            cx,
+            "synchronization",
+            synchronization::read,
+            SynchronizationConfig::default(),
+        ),
+        observability: top.or(
+            cx,
+            "observability",
+            observability::read,
+            ObservabilityConfig::default(),
+        ),
+        clock: top.or(cx, "clock", clock::read, ClockConfig::default()),
+        state: top.or(cx, "state", state::read, StateConfig::default()),
+    };
+    top.finish(cx);
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_the_default_configuration() {
+        for text in ["", "\u{feff}", "\r\n\t\n", "# nothing\n"] {
+            let (config, warnings) = parse(text, "empty").unwrap();
+            assert_eq!(config, Config::default());
+            assert!(warnings.is_empty());
+        }
+    }
+
+    /// A huge or hostile file is refused in bounded space: the report stays short, and depth
+    /// does not exhaust the stack.
+    #[test]
+    fn a_megabyte_of_nonsense_is_refused_with_a_short_report() {
+        let megabyte = 1 << 20;
+        let repeated = |unit: &str| unit.repeat(megabyte / unit.len());
+        for text in [
+            repeated("x = 1\n"),
+            repeated("[[source]]\n"),
+            repeated("nonsense\n"),
+            repeated("[a."),
+            repeated("a."),
+            format!("a = {}", repeated("[")),
+            format!("a = {}", repeated("{a=")),
+            format!("[[source]]\nmode = \"{}\"\n", repeated("x")),
+            format!("{} = 1\n", repeated("x")),
+            format!(
+                "[[server]]\nlisten = \"x\"\naccept-ntp-versions = [{}]\n",
+                repeated("9,")
+            ),
+            repeated("\u{0}"),
+            repeated("ü"),
+            format!("x = {}", repeated("9")),
+        ] {
+            let report = parse(&text, "huge").unwrap_err().to_string();
+            assert!(
+                report.len() < 100_000,
+                "{} bytes: {:.300}",
+                report.len(),
+                report
+            );
+        }
+    }
+}

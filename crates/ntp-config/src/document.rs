@@ -1,0 +1,190 @@
+//! Where something stands: the text of a configuration file, and places in it.
+//!
+//! Problems are found long after the file was read: some while converting keys, some when the
+//! daemon notices that it lacks a configured facility. So a [`Place`] carries a handle on its
+//! [`Document`], and a diagnostic can show its excerpt without anyone handing the text around.
+//!
+//! Offsets are bytes into the text; lines and columns are counted from 1, columns in characters.
+
+use std::fmt;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+/// A configuration text and the name it is reported under.
+pub(crate) struct Document {
+    name: String,
+    text: String,
+    /// The offset at which each line begins; never empty.
+    line_starts: Vec<usize>,
+}
+
+impl Document {
+    /// A document; a byte-order mark is dropped, because it would shift the columns of line 1.
+    pub(crate) fn new(name: &str, text: &str) -> Arc<Self> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let line_starts = std::iter::once(0)
+            .chain(newlines.map(|(offset, _)| offset + 1))
+            .collect();
+        Arc::new(Self {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            line_starts,
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The line (from 0) that holds `offset`.
+    pub(crate) fn line_of(&self, offset: usize) -> usize {
+        self.line_starts
+            .partition_point(|start| *start <= offset)
+            .saturating_sub(1)
+    }
+
+    /// Where line `line` (from 0) begins and ends, its line break not counted.
+    pub(crate) fn line_range(&self, line: usize) -> Range<usize> {
+        let start = self.line_starts.get(line).copied();
+        let start = start.unwrap_or(self.text.len());
+        let next = self.line_starts.get(line + 1).copied();
+        let line = &self.text[start..next.unwrap_or(self.text.len())];
+        start..start + line.trim_end_matches(['\r', '\n']).len()
+    }
+
+    /// The text of line `line` (from 0).
+    pub(crate) fn line(&self, line: usize) -> &str {
+        &self.text[self.line_range(line)]
+    }
+
+    /// `span` moved onto character boundaries inside the text.
+    fn clamp(&self, span: Range<usize>) -> Range<usize> {
+        let boundary = |mut offset: usize| {
+            offset = offset.min(self.text.len());
+            while !self.text.is_char_boundary(offset) {
+                offset -= 1;
+            }
+            offset
+        };
+        let start = boundary(span.start);
+        start..boundary(span.end).max(start)
+    }
+}
+
+/// A stretch of a configuration file, or nowhere (a default, or a setting made at run time).
+///
+/// Any two places compare equal: where a setting stands is no part of what it says, and a
+/// reload must not take a moved line for a changed one.
+#[derive(Clone, Default)]
+pub struct Place(Option<(Arc<Document>, Range<usize>)>);
+
+impl Place {
+    pub(crate) fn new(document: &Arc<Document>, span: Range<usize>) -> Self {
+        let span = document.clamp(span);
+        Self(Some((Arc::clone(document), span)))
+    }
+
+    /// The place that no file has.
+    pub const fn nowhere() -> Self {
+        Self(None)
+    }
+
+    /// The name of the file.
+    pub fn file(&self) -> Option<&str> {
+        self.0.as_ref().map(|(document, _)| document.name())
+    }
+
+    /// The line, from 1.
+    pub fn line(&self) -> Option<usize> {
+        let (document, span) = self.0.as_ref()?;
+        Some(document.line_of(span.start) + 1)
+    }
+
+    /// The column, from 1, in characters.
+    pub fn column(&self) -> Option<usize> {
+        let (document, span) = self.0.as_ref()?;
+        let line_start = document.line_range(document.line_of(span.start)).start;
+        let before = document.text().get(line_start..span.start)?;
+        Some(before.chars().count() + 1)
+    }
+
+    pub(crate) fn parts(&self) -> Option<(&Document, Range<usize>)> {
+        let (document, span) = self.0.as_ref()?;
+        Some((document, span.clone()))
+    }
+
+    pub(crate) fn offset(&self) -> usize {
+        self.0.as_ref().map_or(0, |(_, span)| span.start)
+    }
+}
+
+impl PartialEq for Place {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Place {}
+
+/// For example `ntp.toml:3:9`.
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.file(), self.line(), self.column()) {
+            (Some(file), Some(line), Some(column)) => write!(f, "{file}:{line}:{column}"),
+            _ => f.write_str("nowhere"),
+        }
+    }
+}
+
+/// A value and where the file says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands; nowhere for a default.
+    pub place: Place,
+}
+
+impl<T> From<T> for Located<T> {
+    fn from(value: T) -> Self {
+        Self {
+            value,
+            place: Place::nowhere(),
+        }
+    }
+}
+
+impl<T> Deref for Located<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_columns_count_characters_from_one() {
+        let document = Document::new("ntp.toml", "\u{feff}a = 1\r\nü = \"x\"\n");
+        let offset = document.text().find("= \"x").unwrap();
+        let place = Place::new(&document, offset..offset + 1);
+        assert_eq!((place.line(), place.column()), (Some(2), Some(3)));
+        assert_eq!(document.line(0), "a = 1");
+        assert_eq!(format!("{place:?}"), "ntp.toml:2:3");
+    }
+
+    #[test]
+    fn a_span_outside_the_text_or_inside_a_character_is_moved_to_a_boundary() {
+        let document = Document::new("x", "ü");
+        assert_eq!(Place::new(&document, 1..99).column(), Some(1));
+        let empty = Document::new("x", "");
+        assert_eq!(Place::new(&empty, 5..7).line(), Some(1));
+    }
+}

@@ -1,0 +1,194 @@
+//! The sections and keys of the file, each with type, default and one line of explanation.
+//!
+//! This table is the source of the manual page and the reference chapter of the guide. Types
+//! are written as TOML has them; a unit follows the type. Lists of modes apply to `[[source]]`.
+
+use crate::keys::{KeyDoc, SectionDoc};
+
+macro_rules! sections {
+    ($($name:literal $heading:literal $upstream:literal : $doc:literal;)*) => {
+        /// Every section and table that the file can hold.
+        pub const SECTIONS: &[SectionDoc] = &[$(SectionDoc {
+            name: $name, heading: $heading, upstream: $upstream, doc: $doc,
+        }),*];
+    };
+}
+
+macro_rules! keys {
+    ($($section:literal $modes:tt { $($key:literal $kind:literal $default:literal $doc:literal;)* })*) => {
+        /// Every key that the file can hold.
+        pub const KEYS: &[KeyDoc] = &[$($(KeyDoc {
+            section: $section, modes: &$modes, key: $key, kind: $kind, default: $default, doc: $doc,
+        }),*),*];
+    };
+}
+
+sections! {
+    "source" "[[source]]" true: "A source of time; may be repeated.";
+    "source.poll-interval-limits" "[source.poll-interval-limits]" true: "The range of one source's poll interval.";
+    "source-defaults" "[source-defaults]" true: "What holds for every source that does not say otherwise.";
+    "source-defaults.poll-interval-limits" "[source-defaults.poll-interval-limits]" true: "The range of poll intervals.";
+    "server" "[[server]]" true: "An address at which time is served; may be repeated.";
+    "server.denylist" "[server.denylist]" true: "Clients that are refused.";
+    "server.allowlist" "[server.allowlist]" true: "Clients that are served; all others are refused.";
+    "nts-ke-server" "[[nts-ke-server]]" true: "An address at which keys for NTS are given out; may be repeated.";
+    "keyset" "[keyset]" true: "The keys that protect NTS cookies.";
+    "synchronization" "[synchronization]" true: "When and how far the clock may be corrected.";
+    "synchronization.single-step-panic-threshold" "[synchronization.single-step-panic-threshold]" true: "The limit of a step, by direction.";
+    "synchronization.startup-step-panic-threshold" "[synchronization.startup-step-panic-threshold]" true: "The limit of a step at start-up, by direction.";
+    "synchronization.algorithm" "[synchronization.algorithm]" true: "Tuning of estimation and steering; the defaults are right for nearly everyone.";
+    "observability" "[observability]" true: "Logs, metrics and the observation socket.";
+    "clock" "[clock]" true: "The clock to be corrected, and how packets are timestamped.";
+    "state" "[state]" false: "What is kept over a restart.";
+}
+
+keys! {
+    "source" [] {
+        "mode" "`server`, `pool`, `nts`, `nts-pool`, `sock` or `pps`" "required" "What kind of source this is.";
+    }
+    "source" ["server", "pool"] {
+        "address" "string" "required" "Host name or IP address, with an optional port (123 if none).";
+    }
+    "source" ["nts", "nts-pool"] {
+        "address" "string" "required" "Host name or IP address of the key exchange server, with an optional port (4460 if none).";
+    }
+    "source" ["server", "pool", "nts", "nts-pool"] {
+        "ntp-version" "`4`, `5` or `\"auto\"`" "4" "Protocol version; `auto` begins with 4 and goes over to 5 where the server can.";
+        "poll-interval-limits" "table" "as in `[source-defaults]`" "Range of the poll interval of this source.";
+        "initial-poll-interval" "integer, log2 seconds" "as in `[source-defaults]`" "Poll interval of this source after its first samples.";
+    }
+    "source" ["pool"] {
+        "count" "integer" "4" "How many servers of the pool are used at the same time.";
+        "ignore" "list of IP addresses" "[]" "Addresses of the pool that are never used.";
+    }
+    "source" ["nts-pool"] {
+        "count" "integer" "4" "How many servers of the pool are used at the same time.";
+    }
+    "source" ["nts", "nts-pool"] {
+        "certificate-authority" "path" "none" "PEM file of certificate authorities that are trusted in addition to the system's.";
+        "enable-srv-resolution" "boolean" "false" "Whether the server is looked up by its SRV record (experimental).";
+    }
+    "source" ["sock"] {
+        "path" "path" "required" "Unix datagram socket that is created for samples; a file of that name is deleted.";
+    }
+    "source" ["pps"] {
+        "path" "path" "required" "The device, for example `/dev/pps0`.";
+        "period" "number, seconds" "1.0" "Time from one pulse to the next.";
+    }
+    "source" ["sock", "pps"] {
+        "precision" "number, seconds" "required" "Standard deviation of the noise of one sample.";
+        "measurement_noise_estimate" "number, seconds squared" "none" "Deprecated: variance of the noise of one sample, in place of `precision`.";
+        "accuracy" "number, seconds" "0" "Standard deviation of the error that all samples have in common.";
+    }
+    "source.poll-interval-limits" [] {
+        "min" "integer, log2 seconds" "as in `[source-defaults]`" "Shortest poll interval: 4 is 16 s.";
+        "max" "integer, log2 seconds" "as in `[source-defaults]`" "Longest poll interval: 10 is 1024 s.";
+    }
+    "source-defaults" [] {
+        "poll-interval-limits" "table" "{ min = 4, max = 10 }" "Range of the poll interval.";
+        "initial-poll-interval" "integer, log2 seconds" "4" "Poll interval after the first samples of a source.";
+    }
+    "source-defaults.poll-interval-limits" [] {
+        "min" "integer, log2 seconds" "required" "Shortest poll interval: 4 is 16 s.";
+        "max" "integer, log2 seconds" "required" "Longest poll interval: 10 is 1024 s.";
+    }
+    "server" [] {
+        "listen" "string" "required" "Address and port to listen on, for example `0.0.0.0:123` or `[::]:123`.";
+        "denylist" "table" "nobody" "Clients that are refused; looked at first.";
+        "allowlist" "table" "everybody" "Clients that are served; looked at second, and refuses all that it does not name.";
+        "rate-limiting-cache-size" "integer" "0" "How many client addresses are watched for too frequent requests; 0 watches none.";
+        "rate-limiting-cutoff-ms" "integer, milliseconds" "0" "Shortest time between two requests of one address; 0 permits any.";
+        "require-nts" "boolean, `\"ignore\"` or `\"deny\"`" "false" "Whether requests without NTS are refused, and how; `true` is `\"ignore\"`.";
+        "accept-ntp-versions" "list of `3`, `4` and `5`" "[3, 4]" "Protocol versions that are answered.";
+    }
+    "server.denylist" [] {
+        "filter" "list of strings" "required" "Networks, for example `192.0.2.0/24`.";
+        "action" "`ignore` or `deny`" "required" "Answer to clients in the list: none, or a refusal.";
+    }
+    "server.allowlist" [] {
+        "filter" "list of strings" "required" "Networks, for example `2001:db8::/32`.";
+        "action" "`ignore` or `deny`" "required" "Answer to clients that are not in the list: none, or a refusal.";
+    }
+    "nts-ke-server" [] {
+        "listen" "string" "required" "Address and port to listen on, for example `0.0.0.0:4460`.";
+        "certificate-chain-path" "path" "required" "PEM file with the server's certificate and its chain.";
+        "private-key-path" "path" "required" "PEM file with the certificate's private key.";
+        "key-exchange-timeout-ms" "integer, milliseconds" "1000" "How long one key exchange may take.";
+        "concurrent-connections" "integer" "512" "How many connections are served at the same time.";
+        "longlived-connections" "integer" "a tenth of `concurrent-connections`" "How many of them pool brokers may keep open.";
+        "ntp-port" "integer" "none" "Port of the NTP server that clients are sent to; 123 if none.";
+        "ntp-server" "string" "none" "NTP server that clients are sent to; this host if none.";
+        "accept-ntp-versions" "list of `4` and `5`" "[4]" "Protocol versions that keys are given out for.";
+        "accepted-pool-authentication-tokens" "list of strings" "[]" "Tokens of brokers that may ask for pool members' keys.";
+    }
+    "keyset" [] {
+        "stale-key-count" "integer" "7" "How many replaced keys stay valid.";
+        "key-rotation-interval" "integer, seconds" "86400" "Time until a key is replaced.";
+        "key-storage-path" "path" "none" "File that keeps the keys over a restart.";
+    }
+    "synchronization" [] {
+        "minimum-agreeing-sources" "integer" "3" "How many sources must agree before the clock is corrected.";
+        "single-step-panic-threshold" "number, `\"inf\"` or table, seconds" "1000" "Steps of this size or more stop the daemon.";
+        "startup-step-panic-threshold" "number, `\"inf\"` or table, seconds" "{ forward = \"inf\", backward = 86400 }" "The same, until the clock has been set for the first time.";
+        "accumulated-step-panic-threshold" "number, seconds" "none" "Steps that together exceed this stop the daemon; those of start-up do not count. 0 is no limit.";
+        "warn-on-jump" "boolean" "true" "Whether a step is logged as a warning.";
+        "local-stratum" "integer" "16" "Stratum served without a source, and the stratum from which sources are not used.";
+        "reference-id" "string" "\"XNON\"" "Reference identifier served at `local-stratum = 1`, of up to 4 characters.";
+        "algorithm" "table" "our own steering" "See `[synchronization.algorithm]`.";
+    }
+    "synchronization.single-step-panic-threshold" [] {
+        "forward" "number or `\"inf\"`, seconds" "\"inf\"" "Limit of steps that set the clock forward.";
+        "backward" "number or `\"inf\"`, seconds" "\"inf\"" "Limit of steps that set the clock back.";
+    }
+    "synchronization.startup-step-panic-threshold" [] {
+        "forward" "number or `\"inf\"`, seconds" "\"inf\"" "Limit of steps that set the clock forward.";
+        "backward" "number or `\"inf\"`, seconds" "\"inf\"" "Limit of steps that set the clock back.";
+    }
+    "synchronization.algorithm" [] {
+        "step-threshold" "number, seconds" "none" "Offsets above it are stepped, at any time; unset, only the first updates and ones after a disturbance step.";
+        "slew-maximum-frequency-offset" "number, seconds per second" "500e-6" "How much faster or slower than true the clock may run to make up for an offset.";
+        "slew-minimum-duration" "number, seconds" "none" "An offset is made up for over at least this time.";
+        "maximum-frequency-steer" "number, seconds per second" "none" "Limit of the whole frequency correction.";
+        "maximum-source-uncertainty" "number, seconds" "none" "Sources less certain than this are disregarded.";
+        "meddling-threshold" "number, seconds" "none" "A jump of the clock that is not ours and larger than this starts estimation anew.";
+        "initial-frequency-uncertainty" "number, seconds per second" "none" "Standard deviation of the frequency estimate after the first samples.";
+        "ignore-server-dispersion" "boolean" "false" "Whether the root dispersion that a server tells is left out when sources are combined.";
+        "precision-low-probability" "number" "none" "Without effect: belongs to another estimator.";
+        "precision-high-probability" "number" "none" "Without effect: belongs to another estimator.";
+        "precision-hysteresis" "integer" "none" "Without effect: belongs to another estimator.";
+        "precision-minimum-weight" "number" "none" "Without effect: belongs to another estimator.";
+        "poll-interval-low-weight" "number" "none" "Without effect: belongs to another estimator.";
+        "poll-interval-high-weight" "number" "none" "Without effect: belongs to another estimator.";
+        "poll-interval-hysteresis" "integer" "none" "Without effect: belongs to another estimator.";
+        "poll-interval-step-threshold" "number" "none" "Without effect: belongs to another estimator.";
+        "delay-outlier-threshold" "number" "none" "Without effect: belongs to another estimator.";
+        "initial-wander" "number" "none" "Without effect: belongs to another estimator.";
+        "range-statistical-weight" "number" "none" "Without effect: belongs to another estimator.";
+        "range-delay-weight" "number" "none" "Without effect: belongs to another estimator.";
+        "steer-offset-threshold" "number" "none" "Without effect: belongs to another estimator.";
+        "steer-offset-leftover" "number" "none" "Without effect: belongs to another estimator.";
+        "steer-frequency-threshold" "number" "none" "Without effect: belongs to another estimator.";
+        "steer-frequency-leftover" "number" "none" "Without effect: belongs to another estimator.";
+    }
+    "observability" [] {
+        "log-level" "`trace`, `debug`, `info`, `warn` or `error`" "info" "What is logged; the command line's option comes first.";
+        "log-path" "path" "standard output" "File that the daemon logs to.";
+        "log-path-metrics-exporter" "path" "standard output" "File that the metrics exporter logs to.";
+        "ansi-colors" "boolean" "true on a terminal" "Whether log lines are coloured.";
+        "observation-path" "path" "none" "Unix socket at which the daemon's state can be read.";
+        "observation-permissions" "integer" "0o666" "Permissions of that socket; write them in octal.";
+        "metrics-exporter-listen" "string" "127.0.0.1:9975" "Address and port at which the metrics exporter listens.";
+    }
+    "clock" [] {
+        "kind" "`system`, `virtual` or `none`" "system" "The clock to correct: the system's, a simulated one of this process (a dry run), or none.";
+        "virtual-offset" "number, seconds" "0" "How far a virtual clock is ahead of the system's at start.";
+        "virtual-frequency" "number, parts per million" "0" "How much faster than the system's a virtual clock runs.";
+        "timestamp-mode" "`software`, `kernel-recv`, `kernel-all` or `hardware`" "kernel-all" "Where packets are timestamped.";
+        "interface" "string" "none" "Network interface that client packets are bound to.";
+        "clock" "path" "none" "PTP device to correct in place of the system clock.";
+    }
+    "state" [] {
+        "directory" "path" "/var/lib/ntpd-rs" "Directory that keeps frequency, cookies and keys over a restart.";
+        "enabled" "boolean" "true" "Whether anything is kept over a restart at all.";
+    }
+}

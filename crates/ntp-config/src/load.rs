@@ -1,0 +1,278 @@
+//! From a file to a configuration: which file, who may write it, and the files it names.
+//!
+//! Without an explicit path the default file is used if there is one. Its absence is no error
+//! (the defaults hold), and neither is a lack of permission to read it (a warning, and the
+//! defaults hold): `ntp-ctl status` of an ordinary user must work. An explicit path is an
+//! order, and anything that keeps it from being read is an error.
+//!
+//! This is the only file of the crate that touches the file system.
+
+use std::fs;
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use crate::config::{self, Config};
+use crate::diagnostic::{Diagnostic, quote};
+use crate::document::{Document, Located, Place};
+use crate::report::LoadError;
+use crate::source::SourceKind;
+
+/// The file that is read if no other is named.
+pub const DEFAULT_PATH: &str = "/etc/ntpd-rs/ntp.toml";
+
+/// A configuration and how it came about.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What is accepted but probably not meant.
+    pub warnings: Vec<Diagnostic>,
+    /// The file it was read from; `None` if the defaults hold.
+    pub path: Option<PathBuf>,
+}
+
+/// Loads the file `explicit`, or else the default file, or else the defaults.
+pub fn load(explicit: Option<&Path>) -> Result<Loaded, LoadError> {
+    load_or_default(explicit, Path::new(DEFAULT_PATH))
+}
+
+fn load_or_default(explicit: Option<&Path>, default: &Path) -> Result<Loaded, LoadError> {
+    if let Some(path) = explicit {
+        let (text, warnings) = read(path).map_err(|error| LoadError::io(path, error))?;
+        return finish(path, &text, warnings);
+    }
+    match read(default) {
+        Ok((text, warnings)) => finish(default, &text, warnings),
+        Err(error) => match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => Ok(defaults(Vec::new())),
+            ErrorKind::PermissionDenied => {
+                let path = quote(&default.to_string_lossy(), '`');
+                let message = format!("no permission to read {path}: the defaults are used");
+                let warning = Diagnostic::warning(Place::nowhere(), message)
+                    .with_help("name another file by `--config`, or run as a user who may read it");
+                Ok(defaults(vec![warning]))
+            }
+            _ => Err(LoadError::io(default, error)),
+        },
+    }
+}
+
+fn defaults(warnings: Vec<Diagnostic>) -> Loaded {
+    Loaded {
+        config: Config::default(),
+        warnings,
+        path: None,
+    }
+}
+
+fn finish(path: &Path, text: &str, mut warnings: Vec<Diagnostic>) -> Result<Loaded, LoadError> {
+    let name = path.to_string_lossy();
+    let (config, mut cx) = config::read(&Document::new(&name, text));
+    for diagnostic in config
+        .sources
+        .iter()
+        .filter_map(|source| authority(&source.kind))
+    {
+        cx.report(diagnostic);
+    }
+    warnings.extend(cx.report.conclude(&name)?);
+    let path = Some(path.to_owned());
+    Ok(Loaded {
+        config,
+        warnings,
+        path,
+    })
+}
+
+/// The file's text, and a warning if others may write it.
+fn read(path: &Path) -> io::Result<(String, Vec<Diagnostic>)> {
+    let file = fs::File::open(path)?;
+    let mut warnings = Vec::new();
+    if writable_by_others(&file.metadata()?) {
+        let message = "Unrestricted config file permissions: Others can write.";
+        let path = quote(&path.to_string_lossy(), ' ');
+        let help = format!("run `chmod o-w {}`", path.trim());
+        warnings.push(Diagnostic::warning(Place::nowhere(), message).with_help(help));
+    }
+    Ok((read_text(file, LARGEST_FILE)?, warnings))
+}
+
+#[cfg(unix)]
+fn writable_by_others(metadata: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    metadata.mode() & 0o002 != 0
+}
+
+#[cfg(not(unix))]
+fn writable_by_others(_: &fs::Metadata) -> bool {
+    false
+}
+
+fn read_text(file: fs::File, largest: u64) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.take(largest + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > largest {
+        let message = format!("the file is longer than {largest} bytes");
+        return Err(io::Error::new(ErrorKind::FileTooLarge, message));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let message = format!("line {line} is not valid UTF-8");
+        io::Error::new(ErrorKind::InvalidData, message)
+    })
+}
+
+/// What is wrong with the file of additional certificate authorities that a source names. As
+/// upstream, an unreadable one makes the configuration unacceptable: without it the source
+/// could only fail later, and less plainly. Certificates are decoded where they are used.
+fn authority(kind: &SourceKind) -> Option<Diagnostic> {
+    let key_exchange = match kind {
+        SourceKind::Nts(nts) => &nts.key_exchange,
+        SourceKind::NtsPool(pool) => &pool.key_exchange,
+        _ => return None,
+    };
+    let Located { value: path, place } = key_exchange.certificate_authority.as_ref()?;
+    let quoted = quote(&path.to_string_lossy(), '`');
+    let text = fs::File::open(path).and_then(|file| read_text(file, LARGEST_FILE));
+    let problem = match text {
+        Err(error) => format!("cannot read the certificate authority {quoted}: {error}"),
+        Ok(text) => {
+            let begun = text.matches("-----BEGIN ").count();
+            if begun == text.matches("-----END ").count() {
+                if text.contains("-----BEGIN CERTIFICATE-----") {
+                    return None;
+                }
+                let message = format!("the certificate authority {quoted} holds no certificate");
+                return Some(Diagnostic::warning(place.clone(), message));
+            }
+            format!("the certificate authority {quoted} is not valid PEM: a section does not end")
+        }
+    };
+    Some(Diagnostic::error(place.clone(), problem))
+}
+
+/// No honest file comes near this; a device or an endless pipe given by mistake would.
+const LARGEST_FILE: u64 = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// A directory of its own for each test, removed at the end.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new() -> Self {
+            static NEXT: AtomicU32 = AtomicU32::new(0);
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("ntp-config-{}-{number}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn file(&self, name: &str, content: &[u8]) -> PathBuf {
+            let path = self.0.join(name);
+            fs::write(&path, content).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_missing_default_is_silent_and_a_missing_explicit_file_is_fatal() {
+        let directory = Directory::new();
+        let absent = directory.0.join("absent.toml");
+        let loaded = load_or_default(None, &absent).unwrap();
+        assert_eq!(loaded.config, Config::default());
+        assert!(loaded.warnings.is_empty() && loaded.path.is_none());
+
+        let error = load_or_default(Some(&absent), &absent).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("io error while reading config: No such file")
+        );
+    }
+
+    #[test]
+    fn a_default_file_with_a_problem_is_fatal_too() {
+        let directory = Directory::new();
+        let path = directory.file("ntp.toml", b"[bogus]\n");
+        let error = load_or_default(None, &path).unwrap_err().to_string();
+        assert!(
+            error.starts_with("config toml parsing error: 1 problem in "),
+            "{error}"
+        );
+        assert!(error.contains("unknown field `bogus`"), "{error}");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_an_io_error_with_a_line() {
+        let directory = Directory::new();
+        let path = directory.file("ntp.toml", b"# good\n# \xff\n");
+        let error = load_or_default(Some(&path), &path).unwrap_err().to_string();
+        assert!(
+            error.starts_with("io error while reading config: line 2 is not valid UTF-8"),
+            "{error}"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_may_write_is_warned_about() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = Directory::new();
+        let path = directory.file("ntp.toml", b"");
+        for (mode, warned) in [(0o602, true), (0o666, true), (0o664, false), (0o600, false)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let loaded = load_or_default(Some(&path), &path).unwrap();
+            let text = "Unrestricted config file permissions: Others can write.";
+            assert_eq!(
+                loaded
+                    .warnings
+                    .iter()
+                    .any(|warning| warning.message == text),
+                warned,
+                "{mode:o}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unreadable_certificate_authority_is_a_problem_at_its_line() {
+        let directory = Directory::new();
+        let load = |authority: &Path| {
+            let text = format!(
+                "[[source]]\nmode = \"nts\"\naddress = \"a\"\ncertificate-authority = \"{}\"\n",
+                authority.display()
+            );
+            let path = directory.file("ntp.toml", text.as_bytes());
+            load_or_default(Some(&path), &path)
+        };
+        let error = load(&directory.0.join("absent.pem")).unwrap_err();
+        assert_eq!(error.problems()[0].place.line(), Some(4));
+        let cut = directory.file("cut.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n");
+        assert!(
+            load(&cut)
+                .unwrap_err()
+                .to_string()
+                .contains("not valid PEM")
+        );
+        let empty = directory.file("empty.pem", b"");
+        assert_eq!(load(&empty).unwrap().warnings.len(), 1);
+        let good = directory.file(
+            "good.pem",
+            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        );
+        assert!(load(&good).unwrap().warnings.is_empty());
+    }
+}

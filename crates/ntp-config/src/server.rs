@@ -1,0 +1,176 @@
+//! `[[server]]`: where time is served, and to whom.
+
+use std::net::SocketAddr;
+
+use toml::de::DeValue;
+
+use crate::address::NTP_PORT;
+use crate::document::Place;
+use crate::reader::{Context, Section, Value};
+use crate::subnet::{self, Subnet};
+use crate::value::{self, describe};
+
+/// An address at which time is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Where the section begins.
+    pub place: Place,
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// Clients that are refused; looked at first.
+    pub denylist: FilterList,
+    /// Clients that are served; looked at second. The action is for all others.
+    pub allowlist: FilterList,
+    /// Clients whose request rate is watched; 0 watches none.
+    pub rate_limiting_cache_size: usize,
+    /// Shortest time between two requests of a client, in milliseconds; 0 permits any.
+    pub rate_limiting_cutoff_ms: u64,
+    /// What is done with requests without NTS; `None` answers them.
+    pub require_nts: Option<FilterAction>,
+    /// Versions that are answered; may be empty, and then nothing is.
+    pub accept_ntp_versions: Vec<NtpVersion>,
+}
+
+/// Networks, and what happens to clients in them (deny list) or outside of them (allow list).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterList {
+    /// The networks.
+    pub filter: Vec<Subnet>,
+    /// What happens.
+    pub action: FilterAction,
+}
+
+/// What is done with a request that is not to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilterAction {
+    /// Nothing is sent.
+    Ignore,
+    /// A DENY kiss is sent (RFC 5905 section 7.4).
+    Deny,
+}
+
+/// A version of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NtpVersion {
+    /// RFC 1305.
+    V3,
+    /// RFC 5905.
+    V4,
+    /// The draft.
+    V5,
+}
+
+impl NtpVersion {
+    /// The version's number.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::V3 => 3,
+            Self::V4 => 4,
+            Self::V5 => 5,
+        }
+    }
+}
+
+/// All `[[server]]` sections.
+pub(crate) fn read_all(cx: &mut Context, value: &Value<'_>) -> Option<Vec<ServerConfig>> {
+    value::sections(cx, value, "server", read)
+}
+
+fn read(cx: &mut Context, mut section: Section<'_>) -> Option<ServerConfig> {
+    let place = section.place(cx);
+    let listen = section.required(cx, "listen", |cx, value| {
+        value::socket_address(cx, value, NTP_PORT)
+    });
+    let nobody = FilterList {
+        filter: Vec::new(),
+        action: FilterAction::Deny,
+    };
+    let everybody = FilterList {
+        filter: vec![Subnet::ALL_IPV6, Subnet::ALL_IPV4],
+        action: FilterAction::Ignore,
+    };
+    let denylist = section.or(
+        cx,
+        "denylist",
+        |cx, value| filter_list(cx, value, "server.denylist"),
+        nobody,
+    );
+    let allowlist = section.or(
+        cx,
+        "allowlist",
+        |cx, value| filter_list(cx, value, "server.allowlist"),
+        everybody,
+    );
+    let rate_limiting_cache_size = section.or(cx, "rate-limiting-cache-size", value::whole, 0);
+    let rate_limiting_cutoff_ms = section.or(cx, "rate-limiting-cutoff-ms", value::whole, 0);
+    let require_nts = section.or(cx, "require-nts", require_nts, None);
+    let accept_ntp_versions = section.or(
+        cx,
+        "accept-ntp-versions",
+        |cx, value| value::array(cx, value, version),
+        vec![NtpVersion::V3, NtpVersion::V4],
+    );
+    section.finish(cx);
+    Some(ServerConfig {
+        place,
+        listen: listen?,
+        denylist,
+        allowlist,
+        rate_limiting_cache_size,
+        rate_limiting_cutoff_ms,
+        require_nts,
+        accept_ntp_versions,
+    })
+}
+
+fn filter_list(cx: &mut Context, value: &Value<'_>, name: &'static str) -> Option<FilterList> {
+    let mut table = Section::open(cx, name, value)?;
+    // Upstream ignores unknown keys here. Both keys are required, so no misspelling is missed.
+    table.accept_unknown();
+    let subnets = |cx: &mut Context, value: &Value<'_>| value::array(cx, value, subnet::read);
+    let filter = table.required(cx, "filter", subnets);
+    let action = table.required(cx, "action", action);
+    table.finish(cx);
+    Some(FilterList {
+        filter: filter?,
+        action: action?,
+    })
+}
+
+fn action(cx: &mut Context, value: &Value<'_>) -> Option<FilterAction> {
+    value::choice(cx, value, ACTIONS)
+}
+
+/// The outer `None` is a rejected value, the inner one no requirement.
+fn require_nts(cx: &mut Context, value: &Value<'_>) -> Option<Option<FilterAction>> {
+    match value.node {
+        DeValue::Boolean(false) => Some(None),
+        DeValue::Boolean(true) => Some(Some(FilterAction::Ignore)),
+        DeValue::String(_) => action(cx, value).map(Some),
+        other => {
+            let message = format!(
+                "invalid type: {}, expected `true`, `false`, `\"ignore\"` or `\"deny\"`",
+                describe(other)
+            );
+            value.reject(cx, message)
+        }
+    }
+}
+
+fn version(cx: &mut Context, value: &Value<'_>) -> Option<NtpVersion> {
+    let expected = "one of the numbers 3, 4 and 5";
+    match value::integer(cx, value, || expected.into())? {
+        3 => Some(NtpVersion::V3),
+        4 => Some(NtpVersion::V4),
+        5 => Some(NtpVersion::V5),
+        other => value.reject(
+            cx,
+            format!("invalid value: integer `{other}`, expected {expected}"),
+        ),
+    }
+}
+
+const ACTIONS: &[(&str, FilterAction)] = &[
+    ("ignore", FilterAction::Ignore),
+    ("deny", FilterAction::Deny),
+];

@@ -1,0 +1,166 @@
+//! What a file may ask for that this build does not have.
+//!
+//! The parser accepts the whole language, so that a file is judged in full. What is asked for
+//! and lacking is then refused by name: a daemon that silently leaves out an authenticated
+//! source does not do what its file says. The table shrinks as facilities arrive.
+
+use crate::clock::TimestampMode;
+use crate::config::Config;
+use crate::diagnostic::Diagnostic;
+use crate::document::Place;
+use crate::source::{SourceKind, VersionChoice};
+
+/// A facility that this build lacks.
+struct Lacking {
+    /// Its name in the file.
+    what: &'static str,
+    /// What can be done without it.
+    instead: &'static str,
+    /// Where the configuration asks for it.
+    asked: fn(&Config) -> Vec<Place>,
+}
+
+const LACKING: &[Lacking] = &[
+    Lacking {
+        what: "source mode `nts`",
+        instead: "use `mode = \"server\"`, without authentication, until it is",
+        asked: |config| sources(config, |kind| matches!(kind, SourceKind::Nts(_))),
+    },
+    Lacking {
+        what: "source mode `nts-pool`",
+        instead: "use `mode = \"pool\"`, without authentication, until it is",
+        asked: |config| sources(config, |kind| matches!(kind, SourceKind::NtsPool(_))),
+    },
+    Lacking {
+        what: "source mode `sock`",
+        instead: "remove the source",
+        asked: |config| sources(config, |kind| matches!(kind, SourceKind::Sock(_))),
+    },
+    Lacking {
+        what: "source mode `pps`",
+        instead: "remove the source",
+        asked: |config| sources(config, |kind| matches!(kind, SourceKind::Pps(_))),
+    },
+    Lacking {
+        what: "`ntp-version = 5`",
+        instead: "leave `ntp-version` out to use NTPv4",
+        asked: |config| versions(config, VersionChoice::V5),
+    },
+    Lacking {
+        what: "`ntp-version = \"auto\"`",
+        instead: "leave `ntp-version` out to use NTPv4",
+        asked: |config| versions(config, VersionChoice::Auto),
+    },
+    Lacking {
+        what: "serving time (`[[server]]`)",
+        instead: "remove the section",
+        asked: |config| {
+            config
+                .servers
+                .iter()
+                .map(|server| server.place.clone())
+                .collect()
+        },
+    },
+    Lacking {
+        what: "serving keys for NTS (`[[nts-ke-server]]`)",
+        instead: "remove the section",
+        asked: |config| {
+            config
+                .nts_ke_servers
+                .iter()
+                .map(|ke| ke.place.clone())
+                .collect()
+        },
+    },
+    Lacking {
+        what: "correcting a PTP device (`clock` in `[clock]`)",
+        instead: "remove the key to correct the system clock",
+        asked: |config| {
+            config
+                .clock
+                .device
+                .iter()
+                .map(|device| device.place.clone())
+                .collect()
+        },
+    },
+    Lacking {
+        what: "`timestamp-mode = \"hardware\"`",
+        instead: "remove the key: the kernel's timestamps are used",
+        asked: |config| {
+            let mode = &config.clock.timestamp_mode;
+            let hardware = mode.value == TimestampMode::Hardware;
+            hardware.then(|| mode.place.clone()).into_iter().collect()
+        },
+    },
+];
+
+impl Config {
+    /// Everything that is configured and that this build lacks. A daemon must not start if
+    /// this is not empty (exit code 78).
+    pub fn unsupported(&self) -> Vec<Diagnostic> {
+        let lacking = LACKING.iter().flat_map(|lacking| {
+            let places = (lacking.asked)(self).into_iter();
+            places.map(|place| {
+                let message = format!("{} is not supported by this build", lacking.what);
+                Diagnostic::error(place, message).with_help(lacking.instead)
+            })
+        });
+        let mut refused: Vec<Diagnostic> = lacking.collect();
+        refused.sort_by_key(|diagnostic| diagnostic.place.offset());
+        refused
+    }
+}
+
+fn sources(config: &Config, is: fn(&SourceKind) -> bool) -> Vec<Place> {
+    let sources = config.sources.iter().filter(|source| is(&source.kind));
+    sources.map(|source| source.place.clone()).collect()
+}
+
+fn versions(config: &Config, version: VersionChoice) -> Vec<Place> {
+    let versions = config.sources.iter().filter_map(|source| source.kind.ntp());
+    let asked = versions.filter(|ntp| ntp.version.value == version);
+    asked.map(|ntp| ntp.version.place.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_is_lacking_is_refused_by_name_and_line_and_nothing_else_is() {
+        let text = "\
+[[source]]
+mode = \"pool\"
+address = \"a\"
+ntp-version = \"auto\"
+[[source]]
+mode = \"nts\"
+address = \"b\"
+[keyset]
+stale-key-count = 3
+[clock]
+timestamp-mode = \"hardware\"
+[[server]]
+listen = \"[::]:123\"
+";
+        let (config, _) = crate::parse(text, "ntp.toml").unwrap();
+        let refused = config.unsupported();
+        let named: Vec<_> = refused
+            .iter()
+            .map(|found| (found.place.line().unwrap(), found.message.as_str()))
+            .collect();
+        let expected = [
+            (4, "`ntp-version = \"auto\"` is not supported by this build"),
+            (6, "source mode `nts` is not supported by this build"),
+            (
+                11,
+                "`timestamp-mode = \"hardware\"` is not supported by this build",
+            ),
+            (
+                12,
+                "serving time (`[[server]]`) is not supported by this build",
+            ),
+        ];
+        assert_eq!(named, expected);
+    }
+}

@@ -1,0 +1,320 @@
+//! From a TOML value to a typed one: numbers with their ranges, texts, paths, choices, lists.
+//!
+//! Every converter reports to the context and returns `None` when the value will not do.
+//! TOML 1.0 integers are 64-bit and signed; an integer also serves where a float is wanted, but
+//! never the other way round.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use toml::de::DeValue;
+
+use crate::diagnostic::{Diagnostic, quote};
+use crate::document::Located;
+use crate::keys::heading;
+use crate::reader::{Context, Section, Value, list};
+use crate::suggest::closest;
+
+/// An integer in the range of `T`.
+pub(crate) fn whole<T>(cx: &mut Context, value: &Value<'_>) -> Option<T>
+where
+    T: TryFrom<i64> + Bounded,
+{
+    let number = integer(cx, value, || expected_whole(T::RANGE))?;
+    match T::try_from(number) {
+        Ok(number) => Some(number),
+        Err(_) => value.reject(cx, out_of_range(value.node, T::RANGE)),
+    }
+}
+
+/// The 64-bit integer that `value` is.
+pub(crate) fn integer(
+    cx: &mut Context,
+    value: &Value<'_>,
+    expected: impl FnOnce() -> String,
+) -> Option<i64> {
+    match value.node {
+        DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(number) => Some(number),
+            Err(_) => value.reject(
+                cx,
+                format!(
+                    "invalid value: {} does not fit in 64 bits",
+                    describe(value.node)
+                ),
+            ),
+        },
+        other => {
+            let message = format!("invalid type: {}, expected {}", describe(other), expected());
+            match other {
+                DeValue::String(text) if text.parse::<i64>().is_ok() => value.reject_with(
+                    cx,
+                    message,
+                    format!(
+                        "write the number without quotation marks: `{} = {text}`",
+                        value.key
+                    ),
+                ),
+                _ => value.reject(cx, message),
+            }
+        }
+    }
+}
+
+/// A number, whole or not, with any sign; may be infinite or NaN.
+pub(crate) fn number(cx: &mut Context, value: &Value<'_>) -> Option<f64> {
+    match value.node {
+        DeValue::Integer(_) => integer(cx, value, || "a number".into()).map(|number| number as f64),
+        DeValue::Float(float) => {
+            let text = float.as_str();
+            match text.parse::<f64>() {
+                Ok(number)
+                    if number.is_finite() || text.contains("inf") || text.contains("nan") =>
+                {
+                    Some(number)
+                }
+                _ => value.reject(
+                    cx,
+                    format!("invalid value: {} is too large", describe(value.node)),
+                ),
+            }
+        }
+        other => value.reject(
+            cx,
+            format!("invalid type: {}, expected a number", describe(other)),
+        ),
+    }
+}
+
+/// A finite number.
+pub(crate) fn finite(cx: &mut Context, value: &Value<'_>) -> Option<f64> {
+    let number = number(cx, value)?;
+    if number.is_finite() {
+        return Some(number);
+    }
+    value.reject(
+        cx,
+        format!(
+            "invalid value: {}, expected a finite number",
+            describe(value.node)
+        ),
+    )
+}
+
+/// A number above zero (infinity passes, as upstream).
+pub(crate) fn positive(cx: &mut Context, value: &Value<'_>) -> Option<f64> {
+    let number = number(cx, value)?;
+    if number > 0.0 {
+        return Some(number);
+    }
+    value.reject(
+        cx,
+        format!(
+            "invalid value: {}, expected a number greater than zero",
+            describe(value.node)
+        ),
+    )
+}
+
+/// `true` or `false`.
+pub(crate) fn boolean(cx: &mut Context, value: &Value<'_>) -> Option<bool> {
+    match value.node {
+        DeValue::Boolean(boolean) => Some(*boolean),
+        other => {
+            let message = format!(
+                "invalid type: {}, expected `true` or `false`",
+                describe(other)
+            );
+            value.reject(cx, message)
+        }
+    }
+}
+
+/// A text.
+pub(crate) fn text<'t>(cx: &mut Context, value: &Value<'t>) -> Option<&'t str> {
+    match value.node {
+        DeValue::String(text) => Some(text.as_ref()),
+        other => value.reject(
+            cx,
+            format!("invalid type: {}, expected a string", describe(other)),
+        ),
+    }
+}
+
+/// A file's path.
+pub(crate) fn path(cx: &mut Context, value: &Value<'_>) -> Option<PathBuf> {
+    text(cx, value).map(PathBuf::from)
+}
+
+/// A file's path and where the configuration names it.
+pub(crate) fn located_path(cx: &mut Context, value: &Value<'_>) -> Option<Located<PathBuf>> {
+    let path = path(cx, value)?;
+    Some(value.locate(cx, path))
+}
+
+/// An IP address without a port.
+pub(crate) fn ip_address(cx: &mut Context, value: &Value<'_>) -> Option<IpAddr> {
+    let text = text(cx, value)?;
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    value.reject_with(
+        cx,
+        format!("invalid IP address syntax: {}", quote(text, '"')),
+        "one address, without a port, a prefix length or a name: `\"192.0.2.1\"` or `\"2001:db8::1\"`",
+    )
+}
+
+/// An IP address with a port; `usual_port` is for advice only.
+pub(crate) fn socket_address(
+    cx: &mut Context,
+    value: &Value<'_>,
+    usual_port: u16,
+) -> Option<SocketAddr> {
+    let text = text(cx, value)?;
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    let help = match text.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => {
+            format!("add the port: `\"{address}:{usual_port}\"`")
+        }
+        Ok(IpAddr::V6(address)) => {
+            format!("add the port: `\"[{address}]:{usual_port}\"`")
+        }
+        Err(_) => format!(
+            "an IP address and a port: `\"0.0.0.0:{usual_port}\"`, or `\"[::]:{usual_port}\"` for IPv6"
+        ),
+    };
+    value.reject_with(
+        cx,
+        format!("invalid socket address syntax: {}", quote(text, '"')),
+        help,
+    )
+}
+
+/// One of the words of `choices`.
+pub(crate) fn choice<T: Copy>(
+    cx: &mut Context,
+    value: &Value<'_>,
+    choices: &[(&'static str, T)],
+) -> Option<T> {
+    let text = text(cx, value)?;
+    if let Some((_, chosen)) = choices.iter().find(|(word, _)| *word == text) {
+        return Some(*chosen);
+    }
+    let words: Vec<&'static str> = choices.iter().map(|(word, _)| *word).collect();
+    let message = format!(
+        "unknown variant {}, expected one of {}",
+        quote(text, '`'),
+        list(&words)
+    );
+    let mut diagnostic = Diagnostic::error(value.place(cx), message);
+    if let Some(meant) = closest(text, words) {
+        diagnostic = diagnostic.with_label(format!("did you mean `{meant}`?"));
+    }
+    cx.report(diagnostic);
+    None
+}
+
+/// A list, each element converted; elements that will not do are reported and left out.
+pub(crate) fn array<'t, T>(
+    cx: &mut Context,
+    value: &Value<'t>,
+    mut convert: impl FnMut(&mut Context, &Value<'t>) -> Option<T>,
+) -> Option<Vec<T>> {
+    let DeValue::Array(elements) = value.node else {
+        let message = format!("invalid type: {}, expected a list", describe(value.node));
+        return value.reject_with(
+            cx,
+            message,
+            format!("write a list in brackets: `{} = […]`", value.key),
+        );
+    };
+    let elements = elements.iter();
+    Some(
+        elements
+            .filter_map(|element| convert(cx, &Value::new(element, value.key)))
+            .collect(),
+    )
+}
+
+/// The sections `[[name]]`, each read; ones that will not do are reported and left out.
+pub(crate) fn sections<'t, T>(
+    cx: &mut Context,
+    value: &Value<'t>,
+    name: &'static str,
+    mut read: impl FnMut(&mut Context, Section<'t>) -> Option<T>,
+) -> Option<Vec<T>> {
+    if let DeValue::Table(table) = value.node {
+        let heading = heading(name);
+        value.reject_with::<()>(
+            cx,
+            "invalid type: a table, expected a list of tables",
+            format!("this section may be repeated, so it stands in double brackets: `{heading}`"),
+        );
+        let read = read(cx, Section::of_table(name, table, value.span.clone()));
+        return read.map(|section| vec![section]);
+    }
+    array(cx, value, |cx, element| {
+        let section = Section::open(cx, name, element)?;
+        read(cx, section)
+    })
+}
+
+/// The value in words, for messages.
+pub(crate) fn describe(node: &DeValue<'_>) -> String {
+    match node {
+        DeValue::String(text) => format!("string {}", quote(text, '"')),
+        DeValue::Integer(integer) => format!("integer {}", quote(&integer.to_string(), '`')),
+        DeValue::Float(float) => format!("floating point {}", quote(float.as_str(), '`')),
+        DeValue::Boolean(boolean) => format!("boolean `{boolean}`"),
+        DeValue::Datetime(_) => "a date or time".into(),
+        DeValue::Array(_) => "a list".into(),
+        DeValue::Table(_) => "a table".into(),
+    }
+}
+
+fn expected_whole(range: RangeInclusive<i64>) -> String {
+    match (*range.start(), *range.end()) {
+        (0, i64::MAX) => "a whole number, zero or more".into(),
+        (low, high) => format!("a whole number from {low} to {high}"),
+    }
+}
+
+fn out_of_range(node: &DeValue<'_>, range: RangeInclusive<i64>) -> String {
+    format!(
+        "invalid value: {}, expected {}",
+        describe(node),
+        expected_whole(range)
+    )
+}
+
+/// An integer type and the part of its range that TOML can write.
+pub(crate) trait Bounded {
+    /// The range.
+    const RANGE: RangeInclusive<i64>;
+}
+
+impl Bounded for i8 {
+    const RANGE: RangeInclusive<i64> = -128..=127;
+}
+impl Bounded for u8 {
+    const RANGE: RangeInclusive<i64> = 0..=255;
+}
+impl Bounded for u16 {
+    const RANGE: RangeInclusive<i64> = 0..=65_535;
+}
+impl Bounded for i32 {
+    const RANGE: RangeInclusive<i64> = -2_147_483_648..=2_147_483_647;
+}
+impl Bounded for u32 {
+    const RANGE: RangeInclusive<i64> = 0..=4_294_967_295;
+}
+impl Bounded for u64 {
+    const RANGE: RangeInclusive<i64> = 0..=i64::MAX;
+}
+impl Bounded for usize {
+    const RANGE: RangeInclusive<i64> = 0..=i64::MAX;
+}
