@@ -1,0 +1,184 @@
+//! The table of metric families.
+//!
+//! A row is a name, a kind, a help text and the way from a state to the value. Rows are shown in
+//! the order in which they stand. Add to [`OURS`]; nothing in [`UPSTREAM`] may change.
+
+use ntp_time::PollInterval;
+
+use super::{Family, Kind, Number, Samples};
+use crate::observation::{Leap, SELECTED, State};
+
+/// The families that upstream's exporter has, in its order.
+#[rustfmt::skip]
+pub const UPSTREAM: &[Family] = &[
+    gauge("ntp_uptime_seconds", "How long the daemon has been running",
+        Samples::Program(|state| state.program.uptime_seconds.into())),
+    gauge("ntp_system_poll_interval_seconds", "Shortest poll interval of all sources (deprecated: use ntp_source_poll_interval_seconds)",
+        Samples::System(|state| Some(poll(shortest_poll(state))))),
+    gauge("ntp_system_accumulated_steps_seconds", "Sum of the magnitudes of the clock steps made since start-up",
+        Samples::System(|state| Some(state.system.accumulated_steps.into()))),
+    gauge("ntp_system_accumulated_steps_threshold_seconds", "Sum of clock steps at which the daemon exits, -1 if there is no limit",
+        Samples::System(|state| Some(state.system.accumulated_steps_threshold.map_or(Number::Real(-1.0), Number::from)))),
+    gauge("ntp_system_leap_indicator", "Leap status: 0 no warning, 1 last minute has 61 s, 2 last minute has 59 s, 3 unknown, 4 unsynchronized",
+        Samples::System(|state| Some(leap(state.system.leap_indicator)))),
+    gauge("ntp_system_root_delay_seconds", "Round trip to the primary reference",
+        Samples::System(|state| Some(state.system.root_delay.into()))),
+    gauge("ntp_system_root_dispersion_seconds", "Error accumulated on the way from the primary reference",
+        Samples::System(|state| Some(state.root_dispersion().into()))),
+    gauge("ntp_system_stratum", "Number of hops to the primary reference",
+        Samples::System(|state| Some(state.system.stratum.into()))),
+
+    gauge("ntp_source_poll_interval_seconds", "Time between two requests to the source",
+        Samples::Source(|source| Some(poll(source.poll_interval)))),
+    gauge("ntp_source_unanswered_polls", "Requests since the last answer of the source, at most 8",
+        Samples::Source(|source| Some(source.unanswered_polls.into()))),
+    gauge("ntp_source_nts_cookies_available", "NTS cookies at hand for requests to the source, at most 8",
+        Samples::Source(|source| source.nts_cookies.map(Number::from))),
+    gauge("ntp_source_offset_seconds", "Time of the source minus time of the local clock",
+        Samples::Source(|source| Some(source.offset.into()))),
+    gauge("ntp_source_delay_seconds", "Round trip to the source",
+        Samples::Source(|source| Some(source.delay.into()))),
+    gauge("ntp_source_uncertainty_seconds", "Uncertainty of the offset of the source",
+        Samples::Source(|source| Some(source.uncertainty.into()))),
+    gauge("ntp_source_root_delay_seconds", "Root delay that the source reports of itself",
+        Samples::Source(|source| Some(source.remote_delay.into()))),
+    gauge("ntp_source_root_dispersion_seconds", "Root dispersion that the source reports of itself",
+        Samples::Source(|source| Some(source.remote_uncertainty.into()))),
+
+    counter("ntp_server_received_packets_total", "Datagrams that came to the server",
+        Samples::Server(|server| server.stats.received_packets.into())),
+    counter("ntp_server_accepted_packets_total", "Requests answered with time",
+        Samples::Server(|server| server.stats.accepted_packets.into())),
+    counter("ntp_server_denied_packets_total", "Requests refused by configuration",
+        Samples::Server(|server| server.stats.denied_packets.into())),
+    counter("ntp_server_ignored_packets_total", "Datagrams dropped without an answer",
+        Samples::Server(|server| server.stats.ignored_packets.into())),
+    counter("ntp_server_rate_limited_packets_total", "Requests over the rate limit",
+        Samples::Server(|server| server.stats.rate_limited_packets.into())),
+    counter("ntp_server_response_send_errors_total", "Answers that could not be sent",
+        Samples::Server(|server| server.stats.response_send_errors.into())),
+    counter("ntp_server_nts_received_packets_total", "Requests with NTS that came to the server",
+        Samples::Server(|server| server.stats.nts_received_packets.into())),
+    counter("ntp_server_nts_accepted_packets_total", "Requests with NTS answered with time",
+        Samples::Server(|server| server.stats.nts_accepted_packets.into())),
+    counter("ntp_server_nts_denied_packets_total", "Requests with NTS refused by configuration",
+        Samples::Server(|server| server.stats.nts_denied_packets.into())),
+    counter("ntp_server_nts_rate_limited_packets_total", "Requests with NTS over the rate limit",
+        Samples::Server(|server| server.stats.nts_rate_limited_packets.into())),
+    counter("ntp_server_nts_nak_packets_total", "Requests whose NTS cookie or authentication failed",
+        Samples::Server(|server| server.stats.nts_nak_packets.into())),
+];
+
+/// The families of what only this daemon tells; shown after upstream's, and only if told.
+#[rustfmt::skip]
+pub const OURS: &[Family] = &[
+    gauge("ntp_system_synchronized", "Whether the clock follows its sources and its error bound is below the limit, 1 or 0",
+        Samples::System(|state| state.system.details.synchronized.map(Number::from))),
+    gauge("ntp_system_offset_seconds", "Estimated true time minus time of the local clock",
+        Samples::System(|state| state.system.details.offset.map(Number::from))),
+    gauge("ntp_system_frequency_ppm", "Frequency error of the uncorrected oscillator, positive if it runs fast",
+        Samples::System(|state| state.system.details.frequency_ppm.map(Number::from))),
+    gauge("ntp_system_frequency_uncertainty_ppm", "Standard deviation of the frequency error",
+        Samples::System(|state| state.system.details.frequency_uncertainty_ppm.map(Number::from))),
+    gauge("ntp_system_estimated_error_seconds", "Error that the clock stays within 99.9 % of the time",
+        Samples::System(|state| state.system.details.estimated_error.map(Number::from))),
+    gauge("ntp_system_error_bound_seconds", "Guaranteed error of the clock",
+        Samples::System(|state| state.system.details.error_bound.map(Number::from))),
+    gauge("ntp_system_agreeing_sources", "Sources in the agreeing majority",
+        Samples::System(|state| state.system.details.agreeing_sources.map(Number::from))),
+    gauge("ntp_system_candidate_sources", "Sources that have a say in the majority",
+        Samples::System(|state| state.system.details.candidate_sources.map(Number::from))),
+
+    gauge("ntp_source_selected", "Whether the source is part of the agreeing majority, 1 or 0",
+        Samples::Source(|source| source.details.state.as_deref().map(|state| (state == SELECTED).into()))),
+    gauge("ntp_source_reachable", "Whether the source answered one of the last eight requests, 1 or 0",
+        Samples::Source(|source| source.details.reach.map(|reach| (reach != 0).into()))),
+    gauge("ntp_source_stratum", "Stratum that the source reports of itself",
+        Samples::Source(|source| source.details.stratum.map(Number::from))),
+    counter("ntp_source_packets_sent_total", "Requests sent to the source",
+        Samples::Source(|source| source.details.packets_sent.map(Number::from))),
+    counter("ntp_source_packets_received_total", "Datagrams received from the address of the source",
+        Samples::Source(|source| source.details.packets_received.map(Number::from))),
+    counter("ntp_source_packets_accepted_total", "Answers of the source that gave usable time",
+        Samples::Source(|source| source.details.packets_accepted.map(Number::from))),
+    counter("ntp_source_packets_bogus_total", "Datagrams from the address of the source that answered no request",
+        Samples::Source(|source| source.details.packets_bogus.map(Number::from))),
+];
+
+const fn gauge(name: &'static str, help: &'static str, samples: Samples) -> Family {
+    Family {
+        name,
+        help,
+        kind: Kind::Gauge,
+        samples,
+    }
+}
+
+const fn counter(name: &'static str, help: &'static str, samples: Samples) -> Family {
+    Family {
+        name,
+        help,
+        kind: Kind::Counter,
+        samples,
+    }
+}
+
+/// Of upstream's daemon before it had a poll interval for each source; 16 s without sources.
+fn shortest_poll(state: &State) -> PollInterval {
+    let polls = state.sources.iter().map(|source| source.poll_interval);
+    polls.min().unwrap_or(PollInterval::from_log2(4))
+}
+
+/// The exact number of seconds.
+fn poll(interval: PollInterval) -> Number {
+    Number::Real(interval.to_duration().as_seconds_f64())
+}
+
+fn leap(leap: Leap) -> Number {
+    let code: u8 = match leap {
+        Leap::NoWarning => 0,
+        Leap::Leap61 => 1,
+        Leap::Leap59 => 2,
+        Leap::Unknown => 3,
+        Leap::Unsynchronized => 4,
+    };
+    code.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_say_what_prometheus_wants_them_to_say() {
+        let all: Vec<_> = UPSTREAM.iter().chain(OURS).collect();
+        for (index, family) in all.iter().enumerate() {
+            let name = family.name;
+            assert!(
+                all[..index].iter().all(|other| other.name != name),
+                "{name}"
+            );
+            assert!(
+                name.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+                "{name}"
+            );
+            assert_eq!(
+                name.ends_with("_total"),
+                family.kind == Kind::Counter,
+                "{name}"
+            );
+            let part = match family.samples {
+                Samples::Program(_) => "ntp_",
+                Samples::System(_) => "ntp_system_",
+                Samples::Source(_) => "ntp_source_",
+                Samples::Server(_) => "ntp_server_",
+            };
+            assert!(name.starts_with(part), "{name}");
+            assert!(
+                !family.help.ends_with('.') && !family.help.contains('\n'),
+                "{name}"
+            );
+        }
+    }
+}

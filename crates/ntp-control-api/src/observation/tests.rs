@@ -1,0 +1,207 @@
+//! The JSON against a hand-made sample of what upstream's daemon sends.
+
+use ntp_time::Frequency;
+
+use super::*;
+
+/// What a daemon of upstream's would send for [`sample`] without our details.
+const UPSTREAM: &str = include_str!("../../tests/data/upstream.json");
+/// What ours sends.
+const OURS: &str = include_str!("../../tests/data/ours.json");
+
+/// A state with every member that there is.
+pub(crate) fn sample() -> State {
+    let mut state = upstream_sample();
+    state.system.details = SystemDetails {
+        synchronized: Some(true),
+        offset: Some(NtpDuration::from_bits(-53_687)),
+        frequency_ppm: Some(-12.25),
+        frequency_uncertainty_ppm: Some(0.0625),
+        estimated_error: Some(NtpDuration::from_bits(858_993)),
+        error_bound: Some(NtpDuration::from_bits(85_899_345)),
+        root_dispersion: Some(NtpDuration::from_bits(4_294_967)),
+        agreeing_sources: Some(3),
+        candidate_sources: Some(4),
+        clock_kind: Some("system".into()),
+        reference_time: Some(state.system.root_variance.base_time),
+        true_offset: Some(NtpDuration::from_bits(1 << 20)),
+    };
+    state.sources[0].details = SourceDetails {
+        state: Some(SELECTED.into()),
+        stratum: Some(1),
+        reference_id: Some("GPS".into()),
+        leap_indicator: Some(Leap::NoWarning),
+        reach: Some(0o377),
+        packets_sent: Some(20),
+        packets_received: Some(21),
+        packets_accepted: Some(19),
+        packets_bogus: Some(1),
+    };
+    state
+}
+
+/// A state as upstream tells it.
+pub(crate) fn upstream_sample() -> State {
+    let now = NtpTimestamp::from_bits(0xecd1_2345_8000_0000);
+    let base_time = NtpTimestamp::from_bits(0xecd1_2335_8000_0000);
+    State {
+        program: Program {
+            version: "1.9.0".into(),
+            build_commit: "46ec9bb4".into(),
+            build_commit_date: "2026-06-12".into(),
+            uptime_seconds: 3600.5,
+            now,
+        },
+        system: System {
+            stratum: 2,
+            reference_id: ReferenceId::new([192, 0, 2, 1]),
+            accumulated_steps_threshold: None,
+            precision: NtpDuration::from_bits(1 << 14),
+            root_delay: NtpDuration::from_bits(1 << 26),
+            root_variance: RootVariance {
+                quadratic: 2.25e-10,
+                ..RootVariance::growing(base_time, NtpDuration::ZERO, Frequency::ZERO)
+            },
+            leap_indicator: Leap::NoWarning,
+            accumulated_steps: NtpDuration::ZERO,
+            details: SystemDetails::default(),
+        },
+        sources: vec![
+            Source {
+                offset: NtpDuration::from_bits(-1 << 20),
+                uncertainty: NtpDuration::from_bits(1 << 19),
+                delay: NtpDuration::from_bits(1 << 24),
+                remote_delay: NtpDuration::from_bits(1 << 16),
+                remote_uncertainty: NtpDuration::from_bits(1 << 17),
+                last_update: base_time,
+                unanswered_polls: 0,
+                poll_interval: PollInterval::from_log2(6),
+                nts_cookies: Some(8),
+                name: "time.example.org:4460".into(),
+                address: "192.0.2.1:123".into(),
+                id: 2,
+                details: SourceDetails::default(),
+            },
+            Source {
+                offset: NtpDuration::ZERO,
+                uncertainty: NtpDuration::MAX,
+                delay: NtpDuration::MAX,
+                remote_delay: NtpDuration::MAX,
+                remote_uncertainty: NtpDuration::MAX,
+                last_update: NtpTimestamp::ZERO,
+                unanswered_polls: 8,
+                poll_interval: PollInterval::from_log2(4),
+                nts_cookies: None,
+                name: "ntp.example.org:123".into(),
+                address: "[2001:db8::1]:123".into(),
+                id: 1,
+                details: SourceDetails::default(),
+            },
+        ],
+        servers: vec![Server {
+            address: "[::]:123".parse().unwrap(),
+            stats: ServerStats {
+                received_packets: u64::MAX,
+                accepted_packets: 2,
+                denied_packets: 3,
+                ignored_packets: 4,
+                rate_limited_packets: 5,
+                response_send_errors: 6,
+                nts_received_packets: 7,
+                nts_accepted_packets: 8,
+                nts_denied_packets: 9,
+                nts_rate_limited_packets: 10,
+                nts_nak_packets: 11,
+            },
+        }],
+    }
+}
+
+/// The sample in pretty form, so that a difference can be seen.
+fn pretty(state: &State) -> String {
+    serde_json::to_string_pretty(state).unwrap() + "\n"
+}
+
+#[test]
+fn without_our_details_the_json_is_upstreams_to_the_byte() {
+    assert_eq!(pretty(&upstream_sample()), UPSTREAM);
+}
+
+#[test]
+fn our_details_are_additions() {
+    assert_eq!(pretty(&sample()), OURS);
+    let with: serde_json::Value = serde_json::from_str(OURS).unwrap();
+    let without: serde_json::Value = serde_json::from_str(UPSTREAM).unwrap();
+    assert_contains(&with, &without, "root");
+}
+
+/// Whether all of `part`'s members are in `whole`, with the same values.
+fn assert_contains(whole: &serde_json::Value, part: &serde_json::Value, at: &str) {
+    use serde_json::Value::{Array, Object};
+    match (whole, part) {
+        (Object(whole), Object(part)) => {
+            for (name, part) in part {
+                assert_contains(&whole[name], part, name);
+            }
+        }
+        (Array(whole), Array(part)) => {
+            assert_eq!(whole.len(), part.len(), "{at}");
+            for (whole, part) in whole.iter().zip(part) {
+                assert_contains(whole, part, at);
+            }
+        }
+        _ => assert_eq!(whole, part, "{at}"),
+    }
+}
+
+#[test]
+fn reads_what_upstream_and_we_send() {
+    assert_eq!(
+        serde_json::from_str::<State>(UPSTREAM).unwrap(),
+        upstream_sample()
+    );
+    assert_eq!(serde_json::from_str::<State>(OURS).unwrap(), sample());
+}
+
+#[test]
+fn unknown_members_are_ignored_everywhere() {
+    let added = UPSTREAM.replace('{', "{\"of-a-later-version\": [1],");
+    assert_eq!(
+        serde_json::from_str::<State>(&added).unwrap(),
+        upstream_sample()
+    );
+}
+
+#[test]
+fn each_of_upstreams_members_is_required() {
+    let names = UPSTREAM.lines().filter_map(|line| line.split('"').nth(1));
+    let nullable = ["accumulated_steps_threshold", "nts_cookies"];
+    for name in names.filter(|name| !nullable.contains(name)) {
+        let without = UPSTREAM.replace(&format!("\"{name}\":"), "\"renamed\":");
+        let error = serde_json::from_str::<State>(&without).expect_err(name);
+        let error = error.to_string();
+        assert!(error.contains("field") && error.contains(name), "{error}");
+    }
+}
+
+#[test]
+fn the_dispersion_is_that_of_the_moment_of_the_observation() {
+    let dispersion = upstream_sample().root_dispersion();
+    let expected = NtpDuration::from_micros(240);
+    assert!((dispersion - expected).abs() < NtpDuration::from_nanos(2));
+}
+
+#[test]
+fn sources_are_shown_by_name_and_then_by_identifier() {
+    let mut state = sample();
+    state.sources.push(Source {
+        id: 0,
+        ..state.sources[0].clone()
+    });
+    let ids: Vec<_> = state
+        .sorted_sources()
+        .iter()
+        .map(|source| source.id)
+        .collect();
+    assert_eq!(ids, [1, 0, 2]);
+}

@@ -1,0 +1,46 @@
+//! Where the commands speak, and how they fail.
+//!
+//! Standard output carries what was asked for, and failing to write it is a failure of the
+//! command. Standard error carries everything else; if nobody reads that there is nobody to tell.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use ntp_config::{Diagnostic, Style};
+
+/// The two streams of a program.
+pub(crate) struct Console<'a> {
+    pub(crate) out: &'a mut dyn Write,
+    pub(crate) err: &'a mut dyn Write,
+    /// How diagnostics are drawn on `err`.
+    pub(crate) style: Style,
+}
+
+impl Console<'_> {
+    /// A line on standard error.
+    pub(crate) fn complain(&mut self, text: impl Display) {
+        let _ = writeln!(self.err, "{text}");
+    }
+
+    /// A diagnostic on standard error, with an empty line to set it apart from the next.
+    pub(crate) fn show(&mut self, diagnostic: &Diagnostic) {
+        self.complain(format_args!("{}\n", diagnostic.render(self.style)));
+    }
+}
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The command line is wrong; the text is complete.
+    Usage(String),
+    /// The reason, for people.
+    Told(String),
+    /// Standard output could not be written.
+    Output(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}

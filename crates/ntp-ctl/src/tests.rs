@@ -1,0 +1,340 @@
+//! Whole commands, run in process against a daemon that is a thread.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+
+use ntp_control_api::observation::{MAX_FRAME, State, encode_frame};
+
+use super::*;
+
+/// What an upstream daemon sends.
+pub(crate) const UPSTREAM: &str = include_str!("../tests/data/upstream.json");
+/// What ours sends.
+pub(crate) const OURS: &str = include_str!("../tests/data/ours.json");
+
+pub(crate) fn state(json: &str) -> State {
+    serde_json::from_str(json).unwrap()
+}
+
+/// What became of a command.
+struct Outcome {
+    succeeded: bool,
+    out: String,
+    err: String,
+}
+
+fn ntp_ctl(arguments: &[&str]) -> Outcome {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut console = Console {
+        out: &mut out,
+        err: &mut err,
+        style: Style::Plain,
+    };
+    let arguments = std::iter::once(&"ntp-ctl").chain(arguments);
+    let succeeded = run(arguments.map(OsString::from), &mut console);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Outcome {
+        succeeded,
+        out: text(out),
+        err: text(err),
+    }
+}
+
+/// A directory that lives as long as its test.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("ntp-ctl-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("observe")
+    }
+
+    /// Writes a configuration and returns its path.
+    fn config(&self, text: &str) -> String {
+        let path = self.0.join("ntp.toml");
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// The same for one that names the socket.
+    fn config_with_socket(&self) -> String {
+        let path = self.socket();
+        self.config(&format!("[observability]\nobservation-path = {path:?}\n"))
+    }
+
+    /// A daemon that answers one reader with `bytes`.
+    fn daemon(&self, bytes: Vec<u8>) -> JoinHandle<()> {
+        let listener = UnixListener::bind(self.socket()).unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // A reader that has seen enough hangs up.
+            let _ = stream.write_all(&bytes);
+        })
+    }
+
+    /// `ntp-ctl status` against such a daemon.
+    fn status(&self, bytes: Vec<u8>, format: &str) -> Outcome {
+        let config = self.config_with_socket();
+        let daemon = self.daemon(bytes);
+        let outcome = ntp_ctl(&["status", "-c", &config, "-f", format]);
+        daemon.join().unwrap();
+        outcome
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn status_shows_what_the_daemon_says_in_each_format() {
+    for json in [UPSTREAM, OURS] {
+        let frame = encode_frame(&state(json)).unwrap();
+        let show = |format| {
+            let outcome = Directory::new().status(frame.clone(), format);
+            assert!(
+                outcome.succeeded && outcome.err.is_empty(),
+                "{}",
+                outcome.err
+            );
+            outcome.out
+        };
+        assert_eq!(show("plain"), layout::plain(&state(json)));
+        assert_eq!(show("json"), json);
+        let metrics = show("prometheus");
+        assert!(metrics.ends_with("# EOF\n\n"));
+        assert!(metrics.contains("\nntp_system_stratum 2\n"));
+    }
+}
+
+#[test]
+fn an_answer_that_is_no_state_is_refused_with_a_reason() {
+    let short = |length: u64, content: &[u8]| [&length.to_be_bytes(), content].concat();
+    for (bytes, reason) in [
+        (short(MAX_FRAME + 1, b"{"), "1048577 bytes long"),
+        (short(u64::MAX, b""), "18446744073709551615 bytes long"),
+        (short(100, b"{\"program\":"), "after 11 of 100 bytes"),
+        (
+            short(11, b"{\"program\":"),
+            "not the state of an NTP daemon",
+        ),
+        (b"HTTP".to_vec(), "after 4 of 8 bytes"),
+        (Vec::new(), "closed the connection without an answer"),
+    ] {
+        let outcome = Directory::new().status(bytes, "plain");
+        assert!(!outcome.succeeded && outcome.out.is_empty());
+        let begin = "Error: Failed to read state from observation socket: ";
+        assert!(outcome.err.starts_with(begin), "{}", outcome.err);
+        assert!(outcome.err.contains(reason), "{}", outcome.err);
+    }
+}
+
+#[test]
+fn a_missing_socket_is_told_with_its_path() {
+    let directory = Directory::new();
+    let configured = directory.config_with_socket();
+    let outcome = ntp_ctl(&["status", "-c", &configured]);
+    assert!(!outcome.succeeded);
+    let begin = format!(
+        "Error: Could not open socket at {}: ",
+        directory.socket().display()
+    );
+    assert!(outcome.err.starts_with(&begin), "{}", outcome.err);
+    assert!(
+        outcome.err.contains("systemctl status ntpd-rs"),
+        "{}",
+        outcome.err
+    );
+    assert!(!outcome.err.contains("Add\n"), "{}", outcome.err);
+}
+
+#[test]
+fn a_socket_without_a_daemon_is_told_from_a_file_that_is_no_socket() {
+    let directory = Directory::new();
+    let config = directory.config_with_socket();
+    drop(UnixListener::bind(directory.socket()).unwrap());
+    let outcome = ntp_ctl(&["status", "-c", &config]);
+    assert!(
+        outcome.err.contains("left behind by a daemon"),
+        "{}",
+        outcome.err
+    );
+
+    fs::remove_file(directory.socket()).unwrap();
+    fs::write(directory.socket(), "").unwrap();
+    let outcome = ntp_ctl(&["status", "-c", &config]);
+    assert!(outcome.err.contains("is not a socket"), "{}", outcome.err);
+}
+
+#[test]
+fn a_bad_configuration_is_a_warning_to_status_and_does_not_spoil_data() {
+    let directory = Directory::new();
+    let config = directory.config("[observability]\nobservation-pth = \"/a\"\n");
+    let warning = "Warning: Unable to load configuration file: config toml parsing error: ";
+    // Whether a daemon answers in the default place depends on the machine.
+    let outcome = ntp_ctl(&["status", "-c", &config]);
+    assert!(outcome.out.starts_with(warning), "{}", outcome.out);
+    for format in ["json", "prometheus"] {
+        let outcome = ntp_ctl(&["status", "-c", &config, "-f", format]);
+        assert!(!outcome.out.contains("Warning"), "{}", outcome.out);
+        assert!(outcome.err.starts_with(warning), "{}", outcome.err);
+    }
+}
+
+#[test]
+fn validate_says_that_a_good_file_is_good() {
+    let directory = Directory::new();
+    let pool = "[[source]]\nmode = \"pool\"\naddress = \"pool.example.org\"\ncount = 4\n";
+    for good in [pool, ""] {
+        let outcome = ntp_ctl(&["validate", "-c", &directory.config(good)]);
+        assert!(outcome.succeeded, "{}", outcome.err);
+        assert!(outcome.out.is_empty());
+        assert!(
+            outcome.err.ends_with("Config looks good\n"),
+            "{}",
+            outcome.err
+        );
+    }
+}
+
+#[test]
+fn validate_says_everything_that_is_wrong_at_once() {
+    let directory = Directory::new();
+    let config = directory.config("[[source]]\nmode = \"server\"\nadress = \"a\"\n[bogus]\n");
+    let outcome = ntp_ctl(&["validate", "-c", &config]);
+    assert!(!outcome.succeeded && outcome.out.is_empty());
+    let begin = "Error: Could not load configuration: config toml parsing error: ";
+    assert!(outcome.err.starts_with(begin), "{}", outcome.err);
+    assert!(
+        outcome.err.contains("unknown field `adress`"),
+        "{}",
+        outcome.err
+    );
+    assert!(
+        outcome.err.contains("unknown field `bogus`"),
+        "{}",
+        outcome.err
+    );
+    assert!(!outcome.err.contains("looks good"));
+}
+
+#[test]
+fn validate_refuses_what_cannot_work_and_what_this_build_lacks_by_name() {
+    let directory = Directory::new();
+    let server = "[[source]]\nmode = \"server\"\naddress = \"a\"\n";
+    let outcome = ntp_ctl(&["validate", "-c", &directory.config(server)]);
+    assert!(!outcome.succeeded);
+    assert!(
+        outcome.err.contains("`minimum-agreeing-sources` is 3"),
+        "{}",
+        outcome.err
+    );
+
+    let pulse = "[[source]]\nmode = \"pps\"\npath = \"/dev/pps0\"\nprecision = 1e-7\n";
+    let text = format!("{}{pulse}", server.repeat(3));
+    let config = directory.config(&text);
+    let lacking = ntp_config::load(Some(config.as_ref())).unwrap();
+    let outcome = ntp_ctl(&["validate", "-c", &config]);
+    for diagnostic in lacking.config.unsupported() {
+        assert!(!outcome.succeeded);
+        assert!(outcome.err.contains(&diagnostic.message), "{}", outcome.err);
+        assert!(!outcome.err.contains("looks good"));
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_no_valid_configuration() {
+    let outcome = ntp_ctl(&["validate", "-c", "/nonexistent/ntp.toml"]);
+    assert!(!outcome.succeeded);
+    let begin = "Error: Could not load configuration: io error while reading config: ";
+    assert!(outcome.err.starts_with(begin), "{}", outcome.err);
+}
+
+#[test]
+fn help_goes_to_standard_output_and_the_version_to_standard_error() {
+    for arguments in [&[][..], &["-h"], &["--help"]] {
+        let outcome = ntp_ctl(arguments);
+        assert!(outcome.succeeded && outcome.err.is_empty());
+        for word in ["validate", "status", "force-sync", "--config", "--format"] {
+            assert!(outcome.out.contains(word), "{}", outcome.out);
+        }
+    }
+    let outcome = ntp_ctl(&["-v"]);
+    assert!(outcome.succeeded && outcome.out.is_empty());
+    assert_eq!(
+        outcome.err,
+        concat!("ntp-ctl ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_never_silent() {
+    for arguments in [&["sync"][..], &["status", "-f", "xml"], &["--bogus"]] {
+        let outcome = ntp_ctl(arguments);
+        assert!(!outcome.succeeded && outcome.out.is_empty());
+        assert!(outcome.err.starts_with("error: "), "{}", outcome.err);
+    }
+}
+
+#[test]
+fn force_sync_is_refused_by_name() {
+    let outcome = ntp_ctl(&["force-sync"]);
+    assert!(!outcome.succeeded);
+    assert!(
+        outcome
+            .err
+            .starts_with("Error: `force-sync` is not available")
+    );
+}
+
+/// A stream that fails as the operating system does.
+struct Broken(ErrorKind);
+
+impl Write for Broken {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(self.0.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Runs a command whose streams fail in the ways given.
+fn run_on(out: ErrorKind, err: &mut dyn Write, arguments: &[&str]) -> bool {
+    let mut console = Console {
+        out: &mut Broken(out),
+        err,
+        style: Style::Plain,
+    };
+    run(arguments.iter().map(OsString::from), &mut console)
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure_and_a_full_disk_is_one() {
+    let mut err = Vec::new();
+    assert!(run_on(ErrorKind::BrokenPipe, &mut err, &["ntp-ctl"]));
+    assert!(err.is_empty());
+    assert!(!run_on(ErrorKind::StorageFull, &mut err, &["ntp-ctl"]));
+    assert!(err.starts_with(b"Error: Could not write the output: "));
+}
+
+#[test]
+fn a_failure_stays_one_if_nobody_hears_of_it() {
+    let (out, mut err) = (ErrorKind::BrokenPipe, Broken(ErrorKind::BrokenPipe));
+    assert!(!run_on(out, &mut err, &["ntp-ctl", "force-sync"]));
+}
