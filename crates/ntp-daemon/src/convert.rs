@@ -1,0 +1,160 @@
+//! A checked configuration file becomes what the engine and the sockets are told.
+//!
+//! Keys that a file sets keep upstream's meaning; where it is silent, our own rules apply (steps only at the start or after
+//! somebody else's step, slews up to 500 ppm). That is why the algorithm's keys arrive here as options.
+
+use std::net::IpAddr;
+
+use ntp_config::{
+    Config, LogLevel, NtpSource, SourceKind as FileKind, StepThreshold, TimestampMode as FileMode,
+};
+use ntp_os_clock::{Clock, ClockError, ClockKind, precision};
+use ntp_proto::discipline::{self, FrequencyPrior, PanicThreshold, SteeringConfig};
+use ntp_proto::engine::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
+use ntp_udp::{InterfaceName, SocketOptions, TimestampMode};
+use tracing::Level;
+
+/// The engine's configuration.
+pub fn engine_config(
+    config: &Config,
+    prior: Option<FrequencyPrior>,
+    clock: ClockFacts,
+) -> EngineConfig {
+    let synchronization = &config.synchronization;
+    EngineConfig {
+        sources: config
+            .sources
+            .iter()
+            .filter_map(|source| self::source(config, &source.kind))
+            .collect(),
+        discipline: discipline_config(config),
+        steering: steering_config(config),
+        warn_on_jump: synchronization.warn_on_jump,
+        local_stratum: synchronization.local_stratum,
+        local_reference_id: synchronization.reference_id,
+        frequency_prior: prior,
+        meddling_threshold: synchronization.algorithm.meddling_threshold,
+        clock,
+    }
+}
+
+/// What is known of the clock before it is touched.
+///
+/// # Errors
+/// If the clock cannot be read.
+pub fn clock_facts(clock: &Clock) -> Result<ClockFacts, ClockError> {
+    Ok(ClockFacts {
+        frequency: clock.frequency()?,
+        precision: precision(),
+        steerable: clock.kind() != ClockKind::None,
+    })
+}
+
+fn source(config: &Config, kind: &FileKind) -> Option<SourceConfig> {
+    let (ntp, kind) = match kind {
+        FileKind::Server(ntp) => (ntp, SourceKind::Server),
+        FileKind::Pool(pool) => {
+            let ignore = pool.ignore.iter().map(IpAddr::to_canonical).collect();
+            (
+                &pool.ntp,
+                SourceKind::Pool {
+                    count: pool.count,
+                    ignore,
+                },
+            )
+        }
+        // Refused before we get here; see `Config::unsupported`.
+        _ => return None,
+    };
+    Some(ntp_source(config, ntp, kind))
+}
+
+fn ntp_source(config: &Config, ntp: &NtpSource, kind: SourceKind) -> SourceConfig {
+    let poll = ntp.poll.over(config.source_defaults);
+    let host = match ntp.address.host.parse::<IpAddr>() {
+        Ok(address) => Host::Address(address),
+        Err(_) => Host::Name(ntp.address.host.clone()),
+    };
+    SourceConfig {
+        name: ntp.address.to_string(),
+        host,
+        port: ntp.address.port,
+        kind,
+        limits: poll.poll_limits,
+        initial_poll: poll.initial_poll,
+    }
+}
+
+fn discipline_config(config: &Config) -> discipline::Config {
+    let synchronization = &config.synchronization;
+    let algorithm = &synchronization.algorithm;
+    let ours = discipline::Config::default();
+    discipline::Config {
+        minimum_agreeing_sources: synchronization.minimum_agreeing_sources,
+        maximum_source_uncertainty: algorithm
+            .maximum_source_uncertainty
+            .unwrap_or(ours.maximum_source_uncertainty),
+        ignore_server_dispersion: algorithm
+            .ignore_server_dispersion
+            .unwrap_or(ours.ignore_server_dispersion),
+        initial_frequency_uncertainty: algorithm
+            .initial_frequency_uncertainty
+            .unwrap_or(ours.initial_frequency_uncertainty),
+        ..ours
+    }
+}
+
+fn steering_config(config: &Config) -> SteeringConfig {
+    let synchronization = &config.synchronization;
+    let algorithm = &synchronization.algorithm;
+    let ours = SteeringConfig::default();
+    let threshold = |step: StepThreshold| PanicThreshold {
+        forward: step.forward,
+        backward: step.backward,
+    };
+    SteeringConfig {
+        step_threshold: algorithm.step_threshold,
+        startup_panic: threshold(synchronization.startup_step_panic_threshold),
+        single_panic: threshold(synchronization.single_step_panic_threshold),
+        accumulated_panic: synchronization.accumulated_step_panic_threshold,
+        slew_maximum: algorithm
+            .slew_maximum_frequency_offset
+            .unwrap_or(ours.slew_maximum),
+        slew_minimum_duration: algorithm
+            .slew_minimum_duration
+            .unwrap_or(ours.slew_minimum_duration),
+        maximum_frequency: algorithm
+            .maximum_frequency_steer
+            .unwrap_or(ours.maximum_frequency),
+        ..ours
+    }
+}
+
+/// How client sockets are opened.
+pub fn socket_options(config: &Config) -> SocketOptions {
+    let clock = &config.clock;
+    SocketOptions {
+        // The configuration has checked the name's length.
+        interface: clock
+            .interface
+            .as_ref()
+            .and_then(|name| InterfaceName::new(&name.value).ok()),
+        timestamps: match clock.timestamp_mode.value {
+            FileMode::Software => TimestampMode::Software,
+            FileMode::KernelRecv => TimestampMode::KernelReceive,
+            FileMode::KernelAll => TimestampMode::KernelAll,
+            FileMode::Hardware => TimestampMode::Hardware,
+        },
+    }
+}
+
+/// The file's log level.
+pub fn level(level: Option<LogLevel>) -> Level {
+    match level.unwrap_or_default() {
+        LogLevel::Trace => Level::TRACE,
+        LogLevel::Debug => Level::DEBUG,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Error => Level::ERROR,
+    }
+}

@@ -1,0 +1,216 @@
+//! The daemon: sockets, clock, files and signals around the [engine](ntp_proto::engine).
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`runtime`] | the main loop: clocks, datagrams, the engine's wishes |
+//! | `convert` | a configuration file becomes the engine's configuration |
+//! | `resolve` | names, off the main thread |
+//! | `persist` | the state directory |
+//! | [`observe`] | the observation socket |
+//! | [`observation`] | the engine's snapshot in that socket's words |
+//! | [`log`], [`cli`], [`exit`] | messages, command line, exit codes |
+//!
+//! A library, so that the demo and tests can run the real thing in their own process.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod convert;
+pub mod exit;
+pub mod log;
+pub mod observation;
+pub mod observe;
+mod persist;
+mod resolve;
+pub mod runtime;
+
+use std::process::ExitCode;
+
+use ntp_config::{Config, Loaded};
+use ntp_os_clock::{Clock, ClockError, SystemClock, UnsteeredClock, monotonic_source};
+use ntp_proto::engine::EngineConfig;
+use ntp_udp::signals;
+use tracing::{Level, error, info, warn};
+
+use cli::Cli;
+use log::LogFile;
+use observe::Observer;
+pub use persist::Store;
+use runtime::{Ending, Parts, Runtime};
+
+/// The daemon's whole life.
+pub fn main() -> ExitCode {
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let loaded = match ntp_config::load(cli.config.as_deref()) {
+        Ok(loaded) => loaded,
+        Err(problem) => {
+            eprintln!("There was an error loading the config: {problem}");
+            return exit::code(exit::CONFIG);
+        }
+    };
+    let unsupported = loaded.config.unsupported();
+    if !unsupported.is_empty() {
+        for lacking in &unsupported {
+            eprintln!("{lacking}\n");
+        }
+        eprintln!("The configuration is valid, but this build cannot do all of it: see above");
+        return exit::code(exit::CONFIG);
+    }
+    let observability = &loaded.config.observability;
+    let level = cli
+        .log_level
+        .map_or_else(|| convert::level(observability.log_level), Level::from);
+    let log_file = match log::start(
+        level,
+        observability.log_path.as_deref(),
+        observability.ansi_colors,
+    ) {
+        Ok(file) => file,
+        Err(problem) => {
+            let path = observability
+                .log_path
+                .as_deref()
+                .unwrap_or_else(|| "standard output".as_ref());
+            eprintln!(
+                "cannot open the log {}: {problem} (see [observability] log-path)",
+                path.display()
+            );
+            return exit::code(exit::SOFTWARE);
+        }
+    };
+    exit::code(run(&loaded, log_file.as_ref()))
+}
+
+fn run(loaded: &Loaded, log_file: Option<&LogFile>) -> u8 {
+    info!("ntp-daemon {} starting", env!("CARGO_PKG_VERSION"));
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    for finding in loaded.config.check() {
+        warn!("{}", finding.diagnostic);
+    }
+    if let Err(problem) = signals::install() {
+        return fatal(log_file, &format!("cannot catch signals: {problem}"));
+    }
+    let mut runtime = match assemble(&loaded.config) {
+        Ok(runtime) => runtime,
+        Err(problem) => return fatal(log_file, &problem.to_string()),
+    };
+    notify(sd_notify::NotifyState::Ready);
+    let code = live(&mut runtime, log_file);
+    notify(sd_notify::NotifyState::Stopping);
+    match runtime.shut_down() {
+        Ok(()) => code,
+        Err(problem) => fatal(log_file, &problem.to_string()),
+    }
+}
+
+/// Says why the daemon ends, on standard error too if the log goes to a file: whoever started it should not have
+/// to look for the reason.
+fn fatal(log_file: Option<&LogFile>, problem: &str) -> u8 {
+    error!("{problem}");
+    if log_file.is_some() {
+        eprintln!("ntp-daemon: {problem}");
+    }
+    exit::SOFTWARE
+}
+
+/// Runs until there is a reason to end, and says with which code.
+fn live(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
+    loop {
+        match runtime.run(None) {
+            Ok(Ending::Halted(halt)) => return fatal(log_file, &halt.to_string()),
+            Ok(Ending::Paused) => {}
+            Err(problem) => return fatal(log_file, &problem.to_string()),
+        }
+        if signals::take_hangup()
+            && let Some(file) = log_file
+            && let Err(problem) = file.reopen()
+        {
+            error!("cannot reopen the log file: {problem}; going on with the old one");
+        }
+        if signals::terminate_requested() {
+            info!("asked to end");
+            return exit::OK;
+        }
+    }
+}
+
+fn assemble(config: &Config) -> Result<Runtime, ClockError> {
+    let clock = open_clock(config)?;
+    if let Some(shortcoming) = monotonic_source().shortcoming() {
+        info!("{shortcoming}");
+    }
+    let store = Store::new(config.state.directory.clone());
+    let engine: EngineConfig =
+        convert::engine_config(config, store.load(), convert::clock_facts(&clock)?);
+    let observer = config
+        .observability
+        .observation_path
+        .as_ref()
+        .and_then(|path| {
+            let bound = Observer::bind(path, config.observability.observation_permissions);
+            if let Err(problem) = &bound {
+                warn!(
+                    "no observation socket at {}: {problem}; ntp-ctl status will not work",
+                    path.display()
+                );
+            }
+            bound.ok()
+        });
+    let sockets = convert::socket_options(config);
+    Ok(Runtime::new(
+        engine,
+        Parts {
+            clock,
+            sockets,
+            store,
+            observer,
+            seed: seed(),
+        },
+    ))
+}
+
+fn open_clock(config: &Config) -> Result<Clock, ClockError> {
+    use ntp_config::ClockKind;
+    match config.clock.kind {
+        // With nobody to ask there is nothing to steer by, and no privilege to demand.
+        ClockKind::System if config.sources.is_empty() => Ok(unsteered()),
+        ClockKind::System => SystemClock::open().map(Clock::System),
+        ClockKind::None => Ok(unsteered()),
+        ClockKind::Virtual { offset, frequency } => Ok(Clock::new_virtual(offset, frequency)),
+    }
+}
+
+fn unsteered() -> Clock {
+    let (clock, shortcoming) = UnsteeredClock::open();
+    if let Some(shortcoming) = shortcoming {
+        warn!("{shortcoming}");
+    }
+    Clock::None(clock)
+}
+
+/// The seed of all randomness, from the operating system.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place where randomness enters"
+)]
+fn seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    if let Err(problem) = getrandom::fill(&mut seed) {
+        // Nonces would be guessable; the time of day and the process are better than nothing, and it is said.
+        warn!("the operating system gives no random numbers ({problem}); requests can be guessed");
+        let now = ntp_os_clock::realtime().as_nanos().to_ne_bytes();
+        seed[..8].copy_from_slice(&now);
+        seed[8..12].copy_from_slice(&std::process::id().to_ne_bytes());
+    }
+    seed
+}
+
+fn notify(state: sd_notify::NotifyState<'_>) {
+    if let Err(problem) = sd_notify::notify(&[state]) {
+        warn!("cannot notify the service manager: {problem}");
+    }
+}

@@ -1,0 +1,107 @@
+//! Where messages go: standard output, or a file that is reopened on SIGHUP.
+//!
+//! The layout is that of upstream (`tracing`'s full format): UTC time with microseconds, level, message. The time
+//! comes from our own clock functions: std's may panic on what a clock simulator returns. A log file is
+//! appended to, never cut: what happened before a restart is what one looks for after it.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::Level;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+
+/// UTC with microseconds, as upstream prints it.
+#[derive(Clone, Copy, Debug)]
+struct Utc;
+
+impl FormatTime for Utc {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let text = ntp_os_clock::realtime().to_string();
+        // Nanoseconds are cut to microseconds.
+        let micros = text.len().saturating_sub(4);
+        write!(writer, "{}Z", text.get(..micros).unwrap_or(&text))
+    }
+}
+
+/// A log file that can be opened anew under the same name.
+#[derive(Clone, Debug)]
+pub struct LogFile {
+    path: PathBuf,
+    file: Arc<Mutex<File>>,
+}
+
+impl LogFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            file: Arc::new(Mutex::new(append(path)?)),
+        })
+    }
+
+    /// Opens the file again, after a rotation has moved it away.
+    ///
+    /// # Errors
+    /// If the file can't be opened; messages then go on to the old one.
+    pub fn reopen(&self) -> io::Result<()> {
+        let file = append(&self.path)?;
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+        Ok(())
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .flush()
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// Begins logging. Returns the file, if it is one.
+///
+/// # Errors
+/// If the log file can't be opened.
+pub fn start(
+    level: Level,
+    path: Option<&Path>,
+    colors: Option<bool>,
+) -> io::Result<Option<LogFile>> {
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_timer(Utc)
+        .with_target(false);
+    match path {
+        Some(path) => {
+            let file = LogFile::open(path)?;
+            let writer = file.clone();
+            builder
+                .with_ansi(colors.unwrap_or(false))
+                .with_writer(move || writer.clone())
+                .init();
+            Ok(Some(file))
+        }
+        None => {
+            builder
+                .with_ansi(colors.unwrap_or_else(|| io::stdout().is_terminal()))
+                .with_writer(io::stdout)
+                .init();
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The engine's snapshot in the words of the observation socket.
+
+use ntp_control_api::observation::{
+    Leap, Program, RootVariance, Source, SourceDetails, State, System, SystemDetails, encode_frame,
+};
+use ntp_os_clock::{Clock, monotonic, realtime};
+use ntp_proto::discipline::SourceState;
+use ntp_proto::engine::{Snapshot, SourceSnapshot};
+use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, SystemTime};
+
+/// One frame for the socket. If there are so many sources that no reader would take it, the last ones are left out.
+pub(crate) fn frame(snapshot: &Snapshot, clock: &Clock, started: Monotonic) -> Vec<u8> {
+    let mut state = state(snapshot, clock, started);
+    loop {
+        match encode_frame(&state) {
+            Ok(frame) => return frame,
+            Err(_) if state.sources.is_empty() => return Vec::new(),
+            Err(_) => state.sources.truncate(state.sources.len() / 2),
+        }
+    }
+}
+
+fn state(snapshot: &Snapshot, clock: &Clock, started: Monotonic) -> State {
+    State {
+        program: Program {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            build_commit: option_env!("NTPD_RS_GIT_REV").unwrap_or("-").to_owned(),
+            build_commit_date: option_env!("NTPD_RS_GIT_DATE").unwrap_or("-").to_owned(),
+            uptime_seconds: (monotonic() - started).as_seconds_f64(),
+            now: snapshot.now.system.to_ntp(),
+        },
+        system: system(snapshot, clock),
+        sources: snapshot.sources.iter().map(source).collect(),
+        servers: Vec::new(),
+    }
+}
+
+fn system(snapshot: &Snapshot, clock: &Clock) -> System {
+    let system = &snapshot.system;
+    System {
+        stratum: system.stratum.get(),
+        reference_id: system.reference_id,
+        accumulated_steps_threshold: system.accumulated_steps_threshold,
+        precision: NtpDuration::from_seconds_f64(2f64.powi(system.precision.into())),
+        root_delay: system.root_delay,
+        root_variance: RootVariance::growing(
+            snapshot.now.system.to_ntp(),
+            system.root_dispersion,
+            system.dispersion_rate,
+        ),
+        leap_indicator: Leap::from(system.leap),
+        accumulated_steps: system.accumulated_steps,
+        details: SystemDetails {
+            synchronized: Some(system.synchronized),
+            offset: Some(-system.offset),
+            frequency_ppm: Some(system.frequency.as_ppm()),
+            frequency_uncertainty_ppm: Some(system.frequency_uncertainty.as_ppm()),
+            estimated_error: Some(system.estimated_error),
+            error_bound: Some(system.bound),
+            root_dispersion: Some(system.root_dispersion),
+            agreeing_sources: Some(system.agreeing as u64),
+            candidate_sources: Some(system.candidates as u64),
+            clock_kind: Some(clock.kind().to_string()),
+            reference_time: system.reference_time.map(SystemTime::to_ntp),
+            true_offset: true_offset(clock),
+        },
+    }
+}
+
+/// How far a virtual clock is ahead of the clock it is laid over.
+pub fn true_offset(clock: &Clock) -> Option<NtpDuration> {
+    match clock {
+        Clock::Virtual(_) => {
+            let base = realtime();
+            Some(clock.translate(base) - base)
+        }
+        Clock::System(_) | Clock::None(_) => None,
+    }
+}
+
+fn source(source: &SourceSnapshot) -> Source {
+    let measured = source.measured.as_ref();
+    let or_unknown = |duration: Option<NtpDuration>| duration.unwrap_or(NtpDuration::MAX);
+    Source {
+        offset: measured.map_or(NtpDuration::ZERO, |measured| -measured.offset),
+        uncertainty: or_unknown(measured.map(|measured| measured.uncertainty)),
+        delay: or_unknown(measured.map(|measured| measured.delay)),
+        remote_delay: or_unknown(measured.map(|measured| measured.remote_delay)),
+        remote_uncertainty: or_unknown(measured.map(|measured| measured.remote_dispersion)),
+        last_update: measured.map_or(NtpTimestamp::ZERO, |measured| measured.at.to_ntp()),
+        unanswered_polls: source.reach.unanswered(),
+        poll_interval: source.poll,
+        nts_cookies: None,
+        name: source.name.clone(),
+        address: source.address.to_string(),
+        id: source.id.0.into(),
+        details: SourceDetails {
+            state: Some(word(source).to_owned()),
+            stratum: measured.map(|measured| measured.stratum.get()),
+            reference_id: measured.map(|measured| measured.reference_id.to_string()),
+            leap_indicator: measured.map(|measured| Leap::from(measured.leap)),
+            reach: Some(source.reach.bits()),
+            packets_sent: Some(source.counters.sent),
+            packets_received: Some(source.counters.received),
+            packets_accepted: Some(source.counters.accepted),
+            packets_bogus: Some(source.counters.bogus),
+        },
+    }
+}
+
+fn word(source: &SourceSnapshot) -> &'static str {
+    match source.state {
+        _ if source.reach.is_dead() => "unreachable",
+        SourceState::Ineligible => "unusable",
+        SourceState::NoSamples => "no-samples",
+        SourceState::Stale => "stale",
+        SourceState::TooUncertain => "too-uncertain",
+        SourceState::NoMajority => "no-majority",
+        SourceState::Falseticker => "falseticker",
+        SourceState::Selected => ntp_control_api::observation::SELECTED,
+    }
+}

@@ -1,0 +1,465 @@
+//! The shell around the engine: it reads clocks, moves datagrams, and does what the engine says.
+//!
+//! One thread, one loop: wait until something is ready or due, tell the engine, do everything that it asks
+//! for, repeat. There is no decision about time in here.
+//!
+//! The loop stands on `poll(2)`, not on an async runtime, for three reasons: its sockets live for one exchange each, so
+//! nothing is gained by registering them; a wake-up costs two system calls; and clock-and-network simulators
+//! that replace libc functions can run the real binary.
+//!
+//! What may block is done elsewhere: names by the [resolver](crate::resolve), files by a
+//! [short-lived thread](crate::persist). A facility that is missing is named once and done without.
+
+mod exchanges;
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use ntp_os_clock::{Clock, ClockError, monotonic, monotonic_unsuspended};
+use ntp_proto::engine::{
+    Datagram, Engine, EngineConfig, Event, ExchangeId, Halt, Input, Now, Output, ResolveId,
+    SendError, Severity, Snapshot,
+};
+use ntp_time::{Adjustment, Monotonic, NtpDuration, Stamp};
+use ntp_udp::wait::{Interest, PollSet};
+use ntp_udp::{AddressMonitor, Facility, Shortcoming, SocketOptions, StampKeeper, local_addresses};
+use tracing::{debug, error, info, warn};
+
+use crate::observation;
+use crate::observe::Observer;
+use crate::persist::Store;
+use crate::resolve::Resolver;
+use exchanges::{Exchanges, Happening};
+
+/// Readings of the two clocks further apart than this are taken again: the process was interrupted in between.
+const READING_SPREAD: NtpDuration = NtpDuration::from_micros(20);
+/// How often they are taken again at most.
+const READING_ATTEMPTS: usize = 5;
+
+/// A gap between the clocks that run and stand still in suspend that is a suspend and not a reading's spread.
+const SUSPEND: NtpDuration = NtpDuration::from_millis(100);
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ending {
+    /// The time given to [`Runtime::run`] is over; it may be called again.
+    Paused,
+    /// The engine must not go on.
+    Halted(Halt),
+}
+
+/// What stopped the shell itself.
+#[derive(Debug)]
+pub enum Failure {
+    /// The clock cannot be read or controlled.
+    Clock(ClockError),
+    /// The operating system refused something without which there is no daemon.
+    System(&'static str, io::Error),
+}
+
+impl core::fmt::Display for Failure {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Clock(error) => write!(f, "{error}"),
+            Self::System(call, error) => write!(f, "{call} failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The engine with its clock, its sockets and its files.
+#[derive(Debug)]
+pub struct Runtime {
+    engine: Engine,
+    clock: Clock,
+    exchanges: Exchanges,
+    resolver: Option<Resolver>,
+    store: Store,
+    observer: Option<Observer>,
+    addresses: Option<AddressMonitor>,
+    /// Keeps the kernel's packet stamping switched on between exchanges; never read.
+    _stamp_keeper: Option<StampKeeper>,
+    poll_set: PollSet,
+    missing: Vec<Shortcoming>,
+    told_missing: Vec<Facility>,
+    /// How far the suspend-proof clock was ahead of the other at the last look.
+    suspended: NtpDuration,
+    happenings: Vec<Happening>,
+    echoes: VecDeque<Echo>,
+    halted: Option<Halt>,
+    started: Monotonic,
+}
+
+/// What a [`Runtime`] is made of besides the engine's configuration.
+#[derive(Debug)]
+pub struct Parts {
+    /// The clock to discipline.
+    pub clock: Clock,
+    /// How client sockets are opened.
+    pub sockets: SocketOptions,
+    /// Where state is kept.
+    pub store: Store,
+    /// Who may look on.
+    pub observer: Option<Observer>,
+    /// Seed of all randomness.
+    pub seed: [u8; 32],
+}
+
+impl Runtime {
+    /// Puts the parts together. Nothing is sent before [`run`](Self::run).
+    pub fn new(config: EngineConfig, parts: Parts) -> Self {
+        let Parts {
+            clock,
+            sockets,
+            store,
+            observer,
+            seed,
+        } = parts;
+        let keeper = optional(StampKeeper::open(&sockets));
+        let addresses = optional(AddressMonitor::open());
+        let mut runtime = Self {
+            engine: Engine::new(config, now(&clock), seed),
+            clock,
+            exchanges: Exchanges::new(sockets),
+            resolver: None,
+            store,
+            observer,
+            addresses,
+            _stamp_keeper: keeper,
+            poll_set: PollSet::new(),
+            missing: Vec::new(),
+            told_missing: Vec::new(),
+            suspended: monotonic() - monotonic_unsuspended(),
+            happenings: Vec::new(),
+            echoes: VecDeque::new(),
+            halted: None,
+            started: monotonic(),
+        };
+        runtime.look_at_addresses();
+        runtime
+    }
+
+    /// Runs until `until`, until the engine halts, or until a signal arrives.
+    ///
+    /// # Errors
+    /// If the clock can't be controlled any more, or `poll(2)` fails.
+    pub fn run(&mut self, until: Option<Monotonic>) -> Result<Ending, Failure> {
+        self.handle(Input::Tick)?;
+        loop {
+            if let Some(halt) = self.halted {
+                return Ok(Ending::Halted(halt));
+            }
+            if until.is_some_and(|until| monotonic() >= until) || ntp_udp::signals::pending() {
+                return Ok(Ending::Paused);
+            }
+            self.wait(until)?;
+            self.look_for_suspend()?;
+            self.attend_exchanges()?;
+            self.attend_others()?;
+            if self
+                .engine
+                .next_wakeup()
+                .is_some_and(|(at, _)| at <= monotonic())
+            {
+                self.handle(Input::Tick)?;
+            }
+        }
+    }
+
+    /// Ends in order: no slew left in the clock, state saved, no socket file left.
+    ///
+    /// # Errors
+    /// If the clock can't be controlled.
+    pub fn shut_down(&mut self) -> Result<(), Failure> {
+        let result = self.handle(Input::Shutdown);
+        self.store.finish();
+        self.observer = None;
+        result
+    }
+
+    /// The engine's state now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.engine.snapshot(now(&self.clock))
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    // ---- waiting
+
+    fn wait(&mut self, until: Option<Monotonic>) -> Result<(), Failure> {
+        self.poll_set.clear();
+        self.exchanges.watch(&mut self.poll_set);
+        if let Some(resolver) = &mut self.resolver {
+            resolver.watch(&mut self.poll_set);
+        }
+        if let Some(addresses) = &self.addresses {
+            self.poll_set.push(addresses, Interest::Readable);
+        }
+        if let Some(observer) = &mut self.observer {
+            observer.watch(&mut self.poll_set);
+        }
+        let due = self.engine.next_wakeup().map(|(at, _)| at);
+        let due = due
+            .into_iter()
+            .chain(until)
+            .chain(self.observer.as_ref().and_then(Observer::deadline))
+            .min();
+        let timeout = due.map(|due| (due - monotonic()).to_std());
+        self.poll_set
+            .wait(timeout)
+            .map_err(|error| Failure::System("poll", error))?;
+        Ok(())
+    }
+
+    fn attend_exchanges(&mut self) -> Result<(), Failure> {
+        // Sockets close while their neighbours are attended, so their names are taken first.
+        let ready: Vec<_> = (0..self.exchanges.len())
+            .filter_map(|index| self.exchanges.ready(&self.poll_set, index))
+            .collect();
+        for id in ready {
+            let mut happenings = core::mem::take(&mut self.happenings);
+            self.exchanges
+                .take(&self.clock, &self.poll_set, id, &mut happenings);
+            for happening in happenings.drain(..) {
+                self.tell(&happening)?;
+            }
+            self.happenings = happenings;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, happening: &Happening) -> Result<(), Failure> {
+        match happening {
+            Happening::Stamped(exchange, stamp) => self.handle(Input::Transmitted {
+                exchange: *exchange,
+                stamp: *stamp,
+            }),
+            Happening::Failed(exchange, error) => self.handle(Input::SendFailed {
+                exchange: *exchange,
+                error: *error,
+            }),
+            Happening::Received {
+                id,
+                length,
+                truncated,
+                received,
+            } => {
+                let payload = self.exchanges.payload(*length);
+                let datagram = Datagram {
+                    exchange: *id,
+                    payload,
+                    truncated: *truncated,
+                    received: *received,
+                };
+                self.engine
+                    .handle(now(&self.clock), Input::Datagram(datagram));
+                self.drain()
+            }
+        }
+    }
+
+    fn attend_others(&mut self) -> Result<(), Failure> {
+        if let Some(resolver) = &mut self.resolver
+            && resolver.is_ready(&self.poll_set)
+        {
+            for (query, result) in resolver.answers() {
+                let result = result.as_ref().map(Vec::as_slice).map_err(String::as_str);
+                self.handle(Input::Resolved { query, result })?;
+            }
+        }
+        if self.addresses.as_mut().is_some_and(AddressMonitor::changed) {
+            self.look_at_addresses();
+            self.drain()?;
+        }
+        if let Some(mut observer) = self.observer.take() {
+            observer.attend(&self.poll_set, || {
+                observation::frame(&self.snapshot(), &self.clock, self.started)
+            });
+            self.observer = Some(observer);
+        }
+        Ok(())
+    }
+
+    fn look_at_addresses(&mut self) {
+        match local_addresses() {
+            Ok(addresses) => self
+                .engine
+                .handle(now(&self.clock), Input::LocalAddresses(&addresses)),
+            Err(error) => debug!("this machine's addresses cannot be listed: {error}"),
+        }
+    }
+
+    fn look_for_suspend(&mut self) -> Result<(), Failure> {
+        let suspended = monotonic() - monotonic_unsuspended();
+        let by = suspended - self.suspended;
+        self.suspended = suspended;
+        if by > SUSPEND {
+            self.handle(Input::Suspended(by))
+        } else {
+            Ok(())
+        }
+    }
+
+    // ---- the engine
+
+    fn handle(&mut self, input: Input<'_>) -> Result<(), Failure> {
+        self.engine.handle(now(&self.clock), input);
+        self.drain()
+    }
+
+    /// Does everything that the engine asks for, and tells it what came of it.
+    fn drain(&mut self) -> Result<(), Failure> {
+        loop {
+            while let Some(output) = self.engine.poll_output() {
+                self.carry_out(output)?;
+            }
+            let Some(echo) = self.echoes.pop_front() else {
+                break;
+            };
+            self.engine.handle(now(&self.clock), echo.as_input());
+        }
+        self.tell_missing();
+        Ok(())
+    }
+
+    fn carry_out(&mut self, output: Output) -> Result<(), Failure> {
+        match output {
+            Output::Adjust(adjustment) => self.adjust(&adjustment)?,
+            Output::Transmit {
+                exchange,
+                remote,
+                request,
+            } => {
+                let sent = self.exchanges.send(
+                    &self.clock,
+                    exchange,
+                    remote,
+                    &request.payload,
+                    &mut self.missing,
+                );
+                self.echoes.push_back(match sent {
+                    Ok(stamp) => Echo::Sent(exchange, stamp),
+                    Err(error) => Echo::NotSent(exchange, error),
+                });
+            }
+            Output::Close(exchange) => self.exchanges.close(exchange),
+            Output::Resolve { query, host } => self.resolve(query, host),
+            Output::Persist(prior) => self.store.save(prior),
+            Output::Event(event) => log_event(&event),
+            Output::Halt(halt) => self.halted = Some(halt),
+        }
+        Ok(())
+    }
+
+    fn adjust(&mut self, adjustment: &Adjustment) -> Result<(), Failure> {
+        let applied = self.clock.apply(adjustment).map_err(Failure::Clock)?;
+        for shortcoming in self.clock.new_shortcomings() {
+            warn!("{shortcoming}");
+        }
+        self.engine
+            .handle(now(&self.clock), Input::ClockApplied(applied));
+        Ok(())
+    }
+
+    fn resolve(&mut self, query: ResolveId, host: String) {
+        if self.resolver.is_none() {
+            self.resolver = Resolver::start()
+                .inspect_err(|error| error!("cannot start the resolver: {error}"))
+                .ok();
+        }
+        let asked = self
+            .resolver
+            .as_ref()
+            .is_some_and(|resolver| resolver.ask(query, host));
+        if !asked {
+            self.echoes.push_back(Echo::NotAsked(query));
+        }
+    }
+
+    fn tell_missing(&mut self) {
+        for shortcoming in self.missing.drain(..) {
+            if !self.told_missing.contains(&shortcoming.facility) {
+                warn!("{shortcoming}");
+                self.told_missing.push(shortcoming.facility);
+            }
+        }
+    }
+}
+
+/// A facility that the daemon can do without; its absence is said once.
+fn optional<T>(facility: Result<T, Shortcoming>) -> Option<T> {
+    facility
+        .inspect_err(|shortcoming| warn!("{shortcoming}"))
+        .ok()
+}
+
+/// What came of something that the engine asked for; told to it once it has nothing more to ask.
+#[derive(Debug)]
+enum Echo {
+    Sent(ExchangeId, Stamp),
+    NotSent(ExchangeId, SendError),
+    NotAsked(ResolveId),
+}
+
+impl Echo {
+    fn as_input(&self) -> Input<'static> {
+        match *self {
+            Self::Sent(exchange, stamp) => Input::Transmitted { exchange, stamp },
+            Self::NotSent(exchange, error) => Input::SendFailed { exchange, error },
+            Self::NotAsked(query) => Input::Resolved {
+                query,
+                result: Err("the resolver thread has ended"),
+            },
+        }
+    }
+}
+
+/// Both clocks, read so close together that their difference means something.
+fn now(clock: &Clock) -> Now {
+    let mut before = monotonic();
+    let mut best: Option<(NtpDuration, Now)> = None;
+    for _ in 0..READING_ATTEMPTS {
+        let system = clock.now();
+        let after = monotonic();
+        let spread = after - before;
+        if best.is_none_or(|(least, _)| spread < least) {
+            best = Some((
+                spread,
+                Now {
+                    monotonic: before + spread.half(),
+                    system,
+                },
+            ));
+        }
+        if spread <= READING_SPREAD {
+            break;
+        }
+        before = after;
+    }
+    best.map_or_else(
+        || Now {
+            monotonic: before,
+            system: clock.now(),
+        },
+        |(_, now)| now,
+    )
+}
+
+fn log_event(event: &Event) {
+    match event.severity() {
+        Severity::Debug => debug!("{event}"),
+        Severity::Info => info!("{event}"),
+        Severity::Warning => warn!("{event}"),
+        Severity::Error => error!("{event}"),
+    }
+}
+
+/// A duration that `poll` can wait for, for callers that want to be called regularly.
+pub fn after(duration: Duration) -> Monotonic {
+    monotonic() + NtpDuration::from(duration)
+}

@@ -1,0 +1,142 @@
+//! A demonstration that needs nothing: no network, no privilege, no configuration.
+//!
+//! It starts a small NTP server on the loopback interface, which serves this machine's time, and the daemon's own engine with
+//! a virtual clock that begins a quarter of a second wrong and runs 40 ppm fast. Real packets, real sockets, real
+//! timestamps; only the clock is software, so its true error is known and shown beside what the daemon believes.
+//! After the given time it says whether the truth was inside the reported bound and below 100 us, and exits with 0 only then.
+#![forbid(unsafe_code)]
+
+mod screen;
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use ntp_daemon::observation::true_offset;
+use ntp_daemon::runtime::{Ending, Parts, Runtime, after};
+use ntp_daemon::{Store, convert};
+use ntp_os_clock::{Clock, monotonic};
+use ntp_proto::discipline::{self, SteeringConfig};
+use ntp_proto::engine::{EngineConfig, Host, SourceConfig, SourceKind};
+use ntp_time::{Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum};
+use ntp_udp::{SocketOptions, signals};
+use test_binaries::{Behaviour, ReferenceServer};
+
+use screen::{Row, Screen};
+
+/// The virtual clock's error at the start.
+const OFFSET: NtpDuration = NtpDuration::from_millis(250);
+/// How fast its oscillator runs.
+const FREQUENCY: Frequency = Frequency::from_ppm(40.0);
+/// The error that the demonstration promises at its end.
+const PROMISE: NtpDuration = NtpDuration::from_micros(100);
+
+/// Watch the daemon put a wrong clock right.
+#[derive(Debug, Parser)]
+#[command(name = "ntp-demo", version)]
+struct Cli {
+    /// How long to run
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match demonstrate(cli.seconds) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(problem) => {
+            eprintln!("ntp-demo: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demonstrate(seconds: u32) -> Result<bool, Box<dyn std::error::Error>> {
+    signals::install()?;
+    let server = ReferenceServer::bind(([127, 0, 0, 1], 0).into(), Behaviour::default()).map_err(
+        |error| io::Error::other(format!("cannot serve on the loopback interface: {error}")),
+    )?;
+    let clock = Clock::new_virtual(OFFSET, FREQUENCY);
+    let config = engine_config(&clock, server.address())?;
+    let parts = Parts {
+        clock,
+        sockets: SocketOptions::default(),
+        store: Store::new(None),
+        observer: None,
+        // Nothing here needs to be unpredictable, and so each demonstration asks at the same times.
+        seed: [0; 32],
+    };
+    let mut runtime = Runtime::new(config, parts);
+    let mut screen = Screen::new(server.address(), OFFSET, FREQUENCY);
+    let started = monotonic();
+    for second in 1..=seconds {
+        let until = started + NtpDuration::from_seconds(second.into());
+        if let Ending::Halted(halt) = runtime.run(Some(until.min(after(Duration::from_secs(1)))))? {
+            return Err(halt.to_string().into());
+        }
+        if signals::terminate_requested() {
+            break;
+        }
+        screen.show(&row(second, &runtime))?;
+    }
+    runtime.shut_down()?;
+    let last = row(seconds, &runtime);
+    let inside = last.true_error.abs() <= last.bound;
+    let small = last.true_error.abs() < PROMISE;
+    screen.conclude(&last, inside, small, PROMISE)?;
+    Ok(inside && small)
+}
+
+fn row(second: u32, runtime: &Runtime) -> Row {
+    let snapshot = runtime.snapshot();
+    Row {
+        second,
+        true_error: true_offset(runtime.clock()).unwrap_or(NtpDuration::MAX),
+        estimate: snapshot
+            .system
+            .synchronized
+            .then_some(snapshot.system.offset),
+        frequency: snapshot.system.frequency,
+        frequency_uncertainty: snapshot.system.frequency_uncertainty,
+        estimated_error: snapshot.system.estimated_error,
+        bound: snapshot.system.bound,
+        poll: snapshot.sources.first().map(|source| source.poll),
+        replies: snapshot
+            .sources
+            .first()
+            .map_or(0, |source| source.counters.accepted),
+    }
+}
+
+fn engine_config(
+    clock: &Clock,
+    server: std::net::SocketAddr,
+) -> Result<EngineConfig, ntp_os_clock::ClockError> {
+    let poll = PollLimits {
+        min: PollInterval::from_log2(1),
+        max: PollInterval::from_log2(4),
+    };
+    Ok(EngineConfig {
+        sources: vec![SourceConfig {
+            name: server.to_string(),
+            host: Host::Address(server.ip()),
+            port: server.port(),
+            kind: SourceKind::Server,
+            limits: poll,
+            initial_poll: poll.min,
+        }],
+        discipline: discipline::Config {
+            minimum_agreeing_sources: 1,
+            ..discipline::Config::default()
+        },
+        steering: SteeringConfig::default(),
+        warn_on_jump: false,
+        local_stratum: Stratum::UNSYNCHRONIZED,
+        local_reference_id: ReferenceId::XNON,
+        frequency_prior: None,
+        meddling_threshold: None,
+        clock: convert::clock_facts(clock)?,
+    })
+}

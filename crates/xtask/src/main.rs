@@ -1,0 +1,4 @@
+//! Tasks of development that are too long or too special for `cargo test`.
+#![forbid(unsafe_code)]
+
+fn main() {}
