@@ -1,0 +1,277 @@
+//! An association: our relation with one server address (RFC 5905 section 9, client mode).
+//!
+//! At most one exchange is open at a time. Its nonce, a fresh 64-bit random number in the transmit timestamp,
+//! is the only thing that makes a datagram an answer: the server must return it as origin timestamp.
+//! A datagram that fails this changes nothing, so a stranger who cannot see our requests can neither
+//! move the clock nor use up the one answer that each request may have.
+//!
+//! The real send time stays here and never goes over the wire (data minimisation).
+//! It begins as the daemon's own reading and is replaced by the kernel's when that shows up; whichever
+//! is there when the reply comes counts, because waiting for the better one would add a timer to the hot
+//! path and a late reply's stamp has been lying in the queue for a round trip anyway.
+
+use std::net::SocketAddr;
+
+use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, PollInterval, PollLimits, Stamp, Stratum};
+use rand_core::RngCore;
+
+use super::sanity::{self, LocalIdentity, Rejection};
+use super::{Kiss, Reach, Schedule};
+use crate::engine::{Datagram, ExchangeId};
+use crate::wire::{Header, Mode, Packet, Version, Writer};
+
+/// How long a request stays open. Longer than any path (a geostationary hop takes 0.3 s each way),
+/// shorter than any steady interval.
+const REPLY_TIMEOUT: NtpDuration = NtpDuration::from_seconds(5);
+
+/// An open exchange.
+#[derive(Clone, Copy, Debug)]
+struct Exchange {
+    /// Names the exchange, and its socket, towards the shell.
+    id: ExchangeId,
+    nonce: NtpTimestamp,
+    /// When the request left; unknown until the shell has sent it.
+    sent: Option<Stamp>,
+    deadline: Monotonic,
+}
+
+/// A request to put on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The datagram.
+    pub payload: [u8; Header::LEN],
+}
+
+/// An answer that passed every test.
+#[derive(Clone, Copy, Debug)]
+pub struct Accepted {
+    /// When our request left.
+    pub sent: Stamp,
+    /// When the reply arrived.
+    pub received: Stamp,
+    /// What the server said.
+    pub header: Header,
+}
+
+/// What a datagram turned out to be.
+#[derive(Clone, Copy, Debug)]
+pub enum Reply {
+    /// Usable time.
+    Time(Accepted),
+    /// A kiss that answers our own request.
+    Kiss(Kiss),
+}
+
+/// Packet counts of an association since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests handed to the shell.
+    pub sent: u64,
+    /// Datagrams received.
+    pub received: u64,
+    /// Replies that gave usable time.
+    pub accepted: u64,
+    /// Replies to our requests without usable time.
+    pub unusable: u64,
+    /// Datagrams that answered nothing of ours.
+    pub bogus: u64,
+}
+
+/// The relation with one server address.
+#[derive(Clone, Debug)]
+pub struct Association {
+    remote: SocketAddr,
+    reach: Reach,
+    schedule: Schedule,
+    exchange: Option<Exchange>,
+    next_poll: Monotonic,
+    counters: Counters,
+    last_header: Option<Header>,
+}
+
+impl Association {
+    /// A new association that sends its first request at `start`.
+    pub fn new(
+        remote: SocketAddr,
+        limits: PollLimits,
+        initial: PollInterval,
+        start: Monotonic,
+    ) -> Self {
+        Self {
+            remote,
+            reach: Reach::default(),
+            schedule: Schedule::new(limits, initial, start),
+            exchange: None,
+            next_poll: start,
+            counters: Counters::default(),
+            last_header: None,
+        }
+    }
+
+    /// The server's address.
+    pub fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// The reach register.
+    pub fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    /// The poll schedule.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// Packet counts.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The header of the newest accepted reply.
+    pub fn last_header(&self) -> Option<&Header> {
+        self.last_header.as_ref()
+    }
+
+    /// The open exchange, if any.
+    pub fn exchange(&self) -> Option<ExchangeId> {
+        self.exchange.map(|exchange| exchange.id)
+    }
+
+    /// Whether the open exchange's request has left this machine.
+    pub fn has_left(&self) -> bool {
+        self.exchange
+            .is_some_and(|exchange| exchange.sent.is_some())
+    }
+
+    /// When the next request is due.
+    pub fn next_poll(&self) -> Monotonic {
+        self.next_poll
+    }
+
+    /// When the open exchange is to be given up.
+    pub fn deadline(&self) -> Option<Monotonic> {
+        self.exchange.map(|exchange| exchange.deadline)
+    }
+
+    /// Opens an exchange; the caller has closed the one before.
+    pub fn request(&mut self, now: Monotonic, id: ExchangeId, rng: &mut impl RngCore) -> Request {
+        // Zero would read as "unknown" in the reply's origin field.
+        let nonce = NtpTimestamp::from_bits(rng.next_u64().max(1));
+        self.exchange = Some(Exchange {
+            id,
+            nonce,
+            sent: None,
+            deadline: now + REPLY_TIMEOUT,
+        });
+        self.reach.polled();
+        self.next_poll = self.schedule.requested(now, rng);
+        self.counters.sent += 1;
+        Request {
+            payload: encode_request(nonce),
+        }
+    }
+
+    /// The request has left. Of several stamps for it, the one taken closest to the wire counts.
+    pub fn transmitted(&mut self, id: ExchangeId, stamp: Stamp) {
+        if let Some(exchange) = self.exchange.as_mut().filter(|exchange| exchange.id == id)
+            && exchange.sent.is_none_or(|sent| sent.source <= stamp.source)
+        {
+            exchange.sent = Some(stamp);
+        }
+    }
+
+    /// Gives the open exchange up: it timed out, could not be sent, or a step made its stamps ambiguous.
+    pub fn abandon(&mut self) -> Option<ExchangeId> {
+        self.exchange.take().map(|exchange| exchange.id)
+    }
+
+    /// Judges a datagram that arrived on the open exchange's socket. A rejection that does not blame the
+    /// server leaves everything as it was; anything else closes the exchange.
+    pub fn receive(
+        &mut self,
+        now: Monotonic,
+        datagram: &Datagram<'_>,
+        us: &LocalIdentity,
+        stratum_limit: Stratum,
+    ) -> Result<Reply, Rejection> {
+        self.counters.received += 1;
+        let (sent, header) = self
+            .match_reply(now, datagram)
+            .inspect_err(|_| self.counters.bogus += 1)?;
+        self.exchange = None;
+        if header.stratum == Stratum::KISS {
+            self.counters.unusable += 1;
+            return Ok(Reply::Kiss(Kiss::from_reference_id(header.reference_id)));
+        }
+        sanity::check_server(&header, us, stratum_limit)
+            .inspect_err(|_| self.counters.unusable += 1)?;
+        self.counters.accepted += 1;
+        self.reach.answered();
+        if self.schedule.answered(now) {
+            self.next_poll = now + NtpDuration::from_seconds(2);
+        }
+        self.last_header = Some(header);
+        Ok(Reply::Time(Accepted {
+            sent,
+            received: datagram.received,
+            header,
+        }))
+    }
+
+    fn match_reply(
+        &self,
+        now: Monotonic,
+        datagram: &Datagram<'_>,
+    ) -> Result<(Stamp, Header), Rejection> {
+        let exchange = self
+            .exchange
+            .filter(|exchange| exchange.id == datagram.exchange)
+            .ok_or(Rejection::Duplicate)?;
+        if datagram.truncated {
+            return Err(Rejection::Oversized);
+        }
+        let packet = Packet::parse(datagram.payload).map_err(|_| Rejection::Malformed)?;
+        sanity::check_mode(&packet.header)?;
+        if packet.header.origin_timestamp != exchange.nonce {
+            return Err(Rejection::WrongOrigin);
+        }
+        if now > exchange.deadline {
+            return Err(Rejection::Late);
+        }
+        // A reply to a request that was never sent can't exist; the nonce did not leave this process.
+        let sent = exchange.sent.ok_or(Rejection::WrongOrigin)?;
+        Ok((sent, packet.header))
+    }
+
+    /// Takes the discipline's wish for the steady interval.
+    pub fn set_poll(&mut self, wish: PollInterval) {
+        self.schedule.set_poll(wish);
+    }
+
+    /// Asks again soon, in a burst: the clock was disturbed or the network came back.
+    pub fn restart(&mut self, now: Monotonic) {
+        if self.schedule.restart(now) {
+            self.next_poll = now;
+        }
+    }
+
+    /// Obeys a RATE kiss.
+    pub fn rate_kissed(&mut self, now: Monotonic) {
+        self.schedule.rate_kissed();
+        self.next_poll = now + self.schedule.poll().to_duration();
+    }
+}
+
+/// A client request that says nothing but its version, its mode and the nonce: what a server does
+/// not need to know it cannot use to recognise or to manipulate us.
+fn encode_request(nonce: NtpTimestamp) -> [u8; Header::LEN] {
+    let mut payload = [0; Header::LEN];
+    let header = Header {
+        transmit_timestamp: nonce,
+        ..Header::blank(Version::V4, Mode::Client)
+    };
+    let written = header.emit(&mut Writer::new(&mut payload));
+    debug_assert!(written.is_ok(), "the buffer has a header's length");
+    payload
+}

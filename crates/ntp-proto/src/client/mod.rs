@@ -1,0 +1,18 @@
+//! The client side of an NTP association: what to ask, when to ask, whom to believe.
+//!
+//! An [`Association`] is our relation with one server address. It builds requests, judges
+//! replies ([`sanity`]), keeps the reach register and decides when to poll next ([`schedule`]).
+//! It knows nothing of sockets, names or of other servers: those belong to the
+//! [engine](crate::engine), which feeds it and turns accepted replies into measurements.
+
+mod association;
+mod kiss;
+mod reach;
+pub mod sanity;
+pub mod schedule;
+
+pub use association::{Accepted, Association, Counters, Reply, Request};
+pub use kiss::Kiss;
+pub use reach::Reach;
+pub use sanity::{LocalIdentity, Rejection};
+pub use schedule::Schedule;

@@ -1,0 +1,162 @@
+//! The tests that a reply must pass before anything is believed.
+//!
+//! They come in the order of RFC 5905 section 8 and 9: first whether the datagram is an answer to
+//! *our* request at all (a failure changes nothing and is not even counted against the server:
+//! anybody can send us datagrams), then whether what the server says about itself makes it usable.
+//! Freshness is proved by the origin timestamp alone: it is a 64-bit random number, new with
+//! every request (data minimisation as in draft-ietf-ntp-data-minimization).
+
+use core::fmt;
+use std::net::IpAddr;
+
+use ntp_time::{LeapIndicator, NtpDuration, ReferenceId, Stratum};
+
+use crate::wire::{Header, Mode};
+
+/// Largest root distance of a usable server: MAXDISP of RFC 5905 section 7.2.
+const ROOT_DISTANCE_LIMIT: NtpDuration = NtpDuration::from_seconds(16);
+
+/// Longest time between a server's receive and transmit timestamps. Real servers need
+/// microseconds, interleaved or heavily loaded ones milliseconds; chrony uses the same 4 s.
+const PROCESSING_LIMIT: NtpDuration = NtpDuration::from_seconds(4);
+
+/// Why a datagram was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rejection {
+    /// Not an NTP packet, or a damaged one.
+    Malformed,
+    /// The kernel had to cut it: longer than any reply to our request can be.
+    Oversized,
+    /// Not a server's reply (mode 4).
+    WrongMode,
+    /// Origin timestamp is not the one we sent: forged, replayed or very old.
+    WrongOrigin,
+    /// The request it answers has been answered already.
+    Duplicate,
+    /// Later than a reply may be.
+    Late,
+    /// The server says it is not synchronised (leap indicator 3 or stratum 16).
+    Unsynchronized,
+    /// Stratum above 16, or not below our own `local-stratum`.
+    Stratum,
+    /// A receive or transmit timestamp of zero, transmit before receive, or seconds apart.
+    Timestamps,
+    /// Half of root delay plus root dispersion is 16 s or more.
+    RootDistance,
+    /// The server takes its time from this very machine.
+    Loop,
+    /// A reply without the authentication that the association demands.
+    Authentication,
+}
+
+impl Rejection {
+    /// Whether the datagram answered our request, so that the server, not a stranger, is to blame.
+    pub fn blames_server(self) -> bool {
+        matches!(
+            self,
+            Self::Unsynchronized
+                | Self::Stratum
+                | Self::Timestamps
+                | Self::RootDistance
+                | Self::Loop
+        )
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "not a well-formed NTP packet",
+            Self::Oversized => "longer than a reply can be",
+            Self::WrongMode => "not a server reply",
+            Self::WrongOrigin => "does not answer our request (forged, replayed or stale)",
+            Self::Duplicate => "the request was answered already",
+            Self::Late => "too late",
+            Self::Unsynchronized => "the server says it is not synchronised",
+            Self::Stratum => "the server's stratum is too high",
+            Self::Timestamps => "the server's timestamps are zero or contradict each other",
+            Self::RootDistance => "the server is too far from its reference clock",
+            Self::Loop => "the server takes its time from this machine",
+            Self::Authentication => "not authenticated",
+        })
+    }
+}
+
+/// What makes a server's reference recognisable as ourselves.
+#[derive(Clone, Debug, Default)]
+pub struct LocalIdentity {
+    /// Reference IDs of this machine's addresses, loopback left out: other
+    /// time servers on the same machine are no loop.
+    ids: Vec<ReferenceId>,
+}
+
+impl LocalIdentity {
+    /// Takes the machine's addresses.
+    pub fn new(addresses: &[IpAddr]) -> Self {
+        let mut ids: Vec<_> = addresses
+            .iter()
+            .filter(|address| !address.is_loopback())
+            .map(|address| reference_id_of(*address))
+            .collect();
+        ids.sort_unstable_by_key(|id| id.octets());
+        ids.dedup();
+        Self { ids }
+    }
+
+    fn is_us(&self, id: ReferenceId) -> bool {
+        self.ids.contains(&id)
+    }
+}
+
+/// The reference ID that a client of `address` announces: the IPv4 address itself, or the first
+/// four octets of the MD5 hash of the IPv6 address (RFC 5905 section 7.3).
+pub fn reference_id_of(address: IpAddr) -> ReferenceId {
+    use md5::{Digest, Md5};
+    match address.to_canonical() {
+        IpAddr::V4(address) => ReferenceId::new(address.octets()),
+        IpAddr::V6(address) => {
+            let hash: [u8; 16] = Md5::digest(address.octets()).into();
+            ReferenceId::new([hash[0], hash[1], hash[2], hash[3]])
+        }
+    }
+}
+
+/// Judges what a server says about itself in a reply that does answer our request and is no kiss.
+/// `stratum_limit` is our own `local-stratum`: only servers below it are usable.
+pub fn check_server(
+    header: &Header,
+    us: &LocalIdentity,
+    stratum_limit: Stratum,
+) -> Result<(), Rejection> {
+    if header.leap == LeapIndicator::Unsynchronized || header.stratum == Stratum::UNSYNCHRONIZED {
+        return Err(Rejection::Unsynchronized);
+    }
+    if !header.stratum.is_usable() || header.stratum >= stratum_limit {
+        return Err(Rejection::Stratum);
+    }
+    if header.receive_timestamp.is_zero() || header.transmit_timestamp.is_zero() {
+        return Err(Rejection::Timestamps);
+    }
+    let processing = header.transmit_timestamp - header.receive_timestamp;
+    if processing.is_negative() || processing > PROCESSING_LIMIT {
+        return Err(Rejection::Timestamps);
+    }
+    let distance = header.root_delay.to_duration().half() + header.root_dispersion.to_duration();
+    if distance >= ROOT_DISTANCE_LIMIT {
+        return Err(Rejection::RootDistance);
+    }
+    // Above stratum 1 the reference ID names the server's own source (RFC 5905 section 9.2, "fit").
+    if header.stratum > Stratum::PRIMARY && us.is_us(header.reference_id) {
+        return Err(Rejection::Loop);
+    }
+    Ok(())
+}
+
+/// Whether a packet's mode is that of a reply to a client.
+pub fn check_mode(header: &Header) -> Result<(), Rejection> {
+    if header.mode == Mode::Server {
+        Ok(())
+    } else {
+        Err(Rejection::WrongMode)
+    }
+}

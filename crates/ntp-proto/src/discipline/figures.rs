@@ -1,0 +1,335 @@
+//! What the discipline claims: the estimate, its two errors, and how each source stands.
+//!
+//! # Two errors
+//! * The **bound** is a guarantee as far as the sources are right. The best sample's correctness
+//!   interval contains the truth, so the estimate is at most its distance to the middle plus half
+//!   the width wrong:
+//!
+//!   ```text
+//!   bound = |estimate - sample| + (delay + root delay)/2 + root dispersion
+//!           + 3 stamp noise + drift rate * age + residual
+//!         = root delay'/2 + root dispersion'
+//!   ```
+//!
+//!   where root delay' = delay + root delay is what we tell our own clients, and root dispersion'
+//!   is all the rest (RFC 5905 section 11.3). The drift rate is the configured allowance plus four
+//!   sigmas of the frequency, since at the start nothing guarantees 15 ppm.
+//! * The **estimated error** is small and statistical: four sigmas of the mixture, carried to the
+//!   moment of the question. The truth is inside 99.9 % of the time. What no measurement can show,
+//!   the asymmetry of a lone source's path or one that all paths share, is in the bound only. With
+//!   several sources the scatter of their biases shows how asymmetric paths are here: if n biases
+//!   scatter by s, their mean is off by s/sqrt(n), with Student's factor for n - 1 degrees of
+//!   freedom. The prior, half of each delay, is only the upper limit: it is a hundred times too
+//!   wide for most networks.
+//!
+//! Both grow between samples and both include the residual, the part of the last correction that is
+//! still to be slewed.
+
+use ntp_time::{FreeTime, Frequency, NtpDuration};
+
+use super::bank::{Bank, Moments};
+use super::selection::Agreement;
+use super::source::{Carriage, Sighting, Source, SourceKey, SourceState, SourceStatus, drift_rate};
+use super::{Discipline, FrequencyPrior};
+
+/// Sigmas of the estimated error. Three and a third would do for a Gaussian; wander that has just
+/// risen needs more.
+const ERROR_SIGMAS: f64 = 4.0;
+
+/// Student's t for two-sided 99.9 % and 1, 2, 3 ... degrees of freedom.
+const STUDENT: [f64; 15] = [
+    636.6, 31.60, 12.92, 8.61, 6.87, 5.96, 5.41, 5.04, 4.78, 4.59, 4.44, 4.32, 4.22, 4.14, 4.07,
+];
+
+/// A frequency known worse than this is not worth keeping for the next start.
+const PRIOR_WORTH_KEEPING: f64 = 10e-6;
+
+/// The combined estimate at some moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Free-running clock minus true time.
+    pub phase: NtpDuration,
+    /// The bare oscillator's frequency error: how fast the phase grows.
+    pub frequency: Frequency,
+    /// Standard deviation of the phase in seconds, asymmetry of paths included as far as it is not
+    /// a lone source's.
+    pub phase_sigma: f64,
+    /// Standard deviation of the phase against the best source, asymmetry excluded: what its next
+    /// perfect sample may correct.
+    pub link_sigma: f64,
+    /// Standard deviation of the frequency, s/s.
+    pub frequency_sigma: f64,
+    /// Covariance of phase (against the best source) and frequency, seconds.
+    pub covariance: f64,
+    /// The oscillator's wander, s/s per sqrt(s): root mean square over the hypotheses.
+    pub wander: f64,
+}
+
+impl Estimate {
+    /// By how much the variance of the phase will have grown after `seconds` without a sample.
+    pub fn growth(&self, seconds: f64) -> f64 {
+        let frequency = self.frequency_sigma * self.frequency_sigma;
+        let wander = self.wander * self.wander;
+        (2.0 * self.covariance + (frequency + wander * seconds / 3.0) * seconds) * seconds
+    }
+
+    /// Mean variance of the phase over the next `seconds` without a sample.
+    pub fn mean_variance(&self, seconds: f64) -> f64 {
+        let frequency = self.frequency_sigma * self.frequency_sigma;
+        let wander = self.wander * self.wander;
+        self.link_sigma * self.link_sigma
+            + (self.covariance + (frequency / 3.0 + wander * seconds / 12.0) * seconds) * seconds
+    }
+}
+
+/// What we tell others about our error.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Figures {
+    /// Round trip to the reference clock through the best source.
+    pub root_delay: NtpDuration,
+    /// All error besides half of that.
+    pub root_dispersion: NtpDuration,
+    /// Guaranteed error of the system clock: the sum of the two.
+    pub bound: NtpDuration,
+    /// Error of the system clock that is exceeded once in a thousand cases.
+    pub estimated_error: NtpDuration,
+    /// The source that vouches for the bound.
+    pub best: SourceKey,
+}
+
+/// The sample that the bound rests on, kept so that the bound survives its source in holdover.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Anchor {
+    pub(super) key: SourceKey,
+    pub(super) sighting: Sighting,
+}
+
+impl Discipline {
+    /// The estimate at `at`; None until a majority has started the clock, or after the phase was
+    /// lost.
+    pub fn estimate(&self, at: FreeTime) -> Option<Estimate> {
+        if self.phase_lost {
+            return None;
+        }
+        let dt = (at - self.running?).as_seconds_f64();
+        let moments = self.bank.moments(dt);
+        let link = self.best_seat().map_or(
+            Link {
+                variance: moments.phase_variance,
+                covariance: moments.covariance,
+            },
+            |slot| Link::of(&self.bank, slot, &moments, dt),
+        );
+        Some(Estimate {
+            phase: self.origin + NtpDuration::from_seconds_f64(moments.phase),
+            frequency: Frequency::from_ratio(moments.frequency),
+            phase_sigma: moments.phase_variance.max(0.0).sqrt(),
+            link_sigma: link.variance.max(0.0).sqrt(),
+            frequency_sigma: moments.frequency_variance.max(0.0).sqrt(),
+            covariance: link.covariance,
+            wander: moments.wander_squared.sqrt(),
+        })
+    }
+
+    /// The error figures at `at`, given how far the system clock is from the best estimate (what is
+    /// left to be slewed).
+    pub fn report(&self, at: FreeTime, residual: NtpDuration) -> Option<Figures> {
+        let anchor = self.anchor?;
+        let estimate = self.estimate(at)?;
+        let interval = anchor
+            .sighting
+            .interval(&self.carriage(at, estimate.frequency_sigma));
+        let distance = ((estimate.phase - self.origin).as_seconds_f64() - interval.centre).abs();
+        let residual = residual.abs().as_seconds_f64();
+        let bound = distance + interval.half_width + residual;
+        let root_delay = NtpDuration::from_seconds_f64(anchor.sighting.root_delay);
+        let bound = NtpDuration::from_seconds_f64(bound) + NtpDuration::EPSILON;
+        Some(Figures {
+            root_delay,
+            root_dispersion: bound - root_delay.half(),
+            bound,
+            estimated_error: NtpDuration::from_seconds_f64(
+                self.statistical_error(&estimate) + residual,
+            ),
+            best: anchor.key,
+        })
+    }
+
+    /// Error of the estimate in seconds, exceeded once in a thousand cases.
+    fn statistical_error(&self, estimate: &Estimate) -> f64 {
+        let link = (ERROR_SIGMAS * estimate.link_sigma).powi(2);
+        let prior = (ERROR_SIGMAS * estimate.phase_sigma).powi(2) - link;
+        let scatter = self.bias_scatter();
+        let shared = scatter.map_or(prior, |variance| variance.min(prior));
+        (link + shared.max(0.0)).sqrt()
+    }
+
+    /// What the scatter of the biases says about their mean: the square of its 99.9 % error. None
+    /// with less than two sources.
+    fn bias_scatter(&self) -> Option<f64> {
+        let biases = || {
+            let seats = self.sources.iter().filter(|source| source.selected);
+            seats
+                .filter_map(|source| source.slot)
+                .map(|slot| self.bank.mix(|filter| filter.bias(slot)))
+        };
+        let count = biases().count();
+        let freedom = count.checked_sub(1).filter(|freedom| *freedom > 0)?;
+        let student = STUDENT.get(freedom - 1).or(STUDENT.last())?;
+        let mean = biases().sum::<f64>() / count as f64;
+        let squares: f64 = biases().map(|bias| (bias - mean).powi(2)).sum();
+        Some(student * student * squares / (freedom * count) as f64)
+    }
+
+    /// How a source stands; None if there is no such source.
+    pub fn status(&self, key: SourceKey, at: FreeTime) -> Option<SourceStatus> {
+        let source = self.source(key)?;
+        let moments = self.bank.moments(0.0);
+        let carriage = self.carriage(at, moments.frequency_variance.max(0.0).sqrt());
+        let interval = source.last.map(|last| last.interval(&carriage));
+        let offset = self.estimate(at).zip(interval).map(|(estimate, interval)| {
+            estimate.phase - self.origin - NtpDuration::from_seconds_f64(interval.centre)
+        });
+        let bias = source.slot.map_or((0.0, 0.0), |slot| {
+            let mean = self.bank.mix(|filter| filter.bias(slot));
+            let variance = self
+                .bank
+                .mix(|filter| filter.bias_variance(slot) + (filter.bias(slot) - mean).powi(2));
+            (mean, variance.max(0.0).sqrt())
+        });
+        let jitter = if source.information > 0.0 {
+            source.information.recip().sqrt()
+        } else {
+            0.0
+        };
+        let seconds = NtpDuration::from_seconds_f64;
+        Some(SourceStatus {
+            state: self.state(source, at, interval.map(|interval| interval.half_width)),
+            seated: source.slot.is_some(),
+            last: source.last.map(|last| last.at),
+            offset: offset.unwrap_or(NtpDuration::ZERO),
+            uncertainty: interval.map_or(NtpDuration::MAX, |interval| seconds(interval.half_width)),
+            base_delay: seconds(source.path.baseline()),
+            typical_excess: seconds(source.path.typical()),
+            jitter: seconds(jitter),
+            bias: seconds(bias.0),
+            bias_sigma: seconds(bias.1),
+            strikes: source.strikes,
+        })
+    }
+
+    fn state(&self, source: &Source, at: FreeTime, half_width: Option<f64>) -> SourceState {
+        let widest = self.config.maximum_source_uncertainty.as_seconds_f64();
+        match half_width {
+            _ if !source.eligible => SourceState::Ineligible,
+            None => SourceState::NoSamples,
+            Some(_) if source.is_stale(at) => SourceState::Stale,
+            Some(half_width) if half_width > widest => SourceState::TooUncertain,
+            Some(_) if !self.agreement.majority => SourceState::NoMajority,
+            Some(_) if source.selected => SourceState::Selected,
+            Some(_) => SourceState::Falseticker,
+        }
+    }
+
+    /// How far the sources agreed at the last sample, less those that have gone stale or were ruled
+    /// out since.
+    pub fn agreement(&self, at: FreeTime) -> Agreement {
+        let present = |source: &&Source| source.eligible && !source.is_stale(at);
+        let agreeing = self.sources.iter().filter(present);
+        let agreeing = agreeing.filter(|source| source.selected).count();
+        Agreement {
+            agreeing,
+            candidates: self
+                .agreement
+                .candidates
+                .min(self.sources.iter().filter(present).count()),
+            majority: self.agreement.majority && agreeing >= self.config.minimum_agreeing_sources,
+        }
+    }
+
+    /// Sources that were part of the majority at the last sample.
+    pub fn selected_count(&self) -> usize {
+        self.sources.iter().filter(|source| source.selected).count()
+    }
+
+    /// What is worth knowing at the next start; None while the frequency is hardly known.
+    pub fn frequency_prior(&self) -> Option<FrequencyPrior> {
+        self.running?;
+        let moments = self.bank.moments(0.0);
+        let uncertainty = moments.frequency_variance.max(0.0).sqrt();
+        (uncertainty < PRIOR_WORTH_KEEPING).then_some(FrequencyPrior {
+            frequency: Frequency::from_ratio(moments.frequency),
+            uncertainty: Frequency::from_ratio(uncertainty),
+        })
+    }
+
+    pub(super) fn carriage(&self, now: FreeTime, frequency_sigma: f64) -> Carriage {
+        Carriage {
+            now,
+            origin: self.origin,
+            frequency: self.bank.mix(super::hypothesis::Hypothesis::frequency),
+            drift: drift_rate(self.config.drift_allowance, frequency_sigma),
+        }
+    }
+
+    /// Chooses the sample that gives the smallest bound now.
+    pub(super) fn drop_anchor(&mut self, now: FreeTime) {
+        let moments = self.bank.moments(0.0);
+        let carriage = self.carriage(now, moments.frequency_variance.max(0.0).sqrt());
+        let bound = |sighting: &Sighting| {
+            let interval = sighting.interval(&carriage);
+            (moments.phase - interval.centre).abs() + interval.half_width
+        };
+        let best = self
+            .sources
+            .iter()
+            .filter(|source| source.selected)
+            .filter_map(|source| {
+                source.last.map(|sighting| Anchor {
+                    key: source.key,
+                    sighting,
+                })
+            })
+            .min_by(|a, b| bound(&a.sighting).total_cmp(&bound(&b.sighting)));
+        self.anchor = best.or(self.anchor);
+    }
+
+    /// The seat whose source the phase is best known against.
+    pub(super) fn best_seat(&self) -> Option<usize> {
+        self.sources
+            .iter()
+            .filter_map(|source| source.slot)
+            .map(|slot| (slot, self.link_variance(slot)))
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+            .map(|(slot, _)| slot)
+    }
+}
+
+/// How well the phase is known against one source.
+struct Link {
+    variance: f64,
+    covariance: f64,
+}
+
+impl Link {
+    /// As of `dt` seconds after the filter's time.
+    fn of(bank: &Bank, slot: usize, moments: &Moments, dt: f64) -> Self {
+        // Expected values of theta + b and of f, and their spread over the hypotheses.
+        let sight = super::hypothesis::Sight { slot, lag: -dt };
+        let shown = bank.mix(|filter| filter.expected(sight));
+        let growth = moments.wander_squared * dt.abs();
+        Self {
+            variance: growth * dt * dt / 3.0
+                + bank.mix(|filter| {
+                    filter.expected_variance(sight) + (filter.expected(sight) - shown).powi(2)
+                }),
+            covariance: growth * dt / 2.0
+                + bank.mix(|filter| {
+                    filter.link_frequency_covariance(slot)
+                        + dt * filter.frequency_variance()
+                        + (filter.expected(sight) - shown)
+                            * (filter.frequency() - moments.frequency)
+                }),
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! How far wrong a sample may be, given how late it was: two laws, and the kinds of queue within
+//! the first.
+//!
+//! # Two laws
+//! Nobody tells a client what kind of noise it is looking at, so two answers compete and the data
+//! choose.
+//!
+//! * **Queue**: packets wait in queues. The excess delay `x` is then all the noise there is, and a
+//!   sample with x = 0 is perfect. If both queues are exponential the error given x is uniform in
+//!   +-x/2, variance x^2/12; if all of it fell in one direction it is x^2/4. `x^2/8` lies between.
+//! * **Flat**: the noise does not show in the delay (a server with a noisy clock, bell-shaped
+//!   jitter). Then its variance is measured without the delay: each sample is compared with the
+//!   line through its two neighbours. The median of 32 such squared residuals resists outliers; a
+//!   very late packet (x beyond three typical excesses) still counts as late.
+//!
+//! # Kinds of queue
+//! One direction is often much busier than the other. If the request path has the long queue and
+//! the reply path an exponential rest of scale `s`, then of a total excess `x` the rest took a
+//! truncated exponential share with
+//!
+//! ```text
+//! mean  m = s - x/(e^z - 1)        variance  v = s^2 - x^2 e^z/(e^z - 1)^2        z = x/s
+//! ```
+//!
+//! so the phase is off by x/2 - m and can be corrected: for s -> 0 by the full half, for s ->
+//! infinity by nothing, with variance x^2/12 again. Five kinds stand side by side for each source:
+//! symmetric, request or reply congested, each with s = 0.02 and 0.15 of the typical excess.
+//! Nothing is estimated, only weighed, and the weights leak back towards "symmetric", which keeps a
+//! prior of 96 %: with equal priors a cold start took twice as long.
+//!
+//! Seconds and seconds squared throughout.
+
+use ntp_time::{FreeTime, NtpDuration};
+
+use super::path::Reading;
+use super::ring::Ring;
+
+/// Divisor of the squared excess: between 12 (both directions alike) and 4 (all in one).
+const QUEUE_DIVISOR: f64 = 8.0;
+/// Beyond this many typical excesses a packet counts as late under the flat law, and as of unknown
+/// kind under the queue law.
+const LATE_FLAT: f64 = 3.0;
+const LATE_QUEUE: f64 = 4.0;
+/// Median of a squared standard normal variable.
+const MEDIAN_CHI_SQUARE: f64 = 0.455;
+/// Height of the observed minimum of n one-sided queues over the true one, in typical excesses.
+const ONE_SIDED_MINIMUM: f64 = 1.4;
+/// The truncated exponential's variance is not believed below (its scale)^2 divided by this: the
+/// scale is a guess.
+const SCALE_DOUBT_DIVISOR: f64 = 20.0;
+/// Chance per sample that the network changes its kind.
+const KIND_CHANGE: f64 = 1e-3;
+
+/// Which direction is congested, and how far the other is not.
+#[derive(Clone, Copy, Debug)]
+struct QueueKind {
+    /// +1 if requests wait, -1 if replies do, 0 if both alike.
+    direction: f64,
+    /// Scale of the other direction's queue, as a share of the typical excess.
+    rest: f64,
+}
+
+/// Number of [`KINDS`].
+pub(super) const KIND_COUNT: usize = 5;
+
+/// Two pairs are enough: one pair in the middle (0.07) missed both ends by a factor of three, three
+/// pairs gained nothing.
+const KINDS: [QueueKind; KIND_COUNT] = [
+    QueueKind::new(0.0, 0.0),
+    QueueKind::new(1.0, 0.02),
+    QueueKind::new(-1.0, 0.02),
+    QueueKind::new(1.0, 0.15),
+    QueueKind::new(-1.0, 0.15),
+];
+
+/// Prior of the kinds: symmetric 1, the others 0.01 each, normalised.
+const PRIOR: [f64; KIND_COUNT] = [
+    1.0 / 1.04,
+    0.01 / 1.04,
+    0.01 / 1.04,
+    0.01 / 1.04,
+    0.01 / 1.04,
+];
+
+/// What one kind of queue says about a sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct KindReading {
+    /// To be added to the phase.
+    pub(super) shift: f64,
+    /// Variance of what remains.
+    pub(super) variance: f64,
+}
+
+/// What both laws say about a sample.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Noise {
+    /// Under the queue law, for each kind; the first is the symmetric one.
+    pub(super) kinds: [KindReading; KIND_COUNT],
+    /// Variance under the flat law.
+    pub(super) flat: f64,
+}
+
+impl Noise {
+    pub(super) fn of(path: &Reading, flat: &FlatNoise, stamp_noise: f64) -> Self {
+        let floor = stamp_noise * stamp_noise;
+        let excess = path.excess();
+        let late = (excess - LATE_FLAT * path.typical).max(0.0);
+        let flat = flat.variance().unwrap_or(excess * excess / QUEUE_DIVISOR)
+            + late * late / QUEUE_DIVISOR
+            + floor;
+        Self {
+            kinds: KINDS.map(|kind| kind.read(path, floor)),
+            flat,
+        }
+    }
+
+    /// The symmetric kind: no belief about directions at all.
+    pub(super) fn symmetric(&self) -> KindReading {
+        self.kinds[0]
+    }
+}
+
+impl QueueKind {
+    const fn new(direction: f64, rest: f64) -> Self {
+        Self { direction, rest }
+    }
+
+    fn read(&self, path: &Reading, floor: f64) -> KindReading {
+        if self.direction == 0.0 {
+            let excess = path.excess();
+            return KindReading {
+                shift: 0.0,
+                variance: excess * excess / QUEUE_DIVISOR + floor,
+            };
+        }
+        // The minimum of one-sided queues falls as 1/n, of what is left in the other direction as
+        // 1/sqrt(n).
+        let above_minimum = ONE_SIDED_MINIMUM
+            * path.typical
+            * ((self.rest / path.support).sqrt() + 1.0 / path.support);
+        let raw = path.rise + above_minimum + path.doubt / path.support;
+        let excess = raw.min(LATE_QUEUE * path.typical);
+        let late = raw - excess;
+        let (mean, variance) = truncated_exponential(self.rest * path.typical, excess);
+        KindReading {
+            shift: self.direction * (excess / 2.0 - mean),
+            variance: variance + late * late / QUEUE_DIVISOR + floor,
+        }
+    }
+}
+
+/// Mean and variance of an exponential variable of the given scale, known to lie in `0..=limit`.
+fn truncated_exponential(scale: f64, limit: f64) -> (f64, f64) {
+    // A picosecond keeps a path without any queue out of the division.
+    let scale = scale + 1e-12;
+    let ratio = limit / scale;
+    if ratio > 40.0 {
+        // The limit is out of reach.
+        (scale, scale * scale)
+    } else if ratio < 0.01 {
+        // Flat over the whole range; the formulae below would cancel.
+        (limit / 2.0, limit * limit / 12.0)
+    } else {
+        let growth = ratio.exp_m1();
+        let mean = scale - limit / growth;
+        let variance = scale * scale - (limit / growth).powi(2) * (growth + 1.0);
+        let doubt = limit.min(scale).powi(2) / SCALE_DOUBT_DIVISOR;
+        (mean, variance.max(doubt))
+    }
+}
+
+/// How much each kind of queue is believed in for one source. Sums to one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct KindBelief(pub(super) [f64; KIND_COUNT]);
+
+impl KindBelief {
+    pub(super) const PRIOR: Self = Self(PRIOR);
+
+    /// Mean and variance of the mixture of what the kinds say.
+    pub(super) fn collapse(&self, noise: &Noise) -> KindReading {
+        let pairs = || self.0.iter().zip(&noise.kinds);
+        let shift: f64 = pairs().map(|(weight, kind)| weight * kind.shift).sum();
+        let variance = pairs()
+            .map(|(weight, kind)| weight * (kind.variance + (kind.shift - shift).powi(2)))
+            .sum();
+        KindReading { shift, variance }
+    }
+
+    /// Mixes in the prior: networks change.
+    pub(super) fn leak(&mut self) {
+        for (weight, prior) in self.0.iter_mut().zip(PRIOR) {
+            *weight += KIND_CHANGE * (prior - *weight);
+        }
+    }
+}
+
+/// Noise measured from the phases alone.
+#[derive(Clone, Debug)]
+pub(super) struct FlatNoise {
+    residuals: Ring<32>,
+    /// The two samples before the present one, newest first.
+    before: [Option<(FreeTime, NtpDuration)>; 2],
+}
+
+impl FlatNoise {
+    pub(super) const fn new() -> Self {
+        Self {
+            residuals: Ring::new(),
+            before: [None; 2],
+        }
+    }
+
+    /// The next sample has no neighbours: clock or true time jumped since. What is known of the
+    /// noise stays.
+    pub(super) fn forget_neighbours(&mut self) {
+        self.before = [None; 2];
+    }
+
+    /// Takes in a sample's phase: the middle one of the last three is compared with the line
+    /// through the outer two.
+    pub(super) fn observe(&mut self, at: FreeTime, phase: NtpDuration) {
+        let [newer, older] = self.before;
+        if newer.is_some_and(|(then, _)| at <= then) {
+            // Out of order: a new line begins here.
+            self.before = [Some((at, phase)), None];
+            return;
+        }
+        if let (Some((t1, y1)), Some((t2, y2))) = (newer, older) {
+            let share = (at - t1).as_seconds_f64() / (at - t2).as_seconds_f64();
+            // Differences first: the phases themselves may be half a century.
+            let from_older = (y1 - y2).as_seconds_f64();
+            let from_newest = (y1 - phase).as_seconds_f64();
+            let residual = share * from_older + (1.0 - share) * from_newest;
+            let spread = 1.0 + share * share + (1.0 - share) * (1.0 - share);
+            self.residuals.push(residual * residual / spread);
+        }
+        self.before = [Some((at, phase)), newer];
+    }
+
+    fn variance(&self) -> Option<f64> {
+        self.residuals
+            .median()
+            .map(|median| median / MEDIAN_CHI_SQUARE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testworld::Chance;
+    use super::*;
+
+    fn reading(rise: f64) -> Reading {
+        Reading {
+            rise,
+            typical: 1e-3,
+            doubt: 0.0,
+            support: 1e6,
+            shift: None,
+        }
+    }
+
+    #[test]
+    fn a_truncated_exponential_has_the_moments_of_one() {
+        let mut chance = Chance::new(3);
+        for limit in [0.3, 1.0, 3.0] {
+            let kept: Vec<f64> = (0..200_000)
+                .map(|_| chance.exponential())
+                .filter(|value| *value < limit)
+                .collect();
+            let count = kept.len() as f64;
+            let mean = kept.iter().sum::<f64>() / count;
+            let variance = kept.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+            let (m, v) = truncated_exponential(1.0, limit);
+            assert!((m - mean).abs() < 0.01 * mean, "{m} {mean}");
+            assert!((v - variance).abs() < 0.03 * variance, "{v} {variance}");
+        }
+    }
+
+    #[test]
+    fn the_branches_of_the_truncated_exponential_meet() {
+        for ratio in [0.01, 40.0] {
+            let below = truncated_exponential(1.0, ratio * 0.999_999);
+            let above = truncated_exponential(1.0, ratio * 1.000_001);
+            // The flat branch leaves out a term of ratio/6.
+            assert!((below.0 - above.0).abs() < 2e-3 * above.0);
+        }
+    }
+
+    #[test]
+    fn a_one_sided_queue_is_corrected_by_half_the_excess() {
+        let kind = KINDS[1].read(&reading(3e-3), 0.0);
+        assert!((kind.shift - 1.48e-3).abs() < 2e-5);
+        assert!(kind.variance.sqrt() < 3e-5);
+        let opposite = KINDS[2].read(&reading(3e-3), 0.0);
+        assert_eq!(opposite.shift, -kind.shift);
+    }
+
+    #[test]
+    fn a_very_late_packet_is_believed_by_no_kind() {
+        for kind in KINDS {
+            assert!(kind.read(&reading(1.0), 0.0).variance.sqrt() > 0.3);
+        }
+    }
+
+    #[test]
+    fn flat_noise_sees_through_drift() {
+        let mut chance = Chance::new(5);
+        let mut flat = FlatNoise::new();
+        for index in 0..200 {
+            let seconds = 64.0 * f64::from(index) + 10.0 * chance.uniform();
+            let phase = 1e9 + 1e-4 * seconds + 1e-5 * chance.normal();
+            flat.observe(
+                FreeTime::from_nanos((seconds * 1e9) as i64),
+                NtpDuration::from_seconds(1_000_000_000)
+                    + NtpDuration::from_seconds_f64(phase - 1e9),
+            );
+        }
+        let sigma = flat.variance().unwrap().sqrt();
+        assert!((0.5e-5..2e-5).contains(&sigma), "{sigma}");
+    }
+}

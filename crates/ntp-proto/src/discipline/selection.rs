@@ -1,0 +1,168 @@
+//! Selection: which sources agree with each other.
+//!
+//! # Problem
+//! A server that is wrong (a *falseticker*, RFC 5905 section 11.2.1) can be wrong by anything and
+//! as precise as it likes. No weighting by noise helps against it; a vote does, as long as most
+//! sources are right.
+//!
+//! # Idea
+//! Every source's correctness interval contains the truth if the source is right. So the truth lies
+//! where most intervals overlap. Sweeping over the sorted interval ends finds that place in O(n log
+//! n): each lower end opens an interval, each upper end closes one, and the count between is the
+//! number of sources that could be right there. The sources whose intervals cover the best place
+//! form the agreeing group. The group decides only if it is a majority of the candidates, if the
+//! candidates are a majority of those who were asked, and if it has as many members as the operator
+//! wants.
+//!
+//! Reading: K. Marzullo, S. Owicki, "Maintaining the time in a distributed system" (1983); RFC 5905
+//! section 11.2.1.
+
+/// One end of an interval, in seconds from the discipline's origin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Edge {
+    at: f64,
+    opens: bool,
+}
+
+/// An interval that contains the truth if its source is right.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Interval {
+    /// Middle, seconds from the discipline's origin.
+    pub(super) centre: f64,
+    /// Half of its length, seconds.
+    pub(super) half_width: f64,
+}
+
+impl Interval {
+    pub(super) fn edges(&self) -> [Edge; 2] {
+        [
+            Edge {
+                at: self.centre - self.half_width,
+                opens: true,
+            },
+            Edge {
+                at: self.centre + self.half_width,
+                opens: false,
+            },
+        ]
+    }
+
+    pub(super) fn contains(&self, place: f64) -> bool {
+        (self.centre - self.half_width..=self.centre + self.half_width).contains(&place)
+    }
+}
+
+/// Where most intervals overlap.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Overlap {
+    /// A place that all of the group's intervals contain.
+    pub(super) place: f64,
+    /// Size of the group.
+    pub(super) agreeing: usize,
+}
+
+/// Finds the largest group of overlapping intervals; of several equally large ones, that nearest to
+/// `expected`. None without intervals.
+pub(super) fn largest_overlap(edges: &mut [Edge], expected: f64) -> Option<Overlap> {
+    // Intervals that touch do overlap: at one place, openings come before closings.
+    edges.sort_unstable_by(|a, b| a.at.total_cmp(&b.at).then(b.opens.cmp(&a.opens)));
+    let mut open = 0usize;
+    let mut best: Option<Overlap> = None;
+    for edge in edges.iter() {
+        if !edge.opens {
+            open = open.saturating_sub(1);
+            continue;
+        }
+        open += 1;
+        // The group of the moment overlaps from here to the next closing; this end is a member's
+        // own, so it needs no arithmetic.
+        let nearer = |than: &Overlap| (edge.at - expected).abs() < (than.place - expected).abs();
+        if best.is_none_or(|best| open > best.agreeing || open == best.agreeing && nearer(&best)) {
+            best = Some(Overlap {
+                place: edge.at,
+                agreeing: open,
+            });
+        }
+    }
+    best
+}
+
+/// How far the sources agree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Agreement {
+    /// Sources in the largest group that overlaps.
+    pub agreeing: usize,
+    /// Sources that had a say: eligible, heard lately, and certain enough.
+    pub candidates: usize,
+    /// Whether the group decides.
+    pub majority: bool,
+}
+
+/// Whether `agreeing` of `candidates` may speak for all `asked`, when the operator wants at least
+/// `minimum`.
+pub(super) fn is_majority(
+    agreeing: usize,
+    candidates: usize,
+    asked: usize,
+    minimum: usize,
+) -> bool {
+    2 * agreeing > candidates && 2 * candidates > asked && agreeing >= minimum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overlap(intervals: &[(f64, f64)], expected: f64) -> Option<Overlap> {
+        let mut edges: Vec<Edge> = intervals
+            .iter()
+            .flat_map(|&(centre, half_width)| Interval { centre, half_width }.edges())
+            .collect();
+        largest_overlap(&mut edges, expected)
+    }
+
+    #[test]
+    fn three_of_four_outvote_a_precise_falseticker() {
+        let found = overlap(
+            &[(0.0, 0.01), (0.002, 0.01), (-0.001, 0.005), (5.0, 1e-6)],
+            0.0,
+        )
+        .unwrap();
+        assert_eq!(found.agreeing, 3);
+        assert!(found.place.abs() < 0.01);
+        assert!(
+            !Interval {
+                centre: 5.0,
+                half_width: 1e-6
+            }
+            .contains(found.place)
+        );
+    }
+
+    #[test]
+    fn intervals_that_touch_agree() {
+        assert_eq!(overlap(&[(0.0, 1.0), (2.0, 1.0)], 0.0).unwrap().agreeing, 2);
+        assert_eq!(overlap(&[(0.0, 1.0), (2.5, 1.0)], 0.0).unwrap().agreeing, 1);
+    }
+
+    #[test]
+    fn of_equal_groups_the_expected_one_wins() {
+        let chain = [(0.0, 1.0), (1.5, 1.0), (3.0, 1.0)];
+        assert!(overlap(&chain, 3.0).unwrap().place > 1.0);
+        assert!(overlap(&chain, 0.0).unwrap().place < 1.0);
+    }
+
+    #[test]
+    fn nobody_has_no_opinion() {
+        assert_eq!(overlap(&[], 0.0), None);
+    }
+
+    #[test]
+    fn half_is_no_majority() {
+        assert!(is_majority(1, 1, 1, 1));
+        assert!(!is_majority(1, 2, 2, 1));
+        assert!(!is_majority(2, 2, 4, 1));
+        assert!(is_majority(3, 3, 4, 3));
+        assert!(!is_majority(2, 2, 2, 3));
+    }
+}

@@ -1,0 +1,347 @@
+//! What happened, for people: logs, metrics and tests are all subscribers of these.
+//!
+//! Events that a stranger on the network can cause are thinned here, at the source, so that no
+//! subscriber can be flooded (see `Thinner`): the first is told at once, the
+//! rest of the hour only as a number.
+
+use core::fmt;
+use std::net::SocketAddr;
+
+use ntp_time::{Frequency, LeapIndicator, Monotonic, NtpDuration, PollInterval, Stratum};
+
+use super::{SendError, SourceId};
+use crate::client::{Kiss, Rejection};
+
+/// How much an event matters to an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// For those who look closely.
+    Debug,
+    /// The normal course of things.
+    Info,
+    /// Something is wrong that the daemon can live with.
+    Warning,
+    /// Something is wrong that an operator must look at.
+    Error,
+}
+
+/// Who an event is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The association.
+    pub id: SourceId,
+    /// The configured name, `host:port`.
+    pub name: String,
+    /// The address in use.
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.address.to_string();
+        if self.name == address {
+            f.write_str(&address)
+        } else {
+            write!(f, "{} ({address})", self.name)
+        }
+    }
+}
+
+/// Something happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// An association began.
+    SourceAdded(Subject),
+    /// An association ended.
+    SourceRemoved(Subject, Removal),
+    /// A source answers with usable time, for the first time or again.
+    SourceReachable(Subject),
+    /// A source does not answer any more.
+    SourceUnreachable(Subject),
+    /// A request could not be sent.
+    SendFailed(Subject, SendError),
+    /// A datagram was not accepted; `more` like it were not told since the last such event.
+    ReplyRejected {
+        /// On whose socket.
+        subject: Subject,
+        /// What was wrong with it.
+        rejection: Rejection,
+        /// Untold ones before it.
+        more: u64,
+    },
+    /// The server asked for something.
+    Kissed(Subject, Kiss, PollInterval),
+    /// A name could not be looked up.
+    ResolveFailed {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        error: String,
+        /// When it will be tried again.
+        retry: NtpDuration,
+    },
+    /// A name has no address that can be used.
+    NoUsableAddress {
+        /// The name.
+        host: String,
+    },
+    /// A measurement was taken.
+    Measured {
+        /// From whom.
+        subject: Subject,
+        /// System clock minus the server's.
+        offset: NtpDuration,
+        /// Round trip.
+        delay: NtpDuration,
+        /// What the discipline did with it.
+        outcome: String,
+    },
+    /// The clock follows its sources now.
+    Synchronized {
+        /// Our stratum.
+        stratum: Stratum,
+        /// The source with the smallest root distance.
+        reference: Subject,
+    },
+    /// The sources that should agree do not: nothing is steered. Each one's offset and its half width.
+    NoMajority {
+        /// How many agree at the most.
+        agreeing: usize,
+        /// How many must.
+        needed: usize,
+        /// Who said what.
+        said: Vec<(Subject, NtpDuration, NtpDuration)>,
+    },
+    /// No source has given usable time for so long that the bound passed its limit.
+    SynchronizationLost {
+        /// The bound.
+        bound: NtpDuration,
+    },
+    /// The clock was stepped.
+    Stepped {
+        /// By how much.
+        by: NtpDuration,
+        /// Whether it is to be told as a warning (`warn-on-jump`).
+        warn: bool,
+    },
+    /// The clock is being slewed.
+    Slewing {
+        /// How far it was off.
+        offset: NtpDuration,
+        /// The oscillator's own correction.
+        frequency: Frequency,
+        /// For how long.
+        duration: NtpDuration,
+    },
+    /// Someone else changed the system clock, or it was suspended; estimates are taken anew.
+    ClockDisturbed {
+        /// By about how much.
+        by: NtpDuration,
+    },
+    /// The machine was suspended.
+    Resumed {
+        /// For about how long.
+        after: NtpDuration,
+    },
+    /// The kernel carried out a leap second.
+    LeapSecond(LeapIndicator),
+    /// The discipline started its filter again.
+    DisciplineRestarted,
+}
+
+/// Why an association ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// The server told us to go away.
+    Denied,
+    /// It stopped answering, and there is another address to try.
+    Unreachable,
+    /// It disagreed with the majority for too long.
+    Falseticker,
+    /// The shutdown.
+    Shutdown,
+}
+
+impl fmt::Display for Removal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Denied => "it refuses to serve us; it will not be asked again before a restart",
+            Self::Unreachable => "it does not answer; another address takes its place",
+            Self::Falseticker => {
+                "it has disagreed with the majority for too long; another address takes its place"
+            }
+            Self::Shutdown => "shutting down",
+        })
+    }
+}
+
+impl Event {
+    /// How much it matters.
+    pub fn severity(&self) -> Severity {
+        match self {
+            Self::Measured { .. } | Self::Slewing { .. } => Severity::Debug,
+            Self::SourceAdded(_)
+            | Self::SourceReachable(_)
+            | Self::Synchronized { .. }
+            | Self::LeapSecond(_)
+            | Self::Resumed { .. }
+            | Self::Stepped { warn: false, .. }
+            | Self::SourceRemoved(_, Removal::Shutdown) => Severity::Info,
+            Self::SourceRemoved(..)
+            | Self::SourceUnreachable(_)
+            | Self::SendFailed(..)
+            | Self::ReplyRejected { .. }
+            | Self::Kissed(..)
+            | Self::ResolveFailed { .. }
+            | Self::NoUsableAddress { .. }
+            | Self::NoMajority { .. }
+            | Self::SynchronizationLost { .. }
+            | Self::Stepped { warn: true, .. }
+            | Self::ClockDisturbed { .. } => Severity::Warning,
+            Self::DisciplineRestarted => Severity::Error,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SourceAdded(subject) => write!(f, "new source {subject}"),
+            Self::SourceRemoved(subject, why) => write!(f, "source {subject} removed: {why}"),
+            Self::SourceReachable(subject) => write!(f, "source {subject} answers"),
+            Self::SourceUnreachable(subject) => write!(f, "source {subject} does not answer"),
+            Self::SendFailed(subject, error) => write!(f, "cannot ask source {subject}: {error}"),
+            Self::ReplyRejected {
+                subject,
+                rejection,
+                more,
+            } => {
+                write!(f, "reply from source {subject} ignored: {rejection}")?;
+                if *more > 0 {
+                    write!(f, " ({more} more since the last such message)")
+                } else {
+                    Ok(())
+                }
+            }
+            Self::Kissed(subject, Kiss::Rate, poll) => {
+                write!(
+                    f,
+                    "source {subject} asks for fewer requests; polling every {poll}"
+                )
+            }
+            Self::Kissed(subject, kiss, _) => write!(f, "source {subject} sent kiss code {kiss:?}"),
+            Self::ResolveFailed { host, error, retry } => {
+                write!(
+                    f,
+                    "cannot resolve {host}: {error}; trying again in {}s",
+                    retry.as_nanos() / 1_000_000_000
+                )
+            }
+            Self::NoUsableAddress { host } => write!(
+                f,
+                "{host} has no address that is not in use or ignored already"
+            ),
+            Self::Measured {
+                subject,
+                offset,
+                delay,
+                outcome,
+            } => {
+                write!(
+                    f,
+                    "source {subject}: offset {offset}, delay {delay}: {outcome}"
+                )
+            }
+            Self::Synchronized { stratum, reference } => {
+                write!(f, "synchronised at stratum {stratum} to {reference}")
+            }
+            Self::NoMajority {
+                agreeing,
+                needed,
+                said,
+            } => {
+                write!(
+                    f,
+                    "no majority: {agreeing} of {} sources agree, {needed} are needed;",
+                    said.len()
+                )?;
+                for (subject, offset, half_width) in said {
+                    write!(f, " {subject} says {offset} +- {half_width};")?;
+                }
+                f.write_str(" the clock is not steered (see minimum-agreeing-sources)")
+            }
+            Self::SynchronizationLost { bound } => {
+                write!(
+                    f,
+                    "no usable source for so long that the error bound is {bound}: not synchronised any more"
+                )
+            }
+            Self::Stepped { by, .. } => write!(f, "clock stepped by {by}"),
+            Self::Slewing {
+                offset,
+                frequency,
+                duration,
+            } => {
+                write!(
+                    f,
+                    "offset {offset}, slewing for {duration}; frequency correction {frequency}"
+                )
+            }
+            Self::ClockDisturbed { by } => {
+                write!(
+                    f,
+                    "someone else changed the system clock by about {by}; measuring anew"
+                )
+            }
+            Self::Resumed { after } => write!(f, "resumed after {after}; measuring anew"),
+            Self::LeapSecond(leap) => write!(f, "the kernel carried out a leap second ({leap:?})"),
+            Self::DisciplineRestarted => {
+                f.write_str("the sources contradicted the clock model; estimation restarted")
+            }
+        }
+    }
+}
+
+/// How long a kind of message stays silent after it was told.
+const SILENCE: NtpDuration = NtpDuration::from_seconds(3600);
+
+/// Lets the first occurrence through and counts the others until an hour has passed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Thinner {
+    quiet_until: Option<Monotonic>,
+    untold: u64,
+}
+
+impl Thinner {
+    /// Returns how many were left out before this one if it is to be told, or nothing.
+    pub(super) fn admit(&mut self, now: Monotonic) -> Option<u64> {
+        if self.quiet_until.is_some_and(|until| now < until) {
+            self.untold = self.untold.saturating_add(1);
+            return None;
+        }
+        self.quiet_until = Some(now + SILENCE);
+        Some(core::mem::take(&mut self.untold))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_one_message_an_hour() {
+        let mut thinner = Thinner::default();
+        let start = Monotonic::default();
+        assert_eq!(thinner.admit(start), Some(0));
+        for second in 0..3600 {
+            assert_eq!(
+                thinner.admit(start + NtpDuration::from_seconds(second)),
+                None
+            );
+        }
+        assert_eq!(
+            thinner.admit(start + NtpDuration::from_seconds(3600)),
+            Some(3600)
+        );
+    }
+}

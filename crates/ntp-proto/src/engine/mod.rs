@@ -1,0 +1,472 @@
+//! The engine: every decision of the daemon, as one deterministic state machine.
+//!
+//! It does no I/O, reads no clock and draws no randomness of its own: time comes in with every call as
+//! [`Now`], randomness as a seed. The daemon, the simulator and the tests are three shells around it, and a run
+//! is reproduced by its seed and its inputs.
+//!
+//! # How to drive it
+//! Methods come in four kinds.
+//!
+//! - **Input**: [`Engine::handle`] takes one thing that happened.
+//! - **Output**: [`Engine::poll_output`] gives one thing to do. After every `handle`, call it until it returns
+//!   `None`, in order, before the next `handle`. [`Output::Adjust`] is answered on the spot: apply the
+//!   change, call `handle` with [`Input::ClockApplied`], and go on draining.
+//! - **Timer**: [`Engine::next_wakeup`] says when to call `handle` with [`Input::Tick`] if nothing happens before.
+//!   Late is safe: a slew that ends late is accounted for as it was.
+//! - **Getters**: [`Engine::snapshot`] and others, at any time.
+//!
+//! # Where things are
+//! | file | what it decides |
+//! |---|---|
+//! | `source_set` | which addresses to ask, look-ups, pool members |
+//! | [`client`](crate::client) | when to ask one address, which datagrams are answers |
+//! | `measure` | a reply becomes a measurement |
+//! | [`discipline`](crate::discipline) | what measurements say about the clock |
+//! | `steer` | an estimate becomes an adjustment |
+//! | `disruption` | whether someone else touched the clock |
+//! | `view` | what readers see |
+
+mod config;
+mod disruption;
+mod event;
+mod input;
+mod measure;
+mod output;
+mod snapshot;
+mod source_set;
+mod steer;
+mod view;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use ntp_time::{Adjustment, LeapIndicator, Ledger, Monotonic, NtpDuration, SystemTime};
+use rand_chacha::ChaCha12Rng;
+use rand_core::{RngCore, SeedableRng};
+
+pub use config::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
+pub use event::{Event, Removal, Severity, Subject};
+pub use input::{Datagram, ExchangeId, Input, Now, ResolveId, SendError, SourceId};
+pub use output::{Halt, Output, Reason};
+pub use snapshot::{MeasuredSnapshot, Snapshot, SourceSnapshot, SystemSnapshot};
+
+use crate::client::{Association, LocalIdentity};
+use crate::discipline::{Discipline, Steering};
+use disruption::DisruptionWatch;
+use event::Thinner;
+use source_set::{Member, Need, SourceSet};
+use steer::{Slew, SyncState};
+
+/// How often the kernel's error figures are refreshed and the clocks compared, if nothing else
+/// happens. The kernel lets its `maxerror` grow by 500 ppm, 8 ms in this time.
+const HOUSEKEEPING: NtpDuration = NtpDuration::from_seconds(16);
+
+/// First requests of several sources are spread over this, so that their replies do not queue behind each other.
+const START_SPREAD: f64 = 0.2;
+
+/// Polls in a row outside the majority after which a pool member is replaced.
+const DISSENT_LIMIT: u8 = 8;
+
+/// The state machine. See the [module](self) for how to drive it.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    rng: ChaCha12Rng,
+    ledger: Ledger,
+    watch: DisruptionWatch,
+    discipline: Discipline,
+    steering: Steering,
+    sources: SourceSet,
+    us: LocalIdentity,
+    sync: SyncState,
+    slew: Option<Slew>,
+    /// Changes to the clock that this input led to; sent as one.
+    wanted: Adjustment,
+    /// An adjustment is out and not answered: the clock's reading is not to be trusted.
+    applying: bool,
+    housekeeping: Monotonic,
+    persisted: Option<Monotonic>,
+    next_source: u32,
+    majority_missing: Thinner,
+    outputs: VecDeque<Output>,
+    /// Halted or shut down: nothing is sent and nothing is steered any more.
+    stopped: bool,
+}
+
+impl Engine {
+    /// A new engine. Nothing happens before the first [`handle`](Self::handle).
+    pub fn new(mut config: EngineConfig, now: Now, seed: [u8; 32]) -> Self {
+        let sources = SourceSet::new(core::mem::take(&mut config.sources), now.monotonic);
+        Self {
+            rng: ChaCha12Rng::from_seed(seed),
+            ledger: Ledger::new(now.system, config.clock.frequency),
+            watch: DisruptionWatch::new(now, config.meddling_threshold),
+            discipline: Discipline::new(config.discipline, config.frequency_prior),
+            steering: Steering::new(config.steering),
+            sources,
+            us: LocalIdentity::default(),
+            sync: SyncState::default(),
+            slew: None,
+            wanted: Adjustment::default(),
+            applying: false,
+            housekeeping: now.monotonic,
+            persisted: None,
+            next_source: 0,
+            majority_missing: Thinner::default(),
+            outputs: VecDeque::new(),
+            stopped: false,
+            config,
+        }
+    }
+
+    /// Takes one thing that happened.
+    pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        if let Input::ClockApplied(applied) = input {
+            self.clock_applied(applied);
+        }
+        if self.stopped || self.applying {
+            return;
+        }
+        if let Some(jump) = self.watch.look(now) {
+            self.clock_jumped(now, jump);
+        }
+        match input {
+            Input::Datagram(datagram) => self.receive(now, &datagram),
+            Input::Transmitted { exchange, stamp } => {
+                if let Some(member) = self.member_mut(exchange) {
+                    member.association.transmitted(exchange, stamp);
+                }
+            }
+            Input::SendFailed { exchange, error } => self.send_failed(now, exchange, error),
+            Input::Resolved { query, result } => self.resolved(now, query, result),
+            Input::LocalAddresses(addresses) => {
+                self.us = LocalIdentity::new(addresses);
+                self.network_changed(now);
+            }
+            Input::Suspended(duration) => {
+                self.emit(Event::Resumed { after: duration });
+                self.reacquire(now, duration);
+            }
+            Input::Shutdown => return self.shut_down(now),
+            Input::ClockApplied(_) | Input::Tick => {}
+        }
+        self.run_timers(now);
+        self.flush_adjustment();
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`handle`](Self::handle) with [`Input::Tick`] at the latest, and why.
+    pub fn next_wakeup(&self) -> Option<(Monotonic, Reason)> {
+        if self.stopped {
+            return None;
+        }
+        let members = self.sources.members.iter().flat_map(|member| {
+            let poll = Some((member.association.next_poll(), Reason::Poll(member.id)));
+            let deadline = member
+                .association
+                .deadline()
+                .map(|at| (at, Reason::ReplyTimeout(member.id)));
+            poll.into_iter().chain(deadline)
+        });
+        members
+            .chain(self.slew.map(|slew| (slew.ends, Reason::SlewEnd)))
+            .chain(
+                self.sources
+                    .next_lookup()
+                    .map(|(at, query)| (at, Reason::Resolve(query))),
+            )
+            .chain([(self.housekeeping, Reason::Housekeeping)])
+            .min_by_key(|(at, _)| *at)
+    }
+
+    // ---- timers
+
+    fn run_timers(&mut self, now: Now) {
+        self.end_slew(now);
+        self.fill_sources(now);
+        for position in 0..self.sources.members.len() {
+            self.expire(now, position);
+        }
+        let mut position = 0;
+        while position < self.sources.members.len() {
+            let id = self.sources.members[position].id;
+            if self.sources.members[position].association.next_poll() <= now.monotonic {
+                self.poll(now, position);
+            }
+            // A poll may find its address dead and remove the association.
+            if self
+                .sources
+                .members
+                .get(position)
+                .is_some_and(|member| member.id == id)
+            {
+                position += 1;
+            }
+        }
+        self.fill_sources(now);
+        if self.housekeeping <= now.monotonic {
+            self.housekeeping = now.monotonic + HOUSEKEEPING;
+            self.refresh_status(now);
+            self.persist_hourly(now);
+        }
+    }
+
+    /// Gives up an exchange that has had its time.
+    fn expire(&mut self, now: Now, position: usize) {
+        let association = &mut self.sources.members[position].association;
+        if association
+            .deadline()
+            .is_some_and(|deadline| deadline <= now.monotonic)
+            && let Some(exchange) = association.abandon()
+        {
+            self.outputs.push_back(Output::Close(exchange));
+        }
+    }
+
+    /// Sends the request that is due, unless the address turns out to be dead and another takes its place.
+    fn poll(&mut self, now: Now, position: usize) {
+        if self.sources.members[position].association.reach().is_dead() {
+            self.tell_unreachable(position);
+            if self.sources.has_replacement(now.monotonic, position) {
+                return self.drop_member(now, position, Removal::Unreachable);
+            }
+        }
+        let Self {
+            sources,
+            rng,
+            outputs,
+            ..
+        } = self;
+        let member = &mut sources.members[position];
+        if let Some(old) = member.association.abandon() {
+            outputs.push_back(Output::Close(old));
+        }
+        let exchange = ExchangeId {
+            source: member.id,
+            sequence: member.sequence,
+        };
+        member.sequence = member.sequence.wrapping_add(1);
+        let request = member.association.request(now.monotonic, exchange, rng);
+        outputs.push_back(Output::Transmit {
+            exchange,
+            remote: member.association.remote(),
+            request,
+        });
+    }
+
+    // ---- the source set
+
+    fn fill_sources(&mut self, now: Now) {
+        loop {
+            match self.sources.need(now.monotonic) {
+                Need::Member(configured, address) => self.add_member(now, configured, address),
+                Need::Lookup(query, host) => {
+                    self.outputs.push_back(Output::Resolve { query, host });
+                }
+                Need::Nothing => break,
+            }
+        }
+        while let Some((query, host)) = self.sources.overdue_lookup(now.monotonic) {
+            self.outputs.push_back(Output::Resolve { query, host });
+        }
+    }
+
+    fn add_member(&mut self, now: Now, configured: usize, address: SocketAddr) {
+        let id = SourceId(self.next_source);
+        self.next_source = self.next_source.wrapping_add(1);
+        let config = self.sources.config_at(configured);
+        let spread = START_SPREAD * f64::from(self.rng.next_u32()) / f64::from(u32::MAX);
+        let wait = if self.sources.members.is_empty() {
+            0.0
+        } else {
+            spread
+        };
+        let start = now.monotonic + NtpDuration::from_seconds_f64(wait);
+        let association = Association::new(address, config.limits, config.initial_poll, start);
+        let member = Member {
+            id,
+            configured,
+            association,
+            key: self.discipline.join(),
+            measured: None,
+            sequence: 0,
+            rejections: Thinner::default(),
+            failures: Thinner::default(),
+            reachable: false,
+            dissent: 0,
+        };
+        self.emit(Event::SourceAdded(self.sources.subject(&member)));
+        self.sources.members.push(member);
+    }
+
+    fn drop_member(&mut self, now: Now, position: usize, why: Removal) {
+        let subject = self.sources.subject(&self.sources.members[position]);
+        let mut member = if why == Removal::Denied {
+            self.sources.deny(position)
+        } else {
+            self.sources.remove(position)
+        };
+        if let Some(exchange) = member.association.abandon() {
+            self.outputs.push_back(Output::Close(exchange));
+        }
+        self.discipline.leave(member.key);
+        self.emit(Event::SourceRemoved(subject, why));
+        self.fill_sources(now);
+    }
+
+    fn resolved(&mut self, now: Now, query: ResolveId, result: Result<&[std::net::IpAddr], &str>) {
+        let host = match self.sources.config_of(query) {
+            Some(config) => match &config.host {
+                Host::Name(name) => name.clone(),
+                Host::Address(address) => address.to_string(),
+            },
+            None => return,
+        };
+        if let Some(retry) = self.sources.resolved(now.monotonic, query, result) {
+            let error = result.err().unwrap_or("the name has no address").to_owned();
+            if self.sources.tells_failure(now.monotonic, query) {
+                self.emit(Event::ResolveFailed { host, error, retry });
+            }
+            return;
+        }
+        self.replace_dead(now, query);
+        self.fill_sources(now);
+        if self.sources.is_short_of_addresses(query)
+            && self.sources.tells_failure(now.monotonic, query)
+        {
+            self.emit(Event::NoUsableAddress { host });
+        }
+    }
+
+    /// New addresses are known: associations of this source that were kept only for want of another make way.
+    fn replace_dead(&mut self, now: Now, query: ResolveId) {
+        let mut position = 0;
+        while position < self.sources.members.len() {
+            let member = &self.sources.members[position];
+            if member.configured == query.0
+                && member.association.reach().is_dead()
+                && self.sources.has_replacement(now.monotonic, position)
+            {
+                self.drop_member(now, position, Removal::Unreachable);
+            } else {
+                position += 1;
+            }
+        }
+    }
+
+    fn send_failed(&mut self, now: Now, exchange: ExchangeId, error: SendError) {
+        let Some(position) = self.position(exchange) else {
+            return;
+        };
+        let member = &mut self.sources.members[position];
+        if member.association.exchange() != Some(exchange) {
+            return;
+        }
+        // What the network says about a request that has left may be forged: a reply may still come.
+        if !member.association.has_left() {
+            member.association.abandon();
+            self.outputs.push_back(Output::Close(exchange));
+        }
+        let told = member.failures.admit(now.monotonic).is_some();
+        let subject = self.sources.subject(&self.sources.members[position]);
+        if told {
+            self.emit(Event::SendFailed(subject, error));
+        }
+        // Without a route this address is of no use, but the next one (of the other family, perhaps) may be.
+        let never_answered = !self.sources.members[position]
+            .association
+            .reach()
+            .is_reachable();
+        if error == SendError::NoRoute
+            && never_answered
+            && self.sources.has_replacement(now.monotonic, position)
+        {
+            self.drop_member(now, position, Removal::Unreachable);
+        }
+    }
+
+    fn network_changed(&mut self, now: Now) {
+        self.sources.network_changed(now.monotonic);
+        for member in &mut self.sources.members {
+            if !member.association.reach().is_reachable() {
+                member.association.restart(now.monotonic);
+            }
+        }
+    }
+
+    fn tell_unreachable(&mut self, position: usize) {
+        let member = &mut self.sources.members[position];
+        self.discipline.set_eligible(member.key, false);
+        if core::mem::replace(&mut member.reachable, false)
+            || member.association.counters().accepted == 0
+        {
+            let told = member
+                .failures
+                .admit(member.association.next_poll())
+                .is_some();
+            let subject = self.sources.subject(&self.sources.members[position]);
+            if told {
+                self.emit(Event::SourceUnreachable(subject));
+            }
+        }
+    }
+
+    // ---- the end
+
+    /// Leaves the clock without a slew, hands out what is worth saving and falls silent.
+    fn shut_down(&mut self, _now: Now) {
+        for position in 0..self.sources.members.len() {
+            if let Some(exchange) = self.sources.members[position].association.abandon() {
+                self.outputs.push_back(Output::Close(exchange));
+            }
+        }
+        if let Some(slew) = self.slew.take() {
+            self.wanted.frequency = Some(slew.base);
+        }
+        if let Some(prior) = self.discipline.frequency_prior() {
+            self.outputs.push_back(Output::Persist(prior));
+        }
+        self.flush_adjustment();
+        self.stopped = true;
+    }
+
+    fn halt(&mut self, why: Halt) {
+        self.outputs.push_back(Output::Halt(why));
+        self.wanted = Adjustment::default();
+        self.stopped = true;
+    }
+
+    // ---- small things
+
+    fn emit(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn position(&self, exchange: ExchangeId) -> Option<usize> {
+        self.sources.position(exchange.source)
+    }
+
+    fn member_mut(&mut self, exchange: ExchangeId) -> Option<&mut Member> {
+        self.sources
+            .position(exchange.source)
+            .map(|position| &mut self.sources.members[position])
+    }
+
+    /// The leap second that is announced, or that there is no time.
+    pub fn leap(&self) -> LeapIndicator {
+        if self.sync.synchronized {
+            self.sync.leap
+        } else {
+            LeapIndicator::Unsynchronized
+        }
+    }
+
+    /// Free-running time of a system time; for recordings and tests.
+    pub fn free_time(&self, system: SystemTime) -> ntp_time::FreeTime {
+        self.ledger.free(system)
+    }
+}

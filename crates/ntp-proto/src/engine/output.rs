@@ -1,0 +1,98 @@
+//! What the engine asks of the shell.
+
+use core::fmt;
+use std::net::SocketAddr;
+
+use ntp_time::{Adjustment, NtpDuration, SystemTime};
+
+use super::{Event, ExchangeId, ResolveId, SourceId};
+use crate::client::Request;
+use crate::discipline::{FrequencyPrior, Panic};
+
+/// Something for the shell to do.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Change the clock now and answer with [`Input::ClockApplied`](super::Input::ClockApplied) before anything else.
+    Adjust(Adjustment),
+    /// Send a request from a fresh socket, connected to `remote` (RFC 9109), and keep the socket for the reply.
+    Transmit {
+        /// Names the request and its socket.
+        exchange: ExchangeId,
+        /// Where to.
+        remote: SocketAddr,
+        /// What.
+        request: Request,
+    },
+    /// The exchange is over: close its socket.
+    Close(ExchangeId),
+    /// Look a name up, off the timekeeping thread.
+    Resolve {
+        /// Names the query in the answer.
+        query: ResolveId,
+        /// The name.
+        host: String,
+    },
+    /// Worth keeping over a restart.
+    Persist(FrequencyPrior),
+    /// Something happened that a person may want to know.
+    Event(Event),
+    /// The daemon must end; the clock has been left as it was.
+    Halt(Halt),
+}
+
+/// Why the daemon must not go on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Halt {
+    /// The clock would have to be stepped further than the operator allows.
+    Panic {
+        /// Which threshold.
+        which: Panic,
+        /// The correction that would have been needed.
+        correction: NtpDuration,
+        /// The threshold's value.
+        limit: NtpDuration,
+        /// The clock's reading, which is believed to be wrong.
+        clock: SystemTime,
+    },
+}
+
+/// Why the engine wants to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A request is due.
+    Poll(SourceId),
+    /// An open exchange is to be given up.
+    ReplyTimeout(SourceId),
+    /// A slew has done its work.
+    SlewEnd,
+    /// The kernel's error figures must be refreshed and the clocks compared.
+    Housekeeping,
+    /// A name is to be looked up again.
+    Resolve(ResolveId),
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panic {
+                which,
+                correction,
+                limit,
+                clock,
+            } => {
+                let key = match which {
+                    Panic::Startup => "startup-step-panic-threshold",
+                    Panic::Single => "single-step-panic-threshold",
+                    Panic::Accumulated => "accumulated-step-panic-threshold",
+                };
+                write!(
+                    f,
+                    "the clock says {clock}, the sources say {}: a correction of {correction}, and {key} = {limit} \
+                     does not allow it; the clock was not touched. If the sources are right, set the clock by hand or raise {key} \
+                     in [synchronization], and start again",
+                    *clock + *correction
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Everything that any reader may show, as plain data taken at one moment.
+
+use std::net::SocketAddr;
+
+use ntp_time::{
+    Frequency, LeapIndicator, NtpDuration, PollInterval, ReferenceId, Stratum, SystemTime,
+};
+
+use super::{Now, SourceId};
+use crate::client::{Counters, Reach};
+
+use crate::discipline::SourceState;
+
+/// The state of the daemon's mind.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// When it was taken.
+    pub now: Now,
+    /// The clock.
+    pub system: SystemSnapshot,
+    /// The associations, in the order in which they began.
+    pub sources: Vec<SourceSnapshot>,
+}
+
+/// The clock and what we claim about it.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemSnapshot {
+    /// Whether the clock follows its sources and the bound is below its limit.
+    pub synchronized: bool,
+    /// Announced leap second, or that the clock is not synchronised.
+    pub leap: LeapIndicator,
+    /// Our stratum.
+    pub stratum: Stratum,
+    /// What we take our time from.
+    pub reference_id: ReferenceId,
+    /// When the clock was last updated from a source.
+    pub reference_time: Option<SystemTime>,
+    /// Log2 of the clock's resolution in seconds.
+    pub precision: i8,
+    /// How far the system clock is ahead of true time by our best estimate (what is left to slew).
+    pub offset: NtpDuration,
+    /// The oscillator's own frequency error.
+    pub frequency: Frequency,
+    /// The 1-sigma uncertainty of that.
+    pub frequency_uncertainty: Frequency,
+    /// The error that the clock stays within 99.9 % of the time.
+    pub estimated_error: NtpDuration,
+    /// The guaranteed error.
+    pub bound: NtpDuration,
+    /// Round trip to the primary reference.
+    pub root_delay: NtpDuration,
+    /// Error accumulated on the way from the primary reference, now.
+    pub root_dispersion: NtpDuration,
+    /// How fast the dispersion grows, in seconds per second.
+    pub dispersion_rate: Frequency,
+    /// Sum of the magnitudes of all steps after start-up.
+    pub accumulated_steps: NtpDuration,
+    /// The limit on that, if configured.
+    pub accumulated_steps_threshold: Option<NtpDuration>,
+    /// Sources in the agreeing majority.
+    pub agreeing: usize,
+    /// Sources that are candidates for it.
+    pub candidates: usize,
+}
+
+/// One association.
+#[derive(Clone, Debug)]
+pub struct SourceSnapshot {
+    /// The association.
+    pub id: SourceId,
+    /// Configured name, `host:port`.
+    pub name: String,
+    /// Address in use.
+    pub address: SocketAddr,
+    /// What the discipline thinks of it.
+    pub state: SourceState,
+    /// The newest measurement, if there is one.
+    pub measured: Option<MeasuredSnapshot>,
+    /// Poll interval in use.
+    pub poll: PollInterval,
+    /// The reach register.
+    pub reach: Reach,
+    /// Packet counts.
+    pub counters: Counters,
+}
+
+/// What the last measurements of a source say.
+#[derive(Clone, Copy, Debug)]
+pub struct MeasuredSnapshot {
+    /// System clock minus the server's clock at the newest measurement.
+    pub offset: NtpDuration,
+    /// Half width of its correctness interval now.
+    pub uncertainty: NtpDuration,
+    /// Round trip of the newest measurement.
+    pub delay: NtpDuration,
+    /// The server's own root delay.
+    pub remote_delay: NtpDuration,
+    /// The server's own root dispersion.
+    pub remote_dispersion: NtpDuration,
+    /// The server's stratum.
+    pub stratum: Stratum,
+    /// The server's leap indicator.
+    pub leap: LeapIndicator,
+    /// The server's reference.
+    pub reference_id: ReferenceId,
+    /// When the newest measurement was taken.
+    pub at: SystemTime,
+}

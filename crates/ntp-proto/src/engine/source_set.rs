@@ -1,0 +1,366 @@
+//! The configured sources and the associations that serve them.
+//!
+//! A configured source is a name and a number of associations wanted: one for a server, several for a pool.
+//! Everything that keeps that number filled is here: which addresses are candidates, when a name
+//! is looked up again, and which address takes the place of one that failed.
+//!
+//! - Addresses are used in the resolver's order. None serves two associations of the daemon: a pool
+//!   that returns what is in use already would otherwise vote twice.
+//! - An address that died or was refused is not taken again while there is another. If there
+//!   is none, a dead one stays: polling it costs little, and dropping it would lose its history.
+//! - Look-ups back off from one second to a minute, and start over when the network changes.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+use ntp_time::{Monotonic, NtpDuration};
+
+use super::config::{Host, SourceConfig, SourceKind};
+use super::event::{Subject, Thinner};
+use super::snapshot::MeasuredSnapshot;
+use super::{ResolveId, SourceId};
+use crate::client::Association;
+use crate::discipline::SourceKey;
+
+/// Shortest and longest wait between two look-ups of one name.
+const RESOLVE_BACKOFF: (NtpDuration, NtpDuration) =
+    (NtpDuration::from_seconds(1), NtpDuration::from_seconds(64));
+
+/// Addresses of one source remembered as failed. A pool returns a handful at a time.
+const FAILED_REMEMBERED: usize = 32;
+
+/// Candidates kept from one look-up; no resolver returns more in earnest.
+const CANDIDATES: usize = 64;
+
+/// A running association with what the engine keeps beside it.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) id: SourceId,
+    /// Index of the configured source it serves.
+    pub(super) configured: usize,
+    pub(super) association: Association,
+    /// Its place in the discipline.
+    pub(super) key: SourceKey,
+    pub(super) measured: Option<MeasuredSnapshot>,
+    pub(super) sequence: u32,
+    pub(super) rejections: Thinner,
+    pub(super) failures: Thinner,
+    /// Whether it was last told to be reachable.
+    pub(super) reachable: bool,
+    /// Polls in a row at which it was outside the majority.
+    pub(super) dissent: u8,
+}
+
+/// One configured source and what is known of its name.
+#[derive(Debug)]
+struct Configured {
+    config: SourceConfig,
+    candidates: VecDeque<IpAddr>,
+    failed: VecDeque<IpAddr>,
+    /// Refused for good (DENY, RSTR).
+    denied: Vec<IpAddr>,
+    lookup: Lookup,
+    backoff: NtpDuration,
+    failures: Thinner,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lookup {
+    /// A literal address, or nothing is missing.
+    Idle,
+    /// To be asked at this time.
+    Due(Monotonic),
+    /// The resolver is at it.
+    Asked,
+    /// Never again: the server behind the name refused us.
+    Never,
+}
+
+/// What the set needs from outside to be complete.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// An association with this address for the configured source.
+    Member(usize, SocketAddr),
+    /// A look-up.
+    Lookup(ResolveId, String),
+    /// Nothing now.
+    Nothing,
+}
+
+/// All sources.
+#[derive(Debug)]
+pub(super) struct SourceSet {
+    configured: Vec<Configured>,
+    pub(super) members: Vec<Member>,
+}
+
+impl SourceSet {
+    pub(super) fn new(configs: Vec<SourceConfig>, now: Monotonic) -> Self {
+        let configured = configs
+            .into_iter()
+            .map(|config| {
+                let (candidates, lookup) = match &config.host {
+                    Host::Address(address) => (VecDeque::from([*address]), Lookup::Idle),
+                    Host::Name(_) => (VecDeque::new(), Lookup::Due(now)),
+                };
+                Configured {
+                    config,
+                    candidates,
+                    failed: VecDeque::new(),
+                    denied: Vec::new(),
+                    lookup,
+                    backoff: RESOLVE_BACKOFF.0,
+                    failures: Thinner::default(),
+                }
+            })
+            .collect();
+        Self {
+            configured,
+            members: Vec::new(),
+        }
+    }
+
+    pub(super) fn config(&self, member: &Member) -> &SourceConfig {
+        &self.configured[member.configured].config
+    }
+
+    pub(super) fn config_at(&self, configured: usize) -> &SourceConfig {
+        &self.configured[configured].config
+    }
+
+    pub(super) fn config_of(&self, query: ResolveId) -> Option<&SourceConfig> {
+        self.configured
+            .get(query.0)
+            .map(|configured| &configured.config)
+    }
+
+    pub(super) fn position(&self, id: SourceId) -> Option<usize> {
+        self.members.iter().position(|member| member.id == id)
+    }
+
+    pub(super) fn subject(&self, member: &Member) -> Subject {
+        Subject {
+            id: member.id,
+            name: self.config(member).name.clone(),
+            address: member.association.remote(),
+        }
+    }
+
+    /// The next thing that is missing; to be called again until nothing is.
+    pub(super) fn need(&mut self, now: Monotonic) -> Need {
+        for index in 0..self.configured.len() {
+            let present = self
+                .members
+                .iter()
+                .filter(|member| member.configured == index)
+                .count();
+            if present >= self.configured[index].config.wanted() {
+                continue;
+            }
+            if let Some(address) = self.take_candidate(index) {
+                return Need::Member(index, address);
+            }
+            let configured = &mut self.configured[index];
+            if let Host::Name(host) = &configured.config.host {
+                match configured.lookup {
+                    Lookup::Due(at) if at <= now => {
+                        configured.lookup = Lookup::Asked;
+                        return Need::Lookup(ResolveId(index), host.clone());
+                    }
+                    Lookup::Idle => configured.lookup = Lookup::Due(now + configured.backoff),
+                    Lookup::Due(_) | Lookup::Asked | Lookup::Never => {}
+                }
+            }
+        }
+        Need::Nothing
+    }
+
+    /// The first candidate that may be used: preferably one that has not failed yet.
+    fn take_candidate(&mut self, index: usize) -> Option<SocketAddr> {
+        let port = self.configured[index].config.port;
+        let in_use = |address: IpAddr| {
+            self.members
+                .iter()
+                .any(|member| member.association.remote() == SocketAddr::new(address, port))
+        };
+        let configured = &self.configured[index];
+        // A server that the operator names twice, under two names, is the operator's business.
+        let shared = configured.config.kind == SourceKind::Server;
+        let usable = |address: &IpAddr| {
+            !configured.denied.contains(address)
+                && configured.config.permits(*address)
+                && (shared || !in_use(*address))
+        };
+        let fresh = |address: &IpAddr| usable(address) && !configured.failed.contains(address);
+        let at = configured
+            .candidates
+            .iter()
+            .position(fresh)
+            .or_else(|| configured.candidates.iter().position(usable))?;
+        let configured = &mut self.configured[index];
+        let address = configured.candidates.remove(at)?;
+        // A literal address is its own only candidate for ever.
+        if matches!(configured.config.host, Host::Address(_)) {
+            configured.candidates.push_back(address);
+        }
+        Some(SocketAddr::new(address, port))
+    }
+
+    /// The resolver has answered. Returns how long until it is asked again, on failure.
+    pub(super) fn resolved(
+        &mut self,
+        now: Monotonic,
+        query: ResolveId,
+        result: Result<&[IpAddr], &str>,
+    ) -> Option<NtpDuration> {
+        let configured = self
+            .configured
+            .get_mut(query.0)
+            .filter(|configured| configured.lookup == Lookup::Asked)?;
+        let backoff = configured.backoff;
+        configured.backoff = (backoff * 2).min(RESOLVE_BACKOFF.1);
+        match result {
+            Ok(addresses) if !addresses.is_empty() => {
+                configured.candidates.clear();
+                for address in addresses.iter().take(CANDIDATES) {
+                    if !configured.candidates.contains(address) {
+                        configured.candidates.push_back(*address);
+                    }
+                }
+                configured.lookup = Lookup::Idle;
+                None
+            }
+            _ => {
+                configured.lookup = Lookup::Due(now + backoff);
+                Some(backoff)
+            }
+        }
+    }
+
+    /// Whether a failure to find addresses is to be told, or has been lately.
+    pub(super) fn tells_failure(&mut self, now: Monotonic, query: ResolveId) -> bool {
+        let configured = self.configured.get_mut(query.0);
+        configured.is_some_and(|configured| configured.failures.admit(now).is_some())
+    }
+
+    /// Whether a source that resolved still lacks members for want of addresses.
+    pub(super) fn is_short_of_addresses(&self, query: ResolveId) -> bool {
+        self.configured.get(query.0).is_some_and(|configured| {
+            let present = self
+                .members
+                .iter()
+                .filter(|member| member.configured == query.0)
+                .count();
+            present == 0 && configured.candidates.is_empty()
+        })
+    }
+
+    /// The association at `position` has become useless. Returns whether another address can take its place
+    /// now; if not, a look-up is put in hand and the association should be kept for the time being.
+    pub(super) fn has_replacement(&mut self, now: Monotonic, position: usize) -> bool {
+        let member = &self.members[position];
+        let (index, address) = (member.configured, member.association.remote().ip());
+        self.remember_failed(index, address);
+        let port = self.configured[index].config.port;
+        let others: Vec<SocketAddr> = self
+            .members
+            .iter()
+            .map(|member| member.association.remote())
+            .collect();
+        let configured = &mut self.configured[index];
+        let found = configured.candidates.iter().any(|candidate| {
+            *candidate != address
+                && !configured.failed.contains(candidate)
+                && !configured.denied.contains(candidate)
+                && configured.config.permits(*candidate)
+                && !others.contains(&SocketAddr::new(*candidate, port))
+        });
+        if !found
+            && matches!(configured.config.host, Host::Name(_))
+            && configured.lookup == Lookup::Idle
+        {
+            configured.lookup = Lookup::Due(now + configured.backoff);
+        }
+        found
+    }
+
+    /// Look-ups that are due for sources that have all their members, because one of these is dead.
+    pub(super) fn overdue_lookup(&mut self, now: Monotonic) -> Option<(ResolveId, String)> {
+        self.configured
+            .iter_mut()
+            .enumerate()
+            .find_map(
+                |(index, configured)| match (&configured.config.host, configured.lookup) {
+                    (Host::Name(host), Lookup::Due(at)) if at <= now => {
+                        configured.lookup = Lookup::Asked;
+                        Some((ResolveId(index), host.clone()))
+                    }
+                    _ => None,
+                },
+            )
+    }
+
+    /// A server refused us: its address is not used again. A configured server is then gone, a pool finds another.
+    pub(super) fn deny(&mut self, position: usize) -> Member {
+        let member = self.members.remove(position);
+        let address = member.association.remote().ip();
+        let configured = &mut self.configured[member.configured];
+        if !configured.denied.contains(&address) && configured.denied.len() < CANDIDATES {
+            configured.denied.push(address);
+        }
+        if configured.config.kind == SourceKind::Server {
+            // The operator of a name speaks for all of its addresses.
+            configured.candidates.clear();
+            configured.lookup = Lookup::Never;
+        }
+        member
+    }
+
+    /// Takes an association out, to be replaced.
+    pub(super) fn remove(&mut self, position: usize) -> Member {
+        self.members.remove(position)
+    }
+
+    /// The source at `position` answers: look-ups may be prompt again, and its address is no failure.
+    pub(super) fn answered(&mut self, position: usize) {
+        let member = &self.members[position];
+        let address = member.association.remote().ip();
+        let configured = &mut self.configured[member.configured];
+        configured.backoff = RESOLVE_BACKOFF.0;
+        configured.failed.retain(|failed| *failed != address);
+    }
+
+    /// The machine's addresses changed: what failed may work now, and at once.
+    pub(super) fn network_changed(&mut self, now: Monotonic) {
+        for configured in &mut self.configured {
+            configured.failed.clear();
+            configured.backoff = RESOLVE_BACKOFF.0;
+            if let Lookup::Due(_) = configured.lookup {
+                configured.lookup = Lookup::Due(now);
+            }
+        }
+    }
+
+    /// When the earliest look-up is due.
+    pub(super) fn next_lookup(&self) -> Option<(Monotonic, ResolveId)> {
+        let due = self
+            .configured
+            .iter()
+            .enumerate()
+            .filter_map(|(index, configured)| match configured.lookup {
+                Lookup::Due(at) => Some((at, ResolveId(index))),
+                Lookup::Idle | Lookup::Asked | Lookup::Never => None,
+            });
+        due.min_by_key(|(at, _)| *at)
+    }
+
+    fn remember_failed(&mut self, index: usize, address: IpAddr) {
+        let failed = &mut self.configured[index].failed;
+        if !failed.contains(&address) {
+            if failed.len() == FAILED_REMEMBERED {
+                failed.pop_front();
+            }
+            failed.push_back(address);
+        }
+    }
+}

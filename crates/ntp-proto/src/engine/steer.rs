@@ -1,0 +1,411 @@
+//! Where an estimate becomes an adjustment.
+//!
+//! After every measurement the discipline says where the bare oscillator stands against true time. Adding
+//! what our corrections have done so far (the ledger's sum) gives the *gap*: how far the system clock is ahead of
+//! true time now. [`Steering`](crate::discipline::Steering) decides how to close it: a step,
+//! or a slew that is over before the next measurement.
+//!
+//! A slew is two adjustments: run at the oscillator's correction plus the slew rate, then, when the time is up,
+//! at the oscillator's correction alone. The ledger is written from what the clock answers (when each change took effect,
+//! what the kernel kept of the frequency), so a timer that fires late costs a known overshoot which the next
+//! measurement takes back; estimation is not disturbed.
+//!
+//! A step makes stamps from before and after it incomparable on the wire, so exchanges in flight are given up.
+//! A jump that was not ours is entered in the ledger like our own, then distrusted: whether the clock was
+//! set or the machine slept cannot be told from the jump alone, so nothing is corrected
+//! before fresh measurements say what is true.
+
+use ntp_time::{
+    Applied, ClockStatus, Frequency, LeapIndicator, Monotonic, NtpDuration, ReferenceId, Stratum,
+    SystemTime,
+};
+
+use super::{Engine, Event, Halt, Now, Output};
+use crate::client::sanity::reference_id_of;
+use crate::discipline::{Blame, Decision, Figures, Outcome, SourceState};
+
+/// Above this bound the clock is not called synchronised any more: RFC 5905's MAXDIST is of this
+/// order, and at 15 ppm of drift allowance it is reached after about a day without sources.
+const SYNCHRONIZED_BOUND: NtpDuration = NtpDuration::from_millis(1500);
+
+/// No oscillator does this between two polls: a clock that is found this far off was moved (a virtual machine
+/// paused or migrated unseen), and may be stepped as at the start.
+const MOVED: NtpDuration = NtpDuration::from_millis(100);
+
+/// A slew shorter than this is not worth two system calls' jitter.
+const SLEW_MINIMUM: NtpDuration = NtpDuration::from_seconds(1);
+
+/// How often the frequency is handed out for saving.
+const PERSIST_INTERVAL: NtpDuration = NtpDuration::from_seconds(3600);
+
+/// What the kernel calls the largest error it can express.
+const UNKNOWN_ERROR: NtpDuration = NtpDuration::from_seconds(16);
+
+/// A slew in progress.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slew {
+    /// When the frequency goes back to `base`.
+    pub(super) ends: Monotonic,
+    /// The oscillator's own correction.
+    pub(super) base: Frequency,
+}
+
+/// What we tell others about our time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SyncState {
+    pub(super) synchronized: bool,
+    pub(super) leap: LeapIndicator,
+    pub(super) stratum: Stratum,
+    pub(super) reference_id: ReferenceId,
+    /// System time of the newest update from a source.
+    pub(super) reference_time: Option<SystemTime>,
+}
+
+impl Default for SyncState {
+    fn default() -> Self {
+        Self {
+            synchronized: false,
+            leap: LeapIndicator::None,
+            stratum: Stratum::UNSYNCHRONIZED,
+            reference_id: ReferenceId::XNON,
+            reference_time: None,
+        }
+    }
+}
+
+impl Engine {
+    /// A measurement was taken: follow what is known now.
+    pub(super) fn steer(&mut self, now: Now, outcome: &Outcome) {
+        if *outcome == Outcome::Restarted {
+            self.emit(Event::DisciplineRestarted);
+        }
+        let free = self.ledger.free(now.system);
+        let agreement = self.discipline.agreement(free);
+        if !agreement.majority {
+            return self.tell_no_majority(now);
+        }
+        let Some(estimate) = self.discipline.estimate(free) else {
+            return;
+        };
+        if self.config.clock.steerable {
+            let gap = estimate.phase + self.ledger.correction(now.system);
+            if *outcome == Outcome::Blamed(Blame::Clock) && gap.abs() > MOVED {
+                self.steering.allow_step();
+            }
+            let decision = self
+                .steering
+                .decide(gap, &estimate, self.next_measurement(now));
+            if !self.carry_out(now, gap, decision) {
+                return;
+            }
+        }
+        self.follow_reference(now);
+    }
+
+    /// Returns whether the daemon may go on.
+    fn carry_out(&mut self, now: Now, gap: NtpDuration, decision: Decision) -> bool {
+        match decision {
+            Decision::Hold => {}
+            Decision::Step { by, frequency } => {
+                self.slew = None;
+                self.wanted.step = Some(by);
+                self.wanted.frequency = Some(frequency);
+                self.emit(Event::Stepped {
+                    by,
+                    warn: self.config.warn_on_jump,
+                });
+            }
+            Decision::Slew {
+                frequency,
+                base,
+                duration,
+            } => {
+                self.slew = Some(Slew {
+                    ends: now.monotonic + duration,
+                    base,
+                });
+                self.wanted.frequency = Some(frequency);
+                self.emit(Event::Slewing {
+                    offset: gap,
+                    frequency: base,
+                    duration,
+                });
+            }
+            Decision::Panic {
+                which,
+                correction,
+                limit,
+            } => {
+                self.halt(Halt::Panic {
+                    which,
+                    correction,
+                    limit,
+                    clock: now.system,
+                });
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Time until the next measurement can arrive from any source: a slew must be over by then.
+    fn next_measurement(&self, now: Now) -> NtpDuration {
+        let next = self
+            .sources
+            .members
+            .iter()
+            .map(|member| member.association.next_poll())
+            .min();
+        next.map_or(SLEW_MINIMUM, |next| {
+            (next - now.monotonic).max(SLEW_MINIMUM)
+        })
+    }
+
+    pub(super) fn end_slew(&mut self, now: Now) {
+        if let Some(slew) = self.slew.filter(|slew| slew.ends <= now.monotonic) {
+            self.slew = None;
+            self.wanted.frequency = Some(slew.base);
+        }
+    }
+
+    // ---- the clock's side
+
+    /// Sends what this input led to as one change of the clock.
+    pub(super) fn flush_adjustment(&mut self) {
+        let wanted = core::mem::take(&mut self.wanted);
+        if wanted.step.is_some() || wanted.frequency.is_some() || wanted.status.is_some() {
+            self.applying = true;
+            // First, so that requests of the same batch are stamped by the changed clock.
+            self.outputs.push_front(Output::Adjust(wanted));
+        }
+    }
+
+    /// The clock says what it did.
+    pub(super) fn clock_applied(&mut self, applied: Applied) {
+        self.applying = false;
+        self.watch.own_step(applied.step);
+        if applied.step != NtpDuration::ZERO || applied.frequency != self.ledger.frequency() {
+            self.ledger.record(&applied);
+        }
+        if applied.step != NtpDuration::ZERO {
+            self.give_up_exchanges();
+        }
+    }
+
+    /// The system clock jumped, and it was not us.
+    pub(super) fn clock_jumped(&mut self, now: Now, jump: NtpDuration) {
+        let frequency = self.ledger.frequency();
+        self.ledger.record(&Applied {
+            at: now.system - jump,
+            step: jump,
+            frequency,
+        });
+        self.give_up_exchanges();
+        if let Some(leap) = self.is_own_leap_second(now, jump) {
+            // The clock jumped because UTC did. Free time went on, true time was set by the same amount.
+            self.discipline.true_time_jumped(jump);
+            self.sync.leap = LeapIndicator::None;
+            self.emit(Event::LeapSecond(leap));
+            return;
+        }
+        self.emit(Event::ClockDisturbed { by: jump });
+        self.reacquire(now, jump);
+    }
+
+    /// What is known of the clock is uncertain by `by`: end a slew that aims at nothing any more and ask
+    /// everybody again.
+    pub(super) fn reacquire(&mut self, now: Now, by: NtpDuration) {
+        if let Some(slew) = self.slew.take() {
+            self.wanted.frequency = Some(slew.base);
+        }
+        self.discipline
+            .clock_disturbed(self.ledger.free(now.system), by.abs().as_seconds_f64());
+        self.steering.allow_step();
+        for member in &mut self.sources.members {
+            member.association.restart(now.monotonic);
+        }
+    }
+
+    fn give_up_exchanges(&mut self) {
+        for member in &mut self.sources.members {
+            if let Some(exchange) = member.association.abandon() {
+                self.outputs.push_back(Output::Close(exchange));
+            }
+        }
+    }
+
+    /// Whether a jump is the leap second that we told the kernel to carry out: by one second in the announced
+    /// direction, at midnight UTC.
+    fn is_own_leap_second(&self, now: Now, jump: NtpDuration) -> Option<LeapIndicator> {
+        const DAY: i64 = 86_400_000_000_000;
+        let tolerance = NtpDuration::from_millis(100);
+        let expected = match self.sync.leap {
+            LeapIndicator::Insert => NtpDuration::from_seconds(-1),
+            LeapIndicator::Delete => NtpDuration::from_seconds(1),
+            LeapIndicator::None | LeapIndicator::Unsynchronized => return None,
+        };
+        let from_midnight = now
+            .system
+            .as_nanos()
+            .rem_euclid(DAY)
+            .min((-now.system.as_nanos()).rem_euclid(DAY));
+        // The jump is noticed at the next look, which may be a housekeeping interval later.
+        let near = NtpDuration::from_nanos(from_midnight) < super::HOUSEKEEPING * 2;
+        ((jump - expected).abs() < tolerance && near).then_some(self.sync.leap)
+    }
+
+    // ---- what we say about the clock
+
+    fn follow_reference(&mut self, now: Now) {
+        let Some(figures) = self.figures(now) else {
+            return;
+        };
+        let best = self
+            .sources
+            .members
+            .iter()
+            .position(|member| member.key == figures.best);
+        let Some((position, measured)) =
+            best.and_then(|at| Some((at, self.sources.members[at].measured?)))
+        else {
+            return;
+        };
+        let member = &self.sources.members[position];
+        let was = self.sync.synchronized;
+        let stratum = measured.stratum.below();
+        self.sync = SyncState {
+            synchronized: figures.bound <= SYNCHRONIZED_BOUND,
+            leap: self.majority_leap(now),
+            stratum,
+            reference_id: reference_id_of(member.association.remote().ip()),
+            reference_time: Some(now.system),
+        };
+        if self.sync.synchronized && !was {
+            let reference = self.sources.subject(member);
+            self.emit(Event::Synchronized { stratum, reference });
+        }
+        self.set_status(&figures);
+    }
+
+    /// The leap second that more than half of the selected sources announce.
+    fn majority_leap(&self, now: Now) -> LeapIndicator {
+        let free = self.ledger.free(now.system);
+        let selected: Vec<LeapIndicator> = self
+            .sources
+            .members
+            .iter()
+            .filter(|member| {
+                let status = self.discipline.status(member.key, free);
+                status.is_some_and(|status| status.state == SourceState::Selected)
+            })
+            .filter_map(|member| member.measured.map(|measured| measured.leap))
+            .collect();
+        let announced =
+            |leap| 2 * selected.iter().filter(|said| **said == leap).count() > selected.len();
+        [LeapIndicator::Insert, LeapIndicator::Delete]
+            .into_iter()
+            .find(|leap| announced(*leap) && is_last_day_of_month(now.system))
+            .unwrap_or(LeapIndicator::None)
+    }
+
+    /// Error figures for the system clock as it stands now.
+    pub(super) fn figures(&self, now: Now) -> Option<Figures> {
+        let free = self.ledger.free(now.system);
+        self.discipline.report(free, self.gap(now)?)
+    }
+
+    /// How far the system clock is ahead of true time by the best estimate.
+    pub(super) fn gap(&self, now: Now) -> Option<NtpDuration> {
+        let estimate = self.discipline.estimate(self.ledger.free(now.system))?;
+        Some(estimate.phase + self.ledger.correction(now.system))
+    }
+
+    /// Periodically: tells the kernel the error figures, and notices when they have grown too large.
+    pub(super) fn refresh_status(&mut self, now: Now) {
+        let Some(figures) = self.figures(now) else {
+            return;
+        };
+        if self.sync.synchronized && figures.bound > SYNCHRONIZED_BOUND {
+            self.sync.synchronized = false;
+            self.emit(Event::SynchronizationLost {
+                bound: figures.bound,
+            });
+        }
+        self.set_status(&figures);
+    }
+
+    fn set_status(&mut self, figures: &Figures) {
+        if !self.config.clock.steerable {
+            return;
+        }
+        self.wanted.status = Some(ClockStatus {
+            leap: self.leap(),
+            estimated_error: figures.estimated_error.min(UNKNOWN_ERROR),
+            bound: figures.bound.min(UNKNOWN_ERROR),
+            tai_offset: None,
+        });
+    }
+
+    fn tell_no_majority(&mut self, now: Now) {
+        let free = self.ledger.free(now.system);
+        let agreement = self.discipline.agreement(free);
+        let said: Vec<_> = self
+            .sources
+            .members
+            .iter()
+            .filter_map(|member| {
+                let measured = member.measured?;
+                Some((
+                    self.sources.subject(member),
+                    measured.offset,
+                    measured.uncertainty,
+                ))
+            })
+            .collect();
+        // While sources are still being asked for the first time, disagreement is only incompleteness.
+        if self
+            .sources
+            .members
+            .iter()
+            .any(|member| member.association.schedule().is_in_burst())
+        {
+            return;
+        }
+        let needed = self
+            .config
+            .discipline
+            .minimum_agreeing_sources
+            .max(said.len() / 2 + 1);
+        if self.majority_missing.admit(now.monotonic).is_some() {
+            self.emit(Event::NoMajority {
+                agreeing: agreement.agreeing,
+                needed,
+                said,
+            });
+        }
+    }
+
+    pub(super) fn persist_hourly(&mut self, now: Now) {
+        if self
+            .persisted
+            .is_some_and(|last| now.monotonic - last < PERSIST_INTERVAL)
+        {
+            return;
+        }
+        if !self.sync.synchronized {
+            return;
+        }
+        if let Some(prior) = self.discipline.frequency_prior() {
+            self.persisted = Some(now.monotonic);
+            self.outputs.push_back(Output::Persist(prior));
+        }
+    }
+}
+
+/// Leap seconds happen at the end of a month, and the kernel acts at the end of the day: an announcement
+/// is passed on to it only on the month's last day.
+fn is_last_day_of_month(time: SystemTime) -> bool {
+    let day = NtpDuration::from_seconds(86_400);
+    let month = |time: SystemTime| time.to_string().get(5..7).map(str::to_owned);
+    month(time) != month(time + day)
+}
