@@ -59,7 +59,7 @@ impl Observer {
         Ok(Self {
             listener,
             path: path.to_owned(),
-            place: 0,
+            place: usize::MAX,
             clients: Vec::new(),
         })
     }

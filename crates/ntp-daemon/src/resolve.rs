@@ -48,7 +48,7 @@ impl Resolver {
             questions,
             answers,
             bell,
-            place: 0,
+            place: usize::MAX,
         })
     }
 

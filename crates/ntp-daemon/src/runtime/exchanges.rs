@@ -24,7 +24,7 @@ struct Open {
     socket: ClientSocket,
     /// The kernel's transmit stamp has been taken.
     stamped: bool,
-    /// Where it stands in the poll set.
+    /// Where it stands in the poll set; nowhere before the first wait.
     place: usize,
 }
 
@@ -79,7 +79,7 @@ impl Exchanges {
             id,
             socket,
             stamped: false,
-            place: 0,
+            place: usize::MAX,
         });
         Ok(Stamp {
             time: before,

@@ -173,6 +173,8 @@ impl Runtime {
     /// # Errors
     /// If the clock can't be controlled.
     pub fn shut_down(&mut self) -> Result<(), Failure> {
+        // The last thing saved must not be left out because an earlier write is still going on.
+        self.store.finish();
         let result = self.handle(Input::Shutdown);
         self.store.finish();
         self.observer = None;

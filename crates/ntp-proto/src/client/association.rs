@@ -257,9 +257,8 @@ impl Association {
     }
 
     /// Obeys a RATE kiss.
-    pub fn rate_kissed(&mut self, now: Monotonic) {
-        self.schedule.rate_kissed();
-        self.next_poll = now + self.schedule.poll().to_duration();
+    pub fn rate_kissed(&mut self, now: Monotonic, rng: &mut impl RngCore) {
+        self.next_poll = self.schedule.rate_kissed(now, rng);
     }
 }
 

@@ -19,8 +19,8 @@
 //! A server that answers nothing gets no burst after burst: after one in vain it is
 //! polled at the configured minimum, and its first answer starts the burst that failed.
 //!
-//! Intervals are stretched by up to 2 %, never shortened, so that clients do not march in step and a
-//! server that counts seconds is never undercut.
+//! Intervals are stretched by 0.5 to 2 %, never shortened: clients do not march in step, and a server that counts seconds is not
+//! undercut by a clock that runs fast or a request that travels faster than the one before.
 
 use ntp_time::{Monotonic, NtpDuration, PollInterval, PollLimits};
 use rand_core::RngCore;
@@ -29,6 +29,10 @@ use rand_core::RngCore;
 const BURST_REQUESTS: u8 = 8;
 /// Between requests of a burst; RFC 5905 section 13.1 (BTIME).
 const BURST_INTERVAL: NtpDuration = NtpDuration::from_seconds(2);
+/// Between the beginnings of two bursts at least: eight packets a minute at the worst.
+const BURST_SPACING: NtpDuration = NtpDuration::from_seconds(60);
+/// Least stretch of an interval, and by how much it may exceed that: 80 ms of 16 s at least.
+const STRETCH: (f64, f64) = (0.005, 0.015);
 /// Shortest interval while settling.
 const SETTLING_INTERVAL: NtpDuration = NtpDuration::from_seconds(12);
 /// Share of the age that the settling interval takes.
@@ -102,10 +106,10 @@ impl Schedule {
         self.poll = self.limits().clamp(wish);
     }
 
-    /// Begins a new burst, unless the server has asked for fewer packets.
-    /// Returns whether the next poll should happen at once.
+    /// Begins a new burst, unless the server has asked for fewer packets or the last burst was only just: a clock that is
+    /// disturbed again and again must not turn us into a flood. Returns whether the next poll should happen at once.
     pub fn restart(&mut self, now: Monotonic) -> bool {
-        if self.server_minimum.is_some() {
+        if self.server_minimum.is_some() || now - self.started < BURST_SPACING {
             return false;
         }
         self.phase = Phase::Burst {
@@ -151,14 +155,7 @@ impl Schedule {
             }
             Phase::Steady => steady,
         };
-        let stretch = 0.02 * f64::from(rng.next_u32()) / f64::from(u32::MAX);
-        // A burst is too short for its stretch to matter and too visible for it not to annoy.
-        let stretch = if interval > BURST_INTERVAL {
-            stretch
-        } else {
-            0.0
-        };
-        now + interval + interval.scaled(stretch)
+        now + stretched(interval, rng)
     }
 
     /// A usable answer came. Returns whether it starts an overdue burst, so that the next poll is due soon.
@@ -172,8 +169,9 @@ impl Schedule {
         false
     }
 
-    /// The server asked for fewer packets: one step slower than the interval in use, within the limits.
-    pub fn rate_kissed(&mut self) {
+    /// The server asked for fewer packets: one step slower than the interval in use, within the limits. Returns the time of the
+    /// next request, counted from `now`.
+    pub fn rate_kissed(&mut self, now: Monotonic, rng: &mut impl RngCore) -> Monotonic {
         let slower = if self.phase == Phase::Steady {
             self.poll.longer()
         } else {
@@ -184,6 +182,18 @@ impl Schedule {
         self.phase = Phase::Steady;
         self.burst_owed = false;
         self.set_poll(self.poll);
+        now + stretched(self.poll.to_duration(), rng)
+    }
+}
+
+fn stretched(interval: NtpDuration, rng: &mut impl RngCore) -> NtpDuration {
+    let (least, more) = STRETCH;
+    let stretch = least + more * f64::from(rng.next_u32()) / f64::from(u32::MAX);
+    // A burst is too short for its stretch to matter and too visible for it not to annoy.
+    if interval > BURST_INTERVAL {
+        interval + interval.scaled(stretch)
+    } else {
+        interval
     }
 }
 
@@ -245,19 +255,20 @@ mod tests {
             "{sent:?}"
         );
         // Its first answer gets the burst that failed.
-        assert!(schedule.answered(Monotonic::default()));
+        assert!(schedule.answered(Monotonic::default() + NtpDuration::from_seconds(600)));
     }
 
     #[test]
     fn rate_kisses_end_the_burst_and_raise_the_floor_step_by_step() {
+        let mut rng = ChaCha12Rng::seed_from_u64(1);
         let mut schedule = Schedule::new(
             limits(4, 10),
             PollInterval::from_log2(4),
             Monotonic::default(),
         );
-        schedule.rate_kissed();
+        schedule.rate_kissed(Monotonic::default(), &mut rng);
         assert_eq!(schedule.poll(), PollInterval::from_log2(4));
-        schedule.rate_kissed();
+        schedule.rate_kissed(Monotonic::default(), &mut rng);
         assert_eq!(schedule.poll(), PollInterval::from_log2(5));
         schedule.set_poll(PollInterval::from_log2(4));
         assert_eq!(
@@ -265,9 +276,9 @@ mod tests {
             PollInterval::from_log2(5),
             "a wish does not undercut the server"
         );
-        assert!(!schedule.restart(Monotonic::default()));
+        assert!(!schedule.restart(Monotonic::default() + NtpDuration::from_seconds(600)));
         for _ in 0..20 {
-            schedule.rate_kissed();
+            schedule.rate_kissed(Monotonic::default(), &mut rng);
         }
         assert_eq!(schedule.poll(), PollInterval::from_log2(10));
     }

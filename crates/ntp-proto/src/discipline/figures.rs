@@ -181,6 +181,13 @@ impl Discipline {
         Some(student * student * squares / (freedom * count) as f64)
     }
 
+    /// Whether a source is part of the majority: for those who need not know more than that, and of many sources.
+    pub fn is_selected(&self, key: SourceKey, at: FreeTime) -> bool {
+        self.source(key).is_some_and(|source| {
+            source.eligible && source.selected && !source.is_stale(at) && self.agreement.majority
+        })
+    }
+
     /// How a source stands; None if there is no such source.
     pub fn status(&self, key: SourceKey, at: FreeTime) -> Option<SourceStatus> {
         let source = self.source(key)?;

@@ -157,13 +157,17 @@ impl Engine {
     }
 
     fn obey(&mut self, now: Now, position: usize, kiss: Kiss) {
-        let member = &mut self.sources.members[position];
+        let Self { sources, rng, .. } = self;
+        let member = &mut sources.members[position];
         if kiss == Kiss::Rate {
-            member.association.rate_kissed(now.monotonic);
+            member.association.rate_kissed(now.monotonic, rng);
         }
         let poll = member.association.schedule().poll();
+        let told = member.kisses.admit(now.monotonic).is_some();
         let subject = self.sources.subject(&self.sources.members[position]);
-        self.emit(Event::Kissed(subject, kiss, poll));
+        if told {
+            self.emit(Event::Kissed(subject, kiss, poll));
+        }
         if matches!(kiss, Kiss::Deny | Kiss::Restrict) {
             self.drop_member(now, position, Removal::Denied);
         }

@@ -296,11 +296,12 @@ impl Engine {
             sequence: 0,
             rejections: Thinner::default(),
             failures: Thinner::default(),
+            kisses: Thinner::default(),
             reachable: false,
             dissent: 0,
         };
         self.emit(Event::SourceAdded(self.sources.subject(&member)));
-        self.sources.members.push(member);
+        self.sources.add(member);
     }
 
     fn drop_member(&mut self, now: Now, position: usize, why: Removal) {
@@ -434,9 +435,14 @@ impl Engine {
         self.stopped = true;
     }
 
+    /// Ends for a reason: what was wanted is dropped, but a slew in progress is not left behind.
     fn halt(&mut self, why: Halt) {
         self.outputs.push_back(Output::Halt(why));
-        self.wanted = Adjustment::default();
+        let base = self.slew.take().map(|slew| slew.base);
+        self.wanted = Adjustment {
+            frequency: base,
+            ..Adjustment::default()
+        };
         self.stopped = true;
     }
 

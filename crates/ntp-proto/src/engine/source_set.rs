@@ -45,6 +45,7 @@ pub(super) struct Member {
     pub(super) sequence: u32,
     pub(super) rejections: Thinner,
     pub(super) failures: Thinner,
+    pub(super) kisses: Thinner,
     /// Whether it was last told to be reachable.
     pub(super) reachable: bool,
     /// Polls in a row at which it was outside the majority.
@@ -55,6 +56,8 @@ pub(super) struct Member {
 #[derive(Debug)]
 struct Configured {
     config: SourceConfig,
+    /// Associations that serve it now; counted along, since this is looked at with every datagram.
+    present: usize,
     candidates: VecDeque<IpAddr>,
     failed: VecDeque<IpAddr>,
     /// Refused for good (DENY, RSTR).
@@ -105,6 +108,7 @@ impl SourceSet {
                 };
                 Configured {
                     config,
+                    present: 0,
                     candidates,
                     failed: VecDeque::new(),
                     denied: Vec::new(),
@@ -146,15 +150,17 @@ impl SourceSet {
         }
     }
 
+    /// A new association.
+    pub(super) fn add(&mut self, member: Member) {
+        self.configured[member.configured].present += 1;
+        self.members.push(member);
+    }
+
     /// The next thing that is missing; to be called again until nothing is.
     pub(super) fn need(&mut self, now: Monotonic) -> Need {
         for index in 0..self.configured.len() {
-            let present = self
-                .members
-                .iter()
-                .filter(|member| member.configured == index)
-                .count();
-            if present >= self.configured[index].config.wanted() {
+            let configured = &self.configured[index];
+            if configured.present >= configured.config.wanted() {
                 continue;
             }
             if let Some(address) = self.take_candidate(index) {
@@ -245,14 +251,9 @@ impl SourceSet {
 
     /// Whether a source that resolved still lacks members for want of addresses.
     pub(super) fn is_short_of_addresses(&self, query: ResolveId) -> bool {
-        self.configured.get(query.0).is_some_and(|configured| {
-            let present = self
-                .members
-                .iter()
-                .filter(|member| member.configured == query.0)
-                .count();
-            present == 0 && configured.candidates.is_empty()
-        })
+        self.configured
+            .get(query.0)
+            .is_some_and(|configured| configured.present == 0 && configured.candidates.is_empty())
     }
 
     /// The association at `position` has become useless. Returns whether another address can take its place
@@ -302,7 +303,7 @@ impl SourceSet {
 
     /// A server refused us: its address is not used again. A configured server is then gone, a pool finds another.
     pub(super) fn deny(&mut self, position: usize) -> Member {
-        let member = self.members.remove(position);
+        let member = self.remove(position);
         let address = member.association.remote().ip();
         let configured = &mut self.configured[member.configured];
         if !configured.denied.contains(&address) && configured.denied.len() < CANDIDATES {
@@ -318,7 +319,9 @@ impl SourceSet {
 
     /// Takes an association out, to be replaced.
     pub(super) fn remove(&mut self, position: usize) -> Member {
-        self.members.remove(position)
+        let member = self.members.remove(position);
+        self.configured[member.configured].present -= 1;
+        member
     }
 
     /// The source at `position` answers: look-ups may be prompt again, and its address is no failure.

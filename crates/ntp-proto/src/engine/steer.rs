@@ -22,7 +22,7 @@ use ntp_time::{
 
 use super::{Engine, Event, Halt, Now, Output};
 use crate::client::sanity::reference_id_of;
-use crate::discipline::{Blame, Decision, Figures, Outcome, SourceState};
+use crate::discipline::{Blame, Decision, Figures, Outcome};
 
 /// Above this bound the clock is not called synchronised any more: RFC 5905's MAXDIST is of this
 /// order, and at 15 ppm of drift allowance it is reached after about a day without sources.
@@ -87,6 +87,7 @@ impl Engine {
         let Some(estimate) = self.discipline.estimate(free) else {
             return;
         };
+        let mut step = NtpDuration::ZERO;
         if self.config.clock.steerable {
             let gap = estimate.phase + self.ledger.correction(now.system);
             if *outcome == Outcome::Blamed(Blame::Clock) && gap.abs() > MOVED {
@@ -98,8 +99,9 @@ impl Engine {
             if !self.carry_out(now, gap, decision) {
                 return;
             }
+            step = self.wanted.step.unwrap_or(step);
         }
-        self.follow_reference(now);
+        self.follow_reference(now, step);
     }
 
     /// Returns whether the daemon may go on.
@@ -221,6 +223,11 @@ impl Engine {
         self.discipline
             .clock_disturbed(self.ledger.free(now.system), by.abs().as_seconds_f64());
         self.steering.allow_step();
+        if self.sync.synchronized && self.figures(now).is_none() {
+            // Nobody may rely on this clock until a source has told what became of it.
+            self.sync.synchronized = false;
+            self.set_status(UNKNOWN_ERROR, UNKNOWN_ERROR);
+        }
         for member in &mut self.sources.members {
             member.association.restart(now.monotonic);
         }
@@ -256,10 +263,12 @@ impl Engine {
 
     // ---- what we say about the clock
 
-    fn follow_reference(&mut self, now: Now) {
-        let Some(figures) = self.figures(now) else {
+    /// Publishes what a measurement led to. `step` is about to be made: what is said is about the clock after it.
+    fn follow_reference(&mut self, now: Now, step: NtpDuration) {
+        let Some(figures) = self.figures_after(now, step) else {
             return;
         };
+        let system = now.system + step;
         let best = self
             .sources
             .members
@@ -275,43 +284,54 @@ impl Engine {
         let stratum = measured.stratum.below();
         self.sync = SyncState {
             synchronized: figures.bound <= SYNCHRONIZED_BOUND,
-            leap: self.majority_leap(now),
+            leap: self.majority_leap(now, system),
             stratum,
             reference_id: reference_id_of(member.association.remote().ip()),
-            reference_time: Some(now.system),
+            reference_time: Some(system),
         };
         if self.sync.synchronized && !was {
             let reference = self.sources.subject(member);
             self.emit(Event::Synchronized { stratum, reference });
         }
-        self.set_status(&figures);
+        self.set_status(figures.bound, figures.estimated_error);
     }
 
-    /// The leap second that more than half of the selected sources announce.
-    fn majority_leap(&self, now: Now) -> LeapIndicator {
+    /// The leap second that more than half of the selected sources announce, if `system` is on a day that may have one.
+    fn majority_leap(&self, now: Now, system: SystemTime) -> LeapIndicator {
         let free = self.ledger.free(now.system);
-        let selected: Vec<LeapIndicator> = self
-            .sources
-            .members
-            .iter()
-            .filter(|member| {
-                let status = self.discipline.status(member.key, free);
-                status.is_some_and(|status| status.state == SourceState::Selected)
-            })
-            .filter_map(|member| member.measured.map(|measured| measured.leap))
-            .collect();
-        let announced =
-            |leap| 2 * selected.iter().filter(|said| **said == leap).count() > selected.len();
-        [LeapIndicator::Insert, LeapIndicator::Delete]
-            .into_iter()
-            .find(|leap| announced(*leap) && is_last_day_of_month(now.system))
-            .unwrap_or(LeapIndicator::None)
+        let (mut selected, mut inserting, mut deleting) = (0, 0, 0);
+        for member in &self.sources.members {
+            if let Some(measured) = member.measured
+                && self.discipline.is_selected(member.key, free)
+            {
+                selected += 1;
+                inserting += usize::from(measured.leap == LeapIndicator::Insert);
+                deleting += usize::from(measured.leap == LeapIndicator::Delete);
+            }
+        }
+        let announced = if 2 * inserting > selected {
+            LeapIndicator::Insert
+        } else if 2 * deleting > selected {
+            LeapIndicator::Delete
+        } else {
+            return LeapIndicator::None;
+        };
+        if is_last_day_of_month(system) {
+            announced
+        } else {
+            LeapIndicator::None
+        }
     }
 
     /// Error figures for the system clock as it stands now.
     pub(super) fn figures(&self, now: Now) -> Option<Figures> {
+        self.figures_after(now, NtpDuration::ZERO)
+    }
+
+    /// The same for the clock once `step` has been made.
+    fn figures_after(&self, now: Now, step: NtpDuration) -> Option<Figures> {
         let free = self.ledger.free(now.system);
-        self.discipline.report(free, self.gap(now)?)
+        self.discipline.report(free, self.gap(now)? + step)
     }
 
     /// How far the system clock is ahead of true time by the best estimate.
@@ -322,26 +342,26 @@ impl Engine {
 
     /// Periodically: tells the kernel the error figures, and notices when they have grown too large.
     pub(super) fn refresh_status(&mut self, now: Now) {
-        let Some(figures) = self.figures(now) else {
-            return;
-        };
-        if self.sync.synchronized && figures.bound > SYNCHRONIZED_BOUND {
+        let figures = self.figures(now);
+        let bound = figures.map_or(UNKNOWN_ERROR, |figures| figures.bound);
+        if self.sync.synchronized && bound > SYNCHRONIZED_BOUND {
             self.sync.synchronized = false;
-            self.emit(Event::SynchronizationLost {
-                bound: figures.bound,
-            });
+            self.emit(Event::SynchronizationLost { bound });
+            self.set_status(bound, UNKNOWN_ERROR);
         }
-        self.set_status(&figures);
+        if let Some(figures) = figures {
+            self.set_status(figures.bound, figures.estimated_error);
+        }
     }
 
-    fn set_status(&mut self, figures: &Figures) {
+    fn set_status(&mut self, bound: NtpDuration, estimated_error: NtpDuration) {
         if !self.config.clock.steerable {
             return;
         }
         self.wanted.status = Some(ClockStatus {
             leap: self.leap(),
-            estimated_error: figures.estimated_error.min(UNKNOWN_ERROR),
-            bound: figures.bound.min(UNKNOWN_ERROR),
+            estimated_error: estimated_error.min(UNKNOWN_ERROR),
+            bound: bound.min(UNKNOWN_ERROR),
             tai_offset: None,
         });
     }

@@ -1,0 +1,294 @@
+//! The shell around the engine, as the daemon is one.
+//!
+//! It drives the engine by the rules of [`ntp_proto::engine`]: one input, then all outputs, an adjustment answered on the spot, echoes of
+//! what was sent told afterwards. Times come from the simulated clock, which the world has brought to the true time of the event.
+
+use core::net::SocketAddr;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use ntp_proto::engine::{
+    Datagram, Engine, EngineConfig, Event, ExchangeId, Input, Now, Output, ResolveId, SendError,
+    Snapshot,
+};
+use ntp_time::{Adjustment, NtpDuration, Stamp, StampSource, SystemTime};
+
+use crate::checker::Checker;
+use crate::journal::Journal;
+use crate::{Chance, SimClock, TrueTime};
+
+/// Who stamps our packets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stamping {
+    /// The kernel, exactly; its transmit stamp comes at once.
+    Kernel,
+    /// The kernel, exactly; its transmit stamp comes this many seconds after the packet left, perhaps after the reply.
+    LateKernel(f64),
+    /// The daemon: packets leave, and are noticed, this many seconds on average (exponential) after the clock was read
+    /// and after they came.
+    Daemon(f64),
+}
+
+/// Octets of the receive buffer, as in the daemon.
+const BUFFER: usize = 2048;
+
+/// What the engine wants from the world.
+#[derive(Debug)]
+pub(crate) enum Errand {
+    Send {
+        exchange: ExchangeId,
+        remote: SocketAddr,
+        payload: Vec<u8>,
+        leaves: TrueTime,
+    },
+    Stamp {
+        exchange: ExchangeId,
+        stamp: Stamp,
+        at: TrueTime,
+    },
+    Resolve {
+        query: ResolveId,
+        host: String,
+    },
+}
+
+/// Told to the engine once it has nothing more to ask.
+#[derive(Debug)]
+enum Echo {
+    Sent(ExchangeId, Stamp),
+    NotSent(ExchangeId, SendError),
+}
+
+/// Which families there is a route for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Routes {
+    pub(crate) v4: bool,
+    pub(crate) v6: bool,
+}
+
+impl Routes {
+    fn reach(self, address: IpAddr) -> bool {
+        if address.is_ipv4() { self.v4 } else { self.v6 }
+    }
+}
+
+/// The daemon of the simulated machine.
+#[derive(Debug)]
+pub(crate) struct Node {
+    engine: Engine,
+    pub(crate) clock: SimClock,
+    pub(crate) routes: Routes,
+    pub(crate) journal: Journal,
+    pub(crate) checker: Checker,
+    /// To be done by the world; it takes them away.
+    pub(crate) errands: Vec<Errand>,
+    stamping: Stamping,
+    reading_noise: f64,
+    chance: Chance,
+    open: Vec<(ExchangeId, SocketAddr)>,
+    echoes: VecDeque<Echo>,
+    stopped: bool,
+}
+
+impl Node {
+    pub(crate) fn new(
+        config: EngineConfig,
+        clock: SimClock,
+        checker: Checker,
+        (stamping, reading_noise): (Stamping, f64),
+        mut chance: Chance,
+    ) -> Self {
+        let now = Now {
+            monotonic: clock.monotonic(),
+            system: clock.system(),
+        };
+        Self {
+            engine: Engine::new(config, now, chance.seed()),
+            clock,
+            routes: Routes { v4: true, v6: true },
+            journal: Journal::new(),
+            checker,
+            errands: Vec::new(),
+            stamping,
+            reading_noise,
+            chance,
+            open: Vec::new(),
+            echoes: VecDeque::new(),
+            stopped: false,
+        }
+    }
+
+    /// Tells the engine something, and does what it asks for.
+    pub(crate) fn tell(&mut self, at: TrueTime, input: Input<'_>) {
+        if self.stopped {
+            return;
+        }
+        self.call(at, input);
+        loop {
+            while let Some(output) = self.engine.poll_output() {
+                self.carry_out(at, output);
+            }
+            match self.echoes.pop_front() {
+                Some(Echo::Sent(exchange, stamp)) => {
+                    self.call(at, Input::Transmitted { exchange, stamp });
+                }
+                Some(Echo::NotSent(exchange, error)) => {
+                    self.call(at, Input::SendFailed { exchange, error });
+                }
+                None => break,
+            }
+        }
+    }
+
+    /// The last words: whatever comes later is not told any more.
+    pub(crate) fn shut_down(&mut self, at: TrueTime) {
+        self.tell(at, Input::Shutdown);
+        self.stopped = true;
+    }
+
+    /// A datagram from `remote` reaches the socket of `exchange`, if that is still open and connected there.
+    pub(crate) fn deliver(
+        &mut self,
+        at: TrueTime,
+        exchange: ExchangeId,
+        remote: SocketAddr,
+        payload: &[u8],
+    ) {
+        if !self.open.contains(&(exchange, remote)) {
+            return;
+        }
+        let received = match self.stamping {
+            Stamping::Daemon(_) => Stamp {
+                time: self.clock.system(),
+                source: StampSource::Daemon,
+            },
+            Stamping::Kernel | Stamping::LateKernel(_) => self.kernel_stamp(),
+        };
+        let datagram = Datagram {
+            exchange,
+            payload: &payload[..payload.len().min(BUFFER)],
+            truncated: payload.len() > BUFFER,
+            received,
+        };
+        self.tell(at, Input::Datagram(datagram));
+    }
+
+    /// How long a datagram lies before a daemon without kernel stamps notices it, in seconds.
+    pub(crate) fn reception_delay(&mut self) -> f64 {
+        match self.stamping {
+            Stamping::Daemon(mean) => mean * self.chance.exponential(),
+            Stamping::Kernel | Stamping::LateKernel(_) => 0.0,
+        }
+    }
+
+    /// When the engine wants to be called.
+    pub(crate) fn next_wakeup(&self) -> Option<TrueTime> {
+        if self.stopped {
+            return None;
+        }
+        self.engine.next_wakeup().map(|(at, _)| self.clock.when(at))
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.engine.snapshot(Now {
+            monotonic: self.clock.monotonic(),
+            system: self.clock.system(),
+        })
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.stopped || self.journal.halt.is_some()
+    }
+
+    fn call(&mut self, at: TrueTime, input: Input<'_>) {
+        self.checker.called(at);
+        let now = self.now();
+        self.engine.handle(now, input);
+    }
+
+    fn now(&mut self) -> Now {
+        let mut system = self.clock.system();
+        if self.reading_noise > 0.0 {
+            system =
+                system + NtpDuration::from_seconds_f64(self.reading_noise * self.chance.normal());
+        }
+        Now {
+            monotonic: self.clock.monotonic(),
+            system,
+        }
+    }
+
+    fn carry_out(&mut self, at: TrueTime, output: Output) {
+        match output {
+            Output::Adjust(adjustment) => self.adjust(at, &adjustment),
+            Output::Transmit {
+                exchange,
+                remote,
+                request,
+            } => self.transmit(at, exchange, remote, &request.payload),
+            Output::Close(exchange) => self.open.retain(|(id, _)| *id != exchange),
+            Output::Resolve { query, host } => {
+                self.journal.lookups += 1;
+                self.errands.push(Errand::Resolve { query, host });
+            }
+            Output::Persist(prior) => self.journal.persisted = Some(prior),
+            Output::Event(event) => self.note(at, event),
+            Output::Halt(halt) => self.journal.halt = Some(halt),
+        }
+    }
+
+    fn adjust(&mut self, at: TrueTime, adjustment: &Adjustment) {
+        let applied = self.clock.apply(adjustment);
+        self.checker.adjusted(at, adjustment, &applied);
+        self.journal.adjusted(at, adjustment, &applied);
+        self.call(at, Input::ClockApplied(applied));
+    }
+
+    fn transmit(&mut self, at: TrueTime, exchange: ExchangeId, remote: SocketAddr, payload: &[u8]) {
+        if !self.routes.reach(remote.ip()) {
+            self.echoes
+                .push_back(Echo::NotSent(exchange, SendError::NoRoute));
+            return;
+        }
+        self.open.push((exchange, remote));
+        self.journal.request(at, payload);
+        self.checker.request(at, exchange);
+        let daemon = Stamp {
+            time: self.clock.system(),
+            source: StampSource::Daemon,
+        };
+        let mut leaves = at;
+        let mut stamp = daemon;
+        match self.stamping {
+            Stamping::Kernel => stamp = self.kernel_stamp(),
+            Stamping::LateKernel(late) => {
+                self.errands.push(Errand::Stamp {
+                    exchange,
+                    stamp: self.kernel_stamp(),
+                    at: at + late,
+                });
+            }
+            Stamping::Daemon(mean) => leaves = at + mean * self.chance.exponential(),
+        }
+        self.echoes.push_back(Echo::Sent(exchange, stamp));
+        self.errands.push(Errand::Send {
+            exchange,
+            remote,
+            payload: payload.to_vec(),
+            leaves,
+        });
+    }
+
+    fn kernel_stamp(&self) -> Stamp {
+        let time: SystemTime = self.clock.system();
+        Stamp {
+            time,
+            source: StampSource::Kernel,
+        }
+    }
+
+    fn note(&mut self, at: TrueTime, event: Event) {
+        self.checker.event(at, &event);
+        self.journal.event(at, event);
+    }
+}

@@ -1,0 +1,536 @@
+//! The world: what happens next, and to whom.
+//!
+//! A queue of coming events in true time, nanoseconds; events of one moment happen in the order in which they were put in. Next to
+//! it stand the engine's own timer and the beat of full seconds, at which the clock is compared with the truth.
+//!
+//! ```text
+//! engine -> node -> errands -> path there -> server -> path back -> node -> engine
+//!                                 attacker ------------------------^
+//! ```
+
+use core::cmp::Reverse;
+use core::net::SocketAddr;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::{IpAddr, Ipv4Addr};
+
+use ntp_proto::engine::{ExchangeId, Input, ResolveId, SendError, Snapshot};
+use ntp_time::{NtpDuration, Stamp};
+
+use crate::attacker::Attacker;
+use crate::checker::Checker;
+use crate::link::Pipe;
+use crate::node::{Errand, Node, Routes};
+use crate::oscillator::Crystal;
+use crate::report::Tally;
+use crate::server::{Answer, Host};
+use crate::{Action, Calendar, Chance, Journal, Report, Scenario, SimClock, TrueTime, Violation};
+
+/// The simulated machine's own address.
+const OUR_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 19, 0, 1));
+
+/// Streams of randomness; servers follow from `SERVERS` on, three each.
+mod stream {
+    pub(super) const OSCILLATOR: u64 = 0;
+    pub(super) const NODE: u64 = 1;
+    pub(super) const ATTACKER: u64 = 2;
+    pub(super) const SERVERS: u64 = 16;
+}
+
+/// Something that is going to happen.
+#[derive(Debug)]
+enum Happening {
+    Request {
+        server: usize,
+        exchange: ExchangeId,
+        remote: SocketAddr,
+        payload: Vec<u8>,
+    },
+    Reply {
+        exchange: ExchangeId,
+        remote: SocketAddr,
+        payload: Vec<u8>,
+    },
+    Refusal {
+        exchange: ExchangeId,
+    },
+    Stamp {
+        exchange: ExchangeId,
+        stamp: Stamp,
+    },
+    Resolved {
+        query: ResolveId,
+        host: String,
+    },
+    Script(usize),
+    WakeUp {
+        slept: f64,
+        error: f64,
+    },
+}
+
+/// An entry of the queue: earliest first, then in order of entry.
+#[derive(Debug)]
+struct Entry {
+    at: TrueTime,
+    order: u64,
+    what: Happening,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+impl Eq for Entry {}
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// A server with its paths.
+#[derive(Debug)]
+struct Place {
+    host: Host,
+    there: Pipe,
+    back: Pipe,
+}
+
+/// A scenario being played.
+#[derive(Debug)]
+pub struct World {
+    name: String,
+    seed: u64,
+    now: TrueTime,
+    calendar: Calendar,
+    node: Node,
+    places: Vec<Place>,
+    by_address: BTreeMap<IpAddr, usize>,
+    names: BTreeMap<String, Result<Vec<IpAddr>, String>>,
+    lookup_time: f64,
+    attacker: Option<Attacker>,
+    script: Vec<Action>,
+    queue: BinaryHeap<Reverse<Entry>>,
+    order: u64,
+    next_second: TrueTime,
+    next_look: TrueTime,
+    settled: TrueTime,
+    begun: bool,
+    /// The machine sleeps until then.
+    asleep: Option<TrueTime>,
+    tally: Tally,
+}
+
+impl World {
+    /// Sets the scene. Nothing has happened yet.
+    pub fn new(scenario: &Scenario, seed: u64) -> Self {
+        let start = Calendar::new(scenario.start, &[]);
+        let leaps: Vec<TrueTime> = scenario
+            .leaps
+            .iter()
+            .map(|leap| start.moment_of(*leap))
+            .collect();
+        let crystal = Crystal::new(
+            scenario.node.oscillator,
+            Chance::new(seed, stream::OSCILLATOR),
+        );
+        let clock = SimClock::new(
+            crystal,
+            scenario.node.clock,
+            scenario.start + scenario.node.clock_error,
+            scenario.engine.clock.frequency,
+        );
+        let node = Node::new(
+            scenario.engine.clone(),
+            clock,
+            Checker::new(scenario.rules, &scenario.engine),
+            (scenario.node.stamping, scenario.node.reading_noise),
+            Chance::new(seed, stream::NODE),
+        );
+        let places: Vec<Place> = scenario
+            .servers
+            .iter()
+            .enumerate()
+            .map(|(index, server)| {
+                let chance =
+                    |part: u64| Chance::new(seed, stream::SERVERS + 3 * index as u64 + part);
+                Place {
+                    host: Host::new(*server, chance(0)),
+                    there: Pipe::new(server.link.there, chance(1)),
+                    back: Pipe::new(server.link.back, chance(2)),
+                }
+            })
+            .collect();
+        let mut world = Self {
+            name: scenario.name.clone(),
+            seed,
+            now: TrueTime::ZERO,
+            calendar: Calendar::new(scenario.start, &leaps),
+            node,
+            by_address: places
+                .iter()
+                .enumerate()
+                .map(|(index, place)| (place.host.config.address, index))
+                .collect(),
+            places,
+            names: scenario.names.iter().cloned().collect(),
+            lookup_time: scenario.lookup_time,
+            attacker: scenario
+                .attack
+                .map(|attack| Attacker::new(attack, Chance::new(seed, stream::ATTACKER))),
+            script: Vec::new(),
+            queue: BinaryHeap::new(),
+            order: 0,
+            next_second: TrueTime::ZERO,
+            next_look: TrueTime::ZERO,
+            settled: TrueTime::from_seconds(scenario.settled),
+            begun: false,
+            asleep: None,
+            tally: Tally::default(),
+        };
+        for (at, action) in &scenario.script {
+            let index = world.script.len();
+            world.script.push(action.clone());
+            world.put(TrueTime::from_seconds(*at), Happening::Script(index));
+        }
+        world
+    }
+
+    /// Plays until `end`, in seconds since the beginning.
+    ///
+    /// # Errors
+    /// As soon as something that must always hold does not.
+    pub fn run(&mut self, end: f64) -> Result<(), Violation> {
+        let end = TrueTime::from_seconds(end);
+        if !core::mem::replace(&mut self.begun, true) {
+            self.node
+                .tell(self.now, Input::LocalAddresses(&[OUR_ADDRESS]));
+            self.node.tell(self.now, Input::Tick);
+            self.run_errands();
+        }
+        loop {
+            let queued = self.queue.peek().map(|Reverse(entry)| entry.at);
+            let wake = match self.asleep {
+                Some(_) => None,
+                None => self.node.next_wakeup().map(|at| at.max(self.now)),
+            };
+            let next = queued
+                .into_iter()
+                .chain(wake)
+                .chain([self.next_second])
+                .min()
+                .unwrap_or(end);
+            if next > end {
+                self.now = end;
+                self.node.clock.advance(end);
+                return self.verdict();
+            }
+            self.now = next;
+            self.node.clock.advance(next);
+            if next == self.next_second {
+                self.second();
+            } else if queued == Some(next) {
+                if let Some(Reverse(entry)) = self.queue.pop() {
+                    self.happen(entry.what);
+                }
+            } else {
+                self.node.tell(next, Input::Tick);
+            }
+            self.run_errands();
+            self.look();
+            self.verdict()?;
+        }
+    }
+
+    /// The clock's true error now, in seconds; positive is ahead.
+    pub fn error(&self) -> f64 {
+        self.node.clock.error(self.calendar.utc(self.now))
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &SimClock {
+        &self.node.clock
+    }
+
+    /// Seconds since the beginning.
+    pub fn now(&self) -> f64 {
+        self.now.as_seconds()
+    }
+
+    /// The engine's state.
+    pub fn snapshot(&self) -> Snapshot {
+        self.node.snapshot()
+    }
+
+    /// What happened so far.
+    pub fn journal(&self) -> &Journal {
+        &self.node.journal
+    }
+
+    /// Requests that reached the `index`th server.
+    pub fn requests_to(&self, index: usize) -> u64 {
+        self.places[index].host.asked
+    }
+
+    /// Figures so far.
+    pub fn report(&self) -> Report {
+        let journal = &self.node.journal;
+        self.tally
+            .report(journal.requests, journal.fingerprint(), self.snapshot())
+    }
+
+    // ---- the course of things
+
+    fn put(&mut self, at: TrueTime, what: Happening) {
+        self.order += 1;
+        self.queue.push(Reverse(Entry {
+            at: at.max(self.now),
+            order: self.order,
+            what,
+        }));
+    }
+
+    fn second(&mut self) {
+        self.next_second = self.now + 1.0;
+        let (error, rate) = (self.error(), self.node.clock.rate_error());
+        let counts = self.now >= self.settled;
+        self.tally.second(
+            self.now.as_seconds(),
+            error,
+            rate,
+            counts,
+            self.node.journal.requests,
+        );
+    }
+
+    /// Lets the checker compare claims and truth.
+    fn look(&mut self) {
+        let every = self.node.checker.rules().look_every;
+        if every <= 0.0 || self.node.is_over() || self.asleep.is_some() {
+            return;
+        }
+        let beat = self.now >= self.next_look;
+        if !self.node.checker.take_stirred() && !beat {
+            return;
+        }
+        let (error, snapshot) = (self.error(), self.snapshot());
+        let leap = self.calendar.distance_to_leap(self.now);
+        self.node.checker.look(self.now, error, leap, &snapshot);
+        if beat {
+            self.next_look = self.now + every;
+            if self.now >= self.settled {
+                self.tally.look(error, &snapshot);
+            }
+        }
+    }
+
+    fn verdict(&self) -> Result<(), Violation> {
+        match self.node.checker.found() {
+            None => Ok(()),
+            Some((at, what)) => Err(Violation {
+                scenario: self.name.clone(),
+                seed: self.seed,
+                at: at.as_seconds(),
+                what: what.clone(),
+            }),
+        }
+    }
+
+    fn happen(&mut self, what: Happening) {
+        match what {
+            Happening::Script(index) => self.act(self.script[index].clone()),
+            Happening::Request {
+                server,
+                exchange,
+                remote,
+                payload,
+            } => {
+                self.serve(server, exchange, remote, &payload);
+            }
+            Happening::WakeUp { slept, error } => {
+                self.asleep = None;
+                self.node.clock.step(NtpDuration::from_seconds_f64(error));
+                self.node.tell(
+                    self.now,
+                    Input::Suspended(NtpDuration::from_seconds_f64(slept)),
+                );
+            }
+            // A sleeping machine loses what is sent to it; what it knows already waits.
+            Happening::Reply { .. } if self.asleep.is_some() => {}
+            Happening::Resolved { .. } | Happening::Stamp { .. } | Happening::Refusal { .. }
+                if self.asleep.is_some() =>
+            {
+                let later = self.asleep.unwrap_or(self.now);
+                self.put(later, what);
+            }
+            Happening::Reply {
+                exchange,
+                remote,
+                payload,
+            } => {
+                self.node.deliver(self.now, exchange, remote, &payload);
+            }
+            Happening::Refusal { exchange } => {
+                self.node.tell(
+                    self.now,
+                    Input::SendFailed {
+                        exchange,
+                        error: SendError::Refused,
+                    },
+                );
+            }
+            Happening::Stamp { exchange, stamp } => {
+                self.node
+                    .tell(self.now, Input::Transmitted { exchange, stamp });
+            }
+            Happening::Resolved { query, host } => {
+                let nobody = Err("no such name".to_owned());
+                let result = self.names.get(&host).unwrap_or(&nobody);
+                let result = result.as_ref().map(Vec::as_slice).map_err(String::as_str);
+                self.node.tell(self.now, Input::Resolved { query, result });
+            }
+        }
+    }
+
+    fn serve(&mut self, server: usize, exchange: ExchangeId, remote: SocketAddr, payload: &[u8]) {
+        let leap = self.calendar.announces_leap(self.now);
+        let calendar = &self.calendar;
+        let place = &mut self.places[server];
+        match place
+            .host
+            .answer(self.now, |at| calendar.utc(at), leap, payload)
+        {
+            Answer::Nothing => {}
+            Answer::Refusal => {
+                let arrivals: Vec<_> = place.back.carry(self.now).collect();
+                for at in arrivals {
+                    self.put(at, Happening::Refusal { exchange });
+                }
+            }
+            Answer::Reply(leaves, reply) => {
+                if let Some(attacker) = &mut self.attacker {
+                    attacker.overhear(remote, &reply);
+                }
+                let arrivals: Vec<_> = place.back.carry(leaves).collect();
+                for at in arrivals {
+                    let at = at + self.node.reception_delay();
+                    self.put(
+                        at,
+                        Happening::Reply {
+                            exchange,
+                            remote,
+                            payload: reply.clone(),
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    fn run_errands(&mut self) {
+        for errand in core::mem::take(&mut self.node.errands) {
+            match errand {
+                Errand::Send {
+                    exchange,
+                    remote,
+                    payload,
+                    leaves,
+                } => self.send(exchange, remote, payload, leaves),
+                Errand::Stamp {
+                    exchange,
+                    stamp,
+                    at,
+                } => self.put(at, Happening::Stamp { exchange, stamp }),
+                Errand::Resolve { query, host } => {
+                    self.put(
+                        self.now + self.lookup_time,
+                        Happening::Resolved { query, host },
+                    );
+                }
+            }
+        }
+    }
+
+    fn send(
+        &mut self,
+        exchange: ExchangeId,
+        remote: SocketAddr,
+        payload: Vec<u8>,
+        leaves: TrueTime,
+    ) {
+        let utc = self.calendar.utc(self.now);
+        let forgeries = self
+            .attacker
+            .as_mut()
+            .map(|attacker| attacker.on_request(leaves, utc, exchange, remote));
+        for (at, exchange, payload) in forgeries.unwrap_or_default() {
+            self.put(
+                at,
+                Happening::Reply {
+                    exchange,
+                    remote,
+                    payload,
+                },
+            );
+        }
+        let Some(server) = self.by_address.get(&remote.ip()).copied() else {
+            return;
+        };
+        let arrivals: Vec<_> = self.places[server].there.carry(leaves).collect();
+        for at in arrivals {
+            self.put(
+                at,
+                Happening::Request {
+                    server,
+                    exchange,
+                    remote,
+                    payload: payload.clone(),
+                },
+            );
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Conduct(server, conduct) => self.places[server].host.config.conduct = conduct,
+            Action::ServerError(server, error) => self.places[server].host.config.error = error,
+            Action::Route(server, link) => {
+                self.places[server].there.law = link.there;
+                self.places[server].back.law = link.back;
+            }
+            Action::Name(name, result) => {
+                self.names.insert(name, result);
+            }
+            Action::Network { v4, v6 } => self.node.routes = Routes { v4, v6 },
+            Action::AddressesChanged => {
+                self.node.checker.hurried(self.now);
+                self.node
+                    .tell(self.now, Input::LocalAddresses(&[OUR_ADDRESS]));
+            }
+            Action::ForeignStep(by) => {
+                self.node.checker.disturbed();
+                self.node.clock.step(NtpDuration::from_seconds_f64(by));
+            }
+            Action::FrequencyJump(by) => self.node.clock.jump_frequency(by),
+            Action::Suspend { seconds, error } => {
+                self.node.checker.disturbed();
+                let until = self.now + seconds;
+                self.asleep = Some(until);
+                self.put(
+                    until,
+                    Happening::WakeUp {
+                        slept: seconds,
+                        error,
+                    },
+                );
+            }
+            Action::Pause(seconds) => self.node.clock.lose(seconds),
+            Action::ShutDown => self.node.shut_down(self.now),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! What else happens to a clock: others set it, machines sleep, crystals jump, paths change.
+
+use ntp_proto::engine::Event;
+use ntp_sim::{Action, Scenario, World, run};
+
+/// Plays `action` at 5000 s into a settled world.
+fn after(action: Action) -> Scenario {
+    Scenario::new("disturbance")
+        .with_servers(4)
+        .at(5000.0, action)
+        .but(|world| {
+            world.duration = 8000.0;
+            world.rules.look_every = 2.0;
+        })
+}
+
+fn disturbances(world: &World) -> Vec<f64> {
+    world
+        .journal()
+        .when(|event| matches!(event, Event::ClockDisturbed { .. }))
+}
+
+#[test]
+fn a_foreign_step_is_noticed_survived_and_corrected() {
+    for by in [10.0, -3.0, 0.05] {
+        for seed in 0..3 {
+            let mut world = World::new(&after(Action::ForeignStep(by)), seed);
+            world.run(4999.0).unwrap();
+            assert!(world.error().abs() < 5e-4);
+            world.run(5040.0).unwrap();
+            let noticed = disturbances(&world);
+            assert!(
+                noticed.len() == 1 && (5000.0..5017.0).contains(&noticed[0]),
+                "{by} s: {noticed:?}"
+            );
+            assert!(
+                world.error().abs() < 1e-3,
+                "{by} s, seed {seed}: {}",
+                world.error()
+            );
+            world.run(8000.0).unwrap();
+            assert!(
+                world.error().abs() < 5e-4,
+                "{by} s, seed {seed}: {}",
+                world.error()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_small_foreign_step_is_corrected_though_nobody_could_notice_it() {
+    let scenario = after(Action::ForeignStep(0.006)).but(|world| world.rules.bound = false);
+    let mut world = World::new(&scenario, 1);
+    world.run(5001.0).unwrap();
+    assert!(world.error() > 5e-3);
+    world.run(8000.0).unwrap();
+    assert!(world.error().abs() < 5e-4, "{}", world.error());
+}
+
+#[test]
+fn a_suspend_is_noticed_survived_and_corrected() {
+    for error in [0.0, 0.4, -2.0] {
+        let mut world = World::new(
+            &after(Action::Suspend {
+                seconds: 1000.0,
+                error,
+            }),
+            1,
+        );
+        world.run(6030.0).unwrap();
+        assert_eq!(
+            world
+                .journal()
+                .when(|event| matches!(event, Event::Resumed { .. }))
+                .len(),
+            1
+        );
+        assert!(world.error().abs() < 2e-3, "{error} s: {}", world.error());
+        world.run(8000.0).unwrap();
+        assert!(world.error().abs() < 5e-4, "{error} s: {}", world.error());
+    }
+}
+
+#[test]
+fn a_virtual_machine_that_stood_still_unawares_is_set_right() {
+    let scenario = after(Action::Pause(30.0)).but(|world| {
+        // Both clocks stood still: nothing shows before the servers are heard, and no bound can know.
+        world.rules.bound = false;
+        world.rules.no_steps = false;
+    });
+    for seed in 0..3 {
+        let report = run(&scenario, seed).unwrap();
+        assert!(
+            report.settled_below.1 < 7000.0,
+            "seed {seed}: {:?}",
+            report.settled_below
+        );
+    }
+}
+
+#[test]
+fn a_frequency_jump_of_20_ppm_is_followed() {
+    // Beyond the drift allowance, so the bound may fail for a poll interval.
+    let scenario = after(Action::FrequencyJump(20e-6)).but(|world| world.rules.bound = false);
+    for seed in 0..3 {
+        let report = run(&scenario, seed).unwrap();
+        assert!(
+            report.settled_below.1 < 7500.0,
+            "seed {seed}: {:?}",
+            report.settled_below
+        );
+        assert!(
+            (report.last.system.frequency.as_ppm() - 40.0).abs() < 1.0,
+            "{}",
+            report.last.system.frequency
+        );
+    }
+}
+
+#[test]
+fn a_longer_route_is_told_from_a_wrong_clock() {
+    let mut scenario = Scenario::new("route change")
+        .with_servers(1)
+        .agreeing(1)
+        .polling(6, 6);
+    let link = scenario.servers[0].link;
+    scenario = scenario
+        .at(30_000.0, Action::Route(0, link.longer(5e-3)))
+        .but(|world| {
+            world.duration = 45_000.0;
+            world.settled = 20_000.0;
+            world.rules.look_every = 8.0;
+        });
+    let report = run(&scenario, 1).unwrap();
+    assert!(report.maximum < 5e-4, "{:e}", report.maximum);
+}
+
+#[test]
+fn an_hour_without_network_costs_little() {
+    let scenario = Scenario::new("outage")
+        .with_servers(4)
+        .at(
+            20_000.0,
+            Action::Network {
+                v4: false,
+                v6: false,
+            },
+        )
+        .at(23_600.0, Action::Network { v4: true, v6: true })
+        .but(|world| {
+            world.node.oscillator.wander = 1e-10;
+            world.duration = 26_000.0;
+            world.settled = 20_000.0;
+            world.rules.look_every = 4.0;
+        });
+    let report = run(&scenario, 1).unwrap();
+    assert!(report.maximum < 1e-3, "{:e}", report.maximum);
+    assert!(report.last.system.synchronized);
+}
+
+#[test]
+fn after_days_without_a_source_the_clock_is_not_called_synchronised() {
+    let scenario = Scenario::new("holdover")
+        .with_servers(4)
+        .at(
+            10_000.0,
+            Action::Network {
+                v4: false,
+                v6: false,
+            },
+        )
+        .but(|world| {
+            world.node.oscillator.wander = 1e-11;
+            world.duration = 300_000.0;
+            world.rules.look_every = 64.0;
+        });
+    let mut world = World::new(&scenario, 1);
+    world.run(20_000.0).unwrap();
+    assert!(world.snapshot().system.synchronized);
+    world.run(300_000.0).unwrap();
+    assert!(!world.snapshot().system.synchronized);
+    assert_eq!(
+        world
+            .journal()
+            .when(|event| matches!(event, Event::SynchronizationLost { .. }))
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn a_clock_that_was_set_while_no_source_answers_is_not_called_synchronised() {
+    let scenario = Scenario::new("set in the dark")
+        .with_servers(4)
+        .at(
+            3000.0,
+            Action::Network {
+                v4: false,
+                v6: false,
+            },
+        )
+        .at(4000.0, Action::ForeignStep(20.0))
+        .at(5000.0, Action::Network { v4: true, v6: true });
+    let mut world = World::new(&scenario, 1);
+    world.run(3999.0).unwrap();
+    assert!(
+        world.snapshot().system.synchronized,
+        "a quarter of an hour without a source is nothing"
+    );
+    world.run(4017.0).unwrap();
+    assert!(!world.snapshot().system.synchronized);
+    assert_eq!(
+        world.clock().status().map(|status| status.leap),
+        Some(ntp_time::LeapIndicator::Unsynchronized)
+    );
+    world.run(6200.0).unwrap();
+    assert!(
+        world.snapshot().system.synchronized && world.error().abs() < 1e-3,
+        "{}",
+        world.error()
+    );
+}

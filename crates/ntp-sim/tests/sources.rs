@@ -1,0 +1,376 @@
+//! Which addresses to ask: names, pools, refusals, and a network that comes and goes.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use ntp_proto::engine::{Event, Removal, SourceKind};
+use ntp_sim::{Action, Conduct, Scenario, Server, World, source};
+
+fn pool(count: usize) -> SourceKind {
+    SourceKind::Pool {
+        count,
+        ignore: Vec::new(),
+    }
+}
+
+fn removals(world: &World, why: Removal) -> usize {
+    world
+        .journal()
+        .when(|event| matches!(event, Event::SourceRemoved(_, reason) if *reason == why))
+        .len()
+}
+
+/// Checks on the way that no address serves twice.
+fn run_watching_for_twins(world: &mut World, from: usize, to: usize) {
+    for second in (from..=to).step_by(16) {
+        world.run(second as f64).unwrap();
+        let mut addresses: Vec<_> = world
+            .snapshot()
+            .sources
+            .iter()
+            .map(|source| source.address)
+            .collect();
+        addresses.sort_unstable();
+        let count = addresses.len();
+        addresses.dedup();
+        assert_eq!(addresses.len(), count, "at {second} s");
+    }
+}
+
+#[test]
+fn a_server_that_denies_us_is_gone_for_good() {
+    let scenario = Scenario::new("denied")
+        .with_servers(4)
+        .at(1000.0, Action::Conduct(1, Conduct::Kiss(*b"DENY")));
+    let mut world = World::new(&scenario, 1);
+    world.run(1000.0).unwrap();
+    let before = world.requests_to(1);
+    world.run(8000.0).unwrap();
+    assert_eq!(
+        world.requests_to(1),
+        before + 1,
+        "one more, to learn that we are not welcome"
+    );
+    assert_eq!(world.snapshot().sources.len(), 3);
+    assert_eq!(removals(&world, Removal::Denied), 1);
+    assert!(world.error().abs() < 1e-3);
+}
+
+#[test]
+fn a_pool_finds_another_for_a_member_that_denies_us() {
+    let scenario = Scenario::new("denied in a pool")
+        .with_strangers(6)
+        .with_name("pool.example", &[0, 1, 2, 3, 4, 5])
+        .with_source(source("pool.example", pool(4)))
+        .but(|world| world.servers[2].conduct = Conduct::Kiss(*b"RSTR"));
+    let mut world = World::new(&scenario, 1);
+    run_watching_for_twins(&mut world, 0, 3000);
+    assert_eq!(world.requests_to(2), 1);
+    let addresses: Vec<_> = world
+        .snapshot()
+        .sources
+        .iter()
+        .map(|source| source.address.ip())
+        .collect();
+    assert_eq!(addresses.len(), 4);
+    assert!(!addresses.contains(&Scenario::address(2)));
+}
+
+#[test]
+fn a_server_that_wants_half_a_minute_between_requests_gets_it() {
+    let scenario = Scenario::new("rate limit")
+        .with_servers(4)
+        .but(|world| world.servers[0].conduct = Conduct::RateBelow(32.0));
+    let mut world = World::new(&scenario, 1);
+    world.run(3000.0).unwrap();
+    let snapshot = world.snapshot();
+    let limited = &snapshot.sources[0];
+    assert!(limited.poll.as_log2() >= 5, "{}", limited.poll);
+    assert!(limited.counters.accepted > 10, "{:?}", limited.counters);
+    let kisses = world
+        .journal()
+        .when(|event| matches!(event, Event::Kissed(..)));
+    assert!(
+        kisses.len() <= 4 && kisses.iter().all(|at| *at < 200.0),
+        "{kisses:?}"
+    );
+}
+
+#[test]
+fn a_rate_limited_server_that_is_polled_fast_ends_at_half_a_minute() {
+    // Limits such that the discipline itself would stay at 16 s.
+    let scenario = Scenario::new("rate limit, fast")
+        .with_servers(1)
+        .agreeing(1)
+        .but(|world| {
+            world.servers[0].conduct = Conduct::RateBelow(32.0);
+            world.servers[0].link = ntp_sim::Link::exponential(1e-4, 1e-6);
+            world.node.oscillator.wander = 1e-7;
+        })
+        .polling(4, 10);
+    let mut world = World::new(&scenario, 1);
+    world.run(3000.0).unwrap();
+    assert_eq!(world.snapshot().sources[0].poll.as_log2(), 5);
+}
+
+#[test]
+fn a_dead_server_is_replaced_when_its_name_leads_elsewhere() {
+    let scenario = Scenario::new("moved server")
+        .with_servers(3)
+        .with_strangers(2)
+        .with_name("time.example", &[3])
+        .with_source(source("time.example", SourceKind::Server))
+        .at(2000.0, Action::Conduct(3, Conduct::Silent))
+        .at(
+            2500.0,
+            Action::Name("time.example".to_owned(), Ok(vec![Scenario::address(4)])),
+        );
+    let mut world = World::new(&scenario, 1);
+    world.run(2000.0).unwrap();
+    assert_eq!(world.requests_to(4), 0);
+    run_watching_for_twins(&mut world, 2000, 12_000);
+    assert!(world.requests_to(4) > 10, "{}", world.requests_to(4));
+    assert_eq!(removals(&world, Removal::Unreachable), 1);
+    assert!(
+        world
+            .snapshot()
+            .sources
+            .iter()
+            .all(|source| source.reach.is_reachable())
+    );
+}
+
+#[test]
+fn a_server_that_was_only_away_is_asked_on_and_comes_back() {
+    let scenario = Scenario::new("reboot")
+        .with_servers(4)
+        .at(2000.0, Action::Conduct(0, Conduct::Silent))
+        .at(9000.0, Action::Conduct(0, Conduct::Honest));
+    let mut world = World::new(&scenario, 1);
+    world.run(9000.0).unwrap();
+    assert!(!world.snapshot().sources[0].reach.is_reachable());
+    world.run(12_000.0).unwrap();
+    assert!(world.snapshot().sources[0].reach.is_reachable());
+    assert_eq!(
+        world
+            .journal()
+            .when(|event| matches!(event, Event::SourceUnreachable(_)))
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn dead_pool_members_are_replaced() {
+    let scenario = Scenario::new("pool loses members")
+        .with_strangers(8)
+        .with_name("pool.example", &[0, 1, 2, 3])
+        .with_source(source("pool.example", pool(4)))
+        .at(
+            1500.0,
+            Action::Name(
+                "pool.example".to_owned(),
+                Ok((2..8).map(Scenario::address).collect()),
+            ),
+        )
+        .at(2000.0, Action::Conduct(0, Conduct::Silent))
+        .at(2000.0, Action::Conduct(3, Conduct::Silent));
+    let mut world = World::new(&scenario, 1);
+    run_watching_for_twins(&mut world, 0, 12_000);
+    let snapshot = world.snapshot();
+    assert_eq!(snapshot.sources.len(), 4);
+    assert!(
+        snapshot
+            .sources
+            .iter()
+            .all(|source| source.reach.is_reachable()),
+        "{:?}",
+        snapshot.sources
+    );
+    assert_eq!(removals(&world, Removal::Unreachable), 2);
+}
+
+#[test]
+fn a_pool_member_that_lies_is_replaced() {
+    let scenario = Scenario::new("liar in a pool")
+        .with_strangers(5)
+        .with_name("pool.example", &[0, 1, 2, 3, 4])
+        .with_source(source("pool.example", pool(4)))
+        .but(|world| world.servers[1].error = 0.1);
+    let mut world = World::new(&scenario, 1);
+    run_watching_for_twins(&mut world, 0, 3600);
+    assert_eq!(removals(&world, Removal::Falseticker), 1);
+    assert!(
+        !world
+            .snapshot()
+            .sources
+            .iter()
+            .any(|source| source.address.ip() == Scenario::address(1))
+    );
+}
+
+#[test]
+fn two_pools_behind_the_same_addresses_share_no_member() {
+    let scenario = Scenario::new("two names for one pool")
+        .with_strangers(8)
+        .with_name("a.example", &[0, 1, 2, 3, 4, 5, 6, 7])
+        .with_name("b.example", &[0, 1, 2, 3, 4, 5, 6, 7])
+        .with_source(source("a.example", pool(4)))
+        .with_source(source("b.example", pool(4)));
+    let mut world = World::new(&scenario, 1);
+    run_watching_for_twins(&mut world, 0, 600);
+    assert_eq!(world.snapshot().sources.len(), 8);
+}
+
+#[test]
+fn addresses_that_the_operator_excluded_are_never_asked() {
+    let scenario = Scenario::new("ignored")
+        .with_strangers(4)
+        .with_name("pool.example", &[0, 1, 2, 3])
+        .with_source(source(
+            "pool.example",
+            SourceKind::Pool {
+                count: 4,
+                ignore: vec![Scenario::address(1)],
+            },
+        ));
+    let mut world = World::new(&scenario, 1);
+    world.run(2000.0).unwrap();
+    assert_eq!(world.requests_to(1), 0);
+    assert_eq!(world.snapshot().sources.len(), 3);
+}
+
+#[test]
+fn a_resolver_that_fails_is_asked_again_until_it_works() {
+    let scenario = Scenario::new("resolver down")
+        .with_strangers(4)
+        .with_source(source("pool.example", pool(4)))
+        .at(
+            0.0,
+            Action::Name(
+                "pool.example".to_owned(),
+                Err("temporary failure".to_owned()),
+            ),
+        )
+        .at(
+            200.0,
+            Action::Name(
+                "pool.example".to_owned(),
+                Ok((0..4).map(Scenario::address).collect()),
+            ),
+        );
+    let mut world = World::new(&scenario, 1);
+    world.run(200.0).unwrap();
+    let failures = world
+        .journal()
+        .when(|event| matches!(event, Event::ResolveFailed { .. }));
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    assert!(
+        (5..20).contains(&world.journal().lookups),
+        "{}",
+        world.journal().lookups
+    );
+    world.run(300.0).unwrap();
+    assert!(world.snapshot().system.synchronized);
+}
+
+#[test]
+fn a_network_that_is_down_at_boot_is_noticed_when_it_comes_up() {
+    let scenario = Scenario::new("late network")
+        .with_servers(4)
+        .clock_off_by(5.0)
+        .at(
+            0.0,
+            Action::Network {
+                v4: false,
+                v6: false,
+            },
+        )
+        .at(90.0, Action::Network { v4: true, v6: true });
+    // Without a word from the system, at the next poll; with one, at once.
+    for (told, synchronized_by) in [(false, 120.0), (true, 92.0)] {
+        let scenario = if told {
+            scenario.clone().at(90.1, Action::AddressesChanged)
+        } else {
+            scenario.clone()
+        };
+        let mut world = World::new(&scenario, 1);
+        world.run(90.0).unwrap();
+        let told_failures = world
+            .journal()
+            .when(|event| matches!(event, Event::SendFailed(..)));
+        assert_eq!(told_failures.len(), 4, "each source says so once");
+        world.run(synchronized_by).unwrap();
+        assert!(world.snapshot().system.synchronized, "told: {told}");
+        world.run(300.0).unwrap();
+        assert!(
+            world.error().abs() < 1e-3,
+            "told: {told}: {}",
+            world.error()
+        );
+    }
+}
+
+#[test]
+fn without_a_route_for_ipv6_the_ipv4_address_is_taken_at_once() {
+    let v6 = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
+    let scenario = Scenario::new("no IPv6")
+        .with_strangers(1)
+        .agreeing(1)
+        .with_source(source("time.example", SourceKind::Server))
+        .but(|world| {
+            world.servers.push(Server::new(v6));
+            world.names.push((
+                "time.example".to_owned(),
+                Ok(vec![v6, Scenario::address(0)]),
+            ));
+        })
+        .at(
+            0.0,
+            Action::Network {
+                v4: true,
+                v6: false,
+            },
+        );
+    let mut world = World::new(&scenario, 1);
+    world.run(1.0).unwrap();
+    assert!(
+        world.snapshot().system.synchronized,
+        "{:?}",
+        world.journal().events
+    );
+    assert_eq!(
+        world.snapshot().sources[0].address.ip(),
+        Scenario::address(0)
+    );
+}
+
+#[test]
+fn a_server_whose_port_is_closed_gives_way_to_another_of_its_name() {
+    let scenario = Scenario::new("port closed")
+        .with_strangers(2)
+        .agreeing(1)
+        .with_name("time.example", &[0, 1])
+        .with_source(source("time.example", SourceKind::Server))
+        .but(|world| world.servers[0].conduct = Conduct::Refused);
+    let mut world = World::new(&scenario, 1);
+    world.run(120.0).unwrap();
+    assert!(world.snapshot().system.synchronized);
+    assert_eq!(
+        world.snapshot().sources[0].address.ip(),
+        Scenario::address(1)
+    );
+}
+
+#[test]
+fn a_thousand_sources_are_not_too_many() {
+    let scenario = Scenario::new("a thousand sources")
+        .with_servers(1000)
+        .but(|world| {
+            world.duration = 60.0;
+            world.settled = 20.0;
+            world.rules.look_every = 0.0;
+        });
+    let report = ntp_sim::run(&scenario, 1).unwrap();
+    assert_eq!(report.last.sources.len(), 1000);
+    assert!(report.maximum < 1e-3, "{:e}", report.maximum);
+}

@@ -1,0 +1,168 @@
+//! How a daemon comes up: fast, cheap, and from whatever the clock says.
+
+use ntp_proto::discipline::FrequencyPrior;
+use ntp_proto::engine::Event;
+use ntp_sim::{Scenario, World, run};
+use ntp_time::{Frequency, LeapIndicator};
+
+fn synchronized(world: &World) -> Option<f64> {
+    world
+        .journal()
+        .when(|event| matches!(event, Event::Synchronized { .. }))
+        .first()
+        .copied()
+}
+
+#[test]
+fn four_servers_synchronise_in_seconds() {
+    let scenario = Scenario::new("four servers")
+        .with_servers(4)
+        .clock_off_by(0.3);
+    for seed in 0..5 {
+        let mut world = World::new(&scenario, seed);
+        world.run(3.0).unwrap();
+        assert!(
+            synchronized(&world).is_some_and(|at| at < 1.0),
+            "seed {seed}"
+        );
+        assert!(world.error().abs() < 5e-3, "seed {seed}: {}", world.error());
+        world.run(60.0).unwrap();
+        assert!(world.error().abs() < 1e-3, "seed {seed}: {}", world.error());
+        let snapshot = world.snapshot();
+        assert_eq!(snapshot.system.stratum.get(), 2);
+        assert_eq!(snapshot.system.leap, LeapIndicator::None);
+        assert!(
+            snapshot
+                .sources
+                .iter()
+                .all(|source| source.reach.bits() != 0)
+        );
+    }
+}
+
+#[test]
+fn the_burst_is_short_and_then_it_settles() {
+    let scenario = Scenario::new("burst").with_servers(4);
+    let mut world = World::new(&scenario, 1);
+    world.run(16.0).unwrap();
+    for server in 0..4 {
+        assert!(
+            world.requests_to(server) <= 8,
+            "{}",
+            world.requests_to(server)
+        );
+    }
+    world.run(300.0).unwrap();
+    for server in 0..4 {
+        assert!(
+            (12..=20).contains(&world.requests_to(server)),
+            "{}",
+            world.requests_to(server)
+        );
+    }
+    // Good clocks on good paths need few packets in the long run.
+    world.run(40_000.0).unwrap();
+    assert!(world.requests_to(0) < 700, "{}", world.requests_to(0));
+}
+
+#[test]
+fn a_lone_source_is_enough_if_the_operator_says_so() {
+    let scenario = Scenario::new("lone source")
+        .with_servers(1)
+        .agreeing(1)
+        .clock_off_by(-2.0);
+    let mut world = World::new(&scenario, 1);
+    world.run(600.0).unwrap();
+    assert!(world.error().abs() < 1e-3, "{}", world.error());
+
+    let mut world = World::new(&scenario.agreeing(3), 1);
+    world.run(600.0).unwrap();
+    assert!(world.journal().adjustments == 0 && world.error() < -1.9);
+    assert!(!world.snapshot().system.synchronized);
+}
+
+#[test]
+fn a_clock_that_starts_in_1970_is_stepped_once_and_ends_accurate() {
+    let scenario = Scenario::new("no battery").with_servers(4).but(|world| {
+        world.node.clock_error = ntp_time::SystemTime::from_nanos(0) - world.start;
+    });
+    let mut world = World::new(&scenario, 1);
+    world.run(600.0).unwrap();
+    let far: Vec<_> = world
+        .journal()
+        .steps
+        .iter()
+        .filter(|(_, by)| by.abs().as_seconds_f64() > 1.0)
+        .collect();
+    assert_eq!(far.len(), 1, "{:?}", world.journal().steps);
+    assert!(world.error().abs() < 1e-4, "{}", world.error());
+}
+
+#[test]
+fn what_was_learnt_about_the_oscillator_speeds_up_the_next_start() {
+    let scenario = Scenario::new("first start").with_servers(4).but(|world| {
+        world.node.oscillator.offset = 80e-6;
+        world.node.oscillator.wander = 1e-10;
+    });
+    let mut first = World::new(&scenario, 1);
+    first.run(20_000.0).unwrap();
+    let prior = first
+        .journal()
+        .persisted
+        .expect("the frequency is handed out hourly");
+    assert!(
+        (prior.frequency.as_ratio() - 80e-6).abs() < 1e-7,
+        "{prior:?}"
+    );
+
+    let error_in_the_first_minute = |prior: Option<FrequencyPrior>| {
+        let scenario = scenario.clone().but(|world| {
+            world.engine.frequency_prior = prior;
+            world.duration = 60.0;
+            world.settled = 1.0;
+        });
+        (0..8)
+            .map(|seed| run(&scenario, seed).unwrap().rms.powi(2))
+            .sum::<f64>()
+            .sqrt()
+    };
+    let (with, without) = (
+        error_in_the_first_minute(Some(prior)),
+        error_in_the_first_minute(None),
+    );
+    assert!(with < 0.7 * without, "{with:e} against {without:e}");
+}
+
+#[test]
+fn a_wrong_frequency_file_is_overcome() {
+    let scenario = Scenario::new("wrong frequency file")
+        .with_servers(4)
+        .but(|world| {
+            world.engine.frequency_prior = Some(FrequencyPrior {
+                frequency: Frequency::from_ppm(-200.0),
+                uncertainty: Frequency::from_ppm(0.01),
+            });
+            // What the daemon was told to believe is wrong, so no bound can hold at first.
+            world.rules.bound = false;
+        });
+    let mut world = World::new(&scenario, 1);
+    world.run(2000.0).unwrap();
+    assert!(world.error().abs() < 1e-3, "{}", world.error());
+}
+
+#[test]
+fn a_correction_that_an_earlier_run_left_in_the_kernel_is_taken_into_account() {
+    let scenario = Scenario::new("inherited correction")
+        .with_servers(4)
+        .but(|world| {
+            world.engine.clock.frequency = Frequency::from_ppm(-120.0);
+        });
+    let mut world = World::new(&scenario, 1);
+    world.run(3600.0).unwrap();
+    assert!(
+        (world.snapshot().system.frequency.as_ppm() - 20.0).abs() < 0.5,
+        "{}",
+        world.snapshot().system.frequency
+    );
+    assert!(world.error().abs() < 5e-4);
+}

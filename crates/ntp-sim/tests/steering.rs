@@ -1,0 +1,188 @@
+//! What is done to the clock, what never is, and how it is left.
+
+use ntp_proto::discipline::{Panic, PanicThreshold};
+use ntp_proto::engine::{Event, Halt};
+use ntp_sim::{Action, ClockLimits, Scenario, World, run};
+use ntp_time::NtpDuration;
+
+fn seconds(value: i64) -> Option<NtpDuration> {
+    Some(NtpDuration::from_seconds(value))
+}
+
+fn panicked(world: &World) -> Option<Panic> {
+    world.journal().halt.map(|Halt::Panic { which, .. }| which)
+}
+
+#[test]
+fn a_clock_set_back_too_far_at_the_start_is_left_alone() {
+    let scenario = Scenario::new("startup panic")
+        .with_servers(4)
+        .clock_off_by(100_000.0);
+    let mut world = World::new(&scenario, 1);
+    world.run(60.0).unwrap();
+    assert_eq!(panicked(&world), Some(Panic::Startup));
+    assert_eq!(world.journal().adjustments, 0);
+    assert!((world.error() - 100_000.0).abs() < 0.01);
+    // Forward there is no limit at the start.
+    let mut world = World::new(&scenario.clock_off_by(-100_000.0), 1);
+    world.run(60.0).unwrap();
+    assert!(panicked(&world).is_none() && world.error().abs() < 1e-3);
+}
+
+#[test]
+fn a_single_correction_beyond_its_threshold_halts_and_changes_nothing() {
+    let scenario = Scenario::new("single panic")
+        .with_servers(4)
+        .at(3000.0, Action::ForeignStep(2000.0));
+    let mut world = World::new(&scenario, 1);
+    world.run(4000.0).unwrap();
+    assert_eq!(panicked(&world), Some(Panic::Single));
+    assert!((world.error() - 2000.0).abs() < 0.01, "{}", world.error());
+    assert!(
+        world
+            .journal()
+            .steps
+            .iter()
+            .all(|(at, _)| at.as_seconds() < 60.0)
+    );
+    let requests = world.journal().requests;
+    world.run(6000.0).unwrap();
+    assert_eq!(
+        world.journal().requests,
+        requests,
+        "it is silent after that"
+    );
+}
+
+#[test]
+fn small_steps_add_up_to_the_accumulated_threshold() {
+    let mut scenario = Scenario::new("accumulated panic")
+        .with_servers(4)
+        .but(|world| {
+            world.engine.steering.accumulated_panic = seconds(25);
+        });
+    for time in [2000.0, 3000.0, 4000.0] {
+        scenario = scenario.at(time, Action::ForeignStep(10.0));
+    }
+    let mut world = World::new(&scenario, 1);
+    world.run(3900.0).unwrap();
+    assert_eq!(panicked(&world), None);
+    assert!(world.error().abs() < 1e-3);
+    world.run(5000.0).unwrap();
+    assert_eq!(panicked(&world), Some(Panic::Accumulated));
+    assert!((world.error() - 10.0).abs() < 0.01);
+}
+
+#[test]
+fn an_operator_s_step_threshold_decides_between_step_and_slew() {
+    // A hidden pause of the machine, so that nothing but the sources tells.
+    let with = |threshold: f64, pause: f64| {
+        let scenario = Scenario::new("step threshold")
+            .with_servers(4)
+            .at(3000.0, Action::Pause(pause))
+            .but(|world| {
+                world.engine.steering.step_threshold =
+                    Some(NtpDuration::from_seconds_f64(threshold));
+                world.engine.steering.single_panic = PanicThreshold::default();
+                world.rules.bound = false;
+            });
+        let mut world = World::new(&scenario, 1);
+        world.run(8000.0).unwrap();
+        let steps = world
+            .journal()
+            .steps
+            .iter()
+            .filter(|(at, _)| at.as_seconds() > 3000.0)
+            .count();
+        (steps, world.error())
+    };
+    let (steps, error) = with(0.05, 0.5);
+    assert!(steps >= 1 && error.abs() < 1e-3, "{steps} steps, {error}");
+    let (steps, error) = with(1.0, 0.5);
+    assert!(steps == 0 && error.abs() < 1e-3, "{steps} steps, {error}");
+}
+
+#[test]
+fn a_shutdown_ends_a_slew_and_saves_what_was_learnt() {
+    let scenario = Scenario::new("shutdown")
+        .with_servers(4)
+        .at(3000.0, Action::Pause(0.09))
+        .but(|world| {
+            world.rules.bound = false;
+        });
+    let mut world = World::new(&scenario, 1);
+    // Wait for the slew that takes the pause back.
+    let mut time = 3000.0;
+    while world.clock().correction().as_ppm() < 300.0 {
+        time += 1.0;
+        world.run(time).unwrap();
+        assert!(time < 6000.0, "no slew");
+    }
+    let mut world = World::new(&scenario.at(time, Action::ShutDown), 1);
+    world.run(time + 100.0).unwrap();
+    let left = world.clock().correction().as_ppm();
+    assert!((left + 20.0).abs() < 3.0, "left at {left} ppm");
+    assert!(world.journal().persisted.is_some());
+    let requests = world.journal().requests;
+    world.run(time + 1000.0).unwrap();
+    assert_eq!(world.journal().requests, requests);
+}
+
+#[test]
+fn a_clock_that_must_not_be_steered_is_only_watched() {
+    let scenario = Scenario::new("watch only")
+        .with_servers(4)
+        .clock_off_by(0.7)
+        .but(|world| {
+            world.engine.clock.steerable = false;
+            world.node.oscillator.wander = 0.0;
+        });
+    let mut world = World::new(&scenario, 1);
+    world.run(2000.0).unwrap();
+    assert_eq!(world.journal().adjustments, 0);
+    let snapshot = world.snapshot();
+    assert!((world.error() - 0.74).abs() < 0.01);
+    assert!(
+        (snapshot.system.offset.as_seconds_f64() - world.error()).abs() < 1e-3,
+        "{}",
+        snapshot.system.offset
+    );
+    assert!((snapshot.system.frequency.as_ppm() - 20.0).abs() < 0.5);
+}
+
+#[test]
+fn time_is_kept_whatever_the_kernel_makes_of_frequencies() {
+    for limits in [
+        ClockLimits::Ideal,
+        ClockLimits::Kernel,
+        ClockLimits::KernelWithoutTick,
+    ] {
+        let scenario = Scenario::new("kernel limits")
+            .with_servers(4)
+            .clock_off_by(-0.2)
+            .but(|world| {
+                world.node.clock = limits;
+                world.node.oscillator.offset = -350e-6;
+                world.engine.discipline.initial_frequency_uncertainty =
+                    ntp_time::Frequency::from_ppm(300.0);
+                world.duration = 6000.0;
+                world.settled = 3000.0;
+                world.rules.look_every = 2.0;
+            });
+        let report = run(&scenario, 1).unwrap();
+        assert!(report.maximum < 3e-4, "{limits:?}: {:e}", report.maximum);
+    }
+}
+
+#[test]
+fn nothing_is_stepped_in_quiet_times() {
+    let scenario = Scenario::new("quiet")
+        .with_servers(4)
+        .but(|world| world.rules.look_every = 16.0);
+    let mut world = World::new(&scenario, 1);
+    world.run(86_400.0).unwrap();
+    let late = world
+        .journal()
+        .when(|event| matches!(event, Event::Stepped { .. } | Event::ClockDisturbed { .. }));
+    assert!(late.iter().all(|at| *at < 10.0), "{late:?}");
+}
