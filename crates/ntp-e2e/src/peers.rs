@@ -1,0 +1,206 @@
+//! The servers that the world runs, and ones of known error: chronyd, ntpsec's ntpd, and `test-server`.
+//!
+//! `.ci/install-arenas` unpacks Debian's packages of the former two into `target/arena`. They are not installed,
+//! since each is made to conflict with the other, and since an installed package would start a service. Elsewhere
+//! the programs of `/usr/sbin` are used.
+//!
+//! Both serve the machine's clock and leave it alone (see [`process`]); neither is asked to
+//! synchronise itself, so that they serve at once: chronyd as a local reference (`local`), ntpd in orphan mode, which is the only one
+//! that needs no discipline.
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::binaries::{Program, workspace_root};
+use crate::netns::Host;
+use crate::process::{self, Process};
+use crate::query;
+use crate::wait;
+
+/// For a server to answer as a synchronised one.
+const READY: Duration = Duration::from_secs(60);
+const NTP_PORT: u16 = 123;
+
+/// Why the peers cannot be run here.
+pub fn missing() -> Option<String> {
+    for (package, program) in [CHRONYD, NTPD] {
+        let path = locate(package, program);
+        match Command::new(&path).arg("--version").output() {
+            Err(error) => return Some(format!("{} cannot be run: {error}", path.display())),
+            Ok(output) if !output.status.success() => {
+                let message = String::from_utf8_lossy(&output.stderr);
+                return Some(format!(
+                    "{} cannot be run: {}",
+                    path.display(),
+                    message.trim()
+                ));
+            }
+            Ok(_) => {}
+        }
+    }
+    None
+}
+
+/// A server on a virtual host, at port 123 of all of its addresses. It ends when dropped.
+#[derive(Debug)]
+pub struct Peer {
+    /// The program.
+    pub process: Process,
+    _files: Option<TempDir>,
+}
+
+/// Starts chronyd on `host`, and returns when it answers. It claims `stratum`.
+///
+/// # Panics
+/// If it does not answer.
+pub fn chronyd(host: &Host, stratum: u8) -> Peer {
+    let files = files();
+    let configuration = format!(
+        "allow\nlocal stratum {stratum}\nport {NTP_PORT}\n\
+         # No other way in than NTP.\ncmdport 0\nbindcmdaddress /\n\
+         pidfile {0}/chronyd.pid\n",
+        files.path().display(),
+    );
+    let path = write(&files, "chrony.conf", &configuration);
+    let mut command = process::command(Some(host), locate_program(CHRONYD));
+    // In the foreground, without control of the clock, without changing the user.
+    command.args(["-d", "-x", "-u", "root", "-f"]).arg(path);
+    start("chronyd", command, host, Some(files))
+}
+
+/// Asks `servers` with chronyd as a client, once, and returns by how many seconds it finds the clock to be behind
+/// them.
+///
+/// # Panics
+/// If it gets no answer.
+pub fn chronyd_measures(host: &Host, server: IpAddr) -> f64 {
+    let files = files();
+    let configuration = format!(
+        "server {server} iburst\ncmdport 0\nbindcmdaddress /\npidfile {}/chronyd.pid\n",
+        files.path().display(),
+    );
+    let path = write(&files, "chrony.conf", &configuration);
+    let mut command = process::command(Some(host), locate_program(CHRONYD));
+    command
+        .args(["-Q", "-t", "60", "-u", "root", "-f"])
+        .arg(path);
+    let mut client = Process::spawn("chronyd as a client", command);
+    let status = client.wait_exit(Duration::from_secs(90));
+    assert!(
+        status.success(),
+        "chronyd could not measure {server}: {status}"
+    );
+    let line = client.lines_with("System clock wrong by").concat();
+    let seconds = line
+        .split("wrong by ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    match seconds.and_then(|text| text.parse().ok()) {
+        Some(seconds) => seconds,
+        None => panic!("chronyd did not say what it measured"),
+    }
+}
+
+/// Starts ntpsec's ntpd on `host`, and returns when it answers. It claims `stratum`.
+///
+/// # Panics
+/// If it does not answer.
+pub fn ntpsec(host: &Host, stratum: u8) -> Peer {
+    let files = files();
+    let configuration = format!(
+        "disable kernel\ndisable ntp\ntos orphan {stratum} orphanwait 1\nrestrict default\n\
+         driftfile {0}/drift\nstatsdir {0}/\n",
+        files.path().display(),
+    );
+    let path = write(&files, "ntp.conf", &configuration);
+    let mut command = process::command(Some(host), locate_program(NTPD));
+    command
+        .args(["-n", "-c"])
+        .arg(path)
+        .arg("-p")
+        .arg(files.path().join("ntpd.pid"));
+    start("ntpd of ntpsec", command, host, Some(files))
+}
+
+/// Starts `test-server` on an address of `host`, with its clock `offset` seconds ahead.
+///
+/// # Panics
+/// If it does not answer.
+pub fn shifted(host: &Host, address: IpAddr, offset: f64) -> Peer {
+    let mut command = process::command(Some(host), Program::TestServer.path());
+    let listen = SocketAddr::new(address, NTP_PORT);
+    command
+        .arg(format!("--listen={listen}"))
+        .arg(format!("--offset={offset}"));
+    start_at("test-server", command, host, address, None)
+}
+
+fn start(name: &str, command: Command, host: &Host, files: Option<TempDir>) -> Peer {
+    start_at(name, command, host, host.v4(), files)
+}
+
+fn start_at(
+    name: &str,
+    command: Command,
+    host: &Host,
+    address: IpAddr,
+    files: Option<TempDir>,
+) -> Peer {
+    let process = Process::spawn(name, command);
+    let any: IpAddr = match address {
+        IpAddr::V4(_) => [0; 4].into(),
+        IpAddr::V6(_) => [0_u8; 16].into(),
+    };
+    let socket = host.udp(any, 0);
+    // Ntpsec stops to answer who asks more than once in a second.
+    wait::until_unhurried(READY, &format!("{name} to answer"), || {
+        let answer = query::ask(&socket, (address, NTP_PORT).into(), Duration::from_secs(1));
+        answer.ok().filter(query::Answer::is_synchronized)
+    });
+    Peer {
+        process,
+        _files: files,
+    }
+}
+
+/// Package and program.
+type Installed = (&'static str, &'static str);
+const CHRONYD: Installed = ("chrony", "usr/sbin/chronyd");
+const NTPD: Installed = ("ntpsec", "usr/sbin/ntpd");
+
+fn locate_program((package, program): Installed) -> OsString {
+    locate(package, program).into()
+}
+
+fn locate(package: &str, program: &str) -> PathBuf {
+    let unpacked = workspace_root()
+        .join("target/arena")
+        .join(package)
+        .join(program);
+    if unpacked.exists() {
+        unpacked
+    } else {
+        Path::new("/").join(program)
+    }
+}
+
+fn files() -> TempDir {
+    match tempfile::Builder::new().prefix("ntpe2e-").tempdir() {
+        Ok(directory) => directory,
+        Err(error) => panic!("cannot create a temporary directory: {error}"),
+    }
+}
+
+fn write(directory: &TempDir, name: &str, content: &str) -> PathBuf {
+    let path = directory.path().join(name);
+    if let Err(error) = fs::write(&path, content) {
+        panic!("cannot write {}: {error}", path.display());
+    }
+    path
+}

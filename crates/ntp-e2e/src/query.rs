@@ -1,0 +1,87 @@
+//! One question to an NTP server, asked by code that shares nothing with ours: the witness of the tests.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::wait::Deadline;
+
+/// What a server said.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Answer {
+    /// Leap indicator; 3 says that the server's clock is not synchronised.
+    pub leap: u8,
+    /// Stratum; 0 is a kiss.
+    pub stratum: u8,
+    /// Reference identifier.
+    pub reference_id: [u8; 4],
+    /// The server's clock minus ours, in seconds (RFC 5905 section 8).
+    pub offset: f64,
+    /// Round trip in seconds, without the time that the server took.
+    pub delay: f64,
+}
+
+impl Answer {
+    /// Whether a client may take time from this server.
+    pub fn is_synchronized(&self) -> bool {
+        self.leap != 3 && (1..16).contains(&self.stratum)
+    }
+}
+
+/// Seconds between the NTP and the Unix epoch.
+const NTP_EPOCH: f64 = 2_208_988_800.0;
+const HEADER: usize = 48;
+
+/// Asks `server` and waits at most `limit` for its answer; late answers to earlier questions are passed over.
+///
+/// # Errors
+/// Those of the socket; `TimedOut` or `WouldBlock` without an answer.
+pub fn ask(socket: &UdpSocket, server: SocketAddr, limit: Duration) -> io::Result<Answer> {
+    let deadline = Deadline::after(limit);
+    let mut request = [0; HEADER];
+    request[0] = 0b00_100_011;
+    let sent = now();
+    let cookie = sent.to_bits().to_be_bytes();
+    request[40..].copy_from_slice(&cookie);
+    socket.send_to(&request, server)?;
+    let mut reply = [0; 1024];
+    let received = loop {
+        // Zero would mean to wait for ever.
+        socket.set_read_timeout(Some(deadline.left().max(Duration::from_millis(1))))?;
+        let (length, from) = socket.recv_from(&mut reply)?;
+        if length >= HEADER && from == server && reply[0] & 7 == 4 && reply[24..32] == cookie {
+            break now();
+        }
+        if deadline.passed() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    };
+    let their_receive = timestamp(&reply[32..40]);
+    let their_transmit = timestamp(&reply[40..48]);
+    Ok(Answer {
+        leap: reply[0] >> 6,
+        stratum: reply[1],
+        reference_id: [reply[12], reply[13], reply[14], reply[15]],
+        offset: f64::midpoint(their_receive - sent, their_transmit - received),
+        delay: (received - sent) - (their_transmit - their_receive),
+    })
+}
+
+/// Unix time in seconds; a double resolves a quarter of a microsecond.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the machine's clock is the truth of these tests"
+)]
+fn now() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// An NTP timestamp of era 0 in Unix seconds.
+fn timestamp(octets: &[u8]) -> f64 {
+    let number = octets
+        .iter()
+        .fold(0_u64, |number, octet| number << 8 | u64::from(*octet));
+    number as f64 / 4_294_967_296.0 - NTP_EPOCH
+}

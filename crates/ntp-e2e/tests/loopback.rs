@@ -1,0 +1,378 @@
+//! The daemon and the control program against servers on the same machine.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use ntp_e2e::binaries::Program;
+use ntp_e2e::daemon::{
+    Setup, VIRTUAL_FREQUENCY_PPM, VIRTUAL_OFFSET, assert_truth_inside, files_in,
+};
+use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::observation::{Observation, Source};
+use ntp_e2e::process::{self, Process};
+use ntp_e2e::scenario;
+use test_binaries::{Behaviour, Misbehaviour, ReferenceServer};
+
+/// For whatever takes seconds: only a machine in great distress exceeds it.
+const LIMIT: Duration = Duration::from_secs(120);
+/// A virtual clock on loopback is off by less, however busy the machine.
+const CLOSE: f64 = 0.010;
+
+fn main() -> ExitCode {
+    harness::run(
+        Arena::Loopback,
+        &[
+            scenario!(a_wrong_clock_is_set_right_over_both_families),
+            scenario!(status_shows_what_the_daemon_knows),
+            scenario!(a_second_start_knows_the_frequency),
+            scenario!(a_damaged_state_file_is_set_aside),
+            scenario!(a_server_that_denies_service_is_dropped),
+            scenario!(a_server_that_asks_for_fewer_requests_gets_fewer),
+            scenario!(a_server_that_is_obeyed_serves_again).slow(),
+            scenario!(no_misbehaviour_moves_the_clock_or_floods_the_log),
+            scenario!(without_a_majority_nothing_is_steered),
+            scenario!(a_configuration_with_errors_is_refused_with_all_of_them),
+            scenario!(a_mode_that_is_not_built_is_refused_by_name),
+            scenario!(an_unknown_option_is_named),
+            scenario!(without_an_observation_socket_the_daemon_keeps_time),
+            scenario!(status_without_a_daemon_says_so),
+        ],
+    )
+}
+
+/// A `test-server` of its own process.
+struct TestServer {
+    address: SocketAddr,
+    _process: Process,
+}
+
+impl TestServer {
+    fn start(program: Program, listen: &str, arguments: &[&str]) -> Self {
+        let mut command = process::command(None, program.path());
+        command.args(["--listen", listen]).args(arguments);
+        let process = Process::spawn(program.name(), command);
+        let line = process.wait_for_line(LIMIT, "listening on ");
+        let address = line
+            .rsplit(' ')
+            .next()
+            .and_then(|address| address.parse().ok());
+        Self {
+            address: address.expect("an address"),
+            _process: process,
+        }
+    }
+
+    /// A server with a perfect clock.
+    fn honest(listen: &str) -> Self {
+        Self::start(Program::TestServer, listen, &[])
+    }
+
+    fn name(&self) -> String {
+        self.address.to_string()
+    }
+}
+
+fn in_process(behaviour: Behaviour) -> ReferenceServer {
+    let address = "127.0.0.1:0".parse().expect("an address");
+    ReferenceServer::bind(address, behaviour).expect("loopback")
+}
+
+fn a_wrong_clock_is_set_right_over_both_families() {
+    for listen in ["127.0.0.1:0", "[::1]:0"] {
+        let server = TestServer::honest(listen);
+        let setup = Setup::new(1).server(&server.name());
+        let mut daemon = setup.start(None);
+        daemon.process.wait_for_line(LIMIT, "clock stepped by");
+        let synchronized = daemon.wait_synchronized(LIMIT);
+        assert_eq!(synchronized.stratum(), 2);
+        let source = synchronized.source(&server.name()).expect("the source");
+        assert_eq!(source.address(), server.name());
+        let close = daemon.wait_until(LIMIT, "a small error", |observation| {
+            observation.true_offset().abs() < CLOSE && observation.error_bound() < VIRTUAL_OFFSET
+        });
+        assert_truth_inside(&close, CLOSE);
+        assert_eq!(daemon.stop().code(), Some(0));
+        assert!(
+            !setup.socket().exists(),
+            "the observation socket is left behind"
+        );
+    }
+}
+
+fn status_shows_what_the_daemon_knows() {
+    let server = TestServer::honest("127.0.0.1:0");
+    let setup = Setup::new(1).server(&server.name());
+    let mut daemon = setup.start(None);
+    daemon.wait_synchronized(LIMIT);
+    let mut status = setup.status();
+    assert_eq!(status.wait_exit(LIMIT).code(), Some(0));
+    let lines = status.lines();
+    // Scripts read this layout; it is upstream's.
+    assert_eq!(lines[0], "Synchronization status:");
+    assert_eq!(lines[3], "\tStratum:\t2");
+    assert!(lines.iter().any(|line| line == "Sources:"), "{lines:#?}");
+    let header = format!("{0} {0} (", server.name());
+    assert!(
+        lines.iter().any(|line| line.starts_with(&header)),
+        "{lines:#?}"
+    );
+}
+
+fn a_second_start_knows_the_frequency() {
+    let server = TestServer::honest("127.0.0.1:0");
+    let setup = Setup::new(1).server(&server.name());
+    let mut first = setup.start(None);
+    let learned = first.wait_until(LIMIT, "a known frequency", |observation| {
+        let known = observation.frequency_uncertainty_ppm() < 3.0;
+        observation.is_synchronized() && known
+    });
+    let error = learned.frequency_ppm() - VIRTUAL_FREQUENCY_PPM;
+    assert!(error.abs() < 15.0, "{} ppm", learned.frequency_ppm());
+    assert_eq!(first.stop().code(), Some(0));
+    assert_eq!(files_in(&setup.state()), ["clock.toml"]);
+
+    let mut second = setup.start(None);
+    second
+        .process
+        .wait_for_line(LIMIT, "known from an earlier run");
+    let known = second.wait_until(LIMIT, "the socket", |_| true);
+    let change = known.frequency_ppm() - learned.frequency_ppm();
+    assert!(
+        change.abs() < 10.0,
+        "{} ppm, before {}",
+        known.frequency_ppm(),
+        learned.frequency_ppm()
+    );
+    assert_truth_inside(&second.wait_synchronized(LIMIT), VIRTUAL_OFFSET);
+}
+
+fn a_damaged_state_file_is_set_aside() {
+    let server = TestServer::honest("127.0.0.1:0");
+    let setup = Setup::new(1).server(&server.name());
+    std::fs::write(setup.state().join("clock.toml"), b"\0\xff garbage").expect("written");
+    let mut daemon = setup.start(None);
+    daemon.process.wait_for_line(LIMIT, "clock.toml");
+    daemon.wait_synchronized(LIMIT);
+    assert!(files_in(&setup.state()).contains(&"clock.toml.damaged".to_owned()));
+}
+
+fn a_server_that_denies_service_is_dropped() {
+    let honest = TestServer::honest("127.0.0.1:0");
+    let denying = TestServer::start(Program::DemobilizeServer, "127.0.0.1:0", &[]);
+    let setup = Setup::new(1).server(&honest.name()).server(&denying.name());
+    let mut daemon = setup.start(None);
+    daemon
+        .process
+        .wait_for_line(LIMIT, "it refuses to serve us");
+    let without = daemon.wait_until(LIMIT, "only the honest source", |observation| {
+        observation.is_synchronized() && observation.sources().len() == 1
+    });
+    assert!(without.source(&honest.name()).is_some());
+    assert_eq!(daemon.process.lines_with("it refuses to serve us").len(), 1);
+    assert_eq!(
+        daemon
+            .process
+            .lines_with(&format!("new source {0}", denying.name()))
+            .len(),
+        1
+    );
+}
+
+fn a_server_that_asks_for_fewer_requests_gets_fewer() {
+    let server = TestServer::start(Program::RateLimitServer, "127.0.0.1:0", &[]);
+    let setup = Setup::new(1).patient_server(&server.name());
+    let mut daemon = setup.start(None);
+    daemon.wait_until(LIMIT, "a poll interval of 32 s", |observation| {
+        observation
+            .source(&server.name())
+            .is_some_and(|source| source.poll_interval() == 5)
+    });
+    // There were two, one in the burst, which ended it, and one after 16 s; an operator needs to hear of one.
+    assert_eq!(
+        daemon.process.lines_with("asks for fewer requests").len(),
+        1
+    );
+    assert!(daemon.process.is_running());
+}
+
+fn a_server_that_is_obeyed_serves_again() {
+    let server = TestServer::start(Program::RateLimitServer, "127.0.0.1:0", &[]);
+    let setup = Setup::new(1).patient_server(&server.name());
+    let mut daemon = setup.start(None);
+    daemon.wait_until(
+        LIMIT,
+        "the server's patience to end and return",
+        |observation| {
+            let obeyed = |source: Source<'_>| {
+                source.poll_interval() == 5
+                    && source.packets_sent() >= 4
+                    && source.unanswered_polls() == 0
+            };
+            observation.source(&server.name()).is_some_and(obeyed)
+        },
+    );
+    let polls = |observation: &Observation| {
+        observation
+            .source(&server.name())
+            .map_or(0, Source::packets_sent)
+    };
+    let later = daemon.wait_until(2 * LIMIT, "two more polls", |observation| {
+        polls(observation) >= 6
+    });
+    // A further kiss would have made it 64 s.
+    assert_eq!(
+        later.source(&server.name()).map(Source::poll_interval),
+        Some(5)
+    );
+}
+
+fn no_misbehaviour_moves_the_clock_or_floods_the_log() {
+    let honest: Vec<_> = (0..3).map(|_| in_process(Behaviour::default())).collect();
+    let bad: Vec<_> = Misbehaviour::SAMPLES
+        .iter()
+        .map(|sample| (*sample, in_process(Behaviour::with(*sample))))
+        .collect();
+    let mut setup = Setup::new(3);
+    for server in honest.iter().chain(bad.iter().map(|(_, server)| server)) {
+        setup = setup.server(&server.address().to_string());
+    }
+    let mut daemon = setup.start(None);
+    daemon.wait_synchronized(LIMIT);
+    let after = daemon.wait_until(LIMIT, "ten polls of everyone", |observation| {
+        observation
+            .sources()
+            .iter()
+            .all(|source| source.packets_sent() >= 10)
+    });
+    assert!(after.is_synchronized());
+    assert_truth_inside(&after, CLOSE);
+    for (misbehaviour, server) in &bad {
+        let name = server.address().to_string();
+        if is_no_answer(misbehaviour) {
+            let measured = after.source(&name).is_some_and(Source::is_measured);
+            assert!(!measured, "{misbehaviour} was believed");
+        }
+    }
+    let mut told = BTreeMap::<String, u32>::new();
+    for line in daemon.process.lines_with(" ignored: ") {
+        // Without time and level, which come before, and what may differ between two of a kind.
+        let message = line.split("reply from").nth(1).unwrap_or(&line);
+        let message = message.split(" (1 more").next().unwrap_or(message);
+        *told.entry(message.to_owned()).or_default() += 1;
+    }
+    assert!(
+        told.values().all(|count| *count == 1),
+        "told more than once: {told:#?}"
+    );
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+/// Whether a reply that suffers from this says nothing about time.
+fn is_no_answer(misbehaviour: &Misbehaviour) -> bool {
+    match misbehaviour {
+        Misbehaviour::Drop(_)
+        | Misbehaviour::Kiss(_)
+        | Misbehaviour::WrongOrigin
+        | Misbehaviour::WrongMode(_)
+        | Misbehaviour::Stratum(_)
+        | Misbehaviour::Unsynchronized
+        | Misbehaviour::ZeroTimestamps
+        | Misbehaviour::Short(_)
+        | Misbehaviour::OtherPort => true,
+        Misbehaviour::Delay(_)
+        | Misbehaviour::TrailingGarbage(_)
+        | Misbehaviour::HugeField(_)
+        | Misbehaviour::Duplicate
+        | Misbehaviour::Replay => false,
+    }
+}
+
+fn without_a_majority_nothing_is_steered() {
+    let servers = ["0", "0.5", "-0.5"]
+        .map(|offset| TestServer::start(Program::TestServer, "127.0.0.1:0", &["--offset", offset]));
+    let setup = servers
+        .iter()
+        .fold(Setup::new(2), |setup, server| setup.server(&server.name()));
+    let mut daemon = setup.start(None);
+    daemon.process.wait_for_line(LIMIT, "no majority");
+    let after = daemon.wait_until(LIMIT, "ten polls of everyone", |observation| {
+        observation
+            .sources()
+            .iter()
+            .all(|source| source.packets_sent() >= 10)
+    });
+    assert!(!after.is_synchronized());
+    assert!(
+        (after.true_offset() - VIRTUAL_OFFSET).abs() < CLOSE,
+        "{} s",
+        after.true_offset()
+    );
+    assert_eq!(daemon.process.lines_with("clock stepped by"), [""; 0]);
+}
+
+/// Runs the daemon, which must end by itself with `code`, and returns what it said.
+fn refusal(setup: &Setup, arguments: &[&str], code: i32) -> String {
+    let mut command = setup.command(None, Program::Daemon);
+    command.args(arguments);
+    let mut daemon = Process::spawn("ntp-daemon", command);
+    let status = daemon.wait_exit(LIMIT);
+    assert_eq!(status.code(), Some(code), "{:#?}", daemon.lines());
+    daemon.lines().join("\n")
+}
+
+fn a_configuration_with_errors_is_refused_with_all_of_them() {
+    let setup = Setup::new(1)
+        .server("127.0.0.1:4567")
+        .with("[[source]]\nmode = \"server\"\nadress = \"127.0.0.1\"")
+        .with("[source-defaults]\ninitial-poll-interval = \"soon\"");
+    let said = refusal(&setup, &[], 78);
+    for part in [
+        "ntp.toml",
+        "adress = \"127.0.0.1\"",
+        "unknown field",
+        "initial-poll-interval = \"soon\"",
+    ] {
+        assert!(said.contains(part), "no '{part}' in\n{said}");
+    }
+}
+
+fn a_mode_that_is_not_built_is_refused_by_name() {
+    let setup =
+        Setup::new(1).with("[[source]]\nmode = \"sock\"\npath = \"/nowhere\"\nprecision = 0.001");
+    let said = refusal(&setup, &[], 78);
+    assert!(said.contains("sock"), "{said}");
+}
+
+fn an_unknown_option_is_named() {
+    let said = refusal(&Setup::new(1), &["--bogus"], 1);
+    assert!(said.contains("--bogus"), "{said}");
+}
+
+fn without_an_observation_socket_the_daemon_keeps_time() {
+    let server = TestServer::honest("127.0.0.1:0");
+    let setup = Setup::new(1)
+        .server(&server.name())
+        .replacing("/observe\"", "/missing/observe\"");
+    let mut daemon = setup.start(None);
+    let warning = daemon.process.wait_for_line(LIMIT, "no observation socket");
+    assert!(
+        warning.contains("WARN") && warning.contains("/missing/observe"),
+        "{warning}"
+    );
+    daemon
+        .process
+        .wait_for_line(LIMIT, "synchronised at stratum 2");
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+fn status_without_a_daemon_says_so() {
+    let setup = Setup::new(1);
+    let mut status = setup.status();
+    assert_eq!(status.wait_exit(LIMIT).code(), Some(1));
+    let said = status.lines().join("\n");
+    let socket = setup.socket();
+    assert!(said.contains("Could not open socket at"), "{said}");
+    assert!(said.contains(socket.to_str().expect("a name")), "{said}");
+}

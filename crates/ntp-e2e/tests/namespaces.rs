@@ -1,0 +1,439 @@
+//! The daemon against chronyd and ntpsec on virtual hosts, with servers that die, lie or change, and bad links.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ntp_e2e::daemon::{Setup, assert_truth_inside};
+use ntp_e2e::delay_proxy::{DelayProxy, Link};
+use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::netns::{Host, Network};
+use ntp_e2e::observation::{Observation, Source};
+use ntp_e2e::peers::{self, Peer};
+use ntp_e2e::{scenario, wait};
+
+/// For whatever takes seconds: only a machine in great distress exceeds it.
+const LIMIT: Duration = Duration::from_secs(120);
+/// A virtual clock that follows a virtual host's server is off by less, however busy the machine.
+const CLOSE: f64 = 0.010;
+
+fn main() -> ExitCode {
+    harness::run(
+        Arena::Namespaces,
+        &[
+            scenario!(chronyd_is_followed_in_both_families),
+            scenario!(ntpsec_is_followed_in_both_families),
+            scenario!(a_server_that_dies_is_noticed_and_taken_back),
+            scenario!(one_falseticker_among_three_honest_servers_is_outvoted),
+            scenario!(a_pool_member_that_dies_is_replaced),
+            scenario!(a_name_without_an_answer_is_tried_again),
+            scenario!(a_lossy_and_jittery_path_stays_inside_the_bound),
+            scenario!(an_asymmetric_path_stays_inside_the_bound),
+            scenario!(a_path_that_gets_worse_and_better_stays_inside_the_bound).slow(),
+            scenario!(forged_replies_are_refused),
+        ],
+    )
+}
+
+/// Address and port as the configuration and the observation write them.
+fn name(address: IpAddr) -> String {
+    SocketAddr::new(address, 123).to_string()
+}
+
+fn is_followed_in_both_families(start: impl Fn(&Host) -> Peer, stratum: u64) {
+    let network = Network::new();
+    let (client, server) = (network.host(), network.host());
+    let _server = start(&server);
+    for address in [server.v4(), server.v6()] {
+        let setup = Setup::new(1).server(&name(address));
+        let mut daemon = setup.start(Some(&client));
+        let synchronized = daemon.wait_synchronized(LIMIT);
+        assert_eq!(synchronized.stratum(), stratum + 1);
+        assert_eq!(
+            synchronized.source(&name(address)).map(Source::state),
+            Some("selected")
+        );
+        let close = daemon.wait_until(LIMIT, "a small error", |observation| {
+            observation.true_offset().abs() < CLOSE
+        });
+        assert_truth_inside(&close, CLOSE);
+        assert_eq!(daemon.stop().code(), Some(0));
+    }
+}
+
+fn chronyd_is_followed_in_both_families() {
+    is_followed_in_both_families(|host| peers::chronyd(host, 1), 1);
+}
+
+fn ntpsec_is_followed_in_both_families() {
+    is_followed_in_both_families(|host| peers::ntpsec(host, 2), 2);
+}
+
+fn a_server_that_dies_is_noticed_and_taken_back() {
+    let network = Network::new();
+    let (client, server) = (network.host(), network.host());
+    let chronyd = peers::chronyd(&server, 1);
+    let server_name = name(server.v4());
+    let setup = Setup::new(1).server(&server_name);
+    let mut daemon = setup.start(Some(&client));
+    let before = daemon.wait_synchronized(LIMIT);
+    drop(chronyd);
+    let polls = |observation: &Observation| {
+        observation
+            .source(&server_name)
+            .map_or(0, Source::unanswered_polls)
+    };
+    let alone = daemon.wait_until(LIMIT, "three unanswered polls", |observation| {
+        polls(observation) >= 3
+    });
+    // The clock runs on by what is known of it, and the claim about it grows honestly.
+    assert!(alone.is_synchronized());
+    assert_truth_inside(&alone, CLOSE.max(before.error_bound()));
+    let later = daemon.wait_until(LIMIT, "more of them", |observation| polls(observation) >= 6);
+    assert!(later.error_bound() > alone.error_bound());
+    assert_truth_inside(&later, CLOSE.max(before.error_bound()));
+
+    let _chronyd = peers::chronyd(&server, 1);
+    let back = daemon.wait_until(LIMIT, "answers again", |observation| {
+        let source = observation.source(&server_name);
+        observation.is_synchronized()
+            && source.is_some_and(|source| {
+                source.unanswered_polls() == 0 && source.state() == "selected"
+            })
+    });
+    assert_truth_inside(&back, CLOSE);
+    assert_eq!(
+        daemon.process.lines_with("clock stepped by").len(),
+        1,
+        "the first correction only"
+    );
+}
+
+fn one_falseticker_among_three_honest_servers_is_outvoted() {
+    let network = Network::new();
+    let client = network.host();
+    let hosts = [
+        network.host(),
+        network.host(),
+        network.host(),
+        network.host(),
+    ];
+    let _honest = [
+        peers::chronyd(&hosts[0], 1),
+        peers::ntpsec(&hosts[1], 2),
+        peers::chronyd(&hosts[2], 3),
+    ];
+    let _liar = peers::shifted(&hosts[3], hosts[3].v4(), 0.05);
+    let setup = hosts
+        .iter()
+        .fold(Setup::new(3), |setup, host| setup.server(&name(host.v4())));
+    let mut daemon = setup.start(Some(&client));
+    let state = |observation: &Observation, host: &Host| {
+        observation
+            .source(&name(host.v4()))
+            .map(|source| source.state().to_owned())
+    };
+    let judged = daemon.wait_until(LIMIT, "a verdict", |observation| {
+        observation.is_synchronized()
+            && state(observation, &hosts[3]).as_deref() == Some("falseticker")
+    });
+    for host in &hosts[..3] {
+        assert_eq!(state(&judged, host).as_deref(), Some("selected"));
+    }
+    // Long enough for a liar that is believed to have pulled the clock along.
+    let last = daemon.wait_until(LIMIT, "ten polls of everyone", |observation| {
+        observation
+            .sources()
+            .iter()
+            .all(|source| source.packets_sent() >= 10)
+    });
+    assert_truth_inside(&last, CLOSE);
+}
+
+fn a_pool_member_that_dies_is_replaced() {
+    let network = Network::new();
+    let client = network.host();
+    let hosts = [
+        network.host(),
+        network.host(),
+        network.host(),
+        network.host(),
+    ];
+    let mut servers: Vec<_> = hosts
+        .iter()
+        .map(|host| (name(host.v4()), peers::shifted(host, host.v4(), 0.0)))
+        .collect();
+    client.set_names(&[("pool.test", &hosts.each_ref().map(Host::v4))]);
+    let setup = Setup::new(2).pool("pool.test", 3);
+    let mut daemon = setup.start(Some(&client));
+    let first = daemon.wait_until(LIMIT, "three members", |observation| {
+        observation.is_synchronized()
+            && observation
+                .sources()
+                .iter()
+                .filter(|source| source.is_measured())
+                .count()
+                == 3
+    });
+    let members = addresses(&first);
+    assert!(
+        first
+            .sources()
+            .iter()
+            .all(|source| source.name() == "pool.test:123"),
+        "{first:#?}"
+    );
+    let victim = members[0].clone();
+    let spare = servers
+        .iter()
+        .map(|(name, _)| name)
+        .find(|name| !members.contains(name))
+        .cloned();
+    let spare = spare.expect("three of four");
+    servers.retain(|(name, _)| *name != victim);
+    let second = daemon.wait_until(LIMIT, "the spare in place of the dead one", |observation| {
+        let members = addresses(observation);
+        members.contains(&spare) && !members.contains(&victim)
+    });
+    assert_eq!(second.sources().len(), 3);
+    assert!(second.is_synchronized());
+    assert_truth_inside(&second, CLOSE);
+}
+
+fn addresses(observation: &Observation) -> Vec<String> {
+    observation
+        .sources()
+        .iter()
+        .map(|source| source.address().to_owned())
+        .collect()
+}
+
+fn a_name_without_an_answer_is_tried_again() {
+    let network = Network::new();
+    let (client, server) = (network.host(), network.host());
+    let _server = peers::shifted(&server, server.v6(), 0.0);
+    client.set_names(&[]);
+    let setup = Setup::new(1).server("late.test");
+    let mut daemon = setup.start(Some(&client));
+    let complaint = daemon.process.wait_for_line(LIMIT, "late.test");
+    assert!(complaint.contains("WARN"), "{complaint}");
+    client.set_names(&[("late.test", &[server.v6()])]);
+    let found = daemon.wait_synchronized(LIMIT);
+    assert_eq!(addresses(&found), [name(server.v6())]);
+}
+
+/// A link from `client` to the server at `address`, and the address at which it begins.
+fn link(client: &Host, address: IpAddr, link: Link) -> (DelayProxy, SocketAddr) {
+    let (listen, upstream) = (client.udp(client.v4(), 0), client.udp(client.v4(), 0));
+    let begin = listen.local_addr().expect("bound");
+    let proxy = DelayProxy::start(listen, upstream, (address, 123).into(), link).expect("a proxy");
+    (proxy, begin)
+}
+
+/// Follows three chronyds through links of this kind, and asserts that the truth is inside the bound all along.
+fn stays_inside_the_bound(kind: Link, span: Duration, worst: f64) {
+    let network = Network::new();
+    let client = network.host();
+    let hosts = [network.host(), network.host(), network.host()];
+    let _servers = hosts.each_ref().map(|host| peers::chronyd(host, 1));
+    let mut links = Vec::new();
+    let mut setup = Setup::new(2);
+    for (host, seed) in hosts.iter().zip(1..) {
+        let (proxy, begin) = link(&client, host.v4(), Link { seed, ..kind });
+        links.push(proxy);
+        setup = setup.server(&begin.to_string());
+    }
+    let mut daemon = setup.start(Some(&client));
+    daemon.wait_synchronized(LIMIT);
+    let mut last = None;
+    wait::throughout(span, || {
+        let observation = daemon.observe().expect("the socket");
+        assert!(observation.is_synchronized());
+        assert_truth_inside(&observation, worst);
+        last = Some(observation);
+    });
+    let last = last.expect("an observation");
+    // A bound of which the path is the largest part, not one so wide that truth cannot miss it.
+    assert!(last.error_bound() < 0.2, "bound {} s", last.error_bound());
+    assert!(last.estimated_error() <= last.error_bound());
+}
+
+fn a_lossy_and_jittery_path_stays_inside_the_bound() {
+    let kind = Link {
+        delay: Duration::from_millis(20),
+        jitter: Duration::from_millis(5),
+        loss: 0.2,
+        duplication: 0.05,
+        reordering: 0.05,
+        ..Link::PERFECT
+    };
+    stays_inside_the_bound(kind, Duration::from_secs(20), 0.05);
+}
+
+fn an_asymmetric_path_stays_inside_the_bound() {
+    let kind = Link {
+        delay: Duration::from_millis(5),
+        asymmetry: Duration::from_millis(30),
+        ..Link::PERFECT
+    };
+    // Half of the asymmetry cannot be seen from here: it is what the bound is for.
+    stays_inside_the_bound(kind, Duration::from_secs(15), 0.05);
+}
+
+fn a_path_that_gets_worse_and_better_stays_inside_the_bound() {
+    let kind = Link {
+        delay: Duration::from_millis(20),
+        jitter: Duration::from_millis(20),
+        asymmetry: Duration::from_millis(20),
+        loss: 0.4,
+        reordering: 0.2,
+        ..Link::PERFECT
+    };
+    stays_inside_the_bound(kind, Duration::from_secs(300), 0.1);
+}
+
+fn forged_replies_are_refused() {
+    let network = Network::new();
+    let (client, front, server, attacker) = (
+        network.host(),
+        network.host(),
+        network.host(),
+        network.host(),
+    );
+    let _chronyd = peers::chronyd(&server, 1);
+    // The attacker can send from the address that the client asks, but gets nothing that is sent there.
+    attacker.set_sysctl("ipv4/conf/all/arp_ignore", "1");
+    attacker.set_sysctl("ipv4/conf/all/arp_announce", "2");
+    attacker.ip(&format!("address add {}/32 dev lo", front.v4()));
+    let upstream = front.udp(front.v4(), 0);
+    upstream.connect((server.v4(), 123)).expect("a route");
+    let attack = Attack::start(AttackedServer {
+        listen: front.udp(front.v4(), 123),
+        upstream,
+        spoofed: attacker.udp(front.v4(), 123),
+        own: attacker.udp(attacker.v4(), 123),
+    });
+
+    let setup = Setup::new(1).server(&name(front.v4()));
+    let mut daemon = setup.start(Some(&client));
+    let last = daemon.wait_until(LIMIT, "ten polls under attack", |observation| {
+        let sources = observation.sources();
+        observation.is_synchronized() && sources.iter().all(|source| source.packets_sent() >= 10)
+    });
+    assert_eq!(last.sources()[0].state(), "selected");
+    assert_truth_inside(&last, CLOSE);
+    // They did arrive, all of them at an open socket, and were told of once.
+    assert_eq!(
+        daemon
+            .process
+            .lines_with("does not answer our request")
+            .len(),
+        1
+    );
+    drop(attack);
+}
+
+/// A relay to an honest server, with an attacker who is not on the path but knows everything that is not random: who
+/// asks, from which port, and when. Forgeries come before each true reply.
+#[derive(Debug)]
+struct AttackedServer {
+    /// Where the client asks.
+    listen: UdpSocket,
+    /// Connected to the honest server.
+    upstream: UdpSocket,
+    /// The attacker's socket with the asked server's address.
+    spoofed: UdpSocket,
+    /// The attacker's socket with an address of its own.
+    own: UdpSocket,
+}
+
+/// How often the relay looks whether it should end.
+const LOOK_UP: Duration = Duration::from_millis(100);
+
+impl AttackedServer {
+    /// Relays until `ended`.
+    fn run(&self, ended: &AtomicBool) -> io::Result<()> {
+        self.listen.set_read_timeout(Some(LOOK_UP))?;
+        self.upstream.set_read_timeout(Some(LOOK_UP))?;
+        let mut before = [0; 8];
+        let mut buffer = [0; 1024];
+        while !ended.load(Ordering::Relaxed) {
+            let Ok((length, client)) = self.listen.recv_from(&mut buffer) else {
+                continue;
+            };
+            let Some(transmit) = buffer[..length].get(40..48) else {
+                continue;
+            };
+            let mut nonce = [0; 8];
+            nonce.copy_from_slice(transmit);
+            let mut guessed = nonce;
+            guessed[7] ^= 1;
+            for origin in [[0; 8], guessed, before] {
+                for stratum in [1, 0] {
+                    self.spoofed.send_to(&forgery(stratum, origin), client)?;
+                }
+            }
+            // With the right nonce even, but from elsewhere.
+            self.own.send_to(&forgery(1, nonce), client)?;
+            before = nonce;
+            self.upstream.send(&buffer[..length])?;
+            if let Ok(length) = self.upstream.recv(&mut buffer) {
+                self.listen.send_to(&buffer[..length], client)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A reply that is an hour ahead, or at stratum 0 a demand to go away.
+fn forgery(stratum: u8, origin: [u8; 8]) -> [u8; 48] {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a lie has to look like the truth"
+    )]
+    let unix = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let hour_ahead = (unix + 2_208_988_800 + 3600) << 32;
+    let mut reply = [0; 48];
+    reply[..4].copy_from_slice(&[0b00_100_100, stratum, 1, 0xe8]);
+    reply[12..16].copy_from_slice(if stratum == 0 { b"DENY" } else { b"GPS\0" });
+    reply[24..32].copy_from_slice(&origin);
+    reply[32..40].copy_from_slice(&hour_ahead.to_be_bytes());
+    reply[40..48].copy_from_slice(&hour_ahead.to_be_bytes());
+    reply
+}
+
+/// An [`AttackedServer`] at work. It ends when dropped.
+#[derive(Debug)]
+struct Attack {
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Attack {
+    fn start(server: AttackedServer) -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let thread = thread::spawn({
+            let ended = ended.clone();
+            move || server.run(&ended)
+        });
+        Self {
+            ended,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Attack {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        if let Some(Ok(Err(error))) = self.thread.take().map(JoinHandle::join) {
+            eprintln!("the attacked server failed: {error}");
+        }
+    }
+}
