@@ -44,8 +44,8 @@ impl Store {
     /// What the run before learned, if it left anything.
     pub fn load(&self) -> Option<FrequencyPrior> {
         let path = self.directory.as_ref()?.join(FILE);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
                 warn!(
@@ -55,7 +55,7 @@ impl Store {
                 return None;
             }
         };
-        match parse(&text) {
+        match parse(&bytes) {
             Ok(prior) => {
                 info!("frequency {} known from an earlier run", prior.frequency);
                 Some(prior)
@@ -118,7 +118,8 @@ fn render(prior: FrequencyPrior) -> String {
     )
 }
 
-fn parse(text: &str) -> Result<FrequencyPrior, String> {
+fn parse(bytes: &[u8]) -> Result<FrequencyPrior, String> {
+    let text = str::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
     let table: toml::Table = text
         .parse()
         .map_err(|error: toml::de::Error| error.message().to_owned())?;
@@ -195,11 +196,12 @@ mod tests {
     #[test]
     fn a_damaged_file_is_set_aside() {
         for damage in [
-            "",
-            "version = 2",
-            "version = 1\nfrequency-ppm = nan\nuncertainty-ppm = 1.0",
-            "\0\0\0",
-            "version = 1\nfrequency-ppm = 1e9\nuncertainty-ppm = 1.0",
+            b"".as_slice(),
+            b"\xff\xfe",
+            b"version = 2",
+            b"version = 1\nfrequency-ppm = nan\nuncertainty-ppm = 1.0",
+            b"\0\0\0",
+            b"version = 1\nfrequency-ppm = 1e9\nuncertainty-ppm = 1.0",
         ] {
             let directory = directory("damaged");
             fs::create_dir_all(&directory).unwrap();

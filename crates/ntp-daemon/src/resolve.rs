@@ -1,86 +1,87 @@
 //! Looking up names off the timekeeping thread.
 //!
 //! `getaddrinfo` respects everything that an administrator may have configured, and blocks for as long as it likes.
-//! One helper thread does it, started with the first name: a configuration of literal addresses never
-//! has it. Questions and answers are bounded by the number of configured sources, each of which asks one thing
-//! at a time. A byte through a pipe wakes the main loop.
+//! Each look-up is a short-lived thread of its own, so a name server that does not answer holds up nobody else's name,
+//! and between look-ups the daemon has no thread for them. There are never more than configured
+//! sources, each of which asks one thing at a time.
+//!
+//! A thread ends by closing its end of a pipe, which wakes the main loop; its answer is the thread's result. Nothing
+//! ever waits for a lock or a channel in here.
 
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::io::{self, PipeReader};
 use std::net::{IpAddr, ToSocketAddrs};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use ntp_proto::engine::ResolveId;
 use ntp_udp::wait::{Interest, PollSet};
 
-/// An answer: the addresses in the resolver's order, or why there are none.
-pub(crate) type Answer = (ResolveId, Result<Vec<IpAddr>, String>);
+/// The addresses in the resolver's order, or why there are none.
+type Addresses = Result<Vec<IpAddr>, String>;
 
-/// The helper thread and the ways to and from it.
-#[derive(Debug)]
+/// An answer to a question.
+pub(crate) type Answer = (ResolveId, Addresses);
+
+/// The look-ups under way.
+#[derive(Debug, Default)]
 pub(crate) struct Resolver {
-    questions: Sender<(ResolveId, String)>,
-    answers: Receiver<Answer>,
+    under_way: Vec<LookUp>,
+}
+
+#[derive(Debug)]
+struct LookUp {
+    query: ResolveId,
+    thread: JoinHandle<Addresses>,
+    /// Hangs up when the thread is done.
     bell: PipeReader,
-    /// Where the bell stands in the poll set.
+    /// Where the bell stands in the poll set; nowhere before the first wait.
     place: usize,
 }
 
 impl Resolver {
-    /// Starts the thread.
+    /// Asks for a name.
     ///
     /// # Errors
     /// If the operating system has no descriptor or thread left.
-    pub(crate) fn start() -> io::Result<Self> {
-        let (questions, incoming) = channel::<(ResolveId, String)>();
-        let (outgoing, answers) = channel();
+    pub(crate) fn ask(&mut self, query: ResolveId, host: String) -> io::Result<()> {
         let (bell, ringer) = io::pipe()?;
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("resolver".into())
             .spawn(move || {
-                for (query, host) in incoming {
-                    if outgoing.send((query, look_up(&host))).is_err() || ring(&ringer).is_err() {
-                        break;
-                    }
-                }
+                let addresses = look_up(&host);
+                drop(ringer);
+                addresses
             })?;
-        Ok(Self {
-            questions,
-            answers,
+        self.under_way.push(LookUp {
+            query,
+            thread,
             bell,
             place: usize::MAX,
-        })
+        });
+        Ok(())
     }
 
-    /// Asks for a name. Returns whether there is anybody to ask.
-    pub(crate) fn ask(&self, query: ResolveId, host: String) -> bool {
-        self.questions.send((query, host)).is_ok()
-    }
-
-    /// Adds the bell to a poll set.
+    /// Adds the bells to a poll set.
     pub(crate) fn watch(&mut self, set: &mut PollSet) {
-        self.place = set.push(&self.bell, Interest::Readable);
+        for look_up in &mut self.under_way {
+            look_up.place = set.push(&look_up.bell, Interest::Readable);
+        }
     }
 
-    /// Whether the wait found answers.
-    pub(crate) fn is_ready(&self, set: &PollSet) -> bool {
-        set.readiness(self.place).readable
-    }
-
-    /// Takes the answers there are. To be called when the bell [is ready](Self::is_ready).
-    pub(crate) fn answers(&mut self) -> Vec<Answer> {
-        // Never blocks: the caller has seen the pipe readable. One byte may stand for several answers.
-        let mut rings = [0; 64];
-        let _ = self.bell.read(&mut rings);
-        self.answers.try_iter().collect()
+    /// Takes an answer whose bell the wait has heard. Never blocks.
+    pub(crate) fn answer(&mut self, set: &PollSet) -> Option<Answer> {
+        // The bell may be heard an instant before the thread has ended; then the next wait hears it again.
+        let done = self.under_way.iter().position(|look_up| {
+            set.readiness(look_up.place).any() && look_up.thread.is_finished()
+        })?;
+        let LookUp { query, thread, .. } = self.under_way.swap_remove(done);
+        let addresses = thread
+            .join()
+            .unwrap_or_else(|_| Err("the look-up failed unexpectedly".into()));
+        Some((query, addresses))
     }
 }
 
-fn ring(mut bell: &PipeWriter) -> io::Result<()> {
-    bell.write_all(&[1])
-}
-
-fn look_up(host: &str) -> Result<Vec<IpAddr>, String> {
+fn look_up(host: &str) -> Addresses {
     let addresses = (host, 0)
         .to_socket_addrs()
         .map_err(|error| error.to_string())?;
@@ -98,17 +99,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_come_with_a_bell() {
-        let mut resolver = Resolver::start().unwrap();
-        assert!(resolver.ask(ResolveId(7), "127.0.0.1".into()));
-        let mut set = PollSet::new();
-        resolver.watch(&mut set);
-        while !set.wait(None).unwrap() {}
-        assert!(resolver.is_ready(&set));
-        let answers = resolver.answers();
-        assert_eq!(
-            answers,
-            [(ResolveId(7), Ok(vec!["127.0.0.1".parse().unwrap()]))]
-        );
+    fn every_question_gets_its_own_answer() {
+        let mut resolver = Resolver::default();
+        let hosts = ["127.0.0.1", "::1"];
+        for (id, host) in (0..).zip(hosts) {
+            resolver.ask(ResolveId(id), host.into()).unwrap();
+        }
+        let (mut set, mut answers) = (PollSet::new(), Vec::new());
+        while answers.len() < hosts.len() {
+            set.clear();
+            resolver.watch(&mut set);
+            set.wait(None).unwrap();
+            answers.extend(core::iter::from_fn(|| resolver.answer(&set)));
+        }
+        answers.sort_by_key(|(query, _)| query.0);
+        for ((id, host), answer) in (0..).zip(hosts).zip(answers) {
+            assert_eq!(answer, (ResolveId(id), Ok(vec![host.parse().unwrap()])));
+        }
     }
 }

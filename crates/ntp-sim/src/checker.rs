@@ -39,7 +39,7 @@ impl Default for Rules {
             bound: true,
             no_steps: true,
             spacing: true,
-            look_every: 1.0,
+            look_every: 8.0,
         }
     }
 }

@@ -19,7 +19,7 @@
 //! | `server` | a server: right, wrong, silent, kissing, or sending nonsense |
 //! | `attacker` | a stranger who sends what he likes to our sockets |
 //! | `node` | the daemon's shell around the engine |
-//! | `world` | the queue of what happens next, and the script |
+//! | `world`, `agenda` | what happens next, and the script |
 //! | `checker` | what must hold in every world |
 //! | `journal`, `report` | what happened, and how well time was kept |
 //!
@@ -29,6 +29,7 @@
 //! something does not change the luck of the rest.
 #![forbid(unsafe_code)]
 
+mod agenda;
 mod attacker;
 mod chance;
 mod checker;

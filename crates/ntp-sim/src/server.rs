@@ -4,12 +4,16 @@
 //! constant, wander, jitter, or be changed by the script. What a [`Conduct`] spoils is spoilt afterwards,
 //! header or octets. A server does not know that it lies; the client must find out.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
-use ntp_proto::server::{Draft, RootDispersion, ServerView, Verdict, WorkerState, respond};
+use ntp_proto::server::{
+    Claim, Draft, Policy, RootDispersion, ServerNow, ServerView, WorkerState, respond,
+};
 use ntp_proto::wire::{Header, Mode, Packet, Version, Writer};
 use ntp_time::{
-    Frequency, LeapIndicator, NtpDuration, NtpShort, NtpTimestamp, ReferenceId, Stratum, SystemTime,
+    Frequency, LeapIndicator, Monotonic, NtpDuration, NtpShort, NtpTimestamp, ReferenceId, Stratum,
+    SystemTime,
 };
 
 use crate::{Chance, Link, TrueTime};
@@ -200,6 +204,7 @@ pub(crate) enum Answer {
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
     pub(crate) config: Server,
+    policy: Arc<Policy>,
     worker: WorkerState,
     chance: Chance,
     /// Wander of its frequency, and what that has added to its error.
@@ -213,9 +218,15 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(config: Server, chance: Chance) -> Self {
+        // Nobody in this world asks for interleaved mode.
+        let policy = Policy {
+            interleaved_pairs: 0,
+            ..Policy::default()
+        };
         Self {
             config,
-            worker: WorkerState::new(),
+            worker: WorkerState::new(&policy, 1, [0; 32]),
+            policy: Arc::new(policy),
             chance,
             frequency: 0.0,
             wandered: 0.0,
@@ -244,12 +255,16 @@ impl Host {
         let verdict = respond(
             &self.view(received, leap),
             &mut self.worker,
-            received,
+            CLIENT,
+            ServerNow {
+                monotonic: Monotonic::from_nanos(now.as_nanos()),
+                system: received,
+            },
             request,
             received,
             &mut draft,
         );
-        if verdict != Verdict::Answer {
+        if !verdict.is_answer() {
             return Answer::Nothing;
         }
         let Ok(Packet { mut header, .. }) = Packet::parse(draft.seal(sent)) else {
@@ -303,7 +318,7 @@ impl Host {
     fn view(&self, now: SystemTime, leap: bool) -> ServerView {
         let short =
             |seconds: f64| NtpShort::from_duration_ceil(NtpDuration::from_seconds_f64(seconds));
-        ServerView {
+        let claim = Claim {
             leap: match self.config.leap_news {
                 LeapNews::Truth if leap => LeapIndicator::Insert,
                 LeapNews::Invention => LeapIndicator::Insert,
@@ -319,9 +334,17 @@ impl Host {
             },
             reference_id: self.config.reference_id,
             reference_timestamp: (now - NtpDuration::from_seconds(16)).to_ntp(),
+            ..Claim::UNSYNCHRONIZED
+        };
+        ServerView {
+            claim,
+            policy: Arc::clone(&self.policy),
         }
     }
 }
+
+/// Servers without access lists and limits do not care who asks.
+const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 123);
 
 /// A header on the wire.
 pub(crate) fn octets_of(header: &Header) -> Vec<u8> {
@@ -346,8 +369,6 @@ pub(crate) fn plausible_reply(origin: NtpTimestamp, time: SystemTime) -> Header 
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
 
     fn ask(config: Server, times: &[f64]) -> Vec<Answer> {

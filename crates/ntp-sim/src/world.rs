@@ -1,21 +1,21 @@
 //! The world: what happens next, and to whom.
 //!
-//! A queue of coming events in true time, nanoseconds; events of one moment happen in the order in which they were put in. Next to
-//! it stand the engine's own timer and the beat of full seconds, at which the clock is compared with the truth.
+//! An agenda of coming events in true time, nanoseconds. Next to it stand the engine's own timer and the beat of full seconds, at which
+//! the clock is compared with the truth.
 //!
 //! ```text
 //! engine -> node -> errands -> path there -> server -> path back -> node -> engine
 //!                                 attacker ------------------------^
 //! ```
 
-use core::cmp::Reverse;
 use core::net::SocketAddr;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ntp_proto::engine::{ExchangeId, Input, ResolveId, SendError, Snapshot};
 use ntp_time::{NtpDuration, Stamp};
 
+use crate::agenda::Agenda;
 use crate::attacker::Attacker;
 use crate::checker::Checker;
 use crate::link::Pipe;
@@ -68,31 +68,6 @@ enum Happening {
     },
 }
 
-/// An entry of the queue: earliest first, then in order of entry.
-#[derive(Debug)]
-struct Entry {
-    at: TrueTime,
-    order: u64,
-    what: Happening,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.order) == (other.at, other.order)
-    }
-}
-impl Eq for Entry {}
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
-
 /// A server with its paths.
 #[derive(Debug)]
 struct Place {
@@ -115,8 +90,7 @@ pub struct World {
     lookup_time: f64,
     attacker: Option<Attacker>,
     script: Vec<Action>,
-    queue: BinaryHeap<Reverse<Entry>>,
-    order: u64,
+    agenda: Agenda<Happening>,
     next_second: TrueTime,
     next_look: TrueTime,
     settled: TrueTime,
@@ -184,8 +158,7 @@ impl World {
                 .attack
                 .map(|attack| Attacker::new(attack, Chance::new(seed, stream::ATTACKER))),
             script: Vec::new(),
-            queue: BinaryHeap::new(),
-            order: 0,
+            agenda: Agenda::new(),
             next_second: TrueTime::ZERO,
             next_look: TrueTime::ZERO,
             settled: TrueTime::from_seconds(scenario.settled),
@@ -214,7 +187,7 @@ impl World {
             self.run_errands();
         }
         loop {
-            let queued = self.queue.peek().map(|Reverse(entry)| entry.at);
+            let queued = self.agenda.next();
             let wake = match self.asleep {
                 Some(_) => None,
                 None => self.node.next_wakeup().map(|at| at.max(self.now)),
@@ -235,8 +208,8 @@ impl World {
             if next == self.next_second {
                 self.second();
             } else if queued == Some(next) {
-                if let Some(Reverse(entry)) = self.queue.pop() {
-                    self.happen(entry.what);
+                if let Some(what) = self.agenda.take() {
+                    self.happen(what);
                 }
             } else {
                 self.node.tell(next, Input::Tick);
@@ -287,12 +260,7 @@ impl World {
     // ---- the course of things
 
     fn put(&mut self, at: TrueTime, what: Happening) {
-        self.order += 1;
-        self.queue.push(Reverse(Entry {
-            at: at.max(self.now),
-            order: self.order,
-            what,
-        }));
+        self.agenda.put(at.max(self.now), what);
     }
 
     fn second(&mut self) {
@@ -440,7 +408,7 @@ impl World {
                     remote,
                     payload,
                     leaves,
-                } => self.send(exchange, remote, payload, leaves),
+                } => self.send(exchange, remote, &payload, leaves),
                 Errand::Stamp {
                     exchange,
                     stamp,
@@ -456,13 +424,7 @@ impl World {
         }
     }
 
-    fn send(
-        &mut self,
-        exchange: ExchangeId,
-        remote: SocketAddr,
-        payload: Vec<u8>,
-        leaves: TrueTime,
-    ) {
+    fn send(&mut self, exchange: ExchangeId, remote: SocketAddr, payload: &[u8], leaves: TrueTime) {
         let utc = self.calendar.utc(self.now);
         let forgeries = self
             .attacker
@@ -489,7 +451,7 @@ impl World {
                     server,
                     exchange,
                     remote,
-                    payload: payload.clone(),
+                    payload: payload.to_owned(),
                 },
             );
         }

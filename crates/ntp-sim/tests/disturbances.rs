@@ -3,14 +3,14 @@
 use ntp_proto::engine::Event;
 use ntp_sim::{Action, Scenario, World, run};
 
-/// Plays `action` at 5000 s into a settled world.
+/// Plays `action` at 3000 s into a settled world.
 fn after(action: Action) -> Scenario {
     Scenario::new("disturbance")
         .with_servers(4)
-        .at(5000.0, action)
+        .at(3000.0, action)
         .but(|world| {
-            world.duration = 8000.0;
-            world.rules.look_every = 2.0;
+            world.duration = 6000.0;
+            world.rules.look_every = 4.0;
         })
 }
 
@@ -25,12 +25,12 @@ fn a_foreign_step_is_noticed_survived_and_corrected() {
     for by in [10.0, -3.0, 0.05] {
         for seed in 0..3 {
             let mut world = World::new(&after(Action::ForeignStep(by)), seed);
-            world.run(4999.0).unwrap();
+            world.run(2999.0).unwrap();
             assert!(world.error().abs() < 5e-4);
-            world.run(5040.0).unwrap();
+            world.run(3040.0).unwrap();
             let noticed = disturbances(&world);
             assert!(
-                noticed.len() == 1 && (5000.0..5017.0).contains(&noticed[0]),
+                noticed.len() == 1 && (3000.0..3017.0).contains(&noticed[0]),
                 "{by} s: {noticed:?}"
             );
             assert!(
@@ -38,7 +38,7 @@ fn a_foreign_step_is_noticed_survived_and_corrected() {
                 "{by} s, seed {seed}: {}",
                 world.error()
             );
-            world.run(8000.0).unwrap();
+            world.run(6000.0).unwrap();
             assert!(
                 world.error().abs() < 5e-4,
                 "{by} s, seed {seed}: {}",
@@ -52,9 +52,9 @@ fn a_foreign_step_is_noticed_survived_and_corrected() {
 fn a_small_foreign_step_is_corrected_though_nobody_could_notice_it() {
     let scenario = after(Action::ForeignStep(0.006)).but(|world| world.rules.bound = false);
     let mut world = World::new(&scenario, 1);
-    world.run(5001.0).unwrap();
+    world.run(3001.0).unwrap();
     assert!(world.error() > 5e-3);
-    world.run(8000.0).unwrap();
+    world.run(6000.0).unwrap();
     assert!(world.error().abs() < 5e-4, "{}", world.error());
 }
 
@@ -68,7 +68,7 @@ fn a_suspend_is_noticed_survived_and_corrected() {
             }),
             1,
         );
-        world.run(6030.0).unwrap();
+        world.run(4030.0).unwrap();
         assert_eq!(
             world
                 .journal()
@@ -77,7 +77,7 @@ fn a_suspend_is_noticed_survived_and_corrected() {
             1
         );
         assert!(world.error().abs() < 2e-3, "{error} s: {}", world.error());
-        world.run(8000.0).unwrap();
+        world.run(6000.0).unwrap();
         assert!(world.error().abs() < 5e-4, "{error} s: {}", world.error());
     }
 }
@@ -92,7 +92,7 @@ fn a_virtual_machine_that_stood_still_unawares_is_set_right() {
     for seed in 0..3 {
         let report = run(&scenario, seed).unwrap();
         assert!(
-            report.settled_below.1 < 7000.0,
+            report.settled_below.1 < 5000.0,
             "seed {seed}: {:?}",
             report.settled_below
         );
@@ -106,7 +106,7 @@ fn a_frequency_jump_of_20_ppm_is_followed() {
     for seed in 0..3 {
         let report = run(&scenario, seed).unwrap();
         assert!(
-            report.settled_below.1 < 7500.0,
+            report.settled_below.1 < 5500.0,
             "seed {seed}: {:?}",
             report.settled_below
         );

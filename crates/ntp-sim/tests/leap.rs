@@ -4,9 +4,9 @@ use ntp_proto::engine::Event;
 use ntp_sim::{LeapNews, Scenario, World};
 use ntp_time::{LeapIndicator, SystemTime};
 
-/// 2028-06-30T18:00:00Z and the midnight that follows.
-const EVENING: SystemTime = SystemTime::from_nanos(1_846_000_800_000_000_000);
-const MIDNIGHT: f64 = 6.0 * 3600.0;
+/// 2028-06-30T22:00:00Z and the midnight that follows.
+const EVENING: SystemTime = SystemTime::from_nanos(1_846_015_200_000_000_000);
+const MIDNIGHT: f64 = 2.0 * 3600.0;
 
 fn leap_night() -> Scenario {
     Scenario::new("leap second")
@@ -14,14 +14,14 @@ fn leap_night() -> Scenario {
         .polling(4, 6)
         .but(|world| {
             world.start = EVENING;
-            world.leaps = vec![EVENING + ntp_time::NtpDuration::from_seconds(6 * 3600)];
+            world.leaps = vec![EVENING + ntp_time::NtpDuration::from_seconds(2 * 3600)];
             world.rules.look_every = 4.0;
         })
 }
 
 #[test]
 fn an_announced_leap_second_disturbs_nothing() {
-    assert_eq!(EVENING.to_string(), "2028-06-30T18:00:00.000000000Z");
+    assert_eq!(EVENING.to_string(), "2028-06-30T22:00:00.000000000Z");
     for seed in 0..4 {
         let mut world = World::new(&leap_night(), seed);
         world.run(MIDNIGHT - 60.0).unwrap();

@@ -3,7 +3,7 @@
 use ntp_proto::discipline::SourceState;
 use ntp_proto::engine::Event;
 use ntp_sim::{Action, Conduct, Link, Queue, Scenario, Server, Spoilt, World};
-use ntp_time::ReferenceId;
+use ntp_time::{NtpDuration, ReferenceId};
 
 fn states(world: &World) -> Vec<SourceState> {
     world
@@ -142,6 +142,9 @@ fn a_source_with_a_wide_interval_has_no_say() {
     let scenario = server(|server| {
         server.link = Link::exponential(0.3, 1e-3);
         server.error = 0.2;
+    })
+    .but(|world| {
+        world.engine.discipline.maximum_source_uncertainty = NtpDuration::from_millis(250);
     });
     let mut world = World::new(&scenario, 1);
     world.run(600.0).unwrap();

@@ -366,7 +366,7 @@ fn a_thousand_sources_are_not_too_many() {
     let scenario = Scenario::new("a thousand sources")
         .with_servers(1000)
         .but(|world| {
-            world.duration = 60.0;
+            world.duration = 25.0;
             world.settled = 20.0;
             world.rules.look_every = 0.0;
         });

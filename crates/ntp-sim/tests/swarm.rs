@@ -28,7 +28,7 @@ fn random_world(seed: u64) -> Scenario {
     } else {
         0.0
     };
-    scenario.node.oscillator.sine = chance.happens(0.3).then(|| Sine {
+    scenario.node.oscillator.sine = chance.happens(0.3).then_some(Sine {
         amplitude: 2e-7,
         period: 86_400.0,
     });
@@ -42,17 +42,20 @@ fn random_world(seed: u64) -> Scenario {
         1 => Stamping::LateKernel(chance.scale_between(1e-5, 0.1)),
         _ => Stamping::Daemon(chance.scale_between(1e-6, 1e-4)),
     };
+    if chance.happens(0.3) {
+        scenario.node.reading_noise = chance.scale_between(1e-8, 1e-5);
+    }
     let scale = chance.scale_between(1e-3, 1e6);
     scenario = scenario.clock_off_by(if chance.happens(0.5) {
         -scale
     } else {
         scale.min(80_000.0)
     });
-    scenario.duration = 2500.0;
+    scenario.duration = 1600.0;
     scenario.rules.look_every = 20.0;
     for _ in 0..chance.below(5) {
         let action = random_action(&mut chance, &scenario, liars);
-        scenario = scenario.at(chance.between(600.0, 1800.0), action);
+        scenario = scenario.at(chance.between(300.0, 1100.0), action);
     }
     if chance.happens(0.3) {
         let forgery = match chance.below(4) {

@@ -40,6 +40,11 @@ const READING_ATTEMPTS: usize = 5;
 /// A gap between the clocks that run and stand still in suspend that is a suspend and not a reading's spread.
 const SUSPEND: NtpDuration = NtpDuration::from_millis(100);
 
+/// How long the daemon waits before the first request. The kernel switches receive stamping on in the background when
+/// the first socket asks for it, so the reply to a request sent at once might go unstamped, and on the
+/// first replies a step rests.
+const SETTLING: NtpDuration = NtpDuration::from_millis(125);
+
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ending {
@@ -75,7 +80,7 @@ pub struct Runtime {
     engine: Engine,
     clock: Clock,
     exchanges: Exchanges,
-    resolver: Option<Resolver>,
+    resolver: Resolver,
     store: Store,
     observer: Option<Observer>,
     addresses: Option<AddressMonitor>,
@@ -123,7 +128,7 @@ impl Runtime {
             engine: Engine::new(config, now(&clock), seed),
             clock,
             exchanges: Exchanges::new(sockets),
-            resolver: None,
+            resolver: Resolver::default(),
             store,
             observer,
             addresses,
@@ -146,6 +151,7 @@ impl Runtime {
     /// # Errors
     /// If the clock can't be controlled any more, or `poll(2)` fails.
     pub fn run(&mut self, until: Option<Monotonic>) -> Result<Ending, Failure> {
+        self.settle(until)?;
         self.handle(Input::Tick)?;
         loop {
             if let Some(halt) = self.halted {
@@ -193,12 +199,23 @@ impl Runtime {
 
     // ---- waiting
 
+    /// Waits for what is left of [`SETTLING`], or a signal.
+    fn settle(&mut self, until: Option<Monotonic>) -> Result<(), Failure> {
+        let settled = self.started + SETTLING;
+        let wait = until.map_or(settled, |until| until.min(settled)) - monotonic();
+        if wait > NtpDuration::ZERO {
+            self.poll_set.clear();
+            self.poll_set
+                .wait(Some(wait.to_std()))
+                .map_err(|error| Failure::System("poll", error))?;
+        }
+        Ok(())
+    }
+
     fn wait(&mut self, until: Option<Monotonic>) -> Result<(), Failure> {
         self.poll_set.clear();
         self.exchanges.watch(&mut self.poll_set);
-        if let Some(resolver) = &mut self.resolver {
-            resolver.watch(&mut self.poll_set);
-        }
+        self.resolver.watch(&mut self.poll_set);
         if let Some(addresses) = &self.addresses {
             self.poll_set.push(addresses, Interest::Readable);
         }
@@ -266,13 +283,9 @@ impl Runtime {
     }
 
     fn attend_others(&mut self) -> Result<(), Failure> {
-        if let Some(resolver) = &mut self.resolver
-            && resolver.is_ready(&self.poll_set)
-        {
-            for (query, result) in resolver.answers() {
-                let result = result.as_ref().map(Vec::as_slice).map_err(String::as_str);
-                self.handle(Input::Resolved { query, result })?;
-            }
+        while let Some((query, result)) = self.resolver.answer(&self.poll_set) {
+            let result = result.as_ref().map(Vec::as_slice).map_err(String::as_str);
+            self.handle(Input::Resolved { query, result })?;
         }
         if self.addresses.as_mut().is_some_and(AddressMonitor::changed) {
             self.look_at_addresses();
@@ -369,16 +382,8 @@ impl Runtime {
     }
 
     fn resolve(&mut self, query: ResolveId, host: String) {
-        if self.resolver.is_none() {
-            self.resolver = Resolver::start()
-                .inspect_err(|error| error!("cannot start the resolver: {error}"))
-                .ok();
-        }
-        let asked = self
-            .resolver
-            .as_ref()
-            .is_some_and(|resolver| resolver.ask(query, host));
-        if !asked {
+        if let Err(error) = self.resolver.ask(query, host) {
+            error!("cannot start a look-up: {error}");
             self.echoes.push_back(Echo::NotAsked(query));
         }
     }
@@ -415,7 +420,7 @@ impl Echo {
             Self::NotSent(exchange, error) => Input::SendFailed { exchange, error },
             Self::NotAsked(query) => Input::Resolved {
                 query,
-                result: Err("the resolver thread has ended"),
+                result: Err("no look-up could be started"),
             },
         }
     }

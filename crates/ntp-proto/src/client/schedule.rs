@@ -112,13 +112,17 @@ impl Schedule {
         if self.server_minimum.is_some() || now - self.started < BURST_SPACING {
             return false;
         }
+        self.begin_burst(now);
+        true
+    }
+
+    fn begin_burst(&mut self, now: Monotonic) {
         self.phase = Phase::Burst {
             left: BURST_REQUESTS,
             answered: false,
         };
         self.burst_owed = false;
         self.started = now;
-        true
     }
 
     /// A request goes out at `now`: returns the time of the next one.
@@ -160,8 +164,10 @@ impl Schedule {
 
     /// A usable answer came. Returns whether it starts an overdue burst, so that the next poll is due soon.
     pub fn answered(&mut self, now: Monotonic) -> bool {
+        // The burst before it met with silence, and one follows an answer only once.
         if self.burst_owed {
-            return self.restart(now);
+            self.begin_burst(now);
+            return true;
         }
         if let Phase::Burst { answered, .. } = &mut self.phase {
             *answered = true;

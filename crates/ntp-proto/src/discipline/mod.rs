@@ -95,11 +95,12 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// Upstream's defaults; 100 ppm covers every crystal that is soldered into a computer.
+    /// Three sources as upstream; a distance of 1.5 s like MAXDIST of RFC 5905 section 11.2, so that a satellite link
+    /// is a source too; 100 ppm covers every crystal that is soldered into a computer.
     fn default() -> Self {
         Self {
             minimum_agreeing_sources: 3,
-            maximum_source_uncertainty: NtpDuration::from_millis(250),
+            maximum_source_uncertainty: NtpDuration::from_millis(1500),
             drift_allowance: Frequency::from_ppm(15.0),
             ignore_server_dispersion: false,
             initial_frequency_uncertainty: Frequency::from_ppm(100.0),

@@ -159,11 +159,13 @@ impl Engine {
     fn obey(&mut self, now: Now, position: usize, kiss: Kiss) {
         let Self { sources, rng, .. } = self;
         let member = &mut sources.members[position];
+        let before = member.association.schedule().poll();
         if kiss == Kiss::Rate {
             member.association.rate_kissed(now.monotonic, rng);
         }
         let poll = member.association.schedule().poll();
-        let told = member.kisses.admit(now.monotonic).is_some();
+        // Each step of the interval is worth a line; there are not many.
+        let told = member.kisses.admit(now.monotonic).is_some() || poll != before;
         let subject = self.sources.subject(&self.sources.members[position]);
         if told {
             self.emit(Event::Kissed(subject, kiss, poll));

@@ -25,6 +25,7 @@
 //! | `steer` | an estimate becomes an adjustment |
 //! | `disruption` | whether someone else touched the clock |
 //! | `view` | what readers see |
+//! | `serving` | what our own server says |
 
 mod config;
 mod disruption;
@@ -32,6 +33,7 @@ mod event;
 mod input;
 mod measure;
 mod output;
+mod serving;
 mod snapshot;
 mod source_set;
 mod steer;
@@ -80,6 +82,8 @@ pub struct Engine {
     us: LocalIdentity,
     sync: SyncState,
     slew: Option<Slew>,
+    /// How often the clock was stepped, by us or by others; wraps.
+    clock_epoch: u32,
     /// Changes to the clock that this input led to; sent as one.
     wanted: Adjustment,
     /// An adjustment is out and not answered: the clock's reading is not to be trusted.
@@ -107,6 +111,7 @@ impl Engine {
             us: LocalIdentity::default(),
             sync: SyncState::default(),
             slew: None,
+            clock_epoch: 0,
             wanted: Adjustment::default(),
             applying: false,
             housekeeping: now.monotonic,

@@ -26,7 +26,7 @@ use crate::discipline::{Blame, Decision, Figures, Outcome};
 
 /// Above this bound the clock is not called synchronised any more: RFC 5905's MAXDIST is of this
 /// order, and at 15 ppm of drift allowance it is reached after about a day without sources.
-const SYNCHRONIZED_BOUND: NtpDuration = NtpDuration::from_millis(1500);
+pub(super) const SYNCHRONIZED_BOUND: NtpDuration = NtpDuration::from_millis(1500);
 
 /// No oscillator does this between two polls: a clock that is found this far off was moved (a virtual machine
 /// paused or migrated unseen), and may be stepped as at the start.
@@ -190,6 +190,7 @@ impl Engine {
             self.ledger.record(&applied);
         }
         if applied.step != NtpDuration::ZERO {
+            self.clock_epoch = self.clock_epoch.wrapping_add(1);
             self.give_up_exchanges();
         }
     }
@@ -197,6 +198,7 @@ impl Engine {
     /// The system clock jumped, and it was not us.
     pub(super) fn clock_jumped(&mut self, now: Now, jump: NtpDuration) {
         let frequency = self.ledger.frequency();
+        self.clock_epoch = self.clock_epoch.wrapping_add(1);
         self.ledger.record(&Applied {
             at: now.system - jump,
             step: jump,
