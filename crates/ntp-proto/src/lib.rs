@@ -7,6 +7,7 @@
 //! | [`discipline`] | what measurements say about the clock, and how to steer it |
 //! | [`engine`] | all of the daemon's decisions, as one state machine: begin reading here |
 //! | [`server`] | answering requests |
+//! | [`keys`] | symmetric keys, for both sides |
 //!
 //! Nothing in this crate reads a clock, draws randomness or touches a socket.
 #![forbid(unsafe_code)]
@@ -14,5 +15,6 @@
 pub mod client;
 pub mod discipline;
 pub mod engine;
+pub mod keys;
 pub mod server;
 pub mod wire;

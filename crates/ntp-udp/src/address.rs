@@ -4,6 +4,7 @@
 //! field by field at the offsets that libc's declarations give, so no pointer is ever cast and a
 //! short or foreign address is `None` instead of undefined behaviour.
 
+use core::ffi::c_int;
 use core::mem::{offset_of, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
@@ -11,7 +12,8 @@ use libc::{sockaddr_in, sockaddr_in6, sockaddr_nl};
 
 /// An address as the kernel reads and writes it.
 ///
-/// Invariant: `len <= CAPACITY`; the bytes after `len` mean nothing. Aligned as strictly as any `sockaddr`.
+/// Invariant: `len <= CAPACITY`; the bytes after `len` mean nothing. Aligned as strictly as any `sockaddr`,
+/// and laid out as in C: the bytes come first.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 pub(crate) struct RawAddress {
@@ -47,7 +49,7 @@ impl RawAddress {
         address
     }
 
-    fn of_family(family: libc::c_int, len: usize) -> Self {
+    fn of_family(family: c_int, len: usize) -> Self {
         let mut address = Self {
             len,
             ..Self::empty()
@@ -69,6 +71,12 @@ impl RawAddress {
         &self.bytes[..self.len]
     }
 
+    /// Becomes a copy, without touching the bytes that mean nothing.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.len = other.len;
+        self.bytes[..other.len].copy_from_slice(&other.bytes[..other.len]);
+    }
+
     /// All of the room, for the kernel to write into; [`Self::set_len`] follows.
     pub(crate) fn room(&mut self) -> &mut [u8; Self::CAPACITY] {
         &mut self.bytes
@@ -79,11 +87,19 @@ impl RawAddress {
         self.len = len.min(Self::CAPACITY);
     }
 
+    /// Whether it is of the IPv6 family, in which IPv4 addresses may be clothed.
+    pub(crate) fn is_ipv6(&self) -> bool {
+        self.field(offset_of!(libc::sockaddr, sa_family))
+            .is_some_and(|family| {
+                c_int::from(libc::sa_family_t::from_ne_bytes(family)) == libc::AF_INET6
+            })
+    }
+
     /// The address, if it is one of the internet's; an IPv4 address in IPv6 clothing is undressed.
     pub(crate) fn to_socket_addr(self) -> Option<SocketAddr> {
         let family =
             libc::sa_family_t::from_ne_bytes(self.field(offset_of!(libc::sockaddr, sa_family))?);
-        match libc::c_int::from(family) {
+        match c_int::from(family) {
             libc::AF_INET => {
                 let port = u16::from_be_bytes(self.field(offset_of!(sockaddr_in, sin_port))?);
                 let ip = Ipv4Addr::from(self.field::<4>(offset_of!(sockaddr_in, sin_addr))?);

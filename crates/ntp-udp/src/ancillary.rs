@@ -26,6 +26,8 @@ pub(crate) struct Ancillary {
     hardware: Option<SystemTime>,
     /// Destination address of the datagram.
     pub(crate) local: Option<IpAddr>,
+    /// Our address from which an answer can leave: the same, unless the destination stood for many machines.
+    pub(crate) own: Option<IpAddr>,
     /// Index of the interface at which it arrived.
     pub(crate) interface: Option<u32>,
     /// Why the entry is in the error queue.
@@ -41,6 +43,8 @@ pub(crate) struct Report {
     pub(crate) origin: u8,
     /// For a transmit stamp: which of the moments of a packet's way out, 0 being the last.
     pub(crate) info: u32,
+    /// For a transmit stamp: the number of the stamped datagram (`OPT_ID`).
+    pub(crate) number: u32,
 }
 
 impl Ancillary {
@@ -66,11 +70,14 @@ impl Ancillary {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                     let address = bytes::<4>(message.data, offset_of!(in_pktinfo, ipi_addr));
                     found.local = address.map(|octets| Ipv4Addr::from(octets).into());
+                    let own = bytes::<4>(message.data, offset_of!(in_pktinfo, ipi_spec_dst));
+                    found.own = own.map(|octets| Ipv4Addr::from(octets).into());
                     found.interface = word(message.data, offset_of!(in_pktinfo, ipi_ifindex));
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                     let address = bytes::<16>(message.data, 0);
                     found.local = address.map(|octets| Ipv6Addr::from(octets).to_canonical());
+                    found.own = found.local.filter(|local| !local.is_multicast());
                     found.interface = word(message.data, 16);
                 }
                 (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
@@ -103,6 +110,7 @@ impl Report {
                 .unwrap_or(libc::EIO),
             origin,
             info: word(data, offset_of!(sock_extended_err, ee_info))?,
+            number: word(data, offset_of!(sock_extended_err, ee_data))?,
         })
     }
 

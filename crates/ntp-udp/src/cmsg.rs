@@ -13,8 +13,6 @@
 
 use core::mem::size_of;
 
-/// Room for every control message that our options can ask for at once, several times over.
-const CAPACITY: usize = 512;
 const WORD: usize = size_of::<usize>();
 const HEADER: usize = WORD + 2 * size_of::<libc::c_int>();
 
@@ -22,20 +20,24 @@ const _: () = assert!(HEADER == size_of::<libc::cmsghdr>() && HEADER.is_multiple
 
 /// A buffer of control messages.
 ///
-/// Invariants: aligned as `cmsghdr` demands; `len <= CAPACITY`; the bytes after `len` mean nothing. What
+/// Invariants: aligned as `cmsghdr` demands; `len <= Self::CAPACITY`; the bytes after `len` mean nothing. What
 /// the first `len` bytes say is not trusted: a message that does not fit ends the walk.
+/// Laid out as in C: the bytes come first.
 #[repr(C, align(8))]
 pub(crate) struct ControlBuffer {
-    bytes: [u8; CAPACITY],
+    bytes: [u8; Self::CAPACITY],
     len: usize,
 }
 
 const _: () = assert!(align_of::<ControlBuffer>() >= align_of::<libc::cmsghdr>());
 
 impl ControlBuffer {
+    /// Room for every control message that our options can ask for at once, several times over.
+    pub(crate) const CAPACITY: usize = 512;
+
     pub(crate) const fn new() -> Self {
         Self {
-            bytes: [0; CAPACITY],
+            bytes: [0; Self::CAPACITY],
             len: 0,
         }
     }
@@ -47,7 +49,12 @@ impl ControlBuffer {
 
     /// The kernel wrote `len` bytes.
     pub(crate) fn set_len(&mut self, len: usize) {
-        self.len = len.min(CAPACITY);
+        self.len = len.min(Self::CAPACITY);
+    }
+
+    /// How many bytes of messages there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
     }
 
     /// The messages, as far as they are whole.
@@ -58,13 +65,6 @@ impl ControlBuffer {
     }
 
     /// Appends a message; false, and no change, if it does not fit.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "server sockets will choose their source address with it"
-        )
-    )]
     pub(crate) fn push(&mut self, level: libc::c_int, kind: libc::c_int, data: &[u8]) -> bool {
         let len = HEADER.saturating_add(data.len());
         let Some(room) = self.bytes[self.len..].get_mut(..padded(len)) else {
@@ -125,6 +125,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const CAPACITY: usize = ControlBuffer::CAPACITY;
 
     fn buffer_of(bytes: &[u8]) -> ControlBuffer {
         let mut buffer = ControlBuffer::new();

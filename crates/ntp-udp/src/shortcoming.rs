@@ -24,6 +24,12 @@ pub enum Facility {
     ErrorQueuePriority,
     /// Notice of changed addresses.
     AddressChanges,
+    /// The address to which a request was sent.
+    ReplySource,
+    /// Serving addresses that the machine does not have yet.
+    LateAddresses,
+    /// Spreading clients over workers by their address.
+    Steering,
 }
 
 impl Facility {
@@ -65,6 +71,18 @@ impl Facility {
             Self::AddressChanges => (
                 "notice of changed network addresses (netlink)",
                 "they are noticed at the next regular look",
+            ),
+            Self::ReplySource => (
+                "the destination address of requests (IP_PKTINFO)",
+                "on a machine with several addresses, answers may leave from another than was asked",
+            ),
+            Self::LateAddresses => (
+                "listening on an address before it exists (IP_FREEBIND)",
+                "the address must exist when the daemon starts",
+            ),
+            Self::Steering => (
+                "spreading clients by address (SO_ATTACH_REUSEPORT_CBPF)",
+                "a client that changes its port meets other workers, so its rate is judged by each alone",
             ),
         }
     }

@@ -30,6 +30,7 @@ use crate::syscall;
 use crate::{Facility, Shortcoming, SocketOptions, TimestampMode};
 
 const RECEIVE: u32 = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
+const BY_REQUEST: u32 = RECEIVE | libc::SOF_TIMESTAMPING_OPT_ID | libc::SOF_TIMESTAMPING_OPT_TSONLY;
 const BOTH: u32 = RECEIVE
     | libc::SOF_TIMESTAMPING_TX_SOFTWARE
     | libc::SOF_TIMESTAMPING_OPT_ID
@@ -63,6 +64,32 @@ pub(crate) fn enable(
     }
     missing.extend(enable_receive(socket).err());
     false
+}
+
+/// For sockets on which stamps of departing packets are asked for one by one: receive stamps as far as the
+/// system allows, and the numbering of transmit stamps. Returns whether these can be asked for.
+pub(crate) fn enable_by_request(
+    socket: BorrowedFd<'_>,
+    mode: TimestampMode,
+    missing: &mut Vec<Shortcoming>,
+) -> bool {
+    if mode == TimestampMode::Software {
+        return false;
+    }
+    if mode.wants_transmit() {
+        match timestamping(socket, BY_REQUEST) {
+            Ok(()) => return true,
+            Err(cause) => missing.push(Shortcoming::new(Facility::TransmitStamps, &cause)),
+        }
+    }
+    missing.extend(enable_receive(socket).err());
+    false
+}
+
+/// After [`enable_by_request`]: the next stamped datagram is number 0 again.
+pub(crate) fn restart_numbers(socket: BorrowedFd<'_>) -> io::Result<()> {
+    timestamping(socket, RECEIVE)?;
+    timestamping(socket, BY_REQUEST)
 }
 
 /// The lower half of the ladder.

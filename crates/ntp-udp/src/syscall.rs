@@ -73,6 +73,51 @@ pub(crate) fn set_option_bytes(
     Ok(())
 }
 
+/// Gives a program to all sockets that share the address of this one; it chooses among them.
+pub(crate) fn attach_reuseport_filter(
+    socket: BorrowedFd<'_>,
+    program: &[libc::sock_filter],
+) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+        // The call copies the program; nothing is written through the pointer.
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: the value is a sock_fprog whose pointer and length are those of a live slice; the call only reads both.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const program).cast::<c_void>(),
+            size_of::<libc::sock_fprog>() as socklen_t,
+        )
+    })?;
+    Ok(())
+}
+
+/// Wakes whoever waits for a datagram on the socket, now and from now on.
+///
+/// Shutting down is meant for connections; on a UDP socket without a peer Linux answers `ENOTCONN`, but
+/// ends all waiting for datagrams first.
+pub(crate) fn end_receiving(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: shutdown has no preconditions.
+    match check(unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RD) }) {
+        Err(error) if error.raw_os_error() != Some(libc::ENOTCONN) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes calls on the socket wait.
+pub(crate) fn set_blocking(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let fd = socket.as_raw_fd();
+    // SAFETY: these commands take an int and no pointer.
+    let status = check(unsafe { libc::fcntl(fd, libc::F_GETFL, 0) })?;
+    // SAFETY: as above.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, status & !libc::O_NONBLOCK) })?;
+    Ok(())
+}
+
 /// Gives the socket its peer; for UDP that sends nothing and cannot block.
 pub(crate) fn connect(socket: BorrowedFd<'_>, address: &RawAddress) -> io::Result<()> {
     let bytes = address.as_bytes();
@@ -216,7 +261,7 @@ pub(crate) fn wait_for(socket: BorrowedFd<'_>, events: libc::c_short, limit_ms: 
         .is_ok_and(|ready| ready > 0)
 }
 
-fn check(result: c_int) -> io::Result<c_int> {
+pub(crate) fn check(result: c_int) -> io::Result<c_int> {
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {
@@ -225,7 +270,7 @@ fn check(result: c_int) -> io::Result<c_int> {
 }
 
 /// Makes a call until no signal interrupts it.
-fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+pub(crate) fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
     loop {
         match usize::try_from(call()) {
             Ok(count) => return Ok(count),

@@ -1,4 +1,5 @@
-//! NTP servers to test a client against: one whose error is known, and ones that misbehave on purpose.
+//! NTP servers to test a client against: one whose error is known, and ones that misbehave on purpose. And
+//! clients by the thousand, to test a server with.
 //!
 //! A real server of good manners is `ntp-daemon`; this crate is for what one cannot get a real server to do.
 //! Its parts, inwards:
@@ -12,12 +13,15 @@
 //! must therefore measure that offset exactly, up to the scheduling noise of a user-space server. What it does wrong besides is a
 //! list of [`Misbehaviour`]s, any number at once.
 //!
+//! The opposite is here too: [`load`] and the program `ntp-load` are thousands of clients at once.
+//!
 //! Nothing here is hardened or fast: never show it to a network.
 #![forbid(unsafe_code)]
 
 mod behaviour;
 pub mod cli;
 mod interval;
+pub mod load;
 mod reference;
 mod responder;
 

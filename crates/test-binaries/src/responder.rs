@@ -5,9 +5,11 @@
 //! header, the octets, and how the octets are sent.
 
 use core::time::Duration;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use ntp_proto::server::{Draft, RootDispersion, ServerView, Verdict, WorkerState, respond};
+use ntp_proto::server::{
+    Claim, Draft, Policy, RootDispersion, ServerNow, ServerView, WorkerState, respond,
+};
 use ntp_proto::wire::{ExtensionField, Header, Packet, Writer, emit};
 use ntp_time::{
     Frequency, LeapIndicator, Monotonic, NtpDuration, NtpTimestamp, ReferenceId, Stratum,
@@ -71,7 +73,8 @@ impl Responder {
     /// With `seed` for [`Misbehaviour::Drop`].
     pub fn new(seed: u64) -> Self {
         Self {
-            worker: WorkerState::new(),
+            // These servers have their own ways to limit and refuse.
+            worker: WorkerState::new(&Policy::default(), 1, [0; 32]),
             interval: IntervalGuard::default(),
             random: ChaCha8Rng::seed_from_u64(seed),
             previous: None,
@@ -90,12 +93,16 @@ impl Responder {
         let verdict = respond(
             &view(behaviour, received),
             &mut self.worker,
-            received,
+            SocketAddr::new(request.client, NTP_PORT),
+            ServerNow {
+                monotonic: request.now,
+                system: received,
+            },
             request.octets,
             received,
             &mut draft,
         );
-        if verdict != Verdict::Answer || self.dropped(behaviour) {
+        if !verdict.is_answer() || self.dropped(behaviour) {
             return Answer::default();
         }
         let too_early = behaviour
@@ -151,8 +158,11 @@ impl Responder {
     }
 }
 
+/// Which port a client asked from makes no difference.
+const NTP_PORT: u16 = 123;
+
 fn view(behaviour: &Behaviour, now: SystemTime) -> ServerView {
-    ServerView {
+    ServerView::open(Claim {
         leap: behaviour.leap,
         stratum: behaviour.stratum,
         // A user-space stamp on an ordinary machine: about a microsecond.
@@ -165,7 +175,8 @@ fn view(behaviour: &Behaviour, now: SystemTime) -> ServerView {
         },
         reference_id: behaviour.reference_id,
         reference_timestamp: (now - NtpDuration::from_seconds(16)).to_ntp(),
-    }
+        ..Claim::UNSYNCHRONIZED
+    })
 }
 
 fn spoil_header(misbehaviour: Misbehaviour, header: &mut Header) {

@@ -34,7 +34,21 @@ const UNSAFE: &[&str] = &["ntp-os-clock", "ntp-udp"];
 /// What the crates at the bottom may use from outside the workspace. They are the ones that an auditor reads first.
 const OUTSIDE: &[(&str, &[&str])] = &[
     ("ntp-time", &[]),
-    ("ntp-proto", &["md-5", "rand_chacha", "rand_core"]),
+    (
+        "ntp-proto",
+        &[
+            "aes",
+            "cmac",
+            "md-5",
+            "rand_chacha",
+            "rand_core",
+            "sha1",
+            "sha2",
+            "siphasher",
+            "subtle",
+            "zeroize",
+        ],
+    ),
     ("ntp-os-clock", &["libc"]),
     ("ntp-udp", &["libc"]),
     ("ntp-control-api", &["serde", "serde_json"]),
@@ -43,7 +57,10 @@ const OUTSIDE: &[(&str, &[&str])] = &[
 ];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace root exists")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .expect("the workspace root exists")
 }
 
 fn packages() -> Vec<Value> {
@@ -52,9 +69,17 @@ fn packages() -> Vec<Value> {
         .current_dir(root())
         .output()
         .expect("cargo metadata runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
-    metadata["packages"].as_array().expect("packages are a list").clone()
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
+    metadata["packages"]
+        .as_array()
+        .expect("packages are a list")
+        .clone()
 }
 
 fn name(value: &Value) -> &str {
@@ -63,18 +88,28 @@ fn name(value: &Value) -> &str {
 
 /// Names of a package's dependencies that are part of the shipped program.
 fn dependencies(package: &Value) -> impl Iterator<Item = &str> {
-    let all = package["dependencies"].as_array().expect("dependencies are a list");
-    all.iter().filter(|dependency| dependency["kind"].is_null()).map(name)
+    let all = package["dependencies"]
+        .as_array()
+        .expect("dependencies are a list");
+    all.iter()
+        .filter(|dependency| dependency["kind"].is_null())
+        .map(name)
 }
 
 #[test]
 fn every_crate_imports_only_from_lower_layers() {
     let layers: BTreeMap<&str, u8> = LAYERS.iter().copied().collect();
     for package in &packages() {
-        let own = *layers.get(name(package)).unwrap_or_else(|| panic!("{} has no layer in this table", name(package)));
+        let own = *layers
+            .get(name(package))
+            .unwrap_or_else(|| panic!("{} has no layer in this table", name(package)));
         for dependency in dependencies(package) {
             if let Some(other) = layers.get(dependency) {
-                assert!(other < &own, "{} (L{own}) must not import {dependency} (L{other})", name(package));
+                assert!(
+                    other < &own,
+                    "{} (L{own}) must not import {dependency} (L{other})",
+                    name(package)
+                );
             }
         }
     }
@@ -84,9 +119,17 @@ fn every_crate_imports_only_from_lower_layers() {
 fn the_lower_crates_use_only_what_is_agreed() {
     let allowed: BTreeMap<&str, &[&str]> = OUTSIDE.iter().copied().collect();
     for package in &packages() {
-        let Some(allowed) = allowed.get(name(package)) else { continue };
-        for dependency in dependencies(package).filter(|name| !LAYERS.iter().any(|(ours, _)| ours == name)) {
-            assert!(allowed.contains(&dependency), "{} may not use {dependency}", name(package));
+        let Some(allowed) = allowed.get(name(package)) else {
+            continue;
+        };
+        for dependency in
+            dependencies(package).filter(|name| !LAYERS.iter().any(|(ours, _)| ours == name))
+        {
+            assert!(
+                allowed.contains(&dependency),
+                "{} may not use {dependency}",
+                name(package)
+            );
         }
     }
 }
@@ -104,7 +147,10 @@ fn unsafe_code_stands_in_two_crates() {
             }
             let path = target["src_path"].as_str().expect("paths are strings");
             let source = fs::read_to_string(path).expect("sources can be read");
-            assert!(source.contains("#![forbid(unsafe_code)]"), "{path} does not forbid unsafe code");
+            assert!(
+                source.contains("#![forbid(unsafe_code)]"),
+                "{path} does not forbid unsafe code"
+            );
         }
     }
 }
@@ -113,15 +159,26 @@ fn unsafe_code_stands_in_two_crates() {
 fn every_source_file_opens_with_its_idea() {
     for file in sources(&root().join("crates")) {
         let text = fs::read_to_string(&file).expect("sources can be read");
-        assert!(text.starts_with("//!"), "{} does not open with what it is", file.display());
+        assert!(
+            text.starts_with("//!"),
+            "{} does not open with what it is",
+            file.display()
+        );
     }
 }
 
 #[test]
 fn no_room_is_called_miscellaneous() {
     for file in sources(&root().join("crates")) {
-        let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        assert!(!["util", "utils", "common", "misc", "helpers"].contains(&stem), "{}", file.display());
+        let stem = file
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default();
+        assert!(
+            !["util", "utils", "common", "misc", "helpers"].contains(&stem),
+            "{}",
+            file.display()
+        );
     }
 }
 
@@ -129,7 +186,12 @@ fn no_room_is_called_miscellaneous() {
 fn everything_carries_the_same_licence_and_stays_unpublished() {
     for package in &packages() {
         assert_eq!(package["license"], "Apache-2.0 OR MIT", "{}", name(package));
-        assert_eq!(package["publish"], Value::Array(Vec::new()), "{}", name(package));
+        assert_eq!(
+            package["publish"],
+            Value::Array(Vec::new()),
+            "{}",
+            name(package)
+        );
     }
 }
 

@@ -1,44 +1,140 @@
-//! A reply that lacks only its transmit timestamp.
+//! A reply that lacks only its transmit timestamp and the tag that covers it.
+
+use std::sync::Arc;
 
 use ntp_time::SystemTime;
 
-use crate::wire::{Header, Writer};
+use crate::keys::Key;
+use crate::wire::{ExtensionField, Header, Mac, Unemittable, Writer, emit};
+
+use super::StampToken;
+use super::interleaved::as_transmit;
 
 /// A buffer for one reply. Workers keep one for each place in their batch and use it again and again.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    octets: [u8; Header::LEN],
-    ready: bool,
+    octets: [u8; Self::CAPACITY],
+    /// Octets in use; 0 while there is no reply.
+    length: usize,
+    /// The transmit timestamp stands already: that of an earlier reply.
+    interleaved: bool,
+    signature: Option<Signature>,
+    token: Option<StampToken>,
+}
+
+/// A digest to be calculated over all but itself.
+#[derive(Clone, Debug)]
+pub(super) struct Signature {
+    pub(super) key: Arc<Key>,
+    /// Octets of digest, at the reply's end.
+    pub(super) length: usize,
+}
+
+/// What is to be written.
+pub(super) struct Reply<'a> {
+    pub(super) header: &'a Header,
+    /// The one field that is echoed.
+    pub(super) field: Option<ExtensionField<'a>>,
+    pub(super) authenticator: Authenticator,
+    /// Leave the header's transmit timestamp as it is.
+    pub(super) interleaved: bool,
+    pub(super) token: Option<StampToken>,
+}
+
+/// What ends a reply.
+#[derive(Debug)]
+pub(super) enum Authenticator {
+    None,
+    CryptoNak,
+    Signature(Signature),
 }
 
 impl Draft {
+    /// The longest reply: what fits an Ethernet frame through a tunnel, and what eight NTS cookies need.
+    pub const CAPACITY: usize = 1232;
+
     /// An empty draft.
     pub const fn new() -> Self {
         Self {
-            octets: [0; Header::LEN],
-            ready: false,
+            octets: [0; Self::CAPACITY],
+            length: 0,
+            interleaved: false,
+            signature: None,
+            token: None,
         }
     }
 
-    /// Stamps the reply and gives it out for sending; nothing if there is none.
+    /// Stamps and signs the reply and gives it out for sending; nothing if there is none.
     ///
     /// `transmit` is when the reply leaves: the caller reads the clock as late as it can, and adds what it
     /// knows about the time from there to the wire.
     pub fn seal(&mut self, transmit: SystemTime) -> &[u8] {
-        if !self.ready {
+        let Some(reply) = self.octets.get_mut(..self.length) else {
             return &[];
+        };
+        if let (false, Some(header)) = (self.interleaved, reply.first_chunk_mut()) {
+            Header::restamp(header, as_transmit(transmit.to_ntp()));
         }
-        Header::restamp(&mut self.octets, transmit.to_ntp());
-        &self.octets
+        if let Some(Signature { key, length }) = &self.signature {
+            if let Some((covered, digest)) = Mac::divide(reply, *length) {
+                for (to, from) in digest.iter_mut().zip(key.sign(covered).whole()) {
+                    *to = *from;
+                }
+            }
+        }
+        reply
     }
 
-    pub(super) const fn clear(&mut self) {
-        self.ready = false;
+    /// Set if the client will ask when this reply really left. Then have the kernel stamp it on its way out, and
+    /// report to [`WorkerState::sent`](super::WorkerState::sent).
+    pub const fn stamp_wanted(&self) -> Option<StampToken> {
+        self.token
     }
 
-    pub(super) fn write(&mut self, header: &Header) {
-        // A header fits: the buffer is as long as one.
-        self.ready = header.emit(&mut Writer::new(&mut self.octets)).is_ok();
+    /// Octets that [`seal`](Self::seal) will give out; 0 if there is no reply.
+    pub const fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether there is no reply.
+    pub const fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.length = 0;
+        self.signature = None;
+        self.token = None;
+    }
+
+    /// Writes a reply of no more than `limit` octets.
+    pub(super) fn write(&mut self, reply: Reply<'_>, limit: usize) -> Result<(), Unemittable> {
+        self.clear();
+        let room = limit.min(Self::CAPACITY);
+        let mut writer = Writer::new(self.octets.get_mut(..room).unwrap_or_default());
+        match (&reply.authenticator, reply.field) {
+            (Authenticator::None, None) => reply.header.emit(&mut writer)?,
+            (authenticator, field) => {
+                // The digest is calculated when it is sealed.
+                const BLANK: [u8; 64] = [0; 64];
+                let mac = match authenticator {
+                    Authenticator::None => None,
+                    Authenticator::CryptoNak => Some(Mac::CRYPTO_NAK),
+                    Authenticator::Signature(Signature { key, length }) => Some(Mac {
+                        key_id: key.id(),
+                        digest: BLANK.get(..*length).unwrap_or_default(),
+                    }),
+                };
+                emit(reply.header, field, mac, &mut writer)?;
+            }
+        }
+        self.length = writer.written().len();
+        self.interleaved = reply.interleaved;
+        self.token = reply.token;
+        if let Authenticator::Signature(signature) = reply.authenticator {
+            self.signature = Some(signature);
+        }
+        Ok(())
     }
 }
 

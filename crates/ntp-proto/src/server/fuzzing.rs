@@ -1,45 +1,157 @@
 //! What must hold for any request at all; see [`wire::fuzzing`](crate::wire::fuzzing) for who calls this.
 
-use ntp_time::{NtpDuration, SystemTime};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
-use super::{Draft, Reason, ServerView, Verdict, WorkerState, respond};
-use crate::wire::{Mode, Packet};
+use ntp_time::{Monotonic, NtpDuration, SystemTime};
 
-/// Asks a server with `request` and checks what it does.
+use super::{
+    Access, AccessList, Claim, Draft, Kind, Networks, Policy, RateLimit, Reason, Refusal,
+    ServerNow, ServerView, Verdict, WorkerState, respond,
+};
+use crate::keys::{Algorithm, Key, KeyRing};
+use crate::wire::{Header, Mode, Packet};
+
+const FROM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 123);
+const RECEIVED: SystemTime = SystemTime::from_nanos(1_700_000_000_123_456_789);
+
+/// Asks servers of several kinds with `request` and checks what they do.
 ///
 /// # Panics
 /// If a promise of [`server`](super) is broken.
 pub fn check(request: &[u8]) {
-    let received = SystemTime::from_nanos(1_700_000_000_123_456_789);
-    let now = received + NtpDuration::from_micros(10);
-    let transmit = received + NtpDuration::from_micros(20);
-    let view = ServerView::UNSYNCHRONIZED;
-    let mut worker = WorkerState::new();
-    let mut draft = Draft::new();
+    for policy in policies() {
+        let view = ServerView {
+            claim: Claim::UNSYNCHRONIZED,
+            policy: Arc::new(policy),
+        };
+        let mut worker = WorkerState::new(&view.policy, 1, [1; 32]);
+        // The second is the same request again, which the rate limit may refuse.
+        for sent in 1..=2 {
+            let reply = ask(&view, &mut worker, request);
+            assert_eq!(worker.counters().received(), sent);
+            assert!(reply.len() <= request.len(), "a reply amplifies");
+            no_server_answers(&reply);
+        }
+    }
+}
 
-    let verdict = respond(&view, &mut worker, now, request, received, &mut draft);
-    let reply = draft.seal(transmit);
-    assert_eq!(worker.counters().received(), 1);
-    assert!(reply.len() <= request.len(), "a reply amplifies");
+fn ask(view: &ServerView, worker: &mut WorkerState, request: &[u8]) -> Vec<u8> {
+    let now = ServerNow {
+        monotonic: Monotonic::from_nanos(1),
+        system: RECEIVED + NtpDuration::from_micros(10),
+    };
+    let transmit = RECEIVED + NtpDuration::from_micros(20);
+    let mut draft = Draft::new();
+    let verdict = respond(view, worker, FROM, now, request, RECEIVED, &mut draft);
+    let stamp_wanted = draft.stamp_wanted();
+    let reply = draft.seal(transmit).to_vec();
 
     let parsed = Packet::parse(request);
-    let Verdict::Answer = verdict else {
-        assert!(reply.is_empty(), "an ignored datagram left a reply");
-        if let Verdict::Ignore(Reason::Malformed(malformed)) = verdict {
-            assert_eq!(parsed, Err(malformed));
+    let (kind, authenticated) = match verdict {
+        Verdict::Answer {
+            kind,
+            interleaved,
+            authenticated,
+        } => {
+            // No pair was ever completed.
+            assert!(!interleaved);
+            (kind, authenticated)
         }
-        return;
+        Verdict::Ignore(reason) => {
+            assert!(reply.is_empty(), "an ignored datagram left a reply");
+            if let Reason::Malformed(malformed) = reason {
+                assert_eq!(parsed, Err(malformed));
+            }
+            return reply;
+        }
     };
-    let request = parsed.expect("only packets are answered").header;
-    let reply = Packet::parse(reply).expect("a reply is a packet").header;
+    let request = parsed.expect("only packets are answered");
+    let packet = Packet::parse(&reply).expect("a reply is a packet");
+    check_header(&request.header, &packet.header, transmit);
+    assert_eq!(
+        kind == Kind::CryptoNak,
+        packet.mac.is_some_and(|mac| mac.is_crypto_nak())
+    );
+    assert_eq!(
+        authenticated,
+        packet.mac.is_some_and(|mac| !mac.is_crypto_nak())
+    );
+    if let (true, Some(mac)) = (authenticated, packet.mac) {
+        let key = view
+            .policy
+            .keys
+            .get(mac.key_id)
+            .expect("a key that we hold");
+        assert!(key.verify(packet.authenticated(), mac.digest));
+        assert_eq!(request.mac.map(|mac| mac.length()), Some(mac.length()));
+    }
+    for field in packet.extensions() {
+        let mut asked = request.extensions();
+        assert!(asked.any(
+            |other| field.body.starts_with(other.body) && field.field_type == other.field_type
+        ));
+    }
+    assert!(stamp_wanted.is_none() || kind == Kind::Time);
+    reply
+}
+
+fn check_header(request: &Header, reply: &Header, transmit: SystemTime) {
     match request.mode {
         Mode::Client => assert_eq!(reply.mode, Mode::Server),
         Mode::SymmetricActive => assert_eq!(reply.mode, Mode::SymmetricPassive),
         other => panic!("answered {other:?}, which is not a request"),
     }
     assert_eq!(reply.version, request.version);
-    assert_eq!(reply.poll, request.poll);
+    assert!(reply.poll >= request.poll);
     assert_eq!(reply.origin_timestamp, request.transmit_timestamp);
-    assert_eq!(reply.receive_timestamp, received.to_ntp());
-    assert_eq!(reply.transmit_timestamp, transmit.to_ntp());
+    assert_ne!(reply.receive_timestamp, reply.transmit_timestamp);
+    let unit = NtpDuration::EPSILON;
+    assert!((reply.receive_timestamp - RECEIVED.to_ntp()).abs() <= unit);
+    assert!((reply.transmit_timestamp - transmit.to_ntp()).abs() <= unit);
+}
+
+/// Or two servers could be made to talk to each other for ever.
+fn no_server_answers(reply: &[u8]) {
+    if reply.is_empty() {
+        return;
+    }
+    let view = ServerView::open(Claim::UNSYNCHRONIZED);
+    let mut worker = WorkerState::new(&view.policy, 1, [2; 32]);
+    let answer = ask(&view, &mut worker, reply);
+    assert!(answer.is_empty(), "an answer is answered");
+}
+
+fn policies() -> [Policy; 4] {
+    let client = || Networks::new([(FROM.ip(), 24)]);
+    let key = |id, algorithm| Key::new(id, algorithm, b"0123456789abcdef").ok();
+    // Numbers that fuzzers and the corpus use.
+    let keys = [key(42, Algorithm::Aes128Cmac), key(1, Algorithm::Sha1)];
+    [
+        Policy::default(),
+        Policy {
+            keys: KeyRing::new(keys.into_iter().flatten()).unwrap_or_default(),
+            ..Policy::default()
+        },
+        Policy {
+            access: Access {
+                denylist: AccessList {
+                    networks: client(),
+                    refusal: Refusal::Deny,
+                },
+                ..Access::everybody()
+            },
+            ..Policy::default()
+        },
+        Policy {
+            rate_limit: RateLimit {
+                slots: 4,
+                cutoff: NtpDuration::from_seconds(1),
+                kiss: Some(0),
+                ..RateLimit::NONE
+            },
+            require_nts: Some(Refusal::Ignore),
+            ..Policy::default()
+        },
+    ]
 }

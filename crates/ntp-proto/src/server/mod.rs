@@ -3,12 +3,15 @@
 //!
 //! # Two steps
 //! A reply's transmit timestamp should be taken at the last moment, when the reply is otherwise ready and a
-//! whole batch of them is about to leave. [`respond`] therefore decides and writes everything except that stamp
-//! into a [`Draft`]; [`Draft::seal`] adds it.
+//! whole batch of them is about to leave. [`respond`] therefore decides and writes everything except that stamp, and the
+//! digest that covers it, into a [`Draft`]; [`Draft::seal`] adds both.
 //!
 //! ```text
-//! recvmmsg -> respond, respond, ... -> read the clock -> seal, seal, ... -> sendmmsg
+//! recvmmsg -> respond, respond, ... -> read the clock -> seal, seal, ... -> sendmmsg -> sent
 //! ```
+//!
+//! A worker thread owns a [`WorkerState`] and reads a [`ServerView`], which the engine publishes and nobody changes. `sent` is for the few
+//! replies whose true transmit time is wanted; see `interleaved.rs`.
 //!
 //! # What is answered
 //! A client's request (mode 3) with mode 4 and a peer's (mode 1) with mode 2: to a peer that we do not
@@ -21,83 +24,106 @@
 //!
 //! **A reply is never longer than its request**, so a forged source address gains nothing.
 //!
-//! Extension fields and MACs of requests are not looked at yet: the reply is a bare header, which a client
-//! that asked for authentication will rightly discard.
+//! # In which order
+//!
+//! | step | otherwise |
+//! |---|---|
+//! | access: the client is not to be refused in silence | ignored |
+//! | it is a packet, of an accepted version, and a request | ignored |
+//! | the rate limit has an answer left | ignored, or now and then a RATE kiss |
+//! | access, NTS required: the client is not to be refused | a DENY kiss, or ignored |
+//! | it does not ask for NTS, for which there are no keys here | an NTSN kiss (RFC 8915 section 5.7) |
+//! | its MAC, if it has one and there are keys, is right | a crypto-NAK (RFC 5905 section 9.2) |
+//! | | the time |
+//!
+//! What costs most comes last. Kisses are counted against the limit like any answer: what is sent to a forged
+//! address is limited, whatever it is. A reply to a request with a right MAC is signed with the same key, kisses too.
+//!
+//! Of extension fields only the unique identifier is echoed (RFC 8915 section 5.3), as upstream does.
 //!
 //! # What is claimed
-//! The engine publishes a [`ServerView`] now and then; between two of them our error grows. The view therefore holds the
+//! The engine publishes a [`Claim`] now and then; between two of them our error grows. It therefore holds the
 //! root dispersion as a line over time ([`RootDispersion`]), evaluated for each reply.
-//! A server that has lost its sources goes on answering; its view then says that it is unsynchronised (leap 3, stratum 16).
+//! A server that has lost its sources goes on answering; when the bound passes a limit it says that it is unsynchronised
+//! (leap 3, stratum 16), or whatever local mode says instead.
 
+mod access;
+mod counters;
 mod draft;
 pub mod fuzzing;
+mod interleaved;
+mod policy;
+mod rate_limit;
+#[cfg(test)]
+mod tests;
 mod view;
+mod worker;
 
-use ntp_time::{NtpTimestamp, SystemTime};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use ntp_time::{Monotonic, NtpTimestamp, SystemTime};
+
+pub use access::{Access, AccessList, Networks, Refusal};
+pub use counters::Counters;
 pub use draft::Draft;
-pub use view::{RootDispersion, ServerView};
+pub use interleaved::StampToken;
+pub use policy::{Policy, Versions};
+pub use rate_limit::{PATIENCE, RateLimit};
+pub use view::{Claim, Local, RootDispersion, ServerView};
+pub use worker::WorkerState;
 
-use crate::wire::{Header, Malformed, Mode, Packet};
+use crate::keys::Key;
+use crate::wire::{ExtensionField, Header, Malformed, Mode, Packet, Version};
+use draft::{Authenticator, Reply, Signature};
+use rate_limit::Charge;
+use view::Statement;
 
-/// Decides about one datagram and, if it is to be answered, writes the answer into `draft`.
-///
-/// `received` is when it arrived, as close to the wire as it is known; `now` is the system time at which it is being dealt with.
-/// After [`Verdict::Ignore`], the draft is empty.
-pub fn respond(
-    view: &ServerView,
-    worker: &mut WorkerState,
-    now: SystemTime,
-    request: &[u8],
-    received: SystemTime,
-    draft: &mut Draft,
-) -> Verdict {
-    draft.clear();
-    let verdict = match Packet::parse(request) {
-        Ok(packet) => answer(view, now, &packet.header, received, draft),
-        Err(malformed) => Verdict::Ignore(Reason::Malformed(malformed)),
-    };
-    worker.counters.count(verdict);
-    verdict
-}
-
-fn answer(
-    view: &ServerView,
-    now: SystemTime,
-    request: &Header,
-    received: SystemTime,
-    draft: &mut Draft,
-) -> Verdict {
-    let mode = match request.mode {
-        Mode::Client => Mode::Server,
-        Mode::SymmetricActive => Mode::SymmetricPassive,
-        other => return Verdict::Ignore(Reason::NotARequest(other)),
-    };
-    draft.write(&Header {
-        leap: view.leap,
-        version: request.version,
-        mode,
-        stratum: view.stratum,
-        poll: request.poll,
-        precision: view.precision,
-        root_delay: view.root_delay,
-        root_dispersion: view.root_dispersion.at(now),
-        reference_id: view.reference_id,
-        reference_timestamp: view.reference_timestamp,
-        origin_timestamp: request.transmit_timestamp,
-        receive_timestamp: received.to_ntp(),
-        transmit_timestamp: NtpTimestamp::ZERO,
-    });
-    Verdict::Answer
+/// When a datagram is being dealt with.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerNow {
+    /// For rate limits.
+    pub monotonic: Monotonic,
+    /// For what is claimed.
+    pub system: SystemTime,
 }
 
 /// What is to be done with a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Seal the draft and send it back to where the request came from.
-    Answer,
+    Answer {
+        /// What the reply says.
+        kind: Kind,
+        /// Its transmit timestamp is that of the reply before (RFC 9769).
+        interleaved: bool,
+        /// It is signed.
+        authenticated: bool,
+    },
     /// Send nothing.
     Ignore(Reason),
+}
+
+impl Verdict {
+    /// Whether there is something to send.
+    pub const fn is_answer(&self) -> bool {
+        matches!(self, Self::Answer { .. })
+    }
+}
+
+/// What a reply says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The time, or that we do not know it.
+    Time,
+    /// That the client is not served.
+    Deny,
+    /// That the client asks too often.
+    Rate,
+    /// The time, and that the request's MAC was wrong.
+    CryptoNak,
+    /// That the request's NTS cookie cannot be read.
+    NtsNak,
 }
 
 /// Why a datagram gets no answer.
@@ -107,186 +133,268 @@ pub enum Reason {
     Malformed(Malformed),
     /// It is a packet, but of a mode that asks for nothing, or for nothing that we give.
     NotARequest(Mode),
+    /// Its version is not accepted by this server.
+    Version(Version),
+    /// Its sender is not served.
+    Access,
+    /// Requests without NTS are not served.
+    NtsRequired,
+    /// Its sender asks too often.
+    RateLimited,
+    /// No reply could reach its sender, or none would be short enough.
+    Unanswerable,
 }
 
-/// What one worker thread remembers from request to request. Nobody else touches it, so it needs no lock.
-#[derive(Clone, Debug, Default)]
-pub struct WorkerState {
-    counters: Counters,
-}
-
-impl WorkerState {
-    /// The state of a worker that has seen nothing.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// What became of the datagrams so far.
-    pub const fn counters(&self) -> Counters {
-        self.counters
-    }
-}
-
-/// Datagrams by what became of them; each is counted once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// An answer was drafted.
-    pub answered: u64,
-    /// No NTP packet, or of a version that is not spoken.
-    pub malformed: u64,
-    /// Not a request.
-    pub not_a_request: u64,
-}
-
-impl Counters {
-    /// All datagrams.
-    pub const fn received(&self) -> u64 {
-        self.answered
-            .wrapping_add(self.malformed)
-            .wrapping_add(self.not_a_request)
-    }
-
-    fn count(&mut self, verdict: Verdict) {
-        let counter = match verdict {
-            Verdict::Answer => &mut self.answered,
-            Verdict::Ignore(Reason::Malformed(_)) => &mut self.malformed,
-            Verdict::Ignore(Reason::NotARequest(_)) => &mut self.not_a_request,
-        };
-        *counter = counter.wrapping_add(1);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use ntp_time::{
-        Frequency, LeapIndicator, NtpDuration, NtpShort, PollInterval, ReferenceId, Stratum,
+/// Decides about one datagram and, if it is to be answered, writes the answer into `draft`.
+///
+/// `from` is the sender, `received` is when the datagram arrived, as close to the wire as it is known. After
+/// [`Verdict::Ignore`], the draft is empty.
+pub fn respond(
+    view: &ServerView,
+    worker: &mut WorkerState,
+    from: SocketAddr,
+    now: ServerNow,
+    request: &[u8],
+    received: SystemTime,
+    draft: &mut Draft,
+) -> Verdict {
+    draft.clear();
+    let case = Case {
+        view,
+        client: from.ip().to_canonical(),
+        now,
+        received: received.to_ntp(),
+        length: request.len(),
     };
-    use proptest::collection::vec;
-    use proptest::prelude::*;
+    let mut nts = false;
+    let verdict = case
+        .admit(worker, from.port(), request, &mut nts)
+        .and_then(|admitted| case.answer(worker, &admitted, draft))
+        .unwrap_or_else(Verdict::Ignore);
+    worker.counters.count(verdict, nts);
+    verdict
+}
 
-    use super::*;
-    use crate::wire::{Version, Writer};
+/// One datagram and its circumstances.
+struct Case<'a> {
+    view: &'a ServerView,
+    client: IpAddr,
+    now: ServerNow,
+    received: NtpTimestamp,
+    length: usize,
+}
 
-    const EPOCH: SystemTime = SystemTime::from_nanos(1_700_000_000_000_000_000);
+/// A request that gets some answer, and what decides which.
+struct Admitted<'r> {
+    packet: Packet<'r>,
+    fields: Fields<'r>,
+    /// The client is on the wrong list, and is to be told so.
+    denied: bool,
+    /// The client asks too often, and is to be told so.
+    limited: bool,
+}
 
-    fn view() -> ServerView {
-        ServerView {
-            leap: LeapIndicator::Insert,
-            stratum: Stratum::new(2),
-            precision: -23,
-            root_delay: NtpShort::from_bits(0x0123),
-            root_dispersion: RootDispersion {
-                value: NtpDuration::from_seconds(1),
-                at: EPOCH,
-                growth: Frequency::from_ratio(0.5),
+impl Case<'_> {
+    /// Whether it is a request, and within the limit. Says in `nts` whether it is one with NTS.
+    fn admit<'r>(
+        &self,
+        worker: &mut WorkerState,
+        port: u16,
+        request: &'r [u8],
+        nts: &mut bool,
+    ) -> Result<Admitted<'r>, Reason> {
+        let policy = &self.view.policy;
+        if port == 0 {
+            return Err(Reason::Unanswerable);
+        }
+        let denied = match policy.access.refusal(self.client) {
+            None => false,
+            Some(Refusal::Deny) => true,
+            Some(Refusal::Ignore) => return Err(Reason::Access),
+        };
+        let packet = Packet::parse(request).map_err(Reason::Malformed)?;
+        let Header { mode, version, .. } = packet.header;
+        if !matches!(mode, Mode::Client | Mode::SymmetricActive) {
+            return Err(Reason::NotARequest(mode));
+        }
+        if !policy.versions.contains(version) {
+            return Err(Reason::Version(version));
+        }
+        let fields = Fields::of(&packet);
+        *nts = fields.nts;
+        let monotonic = self.now.monotonic;
+        let limited = match worker
+            .limiter
+            .charge(self.client, monotonic, &mut worker.random)
+        {
+            Charge::Within => false,
+            Charge::OverWithKiss => true,
+            Charge::Over => return Err(Reason::RateLimited),
+        };
+        Ok(Admitted {
+            packet,
+            fields,
+            denied,
+            limited,
+        })
+    }
+
+    fn answer(
+        &self,
+        worker: &mut WorkerState,
+        admitted: &Admitted<'_>,
+        draft: &mut Draft,
+    ) -> Result<Verdict, Reason> {
+        let packet = &admitted.packet;
+        let request = &packet.header;
+        let identity = self.identify(packet);
+        let kind = self.kind(admitted, &identity)?;
+        let mut header = self.header(kind, request, worker);
+        let mut interleaved = false;
+        let mut token = None;
+        if kind == Kind::Time && interleaved::is_asked_for(request, self.received) {
+            let epoch = self.view.claim.epoch;
+            if let Some(transmit) =
+                worker
+                    .store
+                    .transmit(request.origin_timestamp, self.client, epoch)
+            {
+                interleaved = true;
+                header.origin_timestamp = request.receive_timestamp;
+                header.transmit_timestamp = transmit;
+            }
+            token = worker
+                .store
+                .claim(&mut header.receive_timestamp, self.client, epoch);
+        }
+        let authenticator = match (identity, packet.mac) {
+            (Identity::Proved(key), Some(mac)) => Authenticator::Signature(Signature {
+                key: Arc::clone(key),
+                length: mac.digest.len(),
+            }),
+            (Identity::Wrong, _) if kind == Kind::CryptoNak => Authenticator::CryptoNak,
+            _ => Authenticator::None,
+        };
+        let authenticated = matches!(authenticator, Authenticator::Signature(_));
+        let reply = Reply {
+            header: &header,
+            field: admitted.fields.unique_identifier,
+            authenticator,
+            interleaved,
+            token,
+        };
+        match draft.write(reply, self.length) {
+            Ok(()) => Ok(Verdict::Answer {
+                kind,
+                interleaved,
+                authenticated,
+            }),
+            Err(_) => Err(Reason::Unanswerable),
+        }
+    }
+
+    /// Who the client can prove to be.
+    fn identify(&self, packet: &Packet<'_>) -> Identity<'_> {
+        let keys = &self.view.policy.keys;
+        match packet.mac {
+            Some(mac) if !keys.is_empty() && !mac.is_crypto_nak() => match keys.get(mac.key_id) {
+                Some(key) if key.verify(packet.authenticated(), mac.digest) => {
+                    Identity::Proved(key)
+                }
+                _ => Identity::Wrong,
             },
-            reference_id: ReferenceId::new([192, 0, 2, 1]),
-            reference_timestamp: NtpTimestamp::from_bits(0x1111_2222_3333_4444),
+            _ => Identity::Anonymous,
         }
     }
 
-    fn octets(header: &Header) -> [u8; Header::LEN] {
-        let mut octets = [0; Header::LEN];
-        header.emit(&mut Writer::new(&mut octets)).unwrap();
-        octets
-    }
-
-    fn ask(request: &[u8]) -> (Verdict, Vec<u8>) {
-        let mut draft = Draft::new();
-        let verdict = respond(
-            &view(),
-            &mut WorkerState::new(),
-            EPOCH + NtpDuration::from_seconds(4),
-            request,
-            EPOCH + NtpDuration::from_seconds(3),
-            &mut draft,
-        );
-        let reply = draft.seal(EPOCH + NtpDuration::from_seconds(5)).to_vec();
-        (verdict, reply)
-    }
-
-    #[test]
-    fn a_request_is_answered_field_by_field() {
-        for version in [Version::V3, Version::V4] {
-            let request = Header {
-                poll: PollInterval::from_log2(7),
-                transmit_timestamp: NtpTimestamp::from_bits(0xdead_beef_0bad_cafe),
-                ..Header::blank(version, Mode::Client)
-            };
-            let (verdict, reply) = ask(&octets(&request));
-            assert_eq!(verdict, Verdict::Answer);
-            let expected = Header {
-                leap: LeapIndicator::Insert,
-                version,
-                mode: Mode::Server,
-                stratum: Stratum::new(2),
-                poll: PollInterval::from_log2(7),
-                precision: -23,
-                root_delay: NtpShort::from_bits(0x0123),
-                // 1 s, and 4 s of growth at a half.
-                root_dispersion: NtpShort::from_bits(3 << 16),
-                reference_id: ReferenceId::new([192, 0, 2, 1]),
-                reference_timestamp: NtpTimestamp::from_bits(0x1111_2222_3333_4444),
-                origin_timestamp: NtpTimestamp::from_bits(0xdead_beef_0bad_cafe),
-                receive_timestamp: (EPOCH + NtpDuration::from_seconds(3)).to_ntp(),
-                transmit_timestamp: (EPOCH + NtpDuration::from_seconds(5)).to_ntp(),
-            };
-            assert_eq!(Packet::parse(&reply).unwrap().header, expected);
+    fn kind(&self, admitted: &Admitted<'_>, identity: &Identity<'_>) -> Result<Kind, Reason> {
+        if admitted.limited {
+            return Ok(Kind::Rate);
+        }
+        if admitted.denied {
+            return Ok(Kind::Deny);
+        }
+        if admitted.fields.nts {
+            return Ok(Kind::NtsNak);
+        }
+        match (self.view.policy.require_nts, identity) {
+            (Some(Refusal::Ignore), _) => Err(Reason::NtsRequired),
+            (Some(Refusal::Deny), _) => Ok(Kind::Deny),
+            (None, Identity::Wrong) => Ok(Kind::CryptoNak),
+            (None, _) => Ok(Kind::Time),
         }
     }
 
-    #[test]
-    fn only_requests_are_answered_and_no_answer_is_a_request() {
-        for mode in Mode::ALL {
-            let (verdict, reply) = ask(&octets(&Header::blank(Version::V4, mode)));
-            match mode {
-                Mode::Client | Mode::SymmetricActive => {
-                    assert_eq!(verdict, Verdict::Answer);
-                    let (second, _) = ask(&reply);
-                    assert!(matches!(second, Verdict::Ignore(Reason::NotARequest(_))));
+    fn header(&self, kind: Kind, request: &Header, worker: &WorkerState) -> Header {
+        let statement = match kind {
+            Kind::Time | Kind::CryptoNak => {
+                self.view.claim.statement(self.now.system, self.received)
+            }
+            Kind::Deny => Statement::kiss(*b"DENY"),
+            Kind::Rate => Statement::kiss(*b"RATE"),
+            Kind::NtsNak => Statement::kiss(*b"NTSN"),
+        };
+        let poll = match worker.limiter.poll() {
+            Some(shortest) => request.poll.max(shortest),
+            None => request.poll,
+        };
+        Header {
+            leap: statement.leap,
+            version: request.version,
+            mode: match request.mode {
+                Mode::SymmetricActive => Mode::SymmetricPassive,
+                _ => Mode::Server,
+            },
+            stratum: statement.stratum,
+            poll,
+            precision: self.view.claim.precision,
+            root_delay: statement.root_delay,
+            root_dispersion: statement.root_dispersion,
+            reference_id: statement.reference_id,
+            reference_timestamp: statement.reference_timestamp,
+            origin_timestamp: request.transmit_timestamp,
+            receive_timestamp: interleaved::as_receive(self.received),
+            transmit_timestamp: NtpTimestamp::ZERO,
+        }
+    }
+}
+
+/// Whose request it is.
+enum Identity<'a> {
+    /// No MAC, or nobody here looks at it.
+    Anonymous,
+    /// A holder of this key.
+    Proved(&'a Arc<Key>),
+    /// Not whom it claims to be.
+    Wrong,
+}
+
+/// The extension fields that concern us.
+#[derive(Clone, Copy, Default)]
+struct Fields<'a> {
+    unique_identifier: Option<ExtensionField<'a>>,
+    nts: bool,
+}
+
+impl<'a> Fields<'a> {
+    /// Field types of RFC 8915 section 5.7.
+    const UNIQUE_IDENTIFIER: u16 = 0x0104;
+    const NTS_AUTHENTICATOR: u16 = 0x0404;
+
+    fn of(packet: &Packet<'a>) -> Self {
+        let mut fields = Self::default();
+        if packet.authenticated().len() == Header::LEN {
+            return fields;
+        }
+        for field in packet.extensions() {
+            match field.field_type {
+                Self::UNIQUE_IDENTIFIER => {
+                    fields.unique_identifier = fields.unique_identifier.or(Some(field));
                 }
-                other => {
-                    assert_eq!(verdict, Verdict::Ignore(Reason::NotARequest(other)));
-                    assert!(reply.is_empty());
-                }
+                Self::NTS_AUTHENTICATOR => fields.nts = true,
+                _ => {}
             }
         }
-    }
-
-    #[test]
-    fn nothing_of_an_earlier_answer_survives_a_refusal() {
-        let mut draft = Draft::new();
-        let mut worker = WorkerState::new();
-        let request = octets(&Header::blank(Version::V4, Mode::Client));
-        respond(&view(), &mut worker, EPOCH, &request, EPOCH, &mut draft);
-        let verdict = respond(&view(), &mut worker, EPOCH, b"hello", EPOCH, &mut draft);
-        assert_eq!(
-            verdict,
-            Verdict::Ignore(Reason::Malformed(Malformed::TooShort))
-        );
-        assert!(draft.seal(EPOCH).is_empty());
-        assert_eq!(worker.counters().answered, 1);
-        assert_eq!(worker.counters().malformed, 1);
-        assert_eq!(worker.counters().received(), 2);
-    }
-
-    #[test]
-    fn another_version_is_named_not_answered() {
-        let mut request = octets(&Header::blank(Version::V4, Mode::Client));
-        request[0] = 5 << 3 | 3;
-        let reason = Reason::Malformed(Malformed::Version(5));
-        assert_eq!(ask(&request), (Verdict::Ignore(reason), Vec::new()));
-    }
-
-    proptest! {
-        #[test]
-        fn any_datagram_keeps_the_promises(
-            first in any::<u8>(),
-            rest in vec(any::<u8>(), 0..120),
-        ) {
-            let mut datagram = vec![first];
-            datagram.extend(rest);
-            fuzzing::check(&datagram);
-        }
+        fields
     }
 }

@@ -123,6 +123,15 @@ impl<'a> Mac<'a> {
         Self::KEY_ID + self.digest.len()
     }
 
+    /// Divides an emitted packet into what its MAC covers and that MAC's digest of `digest` octets, so that one can be
+    /// calculated over the other. `None` if the packet is shorter than such a MAC.
+    pub fn divide(packet: &mut [u8], digest: usize) -> Option<(&[u8], &mut [u8])> {
+        let at = packet.len().checked_sub(digest)?;
+        let (front, digest) = packet.split_at_mut_checked(at)?;
+        let covered = front.len().checked_sub(Self::KEY_ID)?;
+        Some((front.get(..covered)?, digest))
+    }
+
     /// Takes all that is left.
     fn parse(version: Version, mut reader: Reader<'a>) -> Result<Option<Self>, Malformed> {
         if reader.remaining() == 0 {
@@ -354,6 +363,15 @@ mod tests {
         assert_eq!(extensions.preceding(), &datagram[..84]);
         assert_eq!(packet.authenticated(), &datagram[..84]);
         assert_eq!(extensions.next(), None);
+    }
+
+    #[test]
+    fn an_emitted_packet_is_divided_where_its_mac_begins() {
+        let mut octets = datagram(Version::V4, &[field(16, 16), vec![9; 20]].concat());
+        let (covered, digest) = Mac::divide(&mut octets, 16).unwrap();
+        assert_eq!((covered.len(), digest.len()), (64, 16));
+        assert_eq!(Mac::divide(&mut [0; 19], 16), None);
+        assert_eq!(Mac::divide(&mut [0; 15], 16), None);
     }
 
     #[test]

@@ -1,0 +1,352 @@
+//! One key: sign and verify.
+
+use core::fmt;
+
+use aes::{Aes128, Aes256};
+use cmac::{Cmac, KeyInit, Mac as _};
+use md5::Md5;
+use sha1::Sha1;
+use sha2::digest::{Digest, Output};
+use sha2::{Sha256, Sha384, Sha512};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// Number under which both sides know a key: 1 to 2^32 - 1. Zero marks a crypto-NAK and names no key.
+pub type KeyId = u32;
+
+/// How digests are made from a secret and a packet; the table is in the [module's essay](super).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// `MD5(secret, packet)`: for old peers only.
+    Md5,
+    /// `SHA-1(secret, packet)`.
+    Sha1,
+    /// `SHA-256(secret, packet)`.
+    Sha256,
+    /// `SHA-384(secret, packet)`.
+    Sha384,
+    /// `SHA-512(secret, packet)`.
+    Sha512,
+    /// AES-CMAC with a secret of 16 octets: what RFC 8573 recommends.
+    Aes128Cmac,
+    /// AES-CMAC with a secret of 32 octets.
+    Aes256Cmac,
+}
+
+impl Algorithm {
+    /// Octets of the secret, where the algorithm prescribes them.
+    pub const fn secret_length(self) -> Option<usize> {
+        match self {
+            Self::Aes128Cmac => Some(16),
+            Self::Aes256Cmac => Some(32),
+            Self::Md5 | Self::Sha1 | Self::Sha256 | Self::Sha384 | Self::Sha512 => None,
+        }
+    }
+
+    /// The name that key files use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Md5 => "MD5",
+            Self::Sha1 => "SHA1",
+            Self::Sha256 => "SHA256",
+            Self::Sha384 => "SHA384",
+            Self::Sha512 => "SHA512",
+            Self::Aes128Cmac => "AES128",
+            Self::Aes256Cmac => "AES256",
+        }
+    }
+}
+
+/// For example `AES128`.
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A secret that two sides share, ready for use.
+pub struct Key {
+    id: KeyId,
+    secret: Secret,
+}
+
+/// The ciphers wipe their round keys when they are dropped (feature `zeroize`).
+enum Secret {
+    Hashed(Hash, Zeroizing<Vec<u8>>),
+    Aes128(Box<Cmac<Aes128>>),
+    Aes256(Box<Cmac<Aes256>>),
+}
+
+#[derive(Clone, Copy)]
+enum Hash {
+    Md5,
+    Sha1,
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+impl Key {
+    /// A key from its secret.
+    ///
+    /// # Errors
+    /// [`BadSecret`] if the number is 0, or the secret empty or not as long as the algorithm wants it.
+    pub fn new(id: KeyId, algorithm: Algorithm, secret: &[u8]) -> Result<Self, BadSecret> {
+        if id == 0 {
+            return Err(BadSecret::Id);
+        }
+        let hashed = |hash| match secret.len() {
+            0 => Err(BadSecret::Empty),
+            _ => Ok(Secret::Hashed(hash, Zeroizing::new(secret.to_vec()))),
+        };
+        let length = |_| BadSecret::Length(algorithm);
+        let secret = match algorithm {
+            Algorithm::Md5 => hashed(Hash::Md5)?,
+            Algorithm::Sha1 => hashed(Hash::Sha1)?,
+            Algorithm::Sha256 => hashed(Hash::Sha256)?,
+            Algorithm::Sha384 => hashed(Hash::Sha384)?,
+            Algorithm::Sha512 => hashed(Hash::Sha512)?,
+            Algorithm::Aes128Cmac => {
+                Secret::Aes128(Box::new(Cmac::new_from_slice(secret).map_err(length)?))
+            }
+            Algorithm::Aes256Cmac => {
+                Secret::Aes256(Box::new(Cmac::new_from_slice(secret).map_err(length)?))
+            }
+        };
+        Ok(Self { id, secret })
+    }
+
+    /// The key's number.
+    pub const fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// How it makes digests.
+    pub const fn algorithm(&self) -> Algorithm {
+        match &self.secret {
+            Secret::Hashed(Hash::Md5, _) => Algorithm::Md5,
+            Secret::Hashed(Hash::Sha1, _) => Algorithm::Sha1,
+            Secret::Hashed(Hash::Sha256, _) => Algorithm::Sha256,
+            Secret::Hashed(Hash::Sha384, _) => Algorithm::Sha384,
+            Secret::Hashed(Hash::Sha512, _) => Algorithm::Sha512,
+            Secret::Aes128(_) => Algorithm::Aes128Cmac,
+            Secret::Aes256(_) => Algorithm::Aes256Cmac,
+        }
+    }
+
+    /// The digest of `message`: of a packet's octets up to the key identifier.
+    pub fn sign(&self, message: &[u8]) -> Tag {
+        match &self.secret {
+            Secret::Hashed(hash, secret) => match hash {
+                Hash::Md5 => Tag::from(hashed::<Md5>(secret, message)),
+                Hash::Sha1 => Tag::from(hashed::<Sha1>(secret, message)),
+                Hash::Sha256 => Tag::from(hashed::<Sha256>(secret, message)),
+                Hash::Sha384 => Tag::from(hashed::<Sha384>(secret, message)),
+                Hash::Sha512 => Tag::from(hashed::<Sha512>(secret, message)),
+            },
+            Secret::Aes128(cipher) => {
+                let mut mac = (**cipher).clone();
+                mac.update(message);
+                Tag::from(mac.finalize().into_bytes())
+            }
+            Secret::Aes256(cipher) => {
+                let mut mac = (**cipher).clone();
+                mac.update(message);
+                Tag::from(mac.finalize().into_bytes())
+            }
+        }
+    }
+
+    /// Whether `digest` is the digest of `message`, whole or in version 4's length. Takes the same time for any wrong digest of
+    /// a right length.
+    pub fn verify(&self, message: &[u8], digest: &[u8]) -> bool {
+        let tag = self.sign(message);
+        let right = if digest.len() == tag.whole().len() {
+            tag.whole()
+        } else {
+            tag.version_4()
+        };
+        right.ct_eq(digest).into()
+    }
+}
+
+fn hashed<H: Digest>(secret: &[u8], message: &[u8]) -> Output<H> {
+    H::new()
+        .chain_update(secret)
+        .chain_update(message)
+        .finalize()
+}
+
+/// Says which key it is, and nothing about the secret.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key {} ({})", self.id, self.algorithm())
+    }
+}
+
+/// A digest.
+#[derive(Clone, Copy)]
+pub struct Tag {
+    octets: [u8; Self::LONGEST],
+    length: usize,
+}
+
+impl Tag {
+    const LONGEST: usize = 64;
+    /// What version 4 has room for (RFC 7822 section 3).
+    const VERSION_4: usize = 20;
+
+    /// As it goes into packets of version 4: 16 or 20 octets.
+    pub fn version_4(&self) -> &[u8] {
+        self.prefix(Self::VERSION_4)
+    }
+
+    /// All of it, as chrony sends it in version 3: 16 to 64 octets.
+    pub fn whole(&self) -> &[u8] {
+        self.prefix(Self::LONGEST)
+    }
+
+    /// The first `length` octets, or all if there are fewer.
+    fn prefix(&self, length: usize) -> &[u8] {
+        self.octets
+            .get(..self.length.min(length))
+            .unwrap_or_default()
+    }
+
+    fn from(digest: impl AsRef<[u8]>) -> Self {
+        let mut octets = [0; Self::LONGEST];
+        let digest = digest.as_ref();
+        for (to, from) in octets.iter_mut().zip(digest) {
+            *to = *from;
+        }
+        Self {
+            octets,
+            length: digest.len().min(Self::LONGEST),
+        }
+    }
+}
+
+/// Why a secret makes no key. Whoever wrote it is to blame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadSecret {
+    /// Number 0 names no key.
+    Id,
+    /// There is no secret.
+    Empty,
+    /// The algorithm needs a secret of another length.
+    Length(Algorithm),
+}
+
+impl fmt::Display for BadSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id => f.write_str("a key's number is from 1 to 4294967295"),
+            Self::Empty => f.write_str("the secret is empty"),
+            Self::Length(algorithm) => {
+                let octets = algorithm.secret_length().unwrap_or(0);
+                write!(
+                    f,
+                    "a secret for {algorithm} is {octets} octets long: write `HEX:` and {} hexadecimal digits",
+                    2 * octets
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for BadSecret {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RFC_4493_KEY: [u8; 16] = [
+        0x2b, 0x7e, 0x15, 0x16, 0x28, 0xae, 0xd2, 0xa6, 0xab, 0xf7, 0x15, 0x88, 0x09, 0xcf, 0x4f,
+        0x3c,
+    ];
+
+    fn key(algorithm: Algorithm, secret: &[u8]) -> Key {
+        Key::new(7, algorithm, secret).unwrap()
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digit = |octet: &u8| char::from(*octet).to_digit(16).unwrap() as u8;
+        text.as_bytes()
+            .chunks(2)
+            .map(|pair| digit(&pair[0]) << 4 | digit(&pair[1]))
+            .collect()
+    }
+
+    #[test]
+    fn cmac_is_that_of_rfc_4493_section_4() {
+        let key = key(Algorithm::Aes128Cmac, &RFC_4493_KEY);
+        let message = hex(
+            "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51\
+             30c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710",
+        );
+        for (length, expected) in [
+            (0, "bb1d6929e95937287fa37d129b756746"),
+            (16, "070a16b46b4d4144f79bdd9dd04a287c"),
+            (40, "dfa66747de9ae63030ca32611497c827"),
+            (64, "51f0bebf7e3b9d92fc49741779363cfe"),
+        ] {
+            assert_eq!(key.sign(&message[..length]).version_4(), hex(expected));
+        }
+    }
+
+    #[test]
+    fn digests_hash_the_secret_before_the_packet() {
+        // H("abc") of RFC 1321 and FIPS 180, however it is divided.
+        for (algorithm, expected) in [
+            (Algorithm::Md5, "900150983cd24fb0d6963f7d28e17f72"),
+            (Algorithm::Sha1, "a9993e364706816aba3e25717850c26c9cd0d89d"),
+            (
+                Algorithm::Sha256,
+                "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            ),
+        ] {
+            let tag = key(algorithm, b"a").sign(b"bc");
+            assert_eq!(tag.whole(), hex(expected));
+            assert_eq!(tag.version_4(), &hex(expected)[..tag.version_4().len()]);
+            assert!(tag.version_4().len() <= 20);
+        }
+        assert_eq!(key(Algorithm::Sha384, b"a").sign(b"bc").whole().len(), 48);
+        assert_eq!(key(Algorithm::Sha512, b"a").sign(b"bc").whole().len(), 64);
+    }
+
+    #[test]
+    fn only_the_whole_digest_and_version_4s_cut_are_right() {
+        let key = key(Algorithm::Sha256, b"secret");
+        let tag = key.sign(b"packet");
+        for length in 0..=32 {
+            let expected = matches!(length, 20 | 32);
+            assert_eq!(
+                key.verify(b"packet", tag.prefix(length)),
+                expected,
+                "{length}"
+            );
+        }
+        let mut wrong = tag;
+        wrong.octets[19] ^= 1;
+        assert!(!key.verify(b"packet", wrong.version_4()));
+        assert!(!key.verify(b"Packet", tag.version_4()));
+        assert!(!key.verify(b"packet", &[0; 70]));
+    }
+
+    #[test]
+    fn a_secret_that_does_not_fit_is_refused() {
+        let new = |id, algorithm, secret: &[u8]| Key::new(id, algorithm, secret).err();
+        assert_eq!(new(0, Algorithm::Sha1, b"x"), Some(BadSecret::Id));
+        assert_eq!(new(1, Algorithm::Sha1, b""), Some(BadSecret::Empty));
+        let length = Some(BadSecret::Length(Algorithm::Aes128Cmac));
+        assert_eq!(new(1, Algorithm::Aes128Cmac, &[0; 15]), length);
+        assert_eq!(new(1, Algorithm::Aes128Cmac, &[]), length);
+        assert_eq!(new(1, Algorithm::Aes256Cmac, &[0; 32]), None);
+    }
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        let shown = format!("{:?}", key(Algorithm::Sha1, b"hunter2"));
+        assert_eq!(shown, "Key 7 (SHA1)");
+    }
+}

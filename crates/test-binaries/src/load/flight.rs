@@ -1,0 +1,104 @@
+//! Requests under way: when each left, and whether an answer is one.
+
+use ntp_time::{NtpTimestamp, SystemTime};
+
+/// The table of requests that may still be answered.
+#[derive(Debug)]
+pub(super) struct Flight {
+    key: u64,
+    /// When request `n` left, at place `n` modulo the length; `None` once it has been answered.
+    sent: Vec<Option<SystemTime>>,
+    next: u64,
+}
+
+/// What an answer is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Match {
+    /// The first answer to the request that left then.
+    First(SystemTime),
+    /// Not an answer, or not the first.
+    Stranger,
+}
+
+impl Flight {
+    /// Room for `requests` under way at once; older ones are given up.
+    pub(super) fn new(key: u64, requests: usize) -> Self {
+        Self {
+            key,
+            sent: vec![None; requests.max(1).next_power_of_two()],
+            next: 0,
+        }
+    }
+
+    /// The number of the next request, and the transmit timestamp that it is to carry.
+    pub(super) fn next(&self) -> (u64, NtpTimestamp) {
+        (self.next, self.nonce(self.next))
+    }
+
+    /// The next request leaves.
+    pub(super) fn depart(&mut self, at: SystemTime) {
+        let place = self.place(self.next);
+        self.sent[place] = Some(at);
+        self.next += 1;
+    }
+
+    /// Judges an answer by its origin timestamp, and marks the request as answered.
+    pub(super) fn arrive(&mut self, origin: NtpTimestamp) -> Match {
+        let low = origin.to_bits() >> 32;
+        // The upper half of the number is that of the newest request with this lower half.
+        let behind = (self.next.wrapping_sub(1).wrapping_sub(low)) & 0xffff_ffff;
+        if behind >= self.sent.len() as u64 || behind >= self.next {
+            return Match::Stranger;
+        }
+        let number = self.next - 1 - behind;
+        if self.nonce(number) != origin {
+            return Match::Stranger;
+        }
+        let place = self.place(number);
+        self.sent[place]
+            .take()
+            .map_or(Match::Stranger, Match::First)
+    }
+
+    fn place(&self, number: u64) -> usize {
+        number as usize & (self.sent.len() - 1)
+    }
+
+    fn nonce(&self, number: u64) -> NtpTimestamp {
+        // Never all zero, which servers take for no time at all.
+        let mut hash = (!number ^ self.key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash = (hash ^ hash >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        NtpTimestamp::from_bits(number << 32 | hash >> 32 | 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_answer_to_a_request_of_ours_counts() {
+        let mut flight = Flight::new(42, 4);
+        let mut nonces = Vec::new();
+        for number in 0..6 {
+            let (next, nonce) = flight.next();
+            assert_eq!(next, number);
+            nonces.push(nonce);
+            flight.depart(SystemTime::from_nanos(number as i64));
+        }
+        // The first two have been given up.
+        assert_eq!(flight.arrive(nonces[0]), Match::Stranger);
+        assert_eq!(flight.arrive(nonces[1]), Match::Stranger);
+        let third = Match::First(SystemTime::from_nanos(2));
+        assert_eq!(flight.arrive(nonces[2]), third);
+        assert_eq!(flight.arrive(nonces[2]), Match::Stranger);
+        let forged = NtpTimestamp::from_bits(nonces[3].to_bits() ^ 2);
+        assert_eq!(flight.arrive(forged), Match::Stranger);
+        let (_, future) = flight.next();
+        assert_eq!(flight.arrive(future), Match::Stranger);
+        assert_eq!(
+            flight.arrive(nonces[5]),
+            Match::First(SystemTime::from_nanos(5))
+        );
+    }
+}

@@ -1,0 +1,167 @@
+//! What a run has shown, for people and for programs.
+
+use core::fmt;
+use core::time::Duration;
+
+use ntp_time::NtpDuration;
+use serde_json::{Map, Value, json};
+
+use super::Histogram;
+
+/// The result of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Requests that left.
+    pub sent: u64,
+    /// Requests that the system would not take.
+    pub unsent: u64,
+    /// Requests answered with time, in time.
+    pub answered: u64,
+    /// Requests answered with time, after the patience.
+    pub late: u64,
+    /// Requests answered with a kiss.
+    pub kissed: u64,
+    /// Datagrams that are no first answer to a request.
+    pub invalid: u64,
+    /// Answers (out of the answered ones) by which the server calls itself unsynchronised.
+    pub unsynchronized: u64,
+    /// From sending a request to the arrival of its answer.
+    pub latency: Histogram,
+    /// The server's clock against ours by each exchange; on one machine, the error of the server's stamps.
+    pub offset: Histogram,
+    /// How long the run took, without the wait for the last answers.
+    pub elapsed: Duration,
+    /// Processor time of the generator itself.
+    pub own_cpu: Duration,
+    /// Part of the time in which the generator had something to do.
+    pub busy: f64,
+    /// Why the figures mean nothing about the server.
+    pub spoiled: Vec<String>,
+}
+
+/// The percentiles that are told.
+const PERCENTILES: [f64; 5] = [1.0, 50.0, 90.0, 99.0, 99.9];
+
+impl Report {
+    /// Requests without any answer.
+    pub fn lost(&self) -> u64 {
+        self.sent
+            .saturating_sub(self.answered + self.late + self.kissed)
+    }
+
+    /// Part of the requests that were lost or answered late.
+    pub fn loss(&self) -> f64 {
+        (self.lost() + self.late) as f64 / self.sent.max(1) as f64
+    }
+
+    /// Requests sent in a second.
+    pub fn rate(&self) -> f64 {
+        self.sent as f64 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+
+    /// For programs. Times are in microseconds.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "sent": self.sent,
+            "unsent": self.unsent,
+            "answered": self.answered,
+            "late": self.late,
+            "kissed": self.kissed,
+            "lost": self.lost(),
+            "loss": self.loss(),
+            "invalid": self.invalid,
+            "unsynchronized": self.unsynchronized,
+            "elapsed_seconds": self.elapsed.as_secs_f64(),
+            "rate": self.rate(),
+            "latency_us": percentiles(&self.latency),
+            "offset_us": percentiles(&self.offset),
+            "own_cpu_seconds": self.own_cpu.as_secs_f64(),
+            "busy": self.busy,
+            "spoiled": self.spoiled,
+        })
+    }
+}
+
+fn micros(duration: NtpDuration) -> f64 {
+    (duration.as_nanos() / 100) as f64 / 10.0
+}
+
+fn percentiles(histogram: &Histogram) -> Value {
+    let told = PERCENTILES.iter().filter_map(|percent| {
+        let value = histogram.percentile(*percent)?;
+        Some((format!("p{percent}"), json!(micros(value))))
+    });
+    Value::Object(told.collect::<Map<_, _>>())
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |part: u64| 100.0 * part as f64 / self.sent.max(1) as f64;
+        writeln!(
+            f,
+            "sent      {:>10}  ({:.0} a second)",
+            self.sent,
+            self.rate()
+        )?;
+        for (name, count) in [
+            ("answered", self.answered),
+            ("late", self.late),
+            ("kissed", self.kissed),
+            ("lost", self.lost()),
+        ] {
+            writeln!(f, "{name:<9} {count:>10}  {:.3} %", percent(count))?;
+        }
+        for (name, count) in [("invalid", self.invalid), ("unsent", self.unsent)] {
+            writeln!(f, "{name:<9} {count:>10}")?;
+        }
+        if self.unsynchronized > 0 {
+            writeln!(
+                f,
+                "the server calls itself unsynchronised in {} answers",
+                self.unsynchronized
+            )?;
+        }
+        for (name, histogram) in [("latency", &self.latency), ("offset", &self.offset)] {
+            write!(f, "{name:<9} us")?;
+            for percent in PERCENTILES {
+                if let Some(value) = histogram.percentile(percent) {
+                    write!(f, "  p{percent} {:.1}", micros(value))?;
+                }
+            }
+            writeln!(f)?;
+        }
+        write!(
+            f,
+            "generator {:.2} s of processor time, busy {:.0} % of the time",
+            self.own_cpu.as_secs_f64(),
+            100.0 * self.busy
+        )?;
+        for reason in &self.spoiled {
+            write!(f, "\nSPOILED: {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_answered_is_lost_and_kisses_are_answers() {
+        let report = Report {
+            sent: 1000,
+            answered: 900,
+            late: 20,
+            kissed: 50,
+            invalid: 7,
+            elapsed: Duration::from_secs(2),
+            ..Report::default()
+        };
+        assert_eq!(report.lost(), 30);
+        assert!((report.loss() - 0.05).abs() < 1e-9);
+        let json = report.to_json();
+        assert_eq!((&json["lost"], &json["rate"]), (&json!(30), &json!(500.0)));
+        assert!(report.to_string().contains("lost              30  3.000 %"));
+    }
+}
