@@ -1,4 +1,4 @@
-//! One datagram: the codec's promises, then the server's.
+//! One datagram: the codec's promises, then the server's and the client's.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,4 +6,5 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|datagram: &[u8]| {
     ntp_proto::wire::fuzzing::check(datagram);
     ntp_proto::server::fuzzing::check(datagram);
+    ntp_proto::client::fuzzing::check(datagram);
 });

@@ -23,6 +23,7 @@ fn every_datagram_of_the_corpus_keeps_the_promises() {
         let datagram = fs::read(entry.unwrap().path()).unwrap();
         wire::fuzzing::check(&datagram);
         server::fuzzing::check(&datagram);
+        ntp_proto::client::fuzzing::check(&datagram);
         replayed += 1;
     }
     assert!(replayed >= specimens().len());

@@ -84,6 +84,8 @@ pub struct Association {
     reach: Reach,
     schedule: Schedule,
     exchange: Option<Exchange>,
+    /// When the newest request was due.
+    asked: Monotonic,
     next_poll: Monotonic,
     counters: Counters,
     last_header: Option<Header>,
@@ -102,6 +104,7 @@ impl Association {
             reach: Reach::default(),
             schedule: Schedule::new(limits, initial, start),
             exchange: None,
+            asked: start,
             next_poll: start,
             counters: Counters::default(),
             last_header: None,
@@ -149,6 +152,11 @@ impl Association {
         self.next_poll
     }
 
+    /// The interval that is running: at least a second.
+    pub fn interval(&self) -> NtpDuration {
+        (self.next_poll - self.asked).max(NtpDuration::from_seconds(1))
+    }
+
     /// When the open exchange is to be given up.
     pub fn deadline(&self) -> Option<Monotonic> {
         self.exchange.map(|exchange| exchange.deadline)
@@ -165,6 +173,7 @@ impl Association {
             deadline: now + REPLY_TIMEOUT,
         });
         self.reach.polled();
+        self.asked = now;
         self.next_poll = self.schedule.requested(now, rng);
         self.counters.sent += 1;
         Request {

@@ -6,6 +6,7 @@
 //! [engine](crate::engine), which feeds it and turns accepted replies into measurements.
 
 mod association;
+pub mod fuzzing;
 mod kiss;
 mod reach;
 pub mod sanity;

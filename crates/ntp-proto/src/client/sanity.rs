@@ -20,6 +20,9 @@ const ROOT_DISTANCE_LIMIT: NtpDuration = NtpDuration::from_seconds(16);
 /// microseconds, interleaved or heavily loaded ones milliseconds; chrony uses the same 4 s.
 const PROCESSING_LIMIT: NtpDuration = NtpDuration::from_seconds(4);
 
+/// Log2 seconds of the coarsest clock that a server still in use may have: the tick of old personal computers.
+const COARSEST_READING: i8 = -6;
+
 /// Why a datagram was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rejection {
@@ -138,7 +141,7 @@ pub fn check_server(
         return Err(Rejection::Timestamps);
     }
     let processing = header.transmit_timestamp - header.receive_timestamp;
-    if processing.is_negative() || processing > PROCESSING_LIMIT {
+    if processing < -reading_error(header.precision) || processing > PROCESSING_LIMIT {
         return Err(Rejection::Timestamps);
     }
     let distance = header.root_delay.to_duration().half() + header.root_dispersion.to_duration();
@@ -152,11 +155,142 @@ pub fn check_server(
     Ok(())
 }
 
+/// How far apart two stamps of the same moment may be: one step of the server's clock, because servers fill the bits below
+/// their precision with random ones (RFC 5905 section 6), and then sent may seem to precede received.
+fn reading_error(precision: i8) -> NtpDuration {
+    NtpDuration::from_seconds_f64(2f64.powi(precision.min(COARSEST_READING).into()))
+}
+
 /// Whether a packet's mode is that of a reply to a client.
 pub fn check_mode(header: &Header) -> Result<(), Rejection> {
     if header.mode == Mode::Server {
         Ok(())
     } else {
         Err(Rejection::WrongMode)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ntp_time::{NtpShort, NtpTimestamp};
+
+    use super::*;
+    use crate::wire::Version;
+
+    fn reply() -> Header {
+        Header {
+            leap: LeapIndicator::None,
+            stratum: Stratum::new(2),
+            precision: -20,
+            root_delay: NtpShort::from_bits(0x100),
+            reference_id: ReferenceId::new([192, 0, 2, 7]),
+            receive_timestamp: NtpTimestamp::from_bits(0x1000_0000_0000_0000),
+            transmit_timestamp: NtpTimestamp::from_bits(0x1000_0000_0001_0000),
+            ..Header::blank(Version::V4, Mode::Server)
+        }
+    }
+
+    fn verdict(header: &Header) -> Result<(), Rejection> {
+        check_server(header, &LocalIdentity::default(), Stratum::UNSYNCHRONIZED)
+    }
+
+    #[test]
+    fn stamps_may_contradict_each_other_by_one_step_of_the_server_s_clock() {
+        let received = reply().receive_timestamp;
+        let step = NtpDuration::from_seconds_f64(2f64.powi(-20));
+        let sent = |transmit_timestamp| Header {
+            transmit_timestamp,
+            ..reply()
+        };
+        assert_eq!(
+            verdict(&sent(received + -step.half())),
+            Ok(()),
+            "random bits below the precision"
+        );
+        assert_eq!(
+            verdict(&sent(received + -step * 2)),
+            Err(Rejection::Timestamps)
+        );
+        assert_eq!(
+            verdict(&sent(received + NtpDuration::from_seconds(5))),
+            Err(Rejection::Timestamps)
+        );
+        assert_eq!(
+            verdict(&sent(NtpTimestamp::ZERO)),
+            Err(Rejection::Timestamps)
+        );
+    }
+
+    #[test]
+    fn a_server_that_follows_us_is_a_loop_and_a_primary_server_never_is() {
+        let us = LocalIdentity::new(&["192.0.2.7".parse().unwrap(), "127.0.0.1".parse().unwrap()]);
+        let check = |header: &Header| check_server(header, &us, Stratum::UNSYNCHRONIZED);
+        assert_eq!(check(&reply()), Err(Rejection::Loop));
+        assert_eq!(
+            check(&Header {
+                stratum: Stratum::PRIMARY,
+                ..reply()
+            }),
+            Ok(())
+        );
+        let local = Header {
+            reference_id: ReferenceId::new([127, 0, 0, 1]),
+            ..reply()
+        };
+        assert_eq!(
+            check(&local),
+            Ok(()),
+            "other servers on this machine are no loop"
+        );
+    }
+
+    #[test]
+    fn what_a_server_says_of_itself_must_make_it_usable() {
+        let cases = [
+            (
+                Header {
+                    leap: LeapIndicator::Unsynchronized,
+                    ..reply()
+                },
+                Rejection::Unsynchronized,
+            ),
+            (
+                Header {
+                    stratum: Stratum::UNSYNCHRONIZED,
+                    ..reply()
+                },
+                Rejection::Unsynchronized,
+            ),
+            (
+                Header {
+                    stratum: Stratum::new(17),
+                    ..reply()
+                },
+                Rejection::Stratum,
+            ),
+            (
+                Header {
+                    root_dispersion: NtpShort::from_bits(16 << 16),
+                    ..reply()
+                },
+                Rejection::RootDistance,
+            ),
+            (
+                Header {
+                    root_delay: NtpShort::from_bits(32 << 16),
+                    ..reply()
+                },
+                Rejection::RootDistance,
+            ),
+        ];
+        for (header, rejection) in cases {
+            assert_eq!(verdict(&header), Err(rejection));
+        }
+        let near = check_server(&reply(), &LocalIdentity::default(), Stratum::new(2));
+        assert_eq!(
+            near,
+            Err(Rejection::Stratum),
+            "not below our own local-stratum"
+        );
     }
 }

@@ -25,6 +25,7 @@
 //! | `steer` | an estimate becomes an adjustment |
 //! | `disruption` | whether someone else touched the clock |
 //! | `view` | what readers see |
+//! | `outlook` | how wrong the clock will be until the next input |
 //! | `serving` | what our own server says |
 
 mod config;
@@ -32,6 +33,7 @@ mod disruption;
 mod event;
 mod input;
 mod measure;
+mod outlook;
 mod output;
 mod serving;
 mod snapshot;
@@ -49,11 +51,12 @@ use rand_core::{RngCore, SeedableRng};
 pub use config::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
 pub use event::{Event, Removal, Severity, Subject};
 pub use input::{Datagram, ExchangeId, Input, Now, ResolveId, SendError, SourceId};
+pub use outlook::Outlook;
 pub use output::{Halt, Output, Reason};
 pub use snapshot::{MeasuredSnapshot, Snapshot, SourceSnapshot, SystemSnapshot};
 
 use crate::client::{Association, LocalIdentity};
-use crate::discipline::{Discipline, Steering};
+use crate::discipline::{Discipline, FrequencyPrior, Steering};
 use disruption::DisruptionWatch;
 use event::Thinner;
 use source_set::{Member, Need, SourceSet};
@@ -101,18 +104,33 @@ impl Engine {
     /// A new engine. Nothing happens before the first [`handle`](Self::handle).
     pub fn new(mut config: EngineConfig, now: Now, seed: [u8; 32]) -> Self {
         let sources = SourceSet::new(core::mem::take(&mut config.sources), now.monotonic);
+        let prior = *config.frequency_prior.get_or_insert(FrequencyPrior {
+            // Whoever set the kernel's frequency may have known something, but how well is not known.
+            frequency: -config.clock.frequency,
+            uncertainty: config.discipline.initial_frequency_uncertainty,
+        });
+        // What is known of the oscillator is put into force at once, not with the first measurement.
+        let frequency = Some(-prior.frequency).filter(|known| *known != config.clock.frequency);
+        let known = Adjustment {
+            frequency,
+            ..Adjustment::default()
+        };
         Self {
             rng: ChaCha12Rng::from_seed(seed),
             ledger: Ledger::new(now.system, config.clock.frequency),
             watch: DisruptionWatch::new(now, config.meddling_threshold),
-            discipline: Discipline::new(config.discipline, config.frequency_prior),
+            discipline: Discipline::new(config.discipline, Some(prior)),
             steering: Steering::new(config.steering),
             sources,
             us: LocalIdentity::default(),
             sync: SyncState::default(),
             slew: None,
             clock_epoch: 0,
-            wanted: Adjustment::default(),
+            wanted: if config.clock.steerable {
+                known
+            } else {
+                Adjustment::default()
+            },
             applying: false,
             housekeeping: now.monotonic,
             persisted: None,

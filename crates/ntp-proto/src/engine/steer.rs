@@ -95,7 +95,7 @@ impl Engine {
             }
             let decision = self
                 .steering
-                .decide(gap, &estimate, self.next_measurement(now));
+                .decide(gap, &estimate, self.measurement_spacing());
             if !self.carry_out(now, gap, decision) {
                 return;
             }
@@ -150,17 +150,15 @@ impl Engine {
         true
     }
 
-    /// Time until the next measurement can arrive from any source: a slew must be over by then.
-    fn next_measurement(&self, now: Now) -> NtpDuration {
-        let next = self
-            .sources
-            .members
-            .iter()
-            .map(|member| member.association.next_poll())
-            .min();
-        next.map_or(SLEW_MINIMUM, |next| {
-            (next - now.monotonic).max(SLEW_MINIMUM)
-        })
+    /// Mean time between two measurements of any source: what a slew has to do its work. The next one in particular may
+    /// come much sooner, if two sources happen to be asked one after the other; it then takes the rest of the slew over.
+    fn measurement_spacing(&self) -> NtpDuration {
+        let members = self.sources.members.iter();
+        let reachable = members.filter(|member| member.association.reach().is_reachable());
+        let rate: f64 = reachable
+            .map(|member| member.association.interval().as_seconds_f64().recip())
+            .sum();
+        NtpDuration::from_seconds_f64(rate.recip()).max(SLEW_MINIMUM)
     }
 
     pub(super) fn end_slew(&mut self, now: Now) {
@@ -332,14 +330,10 @@ impl Engine {
 
     /// The same for the clock once `step` has been made.
     fn figures_after(&self, now: Now, step: NtpDuration) -> Option<Figures> {
+        let outlook = self.discipline.outlook()?;
         let free = self.ledger.free(now.system);
-        self.discipline.report(free, self.gap(now)? + step)
-    }
-
-    /// How far the system clock is ahead of true time by the best estimate.
-    pub(super) fn gap(&self, now: Now) -> Option<NtpDuration> {
-        let estimate = self.discipline.estimate(self.ledger.free(now.system))?;
-        Some(estimate.phase + self.ledger.correction(now.system))
+        let gap = outlook.estimate(free).phase + self.ledger.correction(now.system);
+        outlook.figures(free, gap + step)
     }
 
     /// Periodically: tells the kernel the error figures, and notices when they have grown too large.

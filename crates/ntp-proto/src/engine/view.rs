@@ -21,8 +21,10 @@ impl Engine {
 
     fn system_snapshot(&self, now: Now) -> SystemSnapshot {
         let free = self.ledger.free(now.system);
-        let estimate = self.discipline.estimate(free);
-        let figures = self.figures(now);
+        let outlook = self.outlook();
+        let outlook = outlook.as_ref();
+        let estimate = outlook.map(|outlook| outlook.estimate(now.system));
+        let figures = outlook.and_then(|outlook| outlook.figures(now.system));
         let agreement = self.discipline.agreement(free);
         let synchronized = self.sync.synchronized;
         SystemSnapshot {
@@ -40,10 +42,12 @@ impl Engine {
             },
             reference_time: self.sync.reference_time,
             precision: self.config.clock.precision,
-            offset: self.gap(now).unwrap_or(NtpDuration::ZERO),
+            offset: outlook.map_or(NtpDuration::ZERO, |outlook| outlook.gap(now.system)),
             frequency: estimate.map_or(-self.ledger.frequency(), |estimate| estimate.frequency),
             frequency_uncertainty: estimate.map_or(
-                self.config.discipline.initial_frequency_uncertainty,
+                self.config
+                    .frequency_prior
+                    .map_or(Frequency::ZERO, |prior| prior.uncertainty),
                 |estimate| Frequency::from_ratio(estimate.frequency_sigma),
             ),
             estimated_error: figures.map_or(UNKNOWN, |figures| figures.estimated_error),
