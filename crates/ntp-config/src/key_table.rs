@@ -100,6 +100,7 @@ keys! {
         "rate-limiting-cutoff-ms" "integer, milliseconds" "0" "Shortest time between two requests of one address; 0 permits any.";
         "require-nts" "boolean, `\"ignore\"` or `\"deny\"`" "false" "Whether requests without NTS are refused, and how; `true` is `\"ignore\"`.";
         "accept-ntp-versions" "list of `3`, `4` and `5`" "[3, 4]" "Protocol versions that are answered.";
+        "workers" "integer" "the number of processors" "Threads that serve at this address; each client meets the same one.";
     }
     "server.denylist" [] {
         "filter" "list of strings" "required" "Networks, for example `192.0.2.0/24`.";

@@ -29,6 +29,8 @@ pub struct ServerConfig {
     pub require_nts: Option<FilterAction>,
     /// Versions that are answered; may be empty, and then nothing is.
     pub accept_ntp_versions: Vec<NtpVersion>,
+    /// Threads that serve; `None` takes one for each processor.
+    pub workers: Option<usize>,
 }
 
 /// Networks, and what happens to clients in them (deny list) or outside of them (allow list).
@@ -110,6 +112,7 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<ServerConfig> {
         |cx, value| value::array(cx, value, version),
         vec![NtpVersion::V3, NtpVersion::V4],
     );
+    let workers = section.optional(cx, "workers", workers);
     section.finish(cx);
     Some(ServerConfig {
         place,
@@ -120,7 +123,21 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<ServerConfig> {
         rate_limiting_cutoff_ms,
         require_nts,
         accept_ntp_versions,
+        workers,
     })
+}
+
+fn workers(cx: &mut Context, value: &Value<'_>) -> Option<usize> {
+    /// A slip of the finger is caught, and no machine needs more.
+    const MOST: usize = 1024;
+    let number = value::whole(cx, value)?;
+    if (1..=MOST).contains(&number) {
+        return Some(number);
+    }
+    value.reject(
+        cx,
+        format!("invalid value: {number}, expected a number from 1 to {MOST}"),
+    )
 }
 
 fn filter_list(cx: &mut Context, value: &Value<'_>, name: &'static str) -> Option<FilterList> {

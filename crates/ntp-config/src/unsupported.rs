@@ -8,6 +8,7 @@ use crate::clock::TimestampMode;
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
 use crate::document::Place;
+use crate::server::{NtpVersion, ServerConfig};
 use crate::source::{SourceKind, VersionChoice};
 
 /// A facility that this build lacks.
@@ -52,14 +53,17 @@ const LACKING: &[Lacking] = &[
         asked: |config| versions(config, VersionChoice::Auto),
     },
     Lacking {
-        what: "serving time (`[[server]]`)",
-        instead: "remove the section",
+        what: "`require-nts`",
+        instead: "remove the key, or leave such clients out by `allowlist`",
+        asked: |config| servers(config, |server| server.require_nts.is_some()),
+    },
+    Lacking {
+        what: "`accept-ntp-versions` with 5",
+        instead: "leave 5 out of the list",
         asked: |config| {
-            config
-                .servers
-                .iter()
-                .map(|server| server.place.clone())
-                .collect()
+            servers(config, |server| {
+                server.accept_ntp_versions.contains(&NtpVersion::V5)
+            })
         },
     },
     Lacking {
@@ -118,6 +122,11 @@ fn sources(config: &Config, is: fn(&SourceKind) -> bool) -> Vec<Place> {
     sources.map(|source| source.place.clone()).collect()
 }
 
+fn servers(config: &Config, is: fn(&ServerConfig) -> bool) -> Vec<Place> {
+    let servers = config.servers.iter().filter(|server| is(server));
+    servers.map(|server| server.place.clone()).collect()
+}
+
 fn versions(config: &Config, version: VersionChoice) -> Vec<Place> {
     let versions = config.sources.iter().filter_map(|source| source.kind.ntp());
     let asked = versions.filter(|ntp| ntp.version.value == version);
@@ -142,6 +151,9 @@ stale-key-count = 3
 timestamp-mode = \"hardware\"
 [[server]]
 listen = \"[::]:123\"
+require-nts = true
+[[server]]
+listen = \"[::]:124\"
 ";
         let (config, _) = crate::parse(text, "ntp.toml").unwrap();
         let refused = config.unsupported();
@@ -156,10 +168,7 @@ listen = \"[::]:123\"
                 11,
                 "`timestamp-mode = \"hardware\"` is not supported by this build",
             ),
-            (
-                12,
-                "serving time (`[[server]]`) is not supported by this build",
-            ),
+            (12, "`require-nts` is not supported by this build"),
         ];
         assert_eq!(named, expected);
     }

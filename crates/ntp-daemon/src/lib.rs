@@ -3,7 +3,8 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`runtime`] | the main loop: clocks, datagrams, the engine's wishes |
-//! | `convert` | a configuration file becomes the engine's configuration |
+//! | [`serve`] | the threads that answer clients |
+//! | `convert`, [`listeners`] | a configuration file becomes the engine's configuration, and the servers' |
 //! | `resolve` | names, off the main thread |
 //! | `persist` | the state directory |
 //! | [`observe`] | the observation socket |
@@ -16,12 +17,14 @@
 pub mod cli;
 pub mod convert;
 pub mod exit;
+pub mod listeners;
 pub mod log;
 pub mod observation;
 pub mod observe;
 mod persist;
 mod resolve;
 pub mod runtime;
+pub mod serve;
 
 use std::process::ExitCode;
 
@@ -35,7 +38,8 @@ use cli::Cli;
 use log::LogFile;
 use observe::Observer;
 pub use persist::Store;
-use runtime::{Ending, Parts, Runtime};
+use runtime::{Ending, Failure, Parts, Runtime};
+use serve::Bound;
 
 /// The daemon's whole life.
 pub fn main() -> ExitCode {
@@ -138,14 +142,21 @@ fn live(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
     }
 }
 
-fn assemble(config: &Config) -> Result<Runtime, ClockError> {
-    let clock = open_clock(config)?;
+fn assemble(config: &Config) -> Result<Runtime, Failure> {
+    let [a, b, c, d, ..] = seed();
+    let listeners = listeners::listeners(config, u32::from_ne_bytes([a, b, c, d]));
+    // Before anything of another instance that may be running is touched.
+    let bound = Bound::bind(listeners).map_err(Failure::Serve)?;
+    let clock = open_clock(config).map_err(Failure::Clock)?;
     if let Some(shortcoming) = monotonic_source().shortcoming() {
         info!("{shortcoming}");
     }
     let store = Store::new(config.state.directory.clone());
-    let engine: EngineConfig =
-        convert::engine_config(config, store.load(), convert::clock_facts(&clock)?);
+    let engine: EngineConfig = convert::engine_config(
+        config,
+        store.load(),
+        convert::clock_facts(&clock).map_err(Failure::Clock)?,
+    );
     let observer = config
         .observability
         .observation_path
@@ -161,7 +172,7 @@ fn assemble(config: &Config) -> Result<Runtime, ClockError> {
             bound.ok()
         });
     let sockets = convert::socket_options(config);
-    Ok(Runtime::new(
+    let mut runtime = Runtime::new(
         engine,
         Parts {
             clock,
@@ -170,7 +181,11 @@ fn assemble(config: &Config) -> Result<Runtime, ClockError> {
             observer,
             seed: seed(),
         },
-    ))
+    );
+    if !bound.is_empty() {
+        runtime.serve(bound, seed).map_err(Failure::Serve)?;
+    }
+    Ok(runtime)
 }
 
 fn open_clock(config: &Config) -> Result<Clock, ClockError> {

@@ -1,16 +1,26 @@
 //! The engine's snapshot in the words of the observation socket.
 
+use std::net::SocketAddr;
+
 use ntp_control_api::observation::{
-    Leap, Program, RootVariance, Source, SourceDetails, State, System, SystemDetails, encode_frame,
+    Leap, Program, RootVariance, Server, ServerStats, Source, SourceDetails, State, System,
+    SystemDetails, encode_frame,
 };
 use ntp_os_clock::{Clock, monotonic, realtime};
 use ntp_proto::discipline::SourceState;
 use ntp_proto::engine::{Snapshot, SourceSnapshot};
 use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, SystemTime};
 
+use crate::serve::Totals;
+
 /// One frame for the socket. If there are so many sources that no reader would take it, the last ones are left out.
-pub(crate) fn frame(snapshot: &Snapshot, clock: &Clock, started: Monotonic) -> Vec<u8> {
-    let mut state = state(snapshot, clock, started);
+pub(crate) fn frame(
+    snapshot: &Snapshot,
+    served: &[(SocketAddr, Totals)],
+    clock: &Clock,
+    started: Monotonic,
+) -> Vec<u8> {
+    let mut state = state(snapshot, served, clock, started);
     loop {
         match encode_frame(&state) {
             Ok(frame) => return frame,
@@ -20,7 +30,12 @@ pub(crate) fn frame(snapshot: &Snapshot, clock: &Clock, started: Monotonic) -> V
     }
 }
 
-fn state(snapshot: &Snapshot, clock: &Clock, started: Monotonic) -> State {
+fn state(
+    snapshot: &Snapshot,
+    served: &[(SocketAddr, Totals)],
+    clock: &Clock,
+    started: Monotonic,
+) -> State {
     State {
         program: Program {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -31,7 +46,7 @@ fn state(snapshot: &Snapshot, clock: &Clock, started: Monotonic) -> State {
         },
         system: system(snapshot, clock),
         sources: snapshot.sources.iter().map(source).collect(),
-        servers: Vec::new(),
+        servers: served.iter().map(server).collect(),
     }
 }
 
@@ -104,6 +119,25 @@ fn source(source: &SourceSnapshot) -> Source {
             packets_received: Some(source.counters.received),
             packets_accepted: Some(source.counters.accepted),
             packets_bogus: Some(source.counters.bogus),
+        },
+    }
+}
+
+fn server((address, totals): &(SocketAddr, Totals)) -> Server {
+    Server {
+        address: *address,
+        stats: ServerStats {
+            received_packets: totals.received,
+            accepted_packets: totals.accepted,
+            denied_packets: totals.denied,
+            ignored_packets: totals.ignored,
+            rate_limited_packets: totals.rate_limited,
+            response_send_errors: totals.send_errors,
+            nts_received_packets: totals.nts_received,
+            nts_accepted_packets: 0,
+            nts_denied_packets: totals.nts_denied,
+            nts_rate_limited_packets: totals.nts_rate_limited,
+            nts_nak_packets: totals.nts_nak,
         },
     }
 }

@@ -29,7 +29,8 @@ pub struct Rules {
     pub no_steps: bool,
     /// No association asks twice within a second.
     pub spacing: bool,
-    /// Seconds between looks at the engine's claims, on top of one whenever it was told something; zero for none.
+    /// Seconds between looks at all that the engine shows; zero for none. Its bound is compared with the truth
+    /// each second and whenever it was told something.
     pub look_every: f64,
 }
 
@@ -247,16 +248,22 @@ impl Checker {
         }
     }
 
-    /// Compares what the engine claims with the truth. `error` is the clock's true error in seconds.
-    pub(crate) fn look(
-        &mut self,
-        at: TrueTime,
-        error: f64,
-        leap: Option<f64>,
-        snapshot: &Snapshot,
-    ) {
-        self.look_at_claim(at, error, leap, snapshot);
+    /// Looks at all that the engine shows.
+    pub(crate) fn look(&mut self, at: TrueTime, snapshot: &Snapshot) {
         let system = &snapshot.system;
+        if system.synchronized
+            && system.bound > WORST_SYNCHRONIZED
+            && self.rules.bound
+            && !self.blind
+        {
+            self.blame(
+                at,
+                format!(
+                    "the clock is called synchronised at a bound of {}",
+                    system.bound
+                ),
+            );
+        }
         let sane = |frequency: f64| frequency.abs() <= CREDIBLE_FREQUENCY;
         if !sane(system.frequency.as_ratio())
             || !system.frequency_uncertainty.as_ratio().is_finite()
@@ -279,16 +286,17 @@ impl Checker {
         }
     }
 
-    fn look_at_claim(&mut self, at: TrueTime, error: f64, leap: Option<f64>, snapshot: &Snapshot) {
+    /// Compares the bound with the truth: `error` is the clock's true error, `leap` the distance to a leap second, in
+    /// seconds.
+    pub(crate) fn claim(
+        &mut self,
+        at: TrueTime,
+        error: f64,
+        leap: Option<f64>,
+        bound: NtpDuration,
+    ) {
         let excused =
             !self.rules.bound || self.blind || leap.is_some_and(|distance| distance < LEAP_MARGIN);
-        let bound = snapshot.system.bound;
-        if !excused && snapshot.system.synchronized && bound > WORST_SYNCHRONIZED {
-            self.blame(
-                at,
-                format!("the clock is called synchronised at a bound of {bound}"),
-            );
-        }
         if excused || bound >= NO_CLAIM {
             return;
         }

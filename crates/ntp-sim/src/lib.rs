@@ -13,6 +13,7 @@
 //!
 //! | file | what it imitates |
 //! |---|---|
+//! | `anchors` | the worlds in which other daemons were measured |
 //! | `oscillator` | a crystal: offset, wander, temperature, jumps |
 //! | `clock` | the kernel's clock: reading, stepping, frequency, leap second |
 //! | `link` | one path there and back: delay laws, loss, duplicates, congestion |
@@ -21,7 +22,7 @@
 //! | `node` | the daemon's shell around the engine |
 //! | `world`, `agenda` | what happens next, and the script |
 //! | `checker` | what must hold in every world |
-//! | `journal`, `report` | what happened, and how well time was kept |
+//! | `journal`, `report`, `spread` | what happened, and how well time was kept |
 //!
 //! # Reproducing a run
 //! Equal scenario, equal seed and equal build give equal runs to the bit; [`Report::fingerprint`] tells. (Builds for other machines may
@@ -30,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod agenda;
+pub mod anchors;
 mod attacker;
 mod chance;
 mod checker;
@@ -41,6 +43,7 @@ mod oscillator;
 mod report;
 mod scenario;
 mod server;
+mod spread;
 mod truth;
 mod world;
 

@@ -7,9 +7,10 @@ use core::net::SocketAddr;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
+use ntp_proto::discipline::Figures;
 use ntp_proto::engine::{
-    Datagram, Engine, EngineConfig, Event, ExchangeId, Input, Now, Output, ResolveId, SendError,
-    Snapshot,
+    Datagram, Engine, EngineConfig, Event, ExchangeId, Input, Now, Outlook, Output, ResolveId,
+    SendError, Snapshot,
 };
 use ntp_time::{Adjustment, NtpDuration, Stamp, StampSource, SystemTime};
 
@@ -76,6 +77,8 @@ impl Routes {
 #[derive(Debug)]
 pub(crate) struct Node {
     engine: Engine,
+    /// What the engine claims, if it was asked since it was last called.
+    outlook: Option<Option<Outlook>>,
     pub(crate) clock: SimClock,
     pub(crate) routes: Routes,
     pub(crate) journal: Journal,
@@ -104,6 +107,7 @@ impl Node {
         };
         Self {
             engine: Engine::new(config, now, chance.seed()),
+            outlook: None,
             clock,
             routes: Routes { v4: true, v6: true },
             journal: Journal::new(),
@@ -196,6 +200,13 @@ impl Node {
         })
     }
 
+    /// What the engine claims about the clock now.
+    pub(crate) fn figures(&mut self) -> Option<Figures> {
+        let engine = &self.engine;
+        let outlook = self.outlook.get_or_insert_with(|| engine.outlook());
+        outlook.as_ref()?.figures(self.clock.system())
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.stopped || self.journal.halt.is_some()
     }
@@ -203,6 +214,7 @@ impl Node {
     fn call(&mut self, at: TrueTime, input: Input<'_>) {
         self.checker.called(at);
         let now = self.now();
+        self.outlook = None;
         self.engine.handle(now, input);
     }
 

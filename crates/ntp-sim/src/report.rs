@@ -1,9 +1,11 @@
 //! How well a run kept time.
 //!
-//! The clock's true error is taken once a second from the scenario's `settled` on. Claims are looked at as often
-//! as the rules say.
+//! The clock's true error and what the engine claims about it are taken once a second from the scenario's `settled` on.
 
+use ntp_proto::discipline::Figures;
 use ntp_proto::engine::Snapshot;
+
+use crate::spread::Spread;
 
 /// Figures of one run.
 #[derive(Clone, Debug)]
@@ -14,14 +16,16 @@ pub struct Report {
     pub maximum: f64,
     /// Root mean square of the clock's rate error, s/s; slews count.
     pub frequency_rms: f64,
-    /// Share of looks at which the truth was inside the bound.
+    /// What its magnitude exceeds one percent of the time, seconds.
+    pub error_99: f64,
+    /// Share of seconds, of those with a claim, in which the truth was inside the bound.
     pub bound_coverage: f64,
-    /// Share of looks at which it was inside the estimated error.
+    /// Share of them in which it was inside the estimated error.
     pub estimate_coverage: f64,
-    /// Mean bound, seconds.
-    pub mean_bound: f64,
-    /// Mean estimated error, seconds.
-    pub mean_estimate: f64,
+    /// Median bound, seconds.
+    pub median_bound: f64,
+    /// Median estimated error, seconds.
+    pub median_estimate: f64,
     /// Seconds from the beginning until the error stayed below 10 ms, and below 1 ms; infinite if it did not.
     pub settled_below: (f64, f64),
     /// Requests sent since `settled`.
@@ -50,11 +54,12 @@ pub(crate) struct Tally {
     squares: f64,
     rate_squares: f64,
     maximum: f64,
-    looks: u64,
+    claims: u64,
     inside_bound: u64,
     inside_estimate: u64,
-    bounds: f64,
-    estimates: f64,
+    errors: Spread,
+    bounds: Spread,
+    estimates: Spread,
     requests_before: u64,
     last_above: (f64, f64),
     latest: f64,
@@ -62,7 +67,14 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// One second of the whole run.
-    pub(crate) fn second(&mut self, at: f64, error: f64, rate: f64, counts: bool, requests: u64) {
+    pub(crate) fn second(
+        &mut self,
+        at: f64,
+        (error, rate): (f64, f64),
+        claim: Option<Figures>,
+        counts: bool,
+        requests: u64,
+    ) {
         let magnitude = error.abs();
         self.latest = at;
         if magnitude >= 10e-3 {
@@ -79,23 +91,22 @@ impl Tally {
         self.squares += error * error;
         self.rate_squares += rate * rate;
         self.maximum = self.maximum.max(magnitude);
-    }
-
-    /// A look at what the engine claims.
-    pub(crate) fn look(&mut self, error: f64, snapshot: &Snapshot) {
-        let (bound, estimate) = (
-            snapshot.system.bound.as_seconds_f64(),
-            snapshot.system.estimated_error.as_seconds_f64(),
-        );
-        self.looks += 1;
-        self.inside_bound += u64::from(error.abs() <= bound);
-        self.inside_estimate += u64::from(error.abs() <= estimate);
-        self.bounds += bound;
-        self.estimates += estimate;
+        self.errors.add(magnitude);
+        if let Some(claim) = claim {
+            self.claims += 1;
+            let (bound, estimate) = (
+                claim.bound.as_seconds_f64(),
+                claim.estimated_error.as_seconds_f64(),
+            );
+            self.inside_bound += u64::from(magnitude <= bound);
+            self.inside_estimate += u64::from(magnitude <= estimate);
+            self.bounds.add(bound);
+            self.estimates.add(estimate);
+        }
     }
 
     pub(crate) fn report(&self, requests: u64, fingerprint: u64, last: Snapshot) -> Report {
-        let (seconds, looks) = (self.seconds.max(1) as f64, self.looks.max(1) as f64);
+        let (seconds, claims) = (self.seconds.max(1) as f64, self.claims.max(1) as f64);
         let settled = |last_above: f64| {
             if last_above >= self.latest {
                 f64::INFINITY
@@ -107,10 +118,11 @@ impl Tally {
             rms: (self.squares / seconds).sqrt(),
             maximum: self.maximum,
             frequency_rms: (self.rate_squares / seconds).sqrt(),
-            bound_coverage: self.inside_bound as f64 / looks,
-            estimate_coverage: self.inside_estimate as f64 / looks,
-            mean_bound: self.bounds / looks,
-            mean_estimate: self.estimates / looks,
+            error_99: self.errors.quantile(0.99),
+            bound_coverage: self.inside_bound as f64 / claims,
+            estimate_coverage: self.inside_estimate as f64 / claims,
+            median_bound: self.bounds.quantile(0.5),
+            median_estimate: self.estimates.quantile(0.5),
             settled_below: (settled(self.last_above.0), settled(self.last_above.1)),
             requests: requests - self.requests_before,
             seconds: self.seconds,

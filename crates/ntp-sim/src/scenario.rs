@@ -123,30 +123,6 @@ impl Scenario {
         }
     }
 
-    /// A world of the accuracy anchors: one perfect server at `max(queue, 100 us)` with exponential queues of mean `queue` seconds, an oscillator
-    /// that wanders by `wander`, a poll interval fixed at 64 s; 50 000 s, of which the first 10 000 do not count.
-    pub fn anchor(queue: f64, wander: f64) -> Self {
-        let server = Server {
-            link: Link::exponential(queue.max(1e-4), queue),
-            processing: 0.0,
-            ..Server::new(Self::address(0))
-        };
-        Self::new(&format!("anchor J={queue:e} W={wander:e}"))
-            .with_server(server)
-            .polling(6, 6)
-            .agreeing(1)
-            .but(|world| {
-                world.node.oscillator = Oscillator {
-                    wander,
-                    ..Oscillator::default()
-                };
-                world.node.clock = ClockLimits::Ideal;
-                world.duration = 50_000.0;
-                world.settled = 10_000.0;
-                world.rules.look_every = 0.0;
-            })
-    }
-
     /// Adds `count` perfect servers and asks each by its address.
     #[must_use]
     pub fn with_servers(mut self, count: usize) -> Self {

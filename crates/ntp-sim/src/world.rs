@@ -12,6 +12,7 @@ use core::net::SocketAddr;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use ntp_proto::discipline::Figures;
 use ntp_proto::engine::{ExchangeId, Input, ResolveId, SendError, Snapshot};
 use ntp_time::{NtpDuration, Stamp};
 
@@ -240,6 +241,11 @@ impl World {
         self.node.snapshot()
     }
 
+    /// What the engine says about the clock's error; None while it cannot say anything.
+    pub fn figures(&mut self) -> Option<Figures> {
+        self.node.figures()
+    }
+
     /// What happened so far.
     pub fn journal(&self) -> &Journal {
         &self.node.journal
@@ -265,36 +271,47 @@ impl World {
 
     fn second(&mut self) {
         self.next_second = self.now + 1.0;
-        let (error, rate) = (self.error(), self.node.clock.rate_error());
+        let figures = self.claim();
         let counts = self.now >= self.settled;
         self.tally.second(
             self.now.as_seconds(),
-            error,
-            rate,
+            (self.error(), self.node.clock.rate_error()),
+            figures,
             counts,
             self.node.journal.requests,
         );
     }
 
-    /// Lets the checker compare claims and truth.
+    /// Lets the checker compare claims and truth: whenever the engine was told something, and in full now and then.
     fn look(&mut self) {
+        if self.node.checker.take_stirred() {
+            self.claim();
+        }
         let every = self.node.checker.rules().look_every;
-        if every <= 0.0 || self.node.is_over() || self.asleep.is_some() {
+        if every <= 0.0 || self.now < self.next_look || !self.can_be_asked() {
             return;
         }
-        let beat = self.now >= self.next_look;
-        if !self.node.checker.take_stirred() && !beat {
-            return;
+        self.next_look = self.now + every;
+        let snapshot = self.snapshot();
+        self.node.checker.look(self.now, &snapshot);
+    }
+
+    fn can_be_asked(&self) -> bool {
+        !self.node.is_over() && self.asleep.is_none()
+    }
+
+    /// What the engine claims about the clock, compared with the truth.
+    fn claim(&mut self) -> Option<Figures> {
+        if !self.can_be_asked() {
+            return None;
         }
-        let (error, snapshot) = (self.error(), self.snapshot());
+        let figures = self.node.figures()?;
         let leap = self.calendar.distance_to_leap(self.now);
-        self.node.checker.look(self.now, error, leap, &snapshot);
-        if beat {
-            self.next_look = self.now + every;
-            if self.now >= self.settled {
-                self.tally.look(error, &snapshot);
-            }
-        }
+        let error = self.error();
+        self.node
+            .checker
+            .claim(self.now, error, leap, figures.bound);
+        Some(figures)
     }
 
     fn verdict(&self) -> Result<(), Violation> {

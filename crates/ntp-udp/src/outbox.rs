@@ -22,17 +22,18 @@ use crate::{stamping, syscall};
 /// Stamps that may be on their way at once; a power of two.
 const REMEMBERED: usize = 256;
 
-/// Room for datagrams of up to 1472 bytes each, all for one socket. Nothing is allocated after it was made.
+/// Room for datagrams of up to 1472 bytes each, all for one socket. Nothing is allocated after it was made. `T` names
+/// those whose stamp is wanted.
 #[derive(Debug)]
-pub struct Outbox {
+pub struct Outbox<T = ()> {
     messages: Messages,
     filled: usize,
     /// Which of the waiting datagrams ask for a stamp, and in whose name.
-    tokens: Box<[Option<u64>]>,
+    tokens: Box<[Option<T>]>,
     /// The number that the kernel gives to the next stamped datagram.
     next_number: u32,
     /// Tokens by number.
-    remembered: Box<[Option<u64>; REMEMBERED]>,
+    remembered: Box<[Option<T>; REMEMBERED]>,
 }
 
 /// What became of the datagrams of an [`Outbox`].
@@ -46,7 +47,7 @@ pub struct Sent {
     pub error: Option<io::Error>,
 }
 
-impl Outbox {
+impl<T: Copy> Outbox<T> {
     /// Room for `capacity` datagrams, at least one.
     pub fn new(capacity: usize) -> Self {
         let messages = Messages::new(capacity);
@@ -76,7 +77,7 @@ impl Outbox {
 
     /// Adds an answer to `arrival`, which will leave from the address that it came to. With a `token`, its stamp is asked for.
     /// False, and no change, if there is no room.
-    pub fn reply(&mut self, arrival: &Arrival<'_>, payload: &[u8], token: Option<u64>) -> bool {
+    pub fn reply(&mut self, arrival: &Arrival<'_>, payload: &[u8], token: Option<T>) -> bool {
         // An address that means something on one link only needs that link; others take the way that the routes say.
         let link = match arrival.from.ip() {
             IpAddr::V6(ip) if ip.is_unicast_link_local() => arrival.interface,
@@ -92,7 +93,7 @@ impl Outbox {
         to: SocketAddr,
         source: Option<IpAddr>,
         payload: &[u8],
-        token: Option<u64>,
+        token: Option<T>,
     ) -> bool {
         self.add(&to.into(), source, None, payload, token)
     }
@@ -103,7 +104,7 @@ impl Outbox {
         source: Option<IpAddr>,
         link: Option<u32>,
         payload: &[u8],
-        token: Option<u64>,
+        token: Option<T>,
     ) -> bool {
         let ready = self.messages.prepare(self.filled, to, payload, |control| {
             source.is_none_or(|source| push_source(control, to, source, link.unwrap_or(0)))
@@ -174,7 +175,7 @@ impl Outbox {
     pub(crate) fn transmit_stamps(
         &mut self,
         socket: BorrowedFd<'_>,
-        mut take: impl FnMut(u64, Stamp),
+        mut take: impl FnMut(T, Stamp),
     ) {
         // The datagram itself is not given back (`OPT_TSONLY`).
         let mut nothing = [0; 64];

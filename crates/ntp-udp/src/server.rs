@@ -169,13 +169,13 @@ impl ServerSocket {
 
     /// Sends what waits in `outbox`, which is empty afterwards. An outbox that asks for stamps belongs to one socket for
     /// ever.
-    pub fn send(&self, outbox: &mut Outbox) -> Sent {
+    pub fn send<T: Copy>(&self, outbox: &mut Outbox<T>) -> Sent {
         outbox.send(self.as_fd())
     }
 
     /// Takes the transmit stamps that have come back for datagrams of `outbox`, each with its token. Most interfaces stamp
     /// before [`send`](Self::send) returns.
-    pub fn transmit_stamps(&self, outbox: &mut Outbox, take: impl FnMut(u64, Stamp)) {
+    pub fn transmit_stamps<T: Copy>(&self, outbox: &mut Outbox<T>, take: impl FnMut(T, Stamp)) {
         outbox.transmit_stamps(self.as_fd(), take);
     }
 

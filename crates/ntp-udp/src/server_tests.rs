@@ -45,7 +45,7 @@ fn client(own: IpAddr, server: SocketAddr) -> UdpSocket {
 }
 
 /// Answers everything that has come with its own contents; returns how much that was.
-fn echo(server: &ServerSocket, inbox: &mut Inbox, outbox: &mut Outbox) -> usize {
+fn echo(server: &ServerSocket, inbox: &mut Inbox, outbox: &mut Outbox<u64>) -> usize {
     let count = server.receive(inbox).unwrap();
     for index in 0..count {
         let arrival = inbox.get(index).unwrap();
@@ -296,7 +296,7 @@ fn what_cannot_be_sent_is_skipped_and_stamps_keep_their_owners() {
 fn a_full_outbox_takes_no_more() {
     let server = bind("127.0.0.1:0");
     let to = server.local_addr().unwrap();
-    let mut outbox = Outbox::new(2);
+    let mut outbox = Outbox::<u64>::new(2);
     assert!(outbox.push(to, None, &[0; 1472], None));
     assert!(!outbox.push(to, None, &[0; 1473], None));
     assert!(outbox.push(to, Some(Ipv4Addr::LOCALHOST.into()), b"x", None));

@@ -42,6 +42,24 @@ pub fn install() -> io::Result<()> {
     Ok(())
 }
 
+/// Leaves all signals to the process's other threads, for the rest of this thread's life.
+///
+/// # Errors
+/// Those of `pthread_sigmask(3)`.
+pub fn leave_to_other_threads() -> io::Result<()> {
+    // SAFETY: all-zero is a valid signal set to be overwritten; both pointers are to live sets, and no old set is asked for.
+    let error = unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut())
+    };
+    if error == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(error))
+    }
+}
+
 /// Whether the process was asked to end (SIGTERM, SIGINT).
 pub fn terminate_requested() -> bool {
     TERMINATE.load(Ordering::SeqCst)

@@ -7,8 +7,8 @@
 //! nothing is gained by registering them; a wake-up costs two system calls; and clock-and-network simulators
 //! that replace libc functions can run the real binary.
 //!
-//! What may block is done elsewhere: names by the [resolver](crate::resolve), files by a
-//! [short-lived thread](crate::persist). A facility that is missing is named once and done without.
+//! What may block is done elsewhere: names and files by
+//! short-lived threads (`resolve`, `persist`). A facility that is missing is named once and done without.
 
 mod exchanges;
 
@@ -30,6 +30,7 @@ use crate::observation;
 use crate::observe::Observer;
 use crate::persist::Store;
 use crate::resolve::Resolver;
+use crate::serve::{Bound, ServeError, Servers};
 use exchanges::{Exchanges, Happening};
 
 /// Readings of the two clocks further apart than this are taken again: the process was interrupted in between.
@@ -61,6 +62,8 @@ pub enum Failure {
     Clock(ClockError),
     /// The operating system refused something without which there is no daemon.
     System(&'static str, io::Error),
+    /// Time can't be served any more.
+    Serve(ServeError),
 }
 
 impl core::fmt::Display for Failure {
@@ -68,6 +71,7 @@ impl core::fmt::Display for Failure {
         match self {
             Self::Clock(error) => write!(f, "{error}"),
             Self::System(call, error) => write!(f, "{call} failed: {error}"),
+            Self::Serve(error) => write!(f, "{error}"),
         }
     }
 }
@@ -83,6 +87,7 @@ pub struct Runtime {
     resolver: Resolver,
     store: Store,
     observer: Option<Observer>,
+    servers: Option<Servers>,
     addresses: Option<AddressMonitor>,
     /// Keeps the kernel's packet stamping switched on between exchanges; never read.
     _stamp_keeper: Option<StampKeeper>,
@@ -131,6 +136,7 @@ impl Runtime {
             resolver: Resolver::default(),
             store,
             observer,
+            servers: None,
             addresses,
             _stamp_keeper: keeper,
             poll_set: PollSet::new(),
@@ -144,6 +150,26 @@ impl Runtime {
         };
         runtime.look_at_addresses();
         runtime
+    }
+
+    /// Serves time from now on, on threads of their own, through `bound`. `seed` gives a fresh secret for each call.
+    ///
+    /// # Errors
+    /// If time can't be served.
+    pub fn serve(
+        &mut self,
+        bound: Bound,
+        seed: impl FnMut() -> [u8; 32],
+    ) -> Result<(), ServeError> {
+        self.missing.extend_from_slice(bound.missing());
+        self.tell_missing();
+        let claim = self.engine.claim(now(&self.clock));
+        let servers = bound.start(claim, &self.clock.translator(), seed)?;
+        for address in servers.addresses() {
+            info!("serving time at {address}");
+        }
+        self.servers = Some(servers);
+        Ok(())
     }
 
     /// Runs until `until`, until the engine halts, or until a signal arrives.
@@ -171,6 +197,9 @@ impl Runtime {
             {
                 self.handle(Input::Tick)?;
             }
+            if let Some(servers) = &self.servers {
+                servers.publish(self.engine.claim(now(&self.clock)));
+            }
         }
     }
 
@@ -181,10 +210,12 @@ impl Runtime {
     pub fn shut_down(&mut self) -> Result<(), Failure> {
         // The last thing saved must not be left out because an earlier write is still going on.
         self.store.finish();
+        // Nobody is told the time of a clock that is kept by no one.
+        let served = self.servers.as_mut().map_or(Ok(()), Servers::stop);
         let result = self.handle(Input::Shutdown);
         self.store.finish();
         self.observer = None;
-        result
+        result.and(served.map_err(Failure::Serve))
     }
 
     /// The engine's state now.
@@ -221,6 +252,9 @@ impl Runtime {
         }
         if let Some(observer) = &mut self.observer {
             observer.watch(&mut self.poll_set);
+        }
+        if let Some(servers) = &mut self.servers {
+            servers.watch(&mut self.poll_set);
         }
         let due = self.engine.next_wakeup().map(|(at, _)| at);
         let due = due
@@ -291,9 +325,14 @@ impl Runtime {
             self.look_at_addresses();
             self.drain()?;
         }
+        if let Some(servers) = &mut self.servers {
+            servers.attend(&self.poll_set).map_err(Failure::Serve)?;
+        }
         if let Some(mut observer) = self.observer.take() {
             observer.attend(&self.poll_set, || {
-                observation::frame(&self.snapshot(), &self.clock, self.started)
+                let served = self.servers.as_ref().map(Servers::totals);
+                let served = served.unwrap_or_default();
+                observation::frame(&self.snapshot(), &served, &self.clock, self.started)
             });
             self.observer = Some(observer);
         }

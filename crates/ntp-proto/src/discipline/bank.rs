@@ -86,7 +86,14 @@ pub(super) struct Innovation {
     pub(super) variance: f64,
 }
 
-/// Mean and covariance of the mixture at some time.
+/// How well the phase is known against one source: variance, and covariance with the frequency.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Link {
+    pub(super) variance: f64,
+    pub(super) covariance: f64,
+}
+
+/// Mean and covariance of the mixture.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moments {
     pub(super) phase: f64,
@@ -153,34 +160,39 @@ impl Bank {
             .sum()
     }
 
-    /// The mixture's moments `dt` seconds after (or before) the filter's time.
-    pub(super) fn moments(&self, dt: f64) -> Moments {
-        let phase_then = |filter: &Hypothesis| filter.phase() + dt * filter.frequency();
-        let phase = self.mix(phase_then);
+    /// The mixture's moments at the filter's time.
+    pub(super) fn moments(&self) -> Moments {
+        let phase = self.mix(Hypothesis::phase);
         let frequency = self.mix(Hypothesis::frequency);
-        let wander_squared = self.mix_wander(|wander| wander * wander);
-        let growth = wander_squared * dt.abs();
         Moments {
             phase,
             frequency,
-            phase_variance: growth * dt * dt / 3.0
-                + self.mix(|filter| {
-                    filter.phase_variance()
-                        + 2.0 * dt * filter.phase_frequency_covariance()
-                        + dt * dt * filter.frequency_variance()
-                        + (phase_then(filter) - phase).powi(2)
-                }),
-            frequency_variance: growth
-                + self.mix(|filter| {
-                    filter.frequency_variance() + (filter.frequency() - frequency).powi(2)
-                }),
-            covariance: growth * dt / 2.0
-                + self.mix(|filter| {
-                    filter.phase_frequency_covariance()
-                        + dt * filter.frequency_variance()
-                        + (phase_then(filter) - phase) * (filter.frequency() - frequency)
-                }),
-            wander_squared,
+            phase_variance: self
+                .mix(|filter| filter.phase_variance() + (filter.phase() - phase).powi(2)),
+            frequency_variance: self.mix(|filter| {
+                filter.frequency_variance() + (filter.frequency() - frequency).powi(2)
+            }),
+            covariance: self.mix(|filter| {
+                filter.phase_frequency_covariance()
+                    + (filter.phase() - phase) * (filter.frequency() - frequency)
+            }),
+            wander_squared: self.mix_wander(|wander| wander * wander),
+        }
+    }
+
+    /// How well the phase is known against the source in `slot`, its asymmetry left out.
+    pub(super) fn link(&self, slot: usize) -> Link {
+        let sight = Sight { slot, lag: 0.0 };
+        let shown = self.mix(|filter| filter.expected(sight));
+        let frequency = self.mix(Hypothesis::frequency);
+        Link {
+            variance: self.mix(|filter| {
+                filter.expected_variance(sight) + (filter.expected(sight) - shown).powi(2)
+            }),
+            covariance: self.mix(|filter| {
+                filter.link_frequency_covariance(slot)
+                    + (filter.expected(sight) - shown) * (filter.frequency() - frequency)
+            }),
         }
     }
 
@@ -406,7 +418,7 @@ mod tests {
         }
         let found = bank.mix_wander(f64::ln).exp();
         assert!((0.6e-8..1.7e-8).contains(&found), "{found}");
-        let moments = bank.moments(0.0);
+        let moments = bank.moments();
         assert!((moments.phase - phase).abs() < 4e-6);
         assert!((moments.frequency - frequency).abs() < 4.0 * moments.frequency_variance.sqrt());
     }
@@ -451,9 +463,9 @@ mod tests {
     fn moments_ahead_are_those_of_a_prediction() {
         let mut bank = started();
         bank.predict(7.0);
-        let ahead = bank.moments(50.0);
+        let ahead = bank.moments().after(50.0);
         bank.predict(50.0);
-        let there = bank.moments(0.0);
+        let there = bank.moments();
         for (a, b) in [
             (ahead.phase_variance, there.phase_variance),
             (ahead.frequency_variance, there.frequency_variance),

@@ -1,19 +1,23 @@
 //! What the discipline claims: the estimate, its two errors, and how each source stands.
 //!
 //! # Two errors
-//! * The **bound** is a guarantee as far as the sources are right. The best sample's correctness
-//!   interval contains the truth, so the estimate is at most its distance to the middle plus half
-//!   the width wrong:
+//! * The **bound** is a guarantee as long as most sources are right. The correctness interval of each
+//!   that is right contains the truth, so the truth is where more than half of all intervals overlap
+//!   (`selection`), and the estimate is at most its distance to the far end of that stretch wrong:
 //!
 //!   ```text
-//!   bound = |estimate - sample| + (delay + root delay)/2 + root dispersion
-//!           + 3 stamp noise + drift rate * age + residual
-//!         = root delay'/2 + root dispersion'
+//!   interval = sample +- ( (delay + root delay)/2 + root dispersion + 3 stamp noise )
+//!   bound    = max |estimate - stretch| + drift rate * age + residual
 //!   ```
 //!
-//!   where root delay' = delay + root delay is what we tell our own clients, and root dispersion'
-//!   is all the rest (RFC 5905 section 11.3). The drift rate is the configured allowance plus four
-//!   sigmas of the frequency, since at the start nothing guarantees 15 ppm.
+//!   One source that lies within the others' intervals, however precise it claims to be, cannot
+//!   shrink the stretch below what a majority without it covers. The drift rate is the configured
+//!   allowance plus four sigmas of the frequency, since at the start nothing guarantees 15 ppm.
+//!
+//!   To our own clients we serve the same guarantee: root delay is the round trip to the reference
+//!   through the nearest source, and root dispersion what the bound has beyond half of that, but
+//!   never less than the estimated error (several sources may guarantee more than the nearest alone
+//!   does). Half the root delay plus the root dispersion is never below the bound (RFC 5905 section 11.3).
 //! * The **estimated error** is small and statistical: four sigmas of the mixture, carried to the
 //!   moment of the question. The truth is inside 99.9 % of the time. What no measurement can show,
 //!   the asymmetry of a lone source's path or one that all paths share, is in the bound only. With
@@ -27,14 +31,15 @@
 
 use ntp_time::{FreeTime, Frequency, NtpDuration};
 
-use super::bank::{Bank, Moments};
+use super::bank::Link;
+use super::outlook::Outlook;
 use super::selection::Agreement;
-use super::source::{Carriage, Sighting, Source, SourceKey, SourceState, SourceStatus, drift_rate};
+use super::source::{Carriage, Source, SourceKey, SourceState, SourceStatus, drift_rate};
 use super::{Discipline, FrequencyPrior};
 
 /// Sigmas of the estimated error. Three and a third would do for a Gaussian; wander that has just
 /// risen needs more.
-const ERROR_SIGMAS: f64 = 4.0;
+pub(super) const ERROR_SIGMAS: f64 = 4.0;
 
 /// Student's t for two-sided 99.9 % and 1, 2, 3 ... degrees of freedom.
 const STUDENT: [f64; 15] = [
@@ -87,81 +92,48 @@ impl Estimate {
 pub struct Figures {
     /// Round trip to the reference clock through the best source.
     pub root_delay: NtpDuration,
-    /// All error besides half of that.
+    /// What the bound has beyond half of that, at least the estimated error.
     pub root_dispersion: NtpDuration,
-    /// Guaranteed error of the system clock: the sum of the two.
+    /// Guaranteed error of the system clock, as long as most sources are right.
     pub bound: NtpDuration,
     /// Error of the system clock that is exceeded once in a thousand cases.
     pub estimated_error: NtpDuration,
-    /// The source that vouches for the bound.
+    /// The source nearest to its reference clock.
     pub best: SourceKey,
 }
 
-/// The sample that the bound rests on, kept so that the bound survives its source in holdover.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Anchor {
-    pub(super) key: SourceKey,
-    pub(super) sighting: Sighting,
-}
-
 impl Discipline {
-    /// The estimate at `at`; None until a majority has started the clock, or after the phase was
-    /// lost.
-    pub fn estimate(&self, at: FreeTime) -> Option<Estimate> {
+    /// What is known from the last sample on; None until a majority has started the clock, or after
+    /// the phase was lost.
+    pub fn outlook(&self) -> Option<Outlook> {
         if self.phase_lost {
             return None;
         }
-        let dt = (at - self.running?).as_seconds_f64();
-        let moments = self.bank.moments(dt);
-        let link = self.best_seat().map_or(
-            Link {
-                variance: moments.phase_variance,
-                covariance: moments.covariance,
-            },
-            |slot| Link::of(&self.bank, slot, &moments, dt),
-        );
-        Some(Estimate {
-            phase: self.origin + NtpDuration::from_seconds_f64(moments.phase),
-            frequency: Frequency::from_ratio(moments.frequency),
-            phase_sigma: moments.phase_variance.max(0.0).sqrt(),
-            link_sigma: link.variance.max(0.0).sqrt(),
-            frequency_sigma: moments.frequency_variance.max(0.0).sqrt(),
-            covariance: link.covariance,
-            wander: moments.wander_squared.sqrt(),
+        let since = self.running?;
+        let moments = self.bank.moments();
+        let own = Link {
+            variance: moments.phase_variance,
+            covariance: moments.covariance,
+        };
+        Some(Outlook {
+            since,
+            origin: self.origin,
+            moments,
+            link: self.best_seat().map_or(own, |slot| self.bank.link(slot)),
+            bias_scatter: self.bias_scatter(),
+            guarantee: self.guarantee,
+            drift_allowance: self.config.drift_allowance,
         })
     }
 
-    /// The error figures at `at`, given how far the system clock is from the best estimate (what is
-    /// left to be slewed).
+    /// The estimate at `at`; None as for [`Self::outlook`].
+    pub fn estimate(&self, at: FreeTime) -> Option<Estimate> {
+        Some(self.outlook()?.estimate(at))
+    }
+
+    /// The error figures at `at`, see [`Outlook::figures`].
     pub fn report(&self, at: FreeTime, residual: NtpDuration) -> Option<Figures> {
-        let anchor = self.anchor?;
-        let estimate = self.estimate(at)?;
-        let interval = anchor
-            .sighting
-            .interval(&self.carriage(at, estimate.frequency_sigma));
-        let distance = ((estimate.phase - self.origin).as_seconds_f64() - interval.centre).abs();
-        let residual = residual.abs().as_seconds_f64();
-        let bound = distance + interval.half_width + residual;
-        let root_delay = NtpDuration::from_seconds_f64(anchor.sighting.root_delay);
-        let bound = NtpDuration::from_seconds_f64(bound) + NtpDuration::EPSILON;
-        Some(Figures {
-            root_delay,
-            root_dispersion: bound - root_delay.half(),
-            bound,
-            estimated_error: NtpDuration::from_seconds_f64(
-                self.statistical_error(&estimate) + residual,
-            ),
-            best: anchor.key,
-        })
-    }
-
-    /// Error of the estimate in seconds, exceeded once in a thousand cases.
-    fn statistical_error(&self, estimate: &Estimate) -> f64 {
-        let link = (ERROR_SIGMAS * estimate.link_sigma).powi(2);
-        let prior = (ERROR_SIGMAS * estimate.phase_sigma).powi(2) - link;
-        let scatter = self.bias_scatter();
-        let shared = scatter.map_or(prior, |variance| variance.min(prior));
-        (link + shared.max(0.0)).sqrt()
+        self.outlook()?.figures(at, residual)
     }
 
     /// What the scatter of the biases says about their mean: the square of its 99.9 % error. None
@@ -191,7 +163,7 @@ impl Discipline {
     /// How a source stands; None if there is no such source.
     pub fn status(&self, key: SourceKey, at: FreeTime) -> Option<SourceStatus> {
         let source = self.source(key)?;
-        let moments = self.bank.moments(0.0);
+        let moments = self.bank.moments();
         let carriage = self.carriage(at, moments.frequency_variance.max(0.0).sqrt());
         let interval = source.last.map(|last| last.interval(&carriage));
         let offset = self.estimate(at).zip(interval).map(|(estimate, interval)| {
@@ -262,7 +234,7 @@ impl Discipline {
     /// What is worth knowing at the next start; None while the frequency is hardly known.
     pub fn frequency_prior(&self) -> Option<FrequencyPrior> {
         self.running?;
-        let moments = self.bank.moments(0.0);
+        let moments = self.bank.moments();
         let uncertainty = moments.frequency_variance.max(0.0).sqrt();
         (uncertainty < PRIOR_WORTH_KEEPING).then_some(FrequencyPrior {
             frequency: Frequency::from_ratio(moments.frequency),
@@ -279,28 +251,6 @@ impl Discipline {
         }
     }
 
-    /// Chooses the sample that gives the smallest bound now.
-    pub(super) fn drop_anchor(&mut self, now: FreeTime) {
-        let moments = self.bank.moments(0.0);
-        let carriage = self.carriage(now, moments.frequency_variance.max(0.0).sqrt());
-        let bound = |sighting: &Sighting| {
-            let interval = sighting.interval(&carriage);
-            (moments.phase - interval.centre).abs() + interval.half_width
-        };
-        let best = self
-            .sources
-            .iter()
-            .filter(|source| source.selected)
-            .filter_map(|source| {
-                source.last.map(|sighting| Anchor {
-                    key: source.key,
-                    sighting,
-                })
-            })
-            .min_by(|a, b| bound(&a.sighting).total_cmp(&bound(&b.sighting)));
-        self.anchor = best.or(self.anchor);
-    }
-
     /// The seat whose source the phase is best known against.
     pub(super) fn best_seat(&self) -> Option<usize> {
         self.sources
@@ -309,34 +259,5 @@ impl Discipline {
             .map(|slot| (slot, self.link_variance(slot)))
             .min_by(|a, b| a.1.total_cmp(&b.1))
             .map(|(slot, _)| slot)
-    }
-}
-
-/// How well the phase is known against one source.
-struct Link {
-    variance: f64,
-    covariance: f64,
-}
-
-impl Link {
-    /// As of `dt` seconds after the filter's time.
-    fn of(bank: &Bank, slot: usize, moments: &Moments, dt: f64) -> Self {
-        // Expected values of theta + b and of f, and their spread over the hypotheses.
-        let sight = super::hypothesis::Sight { slot, lag: -dt };
-        let shown = bank.mix(|filter| filter.expected(sight));
-        let growth = moments.wander_squared * dt.abs();
-        Self {
-            variance: growth * dt * dt / 3.0
-                + bank.mix(|filter| {
-                    filter.expected_variance(sight) + (filter.expected(sight) - shown).powi(2)
-                }),
-            covariance: growth * dt / 2.0
-                + bank.mix(|filter| {
-                    filter.link_frequency_covariance(slot)
-                        + dt * filter.frequency_variance()
-                        + (filter.expected(sight) - shown)
-                            * (filter.frequency() - moments.frequency)
-                }),
-        }
     }
 }

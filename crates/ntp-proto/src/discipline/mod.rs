@@ -26,7 +26,7 @@
 //! ```text
 //! check -> predict all filters to its time -> path and noise models learn -> vote
 //!       -> seat in the joint state -> route changed? -> gate: use, strike, blame or lean
-//!       -> update filters and weights -> anchor of the bound
+//!       -> update filters and weights -> stretch of the bound
 //! ```
 //!
 //! # Numbers
@@ -49,6 +49,7 @@ mod judgement;
 mod measurement;
 mod membership;
 mod noise;
+mod outlook;
 mod path;
 mod poll;
 mod ring;
@@ -67,17 +68,18 @@ use ntp_time::{FreeTime, Frequency, NtpDuration, PollInterval, PollLimits};
 pub use figures::{Estimate, Figures};
 pub use gate::Blame;
 pub use measurement::{Measurement, Rejection};
+pub use outlook::Outlook;
 pub use selection::Agreement;
 pub use source::{SourceKey, SourceState, SourceStatus};
 pub use steering::{Decision, Panic, PanicThreshold, Steering, SteeringConfig};
 
 use bank::Bank;
-use figures::Anchor;
 use gate::{Contradiction, Trend};
 use hypothesis::{Hypothesis, Sight};
 use noise::Noise;
-use selection::{Edge, is_majority, largest_overlap};
-use source::Source;
+use outlook::Guarantee;
+use selection::{Edge, Interval, is_majority, largest_overlap, stretch_of_majority};
+use source::{Carriage, Sighting, Source};
 
 /// The operator's wishes about estimation and selection.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -206,7 +208,9 @@ pub struct Discipline {
     /// Room for the vote, two per source.
     edges: Vec<Edge>,
     agreement: Agreement,
-    anchor: Option<Anchor>,
+    /// Where the truth must be, by the vote at the last sample used: it outlives its sources in
+    /// holdover.
+    guarantee: Option<Guarantee>,
     contradiction: Contradiction,
     /// Surprises in a row, whatever their source.
     row: u32,
@@ -233,7 +237,7 @@ impl Discipline {
             seated: 0,
             edges: Vec::new(),
             agreement: Agreement::default(),
-            anchor: None,
+            guarantee: None,
             contradiction: Contradiction::default(),
             row: 0,
             samples: 0,
@@ -283,8 +287,8 @@ impl Discipline {
         for source in &mut self.sources {
             source.widen_sighting(allowance);
         }
-        if let Some(anchor) = &mut self.anchor {
-            anchor.sighting.half_width += allowance;
+        if let Some(guarantee) = &mut self.guarantee {
+            guarantee.sighting.half_width += allowance;
         }
     }
 
@@ -292,7 +296,7 @@ impl Discipline {
     /// frequency and biases stay.
     pub fn forget_phase(&mut self) {
         self.phase_lost = self.running.is_some();
-        self.anchor = None;
+        self.guarantee = None;
         self.bank
             .for_each(|filter| filter.widen(0.0, DISTURBED_FREQUENCY.powi(2)));
         for source in &mut self.sources {
@@ -373,14 +377,14 @@ impl Discipline {
     /// All of [`Self::measure`] after the door.
     fn take_in(&mut self, index: usize, measurement: &Measurement, lag: f64) -> Outcome {
         let (noise, shift) = self.learn(index, measurement, lag);
-        self.vote(measurement.at);
+        let vote = self.vote(measurement.at);
         let source = &self.sources[index];
         if !(source.eligible && source.selected) {
             return Outcome::NotSelected;
         }
         if self.running.is_none() {
             self.start(index, measurement, &noise);
-            self.drop_anchor(measurement.at);
+            self.guarantee = vote;
             return Outcome::Used;
         }
         let Some(slot) = self.seat(index, measurement.at) else {
@@ -389,10 +393,9 @@ impl Discipline {
         let sight = Sight { slot, lag };
         self.follow_route(index, slot, shift);
         let outcome = self.judge(index, sight, measurement, &noise);
-        let now = self.running.unwrap_or(measurement.at);
         if let Outcome::Used | Outcome::Blamed(_) | Outcome::Leaned(_) = outcome {
             self.follow_phase();
-            self.drop_anchor(now);
+            self.guarantee = vote.or(self.guarantee);
         }
         outcome
     }
@@ -424,8 +427,8 @@ impl Discipline {
         (noise, reading.shift)
     }
 
-    /// Decides who is part of the majority.
-    fn vote(&mut self, now: FreeTime) {
+    /// Decides who is part of the majority, and where the truth must be if it is right.
+    fn vote(&mut self, now: FreeTime) -> Option<Guarantee> {
         if self.running.is_none() {
             // Intervals are compared as doubles: near a phase that is at hand they are exact.
             let newest = self.sources.iter().filter_map(|source| source.last);
@@ -433,7 +436,7 @@ impl Discipline {
                 self.origin = newest.phase;
             }
         }
-        let moments = self.bank.moments(0.0);
+        let moments = self.bank.moments();
         let sigma = match self.running {
             Some(_) => moments.frequency_variance.max(0.0).sqrt(),
             None => self.prior.uncertainty.as_ratio(),
@@ -470,14 +473,32 @@ impl Discipline {
             candidates,
             majority: is_majority(agreeing, candidates, candidates + silent, minimum),
         };
-        let place = overlap
-            .filter(|_| self.agreement.majority)
-            .map(|overlap| overlap.place);
+        let overlap = overlap.filter(|_| self.agreement.majority);
         for source in &mut self.sources {
-            source.selected = place.is_some_and(|place| {
-                candidate(source).is_some_and(|interval| interval.contains(place))
+            source.selected = overlap.is_some_and(|overlap| {
+                candidate(source).is_some_and(|interval| interval.contains(overlap.place))
             });
         }
+        overlap?;
+        let stretch = stretch_of_majority(&self.edges, candidates)?;
+        self.guarantee_of(stretch, &carriage)
+    }
+
+    /// The stretch that the vote left for the truth, to be kept.
+    fn guarantee_of(&self, stretch: Interval, carriage: &Carriage) -> Option<Guarantee> {
+        let selected = self.sources.iter().filter(|source| source.selected);
+        let seen = selected.filter_map(|source| Some((source.key, source.last?)));
+        let distance = |sighting: &Sighting| sighting.interval(carriage).half_width;
+        let (best, nearest) = seen.min_by(|a, b| distance(&a.1).total_cmp(&distance(&b.1)))?;
+        Some(Guarantee {
+            sighting: Sighting {
+                at: carriage.now,
+                phase: self.origin + NtpDuration::from_seconds_f64(stretch.centre),
+                half_width: stretch.half_width,
+                root_delay: nearest.root_delay,
+            },
+            best,
+        })
     }
 
     /// The first sample of a majority: the filters begin with it.
@@ -516,7 +537,7 @@ impl Discipline {
         self.running = None;
         self.phase_lost = false;
         self.seated = 0;
-        self.anchor = None;
+        self.guarantee = None;
         self.contradiction = Contradiction::default();
         self.row = 0;
         let frequency = self.prior.frequency.as_ratio();

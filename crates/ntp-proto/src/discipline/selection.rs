@@ -14,6 +14,12 @@
 //! candidates are a majority of those who were asked, and if it has as many members as the operator
 //! wants.
 //!
+//! # Where the truth must be
+//! The best place is good for choosing sources, not for a promise: with one liar among four it may lie
+//! where the liar's interval happens to overlap the others'. If most candidates are right, the truth
+//! is somewhere within the intervals of more than half of them; nothing more is certain. The
+//! *stretch* from the first such place to the last is what the error bound must reach.
+//!
 //! Reading: K. Marzullo, S. Owicki, "Maintaining the time in a distributed system" (1983); RFC 5905
 //! section 11.2.1.
 
@@ -87,6 +93,26 @@ pub(super) fn largest_overlap(edges: &mut [Edge], expected: f64) -> Option<Overl
     best
 }
 
+/// From the first to the last place that more than half of `candidates` intervals cover. `edges` as
+/// [`largest_overlap`] has left them: sorted. None if there is no such place.
+pub(super) fn stretch_of_majority(edges: &[Edge], candidates: usize) -> Option<Interval> {
+    let mut open = 0usize;
+    let mut ends: Option<(f64, f64)> = None;
+    for edge in edges {
+        // An interval covers its own ends.
+        open += usize::from(edge.opens);
+        if 2 * open > candidates {
+            let (first, _) = ends.unwrap_or((edge.at, edge.at));
+            ends = Some((first, edge.at));
+        }
+        open -= usize::from(!edge.opens && open > 0);
+    }
+    ends.map(|(first, last)| Interval {
+        centre: f64::midpoint(first, last),
+        half_width: (last - first) / 2.0,
+    })
+}
+
 /// How far the sources agree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Agreement {
@@ -150,6 +176,40 @@ mod tests {
         let chain = [(0.0, 1.0), (1.5, 1.0), (3.0, 1.0)];
         assert!(overlap(&chain, 3.0).unwrap().place > 1.0);
         assert!(overlap(&chain, 0.0).unwrap().place < 1.0);
+    }
+
+    fn stretch(intervals: &[(f64, f64)]) -> Option<(f64, f64)> {
+        let mut edges: Vec<Edge> = intervals
+            .iter()
+            .flat_map(|&(centre, half_width)| Interval { centre, half_width }.edges())
+            .collect();
+        largest_overlap(&mut edges, 0.0);
+        let found = stretch_of_majority(&edges, intervals.len())?;
+        Some((
+            found.centre - found.half_width,
+            found.centre + found.half_width,
+        ))
+    }
+
+    #[test]
+    fn one_subtle_liar_among_four_does_not_shrink_what_three_cover() {
+        // The liar says 5 and claims to be good to 0.1; the truth is 0.
+        let (low, high) = stretch(&[(1.0, 10.0), (-1.0, 10.0), (0.0, 10.0), (5.0, 0.1)]).unwrap();
+        assert!(
+            (low + 9.0).abs() < 1e-12 && (high - 9.0).abs() < 1e-12,
+            "{low} {high}"
+        );
+    }
+
+    #[test]
+    fn the_stretch_spans_gaps_and_a_lone_source_s_whole_interval() {
+        assert_eq!(stretch(&[(2.0, 3.0)]), Some((-1.0, 5.0)));
+        // Two of three overlap at both ends, and only one in the middle.
+        assert_eq!(
+            stretch(&[(0.0, 5.0), (-4.0, 2.0), (4.0, 2.0)]),
+            Some((-5.0, 5.0))
+        );
+        assert_eq!(stretch(&[(0.0, 1.0), (3.0, 1.0)]), None);
     }
 
     #[test]

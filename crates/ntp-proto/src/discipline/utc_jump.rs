@@ -19,8 +19,8 @@ impl Discipline {
             }
             source.flat.forget_neighbours();
         }
-        if let Some(anchor) = &mut self.anchor {
-            anchor.sighting.phase -= by;
+        if let Some(guarantee) = &mut self.guarantee {
+            guarantee.sighting.phase -= by;
         }
     }
 }

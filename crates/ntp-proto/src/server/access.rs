@@ -14,6 +14,8 @@
 
 use std::net::IpAddr;
 
+use super::client::Client;
+
 /// Whom a server answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
@@ -58,9 +60,14 @@ impl Access {
 
     /// How `client` is to be refused, if it is.
     pub fn refusal(&self, client: IpAddr) -> Option<Refusal> {
-        if self.denylist.networks.contains(client) {
+        self.judge(client.into())
+    }
+
+    #[inline]
+    pub(super) fn judge(&self, client: Client) -> Option<Refusal> {
+        if self.denylist.networks.hold(client) {
             Some(self.denylist.refusal)
-        } else if !self.allowlist.networks.contains(client) {
+        } else if !self.allowlist.networks.hold(client) {
             Some(self.allowlist.refusal)
         } else {
             None
@@ -126,9 +133,14 @@ impl Networks {
 
     /// Whether one of the networks holds `client`.
     pub fn contains(&self, client: IpAddr) -> bool {
-        match client.to_canonical() {
-            IpAddr::V4(address) => self.ipv4.contains(address.to_bits()),
-            IpAddr::V6(address) => self.ipv6.contains(address.to_bits()),
+        self.hold(client.into())
+    }
+
+    #[inline]
+    fn hold(&self, client: Client) -> bool {
+        match client {
+            Client::V4(bits) => self.ipv4.contains(bits),
+            Client::V6(bits) => self.ipv6.contains(bits),
         }
     }
 }
@@ -156,6 +168,7 @@ impl<T: Copy + Ord> Ranges<T> {
         Self(disjoint)
     }
 
+    #[inline]
     fn contains(&self, address: T) -> bool {
         // The only range that can hold the address is the last one that does not begin after it.
         let candidates = self.0.partition_point(|(first, _)| *first <= address);

@@ -75,11 +75,11 @@ impl Draft {
         if let (false, Some(header)) = (self.interleaved, reply.first_chunk_mut()) {
             Header::restamp(header, as_transmit(transmit.to_ntp()));
         }
-        if let Some(Signature { key, length }) = &self.signature {
-            if let Some((covered, digest)) = Mac::divide(reply, *length) {
-                for (to, from) in digest.iter_mut().zip(key.sign(covered).whole()) {
-                    *to = *from;
-                }
+        if let Some(Signature { key, length }) = &self.signature
+            && let Some((covered, digest)) = Mac::divide(reply, *length)
+        {
+            for (to, from) in digest.iter_mut().zip(key.sign(covered).whole()) {
+                *to = *from;
             }
         }
         reply
@@ -107,28 +107,22 @@ impl Draft {
         self.token = None;
     }
 
-    /// Writes a reply of no more than `limit` octets.
+    /// Writes a reply of no more than `limit` octets; the draft is empty before.
+    #[inline]
     pub(super) fn write(&mut self, reply: Reply<'_>, limit: usize) -> Result<(), Unemittable> {
-        self.clear();
         let room = limit.min(Self::CAPACITY);
         let mut writer = Writer::new(self.octets.get_mut(..room).unwrap_or_default());
-        match (&reply.authenticator, reply.field) {
-            (Authenticator::None, None) => reply.header.emit(&mut writer)?,
-            (authenticator, field) => {
-                // The digest is calculated when it is sealed.
-                const BLANK: [u8; 64] = [0; 64];
-                let mac = match authenticator {
-                    Authenticator::None => None,
-                    Authenticator::CryptoNak => Some(Mac::CRYPTO_NAK),
-                    Authenticator::Signature(Signature { key, length }) => Some(Mac {
-                        key_id: key.id(),
-                        digest: BLANK.get(..*length).unwrap_or_default(),
-                    }),
-                };
-                emit(reply.header, field, mac, &mut writer)?;
+        self.length = match (&reply.authenticator, reply.field) {
+            // Nearly every reply there is.
+            (Authenticator::None, None) => {
+                reply.header.emit(&mut writer)?;
+                Header::LEN
             }
-        }
-        self.length = writer.written().len();
+            (authenticator, field) => {
+                write_long(reply.header, field, authenticator, &mut writer)?;
+                writer.written().len()
+            }
+        };
         self.interleaved = reply.interleaved;
         self.token = reply.token;
         if let Authenticator::Signature(signature) = reply.authenticator {
@@ -136,6 +130,26 @@ impl Draft {
         }
         Ok(())
     }
+}
+
+/// The digest is left blank: it is calculated when the reply is sealed.
+#[inline(never)]
+fn write_long(
+    header: &Header,
+    field: Option<ExtensionField<'_>>,
+    authenticator: &Authenticator,
+    writer: &mut Writer<'_>,
+) -> Result<(), Unemittable> {
+    const BLANK: [u8; 64] = [0; 64];
+    let mac = match authenticator {
+        Authenticator::None => None,
+        Authenticator::CryptoNak => Some(Mac::CRYPTO_NAK),
+        Authenticator::Signature(Signature { key, length }) => Some(Mac {
+            key_id: key.id(),
+            digest: BLANK.get(..*length).unwrap_or_default(),
+        }),
+    };
+    emit(header, field, mac, writer)
 }
 
 impl Default for Draft {

@@ -26,11 +26,10 @@
 //! Stamps from before a step of the clock are worthless afterwards: each pair carries the
 //! [clock epoch](super::Claim::epoch) in which it was made.
 
-use std::net::IpAddr;
-
 use ntp_time::NtpTimestamp;
 use siphasher::sip::SipHasher13;
 
+use super::client::Client;
 use crate::wire::{Header, Mode};
 
 /// Names a reply whose true transmit time is wanted.
@@ -94,7 +93,7 @@ impl Store {
     pub(super) fn transmit(
         &mut self,
         receive: NtpTimestamp,
-        client: IpAddr,
+        client: Client,
         epoch: u32,
     ) -> Option<NtpTimestamp> {
         let tag = self.tag(receive, client);
@@ -107,7 +106,7 @@ impl Store {
     pub(super) fn claim(
         &mut self,
         receive: &mut NtpTimestamp,
-        client: IpAddr,
+        client: Client,
         epoch: u32,
     ) -> Option<StampToken> {
         for _ in 0..4 {
@@ -138,17 +137,25 @@ impl Store {
         }
     }
 
-    fn tag(&self, receive: NtpTimestamp, client: IpAddr) -> u64 {
-        let address = match client {
-            IpAddr::V4(address) => address.to_ipv6_mapped(),
-            IpAddr::V6(address) => address,
-        };
+    fn tag(&self, receive: NtpTimestamp, client: Client) -> u64 {
+        // Families are told apart by length.
+        let stamp = receive.to_bits().to_be_bytes();
         let mut octets = [0; 24];
-        let (stamp, rest) = octets.split_at_mut(8);
-        stamp.copy_from_slice(&receive.to_bits().to_be_bytes());
-        rest.copy_from_slice(&address.octets());
+        let (first, rest) = octets.split_at_mut(stamp.len());
+        first.copy_from_slice(&stamp);
+        let hash = match client {
+            Client::V4(bits) => {
+                let (first, _) = rest.split_at_mut(4);
+                first.copy_from_slice(&bits.to_be_bytes());
+                self.hasher.hash(&octets[..12])
+            }
+            Client::V6(bits) => {
+                rest.copy_from_slice(&bits.to_be_bytes());
+                self.hasher.hash(&octets)
+            }
+        };
         // Zero marks an unused pair.
-        self.hasher.hash(&octets).max(1)
+        hash.max(1)
     }
 
     fn find(&mut self, tag: u64) -> Option<&mut Pair> {
@@ -188,12 +195,10 @@ pub(super) fn is_asked_for(request: &Header, received: NtpTimestamp) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
 
-    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-    const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+    const CLIENT: Client = Client::V4(0xc000_0201);
+    const OTHER: Client = Client::V4(0xc000_0202);
 
     fn stamp(bits: u64) -> NtpTimestamp {
         NtpTimestamp::from_bits(bits)

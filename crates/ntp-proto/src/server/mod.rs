@@ -48,6 +48,7 @@
 //! (leap 3, stratum 16), or whatever local mode says instead.
 
 mod access;
+mod client;
 mod counters;
 mod draft;
 pub mod fuzzing;
@@ -59,7 +60,7 @@ mod tests;
 mod view;
 mod worker;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ntp_time::{Monotonic, NtpTimestamp, SystemTime};
@@ -75,6 +76,7 @@ pub use worker::WorkerState;
 
 use crate::keys::Key;
 use crate::wire::{ExtensionField, Header, Malformed, Mode, Packet, Version};
+use client::Client;
 use draft::{Authenticator, Reply, Signature};
 use rate_limit::Charge;
 use view::Statement;
@@ -161,15 +163,14 @@ pub fn respond(
     draft.clear();
     let case = Case {
         view,
-        client: from.ip().to_canonical(),
+        client: from.ip().into(),
         now,
         received: received.to_ntp(),
         length: request.len(),
     };
     let mut nts = false;
     let verdict = case
-        .admit(worker, from.port(), request, &mut nts)
-        .and_then(|admitted| case.answer(worker, &admitted, draft))
+        .decide(worker, from.port(), request, draft, &mut nts)
         .unwrap_or_else(Verdict::Ignore);
     worker.counters.count(verdict, nts);
     verdict
@@ -178,36 +179,36 @@ pub fn respond(
 /// One datagram and its circumstances.
 struct Case<'a> {
     view: &'a ServerView,
-    client: IpAddr,
+    client: Client,
     now: ServerNow,
     received: NtpTimestamp,
     length: usize,
 }
 
-/// A request that gets some answer, and what decides which.
-struct Admitted<'r> {
-    packet: Packet<'r>,
-    fields: Fields<'r>,
-    /// The client is on the wrong list, and is to be told so.
+/// What is known of a request's sender before its authenticator was looked at.
+#[derive(Clone, Copy)]
+struct Standing {
+    /// On the wrong list, and to be told so.
     denied: bool,
-    /// The client asks too often, and is to be told so.
+    /// Asks too often, and is to be told so.
     limited: bool,
 }
 
 impl Case<'_> {
-    /// Whether it is a request, and within the limit. Says in `nts` whether it is one with NTS.
-    fn admit<'r>(
+    /// Says in `nts` whether it is a request with NTS.
+    fn decide(
         &self,
         worker: &mut WorkerState,
         port: u16,
-        request: &'r [u8],
+        request: &[u8],
+        draft: &mut Draft,
         nts: &mut bool,
-    ) -> Result<Admitted<'r>, Reason> {
-        let policy = &self.view.policy;
+    ) -> Result<Verdict, Reason> {
+        let policy = &*self.view.policy;
         if port == 0 {
             return Err(Reason::Unanswerable);
         }
-        let denied = match policy.access.refusal(self.client) {
+        let denied = match policy.access.judge(self.client) {
             None => false,
             Some(Refusal::Deny) => true,
             Some(Refusal::Ignore) => return Err(Reason::Access),
@@ -222,50 +223,43 @@ impl Case<'_> {
         }
         let fields = Fields::of(&packet);
         *nts = fields.nts;
-        let monotonic = self.now.monotonic;
-        let limited = match worker
-            .limiter
-            .charge(self.client, monotonic, &mut worker.random)
-        {
+        let WorkerState {
+            limiter, random, ..
+        } = worker;
+        let limited = match limiter.charge(self.client, self.now.monotonic, random) {
             Charge::Within => false,
             Charge::OverWithKiss => true,
             Charge::Over => return Err(Reason::RateLimited),
         };
-        Ok(Admitted {
-            packet,
-            fields,
-            denied,
-            limited,
-        })
+        let identity = self.identify(&packet);
+        let standing = Standing { denied, limited };
+        let kind = self.kind(standing, &fields, &identity)?;
+        self.answer(worker, kind, &packet, &fields, &identity, draft)
     }
 
     fn answer(
         &self,
         worker: &mut WorkerState,
-        admitted: &Admitted<'_>,
+        kind: Kind,
+        packet: &Packet<'_>,
+        fields: &Fields<'_>,
+        identity: &Identity<'_>,
         draft: &mut Draft,
     ) -> Result<Verdict, Reason> {
-        let packet = &admitted.packet;
         let request = &packet.header;
-        let identity = self.identify(packet);
-        let kind = self.kind(admitted, &identity)?;
         let mut header = self.header(kind, request, worker);
         let mut interleaved = false;
         let mut token = None;
         if kind == Kind::Time && interleaved::is_asked_for(request, self.received) {
             let epoch = self.view.claim.epoch;
-            if let Some(transmit) =
-                worker
-                    .store
-                    .transmit(request.origin_timestamp, self.client, epoch)
-            {
+            let origin = request.origin_timestamp;
+            if let Some(transmit) = worker.store.transmit(origin, self.client, epoch) {
                 interleaved = true;
                 header.origin_timestamp = request.receive_timestamp;
                 header.transmit_timestamp = transmit;
             }
-            token = worker
-                .store
-                .claim(&mut header.receive_timestamp, self.client, epoch);
+            let receive = &mut header.receive_timestamp;
+            token = worker.store.claim(receive, self.client, epoch);
         }
         let authenticator = match (identity, packet.mac) {
             (Identity::Proved(key), Some(mac)) => Authenticator::Signature(Signature {
@@ -278,7 +272,7 @@ impl Case<'_> {
         let authenticated = matches!(authenticator, Authenticator::Signature(_));
         let reply = Reply {
             header: &header,
-            field: admitted.fields.unique_identifier,
+            field: fields.unique_identifier,
             authenticator,
             interleaved,
             token,
@@ -307,14 +301,19 @@ impl Case<'_> {
         }
     }
 
-    fn kind(&self, admitted: &Admitted<'_>, identity: &Identity<'_>) -> Result<Kind, Reason> {
-        if admitted.limited {
+    fn kind(
+        &self,
+        standing: Standing,
+        fields: &Fields<'_>,
+        identity: &Identity<'_>,
+    ) -> Result<Kind, Reason> {
+        if standing.limited {
             return Ok(Kind::Rate);
         }
-        if admitted.denied {
+        if standing.denied {
             return Ok(Kind::Deny);
         }
-        if admitted.fields.nts {
+        if fields.nts {
             return Ok(Kind::NtsNak);
         }
         match (self.view.policy.require_nts, identity) {

@@ -27,11 +27,11 @@
 //! address only 56 bits of that hash are kept: two that share them, once in 10^16, share a bucket. A flood from millions of
 //! addresses thus makes the table forget, which frees honest clients instead of locking them out.
 
-use std::net::IpAddr;
-
 use ntp_time::{Monotonic, NtpDuration, PollInterval};
 use rand_core::RngCore;
 use siphasher::sip::SipHasher13;
+
+use super::client::Client;
 
 /// Limits for one address. The default limits nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,11 +164,11 @@ impl Limiter {
         self.poll
     }
 
-    /// Decides about a request of `client`, which is in canonical form.
+    /// Decides about a request of `client`.
     #[inline]
     pub(super) fn charge(
         &mut self,
-        client: IpAddr,
+        client: Client,
         now: Monotonic,
         random: &mut impl RngCore,
     ) -> Charge {
@@ -180,7 +180,7 @@ impl Limiter {
 
     fn charge_bucket(
         &mut self,
-        client: IpAddr,
+        client: Client,
         now: Monotonic,
         random: &mut impl RngCore,
     ) -> Charge {
@@ -243,14 +243,12 @@ impl Limiter {
 }
 
 /// A keyed hash of what counts as one address.
-fn hash(hasher: &SipHasher13, client: IpAddr) -> u64 {
+fn hash(hasher: &SipHasher13, client: Client) -> u64 {
+    const LINK_LOCAL: u128 = 0xfe80 >> 6;
     match client {
-        IpAddr::V4(address) => hasher.hash(&address.octets()),
-        IpAddr::V6(address) if address.is_unicast_link_local() => hasher.hash(&address.octets()),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, e, f, g, h, ..] = address.octets();
-            hasher.hash(&[a, b, c, d, e, f, g, h])
-        }
+        Client::V4(bits) => hasher.hash(&bits.to_be_bytes()),
+        Client::V6(bits) if bits >> (128 - 10) == LINK_LOCAL => hasher.hash(&bits.to_be_bytes()),
+        Client::V6(bits) => hasher.hash(&((bits >> 64) as u64).to_be_bytes()),
     }
 }
 
@@ -269,7 +267,7 @@ fn one_in_power(exponent: Option<u8>, random: &mut impl RngCore) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv6Addr;
+    use std::net::{IpAddr, Ipv6Addr};
 
     use rand_chacha::ChaCha8Rng;
     use rand_core::SeedableRng;
@@ -297,7 +295,8 @@ mod tests {
 
         fn ask(&mut self, client: impl Into<IpAddr>, millis: i64) -> Charge {
             let now = Monotonic::from_nanos(millis * 1_000_000);
-            self.limiter.charge(client.into(), now, &mut self.random)
+            let client = Client::from(client.into());
+            self.limiter.charge(client, now, &mut self.random)
         }
 
         /// How many of the requests at these times are answered.

@@ -135,6 +135,11 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// The next `N` octets, for the caller to fill.
+    pub fn array<const N: usize>(&mut self) -> Result<&mut [u8; N], NoRoom> {
+        self.space(N)?.first_chunk_mut().ok_or(NoRoom)
+    }
+
     /// Appends `count` zeros.
     pub fn zeros(&mut self, count: usize) -> Result<(), NoRoom> {
         self.space(count)?.fill(0);

@@ -82,6 +82,7 @@ impl Header {
     ///
     /// # Errors
     /// [`Malformed::TooShort`] and [`Malformed::Version`].
+    #[inline]
     pub fn parse(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let octets = reader.array::<{ Self::LEN }>()?;
         let mut reader = Reader::new(&octets);
@@ -111,7 +112,10 @@ impl Header {
     ///
     /// # Errors
     /// [`NoRoom`] if fewer than [`Header::LEN`] octets are free.
+    #[inline]
     pub fn emit(&self, writer: &mut Writer<'_>) -> Result<(), NoRoom> {
+        // One check of the room instead of eleven.
+        let mut writer = Writer::new(writer.array::<{ Self::LEN }>()?);
         let first = self.leap.to_bits() << 6 | self.version.number() << 3 | self.mode.to_bits();
         writer.u8(first)?;
         writer.u8(self.stratum.get())?;

@@ -21,6 +21,7 @@ impl<'a> Packet<'a> {
     ///
     /// # Errors
     /// The sender's octets are at fault, in the way that [`Malformed`] names.
+    #[inline]
     pub fn parse(octets: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(octets);
         let header = Header::parse(&mut reader)?;

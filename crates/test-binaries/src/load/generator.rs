@@ -73,7 +73,7 @@ struct Generator<'a> {
 struct Line {
     socket: ServerSocket,
     inbox: Inbox,
-    outbox: Outbox,
+    outbox: Outbox<()>,
 }
 
 impl<'a> Generator<'a> {

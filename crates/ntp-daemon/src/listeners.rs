@@ -1,0 +1,147 @@
+//! The `[[server]]` sections become what the serving threads are told.
+
+use std::num::NonZero;
+use std::thread;
+
+use ntp_config::{Config, FilterAction, FilterList, NtpVersion, ServerConfig};
+use ntp_proto::server::{Access, AccessList, Networks, Policy, RateLimit, Refusal, Versions};
+use ntp_proto::wire::Version;
+use ntp_time::NtpDuration;
+use ntp_udp::ServerOptions;
+
+use crate::convert;
+use crate::serve::Listener;
+
+/// The addresses to serve at. `key` is a secret by which clients are spread over threads.
+pub fn listeners(config: &Config, key: u32) -> Vec<Listener> {
+    let timestamps = convert::socket_options(config).timestamps;
+    config
+        .servers
+        .iter()
+        .map(|server| Listener {
+            address: server.listen,
+            workers: server.workers.unwrap_or_else(processors),
+            policy: policy(server),
+            options: ServerOptions {
+                timestamps,
+                only_ipv6: shares_port_with_ipv4(config, server),
+                steering_key: key,
+            },
+        })
+        .collect()
+}
+
+/// Both wildcards of a port may be configured; then the one of IPv6 does not take the clients of the other.
+fn shares_port_with_ipv4(config: &Config, server: &ServerConfig) -> bool {
+    config.servers.iter().any(|other| {
+        other.listen.is_ipv4()
+            && other.listen.ip().is_unspecified()
+            && other.listen.port() == server.listen.port()
+    })
+}
+
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+fn policy(server: &ServerConfig) -> Policy {
+    Policy {
+        access: Access {
+            denylist: list(&server.denylist),
+            allowlist: list(&server.allowlist),
+        },
+        versions: server
+            .accept_ntp_versions
+            .iter()
+            .filter_map(|version| match version {
+                NtpVersion::V3 => Some(Version::V3),
+                NtpVersion::V4 => Some(Version::V4),
+                // Refused before we get here; see `Config::unsupported`.
+                NtpVersion::V5 => None,
+            })
+            .collect::<Versions>(),
+        rate_limit: RateLimit {
+            slots: server.rate_limiting_cache_size,
+            cutoff: i64::try_from(server.rate_limiting_cutoff_ms)
+                .map_or(NtpDuration::MAX, NtpDuration::from_millis),
+            ..RateLimit::NONE
+        },
+        require_nts: server.require_nts.map(refusal),
+        ..Policy::default()
+    }
+}
+
+fn list(list: &FilterList) -> AccessList {
+    let networks = list.filter.iter();
+    AccessList {
+        networks: Networks::new(networks.map(|network| (network.address(), network.length()))),
+        refusal: refusal(list.action),
+    }
+}
+
+fn refusal(action: FilterAction) -> Refusal {
+    match action {
+        FilterAction::Ignore => Refusal::Ignore,
+        FilterAction::Deny => Refusal::Deny,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn of(text: &str) -> Vec<Listener> {
+        let (config, _) = ntp_config::parse(text, "ntp.toml").unwrap();
+        listeners(&config, 0)
+    }
+
+    #[test]
+    fn lists_limits_and_versions_arrive() {
+        let listeners = of("\
+[[server]]
+listen = \"0.0.0.0:123\"
+denylist = { filter = [\"192.0.2.0/24\"], action = \"deny\" }
+allowlist = { filter = [\"10.0.0.0/8\", \"192.0.0.0/8\"], action = \"ignore\" }
+rate-limiting-cache-size = 1000
+rate-limiting-cutoff-ms = 500
+accept-ntp-versions = [4]
+workers = 3
+");
+        let [listener] = listeners.as_slice() else {
+            panic!("{listeners:?}");
+        };
+        assert_eq!(listener.workers, 3);
+        let policy = &listener.policy;
+        let refusal = |text: &str| policy.access.refusal(text.parse::<IpAddr>().unwrap());
+        assert_eq!(refusal("192.0.2.1"), Some(Refusal::Deny));
+        assert_eq!(refusal("203.0.113.1"), Some(Refusal::Ignore));
+        assert_eq!(refusal("10.1.2.3"), None);
+        assert_eq!(policy.rate_limit.slots, 1000);
+        assert_eq!(policy.rate_limit.cutoff, NtpDuration::from_millis(500));
+        assert!(policy.versions.contains(Version::V4));
+        assert!(!policy.versions.contains(Version::V3));
+    }
+
+    #[test]
+    fn the_wildcard_of_ipv6_serves_ipv4_unless_another_section_does() {
+        let only = |text| {
+            let all = of(text);
+            all.iter()
+                .map(|listener| listener.options.only_ipv6)
+                .next_back()
+        };
+        let v6 = "[[server]]\nlisten = \"[::]:123\"\n";
+        assert_eq!(only(v6), Some(false));
+        let both = format!("[[server]]\nlisten = \"0.0.0.0:123\"\n{v6}");
+        assert_eq!(only(&both), Some(true));
+        let other_port = format!("[[server]]\nlisten = \"0.0.0.0:124\"\n{v6}");
+        assert_eq!(only(&other_port), Some(false));
+    }
+
+    #[test]
+    fn without_a_number_every_processor_has_a_thread() {
+        assert!(of("[[server]]\nlisten = \"127.0.0.1:123\"\n")[0].workers >= 1);
+    }
+}

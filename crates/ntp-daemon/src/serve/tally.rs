@@ -1,0 +1,86 @@
+//! A worker's counters where others can read them.
+//!
+//! Only the worker writes, after each batch and without waiting for anyone; a reader may see a batch half counted, which
+//! is put right a moment later. Each tally has cache lines of its own, or workers would slow each other down by counting.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use ntp_proto::server::Counters;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident = $from:expr;)*) => {
+        /// What became of the datagrams at an address.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Totals {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Answers that could not be sent.
+            pub send_errors: u64,
+        }
+
+        /// The same of one worker, growing.
+        #[derive(Debug, Default)]
+        #[repr(align(128))]
+        pub(super) struct Tally {
+            $($name: AtomicU64,)*
+            send_errors: AtomicU64,
+        }
+
+        impl Tally {
+            pub(super) fn store(&self, counters: &Counters, send_errors: u64) {
+                $(self.$name.store(($from)(counters), Relaxed);)*
+                self.send_errors.store(send_errors, Relaxed);
+            }
+        }
+
+        impl Totals {
+            pub(super) fn add(&mut self, tally: &Tally) {
+                $(self.$name += tally.$name.load(Relaxed);)*
+                self.send_errors += tally.send_errors.load(Relaxed);
+            }
+        }
+    };
+}
+
+counters! {
+    /// All datagrams.
+    received = |counters: &Counters| counters.received();
+    /// Answered with time.
+    accepted = |counters: &Counters| counters.accepted;
+    /// Refused with a kiss.
+    denied = |counters: &Counters| counters.denied;
+    /// Dropped without an answer.
+    ignored = |counters: &Counters| counters.ignored;
+    /// Over the rate limit.
+    rate_limited = |counters: &Counters| counters.rate_limited;
+    /// Refused because their NTS could not be judged.
+    nts_nak = |counters: &Counters| counters.nts_nak;
+    /// With NTS.
+    nts_received = |counters: &Counters| counters.nts_received;
+    /// Of these, refused with a kiss.
+    nts_denied = |counters: &Counters| counters.nts_denied;
+    /// Of these, over the rate limit.
+    nts_rate_limited = |counters: &Counters| counters.nts_rate_limited;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_are_the_sum_over_workers() {
+        let (first, second) = (Tally::default(), Tally::default());
+        let counters = Counters {
+            accepted: 3,
+            ignored: 4,
+            ..Counters::default()
+        };
+        first.store(&counters, 1);
+        first.store(&counters, 2);
+        second.store(&counters, 5);
+        let mut totals = Totals::default();
+        totals.add(&first);
+        totals.add(&second);
+        assert_eq!((totals.received, totals.accepted), (14, 6));
+        assert_eq!((totals.ignored, totals.send_errors), (8, 7));
+    }
+}

@@ -1,0 +1,194 @@
+//! Answering a request allocates nothing: not for any kind of answer, not at the first request and not at the thousandth,
+//! and not for a million addresses that were never seen before.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ntp_proto::keys::{Algorithm, Key, KeyRing};
+use ntp_proto::server::{
+    Claim, Draft, Policy, RateLimit, ServerNow, ServerView, WorkerState, respond,
+};
+use ntp_proto::wire::{ExtensionField, Header, Mac, Mode, Version, Writer, emit};
+use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, SystemTime};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{RngCore, SeedableRng};
+
+const EPOCH: SystemTime = SystemTime::from_nanos(1_700_000_000_000_000_000);
+
+fn key() -> Key {
+    Key::new(1, Algorithm::Aes128Cmac, b"0123456789abcdef").unwrap()
+}
+
+fn datagram(header: &Header, fields: &[ExtensionField<'_>], signed: bool) -> Vec<u8> {
+    let mut buffer = [0; 256];
+    let mut writer = Writer::new(&mut buffer);
+    let mac = Mac {
+        key_id: 1,
+        digest: &[0; 16],
+    };
+    emit(
+        header,
+        fields.iter().copied(),
+        signed.then_some(mac),
+        &mut writer,
+    )
+    .unwrap();
+    let octets = writer.finish();
+    if signed {
+        let (covered, digest) = Mac::divide(octets, 16).unwrap();
+        digest.copy_from_slice(key().sign(covered).version_4());
+    }
+    octets.to_vec()
+}
+
+#[test]
+fn an_answer_allocates_nothing() {
+    let view = ServerView {
+        claim: Claim::UNSYNCHRONIZED,
+        policy: Arc::new(Policy {
+            rate_limit: RateLimit {
+                slots: 1024,
+                cutoff: NtpDuration::from_millis(100),
+                kiss: Some(1),
+                ..RateLimit::NONE
+            },
+            keys: KeyRing::new([key()]).unwrap(),
+            ..Policy::default()
+        }),
+    };
+    let plain = Header {
+        transmit_timestamp: NtpTimestamp::from_bits(0x0123_4567_89ab_cdef),
+        ..Header::blank(Version::V4, Mode::Client)
+    };
+    let interleaved = Header {
+        origin_timestamp: NtpTimestamp::from_bits(EPOCH.to_ntp().to_bits() | 1),
+        receive_timestamp: NtpTimestamp::from_bits(1),
+        ..plain
+    };
+    let unique = ExtensionField {
+        field_type: 0x0104,
+        body: &[7; 32],
+    };
+    let nts = ExtensionField {
+        field_type: 0x0404,
+        body: &[7; 40],
+    };
+    let mut forged = datagram(&plain, &[], true);
+    forged[60] ^= 1;
+    let requests = [
+        datagram(&plain, &[], false),
+        datagram(&interleaved, &[], false),
+        datagram(&plain, &[], true),
+        datagram(&plain, &[unique], true),
+        datagram(&plain, &[unique, nts], false),
+        forged,
+        b"garbage".to_vec(),
+    ];
+    let mut worker = WorkerState::new(&view.policy, 1, [1; 32]);
+    let mut draft = Draft::new();
+
+    let mut octets = 0;
+    let allocations = allocation_counter::measure(|| {
+        for round in 0..1_000u32 {
+            let received = EPOCH + NtpDuration::from_millis(i64::from(round));
+            let now = ServerNow {
+                monotonic: Monotonic::from_nanos(received.as_nanos()),
+                system: received,
+            };
+            for request in &requests {
+                // Many clients, some of which ask too often.
+                let client = IpAddr::from([192, 0, 2, (round % 61) as u8]);
+                let from = SocketAddr::new(client, 123);
+                respond(&view, &mut worker, from, now, request, received, &mut draft);
+                octets += draft.seal(received).len();
+                if let Some(token) = draft.stamp_wanted() {
+                    worker.sent(token, received);
+                }
+            }
+        }
+    });
+    assert_eq!(allocations.count_total, 0);
+    // It was no idle run.
+    let counters = worker.counters();
+    assert_eq!(counters.received(), 7_000);
+    for count in [
+        counters.accepted,
+        counters.ignored,
+        counters.rate_limited,
+        counters.rate_kisses,
+        counters.nts_received,
+    ] {
+        assert!(count > 0, "{counters:?}");
+    }
+    assert!(octets > 0);
+}
+
+#[test]
+fn a_million_forged_addresses_do_not_grow_memory_and_lock_nobody_out() {
+    let view = ServerView {
+        claim: Claim::UNSYNCHRONIZED,
+        policy: Arc::new(Policy {
+            rate_limit: RateLimit {
+                slots: 4096,
+                cutoff: NtpDuration::from_seconds(1),
+                ..RateLimit::NONE
+            },
+            ..Policy::default()
+        }),
+    };
+    // Each asks for a transmit stamp to be kept, too.
+    let request = datagram(
+        &Header {
+            origin_timestamp: NtpTimestamp::from_bits(EPOCH.to_ntp().to_bits() | 1),
+            receive_timestamp: NtpTimestamp::from_bits(1),
+            transmit_timestamp: NtpTimestamp::from_bits(2),
+            ..Header::blank(Version::V4, Mode::Client)
+        },
+        &[],
+        false,
+    );
+    let mut worker = WorkerState::new(&view.policy, 1, [1; 32]);
+    let mut random = ChaCha8Rng::from_seed([9; 32]);
+    let mut draft = Draft::new();
+    let mut ask = |client: IpAddr, micros: i64| {
+        let received = EPOCH + NtpDuration::from_micros(micros);
+        let now = ServerNow {
+            monotonic: Monotonic::from_nanos(received.as_nanos()),
+            system: received,
+        };
+        let from = SocketAddr::new(client, 123);
+        let verdict = respond(
+            &view,
+            &mut worker,
+            from,
+            now,
+            &request,
+            received,
+            &mut draft,
+        );
+        if let Some(token) = draft.stamp_wanted() {
+            worker.sent(token, received);
+        }
+        verdict.is_answer()
+    };
+
+    let mut honest = 0;
+    let allocations = allocation_counter::measure(|| {
+        for micros in 0..1_000_000 {
+            let forged = match random.next_u32() {
+                number if number & 1 == 0 => IpAddr::from(number.to_be_bytes()),
+                number => {
+                    let network = u128::from(number) << 96 | u128::from(random.next_u64()) << 32;
+                    IpAddr::from(network.to_be_bytes())
+                }
+            };
+            ask(forged, micros);
+            if micros % 100_000 == 0 {
+                honest += i32::from(ask([203, 0, 113, 1].into(), micros));
+            }
+        }
+    });
+    assert_eq!(allocations.count_total, 0);
+    // One answer a second is its due; the table's forgetting gives it more, and never less.
+    assert!(honest >= 1);
+}
