@@ -56,6 +56,10 @@ keys! {
         "ntp-version" "`4`, `5` or `\"auto\"`" "4" "Protocol version; `auto` begins with 4 and goes over to 5 where the server can.";
         "poll-interval-limits" "table" "as in `[source-defaults]`" "Range of the poll interval of this source.";
         "initial-poll-interval" "integer, log2 seconds" "as in `[source-defaults]`" "Poll interval of this source after its first samples.";
+        "prefer" "boolean" "false" "Used in place of sources without this mark, as long as it agrees with the majority.";
+        "trust" "boolean" "false" "Right by decree: only sources that agree with the trusted ones are used.";
+        "require" "boolean" "false" "Nothing is steered unless at least one such source is part of the majority.";
+        "noselect" "boolean" "false" "Measured and shown, but never used.";
     }
     "source" ["pool"] {
         "count" "integer" "4" "How many servers of the pool are used at the same time.";
@@ -101,6 +105,7 @@ keys! {
         "require-nts" "boolean, `\"ignore\"` or `\"deny\"`" "false" "Whether requests without NTS are refused, and how; `true` is `\"ignore\"`.";
         "accept-ntp-versions" "list of `3`, `4` and `5`" "[3, 4]" "Protocol versions that are answered.";
         "workers" "integer" "the number of processors" "Threads that serve at this address; each client meets the same one.";
+        "rest-under-load" "boolean" "true" "Whether a thread that gets over ten thousand requests a second gathers them for a tenth of a millisecond at a time: answers come that much later, with correct timestamps, for a fraction of the processor time.";
     }
     "server.denylist" [] {
         "filter" "list of strings" "required" "Networks, for example `192.0.2.0/24`.";

@@ -66,8 +66,8 @@ pub use refclock::{PpsSource, Quality, SockSource};
 pub use report::{Invalid, LoadError};
 pub use server::{FilterAction, FilterList, NtpVersion, ServerConfig};
 pub use source::{
-    KeyExchange, NtpSource, NtsPoolSource, NtsSource, PoolSource, SourceConfig, SourceKind,
-    VersionChoice,
+    KeyExchange, NtpSource, NtsPoolSource, NtsSource, Opinion, PoolSource, SourceConfig,
+    SourceKind, VersionChoice,
 };
 pub use state::StateConfig;
 pub use subnet::{Subnet, SubnetError};

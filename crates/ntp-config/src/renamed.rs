@@ -81,7 +81,6 @@ const TABLE: &[Renamed] = &[
     gone("source", "port", "the port is written behind the address: `address = \"ntp.example.org:123\"`"),
     gone("source", "iburst", "leave it out: the first exchanges with a source are always quick"),
     gone("source", "burst", "leave it out: the poll interval adapts by itself"),
-    gone("source", "prefer", "there is no preference among sources: they are weighed by their quality"),
     gone("source", "key", "symmetric keys are not supported; use `mode = \"nts\"`"),
 
     renamed("source-defaults", "min-poll", "poll-interval-limits", "write `poll-interval-limits = { min = …, max = … }`, in log2 seconds"),

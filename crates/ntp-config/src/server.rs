@@ -31,6 +31,8 @@ pub struct ServerConfig {
     pub accept_ntp_versions: Vec<NtpVersion>,
     /// Threads that serve; `None` takes one for each processor.
     pub workers: Option<usize>,
+    /// Whether threads gather requests for a tenth of a millisecond while there are very many.
+    pub rest_under_load: bool,
 }
 
 /// Networks, and what happens to clients in them (deny list) or outside of them (allow list).
@@ -113,6 +115,7 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<ServerConfig> {
         vec![NtpVersion::V3, NtpVersion::V4],
     );
     let workers = section.optional(cx, "workers", workers);
+    let rest_under_load = section.or(cx, "rest-under-load", value::boolean, true);
     section.finish(cx);
     Some(ServerConfig {
         place,
@@ -124,6 +127,7 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<ServerConfig> {
         require_nts,
         accept_ntp_versions,
         workers,
+        rest_under_load,
     })
 }
 

@@ -69,6 +69,11 @@ impl SourceKind {
     /// How many sources this can become that count towards `minimum-agreeing-sources`. A
     /// pulse has no number of its own and never counts.
     pub const fn potential(&self) -> usize {
+        if let Some(ntp) = self.ntp()
+            && ntp.opinion.noselect
+        {
+            return 0;
+        }
         match self {
             Self::Server(_) | Self::Nts(_) | Self::Sock(_) => 1,
             Self::Pool(pool) => pool.count,
@@ -87,6 +92,21 @@ pub struct NtpSource {
     pub version: Located<VersionChoice>,
     /// Poll intervals, where they differ from `[source-defaults]`.
     pub poll: PollOverrides,
+    /// What the operator thinks of it.
+    pub opinion: Opinion,
+}
+
+/// What the operator thinks of a source, beyond what measurements say. These keys are ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opinion {
+    /// Used in place of sources without this mark, as long as it is part of the majority.
+    pub prefer: bool,
+    /// Right by decree: only sources that agree with the trusted ones are used.
+    pub trust: bool,
+    /// Without at least one such source in the majority nothing is steered.
+    pub require: bool,
+    /// Measured and shown, never used.
+    pub noselect: bool,
 }
 
 /// The protocol version spoken with a source.
@@ -218,11 +238,22 @@ fn ntp(cx: &mut Context, section: &mut Section<'_>, default_port: u16) -> Option
     });
     let version = section.or(cx, "ntp-version", version, VersionChoice::V4.into());
     let poll = poll::read_overrides(cx, section);
+    let opinion = opinion(cx, section);
     Some(NtpSource {
         address: address?,
         version,
         poll,
+        opinion,
     })
+}
+
+fn opinion(cx: &mut Context, section: &mut Section<'_>) -> Opinion {
+    Opinion {
+        prefer: section.or(cx, "prefer", value::boolean, false),
+        trust: section.or(cx, "trust", value::boolean, false),
+        require: section.or(cx, "require", value::boolean, false),
+        noselect: section.or(cx, "noselect", value::boolean, false),
+    }
 }
 
 fn key_exchange(cx: &mut Context, section: &mut Section<'_>) -> KeyExchange {

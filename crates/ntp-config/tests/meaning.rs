@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ntp_config::{
-    ClockKind, Config, FilterAction, LogLevel, NtpVersion, SourceKind, StepThreshold,
+    ClockKind, Config, FilterAction, LogLevel, NtpVersion, Opinion, SourceKind, StepThreshold,
     TimestampMode, VersionChoice, parse,
 };
 use ntp_time::{Frequency, NtpDuration, PollInterval, ReferenceId, Stratum};
@@ -65,7 +65,7 @@ fn the_defaults_are_upstreams() {
 #[test]
 fn each_mode_of_a_source_has_its_values_and_defaults() {
     let config = file("sources.toml");
-    let [server, pool, nts, nts_pool, sock, old, pps] = &config.sources[..] else {
+    let [server, pool, nts, nts_pool, sock, old, pps, liked] = &config.sources[..] else {
         panic!("{} sources", config.sources.len());
     };
     let addresses: Vec<String> = config
@@ -80,11 +80,21 @@ fn each_mode_of_a_source_has_its_values_and_defaults() {
             "a.example.org:4123",
             "pool.example.org:123",
             "nts.example.org:4460",
-            "ntspool.example.org:4461"
+            "ntspool.example.org:4461",
+            "opinion.example.org:123"
         ]
     );
 
+    let opinion = Opinion {
+        prefer: true,
+        trust: true,
+        require: true,
+        noselect: false,
+    };
+    assert_eq!(liked.kind.ntp().unwrap().opinion, opinion);
+
     let ntp = server.kind.ntp().unwrap();
+    assert_eq!(ntp.opinion, Opinion::default());
     assert_eq!(ntp.version.value, VersionChoice::V5);
     let poll = ntp.poll.over(config.source_defaults);
     assert_eq!(poll.poll_limits.min, PollInterval::from_log2(3));

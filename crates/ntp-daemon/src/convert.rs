@@ -9,7 +9,7 @@ use ntp_config::{
     Config, LogLevel, NtpSource, SourceKind as FileKind, StepThreshold, TimestampMode as FileMode,
 };
 use ntp_os_clock::{Clock, ClockError, ClockKind, precision};
-use ntp_proto::discipline::{self, FrequencyPrior, PanicThreshold, SteeringConfig};
+use ntp_proto::discipline::{self, FrequencyPrior, Opinion, PanicThreshold, SteeringConfig};
 use ntp_proto::engine::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
 use ntp_udp::{InterfaceName, SocketOptions, TimestampMode};
 use tracing::Level;
@@ -82,6 +82,12 @@ fn ntp_source(config: &Config, ntp: &NtpSource, kind: SourceKind) -> SourceConfi
         kind,
         limits: poll.poll_limits,
         initial_poll: poll.initial_poll,
+        opinion: Opinion {
+            prefer: ntp.opinion.prefer,
+            trust: ntp.opinion.trust,
+            require: ntp.opinion.require,
+            noselect: ntp.opinion.noselect,
+        },
     }
 }
 
@@ -100,6 +106,10 @@ fn discipline_config(config: &Config) -> discipline::Config {
         initial_frequency_uncertainty: algorithm
             .initial_frequency_uncertainty
             .unwrap_or(ours.initial_frequency_uncertainty),
+        some_required: config
+            .sources
+            .iter()
+            .any(|source| source.kind.ntp().is_some_and(|ntp| ntp.opinion.require)),
         ..ours
     }
 }

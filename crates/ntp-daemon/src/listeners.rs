@@ -21,6 +21,7 @@ pub fn listeners(config: &Config, key: u32) -> Vec<Listener> {
         .map(|server| Listener {
             address: server.listen,
             workers: server.workers.unwrap_or_else(processors),
+            rest_under_load: server.rest_under_load,
             policy: policy(server),
             options: ServerOptions {
                 timestamps,
@@ -108,11 +109,12 @@ rate-limiting-cache-size = 1000
 rate-limiting-cutoff-ms = 500
 accept-ntp-versions = [4]
 workers = 3
+rest-under-load = false
 ");
         let [listener] = listeners.as_slice() else {
             panic!("{listeners:?}");
         };
-        assert_eq!(listener.workers, 3);
+        assert_eq!((listener.workers, listener.rest_under_load), (3, false));
         let policy = &listener.policy;
         let refusal = |text: &str| policy.access.refusal(text.parse::<IpAddr>().unwrap());
         assert_eq!(refusal("192.0.2.1"), Some(Refusal::Deny));

@@ -151,6 +151,7 @@ fn word(source: &SourceSnapshot) -> &'static str {
         SourceState::TooUncertain => "too-uncertain",
         SourceState::NoMajority => "no-majority",
         SourceState::Falseticker => "falseticker",
+        SourceState::Outranked => "outranked",
         SourceState::Selected => ntp_control_api::observation::SELECTED,
     }
 }

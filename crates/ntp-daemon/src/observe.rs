@@ -76,6 +76,11 @@ impl Observer {
         }
     }
 
+    /// Whether somebody has connected.
+    pub(crate) fn has_visitor(&self, set: &PollSet) -> bool {
+        set.readiness(self.place).readable
+    }
+
     /// When the most patient wait for a client ends.
     pub(crate) fn deadline(&self) -> Option<Monotonic> {
         self.clients.iter().map(|client| client.deadline).min()
@@ -88,7 +93,7 @@ impl Observer {
             let ready = set.readiness(client.place);
             (!ready.any() || client.advance()) && now < client.deadline
         });
-        if set.readiness(self.place).readable {
+        if self.has_visitor(set) {
             while self.clients.len() < CLIENTS {
                 let Ok((stream, _)) = self.listener.accept() else {
                     break;

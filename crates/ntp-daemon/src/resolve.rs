@@ -2,12 +2,13 @@
 //!
 //! `getaddrinfo` respects everything that an administrator may have configured, and blocks for as long as it likes.
 //! Each look-up is a short-lived thread of its own, so a name server that does not answer holds up nobody else's name,
-//! and between look-ups the daemon has no thread for them. There are never more than configured
-//! sources, each of which asks one thing at a time.
+//! and between look-ups the daemon has no thread for them. Eight are under way at most; further names wait their turn. There are
+//! never more of these than configured sources, each of which asks one thing at a time.
 //!
 //! A thread ends by closing its end of a pipe, which wakes the main loop; its answer is the thread's result. Nothing
 //! ever waits for a lock or a channel in here.
 
+use std::collections::VecDeque;
 use std::io::{self, PipeReader};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::thread::{self, JoinHandle};
@@ -25,7 +26,12 @@ pub(crate) type Answer = (ResolveId, Addresses);
 #[derive(Debug, Default)]
 pub(crate) struct Resolver {
     under_way: Vec<LookUp>,
+    waiting: VecDeque<(ResolveId, String)>,
 }
+
+/// Look-ups at a time: a name server that does not answer holds each for half a minute, and a thousand names must not be a
+/// thousand threads.
+const AT_A_TIME: usize = 8;
 
 #[derive(Debug)]
 struct LookUp {
@@ -38,25 +44,16 @@ struct LookUp {
 }
 
 impl Resolver {
-    /// Asks for a name.
+    /// Asks for a name, now or when it is its turn.
     ///
     /// # Errors
     /// If the operating system has no descriptor or thread left.
     pub(crate) fn ask(&mut self, query: ResolveId, host: String) -> io::Result<()> {
-        let (bell, ringer) = io::pipe()?;
-        let thread = thread::Builder::new()
-            .name("resolver".into())
-            .spawn(move || {
-                let addresses = look_up(&host);
-                drop(ringer);
-                addresses
-            })?;
-        self.under_way.push(LookUp {
-            query,
-            thread,
-            bell,
-            place: usize::MAX,
-        });
+        if self.under_way.len() < AT_A_TIME {
+            self.under_way.push(LookUp::start(query, host)?);
+        } else {
+            self.waiting.push_back((query, host));
+        }
         Ok(())
     }
 
@@ -67,8 +64,16 @@ impl Resolver {
         }
     }
 
-    /// Takes an answer whose bell the wait has heard. Never blocks.
+    /// Takes an answer whose bell the wait has heard, and lets the next name have its turn. Never blocks.
     pub(crate) fn answer(&mut self, set: &PollSet) -> Option<Answer> {
+        if self.under_way.len() < AT_A_TIME
+            && let Some((query, host)) = self.waiting.pop_front()
+        {
+            match LookUp::start(query, host) {
+                Ok(look_up) => self.under_way.push(look_up),
+                Err(error) => return Some((query, Err(error.to_string()))),
+            }
+        }
         // The bell may be heard an instant before the thread has ended; then the next wait hears it again.
         let done = self.under_way.iter().position(|look_up| {
             set.readiness(look_up.place).any() && look_up.thread.is_finished()
@@ -78,6 +83,25 @@ impl Resolver {
             .join()
             .unwrap_or_else(|_| Err("the look-up failed unexpectedly".into()));
         Some((query, addresses))
+    }
+}
+
+impl LookUp {
+    fn start(query: ResolveId, host: String) -> io::Result<Self> {
+        let (bell, ringer) = io::pipe()?;
+        let thread = thread::Builder::new()
+            .name("resolver".into())
+            .spawn(move || {
+                let addresses = look_up(&host);
+                drop(ringer);
+                addresses
+            })?;
+        Ok(Self {
+            query,
+            thread,
+            bell,
+            place: usize::MAX,
+        })
     }
 }
 
@@ -101,8 +125,9 @@ mod tests {
     #[test]
     fn every_question_gets_its_own_answer() {
         let mut resolver = Resolver::default();
-        let hosts = ["127.0.0.1", "::1"];
-        for (id, host) in (0..).zip(hosts) {
+        // More than may be under way at a time.
+        let hosts = ["127.0.0.1", "::1"].repeat(AT_A_TIME);
+        for (id, host) in (0..).zip(hosts.iter().copied()) {
             resolver.ask(ResolveId(id), host.into()).unwrap();
         }
         let (mut set, mut answers) = (PollSet::new(), Vec::new());

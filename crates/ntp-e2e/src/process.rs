@@ -131,6 +131,11 @@ impl Process {
         }
     }
 
+    /// How many threads the process has now; the kernel's answer.
+    pub fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).map_or(0, Iterator::count)
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.poll_exit().is_none()

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
             scenario!(a_mode_that_is_not_built_is_refused_by_name),
             scenario!(an_unknown_option_is_named),
             scenario!(without_an_observation_socket_the_daemon_keeps_time),
+            scenario!(a_client_of_literal_addresses_without_state_is_one_thread),
             scenario!(status_without_a_daemon_says_so),
         ],
     )
@@ -362,6 +363,17 @@ fn without_an_observation_socket_the_daemon_keeps_time() {
     daemon
         .process
         .wait_for_line(LIMIT, "synchronised at stratum 2");
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+fn a_client_of_literal_addresses_without_state_is_one_thread() {
+    let server = TestServer::honest("127.0.0.1:0");
+    let setup = Setup::new(1)
+        .server(&server.name())
+        .replacing("[state]\n", "[state]\nenabled = false\n");
+    let mut daemon = setup.start(None);
+    daemon.wait_synchronized(LIMIT);
+    assert_eq!(daemon.process.threads(), 1);
     assert_eq!(daemon.stop().code(), Some(0));
 }
 

@@ -192,31 +192,50 @@ impl Messages {
 
     // ---- sending
 
-    /// Makes message `index` ready to go to `address`. False, and no message, if the index or the payload is too
-    /// large; `control` says by its result whether its messages fitted.
-    pub(crate) fn prepare(
-        &mut self,
-        index: usize,
-        address: &RawAddress,
-        payload: &[u8],
-        control: impl FnOnce(&mut ControlBuffer) -> bool,
-    ) -> bool {
-        if index >= self.capacity || payload.len() > PAYLOAD {
+    /// Addresses message `index`, which is empty and without control messages so far. False if there is no such
+    /// message.
+    pub(crate) fn address(&mut self, index: usize, to: &RawAddress) -> bool {
+        let Some((header, slot)) = self.outgoing(index) else {
             return false;
-        }
-        // SAFETY: the index is below the capacity, and `&mut self` excludes other references to both.
-        let (header, slot) =
-            unsafe { (&mut *self.headers.add(index), &mut *self.slots.add(index)) };
-        slot.address.copy_from(address);
-        slot.payload[..payload.len()].copy_from_slice(payload);
-        slot.part.iov_len = payload.len();
+        };
+        slot.address.copy_from(to);
+        slot.part.iov_len = 0;
         slot.control.set_len(0);
-        if !control(&mut slot.control) {
-            return false;
-        }
         header.msg_hdr.msg_namelen = slot.address.as_bytes().len() as socklen_t;
-        header.msg_hdr.msg_controllen = slot.control.len() as _;
+        header.msg_hdr.msg_controllen = 0;
         true
+    }
+
+    /// Gives message `index` its payload. False, and no change, if there is no such message, or too much payload.
+    pub(crate) fn fill(&mut self, index: usize, payload: &[u8]) -> bool {
+        let Some((_, slot)) = self.outgoing(index) else {
+            return false;
+        };
+        let Some(room) = slot.payload.get_mut(..payload.len()) else {
+            return false;
+        };
+        room.copy_from_slice(payload);
+        slot.part.iov_len = payload.len();
+        true
+    }
+
+    /// Adds a control message to message `index`. False, and no change, if there is no such message, or no room.
+    pub(crate) fn control(&mut self, index: usize, level: c_int, kind: c_int, data: &[u8]) -> bool {
+        let Some((header, slot)) = self.outgoing(index) else {
+            return false;
+        };
+        let fits = slot.control.push(level, kind, data);
+        header.msg_hdr.msg_controllen = slot.control.len() as _;
+        fits
+    }
+
+    fn outgoing(&mut self, index: usize) -> Option<(&mut mmsghdr, &mut Slot)> {
+        if index >= self.capacity {
+            return None;
+        }
+        // SAFETY: the index is below the capacity, and `&mut self` excludes other references to both for as long
+        // as these live. Whoever changes lengths keeps to the invariants.
+        Some(unsafe { (&mut *self.headers.add(index), &mut *self.slots.add(index)) })
     }
 
     /// Sends messages `from..to` without waiting; returns how many were sent, at least one. An error is about message

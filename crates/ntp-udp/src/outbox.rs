@@ -75,46 +75,72 @@ impl<T: Copy> Outbox<T> {
         self.filled == self.messages.capacity()
     }
 
-    /// Adds an answer to `arrival`, which will leave from the address that it came to. With a `token`, its stamp is asked for.
-    /// False, and no change, if there is no room.
-    pub fn reply(&mut self, arrival: &Arrival<'_>, payload: &[u8], token: Option<T>) -> bool {
+    /// Adds an empty answer to `arrival`, which will leave from the address that it came to; [`write`](Self::write) is to give
+    /// it its contents. Its place is [`len`](Self::len) before the call. False, and no change, if there is no room.
+    pub fn reply(&mut self, arrival: &Arrival<'_>) -> bool {
         // An address that means something on one link only needs that link; others take the way that the routes say.
         let link = match arrival.from.ip() {
             IpAddr::V6(ip) if ip.is_unicast_link_local() => arrival.interface,
             _ => None,
         };
-        self.add(arrival.sender, arrival.own, link, payload, token)
+        self.add(arrival.sender, arrival.own, link.unwrap_or(0))
     }
 
-    /// Adds a datagram for `to` that leaves from `source`, or from the address of the system's choice. Both must be of the
-    /// socket's family. Else as [`reply`](Self::reply).
-    pub fn push(
-        &mut self,
-        to: SocketAddr,
-        source: Option<IpAddr>,
-        payload: &[u8],
-        token: Option<T>,
-    ) -> bool {
-        self.add(&to.into(), source, None, payload, token)
+    /// Adds an empty datagram for `to` that leaves from `source`, or from the address of the system's choice. Both must be of
+    /// the socket's family. Else as [`reply`](Self::reply).
+    pub fn push(&mut self, to: SocketAddr, source: Option<IpAddr>) -> bool {
+        self.add(&to.into(), source, 0)
     }
 
-    fn add(
-        &mut self,
-        to: &RawAddress,
-        source: Option<IpAddr>,
-        link: Option<u32>,
-        payload: &[u8],
-        token: Option<T>,
-    ) -> bool {
-        let ready = self.messages.prepare(self.filled, to, payload, |control| {
-            source.is_none_or(|source| push_source(control, to, source, link.unwrap_or(0)))
-                && (token.is_none() || push_stamp_request(control))
-        });
+    /// Gives the datagram at `place` its contents. With a `token`, its stamp is asked for. False, and no change, if there is
+    /// no such datagram, or the contents are too long.
+    pub fn write(&mut self, place: usize, payload: &[u8], token: Option<T>) -> bool {
+        if place >= self.filled || !self.messages.fill(place, payload) {
+            return false;
+        }
+        // Asked for once, however often the contents change.
+        if token.is_some() && self.tokens[place].is_none() {
+            let what = libc::SOF_TIMESTAMPING_TX_SOFTWARE.to_ne_bytes();
+            let (level, kind) = (libc::SOL_SOCKET, libc::SO_TIMESTAMPING);
+            self.messages.control(place, level, kind, &what);
+        }
+        self.tokens[place] = token.or(self.tokens[place]);
+        true
+    }
+
+    fn add(&mut self, to: &RawAddress, source: Option<IpAddr>, link: u32) -> bool {
+        let place = self.filled;
+        let ready = self.messages.address(place, to)
+            && source.is_none_or(|source| self.leave_from(place, to, source, link));
         if ready {
-            self.tokens[self.filled] = token;
+            self.tokens[place] = None;
             self.filled += 1;
         }
         ready
+    }
+
+    /// The address to leave from, in the words of the socket's family, which is that of the address it goes to.
+    fn leave_from(&mut self, place: usize, to: &RawAddress, source: IpAddr, link: u32) -> bool {
+        if to.is_ipv6() {
+            let mut info = [0; 20];
+            let source = match source {
+                IpAddr::V4(source) => source.to_ipv6_mapped(),
+                IpAddr::V6(source) => source,
+            };
+            info[..16].copy_from_slice(&source.octets());
+            info[16..].copy_from_slice(&link.to_ne_bytes());
+            let (level, kind) = (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO);
+            return self.messages.control(place, level, kind, &info);
+        }
+        let IpAddr::V4(source) = source.to_canonical() else {
+            return false;
+        };
+        // Interface, address to leave from, and one that is of no meaning when sending.
+        let mut info = [0; 12];
+        info[..4].copy_from_slice(&link.to_ne_bytes());
+        info[4..8].copy_from_slice(&source.octets());
+        let (level, kind) = (libc::IPPROTO_IP, libc::IP_PKTINFO);
+        self.messages.control(place, level, kind, &info)
     }
 
     /// As on a system without the calls for many messages.
@@ -204,31 +230,4 @@ impl<T: Copy> Outbox<T> {
             }
         }
     }
-}
-
-/// The address to leave from, in the words of the socket's family, which is that of the address it goes to.
-fn push_source(control: &mut ControlBuffer, to: &RawAddress, source: IpAddr, link: u32) -> bool {
-    if to.is_ipv6() {
-        let mut info = [0; 20];
-        let source = match source {
-            IpAddr::V4(source) => source.to_ipv6_mapped(),
-            IpAddr::V6(source) => source,
-        };
-        info[..16].copy_from_slice(&source.octets());
-        info[16..].copy_from_slice(&link.to_ne_bytes());
-        return control.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
-    }
-    let IpAddr::V4(source) = source.to_canonical() else {
-        return false;
-    };
-    // Interface, address to leave from, and one that is of no meaning when sending.
-    let mut info = [0; 12];
-    info[..4].copy_from_slice(&link.to_ne_bytes());
-    info[4..8].copy_from_slice(&source.octets());
-    control.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &info)
-}
-
-fn push_stamp_request(control: &mut ControlBuffer) -> bool {
-    let what = libc::SOF_TIMESTAMPING_TX_SOFTWARE.to_ne_bytes();
-    control.push(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &what)
 }

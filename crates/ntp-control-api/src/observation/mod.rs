@@ -230,7 +230,7 @@ pub struct Source {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SourceDetails {
-    /// Where the source stands in the selection, in one word: [`SELECTED`], `falseticker`,
+    /// Where the source stands in the selection, in one word: [`SELECTED`], `outranked`, `falseticker`,
     /// `no-majority`, `too-uncertain`, `no-samples`, `stale`, `unreachable` or `unusable`.
     /// Later versions may add words.
     #[serde(skip_serializing_if = "Option::is_none")]

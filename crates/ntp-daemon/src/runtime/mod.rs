@@ -328,6 +328,14 @@ impl Runtime {
         if let Some(servers) = &mut self.servers {
             servers.attend(&self.poll_set).map_err(Failure::Serve)?;
         }
+        if self
+            .observer
+            .as_ref()
+            .is_some_and(|observer| observer.has_visitor(&self.poll_set))
+        {
+            // The clock may have been set since the last wake-up; nobody must be told figures from before.
+            self.handle(Input::Tick)?;
+        }
         if let Some(mut observer) = self.observer.take() {
             observer.attend(&self.poll_set, || {
                 let served = self.servers.as_ref().map(Servers::totals);

@@ -12,7 +12,7 @@
 //! to a thread now and then must not move them, so each is a running median: a step up when a sample is above, a step down when it is below.
 //! Where the kernel gives no stamps both stay zero.
 
-use ntp_time::{Monotonic, NtpDuration};
+use ntp_time::{NtpDuration, SystemTime};
 
 /// Between two samples that are asked for on purpose.
 const INTERVAL: NtpDuration = NtpDuration::from_millis(50);
@@ -28,7 +28,7 @@ const LONGEST_PACE: NtpDuration = NtpDuration::from_micros(50);
 pub(super) struct Departure {
     base: Option<NtpDuration>,
     pace: Option<NtpDuration>,
-    sampled: Option<Monotonic>,
+    sampled: Option<SystemTime>,
 }
 
 impl Departure {
@@ -38,9 +38,12 @@ impl Departure {
         self.base.unwrap_or_default() + pace * place as i64
     }
 
-    /// Whether it is time to ask for stamps again; if so, it is noted that they were asked for.
-    pub(super) fn wants_sample(&mut self, now: Monotonic) -> bool {
-        let wants = self.sampled.is_none_or(|last| now - last >= INTERVAL);
+    /// Whether it is time to ask for stamps again; if so, it is noted that they were asked for. After a step of the clock it
+    /// is, too.
+    pub(super) fn wants_sample(&mut self, now: SystemTime) -> bool {
+        let wants = self
+            .sampled
+            .is_none_or(|last| (now - last).abs() >= INTERVAL);
         if wants {
             self.sampled = Some(now);
         }
@@ -125,9 +128,10 @@ mod tests {
     #[test]
     fn samples_are_not_asked_for_with_every_batch() {
         let mut departure = Departure::default();
-        let start = Monotonic::from_nanos(1);
+        let start = SystemTime::from_nanos(1);
         assert!(departure.wants_sample(start));
         assert!(!departure.wants_sample(start + micros(1)));
         assert!(departure.wants_sample(start + INTERVAL));
+        assert!(departure.wants_sample(start - micros(60_000_000)));
     }
 }

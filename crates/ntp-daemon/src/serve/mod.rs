@@ -16,6 +16,7 @@
 //! clients.
 
 mod departure;
+mod lull;
 mod tally;
 mod worker;
 
@@ -44,6 +45,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Threads that serve there; 0 counts as 1.
     pub workers: usize,
+    /// Whether they may gather requests while there are very many.
+    pub rest_under_load: bool,
     /// Whom to serve, and how.
     pub policy: Policy,
     /// How the sockets are opened.
@@ -179,6 +182,7 @@ impl Bound {
                     translator: translator.clone(),
                     stop: Arc::clone(&servers.stop),
                     workers,
+                    rests: listener.rest_under_load,
                     seed: seed(),
                 };
                 site.tallies.push(Arc::clone(&worker.tally));

@@ -15,6 +15,7 @@ fn listener(workers: usize) -> Listener {
     Listener {
         address: (Ipv4Addr::LOCALHOST, 0).into(),
         workers,
+        rest_under_load: true,
         policy: Policy::default(),
         options: ServerOptions::default(),
     }

@@ -16,6 +16,7 @@ use ntp_time::{Monotonic, SystemTime};
 use ntp_udp::{Inbox, Outbox, ServerSocket, signals};
 
 use super::departure::Departure;
+use super::lull::{self, Lull};
 use super::tally::Tally;
 
 /// Datagrams handled together. More would not be cheaper, only later.
@@ -32,6 +33,8 @@ pub(super) struct Worker {
     pub(super) stop: Arc<AtomicBool>,
     /// How many share the address.
     pub(super) workers: usize,
+    /// Whether they rest while there is much to do.
+    pub(super) rests: bool,
     pub(super) seed: [u8; 32],
 }
 
@@ -72,6 +75,7 @@ impl Worker {
             inbox: Inbox::new(BATCH),
             outbox: Outbox::new(BATCH),
             departure: Departure::default(),
+            lull: Lull::new(),
             stamps_due: 0,
             send_errors: 0,
         };
@@ -88,7 +92,9 @@ impl Worker {
                 }
                 Ok(count) => {
                     failures = 0;
-                    desk.serve(&self, view.load(), count);
+                    if desk.serve(&self, view.load(), count) && self.rests {
+                        rest();
+                    }
                 }
                 Err(error) => {
                     failures += 1;
@@ -111,13 +117,15 @@ struct Desk {
     inbox: Inbox,
     outbox: Outbox<Wanted>,
     departure: Departure,
+    lull: Lull,
     /// Stamps that were asked for and have not come.
     stamps_due: usize,
     send_errors: u64,
 }
 
 impl Desk {
-    fn serve(&mut self, worker: &Worker, view: &ServerView, count: usize) {
+    /// Serves a batch, and says whether to rest afterwards.
+    fn serve(&mut self, worker: &Worker, view: &ServerView, count: usize) -> bool {
         if !Arc::ptr_eq(&self.policy, &view.policy) {
             self.policy = Arc::clone(&view.policy);
             self.state.fit(&view.policy);
@@ -127,10 +135,11 @@ impl Desk {
             self.take_stamps(worker);
             self.stamps_due = self.stamps_due.saturating_sub(1);
         }
-        let now = monotonic();
-        self.respond(worker, view, now, count);
-        self.seal(worker, now, count);
+        self.respond(worker, view, count);
+        let mut rest = false;
         if !self.outbox.is_empty() {
+            let read = self.seal(worker);
+            rest = self.lull.after(read, self.outbox.len(), BATCH);
             let sent = worker.socket.send(&mut self.outbox);
             self.send_errors = self.send_errors.wrapping_add(sent.failed as u64);
             if self.stamps_due > 0 {
@@ -138,46 +147,53 @@ impl Desk {
             }
         }
         worker.tally.store(self.state.counters(), self.send_errors);
+        rest
     }
 
-    fn respond(&mut self, worker: &Worker, view: &ServerView, now: Monotonic, count: usize) {
-        let read = realtime();
-        let now = ServerNow {
-            monotonic: now,
-            system: worker.translator.translate(read),
-        };
-        for (index, draft) in self.drafts.iter_mut().enumerate().take(count) {
+    /// Drafts all answers; the draft of an answer has the same place as its datagram in the outbox.
+    fn respond(&mut self, worker: &Worker, view: &ServerView, count: usize) {
+        let mut now = None;
+        for index in 0..count {
             let Some(arrival) = self.inbox.get(index) else {
                 continue;
             };
-            let stamp = arrival.stamp.map_or(read, |stamp| stamp.time);
+            let Some(draft) = self.drafts.get_mut(self.outbox.len()) else {
+                break;
+            };
+            // Every reading of a clock costs as much as a good part of an answer. Dispersion grows so slowly that the
+            // arrival of the batch's first request will do for now, and only a rate limit needs the other clock.
+            let stamp = arrival.stamp.map_or_else(realtime, |stamp| stamp.time);
+            let received = worker.translator.translate(stamp);
+            let now = *now.get_or_insert_with(|| ServerNow {
+                monotonic: if self.policy.rate_limit.is_active() {
+                    monotonic()
+                } else {
+                    Monotonic::from_nanos(0)
+                },
+                system: received,
+            });
             // A request that does not fit into a frame is none.
             let request = if arrival.truncated {
                 &[]
             } else {
                 arrival.payload
             };
-            let received = worker.translator.translate(stamp);
             let state = &mut self.state;
-            respond(view, state, arrival.from, now, request, received, draft);
+            let verdict = respond(view, state, arrival.from, now, request, received, draft);
+            if verdict.is_answer() {
+                self.outbox.reply(&arrival);
+            }
         }
     }
 
-    fn seal(&mut self, worker: &Worker, now: Monotonic, count: usize) {
+    /// Reads the clock, and gives every answer the time at which it will leave. Returns the reading.
+    fn seal(&mut self, worker: &Worker) -> SystemTime {
         let stampable = worker.socket.stamps_transmissions();
-        let sample = stampable && self.departure.wants_sample(now);
-        let answers = self.drafts.iter().take(count);
-        let last = answers.filter(|draft| !draft.is_empty()).count();
         let read = realtime();
-        for (index, draft) in self.drafts.iter_mut().enumerate().take(count) {
-            if draft.is_empty() {
-                continue;
-            }
-            let Some(arrival) = self.inbox.get(index) else {
-                continue;
-            };
-            let place = self.outbox.len();
-            let sampled = sample && (place == 0 || place + 1 == last);
+        let sample = stampable && self.departure.wants_sample(read);
+        let count = self.outbox.len();
+        for (place, draft) in self.drafts.iter_mut().enumerate().take(count) {
+            let sampled = sample && (place == 0 || place + 1 == count);
             let token = draft.stamp_wanted();
             let wanted = (stampable && (sampled || token.is_some())).then_some(Wanted {
                 token,
@@ -185,11 +201,11 @@ impl Desk {
                 read,
             });
             self.stamps_due += usize::from(wanted.is_some());
-            let leaves = worker
-                .translator
-                .translate(read + self.departure.expected(place));
-            self.outbox.reply(&arrival, draft.seal(leaves), wanted);
+            let leaves = read + self.departure.expected(place);
+            let reply = draft.seal(worker.translator.translate(leaves));
+            self.outbox.write(place, reply, wanted);
         }
+        read
     }
 
     fn take_stamps(&mut self, worker: &Worker) {
@@ -210,4 +226,12 @@ impl Desk {
                 }
             });
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a worker waits for nobody but its clients, and they are many"
+)]
+fn rest() {
+    std::thread::sleep(lull::REST);
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ntp_time::{Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum};
 
-use crate::discipline::{self, FrequencyPrior, SteeringConfig};
+use crate::discipline::{self, FrequencyPrior, Opinion, SteeringConfig};
 
 /// Everything that the operator decides about the engine.
 #[derive(Clone, Debug)]
@@ -56,6 +56,8 @@ pub struct SourceConfig {
     pub limits: PollLimits,
     /// Poll interval after the start schedule.
     pub initial_poll: PollInterval,
+    /// What the operator thinks of it.
+    pub opinion: Opinion,
 }
 
 /// A host as configured.

@@ -91,6 +91,10 @@ pub struct Engine {
     wanted: Adjustment,
     /// An adjustment is out and not answered: the clock's reading is not to be trusted.
     applying: bool,
+    /// When the kernel will have carried out the leap second that it was told of.
+    leap_due: Option<Monotonic>,
+    /// When the kernel last carried one out.
+    leaped: Option<Monotonic>,
     housekeeping: Monotonic,
     persisted: Option<Monotonic>,
     next_source: u32,
@@ -132,6 +136,8 @@ impl Engine {
                 Adjustment::default()
             },
             applying: false,
+            leap_due: None,
+            leaped: None,
             housekeeping: now.monotonic,
             persisted: None,
             next_source: 0,
@@ -202,6 +208,7 @@ impl Engine {
                     .next_lookup()
                     .map(|(at, query)| (at, Reason::Resolve(query))),
             )
+            .chain(self.leap_due.map(|at| (at, Reason::LeapSecond)))
             .chain([(self.housekeeping, Reason::Housekeeping)])
             .min_by_key(|(at, _)| *at)
     }
@@ -210,6 +217,8 @@ impl Engine {
 
     fn run_timers(&mut self, now: Now) {
         self.end_slew(now);
+        // To be woken was all: the clocks are compared at every input.
+        self.leap_due = self.leap_due.filter(|at| *at > now.monotonic);
         self.fill_sources(now);
         for position in 0..self.sources.members.len() {
             self.expire(now, position);
@@ -310,11 +319,13 @@ impl Engine {
         };
         let start = now.monotonic + NtpDuration::from_seconds_f64(wait);
         let association = Association::new(address, config.limits, config.initial_poll, start);
+        let (key, opinion) = (self.discipline.join(), config.opinion);
+        self.discipline.set_opinion(key, opinion);
         let member = Member {
             id,
             configured,
             association,
-            key: self.discipline.join(),
+            key,
             measured: None,
             sequence: 0,
             rejections: Thinner::default(),

@@ -69,6 +69,8 @@ pub enum Reason {
     Housekeeping,
     /// A name is to be looked up again.
     Resolve(ResolveId),
+    /// The kernel carries out a leap second; until we have looked, our figures are a second off.
+    LeapSecond,
 }
 
 impl fmt::Display for Halt {

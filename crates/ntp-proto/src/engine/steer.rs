@@ -41,6 +41,13 @@ const PERSIST_INTERVAL: NtpDuration = NtpDuration::from_seconds(3600);
 /// What the kernel calls the largest error it can express.
 const UNKNOWN_ERROR: NtpDuration = NtpDuration::from_seconds(16);
 
+/// Servers go on announcing a leap second through the second itself, which our clock then has twice. Armed again within it, the
+/// kernel would carry out another one. No two leap seconds are less than half a year apart.
+const LEAP_PAUSE: NtpDuration = NtpDuration::from_seconds(86_400);
+
+/// The kernel acts at its next timer tick after midnight, which is at most 10 ms later.
+const LEAP_GRACE: NtpDuration = NtpDuration::from_millis(20);
+
 /// A slew in progress.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slew {
@@ -207,6 +214,7 @@ impl Engine {
             // The clock jumped because UTC did. Free time went on, true time was set by the same amount.
             self.discipline.true_time_jumped(jump);
             self.sync.leap = LeapIndicator::None;
+            self.leaped = Some(now.monotonic);
             self.emit(Event::LeapSecond(leap));
             return;
         }
@@ -289,6 +297,7 @@ impl Engine {
             reference_id: reference_id_of(member.association.remote().ip()),
             reference_time: Some(system),
         };
+        self.leap_due = leap_moment(now, self.sync.leap);
         if self.sync.synchronized && !was {
             let reference = self.sources.subject(member);
             self.emit(Event::Synchronized { stratum, reference });
@@ -298,6 +307,12 @@ impl Engine {
 
     /// The leap second that more than half of the selected sources announce, if `system` is on a day that may have one.
     fn majority_leap(&self, now: Now, system: SystemTime) -> LeapIndicator {
+        if self
+            .leaped
+            .is_some_and(|at| now.monotonic - at < LEAP_PAUSE)
+        {
+            return LeapIndicator::None;
+        }
         let free = self.ledger.free(now.system);
         let (mut selected, mut inserting, mut deleting) = (0, 0, 0);
         for member in &self.sources.members {
@@ -416,6 +431,18 @@ impl Engine {
             self.outputs.push_back(Output::Persist(prior));
         }
     }
+}
+
+/// When the kernel will have carried out `leap`: at the coming midnight, a second earlier if it leaves one out.
+fn leap_moment(now: Now, leap: LeapIndicator) -> Option<Monotonic> {
+    const DAY: i64 = 86_400_000_000_000;
+    let early = match leap {
+        LeapIndicator::Insert => NtpDuration::ZERO,
+        LeapIndicator::Delete => NtpDuration::from_seconds(1),
+        LeapIndicator::None | LeapIndicator::Unsynchronized => return None,
+    };
+    let to_midnight = NtpDuration::from_nanos(DAY - now.system.as_nanos().rem_euclid(DAY));
+    Some(now.monotonic + to_midnight - early + LEAP_GRACE)
 }
 
 /// Leap seconds happen at the end of a month, and the kernel acts at the end of the day: an announcement

@@ -180,7 +180,11 @@ impl<'a> Generator<'a> {
                 let mut octets = [0; Header::LEN];
                 let fits = request.emit(&mut Writer::new(&mut octets)).is_ok();
                 let source = self.plan.sources.map(|sources| sources.address(number));
-                if fits && line.outbox.push(self.plan.target, source, &octets, None) {
+                let place = line.outbox.len();
+                if fits
+                    && line.outbox.push(self.plan.target, source)
+                    && line.outbox.write(place, &octets, None)
+                {
                     self.flight.depart(now);
                 }
             }
@@ -322,4 +326,43 @@ fn answer(arrival: &Arrival<'_>, target: SocketAddr) -> Option<Header> {
         && header.version == Version::V4
         && (header.stratum == Stratum::KISS || !header.transmit_timestamp.is_zero());
     is_answer.then_some(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Behaviour, ReferenceServer};
+
+    fn plan(target: SocketAddr) -> Plan {
+        Plan {
+            target,
+            rate: 1000.0,
+            duration: Duration::from_millis(50),
+            sources: Some("127.1.0.0/28".parse().unwrap()),
+            ports: 3,
+            burst: 5,
+            patience: Duration::from_secs(30),
+            seed: 1,
+        }
+    }
+
+    fn run_against(behaviour: Behaviour) -> Report {
+        let server = ReferenceServer::bind((Ipv4Addr::LOCALHOST, 0).into(), behaviour).unwrap();
+        run(&plan(server.address())).unwrap()
+    }
+
+    #[test]
+    fn every_answer_finds_its_request() {
+        let report = run_against(Behaviour::default());
+        assert_eq!((report.sent, report.unsent), (50, 0));
+        assert_eq!((report.answered, report.lost(), report.invalid), (50, 0, 0));
+        assert_eq!(report.unsynchronized, 0);
+        assert!(report.latency.percentile(50.0) > Some(NtpDuration::ZERO));
+    }
+
+    #[test]
+    fn a_kiss_is_no_answer_and_not_lost() {
+        let report = run_against(Behaviour::demobilizing());
+        assert_eq!((report.answered, report.kissed, report.lost()), (0, 50, 0));
+    }
 }

@@ -27,7 +27,8 @@ pub struct Report {
     pub unsynchronized: u64,
     /// From sending a request to the arrival of its answer.
     pub latency: Histogram,
-    /// The server's clock against ours by each exchange; on one machine, the error of the server's stamps.
+    /// The server's clock against ours by each exchange. On one machine that is the error of stamps: half of the way through our own
+    /// kernel, since requests are stamped before they take it, and what the server adds.
     pub offset: Histogram,
     /// How long the run took, without the wait for the last answers.
     pub elapsed: Duration,

@@ -17,7 +17,7 @@ use ntp_daemon::observation::true_offset;
 use ntp_daemon::runtime::{Ending, Parts, Runtime, after};
 use ntp_daemon::{Store, convert};
 use ntp_os_clock::{Clock, monotonic};
-use ntp_proto::discipline::{self, SteeringConfig};
+use ntp_proto::discipline::{self, Opinion, SteeringConfig};
 use ntp_proto::engine::{EngineConfig, Host, SourceConfig, SourceKind};
 use ntp_time::{Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum};
 use ntp_udp::{SocketOptions, signals};
@@ -126,6 +126,7 @@ fn engine_config(
             kind: SourceKind::Server,
             limits: poll,
             initial_poll: poll.min,
+            opinion: Opinion::default(),
         }],
         discipline: discipline::Config {
             minimum_agreeing_sources: 1,
