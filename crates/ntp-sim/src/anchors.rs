@@ -6,7 +6,7 @@
 //! such a run, it shows in the report's coverage.
 
 use ntp_proto::discipline::FrequencyPrior;
-use ntp_time::{Frequency, NtpDuration};
+use ntp_time::Frequency;
 
 use crate::{Action, ClockLimits, Link, Oscillator, Queue, Scenario, Server, Sine};
 
@@ -152,7 +152,6 @@ impl Scenario {
                     frequency: Frequency::from_ratio(known),
                     uncertainty: Frequency::from_ppm(0.1),
                 });
-                world.engine.steering.startup_panic.backward = Some(NtpDuration::MAX);
                 world.duration = 1200.0;
                 world.settled = 0.0;
             })
@@ -208,6 +207,8 @@ fn local_network(queue: f64) -> Scenario {
         .but(|world| {
             world.duration = 20_000.0;
             world.settled = 4000.0;
+            // The interval is a second by our clock.
+            world.rules.spacing = false;
         })
 }
 

@@ -180,9 +180,13 @@ impl SimClock {
 
     /// When the monotonic clock will read `target`, at the rate of the moment; never before now.
     pub(crate) fn when(&self, target: Monotonic) -> TrueTime {
-        let gain = target.as_nanos().saturating_sub(self.line.monotonic) as f64 - self.line.rest;
+        let wanted = target.as_nanos().saturating_sub(self.line.monotonic);
+        let gain = wanted as f64 - self.line.rest;
         let elapsed = (gain / (1.0 + self.rate_error())).ceil() as i64;
-        TrueTime::from_nanos(self.line.start.as_nanos().saturating_add(elapsed)).max(self.now)
+        let then = TrueTime::from_nanos(self.line.start.as_nanos().saturating_add(elapsed));
+        // Rounding may leave the reading a nanosecond short, and who is woken too early is woken again and again.
+        let short = self.line.advanced(then, self.rate_error()).0 < wanted;
+        TrueTime::from_nanos(then.as_nanos() + i64::from(short)).max(self.now)
     }
 
     /// Carries an adjustment out.

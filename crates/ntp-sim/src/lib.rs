@@ -21,6 +21,7 @@
 //! | `attacker` | a stranger who sends what he likes to our sockets |
 //! | `node` | the daemon's shell around the engine |
 //! | `world`, `agenda` | what happens next, and the script |
+//! | `random` | worlds drawn from a seed |
 //! | `checker` | what must hold in every world |
 //! | `journal`, `report`, `spread` | what happened, and how well time was kept |
 //!
@@ -40,6 +41,7 @@ mod journal;
 mod link;
 mod node;
 mod oscillator;
+mod random;
 mod report;
 mod scenario;
 mod server;
@@ -55,6 +57,7 @@ pub use journal::Journal;
 pub use link::{Congestion, Direction, Link, Queue};
 pub use node::Stamping;
 pub use oscillator::{Oscillator, Sine};
+pub use random::random_world;
 pub use report::Report;
 pub use scenario::{Action, NodeConfig, Scenario, source, source_at};
 pub use server::{Conduct, LeapNews, Server, Spoilt};

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use ntp_proto::discipline::{Config, SteeringConfig};
+use ntp_proto::discipline::{Config, Opinion, SteeringConfig};
 use ntp_proto::engine::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
 use ntp_time::{
     Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum, SystemTime,
@@ -226,6 +226,7 @@ pub fn source(name: &str, kind: SourceKind) -> SourceConfig {
         kind,
         limits: PollLimits::default(),
         initial_poll: PollLimits::default().min,
+        opinion: Opinion::default(),
     }
 }
 
@@ -238,6 +239,7 @@ pub fn source_at(address: IpAddr) -> SourceConfig {
         kind: SourceKind::Server,
         limits: PollLimits::default(),
         initial_poll: PollLimits::default().min,
+        opinion: Opinion::default(),
     }
 }
 

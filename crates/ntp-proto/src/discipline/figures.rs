@@ -205,7 +205,8 @@ impl Discipline {
             Some(_) if source.is_stale(at) => SourceState::Stale,
             Some(half_width) if half_width > widest => SourceState::TooUncertain,
             Some(_) if !self.agreement.majority => SourceState::NoMajority,
-            Some(_) if source.selected => SourceState::Selected,
+            Some(_) if source.in_use => SourceState::Selected,
+            Some(_) if source.selected => SourceState::Outranked,
             Some(_) => SourceState::Falseticker,
         }
     }
@@ -214,15 +215,21 @@ impl Discipline {
     /// out since.
     pub fn agreement(&self, at: FreeTime) -> Agreement {
         let present = |source: &&Source| source.eligible && !source.is_stale(at);
-        let agreeing = self.sources.iter().filter(present);
-        let agreeing = agreeing.filter(|source| source.selected).count();
+        let selected = self.sources.iter().filter(present);
+        let selected = selected.filter(|source| source.selected).count();
+        let majority = self.agreement.majority && selected >= self.config.minimum_agreeing_sources;
         Agreement {
-            agreeing,
+            // Without a majority nobody is selected, but how near they came is worth telling.
+            agreeing: if self.agreement.majority {
+                selected
+            } else {
+                self.agreement.agreeing
+            },
             candidates: self
                 .agreement
                 .candidates
                 .min(self.sources.iter().filter(present).count()),
-            majority: self.agreement.majority && agreeing >= self.config.minimum_agreeing_sources,
+            majority,
         }
     }
 

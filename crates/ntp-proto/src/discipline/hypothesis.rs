@@ -145,9 +145,10 @@ impl Hypothesis {
 
     /// Variance of [`Self::expected`].
     pub(super) fn expected_variance(&self, sight: Sight) -> f64 {
-        let column = self.towards(sight);
-        let variance =
-            column[PHASE] - sight.lag * column[FREQUENCY] + column[FIRST_BIAS + sight.slot];
+        let (bias, lag) = (FIRST_BIAS + sight.slot, sight.lag);
+        let [phase, frequency] = [&self.covariance[PHASE], &self.covariance[FREQUENCY]];
+        let variance = phase[PHASE] + 2.0 * phase[bias] + self.covariance[bias][bias]
+            - lag * (2.0 * (phase[FREQUENCY] + frequency[bias]) - lag * frequency[FREQUENCY]);
         variance.max(VARIANCE_FLOOR)
     }
 
@@ -293,8 +294,8 @@ impl Hypothesis {
     }
 
     pub(super) fn is_finite(&self) -> bool {
-        let rows = || self.covariance.iter().flatten().chain(&self.mean);
-        rows().sum::<f64>().is_finite()
+        let finite = |row: &[f64; DIMENSION]| row.iter().take(self.size).all(|x| x.is_finite());
+        finite(&self.mean) && self.covariance.iter().take(self.size).all(finite)
     }
 }
 

@@ -18,7 +18,7 @@ use ntp_time::FreeTime;
 
 use super::Discipline;
 use super::hypothesis::MAX_SLOTS;
-use super::source::{Source, SourceKey};
+use super::source::{Opinion, Source, SourceKey};
 
 /// A newcomer must be this much nearer to its reference clock than the worst that is seated, lest
 /// two swap seats for ever.
@@ -48,8 +48,18 @@ impl Discipline {
     /// a loop to ourselves.
     pub fn set_eligible(&mut self, key: SourceKey, eligible: bool) {
         if let Some(index) = self.index(key) {
-            self.sources[index].eligible = eligible;
-            self.sources[index].selected &= eligible;
+            let source = &mut self.sources[index];
+            source.eligible = eligible && !source.opinion.noselect;
+            source.selected &= source.eligible;
+            source.in_use &= source.eligible;
+        }
+    }
+
+    /// The operator's opinion of a source; holds from the next vote on.
+    pub fn set_opinion(&mut self, key: SourceKey, opinion: Opinion) {
+        if let Some(index) = self.index(key) {
+            self.sources[index].opinion = opinion;
+            self.set_eligible(key, self.sources[index].eligible);
         }
     }
 

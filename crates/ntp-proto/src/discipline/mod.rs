@@ -57,7 +57,12 @@ mod selection;
 mod source;
 mod steering;
 mod utc_jump;
+mod vote;
 
+#[cfg(test)]
+mod cost;
+#[cfg(test)]
+mod opinions;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]
@@ -70,7 +75,7 @@ pub use gate::Blame;
 pub use measurement::{Measurement, Rejection};
 pub use outlook::Outlook;
 pub use selection::Agreement;
-pub use source::{SourceKey, SourceState, SourceStatus};
+pub use source::{Opinion, SourceKey, SourceState, SourceStatus};
 pub use steering::{Decision, Panic, PanicThreshold, Steering, SteeringConfig};
 
 use bank::Bank;
@@ -78,8 +83,8 @@ use gate::{Contradiction, Trend};
 use hypothesis::{Hypothesis, Sight};
 use noise::Noise;
 use outlook::Guarantee;
-use selection::{Edge, Interval, is_majority, largest_overlap, stretch_of_majority};
-use source::{Carriage, Sighting, Source};
+use selection::Edge;
+use source::Source;
 
 /// The operator's wishes about estimation and selection.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -94,6 +99,8 @@ pub struct Config {
     pub ignore_server_dispersion: bool,
     /// Standard deviation of an unknown oscillator's frequency error.
     pub initial_frequency_uncertainty: Frequency,
+    /// Some source is marked as required ([`Opinion::require`]), whether or not it has ever answered.
+    pub some_required: bool,
 }
 
 impl Default for Config {
@@ -106,6 +113,7 @@ impl Default for Config {
             drift_allowance: Frequency::from_ppm(15.0),
             ignore_server_dispersion: false,
             initial_frequency_uncertainty: Frequency::from_ppm(100.0),
+            some_required: false,
         }
     }
 }
@@ -379,7 +387,7 @@ impl Discipline {
         let (noise, shift) = self.learn(index, measurement, lag);
         let vote = self.vote(measurement.at);
         let source = &self.sources[index];
-        if !(source.eligible && source.selected) {
+        if !(source.eligible && source.in_use) {
             return Outcome::NotSelected;
         }
         if self.running.is_none() {
@@ -425,80 +433,6 @@ impl Discipline {
         let queue = source.belief.collapse(&noise).variance;
         source.inform(self.bank.noise_variance(queue, noise.flat));
         (noise, reading.shift)
-    }
-
-    /// Decides who is part of the majority, and where the truth must be if it is right.
-    fn vote(&mut self, now: FreeTime) -> Option<Guarantee> {
-        if self.running.is_none() {
-            // Intervals are compared as doubles: near a phase that is at hand they are exact.
-            let newest = self.sources.iter().filter_map(|source| source.last);
-            if let Some(newest) = newest.max_by_key(|sighting| sighting.at) {
-                self.origin = newest.phase;
-            }
-        }
-        let moments = self.bank.moments();
-        let sigma = match self.running {
-            Some(_) => moments.frequency_variance.max(0.0).sqrt(),
-            None => self.prior.uncertainty.as_ratio(),
-        };
-        let carriage = self.carriage(now, sigma);
-        let widest = self.config.maximum_source_uncertainty.as_seconds_f64();
-        let candidate = |source: &Source| {
-            source
-                .last
-                .filter(|_| source.eligible && !source.is_stale(now))
-                .map(|sighting| sighting.interval(&carriage))
-                .filter(|interval| interval.half_width <= widest)
-        };
-
-        self.edges.clear();
-        let mut silent = 0;
-        for source in &self.sources {
-            match candidate(source) {
-                Some(interval) => self.edges.extend(interval.edges()),
-                None => silent += usize::from(source.eligible && source.last.is_none()),
-            }
-        }
-        // A minority that answers first must not start the clock; once it runs, newcomers have no
-        // say before they speak.
-        if self.estimate_exists() {
-            silent = 0;
-        }
-        let candidates = self.edges.len() / 2;
-        let overlap = largest_overlap(&mut self.edges, moments.phase);
-        let agreeing = overlap.map_or(0, |overlap| overlap.agreeing);
-        let minimum = self.config.minimum_agreeing_sources.max(1);
-        self.agreement = Agreement {
-            agreeing,
-            candidates,
-            majority: is_majority(agreeing, candidates, candidates + silent, minimum),
-        };
-        let overlap = overlap.filter(|_| self.agreement.majority);
-        for source in &mut self.sources {
-            source.selected = overlap.is_some_and(|overlap| {
-                candidate(source).is_some_and(|interval| interval.contains(overlap.place))
-            });
-        }
-        overlap?;
-        let stretch = stretch_of_majority(&self.edges, candidates)?;
-        self.guarantee_of(stretch, &carriage)
-    }
-
-    /// The stretch that the vote left for the truth, to be kept.
-    fn guarantee_of(&self, stretch: Interval, carriage: &Carriage) -> Option<Guarantee> {
-        let selected = self.sources.iter().filter(|source| source.selected);
-        let seen = selected.filter_map(|source| Some((source.key, source.last?)));
-        let distance = |sighting: &Sighting| sighting.interval(carriage).half_width;
-        let (best, nearest) = seen.min_by(|a, b| distance(&a.1).total_cmp(&distance(&b.1)))?;
-        Some(Guarantee {
-            sighting: Sighting {
-                at: carriage.now,
-                phase: self.origin + NtpDuration::from_seconds_f64(stretch.centre),
-                half_width: stretch.half_width,
-                root_delay: nearest.root_delay,
-            },
-            best,
-        })
     }
 
     /// The first sample of a majority: the filters begin with it.

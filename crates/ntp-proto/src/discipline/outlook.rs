@@ -7,14 +7,14 @@
 //!
 //! # Idea
 //! All hypotheses are carried forward by the same two lines, `theta += f dt` and the growth of the
-//! covariance, so the mixture's moments are carried forward by them too, exactly:
+//! covariance, so the mixture's moments are carried forward by them too:
 //!
 //! ```text
 //! var(theta)' = var(theta) + 2 dt cov(theta, f) + dt^2 var(f) + W^2 dt^3/3
 //! cov'        = cov + dt var(f) + W^2 dt^2/2          var(f)' = var(f) + W^2 dt
 //! ```
 //!
-//! with W^2 the mean over the hypotheses. The guarantee is carried by the drift allowance. An outlook
+//! exactly, but for W, for which the typical wander is taken. The guarantee is carried by the drift allowance. An outlook
 //! is a few dozen numbers, a copy, and costs a dozen multiplications per question.
 
 use ntp_time::{FreeTime, Frequency, NtpDuration};

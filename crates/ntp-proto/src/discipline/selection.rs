@@ -14,11 +14,19 @@
 //! candidates are a majority of those who were asked, and if it has as many members as the operator
 //! wants.
 //!
+//! # The operator's opinion
+//! An operator may know better than a vote ([`Opinion`](super::Opinion)). *Trusted* sources, while any of them answers,
+//! vote among themselves, and others are used only if they agree with the outcome. A *required* source must be
+//! part of the majority, or nothing is steered. *Preferred* sources that are part of the majority replace the
+//! others of it, which then only vouch for them.
+//!
 //! # Where the truth must be
 //! The best place is good for choosing sources, not for a promise: with one liar among four it may lie
 //! where the liar's interval happens to overlap the others'. If most candidates are right, the truth
 //! is somewhere within the intervals of more than half of them; nothing more is certain. The
-//! *stretch* from the first such place to the last is what the error bound must reach.
+//! *stretch* from the first such place to the last is what the error bound must reach. Sources that
+//! were asked and do not speak may be among those who are right, so each of them lessens the number that must
+//! vouch for a place; where one voucher would do, the stretch is all that the selected sources cover.
 //!
 //! Reading: K. Marzullo, S. Owicki, "Maintaining the time in a distributed system" (1983); RFC 5905
 //! section 11.2.1.
@@ -51,6 +59,20 @@ impl Interval {
                 opens: false,
             },
         ]
+    }
+
+    pub(super) fn touches(&self, from: f64, to: f64) -> bool {
+        self.centre - self.half_width <= to && from <= self.centre + self.half_width
+    }
+
+    /// From the lower of both lower ends to the upper of both upper ends.
+    pub(super) fn joined(self, other: Self) -> Self {
+        let low = (self.centre - self.half_width).min(other.centre - other.half_width);
+        let high = (self.centre + self.half_width).max(other.centre + other.half_width);
+        Self {
+            centre: f64::midpoint(low, high),
+            half_width: (high - low) / 2.0,
+        }
     }
 
     pub(super) fn contains(&self, place: f64) -> bool {
@@ -93,15 +115,22 @@ pub(super) fn largest_overlap(edges: &mut [Edge], expected: f64) -> Option<Overl
     best
 }
 
-/// From the first to the last place that more than half of `candidates` intervals cover. `edges` as
+/// The last place that the group at `place` has in common: where the first of it closes. `edges` as
+/// [`largest_overlap`] has left them.
+pub(super) fn end_of_overlap(edges: &[Edge], place: f64) -> f64 {
+    let closing = edges.iter().find(|edge| !edge.opens && edge.at >= place);
+    closing.map_or(place, |edge| edge.at)
+}
+
+/// From the first to the last place that at least `vouchers` intervals cover. `edges` as
 /// [`largest_overlap`] has left them: sorted. None if there is no such place.
-pub(super) fn stretch_of_majority(edges: &[Edge], candidates: usize) -> Option<Interval> {
+pub(super) fn stretch_of_majority(edges: &[Edge], vouchers: usize) -> Option<Interval> {
     let mut open = 0usize;
     let mut ends: Option<(f64, f64)> = None;
     for edge in edges {
         // An interval covers its own ends.
         open += usize::from(edge.opens);
-        if 2 * open > candidates {
+        if open >= vouchers {
             let (first, _) = ends.unwrap_or((edge.at, edge.at));
             ends = Some((first, edge.at));
         }
@@ -116,7 +145,7 @@ pub(super) fn stretch_of_majority(edges: &[Edge], candidates: usize) -> Option<I
 /// How far the sources agree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Agreement {
-    /// Sources in the largest group that overlaps.
+    /// Sources whose intervals contain the place where most voters agree.
     pub agreeing: usize,
     /// Sources that had a say: eligible, heard lately, and certain enough.
     pub candidates: usize,
@@ -124,15 +153,9 @@ pub struct Agreement {
     pub majority: bool,
 }
 
-/// Whether `agreeing` of `candidates` may speak for all `asked`, when the operator wants at least
-/// `minimum`.
-pub(super) fn is_majority(
-    agreeing: usize,
-    candidates: usize,
-    asked: usize,
-    minimum: usize,
-) -> bool {
-    2 * agreeing > candidates && 2 * candidates > asked && agreeing >= minimum
+/// Whether `agreeing` of `voters` may speak for all `asked`.
+pub(super) fn is_majority(agreeing: usize, voters: usize, asked: usize) -> bool {
+    2 * agreeing > voters && 2 * voters > asked
 }
 
 #[cfg(test)]
@@ -184,7 +207,7 @@ mod tests {
             .flat_map(|&(centre, half_width)| Interval { centre, half_width }.edges())
             .collect();
         largest_overlap(&mut edges, 0.0);
-        let found = stretch_of_majority(&edges, intervals.len())?;
+        let found = stretch_of_majority(&edges, intervals.len() / 2 + 1)?;
         Some((
             found.centre - found.half_width,
             found.centre + found.half_width,
@@ -219,10 +242,9 @@ mod tests {
 
     #[test]
     fn half_is_no_majority() {
-        assert!(is_majority(1, 1, 1, 1));
-        assert!(!is_majority(1, 2, 2, 1));
-        assert!(!is_majority(2, 2, 4, 1));
-        assert!(is_majority(3, 3, 4, 3));
-        assert!(!is_majority(2, 2, 2, 3));
+        assert!(is_majority(1, 1, 1));
+        assert!(!is_majority(1, 2, 2));
+        assert!(!is_majority(2, 2, 4));
+        assert!(is_majority(3, 3, 4));
     }
 }

@@ -13,6 +13,19 @@ use super::selection::Interval;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceKey(pub(super) u32);
 
+/// What the operator thinks of a source, beyond what measurements say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opinion {
+    /// Used in place of sources without this mark, as long as it is part of the majority.
+    pub prefer: bool,
+    /// Right by decree: while such sources answer, they alone vote, and others are used only if they agree.
+    pub trust: bool,
+    /// Without at least one such source in the majority nothing is steered.
+    pub require: bool,
+    /// Measured and shown, never used.
+    pub noselect: bool,
+}
+
 /// Where a source stands in the vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceState {
@@ -28,6 +41,8 @@ pub enum SourceState {
     NoMajority,
     /// Its interval lies outside the majority's.
     Falseticker,
+    /// It is part of the majority, but the operator prefers others that are.
+    Outranked,
     /// It is part of the majority.
     Selected,
 }
@@ -110,8 +125,11 @@ const LEAST_SPACING: f64 = 64.0;
 pub(super) struct Source {
     pub(super) key: SourceKey,
     pub(super) eligible: bool,
+    pub(super) opinion: Opinion,
     /// Part of the majority at the last vote.
     pub(super) selected: bool,
+    /// Selected, and not outranked by preferred sources.
+    pub(super) in_use: bool,
     /// Place in the joint state.
     pub(super) slot: Option<usize>,
     /// Whether the bias carries the asymmetry of the whole path (always, except for a source that
@@ -139,7 +157,9 @@ impl Source {
         Self {
             key,
             eligible: true,
+            opinion: Opinion::default(),
             selected: false,
+            in_use: false,
             slot: None,
             asymmetric: false,
             path: PathModel::new(),

@@ -1,0 +1,77 @@
+//! Results of the main worlds, rounded: whoever changes the clock algorithm sees here what became better or worse.
+//!
+//! One run each, two significant digits, so the figures scatter by some percent around those of `cargo xtask accuracy`. A change is
+//! no failure by itself: look at the whole table (`cargo xtask accuracy --quick`) before writing a new figure down.
+
+use ntp_sim::anchors::Other;
+use ntp_sim::{Report, Scenario, World, run};
+
+/// RMS error, largest error and RMS frequency error.
+fn figures(report: &Report) -> [String; 3] {
+    [report.rms, report.maximum, report.frequency_rms].map(|value| format!("{value:.1e}"))
+}
+
+fn check(worlds: impl Iterator<Item = (Scenario, [&'static str; 3])>) {
+    let results: Vec<_> = worlds
+        .map(|(world, expected)| {
+            let report = run(&world, 1).unwrap();
+            assert_eq!(report.bound_coverage, 1.0, "{}", world.name);
+            (world.name, figures(&report), expected)
+        })
+        .collect();
+    let differing: Vec<_> = results
+        .iter()
+        .filter(|(_, found, expected)| found != expected)
+        .collect();
+    assert!(differing.is_empty(), "{differing:#?}");
+}
+
+#[test]
+fn the_grid_is_kept_as_well_as_ever() {
+    let cells = [
+        (1e-6, 1e-10, ["3.0e-7", "1.4e-6", "1.5e-8"]),
+        (1e-6, 1e-7, ["2.1e-5", "1.2e-4", "3.8e-6"]),
+        (1e-5, 1e-8, ["7.5e-6", "3.1e-5", "5.3e-7"]),
+        (1e-4, 1e-9, ["1.3e-5", "4.0e-5", "1.5e-7"]),
+        (1e-3, 1e-10, ["5.0e-5", "1.4e-4", "2.0e-7"]),
+        (1e-2, 1e-8, ["7.8e-4", "2.4e-3", "3.8e-6"]),
+    ];
+    check(
+        cells
+            .into_iter()
+            .map(|(queue, wander, expected)| (Scenario::anchor(queue, wander), expected)),
+    );
+}
+
+#[test]
+fn other_worlds_are_kept_as_well_as_ever() {
+    let worlds = [
+        (Other::OneWay, ["7.1e-6", "5.3e-5", "1.3e-7"]),
+        (Other::Loss, ["2.1e-5", "6.4e-5", "1.3e-7"]),
+        (Other::Flips, ["2.7e-5", "4.0e-4", "1.1e-6"]),
+        (Other::HeavyTail, ["7.3e-6", "4.3e-5", "1.2e-7"]),
+        (Other::LongerRoute, ["1.4e-5", "4.6e-5", "1.5e-7"]),
+        (Other::FourBiased, ["4.5e-5", "1.4e-4", "5.2e-7"]),
+    ];
+    // Half of the usual length is enough to notice.
+    check(worlds.into_iter().map(|(other, expected)| {
+        let world = other.scenario().but(|world| {
+            world.duration = world.duration.min(60_000.0);
+        });
+        (world, expected)
+    }));
+}
+
+#[test]
+fn a_cold_start_is_over_in_seconds() {
+    let settled = |queue, offset| {
+        let scenario = Scenario::cold_start(queue, offset, 100e-6, None);
+        let mut world = World::new(&scenario, 1);
+        world.run(400.0).unwrap();
+        world.report().settled_below
+    };
+    assert_eq!(settled(1e-4, 0.1), (0.0, 0.0));
+    assert_eq!(settled(1e-4, 10.0), (0.0, 0.0));
+    let (ten, one) = settled(1e-3, 0.1);
+    assert!(ten < 2.0 && one < 150.0, "{ten} {one}");
+}

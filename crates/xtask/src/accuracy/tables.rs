@@ -1,0 +1,425 @@
+//! The tables: which worlds, which peers, which ratios.
+
+use ntp_sim::anchors::{Other, QUEUES, WANDERS};
+use ntp_sim::{Scenario, Violation, World};
+
+use super::measure::{Figure, Runs, all, geometric_mean, quantile};
+use super::peers::{Cell as Peers, GRID, OTHER, Pair, STARTS, Start};
+use super::table::{Cell, Table};
+
+/// Length of a run on the grid, and what does not count of it, seconds.
+const GRID_DURATION: f64 = 110_000.0;
+const GRID_SETTLED: f64 = 10_000.0;
+/// The same where the poll interval is free.
+const FREE_DURATION: f64 = 100_000.0;
+const FREE_SETTLED: f64 = 20_000.0;
+
+/// A table that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Which {
+    /// The grid at a poll interval of 64 s.
+    Fixed,
+    /// The grid with the poll interval free.
+    Free,
+    /// The grid, sending no more packets than chrony does.
+    HeldChrony,
+    /// The grid, sending no more packets than ntpd-rs does.
+    HeldNtpdRs,
+    /// Other worlds.
+    Other,
+    /// Cold starts.
+    Start,
+}
+
+impl Which {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Fixed,
+        Self::Free,
+        Self::HeldChrony,
+        Self::HeldNtpdRs,
+        Self::Other,
+        Self::Start,
+    ];
+
+    pub(crate) fn measure(self, seeds: u64) -> Result<Table, Violation> {
+        match self {
+            Self::Fixed => fixed(seeds),
+            Self::Free => free(seeds),
+            Self::HeldChrony => held("held-chrony", "chrony", |pair| pair.chrony, seeds),
+            Self::HeldNtpdRs => held("held-ntpd-rs", "ntpd-rs", |pair| pair.ntpd_rs, seeds),
+            Self::Other => other(seeds),
+            Self::Start => start(seeds),
+        }
+    }
+}
+
+/// The grid's worlds, row by row.
+fn grid(change: impl Fn(Scenario, &Peers) -> Scenario) -> Vec<Scenario> {
+    let cells = QUEUES.iter().zip(&GRID).flat_map(|(queue, row)| {
+        WANDERS
+            .iter()
+            .zip(row)
+            .map(move |(wander, peers)| (Scenario::anchor(*queue, *wander), peers))
+    });
+    cells.map(|(world, peers)| change(world, peers)).collect()
+}
+
+/// What names a cell of the grid.
+fn names(index: usize) -> [Cell; 2] {
+    let (row, column) = (index / WANDERS.len(), index % WANDERS.len());
+    [
+        Cell::Text(format!("{:e}", QUEUES[row])),
+        Cell::Text(format!("{:e}", WANDERS[column])),
+    ]
+}
+
+fn measured(figure: Figure) -> Cell {
+    Cell::Measured(figure.value, figure.error)
+}
+
+/// Geometric mean and largest of ratios.
+fn summary(what: &str, ratios: &[f64]) -> [(String, f64); 2] {
+    let worst = ratios.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    [
+        (format!("{what}, geometric mean"), geometric_mean(ratios)),
+        (format!("{what}, worst"), worst),
+    ]
+}
+
+/// Size and truth of the error figures.
+const CLAIMS_HEAD: [&str; 5] = ["bound", "in bound %", "est. error", "in est. %", "est./p99"];
+
+fn claims(runs: &Runs) -> [Cell; 5] {
+    let (estimate, error) = (
+        runs.mean(|run| run.median_estimate),
+        runs.mean(|run| run.error_99),
+    );
+    [
+        Cell::Small(runs.mean(|run| run.median_bound)),
+        Cell::Share(runs.mean(|run| run.bound_coverage)),
+        Cell::Small(estimate),
+        Cell::Share(runs.mean(|run| run.estimate_coverage)),
+        Cell::Ratio(estimate / error),
+    ]
+}
+
+fn claims_summary(runs: &[Runs]) -> [(String, f64); 3] {
+    let least = |of: fn(&ntp_sim::Report) -> f64| {
+        let cells = runs.iter().map(|runs| runs.mean(of));
+        100.0 * cells.fold(f64::INFINITY, f64::min)
+    };
+    let largest = runs
+        .iter()
+        .map(|runs| runs.mean(|run| run.median_estimate) / runs.mean(|run| run.error_99))
+        .fold(0.0, f64::max);
+    [
+        (
+            "truth in the bound, least, %".to_owned(),
+            least(|run| run.bound_coverage),
+        ),
+        (
+            "truth in the estimated error, least, %".to_owned(),
+            least(|run| run.estimate_coverage),
+        ),
+        (
+            "median estimated error / 99th percentile of the error, largest".to_owned(),
+            largest,
+        ),
+    ]
+}
+
+fn fixed(seeds: u64) -> Result<Table, Violation> {
+    let worlds = grid(|world, _| {
+        world.but(|world| {
+            world.duration = GRID_DURATION;
+            world.settled = GRID_SETTLED;
+        })
+    });
+    let runs = all(&worlds, seeds)?;
+    let peers = GRID.as_flattened();
+    let (mut to_better, mut to_limit, mut frequency_to_better) = (vec![], vec![], vec![]);
+    let mut rows = Vec::new();
+    for (index, (runs, peers)) in runs.iter().zip(peers).enumerate() {
+        let (rms, frequency) = (runs.rms(), runs.frequency());
+        to_better.push(rms.value / peers.fixed.better());
+        to_limit.push(rms.value / peers.limit);
+        frequency_to_better.push(frequency.value / peers.frequency.better());
+        let mut row = names(index).to_vec();
+        row.extend([
+            measured(rms),
+            Cell::Small(peers.fixed.chrony),
+            Cell::Small(peers.fixed.ntpd_rs),
+            Cell::Small(peers.limit),
+            Cell::Ratio(to_better[index]),
+            Cell::Ratio(to_limit[index]),
+            measured(frequency),
+            Cell::Small(peers.frequency.chrony),
+            Cell::Small(peers.frequency.ntpd_rs),
+            Cell::Ratio(frequency_to_better[index]),
+        ]);
+        row.extend(claims(runs));
+        rows.push(row);
+    }
+    let mut head = vec![
+        "J", "W", "RMS", "chrony", "ntpd-rs", "limit", "/better", "/limit", "freq", "chrony ",
+        "ntpd-rs ", "/better ",
+    ];
+    head.extend(CLAIMS_HEAD);
+    let mut all = summary("RMS / better peer", &to_better).to_vec();
+    all.extend(summary("RMS / limit", &to_limit));
+    all.extend(summary("frequency / better peer", &frequency_to_better));
+    all.extend(claims_summary(&runs));
+    Ok(Table {
+        name: "fixed",
+        title: format!("Poll fixed at 64 s, {seeds} runs of {GRID_DURATION} s"),
+        head,
+        rows,
+        summary: all,
+    })
+}
+
+fn free_poll(world: Scenario, min: i8, max: i8) -> Scenario {
+    world.polling(min, max).but(|world| {
+        world.duration = FREE_DURATION;
+        world.settled = FREE_SETTLED;
+    })
+}
+
+fn free(seeds: u64) -> Result<Table, Violation> {
+    let runs = all(&grid(|world, _| free_poll(world, 4, 10)), seeds)?;
+    let peers = GRID.as_flattened();
+    let mut to_better = Vec::new();
+    let mut rows = Vec::new();
+    for (index, (runs, peers)) in runs.iter().zip(peers).enumerate() {
+        let rms = runs.rms();
+        to_better.push(rms.value / peers.free.better());
+        let mut row = names(index).to_vec();
+        row.extend([
+            measured(rms),
+            Cell::Seconds(runs.interval()),
+            Cell::Small(peers.free.chrony),
+            Cell::Seconds(peers.interval.chrony),
+            Cell::Small(peers.free.ntpd_rs),
+            Cell::Seconds(peers.interval.ntpd_rs),
+            Cell::Ratio(to_better[index]),
+            measured(runs.frequency()),
+        ]);
+        row.extend(claims(runs));
+        rows.push(row);
+    }
+    let mut head = vec![
+        "J",
+        "W",
+        "RMS",
+        "every s",
+        "chrony",
+        "every s ",
+        "ntpd-rs",
+        "every s  ",
+        "/better",
+        "freq",
+    ];
+    head.extend(CLAIMS_HEAD);
+    let mut all = summary("RMS / better peer", &to_better).to_vec();
+    all.extend(claims_summary(&runs));
+    Ok(Table {
+        name: "free",
+        title: format!("Poll free from 16 to 1024 s, {seeds} runs of {FREE_DURATION} s"),
+        head,
+        rows,
+        summary: all,
+    })
+}
+
+/// The longest power of two that is no longer than `seconds`: the poll exponent below a peer's mean interval.
+fn poll_below(seconds: f64) -> i8 {
+    (seconds.log2().floor() as i8).clamp(4, 9)
+}
+
+/// A power law through two points, at `interval`.
+fn interpolated((short, long): (&Runs, &Runs), interval: f64) -> Figure {
+    let (a, b) = (short.rms(), long.rms());
+    let share = (interval / short.interval()).ln() / (long.interval() / short.interval()).ln();
+    let value = a.value * (b.value / a.value).powf(share);
+    let (left, right) = ((1.0 - share) * a.error / a.value, share * b.error / b.value);
+    Figure {
+        value,
+        error: value * left.hypot(right),
+    }
+}
+
+fn held(
+    name: &'static str,
+    peer: &str,
+    of: fn(&Pair) -> f64,
+    seeds: u64,
+) -> Result<Table, Violation> {
+    let at = |longer: i8| {
+        grid(|world, peers| {
+            let poll = poll_below(of(&peers.interval)) + longer;
+            free_poll(world, poll, poll)
+        })
+    };
+    let (short, long) = (all(&at(0), seeds)?, all(&at(1), seeds)?);
+    let mut ratios = Vec::new();
+    let mut rows = Vec::new();
+    for (index, peers) in GRID.as_flattened().iter().enumerate() {
+        let (short, long) = (&short[index], &long[index]);
+        // A peer that asks as often as it may is met by the same poll exponent.
+        let interval = of(&peers.interval).max(short.interval());
+        let rms = interpolated((short, long), interval);
+        ratios.push(rms.value / of(&peers.free));
+        let mut row = names(index).to_vec();
+        row.extend([
+            measured(short.rms()),
+            Cell::Seconds(short.interval()),
+            measured(long.rms()),
+            Cell::Seconds(long.interval()),
+            measured(rms),
+            Cell::Seconds(interval),
+            Cell::Small(of(&peers.free)),
+            Cell::Ratio(ratios[index]),
+            Cell::Ratio(long.rms().value / of(&peers.free)),
+        ]);
+        rows.push(row);
+    }
+    Ok(Table {
+        name,
+        title: format!(
+            "As many packets as {peer} sends, between two poll exponents, {seeds} runs of {FREE_DURATION} s"
+        ),
+        head: vec![
+            "J",
+            "W",
+            "shorter",
+            "every s",
+            "longer",
+            "every s ",
+            "RMS",
+            "at s",
+            "peer",
+            "/peer",
+            "longer/peer",
+        ],
+        rows,
+        summary: summary("RMS / peer", &ratios).to_vec(),
+    })
+}
+
+fn other(seeds: u64) -> Result<Table, Violation> {
+    let worlds: Vec<Scenario> = Other::ALL.iter().map(|other| other.scenario()).collect();
+    let runs = all(&worlds, seeds)?;
+    let (mut ratios, mut maxima) = (vec![], vec![]);
+    let mut rows = Vec::new();
+    for ((other, runs), (rms, maximum)) in Other::ALL.iter().zip(&runs).zip(OTHER) {
+        let (ours, ours_maximum) = (runs.rms(), runs.maximum());
+        ratios.push(ours.value / rms.better());
+        maxima.push(ours_maximum.value / maximum.better());
+        let mut row = vec![
+            Cell::Text(other.name().to_owned()),
+            measured(ours),
+            Cell::Small(rms.chrony),
+            Cell::Small(rms.ntpd_rs),
+            Cell::Ratio(ours.value / rms.better()),
+            measured(ours_maximum),
+            Cell::Small(maximum.chrony),
+            Cell::Small(maximum.ntpd_rs),
+            Cell::Ratio(ours_maximum.value / maximum.better()),
+            measured(runs.frequency()),
+        ];
+        row.extend(claims(runs));
+        rows.push(row);
+    }
+    let mut head = vec![
+        "world", "RMS", "chrony", "ntpd-rs", "/better", "maximum", "chrony ", "ntpd-rs ",
+        "/better ", "freq",
+    ];
+    head.extend(CLAIMS_HEAD);
+    let mut all = summary("RMS / better peer", &ratios).to_vec();
+    all.extend(summary("maximum / better peer", &maxima));
+    all.extend(claims_summary(&runs));
+    Ok(Table {
+        name: "other",
+        title: format!("Other worlds, {seeds} runs each"),
+        head,
+        rows,
+        summary: all,
+    })
+}
+
+/// What a start comes to: seconds until the error stays below 10 ms and 1 ms; packets in the first 16 and 300 s.
+struct Begun {
+    ten: f64,
+    one: f64,
+    packets: (u64, u64),
+}
+
+fn begin(start: &Start, seed: u64) -> Result<Begun, Violation> {
+    let scenario = Scenario::cold_start(start.queue, start.offset, start.frequency, start.known);
+    let mut world = World::new(&scenario, seed);
+    let mut packets_until = |end: f64| -> Result<u64, Violation> {
+        world.run(end)?;
+        Ok(world.journal().requests)
+    };
+    let packets = (packets_until(16.0)?, packets_until(300.0)?);
+    world.run(scenario.duration)?;
+    let (ten, one) = world.report().settled_below;
+    Ok(Begun { ten, one, packets })
+}
+
+fn start(seeds: u64) -> Result<Table, Violation> {
+    // Starts are short and differ much: ten times as many of them.
+    let seeds = 10 * seeds;
+    let per_start = usize::try_from(seeds).unwrap_or(1).max(1);
+    let begun = crate::parallel::map(STARTS.len() * per_start, |job| {
+        begin(&STARTS[job / per_start], (job % per_start) as u64)
+    });
+    let begun: Vec<Begun> = begun.into_iter().collect::<Result<_, _>>()?;
+    let peer = |pair: Option<Pair>, of: fn(Pair) -> f64| {
+        pair.map_or(Cell::None, |pair| Cell::Seconds(of(pair)))
+    };
+    let rows = STARTS.iter().zip(begun.chunks(per_start));
+    let rows = rows.map(|(start, begun)| {
+        let over = |of: fn(&Begun) -> f64, share| {
+            let values: Vec<f64> = begun.iter().map(of).collect();
+            Cell::Seconds(quantile(&values, share))
+        };
+        let (ten, one) = (|begun: &Begun| begun.ten, |begun: &Begun| begun.one);
+        let known = if start.known.is_some() { ", known" } else { "" };
+        vec![
+            Cell::Text(format!(
+                "{} s, {:+.0} ppm{known}, J {:e}",
+                start.offset,
+                start.frequency * 1e6,
+                start.queue
+            )),
+            over(ten, 0.5),
+            peer(start.ten, |pair| pair.chrony),
+            peer(start.ten, |pair| pair.ntpd_rs),
+            over(one, 0.5),
+            over(one, 0.9),
+            peer(start.one, |pair| pair.chrony),
+            peer(start.one, |pair| pair.ntpd_rs),
+            over(|begun| begun.packets.0 as f64, 1.0),
+            over(|begun| begun.packets.1 as f64, 1.0),
+        ]
+    });
+    Ok(Table {
+        name: "start",
+        title: format!("Cold start: seconds until the error stays below, median of {seeds}"),
+        head: vec![
+            "start",
+            "10 ms",
+            "chrony",
+            "ntpd-rs",
+            "1 ms",
+            "90 %",
+            "chrony ",
+            "ntpd-rs ",
+            "packets < 16 s",
+            "< 300 s",
+        ],
+        rows: rows.collect(),
+        summary: Vec::new(),
+    })
+}
