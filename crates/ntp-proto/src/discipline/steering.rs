@@ -28,7 +28,7 @@
 //! frequency becomes as smooth as the estimate. Where wander dominates, most of the error *is* the
 //! gap, and L is short. A gap beyond five sigmas is no steady state but a jump just found, and is
 //! removed at once. This is a trade: over the grid of simulated worlds s = 0.05 and a least share of
-//! 1/32 give 1 % more phase error and a quarter less frequency error than s = 0.03 and 1/64, which
+//! 1/32 give 1 % more phase error and a fifth less frequency error than s = 0.03 and 1/64, which
 //! keep both ahead of what other daemons reach. T/4 throughout, no smoother, costs 3 % of phase.
 //!
 //! # Panic

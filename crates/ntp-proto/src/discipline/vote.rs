@@ -42,7 +42,7 @@ struct Electorate {
     voters: usize,
     /// Sources that were asked and have not answered yet, as far as they matter.
     silent: usize,
-    /// Sources that would vote, but do not say where the truth is: silent, stale or too uncertain.
+    /// Sources that would vote, but do not say where the truth is: silent, stale, too uncertain, or given up by the engine.
     absent: usize,
     /// A trusted source has not answered yet and is waited for, until the engine gives it up.
     awaiting: bool,
@@ -118,7 +118,7 @@ impl Discipline {
             absent: self
                 .sources
                 .iter()
-                .filter(|source| source.eligible && (!decree || source.opinion.trust))
+                .filter(|source| !source.opinion.noselect && (!decree || source.opinion.trust))
                 .filter(|source| ballot.interval(source).is_none())
                 .count(),
             awaiting: !running && self.sources.iter().any(awaited),

@@ -48,6 +48,10 @@ const LEAP_PAUSE: NtpDuration = NtpDuration::from_seconds(86_400);
 /// The kernel acts at its next timer tick after midnight, which is at most 10 ms later.
 const LEAP_GRACE: NtpDuration = NtpDuration::from_millis(20);
 
+/// A jump of the clock happened before it was noticed, so the ledger may date it a little earlier: a stamp that is older than the reading
+/// that noticed it, by the noise of readings, then falls on the right side.
+const READING_SLACK: NtpDuration = NtpDuration::from_micros(100);
+
 /// A slew in progress.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slew {
@@ -205,7 +209,7 @@ impl Engine {
         let frequency = self.ledger.frequency();
         self.clock_epoch = self.clock_epoch.wrapping_add(1);
         self.ledger.record(&Applied {
-            at: now.system - jump,
+            at: now.system - jump - READING_SLACK,
             step: jump,
             frequency,
         });
