@@ -46,6 +46,9 @@ const STUDENT: [f64; 15] = [
     636.6, 31.60, 12.92, 8.61, 6.87, 5.96, 5.41, 5.04, 4.78, 4.59, 4.44, 4.32, 4.22, 4.14, 4.07,
 ];
 
+/// The oscillator's frequency is not further off than this many sigmas of what was known of it beforehand.
+const YOUTH_SIGMAS: f64 = 4.0;
+
 /// A frequency known worse than this is not worth keeping for the next start.
 const PRIOR_WORTH_KEEPING: f64 = 10e-6;
 
@@ -123,6 +126,7 @@ impl Discipline {
             bias_scatter: self.bias_scatter(),
             guarantee: self.guarantee,
             drift_allowance: self.config.drift_allowance,
+            youth: self.youth(since),
         })
     }
 
@@ -249,12 +253,29 @@ impl Discipline {
         })
     }
 
+    /// What the frequency may be wrong by whatever the filters believe. A majority says only that truth is inside a stretch of
+    /// some half width; a line through the first stretch and the present one may be wrong by the sum of their half widths over the
+    /// time between, and within the first minute subtle liars do make it so. Later this is nothing: 3 ppm after an hour for
+    /// 5 ms each.
+    fn youth(&self, now: FreeTime) -> f64 {
+        let Some((guarantee, began)) = self.guarantee.zip(self.began) else {
+            return 0.0;
+        };
+        let age = (now - began.at).as_seconds_f64().max(1.0);
+        let most = YOUTH_SIGMAS * self.prior.uncertainty.as_ratio();
+        ((began.half_width + guarantee.sighting.half_width) / age).min(most)
+    }
+
     pub(super) fn carriage(&self, now: FreeTime, frequency_sigma: f64) -> Carriage {
         Carriage {
             now,
             origin: self.origin,
             frequency: self.bank.mix(super::hypothesis::Hypothesis::frequency),
-            drift: drift_rate(self.config.drift_allowance, frequency_sigma),
+            drift: drift_rate(
+                self.config.drift_allowance,
+                frequency_sigma,
+                self.youth(now),
+            ),
         }
     }
 

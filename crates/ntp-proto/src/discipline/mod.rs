@@ -202,6 +202,8 @@ pub struct Discipline {
     config: Config,
     prior: FrequencyPrior,
     bank: Bank,
+    /// Where truth was when a majority started the filters.
+    began: Option<source::Sighting>,
     /// Time of the filters; None before a majority has started them.
     running: Option<FreeTime>,
     /// The phase must be told anew by the next selected sample.
@@ -237,6 +239,7 @@ impl Discipline {
             config,
             prior,
             bank,
+            began: None,
             running: None,
             phase_lost: false,
             origin: NtpDuration::ZERO,
@@ -393,6 +396,7 @@ impl Discipline {
         if self.running.is_none() {
             self.start(index, measurement, &noise);
             self.guarantee = vote;
+            self.began = vote.map(|guarantee| guarantee.sighting);
             return Outcome::Used;
         }
         let Some(slot) = self.seat(index, measurement.at) else {

@@ -45,6 +45,8 @@ pub struct Outlook {
     pub(super) bias_scatter: Option<f64>,
     pub(super) guarantee: Option<Guarantee>,
     pub(super) drift_allowance: Frequency,
+    /// What the frequency may be wrong by whatever the filters believe, s/s.
+    pub(super) youth: f64,
 }
 
 impl Link {
@@ -102,7 +104,7 @@ impl Outlook {
             now: at,
             origin: self.origin,
             frequency: self.moments.frequency,
-            drift: drift_rate(self.drift_allowance, estimate.frequency_sigma),
+            drift: drift_rate(self.drift_allowance, estimate.frequency_sigma, self.youth),
         });
         let phase = (estimate.phase - self.origin).as_seconds_f64();
         let residual = residual.abs().as_seconds_f64();

@@ -270,7 +270,8 @@ impl Source {
 /// oscillator's own error is not yet known, the allowance alone would be no guarantee.
 const FREQUENCY_SIGMAS: f64 = 4.0;
 
-/// Widening of an interval per second of its age.
-pub(super) fn drift_rate(allowance: Frequency, frequency_sigma: f64) -> f64 {
-    allowance.as_ratio().max(0.0) + FREQUENCY_SIGMAS * frequency_sigma
+/// Widening of an interval per second of its age. `youth` is what the frequency may be wrong by whatever the filters believe,
+/// see [`Discipline::youth`](super::Discipline).
+pub(super) fn drift_rate(allowance: Frequency, frequency_sigma: f64, youth: f64) -> f64 {
+    allowance.as_ratio().max(0.0) + FREQUENCY_SIGMAS * frequency_sigma + youth
 }
