@@ -81,7 +81,7 @@ const TABLE: &[Renamed] = &[
     gone("source", "port", "the port is written behind the address: `address = \"ntp.example.org:123\"`"),
     gone("source", "iburst", "leave it out: the first exchanges with a source are always quick"),
     gone("source", "burst", "leave it out: the poll interval adapts by itself"),
-    gone("source", "key", "symmetric keys are not supported; use `mode = \"nts\"`"),
+    gone("source", "key", "symmetric keys for sources are not in this build; leave it out"),
 
     renamed("source-defaults", "min-poll", "poll-interval-limits", "write `poll-interval-limits = { min = …, max = … }`, in log2 seconds"),
     renamed("source-defaults", "max-poll", "poll-interval-limits", "write `poll-interval-limits = { min = …, max = … }`, in log2 seconds"),

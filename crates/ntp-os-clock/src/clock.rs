@@ -112,17 +112,6 @@ impl Clock {
         }
     }
 
-    /// Leaves the clock running at `base`, with no slew in progress: for an orderly end.
-    ///
-    /// # Errors
-    /// As [`Self::apply`].
-    pub fn park(&mut self, base: Frequency) -> Result<Applied, ClockError> {
-        self.apply(&Adjustment {
-            frequency: Some(base),
-            ..Adjustment::default()
-        })
-    }
-
     /// What has been found missing since the last call; nothing is named twice.
     pub fn new_shortcomings(&mut self) -> &[Shortcoming] {
         match self {
@@ -232,22 +221,6 @@ mod tests {
         let later = readings::realtime();
         assert_eq!(translator.translate(later), later);
         assert_eq!(clock.translate(later), later);
-    }
-
-    #[test]
-    fn parking_removes_a_slew() {
-        let mut clock = Clock::new_virtual(NtpDuration::ZERO, Frequency::ZERO);
-        let slewing = Adjustment {
-            frequency: Some(Frequency::from_ppm(480.0)),
-            ..Adjustment::default()
-        };
-        assert!(clock.apply(&slewing).is_ok());
-        let base = Frequency::from_ppm(-20.0);
-        assert_eq!(
-            clock.park(base).map(|applied| applied.step),
-            Ok(NtpDuration::ZERO)
-        );
-        assert_eq!(clock.frequency(), Ok(base));
     }
 
     #[test]

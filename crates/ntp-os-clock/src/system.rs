@@ -29,7 +29,7 @@ use crate::{ClockError, Shortcoming, readings, syscall};
 
 /// `CLOCK_REALTIME` with the right to change it.
 ///
-/// Dropping it changes nothing: the clock keeps the frequency it has. See [`SystemClock::park`].
+/// Dropping it changes nothing: the clock keeps the frequency it has.
 #[derive(Debug)]
 pub struct SystemClock {
     scale: TickScale,
@@ -111,18 +111,6 @@ impl SystemClock {
             at: moment_of_change(before, reported, after, step),
             step,
             frequency: self.scale.frequency_of(rate_in(&request)),
-        })
-    }
-
-    /// Leaves the clock at `base`, with no slew running: for an orderly end. The status stays as it is and
-    /// ages by itself, 500 us of error a second.
-    ///
-    /// # Errors
-    /// As [`Self::apply`].
-    pub fn park(&mut self, base: Frequency) -> Result<Applied, ClockError> {
-        self.apply(&Adjustment {
-            frequency: Some(base),
-            ..Adjustment::default()
         })
     }
 

@@ -48,8 +48,6 @@ pub enum Rejection {
     RootDistance,
     /// The server takes its time from this very machine.
     Loop,
-    /// A reply without the authentication that the association demands.
-    Authentication,
 }
 
 impl Rejection {
@@ -80,7 +78,6 @@ impl fmt::Display for Rejection {
             Self::Timestamps => "the server's timestamps are zero or contradict each other",
             Self::RootDistance => "the server is too far from its reference clock",
             Self::Loop => "the server takes its time from this machine",
-            Self::Authentication => "not authenticated",
         })
     }
 }

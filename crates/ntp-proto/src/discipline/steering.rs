@@ -183,11 +183,6 @@ impl Steering {
         }
     }
 
-    /// The configuration changed at run time; what was corrected so far still counts.
-    pub fn reconfigure(&mut self, config: SteeringConfig) {
-        self.config = config;
-    }
-
     /// The next update may step: the clock was stepped by someone else, or the machine slept or
     /// moved.
     pub fn allow_step(&mut self) {

@@ -158,8 +158,6 @@ pub enum Removal {
     Unreachable,
     /// It disagreed with the majority for too long.
     Falseticker,
-    /// The shutdown.
-    Shutdown,
 }
 
 impl fmt::Display for Removal {
@@ -170,7 +168,6 @@ impl fmt::Display for Removal {
             Self::Falseticker => {
                 "it has disagreed with the majority for too long; another address takes its place"
             }
-            Self::Shutdown => "shutting down",
         })
     }
 }
@@ -185,8 +182,7 @@ impl Event {
             | Self::Synchronized { .. }
             | Self::LeapSecond(_)
             | Self::Resumed { .. }
-            | Self::Stepped { warn: false, .. }
-            | Self::SourceRemoved(_, Removal::Shutdown) => Severity::Info,
+            | Self::Stepped { warn: false, .. } => Severity::Info,
             Self::SourceRemoved(..)
             | Self::SourceUnreachable(_)
             | Self::SendFailed(..)

@@ -44,7 +44,7 @@ mod view;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use ntp_time::{Adjustment, LeapIndicator, Ledger, Monotonic, NtpDuration, SystemTime};
+use ntp_time::{Adjustment, LeapIndicator, Ledger, Monotonic, NtpDuration};
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 
@@ -503,10 +503,5 @@ impl Engine {
         } else {
             LeapIndicator::Unsynchronized
         }
-    }
-
-    /// Free-running time of a system time; for recordings and tests.
-    pub fn free_time(&self, system: SystemTime) -> ntp_time::FreeTime {
-        self.ledger.free(system)
     }
 }
