@@ -8,6 +8,7 @@
 //! | [`engine`] | all of the daemon's decisions, as one state machine: begin reading here |
 //! | [`server`] | answering requests |
 //! | [`keys`] | symmetric keys, for both sides |
+//! | [`nts`] | Network Time Security: keys, cookies, sealed packets |
 //!
 //! Nothing in this crate reads a clock, draws randomness or touches a socket.
 #![forbid(unsafe_code)]
@@ -16,5 +17,6 @@ pub mod client;
 pub mod discipline;
 pub mod engine;
 pub mod keys;
+pub mod nts;
 pub mod server;
 pub mod wire;

@@ -38,7 +38,9 @@ const OUTSIDE: &[(&str, &[&str])] = &[
         "ntp-proto",
         &[
             "aes",
+            "aes-gcm-siv",
             "cmac",
+            "hkdf",
             "md-5",
             "rand_chacha",
             "rand_core",

@@ -1,0 +1,338 @@
+//! The server's master keys, and the cookies that are made with them.
+//!
+//! # A cookie
+//! ```text
+//! | key number: 32 bits | length of the rest but the nonce: 16 bits | nonce: 16 octets | tag: 16 octets | encrypted: |
+//! | algorithm: 16 bits | s2c key | c2s key |
+//! ```
+//! sealed with AES-SIV-CMAC-512. This is upstream's format, so that an operator can go from one to the other, and back, without a
+//! client noticing. It costs 104 octets for AES-SIV-CMAC-256, 168 for -512 and 72 for AES-128-GCM-SIV.
+//! Octets behind a cookie are ignored: extension fields are padded.
+//!
+//! # Rotation
+//! New cookies are made with the *primary* key. A client may use a cookie long after it got it, so some older keys are kept; those of a
+//! [fleet](super::Fleet) also include the one that comes next, which a server with a faster clock may use
+//! already. Keys are numbered consecutively, and a keyset is an unbroken range of numbers.
+//!
+//! A keyset does not change while it is in use: [`Keyset::rotated`] gives the next one, which takes the place of the old one behind an `Arc`.
+//! Keys that both have are shared.
+
+use core::fmt;
+use std::sync::Arc;
+
+use aes::Aes256;
+use zeroize::Zeroizing;
+
+use super::siv::{BLOCK, Siv};
+use super::{AeadAlgorithm, Direction, SessionKeys};
+
+/// Octets that make a master key. Wiped when dropped, never printed.
+pub struct MasterSecret(pub(super) Zeroizing<[u8; Self::LENGTH]>);
+
+impl MasterSecret {
+    /// Octets of the secret.
+    pub const LENGTH: usize = 64;
+
+    /// Takes over a secret: 64 octets that nobody can guess.
+    pub fn new(octets: [u8; Self::LENGTH]) -> Self {
+        Self(Zeroizing::new(octets))
+    }
+}
+
+impl fmt::Debug for MasterSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MasterSecret")
+    }
+}
+
+/// A master key, expanded.
+struct MasterKey {
+    secret: MasterSecret,
+    cipher: Siv<Aes256>,
+}
+
+impl MasterKey {
+    fn new(secret: MasterSecret) -> Option<Arc<Self>> {
+        let cipher = Siv::new(&*secret.0)?;
+        Some(Arc::new(Self { secret, cipher }))
+    }
+}
+
+/// The master keys of a server at one time. Cloning shares them.
+#[derive(Clone)]
+pub struct Keyset {
+    /// Number of the first key.
+    offset: u32,
+    /// Which of the keys new cookies are made with.
+    primary: usize,
+    /// By number, consecutively. Empty if there is none yet.
+    keys: Vec<Arc<MasterKey>>,
+}
+
+impl Keyset {
+    /// Most keys that a keyset holds; what would be more is forgotten, the oldest first.
+    pub const MOST: usize = 256;
+    /// Octets before the nonce.
+    const PREFIX: usize = 6;
+    const NONCE: usize = 16;
+
+    /// Without a key: no cookie can be made or opened. A server of a fleet begins so, while its clock is not set.
+    pub const EMPTY: Self = Self {
+        offset: 0,
+        primary: 0,
+        keys: Vec::new(),
+    };
+
+    /// One key, with number 0.
+    pub fn new(first: MasterSecret) -> Self {
+        Self::of(0, 0, [first])
+    }
+
+    /// Keys numbered from `offset` on. Without the one that `primary` means, the keyset is empty.
+    pub(super) fn of(
+        offset: u32,
+        primary: usize,
+        secrets: impl IntoIterator<Item = MasterSecret>,
+    ) -> Self {
+        let keys: Vec<_> = secrets
+            .into_iter()
+            .take(Self::MOST)
+            .filter_map(MasterKey::new)
+            .collect();
+        if primary < keys.len() {
+            Self {
+                offset,
+                primary,
+                keys,
+            }
+        } else {
+            Self::EMPTY
+        }
+    }
+
+    /// The keyset after this one: a new primary key, and this one's last `stale` keys to open what was sealed before.
+    #[must_use]
+    pub fn rotated(&self, next: MasterSecret, stale: usize) -> Self {
+        let forgotten = self.keys.len().saturating_sub(stale.min(Self::MOST - 1));
+        let kept = self.keys.get(forgotten..).unwrap_or_default();
+        let keys: Vec<_> = kept.iter().cloned().chain(MasterKey::new(next)).collect();
+        Self {
+            // Fewer than 2^32 keys are forgotten at a time.
+            offset: self.offset.wrapping_add(forgotten as u32),
+            primary: keys.len().saturating_sub(1),
+            keys,
+        }
+    }
+
+    /// Whether there is no key.
+    pub const fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// How many keys there are.
+    pub const fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Number of the key that new cookies are made with; meaningless if the keyset is empty.
+    pub const fn primary_id(&self) -> u32 {
+        self.offset.wrapping_add(self.primary as u32)
+    }
+
+    /// Octets of a cookie for keys of this algorithm.
+    pub const fn cookie_length(algorithm: AeadAlgorithm) -> usize {
+        Self::PREFIX + Self::NONCE + BLOCK + 2 + 2 * algorithm.key_length()
+    }
+
+    /// Writes a cookie into the first octets of `room` and returns its length. `None` if there is no key or too little room.
+    ///
+    /// `nonce` is a random number. The same one twice would show that two cookies hold the same keys, and nothing more.
+    pub fn seal_cookie_into(
+        &self,
+        keys: &SessionKeys,
+        nonce: [u8; 16],
+        room: &mut [u8],
+    ) -> Option<usize> {
+        let master = self.keys.get(self.primary)?;
+        let length = Self::cookie_length(keys.algorithm());
+        let (prefix, rest) = room.get_mut(..length)?.split_first_chunk_mut::<6>()?;
+        let (nonce_room, sealed) = rest.split_first_chunk_mut::<{ Self::NONCE }>()?;
+        let [i0, i1, i2, i3] = self.primary_id().to_be_bytes();
+        // No algorithm's keys come near 2^16 octets.
+        let [l0, l1] = (sealed.len() as u16).to_be_bytes();
+        *prefix = [i0, i1, i2, i3, l0, l1];
+        *nonce_room = nonce;
+        let (tag, text) = sealed.split_first_chunk_mut::<BLOCK>()?;
+        let (algorithm, both) = text.split_first_chunk_mut()?;
+        *algorithm = keys.algorithm().id().to_be_bytes();
+        let (s2c, c2s) = both.split_at_mut_checked(keys.algorithm().key_length())?;
+        s2c.copy_from_slice(keys.key(Direction::ServerToClient));
+        c2s.copy_from_slice(keys.key(Direction::ClientToServer));
+        *tag = master.cipher.seal(&[&[], &nonce], text);
+        Some(length)
+    }
+
+    /// A new cookie for a client that was just given these keys. `None` if there is no key yet.
+    pub fn seal_cookie(&self, keys: &SessionKeys, nonce: [u8; 16]) -> Option<super::Cookie> {
+        let mut room = [0; Self::cookie_length(AeadAlgorithm::AesSivCmac512)];
+        let length = self.seal_cookie_into(keys, nonce, &mut room)?;
+        super::Cookie::new(room.get(..length)?)
+    }
+
+    /// The keys in a cookie. `None` if we did not make it, or so long ago that its key is gone.
+    pub fn open_cookie(&self, cookie: &[u8]) -> Option<SessionKeys> {
+        let (id, rest) = cookie.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let (nonce, rest) = rest.split_first_chunk::<{ Self::NONCE }>()?;
+        let (tag, rest) = rest.split_first_chunk::<BLOCK>()?;
+        let length = usize::from(u16::from_be_bytes(*length)).checked_sub(BLOCK)?;
+        let sealed = rest.get(..length)?;
+        let index = u32::from_be_bytes(*id).wrapping_sub(self.offset);
+        let master = self.keys.get(usize::try_from(index).ok()?)?;
+        // The longest that was ever sealed; anything longer is not ours.
+        let mut text = Zeroizing::new([0; 2 + 2 * SessionKeys::LONGEST]);
+        let text = text.get_mut(..length)?;
+        text.copy_from_slice(sealed);
+        master.cipher.open(&[&[], nonce], tag, text).ok()?;
+        let (algorithm, keys) = text.split_first_chunk()?;
+        let algorithm = AeadAlgorithm::from_id(u16::from_be_bytes(*algorithm))?;
+        let (s2c, c2s) = keys.split_at_checked(keys.len() / 2)?;
+        SessionKeys::new(algorithm, c2s, s2c)
+    }
+
+    pub(super) const fn offset(&self) -> u32 {
+        self.offset
+    }
+
+    pub(super) const fn primary(&self) -> usize {
+        self.primary
+    }
+
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &MasterSecret> {
+        self.keys.iter().map(|key| &key.secret)
+    }
+}
+
+/// Tells the numbers of the keys.
+impl fmt::Debug for Keyset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyset")
+            .field("first", &self.offset)
+            .field("keys", &self.keys.len())
+            .field("primary", &self.primary)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(in super::super) fn secret(fill: u8) -> MasterSecret {
+        MasterSecret::new([fill; MasterSecret::LENGTH])
+    }
+
+    pub(in super::super) fn session(algorithm: AeadAlgorithm) -> SessionKeys {
+        let length = algorithm.key_length();
+        SessionKeys::new(algorithm, &vec![3; length], &vec![4; length]).unwrap()
+    }
+
+    pub(in super::super) fn opens(keyset: &Keyset, cookie: &[u8], keys: &SessionKeys) -> bool {
+        keyset.open_cookie(cookie).is_some_and(|opened| {
+            opened.algorithm() == keys.algorithm()
+                && [Direction::ClientToServer, Direction::ServerToClient]
+                    .iter()
+                    .all(|way| opened.key(*way) == keys.key(*way))
+        })
+    }
+
+    #[test]
+    fn a_cookie_gives_back_its_keys() {
+        let keyset = Keyset::new(secret(1));
+        for (algorithm, length) in [
+            (AeadAlgorithm::AesSivCmac256, 104),
+            (AeadAlgorithm::AesSivCmac512, 168),
+            (AeadAlgorithm::Aes128GcmSiv, 72),
+        ] {
+            let keys = session(algorithm);
+            let cookie = keyset.seal_cookie(&keys, [9; 16]).unwrap();
+            assert_eq!(cookie.octets().len(), length);
+            assert!(opens(&keyset, cookie.octets(), &keys));
+            let padded = [cookie.octets(), &[0; 4]].concat();
+            assert!(opens(&keyset, &padded, &keys), "padding is ignored");
+            let other = Keyset::new(secret(2));
+            assert!(other.open_cookie(cookie.octets()).is_none());
+            let mut small = vec![0; length - 1];
+            assert_eq!(keyset.seal_cookie_into(&keys, [9; 16], &mut small), None);
+        }
+        assert!(
+            Keyset::EMPTY
+                .seal_cookie(&session(AeadAlgorithm::AesSivCmac256), [0; 16])
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn every_bit_of_a_cookie_matters() {
+        let keyset = Keyset::new(secret(1));
+        let keys = session(AeadAlgorithm::AesSivCmac256);
+        let cookie = keyset.seal_cookie(&keys, [9; 16]).unwrap();
+        for bit in 0..cookie.octets().len() * 8 {
+            let mut damaged = cookie.octets().to_vec();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(keyset.open_cookie(&damaged).is_none(), "bit {bit}");
+        }
+        for length in 0..cookie.octets().len() {
+            assert!(keyset.open_cookie(&cookie.octets()[..length]).is_none());
+        }
+    }
+
+    #[test]
+    fn a_cookie_outlives_as_many_rotations_as_keys_are_kept() {
+        for stale in [0, 1, 7] {
+            let mut keyset = Keyset::of(u32::MAX - 1, 0, [secret(0)]);
+            let keys = session(AeadAlgorithm::Aes128GcmSiv);
+            let cookie = keyset.seal_cookie(&keys, [0; 16]).unwrap();
+            for rotation in 1..=10 {
+                keyset = keyset.rotated(secret(rotation), stale);
+                assert_eq!(
+                    keyset.primary_id(),
+                    (u32::MAX - 1).wrapping_add(rotation.into())
+                );
+                assert_eq!(
+                    keyset.open_cookie(cookie.octets()).is_some(),
+                    usize::from(rotation) <= stale
+                );
+                let fresh = keyset.seal_cookie(&keys, [0; 16]).unwrap();
+                assert!(opens(&keyset, fresh.octets(), &keys));
+            }
+        }
+    }
+
+    #[test]
+    fn a_keyset_does_not_grow_without_bound() {
+        let mut keyset = Keyset::new(secret(0));
+        for _ in 0..2 * Keyset::MOST {
+            keyset = keyset.rotated(secret(1), usize::MAX);
+        }
+        assert_eq!(keyset.len(), Keyset::MOST);
+    }
+
+    proptest! {
+        #[test]
+        fn no_octets_are_a_cookie(octets in vec(any::<u8>(), 0..300)) {
+            // With the right key number and length, so that it comes to the tag.
+            let mut octets = octets;
+            prop_assert!(Keyset::new(secret(1)).open_cookie(&octets).is_none());
+            if octets.len() > 38 {
+                octets[..4].fill(0);
+                let length = (octets.len() - 22) as u16;
+                octets[4..6].copy_from_slice(&length.to_be_bytes());
+                prop_assert!(Keyset::new(secret(1)).open_cookie(&octets).is_none());
+            }
+        }
+    }
+}
