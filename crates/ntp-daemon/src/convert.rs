@@ -9,6 +9,7 @@ use ntp_config::{
     Config, LogLevel, NtpSource, SourceKind as FileKind, StepThreshold, TimestampMode as FileMode,
 };
 use ntp_os_clock::{Clock, ClockError, ClockKind, precision};
+use ntp_proto::client::Terms;
 use ntp_proto::discipline::{self, FrequencyPrior, Opinion, PanicThreshold, SteeringConfig};
 use ntp_proto::engine::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
 use ntp_udp::{InterfaceName, SocketOptions, TimestampMode};
@@ -80,8 +81,11 @@ fn ntp_source(config: &Config, ntp: &NtpSource, kind: SourceKind) -> SourceConfi
         host,
         port: ntp.address.port,
         kind,
-        limits: poll.poll_limits,
-        initial_poll: poll.initial_poll,
+        terms: Terms {
+            limits: poll.poll_limits,
+            initial_poll: poll.initial_poll,
+            ..Terms::default()
+        },
         opinion: Opinion {
             prefer: ntp.opinion.prefer,
             trust: ntp.opinion.trust,

@@ -119,6 +119,9 @@ fn source(source: &SourceSnapshot) -> Source {
             packets_received: Some(source.counters.received),
             packets_accepted: Some(source.counters.accepted),
             packets_bogus: Some(source.counters.bogus),
+            packets_unusable: Some(source.counters.unusable),
+            crypto_naks: Some(source.counters.crypto_naks),
+            authentication: Some(source.protection.to_string()),
         },
     }
 }

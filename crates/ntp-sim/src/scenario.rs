@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use ntp_proto::client::Terms;
 use ntp_proto::discipline::{Config, Opinion, SteeringConfig};
 use ntp_proto::engine::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
 use ntp_time::{
@@ -194,11 +195,11 @@ impl Scenario {
     #[must_use]
     pub fn polling(mut self, min: i8, max: i8) -> Self {
         for source in &mut self.engine.sources {
-            source.limits = PollLimits {
+            source.terms.limits = PollLimits {
                 min: PollInterval::from_log2(min),
                 max: PollInterval::from_log2(max),
             };
-            source.initial_poll = PollInterval::from_log2(min);
+            source.terms.initial_poll = PollInterval::from_log2(min);
         }
         self
     }
@@ -224,8 +225,7 @@ pub fn source(name: &str, kind: SourceKind) -> SourceConfig {
         host: Host::Name(name.to_owned()),
         port: 123,
         kind,
-        limits: PollLimits::default(),
-        initial_poll: PollLimits::default().min,
+        terms: Terms::default(),
         opinion: Opinion::default(),
     }
 }
@@ -237,8 +237,7 @@ pub fn source_at(address: IpAddr) -> SourceConfig {
         host: Host::Address(address),
         port: 123,
         kind: SourceKind::Server,
-        limits: PollLimits::default(),
-        initial_poll: PollLimits::default().min,
+        terms: Terms::default(),
         opinion: Opinion::default(),
     }
 }

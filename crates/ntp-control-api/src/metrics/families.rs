@@ -101,8 +101,12 @@ pub const OURS: &[Family] = &[
         Samples::Source(|source| source.details.packets_received.map(Number::from))),
     counter("ntp_source_packets_accepted_total", "Answers of the source that gave usable time",
         Samples::Source(|source| source.details.packets_accepted.map(Number::from))),
-    counter("ntp_source_packets_bogus_total", "Datagrams from the address of the source that answered no request",
+    counter("ntp_source_packets_bogus_total", "Datagrams from the address of the source that answered no request or lacked its key's proof",
         Samples::Source(|source| source.details.packets_bogus.map(Number::from))),
+    counter("ntp_source_packets_unusable_total", "Answers of the source without usable time",
+        Samples::Source(|source| source.details.packets_unusable.map(Number::from))),
+    counter("ntp_source_crypto_naks_total", "Answers by which the source said that it does not accept our key",
+        Samples::Source(|source| source.details.crypto_naks.map(Number::from))),
 ];
 
 const fn gauge(name: &'static str, help: &'static str, samples: Samples) -> Family {

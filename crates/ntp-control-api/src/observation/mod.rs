@@ -257,9 +257,18 @@ pub struct SourceDetails {
     /// Replies that gave usable time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packets_accepted: Option<u64>,
-    /// Datagrams that answered no request of ours.
+    /// Datagrams that answered no request of ours, or lacked the proof that the source's key asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packets_bogus: Option<u64>,
+    /// Replies without usable time: kisses, crypto-NAKs, and what the source says of itself when it has no time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets_unusable: Option<u64>,
+    /// Of these: crypto-NAKs, by which the source says that it does not accept our key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crypto_naks: Option<u64>,
+    /// How packets are authenticated: `none`, or for example `key 7 (AES128)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<String>,
 }
 
 /// The [`SourceDetails::state`] of a source that is part of the agreeing majority.

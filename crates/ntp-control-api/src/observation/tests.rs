@@ -36,6 +36,9 @@ pub(crate) fn sample() -> State {
         packets_received: Some(21),
         packets_accepted: Some(19),
         packets_bogus: Some(1),
+        packets_unusable: Some(2),
+        crypto_naks: Some(1),
+        authentication: Some("key 7 (AES128)".into()),
     };
     state
 }

@@ -15,10 +15,11 @@ use std::net::SocketAddr;
 use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, PollInterval, PollLimits, Stamp, Stratum};
 use rand_core::RngCore;
 
+use super::protection::Protection;
 use super::sanity::{self, LocalIdentity, Rejection};
 use super::{Kiss, Reach, Schedule};
 use crate::engine::{Datagram, ExchangeId};
-use crate::wire::{Header, Mode, Packet, Version, Writer};
+use crate::wire::{Header, Mode, Packet, Version};
 
 /// How long a request stays open. Longer than any path (a geostationary hop takes 0.3 s each way),
 /// shorter than any steady interval.
@@ -35,11 +36,35 @@ struct Exchange {
     deadline: Monotonic,
 }
 
+/// What an association is asked to do, besides whom to ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Range of the poll interval.
+    pub limits: PollLimits,
+    /// Poll interval after the start schedule.
+    pub initial_poll: PollInterval,
+    /// How packets are authenticated.
+    pub protection: Protection,
+}
+
+impl Default for Terms {
+    /// The usual poll limits, from the shortest on, and nothing else.
+    fn default() -> Self {
+        let limits = PollLimits::default();
+        Self {
+            limits,
+            initial_poll: limits.min,
+            protection: Protection::None,
+        }
+    }
+}
+
 /// A request to put on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The datagram.
-    pub payload: [u8; Header::LEN],
+    /// The datagram. On the heap: one allocation is nothing beside the socket that each request gets, and a buffer for the longest
+    /// request would make every [`Output`](crate::engine::Output) a kilobyte.
+    pub payload: Vec<u8>,
 }
 
 /// An answer that passed every test.
@@ -73,14 +98,17 @@ pub struct Counters {
     pub accepted: u64,
     /// Replies to our requests without usable time.
     pub unusable: u64,
-    /// Datagrams that answered nothing of ours.
+    /// Datagrams that answered nothing of ours, or did not prove that they came from the server.
     pub bogus: u64,
+    /// Of the unusable ones: crypto-NAKs, by which a server says that it does not accept our key.
+    pub crypto_naks: u64,
 }
 
 /// The relation with one server address.
 #[derive(Clone, Debug)]
 pub struct Association {
     remote: SocketAddr,
+    protection: Protection,
     reach: Reach,
     schedule: Schedule,
     exchange: Option<Exchange>,
@@ -93,16 +121,12 @@ pub struct Association {
 
 impl Association {
     /// A new association that sends its first request at `start`.
-    pub fn new(
-        remote: SocketAddr,
-        limits: PollLimits,
-        initial: PollInterval,
-        start: Monotonic,
-    ) -> Self {
+    pub fn new(remote: SocketAddr, terms: Terms, start: Monotonic) -> Self {
         Self {
             remote,
+            protection: terms.protection,
             reach: Reach::default(),
-            schedule: Schedule::new(limits, initial, start),
+            schedule: Schedule::new(terms.limits, terms.initial_poll, start),
             exchange: None,
             asked: start,
             next_poll: start,
@@ -114,6 +138,11 @@ impl Association {
     /// The server's address.
     pub fn remote(&self) -> SocketAddr {
         self.remote
+    }
+
+    /// How packets are authenticated.
+    pub fn protection(&self) -> &Protection {
+        &self.protection
     }
 
     /// The reach register.
@@ -177,7 +206,7 @@ impl Association {
         self.next_poll = self.schedule.requested(now, rng);
         self.counters.sent += 1;
         Request {
-            payload: encode_request(nonce),
+            payload: self.protection.request(&request_header(nonce), rng),
         }
     }
 
@@ -207,7 +236,7 @@ impl Association {
         self.counters.received += 1;
         let (sent, header) = self
             .match_reply(now, datagram)
-            .inspect_err(|_| self.counters.bogus += 1)?;
+            .inspect_err(|rejection| self.count_mismatch(*rejection))?;
         self.exchange = None;
         if header.stratum == Stratum::KISS {
             self.counters.unusable += 1;
@@ -228,8 +257,17 @@ impl Association {
         }))
     }
 
+    fn count_mismatch(&mut self, rejection: Rejection) {
+        if rejection == Rejection::CryptoNak {
+            self.counters.unusable += 1;
+            self.counters.crypto_naks += 1;
+        } else {
+            self.counters.bogus += 1;
+        }
+    }
+
     fn match_reply(
-        &self,
+        &mut self,
         now: Monotonic,
         datagram: &Datagram<'_>,
     ) -> Result<(Stamp, Header), Rejection> {
@@ -250,6 +288,7 @@ impl Association {
         }
         // A reply to a request that was never sent can't exist; the nonce did not leave this process.
         let sent = exchange.sent.ok_or(Rejection::WrongOrigin)?;
+        self.protection.check(&packet)?;
         Ok((sent, packet.header))
     }
 
@@ -273,13 +312,9 @@ impl Association {
 
 /// A client request that says nothing but its version, its mode and the nonce: what a server does
 /// not need to know it cannot use to recognise or to manipulate us.
-fn encode_request(nonce: NtpTimestamp) -> [u8; Header::LEN] {
-    let mut payload = [0; Header::LEN];
-    let header = Header {
+fn request_header(nonce: NtpTimestamp) -> Header {
+    Header {
         transmit_timestamp: nonce,
         ..Header::blank(Version::V4, Mode::Client)
-    };
-    let written = header.emit(&mut Writer::new(&mut payload));
-    debug_assert!(written.is_ok(), "the buffer has a header's length");
-    payload
+    }
 }

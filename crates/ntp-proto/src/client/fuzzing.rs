@@ -2,14 +2,11 @@
 
 use std::net::SocketAddr;
 
-use ntp_time::{
-    Monotonic, NtpDuration, NtpTimestamp, PollInterval, PollLimits, Stamp, StampSource, Stratum,
-    SystemTime,
-};
+use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, Stamp, StampSource, Stratum, SystemTime};
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
 
-use super::{Association, LocalIdentity, Reply};
+use super::{Association, LocalIdentity, Reply, Terms};
 use crate::engine::{Datagram, ExchangeId, SourceId};
 use crate::wire::{Header, Reader};
 
@@ -33,8 +30,7 @@ pub fn check(bytes: &[u8]) {
     };
     let mut association = Association::new(
         SocketAddr::from(([192, 0, 2, 1], 123)),
-        PollLimits::default(),
-        PollInterval::from_log2(4),
+        Terms::default(),
         now,
     );
     let mut rng = ChaCha12Rng::from_seed([7; 32]);

@@ -38,6 +38,10 @@ pub enum Rejection {
     Duplicate,
     /// Later than a reply may be.
     Late,
+    /// It knows our nonce, but does not prove that it comes from a holder of the source's key.
+    Unauthenticated,
+    /// The server says that it could not verify our request; anybody on the path can say that.
+    CryptoNak,
     /// The server says it is not synchronised (leap indicator 3 or stratum 16).
     Unsynchronized,
     /// Stratum above 16, or not below our own `local-stratum`.
@@ -51,6 +55,11 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// Whether whoever wrote it knew the nonce of the open exchange: the server, or somebody on the path to it.
+    pub fn knows_nonce(self) -> bool {
+        self.blames_server() || matches!(self, Self::Unauthenticated | Self::CryptoNak)
+    }
+
     /// Whether the datagram answered our request, so that the server, not a stranger, is to blame.
     pub fn blames_server(self) -> bool {
         matches!(
@@ -73,6 +82,10 @@ impl fmt::Display for Rejection {
             Self::WrongOrigin => "does not answer our request (forged, replayed or stale)",
             Self::Duplicate => "the request was answered already",
             Self::Late => "too late",
+            Self::Unauthenticated => "not signed with the source's key",
+            Self::CryptoNak => {
+                "the server does not accept our key (compare number, type and secret on both sides)"
+            }
             Self::Unsynchronized => "the server says it is not synchronised",
             Self::Stratum => "the server's stratum is too high",
             Self::Timestamps => "the server's timestamps are zero or contradict each other",

@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use ntp_time::{Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum};
+use ntp_time::{Frequency, NtpDuration, ReferenceId, Stratum};
 
+use crate::client::Terms;
 use crate::discipline::{self, FrequencyPrior, Opinion, SteeringConfig};
 
 /// Everything that the operator decides about the engine.
@@ -52,10 +53,8 @@ pub struct SourceConfig {
     pub port: u16,
     /// One server or several.
     pub kind: SourceKind,
-    /// Range of the poll interval.
-    pub limits: PollLimits,
-    /// Poll interval after the start schedule.
-    pub initial_poll: PollInterval,
+    /// How to ask it.
+    pub terms: Terms,
     /// What the operator thinks of it.
     pub opinion: Opinion,
 }

@@ -65,7 +65,13 @@ impl Engine {
                     self.outputs
                         .push_back(super::Output::Close(datagram.exchange));
                 }
-                let more = member.rejections.admit(now.monotonic);
+                // Strangers who send garbage must not hide what is wrong with the server.
+                let thinner = if rejection.knows_nonce() {
+                    &mut member.complaints
+                } else {
+                    &mut member.rejections
+                };
+                let more = thinner.admit(now.monotonic);
                 let subject = self.sources.subject(&self.sources.members[position]);
                 if let Some(more) = more {
                     self.emit(Event::ReplyRejected {

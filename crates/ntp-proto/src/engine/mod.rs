@@ -318,7 +318,7 @@ impl Engine {
             spread
         };
         let start = now.monotonic + NtpDuration::from_seconds_f64(wait);
-        let association = Association::new(address, config.limits, config.initial_poll, start);
+        let association = Association::new(address, config.terms.clone(), start);
         let (key, opinion) = (self.discipline.join(), config.opinion);
         self.discipline.set_opinion(key, opinion);
         let member = Member {
@@ -329,6 +329,7 @@ impl Engine {
             measured: None,
             sequence: 0,
             rejections: Thinner::default(),
+            complaints: Thinner::default(),
             failures: Thinner::default(),
             kisses: Thinner::default(),
             reachable: false,

@@ -7,7 +7,7 @@ use ntp_time::{
 };
 
 use super::{Now, SourceId};
-use crate::client::{Counters, Reach};
+use crate::client::{Counters, Protection, Reach};
 
 use crate::discipline::SourceState;
 
@@ -72,6 +72,8 @@ pub struct SourceSnapshot {
     pub name: String,
     /// Address in use.
     pub address: SocketAddr,
+    /// How its packets are authenticated.
+    pub protection: Protection,
     /// What the discipline thinks of it.
     pub state: SourceState,
     /// The newest measurement, if there is one.

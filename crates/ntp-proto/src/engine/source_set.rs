@@ -43,7 +43,10 @@ pub(super) struct Member {
     pub(super) key: SourceKey,
     pub(super) measured: Option<MeasuredSnapshot>,
     pub(super) sequence: u32,
+    /// Datagrams from strangers.
     pub(super) rejections: Thinner,
+    /// Replies that cannot be used.
+    pub(super) complaints: Thinner,
     pub(super) failures: Thinner,
     pub(super) kisses: Thinner,
     /// Whether it was last told to be reachable.

@@ -73,6 +73,7 @@ impl Engine {
                     id: member.id,
                     name: self.sources.config(member).name.clone(),
                     address: member.association.remote(),
+                    protection: member.association.protection().clone(),
                     state: status.map_or(SourceState::NoSamples, |status| status.state),
                     measured: member.measured,
                     poll: member.association.schedule().poll(),

@@ -17,6 +17,7 @@ use ntp_daemon::observation::true_offset;
 use ntp_daemon::runtime::{Ending, Parts, Runtime, after};
 use ntp_daemon::{Store, convert};
 use ntp_os_clock::{Clock, monotonic};
+use ntp_proto::client::Terms;
 use ntp_proto::discipline::{self, Opinion, SteeringConfig};
 use ntp_proto::engine::{EngineConfig, Host, SourceConfig, SourceKind};
 use ntp_time::{Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum};
@@ -124,8 +125,11 @@ fn engine_config(
             host: Host::Address(server.ip()),
             port: server.port(),
             kind: SourceKind::Server,
-            limits: poll,
-            initial_poll: poll.min,
+            terms: Terms {
+                limits: poll,
+                initial_poll: poll.min,
+                ..Terms::default()
+            },
             opinion: Opinion::default(),
         }],
         discipline: discipline::Config {
