@@ -96,6 +96,11 @@ pub(crate) enum Format {
     Prometheus,
 }
 
+/// The definition of the command line, from which the manual page is made.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;

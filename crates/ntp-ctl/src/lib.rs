@@ -29,6 +29,11 @@ use ntp_config::Style;
 use cli::{Asked, Command};
 use console::{Console, Failure};
 
+/// The definition of the command line, from which manual page and completions are made.
+pub fn command() -> clap::Command {
+    cli::command()
+}
+
 /// The whole program.
 pub fn main() -> ExitCode {
     let coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

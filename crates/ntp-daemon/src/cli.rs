@@ -57,6 +57,11 @@ impl From<LogLevel> for Level {
     }
 }
 
+/// The definition of the command line, from which the manual page is made.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 impl Cli {
     /// Reads the command line, or says with which code the process is to end at once: 0 after help and
     /// version, 1 after a message about what is wrong.

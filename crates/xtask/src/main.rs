@@ -3,6 +3,8 @@
 
 mod accuracy;
 mod bench;
+mod dist;
+mod manual;
 mod parallel;
 mod worlds;
 
@@ -20,6 +22,10 @@ enum Task {
     Worlds(worlds::Arguments),
     /// What an answer costs, beside chronyd and the least there can be.
     Bench(bench::Arguments),
+    /// Manual pages and shell completions.
+    Manual(manual::Arguments),
+    /// Packages for Debian and for rpm distributions.
+    Dist(dist::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -27,6 +33,8 @@ fn main() -> ExitCode {
         Task::Accuracy(arguments) => accuracy::accuracy(&arguments),
         Task::Worlds(arguments) => worlds::worlds(&arguments),
         Task::Bench(arguments) => bench::bench(&arguments),
+        Task::Manual(arguments) => manual::manual(&arguments),
+        Task::Dist(arguments) => dist::dist(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,138 @@
+//! `cargo xtask dist`: packages for Debian and for rpm distributions.
+//!
+//! Programs are built, manual pages and completions are generated, and cargo-deb and cargo-generate-rpm put them
+//! together as `crates/ntpd/Cargo.toml` says. Both tools are installed below `target/tools` when they are
+//! missing, in the versions that this file was tested with.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What the command line says.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Only the package for Debian
+    #[arg(long)]
+    deb: bool,
+    /// Only the package for rpm distributions
+    #[arg(long, conflicts_with = "deb")]
+    rpm: bool,
+    /// Cargo profile of the programs; `dev` is quick, for trying the package itself
+    #[arg(long, default_value = "release")]
+    profile: String,
+}
+
+/// A tool, the version that is known to work, and where its programs come from.
+struct Tool {
+    name: &'static str,
+    version: &'static str,
+}
+
+const DEB: Tool = Tool {
+    name: "cargo-deb",
+    version: "3.8.0",
+};
+const RPM: Tool = Tool {
+    name: "cargo-generate-rpm",
+    version: "0.21.1",
+};
+
+/// The programs of the packages.
+const PROGRAMS: &[&str] = &["ntp-daemon", "ntp-ctl"];
+
+/// Where manual pages, completions and programs are collected; the packages' file lists name it.
+const STAGE: &str = "target/dist";
+
+/// Makes the packages.
+///
+/// # Errors
+/// Which step failed.
+pub(crate) fn dist(arguments: &Arguments) -> Result<(), String> {
+    let root = root();
+    let target = target();
+    let mut build = cargo();
+    build.args([
+        "build",
+        "--locked",
+        "--profile",
+        &arguments.profile,
+        "-p",
+        "ntpd",
+    ]);
+    for program in PROGRAMS {
+        build.args(["--bin", program]);
+    }
+    run(&mut build)?;
+
+    let stage = root.join(STAGE);
+    let bin = stage.join("bin");
+    fs::create_dir_all(&bin).map_err(|error| format!("{}: {error}", bin.display()))?;
+    let built = target.join(if arguments.profile == "dev" {
+        "debug"
+    } else {
+        &arguments.profile
+    });
+    for program in PROGRAMS {
+        let (from, to) = (built.join(program), bin.join(program));
+        fs::copy(&from, &to).map_err(|error| format!("{}: {error}", from.display()))?;
+        run(Command::new("strip").arg(&to))?;
+    }
+    crate::manual::write_all(&stage)?;
+
+    if !arguments.rpm {
+        let tool = DEB.ready(&root)?;
+        run(Command::new(tool)
+            .current_dir(&root)
+            .args(["deb", "-q", "-p", "ntpd", "--no-build", "--no-strip", "-o"])
+            .arg(&stage))?;
+    }
+    if !arguments.deb {
+        let tool = RPM.ready(&root)?;
+        run(Command::new(tool)
+            .current_dir(&root)
+            .args(["generate-rpm", "-p", "crates/ntpd", "-o"])
+            .arg(&stage))?;
+    }
+    println!("packages are in {}", stage.display());
+    Ok(())
+}
+
+impl Tool {
+    /// Its program, installed first if it is missing or of another version.
+    fn ready(&self, root: &Path) -> Result<PathBuf, String> {
+        let tools = root.join("target/tools");
+        let program = tools.join("bin").join(self.name);
+        let marker = tools.join(format!("{}-{}", self.name, self.version));
+        if !(program.exists() && marker.exists()) {
+            run(cargo()
+                .args(["install", "--locked", "--root"])
+                .arg(&tools)
+                .args([self.name, "--version", self.version]))?;
+            fs::write(&marker, "").map_err(|error| format!("{}: {error}", marker.display()))?;
+        }
+        Ok(program)
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(root());
+    command
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let shown = format!("{command:?}");
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{shown} failed: {status}")),
+        Err(error) => Err(format!("{shown} cannot be started: {error}")),
+    }
+}
