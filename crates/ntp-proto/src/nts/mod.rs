@@ -12,6 +12,8 @@
 //! |---|---|
 //! | `session_keys` | both keys, and what TLS must be asked to export for them |
 //! | `cookie` | a cookie, as the client keeps it |
+//! | [`record`] | what both sides of a key exchange send each other |
+//! | [`exchange`] | what they agree on |
 //! | `session` | what a key exchange yields |
 //! | `keyset` | the server's master keys: sealing and opening cookies, rotation |
 //! | `keyset_file` | the master keys as octets, in upstream's format |
@@ -21,9 +23,11 @@
 //! TLS itself is not here, and neither are files.
 
 mod cookie;
+pub mod exchange;
 mod fleet;
 mod keyset;
 mod keyset_file;
+pub mod record;
 mod session;
 mod session_keys;
 mod siv;

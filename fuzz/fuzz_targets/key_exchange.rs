@@ -1,0 +1,6 @@
+//! One message of a key exchange, cut into pieces: both sides and the records between them.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| ntp_proto::nts::exchange::fuzzing::check(data));
