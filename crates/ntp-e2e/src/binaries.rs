@@ -26,6 +26,8 @@ pub enum Program {
     DemobilizeServer,
     /// Denies service to those who ask too often.
     RateLimitServer,
+    /// Serves a truth that nobody can steer, and compares the clock with it.
+    TrueClock,
 }
 
 impl Program {
@@ -37,6 +39,7 @@ impl Program {
             Self::TestServer => "test-server",
             Self::DemobilizeServer => "demobilize-server",
             Self::RateLimitServer => "rate-limit-server",
+            Self::TrueClock => "true-clock",
         }
     }
 
@@ -44,7 +47,9 @@ impl Program {
     fn package(self) -> &'static str {
         match self {
             Self::Daemon | Self::Ctl => "ntpd",
-            Self::TestServer | Self::DemobilizeServer | Self::RateLimitServer => "test-binaries",
+            Self::TestServer | Self::DemobilizeServer | Self::RateLimitServer | Self::TrueClock => {
+                "test-binaries"
+            }
         }
     }
 

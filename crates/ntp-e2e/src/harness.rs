@@ -1,19 +1,18 @@
 //! Runs the scenarios of one arena, and says why when it cannot.
 //!
 //! A scenario spends nearly all of its time waiting for packets, so many run at once even on two cores, whereas the
-//! harness of the standard library would take as many as there are cores. Filters, `--list`, `--ignored` and the
+//! harness of the standard library would take as many as there are cores (which is right where machines are emulated). Filters, `--list`, `--ignored` and the
 //! closing lines are the standard ones.
 
 use std::env;
 use std::net::UdpSocket;
+use std::num::NonZero;
 use std::process::{Command, ExitCode};
+use std::thread;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::{netns, peers};
-
-/// Scenarios at once unless `--test-threads` says otherwise: enough that the longest one determines the time.
-const SCENARIOS_AT_ONCE: usize = 12;
+use crate::{netns, peers, vm};
 
 /// Set to `1` where every arena has to be there.
 const REQUIRE: &str = "NTP_E2E_REQUIRE";
@@ -25,15 +24,29 @@ pub enum Arena {
     Loopback,
     /// The right to create network namespaces; chronyd and ntpsec's ntpd.
     Namespaces,
+    /// An emulator, a kernel and what a guest needs besides.
+    VirtualMachines,
 }
 
 impl Arena {
+    /// Scenarios at once unless `--test-threads` says otherwise. Those that only wait for packets can be so many that the longest one
+    /// determines the time; an emulator wants a processor.
+    fn scenarios_at_once(self) -> usize {
+        match self {
+            Self::Loopback | Self::Namespaces => 12,
+            Self::VirtualMachines => thread::available_parallelism().map_or(1, NonZero::get),
+        }
+    }
+
     /// Why this machine does not have it.
     fn missing(self) -> Option<String> {
         match self {
             Self::Loopback => loopback_missing(),
             Self::Namespaces => loopback_missing()
                 .or_else(netns::missing)
+                .or_else(peers::missing),
+            Self::VirtualMachines => loopback_missing()
+                .or_else(vm::missing)
                 .or_else(peers::missing),
         }
     }
@@ -76,7 +89,9 @@ macro_rules! scenario {
 /// Runs what the command line selects of `scenarios`. To be returned from `main`.
 pub fn run(arena: Arena, scenarios: &[Scenario]) -> ExitCode {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(SCENARIOS_AT_ONCE);
+    arguments
+        .test_threads
+        .get_or_insert(arena.scenarios_at_once());
     let missing = if arguments.list {
         None
     } else {

@@ -6,11 +6,13 @@
 //! and we ntpsec, does a process end with the exit code that it promises?
 //!
 //! # Idea
-//! Two arenas. *Loopback* needs nothing: the daemon talks to the servers of `test-binaries` on 127.0.0.1 and ::1.
+//! Three arenas. *Loopback* needs nothing: the daemon talks to the servers of `test-binaries` on 127.0.0.1 and ::1.
 //! *Namespaces* builds a small network of virtual hosts ([`netns`]) on which the daemon, chronyd and ntpsec's ntpd
 //! ([`peers`]) live side by side, with bad links made by a [`delay_proxy`].
 //!
-//! All hosts share the kernel's one clock, and **nobody may touch it**: it is the truth that every result is
+//! *Virtual machines* ([`vm`]) have kernels of their own, whose clocks the daemon steers for real.
+//!
+//! Outside of virtual machines all hosts share the kernel's one clock, and **nobody may touch it**: it is the truth that every result is
 //! compared with. The daemon disciplines a virtual clock whose error it reports, and every process of an arena runs
 //! without `CAP_SYS_TIME` (see [`process`]), so that the kernel refuses whatever else a program may try.
 //!
@@ -31,4 +33,5 @@ pub mod observation;
 pub mod peers;
 pub mod process;
 pub mod query;
+pub mod vm;
 pub mod wait;

@@ -55,6 +55,12 @@ pub struct Peer {
     _files: Option<TempDir>,
 }
 
+/// The program chronyd.
+pub fn chronyd_path() -> PathBuf {
+    let (package, program) = CHRONYD;
+    locate(package, program)
+}
+
 /// Starts chronyd on `host`, and returns when it answers. It claims `stratum`.
 ///
 /// # Panics

@@ -13,6 +13,9 @@
 //! must therefore measure that offset exactly, up to the scheduling noise of a user-space server. What it does wrong besides is a
 //! list of [`Misbehaviour`]s, any number at once.
 //!
+//! For machines whose clock is itself under test there is [`true_time`], a truth that no one can steer, and a [`witness`] that
+//! compares the clock with it; the program `true-clock` is both.
+//!
 //! The opposite is here too: [`load`] and the program `ntp-load` are thousands of clients at once.
 //!
 //! Nothing here is hardened or fast: never show it to a network.
@@ -24,8 +27,10 @@ mod interval;
 pub mod load;
 mod reference;
 mod responder;
+pub mod true_time;
+pub mod witness;
 
 pub use behaviour::{Behaviour, InvalidMisbehaviour, Misbehaviour};
 pub use interval::IntervalGuard;
-pub use reference::ReferenceServer;
+pub use reference::{ReferenceServer, Source, raw_clock};
 pub use responder::{Answer, Datagram, Request, Responder, Via};

@@ -15,8 +15,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{self, Instant};
 
-use ntp_time::{Monotonic, NtpDuration, SystemTime};
+use ntp_time::{LeapIndicator, Monotonic, NtpDuration, SystemTime};
+use rustix::time::{ClockId, clock_gettime};
 
+use crate::true_time::TrueTime;
 use crate::{Behaviour, Request, Responder, Via};
 
 /// How often the thread looks whether it should end.
@@ -47,6 +49,19 @@ impl ReferenceServer {
     /// # Errors
     /// As [`bind`](Self::bind).
     pub fn bind_seeded(listen: SocketAddr, behaviour: Behaviour, seed: u64) -> io::Result<Self> {
+        Self::bind_with(listen, behaviour, seed, Source::System)
+    }
+
+    /// The same, serving another clock than the system's.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn bind_with(
+        listen: SocketAddr,
+        behaviour: Behaviour,
+        seed: u64,
+        source: Source,
+    ) -> io::Result<Self> {
         let listener = UdpSocket::bind(listen)?;
         listener.set_read_timeout(Some(PATIENCE))?;
         let address = listener.local_addr()?;
@@ -60,6 +75,7 @@ impl ReferenceServer {
             other_port,
             shared: Arc::clone(&shared),
             responder: Responder::new(seed),
+            source,
             start: Instant::now(),
         };
         let thread = thread::Builder::new()
@@ -111,6 +127,30 @@ struct Shared {
     stop: AtomicBool,
 }
 
+/// The clock that is served.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Source {
+    /// `CLOCK_REALTIME`.
+    System,
+    /// A truth of its own, with its own leap announcements unless the behaviour makes one.
+    True(TrueTime),
+}
+
+impl Source {
+    fn now(self) -> SystemTime {
+        match self {
+            Self::System => system_time(),
+            Self::True(truth) => truth.utc(raw_clock()),
+        }
+    }
+}
+
+/// `CLOCK_MONOTONIC_RAW` in nanoseconds: the oscillator as nobody steers it.
+pub fn raw_clock() -> i64 {
+    let reading = clock_gettime(ClockId::MonotonicRaw);
+    reading.tv_sec * 1_000_000_000 + reading.tv_nsec
+}
+
 /// What the thread owns.
 struct Service {
     listener: UdpSocket,
@@ -118,6 +158,7 @@ struct Service {
     other_port: UdpSocket,
     shared: Arc<Shared>,
     responder: Responder,
+    source: Source,
     start: Instant,
 }
 
@@ -140,12 +181,18 @@ impl Service {
         let request = Request {
             octets,
             client: client.ip(),
-            received: system_time(),
+            received: self.source.now(),
             now: Monotonic::from_nanos(0) + NtpDuration::from(self.start.elapsed()),
         };
         // A copy, so that changing the behaviour never waits for a delayed reply.
-        let behaviour = lock(&self.shared.behaviour).clone();
-        let answer = self.responder.answer(&behaviour, request, system_time);
+        let mut behaviour = lock(&self.shared.behaviour).clone();
+        let source = self.source;
+        if let Source::True(truth) = source
+            && behaviour.leap == LeapIndicator::None
+        {
+            behaviour.leap = truth.announcement(raw_clock());
+        }
+        let answer = self.responder.answer(&behaviour, request, || source.now());
         if !answer.delay.is_zero() {
             thread::sleep(answer.delay);
         }

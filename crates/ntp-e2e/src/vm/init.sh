@@ -1,0 +1,65 @@
+#!/bin/busybox sh
+# The first process of a guest: makes a small machine, runs the scenario, and ends the machine.
+#
+# What a scenario reports are lines that begin with "@": a word, then name=value. Everything else on the console is for people.
+
+/bin/busybox --install -s /bin
+export PATH=/programs:/bin
+mount -t proc none /proc
+mount -t sysfs none /sys
+mount -t devtmpfs none /dev
+while read -r module; do insmod "/modules/$module.ko"; done < /modules/order
+ip link set lo up
+cd /tmp
+
+truth() { true-clock $TRUTH "$@"; }
+
+# Serves truth on all addresses.
+serve_truth() {
+    truth serve --listen "[::]:${TRUTH_PORT:-123}" "$@" > /run/truth.log 2>&1 &
+    TRUTH_PID=$!
+}
+
+# look NAME: one comparison of the clock with truth. watch NAME SECONDS INTERVAL: many, summed up.
+look() { echo "@look name=$1 $(truth look)"; }
+watch() { echo "@watch name=$1 $(truth watch --for "$2" --every "$3")"; }
+
+# The daemon, with the configuration of the scenario. Its log begins anew.
+start_daemon() {
+    : > /run/daemon.log
+    ntp-daemon -c /etc/ntp.toml >> /run/daemon.log 2>&1 &
+    DAEMON=$!
+}
+stop_daemon() {
+    kill -TERM "$DAEMON"
+    wait "$DAEMON"
+    echo "@exit code=$?"
+}
+
+# await SECONDS TEXT [TIMES]: until the daemon's log has a line with TEXT, so often.
+await() {
+    local turns=$(($1 * 4))
+    while [ "$turns" -gt 0 ]; do
+        if [ "$(grep -c -e "$2" /run/daemon.log)" -ge "${3:-1}" ]; then return 0; fi
+        sleep 0.25
+        turns=$((turns - 1))
+    done
+    echo "@missing seconds=$1 text=$(echo "$2" | tr ' ' '_')"
+    return 1
+}
+
+# The daemon's log lines with TEXT.
+said() { grep -e "$1" /run/daemon.log | sed 's/^/@said /'; }
+
+# The kernel's state as another program sees it.
+kernel() { adjtimex | sed -n 's/^ *\(-. *\)\{0,1\}\([a-z_. ]*\): *\(-\{0,1\}[0-9]*\).*/\2=\3/p' | tr ' \n' '_ ' | sed "s/^/@kernel name=$1 /"; echo; }
+
+. /scenario
+
+echo "--- the daemon's log"
+cat /run/daemon.log 2>/dev/null
+echo "--- the kernel's log about time"
+dmesg | grep -i -e clock -e leap -e PM: -e rtc | tail -n 40
+echo "@done"
+sleep 2
+reboot -f
