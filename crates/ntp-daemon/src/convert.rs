@@ -110,10 +110,6 @@ fn discipline_config(config: &Config) -> discipline::Config {
         initial_frequency_uncertainty: algorithm
             .initial_frequency_uncertainty
             .unwrap_or(ours.initial_frequency_uncertainty),
-        some_required: config
-            .sources
-            .iter()
-            .any(|source| source.kind.ntp().is_some_and(|ntp| ntp.opinion.require)),
         ..ours
     }
 }

@@ -159,6 +159,14 @@ impl Checker {
         self.hurry = at + 1.0;
     }
 
+    /// An operator asked for something: sources may be asked at once, and the clock stepped if it `steps`.
+    pub(crate) fn commanded(&mut self, at: TrueTime, steps: bool) {
+        self.hurried(at);
+        if steps {
+            self.steps_allowed += 1;
+        }
+    }
+
     /// The engine is about to be called with a fresh reading of the clocks.
     pub(crate) fn called(&mut self, at: TrueTime) {
         let (moment, calls) = self.moment;

@@ -1,7 +1,7 @@
 //! What happened in a run, as far as tests ask about it, and a fingerprint of all the rest.
 
 use ntp_proto::discipline::FrequencyPrior;
-use ntp_proto::engine::{Event, Halt};
+use ntp_proto::engine::{Done, Event, Halt, Refusal};
 use ntp_time::{Adjustment, Applied, NtpDuration};
 
 use crate::TrueTime;
@@ -25,6 +25,8 @@ pub struct Journal {
     pub lookups: u64,
     /// What was handed out for saving last.
     pub persisted: Option<FrequencyPrior>,
+    /// What became of an operator's commands, in their order.
+    pub completed: Vec<Result<Done, Refusal>>,
     /// Why the engine ended, if it did.
     pub halt: Option<Halt>,
     fingerprint: u64,
@@ -44,6 +46,7 @@ impl Journal {
             requests: 0,
             lookups: 0,
             persisted: None,
+            completed: Vec::new(),
             halt: None,
             // The offset basis of FNV-1a.
             fingerprint: 0xcbf2_9ce4_8422_2325,

@@ -245,6 +245,7 @@ impl Node {
             }
             Output::Persist(prior) => self.journal.persisted = Some(prior),
             Output::Event(event) => self.note(at, event),
+            Output::Completed(_, result) => self.journal.completed.push(result),
             Output::Halt(halt) => self.journal.halt = Some(halt),
         }
     }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ntp_proto::client::Terms;
 use ntp_proto::discipline::{Config, Opinion, SteeringConfig};
-use ntp_proto::engine::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
+use ntp_proto::engine::{ClockFacts, Command, EngineConfig, Host, SourceConfig, SourceKind};
 use ntp_time::{
     Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum, SystemTime,
 };
@@ -90,6 +90,10 @@ pub enum Action {
     },
     /// The virtual machine stands still and does not know.
     Pause(f64),
+    /// An operator asks for something.
+    Command(Command),
+    /// The operator changed the configuration, and the daemon reads it again.
+    Reconfigure(Box<EngineConfig>),
     /// The daemon is told to stop.
     ShutDown,
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ntp_proto::discipline::Figures;
-use ntp_proto::engine::{ExchangeId, Input, ResolveId, SendError, Snapshot};
+use ntp_proto::engine::{Command, CommandId, ExchangeId, Input, ResolveId, SendError, Snapshot};
 use ntp_time::{NtpDuration, Stamp};
 
 use crate::agenda::Agenda;
@@ -509,6 +509,17 @@ impl World {
                 );
             }
             Action::Pause(seconds) => self.node.clock.lose(seconds),
+            Action::Command(command) => {
+                let steps = matches!(command, Command::Step { .. });
+                self.node.checker.commanded(self.now, steps);
+                self.node
+                    .tell(self.now, Input::Command(CommandId(0), &command));
+            }
+            Action::Reconfigure(config) => {
+                self.node.checker.commanded(self.now, false);
+                self.node
+                    .tell(self.now, Input::Reconfigure(CommandId(0), &config));
+            }
             Action::ShutDown => self.node.shut_down(self.now),
         }
     }

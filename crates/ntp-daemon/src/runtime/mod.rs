@@ -413,6 +413,8 @@ impl Runtime {
             Output::Resolve { query, host } => self.resolve(query, host),
             Output::Persist(prior) => self.store.save(prior),
             Output::Event(event) => log_event(&event),
+            // Nobody asks for anything yet.
+            Output::Completed(..) => {}
             Output::Halt(halt) => self.halted = Some(halt),
         }
         Ok(())

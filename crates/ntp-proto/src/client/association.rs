@@ -297,11 +297,21 @@ impl Association {
         self.schedule.set_poll(wish);
     }
 
-    /// Asks again soon, in a burst: the clock was disturbed or the network came back.
-    pub fn restart(&mut self, now: Monotonic) {
-        if self.schedule.restart(now) {
+    /// Takes another range of the poll interval.
+    pub fn set_limits(&mut self, limits: PollLimits) {
+        self.schedule.set_limits(limits);
+        let latest = self.asked + self.schedule.poll().to_duration();
+        self.next_poll = self.next_poll.min(latest.max(self.asked));
+    }
+
+    /// Asks again soon, in a burst: the clock was disturbed, the network came back or the operator wants it. Returns whether it
+    /// does; see [`Schedule::restart`].
+    pub fn restart(&mut self, now: Monotonic) -> bool {
+        let restarts = self.schedule.restart(now);
+        if restarts {
             self.next_poll = now;
         }
+        restarts
     }
 
     /// Obeys a RATE kiss.

@@ -106,6 +106,12 @@ impl Schedule {
         self.poll = self.limits().clamp(wish);
     }
 
+    /// Takes another range; what RATE kisses demanded still holds.
+    pub fn set_limits(&mut self, limits: PollLimits) {
+        self.limits = limits;
+        self.poll = self.limits().clamp(self.poll);
+    }
+
     /// Begins a new burst, unless the server has asked for fewer packets or the last burst was only just: a clock that is
     /// disturbed again and again must not turn us into a flood. Returns whether the next poll should happen at once.
     pub fn restart(&mut self, now: Monotonic) -> bool {

@@ -150,6 +150,17 @@ pub enum Panic {
     Accumulated,
 }
 
+impl Panic {
+    /// The configuration's name for it.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Startup => "startup-step-panic-threshold",
+            Self::Single => "single-step-panic-threshold",
+            Self::Accumulated => "accumulated-step-panic-threshold",
+        }
+    }
+}
+
 /// Share of the phase's own variance that a slew may add.
 const PHASE_SACRIFICE: f64 = 0.03;
 /// The shortest slew as a share of the poll interval: shorter ones cost frequency and gain nothing
@@ -187,6 +198,36 @@ impl Steering {
     /// moved.
     pub fn allow_step(&mut self) {
         self.steps_left = self.steps_left.max(1);
+    }
+
+    /// The operator's wishes are others now; what was corrected so far still counts.
+    pub fn reconfigure(&mut self, config: SteeringConfig) {
+        self.config = config;
+    }
+
+    /// A step that the operator asks for, whatever the rules say about step or slew. The panic thresholds hold, as for
+    /// every step, unless it is `forced`.
+    pub fn step(&mut self, gap: NtpDuration, estimate: &Estimate, forced: bool) -> Decision {
+        let base = -estimate.frequency;
+        if !base.as_ratio().is_finite() {
+            return Decision::Hold;
+        }
+        let correction = -gap;
+        if let Some((which, limit)) = self.refuses(correction, true).filter(|_| !forced) {
+            return Decision::Panic {
+                which,
+                correction,
+                limit,
+            };
+        }
+        if self.settled {
+            self.accumulated += correction.abs();
+        }
+        self.settled = true;
+        Decision::Step {
+            by: correction,
+            frequency: base.limited(self.config.maximum_frequency),
+        }
     }
 
     /// Sum of the magnitudes of all steps after the first update.

@@ -8,7 +8,7 @@ use crate::client::Terms;
 use crate::discipline::{self, FrequencyPrior, Opinion, SteeringConfig};
 
 /// Everything that the operator decides about the engine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EngineConfig {
     /// The configured sources, in the order of the file.
     pub sources: Vec<SourceConfig>,
@@ -32,7 +32,7 @@ pub struct EngineConfig {
 }
 
 /// What the shell knows of the clock before the engine touches it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClockFacts {
     /// The frequency correction in force.
     pub frequency: Frequency,

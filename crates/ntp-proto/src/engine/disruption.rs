@@ -35,6 +35,11 @@ impl DisruptionWatch {
         }
     }
 
+    /// The operator wants another threshold.
+    pub(super) fn set_threshold(&mut self, threshold: Option<NtpDuration>) {
+        self.threshold = threshold.unwrap_or(FLOOR);
+    }
+
     /// The clock was changed by ourselves and now reads `now`; `step` is how much of that was a step.
     pub(super) fn own_step(&mut self, step: NtpDuration) {
         self.last.system = self.last.system + step;

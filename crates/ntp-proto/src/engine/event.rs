@@ -158,6 +158,8 @@ pub enum Removal {
     Unreachable,
     /// It disagreed with the majority for too long.
     Falseticker,
+    /// The operator wants it so.
+    Operator,
 }
 
 impl fmt::Display for Removal {
@@ -168,6 +170,7 @@ impl fmt::Display for Removal {
             Self::Falseticker => {
                 "it has disagreed with the majority for too long; another address takes its place"
             }
+            Self::Operator => "the operator wants it so",
         })
     }
 }
@@ -178,6 +181,7 @@ impl Event {
         match self {
             Self::Measured { .. } | Self::Slewing { .. } => Severity::Debug,
             Self::SourceAdded(_)
+            | Self::SourceRemoved(_, Removal::Operator)
             | Self::SourceReachable(_)
             | Self::Synchronized { .. }
             | Self::LeapSecond(_)

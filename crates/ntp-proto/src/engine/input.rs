@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use ntp_time::{Applied, Monotonic, NtpDuration, Stamp, SystemTime};
 
+use super::{Command, CommandId, EngineConfig};
+
 /// The only way that time enters the engine: both clocks, read together.
 ///
 /// The shell reads them within microseconds of each other, or again until it has: their difference is
@@ -105,12 +107,16 @@ pub enum Input<'a> {
     ClockApplied(Applied),
     /// The machine was suspended for about this long, or moved to another host.
     Suspended(NtpDuration),
+    /// An operator wants something; answered by [`Output::Completed`](super::Output::Completed).
+    Command(CommandId, &'a Command),
+    /// The configuration is another one; answered likewise. What did not change goes on.
+    Reconfigure(CommandId, &'a EngineConfig),
     /// A timer fired, or nothing happened: the engine looks at what is due.
     Tick,
     /// Stop: end a slew, save what is worth saving. Nothing more is sent.
     Shutdown,
 }
 
-/// Names a configured source towards the resolver.
+/// Names a configured source towards the resolver; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ResolveId(pub usize);

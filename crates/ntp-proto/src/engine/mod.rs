@@ -23,16 +23,19 @@
 //! | `measure` | a reply becomes a measurement |
 //! | [`discipline`](crate::discipline) | what measurements say about the clock |
 //! | `steer` | an estimate becomes an adjustment |
+//! | `command`, `operate` | what an operator may ask for, and how it is done |
 //! | `disruption` | whether someone else touched the clock |
 //! | `view` | what readers see |
 //! | `outlook` | how wrong the clock will be until the next input |
 //! | `serving` | what our own server says |
 
+mod command;
 mod config;
 mod disruption;
 mod event;
 mod input;
 mod measure;
+mod operate;
 mod outlook;
 mod output;
 mod serving;
@@ -48,12 +51,15 @@ use ntp_time::{Adjustment, LeapIndicator, Ledger, Monotonic, NtpDuration};
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 
+pub use command::{Command, CommandId, Done, Refusal, SourceChange};
 pub use config::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
 pub use event::{Event, Removal, Severity, Subject};
 pub use input::{Datagram, ExchangeId, Input, Now, ResolveId, SendError, SourceId};
 pub use outlook::Outlook;
 pub use output::{Halt, Output, Reason};
-pub use snapshot::{MeasuredSnapshot, Snapshot, SourceSnapshot, SystemSnapshot};
+pub use snapshot::{
+    ConfiguredSnapshot, MeasuredSnapshot, Snapshot, SourceSnapshot, SystemSnapshot,
+};
 
 use crate::client::{Association, LocalIdentity};
 use crate::discipline::{Discipline, FrequencyPrior, Steering};
@@ -119,7 +125,7 @@ impl Engine {
             frequency,
             ..Adjustment::default()
         };
-        Self {
+        let mut engine = Self {
             rng: ChaCha12Rng::from_seed(seed),
             ledger: Ledger::new(now.system, config.clock.frequency),
             watch: DisruptionWatch::new(now, config.meddling_threshold),
@@ -145,7 +151,9 @@ impl Engine {
             outputs: VecDeque::new(),
             stopped: false,
             config,
-        }
+        };
+        engine.opinions_changed();
+        engine
     }
 
     /// Takes one thing that happened.
@@ -176,6 +184,14 @@ impl Engine {
                 self.emit(Event::Resumed { after: duration });
                 self.reacquire(now, duration);
             }
+            Input::Command(id, command) => {
+                let result = self.command(now, command);
+                self.outputs.push_back(Output::Completed(id, result));
+            }
+            Input::Reconfigure(id, config) => {
+                let done = self.reconfigure(now, config);
+                self.outputs.push_back(Output::Completed(id, Ok(done)));
+            }
             Input::Shutdown => return self.shut_down(now),
             Input::ClockApplied(_) | Input::Tick => {}
         }
@@ -194,7 +210,8 @@ impl Engine {
             return None;
         }
         let members = self.sources.members.iter().flat_map(|member| {
-            let poll = Some((member.association.next_poll(), Reason::Poll(member.id)));
+            let next = self.sources.next_poll(member);
+            let poll = next.map(|at| (at, Reason::Poll(member.id)));
             let deadline = member
                 .association
                 .deadline()
@@ -225,8 +242,9 @@ impl Engine {
         }
         let mut position = 0;
         while position < self.sources.members.len() {
-            let id = self.sources.members[position].id;
-            if self.sources.members[position].association.next_poll() <= now.monotonic {
+            let member = &self.sources.members[position];
+            let (id, next) = (member.id, self.sources.next_poll(member));
+            if next.is_some_and(|at| at <= now.monotonic) {
                 self.poll(now, position);
             }
             // A poll may find its address dead and remove the association.
@@ -340,6 +358,12 @@ impl Engine {
     }
 
     fn drop_member(&mut self, now: Now, position: usize, why: Removal) {
+        self.dismiss(position, why);
+        self.fill_sources(now);
+    }
+
+    /// Ends an association, and does not look for another.
+    fn dismiss(&mut self, position: usize, why: Removal) {
         let subject = self.sources.subject(&self.sources.members[position]);
         let mut member = if why == Removal::Denied {
             self.sources.deny(position)
@@ -351,39 +375,38 @@ impl Engine {
         }
         self.discipline.leave(member.key);
         self.emit(Event::SourceRemoved(subject, why));
-        self.fill_sources(now);
     }
 
     fn resolved(&mut self, now: Now, query: ResolveId, result: Result<&[std::net::IpAddr], &str>) {
-        let host = match self.sources.config_of(query) {
-            Some(config) => match &config.host {
-                Host::Name(name) => name.clone(),
-                Host::Address(address) => address.to_string(),
-            },
-            None => return,
+        let Some(index) = self.sources.asked_by(query) else {
+            return;
         };
-        if let Some(retry) = self.sources.resolved(now.monotonic, query, result) {
+        let host = match &self.sources.config_at(index).host {
+            Host::Name(name) => name.clone(),
+            Host::Address(address) => address.to_string(),
+        };
+        if let Some(retry) = self.sources.resolved(now.monotonic, index, result) {
             let error = result.err().unwrap_or("the name has no address").to_owned();
-            if self.sources.tells_failure(now.monotonic, query) {
+            if self.sources.tells_failure(now.monotonic, index) {
                 self.emit(Event::ResolveFailed { host, error, retry });
             }
             return;
         }
-        self.replace_dead(now, query);
+        self.replace_dead(now, index);
         self.fill_sources(now);
-        if self.sources.is_short_of_addresses(query)
-            && self.sources.tells_failure(now.monotonic, query)
+        if self.sources.is_short_of_addresses(index)
+            && self.sources.tells_failure(now.monotonic, index)
         {
             self.emit(Event::NoUsableAddress { host });
         }
     }
 
     /// New addresses are known: associations of this source that were kept only for want of another make way.
-    fn replace_dead(&mut self, now: Now, query: ResolveId) {
+    fn replace_dead(&mut self, now: Now, index: usize) {
         let mut position = 0;
         while position < self.sources.members.len() {
             let member = &self.sources.members[position];
-            if member.configured == query.0
+            if member.configured == index
                 && member.association.reach().is_dead()
                 && self.sources.has_replacement(now.monotonic, position)
             {

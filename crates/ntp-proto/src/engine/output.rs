@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use ntp_time::{Adjustment, NtpDuration, SystemTime};
 
-use super::{Event, ExchangeId, ResolveId, SourceId};
+use super::{CommandId, Done, Event, ExchangeId, Refusal, ResolveId, SourceId};
 use crate::client::Request;
 use crate::discipline::{FrequencyPrior, Panic};
 
@@ -36,6 +36,8 @@ pub enum Output {
     Persist(FrequencyPrior),
     /// Something happened that a person may want to know.
     Event(Event),
+    /// What became of [`Input::Command`](super::Input::Command) or [`Input::Reconfigure`](super::Input::Reconfigure).
+    Completed(CommandId, Result<Done, Refusal>),
     /// The daemon must end; the clock has been left as it was.
     Halt(Halt),
 }
@@ -82,11 +84,7 @@ impl fmt::Display for Halt {
                 limit,
                 clock,
             } => {
-                let key = match which {
-                    Panic::Startup => "startup-step-panic-threshold",
-                    Panic::Single => "single-step-panic-threshold",
-                    Panic::Accumulated => "accumulated-step-panic-threshold",
-                };
+                let key = which.key();
                 write!(
                     f,
                     "the clock says {clock}, the sources say {}: a correction of {correction}, and {key} = {limit} \

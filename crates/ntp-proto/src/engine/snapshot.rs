@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use ntp_time::{
-    Frequency, LeapIndicator, NtpDuration, PollInterval, ReferenceId, Stratum, SystemTime,
+    Frequency, LeapIndicator, Monotonic, NtpDuration, PollInterval, PollLimits, ReferenceId,
+    Stratum, SystemTime,
 };
 
 use super::{Now, SourceId};
 use crate::client::{Counters, Protection, Reach};
 
-use crate::discipline::SourceState;
+use crate::discipline::{Opinion, SourceState, SourceStatus};
 
 /// The state of the daemon's mind.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct Snapshot {
     pub system: SystemSnapshot,
     /// The associations, in the order in which they began.
     pub sources: Vec<SourceSnapshot>,
+    /// The configured sources, each of which wants one association or several.
+    pub configured: Vec<ConfiguredSnapshot>,
 }
 
 /// The clock and what we claim about it.
@@ -61,6 +64,23 @@ pub struct SystemSnapshot {
     pub agreeing: usize,
     /// Sources that are candidates for it.
     pub candidates: usize,
+    /// Whether they are enough to steer by.
+    pub majority: bool,
+}
+
+/// One configured source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfiguredSnapshot {
+    /// Its name, `host:port`.
+    pub name: String,
+    /// Associations wanted.
+    pub wanted: usize,
+    /// Associations there are.
+    pub present: usize,
+    /// Whether it is being asked.
+    pub online: bool,
+    /// Whether the server behind the name refused us for good.
+    pub denied: bool,
 }
 
 /// One association.
@@ -80,6 +100,16 @@ pub struct SourceSnapshot {
     pub measured: Option<MeasuredSnapshot>,
     /// Poll interval in use.
     pub poll: PollInterval,
+    /// The configured range of it.
+    pub limits: PollLimits,
+    /// Whether it is being asked; the operator may have taken it offline.
+    pub online: bool,
+    /// When it will be asked next, if it is online.
+    pub next_poll: Option<Monotonic>,
+    /// What the operator thinks of it.
+    pub opinion: Opinion,
+    /// What the discipline has learnt about it.
+    pub learnt: Option<SourceStatus>,
     /// The reach register.
     pub reach: Reach,
     /// Packet counts.

@@ -10,6 +10,8 @@
 //!   is none, a dead one stays: polling it costs little, and dropping it would lose its history.
 //! - Look-ups back off from one second to a minute, and start over when the network changes.
 
+mod changes;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
@@ -59,6 +61,10 @@ pub(super) struct Member {
 #[derive(Debug)]
 struct Configured {
     config: SourceConfig,
+    /// Names it towards the resolver; never used again, since answers may come late.
+    query: ResolveId,
+    /// Whether it is to be asked.
+    online: bool,
     /// Associations that serve it now; counted along, since this is looked at with every datagram.
     present: usize,
     candidates: VecDeque<IpAddr>,
@@ -98,33 +104,41 @@ pub(super) enum Need {
 pub(super) struct SourceSet {
     configured: Vec<Configured>,
     pub(super) members: Vec<Member>,
+    next_query: usize,
 }
 
 impl SourceSet {
     pub(super) fn new(configs: Vec<SourceConfig>, now: Monotonic) -> Self {
-        let configured = configs
-            .into_iter()
-            .map(|config| {
-                let (candidates, lookup) = match &config.host {
-                    Host::Address(address) => (VecDeque::from([*address]), Lookup::Idle),
-                    Host::Name(_) => (VecDeque::new(), Lookup::Due(now)),
-                };
-                Configured {
-                    config,
-                    present: 0,
-                    candidates,
-                    failed: VecDeque::new(),
-                    denied: Vec::new(),
-                    lookup,
-                    backoff: RESOLVE_BACKOFF.0,
-                    failures: Thinner::default(),
-                }
-            })
-            .collect();
-        Self {
-            configured,
+        let mut set = Self {
+            configured: Vec::new(),
             members: Vec::new(),
+            next_query: 0,
+        };
+        for config in configs {
+            set.configure(config, now);
         }
+        set
+    }
+
+    /// One more configured source.
+    pub(super) fn configure(&mut self, config: SourceConfig, now: Monotonic) {
+        let (candidates, lookup) = match &config.host {
+            Host::Address(address) => (VecDeque::from([*address]), Lookup::Idle),
+            Host::Name(_) => (VecDeque::new(), Lookup::Due(now)),
+        };
+        self.configured.push(Configured {
+            config,
+            query: ResolveId(self.next_query),
+            online: true,
+            present: 0,
+            candidates,
+            failed: VecDeque::new(),
+            denied: Vec::new(),
+            lookup,
+            backoff: RESOLVE_BACKOFF.0,
+            failures: Thinner::default(),
+        });
+        self.next_query = self.next_query.wrapping_add(1);
     }
 
     pub(super) fn config(&self, member: &Member) -> &SourceConfig {
@@ -135,10 +149,11 @@ impl SourceSet {
         &self.configured[configured].config
     }
 
-    pub(super) fn config_of(&self, query: ResolveId) -> Option<&SourceConfig> {
+    /// The configured source that asked the resolver; none if it was removed meanwhile.
+    pub(super) fn asked_by(&self, query: ResolveId) -> Option<usize> {
         self.configured
-            .get(query.0)
-            .map(|configured| &configured.config)
+            .iter()
+            .position(|configured| configured.query == query)
     }
 
     pub(super) fn position(&self, id: SourceId) -> Option<usize> {
@@ -163,7 +178,7 @@ impl SourceSet {
     pub(super) fn need(&mut self, now: Monotonic) -> Need {
         for index in 0..self.configured.len() {
             let configured = &self.configured[index];
-            if configured.present >= configured.config.wanted() {
+            if !configured.online || configured.present >= configured.config.wanted() {
                 continue;
             }
             if let Some(address) = self.take_candidate(index) {
@@ -174,7 +189,7 @@ impl SourceSet {
                 match configured.lookup {
                     Lookup::Due(at) if at <= now => {
                         configured.lookup = Lookup::Asked;
-                        return Need::Lookup(ResolveId(index), host.clone());
+                        return Need::Lookup(configured.query, host.clone());
                     }
                     Lookup::Idle => configured.lookup = Lookup::Due(now + configured.backoff),
                     Lookup::Due(_) | Lookup::Asked | Lookup::Never => {}
@@ -219,12 +234,12 @@ impl SourceSet {
     pub(super) fn resolved(
         &mut self,
         now: Monotonic,
-        query: ResolveId,
+        index: usize,
         result: Result<&[IpAddr], &str>,
     ) -> Option<NtpDuration> {
         let configured = self
             .configured
-            .get_mut(query.0)
+            .get_mut(index)
             .filter(|configured| configured.lookup == Lookup::Asked)?;
         let backoff = configured.backoff;
         configured.backoff = (backoff * 2).min(RESOLVE_BACKOFF.1);
@@ -247,15 +262,15 @@ impl SourceSet {
     }
 
     /// Whether a failure to find addresses is to be told, or has been lately.
-    pub(super) fn tells_failure(&mut self, now: Monotonic, query: ResolveId) -> bool {
-        let configured = self.configured.get_mut(query.0);
+    pub(super) fn tells_failure(&mut self, now: Monotonic, index: usize) -> bool {
+        let configured = self.configured.get_mut(index);
         configured.is_some_and(|configured| configured.failures.admit(now).is_some())
     }
 
     /// Whether a source that resolved still lacks members for want of addresses.
-    pub(super) fn is_short_of_addresses(&self, query: ResolveId) -> bool {
+    pub(super) fn is_short_of_addresses(&self, index: usize) -> bool {
         self.configured
-            .get(query.0)
+            .get(index)
             .is_some_and(|configured| configured.present == 0 && configured.candidates.is_empty())
     }
 
@@ -292,12 +307,12 @@ impl SourceSet {
     pub(super) fn overdue_lookup(&mut self, now: Monotonic) -> Option<(ResolveId, String)> {
         self.configured
             .iter_mut()
-            .enumerate()
+            .filter(|configured| configured.online)
             .find_map(
-                |(index, configured)| match (&configured.config.host, configured.lookup) {
+                |configured| match (&configured.config.host, configured.lookup) {
                     (Host::Name(host), Lookup::Due(at)) if at <= now => {
                         configured.lookup = Lookup::Asked;
-                        Some((ResolveId(index), host.clone()))
+                        Some((configured.query, host.clone()))
                     }
                     _ => None,
                 },
@@ -349,14 +364,11 @@ impl SourceSet {
 
     /// When the earliest look-up is due.
     pub(super) fn next_lookup(&self) -> Option<(Monotonic, ResolveId)> {
-        let due = self
-            .configured
-            .iter()
-            .enumerate()
-            .filter_map(|(index, configured)| match configured.lookup {
-                Lookup::Due(at) => Some((at, ResolveId(index))),
-                Lookup::Idle | Lookup::Asked | Lookup::Never => None,
-            });
+        let online = self.configured.iter().filter(|source| source.online);
+        let due = online.filter_map(|source| match source.lookup {
+            Lookup::Due(at) => Some((at, source.query)),
+            Lookup::Idle | Lookup::Asked | Lookup::Never => None,
+        });
         due.min_by_key(|(at, _)| *at)
     }
 

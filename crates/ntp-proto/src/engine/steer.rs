@@ -276,7 +276,7 @@ impl Engine {
     // ---- what we say about the clock
 
     /// Publishes what a measurement led to. `step` is about to be made: what is said is about the clock after it.
-    fn follow_reference(&mut self, now: Now, step: NtpDuration) {
+    pub(super) fn follow_reference(&mut self, now: Now, step: NtpDuration) {
         let Some(figures) = self.figures_after(now, step) else {
             return;
         };

@@ -16,6 +16,7 @@ impl Engine {
             now,
             system: self.system_snapshot(now),
             sources: self.source_snapshots(now),
+            configured: self.sources.overview(),
         }
     }
 
@@ -59,6 +60,7 @@ impl Engine {
             accumulated_steps_threshold: self.config.steering.accumulated_panic,
             agreeing: agreement.agreeing,
             candidates: agreement.candidates,
+            majority: agreement.majority,
         }
     }
 
@@ -77,6 +79,11 @@ impl Engine {
                     state: status.map_or(SourceState::NoSamples, |status| status.state),
                     measured: member.measured,
                     poll: member.association.schedule().poll(),
+                    limits: member.association.schedule().limits(),
+                    online: self.sources.is_online(member.configured),
+                    next_poll: self.sources.next_poll(member),
+                    opinion: self.sources.config(member).opinion,
+                    learnt: status,
                     reach: member.association.reach(),
                     counters: member.association.counters(),
                 }

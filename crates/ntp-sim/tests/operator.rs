@@ -1,0 +1,284 @@
+//! What an operator changes while the daemon runs, and what must go on undisturbed meanwhile.
+
+use ntp_proto::discipline::{Opinion, PanicThreshold, SourceState};
+use ntp_proto::engine::{Command, Done, EngineConfig, Refusal, Snapshot, SourceChange, SourceKind};
+use ntp_sim::{Action, Scenario, World, source, source_at};
+use ntp_time::{NtpDuration, PollInterval};
+
+fn name(index: usize) -> String {
+    source_at(Scenario::address(index)).name
+}
+
+fn states(world: &World) -> Vec<(String, SourceState)> {
+    let sources = world.snapshot().sources;
+    let state = |source: &ntp_proto::engine::SourceSnapshot| (source.name.clone(), source.state);
+    sources.iter().map(state).collect()
+}
+
+fn ids(snapshot: &Snapshot) -> Vec<u32> {
+    snapshot.sources.iter().map(|source| source.id.0).collect()
+}
+
+#[test]
+fn a_source_that_is_added_is_selected_and_one_that_is_removed_is_asked_no_more() {
+    let scenario = Scenario::new("add and remove")
+        .with_servers(3)
+        .with_strangers(1)
+        .at(
+            500.0,
+            Action::Command(Command::Add(source_at(Scenario::address(3)))),
+        )
+        .at(1500.0, Action::Command(Command::Remove(name(3))))
+        .at(1500.0, Action::Command(Command::Remove(name(3))));
+    let mut world = World::new(&scenario, 1);
+    world.run(1400.0).unwrap();
+    assert!(states(&world).contains(&(name(3), SourceState::Selected)));
+    world.run(1500.5).unwrap();
+    let asked = world.requests_to(3);
+    world.run(5000.0).unwrap();
+    assert_eq!(world.requests_to(3), asked);
+    assert_eq!(world.snapshot().sources.len(), 3);
+    let gone = Err(Refusal::UnknownSource(name(3)));
+    let done = |name| Ok(Done::Sources(vec![name]));
+    assert_eq!(
+        world.journal().completed,
+        [done(name(3)), done(name(3)), gone]
+    );
+    assert!(world.error().abs() < 1e-3);
+}
+
+#[test]
+fn removing_one_source_leaves_the_look_ups_and_members_of_the_others_alone() {
+    let scenario = Scenario::new("remove the first")
+        .with_servers(1)
+        .with_strangers(4)
+        .with_name("pool.example", &[1, 2, 3, 4])
+        .with_source(source(
+            "pool.example",
+            SourceKind::Pool {
+                count: 4,
+                ignore: Vec::new(),
+            },
+        ))
+        // Before the look-up has answered: its answer is the pool's, wherever the pool now stands in the list.
+        .at(0.01, Action::Command(Command::Remove(name(0))));
+    let mut world = World::new(&scenario, 1);
+    world.run(600.0).unwrap();
+    let sources = world.snapshot().sources;
+    assert_eq!(sources.len(), 4);
+    assert!(
+        sources
+            .iter()
+            .all(|source| source.name == "pool.example:123")
+    );
+}
+
+#[test]
+fn nothing_is_sent_to_a_source_that_is_offline() {
+    let scenario = Scenario::new("offline")
+        .with_servers(3)
+        .at(500.0, Action::Command(Command::Offline(None)))
+        .at(4000.0, Action::Command(Command::Online(None)));
+    let mut world = World::new(&scenario, 1);
+    world.run(500.5).unwrap();
+    let asked: Vec<_> = (0..3).map(|index| world.requests_to(index)).collect();
+    world.run(3999.0).unwrap();
+    let later: Vec<_> = (0..3).map(|index| world.requests_to(index)).collect();
+    assert_eq!(asked, later);
+    assert!(world.snapshot().system.bound > NtpDuration::from_millis(20));
+    world.run(4010.0).unwrap();
+    assert!((0..3).all(|index| world.requests_to(index) > asked[index]));
+    world.run(4200.0).unwrap();
+    assert!(
+        states(&world)
+            .iter()
+            .all(|(_, state)| *state == SourceState::Selected)
+    );
+}
+
+#[test]
+fn a_burst_measures_at_once_but_not_twice_a_minute() {
+    let burst = || Action::Command(Command::Burst(Some(name(0))));
+    let scenario = Scenario::new("burst")
+        .with_servers(3)
+        .at(2000.0, burst())
+        .at(2020.0, burst());
+    let mut world = World::new(&scenario, 1);
+    world.run(1999.0).unwrap();
+    let before = world.requests_to(0);
+    world.run(2030.0).unwrap();
+    let sent = world.requests_to(0) - before;
+    assert!((8..=10).contains(&sent), "{sent} requests");
+    let spared = |started| {
+        Ok(Done::Burst {
+            started,
+            spared: 1 - started,
+        })
+    };
+    assert_eq!(world.journal().completed, [spared(1), spared(0)]);
+}
+
+#[test]
+fn opinions_and_poll_limits_change_while_the_source_is_asked() {
+    let change = |change| Action::Command(Command::Set(name(1), change));
+    let scenario = Scenario::new("set")
+        .with_servers(4)
+        .at(
+            500.0,
+            change(SourceChange {
+                noselect: Some(true),
+                ..SourceChange::default()
+            }),
+        )
+        .at(
+            1000.0,
+            change(SourceChange {
+                noselect: Some(false),
+                min_poll: Some(PollInterval::from_log2(5)),
+                max_poll: Some(PollInterval::from_log2(5)),
+                ..SourceChange::default()
+            }),
+        )
+        .at(
+            1001.0,
+            change(SourceChange {
+                min_poll: Some(PollInterval::from_log2(6)),
+                ..SourceChange::default()
+            }),
+        );
+    let mut world = World::new(&scenario, 1);
+    world.run(501.0).unwrap();
+    assert!(states(&world).contains(&(name(1), SourceState::Ineligible)));
+    world.run(1400.0).unwrap();
+    assert!(states(&world).contains(&(name(1), SourceState::Selected)));
+    let source = &world.snapshot().sources[1];
+    assert_eq!(source.poll, PollInterval::from_log2(5));
+    assert!(
+        world.journal().completed[2].is_err(),
+        "a minimum above the maximum"
+    );
+}
+
+/// A world that has to slew for minutes, because it does not step by itself.
+fn slewing(name: &str) -> Scenario {
+    Scenario::new(name)
+        .with_servers(3)
+        .clock_off_by(0.1)
+        .but(|world| world.engine.steering.steps_at_start = 0)
+}
+
+#[test]
+fn a_step_on_request_closes_the_gap_at_once() {
+    let scenario = slewing("step").at(60.0, Action::Command(Command::Step { forced: false }));
+    let mut world = World::new(&scenario, 1);
+    world.run(59.9).unwrap();
+    assert!(world.error() > 0.05, "still slewing: {}", world.error());
+    world.run(60.1).unwrap();
+    assert!(world.error().abs() < 5e-3, "{}", world.error());
+    assert!(matches!(
+        world.journal().completed[..],
+        [Ok(Done::Stepped { .. })]
+    ));
+    world.run(600.0).unwrap();
+    assert!(world.error().abs() < 1e-3, "{}", world.error());
+}
+
+#[test]
+fn a_step_past_a_panic_threshold_must_be_forced() {
+    let forbidden = PanicThreshold {
+        forward: Some(NtpDuration::ZERO),
+        backward: Some(NtpDuration::ZERO),
+    };
+    let scenario = slewing("forced step")
+        .at(60.0, Action::Command(Command::Step { forced: false }))
+        .at(61.0, Action::Command(Command::Step { forced: true }))
+        .but(|world| world.engine.steering.single_panic = forbidden);
+    let mut world = World::new(&scenario, 1);
+    world.run(61.1).unwrap();
+    assert!(matches!(
+        world.journal().completed[..],
+        [Err(Refusal::Panic { .. }), Ok(Done::Stepped { .. })]
+    ));
+    assert!(world.error().abs() < 5e-3, "{}", world.error());
+    assert_eq!(world.journal().halt, None);
+}
+
+#[test]
+fn without_a_majority_there_is_nothing_to_step_to() {
+    let scenario = Scenario::new("step without knowledge")
+        .with_servers(2)
+        .agreeing(3)
+        .at(100.0, Action::Command(Command::Step { forced: true }));
+    let mut world = World::new(&scenario, 1);
+    world.run(200.0).unwrap();
+    let refused = Refusal::NoMajority {
+        agreeing: 2,
+        needed: 3,
+    };
+    assert_eq!(world.journal().completed, [Err(refused)]);
+    assert!(world.journal().steps.is_empty());
+}
+
+/// The engine's configuration of `scenario` with a change.
+fn changed(scenario: &Scenario, change: impl FnOnce(&mut EngineConfig)) -> Action {
+    let mut engine = scenario.engine.clone();
+    change(&mut engine);
+    Action::Reconfigure(Box::new(engine))
+}
+
+#[test]
+fn a_reload_disturbs_nothing_that_did_not_change() {
+    let scenario = Scenario::new("reload").with_servers(4).with_strangers(1);
+    let reload = changed(&scenario, |engine| {
+        engine.sources.remove(0);
+        engine.sources[0].opinion = Opinion {
+            prefer: true,
+            ..Opinion::default()
+        };
+        engine.sources.insert(1, source_at(Scenario::address(4)));
+        engine.steering.step_threshold = Some(NtpDuration::from_millis(10));
+    });
+    let scenario = scenario.at(1000.0, reload);
+    let mut world = World::new(&scenario, 1);
+    world.run(999.0).unwrap();
+    let before = world.snapshot();
+    world.run(1000.5).unwrap();
+    let after = world.snapshot();
+    assert_eq!(ids(&after), [1, 2, 3, 4]);
+    for (old, new) in before.sources[1..].iter().zip(&after.sources) {
+        assert_eq!((old.id, old.reach.bits()), (new.id, new.reach.bits()));
+        assert_eq!(old.counters.accepted, new.counters.accepted);
+    }
+    assert!(after.sources[0].opinion.prefer);
+    assert_eq!(after.system.synchronized, before.system.synchronized);
+    let done = Done::Reconfigured {
+        added: vec![name(4)],
+        removed: vec![name(0)],
+        changed: vec![name(1)],
+    };
+    assert_eq!(world.journal().completed, [Ok(done)]);
+    world.run(3000.0).unwrap();
+    assert!(world.error().abs() < 1e-3);
+}
+
+#[test]
+fn a_pool_that_shrinks_keeps_its_best_members_and_one_that_grows_finds_more() {
+    let pool = |count| SourceKind::Pool {
+        count,
+        ignore: Vec::new(),
+    };
+    let scenario = Scenario::new("pool of another size")
+        .with_strangers(6)
+        .with_name("pool.example", &[0, 1, 2, 3, 4, 5])
+        .with_source(source("pool.example", pool(4)));
+    let resize = |count| changed(&scenario, |engine| engine.sources[0].kind = pool(count));
+    let (small, large) = (resize(3), resize(6));
+    let scenario = scenario.clone().at(1000.0, small).at(2000.0, large);
+    let mut world = World::new(&scenario, 1);
+    world.run(999.0).unwrap();
+    let before = ids(&world.snapshot());
+    world.run(1001.0).unwrap();
+    assert_eq!(ids(&world.snapshot()), before[..3]);
+    world.run(2100.0).unwrap();
+    assert_eq!(world.snapshot().sources.len(), 6);
+}
