@@ -1,14 +1,16 @@
-//! Prints what answering one request costs, in nanoseconds, for each kind of request.
+//! What answering one request costs, for each kind of request.
 //!
 //! ```text
-//! cargo run --release -p ntp-proto --example respond_cost [KIND [ROUNDS]]
+//! cargo run --release -p ntp-proto --example respond_cost        nanoseconds, the best of several runs
+//! cargo xtask bench instructions                                 instructions, and what has changed
 //! ```
 //!
-//! With a kind, only that one runs; for an instruction count run it under callgrind with two numbers of rounds and divide the
-//! difference. Each figure is the best of several runs of `respond` and `seal` over 4096 client addresses.
+//! With `--count ROUNDS` it is the program that the second command runs under callgrind, which counts what happens inside of
+//! [`respond`] or [`seal`] and writes down the sum whenever [`end_of_part`] is called: for each kind first after a
+//! warming up, then after the rounds that count. Both ways ask from 256 client addresses.
 
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,47 +34,93 @@ struct Kind {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let chosen = arguments.next();
-    let rounds = arguments.next().and_then(|text| text.parse().ok());
+    let count = match (arguments.next().as_deref(), arguments.next()) {
+        (None, _) => None,
+        (Some("--count"), Some(rounds)) => Some(rounds.parse().expect("a number of rounds")),
+        _ => panic!("usage: respond_cost [--count ROUNDS]"),
+    };
     for kind in kinds() {
-        if chosen.as_deref().is_some_and(|name| name != kind.name) {
-            continue;
+        let mut clients = Clients::new(&kind);
+        if let Some(rounds) = count {
+            clients.ask(512);
+            end_of_part();
+            clients.ask(rounds);
+            end_of_part();
+            println!("{}", kind.name);
+        } else {
+            println!("{:28} {:6.1} ns", kind.name, clients.time());
         }
-        let best = match rounds {
-            Some(rounds) => run(&kind, rounds),
-            None => (0..15).map(|_| run(&kind, 50_000)).fold(f64::MAX, f64::min),
-        };
-        println!("{:28} {best:6.1} ns", kind.name);
     }
 }
 
-/// Nanoseconds for one request.
-#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-fn run(kind: &Kind, rounds: u32) -> f64 {
-    let mut worker = WorkerState::new(&kind.view.policy, 1, [1; 32]);
-    let mut draft = Draft::new();
-    let begin = Instant::now();
-    for round in 0..rounds {
-        let received = EPOCH + NtpDuration::from_bits(i64::from(round) << 18);
-        let now = ServerNow {
-            monotonic: Monotonic::from_nanos(received.as_nanos()),
-            system: received,
-        };
-        let client = Ipv6Addr::from_bits(0xffff_0a00_0000 | u128::from(round % 4096));
-        let from = SocketAddr::new(IpAddr::V6(client), 123);
-        let request = black_box(&kind.request);
-        black_box(respond(
-            &kind.view,
-            &mut worker,
-            from,
-            now,
-            request,
-            received,
-            &mut draft,
-        ));
-        black_box(draft.seal(received));
+/// Everybody who asks a server the same.
+struct Clients<'a> {
+    kind: &'a Kind,
+    worker: WorkerState,
+    draft: Draft,
+    asked: u32,
+}
+
+impl<'a> Clients<'a> {
+    fn new(kind: &'a Kind) -> Self {
+        Self {
+            kind,
+            worker: WorkerState::new(&kind.view.policy, 1, [1; 32]),
+            draft: Draft::new(),
+            asked: 0,
+        }
     }
-    begin.elapsed().as_nanos() as f64 / f64::from(rounds)
+
+    fn ask(&mut self, times: u32) {
+        for _ in 0..times {
+            self.asked += 1;
+            let received = EPOCH + NtpDuration::from_bits(i64::from(self.asked) << 18);
+            let client = Ipv4Addr::from_bits((10 << 24) | (self.asked % 256));
+            let from = SocketAddr::new(client.into(), 123);
+            decide(self, from, received);
+            black_box(seal(&mut self.draft, received));
+        }
+    }
+
+    /// Nanoseconds for one request.
+    #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+    fn time(&mut self) -> f64 {
+        const ROUNDS: u32 = 50_000;
+        let mut once = || {
+            let begin = Instant::now();
+            self.ask(ROUNDS);
+            begin.elapsed().as_nanos() as f64 / f64::from(ROUNDS)
+        };
+        (0..15).map(|_| once()).fold(f64::MAX, f64::min)
+    }
+}
+
+#[inline(never)]
+fn decide(clients: &mut Clients<'_>, from: SocketAddr, received: SystemTime) {
+    let now = ServerNow {
+        monotonic: Monotonic::from_nanos(received.as_nanos()),
+        system: received,
+    };
+    let Clients {
+        kind,
+        worker,
+        draft,
+        ..
+    } = clients;
+    let request = black_box(&kind.request[..]);
+    black_box(respond(
+        &kind.view, worker, from, now, request, received, draft,
+    ));
+}
+
+#[inline(never)]
+fn seal(draft: &mut Draft, transmit: SystemTime) -> &[u8] {
+    draft.seal(transmit)
+}
+
+#[inline(never)]
+fn end_of_part() {
+    black_box(());
 }
 
 fn kinds() -> Vec<Kind> {
@@ -91,12 +139,13 @@ fn kinds() -> Vec<Kind> {
         claim,
         policy: Arc::new(policy),
     };
-    let plain = || request(None);
-    let limit = RateLimit {
+    let plain = || request(Mode::Client, None);
+    let limit = |cutoff| RateLimit {
         slots: 1 << 16,
-        cutoff: NtpDuration::from_nanos(1),
+        cutoff,
         ..RateLimit::NONE
     };
+    let never_reached = limit(NtpDuration::from_nanos(1));
     let lists = || {
         let networks = |second: u32| {
             let hosts = (0..10_000u32).map(move |host| {
@@ -105,13 +154,27 @@ fn kinds() -> Vec<Kind> {
             });
             Networks::new(hosts)
         };
+        let deny = Refusal::Deny;
         Access {
             denylist: AccessList {
                 networks: networks(200),
-                refusal: Refusal::Deny,
+                refusal: deny,
             },
-            ..Access::everybody()
+            allowlist: AccessList {
+                networks: Networks::new(
+                    (0..10_000u32)
+                        .map(|host| (IpAddr::from((10 << 24 | host << 1).to_be_bytes()), 31)),
+                ),
+                refusal: deny,
+            },
         }
+    };
+    let nobody = Access {
+        allowlist: AccessList {
+            networks: Networks::NONE,
+            refusal: Refusal::Deny,
+        },
+        ..Access::everybody()
     };
     let key = |algorithm| Key::new(1, algorithm, b"0123456789abcdef").expect("a right secret");
     let keyed = |name, algorithm| Kind {
@@ -120,12 +183,14 @@ fn kinds() -> Vec<Kind> {
             keys: KeyRing::new([key(algorithm)]).expect("one key"),
             ..Policy::default()
         }),
-        request: request(Some(&key(algorithm))),
+        request: request(Mode::Client, Some(&key(algorithm))),
     };
     let mut interleaved = plain();
     let origin = (EPOCH + NtpDuration::from_seconds(-1)).to_ntp().to_bits() | 1;
     interleaved[24..32].copy_from_slice(&origin.to_be_bytes());
     interleaved[32..40].copy_from_slice(&1u64.to_be_bytes());
+    let mut forged = request(Mode::Client, Some(&key(Algorithm::Aes128Cmac)));
+    *forged.last_mut().expect("it is not empty") ^= 1;
     let kind = |name, policy, request| Kind {
         name,
         view: view(policy),
@@ -136,13 +201,13 @@ fn kinds() -> Vec<Kind> {
         kind(
             "plain-limited",
             Policy {
-                rate_limit: limit,
+                rate_limit: never_reached,
                 ..Policy::default()
             },
             plain(),
         ),
         kind(
-            "plain-long-lists",
+            "plain-lists",
             Policy {
                 access: lists(),
                 ..Policy::default()
@@ -150,10 +215,10 @@ fn kinds() -> Vec<Kind> {
             plain(),
         ),
         kind(
-            "plain-limited-long-lists",
+            "plain-limited-lists",
             Policy {
                 access: lists(),
-                rate_limit: limit,
+                rate_limit: never_reached,
                 ..Policy::default()
             },
             plain(),
@@ -163,14 +228,47 @@ fn kinds() -> Vec<Kind> {
         keyed("sha1", Algorithm::Sha1),
         keyed("sha256", Algorithm::Sha256),
         keyed("md5", Algorithm::Md5),
-        kind("garbage", Policy::default(), b"garbage".to_vec()),
+        kind(
+            "wrong-mac",
+            Policy {
+                keys: KeyRing::new([key(Algorithm::Aes128Cmac)]).expect("one key"),
+                ..Policy::default()
+            },
+            forged,
+        ),
+        kind(
+            "mode-1",
+            Policy::default(),
+            request(Mode::SymmetricActive, None),
+        ),
+        kind(
+            "denied",
+            Policy {
+                access: nobody,
+                ..Policy::default()
+            },
+            plain(),
+        ),
+        kind(
+            "rate-limited",
+            Policy {
+                rate_limit: RateLimit {
+                    leak: None,
+                    ..limit(NtpDuration::from_seconds(1000))
+                },
+                ..Policy::default()
+            },
+            plain(),
+        ),
+        kind("a-reply", Policy::default(), request(Mode::Server, None)),
+        kind("malformed", Policy::default(), b"garbage".to_vec()),
     ]
 }
 
-fn request(key: Option<&Key>) -> Vec<u8> {
+fn request(mode: Mode, key: Option<&Key>) -> Vec<u8> {
     let header = Header {
         transmit_timestamp: NtpTimestamp::from_bits(0x0123_4567_89ab_cdef),
-        ..Header::blank(Version::V4, Mode::Client)
+        ..Header::blank(Version::V4, mode)
     };
     let length = key.map_or(0, |key| key.sign(&[]).version_4().len());
     let mac = key.map(|key| Mac {

@@ -48,6 +48,12 @@ fn main() -> io::Result<()> {
         libc::SO_TIMESTAMPING,
         stamps.cast_signed(),
     )?;
+    switch_on(
+        fd,
+        libc::IPPROTO_IP,
+        libc::IP_MTU_DISCOVER,
+        libc::IP_PMTUDISC_PROBE,
+    )?;
     if socket.local_addr()?.is_ipv4() {
         switch_on(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
     } else {

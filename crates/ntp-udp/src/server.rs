@@ -10,6 +10,12 @@
 //! A daemon may start before the network does. Sockets are bound to an address whether the machine has it or not
 //! (`IP_FREEBIND`), and serve it from when it appears. Wildcard sockets serve every address that there ever is.
 //!
+//! # Never in fragments
+//! Answers leave with the Don't Fragment bit and without asking what size the path takes (`IP_PMTUDISC_PROBE`): they are no longer
+//! than the request that found its way here, and fit every link that IPv6 could cross. So nobody can
+//! talk us into fragmenting by forged ICMP messages, which is a known way to put words into a server's mouth. It also saves the
+//! kernel an identification number for each IPv4 packet (RFC 6864 section 4.1).
+//!
 //! # Waiting
 //! Workers wait inside of the receiving call, not in `poll(2)` before it: under light load that halves the
 //! number of system calls. [`ServerSocket::end_receiving`] ends the wait, from any thread.
@@ -126,6 +132,14 @@ impl ServerSocket {
                 missing.push(Shortcoming::new(facility, &cause));
             }
         }
+        // IPv6 sockets may serve IPv4, too. A system that does not know it fragments when it must, which is no loss to tell of.
+        let whole = libc::IP_PMTUDISC_PROBE;
+        let _ = syscall::set_option(
+            socket.as_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            whole,
+        );
         let stamps_transmissions =
             stamping::enable_by_request(socket.as_fd(), options.timestamps, missing);
         Ok(Self {

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: what an answer costs, here and elsewhere.
+//! `cargo xtask bench`: what an answer costs, here and elsewhere. `instructions` counts what the pure part takes
+//! (see there); the rest of this page is about `server`.
 //!
 //! # The set-up
 //! Two network namespaces joined by a pair of virtual interfaces; the load generator pinned to one processor, the server to another. The
@@ -18,6 +19,8 @@
 //! Figures are medians over the rounds, with the range behind them.
 
 mod arena;
+mod build;
+mod instructions;
 mod server;
 mod subject;
 
@@ -37,6 +40,8 @@ pub(crate) struct Arguments {
 enum What {
     /// Processor time for each answered request: ours, chronyd's, and the least there can be. Needs root.
     Server(Plan),
+    /// Instructions for each kind of request, against the baseline that is kept. Needs valgrind.
+    Instructions(instructions::Plan),
 }
 
 /// How to measure a server.
@@ -79,6 +84,7 @@ struct Plan {
 pub(crate) fn bench(arguments: &Arguments) -> Result<(), String> {
     match &arguments.what {
         What::Server(plan) => server::bench(plan),
+        What::Instructions(plan) => instructions::bench(plan),
     }
 }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use test_binaries::load::process_cpu;
 
-use super::Plan;
 use super::arena::{Arena, CLIENTS, End, SERVER};
-use super::subject::{Role, Subject, load_generator, subjects};
+use super::subject::{Role, Subject, subjects};
+use super::{Plan, build};
 
 /// Part of the requests that may be lost at the peak.
 const PEAK_LOSS: f64 = 0.001;
@@ -96,7 +96,11 @@ fn measure(arena: &Arena, plan: &Plan, subject: &Subject, rate: u32) -> Result<S
 
 fn load(arena: &Arena, plan: &Plan, rate: u32, duration: Duration) -> Result<Value, String> {
     let output = arena
-        .command(End::Client, plan.load_processor, load_generator()?)
+        .command(
+            End::Client,
+            plan.load_processor,
+            build::binary("test-binaries", "ntp-load")?,
+        )
         .arg(format!("{SERVER}:123"))
         .args(["--json", "--patience", "0.2", "--from", CLIENTS])
         .args(["--rate", &rate.to_string()])

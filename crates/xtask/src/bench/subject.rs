@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::Plan;
 use super::arena::{Arena, End, SERVER};
+use super::{Plan, build};
 
 /// One server under test.
 #[derive(Clone, Debug)]
@@ -32,9 +32,10 @@ pub(super) struct Running(Child);
 
 /// Builds what is ours, and finds what is not. `files` is for configurations.
 pub(super) fn subjects(plan: &Plan, files: &Path) -> Result<Vec<Subject>, String> {
-    let built = build()?;
+    let daemon = build::binary("ntpd", "ntp-daemon")?;
+    let echo = build::example("ntp-udp", "echo-floor")?;
     let mut subjects = Vec::new();
-    let own = version(Command::new(built.join("ntp-daemon")).arg("--version"))?;
+    let own = version(Command::new(&daemon).arg("--version"))?;
     for (name, rests) in [("ntp-daemon", true), ("ntp-daemon, no rests", false)] {
         let config = write(
             files,
@@ -48,7 +49,7 @@ pub(super) fn subjects(plan: &Plan, files: &Path) -> Result<Vec<Subject>, String
             name,
             role: Role::Ours,
             version: own.clone(),
-            program: built.join("ntp-daemon"),
+            program: daemon.clone(),
             arguments: vec!["--config".into(), config],
         });
     }
@@ -80,7 +81,7 @@ pub(super) fn subjects(plan: &Plan, files: &Path) -> Result<Vec<Subject>, String
             name,
             role: Role::Echo,
             version: String::new(),
-            program: built.join("examples/echo-floor"),
+            program: echo.clone(),
             arguments: vec![format!("{SERVER}:123"), mode.into()],
         });
     }
@@ -119,44 +120,8 @@ impl Drop for Running {
     }
 }
 
-/// The load generator.
-pub(super) fn load_generator() -> Result<PathBuf, String> {
-    Ok(release_directory()?.join("ntp-load"))
-}
-
-fn build() -> Result<PathBuf, String> {
-    for arguments in [
-        &["-p", "ntpd", "--bin", "ntp-daemon"][..],
-        &["-p", "test-binaries", "--bin", "ntp-load"],
-        &["-p", "ntp-udp", "--example", "echo-floor"],
-    ] {
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--release"])
-            .args(arguments)
-            .current_dir(root())
-            .status()
-            .map_err(|error| format!("cargo cannot be run: {error}"))?;
-        if !status.success() {
-            return Err(format!("cargo build {} failed", arguments.join(" ")));
-        }
-    }
-    release_directory()
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// Beside the directory that this program was built in.
-fn release_directory() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let target = own.parent().and_then(Path::parent);
-    let target = target.ok_or("this program is in no target directory")?;
-    Ok(target.join("release"))
-}
-
 fn chronyd(plan: &Plan) -> PathBuf {
-    let unpacked = root().join("target/arena/chrony/usr/sbin/chronyd");
+    let unpacked = build::root().join("target/arena/chrony/usr/sbin/chronyd");
     let installed = PathBuf::from("/usr/sbin/chronyd");
     let found = [unpacked, installed].into_iter().find(|path| path.exists());
     plan.chronyd

@@ -1,0 +1,43 @@
+//! Building what is measured, with the release profile and beside the program that runs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Builds a program of the workspace and returns its path.
+pub(super) fn binary(package: &str, name: &str) -> Result<PathBuf, String> {
+    cargo(&["-p", package, "--bin", name])?;
+    Ok(release_directory()?.join(name))
+}
+
+/// Builds an example of the workspace and returns its path.
+pub(super) fn example(package: &str, name: &str) -> Result<PathBuf, String> {
+    cargo(&["-p", package, "--example", name])?;
+    Ok(release_directory()?.join("examples").join(name))
+}
+
+/// The workspace.
+pub(super) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn cargo(arguments: &[&str]) -> Result<(), String> {
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release"])
+        .args(arguments)
+        .current_dir(root())
+        .status()
+        .map_err(|error| format!("cargo cannot be run: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("cargo build {} failed", arguments.join(" ")))
+    }
+}
+
+/// Beside the directory that this program was built in.
+fn release_directory() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let target = own.parent().and_then(Path::parent);
+    let target = target.ok_or("this program is in no target directory")?;
+    Ok(target.join("release"))
+}
