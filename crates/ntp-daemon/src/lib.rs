@@ -229,3 +229,53 @@ fn notify(state: sd_notify::NotifyState<'_>) {
         warn!("cannot notify the service manager: {problem}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn serving(text: &str) -> Runtime {
+        let (config, _) = ntp_config::parse(text, "ntp.toml").unwrap();
+        assemble(&config).unwrap()
+    }
+
+    #[test]
+    fn a_worker_that_fails_ends_the_daemon_loudly() {
+        let mut runtime = serving(
+            "[[server]]\nlisten = \"127.83.2.1:0\"\nworkers = 2\n[clock]\nkind = \"none\"\n",
+        );
+        runtime.sabotage();
+        // `live` would go on for ever if it did not notice.
+        assert_eq!(live(&mut runtime, None), exit::SOFTWARE);
+        assert_eq!(exit::SOFTWARE, 70);
+    }
+
+    #[test]
+    fn a_daemon_that_served_nobody_can_begin_to_and_end_again() {
+        let mut runtime = serving("[clock]\nkind = \"none\"\n");
+        let listeners = |text: &str| {
+            let (config, _) = ntp_config::parse(text, "ntp.toml").unwrap();
+            listeners::listeners(&config, 0)
+        };
+        // A port that was free a moment ago, at an address where nobody else looks for one.
+        let free = UdpSocket::bind("127.83.2.2:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let one = listeners(&format!("[[server]]\nlisten = \"{free}\"\nworkers = 1\n"));
+        assert!(runtime.serve_at(one, &mut seed).is_empty());
+        let client = UdpSocket::bind("127.83.2.3:0").unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let mut request = [0; 48];
+        request[0] = 0x23;
+        client.send_to(&request, free).unwrap();
+        assert_eq!(client.recv(&mut [0; 100]).unwrap(), 48);
+        assert!(runtime.serve_at(Vec::new(), &mut seed).is_empty());
+        UdpSocket::bind(free).expect("nobody serves there any more");
+    }
+}

@@ -30,7 +30,7 @@ use crate::observation;
 use crate::observe::Observer;
 use crate::persist::Store;
 use crate::resolve::Resolver;
-use crate::serve::{Bound, ServeError, Servers};
+use crate::serve::{Bound, Listener, ServeError, Servers};
 use exchanges::{Exchanges, Happening};
 
 /// Readings of the two clocks further apart than this are taken again: the process was interrupted in between.
@@ -172,6 +172,28 @@ impl Runtime {
         Ok(())
     }
 
+    /// Serves at these addresses from now on and at no others, as a new configuration wants it; see [`Servers::follow`]. What goes wrong is
+    /// returned, and does not keep the other addresses from being served.
+    pub fn serve_at(
+        &mut self,
+        listeners: Vec<Listener>,
+        seed: &mut dyn FnMut() -> [u8; 32],
+    ) -> Vec<ServeError> {
+        let claim = self.engine.claim(now(&self.clock));
+        let servers = match &mut self.servers {
+            Some(servers) => servers,
+            None if listeners.is_empty() => return Vec::new(),
+            none => match Servers::none(&self.clock.translator()) {
+                Ok(servers) => none.insert(servers),
+                Err(problem) => return vec![problem],
+            },
+        };
+        let (missing, problems) = servers.follow(listeners, claim, seed);
+        self.missing.extend(missing);
+        self.tell_missing();
+        problems
+    }
+
     /// Runs until `until`, until the engine halts, or until a signal arrives.
     ///
     /// # Errors
@@ -226,6 +248,12 @@ impl Runtime {
     /// The clock.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Makes a worker fail at each address.
+    #[cfg(test)]
+    pub(crate) fn sabotage(&self) {
+        self.servers.iter().for_each(Servers::sabotage);
     }
 
     // ---- waiting

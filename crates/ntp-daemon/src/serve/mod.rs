@@ -10,6 +10,11 @@
 //! Nothing else is shared: no lock is taken on the way of a packet, and a worker remembers its own
 //! clients, which always meet the same worker (see `ntp_udp`'s steering).
 //!
+//! # Changes
+//! What may change is swapped under the workers' feet, not told to them: they look at a view for each batch, and see a new claim or new
+//! rules with the next one. [`Servers::publish_policy`] changes the rules of an address, [`Servers::add`] and [`Servers::remove`] the addresses, and
+//! [`Servers::follow`] does all of it to fit a new configuration.
+//!
 //! # Ends
 //! A worker ends when it is told to, and then it is joined. If it ends otherwise, by an error or a panic, the main thread is
 //! woken and stops the daemon: a server that quietly lost half of its threads would look alive and be deaf to half of its
@@ -17,6 +22,7 @@
 
 mod departure;
 mod lull;
+mod site;
 mod tally;
 mod worker;
 
@@ -25,18 +31,14 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 
-use arc_swap::ArcSwap;
 use ntp_os_clock::Translator;
-use ntp_proto::server::{Claim, Policy, ServerView};
+use ntp_proto::server::{Claim, Policy};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{ServerOptions, ServerSocket, Shortcoming};
 
-use tally::Tally;
+use site::{Opening, Site};
 pub use tally::Totals;
-use worker::{Obituary, Worker};
 
 /// An address to serve at.
 #[derive(Clone, Debug)]
@@ -57,27 +59,13 @@ pub struct Listener {
 #[derive(Debug)]
 pub struct Servers {
     sites: Vec<Site>,
-    threads: Vec<Thread>,
-    stop: Arc<AtomicBool>,
+    translator: Translator,
     /// Readable when a worker has ended.
     obituaries: UnixStream,
+    /// Where workers write to that.
+    report: Arc<UnixStream>,
+    next_thread: u32,
     place: usize,
-}
-
-/// What the workers at one address share.
-#[derive(Debug)]
-struct Site {
-    address: SocketAddr,
-    policy: Arc<Policy>,
-    view: Arc<ArcSwap<ServerView>>,
-    tallies: Vec<Arc<Tally>>,
-}
-
-#[derive(Debug)]
-struct Thread {
-    address: SocketAddr,
-    socket: Arc<ServerSocket>,
-    handle: Option<JoinHandle<io::Result<()>>>,
 }
 
 /// Why there is no server, or no more.
@@ -142,6 +130,18 @@ impl Bound {
         translator: &Translator,
         mut seed: impl FnMut() -> [u8; 32],
     ) -> Result<Servers, ServeError> {
+        let mut servers = Servers::none(translator)?;
+        servers.add(self, claim, &mut seed)?;
+        Ok(servers)
+    }
+}
+
+impl Servers {
+    /// Nobody yet. Workers will serve the time of the clock that `translator` belongs to.
+    ///
+    /// # Errors
+    /// If there is no socket pair to be had.
+    pub fn none(translator: &Translator) -> Result<Self, ServeError> {
         let pair = || {
             let (read, write) = UnixStream::pair()?;
             read.set_nonblocking(true)?;
@@ -150,105 +150,108 @@ impl Bound {
         };
         let (obituaries, report) =
             pair().map_err(|error| ServeError::System("socketpair", error))?;
-        let mut servers = Servers {
+        Ok(Self {
             sites: Vec::new(),
-            threads: Vec::new(),
-            stop: Arc::new(AtomicBool::new(false)),
+            translator: translator.clone(),
             obituaries,
+            report,
+            next_thread: 0,
             place: usize::MAX,
-        };
-        for (listener, sockets) in self.sites {
-            let address = sockets
-                .first()
-                .and_then(|socket| socket.local_addr().ok())
-                .unwrap_or(listener.address);
-            let policy = Arc::new(listener.policy);
-            let view = ServerView {
-                claim,
-                policy: Arc::clone(&policy),
-            };
-            let mut site = Site {
-                address,
-                policy,
-                view: Arc::new(ArcSwap::from_pointee(view)),
-                tallies: Vec::new(),
-            };
-            let workers = sockets.len();
-            for socket in sockets {
-                let worker = Worker {
-                    socket: Arc::new(socket),
-                    view: Arc::clone(&site.view),
-                    tally: Arc::default(),
-                    translator: translator.clone(),
-                    stop: Arc::clone(&servers.stop),
-                    workers,
-                    rests: listener.rest_under_load,
-                    seed: seed(),
-                };
-                site.tallies.push(Arc::clone(&worker.tally));
-                servers.employ(worker, address, &report)?;
-            }
-            servers.sites.push(site);
-        }
-        Ok(servers)
+        })
     }
-}
 
-impl Servers {
-    fn employ(
+    /// Serves at more addresses, beside those that are served already.
+    ///
+    /// # Errors
+    /// If there can't be so many threads. None of the new addresses is served then.
+    pub fn add(
         &mut self,
-        worker: Worker,
-        address: SocketAddr,
-        report: &Arc<UnixStream>,
+        bound: Bound,
+        claim: Claim,
+        seed: &mut dyn FnMut() -> [u8; 32],
     ) -> Result<(), ServeError> {
-        let number = self.threads.len();
-        let socket = Arc::clone(&worker.socket);
-        let obituary = Obituary {
-            report: Arc::clone(report),
-            number: number as u32,
+        let mut opening = Opening {
+            claim,
+            translator: &self.translator,
+            report: &self.report,
+            next: &mut self.next_thread,
+            seed,
         };
-        let handle = thread::Builder::new()
-            .name(format!("serve-{number}"))
-            .spawn(move || {
-                let _obituary = obituary;
-                worker.run()
-            })
-            .map_err(|error| ServeError::System("starting a thread", error))?;
-        self.threads.push(Thread {
-            address,
-            socket,
-            handle: Some(handle),
-        });
+        let open = |(listener, sockets)| Site::open(listener, sockets, &mut opening);
+        let opened: Result<Vec<_>, _> = bound.sites.into_iter().map(open).collect();
+        self.sites.extend(opened?);
         Ok(())
+    }
+
+    /// Stops serving at `address`, one of [`addresses`](Self::addresses). Returns whether it was served. Requests that no worker has taken
+    /// yet are lost.
+    ///
+    /// # Errors
+    /// How a worker there failed before; the address is not served any more.
+    pub fn remove(&mut self, address: SocketAddr) -> Result<bool, ServeError> {
+        let at = self.sites.iter().position(|site| site.address() == address);
+        match at {
+            Some(at) => self.sites.remove(at).stop().map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Puts new rules in place of the old ones at `address`. Returns whether it is served.
+    ///
+    /// Nothing is dropped and nobody waits: a worker finishes its batch by the old rules and takes up the next by the new ones. What is the same in both
+    /// keeps its memory: clients' rates and interleaved stamps are forgotten only where their limit or table changes.
+    pub fn publish_policy(&mut self, address: SocketAddr, policy: Policy) -> bool {
+        let site = self.sites.iter_mut().find(|it| it.address() == address);
+        site.map(|site| site.publish_policy(policy)).is_some()
+    }
+
+    /// Becomes what a new configuration says, address by address: an address that goes is given up, one that stays gets its new policy
+    /// without losing a packet, one that comes is bound. Threads are started anew only where their number or their sockets' options
+    /// change.
+    ///
+    /// Returns what this system lacks, and what went wrong: an address that cannot be had does not keep the others from being served.
+    pub fn follow(
+        &mut self,
+        listeners: Vec<Listener>,
+        claim: Claim,
+        seed: &mut dyn FnMut() -> [u8; 32],
+    ) -> (Vec<Shortcoming>, Vec<ServeError>) {
+        let (mut missing, mut problems) = (Vec::new(), Vec::new());
+        // First, because a new address may need the port of an old one.
+        let (kept, gone): (Vec<_>, Vec<_>) = core::mem::take(&mut self.sites)
+            .into_iter()
+            .partition(|site| listeners.iter().any(|listener| site.suits(listener)));
+        self.sites = kept;
+        problems.extend(gone.into_iter().filter_map(|mut site| site.stop().err()));
+        for listener in listeners {
+            if let Some(site) = self.sites.iter_mut().find(|site| site.suits(&listener)) {
+                site.publish_policy(listener.policy);
+                continue;
+            }
+            let added = Bound::bind(vec![listener]).and_then(|bound| {
+                missing.extend_from_slice(bound.missing());
+                self.add(bound, claim, seed)
+            });
+            problems.extend(added.err());
+        }
+        (missing, problems)
     }
 
     /// The addresses served, with the ports that the system chose.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.sites.iter().map(|site| site.address)
+        self.sites.iter().map(Site::address)
     }
 
     /// Puts a new claim in place of the last one, for all workers. Those at work finish their batch with the old one.
     pub fn publish(&self, claim: Claim) {
         for site in &self.sites {
-            if site.view.load().claim == claim {
-                continue;
-            }
-            site.view.store(Arc::new(ServerView {
-                claim,
-                policy: Arc::clone(&site.policy),
-            }));
+            site.publish(claim);
         }
     }
 
     /// What became of the datagrams at each address, over all of its workers.
     pub fn totals(&self) -> Vec<(SocketAddr, Totals)> {
-        let of = |site: &Site| {
-            let mut totals = Totals::default();
-            for tally in &site.tallies {
-                totals.add(tally);
-            }
-            (site.address, totals)
-        };
+        let of = |site: &Site| (site.address(), site.totals());
         self.sites.iter().map(of).collect()
     }
 
@@ -267,9 +270,11 @@ impl Servers {
         }
         let mut number = [0; 4];
         while (&self.obituaries).read_exact(&mut number).is_ok() {
-            let thread = self.threads.get_mut(u32::from_ne_bytes(number) as usize);
-            // It has nothing left to do but to end.
-            thread.map_or(Ok(()), Thread::join)?;
+            let number = u32::from_ne_bytes(number);
+            // It has nothing left to do but to end. Who was sent away belongs to no site any more.
+            self.sites
+                .iter_mut()
+                .try_for_each(|site| site.bury(number))?;
         }
         Ok(())
     }
@@ -279,31 +284,13 @@ impl Servers {
     /// # Errors
     /// How one of them failed.
     pub fn stop(&mut self) -> Result<(), ServeError> {
-        self.stop.store(true, Ordering::Release);
-        for thread in &self.threads {
-            if let Err(error) = thread.socket.end_receiving() {
-                return Err(ServeError::System("shutdown", error));
-            }
-        }
-        let results: Vec<_> = self.threads.iter_mut().map(Thread::join).collect();
+        let results: Vec<_> = self.sites.iter_mut().map(Site::stop).collect();
         results.into_iter().collect()
     }
-}
 
-impl Thread {
-    fn join(&mut self) -> Result<(), ServeError> {
-        match self.handle.take().map(JoinHandle::join) {
-            None | Some(Ok(Ok(()))) => Ok(()),
-            Some(Ok(Err(error))) => Err(ServeError::Worker(self.address, error)),
-            Some(Err(_)) => Err(ServeError::Panic(self.address)),
-        }
-    }
-}
-
-impl Drop for Servers {
-    fn drop(&mut self) {
-        // Whoever wants to know calls it before.
-        let _ = self.stop();
+    #[cfg(test)]
+    pub(crate) fn sabotage(&self) {
+        self.sites.iter().for_each(Site::sabotage);
     }
 }
 

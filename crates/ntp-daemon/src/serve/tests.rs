@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
 use ntp_os_clock::Clock;
+use ntp_proto::server::{Access, AccessList, Networks, Refusal};
 use ntp_proto::wire::{Header, Mode, Packet, Version, Writer};
 use ntp_time::{
     Frequency, LeapIndicator, NtpDuration, NtpShort, NtpTimestamp, ReferenceId, Stratum,
@@ -21,6 +22,14 @@ fn listener(workers: usize) -> Listener {
     }
 }
 
+/// At an address where no other test is given a port, so that one that was given up stays free.
+fn apart(workers: usize) -> Listener {
+    Listener {
+        address: (Ipv4Addr::new(127, 83, 1, 9), 0).into(),
+        ..listener(workers)
+    }
+}
+
 fn start(listeners: Vec<Listener>, clock: &Clock) -> Servers {
     let bound = Bound::bind(listeners).unwrap();
     assert!(bound.missing().is_empty());
@@ -30,11 +39,21 @@ fn start(listeners: Vec<Listener>, clock: &Clock) -> Servers {
 }
 
 fn ask(server: SocketAddr) -> Header {
+    let client = client(server);
+    send(&client);
+    hear(&client).expect("an answer")
+}
+
+fn client(server: SocketAddr) -> UdpSocket {
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client
         .set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();
     client.connect(server).unwrap();
+    client
+}
+
+fn send(client: &UdpSocket) {
     let request = Header {
         transmit_timestamp: NtpTimestamp::from_bits(42),
         ..Header::blank(Version::V4, Mode::Client)
@@ -42,11 +61,31 @@ fn ask(server: SocketAddr) -> Header {
     let mut octets = [0; Header::LEN];
     request.emit(&mut Writer::new(&mut octets)).unwrap();
     client.send(&octets).unwrap();
+}
+
+fn hear(client: &UdpSocket) -> io::Result<Header> {
     let mut reply = [0; 100];
-    let len = client.recv(&mut reply).unwrap();
+    let len = client.recv(&mut reply)?;
     let header = Packet::parse(&reply[..len]).unwrap().header;
     assert_eq!(header.origin_timestamp, NtpTimestamp::from_bits(42));
-    header
+    Ok(header)
+}
+
+fn denying() -> Policy {
+    Policy {
+        access: Access {
+            denylist: AccessList {
+                networks: Networks::new([("127.0.0.0".parse().unwrap(), 8)]),
+                refusal: Refusal::Deny,
+            },
+            ..Access::everybody()
+        },
+        ..Policy::default()
+    }
+}
+
+fn is_denied(header: &Header) -> bool {
+    header.reference_id == ReferenceId::new(*b"DENY")
 }
 
 #[test]
@@ -119,11 +158,113 @@ fn the_end_of_a_worker_wakes_the_main_thread_and_is_told() {
     assert!(servers.attend(&set).is_ok());
 
     // As if somebody else had shut the socket down.
-    servers.threads[1].socket.end_receiving().unwrap();
+    servers.sabotage();
     set.clear();
     servers.watch(&mut set);
     assert!(set.wait(Some(Duration::from_secs(10))).unwrap());
     let failed = servers.attend(&set).unwrap_err();
     assert!(matches!(failed, ServeError::Worker(at, _) if at == address));
     assert!(servers.stop().is_ok());
+}
+
+#[test]
+fn a_new_policy_holds_from_the_next_packet_and_no_packet_is_lost() {
+    let clock = Clock::new_virtual(NtpDuration::ZERO, Frequency::ZERO);
+    let mut servers = start(vec![listener(2), listener(1)], &clock);
+    let addresses: Vec<_> = servers.addresses().collect();
+    let asker = client(addresses[0]);
+    let rounds = 100;
+    for round in 0..rounds {
+        let denies = round % 2 == 1;
+        let policy = if denies { denying() } else { Policy::default() };
+        // One request is under way while the policy changes, one comes after it.
+        send(&asker);
+        assert!(servers.publish_policy(addresses[0], policy));
+        hear(&asker).expect("whatever the policy, there is an answer");
+        send(&asker);
+        assert_eq!(is_denied(&hear(&asker).unwrap()), denies);
+    }
+    assert!(
+        !is_denied(&ask(addresses[1])),
+        "the other address has its own"
+    );
+    let nobody = (Ipv4Addr::LOCALHOST, 1).into();
+    assert!(!servers.publish_policy(nobody, denying()));
+    // A claim that is published afterwards does not bring the old policy back.
+    servers.publish_policy(addresses[0], denying());
+    servers.publish(Claim {
+        epoch: 7,
+        ..Claim::UNSYNCHRONIZED
+    });
+    assert!(is_denied(&ask(addresses[0])));
+    assert!(servers.stop().is_ok());
+    assert_eq!(servers.totals()[0].1.received, 2 * rounds + 1);
+}
+
+#[test]
+fn addresses_come_and_go_while_others_are_served() {
+    let clock = Clock::new_virtual(NtpDuration::ZERO, Frequency::ZERO);
+    let mut servers = start(vec![apart(1)], &clock);
+    let first = servers.addresses().next().unwrap();
+    let bound = Bound::bind(vec![apart(2)]).unwrap();
+    let claim = Claim::UNSYNCHRONIZED;
+    servers.add(bound, claim, &mut || [8; 32]).unwrap();
+    let second = servers.addresses().nth(1).unwrap();
+    ask(first);
+    ask(second);
+    assert!(servers.remove(first).unwrap());
+    assert!(!servers.remove(first).unwrap());
+    ask(second);
+    assert_eq!(servers.addresses().collect::<Vec<_>>(), [second]);
+
+    // The ends of those who were sent away are no failures.
+    let mut set = PollSet::new();
+    servers.watch(&mut set);
+    set.wait(Some(Duration::from_secs(10))).unwrap();
+    assert!(servers.attend(&set).is_ok());
+    // Their port is free again.
+    let again = Listener {
+        address: first,
+        ..apart(1)
+    };
+    let bound = Bound::bind(vec![again]).unwrap();
+    servers.add(bound, claim, &mut || [9; 32]).unwrap();
+    ask(first);
+}
+
+#[test]
+fn a_new_configuration_is_followed_address_by_address() {
+    let clock = Clock::new_virtual(NtpDuration::ZERO, Frequency::ZERO);
+    let at = |address, workers| Listener {
+        address,
+        ..apart(workers)
+    };
+    // Fixed addresses, as a configuration has them; free ports that the system chose before.
+    let free = start(vec![apart(1), apart(1), apart(1)], &clock);
+    let [stays, grows, goes] = free.addresses().collect::<Vec<_>>()[..] else {
+        panic!("three addresses");
+    };
+    drop(free);
+    let mut servers = start(vec![at(stays, 1), at(grows, 1), at(goes, 1)], &clock);
+    ask(stays);
+    let taken = UdpSocket::bind("127.83.1.9:0").unwrap();
+    let wanted = vec![
+        Listener {
+            policy: denying(),
+            ..at(stays, 1)
+        },
+        at(grows, 3),
+        at(taken.local_addr().unwrap(), 1),
+    ];
+    let claim = Claim::UNSYNCHRONIZED;
+    let (_, problems) = servers.follow(wanted, claim, &mut || [9; 32]);
+    let [ServeError::Bind(address, _)] = problems[..] else {
+        panic!("{problems:?}");
+    };
+    assert_eq!(address, taken.local_addr().unwrap());
+    assert_eq!(servers.addresses().collect::<Vec<_>>(), [stays, grows]);
+    assert!(is_denied(&ask(stays)));
+    assert!(!is_denied(&ask(grows)));
+    assert_eq!(servers.totals()[0].1.received, 2, "its threads went on");
+    UdpSocket::bind(goes).expect("the address that was given up is free");
 }
