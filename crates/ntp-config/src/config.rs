@@ -17,6 +17,7 @@ use crate::report::LoadError;
 use crate::server::{self, ServerConfig};
 use crate::source::{self, SourceConfig};
 use crate::state::{self, StateConfig};
+use crate::symmetric::{self, KeysConfig};
 use crate::synchronization::{self, SynchronizationConfig};
 use crate::syntax;
 
@@ -31,6 +32,8 @@ pub struct Config {
     pub servers: Vec<ServerConfig>,
     /// `[[nts-ke-server]]`, in the order of the file.
     pub nts_ke_servers: Vec<NtsKeConfig>,
+    /// `[keys]`.
+    pub keys: KeysConfig,
     /// `[keyset]`.
     pub keyset: KeysetConfig,
     /// `[synchronization]`.
@@ -75,6 +78,7 @@ fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
         ),
         servers: top.or(cx, "server", server::read_all, Vec::new()),
         nts_ke_servers: top.or(cx, "nts-ke-server", nts_ke::read_all, Vec::new()),
+        keys: top.or(cx, "keys", symmetric::read, KeysConfig::default()),
         keyset: top.or(cx, "keyset", keyset::read, KeysetConfig::default()),
         synchronization: top.or(
             cx,
@@ -92,6 +96,7 @@ fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
         state: top.or(cx, "state", state::read, StateConfig::default()),
     };
     top.finish(cx);
+    symmetric::check(cx, &config);
     config
 }
 

@@ -32,6 +32,7 @@ sections! {
     "server.denylist" "[server.denylist]" true: "Clients that are refused.";
     "server.allowlist" "[server.allowlist]" true: "Clients that are served; all others are refused.";
     "nts-ke-server" "[[nts-ke-server]]" true: "An address at which keys for NTS are given out; may be repeated.";
+    "keys" "[keys]" false: "Symmetric keys, for sources and servers.";
     "keyset" "[keyset]" true: "The keys that protect NTS cookies.";
     "synchronization" "[synchronization]" true: "When and how far the clock may be corrected.";
     "synchronization.single-step-panic-threshold" "[synchronization.single-step-panic-threshold]" true: "The limit of a step, by direction.";
@@ -60,6 +61,10 @@ keys! {
         "trust" "boolean" "false" "Right by decree: only sources that agree with the trusted ones are used.";
         "require" "boolean" "false" "Nothing is steered unless at least one such source is part of the majority.";
         "noselect" "boolean" "false" "Measured and shown, but never used.";
+        "interleaved" "boolean" "false" "Whether the server is asked for interleaved mode (RFC 9769), in which its timestamps are those of its kernel or network card; falls back by itself. Requests then repeat the server's last receive timestamp, and two follow each other at poll intervals above 8 s.";
+    }
+    "source" ["server", "pool"] {
+        "key" "integer" "none" "Number of the symmetric key that requests are signed with and replies must be signed with; see `[keys]`.";
     }
     "source" ["pool"] {
         "count" "integer" "4" "How many servers of the pool are used at the same time.";
@@ -102,6 +107,11 @@ keys! {
         "allowlist" "table" "everybody" "Clients that are served; looked at second, and refuses all that it does not name.";
         "rate-limiting-cache-size" "integer" "0" "How many client addresses are watched for too frequent requests; 0 watches none.";
         "rate-limiting-cutoff-ms" "integer, milliseconds" "0" "Shortest time between two requests of one address; 0 permits any.";
+        "rate-limiting-burst" "integer" "1" "How many requests of one address are answered in a row before the cutoff holds, 1 to 255; one is regained in each cutoff.";
+        "rate-limiting-leak" "`0` or a power of two" "8" "After 16 refusals in a row, one request in so many is answered all the same, so that forged requests cannot silence a client; 0 is none.";
+        "rate-limiting-kiss" "`0` or a power of two" "0" "One refused request in so many gets a RATE kiss, which asks the client to slow down; 0 is none, 1 all.";
+        "interleaved-cache-size" "integer" "4096" "Transmit timestamps that each thread keeps for clients in interleaved mode (RFC 9769), 24 octets each; 0 switches the mode off.";
+        "keys" "list of integers" "all keys of the key file" "Numbers of the symmetric keys that clients may use; with an empty list, signatures are not looked at.";
         "require-nts" "boolean, `\"ignore\"` or `\"deny\"`" "false" "Whether requests without NTS are refused, and how; `true` is `\"ignore\"`.";
         "accept-ntp-versions" "list of `3`, `4` and `5`" "[3, 4]" "Protocol versions that are answered.";
         "workers" "integer" "the number of processors" "Threads that serve at this address; each client meets the same one.";
@@ -126,6 +136,9 @@ keys! {
         "ntp-server" "string" "none" "NTP server that clients are sent to; this host if none.";
         "accept-ntp-versions" "list of `4` and `5`" "[4]" "Protocol versions that keys are given out for.";
         "accepted-pool-authentication-tokens" "list of strings" "[]" "Tokens of brokers that may ask for pool members' keys.";
+    }
+    "keys" [] {
+        "path" "path" "required" "File of symmetric keys, a line `number type secret` for each, as ntpd and chrony have them; types are `AES128`, `AES256`, `SHA1`, `SHA256`, `SHA384`, `SHA512` and `MD5`.";
     }
     "keyset" [] {
         "stale-key-count" "integer" "7" "How many replaced keys stay valid.";

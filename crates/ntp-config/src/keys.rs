@@ -96,6 +96,7 @@ mod tests {
         denylist = {}
         allowlist = {}
         [[nts-ke-server]]
+        [keys]
         [keyset]
         [observability]
         [synchronization]

@@ -43,6 +43,7 @@ mod source;
 mod state;
 mod subnet;
 mod suggest;
+mod symmetric;
 mod synchronization;
 mod syntax;
 mod threshold;
@@ -71,5 +72,6 @@ pub use source::{
 };
 pub use state::StateConfig;
 pub use subnet::{Subnet, SubnetError};
+pub use symmetric::KeysConfig;
 pub use synchronization::SynchronizationConfig;
 pub use threshold::StepThreshold;

@@ -11,11 +11,14 @@ use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use ntp_proto::keys::KeyRing;
+
 use crate::config::{self, Config};
 use crate::diagnostic::{Diagnostic, quote};
 use crate::document::{Document, Located, Place};
 use crate::report::LoadError;
 use crate::source::SourceKind;
+use crate::symmetric;
 
 /// The file that is read if no other is named.
 pub const DEFAULT_PATH: &str = "/etc/ntpd-rs/ntp.toml";
@@ -25,6 +28,8 @@ pub const DEFAULT_PATH: &str = "/etc/ntpd-rs/ntp.toml";
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
+    /// The symmetric keys of the file that `[keys]` names.
+    pub keys: KeyRing,
     /// What is accepted but probably not meant.
     pub warnings: Vec<Diagnostic>,
     /// The file it was read from; `None` if the defaults hold.
@@ -60,6 +65,7 @@ fn load_or_default(explicit: Option<&Path>, default: &Path) -> Result<Loaded, Lo
 fn defaults(warnings: Vec<Diagnostic>) -> Loaded {
     Loaded {
         config: Config::default(),
+        keys: KeyRing::default(),
         warnings,
         path: None,
     }
@@ -75,10 +81,15 @@ fn finish(path: &Path, text: &str, mut warnings: Vec<Diagnostic>) -> Result<Load
     {
         cx.report(diagnostic);
     }
+    let (keys, diagnostics) = key_file(&config);
+    for diagnostic in diagnostics {
+        cx.report(diagnostic);
+    }
     warnings.extend(cx.report.conclude(&name)?);
     let path = Some(path.to_owned());
     Ok(Loaded {
         config,
+        keys,
         warnings,
         path,
     })
@@ -88,7 +99,7 @@ fn finish(path: &Path, text: &str, mut warnings: Vec<Diagnostic>) -> Result<Load
 fn read(path: &Path) -> io::Result<(String, Vec<Diagnostic>)> {
     let file = fs::File::open(path)?;
     let mut warnings = Vec::new();
-    if writable_by_others(&file.metadata()?) {
+    if others_may(&file.metadata()?, WRITE) {
         let message = "Unrestricted config file permissions: Others can write.";
         let path = quote(&path.to_string_lossy(), ' ');
         let help = format!("run `chmod o-w {}`", path.trim());
@@ -97,24 +108,58 @@ fn read(path: &Path) -> io::Result<(String, Vec<Diagnostic>)> {
     Ok((read_text(file, LARGEST_FILE)?, warnings))
 }
 
+/// Reads the key file, if one is named, and says what is to be said about it.
+fn key_file(config: &Config) -> (KeyRing, Vec<Diagnostic>) {
+    let Some(Located { value: path, place }) = &config.keys.path else {
+        return (KeyRing::default(), Vec::new());
+    };
+    let mut open_to = None;
+    let octets = fs::File::open(path).and_then(|file| {
+        let metadata = file.metadata()?;
+        open_to = [
+            ("write", others_may(&metadata, WRITE)),
+            ("read", others_may(&metadata, READ)),
+        ]
+        .into_iter()
+        .find_map(|(what, may)| may.then_some(what));
+        read_octets(file, LARGEST_FILE)
+    });
+    let (keys, mut said) = symmetric::judge(config, octets);
+    if let Some(what) = open_to {
+        let quoted = quote(&path.to_string_lossy(), '`');
+        let message = format!("everybody on this machine may {what} the key file {quoted}");
+        let help = format!("run `chmod o= {}`", quoted.trim_matches('`'));
+        said.push(Diagnostic::warning(place.clone(), message).with_help(help));
+    }
+    (keys, said)
+}
+
+const READ: u32 = 0o004;
+const WRITE: u32 = 0o002;
+
 #[cfg(unix)]
-fn writable_by_others(metadata: &fs::Metadata) -> bool {
+fn others_may(metadata: &fs::Metadata, what: u32) -> bool {
     use std::os::unix::fs::MetadataExt;
-    metadata.mode() & 0o002 != 0
+    metadata.mode() & what != 0
 }
 
 #[cfg(not(unix))]
-fn writable_by_others(_: &fs::Metadata) -> bool {
+fn others_may(_: &fs::Metadata, _: u32) -> bool {
     false
 }
 
-fn read_text(file: fs::File, largest: u64) -> io::Result<String> {
+fn read_octets(file: fs::File, largest: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(largest + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > largest {
         let message = format!("the file is longer than {largest} bytes");
         return Err(io::Error::new(ErrorKind::FileTooLarge, message));
     }
+    Ok(bytes)
+}
+
+fn read_text(file: fs::File, largest: u64) -> io::Result<String> {
+    let bytes = read_octets(file, largest)?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -244,6 +289,77 @@ mod tests {
                 warned,
                 "{mode:o}"
             );
+        }
+    }
+
+    fn with_keys(directory: &Directory, keys: &Path, rest: &str) -> PathBuf {
+        let text = format!("[keys]\npath = \"{}\"\n{rest}", keys.display());
+        directory.file("ntp.toml", text.as_bytes())
+    }
+
+    #[cfg(unix)]
+    fn restrict(path: &Path, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_key_file_s_problems_name_its_lines_and_never_show_them() {
+        let directory = Directory::new();
+        let keys = directory.file("keys", b"1 AES128 hunter2\n2 SHA1 hunter2hunter2\nx\n");
+        let rest = "[[source]]\nmode = \"server\"\naddress = \"a\"\nkey = 2\n";
+        let path = with_keys(&directory, &keys, rest);
+        let error = load_or_default(Some(&path), &path).unwrap_err();
+        let said = error.to_string();
+        for expected in [
+            "line 1: a secret for AES128",
+            "line 3: a key is three words",
+        ] {
+            assert!(said.contains(expected), "{said}");
+        }
+        assert!(!said.contains("hunter"), "{said}");
+        assert!(error.problems().iter().all(|it| it.place.line() == Some(2)));
+
+        let absent = with_keys(&directory, &directory.0.join("absent"), "");
+        let said = load_or_default(Some(&absent), &absent).unwrap_err();
+        assert!(said.to_string().contains("cannot read the key file"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn keys_that_are_named_must_be_there_and_safe() {
+        let directory = Directory::new();
+        let keys = directory.file("keys", b"1 MD5 0123456789abc\n2 SHA1 0123456789abc\n");
+        restrict(&keys, 0o640);
+        let source =
+            |key: u32| format!("[[source]]\nmode = \"server\"\naddress = \"a\"\nkey = {key}\n");
+        let server = "[[server]]\nlisten = \"[::]:123\"\n";
+        let load = |rest: &str| {
+            let path = with_keys(&directory, &keys, rest);
+            load_or_default(Some(&path), &path)
+        };
+        let loaded = load(&source(2)).unwrap();
+        assert!(loaded.warnings.is_empty(), "a key that nobody uses");
+        assert_eq!(loaded.keys.iter().count(), 2);
+        for uses in [
+            source(1),
+            server.to_owned(),
+            format!("{server}keys = [1]\n"),
+        ] {
+            let warnings = load(&uses).unwrap().warnings;
+            assert_eq!(warnings.len(), 1, "{uses}");
+            assert!(warnings[0].message.contains("key 1 uses MD5"));
+        }
+        for (lacks, line) in [(source(3), 6), (format!("{server}keys = [2, 9]\n"), 5)] {
+            let error = load(&lacks).unwrap_err();
+            assert!(error.to_string().contains("there is no key"));
+            assert_eq!(error.problems()[0].place.line(), Some(line));
+        }
+        for (mode, what) in [(0o644, "read"), (0o606, "write"), (0o602, "write")] {
+            restrict(&keys, mode);
+            let warnings = load(&source(2)).unwrap().warnings;
+            let expected = format!("everybody on this machine may {what} the key file");
+            assert!(warnings[0].message.starts_with(&expected), "{mode:o}");
         }
     }
 

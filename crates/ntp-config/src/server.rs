@@ -2,12 +2,15 @@
 
 use std::net::SocketAddr;
 
+use ntp_proto::keys::KeyId;
+use ntp_proto::server::{Policy, RateLimit};
 use toml::de::DeValue;
 
 use crate::address::NTP_PORT;
-use crate::document::Place;
+use crate::document::{Located, Place};
 use crate::reader::{Context, Section, Value};
 use crate::subnet::{self, Subnet};
+use crate::symmetric;
 use crate::value::{self, describe};
 
 /// An address at which time is served.
@@ -25,6 +28,16 @@ pub struct ServerConfig {
     pub rate_limiting_cache_size: usize,
     /// Shortest time between two requests of a client, in milliseconds; 0 permits any.
     pub rate_limiting_cutoff_ms: u64,
+    /// Requests of a client that are answered in a row before the cutoff holds.
+    pub rate_limiting_burst: u8,
+    /// After many refusals in a row, one request in 2^n is answered all the same; `None` never.
+    pub rate_limiting_leak: Option<u8>,
+    /// One refused request in 2^n gets a RATE kiss; `None` never.
+    pub rate_limiting_kiss: Option<u8>,
+    /// Transmit timestamps that each thread keeps for clients in interleaved mode; 0 switches the mode off.
+    pub interleaved_cache_size: usize,
+    /// Symmetric keys that clients may use, by number; `None` stands for all of the key file.
+    pub keys: Option<Vec<Located<KeyId>>>,
     /// What is done with requests without NTS; `None` answers them.
     pub require_nts: Option<FilterAction>,
     /// Versions that are answered; may be empty, and then nothing is.
@@ -107,6 +120,18 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<ServerConfig> {
     );
     let rate_limiting_cache_size = section.or(cx, "rate-limiting-cache-size", value::whole, 0);
     let rate_limiting_cutoff_ms = section.or(cx, "rate-limiting-cutoff-ms", value::whole, 0);
+    let rate_limiting_burst = section.or(cx, "rate-limiting-burst", burst, DEFAULT_BURST);
+    let rate_limiting_leak = section.or(cx, "rate-limiting-leak", one_in, DEFAULT_LEAK);
+    let rate_limiting_kiss = section.or(cx, "rate-limiting-kiss", one_in, None);
+    let interleaved_cache_size = section.or(
+        cx,
+        "interleaved-cache-size",
+        interleaved_cache_size,
+        Policy::INTERLEAVED_PAIRS,
+    );
+    let keys = section.optional(cx, "keys", |cx, value| {
+        value::array(cx, value, symmetric::key_id)
+    });
     let require_nts = section.or(cx, "require-nts", require_nts, None);
     let accept_ntp_versions = section.or(
         cx,
@@ -124,11 +149,57 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<ServerConfig> {
         allowlist,
         rate_limiting_cache_size,
         rate_limiting_cutoff_ms,
+        rate_limiting_burst,
+        rate_limiting_leak,
+        rate_limiting_kiss,
+        interleaved_cache_size,
+        keys,
         require_nts,
         accept_ntp_versions,
         workers,
         rest_under_load,
     })
+}
+
+fn burst(cx: &mut Context, value: &Value<'_>) -> Option<u8> {
+    let number: usize = value::whole(cx, value)?;
+    match u8::try_from(number) {
+        Ok(burst) if burst > 0 => Some(burst),
+        _ => value.reject(
+            cx,
+            format!("invalid value: {number}, expected a number from 1 to 255"),
+        ),
+    }
+}
+
+/// A share, written as "one in so many": a power of two, or 0 for none. The outer `None` is a rejected value.
+fn one_in(cx: &mut Context, value: &Value<'_>) -> Option<Option<u8>> {
+    const MOST: usize = 1 << 16;
+    let number: usize = value::whole(cx, value)?;
+    if number == 0 {
+        return Some(None);
+    }
+    if number.is_power_of_two() && number <= MOST {
+        return Some(u8::try_from(number.trailing_zeros()).ok());
+    }
+    let near = number.min(MOST).next_power_of_two();
+    value.reject_with(
+        cx,
+        format!("invalid value: {number}, expected 0 or a power of two up to {MOST}"),
+        format!("write {near} for one request in {near}, or 0 for none"),
+    )
+}
+
+fn interleaved_cache_size(cx: &mut Context, value: &Value<'_>) -> Option<usize> {
+    let number = value::whole(cx, value)?;
+    if number <= Policy::MOST_INTERLEAVED_PAIRS {
+        return Some(number);
+    }
+    let most = Policy::MOST_INTERLEAVED_PAIRS;
+    value.reject(
+        cx,
+        format!("invalid value: {number}, expected a number from 0 to {most}"),
+    )
 }
 
 fn workers(cx: &mut Context, value: &Value<'_>) -> Option<usize> {
@@ -190,6 +261,10 @@ fn version(cx: &mut Context, value: &Value<'_>) -> Option<NtpVersion> {
         ),
     }
 }
+
+/// Of the limiter itself, so that the two cannot differ.
+const DEFAULT_BURST: u8 = RateLimit::NONE.burst;
+const DEFAULT_LEAK: Option<u8> = RateLimit::NONE.leak;
 
 const ACTIONS: &[(&str, FilterAction)] = &[
     ("ignore", FilterAction::Ignore),

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use ntp_proto::keys::KeyId;
 use toml::de::DeValue;
 
 use crate::address::{self, Address, NTP_PORT, NTS_KE_PORT};
@@ -14,6 +15,7 @@ use crate::document::{Located, Place};
 use crate::poll::{self, PollOverrides};
 use crate::reader::{Context, Section, Value};
 use crate::refclock::{self, PpsSource, SockSource};
+use crate::symmetric;
 use crate::value::{self, describe};
 
 /// A source of time.
@@ -94,6 +96,10 @@ pub struct NtpSource {
     pub poll: PollOverrides,
     /// What the operator thinks of it.
     pub opinion: Opinion,
+    /// The number of the symmetric key that its packets are signed with; modes `server` and `pool` only.
+    pub key: Option<Located<KeyId>>,
+    /// Whether interleaved mode (RFC 9769) is tried.
+    pub interleaved: bool,
 }
 
 /// What the operator thinks of a source, beyond what measurements say. These keys are ours.
@@ -201,11 +207,12 @@ const MODES: &[(&str, (&str, ReadKind))] = &[
 ];
 
 fn server(cx: &mut Context, section: &mut Section<'_>) -> Option<SourceKind> {
-    Some(SourceKind::Server(ntp(cx, section, NTP_PORT)?))
+    let ntp = keyed(cx, section);
+    Some(SourceKind::Server(ntp?))
 }
 
 fn pool(cx: &mut Context, section: &mut Section<'_>) -> Option<SourceKind> {
-    let ntp = ntp(cx, section, NTP_PORT);
+    let ntp = keyed(cx, section);
     let count = section.or(cx, "count", value::whole, DEFAULT_COUNT);
     let addresses =
         |cx: &mut Context, value: &Value<'_>| value::array(cx, value, value::ip_address);
@@ -232,6 +239,13 @@ fn nts_pool(cx: &mut Context, section: &mut Section<'_>) -> Option<SourceKind> {
     }))
 }
 
+/// A source that is asked directly, perhaps with a symmetric key.
+fn keyed(cx: &mut Context, section: &mut Section<'_>) -> Option<NtpSource> {
+    let ntp = ntp(cx, section, NTP_PORT);
+    let key = section.optional(cx, "key", symmetric::key_id);
+    Some(NtpSource { key, ..ntp? })
+}
+
 fn ntp(cx: &mut Context, section: &mut Section<'_>, default_port: u16) -> Option<NtpSource> {
     let address = section.required(cx, "address", |cx, value| {
         address::read(cx, value, default_port)
@@ -239,11 +253,14 @@ fn ntp(cx: &mut Context, section: &mut Section<'_>, default_port: u16) -> Option
     let version = section.or(cx, "ntp-version", version, VersionChoice::V4.into());
     let poll = poll::read_overrides(cx, section);
     let opinion = opinion(cx, section);
+    let interleaved = section.or(cx, "interleaved", value::boolean, false);
     Some(NtpSource {
         address: address?,
         version,
         poll,
         opinion,
+        key: None,
+        interleaved,
     })
 }
 

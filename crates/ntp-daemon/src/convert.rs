@@ -4,20 +4,23 @@
 //! somebody else's step, slews up to 500 ppm). That is why the algorithm's keys arrive here as options.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ntp_config::{
     Config, LogLevel, NtpSource, SourceKind as FileKind, StepThreshold, TimestampMode as FileMode,
 };
 use ntp_os_clock::{Clock, ClockError, ClockKind, precision};
-use ntp_proto::client::Terms;
+use ntp_proto::client::{Protection, Terms};
 use ntp_proto::discipline::{self, FrequencyPrior, Opinion, PanicThreshold, SteeringConfig};
 use ntp_proto::engine::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
+use ntp_proto::keys::KeyRing;
 use ntp_udp::{InterfaceName, SocketOptions, TimestampMode};
 use tracing::Level;
 
-/// The engine's configuration.
+/// The engine's configuration. `keys` is the key file, which has every key that the sources name.
 pub fn engine_config(
     config: &Config,
+    keys: &KeyRing,
     prior: Option<FrequencyPrior>,
     clock: ClockFacts,
 ) -> EngineConfig {
@@ -26,7 +29,7 @@ pub fn engine_config(
         sources: config
             .sources
             .iter()
-            .filter_map(|source| self::source(config, &source.kind))
+            .filter_map(|source| self::source(config, keys, &source.kind))
             .collect(),
         discipline: discipline_config(config),
         steering: steering_config(config),
@@ -51,7 +54,7 @@ pub fn clock_facts(clock: &Clock) -> Result<ClockFacts, ClockError> {
     })
 }
 
-fn source(config: &Config, kind: &FileKind) -> Option<SourceConfig> {
+fn source(config: &Config, keys: &KeyRing, kind: &FileKind) -> Option<SourceConfig> {
     let (ntp, kind) = match kind {
         FileKind::Server(ntp) => (ntp, SourceKind::Server),
         FileKind::Pool(pool) => {
@@ -67,7 +70,12 @@ fn source(config: &Config, kind: &FileKind) -> Option<SourceConfig> {
         // Refused before we get here; see `Config::unsupported`.
         _ => return None,
     };
-    Some(ntp_source(config, ntp, kind))
+    let mut source = ntp_source(config, ntp, kind);
+    if let Some(key) = &ntp.key {
+        // Loading has refused a key that is not in the file. If it were missing all the same, the source must not do without.
+        source.terms.protection = Protection::Symmetric(Arc::clone(keys.get(key.value)?));
+    }
+    Some(source)
 }
 
 fn ntp_source(config: &Config, ntp: &NtpSource, kind: SourceKind) -> SourceConfig {

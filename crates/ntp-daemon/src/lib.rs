@@ -31,6 +31,7 @@ use std::process::ExitCode;
 use ntp_config::{Config, Loaded};
 use ntp_os_clock::{Clock, ClockError, SystemClock, UnsteeredClock, monotonic_source};
 use ntp_proto::engine::EngineConfig;
+use ntp_proto::keys::KeyRing;
 use ntp_udp::signals;
 use tracing::{Level, error, info, warn};
 
@@ -98,7 +99,7 @@ fn run(loaded: &Loaded, log_file: Option<&LogFile>) -> u8 {
     if let Err(problem) = signals::install() {
         return fatal(log_file, &format!("cannot catch signals: {problem}"));
     }
-    let mut runtime = match assemble(&loaded.config) {
+    let mut runtime = match assemble(&loaded.config, &loaded.keys) {
         Ok(runtime) => runtime,
         Err(problem) => return fatal(log_file, &problem.to_string()),
     };
@@ -142,9 +143,9 @@ fn live(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
     }
 }
 
-fn assemble(config: &Config) -> Result<Runtime, Failure> {
+fn assemble(config: &Config, keys: &KeyRing) -> Result<Runtime, Failure> {
     let [a, b, c, d, ..] = seed();
-    let listeners = listeners::listeners(config, u32::from_ne_bytes([a, b, c, d]));
+    let listeners = listeners::listeners(config, keys, u32::from_ne_bytes([a, b, c, d]));
     // Before anything of another instance that may be running is touched.
     let bound = Bound::bind(listeners).map_err(Failure::Serve)?;
     let clock = open_clock(config).map_err(Failure::Clock)?;
@@ -154,6 +155,7 @@ fn assemble(config: &Config) -> Result<Runtime, Failure> {
     let store = Store::new(config.state.directory.clone());
     let engine: EngineConfig = convert::engine_config(
         config,
+        keys,
         store.load(),
         convert::clock_facts(&clock).map_err(Failure::Clock)?,
     );
@@ -239,7 +241,7 @@ mod tests {
 
     fn serving(text: &str) -> Runtime {
         let (config, _) = ntp_config::parse(text, "ntp.toml").unwrap();
-        assemble(&config).unwrap()
+        assemble(&config, &KeyRing::default()).unwrap()
     }
 
     #[test]
@@ -258,7 +260,7 @@ mod tests {
         let mut runtime = serving("[clock]\nkind = \"none\"\n");
         let listeners = |text: &str| {
             let (config, _) = ntp_config::parse(text, "ntp.toml").unwrap();
-            listeners::listeners(&config, 0)
+            listeners::listeners(&config, &KeyRing::default(), 0)
         };
         // A port that was free a moment ago, at an address where nobody else looks for one.
         let free = UdpSocket::bind("127.83.2.2:0")

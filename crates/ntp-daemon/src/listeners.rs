@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::thread;
 
 use ntp_config::{Config, FilterAction, FilterList, NtpVersion, ServerConfig};
+use ntp_proto::keys::KeyRing;
 use ntp_proto::server::{Access, AccessList, Networks, Policy, RateLimit, Refusal, Versions};
 use ntp_proto::wire::Version;
 use ntp_time::NtpDuration;
@@ -12,8 +13,8 @@ use ntp_udp::ServerOptions;
 use crate::convert;
 use crate::serve::Listener;
 
-/// The addresses to serve at. `key` is a secret by which clients are spread over threads.
-pub fn listeners(config: &Config, key: u32) -> Vec<Listener> {
+/// The addresses to serve at. `keys` is the key file; `steering_key` is a secret by which clients are spread over threads.
+pub fn listeners(config: &Config, keys: &KeyRing, steering_key: u32) -> Vec<Listener> {
     let timestamps = convert::socket_options(config).timestamps;
     config
         .servers
@@ -22,11 +23,11 @@ pub fn listeners(config: &Config, key: u32) -> Vec<Listener> {
             address: server.listen,
             workers: server.workers.unwrap_or_else(processors),
             rest_under_load: server.rest_under_load,
-            policy: policy(server),
+            policy: policy(server, keys),
             options: ServerOptions {
                 timestamps,
                 only_ipv6: shares_port_with_ipv4(config, server),
-                steering_key: key,
+                steering_key,
             },
         })
         .collect()
@@ -45,7 +46,7 @@ fn processors() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-fn policy(server: &ServerConfig) -> Policy {
+fn policy(server: &ServerConfig, keys: &KeyRing) -> Policy {
     Policy {
         access: Access {
             denylist: list(&server.denylist),
@@ -65,10 +66,16 @@ fn policy(server: &ServerConfig) -> Policy {
             slots: server.rate_limiting_cache_size,
             cutoff: i64::try_from(server.rate_limiting_cutoff_ms)
                 .map_or(NtpDuration::MAX, NtpDuration::from_millis),
-            ..RateLimit::NONE
+            burst: server.rate_limiting_burst,
+            leak: server.rate_limiting_leak,
+            kiss: server.rate_limiting_kiss,
+        },
+        keys: match &server.keys {
+            None => keys.clone(),
+            Some(wanted) => keys.filtered(|key| wanted.iter().any(|it| it.value == key.id())),
         },
         require_nts: server.require_nts.map(refusal),
-        ..Policy::default()
+        interleaved_pairs: server.interleaved_cache_size,
     }
 }
 
@@ -91,11 +98,26 @@ fn refusal(action: FilterAction) -> Refusal {
 mod tests {
     use std::net::IpAddr;
 
+    use ntp_proto::keys::KeyFile;
+
     use super::*;
 
     fn of(text: &str) -> Vec<Listener> {
         let (config, _) = ntp_config::parse(text, "ntp.toml").unwrap();
-        listeners(&config, 0)
+        let keys = KeyFile::parse(b"1 SHA1 0123456789\n2 SHA1 0123456789\n").unwrap();
+        listeners(&config, &keys.keys, 0)
+    }
+
+    #[test]
+    fn a_server_takes_the_keys_that_it_is_to_take() {
+        let held = |keys: &str| {
+            let server = format!("[keys]\npath = \"k\"\n[[server]]\nlisten = \"[::]:123\"\n{keys}");
+            let policy = of(&server).remove(0).policy;
+            policy.keys.iter().map(|key| key.id()).collect::<Vec<_>>()
+        };
+        assert_eq!(held(""), [1, 2]);
+        assert_eq!(held("keys = [2]\n"), [2]);
+        assert!(held("keys = []\n").is_empty());
     }
 
     #[test]
@@ -107,6 +129,10 @@ denylist = { filter = [\"192.0.2.0/24\"], action = \"deny\" }
 allowlist = { filter = [\"10.0.0.0/8\", \"192.0.0.0/8\"], action = \"ignore\" }
 rate-limiting-cache-size = 1000
 rate-limiting-cutoff-ms = 500
+rate-limiting-burst = 8
+rate-limiting-leak = 0
+rate-limiting-kiss = 4
+interleaved-cache-size = 0
 accept-ntp-versions = [4]
 workers = 3
 rest-under-load = false
@@ -120,8 +146,15 @@ rest-under-load = false
         assert_eq!(refusal("192.0.2.1"), Some(Refusal::Deny));
         assert_eq!(refusal("203.0.113.1"), Some(Refusal::Ignore));
         assert_eq!(refusal("10.1.2.3"), None);
-        assert_eq!(policy.rate_limit.slots, 1000);
-        assert_eq!(policy.rate_limit.cutoff, NtpDuration::from_millis(500));
+        let limit = RateLimit {
+            slots: 1000,
+            cutoff: NtpDuration::from_millis(500),
+            burst: 8,
+            leak: None,
+            kiss: Some(2),
+        };
+        assert_eq!(policy.rate_limit, limit);
+        assert_eq!(policy.interleaved_pairs, 0);
         assert!(policy.versions.contains(Version::V4));
         assert!(!policy.versions.contains(Version::V3));
     }

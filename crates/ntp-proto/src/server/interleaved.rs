@@ -49,6 +49,9 @@ pub(super) struct Store {
 
 const WAYS: usize = 4;
 
+/// The most pairs that a worker keeps; they take 24 MB.
+pub(super) const MOST_PAIRS: usize = 1 << 20;
+
 #[derive(Clone, Copy, Debug)]
 struct Pair {
     /// Hash of receive timestamp and client.
@@ -65,7 +68,7 @@ struct Pair {
 const LONGEST_MEMORY_SECONDS: u64 = 1 << 18;
 
 impl Store {
-    /// A table for `pairs` pairs, at most [`Store::MOST`].
+    /// A table for `pairs` pairs, at most [`MOST_PAIRS`].
     pub(super) fn new(pairs: usize, key: [u8; 16]) -> Self {
         const UNUSED: Pair = Pair {
             tag: 0,
@@ -75,14 +78,11 @@ impl Store {
         };
         Self {
             pairs,
-            sets: vec![[UNUSED; WAYS]; pairs.min(Self::MOST).div_ceil(WAYS)],
+            sets: vec![[UNUSED; WAYS]; pairs.min(MOST_PAIRS).div_ceil(WAYS)],
             hasher: SipHasher13::new_with_key(&key),
             made: 0,
         }
     }
-
-    /// The most pairs that a worker keeps; they take 24 MB.
-    pub(super) const MOST: usize = 1 << 20;
 
     /// How many pairs were asked for.
     pub(super) const fn pairs(&self) -> usize {

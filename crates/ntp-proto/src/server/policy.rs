@@ -25,6 +25,8 @@ pub struct Policy {
 impl Policy {
     /// Enough for as many clients in interleaved mode on each worker; 96 kB.
     pub const INTERLEAVED_PAIRS: usize = 4096;
+    /// The most that each worker keeps; 24 MB.
+    pub const MOST_INTERLEAVED_PAIRS: usize = super::interleaved::MOST_PAIRS;
 }
 
 impl Default for Policy {
