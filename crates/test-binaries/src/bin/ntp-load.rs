@@ -2,12 +2,16 @@
 #![forbid(unsafe_code)]
 
 use core::time::Duration;
+use std::fs;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
+use ntp_proto::keys::{Key, KeyFile, KeyId};
 use test_binaries::cli;
-use test_binaries::load::{Plan, Sources, run};
+use test_binaries::load::{Dialect, Plan, Sources, run};
 
 /// Open-loop load generator for NTP servers
 #[derive(Parser)]
@@ -25,8 +29,28 @@ struct Options {
     duration: Duration,
 
     /// Network whose addresses to send from; the machine must take them for its own (127.0.0.0/8, or a local route)
+    ///
+    /// IPv4 or IPv6, up to 16777216 addresses. Of an IPv6 network shorter than /64, each address is in a /64 of its own.
     #[arg(long, value_name = "NETWORK")]
     from: Option<Sources>,
+
+    /// Clients, which ask in turn, each from its own address if --from has enough; else one for each address
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    clients: Option<u32>,
+
+    /// Ask in interleaved mode (RFC 9769), each client from its second exchange on
+    #[arg(long)]
+    interleaved: bool,
+
+    /// Sign requests with a key of this file, and take only answers that are signed with it
+    ///
+    /// One key a line: number, type, secret. Types are MD5, SHA1, SHA256, SHA384, SHA512, AES128 and AES256.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+
+    /// Number of that key, if the file has more than one
+    #[arg(long, value_name = "NUMBER", requires = "keys")]
+    key: Option<KeyId>,
 
     /// Ports to send from
     #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -49,15 +73,35 @@ struct Options {
     json: bool,
 }
 
-const EXIT: &str = "Ends with 0 after a good run, with 1 if there was none, and with 2 if the generator itself was too slow.";
+const EXIT: &str = "\
+Every request is counted once: answered, late (after the patience), kissed (a refusal) or lost. What arrives and answers no request, \
+or a second time, or without the right MAC, is invalid. Latency is measured up to the kernel's receive stamp.
+
+Ends with 0 after a good run, with 1 if there was none, and with 2 if the generator itself was too slow: then the reasons are printed \
+behind SPOILED, and the figures say little about the server.";
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    let key = match options.keys.as_deref() {
+        None => None,
+        Some(file) => match key(file, options.key) {
+            Ok(key) => Some(key),
+            Err(problem) => {
+                eprintln!("{}: {problem}", file.display());
+                return ExitCode::FAILURE;
+            }
+        },
+    };
     let plan = Plan {
         target: options.target,
         rate: options.rate,
         duration: options.duration,
+        dialect: Dialect {
+            interleaved: options.interleaved,
+            key,
+        },
         sources: options.from,
+        clients: options.clients,
         ports: options.ports.into(),
         burst: options.burst.into(),
         patience: options.patience,
@@ -86,5 +130,24 @@ fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if (0.1..=1e8).contains(&rate) => Ok(rate),
         _ => Err("not a number from 0.1 to 100 million".into()),
+    }
+}
+
+/// The key with this number; without one, the file's only key.
+fn key(file: &Path, number: Option<KeyId>) -> Result<Arc<Key>, String> {
+    let content = fs::read(file).map_err(|error| error.to_string())?;
+    let keys = KeyFile::parse(&content).map_err(|problems| match problems.first() {
+        Some(problem) => format!("line {}: {}", problem.line, problem.fault),
+        None => "no key file".into(),
+    })?;
+    let mut all = keys.keys.iter();
+    match (number, all.next(), all.next()) {
+        (Some(number), ..) => {
+            let key = keys.keys.get(number).cloned();
+            key.ok_or_else(|| format!("there is no key {number}"))
+        }
+        (None, Some(only), None) => Ok(Arc::clone(only)),
+        (None, None, _) => Err("there is no key".into()),
+        (None, Some(_), Some(_)) => Err("there is more than one key: choose one with --key".into()),
     }
 }

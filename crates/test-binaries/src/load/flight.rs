@@ -11,11 +11,22 @@ pub(super) struct Flight {
     next: u64,
 }
 
+/// What the two nonces of a request are made with.
+const FIRST: u64 = 0;
+const SECOND: u64 = 0x5be0_cd19_137e_2179;
+
 /// What an answer is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Match {
-    /// The first answer to the request that left then.
-    First(SystemTime),
+    /// The first answer to a request.
+    First {
+        /// Which one.
+        number: u64,
+        /// When it left.
+        sent: SystemTime,
+        /// It names the second nonce.
+        second: bool,
+    },
     /// Not an answer, or not the first.
     Stranger,
 }
@@ -32,7 +43,12 @@ impl Flight {
 
     /// The number of the next request, and the transmit timestamp that it is to carry.
     pub(super) fn next(&self) -> (u64, NtpTimestamp) {
-        (self.next, self.nonce(self.next))
+        (self.next, self.nonce(self.next, FIRST))
+    }
+
+    /// Another timestamp that tells the number of a request.
+    pub(super) fn second_nonce(&self, number: u64) -> NtpTimestamp {
+        self.nonce(number, SECOND)
     }
 
     /// The next request leaves.
@@ -51,22 +67,28 @@ impl Flight {
             return Match::Stranger;
         }
         let number = self.next - 1 - behind;
-        if self.nonce(number) != origin {
+        let second = self.nonce(number, SECOND) == origin;
+        if !second && self.nonce(number, FIRST) != origin {
             return Match::Stranger;
         }
         let place = self.place(number);
-        self.sent[place]
-            .take()
-            .map_or(Match::Stranger, Match::First)
+        match self.sent[place].take() {
+            Some(sent) => Match::First {
+                number,
+                sent,
+                second,
+            },
+            None => Match::Stranger,
+        }
     }
 
     fn place(&self, number: u64) -> usize {
         number as usize & (self.sent.len() - 1)
     }
 
-    fn nonce(&self, number: u64) -> NtpTimestamp {
+    fn nonce(&self, number: u64, which: u64) -> NtpTimestamp {
         // Never all zero, which servers take for no time at all.
-        let mut hash = (!number ^ self.key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut hash = (!number ^ self.key ^ which).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         hash = (hash ^ hash >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         NtpTimestamp::from_bits(number << 32 | hash >> 32 | 1)
     }
@@ -89,16 +111,21 @@ mod tests {
         // The first two have been given up.
         assert_eq!(flight.arrive(nonces[0]), Match::Stranger);
         assert_eq!(flight.arrive(nonces[1]), Match::Stranger);
-        let third = Match::First(SystemTime::from_nanos(2));
-        assert_eq!(flight.arrive(nonces[2]), third);
+        let first = |number: u64, second| Match::First {
+            number,
+            sent: SystemTime::from_nanos(number as i64),
+            second,
+        };
+        assert_eq!(flight.arrive(nonces[2]), first(2, false));
         assert_eq!(flight.arrive(nonces[2]), Match::Stranger);
         let forged = NtpTimestamp::from_bits(nonces[3].to_bits() ^ 2);
         assert_eq!(flight.arrive(forged), Match::Stranger);
         let (_, future) = flight.next();
         assert_eq!(flight.arrive(future), Match::Stranger);
-        assert_eq!(
-            flight.arrive(nonces[5]),
-            Match::First(SystemTime::from_nanos(5))
-        );
+        assert_eq!(flight.arrive(nonces[5]), first(5, false));
+        // Either nonce will do, once.
+        let fourth = flight.second_nonce(4);
+        assert_eq!(flight.arrive(fourth), first(4, true));
+        assert_eq!(flight.arrive(nonces[4]), Match::Stranger);
     }
 }

@@ -5,15 +5,15 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ntp_os_clock::{monotonic, realtime};
-use ntp_proto::wire::{Header, Mode, Packet, Version, Writer};
-use ntp_time::{LeapIndicator, Monotonic, NtpDuration, Stratum, SystemTime};
+use ntp_time::{Monotonic, NtpDuration};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{
-    Arrival, Inbox, Outbox, ServerOptions, ServerSocket, SocketOptions, StampKeeper, TimestampMode,
+    Inbox, Outbox, ServerOptions, ServerSocket, SocketOptions, StampKeeper, TimestampMode,
 };
 
-use super::flight::{Flight, Match};
-use super::{Report, Sources, process_cpu};
+use super::clients::{Clients, LONGEST};
+use super::flight::Flight;
+use super::{Dialect, Report, Sources, process_cpu};
 
 /// What to send, where to and how fast.
 #[derive(Clone, Debug)]
@@ -24,8 +24,12 @@ pub struct Plan {
     pub rate: f64,
     /// For how long.
     pub duration: Duration,
+    /// What the clients speak.
+    pub dialect: Dialect,
     /// Addresses to send from; `None` leaves that to the system.
     pub sources: Option<Sources>,
+    /// Clients, which ask in turn, each from an address of its own if there are enough; `None` is one for each address.
+    pub clients: Option<u32>,
     /// Sockets, each with a port of its own.
     pub ports: usize,
     /// Requests that leave together.
@@ -61,7 +65,7 @@ pub fn run(plan: &Plan) -> io::Result<Report> {
 struct Generator<'a> {
     plan: &'a Plan,
     lines: Vec<Line>,
-    flight: Flight,
+    clients: Clients,
     report: Report,
     tardy: u64,
     /// The longest time between two looks into the sockets.
@@ -98,10 +102,13 @@ impl<'a> Generator<'a> {
             .map(line)
             .collect::<io::Result<Vec<_>>>()?;
         let under_way = plan.rate * (plan.patience.as_secs_f64() + 1.0) * 2.0;
+        let flight = Flight::new(plan.seed, (under_way as usize).clamp(1 << 10, 1 << 24));
+        let addresses = plan.sources.map_or(1, |sources| sources.count());
+        let clients = plan.clients.unwrap_or(addresses);
         Ok(Self {
             plan,
             lines,
-            flight: Flight::new(plan.seed, (under_way as usize).clamp(1 << 10, 1 << 24)),
+            clients: Clients::new(plan.dialect.clone(), plan.sources, clients, flight),
             report: Report::default(),
             tardy: 0,
             longest_gap: NtpDuration::ZERO,
@@ -167,25 +174,17 @@ impl<'a> Generator<'a> {
         while count > 0 {
             let together = count.min(BATCH as u64);
             count -= together;
-            let (first, _) = self.flight.next();
-            let line = (first / self.plan.burst as u64) as usize % self.lines.len();
+            let line = (self.clients.asked() / self.plan.burst as u64) as usize % self.lines.len();
             let line = &mut self.lines[line];
             let now = realtime();
             for _ in 0..together {
-                let (number, nonce) = self.flight.next();
-                let request = Header {
-                    transmit_timestamp: nonce,
-                    ..Header::blank(Version::V4, Mode::Client)
-                };
-                let mut octets = [0; Header::LEN];
-                let fits = request.emit(&mut Writer::new(&mut octets)).is_ok();
-                let source = self.plan.sources.map(|sources| sources.address(number));
+                let mut octets = [0; LONGEST];
+                let source = self.clients.next_source();
                 let place = line.outbox.len();
-                if fits
-                    && line.outbox.push(self.plan.target, source)
-                    && line.outbox.write(place, &octets, None)
-                {
-                    self.flight.depart(now);
+                // A batch is never larger than the outbox, nor a request than its room.
+                let request = self.clients.ask(now, &mut octets);
+                if line.outbox.push(self.plan.target, source) {
+                    line.outbox.write(place, request, None);
                 }
             }
             let sent = line.socket.send(&mut line.outbox);
@@ -213,8 +212,9 @@ impl<'a> Generator<'a> {
                 let now = realtime();
                 for index in 0..count {
                     if let Some(arrival) = line.inbox.get(index) {
-                        self.report
-                            .judge(&arrival, now, self.plan, &mut self.flight);
+                        let arrived = arrival.stamp.map_or(now, |stamp| stamp.time);
+                        let judgement = self.clients.judge(&arrival, arrived, self.plan.target);
+                        self.report.count(judgement, self.plan.patience.into());
                     }
                 }
                 if count < BATCH {
@@ -283,51 +283,6 @@ impl<'a> Generator<'a> {
     }
 }
 
-impl Report {
-    fn judge(&mut self, arrival: &Arrival<'_>, now: SystemTime, plan: &Plan, flight: &mut Flight) {
-        let Some(header) = answer(arrival, plan.target) else {
-            self.invalid += 1;
-            return;
-        };
-        let Match::First(sent) = flight.arrive(header.origin_timestamp) else {
-            self.invalid += 1;
-            return;
-        };
-        let arrived = arrival.stamp.map_or(now, |stamp| stamp.time);
-        let latency = arrived - sent;
-        if header.stratum == Stratum::KISS {
-            self.kissed += 1;
-            return;
-        }
-        if latency > NtpDuration::from(plan.patience) {
-            self.late += 1;
-            return;
-        }
-        self.answered += 1;
-        if header.leap == LeapIndicator::Unsynchronized || header.stratum >= Stratum::UNSYNCHRONIZED
-        {
-            self.unsynchronized += 1;
-        }
-        self.latency.add(latency);
-        let received = arrived.nearest(header.receive_timestamp);
-        let transmitted = arrived.nearest(header.transmit_timestamp);
-        self.offset
-            .add((received - sent).midpoint(transmitted - arrived));
-    }
-}
-
-/// The header of an answer of the server, whichever request it is for.
-fn answer(arrival: &Arrival<'_>, target: SocketAddr) -> Option<Header> {
-    let packet = Packet::parse(arrival.payload).ok()?;
-    let header = packet.header;
-    let is_answer = !arrival.truncated
-        && (arrival.from.ip(), arrival.from.port()) == (target.ip(), target.port())
-        && header.mode == Mode::Server
-        && header.version == Version::V4
-        && (header.stratum == Stratum::KISS || !header.transmit_timestamp.is_zero());
-    is_answer.then_some(header)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,7 +293,9 @@ mod tests {
             target,
             rate: 1000.0,
             duration: Duration::from_millis(50),
+            dialect: Dialect::default(),
             sources: Some("127.1.0.0/28".parse().unwrap()),
+            clients: None,
             ports: 3,
             burst: 5,
             patience: Duration::from_secs(30),

@@ -16,13 +16,15 @@
 //!
 //! # What is counted
 //! Every request ends up as exactly one of *answered*, *late* (answered, but after the patience), *kissed*, or *lost*. Datagrams that
-//! answer no request of ours, or one that has been answered, are *invalid*.
+//! answer no request of ours, or one that has been answered, are *invalid*; so are those that lack the MAC that a run with a key demands, and
+//! the request they meant to answer is lost. What the clients speak, and what else they check, stands in `clients.rs`.
 //!
 //! # When a run is worth nothing
 //! If more than a thousandth of the requests left over a millisecond late, or could not be sent, or if so much came between two
 //! looks into the sockets that the kernel may have thrown some away, the generator was the bottleneck. The figures are
 //! printed all the same, with the reasons, and the program ends with 2.
 
+mod clients;
 mod cpu;
 mod flight;
 mod generator;
@@ -30,6 +32,7 @@ mod histogram;
 mod report;
 mod sources;
 
+pub use clients::Dialect;
 pub use cpu::process_cpu;
 pub use generator::{Plan, run};
 pub use histogram::Histogram;

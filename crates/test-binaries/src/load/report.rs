@@ -7,6 +7,7 @@ use ntp_time::NtpDuration;
 use serde_json::{Map, Value, json};
 
 use super::Histogram;
+use super::clients::{Answer, AnswerKind, Judgement};
 
 /// The result of a run.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +22,9 @@ pub struct Report {
     pub late: u64,
     /// Requests answered with a kiss.
     pub kissed: u64,
-    /// Datagrams that are no first answer to a request.
+    /// Answers (out of the answered ones) in interleaved mode.
+    pub interleaved: u64,
+    /// Datagrams that are no first answer to a request, or not signed as they should be.
     pub invalid: u64,
     /// Answers (out of the answered ones) by which the server calls itself unsynchronised.
     pub unsynchronized: u64,
@@ -44,6 +47,34 @@ pub struct Report {
 const PERCENTILES: [f64; 5] = [1.0, 50.0, 90.0, 99.0, 99.9];
 
 impl Report {
+    /// Takes in what became of a datagram.
+    pub(super) fn count(&mut self, judgement: Judgement, patience: NtpDuration) {
+        let Judgement::Answer(Answer { latency, kind }) = judgement else {
+            self.invalid += 1;
+            return;
+        };
+        let AnswerKind::Time {
+            offset,
+            interleaved,
+            unsynchronized,
+        } = kind
+        else {
+            self.kissed += 1;
+            return;
+        };
+        if latency > patience {
+            self.late += 1;
+            return;
+        }
+        self.answered += 1;
+        self.interleaved += u64::from(interleaved);
+        self.unsynchronized += u64::from(unsynchronized);
+        self.latency.add(latency);
+        if let Some(offset) = offset {
+            self.offset.add(offset);
+        }
+    }
+
     /// Requests without any answer.
     pub fn lost(&self) -> u64 {
         self.sent
@@ -66,6 +97,7 @@ impl Report {
             "sent": self.sent,
             "unsent": self.unsent,
             "answered": self.answered,
+            "interleaved": self.interleaved,
             "late": self.late,
             "kissed": self.kissed,
             "lost": self.lost(),
@@ -114,6 +146,9 @@ impl fmt::Display for Report {
         }
         for (name, count) in [("invalid", self.invalid), ("unsent", self.unsent)] {
             writeln!(f, "{name:<9} {count:>10}")?;
+        }
+        if self.interleaved > 0 {
+            writeln!(f, "{} answers in interleaved mode", self.interleaved)?;
         }
         if self.unsynchronized > 0 {
             writeln!(
