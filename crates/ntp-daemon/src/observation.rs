@@ -137,7 +137,7 @@ fn server((address, totals): &(SocketAddr, Totals)) -> Server {
             rate_limited_packets: totals.rate_limited,
             response_send_errors: totals.send_errors,
             nts_received_packets: totals.nts_received,
-            nts_accepted_packets: 0,
+            nts_accepted_packets: totals.nts_accepted,
             nts_denied_packets: totals.nts_denied,
             nts_rate_limited_packets: totals.nts_rate_limited,
             nts_nak_packets: totals.nts_nak,

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ntp_proto::keys::{Algorithm, Key, KeyRing};
+use ntp_proto::nts::{AeadAlgorithm, Keyset, MasterSecret, NtsRequest, SessionKeys};
 use ntp_proto::server::{
     Access, AccessList, Claim, Draft, Networks, Policy, RateLimit, Refusal, RootDispersion,
     ServerNow, ServerView, WorkerState, respond,
@@ -23,6 +24,8 @@ use ntp_proto::wire::{Header, Mac, Mode, Version, Writer, emit};
 use ntp_time::{
     Frequency, LeapIndicator, Monotonic, NtpDuration, NtpTimestamp, Stratum, SystemTime,
 };
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
 
 const EPOCH: SystemTime = SystemTime::from_nanos(1_700_000_000_123_456_789);
 
@@ -138,6 +141,7 @@ fn kinds() -> Vec<Kind> {
     let view = |policy| ServerView {
         claim,
         policy: Arc::new(policy),
+        keyset: Some(Arc::new(keyset())),
     };
     let plain = || request(Mode::Client, None);
     let limit = |cutoff| RateLimit {
@@ -229,6 +233,26 @@ fn kinds() -> Vec<Kind> {
         keyed("sha256", Algorithm::Sha256),
         keyed("md5", Algorithm::Md5),
         kind(
+            "nts-aes-siv-cmac-256",
+            Policy::default(),
+            sealed(AeadAlgorithm::AesSivCmac256, 1),
+        ),
+        kind(
+            "nts-aes-siv-cmac-512",
+            Policy::default(),
+            sealed(AeadAlgorithm::AesSivCmac512, 1),
+        ),
+        kind(
+            "nts-aes-128-gcm-siv",
+            Policy::default(),
+            sealed(AeadAlgorithm::Aes128GcmSiv, 1),
+        ),
+        kind(
+            "nts-eight-cookies",
+            Policy::default(),
+            sealed(AeadAlgorithm::AesSivCmac256, 8),
+        ),
+        kind(
             "wrong-mac",
             Policy {
                 keys: KeyRing::new([key(Algorithm::Aes128Cmac)]).expect("one key"),
@@ -263,6 +287,26 @@ fn kinds() -> Vec<Kind> {
         kind("a-reply", Policy::default(), request(Mode::Server, None)),
         kind("malformed", Policy::default(), b"garbage".to_vec()),
     ]
+}
+
+fn keyset() -> Keyset {
+    Keyset::new(MasterSecret::new([1; 64]))
+}
+
+fn sealed(algorithm: AeadAlgorithm, cookies: usize) -> Vec<u8> {
+    let key = vec![2; algorithm.key_length()];
+    let keys = SessionKeys::new(algorithm, &key, &key).expect("of the right length");
+    let cookie = keyset()
+        .seal_cookie(&keys, [3; 16])
+        .expect("there is a key");
+    let header = Header {
+        transmit_timestamp: NtpTimestamp::from_bits(0x0123_4567_89ab_cdef),
+        ..Header::blank(Version::V4, Mode::Client)
+    };
+    let mut rng = ChaCha8Rng::from_seed([4; 32]);
+    NtsRequest::new(&header, &keys, &cookie, cookies, &mut rng)
+        .expect("it fits")
+        .octets
 }
 
 fn request(mode: Mode, key: Option<&Key>) -> Vec<u8> {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ntp_proto::keys::{Algorithm, Key, KeyRing};
+use ntp_proto::nts::{AeadAlgorithm, Keyset, MasterSecret, NtsRequest, SessionKeys};
 use ntp_proto::server::{
     Claim, Draft, Policy, RateLimit, ServerNow, ServerView, WorkerState, respond,
 };
@@ -17,6 +18,20 @@ const EPOCH: SystemTime = SystemTime::from_nanos(1_700_000_000_000_000_000);
 
 fn key() -> Key {
     Key::new(1, Algorithm::Aes128Cmac, b"0123456789abcdef").unwrap()
+}
+
+fn keyset() -> Keyset {
+    Keyset::new(MasterSecret::new([1; 64]))
+}
+
+/// A request with NTS that asks for eight cookies.
+fn sealed(header: &Header) -> Vec<u8> {
+    let keys = SessionKeys::new(AeadAlgorithm::AesSivCmac256, &[2; 32], &[3; 32]).unwrap();
+    let cookie = keyset().seal_cookie(&keys, [4; 16]).unwrap();
+    let mut rng = ChaCha8Rng::from_seed([5; 32]);
+    NtsRequest::new(header, &keys, &cookie, 8, &mut rng)
+        .unwrap()
+        .octets
 }
 
 fn datagram(header: &Header, fields: &[ExtensionField<'_>], signed: bool) -> Vec<u8> {
@@ -55,6 +70,7 @@ fn an_answer_allocates_nothing() {
             keys: KeyRing::new([key()]).unwrap(),
             ..Policy::default()
         }),
+        keyset: Some(Arc::new(keyset())),
     };
     let plain = Header {
         transmit_timestamp: NtpTimestamp::from_bits(0x0123_4567_89ab_cdef),
@@ -81,6 +97,7 @@ fn an_answer_allocates_nothing() {
         datagram(&plain, &[], true),
         datagram(&plain, &[unique], true),
         datagram(&plain, &[unique, nts], false),
+        sealed(&plain),
         forged,
         b"garbage".to_vec(),
     ];
@@ -110,7 +127,7 @@ fn an_answer_allocates_nothing() {
     assert_eq!(allocations.count_total, 0);
     // It was no idle run.
     let counters = worker.counters();
-    assert_eq!(counters.received(), 7_000);
+    assert_eq!(counters.received(), 8_000);
     for count in [
         counters.accepted,
         counters.ignored,
@@ -135,6 +152,7 @@ fn a_million_forged_addresses_do_not_grow_memory_and_lock_nobody_out() {
             },
             ..Policy::default()
         }),
+        keyset: Some(Arc::new(keyset())),
     };
     // Each asks for a transmit stamp to be kept, too.
     let request = datagram(

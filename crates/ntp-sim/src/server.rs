@@ -339,6 +339,7 @@ impl Host {
         ServerView {
             claim,
             policy: Arc::clone(&self.policy),
+            keyset: None,
         }
     }
 }

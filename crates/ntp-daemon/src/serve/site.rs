@@ -65,6 +65,7 @@ impl Site {
         let view = ServerView {
             claim: opening.claim,
             policy: Arc::clone(&policy),
+            keyset: None,
         };
         let mut site = Self {
             address,
@@ -145,7 +146,12 @@ impl Site {
 
     fn store(&self, claim: Claim) {
         let policy = Arc::clone(&self.policy);
-        self.view.store(Arc::new(ServerView { claim, policy }));
+        let keyset = self.view.load().keyset.clone();
+        self.view.store(Arc::new(ServerView {
+            claim,
+            policy,
+            keyset,
+        }));
     }
 
     pub(super) fn totals(&self) -> Totals {

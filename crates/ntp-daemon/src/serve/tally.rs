@@ -56,6 +56,8 @@ counters! {
     nts_nak = |counters: &Counters| counters.nts_nak;
     /// With NTS.
     nts_received = |counters: &Counters| counters.nts_received;
+    /// Of these, answered with time.
+    nts_accepted = |counters: &Counters| counters.nts_accepted;
     /// Of these, refused with a kiss.
     nts_denied = |counters: &Counters| counters.nts_denied;
     /// Of these, over the rate limit.

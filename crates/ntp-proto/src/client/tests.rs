@@ -55,6 +55,7 @@ impl Pair {
             view: ServerView {
                 claim: Claim::local(local, -20),
                 policy: Arc::new(policy),
+                keyset: None,
             },
             rng: ChaCha12Rng::from_seed([1; 32]),
             now: NtpDuration::ZERO,

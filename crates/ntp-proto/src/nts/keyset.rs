@@ -20,7 +20,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use aes::Aes256;
+use aes::Aes256Enc;
 use zeroize::Zeroizing;
 
 use super::siv::{BLOCK, Siv};
@@ -48,7 +48,7 @@ impl fmt::Debug for MasterSecret {
 /// A master key, expanded.
 struct MasterKey {
     secret: MasterSecret,
-    cipher: Siv<Aes256>,
+    cipher: Siv<Aes256Enc>,
 }
 
 impl MasterKey {

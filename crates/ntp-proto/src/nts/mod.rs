@@ -15,18 +15,22 @@
 //! | [`record`] | what both sides of a key exchange send each other |
 //! | [`exchange`] | what they agree on |
 //! | `session` | what a key exchange yields |
+//! | `packet` | a client's request, and what its reply proves; the server's side is in [`server`](crate::server) |
 //! | `keyset` | the server's master keys: sealing and opening cookies, rotation |
 //! | `keyset_file` | the master keys as octets, in upstream's format |
 //! | `fleet` | master keys that several servers derive from one secret and the time |
+//! | `aead` | sealing and opening with a session's keys |
 //! | `siv` | AES-SIV |
 //!
 //! TLS itself is not here, and neither are files.
 
+mod aead;
 mod cookie;
 pub mod exchange;
 mod fleet;
 mod keyset;
 mod keyset_file;
+mod packet;
 pub mod record;
 mod session;
 mod session_keys;
@@ -36,6 +40,7 @@ pub use cookie::Cookie;
 pub use fleet::{BadFleet, Fleet};
 pub use keyset::{Keyset, MasterSecret};
 pub use keyset_file::{BadKeysetFile, StoredKeyset};
+pub use packet::{NtsRequest, Proof, UniqueIdentifier, prove};
 pub use session::KeyExchangeResult;
 pub use session_keys::{Direction, EXPORTER_LABEL, SessionKeys, exporter_context};
 pub use siv::Forged;

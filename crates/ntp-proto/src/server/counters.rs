@@ -37,6 +37,8 @@ pub struct Counters {
 
     /// Of all: with NTS.
     pub nts_received: u64,
+    /// Of those accepted: with NTS.
+    pub nts_accepted: u64,
     /// Of those denied: with NTS.
     pub nts_denied: u64,
     /// Of those rate limited: with NTS.
@@ -66,7 +68,7 @@ impl Counters {
             } => {
                 one(&mut self.accepted, true);
                 one(&mut self.interleaved, interleaved);
-                one(&mut self.authenticated, authenticated);
+                one(&mut self.authenticated, authenticated && !nts);
             }
             Verdict::Answer { kind, .. } => match kind {
                 Kind::Time | Kind::Deny => one(&mut self.denied, true),
@@ -98,6 +100,9 @@ impl Counters {
     fn count_nts(&mut self, verdict: Verdict) {
         self.nts_received = self.nts_received.wrapping_add(1);
         let share = match verdict {
+            Verdict::Answer {
+                kind: Kind::Time, ..
+            } => &mut self.nts_accepted,
             Verdict::Answer {
                 kind: Kind::Deny, ..
             } => &mut self.nts_denied,

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use ntp_time::SystemTime;
+use rand_core::RngCore;
 
 use crate::keys::Key;
+use crate::nts::Keyset;
 use crate::wire::{ExtensionField, Header, Mac, Unemittable, Writer, emit};
 
 use super::StampToken;
 use super::interleaved::as_transmit;
+use super::nts::{self, Sealing, Session};
 
 /// A buffer for one reply. Workers keep one for each place in their batch and use it again and again.
 #[derive(Clone, Debug)]
@@ -19,6 +22,7 @@ pub struct Draft {
     /// The transmit timestamp stands already: that of an earlier reply.
     interleaved: bool,
     signature: Option<Signature>,
+    sealing: Option<Sealing>,
     token: Option<StampToken>,
 }
 
@@ -35,18 +39,19 @@ pub(super) struct Reply<'a> {
     pub(super) header: &'a Header,
     /// The one field that is echoed.
     pub(super) field: Option<ExtensionField<'a>>,
-    pub(super) authenticator: Authenticator,
+    pub(super) authenticator: Authenticator<'a>,
     /// Leave the header's transmit timestamp as it is.
     pub(super) interleaved: bool,
     pub(super) token: Option<StampToken>,
 }
 
 /// What ends a reply.
-#[derive(Debug)]
-pub(super) enum Authenticator {
+pub(super) enum Authenticator<'a> {
     None,
     CryptoNak,
     Signature(Signature),
+    /// With what cookies are made.
+    Nts(Session, &'a Keyset),
 }
 
 impl Draft {
@@ -60,11 +65,13 @@ impl Draft {
             length: 0,
             interleaved: false,
             signature: None,
+            sealing: None,
             token: None,
         }
     }
 
-    /// Stamps and signs the reply and gives it out for sending; nothing if there is none.
+    /// Stamps and signs the reply and gives it out for sending; nothing if there is none. Sealed again, a reply is stamped again, but for one
+    /// with NTS, which stays as it is.
     ///
     /// `transmit` is when the reply leaves: the caller reads the clock as late as it can, and adds what it
     /// knows about the time from there to the wire.
@@ -74,6 +81,15 @@ impl Draft {
         };
         if let (false, Some(header)) = (self.interleaved, reply.first_chunk_mut()) {
             Header::restamp(header, as_transmit(transmit.to_ntp()));
+        }
+        if let Some(sealing) = self.sealing.take() {
+            if sealing.seal(reply).is_none() {
+                // Cannot be: it was laid out for this. What is not sealed must not leave.
+                self.length = 0;
+                return &[];
+            }
+            // What is sealed cannot be stamped again.
+            self.interleaved = true;
         }
         if let Some(Signature { key, length }) = &self.signature
             && let Some((covered, digest)) = Mac::divide(reply, *length)
@@ -104,51 +120,70 @@ impl Draft {
     pub(super) fn clear(&mut self) {
         self.length = 0;
         self.signature = None;
+        self.sealing = None;
         self.token = None;
     }
 
-    /// Writes a reply of no more than `limit` octets; the draft is empty before.
+    /// Writes a reply of no more than `limit` octets; the draft is empty before. Cookies are made with numbers from `random`.
     #[inline]
-    pub(super) fn write(&mut self, reply: Reply<'_>, limit: usize) -> Result<(), Unemittable> {
+    pub(super) fn write(
+        &mut self,
+        reply: Reply<'_>,
+        limit: usize,
+        random: &mut impl RngCore,
+    ) -> Result<(), Unemittable> {
         let room = limit.min(Self::CAPACITY);
         let mut writer = Writer::new(self.octets.get_mut(..room).unwrap_or_default());
-        self.length = match (&reply.authenticator, reply.field) {
+        self.length = match (reply.authenticator, reply.field) {
             // Nearly every reply there is.
             (Authenticator::None, None) => {
                 reply.header.emit(&mut writer)?;
                 Header::LEN
             }
-            (authenticator, field) => {
-                write_long(reply.header, field, authenticator, &mut writer)?;
+            (Authenticator::Nts(session, keyset), field) => {
+                let sealing =
+                    nts::write(reply.header, field, session, keyset, random, &mut writer)?;
+                self.sealing = Some(sealing);
+                writer.written().len()
+            }
+            (Authenticator::Signature(signature), field) => {
+                write_long(reply.header, field, Some(signature.blank()), &mut writer)?;
+                self.signature = Some(signature);
+                writer.written().len()
+            }
+            (Authenticator::CryptoNak, field) => {
+                write_long(reply.header, field, Some(Mac::CRYPTO_NAK), &mut writer)?;
+                writer.written().len()
+            }
+            (Authenticator::None, field) => {
+                write_long(reply.header, field, None, &mut writer)?;
                 writer.written().len()
             }
         };
         self.interleaved = reply.interleaved;
         self.token = reply.token;
-        if let Authenticator::Signature(signature) = reply.authenticator {
-            self.signature = Some(signature);
-        }
         Ok(())
     }
 }
 
-/// The digest is left blank: it is calculated when the reply is sealed.
+impl Signature {
+    /// The digest is left blank: it is calculated when the reply is sealed.
+    fn blank(&self) -> Mac<'static> {
+        const BLANK: [u8; 64] = [0; 64];
+        Mac {
+            key_id: self.key.id(),
+            digest: BLANK.get(..self.length).unwrap_or_default(),
+        }
+    }
+}
+
 #[inline(never)]
 fn write_long(
     header: &Header,
     field: Option<ExtensionField<'_>>,
-    authenticator: &Authenticator,
+    mac: Option<Mac<'_>>,
     writer: &mut Writer<'_>,
 ) -> Result<(), Unemittable> {
-    const BLANK: [u8; 64] = [0; 64];
-    let mac = match authenticator {
-        Authenticator::None => None,
-        Authenticator::CryptoNak => Some(Mac::CRYPTO_NAK),
-        Authenticator::Signature(Signature { key, length }) => Some(Mac {
-            key_id: key.id(),
-            digest: BLANK.get(..*length).unwrap_or_default(),
-        }),
-    };
     emit(header, field, mac, writer)
 }
 

@@ -10,7 +10,8 @@ use super::{
     ServerNow, ServerView, Verdict, WorkerState, respond,
 };
 use crate::keys::{Algorithm, Key, KeyRing};
-use crate::wire::{Header, Mode, Packet};
+use crate::nts::{Keyset, MasterSecret};
+use crate::wire::{ExtensionField, Header, Mode, Packet};
 
 const FROM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 123);
 const RECEIVED: SystemTime = SystemTime::from_nanos(1_700_000_000_123_456_789);
@@ -24,6 +25,7 @@ pub fn check(request: &[u8]) {
         let view = ServerView {
             claim: Claim::UNSYNCHRONIZED,
             policy: Arc::new(policy),
+            keyset: Some(Arc::new(Keyset::new(MasterSecret::new([9; 64])))),
         };
         let mut worker = WorkerState::new(&view.policy, 1, [1; 32]);
         // The second is the same request again, which the rate limit may refuse.
@@ -73,9 +75,12 @@ fn ask(view: &ServerView, worker: &mut WorkerState, request: &[u8]) -> Vec<u8> {
         kind == Kind::CryptoNak,
         packet.mac.is_some_and(|mac| mac.is_crypto_nak())
     );
+    let sealed = packet
+        .extensions()
+        .any(|field| field.field_type == ExtensionField::NTS_AUTHENTICATOR);
     assert_eq!(
         authenticated,
-        packet.mac.is_some_and(|mac| !mac.is_crypto_nak())
+        sealed || packet.mac.is_some_and(|mac| !mac.is_crypto_nak())
     );
     if let (true, Some(mac)) = (authenticated, packet.mac) {
         let key = view
@@ -87,6 +92,9 @@ fn ask(view: &ServerView, worker: &mut WorkerState, request: &[u8]) -> Vec<u8> {
         assert_eq!(request.mac.map(|mac| mac.length()), Some(mac.length()));
     }
     for field in packet.extensions() {
+        if sealed && field.field_type == ExtensionField::NTS_AUTHENTICATOR {
+            continue;
+        }
         let mut asked = request.extensions();
         assert!(asked.any(
             |other| field.body.starts_with(other.body) && field.field_type == other.field_type

@@ -32,12 +32,14 @@
 //! | it is a packet, of an accepted version, and a request | ignored |
 //! | the rate limit has an answer left | ignored, or now and then a RATE kiss |
 //! | access, NTS required: the client is not to be refused | a DENY kiss, or ignored |
-//! | it does not ask for NTS, for which there are no keys here | an NTSN kiss (RFC 8915 section 5.7) |
+//! | its NTS cookie, if it has one, can be opened and its authenticator is right | an NTSN kiss (RFC 8915 section 5.7) |
 //! | its MAC, if it has one and there are keys, is right | a crypto-NAK (RFC 5905 section 9.2) |
 //! | | the time |
 //!
 //! What costs most comes last. Kisses are counted against the limit like any answer: what is sent to a forged
-//! address is limited, whatever it is. A reply to a request with a right MAC is signed with the same key, kisses too.
+//! address is limited, whatever it is. A reply to a request with a right MAC is signed with the same key, kisses too; one to an authentic NTS
+//! request is sealed with its session's key and brings new cookies, kisses too. While the keys for cookies are not known (servers of a fleet derive them
+//! from the time), NTS requests are ignored: a kiss would make clients throw good cookies away.
 //!
 //! Of extension fields only the unique identifier is echoed (RFC 8915 section 5.3), as upstream does.
 //!
@@ -53,6 +55,7 @@ mod counters;
 mod draft;
 pub mod fuzzing;
 mod interleaved;
+mod nts;
 mod policy;
 mod rate_limit;
 #[cfg(test)]
@@ -75,9 +78,11 @@ pub use view::{Claim, Local, RootDispersion, ServerView};
 pub use worker::WorkerState;
 
 use crate::keys::Key;
-use crate::wire::{ExtensionField, Header, Malformed, Mode, Packet, Version};
+use crate::nts::Keyset;
+use crate::wire::{Header, Malformed, Mode, Packet, Version};
 use client::Client;
 use draft::{Authenticator, Reply, Signature};
+use nts::{Fields, Session};
 use rate_limit::Charge;
 use view::Statement;
 
@@ -141,6 +146,8 @@ pub enum Reason {
     Access,
     /// Requests without NTS are not served.
     NtsRequired,
+    /// It came with NTS, whose keys are not known before the clock is set.
+    NoKeys,
     /// Its sender asks too often.
     RateLimited,
     /// No reply could reach its sender, or none would be short enough.
@@ -222,7 +229,7 @@ impl Case<'_> {
             return Err(Reason::Version(version));
         }
         let fields = Fields::of(&packet);
-        *nts = fields.nts;
+        *nts = fields.nts.is_some();
         let WorkerState {
             limiter, random, ..
         } = worker;
@@ -231,10 +238,10 @@ impl Case<'_> {
             Charge::OverWithKiss => true,
             Charge::Over => return Err(Reason::RateLimited),
         };
-        let identity = self.identify(&packet);
+        let identity = self.identify(&packet, &fields)?;
         let standing = Standing { denied, limited };
-        let kind = self.kind(standing, &fields, &identity)?;
-        self.answer(worker, kind, &packet, &fields, &identity, draft)
+        let kind = self.kind(standing, &identity)?;
+        self.answer(worker, kind, &packet, &fields, identity, draft)
     }
 
     fn answer(
@@ -243,7 +250,7 @@ impl Case<'_> {
         kind: Kind,
         packet: &Packet<'_>,
         fields: &Fields<'_>,
-        identity: &Identity<'_>,
+        identity: Identity<'_>,
         draft: &mut Draft,
     ) -> Result<Verdict, Reason> {
         let request = &packet.header;
@@ -266,10 +273,14 @@ impl Case<'_> {
                 key: Arc::clone(key),
                 length: mac.digest.len(),
             }),
+            (Identity::Session(session, keyset), _) => Authenticator::Nts(session, keyset),
             (Identity::Wrong, _) if kind == Kind::CryptoNak => Authenticator::CryptoNak,
             _ => Authenticator::None,
         };
-        let authenticated = matches!(authenticator, Authenticator::Signature(_));
+        let authenticated = matches!(
+            authenticator,
+            Authenticator::Signature(_) | Authenticator::Nts(..)
+        );
         let reply = Reply {
             header: &header,
             field: fields.unique_identifier,
@@ -277,7 +288,7 @@ impl Case<'_> {
             interleaved,
             token,
         };
-        match draft.write(reply, self.length) {
+        match draft.write(reply, self.length, &mut worker.random) {
             Ok(()) => Ok(Verdict::Answer {
                 kind,
                 interleaved,
@@ -288,9 +299,19 @@ impl Case<'_> {
     }
 
     /// Who the client can prove to be.
-    fn identify(&self, packet: &Packet<'_>) -> Identity<'_> {
+    fn identify(&self, packet: &Packet<'_>, fields: &Fields<'_>) -> Result<Identity<'_>, Reason> {
+        if let Some(nts) = &fields.nts {
+            return match self.view.keyset.as_deref() {
+                Some(keyset) if keyset.is_empty() => Err(Reason::NoKeys),
+                Some(keyset) => Ok(Session::open(keyset, nts)
+                    .map_or(Identity::Unreadable, |session| {
+                        Identity::Session(session, keyset)
+                    })),
+                None => Ok(Identity::Unreadable),
+            };
+        }
         let keys = &self.view.policy.keys;
-        match packet.mac {
+        Ok(match packet.mac {
             Some(mac) if !keys.is_empty() && !mac.is_crypto_nak() => match keys.get(mac.key_id) {
                 Some(key) if key.verify(packet.authenticated(), mac.digest) => {
                     Identity::Proved(key)
@@ -298,25 +319,19 @@ impl Case<'_> {
                 _ => Identity::Wrong,
             },
             _ => Identity::Anonymous,
-        }
+        })
     }
 
-    fn kind(
-        &self,
-        standing: Standing,
-        fields: &Fields<'_>,
-        identity: &Identity<'_>,
-    ) -> Result<Kind, Reason> {
+    fn kind(&self, standing: Standing, identity: &Identity<'_>) -> Result<Kind, Reason> {
         if standing.limited {
             return Ok(Kind::Rate);
         }
         if standing.denied {
             return Ok(Kind::Deny);
         }
-        if fields.nts {
-            return Ok(Kind::NtsNak);
-        }
         match (self.view.policy.require_nts, identity) {
+            (_, Identity::Session(..)) => Ok(Kind::Time),
+            (_, Identity::Unreadable) => Ok(Kind::NtsNak),
             (Some(Refusal::Ignore), _) => Err(Reason::NtsRequired),
             (Some(Refusal::Deny), _) => Ok(Kind::Deny),
             (None, Identity::Wrong) => Ok(Kind::CryptoNak),
@@ -364,36 +379,10 @@ enum Identity<'a> {
     Anonymous,
     /// A holder of this key.
     Proved(&'a Arc<Key>),
+    /// A holder of one of our cookies, made with these keys, and of what is in it.
+    Session(Session, &'a Keyset),
+    /// It came with a cookie that we cannot open, or is not authentic.
+    Unreadable,
     /// Not whom it claims to be.
     Wrong,
-}
-
-/// The extension fields that concern us.
-#[derive(Clone, Copy, Default)]
-struct Fields<'a> {
-    unique_identifier: Option<ExtensionField<'a>>,
-    nts: bool,
-}
-
-impl<'a> Fields<'a> {
-    /// Field types of RFC 8915 section 5.7.
-    const UNIQUE_IDENTIFIER: u16 = 0x0104;
-    const NTS_AUTHENTICATOR: u16 = 0x0404;
-
-    fn of(packet: &Packet<'a>) -> Self {
-        let mut fields = Self::default();
-        if packet.authenticated().len() == Header::LEN {
-            return fields;
-        }
-        for field in packet.extensions() {
-            match field.field_type {
-                Self::UNIQUE_IDENTIFIER => {
-                    fields.unique_identifier = fields.unique_identifier.or(Some(field));
-                }
-                Self::NTS_AUTHENTICATOR => fields.nts = true,
-                _ => {}
-            }
-        }
-        fields
-    }
 }

@@ -7,6 +7,7 @@ use ntp_time::{
 };
 
 use super::Policy;
+use crate::nts::Keyset;
 
 /// One listening address's view of the world. Publishing a new one costs a copy and a reference count.
 #[derive(Clone, Debug)]
@@ -15,6 +16,9 @@ pub struct ServerView {
     pub claim: Claim,
     /// Who is served, and how; changes with the configuration.
     pub policy: Arc<Policy>,
+    /// What opens and makes NTS cookies; changes with every rotation. `None` where there is no NTS, and an empty one while its keys are
+    /// not known yet.
+    pub keyset: Option<Arc<Keyset>>,
 }
 
 impl ServerView {
@@ -23,6 +27,7 @@ impl ServerView {
         Self {
             claim,
             policy: Arc::default(),
+            keyset: None,
         }
     }
 }

@@ -176,6 +176,11 @@ impl<'a> Writer<'a> {
         self.buffer.get(..self.written).unwrap_or_default()
     }
 
+    /// The same, to be completed.
+    pub fn written_mut(&mut self) -> &mut [u8] {
+        self.buffer.get_mut(..self.written).unwrap_or_default()
+    }
+
     /// How many more octets fit.
     pub const fn room(&self) -> usize {
         self.buffer.len() - self.written
@@ -186,7 +191,8 @@ impl<'a> Writer<'a> {
         self.buffer.get_mut(..self.written).unwrap_or_default()
     }
 
-    fn space(&mut self, count: usize) -> Result<&mut [u8], NoRoom> {
+    /// The next `count` octets, for the caller to fill.
+    pub fn space(&mut self, count: usize) -> Result<&mut [u8], NoRoom> {
         let free = self.buffer.get_mut(self.written..).ok_or(NoRoom)?;
         let space = free.get_mut(..count).ok_or(NoRoom)?;
         self.written += count;

@@ -20,8 +20,17 @@ pub struct ExtensionField<'a> {
 }
 
 impl<'a> ExtensionField<'a> {
+    /// Type of a field by which a client recognises its answer (RFC 8915 section 5.3).
+    pub const UNIQUE_IDENTIFIER: u16 = 0x0104;
+    /// Type of a field with an NTS cookie (RFC 8915 section 5.4).
+    pub const NTS_COOKIE: u16 = 0x0204;
+    /// Type of a field that makes room for one more cookie in the reply (RFC 8915 section 5.5).
+    pub const NTS_PLACEHOLDER: u16 = 0x0304;
+    /// Type of a field that authenticates everything before it (RFC 8915 section 5.6); see [`NtsAuthenticator`](super::NtsAuthenticator).
+    pub const NTS_AUTHENTICATOR: u16 = 0x0404;
+
     /// Octets of type and length.
-    pub(super) const PREFIX: usize = 4;
+    pub const PREFIX: usize = 4;
     /// Shortest field on the wire.
     pub(super) const MINIMUM: usize = 16;
 
@@ -61,6 +70,11 @@ pub struct Extensions<'a> {
 }
 
 impl<'a> Extensions<'a> {
+    /// Extension fields that stand alone: those that were decrypted. Iterating ends at the first that is malformed.
+    pub const fn of(octets: &'a [u8]) -> Self {
+        Self::new(Reader::new(octets))
+    }
+
     pub(super) const fn new(reader: Reader<'a>) -> Self {
         Self { reader }
     }

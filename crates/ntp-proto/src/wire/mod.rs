@@ -42,12 +42,14 @@
 //! [`fuzzing`] states these as properties; the fuzz target, the corpus replay and the property
 //! tests all drive the same functions.
 
+mod authenticator;
 mod codec;
 mod extension;
 pub mod fuzzing;
 mod header;
 mod packet;
 
+pub use authenticator::NtsAuthenticator;
 pub use codec::{NoRoom, Reader, Truncated, Writer};
 pub use extension::{ExtensionField, Extensions};
 pub use header::{Header, Mode, Version};

@@ -1,6 +1,7 @@
 //! What a client sees, request by request.
 
 mod interleaved;
+mod nts;
 mod properties;
 mod signed;
 
@@ -14,7 +15,7 @@ use ntp_time::{
 
 use super::*;
 use crate::keys::{Algorithm, KeyRing};
-use crate::wire::{Mac, Writer, emit};
+use crate::wire::{ExtensionField, Mac, Writer, emit};
 
 const EPOCH: SystemTime = SystemTime::from_nanos(1_700_000_000_000_000_000);
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -69,6 +70,7 @@ impl Scene {
         let view = ServerView {
             claim: claim(),
             policy: Arc::new(policy),
+            keyset: None,
         };
         Self {
             worker: WorkerState::new(&view.policy, 1, [5; 32]),
