@@ -18,6 +18,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("ntp-udp", 1),
     ("ntp-control-api", 1),
     ("ntp-config", 2),
+    ("ntp-nts-ke", 2),
     ("ntp-sim", 2),
     ("ntp-daemon", 3),
     ("ntp-ctl", 4),
@@ -55,6 +56,18 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("ntp-udp", &["libc"]),
     ("ntp-control-api", &["serde", "serde_json"]),
     ("ntp-config", &["annotate-snippets", "toml"]),
+    (
+        "ntp-nts-ke",
+        &[
+            "rustix",
+            "rustls",
+            "rustls-native-certs",
+            "tokio",
+            "tokio-rustls",
+            "x509-cert",
+            "zeroize",
+        ],
+    ),
     ("ntp-sim", &["rand_chacha", "rand_core"]),
 ];
 

@@ -1,0 +1,161 @@
+//! What a certificate says (RFC 5280), for people and for the question when it is valid.
+//!
+//! Nothing here decides whether a certificate is believed: that is rustls's business. Names in it are a stranger's words: whatever
+//! could disturb a terminal or a log is replaced.
+
+use core::fmt;
+
+use rustls::pki_types::{CertificateDer, UnixTime};
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+
+/// What stands in a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// Whose it is.
+    pub subject: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// First second at which it is valid, since 1970.
+    pub not_before: u64,
+    /// Last second at which it is valid, since 1970.
+    pub not_after: u64,
+    /// Names and addresses that it is good for.
+    pub names: Vec<String>,
+}
+
+impl CertificateFacts {
+    /// Reads a certificate. `None` if it is none.
+    pub fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let certificate = Certificate::from_der(certificate.as_ref()).ok()?;
+        let certificate = certificate.tbs_certificate();
+        let validity = certificate.validity();
+        let names = match certificate.get_extension::<SubjectAltName>() {
+            Ok(Some((_, names))) => names.0.iter().filter_map(name).collect(),
+            _ => Vec::new(),
+        };
+        Some(Self {
+            subject: harmless(&certificate.subject().to_string()),
+            issuer: harmless(&certificate.issuer().to_string()),
+            not_before: validity.not_before.to_unix_duration().as_secs(),
+            not_after: validity.not_after.to_unix_duration().as_secs(),
+            names,
+        })
+    }
+}
+
+fn name(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::DnsName(name) => Some(harmless(name.as_str())),
+        GeneralName::IpAddress(octets) => {
+            let octets = octets.as_bytes();
+            if let Ok(octets) = <[u8; 4]>::try_from(octets) {
+                return Some(std::net::Ipv4Addr::from(octets).to_string());
+            }
+            let octets = <[u8; 16]>::try_from(octets).ok()?;
+            Some(std::net::Ipv6Addr::from(octets).to_string())
+        }
+        _ => None,
+    }
+}
+
+/// Without what a terminal would obey, and not without end.
+fn harmless(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let shown = text.chars().take(LONGEST);
+    shown
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+/// A time in seconds since 1970, as a date in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Date(pub u64);
+
+impl From<UnixTime> for Date {
+    fn from(time: UnixTime) -> Self {
+        Self(time.as_secs())
+    }
+}
+
+/// `2026-11-23 04:17:45 UTC`.
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What SystemTime prints needs nanoseconds in 64 bits, and certificates may be valid until the year 9999.
+        let days = self.0 / 86_400;
+        let (year, month, day) = civil(days);
+        let second = self.0 % 86_400;
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC"
+        )
+    }
+}
+
+/// Year, month and day of a day since 1970 in the Gregorian calendar, whose pattern repeats every 146 097 days.
+fn civil(days: u64) -> (u64, u64, u64) {
+    // Years are counted from March, so that the leap day is the last one.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let year = era * 400 + year;
+    if month < 10 {
+        (year, month + 3, day)
+    } else {
+        (year + 1, month - 9, day)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (second, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_795_407_465, "2026-11-23 04:17:45 UTC"),
+            (4_107_542_399, "2100-02-28 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+            (253_402_300_799, "9999-12-31 23:59:59 UTC"),
+        ] {
+            assert_eq!(Date(second).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_read_and_garbage_is_not() {
+        let names = vec![
+            "ntp.example".to_owned(),
+            "192.0.2.1".to_owned(),
+            "2001:db8::1".to_owned(),
+        ];
+        let mut params = rcgen::CertificateParams::new(names.clone()).unwrap();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "a \u{1b}[2J b");
+        params.not_before = rcgen::date_time_ymd(2020, 1, 2);
+        params.not_after = rcgen::date_time_ymd(2030, 3, 4);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let facts = CertificateFacts::read(certificate.der()).unwrap();
+        assert_eq!(facts.names, names);
+        assert_eq!(
+            Date(facts.not_before).to_string(),
+            "2020-01-02 00:00:00 UTC"
+        );
+        assert_eq!(Date(facts.not_after).to_string(), "2030-03-04 00:00:00 UTC");
+        assert!(!facts.subject.contains('\u{1b}'), "{}", facts.subject);
+        assert_eq!(
+            CertificateFacts::read(&CertificateDer::from(vec![1, 2, 3])),
+            None
+        );
+    }
+}

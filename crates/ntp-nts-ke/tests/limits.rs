@@ -1,0 +1,82 @@
+//! What strangers may use up, and that honest clients do not notice.
+
+mod arena;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arena::{Authority, ask, endpoint, start, until};
+use ntp_nts_ke::server::{Limits, OCTETS};
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+#[test]
+fn idle_and_slow_connections_do_not_stop_honest_clients() {
+    let authority = Authority::new();
+    let mut endpoint = endpoint(vec![authority.good()]);
+    endpoint.limits = Limits {
+        connections: 64,
+        per_network: 64,
+        time: Duration::from_secs(600),
+    };
+    let running = start(endpoint);
+    let mut strangers = Vec::new();
+    for number in 0..300 {
+        let mut socket = TcpStream::connect(running.address).unwrap();
+        if number % 3 == 0 {
+            // The beginning of a ClientHello, and then nothing.
+            let _ = socket.write_all(&[22, 3, 1, 1, 0, 1]);
+        }
+        strangers.push(socket);
+        if number % 50 == 49 {
+            let report = ask(&running, &authority);
+            assert!(report.outcome.is_ok(), "{report:?}");
+        }
+    }
+    let counters = running.server.counters();
+    until("all are accepted", || read(&counters.accepted) == 306);
+    until("the oldest are gone", || {
+        read(&counters.evicted) >= 300 - 64
+    });
+    assert_eq!(read(&counters.granted), 6);
+    // Those that had to go were told so.
+    let mut first = strangers.swap_remove(0);
+    first
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    assert!(matches!(first.read(&mut [0; 16]), Ok(0) | Err(_)));
+}
+
+#[test]
+fn time_and_octets_of_a_connection_are_limited() {
+    let authority = Authority::new();
+    let mut endpoint = endpoint(vec![authority.good()]);
+    endpoint.limits.time = Duration::from_millis(100);
+    let running = start(endpoint);
+    let counters = running.server.counters();
+    let _silent = TcpStream::connect(running.address).unwrap();
+    until("the time is over", || read(&counters.timed_out) == 1);
+
+    let patient = start({
+        let mut endpoint = arena::endpoint(vec![authority.good()]);
+        endpoint.limits.time = Duration::from_secs(600);
+        endpoint
+    });
+    let mut chatter = TcpStream::connect(patient.address).unwrap();
+    // One handshake message of 64 KiB, in records of 4 KiB.
+    let mut record = vec![22, 3, 1, 16, 0, 1, 0, 255, 255];
+    record.resize(5 + 4096, 0);
+    let mut sent = 0;
+    while sent < 4 * OCTETS && chatter.write_all(&record).is_ok() {
+        sent += record.len();
+        record.truncate(5);
+        record.resize(5 + 4096, 0);
+    }
+    until("it is cut off", || {
+        read(&patient.server.counters().failed) == 1
+    });
+}
