@@ -53,11 +53,6 @@ const LACKING: &[Lacking] = &[
         asked: |config| versions(config, VersionChoice::Auto),
     },
     Lacking {
-        what: "`interleaved`",
-        instead: "remove the key: timestamps are a little worse",
-        asked: |config| sources(config, |kind| kind.ntp().is_some_and(|ntp| ntp.interleaved)),
-    },
-    Lacking {
         what: "`require-nts`",
         instead: "remove the key, or leave such clients out by `allowlist`",
         asked: |config| servers(config, |server| server.require_nts.is_some()),

@@ -92,6 +92,7 @@ fn ntp_source(config: &Config, ntp: &NtpSource, kind: SourceKind) -> SourceConfi
         terms: Terms {
             limits: poll.poll_limits,
             initial_poll: poll.initial_poll,
+            interleaved: ntp.interleaved,
             ..Terms::default()
         },
         opinion: Opinion {

@@ -122,6 +122,7 @@ fn source(source: &SourceSnapshot) -> Source {
             packets_unusable: Some(source.counters.unusable),
             crypto_naks: Some(source.counters.crypto_naks),
             authentication: Some(source.protection.to_string()),
+            interleaved: Some(source.interleaved),
         },
     }
 }

@@ -35,6 +35,11 @@ pub struct Server {
     pub jitter: f64,
     /// Mean time from a request's arrival to its reply, seconds.
     pub processing: f64,
+    /// Mean time from its transmit timestamp to the moment at which the reply really leaves, seconds: what a basic reply cannot tell, and an
+    /// interleaved one can.
+    pub departure: f64,
+    /// Whether it knows interleaved mode.
+    pub interleaved: bool,
     /// Its stratum.
     pub stratum: u8,
     /// Its own root delay, seconds.
@@ -58,6 +63,8 @@ impl Server {
             wander: 0.0,
             jitter: 0.0,
             processing: 2e-5,
+            departure: 0.0,
+            interleaved: false,
             stratum: 1,
             root_delay: 0.0,
             root_dispersion: 0.0,
@@ -218,9 +225,8 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(config: Server, chance: Chance) -> Self {
-        // Nobody in this world asks for interleaved mode.
         let policy = Policy {
-            interleaved_pairs: 0,
+            interleaved_pairs: if config.interleaved { 64 } else { 0 },
             ..Policy::default()
         };
         Self {
@@ -247,9 +253,14 @@ impl Host {
         self.asked += 1;
         self.wander_until(now);
         let since_last = self.last_request.replace(now).map(|last| now - last);
-        let leaves = now + self.config.processing * self.chance.exponential();
+        let stamped = now + self.config.processing * self.chance.exponential();
         let received = utc(now) + self.stamp_error();
-        let sent = (utc(leaves) + self.stamp_error()).max(received);
+        let sent = (utc(stamped) + self.stamp_error()).max(received);
+        let leaves = if self.config.departure > 0.0 {
+            stamped + self.config.departure * self.chance.exponential()
+        } else {
+            stamped
+        };
 
         let mut draft = Draft::new();
         let verdict = respond(
@@ -266,6 +277,10 @@ impl Host {
         );
         if !verdict.is_answer() {
             return Answer::Nothing;
+        }
+        if let Some(token) = draft.stamp_wanted() {
+            let left = (utc(leaves) + self.stamp_error()).max(received);
+            self.worker.sent(token, left);
         }
         let Ok(Packet { mut header, .. }) = Packet::parse(draft.seal(sent)) else {
             return Answer::Nothing;

@@ -107,6 +107,8 @@ pub const OURS: &[Family] = &[
         Samples::Source(|source| source.details.packets_unusable.map(Number::from))),
     counter("ntp_source_crypto_naks_total", "Answers by which the source said that it does not accept our key",
         Samples::Source(|source| source.details.crypto_naks.map(Number::from))),
+    gauge("ntp_source_interleaved", "Whether the source answers in interleaved mode, 1 or 0",
+        Samples::Source(|source| source.details.interleaved.map(Number::from))),
 ];
 
 const fn gauge(name: &'static str, help: &'static str, samples: Samples) -> Family {

@@ -269,6 +269,9 @@ pub struct SourceDetails {
     /// How packets are authenticated: `none`, or for example `key 7 (AES128)`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authentication: Option<String>,
+    /// Whether the newest reply was in interleaved mode (RFC 9769).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interleaved: Option<bool>,
 }
 
 /// The [`SourceDetails::state`] of a source that is part of the agreeing majority.

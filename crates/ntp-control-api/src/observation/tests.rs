@@ -39,6 +39,7 @@ pub(crate) fn sample() -> State {
         packets_unusable: Some(2),
         crypto_naks: Some(1),
         authentication: Some("key 7 (AES128)".into()),
+        interleaved: Some(true),
     };
     state
 }

@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, PollInterval, PollLimits, Stamp, Stratum};
 use rand_core::RngCore;
 
+use super::interleaved::{self, Answered, Ask, FOLLOW_UP, Kind};
 use super::protection::Protection;
 use super::sanity::{self, LocalIdentity, Rejection};
 use super::{Kiss, Reach, Schedule};
@@ -25,15 +26,34 @@ use crate::wire::{Header, Mode, Packet, Version};
 /// shorter than any steady interval.
 const REPLY_TIMEOUT: NtpDuration = NtpDuration::from_seconds(5);
 
+/// When a burst begins that an answer has started.
+const BURST_BEGINS: NtpDuration = NtpDuration::from_seconds(2);
+
 /// An open exchange.
 #[derive(Clone, Copy, Debug)]
 struct Exchange {
     /// Names the exchange, and its socket, towards the shell.
     id: ExchangeId,
     nonce: NtpTimestamp,
+    /// Origin of an interleaved reply, if one was asked for.
+    interleaved: Option<NtpTimestamp>,
+    purpose: Purpose,
     /// When the request left; unknown until the shell has sent it.
     sent: Option<Stamp>,
     deadline: Monotonic,
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// The schedule says so.
+    Poll,
+    /// To complete the exchange before it, in interleaved mode.
+    FollowUp,
+    /// The same once more, because the first was lost.
+    SecondFollowUp,
+    /// Because both were lost, and not for the first time: to have a measurement all the same, in basic mode.
+    Fallback,
 }
 
 /// What an association is asked to do, besides whom to ask.
@@ -45,6 +65,8 @@ pub struct Terms {
     pub initial_poll: PollInterval,
     /// How packets are authenticated.
     pub protection: Protection,
+    /// Whether interleaved mode (RFC 9769) is tried.
+    pub interleaved: bool,
 }
 
 impl Default for Terms {
@@ -55,6 +77,7 @@ impl Default for Terms {
             limits,
             initial_poll: limits.min,
             protection: Protection::None,
+            interleaved: false,
         }
     }
 }
@@ -83,6 +106,8 @@ pub struct Accepted {
 pub enum Reply {
     /// Usable time.
     Time(Accepted),
+    /// Usable time of which the transmit timestamp is still to come, in interleaved mode.
+    Unfinished,
     /// A kiss that answers our own request.
     Kiss(Kiss),
 }
@@ -94,7 +119,7 @@ pub struct Counters {
     pub sent: u64,
     /// Datagrams received.
     pub received: u64,
-    /// Replies that gave usable time.
+    /// Replies with usable time.
     pub accepted: u64,
     /// Replies to our requests without usable time.
     pub unusable: u64,
@@ -114,7 +139,11 @@ pub struct Association {
     exchange: Option<Exchange>,
     /// When the newest request was due.
     asked: Monotonic,
-    next_poll: Monotonic,
+    /// When the schedule wants the next one.
+    next_scheduled: Monotonic,
+    /// A request that is due beside the schedule.
+    extra: Option<(Monotonic, Purpose)>,
+    interleaved: interleaved::Memory,
     counters: Counters,
     last_header: Option<Header>,
 }
@@ -129,7 +158,9 @@ impl Association {
             schedule: Schedule::new(terms.limits, terms.initial_poll, start),
             exchange: None,
             asked: start,
-            next_poll: start,
+            next_scheduled: start,
+            extra: None,
+            interleaved: interleaved::Memory::new(terms.interleaved),
             counters: Counters::default(),
             last_header: None,
         }
@@ -178,12 +209,18 @@ impl Association {
 
     /// When the next request is due.
     pub fn next_poll(&self) -> Monotonic {
-        self.next_poll
+        let scheduled = self.next_scheduled;
+        self.extra.map_or(scheduled, |(at, _)| at.min(scheduled))
+    }
+
+    /// Whether the newest reply was in interleaved mode.
+    pub fn is_interleaved(&self) -> bool {
+        self.interleaved.is_active()
     }
 
     /// The interval that is running: at least a second.
     pub fn interval(&self) -> NtpDuration {
-        (self.next_poll - self.asked).max(NtpDuration::from_seconds(1))
+        (self.next_scheduled - self.asked).max(NtpDuration::from_seconds(1))
     }
 
     /// When the open exchange is to be given up.
@@ -195,18 +232,31 @@ impl Association {
     pub fn request(&mut self, now: Monotonic, id: ExchangeId, rng: &mut impl RngCore) -> Request {
         // Zero would read as "unknown" in the reply's origin field.
         let nonce = NtpTimestamp::from_bits(rng.next_u64().max(1));
+        let extra = self.extra.take().filter(|_| now < self.next_scheduled);
+        let purpose = extra.map_or(Purpose::Poll, |(_, purpose)| purpose);
+        let ask = match purpose {
+            Purpose::Poll | Purpose::FollowUp | Purpose::SecondFollowUp => {
+                self.interleaved.ask(rng)
+            }
+            Purpose::Fallback => None,
+        };
         self.exchange = Some(Exchange {
             id,
             nonce,
+            interleaved: ask.map(|ask| ask.receive),
+            purpose,
             sent: None,
             deadline: now + REPLY_TIMEOUT,
         });
-        self.reach.polled();
-        self.asked = now;
-        self.next_poll = self.schedule.requested(now, rng);
+        // What is sent beside the schedule does not count as a poll.
+        if purpose == Purpose::Poll {
+            self.reach.polled();
+            self.asked = now;
+            self.next_scheduled = self.schedule.requested(now, rng);
+        }
         self.counters.sent += 1;
         Request {
-            payload: self.protection.request(&request_header(nonce), rng),
+            payload: self.protection.request(&request_header(nonce, ask), rng),
         }
     }
 
@@ -217,11 +267,33 @@ impl Association {
         {
             exchange.sent = Some(stamp);
         }
+        self.interleaved.transmitted(id, stamp);
     }
 
-    /// Gives the open exchange up: it timed out, could not be sent, or a step made its stamps ambiguous.
+    /// Gives the open exchange up: it could not be sent, or another takes its place.
     pub fn abandon(&mut self) -> Option<ExchangeId> {
         self.exchange.take().map(|exchange| exchange.id)
+    }
+
+    /// Gives the open exchange up because no answer came in time.
+    pub fn expire(&mut self, now: Monotonic) -> Option<ExchangeId> {
+        let exchange = self.exchange.take()?;
+        let next = match exchange.purpose {
+            Purpose::FollowUp => Some(Purpose::SecondFollowUp),
+            Purpose::SecondFollowUp => {
+                self.interleaved.follow_up_failed();
+                self.interleaved.is_failing().then_some(Purpose::Fallback)
+            }
+            Purpose::Poll | Purpose::Fallback => None,
+        };
+        self.extra = next.map(|purpose| (now, purpose)).or(self.extra);
+        Some(exchange.id)
+    }
+
+    /// Gives up whatever was stamped so far: the clock was set, and its stamps from before mean nothing any more.
+    pub fn void_stamps(&mut self) -> Option<ExchangeId> {
+        self.interleaved.forget_stamps();
+        self.abandon()
     }
 
     /// Judges a datagram that arrived on the open exchange's socket. A rejection that does not blame the
@@ -234,26 +306,61 @@ impl Association {
         stratum_limit: Stratum,
     ) -> Result<Reply, Rejection> {
         self.counters.received += 1;
-        let (sent, header) = self
+        let matched = self
             .match_reply(now, datagram)
             .inspect_err(|rejection| self.count_mismatch(*rejection))?;
         self.exchange = None;
+        let header = matched.header;
         if header.stratum == Stratum::KISS {
             self.counters.unusable += 1;
             return Ok(Reply::Kiss(Kiss::from_reference_id(header.reference_id)));
         }
         sanity::check_server(&header, us, stratum_limit)
-            .inspect_err(|_| self.counters.unusable += 1)?;
+            .and_then(|()| self.take_in(now, datagram, &matched))
+            .inspect_err(|_| self.counters.unusable += 1)
+    }
+
+    /// A reply of the server's, whose stamps are still to be looked at.
+    fn take_in(
+        &mut self,
+        now: Monotonic,
+        datagram: &Datagram<'_>,
+        matched: &Matched,
+    ) -> Result<Reply, Rejection> {
+        let answered = Answered {
+            id: datagram.exchange,
+            sent: matched.sent,
+            received: datagram.received,
+            header: matched.header,
+            at: now,
+            measured: matched.kind != Kind::Interleaved,
+        };
+        let measurable = if matched.kind == Kind::Interleaved {
+            self.interleaved.complete(now, &matched.header)
+        } else {
+            Some(answered)
+        };
+        if let Some(exchange) = measurable {
+            sanity::check_timestamps(&exchange.header)?;
+        }
         self.counters.accepted += 1;
+        self.last_header = Some(matched.header);
         self.reach.answered();
         if self.schedule.answered(now) {
-            self.next_poll = now + NtpDuration::from_seconds(2);
+            self.next_scheduled = now + BURST_BEGINS;
         }
-        self.last_header = Some(header);
+        let completes = measurable.is_some();
+        self.interleaved.answered(answered, matched.kind, completes);
+        let Some(exchange) = measurable else {
+            if self.interleaved.needs_follow_up(now, self.next_scheduled) {
+                self.extra = Some((now + FOLLOW_UP, Purpose::FollowUp));
+            }
+            return Ok(Reply::Unfinished);
+        };
         Ok(Reply::Time(Accepted {
-            sent,
-            received: datagram.received,
-            header,
+            sent: exchange.sent,
+            received: exchange.received,
+            header: exchange.header,
         }))
     }
 
@@ -270,7 +377,7 @@ impl Association {
         &mut self,
         now: Monotonic,
         datagram: &Datagram<'_>,
-    ) -> Result<(Stamp, Header), Rejection> {
+    ) -> Result<Matched, Rejection> {
         let exchange = self
             .exchange
             .filter(|exchange| exchange.id == datagram.exchange)
@@ -280,16 +387,24 @@ impl Association {
         }
         let packet = Packet::parse(datagram.payload).map_err(|_| Rejection::Malformed)?;
         sanity::check_mode(&packet.header)?;
-        if packet.header.origin_timestamp != exchange.nonce {
-            return Err(Rejection::WrongOrigin);
-        }
+        let origin = packet.header.origin_timestamp;
+        let kind = match exchange.interleaved {
+            Some(nonce) if origin == nonce => Kind::Interleaved,
+            Some(_) if origin == exchange.nonce => Kind::Refused,
+            None if origin == exchange.nonce => Kind::Basic,
+            _ => return Err(Rejection::WrongOrigin),
+        };
         if now > exchange.deadline {
             return Err(Rejection::Late);
         }
         // A reply to a request that was never sent can't exist; the nonce did not leave this process.
         let sent = exchange.sent.ok_or(Rejection::WrongOrigin)?;
         self.protection.check(&packet)?;
-        Ok((sent, packet.header))
+        Ok(Matched {
+            sent,
+            header: packet.header,
+            kind,
+        })
     }
 
     /// Takes the discipline's wish for the steady interval.
@@ -301,7 +416,7 @@ impl Association {
     pub fn set_limits(&mut self, limits: PollLimits) {
         self.schedule.set_limits(limits);
         let latest = self.asked + self.schedule.poll().to_duration();
-        self.next_poll = self.next_poll.min(latest.max(self.asked));
+        self.next_scheduled = self.next_scheduled.min(latest.max(self.asked));
     }
 
     /// Asks again soon, in a burst: the clock was disturbed, the network came back or the operator wants it. Returns whether it
@@ -309,21 +424,34 @@ impl Association {
     pub fn restart(&mut self, now: Monotonic) -> bool {
         let restarts = self.schedule.restart(now);
         if restarts {
-            self.next_poll = now;
+            self.next_scheduled = now;
+            self.extra = None;
+            self.interleaved.forgive();
         }
         restarts
     }
 
     /// Obeys a RATE kiss.
     pub fn rate_kissed(&mut self, now: Monotonic, rng: &mut impl RngCore) {
-        self.next_poll = self.schedule.rate_kissed(now, rng);
+        self.next_scheduled = self.schedule.rate_kissed(now, rng);
+        self.extra = None;
     }
 }
 
-/// A client request that says nothing but its version, its mode and the nonce: what a server does
-/// not need to know it cannot use to recognise or to manipulate us.
-fn request_header(nonce: NtpTimestamp) -> Header {
+/// A reply that answers the open exchange, and comes from the server if that can be proved.
+#[derive(Clone, Copy, Debug)]
+struct Matched {
+    sent: Stamp,
+    header: Header,
+    kind: Kind,
+}
+
+/// A client request that says nothing but its version, its mode and the nonce, and in interleaved mode what that mode needs: what a
+/// server does not need to know it cannot use to recognise or to manipulate us.
+fn request_header(nonce: NtpTimestamp, ask: Option<Ask>) -> Header {
     Header {
+        origin_timestamp: ask.map_or(NtpTimestamp::ZERO, |ask| ask.origin),
+        receive_timestamp: ask.map_or(NtpTimestamp::ZERO, |ask| ask.receive),
         transmit_timestamp: nonce,
         ..Header::blank(Version::V4, Mode::Client)
     }

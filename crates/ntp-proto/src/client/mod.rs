@@ -7,6 +7,7 @@
 
 mod association;
 pub mod fuzzing;
+mod interleaved;
 mod kiss;
 mod protection;
 mod reach;

@@ -134,7 +134,7 @@ pub fn reference_id_of(address: IpAddr) -> ReferenceId {
     }
 }
 
-/// Judges what a server says about itself in a reply that does answer our request and is no kiss.
+/// Judges what a server says about itself, its stamps left out, in a reply that does answer our request and is no kiss.
 /// `stratum_limit` is our own `local-stratum`: only servers below it are usable.
 pub fn check_server(
     header: &Header,
@@ -147,13 +147,6 @@ pub fn check_server(
     if !header.stratum.is_usable() || header.stratum >= stratum_limit {
         return Err(Rejection::Stratum);
     }
-    if header.receive_timestamp.is_zero() || header.transmit_timestamp.is_zero() {
-        return Err(Rejection::Timestamps);
-    }
-    let processing = header.transmit_timestamp - header.receive_timestamp;
-    if processing < -reading_error(header.precision) || processing > PROCESSING_LIMIT {
-        return Err(Rejection::Timestamps);
-    }
     let distance = header.root_delay.to_duration().half() + header.root_dispersion.to_duration();
     if distance >= ROOT_DISTANCE_LIMIT {
         return Err(Rejection::RootDistance);
@@ -161,6 +154,18 @@ pub fn check_server(
     // Above stratum 1 the reference ID names the server's own source (RFC 5905 section 9.2, "fit").
     if header.stratum > Stratum::PRIMARY && us.is_us(header.reference_id) {
         return Err(Rejection::Loop);
+    }
+    Ok(())
+}
+
+/// Judges a server's two stamps of one exchange: in interleaved mode they come with two replies.
+pub fn check_timestamps(header: &Header) -> Result<(), Rejection> {
+    if header.receive_timestamp.is_zero() || header.transmit_timestamp.is_zero() {
+        return Err(Rejection::Timestamps);
+    }
+    let processing = header.transmit_timestamp - header.receive_timestamp;
+    if processing < -reading_error(header.precision) || processing > PROCESSING_LIMIT {
+        return Err(Rejection::Timestamps);
     }
     Ok(())
 }
@@ -202,6 +207,7 @@ mod tests {
 
     fn verdict(header: &Header) -> Result<(), Rejection> {
         check_server(header, &LocalIdentity::default(), Stratum::UNSYNCHRONIZED)
+            .and_then(|()| check_timestamps(header))
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! delay =  (F4 - F1) - (T3 - T2)             time spent on the network
 //! ```
 //!
+//! In interleaved mode T3 comes one reply later, and the other three are those of the exchange that it belongs to.
+//!
 //! The difference of the two parentheses is the asymmetry of the path and cannot be seen from here; half of the delay
 //! bounds it. Differences are taken modulo 2^64 (era-safe) and halved without overflow.
 
@@ -54,6 +56,10 @@ impl Engine {
                 self.outputs
                     .push_back(super::Output::Close(datagram.exchange));
                 self.measure(now, position, &accepted);
+            }
+            Ok(Reply::Unfinished) => {
+                self.outputs
+                    .push_back(super::Output::Close(datagram.exchange));
             }
             Ok(Reply::Kiss(kiss)) => {
                 self.outputs

@@ -271,7 +271,7 @@ impl Engine {
         if association
             .deadline()
             .is_some_and(|deadline| deadline <= now.monotonic)
-            && let Some(exchange) = association.abandon()
+            && let Some(exchange) = association.expire(now.monotonic)
         {
             self.outputs.push_back(Output::Close(exchange));
         }

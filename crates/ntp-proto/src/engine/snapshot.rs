@@ -94,6 +94,8 @@ pub struct SourceSnapshot {
     pub address: SocketAddr,
     /// How its packets are authenticated.
     pub protection: Protection,
+    /// Whether its newest reply was in interleaved mode (RFC 9769).
+    pub interleaved: bool,
     /// What the discipline thinks of it.
     pub state: SourceState,
     /// The newest measurement, if there is one.

@@ -247,7 +247,7 @@ impl Engine {
 
     fn give_up_exchanges(&mut self) {
         for member in &mut self.sources.members {
-            if let Some(exchange) = member.association.abandon() {
+            if let Some(exchange) = member.association.void_stamps() {
                 self.outputs.push_back(Output::Close(exchange));
             }
         }

@@ -76,6 +76,7 @@ impl Engine {
                     name: self.sources.config(member).name.clone(),
                     address: member.association.remote(),
                     protection: member.association.protection().clone(),
+                    interleaved: member.association.is_interleaved(),
                     state: status.map_or(SourceState::NoSamples, |status| status.state),
                     measured: member.measured,
                     poll: member.association.schedule().poll(),
