@@ -1,14 +1,20 @@
 //! Two network namespaces and a wire between them.
 
 use std::ffi::OsStr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::{self, Command, Stdio};
 
 /// Where servers listen.
-pub(super) const SERVER: &str = "10.99.0.1";
+pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+pub(super) const SERVER_V6: Ipv6Addr = Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, 1);
 const CLIENT: &str = "10.99.0.2";
+const CLIENT_V6: &str = "fd99::2";
 /// The addresses of the clients. All of them are the generator's.
 pub(super) const CLIENTS: &str = "10.98.0.0/20";
+/// 16 million addresses, and as many /64 networks. They are routed here only.
+pub(super) const MILLIONS: &str = "11.0.0.0/8";
+pub(super) const MILLIONS_V6: &str = "fd98::/40";
 
 const PREFIX: &str = "ntpbench-";
 
@@ -24,6 +30,15 @@ pub(super) struct Arena {
 pub(super) enum End {
     Server,
     Client,
+}
+
+/// Before whom a program runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Urgency {
+    /// Before everything else on the machine.
+    First,
+    /// As all others.
+    InTurn,
 }
 
 impl Arena {
@@ -43,28 +58,42 @@ impl Arena {
             format!("-n {client} link set lo up"),
             format!("-n {server} address add {SERVER}/24 dev eth0"),
             format!("-n {client} address add {CLIENT}/24 dev eth0"),
+            format!("-n {server} address add {SERVER_V6}/64 dev eth0 nodad"),
+            format!("-n {client} address add {CLIENT_V6}/64 dev eth0 nodad"),
             format!("-n {server} link set eth0 up"),
             format!("-n {client} link set eth0 up"),
             format!("-n {client} route add local {CLIENTS} dev lo"),
+            format!("-n {client} route add local {MILLIONS} dev lo"),
+            format!("-n {client} route add local {MILLIONS_V6} dev lo"),
             format!("-n {server} route add {CLIENTS} via {CLIENT}"),
+            format!("-n {server} route add {MILLIONS} via {CLIENT}"),
+            format!("-n {server} route add {MILLIONS_V6} via {CLIENT_V6}"),
         ] {
             ip(&arguments)?;
         }
         Ok(arena)
     }
 
-    /// A command for `program` at one end of the wire, on one processor only, ahead of everything else on the machine and
-    /// without the right to set its clock. The process that is started becomes the program, so that its number is the program's.
-    pub(super) fn command(&self, end: End, processor: u16, program: impl AsRef<OsStr>) -> Command {
-        // Sessions share the processors before processes do; the session's own share is set by a file.
-        const FIRST: &str = "echo -20 2>/dev/null >/proc/self/autogroup; exec \"$@\"";
+    /// A command for `program` at one end of the wire, on one processor only and without the right to set the machine's clock. The
+    /// process that is started becomes the program, so that its number is the program's.
+    pub(super) fn command(
+        &self,
+        end: End,
+        processor: u16,
+        urgency: Urgency,
+        program: impl AsRef<OsStr>,
+    ) -> Command {
         let namespace = match end {
             End::Server => &self.server,
             End::Client => &self.client,
         };
-        let mut command = Command::new("setsid");
+        let (policy, priority) = match urgency {
+            Urgency::First => ("--fifo", "10"),
+            Urgency::InTurn => ("--other", "0"),
+        };
+        let mut command = Command::new("chrt");
         command
-            .args(["sh", "-c", FIRST, "sh", "nice", "-n", "-20"])
+            .args([policy, priority])
             .args(["taskset", "-c", &processor.to_string()])
             .args(["ip", "netns", "exec", namespace])
             .args(["setpriv", "--bounding-set=-sys_time"])

@@ -1,31 +1,41 @@
-//! `cargo xtask bench`: what an answer costs, here and elsewhere. `instructions` counts what the pure part takes
-//! (see there); the rest of this page is about `server`.
+//! `cargo xtask bench`: what an answer costs, here and elsewhere.
+//!
+//! | command | what it measures |
+//! |---|---|
+//! | `server` | processor time for each answered request, beside chronyd and the least there can be |
+//! | `instructions` | instructions of the pure part, for each kind of request (see `instructions.rs`) |
+//! | `memory` | that millions of clients leave no trace in memory (see `memory.rs`) |
 //!
 //! # The set-up
-//! Two network namespaces joined by a pair of virtual interfaces; the load generator pinned to one processor, the server to another. The
-//! clients are some thousand addresses behind the generator. Everything is measured in turn and in one run, round
-//! after round, since absolute times of a machine mean little and its moods change by the minute; the ratios are what counts.
+//! Two network namespaces joined by a pair of virtual interfaces; the load generator pinned to one processor, all servers to another.
+//! The servers run all the time, each at a port of its own, and are asked in turn, for half a second each; those that are not asked sleep.
+//! Round after round, in another order each time: absolute times of a machine mean little and its moods change by the second; what counts
+//! is the ratio of two measurements of the same round, and of these ratios the median over the rounds (see `figures.rs`).
+//!
+//! Generator and servers run with real-time priority, ahead of everything else on the machine. That is what makes the figures
+//! steady on a busy machine; it is also why a measurement must be shorter than a second, after which the kernel gives others a turn.
+//! A measurement in which the generator was late all the same counts as spoiled: it is repeated, and left out of the figures.
 //!
 //! # The floor
 //! `echo-floor` does what no server can do without: receive with a timestamp and a destination address, send back. It is run
 //! in two ways, with batches and one by one, and the cheaper one is the floor.
 //!
 //! Our own server is measured twice: as it is, and without the rests that it takes under load (`rest-under-load`), which is how the
-//! others work.
+//! others work. chronyd has its client log switched off but for interleaved mode, which needs it.
 //!
 //! # What is measured
 //! Processor time of the server process, all threads, user and system, over answered requests. It includes the kernel's work on
 //! the way out, and with virtual interfaces even the delivery to the generator's socket. The way in is on the generator's account.
-//! Figures are medians over the rounds, with the range behind them.
 
 mod arena;
 mod build;
+mod figures;
 mod instructions;
+mod load;
+mod memory;
+mod report;
 mod server;
 mod subject;
-
-use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
@@ -39,45 +49,11 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Processor time for each answered request: ours, chronyd's, and the least there can be. Needs root.
-    Server(Plan),
+    Server(server::Plan),
     /// Instructions for each kind of request, against the baseline that is kept. Needs valgrind.
     Instructions(instructions::Plan),
-}
-
-/// How to measure a server.
-#[derive(Clone, Debug, Args)]
-struct Plan {
-    /// Requests in a second; may be repeated
-    #[arg(long = "rate", value_name = "NUMBER", default_values_t = [20_000, 50_000])]
-    rates: Vec<u32>,
-
-    /// Rounds; each measures every server at every rate
-    #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
-    rounds: u16,
-
-    /// Seconds for one measurement
-    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
-    duration: Duration,
-
-    /// Also look for the highest rate with less than a thousandth lost
-    #[arg(long)]
-    peak: bool,
-
-    /// Processor of the servers
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    server_processor: u16,
-
-    /// Processor of the load generator
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    load_processor: u16,
-
-    /// chronyd, if it is neither unpacked in target/arena nor installed
-    #[arg(long, value_name = "PATH")]
-    chronyd: Option<PathBuf>,
-
-    /// Print all figures as JSON
-    #[arg(long)]
-    json: bool,
+    /// Memory of the daemon before and after 16 million clients. Needs root.
+    Memory(memory::Plan),
 }
 
 /// Carries out a benchmark.
@@ -85,10 +61,6 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<(), String> {
     match &arguments.what {
         What::Server(plan) => server::bench(plan),
         What::Instructions(plan) => instructions::bench(plan),
+        What::Memory(plan) => memory::bench(plan),
     }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().map_err(|_| "not a number of seconds")?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }

@@ -1,131 +1,192 @@
 //! Who is measured, and how each is started.
 
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::arena::{Arena, End, SERVER};
-use super::{Plan, build};
+use super::arena::{Arena, End, Urgency};
+use super::build;
 
-/// One server under test.
-#[derive(Clone, Debug)]
+/// A server under test, which runs; it ends when dropped.
+#[derive(Debug)]
 pub(super) struct Subject {
     pub(super) name: &'static str,
     pub(super) role: Role,
     pub(super) version: String,
-    program: PathBuf,
-    arguments: Vec<String>,
+    pub(super) address: SocketAddr,
+    process: Child,
 }
 
 /// What a subject is to the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Ours,
+    /// chronyd without its client log.
     Peer,
+    /// chronyd with its client log, without which it speaks no interleaved mode.
+    PeerWithLog,
     /// One of the two ways to echo.
     Echo,
 }
 
-/// A server that runs; it ends when dropped.
-#[derive(Debug)]
-pub(super) struct Running(Child);
+/// The key file of all servers and the generator.
+pub(super) const KEYS: &str = "keys";
+const KEY: &str = "1 AES128 HEX:000102030405060708090a0b0c0d0e0f\n";
 
-/// Builds what is ours, and finds what is not. `files` is for configurations.
-pub(super) fn subjects(plan: &Plan, files: &Path) -> Result<Vec<Subject>, String> {
-    let daemon = build::binary("ntpd", "ntp-daemon")?;
-    let echo = build::example("ntp-udp", "echo-floor")?;
-    let mut subjects = Vec::new();
-    let own = version(Command::new(&daemon).arg("--version"))?;
-    for (name, rests) in [("ntp-daemon", true), ("ntp-daemon, no rests", false)] {
-        let config = write(
-            files,
-            &format!("ntp-{rests}.toml"),
-            &format!(
-                "[synchronization]\nlocal-stratum = 1\n[clock]\nkind = \"none\"\n\
-                 [[server]]\nlisten = \"{SERVER}:123\"\nworkers = 1\nrest-under-load = {rests}\n"
-            ),
-        )?;
-        subjects.push(Subject {
-            name,
-            role: Role::Ours,
-            version: own.clone(),
-            program: daemon.clone(),
-            arguments: vec!["--config".into(), config],
-        });
-    }
-    let chronyd = chronyd(plan);
-    match version(Command::new(&chronyd).arg("--version")) {
-        Ok(version) => {
-            let config = write(
-                files,
-                "chrony.conf",
-                &format!(
-                    "allow\nlocal stratum 1\nnoclientlog\ncmdport 0\nbindcmdaddress /\n\
-                     pidfile {}/chronyd.pid\n",
-                    files.display()
-                ),
-            )?;
-            let options = ["-d", "-x", "-u", "root", "-f"].map(String::from);
-            subjects.push(Subject {
-                name: "chronyd",
-                role: Role::Peer,
-                version,
-                program: chronyd,
-                arguments: options.into_iter().chain([config]).collect(),
-            });
+/// Starts everybody.
+#[derive(Debug)]
+pub(super) struct Stage<'a> {
+    pub(super) arena: &'a Arena,
+    pub(super) processor: u16,
+    /// For configurations.
+    pub(super) files: &'a Path,
+    /// Before whom the servers run.
+    pub(super) urgency: Urgency,
+    /// Where they listen, and the port before that of the next one.
+    pub(super) host: IpAddr,
+    pub(super) port: u16,
+}
+
+impl Stage<'_> {
+    /// Builds what is ours, finds what is not, and starts all of it.
+    pub(super) fn everybody(&mut self, chronyd: Option<&Path>) -> Result<Vec<Subject>, String> {
+        let keys = self.file(KEYS, KEY)?;
+        let restricted = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(&keys, restricted).map_err(|error| format!("{keys}: {error}"))?;
+        let with_keys = format!("[keys]\npath = \"{keys}\"\n");
+        let mut all = Vec::new();
+        for (name, rests) in [("ntp-daemon", true), ("ntp-daemon, no rests", false)] {
+            let rests = format!("rest-under-load = {rests}\n");
+            all.push(self.daemon(name, &with_keys, &rests)?);
         }
-        Err(problem) => eprintln!("measuring without chronyd: {problem}"),
+        let chronyd = find_chronyd(chronyd);
+        match version(Command::new(&chronyd).arg("--version")) {
+            Ok(version) => {
+                for (name, role, option) in [
+                    ("chronyd", Role::Peer, "noclientlog\n"),
+                    ("chronyd, client log", Role::PeerWithLog, ""),
+                ] {
+                    let options = format!("keyfile {keys}\n{option}");
+                    all.push(self.chronyd(&chronyd, name, role, &version, &options)?);
+                }
+            }
+            Err(problem) => eprintln!("measuring without chronyd: {problem}"),
+        }
+        let echo = build::example("ntp-udp", "echo-floor")?;
+        for (name, mode) in [("echo, batched", "batched"), ("echo, one by one", "single")] {
+            let address = self.next_address();
+            let arguments = [address.to_string(), mode.into()];
+            let (role, version) = (Role::Echo, String::new());
+            all.push(self.start(name, role, version, address, &echo, &arguments)?);
+        }
+        Ok(all)
     }
-    for (name, mode) in [("echo, batched", "batched"), ("echo, one by one", "single")] {
-        subjects.push(Subject {
+
+    /// Our server; `top` are further sections of its configuration, `server` further keys of the server's section.
+    pub(super) fn daemon(
+        &mut self,
+        name: &'static str,
+        top: &str,
+        server: &str,
+    ) -> Result<Subject, String> {
+        let program = build::binary("ntpd", "ntp-daemon")?;
+        let version = version(Command::new(&program).arg("--version"))?;
+        let address = self.next_address();
+        let config = format!(
+            "[synchronization]\nlocal-stratum = 1\n[clock]\nkind = \"none\"\n[state]\nenabled = false\n{top}\
+             [[server]]\nlisten = \"{address}\"\nworkers = 1\n{server}"
+        );
+        let config = self.file(&format!("{}.toml", address.port()), &config)?;
+        let arguments = ["--config".into(), config];
+        self.start(name, Role::Ours, version, address, &program, &arguments)
+    }
+
+    fn chronyd(
+        &mut self,
+        program: &Path,
+        name: &'static str,
+        role: Role,
+        version: &str,
+        options: &str,
+    ) -> Result<Subject, String> {
+        let address = self.next_address();
+        let port = address.port();
+        let config = format!(
+            "allow\nlocal stratum 1\nport {port}\ncmdport 0\nbindcmdaddress /\n\
+             pidfile {}/{port}.pid\n{options}",
+            self.files.display()
+        );
+        let config = self.file(&format!("{port}.conf"), &config)?;
+        let arguments = ["-d", "-x", "-u", "root", "-f"].map(String::from);
+        let arguments: Vec<String> = arguments.into_iter().chain([config]).collect();
+        self.start(name, role, version.into(), address, program, &arguments)
+    }
+
+    fn start(
+        &self,
+        name: &'static str,
+        role: Role,
+        version: String,
+        address: SocketAddr,
+        program: &Path,
+        arguments: &[String],
+    ) -> Result<Subject, String> {
+        let process = self
+            .arena
+            .command(End::Server, self.processor, self.urgency, program)
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("{name} cannot be started: {error}"))?;
+        Ok(Subject {
             name,
-            role: Role::Echo,
-            version: String::new(),
-            program: echo.clone(),
-            arguments: vec![format!("{SERVER}:123"), mode.into()],
-        });
+            role,
+            version,
+            address,
+            process,
+        })
     }
-    Ok(subjects)
+
+    fn next_address(&mut self) -> SocketAddr {
+        self.port += 1;
+        SocketAddr::new(self.host, self.port)
+    }
+
+    fn file(&self, name: &str, content: &str) -> Result<String, String> {
+        let path = self.files.join(name);
+        fs::write(&path, content)
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        Ok(path.display().to_string())
+    }
 }
 
 impl Subject {
-    pub(super) fn start(&self, arena: &Arena, plan: &Plan) -> Result<Running, String> {
-        let mut command = arena.command(End::Server, plan.server_processor, &self.program);
-        command
-            .args(&self.arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let child = command.spawn();
-        child
-            .map(Running)
-            .map_err(|error| format!("{} cannot be started: {error}", self.name))
-    }
-}
-
-impl Running {
     pub(super) fn id(&self) -> u32 {
-        self.0.id()
+        self.process.id()
     }
 
     pub(super) fn has_ended(&mut self) -> bool {
-        !matches!(self.0.try_wait(), Ok(None))
+        !matches!(self.process.try_wait(), Ok(None))
     }
 }
 
-impl Drop for Running {
+impl Drop for Subject {
     fn drop(&mut self) {
         // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
-fn chronyd(plan: &Plan) -> PathBuf {
+fn find_chronyd(wanted: Option<&Path>) -> PathBuf {
     let unpacked = build::root().join("target/arena/chrony/usr/sbin/chronyd");
     let installed = PathBuf::from("/usr/sbin/chronyd");
     let found = [unpacked, installed].into_iter().find(|path| path.exists());
-    plan.chronyd
-        .clone()
+    wanted
+        .map(Path::to_path_buf)
         .or(found)
         .unwrap_or_else(|| "chronyd".into())
 }
@@ -143,11 +204,4 @@ fn version(command: &mut Command) -> Result<String, String> {
     number
         .map(str::to_owned)
         .ok_or_else(|| format!("{} tells no version", command.get_program().display()))
-}
-
-fn write(directory: &Path, name: &str, content: &str) -> Result<String, String> {
-    let path = directory.join(name);
-    fs::write(&path, content)
-        .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    Ok(path.display().to_string())
 }
