@@ -9,7 +9,8 @@
 //!
 //! # Baseline
 //! The minimum over two buckets. A bucket closes after 128 samples *and* 8192 s and then becomes
-//! the older one, so that a minimum is forgotten after at most two buckets. The observed minimum of
+//! the older one, so that a minimum is forgotten after at most two buckets. A single delay that is further below the second
+//! smallest than that is below the median is no path (an error of somebody's stamps), and the second smallest counts instead. The observed minimum of
 //! `n` samples stands above the true one; by how much follows from the height of the queues, known
 //! as `typical` (median excess of the last 32):
 //!
@@ -23,7 +24,7 @@
 //! delay, worth one sample.
 //!
 //! # Route changes
-//! *Shorter* is seen at once: a delay below the baseline by more than `typical` cannot be a queue.
+//! *Shorter* is seen at the second sample: two delays below the baseline by more than `typical` cannot be queues.
 //! *Longer* looks like congestion for a while. It is accepted when the smallest of the newest 8
 //! delays is three typical excesses above the baseline, *and* waiting would cost more than trusting
 //! the new path: when our own prediction has become less certain than a sample of the new path (its
@@ -59,18 +60,30 @@ const SLACK_SIGMAS: f64 = 5.0;
 /// Accept the new route when our variance exceeds spread^2 divided by this: (spread/sqrt(12)/2)^2.
 const ACCEPT_DIVISOR: f64 = 48.0;
 
-/// The smallest delay of a stretch of samples.
+/// The two smallest delays of a stretch of samples, the smallest first.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
-    minimum: f64,
+    lows: [f64; 2],
     samples: u32,
 }
 
 impl Bucket {
     const EMPTY: Self = Self {
-        minimum: f64::INFINITY,
+        lows: [f64::INFINITY; 2],
         samples: 0,
     };
+
+    fn take(&mut self, delay: f64) {
+        let [first, second] = self.lows;
+        self.lows = [first.min(delay), second.min(delay.max(first))];
+        self.samples += 1;
+    }
+
+    fn of(delays: impl IntoIterator<Item = f64>) -> Self {
+        let mut bucket = Self::EMPTY;
+        delays.into_iter().for_each(|delay| bucket.take(delay));
+        bucket
+    }
 }
 
 /// What is known about the path to one server.
@@ -83,13 +96,16 @@ pub(super) struct PathModel {
     current: Bucket,
     current_opened: FreeTime,
     previous: Bucket,
+    /// Delay of the idle path as it is now; infinite before the first sample.
+    baseline: f64,
+    /// The lowest baseline ever.
     home: f64,
 }
 
 /// One delay, seen against the path model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Reading {
-    /// Delay above the baseline.
+    /// Delay above the baseline; zero below it.
     pub(super) rise: f64,
     /// Median of that over the last samples.
     pub(super) typical: f64,
@@ -117,6 +133,7 @@ impl PathModel {
             current: Bucket::EMPTY,
             current_opened: FreeTime::from_nanos(0),
             previous: Bucket::EMPTY,
+            baseline: f64::INFINITY,
             home: f64::INFINITY,
         }
     }
@@ -128,18 +145,17 @@ impl PathModel {
 
     /// Delay of the idle path as it is now; zero before the first sample.
     pub(super) fn baseline(&self) -> f64 {
-        let baseline = self.lowest();
-        if baseline.is_finite() { baseline } else { 0.0 }
+        if self.baseline.is_finite() {
+            self.baseline
+        } else {
+            0.0
+        }
     }
 
     /// The lowest baseline ever: the best route that is known to exist; zero before the first
     /// sample.
     pub(super) fn home(&self) -> f64 {
-        if self.home.is_finite() {
-            self.home
-        } else {
-            0.0
-        }
+        self.home.min(self.baseline())
     }
 
     /// Median excess over the baseline of the recent samples.
@@ -159,56 +175,58 @@ impl PathModel {
         prediction_variance: f64,
     ) -> Reading {
         let slack = SLACK_SIGMAS * noise;
-        let mut shift = None;
+        let known = self.samples >= SAMPLES_TO_KNOW;
         if self.samples == 0 {
             self.first = delay;
-            self.restart(at, delay, 1);
-        } else if self.samples >= SAMPLES_TO_KNOW && delay < self.lowest() - self.typical() - slack
-        {
-            let drop = self.lowest() - delay;
-            self.restart(at, delay, 1);
-            self.recent
-                .as_mut_slice()
-                .iter_mut()
-                .for_each(|old| *old -= drop);
-            shift = Some(drop);
-        } else {
-            self.current.minimum = self.current.minimum.min(delay);
-            self.current.samples += 1;
+            self.current_opened = at;
         }
-
-        let before = (self.lowest(), self.typical());
+        let (before, typical) = (self.baseline(), self.typical());
+        self.current.take(delay);
         self.recent.push(delay);
         self.samples = self.samples.saturating_add(1);
-        shift = self.close_bucket(at, before).or(shift);
-        if shift.is_none() {
-            shift = self.accept_longer(at, slack, prediction_variance);
+        self.close_bucket(at);
+        self.baseline = self.lowest(known, slack);
+
+        let lift = self.baseline - before;
+        let shift = if known && -lift > typical + slack {
+            self.restart(at, Bucket::of(self.lows()));
+            let past = self.recent.as_mut_slice().iter_mut();
+            past.filter(|old| **old >= before)
+                .for_each(|old| *old += lift);
+            Some(-lift)
+        } else if known && lift > LONGER_FACTOR * typical {
+            // With a bucket an old minimum was forgotten: the route had become longer unnoticed.
+            Some(lift)
+        } else {
+            self.accept_longer(at, slack, prediction_variance)
+        };
+        if known {
+            self.home = self.home();
         }
-        self.home = self.home.min(self.lowest());
 
         Reading {
-            rise: delay - self.lowest(),
+            rise: (delay - self.baseline).max(0.0),
             typical: self.typical(),
             doubt: self.first / f64::from(self.samples),
-            support: f64::from(self.current.samples + self.previous.samples),
+            // A delay below the baseline, that nothing confirms yet, stands for itself.
+            support: if delay < self.baseline {
+                1.0
+            } else {
+                f64::from(self.current.samples + self.previous.samples)
+            },
             shift,
         }
     }
 
-    /// Lets the older minimum be forgotten. If that lifts the baseline by much, the route had
-    /// become longer unnoticed.
-    fn close_bucket(&mut self, at: FreeTime, (baseline, typical): (f64, f64)) -> Option<f64> {
+    /// Lets the older minima be forgotten.
+    fn close_bucket(&mut self, at: FreeTime) {
         // Should time ever have gone back, the bucket counts from now.
         self.current_opened = self.current_opened.min(at);
         let open_for = (at - self.current_opened).as_seconds_f64();
-        if self.current.samples < BUCKET_SAMPLES || open_for < BUCKET_SECONDS {
-            return None;
+        if self.current.samples >= BUCKET_SAMPLES && open_for >= BUCKET_SECONDS {
+            self.previous = core::mem::replace(&mut self.current, Bucket::EMPTY);
+            self.current_opened = at;
         }
-        self.previous = self.current;
-        self.current = Bucket::EMPTY;
-        self.current_opened = at;
-        let lift = self.lowest() - baseline;
-        (lift > LONGER_FACTOR * typical).then_some(lift)
     }
 
     fn accept_longer(&mut self, at: FreeTime, slack: f64, prediction_variance: f64) -> Option<f64> {
@@ -216,16 +234,18 @@ impl PathModel {
             return None;
         }
         let (older, newest) = self.recent.split(NEWEST);
-        let lowest = newest.iter().copied().fold(f64::INFINITY, f64::min);
-        let usual = (median::<RECENT>(older)? - self.lowest()).max(0.0);
-        let lift = lowest - self.lowest();
+        let recently = Bucket::of(newest.iter().copied());
+        let [lowest, _] = recently.lows;
+        let usual = (median::<RECENT>(older)? - self.baseline).max(0.0);
+        let lift = lowest - self.baseline;
         let spread = median::<NEWEST>(newest)? - lowest;
         if lift <= LONGER_FACTOR * usual + slack
             || prediction_variance <= spread * spread / ACCEPT_DIVISOR
         {
             return None;
         }
-        self.restart(at, lowest, NEWEST as u32);
+        self.restart(at, recently);
+        self.baseline = lowest;
         let older = RECENT - NEWEST;
         self.recent.as_mut_slice()[..older]
             .iter_mut()
@@ -233,14 +253,32 @@ impl PathModel {
         Some(lift)
     }
 
-    fn lowest(&self) -> f64 {
-        self.current.minimum.min(self.previous.minimum)
+    /// The two smallest delays of both buckets.
+    fn lows(&self) -> [f64; 2] {
+        let Bucket { lows, .. } = Bucket::of(
+            [self.current.lows, self.previous.lows]
+                .into_iter()
+                .flatten(),
+        );
+        lows
     }
 
-    fn restart(&mut self, at: FreeTime, minimum: f64, samples: u32) {
-        self.current = Bucket { minimum, samples };
-        self.current_opened = at;
+    /// The smallest delay; the second, if the smallest is further from it than it is from the median: alone so far out it
+    /// is no path, but an error of somebody's stamps.
+    fn lowest(&self, known: bool, slack: f64) -> f64 {
+        let [first, second] = self.lows();
+        let usual = self.recent.median().map_or(0.0, |median| median - second);
+        if known && second - first > usual + slack {
+            second
+        } else {
+            first
+        }
+    }
+
+    fn restart(&mut self, at: FreeTime, bucket: Bucket) {
         self.previous = Bucket::EMPTY;
+        self.current = bucket;
+        self.current_opened = at;
     }
 }
 
@@ -317,11 +355,25 @@ mod tests {
     }
 
     #[test]
-    fn a_shorter_route_is_believed_at_once() {
+    fn a_shorter_route_is_believed_by_its_second_sample() {
         let mut walk = Walk::new();
         walk.go(100, 0.020, 1e-4, 1e-6);
-        let shifts = walk.go(1, 0.015, 1e-4, 1e-6);
+        let shifts = walk.go(2, 0.015, 1e-4, 1e-6);
+        assert_eq!(shifts.len(), 1);
+        assert_eq!(shifts[0].0, 1);
         assert!((shifts[0].1 - 0.005).abs() < 1e-3);
         assert!(walk.path.home() < 0.016);
+    }
+
+    #[test]
+    fn one_delay_that_is_too_short_is_no_path() {
+        for before in [0, 100] {
+            let mut walk = Walk::new();
+            walk.go(before, 0.020, 1e-4, 1e-6);
+            walk.go(1, 0.010, 1e-4, 1e-6);
+            assert_eq!(walk.go(100, 0.020, 1e-4, 1e-6), []);
+            assert!((walk.path.baseline() - 0.020).abs() < 1e-4);
+            assert!((walk.path.home() - 0.020).abs() < 1e-4);
+        }
     }
 }
