@@ -1,7 +1,7 @@
 //! What else happens to a clock: others set it, machines sleep, crystals jump, paths change.
 
 use ntp_proto::engine::Event;
-use ntp_sim::{Action, Scenario, World, run};
+use ntp_sim::{Action, Link, Scenario, World, run};
 
 /// Plays `action` at 3000 s into a settled world.
 fn after(action: Action) -> Scenario {
@@ -220,4 +220,25 @@ fn a_clock_that_was_set_while_no_source_answers_is_not_called_synchronised() {
         "{}",
         world.error()
     );
+}
+
+#[test]
+fn a_route_that_hides_more_than_it_moves_is_not_taken_for_the_clock() {
+    let usual = Link::exponential(20e-3, 1e-4);
+    let mut crossed = usual;
+    crossed.back.length += 6e-3;
+    let scenario = Scenario::new("crossed route")
+        .with_servers(1)
+        .agreeing(1)
+        .but(|world| world.servers[0].link = usual)
+        .at(10_000.0, Action::Route(0, usual.longer(4e-3)))
+        // 4 ms shorter there, 2 ms longer back: the delay moves by 2 ms, the middle of it by 3 ms.
+        .at(30_000.0, Action::Route(0, crossed));
+    for seed in 0..3 {
+        let mut world = World::new(&scenario, seed);
+        world.run(30_000.0).unwrap();
+        assert!(world.error().abs() < 3e-4, "seed {seed}");
+        world.run(40_000.0).unwrap();
+        assert!(world.error().abs() < 1e-3, "seed {seed}: {}", world.error());
+    }
 }

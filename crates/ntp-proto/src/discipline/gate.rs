@@ -3,8 +3,9 @@
 //! A single wild sample says nothing; three in a row say that the world changed, be they of one
 //! source or of most of several. What changed is told by how the samples are wrong:
 //!
-//! * the delay of this path moved lately, and the surprise is no larger than what that move can
-//!   hide: the **path** has a new asymmetry;
+//! * the delay of this path moved lately, and the surprise is no larger than what the new path can
+//!   hide: the **path** has a new asymmetry. It may exceed the move: a path that becomes 4 ms shorter there and
+//!   2 ms longer back moves by 2 and hides 3;
 //! * there are several sources and most of them are content: this **server** (or its path) moved;
 //! * else it was our own **clock**: it was stepped, or its frequency jumped.
 //!
@@ -129,8 +130,8 @@ impl Trend {
 pub(super) struct Evidence {
     /// Mean innovation, seconds.
     pub(super) surprise: f64,
-    /// Change of the path's length within the last [`ROUTE_MEMORY`] samples, seconds.
-    pub(super) route_shift: Option<f64>,
+    /// Whether the path changed its length within the last [`ROUTE_MEMORY`] samples.
+    pub(super) rerouted: bool,
     /// Largest credible variance of the path's asymmetry.
     pub(super) asymmetry_cap: f64,
     /// Sources in the joint state.
@@ -141,10 +142,8 @@ pub(super) struct Evidence {
 
 impl Evidence {
     pub(super) fn blame(&self) -> Blame {
-        let hidden_by_route = self.route_shift.is_some_and(|shift| {
-            self.surprise.abs() < shift
-                && self.surprise * self.surprise <= SIGMAS * SIGMAS * self.asymmetry_cap
-        });
+        let hidden_by_route =
+            self.rerouted && self.surprise * self.surprise <= SIGMAS * SIGMAS * self.asymmetry_cap;
         if hidden_by_route {
             Blame::Path
         } else if self.sources > 1 && 2 * self.striking <= self.sources {
@@ -184,7 +183,7 @@ mod tests {
 
     const ALONE: Evidence = Evidence {
         surprise: 2e-3,
-        route_shift: None,
+        rerouted: false,
         asymmetry_cap: 0.0,
         sources: 1,
         striking: 1,
@@ -199,13 +198,13 @@ mod tests {
     fn a_new_route_explains_what_it_can_hide() {
         let cap = 5e-3 * 5e-3 / 12.0;
         let rerouted = Evidence {
-            route_shift: Some(5e-3),
+            rerouted: true,
             asymmetry_cap: cap,
             ..ALONE
         };
         assert_eq!(rerouted.blame(), Blame::Path);
         let too_large = Evidence {
-            surprise: 6e-3,
+            surprise: 8e-3,
             ..rerouted
         };
         assert_eq!(too_large.blame(), Blame::Clock);

@@ -30,15 +30,14 @@ impl Discipline {
             .bank
             .mix(|filter| filter.bias(slot).powi(2) + filter.bias_variance(slot));
         if squared > cap {
-            self.redraw(slot, shift, cap);
+            // An asymmetry is half of the difference of two directions, uniform within what they share.
+            self.redraw(slot, shift * shift / 12.0, cap);
         }
     }
 
-    fn redraw(&mut self, slot: usize, shift: f64, cap: f64) {
-        // An asymmetry is half of the difference of two directions, uniform within what they share:
-        // shift^2/12.
+    fn redraw(&mut self, slot: usize, room: f64, cap: f64) {
         self.bank
-            .for_each(|filter| filter.redraw_bias(slot, shift * shift / 12.0, cap));
+            .for_each(|filter| filter.redraw_bias(slot, room, cap));
     }
 
     /// The gate: use the sample, drop it, or change the model.
@@ -131,11 +130,7 @@ impl Discipline {
         let room = lean.deviation * lean.deviation;
         let blame = evidence.blame();
         match blame {
-            Blame::Path => self.redraw(
-                slot,
-                evidence.route_shift.unwrap_or(0.0),
-                evidence.asymmetry_cap,
-            ),
+            Blame::Path => self.redraw(slot, room, evidence.asymmetry_cap),
             Blame::Server => self.bank.for_each(|filter| filter.widen_bias(slot, room)),
             Blame::Clock => {
                 let jump = (lean.deviation / lean.over)
@@ -151,7 +146,7 @@ impl Discipline {
         let source = &self.sources[index];
         Evidence {
             surprise,
-            route_shift: source.recent_shift(),
+            rerouted: source.rerouted(),
             asymmetry_cap: source.asymmetry_cap(),
             sources: self.seated,
             striking,
@@ -173,8 +168,7 @@ impl Discipline {
         let blame = evidence.blame();
         match blame {
             Blame::Path => {
-                let shift = evidence.route_shift.unwrap_or(0.0);
-                self.redraw(sight.slot, shift, evidence.asymmetry_cap);
+                self.redraw(sight.slot, surprise * surprise, evidence.asymmetry_cap);
                 self.update(index, sight, y, noise, measurement.at);
             }
             Blame::Server => self.refix(sight, y, noise, Hypothesis::refix_bias),

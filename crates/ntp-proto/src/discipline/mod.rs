@@ -431,7 +431,7 @@ impl Discipline {
             predicted,
         );
         source.flat.observe(measurement.at, measurement.phase);
-        source.note_route(reading.shift);
+        source.note_route(reading.shift.is_some());
         source.sight(measurement, self.config.ignore_server_dispersion);
         let noise = Noise::of(&reading, &source.flat, stamp_noise);
         let queue = source.belief.collapse(&noise).variance;

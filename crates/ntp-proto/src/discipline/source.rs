@@ -106,13 +106,6 @@ impl Sighting {
     }
 }
 
-/// The last change of the path's length.
-#[derive(Clone, Copy, Debug)]
-struct RouteChange {
-    shift: f64,
-    samples_ago: u32,
-}
-
 /// Samples that the running mean of the information remembers.
 const INFORMATION_MEMORY: u32 = 64;
 /// Intervals without an answer after which a source has no say: the length of the reach register,
@@ -149,7 +142,8 @@ pub(super) struct Source {
     /// The server's share of the last sample's interval, seconds.
     server_error: f64,
     spacing: f64,
-    route: Option<RouteChange>,
+    /// Samples since the path last changed its length.
+    same_route: u32,
 }
 
 impl Source {
@@ -173,7 +167,7 @@ impl Source {
             calm: 0,
             server_error: 0.0,
             spacing: LEAST_SPACING,
-            route: None,
+            same_route: ROUTE_MEMORY,
         }
     }
 
@@ -203,30 +197,18 @@ impl Source {
             .is_some_and(|last| (now - last.at).as_seconds_f64() > STALE_INTERVALS * self.spacing)
     }
 
-    /// Notes a change of the path's length, or that there was none with this sample.
-    pub(super) fn note_route(&mut self, shift: Option<f64>) {
-        self.route = match (shift, self.recent_shift()) {
-            // A route that changes in two bites counts as the larger of them.
-            (Some(shift), Some(earlier)) => Some(RouteChange {
-                shift: shift.max(earlier),
-                samples_ago: 0,
-            }),
-            (Some(shift), None) => Some(RouteChange {
-                shift,
-                samples_ago: 0,
-            }),
-            (None, _) => self.route.map(|route| RouteChange {
-                samples_ago: route.samples_ago.saturating_add(1),
-                ..route
-            }),
+    /// Notes with each sample whether the path changed its length.
+    pub(super) fn note_route(&mut self, changed: bool) {
+        self.same_route = if changed {
+            0
+        } else {
+            self.same_route.saturating_add(1)
         };
     }
 
-    /// The change of the path's length, if it was recent.
-    pub(super) fn recent_shift(&self) -> Option<f64> {
-        self.route
-            .filter(|route| route.samples_ago < ROUTE_MEMORY)
-            .map(|route| route.shift)
+    /// Whether the path changed its length lately.
+    pub(super) fn rerouted(&self) -> bool {
+        self.same_route < ROUTE_MEMORY
     }
 
     /// Prior variance of the asymmetry: uniform over half of the whole way to the reference clock.
