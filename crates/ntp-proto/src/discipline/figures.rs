@@ -21,10 +21,15 @@
 //! * The **estimated error** is small and statistical: four sigmas of the mixture, carried to the
 //!   moment of the question. The truth is inside 99.9 % of the time. What no measurement can show,
 //!   the asymmetry of a lone source's path or one that all paths share, is in the bound only. With
-//!   several sources the scatter of their biases shows how asymmetric paths are here: if n biases
-//!   scatter by s, their mean is off by s/sqrt(n), with Student's factor for n - 1 degrees of
-//!   freedom. The prior, half of each delay, is only the upper limit: it is a hundred times too
-//!   wide for most networks.
+//!   several sources the scatter of their biases shows how asymmetric paths are here. A bias b was given the prior variance h^2, as
+//!   large as half of the way can be; the prior is too wide by
+//!
+//!   ```text
+//!   s^2 = sum b^2/h^2 / (n - 1)        so what the biases do to the phase is  t s sigma  instead of  4 sigma
+//!   ```
+//!
+//!   with Student's factor t for n - 1 degrees of freedom (the variance of unit weight of a least-squares adjustment). So a short path
+//!   is known to be good because longer ones turned out to be not as bad as they might.
 //!
 //! Both grow between samples and both include the residual, the part of the last correction that is
 //! still to be slewed.
@@ -123,7 +128,7 @@ impl Discipline {
             origin: self.origin,
             moments,
             link: self.best_seat().map_or(own, |slot| self.bank.link(slot)),
-            bias_scatter: self.bias_scatter(),
+            asymmetry_sigmas_squared: self.asymmetry_sigmas_squared(),
             guarantee: self.guarantee,
             drift_allowance: self.config.drift_allowance,
             youth: self.youth(since),
@@ -140,21 +145,21 @@ impl Discipline {
         self.outlook()?.figures(at, residual)
     }
 
-    /// What the scatter of the biases says about their mean: the square of its 99.9 % error. None
-    /// with less than two sources.
-    fn bias_scatter(&self) -> Option<f64> {
-        let biases = || {
-            let seats = self.sources.iter().filter(|source| source.selected);
-            seats
-                .filter_map(|source| source.slot)
-                .map(|slot| self.bank.mix(|filter| filter.bias(slot)))
+    /// How many sigmas of the biases' prior the estimated error takes, squared: what their scatter shows, at most the usual.
+    fn asymmetry_sigmas_squared(&self) -> f64 {
+        let usual = ERROR_SIGMAS * ERROR_SIGMAS;
+        let seats = self.sources.iter().filter(|source| source.selected);
+        let shares = seats.filter_map(|source| {
+            let slot = source.slot?;
+            let bias = self.bank.mix(|filter| filter.bias(slot));
+            Some(bias * bias / source.asymmetry_prior())
+        });
+        let (count, sum) = shares.fold((0, 0.0), |(count, sum), share| (count + 1, sum + share));
+        let Some(freedom) = usize::checked_sub(count, 1).filter(|freedom| *freedom > 0) else {
+            return usual;
         };
-        let count = biases().count();
-        let freedom = count.checked_sub(1).filter(|freedom| *freedom > 0)?;
-        let student = STUDENT.get(freedom - 1).or(STUDENT.last())?;
-        let mean = biases().sum::<f64>() / count as f64;
-        let squares: f64 = biases().map(|bias| (bias - mean).powi(2)).sum();
-        Some(student * student * squares / (freedom * count) as f64)
+        let student = STUDENT[freedom.min(STUDENT.len()) - 1];
+        (student * student * sum / freedom as f64).min(usual)
     }
 
     /// Whether a source is part of the majority: for those who need not know more than that, and of many sources.

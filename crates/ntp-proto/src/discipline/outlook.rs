@@ -40,9 +40,8 @@ pub struct Outlook {
     pub(super) origin: NtpDuration,
     pub(super) moments: Moments,
     pub(super) link: Link,
-    /// What the scatter of the biases says about their mean: the square of its 99.9 % error. None
-    /// with less than two sources.
-    pub(super) bias_scatter: Option<f64>,
+    /// How many sigmas of the biases' prior count, squared: see `figures`.
+    pub(super) asymmetry_sigmas_squared: f64,
     pub(super) guarantee: Option<Guarantee>,
     pub(super) drift_allowance: Frequency,
     /// What the frequency may be wrong by whatever the filters believe, s/s.
@@ -124,11 +123,8 @@ impl Outlook {
 
     /// Error of the estimate in seconds, exceeded once in a thousand cases.
     fn statistical_error(&self, estimate: &Estimate) -> f64 {
-        let link = (ERROR_SIGMAS * estimate.link_sigma).powi(2);
-        let prior = (ERROR_SIGMAS * estimate.phase_sigma).powi(2) - link;
-        let shared = self
-            .bias_scatter
-            .map_or(prior, |variance| variance.min(prior));
-        (link + shared.max(0.0)).sqrt()
+        let link = estimate.link_sigma.powi(2);
+        let shared = (estimate.phase_sigma.powi(2) - link).max(0.0);
+        (ERROR_SIGMAS.powi(2) * link + self.asymmetry_sigmas_squared * shared).sqrt()
     }
 }
