@@ -45,6 +45,10 @@ pub enum Queue {
     Uniform(f64),
     /// This times the product of three exponentials: a mean as usual, and a long tail.
     HeavyTail(f64),
+    /// Log-normal: this median, and this standard deviation of the logarithm.
+    LogNormal(f64, f64),
+    /// Lomax's law, a Pareto tail from zero: this scale and this exponent. With an exponent below 2 there is no variance.
+    Pareto(f64, f64),
 }
 
 impl Queue {
@@ -57,6 +61,8 @@ impl Queue {
             Self::HeavyTail(scale) => {
                 scale * chance.exponential() * chance.exponential() * chance.exponential()
             }
+            Self::LogNormal(median, sigma) => median * (sigma * chance.normal()).exp(),
+            Self::Pareto(scale, exponent) => scale * (chance.exponential() / exponent).exp_m1(),
         }
     }
 }
@@ -206,6 +212,8 @@ mod tests {
             Queue::Normal(1e-3),
             Queue::Uniform(1e-3),
             Queue::HeavyTail(1e-3),
+            Queue::LogNormal(1e-3, 1.0),
+            Queue::Pareto(1e-3, 1.5),
         ] {
             let delays = arrivals(Direction::new(0.01, queue));
             assert_eq!(delays.len(), 10_000);
