@@ -3,7 +3,7 @@
 //! After every measurement the discipline says where the bare oscillator stands against true time. Adding
 //! what our corrections have done so far (the ledger's sum) gives the *gap*: how far the system clock is ahead of
 //! true time now. [`Steering`](crate::discipline::Steering) decides how to close it: a step,
-//! or a slew that is over before the next measurement.
+//! or a slew, the rest of which the next measurement plans anew.
 //!
 //! A slew is two adjustments: run at the oscillator's correction plus the slew rate, then, when the time is up,
 //! at the oscillator's correction alone. The ledger is written from what the clock answers (when each change took effect,
