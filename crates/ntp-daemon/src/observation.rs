@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 
 use ntp_control_api::observation::{
-    Leap, Program, RootVariance, Server, ServerStats, Source, SourceDetails, State, System,
-    SystemDetails, encode_frame,
+    Leap, Program, RootVariance, Server, ServerDetails, ServerStats, Source, SourceDetails, State,
+    System, SystemDetails, encode_frame,
 };
 use ntp_os_clock::{Clock, monotonic, realtime};
 use ntp_proto::discipline::SourceState;
 use ntp_proto::engine::{Snapshot, SourceSnapshot};
-use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, SystemTime};
+use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, StampSource, SystemTime};
 
 use crate::serve::Totals;
 
@@ -115,6 +115,12 @@ fn source(source: &SourceSnapshot) -> Source {
             reference_id: measured.map(|measured| measured.reference_id.to_string()),
             leap_indicator: measured.map(|measured| Leap::from(measured.leap)),
             reach: Some(source.reach.bits()),
+            jitter: source
+                .learnt
+                .filter(|learnt| learnt.last.is_some())
+                .map(|learnt| learnt.jitter),
+            transmit_stamp: measured.map(|measured| stamp_kind(measured.transmit_stamp)),
+            receive_stamp: measured.map(|measured| stamp_kind(measured.receive_stamp)),
             packets_sent: Some(source.counters.sent),
             packets_received: Some(source.counters.received),
             packets_accepted: Some(source.counters.accepted),
@@ -143,7 +149,23 @@ fn server((address, totals): &(SocketAddr, Totals)) -> Server {
             nts_rate_limited_packets: totals.nts_rate_limited,
             nts_nak_packets: totals.nts_nak,
         },
+        details: ServerDetails {
+            malformed_packets: Some(totals.malformed),
+            authenticated_packets: Some(totals.authenticated),
+            bad_authentication_packets: Some(totals.bad_authentication),
+            interleaved_packets: Some(totals.interleaved),
+            rate_kisses: Some(totals.rate_kisses),
+        },
     }
+}
+
+fn stamp_kind(stamp: StampSource) -> String {
+    let word = match stamp {
+        StampSource::Daemon => "daemon",
+        StampSource::Kernel => "kernel",
+        StampSource::Hardware => "hardware",
+    };
+    word.to_owned()
 }
 
 fn word(source: &SourceSnapshot) -> &'static str {

@@ -20,6 +20,8 @@ pub enum Program {
     Daemon,
     /// The command line client.
     Ctl,
+    /// The metrics exporter.
+    Exporter,
     /// Serves with a known error, and misbehaves on demand.
     TestServer,
     /// Denies service to all.
@@ -36,6 +38,7 @@ impl Program {
         match self {
             Self::Daemon => "ntp-daemon",
             Self::Ctl => "ntp-ctl",
+            Self::Exporter => "ntp-metrics-exporter",
             Self::TestServer => "test-server",
             Self::DemobilizeServer => "demobilize-server",
             Self::RateLimitServer => "rate-limit-server",
@@ -46,7 +49,7 @@ impl Program {
     /// Its package in this workspace.
     fn package(self) -> &'static str {
         match self {
-            Self::Daemon | Self::Ctl => "ntpd",
+            Self::Daemon | Self::Ctl | Self::Exporter => "ntpd",
             Self::TestServer | Self::DemobilizeServer | Self::RateLimitServer | Self::TrueClock => {
                 "test-binaries"
             }

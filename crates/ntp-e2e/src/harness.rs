@@ -12,7 +12,7 @@ use std::thread;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::{netns, peers, vm};
+use crate::{browser, netns, peers, vm};
 
 /// Set to `1` where every arena has to be there.
 const REQUIRE: &str = "NTP_E2E_REQUIRE";
@@ -26,6 +26,8 @@ pub enum Arena {
     Namespaces,
     /// An emulator, a kernel and what a guest needs besides.
     VirtualMachines,
+    /// Chromium and chromedriver.
+    Browser,
 }
 
 impl Arena {
@@ -33,7 +35,7 @@ impl Arena {
     /// determines the time; an emulator wants a processor.
     fn scenarios_at_once(self) -> usize {
         match self {
-            Self::Loopback | Self::Namespaces => 12,
+            Self::Loopback | Self::Namespaces | Self::Browser => 12,
             Self::VirtualMachines => thread::available_parallelism().map_or(1, NonZero::get),
         }
     }
@@ -48,6 +50,7 @@ impl Arena {
             Self::VirtualMachines => loopback_missing()
                 .or_else(vm::missing)
                 .or_else(peers::missing),
+            Self::Browser => loopback_missing().or_else(browser::missing),
         }
     }
 }

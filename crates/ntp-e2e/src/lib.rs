@@ -6,9 +6,9 @@
 //! and we ntpsec, does a process end with the exit code that it promises?
 //!
 //! # Idea
-//! Three arenas. *Loopback* needs nothing: the daemon talks to the servers of `test-binaries` on 127.0.0.1 and ::1.
+//! Four arenas. *Loopback* needs nothing: the daemon talks to the servers of `test-binaries` on 127.0.0.1 and ::1.
 //! *Namespaces* builds a small network of virtual hosts ([`netns`]) on which the daemon, chronyd and ntpsec's ntpd
-//! ([`peers`]) live side by side, with bad links made by a [`delay_proxy`].
+//! ([`peers`]) live side by side, with bad links made by a [`delay_proxy`]. *Browser* looks at the exporter's page with a headless Chromium ([`browser`]).
 //!
 //! *Virtual machines* ([`vm`]) have kernels of their own, whose clocks the daemon steers for real.
 //!
@@ -25,9 +25,12 @@
 #![forbid(unsafe_code)]
 
 pub mod binaries;
+pub mod browser;
 pub mod daemon;
 pub mod delay_proxy;
+pub mod exporter;
 pub mod harness;
+pub mod http;
 pub mod netns;
 pub mod observation;
 pub mod peers;

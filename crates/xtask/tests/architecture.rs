@@ -22,6 +22,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("ntp-sim", 2),
     ("ntp-daemon", 3),
     ("ntp-ctl", 4),
+    ("ntp-metrics-exporter", 4),
     ("test-binaries", 4),
     ("ntpd", 5),
     // Development only: may use anything, and nobody may use them.

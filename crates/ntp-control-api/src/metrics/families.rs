@@ -6,7 +6,7 @@
 use ntp_time::PollInterval;
 
 use super::{Family, Kind, Number, Samples};
-use crate::observation::{Leap, SELECTED, State};
+use crate::observation::{Leap, SELECTED, SOURCE_STATES, STAMP_KINDS, Source, State};
 
 /// The families that upstream's exporter has, in its order.
 #[rustfmt::skip]
@@ -46,27 +46,27 @@ pub const UPSTREAM: &[Family] = &[
         Samples::Source(|source| Some(source.remote_uncertainty.into()))),
 
     counter("ntp_server_received_packets_total", "Datagrams that came to the server",
-        Samples::Server(|server| server.stats.received_packets.into())),
+        Samples::Server(|server| Some(server.stats.received_packets.into()))),
     counter("ntp_server_accepted_packets_total", "Requests answered with time",
-        Samples::Server(|server| server.stats.accepted_packets.into())),
+        Samples::Server(|server| Some(server.stats.accepted_packets.into()))),
     counter("ntp_server_denied_packets_total", "Requests refused by configuration",
-        Samples::Server(|server| server.stats.denied_packets.into())),
+        Samples::Server(|server| Some(server.stats.denied_packets.into()))),
     counter("ntp_server_ignored_packets_total", "Datagrams dropped without an answer",
-        Samples::Server(|server| server.stats.ignored_packets.into())),
+        Samples::Server(|server| Some(server.stats.ignored_packets.into()))),
     counter("ntp_server_rate_limited_packets_total", "Requests over the rate limit",
-        Samples::Server(|server| server.stats.rate_limited_packets.into())),
+        Samples::Server(|server| Some(server.stats.rate_limited_packets.into()))),
     counter("ntp_server_response_send_errors_total", "Answers that could not be sent",
-        Samples::Server(|server| server.stats.response_send_errors.into())),
+        Samples::Server(|server| Some(server.stats.response_send_errors.into()))),
     counter("ntp_server_nts_received_packets_total", "Requests with NTS that came to the server",
-        Samples::Server(|server| server.stats.nts_received_packets.into())),
+        Samples::Server(|server| Some(server.stats.nts_received_packets.into()))),
     counter("ntp_server_nts_accepted_packets_total", "Requests with NTS answered with time",
-        Samples::Server(|server| server.stats.nts_accepted_packets.into())),
+        Samples::Server(|server| Some(server.stats.nts_accepted_packets.into()))),
     counter("ntp_server_nts_denied_packets_total", "Requests with NTS refused by configuration",
-        Samples::Server(|server| server.stats.nts_denied_packets.into())),
+        Samples::Server(|server| Some(server.stats.nts_denied_packets.into()))),
     counter("ntp_server_nts_rate_limited_packets_total", "Requests with NTS over the rate limit",
-        Samples::Server(|server| server.stats.nts_rate_limited_packets.into())),
+        Samples::Server(|server| Some(server.stats.nts_rate_limited_packets.into()))),
     counter("ntp_server_nts_nak_packets_total", "Requests whose NTS cookie or authentication failed",
-        Samples::Server(|server| server.stats.nts_nak_packets.into())),
+        Samples::Server(|server| Some(server.stats.nts_nak_packets.into()))),
 ];
 
 /// The families of what only this daemon tells; shown after upstream's, and only if told.
@@ -95,6 +95,18 @@ pub const OURS: &[Family] = &[
         Samples::Source(|source| source.details.reach.map(|reach| (reach != 0).into()))),
     gauge("ntp_source_stratum", "Stratum that the source reports of itself",
         Samples::Source(|source| source.details.stratum.map(Number::from))),
+    gauge("ntp_source_state", "Where the source stands in the selection: 1 for the state that it is in, 0 for the others",
+        Samples::SourceWord { label: "state", words: SOURCE_STATES, is: |source| source.details.state.as_deref() }),
+    gauge("ntp_source_reach_register", "The last eight requests as the bits of a number, the newest lowest; 255 if all were answered",
+        Samples::Source(|source| source.details.reach.map(Number::from))),
+    gauge("ntp_source_jitter_seconds", "Standard deviation that a typical measurement of the source has",
+        Samples::Source(|source| source.details.jitter.map(Number::from))),
+    gauge("ntp_source_authentication", "How answers of the source are authenticated: 1 for the way in use, 0 for the others",
+        Samples::SourceWord { label: "method", words: AUTHENTICATIONS, is: authentication }),
+    gauge("ntp_source_transmit_timestamp", "Who timestamped the last answered request: 1 for the one who did, 0 for the others",
+        Samples::SourceWord { label: "kind", words: STAMP_KINDS, is: |source| source.details.transmit_stamp.as_deref() }),
+    gauge("ntp_source_receive_timestamp", "Who timestamped the last answer: 1 for the one who did, 0 for the others",
+        Samples::SourceWord { label: "kind", words: STAMP_KINDS, is: |source| source.details.receive_stamp.as_deref() }),
     counter("ntp_source_packets_sent_total", "Requests sent to the source",
         Samples::Source(|source| source.details.packets_sent.map(Number::from))),
     counter("ntp_source_packets_received_total", "Datagrams received from the address of the source",
@@ -109,6 +121,17 @@ pub const OURS: &[Family] = &[
         Samples::Source(|source| source.details.crypto_naks.map(Number::from))),
     gauge("ntp_source_interleaved", "Whether the source answers in interleaved mode, 1 or 0",
         Samples::Source(|source| source.details.interleaved.map(Number::from))),
+
+    counter("ntp_server_malformed_packets_total", "Of the ignored datagrams: no NTP packets, or of a version that is not spoken",
+        Samples::Server(|server| server.details.malformed_packets.map(Number::from))),
+    counter("ntp_server_authenticated_packets_total", "Of the accepted requests: with a symmetric key",
+        Samples::Server(|server| server.details.authenticated_packets.map(Number::from))),
+    counter("ntp_server_bad_authentication_packets_total", "Of the denied requests: with a key that is not known or a digest that is wrong",
+        Samples::Server(|server| server.details.bad_authentication_packets.map(Number::from))),
+    counter("ntp_server_interleaved_packets_total", "Of the accepted requests: in interleaved mode",
+        Samples::Server(|server| server.details.interleaved_packets.map(Number::from))),
+    counter("ntp_server_rate_kisses_total", "Of the rate limited requests: answered with a RATE kiss",
+        Samples::Server(|server| server.details.rate_kisses.map(Number::from))),
 ];
 
 const fn gauge(name: &'static str, help: &'static str, samples: Samples) -> Family {
@@ -127,6 +150,21 @@ const fn counter(name: &'static str, help: &'static str, samples: Samples) -> Fa
         kind: Kind::Counter,
         samples,
     }
+}
+
+/// Ways to authenticate.
+const AUTHENTICATIONS: &[&str] = &["none", "symmetric-key", "nts"];
+
+/// A key's number would make a new time series of the same source whenever keys are changed.
+fn authentication(source: &Source) -> Option<&str> {
+    let told = source.details.authentication.as_deref()?;
+    Some(if source.nts_cookies.is_some() {
+        "nts"
+    } else if told.starts_with("key ") {
+        "symmetric-key"
+    } else {
+        told
+    })
 }
 
 /// Of upstream's daemon before it had a poll interval for each source; 16 s without sources.
@@ -177,7 +215,7 @@ mod tests {
             let part = match family.samples {
                 Samples::Program(_) => "ntp_",
                 Samples::System(_) => "ntp_system_",
-                Samples::Source(_) => "ntp_source_",
+                Samples::Source(_) | Samples::SourceWord { .. } => "ntp_source_",
                 Samples::Server(_) => "ntp_server_",
             };
             assert!(name.starts_with(part), "{name}");

@@ -4,15 +4,22 @@
 //! stand here, in one table: [`UPSTREAM`] has those of ntpd-rs 1.9, with its names, types,
 //! labels and order, because dashboards and alerts are written for them; [`OURS`] has what this
 //! daemon tells beyond. [`prometheus_text`] turns a state into the text that a Prometheus server
-//! scrapes.
+//! scrapes; [`Text`] writes the same, and whatever else a program adds, in either of the two
+//! [`Format`]s.
+//!
+//! The text is written here and not by a metrics library. A library keeps families whose values
+//! are set as things happen; here a whole state arrives at once and is shown once, and upstream's
+//! layout is neither of the two standard ones to the letter.
 
 mod families;
+mod state;
 mod text;
 
 use ntp_time::NtpDuration;
 
 pub use families::{OURS, UPSTREAM};
-pub use text::prometheus_text;
+pub use state::{prometheus_text, write_state};
+pub use text::{Format, Text};
 
 use crate::observation::{Server, Source, State, seconds};
 
@@ -29,13 +36,6 @@ pub struct Family {
     pub samples: Samples,
 }
 
-impl Family {
-    /// The unit, where there is one that Prometheus knows.
-    pub fn unit(&self) -> Option<&'static str> {
-        self.name.ends_with("_seconds").then_some("seconds")
-    }
-}
-
 /// What the numbers of a family are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -43,6 +43,16 @@ pub enum Kind {
     Gauge,
     /// A count since the daemon began, which only grows.
     Counter,
+}
+
+impl Kind {
+    /// The word for it, the same in both formats.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Gauge => "gauge",
+            Self::Counter => "counter",
+        }
+    }
 }
 
 /// What a family has a sample of, and how to get its value; `None` where it does not apply or is not told.
@@ -54,8 +64,18 @@ pub enum Samples {
     System(fn(&State) -> Option<Number>),
     /// Each source; labels `name`, `address`, `id`.
     Source(fn(&Source) -> Option<Number>),
+    /// Each source and each word that may be said of it: 1 for the one that is, 0 for the others.
+    /// The labels of a source, and one more for the word.
+    SourceWord {
+        /// That label.
+        label: &'static str,
+        /// The words; one that is not among them gets a sample of its own.
+        words: &'static [&'static str],
+        /// The one that is true.
+        is: fn(&Source) -> Option<&str>,
+    },
     /// Each server; label `listen_address`.
-    Server(fn(&Server) -> Number),
+    Server(fn(&Server) -> Option<Number>),
 }
 
 /// The value of a sample: counts keep all of their 64 bits.

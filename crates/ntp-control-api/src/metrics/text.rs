@@ -1,140 +1,99 @@
-//! The text that a Prometheus server scrapes.
+//! The two texts that a Prometheus server scrapes.
 //!
 //! For each family a `HELP`, a `TYPE` and, where there is one, a `UNIT` line, then its samples;
-//! `# EOF` ends the document. This is the OpenMetrics layout with one deviation, kept because
-//! upstream has it: counters are declared with their `_total` suffix, as the older Prometheus text
-//! format wants it. Prometheus reads it as that format.
+//! `# EOF` ends the document. The formats differ in one thing that matters: how a counter is
+//! declared.
 //!
-//! Upstream's families are always declared, even without samples. Ours are left out then, so
-//! that the state of an upstream daemon gives upstream's text.
+//! | format | a counter `x_total` is declared as |
+//! |---|---|
+//! | [`Format::OpenMetrics`] | `x` |
+//! | [`Format::Classic`] | `x_total` |
+//!
+//! The second is upstream's text, a mixture of both: to readers of the Prometheus text format its `UNIT` and
+//! `EOF` lines are comments. Samples are the same lines in both.
 
 use std::fmt::{self, Write};
 
-use super::{Family, Kind, Number, OURS, Samples, UPSTREAM};
-use crate::observation::{Program, Server, Source, State};
+use super::{Kind, Number};
 
-/// The metrics of `state`, sources and servers in their sorted order.
-pub fn prometheus_text(state: &State) -> String {
-    let sorted = Sorted {
-        state,
-        sources: state.sorted_sources(),
-        servers: state.sorted_servers(),
-    };
-    let mut text = String::new();
-    for family in UPSTREAM {
-        declare(&mut text, family);
-        text.push_str(&sorted.samples(family));
-    }
-    for family in OURS {
-        let samples = sorted.samples(family);
-        if !samples.is_empty() {
-            declare(&mut text, family);
-            text.push_str(&samples);
+/// How metrics are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The text format of Prometheus, version 0.0.4, as upstream writes it.
+    Classic,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The media type, for the `Content-Type` of a reply.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         }
     }
-    text.push_str("# EOF\n");
-    text
 }
 
-fn declare(text: &mut String, family: &Family) {
-    let Family { name, help, .. } = family;
-    let kind = match family.kind {
-        Kind::Gauge => "gauge",
-        Kind::Counter => "counter",
-    };
-    line(text, format_args!("# HELP {name} {help}."));
-    line(text, format_args!("# TYPE {name} {kind}"));
-    if let Some(unit) = family.unit() {
-        line(text, format_args!("# UNIT {name} {unit}"));
+/// A document of metrics in the making.
+#[derive(Clone, Debug)]
+pub struct Text {
+    format: Format,
+    text: String,
+}
+
+impl Text {
+    /// An empty document.
+    pub fn new(format: Format) -> Self {
+        Self {
+            format,
+            text: String::new(),
+        }
     }
-}
 
-/// Writing to a string does not fail.
-fn line(text: &mut String, content: fmt::Arguments<'_>) {
-    let _ = text.write_fmt(content);
-    text.push('\n');
-}
-
-struct Sorted<'a> {
-    state: &'a State,
-    sources: Vec<&'a Source>,
-    servers: Vec<&'a Server>,
-}
-
-impl Sorted<'_> {
-    fn samples(&self, family: &Family) -> String {
-        let mut text = String::new();
-        let mut sample = |labels: &dyn fmt::Display, value: Number| {
-            line(&mut text, format_args!("{}{labels} {value}", family.name));
+    /// Declares a family by its full name. Its samples must follow before the next declaration.
+    pub fn declare(&mut self, name: &str, kind: Kind, help: &str) {
+        let shown = match self.format {
+            Format::OpenMetrics if kind == Kind::Counter => {
+                name.strip_suffix("_total").unwrap_or(name)
+            }
+            Format::OpenMetrics | Format::Classic => name,
         };
-        match family.samples {
-            Samples::Program(value) => {
-                sample(&OfProgram(&self.state.program), value(self.state));
-            }
-            Samples::System(value) => {
-                if let Some(value) = value(self.state) {
-                    sample(&"", value);
-                }
-            }
-            Samples::Source(value) => {
-                for source in &self.sources {
-                    if let Some(value) = value(source) {
-                        sample(&OfSource(source), value);
-                    }
-                }
-            }
-            Samples::Server(value) => {
-                for server in &self.servers {
-                    sample(&OfServer(server), value(server));
-                }
-            }
+        self.line(format_args!("# HELP {shown} {help}."));
+        self.line(format_args!("# TYPE {shown} {}", kind.word()));
+        if let Some(unit) = unit(shown) {
+            self.line(format_args!("# UNIT {shown} {unit}"));
         }
-        text
+    }
+
+    /// A sample of the family `name`. `labels` is empty or a whole `{...}`.
+    pub fn sample(&mut self, name: &str, labels: impl fmt::Display, value: Number) {
+        self.line(format_args!("{name}{labels} {value}"));
+    }
+
+    /// The whole document.
+    pub fn finish(mut self) -> String {
+        self.text.push_str("# EOF\n");
+        self.text
+    }
+
+    /// Writing to a string does not fail.
+    fn line(&mut self, content: fmt::Arguments<'_>) {
+        let _ = self.text.write_fmt(content);
+        self.text.push('\n');
     }
 }
 
-struct OfProgram<'a>(&'a Program);
-
-impl fmt::Display for OfProgram<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Program {
-            version,
-            build_commit,
-            build_commit_date,
-            ..
-        } = self.0;
-        write!(
-            f,
-            "{{version=\"{}\",build_commit=\"{}\",build_commit_date=\"{}\"}}",
-            Escaped(version),
-            Escaped(build_commit),
-            Escaped(build_commit_date)
-        )
-    }
-}
-
-struct OfSource<'a>(&'a Source);
-
-impl fmt::Display for OfSource<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Source {
-            name, address, id, ..
-        } = self.0;
-        let (name, address) = (Escaped(name), Escaped(address));
-        write!(f, "{{name=\"{name}\",address=\"{address}\",id=\"{id}\"}}")
-    }
-}
-
-struct OfServer<'a>(&'a Server);
-
-impl fmt::Display for OfServer<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{listen_address=\"{}\"}}", self.0.address)
-    }
+/// The unit, where the name ends with one that Prometheus knows.
+fn unit(name: &str) -> Option<&'static str> {
+    ["seconds", "bytes"].into_iter().find(|unit| {
+        name.strip_suffix(unit)
+            .is_some_and(|rest| rest.ends_with('_'))
+    })
 }
 
 /// A label's value as it may stand between quotes.
-struct Escaped<'a>(&'a str);
+pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,41 +123,24 @@ impl fmt::Display for Number {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observation::tests::{sample, upstream_sample};
 
     #[test]
-    fn the_text_of_an_upstream_daemon_has_upstreams_families_only() {
-        let expected = include_str!("../../tests/data/upstream.prom");
-        assert_eq!(prometheus_text(&upstream_sample()), expected);
-    }
-
-    #[test]
-    fn what_only_we_tell_comes_after_upstreams() {
-        let upstream = prometheus_text(&upstream_sample());
-        let ours = prometheus_text(&sample());
-        let added = ours.strip_prefix(upstream.strip_suffix("# EOF\n").unwrap());
-        assert_eq!(added.unwrap(), include_str!("../../tests/data/ours.prom"));
-    }
-
-    #[test]
-    fn families_without_samples_are_still_declared() {
-        let mut state = upstream_sample();
-        state.sources.clear();
-        state.servers.clear();
-        let text = prometheus_text(&state);
-        for family in UPSTREAM {
-            assert!(text.contains(&format!("# TYPE {} ", family.name)));
-        }
-        assert!(!text.contains("name="));
-        assert!(text.contains("ntp_system_poll_interval_seconds 16\n"));
-    }
-
-    #[test]
-    fn labels_cannot_break_out_of_their_quotes() {
-        let mut state = upstream_sample();
-        state.program.version = "1\"} 2\n# \\".into();
-        let text = prometheus_text(&state);
-        assert!(text.contains("{version=\"1\\\"} 2\\n# \\\\\",build_commit="));
+    fn a_counter_is_declared_as_each_format_wants_it() {
+        let text = |format| {
+            let mut text = Text::new(format);
+            text.declare("x_cpu_seconds_total", Kind::Counter, "Time");
+            text.sample("x_cpu_seconds_total", "", 7u64.into());
+            text.finish()
+        };
+        assert_eq!(
+            text(Format::Classic),
+            "# HELP x_cpu_seconds_total Time.\n# TYPE x_cpu_seconds_total counter\nx_cpu_seconds_total 7\n# EOF\n"
+        );
+        assert_eq!(
+            text(Format::OpenMetrics),
+            "# HELP x_cpu_seconds Time.\n# TYPE x_cpu_seconds counter\n# UNIT x_cpu_seconds seconds\n\
+             x_cpu_seconds_total 7\n# EOF\n"
+        );
     }
 
     #[test]

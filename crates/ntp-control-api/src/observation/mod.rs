@@ -10,8 +10,8 @@
 //!
 //! * the members: all of theirs, with their names, in their order; readers fail on a missing one;
 //! * the forms of numbers, some of which are odd (see [`seconds`]);
-//! * where ours go: what this daemon tells beyond them stands in [`SystemDetails`] and
-//!   [`SourceDetails`], whose members lie flat among the others in the JSON. Readers ignore
+//! * where ours go: what this daemon tells beyond them stands in [`SystemDetails`],
+//!   [`SourceDetails`] and [`ServerDetails`], whose members lie flat among the others in the JSON. Readers ignore
 //!   members that they do not know. Ours are all optional, because a daemon of another make
 //!   does not send them: absent means "not told", never zero or false.
 //!
@@ -230,8 +230,7 @@ pub struct Source {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SourceDetails {
-    /// Where the source stands in the selection, in one word: [`SELECTED`], `outranked`, `falseticker`,
-    /// `no-majority`, `too-uncertain`, `no-samples`, `stale`, `unreachable` or `unusable`.
+    /// Where the source stands in the selection, in one word: one of [`SOURCE_STATES`].
     /// Later versions may add words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
@@ -248,6 +247,15 @@ pub struct SourceDetails {
     /// (RFC 5905 section 9.2, `peer.reach`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reach: Option<u8>,
+    /// Standard deviation that a typical measurement of it has.
+    #[serde(with = "form::optional", skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<NtpDuration>,
+    /// Who timestamped the last request that was answered: one of [`STAMP_KINDS`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transmit_stamp: Option<String>,
+    /// Who timestamped the last answer: one of [`STAMP_KINDS`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receive_stamp: Option<String>,
     /// Requests sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packets_sent: Option<u64>,
@@ -277,6 +285,22 @@ pub struct SourceDetails {
 /// The [`SourceDetails::state`] of a source that is part of the agreeing majority.
 pub const SELECTED: &str = "selected";
 
+/// The words of [`SourceDetails::state`].
+pub const SOURCE_STATES: &[&str] = &[
+    SELECTED,
+    "outranked",
+    "falseticker",
+    "no-majority",
+    "too-uncertain",
+    "no-samples",
+    "stale",
+    "unreachable",
+    "unusable",
+];
+
+/// The words of [`SourceDetails::transmit_stamp`] and [`SourceDetails::receive_stamp`]; the later, the closer to the wire.
+pub const STAMP_KINDS: &[&str] = &["daemon", "kernel", "hardware"];
+
 /// One address on which time is served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
@@ -284,6 +308,30 @@ pub struct Server {
     pub address: SocketAddr,
     /// What happened there.
     pub stats: ServerStats,
+    /// What only this daemon tells.
+    #[serde(flatten)]
+    pub details: ServerDetails,
+}
+
+/// What this daemon tells about a server beyond upstream's: shares of the numbers in [`ServerStats`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServerDetails {
+    /// Of the ignored: no NTP packet, or of a version that is not spoken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub malformed_packets: Option<u64>,
+    /// Of the accepted: with a symmetric key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authenticated_packets: Option<u64>,
+    /// Of the denied: with a key that is not known, or a wrong digest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bad_authentication_packets: Option<u64>,
+    /// Of the accepted: in interleaved mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interleaved_packets: Option<u64>,
+    /// Of the rate limited: answered with a RATE kiss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_kisses: Option<u64>,
 }
 
 /// What became of the datagrams that came to one address, since the daemon began.

@@ -32,6 +32,9 @@ pub(crate) fn sample() -> State {
         reference_id: Some("GPS".into()),
         leap_indicator: Some(Leap::NoWarning),
         reach: Some(0o377),
+        jitter: Some(NtpDuration::from_bits(42_950)),
+        transmit_stamp: Some("daemon".into()),
+        receive_stamp: Some("kernel".into()),
         packets_sent: Some(20),
         packets_received: Some(21),
         packets_accepted: Some(19),
@@ -40,6 +43,13 @@ pub(crate) fn sample() -> State {
         crypto_naks: Some(1),
         authentication: Some("key 7 (AES128)".into()),
         interleaved: Some(true),
+    };
+    state.servers[0].details = ServerDetails {
+        malformed_packets: Some(12),
+        authenticated_packets: Some(13),
+        bad_authentication_packets: Some(14),
+        interleaved_packets: Some(15),
+        rate_kisses: Some(16),
     };
     state
 }
@@ -117,6 +127,7 @@ pub(crate) fn upstream_sample() -> State {
                 nts_rate_limited_packets: 10,
                 nts_nak_packets: 11,
             },
+            details: ServerDetails::default(),
         }],
     }
 }

@@ -62,6 +62,16 @@ counters! {
     nts_denied = |counters: &Counters| counters.nts_denied;
     /// Of these, over the rate limit.
     nts_rate_limited = |counters: &Counters| counters.nts_rate_limited;
+    /// Of those ignored, no NTP packets.
+    malformed = |counters: &Counters| counters.malformed;
+    /// Of those accepted, with a symmetric key.
+    authenticated = |counters: &Counters| counters.authenticated;
+    /// Of those denied, with a key that is not known or a wrong digest.
+    bad_authentication = |counters: &Counters| counters.bad_authentication;
+    /// Of those accepted, in interleaved mode.
+    interleaved = |counters: &Counters| counters.interleaved;
+    /// Of those rate limited, answered with a RATE kiss.
+    rate_kisses = |counters: &Counters| counters.rate_kisses;
 }
 
 #[cfg(test)]

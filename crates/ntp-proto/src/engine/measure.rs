@@ -133,6 +133,8 @@ impl Engine {
             leap: header.leap,
             reference_id: header.reference_id,
             at: received.time,
+            transmit_stamp: sent.source,
+            receive_stamp: received.source,
         });
         let limits = member.association.schedule().limits();
         let poll = self

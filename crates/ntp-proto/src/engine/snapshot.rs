@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use ntp_time::{
     Frequency, LeapIndicator, Monotonic, NtpDuration, PollInterval, PollLimits, ReferenceId,
-    Stratum, SystemTime,
+    StampSource, Stratum, SystemTime,
 };
 
 use super::{Now, SourceId};
@@ -139,4 +139,8 @@ pub struct MeasuredSnapshot {
     pub reference_id: ReferenceId,
     /// When the newest measurement was taken.
     pub at: SystemTime,
+    /// Who timestamped the request.
+    pub transmit_stamp: StampSource,
+    /// Who timestamped the reply.
+    pub receive_stamp: StampSource,
 }

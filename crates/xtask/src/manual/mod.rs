@@ -38,6 +38,10 @@ const PROGRAMS: &[Program] = &[
         command: ntp_ctl::command,
         see_also: &[("ntp-daemon", "8"), ("ntp.toml", "5")],
     },
+    Program {
+        command: ntp_metrics_exporter::command,
+        see_also: &[("ntp-daemon", "8"), ("ntp-ctl", "8"), ("ntp.toml", "5")],
+    },
 ];
 
 /// Writes everything that `Arguments` ask for.

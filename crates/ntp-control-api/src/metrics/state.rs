@@ -1,0 +1,200 @@
+//! A state's samples of every family.
+//!
+//! Upstream's families are always declared, even without samples. Ours are left out then, so
+//! that the state of an upstream daemon gives upstream's text.
+
+use std::fmt;
+
+use super::text::Escaped;
+use super::{Family, Format, Number, OURS, Samples, Text, UPSTREAM};
+use crate::observation::{Program, Server, Source, State};
+
+/// The metrics of `state` as upstream writes them, sources and servers in their sorted order.
+pub fn prometheus_text(state: &State) -> String {
+    let mut text = Text::new(Format::Classic);
+    write_state(&mut text, state);
+    text.finish()
+}
+
+/// Adds the metrics of `state` to a document.
+pub fn write_state(text: &mut Text, state: &State) {
+    let sorted = Sorted {
+        state,
+        sources: state.sorted_sources(),
+        servers: state.sorted_servers(),
+    };
+    for family in UPSTREAM {
+        text.declare(family.name, family.kind, family.help);
+        sorted.each_sample(family, |labels, value| {
+            text.sample(family.name, labels, value);
+        });
+    }
+    for family in OURS {
+        let mut declared = false;
+        sorted.each_sample(family, |labels, value| {
+            if !declared {
+                text.declare(family.name, family.kind, family.help);
+                declared = true;
+            }
+            text.sample(family.name, labels, value);
+        });
+    }
+}
+
+struct Sorted<'a> {
+    state: &'a State,
+    sources: Vec<&'a Source>,
+    servers: Vec<&'a Server>,
+}
+
+impl Sorted<'_> {
+    fn each_sample(&self, family: &Family, mut sample: impl FnMut(&dyn fmt::Display, Number)) {
+        match family.samples {
+            Samples::Program(value) => {
+                sample(&OfProgram(&self.state.program), value(self.state));
+            }
+            Samples::System(value) => {
+                if let Some(value) = value(self.state) {
+                    sample(&"", value);
+                }
+            }
+            Samples::Source(value) => {
+                for source in &self.sources {
+                    if let Some(value) = value(source) {
+                        sample(&OfSource { source, word: None }, value);
+                    }
+                }
+            }
+            Samples::SourceWord { label, words, is } => {
+                for source in &self.sources {
+                    let Some(is) = is(source) else { continue };
+                    let unknown = (!words.contains(&is)).then_some(is);
+                    for &word in words.iter().chain(&unknown) {
+                        let word_label = Some((label, word));
+                        let labels = OfSource {
+                            source,
+                            word: word_label,
+                        };
+                        sample(&labels, (word == is).into());
+                    }
+                }
+            }
+            Samples::Server(value) => {
+                for server in &self.servers {
+                    if let Some(value) = value(server) {
+                        sample(&OfServer(server), value);
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct OfProgram<'a>(&'a Program);
+
+impl fmt::Display for OfProgram<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Program {
+            version,
+            build_commit,
+            build_commit_date,
+            ..
+        } = self.0;
+        write!(
+            f,
+            "{{version=\"{}\",build_commit=\"{}\",build_commit_date=\"{}\"}}",
+            Escaped(version),
+            Escaped(build_commit),
+            Escaped(build_commit_date)
+        )
+    }
+}
+
+struct OfSource<'a> {
+    source: &'a Source,
+    word: Option<(&'static str, &'a str)>,
+}
+
+impl fmt::Display for OfSource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Source {
+            name, address, id, ..
+        } = self.source;
+        let (name, address) = (Escaped(name), Escaped(address));
+        write!(f, "{{name=\"{name}\",address=\"{address}\",id=\"{id}\"")?;
+        if let Some((label, word)) = self.word {
+            write!(f, ",{label}=\"{}\"", Escaped(word))?;
+        }
+        f.write_str("}")
+    }
+}
+
+struct OfServer<'a>(&'a Server);
+
+impl fmt::Display for OfServer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{listen_address=\"{}\"}}", self.0.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observation::tests::{sample, upstream_sample};
+
+    #[test]
+    fn the_text_of_an_upstream_daemon_has_upstreams_families_only() {
+        let expected = include_str!("../../tests/data/upstream.prom");
+        assert_eq!(prometheus_text(&upstream_sample()), expected);
+    }
+
+    #[test]
+    fn what_only_we_tell_comes_after_upstreams() {
+        let upstream = prometheus_text(&upstream_sample());
+        let ours = prometheus_text(&sample());
+        let added = ours.strip_prefix(upstream.strip_suffix("# EOF\n").unwrap());
+        assert_eq!(added.unwrap(), include_str!("../../tests/data/ours.prom"));
+    }
+
+    #[test]
+    fn both_formats_have_the_same_samples() {
+        let samples = |format| {
+            let mut text = Text::new(format);
+            write_state(&mut text, &sample());
+            let text = text.finish();
+            let lines = text.lines().filter(|line| !line.starts_with('#'));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(samples(Format::Classic), samples(Format::OpenMetrics));
+    }
+
+    #[test]
+    fn families_without_samples_are_still_declared() {
+        let mut state = upstream_sample();
+        state.sources.clear();
+        state.servers.clear();
+        let text = prometheus_text(&state);
+        for family in UPSTREAM {
+            assert!(text.contains(&format!("# TYPE {} ", family.name)));
+        }
+        assert!(!text.contains("name="));
+        assert!(text.contains("ntp_system_poll_interval_seconds 16\n"));
+    }
+
+    #[test]
+    fn a_word_that_is_not_known_is_shown_all_the_same() {
+        let mut state = sample();
+        state.sources[0].details.state = Some("wise".into());
+        let text = prometheus_text(&state);
+        assert!(text.contains(",state=\"wise\"} 1\n"));
+        assert!(text.contains(",state=\"selected\"} 0\n"));
+    }
+
+    #[test]
+    fn labels_cannot_break_out_of_their_quotes() {
+        let mut state = upstream_sample();
+        state.program.version = "1\"} 2\n# \\".into();
+        let text = prometheus_text(&state);
+        assert!(text.contains("{version=\"1\\\"} 2\\n# \\\\\",build_commit="));
+    }
+}

@@ -1,0 +1,159 @@
+//! The metrics exporter in front of a running daemon, of none, and of clients that behave badly.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use ntp_control_api::metrics::UPSTREAM;
+use ntp_e2e::binaries::Program;
+use ntp_e2e::daemon::Setup;
+use ntp_e2e::exporter::samples;
+use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::process::Process;
+use ntp_e2e::scenario;
+use test_binaries::{Behaviour, ReferenceServer};
+
+/// For whatever takes seconds: only a machine in great distress exceeds it.
+const LIMIT: Duration = Duration::from_secs(120);
+/// Enough to be found out, more than the exporter has places.
+const SILENT: usize = 200;
+/// The exporter must stay small.
+const MEMORY: u64 = 10 << 20;
+
+fn main() -> ExitCode {
+    harness::run(
+        Arena::Loopback,
+        &[
+            scenario!(scrapers_get_the_format_that_they_prefer_and_all_families),
+            scenario!(a_daemon_that_is_down_is_told_apart_from_an_exporter_that_is_down),
+            scenario!(silent_clients_do_not_keep_a_scrape_out),
+            scenario!(an_exporter_that_has_nothing_to_read_says_which_key_is_missing),
+        ],
+    )
+}
+
+fn server() -> ReferenceServer {
+    let address = "127.0.0.1:0".parse().expect("an address");
+    ReferenceServer::bind(address, Behaviour::default()).expect("loopback")
+}
+
+fn scrapers_get_the_format_that_they_prefer_and_all_families() {
+    let server = server();
+    let setup = Setup::new(1)
+        .server(&server.address().to_string())
+        .with("[[server]]\nlisten = \"127.0.0.1:0\"")
+        .exporting_at("127.0.0.1:0");
+    let mut daemon = setup.start(None);
+    daemon.wait_synchronized(LIMIT);
+    let exporter = setup.start_exporter(&["--chrony-names"]);
+
+    let classic = exporter.get("/metrics", &[]).expect("a reply");
+    assert_eq!(
+        classic.header("content-type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
+    for family in UPSTREAM {
+        let line = format!("# TYPE {} {}\n", family.name, family.kind.word());
+        assert!(classic.body.contains(&line), "{line}");
+    }
+    let classic = samples(&classic.body);
+    assert_eq!(classic["ntp_up"], 1.0);
+    assert_eq!(classic["ntp_system_stratum"], 2.0);
+    assert_eq!(classic["chrony_tracking_stratum"], 2.0);
+    assert!(classic["ntp_system_error_bound_seconds"] > 0.0);
+    assert!(classic["ntp_process_resident_memory_bytes"] > 1e6);
+    let labels = format!("name=\"{0}\",address=\"{0}\",id=\"0\"", server.address());
+    let of = |name: &str, more: &str| classic[&format!("ntp_source_{name}{{{labels}{more}}}")];
+    assert_eq!(of("state", ",state=\"selected\""), 1.0);
+    assert_eq!(of("state", ",state=\"falseticker\""), 0.0);
+    assert_eq!(of("authentication", ",method=\"none\""), 1.0);
+    assert!(of("jitter_seconds", "") > 0.0);
+
+    // As Prometheus 2.42 asks, at the path that upstream's documentation does not prescribe.
+    let accept = "Accept: application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+    for path in ["/metrics", "/", "/anything"] {
+        let open = exporter.get(path, &[accept]).expect("a reply");
+        assert_eq!(
+            open.header("content-type"),
+            Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+        );
+        assert!(open.body.ends_with("# EOF\n"));
+        assert!(
+            open.body
+                .contains("# TYPE ntp_server_received_packets counter\n")
+        );
+        assert_eq!(samples(&open.body)["ntp_up"], 1.0);
+    }
+    assert_eq!(exporter.get("/nothing", &[]).expect("a reply").status, 404);
+    let posted = ntp_e2e::http::request(exporter.address, "POST", "/metrics", &[], "x", LIMIT);
+    assert_eq!(posted.expect("a reply").status, 405);
+    let memory = exporter.process.resident_bytes();
+    assert!(memory > 0 && memory < MEMORY, "{memory} octets");
+}
+
+fn a_daemon_that_is_down_is_told_apart_from_an_exporter_that_is_down() {
+    let server = server();
+    let setup = Setup::new(1)
+        .server(&server.address().to_string())
+        .exporting_at("127.0.0.1:0");
+    let exporter = setup.start_exporter(&[]);
+    assert_eq!(exporter.samples()["ntp_up"], 0.0);
+    assert_eq!(
+        exporter.samples()["ntp_exporter_observation{outcome=\"no-socket\"}"],
+        1.0
+    );
+    let state = exporter.get("/api/state", &[]).expect("a reply");
+    let state = state.json().expect("JSON");
+    assert_eq!(state["up"], false);
+    assert!(
+        state["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("observation-path"))
+    );
+
+    let mut daemon = setup.start(None);
+    exporter.wait_for_sample("ntp_up", 1.0);
+    // Its socket stays behind.
+    daemon.process.signal(rustix::process::Signal::KILL);
+    exporter.wait_for_sample("ntp_exporter_observation{outcome=\"nobody-listens\"}", 1.0);
+    assert_eq!(exporter.samples()["ntp_up"], 0.0);
+    let _again = setup.start(None);
+    exporter.wait_for_sample("ntp_up", 1.0);
+}
+
+fn silent_clients_do_not_keep_a_scrape_out() {
+    let setup = Setup::new(1).exporting_at("127.0.0.1:0");
+    let exporter = setup.start_exporter(&[]);
+    let crowd: Vec<TcpStream> = (0..SILENT)
+        .map(|number| {
+            let mut stream = TcpStream::connect(exporter.address).expect("a connection");
+            if number % 2 == 0 {
+                // Half of them begin a request and never end it; one that has been shown out cannot.
+                let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nX-Slow: ");
+            }
+            stream
+        })
+        .collect();
+    for _ in 0..20 {
+        assert_eq!(exporter.samples()["ntp_up"], 0.0);
+    }
+    let memory = exporter.process.resident_bytes();
+    assert!(
+        memory < MEMORY,
+        "{memory} octets with {} silent clients",
+        crowd.len()
+    );
+}
+
+fn an_exporter_that_has_nothing_to_read_says_which_key_is_missing() {
+    let setup = Setup::new(1).exporting_at("127.0.0.1:0");
+    let path = format!("observation-path = \"{}\"", setup.socket().display());
+    let setup = setup.replacing(&path, "");
+    let mut exporter = Process::spawn(
+        "ntp-metrics-exporter",
+        setup.command(None, Program::Exporter),
+    );
+    assert_eq!(exporter.wait_exit(LIMIT).code(), Some(1));
+    assert!(!exporter.lines_with("observation-path").is_empty());
+}

@@ -1,0 +1,333 @@
+//! The bounded past, for the page.
+//!
+//! Two rings: one point every two seconds for half an hour, one a minute for a day. A point holds what the page draws: the clock's offset and
+//! both error figures, offset and half interval of at most [`SOURCES`] sources, and the rates of all servers together since the point before. Where the
+//! daemon did not answer there is a point without figures, so that a gap is seen as a gap.
+//!
+//! Numbers are kept as f32 and told with four digits: a plot has no more. The rings hold 2340 points of at most about 270 octets: 0.6 MB.
+//!
+//! # On the wire
+//! A point is a list: number of the point, milliseconds since 1970, then `null`, or `[synchronised, offset, estimated error, bound, truth]` in
+//! seconds, `{"id": [offset, half interval], ...}`, and `[received, accepted, refused]` per second or `null`. The page asks for
+//! points after the last one that it has; `begun` tells it when the exporter was restarted and counts anew.
+
+use std::collections::VecDeque;
+
+use ntp_control_api::observation::{ServerStats, State, seconds};
+use ntp_time::NtpDuration;
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+
+/// Sources that are kept; the page's table shows all.
+pub(crate) const SOURCES: usize = 16;
+
+/// Seconds between the points of the fine ring, and how many there are: half an hour.
+pub(crate) const FINE: (u32, usize) = (2, 900);
+/// The same of the coarse ring: a day.
+pub(crate) const COARSE: (u32, usize) = (60, 1440);
+
+/// Both rings.
+#[derive(Debug)]
+pub(crate) struct History {
+    /// When it began, milliseconds since 1970.
+    begun: i64,
+    fine: Ring,
+    coarse: Ring,
+}
+
+impl History {
+    pub(crate) fn new(begun: i64) -> Self {
+        Self {
+            begun,
+            fine: Ring::new(FINE),
+            coarse: Ring::new(COARSE),
+        }
+    }
+
+    /// Adds what is known at `at`, milliseconds since 1970. To be called every [`FINE`] seconds.
+    pub(crate) fn note(&mut self, at: i64, state: Option<&State>) {
+        self.fine.note(at, state);
+        let due = self.coarse.points.back().is_none_or(|last| {
+            // The clock may have been set back: then a point is due, too.
+            (at - last.at).unsigned_abs() >= u64::from(COARSE.0) * 1000
+        });
+        if due {
+            self.coarse.note(at, state);
+        }
+    }
+
+    /// The points of a ring after the one of this number.
+    pub(crate) fn after(&self, number: Option<u64>, coarse: bool) -> Excerpt<'_> {
+        Excerpt {
+            begun: self.begun,
+            ring: if coarse { &self.coarse } else { &self.fine },
+            number,
+        }
+    }
+}
+
+/// One ring.
+#[derive(Debug)]
+struct Ring {
+    step: u32,
+    length: usize,
+    points: VecDeque<Point>,
+    next: u64,
+    served: Option<(i64, ServerStats)>,
+}
+
+impl Ring {
+    fn new((step, length): (u32, usize)) -> Self {
+        Self {
+            step,
+            length,
+            points: VecDeque::new(),
+            next: 0,
+            served: None,
+        }
+    }
+
+    fn note(&mut self, at: i64, state: Option<&State>) {
+        let served = state.and_then(|state| Some((at, total(state)?)));
+        let rates = match (&self.served, &served) {
+            (Some(before), Some(after)) => Rates::between(before, after),
+            _ => None,
+        };
+        self.served = served;
+        if self.points.len() >= self.length {
+            self.points.pop_front();
+        }
+        self.points.push_back(Point {
+            number: self.next,
+            at,
+            figures: state.map(|state| Figures::of(state, rates)),
+        });
+        self.next += 1;
+    }
+}
+
+#[derive(Debug)]
+struct Point {
+    number: u64,
+    at: i64,
+    figures: Option<Figures>,
+}
+
+#[derive(Debug)]
+struct Figures {
+    synchronized: bool,
+    offset: Option<f32>,
+    estimated_error: Option<f32>,
+    bound: Option<f32>,
+    truth: Option<f32>,
+    sources: Box<[(u64, f32, f32)]>,
+    rates: Option<Rates>,
+}
+
+impl Figures {
+    fn of(state: &State, rates: Option<Rates>) -> Self {
+        let details = &state.system.details;
+        let of = |duration: Option<NtpDuration>| duration.map(|it| seconds(it) as f32);
+        let measured = |uncertainty: &NtpDuration| *uncertainty < NtpDuration::MAX;
+        let sources = state.sorted_sources().into_iter();
+        Self {
+            synchronized: details.synchronized.unwrap_or(state.system.stratum < 16),
+            offset: of(details.offset),
+            estimated_error: of(details.estimated_error),
+            bound: of(details.error_bound),
+            // What would have to be added, as everywhere.
+            truth: of(details.true_offset.map(|ahead| -ahead)),
+            sources: sources
+                .filter(|source| measured(&source.uncertainty))
+                .take(SOURCES)
+                .map(|source| {
+                    let (offset, half) = (seconds(source.offset), seconds(source.uncertainty));
+                    (source.id, offset as f32, half as f32)
+                })
+                .collect(),
+            rates,
+        }
+    }
+}
+
+/// Per second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Rates {
+    received: f32,
+    accepted: f32,
+    refused: f32,
+}
+
+impl Rates {
+    fn between(before: &(i64, ServerStats), after: &(i64, ServerStats)) -> Option<Self> {
+        let time = (after.0 - before.0) as f64 / 1000.0;
+        let (b, a) = (&before.1, &after.1);
+        // The daemon was restarted, or the clock was set.
+        if time <= 0.0 || a.received_packets < b.received_packets {
+            return None;
+        }
+        let rate = |after: u64, before: u64| (after.saturating_sub(before) as f64 / time) as f32;
+        let refused = |s: &ServerStats| {
+            s.denied_packets
+                .wrapping_add(s.rate_limited_packets)
+                .wrapping_add(s.ignored_packets)
+                .wrapping_add(s.nts_nak_packets)
+        };
+        Some(Self {
+            received: rate(a.received_packets, b.received_packets),
+            accepted: rate(a.accepted_packets, b.accepted_packets),
+            refused: rate(refused(a), refused(b)),
+        })
+    }
+}
+
+/// All servers together, if there are any.
+fn total(state: &State) -> Option<ServerStats> {
+    let mut all = state.servers.iter().map(|server| server.stats);
+    let first = all.next()?;
+    Some(all.fold(first, |sum, one| {
+        ServerStats {
+            received_packets: sum.received_packets.wrapping_add(one.received_packets),
+            accepted_packets: sum.accepted_packets.wrapping_add(one.accepted_packets),
+            denied_packets: sum.denied_packets.wrapping_add(one.denied_packets),
+            ignored_packets: sum.ignored_packets.wrapping_add(one.ignored_packets),
+            rate_limited_packets: sum
+                .rate_limited_packets
+                .wrapping_add(one.rate_limited_packets),
+            nts_nak_packets: sum.nts_nak_packets.wrapping_add(one.nts_nak_packets),
+            ..sum
+        }
+    }))
+}
+
+/// Part of a ring, as JSON.
+#[derive(Debug)]
+pub(crate) struct Excerpt<'a> {
+    begun: i64,
+    ring: &'a Ring,
+    number: Option<u64>,
+}
+
+impl Serialize for Excerpt<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(Some(4))?;
+        map.serialize_entry("begun", &self.begun)?;
+        map.serialize_entry("step", &self.ring.step)?;
+        map.serialize_entry("length", &self.ring.length)?;
+        map.serialize_entry("points", &Points(self))?;
+        map.end()
+    }
+}
+
+struct Points<'a>(&'a Excerpt<'a>);
+
+impl Serialize for Points<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let after = self.0.number;
+        let points = self.0.ring.points.iter();
+        to.collect_seq(points.filter(|point| after.is_none_or(|after| point.number > after)))
+    }
+}
+
+impl Serialize for Point {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut list = to.serialize_seq(None)?;
+        list.serialize_element(&self.number)?;
+        list.serialize_element(&self.at)?;
+        let Some(figures) = &self.figures else {
+            list.serialize_element(&None::<u8>)?;
+            return list.end();
+        };
+        let Figures {
+            synchronized,
+            offset,
+            estimated_error,
+            bound,
+            truth,
+            sources,
+            rates,
+        } = figures;
+        let told = |figure: &Option<f32>| figure.map(digits);
+        list.serialize_element(&(
+            u8::from(*synchronized),
+            told(offset),
+            told(estimated_error),
+            told(bound),
+            told(truth),
+        ))?;
+        list.serialize_element(&OfSources(sources))?;
+        let rates = rates.map(|r| [digits(r.received), digits(r.accepted), digits(r.refused)]);
+        list.serialize_element(&rates)?;
+        list.end()
+    }
+}
+
+struct OfSources<'a>(&'a [(u64, f32, f32)]);
+
+impl Serialize for OfSources<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(
+            self.0
+                .iter()
+                .map(|(id, a, b)| (id, [digits(*a), digits(*b)])),
+        )
+    }
+}
+
+/// The nearest number of four digits.
+fn digits(number: f32) -> f64 {
+    let number = f64::from(number);
+    if number == 0.0 || !number.is_finite() {
+        return 0.0;
+    }
+    let decimals = 3 - number.abs().log10().floor() as i32;
+    // The shortest decimal form of the nearest double is then the short one.
+    format!(
+        "{number:.*}",
+        usize::try_from(decimals.clamp(0, 60)).unwrap_or(0)
+    )
+    .parse()
+    .unwrap_or(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_keeps_the_newest_and_tells_only_what_is_asked_for() {
+        let mut history = History::new(7);
+        for number in 0..2000 {
+            history.note(number * 2000, None);
+        }
+        assert_eq!(history.fine.points.len(), FINE.1);
+        assert_eq!(history.coarse.points.len(), 2000 * 2 / 60 + 1);
+        let told = |after| serde_json::to_value(history.after(after, false)).unwrap();
+        assert_eq!(told(None)["points"].as_array().unwrap().len(), FINE.1);
+        let two = told(Some(1997));
+        assert_eq!(
+            two["points"],
+            serde_json::json!([[1998, 3_996_000, null], [1999, 3_998_000, null]])
+        );
+    }
+
+    #[test]
+    fn four_digits_are_told() {
+        let text = |number| serde_json::to_string(&digits(number)).unwrap();
+        assert_eq!(text(1.234_567e-5), "0.00001235");
+        assert_eq!(text(-0.25), "-0.25");
+        assert_eq!(text(1_234_567.0), "1234567.0");
+        assert_eq!(text(f32::NAN), "0.0");
+    }
+
+    #[test]
+    fn a_restart_of_the_daemon_is_no_negative_rate() {
+        let stats = |received_packets| ServerStats {
+            received_packets,
+            accepted_packets: received_packets,
+            ..ServerStats::default()
+        };
+        let rates = |before, after| Rates::between(&(0, stats(before)), &(2000, stats(after)));
+        assert_eq!(rates(10, 30).unwrap().accepted, 10.0);
+        assert_eq!(rates(30, 10), None);
+    }
+}

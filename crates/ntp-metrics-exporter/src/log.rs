@@ -1,0 +1,53 @@
+//! Where the exporter's few messages go: standard output, or the file of `log-path-metrics-exporter`, in the daemon's layout.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal};
+use std::sync::Mutex;
+
+use ntp_config::{LogLevel, ObservabilityConfig};
+use tracing::Level;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+
+struct Utc;
+
+impl FormatTime for Utc {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let text = ntp_os_clock::realtime().to_string();
+        // Nanoseconds are cut to microseconds.
+        let micros = text.len().saturating_sub(4);
+        write!(writer, "{}Z", text.get(..micros).unwrap_or(&text))
+    }
+}
+
+/// Begins logging; a file is appended to.
+pub(crate) fn start(config: &ObservabilityConfig) -> io::Result<()> {
+    let level = match config.log_level.unwrap_or_default() {
+        LogLevel::Trace => Level::TRACE,
+        LogLevel::Debug => Level::DEBUG,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Error => Level::ERROR,
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_timer(Utc)
+        .with_target(false);
+    if let Some(path) = &config.log_path_metrics_exporter {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        builder
+            .with_ansi(config.ansi_colors.unwrap_or(false))
+            .with_writer(Mutex::new(file))
+            .init();
+    } else {
+        builder
+            .with_ansi(
+                config
+                    .ansi_colors
+                    .unwrap_or_else(|| io::stdout().is_terminal()),
+            )
+            .init();
+    }
+    Ok(())
+}
