@@ -7,6 +7,7 @@ use ntp_control_api::observation::{
     System, SystemDetails, encode_frame,
 };
 use ntp_os_clock::{Clock, monotonic, realtime};
+use ntp_proto::client::Authentication;
 use ntp_proto::discipline::SourceState;
 use ntp_proto::engine::{Snapshot, SourceSnapshot};
 use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, StampSource, SystemTime};
@@ -105,7 +106,10 @@ fn source(source: &SourceSnapshot) -> Source {
         last_update: measured.map_or(NtpTimestamp::ZERO, |measured| measured.at.to_ntp()),
         unanswered_polls: source.reach.unanswered(),
         poll_interval: source.poll,
-        nts_cookies: None,
+        nts_cookies: match source.authentication {
+            Authentication::Nts { cookies, .. } => Some(cookies as u64),
+            Authentication::None | Authentication::Symmetric { .. } => None,
+        },
         name: source.name.clone(),
         address: source.address.to_string(),
         id: source.id.0.into(),
@@ -127,7 +131,7 @@ fn source(source: &SourceSnapshot) -> Source {
             packets_bogus: Some(source.counters.bogus),
             packets_unusable: Some(source.counters.unusable),
             crypto_naks: Some(source.counters.crypto_naks),
-            authentication: Some(source.protection.to_string()),
+            authentication: Some(source.authentication.to_string()),
             interleaved: Some(source.interleaved),
         },
     }

@@ -2,6 +2,7 @@
 
 use ntp_proto::discipline::FrequencyPrior;
 use ntp_proto::engine::{Done, Event, Halt, Refusal};
+use ntp_proto::nts::KeyExchanged;
 use ntp_time::{Adjustment, Applied, NtpDuration};
 
 use crate::TrueTime;
@@ -23,6 +24,10 @@ pub struct Journal {
     pub requests: u64,
     /// Names looked up.
     pub lookups: u64,
+    /// Key exchanges wanted.
+    pub key_exchanges: Vec<TrueTime>,
+    /// Sessions handed out for saving, by their sources' names.
+    pub sessions: Vec<(String, KeyExchanged)>,
     /// What was handed out for saving last.
     pub persisted: Option<FrequencyPrior>,
     /// What became of an operator's commands, in their order.
@@ -45,6 +50,8 @@ impl Journal {
             adjustments: 0,
             requests: 0,
             lookups: 0,
+            key_exchanges: Vec::new(),
+            sessions: Vec::new(),
             persisted: None,
             completed: Vec::new(),
             halt: None,

@@ -18,6 +18,7 @@
 //! | `clock` | the kernel's clock: reading, stepping, frequency, leap second |
 //! | `link` | one path there and back: delay laws, loss, duplicates, congestion |
 //! | `server` | a server: right, wrong, silent, kissing, or sending nonsense |
+//! | `key_exchange` | NTS keys, without TLS |
 //! | `attacker` | a stranger who sends what he likes to our sockets |
 //! | `node` | the daemon's shell around the engine |
 //! | `world`, `agenda` | what happens next, and the script |
@@ -38,6 +39,7 @@ mod chance;
 mod checker;
 mod clock;
 mod journal;
+mod key_exchange;
 mod link;
 mod node;
 mod oscillator;
@@ -54,12 +56,13 @@ pub use chance::Chance;
 pub use checker::{Rules, Violation};
 pub use clock::{ClockLimits, SimClock};
 pub use journal::Journal;
+pub use key_exchange::{Named, Nts};
 pub use link::{Congestion, Direction, Link, Queue};
 pub use node::Stamping;
 pub use oscillator::{Oscillator, Sine};
 pub use random::random_world;
 pub use report::Report;
-pub use scenario::{Action, NodeConfig, Scenario, source, source_at};
+pub use scenario::{Action, NodeConfig, Scenario, nts_source, source, source_at};
 pub use server::{Conduct, LeapNews, Server, Spoilt};
 pub use truth::{Calendar, TrueTime};
 pub use world::World;

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 
 use ntp_proto::discipline::Figures;
 use ntp_proto::engine::{
-    Datagram, Engine, EngineConfig, Event, ExchangeId, Input, Now, Outlook, Output, ResolveId,
-    SendError, Snapshot,
+    Datagram, Engine, EngineConfig, Event, ExchangeId, Host, Input, Now, Outlook, Output,
+    ResolveId, SendError, Snapshot,
 };
 use ntp_time::{Adjustment, NtpDuration, Stamp, StampSource, SystemTime};
 
@@ -50,6 +50,10 @@ pub(crate) enum Errand {
     Resolve {
         query: ResolveId,
         host: String,
+    },
+    ExchangeKeys {
+        query: ResolveId,
+        host: Host,
     },
 }
 
@@ -242,6 +246,13 @@ impl Node {
             Output::Resolve { query, host } => {
                 self.journal.lookups += 1;
                 self.errands.push(Errand::Resolve { query, host });
+            }
+            Output::ExchangeKeys { query, host, .. } => {
+                self.journal.key_exchanges.push(at);
+                self.errands.push(Errand::ExchangeKeys { query, host });
+            }
+            Output::PersistSession { name, session } => {
+                self.journal.sessions.push((name, *session));
             }
             Output::Persist(prior) => self.journal.persisted = Some(prior),
             Output::Event(event) => self.note(at, event),

@@ -9,7 +9,7 @@ use ntp_time::{
     Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum, SystemTime,
 };
 
-use crate::{Attack, ClockLimits, Conduct, Link, Oscillator, Rules, Server, Stamping};
+use crate::{Attack, ClockLimits, Conduct, Link, Nts, Oscillator, Rules, Server, Stamping};
 
 /// A world and its story.
 #[derive(Clone, Debug)]
@@ -64,6 +64,8 @@ pub enum Action {
     Conduct(usize, Conduct),
     /// A server's clock is off by this many seconds from now on.
     ServerError(usize, f64),
+    /// A server does NTS differently, or not at all, from now on.
+    Nts(usize, Option<Nts>),
     /// The path to a server is another one.
     Route(usize, Link),
     /// The resolver has another answer for a name.
@@ -143,6 +145,20 @@ impl Scenario {
     pub fn with_server(mut self, server: Server) -> Self {
         self.engine.sources.push(source_at(server.address));
         self.servers.push(server);
+        self
+    }
+
+    /// Adds `count` perfect servers with NTS, and exchanges keys with each by its address.
+    #[must_use]
+    pub fn with_nts_servers(mut self, count: usize) -> Self {
+        for _ in 0..count {
+            let address = Self::address(self.servers.len());
+            self.engine.sources.push(nts_source(Host::Address(address)));
+            self.servers.push(Server {
+                nts: Some(Nts::default()),
+                ..Server::new(address)
+            });
+        }
         self
     }
 
@@ -229,6 +245,22 @@ pub fn source(name: &str, kind: SourceKind) -> SourceConfig {
         host: Host::Name(name.to_owned()),
         port: 123,
         kind,
+        terms: Terms::default(),
+        opinion: Opinion::default(),
+    }
+}
+
+/// A server with which keys are exchanged.
+pub fn nts_source(host: Host) -> SourceConfig {
+    let shown = match &host {
+        Host::Name(name) => name.clone(),
+        Host::Address(address) => address.to_string(),
+    };
+    SourceConfig {
+        name: format!("{shown}:4460"),
+        host,
+        port: 4460,
+        kind: SourceKind::Nts,
         terms: Terms::default(),
         opinion: Opinion::default(),
     }

@@ -16,7 +16,7 @@ use ntp_time::{
     SystemTime,
 };
 
-use crate::{Chance, Link, TrueTime};
+use crate::{Chance, Link, Nts, TrueTime};
 
 /// A server and the path to it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,6 +50,8 @@ pub struct Server {
     pub reference_id: ReferenceId,
     /// What it says about leap seconds.
     pub leap_news: LeapNews,
+    /// Whether and how it does NTS.
+    pub nts: Option<Nts>,
 }
 
 impl Server {
@@ -70,6 +72,7 @@ impl Server {
             root_dispersion: 0.0,
             reference_id: ReferenceId::new(*b"GPS\0"),
             leap_news: LeapNews::Truth,
+            nts: None,
         }
     }
 }
@@ -282,7 +285,8 @@ impl Host {
             let left = (utc(leaves) + self.stamp_error()).max(received);
             self.worker.sent(token, left);
         }
-        let Ok(Packet { mut header, .. }) = Packet::parse(draft.seal(sent)) else {
+        let reply = draft.seal(sent);
+        let Ok(Packet { mut header, .. }) = Packet::parse(reply) else {
             return Answer::Nothing;
         };
         let conduct = match self.config.conduct {
@@ -303,7 +307,9 @@ impl Host {
             Conduct::Spoilt(spoilt) => spoilt.spoil(&mut header),
             Conduct::Honest | Conduct::RateBelow(_) => {}
         }
+        // What is spoilt in the header no longer agrees with what seals it.
         let mut octets = octets_of(&header);
+        octets.extend_from_slice(reply.get(Header::LEN..).unwrap_or_default());
         if let Conduct::Spoilt(spoilt) = conduct {
             spoilt.spoil_octets(&mut octets);
         }
@@ -354,7 +360,7 @@ impl Host {
         ServerView {
             claim,
             policy: Arc::clone(&self.policy),
-            keyset: None,
+            keyset: self.config.nts.map(|nts| nts.keyset()),
         }
     }
 }

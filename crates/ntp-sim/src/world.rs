@@ -13,12 +13,15 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ntp_proto::discipline::Figures;
-use ntp_proto::engine::{Command, CommandId, ExchangeId, Input, ResolveId, SendError, Snapshot};
+use ntp_proto::engine::{
+    Command, CommandId, ExchangeId, Host as EngineHost, Input, ResolveId, SendError, Snapshot,
+};
 use ntp_time::{NtpDuration, Stamp};
 
 use crate::agenda::Agenda;
 use crate::attacker::Attacker;
 use crate::checker::Checker;
+use crate::key_exchange;
 use crate::link::Pipe;
 use crate::node::{Errand, Node, Routes};
 use crate::oscillator::Crystal;
@@ -34,6 +37,7 @@ mod stream {
     pub(super) const OSCILLATOR: u64 = 0;
     pub(super) const NODE: u64 = 1;
     pub(super) const ATTACKER: u64 = 2;
+    pub(super) const KEY_EXCHANGE: u64 = 3;
     pub(super) const SERVERS: u64 = 16;
 }
 
@@ -61,6 +65,10 @@ enum Happening {
     Resolved {
         query: ResolveId,
         host: String,
+    },
+    KeysExchanged {
+        query: ResolveId,
+        host: EngineHost,
     },
     Script(usize),
     WakeUp {
@@ -90,6 +98,8 @@ pub struct World {
     names: BTreeMap<String, Result<Vec<IpAddr>, String>>,
     lookup_time: f64,
     attacker: Option<Attacker>,
+    /// Where session keys come from.
+    key_chance: Chance,
     script: Vec<Action>,
     agenda: Agenda<Happening>,
     next_second: TrueTime,
@@ -158,6 +168,7 @@ impl World {
             attacker: scenario
                 .attack
                 .map(|attack| Attacker::new(attack, Chance::new(seed, stream::ATTACKER))),
+            key_chance: Chance::new(seed, stream::KEY_EXCHANGE),
             script: Vec::new(),
             agenda: Agenda::new(),
             next_second: TrueTime::ZERO,
@@ -347,7 +358,10 @@ impl World {
             }
             // A sleeping machine loses what is sent to it; what it knows already waits.
             Happening::Reply { .. } if self.asleep.is_some() => {}
-            Happening::Resolved { .. } | Happening::Stamp { .. } | Happening::Refusal { .. }
+            Happening::Resolved { .. }
+            | Happening::KeysExchanged { .. }
+            | Happening::Stamp { .. }
+            | Happening::Refusal { .. }
                 if self.asleep.is_some() =>
             {
                 let later = self.asleep.unwrap_or(self.now);
@@ -379,7 +393,28 @@ impl World {
                 let result = result.as_ref().map(Vec::as_slice).map_err(String::as_str);
                 self.node.tell(self.now, Input::Resolved { query, result });
             }
+            Happening::KeysExchanged { query, host } => self.exchange_keys(query, &host),
         }
+    }
+
+    fn exchange_keys(&mut self, query: ResolveId, host: &EngineHost) {
+        let address = match host {
+            EngineHost::Address(address) => Ok(*address),
+            EngineHost::Name(name) => match self.names.get(name) {
+                Some(Ok(addresses)) => addresses.first().copied().ok_or("no address".to_owned()),
+                Some(Err(error)) => Err(error.clone()),
+                None => Err("no such name".to_owned()),
+            },
+        };
+        let result = address.and_then(|address| {
+            let server = self.by_address.get(&address);
+            let nts = server.and_then(|index| self.places[*index].host.config.nts);
+            let nts = nts.ok_or("nobody exchanges keys there")?;
+            nts.exchange(address, &mut self.key_chance)
+        });
+        let result = result.as_ref().map_err(String::as_str);
+        self.node
+            .tell(self.now, Input::KeyExchanged { query, result });
     }
 
     fn serve(&mut self, server: usize, exchange: ExchangeId, remote: SocketAddr, payload: &[u8]) {
@@ -401,9 +436,23 @@ impl World {
                 if let Some(attacker) = &mut self.attacker {
                     attacker.overhear(remote, &reply);
                 }
+                let damaged = self
+                    .attacker
+                    .as_mut()
+                    .and_then(|attacker| attacker.damage(self.now, &reply));
                 let arrivals: Vec<_> = place.back.carry(leaves).collect();
                 for at in arrivals {
                     let at = at + self.node.reception_delay();
+                    if let Some(payload) = damaged.clone() {
+                        self.put(
+                            at,
+                            Happening::Reply {
+                                exchange,
+                                remote,
+                                payload,
+                            },
+                        );
+                    }
                     self.put(
                         at,
                         Happening::Reply {
@@ -431,6 +480,10 @@ impl World {
                     stamp,
                     at,
                 } => self.put(at, Happening::Stamp { exchange, stamp }),
+                Errand::ExchangeKeys { query, host } => self.put(
+                    self.now + key_exchange::DURATION,
+                    Happening::KeysExchanged { query, host },
+                ),
                 Errand::Resolve { query, host } => {
                     self.put(
                         self.now + self.lookup_time,
@@ -446,7 +499,7 @@ impl World {
         let forgeries = self
             .attacker
             .as_mut()
-            .map(|attacker| attacker.on_request(leaves, utc, exchange, remote));
+            .map(|attacker| attacker.on_request(leaves, utc, exchange, (remote, payload)));
         for (at, exchange, payload) in forgeries.unwrap_or_default() {
             self.put(
                 at,
@@ -478,6 +531,7 @@ impl World {
         match action {
             Action::Conduct(server, conduct) => self.places[server].host.config.conduct = conduct,
             Action::ServerError(server, error) => self.places[server].host.config.error = error,
+            Action::Nts(server, nts) => self.places[server].host.config.nts = nts,
             Action::Route(server, link) => {
                 self.places[server].there.law = link.there;
                 self.places[server].back.law = link.back;

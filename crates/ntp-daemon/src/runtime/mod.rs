@@ -440,6 +440,8 @@ impl Runtime {
             Output::Close(exchange) => self.exchanges.close(exchange),
             Output::Resolve { query, host } => self.resolve(query, host),
             Output::Persist(prior) => self.store.save(prior),
+            // Sources with NTS are refused before they get here.
+            Output::ExchangeKeys { .. } | Output::PersistSession { .. } => {}
             Output::Event(event) => log_event(&event),
             // Nobody asks for anything yet.
             Output::Completed(..) => {}

@@ -18,7 +18,7 @@ use rand_core::RngCore;
 use super::interleaved::{self, Answered, Ask, FOLLOW_UP, Kind};
 use super::protection::Protection;
 use super::sanity::{self, LocalIdentity, Rejection};
-use super::{Kiss, Reach, Schedule};
+use super::{Kiss, NtsSession, Reach, Schedule};
 use crate::engine::{Datagram, ExchangeId};
 use crate::wire::{Header, Mode, Packet, Version};
 
@@ -127,6 +127,8 @@ pub struct Counters {
     pub bogus: u64,
     /// Of the unusable ones: crypto-NAKs, by which a server says that it does not accept our key.
     pub crypto_naks: u64,
+    /// Of the unusable ones: NTS NAKs, by which a server says that it cannot read our cookie.
+    pub nts_naks: u64,
 }
 
 /// The relation with one server address.
@@ -174,6 +176,22 @@ impl Association {
     /// How packets are authenticated.
     pub fn protection(&self) -> &Protection {
         &self.protection
+    }
+
+    /// Puts the session of a new key exchange in place; the one before is kept until it has proved itself.
+    pub fn renew(&mut self, session: NtsSession) {
+        self.protection = match core::mem::take(&mut self.protection) {
+            Protection::Nts(previous) => Protection::Nts(Box::new(session.after(*previous))),
+            Protection::None | Protection::Symmetric(_) => Protection::Nts(Box::new(session)),
+        };
+    }
+
+    /// Ends it, for the sake of its NTS session.
+    pub fn into_session(self) -> Option<NtsSession> {
+        match self.protection {
+            Protection::Nts(session) => Some(*session),
+            Protection::None | Protection::Symmetric(_) => None,
+        }
     }
 
     /// The reach register.
@@ -229,7 +247,14 @@ impl Association {
     }
 
     /// Opens an exchange; the caller has closed the one before.
-    pub fn request(&mut self, now: Monotonic, id: ExchangeId, rng: &mut impl RngCore) -> Request {
+    ///
+    /// `None` if there is no NTS cookie left: then nothing is opened, and the next attempt is at the next poll.
+    pub fn request(
+        &mut self,
+        now: Monotonic,
+        id: ExchangeId,
+        rng: &mut impl RngCore,
+    ) -> Option<Request> {
         // Zero would read as "unknown" in the reply's origin field.
         let nonce = NtpTimestamp::from_bits(rng.next_u64().max(1));
         let extra = self.extra.take().filter(|_| now < self.next_scheduled);
@@ -254,10 +279,13 @@ impl Association {
             self.asked = now;
             self.next_scheduled = self.schedule.requested(now, rng);
         }
-        self.counters.sent += 1;
-        Request {
-            payload: self.protection.request(&request_header(nonce, ask), rng),
+        let payload = self.protection.request(&request_header(nonce, ask), rng);
+        if payload.is_none() {
+            self.exchange = None;
         }
+        let payload = payload?;
+        self.counters.sent += 1;
+        Some(Request { payload })
     }
 
     /// The request has left. Of several stamps for it, the one taken closest to the wire counts.
@@ -365,11 +393,16 @@ impl Association {
     }
 
     fn count_mismatch(&mut self, rejection: Rejection) {
-        if rejection == Rejection::CryptoNak {
-            self.counters.unusable += 1;
-            self.counters.crypto_naks += 1;
-        } else {
-            self.counters.bogus += 1;
+        match rejection {
+            Rejection::CryptoNak => {
+                self.counters.unusable += 1;
+                self.counters.crypto_naks += 1;
+            }
+            Rejection::NtsNak => {
+                self.counters.unusable += 1;
+                self.counters.nts_naks += 1;
+            }
+            _ => self.counters.bogus += 1,
         }
     }
 

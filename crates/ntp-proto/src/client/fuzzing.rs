@@ -34,7 +34,9 @@ pub fn check(bytes: &[u8]) {
         now,
     );
     let mut rng = ChaCha12Rng::from_seed([7; 32]);
-    let request = association.request(now, id, &mut rng);
+    let request = association
+        .request(now, id, &mut rng)
+        .expect("without protection there is nothing to run out of");
     association.transmitted(id, stamp);
     let nonce = Header::parse(&mut Reader::new(&request.payload))
         .map_or(NtpTimestamp::ZERO, |header| header.transmit_timestamp);

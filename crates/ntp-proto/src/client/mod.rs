@@ -9,6 +9,7 @@ mod association;
 pub mod fuzzing;
 mod interleaved;
 mod kiss;
+mod nts;
 mod protection;
 mod reach;
 pub mod sanity;
@@ -18,7 +19,8 @@ mod tests;
 
 pub use association::{Accepted, Association, Counters, Reply, Request, Terms};
 pub use kiss::Kiss;
-pub use protection::Protection;
+pub use nts::NtsSession;
+pub use protection::{Authentication, Protection};
 pub use reach::Reach;
 pub use sanity::{LocalIdentity, Rejection};
 pub use schedule::Schedule;

@@ -17,6 +17,9 @@
 //! section 9.2), by which a server says that it cannot verify us: it is itself unproved, so it is counted and
 //! told, and nothing is done about it.
 //!
+//! # NTS
+//! See [`NtsSession`].
+//!
 //! # Symmetric keys
 //! The key belongs to the source, and its number with it: a reply under any other number is unproved even if that number names
 //! a key that we hold (RFC 5905 section 9.2). Requests are of version 4, so digests are cut to 20 octets.
@@ -26,24 +29,48 @@ use std::sync::Arc;
 
 use rand_core::RngCore;
 
-use super::Rejection;
-use crate::keys::Key;
+use super::{NtsSession, Rejection};
+use crate::keys::{Algorithm, Key, KeyId};
+use crate::nts::AeadAlgorithm;
 use crate::wire::{Header, Mac, Packet, Writer, emit};
 
 /// How an association's packets are authenticated.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum Protection {
     /// Not at all: whoever sees a request can answer it.
     #[default]
     None,
     /// By a secret that we share with the server.
     Symmetric(Arc<Key>),
+    /// By the keys and cookies of a key exchange (RFC 8915).
+    Nts(Box<NtsSession>),
+}
+
+/// How an association's packets are authenticated, without any secret: for readers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// Not at all.
+    None,
+    /// By a symmetric key.
+    Symmetric {
+        /// Its number.
+        id: KeyId,
+        /// Its type.
+        algorithm: Algorithm,
+    },
+    /// By NTS.
+    Nts {
+        /// The cipher.
+        algorithm: AeadAlgorithm,
+        /// Cookies left, of eight.
+        cookies: usize,
+    },
 }
 
 impl Protection {
-    /// The datagram that says `header`. `_rng` is for schemes whose packets are random in part.
-    pub(super) fn request(&mut self, header: &Header, _rng: &mut impl RngCore) -> Vec<u8> {
-        match self {
+    /// The datagram that says `header`. `None` if there is nothing left to prove it with.
+    pub(super) fn request(&mut self, header: &Header, rng: &mut impl RngCore) -> Option<Vec<u8>> {
+        Some(match self {
             Self::None => written(header, None),
             Self::Symmetric(key) => {
                 let blank = key.sign(&[]);
@@ -58,7 +85,8 @@ impl Protection {
                 }
                 octets
             }
-        }
+            Self::Nts(session) => return session.request(header, rng),
+        })
     }
 
     /// Whether a packet that answers the open exchange was written by the server.
@@ -67,6 +95,9 @@ impl Protection {
     /// [`Rejection::Unauthenticated`] if anybody could have written it, [`Rejection::CryptoNak`] if it says that our request could not be
     /// verified.
     pub(super) fn check(&mut self, packet: &Packet<'_>) -> Result<(), Rejection> {
+        if let Self::Nts(session) = self {
+            return session.check(packet);
+        }
         if packet.mac.is_some_and(|mac| mac.is_crypto_nak()) {
             return Err(Rejection::CryptoNak);
         }
@@ -75,18 +106,58 @@ impl Protection {
             (Self::Symmetric(key), Some(mac)) => {
                 mac.key_id == key.id() && key.verify(packet.authenticated(), mac.digest)
             }
-            (Self::Symmetric(_), None) => false,
+            (Self::Symmetric(_) | Self::Nts(_), _) => false,
         };
         proved.then_some(()).ok_or(Rejection::Unauthenticated)
     }
 }
 
-/// `none`, or for example `key 7 (AES128)`.
-impl fmt::Display for Protection {
+impl Protection {
+    /// What it is, without the secrets.
+    pub fn authentication(&self) -> Authentication {
+        match self {
+            Self::None => Authentication::None,
+            Self::Symmetric(key) => Authentication::Symmetric {
+                id: key.id(),
+                algorithm: key.algorithm(),
+            },
+            Self::Nts(session) => Authentication::Nts {
+                algorithm: session.algorithm(),
+                cookies: session.cookies(),
+            },
+        }
+    }
+
+    /// The NTS session, if that is what it is.
+    pub fn nts(&self) -> Option<&NtsSession> {
+        match self {
+            Self::Nts(session) => Some(session),
+            Self::None | Self::Symmetric(_) => None,
+        }
+    }
+}
+
+/// Whether they are the same secret.
+impl PartialEq for Protection {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::None, Self::None) => true,
+            (Self::Symmetric(one), Self::Symmetric(other)) => one == other,
+            (Self::Nts(one), Self::Nts(other)) => one.keys() == other.keys(),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Protection {}
+
+/// `none`, or for example `key 7 (AES128)` or `NTS (AES-SIV-CMAC-256)`.
+impl fmt::Display for Authentication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("none"),
-            Self::Symmetric(key) => write!(f, "key {} ({})", key.id(), key.algorithm()),
+            Self::Symmetric { id, algorithm } => write!(f, "key {id} ({algorithm})"),
+            Self::Nts { algorithm, .. } => write!(f, "NTS ({algorithm})"),
         }
     }
 }
@@ -125,10 +196,12 @@ mod tests {
     }
 
     fn signed(key: &Arc<Key>) -> Vec<u8> {
-        Protection::Symmetric(Arc::clone(key)).request(
-            &Header::blank(Version::V4, Mode::Server),
-            &mut ChaCha12Rng::from_seed([1; 32]),
-        )
+        Protection::Symmetric(Arc::clone(key))
+            .request(
+                &Header::blank(Version::V4, Mode::Server),
+                &mut ChaCha12Rng::from_seed([1; 32]),
+            )
+            .unwrap()
     }
 
     fn verdict(protection: &Protection, octets: &[u8]) -> Result<(), Rejection> {

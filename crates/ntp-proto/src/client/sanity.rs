@@ -42,6 +42,8 @@ pub enum Rejection {
     Unauthenticated,
     /// The server says that it could not verify our request; anybody on the path can say that.
     CryptoNak,
+    /// The server says that it could not read our NTS cookie; anybody on the path can say that.
+    NtsNak,
     /// The server says it is not synchronised (leap indicator 3 or stratum 16).
     Unsynchronized,
     /// Stratum above 16, or not below our own `local-stratum`.
@@ -57,7 +59,8 @@ pub enum Rejection {
 impl Rejection {
     /// Whether whoever wrote it knew the nonce of the open exchange: the server, or somebody on the path to it.
     pub fn knows_nonce(self) -> bool {
-        self.blames_server() || matches!(self, Self::Unauthenticated | Self::CryptoNak)
+        self.blames_server()
+            || matches!(self, Self::Unauthenticated | Self::CryptoNak | Self::NtsNak)
     }
 
     /// Whether the datagram answered our request, so that the server, not a stranger, is to blame.
@@ -82,7 +85,8 @@ impl fmt::Display for Rejection {
             Self::WrongOrigin => "does not answer our request (forged, replayed or stale)",
             Self::Duplicate => "the request was answered already",
             Self::Late => "too late",
-            Self::Unauthenticated => "not signed with the source's key",
+            Self::Unauthenticated => "not authenticated with the source's key",
+            Self::NtsNak => "the server says that it cannot read our NTS cookie",
             Self::CryptoNak => {
                 "the server does not accept our key (compare number, type and secret on both sides)"
             }

@@ -1,5 +1,7 @@
 //! An association with a key or in interleaved mode, against the server of this crate.
 
+mod nts;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -98,7 +100,7 @@ impl Pair {
         self.sequence += 1;
         let now = Monotonic::from_nanos(0) + self.now;
         let id = self.id();
-        let request = self.association.request(now, id, &mut self.rng);
+        let request = self.association.request(now, id, &mut self.rng).unwrap();
         let stamp = Stamp {
             time: self.system(),
             source: StampSource::Kernel,

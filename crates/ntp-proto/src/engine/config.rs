@@ -49,7 +49,7 @@ pub struct SourceConfig {
     pub name: String,
     /// Where it is.
     pub host: Host,
-    /// UDP port.
+    /// UDP port, or TCP port of the key exchange.
     pub port: u16,
     /// One server or several.
     pub kind: SourceKind,
@@ -73,6 +73,8 @@ pub enum Host {
 pub enum SourceKind {
     /// One server.
     Server,
+    /// One server with NTS: host and port are those of its key exchange, which tells where the NTP server is.
+    Nts,
     /// As many servers behind one name.
     Pool {
         /// Members wanted.
@@ -86,7 +88,7 @@ impl SourceConfig {
     /// How many associations this source is worth.
     pub fn wanted(&self) -> usize {
         match &self.kind {
-            SourceKind::Server => 1,
+            SourceKind::Server | SourceKind::Nts => 1,
             SourceKind::Pool { count, .. } => *count,
         }
     }
@@ -94,7 +96,7 @@ impl SourceConfig {
     /// Whether `address` may be used for it.
     pub fn permits(&self, address: IpAddr) -> bool {
         match &self.kind {
-            SourceKind::Server => true,
+            SourceKind::Server | SourceKind::Nts => true,
             SourceKind::Pool { ignore, .. } => !ignore.contains(&address),
         }
     }

@@ -11,6 +11,7 @@ use ntp_time::{Frequency, LeapIndicator, Monotonic, NtpDuration, PollInterval, S
 
 use super::{SendError, SourceId};
 use crate::client::{Kiss, Rejection};
+use crate::nts::AeadAlgorithm;
 
 /// How much an event matters to an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,6 +85,24 @@ pub enum Event {
     NoUsableAddress {
         /// The name.
         host: String,
+    },
+    /// Keys were exchanged with a source that uses NTS.
+    KeysExchanged {
+        /// The source's configured name.
+        name: String,
+        /// The cipher that was agreed on.
+        algorithm: AeadAlgorithm,
+        /// The NTP server.
+        server: String,
+    },
+    /// Keys could not be exchanged.
+    KeyExchangeFailed {
+        /// The source's configured name.
+        name: String,
+        /// Why.
+        error: String,
+        /// When it will be tried again.
+        retry: NtpDuration,
     },
     /// A measurement was taken.
     Measured {
@@ -160,11 +179,14 @@ pub enum Removal {
     Falseticker,
     /// The operator wants it so.
     Operator,
+    /// The key exchange names another server now.
+    Moved,
 }
 
 impl fmt::Display for Removal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Moved => "the key exchange names another server",
             Self::Denied => "it refuses to serve us; it will not be asked again before a restart",
             Self::Unreachable => "it does not answer; another address takes its place",
             Self::Falseticker => {
@@ -181,9 +203,10 @@ impl Event {
         match self {
             Self::Measured { .. } | Self::Slewing { .. } => Severity::Debug,
             Self::SourceAdded(_)
-            | Self::SourceRemoved(_, Removal::Operator)
+            | Self::SourceRemoved(_, Removal::Operator | Removal::Moved)
             | Self::SourceReachable(_)
             | Self::Synchronized { .. }
+            | Self::KeysExchanged { .. }
             | Self::LeapSecond(_)
             | Self::Resumed { .. }
             | Self::Stepped { warn: false, .. } => Severity::Info,
@@ -194,6 +217,7 @@ impl Event {
             | Self::Kissed(..)
             | Self::ResolveFailed { .. }
             | Self::NoUsableAddress { .. }
+            | Self::KeyExchangeFailed { .. }
             | Self::NoMajority { .. }
             | Self::SynchronizationLost { .. }
             | Self::Stepped { warn: true, .. }
@@ -240,6 +264,19 @@ impl fmt::Display for Event {
             Self::NoUsableAddress { host } => write!(
                 f,
                 "{host} has no address that is not in use or ignored already"
+            ),
+            Self::KeysExchanged {
+                name,
+                algorithm,
+                server,
+            } => write!(
+                f,
+                "exchanged keys with {name}: {algorithm}, the NTP server is {server}"
+            ),
+            Self::KeyExchangeFailed { name, error, retry } => write!(
+                f,
+                "no key exchange with {name}: {error}; trying again in {}s",
+                retry.as_nanos() / 1_000_000_000
             ),
             Self::Measured {
                 subject,

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ntp_time::{Applied, Monotonic, NtpDuration, Stamp, SystemTime};
 
 use super::{Command, CommandId, EngineConfig};
+use crate::nts::KeyExchanged;
 
 /// The only way that time enters the engine: both clocks, read together.
 ///
@@ -101,6 +102,13 @@ pub enum Input<'a> {
         /// The addresses in the resolver's order, or what it said.
         result: Result<&'a [IpAddr], &'a str>,
     },
+    /// The answer to [`Output::ExchangeKeys`](super::Output::ExchangeKeys).
+    KeyExchanged {
+        /// The query, as it was asked.
+        query: ResolveId,
+        /// The keys, or why there are none, in words for an operator.
+        result: Result<&'a KeyExchanged, &'a str>,
+    },
     /// This machine's addresses, at the start and whenever they changed.
     LocalAddresses(&'a [IpAddr]),
     /// The answer to [`Output::Adjust`](super::Output::Adjust), before any other input.
@@ -117,6 +125,6 @@ pub enum Input<'a> {
     Shutdown,
 }
 
-/// Names a configured source towards the resolver; never used again.
+/// Names a configured source towards the resolver and the key exchange; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ResolveId(pub usize);

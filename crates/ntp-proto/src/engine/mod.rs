@@ -19,6 +19,7 @@
 //! | file | what it decides |
 //! |---|---|
 //! | `source_set` | which addresses to ask, look-ups, pool members |
+//! | `key_exchange` | NTS keys for the sources that want them |
 //! | [`client`](crate::client) | when to ask one address, which datagrams are answers |
 //! | `measure` | a reply becomes a measurement |
 //! | [`discipline`](crate::discipline) | what measurements say about the clock |
@@ -34,6 +35,7 @@ mod config;
 mod disruption;
 mod event;
 mod input;
+mod key_exchange;
 mod measure;
 mod operate;
 mod outlook;
@@ -58,7 +60,8 @@ pub use input::{Datagram, ExchangeId, Input, Now, ResolveId, SendError, SourceId
 pub use outlook::Outlook;
 pub use output::{Halt, Output, Reason};
 pub use snapshot::{
-    ConfiguredSnapshot, MeasuredSnapshot, Snapshot, SourceSnapshot, SystemSnapshot,
+    ConfiguredSnapshot, KeyExchangeOutcome, KeyExchangeSnapshot, MeasuredSnapshot, Snapshot,
+    SourceSnapshot, SystemSnapshot,
 };
 
 use crate::client::{Association, LocalIdentity};
@@ -176,6 +179,7 @@ impl Engine {
             }
             Input::SendFailed { exchange, error } => self.send_failed(now, exchange, error),
             Input::Resolved { query, result } => self.resolved(now, query, result),
+            Input::KeyExchanged { query, result } => self.keys_exchanged(now, query, result),
             Input::LocalAddresses(addresses) => {
                 self.us = LocalIdentity::new(addresses);
                 self.network_changed(now);
@@ -224,6 +228,11 @@ impl Engine {
                 self.sources
                     .next_lookup()
                     .map(|(at, query)| (at, Reason::Resolve(query))),
+            )
+            .chain(
+                self.sources
+                    .next_keys()
+                    .map(|(at, query)| (at, Reason::ExchangeKeys(query))),
             )
             .chain(self.leap_due.map(|at| (at, Reason::LeapSecond)))
             .chain([(self.housekeeping, Reason::Housekeeping)])
@@ -300,12 +309,14 @@ impl Engine {
             sequence: member.sequence,
         };
         member.sequence = member.sequence.wrapping_add(1);
-        let request = member.association.request(now.monotonic, exchange, rng);
-        outputs.push_back(Output::Transmit {
-            exchange,
-            remote: member.association.remote(),
-            request,
-        });
+        if let Some(request) = member.association.request(now.monotonic, exchange, rng) {
+            outputs.push_back(Output::Transmit {
+                exchange,
+                remote: member.association.remote(),
+                request,
+            });
+        }
+        self.look_after_keys(now, position);
     }
 
     // ---- the source set
@@ -323,6 +334,7 @@ impl Engine {
         while let Some((query, host)) = self.sources.overdue_lookup(now.monotonic) {
             self.outputs.push_back(Output::Resolve { query, host });
         }
+        self.exchange_overdue_keys(now);
     }
 
     fn add_member(&mut self, now: Now, configured: usize, address: SocketAddr) {
@@ -336,8 +348,11 @@ impl Engine {
             spread
         };
         let start = now.monotonic + NtpDuration::from_seconds_f64(wait);
-        let association = Association::new(address, config.terms.clone(), start);
+        let mut association = Association::new(address, config.terms.clone(), start);
         let (key, opinion) = (self.discipline.join(), config.opinion);
+        if let Some(session) = self.sources.take_session(configured) {
+            association.renew(session);
+        }
         self.discipline.set_opinion(key, opinion);
         let member = Member {
             id,
@@ -374,6 +389,9 @@ impl Engine {
             self.outputs.push_back(Output::Close(exchange));
         }
         self.discipline.leave(member.key);
+        if let Some(session) = member.association.into_session() {
+            self.sources.keep_session(member.configured, session);
+        }
         self.emit(Event::SourceRemoved(subject, why));
     }
 
@@ -381,10 +399,7 @@ impl Engine {
         let Some(index) = self.sources.asked_by(query) else {
             return;
         };
-        let host = match &self.sources.config_at(index).host {
-            Host::Name(name) => name.clone(),
-            Host::Address(address) => address.to_string(),
-        };
+        let host = self.sources.host_name(index);
         if let Some(retry) = self.sources.resolved(now.monotonic, index, result) {
             let error = result.err().unwrap_or("the name has no address").to_owned();
             if self.sources.tells_failure(now.monotonic, index) {
@@ -392,6 +407,7 @@ impl Engine {
             }
             return;
         }
+        self.settle_keys(now, index);
         self.replace_dead(now, index);
         self.fill_sources(now);
         if self.sources.is_short_of_addresses(index)
@@ -489,6 +505,7 @@ impl Engine {
         if let Some(prior) = self.discipline.frequency_prior() {
             self.outputs.push_back(Output::Persist(prior));
         }
+        self.persist_sessions();
         self.flush_adjustment();
         self.stopped = true;
     }

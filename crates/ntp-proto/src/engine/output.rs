@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 
 use ntp_time::{Adjustment, NtpDuration, SystemTime};
 
-use super::{CommandId, Done, Event, ExchangeId, Refusal, ResolveId, SourceId};
+use super::{CommandId, Done, Event, ExchangeId, Host, Refusal, ResolveId, SourceId};
 use crate::client::Request;
 use crate::discipline::{FrequencyPrior, Panic};
+use crate::nts::KeyExchanged;
 
 /// Something for the shell to do.
 #[derive(Clone, Debug)]
@@ -31,6 +32,26 @@ pub enum Output {
         query: ResolveId,
         /// The name.
         host: String,
+    },
+    /// Do an NTS key exchange (RFC 8915 section 4), off the timekeeping thread, and answer with
+    /// [`Input::KeyExchanged`](super::Input::KeyExchanged). It must end some time, with whatever outcome.
+    ExchangeKeys {
+        /// Names the query in the answer.
+        query: ResolveId,
+        /// The source's configured name.
+        name: String,
+        /// The key-exchange server.
+        host: Host,
+        /// Its TCP port.
+        port: u16,
+    },
+    /// The engine ends, and this session has cookies left: worth keeping over a restart, unseen by others. See
+    /// [`StoredSession`](crate::nts::StoredSession).
+    PersistSession {
+        /// The source's configured name.
+        name: String,
+        /// To be given as the outcome of its next key exchange.
+        session: Box<KeyExchanged>,
     },
     /// Worth keeping over a restart.
     Persist(FrequencyPrior),
@@ -71,6 +92,8 @@ pub enum Reason {
     Housekeeping,
     /// A name is to be looked up again.
     Resolve(ResolveId),
+    /// NTS keys are to be exchanged.
+    ExchangeKeys(ResolveId),
     /// The kernel carries out a leap second; until we have looked, our figures are a second off.
     LeapSecond,
 }

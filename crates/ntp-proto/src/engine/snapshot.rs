@@ -8,7 +8,7 @@ use ntp_time::{
 };
 
 use super::{Now, SourceId};
-use crate::client::{Counters, Protection, Reach};
+use crate::client::{Authentication, Counters, Reach};
 
 use crate::discipline::{Opinion, SourceState, SourceStatus};
 
@@ -68,6 +68,30 @@ pub struct SystemSnapshot {
     pub majority: bool,
 }
 
+/// How the key exchanges of a source with NTS stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyExchangeSnapshot {
+    /// How many were begun.
+    pub exchanges: u64,
+    /// What became of the last one that ended.
+    pub outcome: KeyExchangeOutcome,
+    /// How long ago the last one succeeded.
+    pub age: Option<NtpDuration>,
+    /// When the next one is due, if one is wanted and not going on.
+    pub next: Option<NtpDuration>,
+}
+
+/// What became of a key exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyExchangeOutcome {
+    /// None has ended yet.
+    None,
+    /// It gave keys and cookies.
+    Succeeded,
+    /// It did not, for this reason.
+    Failed(String),
+}
+
 /// One configured source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfiguredSnapshot {
@@ -79,6 +103,8 @@ pub struct ConfiguredSnapshot {
     pub present: usize,
     /// Whether it is being asked.
     pub online: bool,
+    /// Its key exchanges, if it uses NTS.
+    pub key_exchange: Option<KeyExchangeSnapshot>,
     /// Whether the server behind the name refused us for good.
     pub denied: bool,
 }
@@ -93,7 +119,7 @@ pub struct SourceSnapshot {
     /// Address in use.
     pub address: SocketAddr,
     /// How its packets are authenticated.
-    pub protection: Protection,
+    pub authentication: Authentication,
     /// Whether its newest reply was in interleaved mode (RFC 9769).
     pub interleaved: bool,
     /// What the discipline thinks of it.

@@ -11,6 +11,7 @@
 //! - Look-ups back off from one second to a minute, and start over when the network changes.
 
 mod changes;
+mod keys;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +24,8 @@ use super::snapshot::MeasuredSnapshot;
 use super::{ResolveId, SourceId};
 use crate::client::Association;
 use crate::discipline::SourceKey;
+pub(super) use keys::Exchanged;
+use keys::Keys;
 
 /// Shortest and longest wait between two look-ups of one name.
 const RESOLVE_BACKOFF: (NtpDuration, NtpDuration) =
@@ -61,6 +64,10 @@ pub(super) struct Member {
 #[derive(Debug)]
 struct Configured {
     config: SourceConfig,
+    /// Where its NTP server is; unknown until the key exchange of a source with NTS has told.
+    endpoint: Option<Endpoint>,
+    /// Set if it uses NTS.
+    keys: Option<Keys>,
     /// Names it towards the resolver; never used again, since answers may come late.
     query: ResolveId,
     /// Whether it is to be asked.
@@ -74,6 +81,13 @@ struct Configured {
     lookup: Lookup,
     backoff: NtpDuration,
     failures: Thinner,
+}
+
+/// An NTP server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Endpoint {
+    host: Host,
+    port: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,12 +136,20 @@ impl SourceSet {
 
     /// One more configured source.
     pub(super) fn configure(&mut self, config: SourceConfig, now: Monotonic) {
-        let (candidates, lookup) = match &config.host {
-            Host::Address(address) => (VecDeque::from([*address]), Lookup::Idle),
-            Host::Name(_) => (VecDeque::new(), Lookup::Due(now)),
+        let nts = config.kind == SourceKind::Nts;
+        let endpoint = (!nts).then(|| Endpoint {
+            host: config.host.clone(),
+            port: config.port,
+        });
+        let (candidates, lookup) = match endpoint.as_ref().map(|endpoint| &endpoint.host) {
+            Some(Host::Address(address)) => (VecDeque::from([*address]), Lookup::Idle),
+            Some(Host::Name(_)) => (VecDeque::new(), Lookup::Due(now)),
+            None => (VecDeque::new(), Lookup::Idle),
         };
         self.configured.push(Configured {
             config,
+            endpoint,
+            keys: nts.then(|| Keys::new(now)),
             query: ResolveId(self.next_query),
             online: true,
             present: 0,
@@ -181,15 +203,24 @@ impl SourceSet {
             if !configured.online || configured.present >= configured.config.wanted() {
                 continue;
             }
+            if configured
+                .keys
+                .as_ref()
+                .is_some_and(|keys| !keys.has_session())
+            {
+                self.want_keys(index, now);
+                continue;
+            }
             if let Some(address) = self.take_candidate(index) {
                 return Need::Member(index, address);
             }
             let configured = &mut self.configured[index];
-            if let Host::Name(host) = &configured.config.host {
+            if let Some(Host::Name(host)) = configured.host() {
+                let host = host.clone();
                 match configured.lookup {
                     Lookup::Due(at) if at <= now => {
                         configured.lookup = Lookup::Asked;
-                        return Need::Lookup(configured.query, host.clone());
+                        return Need::Lookup(configured.query, host);
                     }
                     Lookup::Idle => configured.lookup = Lookup::Due(now + configured.backoff),
                     Lookup::Due(_) | Lookup::Asked | Lookup::Never => {}
@@ -201,7 +232,7 @@ impl SourceSet {
 
     /// The first candidate that may be used: preferably one that has not failed yet.
     fn take_candidate(&mut self, index: usize) -> Option<SocketAddr> {
-        let port = self.configured[index].config.port;
+        let port = self.configured[index].port()?;
         let in_use = |address: IpAddr| {
             self.members
                 .iter()
@@ -209,7 +240,7 @@ impl SourceSet {
         };
         let configured = &self.configured[index];
         // A server that the operator names twice, under two names, is the operator's business.
-        let shared = configured.config.kind == SourceKind::Server;
+        let shared = configured.is_single();
         let usable = |address: &IpAddr| {
             !configured.denied.contains(address)
                 && configured.config.permits(*address)
@@ -224,7 +255,7 @@ impl SourceSet {
         let configured = &mut self.configured[index];
         let address = configured.candidates.remove(at)?;
         // A literal address is its own only candidate for ever.
-        if matches!(configured.config.host, Host::Address(_)) {
+        if matches!(configured.host(), Some(Host::Address(_))) {
             configured.candidates.push_back(address);
         }
         Some(SocketAddr::new(address, port))
@@ -280,7 +311,9 @@ impl SourceSet {
         let member = &self.members[position];
         let (index, address) = (member.configured, member.association.remote().ip());
         self.remember_failed(index, address);
-        let port = self.configured[index].config.port;
+        let Some(port) = self.configured[index].port() else {
+            return false;
+        };
         let others: Vec<SocketAddr> = self
             .members
             .iter()
@@ -295,7 +328,7 @@ impl SourceSet {
                 && !others.contains(&SocketAddr::new(*candidate, port))
         });
         if !found
-            && matches!(configured.config.host, Host::Name(_))
+            && matches!(configured.host(), Some(Host::Name(_)))
             && configured.lookup == Lookup::Idle
         {
             configured.lookup = Lookup::Due(now + configured.backoff);
@@ -308,15 +341,14 @@ impl SourceSet {
         self.configured
             .iter_mut()
             .filter(|configured| configured.online)
-            .find_map(
-                |configured| match (&configured.config.host, configured.lookup) {
-                    (Host::Name(host), Lookup::Due(at)) if at <= now => {
-                        configured.lookup = Lookup::Asked;
-                        Some((configured.query, host.clone()))
-                    }
-                    _ => None,
-                },
-            )
+            .find_map(|configured| match (configured.host(), configured.lookup) {
+                (Some(Host::Name(host)), Lookup::Due(at)) if at <= now => {
+                    let host = host.clone();
+                    configured.lookup = Lookup::Asked;
+                    Some((configured.query, host))
+                }
+                _ => None,
+            })
     }
 
     /// A server refused us: its address is not used again. A configured server is then gone, a pool finds another.
@@ -327,7 +359,10 @@ impl SourceSet {
         if !configured.denied.contains(&address) && configured.denied.len() < CANDIDATES {
             configured.denied.push(address);
         }
-        if configured.config.kind == SourceKind::Server {
+        if let Some(keys) = &mut configured.keys {
+            keys.never();
+        }
+        if configured.is_single() {
             // The operator of a name speaks for all of its addresses.
             configured.candidates.clear();
             configured.lookup = Lookup::Never;
@@ -349,6 +384,9 @@ impl SourceSet {
         let configured = &mut self.configured[member.configured];
         configured.backoff = RESOLVE_BACKOFF.0;
         configured.failed.retain(|failed| *failed != address);
+        if let Some(keys) = &mut configured.keys {
+            keys.proved();
+        }
     }
 
     /// The machine's addresses changed: what failed may work now, and at once.
@@ -358,6 +396,9 @@ impl SourceSet {
             configured.backoff = RESOLVE_BACKOFF.0;
             if let Lookup::Due(_) = configured.lookup {
                 configured.lookup = Lookup::Due(now);
+            }
+            if let Some(keys) = &mut configured.keys {
+                keys.network_changed(now);
             }
         }
     }
@@ -372,6 +413,15 @@ impl SourceSet {
         due.min_by_key(|(at, _)| *at)
     }
 
+    /// The name or address that is looked up or asked for the configured source at `index`.
+    pub(super) fn host_name(&self, index: usize) -> String {
+        let configured = &self.configured[index];
+        match configured.host().unwrap_or(&configured.config.host) {
+            Host::Name(name) => name.clone(),
+            Host::Address(address) => address.to_string(),
+        }
+    }
+
     fn remember_failed(&mut self, index: usize, address: IpAddr) {
         let failed = &mut self.configured[index].failed;
         if !failed.contains(&address) {
@@ -380,5 +430,15 @@ impl SourceSet {
             }
             failed.push_back(address);
         }
+    }
+}
+
+impl Configured {
+    fn host(&self) -> Option<&Host> {
+        self.endpoint.as_ref().map(|endpoint| &endpoint.host)
+    }
+
+    fn port(&self) -> Option<u16> {
+        self.endpoint.as_ref().map(|endpoint| endpoint.port)
     }
 }

@@ -16,7 +16,7 @@ impl Engine {
             now,
             system: self.system_snapshot(now),
             sources: self.source_snapshots(now),
-            configured: self.sources.overview(),
+            configured: self.sources.overview(now.monotonic),
         }
     }
 
@@ -75,7 +75,7 @@ impl Engine {
                     id: member.id,
                     name: self.sources.config(member).name.clone(),
                     address: member.association.remote(),
-                    protection: member.association.protection().clone(),
+                    authentication: member.association.protection().authentication(),
                     interleaved: member.association.is_interleaved(),
                     state: status.map_or(SourceState::NoSamples, |status| status.state),
                     measured: member.measured,

@@ -20,6 +20,7 @@
 //! | `keyset_file` | the master keys as octets, in upstream's format |
 //! | `fleet` | master keys that several servers derive from one secret and the time |
 //! | `aead` | sealing and opening with a session's keys |
+//! | `stored` | a client's session as octets, to outlive a restart |
 //! | `siv` | AES-SIV |
 //!
 //! TLS itself is not here, and neither are files.
@@ -35,15 +36,17 @@ pub mod record;
 mod session;
 mod session_keys;
 mod siv;
+mod stored;
 
 pub use cookie::Cookie;
 pub use fleet::{BadFleet, Fleet};
 pub use keyset::{Keyset, MasterSecret};
 pub use keyset_file::{BadKeysetFile, StoredKeyset};
 pub use packet::{NtsRequest, Proof, UniqueIdentifier, prove};
-pub use session::KeyExchangeResult;
+pub use session::{KeyExchangeResult, KeyExchanged};
 pub use session_keys::{Direction, EXPORTER_LABEL, SessionKeys, exporter_context};
 pub use siv::Forged;
+pub use stored::{BadStoredSession, StoredSession};
 
 /// An authenticated cipher that client and server can agree on (RFC 5116, IANA's AEAD registry).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +73,15 @@ impl AeadAlgorithm {
         Self::ALL.into_iter().find(|algorithm| algorithm.id() == id)
     }
 
+    /// Its name in that registry.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AesSivCmac256 => "AES-SIV-CMAC-256",
+            Self::AesSivCmac512 => "AES-SIV-CMAC-512",
+            Self::Aes128GcmSiv => "AES-128-GCM-SIV",
+        }
+    }
+
     /// Octets of a key.
     pub const fn key_length(self) -> usize {
         match self {
@@ -85,5 +97,11 @@ impl AeadAlgorithm {
             Self::AesSivCmac256 | Self::AesSivCmac512 => 16,
             Self::Aes128GcmSiv => 12,
         }
+    }
+}
+
+impl core::fmt::Display for AeadAlgorithm {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
     }
 }

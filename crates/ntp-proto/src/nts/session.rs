@@ -1,5 +1,7 @@
 //! What a key exchange yields for a client.
 
+use std::net::IpAddr;
+
 use super::{Cookie, SessionKeys};
 
 /// The outcome of a successful key exchange (RFC 8915 section 4).
@@ -17,4 +19,13 @@ pub struct KeyExchangeResult {
     pub server: Option<String>,
     /// Its port, if the exchange named one; else 123.
     pub port: Option<u16>,
+}
+
+/// A key exchange and where it was, as the engine wants to know it.
+#[derive(Clone, Debug)]
+pub struct KeyExchanged {
+    /// Address of the key-exchange server: the NTP server's too, if none was named (RFC 8915 section 4.1.7).
+    pub from: IpAddr,
+    /// What it gave.
+    pub result: KeyExchangeResult,
 }

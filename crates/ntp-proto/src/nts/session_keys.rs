@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::AeadAlgorithm;
@@ -77,6 +78,16 @@ impl SessionKeys {
         key.get(..self.algorithm.key_length()).unwrap_or_default()
     }
 }
+
+/// Compared in constant time.
+impl PartialEq for SessionKeys {
+    fn eq(&self, other: &Self) -> bool {
+        let same = self.c2s.ct_eq(&other.c2s) & self.s2c.ct_eq(&other.s2c);
+        self.algorithm == other.algorithm && bool::from(same)
+    }
+}
+
+impl Eq for SessionKeys {}
 
 /// Names the algorithm only.
 impl fmt::Debug for SessionKeys {

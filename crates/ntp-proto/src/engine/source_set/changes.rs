@@ -5,7 +5,7 @@
 
 use ntp_time::Monotonic;
 
-use super::{Host, Lookup, Member, SocketAddr, SourceConfig, SourceKind, SourceSet};
+use super::{Host, Lookup, Member, SocketAddr, SourceConfig, SourceSet};
 use crate::engine::snapshot::ConfiguredSnapshot;
 use crate::engine::{Refusal, SourceId};
 
@@ -140,7 +140,8 @@ impl SourceSet {
     pub(in crate::engine) fn look_again(&mut self, index: usize, now: Monotonic) {
         let source = &mut self.configured[index];
         let wants = source.present < source.config.wanted();
-        if wants && source.lookup == Lookup::Idle && matches!(source.config.host, Host::Name(_)) {
+        let named = matches!(source.host(), Some(Host::Name(_)));
+        if wants && source.lookup == Lookup::Idle && named {
             source.lookup = Lookup::Due(now);
         }
     }
@@ -176,14 +177,15 @@ impl SourceSet {
     }
 
     /// All configured sources, for readers.
-    pub(in crate::engine) fn overview(&self) -> Vec<ConfiguredSnapshot> {
+    pub(in crate::engine) fn overview(&self, now: Monotonic) -> Vec<ConfiguredSnapshot> {
         let overview = |source: &super::Configured| ConfiguredSnapshot {
             name: source.config.name.clone(),
             wanted: source.config.wanted(),
             present: source.present,
             online: source.online,
+            key_exchange: source.keys.as_ref().map(|keys| keys.overview(now)),
             denied: source.lookup == Lookup::Never
-                || (source.config.kind == SourceKind::Server && !source.denied.is_empty()),
+                || (source.is_single() && !source.denied.is_empty()),
         };
         self.configured.iter().map(overview).collect()
     }

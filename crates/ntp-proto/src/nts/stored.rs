@@ -1,0 +1,169 @@
+//! A client's session as octets, so that a restart needs no key exchange.
+//!
+//! It is written when the daemon ends and answers the first wish for keys of the next run, as if the key exchange had taken place. Whoever reads it must
+//! delete it first: a cookie that is sent a second time shows that both requests come from one client.
+//!
+//! ```text
+//! | "NTSC1" | algorithm: 16 bits | c2s, s2c | legacy: 8 bits | c2s, s2c, if legacy is 1 | address: 8 bits 4 or 16, octets |
+//! | server: 8 bits length, octets | port: 16 bits, 0 if none | cookies: 8 bits | each: 16 bits length, octets |
+//! ```
+
+use core::fmt;
+use std::net::IpAddr;
+
+use zeroize::Zeroizing;
+
+use super::{AeadAlgorithm, Cookie, Direction, KeyExchangeResult, KeyExchanged, SessionKeys};
+use crate::wire::Reader;
+
+const MAGIC: [u8; 5] = *b"NTSC1";
+
+/// The codec of a client's session.
+#[derive(Debug)]
+pub struct StoredSession;
+
+/// The octets are no session, or a damaged one: do a key exchange instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadStoredSession;
+
+impl fmt::Display for BadStoredSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the stored NTS session is damaged")
+    }
+}
+
+impl core::error::Error for BadStoredSession {}
+
+impl StoredSession {
+    /// The session's octets; wiped when dropped. They are secret.
+    pub fn emit(session: &KeyExchanged) -> Zeroizing<Vec<u8>> {
+        let KeyExchanged { from, result } = session;
+        // Enough for anything, so that growing leaves no copies of the keys behind.
+        let most = 1024 + Cookie::IN_STOCK * (2 + Cookie::LONGEST);
+        let mut octets = Zeroizing::new(Vec::with_capacity(most));
+        octets.extend_from_slice(&MAGIC);
+        octets.extend_from_slice(&result.keys.algorithm().id().to_be_bytes());
+        put_keys(&mut octets, &result.keys);
+        octets.push(u8::from(result.legacy_keys.is_some()));
+        if let Some(keys) = &result.legacy_keys {
+            put_keys(&mut octets, keys);
+        }
+        match from {
+            IpAddr::V4(address) => {
+                octets.push(4);
+                octets.extend_from_slice(&address.octets());
+            }
+            IpAddr::V6(address) => {
+                octets.push(16);
+                octets.extend_from_slice(&address.octets());
+            }
+        }
+        let server = result.server.as_deref().unwrap_or_default().as_bytes();
+        let server = server.get(..server.len().min(255)).unwrap_or_default();
+        octets.push(server.len() as u8);
+        octets.extend_from_slice(server);
+        octets.extend_from_slice(&result.port.unwrap_or(0).to_be_bytes());
+        let cookies = result.cookies.iter().take(Cookie::IN_STOCK);
+        octets.push(cookies.len() as u8);
+        for cookie in cookies {
+            octets.extend_from_slice(&(cookie.octets().len() as u16).to_be_bytes());
+            octets.extend_from_slice(cookie.octets());
+        }
+        octets
+    }
+
+    /// Reads a session.
+    ///
+    /// # Errors
+    /// [`BadStoredSession`] if it is damaged, or has no cookie.
+    pub fn parse(octets: &[u8]) -> Result<KeyExchanged, BadStoredSession> {
+        Self::read(&mut Reader::new(octets)).ok_or(BadStoredSession)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<KeyExchanged> {
+        if reader.array().ok()? != MAGIC {
+            return None;
+        }
+        let algorithm = AeadAlgorithm::from_id(reader.u16().ok()?)?;
+        let keys = take_keys(reader, algorithm)?;
+        let legacy_keys = match reader.u8().ok()? {
+            0 => None,
+            1 => Some(take_keys(reader, algorithm)?),
+            _ => return None,
+        };
+        let from = match reader.u8().ok()? {
+            4 => IpAddr::from(reader.array::<4>().ok()?),
+            16 => IpAddr::from(reader.array::<16>().ok()?),
+            _ => return None,
+        };
+        let length = reader.u8().ok()?;
+        let server = core::str::from_utf8(reader.take(length.into()).ok()?).ok()?;
+        let port = reader.u16().ok()?;
+        let count = usize::from(reader.u8().ok()?);
+        if !(1..=Cookie::IN_STOCK).contains(&count) {
+            return None;
+        }
+        let mut cookies = Vec::with_capacity(count);
+        for _ in 0..count {
+            let length = reader.u16().ok()?;
+            cookies.push(Cookie::new(reader.take(length.into()).ok()?)?);
+        }
+        let result = KeyExchangeResult {
+            keys,
+            legacy_keys,
+            cookies,
+            server: (!server.is_empty()).then(|| server.to_owned()),
+            port: (port != 0).then_some(port),
+        };
+        (reader.remaining() == 0).then_some(KeyExchanged { from, result })
+    }
+}
+
+fn put_keys(octets: &mut Vec<u8>, keys: &SessionKeys) {
+    octets.extend_from_slice(keys.key(Direction::ClientToServer));
+    octets.extend_from_slice(keys.key(Direction::ServerToClient));
+}
+
+fn take_keys(reader: &mut Reader<'_>, algorithm: AeadAlgorithm) -> Option<SessionKeys> {
+    let c2s = reader.take(algorithm.key_length()).ok()?;
+    let s2c = reader.take(algorithm.key_length()).ok()?;
+    SessionKeys::new(algorithm, c2s, s2c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(server: Option<&str>, legacy: bool) -> KeyExchanged {
+        let keys = SessionKeys::new(AeadAlgorithm::Aes128GcmSiv, &[1; 16], &[2; 16]).unwrap();
+        let other = SessionKeys::new(AeadAlgorithm::Aes128GcmSiv, &[3; 16], &[4; 16]).unwrap();
+        KeyExchanged {
+            from: "2001:db8::1".parse().unwrap(),
+            result: KeyExchangeResult {
+                keys,
+                legacy_keys: legacy.then_some(other),
+                cookies: (1..=8)
+                    .map(|length| Cookie::new(&vec![7; length]).unwrap())
+                    .collect(),
+                server: server.map(str::to_owned),
+                port: server.map(|_| 1123),
+            },
+        }
+    }
+
+    #[test]
+    fn what_was_stored_is_read_and_what_is_damaged_is_not() {
+        for (server, legacy) in [(None, false), (Some("ntp.example"), true)] {
+            let stored = StoredSession::emit(&session(server, legacy));
+            let read = StoredSession::parse(&stored).unwrap();
+            assert_eq!(StoredSession::emit(&read), stored);
+            assert_eq!(read.result.server.as_deref(), server);
+            assert_eq!(read.result.cookies.len(), 8);
+            for length in 0..stored.len() {
+                assert!(StoredSession::parse(&stored[..length]).is_err(), "{length}");
+            }
+            let longer = [&stored[..], &[0]].concat();
+            assert!(StoredSession::parse(&longer).is_err());
+        }
+    }
+}
