@@ -14,6 +14,7 @@ use crate::observability::{self, ObservabilityConfig};
 use crate::poll::{self, SourceDefaults};
 use crate::reader::{Context, Section};
 use crate::report::LoadError;
+use crate::sandbox::{self, SandboxConfig};
 use crate::server::{self, ServerConfig};
 use crate::source::{self, SourceConfig};
 use crate::state::{self, StateConfig};
@@ -44,6 +45,8 @@ pub struct Config {
     pub clock: ClockConfig,
     /// `[state]`.
     pub state: StateConfig,
+    /// `[sandbox]`.
+    pub sandbox: SandboxConfig,
 }
 
 /// Parses the text of a configuration; `name` is what reports call it. The second value are
@@ -94,6 +97,7 @@ fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
         ),
         clock: top.or(cx, "clock", clock::read, ClockConfig::default()),
         state: top.or(cx, "state", state::read, StateConfig::default()),
+        sandbox: top.or(cx, "sandbox", sandbox::read, SandboxConfig::default()),
     };
     top.finish(cx);
     symmetric::check(cx, &config);

@@ -41,6 +41,7 @@ sections! {
     "observability" "[observability]" true: "Logs, metrics and the observation socket.";
     "clock" "[clock]" true: "The clock to be corrected, and how packets are timestamped.";
     "state" "[state]" false: "What is kept over a restart.";
+    "sandbox" "[sandbox]" false: "What the daemon gives up once it has what it needs.";
 }
 
 keys! {
@@ -209,5 +210,9 @@ keys! {
     "state" [] {
         "directory" "path" "/var/lib/ntpd-rs" "Directory that keeps frequency, cookies and keys over a restart.";
         "enabled" "boolean" "true" "Whether anything is kept over a restart at all.";
+    }
+    "sandbox" [] {
+        "mode" "`off`, `warn` or `enforce`" "enforce" "Whether files and system calls that a thread does not need are refused to it; `warn` only writes such calls to the kernel's log. The command line's option comes first.";
+        "user" "string" "ntpd-rs" "The user that a daemon started by root becomes, if there is such a user; `root` stays.";
     }
 }

@@ -105,6 +105,7 @@ mod tests {
         [synchronization.algorithm]
         [clock]
         [state]
+        [sandbox]
     "#;
 
     #[test]

@@ -33,11 +33,13 @@ mod keyset;
 mod load;
 mod nts_ke;
 mod observability;
+mod paths;
 mod poll;
 mod reader;
 mod refclock;
 mod renamed;
 mod report;
+mod sandbox;
 mod server;
 mod source;
 mod state;
@@ -65,6 +67,7 @@ pub use observability::{LogLevel, ObservabilityConfig};
 pub use poll::{PollOverrides, SourceDefaults};
 pub use refclock::{PpsSource, Quality, SockSource};
 pub use report::{Invalid, LoadError};
+pub use sandbox::{SandboxConfig, SandboxMode};
 pub use server::{FilterAction, FilterList, NtpVersion, ServerConfig};
 pub use source::{
     KeyExchange, NtpSource, NtsPoolSource, NtsSource, Opinion, PoolSource, SourceConfig,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
+use ntp_config::SandboxMode;
 use tracing::Level;
 
 use crate::exit;
@@ -24,6 +25,10 @@ pub struct Cli {
     /// How much to log; wins over `log-level` in the file
     #[arg(short, long, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
+
+    /// Whether files and system calls that are not needed are refused; wins over `[sandbox] mode` in the file
+    #[arg(long, value_name = "MODE")]
+    pub sandbox: Option<Sandbox>,
 
     /// Print the version
     #[arg(short, long)]
@@ -53,6 +58,27 @@ impl From<LogLevel> for Level {
             LogLevel::Info => Self::INFO,
             LogLevel::Warn => Self::WARN,
             LogLevel::Error => Self::ERROR,
+        }
+    }
+}
+
+/// The sandbox's mode in the file's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sandbox {
+    /// Restrict nothing.
+    Off,
+    /// Refuse nothing, write to the kernel's log what would be.
+    Warn,
+    /// Refuse what is not needed.
+    Enforce,
+}
+
+impl From<Sandbox> for SandboxMode {
+    fn from(mode: Sandbox) -> Self {
+        match mode {
+            Sandbox::Off => Self::Off,
+            Sandbox::Warn => Self::Warn,
+            Sandbox::Enforce => Self::Enforce,
         }
     }
 }

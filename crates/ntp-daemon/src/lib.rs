@@ -9,6 +9,7 @@
 //! | `persist` | the state directory |
 //! | [`observe`] | the observation socket |
 //! | [`observation`] | the engine's snapshot in that socket's words |
+//! | [`sandbox`] | what is given up once everything is open |
 //! | [`log`], [`cli`], [`exit`] | messages, command line, exit codes |
 //!
 //! A library, so that the demo and tests can run the real thing in their own process.
@@ -24,11 +25,13 @@ pub mod observe;
 mod persist;
 mod resolve;
 pub mod runtime;
+pub mod sandbox;
 pub mod serve;
 
+use std::io;
 use std::process::ExitCode;
 
-use ntp_config::{Config, Loaded};
+use ntp_config::{Config, Loaded, SandboxMode};
 use ntp_os_clock::{Clock, ClockError, SystemClock, UnsteeredClock, monotonic_source};
 use ntp_proto::engine::EngineConfig;
 use ntp_proto::keys::KeyRing;
@@ -85,10 +88,13 @@ pub fn main() -> ExitCode {
             return exit::code(exit::SOFTWARE);
         }
     };
-    exit::code(run(&loaded, log_file.as_ref()))
+    let sandbox = cli
+        .sandbox
+        .map_or(loaded.config.sandbox.mode, SandboxMode::from);
+    exit::code(run(&loaded, sandbox, log_file.as_ref()))
 }
 
-fn run(loaded: &Loaded, log_file: Option<&LogFile>) -> u8 {
+fn run(loaded: &Loaded, sandbox: SandboxMode, log_file: Option<&LogFile>) -> u8 {
     info!("ntp-daemon {} starting", env!("CARGO_PKG_VERSION"));
     for warning in &loaded.warnings {
         warn!("{warning}");
@@ -96,10 +102,12 @@ fn run(loaded: &Loaded, log_file: Option<&LogFile>) -> u8 {
     for finding in loaded.config.check() {
         warn!("{}", finding.diagnostic);
     }
+    sandbox::take_up_capabilities();
     if let Err(problem) = signals::install() {
         return fatal(log_file, &format!("cannot catch signals: {problem}"));
     }
-    let mut runtime = match assemble(&loaded.config, &loaded.keys) {
+    let confine = || sandbox::enter(loaded, sandbox);
+    let mut runtime = match assemble(&loaded.config, &loaded.keys, confine) {
         Ok(runtime) => runtime,
         Err(problem) => return fatal(log_file, &problem.to_string()),
     };
@@ -143,7 +151,12 @@ fn live(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
     }
 }
 
-fn assemble(config: &Config, keys: &KeyRing) -> Result<Runtime, Failure> {
+/// Opens everything, calls `confine`, which may give up whatever is not needed after that, and starts the threads.
+fn assemble(
+    config: &Config,
+    keys: &KeyRing,
+    confine: impl FnOnce() -> io::Result<()>,
+) -> Result<Runtime, Failure> {
     let [a, b, c, d, ..] = seed();
     let listeners = listeners::listeners(config, keys, u32::from_ne_bytes([a, b, c, d]));
     // Before anything of another instance that may be running is touched.
@@ -184,6 +197,7 @@ fn assemble(config: &Config, keys: &KeyRing) -> Result<Runtime, Failure> {
             seed: seed(),
         },
     );
+    confine().map_err(|error| Failure::System("becoming an unprivileged user", error))?;
     if !bound.is_empty() {
         runtime.serve(bound, seed).map_err(Failure::Serve)?;
     }
@@ -241,7 +255,7 @@ mod tests {
 
     fn serving(text: &str) -> Runtime {
         let (config, _) = ntp_config::parse(text, "ntp.toml").unwrap();
-        assemble(&config, &KeyRing::default()).unwrap()
+        assemble(&config, &KeyRing::default(), || Ok(())).unwrap()
     }
 
     #[test]

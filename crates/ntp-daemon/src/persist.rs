@@ -16,6 +16,8 @@ use ntp_proto::discipline::FrequencyPrior;
 use ntp_time::Frequency;
 use tracing::{info, warn};
 
+use crate::sandbox::{self, Profile};
+
 /// File name within the state directory.
 const FILE: &str = "clock.toml";
 
@@ -80,15 +82,18 @@ impl Store {
             return;
         }
         let failing = Arc::clone(&self.failing);
-        let write = move || match write(&directory, &render(prior)) {
-            Ok(()) => failing.store(false, Ordering::Relaxed),
-            Err(error) => {
-                if !failing.swap(true, Ordering::Relaxed) {
-                    warn!(
-                        "cannot write {}: {error}; the clock's frequency will not be known after a restart \
-                         (see [state] directory)",
-                        directory.join(FILE).display()
-                    );
+        let write = move || {
+            sandbox::confine_thread(Profile::Files);
+            match write(&directory, &render(prior)) {
+                Ok(()) => failing.store(false, Ordering::Relaxed),
+                Err(error) => {
+                    if !failing.swap(true, Ordering::Relaxed) {
+                        warn!(
+                            "cannot write {}: {error}; the clock's frequency will not be known after a restart \
+                             (see [state] directory)",
+                            directory.join(FILE).display()
+                        );
+                    }
                 }
             }
         };

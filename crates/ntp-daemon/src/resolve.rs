@@ -16,6 +16,8 @@ use std::thread::{self, JoinHandle};
 use ntp_proto::engine::ResolveId;
 use ntp_udp::wait::{Interest, PollSet};
 
+use crate::sandbox::{self, Profile};
+
 /// The addresses in the resolver's order, or why there are none.
 type Addresses = Result<Vec<IpAddr>, String>;
 
@@ -92,6 +94,7 @@ impl LookUp {
         let thread = thread::Builder::new()
             .name("resolver".into())
             .spawn(move || {
+                sandbox::confine_thread(Profile::Names);
                 let addresses = look_up(&host);
                 drop(ringer);
                 addresses

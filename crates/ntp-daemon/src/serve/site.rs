@@ -15,6 +15,7 @@ use ntp_udp::ServerSocket;
 use super::tally::{Tally, Totals};
 use super::worker::{Obituary, Worker};
 use super::{Listener, ServeError};
+use crate::sandbox::{self, Profile};
 
 /// What the workers at one address share. They end with it.
 #[derive(Debug)]
@@ -106,6 +107,7 @@ impl Site {
             .name(format!("serve-{number}"))
             .spawn(move || {
                 let _obituary = obituary;
+                sandbox::confine_thread(Profile::Serving);
                 worker.run()
             })
             .map_err(|error| ServeError::System("starting a thread", error))?;

@@ -1,0 +1,40 @@
+//! Every file that a configuration names, for whoever has to know them all: the sandbox, and reloads.
+
+use std::path::Path;
+
+use crate::config::Config;
+use crate::source::SourceKind;
+
+impl Config {
+    /// Files that are read: certificates, keys.
+    pub fn paths_read(&self) -> impl Iterator<Item = &Path> {
+        let authorities = self.sources.iter().filter_map(|source| {
+            let authority = match &source.kind {
+                SourceKind::Nts(nts) => nts.key_exchange.certificate_authority.as_ref(),
+                SourceKind::NtsPool(pool) => pool.key_exchange.certificate_authority.as_ref(),
+                _ => None,
+            };
+            authority.map(|path| path.value.as_path())
+        });
+        let served = self.nts_ke_servers.iter().flat_map(|server| {
+            [
+                server.certificate_chain_path.as_path(),
+                server.private_key_path.as_path(),
+            ]
+        });
+        let keys = self.keys.path.iter().map(|path| path.value.as_path());
+        authorities.chain(served).chain(keys)
+    }
+
+    /// Files and sockets that are made or written, apart from those in the state directory.
+    pub fn paths_written(&self) -> impl Iterator<Item = &Path> {
+        let observability = &self.observability;
+        [
+            observability.observation_path.as_deref(),
+            observability.log_path.as_deref(),
+            self.keyset.key_storage_path.as_deref(),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}

@@ -1,0 +1,385 @@
+//! Which system calls a thread can make (seccomp(2)).
+//!
+//! Calls stand in groups, and a profile is a list of groups. Two filters hold at the same time: one ends the process for what no
+//! honest thread of that kind does, the other refuses whatever is not listed. Filters are inherited and can only become narrower, so the timekeeping
+//! thread's profile contains all others.
+
+use std::collections::BTreeMap;
+use std::env::consts::ARCH;
+
+use libc::{
+    SYS_accept, SYS_accept4, SYS_adjtimex, SYS_bind, SYS_bpf, SYS_brk, SYS_capget, SYS_capset,
+    SYS_clock_adjtime, SYS_clock_getres, SYS_clock_gettime, SYS_clock_nanosleep, SYS_clock_settime,
+    SYS_clone, SYS_clone3, SYS_close, SYS_connect, SYS_delete_module, SYS_dup, SYS_dup3,
+    SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_eventfd2, SYS_execve,
+    SYS_execveat, SYS_exit, SYS_exit_group, SYS_faccessat, SYS_faccessat2, SYS_fchmod,
+    SYS_fchmodat, SYS_fchown, SYS_fchownat, SYS_fcntl, SYS_fdatasync, SYS_finit_module, SYS_flock,
+    SYS_fstat, SYS_fstatfs, SYS_fsync, SYS_ftruncate, SYS_futex, SYS_getcpu, SYS_getcwd,
+    SYS_getdents64, SYS_getegid, SYS_geteuid, SYS_getgid, SYS_getgroups, SYS_getpeername,
+    SYS_getpid, SYS_getppid, SYS_getrandom, SYS_getresgid, SYS_getresuid, SYS_getrusage,
+    SYS_getsockname, SYS_getsockopt, SYS_gettid, SYS_gettimeofday, SYS_getuid, SYS_init_module,
+    SYS_inotify_add_watch, SYS_inotify_init1, SYS_inotify_rm_watch, SYS_io_uring_setup, SYS_ioctl,
+    SYS_kexec_load, SYS_landlock_add_rule, SYS_landlock_create_ruleset, SYS_landlock_restrict_self,
+    SYS_listen, SYS_lseek, SYS_madvise, SYS_membarrier, SYS_mkdirat, SYS_mlockall, SYS_mmap,
+    SYS_mount, SYS_mprotect, SYS_mremap, SYS_munmap, SYS_name_to_handle_at, SYS_nanosleep,
+    SYS_newfstatat, SYS_open_by_handle_at, SYS_openat, SYS_perf_event_open, SYS_pipe2,
+    SYS_pivot_root, SYS_ppoll, SYS_prctl, SYS_pread64, SYS_prlimit64, SYS_process_vm_readv,
+    SYS_process_vm_writev, SYS_pselect6, SYS_ptrace, SYS_pwrite64, SYS_read, SYS_readlinkat,
+    SYS_readv, SYS_reboot, SYS_recvfrom, SYS_recvmmsg, SYS_recvmsg, SYS_renameat, SYS_renameat2,
+    SYS_restart_syscall, SYS_rseq, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn,
+    SYS_sched_getaffinity, SYS_sched_yield, SYS_seccomp, SYS_sendmmsg, SYS_sendmsg, SYS_sendto,
+    SYS_set_robust_list, SYS_setns, SYS_setsockopt, SYS_settimeofday, SYS_shutdown,
+    SYS_sigaltstack, SYS_signalfd4, SYS_socket, SYS_socketpair, SYS_statfs, SYS_statx, SYS_sysinfo,
+    SYS_tgkill, SYS_timerfd_create, SYS_timerfd_settime, SYS_times, SYS_umask, SYS_umount2,
+    SYS_uname, SYS_unlinkat, SYS_unshare, SYS_userfaultfd, SYS_utimensat, SYS_write, SYS_writev,
+};
+use ntp_config::SandboxMode;
+use seccompiler::{BpfProgram, Error, SeccompAction, SeccompFilter, TargetArch};
+
+/// Memory, time, waiting, the end of a thread: what every thread does.
+const LIFE: &[i64] = &[
+    SYS_brk,
+    SYS_clock_getres,
+    SYS_clock_gettime,
+    SYS_clock_nanosleep,
+    SYS_exit,
+    SYS_exit_group,
+    SYS_futex,
+    SYS_getcpu,
+    SYS_getpid,
+    SYS_getrandom,
+    SYS_gettid,
+    SYS_gettimeofday,
+    SYS_madvise,
+    SYS_membarrier,
+    SYS_mmap,
+    SYS_mprotect,
+    SYS_mremap,
+    SYS_munmap,
+    SYS_nanosleep,
+    SYS_restart_syscall,
+    SYS_rseq,
+    SYS_rt_sigprocmask,
+    SYS_rt_sigreturn,
+    SYS_sched_getaffinity,
+    SYS_sched_yield,
+    SYS_set_robust_list,
+    SYS_sigaltstack,
+    SYS_tgkill,
+    // Abort on a panic within a panic restores the default action.
+    SYS_rt_sigaction,
+];
+/// What is done with a descriptor that is open already; the log is one.
+const DESCRIPTORS: &[i64] = &[
+    SYS_close,
+    SYS_fcntl,
+    SYS_fstat,
+    SYS_lseek,
+    SYS_ppoll,
+    SYS_pread64,
+    SYS_pwrite64,
+    SYS_read,
+    SYS_readv,
+    SYS_write,
+    SYS_writev,
+];
+/// Packets through a socket that is open already.
+const PACKETS: &[i64] = &[
+    SYS_getsockname,
+    SYS_getsockopt,
+    SYS_recvfrom,
+    SYS_recvmmsg,
+    SYS_recvmsg,
+    SYS_sendmmsg,
+    SYS_sendmsg,
+    SYS_sendto,
+    SYS_setsockopt,
+    SYS_shutdown,
+];
+/// New sockets.
+const SOCKETS: &[i64] = &[
+    SYS_accept,
+    SYS_accept4,
+    SYS_bind,
+    SYS_connect,
+    SYS_getpeername,
+    SYS_listen,
+    SYS_socket,
+    SYS_socketpair,
+];
+/// Waiting for many descriptors, as asynchronous runtimes do.
+const EVENTS: &[i64] = &[
+    SYS_dup,
+    SYS_dup3,
+    SYS_epoll_create1,
+    SYS_epoll_ctl,
+    SYS_epoll_pwait,
+    SYS_epoll_pwait2,
+    SYS_eventfd2,
+    SYS_inotify_add_watch,
+    SYS_inotify_init1,
+    SYS_inotify_rm_watch,
+    SYS_pipe2,
+    SYS_pselect6,
+    SYS_signalfd4,
+    SYS_timerfd_create,
+    SYS_timerfd_settime,
+];
+/// Files to read, and what libraries ask before they do.
+const READING: &[i64] = &[
+    SYS_faccessat,
+    SYS_faccessat2,
+    SYS_flock,
+    SYS_fstatfs,
+    SYS_getcwd,
+    SYS_getdents64,
+    SYS_getegid,
+    SYS_geteuid,
+    SYS_getgid,
+    SYS_getgroups,
+    SYS_getppid,
+    SYS_getresgid,
+    SYS_getresuid,
+    SYS_getrusage,
+    SYS_getuid,
+    SYS_ioctl,
+    SYS_newfstatat,
+    SYS_openat,
+    SYS_readlinkat,
+    SYS_statfs,
+    SYS_statx,
+    SYS_sysinfo,
+    SYS_times,
+    SYS_uname,
+];
+/// Files to write.
+const WRITING: &[i64] = &[
+    SYS_fchmod,
+    SYS_fchmodat,
+    SYS_fchown,
+    SYS_fchownat,
+    SYS_fdatasync,
+    SYS_fsync,
+    SYS_ftruncate,
+    SYS_mkdirat,
+    SYS_renameat,
+    SYS_renameat2,
+    SYS_umask,
+    SYS_unlinkat,
+    SYS_utimensat,
+];
+/// Threads of one's own.
+const THREADS: &[i64] = &[SYS_clone, SYS_clone3, SYS_prctl, SYS_prlimit64];
+/// To give up rights.
+const NARROWING: &[i64] = &[
+    SYS_capget,
+    SYS_capset,
+    SYS_landlock_add_rule,
+    SYS_landlock_create_ruleset,
+    SYS_landlock_restrict_self,
+    SYS_mlockall,
+    SYS_prctl,
+    SYS_seccomp,
+];
+/// The clock.
+const CLOCK: &[i64] = &[SYS_adjtimex, SYS_clock_adjtime, SYS_clock_settime];
+/// What nobody here does unless an attacker makes him.
+const NEVER: &[i64] = &[
+    SYS_bpf,
+    SYS_delete_module,
+    SYS_execve,
+    SYS_execveat,
+    SYS_finit_module,
+    SYS_init_module,
+    SYS_io_uring_setup,
+    SYS_kexec_load,
+    SYS_mount,
+    SYS_name_to_handle_at,
+    SYS_open_by_handle_at,
+    SYS_perf_event_open,
+    SYS_pivot_root,
+    SYS_process_vm_readv,
+    SYS_process_vm_writev,
+    SYS_ptrace,
+    SYS_reboot,
+    SYS_setns,
+    SYS_settimeofday,
+    SYS_umount2,
+    SYS_unshare,
+    SYS_userfaultfd,
+];
+
+/// Calls of the first 64-bit processor that later ones left out, because others do the same.
+#[cfg(target_arch = "x86_64")]
+mod older {
+    use libc::{
+        SYS_access, SYS_arch_prctl, SYS_chmod, SYS_chown, SYS_dup2, SYS_epoll_create,
+        SYS_epoll_wait, SYS_eventfd, SYS_fork, SYS_getdents, SYS_lstat, SYS_mkdir, SYS_open,
+        SYS_pipe, SYS_poll, SYS_readlink, SYS_rename, SYS_rmdir, SYS_select, SYS_stat, SYS_time,
+        SYS_unlink, SYS_vfork,
+    };
+
+    pub(super) const LIFE: &[i64] = &[SYS_arch_prctl, SYS_time];
+    pub(super) const DESCRIPTORS: &[i64] = &[SYS_poll];
+    pub(super) const EVENTS: &[i64] = &[
+        SYS_dup2,
+        SYS_epoll_create,
+        SYS_epoll_wait,
+        SYS_eventfd,
+        SYS_pipe,
+        SYS_select,
+    ];
+    pub(super) const READING: &[i64] = &[
+        SYS_access,
+        SYS_getdents,
+        SYS_lstat,
+        SYS_open,
+        SYS_readlink,
+        SYS_stat,
+    ];
+    pub(super) const WRITING: &[i64] = &[
+        SYS_chmod, SYS_chown, SYS_mkdir, SYS_rename, SYS_rmdir, SYS_unlink,
+    ];
+    pub(super) const NEVER: &[i64] = &[SYS_fork, SYS_vfork];
+}
+#[cfg(not(target_arch = "x86_64"))]
+mod older {
+    pub(super) const LIFE: &[i64] = &[];
+    pub(super) const DESCRIPTORS: &[i64] = &[];
+    pub(super) const EVENTS: &[i64] = &[];
+    pub(super) const READING: &[i64] = &[];
+    pub(super) const WRITING: &[i64] = &[];
+    pub(super) const NEVER: &[i64] = &[];
+}
+
+/// The kinds of threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Profile {
+    /// The one that keeps time: everything that the others do, and the clock.
+    Timekeeping,
+    /// Answers requests: packets in, packets out.
+    Serving,
+    /// Gives out and fetches keys: TLS connections, certificates.
+    KeyExchange,
+    /// Looks names up, with whatever the system's libraries do for that.
+    Names,
+    /// Writes files of state.
+    Files,
+}
+
+impl Profile {
+    const ALL: [Self; 5] = [
+        Self::Timekeeping,
+        Self::Serving,
+        Self::KeyExchange,
+        Self::Names,
+        Self::Files,
+    ];
+
+    /// The groups that its threads need.
+    fn allowed(self) -> Vec<&'static [i64]> {
+        let mut groups = vec![LIFE, older::LIFE, DESCRIPTORS, older::DESCRIPTORS];
+        let reading = [READING, older::READING];
+        let writing = [WRITING, older::WRITING];
+        let events = [EVENTS, older::EVENTS];
+        match self {
+            Self::Serving => groups.push(PACKETS),
+            Self::Files => groups.extend(reading.into_iter().chain(writing)),
+            Self::Names => {
+                groups.extend([PACKETS, SOCKETS, THREADS]);
+                groups.extend(reading.into_iter().chain(events));
+            }
+            Self::KeyExchange => {
+                groups.extend([PACKETS, SOCKETS, THREADS, NARROWING]);
+                groups.extend(reading.into_iter().chain(events).chain(writing));
+            }
+            Self::Timekeeping => {
+                groups.extend([PACKETS, SOCKETS, THREADS, NARROWING, CLOCK]);
+                groups.extend(reading.into_iter().chain(events).chain(writing));
+            }
+        }
+        groups
+    }
+
+    /// The groups that end the process.
+    fn fatal(self) -> Vec<&'static [i64]> {
+        let mut groups = vec![NEVER, older::NEVER];
+        match self {
+            Self::Timekeeping => {}
+            Self::KeyExchange | Self::Names => groups.push(CLOCK),
+            Self::Serving | Self::Files => groups.extend([CLOCK, SOCKETS]),
+        }
+        groups
+    }
+}
+
+/// The compiled filters of all profiles.
+#[derive(Clone, Debug)]
+pub(super) struct Filters {
+    programs: BTreeMap<Profile, [BpfProgram; 2]>,
+}
+
+impl Filters {
+    /// Compiles them for this processor.
+    pub(super) fn new(mode: SandboxMode) -> Result<Self, Error> {
+        let arch = TargetArch::try_from(ARCH).map_err(Error::Backend)?;
+        let (refusal, end) = match mode {
+            SandboxMode::Enforce => (
+                SeccompAction::Errno(libc::EPERM as u32),
+                SeccompAction::KillProcess,
+            ),
+            SandboxMode::Warn | SandboxMode::Off => (SeccompAction::Log, SeccompAction::Log),
+        };
+        let compile = |groups: Vec<&[i64]>, matched, otherwise| {
+            let calls = groups.into_iter().flatten();
+            let rules = calls.map(|call| (*call, Vec::new())).collect();
+            let filter = SeccompFilter::new(rules, otherwise, matched, arch)?;
+            BpfProgram::try_from(filter)
+        };
+        let both = |profile: Profile| {
+            let fatal = compile(profile.fatal(), end.clone(), SeccompAction::Allow)?;
+            let allowed = compile(profile.allowed(), SeccompAction::Allow, refusal.clone())?;
+            Ok((profile, [fatal, allowed]))
+        };
+        let programs: Result<_, seccompiler::BackendError> =
+            Profile::ALL.into_iter().map(both).collect();
+        Ok(Self {
+            programs: programs.map_err(Error::Backend)?,
+        })
+    }
+
+    /// Puts a profile into force for the calling thread and all that it starts.
+    pub(super) fn apply(&self, profile: Profile) -> Result<(), Error> {
+        self.programs
+            .get(&profile)
+            .into_iter()
+            .flatten()
+            .try_for_each(|program| seccompiler::apply_filter(program))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Filters are inherited: what a thread may do and the timekeeping thread may not, it could not do either.
+    #[test]
+    fn the_timekeeping_thread_may_do_all_that_its_threads_may() {
+        let all: Vec<i64> = Profile::Timekeeping.allowed().concat();
+        for profile in Profile::ALL {
+            let beyond: Vec<_> = profile.allowed().concat();
+            assert!(beyond.iter().all(|call| all.contains(call)), "{profile:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_needed_and_fatal_at_once() {
+        for profile in Profile::ALL {
+            let (allowed, fatal) = (profile.allowed().concat(), profile.fatal().concat());
+            assert!(
+                !fatal.iter().any(|call| allowed.contains(call)),
+                "{profile:?}"
+            );
+        }
+    }
+}

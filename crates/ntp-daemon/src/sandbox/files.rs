@@ -1,0 +1,115 @@
+//! Which files can be reached (landlock(7)).
+//!
+//! What the configuration names can be read, directories of state, sockets and logs can be written, and what libraries need to look up names and
+//! certificates can be read. Everything else does not exist for the process any more, whatever its user may do. No file can
+//! be executed.
+//!
+//! The rules hold for directories, not for files: files are replaced by renaming others over them.
+
+use std::path::{Component, Path, PathBuf};
+
+use landlock::{
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, path_beneath_rules,
+};
+use ntp_config::Loaded;
+
+/// The newest interface whose rights are handled here; older kernels handle fewer, which is taken as it is.
+const ABI_USED: ABI = ABI::V5;
+
+/// What name resolution, certificates, time zones and the C library read (nsswitch.conf(5), resolv.conf(5), ld.so(8)).
+const LIBRARIES_READ: &[&str] = &[
+    "/etc",
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/opt",
+    "/nix/store",
+    "/run/systemd/resolve",
+    "/run/resolvconf",
+    "/run/NetworkManager",
+    "/run/connman",
+    "/run/nscd",
+    "/run/ld.so.cache",
+    "/proc/self",
+    "/proc/sys/net",
+    "/sys/devices/system/cpu",
+    "/sys/fs/cgroup",
+    "/dev/urandom",
+];
+
+/// Devices that are written to.
+const DEVICES: &[&str] = &["/dev/null"];
+
+/// How far landlock got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Strength {
+    /// The rules are in force, as far as this kernel knows such rights.
+    Full,
+    /// The kernel has no landlock.
+    None,
+}
+
+/// The directories that stay reachable.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    read: Vec<PathBuf>,
+    write: Vec<PathBuf>,
+}
+
+impl Reach {
+    /// What a configuration needs.
+    pub(super) fn of(loaded: &Loaded) -> Self {
+        let config = &loaded.config;
+        let mut reach = Self {
+            read: LIBRARIES_READ.iter().map(PathBuf::from).collect(),
+            write: DEVICES.iter().map(PathBuf::from).collect(),
+        };
+        let file = loaded
+            .path
+            .as_deref()
+            .unwrap_or_else(|| Path::new(ntp_config::DEFAULT_PATH));
+        reach.read.extend(directory_of(file));
+        for path in config.paths_read() {
+            reach.read.extend(directory_of(path));
+        }
+        for path in config.paths_written() {
+            reach.write.extend(directory_of(path));
+        }
+        reach.write.extend(config.state.directory.clone());
+        reach
+    }
+
+    /// Puts the rules into force for this thread and all that it starts.
+    pub(super) fn restrict(&self) -> Result<Strength, RulesetError> {
+        let read = AccessFs::ReadFile | AccessFs::ReadDir;
+        let write: BitFlags<AccessFs> = AccessFs::from_all(ABI_USED) & !AccessFs::Execute;
+        let status = Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(ABI_USED))?
+            .create()?
+            .add_rules(path_beneath_rules(&self.read, read))?
+            .add_rules(path_beneath_rules(&self.write, write))?
+            .restrict_self()?;
+        Ok(match status.ruleset {
+            RulesetStatus::NotEnforced => Strength::None,
+            RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Strength::Full,
+        })
+    }
+
+    /// Whether a path lies in one of the directories.
+    pub(super) fn covers(&self, path: &Path) -> bool {
+        // A path that climbs is not judged by its first steps.
+        let climbs = path.components().any(|part| part == Component::ParentDir);
+        let directories = || self.read.iter().chain(&self.write);
+        !climbs && directories().any(|directory| path.starts_with(directory))
+    }
+}
+
+/// The directory in which a file is made, renamed or replaced.
+fn directory_of(path: &Path) -> Option<PathBuf> {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .map(Path::to_path_buf)
+        .or_else(|| std::env::current_dir().ok())
+}

@@ -1,0 +1,142 @@
+//! Users and capabilities (capabilities(7)).
+//!
+//! Root's power is divided into capabilities. A clock daemon needs one, CAP_SYS_TIME; a server that may have to bind its
+//! port again needs CAP_NET_BIND_SERVICE. All others go, for the process and whatever it might start, and with `no_new_privs` no
+//! file can give one back.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::Path;
+
+use nix::unistd::{User, initgroups, setresgid, setresuid};
+use rustix::process::geteuid;
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities, set_no_new_privs,
+};
+use tracing::{info, warn};
+
+/// What the configuration cannot do without.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Needs {
+    /// To set the clock.
+    pub(super) clock: bool,
+    /// To bind ports below 1024.
+    pub(super) low_ports: bool,
+}
+
+impl Needs {
+    fn capabilities(self) -> CapabilitySet {
+        let mut kept = CapabilitySet::empty();
+        kept.set(CapabilitySet::SYS_TIME, self.clock);
+        kept.set(CapabilitySet::NET_BIND_SERVICE, self.low_ports);
+        kept
+    }
+}
+
+/// Takes into use what was given but lies idle: a container gives capabilities to an unprivileged program as permitted only.
+pub(super) fn take_up() {
+    let result = capabilities(None).and_then(|held| {
+        let given = CapabilitySet::SYS_TIME | CapabilitySet::NET_BIND_SERVICE;
+        let effective = held.effective | (held.permitted & given);
+        if effective == held.effective {
+            return Ok(());
+        }
+        set_capabilities(None, CapabilitySets { effective, ..held })
+    });
+    if let Err(error) = result {
+        warn!("capabilities cannot be taken into use: {error}");
+    }
+}
+
+/// Becomes `user` if root runs us, and keeps of all capabilities what is needed. The state directory goes with us.
+///
+/// # Errors
+/// If the user exists and cannot be become.
+pub(super) fn drop_to(user: &str, needs: Needs, state: Option<&Path>) -> io::Result<()> {
+    let kept = needs.capabilities();
+    // Needs a right that is about to go.
+    limit_bounding_set(kept);
+    let root = geteuid().is_root();
+    if root && user != "root" {
+        match User::from_name(user) {
+            Ok(Some(found)) => become_user(&found, state)?,
+            Ok(None) => warn!(
+                "there is no user `{user}`: staying root, without most of its powers; \
+                 to make one: useradd --system {user} (see [sandbox] user)"
+            ),
+            Err(error) => warn!("user `{user}` cannot be looked up ({error}): staying root"),
+        }
+    }
+    keep(kept);
+    if let Err(error) = set_no_new_privs(true) {
+        warn!("programs started from here could gain rights: {error}");
+    }
+    Ok(())
+}
+
+fn become_user(user: &User, state: Option<&Path>) -> io::Result<()> {
+    if let Some(directory) = state {
+        hand_over(directory, user);
+    }
+    // Capabilities survive the change of user only on request, and are cut down right after it.
+    set_keep_capabilities(true)?;
+    let name = std::ffi::CString::new(user.name.as_str())?;
+    initgroups(&name, user.gid)?;
+    setresgid(user.gid, user.gid, user.gid)?;
+    setresuid(user.uid, user.uid, user.uid)?;
+    set_keep_capabilities(false)?;
+    info!("running as user {} from here on", user.name);
+    Ok(())
+}
+
+/// What an earlier run as root left in the state directory must stay readable and writable.
+fn hand_over(directory: &Path, user: &User) {
+    let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    for path in paths.chain([directory.to_path_buf()]) {
+        // Not through links: somebody else may have put one there.
+        let of_root =
+            fs::symlink_metadata(&path).is_ok_and(|data| data.uid() == 0 && !data.is_symlink());
+        if of_root && let Err(error) = chown(&path, Some(uid), Some(gid)) {
+            warn!(
+                "{} cannot be given to user {}: {error}",
+                path.display(),
+                user.name
+            );
+        }
+    }
+}
+
+fn limit_bounding_set(kept: CapabilitySet) {
+    for capability in CapabilitySet::all() - kept {
+        // Not allowed to anybody but root, and then there is nothing to be limited. Old kernels do not know the newest.
+        let _ = remove_capability_from_bounding_set(capability);
+    }
+}
+
+/// Keeps of the permitted capabilities those that are needed, in effect.
+fn keep(kept: CapabilitySet) {
+    let _ = clear_ambient_capability_set();
+    let result = capabilities(None).and_then(|held| {
+        let kept = held.permitted & kept;
+        set_capabilities(
+            None,
+            CapabilitySets {
+                effective: kept,
+                permitted: kept,
+                inheritable: CapabilitySet::empty(),
+            },
+        )
+    });
+    if let Err(error) = result {
+        warn!("capabilities cannot be given up: {error}");
+    }
+}
+
+/// Leaves the calling thread no capability.
+pub(super) fn drop_all() {
+    keep(CapabilitySet::empty());
+}

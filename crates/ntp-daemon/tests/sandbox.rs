@@ -1,0 +1,248 @@
+//! The sandbox, attacked from inside.
+//!
+//! A confinement cannot be taken back, so each attack runs in a process of its own: this test program starts itself again with the attack's
+//! name in its environment. The attacker begins where a real one would: in a confined daemon's thread, with code of
+//! his choice.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::thread;
+
+use ntp_config::SandboxMode;
+use ntp_daemon::sandbox::{self, Profile};
+
+/// Names the attack, for the process that is to make it.
+const ATTACK: &str = "SANDBOX_TEST_ATTACK";
+/// Where that process may read and write.
+const HOME: &str = "SANDBOX_TEST_HOME";
+/// Exit codes of the attacker: what he tried was refused, or worked.
+const REFUSED: i32 = 10;
+const WORKED: i32 = 11;
+
+/// What became of an attack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Worked,
+    Refused,
+    /// The process was ended by SIGSYS.
+    Ended,
+}
+use Outcome::{Ended, Refused, Worked};
+
+/// An attack: where from, what (true if it worked), and what must become of it.
+struct Attack {
+    name: &'static str,
+    /// The thread that makes it; `None` is the timekeeping one.
+    from: Option<Profile>,
+    attempt: fn(&Path) -> bool,
+    expected: Outcome,
+}
+
+const fn attack(
+    name: &'static str,
+    from: Option<Profile>,
+    attempt: fn(&Path) -> bool,
+    expected: Outcome,
+) -> Attack {
+    Attack {
+        name,
+        from,
+        attempt,
+        expected,
+    }
+}
+
+const ATTACKS: &[Attack] = &[
+    attack(
+        "reads its own file",
+        None,
+        |home| reads(home, "ntp.toml"),
+        Worked,
+    ),
+    attack(
+        "writes its state",
+        None,
+        |home| writes(home, "state/new"),
+        Worked,
+    ),
+    attack("opens a socket", None, opens_socket, Worked),
+    attack(
+        "reads elsewhere",
+        None,
+        |home| reads(home, "../secret"),
+        Refused,
+    ),
+    attack(
+        "writes elsewhere",
+        None,
+        |home| writes(home, "../made"),
+        Refused,
+    ),
+    attack(
+        "writes its configuration",
+        None,
+        |home| writes(home, "ntp.toml"),
+        Refused,
+    ),
+    attack("starts a program", None, starts_program, Ended),
+    attack(
+        "a worker reads",
+        Some(Profile::Serving),
+        |home| reads(home, "ntp.toml"),
+        Refused,
+    ),
+    attack(
+        "a worker writes",
+        Some(Profile::Serving),
+        |home| writes(home, "state/new"),
+        Refused,
+    ),
+    attack(
+        "a worker opens a socket",
+        Some(Profile::Serving),
+        opens_socket,
+        Ended,
+    ),
+    attack(
+        "a worker starts a program",
+        Some(Profile::Serving),
+        starts_program,
+        Ended,
+    ),
+    attack(
+        "a worker sets the clock",
+        Some(Profile::Serving),
+        sets_clock,
+        Ended,
+    ),
+    attack(
+        "a name thread sets the clock",
+        Some(Profile::Names),
+        sets_clock,
+        Ended,
+    ),
+    attack(
+        "a key thread starts a program",
+        Some(Profile::KeyExchange),
+        starts_program,
+        Ended,
+    ),
+    attack(
+        "a key thread reads elsewhere",
+        Some(Profile::KeyExchange),
+        |home| reads(home, "../secret"),
+        Refused,
+    ),
+    attack(
+        "a writer opens a socket",
+        Some(Profile::Files),
+        opens_socket,
+        Ended,
+    ),
+];
+
+fn reads(home: &Path, file: &str) -> bool {
+    fs::read(home.join(file)).is_ok()
+}
+
+fn writes(home: &Path, file: &str) -> bool {
+    fs::write(home.join(file), "x").is_ok()
+}
+
+fn opens_socket(_: &Path) -> bool {
+    UdpSocket::bind("127.0.0.1:0").is_ok()
+}
+
+fn starts_program(_: &Path) -> bool {
+    // In place, not in a child: it is this process that must not survive the attempt. Returns only if it failed.
+    let _ = Command::new("/bin/true").exec();
+    false
+}
+
+/// Sets it to what it reads, and without the capability, so that nothing happens even if nothing refuses it.
+fn sets_clock(_: &Path) -> bool {
+    use rustix::time::{ClockId, clock_gettime, clock_settime};
+    clock_settime(ClockId::Realtime, clock_gettime(ClockId::Realtime)).is_ok()
+}
+
+fn outcome(status: ExitStatus) -> Outcome {
+    match (status.code(), status.signal()) {
+        (Some(WORKED), _) => Worked,
+        (Some(REFUSED), _) => Refused,
+        (None, Some(libc::SIGSYS)) => Ended,
+        other => panic!("the attacker could not begin: {other:?}"),
+    }
+}
+
+/// Files of an attack: a home to which access is given, and a secret beside it.
+fn place() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path().join("home");
+    fs::create_dir_all(home.join("state")).unwrap();
+    fs::write(directory.path().join("secret"), "x").unwrap();
+    let state = home.join("state");
+    let text = format!(
+        "[clock]\nkind = \"none\"\n[state]\ndirectory = \"{}\"\n[sandbox]\nuser = \"root\"\n",
+        state.display()
+    );
+    fs::write(home.join("ntp.toml"), text).unwrap();
+    (directory, home)
+}
+
+fn make(attack: &Attack) -> Outcome {
+    let (_directory, home) = place();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_attacker", "--nocapture", "--test-threads=1"])
+        .env(ATTACK, attack.name)
+        .env(HOME, &home)
+        .output()
+        .unwrap();
+    outcome(output.status)
+}
+
+/// Does nothing unless it was started by [`make`].
+#[test]
+fn the_attacker() {
+    let (Ok(name), Some(home)) = (std::env::var(ATTACK), std::env::var_os(HOME)) else {
+        return;
+    };
+    let home = PathBuf::from(home);
+    let attack = ATTACKS.iter().find(|attack| attack.name == name).unwrap();
+    let loaded = ntp_config::load(Some(&home.join("ntp.toml"))).unwrap();
+    sandbox::enter(&loaded, SandboxMode::Enforce).unwrap();
+    let worked = match attack.from {
+        None => (attack.attempt)(&home),
+        Some(profile) => thread::spawn(move || {
+            sandbox::confine_thread(profile);
+            (attack.attempt)(&home)
+        })
+        .join()
+        .unwrap(),
+    };
+    std::process::exit(if worked { WORKED } else { REFUSED });
+}
+
+#[test]
+fn what_is_not_needed_is_refused_and_what_nobody_does_by_accident_ends_the_process() {
+    if !landlock_is_there() {
+        eprintln!("skipped: this kernel has no landlock");
+        assert!(std::env::var_os("NTP_E2E_REQUIRE").is_none());
+        return;
+    }
+    for attack in ATTACKS {
+        assert_eq!(make(attack), attack.expected, "{}", attack.name);
+    }
+}
+
+/// Kernels before 5.13, and some containers, lack it.
+fn landlock_is_there() -> bool {
+    use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr};
+    Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(ABI::V1))
+        .and_then(Ruleset::create)
+        .is_ok()
+}
