@@ -78,6 +78,7 @@ fn system(snapshot: &Snapshot, clock: &Clock) -> System {
             candidate_sources: Some(system.candidates as u64),
             clock_kind: Some(clock.kind().to_string()),
             reference_time: system.reference_time.map(SystemTime::to_ntp),
+            nts_certificate_expiry: None,
             true_offset: true_offset(clock),
         },
     }

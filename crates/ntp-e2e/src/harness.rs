@@ -12,7 +12,7 @@ use std::thread;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::{browser, netns, peers, vm};
+use crate::{browser, netns, peers, prometheus, vm};
 
 /// Set to `1` where every arena has to be there.
 const REQUIRE: &str = "NTP_E2E_REQUIRE";
@@ -28,6 +28,8 @@ pub enum Arena {
     VirtualMachines,
     /// Chromium and chromedriver.
     Browser,
+    /// A Prometheus server and promtool.
+    Monitoring,
 }
 
 impl Arena {
@@ -35,7 +37,7 @@ impl Arena {
     /// determines the time; an emulator wants a processor.
     fn scenarios_at_once(self) -> usize {
         match self {
-            Self::Loopback | Self::Namespaces | Self::Browser => 12,
+            Self::Loopback | Self::Namespaces | Self::Browser | Self::Monitoring => 12,
             Self::VirtualMachines => thread::available_parallelism().map_or(1, NonZero::get),
         }
     }
@@ -51,6 +53,7 @@ impl Arena {
                 .or_else(vm::missing)
                 .or_else(peers::missing),
             Self::Browser => loopback_missing().or_else(browser::missing),
+            Self::Monitoring => loopback_missing().or_else(prometheus::missing),
         }
     }
 }

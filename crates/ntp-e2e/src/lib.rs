@@ -6,9 +6,10 @@
 //! and we ntpsec, does a process end with the exit code that it promises?
 //!
 //! # Idea
-//! Four arenas. *Loopback* needs nothing: the daemon talks to the servers of `test-binaries` on 127.0.0.1 and ::1.
+//! Five arenas. *Loopback* needs nothing: the daemon talks to the servers of `test-binaries` on 127.0.0.1 and ::1.
 //! *Namespaces* builds a small network of virtual hosts ([`netns`]) on which the daemon, chronyd and ntpsec's ntpd
-//! ([`peers`]) live side by side, with bad links made by a [`delay_proxy`]. *Browser* looks at the exporter's page with a headless Chromium ([`browser`]).
+//! ([`peers`]) live side by side, with bad links made by a [`delay_proxy`]. *Browser* looks at the exporter's page with a headless Chromium ([`browser`]),
+//! *Monitoring* has a Prometheus server scrape it ([`prometheus`]).
 //!
 //! *Virtual machines* ([`vm`]) have kernels of their own, whose clocks the daemon steers for real.
 //!
@@ -35,6 +36,7 @@ pub mod netns;
 pub mod observation;
 pub mod peers;
 pub mod process;
+pub mod prometheus;
 pub mod query;
 pub mod vm;
 pub mod wait;

@@ -88,6 +88,8 @@ pub const OURS: &[Family] = &[
         Samples::System(|state| state.system.details.agreeing_sources.map(Number::from))),
     gauge("ntp_system_candidate_sources", "Sources that have a say in the majority",
         Samples::System(|state| state.system.details.candidate_sources.map(Number::from))),
+    gauge("ntp_system_nts_certificate_expiry_seconds", "When the first certificate of the NTS key exchange servers expires, in seconds since 1970",
+        Samples::System(|state| state.system.details.nts_certificate_expiry.map(Number::from))),
 
     gauge("ntp_source_selected", "Whether the source is part of the agreeing majority, 1 or 0",
         Samples::Source(|source| source.details.state.as_deref().map(|state| (state == SELECTED).into()))),

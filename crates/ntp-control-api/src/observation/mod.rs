@@ -155,6 +155,10 @@ pub struct SystemDetails {
     /// When the clock was last updated from a source; absent before that.
     #[serde(with = "form::optional", skip_serializing_if = "Option::is_none")]
     pub reference_time: Option<NtpTimestamp>,
+    /// When the first of the certificates of our NTS key exchange servers expires, in seconds since 1970; absent without such
+    /// a server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nts_certificate_expiry: Option<u64>,
     /// How far a virtual clock is ahead of the clock it is laid over: its true error, if that one is right.
     #[serde(with = "form::optional", skip_serializing_if = "Option::is_none")]
     pub true_offset: Option<NtpDuration>,

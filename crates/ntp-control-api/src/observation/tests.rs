@@ -24,6 +24,7 @@ pub(crate) fn sample() -> State {
         candidate_sources: Some(4),
         clock_kind: Some("system".into()),
         reference_time: Some(state.system.root_variance.base_time),
+        nts_certificate_expiry: Some(1_800_000_000),
         true_offset: Some(NtpDuration::from_bits(1 << 20)),
     };
     state.sources[0].details = SourceDetails {

@@ -1,0 +1,47 @@
+//! What is shipped for Prometheus and Grafana asks only for metrics that there are.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use ntp_control_api::metrics::{OURS, UPSTREAM};
+use ntp_metrics_exporter::{OBSERVATION, OWN};
+
+fn families() -> BTreeSet<&'static str> {
+    let daemon = UPSTREAM.iter().chain(OURS).map(|family| family.name);
+    let own = OWN.iter().map(|family| family.name);
+    daemon.chain(own).chain([OBSERVATION]).collect()
+}
+
+/// All words of a file that look like our metrics.
+fn named(file: &str) -> BTreeSet<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../pkg")
+        .join(file);
+    let text = std::fs::read_to_string(path).expect("the file");
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    let words = words.filter(|word| word.starts_with("ntp_"));
+    words.map(str::to_owned).collect()
+}
+
+#[test]
+fn rules_and_dashboard_name_only_what_there_is() {
+    let families = families();
+    for file in [
+        "prometheus/ntpd-rs.rules.yml",
+        "prometheus/ntpd-rs.rules.test.yml",
+        "grafana/ntpd-rs.json",
+    ] {
+        let named = named(file);
+        assert!(named.len() >= 8, "{file}: {named:?}");
+        for name in named {
+            assert!(families.contains(name.as_str()), "{file} names {name}");
+        }
+    }
+}
+
+#[test]
+fn there_are_upstreams_27_families_and_no_name_twice() {
+    assert_eq!(UPSTREAM.len(), 27);
+    let all = UPSTREAM.len() + OURS.len() + OWN.len() + 1;
+    assert_eq!(families().len(), all);
+}
