@@ -30,6 +30,8 @@ pub enum Program {
     RateLimitServer,
     /// Serves a truth that nobody can steer, and compares the clock with it.
     TrueClock,
+    /// Puts a server under load.
+    Load,
 }
 
 impl Program {
@@ -43,6 +45,7 @@ impl Program {
             Self::DemobilizeServer => "demobilize-server",
             Self::RateLimitServer => "rate-limit-server",
             Self::TrueClock => "true-clock",
+            Self::Load => "ntp-load",
         }
     }
 
@@ -50,9 +53,11 @@ impl Program {
     fn package(self) -> &'static str {
         match self {
             Self::Daemon | Self::Ctl | Self::Exporter => "ntpd",
-            Self::TestServer | Self::DemobilizeServer | Self::RateLimitServer | Self::TrueClock => {
-                "test-binaries"
-            }
+            Self::TestServer
+            | Self::DemobilizeServer
+            | Self::RateLimitServer
+            | Self::TrueClock
+            | Self::Load => "test-binaries",
         }
     }
 

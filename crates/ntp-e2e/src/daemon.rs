@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::binaries::Program;
 use crate::netns::Host;
 use crate::observation::Observation;
+use crate::peers::SharedKey;
 use crate::process::{self, Process};
 use crate::wait;
 
@@ -62,6 +63,14 @@ impl Setup {
         ))
     }
 
+    /// As [`server`](Self::server), with more keys.
+    #[must_use]
+    pub fn server_with(self, address: &str, keys: &str) -> Self {
+        self.source(&format!(
+            "mode = \"server\"\naddress = \"{address}\"\n{EAGER}\n{keys}"
+        ))
+    }
+
     /// Adds a `[[source]]` of mode `server` at `address` with the default poll intervals.
     #[must_use]
     pub fn patient_server(self, address: &str) -> Self {
@@ -97,6 +106,33 @@ impl Setup {
         assert!(self.text.contains(old), "{old} is not in\n{}", self.text);
         self.text = self.text.replace(old, new);
         self
+    }
+
+    /// Writes a file beside the configuration, readable to nobody else, and returns its path.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn file(&self, name: &str, content: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.directory.path().join(name);
+        let restricted = fs::Permissions::from_mode(0o600);
+        let written =
+            fs::write(&path, content).and_then(|()| fs::set_permissions(&path, restricted));
+        if let Err(error) = written {
+            panic!("cannot write {}: {error}", path.display());
+        }
+        path
+    }
+
+    /// Adds a key file with these keys, and the section that names it.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    #[must_use]
+    pub fn keys(self, keys: &[SharedKey]) -> Self {
+        let lines: String = keys.iter().map(SharedKey::chrony).collect();
+        let path = self.file("ntp.keys", &lines);
+        self.with(&format!("[keys]\npath = \"{}\"", path.display()))
     }
 
     /// The observation socket.

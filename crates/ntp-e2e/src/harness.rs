@@ -12,7 +12,7 @@ use std::thread;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use crate::{browser, netns, peers, prometheus, vm};
+use crate::{browser, clients, netns, peers, prometheus, vm};
 
 /// Set to `1` where every arena has to be there.
 const REQUIRE: &str = "NTP_E2E_REQUIRE";
@@ -22,7 +22,7 @@ const REQUIRE: &str = "NTP_E2E_REQUIRE";
 pub enum Arena {
     /// 127.0.0.1 and ::1.
     Loopback,
-    /// The right to create network namespaces; chronyd and ntpsec's ntpd.
+    /// The right to create network namespaces; chronyd, ntpsec's ntpd and ntpdig, and rdate.
     Namespaces,
     /// An emulator, a kernel and what a guest needs besides.
     VirtualMachines,
@@ -48,7 +48,8 @@ impl Arena {
             Self::Loopback => loopback_missing(),
             Self::Namespaces => loopback_missing()
                 .or_else(netns::missing)
-                .or_else(peers::missing),
+                .or_else(peers::missing)
+                .or_else(clients::missing),
             Self::VirtualMachines => loopback_missing()
                 .or_else(vm::missing)
                 .or_else(peers::missing),

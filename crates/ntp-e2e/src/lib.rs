@@ -27,6 +27,7 @@
 
 pub mod binaries;
 pub mod browser;
+pub mod clients;
 pub mod daemon;
 pub mod delay_proxy;
 pub mod exporter;

@@ -94,6 +94,13 @@ impl Observation {
         }
     }
 
+    /// A counter of the first address at which it serves, such as `received_packets`.
+    pub fn served(&self, counter: &str) -> u64 {
+        self.0["servers"][0]["stats"][counter]
+            .as_u64()
+            .unwrap_or_else(|| self.misses(counter))
+    }
+
     /// The source with this configured name, `host:port`.
     pub fn source(&self, name: &str) -> Option<Source<'_>> {
         self.sources()
@@ -173,6 +180,27 @@ impl<'a> Source<'a> {
         self.0["packets_sent"]
             .as_u64()
             .unwrap_or_else(|| self.misses("packets_sent"))
+    }
+
+    /// How its packets are authenticated: `none`, or for example `key 7 (AES128)`.
+    pub fn authentication(self) -> &'a str {
+        self.0["authentication"]
+            .as_str()
+            .unwrap_or_else(|| self.misses("authentication"))
+    }
+
+    /// Replies by which it said that it does not accept our key.
+    pub fn crypto_naks(self) -> u64 {
+        self.0["crypto_naks"]
+            .as_u64()
+            .unwrap_or_else(|| self.misses("crypto_naks"))
+    }
+
+    /// Whether its newest reply was in interleaved mode.
+    pub fn is_interleaved(self) -> bool {
+        self.0["interleaved"]
+            .as_bool()
+            .unwrap_or_else(|| self.misses("interleaved"))
     }
 
     /// What the daemon thinks of it, in a word such as `selected` or `falseticker`.

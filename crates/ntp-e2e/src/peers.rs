@@ -61,18 +61,81 @@ pub fn chronyd_path() -> PathBuf {
     locate(package, program)
 }
 
+/// A symmetric key, as each daemon writes it.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedKey {
+    /// Its number.
+    pub id: u32,
+    /// Its type, as chronyd and we call it.
+    pub kind: &'static str,
+    /// What ntpsec calls that.
+    pub kind_of_ntpsec: &'static str,
+    /// Its secret in hexadecimal.
+    pub secret: &'static str,
+}
+
+impl SharedKey {
+    /// One of each type that all daemons know.
+    pub const ALL: [Self; 4] = [
+        Self {
+            id: 1,
+            kind: "AES128",
+            kind_of_ntpsec: "AES-128",
+            secret: "6f9e3ac1d2b84075a1c0ffee51b0d00d",
+        },
+        Self {
+            id: 2,
+            kind: "SHA1",
+            kind_of_ntpsec: "SHA1",
+            secret: "0123456789abcdef0123456789abcdef01234567",
+        },
+        Self {
+            id: 3,
+            kind: "SHA256",
+            kind_of_ntpsec: "SHA256",
+            secret: "8d3f1c5be07a29648d3f1c5be07a29648d3f1c5be07a29648d3f1c5be07a2964",
+        },
+        Self {
+            id: 4,
+            kind: "MD5",
+            kind_of_ntpsec: "MD5",
+            secret: "a1b2c3d4e5f60718293a4b5c6d7e8f90",
+        },
+    ];
+
+    /// A line of chronyd's key file.
+    pub fn chrony(&self) -> String {
+        format!("{} {} HEX:{}\n", self.id, self.kind, self.secret)
+    }
+
+    /// A line of ntpsec's key file.
+    pub fn ntpsec(&self) -> String {
+        format!("{} {} {}\n", self.id, self.kind_of_ntpsec, self.secret)
+    }
+}
+
 /// Starts chronyd on `host`, and returns when it answers. It claims `stratum`.
 ///
 /// # Panics
 /// If it does not answer.
 pub fn chronyd(host: &Host, stratum: u8) -> Peer {
+    chronyd_with_keys(host, stratum, &[])
+}
+
+/// The same, and clients may use these keys.
+///
+/// # Panics
+/// If it does not answer.
+pub fn chronyd_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
     let files = files();
     let configuration = format!(
-        "allow\nlocal stratum {stratum}\nport {NTP_PORT}\n\
+        "allow\nlocal stratum {stratum}\nport {NTP_PORT}\nkeyfile {0}/keys\n\
          # No other way in than NTP.\ncmdport 0\nbindcmdaddress /\n\
          pidfile {0}/chronyd.pid\n",
         files.path().display(),
     );
+    let lines: String = keys.iter().map(SharedKey::chrony).collect();
+    write(&files, "keys", &lines);
     let path = write(&files, "chrony.conf", &configuration);
     let mut command = process::command(Some(host), locate_program(CHRONYD));
     // In the foreground, without control of the clock, without changing the user.
@@ -118,10 +181,24 @@ pub fn chronyd_measures(host: &Host, server: IpAddr) -> f64 {
 /// # Panics
 /// If it does not answer.
 pub fn ntpsec(host: &Host, stratum: u8) -> Peer {
+    ntpsec_with_keys(host, stratum, &[])
+}
+
+/// The same, and clients may use these keys.
+///
+/// # Panics
+/// If it does not answer.
+pub fn ntpsec_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
     let files = files();
+    let lines: String = keys.iter().map(SharedKey::ntpsec).collect();
+    write(&files, "keys", &lines);
+    let trusted: String = keys
+        .iter()
+        .map(|key| format!("trustedkey {}\n", key.id))
+        .collect();
     let configuration = format!(
         "disable kernel\ndisable ntp\ntos orphan {stratum} orphanwait 1\nrestrict default\n\
-         driftfile {0}/drift\nstatsdir {0}/\n",
+         keys {0}/keys\n{trusted}driftfile {0}/drift\nstatsdir {0}/\n",
         files.path().display(),
     );
     let path = write(&files, "ntp.conf", &configuration);
@@ -177,10 +254,10 @@ fn start_at(
 
 /// Package and program.
 type Installed = (&'static str, &'static str);
-const CHRONYD: Installed = ("chrony", "usr/sbin/chronyd");
-const NTPD: Installed = ("ntpsec", "usr/sbin/ntpd");
+pub(crate) const CHRONYD: Installed = ("chrony", "usr/sbin/chronyd");
+pub(crate) const NTPD: Installed = ("ntpsec", "usr/sbin/ntpd");
 
-fn locate_program((package, program): Installed) -> OsString {
+pub(crate) fn locate_program((package, program): Installed) -> OsString {
     locate(package, program).into()
 }
 
@@ -196,14 +273,14 @@ fn locate(package: &str, program: &str) -> PathBuf {
     }
 }
 
-fn files() -> TempDir {
+pub(crate) fn files() -> TempDir {
     match tempfile::Builder::new().prefix("ntpe2e-").tempdir() {
         Ok(directory) => directory,
         Err(error) => panic!("cannot create a temporary directory: {error}"),
     }
 }
 
-fn write(directory: &TempDir, name: &str, content: &str) -> PathBuf {
+pub(crate) fn write(directory: &TempDir, name: &str, content: &str) -> PathBuf {
     let path = directory.path().join(name);
     if let Err(error) = fs::write(&path, content) {
         panic!("cannot write {}: {error}", path.display());

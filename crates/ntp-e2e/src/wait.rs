@@ -62,18 +62,20 @@ pub fn throughout(span: Duration, mut check: impl FnMut()) {
 
 /// A moment at which patience ends.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Deadline(Instant);
+pub struct Deadline(Instant);
 
 impl Deadline {
+    /// In `limit` from now.
     #[expect(
         clippy::disallowed_methods,
         reason = "a test of real processes runs in real time"
     )]
-    pub(crate) fn after(limit: Duration) -> Self {
+    pub fn after(limit: Duration) -> Self {
         Self(Instant::now() + limit)
     }
 
-    pub(crate) fn passed(self) -> bool {
+    /// Whether it is past.
+    pub fn passed(self) -> bool {
         self.left().is_zero()
     }
 
@@ -82,7 +84,7 @@ impl Deadline {
         clippy::disallowed_methods,
         reason = "a test of real processes runs in real time"
     )]
-    pub(crate) fn left(self) -> Duration {
+    pub fn left(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())
     }
 }

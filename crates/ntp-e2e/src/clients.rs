@@ -1,0 +1,236 @@
+//! The clients that the world runs, asking our server: chronyd, ntpsec's ntpd and ntpdig, and OpenBSD's rdate.
+//!
+//! None of them may touch the clock ([`process`]); each is asked in its own way what it has measured.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::netns::Host;
+use crate::peers::{self, SharedKey};
+use crate::process::{self, Process};
+use crate::wait;
+
+/// Why the clients cannot be run here.
+pub fn missing() -> Option<String> {
+    let mut ntpdig = ntpdig_command(Command::new("python3"));
+    ntpdig.arg("--version");
+    let rdate = Command::new(locate(RDATE)).output();
+    match (ntpdig.output(), rdate) {
+        (Err(error), _) => Some(format!("ntpdig cannot be run: {error}")),
+        (_, Err(error)) => Some(format!("rdate cannot be run: {error}")),
+        (Ok(output), _) if !output.status.success() => {
+            let message = String::from_utf8_lossy(&output.stderr);
+            Some(format!("ntpdig cannot be run: {}", message.trim()))
+        }
+        _ => None,
+    }
+}
+
+/// A server to be asked, and how.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Whom.
+    pub server: IpAddr,
+    /// With which key.
+    pub key: Option<u32>,
+    /// Options of the client's own.
+    pub options: &'static str,
+}
+
+impl Question {
+    /// Without any options.
+    pub fn plain(server: IpAddr) -> Self {
+        Self {
+            server,
+            key: None,
+            options: "",
+        }
+    }
+
+    fn line(&self) -> String {
+        let key = self
+            .key
+            .map_or_else(String::new, |key| format!(" key {key}"));
+        format!("server {}{key} {}\n", self.server, self.options)
+    }
+}
+
+/// A client that goes on asking, and keeps a log of what it has measured. It ends when dropped.
+#[derive(Debug)]
+pub struct Client {
+    /// The program.
+    pub process: Process,
+    files: TempDir,
+    log: &'static str,
+    /// Column of the server's address, and of the offset in seconds.
+    columns: (usize, usize),
+}
+
+impl Client {
+    /// Every measurement that it has taken from `server`, as its log has them: words of a line.
+    pub fn measurements(&self, server: IpAddr) -> Vec<Vec<String>> {
+        // It is not there before the first measurement.
+        let log = std::fs::read_to_string(self.files.path().join(self.log)).unwrap_or_default();
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+        let of_server = |words: &Vec<String>| {
+            let address = words.get(self.columns.0).and_then(|word| word.parse().ok());
+            address == Some(server)
+        };
+        log.lines().map(words).filter(of_server).collect()
+    }
+
+    /// Waits for a measurement from `server` for which `good` holds. Returns its offset in seconds.
+    ///
+    /// # Panics
+    /// If there is none within `limit`.
+    pub fn wait_measured(
+        &self,
+        limit: Duration,
+        server: IpAddr,
+        good: impl Fn(&[String]) -> bool,
+    ) -> f64 {
+        let found = wait::try_until(limit, || {
+            let all = self.measurements(server);
+            all.into_iter().rev().find(|words| good(words))
+        });
+        let offset = found.as_ref().and_then(|words| words.get(self.columns.1));
+        match offset.and_then(|word| word.parse().ok()) {
+            Some(offset) => offset,
+            None => panic!(
+                "no such measurement of {server}: {:#?}",
+                self.measurements(server)
+            ),
+        }
+    }
+}
+
+/// Starts chronyd as a client.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn chronyd(host: &Host, questions: &[Question], keys: &[SharedKey]) -> Client {
+    let files = peers::files();
+    let directory = files.path().display();
+    let asked: String = questions.iter().map(Question::line).collect();
+    let configuration = format!(
+        "{asked}keyfile {directory}/keys\nlogdir {directory}\nlog rawmeasurements\n\
+         port 0\ncmdport 0\nbindcmdaddress /\npidfile {directory}/chronyd.pid\n",
+    );
+    let lines: String = keys.iter().map(SharedKey::chrony).collect();
+    peers::write(&files, "keys", &lines);
+    let path = peers::write(&files, "chrony.conf", &configuration);
+    let mut command = process::command(Some(host), peers::locate_program(peers::CHRONYD));
+    command.args(["-d", "-x", "-u", "root", "-f"]).arg(path);
+    Client {
+        process: Process::spawn("chronyd as a client", command),
+        files,
+        log: "measurements.log",
+        columns: (2, 11),
+    }
+}
+
+/// Whether a line of chronyd's log tells of a reply in interleaved mode.
+pub fn is_interleaved(words: &[String]) -> bool {
+    words.iter().any(|word| word == "4I")
+}
+
+/// Starts ntpsec's ntpd as a client.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn ntpsec(host: &Host, questions: &[Question], keys: &[SharedKey]) -> Client {
+    let files = peers::files();
+    let directory = files.path().display();
+    let asked: String = questions.iter().map(Question::line).collect();
+    let trusted: String = keys.iter().map(|key| format!(" {}", key.id)).collect();
+    let trusted = if keys.is_empty() {
+        String::new()
+    } else {
+        format!("trustedkey{trusted}\n")
+    };
+    let configuration = format!(
+        "disable kernel\ndisable ntp\n{asked}keys {directory}/keys\n{trusted}\
+         driftfile {directory}/drift\nstatsdir {directory}/\nstatistics peerstats\n\
+         filegen peerstats file peerstats type none enable\n",
+    );
+    let lines: String = keys.iter().map(SharedKey::ntpsec).collect();
+    peers::write(&files, "keys", &lines);
+    let path = peers::write(&files, "ntp.conf", &configuration);
+    let mut command = process::command(Some(host), peers::locate_program(peers::NTPD));
+    command
+        .args(["-n", "-c"])
+        .arg(path)
+        .arg("-p")
+        .arg(files.path().join("ntpd.pid"));
+    Client {
+        process: Process::spawn("ntpd of ntpsec as a client", command),
+        files,
+        log: "peerstats",
+        columns: (2, 4),
+    }
+}
+
+/// Asks with rdate, a small SNTP client, and returns what it prints.
+///
+/// # Panics
+/// If it gets no answer.
+pub fn rdate(host: &Host, server: IpAddr) -> String {
+    let mut command = process::command(Some(host), locate(RDATE));
+    // By SNTP, talking, only printing.
+    command.args(["-n", "-v", "-p", if server.is_ipv4() { "-4" } else { "-6" }]);
+    command.arg(server.to_string());
+    let mut process = Process::spawn("rdate", command);
+    let status = process.wait_exit(Duration::from_secs(60));
+    assert!(
+        status.success(),
+        "rdate got no answer of {server}: {status}"
+    );
+    process.lines().concat()
+}
+
+/// Asks with ntpsec's ntpdig, and returns what it prints.
+///
+/// # Panics
+/// If it gets no answer.
+pub fn ntpdig(host: &Host, server: IpAddr, key: Option<&SharedKey>) -> String {
+    let files = peers::files();
+    let mut command = ntpdig_command(process::command(Some(host), "python3"));
+    // One answer, and in JSON.
+    command.args(["-j", "-t", "10"]);
+    if let Some(key) = key {
+        let path = peers::write(&files, "keys", &key.ntpsec());
+        command
+            .arg("-a")
+            .arg(key.id.to_string())
+            .arg("-k")
+            .arg(path);
+    }
+    command.arg(server.to_string());
+    let mut process = Process::spawn("ntpdig", command);
+    let status = process.wait_exit(Duration::from_secs(60));
+    assert!(
+        status.success(),
+        "ntpdig got no answer of {server}: {status}"
+    );
+    process.lines().concat()
+}
+
+fn ntpdig_command(mut command: Command) -> Command {
+    let library = locate(PYTHON_NTP);
+    command.env("PYTHONPATH", library).arg(locate(NTPDIG));
+    command
+}
+
+/// Package and file.
+type Unpacked = (&'static str, &'static str);
+const RDATE: Unpacked = ("rdate", "usr/sbin/rdate");
+const NTPDIG: Unpacked = ("ntpsec-ntpdig", "usr/bin/ntpdig");
+const PYTHON_NTP: Unpacked = ("python3-ntp", "usr/lib/python3/dist-packages");
+
+fn locate(what: Unpacked) -> PathBuf {
+    PathBuf::from(peers::locate_program(what))
+}
