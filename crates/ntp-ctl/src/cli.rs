@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::console::Failure;
+use crate::migrate::Dialect;
 
 /// What the command line asks for.
 pub(crate) enum Asked {
@@ -59,7 +60,7 @@ struct Cli {
     version: Option<bool>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum Command {
     /// Check the configuration file and say everything that is wrong with it
     Validate,
@@ -67,6 +68,14 @@ pub(crate) enum Command {
     Status,
     /// Set the clock at once (not available in this version)
     ForceSync,
+    /// Print the ntp.toml that does what another time daemon's configuration file does
+    Migrate {
+        /// The other daemon's file, such as /etc/chrony/chrony.conf or /etc/ntp.conf
+        file: PathBuf,
+        /// Whose file it is, if its name does not tell
+        #[arg(long, value_name = "DAEMON")]
+        from: Option<Dialect>,
+    },
 }
 
 #[derive(Args, Debug)]

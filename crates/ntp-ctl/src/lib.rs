@@ -17,6 +17,7 @@ mod cli;
 mod console;
 mod force_sync;
 mod layout;
+mod migrate;
 mod status;
 mod validate;
 
@@ -88,6 +89,7 @@ fn obey(
         Asked::Run(Command::Status, options) => {
             status::run(options.config.as_deref(), options.format, console)?;
         }
+        Asked::Run(Command::Migrate { file, from }, _) => migrate::run(&file, from, console)?,
         Asked::Run(Command::ForceSync, _) => force_sync::run()?,
     }
     Ok(())

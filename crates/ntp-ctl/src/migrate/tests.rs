@@ -1,0 +1,241 @@
+//! Configurations as they are in the world: each becomes a file that this daemon accepts, and no line is lost.
+
+use super::*;
+
+/// What distributions ship, and what operators of public servers write, in their directives if not in their words.
+const CHRONY: &[(&str, &str)] = &[
+    (
+        "debian",
+        "confdir /etc/chrony/conf.d\npool 2.debian.pool.ntp.org iburst\nsourcedir /run/chrony-dhcp\nsourcedir /etc/chrony/sources.d\n\
+         keyfile /etc/chrony/chrony.keys\ndriftfile /var/lib/chrony/chrony.drift\nntsdumpdir /var/lib/chrony\n\
+         #log tracking measurements statistics\nlogdir /var/log/chrony\nmaxupdateskew 100.0\nrtcsync\nmakestep 1 3\nleapsectz right/UTC\n",
+    ),
+    (
+        "ubuntu",
+        "pool ntp.ubuntu.com        iburst maxsources 4\npool 0.ubuntu.pool.ntp.org iburst maxsources 1\n\
+         keyfile /etc/chrony/chrony.keys\ndriftfile /var/lib/chrony/chrony.drift\nmaxupdateskew 100.0\nrtcsync\nmakestep 1 3\n",
+    ),
+    (
+        "fedora",
+        "pool 2.fedora.pool.ntp.org iburst\nsourcedir /run/chrony-dhcp\ndriftfile /var/lib/chrony/drift\nmakestep 1.0 3\nrtcsync\n\
+         #hwtimestamp *\nkeyfile /etc/chrony.keys\nntsdumpdir /var/lib/chrony\nleapseclist /usr/share/zoneinfo/leap-seconds.list\nlogdir /var/log/chrony\n",
+    ),
+    (
+        "cloud",
+        "server 169.254.169.123 prefer iburst minpoll 4 maxpoll 4\nserver fd00:ec2::123 iburst minpoll 4 maxpoll 4\n\
+         driftfile /var/lib/chrony/drift\nmakestep 1.0 -1\nleapsectz right/UTC\nleapsecmode slew\nmaxslewrate 1000\nsmoothtime 400 0.01 leaponly\n",
+    ),
+    (
+        "public server",
+        "server ntp1.example.net iburst nts ntsport 4443 xleave\nserver 2001:db8::1 key 7 port 1123 minpoll -2 maxpoll 24\n\
+         pool nts.example.org nts maxsources 3 maxdelay 0.2\nallow\nallow 10.1/16\ndeny 192.0.2.128/25\nbindaddress 192.0.2.1\nbindaddress 2001:db8::5\n\
+         ratelimit interval 1 burst 16 leak 2\nntsratelimit interval 2\nntsserverkey /etc/pki/tls/private/ntp.key\nntsservercert /etc/pki/tls/certs/ntp.crt\n\
+         local stratum 8 orphan\nclientloglimit 100000000\nlock_all\nsched_priority 1\nmaxchange 100 0 0\nminsources 2\nhwtimestamp eth0 minpoll -6\n\
+         cmdallow 127.0.0.1\nkeyfile /etc/chrony.keys\nlog rawmeasurements\n! a remark\nfrobnicate 7\nrefclock PHC /dev/ptp0 poll 2\nallow backbone.example.net\n",
+    ),
+];
+
+const NTPD: &[(&str, &str)] = &[
+    (
+        "debian",
+        "driftfile /var/lib/ntpsec/ntp.drift\nleapfile /usr/share/zoneinfo/leap-seconds.list\nstatistics loopstats peerstats clockstats\n\
+         filegen loopstats file loopstats type day enable\ntos maxclock 11\ntos minclock 4 minsane 3\npool 0.debian.pool.ntp.org iburst\npool 1.debian.pool.ntp.org iburst\n\
+         restrict default kod nomodify nopeer noquery limited\nrestrict 127.0.0.1\nrestrict ::1\n",
+    ),
+    (
+        "client",
+        "server 0.rhel.pool.ntp.org iburst\nserver -6 ntp6.example.com minpoll 4 maxpoll 6 prefer\nrestrict default ignore\nrestrict 127.0.0.1\ntinker panic 0\n",
+    ),
+    (
+        "local network",
+        "server ntp.example.com key 3 nts\nserver 127.127.1.0\nfudge 127.127.1.0 stratum 10\nserver 127.127.28.0 minpoll 4\nkeys /etc/ntp/keys\ntrustedkey 3\n\
+         restrict default noserve\nrestrict 192.168.0.0 mask 255.255.0.0 nomodify notrap\nrestrict 192.168.7.7 ignore\nbroadcast 192.168.1.255\n\
+         tinker step 0.5\npeer other.example.com\nnts enable\nnts key /etc/ntp/k.pem\nnts cert /etc/ntp/c.pem\nnts cookie /var/lib/ntp/k\n",
+    ),
+];
+
+const TIMESYNCD: &[(&str, &str)] = &[
+    (
+        "default",
+        "[Time]\n#NTP=\n#FallbackNTP=0.debian.pool.ntp.org\n#RootDistanceMaxSec=5\n",
+    ),
+    (
+        "two servers",
+        "[Time]\nNTP=ntp1.example.com 192.0.2.7\nFallbackNTP=time.example.org\nPollIntervalMinSec=32\nPollIntervalMaxSec=34min 8s\n",
+    ),
+    (
+        "only fallback",
+        "[Time]\nFallbackNTP=time1.example.com time2.example.com\nPollIntervalMaxSec=1h\nSaveIntervalSec=60s\n",
+    ),
+];
+
+fn migrated(dialect: Dialect, text: &str) -> String {
+    let toml = migrate(dialect, "the file", text).toml;
+    if let Err(problem) = ntp_config::parse(&toml, "made.toml") {
+        panic!("{problem:?}\n{toml}");
+    }
+    toml
+}
+
+fn of(files: &[(&str, &str)], name: &str) -> &'static str {
+    let file = files.iter().find(|(known, _)| *known == name);
+    // The tables above are constants.
+    Box::leak(file.unwrap().1.to_owned().into_boxed_str())
+}
+
+#[test]
+fn every_file_becomes_a_configuration_that_is_accepted() {
+    for (dialect, files) in [
+        (Dialect::Chrony, CHRONY),
+        (Dialect::Ntpd, NTPD),
+        (Dialect::Timesyncd, TIMESYNCD),
+    ] {
+        for (_, text) in files {
+            migrated(dialect, text);
+        }
+    }
+}
+
+#[test]
+fn every_directive_is_carried_over_or_named_in_a_comment() {
+    for (name, text) in CHRONY {
+        let toml = migrated(Dialect::Chrony, text);
+        for (index, line) in text.lines().enumerate() {
+            let directive = line.split_whitespace().next().unwrap_or_default();
+            let understood = [
+                "pool",
+                "server",
+                "allow",
+                "deny",
+                "bindaddress",
+                "port",
+                "ratelimit",
+                "keyfile",
+                "local",
+                "makestep",
+                "maxchange",
+                "minsources",
+                "maxslewrate",
+                "ntsserverkey",
+                "ntsservercert",
+            ];
+            let silent = line.starts_with(['#', '!']) || understood.contains(&directive);
+            assert!(
+                silent || toml.contains(&format!("# line {}: {line}", index + 1)),
+                "{name}: {line}\n{toml}"
+            );
+        }
+    }
+}
+
+#[test]
+fn sources_keep_what_was_said_about_them() {
+    let toml = migrated(Dialect::Chrony, of(CHRONY, "public server"));
+    for expected in [
+        "mode = \"nts\"\naddress = \"ntp1.example.net:4443\"\ninterleaved = true\n",
+        "address = \"[2001:db8::1]:1123\"\npoll-interval-limits = { min = 0, max = 17 }\nkey = 7\n",
+        "mode = \"nts-pool\"\naddress = \"nts.example.org\"\ncount = 3\n",
+        "left out `maxdelay 0.2`",
+        "listen = \"192.0.2.1:123\"",
+        "listen = \"[2001:db8::5]:123\"",
+        "rate-limiting-cutoff-ms = 2000",
+        "certificate-chain-path = \"/etc/pki/tls/certs/ntp.crt\"",
+        "local-stratum = 8",
+        "minimum-agreeing-sources = 2",
+        "single-step-panic-threshold = 100",
+        "denylist = { filter = [\"192.0.2.128/25\"], action = \"ignore\" }",
+        "frobnicate 7\n#     not known",
+        "allow backbone.example.net\n#     name networks by address",
+    ] {
+        assert!(toml.contains(expected), "{expected}\n{toml}");
+    }
+    let cloud = migrated(Dialect::Chrony, of(CHRONY, "cloud"));
+    assert!(
+        cloud.contains("prefer = true") && cloud.contains("{ min = 4, max = 4 }"),
+        "{cloud}"
+    );
+    assert!(cloud.contains("step-threshold = 1\n"), "{cloud}");
+    assert!(!cloud.contains("[[server]]"), "{cloud}");
+}
+
+#[test]
+fn who_is_served_stays_who_is_served() {
+    let open = migrated(Dialect::Ntpd, of(NTPD, "debian"));
+    assert!(
+        open.contains("[[server]]") && !open.contains("allowlist"),
+        "{open}"
+    );
+    assert!(open.contains("rate-limiting-cutoff-ms = 2000"), "{open}");
+    assert!(open.contains("minimum-agreeing-sources = 3"), "{open}");
+    let client = migrated(Dialect::Ntpd, of(NTPD, "client"));
+    assert!(
+        !client.contains("[[server]]") && client.contains("\"inf\""),
+        "{client}"
+    );
+    let network = migrated(Dialect::Ntpd, of(NTPD, "local network"));
+    for expected in [
+        "allowlist = { filter = [\"192.168.0.0/16\"]",
+        "denylist = { filter = [\"192.168.7.7/32\"]",
+        "local-stratum = 10",
+        "certificate-chain-path = \"/etc/ntp/c.pem\"",
+    ] {
+        assert!(network.contains(expected), "{expected}\n{network}");
+    }
+    let short = migrated(
+        Dialect::Chrony,
+        "server a\nallow 10.1\nallow 192.168.3\nallow 2001:db8::/32\nport 1123\n",
+    );
+    assert!(
+        short.contains("[\"10.1.0.0/16\", \"192.168.3.0/24\", \"2001:db8::/32\"]")
+            && short.contains("[::]:1123"),
+        "{short}"
+    );
+}
+
+#[test]
+fn timesyncd_names_its_servers_in_one_line() {
+    let toml = migrated(Dialect::Timesyncd, of(TIMESYNCD, "two servers"));
+    assert!(
+        toml.contains("address = \"192.0.2.7\"\npoll-interval-limits = { min = 5, max = 11 }"),
+        "{toml}"
+    );
+    assert!(toml.contains("FallbackNTP=time.example.org"), "{toml}");
+    let toml = migrated(Dialect::Timesyncd, of(TIMESYNCD, "only fallback"));
+    assert!(
+        toml.contains("time2.example.com") && toml.contains("max = 12"),
+        "{toml}"
+    );
+}
+
+#[test]
+fn a_file_is_recognised_by_name_and_by_what_stands_in_it() {
+    let of = |name: &str, text: &str| Dialect::of(Path::new(name), text);
+    assert_eq!(of("/etc/chrony/chrony.conf", ""), Some(Dialect::Chrony));
+    assert_eq!(of("/etc/ntp.conf", ""), Some(Dialect::Ntpd));
+    assert_eq!(of("/etc/ntpsec/ntp.conf", ""), Some(Dialect::Ntpd));
+    assert_eq!(
+        of("/etc/systemd/timesyncd.conf", ""),
+        Some(Dialect::Timesyncd)
+    );
+    assert_eq!(
+        of("time.conf", "server a\nmakestep 1 3\n"),
+        Some(Dialect::Chrony)
+    );
+    assert_eq!(
+        of("time.conf", "server a\nrestrict default\n"),
+        Some(Dialect::Ntpd)
+    );
+    assert_eq!(of("time.conf", "server a\n"), None);
+}
+
+#[test]
+fn hostile_text_stays_inside_strings_and_comments() {
+    for text in [
+        "server a\"\\b\u{7}c\nfoo \u{1b}[31m\r\"\n",
+        "keyfile \"x\ny\"\nserver\npool\nallow /\nallow 1.2.3.4.5\ndeny 300.1\nmakestep\nmaxchange x\nratelimit interval\n",
+    ] {
+        migrated(Dialect::Chrony, text);
+        migrated(Dialect::Ntpd, text);
+        migrated(Dialect::Timesyncd, text);
+    }
+}

@@ -1,0 +1,104 @@
+//! systemd-timesyncd's `timesyncd.conf`.
+//!
+//! timesyncd asks one server of its list at a time. Here all of them are asked, and those that agree are believed.
+
+use super::draft::{Draft, Table};
+use super::lines;
+
+/// Draft of the file.
+pub(super) fn draft(text: &str) -> Draft {
+    let mut draft = Draft::default();
+    let (mut servers, mut fallback) = (Vec::new(), Vec::new());
+    let (mut shortest, mut longest) = (None, None);
+    for line in lines(text, &['#', ';']) {
+        if line.text.starts_with('[') {
+            if !line.text.eq_ignore_ascii_case("[time]") {
+                draft.leave(line.number, line.text, "not known");
+            }
+            continue;
+        }
+        let Some((key, value)) = line.text.split_once('=') else {
+            draft.leave(line.number, line.text, "not understood");
+            continue;
+        };
+        let (key, value) = (key.trim(), value.trim());
+        match key {
+            "NTP" => add(&mut servers, value),
+            "FallbackNTP" => add(&mut fallback, value),
+            "PollIntervalMinSec" => shortest = log2_seconds(value),
+            "PollIntervalMaxSec" => longest = log2_seconds(value),
+            "RootDistanceMaxSec" | "ConnectionRetrySec" => draft.leave(
+                line.number,
+                line.text,
+                "sources are weighed, and asked again, by their own behaviour",
+            ),
+            "SaveIntervalSec" => draft.leave(
+                line.number,
+                line.text,
+                "what is worth keeping is saved in [state] directory when it changes",
+            ),
+            _ => draft.leave(line.number, line.text, "not known"),
+        }
+    }
+    let used = if servers.is_empty() {
+        fallback
+    } else {
+        for name in &fallback {
+            draft.leave(
+                0,
+                &format!("FallbackNTP={name}"),
+                "used only when NTP= names none; add it as a [[source]] if it is wanted",
+            );
+        }
+        servers
+    };
+    for name in &used {
+        let mut table = Table::default();
+        table.set_text("mode", "server");
+        table.set_text("address", name);
+        if shortest.is_some() || longest.is_some() {
+            // timesyncd's defaults, 32 s and 2048 s.
+            let (min, max) = (shortest.unwrap_or(5), longest.unwrap_or(11));
+            table.set(
+                "poll-interval-limits",
+                format!("{{ min = {min}, max = {} }}", max.max(min)),
+            );
+        }
+        draft.sources.push(table);
+    }
+    if used.is_empty() {
+        draft.leave(0, "NTP=", "no server is named: timesyncd takes those of the network or its built-in ones; name a pool as [[source]]");
+    }
+    draft
+        .synchronization
+        .remark("timesyncd believes the one server that it asks");
+    draft.synchronization.set("minimum-agreeing-sources", 1);
+    draft
+        .observability
+        .set_text("observation-path", "/run/ntpd-rs/observe");
+    draft
+}
+
+/// An empty value takes earlier ones back, as everywhere in systemd.
+fn add(names: &mut Vec<String>, value: &str) {
+    if value.is_empty() {
+        names.clear();
+    }
+    names.extend(value.split_whitespace().map(str::to_owned));
+}
+
+/// A time in systemd's words, as far as they are usual here, in log2 seconds rounded up.
+fn log2_seconds(text: &str) -> Option<i32> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let number: f64 = text[..digits].parse().ok()?;
+    let unit = match text[digits..].trim() {
+        "" | "s" | "sec" | "second" | "seconds" => 1.0,
+        "min" | "m" | "minute" | "minutes" => 60.0,
+        "h" | "hr" | "hour" | "hours" => 3600.0,
+        _ => return None,
+    };
+    let seconds = number * unit;
+    (seconds >= 1.0).then(|| (seconds.log2().ceil() as i32).clamp(0, 17))
+}
