@@ -1,5 +1,5 @@
 //! Answering a request allocates nothing: not for any kind of answer, not at the first request and not at the thousandth,
-//! and not for a million addresses that were never seen before.
+//! and not for sixteen million addresses that were never seen before.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -141,7 +141,7 @@ fn an_answer_allocates_nothing() {
 }
 
 #[test]
-fn a_million_forged_addresses_do_not_grow_memory_and_lock_nobody_out() {
+fn sixteen_million_forged_addresses_do_not_grow_memory_and_lock_nobody_out() {
     let view = ServerView {
         claim: Claim::UNSYNCHRONIZED,
         policy: Arc::new(Policy {
@@ -166,7 +166,6 @@ fn a_million_forged_addresses_do_not_grow_memory_and_lock_nobody_out() {
         false,
     );
     let mut worker = WorkerState::new(&view.policy, 1, [1; 32]);
-    let mut random = ChaCha8Rng::from_seed([9; 32]);
     let mut draft = Draft::new();
     let mut ask = |client: IpAddr, micros: i64| {
         let received = EPOCH + NtpDuration::from_micros(micros);
@@ -192,13 +191,13 @@ fn a_million_forged_addresses_do_not_grow_memory_and_lock_nobody_out() {
 
     let mut honest = 0;
     let allocations = allocation_counter::measure(|| {
-        for micros in 0..1_000_000 {
-            let forged = match random.next_u32() {
-                number if number & 1 == 0 => IpAddr::from(number.to_be_bytes()),
-                number => {
-                    let network = u128::from(number) << 96 | u128::from(random.next_u64()) << 32;
-                    IpAddr::from(network.to_be_bytes())
-                }
+        for number in 0..1u32 << 24 {
+            let micros = i64::from(number);
+            // An odd factor permutes the numbers: no address comes twice. Of IPv6, each is in a /64 of its own.
+            let scattered = number.wrapping_mul(0x9e37_79b1);
+            let forged = match number % 4 {
+                0 => IpAddr::from((u128::from(scattered) << 64).to_be_bytes()),
+                _ => IpAddr::from(scattered.to_be_bytes()),
             };
             ask(forged, micros);
             if micros % 100_000 == 0 {
