@@ -12,7 +12,7 @@ use ntp_proto::server::{
 use ntp_proto::wire::{ExtensionField, Header, Mac, Mode, Version, Writer, emit};
 use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, SystemTime};
 use rand_chacha::ChaCha8Rng;
-use rand_core::{RngCore, SeedableRng};
+use rand_core::SeedableRng;
 
 const EPOCH: SystemTime = SystemTime::from_nanos(1_700_000_000_000_000_000);
 

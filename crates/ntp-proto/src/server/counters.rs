@@ -56,6 +56,7 @@ impl Counters {
     }
 
     /// `nts` is whether the request came with NTS.
+    #[inline]
     pub(super) fn count(&mut self, verdict: Verdict, nts: bool) {
         let one = |counter: &mut u64, condition: bool| {
             *counter = counter.wrapping_add(u64::from(condition));

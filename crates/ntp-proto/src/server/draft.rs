@@ -11,7 +11,7 @@ use crate::wire::{ExtensionField, Header, Mac, Unemittable, Writer, emit};
 
 use super::StampToken;
 use super::interleaved::as_transmit;
-use super::nts::{self, Sealing, Session};
+use super::nts::{self, NtsFields, Session};
 
 /// A buffer for one reply. Workers keep one for each place in their batch and use it again and again.
 #[derive(Clone, Debug)]
@@ -22,7 +22,8 @@ pub struct Draft {
     /// The transmit timestamp stands already: that of an earlier reply.
     interleaved: bool,
     signature: Option<Signature>,
-    sealing: Option<Sealing>,
+    /// Whose request it answers; until the reply is sealed.
+    session: Option<Session>,
     token: Option<StampToken>,
 }
 
@@ -50,8 +51,8 @@ pub(super) enum Authenticator<'a> {
     None,
     CryptoNak,
     Signature(Signature),
-    /// With what cookies are made.
-    Nts(Session, &'a Keyset),
+    /// That of the session in the draft; with what cookies are made.
+    Nts(&'a Keyset),
 }
 
 impl Draft {
@@ -65,7 +66,7 @@ impl Draft {
             length: 0,
             interleaved: false,
             signature: None,
-            sealing: None,
+            session: None,
             token: None,
         }
     }
@@ -82,14 +83,16 @@ impl Draft {
         if let (false, Some(header)) = (self.interleaved, reply.first_chunk_mut()) {
             Header::restamp(header, as_transmit(transmit.to_ntp()));
         }
-        if let Some(sealing) = self.sealing.take() {
-            if sealing.seal(reply).is_none() {
+        if let Some(session) = &self.session {
+            let sealed = session.seal(reply);
+            self.session = None;
+            // What is sealed cannot be stamped again.
+            self.interleaved = true;
+            if sealed.is_none() {
                 // Cannot be: it was laid out for this. What is not sealed must not leave.
                 self.length = 0;
                 return &[];
             }
-            // What is sealed cannot be stamped again.
-            self.interleaved = true;
         }
         if let Some(Signature { key, length }) = &self.signature
             && let Some((covered, digest)) = Mac::divide(reply, *length)
@@ -117,14 +120,21 @@ impl Draft {
         self.length == 0
     }
 
+    #[inline]
     pub(super) fn clear(&mut self) {
         self.length = 0;
         self.signature = None;
-        self.sealing = None;
+        self.session = None;
         self.token = None;
     }
 
-    /// Writes a reply of no more than `limit` octets; the draft is empty before. Cookies are made with numbers from `random`.
+    /// Opens the session of a request, whose reply is to be written here. False if its cookie cannot be read, or it is not authentic.
+    pub(super) fn open(&mut self, keyset: &Keyset, fields: &NtsFields<'_>) -> bool {
+        self.session = Session::open(keyset, fields);
+        self.session.is_some()
+    }
+
+    /// Writes a reply of no more than `limit` octets; the draft is empty before, but for a session. Cookies are made with numbers from `random`.
     #[inline]
     pub(super) fn write(
         &mut self,
@@ -133,36 +143,49 @@ impl Draft {
         random: &mut impl RngCore,
     ) -> Result<(), Unemittable> {
         let room = limit.min(Self::CAPACITY);
-        let mut writer = Writer::new(self.octets.get_mut(..room).unwrap_or_default());
-        self.length = match (reply.authenticator, reply.field) {
-            // Nearly every reply there is.
-            (Authenticator::None, None) => {
-                reply.header.emit(&mut writer)?;
-                Header::LEN
-            }
-            (Authenticator::Nts(session, keyset), field) => {
-                let sealing =
-                    nts::write(reply.header, field, session, keyset, random, &mut writer)?;
-                self.sealing = Some(sealing);
-                writer.written().len()
-            }
-            (Authenticator::Signature(signature), field) => {
-                write_long(reply.header, field, Some(signature.blank()), &mut writer)?;
-                self.signature = Some(signature);
-                writer.written().len()
-            }
-            (Authenticator::CryptoNak, field) => {
-                write_long(reply.header, field, Some(Mac::CRYPTO_NAK), &mut writer)?;
-                writer.written().len()
-            }
-            (Authenticator::None, field) => {
-                write_long(reply.header, field, None, &mut writer)?;
-                writer.written().len()
-            }
-        };
+        // Nearly every reply there is.
+        if let (Authenticator::None, None) = (&reply.authenticator, reply.field) {
+            let room = self.octets.get_mut(..room).unwrap_or_default();
+            reply.header.emit(&mut Writer::new(room))?;
+            self.length = Header::LEN;
+        } else {
+            let Reply {
+                header,
+                field,
+                authenticator,
+                ..
+            } = reply;
+            self.length = self.write_long(header, field, authenticator, room, random)?;
+        }
         self.interleaved = reply.interleaved;
         self.token = reply.token;
         Ok(())
+    }
+
+    /// Writes a reply with more than a header. Returns its length.
+    #[inline(never)]
+    fn write_long(
+        &mut self,
+        header: &Header,
+        field: Option<ExtensionField<'_>>,
+        authenticator: Authenticator<'_>,
+        room: usize,
+        random: &mut impl RngCore,
+    ) -> Result<usize, Unemittable> {
+        let mut writer = Writer::new(self.octets.get_mut(..room).unwrap_or_default());
+        match authenticator {
+            Authenticator::None => emit(header, field, None, &mut writer)?,
+            Authenticator::CryptoNak => emit(header, field, Some(Mac::CRYPTO_NAK), &mut writer)?,
+            Authenticator::Signature(signature) => {
+                emit(header, field, Some(signature.blank()), &mut writer)?;
+                self.signature = Some(signature);
+            }
+            Authenticator::Nts(keyset) => {
+                let session = self.session.as_mut().ok_or(Unemittable::NoRoom)?;
+                nts::write(header, field, session, keyset, random, &mut writer)?;
+            }
+        }
+        Ok(writer.written().len())
     }
 }
 
@@ -175,16 +198,6 @@ impl Signature {
             digest: BLANK.get(..self.length).unwrap_or_default(),
         }
     }
-}
-
-#[inline(never)]
-fn write_long(
-    header: &Header,
-    field: Option<ExtensionField<'_>>,
-    mac: Option<Mac<'_>>,
-    writer: &mut Writer<'_>,
-) -> Result<(), Unemittable> {
-    emit(header, field, mac, writer)
 }
 
 impl Default for Draft {

@@ -12,7 +12,7 @@ use crate::nts::{AeadAlgorithm, Cookie, Direction, Keyset, SessionKeys};
 use crate::wire::{ExtensionField, Header, NtsAuthenticator, Packet, Unemittable, Writer, emit};
 
 /// The extension fields of a request that concern a server.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
     pub(super) unique_identifier: Option<ExtensionField<'a>>,
     /// Set if the request asks for NTS.
@@ -33,11 +33,23 @@ pub(super) struct NtsFields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// Those of most requests.
+    pub(super) const NONE: Self = Self {
+        unique_identifier: None,
+        nts: None,
+    };
+
+    #[inline]
     pub(super) fn of(packet: &Packet<'a>) -> Self {
-        let mut fields = Self::default();
         if packet.authenticated().len() == Header::LEN {
-            return fields;
+            return Self::NONE;
         }
+        Self::search(packet)
+    }
+
+    #[inline(never)]
+    fn search(packet: &Packet<'a>) -> Self {
+        let mut fields = Self::NONE;
         let (mut cookies, mut placeholders) = (0, 0);
         let mut cookie = None;
         let mut extensions = packet.extensions();
@@ -71,15 +83,20 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A client that holds one of our cookies and the keys in it.
+/// A client that holds one of our cookies and the keys in it, and what its reply needs. It is opened, used and wiped where it
+/// lies, in the [`Draft`]: carrying keys about costs more than all that a request without NTS needs.
+#[derive(Clone, Debug)]
 pub(super) struct Session {
-    pub(super) keys: SessionKeys,
+    keys: SessionKeys,
     /// Cookies that it would like to have.
     wanted: usize,
+    /// Octets of the authenticator's body, with which the reply ends; 0 until it is written.
+    body: usize,
 }
 
 impl Session {
     /// `None` if the cookie is not ours or its key is gone, or the request was not written by whom we gave it to.
+    #[inline(never)]
     pub(super) fn open(keyset: &Keyset, fields: &NtsFields<'_>) -> Option<Self> {
         let authenticator = NtsAuthenticator::parse(fields.authenticator)?;
         let keys = keyset.open_cookie(fields.cookie?)?;
@@ -101,7 +118,20 @@ impl Session {
         authentic.then_some(Self {
             keys,
             wanted: fields.wanted,
+            body: 0,
         })
+    }
+
+    /// Encrypts the cookies of `reply` and authenticates it. Not to be done twice.
+    #[inline(never)]
+    pub(super) fn seal(&self, reply: &mut [u8]) -> Option<()> {
+        let algorithm = self.keys.algorithm();
+        let (covered, body) = NtsAuthenticator::divide(reply, self.body)?;
+        let (front, sealed) =
+            body.split_at_mut_checked(NtsAuthenticator::body_length(algorithm.nonce_length(), 0))?;
+        let nonce = front.get(NtsAuthenticator::body_length(0, 0)..)?;
+        self.keys
+            .seal(Direction::ServerToClient, covered, nonce, sealed)
     }
 }
 
@@ -114,24 +144,16 @@ fn open_long(sealed: &[u8], open: impl FnOnce(&mut [u8]) -> bool) -> bool {
     })
 }
 
-/// What is left to do when a reply is sealed.
-#[derive(Clone, Debug)]
-pub(super) struct Sealing {
-    pub(super) keys: SessionKeys,
-    /// Octets of the authenticator's body, with which the reply ends.
-    body: usize,
-}
-
-/// Writes a reply whose cookies stand unencrypted where [`Sealing::seal`] will encrypt them.
+/// Writes a reply whose cookies stand unencrypted where [`Session::seal`] will encrypt them.
 #[inline(never)]
 pub(super) fn write(
     header: &Header,
     unique_identifier: Option<ExtensionField<'_>>,
-    session: Session,
+    session: &mut Session,
     keyset: &Keyset,
     random: &mut impl RngCore,
     writer: &mut Writer<'_>,
-) -> Result<Sealing, Unemittable> {
+) -> Result<(), Unemittable> {
     const BLANK: [u8; Draft::CAPACITY] = [0; Draft::CAPACITY];
     let algorithm = session.keys.algorithm();
     let cookie = Keyset::cookie_length(algorithm);
@@ -155,10 +177,8 @@ pub(super) fn write(
     let (_, place) =
         NtsAuthenticator::divide(writer.written_mut(), body).ok_or(Unemittable::NoRoom)?;
     lay_out(place, &session.keys, cookies, keyset, random).ok_or(Unemittable::NoRoom)?;
-    Ok(Sealing {
-        keys: session.keys,
-        body,
-    })
+    session.body = body;
+    Ok(())
 }
 
 /// Writes the nonce and the cookies. `None` if they do not fit, which their number rules out.
@@ -186,17 +206,4 @@ fn lay_out(
         keyset.seal_cookie_into(keys, nonce, text.space(cookie).ok()?)?;
     }
     Some(())
-}
-
-impl Sealing {
-    /// Encrypts the cookies of `reply` and authenticates it. Not to be done twice.
-    pub(super) fn seal(&self, reply: &mut [u8]) -> Option<()> {
-        let algorithm = self.keys.algorithm();
-        let (covered, body) = NtsAuthenticator::divide(reply, self.body)?;
-        let (front, sealed) =
-            body.split_at_mut_checked(NtsAuthenticator::body_length(algorithm.nonce_length(), 0))?;
-        let nonce = front.get(NtsAuthenticator::body_length(0, 0)..)?;
-        self.keys
-            .seal(Direction::ServerToClient, covered, nonce, sealed)
-    }
 }

@@ -91,6 +91,7 @@ impl Claim {
     }
 
     /// What is to be said in a reply to a request that was `received`, at `now`.
+    #[inline]
     pub(super) fn statement(&self, now: SystemTime, received: NtpTimestamp) -> Statement {
         let root_dispersion = self.root_dispersion.at(now);
         let distance =
