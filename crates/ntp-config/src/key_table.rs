@@ -197,6 +197,7 @@ keys! {
         "ansi-colors" "boolean" "true on a terminal" "Whether log lines are coloured.";
         "observation-path" "path" "none" "Unix socket at which the daemon's state can be read.";
         "observation-permissions" "integer" "0o666" "Permissions of that socket; write them in octal.";
+        "record-path" "path" "none" "File in which everything that decisions depend on is recorded, for `ntp-ctl replay`; at most 64 MiB with older ones (`NAME.1` and so on), without keys.";
         "metrics-exporter-listen" "string" "127.0.0.1:9975" "Address and port at which the metrics exporter listens.";
     }
     "clock" [] {

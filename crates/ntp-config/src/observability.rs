@@ -23,6 +23,8 @@ pub struct ObservabilityConfig {
     pub observation_path: Option<PathBuf>,
     /// Permission bits of that socket.
     pub observation_permissions: u32,
+    /// File in which everything that the engine is told is recorded; `None` records nothing.
+    pub record_path: Option<PathBuf>,
     /// Where the exporter listens.
     pub metrics_exporter_listen: SocketAddr,
 }
@@ -52,6 +54,7 @@ impl Default for ObservabilityConfig {
             ansi_colors: None,
             observation_path: None,
             observation_permissions: 0o666,
+            record_path: None,
             metrics_exporter_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, EXPORTER_PORT)),
         }
     }
@@ -75,6 +78,7 @@ pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<ObservabilityC
             permissions,
             defaults.observation_permissions,
         ),
+        record_path: section.optional(cx, "record-path", value::path),
         metrics_exporter_listen: section.or(
             cx,
             "metrics-exporter-listen",

@@ -32,6 +32,7 @@ impl Config {
         [
             observability.observation_path.as_deref(),
             observability.log_path.as_deref(),
+            observability.record_path.as_deref(),
             self.keyset.key_storage_path.as_deref(),
         ]
         .into_iter()

@@ -66,6 +66,19 @@ pub(crate) enum Command {
     Validate,
     /// Show the state of the running daemon
     Status,
+    /// Decide again on what a daemon recorded, and show where it would be otherwise
+    Replay {
+        /// The record: the file of `record-path`, or an older one (`NAME.1`)
+        file: PathBuf,
+
+        /// Draw offset, bound and measurements into this file
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+
+        /// Show decisions that are the same, too
+        #[arg(long)]
+        all: bool,
+    },
     /// Set the clock at once (not available in this version)
     ForceSync,
     /// Print the ntp.toml that does what another time daemon's configuration file does

@@ -18,6 +18,7 @@ mod console;
 mod force_sync;
 mod layout;
 mod migrate;
+mod replay;
 mod status;
 mod validate;
 
@@ -90,6 +91,9 @@ fn obey(
             status::run(options.config.as_deref(), options.format, console)?;
         }
         Asked::Run(Command::Migrate { file, from }, _) => migrate::run(&file, from, console)?,
+        Asked::Run(Command::Replay { file, svg, all }, _) => {
+            replay::run(&file, svg.as_deref(), all, console)?;
+        }
         Asked::Run(Command::ForceSync, _) => force_sync::run()?,
     }
     Ok(())

@@ -23,6 +23,7 @@ pub mod log;
 pub mod observation;
 pub mod observe;
 mod persist;
+mod record;
 mod resolve;
 pub mod runtime;
 pub mod sandbox;
@@ -42,6 +43,7 @@ use cli::Cli;
 use log::LogFile;
 use observe::Observer;
 pub use persist::Store;
+pub use record::Recorder;
 use runtime::{Ending, Failure, Parts, Runtime};
 use serve::Bound;
 
@@ -194,10 +196,16 @@ fn assemble(
             sockets,
             store,
             observer,
+            recorder: config
+                .observability
+                .record_path
+                .as_deref()
+                .map(Recorder::new),
             seed: seed(),
         },
     );
     confine().map_err(|error| Failure::System("becoming an unprivileged user", error))?;
+    runtime.start_recording();
     if !bound.is_empty() {
         runtime.serve(bound, seed).map_err(Failure::Serve)?;
     }

@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("ntp-control-api", 1),
     ("ntp-config", 2),
     ("ntp-nts-ke", 2),
+    ("ntp-record", 2),
     ("ntp-sim", 2),
     ("ntp-daemon", 3),
     ("ntp-ctl", 4),
@@ -69,6 +70,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
             "zeroize",
         ],
     ),
+    ("ntp-record", &["serde_json"]),
     ("ntp-sim", &["rand_chacha", "rand_core"]),
 ];
 

@@ -21,6 +21,7 @@ use ntp_proto::engine::{
     Datagram, Engine, EngineConfig, Event, ExchangeId, Halt, Input, Now, Output, ResolveId,
     SendError, Severity, Snapshot,
 };
+use ntp_record::{Line, Told};
 use ntp_time::{Adjustment, Monotonic, NtpDuration, Stamp};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{AddressMonitor, Facility, Shortcoming, SocketOptions, StampKeeper, local_addresses};
@@ -29,6 +30,7 @@ use tracing::{debug, error, info, warn};
 use crate::observation;
 use crate::observe::Observer;
 use crate::persist::Store;
+use crate::record::Recorder;
 use crate::resolve::Resolver;
 use crate::serve::{Bound, Listener, ServeError, Servers};
 use exchanges::{Exchanges, Happening};
@@ -87,6 +89,7 @@ pub struct Runtime {
     resolver: Resolver,
     store: Store,
     observer: Option<Observer>,
+    recorder: Option<Recorder>,
     servers: Option<Servers>,
     addresses: Option<AddressMonitor>,
     /// Keeps the kernel's packet stamping switched on between exchanges; never read.
@@ -99,6 +102,8 @@ pub struct Runtime {
     happenings: Vec<Happening>,
     echoes: VecDeque<Echo>,
     halted: Option<Halt>,
+    /// Whether the engine has been told anything.
+    begun: bool,
     started: Monotonic,
 }
 
@@ -113,6 +118,8 @@ pub struct Parts {
     pub store: Store,
     /// Who may look on.
     pub observer: Option<Observer>,
+    /// Where everything that the engine is told is written down.
+    pub recorder: Option<Recorder>,
     /// Seed of all randomness.
     pub seed: [u8; 32],
 }
@@ -125,17 +132,27 @@ impl Runtime {
             sockets,
             store,
             observer,
+            mut recorder,
             seed,
         } = parts;
+        let began = now(&clock);
+        if let Some(recorder) = &mut recorder {
+            recorder.note(Line::start(
+                config.clone(),
+                began,
+                env!("CARGO_PKG_VERSION"),
+            ));
+        }
         let keeper = optional(StampKeeper::open(&sockets));
         let addresses = optional(AddressMonitor::open());
         let mut runtime = Self {
-            engine: Engine::new(config, now(&clock), seed),
+            engine: Engine::new(config, began, seed),
             clock,
             exchanges: Exchanges::new(sockets),
             resolver: Resolver::default(),
             store,
             observer,
+            recorder,
             servers: None,
             addresses,
             _stamp_keeper: keeper,
@@ -146,10 +163,27 @@ impl Runtime {
             happenings: Vec::new(),
             echoes: VecDeque::new(),
             halted: None,
+            begun: false,
             started: monotonic(),
         };
-        runtime.look_at_addresses();
+        // Numbers are kept from here on.
+        if runtime.recorder.is_some() {
+            runtime.engine.drawn();
+        }
         runtime
+    }
+
+    /// Begins to write the record, if there is to be one, on a thread of its own.
+    pub fn start_recording(&mut self) {
+        if let Some(recorder) = &mut self.recorder
+            && let Err(problem) = recorder.start()
+        {
+            warn!(
+                "no record at {}: {problem} (see [observability] record-path)",
+                recorder.path().display()
+            );
+            self.recorder = None;
+        }
     }
 
     /// Serves time from now on, on threads of their own, through `bound`. `seed` gives a fresh secret for each call.
@@ -200,6 +234,10 @@ impl Runtime {
     /// If the clock can't be controlled any more, or `poll(2)` fails.
     pub fn run(&mut self, until: Option<Monotonic>) -> Result<Ending, Failure> {
         self.settle(until)?;
+        if !core::mem::replace(&mut self.begun, true) {
+            self.look_at_addresses();
+            self.drain()?;
+        }
         self.handle(Input::Tick)?;
         loop {
             if let Some(halt) = self.halted {
@@ -337,8 +375,14 @@ impl Runtime {
                     truncated: *truncated,
                     received: *received,
                 };
-                self.engine
-                    .handle(now(&self.clock), Input::Datagram(datagram));
+                let input = Input::Datagram(datagram);
+                feed(
+                    &mut self.engine,
+                    &mut self.recorder,
+                    &self.clock,
+                    input,
+                    None,
+                );
                 self.drain()
             }
         }
@@ -377,9 +421,7 @@ impl Runtime {
 
     fn look_at_addresses(&mut self) {
         match local_addresses() {
-            Ok(addresses) => self
-                .engine
-                .handle(now(&self.clock), Input::LocalAddresses(&addresses)),
+            Ok(addresses) => self.feed(Input::LocalAddresses(&addresses)),
             Err(error) => debug!("this machine's addresses cannot be listed: {error}"),
         }
     }
@@ -398,8 +440,18 @@ impl Runtime {
     // ---- the engine
 
     fn handle(&mut self, input: Input<'_>) -> Result<(), Failure> {
-        self.engine.handle(now(&self.clock), input);
+        self.feed(input);
         self.drain()
+    }
+
+    fn feed(&mut self, input: Input<'_>) {
+        feed(
+            &mut self.engine,
+            &mut self.recorder,
+            &self.clock,
+            input,
+            None,
+        );
     }
 
     /// Does everything that the engine asks for, and tells it what came of it.
@@ -411,7 +463,7 @@ impl Runtime {
             let Some(echo) = self.echoes.pop_front() else {
                 break;
             };
-            self.engine.handle(now(&self.clock), echo.as_input());
+            self.feed(echo.as_input());
         }
         self.tell_missing();
         Ok(())
@@ -437,12 +489,24 @@ impl Runtime {
                     Err(error) => Echo::NotSent(exchange, error),
                 });
             }
-            Output::Close(exchange) => self.exchanges.close(exchange),
+            Output::Close(exchange) => {
+                self.exchanges.close(exchange);
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.note(Line::Closed(exchange));
+                }
+            }
             Output::Resolve { query, host } => self.resolve(query, host),
             Output::Persist(prior) => self.store.save(prior),
             // Sources with NTS are refused before they get here.
             Output::ExchangeKeys { .. } | Output::PersistSession { .. } => {}
-            Output::Event(event) => log_event(&event),
+            Output::Event(event) => {
+                log_event(&event);
+                if let Some(recorder) = &mut self.recorder
+                    && let Some(line) = Line::event(&event)
+                {
+                    recorder.note(line);
+                }
+            }
             // Nobody asks for anything yet.
             Output::Completed(..) => {}
             Output::Halt(halt) => self.halted = Some(halt),
@@ -455,8 +519,14 @@ impl Runtime {
         for shortcoming in self.clock.new_shortcomings() {
             warn!("{shortcoming}");
         }
-        self.engine
-            .handle(now(&self.clock), Input::ClockApplied(applied));
+        let input = Input::ClockApplied(applied);
+        feed(
+            &mut self.engine,
+            &mut self.recorder,
+            &self.clock,
+            input,
+            Some(adjustment),
+        );
         Ok(())
     }
 
@@ -474,6 +544,21 @@ impl Runtime {
                 self.told_missing.push(shortcoming.facility);
             }
         }
+    }
+}
+
+/// Tells the engine something, and writes it down. `wanted` is the adjustment that it answers.
+fn feed(
+    engine: &mut Engine,
+    recorder: &mut Option<Recorder>,
+    clock: &Clock,
+    input: Input<'_>,
+    wanted: Option<&Adjustment>,
+) {
+    let now = now(clock);
+    engine.handle(now, input);
+    if let Some(recorder) = recorder {
+        recorder.note(Line::told(now, Told::of(&input, wanted), engine.drawn()));
     }
 }
 

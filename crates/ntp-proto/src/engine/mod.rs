@@ -30,6 +30,7 @@
 //! | `outlook` | how wrong the clock will be until the next input |
 //! | `serving` | what our own server says |
 
+mod chance;
 mod command;
 mod config;
 mod disruption;
@@ -50,9 +51,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use ntp_time::{Adjustment, LeapIndicator, Ledger, Monotonic, NtpDuration};
-use rand_chacha::ChaCha12Rng;
-use rand_core::{RngCore, SeedableRng};
+use rand_core::RngCore;
 
+pub use chance::Drawn;
 pub use command::{Command, CommandId, Done, Refusal, SourceChange};
 pub use config::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
 pub use event::{Event, Removal, Severity, Subject};
@@ -66,6 +67,7 @@ pub use snapshot::{
 
 use crate::client::{Association, LocalIdentity};
 use crate::discipline::{Discipline, FrequencyPrior, Steering};
+use chance::Chance;
 use disruption::DisruptionWatch;
 use event::Thinner;
 use source_set::{Member, Need, SourceSet};
@@ -85,7 +87,7 @@ const DISSENT_LIMIT: u8 = 8;
 #[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,
-    rng: ChaCha12Rng,
+    rng: Chance,
     ledger: Ledger,
     watch: DisruptionWatch,
     discipline: Discipline,
@@ -129,7 +131,7 @@ impl Engine {
             ..Adjustment::default()
         };
         let mut engine = Self {
-            rng: ChaCha12Rng::from_seed(seed),
+            rng: Chance::new(seed),
             ledger: Ledger::new(now.system, config.clock.frequency),
             watch: DisruptionWatch::new(now, config.meddling_threshold),
             discipline: Discipline::new(config.discipline, Some(prior)),
@@ -201,6 +203,16 @@ impl Engine {
         }
         self.run_timers(now);
         self.flush_adjustment();
+    }
+
+    /// The random numbers drawn since the last call; the first call begins to keep them. For a record.
+    pub fn drawn(&mut self) -> Drawn {
+        self.rng.keep()
+    }
+
+    /// Has the next input draw these numbers, which a record holds.
+    pub fn foretell(&mut self, drawn: &Drawn) {
+        self.rng.foretell(drawn);
     }
 
     /// The next thing to do.

@@ -66,6 +66,7 @@ fn demonstrate(seconds: u32) -> Result<bool, Box<dyn std::error::Error>> {
         sockets: SocketOptions::default(),
         store: Store::new(None),
         observer: None,
+        recorder: None,
         // Nothing here needs to be unpredictable, and so each demonstration asks at the same times.
         seed: [0; 32],
     };
