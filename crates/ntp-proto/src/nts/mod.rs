@@ -29,6 +29,7 @@ mod aead;
 mod cookie;
 pub mod exchange;
 mod fleet;
+pub mod fuzzing;
 mod keyset;
 mod keyset_file;
 mod packet;

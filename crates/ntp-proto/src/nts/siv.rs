@@ -323,9 +323,9 @@ fn chain<B: BlockCipherEncBackend<BlockSize = U16>>(
 /// Addition in GF(2^128).
 #[inline(always)]
 fn add(sum: &mut Block, block: &[u8; BLOCK]) {
-    for (sum, octet) in sum.0.iter_mut().zip(block) {
-        *sum ^= octet;
-    }
+    // By value: a loop through references that might overlap becomes sixteen additions instead of one.
+    let (one, other) = (sum.0, *block);
+    sum.0 = core::array::from_fn(|index| one[index] ^ other[index]);
 }
 
 /// Doubling in GF(2^128), without a branch on what is secret (RFC 5297 section 2.3).

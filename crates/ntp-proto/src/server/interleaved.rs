@@ -169,17 +169,20 @@ impl Store {
 }
 
 /// Marks a receive timestamp as one.
+#[inline]
 pub(super) const fn as_receive(stamp: NtpTimestamp) -> NtpTimestamp {
     NtpTimestamp::from_bits(stamp.to_bits() | 1)
 }
 
 /// Marks a transmit timestamp as none of the above.
+#[inline]
 pub(super) const fn as_transmit(stamp: NtpTimestamp) -> NtpTimestamp {
     NtpTimestamp::from_bits(stamp.to_bits() & !1)
 }
 
 /// Whether a request that arrived at `received` asks for an interleaved reply: it returns what can be a receive
 /// timestamp of ours, and its own two stamps differ, for by them it will tell which kind of reply it got.
+#[inline]
 pub(super) fn is_asked_for(request: &Header, received: NtpTimestamp) -> bool {
     let origin = request.origin_timestamp.to_bits();
     // Before anything else, because of nearly all requests that is the end of it.

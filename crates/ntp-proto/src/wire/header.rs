@@ -132,6 +132,7 @@ impl Header {
 
     /// Overwrites the transmit timestamp in an emitted header and leaves the rest: a stamp is the better the
     /// later it is taken.
+    #[inline]
     pub fn restamp(octets: &mut [u8; Self::LEN], transmit: NtpTimestamp) {
         if let Some(last) = octets.last_chunk_mut() {
             *last = transmit.to_bits().to_be_bytes();
