@@ -30,6 +30,8 @@ pub enum Arena {
     Browser,
     /// A Prometheus server and promtool.
     Monitoring,
+    /// systemd's analyser, and for the slow scenario debootstrap and root.
+    Packaging,
 }
 
 impl Arena {
@@ -38,6 +40,7 @@ impl Arena {
     fn scenarios_at_once(self) -> usize {
         match self {
             Self::Loopback | Self::Namespaces | Self::Browser | Self::Monitoring => 12,
+            Self::Packaging => 1,
             Self::VirtualMachines => thread::available_parallelism().map_or(1, NonZero::get),
         }
     }
@@ -55,8 +58,16 @@ impl Arena {
                 .or_else(peers::missing),
             Self::Browser => loopback_missing().or_else(browser::missing),
             Self::Monitoring => loopback_missing().or_else(prometheus::missing),
+            Self::Packaging => packaging_missing(),
         }
     }
+}
+
+fn packaging_missing() -> Option<String> {
+    let analyser = Command::new("systemd-analyze").arg("--version").output();
+    analyser
+        .is_err()
+        .then(|| "systemd-analyze is missing (package systemd)".to_owned())
 }
 
 /// One test.

@@ -38,7 +38,7 @@ const RPM: Tool = Tool {
 };
 
 /// The programs of the packages.
-const PROGRAMS: &[&str] = &["ntp-daemon", "ntp-ctl"];
+const PROGRAMS: &[&str] = &["ntp-daemon", "ntp-ctl", "ntp-metrics-exporter"];
 
 /// Where manual pages, completions and programs are collected; the packages' file lists name it.
 const STAGE: &str = "target/dist";

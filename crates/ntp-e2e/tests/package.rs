@@ -1,0 +1,156 @@
+//! The package: rated by systemd, and installed, upgraded and removed in a Debian root.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output};
+
+use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::scenario;
+
+/// Above this, systemd calls a service's exposure no longer "OK".
+const EXPOSURE: f64 = 2.5;
+
+fn main() -> ExitCode {
+    harness::run(
+        Arena::Packaging,
+        &[
+            scenario!(systemd_finds_the_units_sound_and_hardly_exposed),
+            // Builds the package and a Debian root from the network's packages: minutes.
+            scenario!(a_fresh_debian_installs_upgrades_and_removes_it_without_a_trace).slow(),
+        ],
+    )
+}
+
+fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.join("../..")
+        .canonicalize()
+        .expect("the workspace exists")
+}
+
+fn text(output: &Output) -> String {
+    let both = [output.stdout.as_slice(), &output.stderr].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+fn systemd_finds_the_units_sound_and_hardly_exposed() {
+    for unit in ["ntpd-rs.service", "ntpd-rs-metrics.service"] {
+        let output = Command::new("systemd-analyze")
+            .args(["security", "--offline=true", "--no-pager"])
+            .arg(workspace().join("pkg/systemd").join(unit))
+            .output()
+            .expect("systemd-analyze starts");
+        let text = text(&output);
+        let exposure = text
+            .lines()
+            .find_map(|line| line.split_once("Overall exposure level for "))
+            .and_then(|(_, rest)| rest.split_once(": "))
+            .and_then(|(_, level)| level.split_whitespace().next()?.parse::<f64>().ok());
+        let exposure = exposure.unwrap_or_else(|| panic!("{unit} is not rated: {text}"));
+        assert!(exposure < EXPOSURE, "{unit}: {exposure}\n{text}");
+    }
+}
+
+/// A directory with a Debian in it, and the system's own file systems where programs look for them.
+struct Root(PathBuf);
+
+impl Root {
+    fn make(directory: &Path) -> Self {
+        run(Command::new("debootstrap")
+            .args([
+                "--variant=minbase",
+                "--include=adduser,init-system-helpers,systemd",
+                "bookworm",
+            ])
+            .arg(directory)
+            .args(mirror()));
+        run(Command::new("mount")
+            .args(["-t", "proc", "proc"])
+            .arg(directory.join("proc")));
+        Self(directory.to_path_buf())
+    }
+
+    /// Runs a shell script inside; its output, and whether it succeeded.
+    fn sh(&self, script: &str) -> (bool, String) {
+        let output = Command::new("chroot")
+            .arg(&self.0)
+            .args(["/bin/sh", "-ec", script])
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .output()
+            .expect("chroot starts");
+        (output.status.success(), text(&output))
+    }
+
+    fn must(&self, script: &str) -> String {
+        let (succeeded, text) = self.sh(script);
+        assert!(succeeded, "{script}\n{text}");
+        text
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.join("proc")).status();
+    }
+}
+
+/// Where this machine gets its own packages from, if that can be seen.
+fn mirror() -> Option<String> {
+    let sources = std::fs::read_dir("/etc/apt/sources.list.d").ok()?;
+    let texts = sources
+        .flatten()
+        .filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+    let debian = texts.filter(|text| text.contains("bookworm"));
+    debian
+        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        .find_map(|line| line.strip_prefix("URIs:").map(|uri| uri.trim().to_owned()))
+}
+
+fn run(command: &mut Command) {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}\n{}", text(&output));
+}
+
+fn a_fresh_debian_installs_upgrades_and_removes_it_without_a_trace() {
+    run(Command::new("cargo")
+        .args(["xtask", "dist", "--deb", "--profile", "dev"])
+        .current_dir(workspace()));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let root = Root::make(directory.path());
+    let staged = std::fs::read_dir(workspace().join("target/dist")).expect("packages are staged");
+    let package = staged
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .expect("there is a package");
+    std::fs::copy(package, directory.path().join("ntpd-rs.deb")).expect("the package is copied");
+
+    // What Debian installs by itself gives way, by name.
+    root.must("apt-get update -q; apt-get install -qy systemd-timesyncd");
+    let told = root.must("apt-get install -qy /ntpd-rs.deb");
+    assert!(told.contains("Removing systemd-timesyncd"), "{told}");
+
+    root.must("ntp-ctl validate");
+    let enabled = root.must("ls /etc/systemd/system/multi-user.target.wants");
+    assert!(enabled.contains("ntpd-rs.service"), "{enabled}");
+    assert!(!enabled.contains("ntpd-rs-metrics"), "{enabled}");
+    root.must("test \"$(stat -c '%U %a' /var/lib/ntpd-rs)\" = 'ntpd-rs 700'");
+    root.must(
+        "test -s /usr/share/man/man8/ntp-daemon.8.gz -a -s /usr/share/man/man5/ntp.toml.5.gz",
+    );
+
+    // A change to the configuration survives an upgrade and a removal.
+    root.must(
+        "echo '# mine' >> /etc/ntpd-rs/ntp.toml; apt-get install -qy --reinstall /ntpd-rs.deb",
+    );
+    root.must("grep -q '# mine' /etc/ntpd-rs/ntp.toml; apt-get remove -qy ntpd-rs");
+    root.must("grep -q '# mine' /etc/ntpd-rs/ntp.toml; test ! -e /usr/bin/ntp-daemon");
+
+    root.must("apt-get purge -qy ntpd-rs");
+    let left = root.must("find / -xdev -name '*ntpd-rs*' ! -path /ntpd-rs.deb ! -path '/var/log/*' ! -path '/proc/*'");
+    assert_eq!(left, "", "something is left");
+    let (user_is_left, _) = root.sh("getent passwd ntpd-rs ntpd-rs-observe");
+    assert!(!user_is_left);
+}
