@@ -110,8 +110,9 @@ impl Outlook {
         let bound = (phase - stretch.centre).abs() + stretch.half_width + residual;
         let bound = NtpDuration::from_seconds_f64(bound) + NtpDuration::EPSILON;
         let root_delay = NtpDuration::from_seconds_f64(sighting.root_delay);
-        let estimated_error =
-            NtpDuration::from_seconds_f64(self.statistical_error(&estimate) + residual);
+        let estimated_error = self.statistical_error(&estimate) + residual;
+        // Four sigmas of a path that might be asymmetric by half of its delay are more than that half.
+        let estimated_error = NtpDuration::from_seconds_f64(estimated_error).min(bound);
         Some(Figures {
             root_delay,
             root_dispersion: (bound - root_delay.half()).max(estimated_error),
