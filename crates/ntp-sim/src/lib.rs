@@ -14,6 +14,7 @@
 //! | file | what it imitates |
 //! |---|---|
 //! | `anchors` | the worlds in which other daemons were measured |
+//! | `further` | worlds with other laws, changing conditions and unequal sources |
 //! | `oscillator` | a crystal: offset, wander, temperature, jumps |
 //! | `clock` | the kernel's clock: reading, stepping, frequency, leap second |
 //! | `link` | one path there and back: delay laws, loss, duplicates, congestion |
@@ -38,6 +39,7 @@ mod attacker;
 mod chance;
 mod checker;
 mod clock;
+pub mod further;
 mod journal;
 mod key_exchange;
 mod link;

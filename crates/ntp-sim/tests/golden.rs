@@ -4,6 +4,7 @@
 //! no failure by itself: look at the whole table (`cargo xtask accuracy --quick`) before writing a new figure down.
 
 use ntp_sim::anchors::Other;
+use ntp_sim::further::Further;
 use ntp_sim::{Report, Scenario, World, run};
 
 /// RMS error, largest error and RMS frequency error.
@@ -60,6 +61,22 @@ fn other_worlds_are_kept_as_well_as_ever() {
         });
         (world, expected)
     }));
+}
+
+#[test]
+fn worlds_that_nothing_was_tuned_to_are_kept_as_well_as_ever() {
+    let worlds = [
+        (Further::Pareto, ["3.3e-5", "1.4e-4", "2.2e-7"]),
+        (Further::WiFi, ["1.4e-4", "6.2e-4", "2.2e-6"]),
+        (Further::HourlySine, ["3.6e-5", "1.9e-4", "8.7e-7"]),
+        (Further::Routes, ["6.0e-5", "3.3e-4", "1.5e-6"]),
+        (Further::ComeAndGo, ["1.2e-4", "5.2e-4", "5.1e-7"]),
+    ];
+    check(
+        worlds
+            .into_iter()
+            .map(|(further, expected)| (further.scenario(), expected)),
+    );
 }
 
 #[test]

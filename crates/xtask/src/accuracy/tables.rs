@@ -1,6 +1,7 @@
 //! The tables: which worlds, which peers, which ratios.
 
 use ntp_sim::anchors::{Other, QUEUES, WANDERS};
+use ntp_sim::further::Further;
 use ntp_sim::{Scenario, Violation, World};
 
 use super::measure::{Figure, Runs, all, geometric_mean, quantile};
@@ -27,17 +28,20 @@ pub(crate) enum Which {
     HeldNtpdRs,
     /// Other worlds.
     Other,
+    /// Worlds without peers' figures.
+    Further,
     /// Cold starts.
     Start,
 }
 
 impl Which {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Fixed,
         Self::Free,
         Self::HeldChrony,
         Self::HeldNtpdRs,
         Self::Other,
+        Self::Further,
         Self::Start,
     ];
 
@@ -48,6 +52,7 @@ impl Which {
             Self::HeldChrony => held("held-chrony", "chrony", |pair| pair.chrony, seeds),
             Self::HeldNtpdRs => held("held-ntpd-rs", "ntpd-rs", |pair| pair.ntpd_rs, seeds),
             Self::Other => other(seeds),
+            Self::Further => further(seeds),
             Self::Start => start(seeds),
         }
     }
@@ -344,6 +349,36 @@ fn other(seeds: u64) -> Result<Table, Violation> {
         head,
         rows,
         summary: all,
+    })
+}
+
+fn further(seeds: u64) -> Result<Table, Violation> {
+    let worlds: Vec<Scenario> = Further::ALL
+        .iter()
+        .map(|further| further.scenario())
+        .collect();
+    let runs = all(&worlds, seeds)?;
+    let rows = Further::ALL.iter().zip(&runs).map(|(further, runs)| {
+        let mut row = vec![
+            Cell::Text(further.name().to_owned()),
+            measured(runs.rms()),
+            measured(runs.maximum()),
+            Cell::Seconds(runs.interval()),
+            measured(runs.frequency()),
+        ];
+        row.extend(claims(runs));
+        row
+    });
+    let mut head = vec!["world", "RMS", "maximum", "every s", "freq"];
+    head.extend(CLAIMS_HEAD);
+    Ok(Table {
+        name: "further",
+        title: format!(
+            "Worlds in which nobody else was measured, poll free from 16 to 1024 s, {seeds} runs each"
+        ),
+        head,
+        rows: rows.collect(),
+        summary: claims_summary(&runs).to_vec(),
     })
 }
 
