@@ -327,7 +327,7 @@ impl Discipline {
         let Some(index) = self.index(key) else {
             return current;
         };
-        let Some(slot) = self.sources[index].slot.filter(|_| !self.phase_lost) else {
+        if self.sources[index].slot.is_none() || self.phase_lost {
             // Nothing to learn fast from an outvoted or spare source; but before the start everyone
             // is needed.
             let wish = if self.estimate_exists() {
@@ -336,13 +336,16 @@ impl Discipline {
                 limits.min
             };
             return limits.clamp(wish);
-        };
+        }
         let members = || self.sources.iter().filter(|source| source.slot.is_some());
         let information: f64 = members().map(|source| source.information).sum();
         let mean_square = |interval| poll::mean_square(&self.bank, information, interval);
         let goal = poll::worthwhile(limits, mean_square);
-        let unsettled = self.link_variance(slot) > poll::UNSETTLED * mean_square(goal);
-        if unsettled || members().any(|source| source.strikes > 0) {
+        // The clock is known as well as against its best source; a poor one beside it need not be asked more often for being poor.
+        let enough = poll::UNSETTLED * mean_square(goal);
+        let mut slots = members().filter_map(|source| source.slot);
+        let settled = slots.any(|slot| self.link_variance(slot) <= enough);
+        if !settled || members().any(|source| source.strikes > 0) {
             return limits.clamp(limits.min);
         }
         let source = &mut self.sources[index];
