@@ -27,6 +27,8 @@ pub struct TrueTime {
     pub start: SystemTime,
     /// By how much truth runs faster than the raw clock.
     pub rate: Frequency,
+    /// A change of that rate, if one is to happen: at this reading of the raw clock, by so much.
+    pub turn: Option<(NtpDuration, Frequency)>,
     /// A leap second, if one is to happen.
     pub leap: Option<LeapSecond>,
 }
@@ -74,7 +76,10 @@ impl TrueTime {
 
     fn atomic(&self, raw: i64) -> SystemTime {
         let elapsed = NtpDuration::from_nanos(raw);
-        self.start + elapsed + elapsed.scaled(self.rate.as_ratio())
+        let turned = self.turn.map_or(NtpDuration::ZERO, |(at, by)| {
+            (elapsed - at).max(NtpDuration::ZERO).scaled(by.as_ratio())
+        });
+        self.start + elapsed + elapsed.scaled(self.rate.as_ratio()) + turned
     }
 }
 
@@ -103,6 +108,7 @@ mod tests {
         TrueTime {
             start: SystemTime::from_nanos(1000 * SECOND),
             rate: Frequency::ZERO,
+            turn: None,
             leap: Some(LeapSecond {
                 before: SystemTime::from_nanos(1100 * SECOND),
                 deleted,
@@ -142,8 +148,10 @@ mod tests {
         let truth = TrueTime {
             start: SystemTime::from_nanos(0),
             rate: Frequency::from_ppm(500.0),
+            turn: Some((NtpDuration::from_seconds(2000), Frequency::from_ppm(-500.0))),
             leap: None,
         };
         assert_eq!(truth.utc(2000 * SECOND).as_nanos(), 2001 * SECOND);
+        assert_eq!(truth.utc(2999 * SECOND).as_nanos(), 3000 * SECOND);
     }
 }

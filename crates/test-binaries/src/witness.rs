@@ -12,11 +12,13 @@
 
 use core::fmt;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
 use ntp_os_clock::{KernelStatus, realtime};
-use ntp_time::{NtpDuration, SystemTime};
+use ntp_time::{NtpDuration, NtpTimestamp, SystemTime};
+use rustix::time::{ClockId, Timespec, clock_settime};
 
 use crate::raw_clock;
 use crate::true_time::TrueTime;
@@ -60,6 +62,19 @@ impl Reading {
             },
             |(_, reading)| reading,
         )
+    }
+
+    /// Sets the system clock to `offset` ahead of truth, as a program would that knows nothing of a daemon.
+    ///
+    /// # Errors
+    /// If the system does not permit it.
+    pub fn set_system(truth: &TrueTime, offset: NtpDuration) -> io::Result<()> {
+        let time = (truth.utc(raw_clock()) + offset).as_nanos();
+        let time = Timespec {
+            tv_sec: time.div_euclid(1_000_000_000),
+            tv_nsec: time.rem_euclid(1_000_000_000),
+        };
+        Ok(clock_settime(ClockId::Realtime, time)?)
     }
 
     /// How far the system clock is ahead of truth.
@@ -108,6 +123,80 @@ impl fmt::Display for Look {
             self.status.state,
             self.status.tai_offset,
             self.status.offset.as_seconds_f64(),
+        )
+    }
+}
+
+/// What an NTP server said of the time, compared with truth.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    leap: u8,
+    stratum: u8,
+    reference_id: [u8; 4],
+    root_dispersion: f64,
+    offset: NtpDuration,
+    delay: NtpDuration,
+}
+
+impl Answer {
+    /// Asks once.
+    ///
+    /// # Errors
+    /// The operating system's, and that there was no answer.
+    pub fn ask(server: SocketAddr, truth: &TrueTime) -> io::Result<Self> {
+        let any: IpAddr = if server.is_ipv4() {
+            Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            Ipv6Addr::UNSPECIFIED.into()
+        };
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect(server)?;
+        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let mut request = [0; 48];
+        request[0] = 0b00_100_011;
+        let sent = raw_clock();
+        request[40..].copy_from_slice(&sent.to_be_bytes());
+        socket.send(&request)?;
+        let mut reply = [0; 1024];
+        let length = socket.recv(&mut reply)?;
+        let received = raw_clock();
+        if length < 48 || reply[24..32] != request[40..] {
+            return Err(io::Error::other("that is no answer"));
+        }
+        let (theirs_received, theirs_sent) = (timestamp(&reply[32..]), timestamp(&reply[40..]));
+        let there = theirs_received - truth.utc(sent).to_ntp();
+        let back = theirs_sent - truth.utc(received).to_ntp();
+        let dispersion = u32::from_be_bytes([reply[8], reply[9], reply[10], reply[11]]);
+        Ok(Self {
+            leap: reply[0] >> 6,
+            stratum: reply[1],
+            reference_id: [reply[12], reply[13], reply[14], reply[15]],
+            root_dispersion: f64::from(dispersion) / 65536.0,
+            offset: (there + back).half(),
+            delay: there - back,
+        })
+    }
+}
+
+fn timestamp(octets: &[u8]) -> NtpTimestamp {
+    let bits = octets
+        .iter()
+        .take(8)
+        .fold(0, |bits, octet| bits << 8 | u64::from(*octet));
+    NtpTimestamp::from_bits(bits)
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "leap={} stratum={} reference={} dispersion={:.6} offset={:.9} delay={:.9}",
+            self.leap,
+            self.stratum,
+            self.reference_id.escape_ascii(),
+            self.root_dispersion,
+            self.offset.as_seconds_f64(),
+            self.delay.as_seconds_f64(),
         )
     }
 }

@@ -9,19 +9,25 @@ mount -t proc none /proc
 mount -t sysfs none /sys
 mount -t devtmpfs none /dev
 while read -r module; do insmod "/modules/$module.ko"; done < /modules/order
-ip link set lo up
 cd /tmp
+
+# The shell would take busybox's own.
+tc() { /programs/tc "$@"; }
+ip() { /programs/ip "$@"; }
+ip link set lo up
 
 truth() { true-clock $TRUTH "$@"; }
 
 # Serves truth on all addresses.
 serve_truth() {
-    truth serve --listen "[::]:${TRUTH_PORT:-123}" "$@" > /run/truth.log 2>&1 &
+    truth serve --listen "[::]:${TRUTH_PORT:-1123}" "$@" > /run/truth.log 2>&1 &
     TRUTH_PID=$!
 }
 
 # look NAME: one comparison of the clock with truth. watch NAME SECONDS INTERVAL: many, summed up.
+# ask NAME ADDRESS:PORT: what an NTP server says, compared with truth.
 look() { echo "@look name=$1 $(truth look)"; }
+ask() { echo "@ask name=$1 $(truth ask "$2")"; }
 watch() { echo "@watch name=$1 $(truth watch --for "$2" --every "$3")"; }
 
 # The daemon, with the configuration of the scenario. Its log begins anew.

@@ -50,7 +50,7 @@ mod view;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use ntp_time::{Adjustment, LeapIndicator, Ledger, Monotonic, NtpDuration};
+use ntp_time::{Adjustment, Frequency, LeapIndicator, Ledger, Monotonic, NtpDuration};
 use rand_core::RngCore;
 
 pub use chance::Drawn;
@@ -76,6 +76,9 @@ use steer::{Slew, SyncState};
 /// How often the kernel's error figures are refreshed and the clocks compared, if nothing else
 /// happens. The kernel lets its `maxerror` grow by 500 ppm, 8 ms in this time.
 const HOUSEKEEPING: NtpDuration = NtpDuration::from_seconds(16);
+
+/// A correction found at the start is taken for what an oscillator needs up to here: half of the largest slew.
+const PLAUSIBLE: Frequency = Frequency::from_ppm(250.0);
 
 /// First requests of several sources are spread over this, so that their replies do not queue behind each other.
 const START_SPREAD: f64 = 0.2;
@@ -120,8 +123,13 @@ impl Engine {
     pub fn new(mut config: EngineConfig, now: Now, seed: [u8; 32]) -> Self {
         let sources = SourceSet::new(core::mem::take(&mut config.sources), now.monotonic);
         let prior = *config.frequency_prior.get_or_insert(FrequencyPrior {
-            // Whoever set the kernel's frequency may have known something, but how well is not known.
-            frequency: -config.clock.frequency,
+            // Whoever set the kernel's frequency may have known something, but how well is not known. No oscillator is that far off,
+            // though: a daemon that was killed in mid-slew is.
+            frequency: if config.clock.frequency.as_ratio().abs() > PLAUSIBLE.as_ratio() {
+                Frequency::ZERO
+            } else {
+                -config.clock.frequency
+            },
             uncertainty: config.discipline.initial_frequency_uncertainty,
         });
         // What is known of the oscillator is put into force at once, not with the first measurement.

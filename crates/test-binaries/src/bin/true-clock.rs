@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use ntp_time::{Frequency, NtpDuration, SystemTime};
 use test_binaries::true_time::{LeapSecond, TrueTime};
-use test_binaries::witness::{Look, Watch};
+use test_binaries::witness::{Answer, Look, Reading, Watch};
 use test_binaries::{ReferenceServer, Source, cli};
 
 /// A truth that no adjtimex(2) moves, for machines whose clock is under test
@@ -38,6 +38,19 @@ struct Truth {
     )]
     rate: f64,
 
+    /// When the rate changes, in seconds of CLOCK_MONOTONIC_RAW
+    #[arg(long, value_name = "SECONDS", requires = "turn_by", value_parser = seconds)]
+    turn_at: Option<NtpDuration>,
+
+    /// By how much it changes, in parts per million
+    #[arg(
+        long,
+        value_name = "PPM",
+        default_value_t = 0.0,
+        allow_hyphen_values = true
+    )]
+    turn_by: f64,
+
     /// The midnight before which a second is inserted, in seconds since 1970
     #[arg(long, value_name = "SECONDS", conflicts_with = "delete_before", value_parser = seconds)]
     insert_before: Option<NtpDuration>,
@@ -62,6 +75,17 @@ enum Command {
     },
     /// Compare the system clock with it, once
     Look,
+    /// Ask an NTP server, and compare its answer with it
+    Ask {
+        /// Address and port
+        server: SocketAddr,
+    },
+    /// Set the system clock, as some other program would
+    Set {
+        /// How far ahead of truth
+        #[arg(allow_hyphen_values = true, value_parser = seconds)]
+        offset: NtpDuration,
+    },
     /// Compare them again and again, and sum up
     Watch {
         /// For so long
@@ -80,6 +104,9 @@ impl Truth {
         TrueTime {
             start: epoch + self.start,
             rate: Frequency::from_ppm(self.rate),
+            turn: self
+                .turn_at
+                .map(|at| (at, Frequency::from_ppm(self.turn_by))),
             leap: before.map(|before| LeapSecond {
                 before: epoch + before,
                 deleted: self.delete_before.is_some(),
@@ -106,6 +133,8 @@ fn run(options: &Options) -> io::Result<()> {
     match &options.command {
         Command::Serve { listen, conduct } => serve(truth, listen.listen, conduct),
         Command::Look => writeln!(out, "{}", Look::take(&truth)?),
+        Command::Ask { server } => writeln!(out, "{}", Answer::ask(*server, &truth)?),
+        Command::Set { offset } => Reading::set_system(&truth, *offset),
         Command::Watch { span, every } => writeln!(out, "{}", Watch::keep(&truth, *span, *every)?),
     }
 }

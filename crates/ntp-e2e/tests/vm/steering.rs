@@ -1,0 +1,181 @@
+//! Steps, slews and frequencies that a real kernel has to carry out, and what it tells others meanwhile.
+
+use super::{
+    LIMIT, NOON, NOON_DATE, assert_close, assert_inside, assert_reliable, config, guest, steps,
+};
+
+/// Close enough for a kernel's clock after some minutes on a path without noise. The server takes its stamps in user space, where the
+/// daemon's are the kernel's: that much asymmetry is left.
+const CLOSE: f64 = 100e-6;
+
+pub(crate) fn a_date_wrong_by_years_is_stepped_right_at_boot() {
+    let report = guest(
+        "date wrong by years",
+        "1999-12-31T23:59:00",
+        NOON,
+        "--rate 30",
+    )
+    .script(
+        "serve_truth
+look before
+start_daemon
+await 60 'synchronised at stratum'
+look after
+watch settled 600 1
+look last
+said 'clock stepped by'
+stop_daemon
+look stopped",
+    )
+    .run(LIMIT);
+    assert!(report.named("look", "before").number("offset") < -8e8);
+    assert_close(report.named("look", "after"), 0.01);
+    assert_reliable(report.named("watch", "settled"));
+    assert_close(report.named("look", "last"), CLOSE);
+    assert_eq!(steps(&report), 1);
+    let end = report.all("exit").next().expect("an end");
+    assert_eq!(end.value("code"), "0");
+    // The frequency stays with the clock when the daemon is gone, and no slew is left in it.
+    let stopped = report.named("look", "stopped").number("frequency");
+    assert!((stopped - 30.0).abs() < 1.0, "{stopped} ppm");
+}
+
+pub(crate) fn an_oscillator_500_ppm_off_is_absorbed_in_both_directions() {
+    for rate in [500.0, -500.0] {
+        let report = guest(
+            "oscillator 500 ppm off",
+            NOON_DATE,
+            NOON,
+            &format!("--rate {rate}"),
+        )
+        .script(
+            "serve_truth
+start_daemon
+await 60 'synchronised at stratum'
+watch first 900 0.5
+watch settled 600 0.5
+look last
+kernel last
+said 'clock stepped by'
+said 'restarted'",
+        )
+        .run(LIMIT);
+        assert_reliable(report.named("watch", "settled"));
+        let first = report.named("watch", "first");
+        for fault in ["unsynchronized", "outside_maxerror"] {
+            assert_eq!(first.value(fault), "0", "{first:?}");
+        }
+        let last = report.named("look", "last");
+        assert_close(last, CLOSE);
+        assert!((last.number("frequency") - rate).abs() < 1.0, "{last:?}");
+        // Up to three steps at the start, none later.
+        assert!(steps(&report) <= 3, "{} steps", steps(&report));
+        assert!(report.said("restarted").is_empty());
+    }
+}
+
+pub(crate) fn a_tick_that_another_program_left_is_absorbed() {
+    let report = guest("foreign tick", NOON_DATE, NOON, "")
+        .script(
+            "serve_truth
+adjtimex -q -t 10007 -f 3276800
+look before
+start_daemon
+await 60 'synchronised at stratum'
+watch settling 900 0.5
+watch settled 600 0.5
+look last
+kernel last",
+        )
+        .run(LIMIT);
+    let before = report.named("look", "before");
+    assert!(
+        (before.number("frequency") - 750.0).abs() < 0.01,
+        "{before:?}"
+    );
+    assert_reliable(report.named("watch", "settled"));
+    let last = report.named("look", "last");
+    assert_close(last, CLOSE);
+    assert!(last.number("frequency").abs() < 1.0, "{last:?}");
+    // What 500 ppm can carry is in the field that everybody looks at.
+    assert_eq!(report.named("kernel", "last").value("tick"), "10000");
+    // Such a rate is nobody's knowledge: the bound holds from the first moment on.
+    let settling = report.named("watch", "settling");
+    assert_eq!(settling.value("outside_maxerror"), "0", "{settling:?}");
+}
+
+pub(crate) fn where_steps_are_forbidden_the_clock_is_slewed_and_never_runs_backwards() {
+    let forbidden = "[synchronization.algorithm]\nstep-threshold = 1000";
+    for offset in ["0.4", "-0.4"] {
+        let report = guest("no steps", NOON_DATE, NOON, "--rate 20")
+            .file("/etc/ntp.toml", &config(forbidden))
+            .script(&format!(
+                "serve_truth
+truth set {offset}
+look before
+start_daemon
+await 60 'synchronised at stratum'
+watch slew 700 0.2
+look half
+watch rest 600 0.2
+look last
+said 'clock stepped by'"
+            ))
+            .run(LIMIT);
+        assert_eq!(steps(&report), 0);
+        for name in ["slew", "rest"] {
+            let watch = report.named("watch", name);
+            assert_reliable(watch);
+            let (slowest, fastest) = (watch.number("slowest"), watch.number("fastest"));
+            // Slews of 500 ppm on top of what the oscillator needs, and the noise of readings 0.2 s apart.
+            assert!(slowest > -560.0 && fastest < 560.0, "{watch:?}");
+        }
+        // 0.4 s at 500 ppm are 800 s.
+        let half = report.named("look", "half").number("offset").abs();
+        assert!((0.03..0.07).contains(&half), "{half} s after 700 s");
+        assert_close(report.named("look", "last"), CLOSE);
+    }
+}
+
+pub(crate) fn the_kernel_tells_other_programs_the_truth_on_a_bad_path() {
+    let report = guest("bad path", NOON_DATE, NOON, "--rate -40")
+        .script(
+            "tc qdisc add dev lo root netem delay 15ms 4ms loss 10% || echo @missing seconds=0 text=netem
+serve_truth
+truth set 1.5
+kernel before
+start_daemon
+await 120 'synchronised at stratum'
+watch first 600 0.5
+watch later 1800 0.5
+look last
+kernel last
+said 'clock stepped by'",
+        )
+        .run(LIMIT);
+    let before = report.named("kernel", "before");
+    // STA_UNSYNC (64) and the largest error until somebody knows better.
+    assert_eq!(
+        (before.value("status"), before.value("maxerror")),
+        ("64", "16000000")
+    );
+    let last = report.named("kernel", "last");
+    // STA_NANO (8192) alone, which is a kernel's mode and no error.
+    assert_eq!(
+        (last.value("status"), last.value("return_value")),
+        ("8192", "0")
+    );
+    let first = report.named("watch", "first");
+    for fault in ["unsynchronized", "outside_maxerror"] {
+        assert_eq!(first.value(fault), "0", "{first:?}");
+    }
+    let later = report.named("watch", "later");
+    assert_reliable(later);
+    // The estimate is no guarantee, but holds nearly always; the bound is mostly the path.
+    let share = later.number("outside_esterror") / later.number("looks");
+    assert!(share < 0.05, "{later:?}");
+    assert!(later.number("largest_maxerror") < 0.05, "{later:?}");
+    assert_inside(report.named("look", "last"));
+    let error = report.named("look", "last").number("offset").abs();
+    assert!(error < 0.002, "{error} s");
+}
