@@ -9,6 +9,7 @@ use crate::clock::{self, ClockConfig};
 use crate::diagnostic::Diagnostic;
 use crate::document::Document;
 use crate::keyset::{self, KeysetConfig};
+use crate::leap::{self, LeapConfig};
 use crate::nts_ke::{self, NtsKeConfig};
 use crate::observability::{self, ObservabilityConfig};
 use crate::poll::{self, SourceDefaults};
@@ -43,6 +44,8 @@ pub struct Config {
     pub observability: ObservabilityConfig,
     /// `[clock]`.
     pub clock: ClockConfig,
+    /// `[leap]`.
+    pub leap: LeapConfig,
     /// `[state]`.
     pub state: StateConfig,
     /// `[sandbox]`.
@@ -96,6 +99,7 @@ fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
             ObservabilityConfig::default(),
         ),
         clock: top.or(cx, "clock", clock::read, ClockConfig::default()),
+        leap: top.or(cx, "leap", leap::read, LeapConfig::default()),
         state: top.or(cx, "state", state::read, StateConfig::default()),
         sandbox: top.or(cx, "sandbox", sandbox::read, SandboxConfig::default()),
     };

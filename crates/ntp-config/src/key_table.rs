@@ -40,6 +40,7 @@ sections! {
     "synchronization.algorithm" "[synchronization.algorithm]" true: "Tuning of estimation and steering; the defaults are right for nearly everyone.";
     "observability" "[observability]" true: "Logs, metrics and the observation socket.";
     "clock" "[clock]" true: "The clock to be corrected, and how packets are timestamped.";
+    "leap" "[leap]" false: "What happens at a leap second.";
     "state" "[state]" false: "What is kept over a restart.";
     "sandbox" "[sandbox]" false: "What the daemon gives up once it has what it needs.";
 }
@@ -207,6 +208,10 @@ keys! {
         "timestamp-mode" "`software`, `kernel-recv`, `kernel-all` or `hardware`" "kernel-all" "Where packets are timestamped.";
         "interface" "string" "none" "Network interface that client packets are bound to.";
         "clock" "path" "none" "PTP device to correct in place of the system clock.";
+    }
+    "leap" [] {
+        "handling" "`kernel`, `slew` or `smear`" "kernel" "What the clock does: the kernel repeats or leaves out a second; or the clock is a second off and slewed; or the second is spread over the day from noon to noon (UTC), for clients of this server too, whose reference identifier is then 127.127.1.255.";
+        "list" "path or `\"none\"`" "/usr/share/zoneinfo/leap-seconds.list" "The list of all leap seconds; while it is valid it has the last word, and the kernel is told TAI - UTC.";
     }
     "state" [] {
         "directory" "path" "/var/lib/ntpd-rs" "Directory that keeps frequency, cookies and keys over a restart.";

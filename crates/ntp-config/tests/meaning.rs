@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use ntp_config::{
-    ClockKind, Config, FilterAction, LogLevel, NtpVersion, Opinion, SourceKind, StepThreshold,
-    TimestampMode, VersionChoice, parse,
+    ClockKind, Config, FilterAction, LeapHandling, LogLevel, NtpVersion, Opinion, SourceKind,
+    StepThreshold, TimestampMode, VersionChoice, parse,
 };
 use ntp_time::{Frequency, NtpDuration, PollInterval, ReferenceId, Stratum};
 
@@ -295,6 +295,19 @@ fn the_remaining_sections_have_their_values() {
         inline("[clock]\nkind = \"none\"\n").clock.kind,
         ClockKind::None
     );
+}
+
+#[test]
+fn the_usual_leap_second_list_is_used_unless_the_file_says_otherwise() {
+    let usual = inline("").leap;
+    assert_eq!(usual.handling, LeapHandling::Kernel);
+    assert!(usual.list.is_some() && !usual.list_is_named);
+    let named = inline("[leap]\nlist = \"/etc/leap\"\nhandling = \"slew\"").leap;
+    assert_eq!(named.list.as_deref(), Some(Path::new("/etc/leap")));
+    assert!(named.list_is_named);
+    assert_eq!(named.handling, LeapHandling::Slew);
+    assert_eq!(inline("[leap]\nlist = \"none\"").leap.list, None);
+    assert!(parse("[leap]\nlist = \"leap\"", "inline").is_err());
 }
 
 #[test]

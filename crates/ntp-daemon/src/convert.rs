@@ -7,13 +7,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ntp_config::{
-    Config, LogLevel, NtpSource, SourceKind as FileKind, StepThreshold, TimestampMode as FileMode,
+    Config, LeapHandling as FileHandling, LogLevel, NtpSource, SourceKind as FileKind,
+    StepThreshold, TimestampMode as FileMode,
 };
 use ntp_os_clock::{Clock, ClockError, ClockKind, precision};
 use ntp_proto::client::{Protection, Terms};
 use ntp_proto::discipline::{self, FrequencyPrior, Opinion, PanicThreshold, SteeringConfig};
 use ntp_proto::engine::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
 use ntp_proto::keys::KeyRing;
+use ntp_proto::leap::LeapHandling;
 use ntp_udp::{InterfaceName, SocketOptions, TimestampMode};
 use tracing::Level;
 
@@ -38,6 +40,11 @@ pub fn engine_config(
         local_reference_id: synchronization.reference_id,
         frequency_prior: prior,
         meddling_threshold: synchronization.algorithm.meddling_threshold,
+        leap_handling: match config.leap.handling {
+            FileHandling::Kernel => LeapHandling::Kernel,
+            FileHandling::Slew => LeapHandling::Slew,
+            FileHandling::Smear => LeapHandling::Smear,
+        },
         clock,
     }
 }

@@ -6,6 +6,7 @@
 //! | [`serve`] | the threads that answer clients |
 //! | `convert`, [`listeners`] | a configuration file becomes the engine's configuration, and the servers' |
 //! | `resolve` | names, off the main thread |
+//! | `leap_list` | the file of all leap seconds |
 //! | `persist` | the state directory |
 //! | [`observe`] | the observation socket |
 //! | [`observation`] | the engine's snapshot in that socket's words |
@@ -18,6 +19,7 @@
 pub mod cli;
 pub mod convert;
 pub mod exit;
+mod leap_list;
 pub mod listeners;
 pub mod log;
 pub mod observation;
@@ -40,6 +42,7 @@ use ntp_udp::signals;
 use tracing::{Level, error, info, warn};
 
 use cli::Cli;
+pub use leap_list::LeapList;
 use log::LogFile;
 use observe::Observer;
 pub use persist::Store;
@@ -195,6 +198,7 @@ fn assemble(
             clock,
             sockets,
             store,
+            leap_list: LeapList::new(config.leap.list.clone(), config.leap.list_is_named),
             observer,
             recorder: config
                 .observability

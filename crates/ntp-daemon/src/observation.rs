@@ -77,6 +77,11 @@ fn system(snapshot: &Snapshot, clock: &Clock) -> System {
             agreeing_sources: Some(system.agreeing as u64),
             candidate_sources: Some(system.candidates as u64),
             clock_kind: Some(clock.kind().to_string()),
+            smear: Some(system.smear),
+            tai_offset: system.tai_offset.map(i64::from),
+            leap_list_expires: system
+                .leap_list_expires
+                .map(|at| at.as_nanos() / 1_000_000_000),
             reference_time: system.reference_time.map(SystemTime::to_ntp),
             nts_certificate_expiry: None,
             true_offset: true_offset(clock),

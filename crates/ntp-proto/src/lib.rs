@@ -7,6 +7,7 @@
 //! | [`discipline`] | what measurements say about the clock, and how to steer it |
 //! | [`engine`] | all of the daemon's decisions, as one state machine: begin reading here |
 //! | [`server`] | answering requests |
+//! | [`leap`] | leap seconds: what is known of them, and what a clock does about one |
 //! | [`keys`] | symmetric keys, for both sides |
 //! | [`nts`] | Network Time Security: keys, cookies, sealed packets |
 //!
@@ -17,6 +18,7 @@ pub mod client;
 pub mod discipline;
 pub mod engine;
 pub mod keys;
+pub mod leap;
 pub mod nts;
 pub mod server;
 pub mod wire;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ntp_proto::client::Terms;
 use ntp_proto::discipline::{Config, Opinion, SteeringConfig};
 use ntp_proto::engine::{ClockFacts, Command, EngineConfig, Host, SourceConfig, SourceKind};
+use ntp_proto::leap::{LeapHandling, LeapTable};
 use ntp_time::{
     Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum, SystemTime,
 };
@@ -96,6 +97,8 @@ pub enum Action {
     Command(Command),
     /// The operator changed the configuration, and the daemon reads it again.
     Reconfigure(Box<EngineConfig>),
+    /// Somebody updated the list of leap seconds, or removed it.
+    LeapList(Option<LeapTable>),
     /// The daemon is told to stop.
     ShutDown,
 }
@@ -288,6 +291,7 @@ fn engine_defaults() -> EngineConfig {
         local_reference_id: ReferenceId::XNON,
         frequency_prior: None,
         meddling_threshold: None,
+        leap_handling: LeapHandling::Kernel,
         clock: ClockFacts {
             frequency: Frequency::ZERO,
             precision: -30,

@@ -574,6 +574,7 @@ impl World {
                 self.node
                     .tell(self.now, Input::Reconfigure(CommandId(0), &config));
             }
+            Action::LeapList(table) => self.node.tell(self.now, Input::LeapList(table.as_ref())),
             Action::ShutDown => self.node.shut_down(self.now),
         }
     }

@@ -1,8 +1,10 @@
-//! The leap second: announced by the servers, carried out by the kernel, noticed and understood by the engine.
+//! The leap second: announced by the servers or a list, carried out by the kernel, noticed and understood by the engine; or slewed, or
+//! smeared.
 
 use ntp_proto::engine::Event;
-use ntp_sim::{LeapNews, Scenario, World};
-use ntp_time::{LeapIndicator, SystemTime};
+use ntp_proto::leap::{LeapHandling, LeapTable};
+use ntp_sim::{Action, LeapNews, Scenario, World};
+use ntp_time::{LeapIndicator, NtpDuration, SystemTime};
 
 /// 2028-06-30T22:00:00Z and the midnight that follows.
 const EVENING: SystemTime = SystemTime::from_nanos(1_846_015_200_000_000_000);
@@ -40,7 +42,13 @@ fn an_announced_leap_second_disturbs_nothing() {
         let journal = world.journal();
         assert_eq!(
             journal
-                .when(|event| matches!(event, Event::LeapSecond(LeapIndicator::Insert)))
+                .when(|event| matches!(
+                    event,
+                    Event::LeapSecond {
+                        leap: LeapIndicator::Insert,
+                        ..
+                    }
+                ))
                 .len(),
             1
         );
@@ -70,7 +78,7 @@ fn a_leap_second_that_only_a_minority_announces_is_not_made() {
     assert!(
         world
             .journal()
-            .when(|event| matches!(event, Event::LeapSecond(_)))
+            .when(|event| matches!(event, Event::LeapSecond { .. }))
             .is_empty()
     );
     assert!(world.error().abs() < 1e-3);
@@ -88,4 +96,131 @@ fn a_leap_second_that_nobody_announced_is_found_out_and_survived() {
     let mut world = World::new(&scenario, 1);
     world.run(MIDNIGHT + 3600.0).unwrap();
     assert!(world.error().abs() < 1e-3, "{}", world.error());
+}
+
+/// A list that has this midnight's leap second and is valid for half a year more.
+const LIST: &str = "#@ 4070563200\n3692217600 37\n4055011200 38\n";
+/// One that has not.
+const EMPTY_LIST: &str = "#@ 4070563200\n3692217600 37\n";
+
+fn with_list(text: &str) -> Scenario {
+    let table = LeapTable::parse(text).unwrap();
+    leap_night().but(|world| world.script.push((1.0, Action::LeapList(Some(table)))))
+}
+
+fn leap_seconds(world: &World) -> usize {
+    let journal = world.journal();
+    journal
+        .when(|event| matches!(event, Event::LeapSecond { .. }))
+        .len()
+}
+
+#[test]
+fn what_all_servers_announce_and_the_list_has_not_is_not_made() {
+    let scenario = with_list(EMPTY_LIST).but(|world| {
+        world.leaps.clear();
+        for server in &mut world.servers {
+            server.leap_news = LeapNews::Invention;
+        }
+    });
+    let mut world = World::new(&scenario, 3);
+    world.run(MIDNIGHT - 60.0).unwrap();
+    let system = world.snapshot().system;
+    assert_eq!(system.leap, LeapIndicator::None);
+    assert_eq!(system.tai_offset, Some(37));
+    world.run(MIDNIGHT + 600.0).unwrap();
+    assert_eq!(leap_seconds(&world), 0);
+    assert!(world.error().abs() < 1e-3);
+    let told = world
+        .journal()
+        .when(|event| matches!(event, Event::LeapContradicted(_)))
+        .len();
+    assert!((1..=3).contains(&told), "once an hour, {told} times");
+}
+
+#[test]
+fn what_the_list_has_needs_no_announcement() {
+    let scenario = with_list(LIST).but(|world| {
+        for server in &mut world.servers {
+            server.leap_news = LeapNews::Nothing;
+        }
+    });
+    for seed in 0..4 {
+        let mut world = World::new(&scenario, seed);
+        world.run(MIDNIGHT + 600.0).unwrap();
+        assert_eq!(leap_seconds(&world), 1);
+        assert_eq!(world.snapshot().system.tai_offset, Some(38));
+        assert!(world.error().abs() < 1e-3);
+    }
+}
+
+#[test]
+fn nothing_is_announced_before_the_last_day_of_the_month() {
+    let scenario = leap_night().but(|world| {
+        world.start = EVENING - NtpDuration::from_seconds(86_400);
+        world.leaps.clear();
+        for server in &mut world.servers {
+            server.leap_news = LeapNews::Invention;
+        }
+    });
+    let mut world = World::new(&scenario, 1);
+    world.run(MIDNIGHT - 60.0).unwrap();
+    assert_eq!(world.snapshot().system.leap, LeapIndicator::None);
+    world.run(MIDNIGHT + 600.0).unwrap();
+    assert_eq!(leap_seconds(&world), 0, "at the wrong midnight");
+}
+
+#[test]
+fn a_slewed_leap_second_is_made_up_for_without_a_step() {
+    let scenario = leap_night().but(|world| {
+        world.engine.leap_handling = LeapHandling::Slew;
+    });
+    for seed in 0..4 {
+        let mut world = World::new(&scenario, seed);
+        world.run(MIDNIGHT - 60.0).unwrap();
+        assert_eq!(world.snapshot().system.leap, LeapIndicator::Insert);
+        world.run(MIDNIGHT + 5.0).unwrap();
+        assert!((world.error() - 1.0).abs() < 0.01, "{}", world.error());
+        assert_eq!(leap_seconds(&world), 1);
+        // At 500 ppm: half of it after 1000 s, all of it after 2000 s.
+        world.run(MIDNIGHT + 1000.0).unwrap();
+        assert!((world.error() - 0.5).abs() < 0.01, "{}", world.error());
+        world.run(MIDNIGHT + 2200.0).unwrap();
+        assert!(world.error().abs() < 1e-3, "{}", world.error());
+        let steps = &world.journal().steps;
+        assert!(steps.iter().all(|(at, _)| at.as_seconds() < 60.0));
+    }
+}
+
+#[test]
+fn a_smeared_leap_second_takes_from_noon_to_noon() {
+    const NOON: f64 = 2.0 * 3600.0;
+    const DAY: f64 = 86_400.0;
+    let scenario = leap_night().but(|world| {
+        world.start = EVENING - NtpDuration::from_seconds(12 * 3600);
+        world.engine.leap_handling = LeapHandling::Smear;
+    });
+    for seed in 0..4 {
+        let mut world = World::new(&scenario, seed);
+        for quarter in 0..=60 {
+            // Not at the very moment of the jump, when nobody can say on which side of it we are.
+            let at = 900.0 + 1800.0 * f64::from(quarter);
+            world.run(at).unwrap();
+            let smeared = ((at - NOON) / DAY).clamp(0.0, 1.0);
+            let past = at > NOON + DAY / 2.0;
+            let expected = if past { 1.0 - smeared } else { -smeared };
+            let error = world.error();
+            assert!(
+                (error - expected).abs() < 1e-3,
+                "seed {seed}, at {at}: {error} instead of {expected}"
+            );
+            let system = world.snapshot().system;
+            assert_eq!(system.leap, LeapIndicator::None, "clients must not leap");
+            assert!((system.smear.as_seconds_f64() - expected).abs() < 1e-3);
+            assert!(system.bound.as_seconds_f64() >= error.abs());
+        }
+        assert_eq!(leap_seconds(&world), 1);
+        let steps = &world.journal().steps;
+        assert!(steps.iter().all(|(at, _)| at.as_seconds() < 60.0));
+    }
 }

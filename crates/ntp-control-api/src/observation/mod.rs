@@ -152,6 +152,15 @@ pub struct SystemDetails {
     /// The clock that is disciplined: `system`, `virtual` or `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_kind: Option<String>,
+    /// How far the clock is deliberately ahead of UTC, because a leap second is being smeared.
+    #[serde(with = "form::optional", skip_serializing_if = "Option::is_none")]
+    pub smear: Option<NtpDuration>,
+    /// TAI - UTC in seconds, by a list of leap seconds that is valid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tai_offset: Option<i64>,
+    /// Until when the list of leap seconds is complete, in seconds since 1970; absent without a list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leap_list_expires: Option<i64>,
     /// When the clock was last updated from a source; absent before that.
     #[serde(with = "form::optional", skip_serializing_if = "Option::is_none")]
     pub reference_time: Option<NtpTimestamp>,

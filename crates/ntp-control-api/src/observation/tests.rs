@@ -25,6 +25,9 @@ pub(crate) fn sample() -> State {
         clock_kind: Some("system".into()),
         reference_time: Some(state.system.root_variance.base_time),
         nts_certificate_expiry: Some(1_800_000_000),
+        smear: Some(NtpDuration::from_bits(-1 << 31)),
+        tai_offset: Some(37),
+        leap_list_expires: Some(1_798_156_800),
         true_offset: Some(NtpDuration::from_bits(1 << 20)),
     };
     state.sources[0].details = SourceDetails {

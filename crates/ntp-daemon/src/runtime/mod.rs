@@ -27,6 +27,7 @@ use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{AddressMonitor, Facility, Shortcoming, SocketOptions, StampKeeper, local_addresses};
 use tracing::{debug, error, info, warn};
 
+use crate::leap_list::{LeapList, News};
 use crate::observation;
 use crate::observe::Observer;
 use crate::persist::Store;
@@ -88,6 +89,7 @@ pub struct Runtime {
     exchanges: Exchanges,
     resolver: Resolver,
     store: Store,
+    leap_list: LeapList,
     observer: Option<Observer>,
     recorder: Option<Recorder>,
     servers: Option<Servers>,
@@ -116,6 +118,8 @@ pub struct Parts {
     pub sockets: SocketOptions,
     /// Where state is kept.
     pub store: Store,
+    /// Where leap seconds are listed.
+    pub leap_list: LeapList,
     /// Who may look on.
     pub observer: Option<Observer>,
     /// Where everything that the engine is told is written down.
@@ -131,6 +135,7 @@ impl Runtime {
             clock,
             sockets,
             store,
+            leap_list,
             observer,
             mut recorder,
             seed,
@@ -151,6 +156,7 @@ impl Runtime {
             exchanges: Exchanges::new(sockets),
             resolver: Resolver::default(),
             store,
+            leap_list,
             observer,
             recorder,
             servers: None,
@@ -396,6 +402,16 @@ impl Runtime {
         if self.addresses.as_mut().is_some_and(AddressMonitor::changed) {
             self.look_at_addresses();
             self.drain()?;
+        }
+        match self.leap_list.attend(monotonic()) {
+            Some(News::List(table)) => self.handle(Input::LeapList(Some(&table)))?,
+            Some(News::None(why)) => {
+                if let Some(why) = why {
+                    warn!("no list of leap seconds: {why}; only the sources tell of them");
+                }
+                self.handle(Input::LeapList(None))?;
+            }
+            None => {}
         }
         if let Some(servers) = &mut self.servers {
             servers.attend(&self.poll_set).map_err(Failure::Serve)?;

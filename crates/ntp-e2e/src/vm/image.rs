@@ -76,7 +76,11 @@ fn build() -> Vec<u8> {
     archive.file("/etc/passwd", 0o644, b"root:x:0:0:root:/:/bin/sh\n");
     archive.file("/etc/group", 0o644, b"root:x:0:\n");
     archive.file("/bin/busybox", 0o755, &read(&busybox()));
-    archive.file("/modules/order", 0o644, MODULES.join("\n").as_bytes());
+    archive.file(
+        "/modules/order",
+        0o644,
+        (MODULES.join("\n") + "\n").as_bytes(),
+    );
     for name in MODULES {
         archive.file(&format!("/modules/{name}.ko"), 0o644, &read(&module(name)));
     }

@@ -30,6 +30,18 @@ look() { echo "@look name=$1 $(truth look)"; }
 ask() { echo "@ask name=$1 $(truth ask "$2")"; }
 watch() { echo "@watch name=$1 $(truth watch --for "$2" --every "$3")"; }
 
+# Puts the machine on the wire.
+plug_in() {
+    ip address add "$ADDRESS/24" dev eth0
+    ip link set eth0 up
+}
+
+# chronyd as a client, once: by how many seconds it finds the clock to be behind (or, negative, ahead).
+chronyd_measures() {
+    printf 'server %s iburst\ncmdport 0\n' "$2" > /etc/chrony.conf
+    echo "@chronyd name=$1 $(chronyd -Q -t 60 -u root -f /etc/chrony.conf 2>&1 | sed -n 's/.*wrong by \([-0-9.]*\) .*/behind=\1/p')"
+}
+
 # The daemon, with the configuration of the scenario. Its log begins anew.
 start_daemon() {
     : > /run/daemon.log

@@ -25,6 +25,7 @@
 mod cpio;
 mod image;
 mod report;
+mod wire;
 
 use std::env;
 use std::fs;
@@ -38,9 +39,13 @@ use crate::process::{self, Process};
 use cpio::Archive;
 pub use image::missing;
 pub use report::{Record, Report};
+pub use wire::Wire;
 
 /// Set to `1` by who wants to see what guests say even if all is well.
 const SHOW: &str = "NTP_E2E_CONSOLE";
+
+/// The socket by which an emulator is commanded.
+const MONITOR: &str = "monitor";
 
 /// A machine to be run.
 #[derive(Debug)]
@@ -77,6 +82,12 @@ impl Guest {
         self
     }
 
+    /// With something before the scenario.
+    fn preceded_by(mut self, text: &str) -> Self {
+        self.script = format!("{text}\n{}", self.script);
+        self
+    }
+
     /// Runs the scenario to its end.
     ///
     /// # Panics
@@ -99,15 +110,19 @@ impl Guest {
             Err(error) => panic!("cannot create a temporary directory: {error}"),
         };
         let initrd = files.path().join("initrd");
+        let monitor = format!(
+            "unix:{},server,nowait",
+            files.path().join(MONITOR).display()
+        );
         let archive = [image::base(), &self.overlay.finish()].concat();
         if let Err(error) = fs::write(&initrd, archive) {
             panic!("cannot write {}: {error}", initrd.display());
         }
         let mut command = emulator(&initrd, &self.date);
-        command.args(options);
+        command.args(["-qmp", &monitor]).args(options);
         Machine {
             process: Process::spawn(self.name, command),
-            _files: files,
+            files,
         }
     }
 }
@@ -117,10 +132,32 @@ impl Guest {
 pub struct Machine {
     /// The emulator; its output is the machine's console.
     pub process: Process,
-    _files: TempDir,
+    files: TempDir,
 }
 
 impl Machine {
+    /// Stops it as a host does that moves a machine elsewhere: it does not notice.
+    ///
+    /// # Panics
+    /// If the emulator does not obey.
+    pub fn pause(&self) {
+        self.monitor("stop");
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// If the emulator does not obey.
+    pub fn resume(&self) {
+        self.monitor("cont");
+    }
+
+    fn monitor(&self, command: &str) {
+        if let Err(error) = wire::command(&self.files.path().join(MONITOR), command) {
+            panic!("the emulator did not obey '{command}': {error}");
+        }
+    }
+
     /// Waits for the end of the scenario.
     ///
     /// # Panics

@@ -2,14 +2,20 @@
 
 use ntp_e2e::vm::Report;
 
-use super::{LIMIT, assert_close, assert_reliable, guest, steps};
+use super::{LIMIT, assert_close, assert_reliable, config, guest, steps};
 
 /// 2026-06-30T22:00:00Z, two hours before the end of a month.
 const EVENING: i64 = 1_782_856_800;
 const MIDNIGHT: i64 = EVENING + 7200;
 
-fn over_midnight(options: &str) -> Report {
+/// A list with this leap second, valid to the end of the year: the seconds are those since 1900.
+const LIST: &str = "#@ 4007836800\n3692217600 37\n3991852800 38\n";
+
+fn over_midnight(options: &str, list: &str) -> Report {
+    let server = "[[server]]\nlisten = \"[::]:123\"\nworkers = 1";
     guest("leap second", "2026-06-30T22:00:00", EVENING, options)
+        .file("/etc/ntp.toml", &config(server))
+        .file("/usr/share/zoneinfo/leap-seconds.list", list)
         .script(
             "serve_truth
 start_daemon
@@ -18,8 +24,13 @@ watch before 6900 1
 look announced
 kernel announced
 until [ \"$(date +%H)\" = 00 ] || [ \"$(date +%M%S)\" -ge 5930 ]; do sleep 1; done
-watch over 60 0.01
+ask announced 127.0.0.1:123
+watch over 60 0.01 > /run/over &
+WATCH=$!
+while [ -d /proc/$WATCH ]; do ask over 127.0.0.1:123; sleep 0.2; done
+cat /run/over
 look after
+ask after 127.0.0.1:123
 watch later 1200 0.5
 look last
 kernel last
@@ -29,6 +40,32 @@ said 'clock stepped by'
 dmesg | grep -i 'leap second' | sed 's/^/@kernellog /'",
         )
         .run(LIMIT)
+}
+
+/// Asserts that clients were told of it before and during, and not after; and that what was served was UTC all along.
+fn is_told(report: &Report, announced: &str) {
+    assert_eq!(report.named("ask", "announced").value("leap"), announced);
+    assert_eq!(report.named("ask", "after").value("leap"), "0");
+    let over: Vec<_> = report
+        .all("ask")
+        .filter(|answer| answer.value("name") == "over")
+        .collect();
+    let first_silent = over.iter().position(|answer| answer.value("leap") == "0");
+    let first_silent = first_silent.expect("the announcement ends");
+    for (number, answer) in over.iter().enumerate() {
+        assert_eq!(answer.value("stratum"), "2", "{answer:?}");
+        let expected = if number < first_silent {
+            announced
+        } else {
+            "0"
+        };
+        assert_eq!(answer.value("leap"), expected, "{answer:?}");
+    }
+    let wrong = over
+        .iter()
+        .filter(|answer| answer.number("offset").abs() > 0.001);
+    // One may be under way when the clock jumps.
+    assert!(wrong.count() <= 1, "{over:?}");
 }
 
 fn is_carried_out(report: &Report, jump: f64, pending: &str, bit: &str, kernel: &str) {
@@ -51,7 +88,7 @@ fn is_carried_out(report: &Report, jump: f64, pending: &str, bit: &str, kernel: 
     let last = report.named("look", "last");
     assert_close(last, 100e-6);
     assert_eq!(last.value("state"), "None", "{last:?}");
-    assert_eq!(report.said("kernel carried out a leap second").len(), 1);
+    assert_eq!(report.said("the kernel carried it out").len(), 1);
     assert!(report.said("someone else").is_empty());
     assert_eq!(steps(report), 1, "{:?}", report.said("stepped"));
     let log: Vec<_> = report.all("kernellog").collect();
@@ -60,7 +97,11 @@ fn is_carried_out(report: &Report, jump: f64, pending: &str, bit: &str, kernel: 
 }
 
 pub(crate) fn a_leap_second_is_inserted_by_the_kernel() {
-    let report = over_midnight(&format!("--rate 12 --insert-before {MIDNIGHT}"));
+    let report = over_midnight(&format!("--rate 12 --insert-before {MIDNIGHT}"), LIST);
+    is_told(&report, "1");
+    // The kernel counts TAI on by itself, if somebody has told it where to begin.
+    assert_eq!(report.named("look", "announced").value("tai"), "37");
+    assert_eq!(report.named("look", "last").value("tai"), "38");
     is_carried_out(
         &report,
         -1.0,
@@ -71,7 +112,8 @@ pub(crate) fn a_leap_second_is_inserted_by_the_kernel() {
 }
 
 pub(crate) fn a_leap_second_is_deleted_by_the_kernel() {
-    let report = over_midnight(&format!("--rate 12 --delete-before {MIDNIGHT}"));
+    let report = over_midnight(&format!("--rate 12 --delete-before {MIDNIGHT}"), "");
+    is_told(&report, "2");
     is_carried_out(
         &report,
         1.0,
@@ -79,4 +121,64 @@ pub(crate) fn a_leap_second_is_deleted_by_the_kernel() {
         "0x2020",
         "deleting leap second",
     );
+}
+
+pub(crate) fn a_smeared_leap_second_leaves_the_kernel_alone() {
+    // From before noon to after the midnight, half of the smear.
+    let before_noon = EVENING - 10 * 3600 - 1800;
+    let smear = "[leap]\nhandling = \"smear\"\n[[server]]\nlisten = \"[::]:123\"\nworkers = 1";
+    let options = format!("--rate 12 --insert-before {MIDNIGHT}");
+    let report = guest("smear", "2026-06-30T11:30:00", before_noon, &options)
+        .file("/etc/ntp.toml", &config(smear))
+        .file("/usr/share/zoneinfo/leap-seconds.list", LIST)
+        .script(
+            "serve_truth
+start_daemon
+await 60 'synchronised at stratum'
+ask before 127.0.0.1:123
+look before
+sleep 23400
+look evening
+kernel evening
+ask evening 127.0.0.1:123
+sleep 20760
+watch over 900 0.5
+look after
+ask after 127.0.0.1:123
+said 'leap'
+said 'someone else'
+said 'clock stepped by'
+dmesg | grep -i 'leap second' | sed 's/^/@kernellog /'",
+        )
+        .run(LIMIT);
+    assert_close(report.named("look", "before"), 100e-6);
+    // 6 h after noon a quarter of the second is smeared, and the kernel's bound admits it.
+    let evening = report.named("look", "evening");
+    assert!(
+        (evening.number("offset") + 0.25).abs() < 0.001,
+        "{evening:?}"
+    );
+    assert!(evening.number("maxerror") > 0.25, "{evening:?}");
+    assert_eq!(report.named("kernel", "evening").value("status"), "8192");
+    for (name, reference) in [
+        ("before", "\\x7f\\x00\\x00\\x01"),
+        ("evening", "\\x7f\\x00\\x01\\xff"),
+        ("after", "\\x7f\\x00\\x01\\xff"),
+    ] {
+        let answer = report.named("ask", name);
+        assert_eq!(
+            (answer.value("leap"), answer.value("reference")),
+            ("0", reference),
+            "{answer:?}"
+        );
+    }
+    let over = report.named("watch", "over");
+    for fault in ["jumps", "backward", "unsynchronized", "outside_maxerror"] {
+        assert_eq!(over.value(fault), "0", "{over:?}");
+    }
+    let after = report.named("look", "after");
+    assert!((after.number("offset") - 0.5).abs() < 0.01, "{after:?}");
+    assert_eq!(report.all("kernellog").count(), 0);
+    assert!(report.said("someone else").is_empty());
+    assert_eq!(steps(&report), 1);
 }

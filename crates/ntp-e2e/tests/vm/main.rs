@@ -2,6 +2,7 @@
 //!
 //! The scenario of the default run is the first; the others take minutes together and run with `--include-ignored`.
 
+mod disruptions;
 mod faults;
 mod leap;
 mod steering;
@@ -22,7 +23,7 @@ const NOON: i64 = 1_781_524_800;
 const NOON_DATE: &str = "2026-06-15T12:00:00";
 
 fn main() -> ExitCode {
-    use {faults::*, leap::*, steering::*};
+    use {disruptions::*, faults::*, leap::*, steering::*};
     harness::run(
         Arena::VirtualMachines,
         &[
@@ -39,6 +40,10 @@ fn main() -> ExitCode {
             scenario!(client_and_server_share_one_kernel).slow(),
             scenario!(a_leap_second_is_inserted_by_the_kernel).slow(),
             scenario!(a_leap_second_is_deleted_by_the_kernel).slow(),
+            scenario!(a_smeared_leap_second_leaves_the_kernel_alone).slow(),
+            scenario!(a_machine_that_slept_is_set_right_and_serves_no_wrong_time).slow(),
+            scenario!(interfaces_that_come_and_go_cost_no_more_than_the_time_they_are_gone).slow(),
+            scenario!(a_paused_machine_finds_its_way_back_among_neighbours_of_another_make).slow(),
         ],
     )
 }

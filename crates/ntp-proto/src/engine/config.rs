@@ -6,6 +6,7 @@ use ntp_time::{Frequency, NtpDuration, ReferenceId, Stratum};
 
 use crate::client::Terms;
 use crate::discipline::{self, FrequencyPrior, Opinion, SteeringConfig};
+use crate::leap::LeapHandling;
 
 /// Everything that the operator decides about the engine.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +28,8 @@ pub struct EngineConfig {
     /// Disagreement of system and monotonic clock that counts as someone else's step, if the
     /// operator set one (upstream's `meddling-threshold`).
     pub meddling_threshold: Option<NtpDuration>,
+    /// What the clock does at a leap second.
+    pub leap_handling: LeapHandling,
     /// The clock as the shell found it.
     pub clock: ClockFacts,
 }

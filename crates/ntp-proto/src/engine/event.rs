@@ -7,10 +7,13 @@
 use core::fmt;
 use std::net::SocketAddr;
 
-use ntp_time::{Frequency, LeapIndicator, Monotonic, NtpDuration, PollInterval, Stratum};
+use ntp_time::{
+    Frequency, LeapIndicator, Monotonic, NtpDuration, PollInterval, Stratum, SystemTime,
+};
 
 use super::{SendError, SourceId};
 use crate::client::{Kiss, Rejection};
+use crate::leap::LeapHandling;
 use crate::nts::AeadAlgorithm;
 
 /// How much an event matters to an operator.
@@ -162,8 +165,26 @@ pub enum Event {
         /// For about how long.
         after: NtpDuration,
     },
-    /// The kernel carried out a leap second.
-    LeapSecond(LeapIndicator),
+    /// A leap second is ahead.
+    LeapPlanned {
+        /// Inserted or deleted.
+        leap: LeapIndicator,
+        /// What will be done.
+        handling: LeapHandling,
+    },
+    /// UTC jumped.
+    LeapSecond {
+        /// Inserted or deleted.
+        leap: LeapIndicator,
+        /// What the clock does about it.
+        handling: LeapHandling,
+    },
+    /// Most sources announce a leap second that the list does not have.
+    LeapContradicted(LeapIndicator),
+    /// The list of leap seconds is not complete any more, since then.
+    LeapListExpired(SystemTime),
+    /// A source says that it smears leap seconds.
+    SourceSmears(Subject),
     /// The discipline started its filter again.
     DisciplineRestarted,
 }
@@ -207,7 +228,8 @@ impl Event {
             | Self::SourceReachable(_)
             | Self::Synchronized { .. }
             | Self::KeysExchanged { .. }
-            | Self::LeapSecond(_)
+            | Self::LeapPlanned { .. }
+            | Self::LeapSecond { .. }
             | Self::Resumed { .. }
             | Self::Stepped { warn: false, .. } => Severity::Info,
             Self::SourceRemoved(..)
@@ -221,6 +243,9 @@ impl Event {
             | Self::NoMajority { .. }
             | Self::SynchronizationLost { .. }
             | Self::Stepped { warn: true, .. }
+            | Self::LeapContradicted(_)
+            | Self::LeapListExpired(_)
+            | Self::SourceSmears(_)
             | Self::ClockDisturbed { .. } => Severity::Warning,
             Self::DisciplineRestarted => Severity::Error,
         }
@@ -331,11 +356,52 @@ impl fmt::Display for Event {
                 )
             }
             Self::Resumed { after } => write!(f, "resumed after {after}; measuring anew"),
-            Self::LeapSecond(leap) => write!(f, "the kernel carried out a leap second ({leap:?})"),
+            Self::LeapPlanned { leap, handling } => write!(
+                f,
+                "a leap second will be {} at the end of this day: {}",
+                participle(*leap),
+                match handling {
+                    LeapHandling::Kernel => "the kernel carries it out",
+                    LeapHandling::Slew => "the clock will be slewed afterwards",
+                    LeapHandling::Smear => "it is smeared from noon to noon (UTC)",
+                }
+            ),
+            Self::LeapSecond { leap, handling } => write!(
+                f,
+                "leap second {}: {}",
+                participle(*leap),
+                match handling {
+                    LeapHandling::Kernel => "the kernel carried it out",
+                    LeapHandling::Slew => "the clock is a second off and is being slewed",
+                    LeapHandling::Smear => "the clock runs on smoothly, half of it is smeared",
+                }
+            ),
+            Self::LeapContradicted(leap) => write!(
+                f,
+                "most sources announce that a leap second will be {}, but the list of leap seconds has none: ignored",
+                participle(*leap)
+            ),
+            Self::LeapListExpired(since) => write!(
+                f,
+                "the list of leap seconds has expired at {since}; update it (on most systems it comes with the time zones). Until then \
+                 only the sources tell of leap seconds"
+            ),
+            Self::SourceSmears(subject) => write!(
+                f,
+                "source {subject} smears leap seconds: around one its time is not UTC, and it does not agree with sources that do not smear"
+            ),
             Self::DisciplineRestarted => {
                 f.write_str("the sources contradicted the clock model; estimation restarted")
             }
         }
+    }
+}
+
+fn participle(leap: LeapIndicator) -> &'static str {
+    if leap == LeapIndicator::Delete {
+        "deleted"
+    } else {
+        "inserted"
     }
 }
 

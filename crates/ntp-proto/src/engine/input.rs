@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ntp_time::{Applied, Monotonic, NtpDuration, Stamp, SystemTime};
 
 use super::{Command, CommandId, EngineConfig};
+use crate::leap::LeapTable;
 use crate::nts::KeyExchanged;
 
 /// The only way that time enters the engine: both clocks, read together.
@@ -119,6 +120,8 @@ pub enum Input<'a> {
     Command(CommandId, &'a Command),
     /// The configuration is another one; answered likewise. What did not change goes on.
     Reconfigure(CommandId, &'a EngineConfig),
+    /// The list of leap seconds is another one, or there is none any more.
+    LeapList(Option<&'a LeapTable>),
     /// A timer fired, or nothing happened: the engine looks at what is due.
     Tick,
     /// Stop: end a slew, save what is worth saving. Nothing more is sent.

@@ -16,6 +16,7 @@
 
 use ntp_time::{NtpDuration, StampSource, Stratum};
 
+use super::leap::SMEARED;
 use super::snapshot::MeasuredSnapshot;
 use super::{DISSENT_LIMIT, Datagram, Engine, Event, Now, Removal, SourceKind};
 use crate::client::{Accepted, Kiss, Reply};
@@ -120,6 +121,7 @@ impl Engine {
 
         let offset = phase + self.ledger.correction(now.system);
         let member = &mut self.sources.members[position];
+        let before = member.measured.map(|measured| measured.reference_id);
         member.measured = Some(MeasuredSnapshot {
             offset,
             uncertainty: self
@@ -145,6 +147,9 @@ impl Engine {
         let subject = self.sources.subject(&self.sources.members[position]);
         if first_answer {
             self.emit(Event::SourceReachable(subject.clone()));
+        }
+        if header.reference_id == SMEARED && before.is_none_or(|id| id != SMEARED) {
+            self.emit(Event::SourceSmears(subject.clone()));
         }
         self.emit(Event::Measured {
             subject,

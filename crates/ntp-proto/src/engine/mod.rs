@@ -25,6 +25,7 @@
 //! | [`discipline`](crate::discipline) | what measurements say about the clock |
 //! | `steer` | an estimate becomes an adjustment |
 //! | `command`, `operate` | what an operator may ask for, and how it is done |
+//! | `leap` | the leap second ahead, and what happens when |
 //! | `disruption` | whether someone else touched the clock |
 //! | `view` | what readers see |
 //! | `outlook` | how wrong the clock will be until the next input |
@@ -37,6 +38,7 @@ mod disruption;
 mod event;
 mod input;
 mod key_exchange;
+mod leap;
 mod measure;
 mod operate;
 mod outlook;
@@ -70,6 +72,7 @@ use crate::discipline::{Discipline, FrequencyPrior, Steering};
 use chance::Chance;
 use disruption::DisruptionWatch;
 use event::Thinner;
+use leap::LeapPlan;
 use source_set::{Member, Need, SourceSet};
 use steer::{Slew, SyncState};
 
@@ -105,10 +108,7 @@ pub struct Engine {
     wanted: Adjustment,
     /// An adjustment is out and not answered: the clock's reading is not to be trusted.
     applying: bool,
-    /// When the kernel will have carried out the leap second that it was told of.
-    leap_due: Option<Monotonic>,
-    /// When the kernel last carried one out.
-    leaped: Option<Monotonic>,
+    leap: LeapPlan,
     housekeeping: Monotonic,
     persisted: Option<Monotonic>,
     next_source: u32,
@@ -155,8 +155,7 @@ impl Engine {
                 Adjustment::default()
             },
             applying: false,
-            leap_due: None,
-            leaped: None,
+            leap: LeapPlan::default(),
             housekeeping: now.monotonic,
             persisted: None,
             next_source: 0,
@@ -206,6 +205,7 @@ impl Engine {
                 let done = self.reconfigure(now, config);
                 self.outputs.push_back(Output::Completed(id, Ok(done)));
             }
+            Input::LeapList(table) => self.leap_list_changed(table),
             Input::Shutdown => return self.shut_down(now),
             Input::ClockApplied(_) | Input::Tick => {}
         }
@@ -254,7 +254,7 @@ impl Engine {
                     .next_keys()
                     .map(|(at, query)| (at, Reason::ExchangeKeys(query))),
             )
-            .chain(self.leap_due.map(|at| (at, Reason::LeapSecond)))
+            .chain(self.leap.due.map(|at| (at, Reason::LeapSecond)))
             .chain([(self.housekeeping, Reason::Housekeeping)])
             .min_by_key(|(at, _)| *at)
     }
@@ -263,8 +263,7 @@ impl Engine {
 
     fn run_timers(&mut self, now: Now) {
         self.end_slew(now);
-        // To be woken was all: the clocks are compared at every input.
-        self.leap_due = self.leap_due.filter(|at| *at > now.monotonic);
+        self.run_leap_timer(now);
         self.fill_sources(now);
         for position in 0..self.sources.members.len() {
             self.expire(now, position);
@@ -487,7 +486,8 @@ impl Engine {
     fn network_changed(&mut self, now: Now) {
         self.sources.network_changed(now.monotonic);
         for member in &mut self.sources.members {
-            if !member.association.reach().is_reachable() {
+            // What the last poll found may be the old network's fault.
+            if member.association.reach().unanswered() > 0 {
                 member.association.restart(now.monotonic);
             }
         }

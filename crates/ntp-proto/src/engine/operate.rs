@@ -185,7 +185,7 @@ impl Engine {
                 needed: needed.max(self.sources.members.len() / 2 + 1),
             });
         };
-        let gap = estimate.phase + self.ledger.correction(now.system);
+        let (gap, estimate) = self.aimed(now, &estimate);
         match self.steering.step(gap, &estimate, forced) {
             Decision::Step { by, frequency } => {
                 self.slew = None;

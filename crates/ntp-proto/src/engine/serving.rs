@@ -3,6 +3,9 @@
 //! While the clock follows its sources, a [`Claim`] is the error budget of the moment: root delay, and a root dispersion that
 //! grows from now on, since nobody knows when the next claim will be made. It carries the limit at which it ends by itself.
 //!
+//! While a leap second is smeared, what is served is smeared time, by the operator's choice: no leap second is announced, the error
+//! figures are those against smeared time, and the reference ID says 127.127.1.255.
+//!
 //! Without sources, or with none to agree with, `local-stratum` and `reference-id` decide, with upstream's meaning:
 //!
 //! | `local-stratum` | leap | stratum | reference ID |
@@ -16,6 +19,7 @@
 
 use ntp_time::{LeapIndicator, NtpShort, NtpTimestamp, ReferenceId, Stratum, SystemTime};
 
+use super::leap::SMEARED;
 use super::steer::SYNCHRONIZED_BOUND;
 use super::{Engine, Now};
 use crate::server::{Claim, Local, RootDispersion};
@@ -26,7 +30,7 @@ impl Engine {
         let local = local(self.config.local_stratum, self.config.local_reference_id);
         let precision = self.config.clock.precision;
         let epoch = self.clock_epoch;
-        let Some(figures) = self.figures(now).filter(|_| self.sync.synchronized) else {
+        let Some(figures) = self.served_figures(now).filter(|_| self.sync.synchronized) else {
             return Claim {
                 epoch,
                 ..Claim::local(local, precision)
@@ -42,7 +46,11 @@ impl Engine {
                 at: now.system,
                 growth: self.config.discipline.drift_allowance,
             },
-            reference_id: self.sync.reference_id,
+            reference_id: if self.is_smearing(now.system) {
+                SMEARED
+            } else {
+                self.sync.reference_id
+            },
             reference_timestamp: self
                 .sync
                 .reference_time

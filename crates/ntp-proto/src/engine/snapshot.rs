@@ -32,6 +32,12 @@ pub struct SystemSnapshot {
     pub synchronized: bool,
     /// Announced leap second, or that the clock is not synchronised.
     pub leap: LeapIndicator,
+    /// How far the clock is deliberately ahead of UTC, because a leap second is being smeared.
+    pub smear: NtpDuration,
+    /// TAI - UTC in seconds by the list of leap seconds, while that is valid.
+    pub tai_offset: Option<i32>,
+    /// Until when the list of leap seconds is complete; None without a list.
+    pub leap_list_expires: Option<SystemTime>,
     /// Our stratum.
     pub stratum: Stratum,
     /// What we take our time from.

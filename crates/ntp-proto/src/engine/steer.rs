@@ -22,7 +22,7 @@ use ntp_time::{
 
 use super::{Engine, Event, Halt, Now, Output};
 use crate::client::sanity::reference_id_of;
-use crate::discipline::{Blame, Decision, Figures, Outcome};
+use crate::discipline::{Blame, Decision, Estimate, Figures, Outcome};
 
 /// Above this bound the clock is not called synchronised any more: RFC 5905's MAXDIST is of this
 /// order, and at 15 ppm of drift allowance it is reached after about a day without sources.
@@ -40,13 +40,6 @@ const PERSIST_INTERVAL: NtpDuration = NtpDuration::from_seconds(3600);
 
 /// What the kernel calls the largest error it can express.
 const UNKNOWN_ERROR: NtpDuration = NtpDuration::from_seconds(16);
-
-/// Servers go on announcing a leap second through the second itself, which our clock then has twice. Armed again within it, the
-/// kernel would carry out another one. No two leap seconds are less than half a year apart.
-const LEAP_PAUSE: NtpDuration = NtpDuration::from_seconds(86_400);
-
-/// The kernel acts at its next timer tick after midnight, which is at most 10 ms later.
-const LEAP_GRACE: NtpDuration = NtpDuration::from_millis(20);
 
 /// A jump of the clock happened before it was noticed, so the ledger may date it a little earlier: a stamp that is older than the reading
 /// that noticed it, by the noise of readings, then falls on the right side.
@@ -100,7 +93,7 @@ impl Engine {
         };
         let mut step = NtpDuration::ZERO;
         if self.config.clock.steerable {
-            let gap = estimate.phase + self.ledger.correction(now.system);
+            let (gap, estimate) = self.aimed(now, &estimate);
             if *outcome == Outcome::Blamed(Blame::Clock) && gap.abs() > MOVED {
                 self.steering.allow_step();
             }
@@ -113,6 +106,36 @@ impl Engine {
             step = self.wanted.step.unwrap_or(step);
         }
         self.follow_reference(now, step);
+    }
+
+    /// How far the clock is ahead of where it is meant to be, and the estimate as steering should see it: while a leap second is smeared the
+    /// clock is meant to run at another rate than UTC.
+    pub(super) fn aimed(&self, now: Now, estimate: &Estimate) -> (NtpDuration, Estimate) {
+        let ahead = estimate.phase + self.ledger.correction(now.system);
+        let (aim, rate) = self.aim(now.system - ahead);
+        let aimed = Estimate {
+            frequency: estimate.frequency - rate,
+            ..*estimate
+        };
+        (ahead - aim, aimed)
+    }
+
+    /// Where the clock is meant to be has changed, by no measurement.
+    pub(super) fn steer_without_news(&mut self, now: Now) {
+        let estimate = self.discipline.estimate(self.ledger.free(now.system));
+        let Some(estimate) = estimate.filter(|_| self.config.clock.steerable) else {
+            return;
+        };
+        let (gap, estimate) = self.aimed(now, &estimate);
+        let decision = self
+            .steering
+            .decide(gap, &estimate, self.measurement_spacing());
+        if self.carry_out(now, gap, decision) {
+            let step = self.wanted.step.unwrap_or(NtpDuration::ZERO);
+            if let Some(figures) = self.figures_after(now, step) {
+                self.set_status(now, figures.bound, figures.estimated_error);
+            }
+        }
     }
 
     /// Returns whether the daemon may go on.
@@ -214,12 +237,7 @@ impl Engine {
             frequency,
         });
         self.give_up_exchanges();
-        if let Some(leap) = self.is_own_leap_second(now, jump) {
-            // The clock jumped because UTC did. Free time went on, true time was set by the same amount.
-            self.discipline.true_time_jumped(jump);
-            self.sync.leap = LeapIndicator::None;
-            self.leaped = Some(now.monotonic);
-            self.emit(Event::LeapSecond(leap));
+        if self.took_leap_second(now, jump) {
             return;
         }
         self.emit(Event::ClockDisturbed { by: jump });
@@ -238,39 +256,19 @@ impl Engine {
         if self.sync.synchronized && self.figures(now).is_none() {
             // Nobody may rely on this clock until a source has told what became of it.
             self.sync.synchronized = false;
-            self.set_status(UNKNOWN_ERROR, UNKNOWN_ERROR);
+            self.set_status(now, UNKNOWN_ERROR, UNKNOWN_ERROR);
         }
         for member in &mut self.sources.members {
             member.association.restart(now.monotonic);
         }
     }
 
-    fn give_up_exchanges(&mut self) {
+    pub(super) fn give_up_exchanges(&mut self) {
         for member in &mut self.sources.members {
             if let Some(exchange) = member.association.void_stamps() {
                 self.outputs.push_back(Output::Close(exchange));
             }
         }
-    }
-
-    /// Whether a jump is the leap second that we told the kernel to carry out: by one second in the announced
-    /// direction, at midnight UTC.
-    fn is_own_leap_second(&self, now: Now, jump: NtpDuration) -> Option<LeapIndicator> {
-        const DAY: i64 = 86_400_000_000_000;
-        let tolerance = NtpDuration::from_millis(100);
-        let expected = match self.sync.leap {
-            LeapIndicator::Insert => NtpDuration::from_seconds(-1),
-            LeapIndicator::Delete => NtpDuration::from_seconds(1),
-            LeapIndicator::None | LeapIndicator::Unsynchronized => return None,
-        };
-        let from_midnight = now
-            .system
-            .as_nanos()
-            .rem_euclid(DAY)
-            .min((-now.system.as_nanos()).rem_euclid(DAY));
-        // The jump is noticed at the next look, which may be a housekeeping interval later.
-        let near = NtpDuration::from_nanos(from_midnight) < super::HOUSEKEEPING * 2;
-        ((jump - expected).abs() < tolerance && near).then_some(self.sync.leap)
     }
 
     // ---- what we say about the clock
@@ -294,57 +292,31 @@ impl Engine {
         let member = &self.sources.members[position];
         let was = self.sync.synchronized;
         let stratum = measured.stratum.below();
+        let reference_id = reference_id_of(member.association.remote().ip());
+        let reference = self.sources.subject(member);
+        self.plan_leap(now, system);
         self.sync = SyncState {
             synchronized: figures.bound <= SYNCHRONIZED_BOUND,
-            leap: self.majority_leap(now, system),
+            leap: self.leap_announcement(),
             stratum,
-            reference_id: reference_id_of(member.association.remote().ip()),
+            reference_id,
             reference_time: Some(system),
         };
-        self.leap_due = leap_moment(now, self.sync.leap);
         if self.sync.synchronized && !was {
-            let reference = self.sources.subject(member);
             self.emit(Event::Synchronized { stratum, reference });
         }
-        self.set_status(figures.bound, figures.estimated_error);
-    }
-
-    /// The leap second that more than half of the selected sources announce, if `system` is on a day that may have one.
-    fn majority_leap(&self, now: Now, system: SystemTime) -> LeapIndicator {
-        if self
-            .leaped
-            .is_some_and(|at| now.monotonic - at < LEAP_PAUSE)
-        {
-            return LeapIndicator::None;
-        }
-        let free = self.ledger.free(now.system);
-        let (mut selected, mut inserting, mut deleting) = (0, 0, 0);
-        for member in &self.sources.members {
-            if let Some(measured) = member.measured
-                && self.discipline.is_selected(member.key, free)
-            {
-                selected += 1;
-                inserting += usize::from(measured.leap == LeapIndicator::Insert);
-                deleting += usize::from(measured.leap == LeapIndicator::Delete);
-            }
-        }
-        let announced = if 2 * inserting > selected {
-            LeapIndicator::Insert
-        } else if 2 * deleting > selected {
-            LeapIndicator::Delete
-        } else {
-            return LeapIndicator::None;
-        };
-        if is_last_day_of_month(system) {
-            announced
-        } else {
-            LeapIndicator::None
-        }
+        self.set_status(now, figures.bound, figures.estimated_error);
     }
 
     /// Error figures for the system clock as it stands now.
     pub(super) fn figures(&self, now: Now) -> Option<Figures> {
         self.figures_after(now, NtpDuration::ZERO)
+    }
+
+    /// The same against what is served, which is smeared time while a leap second is smeared.
+    pub(super) fn served_figures(&self, now: Now) -> Option<Figures> {
+        let (aim, _) = self.aim(now.system);
+        self.figures_after(now, -aim)
     }
 
     /// The same for the clock once `step` has been made.
@@ -362,22 +334,27 @@ impl Engine {
         if self.sync.synchronized && bound > SYNCHRONIZED_BOUND {
             self.sync.synchronized = false;
             self.emit(Event::SynchronizationLost { bound });
-            self.set_status(bound, UNKNOWN_ERROR);
+            self.set_status(now, bound, UNKNOWN_ERROR);
         }
         if let Some(figures) = figures {
-            self.set_status(figures.bound, figures.estimated_error);
+            self.set_status(now, figures.bound, figures.estimated_error);
         }
     }
 
-    fn set_status(&mut self, bound: NtpDuration, estimated_error: NtpDuration) {
+    pub(super) fn set_status(
+        &mut self,
+        now: Now,
+        bound: NtpDuration,
+        estimated_error: NtpDuration,
+    ) {
         if !self.config.clock.steerable {
             return;
         }
         self.wanted.status = Some(ClockStatus {
-            leap: self.leap(),
+            leap: self.kernel_leap(),
             estimated_error: estimated_error.min(UNKNOWN_ERROR),
             bound: bound.min(UNKNOWN_ERROR),
-            tai_offset: None,
+            tai_offset: self.tai_offset(now),
         });
     }
 
@@ -435,24 +412,4 @@ impl Engine {
             self.outputs.push_back(Output::Persist(prior));
         }
     }
-}
-
-/// When the kernel will have carried out `leap`: at the coming midnight, a second earlier if it leaves one out.
-fn leap_moment(now: Now, leap: LeapIndicator) -> Option<Monotonic> {
-    const DAY: i64 = 86_400_000_000_000;
-    let early = match leap {
-        LeapIndicator::Insert => NtpDuration::ZERO,
-        LeapIndicator::Delete => NtpDuration::from_seconds(1),
-        LeapIndicator::None | LeapIndicator::Unsynchronized => return None,
-    };
-    let to_midnight = NtpDuration::from_nanos(DAY - now.system.as_nanos().rem_euclid(DAY));
-    Some(now.monotonic + to_midnight - early + LEAP_GRACE)
-}
-
-/// Leap seconds happen at the end of a month, and the kernel acts at the end of the day: an announcement
-/// is passed on to it only on the month's last day.
-fn is_last_day_of_month(time: SystemTime) -> bool {
-    let day = NtpDuration::from_seconds(86_400);
-    let month = |time: SystemTime| time.to_string().get(5..7).map(str::to_owned);
-    month(time) != month(time + day)
 }

@@ -31,6 +31,9 @@ impl Engine {
         SystemSnapshot {
             synchronized,
             leap: self.leap(),
+            smear: self.aim(now.system).0,
+            tai_offset: self.tai_offset(now),
+            leap_list_expires: self.leap_list_expires(),
             stratum: if synchronized {
                 self.sync.stratum
             } else {

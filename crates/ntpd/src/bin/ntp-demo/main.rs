@@ -15,11 +15,12 @@ use std::time::Duration;
 use clap::Parser;
 use ntp_daemon::observation::true_offset;
 use ntp_daemon::runtime::{Ending, Parts, Runtime, after};
-use ntp_daemon::{Store, convert};
+use ntp_daemon::{LeapList, Store, convert};
 use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::client::Terms;
 use ntp_proto::discipline::{self, Opinion, SteeringConfig};
 use ntp_proto::engine::{EngineConfig, Host, SourceConfig, SourceKind};
+use ntp_proto::leap::LeapHandling;
 use ntp_time::{Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum};
 use ntp_udp::{SocketOptions, signals};
 use test_binaries::{Behaviour, ReferenceServer};
@@ -65,6 +66,7 @@ fn demonstrate(seconds: u32) -> Result<bool, Box<dyn std::error::Error>> {
         clock,
         sockets: SocketOptions::default(),
         store: Store::new(None),
+        leap_list: LeapList::default(),
         observer: None,
         recorder: None,
         // Nothing here needs to be unpredictable, and so each demonstration asks at the same times.
@@ -143,6 +145,7 @@ fn engine_config(
         local_reference_id: ReferenceId::XNON,
         frequency_prior: None,
         meddling_threshold: None,
+        leap_handling: LeapHandling::Kernel,
         clock: convert::clock_facts(clock)?,
     })
 }

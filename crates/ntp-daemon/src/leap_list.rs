@@ -1,0 +1,178 @@
+//! The list of leap seconds: read at the start, and again when somebody has updated it.
+//!
+//! The file comes with the operating system and changes twice a year, without anybody telling us. Once an hour its time of change is looked
+//! at. That is done by a short-lived thread, as all files are read off the main thread; it ends by
+//! closing its end of a pipe, which nobody needs to wait for: its answer is taken at one of the next wake-ups.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+use std::time::SystemTime;
+
+use ntp_proto::leap::LeapTable;
+use ntp_time::{Monotonic, NtpDuration};
+
+/// Between two looks at the file.
+const INTERVAL: NtpDuration = NtpDuration::from_seconds(3600);
+
+/// The list has some kilobytes; whatever is larger is another file.
+const LARGEST: u64 = 1 << 20;
+
+/// What came of a look.
+#[derive(Clone, Debug, PartialEq)]
+enum Found {
+    /// The file is as it was.
+    Same,
+    /// There is none.
+    Nothing,
+    /// A list, and when it was changed.
+    List(LeapTable, Option<SystemTime>),
+    /// It cannot be used, and why.
+    Wrong(String, Option<SystemTime>),
+}
+
+/// News for the engine.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum News {
+    /// Another list.
+    List(LeapTable),
+    /// The list is gone, or cannot be used any more: what was wrong, if it is to be told.
+    None(Option<String>),
+}
+
+/// The file.
+#[derive(Debug, Default)]
+pub struct LeapList {
+    path: Option<PathBuf>,
+    /// Whether its absence is worth a message.
+    expected: bool,
+    changed: Option<SystemTime>,
+    /// Whether the engine has a list.
+    given: bool,
+    look: Option<JoinHandle<Found>>,
+    next: Option<Monotonic>,
+}
+
+impl LeapList {
+    /// The list at `path`, if any is to be used. If it is `expected`, its absence is told.
+    pub fn new(path: Option<PathBuf>, expected: bool) -> Self {
+        Self {
+            path,
+            expected,
+            ..Self::default()
+        }
+    }
+
+    /// To be called at wake-ups. Returns what is new.
+    pub(crate) fn attend(&mut self, now: Monotonic) -> Option<News> {
+        let path = self.path.as_ref()?;
+        if let Some(look) = self.look.take_if(|look| look.is_finished()) {
+            let found = look
+                .join()
+                .unwrap_or_else(|_| Found::Wrong("the thread that read it failed".into(), None));
+            return self.take(found);
+        }
+        if self.look.is_none() && self.next.is_none_or(|next| next <= now) {
+            self.next = Some(now + INTERVAL);
+            let (path, known) = (path.clone(), self.changed);
+            let thread = thread::Builder::new().name("leap list".into());
+            // Without a thread to be had it is tried again in an hour.
+            self.look = thread.spawn(move || look_at(&path, known)).ok();
+        }
+        None
+    }
+
+    fn take(&mut self, found: Found) -> Option<News> {
+        let path = self.path.clone().unwrap_or_default();
+        let had = core::mem::take(&mut self.given);
+        match found {
+            Found::Same => {
+                self.given = had;
+                None
+            }
+            Found::Nothing => {
+                self.changed = None;
+                let told = self.expected || had;
+                self.expected = false;
+                (told || had)
+                    .then(|| News::None(told.then(|| format!("{} is not there", path.display()))))
+            }
+            Found::List(table, changed) => {
+                (self.changed, self.given) = (changed, true);
+                Some(News::List(table))
+            }
+            Found::Wrong(why, changed) => {
+                self.changed = changed;
+                Some(News::None(Some(format!("{}: {why}", path.display()))))
+            }
+        }
+    }
+}
+
+fn look_at(path: &Path, known: Option<SystemTime>) -> Found {
+    let changed = match fs::metadata(path) {
+        Ok(facts) => facts.modified().ok(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Found::Nothing,
+        Err(error) => return Found::Wrong(error.to_string(), None),
+    };
+    if changed.is_some() && changed == known {
+        return Found::Same;
+    }
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(LARGEST).read_to_string(&mut text));
+    match read {
+        Err(error) => Found::Wrong(error.to_string(), changed),
+        Ok(_) => match LeapTable::parse(&text) {
+            Ok(table) => Found::List(table, changed),
+            Err(error) => Found::Wrong(error.to_string(), changed),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const LIST: &str = "#@ 3928521600\n3644697600 36\n3692217600 37\n";
+
+    /// Looks until there is an answer.
+    fn news(list: &mut LeapList) -> Option<News> {
+        list.next = None;
+        assert_eq!(list.attend(Monotonic::default()), None);
+        while list.look.as_ref().is_some_and(|look| !look.is_finished()) {
+            #[expect(clippy::disallowed_methods, reason = "waiting for a thread")]
+            thread::sleep(Duration::from_millis(1));
+        }
+        list.attend(Monotonic::default())
+    }
+
+    #[test]
+    fn a_list_is_read_once_and_again_when_it_changed() {
+        let path = std::env::temp_dir().join(format!("ntpd-rs-leap-{}", std::process::id()));
+        let _ = fs::remove_file(&path);
+        let mut list = LeapList::new(Some(path.clone()), false);
+        assert_eq!(news(&mut list), None, "nobody asked for it");
+        fs::write(&path, LIST).unwrap();
+        let table = LeapTable::parse(LIST).unwrap();
+        assert_eq!(news(&mut list), Some(News::List(table)));
+        assert_eq!(news(&mut list), None);
+        fs::write(&path, "nonsense").unwrap();
+        let later = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.set_modified(later))
+            .unwrap();
+        let Some(News::None(Some(why))) = news(&mut list) else {
+            panic!("a wrong list is told");
+        };
+        assert!(why.contains("line 1"), "{why}");
+        fs::remove_file(&path).unwrap();
+        let mut named = LeapList::new(Some(path), true);
+        assert!(matches!(news(&mut named), Some(News::None(Some(_)))));
+        assert_eq!(news(&mut named), None, "told once");
+    }
+}

@@ -1,0 +1,174 @@
+//! A machine that sleeps, is moved, or loses its network; and neighbours of another make.
+
+use ntp_e2e::vm::{Guest, Wire};
+use ntp_e2e::wait;
+
+use super::{LIMIT, NOON, NOON_DATE, assert_close, assert_reliable, config, guest, steps};
+
+pub(crate) fn a_machine_that_slept_is_set_right_and_serves_no_wrong_time() {
+    let server = "[[server]]\nlisten = \"[::]:123\"\nworkers = 1";
+    let report = guest("suspend", NOON_DATE, NOON, "--rate 10")
+        .file("/etc/ntp.toml", &config(server))
+        .script(&format!(
+            "serve_truth
+start_daemon
+await 60 'synchronised at stratum'
+sleep 300
+look before
+kill $TRUTH_PID
+echo +30 > /sys/class/rtc/rtc0/wakealarm
+echo mem > /sys/power/state
+await 60 'resumed after'
+ask resumed 127.0.0.1:123
+TRUTH='--start {} --rate 10'
+look resumed
+serve_truth
+await 120 'clock stepped by' 2
+sleep 30
+look after
+ask after 127.0.0.1:123
+watch settled 300 1
+said 'resumed after'
+said 'someone else'
+said 'clock stepped by'",
+            // The oscillator that truth counts stood still for about half a minute; how long exactly is for us to say.
+            NOON + 31
+        ))
+        .run(LIMIT);
+    assert_close(report.named("look", "before"), 100e-6);
+    assert_eq!(report.said("resumed after").len(), 1);
+    // The clock went on by a battery clock that counts seconds: nobody is told such time.
+    let resumed = report.named("ask", "resumed");
+    assert_eq!(resumed.value("leap"), "3", "{resumed:?}");
+    assert_close(report.named("look", "after"), 0.001);
+    let after = report.named("ask", "after");
+    assert_eq!(
+        (after.value("leap"), after.value("stratum")),
+        ("0", "2"),
+        "{after:?}"
+    );
+    assert_reliable(report.named("watch", "settled"));
+    assert_eq!(steps(&report), 2);
+}
+
+pub(crate) fn interfaces_that_come_and_go_cost_no_more_than_the_time_they_are_gone() {
+    let report = Guest::new("interfaces", NOON_DATE)
+        .file(
+            "/etc/ntp.toml",
+            &config("").replace("127.0.0.1:1123", "10.8.0.1:1123"),
+        )
+        .script(&format!(
+            "TRUTH='--start {NOON} --rate 10'
+ip link add near type veth peer name far
+unshare -n sleep 100000 &
+sleep 1
+ip link set far netns $!
+inside() {{ nsenter -n -t $NS /bin/busybox \"$@\"; }}
+NS=$!
+inside ip addr add 10.8.0.1/24 dev far
+inside ip link set far up
+inside ip link set lo up
+ip address add 10.8.0.2/24 dev near
+nsenter -n -t $NS /programs/true-clock $TRUTH serve --listen 0.0.0.0:1123 &
+start_daemon
+await 5 'daemon' || true
+sleep 300
+look dark
+ip link set near up
+await 30 'synchronised at stratum'
+look found
+watch settled 600 1
+ip link set near down
+watch alone 1200 1
+grep -c ': offset' /run/daemon.log | sed 's/^/@measured down=/'
+ip link set near up
+sleep 8
+grep -c ': offset' /run/daemon.log | sed 's/^/@measured up=/'
+ip address del 10.8.0.2/24 dev near
+sleep 100
+grep -c ': offset' /run/daemon.log | sed 's/^/@measured without=/'
+ip address add 10.8.0.7/24 dev near
+sleep 8
+grep -c ': offset' /run/daemon.log | sed 's/^/@measured another=/'
+watch later 300 1
+look last
+said 'clock stepped by'"
+        ))
+        .run(LIMIT);
+    // A network that comes up is noticed at once: await had half a minute.
+    assert_close(report.named("look", "found"), 0.01);
+    for name in ["settled", "alone", "later"] {
+        assert_reliable(report.named("watch", name));
+    }
+    let measured = |name: &str| {
+        let all = report.all("measured");
+        let mut counts = all.filter(|record| record.text().starts_with(name));
+        counts.next().expect("a count").number(name)
+    };
+    // Polls of a settled source are a minute and more apart; these came because the network changed.
+    assert!(measured("up") > measured("down"));
+    assert!(measured("another") > measured("without"));
+    assert_close(report.named("look", "last"), 100e-6);
+    assert_eq!(steps(&report), 1);
+}
+
+pub(crate) fn a_paused_machine_finds_its_way_back_among_neighbours_of_another_make() {
+    let wire = Wire::new();
+    let chronyd =
+        "printf 'allow\\nlocal stratum 5\\ncmdport 0\\nbindcmdaddress /\\n' > /etc/server.conf
+chronyd -d -x -u root -f /etc/server.conf > /run/chronyd.log 2>&1 &
+sleep 100000";
+    let server = wire.start(
+        Guest::new("chronyd, not disciplined", NOON_DATE).script(chronyd),
+        1,
+    );
+    let ours = config("[[server]]\nlisten = \"[::]:123\"\nworkers = 1")
+        .replace("127.0.0.1:1123", "10.9.0.1");
+    let mut client = wire.start(
+        Guest::new("our daemon", "2026-06-15T11:00:00")
+            .file("/etc/ntp.toml", &ours)
+            .script(
+                "start_daemon
+await 120 'synchronised at stratum'
+sleep 20
+chronyd_measures settled 10.9.0.1
+echo @ready
+await 400 'clock stepped by' 2
+sleep 10
+chronyd_measures again 10.9.0.1
+echo @back
+said 'clock stepped by'
+# The neighbour has something to measure yet.
+sleep 60",
+            ),
+        2,
+    );
+    let mut neighbour = wire.start(
+        Guest::new("chronyd, following us", "2026-06-15T10:00:00").script(
+            "printf 'server 10.9.0.2 iburst minpoll 1 maxpoll 2\\nmakestep 0.1 3\\ncmdport 0\\nbindcmdaddress /\\ndriftfile /run/drift\\n' > /etc/chrony.conf.d
+chronyd -d -u root -f /etc/chrony.conf.d > /run/daemon.log 2>&1 &
+await 200 'Selected source 10.9.0.2'
+sleep 15
+chronyd_measures followed 10.9.0.1",
+        ),
+        3,
+    );
+    client.process.wait_for_line(LIMIT, "@ready");
+    let followed = neighbour.finish(LIMIT);
+    client.pause();
+    // Longer than any oscillator could be off.
+    wait::throughout(std::time::Duration::from_secs(10), || {});
+    client.resume();
+    let report = client.finish(LIMIT);
+    for (report, name) in [
+        (&report, "settled"),
+        (&report, "again"),
+        (&followed, "followed"),
+    ] {
+        let measured = report.named("chronyd", name);
+        assert!(measured.number("behind").abs() < 0.01, "{measured:?}");
+    }
+    let stepped = report.said("clock stepped by");
+    assert_eq!(stepped.len(), 2, "{stepped:?}");
+    drop(server);
+}
