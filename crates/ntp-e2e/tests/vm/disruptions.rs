@@ -17,7 +17,7 @@ sleep 300
 look before
 kill $TRUTH_PID
 echo +30 > /sys/class/rtc/rtc0/wakealarm
-echo mem > /sys/power/state
+echo freeze > /sys/power/state
 await 60 'resumed after'
 ask resumed 127.0.0.1:123
 TRUTH='--start {} --rate 10'
