@@ -104,6 +104,7 @@ mod tests {
         startup-step-panic-threshold = {}
         [synchronization.algorithm]
         [clock]
+        [leap]
         [state]
         [sandbox]
     "#;

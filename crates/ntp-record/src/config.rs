@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ntp_proto::client::{Protection, Terms};
 use ntp_proto::discipline::{self, FrequencyPrior, Opinion, PanicThreshold, SteeringConfig};
 use ntp_proto::engine::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
+use ntp_proto::leap::LeapHandling;
 use ntp_time::{Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum};
 use serde_json::{Value, json};
 
@@ -44,6 +45,7 @@ pub(crate) fn encode(config: &EngineConfig) -> Value {
         local_reference_id,
         frequency_prior,
         meddling_threshold,
+        leap_handling,
         clock,
     } = config;
     let discipline::Config {
@@ -92,6 +94,11 @@ pub(crate) fn encode(config: &EngineConfig) -> Value {
         "local-reference-id": local_reference_id.octets(),
         "frequency-prior": frequency_prior.map(|prior| json!([frequency(prior.frequency), frequency(prior.uncertainty)])),
         "meddling-threshold": meddling_threshold.map(duration),
+        "leap-handling": match leap_handling {
+            LeapHandling::Kernel => "kernel",
+            LeapHandling::Slew => "slew",
+            LeapHandling::Smear => "smear",
+        },
         "clock": json!([frequency(now), precision, steerable]),
     })
 }
@@ -190,6 +197,12 @@ pub(crate) fn decode(value: &Value) -> Option<EngineConfig> {
             })
         })?,
         meddling_threshold: optional(at("meddling-threshold"), to_duration)?,
+        leap_handling: match at("leap-handling").as_str()? {
+            "kernel" => LeapHandling::Kernel,
+            "slew" => LeapHandling::Slew,
+            "smear" => LeapHandling::Smear,
+            _ => return None,
+        },
         clock: ClockFacts {
             frequency: to_frequency(&clock[0])?,
             precision: i8::try_from(clock[1].as_i64()?).ok()?,

@@ -8,6 +8,7 @@ use ntp_proto::engine::{
     Drawn, EngineConfig, Event, ExchangeId, Input, Now, ResolveId, SendError, Severity,
     SourceConfig, SourceId,
 };
+use ntp_proto::leap::LeapTable;
 use ntp_time::{Adjustment, Applied, Monotonic, NtpDuration, Stamp, StampSource, SystemTime};
 use serde_json::{Map, Value, json};
 
@@ -71,6 +72,7 @@ pub enum Told {
     /// What the clock answered, and what it had been asked for: step and frequency.
     Applied(Applied, Option<NtpDuration>, Option<ntp_time::Frequency>),
     Config(Box<EngineConfig>),
+    LeapList(Option<LeapTable>),
     /// Can't be replayed; what kind it was, for people.
     Other(String),
 }
@@ -110,6 +112,7 @@ impl Told {
             ),
             Input::Suspended(by) => Self::Suspended(*by),
             Input::Reconfigure(_, config) => Self::Config(Box::new((*config).clone())),
+            Input::LeapList(table) => Self::LeapList(table.cloned()),
             Input::Tick => Self::Tick,
             Input::Shutdown => Self::Shutdown,
             // Named without its parts: there are keys among them.
@@ -259,6 +262,10 @@ impl Told {
                 set("config", config::encode(config));
                 "config"
             }
+            Self::LeapList(table) => {
+                set("list", table.as_ref().map(LeapTable::to_text).into());
+                "leap-list"
+            }
             Self::Other(name) => {
                 set("kind", name.clone().into());
                 "other"
@@ -337,6 +344,9 @@ fn to_told(value: &Value) -> Option<Told> {
             optional(&value["wanted"][1], to_frequency)?,
         ),
         "config" => Told::Config(Box::new(config::decode(&value["config"])?)),
+        "leap-list" => Told::LeapList(optional(&value["list"], |text| {
+            LeapTable::parse(text.as_str()?).ok()
+        })?),
         "other" => Told::Other(value["kind"].as_str()?.to_owned()),
         _ => return None,
     })

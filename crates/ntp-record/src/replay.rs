@@ -181,6 +181,7 @@ impl Run<'_> {
                 }
             }
             Told::Reply(exchange, stamp, header) => self.reply(*exchange, *stamp, header),
+            Told::LeapList(table) => self.handle(Input::LeapList(table.as_ref())),
             Told::Config(config) => self.handle(Input::Reconfigure(CommandId(0), config)),
             // Its adjustment is not there any more, or was not recorded with it: the clock was changed all the same.
             Told::Applied(applied, step, frequency) => {

@@ -120,6 +120,14 @@ impl LeapTable {
         Ok(Self { entries, expires })
     }
 
+    /// The list in its form, without comments and without a hash.
+    pub fn to_text(&self) -> String {
+        let ntp = |time: &SystemTime| time.as_nanos() / 1_000_000_000 + NTP_TO_UNIX;
+        let entries = self.entries.iter();
+        let lines = entries.map(|(since, offset)| format!("{} {offset}\n", ntp(since)));
+        format!("#@ {}\n", ntp(&self.expires)) + &lines.collect::<String>()
+    }
+
     /// Until when it is complete.
     pub const fn expires(&self) -> SystemTime {
         self.expires
@@ -225,6 +233,12 @@ mod tests {
         assert!(!table.is_valid(at("2024-06-29")));
         assert_eq!(table.tai_offset(at("2024-06-29")), None);
         assert_eq!(table.tai_offset(SystemTime::from_nanos(0)), None);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let table = LeapTable::parse(LIST).unwrap();
+        assert_eq!(LeapTable::parse(&table.to_text()), Ok(table));
     }
 
     #[test]
