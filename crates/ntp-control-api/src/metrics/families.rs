@@ -80,7 +80,7 @@ pub const OURS: &[Family] = &[
         Samples::System(|state| state.system.details.smear.map(Number::from))),
     gauge("ntp_system_tai_offset_seconds", "TAI minus UTC, by a list of leap seconds that is valid",
         Samples::System(|state| state.system.details.tai_offset.map(|seconds| Number::from(seconds as f64)))),
-    gauge("ntp_leap_list_expiry_timestamp_seconds", "Until when the list of leap seconds is complete, in Unix time",
+    gauge("ntp_system_leap_list_expiry_seconds", "Until when the list of leap seconds is complete, in Unix time",
         Samples::System(|state| state.system.details.leap_list_expires.map(|seconds| Number::from(seconds as f64)))),
     gauge("ntp_system_frequency_ppm", "Frequency error of the uncorrected oscillator, positive if it runs fast",
         Samples::System(|state| state.system.details.frequency_ppm.map(Number::from))),
