@@ -32,11 +32,13 @@ sections! {
     "server.denylist" "[server.denylist]" true: "Clients that are refused.";
     "server.allowlist" "[server.allowlist]" true: "Clients that are served; all others are refused.";
     "nts-ke-server" "[[nts-ke-server]]" true: "An address at which keys for NTS are given out; may be repeated.";
+    "nts-ke-server.additional-certificates" "[[nts-ke-server.additional-certificates]]" false: "A certificate for other names; may be repeated.";
     "keys" "[keys]" false: "Symmetric keys, for sources and servers.";
     "keyset" "[keyset]" true: "The keys that protect NTS cookies.";
     "synchronization" "[synchronization]" true: "When and how far the clock may be corrected.";
     "synchronization.single-step-panic-threshold" "[synchronization.single-step-panic-threshold]" true: "The limit of a step, by direction.";
     "synchronization.startup-step-panic-threshold" "[synchronization.startup-step-panic-threshold]" true: "The limit of a step at start-up, by direction.";
+    "synchronization.certificate-time-leniency" "[synchronization.certificate-time-leniency]" false: "How far the clock may be wrong when certificates are judged, by direction.";
     "synchronization.algorithm" "[synchronization.algorithm]" true: "Tuning of estimation and steering; the defaults are right for nearly everyone.";
     "observability" "[observability]" true: "Logs, metrics and the observation socket.";
     "clock" "[clock]" true: "The clock to be corrected, and how packets are timestamped.";
@@ -138,6 +140,13 @@ keys! {
         "ntp-server" "string" "none" "NTP server that clients are sent to; this host if none.";
         "accept-ntp-versions" "list of `4` and `5`" "[4]" "Protocol versions that keys are given out for.";
         "accepted-pool-authentication-tokens" "list of strings" "[]" "Tokens of brokers that may ask for pool members' keys.";
+        "connections-per-address" "integer" "an eighth of `concurrent-connections`" "How many connections one address (IPv6: /64) may have at the same time; its oldest goes first.";
+        "aead-algorithms" "list of `15`, `17` and `30`" "[30, 15, 17]" "Algorithms that keys are given out for, best first: AES-SIV-CMAC-256, AES-SIV-CMAC-512, AES-128-GCM-SIV.";
+        "additional-certificates" "list of tables" "[]" "Certificates for other names, chosen by the name that a client asks for.";
+    }
+    "nts-ke-server.additional-certificates" [] {
+        "certificate-chain-path" "path" "required" "PEM file with a certificate and its chain.";
+        "private-key-path" "path" "required" "PEM file with the certificate's private key.";
     }
     "keys" [] {
         "path" "path" "required" "File of symmetric keys, a line `number type secret` for each, as ntpd and chrony have them; types are `AES128`, `AES256`, `SHA1`, `SHA256`, `SHA384`, `SHA512` and `MD5`.";
@@ -146,12 +155,14 @@ keys! {
         "stale-key-count" "integer" "7" "How many replaced keys stay valid.";
         "key-rotation-interval" "integer, seconds" "86400" "Time until a key is replaced.";
         "key-storage-path" "path" "none" "File that keeps the keys over a restart.";
+        "shared-secret-path" "path" "none" "File with a secret of at least 32 octets, the same on several servers: they derive the same keys from it and from the time, so that each accepts the others' cookies. The clock must be synchronised, `key-rotation-interval` and `stale-key-count` the same everywhere. Not readable for everybody.";
     }
     "synchronization" [] {
         "minimum-agreeing-sources" "integer" "3" "How many sources must agree before the clock is corrected.";
         "single-step-panic-threshold" "number, `\"inf\"` or table, seconds" "1000" "Steps of this size or more stop the daemon.";
         "startup-step-panic-threshold" "number, `\"inf\"` or table, seconds" "{ forward = \"inf\", backward = 86400 }" "The same, until the clock has been set for the first time.";
         "accumulated-step-panic-threshold" "number, seconds" "none" "Steps that together exceed this stop the daemon; those of start-up do not count. 0 is no limit.";
+        "certificate-time-leniency" "number, `\"inf\"` or table, seconds" "{ forward = \"inf\", backward = 86400 }" "As long as the clock is not synchronised, the certificate of an NTS source may be valid at a time so far from what the clock says (but not before the last time that an earlier run saved); it is judged again when the time is known. 0 is no leniency.";
         "warn-on-jump" "boolean" "true" "Whether a step is logged as a warning.";
         "local-stratum" "integer" "16" "Stratum served without a source, and the stratum from which sources are not used.";
         "reference-id" "string" "\"XNON\"" "Reference identifier served at `local-stratum = 1`, of up to 4 characters.";
@@ -164,6 +175,10 @@ keys! {
     "synchronization.startup-step-panic-threshold" [] {
         "forward" "number or `\"inf\"`, seconds" "\"inf\"" "Limit of steps that set the clock forward.";
         "backward" "number or `\"inf\"`, seconds" "\"inf\"" "Limit of steps that set the clock back.";
+    }
+    "synchronization.certificate-time-leniency" [] {
+        "forward" "number or `\"inf\"`, seconds" "\"inf\"" "How far the clock may be behind.";
+        "backward" "number or `\"inf\"`, seconds" "\"inf\"" "How far the clock may be ahead.";
     }
     "synchronization.algorithm" [] {
         "step-threshold" "number, seconds" "none" "Offsets above it are stepped, at any time; unset, only the first updates and ones after a disturbance step.";

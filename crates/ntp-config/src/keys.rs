@@ -96,12 +96,14 @@ mod tests {
         denylist = {}
         allowlist = {}
         [[nts-ke-server]]
+        additional-certificates = [{}]
         [keys]
         [keyset]
         [observability]
         [synchronization]
         single-step-panic-threshold = {}
         startup-step-panic-threshold = {}
+        certificate-time-leniency = {}
         [synchronization.algorithm]
         [clock]
         [leap]

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::diagnostic::Diagnostic;
+use crate::document::Located;
 use crate::reader::{Context, Section, Value};
 use crate::value;
 
@@ -14,6 +16,8 @@ pub struct KeysetConfig {
     pub key_rotation_interval_seconds: u64,
     /// File that keeps the keys over a restart.
     pub key_storage_path: Option<PathBuf>,
+    /// File with the secret of a fleet, from which its servers derive the same keys.
+    pub shared_secret_path: Option<Located<PathBuf>>,
 }
 
 impl Default for KeysetConfig {
@@ -22,6 +26,7 @@ impl Default for KeysetConfig {
             stale_key_count: 7,
             key_rotation_interval_seconds: 86_400,
             key_storage_path: None,
+            shared_secret_path: None,
         }
     }
 }
@@ -44,7 +49,14 @@ pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<KeysetConfig> 
             defaults.key_rotation_interval_seconds,
         ),
         key_storage_path: section.optional(cx, "key-storage-path", value::path),
+        shared_secret_path: section.optional(cx, "shared-secret-path", value::located_path),
     };
+    if let (Some(_), Some(secret)) = (&config.key_storage_path, &config.shared_secret_path) {
+        let message = "`shared-secret-path` and `key-storage-path` exclude each other: keys that are derived from a secret are not stored";
+        cx.report(
+            Diagnostic::error(secret.place.clone(), message).with_help("remove `key-storage-path`"),
+        );
+    }
     section.finish(cx);
     Some(config)
 }

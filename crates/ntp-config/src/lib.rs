@@ -64,7 +64,7 @@ pub use keys::{KEYS, KeyDoc, SECTIONS, SectionDoc};
 pub use keyset::KeysetConfig;
 pub use leap::{LeapConfig, LeapHandling};
 pub use load::{DEFAULT_PATH, Loaded, load};
-pub use nts_ke::NtsKeConfig;
+pub use nts_ke::{CertificateConfig, NtsKeConfig};
 pub use observability::{LogLevel, ObservabilityConfig};
 pub use poll::{PollOverrides, SourceDefaults};
 pub use refclock::{PpsSource, Quality, SockSource};

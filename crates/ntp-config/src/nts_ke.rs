@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ntp_proto::nts::AeadAlgorithm;
+
 use crate::address::NTS_KE_PORT;
 use crate::document::Place;
 use crate::reader::{Context, Section, Value};
@@ -34,6 +36,21 @@ pub struct NtsKeConfig {
     pub accept_ntp_versions: Vec<NtpVersion>,
     /// Tokens of brokers that may ask for the keys of pool members.
     pub accepted_pool_authentication_tokens: Vec<String>,
+    /// Connections from one address at the same time, or from one /64 of IPv6.
+    pub connections_per_address: usize,
+    /// Algorithms that keys are given out for, best first.
+    pub aead_algorithms: Vec<AeadAlgorithm>,
+    /// Certificates for other names.
+    pub additional_certificates: Vec<CertificateConfig>,
+}
+
+/// A certificate with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateConfig {
+    /// PEM file of the certificate and its chain.
+    pub certificate_chain_path: PathBuf,
+    /// PEM file of the private key.
+    pub private_key_path: PathBuf,
 }
 
 /// All `[[nts-ke-server]]` sections.
@@ -62,6 +79,23 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<NtsKeConfig> {
         tokens,
         Vec::new(),
     );
+    let connections_per_address = section.or(
+        cx,
+        "connections-per-address",
+        value::whole,
+        (concurrent_connections / 8).max(1),
+    );
+    let algorithms = |cx: &mut Context, value: &Value<'_>| value::array(cx, value, algorithm);
+    let aead_algorithms = section.or(cx, "aead-algorithms", algorithms, ALGORITHMS.to_vec());
+    let certificates = |cx: &mut Context, value: &Value<'_>| {
+        value::sections(
+            cx,
+            value,
+            "nts-ke-server.additional-certificates",
+            certificate,
+        )
+    };
+    let additional = section.or(cx, "additional-certificates", certificates, Vec::new());
     section.finish(cx);
     Some(NtsKeConfig {
         place,
@@ -75,6 +109,39 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<NtsKeConfig> {
         ntp_server: ntp_server.map(str::to_owned),
         accept_ntp_versions,
         accepted_pool_authentication_tokens: tokens,
+        connections_per_address,
+        aead_algorithms,
+        additional_certificates: additional,
+    })
+}
+
+/// What is given out if the file does not say: the one that costs least first.
+const ALGORITHMS: [AeadAlgorithm; 3] = [
+    AeadAlgorithm::Aes128GcmSiv,
+    AeadAlgorithm::AesSivCmac256,
+    AeadAlgorithm::AesSivCmac512,
+];
+
+fn certificate(cx: &mut Context, mut section: Section<'_>) -> Option<CertificateConfig> {
+    let chain = section.required(cx, "certificate-chain-path", value::path);
+    let key = section.required(cx, "private-key-path", value::path);
+    section.finish(cx);
+    Some(CertificateConfig {
+        certificate_chain_path: chain?,
+        private_key_path: key?,
+    })
+}
+
+fn algorithm(cx: &mut Context, value: &Value<'_>) -> Option<AeadAlgorithm> {
+    let expected =
+        "one of the numbers 15 (AES-SIV-CMAC-256), 17 (AES-SIV-CMAC-512) and 30 (AES-128-GCM-SIV)";
+    let number = value::integer(cx, value, || expected.into())?;
+    let known = u16::try_from(number).ok().and_then(AeadAlgorithm::from_id);
+    known.or_else(|| {
+        value.reject(
+            cx,
+            format!("invalid value: integer `{number}`, expected {expected}"),
+        )
     })
 }
 

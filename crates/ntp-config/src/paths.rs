@@ -22,8 +22,24 @@ impl Config {
                 server.private_key_path.as_path(),
             ]
         });
+        let more = self
+            .nts_ke_servers
+            .iter()
+            .flat_map(|server| &server.additional_certificates);
+        let more = more.flat_map(|more| {
+            [
+                more.certificate_chain_path.as_path(),
+                more.private_key_path.as_path(),
+            ]
+        });
+        let secret = self.keyset.shared_secret_path.iter();
+        let secret = secret.map(|path| path.value.as_path());
         let keys = self.keys.path.iter().map(|path| path.value.as_path());
-        authorities.chain(served).chain(keys)
+        authorities
+            .chain(served)
+            .chain(more)
+            .chain(keys)
+            .chain(secret)
     }
 
     /// Files and sockets that are made or written, apart from those in the state directory.

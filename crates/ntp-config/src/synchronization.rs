@@ -19,6 +19,8 @@ pub struct SynchronizationConfig {
     pub startup_step_panic_threshold: StepThreshold,
     /// Limit of the sum of all steps after start-up, as lengths; `None` is no limit.
     pub accumulated_step_panic_threshold: Option<NtpDuration>,
+    /// How far the clock may be wrong, as long as it is not synchronised, when the validity of certificates is judged.
+    pub certificate_time_leniency: StepThreshold,
     /// Whether a step is logged as a warning.
     pub warn_on_jump: bool,
     /// Stratum served without a source; sources at or above it are not used.
@@ -39,6 +41,10 @@ impl Default for SynchronizationConfig {
                 backward: Some(NtpDuration::from_seconds(86_400)),
             },
             accumulated_step_panic_threshold: None,
+            certificate_time_leniency: StepThreshold {
+                forward: None,
+                backward: Some(NtpDuration::from_seconds(86_400)),
+            },
             warn_on_jump: true,
             local_stratum: Stratum::UNSYNCHRONIZED,
             reference_id: ReferenceId::XNON,
@@ -75,6 +81,12 @@ pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<Synchronizatio
             "accumulated-step-panic-threshold",
             accumulated,
             None,
+        ),
+        certificate_time_leniency: section.or(
+            cx,
+            "certificate-time-leniency",
+            |cx, value| threshold::read(cx, value, "synchronization.certificate-time-leniency"),
+            defaults.certificate_time_leniency,
         ),
         warn_on_jump: section.or(cx, "warn-on-jump", value::boolean, defaults.warn_on_jump),
         local_stratum: section

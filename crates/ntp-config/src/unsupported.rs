@@ -8,6 +8,7 @@ use crate::clock::TimestampMode;
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
 use crate::document::Place;
+use crate::nts_ke::NtsKeConfig;
 use crate::server::{NtpVersion, ServerConfig};
 use crate::source::{SourceKind, VersionChoice};
 
@@ -23,9 +24,14 @@ struct Lacking {
 
 const LACKING: &[Lacking] = &[
     Lacking {
-        what: "source mode `nts`",
-        instead: "use `mode = \"server\"`, without authentication, until it is",
-        asked: |config| sources(config, |kind| matches!(kind, SourceKind::Nts(_))),
+        what: "`enable-srv-resolution`",
+        instead: "remove the key, and name the key exchange server itself",
+        asked: |config| {
+            sources(
+                config,
+                |kind| matches!(kind, SourceKind::Nts(nts) if nts.key_exchange.srv_resolution),
+            )
+        },
     },
     Lacking {
         what: "source mode `nts-pool`",
@@ -53,11 +59,6 @@ const LACKING: &[Lacking] = &[
         asked: |config| versions(config, VersionChoice::Auto),
     },
     Lacking {
-        what: "`require-nts`",
-        instead: "remove the key, or leave such clients out by `allowlist`",
-        asked: |config| servers(config, |server| server.require_nts.is_some()),
-    },
-    Lacking {
         what: "`accept-ntp-versions` with 5",
         instead: "leave 5 out of the list",
         asked: |config| {
@@ -67,14 +68,21 @@ const LACKING: &[Lacking] = &[
         },
     },
     Lacking {
-        what: "serving keys for NTS (`[[nts-ke-server]]`)",
-        instead: "remove the section",
+        what: "giving out NTS keys for version 5",
+        instead: "leave 5 out of `accept-ntp-versions`",
         asked: |config| {
-            config
-                .nts_ke_servers
-                .iter()
-                .map(|ke| ke.place.clone())
-                .collect()
+            key_exchange(config, |ke| {
+                ke.accept_ntp_versions.contains(&NtpVersion::V5)
+            })
+        },
+    },
+    Lacking {
+        what: "giving out keys for members of a pool (`accepted-pool-authentication-tokens`)",
+        instead: "remove the key",
+        asked: |config| {
+            key_exchange(config, |ke| {
+                !ke.accepted_pool_authentication_tokens.is_empty()
+            })
         },
     },
     Lacking {
@@ -127,6 +135,11 @@ fn servers(config: &Config, is: fn(&ServerConfig) -> bool) -> Vec<Place> {
     servers.map(|server| server.place.clone()).collect()
 }
 
+fn key_exchange(config: &Config, is: fn(&NtsKeConfig) -> bool) -> Vec<Place> {
+    let sections = config.nts_ke_servers.iter().filter(|ke| is(ke));
+    sections.map(|ke| ke.place.clone()).collect()
+}
+
 fn versions(config: &Config, version: VersionChoice) -> Vec<Place> {
     let versions = config.sources.iter().filter_map(|source| source.kind.ntp());
     let asked = versions.filter(|ntp| ntp.version.value == version);
@@ -143,7 +156,7 @@ mode = \"pool\"
 address = \"a\"
 ntp-version = \"auto\"
 [[source]]
-mode = \"nts\"
+mode = \"nts-pool\"
 address = \"b\"
 [keyset]
 stale-key-count = 3
@@ -151,9 +164,10 @@ stale-key-count = 3
 timestamp-mode = \"hardware\"
 [[server]]
 listen = \"[::]:123\"
-require-nts = true
+accept-ntp-versions = [4, 5]
 [[server]]
 listen = \"[::]:124\"
+require-nts = true
 ";
         let (config, _) = crate::parse(text, "ntp.toml").unwrap();
         let refused = config.unsupported();
@@ -163,12 +177,15 @@ listen = \"[::]:124\"
             .collect();
         let expected = [
             (4, "`ntp-version = \"auto\"` is not supported by this build"),
-            (6, "source mode `nts` is not supported by this build"),
+            (6, "source mode `nts-pool` is not supported by this build"),
             (
                 11,
                 "`timestamp-mode = \"hardware\"` is not supported by this build",
             ),
-            (12, "`require-nts` is not supported by this build"),
+            (
+                12,
+                "`accept-ntp-versions` with 5 is not supported by this build",
+            ),
         ];
         assert_eq!(named, expected);
     }

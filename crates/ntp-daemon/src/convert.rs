@@ -64,6 +64,7 @@ pub fn clock_facts(clock: &Clock) -> Result<ClockFacts, ClockError> {
 fn source(config: &Config, keys: &KeyRing, kind: &FileKind) -> Option<SourceConfig> {
     let (ntp, kind) = match kind {
         FileKind::Server(ntp) => (ntp, SourceKind::Server),
+        FileKind::Nts(nts) => (&nts.ntp, SourceKind::Nts),
         FileKind::Pool(pool) => {
             let ignore = pool.ignore.iter().map(IpAddr::to_canonical).collect();
             (

@@ -3,6 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`runtime`] | the main loop: clocks, datagrams, the engine's wishes |
+//! | [`nts`] | cookie keys, and key exchange with clients |
 //! | [`serve`] | the threads that answer clients |
 //! | `convert`, [`listeners`] | a configuration file becomes the engine's configuration, and the servers' |
 //! | `resolve` | names, off the main thread |
@@ -22,6 +23,7 @@ pub mod exit;
 mod leap_list;
 pub mod listeners;
 pub mod log;
+pub mod nts;
 pub mod observation;
 pub mod observe;
 mod persist;
@@ -44,6 +46,7 @@ use tracing::{Level, error, info, warn};
 use cli::Cli;
 pub use leap_list::LeapList;
 use log::LogFile;
+use nts::CookieKeys;
 use observe::Observer;
 pub use persist::Store;
 pub use record::Recorder;
@@ -143,11 +146,13 @@ fn live(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
             Ok(Ending::Paused) => {}
             Err(problem) => return fatal(log_file, &problem.to_string()),
         }
-        if signals::take_hangup()
-            && let Some(file) = log_file
-            && let Err(problem) = file.reopen()
-        {
-            error!("cannot reopen the log file: {problem}; going on with the old one");
+        if signals::take_hangup() {
+            if let Some(file) = log_file
+                && let Err(problem) = file.reopen()
+            {
+                error!("cannot reopen the log file: {problem}; going on with the old one");
+            }
+            runtime.reload_certificates();
         }
         if signals::terminate_requested() {
             info!("asked to end");
@@ -166,11 +171,14 @@ fn assemble(
     let listeners = listeners::listeners(config, keys, u32::from_ne_bytes([a, b, c, d]));
     // Before anything of another instance that may be running is touched.
     let bound = Bound::bind(listeners).map_err(Failure::Serve)?;
+    let giving =
+        ntp_nts_ke::server::Bound::bind(nts::endpoints(config)).map_err(Failure::GiveKeys)?;
     let clock = open_clock(config).map_err(Failure::Clock)?;
     if let Some(shortcoming) = monotonic_source().shortcoming() {
         info!("{shortcoming}");
     }
     let store = Store::new(config.state.directory.clone());
+    let last_sure = store.last_saved();
     let engine: EngineConfig = convert::engine_config(
         config,
         keys,
@@ -208,8 +216,20 @@ fn assemble(
             seed: seed(),
         },
     );
+    runtime.get_keys(nts::Exchanges::new(config, last_sure));
+    let cookie_keys = if nts::needs_cookie_keys(config) {
+        let keys = CookieKeys::new(&config.keyset, runtime.now(), seed);
+        Some(keys.map_err(Failure::CookieKeys)?)
+    } else {
+        None
+    };
     confine().map_err(|error| Failure::System("becoming an unprivileged user", error))?;
     runtime.start_recording();
+    if let Some(keys) = cookie_keys {
+        runtime
+            .give_keys(keys, giving, seed())
+            .map_err(Failure::GiveKeys)?;
+    }
     if !bound.is_empty() {
         runtime.serve(bound, seed).map_err(Failure::Serve)?;
     }

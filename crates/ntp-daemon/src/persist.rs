@@ -5,15 +5,16 @@
 //! may take seconds, timekeeping has none to spare. A file that cannot be understood is reported, set aside
 //! under another name and started anew; it never stops the daemon.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use ntp_proto::discipline::FrequencyPrior;
-use ntp_time::Frequency;
+use ntp_time::{Frequency, SystemTime};
 use tracing::{info, warn};
 
 use crate::sandbox::{self, Profile};
@@ -67,6 +68,16 @@ impl Store {
                 None
             }
         }
+    }
+
+    /// When an earlier run last saved something: the true time is not before.
+    pub(crate) fn last_saved(&self) -> Option<SystemTime> {
+        let path = self.directory.as_ref()?.join(FILE);
+        let saved = fs::metadata(path).ok()?.modified().ok()?;
+        let since = saved.duration_since(std::time::UNIX_EPOCH).ok()?;
+        i64::try_from(since.as_nanos())
+            .ok()
+            .map(SystemTime::from_nanos)
     }
 
     /// Saves `prior`, on another thread. If the write before is still going on, this one is left out.
@@ -147,17 +158,36 @@ fn parse(bytes: &[u8]) -> Result<FrequencyPrior, String> {
 
 fn write(directory: &Path, text: &str) -> io::Result<()> {
     fs::create_dir_all(directory)?;
-    let (path, temporary) = (directory.join(FILE), directory.join(format!("{FILE}.new")));
-    let mut file = File::create(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, &path)?;
-    // The rename itself lives in the directory.
-    File::open(directory)?.sync_all()
+    replace(&directory.join(FILE), text.as_bytes(), 0o644)
 }
 
-fn set_aside(path: &Path, problem: &str) {
-    let aside = path.with_extension("toml.damaged");
+/// Writes a file so that at every moment either the old or the new one is there in full. The directory must exist; `mode` are the new file's
+/// permissions, less what the process's mask takes away.
+pub(crate) fn replace(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = beside(path, "new");
+    // One that a crash left behind may have other permissions.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&temporary)?;
+    file.write_all(octets)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    // The rename itself lives in the directory.
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+/// Puts a file that cannot be understood out of the way, and says so.
+pub(crate) fn set_aside(path: &Path, problem: &str) {
+    let aside = beside(path, "damaged");
     match fs::rename(path, &aside) {
         Ok(()) => warn!(
             "{} is damaged ({problem}); set aside as {}",
@@ -169,6 +199,14 @@ fn set_aside(path: &Path, problem: &str) {
             path.display()
         ),
     }
+}
+
+/// `path` with another extension after its own.
+fn beside(path: &Path, extension: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    PathBuf::from(name)
 }
 
 #[cfg(test)]

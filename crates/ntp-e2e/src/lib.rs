@@ -27,6 +27,7 @@
 
 pub mod binaries;
 pub mod browser;
+pub mod certificates;
 pub mod clients;
 pub mod daemon;
 pub mod delay_proxy;

@@ -18,6 +18,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::binaries::{Program, workspace_root};
+use crate::certificates::Certificate;
 use crate::netns::Host;
 use crate::process::{self, Process};
 use crate::query;
@@ -143,37 +144,87 @@ pub fn chronyd_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
     start("chronyd", command, host, Some(files))
 }
 
+/// Starts chronyd on `host` as a server that gives out NTS keys with `certificate`, and returns when it answers.
+///
+/// # Panics
+/// If it does not answer.
+pub fn chronyd_giving_keys(host: &Host, stratum: u8, certificate: &Certificate) -> Peer {
+    let files = files();
+    let configuration = format!(
+        "allow\nlocal stratum {stratum}\nport {NTP_PORT}\ncmdport 0\nbindcmdaddress /\n\
+         ntsservercert {1}\nntsserverkey {2}\npidfile {0}/chronyd.pid\n",
+        files.path().display(),
+        certificate.chain.display(),
+        certificate.key.display(),
+    );
+    let path = write(&files, "chrony.conf", &configuration);
+    let mut command = process::command(Some(host), locate_program(CHRONYD));
+    command.args(["-d", "-x", "-u", "root", "-f"]).arg(path);
+    start("chronyd", command, host, Some(files))
+}
+
+/// Starts ntpsec's ntpd on `host` as a server that gives out NTS keys with `certificate`, and returns when it answers.
+///
+/// # Panics
+/// If it does not answer.
+pub fn ntpsec_giving_keys(host: &Host, stratum: u8, certificate: &Certificate) -> Peer {
+    let files = files();
+    let configuration = format!(
+        "disable kernel\ndisable ntp\ntos orphan {stratum} orphanwait 1\nrestrict default\n\
+         nts enable\nnts cert {1}\nnts key {2}\nnts cookie {0}/cookies\ndriftfile {0}/drift\nstatsdir {0}/\n",
+        files.path().display(),
+        certificate.chain.display(),
+        certificate.key.display(),
+    );
+    let path = write(&files, "ntp.conf", &configuration);
+    let mut command = process::command(Some(host), locate_program(NTPD));
+    command
+        .args(["-n", "-c"])
+        .arg(path)
+        .arg("-p")
+        .arg(files.path().join("ntpd.pid"));
+    start("ntpd of ntpsec", command, host, Some(files))
+}
+
 /// Asks `servers` with chronyd as a client, once, and returns by how many seconds it finds the clock to be behind
 /// them.
 ///
 /// # Panics
 /// If it gets no answer.
 pub fn chronyd_measures(host: &Host, server: IpAddr) -> f64 {
+    match chronyd_tries(host, &format!("server {server} iburst")) {
+        Ok(seconds) => seconds,
+        Err(said) => panic!("chronyd could not measure {server}: {said}"),
+    }
+}
+
+/// Asks with chronyd as a client, once, as these lines of its configuration say. Returns by how many seconds it finds the clock
+/// to be behind, or what it said if it got no answer.
+///
+/// # Errors
+/// If it got no answer.
+pub fn chronyd_tries(host: &Host, lines: &str) -> Result<f64, String> {
     let files = files();
     let configuration = format!(
-        "server {server} iburst\ncmdport 0\nbindcmdaddress /\npidfile {}/chronyd.pid\n",
+        "{lines}\ncmdport 0\nbindcmdaddress /\npidfile {}/chronyd.pid\n",
         files.path().display(),
     );
     let path = write(&files, "chrony.conf", &configuration);
     let mut command = process::command(Some(host), locate_program(CHRONYD));
     command
-        .args(["-Q", "-t", "60", "-u", "root", "-f"])
+        .args(["-Q", "-t", "30", "-u", "root", "-f"])
         .arg(path);
     let mut client = Process::spawn("chronyd as a client", command);
     let status = client.wait_exit(Duration::from_secs(90));
-    assert!(
-        status.success(),
-        "chronyd could not measure {server}: {status}"
-    );
     let line = client.lines_with("System clock wrong by").concat();
     let seconds = line
         .split("wrong by ")
         .nth(1)
-        .and_then(|rest| rest.split(' ').next());
-    match seconds.and_then(|text| text.parse().ok()) {
-        Some(seconds) => seconds,
-        None => panic!("chronyd did not say what it measured"),
-    }
+        .and_then(|rest| rest.split(' ').next())
+        .filter(|_| status.success());
+    seconds
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| format!("{status}; {}", client.lines_with("").join("; ")))
 }
 
 /// Starts ntpsec's ntpd on `host`, and returns when it answers. It claims `stratum`.
@@ -209,6 +260,31 @@ pub fn ntpsec_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
         .arg("-p")
         .arg(files.path().join("ntpd.pid"));
     start("ntpd of ntpsec", command, host, Some(files))
+}
+
+/// Starts ntpsec's ntpd on `host` as a client with NTS, whose keys come from `keys`. It believes `authority` only.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn ntpsec_with_nts(host: &Host, keys: &str, authority: &Path) -> Peer {
+    let files = files();
+    let configuration = format!(
+        "disable kernel\ndisable ntp\nserver {keys} nts iburst minpoll 3 maxpoll 3 ca {1}\n\
+         driftfile {0}/drift\nstatsdir {0}/\n",
+        files.path().display(),
+        authority.display(),
+    );
+    let path = write(&files, "ntp.conf", &configuration);
+    let mut command = process::command(Some(host), locate_program(NTPD));
+    command
+        .args(["-n", "-c"])
+        .arg(path)
+        .arg("-p")
+        .arg(files.path().join("ntpd.pid"));
+    Peer {
+        process: Process::spawn("ntpd of ntpsec", command),
+        _files: Some(files),
+    }
 }
 
 /// Starts `test-server` on an address of `host`, with its clock `offset` seconds ahead.

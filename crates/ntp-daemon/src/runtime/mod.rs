@@ -16,18 +16,20 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
+use ntp_nts_ke::server::StartError;
 use ntp_os_clock::{Clock, ClockError, monotonic, monotonic_unsuspended};
 use ntp_proto::engine::{
-    Datagram, Engine, EngineConfig, Event, ExchangeId, Halt, Input, Now, Output, ResolveId,
+    Datagram, Engine, EngineConfig, Event, ExchangeId, Halt, Host, Input, Now, Output, ResolveId,
     SendError, Severity, Snapshot,
 };
 use ntp_record::{Line, Told};
-use ntp_time::{Adjustment, Monotonic, NtpDuration, Stamp};
+use ntp_time::{Adjustment, Monotonic, NtpDuration, Stamp, SystemTime};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{AddressMonitor, Facility, Shortcoming, SocketOptions, StampKeeper, local_addresses};
 use tracing::{debug, error, info, warn};
 
 use crate::leap_list::{LeapList, News};
+use crate::nts::{self, Answer, CookieKeys, Giving, Wish};
 use crate::observation;
 use crate::observe::Observer;
 use crate::persist::Store;
@@ -67,6 +69,12 @@ pub enum Failure {
     System(&'static str, io::Error),
     /// Time can't be served any more.
     Serve(ServeError),
+    /// Keys can't be given out.
+    GiveKeys(StartError),
+    /// The key exchange thread has ended.
+    KeyExchange(io::Error),
+    /// The cookie keys can't be had; the whole reason.
+    CookieKeys(String),
 }
 
 impl core::fmt::Display for Failure {
@@ -75,6 +83,9 @@ impl core::fmt::Display for Failure {
             Self::Clock(error) => write!(f, "{error}"),
             Self::System(call, error) => write!(f, "{call} failed: {error}"),
             Self::Serve(error) => write!(f, "{error}"),
+            Self::GiveKeys(error) => write!(f, "{error}"),
+            Self::KeyExchange(error) => write!(f, "key exchange has stopped: {error}"),
+            Self::CookieKeys(problem) => f.write_str(problem),
         }
     }
 }
@@ -93,6 +104,10 @@ pub struct Runtime {
     observer: Option<Observer>,
     recorder: Option<Recorder>,
     servers: Option<Servers>,
+    /// What protects our clients' cookies, if any of them uses NTS.
+    cookie_keys: Option<CookieKeys>,
+    giving: Option<Giving>,
+    getting: nts::Exchanges,
     addresses: Option<AddressMonitor>,
     /// Keeps the kernel's packet stamping switched on between exchanges; never read.
     _stamp_keeper: Option<StampKeeper>,
@@ -160,6 +175,9 @@ impl Runtime {
             observer,
             recorder,
             servers: None,
+            cookie_keys: None,
+            giving: None,
+            getting: nts::Exchanges::default(),
             addresses,
             _stamp_keeper: keeper,
             poll_set: PollSet::new(),
@@ -199,17 +217,58 @@ impl Runtime {
     pub fn serve(
         &mut self,
         bound: Bound,
-        seed: impl FnMut() -> [u8; 32],
+        mut seed: impl FnMut() -> [u8; 32],
     ) -> Result<(), ServeError> {
         self.missing.extend_from_slice(bound.missing());
         self.tell_missing();
         let claim = self.engine.claim(now(&self.clock));
-        let servers = bound.start(claim, &self.clock.translator(), seed)?;
+        let mut servers = Servers::none(&self.clock.translator())?;
+        if let Some(keys) = &self.cookie_keys {
+            servers.publish_keyset(&keys.current());
+        }
+        servers.add(bound, claim, &mut seed)?;
         for address in servers.addresses() {
             info!("serving time at {address}");
         }
         self.servers = Some(servers);
         Ok(())
+    }
+
+    /// Protects clients' cookies with `keys`, and gives out keys through `bound`. To be called before anybody is [served](Self::serve).
+    ///
+    /// # Errors
+    /// If the operating system gives no thread.
+    pub fn give_keys(
+        &mut self,
+        keys: CookieKeys,
+        bound: ntp_nts_ke::server::Bound,
+        seed: [u8; 32],
+    ) -> Result<(), StartError> {
+        if !bound.is_empty() {
+            self.giving = Some(Giving::start(bound, keys.shared(), seed)?);
+        }
+        self.cookie_keys = Some(keys);
+        Ok(())
+    }
+
+    /// Gets keys for sources with NTS in this way; to be called before the first [`run`](Self::run).
+    pub(crate) fn get_keys(&mut self, getting: nts::Exchanges) {
+        self.getting = getting;
+    }
+
+    /// Reads the certificates again with which keys are given out.
+    pub fn reload_certificates(&mut self) {
+        if let Some(giving) = &mut self.giving {
+            giving.reload();
+        }
+    }
+
+    /// Makes clients' cookies with a new key from now on. Returns whether it could: there may be no NTS, and a fleet's keys follow from its secret.
+    pub fn rekey(&mut self) -> bool {
+        let now = now(&self.clock);
+        let done = (self.cookie_keys.as_mut()).is_some_and(|keys| keys.rekey(now));
+        self.hand_out_cookie_keys();
+        done
     }
 
     /// Serves at these addresses from now on and at no others, as a new configuration wants it; see [`Servers::follow`]. What goes wrong is
@@ -228,6 +287,9 @@ impl Runtime {
                 Err(problem) => return vec![problem],
             },
         };
+        if let Some(keys) = &self.cookie_keys {
+            servers.publish_keyset(&keys.current());
+        }
         let (missing, problems) = servers.follow(listeners, claim, seed);
         self.missing.extend(missing);
         self.tell_missing();
@@ -263,8 +325,15 @@ impl Runtime {
             {
                 self.handle(Input::Tick)?;
             }
+            let now = now(&self.clock);
+            let claim = self.engine.claim(now);
             if let Some(servers) = &self.servers {
-                servers.publish(self.engine.claim(now(&self.clock)));
+                servers.publish(claim);
+            }
+            if let Some(keys) = &mut self.cookie_keys
+                && keys.attend(now, claim.is_synchronized(now.system))
+            {
+                self.hand_out_cookie_keys();
             }
         }
     }
@@ -278,10 +347,21 @@ impl Runtime {
         self.store.finish();
         // Nobody is told the time of a clock that is kept by no one.
         let served = self.servers.as_mut().map_or(Ok(()), Servers::stop);
+        if let Some(giving) = self.giving.take() {
+            giving.stop();
+        }
         let result = self.handle(Input::Shutdown);
         self.store.finish();
+        if let Some(keys) = &mut self.cookie_keys {
+            keys.finish();
+        }
         self.observer = None;
         result.and(served.map_err(Failure::Serve))
+    }
+
+    /// What the clocks say now.
+    pub(crate) fn now(&self) -> Now {
+        now(&self.clock)
     }
 
     /// The engine's state now.
@@ -328,13 +408,19 @@ impl Runtime {
         if let Some(servers) = &mut self.servers {
             servers.watch(&mut self.poll_set);
         }
+        if let Some(giving) = &mut self.giving {
+            giving.watch(&mut self.poll_set);
+        }
+        self.getting.watch(&mut self.poll_set);
         let due = self.engine.next_wakeup().map(|(at, _)| at);
         let due = due
             .into_iter()
             .chain(until)
             .chain(self.observer.as_ref().and_then(Observer::deadline))
+            .chain(self.cookie_keys.as_ref().and_then(CookieKeys::due))
             .min();
-        let timeout = due.map(|due| (due - monotonic()).to_std());
+        let at_once = self.getting.has_answers().then_some(Duration::ZERO);
+        let timeout = at_once.or_else(|| due.map(|due| (due - monotonic()).to_std()));
         self.poll_set
             .wait(timeout)
             .map_err(|error| Failure::System("poll", error))?;
@@ -399,6 +485,22 @@ impl Runtime {
             let result = result.as_ref().map(Vec::as_slice).map_err(String::as_str);
             self.handle(Input::Resolved { query, result })?;
         }
+        let (now, synchronized) = self.time_known();
+        if synchronized {
+            self.getting.settle(now);
+        }
+        while let Some(answer) = self.getting.answer(&self.poll_set, now, synchronized) {
+            match answer {
+                Answer::Exchanged(query, result) => {
+                    let result = result.as_deref().map_err(String::as_str);
+                    self.handle(Input::KeyExchanged { query, result })?;
+                }
+                Answer::Revoked(query, reason) => {
+                    let reason = reason.as_str();
+                    self.handle(Input::KeysRevoked { query, reason })?;
+                }
+            }
+        }
         if self.addresses.as_mut().is_some_and(AddressMonitor::changed) {
             self.look_at_addresses();
             self.drain()?;
@@ -415,6 +517,11 @@ impl Runtime {
         }
         if let Some(servers) = &mut self.servers {
             servers.attend(&self.poll_set).map_err(Failure::Serve)?;
+        }
+        if let Some(giving) = &mut self.giving {
+            giving
+                .attend(&self.poll_set)
+                .map_err(Failure::KeyExchange)?;
         }
         if self
             .observer
@@ -433,6 +540,19 @@ impl Runtime {
             self.observer = Some(observer);
         }
         Ok(())
+    }
+
+    /// The time, and whether it is true.
+    fn time_known(&self) -> (SystemTime, bool) {
+        let now = now(&self.clock);
+        let synchronized = self.engine.claim(now).is_synchronized(now.system);
+        (now.system, synchronized)
+    }
+
+    fn hand_out_cookie_keys(&mut self) {
+        if let (Some(keys), Some(servers)) = (&self.cookie_keys, &mut self.servers) {
+            servers.publish_keyset(&keys.current());
+        }
     }
 
     fn look_at_addresses(&mut self) {
@@ -513,8 +633,25 @@ impl Runtime {
             }
             Output::Resolve { query, host } => self.resolve(query, host),
             Output::Persist(prior) => self.store.save(prior),
-            // Sources with NTS are refused before they get here.
-            Output::ExchangeKeys { .. } | Output::PersistSession { .. } => {}
+            Output::ExchangeKeys {
+                query,
+                name,
+                host,
+                port,
+            } => {
+                let wish = Wish {
+                    query,
+                    name,
+                    host: match host {
+                        Host::Name(name) => name,
+                        Host::Address(address) => address.to_string(),
+                    },
+                    port,
+                };
+                let (now, synchronized) = self.time_known();
+                self.getting.ask(wish, now, synchronized);
+            }
+            Output::PersistSession { name, session } => self.getting.keep(&name, &session),
             Output::Event(event) => {
                 log_event(&event);
                 if let Some(recorder) = &mut self.recorder

@@ -33,6 +33,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use ntp_os_clock::Translator;
+use ntp_proto::nts::Keyset;
 use ntp_proto::server::{Claim, Policy};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{ServerOptions, ServerSocket, Shortcoming};
@@ -59,6 +60,7 @@ pub struct Listener {
 #[derive(Debug)]
 pub struct Servers {
     sites: Vec<Site>,
+    keyset: Option<Arc<Keyset>>,
     translator: Translator,
     /// Readable when a worker has ended.
     obituaries: UnixStream,
@@ -152,6 +154,7 @@ impl Servers {
             pair().map_err(|error| ServeError::System("socketpair", error))?;
         Ok(Self {
             sites: Vec::new(),
+            keyset: None,
             translator: translator.clone(),
             obituaries,
             report,
@@ -172,6 +175,7 @@ impl Servers {
     ) -> Result<(), ServeError> {
         let mut opening = Opening {
             claim,
+            keyset: self.keyset.clone(),
             translator: &self.translator,
             report: &self.report,
             next: &mut self.next_thread,
@@ -246,6 +250,14 @@ impl Servers {
     pub fn publish(&self, claim: Claim) {
         for site in &self.sites {
             site.publish(claim);
+        }
+    }
+
+    /// Opens and makes NTS cookies with these keys from now on, at all addresses, those included that come later.
+    pub fn publish_keyset(&mut self, keyset: &Arc<Keyset>) {
+        self.keyset = Some(Arc::clone(keyset));
+        for site in &mut self.sites {
+            site.publish_keyset(Arc::clone(keyset));
         }
     }
 

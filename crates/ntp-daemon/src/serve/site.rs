@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
 use ntp_os_clock::Translator;
+use ntp_proto::nts::Keyset;
 use ntp_proto::server::{Claim, Policy, ServerView};
 use ntp_udp::ServerSocket;
 
@@ -25,6 +26,7 @@ pub(super) struct Site {
     /// With the port that the system chose.
     address: SocketAddr,
     policy: Arc<Policy>,
+    keyset: Option<Arc<Keyset>>,
     view: Arc<ArcSwap<ServerView>>,
     tallies: Vec<Arc<Tally>>,
     threads: Vec<Thread>,
@@ -34,6 +36,7 @@ pub(super) struct Site {
 /// What every new thread needs.
 pub(super) struct Opening<'a> {
     pub(super) claim: Claim,
+    pub(super) keyset: Option<Arc<Keyset>>,
     pub(super) translator: &'a Translator,
     /// Where workers report their end.
     pub(super) report: &'a Arc<UnixStream>,
@@ -66,11 +69,12 @@ impl Site {
         let view = ServerView {
             claim: opening.claim,
             policy: Arc::clone(&policy),
-            keyset: None,
+            keyset: opening.keyset.clone(),
         };
         let mut site = Self {
             address,
             policy,
+            keyset: opening.keyset.clone(),
             view: Arc::new(ArcSwap::from_pointee(view)),
             tallies: Vec::new(),
             threads: Vec::new(),
@@ -146,9 +150,15 @@ impl Site {
         self.store(claim);
     }
 
+    pub(super) fn publish_keyset(&mut self, keyset: Arc<Keyset>) {
+        self.keyset = Some(keyset);
+        let claim = self.view.load().claim;
+        self.store(claim);
+    }
+
     fn store(&self, claim: Claim) {
         let policy = Arc::clone(&self.policy);
-        let keyset = self.view.load().keyset.clone();
+        let keyset = self.keyset.clone();
         self.view.store(Arc::new(ServerView {
             claim,
             policy,

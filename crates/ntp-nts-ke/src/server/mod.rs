@@ -209,7 +209,8 @@ impl Bound {
             .filter_map(|(_, listener, _)| listener.local_addr().ok())
     }
 
-    /// Gives out keys from now on, with cookies of `seal`. What the operator should know goes to `tell`, on the server's thread.
+    /// Gives out keys from now on, with cookies of `seal`. What the operator should know goes to `tell`, on the server's thread, which
+    /// calls `begin` first of all: to confine itself, for example.
     ///
     /// # Errors
     /// If the operating system gives no thread or runtime.
@@ -217,6 +218,7 @@ impl Bound {
         self,
         seal: impl SealCookies + 'static,
         tell: impl Fn(&Event) + Send + 'static,
+        begin: impl FnOnce() + Send + 'static,
     ) -> Result<Server, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -230,6 +232,7 @@ impl Bound {
             .name("key exchange".into())
             .spawn(move || {
                 let _ringer = ringer;
+                begin();
                 let shared = Rc::new(Shared::new(Box::new(seal), Box::new(tell), counted));
                 LocalSet::new().block_on(&runtime, serve(self.endpoints, &shared, heard))
             })

@@ -138,9 +138,11 @@ pub(crate) fn start_with(endpoint: Endpoint, keyset: Keyset) -> Running {
     let told = Arc::<Mutex<Vec<Event>>>::default();
     let ear = Arc::clone(&told);
     let server = bound
-        .start(Sealer(keyset, 0), move |event| {
-            ear.lock().unwrap().push(event.clone());
-        })
+        .start(
+            Sealer(keyset, 0),
+            move |event| ear.lock().unwrap().push(event.clone()),
+            || {},
+        )
         .unwrap();
     Running {
         server,

@@ -98,6 +98,13 @@ pub enum Event {
         /// The NTP server.
         server: String,
     },
+    /// Keys were given up, because the certificate behind them is not valid at the true time.
+    KeysRevoked {
+        /// The source's configured name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// Keys could not be exchanged.
     KeyExchangeFailed {
         /// The source's configured name.
@@ -202,11 +209,14 @@ pub enum Removal {
     Operator,
     /// The key exchange names another server now.
     Moved,
+    /// What vouched for its keys did not stand.
+    Distrusted,
 }
 
 impl fmt::Display for Removal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Distrusted => "its keys are worth nothing; others are needed",
             Self::Moved => "the key exchange names another server",
             Self::Denied => "it refuses to serve us; it will not be asked again before a restart",
             Self::Unreachable => "it does not answer; another address takes its place",
@@ -247,7 +257,7 @@ impl Event {
             | Self::LeapListExpired(_)
             | Self::SourceSmears(_)
             | Self::ClockDisturbed { .. } => Severity::Warning,
-            Self::DisciplineRestarted => Severity::Error,
+            Self::DisciplineRestarted | Self::KeysRevoked { .. } => Severity::Error,
         }
     }
 }
@@ -297,6 +307,10 @@ impl fmt::Display for Event {
             } => write!(
                 f,
                 "exchanged keys with {name}: {algorithm}, the NTP server is {server}"
+            ),
+            Self::KeysRevoked { name, reason } => write!(
+                f,
+                "{name} loses its keys, which were accepted while our clock was wrong: {reason}"
             ),
             Self::KeyExchangeFailed { name, error, retry } => write!(
                 f,

@@ -110,6 +110,13 @@ pub enum Input<'a> {
         /// The keys, or why there are none, in words for an operator.
         result: Result<&'a KeyExchanged, &'a str>,
     },
+    /// Keys that were got on credit are worth nothing: what vouched for them did not stand once the time was known.
+    KeysRevoked {
+        /// The query, as it was asked.
+        query: ResolveId,
+        /// Why, in words for an operator.
+        reason: &'a str,
+    },
     /// This machine's addresses, at the start and whenever they changed.
     LocalAddresses(&'a [IpAddr]),
     /// The answer to [`Output::Adjust`](super::Output::Adjust), before any other input.

@@ -65,6 +65,27 @@ impl Engine {
         self.take_keys(now, exchanged);
     }
 
+    /// The source's association goes, and its keys with it; it begins anew with another exchange.
+    pub(super) fn keys_revoked(&mut self, now: Now, query: ResolveId, reason: &str) {
+        let Some(index) = self.sources.asked_by(query) else {
+            return;
+        };
+        let name = self.sources.config_at(index).name.clone();
+        let reason = reason.to_owned();
+        self.emit(Event::KeysRevoked { name, reason });
+        let member = |sources: &super::source_set::SourceSet| {
+            let mut members = sources.members.iter();
+            members.position(|member| member.configured == index)
+        };
+        while let Some(position) = member(&self.sources) {
+            self.dismiss(position, Removal::Distrusted);
+        }
+        // What the association left is worth as little.
+        let _ = self.sources.take_session(index);
+        self.sources.want_keys(index, now.monotonic);
+        self.fill_sources(now);
+    }
+
     /// Keys that waited for the addresses of their server may be of use now.
     pub(super) fn settle_keys(&mut self, now: Now, index: usize) {
         let exchanged = self.sources.settle(now.monotonic, index);

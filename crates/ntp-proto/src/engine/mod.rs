@@ -189,6 +189,7 @@ impl Engine {
             Input::SendFailed { exchange, error } => self.send_failed(now, exchange, error),
             Input::Resolved { query, result } => self.resolved(now, query, result),
             Input::KeyExchanged { query, result } => self.keys_exchanged(now, query, result),
+            Input::KeysRevoked { query, reason } => self.keys_revoked(now, query, reason),
             Input::LocalAddresses(addresses) => {
                 self.us = LocalIdentity::new(addresses);
                 self.network_changed(now);

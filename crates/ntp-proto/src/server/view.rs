@@ -90,6 +90,11 @@ impl Claim {
         }
     }
 
+    /// Whether clients are told a time that they may believe, at `now`.
+    pub fn is_synchronized(&self, now: SystemTime) -> bool {
+        self.statement(now, NtpTimestamp::ZERO).leap != LeapIndicator::Unsynchronized
+    }
+
     /// What is to be said in a reply to a request that was `received`, at `now`.
     #[inline]
     pub(super) fn statement(&self, now: SystemTime, received: NtpTimestamp) -> Statement {

@@ -1,0 +1,312 @@
+//! Getting keys from our servers, off the timekeeping thread, and what becomes of certificates that were believed on credit.
+//!
+//! Each exchange is a short-lived thread of its own, as look-ups are (`resolve`): it may wait for a resolver, a connection and a server, and holds up nobody.
+//! Eight are under way at most. Sessions that an earlier run left in the state directory are answers too, each good for once, because its cookies are.
+//!
+//! As long as the clock is not synchronised, certificates are judged with leniency about time (see [`ntp_nts_ke::validity`]). Chains that needed it are kept,
+//! and judged again as soon as the clock is synchronised; a source whose chain does not pass loses its keys.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{self, PipeReader};
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use ntp_config::{Config, SourceKind, StepThreshold};
+use ntp_nts_ke::client::{Report, Request, exchange};
+use ntp_nts_ke::trust::Trust;
+use ntp_nts_ke::validity::{Presented, TimeKnown};
+use ntp_proto::engine::ResolveId;
+use ntp_proto::nts::{AeadAlgorithm, KeyExchanged, StoredSession};
+use ntp_time::{NtpDuration, SystemTime};
+use ntp_udp::wait::{Interest, PollSet};
+use tracing::{info, warn};
+
+use crate::persist;
+use crate::sandbox::{self, Profile};
+
+/// Exchanges at a time.
+const AT_A_TIME: usize = 8;
+
+/// For a whole exchange, but for the resolver.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Offered to servers, best first: the one that costs both sides least, then the one that everybody has.
+const ALGORITHMS: &[AeadAlgorithm] = &[
+    AeadAlgorithm::Aes128GcmSiv,
+    AeadAlgorithm::AesSivCmac256,
+    AeadAlgorithm::AesSivCmac512,
+];
+
+/// What the engine asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) query: ResolveId,
+    /// The source's configured name.
+    pub(crate) name: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// The keys, or why there are none.
+    Exchanged(ResolveId, Result<Box<KeyExchanged>, String>),
+    /// Keys that were got on credit are worth nothing, and why.
+    Revoked(ResolveId, String),
+}
+
+/// How far the clock may be wrong, in seconds, as long as it is not synchronised.
+#[derive(Clone, Copy, Debug, Default)]
+struct Leniency {
+    forward: u64,
+    backward: u64,
+    /// The last time that an earlier run was sure of.
+    floor: u64,
+}
+
+/// The exchanges under way, and what they left.
+#[derive(Debug, Default)]
+pub(crate) struct Exchanges {
+    /// Additional authorities, by the source's name.
+    authorities: Vec<(String, PathBuf)>,
+    leniency: Leniency,
+    directory: Option<PathBuf>,
+    under_way: Vec<Exchange>,
+    waiting: VecDeque<Wish>,
+    answers: VecDeque<Answer>,
+    /// Chains that were believed on credit.
+    credit: Vec<(Wish, Presented)>,
+}
+
+#[derive(Debug)]
+struct Exchange {
+    wish: Wish,
+    thread: JoinHandle<Report>,
+    /// Hangs up when the thread is done.
+    bell: PipeReader,
+    place: usize,
+}
+
+impl Exchanges {
+    /// Nothing is asked for yet. `floor` is the last time that an earlier run was sure of.
+    pub(crate) fn new(config: &Config, floor: Option<SystemTime>) -> Self {
+        let authority = |kind: &SourceKind| match kind {
+            SourceKind::Nts(nts) => {
+                let path = nts.key_exchange.certificate_authority.as_ref()?;
+                Some((nts.ntp.address.to_string(), path.value.clone()))
+            }
+            _ => None,
+        };
+        let sources = config.sources.iter();
+        let StepThreshold { forward, backward } = config.synchronization.certificate_time_leniency;
+        Self {
+            authorities: sources
+                .filter_map(|source| authority(&source.kind))
+                .collect(),
+            leniency: Leniency {
+                forward: seconds(forward),
+                backward: seconds(backward),
+                floor: floor.map_or(0, unix),
+            },
+            directory: config.state.directory.clone(),
+            under_way: Vec::new(),
+            waiting: VecDeque::new(),
+            answers: VecDeque::new(),
+            credit: Vec::new(),
+        }
+    }
+
+    /// Asks for keys, now or when it is their turn. `now` and whether the clock is synchronised decide how certificates are judged.
+    pub(crate) fn ask(&mut self, wish: Wish, now: SystemTime, synchronized: bool) {
+        if let Some(session) = self.take_stored(&wish.name) {
+            info!("{}: going on with NTS keys of an earlier run", wish.name);
+            let answer = Answer::Exchanged(wish.query, Ok(Box::new(session)));
+            self.answers.push_back(answer);
+        } else if self.under_way.len() < AT_A_TIME {
+            self.start(wish, now, synchronized);
+        } else {
+            self.waiting.push_back(wish);
+        }
+    }
+
+    fn start(&mut self, wish: Wish, now: SystemTime, synchronized: bool) {
+        let now = unix(now);
+        let time = if synchronized {
+            TimeKnown::exactly(now)
+        } else {
+            let Leniency {
+                forward,
+                backward,
+                floor,
+            } = self.leniency;
+            TimeKnown::within(now, forward, backward, floor)
+        };
+        let (query, authority) = (wish.query, self.authority(&wish.name));
+        match Exchange::start(wish, authority, time) {
+            Ok(exchange) => self.under_way.push(exchange),
+            Err(error) => {
+                let problem = format!("the exchange cannot be started: {error}");
+                let answer = Answer::Exchanged(query, Err(problem));
+                self.answers.push_back(answer);
+            }
+        }
+    }
+
+    fn authority(&self, name: &str) -> Option<PathBuf> {
+        let mut authorities = self.authorities.iter();
+        let own = authorities.find(|(source, _)| source == name)?;
+        Some(own.1.clone())
+    }
+
+    /// Adds the bells to a poll set.
+    pub(crate) fn watch(&mut self, set: &mut PollSet) {
+        for exchange in &mut self.under_way {
+            exchange.place = set.push(&exchange.bell, Interest::Readable);
+        }
+    }
+
+    /// Whether an answer waits that no bell announces.
+    pub(crate) fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
+    /// Takes an answer, and lets the next wish have its turn. Never blocks.
+    pub(crate) fn answer(
+        &mut self,
+        set: &PollSet,
+        now: SystemTime,
+        synchronized: bool,
+    ) -> Option<Answer> {
+        if self.under_way.len() < AT_A_TIME
+            && let Some(wish) = self.waiting.pop_front()
+        {
+            self.start(wish, now, synchronized);
+        }
+        if let Some(answer) = self.answers.pop_front() {
+            return Some(answer);
+        }
+        let done = self.under_way.iter().position(|exchange| {
+            set.readiness(exchange.place).any() && exchange.thread.is_finished()
+        })?;
+        let Exchange { wish, thread, .. } = self.under_way.swap_remove(done);
+        let query = wish.query;
+        let Ok(report) = thread.join() else {
+            let problem = "the exchange failed unexpectedly".to_owned();
+            return Some(Answer::Exchanged(query, Err(problem)));
+        };
+        Some(Answer::Exchanged(query, self.take(wish, report)))
+    }
+
+    fn take(&mut self, wish: Wish, report: Report) -> Result<Box<KeyExchanged>, String> {
+        let result = report.outcome.map_err(|failure| failure.to_string())?;
+        let from = report.peer.ok_or("the server has no address")?.ip();
+        self.credit.retain(|(other, _)| other.query != wish.query);
+        if let Some(presented) = report.presented
+            && let Some(moment) = presented.provisional()
+        {
+            warn!(
+                "{}: its certificate is not valid by our clock, but would be on {}; it is believed until the time is known, and judged again then",
+                wish.name,
+                ntp_nts_ke::certificate::Date(moment)
+            );
+            self.credit.push((wish, presented));
+        }
+        Ok(Box::new(KeyExchanged { from, result }))
+    }
+
+    /// The time is known: judges again what was believed on credit.
+    pub(crate) fn settle(&mut self, now: SystemTime) {
+        for (wish, presented) in core::mem::take(&mut self.credit) {
+            let trust = Trust::load(self.authority(&wish.name).as_deref());
+            let verdict = trust
+                .map_err(|problem| problem.to_string())
+                .and_then(|trust| {
+                    let verdict = presented.judge_again(&trust, unix(now));
+                    verdict.map_err(|failure| failure.to_string())
+                });
+            match verdict {
+                Ok(()) => info!(
+                    "{}: its certificate is valid, now that the time is known",
+                    wish.name
+                ),
+                Err(problem) => self.answers.push_back(Answer::Revoked(wish.query, problem)),
+            }
+        }
+    }
+
+    /// Keeps what is left of a session for the next run.
+    pub(crate) fn keep(&self, name: &str, session: &KeyExchanged) {
+        let Some(path) = self.path(name) else {
+            return;
+        };
+        if let Err(error) = persist::replace(&path, &StoredSession::emit(session), 0o600) {
+            warn!(
+                "cannot write {}: {error}; keys will be exchanged anew after a restart (see [state] directory)",
+                path.display()
+            );
+        }
+    }
+
+    /// What an earlier run left, for once: its cookies must not be used twice.
+    fn take_stored(&self, name: &str) -> Option<KeyExchanged> {
+        let path = self.path(name)?;
+        let octets = zeroize::Zeroizing::new(fs::read(&path).ok()?);
+        fs::remove_file(&path).ok()?;
+        StoredSession::parse(&octets)
+            .inspect_err(|problem| warn!("{}: {problem}", path.display()))
+            .ok()
+    }
+
+    /// Names come from the configuration file; what a file name cannot hold is written as a number.
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        let mut file = String::from("nts-");
+        for octet in name.bytes() {
+            if octet.is_ascii_alphanumeric() || b".-".contains(&octet) {
+                file.push(octet.into());
+            } else {
+                file.push_str(&format!("_{octet:02x}"));
+            }
+        }
+        Some(self.directory.as_ref()?.join(file))
+    }
+}
+
+impl Exchange {
+    fn start(wish: Wish, authority: Option<PathBuf>, time: TimeKnown) -> io::Result<Self> {
+        let (bell, ringer) = io::pipe()?;
+        let Wish { host, port, .. } = wish.clone();
+        let thread = thread::Builder::new()
+            .name("key exchange".into())
+            .spawn(move || {
+                sandbox::confine_thread(Profile::KeyExchange);
+                let report = exchange(&Request {
+                    host: &host,
+                    port,
+                    authority: authority.as_deref().map(Path::new),
+                    algorithms: ALGORITHMS,
+                    time,
+                    limit: LIMIT,
+                });
+                drop(ringer);
+                report
+            })?;
+        Ok(Self {
+            wish,
+            thread,
+            bell,
+            place: usize::MAX,
+        })
+    }
+}
+
+fn unix(time: SystemTime) -> u64 {
+    u64::try_from(time.as_nanos() / 1_000_000_000).unwrap_or(0)
+}
+
+/// The length of a limit; no limit is more than there is.
+fn seconds(limit: Option<NtpDuration>) -> u64 {
+    limit.map_or(u64::MAX, |limit| limit.to_std().as_secs())
+}

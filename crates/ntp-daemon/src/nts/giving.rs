@@ -1,0 +1,166 @@
+//! Giving keys to our clients: the `[[nts-ke-server]]` sections, and what the key exchange thread needs of the daemon.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::sandbox::{self, Profile};
+use arc_swap::ArcSwap;
+use ntp_config::{Config, NtpVersion, NtsKeConfig};
+use ntp_nts_ke::server::{
+    Bound, CertificatePaths, Counters, Endpoint, Event, Limits, SealCookies, Server, StartError,
+};
+use ntp_proto::nts::exchange::{COOKIES, ServerPolicy};
+use ntp_proto::nts::{Cookie, Keyset, SessionKeys};
+use ntp_udp::wait::{Interest, PollSet};
+use rand_chacha::ChaCha12Rng;
+use rand_core::{RngCore, SeedableRng};
+use tracing::{info, warn};
+
+/// The sections, as the thread is told.
+pub fn endpoints(config: &Config) -> Vec<Endpoint> {
+    let sections = &config.nts_ke_servers;
+    sections
+        .iter()
+        .map(|section| Endpoint {
+            listen: section.listen,
+            only_ipv6: sections.iter().any(|other| {
+                other.listen.is_ipv4()
+                    && other.listen.ip().is_unspecified()
+                    && other.listen.port() == section.listen.port()
+            }),
+            policy: policy(section),
+            certificates: certificates(section),
+            limits: Limits {
+                connections: section.concurrent_connections,
+                per_network: section.connections_per_address,
+                time: Duration::from_millis(section.key_exchange_timeout_ms),
+            },
+        })
+        .collect()
+}
+
+/// Whether clients of ours may come with cookies: because they get them here, or from another server of the fleet, or because they must.
+pub fn needs_cookie_keys(config: &Config) -> bool {
+    let keyset = &config.keyset;
+    !config.nts_ke_servers.is_empty()
+        || keyset.key_storage_path.is_some()
+        || keyset.shared_secret_path.is_some()
+        || (config.servers.iter()).any(|server| server.require_nts.is_some())
+}
+
+fn policy(section: &NtsKeConfig) -> ServerPolicy {
+    // Version 5 is refused before we get here; see `Config::unsupported`.
+    let serves = section.accept_ntp_versions.contains(&NtpVersion::V4);
+    ServerPolicy {
+        algorithms: if serves {
+            section.aead_algorithms.clone()
+        } else {
+            Vec::new()
+        },
+        ntp_server: section.ntp_server.clone(),
+        ntp_port: section.ntp_port,
+    }
+}
+
+fn certificates(section: &NtsKeConfig) -> Vec<CertificatePaths> {
+    let first = CertificatePaths {
+        chain: section.certificate_chain_path.clone(),
+        key: section.private_key_path.clone(),
+    };
+    let more = section.additional_certificates.iter();
+    let more = more.map(|more| CertificatePaths {
+        chain: more.certificate_chain_path.clone(),
+        key: more.private_key_path.clone(),
+    });
+    core::iter::once(first).chain(more).collect()
+}
+
+/// The thread that gives keys.
+#[derive(Debug)]
+pub struct Giving {
+    server: Server,
+    /// Where it stands in the poll set; nowhere before the first wait.
+    place: usize,
+}
+
+impl Giving {
+    /// Gives keys through `bound`, with cookies of `keyset`. `seed` is a secret of this call.
+    ///
+    /// # Errors
+    /// If the operating system gives no thread.
+    pub fn start(
+        bound: Bound,
+        keyset: Arc<ArcSwap<Keyset>>,
+        seed: [u8; 32],
+    ) -> Result<Self, StartError> {
+        for address in bound.addresses() {
+            info!("giving out NTS keys at {address}");
+        }
+        let sealer = Sealer {
+            keyset,
+            nonces: ChaCha12Rng::from_seed(seed),
+        };
+        let tell = |event: &Event| match event {
+            Event::Certificate { .. } => info!("{event}"),
+            Event::BadCertificate(_) | Event::CannotAccept(..) => warn!("{event}"),
+        };
+        let server = bound.start(sealer, tell, || {
+            sandbox::confine_thread(Profile::KeyExchange);
+        })?;
+        Ok(Self {
+            server,
+            place: usize::MAX,
+        })
+    }
+
+    /// Reads the certificates again.
+    pub fn reload(&self) {
+        self.server.reload();
+    }
+
+    /// What became of the connections so far.
+    pub fn counters(&self) -> &Counters {
+        self.server.counters()
+    }
+
+    /// Wakes the poll set when the thread has ended.
+    pub(crate) fn watch(&mut self, set: &mut PollSet) {
+        self.place = set.push(&self.server.as_fd(), Interest::Readable);
+    }
+
+    /// Looks whether the thread has ended; after [`watch`](Self::watch) and a wait.
+    ///
+    /// # Errors
+    /// Why it has.
+    pub(crate) fn attend(&mut self, set: &PollSet) -> io::Result<()> {
+        if !set.readiness(self.place).any() {
+            return Ok(());
+        }
+        self.server.ended().map_or(Ok(()), Err)
+    }
+
+    /// Ends it.
+    pub fn stop(self) {
+        self.server.stop();
+    }
+}
+
+struct Sealer {
+    keyset: Arc<ArcSwap<Keyset>>,
+    nonces: ChaCha12Rng,
+}
+
+impl SealCookies for Sealer {
+    fn seal(&mut self, keys: &SessionKeys) -> Option<[Cookie; COOKIES]> {
+        let keyset = self.keyset.load();
+        let mut cookies = Vec::with_capacity(COOKIES);
+        for _ in 0..COOKIES {
+            let mut nonce = [0; 16];
+            self.nonces.fill_bytes(&mut nonce);
+            cookies.push(keyset.seal_cookie(keys, nonce)?);
+        }
+        cookies.try_into().ok()
+    }
+}
