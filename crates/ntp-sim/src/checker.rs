@@ -4,7 +4,7 @@
 //!   error is no larger. Suspended from a disturbance of the clock until the engine has had its next look at it, in the
 //!   moments around a leap second, and where a scenario gives the lie to most servers.
 //! - **Synchronised means something.** A clock is called synchronised only while its bound is below 2 s.
-//! - **Time runs forward.** The engine steps only in its first three decisions and in the first after a
+//! - **Time runs forward.** The engine steps only in its first three decisions and in the first three after a
 //!   disturbance, unless the operator set `step-threshold`.
 //! - **No false alarm.** It reports a disturbance only when there was one.
 //! - **Servers are treated well.** Poll intervals stay within their limits, and no association asks twice within a second
@@ -245,7 +245,7 @@ impl Checker {
                 self.steps_allowed = self.steps_allowed.saturating_sub(1);
             }
             Event::ClockDisturbed { .. } | Event::Resumed { .. } => {
-                self.steps_allowed = self.steps_allowed.max(1);
+                self.steps_allowed = STEPS_AT_START;
                 self.hurried(at);
                 match self.unreported.checked_sub(1) {
                     Some(left) => self.unreported = left,

@@ -195,10 +195,10 @@ impl Steering {
         }
     }
 
-    /// The next update may step: the clock was stepped by someone else, or the machine slept or
-    /// moved.
+    /// The next updates may step as at the start: the clock was stepped by someone else, or the machine slept or
+    /// moved. More than one, because the first sample may be a late packet's.
     pub fn allow_step(&mut self) {
-        self.steps_left = self.steps_left.max(1);
+        self.steps_left = self.config.steps_at_start.max(1);
     }
 
     /// The operator's wishes are others now; what was corrected so far still counts.
@@ -404,10 +404,12 @@ mod tests {
         assert!((rate + 500e-6).abs() < 1e-12);
         assert!((duration - 2000.0).abs() < 1e-6);
         steering.allow_step();
-        assert!(matches!(
-            steering.decide(seconds(1.0), &known_to(1e-4), POLL),
-            Decision::Step { .. }
-        ));
+        for _ in 0..SteeringConfig::default().steps_at_start {
+            assert!(matches!(
+                steering.decide(seconds(1.0), &known_to(1e-4), POLL),
+                Decision::Step { .. }
+            ));
+        }
         slew_of(steering.decide(seconds(1.0), &known_to(1e-4), POLL));
     }
 
