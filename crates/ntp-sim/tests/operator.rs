@@ -1,9 +1,9 @@
 //! What an operator changes while the daemon runs, and what must go on undisturbed meanwhile.
 
 use ntp_proto::discipline::{Opinion, PanicThreshold, SourceState};
-use ntp_proto::engine::{Command, Done, EngineConfig, Refusal, Snapshot, SourceChange, SourceKind};
+use ntp_proto::engine::{Command, Done, EngineConfig, Refusal, Snapshot, SourceKind};
 use ntp_sim::{Action, Scenario, World, source, source_at};
-use ntp_time::{NtpDuration, PollInterval};
+use ntp_time::{NtpDuration, PollInterval, PollLimits};
 
 fn name(index: usize) -> String {
     source_at(Scenario::address(index)).name
@@ -120,43 +120,50 @@ fn a_burst_measures_at_once_but_not_twice_a_minute() {
 
 #[test]
 fn opinions_and_poll_limits_change_while_the_source_is_asked() {
-    let change = |change| Action::Command(Command::Set(name(1), change));
+    let changed = |noselect, min, max| {
+        let mut source = source_at(Scenario::address(1));
+        source.opinion.noselect = noselect;
+        source.terms.limits = PollLimits {
+            min: PollInterval::from_log2(min),
+            max: PollInterval::from_log2(max),
+        };
+        Action::Command(Command::Replace(name(1), source))
+    };
     let scenario = Scenario::new("set")
         .with_servers(4)
-        .at(
-            500.0,
-            change(SourceChange {
-                noselect: Some(true),
-                ..SourceChange::default()
-            }),
-        )
-        .at(
-            1000.0,
-            change(SourceChange {
-                noselect: Some(false),
-                min_poll: Some(PollInterval::from_log2(5)),
-                max_poll: Some(PollInterval::from_log2(5)),
-                ..SourceChange::default()
-            }),
-        )
-        .at(
-            1001.0,
-            change(SourceChange {
-                min_poll: Some(PollInterval::from_log2(6)),
-                ..SourceChange::default()
-            }),
-        );
+        .at(500.0, changed(true, 4, 10))
+        .at(1000.0, changed(false, 5, 5))
+        .at(1001.0, changed(false, 6, 5));
     let mut world = World::new(&scenario, 1);
     world.run(501.0).unwrap();
+    let id = world.snapshot().sources[1].id;
     assert!(states(&world).contains(&(name(1), SourceState::Ineligible)));
     world.run(1400.0).unwrap();
     assert!(states(&world).contains(&(name(1), SourceState::Selected)));
     let source = &world.snapshot().sources[1];
-    assert_eq!(source.poll, PollInterval::from_log2(5));
+    assert_eq!((source.poll, source.id), (PollInterval::from_log2(5), id));
     assert!(
         world.journal().completed[2].is_err(),
         "a minimum above the maximum"
     );
+}
+
+#[test]
+fn a_source_that_becomes_another_begins_anew() {
+    let other = source_at(Scenario::address(3));
+    let scenario = Scenario::new("another address")
+        .with_servers(3)
+        .with_strangers(1)
+        .at(
+            500.0,
+            Action::Command(Command::Replace(name(1), other.clone())),
+        )
+        .at(501.0, Action::Command(Command::Replace(name(0), other)));
+    let mut world = World::new(&scenario, 1);
+    world.run(600.0).unwrap();
+    assert_eq!(ids(&world.snapshot()), [0, 2, 3]);
+    let taken = Err(Refusal::DuplicateSource(name(3)));
+    assert_eq!(world.journal().completed[1], taken);
 }
 
 /// A world that has to slew for minutes, because it does not step by itself.

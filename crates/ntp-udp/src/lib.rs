@@ -1,7 +1,7 @@
 //! UDP sockets as a time daemon needs them: every datagram with the time at which the kernel saw it.
 //!
 //! This is one of the two crates that may contain `unsafe`; it stands in the private modules `syscall` and `mmsg` and, a few lines
-//! each, in [`wait`] and [`signals`]. Addresses and control messages are taken apart as plain bytes, in safe code
+//! each, in [`wait`], [`signals`] and [`peer`]. Addresses and control messages are taken apart as plain bytes, in safe code
 //! that checks every length.
 //!
 //! | room | what |
@@ -12,6 +12,7 @@
 //! | [`StampKeeper`] | keeps the kernel's stamping switched on |
 //! | [`local_addresses`], [`AddressMonitor`] | the machine's addresses, and a hint that they changed |
 //! | [`wait`], [`signals`] | the bottom of an event loop: `poll(2)` and the signals that interrupt it |
+//! | [`peer`] | who is at the other end of a Unix socket |
 //! | [`Shortcoming`] | an optional facility that this system lacks |
 //!
 //! Only functions of the C library are called, never raw system calls, so that a preloaded simulator can put a
@@ -32,6 +33,7 @@ mod loopback_tests;
 mod mmsg;
 mod options;
 mod outbox;
+pub mod peer;
 mod server;
 #[cfg(test)]
 mod server_tests;

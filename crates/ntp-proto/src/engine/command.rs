@@ -31,30 +31,13 @@ pub enum Command {
     /// Measure this source, or all, in a burst. A server that asked for fewer requests gets none, nor one whose last burst is
     /// less than a minute old.
     Burst(Option<String>),
-    /// Change what is thought of a source, or how often it is asked.
-    Set(String, SourceChange),
+    /// Other settings for a source. If only poll intervals, opinions or the size of a pool change, its associations go on.
+    Replace(String, SourceConfig),
     /// Close the gap to true time by a step now. `forced` goes past the panic thresholds.
     Step {
         /// Whether thresholds are passed over.
         forced: bool,
     },
-}
-
-/// What is to be different about a source; None leaves it as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SourceChange {
-    /// Shortest poll interval.
-    pub min_poll: Option<PollInterval>,
-    /// Longest poll interval.
-    pub max_poll: Option<PollInterval>,
-    /// See [`Opinion`](crate::discipline::Opinion).
-    pub prefer: Option<bool>,
-    /// See [`Opinion`](crate::discipline::Opinion).
-    pub trust: Option<bool>,
-    /// See [`Opinion`](crate::discipline::Opinion).
-    pub require: Option<bool>,
-    /// See [`Opinion`](crate::discipline::Opinion).
-    pub noselect: Option<bool>,
 }
 
 /// What a command did.

@@ -56,7 +56,7 @@ use ntp_time::{Adjustment, Frequency, LeapIndicator, Ledger, Monotonic, NtpDurat
 use rand_core::RngCore;
 
 pub use chance::Drawn;
-pub use command::{Command, CommandId, Done, Refusal, SourceChange};
+pub use command::{Command, CommandId, Done, Refusal};
 pub use config::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
 pub use event::{Event, Removal, Severity, Subject};
 pub use input::{Datagram, ExchangeId, Input, Now, ResolveId, SendError, SourceId};
@@ -556,6 +556,15 @@ impl Engine {
         self.sources
             .position(exchange.source)
             .map(|position| &mut self.sources.members[position])
+    }
+
+    /// The configured name of the source that an operator calls `name`.
+    ///
+    /// # Errors
+    /// If there is none, or more than one.
+    pub fn source_called(&self, name: &str) -> Result<&str, Refusal> {
+        let index = self.sources.named(name)?;
+        Ok(&self.sources.config_at(index).name)
     }
 
     /// The leap second that is announced, or that there is no time.

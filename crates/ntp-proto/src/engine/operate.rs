@@ -7,7 +7,7 @@
 use ntp_time::PollLimits;
 
 use super::config::{EngineConfig, SourceConfig, SourceKind};
-use super::{Command, Done, Engine, Event, Now, Output, Refusal, Removal, SourceChange};
+use super::{Command, Done, Engine, Event, Now, Output, Refusal, Removal};
 use crate::client::Terms;
 use crate::discipline::Decision;
 
@@ -27,7 +27,7 @@ impl Engine {
             Command::Online(whom) => self.set_online(now, whom.as_deref(), true),
             Command::Offline(whom) => self.set_online(now, whom.as_deref(), false),
             Command::Burst(whom) => self.burst(now, whom.as_deref()),
-            Command::Set(name, change) => self.set_source(now, name, change),
+            Command::Replace(name, new) => self.replace_source(now, name, new),
             Command::Step { forced } => self.step_now(now, *forced),
         }
     }
@@ -71,9 +71,7 @@ impl Engine {
     }
 
     fn add_source(&mut self, now: Now, config: &SourceConfig) -> Result<Done, Refusal> {
-        let here =
-            (0..self.sources.count()).any(|at| self.sources.config_at(at).name == config.name);
-        if here {
+        if self.is_taken(&config.name, None) {
             return Err(Refusal::DuplicateSource(config.name.clone()));
         }
         if self.sources.count() >= MOST_SOURCES {
@@ -114,22 +112,31 @@ impl Engine {
         self.sources.look_again(index, now.monotonic);
     }
 
-    fn set_source(&mut self, now: Now, name: &str, change: &SourceChange) -> Result<Done, Refusal> {
+    fn replace_source(
+        &mut self,
+        now: Now,
+        name: &str,
+        new: &SourceConfig,
+    ) -> Result<Done, Refusal> {
         let index = self.sources.named(name)?;
-        let mut config = self.sources.config_at(index).clone();
-        config.terms.limits = PollLimits {
-            min: change.min_poll.unwrap_or(config.terms.limits.min),
-            max: change.max_poll.unwrap_or(config.terms.limits.max),
-        };
-        check_limits(config.terms.limits)?;
-        let opinion = &mut config.opinion;
-        opinion.prefer = change.prefer.unwrap_or(opinion.prefer);
-        opinion.trust = change.trust.unwrap_or(opinion.trust);
-        opinion.require = change.require.unwrap_or(opinion.require);
-        opinion.noselect = change.noselect.unwrap_or(opinion.noselect);
-        self.change_source(now, index, &config);
+        check_limits(new.terms.limits)?;
+        if self.is_taken(&new.name, Some(index)) {
+            return Err(Refusal::DuplicateSource(new.name.clone()));
+        }
+        if goes_on_as(self.sources.config_at(index), new) {
+            self.change_source(now, index, new);
+        } else {
+            self.remove_source(index);
+            self.sources.configure(new.clone(), now.monotonic);
+        }
         self.opinions_changed();
-        Ok(Done::Sources(vec![config.name]))
+        Ok(Done::Sources(vec![new.name.clone()]))
+    }
+
+    /// Whether a configured source other than the one at `except` has this name.
+    fn is_taken(&self, name: &str, except: Option<usize>) -> bool {
+        let mut others = (0..self.sources.count()).filter(|index| Some(*index) != except);
+        others.any(|index| self.sources.config_at(index).name == name)
     }
 
     fn set_online(&mut self, now: Now, whom: Option<&str>, online: bool) -> Result<Done, Refusal> {

@@ -1,0 +1,150 @@
+//! Who is at the other end of a Unix socket, as the kernel knows it.
+//!
+//! The credentials are those with which the peer connected; it cannot change or forge them. Groups come from the kernel as
+//! well (`SO_PEERGROUPS`, Linux 4.13), because looking them up by the peer's process would race with its end.
+
+use std::ffi::CString;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+
+/// A process that connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its process number; it may have ended since.
+    pub pid: i32,
+    /// Its user.
+    pub uid: u32,
+    /// All of its groups, the primary one first.
+    pub groups: Vec<u32>,
+}
+
+/// Groups of one process at most; the kernel permits 65 536, people have a dozen.
+const MOST_GROUPS: usize = 65_536;
+
+/// Who connected to `socket`.
+///
+/// # Errors
+/// Those of `getsockopt(2)`; a kernel without `SO_PEERGROUPS` is no error, only the primary group is known then.
+pub fn credentials(socket: BorrowedFd<'_>) -> io::Result<Peer> {
+    let mut credentials = MaybeUninit::<libc::ucred>::uninit();
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the buffer is as long as `length` says, and the kernel writes no more than that.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            credentials.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if length as usize != size_of::<libc::ucred>() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    // SAFETY: the kernel has filled in all of it, and any bits are valid numbers.
+    let credentials = unsafe { credentials.assume_init() };
+    let mut groups = vec![credentials.gid];
+    groups.extend(supplementary_groups(socket));
+    Ok(Peer {
+        pid: credentials.pid,
+        uid: credentials.uid,
+        groups,
+    })
+}
+
+fn supplementary_groups(socket: BorrowedFd<'_>) -> Vec<u32> {
+    let mut groups = vec![0u32; 64];
+    loop {
+        let mut length = size_of_val(groups.as_slice()) as libc::socklen_t;
+        // SAFETY: the buffer is as long as `length` says, and the kernel writes no more than that.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let count = length as usize / size_of::<u32>();
+        if result == 0 {
+            groups.truncate(count);
+            return groups;
+        }
+        let short = io::Error::last_os_error().raw_os_error() == Some(libc::ERANGE);
+        if !short || count <= groups.len() || count > MOST_GROUPS {
+            return Vec::new();
+        }
+        groups.resize(count, 0);
+    }
+}
+
+/// This process's user.
+pub fn own_user() -> u32 {
+    // SAFETY: `geteuid` has no preconditions and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// The number of the group `name`; None if there is no such group. Asks whatever the machine is set up to ask, and may block.
+///
+/// # Errors
+/// Those of `getgrnam_r(3)`.
+pub fn group(name: &str) -> io::Result<Option<u32>> {
+    let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let mut buffer = vec![0 as libc::c_char; 16 << 10];
+    loop {
+        let mut entry = MaybeUninit::<libc::group>::uninit();
+        let mut found = ptr::null_mut();
+        // SAFETY: `name` ends with a NUL, `buffer` is as long as told, and all outlive the call.
+        let error = unsafe {
+            libc::getgrnam_r(
+                name.as_ptr(),
+                entry.as_mut_ptr(),
+                buffer.as_mut_ptr(),
+                buffer.len(),
+                &raw mut found,
+            )
+        };
+        if error == libc::ERANGE && buffer.len() < 16 << 20 {
+            buffer.resize(buffer.len() * 4, 0);
+            continue;
+        }
+        if error != 0 {
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        if found.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: a result that is not null points to `entry`, which has been filled in.
+        return Ok(Some(unsafe { entry.assume_init() }.gr_gid));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn the_other_end_of_a_pair_is_ourselves() {
+        let (near, _far) = UnixStream::pair().unwrap();
+        let peer = credentials(near.as_fd()).unwrap();
+        assert_eq!(peer.uid, own_user());
+        assert_eq!(peer.pid, i32::try_from(std::process::id()).unwrap());
+        assert!(!peer.groups.is_empty());
+    }
+
+    #[test]
+    fn groups_have_numbers() {
+        assert_eq!(group("root").unwrap(), Some(0));
+        assert_eq!(group("there-is-no-such-group").unwrap(), None);
+        assert!(group("a\0b").is_err());
+    }
+}
