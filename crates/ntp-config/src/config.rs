@@ -6,6 +6,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use crate::clock::{self, ClockConfig};
+use crate::control::{self, ControlConfig};
 use crate::diagnostic::Diagnostic;
 use crate::document::Document;
 use crate::keyset::{self, KeysetConfig};
@@ -42,6 +43,8 @@ pub struct Config {
     pub synchronization: SynchronizationConfig,
     /// `[observability]`.
     pub observability: ObservabilityConfig,
+    /// `[control]`.
+    pub control: ControlConfig,
     /// `[clock]`.
     pub clock: ClockConfig,
     /// `[leap]`.
@@ -98,6 +101,7 @@ fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
             observability::read,
             ObservabilityConfig::default(),
         ),
+        control: top.or(cx, "control", control::read, ControlConfig::default()),
         clock: top.or(cx, "clock", clock::read, ClockConfig::default()),
         leap: top.or(cx, "leap", leap::read, LeapConfig::default()),
         state: top.or(cx, "state", state::read, StateConfig::default()),

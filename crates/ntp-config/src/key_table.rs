@@ -41,6 +41,7 @@ sections! {
     "synchronization.certificate-time-leniency" "[synchronization.certificate-time-leniency]" false: "How far the clock may be wrong when certificates are judged, by direction.";
     "synchronization.algorithm" "[synchronization.algorithm]" true: "Tuning of estimation and steering; the defaults are right for nearly everyone.";
     "observability" "[observability]" true: "Logs, metrics and the observation socket.";
+    "control" "[control]" false: "The socket at which the daemon is read and changed while it runs.";
     "clock" "[clock]" true: "The clock to be corrected, and how packets are timestamped.";
     "leap" "[leap]" false: "What happens at a leap second.";
     "state" "[state]" false: "What is kept over a restart.";
@@ -215,6 +216,12 @@ keys! {
         "observation-permissions" "integer" "0o666" "Permissions of that socket; write them in octal.";
         "record-path" "path" "none" "File in which everything that decisions depend on is recorded, for `ntp-ctl replay`; at most 64 MiB with older ones (`NAME.1` and so on), without keys.";
         "metrics-exporter-listen" "string" "127.0.0.1:9975" "Address and port at which the metrics exporter listens.";
+    }
+    "control" [] {
+        "path" "path" "/run/ntpd-rs/control" "Unix socket that `ntp-ctl` and other Varlink clients use.";
+        "enabled" "boolean" "true" "Whether there is such a socket.";
+        "group" "string" "none" "Group, by name or number, that may change things, beside root and the daemon's own user. It is given the socket.";
+        "mode" "integer" "0o666" "Permissions of that socket; whoever may write to it may read the daemon's state.";
     }
     "clock" [] {
         "kind" "`system`, `virtual` or `none`" "system" "The clock to correct: the system's, a simulated one of this process (a dry run), or none.";

@@ -100,6 +100,7 @@ mod tests {
         [keys]
         [keyset]
         [observability]
+        [control]
         [synchronization]
         single-step-panic-threshold = {}
         startup-step-panic-threshold = {}

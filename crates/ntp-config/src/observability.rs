@@ -92,7 +92,7 @@ pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<ObservabilityC
 
 /// Permission bits. Upstream takes any 32-bit number; `666` without the octal prefix is 0o1232,
 /// which locks out readers and is hard to see, so digits that look octal get a warning.
-fn permissions(cx: &mut Context, value: &Value<'_>) -> Option<u32> {
+pub(crate) fn permissions(cx: &mut Context, value: &Value<'_>) -> Option<u32> {
     let bits = value::whole::<u32>(cx, value)?;
     if let DeValue::Integer(number) = value.node {
         let digits = number.as_str();

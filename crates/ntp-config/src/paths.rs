@@ -47,6 +47,7 @@ impl Config {
         let observability = &self.observability;
         [
             observability.observation_path.as_deref(),
+            self.control.path.as_deref(),
             observability.log_path.as_deref(),
             observability.record_path.as_deref(),
             self.keyset.key_storage_path.as_deref(),

@@ -22,6 +22,7 @@ use crate::document::{Document, Located, Place};
 use crate::keys::{self, heading};
 use crate::renamed;
 use crate::report::Report;
+use crate::settings;
 use crate::suggest::closest;
 use crate::syntax::Explained;
 
@@ -206,6 +207,11 @@ impl<'t> Section<'t> {
             }
         }
         self.forgiving = true;
+    }
+
+    /// All that the table says, as plain TOML.
+    pub(crate) fn settings(&self) -> toml::Table {
+        settings::plain(self.table)
     }
 
     /// The table's place: its header.

@@ -14,10 +14,12 @@ use crate::symmetric;
 use crate::value::{self, describe};
 
 /// An address at which time is served.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ServerConfig {
     /// Where the section begins.
     pub place: Place,
+    /// Its keys as the file has them.
+    pub settings: toml::Table,
     /// The address to listen on.
     pub listen: SocketAddr,
     /// Clients that are refused; looked at first.
@@ -95,6 +97,7 @@ pub(crate) fn read_all(cx: &mut Context, value: &Value<'_>) -> Option<Vec<Server
 
 fn read(cx: &mut Context, mut section: Section<'_>) -> Option<ServerConfig> {
     let place = section.place(cx);
+    let settings = section.settings();
     let listen = section.required(cx, "listen", |cx, value| {
         value::socket_address(cx, value, NTP_PORT)
     });
@@ -144,6 +147,7 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<ServerConfig> {
     section.finish(cx);
     Some(ServerConfig {
         place,
+        settings,
         listen: listen?,
         denylist,
         allowlist,

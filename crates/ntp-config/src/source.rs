@@ -23,6 +23,8 @@ use crate::value::{self, describe};
 pub struct SourceConfig {
     /// Where its mode is written.
     pub place: Place,
+    /// Its keys as the file has them.
+    pub settings: toml::Table,
     /// What it is.
     pub kind: SourceKind,
 }
@@ -190,9 +192,14 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<SourceConfig> {
     if source.is_none() {
         section.accept_documented();
     }
+    let settings = section.settings();
     section.finish(cx);
     let (place, kind) = source?;
-    kind.map(|kind| SourceConfig { place, kind })
+    kind.map(|kind| SourceConfig {
+        place,
+        settings,
+        kind,
+    })
 }
 
 type ReadKind = fn(&mut Context, &mut Section<'_>) -> Option<SourceKind>;

@@ -28,11 +28,7 @@ pub fn engine_config(
 ) -> EngineConfig {
     let synchronization = &config.synchronization;
     EngineConfig {
-        sources: config
-            .sources
-            .iter()
-            .filter_map(|source| self::source(config, keys, &source.kind))
-            .collect(),
+        sources: sources(config, keys),
         discipline: discipline_config(config),
         steering: steering_config(config),
         warn_on_jump: synchronization.warn_on_jump,
@@ -47,6 +43,14 @@ pub fn engine_config(
         },
         clock,
     }
+}
+
+/// The sources, in the order of the file.
+pub fn sources(config: &Config, keys: &KeyRing) -> Vec<SourceConfig> {
+    let sources = config.sources.iter();
+    sources
+        .filter_map(|source| self::source(config, keys, &source.kind))
+        .collect()
 }
 
 /// What is known of the clock before it is touched.

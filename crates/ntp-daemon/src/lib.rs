@@ -10,6 +10,7 @@
 //! | `leap_list` | the file of all leap seconds |
 //! | `persist` | the state directory |
 //! | [`observe`] | the observation socket |
+//! | [`control`] | the control socket: reading, and changing the daemon while it runs |
 //! | [`observation`] | the engine's snapshot in that socket's words |
 //! | [`sandbox`] | what is given up once everything is open |
 //! | [`log`], [`cli`], [`exit`] | messages, command line, exit codes |
@@ -18,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod control;
 pub mod convert;
 pub mod exit;
 mod leap_list;
@@ -44,8 +46,9 @@ use ntp_udp::signals;
 use tracing::{Level, error, info, warn};
 
 use cli::Cli;
+use control::{Desk, Door, Standing};
 pub use leap_list::LeapList;
-use log::LogFile;
+use log::{LogFile, Threshold};
 use nts::CookieKeys;
 use observe::Observer;
 pub use persist::Store;
@@ -78,12 +81,12 @@ pub fn main() -> ExitCode {
     let level = cli
         .log_level
         .map_or_else(|| convert::level(observability.log_level), Level::from);
-    let log_file = match log::start(
+    let (threshold, log_file) = match log::start(
         level,
         observability.log_path.as_deref(),
         observability.ansi_colors,
     ) {
-        Ok(file) => file,
+        Ok(log) => log,
         Err(problem) => {
             let path = observability
                 .log_path
@@ -99,10 +102,16 @@ pub fn main() -> ExitCode {
     let sandbox = cli
         .sandbox
         .map_or(loaded.config.sandbox.mode, SandboxMode::from);
-    exit::code(run(&loaded, sandbox, log_file.as_ref()))
+    exit::code(run(cli, loaded, sandbox, threshold, log_file.as_ref()))
 }
 
-fn run(loaded: &Loaded, sandbox: SandboxMode, log_file: Option<&LogFile>) -> u8 {
+fn run(
+    cli: Cli,
+    loaded: Loaded,
+    sandbox: SandboxMode,
+    threshold: Threshold,
+    log_file: Option<&LogFile>,
+) -> u8 {
     info!("ntp-daemon {} starting", env!("CARGO_PKG_VERSION"));
     for warning in &loaded.warnings {
         warn!("{warning}");
@@ -114,11 +123,31 @@ fn run(loaded: &Loaded, sandbox: SandboxMode, log_file: Option<&LogFile>) -> u8 
     if let Err(problem) = signals::install() {
         return fatal(log_file, &format!("cannot catch signals: {problem}"));
     }
-    let confine = || sandbox::enter(loaded, sandbox);
-    let mut runtime = match assemble(&loaded.config, &loaded.keys, confine) {
+    let [a, b, c, d, ..] = seed();
+    let steering_key = u32::from_ne_bytes([a, b, c, d]);
+    // As whoever we were started: later the socket could not be made or given to a group.
+    let door = Door::open(&loaded.config.control).unwrap_or_else(|problem| {
+        warn!("no control socket at {problem}; ntp-ctl can change nothing");
+        None
+    });
+    let confine = || sandbox::enter(&loaded, sandbox);
+    let mut runtime = match assemble(&loaded.config, &loaded.keys, steering_key, confine) {
         Ok(runtime) => runtime,
         Err(problem) => return fatal(log_file, &problem.to_string()),
     };
+    let clock = match convert::clock_facts(runtime.clock()) {
+        Ok(clock) => clock,
+        Err(problem) => return fatal(log_file, &problem.to_string()),
+    };
+    let standing = Standing {
+        explicit: cli.config,
+        level: cli.log_level.map(Level::from),
+        threshold,
+        clock,
+        steering_key,
+        loaded,
+    };
+    runtime.obey(door, Desk::new(standing));
     notify(sd_notify::NotifyState::Ready);
     let code = live(&mut runtime, log_file);
     notify(sd_notify::NotifyState::Stopping);
@@ -147,10 +176,11 @@ fn live(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
             Err(problem) => return fatal(log_file, &problem.to_string()),
         }
         if signals::take_hangup() {
-            if let Some(file) = log_file
-                && let Err(problem) = file.reopen()
-            {
+            if let Some(Err(problem)) = log_file.map(LogFile::reopen) {
                 error!("cannot reopen the log file: {problem}; going on with the old one");
+            }
+            if let Err(problem) = runtime.reload() {
+                return fatal(log_file, &problem.to_string());
             }
             runtime.reload_certificates();
         }
@@ -165,10 +195,10 @@ fn live(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
 fn assemble(
     config: &Config,
     keys: &KeyRing,
+    steering_key: u32,
     confine: impl FnOnce() -> io::Result<()>,
 ) -> Result<Runtime, Failure> {
-    let [a, b, c, d, ..] = seed();
-    let listeners = listeners::listeners(config, keys, u32::from_ne_bytes([a, b, c, d]));
+    let listeners = listeners::listeners(config, keys, steering_key);
     // Before anything of another instance that may be running is touched.
     let bound = Bound::bind(listeners).map_err(Failure::Serve)?;
     let giving =
@@ -287,7 +317,7 @@ mod tests {
 
     fn serving(text: &str) -> Runtime {
         let (config, _) = ntp_config::parse(text, "ntp.toml").unwrap();
-        assemble(&config, &KeyRing::default(), || Ok(())).unwrap()
+        assemble(&config, &KeyRing::default(), 0, || Ok(())).unwrap()
     }
 
     #[test]

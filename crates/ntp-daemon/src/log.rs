@@ -11,8 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::Level;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, reload};
 
 /// UTC with microseconds, as upstream prints it.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +77,23 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// Begins logging. Returns the file, if it is one.
+/// How much is logged; may be changed while the daemon runs.
+#[derive(Clone, Debug)]
+pub struct Threshold(reload::Handle<LevelFilter, Registry>);
+
+impl Threshold {
+    /// Logs what is at least as important as `level`.
+    ///
+    /// # Errors
+    /// If there is no log any more, in words.
+    pub fn set(&self, level: Level) -> Result<(), String> {
+        self.0
+            .reload(LevelFilter::from_level(level))
+            .map_err(|problem| format!("the log level cannot be changed: {problem}"))
+    }
+}
+
+/// Begins logging. Returns how much is logged, and the file, if it is one.
 ///
 /// # Errors
 /// If the log file can't be opened.
@@ -81,27 +101,25 @@ pub fn start(
     level: Level,
     path: Option<&Path>,
     colors: Option<bool>,
-) -> io::Result<Option<LogFile>> {
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
+) -> io::Result<(Threshold, Option<LogFile>)> {
+    let (filter, handle) = reload::Layer::new(LevelFilter::from_level(level));
+    let lines = tracing_subscriber::fmt::layer()
         .with_timer(Utc)
         .with_target(false);
-    match path {
-        Some(path) => {
-            let file = LogFile::open(path)?;
-            let writer = file.clone();
-            builder
-                .with_ansi(colors.unwrap_or(false))
-                .with_writer(move || writer.clone())
-                .init();
-            Ok(Some(file))
-        }
-        None => {
-            builder
-                .with_ansi(colors.unwrap_or_else(|| io::stdout().is_terminal()))
-                .with_writer(io::stdout)
-                .init();
-            Ok(None)
-        }
-    }
+    let file = path.map(LogFile::open).transpose()?;
+    let lines = match file.clone() {
+        Some(file) => lines
+            .with_ansi(colors.unwrap_or(false))
+            .with_writer(move || file.clone())
+            .boxed(),
+        None => lines
+            .with_ansi(colors.unwrap_or_else(|| io::stdout().is_terminal()))
+            .with_writer(io::stdout)
+            .boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .init();
+    Ok((Threshold(handle), file))
 }

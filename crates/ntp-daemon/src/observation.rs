@@ -178,7 +178,7 @@ fn stamp_kind(stamp: StampSource) -> String {
     word.to_owned()
 }
 
-fn word(source: &SourceSnapshot) -> &'static str {
+pub(crate) fn word(source: &SourceSnapshot) -> &'static str {
     match source.state {
         _ if source.reach.is_dead() => "unreachable",
         SourceState::Ineligible => "unusable",

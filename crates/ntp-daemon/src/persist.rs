@@ -44,6 +44,13 @@ impl Store {
         }
     }
 
+    /// The file that is written, if any.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        self.directory
+            .as_ref()
+            .map(|directory| directory.join(FILE))
+    }
+
     /// What the run before learned, if it left anything.
     pub fn load(&self) -> Option<FrequencyPrior> {
         let path = self.directory.as_ref()?.join(FILE);

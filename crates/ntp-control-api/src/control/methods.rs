@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::schema::{Described, comment, input, record, signature, type_definition};
 use super::types::{
-    Configured, Measurement, Packets, Path, Program, Server, Setting, Source, Status, System,
+    Configured, Measurement, Packets, Path, Program, Server, Source, Status, System,
 };
 
 /// The interface's name.
@@ -114,7 +114,7 @@ record! {
         changed: Vec<String>,
         /// Other sections whose changes are in force now.
         applied: Vec<String>,
-        /// Changes that need a restart.
+        /// Changes that could not be made, and what they need.
         not_applied: Vec<String>,
         /// What is accepted but probably not meant.
         warnings: Vec<String>,
@@ -124,12 +124,6 @@ record! {
     Written {
         /// Their paths.
         paths: Vec<String>,
-    }
-
-    /// The settings in force.
-    SettingsReply {
-        /// In the order of the file.
-        settings: Vec<Setting>,
     }
 }
 
@@ -184,6 +178,13 @@ macro_rules! methods {
                 }
             }
 
+            /// Its parameters, for a log: JSON.
+            pub fn parameters(&self) -> String {
+                match self {
+                    $(Self::$name(input) => serde_json::to_string(input).unwrap_or_default(),)*
+                }
+            }
+
             /// Whether it changes anything.
             pub fn changes(&self) -> bool {
                 match self {
@@ -213,8 +214,6 @@ methods! {
     reads GetStatus(Nothing) -> StatusReply;
     /// The state now, and again and again; must be called with `more`.
     reads Monitor(Interval) -> StatusReply;
-    /// The settings in force, and where each comes from.
-    reads GetSettings(Nothing) -> SettingsReply;
     /// Asks one more source.
     changes AddSource(New) -> Names;
     /// Asks a source no more.
@@ -229,14 +228,18 @@ methods! {
     changes BurstSource(MaybeNamed) -> BurstReply;
     /// Steps the clock to what the sources say.
     changes Step(StepInput) -> StepReply;
-    /// Logs more, or less, until the next start or reload.
+    /// Serves time at one more address.
+    changes AddServer(New) -> Names;
+    /// Serves time at an address no more.
+    changes RemoveServer(Named) -> Names;
+    /// Changes settings of a server; clients that are served by the old rules and the new lose no answer.
+    changes SetServer(Other) -> Names;
+    /// Logs more, or less, until the next start.
     changes SetLogLevel(LevelInput) -> Empty;
-    /// Reads the configuration files again. A file that is not acceptable changes nothing.
+    /// Reads the configuration again. A file that is not acceptable changes nothing.
     changes Reload(Nothing) -> ReloadReply;
     /// Writes what has been learnt to the state directory now.
     changes Dump(Nothing) -> Written;
-    /// Writes the changes made at run time to a drop-in file, so that they hold after a restart.
-    changes SaveChanges(Nothing) -> Written;
 }
 
 macro_rules! errors {
@@ -341,7 +344,6 @@ pub fn interface() -> String {
     type_definition::<Packets>(&mut text);
     type_definition::<Configured>(&mut text);
     type_definition::<Server>(&mut text);
-    type_definition::<Setting>(&mut text);
     method_definitions(&mut text);
     error_definitions(&mut text);
     text

@@ -205,16 +205,4 @@ record! {
         /// Answers that could not be sent.
         send_errors: u64,
     }
-
-    /// One setting in force.
-    Setting {
-        /// The section as the file writes it, with its place if it may be repeated: synchronization, or source[2].
-        section: String,
-        /// The key.
-        key: String,
-        /// The value, as TOML has it.
-        value: String,
-        /// Where it comes from: a file and a line, default, or run time.
-        origin: String,
-    }
 }

@@ -89,6 +89,11 @@ impl Inbox {
         self.bytes.is_empty()
     }
 
+    /// Whether a complete message is held.
+    pub fn has_message(&self) -> bool {
+        self.bytes.contains(&0)
+    }
+
     /// The next complete message without its NUL, if it is no longer than `longest`.
     ///
     /// # Errors

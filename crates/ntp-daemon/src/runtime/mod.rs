@@ -14,13 +14,15 @@ mod exchanges;
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ntp_nts_ke::server::StartError;
 use ntp_os_clock::{Clock, ClockError, monotonic, monotonic_unsuspended};
 use ntp_proto::engine::{
-    Datagram, Engine, EngineConfig, Event, ExchangeId, Halt, Host, Input, Now, Output, ResolveId,
-    SendError, Severity, Snapshot,
+    Command, CommandId, Datagram, Done, Engine, EngineConfig, Event, ExchangeId, Halt, Host, Input,
+    Now, Output, Refusal, ResolveId, SendError, Severity, Snapshot,
 };
 use ntp_record::{Line, Told};
 use ntp_time::{Adjustment, Monotonic, NtpDuration, Stamp, SystemTime};
@@ -28,6 +30,7 @@ use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{AddressMonitor, Facility, Shortcoming, SocketOptions, StampKeeper, local_addresses};
 use tracing::{debug, error, info, warn};
 
+use crate::control::{Desk, Door};
 use crate::leap_list::{LeapList, News};
 use crate::nts::{self, Answer, CookieKeys, Giving, Wish};
 use crate::observation;
@@ -35,7 +38,7 @@ use crate::observe::Observer;
 use crate::persist::Store;
 use crate::record::Recorder;
 use crate::resolve::Resolver;
-use crate::serve::{Bound, Listener, ServeError, Servers};
+use crate::serve::{Bound, Listener, ServeError, Servers, Totals};
 use exchanges::{Exchanges, Happening};
 
 /// Readings of the two clocks further apart than this are taken again: the process was interrupted in between.
@@ -50,6 +53,9 @@ const SUSPEND: NtpDuration = NtpDuration::from_millis(100);
 /// the first socket asks for it, so the reply to a request sent at once might go unstamped, and on the
 /// first replies a step rests.
 const SETTLING: NtpDuration = NtpDuration::from_millis(125);
+
+/// Commands are answered before the next one is given, so that one number does for all.
+const COMMAND: CommandId = CommandId(0);
 
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -121,6 +127,9 @@ pub struct Runtime {
     halted: Option<Halt>,
     /// Whether the engine has been told anything.
     begun: bool,
+    /// What became of the command that the engine was given last.
+    completed: Option<Result<Done, Refusal>>,
+    control: Option<(Option<Door>, Desk)>,
     started: Monotonic,
 }
 
@@ -188,6 +197,8 @@ impl Runtime {
             echoes: VecDeque::new(),
             halted: None,
             begun: false,
+            completed: None,
+            control: None,
             started: monotonic(),
         };
         // Numbers are kept from here on.
@@ -356,6 +367,7 @@ impl Runtime {
             keys.finish();
         }
         self.observer = None;
+        self.control = None;
         result.and(served.map_err(Failure::Serve))
     }
 
@@ -367,6 +379,88 @@ impl Runtime {
     /// The engine's state now.
     pub fn snapshot(&self) -> Snapshot {
         self.engine.snapshot(now(&self.clock))
+    }
+
+    /// Follows what operators want, who come through `door` if there is one, and by signal.
+    pub fn obey(&mut self, door: Option<Door>, desk: Desk) {
+        self.control = Some((door, desk));
+    }
+
+    /// Gives the engine an operator's command, and says what became of it.
+    ///
+    /// # Errors
+    /// If the clock can't be controlled any more.
+    pub(crate) fn command(&mut self, command: &Command) -> Result<Result<Done, Refusal>, Failure> {
+        self.operate(&Input::Command(COMMAND, command))
+    }
+
+    /// Gives the engine a new configuration, and says what became of it.
+    ///
+    /// # Errors
+    /// If the clock can't be controlled any more.
+    pub(crate) fn reconfigure(
+        &mut self,
+        config: &EngineConfig,
+    ) -> Result<Result<Done, Refusal>, Failure> {
+        self.operate(&Input::Reconfigure(COMMAND, config))
+    }
+
+    /// Reads the configuration again, as if an operator had asked for it.
+    ///
+    /// # Errors
+    /// If the clock can't be controlled any more.
+    pub fn reload(&mut self) -> Result<(), Failure> {
+        let Some((door, mut desk)) = self.control.take() else {
+            return Ok(());
+        };
+        let result = desk.hang_up(self);
+        self.control = Some((door, desk));
+        result
+    }
+
+    fn operate(&mut self, input: &Input<'_>) -> Result<Result<Done, Refusal>, Failure> {
+        self.completed = None;
+        self.handle(*input)?;
+        // A halted engine does nothing more; the loop ends the daemon.
+        let nothing = Ok(Done::Sources(Vec::new()));
+        Ok(self.completed.take().unwrap_or(nothing))
+    }
+
+    /// The configured name of the source that an operator calls `name`.
+    pub(crate) fn source_called(&self, name: &str) -> Result<String, Refusal> {
+        self.engine.source_called(name).map(ToOwned::to_owned)
+    }
+
+    /// Lets the engine notice that the clock was set since the last wake-up.
+    pub(crate) fn look_at_clock(&mut self) -> Result<(), Failure> {
+        self.handle(Input::Tick)
+    }
+
+    /// What became of the datagrams at each address.
+    pub(crate) fn served(&self) -> Vec<(SocketAddr, Totals)> {
+        self.servers
+            .as_ref()
+            .map(Servers::totals)
+            .unwrap_or_default()
+    }
+
+    /// When the daemon began.
+    pub(crate) fn started(&self) -> Monotonic {
+        self.started
+    }
+
+    /// Saves what has been learnt, now. Returns where, or why not.
+    pub(crate) fn dump(&mut self) -> Result<Result<PathBuf, String>, Failure> {
+        Ok(match (self.engine.prior(), self.store.path()) {
+            (_, None) => Err("nothing is kept over a restart ([state] enabled = false)".into()),
+            (None, _) => {
+                Err("nothing has been learnt yet: the clock has no majority of sources".into())
+            }
+            (Some(prior), Some(path)) => {
+                self.store.save(prior);
+                Ok(path)
+            }
+        })
     }
 
     /// The clock.
@@ -412,12 +506,23 @@ impl Runtime {
             giving.watch(&mut self.poll_set);
         }
         self.getting.watch(&mut self.poll_set);
+        let mut calls_wait = false;
+        if let Some((Some(door), _)) = &mut self.control {
+            door.watch(&mut self.poll_set);
+            calls_wait = door.is_busy();
+        }
         let due = self.engine.next_wakeup().map(|(at, _)| at);
         let due = due
             .into_iter()
             .chain(until)
             .chain(self.observer.as_ref().and_then(Observer::deadline))
             .chain(self.cookie_keys.as_ref().and_then(CookieKeys::due))
+            .chain(
+                self.control
+                    .as_ref()
+                    .and_then(|(door, _)| door.as_ref()?.deadline()),
+            )
+            .chain(calls_wait.then(monotonic))
             .min();
         let at_once = self.getting.has_answers().then_some(Duration::ZERO);
         let timeout = at_once.or_else(|| due.map(|due| (due - monotonic()).to_std()));
@@ -533,12 +638,24 @@ impl Runtime {
         }
         if let Some(mut observer) = self.observer.take() {
             observer.attend(&self.poll_set, || {
-                let served = self.servers.as_ref().map(Servers::totals);
-                let served = served.unwrap_or_default();
-                observation::frame(&self.snapshot(), &served, &self.clock, self.started)
+                observation::frame(&self.snapshot(), &self.served(), &self.clock, self.started)
             });
             self.observer = Some(observer);
         }
+        self.attend_control()
+    }
+
+    fn attend_control(&mut self) -> Result<(), Failure> {
+        let Some((mut door, mut desk)) = self.control.take() else {
+            return Ok(());
+        };
+        if let Some(door) = &mut door {
+            for visit in door.attend(&self.poll_set) {
+                let result = desk.serve(self, &visit, door.permitted())?;
+                door.answer(&visit, result);
+            }
+        }
+        self.control = Some((door, desk));
         Ok(())
     }
 
@@ -660,8 +777,7 @@ impl Runtime {
                     recorder.note(line);
                 }
             }
-            // Nobody asks for anything yet.
-            Output::Completed(..) => {}
+            Output::Completed(_, result) => self.completed = Some(result),
             Output::Halt(halt) => self.halted = Some(halt),
         }
         Ok(())

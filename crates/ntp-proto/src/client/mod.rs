@@ -22,5 +22,5 @@ pub use kiss::Kiss;
 pub use nts::NtsSession;
 pub use protection::{Authentication, Protection};
 pub use reach::Reach;
-pub use sanity::{LocalIdentity, Rejection};
+pub use sanity::{LocalIdentity, Rejection, reference_id_of};
 pub use schedule::Schedule;

@@ -558,6 +558,11 @@ impl Engine {
             .map(|position| &mut self.sources.members[position])
     }
 
+    /// What has been learnt about the oscillator, worth keeping over a restart; None before there is anything.
+    pub fn prior(&self) -> Option<FrequencyPrior> {
+        self.discipline.frequency_prior()
+    }
+
     /// The configured name of the source that an operator calls `name`.
     ///
     /// # Errors

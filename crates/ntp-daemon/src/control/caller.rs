@@ -1,0 +1,77 @@
+//! Who asks, and what they may.
+//!
+//! Whoever can open the socket may read. Changes are for root, for the user that the daemon runs as, and for the configured
+//! group. The kernel vouches for the credentials (see `ntp_udp::peer`).
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use ntp_udp::peer::{self, Peer};
+
+/// A process that connected.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    peer: Peer,
+    /// What its program is called, as far as can be seen.
+    program: Option<String>,
+}
+
+/// Who may change things.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Permitted {
+    /// The configured group: its name and number.
+    pub(crate) group: Option<(String, u32)>,
+}
+
+impl Caller {
+    pub(crate) fn of(stream: &UnixStream) -> io::Result<Self> {
+        let peer = peer::credentials(stream.as_fd())?;
+        // For the log only: the process may be another one by now, and may call itself what it likes.
+        let program = fs::read_to_string(format!("/proc/{}/comm", peer.pid)).ok();
+        let program = program.map(|name| name.trim_end().escape_debug().to_string());
+        Ok(Self { peer, program })
+    }
+
+    pub(crate) fn user(&self) -> u32 {
+        self.peer.uid
+    }
+}
+
+impl Permitted {
+    pub(crate) fn includes(&self, caller: &Caller) -> bool {
+        let Peer { uid, groups, .. } = &caller.peer;
+        let in_group = |(_, number): &(String, u32)| groups.contains(number);
+        *uid == 0 || *uid == peer::own_user() || self.group.as_ref().is_some_and(in_group)
+    }
+}
+
+/// For example `uid 1000 (process 4711, ntp-ctl)`.
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uid {} (process {}", self.peer.uid, self.peer.pid)?;
+        if let Some(program) = &self.program {
+            write!(f, ", {program}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+impl fmt::Display for Permitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (peer::own_user(), &self.group) {
+            (0, None) => f.write_str("only root"),
+            (own, None) => write!(f, "only root and uid {own}"),
+            (0, Some((name, number))) => write!(f, "only root and group {name} ({number})"),
+            (own, Some((name, number))) => {
+                write!(f, "only root, uid {own} and group {name} ({number})")
+            }
+        }?;
+        if self.group.is_none() {
+            f.write_str(" (no `group` is set in [control])")?;
+        }
+        Ok(())
+    }
+}

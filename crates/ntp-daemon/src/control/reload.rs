@@ -1,0 +1,170 @@
+//! Reading the configuration again while the daemon runs.
+//!
+//! Either all of the new configuration is acceptable, or nothing changes. What can be followed is followed at once: sources, servers,
+//! `[synchronization]`, the log level. What is bound to the start (the clock, sockets, directories) stays as it was and is named, and is named
+//! again by the next reload: what is in force is remembered apart from what the file says.
+//!
+//! The file's word counts: a source or server of the file that was changed or removed at run time is again as the file has it. What was added
+//! at run time stays, unless the file has one of that name now.
+
+use ntp_config::{Config, Style};
+use ntp_control_api::control::methods::{Error, ReloadReply};
+use ntp_proto::engine::{Done, Refusal};
+
+use super::desk::{Desk, Outcome, name_of};
+use crate::runtime::{Failure, Runtime};
+use crate::{convert, listeners, sandbox};
+
+/// A section that stays as it was at the start: its heading, and how to get at it.
+type Fixed = (&'static str, fn(&mut Config, &Config) -> bool);
+
+/// Each takes the running value over into the new configuration, and says whether it was another.
+const FIXED: &[Fixed] = &[
+    ("[clock]", |new, old| keep(&mut new.clock, &old.clock)),
+    ("[state]", |new, old| keep(&mut new.state, &old.state)),
+    ("[control]", |new, old| keep(&mut new.control, &old.control)),
+    ("[keyset]", |new, old| keep(&mut new.keyset, &old.keyset)),
+    ("[[nts-ke-server]]", |new, old| {
+        keep(&mut new.nts_ke_servers, &old.nts_ke_servers)
+    }),
+    ("[observability]", |new, old| {
+        let level = new.observability.log_level;
+        let mut wanted = old.observability.clone();
+        wanted.log_level = level;
+        keep(&mut new.observability, &wanted)
+    }),
+];
+
+fn keep<T: PartialEq + Clone>(new: &mut T, old: &T) -> bool {
+    let differs = new != old;
+    new.clone_from(old);
+    differs
+}
+
+impl Desk {
+    /// Reads the configuration again and follows it.
+    ///
+    /// # Errors
+    /// If the clock can't be controlled any more.
+    pub(super) fn reload(
+        &mut self,
+        runtime: &mut Runtime,
+    ) -> Result<Outcome<ReloadReply>, Failure> {
+        let mut loaded = match ntp_config::load(self.standing.explicit.as_deref()) {
+            Ok(loaded) => loaded,
+            Err(problem) => return Ok(Err(unacceptable(problem.render(Style::Plain)))),
+        };
+        let lacking = loaded.config.unsupported();
+        if !lacking.is_empty() {
+            let reports: Vec<_> = lacking.iter().map(|it| it.render(Style::Plain)).collect();
+            return Ok(Err(unacceptable(reports.join("\n\n"))));
+        }
+        let findings = loaded.config.check();
+        let findings = findings.iter().map(|finding| &finding.diagnostic);
+        let warnings = loaded.warnings.iter().chain(findings);
+        let mut reply = ReloadReply {
+            warnings: warnings.map(|it| it.render(Style::Plain)).collect(),
+            ..ReloadReply::default()
+        };
+        let config = &mut loaded.config;
+        for (heading, keep) in FIXED {
+            if keep(config, &self.config) {
+                reply.not_applied.push(format!(
+                    "{heading} is read at the start only: restart the daemon"
+                ));
+            }
+        }
+        let paths = config.paths_read().chain(config.paths_written());
+        for path in sandbox::out_of_reach(paths) {
+            let path = path.display();
+            reply.not_applied.push(format!(
+                "{path} is out of the sandbox's reach: restart the daemon"
+            ));
+        }
+        self.keep_added(config);
+
+        let sources = convert::engine_config(config, &loaded.keys, None, self.standing.clock);
+        match runtime.reconfigure(&sources)? {
+            Ok(Done::Reconfigured {
+                added,
+                removed,
+                changed,
+            }) => {
+                reply.added = added;
+                reply.removed = removed;
+                reply.changed = changed;
+            }
+            Ok(_) => {}
+            Err(refusal) => return Ok(Err(refused(&refusal))),
+        }
+        if config.synchronization != self.config.synchronization {
+            reply.applied.push("[synchronization]".into());
+        }
+        // The keys of the key file may be others too; where nothing changed this does nothing.
+        let listeners = listeners::listeners(config, &loaded.keys, self.standing.steering_key);
+        let problems = runtime.serve_at(listeners, &mut crate::seed);
+        if config.servers != self.config.servers {
+            reply.applied.push("[[server]]".into());
+        }
+        reply
+            .not_applied
+            .extend(problems.iter().map(ToString::to_string));
+        let level = config.observability.log_level;
+        if self.standing.level.is_none() && level != self.config.observability.log_level {
+            match self.standing.threshold.set(convert::level(level)) {
+                Ok(()) => reply.applied.push("[observability] log-level".into()),
+                Err(problem) => reply.not_applied.push(problem),
+            }
+        }
+        self.config = loaded.config.clone();
+        self.keys = loaded.keys.clone();
+        self.standing.loaded = loaded;
+        Ok(Ok(reply))
+    }
+
+    /// Sources and servers that were added at run time go on beside those of the file.
+    fn keep_added(&self, new: &mut Config) {
+        let in_file: Vec<_> = new.sources.iter().filter_map(name_of).collect();
+        let added = self.config.sources.iter().filter(|source| {
+            let name = name_of(source).filter(|name| !in_file.contains(name));
+            name.is_some_and(|name| self.added.contains(&name))
+        });
+        new.sources.extend(added.cloned());
+        let added = self.config.servers.iter().filter(|server| {
+            let in_file = new.servers.iter().any(|it| it.listen == server.listen);
+            !in_file && self.added.contains(&server.listen.to_string())
+        });
+        let added: Vec<_> = added.cloned().collect();
+        new.servers.extend(added);
+    }
+}
+
+/// What a reload led to, in a line for the log.
+pub(super) fn told(reply: &ReloadReply) -> String {
+    let parts = [
+        ("sources added", &reply.added),
+        ("sources removed", &reply.removed),
+        ("sources changed", &reply.changed),
+        ("applied", &reply.applied),
+        ("not applied", &reply.not_applied),
+    ];
+    let parts = parts.iter().filter(|(_, names)| !names.is_empty());
+    let parts: Vec<_> = parts
+        .map(|(what, names)| format!("{what}: {}", names.join(", ")))
+        .collect();
+    if parts.is_empty() {
+        "nothing has changed".into()
+    } else {
+        parts.join("; ")
+    }
+}
+
+fn unacceptable(report: String) -> Error {
+    Error::InvalidConfiguration { report }
+}
+
+fn refused(refusal: &Refusal) -> Error {
+    Error::Refused {
+        reason: refusal.to_string(),
+    }
+}

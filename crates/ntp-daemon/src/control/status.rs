@@ -1,0 +1,196 @@
+//! The engine's snapshot in the words of the control interface.
+
+use std::net::SocketAddr;
+
+use ntp_control_api::control::types::{
+    Configured, Measurement, Packets, Path, Program, Server, Source, Status, System,
+};
+use ntp_os_clock::Clock;
+use ntp_proto::discipline::{Opinion, SourceStatus};
+use ntp_proto::engine::{MeasuredSnapshot, Snapshot, SourceSnapshot};
+use ntp_time::{LeapIndicator, Monotonic, NtpDuration, SystemTime};
+
+use crate::observation::{true_offset, word};
+use crate::serve::Totals;
+
+/// What the interface tells that the engine does not know.
+pub(super) struct Beside<'a> {
+    pub(super) served: &'a [(SocketAddr, Totals)],
+    pub(super) clock: &'a Clock,
+    pub(super) started: Monotonic,
+    pub(super) config_path: Option<String>,
+    pub(super) needed: usize,
+}
+
+/// What stands for an error that nothing is known about; see `engine::view`.
+const UNKNOWN: NtpDuration = NtpDuration::from_seconds(16);
+
+pub(super) fn status(snapshot: &Snapshot, beside: &Beside<'_>) -> Status {
+    let now = snapshot.now;
+    Status {
+        program: Program {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime: (now.monotonic - beside.started).as_seconds_f64(),
+            now: since_1970(now.system),
+            config_path: beside.config_path.clone(),
+        },
+        system: system(snapshot, beside),
+        sources: snapshot
+            .sources
+            .iter()
+            .map(|it| source(it, now.monotonic))
+            .collect(),
+        configured: snapshot
+            .configured
+            .iter()
+            .map(|it| Configured {
+                name: it.name.clone(),
+                wanted: it.wanted as u64,
+                present: it.present as u64,
+                online: it.online,
+                denied: it.denied,
+            })
+            .collect(),
+        servers: beside.served.iter().map(server).collect(),
+    }
+}
+
+fn system(snapshot: &Snapshot, beside: &Beside<'_>) -> System {
+    let system = &snapshot.system;
+    let known = |error: NtpDuration| (error < UNKNOWN).then(|| error.as_seconds_f64());
+    let address = |source: &&SourceSnapshot| {
+        ntp_proto::client::reference_id_of(source.address.ip()) == system.reference_id
+    };
+    let reference = snapshot.sources.iter().find(address);
+    System {
+        synchronized: system.synchronized,
+        stratum: system.stratum.get().into(),
+        reference_id: system.reference_id.to_string(),
+        reference: reference
+            .filter(|_| system.synchronized)
+            .map(|source| source.name.clone()),
+        reference_time: system.reference_time.map(since_1970),
+        leap: leap(system.leap),
+        offset: known(system.bound).map(|_| -system.offset.as_seconds_f64()),
+        frequency: system.frequency.as_ppm(),
+        frequency_sigma: system.frequency_uncertainty.as_ppm(),
+        estimated_error: known(system.estimated_error),
+        error_bound: known(system.bound),
+        root_delay: system.root_delay.as_seconds_f64(),
+        root_dispersion: known(system.root_dispersion),
+        accumulated_steps: system.accumulated_steps.as_seconds_f64(),
+        accumulated_steps_limit: system
+            .accumulated_steps_threshold
+            .map(NtpDuration::as_seconds_f64),
+        agreeing: system.agreeing as u64,
+        candidates: system.candidates as u64,
+        needed: beside.needed as u64,
+        majority: system.majority,
+        clock: beside.clock.kind().to_string(),
+        true_offset: true_offset(beside.clock).map(NtpDuration::as_seconds_f64),
+    }
+}
+
+fn source(source: &SourceSnapshot, now: Monotonic) -> Source {
+    let state = if source.online {
+        word(source)
+    } else {
+        "offline"
+    };
+    let counters = source.counters;
+    Source {
+        id: source.id.0.into(),
+        name: source.name.clone(),
+        address: source.address.to_string(),
+        state: state.to_owned(),
+        online: source.online,
+        authentication: source.authentication.to_string(),
+        marks: marks(source.opinion),
+        poll: source.poll.to_duration().as_seconds_f64(),
+        poll_min: source.limits.min.to_duration().as_seconds_f64(),
+        poll_max: source.limits.max.to_duration().as_seconds_f64(),
+        next_poll: source.next_poll.map(|at| (at - now).as_seconds_f64()),
+        reach: source.reach.bits().into(),
+        unanswered: source.reach.unanswered().into(),
+        measurement: source.measured.as_ref().map(measurement),
+        path: source
+            .learnt
+            .as_ref()
+            .filter(|_| source.measured.is_some())
+            .map(path),
+        packets: Packets {
+            sent: counters.sent,
+            received: counters.received,
+            accepted: counters.accepted,
+            unusable: counters.unusable,
+            bogus: counters.bogus,
+        },
+    }
+}
+
+fn measurement(measured: &MeasuredSnapshot) -> Measurement {
+    Measurement {
+        at: since_1970(measured.at),
+        offset: -measured.offset.as_seconds_f64(),
+        uncertainty: Some(measured.uncertainty)
+            .filter(|known| *known < NtpDuration::MAX)
+            .map(NtpDuration::as_seconds_f64),
+        delay: measured.delay.as_seconds_f64(),
+        root_delay: measured.remote_delay.as_seconds_f64(),
+        root_dispersion: measured.remote_dispersion.as_seconds_f64(),
+        stratum: measured.stratum.get().into(),
+        reference_id: measured.reference_id.to_string(),
+        leap: leap(measured.leap),
+    }
+}
+
+fn path(learnt: &SourceStatus) -> Path {
+    Path {
+        base_delay: learnt.base_delay.as_seconds_f64(),
+        typical_excess: learnt.typical_excess.as_seconds_f64(),
+        jitter: learnt.jitter.as_seconds_f64(),
+        bias: learnt.bias.as_seconds_f64(),
+        bias_sigma: learnt.bias_sigma.as_seconds_f64(),
+        residual: learnt.offset.as_seconds_f64(),
+        seated: learnt.seated,
+        strikes: learnt.strikes.into(),
+    }
+}
+
+fn server((address, totals): &(SocketAddr, Totals)) -> Server {
+    Server {
+        address: address.to_string(),
+        received: totals.received,
+        accepted: totals.accepted,
+        denied: totals.denied,
+        ignored: totals.ignored,
+        rate_limited: totals.rate_limited,
+        nts_nak: totals.nts_nak,
+        send_errors: totals.send_errors,
+    }
+}
+
+fn marks(opinion: Opinion) -> Vec<String> {
+    let marks = [
+        ("prefer", opinion.prefer),
+        ("trust", opinion.trust),
+        ("require", opinion.require),
+        ("noselect", opinion.noselect),
+    ];
+    let set = marks.into_iter().filter(|(_, set)| *set);
+    set.map(|(mark, _)| mark.to_owned()).collect()
+}
+
+fn leap(leap: LeapIndicator) -> String {
+    let word = match leap {
+        LeapIndicator::None => "none",
+        LeapIndicator::Insert => "insert",
+        LeapIndicator::Delete => "delete",
+        LeapIndicator::Unsynchronized => "unsynchronized",
+    };
+    word.to_owned()
+}
+
+fn since_1970(time: SystemTime) -> f64 {
+    time.as_nanos() as f64 * 1e-9
+}
