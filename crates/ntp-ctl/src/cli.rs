@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -46,7 +47,9 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
     bin_name = "ntp-ctl",
     version,
     propagate_version = true,
-    disable_version_flag = true
+    disable_version_flag = true,
+    after_help = "Exit codes: 0 if the command did what was asked (waitsync: the clock is synchronised), 1 otherwise; \
+                  standard error says why and what to do."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -66,6 +69,63 @@ pub(crate) enum Command {
     Validate,
     /// Show the state of the running daemon
     Status,
+    /// Show what the clock follows, how far it is off and how wrong it can be
+    Tracking,
+    /// List the sources: whom the daemon asks, and what it thinks of them
+    Sources,
+    /// Show everything about a source, or change the sources
+    #[command(args_conflicts_with_subcommands = true)]
+    Source {
+        /// A source: its configured name, host, address in use or number
+        name: Option<String>,
+        #[command(subcommand)]
+        action: Option<SourceAction>,
+    },
+    /// List the addresses at which time is served, with counts
+    Servers,
+    /// Change the addresses at which time is served
+    Server {
+        #[command(subcommand)]
+        action: ServerAction,
+    },
+    /// Show how many requests of clients there were, and what became of them
+    Clients,
+    /// Say in sentences why the clock is or is not steered, and why each source is or is not used
+    Explain,
+    /// Watch the clock and its sources live, with plots; q ends it
+    Watch,
+    /// Ask a server for the time directly, without a daemon; nothing is changed
+    Query {
+        /// Host name or address, with an optional port
+        host: String,
+        /// Requests to send, two seconds apart
+        #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=60))]
+        samples: u32,
+    },
+    /// Wait until the clock is synchronised; for boot scripts
+    Waitsync {
+        /// And until the guaranteed error is no larger than this, for example 10ms
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        max_error: Option<Duration>,
+        /// Give up after this time, for example 60s [default: never]
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        timeout: Option<Duration>,
+    },
+    /// Step the clock to what the sources say, instead of slewing it there
+    Step {
+        /// Go past the panic thresholds
+        #[arg(long)]
+        force: bool,
+    },
+    /// Log more, or less, until the daemon ends: trace, debug, info, warn or error
+    LogLevel {
+        /// The least important messages to log
+        level: String,
+    },
+    /// Read the configuration again; what cannot be followed without a restart is named
+    Reload,
+    /// Save what has been learnt (the oscillator's frequency) now
+    Dump,
     /// Decide again on what a daemon recorded, and show where it would be otherwise
     Replay {
         /// The record: the file of `record-path`, or an older one (`NAME.1`)
@@ -91,13 +151,102 @@ pub(crate) enum Command {
     },
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum SourceAction {
+    /// Ask one more source
+    Add {
+        /// Host name or address, with an optional port
+        address: String,
+        /// Use several servers behind this name
+        #[arg(long)]
+        pool: bool,
+        /// Keys of [[source]] with their values, for example prefer=true poll-interval-limits.max=6
+        #[arg(value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Ask a source no more
+    Remove {
+        /// Its configured name, host, address in use or number
+        name: String,
+    },
+    /// Change settings of a source
+    Set {
+        /// Its configured name, host, address in use or number
+        name: String,
+        /// Keys of [[source]] with their values; null takes a key out
+        #[arg(value_name = "KEY=VALUE", required = true)]
+        settings: Vec<String>,
+    },
+    /// Ask a source, or all, again
+    Online {
+        /// Its configured name, host, address in use or number
+        name: Option<String>,
+    },
+    /// Send no requests to a source, or to any
+    Offline {
+        /// Its configured name, host, address in use or number
+        name: Option<String>,
+    },
+    /// Measure a source, or all, eight times within 16 s
+    Burst {
+        /// Its configured name, host, address in use or number
+        name: Option<String>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum ServerAction {
+    /// Serve time at one more address
+    Add {
+        /// Address and port, for example 0.0.0.0:123
+        listen: String,
+        /// Keys of [[server]] with their values, for example rate-limiting-cutoff-ms=1000
+        #[arg(value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Serve time at an address no more
+    Remove {
+        /// Address and port as configured
+        listen: String,
+    },
+    /// Change whom a server serves, and how fast
+    Set {
+        /// Address and port as configured
+        listen: String,
+        /// Keys of [[server]] with their values; null takes a key out
+        #[arg(value_name = "KEY=VALUE", required = true)]
+        settings: Vec<String>,
+    },
+}
+
+/// A time with its unit, for example `10ms`, `1.5s`, `2min`; a bare number is seconds.
+fn time(text: &str) -> Result<Duration, String> {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let scale = match unit {
+        "" | "s" => 1.0,
+        "ns" => 1e-9,
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "min" | "m" => 60.0,
+        "h" => 3600.0,
+        _ => {
+            return Err(format!(
+                "{unit:?} is no unit of time: ns, us, ms, s, min or h"
+            ));
+        }
+    };
+    let number = text.strip_suffix(unit).unwrap_or(text);
+    let seconds = number.parse::<f64>().map_err(|error| error.to_string())? * scale;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Configuration file of the daemon [default: /etc/ntpd-rs/ntp.toml]
     #[arg(short, long, value_name = "PATH", global = true)]
     pub(crate) config: Option<PathBuf>,
 
-    /// How `status` shows the state
+    /// How to show what the command tells
     #[arg(
         short,
         long,
@@ -112,9 +261,9 @@ pub(crate) struct Options {
 pub(crate) enum Format {
     /// Text for people
     Plain,
-    /// What the daemon's observation socket says
+    /// All of it, for programs
     Json,
-    /// Metrics in Prometheus' text format
+    /// Metrics in Prometheus' text format (`status` only)
     Prometheus,
 }
 
@@ -171,6 +320,16 @@ mod tests {
         }
         for line in ["ntp-ctl -v", "ntp-ctl --version", "ntp-ctl validate -v"] {
             assert!(matches!(parse(line), Ok(Asked::Version)), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_time_has_a_unit() {
+        assert_eq!(time("10ms"), Ok(Duration::from_millis(10)));
+        assert_eq!(time("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(time("2min"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "ms", "10 parsecs", "-1s", "1e400s"] {
+            assert!(time(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 use ntp_config::{Diagnostic, Style};
+use serde::Serialize;
 
 /// The two streams of a program.
 pub(crate) struct Console<'a> {
@@ -14,9 +15,22 @@ pub(crate) struct Console<'a> {
     pub(crate) err: &'a mut dyn Write,
     /// How diagnostics are drawn on `err`.
     pub(crate) style: Style,
+    /// Whether `out` shows colours.
+    pub(crate) painted: bool,
 }
 
 impl Console<'_> {
+    /// A text on standard output.
+    pub(crate) fn text(&mut self, text: &str) -> Result<(), Failure> {
+        Ok(self.out.write_all(text.as_bytes())?)
+    }
+
+    /// Something for programs on standard output.
+    pub(crate) fn json(&mut self, told: &impl Serialize) -> Result<(), Failure> {
+        let json = serde_json::to_string_pretty(told).map_err(io::Error::from)?;
+        Ok(writeln!(self.out, "{json}")?)
+    }
+
     /// A line on standard error.
     pub(crate) fn complain(&mut self, text: impl Display) {
         let _ = writeln!(self.err, "{text}");

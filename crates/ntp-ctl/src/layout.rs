@@ -18,6 +18,11 @@ pub(crate) fn plain(state: &State) -> String {
     for item in state.sorted_sources() {
         source(&mut text, item);
     }
+    if let Some(omitted) = state.system.details.sources_omitted {
+        text.line(format_args!(
+            "\nand {omitted} more sources; `ntp-ctl sources` shows all"
+        ));
+    }
     if !state.servers.is_empty() {
         text.line(format_args!("\n\nServers:"));
         for item in state.sorted_servers() {

@@ -13,14 +13,24 @@
 //! run them in process. A reader that closes its end of a pipe has what it wants: that is no failure.
 #![forbid(unsafe_code)]
 
+mod change;
 mod cli;
+mod connect;
 mod console;
+mod explain;
+mod figures;
 mod force_sync;
 mod layout;
 mod migrate;
+mod query;
 mod replay;
+mod servers;
+mod sources;
 mod status;
+mod tracking;
 mod validate;
+mod waitsync;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal};
@@ -28,7 +38,8 @@ use std::process::ExitCode;
 
 use ntp_config::Style;
 
-use cli::{Asked, Command};
+use change::Change;
+use cli::{Asked, Command, Format, Options};
 use console::{Console, Failure};
 
 /// The definition of the command line, from which manual page and completions are made.
@@ -39,7 +50,9 @@ pub fn command() -> clap::Command {
 /// The whole program.
 pub fn main() -> ExitCode {
     let coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let plain = std::env::var_os("NO_COLOR").is_some();
     let mut console = Console {
+        painted: io::stdout().is_terminal() && !plain,
         out: &mut io::stdout().lock(),
         err: &mut io::stderr().lock(),
         style: if coloured {
@@ -84,19 +97,93 @@ fn obey(
         Asked::Help(text) => console.out.write_all(text.as_bytes())?,
         // Upstream prints its version there.
         Asked::Version => console.complain(concat!("ntp-ctl ", env!("CARGO_PKG_VERSION"))),
-        Asked::Run(Command::Validate, options) => {
-            validate::run(options.config.as_deref(), console)?;
-        }
-        Asked::Run(Command::Status, options) => {
-            status::run(options.config.as_deref(), options.format, console)?;
-        }
-        Asked::Run(Command::Migrate { file, from }, _) => migrate::run(&file, from, console)?,
-        Asked::Run(Command::Replay { file, svg, all }, _) => {
-            replay::run(&file, svg.as_deref(), all, console)?;
-        }
-        Asked::Run(Command::ForceSync, _) => force_sync::run()?,
+        Asked::Run(command, options) => run_command(&command, &options, console)?,
     }
     Ok(())
+}
+
+fn run_command(
+    command: &Command,
+    options: &Options,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let config = options.config.as_deref();
+    if options.format == Format::Prometheus && *command != Command::Status {
+        return Err(Failure::Told(
+            "`--format prometheus` goes with `status` only".into(),
+        ));
+    }
+    let json = options.format == Format::Json;
+    match command {
+        Command::Validate => validate::run(config, console),
+        Command::Status => status::run(config, options.format, console),
+        Command::Tracking => {
+            let status = connect::status(config)?;
+            if json {
+                return console.json(&status.system);
+            }
+            console.text(&tracking::plain(&status))
+        }
+        Command::Sources => {
+            let status = connect::status(config)?;
+            if json {
+                return console.json(&status.sources);
+            }
+            console.text(&sources::plain(&status, console.painted))
+        }
+        Command::Source {
+            name: Some(name), ..
+        } => {
+            let status = connect::status(config)?;
+            let found = sources::called(&status, name)?;
+            if json {
+                return console.json(&found);
+            }
+            let texts: Vec<_> = found
+                .iter()
+                .map(|source| sources::everything(&status, source))
+                .collect();
+            console.text(&texts.join("\n"))
+        }
+        Command::Source {
+            action: Some(action),
+            ..
+        } => Change::begin(config, console)?.source(action),
+        Command::Source { .. } => Err(Failure::Told(
+            "which source? `ntp-ctl sources` lists them; `ntp-ctl source --help` tells what can be done".into(),
+        )),
+        Command::Servers | Command::Clients => {
+            let status = connect::status(config)?;
+            if json {
+                return console.json(&status.servers);
+            }
+            let shown = match command {
+                Command::Servers => servers::plain(&status),
+                _ => servers::clients(&status),
+            };
+            console.text(&shown)
+        }
+        Command::Server { action } => Change::begin(config, console)?.server(action),
+        Command::Explain => {
+            let status = connect::status(config)?;
+            if json {
+                return console.json(&explain::data(&status));
+            }
+            console.text(&explain::plain(&status))
+        }
+        Command::Waitsync { max_error, timeout } => {
+            waitsync::run(config, *max_error, *timeout, console)
+        }
+        Command::Step { force } => Change::begin(config, console)?.step(*force),
+        Command::LogLevel { level } => Change::begin(config, console)?.log_level(level),
+        Command::Reload => Change::begin(config, console)?.reload(),
+        Command::Dump => Change::begin(config, console)?.dump(),
+        Command::Watch => watch::run(config),
+        Command::Query { host, samples } => query::run(host, *samples, json, console),
+        Command::Migrate { file, from } => migrate::run(file, *from, console),
+        Command::Replay { file, svg, all } => replay::run(file, svg.as_deref(), *all, console),
+        Command::ForceSync => force_sync::run(),
+    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ fn ntp_ctl(arguments: &[&str]) -> Outcome {
         out: &mut out,
         err: &mut err,
         style: Style::Plain,
+        painted: false,
     };
     let arguments = std::iter::once(&"ntp-ctl").chain(arguments);
     let succeeded = run(arguments.map(OsString::from), &mut console);
@@ -320,6 +321,7 @@ fn run_on(out: ErrorKind, err: &mut dyn Write, arguments: &[&str]) -> bool {
         out: &mut Broken(out),
         err,
         style: Style::Plain,
+        painted: false,
     };
     run(arguments.iter().map(OsString::from), &mut console)
 }

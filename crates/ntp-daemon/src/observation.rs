@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use ntp_control_api::observation::{
-    Leap, Program, RootVariance, Server, ServerDetails, ServerStats, Source, SourceDetails, State,
-    System, SystemDetails, encode_frame,
+    Leap, MAX_FRAME, Program, RootVariance, Server, ServerDetails, ServerStats, Source,
+    SourceDetails, State, System, SystemDetails, WriteError, encode_frame,
 };
 use ntp_os_clock::{Clock, monotonic, realtime};
 use ntp_proto::client::Authentication;
@@ -14,7 +14,7 @@ use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, StampSource, SystemTime};
 
 use crate::serve::Totals;
 
-/// One frame for the socket. If there are so many sources that no reader would take it, the last ones are left out.
+/// One frame for the socket. If there are so many sources that no reader would take it, the last ones are left out, and their number is told.
 pub(crate) fn frame(
     snapshot: &Snapshot,
     served: &[(SocketAddr, Totals)],
@@ -22,11 +22,18 @@ pub(crate) fn frame(
     started: Monotonic,
 ) -> Vec<u8> {
     let mut state = state(snapshot, served, clock, started);
+    let all = state.sources.len();
     loop {
         match encode_frame(&state) {
             Ok(frame) => return frame,
-            Err(_) if state.sources.is_empty() => return Vec::new(),
-            Err(_) => state.sources.truncate(state.sources.len() / 2),
+            Err(WriteError::TooLong { length }) if !state.sources.is_empty() => {
+                // A little less than what would fit if all were of a length.
+                let kept = state.sources.len() as u64 * MAX_FRAME / length.max(1);
+                let kept = usize::try_from(kept).unwrap_or(0) * 31 / 32;
+                state.sources.truncate(kept);
+                state.system.details.sources_omitted = Some((all - kept) as u64);
+            }
+            Err(_) => return Vec::new(),
         }
     }
 }
@@ -84,6 +91,7 @@ fn system(snapshot: &Snapshot, clock: &Clock) -> System {
                 .map(|at| at.as_nanos() / 1_000_000_000),
             reference_time: system.reference_time.map(SystemTime::to_ntp),
             nts_certificate_expiry: None,
+            sources_omitted: None,
             true_offset: true_offset(clock),
         },
     }

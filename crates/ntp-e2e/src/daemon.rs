@@ -141,6 +141,22 @@ impl Setup {
         self.directory.path().join("observe")
     }
 
+    /// The control socket.
+    pub fn control(&self) -> PathBuf {
+        self.directory.path().join("control")
+    }
+
+    /// Changes the file as it is on disk, under the daemon's feet; it is written anew when a program is started.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn rewrite(&self, change: impl FnOnce(&str) -> String) {
+        let path = self.directory.path().join("ntp.toml");
+        if let Err(error) = fs::write(&path, change(&self.text)) {
+            panic!("cannot write {}: {error}", path.display());
+        }
+    }
+
     /// The state directory.
     pub fn state(&self) -> PathBuf {
         self.directory.path().join("state")

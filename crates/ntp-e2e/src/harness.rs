@@ -104,6 +104,16 @@ macro_rules! scenario {
     };
 }
 
+/// To be returned from a scenario for which this machine lacks something.
+///
+/// # Panics
+/// Where every arena has to be there.
+pub fn skip(lacking: &str) {
+    let required = env::var_os(REQUIRE).is_some_and(|value| value == "1");
+    assert!(!required, "this machine lacks {lacking}");
+    eprintln!("skipped: this machine lacks {lacking}");
+}
+
 /// Runs what the command line selects of `scenarios`. To be returned from `main`.
 pub fn run(arena: Arena, scenarios: &[Scenario]) -> ExitCode {
     let mut arguments = Arguments::from_args();

@@ -168,6 +168,9 @@ pub struct SystemDetails {
     /// a server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nts_certificate_expiry: Option<u64>,
+    /// Sources that are not among those told, because a frame with all of them would be too long; the control socket has no such limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sources_omitted: Option<u64>,
     /// How far a virtual clock is ahead of the clock it is laid over: its true error, if that one is right.
     #[serde(with = "form::optional", skip_serializing_if = "Option::is_none")]
     pub true_offset: Option<NtpDuration>,

@@ -24,6 +24,7 @@ pub(crate) fn sample() -> State {
         candidate_sources: Some(4),
         clock_kind: Some("system".into()),
         reference_time: Some(state.system.root_variance.base_time),
+        sources_omitted: None,
         nts_certificate_expiry: Some(1_800_000_000),
         smear: Some(NtpDuration::from_bits(-1 << 31)),
         tai_offset: Some(37),

@@ -1,0 +1,374 @@
+//! The control socket and `ntp-ctl`, as an operator, a foreign client and a nuisance use them.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use ntp_control_api::control::client::{CallError, Client};
+use ntp_control_api::control::methods::{
+    AddSource, Error, GetStatus, Named, New, Nothing, Reload, RemoveSource, Settings,
+};
+use ntp_control_api::control::types::Status;
+use ntp_e2e::binaries::{self, Program};
+use ntp_e2e::daemon::{Daemon, Setup};
+use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::process::{self, Process};
+use ntp_e2e::{scenario, wait};
+use ntp_time::NtpDuration;
+use rustix::process::Signal;
+use serde_json::json;
+use test_binaries::{Behaviour, ReferenceServer};
+
+/// Only a machine in great distress exceeds it.
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn main() -> ExitCode {
+    harness::run(
+        Arena::Loopback,
+        &[
+            scenario!(a_foreign_client_adds_a_source_watches_it_and_removes_it),
+            scenario!(an_unprivileged_user_reads_and_is_refused_every_change),
+            scenario!(two_hundred_silent_clients_change_nothing_for_others),
+            scenario!(a_reload_with_a_typo_changes_nothing),
+            scenario!(a_reload_follows_what_it_can_and_names_what_it_cannot),
+            scenario!(a_hangup_signal_reloads),
+            scenario!(every_command_answers),
+            scenario!(an_operator_is_told_what_is_wrong),
+        ],
+    )
+}
+
+fn server() -> ReferenceServer {
+    let address = "127.0.0.1:0".parse().expect("an address");
+    ReferenceServer::bind(address, Behaviour::default()).expect("loopback")
+}
+
+fn connect(setup: &Setup) -> Client {
+    wait::until(LIMIT, "the control socket", || {
+        Client::connect(&setup.control(), LIMIT).ok()
+    })
+}
+
+fn status(client: &mut Client) -> Status {
+    client
+        .call::<GetStatus>(&Nothing {})
+        .expect("the state")
+        .status
+}
+
+fn settings(address: &str) -> Settings {
+    let settings = json!({
+        "mode": "server", "address": address, "initial-poll-interval": 1,
+        "poll-interval-limits": { "min": 1, "max": 1 },
+    });
+    serde_json::from_value(settings).expect("an object")
+}
+
+/// Runs `ntp-ctl` and returns its exit code and all that it said.
+fn ntp_ctl(setup: &Setup, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = setup.command(None, Program::Ctl);
+    command.args(arguments);
+    outcome("ntp-ctl", command)
+}
+
+fn outcome(name: &str, command: Command) -> (Option<i32>, String) {
+    let mut process = Process::spawn(name, command);
+    let code = process.wait_exit(LIMIT).code();
+    (code, process.lines().join("\n"))
+}
+
+fn started(setup: &Setup) -> Daemon {
+    let mut daemon = setup.start(None);
+    daemon.wait_synchronized(LIMIT);
+    daemon
+}
+
+/// The client is the one from PyPI, with the daemon's own description of the interface as all that it knows.
+const FOREIGN: &str = r#"
+import sys, varlink
+path, address = sys.argv[1:]
+client = varlink.Client(address="unix:" + path)
+with client.open("org.ntpd-rs.Control1") as control, client.open("org.ntpd-rs.Control1") as watcher:
+    settings = {"mode": "server", "address": address, "initial-poll-interval": 1,
+                "poll-interval-limits": {"min": 1, "max": 1}}
+    assert control.AddSource(settings)["names"] == [address]
+    for reply in watcher.Monitor(0.2, _more=True):
+        states = {source["name"]: source["state"] for source in reply["status"]["sources"]}
+        if states.get(address) == "selected":
+            break
+    assert control.RemoveSource(address)["names"] == [address]
+    names = [source["name"] for source in control.GetStatus()["status"]["sources"]]
+    assert address not in names, names
+    try:
+        control.AddSource({"mode": "server", "adress": "a"})
+        assert False, "a typo is refused"
+    except varlink.VarlinkError as error:
+        assert error.error() == "org.ntpd-rs.Control1.InvalidConfiguration", error
+        assert "did you mean `address`?" in error.parameters()["report"]
+print("all is well")
+"#;
+
+/// The Python that has the package varlink.
+fn varlink_python() -> Option<PathBuf> {
+    let path = binaries::workspace_root().join("target/arena/varlink/bin/python");
+    path.exists().then_some(path)
+}
+
+fn a_foreign_client_adds_a_source_watches_it_and_removes_it() {
+    let Some(python) = varlink_python() else {
+        return harness::skip("Python with the package varlink, which .ci/install-arenas gets");
+    };
+    let (one, two) = (server(), server());
+    let setup = Setup::new(1).server(&one.address().to_string());
+    let _daemon = started(&setup);
+    let mut command = process::command(None, &python);
+    command.args(["-c", FOREIGN]).arg(setup.control());
+    command.arg(two.address().to_string());
+    let (code, said) = outcome("python", command);
+    assert_eq!((code, said.as_str()), (Some(0), "all is well"));
+}
+
+fn an_unprivileged_user_reads_and_is_refused_every_change() {
+    if !rustix::process::geteuid().is_root() {
+        return harness::skip("root, to become somebody else");
+    }
+    let server = server();
+    let setup = Setup::new(1).server(&server.address().to_string());
+    let _daemon = started(&setup);
+    open_to_all(setup.control().parent().expect("a directory"));
+    let as_nobody = |arguments: &[&str]| {
+        let mut command = process::command(None, Path::new("setpriv"));
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+        // Where the program was built, nobody may enter.
+        let copy = setup.control().with_file_name("ntp-ctl");
+        std::fs::copy(Program::Ctl.path(), &copy).expect("a copy");
+        let config = setup.control().with_file_name("ntp.toml");
+        command.arg(copy).arg("-c").arg(config).args(arguments);
+        outcome("ntp-ctl as nobody", command)
+    };
+    let (code, said) = as_nobody(&["tracking"]);
+    assert_eq!(code, Some(0), "{said}");
+    let name = server.address().to_string();
+    let changes: &[&[&str]] = &[
+        &["source", "add", "192.0.2.1"],
+        &["source", "remove", &name],
+        &["source", "set", &name, "prefer=true"],
+        &["source", "offline"],
+        &["source", "online"],
+        &["source", "burst"],
+        &["server", "add", "127.0.0.1:0"],
+        &["server", "remove", "127.0.0.1:0"],
+        &["server", "set", "127.0.0.1:0", "workers=1"],
+        &["step"],
+        &["step", "--force"],
+        &["log-level", "trace"],
+        &["reload"],
+        &["dump"],
+    ];
+    for change in changes {
+        let (code, said) = as_nobody(change);
+        assert_eq!(code, Some(1), "{change:?}: {said}");
+        assert!(
+            said.contains("you are uid 65534") && said.contains("only root"),
+            "{change:?}: {said}"
+        );
+    }
+    let status = status(&mut connect(&setup));
+    assert_eq!(status.configured.len(), 1);
+    assert!(status.sources[0].online && status.sources[0].marks.is_empty());
+}
+
+fn open_to_all(directory: &Path) {
+    let everyone = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(directory, everyone).expect("our own directory");
+}
+
+fn two_hundred_silent_clients_change_nothing_for_others() {
+    let server = server();
+    let setup = Setup::new(1).server(&server.address().to_string());
+    let mut daemon = started(&setup);
+    let mut early = connect(&setup);
+    status(&mut early);
+    let silent: Vec<_> = (0..200)
+        .map(|_| UnixStream::connect(setup.control()).expect("room in the queue"))
+        .collect();
+    let before = daemon.observe().expect("a state");
+    let sent =
+        |observation: &ntp_e2e::observation::Observation| observation.sources()[0].packets_sent();
+    let asked = sent(&before);
+    for _ in 0..20 {
+        let mut client = connect(&setup);
+        assert!(status(&mut client).system.synchronized);
+    }
+    daemon.wait_until(LIMIT, "more requests", |observation| {
+        sent(observation) > asked + 2 && observation.is_synchronized()
+    });
+    drop(silent);
+}
+
+fn a_reload_with_a_typo_changes_nothing() {
+    let server = server();
+    let setup = Setup::new(1).server(&server.address().to_string());
+    let mut daemon = started(&setup);
+    let mut client = connect(&setup);
+    let before = status(&mut client);
+    setup.rewrite(|text| text.replace("minimum-agreeing-sources", "minimum-agreing-sources"));
+    let Err(CallError::Refused(Error::InvalidConfiguration { report })) =
+        client.call::<Reload>(&Nothing {})
+    else {
+        panic!("a typo is refused");
+    };
+    assert!(
+        report.contains("did you mean `minimum-agreeing-sources`?"),
+        "{report}"
+    );
+    let after = status(&mut client);
+    assert_eq!(before.sources[0].id, after.sources[0].id);
+    assert!(after.system.synchronized);
+    assert!(daemon.process.is_running());
+}
+
+fn a_reload_follows_what_it_can_and_names_what_it_cannot() {
+    let (one, two, three) = (server(), server(), server());
+    let name = |server: &ReferenceServer| server.address().to_string();
+    let setup = Setup::new(1).server(&name(&one)).server(&name(&two));
+    let _daemon = started(&setup);
+    let mut client = connect(&setup);
+    let added = New {
+        settings: settings(&name(&three)),
+    };
+    client.call::<AddSource>(&added).expect("a source");
+    let before = status(&mut client);
+    setup.rewrite(|text| {
+        text.replace(&name(&two), "127.0.0.1:9")
+            .replace("kind = \"virtual\"", "kind = \"none\"")
+            .replace("virtual-offset", "# virtual-offset")
+            .replace("virtual-frequency", "# virtual-frequency")
+    });
+    let reply = client.call::<Reload>(&Nothing {}).expect("a good file");
+    assert_eq!(reply.added, ["127.0.0.1:9"]);
+    assert_eq!(reply.removed, [name(&two)]);
+    assert!(reply.not_applied[0].starts_with("[clock]"), "{reply:?}");
+    let after = status(&mut client);
+    assert_eq!(after.system.clock, "virtual");
+    let ids = |status: &Status, wanted: &str| -> Vec<u64> {
+        let sources = status.sources.iter();
+        sources
+            .filter(|it| it.name == wanted)
+            .map(|it| it.id)
+            .collect()
+    };
+    for kept in [name(&one), name(&three)] {
+        assert_eq!(ids(&before, &kept), ids(&after, &kept), "{kept}");
+    }
+    let which = Named { name: name(&three) };
+    client.call::<RemoveSource>(&which).expect("still there");
+}
+
+fn a_hangup_signal_reloads() {
+    let (one, two) = (server(), server());
+    let setup = Setup::new(1).server(&one.address().to_string());
+    let mut daemon = started(&setup);
+    setup.rewrite(|text| {
+        let address = two.address();
+        format!("{text}\n[[source]]\nmode = \"server\"\naddress = \"{address}\"\n")
+    });
+    daemon.process.signal(Signal::HUP);
+    daemon.wait_until(LIMIT, "the new source", |observation| {
+        observation.source(&two.address().to_string()).is_some()
+    });
+    assert!(daemon.process.is_running());
+}
+
+fn every_command_answers() {
+    let (one, two) = (server(), server());
+    let (first, second) = (one.address().to_string(), two.address().to_string());
+    let setup = Setup::new(1).server(&first);
+    let _daemon = started(&setup);
+    let commands: &[(&[&str], &str)] = &[
+        (
+            &["waitsync", "--max-error", "1s", "--timeout", "60s"],
+            "Synchronised",
+        ),
+        (&["status"], "Synchronization status:"),
+        (&["tracking"], "Synchronised    : yes"),
+        (&["sources"], "* "),
+        (&["source", &first], "State             : selected"),
+        (
+            &["source", "add", &second, "prefer=true"],
+            "asked from now on",
+        ),
+        (
+            &["source", "set", &second, "prefer=null", "noselect=true"],
+            "changed",
+        ),
+        (&["source", "offline", &second], "offline"),
+        (&["source", "online"], "asked again"),
+        (&["source", "burst", &second], "are spared"),
+        (&["source", "remove", &second], "asked no more"),
+        (&["servers"], "served at no address"),
+        (&["server", "add", "127.0.0.1:0"], "served from now on"),
+        (
+            &["server", "set", "127.0.0.1:0", "rate-limiting-cutoff-ms=5"],
+            "changed",
+        ),
+        (&["clients"], "Which clients"),
+        (&["server", "remove", "127.0.0.1:0"], "served no more"),
+        (&["explain"], "it agrees with the majority"),
+        (&["step"], "The clock was stepped by"),
+        (&["log-level", "trace"], "Logging at level trace"),
+        (&["reload"], "The configuration says nothing new"),
+    ];
+    for (arguments, expected) in commands {
+        let (code, said) = ntp_ctl(&setup, arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    }
+    for arguments in [
+        ["tracking"],
+        ["sources"],
+        ["servers"],
+        ["clients"],
+        ["explain"],
+    ] {
+        let (code, said) = ntp_ctl(&setup, &[&arguments[..], &["-f", "json"]].concat());
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+        serde_json::from_str::<serde_json::Value>(&said).expect("JSON");
+    }
+}
+
+fn an_operator_is_told_what_is_wrong() {
+    let (right, also_right) = (server(), server());
+    let wrong = server();
+    wrong.set_behaviour(Behaviour {
+        offset: NtpDuration::from_millis(500),
+        ..Behaviour::default()
+    });
+    let setup = Setup::new(2)
+        .server(&right.address().to_string())
+        .server(&also_right.address().to_string())
+        .server(&wrong.address().to_string())
+        .server("127.0.0.1:9");
+    // Before it runs.
+    let (code, said) = ntp_ctl(&setup, &["tracking"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("Is it running?"), "{said}");
+    let _daemon = started(&setup);
+    let said = wait::until(LIMIT, "an explanation", || {
+        let (_, said) = ntp_ctl(&setup, &["explain"]);
+        (said.contains("incompatible with the majority's") && said.contains("firewall"))
+            .then_some(said)
+    });
+    assert!(said.contains("`trust = true`"), "{said}");
+    let (code, said) = ntp_ctl(
+        &setup,
+        &["waitsync", "--max-error", "1ns", "--timeout", "1s"],
+    );
+    assert_eq!(code, Some(1));
+    assert!(said.contains("1.00 ns was asked for"), "{said}");
+    let (code, said) = ntp_ctl(&setup, &["source", "nobody"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("there are 127.0.0.1:"), "{said}");
+}
