@@ -34,6 +34,7 @@ mod resolve;
 pub mod runtime;
 pub mod sandbox;
 pub mod serve;
+mod watchdog;
 
 use std::io;
 use std::process::ExitCode;

@@ -39,6 +39,7 @@ use crate::persist::Store;
 use crate::record::Recorder;
 use crate::resolve::Resolver;
 use crate::serve::{Bound, Listener, ServeError, Servers, Totals};
+use crate::watchdog::Watchdog;
 use exchanges::{Exchanges, Happening};
 
 /// Readings of the two clocks further apart than this are taken again: the process was interrupted in between.
@@ -131,6 +132,7 @@ pub struct Runtime {
     completed: Option<Result<Done, Refusal>>,
     control: Option<(Option<Door>, Desk)>,
     started: Monotonic,
+    watchdog: Option<Watchdog>,
 }
 
 /// What a [`Runtime`] is made of besides the engine's configuration.
@@ -200,6 +202,7 @@ impl Runtime {
             completed: None,
             control: None,
             started: monotonic(),
+            watchdog: Watchdog::from_environment(),
         };
         // Numbers are kept from here on.
         if runtime.recorder.is_some() {
@@ -324,6 +327,9 @@ impl Runtime {
             }
             if until.is_some_and(|until| monotonic() >= until) || ntp_udp::signals::pending() {
                 return Ok(Ending::Paused);
+            }
+            if let Some(watchdog) = &mut self.watchdog {
+                watchdog.attend();
             }
             self.wait(until)?;
             self.look_for_suspend()?;
@@ -517,6 +523,7 @@ impl Runtime {
             .chain(until)
             .chain(self.observer.as_ref().and_then(Observer::deadline))
             .chain(self.cookie_keys.as_ref().and_then(CookieKeys::due))
+            .chain(self.watchdog.as_ref().map(Watchdog::due))
             .chain(
                 self.control
                     .as_ref()
