@@ -2,10 +2,11 @@
 
 use core::time::Duration;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
 use clap::Args;
+use ntp_proto::nts::AeadAlgorithm;
 use ntp_time::{LeapIndicator, NtpDuration, ReferenceId, Stratum};
 
 use crate::behaviour::reference_id;
@@ -96,6 +97,41 @@ pub fn interval(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
+/// For clap: name or address of a key-exchange server, and a port if it is not 4460. An IPv6 address with a port stands in
+/// brackets.
+///
+/// # Errors
+/// There is no name, or the port is none.
+pub fn key_server(text: &str) -> Result<(String, u16), String> {
+    let host = text.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok((address.to_string(), ntp_nts_ke::PORT));
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok((address.ip().to_string(), address.port()));
+    }
+    let (host, port) = match text.split_once(':') {
+        None => (text, ntp_nts_ke::PORT),
+        Some((host, port)) => (
+            host,
+            port.parse().map_err(|_| "not a port behind the name")?,
+        ),
+    };
+    if host.is_empty() {
+        return Err("there is no name".into());
+    }
+    Ok((host.to_owned(), port))
+}
+
+/// For clap: a cipher of NTS by its number in IANA's registry.
+///
+/// # Errors
+/// It is none that we have.
+pub fn aead(text: &str) -> Result<AeadAlgorithm, String> {
+    let number = text.parse().ok().and_then(AeadAlgorithm::from_id);
+    number.ok_or_else(|| "not 15, 17 or 30".into())
+}
+
 fn offset(text: &str) -> Result<NtpDuration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds.is_finite() => Ok(NtpDuration::from_seconds_f64(seconds)),
@@ -119,5 +155,24 @@ fn leap(text: &str) -> Result<LeapIndicator, String> {
         "delete" => Ok(LeapIndicator::Delete),
         "unsynchronized" => Ok(LeapIndicator::Unsynchronized),
         _ => Err("not one of none, insert, delete, unsynchronized".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_server_is_a_name_or_an_address_with_or_without_a_port() {
+        let is = |text, host: &str, port| assert_eq!(key_server(text), Ok((host.into(), port)));
+        is("keys.test", "keys.test", 4460);
+        is("keys.test:1", "keys.test", 1);
+        is("192.0.2.1:2", "192.0.2.1", 2);
+        is("2001:db8::1", "2001:db8::1", 4460);
+        is("[2001:db8::1]", "2001:db8::1", 4460);
+        is("[2001:db8::1]:3", "2001:db8::1", 3);
+        for text in ["", ":3", "keys.test:", "keys.test:x", "keys.test:70000"] {
+            assert!(key_server(text).is_err(), "{text}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ntp_daemon::serve::{Bound, Listener, Servers};
 use ntp_os_clock::Clock;
 use ntp_proto::keys::{Algorithm, Key, KeyRing};
+use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult, Keyset, MasterSecret, SessionKeys};
 use ntp_proto::server::{Claim, Policy};
 use ntp_time::{Frequency, NtpDuration};
 use ntp_udp::ServerOptions;
@@ -62,6 +63,7 @@ fn load(target: SocketAddr, dialect: Dialect) -> Report {
         // Nothing is late, and nothing is lost, on a machine in whatever distress.
         patience: Duration::from_secs(30),
         seed: 1,
+        process: None,
     };
     run(&plan).unwrap()
 }
@@ -83,7 +85,7 @@ fn keys_of_all_types_are_spoken_and_checked() {
     for key in keys() {
         let dialect = Dialect {
             key: Some(Arc::new(key)),
-            interleaved: false,
+            ..Dialect::default()
         };
         all_answered(&load(address, dialect));
     }
@@ -101,7 +103,7 @@ fn an_answer_without_the_right_mac_is_invalid_and_its_request_lost() {
         duration: Duration::from_millis(20),
         dialect: Dialect {
             key: Some(Arc::new(wrong)),
-            interleaved: false,
+            ..Dialect::default()
         },
         sources: None,
         clients: None,
@@ -109,6 +111,7 @@ fn an_answer_without_the_right_mac_is_invalid_and_its_request_lost() {
         burst: 1,
         patience: Duration::from_millis(500),
         seed: 1,
+        process: None,
     };
     let report = run(&plan).unwrap();
     assert_eq!((report.answered, report.lost()), (0, 20));
@@ -123,6 +126,7 @@ fn interleaved_clients_get_the_stamps_of_their_last_answers() {
         let dialect = Dialect {
             interleaved: true,
             key: keys().last().map(Arc::new),
+            ..Dialect::default()
         };
         let report = load(address, dialect);
         all_answered(&report);
@@ -131,4 +135,78 @@ fn interleaved_clients_get_the_stamps_of_their_last_answers() {
         let offset = report.offset.percentile(50.0).unwrap();
         assert!(offset.abs() < NtpDuration::from_seconds(1), "{report}");
     }
+}
+
+fn keyset(fill: u8) -> Arc<Keyset> {
+    Arc::new(Keyset::new(MasterSecret::new([fill; MasterSecret::LENGTH])))
+}
+
+/// A session with two cookies, in which the client takes `expected` for the key of replies, and the server `real`.
+fn session(algorithm: AeadAlgorithm, expected: u8, real: u8) -> KeyExchangeResult {
+    let length = algorithm.key_length();
+    let keys = |replies: u8| {
+        let [requests, replies] = [9, replies].map(|fill| vec![fill; length]);
+        SessionKeys::new(algorithm, &requests, &replies).unwrap()
+    };
+    let cookie = |nonce| keyset(1).seal_cookie(&keys(real), [nonce; 16]).unwrap();
+    KeyExchangeResult {
+        keys: keys(expected),
+        legacy_keys: None,
+        cookies: [1, 2].map(cookie).into(),
+        server: None,
+        port: None,
+    }
+}
+
+fn load_with_nts(keys_of_server: u8, nts: Vec<KeyExchangeResult>) -> Report {
+    let mut servers = serve("127.0.0.1:0");
+    servers.publish_keyset(&keyset(keys_of_server));
+    let plan = Plan {
+        target: servers.addresses().next().unwrap(),
+        rate: 1000.0,
+        duration: Duration::from_millis(50),
+        dialect: Dialect {
+            nts,
+            ..Dialect::default()
+        },
+        sources: None,
+        clients: None,
+        ports: 2,
+        burst: 10,
+        patience: Duration::from_millis(500),
+        seed: 1,
+        process: Some(std::process::id()),
+    };
+    run(&plan).unwrap()
+}
+
+#[test]
+fn nts_is_spoken_with_every_cipher_and_cookies_that_run_out_are_counted() {
+    for algorithm in AeadAlgorithm::ALL {
+        let report = load_with_nts(1, vec![session(algorithm, 5, 5); 3]);
+        assert_eq!((report.sent, report.unsent), (50, 0));
+        assert_eq!(
+            (report.kissed, report.invalid),
+            (0, 0),
+            "{algorithm}: {report}"
+        );
+        assert!(report.answered > 0, "{algorithm}: {report}");
+        // The first ten leave together, and there are six cookies.
+        assert!(report.reused_cookies >= 4, "{algorithm}: {report}");
+        assert!(report.process_cpu > Some(Duration::ZERO));
+    }
+}
+
+#[test]
+fn who_cannot_open_cookies_sends_kisses() {
+    let report = load_with_nts(2, vec![session(AeadAlgorithm::AesSivCmac256, 5, 5)]);
+    assert_eq!((report.answered, report.invalid), (0, 0), "{report}");
+    assert!(report.kissed > 0, "{report}");
+}
+
+#[test]
+fn an_answer_that_is_not_authentic_is_invalid() {
+    let report = load_with_nts(1, vec![session(AeadAlgorithm::Aes128GcmSiv, 5, 6)]);
+    assert_eq!((report.answered, report.kissed), (0, 0), "{report}");
+    assert!(report.invalid > 0, "{report}");
 }

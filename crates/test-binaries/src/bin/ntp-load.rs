@@ -9,9 +9,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use ntp_nts_ke::failure::Failure;
 use ntp_proto::keys::{Key, KeyFile, KeyId};
+use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult};
 use test_binaries::cli;
-use test_binaries::load::{Dialect, Plan, Sources, run};
+use test_binaries::load::{Dialect, KeyServer, Plan, Sources, run};
 
 /// Open-loop load generator for NTP servers
 #[derive(Parser)]
@@ -52,6 +54,21 @@ struct Options {
     #[arg(long, value_name = "NUMBER", requires = "keys")]
     key: Option<KeyId>,
 
+    /// Ask with NTS, with keys and cookies from this key-exchange server
+    ///
+    /// A port left out is 4460. There are 16 exchanges before the run; the clients share their keys and cookies. If answers stay
+    /// away, cookies are used again, which is counted.
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = cli::key_server, conflicts_with = "keys")]
+    nts: Option<(String, u16)>,
+
+    /// Authorities whose certificates are believed besides those of the system's
+    #[arg(long, value_name = "FILE", requires = "nts")]
+    ca: Option<PathBuf>,
+
+    /// Number of the cipher for NTS: 15 (AES-SIV-CMAC-256), 17 (AES-SIV-CMAC-512) or 30 (AES-128-GCM-SIV)
+    #[arg(long, value_name = "NUMBER", requires = "nts", default_value = "15", value_parser = cli::aead)]
+    aead: AeadAlgorithm,
+
     /// Ports to send from
     #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
     ports: u16,
@@ -68,6 +85,10 @@ struct Options {
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     seed: u64,
 
+    /// Tell the processor time that this process takes during the run: the server, if it runs here
+    #[arg(long, value_name = "PID")]
+    process: Option<u32>,
+
     /// Print the figures as JSON
     #[arg(long)]
     json: bool,
@@ -75,7 +96,7 @@ struct Options {
 
 const EXIT: &str = "\
 Every request is counted once: answered, late (after the patience), kissed (a refusal) or lost. What arrives and answers no request, \
-or a second time, or without the right MAC, is invalid. Latency is measured up to the kernel's receive stamp.
+or a second time, or without the right MAC or authenticator, is invalid. Latency is measured up to the kernel's receive stamp.
 
 Ends with 0 after a good run, with 1 if there was none, and with 2 if the generator itself was too slow: then the reasons are printed \
 behind SPOILED, and the figures say little about the server.";
@@ -92,6 +113,13 @@ fn main() -> ExitCode {
             }
         },
     };
+    let nts = match sessions(&options) {
+        Ok(sessions) => sessions,
+        Err(problem) => {
+            eprintln!("no keys for NTS: {problem}");
+            return ExitCode::FAILURE;
+        }
+    };
     let plan = Plan {
         target: options.target,
         rate: options.rate,
@@ -99,6 +127,7 @@ fn main() -> ExitCode {
         dialect: Dialect {
             interleaved: options.interleaved,
             key,
+            nts,
         },
         sources: options.from,
         clients: options.clients,
@@ -106,6 +135,7 @@ fn main() -> ExitCode {
         burst: options.burst.into(),
         patience: options.patience,
         seed: options.seed,
+        process: options.process,
     };
     let report = match run(&plan) {
         Ok(report) => report,
@@ -131,6 +161,24 @@ fn rate(text: &str) -> Result<f64, String> {
         Ok(rate) if (0.1..=1e8).contains(&rate) => Ok(rate),
         _ => Err("not a number from 0.1 to 100 million".into()),
     }
+}
+
+/// Key exchanges of a run with NTS, and how many of them at once.
+const EXCHANGES: usize = 16;
+const TOGETHER: usize = 4;
+
+/// Keys and cookies, if there is to be NTS.
+fn sessions(options: &Options) -> Result<Vec<KeyExchangeResult>, Failure> {
+    let Some((host, port)) = options.nts.clone() else {
+        return Ok(Vec::new());
+    };
+    let server = KeyServer {
+        host,
+        port,
+        authority: options.ca.clone(),
+        algorithm: options.aead,
+    };
+    server.exchange(EXCHANGES, TOGETHER).into_iter().collect()
 }
 
 /// The key with this number; without one, the file's only key.

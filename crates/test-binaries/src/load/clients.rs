@@ -1,6 +1,6 @@
 //! The clients: what each asks, what it remembers, and whether an answer is good.
 //!
-//! # Three dialects
+//! # Four dialects
 //! *Plain*: a header whose transmit timestamp is the request's number (see `flight.rs`); a good answer returns it as the
 //! origin timestamp.
 //!
@@ -10,17 +10,22 @@
 //! that of the answer before, and goes with that one's stamps.
 //!
 //! *With a key*: the same, with a MAC (RFC 5905 section 7.3, RFC 8573). An answer without the right MAC is none, whatever it says.
+//!
+//! *With NTS* (RFC 8915): the same, with a cookie and an authenticator. An answer must repeat the request's identifier and be authentic, or be
+//! a kiss, by which a server says that it cannot open the cookie.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ntp_proto::keys::Key;
+use ntp_proto::nts::KeyExchangeResult;
 use ntp_proto::wire::{Header, Mac, Mode, Packet, Version, Writer, emit};
 use ntp_time::{LeapIndicator, NtpDuration, NtpTimestamp, Stratum, SystemTime};
 use ntp_udp::Arrival;
 
 use super::Sources;
 use super::flight::{Flight, Match};
+use super::sessions::{Sessions, Standing};
 
 /// What all clients of a run speak.
 #[derive(Clone, Debug, Default)]
@@ -29,12 +34,15 @@ pub struct Dialect {
     pub interleaved: bool,
     /// Sign with this key, and listen only to answers that are signed with it.
     pub key: Option<Arc<Key>>,
+    /// NTS with the keys and cookies of these exchanges, which the clients share; none for a run without it.
+    pub nts: Vec<KeyExchangeResult>,
 }
 
 /// All clients of a run.
 #[derive(Debug)]
 pub(super) struct Clients {
     signer: Option<Signer>,
+    sessions: Option<Sessions>,
     sources: Option<Sources>,
     count: u64,
     flight: Flight,
@@ -72,7 +80,7 @@ struct Exchange {
 pub(super) enum Judgement {
     /// The first answer to a request.
     Answer(Answer),
-    /// No answer to a request of ours, or not the first, or not signed as it should be.
+    /// No answer to a request of ours, or not the first, or not authenticated as it should be.
     Invalid,
 }
 
@@ -96,8 +104,8 @@ pub(super) enum AnswerKind {
     },
 }
 
-/// A request with a MAC of any type, in octets.
-pub(super) const LONGEST: usize = 128;
+/// The longest request, in octets: with NTS, as much as goes through any IPv6 path.
+pub(super) const LONGEST: usize = 1232;
 
 impl Clients {
     /// `count` clients, with room for `under_way` requests at once.
@@ -106,6 +114,7 @@ impl Clients {
         sources: Option<Sources>,
         count: u32,
         flight: Flight,
+        seed: u64,
     ) -> Self {
         let count = count.max(1);
         let remembered = if dialect.interleaved { count } else { 0 };
@@ -115,6 +124,7 @@ impl Clients {
         });
         Self {
             signer,
+            sessions: Sessions::new(dialect.nts, flight.room(), seed),
             sources,
             count: count.into(),
             flight,
@@ -125,6 +135,11 @@ impl Clients {
     /// How many requests there were.
     pub(super) fn asked(&self) -> u64 {
         self.flight.next().0
+    }
+
+    /// How many requests went out with a cookie that had been used.
+    pub(super) fn reused_cookies(&self) -> u64 {
+        self.sessions.as_ref().map_or(0, Sessions::reused)
     }
 
     /// The address that the next request comes from.
@@ -148,7 +163,17 @@ impl Clients {
                 header.receive_timestamp = self.flight.second_nonce(number);
             }
         }
-        let length = write(&header, self.signer.as_ref(), octets);
+        let length = match &mut self.sessions {
+            None => write(&header, self.signer.as_ref(), octets),
+            Some(sessions) => {
+                let request = sessions.ask(number, &header).unwrap_or_default();
+                let place = octets.get_mut(..request.len());
+                place.map_or(0, |place| {
+                    place.copy_from_slice(&request);
+                    request.len()
+                })
+            }
+        };
         self.flight.depart(at);
         octets.get(..length).unwrap_or_default()
     }
@@ -218,24 +243,35 @@ impl Clients {
         Some((received - sent).midpoint(transmitted - arrived))
     }
 
-    /// The header of an answer of the server, whichever request it is for.
-    fn header(&self, arrival: &Arrival<'_>, target: SocketAddr) -> Option<Header> {
+    /// The header of an answer that the server may have written.
+    fn header(&mut self, arrival: &Arrival<'_>, target: SocketAddr) -> Option<Header> {
         let packet = Packet::parse(arrival.payload).ok()?;
         let header = packet.header;
-        let signed = match (&self.signer, packet.mac) {
+        let is_answer = !arrival.truncated
+            && (arrival.from.ip(), arrival.from.port()) == (target.ip(), target.port())
+            && header.mode == Mode::Server
+            && header.version == Version::V4
+            && (header.stratum == Stratum::KISS || !header.transmit_timestamp.is_zero());
+        (is_answer && self.is_authentic(&packet)).then_some(header)
+    }
+
+    /// Whether an answer is authenticated as the dialect demands.
+    fn is_authentic(&mut self, packet: &Packet<'_>) -> bool {
+        if let Some(sessions) = &mut self.sessions {
+            let number = self.flight.number(packet.header.origin_timestamp);
+            return match number.and_then(|number| sessions.check(number, packet)) {
+                Some(Standing::Authentic) => true,
+                Some(Standing::Unproved) => packet.header.stratum == Stratum::KISS,
+                None => false,
+            };
+        }
+        match (&self.signer, packet.mac) {
             (None, mac) => mac.is_none(),
             (Some(Signer { key, .. }), Some(mac)) => {
                 mac.key_id == key.id() && key.verify(packet.authenticated(), mac.digest)
             }
             (Some(_), None) => false,
-        };
-        let is_answer = signed
-            && !arrival.truncated
-            && (arrival.from.ip(), arrival.from.port()) == (target.ip(), target.port())
-            && header.mode == Mode::Server
-            && header.version == Version::V4
-            && (header.stratum == Stratum::KISS || !header.transmit_timestamp.is_zero());
-        is_answer.then_some(header)
+        }
     }
 }
 

@@ -58,25 +58,35 @@ impl Flight {
         self.next += 1;
     }
 
-    /// Judges an answer by its origin timestamp, and marks the request as answered.
-    pub(super) fn arrive(&mut self, origin: NtpTimestamp) -> Match {
+    /// How many requests may be under way at once.
+    pub(super) fn room(&self) -> usize {
+        self.sent.len()
+    }
+
+    /// The number of the request that an answer with this origin timestamp is for, if it is not yet answered.
+    pub(super) fn number(&self, origin: NtpTimestamp) -> Option<u64> {
         let low = origin.to_bits() >> 32;
         // The upper half of the number is that of the newest request with this lower half.
         let behind = (self.next.wrapping_sub(1).wrapping_sub(low)) & 0xffff_ffff;
         if behind >= self.sent.len() as u64 || behind >= self.next {
-            return Match::Stranger;
+            return None;
         }
         let number = self.next - 1 - behind;
-        let second = self.nonce(number, SECOND) == origin;
-        if !second && self.nonce(number, FIRST) != origin {
+        let ours = [FIRST, SECOND].map(|which| self.nonce(number, which));
+        (ours.contains(&origin) && self.sent[self.place(number)].is_some()).then_some(number)
+    }
+
+    /// Judges an answer by its origin timestamp, and marks the request as answered.
+    pub(super) fn arrive(&mut self, origin: NtpTimestamp) -> Match {
+        let Some(number) = self.number(origin) else {
             return Match::Stranger;
-        }
+        };
         let place = self.place(number);
         match self.sent[place].take() {
             Some(sent) => Match::First {
                 number,
                 sent,
-                second,
+                second: self.nonce(number, SECOND) == origin,
             },
             None => Match::Stranger,
         }

@@ -38,6 +38,8 @@ pub struct Plan {
     pub patience: Duration,
     /// Seed of what is random in requests.
     pub seed: u64,
+    /// A process whose processor time is told: the server, if it runs here.
+    pub process: Option<u32>,
 }
 
 /// Datagrams taken or sent in one call.
@@ -108,7 +110,13 @@ impl<'a> Generator<'a> {
         Ok(Self {
             plan,
             lines,
-            clients: Clients::new(plan.dialect.clone(), plan.sources, clients, flight),
+            clients: Clients::new(
+                plan.dialect.clone(),
+                plan.sources,
+                clients,
+                flight,
+                plan.seed,
+            ),
             report: Report::default(),
             tardy: 0,
             longest_gap: NtpDuration::ZERO,
@@ -119,6 +127,7 @@ impl<'a> Generator<'a> {
     fn run(&mut self) -> io::Result<Report> {
         let own = std::process::id();
         let cpu = process_cpu(own)?;
+        let server_cpu = self.plan.process.map(process_cpu).transpose()?;
         let total = (self.plan.rate * self.plan.duration.as_secs_f64()) as u64;
         let start = monotonic();
         self.last_look = start;
@@ -145,6 +154,10 @@ impl<'a> Generator<'a> {
         self.report.busy = (busy.as_seconds_f64() / self.report.elapsed.as_secs_f64()).min(1.0);
         self.report.own_cpu = process_cpu(own)?.saturating_sub(cpu);
         self.take_the_last()?;
+        if let (Some(process), Some(before)) = (self.plan.process, server_cpu) {
+            self.report.process_cpu = Some(process_cpu(process)?.saturating_sub(before));
+        }
+        self.report.reused_cookies = self.clients.reused_cookies();
         self.judge();
         Ok(core::mem::take(&mut self.report))
     }
@@ -171,6 +184,7 @@ impl<'a> Generator<'a> {
     }
 
     fn send(&mut self, mut count: u64) {
+        let mut octets = [0; LONGEST];
         while count > 0 {
             let together = count.min(BATCH as u64);
             count -= together;
@@ -178,7 +192,6 @@ impl<'a> Generator<'a> {
             let line = &mut self.lines[line];
             let now = realtime();
             for _ in 0..together {
-                let mut octets = [0; LONGEST];
                 let source = self.clients.next_source();
                 let place = line.outbox.len();
                 // A batch is never larger than the outbox, nor a request than its room.
@@ -300,6 +313,7 @@ mod tests {
             burst: 5,
             patience: Duration::from_secs(30),
             seed: 1,
+            process: None,
         }
     }
 

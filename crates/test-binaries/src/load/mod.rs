@@ -16,8 +16,8 @@
 //!
 //! # What is counted
 //! Every request ends up as exactly one of *answered*, *late* (answered, but after the patience), *kissed*, or *lost*. Datagrams that
-//! answer no request of ours, or one that has been answered, are *invalid*; so are those that lack the MAC that a run with a key demands, and
-//! the request they meant to answer is lost. What the clients speak, and what else they check, stands in `clients.rs`.
+//! answer no request of ours, or one that has been answered, are *invalid*; so are those that lack the MAC or the
+//! authenticator that a run with a key or with NTS demands, and the request they meant to answer is lost. What the clients speak, and what else they check, stands in `clients.rs`.
 //!
 //! # When a run is worth nothing
 //! If more than a thousandth of the requests left over a millisecond late, or could not be sent, or if so much came between two
@@ -26,14 +26,17 @@
 
 mod clients;
 mod cpu;
+mod exchange;
 mod flight;
 mod generator;
 mod histogram;
 mod report;
+mod sessions;
 mod sources;
 
 pub use clients::Dialect;
 pub use cpu::process_cpu;
+pub use exchange::KeyServer;
 pub use generator::{Plan, run};
 pub use histogram::Histogram;
 pub use report::Report;

@@ -24,7 +24,9 @@ pub struct Report {
     pub kissed: u64,
     /// Answers (out of the answered ones) in interleaved mode.
     pub interleaved: u64,
-    /// Datagrams that are no first answer to a request, or not signed as they should be.
+    /// Requests with a cookie that had been used, because there was no other.
+    pub reused_cookies: u64,
+    /// Datagrams that are no first answer to a request, or not authenticated as they should be.
     pub invalid: u64,
     /// Answers (out of the answered ones) by which the server calls itself unsynchronised.
     pub unsynchronized: u64,
@@ -37,6 +39,8 @@ pub struct Report {
     pub elapsed: Duration,
     /// Processor time of the generator itself.
     pub own_cpu: Duration,
+    /// Processor time that the process took which was to be watched, from the first request to the last answer.
+    pub process_cpu: Option<Duration>,
     /// Part of the time in which the generator had something to do.
     pub busy: f64,
     /// Why the figures mean nothing about the server.
@@ -98,6 +102,7 @@ impl Report {
             "unsent": self.unsent,
             "answered": self.answered,
             "interleaved": self.interleaved,
+            "reused_cookies": self.reused_cookies,
             "late": self.late,
             "kissed": self.kissed,
             "lost": self.lost(),
@@ -109,6 +114,7 @@ impl Report {
             "latency_us": percentiles(&self.latency),
             "offset_us": percentiles(&self.offset),
             "own_cpu_seconds": self.own_cpu.as_secs_f64(),
+            "process_cpu_seconds": self.process_cpu.map(|time| time.as_secs_f64()),
             "busy": self.busy,
             "spoiled": self.spoiled,
         })
@@ -150,6 +156,10 @@ impl fmt::Display for Report {
         if self.interleaved > 0 {
             writeln!(f, "{} answers in interleaved mode", self.interleaved)?;
         }
+        if self.reused_cookies > 0 {
+            let count = self.reused_cookies;
+            writeln!(f, "{count} requests with a cookie used before")?;
+        }
         if self.unsynchronized > 0 {
             writeln!(
                 f,
@@ -172,6 +182,14 @@ impl fmt::Display for Report {
             self.own_cpu.as_secs_f64(),
             100.0 * self.busy
         )?;
+        if let Some(time) = self.process_cpu {
+            let micros = time.as_secs_f64() * 1e6 / self.answered.max(1) as f64;
+            write!(
+                f,
+                "\nserver    {:.2} s of processor time, {micros:.2} us for each answer",
+                time.as_secs_f64()
+            )?;
+        }
         for reason in &self.spoiled {
             write!(f, "\nSPOILED: {reason}")?;
         }

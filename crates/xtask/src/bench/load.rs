@@ -1,8 +1,8 @@
-//! The load generator, as a process of its own with its own processor.
+//! The load generators, as processes of their own with their own processor.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -17,6 +17,9 @@ pub(super) struct Generator<'a> {
     processor: u16,
     urgency: Urgency,
     program: PathBuf,
+    key_exchanges: PathBuf,
+    /// Whose certificate is believed, if there is to be NTS.
+    authority: Option<PathBuf>,
 }
 
 /// What it reported.
@@ -30,7 +33,15 @@ impl<'a> Generator<'a> {
             processor,
             urgency: Urgency::First,
             program: build::binary("test-binaries", "ntp-load")?,
+            key_exchanges: build::binary("test-binaries", "nts-ke-load")?,
+            authority: None,
         })
+    }
+
+    /// It believes this certificate and no other, not even the system's: to read those takes longer than an exchange.
+    pub(super) fn believing(mut self, certificate: &Path) -> Self {
+        self.authority = Some(certificate.to_owned());
+        self
     }
 
     /// It lets others go first, and may run for minutes.
@@ -47,14 +58,44 @@ impl<'a> Generator<'a> {
         duration: Duration,
         further: &[String],
     ) -> Result<Outcome, String> {
-        let output = self
+        self.report(&self.program, |command| {
+            command
+                .arg(target.to_string())
+                .args(["--json", "--patience", "0.2"])
+                .args(["--rate", &rate.to_string()])
+                .args(["--duration", &duration.as_secs_f64().to_string()])
+                .args(further);
+        })
+    }
+
+    /// Exchanges keys `count` times, and watches what that costs the process.
+    pub(super) fn exchange_keys(
+        &self,
+        target: SocketAddr,
+        process: u32,
+        count: u32,
+    ) -> Result<Outcome, String> {
+        self.report(&self.key_exchanges, |command| {
+            command
+                .arg(target.to_string())
+                .args(["--json", "--process", &process.to_string()])
+                .args(["--count", &count.to_string()]);
+        })
+    }
+
+    fn report(
+        &self,
+        program: &Path,
+        arguments: impl FnOnce(&mut Command),
+    ) -> Result<Outcome, String> {
+        let mut command = self
             .arena
-            .command(End::Client, self.processor, self.urgency, &self.program)
-            .arg(target.to_string())
-            .args(["--json", "--patience", "0.2"])
-            .args(["--rate", &rate.to_string()])
-            .args(["--duration", &duration.as_secs_f64().to_string()])
-            .args(further)
+            .command(End::Client, self.processor, self.urgency, program);
+        arguments(&mut command);
+        if let Some(authority) = &self.authority {
+            command.env("SSL_CERT_FILE", authority);
+        }
+        let output = command
             .stderr(Stdio::inherit())
             .output()
             .map_err(|error| format!("the load generator cannot be started: {error}"))?;
@@ -69,6 +110,11 @@ impl Outcome {
     /// A figure of the report, zero if there is none.
     pub(super) fn count(&self, name: &str) -> u64 {
         self.0[name].as_u64().unwrap_or(0)
+    }
+
+    /// Seconds of processor time of the process that was watched.
+    pub(super) fn process_cpu(&self) -> Option<f64> {
+        self.0["process_cpu_seconds"].as_f64()
     }
 
     pub(super) fn loss(&self) -> f64 {

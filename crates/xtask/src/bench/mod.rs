@@ -2,7 +2,7 @@
 //!
 //! | command | what it measures |
 //! |---|---|
-//! | `server` | processor time for each answered request, beside chronyd and the least there can be |
+//! | `server` | processor time for each answered request and each key exchange, beside chronyd and the least there can be |
 //! | `instructions` | instructions of the pure part, for each kind of request (see `instructions.rs`) |
 //! | `memory` | that millions of clients leave no trace in memory (see `memory.rs`) |
 //!
@@ -23,14 +23,22 @@
 //! Our own server is measured twice: as it is, and without the rests that it takes under load (`rest-under-load`), which is how the
 //! others work. chronyd has its client log switched off but for interleaved mode, which needs it.
 //!
+//! # NTS
+//! Both give out keys with the same certificate, and chronyd does so in its main process, so that all its costs are in one. Requests with
+//! AES-128-GCM-SIV are for servers that have it; Debian's chronyd has not. A key exchange is measured for itself, TCP and TLS
+//! included: as processor time of the server, whose inverse is the number of exchanges that one processor makes in a second.
+//!
 //! # What is measured
-//! Processor time of the server process, all threads, user and system, over answered requests. It includes the kernel's work on
+//! Processor time of the server process, all threads, user and system, over answered requests, from the first of them on: the key
+//! exchanges before a run with NTS do not count. It includes the kernel's work on
 //! the way out, and with virtual interfaces even the delivery to the generator's socket. The way in is on the generator's account.
 
 mod arena;
 mod build;
+mod certificate;
 mod figures;
 mod instructions;
+mod key_exchange;
 mod load;
 mod memory;
 mod report;
@@ -48,7 +56,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Processor time for each answered request: ours, chronyd's, and the least there can be. Needs root.
+    /// Processor time for each answered request and key exchange: ours, chronyd's, and the least there can be. Needs root.
     Server(server::Plan),
     /// Instructions for each kind of request, against the baseline that is kept. Needs valgrind.
     Instructions(instructions::Plan),

@@ -83,7 +83,7 @@ fn row<'a>(
     let floor = of(Kind::Plain, Role::Echo).min_by(|a, b| cost(a).total_cmp(&cost(b)));
     let peer = match kind {
         Kind::Interleaved => Role::PeerWithLog,
-        Kind::Plain | Kind::Keyed => Role::Peer,
+        Kind::Plain | Kind::Keyed | Kind::Siv | Kind::GcmSiv => Role::Peer,
     };
     let peer = of(kind, peer).next();
     let plain = samples.get(&(rate, Kind::Plain, index));

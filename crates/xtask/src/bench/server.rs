@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use test_binaries::load::process_cpu;
 
 use super::arena::{Arena, CLIENTS, SERVER, Urgency};
+use super::certificate::CHAIN;
+use super::key_exchange;
 use super::load::Generator;
 use super::report::{self, Peak, Sample, Samples};
 use super::subject::{KEYS, Role, Stage, Subject};
@@ -54,16 +55,28 @@ pub(super) enum Kind {
     /// With an AES-CMAC.
     Keyed,
     Interleaved,
+    /// NTS with AES-SIV-CMAC-256.
+    Siv,
+    /// NTS with AES-128-GCM-SIV.
+    GcmSiv,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 3] = [Self::Plain, Self::Keyed, Self::Interleaved];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Plain,
+        Self::Keyed,
+        Self::Interleaved,
+        Self::Siv,
+        Self::GcmSiv,
+    ];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
             Self::Keyed => "AES-CMAC",
             Self::Interleaved => "interleaved",
+            Self::Siv => "NTS AES-SIV-CMAC-256",
+            Self::GcmSiv => "NTS AES-128-GCM-SIV",
         }
     }
 
@@ -71,7 +84,7 @@ impl Kind {
     const fn is_for(self, role: Role) -> bool {
         match role {
             Role::Ours => true,
-            Role::Peer => matches!(self, Self::Plain | Self::Keyed),
+            Role::Peer => matches!(self, Self::Plain | Self::Keyed | Self::Siv),
             Role::PeerWithLog => matches!(self, Self::Plain | Self::Interleaved),
             Role::Echo => matches!(self, Self::Plain),
         }
@@ -110,13 +123,15 @@ pub(super) fn bench(plan: &Plan) -> Result<(), String> {
     let mut subjects = stage.everybody(plan.chronyd.as_deref())?;
     let bench = Bench {
         plan,
-        generator: Generator::new(&arena, plan.load_processor)?,
+        generator: Generator::new(&arena, plan.load_processor)?
+            .believing(&files.path().join(CHAIN)),
         keys: files.path().join(KEYS).display().to_string(),
     };
     for subject in &mut subjects {
         await_answers(&bench.generator, subject)?;
     }
     let samples = bench.rounds(&mut subjects)?;
+    let exchanges = key_exchange::rounds(&bench.generator, &subjects, plan.rounds)?;
     let mut peaks = Vec::new();
     if plan.peak {
         for subject in &mut subjects {
@@ -124,9 +139,12 @@ pub(super) fn bench(plan: &Plan) -> Result<(), String> {
         }
     }
     if plan.json {
-        println!("{:#}", report::to_json(plan, &subjects, &samples, &peaks));
+        let mut figures = report::to_json(plan, &subjects, &samples, &peaks);
+        figures["key_exchange"] = key_exchange::to_json(&exchanges);
+        println!("{figures:#}");
     } else {
         print!("{}", report::table(plan, &subjects, &samples, &peaks));
+        print!("{}", key_exchange::table(&exchanges));
     }
     Ok(())
 }
@@ -198,14 +216,19 @@ impl Bench<'_> {
                 let clients = INTERLEAVED_CLIENTS.to_string();
                 options.extend(["--interleaved".to_owned(), "--clients".to_owned(), clients]);
             }
+            Kind::Siv | Kind::GcmSiv => {
+                let place = subject.key_exchange.map(|place| place.to_string());
+                let place = place.ok_or_else(|| format!("{} gives out no keys", subject.name))?;
+                let number = if kind == Kind::Siv { "15" } else { "30" };
+                options.extend(["--nts", &place, "--aead", number].map(str::to_owned));
+            }
         }
-        let process = subject.id();
-        let cpu = || process_cpu(process).map_err(|error| format!("{}: {error}", subject.name));
-        let before = cpu()?;
+        options.extend(["--process".to_owned(), subject.id().to_string()]);
         let outcome =
             self.generator
                 .run(subject.address, rate.into(), self.plan.duration, &options)?;
-        let used = cpu()?.saturating_sub(before);
+        let used = outcome.process_cpu();
+        let used = used.ok_or_else(|| format!("no processor time of {}", subject.name))?;
         let answered = outcome.count("answered");
         if answered == 0 {
             return Err(format!(
@@ -223,7 +246,7 @@ impl Bench<'_> {
         }
         Ok(Sample {
             round,
-            micros: used.as_secs_f64() * 1e6 / answered as f64,
+            micros: used * 1e6 / answered as f64,
             latency_us: outcome.latency_us("p50"),
             latency_99_us: outcome.latency_us("p99"),
             loss: outcome.loss(),

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::arena::{Arena, End, Urgency};
 use super::build;
+use super::certificate::Certificate;
 
 /// A server under test, which runs; it ends when dropped.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(super) struct Subject {
     pub(super) role: Role,
     pub(super) version: String,
     pub(super) address: SocketAddr,
+    /// Where it gives out keys for NTS, if it does.
+    pub(super) key_exchange: Option<SocketAddr>,
     process: Child,
 }
 
@@ -55,11 +58,20 @@ impl Stage<'_> {
         let keys = self.file(KEYS, KEY)?;
         let restricted = fs::Permissions::from_mode(0o600);
         fs::set_permissions(&keys, restricted).map_err(|error| format!("{keys}: {error}"))?;
-        let with_keys = format!("[keys]\npath = \"{keys}\"\n");
+        let Certificate { chain, key } = Certificate::new(self.files, self.host)?;
+        let (chain, key) = (chain.display(), key.display());
         let mut all = Vec::new();
         for (name, rests) in [("ntp-daemon", true), ("ntp-daemon, no rests", false)] {
+            let place = self.next_address();
+            let top = format!(
+                "[keys]\npath = \"{keys}\"\n[[nts-ke-server]]\nlisten = \"{place}\"\n\
+                 certificate-chain-path = \"{chain}\"\nprivate-key-path = \"{key}\"\n\
+                 key-exchange-timeout-ms = 10000\n"
+            );
             let rests = format!("rest-under-load = {rests}\n");
-            all.push(self.daemon(name, &with_keys, &rests)?);
+            let mut daemon = self.daemon(name, &top, &rests)?;
+            daemon.key_exchange = Some(place);
+            all.push(daemon);
         }
         let chronyd = find_chronyd(chronyd);
         match version(Command::new(&chronyd).arg("--version")) {
@@ -68,8 +80,16 @@ impl Stage<'_> {
                     ("chronyd", Role::Peer, "noclientlog\n"),
                     ("chronyd, client log", Role::PeerWithLog, ""),
                 ] {
-                    let options = format!("keyfile {keys}\n{option}");
-                    all.push(self.chronyd(&chronyd, name, role, &version, &options)?);
+                    // By default a helper process exchanges keys; without it, one process has all of the costs.
+                    let place = self.next_address();
+                    let options = format!(
+                        "keyfile {keys}\n{option}ntsservercert {chain}\nntsserverkey {key}\n\
+                         ntsport {}\nntsprocesses 0\n",
+                        place.port()
+                    );
+                    let mut chronyd = self.chronyd(&chronyd, name, role, &version, &options)?;
+                    chronyd.key_exchange = Some(place);
+                    all.push(chronyd);
                 }
             }
             Err(problem) => eprintln!("measuring without chronyd: {problem}"),
@@ -146,6 +166,7 @@ impl Stage<'_> {
             role,
             version,
             address,
+            key_exchange: None,
             process,
         })
     }
