@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::source::SourceKind;
 
 impl Config {
-    /// Files that are read: certificates, keys.
+    /// Files that are read: certificates, keys, the list of leap seconds.
     pub fn paths_read(&self) -> impl Iterator<Item = &Path> {
         let authorities = self.sources.iter().filter_map(|source| {
             let authority = match &source.kind {
@@ -40,6 +40,7 @@ impl Config {
             .chain(more)
             .chain(keys)
             .chain(secret)
+            .chain(self.leap.list.as_deref())
     }
 
     /// Files and sockets that are made or written, apart from those in the state directory.
