@@ -28,7 +28,7 @@
 //! | `connections` | the bounded crowd of clients |
 //!
 //! # Bounds
-//! One thread. At most [`connections`] clients, of which the oldest gives way to a newcomer; eight kilobytes of request; five seconds for
+//! One thread. At most a fixed number of clients (`connections`), of which the oldest gives way to a newcomer; eight kilobytes of request; five seconds for
 //! its head and a minute for a connection. The daemon is asked four times a second at most, however many ask us. The history is two rings of
 //! fixed length with at most sixteen sources each, below a megabyte.
 //!

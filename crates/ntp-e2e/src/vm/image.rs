@@ -103,13 +103,19 @@ fn build() -> Vec<u8> {
 
 /// The program without what a debugger wants, which is most of it; as it is where there is no `strip`.
 fn stripped(program: &Path) -> Vec<u8> {
-    let output = Command::new("strip")
-        .args(["-o", "/dev/stdout"])
+    // Not through a pipe: strip goes back and forth in what it writes.
+    let Ok(place) = tempfile::NamedTempFile::new() else {
+        return read(program);
+    };
+    let status = Command::new("strip")
+        .arg("-o")
+        .arg(place.path())
         .arg(program)
-        .output();
-    match output {
-        Ok(output) if output.status.success() && !output.stdout.is_empty() => output.stdout,
-        _ => read(program),
+        .status();
+    if status.is_ok_and(|status| status.success()) {
+        read(place.path())
+    } else {
+        read(program)
     }
 }
 
