@@ -20,7 +20,8 @@ truth() { true-clock $TRUTH "$@"; }
 
 # Serves truth on all addresses.
 serve_truth() {
-    truth serve --listen "[::]:${TRUTH_PORT:-1123}" "$@" > /run/truth.log 2>&1 &
+    # Not through the function above: what is killed later must be the server, not a shell around it.
+    true-clock $TRUTH serve --listen "[::]:${TRUTH_PORT:-1123}" "$@" > /run/truth.log 2>&1 &
     TRUTH_PID=$!
 }
 

@@ -94,15 +94,23 @@ impl Guest {
     /// If it does not end within `limit` of the host's time, or reported that something was missing.
     #[track_caller]
     pub fn run(self, limit: Duration) -> Report {
-        let mut machine = self.start(&["-icount", "shift=1,sleep=off"]);
+        let mut machine = self.start_with(&["-icount", "shift=1,sleep=off"]);
         machine.finish(limit)
+    }
+
+    /// Switches it on, to run by the host's clock: for scenarios in which the host has a hand.
+    ///
+    /// # Panics
+    /// If the emulator cannot be started.
+    pub fn start(self) -> Machine {
+        self.start_with(&[])
     }
 
     /// Switches it on.
     ///
     /// # Panics
     /// If the emulator cannot be started.
-    fn start(mut self, options: &[&str]) -> Machine {
+    fn start_with(mut self, options: &[&str]) -> Machine {
         self.overlay
             .file("/scenario", 0o644, self.script.as_bytes());
         let files = match tempfile::Builder::new().prefix("ntpe2e-").tempdir() {
@@ -150,6 +158,14 @@ impl Machine {
     /// If the emulator does not obey.
     pub fn resume(&self) {
         self.monitor("cont");
+    }
+
+    /// Wakes it from its sleep.
+    ///
+    /// # Panics
+    /// If the emulator does not obey.
+    pub fn wake(&self) {
+        self.monitor("system_wakeup");
     }
 
     fn monitor(&self, command: &str) {

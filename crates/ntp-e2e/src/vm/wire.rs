@@ -37,7 +37,7 @@ impl Wire {
         let card = format!("virtio-net-pci,netdev=wire,mac=52:54:00:09:00:{number:02x}");
         guest
             .preceded_by(&format!("ADDRESS=10.9.0.{number}\nplug_in"))
-            .start(&["-netdev", &network, "-device", &card])
+            .start_with(&["-netdev", &network, "-device", &card])
     }
 }
 
