@@ -69,7 +69,14 @@ pub(super) fn base() -> &'static [u8] {
 
 fn build() -> Vec<u8> {
     let mut archive = Archive::default();
-    for directory in ["/dev", "/proc", "/sys", "/tmp", "/run", "/var/lib/ntpd-rs"] {
+    for directory in [
+        "/dev",
+        "/proc",
+        "/sys",
+        "/tmp",
+        "/run/chrony",
+        "/var/lib/ntpd-rs",
+    ] {
         archive.directory(directory);
     }
     archive.file("/init", 0o755, include_bytes!("init.sh"));
