@@ -271,7 +271,8 @@ fn a_lossy_and_jittery_path_stays_inside_the_bound() {
         reordering: 0.05,
         ..Link::PERFECT
     };
-    stays_inside_the_bound(kind, Duration::from_secs(20), 0.05);
+    // The first packets of two sources may both be held back by the link's 100 ms, and then each is half of that wrong.
+    stays_inside_the_bound(kind, Duration::from_secs(20), 0.08);
 }
 
 fn an_asymmetric_path_stays_inside_the_bound() {

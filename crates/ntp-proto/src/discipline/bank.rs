@@ -335,12 +335,12 @@ impl Bank {
         }
     }
 
-    /// Whether all numbers are finite. If they are not, something is wrong beyond repair and the
-    /// bank must be restarted.
-    pub(super) fn is_finite(&self) -> bool {
+    /// Whether all filters are. If one is not, something is wrong beyond repair and the bank must be
+    /// restarted.
+    pub(super) fn is_sound(&self) -> bool {
         self.members
             .iter()
-            .all(|member| member.weight.is_finite() && member.filter.is_finite())
+            .all(|member| member.weight.is_finite() && member.filter.is_sound())
     }
 }
 

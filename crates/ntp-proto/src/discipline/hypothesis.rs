@@ -293,9 +293,14 @@ impl Hypothesis {
         }
     }
 
-    pub(super) fn is_finite(&self) -> bool {
+    /// Whether arithmetic has held: everything is finite, and the frequency is one that a clock can have. After absurd
+    /// input rounding can take from a covariance what makes it one, and the frequency is where that explodes.
+    pub(super) fn is_sound(&self) -> bool {
         let finite = |row: &[f64; DIMENSION]| row.iter().take(self.size).all(|x| x.is_finite());
-        finite(&self.mean) && self.covariance.iter().take(self.size).all(finite)
+        finite(&self.mean)
+            && self.covariance.iter().take(self.size).all(finite)
+            && self.mean[FREQUENCY].abs() < 1.0
+            && self.covariance[FREQUENCY][FREQUENCY] < 1.0
     }
 }
 

@@ -49,12 +49,6 @@ impl Discipline {
         noise: &Noise,
     ) -> Outcome {
         let y = self.relative(measurement.phase);
-        if self.phase_lost {
-            self.phase_lost = false;
-            self.refix(sight, y, noise, Hypothesis::refix_phase);
-            self.sources[index].last_used = Some(measurement.at);
-            return Outcome::Used;
-        }
         let deviation = self.deviation(index, sight, y, noise);
         if self.samples <= SAMPLES_BEFORE_JUDGING || !deviation.is_surprise() {
             return self.accept(index, sight, measurement, noise, deviation);

@@ -80,11 +80,11 @@ pub use steering::{Decision, Panic, PanicThreshold, Steering, SteeringConfig};
 
 use bank::Bank;
 use gate::{Contradiction, Trend};
-use hypothesis::{Hypothesis, Sight};
+use hypothesis::{Hypothesis, MAX_SLOTS, Sight};
 use noise::Noise;
 use outlook::Guarantee;
 use selection::Edge;
-use source::Source;
+use source::{Sighting, Source};
 
 /// The operator's wishes about estimation and selection.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -176,6 +176,9 @@ pub enum Outcome {
 /// How much older than the newest sample another may be, in seconds: exchanges overlap, and none
 /// lasts longer.
 const LONGEST_LAG: f64 = 16.0;
+/// How old the sample may be that tells the phase at the start, in seconds: a source that is asked at the usual
+/// shortest interval was heard within this, and the filters ignore the oscillator's wander over it.
+const OLDEST_BEGINNING: f64 = 64.0;
 /// After a month without a sample the filters know nothing worth keeping.
 const LONGEST_GAP: f64 = 30.0 * 86_400.0;
 /// So many samples in a row from before the newest: then it is the newest that was wrong.
@@ -203,7 +206,7 @@ pub struct Discipline {
     prior: FrequencyPrior,
     bank: Bank,
     /// Where truth was when a majority started the filters.
-    began: Option<source::Sighting>,
+    began: Option<Sighting>,
     /// Time of the filters; None before a majority has started them.
     running: Option<FreeTime>,
     /// The phase must be told anew by the next selected sample.
@@ -273,7 +276,7 @@ impl Discipline {
             return Outcome::Rejected(Rejection::OutOfOrder);
         };
         let outcome = self.take_in(index, measurement, lag);
-        if self.bank.is_finite() {
+        if self.bank.is_sound() {
             return outcome;
         }
         self.bank.forget_weights();
@@ -396,11 +399,17 @@ impl Discipline {
         if !(source.eligible && source.in_use) {
             return Outcome::NotSelected;
         }
-        if self.running.is_none() {
-            self.start(index, measurement, &noise);
+        if !self.estimate_exists() {
+            if self.running.is_none() {
+                self.began = vote.map(|guarantee| guarantee.sighting);
+            }
+            let Some(first) = self.begin(measurement.at) else {
+                return Outcome::Spare;
+            };
             self.guarantee = vote;
-            self.began = vote.map(|guarantee| guarantee.sighting);
-            return Outcome::Used;
+            if first == index {
+                return Outcome::Used;
+            }
         }
         let Some(slot) = self.seat(index, measurement.at) else {
             return Outcome::Spare;
@@ -437,16 +446,52 @@ impl Discipline {
         source.note_route(reading.shift.is_some());
         source.sight(measurement, self.config.ignore_server_dispersion);
         let noise = Noise::of(&reading, &source.flat, stamp_noise);
+        source.noise = Some(noise);
         let queue = source.belief.collapse(&noise).variance;
         source.inform(self.bank.noise_variance(queue, noise.flat));
         (noise, reading.shift)
     }
 
-    /// The first sample of a majority: the filters begin with it.
-    fn start(&mut self, index: usize, measurement: &Measurement, noise: &Noise) {
-        self.origin = measurement.phase;
-        self.running = Some(measurement.at);
+    /// A majority stands and the phase is not known: one source tells it. Not the one that completed the majority: it
+    /// answered last, so its packet was the slowest. Returns which, as an index.
+    fn begin(&mut self, now: FreeTime) -> Option<usize> {
+        let (first, sighting, noise) = self.clearest(now)?;
+        if self.running.is_none() {
+            self.start(first, now, sighting.phase);
+        }
+        let slot = self.seat(first, now)?;
+        let lag = (now - sighting.at).as_seconds_f64();
+        let y = self.relative(sighting.phase);
         self.phase_lost = false;
+        self.refix(Sight { slot, lag }, y, &noise, Hypothesis::refix_phase);
+        self.sources[first].last_used = Some(sighting.at);
+        Some(first)
+    }
+
+    /// Of the sources in use that may have a seat, the one whose last sample says most narrowly where the truth is now.
+    fn clearest(&self, now: FreeTime) -> Option<(usize, Sighting, Noise)> {
+        let carriage = self.carriage(now, self.frequency_doubt());
+        let full = self.seated >= MAX_SLOTS;
+        let heard = self
+            .sources
+            .iter()
+            .enumerate()
+            .filter_map(|(index, source)| {
+                let (sighting, noise) = source.last.zip(source.noise)?;
+                let fresh = (now - sighting.at).as_seconds_f64().abs() <= OLDEST_BEGINNING;
+                let usable = source.in_use && fresh && (source.slot.is_some() || !full);
+                usable.then_some((index, sighting, noise))
+            });
+        heard.min_by(|(_, a, _), (_, b, _)| {
+            let width = |sighting: &Sighting| sighting.interval(&carriage).half_width;
+            width(a).total_cmp(&width(b))
+        })
+    }
+
+    /// Makes the filters new, with the source at `index` in the first seat.
+    fn start(&mut self, index: usize, now: FreeTime, phase: NtpDuration) {
+        self.origin = phase;
+        self.running = Some(now);
         let frequency = self.prior.frequency.as_ratio();
         let sigma = self.prior.uncertainty.as_ratio();
         let sigma = sigma.clamp(LEAST_PRIOR_UNCERTAINTY, CREDIBLE_FREQUENCY);
@@ -457,11 +502,8 @@ impl Discipline {
         let source = &mut self.sources[index];
         source.slot = Some(0);
         source.asymmetric = false;
-        source.last_used = Some(measurement.at);
         self.seated = 1;
-        let sight = Sight { slot: 0, lag: 0.0 };
         self.bank.for_each(|filter| filter.enter(0.0));
-        self.refix(sight, 0.0, noise, Hypothesis::refix_phase);
     }
 
     /// Ends estimation; the next majority starts it again. Weights stay, and so does a credible

@@ -5,7 +5,7 @@ use ntp_time::{FreeTime, Frequency, NtpDuration};
 
 use super::gate::{ROUTE_MEMORY, Trend};
 use super::measurement::Measurement;
-use super::noise::{FlatNoise, KindBelief};
+use super::noise::{FlatNoise, KindBelief, Noise};
 use super::path::PathModel;
 use super::selection::Interval;
 
@@ -132,6 +132,8 @@ pub(super) struct Source {
     pub(super) flat: FlatNoise,
     pub(super) belief: KindBelief,
     pub(super) last: Option<Sighting>,
+    /// What the last sample is worth.
+    pub(super) noise: Option<Noise>,
     pub(super) last_used: Option<FreeTime>,
     pub(super) strikes: u32,
     pub(super) trend: Trend,
@@ -160,6 +162,7 @@ impl Source {
             flat: FlatNoise::new(),
             belief: KindBelief::PRIOR,
             last: None,
+            noise: None,
             last_used: None,
             strikes: 0,
             trend: Trend::default(),

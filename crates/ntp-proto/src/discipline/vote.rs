@@ -67,13 +67,9 @@ impl Discipline {
             }
         }
         let moments = self.bank.moments();
-        let sigma = match self.running {
-            Some(_) => moments.frequency_variance.max(0.0).sqrt(),
-            None => self.prior.uncertainty.as_ratio(),
-        };
         let ballot = Ballot {
             now,
-            carriage: self.carriage(now, sigma),
+            carriage: self.carriage(now, self.frequency_doubt()),
             widest: self.config.maximum_source_uncertainty.as_seconds_f64(),
         };
         let electorate = self.call(&ballot);
@@ -87,6 +83,14 @@ impl Discipline {
             vouchers => stretch_of_majority(&self.edges, vouchers)?,
         };
         self.guarantee_of(stretch, &ballot.carriage)
+    }
+
+    /// Standard deviation of the oscillator's frequency as far as it is known, s/s.
+    pub(super) fn frequency_doubt(&self) -> f64 {
+        match self.running {
+            Some(_) => self.bank.moments().frequency_variance.max(0.0).sqrt(),
+            None => self.prior.uncertainty.as_ratio(),
+        }
     }
 
     /// Lays out the voters' intervals.
@@ -263,5 +267,26 @@ mod tests {
             Some(other),
             "a clearly nearer one takes over"
         );
+    }
+
+    #[test]
+    fn the_slowest_answer_of_the_first_majority_does_not_start_the_clock() {
+        let mut discipline = Discipline::new(Config::default(), None);
+        let keys = [discipline.join(), discipline.join(), discipline.join()];
+        // Late by all of their delay, on one way.
+        for (key, delay_ms) in keys.into_iter().zip([10, 40, 200]) {
+            let measurement = Measurement {
+                at: FreeTime::from_nanos(delay_ms * 1_000_000),
+                phase: NtpDuration::from_millis(-delay_ms / 2),
+                delay: NtpDuration::from_millis(delay_ms),
+                stamp_noise: 1e-6,
+                root_delay: NtpDuration::ZERO,
+                root_dispersion: NtpDuration::ZERO,
+            };
+            discipline.measure(key, &measurement);
+        }
+        let now = FreeTime::from_nanos(200_000_000);
+        let phase = discipline.estimate(now).expect("a majority").phase;
+        assert!(phase.abs() < NtpDuration::from_millis(20), "{phase:?}");
     }
 }
