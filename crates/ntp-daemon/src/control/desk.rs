@@ -11,8 +11,10 @@ use ntp_config::{Config, Loaded, SourceConfig};
 use ntp_control_api::control::methods::{
     BurstReply, Empty, Error, INTERFACE, Names, Request, Settings, StatusReply, StepReply, Written,
 };
-use ntp_proto::engine::{ClockFacts, Command, Done, Refusal};
+use ntp_os_clock::monotonic;
+use ntp_proto::engine::{ClockFacts, Command, Done, Refusal, Thinner};
 use ntp_proto::keys::KeyRing;
+use ntp_time::NtpDuration;
 use serde::Serialize;
 use serde_json::Value;
 use tracing::{Level, error, info, warn};
@@ -51,7 +53,12 @@ pub struct Desk {
     pub(super) standing: Standing,
     /// Names of sources, and addresses of servers, that were added at run time.
     pub(super) added: BTreeSet<String>,
+    /// Refusals in the log.
+    refusals: Thinner,
 }
+
+/// Who may not change things may still try as often as they like; the log hears of it once in so long.
+const REFUSALS_SILENCE: NtpDuration = NtpDuration::from_seconds(60);
 
 /// What a method gives, or why it did nothing.
 pub(super) type Outcome<T> = Result<T, Error>;
@@ -64,6 +71,7 @@ impl Desk {
             keys: standing.loaded.keys.clone(),
             standing,
             added: BTreeSet::new(),
+            refusals: Thinner::new(REFUSALS_SILENCE),
         }
     }
 
@@ -85,7 +93,14 @@ impl Desk {
                 caller: caller.to_string(),
                 permitted: permitted.to_string(),
             };
-            info!("{} refused: {denied}", request.name());
+            match self.refusals.admit(monotonic()) {
+                Some(0) => info!("{} refused: {denied}", request.name()),
+                Some(more) => info!(
+                    "{} refused: {denied}; so were {more} calls before it",
+                    request.name()
+                ),
+                None => {}
+            }
             Err(denied)
         } else {
             let outcome = self.execute(runtime, request)?;

@@ -7,9 +7,7 @@
 use core::fmt;
 use std::net::SocketAddr;
 
-use ntp_time::{
-    Frequency, LeapIndicator, Monotonic, NtpDuration, PollInterval, Stratum, SystemTime,
-};
+use ntp_time::{Frequency, LeapIndicator, NtpDuration, PollInterval, Stratum, SystemTime};
 
 use super::{SendError, SourceId};
 use crate::client::{Kiss, Rejection};
@@ -416,49 +414,5 @@ fn participle(leap: LeapIndicator) -> &'static str {
         "deleted"
     } else {
         "inserted"
-    }
-}
-
-/// How long a kind of message stays silent after it was told.
-const SILENCE: NtpDuration = NtpDuration::from_seconds(3600);
-
-/// Lets the first occurrence through and counts the others until an hour has passed.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Thinner {
-    quiet_until: Option<Monotonic>,
-    untold: u64,
-}
-
-impl Thinner {
-    /// Returns how many were left out before this one if it is to be told, or nothing.
-    pub(super) fn admit(&mut self, now: Monotonic) -> Option<u64> {
-        if self.quiet_until.is_some_and(|until| now < until) {
-            self.untold = self.untold.saturating_add(1);
-            return None;
-        }
-        self.quiet_until = Some(now + SILENCE);
-        Some(core::mem::take(&mut self.untold))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flood_is_one_message_an_hour() {
-        let mut thinner = Thinner::default();
-        let start = Monotonic::default();
-        assert_eq!(thinner.admit(start), Some(0));
-        for second in 0..3600 {
-            assert_eq!(
-                thinner.admit(start + NtpDuration::from_seconds(second)),
-                None
-            );
-        }
-        assert_eq!(
-            thinner.admit(start + NtpDuration::from_seconds(3600)),
-            Some(3600)
-        );
     }
 }

@@ -17,7 +17,7 @@
 
 use ntp_time::{Frequency, LeapIndicator, Monotonic, NtpDuration, ReferenceId, SystemTime};
 
-use super::event::Thinner;
+use super::Thinner;
 use super::{Engine, Event, Now};
 use crate::leap::{LeapHandling, LeapSecond, LeapTable, SMEAR, is_last_day_of_month};
 

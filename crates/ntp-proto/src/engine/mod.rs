@@ -47,6 +47,7 @@ mod serving;
 mod snapshot;
 mod source_set;
 mod steer;
+mod thinner;
 mod view;
 
 use std::collections::VecDeque;
@@ -66,12 +67,12 @@ pub use snapshot::{
     ConfiguredSnapshot, KeyExchangeOutcome, KeyExchangeSnapshot, MeasuredSnapshot, Snapshot,
     SourceSnapshot, SystemSnapshot,
 };
+pub use thinner::Thinner;
 
 use crate::client::{Association, LocalIdentity};
 use crate::discipline::{Discipline, FrequencyPrior, Steering};
 use chance::Chance;
 use disruption::DisruptionWatch;
-use event::Thinner;
 use leap::LeapPlan;
 use source_set::{Member, Need, SourceSet};
 use steer::{Slew, SyncState};

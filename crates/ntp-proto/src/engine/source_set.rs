@@ -18,8 +18,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use ntp_time::{Monotonic, NtpDuration};
 
+use super::Thinner;
 use super::config::{Host, SourceConfig, SourceKind};
-use super::event::{Subject, Thinner};
+use super::event::Subject;
 use super::snapshot::MeasuredSnapshot;
 use super::{ResolveId, SourceId};
 use crate::client::Association;
