@@ -49,7 +49,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
     propagate_version = true,
     disable_version_flag = true,
     after_help = "Exit codes: 0 if the command did what was asked (waitsync: the clock is synchronised), 1 otherwise; \
-                  standard error says why and what to do."
+                  `nts check` tells problems apart by further ones. Standard error says why and what to do."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -101,6 +101,11 @@ pub(crate) enum Command {
         /// Requests to send, two seconds apart
         #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=60))]
         samples: u32,
+    },
+    /// Find out whether a server's NTS works
+    Nts {
+        #[command(subcommand)]
+        action: NtsAction,
     },
     /// Wait until the clock is synchronised; for boot scripts
     Waitsync {
@@ -219,6 +224,25 @@ pub(crate) enum ServerAction {
     },
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum NtsAction {
+    /// Exchange keys with a server and ask it once; say what is wrong and what to do
+    ///
+    /// No daemon is needed, and nothing is changed. Shown are the server's certificates, what was agreed on, how long each part took
+    /// and what the server says about our clock, as far as it came.
+    #[command(after_help = crate::nts::exit_codes())]
+    Check {
+        /// Host name or address of the key exchange, with an optional port
+        host: String,
+        /// Believe the authorities in this file (PEM), too
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
+        /// Give the key exchange up after this time
+        #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
+        timeout: Duration,
+    },
+}
+
 /// A time with its unit, for example `10ms`, `1.5s`, `2min`; a bare number is seconds.
 fn time(text: &str) -> Result<Duration, String> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
@@ -255,6 +279,10 @@ pub(crate) struct Options {
         default_value = "plain"
     )]
     pub(crate) format: Format,
+
+    /// The same as `--format json`
+    #[arg(long, global = true, conflicts_with = "format")]
+    pub(crate) json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -49,6 +49,13 @@ pub(crate) enum Failure {
     Usage(String),
     /// The reason, for people.
     Told(String),
+    /// The same, for a command whose exit codes tell reasons apart.
+    Judged {
+        /// Not 0.
+        exit_code: u8,
+        /// The reason, for people.
+        text: String,
+    },
     /// Standard output could not be written.
     Output(io::Error),
 }

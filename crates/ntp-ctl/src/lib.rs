@@ -8,11 +8,13 @@
 //! |---|---|
 //! | 0 | the command did what was asked; help and version |
 //! | 1 | anything else; standard error says what and, where that is known, what to do |
+//! | 2 and up | `nts check` only: which part of NTS does not work; its help lists them |
 //!
 //! Commands are written against a `Console` instead of the process's streams, so that tests
 //! run them in process. A reader that closes its end of a pipe has what it wants: that is no failure.
 #![forbid(unsafe_code)]
 
+mod asking;
 mod change;
 mod cli;
 mod connect;
@@ -22,6 +24,7 @@ mod figures;
 mod force_sync;
 mod layout;
 mod migrate;
+mod nts;
 mod query;
 mod replay;
 mod servers;
@@ -39,7 +42,7 @@ use std::process::ExitCode;
 use ntp_config::Style;
 
 use change::Change;
-use cli::{Asked, Command, Format, Options};
+use cli::{Asked, Command, Format, NtsAction, Options};
 use console::{Console, Failure};
 
 /// The definition of the command line, from which manual page and completions are made.
@@ -61,30 +64,30 @@ pub fn main() -> ExitCode {
             Style::Plain
         },
     };
-    if run(std::env::args_os(), &mut console) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    run(std::env::args_os(), &mut console).into()
 }
 
-/// Does what the arguments (the first is the program's name) ask for; returns whether it succeeded.
-fn run(arguments: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) -> bool {
+/// Does what the arguments (the first is the program's name) ask for; returns the exit code.
+fn run(arguments: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) -> u8 {
     let done = obey(arguments, console);
     match done.and_then(|()| console.out.flush().map_err(Failure::Output)) {
-        Ok(()) => true,
-        Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => true,
+        Ok(()) => 0,
+        Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => 0,
         Err(Failure::Output(error)) => {
             console.complain(format_args!("Error: Could not write the output: {error}"));
-            false
+            1
         }
         Err(Failure::Usage(text)) => {
             console.complain(text.trim_end());
-            false
+            1
         }
         Err(Failure::Told(text)) => {
             console.complain(format_args!("Error: {text}"));
-            false
+            1
+        }
+        Err(Failure::Judged { exit_code, text }) => {
+            console.complain(format_args!("Error: {text}"));
+            exit_code
         }
     }
 }
@@ -113,10 +116,13 @@ fn run_command(
             "`--format prometheus` goes with `status` only".into(),
         ));
     }
-    let json = options.format == Format::Json;
+    let json = options.json || options.format == Format::Json;
     match command {
         Command::Validate => validate::run(config, console),
-        Command::Status => status::run(config, options.format, console),
+        Command::Status => {
+            let format = if json { Format::Json } else { options.format };
+            status::run(config, format, console)
+        }
         Command::Tracking => {
             let status = connect::status(config)?;
             if json {
@@ -180,6 +186,16 @@ fn run_command(
         Command::Dump => Change::begin(config, console)?.dump(),
         Command::Watch => watch::run(config),
         Command::Query { host, samples } => query::run(host, *samples, json, console),
+        Command::Nts {
+            action: NtsAction::Check { host, ca, timeout },
+        } => {
+            let asked = nts::Check {
+                host,
+                authority: ca.as_deref(),
+                limit: *timeout,
+            };
+            nts::check(&asked, json, console)
+        }
         Command::Migrate { file, from } => migrate::run(file, *from, console),
         Command::Replay { file, svg, all } => replay::run(file, svg.as_deref(), *all, console),
         Command::ForceSync => force_sync::run(),

@@ -1,31 +1,19 @@
-//! `ntp-ctl query HOST`: asks a server directly, without a daemon.
-//!
-//! The same code as the daemon's takes the samples: a fresh socket and an unguessable nonce for each request, the kernel's stamps, the same
-//! tests of what comes back. So what this command cannot do, the daemon cannot do either, and it says why. Nothing is changed.
+//! `ntp-ctl query HOST`: asks a server directly, without a daemon; see `asking`. Nothing is changed.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use ntp_config::Address;
 use ntp_os_clock::{monotonic, realtime};
-use ntp_proto::client::{Association, LocalIdentity, Reply, Terms};
-use ntp_proto::engine::{Datagram, ExchangeId, SourceId};
-use ntp_time::{NtpDuration, Stamp, StampSource, Stratum, SystemTime};
-use ntp_udp::wait::{Interest, PollSet};
-use ntp_udp::{ClientSocket, ErrorQueue, SocketOptions, StampKeeper};
-use rand_chacha::ChaCha12Rng;
-use rand_chacha::rand_core::SeedableRng;
+use ntp_proto::client::{Association, Terms};
 use serde::Serialize;
 
+use crate::asking::{Asker, Measured, NoTime, pause};
 use crate::console::{Console, Failure};
 use crate::figures::{duration, moment, signed};
 
 /// Between two requests to a server: what servers let pass as a burst.
 const SPACING: Duration = Duration::from_secs(2);
-/// For an answer.
-const PATIENCE: NtpDuration = NtpDuration::from_seconds(3);
-/// Longer than any reply.
-const BUFFER: usize = 2048;
 
 /// What one request led to.
 #[derive(Clone, Debug, Serialize)]
@@ -95,142 +83,48 @@ fn resolve(address: &Address) -> Result<SocketAddr, Failure> {
 }
 
 fn ask(address: &Address, remote: SocketAddr, samples: u32) -> Result<Answer, Failure> {
-    let options = SocketOptions::default();
-    // The kernel switches receive stamping on when the first socket asks for it, which takes it a moment.
-    let _keeper = StampKeeper::open(&options).ok();
-    pause(Duration::from_millis(50));
+    let mut asker = Asker::new()?;
     let mut answer = Answer {
         host: address.to_string(),
         address: remote.to_string(),
         ..Answer::default()
     };
-    let mut rng = ChaCha12Rng::from_seed(seed()?);
     let mut association = Association::new(remote, Terms::default(), monotonic());
-    for sequence in 0..samples {
-        if sequence > 0 {
+    let mut all: Vec<Measured> = Vec::new();
+    for number in 0..samples {
+        if number > 0 {
             pause(SPACING);
         }
-        let id = ExchangeId {
-            source: SourceId(0),
-            sequence,
-        };
-        match exchange(&mut association, id, &options, &mut rng) {
-            Ok(Reply::Time(accepted)) => {
-                let header = &accepted.header;
-                let (left, arrived) = (accepted.sent.time, accepted.received.time);
-                let there = header.receive_timestamp - left.to_ntp();
-                let back = header.transmit_timestamp - arrived.to_ntp();
-                let delay =
-                    (arrived - left) - (header.transmit_timestamp - header.receive_timestamp);
-                answer.stratum = Some(header.stratum.get());
-                answer.reference_id = Some(header.reference_id.to_string());
-                answer.leap = Some(format!("{:?}", header.leap).to_lowercase());
-                answer.root_delay = Some(header.root_delay.to_duration().as_seconds_f64());
-                answer.root_dispersion =
-                    Some(header.root_dispersion.to_duration().as_seconds_f64());
-                answer.samples.push(Sample {
-                    offset: there.midpoint(back).as_seconds_f64(),
-                    delay: delay.as_seconds_f64(),
-                    stamps: (word(accepted.sent.source), word(accepted.received.source)),
-                });
+        match asker.ask(&mut association) {
+            Ok(measured) => all.push(measured),
+            Err(problem) => {
+                answer.problems.push(problem.to_string());
+                if matches!(problem, NoTime::Kiss(_)) {
+                    break;
+                }
             }
-            Ok(Reply::Kiss(kiss)) => {
-                answer
-                    .problems
-                    .push(format!("the server refuses with the kiss code {kiss:?}"));
-                break;
-            }
-            Ok(_) => answer.problems.push("an answer without a time".into()),
-            Err(problem) => answer.problems.push(problem),
         }
     }
-    let best = answer
-        .samples
-        .iter()
-        .min_by(|a, b| a.delay.total_cmp(&b.delay))
-        .cloned();
-    if let Some(best) = best {
-        let root = answer.root_delay.unwrap_or(0.0) / 2.0 + answer.root_dispersion.unwrap_or(0.0);
+    if let Some(last) = all.last() {
+        answer.stratum = Some(last.stratum);
+        answer.reference_id = Some(last.reference_id.clone());
+        answer.leap = Some(last.leap.clone());
+        answer.root_delay = Some(last.root_delay);
+        answer.root_dispersion = Some(last.root_dispersion);
+    }
+    if let Some(best) = all.iter().min_by(|a, b| a.delay.total_cmp(&b.delay)) {
         answer.offset = Some(best.offset);
         answer.delay = Some(best.delay);
-        answer.uncertainty = Some(best.delay.max(0.0) / 2.0 + root);
+        answer.uncertainty = Some(best.uncertainty());
     }
+    answer.samples = (all.into_iter())
+        .map(|measured| Sample {
+            offset: measured.offset,
+            delay: measured.delay,
+            stamps: measured.stamps,
+        })
+        .collect();
     Ok(answer)
-}
-
-fn exchange(
-    association: &mut Association,
-    id: ExchangeId,
-    options: &SocketOptions,
-    rng: &mut ChaCha12Rng,
-) -> Result<Reply, String> {
-    association.abandon();
-    let remote = association.remote();
-    let (socket, _) = ClientSocket::open(remote, options)
-        .map_err(|error| format!("cannot open a socket to {remote}: {error}"))?;
-    let request = association
-        .request(monotonic(), id, rng)
-        .ok_or("there is nothing to ask with")?;
-    let before = realtime();
-    socket
-        .send(&request.payload)
-        .map_err(|error| format!("cannot send to {remote}: {error}"))?;
-    association.transmitted(id, daemon_stamp(before));
-    let deadline = monotonic() + PATIENCE;
-    let mut buffer = [0; BUFFER];
-    let mut rejected = None;
-    loop {
-        let left = deadline - monotonic();
-        if left <= NtpDuration::ZERO {
-            let why = rejected.map(|why| format!(" ({why})")).unwrap_or_default();
-            return Err(format!(
-                "no usable answer within {}{why}",
-                duration(PATIENCE.as_seconds_f64())
-            ));
-        }
-        let mut set = PollSet::new();
-        set.push(&socket, Interest::ReadableOrStamped);
-        set.wait(Some(left.to_std()))
-            .map_err(|error| error.to_string())?;
-        match socket.take_transmit_stamp() {
-            Ok(ErrorQueue::TransmitStamp(stamp)) => association.transmitted(id, stamp),
-            Ok(ErrorQueue::Unreachable(error)) => return Err(error.to_string()),
-            Ok(ErrorQueue::Empty) | Err(_) => {}
-        }
-        let datagram = match socket.receive(&mut buffer) {
-            Ok(datagram) => datagram,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(error.to_string()),
-        };
-        let received = datagram.stamp.unwrap_or_else(|| daemon_stamp(realtime()));
-        let datagram = Datagram {
-            exchange: id,
-            payload: &buffer[..datagram.len.min(BUFFER)],
-            truncated: datagram.truncated,
-            received,
-        };
-        let us = LocalIdentity::default();
-        match association.receive(monotonic(), &datagram, &us, Stratum::UNSYNCHRONIZED) {
-            Ok(reply) => return Ok(reply),
-            Err(rejection) if rejection.blames_server() => return Err(rejection.to_string()),
-            Err(rejection) => rejected = Some(rejection),
-        }
-    }
-}
-
-fn daemon_stamp(time: SystemTime) -> Stamp {
-    Stamp {
-        time,
-        source: StampSource::Daemon,
-    }
-}
-
-fn word(source: StampSource) -> &'static str {
-    match source {
-        StampSource::Daemon => "program",
-        StampSource::Kernel => "kernel",
-        StampSource::Hardware => "hardware",
-    }
 }
 
 fn plain(answer: &Answer) -> String {
@@ -283,24 +177,4 @@ fn plain(answer: &Answer) -> String {
         line("Leap second", leap.clone());
     }
     text
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is where a program for people meets the operating system"
-)]
-fn seed() -> Result<[u8; 32], Failure> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|problem| {
-        Failure::Told(format!("the system gives no random numbers: {problem}"))
-    })?;
-    Ok(seed)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a program for people waits in real time"
-)]
-fn pause(time: Duration) {
-    std::thread::sleep(time);
 }

@@ -36,7 +36,7 @@ fn ntp_ctl(arguments: &[&str]) -> Outcome {
         painted: false,
     };
     let arguments = std::iter::once(&"ntp-ctl").chain(arguments);
-    let succeeded = run(arguments.map(OsString::from), &mut console);
+    let succeeded = run(arguments.map(OsString::from), &mut console) == 0;
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Outcome {
         succeeded,
@@ -323,7 +323,7 @@ fn run_on(out: ErrorKind, err: &mut dyn Write, arguments: &[&str]) -> bool {
         style: Style::Plain,
         painted: false,
     };
-    run(arguments.iter().map(OsString::from), &mut console)
+    run(arguments.iter().map(OsString::from), &mut console) == 0
 }
 
 #[test]
