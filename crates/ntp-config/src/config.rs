@@ -1,6 +1,4 @@
-//! The whole file: its sections, and the way from text to [`Config`].
-
-use std::sync::Arc;
+//! The whole configuration: its sections, and the way from text to [`Config`].
 
 use toml::Spanned;
 use toml::de::DeTable;
@@ -8,13 +6,15 @@ use toml::de::DeTable;
 use crate::clock::{self, ClockConfig};
 use crate::control::{self, ControlConfig};
 use crate::diagnostic::Diagnostic;
+use crate::disabled::{self, Disabled};
 use crate::document::Document;
 use crate::keyset::{self, KeysetConfig};
+use crate::layers::{self, Files, Layer};
 use crate::leap::{self, LeapConfig};
 use crate::nts_ke::{self, NtsKeConfig};
 use crate::observability::{self, ObservabilityConfig};
 use crate::poll::{self, SourceDefaults};
-use crate::reader::{Context, Section};
+use crate::reader::{Context, Section, Value};
 use crate::report::LoadError;
 use crate::sandbox::{self, SandboxConfig};
 use crate::server::{self, ServerConfig};
@@ -22,7 +22,7 @@ use crate::source::{self, SourceConfig};
 use crate::state::{self, StateConfig};
 use crate::symmetric::{self, KeysConfig};
 use crate::synchronization::{self, SynchronizationConfig};
-use crate::syntax;
+use crate::syntax::Explained;
 
 /// A configuration. The default is what holds without a file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,6 +53,8 @@ pub struct Config {
     pub state: StateConfig,
     /// `[sandbox]`.
     pub sandbox: SandboxConfig,
+    /// `[disabled]` of all files; what it names is not among the sources and servers any more.
+    pub disabled: Disabled,
 }
 
 /// Parses the text of a configuration; `name` is what reports call it. The second value are
@@ -60,18 +62,41 @@ pub struct Config {
 ///
 /// Nothing but the text is looked at: files that it names may or may not exist.
 pub fn parse(text: &str, name: &str) -> Result<(Config, Vec<Diagnostic>), LoadError> {
-    let (config, cx) = read(&Document::new(name, text));
+    let (config, cx) = read(&[Layer::whole(&Document::new(name, text))]);
     let warnings = cx.report.conclude(name)?;
     Ok((config, warnings))
 }
 
-/// Reads as much of the document as can be read; the context holds all problems.
-pub(crate) fn read(document: &Arc<Document>) -> (Config, Context) {
-    let (text, mut errors) = syntax::repair(document);
-    let (tree, more) = DeTable::parse_recoverable(&text);
-    errors.extend(more);
-    let mut cx = Context::new(document, syntax::explain(document, errors));
-    let config = top_level(&mut cx, &tree);
+/// Reads as much of the files as can be read; the context holds all problems.
+pub(crate) fn read(layers: &[Layer]) -> (Config, Context) {
+    let files = Files::new(layers);
+    let mut texts = layers::repair(layers);
+    let (trees, explained) = layers::parse(layers, &files, &mut texts);
+    let mut cx = Context::new(files.clone(), explained);
+    let Some(merged) = layers::merge(&trees) else {
+        return (Config::default(), cx);
+    };
+    let mut disabled = Disabled::default();
+    for tree in &trees {
+        if let Some(node) = tree.get_ref().get("disabled")
+            && let Some(more) = disabled::read(&mut cx, &Value::new(node, "disabled"))
+        {
+            disabled.sources.extend(more.sources);
+            disabled.servers.extend(more.servers);
+        }
+    }
+    let mut config = top_level(&mut cx, &merged);
+    config.disabled = disabled;
+    disabled::apply(&mut cx, &mut config);
+    symmetric::check(&mut cx, &config);
+    if trees.len() > 1 {
+        for tree in &trees {
+            let mut part = Context::new(files.clone(), Explained::default());
+            part.expect_part();
+            top_level(&mut part, tree);
+            cx.complete(part);
+        }
+    }
     (config, cx)
 }
 
@@ -106,9 +131,11 @@ fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
         leap: top.or(cx, "leap", leap::read, LeapConfig::default()),
         state: top.or(cx, "state", state::read, StateConfig::default()),
         sandbox: top.or(cx, "sandbox", sandbox::read, SandboxConfig::default()),
+        disabled: Disabled::default(),
     };
+    // Each file's is read for itself.
+    top.value(cx, "disabled");
     top.finish(cx);
-    symmetric::check(cx, &config);
     config
 }
 

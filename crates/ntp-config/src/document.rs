@@ -13,6 +13,8 @@ use std::sync::Arc;
 /// A configuration text and the name it is reported under.
 pub(crate) struct Document {
     name: String,
+    /// Its place among the files that make up one configuration, from 0.
+    order: usize,
     text: String,
     /// The offset at which each line begins; never empty.
     line_starts: Vec<usize>,
@@ -21,6 +23,11 @@ pub(crate) struct Document {
 impl Document {
     /// A document; a byte-order mark is dropped, because it would shift the columns of line 1.
     pub(crate) fn new(name: &str, text: &str) -> Arc<Self> {
+        Self::nth(0, name, text)
+    }
+
+    /// The same for one of several files of a configuration.
+    pub(crate) fn nth(order: usize, name: &str, text: &str) -> Arc<Self> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let line_starts = std::iter::once(0)
@@ -28,6 +35,7 @@ impl Document {
             .collect();
         Arc::new(Self {
             name: name.to_owned(),
+            order,
             text: text.to_owned(),
             line_starts,
         })
@@ -35,6 +43,10 @@ impl Document {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(crate) fn order(&self) -> usize {
+        self.order
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -118,8 +130,22 @@ impl Place {
         Some((document, span.clone()))
     }
 
-    pub(crate) fn offset(&self) -> usize {
-        self.0.as_ref().map_or(0, |(_, span)| span.start)
+    /// What sorts places as they are read: files in their order, and each from its beginning.
+    pub(crate) fn order(&self) -> (usize, usize) {
+        self.0
+            .as_ref()
+            .map_or((0, 0), |(document, span)| (document.order(), span.start))
+    }
+
+    /// File and line (from 0) as a key.
+    pub(crate) fn row(&self) -> Option<(usize, usize)> {
+        let (document, span) = self.0.as_ref()?;
+        Some((document.order(), document.line_of(span.start)))
+    }
+
+    /// Which of the files that make up a configuration it is in, from 0; nowhere comes first.
+    pub(crate) fn layer(&self) -> usize {
+        self.order().0
     }
 }
 

@@ -46,6 +46,7 @@ sections! {
     "leap" "[leap]" false: "What happens at a leap second.";
     "state" "[state]" false: "What is kept over a restart.";
     "sandbox" "[sandbox]" false: "What the daemon gives up once it has what it needs.";
+    "disabled" "[disabled]" false: "In a drop-in: what files before this one say, and this one takes back.";
 }
 
 keys! {
@@ -242,5 +243,9 @@ keys! {
     "sandbox" [] {
         "mode" "`off`, `warn` or `enforce`" "enforce" "Whether files and system calls that a thread does not need are refused to it; `warn` only writes such calls to the kernel's log. The command line's option comes first.";
         "user" "string" "ntpd-rs" "The user that a daemon started by root becomes, if there is such a user; `root` stays.";
+    }
+    "disabled" [] {
+        "sources" "list of strings" "[]" "Addresses of sources (of reference clocks, paths) of files before this one that are not used.";
+        "servers" "list of strings" "[]" "Addresses and ports of `[[server]]` sections of files before this one at which no time is served.";
     }
 }

@@ -73,6 +73,7 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::document::Document;
+    use crate::layers::Layer;
     use crate::reader::Asked;
 
     /// One of every section, mode and table; what keys they contain does not matter.
@@ -110,12 +111,13 @@ mod tests {
         [leap]
         [state]
         [sandbox]
+        [disabled]
     "#;
 
     #[test]
     fn the_documentation_and_the_parser_know_the_same_keys() {
         let document = Document::new("everything", EVERYTHING);
-        let (_, cx) = config::read(&document);
+        let (_, cx) = config::read(&[Layer::whole(&document)]);
         let (sections, asked): (BTreeSet<Asked>, _) = cx
             .asked
             .into_iter()

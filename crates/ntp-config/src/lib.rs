@@ -5,7 +5,8 @@
 //! rejects is rejected; keys of our own come on top. The way through the crate:
 //!
 //! ```text
-//! load      which file, its permissions             (the only I/O)
+//! load, drop_in  which files, their permissions     (the only I/O)
+//! layers    several files -> one tree
 //!   syntax  text -> tree of values with their spans (recovers, finds all errors)
 //!     reader, value   tree -> typed values, key by key; reports to a context, goes on
 //!       source, server, … one file for each section
@@ -26,11 +27,14 @@ mod clock;
 mod config;
 mod control;
 mod diagnostic;
+mod disabled;
 mod document;
+mod drop_in;
 pub mod fuzzing;
 mod key_table;
 mod keys;
 mod keyset;
+mod layers;
 mod leap;
 mod load;
 mod nts_ke;
@@ -62,7 +66,9 @@ pub use clock::{ClockConfig, ClockKind, TimestampMode};
 pub use config::{Config, parse};
 pub use control::ControlConfig;
 pub use diagnostic::{Diagnostic, Severity, Style};
+pub use disabled::Disabled;
 pub use document::{Located, Place};
+pub use drop_in::folders_of;
 pub use keys::{KEYS, KeyDoc, SECTIONS, SectionDoc};
 pub use keyset::KeysetConfig;
 pub use leap::{LeapConfig, LeapHandling};

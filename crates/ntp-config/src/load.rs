@@ -5,7 +5,8 @@
 //! defaults hold): `ntp-ctl status` of an ordinary user must work. An explicit path is an
 //! order, and anything that keeps it from being read is an error.
 //!
-//! This is the only file of the crate that touches the file system.
+//! The files beside it, in `ntp.toml.d` and `sources.d`, are read with it (`drop_in`); these two modules are the only ones of the crate that
+//! touch the file system.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read};
@@ -16,6 +17,8 @@ use ntp_proto::keys::KeyRing;
 use crate::config::{self, Config};
 use crate::diagnostic::{Diagnostic, quote};
 use crate::document::{Document, Located, Place};
+use crate::drop_in;
+use crate::layers::Layer;
 use crate::report::LoadError;
 use crate::source::SourceKind;
 use crate::symmetric;
@@ -24,7 +27,7 @@ use crate::symmetric;
 pub const DEFAULT_PATH: &str = "/etc/ntpd-rs/ntp.toml";
 
 /// A configuration and how it came about.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
@@ -32,8 +35,10 @@ pub struct Loaded {
     pub keys: KeyRing,
     /// What is accepted but probably not meant.
     pub warnings: Vec<Diagnostic>,
-    /// The file it was read from; `None` if the defaults hold.
+    /// The main file; `None` if nothing was read and the defaults hold. It need not exist where there are drop-ins.
     pub path: Option<PathBuf>,
+    /// All files that were read, in the order in which they count.
+    pub files: Vec<PathBuf>,
 }
 
 /// Loads the file `explicit`, or else the default file, or else the defaults.
@@ -43,37 +48,44 @@ pub fn load(explicit: Option<&Path>) -> Result<Loaded, LoadError> {
 
 fn load_or_default(explicit: Option<&Path>, default: &Path) -> Result<Loaded, LoadError> {
     if let Some(path) = explicit {
-        let (text, warnings) = read(path).map_err(|error| LoadError::io(path, error))?;
-        return finish(path, &text, warnings);
+        let main = read(path).map_err(|error| LoadError::io(path, error))?;
+        return finish(path, Some(main));
     }
     match read(default) {
-        Ok((text, warnings)) => finish(default, &text, warnings),
+        Ok(main) => finish(default, Some(main)),
         Err(error) => match error.kind() {
-            ErrorKind::NotFound | ErrorKind::NotADirectory => Ok(defaults(Vec::new())),
+            ErrorKind::NotFound | ErrorKind::NotADirectory => finish(default, None),
             ErrorKind::PermissionDenied => {
                 let path = quote(&default.to_string_lossy(), '`');
                 let message = format!("no permission to read {path}: the defaults are used");
                 let warning = Diagnostic::warning(Place::nowhere(), message)
                     .with_help("name another file by `--config`, or run as a user who may read it");
-                Ok(defaults(vec![warning]))
+                Ok(Loaded {
+                    warnings: vec![warning],
+                    ..Loaded::default()
+                })
             }
             _ => Err(LoadError::io(default, error)),
         },
     }
 }
 
-fn defaults(warnings: Vec<Diagnostic>) -> Loaded {
-    Loaded {
-        config: Config::default(),
-        keys: KeyRing::default(),
-        warnings,
-        path: None,
-    }
-}
-
-fn finish(path: &Path, text: &str, mut warnings: Vec<Diagnostic>) -> Result<Loaded, LoadError> {
+/// Reads what lies beside the main file, and makes sense of all together.
+fn finish(path: &Path, main: Option<(String, Vec<Diagnostic>)>) -> Result<Loaded, LoadError> {
     let name = path.to_string_lossy();
-    let (config, mut cx) = config::read(&Document::new(&name, text));
+    let mut layers = Vec::new();
+    let mut said = Vec::new();
+    if let Some((text, warnings)) = main {
+        layers.push(Layer::whole(&Document::new(&name, &text)));
+        said.extend(warnings);
+    }
+    let (beside, more) = drop_in::read(path, layers.len());
+    layers.extend(beside);
+    said.extend(more);
+    let (config, mut cx) = config::read(&layers);
+    for diagnostic in said {
+        cx.report(diagnostic);
+    }
     for diagnostic in config
         .sources
         .iter()
@@ -85,18 +97,20 @@ fn finish(path: &Path, text: &str, mut warnings: Vec<Diagnostic>) -> Result<Load
     for diagnostic in diagnostics {
         cx.report(diagnostic);
     }
-    warnings.extend(cx.report.conclude(&name)?);
-    let path = Some(path.to_owned());
+    let warnings = cx.report.conclude(&name)?;
+    let files = layers.iter().map(|layer| layer.document.name());
+    let files: Vec<_> = files.map(PathBuf::from).collect();
     Ok(Loaded {
         config,
         keys,
         warnings,
-        path,
+        path: (!files.is_empty()).then(|| path.to_owned()),
+        files,
     })
 }
 
 /// The file's text, and a warning if others may write it.
-fn read(path: &Path) -> io::Result<(String, Vec<Diagnostic>)> {
+pub(crate) fn read(path: &Path) -> io::Result<(String, Vec<Diagnostic>)> {
     let file = fs::File::open(path)?;
     let mut warnings = Vec::new();
     if others_may(&file.metadata()?, WRITE) {
@@ -135,16 +149,16 @@ fn key_file(config: &Config) -> (KeyRing, Vec<Diagnostic>) {
 }
 
 const READ: u32 = 0o004;
-const WRITE: u32 = 0o002;
+pub(crate) const WRITE: u32 = 0o002;
 
 #[cfg(unix)]
-fn others_may(metadata: &fs::Metadata, what: u32) -> bool {
+pub(crate) fn others_may(metadata: &fs::Metadata, what: u32) -> bool {
     use std::os::unix::fs::MetadataExt;
     metadata.mode() & what != 0
 }
 
 #[cfg(not(unix))]
-fn others_may(_: &fs::Metadata, _: u32) -> bool {
+pub(crate) fn others_may(_: &fs::Metadata, _: u32) -> bool {
     false
 }
 

@@ -12,14 +12,14 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Diagnostic, quote};
-use crate::document::{Document, Located, Place};
+use crate::document::{Located, Place};
 use crate::keys::{self, heading};
+use crate::layers::Files;
 use crate::renamed;
 use crate::report::Report;
 use crate::settings;
@@ -29,27 +29,27 @@ use crate::syntax::Explained;
 /// One question: section, mode (of a source) and key.
 pub(crate) type Asked = (&'static str, Option<&'static str>, &'static str);
 
-/// What a whole file's reading shares.
+/// What the reading of a whole configuration shares.
 pub(crate) struct Context {
-    document: Arc<Document>,
-    /// Lines that are already blamed for their syntax: what the tree says about them is not
+    files: Files,
+    /// Lines that are already blamed for their syntax, each with its file: what the tree says about them is not
     /// worth a complaint.
-    blamed: BTreeSet<usize>,
-    /// Whether some line could not be read.
+    blamed: BTreeSet<(usize, usize)>,
+    /// Whether some line could not be read, or belongs to another file.
     incomplete: bool,
     pub(crate) report: Report,
     pub(crate) asked: BTreeSet<Asked>,
 }
 
 impl Context {
-    /// A context whose report begins with what is wrong with the syntax.
-    pub(crate) fn new(document: &Arc<Document>, syntax: Explained) -> Self {
+    /// A context whose report begins with what is wrong with the syntax of the files.
+    pub(crate) fn new(files: Files, syntax: Explained) -> Self {
         let mut report = Report::default();
         for problem in syntax.problems {
             report.push(problem);
         }
         Self {
-            document: Arc::clone(document),
+            files,
             blamed: syntax.blamed,
             incomplete: syntax.incomplete,
             report,
@@ -57,16 +57,30 @@ impl Context {
         }
     }
 
+    /// From here on, nothing is missed: what is absent here may stand in another file.
+    pub(crate) fn expect_part(&mut self) {
+        self.incomplete = true;
+    }
+
     pub(crate) fn place(&self, span: Range<usize>) -> Place {
-        Place::new(&self.document, span)
+        self.files.place(span)
     }
 
     /// Adds a diagnostic, unless it stands on a line that is already blamed for its syntax.
     pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
-        let line = self.document.line_of(diagnostic.place.offset());
-        if !self.blamed.contains(&line) {
+        let row = diagnostic.place.row();
+        if !row.is_some_and(|row| self.blamed.contains(&row)) {
             self.report.push(diagnostic);
         }
+    }
+
+    /// Adds the errors that another reading of the same files found, and this one did not.
+    pub(crate) fn complete(&mut self, mut other: Self) {
+        let blamed = &self.blamed;
+        let spared =
+            |found: &Diagnostic| !found.place.row().is_some_and(|row| blamed.contains(&row));
+        other.report.retain_errors(spared);
+        self.report.complete(other.report);
     }
 
     /// Adds a diagnostic about something absent, unless it may stand on a line that could not

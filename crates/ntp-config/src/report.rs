@@ -1,9 +1,10 @@
-//! Everything found in one file, bounded, and the error that a bad file becomes.
+//! Everything found in the files of a configuration, bounded, and the error that a bad file becomes.
 //!
 //! The texts begin as upstream's do, because programs look for them: `config toml parsing
 //! error: ` before what is wrong inside the file, `io error while reading config: ` before what
 //! kept it from being read. All of the rest is the full list of problems with their excerpts.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,15 +33,32 @@ impl Report {
         }
     }
 
-    /// The warnings if there is no error, else the error; both in the order of the file.
+    /// Keeps only such errors.
+    pub(crate) fn retain_errors(&mut self, keep: impl FnMut(&Diagnostic) -> bool) {
+        self.errors.retain(keep);
+    }
+
+    /// Takes over the errors of another reading of the same files that this one does not have.
+    pub(crate) fn complete(&mut self, other: Self) {
+        let key = |found: &Diagnostic| (found.place.order(), found.message.clone());
+        let mut known: BTreeSet<_> = self.errors.iter().map(key).collect();
+        for error in other.errors {
+            if known.insert(key(&error)) {
+                self.push(error);
+            }
+        }
+        self.omitted = self.omitted.max(other.omitted);
+    }
+
+    /// The warnings if there is no error, else the error; both in the order of the files. `name` is that of the main file.
     pub(crate) fn conclude(mut self, name: &str) -> Result<Vec<Diagnostic>, LoadError> {
-        self.errors.sort_by_key(|found| found.place.offset());
-        self.warnings.sort_by_key(|found| found.place.offset());
+        self.errors.sort_by_key(|found| found.place.order());
+        self.warnings.sort_by_key(|found| found.place.order());
         if self.errors.is_empty() {
             return Ok(self.warnings);
         }
         Err(LoadError::Invalid(Invalid {
-            name: name.to_owned(),
+            name: blamed(&self.errors, name),
             problems: self.errors,
             warnings: self.warnings,
             omitted: self.omitted,
@@ -108,7 +126,7 @@ impl LoadError {
         let mut text = format!(
             "config toml parsing error: {total} problem{} in {}",
             if total == 1 { "" } else { "s" },
-            quote(&invalid.name, '`')
+            invalid.name
         );
         for problem in invalid.problems.iter().take(SHOWN) {
             text.push_str("\n\n");
@@ -118,6 +136,19 @@ impl LoadError {
             text.push_str(&format!("\n\n… and {} more", total - SHOWN));
         }
         text
+    }
+}
+
+/// The files that have problems, for the head of the report.
+fn blamed(problems: &[Diagnostic], main: &str) -> String {
+    let files: BTreeSet<&str> = problems
+        .iter()
+        .filter_map(|found| found.place.file())
+        .collect();
+    match files.len() {
+        0 => quote(main, '`'),
+        1 => files.into_iter().map(|name| quote(name, '`')).collect(),
+        number => format!("{number} files"),
     }
 }
 

@@ -11,6 +11,7 @@ use toml::de::DeValue;
 
 use crate::address::{self, Address, NTP_PORT, NTS_KE_PORT};
 use crate::diagnostic::Diagnostic;
+use crate::disabled;
 use crate::document::{Located, Place};
 use crate::poll::{self, PollOverrides};
 use crate::reader::{Context, Section, Value};
@@ -27,6 +28,29 @@ pub struct SourceConfig {
     pub settings: toml::Table,
     /// What it is.
     pub kind: SourceKind,
+}
+
+impl SourceConfig {
+    /// The name by which it is known to the engine and to operators: its address with the port, the path of a reference clock.
+    pub fn name(&self) -> Option<String> {
+        match &self.kind {
+            SourceKind::Sock(sock) => Some(sock.path.display().to_string()),
+            SourceKind::Pps(pps) => Some(pps.path.display().to_string()),
+            kind => kind.ntp().map(|ntp| ntp.address.to_string()),
+        }
+    }
+
+    /// Whether `text` is its address (with or without the usual port) or path.
+    pub fn is_called(&self, text: &str) -> bool {
+        let usual = match self.kind {
+            SourceKind::Nts(_) | SourceKind::NtsPool(_) => NTS_KE_PORT,
+            _ => NTP_PORT,
+        };
+        match self.kind.ntp() {
+            Some(ntp) => disabled::means(text, &ntp.address, usual),
+            None => self.name().as_deref() == Some(text),
+        }
+    }
 }
 
 /// What a source is, by its `mode`.

@@ -38,11 +38,12 @@ pub(crate) fn repair(document: &Document) -> (Cow<'_, str>, Vec<Error>) {
     }
 }
 
-/// What is wrong with the syntax of a file.
+/// What is wrong with the syntax of files.
+#[derive(Default)]
 pub(crate) struct Explained {
     pub(crate) problems: Vec<Diagnostic>,
-    /// Lines (from 0) that are blamed: nothing more is said about them.
-    pub(crate) blamed: BTreeSet<usize>,
+    /// Files and lines (from 0) that are blamed: nothing more is said about them.
+    pub(crate) blamed: BTreeSet<(usize, usize)>,
     /// Whether some line could not be read, so that what seems absent may stand there.
     pub(crate) incomplete: bool,
 }
@@ -69,10 +70,20 @@ pub(crate) fn explain(document: &Arc<Document>, mut errors: Vec<Error>) -> Expla
             problems.push(malformed(document, error, line));
         }
     }
+    let order = document.order();
     Explained {
         problems,
-        blamed,
+        blamed: blamed.into_iter().map(|line| (order, line)).collect(),
         incomplete,
+    }
+}
+
+impl Explained {
+    /// What is wrong with one more file.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.problems.extend(other.problems);
+        self.blamed.extend(other.blamed);
+        self.incomplete |= other.incomplete;
     }
 }
 

@@ -120,7 +120,7 @@ impl Config {
             })
         });
         let mut refused: Vec<Diagnostic> = lacking.collect();
-        refused.sort_by_key(|diagnostic| diagnostic.place.offset());
+        refused.sort_by_key(|diagnostic| diagnostic.place.order());
         refused
     }
 }

@@ -1,4 +1,4 @@
-//! `ntp-ctl validate`: everything that is wrong with a configuration, or that nothing is.
+//! `ntp-ctl validate`: everything that is wrong with a configuration and its drop-ins, or that nothing is.
 //!
 //! Three questions, in this order: is the file acceptable; do its settings go together (upstream's
 //! checks, which decide its exit code as well); can this build do all that is asked for. The
@@ -27,6 +27,14 @@ pub(crate) fn run(config: Option<&Path>, console: &mut Console<'_>) -> Result<()
         console.complain(format_args!(
             "note: there is no {DEFAULT_PATH}: checking the built-in defaults"
         ));
+    }
+    let beside = loaded
+        .files
+        .iter()
+        .filter(|file| Some(*file) != loaded.path.as_ref());
+    let beside: Vec<_> = beside.map(|file| file.display().to_string()).collect();
+    if !beside.is_empty() {
+        console.complain(format_args!("note: with {}", beside.join(", ")));
     }
     for warning in &loaded.warnings {
         console.show(warning);

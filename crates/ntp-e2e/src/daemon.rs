@@ -125,6 +125,19 @@ impl Setup {
         path
     }
 
+    /// Writes a file into a folder beside the configuration, `ntp.toml.d/x.toml` say, as an administrator would, and returns its path.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn drop_in(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        let folder = path.parent().unwrap_or(&path);
+        if let Err(error) = fs::create_dir_all(folder).and_then(|()| fs::write(&path, content)) {
+            panic!("cannot write {}: {error}", path.display());
+        }
+        path
+    }
+
     /// Adds a key file with these keys, and the section that names it.
     ///
     /// # Panics

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             scenario!(a_reload_with_a_typo_changes_nothing),
             scenario!(a_reload_follows_what_it_can_and_names_what_it_cannot),
             scenario!(a_hangup_signal_reloads),
+            scenario!(drop_ins_made_after_the_start_are_followed_by_a_reload),
             scenario!(every_command_answers),
             scenario!(an_operator_is_told_what_is_wrong),
         ],
@@ -280,6 +281,39 @@ fn a_hangup_signal_reloads() {
         observation.source(&two.address().to_string()).is_some()
     });
     assert!(daemon.process.is_running());
+}
+
+fn drop_ins_made_after_the_start_are_followed_by_a_reload() {
+    let (one, two) = (server(), server());
+    let setup = Setup::new(1).server(&one.address().to_string());
+    let _daemon = started(&setup);
+    // The sandbox is closed, and the folder was not there when it was.
+    let address = two.address();
+    let section = format!("[[source]]\nmode = \"server\"\naddress = \"{address}\"\n");
+    let file = setup.drop_in("sources.d/dhcp.toml", &section);
+    let (code, said) = ntp_ctl(&setup, &["reload"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains(&format!("Source added   : {address}")),
+        "{said}"
+    );
+
+    std::fs::write(&file, section.replace("address", "adress")).expect("the file");
+    let (code, said) = ntp_ctl(&setup, &["reload"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("dhcp.toml:3:1") && said.contains("did you mean `address`?"),
+        "{said}"
+    );
+    let mut client = connect(&setup);
+    assert_eq!(status(&mut client).sources.len(), 2);
+
+    std::fs::remove_file(&file).expect("the file");
+    let (_, said) = ntp_ctl(&setup, &["reload"]);
+    assert!(
+        said.contains(&format!("Source removed : {address}")),
+        "{said}"
+    );
 }
 
 fn every_command_answers() {

@@ -116,7 +116,12 @@ impl Desk {
     /// If the clock can't be controlled any more.
     pub(crate) fn hang_up(&mut self, runtime: &mut Runtime) -> Result<(), Failure> {
         match self.reload(runtime)? {
-            Ok(reply) => info!("configuration read again (SIGHUP): {}", told(&reply)),
+            Ok(reply) => {
+                for warning in &reply.warnings {
+                    warn!("{warning}");
+                }
+                info!("configuration read again (SIGHUP): {}", told(&reply));
+            }
             Err(problem) => {
                 error!("the configuration cannot be taken over; nothing was changed: {problem}");
             }

@@ -70,6 +70,10 @@ impl Reach {
             .as_deref()
             .unwrap_or_else(|| Path::new(ntp_config::DEFAULT_PATH));
         reach.read.extend(directory_of(file));
+        // They lie there, unless they are links.
+        let folders = ntp_config::folders_of(file);
+        let linked = folders.iter().filter_map(|it| it.canonicalize().ok());
+        reach.read.extend(linked);
         for path in config.paths_read() {
             reach.read.extend(directory_of(path));
         }
