@@ -7,11 +7,13 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use ntp_proto::leap::LeapTable;
 use ntp_time::{Monotonic, NtpDuration};
+
+use crate::sandbox::{self, Profile};
 
 /// Between two looks at the file.
 const INTERVAL: NtpDuration = NtpDuration::from_seconds(3600);
@@ -76,9 +78,9 @@ impl LeapList {
         if self.look.is_none() && self.next.is_none_or(|next| next <= now) {
             self.next = Some(now + INTERVAL);
             let (path, known) = (path.clone(), self.changed);
-            let thread = thread::Builder::new().name("leap list".into());
+            let look = move || look_at(&path, known);
             // Without a thread to be had it is tried again in an hour.
-            self.look = thread.spawn(move || look_at(&path, known)).ok();
+            self.look = sandbox::spawn("leap list", Profile::Files, look).ok();
         }
         None
     }
@@ -144,7 +146,7 @@ mod tests {
         assert_eq!(list.attend(Monotonic::default()), None);
         while list.look.as_ref().is_some_and(|look| !look.is_finished()) {
             #[expect(clippy::disallowed_methods, reason = "waiting for a thread")]
-            thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
         list.attend(Monotonic::default())
     }

@@ -131,7 +131,12 @@ fn run(
         warn!("no control socket at {problem}; ntp-ctl can change nothing");
         None
     });
-    let confine = || sandbox::enter(&loaded, sandbox);
+    let confine = || {
+        if !sandbox::is_single_threaded() {
+            return Err(io::Error::other("another thread exists already"));
+        }
+        sandbox::enter(&loaded, sandbox)
+    };
     let mut runtime = match assemble(&loaded.config, &loaded.keys, steering_key, confine) {
         Ok(runtime) => runtime,
         Err(problem) => return fatal(log_file, &problem.to_string()),
@@ -152,7 +157,9 @@ fn run(
     notify(sd_notify::NotifyState::Ready);
     let code = live(&mut runtime, log_file);
     notify(sd_notify::NotifyState::Stopping);
-    match runtime.shut_down() {
+    let ended = runtime.shut_down();
+    sandbox::tell_refusals();
+    match ended {
         Ok(()) => code,
         Err(problem) => fatal(log_file, &problem.to_string()),
     }

@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use ntp_proto::discipline::FrequencyPrior;
 use ntp_time::{Frequency, SystemTime};
@@ -100,25 +100,19 @@ impl Store {
             return;
         }
         let failing = Arc::clone(&self.failing);
-        let write = move || {
-            sandbox::confine_thread(Profile::Files);
-            match write(&directory, &render(prior)) {
-                Ok(()) => failing.store(false, Ordering::Relaxed),
-                Err(error) => {
-                    if !failing.swap(true, Ordering::Relaxed) {
-                        warn!(
-                            "cannot write {}: {error}; the clock's frequency will not be known after a restart \
+        let write = move || match write(&directory, &render(prior)) {
+            Ok(()) => failing.store(false, Ordering::Relaxed),
+            Err(error) => {
+                if !failing.swap(true, Ordering::Relaxed) {
+                    warn!(
+                        "cannot write {}: {error}; the clock's frequency will not be known after a restart \
                              (see [state] directory)",
-                            directory.join(FILE).display()
-                        );
-                    }
+                        directory.join(FILE).display()
+                    );
                 }
             }
         };
-        self.writer = thread::Builder::new()
-            .name("state writer".into())
-            .spawn(write)
-            .ok();
+        self.writer = sandbox::spawn("state writer", Profile::Files, write).ok();
     }
 
     /// Waits for the last write.

@@ -18,6 +18,8 @@ use ntp_proto::engine::EngineConfig;
 use ntp_record::{Line, Told};
 use tracing::{info, warn};
 
+use crate::sandbox::{self, Profile};
+
 /// Octets after which a new file is begun.
 const FILE_SIZE: u64 = 16 << 20;
 /// Files kept, the present one included.
@@ -58,16 +60,14 @@ impl Recorder {
             return Ok(());
         };
         let mut files = Files::open(&self.path, FILE_SIZE)?;
-        let writer = std::thread::Builder::new()
-            .name("record".to_owned())
-            .spawn(move || {
-                if let Err(problem) = files.write_all(&queue) {
-                    warn!(
-                        "cannot write the record {}: {problem}; nothing more is recorded",
-                        files.path.display()
-                    );
-                }
-            })?;
+        let writer = sandbox::spawn("record", Profile::Files, move || {
+            if let Err(problem) = files.write_all(&queue) {
+                warn!(
+                    "cannot write the record {}: {problem}; nothing more is recorded",
+                    files.path.display()
+                );
+            }
+        })?;
         self.writer = Some(writer);
         info!("recording to {}", self.path.display());
         Ok(())

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::io::{self, PipeReader};
 use std::net::{IpAddr, ToSocketAddrs};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use ntp_proto::engine::ResolveId;
 use ntp_udp::wait::{Interest, PollSet};
@@ -91,14 +91,11 @@ impl Resolver {
 impl LookUp {
     fn start(query: ResolveId, host: String) -> io::Result<Self> {
         let (bell, ringer) = io::pipe()?;
-        let thread = thread::Builder::new()
-            .name("resolver".into())
-            .spawn(move || {
-                sandbox::confine_thread(Profile::Names);
-                let addresses = look_up(&host);
-                drop(ringer);
-                addresses
-            })?;
+        let thread = sandbox::spawn("resolver", Profile::Names, move || {
+            let addresses = look_up(&host);
+            drop(ringer);
+            addresses
+        })?;
         Ok(Self {
             query,
             thread,

@@ -18,19 +18,23 @@ use ntp_daemon::sandbox::{self, Profile};
 const ATTACK: &str = "SANDBOX_TEST_ATTACK";
 /// Where that process may read and write.
 const HOME: &str = "SANDBOX_TEST_HOME";
-/// Exit codes of the attacker: what he tried was refused, or worked.
+/// Exit codes of the attacker: what he tried was refused, worked, or was refused and told.
 const REFUSED: i32 = 10;
 const WORKED: i32 = 11;
+const TOLD: i32 = 12;
 
 /// What became of an attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Worked,
+    /// The kernel's answer was no, as for a file that is out of reach.
     Refused,
+    /// It was a system call beyond the thread's profile: refused, and the daemon knows which and where.
+    Told,
     /// The process was ended by SIGSYS.
     Ended,
 }
-use Outcome::{Ended, Refused, Worked};
+use Outcome::{Ended, Refused, Told, Worked};
 
 /// An attack: where from, what (true if it worked), and what must become of it.
 struct Attack {
@@ -88,17 +92,40 @@ const ATTACKS: &[Attack] = &[
         Refused,
     ),
     attack("starts a program", None, starts_program, Ended),
+    attack("starts a process", None, starts_process, Ended),
+    attack("enters a namespace", None, enters_namespace, Ended),
+    attack("opens a raw link", None, opens_raw_link, Told),
+    attack("makes code", None, makes_code, Told),
+    attack("ends another process", None, signals_another, Told),
+    attack(
+        "looks at another's limits",
+        None,
+        looks_at_anothers_limits,
+        Told,
+    ),
     attack(
         "a worker reads",
         Some(Profile::Serving),
         |home| reads(home, "ntp.toml"),
-        Refused,
+        Told,
     ),
     attack(
         "a worker writes",
         Some(Profile::Serving),
         |home| writes(home, "state/new"),
-        Refused,
+        Told,
+    ),
+    attack(
+        "a worker starts a thread",
+        Some(Profile::Serving),
+        |_| thread::Builder::new().spawn(|| {}).is_ok(),
+        Ended,
+    ),
+    attack(
+        "a worker makes code",
+        Some(Profile::Serving),
+        makes_code,
+        Told,
     ),
     attack(
         "a worker opens a socket",
@@ -123,6 +150,24 @@ const ATTACKS: &[Attack] = &[
         Some(Profile::Names),
         sets_clock,
         Ended,
+    ),
+    attack(
+        "a name thread writes",
+        Some(Profile::Names),
+        |home| writes(home, "state/old"),
+        Told,
+    ),
+    attack(
+        "a name thread removes",
+        Some(Profile::Names),
+        |home| fs::remove_file(home.join("state/old")).is_ok(),
+        Told,
+    ),
+    attack(
+        "a key thread writes",
+        Some(Profile::KeyExchange),
+        |home| writes(home, "state/old"),
+        Told,
     ),
     attack(
         "a key thread starts a program",
@@ -156,6 +201,44 @@ fn opens_socket(_: &Path) -> bool {
     UdpSocket::bind("127.0.0.1:0").is_ok()
 }
 
+fn starts_process(_: &Path) -> bool {
+    Command::new("/bin/true").spawn().is_ok()
+}
+
+#[expect(
+    deprecated,
+    reason = "the unsafe one is no better here: it must never return"
+)]
+fn enters_namespace(_: &Path) -> bool {
+    use rustix::thread::{UnshareFlags, unshare};
+    unshare(UnshareFlags::NEWUSER).is_ok()
+}
+
+fn opens_raw_link(_: &Path) -> bool {
+    use rustix::net::{AddressFamily, SocketType, socket};
+    socket(AddressFamily::PACKET, SocketType::DGRAM, None).is_ok()
+}
+
+fn makes_code(_: &Path) -> bool {
+    let memory = memmap2::MmapMut::map_anon(4096);
+    memory.is_ok_and(|memory| memory.make_exec().is_ok())
+}
+
+/// The process that started this one; nothing but a question is sent.
+fn signals_another(_: &Path) -> bool {
+    use rustix::process::{getppid, test_kill_process};
+    getppid().is_some_and(|parent| test_kill_process(parent).is_ok())
+}
+
+fn looks_at_anothers_limits(_: &Path) -> bool {
+    use rustix::process::{Resource, Rlimit, getppid, prlimit};
+    let none = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    prlimit(getppid(), Resource::Core, none).is_ok()
+}
+
 fn starts_program(_: &Path) -> bool {
     // In place, not in a child: it is this process that must not survive the attempt. Returns only if it failed.
     let _ = Command::new("/bin/true").exec();
@@ -172,6 +255,7 @@ fn outcome(status: ExitStatus) -> Outcome {
     match (status.code(), status.signal()) {
         (Some(WORKED), _) => Worked,
         (Some(REFUSED), _) => Refused,
+        (Some(TOLD), _) => Told,
         (None, Some(libc::SIGSYS)) => Ended,
         other => panic!("the attacker could not begin: {other:?}"),
     }
@@ -182,6 +266,7 @@ fn place() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let home = directory.path().join("home");
     fs::create_dir_all(home.join("state")).unwrap();
+    fs::write(home.join("state/old"), "x").unwrap();
     fs::write(directory.path().join("secret"), "x").unwrap();
     let state = home.join("state");
     let text = format!(
@@ -222,7 +307,14 @@ fn the_attacker() {
         .join()
         .unwrap(),
     };
-    std::process::exit(if worked { WORKED } else { REFUSED });
+    let told = ntp_udp::refusals::take();
+    let expected = attack.from.unwrap_or(Profile::Timekeeping);
+    std::process::exit(match (worked, told.as_slice()) {
+        (true, []) => WORKED,
+        (false, []) => REFUSED,
+        (false, [refusal]) if refusal.kind == expected.label() => TOLD,
+        unexpected => panic!("{unexpected:?}"),
+    });
 }
 
 #[test]

@@ -26,6 +26,8 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use crate::netns::Host;
 use crate::wait::{self, Deadline};
 
+/// What the daemon says of a system call that its thread was not meant to make.
+const REFUSED: &str = "the sandbox refused the system call";
 /// How long a program may take to end after SIGTERM before it is killed by [`Drop`].
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -210,6 +212,11 @@ impl Drop for Process {
         if thread::panicking() {
             // In one piece, since other tests write at the same time.
             eprint!("{}", self.story());
+            return;
+        }
+        // Whatever a scenario is about: a daemon that needs what its sandbox refuses has a flaw.
+        if let Some(line) = self.lines().iter().find(|line| line.contains(REFUSED)) {
+            panic!("{line}\n{}", self.story());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! UDP sockets as a time daemon needs them: every datagram with the time at which the kernel saw it.
 //!
 //! This is one of the two crates that may contain `unsafe`; it stands in the private modules `syscall` and `mmsg` and, a few lines
-//! each, in [`wait`], [`signals`] and [`peer`]. Addresses and control messages are taken apart as plain bytes, in safe code
+//! each, in [`wait`], [`signals`], [`refusals`] and [`peer`]. Addresses and control messages are taken apart as plain bytes, in safe code
 //! that checks every length.
 //!
 //! | room | what |
@@ -12,6 +12,7 @@
 //! | [`StampKeeper`] | keeps the kernel's stamping switched on |
 //! | [`local_addresses`], [`AddressMonitor`] | the machine's addresses, and a hint that they changed |
 //! | [`wait`], [`signals`] | the bottom of an event loop: `poll(2)` and the signals that interrupt it |
+//! | [`refusals`] | system calls that the sandbox refused, caught as a signal |
 //! | [`peer`] | who is at the other end of a Unix socket |
 //! | [`Shortcoming`] | an optional facility that this system lacks |
 //!
@@ -34,6 +35,7 @@ mod mmsg;
 mod options;
 mod outbox;
 pub mod peer;
+pub mod refusals;
 mod server;
 #[cfg(test)]
 mod server_tests;

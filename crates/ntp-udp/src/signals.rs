@@ -42,7 +42,8 @@ pub fn install() -> io::Result<()> {
     Ok(())
 }
 
-/// Leaves all signals to the process's other threads, for the rest of this thread's life.
+/// Leaves all signals to the process's other threads, for the rest of this thread's life; but for those that a thread
+/// causes itself and that end the process if it blocks them.
 ///
 /// # Errors
 /// Those of `pthread_sigmask(3)`.
@@ -51,6 +52,7 @@ pub fn leave_to_other_threads() -> io::Result<()> {
     let error = unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&raw mut all);
+        libc::sigdelset(&raw mut all, libc::SIGSYS);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut())
     };
     if error == 0 {

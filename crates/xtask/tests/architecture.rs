@@ -173,6 +173,26 @@ fn unsafe_code_stands_in_two_crates() {
     }
 }
 
+/// A thread that starts by another way keeps what the timekeeping thread has: the right to set the clock.
+#[test]
+fn threads_of_the_daemon_start_confined() {
+    let daemon = root().join("crates/ntp-daemon/src");
+    for file in sources(&daemon) {
+        if file.starts_with(daemon.join("sandbox")) {
+            continue;
+        }
+        let text = fs::read_to_string(&file).expect("sources can be read");
+        let shipped = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for way in ["thread::spawn(", "thread::Builder"] {
+            assert!(
+                !shipped.contains(way) || file.ends_with("tests.rs"),
+                "{} starts a thread without `sandbox::spawn`",
+                file.display()
+            );
+        }
+    }
+}
+
 #[test]
 fn every_source_file_opens_with_its_idea() {
     for file in sources(&root().join("crates")) {

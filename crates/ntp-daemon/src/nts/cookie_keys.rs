@@ -13,7 +13,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use ntp_config::KeysetConfig;
@@ -212,7 +212,6 @@ impl CookieKeys {
         };
         let (path, before) = (path.clone(), self.writer.take());
         let write = move || {
-            sandbox::confine_thread(Profile::Files);
             if let Some(before) = before {
                 let _ = before.join();
             }
@@ -223,9 +222,7 @@ impl CookieKeys {
                 );
             }
         };
-        let writer = thread::Builder::new().name("keyset writer".into());
-        self.writer = writer
-            .spawn(write)
+        self.writer = sandbox::spawn("keyset writer", Profile::Files, write)
             .inspect_err(|error| warn!("cannot store the keyset: {error}"))
             .ok();
     }

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, PipeReader};
 use std::path::{Path, PathBuf};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ntp_config::{Config, SourceKind, StepThreshold};
@@ -278,21 +278,18 @@ impl Exchange {
     fn start(wish: Wish, authority: Option<PathBuf>, time: TimeKnown) -> io::Result<Self> {
         let (bell, ringer) = io::pipe()?;
         let Wish { host, port, .. } = wish.clone();
-        let thread = thread::Builder::new()
-            .name("key exchange".into())
-            .spawn(move || {
-                sandbox::confine_thread(Profile::KeyExchange);
-                let report = exchange(&Request {
-                    host: &host,
-                    port,
-                    authority: authority.as_deref().map(Path::new),
-                    algorithms: ALGORITHMS,
-                    time,
-                    limit: LIMIT,
-                });
-                drop(ringer);
-                report
-            })?;
+        let thread = sandbox::spawn("key exchange", Profile::KeyExchange, move || {
+            let report = exchange(&Request {
+                host: &host,
+                port,
+                authority: authority.as_deref().map(Path::new),
+                algorithms: ALGORITHMS,
+                time,
+                limit: LIMIT,
+            });
+            drop(ringer);
+            report
+        })?;
         Ok(Self {
             wish,
             thread,

@@ -36,6 +36,7 @@ use crate::observe::Observer;
 use crate::persist::Store;
 use crate::record::Recorder;
 use crate::resolve::Resolver;
+use crate::sandbox;
 use crate::serve::{Bound, Listener, ServeError, Servers};
 use crate::watchdog::Watchdog;
 use dealings::Echo;
@@ -300,6 +301,7 @@ impl Runtime {
             if let Some(watchdog) = &mut self.watchdog {
                 watchdog.attend();
             }
+            sandbox::tell_refusals();
             self.wait(until)?;
             self.look_for_suspend()?;
             self.attend_exchanges()?;

@@ -2,7 +2,10 @@
 //!
 //! Calls stand in groups, and a profile is a list of groups. Two filters hold at the same time: one ends the process for what no
 //! honest thread of that kind does, the other refuses whatever is not listed. Filters are inherited and can only become narrower, so the timekeeping
-//! thread's profile contains all others.
+//! thread's profile contains all others. Some permitted calls are bound to arguments (`arguments`).
+//!
+//! A refused call is caught as a signal, so that it can be told (`ntp_udp::refusals`). Filters cost the hot path nothing: the
+//! kernel remembers which calls are permitted whatever their arguments.
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
@@ -28,13 +31,16 @@ use libc::{
     SYS_readv, SYS_reboot, SYS_recvfrom, SYS_recvmmsg, SYS_recvmsg, SYS_renameat, SYS_renameat2,
     SYS_restart_syscall, SYS_rseq, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn,
     SYS_sched_getaffinity, SYS_sched_yield, SYS_seccomp, SYS_sendmmsg, SYS_sendmsg, SYS_sendto,
-    SYS_set_robust_list, SYS_setns, SYS_setsockopt, SYS_settimeofday, SYS_shutdown,
+    SYS_set_robust_list, SYS_setitimer, SYS_setns, SYS_setsockopt, SYS_settimeofday, SYS_shutdown,
     SYS_sigaltstack, SYS_signalfd4, SYS_socket, SYS_socketpair, SYS_statfs, SYS_statx, SYS_sysinfo,
     SYS_tgkill, SYS_timerfd_create, SYS_timerfd_settime, SYS_times, SYS_umask, SYS_umount2,
     SYS_uname, SYS_unlinkat, SYS_unshare, SYS_userfaultfd, SYS_utimensat, SYS_write, SYS_writev,
 };
 use ntp_config::SandboxMode;
-use seccompiler::{BpfProgram, Error, SeccompAction, SeccompFilter, TargetArch};
+use ntp_udp::refusals;
+use seccompiler::{BackendError, BpfProgram, Error, SeccompAction, SeccompFilter, TargetArch};
+
+use super::arguments;
 
 /// Memory, time, waiting, the end of a thread: what every thread does.
 const LIFE: &[i64] = &[
@@ -64,6 +70,8 @@ const LIFE: &[i64] = &[
     SYS_sched_getaffinity,
     SYS_sched_yield,
     SYS_set_robust_list,
+    // The handler of signals sets an alarm, whichever thread it runs in.
+    SYS_setitimer,
     SYS_sigaltstack,
     SYS_tgkill,
     // Abort on a panic within a panic restores the default action.
@@ -213,13 +221,13 @@ const NEVER: &[i64] = &[
 #[cfg(target_arch = "x86_64")]
 mod older {
     use libc::{
-        SYS_access, SYS_arch_prctl, SYS_chmod, SYS_chown, SYS_dup2, SYS_epoll_create,
+        SYS_access, SYS_alarm, SYS_arch_prctl, SYS_chmod, SYS_chown, SYS_dup2, SYS_epoll_create,
         SYS_epoll_wait, SYS_eventfd, SYS_fork, SYS_getdents, SYS_lstat, SYS_mkdir, SYS_open,
         SYS_pipe, SYS_poll, SYS_readlink, SYS_rename, SYS_rmdir, SYS_select, SYS_stat, SYS_time,
         SYS_unlink, SYS_vfork,
     };
 
-    pub(super) const LIFE: &[i64] = &[SYS_arch_prctl, SYS_time];
+    pub(super) const LIFE: &[i64] = &[SYS_alarm, SYS_arch_prctl, SYS_time];
     pub(super) const DESCRIPTORS: &[i64] = &[SYS_poll];
     pub(super) const EVENTS: &[i64] = &[
         SYS_dup2,
@@ -276,6 +284,42 @@ impl Profile {
         Self::Files,
     ];
 
+    /// What a message calls one of its threads.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Timekeeping => "the timekeeping",
+            Self::Serving => "a serving",
+            Self::KeyExchange => "a key exchange",
+            Self::Names => "a name resolution",
+            Self::Files => "a file",
+        }
+    }
+
+    /// By which refused calls are told apart; 0 is for threads that were never confined.
+    pub fn label(self) -> usize {
+        let place = Self::ALL.iter().position(|profile| *profile == self);
+        place.map_or(0, |place| place + 1)
+    }
+
+    /// The profile of a label.
+    pub(super) fn labelled(label: usize) -> Option<Self> {
+        Self::ALL.get(label.checked_sub(1)?).copied()
+    }
+
+    /// Whether its threads write files.
+    pub(super) fn writes_files(self) -> bool {
+        matches!(self, Self::Timekeeping | Self::Files)
+    }
+
+    /// Whether its threads load shared libraries: the system's ways to look up names are such.
+    pub(super) fn loads_libraries(self) -> bool {
+        match self {
+            // A filter can only become narrower: what the others may, the first has to.
+            Self::Timekeeping | Self::KeyExchange | Self::Names => true,
+            Self::Serving | Self::Files => false,
+        }
+    }
+
     /// The groups that its threads need.
     fn allowed(self) -> Vec<&'static [i64]> {
         let mut groups = vec![LIFE, older::LIFE, DESCRIPTORS, older::DESCRIPTORS];
@@ -285,13 +329,9 @@ impl Profile {
         match self {
             Self::Serving => groups.push(PACKETS),
             Self::Files => groups.extend(reading.into_iter().chain(writing)),
-            Self::Names => {
+            Self::Names | Self::KeyExchange => {
                 groups.extend([PACKETS, SOCKETS, THREADS]);
                 groups.extend(reading.into_iter().chain(events));
-            }
-            Self::KeyExchange => {
-                groups.extend([PACKETS, SOCKETS, THREADS, NARROWING]);
-                groups.extend(reading.into_iter().chain(events).chain(writing));
             }
             Self::Timekeeping => {
                 groups.extend([PACKETS, SOCKETS, THREADS, NARROWING, CLOCK]);
@@ -316,33 +356,16 @@ impl Profile {
 /// The compiled filters of all profiles.
 #[derive(Clone, Debug)]
 pub(super) struct Filters {
-    programs: BTreeMap<Profile, [BpfProgram; 2]>,
+    programs: BTreeMap<Profile, [BpfProgram; 3]>,
 }
 
 impl Filters {
     /// Compiles them for this processor.
     pub(super) fn new(mode: SandboxMode) -> Result<Self, Error> {
-        let arch = TargetArch::try_from(ARCH).map_err(Error::Backend)?;
-        let (refusal, end) = match mode {
-            SandboxMode::Enforce => (
-                SeccompAction::Errno(libc::EPERM as u32),
-                SeccompAction::KillProcess,
-            ),
-            SandboxMode::Warn | SandboxMode::Off => (SeccompAction::Log, SeccompAction::Log),
-        };
-        let compile = |groups: Vec<&[i64]>, matched, otherwise| {
-            let calls = groups.into_iter().flatten();
-            let rules = calls.map(|call| (*call, Vec::new())).collect();
-            let filter = SeccompFilter::new(rules, otherwise, matched, arch)?;
-            BpfProgram::try_from(filter)
-        };
-        let both = |profile: Profile| {
-            let fatal = compile(profile.fatal(), end.clone(), SeccompAction::Allow)?;
-            let allowed = compile(profile.allowed(), SeccompAction::Allow, refusal.clone())?;
-            Ok((profile, [fatal, allowed]))
-        };
-        let programs: Result<_, seccompiler::BackendError> =
-            Profile::ALL.into_iter().map(both).collect();
+        let programs: Result<_, BackendError> = Profile::ALL
+            .into_iter()
+            .map(|profile| Ok((profile, compile(profile, mode)?)))
+            .collect();
         Ok(Self {
             programs: programs.map_err(Error::Backend)?,
         })
@@ -350,12 +373,64 @@ impl Filters {
 
     /// Puts a profile into force for the calling thread and all that it starts.
     pub(super) fn apply(&self, profile: Profile) -> Result<(), Error> {
+        refusals::label_thread(profile.label());
         self.programs
             .get(&profile)
             .into_iter()
             .flatten()
+            .filter(|program| !program.is_empty())
             .try_for_each(|program| seccompiler::apply_filter(program))
     }
+}
+
+/// What ends the process, what the kernel seems not to know, and what is permitted.
+fn compile(profile: Profile, mode: SandboxMode) -> Result<[BpfProgram; 3], BackendError> {
+    let (unknown, refusal, end) = match mode {
+        SandboxMode::Enforce => (
+            SeccompAction::Errno(libc::ENOSYS as u32),
+            if refusals::CAN_BE_CAUGHT {
+                SeccompAction::Trap
+            } else {
+                SeccompAction::Errno(libc::EPERM as u32)
+            },
+            SeccompAction::KillProcess,
+        ),
+        SandboxMode::Warn | SandboxMode::Off => (
+            // To be used is all right; what is done with it cannot be seen.
+            SeccompAction::Allow,
+            SeccompAction::Log,
+            SeccompAction::Log,
+        ),
+    };
+    let filter = |rules, otherwise, matched| {
+        let arch = TargetArch::try_from(ARCH)?;
+        // The library refuses a filter that could decide nothing.
+        if otherwise == matched {
+            return Ok(BpfProgram::new());
+        }
+        SeccompFilter::new(rules, otherwise, matched, arch)?.try_into()
+    };
+    let whatever_arguments =
+        |calls: Vec<i64>| calls.into_iter().map(|call| (call, Vec::new())).collect();
+    let allowed: Result<_, BackendError> = profile
+        .allowed()
+        .concat()
+        .into_iter()
+        .map(|call| Ok((call, arguments::of(call, profile)?)))
+        .collect();
+    Ok([
+        filter(
+            whatever_arguments(profile.fatal().concat()),
+            SeccompAction::Allow,
+            end,
+        )?,
+        filter(
+            whatever_arguments(arguments::UNKNOWN.to_vec()),
+            SeccompAction::Allow,
+            unknown,
+        )?,
+        filter(allowed?, refusal, SeccompAction::Allow)?,
+    ])
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! 2. `privileges`: started by root it becomes its user, and of root's powers keeps the setting of the clock (and, where
 //!    servers listen below port 1024, the binding of such ports). No program can be given more from now on.
 //! 3. `files`: landlock leaves the directories that the configuration names, and what looking up names needs.
-//! 4. `calls`: seccomp leaves the system calls that the daemon makes.
+//! 4. `calls`, `arguments`: seccomp leaves the system calls that the daemon makes.
 //! 5. Only then are threads started. Each narrows itself further by its [`Profile`] as the first thing that it does: only
 //!    the timekeeping thread can set the clock; a thread that answers strangers can receive, send and wait, and cannot even open a socket.
 //!
@@ -15,23 +15,28 @@
 //! written, and no kernel interface be reached that the daemon has no business with.
 //!
 //! # What happens to a call that is refused
-//! Harmless ones fail with `EPERM`, because a library may try them and live with the answer. What nobody makes by accident
+//! Harmless ones fail with `EPERM`, because a library may try them and live with the answer; each is told once in the daemon's log
+//! ([`tell_refusals`]). What nobody makes by accident
 //! (to start a program, to look into another process, for a server's thread to connect or to set the clock) ends the process by
 //! SIGSYS, and the kernel's log names the call. Loud is right here: a process taken over should not go on.
 //!
 //! A kernel or a container that lacks one of these means is told once and done without.
 
+mod arguments;
 mod calls;
 mod files;
 mod privileges;
 
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::thread::{self, JoinHandle};
 
 use ntp_config::{ClockKind, Loaded, SandboxMode};
+use ntp_udp::refusals::{self, Refusal};
+use syscalls::Sysno;
 use tracing::{debug, info, warn};
 
 pub use calls::Profile;
@@ -97,6 +102,13 @@ pub fn enter(loaded: &Loaded, mode: SandboxMode) -> io::Result<()> {
             false
         }
     });
+    if mode == SandboxMode::Enforce
+        && refusals::CAN_BE_CAUGHT
+        && let Err(error) = refusals::catch()
+    {
+        // Without a handler, a refused call would end the process.
+        return Err(error);
+    }
     let calls = match calls::Filters::new(mode) {
         Ok(filters) => match filters.apply(Profile::Timekeeping) {
             Ok(()) => Some(filters),
@@ -128,6 +140,28 @@ pub fn enter(loaded: &Loaded, mode: SandboxMode) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether the calling thread is the process's only one, as it has to be for [`enter`]: others would keep what is given up here. True
+/// where it cannot be known.
+pub fn is_single_threaded() -> bool {
+    fs::read_dir("/proc/self/task").map_or(true, |tasks| tasks.count() == 1)
+}
+
+/// Starts a thread that does its work with no more than `profile` permits.
+///
+/// # Errors
+/// If there can be no more threads.
+pub fn spawn<T: Send + 'static>(
+    name: impl Into<String>,
+    profile: Profile,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let confined = move || {
+        confine_thread(profile);
+        work()
+    };
+    thread::Builder::new().name(name.into()).spawn(confined)
+}
+
 /// Narrows the calling thread to what its kind needs. The first thing that every thread does; without effect in a
 /// process that was never confined, such as a test.
 pub fn confine_thread(profile: Profile) {
@@ -142,6 +176,29 @@ pub fn confine_thread(profile: Profile) {
     }
 }
 
+/// Says which system calls were refused, each once for each kind of thread. To be called now and then.
+pub fn tell_refusals() {
+    for refusal in refusals::take() {
+        warn!(
+            "the sandbox refused {}; the thread goes on without. Unless the daemon is under attack this is \
+             a mistake in it that is worth reporting; `--sandbox warn` permits everything",
+            shown(refusal)
+        );
+    }
+}
+
+fn shown(refusal: Refusal) -> String {
+    let call = match refusal.call {
+        None => "a system call of another convention".to_owned(),
+        Some(number) => match Sysno::new(number) {
+            Some(known) => format!("the system call {known} ({number})"),
+            None => format!("the system call {number}"),
+        },
+    };
+    let thread = Profile::labelled(refusal.kind).map_or("an unconfined", Profile::name);
+    format!("{call} to {thread} thread")
+}
+
 /// Which of `paths` the running process can't reach any more, so that a configuration which names them needs a restart.
 pub fn out_of_reach<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Vec<PathBuf> {
     let Some(reach) = CONFINEMENT
@@ -152,4 +209,30 @@ pub fn out_of_reach<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Vec<PathBu
     };
     let lost = paths.into_iter().filter(|path| !reach.covers(path));
     lost.map(Path::to_path_buf).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_by_name() {
+        let refusal = Refusal {
+            kind: Profile::Names.label(),
+            call: usize::try_from(libc::SYS_ptrace).ok(),
+        };
+        let number = libc::SYS_ptrace;
+        assert_eq!(
+            shown(refusal),
+            format!("the system call ptrace ({number}) to a name resolution thread")
+        );
+        let unknown = Refusal {
+            kind: 0,
+            call: None,
+        };
+        assert_eq!(
+            shown(unknown),
+            "a system call of another convention to an unconfined thread"
+        );
+    }
 }

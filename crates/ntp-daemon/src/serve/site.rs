@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use ntp_os_clock::Translator;
@@ -107,13 +107,11 @@ impl Site {
             report: Arc::clone(opening.report),
             number,
         };
-        let handle = thread::Builder::new()
-            .name(format!("serve-{number}"))
-            .spawn(move || {
-                let _obituary = obituary;
-                sandbox::confine_thread(Profile::Serving);
-                worker.run()
-            })
+        let work = move || {
+            let _obituary = obituary;
+            worker.run()
+        };
+        let handle = sandbox::spawn(format!("serve-{number}"), Profile::Serving, work)
             .map_err(|error| ServeError::System("starting a thread", error))?;
         self.threads.push(Thread {
             number,

@@ -1,0 +1,102 @@
+//! With which arguments a permitted system call may be made.
+//!
+//! Some calls are harmless or not depending on what is asked for. A filter sees numbers, not what pointers point to, so
+//! only what is decided by a number can be told apart:
+//!
+//! | call | may | may not |
+//! |---|---|---|
+//! | `clone` | start a thread | start a process, or enter new namespaces |
+//! | `socket` | IP, Unix and netlink sockets | all other families: raw links, virtual machines, the kernel's cryptography |
+//! | `mprotect` | anything else | make memory executable |
+//! | `mmap` | map libraries, where names are looked up | have memory that can be written and executed; in threads that load no libraries, executed at all |
+//! | `ioctl` | anything else | type into the terminal that the daemon was started from |
+//! | `open`, `openat` | read files | write them, in threads that only read |
+//! | `tgkill`, `prlimit64` | concern this process | concern others |
+//!
+//! `clone3` hides its flags behind a pointer. It is answered as by a kernel that does not have it, and the C library takes `clone`.
+
+use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
+
+use super::calls::Profile;
+
+/// Calls that are answered as if the kernel did not know them.
+pub(super) const UNKNOWN: &[i64] = &[libc::SYS_clone3];
+
+const NAMESPACES: i32 = libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET;
+
+/// Flags without which a file is opened to be read.
+const WRITING: i32 = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC;
+
+/// The families of sockets that somebody here needs; netlink for the machine's own addresses.
+const FAMILIES: [i32; 4] = [
+    libc::AF_UNIX,
+    libc::AF_INET,
+    libc::AF_INET6,
+    libc::AF_NETLINK,
+];
+
+/// What a call's arguments must be, in one of several ways; nothing if they do not matter.
+///
+/// # Errors
+/// None that does not come from a mistake in this file.
+pub(super) fn of(call: i64, profile: Profile) -> Result<Vec<SeccompRule>, BackendError> {
+    let executable = libc::PROT_EXEC;
+    let written_too = libc::PROT_EXEC | libc::PROT_WRITE;
+    let ways = match call {
+        libc::SYS_clone => vec![vec![masked(
+            0,
+            libc::CLONE_THREAD | NAMESPACES,
+            libc::CLONE_THREAD,
+        )?]],
+        libc::SYS_socket => {
+            let family = |family| Ok(vec![equal(0, family)?]);
+            FAMILIES.into_iter().map(family).collect::<Result<_, _>>()?
+        }
+        libc::SYS_mprotect => vec![vec![masked(2, executable, 0)?]],
+        libc::SYS_mmap if profile.loads_libraries() => vec![
+            vec![masked(2, written_too, 0)?],
+            vec![masked(2, written_too, libc::PROT_WRITE)?],
+            vec![masked(2, written_too, executable)?],
+        ],
+        libc::SYS_mmap => vec![vec![masked(2, executable, 0)?]],
+        libc::SYS_openat if !profile.writes_files() => vec![vec![masked(2, WRITING, 0)?]],
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_open if !profile.writes_files() => vec![vec![masked(1, WRITING, 0)?]],
+        libc::SYS_ioctl => vec![vec![
+            condition(1, SeccompCmpOp::Ne, u64::from(libc::TIOCSTI as u32))?,
+            condition(1, SeccompCmpOp::Ne, u64::from(libc::TIOCLINUX as u32))?,
+        ]],
+        libc::SYS_tgkill => {
+            let this = u64::from(std::process::id());
+            vec![vec![condition(0, SeccompCmpOp::Eq, this)?]]
+        }
+        libc::SYS_prlimit64 => vec![vec![equal(0, 0)?]],
+        _ => Vec::new(),
+    };
+    ways.into_iter().map(SeccompRule::new).collect()
+}
+
+fn masked(argument: u8, mask: i32, value: i32) -> Result<SeccompCondition, BackendError> {
+    let mask = u64::from(mask.cast_unsigned());
+    let value = u64::from(value.cast_unsigned());
+    condition(argument, SeccompCmpOp::MaskedEq(mask), value)
+}
+
+fn equal(argument: u8, value: i32) -> Result<SeccompCondition, BackendError> {
+    condition(argument, SeccompCmpOp::Eq, u64::from(value.cast_unsigned()))
+}
+
+/// All arguments looked at here are of 32 bits, or have no meaning beyond those.
+fn condition(
+    argument: u8,
+    operator: SeccompCmpOp,
+    value: u64,
+) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
+}
