@@ -35,6 +35,7 @@ pub mod exporter;
 pub mod harness;
 pub mod http;
 pub mod netns;
+pub mod nts_query;
 pub mod observation;
 pub mod peers;
 pub mod process;

@@ -96,6 +96,19 @@ impl Network {
     /// # Panics
     /// If the kernel refuses.
     pub fn host(&self) -> Host {
+        self.tied("off")
+    }
+
+    /// A new host that the bridge lets talk to those of [`host`](Self::host) but to no other of its own kind: what such
+    /// hosts have in common, they did not tell each other.
+    ///
+    /// # Panics
+    /// If the kernel refuses.
+    pub fn isolated_host(&self) -> Host {
+        self.tied("on")
+    }
+
+    fn tied(&self, isolated: &str) -> Host {
         let number = self.hosts.fetch_add(1, Ordering::Relaxed) + 1;
         let [high, low] = number.to_be_bytes();
         assert_eq!(high, 0, "a network has at most 254 hosts");
@@ -111,6 +124,9 @@ impl Network {
         ));
         self.bridge
             .ip(&format!("link set port{number} master br0 up"));
+        self.bridge.ip(&format!(
+            "link set port{number} type bridge_slave isolated {isolated}"
+        ));
         host.namespace.ip("link set lo up");
         host.namespace.ip("link set eth0 up");
         host.namespace
@@ -208,6 +224,22 @@ impl Host {
         }
     }
 
+    /// The addresses that this host has tried to reach on its network, with or without success: the kernel remembers whom it asked for.
+    ///
+    /// # Panics
+    /// If it does not tell.
+    pub fn neighbours(&self) -> Vec<IpAddr> {
+        let arguments = ["-n", self.namespace(), "neighbour", "show", "nud", "all"];
+        let table = match ip(&arguments) {
+            Ok(table) => table,
+            Err(error) => panic!("{error}"),
+        };
+        let addresses = table.lines().filter_map(|line| line.split(' ').next());
+        addresses
+            .filter_map(|address| address.parse().ok())
+            .collect()
+    }
+
     /// Runs `ip` on this host with these arguments, split at spaces.
     ///
     /// # Panics
@@ -301,14 +333,15 @@ fn owner(name: &str) -> Option<u32> {
     pid.parse().ok()
 }
 
-fn ip(arguments: &[&str]) -> Result<(), String> {
+/// Runs `ip` and returns what it prints.
+fn ip(arguments: &[&str]) -> Result<String, String> {
     let output = Command::new("ip")
         .args(arguments)
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("ip (of iproute2) cannot be run: {error}"))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let message = String::from_utf8_lossy(&output.stderr);
     Err(format!("ip {}: {}", arguments.join(" "), message.trim()))

@@ -119,6 +119,9 @@ impl CookieKeys {
             .min(LONGEST);
         let fleet = Fleet::new(&secret, interval, config.stale_key_count)
             .map_err(|problem| cannot(&problem))?;
+        info!(
+            "no NTS keys until the clock is synchronised: they follow from the fleet's secret and the time"
+        );
         Ok(Self {
             shared: Arc::new(ArcSwap::from_pointee(Keyset::EMPTY)),
             origin: Origin::Fleet { fleet, epoch: None },

@@ -1,0 +1,361 @@
+//! Servers behind one name that share a secret, and nothing else (`shared-secret-path` in `[keyset]`).
+//!
+//! Each member is a host that can reach the time source and the clients but, by the bridge's own rule, no other member. What one of them knows of
+//! another's cookies it has from the secret and the time.
+//!
+//! An epoch has 60 s at least, and a test no patience. So the *time source* jumps: shortly before the end of an epoch, where the members step
+//! after it, and the epoch then ends as any other, a few seconds later, for each member when its own clock says so. One slow scenario waits for
+//! the epochs as they are.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use ntp_e2e::certificates::Authority;
+use ntp_e2e::daemon::{Daemon, Setup};
+use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::netns::{Host, Network};
+use ntp_e2e::nts_query::{self, Said};
+use ntp_e2e::{scenario, wait};
+use ntp_proto::nts::{AeadAlgorithm, Cookie, KeyExchangeResult};
+use ntp_time::{NtpDuration, SystemTime};
+use test_binaries::{Behaviour, Misbehaviour, ReferenceServer};
+
+/// For whatever takes seconds: only a machine in great distress exceeds it.
+const LIMIT: Duration = Duration::from_secs(120);
+/// An answer comes at once or not at all.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Seconds of an epoch, the fewest that there may be, and epochs that a cookie outlives its own.
+const EPOCH: i64 = 60;
+const STALE: i64 = 2;
+/// Seconds before the end of an epoch to which the time source jumps: a member takes three polls to believe it.
+const BEFORE_THE_END: i64 = 10;
+
+fn main() -> ExitCode {
+    harness::run(
+        Arena::Namespaces,
+        &[
+            scenario!(cookies_of_one_work_on_all_through_two_rotations_and_then_no_more),
+            scenario!(a_member_without_the_time_has_no_keys_and_says_so),
+            scenario!(epochs_pass_by_themselves).slow(),
+        ],
+    )
+}
+
+/// The fleet, its time source, and a client.
+struct Fleet {
+    client: Host,
+    reference: ReferenceServer,
+    authority: Authority,
+    secret: PathBuf,
+    reference_address: IpAddr,
+    /// Of the time source; the machine's own clock is not touched.
+    offset: NtpDuration,
+    _reference_host: Host,
+    _network: Network,
+}
+
+impl Fleet {
+    /// It and its three hosts, on which nothing runs yet.
+    fn new() -> (Self, Vec<Host>) {
+        let network = Network::new();
+        let (client, reference_host) = (network.host(), network.host());
+        let address = SocketAddr::new(reference_host.v4(), 123);
+        let bound = reference_host.inside(|| ReferenceServer::bind(address, Behaviour::default()));
+        let authority = Authority::new();
+        let secret = authority.directory().join("fleet.secret");
+        std::fs::write(&secret, "a secret that three servers share").expect("a file");
+        restrict(&secret);
+        let hosts = (0..3).map(|_| network.isolated_host()).collect();
+        let mut fleet = Self {
+            client,
+            reference: bound.expect("a socket"),
+            authority,
+            secret,
+            reference_address: reference_host.v4(),
+            offset: NtpDuration::ZERO,
+            _reference_host: reference_host,
+            _network: network,
+        };
+        fleet.jump_to(fleet.epoch() + 1, 5);
+        (fleet, hosts)
+    }
+
+    /// What the time source says now.
+    fn now(&self) -> SystemTime {
+        ntp_os_clock::realtime() + self.offset
+    }
+
+    fn epoch(&self) -> i64 {
+        self.now().as_nanos().div_euclid(EPOCH * 1_000_000_000)
+    }
+
+    /// The time source says from now on that it is so many seconds into an epoch.
+    fn jump_to(&mut self, epoch: i64, seconds: i64) {
+        let time = SystemTime::from_nanos((epoch * EPOCH + seconds) * 1_000_000_000);
+        self.offset = time - ntp_os_clock::realtime();
+        self.reference.set_behaviour(self.good());
+    }
+
+    fn good(&self) -> Behaviour {
+        Behaviour {
+            offset: self.offset,
+            ..Behaviour::default()
+        }
+    }
+
+    /// The epoch ends in a moment; returns when all of `running` make cookies of the next one. Gives its number.
+    fn rotate(&mut self, running: &[&Host]) -> i64 {
+        let next = self.epoch() + 1;
+        self.jump_to(next, -BEFORE_THE_END);
+        self.wait_epoch(running, next);
+        next
+    }
+
+    fn wait_epoch(&self, running: &[&Host], epoch: i64) {
+        for member in running {
+            wait::until_unhurried(LIMIT, "cookies of the next epoch", || {
+                let exchanged = self.exchange(member).ok()?;
+                let made_in = exchanged.cookies.first().map(epoch_of)?;
+                (i64::from(made_in) >= epoch).then_some(())
+            });
+        }
+    }
+
+    /// A member, which follows the time source by steps of whatever size.
+    fn member(&self, host: &Host) -> (Daemon, Setup) {
+        let names = [host.v4().to_string(), host.v6().to_string()];
+        let certificate = self.authority.issue(&names[0], &names);
+        let setup = Setup::new(1)
+            .replacing(
+                "[synchronization]\n",
+                "[synchronization]\nsingle-step-panic-threshold = \"inf\"\n",
+            )
+            .server(&self.reference_address.to_string())
+            .with("[synchronization.algorithm]\nstep-threshold = 1.0")
+            .with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"")
+            .with(&format!(
+                "[[nts-ke-server]]\nlisten = \"[::]:4460\"\ncertificate-chain-path = \"{}\"\n\
+                 private-key-path = \"{}\"\nkey-exchange-timeout-ms = 20000\n\
+                 [keyset]\nshared-secret-path = \"{}\"\nkey-rotation-interval = {EPOCH}\nstale-key-count = {STALE}",
+                certificate.chain.display(),
+                certificate.key.display(),
+                self.secret.display(),
+            ));
+        (setup.start(Some(host)), setup)
+    }
+
+    fn exchange(&self, member: &Host) -> Result<KeyExchangeResult, String> {
+        nts_query::exchange(
+            &self.client,
+            SocketAddr::new(member.v4(), 4460),
+            &self.authority.path(),
+            AeadAlgorithm::Aes128GcmSiv,
+        )
+    }
+
+    /// What `member` makes of the cookie, in both families alike.
+    fn ask(&self, member: &Host, exchanged: &KeyExchangeResult, cookie: &Cookie) -> Said {
+        let one = |address: IpAddr| {
+            let any = if address.is_ipv4() { "0.0.0.0" } else { "::" };
+            let socket = self.client.udp(any.parse().expect("an address"), 0);
+            let server = SocketAddr::new(address, 123);
+            // A datagram may be lost on a busy machine; an answer is an answer.
+            wait::try_until(LIMIT, || {
+                let said = nts_query::ask(&socket, server, exchanged, cookie, ANSWER);
+                Some(said.expect("a socket")).filter(|said| *said != Said::Nothing)
+            })
+            .unwrap_or(Said::Nothing)
+        };
+        let (v4, v6) = (one(member.v4()), one(member.v6()));
+        assert_eq!(v4.is_time(), v6.is_time());
+        v4
+    }
+}
+
+/// Nobody has tried to talk to another member.
+fn assert_silence(members: &[Host]) {
+    for member in members {
+        let others = members.iter().filter(|other| other.v4() != member.v4());
+        let others: Vec<_> = others.flat_map(|other| [other.v4(), other.v6()]).collect();
+        for neighbour in member.neighbours() {
+            assert!(
+                !others.contains(&neighbour),
+                "{} asked for {neighbour}",
+                member.v4()
+            );
+        }
+    }
+    // And had one tried, it would have been seen, and in vain.
+    let (one, other) = (&members[0], &members[1]);
+    let tried = one.inside(|| {
+        let address = SocketAddr::new(other.v4(), 4460);
+        std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1))
+    });
+    assert!(tried.is_err() && one.neighbours().contains(&other.v4()));
+}
+
+fn restrict(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(path, mode).expect("our own file");
+}
+
+/// Which key a cookie was made with: the number of the epoch (the wire format is upstream's).
+fn epoch_of(cookie: &Cookie) -> u32 {
+    let number = cookie.octets().first_chunk().expect("a number");
+    u32::from_be_bytes(*number)
+}
+
+fn cookies_of_one_work_on_all_through_two_rotations_and_then_no_more() {
+    let (mut fleet, hosts) = Fleet::new();
+    let [first, second, late] = &hosts[..] else {
+        panic!("three");
+    };
+    let mut running = vec![fleet.member(first), fleet.member(second)];
+    for (daemon, _) in &mut running {
+        daemon.wait_until(LIMIT, "a known frequency", |observation| {
+            observation.is_synchronized() && observation.frequency_uncertainty_ppm() < 20.0
+        });
+    }
+    let begin = fleet.epoch();
+    fleet.wait_epoch(&[first, second], begin);
+    let exchanged = fleet.exchange(first).expect("keys");
+    let (old, client) = (&exchanged.cookies[0], client_of(&fleet, first));
+    let made_in = i64::from(epoch_of(old));
+    assert!(fleet.ask(first, &exchanged, old).is_time());
+    assert!(fleet.ask(second, &exchanged, old).is_time());
+    let kept = {
+        let mut daemon = client.start(Some(&fleet.client));
+        daemon.wait_synchronized(LIMIT);
+        daemon.stop()
+    };
+    assert_eq!(kept.code(), Some(0));
+
+    // Through two rotations.
+    while fleet.epoch() < made_in + STALE {
+        let epoch = fleet.rotate(&[first, second]);
+        assert!(epoch <= made_in + STALE, "an epoch passed unseen");
+        for member in [first, second] {
+            let Said::Time(fresh) = fleet.ask(member, &exchanged, old) else {
+                panic!("a cookie of epoch {made_in} is refused in epoch {epoch}");
+            };
+            // What one gives for it, all the others take.
+            for other in [first, second] {
+                assert!(fleet.ask(other, &exchanged, &fresh[0]).is_time());
+            }
+        }
+    }
+    // One that comes late, and is told nothing.
+    running.push(fleet.member(late));
+    running[2].0.wait_synchronized(LIMIT);
+    fleet.wait_epoch(&[late], made_in + STALE);
+    assert!(fleet.ask(late, &exchanged, old).is_time());
+    let newest = fleet.exchange(late).expect("keys");
+    for member in [first, second] {
+        assert!(fleet.ask(member, &newest, &newest.cookies[0]).is_time());
+    }
+
+    // And then no more.
+    while fleet.epoch() <= made_in + STALE {
+        fleet.rotate(&[first, second, late]);
+    }
+    for member in [first, second, late] {
+        assert!(fleet.ask(member, &exchanged, old).is_refusal());
+        assert!(fleet.ask(member, &newest, &newest.cookies[1]).is_time());
+    }
+    // A client that was away for so long has only such cookies left, and gets others.
+    let mut back = client.start(Some(&fleet.client));
+    back.process
+        .wait_for_line(LIMIT, "NTS keys of an earlier run");
+    wait::until(LIMIT, "another key exchange", || {
+        (back.process.lines_with("exchanged keys with").len() == 2).then_some(())
+    });
+    back.wait_synchronized(LIMIT);
+    running[0].0.wait_until(LIMIT, "refusals", |observation| {
+        observation.served("nts_nak_packets") > 2
+    });
+    assert_silence(&hosts);
+}
+
+/// A daemon that takes its time from `member`.
+fn client_of(fleet: &Fleet, member: &Host) -> Setup {
+    Setup::new(1).with(&format!(
+        "[[source]]\nmode = \"nts\"\naddress = \"{}\"\ncertificate-authority = \"{}\"\n\
+         poll-interval-limits = {{ min = 1, max = 1 }}\ninitial-poll-interval = 1",
+        SocketAddr::new(member.v4(), 4460),
+        fleet.authority.path().display(),
+    ))
+}
+
+fn a_member_without_the_time_has_no_keys_and_says_so() {
+    let (fleet, hosts) = Fleet::new();
+    fleet.reference.set_behaviour(Behaviour {
+        offset: fleet.offset,
+        ..Behaviour::with(Misbehaviour::Drop(1.0))
+    });
+    let (host, other) = (&hosts[0], &hosts[1]);
+    let (mut daemon, _setup) = fleet.member(host);
+    daemon
+        .process
+        .wait_for_line(LIMIT, "giving out NTS keys at");
+    daemon.process.wait_for_line(
+        LIMIT,
+        "no NTS keys until the clock is synchronised: they follow from the fleet's secret and the time",
+    );
+    let refused = fleet.exchange(host).expect_err("no keys");
+    assert!(refused.contains("internal"), "{refused}");
+
+    fleet.reference.set_behaviour(fleet.good());
+    daemon.wait_synchronized(LIMIT);
+    daemon
+        .process
+        .wait_for_line(LIMIT, "NTS keys are derived from the fleet's secret");
+    fleet.wait_epoch(&[host], 0);
+    // Another one has lost its time source, and cannot tell what this one's cookies are worth. It does not call them bad.
+    let exchanged = fleet.exchange(host).expect("keys");
+    fleet.reference.set_behaviour(Behaviour {
+        offset: fleet.offset,
+        ..Behaviour::with(Misbehaviour::Drop(1.0))
+    });
+    let (mut lost, _setup) = fleet.member(other);
+    lost.process.wait_for_line(LIMIT, "serving time at");
+    let socket = fleet.client.udp("0.0.0.0".parse().expect("an address"), 0);
+    let server = SocketAddr::new(other.v4(), 123);
+    let said = nts_query::ask(&socket, server, &exchanged, &exchanged.cookies[0], ANSWER);
+    assert_eq!(said.expect("a socket"), Said::Nothing);
+    lost.wait_until(LIMIT, "the request", |observation| {
+        observation.served("ignored_packets") == 1
+    });
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+fn epochs_pass_by_themselves() {
+    let (fleet, hosts) = Fleet::new();
+    let mut running: Vec<_> = hosts.iter().map(|host| fleet.member(host)).collect();
+    for (daemon, _) in &mut running {
+        daemon.wait_synchronized(LIMIT);
+    }
+    fleet.wait_epoch(&hosts.iter().collect::<Vec<_>>(), 0);
+    let exchanged = fleet.exchange(&hosts[0]).expect("keys");
+    let old = &exchanged.cookies[0];
+    let made_in = i64::from(epoch_of(old));
+    while fleet.epoch() <= made_in + STALE {
+        let epoch = fleet.epoch();
+        for host in &hosts {
+            let said = fleet.ask(host, &exchanged, old);
+            // The epoch may end while it is asked.
+            assert!(said.is_time() || fleet.epoch() != epoch, "in epoch {epoch}");
+        }
+        wait::until_unhurried(LIMIT, "the end of the epoch", || {
+            (fleet.epoch() > epoch).then_some(())
+        });
+        fleet.wait_epoch(&hosts.iter().collect::<Vec<_>>(), epoch + 1);
+    }
+    for host in &hosts {
+        assert!(fleet.ask(host, &exchanged, old).is_refusal());
+    }
+    assert_silence(&hosts);
+}
