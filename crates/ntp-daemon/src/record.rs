@@ -5,7 +5,8 @@
 //!
 //! # Size
 //! A file that has grown to [`FILE_SIZE`] is renamed to `NAME.1`, `NAME.1` to `NAME.2` and so on; there are at most [`FILES`], 64 MiB in all: some ten days of a
-//! client with four servers. Each run of the daemon begins a new file, and each file begins with the configuration. Files belong to the daemon's user alone.
+//! client with four servers. Each run of the daemon begins a new file. Each file begins with the configuration in force and the associations that there are, so that it is of use when those
+//! before it are gone. Files belong to the daemon's user alone.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -14,8 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use ntp_proto::engine::EngineConfig;
-use ntp_record::{Line, Told};
+use ntp_proto::engine::{Engine, EngineConfig, Input, Now, Output};
+use ntp_record::{Line, Scribe, Start, Told, Veil};
+use ntp_time::Adjustment;
 use tracing::{info, warn};
 
 use crate::sandbox::{self, Profile};
@@ -27,13 +29,23 @@ const FILES: usize = 4;
 /// Lines that may wait for the disk.
 const QUEUE: usize = 4096;
 
+/// What goes to the writer.
+#[derive(Debug)]
+enum Note {
+    /// To be written.
+    Line(Line),
+    /// The configuration in force, with which a later file has to begin.
+    InForce(Box<EngineConfig>),
+}
+
 /// The main loop's end of the record.
 #[derive(Debug)]
 pub struct Recorder {
     path: PathBuf,
-    lines: Option<SyncSender<Line>>,
+    scribe: Scribe,
+    notes: Option<SyncSender<Note>>,
     /// What was handed over before [`start`](Self::start).
-    waiting: Option<Receiver<Line>>,
+    waiting: Option<Receiver<Note>>,
     writer: Option<JoinHandle<()>>,
     dropped: u64,
 }
@@ -41,10 +53,11 @@ pub struct Recorder {
 impl Recorder {
     /// A record to be written at `path`. Lines may be handed over at once.
     pub fn new(path: &Path) -> Self {
-        let (lines, waiting) = sync_channel(QUEUE);
+        let (notes, waiting) = sync_channel(QUEUE);
         Self {
             path: path.to_owned(),
-            lines: Some(lines),
+            scribe: Scribe::default(),
+            notes: Some(notes),
             waiting: Some(waiting),
             writer: None,
             dropped: 0,
@@ -78,11 +91,41 @@ impl Recorder {
         &self.path
     }
 
-    /// Hands a line over, or counts it.
-    pub(crate) fn note(&mut self, line: Line) {
-        let Some(lines) = &self.lines else { return };
+    /// An engine begins.
+    pub(crate) fn begin(&mut self, config: &EngineConfig, now: Now) {
+        let (scribe, line) = Scribe::begin(config, now, env!("CARGO_PKG_VERSION"));
+        self.scribe = scribe;
+        self.note(Note::Line(line));
+    }
+
+    /// The engine has handled this. `wanted` is the adjustment that it answers.
+    pub(crate) fn told(
+        &mut self,
+        engine: &mut Engine,
+        now: Now,
+        input: &Input<'_>,
+        wanted: Option<&Adjustment>,
+    ) {
+        let line = self.scribe.told(engine, now, input, wanted);
+        self.note(Note::Line(line));
+    }
+
+    /// The engine has put this out.
+    pub(crate) fn done(&mut self, engine: &Engine, output: &Output) {
+        for line in self.scribe.done(output).collect::<Vec<_>>() {
+            self.note(Note::Line(line));
+        }
+        // A command changed it, or something was learnt.
+        if matches!(output, Output::Completed(..) | Output::Persist(_)) {
+            self.note(Note::InForce(Box::new(engine.config())));
+        }
+    }
+
+    /// Hands a note over, or counts it.
+    fn note(&mut self, note: Note) {
+        let Some(notes) = &self.notes else { return };
         if self.dropped > 0 {
-            match lines.try_send(Line::Dropped(self.dropped)) {
+            match notes.try_send(Note::Line(Line::Dropped(self.dropped))) {
                 Ok(()) => {
                     warn!(
                         "the record misses {} lines: the disk was too slow",
@@ -96,11 +139,11 @@ impl Recorder {
                 }
             }
         }
-        match lines.try_send(line) {
+        match notes.try_send(note) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.dropped += 1,
             // The writer has said why it ended.
-            Err(TrySendError::Disconnected(_)) => self.lines = None,
+            Err(TrySendError::Disconnected(_)) => self.notes = None,
         }
     }
 }
@@ -108,7 +151,7 @@ impl Recorder {
 impl Drop for Recorder {
     /// Waits until what was handed over is written.
     fn drop(&mut self) {
-        self.lines = None;
+        self.notes = None;
         if let Some(writer) = self.writer.take() {
             // It has said what was wrong.
             let _ = writer.join();
@@ -122,10 +165,9 @@ struct Files {
     file: BufWriter<File>,
     size: u64,
     limit: u64,
-    version: String,
-    /// What a later file has to begin with.
-    config: Option<Box<EngineConfig>>,
-    protected: bool,
+    /// What the next file has to begin with, once an engine has begun.
+    start: Option<Box<Start>>,
+    veil: Veil,
 }
 
 impl Files {
@@ -138,65 +180,65 @@ impl Files {
             file: BufWriter::new(create(path)?),
             size: 0,
             limit,
-            version: String::new(),
-            config: None,
-            protected: false,
+            start: None,
+            veil: Veil::default(),
         })
     }
 
-    fn write_all(&mut self, queue: &Receiver<Line>) -> io::Result<()> {
-        while let Ok(line) = queue.recv() {
-            self.write(&line)?;
+    fn write_all(&mut self, queue: &Receiver<Note>) -> io::Result<()> {
+        while let Ok(note) = queue.recv() {
+            self.take(note)?;
             // Whatever waits goes with it; then everything can be seen.
-            for line in queue.try_iter().take(QUEUE) {
-                self.write(&line)?;
+            for note in queue.try_iter().take(QUEUE) {
+                self.take(note)?;
             }
             self.file.flush()?;
         }
         Ok(())
     }
 
-    fn write(&mut self, line: &Line) -> io::Result<()> {
-        match line {
-            Line::Start {
-                config,
-                version,
-                protected,
-                ..
-            } => {
-                self.protected = *protected;
-                self.config = Some(config.clone());
-                self.version.clone_from(version);
-            }
-            Line::Told {
-                told,
-                monotonic,
-                system,
-                ..
-            } => {
-                match (told, &mut self.config) {
-                    (Told::Config(new), config) => *config = Some(new.clone()),
-                    (Told::Applied(applied, ..), Some(config)) => {
-                        config.clock.frequency = applied.frequency;
-                    }
-                    _ => {}
+    fn take(&mut self, note: Note) -> io::Result<()> {
+        match note {
+            Note::Line(line) => self.write(&line),
+            Note::InForce(config) => {
+                if let Some(start) = &mut self.start {
+                    // The clock's frequency is kept along with each adjustment.
+                    let clock = start.config.clock;
+                    start.config = EngineConfig { clock, ..*config };
                 }
-                if self.size > self.limit
-                    && let Some(config) = self.config.clone()
-                {
+                Ok(())
+            }
+        }
+    }
+
+    fn write(&mut self, line: &Line) -> io::Result<()> {
+        match (line, &mut self.start) {
+            (Line::Start(start), _) => self.start = Some(start.clone()),
+            (Line::Member(member), Some(start)) => start.members.push(member.clone()),
+            (Line::Gone(id), Some(start)) => start.members.retain(|member| member.id != *id),
+            (
+                Line::Told {
+                    told,
+                    monotonic,
+                    system,
+                    ..
+                },
+                Some(start),
+            ) => {
+                // A later file begins between two inputs, and not between an input and the answer to what it led to.
+                let between = !matches!(told, Told::Applied(..));
+                if let Told::Applied(applied, ..) = told {
+                    start.config.clock.frequency = applied.frequency;
+                }
+                (start.monotonic, start.system) = (*monotonic, *system);
+                if self.size > self.limit && between {
+                    start.part = start.part.saturating_add(1);
+                    let line = Line::Start(start.clone());
                     self.file.flush()?;
                     make_room(&self.path);
                     self.file = BufWriter::new(create(&self.path)?);
                     self.size = 0;
-                    let start = Line::Start {
-                        protected: self.protected,
-                        config,
-                        monotonic: *monotonic,
-                        system: *system,
-                        midway: true,
-                        version: self.version.clone(),
-                    };
-                    self.put(&start)?;
+                    self.put(&line)?;
                 }
             }
             _ => {}
@@ -205,7 +247,7 @@ impl Files {
     }
 
     fn put(&mut self, line: &Line) -> io::Result<()> {
-        let mut text = line.encode();
+        let mut text = line.encode(&mut self.veil);
         text.push('\n');
         self.size += text.len() as u64;
         self.file.write_all(text.as_bytes())
@@ -237,43 +279,62 @@ fn make_room(path: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use ntp_proto::engine::{Drawn, Now};
+    use ntp_proto::engine::{Drawn, SourceId};
+    use ntp_record::Member;
     use ntp_time::{Monotonic, SystemTime};
 
     use super::*;
 
     fn tick(number: i64) -> Line {
-        let now = Now {
+        Line::Told {
             monotonic: Monotonic::from_nanos(number),
             system: SystemTime::from_nanos(number),
-        };
-        Line::told(now, Told::Tick, Drawn::default())
+            told: Told::Tick,
+            drawn: Drawn::default(),
+        }
+    }
+
+    fn configuration() -> EngineConfig {
+        let clock = ntp_os_clock::Clock::new_virtual(
+            ntp_time::NtpDuration::ZERO,
+            ntp_time::Frequency::ZERO,
+        );
+        crate::convert::engine_config(
+            &ntp_config::Config::default(),
+            &ntp_proto::keys::KeyRing::default(),
+            None,
+            crate::convert::clock_facts(&clock).unwrap(),
+        )
+    }
+
+    fn member(id: u32) -> Line {
+        Line::Member(Member {
+            id: SourceId(id),
+            name: "a".to_owned(),
+            address: "192.0.2.1:123".parse().unwrap(),
+        })
     }
 
     #[test]
-    fn a_record_stays_within_its_files_and_each_begins_with_the_configuration() {
+    fn a_record_stays_within_its_files_and_each_begins_with_what_is_in_force() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("record");
         fs::write(&path, "of an earlier run").unwrap();
         let mut files = Files::open(&path, 4000).unwrap();
-        let start = Line::Start {
-            protected: false,
-            config: Box::new(crate::convert::engine_config(
-                &ntp_config::Config::default(),
-                &ntp_proto::keys::KeyRing::default(),
-                None,
-                crate::convert::clock_facts(&ntp_os_clock::Clock::new_virtual(
-                    ntp_time::NtpDuration::ZERO,
-                    ntp_time::Frequency::ZERO,
-                ))
-                .unwrap(),
-            )),
+        let now = Now {
             monotonic: Monotonic::from_nanos(0),
             system: SystemTime::from_nanos(0),
-            midway: false,
-            version: "1".to_owned(),
         };
+        let (_, start) = Scribe::begin(&configuration(), now, "1");
         files.write(&start).unwrap();
+        for line in [member(0), member(1), Line::Gone(SourceId(0))] {
+            files.write(&line).unwrap();
+        }
+        let changed = EngineConfig {
+            warn_on_jump: false,
+            ..configuration()
+        };
+        files.take(Note::InForce(Box::new(changed))).unwrap();
         for number in 0..1000 {
             files.write(&tick(number)).unwrap();
         }
@@ -284,14 +345,17 @@ mod tests {
             .collect();
         names.sort();
         assert_eq!(names.len(), FILES);
+        let mut after: Option<Start> = None;
         for name in names {
             let text = fs::read_to_string(&name).unwrap();
             assert!(text.len() < 6000, "{}", text.len());
-            let first = Line::decode(text.lines().next().unwrap()).unwrap();
-            assert!(
-                matches!(first, Line::Start { midway: true, .. }),
-                "{name:?}"
-            );
+            let Ok(Line::Start(start)) = Line::decode(text.lines().next().unwrap()) else {
+                panic!("{name:?} begins otherwise");
+            };
+            assert!(start.part > 0 && !start.config.warn_on_jump, "{name:?}");
+            assert_eq!(start.members.len(), 1);
+            assert!(after.is_none_or(|after| after.continues(&start)));
+            after = Some(*start);
         }
     }
 }

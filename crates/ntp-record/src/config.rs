@@ -1,41 +1,20 @@
 //! The engine's configuration in the record. Every member is named, so that a new one cannot be forgotten.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ntp_proto::client::{Protection, Terms};
 use ntp_proto::discipline::{self, FrequencyPrior, Opinion, PanicThreshold, SteeringConfig};
 use ntp_proto::engine::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
+use ntp_proto::keys::Algorithm;
 use ntp_proto::leap::LeapHandling;
-use ntp_time::{Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum};
+use ntp_time::{PollInterval, PollLimits, ReferenceId, Stratum};
 use serde_json::{Value, json};
 
-pub(crate) fn frequency(frequency: Frequency) -> Value {
-    frequency.as_ratio().to_bits().into()
-}
+use crate::json::{duration, frequency, optional, to_duration, to_frequency};
+use crate::stand_in::{self, Veil};
 
-pub(crate) fn to_frequency(value: &Value) -> Option<Frequency> {
-    let ratio = f64::from_bits(value.as_u64()?);
-    ratio.is_finite().then(|| Frequency::from_ratio(ratio))
-}
-
-pub(crate) fn duration(duration: NtpDuration) -> Value {
-    duration.to_bits().into()
-}
-
-pub(crate) fn to_duration(value: &Value) -> Option<NtpDuration> {
-    value.as_i64().map(NtpDuration::from_bits)
-}
-
-/// `null` is None; what is neither is an error.
-pub(crate) fn optional<T>(value: &Value, to: impl Fn(&Value) -> Option<T>) -> Option<Option<T>> {
-    if value.is_null() {
-        Some(None)
-    } else {
-        to(value).map(Some)
-    }
-}
-
-pub(crate) fn encode(config: &EngineConfig) -> Value {
+pub(crate) fn encode(config: &EngineConfig, veil: &mut Veil) -> Value {
     let EngineConfig {
         sources,
         discipline,
@@ -74,7 +53,7 @@ pub(crate) fn encode(config: &EngineConfig) -> Value {
         steerable,
     } = *clock;
     json!({
-        "sources": sources.iter().map(source).collect::<Vec<_>>(),
+        "sources": sources.iter().map(|it| source(it, veil)).collect::<Vec<_>>(),
         "minimum-agreeing-sources": minimum_agreeing_sources,
         "maximum-source-uncertainty": duration(maximum_source_uncertainty),
         "drift-allowance": frequency(drift_allowance),
@@ -103,7 +82,7 @@ pub(crate) fn encode(config: &EngineConfig) -> Value {
     })
 }
 
-fn source(source: &SourceConfig) -> Value {
+pub(crate) fn source(source: &SourceConfig, veil: &mut Veil) -> Value {
     let SourceConfig {
         name,
         host,
@@ -112,11 +91,10 @@ fn source(source: &SourceConfig) -> Value {
         terms,
         opinion,
     } = source;
-    // The key stays out of it.
     let Terms {
         limits,
         initial_poll,
-        protection: _,
+        protection,
         interleaved,
     } = terms;
     let Opinion {
@@ -125,6 +103,13 @@ fn source(source: &SourceConfig) -> Value {
         require,
         noselect,
     } = *opinion;
+    // The secret stays out of it.
+    let key = match protection {
+        Protection::Symmetric(key) => {
+            json!([key.id(), key.algorithm().name(), veil.number(key)])
+        }
+        Protection::None | Protection::Nts(_) => Value::Null,
+    };
     let (address, host) = match host {
         Host::Address(address) => (Some(address.to_string()), None),
         Host::Name(name) => (None, Some(name)),
@@ -142,7 +127,7 @@ fn source(source: &SourceConfig) -> Value {
     json!({
         "name": name, "address": address, "host": host, "port": port, "pool": pool,
         "poll": [limits.min.as_log2(), limits.max.as_log2(), initial_poll.as_log2()],
-        "interleaved": interleaved,
+        "interleaved": interleaved, "key": key,
         "opinion": [prefer, trust, require, noselect],
     })
 }
@@ -211,7 +196,7 @@ pub(crate) fn decode(value: &Value) -> Option<EngineConfig> {
     })
 }
 
-fn to_source(value: &Value) -> Option<SourceConfig> {
+pub(crate) fn to_source(value: &Value) -> Option<SourceConfig> {
     let poll = |value: &Value| Some(PollInterval::from_log2(i8::try_from(value.as_i64()?).ok()?));
     let address = |value: &Value| value.as_str()?.parse::<IpAddr>().ok();
     let host = match address(&value["address"]) {
@@ -245,7 +230,7 @@ fn to_source(value: &Value) -> Option<SourceConfig> {
                 max: poll(&polls[1])?,
             },
             initial_poll: poll(&polls[2])?,
-            protection: Protection::None,
+            protection: optional(&value["key"], to_key)?.unwrap_or_default(),
             interleaved: value["interleaved"].as_bool()?,
         },
         opinion: Opinion {
@@ -255,6 +240,16 @@ fn to_source(value: &Value) -> Option<SourceConfig> {
             noselect: opinion[3].as_bool()?,
         },
     })
+}
+
+/// The stand-in.
+fn to_key(value: &Value) -> Option<Protection> {
+    let name = value[1].as_str()?;
+    let mut algorithms = Algorithm::ALL.into_iter();
+    let algorithm = algorithms.find(|algorithm| algorithm.name() == name)?;
+    let id = u32::try_from(value[0].as_u64()?).ok()?;
+    let key = stand_in::key(id, algorithm, value[2].as_u64()?)?;
+    Some(Protection::Symmetric(Arc::new(key)))
 }
 
 fn to_usize(value: &Value) -> Option<usize> {

@@ -20,23 +20,33 @@
 //!
 //! | member | line |
 //! |---|---|
-//! | `start` | format version; `config`, and whether the record begins midway because older lines are gone |
-//! | `in` | an input: `tick`, `sent`, `failed`, `reply`, `resolved`, `addresses`, `applied`, `suspended`, `config`, `shutdown`, `other` (which cannot be replayed: an operator's command, a key exchange); `d` are the random numbers drawn |
-//! | `closed` | an exchange that ended; a reply that ends one was taken as the answer |
-//! | `event` | what a person was told |
+//! | `start` | format version; the `config` in force and the associations that there are, of which run this is (`run`) and the how manieth file (`part`) |
+//! | `in` | an input: `tick`, `sent`, `failed`, `reply`, `resolved`, `addresses`, `keys`, `revoked`, `applied`, `suspended`, `command`, `config`, `leap-list`, `shutdown`; `d` are the random numbers drawn |
+//! | `member`, `gone` | an association began (number, source, address) or ended |
+//! | `event` | what a person was told, and what became of an operator's wish |
 //! | `dropped` | lines that are missing here, because they could not be written fast enough |
 //!
+//! # What is missing
+//! A long run fills several files, of which the oldest are gone some day; a disk fails, a daemon is killed in mid-line. What is there is replayed all the same, and the outcome says what was missing: see [`replay`].
+//!
 //! # No secrets
-//! A record may be sent to somebody who is asked for help. Keys are not in it, nor is the seed of the random numbers: only those of them that have been
-//! used, as transmit timestamps on the wire. Of a reply only the header is kept. The replay asks without keys, and is told which replies passed.
+//! A record may be sent to somebody who is asked for help. Keys and cookies are not in it, nor is the seed of the random numbers: only those of them that have been
+//! used, as transmit timestamps on the wire. Of a reply only the header is kept, and what it proved; in the replay, [others](stand_in) stand in for the keys.
 #![forbid(unsafe_code)]
 
 mod clocks;
 mod config;
+mod json;
 mod line;
 mod plot;
 mod replay;
+mod scribe;
+mod stand_in;
+mod told;
 
-pub use line::{Line, Malformed, Told};
+pub use line::{Line, Malformed, Member, Start};
 pub use plot::svg;
 pub use replay::{Decision, Moment, Outcome, replay};
+pub use scribe::Scribe;
+pub use stand_in::Veil;
+pub use told::{Granted, Heard, Told};

@@ -1,4 +1,4 @@
-//! A replay as an SVG: the bound as a band, the offset and every measurement against time, and the steps.
+//! A replay as an SVG: the bound as a band, the offset and every measurement against time, and what operators asked for as marks.
 //!
 //! Bounds are milliseconds and errors microseconds, of both signs, so the ordinate is `asinh(y / unit)`.
 
@@ -12,6 +12,8 @@ const LEFT: f64 = 72.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 56.0;
+/// Rows in which marks are named, so that neighbours do not cover each other.
+const ROWS: usize = 4;
 /// Colours of sources, told apart by those who see fewer colours, too.
 const COLOURS: [&str; 8] = [
     "#2b5fa8", "#c4622d", "#2f8f83", "#8a56ac", "#a58a1f", "#b5487b", "#5d7f2a", "#58687a",
@@ -106,6 +108,9 @@ pub fn svg(outcome: &Outcome, title: &str) -> String {
         svg,
         "<polyline fill=\"none\" stroke=\"#1b1f24\" stroke-width=\"1.4\" points=\"{line}\"/>"
     );
+    for (index, (at, wish)) in outcome.wishes.iter().enumerate() {
+        mark(&mut svg, x(*at), TOP + 12.0 * (index % ROWS) as f64, wish);
+    }
     for (index, name) in names.iter().take(COLOURS.len()).enumerate() {
         let place = LEFT + index as f64 * 110.0;
         let _ = writeln!(
@@ -119,6 +124,23 @@ pub fn svg(outcome: &Outcome, title: &str) -> String {
         );
     }
     svg + "</svg>\n"
+}
+
+/// A vertical line with a name, which stands where there is room for it.
+fn mark(svg: &mut String, x: f64, y: f64, name: &str) {
+    let name = escaped(name);
+    let (at, anchor) = if x < WIDTH * 0.75 {
+        (x + 3.0, "start")
+    } else {
+        (x - 3.0, "end")
+    };
+    let _ = writeln!(
+        svg,
+        "<g class=\"mark\"><title>{name}</title><line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{}\" stroke=\"#a33\" stroke-width=\"0.8\" stroke-dasharray=\"4 3\"/>\
+         <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\" font-size=\"10\" fill=\"#a33\">{name}</text></g>",
+        HEIGHT - BOTTOM,
+        y + 8.0
+    );
 }
 
 fn grid(svg: &mut String, y: f64, name: &str) {

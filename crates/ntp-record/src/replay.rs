@@ -1,15 +1,33 @@
 //! The engine, driven by a record.
+//!
+//! # As long as it decides the same
+//! Every input is given as it was, every adjustment gets the recorded answer, and every random number that is drawn was recorded with the input. The last is also the sharpest test
+//! that all goes as it went: a request that was not made then, or not made now, needs another number.
+//!
+//! # When it does not, or cannot
+//! If the record begins midway or has a gap, the numbers of associations and queries are others than then, and so are the moments at which a new engine would ask. So associations
+//! are told by their addresses, names lead to whom they led to in the record, and [the record says when to ask](Engine::prompt): what a server answered then was worth something then.
+//! A recorded answer repeats the recorded request's timestamp; it is changed into that of the request that it is now given to.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use ntp_proto::client::{Evidence, Protection};
 use ntp_proto::engine::{
-    CommandId, Datagram, Drawn, Engine, Event, ExchangeId, Halt, Input, Now, Output, Severity,
+    Command, CommandId, Datagram, Drawn, Engine, EngineConfig, Event, ExchangeId, Host, Input, Now,
+    Output, ResolveId, SourceConfig, SourceId,
 };
-use ntp_time::{Adjustment, Monotonic, NtpDuration, Stamp, SystemTime};
+use ntp_proto::keys::Key;
+use ntp_proto::nts::{AeadAlgorithm, Cookie};
+use ntp_proto::wire::{Header, Reader, Writer};
+use ntp_time::{Adjustment, Monotonic, NtpDuration, NtpTimestamp, Stamp, Stratum, SystemTime};
 
 use crate::clocks::Clocks;
-use crate::{Line, Told};
+use crate::line::{Line, Member, Start};
+use crate::scribe::Scribe;
+use crate::stand_in;
+use crate::told::{Granted, Heard, Told};
 
 /// Something that was done, or would have been.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,10 +60,14 @@ pub struct Outcome {
     pub would: Vec<Decision>,
     /// When the clock would first have been steered otherwise.
     pub diverged: Option<SystemTime>,
+    /// When the engine first drew other random numbers: when it would have asked another server, or at another time.
+    pub strayed: Option<SystemTime>,
     /// The record's course, at most one moment a second.
     pub course: Vec<Moment>,
     /// Offset and half interval of each source's measurements, by name: seconds since the record began, and seconds.
     pub measured: Vec<(String, f64, f64)>,
+    /// What operators asked for: seconds since the record began, and in words.
+    pub wishes: Vec<(f64, String)>,
     /// Inputs given.
     pub inputs: u64,
     /// Recorded answers for which the replayed engine had not asked.
@@ -59,47 +81,27 @@ pub struct Outcome {
 impl Outcome {
     /// Whether the same was decided.
     pub fn is_same(&self) -> bool {
-        self.was == self.would && self.diverged.is_none()
+        self.was == self.would && self.diverged.is_none() && self.strayed.is_none()
     }
 }
 
-/// Runs a new engine on the lines of a record. If there are several starts in it, the last one with its lines counts.
+/// Runs a new engine on the lines of a record. The last run in it counts, from its first file on if that is there and all between.
 pub fn replay(lines: &[Line]) -> Option<Outcome> {
-    let start = lines
-        .iter()
-        .rposition(|line| matches!(line, Line::Start { .. }))?;
-    let Line::Start {
-        config,
-        monotonic,
-        system,
-        midway,
-        protected,
-        version,
-    } = &lines[start]
-    else {
-        return None;
-    };
-    let now = Now {
-        monotonic: *monotonic,
-        system: *system,
-    };
-    let mut run = Run {
-        lines: &lines[start + 1..],
-        next: 0,
-        clocks: Clocks::new(*system, config.clock.frequency),
-        engine: Engine::new((**config).clone(), now, [0; 32]),
-        open: HashMap::new(),
-        paired: HashMap::new(),
-        began: *monotonic,
-        now: (*monotonic, *system),
-        protected: *protected,
-        outcome: Outcome {
-            version: version.clone(),
-            ..Outcome::default()
-        },
-    };
-    if *midway {
-        run.outcome.inexact.push(
+    let starts = lines.iter().enumerate().rev();
+    let mut starts = starts.filter_map(|(at, line)| match line {
+        Line::Start(start) => Some((at, start)),
+        _ => None,
+    });
+    let (mut at, mut start) = starts.next()?;
+    for (earlier, before) in starts {
+        if !start.continues(before) {
+            break;
+        }
+        (at, start) = (earlier, before);
+    }
+    let mut run = Run::new(start, &lines[at + 1..]);
+    if start.part > 0 {
+        run.degrade(
             "the record begins midway: what the engine had learnt before is not in it".to_owned(),
         );
     }
@@ -108,23 +110,79 @@ pub fn replay(lines: &[Line]) -> Option<Outcome> {
     Some(run.outcome)
 }
 
+/// A request of the replayed engine that is under way.
+struct Request {
+    remote: SocketAddr,
+    payload: Vec<u8>,
+}
+
 struct Run<'a> {
     lines: &'a [Line],
     next: usize,
     clocks: Clocks,
     engine: Engine,
-    /// Requests of the replayed engine that are under way.
-    open: HashMap<ExchangeId, SocketAddr>,
+    scribe: Scribe,
+    open: BTreeMap<ExchangeId, Request>,
     /// Recorded exchanges that are answered for another one of the replayed engine.
-    paired: HashMap<ExchangeId, ExchangeId>,
+    paired: BTreeMap<ExchangeId, ExchangeId>,
+    /// Recorded exchanges of which it was told that they left.
+    left: BTreeSet<ExchangeId>,
+    /// The recorded associations.
+    members: BTreeMap<SourceId, Member>,
+    /// Stand-ins for all symmetric keys that are or were in use.
+    keys: Vec<Arc<Key>>,
+    /// Names that the replayed engine looks up, and key exchanges that it wants, without a recorded answer.
+    unanswered: Vec<Question>,
+    /// Something is missing.
+    degraded: bool,
+    /// Random numbers that the next input is to draw.
+    expected: Drawn,
     began: Monotonic,
     /// The recorded clocks' last readings.
     now: (Monotonic, SystemTime),
-    protected: bool,
     outcome: Outcome,
 }
 
-impl Run<'_> {
+/// To be answered by what is known of the recorded associations.
+#[derive(Clone, Debug, PartialEq)]
+enum Question {
+    Addresses(ResolveId, String),
+    Keys(ResolveId, String),
+}
+
+impl<'a> Run<'a> {
+    fn new(start: &Start, lines: &'a [Line]) -> Self {
+        let mut engine = Engine::new(start.config.clone(), start.now(), [0; 32]);
+        // Numbers are kept from here on, as in the daemon.
+        engine.drawn();
+        let mut run = Self {
+            lines,
+            next: 0,
+            clocks: Clocks::new(start.system, start.config.clock.frequency),
+            engine,
+            scribe: Scribe::default(),
+            open: BTreeMap::new(),
+            paired: BTreeMap::new(),
+            left: BTreeSet::new(),
+            members: BTreeMap::new(),
+            keys: Vec::new(),
+            unanswered: Vec::new(),
+            degraded: false,
+            expected: Drawn::default(),
+            began: start.monotonic,
+            now: (start.monotonic, start.system),
+            outcome: Outcome {
+                version: start.version.clone(),
+                ..Outcome::default()
+            },
+        };
+        run.learn_keys(&start.config);
+        for member in &start.members {
+            run.members.insert(member.id, member.clone());
+        }
+        run
+    }
+
     fn all(&mut self) {
         while let Some(line) = self.lines.get(self.next) {
             self.next += 1;
@@ -138,108 +196,184 @@ impl Run<'_> {
                     self.now = (*monotonic, *system);
                     self.tell(told, drawn);
                 }
-                Line::Event(text) => {
-                    let what = text.clone();
-                    self.outcome.was.push(Decision {
-                        at: self.now.1,
-                        what,
-                    });
-                }
-                Line::Dropped(count) => self
-                    .outcome
-                    .inexact
-                    .push(format!("{count} lines are missing")),
-                Line::Closed(_) | Line::Start { .. } => {}
+                other => self.pass(other),
             }
         }
     }
 
-    fn tell(&mut self, told: &Told, drawn: &Drawn) {
+    /// A line that is no input.
+    fn pass(&mut self, line: &Line) {
+        match line {
+            Line::Event(text) => {
+                let (at, what) = (self.now.1, text.clone());
+                self.outcome.was.push(Decision { at, what });
+            }
+            Line::Member(member) => {
+                self.members.insert(member.id, member.clone());
+                self.answer_questions();
+            }
+            // Its stamps may still come.
+            Line::Gone(_) | Line::Told { .. } => {}
+            Line::Dropped(count) => self.degrade(format!(
+                "{count} lines are missing, which the disk was too slow for"
+            )),
+            Line::Gap(why) => self.degrade(why.clone()),
+            // The next file of the same run.
+            Line::Start(_) => {}
+        }
+    }
+
+    /// From here on nothing can be expected to be as it was.
+    fn degrade(&mut self, why: String) {
+        self.degraded = true;
+        self.engine.prompt(None, self.now.0);
+        if !self.outcome.inexact.contains(&why) {
+            self.outcome.inexact.push(why);
+        }
+    }
+
+    fn is_exact(&self) -> bool {
+        !self.degraded && self.outcome.strayed.is_none() && self.clocks.diverged.is_none()
+    }
+
+    fn expect(&mut self, drawn: &Drawn) {
         self.engine.foretell(drawn);
+        self.expected = drawn.clone();
+    }
+
+    fn tell(&mut self, told: &Told, drawn: &Drawn) {
+        self.expect(drawn);
+        if let Some(wish) = told.wish() {
+            self.outcome.wishes.push((self.seconds(), wish.clone()));
+            self.scribe.hear(wish);
+        }
         match told {
             Told::Tick => self.handle(Input::Tick),
             Told::Shutdown => self.handle(Input::Shutdown),
             Told::Suspended(by) => self.handle(Input::Suspended(*by)),
             Told::Addresses(addresses) => self.handle(Input::LocalAddresses(addresses)),
+            // Its number may be another's now.
+            Told::Resolved(..) | Told::Keys(..) | Told::Revoked(..) if self.degraded => {
+                self.handle(Input::Tick);
+            }
             Told::Resolved(query, result) => {
-                let result = result.as_ref().map(Vec::as_slice).map_err(String::as_str);
-                self.handle(Input::Resolved {
-                    query: *query,
-                    result,
-                });
+                self.forget(*query);
+                let (query, result) = (*query, result.as_ref());
+                let result = result.map(Vec::as_slice).map_err(String::as_str);
+                self.handle(Input::Resolved { query, result });
             }
-            Told::Sent(exchange, stamp) => {
-                if let Some(exchange) = self.counterpart(*exchange) {
-                    let stamp = self.stamp(*stamp);
-                    self.handle(Input::Transmitted { exchange, stamp });
-                }
+            Told::Keys(query, result) => {
+                self.forget(*query);
+                let exchanged = result.as_ref().map(stand_in::exchanged);
+                let result = match &exchanged {
+                    Ok(Some(keys)) => Ok(keys),
+                    Ok(None) => Err("the cipher is unknown"),
+                    Err(error) => Err(error.as_str()),
+                };
+                let query = *query;
+                self.handle(Input::KeyExchanged { query, result });
             }
+            Told::Revoked(query, reason) => self.handle(Input::KeysRevoked {
+                query: *query,
+                reason,
+            }),
+            Told::Sent(exchange, stamp) => self.sent(*exchange, *stamp),
             Told::Failed(exchange, error) => {
+                self.prompt(*exchange);
                 if let Some(exchange) = self.counterpart(*exchange) {
                     let error = *error;
                     self.handle(Input::SendFailed { exchange, error });
                 }
             }
-            Told::Reply(exchange, stamp, header) => self.reply(*exchange, *stamp, header),
+            Told::Reply(exchange, stamp, heard) => self.reply(*exchange, *stamp, heard),
             Told::LeapList(table) => self.handle(Input::LeapList(table.as_ref())),
-            Told::Config(config) => self.handle(Input::Reconfigure(CommandId(0), config)),
+            Told::Command(command) => {
+                if let Command::Add(source) | Command::Replace(_, source) = &**command {
+                    self.learn_key(source);
+                }
+                self.handle(Input::Command(CommandId(0), command));
+            }
+            Told::Config(config) => {
+                self.learn_keys(config);
+                self.handle(Input::Reconfigure(CommandId(0), config));
+            }
             // Its adjustment is not there any more, or was not recorded with it: the clock was changed all the same.
             Told::Applied(applied, step, frequency) => {
                 self.was_adjusted(*step, *frequency);
                 self.clocks.was_applied(applied);
-                if self.clocks.diverged.is_none() {
-                    self.clocks.diverged = Some(self.now.1);
-                }
-            }
-            Told::Other(kind) => {
-                let reason = format!("an input ({kind}) cannot be given again");
-                if !self.outcome.inexact.contains(&reason) {
-                    self.outcome.inexact.push(reason);
-                }
+                self.clocks.diverged.get_or_insert(self.now.1);
             }
         }
         self.note();
     }
 
-    /// The replayed engine's request for a recorded one: the same, or after it has decided otherwise one of the same source.
+    // ---- exchanges
+
+    fn sent(&mut self, recorded: ExchangeId, stamp: Stamp) {
+        if self.left.insert(recorded) {
+            self.prompt(recorded);
+        }
+        if let Some(exchange) = self.counterpart(recorded) {
+            let stamp = self.stamp(stamp);
+            self.handle(Input::Transmitted { exchange, stamp });
+        }
+    }
+
+    /// Has the replayed engine ask now whom the recorded one asked, if it would not do so by itself.
+    fn prompt(&mut self, recorded: ExchangeId) {
+        if self.degraded
+            && let Some(member) = self.members.get(&recorded.source)
+        {
+            self.engine.prompt(Some(member.address), self.now.0);
+            self.handle(Input::Tick);
+        }
+    }
+
+    /// The replayed engine's request for a recorded one: the same, or after it has decided otherwise one to the same address.
     fn counterpart(&mut self, recorded: ExchangeId) -> Option<ExchangeId> {
-        if self.open.contains_key(&recorded) {
+        if self.is_exact() {
             return Some(recorded);
         }
-        if let Some(paired) = self.paired.get(&recorded)
-            && self.open.contains_key(paired)
-        {
-            return Some(*paired);
-        }
-        let mut same_source = self
-            .open
-            .keys()
-            .filter(|open| open.source == recorded.source);
-        let other = same_source.next().copied()?;
+        let remote = self.members.get(&recorded.source)?.address;
+        let at_remote = |open: &&ExchangeId| {
+            let request = self.open.get(open);
+            request.is_some_and(|request| request.remote == remote)
+        };
+        let paired = self.paired.get(&recorded).filter(at_remote);
+        let other = Some(&recorded)
+            .filter(at_remote)
+            .or(paired)
+            .or_else(|| self.open.keys().find(at_remote))
+            .copied()?;
         self.paired.insert(recorded, other);
         Some(other)
     }
 
-    /// Where keys are in use, a reply that was not taken for an answer then is none now: it may have lacked a key's proof.
-    fn reply(&mut self, recorded: ExchangeId, stamp: Stamp, header: &[u8]) {
-        let taken = self.lines[self.next..]
-            .iter()
-            .take_while(|line| {
-                !matches!(line, Line::Told { told, .. } if !matches!(told, Told::Applied(..)))
-            })
-            .any(|line| *line == Line::Closed(recorded));
+    fn reply(&mut self, recorded: ExchangeId, stamp: Stamp, heard: &Heard) {
         let Some(exchange) = self.counterpart(recorded) else {
             self.outcome.unasked += 1;
-            return;
-        };
-        if self.protected && !taken {
             return self.handle(Input::Tick);
+        };
+        let request = self.open.get(&exchange);
+        let mut heard = heard.clone();
+        if !self.is_exact() && heard.evidence != Evidence::Unasked {
+            let readdressed = request.and_then(|it| readdressed(&heard.header, &it.payload));
+            let Some(header) = readdressed else {
+                self.outcome.unasked += 1;
+                return self.handle(Input::Tick);
+            };
+            heard.header = header;
         }
+        // Where it is none of the requests under way, it need not prove anything.
+        let payload = request.map_or_else(
+            || heard.header.clone(),
+            |request| stand_in::reply(&heard, &request.payload, &self.keys),
+        );
         let received = self.stamp(stamp);
         self.handle(Input::Datagram(Datagram {
             exchange,
-            payload: header,
-            truncated: false,
+            payload: &payload,
+            truncated: heard.truncated,
             received,
         }));
     }
@@ -251,26 +385,126 @@ impl Run<'_> {
         }
     }
 
+    // ---- what the record has no answer to
+
+    fn forget(&mut self, query: ResolveId) {
+        self.unanswered.retain(|question| match question {
+            Question::Addresses(id, _) | Question::Keys(id, _) => *id != query,
+        });
+    }
+
+    /// Answers what can be answered by the recorded associations, if something is missing.
+    fn answer_questions(&mut self) {
+        if !self.degraded {
+            return;
+        }
+        for question in core::mem::take(&mut self.unanswered) {
+            match &question {
+                Question::Addresses(query, host) => {
+                    let config = self.engine.config();
+                    let asked = |source: &&SourceConfig| source.host == Host::Name(host.clone());
+                    let sources = config.sources.iter().filter(asked);
+                    let members = sources.flat_map(|source| self.members_of(&source.name));
+                    let addresses: Vec<IpAddr> =
+                        members.map(|member| member.address.ip()).collect();
+                    if addresses.is_empty() {
+                        self.unanswered.push(question);
+                    } else {
+                        let (query, result) = (*query, Ok(&addresses[..]));
+                        self.handle(Input::Resolved { query, result });
+                    }
+                }
+                Question::Keys(query, name) => {
+                    let server = self.members_of(name).next().map(|member| member.address);
+                    let exchanged = server.map(|server| Granted {
+                        from: server.ip(),
+                        algorithm: AeadAlgorithm::AesSivCmac256,
+                        legacy: false,
+                        cookies: Cookie::IN_STOCK,
+                        server: None,
+                        port: Some(server.port()),
+                    });
+                    match exchanged.as_ref().and_then(stand_in::exchanged) {
+                        Some(keys) => self.handle(Input::KeyExchanged {
+                            query: *query,
+                            result: Ok(&keys),
+                        }),
+                        None => self.unanswered.push(question),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The newest first: older ones may be gone.
+    fn members_of(&self, name: &str) -> impl Iterator<Item = &Member> {
+        let members = self.members.values().rev();
+        members.filter(move |member| member.name == name)
+    }
+
+    fn learn_keys(&mut self, config: &EngineConfig) {
+        for source in &config.sources {
+            self.learn_key(source);
+        }
+    }
+
+    fn learn_key(&mut self, source: &SourceConfig) {
+        if let Protection::Symmetric(key) = &source.terms.protection
+            && !self.keys.contains(key)
+        {
+            self.keys.push(Arc::clone(key));
+        }
+    }
+
+    // ---- the engine
+
     fn handle(&mut self, input: Input<'_>) {
         self.outcome.inputs += 1;
-        self.engine.handle(self.reading(), input);
+        let now = self.reading();
+        self.engine.handle(now, input);
+        if self.engine.drawn() != core::mem::take(&mut self.expected) && self.is_exact() {
+            self.outcome.strayed = Some(self.now.1);
+        }
+        let mut questions = false;
         while let Some(output) = self.engine.poll_output() {
+            for line in self.scribe.done(&output) {
+                if let Line::Event(what) = line {
+                    let at = self.now.1;
+                    self.outcome.would.push(Decision { at, what });
+                }
+            }
             match output {
                 Output::Adjust(wanted) => self.adjust(&wanted),
                 Output::Transmit {
-                    exchange, remote, ..
+                    exchange,
+                    remote,
+                    request,
                 } => {
-                    self.open.insert(exchange, remote);
+                    let payload = request.payload;
+                    self.open.insert(exchange, Request { remote, payload });
                 }
                 Output::Close(exchange) => {
                     self.open.remove(&exchange);
                     self.paired.retain(|_, other| *other != exchange);
                 }
+                Output::Resolve { query, host } => {
+                    self.unanswered.push(Question::Addresses(query, host));
+                    questions = true;
+                }
+                Output::ExchangeKeys { query, name, .. } => {
+                    self.unanswered.push(Question::Keys(query, name));
+                    questions = true;
+                }
                 Output::Event(event) => self.event(&event),
-                Output::Halt(halt) => self.halt(&halt),
-                // Names were looked up then; what is worth saving was saved.
-                _ => {}
+                // What is worth saving was saved.
+                Output::Persist(_)
+                | Output::PersistSession { .. }
+                | Output::Completed(..)
+                | Output::Halt(_) => {}
             }
+        }
+        if questions {
+            self.answer_questions();
         }
     }
 
@@ -288,47 +522,41 @@ impl Run<'_> {
         self.outcome
             .would
             .extend(what.map(|what| Decision { at, what }));
-        let follows =
-            self.lines[self.next..]
-                .iter()
-                .enumerate()
-                .find_map(|(ahead, line)| match line {
-                    Line::Told {
-                        told: Told::Applied(applied, step, frequency),
-                        monotonic,
-                        system,
-                        ..
-                    } => Some(Some((
-                        ahead, *applied, *step, *frequency, *monotonic, *system,
-                    ))),
-                    Line::Told { .. } | Line::Start { .. } => Some(None),
-                    _ => None,
-                });
-        let applied = match follows.flatten() {
-            Some((ahead, applied, step, frequency, monotonic, system)) => {
+        let rest = &self.lines[self.next..];
+        let ahead = rest.iter().position(|line| {
+            let ends = matches!(line, Line::Start(_) | Line::Gap(_) | Line::Dropped(_));
+            ends || matches!(line, Line::Told { .. })
+        });
+        let answer = match ahead.and_then(|ahead| Some((ahead, rest.get(ahead)?))) {
+            Some((
+                ahead,
+                Line::Told {
+                    told: Told::Applied(applied, step, frequency),
+                    monotonic,
+                    system,
+                    drawn,
+                },
+            )) => {
                 // What stands between was told before.
-                for line in &self.lines[self.next..self.next + ahead] {
-                    if let Line::Event(text) = line {
-                        let what = text.clone();
-                        self.outcome.was.push(Decision { at, what });
-                    }
+                for line in &rest[..ahead] {
+                    self.pass(line);
                 }
                 self.next += ahead + 1;
-                let same = step == wanted.step && frequency == wanted.frequency;
-                self.was_adjusted(step, frequency);
+                let same = *step == wanted.step && *frequency == wanted.frequency;
+                self.was_adjusted(*step, *frequency);
                 let answer = if same && self.clocks.diverged.is_none() {
-                    applied
+                    *applied
                 } else {
                     self.clocks.would_apply(at, wanted)
                 };
-                self.now = (monotonic, system);
-                self.clocks.was_applied(&applied);
+                self.now = (*monotonic, *system);
+                self.clocks.was_applied(applied);
+                self.expect(drawn);
                 answer
             }
-            None => self.clocks.would_apply(at, wanted),
+            _ => self.clocks.would_apply(at, wanted),
         };
-        let now = self.reading();
-        self.engine.handle(now, Input::ClockApplied(applied));
+        self.handle(Input::ClockApplied(answer));
     }
 
     fn was_adjusted(&mut self, step: Option<NtpDuration>, frequency: Option<ntp_time::Frequency>) {
@@ -340,31 +568,15 @@ impl Run<'_> {
     }
 
     fn event(&mut self, event: &Event) {
-        let at = self.seconds();
         if let Event::Measured {
             subject, offset, ..
         } = event
         {
-            let offset = -offset.as_seconds_f64();
+            let (at, offset) = (self.seconds(), -offset.as_seconds_f64());
             self.outcome
                 .measured
                 .push((subject.name.clone(), at, offset));
         }
-        if event.severity() > Severity::Debug {
-            let what = event.to_string();
-            self.outcome.would.push(Decision {
-                at: self.now.1,
-                what,
-            });
-        }
-    }
-
-    fn halt(&mut self, halt: &Halt) {
-        let what = format!("end: {halt}");
-        self.outcome.would.push(Decision {
-            at: self.now.1,
-            what,
-        });
     }
 
     fn seconds(&self) -> f64 {
@@ -389,6 +601,23 @@ impl Run<'_> {
             bound: system.bound.as_seconds_f64(),
         });
     }
+}
+
+/// The recorded answer's header as an answer to another request. `None` if that asked for something else: in interleaved mode (RFC 9769) the
+/// transmit timestamp is that of the answer before, and lies before the receive timestamp.
+fn readdressed(header: &[u8], request: &[u8]) -> Option<Vec<u8>> {
+    let parse = |octets: &[u8]| Header::parse(&mut Reader::new(octets)).ok();
+    let (mut header, request) = (parse(header)?, parse(request)?);
+    let ahead = header.transmit_timestamp - header.receive_timestamp;
+    let interleaved = header.stratum != Stratum::KISS && ahead < NtpDuration::ZERO;
+    header.origin_timestamp = if interleaved {
+        Some(request.receive_timestamp).filter(|receive| *receive != NtpTimestamp::ZERO)?
+    } else {
+        request.transmit_timestamp
+    };
+    let mut octets = vec![0; Header::LEN];
+    header.emit(&mut Writer::new(&mut octets)).ok()?;
+    Some(octets)
 }
 
 /// In words, if it changes the clock's time or rate.

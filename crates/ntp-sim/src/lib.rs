@@ -60,12 +60,12 @@ pub use clock::{ClockLimits, SimClock};
 pub use journal::Journal;
 pub use key_exchange::{Named, Nts};
 pub use link::{Congestion, Direction, Link, Queue};
-pub use node::Stamping;
+pub use node::{Stamping, Witness};
 pub use oscillator::{Oscillator, Sine};
 pub use random::random_world;
 pub use report::Report;
 pub use scenario::{Action, NodeConfig, Scenario, nts_source, source, source_at};
-pub use server::{Conduct, LeapNews, Server, Spoilt};
+pub use server::{Conduct, LeapNews, Server, Spoilt, shared_key};
 pub use truth::{Calendar, TrueTime};
 pub use world::World;
 

@@ -33,6 +33,22 @@ pub enum Stamping {
 /// Octets of the receive buffer, as in the daemon.
 const BUFFER: usize = 2048;
 
+/// Sees what goes into the engine and what comes out, as it happens: whoever writes a record.
+pub trait Witness: core::fmt::Debug {
+    /// An engine begins.
+    fn begun(&mut self, config: &EngineConfig, now: Now);
+    /// The engine has handled this; `wanted` is the adjustment that it answers.
+    fn told(
+        &mut self,
+        engine: &mut Engine,
+        now: Now,
+        input: &Input<'_>,
+        wanted: Option<&Adjustment>,
+    );
+    /// The engine has put this out.
+    fn done(&mut self, output: &Output);
+}
+
 /// What the engine wants from the world.
 #[derive(Debug)]
 pub(crate) enum Errand {
@@ -94,6 +110,7 @@ pub(crate) struct Node {
     chance: Chance,
     open: Vec<(ExchangeId, SocketAddr)>,
     echoes: VecDeque<Echo>,
+    witness: Option<Box<dyn Witness>>,
     stopped: bool,
 }
 
@@ -104,13 +121,22 @@ impl Node {
         checker: Checker,
         (stamping, reading_noise): (Stamping, f64),
         mut chance: Chance,
+        mut witness: Option<Box<dyn Witness>>,
     ) -> Self {
         let now = Now {
             monotonic: clock.monotonic(),
             system: clock.system(),
         };
+        if let Some(witness) = &mut witness {
+            witness.begun(&config, now);
+        }
+        let mut engine = Engine::new(config, now, chance.seed());
+        if witness.is_some() {
+            engine.drawn();
+        }
         Self {
-            engine: Engine::new(config, now, chance.seed()),
+            engine,
+            witness,
             outlook: None,
             clock,
             routes: Routes { v4: true, v6: true },
@@ -131,17 +157,17 @@ impl Node {
         if self.stopped {
             return;
         }
-        self.call(at, input);
+        self.call(at, input, None);
         loop {
             while let Some(output) = self.engine.poll_output() {
                 self.carry_out(at, output);
             }
             match self.echoes.pop_front() {
                 Some(Echo::Sent(exchange, stamp)) => {
-                    self.call(at, Input::Transmitted { exchange, stamp });
+                    self.call(at, Input::Transmitted { exchange, stamp }, None);
                 }
                 Some(Echo::NotSent(exchange, error)) => {
-                    self.call(at, Input::SendFailed { exchange, error });
+                    self.call(at, Input::SendFailed { exchange, error }, None);
                 }
                 None => break,
             }
@@ -215,11 +241,14 @@ impl Node {
         self.stopped || self.journal.halt.is_some()
     }
 
-    fn call(&mut self, at: TrueTime, input: Input<'_>) {
+    fn call(&mut self, at: TrueTime, input: Input<'_>, wanted: Option<&Adjustment>) {
         self.checker.called(at);
         let now = self.now();
         self.outlook = None;
         self.engine.handle(now, input);
+        if let Some(witness) = &mut self.witness {
+            witness.told(&mut self.engine, now, &input, wanted);
+        }
     }
 
     fn now(&mut self) -> Now {
@@ -235,6 +264,9 @@ impl Node {
     }
 
     fn carry_out(&mut self, at: TrueTime, output: Output) {
+        if let Some(witness) = &mut self.witness {
+            witness.done(&output);
+        }
         match output {
             Output::Adjust(adjustment) => self.adjust(at, &adjustment),
             Output::Transmit {
@@ -265,7 +297,7 @@ impl Node {
         let applied = self.clock.apply(adjustment);
         self.checker.adjusted(at, adjustment, &applied);
         self.journal.adjusted(at, adjustment, &applied);
-        self.call(at, Input::ClockApplied(applied));
+        self.call(at, Input::ClockApplied(applied), Some(adjustment));
     }
 
     fn transmit(&mut self, at: TrueTime, exchange: ExchangeId, remote: SocketAddr, payload: &[u8]) {

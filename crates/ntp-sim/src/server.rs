@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use ntp_proto::keys::{Algorithm, Key, KeyRing};
 use ntp_proto::server::{
     Claim, Draft, Policy, RootDispersion, ServerNow, ServerView, WorkerState, respond,
 };
@@ -226,10 +227,16 @@ pub(crate) struct Host {
     pub(crate) asked: u64,
 }
 
+/// A symmetric key that all simulated servers have.
+pub fn shared_key() -> Option<Key> {
+    Key::new(1, Algorithm::Sha1, b"everybody's").ok()
+}
+
 impl Host {
     pub(crate) fn new(config: Server, chance: Chance) -> Self {
         let policy = Policy {
             interleaved_pairs: if config.interleaved { 64 } else { 0 },
+            keys: KeyRing::new(shared_key()).unwrap_or_default(),
             ..Policy::default()
         };
         Self {

@@ -23,7 +23,7 @@ use crate::attacker::Attacker;
 use crate::checker::Checker;
 use crate::key_exchange;
 use crate::link::Pipe;
-use crate::node::{Errand, Node, Routes};
+use crate::node::{Errand, Node, Routes, Witness};
 use crate::oscillator::Crystal;
 use crate::report::Tally;
 use crate::server::{Answer, Host};
@@ -114,6 +114,15 @@ pub struct World {
 impl World {
     /// Sets the scene. Nothing has happened yet.
     pub fn new(scenario: &Scenario, seed: u64) -> Self {
+        Self::set(scenario, seed, None)
+    }
+
+    /// The same, with somebody who sees what the engine is told and what it puts out.
+    pub fn witnessed(scenario: &Scenario, seed: u64, witness: Box<dyn Witness>) -> Self {
+        Self::set(scenario, seed, Some(witness))
+    }
+
+    fn set(scenario: &Scenario, seed: u64, witness: Option<Box<dyn Witness>>) -> Self {
         let start = Calendar::new(scenario.start, &[]);
         let leaps: Vec<TrueTime> = scenario
             .leaps
@@ -136,6 +145,7 @@ impl World {
             Checker::new(scenario.rules, &scenario.engine),
             (scenario.node.stamping, scenario.node.reading_noise),
             Chance::new(seed, stream::NODE),
+            witness,
         );
         let places: Vec<Place> = scenario
             .servers

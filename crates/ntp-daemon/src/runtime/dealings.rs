@@ -7,7 +7,6 @@ use ntp_os_clock::Clock;
 use ntp_proto::engine::{
     Engine, Event, ExchangeId, Host, Input, Output, ResolveId, SendError, Severity,
 };
-use ntp_record::{Line, Told};
 use ntp_time::{Adjustment, Stamp};
 use tracing::{debug, error, info, warn};
 
@@ -48,6 +47,9 @@ impl Runtime {
     }
 
     pub(super) fn carry_out(&mut self, output: Output) -> Result<(), Failure> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.done(&self.engine, &output);
+        }
         match output {
             Output::Adjust(adjustment) => self.adjust(&adjustment)?,
             Output::Transmit {
@@ -67,12 +69,7 @@ impl Runtime {
                     Err(error) => Echo::NotSent(exchange, error),
                 });
             }
-            Output::Close(exchange) => {
-                self.exchanges.close(exchange);
-                if let Some(recorder) = &mut self.recorder {
-                    recorder.note(Line::Closed(exchange));
-                }
-            }
+            Output::Close(exchange) => self.exchanges.close(exchange),
             Output::Resolve { query, host } => self.resolve(query, host),
             Output::Persist(prior) => self.store.save(prior),
             Output::ExchangeKeys {
@@ -94,14 +91,7 @@ impl Runtime {
                 self.getting.ask(wish, now, synchronized);
             }
             Output::PersistSession { name, session } => self.getting.keep(&name, &session),
-            Output::Event(event) => {
-                log_event(&event);
-                if let Some(recorder) = &mut self.recorder
-                    && let Some(line) = Line::event(&event)
-                {
-                    recorder.note(line);
-                }
-            }
+            Output::Event(event) => log_event(&event),
             Output::Completed(_, result) => self.completed = Some(result),
             Output::Halt(halt) => self.halted = Some(halt),
         }
@@ -152,7 +142,7 @@ pub(super) fn feed(
     let now = now(clock);
     engine.handle(now, input);
     if let Some(recorder) = recorder {
-        recorder.note(Line::told(now, Told::of(&input, wanted), engine.drawn()));
+        recorder.told(engine, now, &input, wanted);
     }
 }
 

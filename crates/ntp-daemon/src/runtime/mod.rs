@@ -23,7 +23,6 @@ use std::time::Duration;
 use ntp_nts_ke::server::StartError;
 use ntp_os_clock::{Clock, ClockError, monotonic, monotonic_unsuspended};
 use ntp_proto::engine::{Done, Engine, EngineConfig, Halt, Input, Now, Refusal, Snapshot};
-use ntp_record::Line;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_udp::wait::PollSet;
 use ntp_udp::{AddressMonitor, Facility, Shortcoming, SocketOptions, StampKeeper};
@@ -153,11 +152,7 @@ impl Runtime {
         } = parts;
         let began = now(&clock);
         if let Some(recorder) = &mut recorder {
-            recorder.note(Line::start(
-                config.clone(),
-                began,
-                env!("CARGO_PKG_VERSION"),
-            ));
+            recorder.begin(&config, began);
         }
         let keeper = optional(StampKeeper::open(&sockets));
         let addresses = optional(AddressMonitor::open());

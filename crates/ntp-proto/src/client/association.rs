@@ -16,7 +16,7 @@ use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, PollInterval, PollLimits, S
 use rand_core::RngCore;
 
 use super::interleaved::{self, Answered, Ask, FOLLOW_UP, Kind};
-use super::protection::Protection;
+use super::protection::{Evidence, Protection};
 use super::sanity::{self, LocalIdentity, Rejection};
 use super::{Kiss, NtsSession, Reach, Schedule};
 use crate::engine::{Datagram, ExchangeId};
@@ -148,6 +148,8 @@ pub struct Association {
     interleaved: interleaved::Memory,
     counters: Counters,
     last_header: Option<Header>,
+    /// Of the newest datagram.
+    evidence: Evidence,
 }
 
 impl Association {
@@ -165,6 +167,7 @@ impl Association {
             interleaved: interleaved::Memory::new(terms.interleaved),
             counters: Counters::default(),
             last_header: None,
+            evidence: Evidence::Unasked,
         }
     }
 
@@ -212,6 +215,11 @@ impl Association {
     /// The header of the newest accepted reply.
     pub fn last_header(&self) -> Option<&Header> {
         self.last_header.as_ref()
+    }
+
+    /// What the newest datagram proved.
+    pub fn evidence(&self) -> Evidence {
+        self.evidence
     }
 
     /// The open exchange, if any.
@@ -334,6 +342,7 @@ impl Association {
         stratum_limit: Stratum,
     ) -> Result<Reply, Rejection> {
         self.counters.received += 1;
+        self.evidence = Evidence::Unasked;
         let matched = self
             .match_reply(now, datagram)
             .inspect_err(|rejection| self.count_mismatch(*rejection))?;
@@ -432,7 +441,9 @@ impl Association {
         }
         // A reply to a request that was never sent can't exist; the nonce did not leave this process.
         let sent = exchange.sent.ok_or(Rejection::WrongOrigin)?;
-        self.protection.check(&packet)?;
+        let verdict = self.protection.check(&packet);
+        self.evidence = Evidence::of(verdict);
+        verdict?;
         Ok(Matched {
             sent,
             header: packet.header,

@@ -20,7 +20,7 @@ mod tests;
 pub use association::{Accepted, Association, Counters, Reply, Request, Terms};
 pub use kiss::Kiss;
 pub use nts::NtsSession;
-pub use protection::{Authentication, Protection};
+pub use protection::{Authentication, Evidence, Protection};
 pub use reach::Reach;
 pub use sanity::{LocalIdentity, Rejection, reference_id_of};
 pub use schedule::Schedule;

@@ -126,18 +126,20 @@ impl NtsSession {
         }
     }
 
-    pub(super) fn check(&mut self, packet: &Packet<'_>) -> Result<(), Rejection> {
+    /// Returns how many cookies were taken.
+    pub(super) fn check(&mut self, packet: &Packet<'_>) -> Result<usize, Rejection> {
         let identifier = self.asked.as_ref().ok_or(Rejection::Duplicate)?;
         match prove(packet, &self.keys, identifier) {
             Proof::Authentic(cookies) => {
                 let room = Cookie::IN_STOCK.saturating_sub(self.cookies.len());
+                let before = self.cookies.len();
                 self.cookies.extend(cookies.into_iter().take(room));
                 self.asked = None;
                 self.refused = false;
                 self.refusals = 0;
                 self.other_keys = None;
                 self.previous = None;
-                Ok(())
+                Ok(self.cookies.len() - before)
             }
             Proof::Unproved if is_refusal(&packet.header) => {
                 self.refused = true;

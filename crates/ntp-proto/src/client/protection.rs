@@ -67,6 +67,33 @@ pub enum Authentication {
     },
 }
 
+/// What a reply to the open exchange proved. Kept for a record of the engine's inputs: whoever replays that has no keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Evidence {
+    /// The question did not come up: it answered nothing of ours, or could not be read.
+    #[default]
+    Unasked,
+    /// The server wrote it, as far as the source's protection tells.
+    Authentic {
+        /// Cookies that it brought and that were taken.
+        cookies: usize,
+    },
+    /// It refuses our key or cookie, which anybody can write.
+    Refusal,
+    /// Anybody may have written it.
+    Nothing,
+}
+
+impl Evidence {
+    pub(super) fn of(verdict: Result<usize, Rejection>) -> Self {
+        match verdict {
+            Ok(cookies) => Self::Authentic { cookies },
+            Err(Rejection::CryptoNak | Rejection::NtsNak) => Self::Refusal,
+            Err(_) => Self::Nothing,
+        }
+    }
+}
+
 impl Protection {
     /// The datagram that says `header`. `None` if there is nothing left to prove it with.
     pub(super) fn request(&mut self, header: &Header, rng: &mut impl RngCore) -> Option<Vec<u8>> {
@@ -89,12 +116,12 @@ impl Protection {
         })
     }
 
-    /// Whether a packet that answers the open exchange was written by the server.
+    /// Whether a packet that answers the open exchange was written by the server. Returns how many cookies it brought.
     ///
     /// # Errors
     /// [`Rejection::Unauthenticated`] if anybody could have written it, [`Rejection::CryptoNak`] if it says that our request could not be
     /// verified.
-    pub(super) fn check(&mut self, packet: &Packet<'_>) -> Result<(), Rejection> {
+    pub(super) fn check(&mut self, packet: &Packet<'_>) -> Result<usize, Rejection> {
         if let Self::Nts(session) = self {
             return session.check(packet);
         }
@@ -108,7 +135,7 @@ impl Protection {
             }
             (Self::Symmetric(_) | Self::Nts(_), _) => false,
         };
-        proved.then_some(()).ok_or(Rejection::Unauthenticated)
+        proved.then_some(0).ok_or(Rejection::Unauthenticated)
     }
 }
 
@@ -179,16 +206,6 @@ mod tests {
     use crate::keys::Algorithm;
     use crate::wire::{Mode, Version};
 
-    const ALGORITHMS: [Algorithm; 7] = [
-        Algorithm::Md5,
-        Algorithm::Sha1,
-        Algorithm::Sha256,
-        Algorithm::Sha384,
-        Algorithm::Sha512,
-        Algorithm::Aes128Cmac,
-        Algorithm::Aes256Cmac,
-    ];
-
     fn key(id: u32, algorithm: Algorithm) -> Arc<Key> {
         let secret = [7; 32];
         let length = algorithm.secret_length().unwrap_or(20);
@@ -205,12 +222,13 @@ mod tests {
     }
 
     fn verdict(protection: &Protection, octets: &[u8]) -> Result<(), Rejection> {
-        protection.clone().check(&Packet::parse(octets).unwrap())
+        let packet = Packet::parse(octets).unwrap();
+        protection.clone().check(&packet).map(|_| ())
     }
 
     #[test]
     fn every_kind_of_key_proves_a_packet_that_version_4_can_carry() {
-        for algorithm in ALGORITHMS {
+        for algorithm in Algorithm::ALL {
             let ours = key(5, algorithm);
             let mut octets = signed(&ours);
             assert!(octets.len() <= Header::LEN + 24, "{algorithm}");

@@ -40,6 +40,23 @@ pub enum Command {
     },
 }
 
+/// For example `offline ntp.example:123`, in the words of `ntp-ctl`.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whom = |whom: &Option<String>| whom.clone().unwrap_or_else(|| "all sources".to_owned());
+        match self {
+            Self::Add(source) => write!(f, "add {}", source.name),
+            Self::Remove(name) => write!(f, "remove {name}"),
+            Self::Online(name) => write!(f, "online {}", whom(name)),
+            Self::Offline(name) => write!(f, "offline {}", whom(name)),
+            Self::Burst(name) => write!(f, "burst {}", whom(name)),
+            Self::Replace(name, _) => write!(f, "set {name}"),
+            Self::Step { forced: false } => f.write_str("step"),
+            Self::Step { forced: true } => f.write_str("step --force"),
+        }
+    }
+}
+
 /// What a command did.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Done {
@@ -68,6 +85,27 @@ pub enum Done {
         /// Sources that go on under other settings.
         changed: Vec<String>,
     },
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sources(names) => f.write_str(&names.join(", ")),
+            Self::Burst { started, spared } => write!(f, "{started} started, {spared} spared"),
+            Self::Stepped { from, by } => write!(f, "from {from} by {by}"),
+            Self::Reconfigured {
+                added,
+                removed,
+                changed,
+            } => write!(
+                f,
+                "{} sources added, {} removed, {} changed",
+                added.len(),
+                removed.len(),
+                changed.len()
+            ),
+        }
+    }
 }
 
 /// Why a command did nothing.

@@ -49,10 +49,11 @@ impl Engine {
         let stratum_limit = self.config.local_stratum.min(Stratum::UNSYNCHRONIZED);
         let Self { sources, us, .. } = self;
         let member = &mut sources.members[position];
-        match member
+        let reply = member
             .association
-            .receive(now.monotonic, datagram, us, stratum_limit)
-        {
+            .receive(now.monotonic, datagram, us, stratum_limit);
+        self.evidence = member.association.evidence();
+        match reply {
             Ok(Reply::Time(accepted)) => {
                 self.outputs
                     .push_back(super::Output::Close(datagram.exchange));

@@ -69,7 +69,7 @@ pub use snapshot::{
 };
 pub use thinner::Thinner;
 
-use crate::client::{Association, LocalIdentity};
+use crate::client::{Association, Evidence, LocalIdentity};
 use crate::discipline::{Discipline, FrequencyPrior, Steering};
 use chance::Chance;
 use disruption::DisruptionWatch;
@@ -115,6 +115,8 @@ pub struct Engine {
     next_source: u32,
     majority_missing: Thinner,
     outputs: VecDeque<Output>,
+    /// What a datagram proved since this was last asked for.
+    evidence: Evidence,
     /// Halted or shut down: nothing is sent and nothing is steered any more.
     stopped: bool,
 }
@@ -162,6 +164,7 @@ impl Engine {
             next_source: 0,
             majority_missing: Thinner::default(),
             outputs: VecDeque::new(),
+            evidence: Evidence::Unasked,
             stopped: false,
             config,
         };
@@ -220,9 +223,20 @@ impl Engine {
         self.rng.keep()
     }
 
+    /// What the datagram of the last input proved. For a record.
+    pub fn evidence(&mut self) -> Evidence {
+        core::mem::take(&mut self.evidence)
+    }
+
     /// Has the next input draw these numbers, which a record holds.
     pub fn foretell(&mut self, drawn: &Drawn) {
         self.rng.foretell(drawn);
+    }
+
+    /// Nobody is asked without being named by such a call from now on; the next input asks whoever is at `remote`. For a record that begins midway:
+    /// it has the answers to other requests than a new engine would make.
+    pub fn prompt(&mut self, remote: Option<SocketAddr>, now: Monotonic) {
+        self.sources.prompt(remote, now);
     }
 
     /// The next thing to do.
@@ -322,6 +336,7 @@ impl Engine {
             ..
         } = self;
         let member = &mut sources.members[position];
+        member.prompted = None;
         if let Some(old) = member.association.abandon() {
             outputs.push_back(Output::Close(old));
         }
@@ -388,6 +403,7 @@ impl Engine {
             kisses: Thinner::default(),
             reachable: false,
             dissent: 0,
+            prompted: None,
         };
         self.emit(Event::SourceAdded(self.sources.subject(&member)));
         self.sources.add(member);
@@ -557,6 +573,17 @@ impl Engine {
         self.sources
             .position(exchange.source)
             .map(|position| &mut self.sources.members[position])
+    }
+
+    /// The configuration in force, with what commands changed and what has been learnt about the oscillator.
+    pub fn config(&self) -> EngineConfig {
+        let indices = 0..self.sources.count();
+        let sources = indices.map(|index| self.sources.config_at(index).clone());
+        EngineConfig {
+            sources: sources.collect(),
+            frequency_prior: self.prior().or(self.config.frequency_prior),
+            ..self.config.clone()
+        }
     }
 
     /// What has been learnt about the oscillator, worth keeping over a restart; None before there is anything.

@@ -59,6 +59,8 @@ pub(super) struct Member {
     pub(super) reachable: bool,
     /// Polls in a row at which it was outside the majority.
     pub(super) dissent: u8,
+    /// Set if it is to be asked now, where a record says when.
+    pub(super) prompted: Option<Monotonic>,
 }
 
 /// One configured source and what is known of its name.
@@ -120,6 +122,8 @@ pub(super) struct SourceSet {
     configured: Vec<Configured>,
     pub(super) members: Vec<Member>,
     next_query: usize,
+    /// A record says when to ask.
+    by_prompt: bool,
 }
 
 impl SourceSet {
@@ -128,6 +132,7 @@ impl SourceSet {
             configured: Vec::new(),
             members: Vec::new(),
             next_query: 0,
+            by_prompt: false,
         };
         for config in configs {
             set.configure(config, now);

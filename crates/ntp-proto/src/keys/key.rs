@@ -34,6 +34,17 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Md5,
+        Self::Sha1,
+        Self::Sha256,
+        Self::Sha384,
+        Self::Sha512,
+        Self::Aes128Cmac,
+        Self::Aes256Cmac,
+    ];
+
     /// Octets of the secret, where the algorithm prescribes them.
     pub const fn secret_length(self) -> Option<usize> {
         match self {

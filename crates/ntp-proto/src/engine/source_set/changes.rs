@@ -79,8 +79,20 @@ impl SourceSet {
 
     /// When `member` is to be asked; not while its source is offline.
     pub(in crate::engine) fn next_poll(&self, member: &Member) -> Option<Monotonic> {
+        if self.by_prompt {
+            return member.prompted;
+        }
         self.is_online(member.configured)
             .then(|| member.association.next_poll())
+    }
+
+    /// From now on whoever is at `remote` is asked when this is called, and nobody of its own accord.
+    pub(in crate::engine) fn prompt(&mut self, remote: Option<SocketAddr>, now: Monotonic) {
+        self.by_prompt = true;
+        let mut members = self.members.iter_mut();
+        if let Some(member) = members.find(|member| Some(member.association.remote()) == remote) {
+            member.prompted = Some(now);
+        }
     }
 
     pub(in crate::engine) fn is_online(&self, index: usize) -> bool {
