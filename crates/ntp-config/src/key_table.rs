@@ -156,7 +156,7 @@ keys! {
     "keyset" [] {
         "stale-key-count" "integer" "7" "How many replaced keys stay valid.";
         "key-rotation-interval" "integer, seconds" "86400" "Time until a key is replaced.";
-        "key-storage-path" "path" "none" "File that keeps the keys over a restart.";
+        "key-storage-path" "path" "`keyset` in the state directory" "File that keeps the keys over a restart.";
         "shared-secret-path" "path" "none" "File with a secret of at least 32 octets, the same on several servers: they derive the same keys from it and from the time, so that each accepts the others' cookies. The clock must be synchronised, `key-rotation-interval` and `stale-key-count` the same everywhere. Not readable for everybody.";
     }
     "synchronization" [] {
@@ -237,8 +237,9 @@ keys! {
         "list" "path or `\"none\"`" "/usr/share/zoneinfo/leap-seconds.list" "The list of all leap seconds; while it is valid it has the last word, and the kernel is told TAI - UTC.";
     }
     "state" [] {
-        "directory" "path" "/var/lib/ntpd-rs" "Directory that keeps frequency, cookies and keys over a restart.";
+        "directory" "path" "/var/lib/ntpd-rs" "Directory that keeps the oscillator's frequency, a time that is past, cookies and keys over a restart. What is found there and cannot be used is set aside (`NAME.damaged`) and begun anew.";
         "enabled" "boolean" "true" "Whether anything is kept over a restart at all.";
+        "set-clock-forward" "boolean" "true" "Whether a clock that is more than a minute behind the last time that an earlier run was sure of is set forward to that at the start, as far as `startup-step-panic-threshold` allows: for machines without a battery for their clock.";
     }
     "sandbox" [] {
         "mode" "`off`, `warn` or `enforce`" "enforce" "Whether files and system calls that a thread does not need are refused to it; `warn` only writes such calls to the kernel's log. The command line's option comes first.";

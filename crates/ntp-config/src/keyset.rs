@@ -14,7 +14,7 @@ pub struct KeysetConfig {
     pub stale_key_count: usize,
     /// Time until a key is replaced, in seconds.
     pub key_rotation_interval_seconds: u64,
-    /// File that keeps the keys over a restart.
+    /// File that keeps the keys over a restart, if it is not in the state directory ([`Config::keyset_file`](crate::Config::keyset_file)).
     pub key_storage_path: Option<PathBuf>,
     /// File with the secret of a fleet, from which its servers derive the same keys.
     pub shared_secret_path: Option<Located<PathBuf>>,

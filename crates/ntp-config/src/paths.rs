@@ -1,6 +1,6 @@
 //! Every file that a configuration names, for whoever has to know them all: the sandbox, and reloads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::source::SourceKind;
@@ -41,6 +41,13 @@ impl Config {
             .chain(keys)
             .chain(secret)
             .chain(self.leap.list.as_deref())
+    }
+
+    /// The file that keeps the keys of NTS cookies over a restart, if any does.
+    pub fn keyset_file(&self) -> Option<PathBuf> {
+        let beside_other_state = || Some(self.state.directory.as_ref()?.join("keyset"));
+        let named = self.keyset.key_storage_path.clone();
+        named.or_else(beside_other_state)
     }
 
     /// Files and sockets that are made or written, apart from those in the state directory.

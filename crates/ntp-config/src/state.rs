@@ -12,12 +12,15 @@ use crate::value;
 pub struct StateConfig {
     /// The directory; `None` keeps nothing.
     pub directory: Option<PathBuf>,
+    /// Whether a clock that is behind the time of an earlier run is set forward to that at the start.
+    pub set_clock_forward: bool,
 }
 
 impl Default for StateConfig {
     fn default() -> Self {
         Self {
             directory: Some(PathBuf::from("/var/lib/ntpd-rs")),
+            set_clock_forward: true,
         }
     }
 }
@@ -27,10 +30,12 @@ pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<StateConfig> {
     let mut section = Section::open(cx, "state", value)?;
     let directory = section.optional(cx, "directory", directory);
     let enabled = section.or(cx, "enabled", value::boolean, true);
+    let set_clock_forward = section.or(cx, "set-clock-forward", value::boolean, true);
     section.finish(cx);
     let directory = directory.or(StateConfig::default().directory);
     Some(StateConfig {
         directory: directory.filter(|_| enabled),
+        set_clock_forward,
     })
 }
 

@@ -211,16 +211,20 @@ fn assemble(
     let bound = Bound::bind(listeners).map_err(Failure::Serve)?;
     let giving =
         ntp_nts_ke::server::Bound::bind(nts::endpoints(config)).map_err(Failure::GiveKeys)?;
-    let clock = open_clock(config).map_err(Failure::Clock)?;
+    let mut clock = open_clock(config).map_err(Failure::Clock)?;
     if let Some(shortcoming) = monotonic_source().shortcoming() {
         info!("{shortcoming}");
     }
-    let store = Store::new(config.state.directory.clone());
-    let last_sure = store.last_saved();
+    let mut store = Store::new(config.state.directory.clone());
+    let kept = store.load();
+    if let Some(past) = kept.past.filter(|_| config.state.set_clock_forward) {
+        let limit = config.synchronization.startup_step_panic_threshold.forward;
+        persist::set_forward(&mut clock, past, limit);
+    }
     let engine: EngineConfig = convert::engine_config(
         config,
         keys,
-        store.load(),
+        kept.frequency,
         convert::clock_facts(&clock).map_err(Failure::Clock)?,
     );
     let observer = config
@@ -254,9 +258,9 @@ fn assemble(
             seed: seed(),
         },
     );
-    runtime.get_keys(nts::Exchanges::new(config, last_sure));
+    runtime.get_keys(nts::Exchanges::new(config, kept.past));
     let cookie_keys = if nts::needs_cookie_keys(config) {
-        let keys = CookieKeys::new(&config.keyset, runtime.now(), seed);
+        let keys = CookieKeys::new(&config.keyset, config.keyset_file(), runtime.now(), seed);
         Some(keys.map_err(Failure::CookieKeys)?)
     } else {
         None

@@ -51,10 +51,13 @@ impl TimeKnown {
         }
     }
 
-    /// The clock may be behind by `forward` seconds or ahead by `backward`, but the true time is not before `floor`.
-    pub fn within(now: u64, forward: u64, backward: u64, floor: u64) -> Self {
+    /// The clock may be behind by `forward` seconds or ahead by `backward`, but the true time is not before `floor`: a clock that is
+    /// behind that is wrong for certain, and taken to show `floor`.
+    pub const fn within(now: u64, forward: u64, backward: u64, floor: u64) -> Self {
+        let now = if now < floor { floor } else { now };
         let latest = now.saturating_add(forward);
-        let earliest = now.saturating_sub(backward).max(floor).min(latest);
+        let earliest = now.saturating_sub(backward);
+        let earliest = if earliest < floor { floor } else { earliest };
         Self {
             now,
             earliest,

@@ -172,7 +172,13 @@ fn a_clock_that_is_behind_is_forgiven_within_limits_and_judged_again() {
 
     // The true time is known to be later than all of the certificate's life.
     let floor = TimeKnown::within(boot, 100 * 365 * DAY, DAY, NOW + 366 * DAY);
-    assert_eq!(failure(at(floor)).class(), "not-yet-valid");
+    assert_eq!(failure(at(floor)).class(), "expired");
+    // Nor does a clock before that time bring an old certificate back to life.
+    let floor = TimeKnown::within(NOW, 0, 0, NOW + 366 * DAY);
+    assert_eq!(failure(at(floor)).class(), "expired");
+    // It is taken to show that time, whatever it is forgiven.
+    let known = at(TimeKnown::within(boot, 0, 0, NOW));
+    assert_eq!(known.presented.unwrap().provisional(), None);
     // A clock that is ahead is forgiven the configured time and no more.
     let ahead = NOW + 300 * DAY;
     assert!(

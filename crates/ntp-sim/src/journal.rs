@@ -1,7 +1,6 @@
 //! What happened in a run, as far as tests ask about it, and a fingerprint of all the rest.
 
-use ntp_proto::discipline::FrequencyPrior;
-use ntp_proto::engine::{Done, Event, Halt, Refusal};
+use ntp_proto::engine::{Done, Event, Halt, Kept, Refusal};
 use ntp_proto::nts::KeyExchanged;
 use ntp_time::{Adjustment, Applied, NtpDuration};
 
@@ -28,8 +27,8 @@ pub struct Journal {
     pub key_exchanges: Vec<TrueTime>,
     /// Sessions handed out for saving, by their sources' names.
     pub sessions: Vec<(String, KeyExchanged)>,
-    /// What was handed out for saving last.
-    pub persisted: Option<FrequencyPrior>,
+    /// What was handed out for saving last, and when.
+    pub persisted: Option<(TrueTime, Kept)>,
     /// What became of an operator's commands, in their order.
     pub completed: Vec<Result<Done, Refusal>>,
     /// Why the engine ended, if it did.

@@ -286,7 +286,7 @@ impl Node {
             Output::PersistSession { name, session } => {
                 self.journal.sessions.push((name, *session));
             }
-            Output::Persist(prior) => self.journal.persisted = Some(prior),
+            Output::Persist(kept) => self.journal.persisted = Some((at, kept)),
             Output::Event(event) => self.note(at, event),
             Output::Completed(_, result) => self.journal.completed.push(result),
             Output::Halt(halt) => self.journal.halt = Some(halt),

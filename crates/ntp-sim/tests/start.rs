@@ -2,8 +2,8 @@
 
 use ntp_proto::discipline::FrequencyPrior;
 use ntp_proto::engine::Event;
-use ntp_sim::{Scenario, World, run};
-use ntp_time::{Frequency, LeapIndicator};
+use ntp_sim::{Calendar, Scenario, World, run};
+use ntp_time::{Frequency, LeapIndicator, NtpDuration};
 
 fn synchronized(world: &World) -> Option<f64> {
     world
@@ -109,6 +109,7 @@ fn what_was_learnt_about_the_oscillator_speeds_up_the_next_start() {
     let prior = first
         .journal()
         .persisted
+        .and_then(|(_, kept)| kept.frequency)
         .expect("the frequency is handed out hourly");
     assert!(
         (prior.frequency.as_ratio() - 80e-6).abs() < 1e-7,
@@ -131,6 +132,28 @@ fn what_was_learnt_about_the_oscillator_speeds_up_the_next_start() {
         error_in_the_first_minute(None),
     );
     assert!(with < 0.7 * without, "{with:e} against {without:e}");
+}
+
+#[test]
+fn a_time_that_is_past_is_kept_from_the_first_minute_on() {
+    let scenario = Scenario::new("what is kept").with_servers(4);
+    let calendar = Calendar::new(scenario.start, &[]);
+    let mut world = World::new(&scenario, 1);
+    let mut kept = Vec::new();
+    for minute in 1..=200 {
+        world.run(f64::from(minute) * 60.0).unwrap();
+        kept.extend(world.journal().persisted);
+    }
+    kept.dedup();
+    // At once, perhaps again when the frequency is known, and hourly.
+    assert!((4..=6).contains(&kept.len()), "{kept:?}");
+    assert!(kept[0].0.as_seconds() < 60.0, "{kept:?}");
+    for (at, kept) in kept {
+        let past = kept.past.expect("the clock is synchronised");
+        let late = calendar.utc(at) - past;
+        assert!(late > NtpDuration::ZERO, "{at:?}: {late}");
+        assert!(late < NtpDuration::from_seconds(1), "{at:?}: {late}");
+    }
 }
 
 #[test]

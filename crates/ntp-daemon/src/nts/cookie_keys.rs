@@ -10,7 +10,6 @@
 //! Whoever seals or opens cookies holds a reference to the keyset of a moment; a new one is swapped in under their feet.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -23,11 +22,14 @@ use ntp_time::{Monotonic, NtpDuration, SystemTime};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use crate::persist;
+use crate::persist::StateFile;
 use crate::sandbox::{self, Profile};
 
 /// Only the daemon reads the file.
 const MODE: u32 = 0o600;
+
+/// The file has some hundred keys at most.
+const LARGEST: u64 = 1 << 20;
 
 /// Nobody shares a longer secret; a device given by mistake has no end.
 const LONGEST_SECRET: u64 = 65_536;
@@ -56,7 +58,7 @@ enum Origin {
         interval: NtpDuration,
         /// When the next rotation is due.
         due: Monotonic,
-        storage: Option<PathBuf>,
+        storage: Option<Arc<StateFile>>,
     },
     Fleet {
         fleet: Fleet,
@@ -66,25 +68,31 @@ enum Origin {
 }
 
 impl CookieKeys {
-    /// The keys of an earlier run, new ones, or none yet, as `config` says.
+    /// The keys of an earlier run (from the file `storage`), new ones, or none yet, as `config` says.
     ///
     /// # Errors
     /// If the fleet's secret cannot be used: a server without it would quietly be none of the fleet.
-    pub(crate) fn new(config: &KeysetConfig, now: Now, seed: Seed) -> Result<Self, String> {
+    pub(crate) fn new(
+        config: &KeysetConfig,
+        storage: Option<PathBuf>,
+        now: Now,
+        seed: Seed,
+    ) -> Result<Self, String> {
         match &config.shared_secret_path {
             Some(path) => Self::of_fleet(config, &path.value, seed),
-            None => Ok(Self::own(config, now, seed)),
+            None => Ok(Self::own(config, storage, now, seed)),
         }
     }
 
-    fn own(config: &KeysetConfig, now: Now, seed: Seed) -> Self {
+    fn own(config: &KeysetConfig, storage: Option<PathBuf>, now: Now, seed: Seed) -> Self {
         let seconds = config
             .key_rotation_interval_seconds
             .clamp(1, LONGEST.into());
         let interval = NtpDuration::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX));
         let stale = config.stale_key_count;
-        let storage = config.key_storage_path.clone();
-        let stored = storage.as_deref().and_then(|path| load(path, stale));
+        let loss = "clients will have to exchange keys again after a restart (see key-storage-path in [keyset])";
+        let storage = storage.map(|path| Arc::new(StateFile::new(path, MODE, LARGEST, loss)));
+        let stored = storage.as_ref().and_then(|file| load(file, stale));
         let (keyset, age) = match stored {
             Some(stored) => {
                 let age = NtpDuration::from_seconds(age(stored.stored, now.system));
@@ -203,7 +211,7 @@ impl CookieKeys {
     /// Writes the keys to their file, on another thread: a disk may take its time. One write follows another.
     fn store(&mut self, now: SystemTime) {
         let Origin::Own {
-            storage: Some(path),
+            storage: Some(file),
             ..
         } = &self.origin
         else {
@@ -213,17 +221,12 @@ impl CookieKeys {
             keyset: Keyset::clone(&self.shared.load()),
             stored: unix_seconds(now),
         };
-        let (path, before) = (path.clone(), self.writer.take());
+        let (file, before) = (Arc::clone(file), self.writer.take());
         let write = move || {
             if let Some(before) = before {
                 let _ = before.join();
             }
-            if let Err(error) = persist::replace(&path, &stored.emit(), MODE) {
-                warn!(
-                    "cannot write {}: {error}; clients will have to exchange keys again after a restart (see key-storage-path in [keyset])",
-                    path.display()
-                );
-            }
+            file.write(&stored.emit());
         };
         self.writer = sandbox::spawn("keyset writer", Profile::Files, write)
             .inspect_err(|error| warn!("cannot store the keyset: {error}"))
@@ -231,18 +234,9 @@ impl CookieKeys {
     }
 }
 
-fn load(path: &Path, stale: usize) -> Option<StoredKeyset> {
-    let octets = match fs::read(path) {
-        Ok(octets) => Zeroizing::new(octets),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => {
-            warn!(
-                "cannot read {}: {error}; starting with new NTS keys (see key-storage-path in [keyset])",
-                path.display()
-            );
-            return None;
-        }
-    };
+fn load(file: &StateFile, stale: usize) -> Option<StoredKeyset> {
+    let octets = file.read()?;
+    let path = file.path();
     if others_may_read(path) {
         warn!(
             "{} can be read by others, who could open our clients' cookies; run chmod 600 on it",
@@ -252,7 +246,7 @@ fn load(path: &Path, stale: usize) -> Option<StoredKeyset> {
     match StoredKeyset::parse(&octets, stale) {
         Ok(stored) => Some(stored),
         Err(problem) => {
-            persist::set_aside(path, &problem.to_string());
+            file.set_aside(&problem.to_string());
             None
         }
     }
@@ -343,7 +337,7 @@ mod tests {
             stale_key_count: 2,
             ..KeysetConfig::default()
         };
-        let mut keys = CookieKeys::new(&config, at(0), seed).unwrap();
+        let mut keys = CookieKeys::new(&config, None, at(0), seed).unwrap();
         let cookie = keys.current().seal_cookie(&session(), [0; 16]).unwrap();
         assert_eq!(keys.due(), Some(at(DAY).monotonic));
         assert!(!keys.attend(at(DAY - 1), false));
@@ -359,11 +353,9 @@ mod tests {
     fn cookies_outlive_a_restart_and_the_rotation_is_not_put_off_by_it() {
         let directory = directory("keyset");
         let path = directory.join("keyset");
-        let config = KeysetConfig {
-            key_storage_path: Some(path.clone()),
-            ..KeysetConfig::default()
-        };
-        let mut before = CookieKeys::new(&config, at(0), seed).unwrap();
+        let start =
+            |now| CookieKeys::new(&KeysetConfig::default(), Some(path.clone()), now, seed).unwrap();
+        let mut before = start(at(0));
         assert!(!path.exists(), "no thread is started before it is attended");
         before.attend(at(0), false);
         let cookie = before.current().seal_cookie(&session(), [0; 16]).unwrap();
@@ -372,16 +364,16 @@ mod tests {
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
-        let mut after = CookieKeys::new(&config, at(1000), seed).unwrap();
+        let mut after = start(at(1000));
         assert!(opens(&after, &cookie));
         assert_eq!(after.due(), Some(at(DAY).monotonic));
         // A clock that went back does not put it off for longer than an interval.
-        let odd = CookieKeys::new(&config, at(-50 * DAY), seed).unwrap();
+        let odd = start(at(-50 * DAY));
         assert_eq!(odd.due(), Some(at(-49 * DAY).monotonic));
         assert!(after.attend(at(DAY), false) && opens(&after, &cookie));
 
         fs::write(&path, b"garbage").unwrap();
-        let anew = CookieKeys::new(&config, at(0), seed).unwrap();
+        let anew = start(at(0));
         assert!(!opens(&anew, &cookie));
         assert!(directory.join("keyset.damaged").exists());
         let _ = fs::remove_dir_all(directory);
@@ -397,7 +389,7 @@ mod tests {
             shared_secret_path: Some(ntp_config::Located::from(path.clone())),
             ..KeysetConfig::default()
         };
-        let member = || CookieKeys::new(&config, at(0), seed);
+        let member = || CookieKeys::new(&config, None, at(0), seed);
         assert!(member().unwrap_err().contains("No such file"));
         fs::write(&path, format!("{}\n", "s".repeat(32))).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();

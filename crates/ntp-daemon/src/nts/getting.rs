@@ -1,13 +1,13 @@
 //! Getting keys from our servers, off the timekeeping thread, and what becomes of certificates that were believed on credit.
 //!
 //! Each exchange is a short-lived thread of its own, as look-ups are (`resolve`): it may wait for a resolver, a connection and a server, and holds up nobody.
-//! Eight are under way at most. Sessions that an earlier run left in the state directory are answers too, each good for once, because its cookies are.
+//! Eight are under way at most. A session that an earlier run left in the state directory takes the place of an exchange, once, because its cookies are good
+//! for once: it is gone from the disk before any of them is used.
 //!
 //! As long as the clock is not synchronised, certificates are judged with leniency about time (see [`ntp_nts_ke::validity`]). Chains that needed it are kept,
 //! and judged again as soon as the clock is synchronised; a source whose chain does not pass loses its keys.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::io::{self, PipeReader};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -23,11 +23,14 @@ use ntp_time::{NtpDuration, SystemTime};
 use ntp_udp::wait::{Interest, PollSet};
 use tracing::{info, warn};
 
-use crate::persist;
+use crate::persist::StateFile;
 use crate::sandbox::{self, Profile};
 
 /// Exchanges at a time.
 const AT_A_TIME: usize = 8;
+
+/// A session's octets are far less.
+const LARGEST_SESSION: u64 = 65_536;
 
 /// For a whole exchange, but for the resolver.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -84,10 +87,19 @@ pub(crate) struct Exchanges {
 #[derive(Debug)]
 struct Exchange {
     wish: Wish,
-    thread: JoinHandle<Report>,
+    thread: JoinHandle<Outcome>,
     /// Hangs up when the thread is done.
     bell: PipeReader,
     place: usize,
+}
+
+/// What a thread came back with.
+#[derive(Debug)]
+enum Outcome {
+    /// What an earlier run left, if that could be used.
+    Stored(Option<Box<KeyExchanged>>),
+    /// What the server said.
+    Asked(Box<Report>),
 }
 
 impl Exchanges {
@@ -121,18 +133,14 @@ impl Exchanges {
 
     /// Asks for keys, now or when it is their turn. `now` and whether the clock is synchronised decide how certificates are judged.
     pub(crate) fn ask(&mut self, wish: Wish, now: SystemTime, synchronized: bool) {
-        if let Some(session) = self.take_stored(&wish.name) {
-            info!("{}: going on with NTS keys of an earlier run", wish.name);
-            let answer = Answer::Exchanged(wish.query, Ok(Box::new(session)));
-            self.answers.push_back(answer);
-        } else if self.under_way.len() < AT_A_TIME {
-            self.start(wish, now, synchronized);
+        if self.under_way.len() < AT_A_TIME {
+            self.start(wish, true, now, synchronized);
         } else {
             self.waiting.push_back(wish);
         }
     }
 
-    fn start(&mut self, wish: Wish, now: SystemTime, synchronized: bool) {
+    fn start(&mut self, wish: Wish, may_be_stored: bool, now: SystemTime, synchronized: bool) {
         let now = unix(now);
         let time = if synchronized {
             TimeKnown::exactly(now)
@@ -144,8 +152,16 @@ impl Exchanges {
             } = self.leniency;
             TimeKnown::within(now, forward, backward, floor)
         };
-        let (query, authority) = (wish.query, self.authority(&wish.name));
-        match Exchange::start(wish, authority, time) {
+        let query = wish.query;
+        let stored = self.file(&wish.name).filter(StateFile::exists);
+        let started = match stored.filter(|_| may_be_stored) {
+            Some(file) => Exchange::take_stored(wish, file),
+            None => {
+                let authority = self.authority(&wish.name);
+                Exchange::start(wish, authority, time)
+            }
+        };
+        match started {
             Ok(exchange) => self.under_way.push(exchange),
             Err(error) => {
                 let problem = format!("the exchange cannot be started: {error}");
@@ -159,6 +175,11 @@ impl Exchanges {
         let mut authorities = self.authorities.iter();
         let own = authorities.find(|(source, _)| source == name)?;
         Some(own.1.clone())
+    }
+
+    /// The true time is later than this.
+    pub(crate) fn not_before(&mut self, past: SystemTime) {
+        self.leniency.floor = self.leniency.floor.max(unix(past));
     }
 
     /// Adds the bells to a poll set.
@@ -183,7 +204,7 @@ impl Exchanges {
         if self.under_way.len() < AT_A_TIME
             && let Some(wish) = self.waiting.pop_front()
         {
-            self.start(wish, now, synchronized);
+            self.start(wish, true, now, synchronized);
         }
         if let Some(answer) = self.answers.pop_front() {
             return Some(answer);
@@ -193,11 +214,19 @@ impl Exchanges {
         })?;
         let Exchange { wish, thread, .. } = self.under_way.swap_remove(done);
         let query = wish.query;
-        let Ok(report) = thread.join() else {
-            let problem = "the exchange failed unexpectedly".to_owned();
-            return Some(Answer::Exchanged(query, Err(problem)));
+        let result = match thread.join() {
+            Ok(Outcome::Stored(Some(session))) => {
+                info!("{}: going on with NTS keys of an earlier run", wish.name);
+                Ok(session)
+            }
+            Ok(Outcome::Stored(None)) => {
+                self.start(wish, false, now, synchronized);
+                return self.answers.pop_front();
+            }
+            Ok(Outcome::Asked(report)) => self.take(wish, *report),
+            Err(_) => Err("the exchange failed unexpectedly".to_owned()),
         };
-        Some(Answer::Exchanged(query, self.take(wish, report)))
+        Some(Answer::Exchanged(query, result))
     }
 
     fn take(&mut self, wish: Wish, report: Report) -> Result<Box<KeyExchanged>, String> {
@@ -239,29 +268,13 @@ impl Exchanges {
 
     /// Keeps what is left of a session for the next run.
     pub(crate) fn keep(&self, name: &str, session: &KeyExchanged) {
-        let Some(path) = self.path(name) else {
-            return;
-        };
-        if let Err(error) = persist::replace(&path, &StoredSession::emit(session), 0o600) {
-            warn!(
-                "cannot write {}: {error}; keys will be exchanged anew after a restart (see [state] directory)",
-                path.display()
-            );
+        if let Some(file) = self.file(name) {
+            file.write(&StoredSession::emit(session));
         }
     }
 
-    /// What an earlier run left, for once: its cookies must not be used twice.
-    fn take_stored(&self, name: &str) -> Option<KeyExchanged> {
-        let path = self.path(name)?;
-        let octets = zeroize::Zeroizing::new(fs::read(&path).ok()?);
-        fs::remove_file(&path).ok()?;
-        StoredSession::parse(&octets)
-            .inspect_err(|problem| warn!("{}: {problem}", path.display()))
-            .ok()
-    }
-
     /// Names come from the configuration file; what a file name cannot hold is written as a number.
-    fn path(&self, name: &str) -> Option<PathBuf> {
+    fn file(&self, name: &str) -> Option<StateFile> {
         let mut file = String::from("nts-");
         for octet in name.bytes() {
             if octet.is_ascii_alphanumeric() || b".-".contains(&octet) {
@@ -270,25 +283,46 @@ impl Exchanges {
                 file.push_str(&format!("_{octet:02x}"));
             }
         }
-        Some(self.directory.as_ref()?.join(file))
+        let path = self.directory.as_ref()?.join(file);
+        let loss = "keys will be exchanged anew after a restart (see [state] directory)";
+        Some(StateFile::new(path, 0o600, LARGEST_SESSION, loss))
     }
 }
 
 impl Exchange {
+    /// Asks the server.
     fn start(wish: Wish, authority: Option<PathBuf>, time: TimeKnown) -> io::Result<Self> {
-        let (bell, ringer) = io::pipe()?;
         let Wish { host, port, .. } = wish.clone();
-        let thread = sandbox::spawn("key exchange", Profile::KeyExchange, move || {
-            let report = exchange(&Request {
+        Self::spawn("key exchange", Profile::KeyExchange, wish, move || {
+            Outcome::Asked(Box::new(exchange(&Request {
                 host: &host,
                 port,
                 authority: authority.as_deref().map(Path::new),
                 algorithms: ALGORITHMS,
                 time,
                 limit: LIMIT,
-            });
+            })))
+        })
+    }
+
+    /// Takes what an earlier run left, on a thread that may change files.
+    fn take_stored(wish: Wish, file: StateFile) -> io::Result<Self> {
+        Self::spawn("session reader", Profile::Files, wish, move || {
+            Outcome::Stored(take_stored(&file).map(Box::new))
+        })
+    }
+
+    fn spawn(
+        name: &'static str,
+        profile: Profile,
+        wish: Wish,
+        work: impl FnOnce() -> Outcome + Send + 'static,
+    ) -> io::Result<Self> {
+        let (bell, ringer) = io::pipe()?;
+        let thread = sandbox::spawn(name, profile, move || {
+            let outcome = work();
             drop(ringer);
-            report
+            outcome
         })?;
         Ok(Self {
             wish,
@@ -296,6 +330,28 @@ impl Exchange {
             bell,
             place: usize::MAX,
         })
+    }
+}
+
+/// What an earlier run left, for once: its cookies must not be used twice.
+fn take_stored(file: &StateFile) -> Option<KeyExchanged> {
+    let octets = file.read()?;
+    let session = match StoredSession::parse(&octets) {
+        Ok(session) => session,
+        Err(problem) => {
+            file.set_aside(&problem.to_string());
+            return None;
+        }
+    };
+    match file.remove() {
+        Ok(()) => Some(session),
+        Err(error) => {
+            warn!(
+                "{} cannot be removed: {error}; as its cookies are good for once, keys are exchanged anew (see [state] directory)",
+                file.path().display()
+            );
+            None
+        }
     }
 }
 

@@ -71,7 +71,12 @@ impl Runtime {
             }
             Output::Close(exchange) => self.exchanges.close(exchange),
             Output::Resolve { query, host } => self.resolve(query, host),
-            Output::Persist(prior) => self.store.save(prior),
+            Output::Persist(kept) => {
+                if let Some(past) = kept.past {
+                    self.getting.not_before(past);
+                }
+                self.store.save(kept);
+            }
             Output::ExchangeKeys {
                 query,
                 name,

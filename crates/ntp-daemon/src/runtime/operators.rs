@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ntp_proto::engine::{Command, CommandId, Done, EngineConfig, Input, Refusal};
+use ntp_proto::engine::{Command, CommandId, Done, EngineConfig, Input, Kept, Refusal};
 use ntp_time::Monotonic;
 
 use super::reading::now;
@@ -95,13 +95,14 @@ impl Runtime {
 
     /// Saves what has been learnt, now. Returns where, or why not.
     pub(crate) fn dump(&mut self) -> Result<Result<PathBuf, String>, Failure> {
-        Ok(match (self.engine.prior(), self.store.path()) {
+        let kept = self.engine.kept(self.now());
+        Ok(match (kept, self.store.path()) {
             (_, None) => Err("nothing is kept over a restart ([state] enabled = false)".into()),
-            (None, _) => {
+            (kept, _) if kept == Kept::default() => {
                 Err("nothing has been learnt yet: the clock has no majority of sources".into())
             }
-            (Some(prior), Some(path)) => {
-                self.store.save(prior);
+            (kept, Some(path)) => {
+                self.store.save(kept);
                 Ok(path)
             }
         })

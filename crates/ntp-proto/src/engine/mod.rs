@@ -62,7 +62,7 @@ pub use config::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
 pub use event::{Event, Removal, Severity, Subject};
 pub use input::{Datagram, ExchangeId, Input, Now, ResolveId, SendError, SourceId};
 pub use outlook::Outlook;
-pub use output::{Halt, Output, Reason};
+pub use output::{Halt, Kept, Output, Reason};
 pub use snapshot::{
     ConfiguredSnapshot, KeyExchangeOutcome, KeyExchangeSnapshot, MeasuredSnapshot, Snapshot,
     SourceSnapshot, SystemSnapshot,
@@ -111,7 +111,8 @@ pub struct Engine {
     applying: bool,
     leap: LeapPlan,
     housekeeping: Monotonic,
-    persisted: Option<Monotonic>,
+    /// When something was handed out for saving last, and whether the frequency was known.
+    persisted: Option<(Monotonic, bool)>,
     next_source: u32,
     majority_missing: Thinner,
     outputs: VecDeque<Output>,
@@ -531,7 +532,7 @@ impl Engine {
     // ---- the end
 
     /// Leaves the clock without a slew, hands out what is worth saving and falls silent.
-    fn shut_down(&mut self, _now: Now) {
+    fn shut_down(&mut self, now: Now) {
         for position in 0..self.sources.members.len() {
             if let Some(exchange) = self.sources.members[position].association.abandon() {
                 self.outputs.push_back(Output::Close(exchange));
@@ -540,9 +541,7 @@ impl Engine {
         if let Some(slew) = self.slew.take() {
             self.wanted.frequency = Some(slew.base);
         }
-        if let Some(prior) = self.discipline.frequency_prior() {
-            self.outputs.push_back(Output::Persist(prior));
-        }
+        self.persist(now);
         self.persist_sessions();
         self.flush_adjustment();
         self.stopped = true;
@@ -581,14 +580,22 @@ impl Engine {
         let sources = indices.map(|index| self.sources.config_at(index).clone());
         EngineConfig {
             sources: sources.collect(),
-            frequency_prior: self.prior().or(self.config.frequency_prior),
+            frequency_prior: self
+                .discipline
+                .frequency_prior()
+                .or(self.config.frequency_prior),
             ..self.config.clone()
         }
     }
 
-    /// What has been learnt about the oscillator, worth keeping over a restart; None before there is anything.
-    pub fn prior(&self) -> Option<FrequencyPrior> {
-        self.discipline.frequency_prior()
+    /// What is worth keeping over a restart, as far as there is anything yet.
+    pub fn kept(&self, now: Now) -> Kept {
+        let outlook = self.outlook().filter(|_| self.sync.synchronized);
+        let figures = outlook.and_then(|outlook| outlook.figures(now.system));
+        Kept {
+            frequency: self.discipline.frequency_prior(),
+            past: figures.map(|figures| now.system - figures.bound),
+        }
     }
 
     /// The configured name of the source that an operator calls `name`.

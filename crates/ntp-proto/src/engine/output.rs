@@ -54,13 +54,22 @@ pub enum Output {
         session: Box<KeyExchanged>,
     },
     /// Worth keeping over a restart.
-    Persist(FrequencyPrior),
+    Persist(Kept),
     /// Something happened that a person may want to know.
     Event(Event),
     /// What became of [`Input::Command`](super::Input::Command) or [`Input::Reconfigure`](super::Input::Reconfigure).
     Completed(CommandId, Result<Done, Refusal>),
     /// The daemon must end; the clock has been left as it was.
     Halt(Halt),
+}
+
+/// What the next start may know from this run; what is not known is to be left as an earlier run knew it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Kept {
+    /// The oscillator's frequency, once it is known.
+    pub frequency: Option<FrequencyPrior>,
+    /// A time that is past for certain: what the synchronised clock showed, less its bound.
+    pub past: Option<SystemTime>,
 }
 
 /// Why the daemon must not go on.

@@ -20,7 +20,7 @@ use ntp_time::{
     SystemTime,
 };
 
-use super::{Engine, Event, Halt, Now, Output};
+use super::{Engine, Event, Halt, Kept, Now, Output};
 use crate::client::sanity::reference_id_of;
 use crate::discipline::{Blame, Decision, Estimate, Figures, Outcome};
 
@@ -35,7 +35,7 @@ const MOVED: NtpDuration = NtpDuration::from_millis(100);
 /// A slew shorter than this is not worth two system calls' jitter.
 const SLEW_MINIMUM: NtpDuration = NtpDuration::from_seconds(1);
 
-/// How often the frequency is handed out for saving.
+/// How often what a later run needs is handed out for saving.
 const PERSIST_INTERVAL: NtpDuration = NtpDuration::from_seconds(3600);
 
 /// What the kernel calls the largest error it can express.
@@ -397,19 +397,24 @@ impl Engine {
         }
     }
 
+    /// Hands out what is worth keeping: as soon as there is anything, when the frequency becomes known, and once an hour.
     pub(super) fn persist_hourly(&mut self, now: Now) {
-        if self
-            .persisted
-            .is_some_and(|last| now.monotonic - last < PERSIST_INTERVAL)
-        {
-            return;
+        let knows_more =
+            |had_frequency: bool| !had_frequency && self.discipline.frequency_prior().is_some();
+        let due = self.persisted.is_none_or(|(last, had_frequency)| {
+            now.monotonic - last >= PERSIST_INTERVAL || knows_more(had_frequency)
+        });
+        if due && self.sync.synchronized {
+            self.persist(now);
         }
-        if !self.sync.synchronized {
-            return;
-        }
-        if let Some(prior) = self.discipline.frequency_prior() {
-            self.persisted = Some(now.monotonic);
-            self.outputs.push_back(Output::Persist(prior));
+    }
+
+    /// Hands out what is worth keeping.
+    pub(super) fn persist(&mut self, now: Now) {
+        let kept = self.kept(now);
+        if kept != Kept::default() {
+            self.persisted = Some((now.monotonic, kept.frequency.is_some()));
+            self.outputs.push_back(Output::Persist(kept));
         }
     }
 }

@@ -1,0 +1,342 @@
+//! A file of state: written so that it is there in full or as it was, read with distrust.
+//!
+//! # Writing
+//! To a temporary name, synced, renamed, and the directory synced: whenever the machine stops, either the old or the new file is there
+//! in full. A disk that is full or cannot be written is told once and once more when it is over; timekeeping goes on.
+//!
+//! # Reading
+//! What lies at the file's place need not be ours: a directory, a pipe whose writer never comes, gigabytes, somebody else's keys.
+//! Whatever is not a regular file of a sensible size that belongs to whom it should is named, **set aside** under another name, and started anew;
+//! so is what cannot be read or understood. Nothing of that stops the daemon. At most [`ASIDE`] files are kept of each: the first ones, which
+//! show how it began, and the last.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::OFlags;
+use tracing::{info, warn};
+use zeroize::Zeroizing;
+
+/// Files set aside for each file of state.
+const ASIDE: usize = 3;
+
+/// A place of state on disk.
+#[derive(Debug)]
+pub(crate) struct StateFile {
+    path: PathBuf,
+    /// Permissions, less what the process's mask takes away.
+    mode: u32,
+    /// Octets; whatever is larger is not ours.
+    largest: u64,
+    /// What it means if it cannot be written, for the operator.
+    loss: &'static str,
+    /// Whether the last write failed, and that has been told.
+    failing: AtomicBool,
+}
+
+impl StateFile {
+    /// Nothing is read or written before it is asked for.
+    pub(crate) const fn new(path: PathBuf, mode: u32, largest: u64, loss: &'static str) -> Self {
+        Self {
+            path,
+            mode,
+            largest,
+            loss,
+            failing: AtomicBool::new(false),
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether anything is there, usable or not.
+    pub(crate) fn exists(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok()
+    }
+
+    /// What it holds, if it is there. What is there and cannot be used has been set aside.
+    pub(crate) fn read(&self) -> Option<Zeroizing<Vec<u8>>> {
+        match read(&self.path, self.largest) {
+            Ok(octets) => octets,
+            Err(problem) => {
+                self.set_aside(&problem);
+                None
+            }
+        }
+    }
+
+    /// Replaces it. Returns whether that succeeded; if not, it has been said.
+    pub(crate) fn write(&self, octets: &[u8]) -> bool {
+        match replace(&self.path, octets, self.mode) {
+            Ok(()) => {
+                if self.failing.swap(false, Ordering::Relaxed) {
+                    info!("{} can be written again", self.path.display());
+                }
+                true
+            }
+            Err(error) => {
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    let (path, loss) = (self.path.display(), self.loss);
+                    warn!("cannot write {path}: {error}; {loss}");
+                }
+                false
+            }
+        }
+    }
+
+    /// Removes it so that not even a loss of power brings it back.
+    ///
+    /// # Errors
+    /// If it is still there, or may be.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        fs::remove_file(&self.path)?;
+        sync_directory(&self.path)
+    }
+
+    /// Puts it out of the way because of `problem`, and says so.
+    pub(crate) fn set_aside(&self, problem: &str) {
+        let path = self.path.display();
+        match set_aside(&self.path) {
+            Ok(aside) => warn!(
+                "{path} cannot be used: {problem}; set aside as {} and begun anew",
+                aside.display()
+            ),
+            Err(error) => warn!(
+                "{path} cannot be used: {problem}; nor can it be set aside: {error}; remove it"
+            ),
+        }
+    }
+}
+
+fn read(path: &Path, largest: u64) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
+    let file = OpenOptions::new()
+        .read(true)
+        // Nobody may ever write to a pipe at this place.
+        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+        .open(path);
+    let file = match file {
+        Ok(file) => file,
+        // A link that leads nowhere is there, too.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_link(path) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(format!("it cannot be read ({error})")),
+    };
+    let facts = file.metadata().map_err(|error| error.to_string())?;
+    if !facts.is_file() {
+        return Err("it is not a file".into());
+    }
+    if facts.len() > largest {
+        return Err(format!(
+            "it has {} octets, where {largest} are the most",
+            facts.len()
+        ));
+    }
+    owner(path, &facts)?;
+    let mut octets = Zeroizing::new(Vec::with_capacity(facts.len() as usize));
+    match file.take(largest).read_to_end(&mut octets) {
+        Ok(_) => Ok(Some(octets)),
+        Err(error) => Err(format!("it cannot be read ({error})")),
+    }
+}
+
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|facts| facts.is_symlink())
+}
+
+/// A file is ours if it belongs to whom its directory belongs, to us, or to root: before rights are given up we may be root, and the directory
+/// the later user's.
+fn owner(path: &Path, facts: &Metadata) -> Result<(), String> {
+    let of_directory = fs::metadata(directory_of(path)).map(|facts| facts.uid());
+    let own = rustix::process::geteuid().as_raw();
+    let uid = facts.uid();
+    if uid == 0 || uid == own || of_directory.is_ok_and(|of_directory| of_directory == uid) {
+        Ok(())
+    } else {
+        Err(format!("it belongs to user {uid}"))
+    }
+}
+
+fn replace(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = beside(path, "new");
+    // One that a crash left behind may have other permissions.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => set_aside(&temporary).map(drop)?,
+        _ => {}
+    }
+    let written = create(&temporary, octets, mode).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        // On a full disk it would only be in the way; what went wrong with it is known already.
+        let _ = fs::remove_file(&temporary);
+    }
+    written?;
+    // The rename itself lives in the directory.
+    sync_directory(path)
+}
+
+fn create(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
+    file.write_all(octets)?;
+    file.sync_all()
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(directory_of(path))?.sync_all()
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."))
+}
+
+/// Gives a file another name, and returns that.
+fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let mut names = (0..ASIDE).map(|number| match number {
+        0 => beside(path, "damaged"),
+        _ => beside(path, &format!("damaged.{number}")),
+    });
+    let last = beside(path, &format!("damaged.{}", ASIDE - 1));
+    let aside = names
+        .find(|name| fs::symlink_metadata(name).is_err())
+        .unwrap_or(last);
+    fs::rename(path, &aside)?;
+    Ok(aside)
+}
+
+/// `path` with another extension after its own.
+fn beside(path: &Path, extension: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::process::Command;
+
+    use super::*;
+
+    /// Puts something where a file of state should be.
+    type Lay = fn(&Path);
+
+    fn file_in(directory: &Path) -> StateFile {
+        StateFile::new(directory.join("state"), 0o600, 100, "nothing is kept")
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn whatever_lies_at_its_place_is_set_aside_and_replaced() {
+        let lay: [(&str, Lay); 7] = [
+            ("a directory", |path| {
+                fs::create_dir_all(path.join("full")).unwrap();
+            }),
+            ("a pipe", |path| {
+                assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+            }),
+            ("a socket", |path| {
+                std::os::unix::net::UnixListener::bind(path).unwrap();
+            }),
+            ("a large file", |path| fs::write(path, [b'x'; 101]).unwrap()),
+            ("a huge file", |path| {
+                File::create(path).unwrap().set_len(1 << 40).unwrap();
+            }),
+            ("a link to nowhere", |path| {
+                symlink("/nowhere/at/all", path).unwrap();
+            }),
+            ("a device", |path| symlink("/dev/zero", path).unwrap()),
+        ];
+        for (what, lay) in lay {
+            let directory = tempfile::tempdir().unwrap();
+            let file = file_in(directory.path());
+            lay(file.path());
+            assert_eq!(file.read(), None, "{what}");
+            assert_eq!(names(directory.path()), ["state.damaged"], "{what}");
+            assert!(file.write(b"new"), "{what}");
+            assert_eq!(file.read().unwrap().as_slice(), b"new", "{what}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_user_or_without_permission_is_set_aside() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("skipped: only root can give files away");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let file = file_in(directory.path());
+        fs::write(file.path(), "planted").unwrap();
+        std::os::unix::fs::chown(file.path(), Some(12_345), None).unwrap();
+        assert_eq!(file.read(), None);
+        assert_eq!(names(directory.path()), ["state.damaged"]);
+        // As the directory's owner has given it the rest of the state.
+        fs::write(file.path(), "handed over").unwrap();
+        std::os::unix::fs::chown(file.path(), Some(12_345), None).unwrap();
+        std::os::unix::fs::chown(directory.path(), Some(12_345), None).unwrap();
+        assert!(file.read().is_some());
+    }
+
+    #[test]
+    fn what_is_set_aside_is_bounded_and_keeps_the_first_and_the_last() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = file_in(directory.path());
+        for number in 0..10 {
+            fs::write(file.path(), format!("{number}")).unwrap();
+            file.set_aside("it is only a test");
+        }
+        let kept = names(directory.path());
+        assert_eq!(
+            kept,
+            ["state.damaged", "state.damaged.1", "state.damaged.2"]
+        );
+        let contents = kept
+            .iter()
+            .map(|name| fs::read_to_string(directory.path().join(name)).unwrap());
+        assert_eq!(contents.collect::<String>(), "019");
+    }
+
+    #[test]
+    fn what_a_crash_left_behind_is_no_obstacle() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = file_in(directory.path());
+        let temporary = directory.path().join("state.new");
+        fs::write(&temporary, "half of a fi").unwrap();
+        fs::set_permissions(&temporary, fs::Permissions::from_mode(0o444)).unwrap();
+        assert!(file.write(b"one"));
+        fs::create_dir(&temporary).unwrap();
+        assert!(file.write(b"two"));
+        assert_eq!(file.read().unwrap().as_slice(), b"two");
+        let mode = fs::metadata(file.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(names(directory.path()), ["state", "state.new.damaged"]);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_costs_nothing_but_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = StateFile::new(directory.path().join("a/b"), 0o600, 100, "nothing is kept");
+        assert!(!file.write(b"x") && !file.write(b"x"));
+        assert_eq!(file.read(), None);
+        fs::create_dir(directory.path().join("a")).unwrap();
+        assert!(file.write(b"x"));
+    }
+}

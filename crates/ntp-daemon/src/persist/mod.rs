@@ -1,0 +1,293 @@
+//! What is kept over a restart, in the state directory.
+//!
+//! | file | what | written |
+//! |---|---|---|
+//! | `clock.toml` | the oscillator's frequency; a time that is past | once the clock is synchronised, hourly, at the end |
+//! | `keyset` | the keys of our clients' cookies (`nts::cookie_keys`) | at each rotation |
+//! | `nts-SOURCE` | keys and cookies for a server (`nts::getting`) | at the end; gone once read |
+//!
+//! How files are written so that no moment is a bad one to pull the plug, and what becomes of those that cannot be used, is [`StateFile`]'s business.
+//! Writing is done by short-lived threads: a disk may take seconds, timekeeping has none to spare.
+//!
+//! # A time that is past
+//! True time only grows, so a moment that the synchronised clock has shown, less its bound, is a **floor** under every later claim. Two things stand on it:
+//! certificates are never judged by an earlier time ([`ntp_nts_ke::validity`]), and a clock that shows an earlier time at the start is wrong for
+//! certain: [`set_forward`] puts it there at once, as a machine without a battery for its clock needs it that starts other programs meanwhile. The floor is at most an
+//! hour and the time without power behind.
+//!
+//! # What is not kept, and why
+//! What was learnt about the paths to the servers (least delay, jitter, who was wrong) is not. In the simulator's world of four servers, a start that knows the
+//! frequency is off by 11 us in its first minute and by 20 us (rms) in the next four, and one that has run for hours by 16 us; a start that knows nothing by 43 us and 22 us.
+//! So after a minute there is a quarter to be gained at most, and an old least delay does harm after a change of route, when
+//! all new measurements look late beside it. Where the clock stood is nothing to keep either: the kernel and the battery clock do that.
+
+mod file;
+mod forward;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use ntp_proto::discipline::FrequencyPrior;
+use ntp_proto::engine::Kept;
+use ntp_time::{Frequency, SystemTime};
+use tracing::info;
+
+use crate::sandbox::{self, Profile};
+pub(crate) use file::StateFile;
+pub(crate) use forward::set_forward;
+
+/// File name within the state directory.
+const FILE: &str = "clock.toml";
+/// It has a few lines.
+const LARGEST: u64 = 65_536;
+/// Its form.
+const VERSION: i64 = 1;
+
+/// No oscillator in a computer is off by more; a file that says so is damaged.
+const CREDIBLE_PPM: f64 = 100_000.0;
+/// Seconds since 1970 that are a date in this program's life: from 2020 until 2250, which nanoseconds can still count.
+const CREDIBLE_TIME: core::ops::Range<i64> = 1_577_836_800..8_835_984_000;
+
+/// The state directory, or nothing if saving is switched off.
+#[derive(Debug)]
+pub struct Store {
+    file: Option<Arc<StateFile>>,
+    /// What the file says, or is about to.
+    kept: Kept,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Store {
+    /// Nothing is read or written before it is asked for.
+    pub fn new(directory: Option<PathBuf>) -> Self {
+        let loss = "frequency and time will not be known after a restart (see [state] directory)";
+        let file = |directory: PathBuf| {
+            let path = directory.join(FILE);
+            Arc::new(StateFile::new(path, 0o644, LARGEST, loss))
+        };
+        Self {
+            file: directory.map(file),
+            kept: Kept::default(),
+            writer: None,
+        }
+    }
+
+    /// The file that is written, if any.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        self.file.as_ref().map(|file| file.path().to_owned())
+    }
+
+    /// What the runs before learned, as far as they left anything.
+    pub fn load(&mut self) -> Kept {
+        let Some(file) = &self.file else {
+            return Kept::default();
+        };
+        let Some(octets) = file.read() else {
+            return Kept::default();
+        };
+        match parse(&octets) {
+            Ok(kept) => {
+                if let Some(prior) = kept.frequency {
+                    info!("frequency {} known from an earlier run", prior.frequency);
+                }
+                self.kept = kept;
+            }
+            Err(problem) => file.set_aside(&problem),
+        }
+        self.kept
+    }
+
+    /// Saves what is new, on another thread. If the write before is still going on, this one is left out.
+    pub(crate) fn save(&mut self, new: Kept) {
+        let Some(file) = &self.file else {
+            return;
+        };
+        self.kept = Kept {
+            frequency: new.frequency.or(self.kept.frequency),
+            // It was believed before, and is no less past for a clock that went back.
+            past: new.past.max(self.kept.past),
+        };
+        let busy = |writer: &JoinHandle<()>| !writer.is_finished();
+        if self.writer.as_ref().is_some_and(busy) {
+            return;
+        }
+        let (file, text) = (Arc::clone(file), render(self.kept));
+        let write = move || {
+            if let Some(directory) = file.path().parent() {
+                // What is wrong with it is said when the file cannot be written.
+                let _ = fs::create_dir_all(directory);
+            }
+            file.write(text.as_bytes());
+        };
+        self.writer = sandbox::spawn("state writer", Profile::Files, write).ok();
+    }
+
+    /// Waits for the last write.
+    pub(crate) fn finish(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+fn render(kept: Kept) -> String {
+    let mut text = format!("# Written by ntp-daemon; read at its start.\nversion = {VERSION}\n");
+    if let Some(prior) = kept.frequency {
+        text.push_str(&format!(
+            "# How fast the machine's oscillator runs by itself, and how well that is known.\n\
+             frequency-ppm = {:.6}\n\
+             uncertainty-ppm = {:.6}\n",
+            prior.frequency.as_ppm(),
+            prior.uncertainty.as_ppm()
+        ));
+    }
+    if let Some(past) = kept.past {
+        let seconds = past.as_nanos().div_euclid(1_000_000_000);
+        text.push_str(&format!(
+            "# It is later than this ({}): seconds since 1970, UTC.\n\
+             past-time = {seconds}\n",
+            SystemTime::from_nanos(seconds.saturating_mul(1_000_000_000))
+        ));
+    }
+    text
+}
+
+fn parse(octets: &[u8]) -> Result<Kept, String> {
+    let text = str::from_utf8(octets).map_err(|_| "it is not text".to_owned())?;
+    let table: toml::Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| error.message().to_owned())?;
+    match table.get("version").and_then(toml::Value::as_integer) {
+        Some(VERSION) => {}
+        Some(newer) if newer > VERSION => {
+            return Err(format!(
+                "it is of version {newer}, which a newer ntp-daemon wrote"
+            ));
+        }
+        _ => return Err(format!("it has no `version = {VERSION}`")),
+    }
+    Ok(Kept {
+        frequency: frequency(&table)?,
+        past: past(&table)?,
+    })
+}
+
+fn frequency(table: &toml::Table) -> Result<Option<FrequencyPrior>, String> {
+    let keys = ["frequency-ppm", "uncertainty-ppm"];
+    if keys.iter().all(|key| table.get(*key).is_none()) {
+        return Ok(None);
+    }
+    let number = |key: &str| match table.get(key).and_then(toml::Value::as_float) {
+        Some(value) if value.is_finite() => Ok(value),
+        _ => Err(format!("it has no number `{key}`")),
+    };
+    let (frequency, uncertainty) = (number(keys[0])?, number(keys[1])?);
+    if frequency.abs() > CREDIBLE_PPM || !(0.0..=CREDIBLE_PPM).contains(&uncertainty) {
+        return Err("its frequency is not credible".into());
+    }
+    Ok(Some(FrequencyPrior {
+        frequency: Frequency::from_ppm(frequency),
+        uncertainty: Frequency::from_ppm(uncertainty),
+    }))
+}
+
+fn past(table: &toml::Table) -> Result<Option<SystemTime>, String> {
+    let Some(value) = table.get("past-time") else {
+        return Ok(None);
+    };
+    match value.as_integer() {
+        Some(seconds) if CREDIBLE_TIME.contains(&seconds) => {
+            Ok(Some(SystemTime::from_nanos(seconds * 1_000_000_000)))
+        }
+        _ => Err("its time is not credible".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEPT: Kept = Kept {
+        frequency: None,
+        past: Some(SystemTime::from_nanos(1_795_000_000_000_000_000)),
+    };
+
+    fn prior(ppm: f64) -> FrequencyPrior {
+        FrequencyPrior {
+            frequency: Frequency::from_ppm(ppm),
+            uncertainty: Frequency::from_ppm(0.02),
+        }
+    }
+
+    fn store(directory: &tempfile::TempDir) -> Store {
+        Store::new(Some(directory.path().to_owned()))
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded_and_nothing_known_is_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut first = store(&directory);
+        assert_eq!(first.load(), Kept::default());
+        // At first only the time is known.
+        first.save(KEPT);
+        first.finish();
+        let mut second = store(&directory);
+        assert_eq!(second.load(), KEPT);
+        second.save(Kept {
+            frequency: Some(prior(-12.345_678)),
+            past: None,
+        });
+        second.finish();
+        let mut third = store(&directory);
+        let loaded = third.load();
+        assert_eq!(loaded.past, KEPT.past);
+        assert!((loaded.frequency.unwrap().frequency.as_ppm() + 12.345_678).abs() < 1e-6);
+        // A clock that went back is no reason to believe less.
+        third.save(Kept {
+            frequency: None,
+            past: Some(SystemTime::from_nanos(1_700_000_000_000_000_000)),
+        });
+        third.finish();
+        assert_eq!(store(&directory).load(), loaded);
+    }
+
+    #[test]
+    fn a_file_that_makes_no_sense_is_set_aside() {
+        for damage in [
+            b"".as_slice(),
+            b"\xff\xfe",
+            b"version = 0",
+            b"version = 1\nfrequency-ppm = nan\nuncertainty-ppm = 1.0",
+            b"version = 1\nfrequency-ppm = 1.0",
+            b"\0\0\0",
+            b"version = 1\nfrequency-ppm = 1e9\nuncertainty-ppm = 1.0",
+            b"version = 1\npast-time = -1",
+            b"version = 1\npast-time = 9223372036854775807",
+            b"version = 1\npast-time = 8835984000",
+            b"version = 1\npast-time = \"yesterday\"",
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join(FILE);
+            fs::write(&path, damage).unwrap();
+            assert_eq!(store(&directory).load(), Kept::default(), "{damage:?}");
+            assert!(!path.exists(), "{damage:?}");
+            assert_eq!(
+                fs::read(directory.path().join("clock.toml.damaged")).unwrap(),
+                damage
+            );
+        }
+    }
+
+    #[test]
+    fn a_newer_program_is_named_as_what_wrote_a_file() {
+        let problem = parse(b"version = 2\nnobody = \"knows\"").unwrap_err();
+        assert!(problem.contains("newer"), "{problem}");
+        // Additions are no new version.
+        assert_eq!(
+            parse(b"version = 1\nnobody = \"knows\""),
+            Ok(Kept::default())
+        );
+    }
+}
