@@ -289,3 +289,70 @@ fn a_pool_that_shrinks_keeps_its_best_members_and_one_that_grows_finds_more() {
     world.run(2100.0).unwrap();
     assert_eq!(world.snapshot().sources.len(), 6);
 }
+
+/// Three servers, the first of them preferred, shortly before `at`, and what an operator does then.
+fn preferring(commands: &[(f64, Command)]) -> Scenario {
+    let mut scenario = Scenario::new("prefer").with_servers(3).agreeing(1);
+    scenario.engine.sources[0].opinion.prefer = true;
+    for (at, command) in commands {
+        scenario = scenario.at(*at, Action::Command(command.clone()));
+    }
+    scenario
+}
+
+/// The states of the second and the third source.
+fn others(world: &World) -> Vec<SourceState> {
+    let states = states(world);
+    let others = states.iter().filter(|(source, _)| *source != name(0));
+    others.map(|(_, state)| *state).collect()
+}
+
+#[test]
+fn the_others_are_used_at_once_when_the_preferred_source_is_removed() {
+    let scenario = preferring(&[(1000.0, Command::Remove(name(0)))]);
+    let mut world = World::new(&scenario, 1);
+    world.run(999.9).unwrap();
+    assert_eq!(others(&world), [SourceState::Outranked; 2]);
+    world.run(1000.000_001).unwrap();
+    assert_eq!(others(&world), [SourceState::Selected; 2]);
+}
+
+#[test]
+fn the_others_are_used_as_long_as_the_preferred_source_is_offline() {
+    let scenario = preferring(&[
+        (1000.0, Command::Offline(Some(name(0)))),
+        (1001.0, Command::Online(Some(name(0)))),
+    ]);
+    let mut world = World::new(&scenario, 1);
+    world.run(1000.000_001).unwrap();
+    assert_eq!(others(&world), [SourceState::Selected; 2]);
+    world.run(1001.000_001).unwrap();
+    assert_eq!(others(&world), [SourceState::Outranked; 2]);
+}
+
+#[test]
+fn a_changed_opinion_holds_at_once() {
+    let opinion = |prefer, noselect| {
+        let mut source = source_at(Scenario::address(0));
+        source.opinion = Opinion {
+            prefer,
+            noselect,
+            ..Opinion::default()
+        };
+        Command::Replace(name(0), source)
+    };
+    let scenario = preferring(&[
+        (1000.0, opinion(false, false)),
+        (1001.0, opinion(true, false)),
+        (1002.0, opinion(true, true)),
+    ]);
+    let mut world = World::new(&scenario, 1);
+    for (after, state) in [
+        (1000.000_001, SourceState::Selected),
+        (1001.000_001, SourceState::Outranked),
+        (1002.000_001, SourceState::Selected),
+    ] {
+        world.run(after).unwrap();
+        assert_eq!(others(&world), [state; 2], "{after}");
+    }
+}

@@ -46,16 +46,21 @@ impl Discipline {
 
     /// Whether the source may take part: reachable, synchronised, not excluded by the operator, not
     /// a loop to ourselves.
-    pub fn set_eligible(&mut self, key: SourceKey, eligible: bool) {
-        if let Some(index) = self.index(key) {
-            let source = &mut self.sources[index];
-            source.eligible = eligible && !source.opinion.noselect;
-            source.selected &= source.eligible;
-            source.in_use &= source.eligible;
-        }
+    ///
+    /// Returns whether that is another answer than before.
+    pub fn set_eligible(&mut self, key: SourceKey, eligible: bool) -> bool {
+        let Some(index) = self.index(key) else {
+            return false;
+        };
+        let source = &mut self.sources[index];
+        let was = source.eligible;
+        source.eligible = eligible && !source.opinion.noselect;
+        source.selected &= source.eligible;
+        source.in_use &= source.eligible;
+        source.eligible != was
     }
 
-    /// The operator's opinion of a source; holds from the next vote on.
+    /// The operator's opinion of a source; holds from the next vote on ([`Self::revote`]).
     pub fn set_opinion(&mut self, key: SourceKey, opinion: Opinion) {
         if let Some(index) = self.index(key) {
             self.sources[index].opinion = opinion;

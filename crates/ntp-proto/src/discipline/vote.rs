@@ -85,6 +85,12 @@ impl Discipline {
         self.guarantee_of(stretch, &ballot.carriage)
     }
 
+    /// The set of sources or what is thought of them changed: decides again who is part of the majority, by what they said last. What is
+    /// guaranteed was guaranteed by the samples that were used, and stays until the next one.
+    pub fn revote(&mut self, now: FreeTime) {
+        self.vote(now);
+    }
+
     /// Standard deviation of the oscillator's frequency as far as it is known, s/s.
     pub(super) fn frequency_doubt(&self) -> f64 {
         match self.running {

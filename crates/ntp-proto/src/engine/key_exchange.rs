@@ -80,6 +80,7 @@ impl Engine {
         while let Some(position) = member(&self.sources) {
             self.dismiss(position, Removal::Distrusted);
         }
+        self.vote_again(now);
         // What the association left is worth as little.
         let _ = self.sources.take_session(index);
         self.sources.want_keys(index, now.monotonic);

@@ -169,7 +169,7 @@ impl Engine {
             stopped: false,
             config,
         };
-        engine.opinions_changed();
+        engine.opinions_changed(now);
         engine
     }
 
@@ -325,7 +325,7 @@ impl Engine {
     /// Sends the request that is due, unless the address turns out to be dead and another takes its place.
     fn poll(&mut self, now: Now, position: usize) {
         if self.sources.members[position].association.reach().is_dead() {
-            self.tell_unreachable(position);
+            self.tell_unreachable(now, position);
             if self.sources.has_replacement(now.monotonic, position) {
                 return self.drop_member(now, position, Removal::Unreachable);
             }
@@ -412,6 +412,7 @@ impl Engine {
 
     fn drop_member(&mut self, now: Now, position: usize, why: Removal) {
         self.dismiss(position, why);
+        self.vote_again(now);
         self.fill_sources(now);
     }
 
@@ -512,9 +513,12 @@ impl Engine {
         }
     }
 
-    fn tell_unreachable(&mut self, position: usize) {
+    fn tell_unreachable(&mut self, now: Now, position: usize) {
         let member = &mut self.sources.members[position];
-        self.discipline.set_eligible(member.key, false);
+        if self.discipline.set_eligible(member.key, false) {
+            self.vote_again(now);
+        }
+        let member = &mut self.sources.members[position];
         if core::mem::replace(&mut member.reachable, false)
             || member.association.counters().accepted == 0
         {

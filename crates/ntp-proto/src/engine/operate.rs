@@ -21,7 +21,7 @@ impl Engine {
             Command::Remove(name) => {
                 let index = self.sources.named(name)?;
                 let name = self.remove_source(index);
-                self.opinions_changed();
+                self.opinions_changed(now);
                 Ok(Done::Sources(vec![name]))
             }
             Command::Online(whom) => self.set_online(now, whom.as_deref(), true),
@@ -62,7 +62,7 @@ impl Engine {
         };
         self.steering.reconfigure(new.steering);
         self.watch.set_threshold(new.meddling_threshold);
-        self.opinions_changed();
+        self.opinions_changed(now);
         Done::Reconfigured {
             added,
             removed,
@@ -79,7 +79,7 @@ impl Engine {
         }
         check_limits(config.terms.limits)?;
         self.sources.configure(config.clone(), now.monotonic);
-        self.opinions_changed();
+        self.opinions_changed(now);
         Ok(Done::Sources(vec![config.name.clone()]))
     }
 
@@ -93,6 +93,7 @@ impl Engine {
 
     fn change_source(&mut self, now: Now, index: usize, new: &SourceConfig) {
         let was = self.sources.replace_config(index, new.clone());
+        let opinion = self.sources.opinion_at(index);
         for position in 0..self.sources.members.len() {
             let member = &mut self.sources.members[position];
             if member.configured != index {
@@ -100,7 +101,7 @@ impl Engine {
             }
             member.association.set_limits(new.terms.limits);
             if was.opinion != new.opinion {
-                self.discipline.set_opinion(member.key, new.opinion);
+                self.discipline.set_opinion(member.key, opinion);
                 // The discipline does not remember whether a source answers while the operator rules it out.
                 let answers = !member.association.reach().is_dead();
                 self.discipline.set_eligible(member.key, answers);
@@ -129,7 +130,7 @@ impl Engine {
             self.remove_source(index);
             self.sources.configure(new.clone(), now.monotonic);
         }
-        self.opinions_changed();
+        self.opinions_changed(now);
         Ok(Done::Sources(vec![new.name.clone()]))
     }
 
@@ -143,16 +144,23 @@ impl Engine {
         let whom = self.sources.whom(whom)?;
         let names = self.sources.set_online(whom, online, now.monotonic);
         for position in 0..self.sources.members.len() {
+            let configured = self.sources.members[position].configured;
+            let opinion = self.sources.opinion_at(configured);
             let member = &mut self.sources.members[position];
-            if !whom.includes(member.configured) {
+            if !whom.includes(configured) {
                 continue;
             }
+            // The discipline does not remember who answers.
+            let answers = !member.association.reach().is_dead();
+            self.discipline.set_opinion(member.key, opinion);
+            self.discipline.set_eligible(member.key, answers);
             if online {
                 member.association.restart(now.monotonic);
             } else if let Some(exchange) = member.association.abandon() {
                 self.outputs.push_back(Output::Close(exchange));
             }
         }
+        self.vote_again(now);
         Ok(Done::Sources(names))
     }
 
@@ -226,10 +234,16 @@ impl Engine {
     }
 
     /// The set of sources or what the operator thinks of them is another one.
-    pub(super) fn opinions_changed(&mut self) {
+    pub(super) fn opinions_changed(&mut self, now: Now) {
         let config = &mut self.config.discipline;
         config.some_required = self.sources.is_any_required();
         self.discipline.reconfigure(*config);
+        self.vote_again(now);
+    }
+
+    /// Who is used and who is not must be right at once, and not only with the next measurement.
+    pub(super) fn vote_again(&mut self, now: Now) {
+        self.discipline.revote(self.ledger.free(now.system));
     }
 }
 

@@ -6,6 +6,7 @@
 use ntp_time::Monotonic;
 
 use super::{Host, Lookup, Member, SocketAddr, SourceConfig, SourceSet};
+use crate::discipline::Opinion;
 use crate::engine::snapshot::ConfiguredSnapshot;
 use crate::engine::{Refusal, SourceId};
 
@@ -99,6 +100,16 @@ impl SourceSet {
         self.configured
             .get(index)
             .is_some_and(|source| source.online)
+    }
+
+    /// What is thought of the configured source at `index`. While it is offline nothing new comes from it, so it does not take the place of
+    /// others; what it said counts beside them as long as it is fresh.
+    pub(in crate::engine) fn opinion_at(&self, index: usize) -> Opinion {
+        let opinion = self.config_at(index).opinion;
+        Opinion {
+            prefer: opinion.prefer && self.is_online(index),
+            ..opinion
+        }
     }
 
     /// Returns the names of those that are meant. Whoever comes online is looked up at once.
