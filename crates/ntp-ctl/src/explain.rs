@@ -100,25 +100,85 @@ fn no_majority(status: &Status) -> String {
         );
     }
     if system.candidates == 0 {
-        return "It is not steered because no source has said anything usable yet; see below why."
-            .into();
+        return "It is not steered because no source says anything usable.".into();
     }
+    let asked = status.sources.len() as u64;
     if system.agreeing < system.needed {
+        let advice = if system.candidates >= system.needed {
+            "Not all of them can be right: replace what is wrong, add sources, or lower that number"
+        } else {
+            "Find out why the others say nothing, add sources, or lower that number"
+        };
         return format!(
-            "It is not steered because {} of {} sources that have a say agree, and {} must (`minimum-agreeing-sources` in [synchronization]).",
+            "It is not steered because {} of {} sources that have a say agree, and {} must (`minimum-agreeing-sources` in [synchronization]). {advice}.",
             system.agreeing, system.candidates, system.needed
         );
     }
-    format!(
-        "It is not steered because only {} of {} sources agree, which is no majority of those that are asked, or because no source marked `require` is among them.",
-        system.agreeing, system.candidates
-    )
+    if 2 * system.agreeing <= asked {
+        let advice = if asked == 2 {
+            "Of two that contradict each other nobody can tell who is right: add a third"
+        } else {
+            "Add sources, so that those who are right are more than half"
+        };
+        return format!(
+            "It is not steered because only {} of {asked} sources that are asked agree, which is no majority. {advice}, or mark the one that you believe `trust = true` in its [[source]].",
+            system.agreeing
+        );
+    }
+    let required = |source: &Source| source.marks.iter().any(|mark| mark == "require");
+    if let Some(required) = status.sources.iter().find(|source| required(source)) {
+        return format!(
+            "It is not steered because no source marked `require` in its [[source]] ({}, for one) is among the {} that agree.",
+            required.name, system.agreeing
+        );
+    }
+    "It is not steered yet: sources are being asked for the first time.".into()
 }
+
+/// Whom a source agrees with, and whom not, by what they said last.
+fn parties(status: &Status, source: &Source) -> Option<String> {
+    let interval = |source: &Source| {
+        let measured = source.measurement.as_ref()?;
+        let half = measured.uncertainty?;
+        Some((measured.offset - half, measured.offset + half))
+    };
+    let (low, high) = interval(source)?;
+    let others = status.sources.iter().filter(|other| other.id != source.id);
+    let others = others.filter_map(|other| Some((other, interval(other)?)));
+    let (with, against): (Vec<_>, Vec<_>) =
+        others.partition(|(_, (from, to))| *from <= high && low <= *to);
+    let named = |said: &[(&Source, _)]| {
+        let names: Vec<_> = said
+            .iter()
+            .take(NAMED)
+            .map(|(it, _)| it.name.as_str())
+            .collect();
+        let more = said.len().saturating_sub(NAMED);
+        let more = (more > 0).then(|| format!(" and {more} more"));
+        format!("{}{}", names.join(", "), more.unwrap_or_default())
+    };
+    match (with.is_empty(), against.is_empty()) {
+        (true, true) => None,
+        (true, false) => Some(format!("disagrees with {}", named(&against))),
+        (false, true) => Some(format!("agrees with {}", named(&with))),
+        (false, false) => Some(format!(
+            "agrees with {}, disagrees with {}",
+            named(&with),
+            named(&against)
+        )),
+    }
+}
+
+/// Sources named in one sentence.
+const NAMED: usize = 4;
 
 /// Why this source is or is not used.
 pub(crate) fn source(status: &Status, source: &Source) -> Vec<String> {
     let mut said = Vec::new();
-    let unanswered = || format!("{} requests in a row were not answered", source.unanswered);
+    let unanswered = || match &source.trouble {
+        Some(trouble) => format!("the last request failed: {trouble}"),
+        None => format!("{} requests in a row were not answered", source.unanswered),
+    };
     let why = match source.state.as_str() {
         "selected" => {
             let seated = source.path.as_ref().is_none_or(|path| path.seated);
@@ -139,7 +199,15 @@ pub(crate) fn source(status: &Status, source: &Source) -> Vec<String> {
                 signed(offset)
             )
         }
-        "no-majority" => "not used: too few sources agree with it".into(),
+        "no-majority" => {
+            let offset = source.measurement.as_ref().map_or(0.0, |it| it.offset);
+            let parties = parties(status, source);
+            format!(
+                "not used: there is no majority; it would have us add {} to the clock{}",
+                signed(offset),
+                parties.map_or_else(String::new, |parties| format!(", and {parties}"))
+            )
+        }
         "too-uncertain" => format!(
             "not used: what it says is uncertain by {}; `maximum-source-uncertainty` in [synchronization.algorithm] sets the limit",
             known(source.measurement.as_ref().and_then(|it| it.uncertainty))
@@ -147,6 +215,11 @@ pub(crate) fn source(status: &Status, source: &Source) -> Vec<String> {
         "no-samples" if source.packets.sent == 0 => "not used yet: it has not been asked".into(),
         "no-samples" => format!("not used yet: {}", unanswered()),
         "stale" => format!("not used any more: {}", unanswered()),
+        "unreachable" if source.packets.received == 0 && source.trouble.is_some() => format!(
+            "not used: none of {} requests was answered, and the last one failed: {}. Is its address right, and is there a way to it?",
+            source.packets.sent,
+            source.trouble.as_deref().unwrap_or_default()
+        ),
         "unreachable" if source.packets.received == 0 => format!(
             "not used: {} of {} requests have been answered. Is its address right, does a firewall let UDP port {} out and the answers in, and is \
              a time server running there? `ntp-ctl query {}` asks it directly",
@@ -163,7 +236,13 @@ pub(crate) fn source(status: &Status, source: &Source) -> Vec<String> {
         "unusable" if source.marks.iter().any(|mark| mark == "noselect") => {
             "measured but not used: it is marked `noselect` in its [[source]]".into()
         }
-        "unusable" => "not used: its answers were not usable (the log says why)".into(),
+        "unusable" => format!(
+            "not used: {}",
+            source
+                .trouble
+                .as_deref()
+                .unwrap_or("its answers were not usable")
+        ),
         other => format!("in state {other}"),
     };
     said.push(why);
@@ -183,7 +262,11 @@ pub(crate) fn source(status: &Status, source: &Source) -> Vec<String> {
         && let Some(wait) = source.next_poll
         && source.state != "selected"
     {
-        said.push(format!("it is asked again in {}", age(wait)));
+        said.push(if wait < 1.0 {
+            "it is asked again now".into()
+        } else {
+            format!("it is asked again in {}", age(wait))
+        });
     }
     if source.state == "selected"
         && let Some(it) = &source.measurement
@@ -213,11 +296,92 @@ fn missing(configured: &Configured) -> String {
             configured.name
         );
     }
+    if let Some(trouble) = &configured.trouble {
+        return format!("{present} of {wanted} servers found so far; {trouble}");
+    }
     if *present == 0 {
-        return "no address is known for it yet: the name does not resolve, or the look-up is under way (the log says what the resolver answered)"
+        return "no address is known for it yet: the look-up, or the key exchange, is under way"
             .into();
     }
     format!(
         "{present} of {wanted} servers found so far; the name leads to no more addresses that are not in use (`count` in its [[source]])"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn source(name: &str, state: &str, said: Option<(f64, f64)>, trouble: Option<&str>) -> Value {
+        let measurement = said.map(|(offset, uncertainty)| {
+            json!({
+                "at": 0.0, "offset": offset, "uncertainty": uncertainty, "delay": 0.0, "root_delay": 0.0,
+                "root_dispersion": 0.0, "stratum": 1, "reference_id": "GPS", "leap": "none",
+            })
+        });
+        let received = u32::from(measurement.is_some());
+        json!({
+            "id": name.len(), "name": name, "address": name, "state": state, "online": true, "authentication": "none",
+            "marks": [], "poll": 16.0, "poll_min": 16.0, "poll_max": 1024.0, "next_poll": 0.2, "reach": 0,
+            "unanswered": 8, "trouble": trouble, "measurement": measurement, "path": null,
+            "packets": { "sent": 8, "received": received, "accepted": received, "unusable": 0, "bogus": 0 },
+        })
+    }
+
+    /// What is explained of sources of which so many agree, and so many must.
+    fn explained(sources: &[Value], (agreeing, candidates, needed): (u64, u64, u64)) -> String {
+        let configured: Vec<Value> = sources
+            .iter()
+            .map(|it| json!({ "name": it["name"], "wanted": 1, "present": 1, "online": true, "denied": false }))
+            .collect();
+        let status = json!({
+            "program": { "version": "1", "uptime": 1.0, "now": 1.0, "config_path": null },
+            "system": {
+                "synchronized": false, "stratum": 16, "reference_id": "XNON", "reference": null, "reference_time": null,
+                "leap": "unsynchronized", "offset": null, "frequency": 0.0, "frequency_sigma": 1.0, "estimated_error": null,
+                "error_bound": null, "root_delay": 0.0, "root_dispersion": null, "accumulated_steps": 0.0,
+                "accumulated_steps_limit": null, "agreeing": agreeing, "candidates": candidates, "needed": needed,
+                "majority": false, "clock": "virtual", "true_offset": null,
+            },
+            "sources": sources, "configured": configured, "servers": [],
+        });
+        plain(&serde_json::from_value(status).unwrap())
+    }
+
+    #[test]
+    fn a_disagreement_is_told_with_who_is_on_which_side() {
+        let said = |name, offset| source(name, "no-majority", Some((offset, 1e-3)), None);
+        let sources = [said("a", 0.0), said("bb", 5e-4), said("ccc", 0.5)];
+        let text = explained(&sources, (2, 3, 3));
+        assert!(
+            text.contains(
+                "2 of 3 sources that have a say agree, and 3 must (`minimum-agreeing-sources`"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("a: not used: there is no majority; it would have us add +0 s to the clock, and agrees with bb, disagrees with ccc"), "{text}");
+        assert!(text.contains("ccc: not used: there is no majority; it would have us add +500 ms to the clock, and disagrees with a, bb"), "{text}");
+        assert!(text.contains("it is asked again now"), "{text}");
+        let text = explained(&sources[1..], (1, 2, 1));
+        assert!(
+            text.contains("add a third") && text.contains("`trust = true`"),
+            "{text}"
+        );
+        assert!(!text.contains("require"), "{text}");
+    }
+
+    #[test]
+    fn a_reason_that_the_daemon_knows_is_told_instead_of_guesses() {
+        let known = source(
+            "a",
+            "unreachable",
+            None,
+            Some("nothing listens on its port"),
+        );
+        let text = explained(&[known, source("bb", "unreachable", None, None)], (0, 0, 1));
+        assert!(text.contains("a: not used: none of 8 requests was answered, and the last one failed: nothing listens on its port."), "{text}");
+        assert!(text.contains("bb: not used: 0 of 8 requests have been answered. Is its address right, does a firewall"), "{text}");
+    }
 }

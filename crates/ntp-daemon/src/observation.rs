@@ -76,7 +76,8 @@ fn system(snapshot: &Snapshot, clock: &Clock) -> System {
         details: SystemDetails {
             synchronized: Some(system.synchronized),
             offset: Some(-system.offset),
-            frequency_ppm: Some(system.frequency.as_ppm()),
+            // There is a zero with a sign.
+            frequency_ppm: Some(system.frequency.as_ppm() + 0.0),
             frequency_uncertainty_ppm: Some(system.frequency_uncertainty.as_ppm()),
             estimated_error: Some(system.estimated_error),
             error_bound: Some(system.bound),

@@ -108,6 +108,8 @@ record! {
         reach: u64,
         /// Polls since the last answer, 8 at most.
         unanswered: u64,
+        /// What was wrong with the last request or reply, in words, until an answer is of use again.
+        trouble: Option<String>,
         /// The newest measurement.
         measurement: Option<Measurement>,
         /// What has been learnt about the path.
@@ -184,6 +186,8 @@ record! {
         online: bool,
         /// Whether the server refused us, so that it is not asked again.
         denied: bool,
+        /// Why the last look-up or key exchange failed, if it did, in words.
+        trouble: Option<String>,
     }
 
     /// An address at which time is served.

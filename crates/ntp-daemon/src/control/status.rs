@@ -49,6 +49,7 @@ pub(super) fn status(snapshot: &Snapshot, beside: &Beside<'_>) -> Status {
                 present: it.present as u64,
                 online: it.online,
                 denied: it.denied,
+                trouble: it.trouble.clone(),
             })
             .collect(),
         servers: beside.served.iter().map(server).collect(),
@@ -72,7 +73,8 @@ fn system(snapshot: &Snapshot, beside: &Beside<'_>) -> System {
         reference_time: system.reference_time.map(since_1970),
         leap: leap(system.leap),
         offset: known(system.bound).map(|_| -system.offset.as_seconds_f64()),
-        frequency: system.frequency.as_ppm(),
+        // There is a zero with a sign.
+        frequency: system.frequency.as_ppm() + 0.0,
         frequency_sigma: system.frequency_uncertainty.as_ppm(),
         estimated_error: known(system.estimated_error),
         error_bound: known(system.bound),
@@ -112,6 +114,7 @@ fn source(source: &SourceSnapshot, now: Monotonic) -> Source {
         next_poll: source.next_poll.map(|at| (at - now).as_seconds_f64()),
         reach: source.reach.bits().into(),
         unanswered: source.reach.unanswered().into(),
+        trouble: source.trouble.map(|trouble| trouble.to_string()),
         measurement: source.measured.as_ref().map(measurement),
         path: source
             .learnt

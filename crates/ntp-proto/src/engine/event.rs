@@ -340,7 +340,13 @@ impl fmt::Display for Event {
                     said.len()
                 )?;
                 for (subject, offset, half_width) in said {
-                    write!(f, " {subject} says {offset} +- {half_width};")?;
+                    // As everywhere where people look: what would have to be added to the clock.
+                    let (by, give_or_take) =
+                        (-offset.as_seconds_f64(), half_width.as_seconds_f64());
+                    write!(
+                        f,
+                        " {subject} would change the clock by {by:+.6} s +- {give_or_take:.6} s;"
+                    )?;
                 }
                 f.write_str(" the clock is not steered (see minimum-agreeing-sources)")
             }

@@ -17,7 +17,7 @@
 use ntp_time::{NtpDuration, StampSource, Stratum};
 
 use super::leap::SMEARED;
-use super::snapshot::MeasuredSnapshot;
+use super::snapshot::{MeasuredSnapshot, Trouble};
 use super::{DISSENT_LIMIT, Datagram, Engine, Event, Now, Removal, SourceKind};
 use crate::client::{Accepted, Kiss, Reply};
 use crate::discipline::{Measurement, SourceState};
@@ -69,6 +69,9 @@ impl Engine {
                 self.obey(now, position, kiss);
             }
             Err(rejection) => {
+                if rejection.knows_nonce() {
+                    member.trouble = Some(Trouble::Reply(rejection));
+                }
                 if rejection.blames_server() {
                     self.outputs
                         .push_back(super::Output::Close(datagram.exchange));
@@ -122,6 +125,7 @@ impl Engine {
 
         let offset = phase + self.ledger.correction(now.system);
         let member = &mut self.sources.members[position];
+        member.trouble = None;
         let before = member.measured.map(|measured| measured.reference_id);
         member.measured = Some(MeasuredSnapshot {
             offset,
@@ -179,6 +183,7 @@ impl Engine {
     fn obey(&mut self, now: Now, position: usize, kiss: Kiss) {
         let Self { sources, rng, .. } = self;
         let member = &mut sources.members[position];
+        member.trouble = Some(Trouble::Kiss(kiss));
         let before = member.association.schedule().poll();
         if kiss == Kiss::Rate {
             member.association.rate_kissed(now.monotonic, rng);

@@ -65,7 +65,7 @@ pub use outlook::Outlook;
 pub use output::{Halt, Kept, Output, Reason};
 pub use snapshot::{
     ConfiguredSnapshot, KeyExchangeOutcome, KeyExchangeSnapshot, MeasuredSnapshot, Snapshot,
-    SourceSnapshot, SystemSnapshot,
+    SourceSnapshot, SystemSnapshot, Trouble,
 };
 pub use thinner::Thinner;
 
@@ -397,6 +397,7 @@ impl Engine {
             association,
             key,
             measured: None,
+            trouble: None,
             sequence: 0,
             rejections: Thinner::default(),
             complaints: Thinner::default(),
@@ -485,6 +486,7 @@ impl Engine {
             member.association.abandon();
             self.outputs.push_back(Output::Close(exchange));
         }
+        member.trouble = Some(Trouble::Send(error));
         let told = member.failures.admit(now.monotonic).is_some();
         let subject = self.sources.subject(&self.sources.members[position]);
         if told {

@@ -1,5 +1,6 @@
 //! Everything that any reader may show, as plain data taken at one moment.
 
+use core::fmt;
 use std::net::SocketAddr;
 
 use ntp_time::{
@@ -7,9 +8,8 @@ use ntp_time::{
     StampSource, Stratum, SystemTime,
 };
 
-use super::{Now, SourceId};
-use crate::client::{Authentication, Counters, Reach};
-
+use super::{Now, SendError, SourceId};
+use crate::client::{Authentication, Counters, Kiss, Reach, Rejection};
 use crate::discipline::{Opinion, SourceState, SourceStatus};
 
 /// The state of the daemon's mind.
@@ -113,6 +113,29 @@ pub struct ConfiguredSnapshot {
     pub key_exchange: Option<KeyExchangeSnapshot>,
     /// Whether the server behind the name refused us for good.
     pub denied: bool,
+    /// Why the last look-up or key exchange failed, if it did.
+    pub trouble: Option<String>,
+}
+
+/// What was wrong with an association's last request or reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The request could not be sent, or was refused on its way.
+    Send(SendError),
+    /// The server's reply could not be used.
+    Reply(Rejection),
+    /// The server sent a kiss code instead of the time.
+    Kiss(Kiss),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send(error) => write!(f, "{error}"),
+            Self::Reply(rejection) => write!(f, "its answer is ignored: {rejection}"),
+            Self::Kiss(kiss) => write!(f, "it answers with the kiss code {kiss:?}"),
+        }
+    }
 }
 
 /// One association.
@@ -144,6 +167,8 @@ pub struct SourceSnapshot {
     pub opinion: Opinion,
     /// What the discipline has learnt about it.
     pub learnt: Option<SourceStatus>,
+    /// What was wrong last, until an answer is of use again.
+    pub trouble: Option<Trouble>,
     /// The reach register.
     pub reach: Reach,
     /// Packet counts.

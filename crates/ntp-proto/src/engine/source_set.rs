@@ -21,7 +21,7 @@ use ntp_time::{Monotonic, NtpDuration};
 use super::Thinner;
 use super::config::{Host, SourceConfig, SourceKind};
 use super::event::Subject;
-use super::snapshot::MeasuredSnapshot;
+use super::snapshot::{MeasuredSnapshot, Trouble};
 use super::{ResolveId, SourceId};
 use crate::client::Association;
 use crate::discipline::SourceKey;
@@ -48,6 +48,7 @@ pub(super) struct Member {
     /// Its place in the discipline.
     pub(super) key: SourceKey,
     pub(super) measured: Option<MeasuredSnapshot>,
+    pub(super) trouble: Option<Trouble>,
     pub(super) sequence: u32,
     /// Datagrams from strangers.
     pub(super) rejections: Thinner,
@@ -84,6 +85,8 @@ struct Configured {
     lookup: Lookup,
     backoff: NtpDuration,
     failures: Thinner,
+    /// Why the last look-up gave no address.
+    unresolved: Option<String>,
 }
 
 /// An NTP server.
@@ -165,6 +168,7 @@ impl SourceSet {
             lookup,
             backoff: RESOLVE_BACKOFF.0,
             failures: Thinner::default(),
+            unresolved: None,
         });
         self.next_query = self.next_query.wrapping_add(1);
     }
@@ -289,9 +293,12 @@ impl SourceSet {
                     }
                 }
                 configured.lookup = Lookup::Idle;
+                configured.unresolved = None;
                 None
             }
-            _ => {
+            failed => {
+                let why = failed.err().unwrap_or("the name has no address");
+                configured.unresolved = Some(why.to_owned());
                 configured.lookup = Lookup::Due(now + backoff);
                 Some(backoff)
             }

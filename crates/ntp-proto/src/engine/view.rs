@@ -88,6 +88,7 @@ impl Engine {
                     next_poll: self.sources.next_poll(member),
                     opinion: self.sources.config(member).opinion,
                     learnt: status,
+                    trouble: member.trouble,
                     reach: member.association.reach(),
                     counters: member.association.counters(),
                 }

@@ -207,6 +207,7 @@ impl SourceSet {
             present: source.present,
             online: source.online,
             key_exchange: source.keys.as_ref().map(|keys| keys.overview(now)),
+            trouble: source.trouble(),
             denied: source.lookup == Lookup::Never
                 || (source.is_single() && !source.denied.is_empty()),
         };

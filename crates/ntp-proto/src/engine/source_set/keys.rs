@@ -306,6 +306,16 @@ impl Endpoint {
 }
 
 impl Configured {
+    /// Why it is not further than it is.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let failed = self.keys.as_ref().and_then(|keys| match &keys.outcome {
+            KeyExchangeOutcome::Failed(why) => Some(format!("no key exchange: {why}")),
+            KeyExchangeOutcome::None | KeyExchangeOutcome::Succeeded => None,
+        });
+        let unresolved = self.unresolved.as_ref();
+        failed.or_else(|| unresolved.map(|why| format!("the name cannot be resolved: {why}")))
+    }
+
     fn set_endpoint(&mut self, endpoint: Endpoint, now: Monotonic) {
         self.failed.clear();
         self.candidates.clear();
