@@ -313,7 +313,7 @@ fn the_others_are_used_at_once_when_the_preferred_source_is_removed() {
     let mut world = World::new(&scenario, 1);
     world.run(999.9).unwrap();
     assert_eq!(others(&world), [SourceState::Outranked; 2]);
-    world.run(1000.000_001).unwrap();
+    world.run(1_000.000_001).unwrap();
     assert_eq!(others(&world), [SourceState::Selected; 2]);
 }
 
@@ -324,9 +324,9 @@ fn the_others_are_used_as_long_as_the_preferred_source_is_offline() {
         (1001.0, Command::Online(Some(name(0)))),
     ]);
     let mut world = World::new(&scenario, 1);
-    world.run(1000.000_001).unwrap();
+    world.run(1_000.000_001).unwrap();
     assert_eq!(others(&world), [SourceState::Selected; 2]);
-    world.run(1001.000_001).unwrap();
+    world.run(1_001.000_001).unwrap();
     assert_eq!(others(&world), [SourceState::Outranked; 2]);
 }
 
@@ -348,9 +348,9 @@ fn a_changed_opinion_holds_at_once() {
     ]);
     let mut world = World::new(&scenario, 1);
     for (after, state) in [
-        (1000.000_001, SourceState::Selected),
-        (1001.000_001, SourceState::Outranked),
-        (1002.000_001, SourceState::Selected),
+        (1_000.000_001, SourceState::Selected),
+        (1_001.000_001, SourceState::Outranked),
+        (1_002.000_001, SourceState::Selected),
     ] {
         world.run(after).unwrap();
         assert_eq!(others(&world), [state; 2], "{after}");
