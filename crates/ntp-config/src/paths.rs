@@ -1,46 +1,45 @@
-//! Every file that a configuration names, for whoever has to know them all: the sandbox, and reloads.
+//! Every file that a configuration names, and the key that names it, for whoever has to know them all: the sandbox, and reloads.
 
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
-use crate::source::SourceKind;
+use crate::nts_ke::NtsKeConfig;
+use crate::source::{SourceConfig, SourceKind};
+
+/// The key that names a file, with its section, and the file.
+pub(crate) type Named<'a> = (&'static str, &'a Path);
+
+impl SourceConfig {
+    /// The file of authorities that are believed for this source, besides the system's.
+    pub fn certificate_authority(&self) -> Option<&Path> {
+        let key_exchange = match &self.kind {
+            SourceKind::Nts(nts) => &nts.key_exchange,
+            SourceKind::NtsPool(pool) => &pool.key_exchange,
+            _ => return None,
+        };
+        let authority = key_exchange.certificate_authority.as_ref()?;
+        Some(authority.value.as_path())
+    }
+}
 
 impl Config {
     /// Files that are read: certificates, keys, the list of leap seconds.
-    pub fn paths_read(&self) -> impl Iterator<Item = &Path> {
-        let authorities = self.sources.iter().filter_map(|source| {
-            let authority = match &source.kind {
-                SourceKind::Nts(nts) => nts.key_exchange.certificate_authority.as_ref(),
-                SourceKind::NtsPool(pool) => pool.key_exchange.certificate_authority.as_ref(),
-                _ => None,
-            };
-            authority.map(|path| path.value.as_path())
-        });
-        let served = self.nts_ke_servers.iter().flat_map(|server| {
-            [
-                server.certificate_chain_path.as_path(),
-                server.private_key_path.as_path(),
-            ]
-        });
-        let more = self
-            .nts_ke_servers
+    pub fn paths_read(&self) -> impl Iterator<Item = Named<'_>> {
+        let authorities = self
+            .sources
             .iter()
-            .flat_map(|server| &server.additional_certificates);
-        let more = more.flat_map(|more| {
-            [
-                more.certificate_chain_path.as_path(),
-                more.private_key_path.as_path(),
-            ]
-        });
+            .filter_map(SourceConfig::certificate_authority);
+        let authorities = authorities.map(|path| ("certificate-authority in [[source]]", path));
         let secret = self.keyset.shared_secret_path.iter();
-        let secret = secret.map(|path| path.value.as_path());
-        let keys = self.keys.path.iter().map(|path| path.value.as_path());
+        let secret = secret.map(|path| ("shared-secret-path in [keyset]", path.value.as_path()));
+        let keys = self.keys.path.iter();
+        let keys = keys.map(|path| ("path in [keys]", path.value.as_path()));
+        let list = self.leap.list.as_deref();
         authorities
-            .chain(served)
-            .chain(more)
+            .chain(self.nts_ke_servers.iter().flat_map(certificates))
             .chain(keys)
             .chain(secret)
-            .chain(self.leap.list.as_deref())
+            .chain(list.map(|path| ("list in [leap]", path)))
     }
 
     /// The file that keeps the keys of NTS cookies over a restart, if any does.
@@ -51,16 +50,45 @@ impl Config {
     }
 
     /// Files and sockets that are made or written, apart from those in the state directory.
-    pub fn paths_written(&self) -> impl Iterator<Item = &Path> {
+    pub fn paths_written(&self) -> impl Iterator<Item = Named<'_>> {
         let observability = &self.observability;
-        [
-            observability.observation_path.as_deref(),
-            self.control.path.as_deref(),
-            observability.log_path.as_deref(),
-            observability.record_path.as_deref(),
-            self.keyset.key_storage_path.as_deref(),
-        ]
-        .into_iter()
-        .flatten()
+        let named = [
+            (
+                "observation-path in [observability]",
+                observability.observation_path.as_deref(),
+            ),
+            ("path in [control]", self.control.path.as_deref()),
+            (
+                "log-path in [observability]",
+                observability.log_path.as_deref(),
+            ),
+            (
+                "record-path in [observability]",
+                observability.record_path.as_deref(),
+            ),
+            (
+                "key-storage-path in [keyset]",
+                self.keyset.key_storage_path.as_deref(),
+            ),
+        ];
+        let named = named.into_iter();
+        named.filter_map(|(key, path)| path.map(|path| (key, path)))
     }
+}
+
+fn certificates(server: &NtsKeConfig) -> impl Iterator<Item = Named<'_>> {
+    let first = (&server.certificate_chain_path, &server.private_key_path);
+    let more = server.additional_certificates.iter();
+    let more = more.map(|more| (&more.certificate_chain_path, &more.private_key_path));
+    core::iter::once(first)
+        .chain(more)
+        .flat_map(|(chain, key)| {
+            [
+                (
+                    "certificate-chain-path in [[nts-ke-server]]",
+                    chain.as_path(),
+                ),
+                ("private-key-path in [[nts-ke-server]]", key.as_path()),
+            ]
+        })
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use ntp_control_api::control::client::{CallError, Client};
 use ntp_control_api::control::methods::{
     AddServer, AddSource, BurstSource, Dump, Error, LevelInput, MaybeNamed, Method, Named, Names,
-    New, Nothing, OfflineSource, OnlineSource, Other, Reload, RemoveServer, RemoveSource,
+    New, Nothing, OfflineSource, OnlineSource, Other, Rekey, Reload, RemoveServer, RemoveSource,
     SetLogLevel, SetServer, SetSource, Settings, Step, StepInput,
 };
 use serde_json::Value;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::cli::{ServerAction, SourceAction};
 use crate::connect::{Socket, call, told};
 use crate::console::{Console, Failure};
-use crate::figures::{moment, signed};
+use crate::figures::{age, moment, signed};
 
 /// A connection, and where to say what was done.
 pub(crate) struct Change<'c, 'o> {
@@ -156,6 +156,36 @@ impl<'c, 'o> Change<'c, 'o> {
         }
         if !changes {
             writeln!(out, "The configuration says nothing new")?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn rekey(&mut self) -> Result<(), Failure> {
+        let reply = call::<Rekey>(&mut self.client, &Nothing {})?;
+        let out = &mut self.console.out;
+        let key = reply.key;
+        writeln!(
+            out,
+            "NTS cookies are made with a new key from now on (number {key})"
+        )?;
+        if reply.good_for > 0.0 {
+            let time = age(reply.good_for);
+            writeln!(
+                out,
+                "Those that clients have stay good for {time}; each answer brings a new one, so nobody notices"
+            )?;
+        } else {
+            writeln!(
+                out,
+                "Those that clients have are worthless (stale-key-count = 0); they exchange keys again by themselves"
+            )?;
+        }
+        match reply.stored {
+            Some(path) => writeln!(out, "Written: {path}")?,
+            None => writeln!(
+                out,
+                "Not written: after a restart clients exchange keys again (key-storage-path in [keyset])"
+            )?,
         }
         Ok(())
     }

@@ -129,6 +129,8 @@ pub(crate) enum Command {
     },
     /// Read the configuration again; what cannot be followed without a restart is named
     Reload,
+    /// Make NTS cookies with a new key from now on; those that clients have stay good for a while
+    Rekey,
     /// Save what has been learnt (the oscillator's frequency) now
     Dump,
     /// Decide again on what a daemon recorded, and show where it would be otherwise

@@ -50,6 +50,17 @@ pub(crate) fn moment(since_1970: f64) -> String {
     format!("{} UTC", text.get(..cut).unwrap_or(&text))
 }
 
+/// Until when something is valid, for example a certificate; both in seconds since 1970.
+pub(crate) fn until(end: f64, now: f64) -> String {
+    let end_text = moment(end);
+    let day = end_text.split('T').next().unwrap_or(&end_text);
+    if end < now {
+        format!("expired on {day}, {} ago", age(now - end))
+    } else {
+        format!("valid until {day}, for {} more", age(end - now))
+    }
+}
+
 /// An age in the largest unit that fits, for example `34s` or `17m`.
 pub(crate) fn age(seconds: f64) -> String {
     let seconds = seconds.max(0.0);
@@ -82,6 +93,12 @@ mod tests {
         }
         assert_eq!(signed(1e-3), "+1.00 ms");
         assert_eq!(age(3600.0), "60m");
+        let day = 86_400.0;
+        assert_eq!(
+            until(20.0 * day, 0.0),
+            "valid until 1970-01-21, for 20d more"
+        );
+        assert_eq!(until(0.0, 9.0 * day), "expired on 1970-01-01, 9d ago");
         assert_eq!(moment(0.0), "1970-01-01T00:00:00.000000 UTC");
     }
 }

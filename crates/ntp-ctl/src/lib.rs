@@ -183,6 +183,7 @@ fn run_command(
         Command::Step { force } => Change::begin(config, console)?.step(*force),
         Command::LogLevel { level } => Change::begin(config, console)?.log_level(level),
         Command::Reload => Change::begin(config, console)?.reload(),
+        Command::Rekey => Change::begin(config, console)?.rekey(),
         Command::Dump => Change::begin(config, console)?.dump(),
         Command::Watch => watch::run(config),
         Command::Query { host, samples } => query::run(host, *samples, json, console),

@@ -1,18 +1,68 @@
-//! `ntp-ctl servers` and `ntp-ctl clients`: where time is served, and what became of requests.
+//! `ntp-ctl servers` and `ntp-ctl clients`: where time is served and NTS keys are given out, and what became of requests.
 //!
 //! The daemon keeps no list of its clients: the tables that limit rates forget who it was (keyed hashes), so that neither memory nor a curious
 //! reader can learn it. What is left are counts.
 
 use std::fmt::Write as _;
 
-use ntp_control_api::control::types::{Server, Status};
+use ntp_control_api::control::types::{KeyExchange, Server, Status};
+
+use crate::figures::until;
 
 const NONE: &str = "time is served at no address: add `[[server]]` to the configuration, or `ntp-ctl server add`\n";
 
 pub(crate) fn plain(status: &Status) -> String {
-    if status.servers.is_empty() {
-        return NONE.into();
+    let mut text = if status.servers.is_empty() {
+        NONE.into()
+    } else {
+        table(status)
+    };
+    if let Some(given) = &status.key_exchange {
+        key_exchange(&mut text, given, status.program.now);
     }
+    text
+}
+
+fn key_exchange(text: &mut String, given: &KeyExchange, now: f64) {
+    text.push('\n');
+    let mut line = |label: &str, value: String| {
+        let _ = writeln!(text, "{label:<17}: {value}");
+    };
+    line("NTS keys are at", given.addresses.join(", "));
+    line(
+        "Key exchanges",
+        format!(
+            "{} with keys, {} refused, {} too slow, {} evicted, {} broken, of {} connections",
+            given.granted,
+            given.refused,
+            given.timed_out,
+            given.evicted,
+            given.failed,
+            given.connections
+        ),
+    );
+    line(
+        "Cookie key",
+        match given.cookie_key {
+            Some(number) => format!("number {number}"),
+            None => "none: a fleet's keys follow from the time, which is not known yet".into(),
+        },
+    );
+    for certificate in &given.certificates {
+        let valid = certificate.expires.map(|end| until(end, now));
+        line(
+            "Certificate",
+            format!(
+                "{} for {}, {}",
+                certificate.path,
+                certificate.names.join(", "),
+                valid.unwrap_or_else(|| "which cannot be read".into())
+            ),
+        );
+    }
+}
+
+fn table(status: &Status) -> String {
     let mut text = format!(
         "{:<28} {:>10} {:>10} {:>8} {:>8} {:>8} {:>6}\n",
         "Address", "Received", "Answered", "Denied", "Ignored", "Limited", "Failed"

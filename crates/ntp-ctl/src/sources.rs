@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use ntp_control_api::control::types::{Source, Status};
 
 use crate::console::Failure;
-use crate::figures::{age, duration, known, moment, signed};
+use crate::figures::{age, duration, known, moment, signed, until};
 
 /// What the marks before the names mean.
 const LEGEND: &str = "\
@@ -158,6 +158,12 @@ pub(crate) fn everything(status: &Status, source: &Source) -> String {
     line("Number", source.id.to_string());
     line("State", source.state.clone());
     line("Authentication", source.authentication.clone());
+    if let Some(cookies) = source.nts_cookies {
+        line("  Cookies", format!("{cookies} of 8"));
+    }
+    if let Some(expires) = source.certificate_expires {
+        line("  Certificate", until(expires, status.program.now));
+    }
     let marks = source.marks.join(", ");
     line(
         "Marks",

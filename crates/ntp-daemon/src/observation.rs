@@ -12,16 +12,18 @@ use ntp_proto::discipline::SourceState;
 use ntp_proto::engine::{Snapshot, SourceSnapshot};
 use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, StampSource, SystemTime};
 
+use crate::nts::{Figures, Given};
 use crate::serve::Totals;
 
 /// One frame for the socket. If there are so many sources that no reader would take it, the last ones are left out, and their number is told.
 pub(crate) fn frame(
     snapshot: &Snapshot,
     served: &[(SocketAddr, Totals)],
+    nts: Figures<'_>,
     clock: &Clock,
     started: Monotonic,
 ) -> Vec<u8> {
-    let mut state = state(snapshot, served, clock, started);
+    let mut state = state(snapshot, served, nts, clock, started);
     let all = state.sources.len();
     loop {
         match encode_frame(&state) {
@@ -41,6 +43,7 @@ pub(crate) fn frame(
 fn state(
     snapshot: &Snapshot,
     served: &[(SocketAddr, Totals)],
+    nts: Figures<'_>,
     clock: &Clock,
     started: Monotonic,
 ) -> State {
@@ -52,13 +55,15 @@ fn state(
             uptime_seconds: (monotonic() - started).as_seconds_f64(),
             now: snapshot.now.system.to_ntp(),
         },
-        system: system(snapshot, clock),
-        sources: snapshot.sources.iter().map(source).collect(),
+        system: system(snapshot, nts.given, clock),
+        sources: (snapshot.sources.iter())
+            .map(|it| source(it, nts.expiries.get(&it.name).copied()))
+            .collect(),
         servers: served.iter().map(server).collect(),
     }
 }
 
-fn system(snapshot: &Snapshot, clock: &Clock) -> System {
+fn system(snapshot: &Snapshot, given: Option<&Given>, clock: &Clock) -> System {
     let system = &snapshot.system;
     System {
         stratum: system.stratum.get(),
@@ -91,7 +96,13 @@ fn system(snapshot: &Snapshot, clock: &Clock) -> System {
                 .leap_list_expires
                 .map(|at| at.as_nanos() / 1_000_000_000),
             reference_time: system.reference_time.map(SystemTime::to_ntp),
-            nts_certificate_expiry: None,
+            nts_certificate_expiry: given.and_then(Given::first_expiry),
+            nts_ke_connections: given.map(|given| given.connections),
+            nts_ke_granted: given.map(|given| given.granted),
+            nts_ke_refused: given.map(|given| given.refused),
+            nts_ke_timed_out: given.map(|given| given.timed_out),
+            nts_ke_evicted: given.map(|given| given.evicted),
+            nts_ke_failed: given.map(|given| given.failed),
             sources_omitted: None,
             true_offset: true_offset(clock),
         },
@@ -109,8 +120,9 @@ pub fn true_offset(clock: &Clock) -> Option<NtpDuration> {
     }
 }
 
-fn source(source: &SourceSnapshot) -> Source {
+fn source(source: &SourceSnapshot, certificate_expiry: Option<u64>) -> Source {
     let measured = source.measured.as_ref();
+    let nts_cookies = cookies(source);
     let or_unknown = |duration: Option<NtpDuration>| duration.unwrap_or(NtpDuration::MAX);
     Source {
         offset: measured.map_or(NtpDuration::ZERO, |measured| -measured.offset),
@@ -121,10 +133,7 @@ fn source(source: &SourceSnapshot) -> Source {
         last_update: measured.map_or(NtpTimestamp::ZERO, |measured| measured.at.to_ntp()),
         unanswered_polls: source.reach.unanswered(),
         poll_interval: source.poll,
-        nts_cookies: match source.authentication {
-            Authentication::Nts { cookies, .. } => Some(cookies as u64),
-            Authentication::None | Authentication::Symmetric { .. } => None,
-        },
+        nts_cookies,
         name: source.name.clone(),
         address: source.address.to_string(),
         id: source.id.0.into(),
@@ -146,6 +155,8 @@ fn source(source: &SourceSnapshot) -> Source {
             packets_bogus: Some(source.counters.bogus),
             packets_unusable: Some(source.counters.unusable),
             crypto_naks: Some(source.counters.crypto_naks),
+            nts_naks: nts_cookies.map(|_| source.counters.nts_naks),
+            nts_certificate_expiry: certificate_expiry,
             authentication: Some(source.authentication.to_string()),
             interleaved: Some(source.interleaved),
         },
@@ -175,6 +186,14 @@ fn server((address, totals): &(SocketAddr, Totals)) -> Server {
             interleaved_packets: Some(totals.interleaved),
             rate_kisses: Some(totals.rate_kisses),
         },
+    }
+}
+
+/// NTS cookies at hand, if it uses NTS.
+pub(crate) fn cookies(source: &SourceSnapshot) -> Option<u64> {
+    match source.authentication {
+        Authentication::Nts { cookies, .. } => Some(cookies as u64),
+        Authentication::None | Authentication::Symmetric { .. } => None,
     }
 }
 

@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 
 use super::schema::{Described, comment, input, record, signature, type_definition};
 use super::types::{
-    Configured, Measurement, Packets, Path, Program, Server, Source, Status, System,
+    Certificate, Configured, KeyExchange, Measurement, Packets, Path, Program, Server, Source,
+    Status, System,
 };
 
 /// The interface's name.
@@ -118,6 +119,16 @@ record! {
         not_applied: Vec<String>,
         /// What is accepted but probably not meant.
         warnings: Vec<String>,
+    }
+
+    /// What became of the key for cookies.
+    RekeyReply {
+        /// The number of the key that cookies are made with from now on.
+        key: u64,
+        /// For how long cookies of the key before can still be used, in seconds, if nobody asks for another key meanwhile.
+        good_for: f64,
+        /// The file that keeps the keys over a restart, if one is configured.
+        stored: Option<String>,
     }
 
     /// Files that were written.
@@ -238,6 +249,8 @@ methods! {
     changes SetLogLevel(LevelInput) -> Empty;
     /// Reads the configuration again. A file that is not acceptable changes nothing.
     changes Reload(Nothing) -> ReloadReply;
+    /// Makes NTS cookies with a new key from now on. Those that clients have stay good as long as [keyset] keeps their keys.
+    changes Rekey(Nothing) -> RekeyReply;
     /// Writes what has been learnt to the state directory now.
     changes Dump(Nothing) -> Written;
 }
@@ -344,6 +357,8 @@ pub fn interface() -> String {
     type_definition::<Packets>(&mut text);
     type_definition::<Configured>(&mut text);
     type_definition::<Server>(&mut text);
+    type_definition::<KeyExchange>(&mut text);
+    type_definition::<Certificate>(&mut text);
     method_definitions(&mut text);
     error_definitions(&mut text);
     text

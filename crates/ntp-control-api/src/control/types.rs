@@ -19,6 +19,8 @@ record! {
         configured: Vec<Configured>,
         /// The addresses at which time is served.
         servers: Vec<Server>,
+        /// The giving out of NTS keys; absent if none are given out.
+        key_exchange: Option<KeyExchange>,
     }
 
     /// The daemon.
@@ -116,6 +118,10 @@ record! {
         path: Option<Path>,
         /// What became of its packets.
         packets: Packets,
+        /// NTS cookies at hand, at most 8; absent if it does not use NTS.
+        nts_cookies: Option<u64>,
+        /// When the first certificate expires of the chain that its key exchange showed last; absent while keys of an earlier run are in use.
+        certificate_expires: Option<f64>,
     }
 
     /// What a source said last.
@@ -208,5 +214,36 @@ record! {
         nts_nak: u64,
         /// Answers that could not be sent.
         send_errors: u64,
+    }
+    /// The giving out of NTS keys (RFC 8915 section 4).
+    KeyExchange {
+        /// The addresses.
+        addresses: Vec<String>,
+        /// Connections; those that have ended are in one of the next five.
+        connections: u64,
+        /// Ended with keys.
+        granted: u64,
+        /// Answered without keys.
+        refused: u64,
+        /// Took too long.
+        timed_out: u64,
+        /// Had to make room for others.
+        evicted: u64,
+        /// Broke, or never spoke the protocol.
+        failed: u64,
+        /// Number of the key that cookies are made with; absent while there is none, as in a fleet before the clock is synchronised.
+        cookie_key: Option<u64>,
+        /// The certificates that clients are shown.
+        certificates: Vec<Certificate>,
+    }
+
+    /// A certificate.
+    Certificate {
+        /// Its file.
+        path: String,
+        /// Names and addresses that it is good for.
+        names: Vec<String>,
+        /// When it, or another one of its chain, expires.
+        expires: Option<f64>,
     }
 }

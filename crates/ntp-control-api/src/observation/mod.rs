@@ -168,6 +168,24 @@ pub struct SystemDetails {
     /// a server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nts_certificate_expiry: Option<u64>,
+    /// Connections to our NTS key exchange servers; absent, like the next five, without such a server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nts_ke_connections: Option<u64>,
+    /// Of these: ended with keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nts_ke_granted: Option<u64>,
+    /// Of these: ended with a refusal, because the request was faulty, or because there was no key to make cookies with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nts_ke_refused: Option<u64>,
+    /// Of these: took too long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nts_ke_timed_out: Option<u64>,
+    /// Of these: had to make room for others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nts_ke_evicted: Option<u64>,
+    /// Of these: broke, or never spoke the protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nts_ke_failed: Option<u64>,
     /// Sources that are not among those told, because a frame with all of them would be too long; the control socket has no such limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sources_omitted: Option<u64>,
@@ -290,6 +308,13 @@ pub struct SourceDetails {
     /// Of these: crypto-NAKs, by which the source says that it does not accept our key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crypto_naks: Option<u64>,
+    /// Of the unusable: NTS NAKs, by which the source says that it cannot read our cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nts_naks: Option<u64>,
+    /// When the first certificate expires of the chain that the source's key exchange showed last, in seconds since 1970; absent without NTS, and while
+    /// keys of an earlier run are in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nts_certificate_expiry: Option<u64>,
     /// How packets are authenticated: `none`, or for example `key 7 (AES128)`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authentication: Option<String>,

@@ -5,11 +5,13 @@
 //! run time, and what did not change goes on.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use ntp_config::{Config, Loaded, SourceConfig};
 use ntp_control_api::control::methods::{
-    BurstReply, Empty, Error, INTERFACE, Names, Request, Settings, StatusReply, StepReply, Written,
+    BurstReply, Empty, Error, INTERFACE, Names, RekeyReply, Request, Settings, StatusReply,
+    StepReply, Written,
 };
 use ntp_os_clock::monotonic;
 use ntp_proto::engine::{ClockFacts, Command, Done, Refusal, Thinner};
@@ -26,7 +28,7 @@ use super::settings;
 use super::status::{self, Beside};
 use crate::log::Threshold;
 use crate::runtime::{Failure, Runtime};
-use crate::{convert, listeners};
+use crate::{convert, listeners, sandbox};
 
 /// What the daemon was started with.
 #[derive(Debug)]
@@ -156,6 +158,16 @@ impl Desk {
                 runtime.reload_certificates();
                 json(self.reload(runtime)?)
             }
+            Request::Rekey(_) => json(match runtime.rekey() {
+                Ok(rekeyed) => Ok(RekeyReply {
+                    key: rekeyed.key.into(),
+                    good_for: rekeyed.good_for.as_seconds_f64(),
+                    stored: rekeyed.stored.map(|path| path.display().to_string()),
+                }),
+                Err(reason) => Err(Error::Refused {
+                    reason: reason.into(),
+                }),
+            }),
             Request::Dump(_) => json(
                 runtime
                     .dump()?
@@ -171,8 +183,10 @@ impl Desk {
         // The clock may have been set since the last wake-up; nobody must be told figures from before.
         runtime.look_at_clock()?;
         let snapshot = runtime.snapshot();
+        let given = runtime.given();
         let beside = Beside {
             served: &runtime.served(),
+            nts: runtime.nts_figures(given.as_ref()),
             clock: runtime.clock(),
             started: runtime.started(),
             config_path: self
@@ -199,10 +213,16 @@ impl Desk {
             Ok(understood) => understood,
             Err(error) => return Ok(Err(error)),
         };
+        let mut config = self.config.clone();
+        config.sources.push(source.clone());
+        // It may want keys at once.
+        runtime.trust_as(&config);
         let outcome = command(runtime, &Command::Add(engine))?;
         if outcome.is_ok() {
             self.added.extend(name_of(&source));
-            self.config.sources.push(source);
+            self.config = config;
+        } else {
+            runtime.trust_as(&self.config);
         }
         Ok(outcome)
     }
@@ -222,6 +242,7 @@ impl Desk {
             if let Some(name) = name_of(&gone) {
                 self.added.remove(&name);
             }
+            runtime.trust_as(&self.config);
         }
         Ok(outcome)
     }
@@ -241,13 +262,17 @@ impl Desk {
             Ok(understood) => understood,
             Err(error) => return Ok(Err(error)),
         };
+        let mut config = self.config.clone();
+        let before = core::mem::replace(&mut config.sources[place], source);
+        runtime.trust_as(&config);
         let outcome = command(runtime, &Command::Replace(name.to_owned(), engine))?;
         if outcome.is_ok() {
-            let name = name_of(&self.config.sources[place]);
-            if name.is_some_and(|name| self.added.remove(&name)) {
-                self.added.extend(name_of(&source));
+            if name_of(&before).is_some_and(|name| self.added.remove(&name)) {
+                self.added.extend(name_of(&config.sources[place]));
             }
-            self.config.sources[place] = source;
+            self.config = config;
+        } else {
+            runtime.trust_as(&self.config);
         }
         Ok(outcome)
     }
@@ -261,7 +286,12 @@ impl Desk {
         config.source_defaults = self.config.source_defaults;
         let engine = convert::sources(&config, &self.keys).pop();
         match (config.sources.pop(), engine) {
-            (Some(source), Some(engine)) => Ok((source, engine)),
+            (Some(source), Some(engine)) => {
+                source
+                    .certificate_authority()
+                    .map_or(Ok(()), can_be_believed)?;
+                Ok((source, engine))
+            }
             _ => Err(Error::Refused {
                 reason: "the key that the source names is not in the key file (see [keys] path)"
                     .into(),
@@ -365,6 +395,21 @@ impl Desk {
             .map_err(|reason| Error::Failed { reason })?;
         Ok(Empty {})
     }
+}
+
+/// Whether a file of authorities can be read, now that the daemon is confined.
+fn can_be_believed(path: &Path) -> Outcome<()> {
+    let file = path.display();
+    let reason = if !sandbox::can_read(path) {
+        format!(
+            "certificate-authority: {file} is out of the sandbox's reach: put it below /etc, or into the configuration file and restart the daemon"
+        )
+    } else if let Err(error) = File::open(path) {
+        format!("certificate-authority: the daemon cannot read {file}: {error}")
+    } else {
+        return Ok(());
+    };
+    Err(Error::Refused { reason })
 }
 
 /// The name under which the engine knows a source.

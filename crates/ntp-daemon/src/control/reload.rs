@@ -1,7 +1,8 @@
 //! Reading the configuration again while the daemon runs.
 //!
 //! Either all of the new configuration is acceptable, or nothing changes. What can be followed is followed at once: sources, servers,
-//! `[synchronization]`, the log level. What is bound to the start (the clock, sockets, directories) stays as it was and is named, and is named
+//! key exchange and cookie keys, `[synchronization]`, the log level. What is bound to the start (the clock, sockets, directories) stays as it was and is
+//! named, and so is what the sandbox does not let be done any more: a privileged port, a file elsewhere. Both are named
 //! again by the next reload: what is in force is remembered apart from what the file says.
 //!
 //! The file's word counts: a source or server of the file that was changed or removed at run time is again as the file has it. What was added
@@ -12,7 +13,7 @@ use ntp_control_api::control::methods::{Error, ReloadReply};
 use ntp_proto::engine::{Done, Refusal};
 
 use super::desk::{Desk, Outcome, name_of};
-use crate::runtime::{Failure, Runtime};
+use crate::runtime::{Failure, NotFollowed, Runtime};
 use crate::{convert, listeners, sandbox};
 
 /// A section that stays as it was at the start: its heading, and how to get at it.
@@ -23,10 +24,7 @@ const FIXED: &[Fixed] = &[
     ("[clock]", |new, old| keep(&mut new.clock, &old.clock)),
     ("[state]", |new, old| keep(&mut new.state, &old.state)),
     ("[control]", |new, old| keep(&mut new.control, &old.control)),
-    ("[keyset]", |new, old| keep(&mut new.keyset, &old.keyset)),
-    ("[[nts-ke-server]]", |new, old| {
-        keep(&mut new.nts_ke_servers, &old.nts_ke_servers)
-    }),
+    ("[sandbox]", |new, old| keep(&mut new.sandbox, &old.sandbox)),
     ("[observability]", |new, old| {
         let level = new.observability.log_level;
         let mut wanted = old.observability.clone();
@@ -74,16 +72,20 @@ impl Desk {
                 ));
             }
         }
-        let paths = config.paths_read().chain(config.paths_written());
-        for path in sandbox::out_of_reach(paths) {
-            let path = path.display();
+        for (key, path) in sandbox::out_of_reach(config) {
+            if key.ends_with("[keyset]") {
+                config.keyset.clone_from(&self.config.keyset);
+            }
             reply.not_applied.push(format!(
-                "{path} is out of the sandbox's reach: restart the daemon"
+                "{key}: {} is out of the sandbox's reach: restart the daemon",
+                path.display()
             ));
         }
         self.keep_added(config);
 
         let sources = convert::engine_config(config, &loaded.keys, None, self.standing.clock);
+        // New sources may want keys at once.
+        runtime.trust_as(config);
         match runtime.reconfigure(&sources)? {
             Ok(Done::Reconfigured {
                 added,
@@ -95,7 +97,10 @@ impl Desk {
                 reply.changed = changed;
             }
             Ok(_) => {}
-            Err(refusal) => return Ok(Err(refused(&refusal))),
+            Err(refusal) => {
+                runtime.trust_as(&self.config);
+                return Ok(Err(refused(&refusal)));
+            }
         }
         if config.synchronization != self.config.synchronization {
             reply.applied.push("[synchronization]".into());
@@ -109,6 +114,7 @@ impl Desk {
         reply
             .not_applied
             .extend(problems.iter().map(ToString::to_string));
+        self.follow_nts(runtime, config, &mut reply);
         let level = config.observability.log_level;
         if self.standing.level.is_none() && level != self.config.observability.log_level {
             match self.standing.threshold.set(convert::level(level)) {
@@ -120,6 +126,22 @@ impl Desk {
         self.keys = loaded.keys.clone();
         self.standing.loaded = loaded;
         Ok(Ok(reply))
+    }
+
+    /// Gives out keys, and makes cookies, as the new configuration says.
+    fn follow_nts(&self, runtime: &mut Runtime, config: &mut Config, reply: &mut ReloadReply) {
+        for problem in runtime.follow_nts(config, crate::seed) {
+            if matches!(problem, NotFollowed::Keyset(_)) {
+                config.keyset.clone_from(&self.config.keyset);
+            }
+            reply.not_applied.push(problem.to_string());
+        }
+        if config.keyset != self.config.keyset {
+            reply.applied.push("[keyset]".into());
+        }
+        if config.nts_ke_servers != self.config.nts_ke_servers {
+            reply.applied.push("[[nts-ke-server]]".into());
+        }
     }
 
     /// Sources and servers that were added at run time go on beside those of the file.

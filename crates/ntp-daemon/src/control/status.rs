@@ -3,19 +3,22 @@
 use std::net::SocketAddr;
 
 use ntp_control_api::control::types::{
-    Configured, Measurement, Packets, Path, Program, Server, Source, Status, System,
+    Certificate, Configured, KeyExchange, Measurement, Packets, Path, Program, Server, Source,
+    Status, System,
 };
 use ntp_os_clock::Clock;
 use ntp_proto::discipline::{Opinion, SourceStatus};
 use ntp_proto::engine::{MeasuredSnapshot, Snapshot, SourceSnapshot};
 use ntp_time::{LeapIndicator, Monotonic, NtpDuration, SystemTime};
 
-use crate::observation::{true_offset, word};
+use crate::nts::{Figures, Given};
+use crate::observation::{cookies, true_offset, word};
 use crate::serve::Totals;
 
 /// What the interface tells that the engine does not know.
 pub(super) struct Beside<'a> {
     pub(super) served: &'a [(SocketAddr, Totals)],
+    pub(super) nts: Figures<'a>,
     pub(super) clock: &'a Clock,
     pub(super) started: Monotonic,
     pub(super) config_path: Option<String>,
@@ -38,7 +41,7 @@ pub(super) fn status(snapshot: &Snapshot, beside: &Beside<'_>) -> Status {
         sources: snapshot
             .sources
             .iter()
-            .map(|it| source(it, now.monotonic))
+            .map(|it| source(it, beside.nts.expiries.get(&it.name), now.monotonic))
             .collect(),
         configured: snapshot
             .configured
@@ -53,6 +56,7 @@ pub(super) fn status(snapshot: &Snapshot, beside: &Beside<'_>) -> Status {
             })
             .collect(),
         servers: beside.served.iter().map(server).collect(),
+        key_exchange: beside.nts.given.map(key_exchange),
     }
 }
 
@@ -93,7 +97,7 @@ fn system(snapshot: &Snapshot, beside: &Beside<'_>) -> System {
     }
 }
 
-fn source(source: &SourceSnapshot, now: Monotonic) -> Source {
+fn source(source: &SourceSnapshot, certificate_expiry: Option<&u64>, now: Monotonic) -> Source {
     let state = if source.online {
         word(source)
     } else {
@@ -128,6 +132,28 @@ fn source(source: &SourceSnapshot, now: Monotonic) -> Source {
             unusable: counters.unusable,
             bogus: counters.bogus,
         },
+        nts_cookies: cookies(source),
+        certificate_expires: certificate_expiry.map(|seconds| *seconds as f64),
+    }
+}
+
+fn key_exchange(given: &Given) -> KeyExchange {
+    KeyExchange {
+        addresses: given.addresses.iter().map(ToString::to_string).collect(),
+        connections: given.connections,
+        granted: given.granted,
+        refused: given.refused,
+        timed_out: given.timed_out,
+        evicted: given.evicted,
+        failed: given.failed,
+        cookie_key: given.cookie_key.map(u64::from),
+        certificates: (given.certificates.iter())
+            .map(|certificate| Certificate {
+                path: certificate.path.display().to_string(),
+                names: certificate.names.clone(),
+                expires: certificate.expires.map(|seconds| seconds as f64),
+            })
+            .collect(),
     }
 }
 

@@ -67,6 +67,17 @@ enum Origin {
     },
 }
 
+/// A key that took another's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rekeyed {
+    /// Its number.
+    pub key: u32,
+    /// For how long cookies of the one before can still be opened, if nobody asks for another key meanwhile.
+    pub good_for: NtpDuration,
+    /// Where it is stored.
+    pub stored: Option<PathBuf>,
+}
+
 impl CookieKeys {
     /// The keys of an earlier run (from the file `storage`), new ones, or none yet, as `config` says.
     ///
@@ -85,13 +96,9 @@ impl CookieKeys {
     }
 
     fn own(config: &KeysetConfig, storage: Option<PathBuf>, now: Now, seed: Seed) -> Self {
-        let seconds = config
-            .key_rotation_interval_seconds
-            .clamp(1, LONGEST.into());
-        let interval = NtpDuration::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX));
+        let interval = own_interval(config);
         let stale = config.stale_key_count;
-        let loss = "clients will have to exchange keys again after a restart (see key-storage-path in [keyset])";
-        let storage = storage.map(|path| Arc::new(StateFile::new(path, MODE, LARGEST, loss)));
+        let storage = storage.map(state_file);
         let stored = storage.as_ref().and_then(|file| load(file, stale));
         let (keyset, age) = match stored {
             Some(stored) => {
@@ -115,18 +122,7 @@ impl CookieKeys {
     }
 
     fn of_fleet(config: &KeysetConfig, path: &Path, seed: Seed) -> Result<Self, String> {
-        let cannot = |problem: &dyn core::fmt::Display| {
-            format!(
-                "the fleet's secret {} cannot be used: {problem} (see shared-secret-path in [keyset])",
-                path.display()
-            )
-        };
-        let secret = read_secret(path).map_err(|problem| cannot(&problem))?;
-        let interval = u32::try_from(config.key_rotation_interval_seconds)
-            .unwrap_or(LONGEST)
-            .min(LONGEST);
-        let fleet = Fleet::new(&secret, interval, config.stale_key_count)
-            .map_err(|problem| cannot(&problem))?;
+        let fleet = fleet(config, path)?;
         info!(
             "no NTS keys until the clock is synchronised: they follow from the fleet's secret and the time"
         );
@@ -164,7 +160,7 @@ impl CookieKeys {
             self.store(now.system);
         }
         match &mut self.origin {
-            Origin::Own { due, .. } if *due <= now.monotonic => self.rekey(now),
+            Origin::Own { due, .. } if *due <= now.monotonic => self.rekey(now).is_some(),
             Origin::Own { .. } => false,
             Origin::Fleet { fleet, epoch } => {
                 let current = fleet.epoch(now.system);
@@ -183,22 +179,86 @@ impl CookieKeys {
         }
     }
 
-    /// Replaces the key that cookies are made with, at once. Returns whether it could: a fleet's keys follow from its secret and the time.
-    pub fn rekey(&mut self, now: Now) -> bool {
+    /// Replaces the key that cookies are made with, at once. `None` if it cannot be: a fleet's keys follow from its secret and the time.
+    pub fn rekey(&mut self, now: Now) -> Option<Rekeyed> {
         let Origin::Own {
             stale,
             interval,
             due,
-            ..
+            storage,
+        } = &mut self.origin
+        else {
+            return None;
+        };
+        let rotated = self.shared.load().rotated(secret(self.seed), *stale);
+        *due = now.monotonic + *interval;
+        // The key before is the newest of those that are kept, and goes with the last of them.
+        let rotations = (*stale).min(Keyset::MOST - 1);
+        let rekeyed = Rekeyed {
+            key: rotated.primary_id(),
+            good_for: NtpDuration::from_seconds_f64(interval.as_seconds_f64() * rotations as f64),
+            stored: storage.as_ref().map(|file| file.path().to_owned()),
+        };
+        self.shared.store(Arc::new(rotated));
+        self.store(now.system);
+        Some(rekeyed)
+    }
+
+    /// Goes on as a new configuration wants it. Cookies stay good where their keys do: a fleet that gets another secret is another fleet. Returns whether anything is
+    /// different now.
+    ///
+    /// # Errors
+    /// If the fleet's secret cannot be used; then nothing changes.
+    pub(crate) fn follow(
+        &mut self,
+        config: &KeysetConfig,
+        file: Option<PathBuf>,
+        now: Now,
+    ) -> Result<bool, String> {
+        match (&config.shared_secret_path, &mut self.origin) {
+            (Some(path), origin) => {
+                let wanted = fleet(config, &path.value)?;
+                if matches!(origin, Origin::Fleet { fleet, .. } if *fleet == wanted) {
+                    return Ok(false);
+                }
+                // The keys so far serve until there are others, which may take until the clock is synchronised.
+                *origin = Origin::Fleet {
+                    fleet: wanted,
+                    epoch: None,
+                };
+            }
+            (None, Origin::Own { .. }) => return Ok(self.follow_own(config, file, now)),
+            (None, Origin::Fleet { .. }) => {
+                let own = Self::own(config, file, now, self.seed);
+                self.shared.store(own.shared.load_full());
+                (self.unsaved, self.origin) = (own.unsaved, own.origin);
+            }
+        }
+        Ok(true)
+    }
+
+    fn follow_own(&mut self, config: &KeysetConfig, file: Option<PathBuf>, now: Now) -> bool {
+        let Origin::Own {
+            stale,
+            interval,
+            due,
+            storage,
         } = &mut self.origin
         else {
             return false;
         };
-        let rotated = self.shared.load().rotated(secret(self.seed), *stale);
-        *due = now.monotonic + *interval;
-        self.shared.store(Arc::new(rotated));
-        self.store(now.system);
-        true
+        let wanted = own_interval(config);
+        let moved = storage.as_ref().map(|file| file.path()) != file.as_deref();
+        let changed = moved || *interval != wanted || *stale != config.stale_key_count;
+        // The age of the key counts on.
+        *due = *due - *interval + wanted;
+        *interval = wanted;
+        *stale = config.stale_key_count;
+        if moved {
+            *storage = file.map(state_file);
+            self.store(now.system);
+        }
+        changed
     }
 
     /// Waits for the last write.
@@ -232,6 +292,33 @@ impl CookieKeys {
             .inspect_err(|error| warn!("cannot store the keyset: {error}"))
             .ok();
     }
+}
+
+fn fleet(config: &KeysetConfig, path: &Path) -> Result<Fleet, String> {
+    let cannot = |problem: &dyn core::fmt::Display| {
+        format!(
+            "the fleet's secret {} cannot be used: {problem} (see shared-secret-path in [keyset])",
+            path.display()
+        )
+    };
+    let secret = read_secret(path).map_err(|problem| cannot(&problem))?;
+    let interval = u32::try_from(config.key_rotation_interval_seconds)
+        .unwrap_or(LONGEST)
+        .min(LONGEST);
+    Fleet::new(&secret, interval, config.stale_key_count).map_err(|problem| cannot(&problem))
+}
+
+fn state_file(path: PathBuf) -> Arc<StateFile> {
+    let loss = "clients will have to exchange keys again after a restart (see key-storage-path in [keyset])";
+    Arc::new(StateFile::new(path, MODE, LARGEST, loss))
+}
+
+/// Between two rotations of keys of our own.
+fn own_interval(config: &KeysetConfig) -> NtpDuration {
+    let seconds = config
+        .key_rotation_interval_seconds
+        .clamp(1, LONGEST.into());
+    NtpDuration::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
 fn load(file: &StateFile, stale: usize) -> Option<StoredKeyset> {
@@ -345,7 +432,11 @@ mod tests {
             assert!(keys.attend(at(day * DAY), false));
             assert_eq!(opens(&keys, &cookie), day <= 2, "day {day}");
         }
-        assert!(keys.rekey(at(3 * DAY + 5)));
+        let before = keys.current().seal_cookie(&session(), [1; 16]).unwrap();
+        let rekeyed = keys.rekey(at(3 * DAY + 5)).unwrap();
+        assert_eq!(rekeyed.key, 4);
+        assert_eq!(rekeyed.good_for, NtpDuration::from_seconds(2 * DAY));
+        assert!(opens(&keys, &before));
         assert_eq!(keys.due(), Some(at(4 * DAY + 5).monotonic));
     }
 
@@ -380,6 +471,39 @@ mod tests {
     }
 
     #[test]
+    fn another_configuration_leaves_the_keys_their_age_and_cookies_their_worth() {
+        let directory = directory("follow");
+        let path = directory.join("keyset");
+        let mut keys = CookieKeys::new(&KeysetConfig::default(), None, at(0), seed).unwrap();
+        let cookie = keys.current().seal_cookie(&session(), [0; 16]).unwrap();
+        let other = KeysetConfig {
+            key_rotation_interval_seconds: 3600,
+            ..KeysetConfig::default()
+        };
+        let file = || Some(path.clone());
+        assert_eq!(keys.follow(&other, file(), at(100)), Ok(true));
+        assert_eq!(keys.follow(&other, file(), at(200)), Ok(false));
+        assert_eq!(keys.due(), Some(at(3600).monotonic));
+        assert!(opens(&keys, &cookie));
+        keys.finish();
+        assert!(opens(
+            &CookieKeys::new(&other, file(), at(300), seed).unwrap(),
+            &cookie
+        ));
+        // Nothing that is made with the keys so far is worth anything after this.
+        let none = KeysetConfig {
+            stale_key_count: 0,
+            ..other
+        };
+        assert_eq!(keys.follow(&none, file(), at(400)), Ok(true));
+        assert!(
+            keys.rekey(at(400)).unwrap().good_for == NtpDuration::ZERO && !opens(&keys, &cookie)
+        );
+        keys.finish();
+        let _ = fs::remove_dir_all(directory);
+    }
+
+    #[test]
     fn a_fleet_has_no_keys_before_the_clock_is_synchronised_and_then_the_same_everywhere() {
         let directory = directory("fleet");
         let path = directory.join("secret");
@@ -406,7 +530,19 @@ mod tests {
         assert!(late.attend(at(2 * 3600 + 5), true) && opens(&late, &cookie));
         let newest = late.current().seal_cookie(&session(), [1; 16]).unwrap();
         assert!(opens(&one, &newest));
-        assert!(!one.rekey(at(3 * 3600)), "its keys follow from the secret");
+        assert_eq!(
+            one.rekey(at(3 * 3600)),
+            None,
+            "its keys follow from the secret"
+        );
+
+        // Read again, the same secret changes nothing; another one makes another fleet, as soon as the time is known.
+        assert_eq!(one.follow(&config, None, at(3 * 3600)), Ok(false));
+        assert!(opens(&one, &newest));
+        fs::write(&path, "t".repeat(32)).unwrap();
+        assert_eq!(one.follow(&config, None, at(3 * 3600)), Ok(true));
+        assert!(!one.attend(at(3 * 3600), false) && opens(&one, &newest));
+        assert!(one.attend(at(3 * 3600), true) && !opens(&one, &newest));
 
         fs::write(&path, "short").unwrap();
         assert!(member().is_err());

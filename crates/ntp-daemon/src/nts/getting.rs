@@ -7,7 +7,7 @@
 //! As long as the clock is not synchronised, certificates are judged with leniency about time (see [`ntp_nts_ke::validity`]). Chains that needed it are kept,
 //! and judged again as soon as the clock is synchronised; a source whose chain does not pass loses its keys.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, PipeReader};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -82,6 +82,8 @@ pub(crate) struct Exchanges {
     answers: VecDeque<Answer>,
     /// Chains that were believed on credit.
     credit: Vec<(Wish, Presented)>,
+    /// When the certificates expire that were shown last, by the source's name.
+    expiries: BTreeMap<String, u64>,
 }
 
 #[derive(Debug)]
@@ -105,6 +107,20 @@ enum Outcome {
 impl Exchanges {
     /// Nothing is asked for yet. `floor` is the last time that an earlier run was sure of.
     pub(crate) fn new(config: &Config, floor: Option<SystemTime>) -> Self {
+        let mut exchanges = Self {
+            leniency: Leniency {
+                floor: floor.map_or(0, unix),
+                ..Leniency::default()
+            },
+            directory: config.state.directory.clone(),
+            ..Self::default()
+        };
+        exchanges.configure(config);
+        exchanges
+    }
+
+    /// Believes what a new configuration says from the next exchange on.
+    pub(crate) fn configure(&mut self, config: &Config) {
         let authority = |kind: &SourceKind| match kind {
             SourceKind::Nts(nts) => {
                 let path = nts.key_exchange.certificate_authority.as_ref()?;
@@ -112,23 +128,23 @@ impl Exchanges {
             }
             _ => None,
         };
-        let sources = config.sources.iter();
+        let sources = || config.sources.iter();
+        self.authorities = sources()
+            .filter_map(|source| authority(&source.kind))
+            .collect();
         let StepThreshold { forward, backward } = config.synchronization.certificate_time_leniency;
-        Self {
-            authorities: sources
-                .filter_map(|source| authority(&source.kind))
-                .collect(),
-            leniency: Leniency {
-                forward: seconds(forward),
-                backward: seconds(backward),
-                floor: floor.map_or(0, unix),
-            },
-            directory: config.state.directory.clone(),
-            under_way: Vec::new(),
-            waiting: VecDeque::new(),
-            answers: VecDeque::new(),
-            credit: Vec::new(),
-        }
+        self.leniency.forward = seconds(forward);
+        self.leniency.backward = seconds(backward);
+        let is_asked = |name: &String| {
+            let mut names = sources().filter_map(|source| source.kind.ntp());
+            names.any(|ntp| ntp.address.to_string() == *name)
+        };
+        self.expiries.retain(|name, _| is_asked(name));
+    }
+
+    /// When the certificates expire that sources showed last, by the source's name: seconds since 1970.
+    pub(crate) fn expiries(&self) -> &BTreeMap<String, u64> {
+        &self.expiries
     }
 
     /// Asks for keys, now or when it is their turn. `now` and whether the clock is synchronised decide how certificates are judged.
@@ -233,6 +249,10 @@ impl Exchanges {
         let result = report.outcome.map_err(|failure| failure.to_string())?;
         let from = report.peer.ok_or("the server has no address")?.ip();
         self.credit.retain(|(other, _)| other.query != wish.query);
+        let facts = report.presented.iter().flat_map(Presented::facts);
+        if let Some(expiry) = facts.map(|facts| facts.not_after).min() {
+            self.expiries.insert(wish.name.clone(), expiry);
+        }
         if let Some(presented) = report.presented
             && let Some(moment) = presented.provisional()
         {

@@ -1,15 +1,17 @@
 //! Giving keys to our clients: the `[[nts-ke-server]]` sections, and what the key exchange thread needs of the daemon.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::sandbox::{self, Profile};
 use arc_swap::ArcSwap;
 use ntp_config::{Config, NtpVersion, NtsKeConfig};
 use ntp_nts_ke::server::{
-    Bound, CertificatePaths, Counters, Endpoint, Event, Limits, SealCookies, Server, StartError,
+    Bound, CertificatePaths, Endpoint, Event, InUse, Limits, SealCookies, Server, StartError,
 };
 use ntp_proto::nts::exchange::{COOKIES, ServerPolicy};
 use ntp_proto::nts::{Cookie, Keyset, SessionKeys};
@@ -95,9 +97,6 @@ impl Giving {
         keyset: Arc<ArcSwap<Keyset>>,
         seed: [u8; 32],
     ) -> Result<Self, StartError> {
-        for address in bound.addresses() {
-            info!("giving out NTS keys at {address}");
-        }
         let sealer = Sealer {
             keyset,
             nonces: ChaCha12Rng::from_seed(seed),
@@ -109,20 +108,42 @@ impl Giving {
         let server = bound.start(sealer, tell, || {
             sandbox::confine_thread(Profile::KeyExchange);
         })?;
+        tell_addresses(&server, &[]);
         Ok(Self {
             server,
             place: usize::MAX,
         })
     }
 
+    /// Gives keys at these endpoints from now on and at no others; see [`Server::follow`].
+    pub fn follow(&mut self, endpoints: Vec<Endpoint>) -> Vec<StartError> {
+        let before: Vec<_> = self.server.addresses().collect();
+        let problems = self.server.follow(endpoints);
+        tell_addresses(&self.server, &before);
+        problems
+    }
+
+    /// What readers are told; nothing if there is no address at which keys are given out.
+    pub(crate) fn figures(&self, keyset: &Keyset) -> Option<Given> {
+        let counters = self.server.counters();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let addresses: Vec<_> = self.server.addresses().collect();
+        (!addresses.is_empty()).then(|| Given {
+            addresses,
+            connections: count(&counters.accepted),
+            granted: count(&counters.granted),
+            refused: count(&counters.refused),
+            timed_out: count(&counters.timed_out),
+            evicted: count(&counters.evicted),
+            failed: count(&counters.failed),
+            cookie_key: (!keyset.is_empty()).then(|| keyset.primary_id()),
+            certificates: self.server.certificates(),
+        })
+    }
+
     /// Reads the certificates again.
     pub fn reload(&self) {
         self.server.reload();
-    }
-
-    /// What became of the connections so far.
-    pub fn counters(&self) -> &Counters {
-        self.server.counters()
     }
 
     /// Wakes the poll set when the thread has ended.
@@ -144,6 +165,35 @@ impl Giving {
     /// Ends it.
     pub fn stop(self) {
         self.server.stop();
+    }
+}
+
+/// The giving out of keys in figures; see [`Counters`](ntp_nts_ke::server::Counters).
+#[derive(Clone, Debug)]
+pub(crate) struct Given {
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) connections: u64,
+    pub(crate) granted: u64,
+    pub(crate) refused: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) evicted: u64,
+    pub(crate) failed: u64,
+    /// Number of the key that cookies are made with.
+    pub(crate) cookie_key: Option<u32>,
+    pub(crate) certificates: Vec<InUse>,
+}
+
+impl Given {
+    /// When the first certificate expires, in seconds since 1970.
+    pub(crate) fn first_expiry(&self) -> Option<u64> {
+        let expiries = self.certificates.iter();
+        expiries.filter_map(|certificate| certificate.expires).min()
+    }
+}
+
+fn tell_addresses(server: &Server, before: &[SocketAddr]) {
+    for address in server.addresses().filter(|it| !before.contains(it)) {
+        info!("giving out NTS keys at {address}");
     }
 }
 

@@ -10,6 +10,18 @@ mod cookie_keys;
 mod getting;
 mod giving;
 
-pub use cookie_keys::CookieKeys;
+use std::collections::BTreeMap;
+
+pub use cookie_keys::{CookieKeys, Rekeyed};
 pub(crate) use getting::{Answer, Exchanges, Wish};
+pub(crate) use giving::Given;
 pub use giving::{Giving, endpoints, needs_cookie_keys};
+
+/// What readers are told about NTS that the engine does not know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figures<'a> {
+    /// The giving out of keys, if any are.
+    pub(crate) given: Option<&'a Given>,
+    /// When the certificates expire that sources showed last, by the source's name: seconds since 1970.
+    pub(crate) expiries: &'a BTreeMap<String, u64>,
+}

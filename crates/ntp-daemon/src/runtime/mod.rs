@@ -16,6 +16,8 @@ mod operators;
 mod reading;
 mod waiting;
 
+pub(crate) use operators::NotFollowed;
+
 use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;

@@ -1,18 +1,48 @@
 //! The runtime as the control socket and the signals see it: commands go to the engine in between two waits, and are
 //! answered before the next one is given.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ntp_config::Config;
+use ntp_nts_ke::server::{Bound, StartError};
 use ntp_proto::engine::{Command, CommandId, Done, EngineConfig, Input, Kept, Refusal};
 use ntp_time::Monotonic;
 
 use super::reading::now;
 use super::{Failure, Runtime};
+use crate::nts::{self, CookieKeys, Figures, Given, Giving, Rekeyed};
 use crate::serve::{Servers, Totals};
 
 /// Commands are answered before the next one is given, so that one number does for all.
 const COMMAND: CommandId = CommandId(0);
+
+/// A part of NTS that stays as it was.
+#[derive(Debug)]
+pub(crate) enum NotFollowed {
+    /// The keys for cookies.
+    Keyset(String),
+    /// An address at which keys are given out.
+    KeyExchange(StartError),
+}
+
+impl core::fmt::Display for NotFollowed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Keyset(problem) => write!(f, "[keyset]: {problem}"),
+            Self::KeyExchange(StartError::Listen(address, error))
+                if error.kind() == ErrorKind::PermissionDenied =>
+            {
+                write!(
+                    f,
+                    "listen in [[nts-ke-server]]: {address} (TCP) may be taken at the start only: restart the daemon"
+                )
+            }
+            Self::KeyExchange(problem) => write!(f, "[[nts-ke-server]]: {problem}"),
+        }
+    }
+}
 
 impl Runtime {
     /// Reads the certificates again with which keys are given out.
@@ -22,12 +52,80 @@ impl Runtime {
         }
     }
 
-    /// Makes clients' cookies with a new key from now on. Returns whether it could: there may be no NTS, and a fleet's keys follow from its secret.
-    pub fn rekey(&mut self) -> bool {
+    /// Makes clients' cookies with a new key from now on.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn rekey(&mut self) -> Result<Rekeyed, &'static str> {
         let now = now(&self.clock);
-        let done = (self.cookie_keys.as_mut()).is_some_and(|keys| keys.rekey(now));
+        let keys = self.cookie_keys.as_mut().ok_or(
+            "there are no cookies here: no keys for NTS are given out, and nothing else asks for a keyset",
+        )?;
+        let rekeyed = keys.rekey(now).ok_or(
+            "the keys for cookies follow from the fleet's shared secret and the time; to have others, put another secret into the file of \
+             shared-secret-path on all servers, and reload them",
+        )?;
         self.hand_out_cookie_keys();
-        done
+        Ok(rekeyed)
+    }
+
+    /// Makes cookies and gives out keys as a new configuration wants it. What cannot be done is returned; the rest is done all the same.
+    pub(crate) fn follow_nts(
+        &mut self,
+        config: &Config,
+        seed: fn() -> [u8; 32],
+    ) -> Vec<NotFollowed> {
+        let mut problems = Vec::new();
+        let now = now(&self.clock);
+        let changed = match &mut self.cookie_keys {
+            Some(keys) => keys.follow(&config.keyset, config.keyset_file(), now),
+            None if !nts::needs_cookie_keys(config) => return problems,
+            none => CookieKeys::new(&config.keyset, config.keyset_file(), now, seed).map(|keys| {
+                *none = Some(keys);
+                true
+            }),
+        };
+        match changed {
+            Ok(true) => self.hand_out_cookie_keys(),
+            Ok(false) => {}
+            Err(problem) => problems.push(NotFollowed::Keyset(problem)),
+        }
+        let endpoints = nts::endpoints(config);
+        let Some(keys) = self
+            .cookie_keys
+            .as_ref()
+            .filter(|_| !endpoints.is_empty() || self.giving.is_some())
+        else {
+            return problems;
+        };
+        let refused = match &mut self.giving {
+            Some(giving) => giving.follow(endpoints),
+            none => match Giving::start(Bound::default(), keys.shared(), seed()) {
+                Ok(giving) => none.insert(giving).follow(endpoints),
+                Err(problem) => vec![problem],
+            },
+        };
+        problems.extend(refused.into_iter().map(NotFollowed::KeyExchange));
+        problems
+    }
+
+    /// Believes the authorities that `config` names for its sources.
+    pub(crate) fn trust_as(&mut self, config: &Config) {
+        self.getting.configure(config);
+    }
+
+    /// The giving out of NTS keys, if any are.
+    pub(crate) fn given(&self) -> Option<Given> {
+        let keys = self.cookie_keys.as_ref()?;
+        self.giving.as_ref()?.figures(&keys.current())
+    }
+
+    /// What readers are told about NTS.
+    pub(crate) fn nts_figures<'a>(&'a self, given: Option<&'a Given>) -> Figures<'a> {
+        Figures {
+            given,
+            expiries: self.getting.expiries(),
+        }
     }
 
     /// Gives the engine an operator's command, and says what became of it.

@@ -194,7 +194,9 @@ impl Runtime {
         }
         if let Some(mut observer) = self.observer.take() {
             observer.attend(&self.poll_set, || {
-                observation::frame(&self.snapshot(), &self.served(), &self.clock, self.started)
+                let (served, given) = (self.served(), self.given());
+                let nts = self.nts_figures(given.as_ref());
+                observation::frame(&self.snapshot(), &served, nts, &self.clock, self.started)
             });
             self.observer = Some(observer);
         }

@@ -74,10 +74,10 @@ impl Reach {
         let folders = ntp_config::folders_of(file);
         let linked = folders.iter().filter_map(|it| it.canonicalize().ok());
         reach.read.extend(linked);
-        for path in config.paths_read() {
+        for (_, path) in config.paths_read() {
             reach.read.extend(directory_of(path));
         }
-        for path in config.paths_written() {
+        for (_, path) in config.paths_written() {
             reach.write.extend(directory_of(path));
         }
         reach.write.extend(config.state.directory.clone());
@@ -101,13 +101,22 @@ impl Reach {
         })
     }
 
-    /// Whether a path lies in one of the directories.
+    /// Whether a file at `path` can be read.
     pub(super) fn covers(&self, path: &Path) -> bool {
-        // A path that climbs is not judged by its first steps.
-        let climbs = path.components().any(|part| part == Component::ParentDir);
-        let directories = || self.read.iter().chain(&self.write);
-        !climbs && directories().any(|directory| path.starts_with(directory))
+        lies_in(path, &self.read) || self.covers_writing(path)
     }
+
+    /// Whether a file at `path` can be made and replaced.
+    pub(super) fn covers_writing(&self, path: &Path) -> bool {
+        lies_in(path, &self.write)
+    }
+}
+
+fn lies_in(path: &Path, directories: &[PathBuf]) -> bool {
+    // A path that climbs is not judged by its first steps.
+    let climbs = path.components().any(|part| part == Component::ParentDir);
+    let lies = |directory: &PathBuf| path.starts_with(directory);
+    !climbs && directories.iter().any(lies)
 }
 
 /// The directory in which a file is made, renamed or replaced.

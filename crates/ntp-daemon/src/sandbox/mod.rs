@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread::{self, JoinHandle};
 
-use ntp_config::{ClockKind, Loaded, SandboxMode};
+use ntp_config::{ClockKind, Config, Loaded, SandboxMode};
 use ntp_udp::refusals::{self, Refusal};
 use syscalls::Sysno;
 use tracing::{debug, info, warn};
@@ -199,16 +199,25 @@ fn shown(refusal: Refusal) -> String {
     format!("{call} to {thread} thread")
 }
 
-/// Which of `paths` the running process can't reach any more, so that a configuration which names them needs a restart.
-pub fn out_of_reach<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Vec<PathBuf> {
-    let Some(reach) = CONFINEMENT
-        .get()
-        .and_then(|confinement| confinement.reach.as_ref())
-    else {
+/// Which of the files that `config` names the running process can't reach any more, so that these need a restart: the key, and the file.
+pub fn out_of_reach(config: &Config) -> Vec<(&'static str, PathBuf)> {
+    let Some(reach) = reach() else {
         return Vec::new();
     };
-    let lost = paths.into_iter().filter(|path| !reach.covers(path));
-    lost.map(Path::to_path_buf).collect()
+    let read = (config.paths_read()).filter(|(_, path)| !reach.covers(path));
+    let written = (config.paths_written()).filter(|(_, path)| !reach.covers_writing(path));
+    read.chain(written)
+        .map(|(key, path)| (key, path.to_path_buf()))
+        .collect()
+}
+
+/// Whether the running process can read a file at `path`, as far as the sandbox is concerned.
+pub fn can_read(path: &Path) -> bool {
+    reach().is_none_or(|reach| reach.covers(path))
+}
+
+fn reach() -> Option<&'static Reach> {
+    CONFINEMENT.get()?.reach.as_ref()
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{InconsistentKeys, ServerConfig};
 
-use super::{BadCertificate, CertificatePaths, Event};
+use super::{BadCertificate, CertificatePaths, Event, InUse};
 use crate::certificate::CertificateFacts;
 use crate::provider;
 use crate::trust::{certificates, plain};
@@ -64,8 +64,8 @@ impl Certificates {
         Arc::clone(&self.config)
     }
 
-    /// Reads what has changed, or everything if the operator `asked`, and tells what came of it.
-    pub(super) fn reload(&mut self, asked: bool, tell: &dyn Fn(&Event)) {
+    /// Reads what has changed, or everything if the operator `asked`, and tells what came of it. Returns whether it was read.
+    pub(super) fn reload(&mut self, asked: bool, tell: &dyn Fn(&Event)) -> bool {
         let now = look(&self.paths);
         if now == self.seen && !asked {
             // It has been like this for a while.
@@ -73,7 +73,7 @@ impl Certificates {
                 *told = true;
                 tell(&Event::BadCertificate(bad.clone()));
             }
-            return;
+            return false;
         }
         self.seen = now;
         match read(&self.paths) {
@@ -85,14 +85,32 @@ impl Certificates {
                 if changed || asked {
                     self.announce(tell);
                 }
+                true
             }
             Err(bad) => {
                 if asked {
                     tell(&Event::BadCertificate(bad.clone()));
                 }
                 self.bad = Some((bad, asked));
+                false
             }
         }
+    }
+
+    /// What is in use.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = InUse> {
+        self.paths.iter().zip(&self.keys).map(|(paths, key)| {
+            let facts: Vec<_> = key.cert.iter().filter_map(CertificateFacts::read).collect();
+            InUse {
+                path: paths.chain.clone(),
+                // A client needs all of the chain.
+                expires: facts.iter().map(|facts| facts.not_after).min(),
+                names: facts
+                    .into_iter()
+                    .next()
+                    .map_or_else(Vec::new, |own| own.names),
+            }
+        })
     }
 
     /// Tells what is in use.

@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::certificates::Certificates;
 use super::table::{Network, Seat, Table};
-use super::{Endpoint, Event, SealCookies};
+use super::{Endpoint, Event, InUse, SealCookies};
 use crate::export::session_keys;
 
 /// How many octets a client may send, handshake included. A usual one sends below two thousand, one with keys for a future of
@@ -75,50 +75,70 @@ impl Shared {
 
 /// An endpoint with everybody in it.
 pub(super) struct Hall {
-    endpoint: Endpoint,
-    listener: TcpListener,
+    /// What newcomers find; those inside go on with what they found.
+    endpoint: RefCell<Rc<Endpoint>>,
     certificates: RefCell<Certificates>,
     table: RefCell<Table<AbortHandle>>,
     shared: Rc<Shared>,
 }
 
 impl Hall {
-    pub(super) fn open(
+    pub(super) fn new(
         endpoint: Endpoint,
-        listener: std::net::TcpListener,
         certificates: Certificates,
         shared: Rc<Shared>,
-    ) -> io::Result<Rc<Self>> {
+    ) -> Rc<Self> {
         let limits = endpoint.limits;
-        Ok(Rc::new(Self {
-            endpoint,
-            listener: TcpListener::from_std(listener)?,
+        Rc::new(Self {
+            endpoint: RefCell::new(Rc::new(endpoint)),
             certificates: RefCell::new(certificates),
             table: RefCell::new(Table::new(limits.connections, limits.per_network)),
             shared,
-        }))
+        })
     }
 
-    /// Looks at the certificate files, or reads them in any case.
-    pub(super) fn reload(&self, asked: bool) {
+    /// Receives newcomers as `endpoint` says from now on.
+    pub(super) fn change(&self, endpoint: Endpoint, certificates: Certificates) {
+        let limits = endpoint.limits;
+        self.table
+            .borrow_mut()
+            .set_limits(limits.connections, limits.per_network);
+        certificates.announce(&*self.shared.tell);
+        *self.certificates.borrow_mut() = certificates;
+        *self.endpoint.borrow_mut() = Rc::new(endpoint);
+    }
+
+    /// Its certificates.
+    pub(super) fn in_use(&self) -> Vec<InUse> {
+        self.certificates.borrow().in_use().collect()
+    }
+
+    fn endpoint(&self) -> Rc<Endpoint> {
+        Rc::clone(&self.endpoint.borrow())
+    }
+
+    /// Looks at the certificate files, or reads them in any case. Returns whether they were read.
+    pub(super) fn reload(&self, asked: bool) -> bool {
         self.certificates
             .borrow_mut()
-            .reload(asked, &*self.shared.tell);
+            .reload(asked, &*self.shared.tell)
     }
 
     /// Lets everybody in.
-    pub(super) async fn accept(self: Rc<Self>) {
+    pub(super) async fn accept(self: Rc<Self>, listener: TcpListener) {
         let mut short = false;
         loop {
-            match self.listener.accept().await {
+            match listener.accept().await {
                 Ok((socket, peer)) => {
                     short = false;
                     self.admit(socket, peer).await;
                 }
                 Err(error) if is_of_the_connection(&error) => {}
+                // It was shut down, because nobody is to be let in here any more.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
                 Err(error) => {
                     if !core::mem::replace(&mut short, true) {
-                        let address = self.endpoint.listen;
+                        let address = self.endpoint().listen;
                         (self.shared.tell)(&Event::CannotAccept(address, error.to_string()));
                     }
                     sleep(SHORTAGE).await;
@@ -179,7 +199,7 @@ impl Drop for Visit {
 impl Visit {
     async fn take_place(self, socket: TcpStream) {
         let counters = &self.hall.shared.counters;
-        let limit = self.hall.endpoint.limits.time;
+        let limit = self.hall.endpoint().limits.time;
         let counter = match timeout(limit, self.converse(socket)).await {
             Ok(Ok(())) => return,
             Ok(Err(_)) => &counters.failed,
@@ -199,7 +219,8 @@ impl Visit {
         if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        let policy = &self.hall.endpoint.policy;
+        let endpoint = self.hall.endpoint();
+        let policy = &endpoint.policy;
         let mut exchange = ServerExchange::default();
         let mut piece = [0; 1024];
         let decision = loop {

@@ -14,10 +14,12 @@
 //! one. Nothing that a stranger does is logged; it is [counted](Counters).
 //!
 //! Certificates are read at the start, before privileges are dropped, and again when they are [asked for](Server::reload) or their files change
-//! (`certificates`). Connections go on with what they began with.
+//! (`certificates`). Addresses, limits and what clients are told can change while it runs ([`Server::follow`]). Connections go on with what they
+//! began with.
 
 mod certificates;
 mod connection;
+mod house;
 mod listen;
 mod table;
 
@@ -27,7 +29,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -39,11 +41,12 @@ use tokio::task::LocalSet;
 use crate::certificate::CertificateFacts;
 use certificates::Certificates;
 use connection::Shared;
+use house::{Arrangement, House, Order};
 
 pub use connection::{Counters, OCTETS};
 
 /// An address at which keys are given out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Where to listen.
     pub listen: SocketAddr,
@@ -75,6 +78,17 @@ pub struct Limits {
     pub per_network: usize,
     /// Time for a whole exchange.
     pub time: Duration,
+}
+
+/// A certificate that clients are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InUse {
+    /// Its file.
+    pub path: PathBuf,
+    /// Names and addresses that it is good for.
+    pub names: Vec<String>,
+    /// Last second at which it and all that stand behind it in the file are valid, since 1970.
+    pub expires: Option<u64>,
 }
 
 /// Makes cookies.
@@ -174,8 +188,8 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Listening sockets and certificates, before anybody is served.
-#[derive(Debug)]
+/// Listening sockets and certificates, before anybody is served. There may be none yet.
+#[derive(Debug, Default)]
 pub struct Bound {
     endpoints: Vec<(Endpoint, TcpListener, Certificates)>,
 }
@@ -186,14 +200,7 @@ impl Bound {
     /// # Errors
     /// If an address is taken or a certificate cannot be used.
     pub fn bind(endpoints: Vec<Endpoint>) -> Result<Self, StartError> {
-        let bind = |endpoint: Endpoint| {
-            let listener = listen::listen(endpoint.listen, endpoint.only_ipv6)
-                .map_err(|error| StartError::Listen(endpoint.listen, error))?;
-            let certificates =
-                Certificates::load(&endpoint.certificates).map_err(StartError::Certificate)?;
-            Ok((endpoint, listener, certificates))
-        };
-        let endpoints = endpoints.into_iter().map(bind).collect::<Result<_, _>>()?;
+        let endpoints = endpoints.into_iter().map(open).collect::<Result<_, _>>()?;
         Ok(Self { endpoints })
     }
 
@@ -228,27 +235,61 @@ impl Bound {
         let (orders, heard) = mpsc::unbounded_channel();
         let counters = Arc::<Counters>::default();
         let counted = Arc::clone(&counters);
+        let in_use = Arc::<Mutex<Vec<InUse>>>::default();
+        let shown = Arc::clone(&in_use);
+        let mut places = Vec::new();
+        let mut begun = Vec::new();
+        for (endpoint, listener, certificates) in self.endpoints {
+            places.push(Place::of(&endpoint, &listener).map_err(StartError::System)?);
+            begun.push(Arrangement::New(endpoint, listener, certificates));
+        }
         let thread = thread::Builder::new()
             .name("key exchange".into())
             .spawn(move || {
                 let _ringer = ringer;
                 begin();
                 let shared = Rc::new(Shared::new(Box::new(seal), Box::new(tell), counted));
-                LocalSet::new().block_on(&runtime, serve(self.endpoints, &shared, heard))
+                let house = House::new(shared, shown);
+                LocalSet::new().block_on(&runtime, house.run(begun, heard))
             })
             .map_err(StartError::System)?;
         Ok(Server {
             orders,
             counters,
+            in_use,
+            places,
             bell,
             thread: Some(thread),
         })
     }
 }
 
-/// What the server's thread is told.
-enum Order {
-    Reload,
+/// An endpoint as the owner of the thread knows it.
+#[derive(Debug)]
+struct Place {
+    endpoint: Endpoint,
+    /// Another handle of the listening socket.
+    listener: TcpListener,
+}
+
+impl Place {
+    fn change(&mut self, endpoint: Endpoint) -> Result<Arrangement, StartError> {
+        let certificates =
+            Certificates::load(&endpoint.certificates).map_err(StartError::Certificate)?;
+        // Whether a wildcard takes IPv4 too was decided when it was bound.
+        self.endpoint = Endpoint {
+            only_ipv6: self.endpoint.only_ipv6,
+            ..endpoint
+        };
+        Ok(Arrangement::Change(self.endpoint.clone(), certificates))
+    }
+
+    fn of(endpoint: &Endpoint, listener: &TcpListener) -> io::Result<Self> {
+        Ok(Self {
+            endpoint: endpoint.clone(),
+            listener: listener.try_clone()?,
+        })
+    }
 }
 
 /// Keys are given out as long as this lives.
@@ -257,6 +298,8 @@ pub struct Server {
     /// Hanging up ends the thread.
     orders: mpsc::UnboundedSender<Order>,
     counters: Arc<Counters>,
+    in_use: Arc<Mutex<Vec<InUse>>>,
+    places: Vec<Place>,
     bell: PipeReader,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
@@ -268,9 +311,60 @@ impl Server {
         let _ = self.orders.send(Order::Reload);
     }
 
+    /// Gives out keys at these endpoints from now on and at no others. An endpoint is known by its address; one that is there already stays open, and those who
+    /// are connected go on as they began. What cannot be done is returned: then an endpoint that was there stays as it was, and one that was not
+    /// is left out.
+    pub fn follow(&mut self, wanted: Vec<Endpoint>) -> Vec<StartError> {
+        let mut problems = Vec::new();
+        let mut arrangements = Vec::new();
+        let is_wanted = |place: &Place| {
+            let mut addresses = wanted.iter().map(|endpoint| endpoint.listen);
+            addresses.any(|address| address == place.endpoint.listen)
+        };
+        // Their addresses must be free before others are taken: a wildcard may take their place.
+        for place in self.places.extract_if(.., |place| !is_wanted(place)) {
+            // One that is closed already is what is wanted.
+            let _ = rustix::net::shutdown(&place.listener, rustix::net::Shutdown::Both);
+        }
+        for endpoint in wanted {
+            let listen = endpoint.listen;
+            let mut places = self.places.iter_mut();
+            let arranged = match places.find(|place| place.endpoint.listen == listen) {
+                Some(place) if place.endpoint == endpoint => Ok(Arrangement::Keep(listen)),
+                Some(place) => place.change(endpoint),
+                None => self.add(endpoint),
+            };
+            arrangements.push(arranged.unwrap_or_else(|problem| {
+                problems.push(problem);
+                Arrangement::Keep(listen)
+            }));
+        }
+        // A thread that has ended is noticed through the descriptor.
+        let _ = self.orders.send(Order::Follow(arrangements));
+        problems
+    }
+
+    fn add(&mut self, endpoint: Endpoint) -> Result<Arrangement, StartError> {
+        let (endpoint, listener, certificates) = open(endpoint)?;
+        self.places
+            .push(Place::of(&endpoint, &listener).map_err(StartError::System)?);
+        Ok(Arrangement::New(endpoint, listener, certificates))
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        (self.places.iter()).filter_map(|place| place.listener.local_addr().ok())
+    }
+
     /// What became of the connections so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// The certificates that clients are shown.
+    pub fn certificates(&self) -> Vec<InUse> {
+        let in_use = self.in_use.lock();
+        in_use.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Why the thread has ended, once its descriptor is readable; nothing before.
@@ -300,29 +394,11 @@ impl AsFd for Server {
     }
 }
 
-async fn serve(
-    endpoints: Vec<(Endpoint, TcpListener, Certificates)>,
-    shared: &Rc<Shared>,
-    mut orders: mpsc::UnboundedReceiver<Order>,
-) -> io::Result<()> {
-    let mut halls = Vec::new();
-    for (endpoint, listener, certificates) in endpoints {
-        certificates.announce(&*shared.tell);
-        halls.push(connection::Hall::open(
-            endpoint,
-            listener,
-            certificates,
-            Rc::clone(shared),
-        )?);
-    }
-    for hall in &halls {
-        tokio::task::spawn_local(Rc::clone(hall).accept());
-    }
-    loop {
-        match tokio::time::timeout(certificates::LOOK, orders.recv()).await {
-            Ok(Some(Order::Reload)) => halls.iter().for_each(|hall| hall.reload(true)),
-            Ok(None) => return Ok(()),
-            Err(_) => halls.iter().for_each(|hall| hall.reload(false)),
-        }
-    }
+/// Takes an endpoint's address and reads its certificates.
+fn open(endpoint: Endpoint) -> Result<(Endpoint, TcpListener, Certificates), StartError> {
+    let listener = listen::listen(endpoint.listen, endpoint.only_ipv6)
+        .map_err(|error| StartError::Listen(endpoint.listen, error))?;
+    let certificates =
+        Certificates::load(&endpoint.certificates).map_err(StartError::Certificate)?;
+    Ok((endpoint, listener, certificates))
 }

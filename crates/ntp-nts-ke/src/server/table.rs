@@ -48,6 +48,11 @@ impl<T> Table<T> {
         }
     }
 
+    /// Takes other limits. Whoever is seated may stay; newcomers displace one each, as ever.
+    pub(super) fn set_limits(&mut self, limit: usize, share: usize) {
+        (self.limit, self.share) = (limit.max(1), share.max(1));
+    }
+
     /// Makes room for one of `network` and gives back who had to go for it.
     pub(super) fn make_room(&mut self, network: Network) -> Option<T> {
         let mut own = self.networks.range((network, 0)..=(network, Seat::MAX));

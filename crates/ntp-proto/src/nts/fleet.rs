@@ -27,6 +27,7 @@ use core::fmt;
 use hkdf::Hkdf;
 use ntp_time::SystemTime;
 use sha2::Sha256;
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{Keyset, MasterSecret};
@@ -104,6 +105,16 @@ impl Fleet {
         Some(MasterSecret(octets))
     }
 }
+
+/// Whether they derive the same keys and keep as many. Secrets are compared in constant time.
+impl PartialEq for Fleet {
+    fn eq(&self, other: &Self) -> bool {
+        (self.interval, self.stale) == (other.interval, other.stale)
+            && bool::from(self.secret.ct_eq(&other.secret))
+    }
+}
+
+impl Eq for Fleet {}
 
 /// Tells the rotation only.
 impl fmt::Debug for Fleet {
