@@ -4,11 +4,49 @@ use super::draft::{Draft, Table, list};
 use super::source::{Meaning, source};
 use super::{Line, lines};
 
-/// Why a directive needs no equivalent, or has none.
-const LEFT: &[(&[&str], &str)] = &[
+/// Why a directive needs no equivalent.
+const NEEDLESS: &[(&[&str], &str)] = &[
     (
         &["driftfile", "dumpdir", "dumponexit", "ntsdumpdir"],
         "the frequency, keys and cookies are kept in [state] directory, /var/lib/ntpd-rs if unset",
+    ),
+    (
+        &["logdir", "logbanner"],
+        "log lines go to the journal, or to [observability] log-path",
+    ),
+    (
+        &["cmdport", "bindcmdaddress", "cmdratelimit", "cmddeny"],
+        "there is no control over the network; the control socket is protected by file permissions ([control])",
+    ),
+    (
+        &["initstepslew"],
+        "the clock is set at start by itself, if it is off by more than a slew can mend quickly",
+    ),
+    (
+        &["noclientlog", "clientloglimit"],
+        "memory for clients is bounded by rate-limiting-cache-size and interleaved-cache-size",
+    ),
+    (
+        &["leapsectz"],
+        "a list of leap seconds is read from /usr/share/zoneinfo/leap-seconds.list if it is there ([leap] list)",
+    ),
+    (
+        &["pidfile", "user"],
+        "a matter of the service unit, which runs ntpd-rs as a user of its own",
+    ),
+    (
+        &[
+            "maxupdateskew",
+            "maxdrift",
+            "maxjitter",
+            "corrtimeratio",
+            "stratumweight",
+            "combinelimit",
+            "reselectdist",
+            "maxclockerror",
+            "fallbackdrift",
+        ],
+        "ntpd-rs weighs sources and learns the oscillator by itself (docs/algorithm.md)",
     ),
     (
         &["rtcsync"],
@@ -24,38 +62,28 @@ const LEFT: &[(&[&str], &str)] = &[
         ],
         "the battery clock is left to the kernel",
     ),
+];
+
+/// Why a directive has no equivalent.
+const LEFT: &[(&[&str], &str)] = &[
     (
-        &[
-            "maxupdateskew",
-            "maxdrift",
-            "maxjitter",
-            "corrtimeratio",
-            "stratumweight",
-            "combinelimit",
-            "reselectdist",
-            "maxclockerror",
-            "fallbackdrift",
-            "maxdistance",
-        ],
-        "ntpd-rs weighs sources and learns the oscillator by itself (docs/algorithm.md)",
+        &["maxdistance"],
+        "how far a source may be from true time is decided by comparing all of them",
     ),
     (
-        &["log", "logdir", "logbanner", "logchange", "mailonchange"],
-        "log lines go to the journal; every measurement can be recorded with [observability] record-path",
+        &["log"],
+        "every measurement can be recorded with [observability] record-path, and read with `ntp-ctl replay`",
     ),
     (
-        &["user", "pidfile", "lock_all", "sched_priority"],
+        &["logchange", "mailonchange"],
+        "every step is logged; alarms are a matter of the metrics (docs/monitoring.md)",
+    ),
+    (
+        &["lock_all", "sched_priority"],
         "a matter of the service unit: systemctl edit ntpd-rs",
     ),
     (
-        &[
-            "cmdallow",
-            "cmddeny",
-            "cmdport",
-            "bindcmdaddress",
-            "cmdratelimit",
-            "opencommands",
-        ],
+        &["cmdallow", "opencommands"],
         "there is no control over the network; the control socket is protected by file permissions ([control])",
     ),
     (
@@ -66,17 +94,10 @@ const LEFT: &[(&[&str], &str)] = &[
         &["sourcedir"],
         "migrate those files too; ntpd-rs reads sources from /etc/ntpd-rs/sources.d",
     ),
-    (
-        &["refclock"],
-        "reference clocks are configured as sources of mode `sock` or `pps`; see the manual",
-    ),
+    (&["refclock"], "reference clocks are not in this version"),
     (
         &["hwtimestamp"],
         "kernel timestamps are used; hardware timestamps are not in this version",
-    ),
-    (
-        &["initstepslew"],
-        "the clock is set at start by itself, if it is off by more than a slew can mend quickly",
     ),
     (
         &["manual", "settime"],
@@ -91,18 +112,21 @@ const LEFT: &[(&[&str], &str)] = &[
         "symmetric mode is not supported: write each of the two as a server of the other",
     ),
     (&["tempcomp"], "temperature compensation is not supported"),
-    (&["smoothtime"], "served time is not smoothed"),
     (
-        &["noclientlog", "clientloglimit", "ntsratelimit"],
-        "memory for clients is bounded by rate-limiting-cache-size",
+        &["smoothtime"],
+        "served time is smoothed over leap seconds only ([leap] handling)",
     ),
+    (
+        &["ntsratelimit"],
+        "the number of key exchanges at a time is bounded instead; see [[nts-ke-server]] in the manual",
+    ),
+    (&["dscp"], "packets are not marked"),
     (
         &[
             "bindacqaddress",
             "acquisitionport",
             "bindacqdevice",
             "binddevice",
-            "dscp",
         ],
         "requests leave from a fresh port each, by the route that the kernel chooses",
     ),
@@ -118,12 +142,16 @@ const LEFT: &[(&[&str], &str)] = &[
         "see [keyset] and [[nts-ke-server]] in the manual",
     ),
     (
-        &["nosystemcert", "nocerttimecheck", "authselectmode"],
-        "see certificate-authority, trust and require of a source in the manual",
+        &["authselectmode"],
+        "authenticated and other sources are compared alike: name only authenticated ones to trust no others",
     ),
     (
-        &["leapsectz"],
-        "leap seconds are taken from the sources; see leap-seconds.list in the manual",
+        &["nosystemcert"],
+        "the system's authorities are always believed; certificate-authority of a source adds to them",
+    ),
+    (
+        &["nocerttimecheck"],
+        "a clock that is wrong at start is met by certificate-time-leniency in [synchronization]",
     ),
 ];
 
@@ -133,6 +161,8 @@ pub(super) fn draft(text: &str) -> Draft {
     let mut serving = Serving::default();
     let mut stepping = None;
     let mut minimum = None;
+    let (mut leap, mut smooth) = (None, false);
+    let mut trusted = Trusted::default();
     for line in lines(text, &['#', '!', ';', '%']) {
         let word = |index: usize| line.words.get(index).copied();
         let number = |index: usize| word(index).and_then(|word| word.parse::<f64>().ok());
@@ -164,30 +194,34 @@ pub(super) fn draft(text: &str) -> Draft {
             "minsources" => minimum = number(0),
             "local" => local(&mut draft, &line),
             "keyfile" => match word(0) {
-                Some(path) => serving.key_file = Some(path.to_owned()),
+                Some(path) => {
+                    draft.key_file = Some((line.number, line.text.into(), path.to_owned()));
+                }
                 None => draft.leave(line.number, line.text, "names no file"),
             },
-            "leapseclist" | "leapsecmode" => draft.leave(
-                line.number,
-                line.text,
-                "leap seconds: see the keys about them in the manual",
-            ),
-            "ntstrustedcerts" => draft.leave(
-                line.number,
-                line.text,
-                "write certificate-authority into the sources that need it",
-            ),
+            "leapseclist" => match word(0) {
+                Some(path) => draft.leap.set_text("list", path),
+                None => draft.leave(line.number, line.text, "names no file"),
+            },
+            "leapsecmode" => leap = word(0).map(str::to_owned),
+            // chronyd smears by slewing its own clock and smoothing what it serves.
+            "smoothtime" if line.words.contains(&"leaponly") => smooth = true,
+            "ntstrustedcerts" => trusted.add(&line),
             _ if serving.take(&line) => {}
             directive => {
-                let known = LEFT.iter().find(|(names, _)| names.contains(&directive));
-                draft.leave(
-                    line.number,
-                    line.text,
-                    known.map_or("not known", |(_, why)| why),
-                );
+                let why = |known: &'static [(&[&str], &str)]| {
+                    let found = known.iter().find(|(names, _)| names.contains(&directive));
+                    found.map(|(_, why)| *why)
+                };
+                match why(NEEDLESS) {
+                    Some(why) => draft.need_not(line.number, line.text, why),
+                    None => draft.leave(line.number, line.text, why(LEFT).unwrap_or("not known")),
+                }
             }
         }
     }
+    trusted.write(&mut draft);
+    leap_seconds(&mut draft, leap.as_deref(), smooth);
     steps(&mut draft, stepping);
     // chronyd follows a single source; ntpd-rs waits for three unless it is told.
     draft
@@ -241,10 +275,8 @@ fn option(name: &str) -> Option<Meaning> {
             value: true,
             why: "requests are of version 4",
         },
-        "certset" => Meaning::Missing {
-            value: true,
-            why: "write certificate-authority into the source",
-        },
+        // Found again by `Trusted`, which knows the sets.
+        "certset" => Meaning::Value(CERTIFICATE_SET),
         "extfield" | "maxunreach" => Meaning::Missing {
             value: true,
             why: "not supported",
@@ -259,6 +291,65 @@ fn option(name: &str) -> Option<Meaning> {
         },
         _ => return None,
     })
+}
+
+/// A key that no configuration has: the number of a source's set of authorities, until that is replaced by their file.
+const CERTIFICATE_SET: &str = "certset";
+
+/// Certificate authorities by the numbers of their sets; sources without a number use set 0.
+#[derive(Default)]
+struct Trusted {
+    sets: Vec<(String, String)>,
+    unclear: Vec<(usize, String)>,
+}
+
+impl Trusted {
+    fn add(&mut self, line: &Line<'_>) {
+        let (set, path) = match line.words.as_slice() {
+            [path] => ("0", path),
+            [set, path] => (*set, path),
+            _ => return self.unclear.push((line.number, line.text.into())),
+        };
+        if self.sets.iter().any(|(known, _)| known == set) {
+            self.unclear.push((line.number, line.text.into()));
+        } else {
+            self.sets.push((set.to_owned(), (*path).to_owned()));
+        }
+    }
+
+    fn write(self, draft: &mut Draft) {
+        for (number, text) in &self.unclear {
+            draft.leave(
+                *number,
+                text,
+                "a source has one file of authorities: put all certificates into it",
+            );
+        }
+        for source in &mut draft.sources {
+            let set = source.take(CERTIFICATE_SET).unwrap_or_else(|| "0".into());
+            let found = self.sets.iter().find(|(known, _)| *known == set);
+            if let Some((_, path)) = found.filter(|_| source.is_authenticated_by_certificate()) {
+                source.set_text("certificate-authority", path);
+            }
+        }
+    }
+}
+
+/// What becomes of the clock at a leap second.
+fn leap_seconds(draft: &mut Draft, mode: Option<&str>, smooth: bool) {
+    match (mode, smooth) {
+        (Some("slew"), false) => draft.leap.set_text("handling", "slew"),
+        (Some("slew" | "ignore"), true) => {
+            draft.leap.set_text("handling", "smear");
+            draft
+                .leap
+                .remark("smeared from noon to noon; chronyd's interval was another");
+        }
+        (Some("ignore"), false) => draft.leap.remark(
+            "chronyd was told to ignore leap seconds; here the kernel makes them, as `handling` says",
+        ),
+        _ => {}
+    }
 }
 
 fn local(draft: &mut Draft, line: &Line<'_>) {
@@ -312,7 +403,6 @@ struct Serving {
     addresses: Vec<String>,
     port: Option<u16>,
     limit: Option<Vec<(String, f64)>>,
-    key_file: Option<String>,
     certificate: Option<String>,
     private_key: Option<String>,
     ke_port: Option<u16>,
@@ -370,9 +460,6 @@ impl Serving {
                 "name networks by address, for example 192.0.2.0/24",
             );
         }
-        if let Some(path) = &self.key_file {
-            draft.keys.set_text("path", path);
-        }
         if let (Some(certificate), Some(key)) = (&self.certificate, &self.private_key) {
             let mut table = Table::default();
             table.set_text("listen", &format!("[::]:{}", self.ke_port.unwrap_or(4460)));
@@ -421,6 +508,9 @@ impl Serving {
                 table.set("rate-limiting-cache-size", 16_384);
                 let milliseconds = (interval.clamp(-10.0, 12.0).exp2() * 1000.0).ceil() as u64;
                 table.set("rate-limiting-cutoff-ms", milliseconds);
+                let burst = limit.iter().find(|(name, _)| name == "burst");
+                let burst = burst.map_or(8.0, |(_, value)| *value).clamp(1.0, 255.0);
+                table.set("rate-limiting-burst", burst as u8);
             }
             draft.servers.push(table);
         }

@@ -31,6 +31,31 @@ impl Table {
         self.set(key, quoted(value));
     }
 
+    /// Whether a key is set.
+    fn has(&self, key: &str) -> bool {
+        self.keys.iter().any(|(known, _)| *known == key)
+    }
+
+    /// The value of a key, which is taken out again.
+    pub(super) fn take(&mut self, key: &str) -> Option<String> {
+        let at = self.keys.iter().position(|(known, _)| *known == key)?;
+        Some(self.keys.remove(at).1)
+    }
+
+    /// Whether it is a pool of servers.
+    pub(super) fn is_pool(&self) -> bool {
+        self.keys
+            .iter()
+            .any(|(key, value)| *key == "mode" && value == "\"pool\"")
+    }
+
+    /// Whether it is a source that proves itself by a certificate.
+    pub(super) fn is_authenticated_by_certificate(&self) -> bool {
+        self.keys
+            .iter()
+            .any(|(key, value)| *key == "mode" && value == "\"nts\"")
+    }
+
     /// Takes a key out again; true if it was there.
     pub(super) fn remove(&mut self, key: &str) -> bool {
         let before = self.keys.len();
@@ -67,7 +92,7 @@ impl Table {
     }
 }
 
-/// A line that has no equivalent.
+/// A line from which nothing came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Left {
     line: usize,
@@ -81,17 +106,30 @@ pub(super) struct Draft {
     pub(super) sources: Vec<Table>,
     pub(super) servers: Vec<Table>,
     pub(super) key_exchange: Vec<Table>,
-    pub(super) keys: Table,
+    pub(super) leap: Table,
+    /// The file of symmetric keys, and the line that names it.
+    pub(super) key_file: Option<(usize, String, String)>,
+    keys: Table,
     pub(super) synchronization: Table,
     pub(super) algorithm: Table,
     pub(super) observability: Table,
     left: Vec<Left>,
+    needless: Vec<Left>,
 }
 
 impl Draft {
-    /// Keeps a line for the end of the file, with the reason why nothing came of it.
+    /// Keeps a line for the end of the file that has no equivalent, so that something will be different, with the reason.
     pub(super) fn leave(&mut self, line: usize, text: &str, why: impl Into<String>) {
         self.left.push(Left {
+            line,
+            text: text.to_owned(),
+            why: why.into(),
+        });
+    }
+
+    /// Keeps a line for the end of the file that needs no equivalent, with the reason.
+    pub(super) fn need_not(&mut self, line: usize, text: &str, why: impl Into<String>) {
+        self.needless.push(Left {
             line,
             text: text.to_owned(),
             why: why.into(),
@@ -103,14 +141,32 @@ impl Draft {
         self.left.len()
     }
 
-    /// Keys are named by number only if there is a file that has them.
+    /// Decides what depends on the whole file. Keys are named by number only if there is a file that has them, and the file only where
+    /// somebody may use them: distributions name one that often does not exist.
     pub(super) fn settle(&mut self) {
-        if self.keys.keys.is_empty() {
-            for source in &mut self.sources {
-                if source.remove("key") {
-                    source.remark("left out `key`: no key file is named; see [keys] in the manual");
+        match self.key_file.take() {
+            None => {
+                for source in &mut self.sources {
+                    if source.remove("key") {
+                        source.remark(
+                            "left out `key`: no key file is named; see [keys] in the manual",
+                        );
+                    }
                 }
             }
+            Some((line, text, path)) => {
+                let keyed = self.sources.iter().any(|source| source.has("key"));
+                if keyed || !self.servers.is_empty() {
+                    self.keys
+                        .remark("the user ntpd-rs must be able to read this file");
+                    self.keys.set_text("path", &path);
+                } else {
+                    self.need_not(line, &text, "no source uses a key");
+                }
+            }
+        }
+        for lines in [&mut self.left, &mut self.needless] {
+            lines.sort_by_key(|left| left.line);
         }
     }
 
@@ -133,13 +189,19 @@ impl Draft {
         self.synchronization.write("[synchronization]", &mut out);
         self.algorithm
             .write("[synchronization.algorithm]", &mut out);
+        self.leap.write("[leap]", &mut out);
         self.observability.write("[observability]", &mut out);
-        if !self.left.is_empty() {
-            out.push_str("\n# Without an equivalent:\n");
-        }
-        for left in &self.left {
-            let _ = writeln!(out, "#\n# line {}: {}", left.line, one_line(&left.text));
-            let _ = writeln!(out, "#     {}", left.why);
+        for (heading, lines) in [
+            ("Without an equivalent", &self.left),
+            ("Needs no equivalent", &self.needless),
+        ] {
+            if !lines.is_empty() {
+                let _ = writeln!(out, "\n# {heading}:");
+            }
+            for left in lines {
+                let _ = writeln!(out, "#\n# line {}: {}", left.line, one_line(&left.text));
+                let _ = writeln!(out, "#     {}", left.why);
+            }
         }
         out
     }

@@ -1,15 +1,16 @@
 //! `ntp-ctl migrate`: another time daemon's configuration becomes an `ntp.toml` that does the same.
 //!
 //! What has an equivalent is carried over. Every line that has none ends as a comment with its number and the reason, so
-//! that nothing is lost in silence: some need nothing because ntpd-rs does it anyway, some exist elsewhere
-//! (packets of state, access to the control socket), some do not exist. The result is a proposal for a person to read.
+//! that nothing is lost in silence: those after which something will be different first, apart from those that need nothing because
+//! ntpd-rs does it anyway or in another way. The result is a proposal for a person to read.
 //!
-//! The three formats are alike: a directive a line, words after it. `chrony`, `ntpd` and `timesyncd` know their
+//! The formats are alike: a directive a line, words after it. `chrony`, `ntpd`, `openntpd` and `timesyncd` know their
 //! directives; `draft` holds what came of them.
 
 mod chrony;
 mod draft;
 mod ntpd;
+mod openntpd;
 mod source;
 mod timesyncd;
 
@@ -29,7 +30,7 @@ pub(crate) fn run(
     let text = String::from_utf8_lossy(&bytes);
     let Some(dialect) = dialect.or_else(|| Dialect::of(path, &text)) else {
         return Err(Failure::Told(format!(
-            "it cannot be told whose configuration {} is; say it with --from chrony, ntpd or timesyncd",
+            "it cannot be told whose configuration {} is; say it with --from chrony, ntpd, openntpd or timesyncd",
             path.display()
         )));
     };
@@ -42,7 +43,7 @@ pub(crate) fn run(
             ("lines", "have")
         };
         console.complain(format_args!(
-            "{} {lines} of {} {have} no equivalent; each stands at the end, with the reason",
+            "{} {lines} of {} {have} no equivalent; each stands as a comment in the result, with the reason",
             migrated.left,
             path.display()
         ));
@@ -55,8 +56,10 @@ pub(crate) fn run(
 pub(crate) enum Dialect {
     /// chronyd's chrony.conf
     Chrony,
-    /// ntpd's ntp.conf, of the reference implementation, ntpsec or openntpd-like
+    /// ntpd's ntp.conf, of the reference implementation or ntpsec
     Ntpd,
+    /// OpenNTPD's ntpd.conf
+    Openntpd,
     /// systemd-timesyncd's timesyncd.conf
     Timesyncd,
 }
@@ -73,6 +76,9 @@ impl Dialect {
         }
         if name.contains("timesyncd") {
             return Some(Self::Timesyncd);
+        }
+        if name.contains("openntpd") || name == "ntpd.conf" {
+            return Some(Self::Openntpd);
         }
         if name.starts_with("ntp.") || name.contains("ntpsec") || name.contains("ntpd") {
             return Some(Self::Ntpd);
@@ -96,6 +102,8 @@ impl Dialect {
             Some(Self::Chrony)
         } else if has(&["restrict", "tinker", "tos", "fudge", "statsdir", "filegen"]) {
             Some(Self::Ntpd)
+        } else if has(&["servers", "sensor", "constraint", "constraints"]) {
+            Some(Self::Openntpd)
         } else {
             None
         }
@@ -116,6 +124,7 @@ pub(crate) fn migrate(dialect: Dialect, origin: &str, text: &str) -> Migrated {
     let mut draft = match dialect {
         Dialect::Chrony => chrony::draft(text),
         Dialect::Ntpd => ntpd::draft(text),
+        Dialect::Openntpd => openntpd::draft(text),
         Dialect::Timesyncd => timesyncd::draft(text),
     };
     draft.settle();

@@ -2,38 +2,51 @@
 //!
 //! ntpd serves everybody who is not restricted; its `restrict` lines decide who is.
 
-use super::draft::{Draft, Table, list, quoted};
+use super::draft::{Draft, Table, list};
 use super::source::{Meaning, source};
 use super::{Line, lines};
 
-/// Why a directive needs no equivalent, or has none.
-const LEFT: &[(&[&str], &str)] = &[
+/// Why a directive needs no equivalent.
+const NEEDLESS: &[(&[&str], &str)] = &[
     (
         &["driftfile"],
         "the frequency is kept in [state] directory, /var/lib/ntpd-rs if unset",
     ),
     (
-        &["leapfile", "leapsmearinterval"],
-        "leap seconds: see the keys about them in the manual",
-    ),
-    (
-        &["statsdir", "statistics", "filegen", "logconfig"],
-        "log lines go to the journal; every measurement can be recorded with [observability] record-path",
-    ),
-    (
-        &["logfile"],
+        &["logconfig", "logfile"],
         "log lines go to the journal, or to [observability] log-path",
     ),
     (
-        &[
-            "trustedkey",
-            "requestkey",
-            "controlkey",
-            "autokey",
-            "crypto",
-            "keysdir",
-            "ntpsigndsocket",
-        ],
+        &["trustedkey"],
+        "every key of the file is trusted where a source or a client names it",
+    ),
+    (
+        &["requestkey", "controlkey", "mru"],
+        "there is no control over the network, and modes 6 and 7 do not exist",
+    ),
+    (
+        &["pidfile", "rlimit", "saveconfigdir"],
+        "a matter of the service unit",
+    ),
+    (
+        &["mdnstries"],
+        "the server is not announced by multicast DNS",
+    ),
+];
+
+/// Why a directive has no equivalent.
+const LEFT: &[(&[&str], &str)] = &[
+    (
+        &["statsdir", "statistics", "filegen"],
+        "every measurement can be recorded with [observability] record-path, and read with `ntp-ctl replay`",
+    ),
+    (
+        &["discard"],
+        "how often a client may ask is said by rate-limiting-cutoff-ms and rate-limiting-burst of [[server]]",
+    ),
+    (&["refclock"], "reference clocks are not in this version"),
+    (
+        &["autokey", "crypto", "keysdir", "ntpsigndsocket"],
         "keys are named by the sources and servers that use them; there is no control over the network",
     ),
     (
@@ -59,9 +72,6 @@ const LEFT: &[(&[&str], &str)] = &[
         &[
             "disable",
             "enable",
-            "mru",
-            "rlimit",
-            "discard",
             "tick",
             "calldelay",
             "reset",
@@ -69,16 +79,9 @@ const LEFT: &[(&[&str], &str)] = &[
             "ttl",
             "dscp",
             "pollskewlist",
-            "pidfile",
-            "saveconfigdir",
             "phone",
-            "refclock",
         ],
         "there is nothing that corresponds",
-    ),
-    (
-        &["interface", "nic"],
-        "write the addresses to serve at as [[server]] listen",
     ),
 ];
 
@@ -94,22 +97,50 @@ pub(super) fn draft(text: &str) -> Draft {
             "fudge" => fudge(&mut draft, &line),
             "restrict" => access.restrict(&mut draft, &line),
             "keys" => match line.words.first() {
-                Some(path) => draft.keys.set_text("path", path.trim_matches('"')),
+                Some(path) => {
+                    let path = path.trim_matches('"').to_owned();
+                    draft.key_file = Some((line.number, line.text.into(), path));
+                }
                 None => draft.leave(line.number, line.text, "names no file"),
             },
+            "leapfile" => match line.words.first() {
+                Some(path) => draft.leap.set_text("list", path.trim_matches('"')),
+                None => draft.leave(line.number, line.text, "names no file"),
+            },
+            "leapsmearinterval" => {
+                draft.leap.set_text("handling", "smear");
+                draft
+                    .leap
+                    .remark("smeared from noon to noon; ntpd's interval was another");
+            }
+            "interface" | "nic" => access.interface(&mut draft, &line),
+            "disable" | "enable"
+                if line.words.iter().all(|word| {
+                    matches!(*word, "monitor" | "stats" | "ntp" | "kernel" | "mode7")
+                }) =>
+            {
+                draft.need_not(
+                    line.number,
+                    line.text,
+                    "there are no modes 6 and 7, and no monitoring by strangers",
+                );
+            }
             "tos" => minimum = tos(&mut draft, &line).unwrap_or(minimum),
             "tinker" => tinker(&mut draft, &line),
             "nts" => nts.take(&mut draft, &line),
             directive => {
-                let known = LEFT.iter().find(|(names, _)| names.contains(&directive));
-                draft.leave(
-                    line.number,
-                    line.text,
-                    known.map_or("not known", |(_, why)| why),
-                );
+                let why = |known: &'static [(&[&str], &str)]| {
+                    let found = known.iter().find(|(names, _)| names.contains(&directive));
+                    found.map(|(_, why)| *why)
+                };
+                match why(NEEDLESS) {
+                    Some(why) => draft.need_not(line.number, line.text, why),
+                    None => draft.leave(line.number, line.text, why(LEFT).unwrap_or("not known")),
+                }
             }
         }
     }
+    share_out(&mut draft);
     draft
         .synchronization
         .set("minimum-agreeing-sources", minimum);
@@ -122,6 +153,21 @@ pub(super) fn draft(text: &str) -> Draft {
         .observability
         .set_text("observation-path", "/run/ntpd-rs/observe");
     draft
+}
+
+/// ntpd fills up to ten sources from all of its pools together, where each of ours is filled for itself.
+fn share_out(draft: &mut Draft) {
+    const ALL: usize = 10;
+    let pools = draft
+        .sources
+        .iter()
+        .filter(|source| source.is_pool())
+        .count();
+    if pools > 2 {
+        for pool in draft.sources.iter_mut().filter(|source| source.is_pool()) {
+            pool.set("count", (ALL / pools).max(1));
+        }
+    }
 }
 
 fn upstream(draft: &mut Draft, line: &Line<'_>) {
@@ -138,7 +184,7 @@ fn upstream(draft: &mut Draft, line: &Line<'_>) {
         Some(host) if host.starts_with("127.127.") => draft.leave(
             line.number,
             line.text,
-            "reference clocks are configured as sources of mode `sock` or `pps`; see the manual",
+            "reference clocks are not in this version",
         ),
         _ => match source(line, line.directive == "pool", option) {
             Some(table) => draft.sources.push(table),
@@ -216,9 +262,9 @@ fn tos(draft: &mut Draft, line: &Line<'_>) -> Option<u32> {
                     line.number
                 ));
             }
-            _ => draft.leave(
+            _ => draft.need_not(
                 line.number,
-                &pair.join(" "),
+                &format!("tos {}", pair.join(" ")),
                 "ntpd-rs weighs its sources by itself",
             ),
         }
@@ -249,9 +295,9 @@ fn tinker(draft: &mut Draft, line: &Line<'_>) {
                 "never to step: ntpd-rs steps in its first updates only",
             ),
             (Some("step"), Some(threshold)) => draft.algorithm.set("step-threshold", threshold),
-            _ => draft.leave(
+            _ => draft.need_not(
                 line.number,
-                &pair.join(" "),
+                &format!("tinker {}", pair.join(" ")),
                 "ntpd-rs learns the oscillator and the network by itself",
             ),
         }
@@ -299,6 +345,8 @@ struct Access {
     limited: bool,
     served: Vec<String>,
     refused: Vec<String>,
+    /// Addresses to serve at; all if there are none.
+    listen: Vec<std::net::IpAddr>,
 }
 
 impl Access {
@@ -330,7 +378,7 @@ impl Access {
             return;
         }
         if who == "source" {
-            return draft.leave(
+            return draft.need_not(
                 line.number,
                 line.text,
                 "only answers to our own requests are listened to",
@@ -357,6 +405,22 @@ impl Access {
         }
     }
 
+    fn interface(&mut self, draft: &mut Draft, line: &Line<'_>) {
+        match line.words.as_slice() {
+            ["listen", address] if let Ok(address) = address.parse() => self.listen.push(address),
+            ["ignore" | "drop", "wildcard" | "all"] => draft.need_not(
+                line.number,
+                line.text,
+                "what is served is said by [[server]] listen",
+            ),
+            _ => draft.leave(
+                line.number,
+                line.text,
+                "write the addresses to serve at as [[server]] listen",
+            ),
+        }
+    }
+
     fn write(self, draft: &mut Draft) {
         let loopback_only = self
             .served
@@ -366,7 +430,6 @@ impl Access {
             return;
         }
         let mut table = Table::default();
-        table.set("listen", quoted("[::]:123"));
         if self.everybody_refused {
             let networks = list(self.served.iter().map(String::as_str));
             table.set(
@@ -388,7 +451,19 @@ impl Access {
             table.set("rate-limiting-cache-size", 16_384);
             table.set("rate-limiting-cutoff-ms", 2000);
         }
-        draft.servers.push(table);
+        let at = match self.listen.is_empty() {
+            true => vec!["[::]:123".to_owned()],
+            false => self
+                .listen
+                .iter()
+                .map(|address| std::net::SocketAddr::from((*address, 123)).to_string())
+                .collect(),
+        };
+        for address in at {
+            let mut server = Table::default();
+            server.set_text("listen", &address);
+            draft.servers.push(server.followed_by(table.clone()));
+        }
     }
 }
 

@@ -90,16 +90,21 @@ pub(super) fn source(
             line.number
         ));
     }
+    if nts && pool {
+        table.remark(format!(
+            "line {}: one server of the pool; name others as sources of their own",
+            line.number
+        ));
+    }
     let mode = match (nts, pool) {
-        (false, false) => "server",
+        (true, _) => "nts",
         (false, true) => "pool",
-        (true, false) => "nts",
-        (true, true) => "nts-pool",
+        (false, false) => "server",
     };
     let mut head = Table::default();
     head.set_text("mode", mode);
     head.set_text("address", &address(host, if nts { ke_port } else { port }));
-    if let Some(count) = count.filter(|count| pool && *count > 0) {
+    if let Some(count) = count.filter(|count| pool && !nts && *count > 0) {
         head.set("count", count);
     }
     if polls != DEFAULT_POLL {

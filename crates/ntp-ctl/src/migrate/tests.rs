@@ -118,8 +118,13 @@ fn every_directive_is_carried_over_or_named_in_a_comment() {
                 "maxslewrate",
                 "ntsserverkey",
                 "ntsservercert",
+                "leapseclist",
+                "leapsecmode",
+                "ntstrustedcerts",
             ];
-            let silent = line.starts_with(['#', '!']) || understood.contains(&directive);
+            let silent = line.contains("leaponly")
+                || line.starts_with(['#', '!'])
+                || understood.contains(&directive);
             assert!(
                 silent || toml.contains(&format!("# line {}: {line}", index + 1)),
                 "{name}: {line}\n{toml}"
@@ -134,7 +139,7 @@ fn sources_keep_what_was_said_about_them() {
     for expected in [
         "mode = \"nts\"\naddress = \"ntp1.example.net:4443\"\ninterleaved = true\n",
         "address = \"[2001:db8::1]:1123\"\npoll-interval-limits = { min = 0, max = 17 }\nkey = 7\n",
-        "mode = \"nts-pool\"\naddress = \"nts.example.org\"\ncount = 3\n",
+        "one server of the pool; name others as sources of their own\n[[source]]\nmode = \"nts\"\naddress = \"nts.example.org\"\n",
         "left out `maxdelay 0.2`",
         "listen = \"192.0.2.1:123\"",
         "listen = \"[2001:db8::5]:123\"",
@@ -238,4 +243,129 @@ fn hostile_text_stays_inside_strings_and_comments() {
         migrated(Dialect::Ntpd, text);
         migrated(Dialect::Timesyncd, text);
     }
+}
+
+#[test]
+fn what_needs_nothing_stands_apart_from_what_is_lost() {
+    let made = migrate(
+        Dialect::Chrony,
+        "the file",
+        "server a\nrtcsync\ndscp 46\ndriftfile /x\n",
+    );
+    assert_eq!(made.left, 1, "{}", made.toml);
+    let lost = made.toml.find("# Without an equivalent:").unwrap();
+    let needless = made.toml.find("# Needs no equivalent:").unwrap();
+    let at = |text| made.toml.find(text).unwrap();
+    assert!(lost < at("dscp") && at("dscp") < needless && needless < at("rtcsync"));
+}
+
+/// Distributions name a key file that may not exist, and that ntpd-rs may not read: it must not keep the daemon from starting.
+#[test]
+fn a_key_file_is_named_only_where_a_key_may_be_used() {
+    let client = migrated(Dialect::Chrony, "server a\nkeyfile /etc/chrony.keys\n");
+    assert!(!client.contains("[keys]"), "{client}");
+    for used in [
+        "server a key 3\nkeyfile /etc/chrony.keys\n",
+        "server a\nallow\nkeyfile /etc/chrony.keys\n",
+    ] {
+        let toml = migrated(Dialect::Chrony, used);
+        assert!(
+            toml.contains("[keys]\npath = \"/etc/chrony.keys\""),
+            "{toml}"
+        );
+    }
+}
+
+#[test]
+fn authorities_go_to_the_sources_of_their_set() {
+    let toml = migrated(
+        Dialect::Chrony,
+        "server a nts certset 1\nserver b nts\nserver c\nntstrustedcerts 1 /etc/one.pem\nntstrustedcerts /etc/all.pem\n",
+    );
+    assert!(
+        toml.contains("address = \"a\"\ncertificate-authority = \"/etc/one.pem\""),
+        "{toml}"
+    );
+    assert!(
+        toml.contains("address = \"b\"\ncertificate-authority = \"/etc/all.pem\""),
+        "{toml}"
+    );
+    assert!(
+        toml.contains("address = \"c\"\n\n") && !toml.contains("certset"),
+        "{toml}"
+    );
+}
+
+#[test]
+fn leap_seconds_are_treated_as_before() {
+    let chrony = migrated(
+        Dialect::Chrony,
+        "server a\nleapsecmode slew\nleapseclist /l\n",
+    );
+    assert!(
+        chrony.contains("list = \"/l\"\nhandling = \"slew\""),
+        "{chrony}"
+    );
+    let smear = "server a\nleapsecmode slew\nsmoothtime 400 0.01 leaponly\n";
+    assert!(migrated(Dialect::Chrony, smear).contains("handling = \"smear\""));
+    let ntpd = migrated(Dialect::Ntpd, "server a\nleapfile \"/l\"\n");
+    assert!(ntpd.contains("[leap]\nlist = \"/l\""), "{ntpd}");
+}
+
+/// Each pool of ours is filled for itself; sixteen servers would be asked where ntpd asks ten.
+#[test]
+fn the_pools_of_ntpd_share_its_ten_sources() {
+    let four = "pool 0.x\npool 1.x\npool 2.x\npool 3.x\n";
+    let toml = migrated(Dialect::Ntpd, four);
+    assert_eq!(toml.matches("count = 2").count(), 4, "{toml}");
+    assert!(!migrated(Dialect::Ntpd, "pool 0.x\n").contains("count"));
+}
+
+#[test]
+fn ntpd_serves_where_it_listens() {
+    let toml = migrated(
+        Dialect::Ntpd,
+        "server a\ninterface ignore wildcard\ninterface listen 192.0.2.1\ninterface listen 2001:db8::1\ninterface listen eth0\n",
+    );
+    for expected in [
+        "listen = \"192.0.2.1:123\"",
+        "listen = \"[2001:db8::1]:123\"",
+        "# line 5: interface listen eth0",
+    ] {
+        assert!(toml.contains(expected), "{expected}\n{toml}");
+    }
+    assert!(!toml.contains("[::]:123"), "{toml}");
+}
+
+#[test]
+fn openntpd_serves_only_where_it_is_told_to() {
+    let client = "servers pool.example\nserver time.example trusted\nsensor *\nconstraint from \"192.0.2.1\"\n";
+    assert_eq!(
+        Dialect::of(Path::new("x.conf"), client),
+        Some(Dialect::Openntpd)
+    );
+    let toml = migrated(Dialect::Openntpd, client);
+    for expected in [
+        "mode = \"pool\"\naddress = \"pool.example\"",
+        "address = \"time.example\"\ntrust = true",
+        "# line 3: sensor *",
+        "# line 4: constraint from",
+    ] {
+        assert!(toml.contains(expected), "{expected}\n{toml}");
+    }
+    assert!(!toml.contains("[[server]]"), "{toml}");
+    let server = migrated(
+        Dialect::Openntpd,
+        "server a\nlisten on *\nlisten on 192.0.2.1\n",
+    );
+    assert_eq!(server.matches("[[server]]").count(), 2, "{server}");
+}
+
+#[test]
+fn a_timesyncd_that_names_no_server_gets_a_pool() {
+    let toml = migrated(Dialect::Timesyncd, of(TIMESYNCD, "default"));
+    assert!(
+        toml.contains("mode = \"pool\"") && !toml.contains("minimum-agreeing"),
+        "{toml}"
+    );
 }

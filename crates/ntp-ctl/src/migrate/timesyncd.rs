@@ -5,10 +5,14 @@
 use super::draft::{Draft, Table};
 use super::lines;
 
+/// The pool of the configuration that comes with the package.
+const POOL: &str = "ntpd-rs.pool.ntp.org";
+
 /// Draft of the file.
 pub(super) fn draft(text: &str) -> Draft {
     let mut draft = Draft::default();
     let (mut servers, mut fallback) = (Vec::new(), Vec::new());
+    let mut named = (0, String::new());
     let (mut shortest, mut longest) = (None, None);
     for line in lines(text, &['#', ';']) {
         if line.text.starts_with('[') {
@@ -24,15 +28,18 @@ pub(super) fn draft(text: &str) -> Draft {
         let (key, value) = (key.trim(), value.trim());
         match key {
             "NTP" => add(&mut servers, value),
-            "FallbackNTP" => add(&mut fallback, value),
+            "FallbackNTP" => {
+                add(&mut fallback, value);
+                named = (line.number, line.text.to_owned());
+            }
             "PollIntervalMinSec" => shortest = log2_seconds(value),
             "PollIntervalMaxSec" => longest = log2_seconds(value),
-            "RootDistanceMaxSec" | "ConnectionRetrySec" => draft.leave(
+            "RootDistanceMaxSec" | "ConnectionRetrySec" => draft.need_not(
                 line.number,
                 line.text,
                 "sources are weighed, and asked again, by their own behaviour",
             ),
-            "SaveIntervalSec" => draft.leave(
+            "SaveIntervalSec" => draft.need_not(
                 line.number,
                 line.text,
                 "what is worth keeping is saved in [state] directory when it changes",
@@ -43,11 +50,11 @@ pub(super) fn draft(text: &str) -> Draft {
     let used = if servers.is_empty() {
         fallback
     } else {
-        for name in &fallback {
+        if !fallback.is_empty() {
             draft.leave(
-                0,
-                &format!("FallbackNTP={name}"),
-                "used only when NTP= names none; add it as a [[source]] if it is wanted",
+                named.0,
+                &named.1,
+                "used only when NTP= names none; add them as [[source]] if they are wanted",
             );
         }
         servers
@@ -67,12 +74,17 @@ pub(super) fn draft(text: &str) -> Draft {
         draft.sources.push(table);
     }
     if used.is_empty() {
-        draft.leave(0, "NTP=", "no server is named: timesyncd takes those of the network or its built-in ones; name a pool as [[source]]");
+        let mut pool = Table::default();
+        pool.remark("no server is named: timesyncd takes those of the network or its built-in ones; this is a public pool");
+        pool.set_text("mode", "pool");
+        pool.set_text("address", POOL);
+        draft.sources.push(pool);
+    } else {
+        draft
+            .synchronization
+            .remark("timesyncd believes the one server that it asks");
+        draft.synchronization.set("minimum-agreeing-sources", 1);
     }
-    draft
-        .synchronization
-        .remark("timesyncd believes the one server that it asks");
-    draft.synchronization.set("minimum-agreeing-sources", 1);
     draft
         .observability
         .set_text("observation-path", "/run/ntpd-rs/observe");
