@@ -56,6 +56,7 @@ struct Root(PathBuf);
 impl Root {
     fn make(directory: &Path) -> Self {
         run(Command::new("debootstrap")
+            // As few packages as possible: what ours needs it has to say.
             .args([
                 "--variant=minbase",
                 "--include=adduser,init-system-helpers,systemd",
@@ -133,6 +134,7 @@ fn a_fresh_debian_installs_upgrades_and_removes_it_without_a_trace() {
     assert!(told.contains("Removing systemd-timesyncd"), "{told}");
 
     root.must("ntp-ctl validate");
+    root.must("systemd-analyze verify --man=no /usr/lib/systemd/system/ntpd-rs*.service");
     let enabled = root.must("ls /etc/systemd/system/multi-user.target.wants");
     assert!(enabled.contains("ntpd-rs.service"), "{enabled}");
     assert!(!enabled.contains("ntpd-rs-metrics"), "{enabled}");
@@ -141,12 +143,24 @@ fn a_fresh_debian_installs_upgrades_and_removes_it_without_a_trace() {
         "test -s /usr/share/man/man8/ntp-daemon.8.gz -a -s /usr/share/man/man5/ntp.toml.5.gz",
     );
 
+    // Started as its user without any right, it says which one it lacks and how to give it.
+    let (_, told) = root.sh("setpriv --reuid ntpd-rs --regid ntpd-rs --clear-groups ntp-daemon");
+    assert!(told.contains("the process lacks CAP_SYS_TIME"), "{told}");
+
     // A change to the configuration survives an upgrade and a removal.
     root.must(
         "echo '# mine' >> /etc/ntpd-rs/ntp.toml; apt-get install -qy --reinstall /ntpd-rs.deb",
     );
     root.must("grep -q '# mine' /etc/ntpd-rs/ntp.toml; apt-get remove -qy ntpd-rs");
     root.must("grep -q '# mine' /etc/ntpd-rs/ntp.toml; test ! -e /usr/bin/ntp-daemon");
+
+    // There is one of them at a time, in either order.
+    root.must("apt-get install -qy /ntpd-rs.deb");
+    let told = root.must("apt-get install -qy chrony");
+    assert!(told.contains("Removing ntpd-rs"), "{told}");
+    let told = root.must("apt-get install -qy /ntpd-rs.deb");
+    assert!(told.contains("Removing chrony"), "{told}");
+    root.must("grep -q '# mine' /etc/ntpd-rs/ntp.toml");
 
     root.must("apt-get purge -qy ntpd-rs");
     let left = root.must("find / -xdev -name '*ntpd-rs*' ! -path /ntpd-rs.deb ! -path '/var/log/*' ! -path '/proc/*'");

@@ -90,7 +90,9 @@ pub(crate) fn dist(arguments: &Arguments) -> Result<(), String> {
         let tool = RPM.ready(&root)?;
         run(Command::new(tool)
             .current_dir(&root)
-            .args(["generate-rpm", "-p", "crates/ntpd", "-o"])
+            .args(["generate-rpm", "-p", "crates/ntpd"])
+            // What runs around installation, which makes the users.
+            .args(["--metadata-overwrite", "pkg/rpm/scriptlets.toml", "-o"])
             .arg(&stage))?;
     }
     println!("packages are in {}", stage.display());

@@ -1,0 +1,87 @@
+//! The guide is a test: its links lead somewhere, and no command is left out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .expect("the workspace root exists")
+}
+
+/// The pages for people: the two at the top, and the guide.
+fn pages() -> Vec<PathBuf> {
+    let guide = fs::read_dir(root().join("docs")).expect("the guide is there");
+    let guide = guide.map(|entry| entry.expect("entries can be read").path());
+    let top = ["README.md", "ARCHITECTURE.md"].map(|name| root().join(name));
+    let pages: Vec<_> = guide
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .chain(top)
+        .collect();
+    assert!(pages.len() > 10, "{pages:?}");
+    pages
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What stands in the second half of `[text](target)`.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'))
+        .map(|(target, _)| target)
+}
+
+/// The name by which a heading is linked to: letters and digits in lower case, hyphens for spaces.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    text.chars()
+        .filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
+#[test]
+fn every_link_of_the_guide_leads_somewhere() {
+    for page in pages() {
+        let text = read(&page);
+        for target in links(&text).filter(|target| !target.contains("://")) {
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let linked = match file {
+                "" => page.clone(),
+                file => page.with_file_name("").join(file),
+            };
+            assert!(linked.exists(), "{}: {target}", page.display());
+            let leads = || {
+                let text = read(&linked);
+                let mut headings = text.lines().filter(|line| line.starts_with('#'));
+                headings.any(|line| anchor(line) == heading)
+            };
+            assert!(
+                heading.is_empty() || leads(),
+                "{}: {target} names no heading",
+                page.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_command_appears_in_the_guide() {
+    let guide: String = pages().iter().map(|page| read(page)).collect();
+    let commands = ntp_ctl::command();
+    for command in commands
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+    {
+        let name = command.get_name();
+        let shown = format!("ntp-ctl {name}");
+        assert!(
+            name == "help" || guide.contains(&shown),
+            "`{shown}` is nowhere in the guide"
+        );
+    }
+}
