@@ -122,8 +122,14 @@ fn build(package: &str) -> HashMap<String, PathBuf> {
         .collect()
 }
 
-/// The directory that this very program was built into: it is `TARGET/PROFILE/deps/NAME`.
+/// The directory that this very program was built into: a test is `TARGET/PROFILE/deps/NAME`, a task `TARGET/PROFILE/NAME`.
 fn target_directory() -> Option<PathBuf> {
     let program = env::current_exe().ok()?;
-    program.ancestors().nth(3).map(Path::to_owned)
+    let place = program.parent()?;
+    let profile = if place.ends_with("deps") {
+        place.parent()?
+    } else {
+        place
+    };
+    profile.parent().map(Path::to_owned)
 }

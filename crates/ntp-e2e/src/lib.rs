@@ -41,5 +41,6 @@ pub mod peers;
 pub mod process;
 pub mod prometheus;
 pub mod query;
+pub mod torture;
 pub mod vm;
 pub mod wait;

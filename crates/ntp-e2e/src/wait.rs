@@ -60,6 +60,11 @@ pub fn throughout(span: Duration, mut check: impl FnMut()) {
     }
 }
 
+/// Lets so much time pass, for whoever strikes at moments of chance. It is no way to wait for something.
+pub fn moment(span: Duration) {
+    pause(span);
+}
+
 /// A moment at which patience ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Instant);

@@ -6,6 +6,7 @@ mod bench;
 mod dist;
 mod manual;
 mod parallel;
+mod torture;
 mod worlds;
 
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Manual pages and shell completions.
     Manual(manual::Arguments),
+    /// The daemon killed over and over, at moments of chance.
+    Torture(torture::Arguments),
     /// Packages for Debian and for rpm distributions.
     Dist(dist::Arguments),
 }
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Task::Worlds(arguments) => worlds::worlds(&arguments),
         Task::Bench(arguments) => bench::bench(&arguments),
         Task::Manual(arguments) => manual::manual(&arguments),
+        Task::Torture(arguments) => torture::torture(&arguments),
         Task::Dist(arguments) => dist::dist(&arguments),
     };
     match result {

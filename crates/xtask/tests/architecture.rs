@@ -26,9 +26,9 @@ const LAYERS: &[(&str, u8)] = &[
     ("ntp-metrics-exporter", 4),
     ("test-binaries", 4),
     ("ntpd", 5),
-    // Development only: may use anything, and nobody may use them.
+    // Development only: may use anything, and nobody else may use them.
     ("ntp-e2e", 6),
-    ("xtask", 6),
+    ("xtask", 7),
 ];
 
 /// Crates that may contain unsafe code.

@@ -15,7 +15,7 @@ use crate::binaries::{Program, workspace_root};
 use crate::peers;
 
 /// Modules in the order in which they must be loaded.
-const MODULES: [&str; 10] = [
+const MODULES: [&str; 11] = [
     "virtio_ring",
     "virtio",
     "virtio_pci_legacy_dev",
@@ -24,6 +24,7 @@ const MODULES: [&str; 10] = [
     "failover",
     "net_failover",
     "virtio_net",
+    "virtio_blk",
     "veth",
     "sch_netem",
 ];

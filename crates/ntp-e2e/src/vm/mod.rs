@@ -106,6 +106,18 @@ impl Guest {
         self.start_with(&[])
     }
 
+    /// Switches it on, to run by the host's clock, with `/dev/vda` at a socket (see [`torture::disk`](crate::torture::disk)).
+    ///
+    /// # Panics
+    /// If the emulator cannot be started.
+    pub fn start_with_disk(self, socket: &Path) -> Machine {
+        let drive = format!(
+            "if=none,id=disk,format=raw,cache=writeback,file=nbd+unix:///?socket={}",
+            socket.display()
+        );
+        self.start_with(&["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"])
+    }
+
     /// Switches it on.
     ///
     /// # Panics

@@ -27,6 +27,11 @@ impl Record {
         })
     }
 
+    /// The first word.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
     /// Everything behind the first word.
     pub fn text(&self) -> &str {
         &self.text

@@ -5,6 +5,7 @@
 mod disruptions;
 mod faults;
 mod leap;
+mod power;
 mod steering;
 
 use std::process::ExitCode;
@@ -23,7 +24,7 @@ const NOON: i64 = 1_781_524_800;
 const NOON_DATE: &str = "2026-06-15T12:00:00";
 
 fn main() -> ExitCode {
-    use {disruptions::*, faults::*, leap::*, steering::*};
+    use {disruptions::*, faults::*, leap::*, power::*, steering::*};
     harness::run(
         Arena::VirtualMachines,
         &[
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
             scenario!(a_smeared_leap_second_leaves_the_kernel_alone).slow(),
             scenario!(a_machine_that_slept_is_set_right_and_serves_no_wrong_time).slow(),
             scenario!(interfaces_that_come_and_go_cost_no_more_than_the_time_they_are_gone).slow(),
+            scenario!(a_machine_that_loses_its_power_keeps_what_was_promised).slow(),
             scenario!(a_paused_machine_finds_its_way_back_among_neighbours_of_another_make).slow(),
         ],
     )
