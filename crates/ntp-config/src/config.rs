@@ -1,18 +1,22 @@
 //! The whole configuration: its sections, and the way from text to [`Config`].
 
+use std::collections::BTreeMap;
+
 use toml::Spanned;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use crate::clock::{self, ClockConfig};
 use crate::control::{self, ControlConfig};
 use crate::diagnostic::Diagnostic;
 use crate::disabled::{self, Disabled};
 use crate::document::Document;
+use crate::keys::SECTIONS;
 use crate::keyset::{self, KeysetConfig};
 use crate::layers::{self, Files, Layer};
 use crate::leap::{self, LeapConfig};
 use crate::nts_ke::{self, NtsKeConfig};
 use crate::observability::{self, ObservabilityConfig};
+use crate::outline::{self, Said};
 use crate::poll::{self, SourceDefaults};
 use crate::reader::{Context, Section, Value};
 use crate::report::LoadError;
@@ -53,6 +57,8 @@ pub struct Config {
     pub state: StateConfig,
     /// `[sandbox]`.
     pub sandbox: SandboxConfig,
+    /// What the files say in sections that stand once, by the section's name.
+    pub said: BTreeMap<&'static str, Vec<Said>>,
     /// `[disabled]` of all files; what it names is not among the sources and servers any more.
     pub disabled: Disabled,
 }
@@ -102,7 +108,7 @@ pub(crate) fn read(layers: &[Layer]) -> (Config, Context) {
 
 fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
     let mut top = Section::of_table("", tree.get_ref(), tree.span());
-    let config = Config {
+    let mut config = Config {
         sources: top.or(cx, "source", source::read_all, Vec::new()),
         source_defaults: top.or(
             cx,
@@ -131,8 +137,16 @@ fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
         leap: top.or(cx, "leap", leap::read, LeapConfig::default()),
         state: top.or(cx, "state", state::read, StateConfig::default()),
         sandbox: top.or(cx, "sandbox", sandbox::read, SandboxConfig::default()),
+        said: BTreeMap::new(),
         disabled: Disabled::default(),
     };
+    let once = SECTIONS.iter().filter(|doc| !doc.heading.starts_with("[["));
+    for doc in once {
+        if let Some(DeValue::Table(table)) = tree.get_ref().get(doc.name).map(Spanned::get_ref) {
+            let said = outline::of_table(cx, table);
+            config.said.insert(doc.name, said);
+        }
+    }
     // Each file's is read for itself.
     top.value(cx, "disabled");
     top.finish(cx);

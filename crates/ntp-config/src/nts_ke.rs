@@ -7,15 +7,18 @@ use ntp_proto::nts::AeadAlgorithm;
 
 use crate::address::NTS_KE_PORT;
 use crate::document::Place;
+use crate::outline::Said;
 use crate::reader::{Context, Section, Value};
 use crate::server::NtpVersion;
 use crate::value;
 
 /// An address at which keys are given out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NtsKeConfig {
     /// Where the section begins.
     pub place: Place,
+    /// Its keys as the files have them, each with its place.
+    pub said: Vec<Said>,
     /// The address to listen on (TCP).
     pub listen: SocketAddr,
     /// PEM file of the certificate and its chain.
@@ -60,6 +63,7 @@ pub(crate) fn read_all(cx: &mut Context, value: &Value<'_>) -> Option<Vec<NtsKeC
 
 fn read(cx: &mut Context, mut section: Section<'_>) -> Option<NtsKeConfig> {
     let place = section.place(cx);
+    let said = section.said(cx);
     let listen = section.required(cx, "listen", |cx, value| {
         value::socket_address(cx, value, NTS_KE_PORT)
     });
@@ -99,6 +103,7 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<NtsKeConfig> {
     section.finish(cx);
     Some(NtsKeConfig {
         place,
+        said,
         listen: listen?,
         certificate_chain_path: certificate_chain_path?,
         private_key_path: private_key_path?,

@@ -20,6 +20,7 @@ use crate::diagnostic::{Diagnostic, quote};
 use crate::document::{Located, Place};
 use crate::keys::{self, heading};
 use crate::layers::Files;
+use crate::outline::{self, Said};
 use crate::renamed;
 use crate::report::Report;
 use crate::settings;
@@ -226,6 +227,11 @@ impl<'t> Section<'t> {
     /// All that the table says, as plain TOML.
     pub(crate) fn settings(&self) -> toml::Table {
         settings::plain(self.table)
+    }
+
+    /// The same, each value with its place.
+    pub(crate) fn said(&self, cx: &Context) -> Vec<Said> {
+        outline::of_table(cx, self.table)
     }
 
     /// The table's place: its header.

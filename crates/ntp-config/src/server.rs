@@ -8,6 +8,7 @@ use toml::de::DeValue;
 
 use crate::address::NTP_PORT;
 use crate::document::{Located, Place};
+use crate::outline::Said;
 use crate::reader::{Context, Section, Value};
 use crate::subnet::{self, Subnet};
 use crate::symmetric;
@@ -20,6 +21,8 @@ pub struct ServerConfig {
     pub place: Place,
     /// Its keys as the file has them.
     pub settings: toml::Table,
+    /// The same, each value with its place.
+    pub said: Vec<Said>,
     /// The address to listen on.
     pub listen: SocketAddr,
     /// Clients that are refused; looked at first.
@@ -98,6 +101,7 @@ pub(crate) fn read_all(cx: &mut Context, value: &Value<'_>) -> Option<Vec<Server
 fn read(cx: &mut Context, mut section: Section<'_>) -> Option<ServerConfig> {
     let place = section.place(cx);
     let settings = section.settings();
+    let said = section.said(cx);
     let listen = section.required(cx, "listen", |cx, value| {
         value::socket_address(cx, value, NTP_PORT)
     });
@@ -148,6 +152,7 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<ServerConfig> {
     Some(ServerConfig {
         place,
         settings,
+        said,
         listen: listen?,
         denylist,
         allowlist,

@@ -13,6 +13,7 @@ use crate::address::{self, Address, NTP_PORT, NTS_KE_PORT};
 use crate::diagnostic::Diagnostic;
 use crate::disabled;
 use crate::document::{Located, Place};
+use crate::outline::Said;
 use crate::poll::{self, PollOverrides};
 use crate::reader::{Context, Section, Value};
 use crate::refclock::{self, PpsSource, SockSource};
@@ -26,6 +27,8 @@ pub struct SourceConfig {
     pub place: Place,
     /// Its keys as the file has them.
     pub settings: toml::Table,
+    /// The same, each value with its place.
+    pub said: Vec<Said>,
     /// What it is.
     pub kind: SourceKind,
 }
@@ -217,11 +220,13 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<SourceConfig> {
         section.accept_documented();
     }
     let settings = section.settings();
+    let said = section.said(cx);
     section.finish(cx);
     let (place, kind) = source?;
     kind.map(|kind| SourceConfig {
         place,
         settings,
+        said,
         kind,
     })
 }

@@ -8,6 +8,7 @@ use ntp_control_api::control::methods::{
     New, Nothing, OfflineSource, OnlineSource, Other, Rekey, Reload, RemoveServer, RemoveSource,
     SetLogLevel, SetServer, SetSource, Settings, Step, StepInput,
 };
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::{ServerAction, SourceAction};
@@ -18,16 +19,35 @@ use crate::figures::{age, moment, signed};
 /// A connection, and where to say what was done.
 pub(crate) struct Change<'c, 'o> {
     client: Client,
+    /// Whether what was done is told to programs.
+    json: bool,
     console: &'c mut Console<'o>,
 }
 
 impl<'c, 'o> Change<'c, 'o> {
     pub(crate) fn begin(
         config: Option<&Path>,
+        json: bool,
         console: &'c mut Console<'o>,
     ) -> Result<Self, Failure> {
         let client = Socket::find(config)?.connect()?;
-        Ok(Self { client, console })
+        Ok(Self {
+            client,
+            json,
+            console,
+        })
+    }
+
+    /// Says what was done: `text`, or for programs the daemon's reply.
+    fn done(&mut self, reply: &impl Serialize, text: &str) -> Result<(), Failure> {
+        if !self.json {
+            return self.console.text(text);
+        }
+        let mut told = serde_json::to_value(reply).unwrap_or_default();
+        if let Value::Object(members) = &mut told {
+            members.insert("done".into(), true.into());
+        }
+        self.console.json(&told)
     }
 
     pub(crate) fn source(&mut self, action: &SourceAction) -> Result<(), Failure> {
@@ -62,12 +82,11 @@ impl<'c, 'o> Change<'c, 'o> {
             SourceAction::Burst { name } => {
                 let whom = MaybeNamed { name: name.clone() };
                 let reply = call::<BurstSource>(&mut self.client, &whom)?;
-                writeln!(
-                    self.console.out,
-                    "{} addresses are being measured, {} are spared (offline, measured within the last minute, or asked for fewer requests)",
+                let text = format!(
+                    "{} addresses are being measured, {} are spared (offline, measured within the last minute, or asked for fewer requests)\n",
                     reply.started, reply.spared
-                )?;
-                Ok(())
+                );
+                self.done(&reply, &text)
             }
         }
     }
@@ -92,34 +111,46 @@ impl<'c, 'o> Change<'c, 'o> {
         }
     }
 
+    /// A step past the thresholds is made in two calls, so that both times are seen whatever becomes of it.
     pub(crate) fn step(&mut self, forced: bool) -> Result<(), Failure> {
-        let input = StepInput {
-            forced: Some(forced),
+        let once = StepInput {
+            forced: Some(false),
         };
-        match self.client.call::<Step>(&input) {
+        let mut outcome = self.client.call::<Step>(&once);
+        let too_large = matches!(outcome, Err(CallError::Refused(Error::StepTooLarge { .. })));
+        if forced && too_large {
+            if let Err(error) = &outcome
+                && !self.json
+            {
+                let seen = both_times(error).unwrap_or_default();
+                self.console.text(&seen)?;
+            }
+            outcome = self.client.call::<Step>(&StepInput { forced: Some(true) });
+        }
+        match outcome {
             Ok(reply) => {
-                writeln!(
-                    self.console.out,
-                    "The clock was stepped by {}, from {}",
+                let text = format!(
+                    "The clock was stepped by {}, from {}\n",
                     signed(reply.correction),
                     moment(reply.clock)
-                )?;
-                Ok(())
+                );
+                self.done(&reply, &text)
             }
-            Err(CallError::Refused(Error::StepTooLarge {
-                clock,
-                correction,
-                threshold,
-                limit,
-            })) => Err(Failure::Told(format!(
-                "The clock was not touched. It says   {}\nThe sources say                      {}\n\
-                 That is a correction of {}, and `{threshold}` in [synchronization] allows {limit} s. \
-                 If the sources are right, use `ntp-ctl step --force`",
-                moment(clock),
-                moment(clock + correction),
-                signed(correction)
-            ))),
-            Err(error) => Err(told(&error)),
+            Err(error) => match both_times(&error) {
+                Some(times) => {
+                    let CallError::Refused(refusal) = &error else {
+                        return Err(told(&error));
+                    };
+                    Err(Failure::Refused(
+                        format!(
+                            "The clock was not touched.\n{times}If the sources are right, use `ntp-ctl step --force`"
+                        ),
+                        refusal.name(),
+                        refusal.parameters(),
+                    ))
+                }
+                None => Err(told(&error)),
+            },
         }
     }
 
@@ -127,12 +158,11 @@ impl<'c, 'o> Change<'c, 'o> {
         let input = LevelInput {
             level: level.to_owned(),
         };
-        call::<SetLogLevel>(&mut self.client, &input)?;
-        writeln!(
-            self.console.out,
-            "Logging at level {level} until the daemon ends or reloads another"
-        )?;
-        Ok(())
+        let reply = call::<SetLogLevel>(&mut self.client, &input)?;
+        self.done(
+            &reply,
+            &format!("Logging at level {level} until the daemon ends or reloads another\n"),
+        )
     }
 
     pub(crate) fn reload(&mut self) -> Result<(), Failure> {
@@ -140,8 +170,7 @@ impl<'c, 'o> Change<'c, 'o> {
         for warning in &reply.warnings {
             self.console.complain(format_args!("{warning}\n"));
         }
-        let out = &mut self.console.out;
-        let mut changes = false;
+        let mut text = String::new();
         for (what, names) in [
             ("Source added", &reply.added),
             ("Source removed", &reply.removed),
@@ -150,52 +179,43 @@ impl<'c, 'o> Change<'c, 'o> {
             ("NOT applied", &reply.not_applied),
         ] {
             for name in names {
-                changes = true;
-                writeln!(out, "{what:<15}: {name}")?;
+                text += &format!("{what:<15}: {name}\n");
             }
         }
-        if !changes {
-            writeln!(out, "The configuration says nothing new")?;
+        if text.is_empty() {
+            text += "The configuration says nothing new\n";
         }
-        Ok(())
+        self.done(&reply, &text)
     }
 
     pub(crate) fn rekey(&mut self) -> Result<(), Failure> {
         let reply = call::<Rekey>(&mut self.client, &Nothing {})?;
-        let out = &mut self.console.out;
         let key = reply.key;
-        writeln!(
-            out,
-            "NTS cookies are made with a new key from now on (number {key})"
-        )?;
-        if reply.good_for > 0.0 {
+        let good = if reply.good_for > 0.0 {
             let time = age(reply.good_for);
-            writeln!(
-                out,
+            format!(
                 "Those that clients have stay good for {time}; each answer brings a new one, so nobody notices"
-            )?;
+            )
         } else {
-            writeln!(
-                out,
-                "Those that clients have are worthless (stale-key-count = 0); they exchange keys again by themselves"
-            )?;
-        }
-        match reply.stored {
-            Some(path) => writeln!(out, "Written: {path}")?,
-            None => writeln!(
-                out,
-                "Not written: after a restart clients exchange keys again (key-storage-path in [keyset])"
-            )?,
-        }
-        Ok(())
+            "Those that clients have are worthless (stale-key-count = 0); they exchange keys again by themselves"
+                .into()
+        };
+        let stored = match &reply.stored {
+            Some(path) => format!("Written: {path}"),
+            None => "Not written: after a restart clients exchange keys again (key-storage-path in [keyset])"
+                .into(),
+        };
+        let text = format!(
+            "NTS cookies are made with a new key from now on (number {key})\n{good}\n{stored}\n"
+        );
+        self.done(&reply, &text)
     }
 
     pub(crate) fn dump(&mut self) -> Result<(), Failure> {
         let reply = call::<Dump>(&mut self.client, &Nothing {})?;
-        for path in reply.paths {
-            writeln!(self.console.out, "Written: {path}")?;
-        }
-        Ok(())
+        let written = reply.paths.iter().map(|path| format!("Written: {path}\n"));
+        let text: String = written.collect();
+        self.done(&reply, &text)
     }
 
     /// Calls a method that answers with names, and says what became of them.
@@ -205,14 +225,32 @@ impl<'c, 'o> Change<'c, 'o> {
         what: &str,
     ) -> Result<(), Failure> {
         let reply = call::<M>(&mut self.client, input)?;
-        for name in &reply.names {
-            writeln!(self.console.out, "{name}: {what}")?;
+        let lines = reply.names.iter().map(|name| format!("{name}: {what}\n"));
+        let mut text: String = lines.collect();
+        if text.is_empty() {
+            text += "there is nothing that this is about\n";
         }
-        if reply.names.is_empty() {
-            writeln!(self.console.out, "there is nothing that this is about")?;
-        }
-        Ok(())
+        self.done(&reply, &text)
     }
+}
+
+/// What the clock says and what the sources say, of a step that is too large.
+fn both_times(error: &CallError) -> Option<String> {
+    let CallError::Refused(Error::StepTooLarge {
+        clock,
+        correction,
+        threshold,
+        limit,
+    }) = error
+    else {
+        return None;
+    };
+    Some(format!(
+        "The clock says   {}\nThe sources say  {}\nThat is a correction of {}, and `{threshold}` in [synchronization] allows {limit} s\n",
+        moment(*clock),
+        moment(clock + correction),
+        signed(*correction)
+    ))
 }
 
 fn other(name: &str, settings: &[String]) -> Result<Other, Failure> {

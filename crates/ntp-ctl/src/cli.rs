@@ -48,8 +48,9 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
     version,
     propagate_version = true,
     disable_version_flag = true,
-    after_help = "Exit codes: 0 if the command did what was asked (waitsync: the clock is synchronised), 1 otherwise; \
-                  `nts check` tells problems apart by further ones. Standard error says why and what to do."
+    after_help = "Exit codes: 0 if the command did what was asked (waitsync: the clock is synchronised), 124 if the time given to waitsync or \
+                  force-sync was over, 78 if force-sync cannot use the configuration, 1 otherwise; `nts check` tells problems apart by further ones. \
+                  Standard error says why and what to do."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -127,7 +128,12 @@ pub(crate) enum Command {
         /// The least important messages to log
         level: String,
     },
-    /// Read the configuration again; what cannot be followed without a restart is named
+    /// Show the configuration in force with where each value comes from, or save what was changed at run time
+    Config {
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+    /// Read the configuration and its drop-ins again; what cannot be followed without a restart is named
     Reload,
     /// Make NTS cookies with a new key from now on; those that clients have stay good for a while
     Rekey,
@@ -146,8 +152,8 @@ pub(crate) enum Command {
         #[arg(long)]
         all: bool,
     },
-    /// Set the clock at once (not available in this version)
-    ForceSync,
+    /// Set the clock at once from the configured sources, where no daemon runs; shows both times and asks
+    ForceSync(ForceSync),
     /// Print the ntp.toml that does what another time daemon's configuration file does
     Migrate {
         /// The other daemon's file, such as /etc/chrony/chrony.conf or /etc/ntp.conf
@@ -156,6 +162,22 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DAEMON")]
         from: Option<Dialect>,
     },
+}
+
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ForceSync {
+    /// Do not ask; for boot scripts and timers
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// With --yes, the largest correction [default: startup-step-panic-threshold of the configuration]
+    #[arg(long, value_name = "TIME", value_parser = time, requires = "yes")]
+    pub(crate) max_offset: Option<Duration>,
+    /// Leave the clock alone if it is off by less
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "1s")]
+    pub(crate) min_offset: Duration,
+    /// Give up after this time
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "60s")]
+    pub(crate) timeout: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -199,6 +221,18 @@ pub(crate) enum SourceAction {
         /// Its configured name, host, address in use or number
         name: Option<String>,
     },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum ConfigAction {
+    /// Print the configuration in force as TOML; comments say where each value comes from
+    Show {
+        /// With all defaults
+        #[arg(long)]
+        all: bool,
+    },
+    /// Write what was changed at run time into the drop-in ntp.toml.d/90-runtime.toml, for the next start
+    Save,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]

@@ -113,5 +113,8 @@ pub(crate) fn told(error: &CallError) -> Failure {
         }
         other => other.to_string(),
     };
-    Failure::Told(text)
+    match error {
+        CallError::Refused(refusal) => Failure::Refused(text, refusal.name(), refusal.parameters()),
+        _ => Failure::Told(text),
+    }
 }

@@ -47,15 +47,17 @@ impl Console<'_> {
 pub(crate) enum Failure {
     /// The command line is wrong; the text is complete.
     Usage(String),
-    /// The reason, for people.
+    /// The reason, for people; ends with code 1.
     Told(String),
-    /// The same, for a command whose exit codes tell reasons apart.
+    /// The same with another exit code, or for a command that has told programs already.
     Judged {
         /// Not 0.
         exit_code: u8,
         /// The reason, for people.
         text: String,
     },
+    /// The daemon would not: the reason for people, and its error for programs.
+    Refused(String, &'static str, serde_json::Value),
     /// Standard output could not be written.
     Output(io::Error),
 }

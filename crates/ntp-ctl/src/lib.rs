@@ -4,11 +4,7 @@
 //! go on working; what it tells beyond stands in lines of its own. Where upstream's tool hides a mistake
 //! (an unknown command ends with exit code 0 there), this one does not.
 //!
-//! | exit code | when |
-//! |---|---|
-//! | 0 | the command did what was asked; help and version |
-//! | 1 | anything else; standard error says what and, where that is known, what to do |
-//! | 2 and up | `nts check` only: which part of NTS does not work; its help lists them |
+//! Exit codes are in `exit`.
 //!
 //! Commands are written against a `Console` instead of the process's streams, so that tests
 //! run them in process. A reader that closes its end of a pipe has what it wants: that is no failure.
@@ -17,8 +13,11 @@
 mod asking;
 mod change;
 mod cli;
+mod config_save;
+mod config_show;
 mod connect;
 mod console;
+mod exit;
 mod explain;
 mod figures;
 mod force_sync;
@@ -40,10 +39,12 @@ use std::io::{self, ErrorKind, IsTerminal};
 use std::process::ExitCode;
 
 use ntp_config::Style;
+use serde_json::{Value, json};
 
 use change::Change;
-use cli::{Asked, Command, Format, NtsAction, Options};
+use cli::{Asked, Command, ConfigAction, Format, NtsAction, Options};
 use console::{Console, Failure};
+pub use exit::CODES;
 
 /// The definition of the command line, from which manual page and completions are made.
 pub fn command() -> clap::Command {
@@ -71,19 +72,19 @@ pub fn main() -> ExitCode {
 fn run(arguments: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) -> u8 {
     let done = obey(arguments, console);
     match done.and_then(|()| console.out.flush().map_err(Failure::Output)) {
-        Ok(()) => 0,
-        Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => 0,
+        Ok(()) => exit::DONE,
+        Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => exit::DONE,
         Err(Failure::Output(error)) => {
             console.complain(format_args!("Error: Could not write the output: {error}"));
-            1
+            exit::FAILED
         }
         Err(Failure::Usage(text)) => {
             console.complain(text.trim_end());
-            1
+            exit::FAILED
         }
-        Err(Failure::Told(text)) => {
+        Err(Failure::Told(text) | Failure::Refused(text, ..)) => {
             console.complain(format_args!("Error: {text}"));
-            1
+            exit::FAILED
         }
         Err(Failure::Judged { exit_code, text }) => {
             console.complain(format_args!("Error: {text}"));
@@ -100,9 +101,37 @@ fn obey(
         Asked::Help(text) => console.out.write_all(text.as_bytes())?,
         // Upstream prints its version there.
         Asked::Version => console.complain(concat!("ntp-ctl ", env!("CARGO_PKG_VERSION"))),
-        Asked::Run(command, options) => run_command(&command, &options, console)?,
+        Asked::Run(command, options) => {
+            let done = run_command(&command, &options, console);
+            if options.format == Format::Json {
+                tell_programs(&done, console)?;
+            }
+            done?;
+        }
     }
     Ok(())
+}
+
+/// Programs that asked for JSON get a reason as JSON too.
+fn tell_programs(done: &Result<(), Failure>, console: &mut Console<'_>) -> Result<(), Failure> {
+    let (reason, error, parameters) = match done {
+        Err(
+            Failure::Told(text)
+            | Failure::Judged {
+                exit_code: exit::CONFIG,
+                text,
+            },
+        ) => (text, "Failed", &Value::Null),
+        Err(Failure::Judged {
+            exit_code: exit::TIMED_OUT,
+            text,
+        }) => (text, "TimedOut", &Value::Null),
+        Err(Failure::Refused(text, error, parameters)) => (text, *error, parameters),
+        _ => return Ok(()),
+    };
+    console.json(&json!({
+        "done": false, "error": error, "reason": reason, "parameters": parameters,
+    }))
 }
 
 fn run_command(
@@ -154,7 +183,7 @@ fn run_command(
         Command::Source {
             action: Some(action),
             ..
-        } => Change::begin(config, console)?.source(action),
+        } => Change::begin(config, json, console)?.source(action),
         Command::Source { .. } => Err(Failure::Told(
             "which source? `ntp-ctl sources` lists them; `ntp-ctl source --help` tells what can be done".into(),
         )),
@@ -169,7 +198,7 @@ fn run_command(
             };
             console.text(&shown)
         }
-        Command::Server { action } => Change::begin(config, console)?.server(action),
+        Command::Server { action } => Change::begin(config, json, console)?.server(action),
         Command::Explain => {
             let status = connect::status(config)?;
             if json {
@@ -180,11 +209,15 @@ fn run_command(
         Command::Waitsync { max_error, timeout } => {
             waitsync::run(config, *max_error, *timeout, console)
         }
-        Command::Step { force } => Change::begin(config, console)?.step(*force),
-        Command::LogLevel { level } => Change::begin(config, console)?.log_level(level),
-        Command::Reload => Change::begin(config, console)?.reload(),
-        Command::Rekey => Change::begin(config, console)?.rekey(),
-        Command::Dump => Change::begin(config, console)?.dump(),
+        Command::Step { force } => Change::begin(config, json, console)?.step(*force),
+        Command::LogLevel { level } => Change::begin(config, json, console)?.log_level(level),
+        Command::Config { action } => match action {
+            ConfigAction::Show { all } => config_show::run(config, *all, json, console),
+            ConfigAction::Save => config_save::run(config, json, console),
+        },
+        Command::Reload => Change::begin(config, json, console)?.reload(),
+        Command::Rekey => Change::begin(config, json, console)?.rekey(),
+        Command::Dump => Change::begin(config, json, console)?.dump(),
         Command::Watch => watch::run(config),
         Command::Query { host, samples } => query::run(host, *samples, json, console),
         Command::Nts {
@@ -199,7 +232,7 @@ fn run_command(
         }
         Command::Migrate { file, from } => migrate::run(file, *from, console),
         Command::Replay { file, svg, all } => replay::run(file, svg.as_deref(), *all, console),
-        Command::ForceSync => force_sync::run(),
+        Command::ForceSync(wanted) => force_sync::run(config, wanted, json, console),
     }
 }
 

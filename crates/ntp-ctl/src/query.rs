@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::asking::{Asker, Measured, NoTime, pause};
 use crate::console::{Console, Failure};
+use crate::exit;
 use crate::figures::{duration, moment, signed};
 
 /// Between two requests to a server: what servers let pass as a burst.
@@ -62,11 +63,15 @@ pub(crate) fn run(
         console.text(&plain(&answer))?;
     }
     if answer.samples.is_empty() {
-        return Err(Failure::Told(format!(
-            "{address} ({remote}) gave no usable answer. Is its address right, does a firewall let UDP port {} out and the answers in, and \
+        // Programs have the answer that has no samples.
+        return Err(Failure::Judged {
+            exit_code: exit::FAILED,
+            text: format!(
+                "{address} ({remote}) gave no usable answer. Is its address right, does a firewall let UDP port {} out and the answers in, and \
              does a time server run there?",
-            remote.port()
-        )));
+                remote.port()
+            ),
+        });
     }
     Ok(())
 }

@@ -23,6 +23,7 @@ pub(crate) fn state(json: &str) -> State {
 /// What became of a command.
 struct Outcome {
     succeeded: bool,
+    code: u8,
     out: String,
     err: String,
 }
@@ -36,10 +37,11 @@ fn ntp_ctl(arguments: &[&str]) -> Outcome {
         painted: false,
     };
     let arguments = std::iter::once(&"ntp-ctl").chain(arguments);
-    let succeeded = run(arguments.map(OsString::from), &mut console) == 0;
+    let code = run(arguments.map(OsString::from), &mut console);
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Outcome {
-        succeeded,
+        succeeded: code == 0,
+        code,
         out: text(out),
         err: text(err),
     }
@@ -291,15 +293,82 @@ fn mistakes_on_the_command_line_are_never_silent() {
     }
 }
 
+/// Tests have no terminal, and `--yes` stops before anything is sent if there is no good configuration or nobody to ask.
 #[test]
-fn force_sync_is_refused_by_name() {
-    let outcome = ntp_ctl(&["force-sync"]);
-    assert!(!outcome.succeeded);
+fn force_sync_needs_somebody_to_ask_and_somebody_to_answer() {
+    let directory = Directory::new();
+    let without = directory.config("[clock]\nkind = \"virtual\"\n");
+    let outcome = ntp_ctl(&["force-sync", "-c", &without]);
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.err.contains("run interactively") && outcome.err.contains("`--yes`"));
+    let outcome = ntp_ctl(&["force-sync", "--yes", "-c", &without]);
+    assert_eq!(outcome.code, 1);
     assert!(
-        outcome
-            .err
-            .starts_with("Error: `force-sync` is not available")
+        outcome.err.contains("No sources are configured"),
+        "{}",
+        outcome.err
     );
+    let source = "[[source]]\nmode = \"server\"\naddress = \"192.0.2.1\"\n";
+    let none = directory.config(&format!("{source}[clock]\nkind = \"none\"\n"));
+    let outcome = ntp_ctl(&["force-sync", "--yes", "-c", &none]);
+    assert!(
+        outcome.err.contains("leaves the clock alone"),
+        "{}",
+        outcome.err
+    );
+    let bad = directory.config("[clok]\n");
+    assert_eq!(ntp_ctl(&["force-sync", "--yes", "-c", &bad]).code, 78);
+}
+
+/// Every way to end is in the table, and the table has no other.
+#[test]
+fn exit_codes_are_those_of_the_table() {
+    let directory = Directory::new();
+    let good = directory.config("[control]\npath = \"/nowhere/at/all\"\n");
+    let bad = directory.0.join("bad.toml");
+    fs::write(&bad, "[clok]\n").unwrap();
+    let bad = bad.to_str().unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for (arguments, code) in [
+        (&["validate", "-c", &good][..], 0),
+        (&["validate", "-c", bad], 1),
+        (&["statsu"], 1),
+        (&["tracking", "-c", &good], 1),
+        (&["waitsync", "--timeout", "0.1s", "-c", &good], 1),
+        (&["force-sync", "--yes", "-c", bad], 78),
+    ] {
+        let outcome = ntp_ctl(arguments);
+        assert_eq!(outcome.code, code, "{arguments:?}: {}", outcome.err);
+        seen.insert(code);
+    }
+    // Only a daemon that answers can keep one waiting, and only a server be checked: `ntp-e2e` has them.
+    seen.extend([124, 2, 15]);
+    let table = crate::CODES
+        .iter()
+        .flat_map(|(codes, _)| codes.split(" to "));
+    let table: std::collections::BTreeSet<u8> = table.map(|code| code.parse().unwrap()).collect();
+    assert_eq!(seen, table);
+}
+
+#[test]
+fn programs_are_told_why_not() {
+    let directory = Directory::new();
+    let good = directory.config("[control]\npath = \"/nowhere/at/all\"\n");
+    for command in [
+        &["source", "remove", "a"][..],
+        &["reload"],
+        &["step"],
+        &["tracking"],
+    ] {
+        let outcome = ntp_ctl(&[command, &["-f", "json", "-c", &good]].concat());
+        assert_eq!(outcome.code, 1);
+        let told: serde_json::Value = serde_json::from_str(&outcome.out).unwrap();
+        assert_eq!(told["done"], false, "{command:?}");
+        assert!(
+            told["reason"].as_str().unwrap().contains("Could not reach"),
+            "{told}"
+        );
+    }
 }
 
 /// A stream that fails as the operating system does.

@@ -12,6 +12,7 @@ use ntp_time::{Monotonic, NtpDuration};
 
 use crate::connect::Socket;
 use crate::console::{Console, Failure};
+use crate::exit;
 use crate::explain;
 use crate::figures::{duration, known};
 
@@ -57,10 +58,13 @@ pub(crate) fn run(
         ),
         _ => String::new(),
     };
-    Err(Failure::Told(format!(
-        "Not synchronised within {waited}. {}{bound}\n`ntp-ctl explain` tells more",
-        explain::clock(&status).join(" ")
-    )))
+    Err(Failure::Judged {
+        exit_code: exit::TIMED_OUT,
+        text: format!(
+            "Not synchronised within {waited}. {}{bound}\n`ntp-ctl explain` tells more",
+            explain::clock(&status).join(" ")
+        ),
+    })
 }
 
 /// Listens to one daemon until it is content, the time is up or the connection ends.

@@ -12,6 +12,7 @@
 //! | [`observe`] | the observation socket |
 //! | [`control`] | the control socket: reading, and changing the daemon while it runs |
 //! | [`observation`] | the engine's snapshot in that socket's words |
+//! | [`once`] | asking and setting the clock once, without a daemon |
 //! | [`sandbox`] | what is given up once everything is open |
 //! | [`log`], [`cli`], [`exit`] | messages, command line, exit codes |
 //!
@@ -28,6 +29,7 @@ pub mod log;
 pub mod nts;
 pub mod observation;
 pub mod observe;
+pub mod once;
 mod persist;
 mod record;
 mod resolve;
@@ -217,7 +219,9 @@ fn assemble(
     }
     let mut store = Store::new(config.state.directory.clone());
     let kept = store.load();
-    if let Some(past) = kept.past.filter(|_| config.state.set_clock_forward) {
+    // Without a source the clock is somebody else's.
+    let ours = config.state.set_clock_forward && !config.sources.is_empty();
+    if let Some(past) = kept.past.filter(|_| ours) {
         let limit = config.synchronization.startup_step_panic_threshold.forward;
         persist::set_forward(&mut clock, past, limit);
     }
@@ -278,11 +282,23 @@ fn assemble(
     Ok(runtime)
 }
 
+/// The clock for a daemon. With nobody to ask, the privilege to set it is not demanded: it is left alone until there is a source, and if it may not be
+/// set then, that is told.
 fn open_clock(config: &Config) -> Result<Clock, ClockError> {
+    match open_configured_clock(config) {
+        Err(problem) if config.sources.is_empty() => {
+            warn!(
+                "{problem}; sources that are added later are measured, and the clock is left alone"
+            );
+            Ok(unsteered())
+        }
+        opened => opened,
+    }
+}
+
+fn open_configured_clock(config: &Config) -> Result<Clock, ClockError> {
     use ntp_config::ClockKind;
     match config.clock.kind {
-        // With nobody to ask there is nothing to steer by, and no privilege to demand.
-        ClockKind::System if config.sources.is_empty() => Ok(unsteered()),
         ClockKind::System => SystemClock::open().map(Clock::System),
         ClockKind::None => Ok(unsteered()),
         ClockKind::Virtual { offset, frequency } => Ok(Clock::new_virtual(offset, frequency)),

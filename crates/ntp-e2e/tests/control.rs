@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             scenario!(a_reload_with_a_typo_changes_nothing),
             scenario!(a_reload_follows_what_it_can_and_names_what_it_cannot),
             scenario!(a_hangup_signal_reloads),
+            scenario!(what_is_saved_comes_up_again_after_a_restart),
             scenario!(drop_ins_made_after_the_start_are_followed_by_a_reload),
             scenario!(every_command_answers),
             scenario!(an_operator_is_told_what_is_wrong),
@@ -316,6 +317,91 @@ fn drop_ins_made_after_the_start_are_followed_by_a_reload() {
     );
 }
 
+/// What `config show` says without where it comes from, sorted: sources and servers may have changed their order.
+fn in_force(setup: &Setup) -> Vec<String> {
+    let (code, said) = ntp_ctl(setup, &["config", "show"]);
+    assert_eq!(code, Some(0), "{said}");
+    let config: toml::Table = said.parse().expect("what is shown is TOML");
+    let mut lines = Vec::new();
+    for (section, value) in &config {
+        // What was disabled is in force by its absence.
+        let tables = match value {
+            toml::Value::Array(tables) => tables.clone(),
+            table => vec![table.clone()],
+        };
+        let tables = tables.iter().filter(|_| section != "disabled");
+        lines.extend(tables.map(|table| format!("{section}: {table}")));
+    }
+    lines.sort();
+    lines
+}
+
+fn what_is_saved_comes_up_again_after_a_restart() {
+    let (one, two, three) = (server(), server(), server());
+    let [first, second, third] = [&one, &two, &three].map(|it| it.address().to_string());
+    let setup = Setup::new(1).server(&first).server(&second);
+    let mut daemon = started(&setup);
+    let before = in_force(&setup);
+    for change in [
+        &[
+            "source",
+            "add",
+            &third,
+            "poll-interval-limits.min=1",
+            "prefer=true",
+        ][..],
+        &["source", "remove", &first],
+        &["source", "set", &second, "noselect=true"],
+        &["server", "add", "127.0.0.1:0", "rate-limiting-cutoff-ms=5"],
+        &["log-level", "trace"],
+    ] {
+        let (code, said) = ntp_ctl(&setup, change);
+        assert_eq!(code, Some(0), "{change:?}: {said}");
+    }
+    let running = in_force(&setup);
+    let (code, said) = ntp_ctl(&setup, &["config", "save"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&format!("disabled : {first}")), "{said}");
+    daemon.stop();
+
+    let mut daemon = setup.start(None);
+    let mut client = connect(&setup);
+    assert_eq!(in_force(&setup), running);
+    let names: Vec<_> = status(&mut client)
+        .configured
+        .into_iter()
+        .map(|it| it.name)
+        .collect();
+    assert_eq!(names, [second, third.clone()]);
+    // Saved again, nothing is lost, though nothing was changed since; and what goes is forgotten.
+    ntp_ctl(&setup, &["config", "save"]);
+    ntp_ctl(&setup, &["source", "remove", &third]);
+    let running = in_force(&setup);
+    let (code, said) = ntp_ctl(&setup, &["config", "save", "--format", "json"]);
+    assert_eq!(code, Some(0), "{said}");
+    let told: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(
+        (&told["sources"], &told["servers"]),
+        (&json!(1), &json!(1)),
+        "{said}"
+    );
+    let (_, said) = ntp_ctl(&setup, &["reload"]);
+    assert!(said.contains("nothing new"), "{said}");
+    assert_eq!(in_force(&setup), running);
+    daemon.stop();
+
+    // Without the file all is as it was.
+    let path = told["path"].as_str().expect("a path");
+    assert!(
+        Path::new(path).ends_with("ntp.toml.d/90-runtime.toml"),
+        "{path}"
+    );
+    std::fs::remove_file(path).expect("the file");
+    let _daemon = setup.start(None);
+    connect(&setup);
+    assert_eq!(in_force(&setup), before);
+}
+
 fn every_command_answers() {
     let (one, two) = (server(), server());
     let (first, second) = (one.address().to_string(), two.address().to_string());
@@ -352,6 +438,10 @@ fn every_command_answers() {
         (&["server", "remove", "127.0.0.1:0"], "served no more"),
         (&["step"], "The clock was stepped by"),
         (&["log-level", "trace"], "Logging at level trace"),
+        (
+            &["config", "show"],
+            "log-level = \"trace\"  # changed at run time by uid",
+        ),
         (&["reload"], "The configuration says nothing new"),
     ];
     for (arguments, expected) in commands {
@@ -404,7 +494,7 @@ fn an_operator_is_told_what_is_wrong() {
         &setup,
         &["waitsync", "--max-error", "1ns", "--timeout", "1s"],
     );
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(124));
     assert!(said.contains("1.00 ns was asked for"), "{said}");
     let (code, said) = ntp_ctl(&setup, &["source", "nobody"]);
     assert_eq!(code, Some(1));

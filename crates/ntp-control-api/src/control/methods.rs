@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use super::schema::{Described, comment, input, record, signature, type_definition};
 use super::types::{
-    Certificate, Configured, KeyExchange, Measurement, Packets, Path, Program, Server, Source,
-    Status, System,
+    Certificate, Configured, KeyExchange, Measurement, Origin, Packets, Path, Program, Section,
+    Server, Setting, Source, Status, System, Withdrawn,
 };
 
 /// The interface's name.
@@ -131,6 +131,18 @@ record! {
         stored: Option<String>,
     }
 
+    /// The configuration in force.
+    ConfigurationReply {
+        /// The main file; absent if the daemon runs on defaults.
+        path: Option<String>,
+        /// All files that were read, in the order in which they count.
+        files: Vec<String>,
+        /// Its sections.
+        sections: Vec<Section>,
+        /// What files have and what is not in force, or not as they have it.
+        withdrawn: Vec<Withdrawn>,
+    }
+
     /// Files that were written.
     Written {
         /// Their paths.
@@ -225,6 +237,8 @@ methods! {
     reads GetStatus(Nothing) -> StatusReply;
     /// The state now, and again and again; must be called with `more`.
     reads Monitor(Interval) -> StatusReply;
+    /// The configuration in force, with where each value comes from. Secrets are not told.
+    reads GetConfiguration(Nothing) -> ConfigurationReply;
     /// Asks one more source.
     changes AddSource(New) -> Names;
     /// Asks a source no more.
@@ -359,6 +373,10 @@ pub fn interface() -> String {
     type_definition::<Server>(&mut text);
     type_definition::<KeyExchange>(&mut text);
     type_definition::<Certificate>(&mut text);
+    type_definition::<Section>(&mut text);
+    type_definition::<Setting>(&mut text);
+    type_definition::<Origin>(&mut text);
+    type_definition::<Withdrawn>(&mut text);
     method_definitions(&mut text);
     error_definitions(&mut text);
     text

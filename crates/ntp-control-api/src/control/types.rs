@@ -246,4 +246,52 @@ record! {
         /// When it, or another one of its chain, expires.
         expires: Option<f64>,
     }
+
+    /// A section of the configuration in force, with those of its keys that somebody has set.
+    Section {
+        /// Its name, for example source.
+        name: String,
+        /// Whether there may be several of that name.
+        repeated: bool,
+        /// Who began it, or changed it last.
+        origin: Origin,
+        /// Its keys.
+        settings: Vec<Setting>,
+    }
+
+    /// A key of the configuration and its value.
+    Setting {
+        /// The key, with those of the tables around it, joined by dots.
+        key: String,
+        /// The value as TOML has it.
+        value: String,
+        /// Where it comes from.
+        origin: Origin,
+    }
+
+    /// Where a setting comes from.
+    Origin {
+        /// file, runtime (a command changed it) or command-line.
+        kind: String,
+        /// The file.
+        file: Option<String>,
+        /// The line in it.
+        line: Option<u64>,
+        /// Who made the change at run time.
+        by: Option<String>,
+        /// When.
+        at: Option<f64>,
+    }
+
+    /// A source or server of a file that is not in force, or not as the file has it.
+    Withdrawn {
+        /// source or server.
+        section: String,
+        /// Its address.
+        name: String,
+        /// Where it stands; absent if the file that disables it is all that is known.
+        stands: Option<Origin>,
+        /// What took it back: a change at run time, or [disabled] in a later file.
+        origin: Origin,
+    }
 }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use ntp_config::{Config, Loaded, SourceConfig};
 use ntp_control_api::control::methods::{
-    BurstReply, Empty, Error, INTERFACE, Names, RekeyReply, Request, Settings, StatusReply,
-    StepReply, Written,
+    BurstReply, ConfigurationReply, Empty, Error, INTERFACE, Names, RekeyReply, Request, Settings,
+    StatusReply, StepReply, Written,
 };
 use ntp_os_clock::monotonic;
 use ntp_proto::engine::{ClockFacts, Command, Done, Refusal, Thinner};
@@ -22,6 +22,7 @@ use serde_json::Value;
 use tracing::{Level, error, info, warn};
 
 use super::caller::{Caller, Permitted};
+use super::changes::{Changes, Kind};
 use super::door::Visit;
 use super::reload::told;
 use super::settings;
@@ -55,6 +56,8 @@ pub struct Desk {
     pub(super) standing: Standing,
     /// Names of sources, and addresses of servers, that were added at run time.
     pub(super) added: BTreeSet<String>,
+    /// Who changed what.
+    pub(super) changes: Changes,
     /// Refusals in the log.
     refusals: Thinner,
 }
@@ -73,6 +76,7 @@ impl Desk {
             keys: standing.loaded.keys.clone(),
             standing,
             added: BTreeSet::new(),
+            changes: Changes::default(),
             refusals: Thinner::new(REFUSALS_SILENCE),
         }
     }
@@ -105,7 +109,7 @@ impl Desk {
             }
             Err(denied)
         } else {
-            let outcome = self.execute(runtime, request)?;
+            let outcome = self.execute(runtime, request, caller)?;
             tell(caller, request, &outcome);
             outcome
         };
@@ -135,12 +139,16 @@ impl Desk {
         &mut self,
         runtime: &mut Runtime,
         request: &Request,
+        caller: &Caller,
     ) -> Result<Outcome<Value>, Failure> {
         Ok(match request {
             Request::GetStatus(_) | Request::Monitor(_) => json(Ok(self.status(runtime)?)),
-            Request::AddSource(new) => self.add_source(runtime, &new.settings)?,
-            Request::RemoveSource(which) => self.remove_source(runtime, &which.name)?,
-            Request::SetSource(other) => self.set_source(runtime, &other.name, &other.settings)?,
+            Request::GetConfiguration(_) => json(Ok(self.configuration())),
+            Request::AddSource(new) => self.add_source(runtime, &new.settings, caller)?,
+            Request::RemoveSource(which) => self.remove_source(runtime, &which.name, caller)?,
+            Request::SetSource(other) => {
+                self.set_source(runtime, &other.name, &other.settings, caller)?
+            }
             Request::OnlineSource(whom) => command(runtime, &Command::Online(whom.name.clone()))?,
             Request::OfflineSource(whom) => command(runtime, &Command::Offline(whom.name.clone()))?,
             Request::BurstSource(whom) => command(runtime, &Command::Burst(whom.name.clone()))?,
@@ -148,12 +156,12 @@ impl Desk {
                 let forced = input.forced.unwrap_or(false);
                 command(runtime, &Command::Step { forced })?
             }
-            Request::AddServer(new) => json(self.add_server(runtime, &new.settings)),
-            Request::RemoveServer(which) => json(self.remove_server(runtime, &which.name)),
+            Request::AddServer(new) => json(self.add_server(runtime, &new.settings, caller)),
+            Request::RemoveServer(which) => json(self.remove_server(runtime, &which.name, caller)),
             Request::SetServer(other) => {
-                json(self.set_server(runtime, &other.name, &other.settings))
+                json(self.set_server(runtime, &other.name, &other.settings, caller))
             }
-            Request::SetLogLevel(input) => json(self.set_level(&input.level)),
+            Request::SetLogLevel(input) => json(self.set_level(&input.level, caller)),
             Request::Reload(_) => {
                 runtime.reload_certificates();
                 json(self.reload(runtime)?)
@@ -202,12 +210,32 @@ impl Desk {
         })
     }
 
+    fn configuration(&self) -> ConfigurationReply {
+        let absolute = |path: &PathBuf| {
+            let absolute = std::path::absolute(path);
+            absolute
+                .unwrap_or_else(|_| path.clone())
+                .display()
+                .to_string()
+        };
+        let loaded = &self.standing.loaded;
+        let level = self.standing.level;
+        let level = level.map(|level| level.to_string().to_lowercase());
+        ConfigurationReply {
+            path: loaded.path.as_ref().map(absolute),
+            files: loaded.files.iter().map(absolute).collect(),
+            sections: self.changes.outline(&self.config, level),
+            withdrawn: self.changes.withdrawn(&self.config),
+        }
+    }
+
     // ---- sources
 
     fn add_source(
         &mut self,
         runtime: &mut Runtime,
         settings: &Settings,
+        caller: &Caller,
     ) -> Result<Outcome<Value>, Failure> {
         let (source, engine) = match self.source(settings) {
             Ok(understood) => understood,
@@ -219,7 +247,10 @@ impl Desk {
         runtime.trust_as(&config);
         let outcome = command(runtime, &Command::Add(engine))?;
         if outcome.is_ok() {
-            self.added.extend(name_of(&source));
+            if let Some(name) = name_of(&source) {
+                self.changes.made(Kind::Source, name.clone(), caller);
+                self.added.insert(name);
+            }
             self.config = config;
         } else {
             runtime.trust_as(&self.config);
@@ -231,6 +262,7 @@ impl Desk {
         &mut self,
         runtime: &mut Runtime,
         name: &str,
+        caller: &Caller,
     ) -> Result<Outcome<Value>, Failure> {
         let place = match self.find_source(runtime, name) {
             Ok(place) => place,
@@ -241,6 +273,8 @@ impl Desk {
             let gone = self.config.sources.remove(place);
             if let Some(name) = name_of(&gone) {
                 self.added.remove(&name);
+                self.changes
+                    .unmade(Kind::Source, &name, &gone.place, caller);
             }
             runtime.trust_as(&self.config);
         }
@@ -252,6 +286,7 @@ impl Desk {
         runtime: &mut Runtime,
         name: &str,
         changes: &Settings,
+        caller: &Caller,
     ) -> Result<Outcome<Value>, Failure> {
         let place = match self.find_source(runtime, name) {
             Ok(place) => place,
@@ -267,8 +302,15 @@ impl Desk {
         runtime.trust_as(&config);
         let outcome = command(runtime, &Command::Replace(name.to_owned(), engine))?;
         if outcome.is_ok() {
-            if name_of(&before).is_some_and(|name| self.added.remove(&name)) {
-                self.added.extend(name_of(&config.sources[place]));
+            let after = &mut config.sources[place];
+            ntp_config::keep_places(&mut after.said, &before.said);
+            if let (Some(was), Some(is)) = (name_of(&before), name_of(after)) {
+                self.changes
+                    .unmade(Kind::Source, &was, &before.place, caller);
+                self.changes.made(Kind::Source, is.clone(), caller);
+                if self.added.remove(&was) {
+                    self.added.insert(is);
+                }
             }
             self.config = config;
         } else {
@@ -309,7 +351,12 @@ impl Desk {
 
     // ---- servers
 
-    fn add_server(&mut self, runtime: &mut Runtime, settings: &Settings) -> Outcome<Names> {
+    fn add_server(
+        &mut self,
+        runtime: &mut Runtime,
+        settings: &Settings,
+        caller: &Caller,
+    ) -> Outcome<Names> {
         let mut config = self.config.clone();
         let mut new = settings::section("server", settings)?;
         let name = new.servers.first().map(|server| server.listen);
@@ -321,16 +368,28 @@ impl Desk {
         }
         config.servers.append(&mut new.servers);
         self.serve_as(runtime, config)?;
-        self.added.extend(name.map(|name| name.to_string()));
+        if let Some(name) = name {
+            let name = name.to_string();
+            self.changes.made(Kind::Server, name.clone(), caller);
+            self.added.insert(name);
+        }
         Ok(names(name.map(|name| name.to_string())))
     }
 
-    fn remove_server(&mut self, runtime: &mut Runtime, name: &str) -> Outcome<Names> {
+    fn remove_server(
+        &mut self,
+        runtime: &mut Runtime,
+        name: &str,
+        caller: &Caller,
+    ) -> Outcome<Names> {
         let place = self.find_server(name)?;
         let mut config = self.config.clone();
         let gone = config.servers.remove(place);
         self.serve_as(runtime, config)?;
-        self.added.remove(&gone.listen.to_string());
+        let name = gone.listen.to_string();
+        self.added.remove(&name);
+        self.changes
+            .unmade(Kind::Server, &name, &gone.place, caller);
         Ok(names(Some(gone.listen.to_string())))
     }
 
@@ -339,17 +398,26 @@ impl Desk {
         runtime: &mut Runtime,
         name: &str,
         changes: &Settings,
+        caller: &Caller,
     ) -> Outcome<Names> {
         let place = self.find_server(name)?;
         let mut config = self.config.clone();
         let changed = settings::laid_over(&config.servers[place].settings, changes);
         let mut new = settings::section("server", &changed)?;
-        let Some(server) = new.servers.pop() else {
+        let Some(mut server) = new.servers.pop() else {
             return Err(unknown_server(name));
         };
+        let old = &config.servers[place];
+        ntp_config::keep_places(&mut server.said, &old.said);
+        let (was, stood) = (old.listen.to_string(), old.place.clone());
         let name = server.listen.to_string();
         config.servers[place] = server;
         self.serve_as(runtime, config)?;
+        self.changes.unmade(Kind::Server, &was, &stood, caller);
+        self.changes.made(Kind::Server, name.clone(), caller);
+        if self.added.remove(&was) {
+            self.added.insert(name.clone());
+        }
         Ok(names(Some(name)))
     }
 
@@ -379,7 +447,7 @@ impl Desk {
 
     // ---- the daemon itself
 
-    fn set_level(&mut self, level: &str) -> Outcome<Empty> {
+    fn set_level(&mut self, level: &str, caller: &Caller) -> Outcome<Empty> {
         let known: Option<Level> = ["trace", "debug", "info", "warn", "error"]
             .contains(&level)
             .then(|| level.parse().ok())
@@ -393,6 +461,7 @@ impl Desk {
             .threshold
             .set(known)
             .map_err(|reason| Error::Failed { reason })?;
+        self.changes.level(level, caller);
         Ok(Empty {})
     }
 }

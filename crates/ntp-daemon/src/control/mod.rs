@@ -6,6 +6,7 @@
 //! | `caller` | who asks, and whether they may change something |
 //! | `desk` | what a call leads to |
 //! | `status` | the engine's snapshot in the interface's words |
+//! | `changes` | what was changed at run time, by whom |
 //! | `reload` | reading the configuration again |
 //! | `settings` | sections of the configuration as a call brings them |
 //!
@@ -13,11 +14,12 @@
 //! that is half changed. What bounds the time that strangers can take is in `door`.
 
 pub(crate) mod caller;
+mod changes;
 pub(crate) mod desk;
 pub(crate) mod door;
 mod reload;
 mod settings;
-mod status;
+pub(crate) mod status;
 
 pub use desk::{Desk, Standing};
 pub use door::Door;

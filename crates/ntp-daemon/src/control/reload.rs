@@ -8,10 +8,13 @@
 //! The file's word counts: a source or server of the file that was changed or removed at run time is again as the file has it. What was added
 //! at run time stays, unless the file has one of that name now.
 
-use ntp_config::{Config, Style};
+use std::collections::BTreeSet;
+
+use ntp_config::{Config, Place, Said, Style};
 use ntp_control_api::control::methods::{Error, ReloadReply};
 use ntp_proto::engine::{Done, Refusal};
 
+use super::changes::REQUEST;
 use super::desk::{Desk, Outcome, name_of};
 use crate::runtime::{Failure, NotFollowed, Runtime};
 use crate::{convert, listeners, sandbox};
@@ -32,6 +35,19 @@ const FIXED: &[Fixed] = &[
         keep(&mut new.observability, &wanted)
     }),
 ];
+
+/// What is said of a section that stays is what was said when it came into force, but for the log level.
+fn keep_said(new: &mut Config, old: &Config, heading: &str) {
+    let Some((name, said)) = old.said.get_key_value(heading.trim_matches(['[', ']'])) else {
+        new.said.remove(heading.trim_matches(['[', ']']));
+        return;
+    };
+    let level = |said: &Said| said.key == "log-level";
+    let levels = new.said.get(name).into_iter().flatten();
+    let mut kept: Vec<_> = levels.filter(|it| level(it)).cloned().collect();
+    kept.extend(said.iter().filter(|it| !level(it)).cloned());
+    new.said.insert(name, kept);
+}
 
 fn keep<T: PartialEq + Clone>(new: &mut T, old: &T) -> bool {
     let differs = new != old;
@@ -67,6 +83,7 @@ impl Desk {
         let config = &mut loaded.config;
         for (heading, keep) in FIXED {
             if keep(config, &self.config) {
+                keep_said(config, &self.config, heading);
                 reply.not_applied.push(format!(
                     "{heading} is read at the start only: restart the daemon"
                 ));
@@ -116,12 +133,29 @@ impl Desk {
             .extend(problems.iter().map(ToString::to_string));
         self.follow_nts(runtime, config, &mut reply);
         let level = config.observability.log_level;
+        let mut level_applied = false;
         if self.standing.level.is_none() && level != self.config.observability.log_level {
             match self.standing.threshold.set(convert::level(level)) {
-                Ok(()) => reply.applied.push("[observability] log-level".into()),
+                Ok(()) => {
+                    level_applied = true;
+                    reply.applied.push("[observability] log-level".into());
+                }
                 Err(problem) => reply.not_applied.push(problem),
             }
         }
+        let in_force = &loaded.config;
+        let of_file = |place: &Place| place.file() != Some(REQUEST);
+        let sources = in_force.sources.iter().filter(|it| of_file(&it.place));
+        let servers = in_force.servers.iter().filter(|it| of_file(&it.place));
+        let in_file: BTreeSet<_> = sources
+            .filter_map(name_of)
+            .chain(servers.map(|it| it.listen.to_string()))
+            .collect();
+        // What the files have now is theirs, and goes when they let it go.
+        self.added.retain(|name| !in_file.contains(name));
+        let added = &self.added;
+        self.changes
+            .reloaded(level_applied, |name| added.contains(name));
         self.config = loaded.config.clone();
         self.keys = loaded.keys.clone();
         self.standing.loaded = loaded;

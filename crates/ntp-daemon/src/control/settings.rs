@@ -7,11 +7,13 @@ use ntp_config::{Config, Style};
 use ntp_control_api::control::methods::{Error, Settings};
 use serde_json::{Map, Value};
 
+use super::changes::REQUEST;
+
 /// A configuration that has only this section.
 pub(super) fn section(name: &str, settings: &Settings) -> Result<Config, Error> {
     let text = written(name, settings)?;
     let (config, _) =
-        ntp_config::parse(&text, "the request").map_err(|problem| Error::InvalidConfiguration {
+        ntp_config::parse(&text, REQUEST).map_err(|problem| Error::InvalidConfiguration {
             report: problem.render(Style::Plain),
         })?;
     let lacking = config.unsupported();

@@ -13,6 +13,7 @@ use ntp_time::{LeapIndicator, Monotonic, NtpDuration, SystemTime};
 
 use crate::nts::{Figures, Given};
 use crate::observation::{cookies, true_offset, word};
+use crate::runtime::Runtime;
 use crate::serve::Totals;
 
 /// What the interface tells that the engine does not know.
@@ -58,6 +59,19 @@ pub(super) fn status(snapshot: &Snapshot, beside: &Beside<'_>) -> Status {
         servers: beside.served.iter().map(server).collect(),
         key_exchange: beside.nts.given.map(key_exchange),
     }
+}
+
+/// The state of a runtime that serves nobody.
+pub(crate) fn of_runtime(runtime: &Runtime, config_path: Option<String>, needed: usize) -> Status {
+    let beside = Beside {
+        served: &[],
+        nts: runtime.nts_figures(None),
+        clock: runtime.clock(),
+        started: runtime.started(),
+        config_path,
+        needed,
+    };
+    status(&runtime.snapshot(), &beside)
 }
 
 fn system(snapshot: &Snapshot, beside: &Beside<'_>) -> System {

@@ -365,6 +365,11 @@ impl Runtime {
         &self.clock
     }
 
+    /// The clock, to be changed behind the engine's back once that is needed no more.
+    pub(crate) fn clock_mut(&mut self) -> &mut Clock {
+        &mut self.clock
+    }
+
     /// Makes a worker fail at each address.
     #[cfg(test)]
     pub(crate) fn sabotage(&self) {

@@ -78,7 +78,8 @@ pub fn enter(loaded: &Loaded, mode: SandboxMode) -> io::Result<()> {
     privileges::drop_to(
         &config.sandbox.user,
         privileges::Needs {
-            clock: matches!(config.clock.kind, ClockKind::System) && !config.sources.is_empty(),
+            // Without a source too: one may be added later.
+            clock: matches!(config.clock.kind, ClockKind::System),
             low_ports: config
                 .servers
                 .iter()

@@ -107,6 +107,8 @@ pub struct Engine {
     clock_epoch: u32,
     /// Changes to the clock that this input led to; sent as one.
     wanted: Adjustment,
+    /// There has never been a source: somebody else may be keeping the clock, and it is left alone.
+    hands_off: bool,
     /// An adjustment is out and not answered: the clock's reading is not to be trusted.
     applying: bool,
     leap: LeapPlan,
@@ -142,6 +144,7 @@ impl Engine {
             frequency,
             ..Adjustment::default()
         };
+        let hands_off = sources.count() == 0;
         let mut engine = Self {
             rng: Chance::new(seed),
             ledger: Ledger::new(now.system, config.clock.frequency),
@@ -153,11 +156,12 @@ impl Engine {
             sync: SyncState::default(),
             slew: None,
             clock_epoch: 0,
-            wanted: if config.clock.steerable {
+            wanted: if config.clock.steerable && !hands_off {
                 known
             } else {
                 Adjustment::default()
             },
+            hands_off,
             applying: false,
             leap: LeapPlan::default(),
             housekeeping: now.monotonic,

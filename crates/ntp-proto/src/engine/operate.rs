@@ -60,6 +60,7 @@ impl Engine {
             clock: self.config.clock,
             ..new.clone()
         };
+        self.take_up_clock();
         self.steering.reconfigure(new.steering);
         self.watch.set_threshold(new.meddling_threshold);
         self.opinions_changed(now);
@@ -79,8 +80,26 @@ impl Engine {
         }
         check_limits(config.terms.limits)?;
         self.sources.configure(config.clone(), now.monotonic);
+        self.take_up_clock();
         self.opinions_changed(now);
         Ok(Done::Sources(vec![config.name.clone()]))
+    }
+
+    /// From the first source on the clock is ours: what is known of the oscillator is put into force.
+    fn take_up_clock(&mut self) {
+        if !self.hands_off || self.sources.count() == 0 {
+            return;
+        }
+        self.hands_off = false;
+        if self.steers() {
+            let prior = self.config.frequency_prior;
+            self.wanted.frequency = prior.map(|prior| -prior.frequency);
+        }
+    }
+
+    /// Whether the clock is changed at all.
+    pub(super) fn steers(&self) -> bool {
+        self.config.clock.steerable && !self.hands_off
     }
 
     /// Forgets a configured source and its associations. Returns its name.

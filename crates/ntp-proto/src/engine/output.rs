@@ -120,7 +120,7 @@ impl fmt::Display for Halt {
                 write!(
                     f,
                     "the clock says {clock}, the sources say {}: a correction of {correction}, and {key} = {limit} \
-                     does not allow it; the clock was not touched. If the sources are right, set the clock by hand or raise {key} \
+                     does not allow it; the clock was not touched. If the sources are right, set it by `ntp-ctl force-sync`, or raise {key} \
                      in [synchronization], and start again",
                     *clock + *correction
                 )

@@ -92,7 +92,7 @@ impl Engine {
             return;
         };
         let mut step = NtpDuration::ZERO;
-        if self.config.clock.steerable {
+        if self.steers() {
             let (gap, estimate) = self.aimed(now, &estimate);
             if *outcome == Outcome::Blamed(Blame::Clock) && gap.abs() > MOVED {
                 self.steering.allow_step();
@@ -123,7 +123,7 @@ impl Engine {
     /// Where the clock is meant to be has changed, by no measurement.
     pub(super) fn steer_without_news(&mut self, now: Now) {
         let estimate = self.discipline.estimate(self.ledger.free(now.system));
-        let Some(estimate) = estimate.filter(|_| self.config.clock.steerable) else {
+        let Some(estimate) = estimate.filter(|_| self.steers()) else {
             return;
         };
         let (gap, estimate) = self.aimed(now, &estimate);
@@ -347,7 +347,7 @@ impl Engine {
         bound: NtpDuration,
         estimated_error: NtpDuration,
     ) {
-        if !self.config.clock.steerable {
+        if !self.steers() {
             return;
         }
         self.wanted.status = Some(ClockStatus {

@@ -25,6 +25,8 @@ pub(crate) struct Arguments {
 /// A program that has a manual page.
 struct Program {
     command: fn() -> Command,
+    /// What its exit codes mean.
+    codes: &'static [(&'static str, &'static str)],
     /// Other pages that its reader may want.
     see_also: &'static [(&'static str, &'static str)],
 }
@@ -32,14 +34,17 @@ struct Program {
 const PROGRAMS: &[Program] = &[
     Program {
         command: ntp_daemon::cli::command,
+        codes: ntp_daemon::exit::CODES,
         see_also: &[("ntp-ctl", "8"), ("ntp.toml", "5")],
     },
     Program {
         command: ntp_ctl::command,
+        codes: ntp_ctl::CODES,
         see_also: &[("ntp-daemon", "8"), ("ntp.toml", "5")],
     },
     Program {
         command: ntp_metrics_exporter::command,
+        codes: &[],
         see_also: &[("ntp-daemon", "8"), ("ntp-ctl", "8"), ("ntp.toml", "5")],
     },
 ];
@@ -68,7 +73,7 @@ pub(crate) fn write_all(out: &Path) -> Result<(), String> {
     let man = out.join("man");
     make(&man)?;
     for program in PROGRAMS {
-        let page = program::page(&mut (program.command)(), program.see_also);
+        let page = program::page(&mut (program.command)(), program.codes, program.see_also);
         let name = (program.command)().get_name().to_owned();
         write(&man.join(format!("{name}.8")), &page)?;
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {

@@ -6,7 +6,11 @@ use roff::{Inline, Roff, bold, italic, roman};
 use super::{head, inlines, see_also};
 
 /// The page in roff.
-pub(super) fn page(command: &mut Command, others: &[(&str, &str)]) -> String {
+pub(super) fn page(
+    command: &mut Command,
+    codes: &[(&str, &str)],
+    others: &[(&str, &str)],
+) -> String {
     command.build();
     let name = command.get_name().to_owned();
     let about = command
@@ -34,6 +38,14 @@ pub(super) fn page(command: &mut Command, others: &[(&str, &str)]) -> String {
     if let Some(after) = after {
         page.control("SH", ["NOTES"]);
         verbatim(&mut page, &after.to_string());
+    }
+    if !codes.is_empty() {
+        page.control("SH", ["EXIT STATUS"]);
+    }
+    for (code, when) in codes {
+        page.control("TP", []);
+        page.text([bold(*code)]);
+        page.text(inlines(when));
     }
     see_also(&mut page, others);
     page.to_roff()
