@@ -185,6 +185,7 @@ fn server((address, totals): &(SocketAddr, Totals)) -> Server {
             bad_authentication_packets: Some(totals.bad_authentication),
             interleaved_packets: Some(totals.interleaved),
             rate_kisses: Some(totals.rate_kisses),
+            latency: Some(totals.latency),
         },
     }
 }

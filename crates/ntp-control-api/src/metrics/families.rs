@@ -156,6 +156,9 @@ pub const OURS: &[Family] = &[
         Samples::Server(|server| server.details.interleaved_packets.map(Number::from))),
     counter("ntp_server_rate_kisses_total", "Of the rate limited requests: answered with a RATE kiss",
         Samples::Server(|server| server.details.rate_kisses.map(Number::from))),
+    Family { name: "ntp_server_latency_seconds", kind: Kind::Histogram,
+        help: "How long answered requests were with the server, from the receive stamp of the kernel to when the answer left",
+        samples: Samples::ServerLatency(|server| server.details.latency) },
 ];
 
 const fn gauge(name: &'static str, help: &'static str, samples: Samples) -> Family {
@@ -240,7 +243,7 @@ mod tests {
                 Samples::Program(_) => "ntp_",
                 Samples::System(_) => "ntp_system_",
                 Samples::Source(_) | Samples::SourceWord { .. } => "ntp_source_",
-                Samples::Server(_) => "ntp_server_",
+                Samples::Server(_) | Samples::ServerLatency(_) => "ntp_server_",
             };
             assert!(name.starts_with(part), "{name}");
             assert!(

@@ -21,7 +21,7 @@ pub use families::{OURS, UPSTREAM};
 pub use state::{prometheus_text, write_state};
 pub use text::{Format, Text};
 
-use crate::observation::{Server, Source, State, seconds};
+use crate::observation::{Latency, Server, Source, State, seconds};
 
 /// Samples of one meaning.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +43,8 @@ pub enum Kind {
     Gauge,
     /// A count since the daemon began, which only grows.
     Counter,
+    /// Counts of what was no more than each of several bounds.
+    Histogram,
 }
 
 impl Kind {
@@ -51,6 +53,7 @@ impl Kind {
         match self {
             Self::Gauge => "gauge",
             Self::Counter => "counter",
+            Self::Histogram => "histogram",
         }
     }
 }
@@ -76,6 +79,8 @@ pub enum Samples {
     },
     /// Each server; label `listen_address`.
     Server(fn(&Server) -> Option<Number>),
+    /// Each server, as a histogram: samples `_bucket` with the further label `le`, `_sum` and `_count`.
+    ServerLatency(fn(&Server) -> Option<Latency>),
 }
 
 /// The value of a sample: counts keep all of their 64 bits.

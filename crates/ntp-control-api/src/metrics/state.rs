@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::text::Escaped;
 use super::{Family, Format, Number, OURS, Samples, Text, UPSTREAM};
-use crate::observation::{Program, Server, Source, State};
+use crate::observation::{Latency, Program, Server, Source, State};
 
 /// The metrics of `state` as upstream writes them, sources and servers in their sorted order.
 pub fn prometheus_text(state: &State) -> String {
@@ -25,18 +25,18 @@ pub fn write_state(text: &mut Text, state: &State) {
     };
     for family in UPSTREAM {
         text.declare(family.name, family.kind, family.help);
-        sorted.each_sample(family, |labels, value| {
-            text.sample(family.name, labels, value);
+        sorted.each_sample(family, |suffix, labels, value| {
+            text.sample(format_args!("{}{suffix}", family.name), labels, value);
         });
     }
     for family in OURS {
         let mut declared = false;
-        sorted.each_sample(family, |labels, value| {
+        sorted.each_sample(family, |suffix, labels, value| {
             if !declared {
                 text.declare(family.name, family.kind, family.help);
                 declared = true;
             }
-            text.sample(family.name, labels, value);
+            text.sample(format_args!("{}{suffix}", family.name), labels, value);
         });
     }
 }
@@ -48,20 +48,25 @@ struct Sorted<'a> {
 }
 
 impl Sorted<'_> {
-    fn each_sample(&self, family: &Family, mut sample: impl FnMut(&dyn fmt::Display, Number)) {
+    /// Gives each sample's suffix, labels and value.
+    fn each_sample(
+        &self,
+        family: &Family,
+        mut sample: impl FnMut(&str, &dyn fmt::Display, Number),
+    ) {
         match family.samples {
             Samples::Program(value) => {
-                sample(&OfProgram(&self.state.program), value(self.state));
+                sample("", &OfProgram(&self.state.program), value(self.state));
             }
             Samples::System(value) => {
                 if let Some(value) = value(self.state) {
-                    sample(&"", value);
+                    sample("", &"", value);
                 }
             }
             Samples::Source(value) => {
                 for source in &self.sources {
                     if let Some(value) = value(source) {
-                        sample(&OfSource { source, word: None }, value);
+                        sample("", &OfSource { source, word: None }, value);
                     }
                 }
             }
@@ -75,15 +80,32 @@ impl Sorted<'_> {
                             source,
                             word: word_label,
                         };
-                        sample(&labels, (word == is).into());
+                        sample("", &labels, (word == is).into());
                     }
                 }
             }
             Samples::Server(value) => {
                 for server in &self.servers {
                     if let Some(value) = value(server) {
-                        sample(&OfServer(server), value);
+                        sample("", &OfServer(server, None), value);
                     }
+                }
+            }
+            Samples::ServerLatency(latency) => {
+                for server in &self.servers {
+                    let Some(latency) = latency(server) else {
+                        continue;
+                    };
+                    // Prometheus counts what is no more than a bound, and not only what is above the one before.
+                    let mut count = 0;
+                    let bounds = Latency::bounds().chain([f64::INFINITY]);
+                    for (bound, more) in bounds.zip(latency.counts) {
+                        count += more;
+                        sample("_bucket", &OfServer(server, Some(bound)), count.into());
+                    }
+                    let labels = OfServer(server, None);
+                    sample("_sum", &labels, (latency.sum_nanos as f64 / 1e9).into());
+                    sample("_count", &labels, count.into());
                 }
             }
         }
@@ -129,11 +151,16 @@ impl fmt::Display for OfSource<'_> {
     }
 }
 
-struct OfServer<'a>(&'a Server);
+/// A server, and in a histogram a bound.
+struct OfServer<'a>(&'a Server, Option<f64>);
 
 impl fmt::Display for OfServer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{listen_address=\"{}\"}}", self.0.address)
+        write!(f, "{{listen_address=\"{}\"", self.0.address)?;
+        if let Some(bound) = self.1 {
+            write!(f, ",le=\"{}\"", Number::Real(bound))?;
+        }
+        f.write_str("}")
     }
 }
 

@@ -67,7 +67,7 @@ impl Text {
     }
 
     /// A sample of the family `name`. `labels` is empty or a whole `{...}`.
-    pub fn sample(&mut self, name: &str, labels: impl fmt::Display, value: Number) {
+    pub fn sample(&mut self, name: impl fmt::Display, labels: impl fmt::Display, value: Number) {
         self.line(format_args!("{name}{labels} {value}"));
     }
 

@@ -22,6 +22,7 @@
 mod client;
 mod form;
 mod frame;
+mod latency;
 mod root_variance;
 
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 pub use client::{FetchError, fetch};
 pub use form::seconds;
 pub use frame::{MAX_FRAME, ReadError, WriteError, encode_frame, read_frame, write_frame};
+pub use latency::Latency;
 pub use root_variance::RootVariance;
 
 /// Where the socket is if the configuration does not say.
@@ -373,6 +375,9 @@ pub struct ServerDetails {
     /// Of the rate limited: answered with a RATE kiss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_kisses: Option<u64>,
+    /// How long answered requests were with us.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
 }
 
 /// What became of the datagrams that came to one address, since the daemon began.

@@ -63,6 +63,10 @@ pub(crate) fn sample() -> State {
         bad_authentication_packets: Some(14),
         interleaved_packets: Some(15),
         rate_kisses: Some(16),
+        latency: Some(Latency {
+            counts: [1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3],
+            sum_nanos: 60_000_000,
+        }),
     };
     state
 }

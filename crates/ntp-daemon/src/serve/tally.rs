@@ -5,7 +5,11 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use ntp_control_api::observation::Latency;
 use ntp_proto::server::Counters;
+
+/// Counts of a [`Latency`].
+const COUNTS: usize = Latency::PLACES;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident = $from:expr;)*) => {
@@ -15,6 +19,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             /// Answers that could not be sent.
             pub send_errors: u64,
+            /// How long answered requests were with us.
+            pub latency: Latency,
         }
 
         /// The same of one worker, growing.
@@ -23,12 +29,18 @@ macro_rules! counters {
         pub(super) struct Tally {
             $($name: AtomicU64,)*
             send_errors: AtomicU64,
+            latencies: [AtomicU64; COUNTS],
+            latency_sum: AtomicU64,
         }
 
         impl Tally {
-            pub(super) fn store(&self, counters: &Counters, send_errors: u64) {
+            pub(super) fn store(&self, counters: &Counters, send_errors: u64, latency: &Latency) {
                 $(self.$name.store(($from)(counters), Relaxed);)*
                 self.send_errors.store(send_errors, Relaxed);
+                for (place, count) in self.latencies.iter().zip(latency.counts) {
+                    place.store(count, Relaxed);
+                }
+                self.latency_sum.store(latency.sum_nanos, Relaxed);
             }
         }
 
@@ -36,6 +48,11 @@ macro_rules! counters {
             pub(super) fn add(&mut self, tally: &Tally) {
                 $(self.$name += tally.$name.load(Relaxed);)*
                 self.send_errors += tally.send_errors.load(Relaxed);
+                for (sum, count) in self.latency.counts.iter_mut().zip(&tally.latencies) {
+                    *sum += count.load(Relaxed);
+                }
+                let sum = &mut self.latency.sum_nanos;
+                *sum = sum.wrapping_add(tally.latency_sum.load(Relaxed));
             }
         }
     };
@@ -86,13 +103,19 @@ mod tests {
             ignored: 4,
             ..Counters::default()
         };
-        first.store(&counters, 1);
-        first.store(&counters, 2);
-        second.store(&counters, 5);
+        let mut latency = Latency::default();
+        latency.note(20_000);
+        first.store(&counters, 1, &latency);
+        first.store(&counters, 2, &latency);
+        second.store(&counters, 5, &latency);
         let mut totals = Totals::default();
         totals.add(&first);
         totals.add(&second);
         assert_eq!((totals.received, totals.accepted), (14, 6));
         assert_eq!((totals.ignored, totals.send_errors), (8, 7));
+        assert_eq!(
+            (totals.latency.count(), totals.latency.sum_nanos),
+            (2, 40_000)
+        );
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Cache};
+use ntp_control_api::observation::Latency;
 use ntp_os_clock::{Translator, monotonic, realtime};
 use ntp_proto::server::{Draft, Policy, ServerNow, ServerView, StampToken, WorkerState, respond};
 use ntp_time::{Monotonic, SystemTime};
@@ -75,6 +76,8 @@ impl Worker {
             inbox: Inbox::new(BATCH),
             outbox: Outbox::new(BATCH),
             departure: Departure::default(),
+            arrived: [None; BATCH],
+            latency: Latency::default(),
             lull: Lull::new(),
             stamps_due: 0,
             send_errors: 0,
@@ -117,6 +120,9 @@ struct Desk {
     inbox: Inbox,
     outbox: Outbox<Wanted>,
     departure: Departure,
+    /// When the request behind each draft arrived, if the kernel stamped it, in nanoseconds.
+    arrived: [Option<i64>; BATCH],
+    latency: Latency,
     lull: Lull,
     /// Stamps that were asked for and have not come.
     stamps_due: usize,
@@ -146,7 +152,10 @@ impl Desk {
                 self.take_stamps(worker);
             }
         }
-        worker.tally.store(self.state.counters(), self.send_errors);
+        let counters = self.state.counters();
+        worker
+            .tally
+            .store(counters, self.send_errors, &self.latency);
         rest
     }
 
@@ -157,7 +166,8 @@ impl Desk {
             let Some(arrival) = self.inbox.get(index) else {
                 continue;
             };
-            let Some(draft) = self.drafts.get_mut(self.outbox.len()) else {
+            let place = self.outbox.len();
+            let Some(draft) = self.drafts.get_mut(place) else {
                 break;
             };
             // Every reading of a clock costs as much as a good part of an answer. Dispersion grows so slowly that the
@@ -181,6 +191,9 @@ impl Desk {
             let state = &mut self.state;
             let verdict = respond(view, state, arrival.from, now, request, received, draft);
             if verdict.is_answer() {
+                if let Some(arrived) = self.arrived.get_mut(place) {
+                    *arrived = arrival.stamp.map(|stamp| stamp.time.as_nanos());
+                }
                 self.outbox.reply(&arrival);
             }
         }
@@ -202,6 +215,9 @@ impl Desk {
             });
             self.stamps_due += usize::from(wanted.is_some());
             let leaves = read + self.departure.expected(place);
+            if let Some(Some(arrived)) = self.arrived.get(place) {
+                self.latency.note(leaves.as_nanos() - arrived);
+            }
             let reply = draft.seal(worker.translator.translate(leaves));
             self.outbox.write(place, reply, wanted);
         }
