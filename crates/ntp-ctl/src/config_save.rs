@@ -66,6 +66,7 @@ pub(crate) fn run(
     };
     if as_json {
         return console.json(&json!({
+            "done": true,
             "path": written.then(|| path.display().to_string()),
             "sources": saved.sources.len(), "servers": saved.servers.len(),
             "disabled": saved.disabled_sources.iter().chain(&saved.disabled_servers).collect::<Vec<_>>(),

@@ -107,7 +107,7 @@ fn withdrawn(gone: &Withdrawn) -> String {
     let stands = stands.unwrap_or_default();
     let what = match gone.origin.kind.as_str() {
         "file" => format!("disabled by {}", told(&gone.origin)),
-        _ => format!("not as the file has it: {}", told(&gone.origin)),
+        _ => format!("removed or {}", told(&gone.origin)),
     };
     format!("[[{}]] {}{stands}: {what}", gone.section, gone.name)
 }

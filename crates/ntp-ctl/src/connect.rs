@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ntp_config::LoadError;
 use ntp_control_api::control::DEFAULT_PATH;
 use ntp_control_api::control::client::{CallError, Client};
 use ntp_control_api::control::methods::{Error, GetStatus, Method, Nothing};
@@ -30,16 +31,17 @@ impl Socket {
     pub(crate) fn find(config: Option<&Path>) -> Result<Self, Failure> {
         let loaded = match ntp_config::load(config) {
             Ok(loaded) => loaded,
-            Err(problem) if config.is_some() => {
+            Err(problem @ LoadError::Io { .. }) if config.is_some() => {
                 return Err(Failure::Told(format!(
                     "Could not load the configuration, and so do not know where the control socket is: {problem}"
                 )));
             }
-            // The daemon that runs may have been started with a better one.
+            // The daemon that runs was started with a better one, and may be asked what it thinks of this one.
             Err(_) => {
+                let main = config.unwrap_or_else(|| Path::new(ntp_config::DEFAULT_PATH));
                 return Ok(Self {
-                    path: DEFAULT_PATH.into(),
-                    origin: "The path is a guess, because the configuration could not be loaded: see `ntp-ctl validate`."
+                    path: rough_path(main).unwrap_or_else(|| DEFAULT_PATH.into()),
+                    origin: "The path may be a wrong one, because the configuration is not acceptable: see `ntp-ctl validate`."
                         .into(),
                 });
             }
@@ -88,6 +90,13 @@ impl Socket {
             self.origin
         )
     }
+}
+
+/// What a main file that is not acceptable as a whole says about the socket.
+fn rough_path(main: &Path) -> Option<PathBuf> {
+    let table: toml::Table = std::fs::read_to_string(main).ok()?.parse().ok()?;
+    let path = table.get("control")?.get("path")?.as_str()?;
+    Some(PathBuf::from(path))
 }
 
 /// Calls a method.
