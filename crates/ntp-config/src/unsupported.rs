@@ -25,7 +25,7 @@ struct Lacking {
 const LACKING: &[Lacking] = &[
     Lacking {
         what: "`enable-srv-resolution`",
-        instead: "remove the key, and name the key exchange server itself",
+        instead: "remove the key, and name the key exchange server itself: answers without DNSSEC must not decide whose certificate is good, and nothing here validates it",
         asked: |config| {
             sources(
                 config,
@@ -35,7 +35,7 @@ const LACKING: &[Lacking] = &[
     },
     Lacking {
         what: "source mode `nts-pool`",
-        instead: "use `mode = \"pool\"`, without authentication, until it is",
+        instead: "name several servers with `mode = \"nts\"`; the pool's key exchange is a draft whose records changed their numbers from one release of ntpd-rs to the next",
         asked: |config| sources(config, |kind| matches!(kind, SourceKind::NtsPool(_))),
     },
     Lacking {
@@ -78,7 +78,7 @@ const LACKING: &[Lacking] = &[
     },
     Lacking {
         what: "giving out keys for members of a pool (`accepted-pool-authentication-tokens`)",
-        instead: "remove the key",
+        instead: "remove the key; the pool's key exchange is a draft whose records changed their numbers from one release of ntpd-rs to the next",
         asked: |config| {
             key_exchange(config, |ke| {
                 !ke.accepted_pool_authentication_tokens.is_empty()

@@ -42,11 +42,15 @@ pub(crate) fn data(status: &Status) -> serde_json::Value {
             "why": self::source(status, source),
         })
     };
+    let of_configured = |configured: &Configured| serde_json::json!({ "name": configured.name, "why": missing(configured) });
     let sources: Vec<_> = status.sources.iter().map(of_source).collect();
+    let lacking = status.configured.iter().filter(|it| it.present < it.wanted);
+    let lacking: Vec<_> = lacking.map(of_configured).collect();
     serde_json::json!({
         "synchronized": status.system.synchronized,
         "clock": clock(status),
         "sources": sources,
+        "missing": lacking,
     })
 }
 
@@ -246,7 +250,14 @@ pub(crate) fn source(status: &Status, source: &Source) -> Vec<String> {
         other => format!("in state {other}"),
     };
     said.push(why);
-    if source.packets.accepted == 0 && source.packets.unusable > 0 {
+    let naks = source.packets.nts_naks;
+    if naks > 0 && source.unanswered > 0 {
+        said.push(format!(
+            "it said {naks} times that it cannot read our cookies (NTSN), which anybody on the way could say, too: the NTP server and the key exchange \
+             have to share their cookie keys. Keys are exchanged anew now and then; `ntp-ctl nts check {}` looks closer",
+            source.name
+        ));
+    } else if source.packets.accepted == 0 && source.packets.unusable > 0 {
         said.push(format!(
             "it answered {} times without usable time: it is not synchronised itself, or refuses us",
             source.packets.unusable

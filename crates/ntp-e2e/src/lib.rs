@@ -37,6 +37,7 @@ pub mod http;
 pub mod netns;
 pub mod nts_query;
 pub mod observation;
+pub mod odd_key_server;
 pub mod peers;
 pub mod process;
 pub mod prometheus;

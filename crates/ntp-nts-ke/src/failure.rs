@@ -52,6 +52,8 @@ pub enum Failure {
     },
     /// No authority that we believe stands behind it; who signed the last one.
     UnknownIssuer(String),
+    /// It is signed in the name of an authority that we believe, but not with its key; whose name.
+    ForeignSignature(String),
     /// The certificate of an authority is used as a server's own.
     AuthorityAsServer,
     /// There is no certificate to judge.
@@ -104,7 +106,7 @@ impl Failure {
             Self::Name { .. } => "name",
             Self::Expired { .. } => "expired",
             Self::NotYetValid { .. } => "not-yet-valid",
-            Self::UnknownIssuer(_) => "issuer",
+            Self::UnknownIssuer(_) | Self::ForeignSignature(_) => "issuer",
             Self::AuthorityAsServer | Self::NoCertificate | Self::Certificate(_) => "certificate",
             Self::Alpn => "alpn",
             Self::Tls(_) => "tls",
@@ -139,6 +141,7 @@ impl Failure {
                     .map_or_else(Vec::new, |own| own.names),
             },
             CertificateError::UnknownIssuer => Self::UnknownIssuer(issuer()),
+            CertificateError::BadSignature => Self::ForeignSignature(issuer()),
             CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
                 Self::AuthorityAsServer
             }
@@ -183,7 +186,7 @@ impl fmt::Display for Failure {
             ),
             Self::NotYetValid { now, not_before } => write!(
                 f,
-                "its certificate is not valid before {}, and our clock says {}, which is probably wrong",
+                "its certificate is not valid before {}, and our clock says {}, which is probably wrong: set it, or see certificate-time-leniency",
                 Date(*not_before),
                 Date(*now)
             ),
@@ -191,6 +194,11 @@ impl fmt::Display for Failure {
                 f,
                 "nobody that we believe stands behind its certificate; the last one in its chain is signed by {issuer}. If that is right, name the \
                  authority's file as certificate-authority; if not, the server leaves out an intermediate certificate, or somebody is in between"
+            ),
+            Self::ForeignSignature(issuer) => write!(
+                f,
+                "its certificate claims to be signed by {issuer}, but not with a key of that name that we believe: certificate-authority names the file \
+                 of another authority of the same name (an earlier one?), or somebody is in between"
             ),
             Self::AuthorityAsServer => f.write_str(
                 "its certificate is that of an authority, which must not be a server's own: sign a server certificate with it",

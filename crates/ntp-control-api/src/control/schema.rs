@@ -122,6 +122,8 @@ macro_rules! record {
         $(
             $(#[doc = $doc])*
             #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+            // A daemon of an earlier version knows fewer members.
+            #[serde(default)]
             pub struct $name {
                 $($(#[doc = $member_doc])* pub $member: $kind,)*
             }

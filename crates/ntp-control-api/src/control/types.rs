@@ -178,6 +178,10 @@ record! {
         unusable: u64,
         /// Datagrams that answered nothing of ours.
         bogus: u64,
+        /// Of the unusable ones: those that said that our symmetric key is not accepted. Anybody on the path can say that.
+        crypto_naks: u64,
+        /// Of the unusable ones: those that said that our NTS cookie cannot be read. Anybody on the path can say that.
+        nts_naks: u64,
     }
 
     /// A configured source.

@@ -200,7 +200,7 @@ impl Problem {
                  (certificate-time-leniency in [synchronization])."
                     .into(),
             ),
-            Trouble::UnknownIssuer(_) => (
+            Trouble::UnknownIssuer(_) | Trouble::ForeignSignature(_) => (
                 Class::Issuer,
                 match authority {
                     None => "If the authority is one of your own: --ca FILE with its certificate (PEM), and certificate-authority in \

@@ -145,6 +145,8 @@ fn source(source: &SourceSnapshot, certificate_expiry: Option<&u64>, now: Monoto
             accepted: counters.accepted,
             unusable: counters.unusable,
             bogus: counters.bogus,
+            crypto_naks: counters.crypto_naks,
+            nts_naks: counters.nts_naks,
         },
         nts_cookies: cookies(source),
         certificate_expires: certificate_expiry.map(|seconds| *seconds as f64),

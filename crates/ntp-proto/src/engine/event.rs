@@ -312,7 +312,7 @@ impl fmt::Display for Event {
             ),
             Self::KeyExchangeFailed { name, error, retry } => write!(
                 f,
-                "no key exchange with {name}: {error}; trying again in {}s",
+                "no key exchange with {name}: {error}; trying again in {}s (`ntp-ctl nts check {name}` looks closer)",
                 retry.as_nanos() / 1_000_000_000
             ),
             Self::Measured {

@@ -50,7 +50,7 @@ impl Engine {
             (Exchanged::Failed(retry), _) => {
                 let retry = *retry;
                 let error = result.err().unwrap_or("the server gave no cookies");
-                if self.sources.tells_failure(now.monotonic, index) {
+                if self.sources.tells_key_failure(now.monotonic, index, error) {
                     let error = error.to_owned();
                     self.emit(Event::KeyExchangeFailed { name, error, retry });
                 }

@@ -51,6 +51,9 @@ enum Stage {
 pub(super) struct Keys {
     stage: Stage,
     backoff: NtpDuration,
+    /// Between the end of the one that takes place, should it fail, and the next. Counted from the end, because a server that does not answer
+    /// may keep us waiting for longer than this.
+    pause: NtpDuration,
     /// No exchange before this.
     not_before: Monotonic,
     /// Keys without an association yet.
@@ -59,6 +62,8 @@ pub(super) struct Keys {
     exchanged: Option<Monotonic>,
     exchanges: u64,
     outcome: KeyExchangeOutcome,
+    /// The failure that was told last.
+    told: Option<String>,
 }
 
 impl Keys {
@@ -66,12 +71,25 @@ impl Keys {
         Self {
             stage: Stage::Due(now),
             backoff: BACKOFF.0,
+            pause: BACKOFF.0,
             not_before: now,
             session: None,
             exchanged: None,
             exchanges: 0,
             outcome: KeyExchangeOutcome::None,
+            told: None,
         }
+    }
+
+    /// Whether this failure is another one than was told last. It may alternate as it likes: the back-off decides how often there is one.
+    fn is_news(&mut self, failure: &str) -> bool {
+        // Times and ports differ, while the cause is the same.
+        let cause = failure.replace(|letter: char| letter.is_ascii_digit(), "");
+        if self.told.as_ref() == Some(&cause) {
+            return false;
+        }
+        self.told = Some(cause);
+        true
     }
 
     fn want(&mut self, now: Monotonic) {
@@ -83,6 +101,7 @@ impl Keys {
     /// A packet was authenticated.
     pub(super) fn proved(&mut self) {
         self.backoff = BACKOFF.0;
+        self.told = None;
     }
 
     /// The machine's addresses changed: what failed may work now.
@@ -149,6 +168,20 @@ impl SourceSet {
         }
     }
 
+    /// Whether the failure of a key exchange is to be told: another one than before, or the same after an hour.
+    pub(in crate::engine) fn tells_key_failure(
+        &mut self,
+        now: Monotonic,
+        index: usize,
+        failure: &str,
+    ) -> bool {
+        let news = self
+            .keys_of(index)
+            .is_some_and(|keys| keys.is_news(failure));
+        // In any case, so that the hour begins with what was told.
+        self.tells_failure(now, index) | news
+    }
+
     /// Whether the keys of the configured source at `index` have had their time.
     pub(in crate::engine) fn keys_are_old(&mut self, index: usize, now: Monotonic) -> bool {
         let exchanged = self.keys_of(index).and_then(|keys| keys.exchanged);
@@ -174,7 +207,8 @@ impl SourceSet {
             }
             keys.stage = Stage::Asked;
             keys.exchanges += 1;
-            keys.not_before = now + keys.backoff.scaled(0.75 + 0.5 * scatter);
+            keys.pause = keys.backoff.scaled(0.75 + 0.5 * scatter);
+            keys.not_before = now + keys.pause;
             keys.backoff = (keys.backoff * 2).min(BACKOFF.1);
             let config = &source.config;
             Some((
@@ -213,8 +247,9 @@ impl SourceSet {
             failed => {
                 let error = failed.err().unwrap_or("the server gave no cookies");
                 keys.outcome = KeyExchangeOutcome::Failed(error.to_owned());
-                keys.stage = Stage::Due(keys.not_before.max(now));
-                return Exchanged::Failed(keys.not_before - now);
+                keys.not_before = now + keys.pause;
+                keys.stage = Stage::Due(keys.not_before);
+                return Exchanged::Failed(keys.pause);
             }
         };
         keys.stage = Stage::Idle;
