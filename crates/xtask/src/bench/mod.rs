@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `server` | processor time for each answered request and each key exchange, beside chronyd and the least there can be |
 //! | `instructions` | instructions of the pure part, for each kind of request (see `instructions.rs`) |
+//! | `footprint` | memory, size, time until the first packet, and time of a build, beside their limits (see `footprint.rs`) |
 //! | `memory` | that millions of clients leave no trace in memory (see `memory.rs`) |
 //!
 //! # The set-up
@@ -37,6 +38,7 @@ mod arena;
 mod build;
 mod certificate;
 mod figures;
+mod footprint;
 mod instructions;
 mod key_exchange;
 mod load;
@@ -60,6 +62,8 @@ enum What {
     Server(server::Plan),
     /// Instructions for each kind of request, against the baseline that is kept. Needs valgrind.
     Instructions(instructions::Plan),
+    /// Memory, size and time to the first packet of the programs, beside their limits.
+    Footprint(footprint::Plan),
     /// Memory of the daemon before and after 16 million clients. Needs root.
     Memory(memory::Plan),
 }
@@ -69,6 +73,7 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<(), String> {
     match &arguments.what {
         What::Server(plan) => server::bench(plan),
         What::Instructions(plan) => instructions::bench(plan),
+        What::Footprint(plan) => footprint::bench(plan),
         What::Memory(plan) => memory::bench(plan),
     }
 }
