@@ -18,6 +18,8 @@ use super::hypothesis::{Hypothesis, Sight};
 use super::noise::Noise;
 use super::{Blame, Discipline, Measurement, Outcome};
 
+/// What an oscillator of which nothing is known may differ from what was assumed, in standard deviations.
+const EARLY_SIGMAS: f64 = 5.0;
 /// A jump of the oscillator is at most as large as its whole error may be: 100 ppm.
 const LARGEST_FREQUENCY_JUMP: f64 = 1e-4;
 
@@ -50,7 +52,8 @@ impl Discipline {
     ) -> Outcome {
         let y = self.relative(measurement.phase);
         let deviation = self.deviation(index, sight, y, noise);
-        if self.samples <= SAMPLES_BEFORE_JUDGING || !deviation.is_surprise() {
+        let judged = self.samples > SAMPLES_BEFORE_JUDGING && deviation.is_surprise();
+        if !judged && self.can_be(deviation.mean, measurement) {
             return self.accept(index, sight, measurement, noise, deviation);
         }
         self.row = self.row.saturating_add(1);
@@ -64,6 +67,19 @@ impl Discipline {
             return Outcome::Struck { strikes };
         }
         self.blame(index, sight, y, deviation.mean, measurement, noise)
+    }
+
+    /// Whether delays and an oscillator can do this since the start: the sample that began and this one are each wrong by
+    /// half of their way at most. Soon after the start a larger jump would be learnt as a frequency that no oscillator has,
+    /// or as the noise of the few samples that there are.
+    fn can_be(&self, deviation: f64, measurement: &Measurement) -> bool {
+        let Some(began) = self.began else {
+            return true;
+        };
+        let age = (measurement.at - began.at).as_seconds_f64().abs();
+        let drift = EARLY_SIGMAS * self.prior.uncertainty.as_ratio() * age;
+        let half_width = measurement.half_width(self.config.ignore_server_dispersion);
+        deviation.abs() <= half_width + began.half_width + drift
     }
 
     /// Uses a sample that lay within the gate.

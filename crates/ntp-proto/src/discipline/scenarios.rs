@@ -151,6 +151,22 @@ fn a_falseticker_from_the_start_is_outvoted() {
 }
 
 #[test]
+fn a_lone_server_that_jumps_right_after_the_start_is_not_taken_for_a_frequency() {
+    for second in [2, 3, 5, 9] {
+        let mut world = World::new(26, 1e-9);
+        world.link(5e-3, 1e-4, 4);
+        world.frequency = 30e-6;
+        world.run(second);
+        world.links[0].server_error = 13.0;
+        world.run(120);
+        let frequency = world.frequency_estimate().unwrap().as_ratio();
+        assert!((frequency - 30e-6).abs() < 20e-6, "{second}: {frequency}");
+        let blamed = |(_, _, outcome): &&_| matches!(outcome, Outcome::Blamed(Blame::Clock));
+        assert_eq!(world.statistics.outcomes.iter().filter(blamed).count(), 1);
+    }
+}
+
+#[test]
 fn a_server_that_steps_is_blamed_alone() {
     let mut world = World::new(6, 1e-9);
     for _ in 0..4 {

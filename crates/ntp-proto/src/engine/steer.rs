@@ -41,6 +41,10 @@ const PERSIST_INTERVAL: NtpDuration = NtpDuration::from_seconds(3600);
 /// What the kernel calls the largest error it can express.
 const UNKNOWN_ERROR: NtpDuration = NtpDuration::from_seconds(16);
 
+/// The kernel adds 500 ppm to the largest error that it was told, but once a second: until then the figure stands still while truth
+/// may drift away.
+const KERNEL_TICK: NtpDuration = NtpDuration::from_seconds(1);
+
 /// A jump of the clock happened before it was noticed, so the ledger may date it a little earlier: a stamp that is older than the reading
 /// that noticed it, by the noise of readings, then falls on the right side.
 const READING_SLACK: NtpDuration = NtpDuration::from_micros(100);
@@ -132,9 +136,7 @@ impl Engine {
             .decide(gap, &estimate, self.measurement_spacing());
         if self.carry_out(now, gap, decision) {
             let step = self.wanted.step.unwrap_or(NtpDuration::ZERO);
-            if let Some(figures) = self.figures_after(now, step) {
-                self.set_status(now, figures.bound, figures.estimated_error);
-            }
+            self.tell_kernel(now, step);
         }
     }
 
@@ -275,7 +277,7 @@ impl Engine {
 
     /// Publishes what a measurement led to. `step` is about to be made: what is said is about the clock after it.
     pub(super) fn follow_reference(&mut self, now: Now, step: NtpDuration) {
-        let Some(figures) = self.figures_after(now, step) else {
+        let Some(figures) = self.figures_after(now, step, NtpDuration::ZERO) else {
             return;
         };
         let system = now.system + step;
@@ -305,26 +307,33 @@ impl Engine {
         if self.sync.synchronized && !was {
             self.emit(Event::Synchronized { stratum, reference });
         }
-        self.set_status(now, figures.bound, figures.estimated_error);
+        self.tell_kernel(now, step);
     }
 
     /// Error figures for the system clock as it stands now.
     pub(super) fn figures(&self, now: Now) -> Option<Figures> {
-        self.figures_after(now, NtpDuration::ZERO)
+        self.figures_after(now, NtpDuration::ZERO, NtpDuration::ZERO)
     }
 
     /// The same against what is served, which is smeared time while a leap second is smeared.
     pub(super) fn served_figures(&self, now: Now) -> Option<Figures> {
         let (aim, _) = self.aim(now.system);
-        self.figures_after(now, -aim)
+        self.figures_after(now, -aim, NtpDuration::ZERO)
     }
 
-    /// The same for the clock once `step` has been made.
-    fn figures_after(&self, now: Now, step: NtpDuration) -> Option<Figures> {
+    /// The same for the clock once `step` has been made, and `ahead` of now if nothing more becomes known.
+    fn figures_after(&self, now: Now, step: NtpDuration, ahead: NtpDuration) -> Option<Figures> {
         let outlook = self.discipline.outlook()?;
         let free = self.ledger.free(now.system);
         let gap = outlook.estimate(free).phase + self.ledger.correction(now.system);
-        outlook.figures(free, gap + step)
+        outlook.figures(free + ahead, gap + step)
+    }
+
+    /// Tells the kernel the error figures that hold until it lets them grow itself.
+    fn tell_kernel(&mut self, now: Now, step: NtpDuration) {
+        if let Some(figures) = self.figures_after(now, step, KERNEL_TICK) {
+            self.set_status(now, figures.bound, figures.estimated_error);
+        }
     }
 
     /// Periodically: tells the kernel the error figures, and notices when they have grown too large.
@@ -336,9 +345,7 @@ impl Engine {
             self.emit(Event::SynchronizationLost { bound });
             self.set_status(now, bound, UNKNOWN_ERROR);
         }
-        if let Some(figures) = figures {
-            self.set_status(now, figures.bound, figures.estimated_error);
-        }
+        self.tell_kernel(now, NtpDuration::ZERO);
     }
 
     pub(super) fn set_status(
