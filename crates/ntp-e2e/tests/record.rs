@@ -147,7 +147,7 @@ fn what_an_operator_did_is_done_again() {
         &["source", "offline", &one],
         &["source", "burst"],
         &["source", "online"],
-        &["step", "--force"],
+        &["step"],
         &["source", "remove", &another],
         &["source", "remove", &another],
         &["reload"],
@@ -194,7 +194,7 @@ fn what_an_operator_did_is_done_again() {
         "offline ",
         "burst ",
         "online ",
-        "step --force: from",
+        "step: from",
         "reload: ",
     ] {
         let done = told
