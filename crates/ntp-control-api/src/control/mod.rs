@@ -18,6 +18,8 @@
 //! that it does not know, because a misspelt wish must not pass for a granted one.
 
 pub mod client;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod methods;
 mod schema;
 pub mod types;
