@@ -31,7 +31,7 @@
 //!
 //! # No secrets
 //! A record may be sent to somebody who is asked for help. Keys and cookies are not in it, nor is the seed of the random numbers: only those of them that have been
-//! used, as transmit timestamps on the wire. Of a reply only the header is kept, and what it proved; in the replay, [others](stand_in) stand in for the keys.
+//! used, as transmit timestamps on the wire. Of a reply only the header is kept, and what it proved; in the replay, others (`stand_in`) stand in for the keys.
 #![forbid(unsafe_code)]
 
 mod clocks;

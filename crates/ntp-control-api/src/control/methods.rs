@@ -263,7 +263,7 @@ methods! {
     changes SetLogLevel(LevelInput) -> Empty;
     /// Reads the configuration again. A file that is not acceptable changes nothing.
     changes Reload(Nothing) -> ReloadReply;
-    /// Makes NTS cookies with a new key from now on. Those that clients have stay good as long as [keyset] keeps their keys.
+    /// Makes NTS cookies with a new key from now on. Those that clients have stay good as long as `[keyset]` keeps their keys.
     changes Rekey(Nothing) -> RekeyReply;
     /// Writes what has been learnt to the state directory now.
     changes Dump(Nothing) -> Written;

@@ -295,7 +295,7 @@ record! {
         name: String,
         /// Where it stands; absent if the file that disables it is all that is known.
         stands: Option<Origin>,
-        /// What took it back: a change at run time, or [disabled] in a later file.
+        /// What took it back: a change at run time, or `[disabled]` in a later file.
         origin: Origin,
     }
 }
