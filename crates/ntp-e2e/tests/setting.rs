@@ -41,13 +41,13 @@ fn ntp_ctl(setup: &Setup, arguments: &[&str]) -> (Option<i32>, String) {
     (code, process.lines().join("\n"))
 }
 
-/// The JSON in what was said: standard error stands before or after it.
-fn json(said: &str) -> Value {
-    let (begin, end) = (said.find('{'), said.rfind('}'));
-    let (Some(begin), Some(end)) = (begin, end) else {
-        panic!("no JSON in {said}");
-    };
-    serde_json::from_str(&said[begin..=end]).expect("JSON")
+/// Runs `ntp-ctl` and returns its exit code and the JSON on its standard output.
+fn ntp_ctl_json(setup: &Setup, arguments: &[&str]) -> (Option<i32>, Value) {
+    let mut command = setup.command(None, Program::Ctl);
+    let output = command.args(arguments).output().expect("ntp-ctl runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let told = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    (output.status.code(), told)
 }
 
 fn the_clock_is_set_once_without_a_daemon() {
@@ -56,15 +56,14 @@ fn the_clock_is_set_once_without_a_daemon() {
     let (code, said) = ntp_ctl(&setup, &["force-sync", "--yes"]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("not touched: it is off by -250 ms"), "{said}");
-    let (code, said) = ntp_ctl(
+    let (code, told) = ntp_ctl_json(
         &setup,
         &["force-sync", "-y", "--min-offset", "0s", "-f", "json"],
     );
-    assert_eq!(code, Some(0), "{said}");
-    let told = json(&said);
+    assert_eq!(code, Some(0), "{told}");
     assert_eq!(told["stepped"], true);
     let correction = told["correction"].as_f64().expect("a number");
-    assert!((correction + VIRTUAL_OFFSET).abs() < 0.01, "{said}");
+    assert!((correction + VIRTUAL_OFFSET).abs() < 0.01, "{told}");
 
     // Two days ahead: no script may believe that, unless it says so.
     let far = setup.replacing("virtual-offset = 0.25", "virtual-offset = 172800.0");
@@ -108,9 +107,8 @@ fn a_step_past_a_threshold_needs_force_and_shows_both_times() {
     let (code, said) = ntp_ctl(&setup, &["step"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("The clock was not touched"), "{said}");
-    let (code, said) = ntp_ctl(&setup, &["step", "-f", "json"]);
-    assert_eq!(code, Some(1), "{said}");
-    let told = json(&said);
+    let (code, told) = ntp_ctl_json(&setup, &["step", "-f", "json"]);
+    assert_eq!(code, Some(1), "{told}");
     assert_eq!(
         (&told["done"], &told["error"]),
         (&Value::Bool(false), &"StepTooLarge".into())
@@ -169,7 +167,7 @@ fn a_wait_that_was_too_short_is_told_from_one_without_a_daemon() {
     assert_eq!(code, Some(1), "{said}");
     let mut daemon = setup.start(None);
     daemon.wait_until(LIMIT, "its state", |_| true);
-    let (code, said) = ntp_ctl(&setup, &wait);
-    assert_eq!(code, Some(124), "{said}");
-    assert_eq!(json(&said)["error"], "TimedOut");
+    let (code, told) = ntp_ctl_json(&setup, &wait);
+    assert_eq!(code, Some(124), "{told}");
+    assert_eq!(told["error"], "TimedOut");
 }
