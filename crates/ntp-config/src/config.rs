@@ -22,6 +22,7 @@ use crate::reader::{Context, Section, Value};
 use crate::report::LoadError;
 use crate::sandbox::{self, SandboxConfig};
 use crate::server::{self, ServerConfig};
+use crate::service::{self, ServiceConfig};
 use crate::source::{self, SourceConfig};
 use crate::state::{self, StateConfig};
 use crate::symmetric::{self, KeysConfig};
@@ -57,6 +58,8 @@ pub struct Config {
     pub state: StateConfig,
     /// `[sandbox]`.
     pub sandbox: SandboxConfig,
+    /// `[service]`.
+    pub service: ServiceConfig,
     /// What the files say in sections that stand once, by the section's name.
     pub said: BTreeMap<&'static str, Vec<Said>>,
     /// `[disabled]` of all files; what it names is not among the sources and servers any more.
@@ -137,6 +140,7 @@ fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
         leap: top.or(cx, "leap", leap::read, LeapConfig::default()),
         state: top.or(cx, "state", state::read, StateConfig::default()),
         sandbox: top.or(cx, "sandbox", sandbox::read, SandboxConfig::default()),
+        service: top.or(cx, "service", service::read, ServiceConfig::default()),
         said: BTreeMap::new(),
         disabled: Disabled::default(),
     };

@@ -46,6 +46,7 @@ sections! {
     "leap" "[leap]" false: "What happens at a leap second.";
     "state" "[state]" false: "What is kept over a restart.";
     "sandbox" "[sandbox]" false: "What the daemon gives up once it has what it needs.";
+    "service" "[service]" false: "What the service manager is told.";
     "disabled" "[disabled]" false: "In a drop-in: what files before this one say, and this one takes back.";
 }
 
@@ -244,6 +245,9 @@ keys! {
     "sandbox" [] {
         "mode" "`off`, `warn` or `enforce`" "enforce" "Whether files and system calls that a thread does not need are refused to it; `warn` only writes such calls to the kernel's log. The command line's option comes first.";
         "user" "string" "ntpd-rs" "The user that a daemon started by root becomes, if there is such a user; `root` stays.";
+    }
+    "service" [] {
+        "ready" "`started` or `synchronized`" "started" "When systemd is told that the daemon is ready, so that services ordered after it may start: once it runs, or once the clock is synchronised for the first time. The manager's time limit for a start is extended as long as that takes. Where no source is configured, `synchronized` is as `started`.";
     }
     "disabled" [] {
         "sources" "list of strings" "[]" "Addresses of sources (of reference clocks, paths) of files before this one that are not used.";

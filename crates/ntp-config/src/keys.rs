@@ -111,6 +111,7 @@ mod tests {
         [leap]
         [state]
         [sandbox]
+        [service]
         [disabled]
     "#;
 

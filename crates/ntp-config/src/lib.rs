@@ -48,6 +48,7 @@ mod renamed;
 mod report;
 mod sandbox;
 mod server;
+mod service;
 mod settings;
 mod source;
 mod state;
@@ -82,6 +83,7 @@ pub use refclock::{PpsSource, Quality, SockSource};
 pub use report::{Invalid, LoadError};
 pub use sandbox::{SandboxConfig, SandboxMode};
 pub use server::{FilterAction, FilterList, NtpVersion, ServerConfig};
+pub use service::{Ready, ServiceConfig};
 pub use source::{
     KeyExchange, NtpSource, NtsPoolSource, NtsSource, Opinion, PoolSource, SourceConfig,
     SourceKind, VersionChoice,

@@ -21,6 +21,8 @@ pub struct Said {
     pub key: String,
     /// The value.
     pub value: toml::Value,
+    /// The base in which it is written, if it is an integer; 10 otherwise.
+    pub radix: u32,
     /// Where it stands.
     pub place: Place,
 }
@@ -47,8 +49,17 @@ fn add(cx: &Context, table: &DeTable<'_>, around: &str, said: &mut Vec<Said>) {
         } else {
             settings::value(node.get_ref())
         };
+        let radix = match node.get_ref() {
+            DeValue::Integer(number) => number.radix(),
+            _ => 10,
+        };
         let place = cx.place(name.span());
-        said.extend(value.map(|value| Said { key, value, place }));
+        said.extend(value.map(|value| Said {
+            key,
+            value,
+            radix,
+            place,
+        }));
     }
 }
 
@@ -119,13 +130,33 @@ impl Config {
 fn setting(said: &Said) -> Setting {
     Setting {
         key: said.key.clone(),
-        value: said.value.to_string(),
+        value: written(&said.value, said.radix),
         origin: origin(&said.place),
+    }
+}
+
+/// The value as TOML; an integer in its base, for permissions say nothing in decimal.
+fn written(value: &toml::Value, radix: u32) -> String {
+    match (value, radix) {
+        (toml::Value::Integer(number), 2) => format!("{number:#b}"),
+        (toml::Value::Integer(number), 8) => format!("{number:#o}"),
+        (toml::Value::Integer(number), 16) => format!("{number:#x}"),
+        _ => value.to_string(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn an_integer_is_told_in_the_base_in_which_it_is_written() {
+        let text = "[control]\nmode = 0o660\n[observability]\nobservation-permissions = 0x1b6\n[synchronization]\nlocal-stratum = 10\n";
+        let (config, _) = crate::parse(text, "ntp.toml").unwrap();
+        let sections = config.outline();
+        let settings = sections.iter().flat_map(|section| &section.settings);
+        let values: Vec<_> = settings.map(|setting| setting.value.as_str()).collect();
+        assert_eq!(values, ["10", "0x1b6", "0o660"]);
+    }
+
     #[test]
     fn every_value_is_told_with_its_line_and_no_secret() {
         let text = "[observability]\nlog-level = \"info\"\n[[source]]\nmode = \"server\"\naddress = \"a\"\npoll-interval-limits = { min = 4, max = 6 }\n[[nts-ke-server]]\nlisten = \"[::]:4460\"\ncertificate-chain-path = \"c\"\nprivate-key-path = \"k\"\naccepted-pool-authentication-tokens = [\"hunter2\"]\n";

@@ -14,6 +14,7 @@
 //! | [`observation`] | the engine's snapshot in that socket's words |
 //! | [`once`] | asking and setting the clock once, without a daemon |
 //! | [`sandbox`] | what is given up once everything is open |
+//! | `service_manager` | what systemd is told |
 //! | [`log`], [`cli`], [`exit`] | messages, command line, exit codes |
 //!
 //! A library, so that the demo and tests can run the real thing in their own process.
@@ -36,7 +37,7 @@ mod resolve;
 pub mod runtime;
 pub mod sandbox;
 pub mod serve;
-mod watchdog;
+mod service_manager;
 
 use std::io;
 use std::process::ExitCode;
@@ -58,6 +59,7 @@ pub use persist::Store;
 pub use record::Recorder;
 use runtime::{Ending, Failure, Parts, Runtime};
 use serve::Bound;
+use service_manager::ServiceManager;
 
 /// The daemon's whole life.
 pub fn main() -> ExitCode {
@@ -147,6 +149,7 @@ fn run(
         Ok(clock) => clock,
         Err(problem) => return fatal(log_file, &problem.to_string()),
     };
+    let manager = ServiceManager::from_environment(&loaded.config);
     let standing = Standing {
         explicit: cli.config,
         level: cli.log_level.map(Level::from),
@@ -156,9 +159,8 @@ fn run(
         loaded,
     };
     runtime.obey(door, Desk::new(standing));
-    notify(sd_notify::NotifyState::Ready);
+    runtime.report_to(manager);
     let code = live(&mut runtime, log_file);
-    notify(sd_notify::NotifyState::Stopping);
     let ended = runtime.shut_down();
     sandbox::tell_refusals();
     match ended {
@@ -328,12 +330,6 @@ fn seed() -> [u8; 32] {
         seed[8..12].copy_from_slice(&std::process::id().to_ne_bytes());
     }
     seed
-}
-
-fn notify(state: sd_notify::NotifyState<'_>) {
-    if let Err(problem) = sd_notify::notify(&[state]) {
-        warn!("cannot notify the service manager: {problem}");
-    }
 }
 
 #[cfg(test)]

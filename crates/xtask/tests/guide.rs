@@ -1,4 +1,4 @@
-//! The guide is a test: its links lead somewhere, and no command is left out.
+//! The guide is a test: its links lead somewhere, no command is left out, and no merge has left its marks.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -66,6 +66,18 @@ fn every_link_of_the_guide_leads_somewhere() {
                 page.display()
             );
         }
+    }
+}
+
+#[test]
+fn no_page_holds_what_a_merge_left_over() {
+    for page in pages() {
+        let text = read(&page);
+        let marks = ["<<<<<<<", "|||||||", "=======", ">>>>>>>"];
+        let left = text
+            .lines()
+            .find(|line| marks.iter().any(|mark| line.starts_with(mark)));
+        assert_eq!(left, None, "{}", page.display());
     }
 }
 

@@ -28,6 +28,7 @@ const FIXED: &[Fixed] = &[
     ("[state]", |new, old| keep(&mut new.state, &old.state)),
     ("[control]", |new, old| keep(&mut new.control, &old.control)),
     ("[sandbox]", |new, old| keep(&mut new.sandbox, &old.sandbox)),
+    ("[service]", |new, old| keep(&mut new.service, &old.service)),
     ("[observability]", |new, old| {
         let level = new.observability.log_level;
         let mut wanted = old.observability.clone();

@@ -74,20 +74,24 @@ pub(crate) fn of_runtime(runtime: &Runtime, config_path: Option<String>, needed:
     status(&runtime.snapshot(), &beside)
 }
 
+/// The source that the clock takes its time from, while it is synchronised.
+pub(crate) fn reference(snapshot: &Snapshot) -> Option<&SourceSnapshot> {
+    let system = &snapshot.system;
+    let is_it = |source: &&SourceSnapshot| {
+        ntp_proto::client::reference_id_of(source.address.ip()) == system.reference_id
+    };
+    let mut sources = snapshot.sources.iter();
+    sources.find(is_it).filter(|_| system.synchronized)
+}
+
 fn system(snapshot: &Snapshot, beside: &Beside<'_>) -> System {
     let system = &snapshot.system;
     let known = |error: NtpDuration| (error < UNKNOWN).then(|| error.as_seconds_f64());
-    let address = |source: &&SourceSnapshot| {
-        ntp_proto::client::reference_id_of(source.address.ip()) == system.reference_id
-    };
-    let reference = snapshot.sources.iter().find(address);
     System {
         synchronized: system.synchronized,
         stratum: system.stratum.get().into(),
         reference_id: system.reference_id.to_string(),
-        reference: reference
-            .filter(|_| system.synchronized)
-            .map(|source| source.name.clone()),
+        reference: reference(snapshot).map(|source| source.name.clone()),
         reference_time: system.reference_time.map(since_1970),
         leap: leap(system.leap),
         offset: known(system.bound).map(|_| -system.offset.as_seconds_f64()),

@@ -25,6 +25,7 @@ use std::time::Duration;
 use ntp_nts_ke::server::StartError;
 use ntp_os_clock::{Clock, ClockError, monotonic, monotonic_unsuspended};
 use ntp_proto::engine::{Done, Engine, EngineConfig, Halt, Input, Now, Refusal, Snapshot};
+use ntp_proto::server::Claim;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_udp::wait::PollSet;
 use ntp_udp::{AddressMonitor, Facility, Shortcoming, SocketOptions, StampKeeper};
@@ -39,7 +40,7 @@ use crate::record::Recorder;
 use crate::resolve::Resolver;
 use crate::sandbox;
 use crate::serve::{Bound, Listener, ServeError, Servers};
-use crate::watchdog::Watchdog;
+use crate::service_manager::{Glance, ServiceManager};
 use dealings::Echo;
 use exchanges::{Exchanges, Happening};
 use reading::now;
@@ -118,7 +119,7 @@ pub struct Runtime {
     completed: Option<Result<Done, Refusal>>,
     control: Option<(Option<Door>, Desk)>,
     started: Monotonic,
-    watchdog: Option<Watchdog>,
+    manager: Option<ServiceManager>,
 }
 
 /// What a [`Runtime`] is made of besides the engine's configuration.
@@ -184,7 +185,7 @@ impl Runtime {
             completed: None,
             control: None,
             started: monotonic(),
-            watchdog: Watchdog::from_environment(),
+            manager: None,
         };
         // Numbers are kept from here on.
         if runtime.recorder.is_some() {
@@ -288,15 +289,13 @@ impl Runtime {
             self.drain()?;
         }
         self.handle(Input::Tick)?;
+        self.tell_manager(self.engine.claim(self.now()));
         loop {
             if let Some(halt) = self.halted {
                 return Ok(Ending::Halted(halt));
             }
             if until.is_some_and(|until| monotonic() >= until) || ntp_udp::signals::pending() {
                 return Ok(Ending::Paused);
-            }
-            if let Some(watchdog) = &mut self.watchdog {
-                watchdog.attend();
             }
             sandbox::tell_refusals();
             self.wait(until)?;
@@ -320,7 +319,21 @@ impl Runtime {
             {
                 self.hand_out_cookie_keys();
             }
+            self.tell_manager(claim);
         }
+    }
+
+    fn tell_manager(&mut self, claim: Claim) {
+        let Some(manager) = &mut self.manager else {
+            return;
+        };
+        let now = now(&self.clock);
+        let glance = Glance {
+            synchronized: claim.is_synchronized(now.system),
+            stratum: claim.stratum,
+            reference_id: claim.reference_id,
+        };
+        manager.attend(glance, || self.engine.snapshot(now));
     }
 
     /// Ends in order: no slew left in the clock, state saved, no socket file left.
@@ -328,6 +341,9 @@ impl Runtime {
     /// # Errors
     /// If the clock can't be controlled.
     pub fn shut_down(&mut self) -> Result<(), Failure> {
+        if let Some(manager) = &mut self.manager {
+            manager.stopping();
+        }
         // The last thing saved must not be left out because an earlier write is still going on.
         self.store.finish();
         // Nobody is told the time of a clock that is kept by no one.
@@ -358,6 +374,11 @@ impl Runtime {
     /// Follows what operators want, who come through `door` if there is one, and by signal.
     pub fn obey(&mut self, door: Option<Door>, desk: Desk) {
         self.control = Some((door, desk));
+    }
+
+    /// Tells the service manager how things stand, from the next [`run`](Self::run) on.
+    pub(crate) fn report_to(&mut self, manager: Option<ServiceManager>) {
+        self.manager = manager;
     }
 
     /// The clock.

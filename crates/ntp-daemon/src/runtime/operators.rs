@@ -155,7 +155,13 @@ impl Runtime {
         let Some((door, mut desk)) = self.control.take() else {
             return Ok(());
         };
+        if let Some(manager) = &mut self.manager {
+            manager.reloading();
+        }
         let result = desk.hang_up(self);
+        if let Some(manager) = &mut self.manager {
+            manager.reloaded();
+        }
         self.control = Some((door, desk));
         result
     }

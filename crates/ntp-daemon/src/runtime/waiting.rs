@@ -20,7 +20,7 @@ use crate::leap_list::News;
 use crate::nts::{Answer, CookieKeys};
 use crate::observation;
 use crate::observe::Observer;
-use crate::watchdog::Watchdog;
+use crate::service_manager::ServiceManager;
 
 /// A gap between the clocks that run and stand still in suspend that is a suspend and not a reading's spread.
 const SUSPEND: NtpDuration = NtpDuration::from_millis(100);
@@ -72,7 +72,7 @@ impl Runtime {
             .chain(until)
             .chain(self.observer.as_ref().and_then(Observer::deadline))
             .chain(self.cookie_keys.as_ref().and_then(CookieKeys::due))
-            .chain(self.watchdog.as_ref().map(Watchdog::due))
+            .chain(self.manager.as_ref().and_then(ServiceManager::due))
             .chain(
                 self.control
                     .as_ref()
