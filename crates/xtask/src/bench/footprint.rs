@@ -15,16 +15,19 @@
 )]
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use clap::Args;
 
 use super::build;
 use super::certificate::Certificate;
+use super::stage::{
+    PATIENCE, Row, Running, Stage, fetch, free_port_of, free_ports, free_tcp_port, run, source,
+    told,
+};
 
 /// What to measure besides.
 #[derive(Clone, Debug, Args)]
@@ -36,31 +39,8 @@ pub(super) struct Plan {
 
 /// How often the daemon is started for its time to the first packet.
 const STARTS: usize = 9;
-/// How long a program may take to do what is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Sources of the client.
 const SOURCES: usize = 4;
-
-/// A measured figure and what it should stay below.
-struct Row {
-    what: &'static str,
-    measured: f64,
-    target: f64,
-    unit: &'static str,
-}
-
-impl Row {
-    fn line(&self) -> String {
-        let Self {
-            what,
-            measured,
-            target,
-            unit,
-        } = self;
-        let verdict = if measured <= target { "" } else { "  MISSED" };
-        format!("{what:<44} {measured:>9.1} {unit:<3} at most {target:>5} {unit}{verdict}")
-    }
-}
 
 pub(super) fn bench(plan: &Plan) -> Result<(), String> {
     let daemon = build::binary("ntpd", "ntp-daemon")?;
@@ -101,20 +81,7 @@ pub(super) fn bench(plan: &Plan) -> Result<(), String> {
             "min",
         ));
     }
-    for row in &rows {
-        println!("{}", row.line());
-    }
-    match rows.iter().find(|row| row.measured > row.target) {
-        None => Ok(()),
-        Some(row) => Err(format!("{} is more than it should be", row.what)),
-    }
-}
-
-/// Programs, and a place for their files.
-struct Stage<'a> {
-    files: &'a Path,
-    daemon: &'a Path,
-    ctl: &'a Path,
+    Row::print(&rows)
 }
 
 /// Resident megabytes.
@@ -156,7 +123,7 @@ impl Stage<'_> {
     fn memory(&self, exporter: &Path) -> Result<Memory, String> {
         let host = Ipv4Addr::LOCALHOST;
         let certificate = Certificate::new(self.files, host.into())?;
-        let ports = free_ports()?;
+        let ports = free_ports(SOURCES)?;
         let keys = SocketAddr::from((host, free_tcp_port()?));
         let listen = |port: &u16| format!("[[server]]\nlisten = \"{host}:{port}\"\nworkers = 1\n");
         let serving = format!(
@@ -195,144 +162,6 @@ impl Stage<'_> {
             exporter: exporter.resident_megabytes()?,
         })
     }
-
-    /// Starts a daemon with files of its own.
-    fn start(&self, name: &str, text: &str, clock: &str) -> Result<Running, String> {
-        let place = self.files.join(name);
-        fs::create_dir_all(&place).map_err(told)?;
-        let path = |file: &str| place.join(file).display().to_string();
-        let text = format!(
-            "{text}{}[clock]\nkind = \"{clock}\"\n[state]\ndirectory = \"{}\"\n[control]\npath = \"{}\"\n\
-             [observability]\nobservation-path = \"{}\"\nlog-path = \"{}\"\nmetrics-exporter-listen = \"127.0.0.1:{}\"\n",
-            if text.contains("[synchronization]") {
-                ""
-            } else {
-                "[synchronization]\nminimum-agreeing-sources = 1\n"
-            },
-            path("state"),
-            path("control"),
-            path("observe"),
-            path("log"),
-            free_tcp_port()?,
-        );
-        let config = place.join("ntp.toml");
-        fs::write(&config, text).map_err(told)?;
-        Running::spawn(self.daemon, &config)
-    }
-}
-
-/// A program that runs; it ends when dropped.
-struct Running {
-    process: Child,
-    config: PathBuf,
-}
-
-impl Running {
-    fn spawn(program: &Path, config: &Path) -> Result<Self, String> {
-        let process = Command::new(program)
-            .arg("-c")
-            .arg(config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("{}: {error}", program.display()))?;
-        Ok(Self {
-            process,
-            config: config.to_path_buf(),
-        })
-    }
-
-    /// Of all threads that it has had (proc(5), `schedstat`: nanoseconds on a processor come first).
-    fn processor_milliseconds(&self) -> Result<f64, String> {
-        let text = self.proc("schedstat")?;
-        let nanoseconds = text
-            .split_whitespace()
-            .next()
-            .and_then(|word| word.parse::<f64>().ok());
-        nanoseconds
-            .map(|nanoseconds| nanoseconds / 1e6)
-            .ok_or_else(|| format!("not understood: {text}"))
-    }
-
-    fn resident_megabytes(&self) -> Result<f64, String> {
-        let text = self.proc("status")?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-        kilobytes
-            .map(|kilobytes| kilobytes * 1024.0 / 1e6)
-            .ok_or_else(|| "no resident set is told; did the program end?".to_owned())
-    }
-
-    fn proc(&self, file: &str) -> Result<String, String> {
-        let path = format!("/proc/{}/{file}", self.process.id());
-        fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn source(address: SocketAddr) -> String {
-    format!("[[source]]\nmode = \"server\"\naddress = \"{address}\"\n")
-}
-
-/// Ports that were free a moment ago.
-fn free_ports() -> Result<Vec<u16>, String> {
-    let sockets: Result<Vec<_>, _> = (0..SOURCES)
-        .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect();
-    let ports = sockets
-        .map_err(told)?
-        .iter()
-        .map(|socket| socket.local_addr().map(|address| address.port()))
-        .collect::<Result<_, _>>();
-    ports.map_err(told)
-}
-
-fn free_tcp_port() -> Result<u16, String> {
-    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(told)?;
-    Ok(socket.local_addr().map_err(told)?.port())
-}
-
-/// Where the exporter of a configuration listens.
-fn free_port_of(config: &Path) -> Result<SocketAddr, String> {
-    let text = fs::read_to_string(config).map_err(told)?;
-    let said = text
-        .lines()
-        .find_map(|line| line.strip_prefix("metrics-exporter-listen = "));
-    said.and_then(|said| said.trim_matches('"').parse().ok())
-        .ok_or_else(|| "the configuration names no address for the exporter".to_owned())
-}
-
-/// Gets a page, as soon as somebody listens.
-fn fetch(address: SocketAddr, path: &str) -> Result<(), String> {
-    let begun = Instant::now();
-    let mut stream = loop {
-        match TcpStream::connect(address) {
-            Ok(stream) => break stream,
-            Err(error) if begun.elapsed() > PATIENCE => {
-                return Err(format!("nobody listens at {address}: {error}"));
-            }
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
-        }
-    };
-    stream.set_read_timeout(Some(PATIENCE)).map_err(told)?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).map_err(told)?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).map_err(told)?;
-    if answer.starts_with(b"HTTP/1.1 200") {
-        Ok(())
-    } else {
-        Err(format!(
-            "{path} was not answered: {}",
-            String::from_utf8_lossy(&answer)
-        ))
-    }
 }
 
 /// In minutes.
@@ -351,18 +180,4 @@ fn build_time() -> Result<f64, String> {
         .arg(place.path())
         .current_dir(build::root()))?;
     Ok(begun.elapsed().as_secs_f64() / 60.0)
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let shown = format!("{command:?}");
-    match command.status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{shown} failed: {status}")),
-        Err(error) => Err(format!("{shown} cannot be started: {error}")),
-    }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
-fn told(error: std::io::Error) -> String {
-    error.to_string()
 }

@@ -5,6 +5,7 @@
 //! | `server` | processor time for each answered request and each key exchange, beside chronyd and the least there can be |
 //! | `instructions` | instructions of the pure part, for each kind of request (see `instructions.rs`) |
 //! | `footprint` | memory, size, time until the first packet, and time of a build, beside their limits (see `footprint.rs`) |
+//! | `readers` | how long a daemon with a thousand sources takes to be read, with and without a crowd that says nothing (see `readers.rs`) |
 //! | `memory` | that millions of clients leave no trace in memory (see `memory.rs`) |
 //!
 //! # The set-up
@@ -43,8 +44,10 @@ mod instructions;
 mod key_exchange;
 mod load;
 mod memory;
+mod readers;
 mod report;
 mod server;
+mod stage;
 mod subject;
 
 use clap::{Args, Subcommand};
@@ -64,6 +67,8 @@ enum What {
     Instructions(instructions::Plan),
     /// Memory, size and time to the first packet of the programs, beside their limits.
     Footprint(footprint::Plan),
+    /// Time to read the state of a daemon with a thousand sources.
+    Readers,
     /// Memory of the daemon before and after 16 million clients. Needs root.
     Memory(memory::Plan),
 }
@@ -74,6 +79,7 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<(), String> {
         What::Server(plan) => server::bench(plan),
         What::Instructions(plan) => instructions::bench(plan),
         What::Footprint(plan) => footprint::bench(plan),
+        What::Readers => readers::bench(),
         What::Memory(plan) => memory::bench(plan),
     }
 }
