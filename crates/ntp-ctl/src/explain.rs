@@ -98,9 +98,10 @@ fn no_majority(status: &Status) -> String {
     let potential: u64 = status.configured.iter().map(|it| it.wanted).sum();
     if potential < system.needed {
         return format!(
-            "It is not steered, and will not be: {} sources must agree (`minimum-agreeing-sources` in [synchronization]), and only {potential} are configured. \
+            "It is not steered, and will not be: {} sources must agree (`minimum-agreeing-sources` in [synchronization]), and only {potential} {} configured. \
              Add sources, or lower that number.",
-            system.needed
+            system.needed,
+            if potential == 1 { "is" } else { "are" },
         );
     }
     if system.candidates == 0 {
@@ -175,6 +176,13 @@ fn parties(status: &Status, source: &Source) -> Option<String> {
 
 /// Sources named in one sentence.
 const NAMED: usize = 4;
+/// Sources that the estimate is made of at most.
+const MOST_SEATED: usize = 16;
+
+/// Whether the estimate is made of this source, among others. A daemon of another make does not say so.
+fn is_seated(source: &Source) -> bool {
+    source.path.as_ref().is_none_or(|path| path.seated)
+}
 
 /// Why this source is or is not used.
 pub(crate) fn source(status: &Status, source: &Source) -> Vec<String> {
@@ -185,11 +193,23 @@ pub(crate) fn source(status: &Status, source: &Source) -> Vec<String> {
     };
     let why = match source.state.as_str() {
         "selected" => {
-            let seated = source.path.as_ref().is_none_or(|path| path.seated);
-            if seated {
-                "used: it agrees with the majority".into()
-            } else {
-                "agrees with the majority; sixteen better sources are used for the estimate".into()
+            let others = status.sources.iter().filter(|it| is_seated(it)).count();
+            // One request may be on its way.
+            let missing = source.unanswered > 1;
+            match is_seated(source) {
+                true if missing => format!("used: it agrees with the majority; {}", unanswered()),
+                true => "used: it agrees with the majority".into(),
+                false if missing => format!(
+                    "agreed with the majority when it answered last; {}",
+                    unanswered()
+                ),
+                false if others >= MOST_SEATED => {
+                    "agrees with the majority; sixteen better sources are used for the estimate"
+                        .into()
+                }
+                false => {
+                    "agrees with the majority; its next answer is used for the estimate".into()
+                }
             }
         }
         "outranked" => {

@@ -48,6 +48,29 @@ fn a_foreign_step_is_noticed_survived_and_corrected() {
     }
 }
 
+/// A source that answers again only in minutes was shown with the seconds of a clock that is gone.
+#[test]
+fn offsets_measured_before_a_step_are_told_of_the_clock_after_it() {
+    for by in [10.0, -3.0] {
+        let mut world = World::new(&after(Action::ForeignStep(by)), 1);
+        let mut looks = 0;
+        world.run(2999.0).unwrap();
+        for look in 1..=400 {
+            world.run(2999.0 + f64::from(look) / 10.0).unwrap();
+            let noticed = !disturbances(&world).is_empty();
+            if !noticed || world.error().abs() > 1e-3 {
+                continue;
+            }
+            looks += 1;
+            for source in world.snapshot().sources {
+                let offset = source.measured.unwrap().offset.as_seconds_f64();
+                assert!(offset.abs() < 2e-3, "{by} s: {} {offset}", source.name);
+            }
+        }
+        assert!(looks > 50, "{looks}");
+    }
+}
+
 #[test]
 fn a_small_foreign_step_is_corrected_though_nobody_could_notice_it() {
     let scenario = after(Action::ForeignStep(0.006)).but(|world| world.rules.bound = false);

@@ -178,7 +178,7 @@ pub struct SourceSnapshot {
 /// What the last measurements of a source say.
 #[derive(Clone, Copy, Debug)]
 pub struct MeasuredSnapshot {
-    /// System clock minus the server's clock at the newest measurement.
+    /// System clock minus the server's clock at the newest measurement; steps of the clock since then are taken into account.
     pub offset: NtpDuration,
     /// Half width of its correctness interval now.
     pub uncertainty: NtpDuration,

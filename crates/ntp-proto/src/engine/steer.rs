@@ -226,6 +226,17 @@ impl Engine {
         if applied.step != NtpDuration::ZERO {
             self.clock_epoch = self.clock_epoch.wrapping_add(1);
             self.give_up_exchanges();
+            self.carry_over(applied.step);
+        }
+    }
+
+    /// The clock was stepped, and true time was not: what sources said last is said of the clock as it is now. Otherwise readers
+    /// would see offsets of a clock that is gone, until each source has answered again.
+    fn carry_over(&mut self, step: NtpDuration) {
+        let members = self.sources.members.iter_mut();
+        for measured in members.filter_map(|member| member.measured.as_mut()) {
+            measured.offset += step;
+            measured.at = measured.at + step;
         }
     }
 
@@ -242,6 +253,7 @@ impl Engine {
         if self.took_leap_second(now, jump) {
             return;
         }
+        self.carry_over(jump);
         self.emit(Event::ClockDisturbed { by: jump });
         self.reacquire(now, jump);
     }
