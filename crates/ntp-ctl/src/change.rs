@@ -82,10 +82,14 @@ impl<'c, 'o> Change<'c, 'o> {
             SourceAction::Burst { name } => {
                 let whom = MaybeNamed { name: name.clone() };
                 let reply = call::<BurstSource>(&mut self.client, &whom)?;
-                let text = format!(
-                    "{} addresses are being measured, {} are spared (offline, measured within the last minute, or asked for fewer requests)\n",
-                    reply.started, reply.spared
-                );
+                let text = match (reply.started, reply.spared) {
+                    (started, 0) => format!("Being measured: {}\n", addresses(started)),
+                    (started, spared) => format!(
+                        "Being measured: {}; spared: {} (offline, measured within the last minute, or asked for fewer requests)\n",
+                        addresses(started),
+                        addresses(spared)
+                    ),
+                };
                 self.done(&reply, &text)
             }
         }
@@ -286,6 +290,10 @@ fn lay(settings: &mut Settings, words: &[String]) -> Result<(), Failure> {
         table.insert(last.to_owned(), value);
     }
     Ok(())
+}
+
+fn addresses(count: u64) -> String {
+    format!("{count} address{}", if count == 1 { "" } else { "es" })
 }
 
 #[cfg(test)]

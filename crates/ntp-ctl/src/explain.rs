@@ -148,7 +148,9 @@ fn parties(status: &Status, source: &Source) -> Option<String> {
         Some((measured.offset - half, measured.offset + half))
     };
     let (low, high) = interval(source)?;
-    let others = status.sources.iter().filter(|other| other.id != source.id);
+    // Who does not answer any more had a say about another moment.
+    let heard = |other: &&Source| other.id != source.id && other.state == source.state;
+    let others = status.sources.iter().filter(heard);
     let others = others.filter_map(|other| Some((other, interval(other)?)));
     let (with, against): (Vec<_>, Vec<_>) =
         others.partition(|(_, (from, to))| *from <= high && low <= *to);

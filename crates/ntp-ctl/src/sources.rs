@@ -233,11 +233,7 @@ pub(crate) fn everything(status: &Status, source: &Source) -> String {
         line("  Residual", signed(it.residual));
         line(
             "  In the estimate",
-            if it.seated {
-                "yes".into()
-            } else {
-                "no: better sources are".into()
-            },
+            if it.seated { "yes" } else { "no" }.into(),
         );
         line("  Surprises", format!("{} in a row", it.strikes));
     }
