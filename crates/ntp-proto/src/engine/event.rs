@@ -260,6 +260,9 @@ impl Event {
     }
 }
 
+/// How many sources are quoted in one line of the log.
+const QUOTED: usize = 8;
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -339,7 +342,7 @@ impl fmt::Display for Event {
                     "no majority: {agreeing} of {} sources agree, {needed} are needed;",
                     said.len()
                 )?;
-                for (subject, offset, half_width) in said {
+                for (subject, offset, half_width) in said.iter().take(QUOTED) {
                     // As everywhere where people look: what would have to be added to the clock.
                     let (by, give_or_take) =
                         (-offset.as_seconds_f64(), half_width.as_seconds_f64());
@@ -347,6 +350,9 @@ impl fmt::Display for Event {
                         f,
                         " {subject} would change the clock by {by:+.6} s +- {give_or_take:.6} s;"
                     )?;
+                }
+                if let Some(more @ 1..) = said.len().checked_sub(QUOTED) {
+                    write!(f, " {more} more say something, too (`ntp-ctl explain`);")?;
                 }
                 f.write_str(" the clock is not steered (see minimum-agreeing-sources)")
             }
@@ -420,5 +426,35 @@ fn participle(leap: LeapIndicator) -> &'static str {
         "deleted"
     } else {
         "inserted"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ntp_time::NtpDuration;
+
+    use super::*;
+
+    #[test]
+    fn a_quarrel_of_a_thousand_sources_is_a_line_that_can_be_read() {
+        let said = |count: u32| Event::NoMajority {
+            agreeing: 1,
+            needed: 3,
+            said: (0..count)
+                .map(|number| {
+                    let subject = Subject {
+                        id: SourceId(number.into()),
+                        name: format!("time{number}.example.com:123"),
+                        address: ([192, 0, 2, 1], 123).into(),
+                    };
+                    (subject, NtpDuration::ZERO, NtpDuration::ZERO)
+                })
+                .collect(),
+        };
+        let line = said(1000).to_string();
+        assert!(line.len() < 1500, "{line}");
+        assert!(line.contains("1 of 1000 sources agree"), "{line}");
+        assert!(line.contains(" 992 more say something"), "{line}");
+        assert!(!said(8).to_string().contains("more say"));
     }
 }
