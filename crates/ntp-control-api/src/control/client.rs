@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::methods::{Error, INTERFACE, Method};
 use super::wire::{Call, Inbox, LONGEST_REPLY, Reply, encode};
@@ -117,19 +118,18 @@ impl Client {
     pub fn answer<M: Method>(&mut self) -> Result<M::Output, CallError> {
         let reply = self.receive()?;
         let Some(name) = reply.error else {
-            return serde_json::from_value(reply.parameters)
+            return serde_json::from_str(reply.parameters.get())
                 .map_err(|error| CallError::Malformed(error.to_string()));
         };
+        let parameters: Value = serde_json::from_str(reply.parameters.get())
+            .map_err(|error| CallError::Malformed(error.to_string()))?;
         let ours = name
             .strip_prefix(INTERFACE)
             .and_then(|name| name.strip_prefix('.'))
-            .and_then(|name| Error::parse(name, &reply.parameters));
+            .and_then(|name| Error::parse(name, &parameters));
         Err(match ours {
             Some(error) => CallError::Refused(error),
-            None => CallError::Other {
-                name,
-                parameters: reply.parameters,
-            },
+            None => CallError::Other { name, parameters },
         })
     }
 
@@ -145,7 +145,7 @@ impl Client {
         Ok(self.stream.write_all(&encode(&call))?)
     }
 
-    fn receive(&mut self) -> Result<Reply, CallError> {
+    fn receive(&mut self) -> Result<Reply<Box<RawValue>>, CallError> {
         let mut buffer = vec![0; 64 << 10];
         loop {
             match self.inbox.next(LONGEST_REPLY) {

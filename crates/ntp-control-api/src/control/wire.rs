@@ -31,15 +31,16 @@ pub struct Call {
     pub upgrade: bool,
 }
 
-/// An answer.
+/// An answer. Its parameters are a tree, or text that is JSON already (a raw value): a state of a thousand sources is half a million
+/// nodes of a tree that nobody needs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Reply {
+pub struct Reply<P = Value> {
     /// The error's full name, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// What is told, an object.
     #[serde(default)]
-    pub parameters: Value,
+    pub parameters: P,
     /// More replies to the same call follow.
     #[serde(default, skip_serializing_if = "is_false")]
     pub continues: bool,

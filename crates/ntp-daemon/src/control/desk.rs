@@ -19,6 +19,7 @@ use ntp_proto::keys::KeyRing;
 use ntp_time::NtpDuration;
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tracing::{Level, error, info, warn};
 
 use super::caller::{Caller, Permitted};
@@ -65,6 +66,9 @@ pub struct Desk {
 /// Who may not change things may still try as often as they like; the log hears of it once in so long.
 const REFUSALS_SILENCE: NtpDuration = NtpDuration::from_seconds(60);
 
+/// What a method gives, as JSON.
+type Told = Box<RawValue>;
+
 /// What a method gives, or why it did nothing.
 pub(super) type Outcome<T> = Result<T, Error>;
 
@@ -90,7 +94,7 @@ impl Desk {
         runtime: &mut Runtime,
         visit: &Visit,
         permitted: &Permitted,
-    ) -> Result<Result<Value, (String, Value)>, Failure> {
+    ) -> Result<Result<Told, (String, Value)>, Failure> {
         let Visit {
             caller, request, ..
         } = visit;
@@ -140,7 +144,7 @@ impl Desk {
         runtime: &mut Runtime,
         request: &Request,
         caller: &Caller,
-    ) -> Result<Outcome<Value>, Failure> {
+    ) -> Result<Outcome<Told>, Failure> {
         Ok(match request {
             Request::GetStatus(_) | Request::Monitor(_) => json(Ok(self.status(runtime)?)),
             Request::GetConfiguration(_) => json(Ok(self.configuration())),
@@ -236,7 +240,7 @@ impl Desk {
         runtime: &mut Runtime,
         settings: &Settings,
         caller: &Caller,
-    ) -> Result<Outcome<Value>, Failure> {
+    ) -> Result<Outcome<Told>, Failure> {
         let (source, engine) = match self.source(settings) {
             Ok(understood) => understood,
             Err(error) => return Ok(Err(error)),
@@ -263,7 +267,7 @@ impl Desk {
         runtime: &mut Runtime,
         name: &str,
         caller: &Caller,
-    ) -> Result<Outcome<Value>, Failure> {
+    ) -> Result<Outcome<Told>, Failure> {
         let place = match self.find_source(runtime, name) {
             Ok(place) => place,
             Err(error) => return Ok(Err(error)),
@@ -287,7 +291,7 @@ impl Desk {
         name: &str,
         changes: &Settings,
         caller: &Caller,
-    ) -> Result<Outcome<Value>, Failure> {
+    ) -> Result<Outcome<Told>, Failure> {
         let place = match self.find_source(runtime, name) {
             Ok(place) => place,
             Err(error) => return Ok(Err(error)),
@@ -486,7 +490,7 @@ pub(super) fn name_of(source: &SourceConfig) -> Option<String> {
     source.kind.ntp().map(|ntp| ntp.address.to_string())
 }
 
-fn command(runtime: &mut Runtime, command: &Command) -> Result<Outcome<Value>, Failure> {
+fn command(runtime: &mut Runtime, command: &Command) -> Result<Outcome<Told>, Failure> {
     Ok(match runtime.command(command)? {
         Ok(Done::Sources(names)) => json(Ok(Names { names })),
         Ok(Done::Burst { started, spared }) => json(Ok(BurstReply {
@@ -533,15 +537,15 @@ fn names(names: Option<String>) -> Names {
     }
 }
 
-fn json<T: Serialize>(outcome: Outcome<T>) -> Outcome<Value> {
+fn json<T: Serialize>(outcome: Outcome<T>) -> Outcome<Told> {
     let told = outcome?;
-    serde_json::to_value(&told).map_err(|problem| Error::Failed {
+    serde_json::value::to_raw_value(&told).map_err(|problem| Error::Failed {
         reason: format!("the answer cannot be written: {problem}"),
     })
 }
 
 /// Every change is logged with who made it; so is what could not be done.
-fn tell(caller: &Caller, request: &Request, outcome: &Outcome<Value>) {
+fn tell(caller: &Caller, request: &Request, outcome: &Outcome<Told>) {
     if !request.changes() {
         return;
     }

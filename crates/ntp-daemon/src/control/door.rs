@@ -24,6 +24,7 @@ use ntp_os_clock::monotonic;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_udp::peer;
 use ntp_udp::wait::{Interest, PollSet};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::warn;
 
@@ -148,7 +149,11 @@ impl Door {
     }
 
     /// Answers a visit.
-    pub(crate) fn answer(&mut self, visit: &Visit, result: Result<Value, (String, Value)>) {
+    pub(crate) fn answer(
+        &mut self,
+        visit: &Visit,
+        result: Result<impl Serialize, (String, Value)>,
+    ) {
         let connections = &mut self.connections;
         let connection = connections
             .iter_mut()
@@ -330,16 +335,19 @@ impl Connection {
         true
     }
 
-    fn say(&mut self, result: Result<Value, (String, Value)>, continues: bool) {
-        let (error, parameters) = match result {
-            Ok(parameters) => (None, parameters),
-            Err((name, parameters)) => (Some(name), parameters),
+    fn say(&mut self, result: Result<impl Serialize, (String, Value)>, continues: bool) {
+        self.unsent = match result {
+            Ok(parameters) => encode(&Reply {
+                error: None,
+                parameters,
+                continues,
+            }),
+            Err((name, parameters)) => encode(&Reply {
+                error: Some(name),
+                parameters,
+                continues,
+            }),
         };
-        self.unsent = encode(&Reply {
-            error,
-            parameters,
-            continues,
-        });
         self.sent = 0;
         // What does not leave at once waits for room. A connection that has failed is noticed at the next look.
         let now = monotonic();
