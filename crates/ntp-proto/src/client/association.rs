@@ -29,6 +29,9 @@ const REPLY_TIMEOUT: NtpDuration = NtpDuration::from_seconds(5);
 /// When a burst begins that an answer has started.
 const BURST_BEGINS: NtpDuration = NtpDuration::from_seconds(2);
 
+/// From a change of the network to the request that it brings about: a new address is of no use before its route.
+const NETWORK_GRACE: NtpDuration = NtpDuration::from_seconds(1);
+
 /// An open exchange.
 #[derive(Clone, Copy, Debug)]
 struct Exchange {
@@ -473,6 +476,14 @@ impl Association {
             self.interleaved.forgive();
         }
         restarts
+    }
+
+    /// Asks once more, and soon, because the network has changed: for where there is no room for a burst, in which the wait for the next poll
+    /// may be a long one. A server that has asked for fewer packets is not asked before its time.
+    pub fn hurry(&mut self, now: Monotonic) {
+        if let Some(earliest) = self.schedule.earliest(self.asked) {
+            self.next_scheduled = self.next_scheduled.min(earliest.max(now + NETWORK_GRACE));
+        }
     }
 
     /// Obeys a RATE kiss.
