@@ -185,7 +185,12 @@ impl Association {
     }
 
     /// Puts the session of a new key exchange in place; the one before is kept until it has proved itself.
+    ///
+    /// Silence was about the old keys and is no news of the new ones: the register begins anew, and so does our patience.
     pub fn renew(&mut self, session: NtsSession) {
+        if !self.reach.is_reachable() {
+            self.reach = Reach::default();
+        }
         self.protection = match core::mem::take(&mut self.protection) {
             Protection::Nts(previous) => Protection::Nts(Box::new(session.after(*previous))),
             Protection::None | Protection::Symmetric(_) => Protection::Nts(Box::new(session)),

@@ -314,7 +314,8 @@ impl Engine {
         }
     }
 
-    /// Gives up an exchange that has had its time.
+    /// Gives up an exchange that has had its time. If that was the last hope, it is said now: a verdict that waited for the next poll would come together
+    /// with the answer to that.
     fn expire(&mut self, now: Now, position: usize) {
         let association = &mut self.sources.members[position].association;
         if association
@@ -322,7 +323,11 @@ impl Engine {
             .is_some_and(|deadline| deadline <= now.monotonic)
             && let Some(exchange) = association.expire(now.monotonic)
         {
+            let dead = association.reach().is_dead();
             self.outputs.push_back(Output::Close(exchange));
+            if dead {
+                self.tell_unreachable(now, position);
+            }
         }
     }
 
