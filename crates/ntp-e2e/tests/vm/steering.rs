@@ -142,6 +142,7 @@ said 'clock stepped by'"
 /// The path is bad *beyond* the stamps of both ends, and in both directions alike. Delay at the client's own interface would not do: the kernel stamps
 /// a request when it leaves the queue that holds it back, so only the way back would be seen to be slow, and half of that
 /// asymmetry is an error that no client can know of. So there is a router between the two, and it is the router's interfaces that delay and lose.
+/// Both ends of a wire have one hardware address, which nobody has to ask for: a question that was lost would hold a packet back for a second, in one direction.
 pub(crate) fn the_kernel_tells_other_programs_the_truth_on_a_bad_path() {
     let report = Guest::new("bad path", NOON_DATE)
         .file(
@@ -156,9 +157,9 @@ unshare -n sleep 100000 &
 SERVER=$!
 sleep 1
 on() {{ nsenter -n -t \"$@\"; }}
-ip link add near type veth peer name left
+ip link add near address 02:00:00:00:00:01 arp off type veth peer name left address 02:00:00:00:00:01 arp off
 ip link set left netns $ROUTER
-ip link add far type veth peer name right
+ip link add far address 02:00:00:00:00:02 arp off type veth peer name right address 02:00:00:00:00:02 arp off
 ip link set far netns $SERVER
 ip link set right netns $ROUTER
 ip address add 10.8.0.2/24 dev near
