@@ -272,6 +272,11 @@ pub(crate) fn source(status: &Status, source: &Source) -> Vec<String> {
         other => format!("in state {other}"),
     };
     said.push(why);
+    // The clock goes on by what it said before, and silence that has just begun is nothing; but who asks should know.
+    let relied_on = matches!(source.state.as_str(), "selected" | "outranked");
+    if relied_on && (source.unanswered > 1 || source.unanswered > 0 && source.trouble.is_some()) {
+        said.push(unanswered());
+    }
     let naks = source.packets.nts_naks;
     if naks > 0 && source.unanswered > 0 {
         said.push(format!(
@@ -416,5 +421,27 @@ mod tests {
         let text = explained(&[known, source("bb", "unreachable", None, None)], (0, 0, 1));
         assert!(text.contains("a: not used: none of 8 requests was answered, and the last one failed: nothing listens on its port."), "{text}");
         assert!(text.contains("bb: not used: 0 of 8 requests have been answered. Is its address right, does a firewall"), "{text}");
+    }
+
+    #[test]
+    fn a_source_that_is_relied_on_and_cannot_be_asked_was_called_used_and_no_more() {
+        let sources = [
+            source("a", "selected", Some((0.0, 1e-3)), Some("no route to it")),
+            source("bb", "selected", Some((0.0, 1e-3)), None),
+        ];
+        let text = explained(&sources, (2, 2, 1));
+        let used = "used: it agrees with the majority";
+        assert!(
+            text.contains(&format!(
+                "a: {used}; the last request failed: no route to it;"
+            )),
+            "{text}"
+        );
+        assert!(
+            text.contains(&format!(
+                "bb: {used}; 8 requests in a row were not answered;"
+            )),
+            "{text}"
+        );
     }
 }

@@ -22,7 +22,7 @@ mod explain;
 mod figures;
 mod force_sync;
 mod layout;
-mod migrate;
+pub mod migrate;
 mod nts;
 mod query;
 mod replay;

@@ -311,3 +311,32 @@ fn at_the_end_the_sessions_are_handed_out_with_cookies_that_were_never_used() {
         assert_eq!(stored.result.cookies, session.result.cookies);
     }
 }
+
+#[test]
+fn a_source_that_new_keys_brought_back_was_called_silent_in_the_moment_in_which_it_answered() {
+    // Eight polls in vain use up eight cookies. The keys that are exchanged for that arrive before the next poll, which was the one that
+    // pronounced the source dead, and its answer, a millisecond later, the one that took it back.
+    let silent = Scenario::new("eight polls in vain")
+        .with_nts_servers(1)
+        .agreeing(1)
+        .at(2_000.0, Action::Conduct(0, Conduct::Silent));
+    let mut before = world(&silent);
+    before.run(20_000.0).unwrap();
+    let renewed = before.journal().key_exchanges[1].as_seconds();
+    let scenario = silent.at(renewed + 0.1, Action::Conduct(0, Conduct::Honest));
+    let mut world = world(&scenario);
+    world.run(renewed + 2_000.0).unwrap();
+    let journal = world.journal();
+    let told = |matches: fn(&Event) -> bool| journal.when(matches);
+    assert_eq!(
+        told(|event| matches!(event, Event::SourceUnreachable(_))),
+        [] as [f64; 0]
+    );
+    let answers = told(|event| matches!(event, Event::SourceReachable(_)));
+    assert_eq!(answers.len(), 1, "at the start: {answers:?}");
+    let [source] = &world.snapshot().sources[..] else {
+        panic!("one source");
+    };
+    assert!(source.reach.is_reachable());
+    assert_eq!(exchanges(&world), 2);
+}

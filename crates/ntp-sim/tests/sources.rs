@@ -160,6 +160,48 @@ fn a_server_that_was_only_away_is_asked_on_and_comes_back() {
 }
 
 #[test]
+fn a_server_that_came_back_before_the_ninth_poll_was_called_silent_and_answering_at_once() {
+    let silent = Scenario::new("away for eight polls")
+        .with_servers(4)
+        .at(2000.0, Action::Conduct(0, Conduct::Silent));
+    let unreachable = |event: &Event| matches!(event, Event::SourceUnreachable(_));
+    let mut before = World::new(&silent, 1);
+    before.run(12_000.0).unwrap();
+    let told = before.journal().when(unreachable)[0];
+    // It is back by then: a verdict that waits for the next poll comes together with the answer to that.
+    let scenario = silent.at(told - 0.5, Action::Conduct(0, Conduct::Honest));
+    let mut world = World::new(&scenario, 1);
+    world.run(told + 2000.0).unwrap();
+    assert_eq!(world.journal().when(unreachable), [told]);
+    let back = world
+        .journal()
+        .when(|event| matches!(event, Event::SourceReachable(_)));
+    let back = back.last().expect("it answers");
+    assert!(*back > told + 5.0, "{told} s, then {back} s");
+}
+
+#[test]
+fn a_second_silence_within_the_hour_went_untold_but_not_its_end() {
+    let mut scenario = Scenario::new("away twice").with_servers(4).polling(4, 4);
+    for begin in [2000.0, 3000.0] {
+        scenario = scenario
+            .at(begin, Action::Conduct(0, Conduct::Silent))
+            .at(begin + 500.0, Action::Conduct(0, Conduct::Honest));
+    }
+    let mut world = World::new(&scenario, 1);
+    world.run(4000.0).unwrap();
+    let told = |matches: fn(&Event) -> bool| world.journal().when(matches).len();
+    assert_eq!(
+        told(|event| matches!(event, Event::SourceUnreachable(_))),
+        2
+    );
+    assert_eq!(
+        told(|event| matches!(event, Event::SourceReachable(_))),
+        4 + 2
+    );
+}
+
+#[test]
 fn dead_pool_members_are_replaced() {
     let scenario = Scenario::new("pool loses members")
         .with_strangers(8)

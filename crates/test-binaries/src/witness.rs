@@ -213,7 +213,35 @@ pub struct Watch {
     largest_maxerror: f64,
     slowest: f64,
     fastest: f64,
+    /// Longest time for which nobody told the kernel its error anew, in seconds.
+    stalest: f64,
     jumps: Vec<f64>,
+}
+
+/// The kernel's error figures, and when they were told to it as far as can be seen.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    maximum_error: NtpDuration,
+    estimated_error: NtpDuration,
+    raw: i64,
+}
+
+impl Told {
+    /// What is to be remembered of the figures once they are `new`. The kernel leaves `esterror` alone and adds
+    /// 500 us to `maxerror` each second, so anything else is somebody's word.
+    fn followed_by(self, new: Self) -> Self {
+        const GROWTH: i64 = 500;
+        let grown = (new.maximum_error - self.maximum_error).as_nanos() / 1000;
+        let by_itself = grown >= 0 && grown % GROWTH == 0;
+        if by_itself && new.estimated_error == self.estimated_error {
+            Self {
+                raw: self.raw,
+                ..new
+            }
+        } else {
+            new
+        }
+    }
 }
 
 impl Watch {
@@ -229,6 +257,7 @@ impl Watch {
         };
         let end = raw_clock().saturating_add(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX));
         let mut last: Option<Reading> = None;
+        let mut told: Option<Told> = None;
         while raw_clock() < end {
             // The figures first: in between they can only become larger by the kernel, never smaller.
             let status = KernelStatus::read().map_err(io::Error::other)?;
@@ -237,6 +266,15 @@ impl Watch {
             if let Some(last) = last {
                 watch.compare(truth, &last, &reading);
             }
+            let new = Told {
+                maximum_error: status.maximum_error,
+                estimated_error: status.estimated_error,
+                raw: reading.raw,
+            };
+            let known = told.map_or(new, |told| told.followed_by(new));
+            let age = NtpDuration::from_nanos(reading.raw - known.raw).as_seconds_f64();
+            watch.stalest = watch.stalest.max(age);
+            told = Some(known);
             last = Some(reading);
             thread::sleep(interval);
         }
@@ -275,7 +313,7 @@ impl fmt::Display for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "looks={} backward={} unsynchronized={} outside_maxerror={} outside_esterror={} worst_offset={:.9} largest_maxerror={:.6} slowest={:.3} fastest={:.3} jumps={}",
+            "looks={} backward={} unsynchronized={} outside_maxerror={} outside_esterror={} worst_offset={:.9} largest_maxerror={:.6} slowest={:.3} fastest={:.3} stalest={:.1} jumps={}",
             self.looks,
             self.backward,
             self.unsynchronized,
@@ -285,6 +323,7 @@ impl fmt::Display for Watch {
             self.largest_maxerror,
             self.slowest,
             self.fastest,
+            self.stalest,
             self.jumps.len(),
         )?;
         for (number, jump) in self.jumps.iter().enumerate().take(8) {

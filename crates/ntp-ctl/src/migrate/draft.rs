@@ -83,7 +83,7 @@ impl Table {
         }
         out.push('\n');
         for comment in &self.comments {
-            let _ = writeln!(out, "# {comment}");
+            let _ = writeln!(out, "# {}", one_line(comment));
         }
         let _ = writeln!(out, "{heading}");
         for (key, value) in &self.keys {
@@ -200,7 +200,7 @@ impl Draft {
             }
             for left in lines {
                 let _ = writeln!(out, "#\n# line {}: {}", left.line, one_line(&left.text));
-                let _ = writeln!(out, "#     {}", left.why);
+                let _ = writeln!(out, "#     {}", one_line(&left.why));
             }
         }
         out

@@ -9,6 +9,7 @@
 
 mod chrony;
 mod draft;
+pub mod fuzzing;
 mod ntpd;
 mod openntpd;
 mod source;

@@ -1,5 +1,7 @@
 //! Steps, slews and frequencies that a real kernel has to carry out, and what it tells others meanwhile.
 
+use ntp_e2e::vm::Guest;
+
 use super::{
     LIMIT, NOON, NOON_DATE, assert_close, assert_inside, assert_reliable, config, guest, steps,
 };
@@ -137,11 +139,43 @@ said 'clock stepped by'"
     }
 }
 
+/// The path is bad *beyond* the stamps of both ends, and in both directions alike. Delay at the client's own interface would not do: the kernel stamps
+/// a request when it leaves the queue that holds it back, so only the way back would be seen to be slow, and half of that
+/// asymmetry is an error that no client can know of. So there is a router between the two, and it is the router's interfaces that delay and lose.
+/// Both ends of a wire have one hardware address, which nobody has to ask for: a question that was lost would hold a packet back for a second, in one direction.
 pub(crate) fn the_kernel_tells_other_programs_the_truth_on_a_bad_path() {
-    let report = guest("bad path", NOON_DATE, NOON, "--rate -40")
-        .script(
-            "tc qdisc add dev lo root netem delay 15ms 4ms loss 10% || echo @missing seconds=0 text=netem
-serve_truth
+    let report = Guest::new("bad path", NOON_DATE)
+        .file(
+            "/etc/ntp.toml",
+            &config("").replace("127.0.0.1:1123", "10.8.1.2:1123"),
+        )
+        .script(&format!(
+            "TRUTH='--start {NOON} --rate -40'
+unshare -n sleep 100000 &
+ROUTER=$!
+unshare -n sleep 100000 &
+SERVER=$!
+sleep 1
+on() {{ nsenter -n -t \"$@\"; }}
+ip link add near address 02:00:00:00:00:01 arp off type veth peer name left address 02:00:00:00:00:01 arp off
+ip link set left netns $ROUTER
+ip link add far address 02:00:00:00:00:02 arp off type veth peer name right address 02:00:00:00:00:02 arp off
+ip link set far netns $SERVER
+ip link set right netns $ROUTER
+ip address add 10.8.0.2/24 dev near
+ip link set near up
+ip route add 10.8.1.0/24 via 10.8.0.1
+on $ROUTER /programs/ip address add 10.8.0.1/24 dev left
+on $ROUTER /programs/ip address add 10.8.1.1/24 dev right
+on $ROUTER /bin/busybox sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
+on $SERVER /programs/ip address add 10.8.1.2/24 dev far
+on $SERVER /programs/ip link set far up
+on $SERVER /programs/ip route add default via 10.8.1.1
+for end in left right; do
+on $ROUTER /programs/ip link set $end up
+on $ROUTER /programs/tc qdisc add dev $end root netem delay 15ms 4ms loss 10% || echo @missing seconds=0 text=netem
+done
+on $SERVER /programs/true-clock $TRUTH serve --listen 0.0.0.0:1123 &
 truth set 1.5
 kernel before
 start_daemon
@@ -150,8 +184,8 @@ watch first 600 0.5
 watch later 1800 0.5
 look last
 kernel last
-said 'clock stepped by'",
-        )
+said 'clock stepped by'"
+        ))
         .run(LIMIT);
     let before = report.named("kernel", "before");
     // STA_UNSYNC (64) and the largest error until somebody knows better.
@@ -171,11 +205,18 @@ said 'clock stepped by'",
     }
     let later = report.named("watch", "later");
     assert_reliable(later);
-    // The estimate is no guarantee, but holds nearly always; the bound is mostly the path.
+    for watch in [first, later] {
+        let (stalest, interval) = (watch.number("stalest"), 0.5);
+        assert!(stalest <= 16.0 + 2.0 * interval, "{watch:?}");
+    }
+    // The estimate is no guarantee, but holds nearly always; the bound is the path, and what a clock can drift while one request in five is lost.
     let share = later.number("outside_esterror") / later.number("looks");
     assert!(share < 0.05, "{later:?}");
-    assert!(later.number("largest_maxerror") < 0.05, "{later:?}");
+    assert!(later.number("largest_maxerror") < 0.1, "{later:?}");
     assert_inside(report.named("look", "last"));
-    let error = report.named("look", "last").number("offset").abs();
-    assert!(error < 0.002, "{error} s");
+    let look = report.named("look", "last");
+    let (error, estimate) = (look.number("offset").abs(), look.number("esterror"));
+    assert!(error < 0.005, "{look:?}");
+    // An estimate so wide that truth cannot miss it would be none.
+    assert!(estimate < look.number("maxerror") / 2.0, "{look:?}");
 }

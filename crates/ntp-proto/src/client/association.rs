@@ -29,6 +29,9 @@ const REPLY_TIMEOUT: NtpDuration = NtpDuration::from_seconds(5);
 /// When a burst begins that an answer has started.
 const BURST_BEGINS: NtpDuration = NtpDuration::from_seconds(2);
 
+/// From a change of the network to the request that it brings about: a new address is of no use before its route.
+const NETWORK_GRACE: NtpDuration = NtpDuration::from_seconds(1);
+
 /// An open exchange.
 #[derive(Clone, Copy, Debug)]
 struct Exchange {
@@ -182,7 +185,12 @@ impl Association {
     }
 
     /// Puts the session of a new key exchange in place; the one before is kept until it has proved itself.
+    ///
+    /// Silence was about the old keys and is no news of the new ones: the register begins anew, and so does our patience.
     pub fn renew(&mut self, session: NtsSession) {
+        if !self.reach.is_reachable() {
+            self.reach = Reach::default();
+        }
         self.protection = match core::mem::take(&mut self.protection) {
             Protection::Nts(previous) => Protection::Nts(Box::new(session.after(*previous))),
             Protection::None | Protection::Symmetric(_) => Protection::Nts(Box::new(session)),
@@ -473,6 +481,14 @@ impl Association {
             self.interleaved.forgive();
         }
         restarts
+    }
+
+    /// Asks once more, and soon, because the network has changed: for where there is no room for a burst, in which the wait for the next poll
+    /// may be a long one. A server that has asked for fewer packets is not asked before its time.
+    pub fn hurry(&mut self, now: Monotonic) {
+        if let Some(earliest) = self.schedule.earliest(self.asked) {
+            self.next_scheduled = self.next_scheduled.min(earliest.max(now + NETWORK_GRACE));
+        }
     }
 
     /// Obeys a RATE kiss.

@@ -9,7 +9,7 @@
 use core::fmt;
 use std::net::IpAddr;
 
-use ntp_time::{LeapIndicator, NtpDuration, ReferenceId, Stratum};
+use ntp_time::{LeapIndicator, NtpDuration, NtpTimestamp, ReferenceId, Stratum};
 
 use crate::wire::{Header, Mode};
 
@@ -54,6 +54,8 @@ pub enum Rejection {
     RootDistance,
     /// The server takes its time from this very machine.
     Loop,
+    /// The server is this very daemon.
+    Ourselves,
 }
 
 impl Rejection {
@@ -72,6 +74,7 @@ impl Rejection {
                 | Self::Timestamps
                 | Self::RootDistance
                 | Self::Loop
+                | Self::Ourselves
         )
     }
 }
@@ -95,33 +98,78 @@ impl fmt::Display for Rejection {
             Self::Timestamps => "the server's timestamps are zero or contradict each other",
             Self::RootDistance => "the server is too far from its reference clock",
             Self::Loop => "the server takes its time from this machine",
+            Self::Ourselves => "its address leads to this very daemon",
         })
     }
 }
 
-/// What makes a server's reference recognisable as ourselves.
+/// How many of our latest reference timestamps are remembered. A reply of our own server is as old as a round trip inside this
+/// machine; so many sources do not answer meanwhile.
+const SAID_LATELY: usize = 8;
+
+/// What makes a server recognisable as ourselves, or as one that follows us.
+///
+/// One that follows us names an address of this machine as its reference. One that *is* us, because an address of a source has become
+/// ours or leads back to us, names our own source, as an honest neighbour may; but it gives the reference timestamp that we give, all
+/// 64 bits of it, and that is the reading of one clock at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct LocalIdentity {
     /// Reference IDs of this machine's addresses, loopback left out: other
     /// time servers on the same machine are no loop.
     ids: Vec<ReferenceId>,
+    /// Whether there is an address of the family that reaches further than one link.
+    v4: bool,
+    v6: bool,
+    /// The reference timestamps that our server gave last.
+    said: [NtpTimestamp; SAID_LATELY],
 }
 
 impl LocalIdentity {
     /// Takes the machine's addresses.
-    pub fn new(addresses: &[IpAddr]) -> Self {
-        let mut ids: Vec<_> = addresses
+    pub fn set_addresses(&mut self, addresses: &[IpAddr]) {
+        self.ids = addresses
             .iter()
             .filter(|address| !address.is_loopback())
             .map(|address| reference_id_of(*address))
             .collect();
-        ids.sort_unstable_by_key(|id| id.octets());
-        ids.dedup();
-        Self { ids }
+        self.ids.sort_unstable_by_key(|id| id.octets());
+        self.ids.dedup();
+        let mut far = addresses.iter().filter(|address| !is_near(**address));
+        self.v4 = far.clone().any(IpAddr::is_ipv4);
+        self.v6 = far.any(IpAddr::is_ipv6);
     }
 
-    fn is_us(&self, id: ReferenceId) -> bool {
+    /// This is the reference timestamp that our server gives from now on.
+    pub fn says(&mut self, reference_timestamp: NtpTimestamp) {
+        self.said.rotate_right(1);
+        self.said[0] = reference_timestamp;
+    }
+
+    /// Whether this machine has an address from which `remote` could be asked. True also if it has none at all, or none is known: then nothing
+    /// speaks for the other family.
+    pub fn could_ask(&self, remote: IpAddr) -> bool {
+        let (own, other) = if remote.is_ipv4() {
+            (self.v4, self.v6)
+        } else {
+            (self.v6, self.v4)
+        };
+        is_near(remote) || own || !other
+    }
+
+    fn follows_us(&self, id: ReferenceId) -> bool {
         self.ids.contains(&id)
+    }
+
+    fn is_us(&self, reference_timestamp: NtpTimestamp) -> bool {
+        !reference_timestamp.is_zero() && self.said.contains(&reference_timestamp)
+    }
+}
+
+/// Whether an address means something on this machine or on one link only.
+fn is_near(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_loopback() || address.is_link_local(),
+        IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local(),
     }
 }
 
@@ -156,8 +204,11 @@ pub fn check_server(
         return Err(Rejection::RootDistance);
     }
     // Above stratum 1 the reference ID names the server's own source (RFC 5905 section 9.2, "fit").
-    if header.stratum > Stratum::PRIMARY && us.is_us(header.reference_id) {
+    if header.stratum > Stratum::PRIMARY && us.follows_us(header.reference_id) {
         return Err(Rejection::Loop);
+    }
+    if us.is_us(header.reference_timestamp) {
+        return Err(Rejection::Ourselves);
     }
     Ok(())
 }
@@ -243,7 +294,8 @@ mod tests {
 
     #[test]
     fn a_server_that_follows_us_is_a_loop_and_a_primary_server_never_is() {
-        let us = LocalIdentity::new(&["192.0.2.7".parse().unwrap(), "127.0.0.1".parse().unwrap()]);
+        let mut us = LocalIdentity::default();
+        us.set_addresses(&["192.0.2.7".parse().unwrap(), "127.0.0.1".parse().unwrap()]);
         let check = |header: &Header| check_server(header, &us, Stratum::UNSYNCHRONIZED);
         assert_eq!(check(&reply()), Err(Rejection::Loop));
         assert_eq!(
@@ -262,6 +314,45 @@ mod tests {
             Ok(()),
             "other servers on this machine are no loop"
         );
+    }
+
+    #[test]
+    fn a_server_that_is_ourselves_is_known_by_its_reference_timestamp_and_a_neighbour_is_not() {
+        let said = |seconds: u64| NtpTimestamp::from_bits(seconds << 32 | 0x1234_5678);
+        let mut us = LocalIdentity::default();
+        let check = |us: &LocalIdentity, reference_timestamp| {
+            let header = Header {
+                reference_timestamp,
+                ..reply()
+            };
+            check_server(&header, us, Stratum::UNSYNCHRONIZED)
+        };
+        // Before we said anything, those who say nothing are not us.
+        assert_eq!(check(&us, NtpTimestamp::ZERO), Ok(()));
+        for seconds in 1..=20 {
+            us.says(said(seconds));
+        }
+        assert_eq!(check(&us, said(20)), Err(Rejection::Ourselves));
+        // Our server's reply may have been written before the latest update.
+        assert_eq!(check(&us, said(19)), Err(Rejection::Ourselves));
+        assert_eq!(check(&us, said(21)), Ok(()));
+        assert_eq!(check(&us, NtpTimestamp::ZERO), Ok(()));
+    }
+
+    #[test]
+    fn only_an_address_that_reaches_further_than_one_link_could_ask_a_server_beyond_it() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mut us = LocalIdentity::default();
+        let near = ["127.0.0.1", "::1", "169.254.3.4", "fe80::1"].map(address);
+        let far = ["192.0.2.7", "2001:db8::7"].map(address);
+        us.set_addresses(&near);
+        assert!(
+            far.iter().all(|server| us.could_ask(*server)),
+            "there is no better family"
+        );
+        us.set_addresses(&[address("169.254.3.4"), address("2001:db8::1")]);
+        assert!(!us.could_ask(far[0]) && us.could_ask(far[1]));
+        assert!(us.could_ask(address("169.254.7.7")) && us.could_ask(address("127.0.0.1")));
     }
 
     #[test]

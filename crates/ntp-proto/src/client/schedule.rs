@@ -122,6 +122,13 @@ impl Schedule {
         true
     }
 
+    /// When there may be a request out of turn at the earliest, after one at `last`; not at all if the server has asked for fewer.
+    pub fn earliest(&self, last: Monotonic) -> Option<Monotonic> {
+        self.server_minimum
+            .is_none()
+            .then_some(last + BURST_INTERVAL)
+    }
+
     fn begin_burst(&mut self, now: Monotonic) {
         self.phase = Phase::Burst {
             left: BURST_REQUESTS,

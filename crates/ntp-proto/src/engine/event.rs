@@ -201,6 +201,8 @@ pub enum Removal {
     Denied,
     /// It stopped answering, and there is another address to try.
     Unreachable,
+    /// This machine has no way to it, and there is another address to try.
+    Unrouted,
     /// It disagreed with the majority for too long.
     Falseticker,
     /// The operator wants it so.
@@ -218,6 +220,7 @@ impl fmt::Display for Removal {
             Self::Moved => "the key exchange names another server",
             Self::Denied => "it refuses to serve us; it will not be asked again before a restart",
             Self::Unreachable => "it does not answer; another address takes its place",
+            Self::Unrouted => "there is no route to it; another address takes its place",
             Self::Falseticker => {
                 "it has disagreed with the majority for too long; another address takes its place"
             }

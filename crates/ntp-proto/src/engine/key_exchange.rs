@@ -96,7 +96,12 @@ impl Engine {
     fn take_keys(&mut self, now: Now, exchanged: Exchanged) {
         match exchanged {
             Exchanged::Renewed(position, session) => {
-                self.sources.members[position].association.renew(*session);
+                let association = &mut self.sources.members[position].association;
+                let silent = !association.reach().is_reachable();
+                association.renew(*session);
+                if silent {
+                    association.hurry(now.monotonic);
+                }
             }
             Exchanged::Moved(position) => self.drop_member(now, position, Removal::Moved),
             Exchanged::Unasked | Exchanged::Failed(_) | Exchanged::Waiting => {}

@@ -118,7 +118,10 @@ impl Engine {
         };
 
         let member = &mut self.sources.members[position];
-        let (key, first_answer) = (member.key, !core::mem::replace(&mut member.reachable, true));
+        // What was said to be silent is said to answer, and so is what has never answered.
+        let first_answer = !core::mem::replace(&mut member.reachable, true)
+            | core::mem::replace(&mut member.silence_told, false);
+        let key = member.key;
         self.sources.answered(position);
         self.discipline.set_eligible(key, true);
         let outcome = self.discipline.measure(key, &measurement);

@@ -200,7 +200,7 @@ impl Engine {
             Input::KeyExchanged { query, result } => self.keys_exchanged(now, query, result),
             Input::KeysRevoked { query, reason } => self.keys_revoked(now, query, reason),
             Input::LocalAddresses(addresses) => {
-                self.us = LocalIdentity::new(addresses);
+                self.us.set_addresses(addresses);
                 self.network_changed(now);
             }
             Input::Suspended(duration) => {
@@ -314,7 +314,8 @@ impl Engine {
         }
     }
 
-    /// Gives up an exchange that has had its time.
+    /// Gives up an exchange that has had its time. If that was the last hope, it is said now: a verdict that waited for the next poll would come together
+    /// with the answer to that.
     fn expire(&mut self, now: Now, position: usize) {
         let association = &mut self.sources.members[position].association;
         if association
@@ -322,7 +323,11 @@ impl Engine {
             .is_some_and(|deadline| deadline <= now.monotonic)
             && let Some(exchange) = association.expire(now.monotonic)
         {
+            let dead = association.reach().is_dead();
             self.outputs.push_back(Output::Close(exchange));
+            if dead {
+                self.tell_unreachable(now, position);
+            }
         }
     }
 
@@ -408,6 +413,7 @@ impl Engine {
             failures: Thinner::default(),
             kisses: Thinner::default(),
             reachable: false,
+            silence_told: false,
             dissent: 0,
             prompted: None,
         };
@@ -491,21 +497,32 @@ impl Engine {
             self.outputs.push_back(Output::Close(exchange));
         }
         member.trouble = Some(Trouble::Send(error));
-        let told = member.failures.admit(now.monotonic).is_some();
+        // Once for each silence, and once an hour: what the network says of requests that have left is anybody's word.
+        let told = !member.silence_told && member.failures.admit(now.monotonic).is_some();
+        member.silence_told |= told;
         let subject = self.sources.subject(&self.sources.members[position]);
         if told {
             self.emit(Event::SendFailed(subject, error));
         }
-        // Without a route this address is of no use, but the next one (of the other family, perhaps) may be.
-        let never_answered = !self.sources.members[position]
-            .association
-            .reach()
-            .is_reachable();
-        if error == SendError::NoRoute
-            && never_answered
-            && self.sources.has_replacement(now.monotonic, position)
-        {
-            self.drop_member(now, position, Removal::Unreachable);
+        if error == SendError::NoRoute {
+            self.replace_unrouted(now, position);
+        }
+    }
+
+    /// There is no route to this address: it is of no use, but the next one, of the other family perhaps, may be.
+    ///
+    /// An address that has answered is not given up for that, since routes come back and what is known of its path would be lost; unless this machine
+    /// has no address of its family any more, but one of the other.
+    fn replace_unrouted(&mut self, now: Now, position: usize) {
+        let association = &self.sources.members[position].association;
+        let stranded = !self.us.could_ask(association.remote().ip());
+        if stranded {
+            self.sources.pass_over(position, &self.us);
+        } else if association.reach().is_reachable() {
+            return;
+        }
+        if self.sources.has_replacement(now.monotonic, position) {
+            self.drop_member(now, position, Removal::Unrouted);
         }
     }
 
@@ -513,8 +530,10 @@ impl Engine {
         self.sources.network_changed(now.monotonic);
         for member in &mut self.sources.members {
             // What the last poll found may be the old network's fault.
-            if member.association.reach().unanswered() > 0 {
-                member.association.restart(now.monotonic);
+            if member.association.reach().unanswered() > 0
+                && !member.association.restart(now.monotonic)
+            {
+                member.association.hurry(now.monotonic);
             }
         }
     }
@@ -525,17 +544,11 @@ impl Engine {
             self.vote_again(now);
         }
         let member = &mut self.sources.members[position];
-        if core::mem::replace(&mut member.reachable, false)
-            || member.association.counters().accepted == 0
-        {
-            let told = member
-                .failures
-                .admit(member.association.next_poll())
-                .is_some();
+        member.reachable = false;
+        // Once for each silence, however long, and not if it was said already what the reason is.
+        if !core::mem::replace(&mut member.silence_told, true) {
             let subject = self.sources.subject(&self.sources.members[position]);
-            if told {
-                self.emit(Event::SourceUnreachable(subject));
-            }
+            self.emit(Event::SourceUnreachable(subject));
         }
     }
 

@@ -23,7 +23,7 @@ use super::config::{Host, SourceConfig, SourceKind};
 use super::event::Subject;
 use super::snapshot::{MeasuredSnapshot, Trouble};
 use super::{ResolveId, SourceId};
-use crate::client::Association;
+use crate::client::{Association, LocalIdentity};
 use crate::discipline::SourceKey;
 pub(super) use keys::Exchanged;
 use keys::Keys;
@@ -56,8 +56,10 @@ pub(super) struct Member {
     pub(super) complaints: Thinner,
     pub(super) failures: Thinner,
     pub(super) kisses: Thinner,
-    /// Whether it was last told to be reachable.
+    /// Whether it answers, as far as its latest polls tell.
     pub(super) reachable: bool,
+    /// Whether it was told that it does not, or why it cannot be asked; until it answers.
+    pub(super) silence_told: bool,
     /// Polls in a row at which it was outside the majority.
     pub(super) dissent: u8,
     /// Set if it is to be asked now, where a record says when.
@@ -349,6 +351,17 @@ impl SourceSet {
         found
     }
 
+    /// What this machine has no address to ask from is not to take the place of the association at `position`.
+    pub(super) fn pass_over(&mut self, position: usize, us: &LocalIdentity) {
+        let index = self.members[position].configured;
+        let candidates = self.configured[index].candidates.clone();
+        for address in candidates {
+            if !us.could_ask(address) {
+                self.remember_failed(index, address);
+            }
+        }
+    }
+
     /// Look-ups that are due for sources that have all their members, because one of these is dead.
     pub(super) fn overdue_lookup(&mut self, now: Monotonic) -> Option<(ResolveId, String)> {
         self.configured
@@ -402,13 +415,14 @@ impl SourceSet {
         }
     }
 
-    /// The machine's addresses changed: what failed may work now, and at once.
+    /// The machine's addresses changed: what failed may work now. Interfaces come and go by the second on some machines, so nobody is asked
+    /// more often for that than for a name that fails to resolve.
     pub(super) fn network_changed(&mut self, now: Monotonic) {
         for configured in &mut self.configured {
             configured.failed.clear();
             configured.backoff = RESOLVE_BACKOFF.0;
-            if let Lookup::Due(_) = configured.lookup {
-                configured.lookup = Lookup::Due(now);
+            if let Lookup::Due(at) = configured.lookup {
+                configured.lookup = Lookup::Due(at.min(now + RESOLVE_BACKOFF.0));
             }
             if let Some(keys) = &mut configured.keys {
                 keys.network_changed(now);

@@ -316,6 +316,7 @@ impl Engine {
             reference_id,
             reference_time: Some(system),
         };
+        self.us.says(system.to_ntp());
         if self.sync.synchronized && !was {
             self.emit(Event::Synchronized { stratum, reference });
         }

@@ -24,6 +24,7 @@
 //! A [`Key`] wipes its secret when it is dropped, compares digests in constant time, and prints its number and type only.
 
 mod file;
+pub mod fuzzing;
 mod key;
 mod ring;
 

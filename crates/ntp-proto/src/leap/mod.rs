@@ -24,6 +24,7 @@
 //!
 //! The smeared clock has no jump: the aim jumps by -J when UTC jumps by J.
 
+pub mod fuzzing;
 mod table;
 
 pub use table::{LeapTable, ListError};

@@ -17,7 +17,7 @@ use sha1::{Digest, Sha1};
 use super::LeapSecond;
 
 /// Seconds from the NTP epoch (1900) to the Unix epoch (1970).
-const NTP_TO_UNIX: i64 = 2_208_988_800;
+pub(super) const NTP_TO_UNIX: i64 = 2_208_988_800;
 
 /// Far more than there will be for centuries; a file with more is none.
 const MOST_ENTRIES: usize = 1000;

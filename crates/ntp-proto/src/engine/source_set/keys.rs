@@ -28,6 +28,9 @@ const BACKOFF: (NtpDuration, NtpDuration) = (
     NtpDuration::from_seconds(1024),
 );
 
+/// From a change of the network to the exchange that it makes worth trying.
+const NETWORK_GRACE: NtpDuration = NtpDuration::from_seconds(2);
+
 /// After this, new keys are exchanged even if the old ones work.
 const LIFETIME: NtpDuration = NtpDuration::from_seconds(28 * 86_400);
 
@@ -104,12 +107,13 @@ impl Keys {
         self.told = None;
     }
 
-    /// The machine's addresses changed: what failed may work now.
+    /// The machine's addresses changed: what failed may work soon. Routes and name servers follow addresses, and an interface that comes
+    /// and goes all the time must not become a handshake each time.
     pub(super) fn network_changed(&mut self, now: Monotonic) {
         self.backoff = BACKOFF.0;
-        self.not_before = now;
-        if let Stage::Due(_) = self.stage {
-            self.stage = Stage::Due(now);
+        self.not_before = self.not_before.min(now + NETWORK_GRACE);
+        if let Stage::Due(at) = self.stage {
+            self.stage = Stage::Due(at.min(now + NETWORK_GRACE));
         }
     }
 

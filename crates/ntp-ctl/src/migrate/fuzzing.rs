@@ -1,0 +1,155 @@
+//! What must hold for any file that `migrate` is given, as a function that panics when it does not.
+//!
+//! Three drivers share it: the libFuzzer target in `fuzz/`, the replay of the committed corpus, and a property test. A corpus entry is a
+//! configuration, in whatever language: each is read in all four.
+
+use std::path::Path;
+
+use super::{Dialect, migrate};
+
+/// Longer files are cut: what is true of so much is true of more.
+const LIMIT: usize = 4096;
+
+/// The sections that a translation may have.
+const SECTIONS: &[&str] = &[
+    "source",
+    "server",
+    "nts-ke-server",
+    "keys",
+    "synchronization",
+    "leap",
+    "observability",
+];
+
+/// Translates `data` from each language.
+///
+/// # Panics
+/// If what comes out is not TOML with sections of ours and nothing else, if it has an active line that is neither a heading nor a key, or if a
+/// second translation is another one.
+pub fn check(data: &[u8]) {
+    let data = data.get(..LIMIT).unwrap_or(data);
+    let text = String::from_utf8_lossy(data);
+    let _ = Dialect::of(Path::new("a.conf"), &text);
+    for dialect in [
+        Dialect::Chrony,
+        Dialect::Ntpd,
+        Dialect::Openntpd,
+        Dialect::Timesyncd,
+    ] {
+        let migrated = migrate(dialect, &text, &text);
+        let toml = &migrated.toml;
+        let table: toml::Table = match toml.parse() {
+            Ok(table) => table,
+            Err(problem) => panic!("{dialect:?} gave no TOML: {problem}\n{toml}"),
+        };
+        for section in table.keys() {
+            assert!(
+                SECTIONS.contains(&section.as_str()),
+                "{dialect:?} gave [{section}]:\n{toml}"
+            );
+        }
+        for line in toml.lines() {
+            let harmless = line.is_empty() || line.starts_with(['#', '[']);
+            let key = line.split(" = ").next().unwrap_or_default();
+            let is_key = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            assert!(harmless || key.chars().all(is_key), "{line}\n{toml}");
+        }
+        let named = toml.matches("\n# line ").count();
+        assert!(named >= migrated.left, "a line was lost:\n{toml}");
+        assert_eq!(migrate(dialect, &text, &text), migrated);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    /// Words that such files consist of: random text alone is not known to anybody.
+    const WORDS: &[&str] = &[
+        "server",
+        "pool",
+        "peer",
+        "servers",
+        "listen on",
+        "allow",
+        "deny",
+        "restrict",
+        "default",
+        "nomodify",
+        "ignore",
+        "mask",
+        "key",
+        "keys",
+        "keyfile",
+        "nts",
+        "iburst",
+        "minpoll",
+        "maxpoll",
+        "maxsources",
+        "port",
+        "ntsport",
+        "tos",
+        "minsane",
+        "tinker",
+        "step",
+        "panic",
+        "makestep",
+        "maxchange",
+        "maxdistance",
+        "leapsecmode",
+        "smoothtime",
+        "leaponly",
+        "NTP=",
+        "[Time]",
+        "FallbackNTP=",
+        "interface",
+        "ratelimit",
+        "interval",
+        "local",
+        "stratum",
+        "ntsservercert",
+        "0",
+        "1",
+        "-1",
+        "99999999999",
+        "1e400",
+        "NaN",
+        "192.0.2.1",
+        "10/8",
+        "::1",
+        "fe80::1%eth0",
+        "a.example",
+        "\"",
+        "\\",
+        "#",
+        "!",
+        "\u{1}",
+        "\u{7f}",
+        "\u{85}",
+        "\u{2028}",
+        "=",
+        "]",
+        "\t",
+    ];
+
+    proptest! {
+        #[test]
+        fn any_words_of_such_files_become_toml(
+            lines in prop::collection::vec(prop::collection::vec(prop::sample::select(WORDS), 0..8), 0..12),
+        ) {
+            let lines: Vec<String> = lines.iter().map(|words| words.join(" ")).collect();
+            super::check(lines.join("\n").as_bytes());
+        }
+
+        #[test]
+        fn any_octets_become_toml(data in prop::collection::vec(any::<u8>(), 0..300)) {
+            super::check(&data);
+        }
+    }
+
+    #[test]
+    fn a_control_character_in_an_unknown_option_made_a_comment_that_is_no_toml() {
+        super::check(b"server a \x01\n");
+        super::check(b"server a.example key \x7f presend \x1b[31m\n");
+    }
+}
