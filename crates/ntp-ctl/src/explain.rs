@@ -199,12 +199,8 @@ pub(crate) fn source(status: &Status, source: &Source) -> Vec<String> {
             // One request may be on its way.
             let missing = source.unanswered > 1;
             match is_seated(source) {
-                true if missing => format!("used: it agrees with the majority; {}", unanswered()),
                 true => "used: it agrees with the majority".into(),
-                false if missing => format!(
-                    "agreed with the majority when it answered last; {}",
-                    unanswered()
-                ),
+                false if missing => "agreed with the majority when it answered last".into(),
                 false if others >= MOST_SEATED => {
                     "agrees with the majority; sixteen better sources are used for the estimate"
                         .into()

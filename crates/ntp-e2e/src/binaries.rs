@@ -83,15 +83,30 @@ pub fn workspace_root() -> &'static Path {
     manifest.ancestors().nth(2).unwrap_or(manifest)
 }
 
+/// Cargo, in the workspace, with the environment that it has when a person runs it.
+///
+/// What it tells a program that it runs about that program's package (`CARGO_PKG_NAME` and the like) would go on to the build scripts of all
+/// others. One that looks at it finds something else each time, and half of the dependencies are built anew.
+pub fn cargo() -> Command {
+    let own = env::var_os("CARGO");
+    let mut cargo = Command::new(own.as_deref().unwrap_or(OsStr::new("cargo")));
+    for (name, _) in env::vars_os() {
+        let name_shown = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"]
+            .iter()
+            .any(|prefix| name_shown.starts_with(prefix))
+        {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo.current_dir(workspace_root());
+    cargo
+}
+
 /// Builds all programs of `package`, and returns name and path of each.
 fn build(package: &str) -> HashMap<String, PathBuf> {
-    let mut cargo = Command::new(
-        env::var_os("CARGO")
-            .as_deref()
-            .unwrap_or(OsStr::new("cargo")),
-    );
+    let mut cargo = cargo();
     cargo
-        .current_dir(workspace_root())
         .args(["build", "--bins", "--package", package])
         .args(["--message-format=json-render-diagnostics"])
         .stdin(Stdio::null());

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 
+use ntp_e2e::binaries;
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::scenario;
 
@@ -115,9 +116,7 @@ fn run(command: &mut Command) {
 }
 
 fn a_fresh_debian_installs_upgrades_and_removes_it_without_a_trace() {
-    run(Command::new("cargo")
-        .args(["xtask", "dist", "--deb", "--profile", "dev"])
-        .current_dir(workspace()));
+    run(binaries::cargo().args(["xtask", "dist", "--deb", "--profile", "dev"]));
     let directory = tempfile::tempdir().expect("a temporary directory");
     let root = Root::make(directory.path());
     let staged = std::fs::read_dir(workspace().join("target/dist")).expect("packages are staged");

@@ -8,6 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ntp_e2e::binaries::{cargo, workspace_root};
+
 /// What the command line says.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -48,7 +50,7 @@ const STAGE: &str = "target/dist";
 /// # Errors
 /// Which step failed.
 pub(crate) fn dist(arguments: &Arguments) -> Result<(), String> {
-    let root = root();
+    let root = workspace_root();
     let target = target();
     let mut build = cargo();
     build.args([
@@ -116,18 +118,9 @@ impl Tool {
     }
 }
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
 fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
-}
-
-fn cargo() -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    command.current_dir(root());
-    command
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace_root().join("target"), PathBuf::from)
 }
 
 fn run(command: &mut Command) -> Result<(), String> {

@@ -1,7 +1,8 @@
 //! Building what is measured, with the release profile and beside the program that runs.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use ntp_e2e::binaries;
 
 /// Builds a program of the workspace and returns its path.
 pub(super) fn binary(package: &str, name: &str) -> Result<PathBuf, String> {
@@ -15,16 +16,10 @@ pub(super) fn example(package: &str, name: &str) -> Result<PathBuf, String> {
     Ok(release_directory()?.join("examples").join(name))
 }
 
-/// The workspace.
-pub(super) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
 fn cargo(arguments: &[&str]) -> Result<(), String> {
-    let status = Command::new(env!("CARGO"))
+    let status = binaries::cargo()
         .args(["build", "--quiet", "--release"])
         .args(arguments)
-        .current_dir(root())
         .status()
         .map_err(|error| format!("cargo cannot be run: {error}"))?;
     if status.success() {

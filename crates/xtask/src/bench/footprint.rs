@@ -21,6 +21,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use clap::Args;
+use ntp_e2e::binaries::cargo;
 
 use super::build;
 use super::certificate::Certificate;
@@ -168,7 +169,7 @@ impl Stage<'_> {
 fn build_time() -> Result<f64, String> {
     let place = tempfile::tempdir().map_err(told)?;
     let begun = Instant::now();
-    run(Command::new(env!("CARGO"))
+    run(cargo()
         .args([
             "build",
             "--quiet",
@@ -177,7 +178,6 @@ fn build_time() -> Result<f64, String> {
             "ntpd",
             "--target-dir",
         ])
-        .arg(place.path())
-        .current_dir(build::root()))?;
+        .arg(place.path()))?;
     Ok(begun.elapsed().as_secs_f64() / 60.0)
 }

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::Args;
+use ntp_e2e::binaries::workspace_root;
 use serde_json::{Value, json};
 
 use super::build;
@@ -73,7 +74,7 @@ pub(super) fn bench(plan: &Plan) -> Result<(), String> {
     if figures.iter().all(|figure| figure.seal == 0.0) || figures.iter().any(|f| f.respond == 0.0) {
         return Err("callgrind did not find the functions; has one been renamed?".into());
     }
-    let path = build::root().join("crates/ntp-proto/instructions.txt");
+    let path = workspace_root().join("crates/ntp-proto/instructions.txt");
     if plan.write {
         let text = Baseline { rustc, figures }.to_text();
         return fs::write(&path, text)

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use super::arena::{Arena, End, Urgency};
 use super::build;
 use super::certificate::Certificate;
+use ntp_e2e::binaries::workspace_root;
 
 /// A server under test, which runs; it ends when dropped.
 #[derive(Debug)]
@@ -203,7 +204,7 @@ impl Drop for Subject {
 }
 
 fn find_chronyd(wanted: Option<&Path>) -> PathBuf {
-    let unpacked = build::root().join("target/arena/chrony/usr/sbin/chronyd");
+    let unpacked = workspace_root().join("target/arena/chrony/usr/sbin/chronyd");
     let installed = PathBuf::from("/usr/sbin/chronyd");
     let found = [unpacked, installed].into_iter().find(|path| path.exists());
     wanted
