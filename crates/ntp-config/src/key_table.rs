@@ -118,6 +118,7 @@ keys! {
         "rate-limiting-leak" "`0` or a power of two" "8" "After 16 refusals in a row, one request in so many is answered all the same, so that forged requests cannot silence a client; 0 is none.";
         "rate-limiting-kiss" "`0` or a power of two" "0" "One refused request in so many gets a RATE kiss, which asks the client to slow down; 0 is none, 1 all.";
         "interleaved-cache-size" "integer" "4096" "Transmit timestamps that each thread keeps for clients in interleaved mode (RFC 9769), 24 octets each; 0 switches the mode off.";
+        "client-list-size" "integer" "0" "How many client addresses are remembered for `ntp-ctl clients`, up to 65536, 72 octets each: those that ask most often. 0 remembers none.";
         "keys" "list of integers" "all keys of the key file" "Numbers of the symmetric keys that clients may use; with an empty list, signatures are not looked at.";
         "require-nts" "boolean, `\"ignore\"` or `\"deny\"`" "false" "Whether requests without NTS are refused, and how; `true` is `\"ignore\"`.";
         "accept-ntp-versions" "list of `3`, `4` and `5`" "[3, 4]" "Protocol versions that are answered.";

@@ -99,6 +99,7 @@ const TABLE: &[Renamed] = &[
     renamed("server", "leak", "rate-limiting-leak", "write it as `rate-limiting-leak`: one request in so many"),
     renamed("server", "kod", "rate-limiting-kiss", "write it as `rate-limiting-kiss`: one request in so many"),
     renamed("server", "ratelimit", "rate-limiting-cutoff-ms", "requests are limited by `rate-limiting-cutoff-ms` and `rate-limiting-cache-size`"),
+    renamed("server", "clientloglimit", "client-list-size", "write it as `client-list-size`: the number of addresses that are remembered"),
     gone("server", "port", "the port is written behind the address: `listen = \"0.0.0.0:123\"`"),
     renamed("nts-ke-server", "addr", "listen", "the address to listen on is `listen`"),
     renamed("nts-ke-server", "address", "listen", "the address to listen on is `listen`"),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use ntp_proto::keys::KeyId;
-use ntp_proto::server::{Policy, RateLimit};
+use ntp_proto::server::{ClientList, Policy, RateLimit};
 use toml::de::DeValue;
 
 use crate::address::NTP_PORT;
@@ -41,6 +41,8 @@ pub struct ServerConfig {
     pub rate_limiting_kiss: Option<u8>,
     /// Transmit timestamps that each thread keeps for clients in interleaved mode; 0 switches the mode off.
     pub interleaved_cache_size: usize,
+    /// Client addresses that are remembered, over all threads, for an operator to see; 0 remembers none.
+    pub client_list_size: usize,
     /// Symmetric keys that clients may use, by number; `None` stands for all of the key file.
     pub keys: Option<Vec<Located<KeyId>>>,
     /// What is done with requests without NTS; `None` answers them.
@@ -133,8 +135,14 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<ServerConfig> {
     let interleaved_cache_size = section.or(
         cx,
         "interleaved-cache-size",
-        interleaved_cache_size,
+        |cx, value| at_most(cx, value, Policy::MOST_INTERLEAVED_PAIRS),
         Policy::INTERLEAVED_PAIRS,
+    );
+    let client_list_size = section.or(
+        cx,
+        "client-list-size",
+        |cx, value| at_most(cx, value, ClientList::MOST),
+        0,
     );
     let keys = section.optional(cx, "keys", |cx, value| {
         value::array(cx, value, symmetric::key_id)
@@ -162,6 +170,7 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<ServerConfig> {
         rate_limiting_leak,
         rate_limiting_kiss,
         interleaved_cache_size,
+        client_list_size,
         keys,
         require_nts,
         accept_ntp_versions,
@@ -199,12 +208,11 @@ fn one_in(cx: &mut Context, value: &Value<'_>) -> Option<Option<u8>> {
     )
 }
 
-fn interleaved_cache_size(cx: &mut Context, value: &Value<'_>) -> Option<usize> {
+fn at_most(cx: &mut Context, value: &Value<'_>, most: usize) -> Option<usize> {
     let number = value::whole(cx, value)?;
-    if number <= Policy::MOST_INTERLEAVED_PAIRS {
+    if number <= most {
         return Some(number);
     }
-    let most = Policy::MOST_INTERLEAVED_PAIRS;
     value.reject(
         cx,
         format!("invalid value: {number}, expected a number from 0 to {most}"),

@@ -89,8 +89,18 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: ServerAction,
     },
-    /// Show how many requests of clients there were, and what became of them
-    Clients,
+    /// Show how many requests of clients there were, what became of them and, if a list is kept, who asks
+    ///
+    /// The daemon remembers addresses of clients only where `client-list-size` in [[server]] says so, and tells them only to those who may
+    /// change things, for they are personal data.
+    Clients {
+        /// List so many, those who ask most often
+        #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+        /// Only those who asked at this address, as `ntp-ctl servers` shows it
+        #[arg(long, value_name = "ADDRESS")]
+        server: Option<String>,
+    },
     /// Say in sentences why the clock is or is not steered, and why each source is or is not used
     Explain,
     /// Watch the clock and its sources live, with plots; q ends it

@@ -13,6 +13,7 @@
 mod asking;
 mod change;
 mod cli;
+mod clients;
 mod config_save;
 mod config_show;
 mod connect;
@@ -187,16 +188,15 @@ fn run_command(
         Command::Source { .. } => Err(Failure::Told(
             "which source? `ntp-ctl sources` lists them; `ntp-ctl source --help` tells what can be done".into(),
         )),
-        Command::Servers | Command::Clients => {
+        Command::Servers => {
             let status = connect::status(config)?;
             if json {
                 return console.json(&status.servers);
             }
-            let shown = match command {
-                Command::Servers => servers::plain(&status),
-                _ => servers::clients(&status),
-            };
-            console.text(&shown)
+            console.text(&servers::plain(&status))
+        }
+        Command::Clients { limit, server } => {
+            clients::run(config, *limit, server.as_deref(), json, console)
         }
         Command::Server { action } => Change::begin(config, json, console)?.server(action),
         Command::Explain => {

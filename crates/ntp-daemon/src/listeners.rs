@@ -76,6 +76,7 @@ fn policy(server: &ServerConfig, keys: &KeyRing) -> Policy {
         },
         require_nts: server.require_nts.map(refusal),
         interleaved_pairs: server.interleaved_cache_size,
+        client_list_size: server.client_list_size,
     }
 }
 
@@ -133,6 +134,7 @@ rate-limiting-burst = 8
 rate-limiting-leak = 0
 rate-limiting-kiss = 4
 interleaved-cache-size = 0
+client-list-size = 100
 accept-ntp-versions = [4]
 workers = 3
 rest-under-load = false
@@ -154,7 +156,10 @@ rest-under-load = false
             kiss: Some(2),
         };
         assert_eq!(policy.rate_limit, limit);
-        assert_eq!(policy.interleaved_pairs, 0);
+        assert_eq!(
+            (policy.interleaved_pairs, policy.client_list_size),
+            (0, 100)
+        );
         assert!(policy.versions.contains(Version::V4));
         assert!(!policy.versions.contains(Version::V3));
     }

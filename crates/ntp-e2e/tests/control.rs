@@ -1,5 +1,6 @@
 //! The control socket and `ntp-ctl`, as an operator, a foreign client and a nuisance use them.
 
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use ntp_e2e::binaries::{self, Program};
 use ntp_e2e::daemon::{Daemon, Setup};
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::process::{self, Process};
-use ntp_e2e::{scenario, wait};
+use ntp_e2e::{query, scenario, wait};
 use ntp_time::NtpDuration;
 use rustix::process::Signal;
 use serde_json::json;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
             scenario!(what_is_saved_comes_up_again_after_a_restart),
             scenario!(drop_ins_made_after_the_start_are_followed_by_a_reload),
             scenario!(every_command_answers),
+            scenario!(clients_are_remembered_while_it_is_wanted_and_told_to_few),
             scenario!(an_operator_is_told_what_is_wrong),
         ],
     )
@@ -140,16 +142,7 @@ fn an_unprivileged_user_reads_and_is_refused_every_change() {
     let setup = Setup::new(1).server(&server.address().to_string());
     let _daemon = started(&setup);
     open_to_all(setup.control().parent().expect("a directory"));
-    let as_nobody = |arguments: &[&str]| {
-        let mut command = process::command(None, Path::new("setpriv"));
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-        // Where the program was built, nobody may enter.
-        let copy = setup.control().with_file_name("ntp-ctl");
-        std::fs::copy(Program::Ctl.path(), &copy).expect("a copy");
-        let config = setup.control().with_file_name("ntp.toml");
-        command.arg(copy).arg("-c").arg(config).args(arguments);
-        outcome("ntp-ctl as nobody", command)
-    };
+    let as_nobody = |arguments: &[&str]| as_nobody(&setup, arguments);
     let (code, said) = as_nobody(&["tracking"]);
     assert_eq!(code, Some(0), "{said}");
     let name = server.address().to_string();
@@ -180,6 +173,18 @@ fn an_unprivileged_user_reads_and_is_refused_every_change() {
     let status = status(&mut connect(&setup));
     assert_eq!(status.configured.len(), 1);
     assert!(status.sources[0].online && status.sources[0].marks.is_empty());
+}
+
+/// Runs `ntp-ctl` as a user who may only read.
+fn as_nobody(setup: &Setup, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = process::command(None, Path::new("setpriv"));
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    // Where the program was built, nobody may enter.
+    let copy = setup.control().with_file_name("ntp-ctl");
+    std::fs::copy(Program::Ctl.path(), &copy).expect("a copy");
+    let config = setup.control().with_file_name("ntp.toml");
+    command.arg(copy).arg("-c").arg(config).args(arguments);
+    outcome("ntp-ctl as nobody", command)
 }
 
 fn open_to_all(directory: &Path) {
@@ -465,6 +470,119 @@ fn every_command_answers() {
         assert_eq!(code, Some(0), "{arguments:?}: {said}");
         serde_json::from_str::<serde_json::Value>(&said).expect("JSON");
     }
+}
+
+fn clients_are_remembered_while_it_is_wanted_and_told_to_few() {
+    let upstream = server();
+    // A port that was free a moment ago, at an address that nobody else uses.
+    let free = UdpSocket::bind("127.77.0.1:0").and_then(|socket| socket.local_addr());
+    let address = free.expect("a free port");
+    let at = address.to_string();
+    let setup = Setup::new(1)
+        .server(&upstream.address().to_string())
+        .with(&format!("[[server]]\nlisten = \"{at}\""));
+    let daemon = started(&setup);
+    let mut asked = 0;
+    let mut ask_all = || {
+        for (host, times) in [(2, 5), (3, 3), (4, 1)] {
+            asked += ask_from(Ipv4Addr::new(127, 77, 0, host), address, times);
+        }
+        asked
+    };
+    ask_all();
+    let (code, said) = ntp_ctl(&setup, &["clients"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("127.77.0.2"), "{said}");
+    // The command that it names is the one that does it.
+    let command = said
+        .lines()
+        .find_map(|line| line.strip_prefix("  ntp-ctl "));
+    let command: Vec<_> = command.expect("advice").split(' ').collect();
+    let (code, said) = ntp_ctl(&setup, &command);
+    assert_eq!(code, Some(0), "{command:?}: {said}");
+
+    ask_all();
+    // Clients are entered when they have got their answers.
+    let listed = |more: &[&str]| {
+        let arguments = [&["clients", "--json"], more].concat();
+        let (code, said) = ntp_ctl(&setup, &arguments);
+        assert_eq!(code, Some(0), "{said}");
+        let told: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+        let clients = told["list"]["clients"].as_array().cloned();
+        clients.unwrap_or_default()
+    };
+    let clients = wait::until(LIMIT, "nine requests", || {
+        let clients = listed(&[]);
+        let sum: u64 = clients
+            .iter()
+            .filter_map(|it| it["requests"].as_u64())
+            .sum();
+        (sum == 9).then_some(clients)
+    });
+    let expected = [("127.77.0.2", 5), ("127.77.0.3", 3), ("127.77.0.4", 1)];
+    for (client, (from, requests)) in clients.iter().zip(expected) {
+        assert_eq!(client["address"], from);
+        assert_eq!(client["requests"], requests);
+        assert_eq!(
+            (&client["answered"], &client["overcount"]),
+            (&json!(requests), &json!(0))
+        );
+        assert_eq!(
+            (&client["server"], client["interval"].is_null()),
+            (&json!(at), requests == 1)
+        );
+    }
+    // Times are told by a clock that is being slewed.
+    let [first] = &listed(&["--limit", "1", "--server", &at])[..] else {
+        panic!("one, as asked for");
+    };
+    assert_eq!(first["address"], clients[0]["address"]);
+    let (_, said) = ntp_ctl(&setup, &["clients"]);
+    assert!(said.contains("3 known, with room for 1000"), "{said}");
+    assert!(said.contains("\n127.77.0.2        5        5"), "{said}");
+    assert!(said.lines().all(|line| line.len() <= 80), "{said}");
+    let (code, said) = ntp_ctl(&setup, &["clients", "--server", "127.77.0.9:123"]);
+    assert!(
+        code == Some(1) && said.contains("no time is served"),
+        "{said}"
+    );
+
+    if rustix::process::geteuid().is_root() {
+        open_to_all(setup.control().parent().expect("a directory"));
+        for _ in 0..3 {
+            let (code, said) = as_nobody(&setup, &["clients"]);
+            assert_eq!(code, Some(0), "{said}");
+            assert!(said.starts_with("Requests         : 18,"), "{said}");
+            assert!(
+                said.contains("you are uid 65534") && said.contains("only root"),
+                "{said}"
+            );
+            assert!(!said.contains("127.77.0.2"), "{said}");
+        }
+        assert_eq!(daemon.process.lines_with("GetClients refused").len(), 1);
+    }
+
+    // A list that is switched off is gone, and the next one begins anew.
+    for size in ["client-list-size=0", "client-list-size=8"] {
+        let (code, said) = ntp_ctl(&setup, &["server", "set", &at, size]);
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(listed(&[]), [0; 0], "{size}");
+    }
+    let asked = ask_all();
+    wait::until(LIMIT, "the last answers to be counted", || {
+        let servers = status(&mut connect(&setup)).servers;
+        (servers[0].accepted == asked && servers[0].client_list_size == 8).then_some(())
+    });
+    assert!(daemon.process.lines_with("127.77.0.2").is_empty());
+}
+
+/// Asks a server from an address of this machine, so many times, and returns that number: each must be answered.
+fn ask_from(address: Ipv4Addr, server: SocketAddr, times: u64) -> u64 {
+    let socket = UdpSocket::bind((address, 0)).expect("loopback");
+    for _ in 0..times {
+        query::ask(&socket, server, LIMIT).expect("an answer");
+    }
+    times
 }
 
 fn an_operator_is_told_what_is_wrong() {

@@ -1,5 +1,5 @@
 //! Answering a request allocates nothing: not for any kind of answer, not at the first request and not at the thousandth,
-//! and not for sixteen million addresses that were never seen before.
+//! and not for sixteen million addresses that were never seen before. Nor does entering whose request it was.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ntp_proto::keys::{Algorithm, Key, KeyRing};
 use ntp_proto::nts::{AeadAlgorithm, Keyset, MasterSecret, NtsRequest, SessionKeys};
 use ntp_proto::server::{
-    Claim, Draft, Policy, RateLimit, ServerNow, ServerView, WorkerState, respond,
+    Claim, ClientList, Draft, Policy, RateLimit, ServerNow, ServerView, WorkerState, respond,
 };
 use ntp_proto::wire::{ExtensionField, Header, Mac, Mode, Version, Writer, emit};
 use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, SystemTime};
@@ -166,6 +166,8 @@ fn sixteen_million_forged_addresses_do_not_grow_memory_and_lock_nobody_out() {
         false,
     );
     let mut worker = WorkerState::new(&view.policy, 1, [1; 32]);
+    let mut clients = ClientList::new([2; 32]);
+    clients.resize(4096, 1);
     let mut draft = Draft::new();
     let mut ask = |client: IpAddr, micros: i64| {
         let received = EPOCH + NtpDuration::from_micros(micros);
@@ -186,6 +188,7 @@ fn sixteen_million_forged_addresses_do_not_grow_memory_and_lock_nobody_out() {
         if let Some(token) = draft.stamp_wanted() {
             worker.sent(token, received);
         }
+        clients.note(client, verdict, now.monotonic);
         verdict.is_answer()
     };
 
@@ -208,4 +211,6 @@ fn sixteen_million_forged_addresses_do_not_grow_memory_and_lock_nobody_out() {
     assert_eq!(allocations.count_total, 0);
     // One answer a second is its due; the table's forgetting gives it more, and never less.
     assert!(honest >= 1);
+    assert_eq!(clients.entries().count(), 4096);
+    assert!(clients.displaced() > 16_000_000);
 }

@@ -1,7 +1,7 @@
 //! The methods, the errors, and the interface file that is made from them.
 //!
-//! A method either reads, which everyone may who can open the socket, or changes something, which is for root, for the daemon's own
-//! user and for the configured group.
+//! A method is of one of three kinds. What one `Reads`, everyone may who can open the socket. What one `Changes` is for root, for the daemon's own
+//! user and for the configured group. So is what is `Private`: it changes nothing, but tells about other people.
 
 use std::fmt::Write as _;
 
@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use super::schema::{Described, comment, input, record, signature, type_definition};
 use super::types::{
-    Certificate, Configured, KeyExchange, Measurement, Origin, Packets, Path, Program, Section,
-    Server, Setting, Source, Status, System, Withdrawn,
+    Certificate, Client, Configured, KeyExchange, Measurement, Origin, Packets, Path, Program,
+    Section, Server, Setting, Source, Status, System, Withdrawn,
 };
 
 /// The interface's name.
@@ -64,6 +64,14 @@ input! {
     StepInput {
         /// Whether to go past the panic thresholds.
         forced: Option<bool>,
+    }
+
+    /// Which clients to tell about.
+    ClientsInput {
+        /// The listening address that they asked; absent means any.
+        server: Option<String>,
+        /// At most so many, from 1 to 1000; 100 if absent.
+        limit: Option<u64>,
     }
 
     /// A log level.
@@ -131,6 +139,20 @@ record! {
         stored: Option<String>,
     }
 
+    /// Clients.
+    ClientsReply {
+        /// Those who asked most often, in that order.
+        clients: Vec<Client>,
+        /// How many are remembered.
+        listed: u64,
+        /// How many can be remembered (client-list-size); 0 if no list is kept.
+        size: u64,
+        /// How often one had to make room for another one. If never, all who asked are listed and all counts are exact.
+        displaced: u64,
+        /// Datagrams that were not counted, because the list was just being read.
+        missed: u64,
+    }
+
     /// The configuration in force.
     ConfigurationReply {
         /// The main file; absent if the daemon runs on defaults.
@@ -158,6 +180,24 @@ pub trait Method {
     type Input: Serialize;
     /// Its reply.
     type Output: DeserializeOwned;
+}
+
+/// What a method is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It reads what everyone may know.
+    Reads,
+    /// It reads what only those may know who may change things.
+    Private,
+    /// It changes something.
+    Changes,
+}
+
+impl Kind {
+    /// Whether everyone may call the method who can open the socket.
+    pub const fn is_for_everyone(self) -> bool {
+        matches!(self, Self::Reads)
+    }
 }
 
 macro_rules! methods {
@@ -208,10 +248,10 @@ macro_rules! methods {
                 }
             }
 
-            /// Whether it changes anything.
-            pub fn changes(&self) -> bool {
+            /// Who may call it, and whether it changes anything.
+            pub fn kind(&self) -> Kind {
                 match self {
-                    $(Self::$name(_) => stringify!($kind).as_bytes() == b"changes",)*
+                    $(Self::$name(_) => Kind::$kind,)*
                 }
             }
         }
@@ -234,39 +274,41 @@ macro_rules! methods {
 
 methods! {
     /// The state now.
-    reads GetStatus(Nothing) -> StatusReply;
+    Reads GetStatus(Nothing) -> StatusReply;
     /// The state now, and again and again; must be called with `more`.
-    reads Monitor(Interval) -> StatusReply;
+    Reads Monitor(Interval) -> StatusReply;
     /// The configuration in force, with where each value comes from. Secrets are not told.
-    reads GetConfiguration(Nothing) -> ConfigurationReply;
+    Reads GetConfiguration(Nothing) -> ConfigurationReply;
+    /// Who asks for time, as far as `client-list-size` has it remembered. Only for those who may change things: addresses of clients are personal data.
+    Private GetClients(ClientsInput) -> ClientsReply;
     /// Asks one more source.
-    changes AddSource(New) -> Names;
+    Changes AddSource(New) -> Names;
     /// Asks a source no more.
-    changes RemoveSource(Named) -> Names;
+    Changes RemoveSource(Named) -> Names;
     /// Changes settings of a source. If only poll intervals, marks or the size of a pool change, it goes on undisturbed.
-    changes SetSource(Other) -> Names;
+    Changes SetSource(Other) -> Names;
     /// Asks a source, or all, again after OfflineSource.
-    changes OnlineSource(MaybeNamed) -> Names;
+    Changes OnlineSource(MaybeNamed) -> Names;
     /// Sends no requests to a source, or to any, until OnlineSource.
-    changes OfflineSource(MaybeNamed) -> Names;
+    Changes OfflineSource(MaybeNamed) -> Names;
     /// Measures a source, or all, eight times within 16 s.
-    changes BurstSource(MaybeNamed) -> BurstReply;
+    Changes BurstSource(MaybeNamed) -> BurstReply;
     /// Steps the clock to what the sources say.
-    changes Step(StepInput) -> StepReply;
+    Changes Step(StepInput) -> StepReply;
     /// Serves time at one more address.
-    changes AddServer(New) -> Names;
+    Changes AddServer(New) -> Names;
     /// Serves time at an address no more.
-    changes RemoveServer(Named) -> Names;
+    Changes RemoveServer(Named) -> Names;
     /// Changes settings of a server; clients that are served by the old rules and the new lose no answer.
-    changes SetServer(Other) -> Names;
+    Changes SetServer(Other) -> Names;
     /// Logs more, or less, until the next start.
-    changes SetLogLevel(LevelInput) -> Empty;
+    Changes SetLogLevel(LevelInput) -> Empty;
     /// Reads the configuration again. A file that is not acceptable changes nothing.
-    changes Reload(Nothing) -> ReloadReply;
+    Changes Reload(Nothing) -> ReloadReply;
     /// Makes NTS cookies with a new key from now on. Those that clients have stay good as long as `[keyset]` keeps their keys.
-    changes Rekey(Nothing) -> RekeyReply;
+    Changes Rekey(Nothing) -> RekeyReply;
     /// Writes what has been learnt to the state directory now.
-    changes Dump(Nothing) -> Written;
+    Changes Dump(Nothing) -> Written;
 }
 
 macro_rules! errors {
@@ -316,7 +358,7 @@ macro_rules! errors {
 }
 
 errors! {
-    /// The caller may only read.
+    /// The caller may neither change anything nor read what is private.
     PermissionDenied {
         /// Who asked.
         caller: String,
@@ -371,6 +413,7 @@ pub fn interface() -> String {
     type_definition::<Packets>(&mut text);
     type_definition::<Configured>(&mut text);
     type_definition::<Server>(&mut text);
+    type_definition::<Client>(&mut text);
     type_definition::<KeyExchange>(&mut text);
     type_definition::<Certificate>(&mut text);
     type_definition::<Section>(&mut text);

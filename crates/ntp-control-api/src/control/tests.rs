@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::methods::{Error, Nothing, Request, Settings, interface};
+use super::methods::{Error, Kind, Nothing, Request, Settings, interface};
 use super::types::Status;
 use super::wire::{Call, Inbox, LONGEST_CALL, Reply, TooLong, encode};
 
@@ -52,9 +52,37 @@ fn unknown_methods_and_unknown_parameters_are_told_apart() {
     };
     assert!(problem.contains("`nam`"), "{problem}");
     let add = Request::parse("AddSource", json!({ "settings": { "address": "a" } })).unwrap();
-    assert!(add.changes() && !Request::GetStatus(Nothing {}).changes());
+    assert_eq!(add.kind(), Kind::Changes);
     let expected: Settings = serde_json::from_value(json!({ "address": "a" })).unwrap();
     assert!(matches!(add, Request::AddSource(new) if new.settings == expected));
+}
+
+#[test]
+fn what_everyone_may_read_is_the_state_and_the_configuration() {
+    let kind = |method: &str| Request::parse(method, json!({})).unwrap().kind();
+    assert_eq!(kind("GetStatus"), Kind::Reads);
+    assert_eq!(kind("GetClients"), Kind::Private);
+    let for_everyone: Vec<_> = interface()
+        .lines()
+        .filter_map(|line| line.strip_prefix("method ")?.split_once('('))
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| {
+            let calls = [
+                json!({}),
+                json!({ "settings": {} }),
+                json!({ "name": "a", "settings": {} }),
+            ];
+            let others = [json!({ "name": "a" }), json!({ "level": "info" })];
+            let calls = calls.into_iter().chain(others);
+            let mut understood = calls.filter_map(|call| Request::parse(name, call).ok());
+            let request = understood.next();
+            request
+                .expect("one of these suits every method")
+                .kind()
+                .is_for_everyone()
+        })
+        .collect();
+    assert_eq!(for_everyone, ["GetStatus", "Monitor", "GetConfiguration"]);
 }
 
 #[test]
@@ -75,7 +103,7 @@ fn messages_arrive_in_any_pieces() {
         method: "a.b".into(),
         ..Call::default()
     };
-    let bytes = [encode(&call), encode(&Reply::default())].concat();
+    let bytes = [encode(&call), encode(&Reply::<Value>::default())].concat();
     for size in 1..bytes.len() {
         let mut inbox = Inbox::default();
         let mut messages = Vec::new();

@@ -218,7 +218,34 @@ record! {
         nts_nak: u64,
         /// Answers that could not be sent.
         send_errors: u64,
+        /// How many clients are remembered at most (client-list-size); 0 if none.
+        client_list_size: u64,
     }
+
+    /// Who asked for time at one address.
+    Client {
+        /// The address.
+        address: String,
+        /// The address at which it asked.
+        server: String,
+        /// Its datagrams, at most.
+        requests: u64,
+        /// How many of these may have been those of clients that had to make room.
+        overcount: u64,
+        /// Answered with time.
+        answered: u64,
+        /// Refused by an access list, or because NTS is required.
+        denied: u64,
+        /// Over the rate limit.
+        limited: u64,
+        /// Mean time between two requests; absent before the second.
+        interval: Option<f64>,
+        /// When it came into the list.
+        first: f64,
+        /// When it was heard last.
+        last: f64,
+    }
+
     /// The giving out of NTS keys (RFC 8915 section 4).
     KeyExchange {
         /// The addresses.

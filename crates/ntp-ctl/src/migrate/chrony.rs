@@ -1,5 +1,7 @@
 //! chronyd's `chrony.conf` (chrony 4).
 
+use ntp_proto::server::ClientList;
+
 use super::draft::{Draft, Table, list};
 use super::source::{Meaning, source};
 use super::{Line, lines};
@@ -21,10 +23,6 @@ const NEEDLESS: &[(&[&str], &str)] = &[
     (
         &["initstepslew"],
         "the clock is set at start by itself, if it is off by more than a slew can mend quickly",
-    ),
-    (
-        &["noclientlog", "clientloglimit"],
-        "memory for clients is bounded by rate-limiting-cache-size and interleaved-cache-size",
     ),
     (
         &["leapsectz"],
@@ -120,6 +118,8 @@ const LEFT: &[(&[&str], &str)] = &[
         &["ntsratelimit"],
         "the number of key exchanges at a time is bounded instead; see [[nts-ke-server]] in the manual",
     ),
+    // Others are.
+    (&["clientloglimit"], "not understood"),
     (&["dscp"], "packets are not marked"),
     (
         &[
@@ -395,6 +395,9 @@ fn steps(draft: &mut Draft, stepping: Option<(Option<f64>, Option<f64>, usize)>)
     }
 }
 
+/// What chronyd's memory limit counts for each client, about.
+const CLIENT_OCTETS: usize = 128;
+
 /// Everything about the server side, which chronyd spreads over many directives.
 #[derive(Default)]
 struct Serving {
@@ -406,6 +409,8 @@ struct Serving {
     certificate: Option<String>,
     private_key: Option<String>,
     ke_port: Option<u16>,
+    /// The line that says how many clients are remembered, and the number.
+    clients: Option<(usize, String, usize)>,
     unclear: Vec<(usize, String)>,
 }
 
@@ -446,6 +451,16 @@ impl Serving {
             }
             "ntsservercert" => self.certificate = words.first().map(ToString::to_string),
             "ntsserverkey" => self.private_key = words.first().map(ToString::to_string),
+            // It wins, whatever else is said.
+            "noclientlog" => self.clients = Some((line.number, line.text.into(), 0)),
+            "clientloglimit" => match words.first().and_then(|word| word.parse::<usize>().ok()) {
+                Some(octets) if self.clients.as_ref().is_none_or(|(.., size)| *size > 0) => {
+                    let size = (octets / CLIENT_OCTETS).clamp(1, ClientList::MOST);
+                    self.clients = Some((line.number, line.text.into(), size));
+                }
+                Some(_) => {}
+                None => return false,
+            },
             "ntsport" => self.ke_port = words.first().and_then(|word| word.parse().ok()),
             _ => return false,
         }
@@ -469,6 +484,9 @@ impl Serving {
         }
         // Without `allow`, or with port 0, chronyd is a client only.
         let Some(allow) = self.allow.filter(|_| self.port != Some(0)) else {
+            if let Some((number, text, _)) = &self.clients {
+                draft.need_not(*number, text, "no time is served, so there are no clients");
+            }
             return;
         };
         let port = self.port.unwrap_or(123);
@@ -511,6 +529,9 @@ impl Serving {
                 let burst = limit.iter().find(|(name, _)| name == "burst");
                 let burst = burst.map_or(8.0, |(_, value)| *value).clamp(1.0, 255.0);
                 table.set("rate-limiting-burst", burst as u8);
+            }
+            if let Some((.., size)) = &self.clients {
+                table.set("client-list-size", size);
             }
             draft.servers.push(table);
         }

@@ -121,6 +121,7 @@ fn every_directive_is_carried_over_or_named_in_a_comment() {
                 "leapseclist",
                 "leapsecmode",
                 "ntstrustedcerts",
+                "clientloglimit",
             ];
             let silent = line.contains("leaponly")
                 || line.starts_with(['#', '!'])
@@ -144,6 +145,7 @@ fn sources_keep_what_was_said_about_them() {
         "listen = \"192.0.2.1:123\"",
         "listen = \"[2001:db8::5]:123\"",
         "rate-limiting-cutoff-ms = 2000",
+        "client-list-size = 65536\n",
         "certificate-chain-path = \"/etc/pki/tls/certs/ntp.crt\"",
         "local-stratum = 8",
         "minimum-agreeing-sources = 2",
@@ -161,6 +163,40 @@ fn sources_keep_what_was_said_about_them() {
     );
     assert!(cloud.contains("step-threshold = 1\n"), "{cloud}");
     assert!(!cloud.contains("[[server]]"), "{cloud}");
+}
+
+#[test]
+fn who_kept_a_log_of_clients_keeps_a_list() {
+    let of = |lines: &str| migrated(Dialect::Chrony, &format!("server a\n{lines}"));
+    for (lines, expected) in [
+        (
+            "allow\nclientloglimit 524288\n",
+            "client-list-size = 4096\n",
+        ),
+        ("clientloglimit 1\nallow\n", "client-list-size = 1\n"),
+        ("allow\nnoclientlog\n", "client-list-size = 0\n"),
+        (
+            "allow\nnoclientlog\nclientloglimit 524288\n",
+            "client-list-size = 0\n",
+        ),
+        (
+            "allow\nclientloglimit 524288\nnoclientlog\n",
+            "client-list-size = 0\n",
+        ),
+        (
+            "clientloglimit 524288\n",
+            "clientloglimit 524288\n#     no time is served",
+        ),
+        (
+            "allow\nclientloglimit much\n",
+            "clientloglimit much\n#     not understood",
+        ),
+    ] {
+        let toml = of(lines);
+        assert!(toml.contains(expected), "{lines}\n{toml}");
+    }
+    // chronyd remembers clients unless it is told not to; we do not unless we are told to.
+    assert!(!of("allow\n").contains("client-list-size"));
 }
 
 #[test]

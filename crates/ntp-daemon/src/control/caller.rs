@@ -1,6 +1,6 @@
 //! Who asks, and what they may.
 //!
-//! Whoever can open the socket may read. Changes are for root, for the user that the daemon runs as, and for the configured
+//! Whoever can open the socket may read. Changes, and what is private, are for root, for the user that the daemon runs as, and for the configured
 //! group. The kernel vouches for the credentials (see `ntp_udp::peer`).
 
 use std::fmt;
@@ -19,7 +19,7 @@ pub(crate) struct Caller {
     program: Option<String>,
 }
 
-/// Who may change things.
+/// Who may change things, and read what is private.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Permitted {
     /// The configured group: its name and number.

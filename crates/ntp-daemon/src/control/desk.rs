@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use ntp_config::{Config, Loaded, SourceConfig};
 use ntp_control_api::control::methods::{
-    BurstReply, ConfigurationReply, Empty, Error, INTERFACE, Names, RekeyReply, Request, Settings,
-    StatusReply, StepReply, Written,
+    BurstReply, ConfigurationReply, Empty, Error, INTERFACE, Kind as MethodKind, Names, RekeyReply,
+    Request, Settings, StatusReply, StepReply, Written,
 };
 use ntp_os_clock::monotonic;
 use ntp_proto::engine::{ClockFacts, Command, Done, Refusal, Thinner};
@@ -24,6 +24,7 @@ use tracing::{Level, error, info, warn};
 
 use super::caller::{Caller, Permitted};
 use super::changes::{Changes, Kind};
+use super::clients;
 use super::door::Visit;
 use super::reload::told;
 use super::settings;
@@ -98,7 +99,7 @@ impl Desk {
         let Visit {
             caller, request, ..
         } = visit;
-        let outcome = if request.changes() && !permitted.includes(caller) {
+        let outcome = if !request.kind().is_for_everyone() && !permitted.includes(caller) {
             let denied = Error::PermissionDenied {
                 caller: caller.to_string(),
                 permitted: permitted.to_string(),
@@ -148,6 +149,7 @@ impl Desk {
         Ok(match request {
             Request::GetStatus(_) | Request::Monitor(_) => json(Ok(self.status(runtime)?)),
             Request::GetConfiguration(_) => json(Ok(self.configuration())),
+            Request::GetClients(which) => json(clients::told(runtime, which)),
             Request::AddSource(new) => self.add_source(runtime, &new.settings, caller)?,
             Request::RemoveSource(which) => self.remove_source(runtime, &which.name, caller)?,
             Request::SetSource(other) => {
@@ -198,6 +200,7 @@ impl Desk {
         let given = runtime.given();
         let beside = Beside {
             served: &runtime.served(),
+            client_list_sizes: &runtime.client_list_sizes(),
             nts: runtime.nts_figures(given.as_ref()),
             clock: runtime.clock(),
             started: runtime.started(),
@@ -525,7 +528,7 @@ fn refused(refusal: Refusal) -> Error {
     }
 }
 
-fn unknown_server(name: &str) -> Error {
+pub(super) fn unknown_server(name: &str) -> Error {
     Error::Refused {
         reason: format!("no [[server]] listens at {name:?}"),
     }
@@ -546,7 +549,7 @@ fn json<T: Serialize>(outcome: Outcome<T>) -> Outcome<Told> {
 
 /// Every change is logged with who made it; so is what could not be done.
 fn tell(caller: &Caller, request: &Request, outcome: &Outcome<Told>) {
-    if !request.changes() {
+    if request.kind() != MethodKind::Changes {
         return;
     }
     let parameters = request.parameters();

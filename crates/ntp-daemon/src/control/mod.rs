@@ -6,6 +6,7 @@
 //! | `caller` | who asks, and whether they may change something |
 //! | `desk` | what a call leads to |
 //! | `status` | the engine's snapshot in the interface's words |
+//! | `clients` | who asks for time, for those who may know |
 //! | `changes` | what was changed at run time, by whom |
 //! | `reload` | reading the configuration again |
 //! | `settings` | sections of the configuration as a call brings them |
@@ -15,6 +16,7 @@
 
 pub(crate) mod caller;
 mod changes;
+mod clients;
 pub(crate) mod desk;
 pub(crate) mod door;
 mod reload;

@@ -19,6 +19,8 @@ use crate::serve::Totals;
 /// What the interface tells that the engine does not know.
 pub(super) struct Beside<'a> {
     pub(super) served: &'a [(SocketAddr, Totals)],
+    /// In the same order.
+    pub(super) client_list_sizes: &'a [usize],
     pub(super) nts: Figures<'a>,
     pub(super) clock: &'a Clock,
     pub(super) started: Monotonic,
@@ -56,7 +58,12 @@ pub(super) fn status(snapshot: &Snapshot, beside: &Beside<'_>) -> Status {
                 trouble: it.trouble.clone(),
             })
             .collect(),
-        servers: beside.served.iter().map(server).collect(),
+        servers: beside
+            .served
+            .iter()
+            .zip(beside.client_list_sizes)
+            .map(|(served, size)| server(served, *size))
+            .collect(),
         key_exchange: beside.nts.given.map(key_exchange),
     }
 }
@@ -65,6 +72,7 @@ pub(super) fn status(snapshot: &Snapshot, beside: &Beside<'_>) -> Status {
 pub(crate) fn of_runtime(runtime: &Runtime, config_path: Option<String>, needed: usize) -> Status {
     let beside = Beside {
         served: &[],
+        client_list_sizes: &[],
         nts: runtime.nts_figures(None),
         clock: runtime.clock(),
         started: runtime.started(),
@@ -206,7 +214,7 @@ fn path(learnt: &SourceStatus) -> Path {
     }
 }
 
-fn server((address, totals): &(SocketAddr, Totals)) -> Server {
+fn server((address, totals): &(SocketAddr, Totals), client_list_size: usize) -> Server {
     Server {
         address: address.to_string(),
         received: totals.received,
@@ -216,6 +224,7 @@ fn server((address, totals): &(SocketAddr, Totals)) -> Server {
         rate_limited: totals.rate_limited,
         nts_nak: totals.nts_nak,
         send_errors: totals.send_errors,
+        client_list_size: client_list_size as u64,
     }
 }
 
@@ -240,6 +249,6 @@ fn leap(leap: LeapIndicator) -> String {
     word.to_owned()
 }
 
-fn since_1970(time: SystemTime) -> f64 {
+pub(super) fn since_1970(time: SystemTime) -> f64 {
     time.as_nanos() as f64 * 1e-9
 }

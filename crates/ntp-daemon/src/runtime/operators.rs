@@ -13,7 +13,7 @@ use ntp_time::Monotonic;
 use super::reading::now;
 use super::{Failure, Runtime};
 use crate::nts::{self, CookieKeys, Figures, Given, Giving, Rekeyed};
-use crate::serve::{Servers, Totals};
+use crate::serve::{Register, Servers, Totals};
 
 /// Commands are answered before the next one is given, so that one number does for all.
 const COMMAND: CommandId = CommandId(0);
@@ -190,6 +190,22 @@ impl Runtime {
             .as_ref()
             .map(Servers::totals)
             .unwrap_or_default()
+    }
+
+    /// How many clients are to be remembered at each of these addresses.
+    pub(crate) fn client_list_sizes(&self) -> Vec<usize> {
+        self.servers
+            .as_ref()
+            .map(Servers::client_list_sizes)
+            .unwrap_or_default()
+    }
+
+    /// The clients that are remembered, at one address or at all. `None` if that one is not served.
+    pub(crate) fn clients(&self, address: Option<SocketAddr>) -> Option<Register> {
+        match &self.servers {
+            Some(servers) => servers.clients(address),
+            None => address.is_none().then(Register::default),
+        }
     }
 
     /// When the daemon began.

@@ -5,10 +5,12 @@
 //!            main thread                       one worker per listener and processor
 //!   engine --claim--> publish --(arc-swap)--> view    -> respond, seal -> socket
 //!   observation <---- tallies (relaxed atomics) <-------- counters
+//!   GetClients <----- register (a lock, see below) <----- who asked, if `client-list-size` says so
 //!   poll(2)     <---- obituary (a number in a socket pair) <- the thread's end, whatever its cause
 //! ```
 //! Nothing else is shared: no lock is taken on the way of a packet, and a worker remembers its own
-//! clients, which always meet the same worker (see `ntp_udp`'s steering).
+//! clients, which always meet the same worker (see `ntp_udp`'s steering). Whom they served is entered when a batch has been
+//! answered, and only if that lock is free (`register`).
 //!
 //! # Changes
 //! What may change is swapped under the workers' feet, not told to them: they look at a view for each batch, and see a new claim or new
@@ -22,6 +24,7 @@
 
 mod departure;
 mod lull;
+mod register;
 mod site;
 mod tally;
 mod worker;
@@ -38,6 +41,7 @@ use ntp_proto::server::{Claim, Policy};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{ServerOptions, ServerSocket, Shortcoming};
 
+pub use register::Register;
 use site::{Opening, Site};
 pub use tally::Totals;
 
@@ -265,6 +269,23 @@ impl Servers {
     pub fn totals(&self) -> Vec<(SocketAddr, Totals)> {
         let of = |site: &Site| (site.address(), site.totals());
         self.sites.iter().map(of).collect()
+    }
+
+    /// How many clients are to be remembered at each address, in the order of [`totals`](Self::totals).
+    pub fn client_list_sizes(&self) -> Vec<usize> {
+        self.sites.iter().map(Site::client_list_size).collect()
+    }
+
+    /// The clients that are remembered at `address`, or at all addresses. `None` if that one is not served.
+    pub fn clients(&self, address: Option<SocketAddr>) -> Option<Register> {
+        let asked = |site: &&Site| address.is_none_or(|address| site.is_called(address));
+        let mut sites = self.sites.iter().filter(asked).peekable();
+        if address.is_some() && sites.peek().is_none() {
+            return None;
+        }
+        let mut register = Register::default();
+        sites.for_each(|site| site.tell_clients(&mut register));
+        Some(register)
     }
 
     /// Wakes the poll set when a worker has ended.

@@ -13,6 +13,7 @@ use ntp_proto::nts::Keyset;
 use ntp_proto::server::{Claim, Policy, ServerView};
 use ntp_udp::ServerSocket;
 
+use super::register::{Register, WorkersClients};
 use super::tally::{Tally, Totals};
 use super::worker::{Obituary, Worker};
 use super::{Listener, ServeError};
@@ -29,6 +30,7 @@ pub(super) struct Site {
     keyset: Option<Arc<Keyset>>,
     view: Arc<ArcSwap<ServerView>>,
     tallies: Vec<Arc<Tally>>,
+    clients: Vec<Arc<WorkersClients>>,
     threads: Vec<Thread>,
     stop: Arc<AtomicBool>,
 }
@@ -77,6 +79,7 @@ impl Site {
             keyset: opening.keyset.clone(),
             view: Arc::new(ArcSwap::from_pointee(view)),
             tallies: Vec::new(),
+            clients: Vec::new(),
             threads: Vec::new(),
             stop: Arc::new(AtomicBool::new(false)),
             listener,
@@ -87,12 +90,15 @@ impl Site {
                 socket: Arc::new(socket),
                 view: Arc::clone(&site.view),
                 tally: Arc::default(),
+                clients: Arc::new(WorkersClients::new((opening.seed)())),
                 translator: opening.translator.clone(),
                 stop: Arc::clone(&site.stop),
                 workers,
                 rests: site.listener.rest_under_load,
                 seed: (opening.seed)(),
             };
+            let size = site.policy.client_list_size;
+            worker.clients.resize(size, workers);
             site.employ(worker, opening)?;
         }
         Ok(site)
@@ -103,6 +109,7 @@ impl Site {
         *opening.next = number.wrapping_add(1);
         let socket = Arc::clone(&worker.socket);
         self.tallies.push(Arc::clone(&worker.tally));
+        self.clients.push(Arc::clone(&worker.clients));
         let obituary = Obituary {
             report: Arc::clone(opening.report),
             number,
@@ -143,6 +150,14 @@ impl Site {
     }
 
     pub(super) fn publish_policy(&mut self, policy: Policy) {
+        let size = policy.client_list_size;
+        if size != self.policy.client_list_size {
+            // Here and not by the workers: what is switched off is gone at once, whether or not anybody asks again. A worker that goes by the old
+            // rules for another batch finds no room.
+            for clients in &self.clients {
+                clients.resize(size, self.clients.len());
+            }
+        }
         self.policy = Arc::new(policy);
         let claim = self.view.load().claim;
         self.store(claim);
@@ -172,6 +187,21 @@ impl Site {
         totals
     }
 
+    /// How many clients are to be remembered.
+    pub(super) fn client_list_size(&self) -> usize {
+        self.policy.client_list_size
+    }
+
+    /// Adds what the workers know of their clients to `register`.
+    pub(super) fn tell_clients(&self, register: &mut Register) {
+        register.add(self.address, self.client_list_size(), &self.clients);
+    }
+
+    /// Whether this is the site that an operator calls `address`: as it was asked for, or with the port that the system chose.
+    pub(super) fn is_called(&self, address: SocketAddr) -> bool {
+        self.address == address || self.listener.address == address
+    }
+
     /// Joins thread `number`, which has reported its end. Nothing if it is none of ours.
     pub(super) fn bury(&mut self, number: u32) -> Result<(), ServeError> {
         let address = self.address;
@@ -194,6 +224,11 @@ impl Site {
             .map(|thread| thread.join(address))
             .collect();
         results.into_iter().collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn clients_of(&self, worker: usize) -> &WorkersClients {
+        &self.clients[worker]
     }
 
     /// What a defect of the kernel or of ours would do: a worker's socket goes away under it.

@@ -45,7 +45,11 @@ fn ask(server: SocketAddr) -> Header {
 }
 
 fn client(server: SocketAddr) -> UdpSocket {
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client_at(Ipv4Addr::LOCALHOST, server)
+}
+
+fn client_at(address: Ipv4Addr, server: SocketAddr) -> UdpSocket {
+    let client = UdpSocket::bind((address, 0)).unwrap();
     client
         .set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();
@@ -204,6 +208,122 @@ fn a_new_policy_holds_from_the_next_packet_and_no_packet_is_lost() {
     let timed = totals.latency.count();
     assert!((1..=2 * rounds + 1).contains(&timed), "{timed}");
     assert!(totals.latency.mean().is_some_and(|mean| mean > 0.0));
+}
+
+fn listing(size: usize) -> Policy {
+    Policy {
+        client_list_size: size,
+        ..Policy::default()
+    }
+}
+
+/// Clients of an address as (last octet, requests). They are entered after they were answered, so this waits until there are `datagrams`, entered or missed.
+fn listed(servers: &Servers, address: SocketAddr, datagrams: u64) -> Vec<(u8, u64)> {
+    // Far more looks than a worker needs; each lets others have the processor.
+    for _ in 0..10_000_000 {
+        let register = servers.clients(Some(address)).expect("it is served");
+        let missed = register.missed;
+        let clients: Vec<_> = register
+            .busiest(100)
+            .into_iter()
+            .map(|(server, client)| {
+                assert_eq!((server, client.answered), (address, client.requests));
+                let std::net::IpAddr::V4(from) = client.address else {
+                    panic!("{}", client.address);
+                };
+                (from.octets()[3], client.requests)
+            })
+            .collect();
+        let entered: u64 = clients.iter().map(|(_, requests)| requests).sum();
+        if entered + missed >= datagrams {
+            return clients;
+        }
+        std::thread::yield_now();
+    }
+    panic!("they were not entered");
+}
+
+#[test]
+fn clients_are_remembered_from_when_the_policy_says_so_until_it_says_no_more() {
+    let clock = Clock::new_virtual(NtpDuration::ZERO, Frequency::ZERO);
+    let mut servers = start(vec![listener(2), listener(1)], &clock);
+    let [address, other] = servers.addresses().collect::<Vec<_>>()[..] else {
+        panic!("two addresses");
+    };
+    let clients: Vec<_> = (1..=4)
+        .map(|host| client_at(Ipv4Addr::new(127, 0, 0, host), address))
+        .collect();
+    let ask_all = || {
+        for (client, times) in clients.iter().zip(1..) {
+            for _ in 0..times {
+                send(client);
+                hear(client).expect("an answer");
+            }
+        }
+    };
+    ask_all();
+    assert_eq!(listed(&servers, address, 0), []);
+    assert!(servers.publish_policy(address, listing(100)));
+    assert_eq!(servers.client_list_sizes(), [100, 0]);
+    ask_all();
+    let four = [(4, 4), (3, 3), (2, 2), (1, 1)];
+    let known = listed(&servers, address, 10);
+    assert!(known.iter().zip(four).all(|(is, most)| is.1 <= most.1));
+    assert_eq!(servers.clients(Some(other)).unwrap().len(), 0);
+    assert_eq!(servers.clients(None).unwrap().size, 100);
+    assert!(
+        servers
+            .clients(Some((Ipv4Addr::LOCALHOST, 1).into()))
+            .is_none()
+    );
+
+    // Other rules of the same size leave the list as it is; another size begins anew.
+    let before = listed(&servers, address, 10);
+    let same = Policy {
+        interleaved_pairs: 0,
+        ..listing(100)
+    };
+    servers.publish_policy(address, same);
+    assert_eq!(listed(&servers, address, 10), before);
+    servers.publish_policy(address, listing(200));
+    assert_eq!(listed(&servers, address, 0), []);
+    ask(address);
+    listed(&servers, address, 1);
+    // Gone at once, though nobody asks any more.
+    servers.publish_policy(address, listing(0));
+    assert_eq!(listed(&servers, address, 0), []);
+    ask_all();
+    assert!(servers.stop().is_ok());
+    assert_eq!(listed(&servers, address, 0), []);
+}
+
+#[test]
+fn nobody_waits_for_a_list_that_is_being_read() {
+    let clock = Clock::new_virtual(NtpDuration::ZERO, Frequency::ZERO);
+    let policy = listing(8);
+    let mut servers = start(
+        vec![Listener {
+            policy,
+            ..listener(1)
+        }],
+        &clock,
+    );
+    let address = servers.addresses().next().unwrap();
+    let client = client(address);
+    let reading = servers.sites[0].clients_of(0).open();
+    for _ in 0..5 {
+        send(&client);
+        hear(&client).expect("an answer, though the list is taken");
+    }
+    drop(reading);
+    send(&client);
+    hear(&client).unwrap();
+    assert!(servers.stop().is_ok());
+    let register = servers.clients(None).unwrap();
+    let missed = register.missed;
+    // The answer to the fifth leaves before it is entered.
+    assert!(missed == 4 || missed == 5, "{missed}");
+    assert_eq!(register.busiest(1)[0].1.requests, 6 - missed);
 }
 
 #[test]

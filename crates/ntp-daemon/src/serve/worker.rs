@@ -3,8 +3,11 @@
 //! The order is what keeps the transmit timestamps honest. Deciding, which takes the longest, comes first for the whole
 //! batch; then the clock is read once, each reply gets the time at which it is expected to leave (see
 //! [`Departure`]), and everything goes to the kernel in one call.
+//!
+//! Who asked is entered into the list of clients last, when the answers have left (see `register.rs`).
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +15,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::{ArcSwap, Cache};
 use ntp_control_api::observation::Latency;
 use ntp_os_clock::{Translator, monotonic, realtime};
-use ntp_proto::server::{Draft, Policy, ServerNow, ServerView, StampToken, WorkerState, respond};
+use ntp_proto::server::{
+    Draft, Policy, ServerNow, ServerView, StampToken, Verdict, WorkerState, respond,
+};
 use ntp_time::{Monotonic, SystemTime};
 use ntp_udp::{Inbox, Outbox, ServerSocket, signals};
 
 use super::departure::Departure;
 use super::lull::{self, Lull};
+use super::register::WorkersClients;
 use super::tally::Tally;
 
 /// Datagrams handled together. More would not be cheaper, only later.
@@ -30,6 +36,7 @@ pub(super) struct Worker {
     pub(super) socket: Arc<ServerSocket>,
     pub(super) view: Arc<ArcSwap<ServerView>>,
     pub(super) tally: Arc<Tally>,
+    pub(super) clients: Arc<WorkersClients>,
     pub(super) translator: Translator,
     pub(super) stop: Arc<AtomicBool>,
     /// How many share the address.
@@ -81,6 +88,7 @@ impl Worker {
             lull: Lull::new(),
             stamps_due: 0,
             send_errors: 0,
+            heard: Vec::with_capacity(BATCH),
         };
         let mut failures = 0;
         loop {
@@ -127,6 +135,8 @@ struct Desk {
     /// Stamps that were asked for and have not come.
     stamps_due: usize,
     send_errors: u64,
+    /// Who sent what came in this batch, and what was decided, if there is a list of clients.
+    heard: Vec<(IpAddr, Verdict)>,
 }
 
 impl Desk {
@@ -141,7 +151,13 @@ impl Desk {
             self.take_stamps(worker);
             self.stamps_due = self.stamps_due.saturating_sub(1);
         }
-        self.respond(worker, view, count);
+        // Two copies of the loop, so that without a list it is as if there were none.
+        let listing = self.policy.client_list_size > 0;
+        if listing {
+            self.respond::<true>(worker, view, count);
+        } else {
+            self.respond::<false>(worker, view, count);
+        }
         let mut rest = false;
         if !self.outbox.is_empty() {
             let read = self.seal(worker);
@@ -156,11 +172,14 @@ impl Desk {
         worker
             .tally
             .store(counters, self.send_errors, &self.latency);
+        if listing {
+            worker.clients.enter(monotonic(), &mut self.heard);
+        }
         rest
     }
 
     /// Drafts all answers; the draft of an answer has the same place as its datagram in the outbox.
-    fn respond(&mut self, worker: &Worker, view: &ServerView, count: usize) {
+    fn respond<const LISTING: bool>(&mut self, worker: &Worker, view: &ServerView, count: usize) {
         let mut now = None;
         for index in 0..count {
             let Some(arrival) = self.inbox.get(index) else {
@@ -190,6 +209,9 @@ impl Desk {
             };
             let state = &mut self.state;
             let verdict = respond(view, state, arrival.from, now, request, received, draft);
+            if LISTING {
+                self.heard.push((arrival.from.ip(), verdict));
+            }
             if verdict.is_answer() {
                 if let Some(arrived) = self.arrived.get_mut(place) {
                     *arrived = arrival.stamp.map(|stamp| stamp.time.as_nanos());

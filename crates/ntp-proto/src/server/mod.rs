@@ -51,6 +51,7 @@
 
 mod access;
 mod client;
+mod client_list;
 mod counters;
 mod draft;
 pub mod fuzzing;
@@ -69,6 +70,7 @@ use std::sync::Arc;
 use ntp_time::{Monotonic, NtpTimestamp, SystemTime};
 
 pub use access::{Access, AccessList, Networks, Refusal};
+pub use client_list::{ClientEntry, ClientList};
 pub use counters::Counters;
 pub use draft::Draft;
 pub use interleaved::StampToken;

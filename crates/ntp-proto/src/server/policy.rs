@@ -20,6 +20,9 @@ pub struct Policy {
     pub require_nts: Option<Refusal>,
     /// Transmit stamps that each worker keeps for clients in interleaved mode; 0 switches the mode off.
     pub interleaved_pairs: usize,
+    /// Client addresses that all workers remember together, in a [`ClientList`](super::ClientList) each; 0 remembers none. [`respond`](super::respond) has nothing to do
+    /// with it: whoever owns the lists enters what it says.
+    pub client_list_size: usize,
 }
 
 impl Policy {
@@ -38,6 +41,7 @@ impl Default for Policy {
             keys: KeyRing::default(),
             require_nts: None,
             interleaved_pairs: Self::INTERLEAVED_PAIRS,
+            client_list_size: 0,
         }
     }
 }

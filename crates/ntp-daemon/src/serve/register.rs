@@ -1,0 +1,199 @@
+//! Who asks, over all workers and addresses: their lists put together for somebody who wants to see them.
+//!
+//! Each worker has a list of its own, which is the one thing that it shares with the main thread under a lock. The worker tries the lock once for
+//! each batch and never waits: if the main thread has it, the batch is counted as missed. The main thread waits for as long as it takes to enter a batch, and
+//! holds the lock for nothing but copying; it sorts afterwards.
+//!
+//! One client meets one worker, but where the kernel cannot steer it may be in several lists; so what they say of one address is added up. What a client
+//! asked at different addresses of ours stays apart.
+
+use std::cmp::Reverse;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ntp_proto::server::{ClientEntry, ClientList, Verdict};
+use ntp_time::Monotonic;
+
+/// The clients of one worker.
+#[derive(Debug)]
+pub(super) struct WorkersClients {
+    list: Mutex<ClientList>,
+    /// Datagrams that were not entered.
+    missed: AtomicU64,
+}
+
+impl WorkersClients {
+    /// Nobody, and room for nobody. The seed is a secret of its own.
+    pub(super) fn new(seed: [u8; 32]) -> Self {
+        Self {
+            list: Mutex::new(ClientList::new(seed)),
+            missed: AtomicU64::new(0),
+        }
+    }
+
+    /// The worker enters a batch, without waiting, and takes out of `heard` what it entered or missed.
+    pub(super) fn enter(&self, now: Monotonic, heard: &mut Vec<(IpAddr, Verdict)>) {
+        let Ok(mut list) = self.list.try_lock() else {
+            self.missed.fetch_add(heard.len() as u64, Relaxed);
+            heard.clear();
+            return;
+        };
+        for (from, verdict) in heard.drain(..) {
+            list.note(from, verdict, now);
+        }
+    }
+
+    /// Forgets everybody, and makes room for this worker's share.
+    pub(super) fn resize(&self, size: usize, workers: usize) {
+        self.open().resize(size, workers);
+        self.missed.store(0, Relaxed);
+    }
+
+    /// The list, for the main thread. If its worker panicked with it in hand, the daemon is about to end, and until then the list is as good as it was.
+    pub(super) fn open(&self) -> MutexGuard<'_, ClientList> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Clients of one address or of several.
+#[derive(Clone, Debug, Default)]
+pub struct Register {
+    clients: Vec<(SocketAddr, ClientEntry)>,
+    /// For how many clients there is room (`client-list-size`).
+    pub size: usize,
+    /// Datagrams that were not entered, because a list was just being copied.
+    pub missed: u64,
+    /// How often a client had to make room for another one.
+    pub displaced: u64,
+}
+
+impl Register {
+    /// Takes in what the workers at `address` know.
+    pub(super) fn add(
+        &mut self,
+        address: SocketAddr,
+        size: usize,
+        workers: &[Arc<WorkersClients>],
+    ) {
+        self.size += size;
+        let mut entries = Vec::with_capacity(size);
+        for worker in workers {
+            let list = worker.open();
+            entries.extend(list.entries());
+            self.displaced += list.displaced();
+            self.missed += worker.missed.load(Relaxed);
+        }
+        if workers.len() > 1 {
+            entries.sort_unstable_by_key(|entry| entry.address);
+            entries.dedup_by(|double, kept| {
+                let same = double.address == kept.address;
+                if same {
+                    kept.add(double);
+                }
+                same
+            });
+        }
+        let clients = entries.into_iter().map(|entry| (address, entry));
+        self.clients.extend(clients);
+    }
+
+    /// How many clients are remembered.
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// Those who asked most often, at most `limit` of them, with the address at which they asked.
+    pub fn busiest(mut self, limit: usize) -> Vec<(SocketAddr, ClientEntry)> {
+        let order = |(server, client): &(SocketAddr, ClientEntry)| {
+            (Reverse(client.requests), client.address, *server)
+        };
+        if limit < self.clients.len() {
+            self.clients.select_nth_unstable_by_key(limit, order);
+            self.clients.truncate(limit);
+        }
+        self.clients.sort_unstable_by_key(order);
+        self.clients
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ntp_proto::server::Kind;
+
+    use super::*;
+
+    const TIME: Verdict = Verdict::Answer {
+        kind: Kind::Time,
+        interleaved: false,
+        authenticated: false,
+    };
+
+    /// A worker's list of clients 10.0.0.N, each with its number of requests.
+    fn list(clients: &[(u8, usize)]) -> Arc<WorkersClients> {
+        let worker = WorkersClients::new([1; 32]);
+        worker.resize(64, 1);
+        for (host, requests) in clients {
+            let mut heard = vec![([10, 0, 0, *host].into(), TIME); *requests];
+            worker.enter(Monotonic::from_nanos(0), &mut heard);
+            assert!(heard.is_empty());
+        }
+        Arc::new(worker)
+    }
+
+    fn server(port: u16) -> SocketAddr {
+        ([192, 0, 2, 1], port).into()
+    }
+
+    #[test]
+    fn one_client_of_several_workers_is_one_and_of_several_addresses_is_several() {
+        let mut register = Register::default();
+        register.add(
+            server(123),
+            64,
+            &[list(&[(1, 5), (2, 9)]), list(&[(3, 1), (1, 6)])],
+        );
+        register.add(server(124), 64, &[list(&[(1, 10)])]);
+        assert_eq!((register.len(), register.size), (4, 128));
+        assert_eq!((register.missed, register.displaced), (0, 0));
+        let told = |limit| -> Vec<(u16, IpAddr, u64)> {
+            let busiest = register.clone().busiest(limit).into_iter();
+            busiest
+                .map(|(server, client)| (server.port(), client.address, client.requests))
+                .collect()
+        };
+        let host = |host| IpAddr::from([10, 0, 0, host]);
+        let expected = [
+            (123, host(1), 11),
+            (124, host(1), 10),
+            (123, host(2), 9),
+            (123, host(3), 1),
+        ];
+        for limit in 0..6 {
+            assert_eq!(told(limit), expected[..limit.min(4)], "{limit}");
+        }
+    }
+    #[test]
+    fn a_batch_that_comes_while_the_list_is_open_is_missed_and_the_next_is_not() {
+        let worker = list(&[]);
+        let batch = || vec![([10, 0, 0, 1].into(), TIME); 5];
+        let open = worker.open();
+        let mut heard = batch();
+        worker.enter(Monotonic::from_nanos(0), &mut heard);
+        assert!(heard.is_empty());
+        drop(open);
+        worker.enter(Monotonic::from_nanos(0), &mut batch());
+        let mut register = Register::default();
+        register.add(server(123), 64, &[Arc::clone(&worker)]);
+        assert_eq!((register.missed, register.busiest(1)[0].1.requests), (5, 5));
+        worker.resize(64, 1);
+        let mut register = Register::default();
+        register.add(server(123), 64, &[worker]);
+        assert_eq!((register.missed, register.len()), (0, 0));
+    }
+}

@@ -1,0 +1,72 @@
+//! What it costs to remember who asked, for each request.
+//!
+//! ```text
+//! cargo run --release -p ntp-proto --example client_list_cost [ROUNDS]
+//! ```
+//!
+//! The cost is that of the memory, so it depends on how many clients there are and on how large the list is: a few are found in the
+//! nearest cache, thousands are not, and in a flood of addresses that never come twice each takes the place of another. The last line is what the
+//! main thread takes to copy a full list, during which a worker's requests go uncounted.
+
+use std::hint::black_box;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use ntp_proto::server::{ClientList, Kind, Verdict};
+use ntp_time::Monotonic;
+
+const TIME: Verdict = Verdict::Answer {
+    kind: Kind::Time,
+    interleaved: false,
+    authenticated: false,
+};
+
+/// Requests in a run, if nothing is said; fewer suit a tool that counts instructions.
+const ROUNDS: u32 = 1 << 20;
+
+fn main() {
+    let rounds = std::env::args().nth(1);
+    let rounds = rounds.map_or(ROUNDS, |rounds| rounds.parse().expect("a number of rounds"));
+    for (size, clients, what) in [
+        (1000, 100, "100 clients, room for 1000"),
+        (65_536, 30_000, "30000 clients, room for 65536"),
+        (1000, u32::MAX, "a flood, room for 1000"),
+        (65_536, u32::MAX, "a flood, room for 65536"),
+    ] {
+        let mut list = ClientList::new([1; 32]);
+        list.resize(size, 1);
+        let cost = best(|run| {
+            for number in 0..rounds {
+                // Scattered over all addresses, and over those that there are in no order.
+                let asker = (run * rounds + number).wrapping_mul(0x9e37_79b1) % clients;
+                list.note(
+                    address(asker),
+                    black_box(TIME),
+                    Monotonic::from_nanos(number.into()),
+                );
+            }
+        });
+        println!("{what:32} {:6.1} ns", cost / f64::from(rounds));
+        if size == ClientList::MOST && clients == u32::MAX {
+            let copy = best(|_| {
+                black_box(list.entries().collect::<Vec<_>>());
+            });
+            println!("{:32} {:6.1} us", "copying that list", copy / 1e3);
+        }
+    }
+}
+
+fn address(number: u32) -> IpAddr {
+    number.to_be_bytes().into()
+}
+
+/// Nanoseconds of the best of several runs.
+#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+fn best(mut run: impl FnMut(u32)) -> f64 {
+    let mut once = |number| {
+        let begin = Instant::now();
+        run(number);
+        begin.elapsed().as_nanos() as f64
+    };
+    (0..15).map(&mut once).fold(f64::MAX, f64::min)
+}
