@@ -274,7 +274,8 @@ pub(crate) fn source(status: &Status, source: &Source) -> Vec<String> {
         said.push(unanswered());
     }
     let naks = source.packets.nts_naks;
-    if naks > 0 && source.unanswered > 0 {
+    // New keys end the count of unanswered requests, but not the trouble.
+    if naks > 0 && (source.unanswered > 0 || source.trouble.is_some()) {
         said.push(format!(
             "it said {naks} times that it cannot read our cookies (NTSN), which anybody on the way could say, too: the NTP server and the key exchange \
              have to share their cookie keys. Keys are exchanged anew now and then; `ntp-ctl nts check {}` looks closer",

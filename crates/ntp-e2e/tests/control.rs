@@ -431,7 +431,7 @@ fn every_command_answers() {
         ),
         (&["source", "offline", &second], "offline"),
         (&["source", "online"], "asked again"),
-        (&["source", "burst", &second], "are spared"),
+        (&["source", "burst", &second], "Being measured: "),
         (&["source", "remove", &second], "asked no more"),
         (&["servers"], "served at no address"),
         (&["server", "add", "127.0.0.1:0"], "served from now on"),
