@@ -10,6 +10,8 @@
 //! Nothing else is shared: no lock is taken on the way of a packet, and a worker remembers its own
 //! clients, which always meet the same worker (see `ntp_udp`'s steering).
 //!
+//! What a worker does for each packet is in the crate `ntp_worker`.
+//!
 //! # Changes
 //! What may change is swapped under the workers' feet, not told to them: they look at a view for each batch, and see a new claim or new
 //! rules with the next one. [`Servers::publish_policy`] changes the rules of an address, [`Servers::add`] and [`Servers::remove`] the addresses, and
@@ -20,11 +22,7 @@
 //! woken and stops the daemon: a server that quietly lost half of its threads would look alive and be deaf to half of its
 //! clients.
 
-mod departure;
-mod lull;
 mod site;
-mod tally;
-mod worker;
 
 use std::fmt;
 use std::io::{self, Read};
@@ -38,8 +36,9 @@ use ntp_proto::server::{Claim, Policy};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{ServerOptions, ServerSocket, Shortcoming};
 
+pub use ntp_worker::Totals;
+
 use site::{Opening, Site};
-pub use tally::Totals;
 
 /// An address to serve at.
 #[derive(Clone, Debug)]
