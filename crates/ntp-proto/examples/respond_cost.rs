@@ -6,7 +6,7 @@
 //! ```
 //!
 //! With `--count ROUNDS` it is the program that the second command runs under callgrind, which counts what happens inside of
-//! [`respond`] or [`seal`] and writes down the sum whenever [`end_of_part`] is called: for each kind first after a
+//! [`decide`] or [`seal`] and writes down the sum whenever [`end_of_part`] is called: for each kind first after a
 //! warming up, then after the rounds that count. Both ways ask from 256 client addresses.
 
 use std::hint::black_box;

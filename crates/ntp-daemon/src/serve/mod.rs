@@ -12,6 +12,8 @@
 //! clients, which always meet the same worker (see `ntp_udp`'s steering). Whom they served is entered when a batch has been
 //! answered, and only if that lock is free (`register`).
 //!
+//! What a worker does for each packet is in the crate `ntp_worker`.
+//!
 //! # Changes
 //! What may change is swapped under the workers' feet, not told to them: they look at a view for each batch, and see a new claim or new
 //! rules with the next one. [`Servers::publish_policy`] changes the rules of an address, [`Servers::add`] and [`Servers::remove`] the addresses, and
@@ -22,12 +24,8 @@
 //! woken and stops the daemon: a server that quietly lost half of its threads would look alive and be deaf to half of its
 //! clients.
 
-mod departure;
-mod lull;
 mod register;
 mod site;
-mod tally;
-mod worker;
 
 use std::fmt;
 use std::io::{self, Read};
@@ -41,9 +39,10 @@ use ntp_proto::server::{Claim, Policy};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{ServerOptions, ServerSocket, Shortcoming};
 
+pub use ntp_worker::Totals;
 pub use register::Register;
+
 use site::{Opening, Site};
-pub use tally::Totals;
 
 /// An address to serve at.
 #[derive(Clone, Debug)]

@@ -1,60 +1,16 @@
 //! Who asks, over all workers and addresses: their lists put together for somebody who wants to see them.
 //!
-//! Each worker has a list of its own, which is the one thing that it shares with the main thread under a lock. The worker tries the lock once for
-//! each batch and never waits: if the main thread has it, the batch is counted as missed. The main thread waits for as long as it takes to enter a batch, and
-//! holds the lock for nothing but copying; it sorts afterwards.
+//! Each worker has a list of its own ([`WorkersClients`]), which is locked for nothing but copying it; sorting comes afterwards.
 //!
 //! One client meets one worker, but where the kernel cannot steer it may be in several lists; so what they say of one address is added up. What a client
 //! asked at different addresses of ours stays apart.
 
 use std::cmp::Reverse;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
-use ntp_proto::server::{ClientEntry, ClientList, Verdict};
-use ntp_time::Monotonic;
-
-/// The clients of one worker.
-#[derive(Debug)]
-pub(super) struct WorkersClients {
-    list: Mutex<ClientList>,
-    /// Datagrams that were not entered.
-    missed: AtomicU64,
-}
-
-impl WorkersClients {
-    /// Nobody, and room for nobody. The seed is a secret of its own.
-    pub(super) fn new(seed: [u8; 32]) -> Self {
-        Self {
-            list: Mutex::new(ClientList::new(seed)),
-            missed: AtomicU64::new(0),
-        }
-    }
-
-    /// The worker enters a batch, without waiting, and takes out of `heard` what it entered or missed.
-    pub(super) fn enter(&self, now: Monotonic, heard: &mut Vec<(IpAddr, Verdict)>) {
-        let Ok(mut list) = self.list.try_lock() else {
-            self.missed.fetch_add(heard.len() as u64, Relaxed);
-            heard.clear();
-            return;
-        };
-        for (from, verdict) in heard.drain(..) {
-            list.note(from, verdict, now);
-        }
-    }
-
-    /// Forgets everybody, and makes room for this worker's share.
-    pub(super) fn resize(&self, size: usize, workers: usize) {
-        self.open().resize(size, workers);
-        self.missed.store(0, Relaxed);
-    }
-
-    /// The list, for the main thread. If its worker panicked with it in hand, the daemon is about to end, and until then the list is as good as it was.
-    pub(super) fn open(&self) -> MutexGuard<'_, ClientList> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use ntp_proto::server::ClientEntry;
+use ntp_worker::WorkersClients;
 
 /// Clients of one address or of several.
 #[derive(Clone, Debug, Default)]
@@ -82,7 +38,7 @@ impl Register {
             let list = worker.open();
             entries.extend(list.entries());
             self.displaced += list.displaced();
-            self.missed += worker.missed.load(Relaxed);
+            self.missed += worker.missed();
         }
         if workers.len() > 1 {
             entries.sort_unstable_by_key(|entry| entry.address);
@@ -124,7 +80,10 @@ impl Register {
 
 #[cfg(test)]
 mod tests {
-    use ntp_proto::server::Kind;
+    use std::net::IpAddr;
+
+    use ntp_proto::server::{Kind, Verdict};
+    use ntp_time::Monotonic;
 
     use super::*;
 

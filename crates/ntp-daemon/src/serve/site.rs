@@ -12,10 +12,9 @@ use ntp_os_clock::Translator;
 use ntp_proto::nts::Keyset;
 use ntp_proto::server::{Claim, Policy, ServerView};
 use ntp_udp::ServerSocket;
+use ntp_worker::{Obituary, Tally, Totals, Worker, WorkersClients};
 
-use super::register::{Register, WorkersClients};
-use super::tally::{Tally, Totals};
-use super::worker::{Obituary, Worker};
+use super::register::Register;
 use super::{Listener, ServeError};
 use crate::sandbox::{self, Profile};
 

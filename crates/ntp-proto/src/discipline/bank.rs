@@ -38,6 +38,7 @@
 //! Navigation", chapter 11.
 
 use super::hypothesis::{Hypothesis, Sight};
+use super::math;
 use super::noise::{KIND_COUNT, KindBelief, Noise};
 
 /// Rungs of the wander ladder.
@@ -147,7 +148,7 @@ impl Bank {
     pub(super) fn forget_weights(&mut self) {
         for member in &mut self.members {
             let above = member.wander / USUAL_WANDER;
-            member.weight = above.recip().min(above.powf(OVEN_RARITY));
+            member.weight = above.recip().min(math::powf(above, OVEN_RARITY));
         }
         self.normalise();
     }
@@ -190,7 +191,7 @@ impl Bank {
                 filter.phase_frequency_covariance()
                     + (filter.phase() - phase) * (filter.frequency() - frequency)
             }),
-            wander_squared: self.mix_wander(f64::ln).exp().powi(2),
+            wander_squared: math::exp(self.mix_wander(math::ln)).powi(2),
         }
     }
 
@@ -300,7 +301,7 @@ impl Bank {
     fn weigh(&mut self, likelihoods: &[f64; MEMBERS]) {
         let best = likelihoods.iter().copied().fold(f64::MIN, f64::max);
         for (member, likelihood) in self.members.iter_mut().zip(likelihoods) {
-            member.weight = member.weight.max(LEAST_WEIGHT) * (likelihood - best).exp();
+            member.weight = member.weight.max(LEAST_WEIGHT) * math::exp(likelihood - best);
         }
         self.normalise();
     }
@@ -366,10 +367,10 @@ fn update_queue(
     let variances = noise.kinds.map(|kind| prior_variance + kind.variance);
 
     let logs: [f64; KIND_COUNT] = core::array::from_fn(|kind| {
-        belief.0[kind].max(LEAST_WEIGHT).ln() + log_normal(innovations[kind], variances[kind])
+        math::ln(belief.0[kind].max(LEAST_WEIGHT)) + log_normal(innovations[kind], variances[kind])
     });
     let best = logs.iter().copied().fold(f64::MIN, f64::max);
-    let likelihoods = logs.map(|log| (log - best).exp());
+    let likelihoods = logs.map(|log| math::exp(log - best));
     let total: f64 = likelihoods.iter().sum();
     let posterior = likelihoods.map(|likelihood| likelihood / total);
 
@@ -383,12 +384,12 @@ fn update_queue(
         grip += posterior[kind] / variances[kind];
     }
     filter.update(sight, pull, grip - (pull_squared - pull * pull));
-    (best + total.ln(), posterior)
+    (best + math::ln(total), posterior)
 }
 
 /// Logarithm of the normal density, up to a constant.
 fn log_normal(deviation: f64, variance: f64) -> f64 {
-    -0.5 * (variance.ln() + deviation * deviation / variance)
+    -0.5 * (math::ln(variance) + deviation * deviation / variance)
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ mod figures;
 mod gate;
 mod hypothesis;
 mod judgement;
+mod math;
 mod measurement;
 mod membership;
 mod noise;

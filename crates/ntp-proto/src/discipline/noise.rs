@@ -32,6 +32,7 @@
 
 use ntp_time::{FreeTime, NtpDuration};
 
+use super::math;
 use super::path::Reading;
 use super::ring::Ring;
 
@@ -161,7 +162,7 @@ fn truncated_exponential(scale: f64, limit: f64) -> (f64, f64) {
         // Flat over the whole range; the formulae below would cancel.
         (limit / 2.0, limit * limit / 12.0)
     } else {
-        let growth = ratio.exp_m1();
+        let growth = math::exp_m1(ratio);
         let mean = scale - limit / growth;
         let variance = scale * scale - (limit / growth).powi(2) * (growth + 1.0);
         let doubt = limit.min(scale).powi(2) / SCALE_DOUBT_DIVISOR;

@@ -30,6 +30,7 @@
 use ntp_time::{PollInterval, PollLimits};
 
 use super::bank::Bank;
+use super::math;
 
 /// Doubling the interval may multiply the mean square error by this: 2^(3/4) is noise alone, and wander
 /// between samples that makes up a hundredth of the error adds 0.06. With 1.8 (two hundredths) cells of the grid
@@ -46,10 +47,10 @@ pub(super) const UNSETTLED: f64 = 4.0;
 /// the sources.
 pub(super) fn mean_square(bank: &Bank, information: f64, interval: PollInterval) -> f64 {
     let seconds = interval.to_duration().as_seconds_f64();
-    let sparsity = (seconds / information.max(f64::MIN_POSITIVE)).powf(0.75);
+    let sparsity = math::powf(seconds / information.max(f64::MIN_POSITIVE), 0.75);
     let steady =
         |wander: f64| (2.0 * wander).sqrt() * sparsity + GROWTH * wander * wander * seconds.powi(3);
-    bank.mix_wander(|wander| steady(wander).ln()).exp()
+    math::exp(bank.mix_wander(|wander| math::ln(steady(wander))))
 }
 
 /// The longest interval that is worth its packets.

@@ -4,7 +4,7 @@
 //! batch; then the clock is read once, each reply gets the time at which it is expected to leave (see
 //! [`Departure`]), and everything goes to the kernel in one call.
 //!
-//! Who asked is entered into the list of clients last, when the answers have left (see `register.rs`).
+//! Who asked is entered into the list of clients last, when the answers have left (see `clients.rs`).
 
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -21,10 +21,10 @@ use ntp_proto::server::{
 use ntp_time::{Monotonic, SystemTime};
 use ntp_udp::{Inbox, Outbox, ServerSocket, signals};
 
-use super::departure::Departure;
-use super::lull::{self, Lull};
-use super::register::WorkersClients;
-use super::tally::Tally;
+use crate::clients::WorkersClients;
+use crate::departure::Departure;
+use crate::lull::{self, Lull};
+use crate::tally::Tally;
 
 /// Datagrams handled together. More would not be cheaper, only later.
 const BATCH: usize = 64;
@@ -32,25 +32,35 @@ const BATCH: usize = 64;
 const PATIENCE: u32 = 16;
 
 /// What a worker begins with.
-pub(super) struct Worker {
-    pub(super) socket: Arc<ServerSocket>,
-    pub(super) view: Arc<ArcSwap<ServerView>>,
-    pub(super) tally: Arc<Tally>,
-    pub(super) clients: Arc<WorkersClients>,
-    pub(super) translator: Translator,
-    pub(super) stop: Arc<AtomicBool>,
+#[derive(Debug)]
+pub struct Worker {
+    /// Where it listens, alone.
+    pub socket: Arc<ServerSocket>,
+    /// What is said about our clock, and to whom; looked at for each batch.
+    pub view: Arc<ArcSwap<ServerView>>,
+    /// Where it counts.
+    pub tally: Arc<Tally>,
+    /// Where it enters who asked, if that is wanted.
+    pub clients: Arc<WorkersClients>,
+    /// From the kernel's stamps to the clock that is served.
+    pub translator: Translator,
+    /// Whether to end once the socket has been shut down.
+    pub stop: Arc<AtomicBool>,
     /// How many share the address.
-    pub(super) workers: usize,
+    pub workers: usize,
     /// Whether they rest while there is much to do.
-    pub(super) rests: bool,
-    pub(super) seed: [u8; 32],
+    pub rests: bool,
+    /// A secret of its own.
+    pub seed: [u8; 32],
 }
 
 /// Tells the main thread that a worker is about to end, for whatever reason.
-pub(super) struct Obituary {
-    pub(super) report: Arc<UnixStream>,
+#[derive(Debug)]
+pub struct Obituary {
+    /// Where the main thread reads it.
+    pub report: Arc<UnixStream>,
     /// Which worker.
-    pub(super) number: u32,
+    pub number: u32,
 }
 
 impl Drop for Obituary {
@@ -72,7 +82,10 @@ struct Wanted {
 
 impl Worker {
     /// Serves until it is told to stop.
-    pub(super) fn run(self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// If nothing can be received any more.
+    pub fn run(self) -> io::Result<()> {
         signals::leave_to_other_threads()?;
         let mut view = Cache::new(Arc::clone(&self.view));
         let policy = Arc::clone(&view.load().policy);

@@ -26,7 +26,7 @@ macro_rules! counters {
         /// The same of one worker, growing.
         #[derive(Debug, Default)]
         #[repr(align(128))]
-        pub(super) struct Tally {
+        pub struct Tally {
             $($name: AtomicU64,)*
             send_errors: AtomicU64,
             latencies: [AtomicU64; COUNTS],
@@ -45,7 +45,8 @@ macro_rules! counters {
         }
 
         impl Totals {
-            pub(super) fn add(&mut self, tally: &Tally) {
+            /// Adds what one worker has counted.
+            pub fn add(&mut self, tally: &Tally) {
                 $(self.$name += tally.$name.load(Relaxed);)*
                 self.send_errors += tally.send_errors.load(Relaxed);
                 for (sum, count) in self.latency.counts.iter_mut().zip(&tally.latencies) {
