@@ -1,28 +1,30 @@
 //! The observation socket: whoever connects is sent the daemon's state as one frame, then the connection is closed.
 //!
 //! Nothing is ever read. It is served from the main loop without blocking it: what a client's
-//! socket does not take at once waits for room, for half a second at most, and there are at most eight clients; a slow or
-//! silent reader costs its own buffer and nothing else.
+//! socket does not take at once waits for room, for half a second at most. Most frames fit into a socket; where there are hundreds of sources they do
+//! not, and whoever connects and reads nothing takes a place. Such a crowd must not keep others from theirs: if all places are taken, the client that has
+//! had one for longest goes. Those who come at the same time get the same frame.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ntp_os_clock::monotonic;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_udp::wait::{Interest, PollSet};
 
-/// Clients served at once; more wait in the listen queue. Upstream's number.
-const CLIENTS: usize = 8;
+/// Clients served at once. A frame of a thousand sources has 0.7 MB, and each may have one of its own.
+const CLIENTS: usize = 64;
 /// Time that a client has for its frame. Upstream's number.
 const PATIENCE: NtpDuration = NtpDuration::from_millis(500);
 
 #[derive(Debug)]
 struct Client {
     stream: UnixStream,
-    frame: Vec<u8>,
+    frame: Arc<[u8]>,
     written: usize,
     deadline: Monotonic,
     place: usize,
@@ -64,13 +66,9 @@ impl Observer {
         })
     }
 
-    /// Adds the listener, if there is room for a client, and all clients to a poll set.
+    /// Adds the listener and all clients to a poll set.
     pub(crate) fn watch(&mut self, set: &mut PollSet) {
-        self.place = if self.clients.len() < CLIENTS {
-            set.push(&self.listener, Interest::Readable)
-        } else {
-            usize::MAX
-        };
+        self.place = set.push(&self.listener, Interest::Readable);
         for client in &mut self.clients {
             client.place = set.push(&client.stream, Interest::Writable);
         }
@@ -93,24 +91,31 @@ impl Observer {
             let ready = set.readiness(client.place);
             (!ready.any() || client.advance()) && now < client.deadline
         });
-        if self.has_visitor(set) {
-            while self.clients.len() < CLIENTS {
-                let Ok((stream, _)) = self.listener.accept() else {
-                    break;
-                };
-                if stream.set_nonblocking(true).is_err() {
-                    continue;
+        if !self.has_visitor(set) {
+            return;
+        }
+        let mut made = None;
+        // A bounded number, lest a flood of connections keep the loop here.
+        for _ in 0..CLIENTS {
+            let Ok((stream, _)) = self.listener.accept() else {
+                break;
+            };
+            if stream.set_nonblocking(true).is_err() {
+                continue;
+            }
+            let frame = made.get_or_insert_with(|| Arc::from(frame()));
+            let mut client = Client {
+                stream,
+                frame: Arc::clone(frame),
+                written: 0,
+                deadline: now + PATIENCE,
+                place: usize::MAX,
+            };
+            if client.advance() {
+                if self.clients.len() >= CLIENTS {
+                    self.clients.remove(0);
                 }
-                let mut client = Client {
-                    stream,
-                    frame: frame(),
-                    written: 0,
-                    deadline: now + PATIENCE,
-                    place: usize::MAX,
-                };
-                if client.advance() {
-                    self.clients.push(client);
-                }
+                self.clients.push(client);
             }
         }
     }
@@ -156,14 +161,21 @@ mod tests {
         let path = std::env::temp_dir().join(format!("ntpd-rs-observe-{}", std::process::id()));
         let mut observer = Observer::bind(&path, 0o666).unwrap();
         let frame = vec![7u8; 4_000_000];
-        // Eight that never read fill all places, ...
-        let silent: Vec<_> = (0..8)
-            .map(|_| UnixStream::connect(&path).unwrap())
-            .collect();
-        round(&mut observer, &frame);
+        // More than there is room for never read, ...
+        let mut silent = Vec::new();
+        for _ in 0..4 {
+            silent.extend((0..50).map(|_| UnixStream::connect(&path).unwrap()));
+            round(&mut observer, &frame);
+        }
         assert_eq!(observer.clients.len(), CLIENTS);
-        // ... and are shown the door when their time is up.
+        // ... and somebody who comes then is served at once, not when their time is up.
         let mut reader = UnixStream::connect(&path).unwrap();
+        round(&mut observer, &frame);
+        reader.set_nonblocking(true).unwrap();
+        let mut first = [0];
+        reader.read_exact(&mut first).unwrap();
+        reader.set_nonblocking(false).unwrap();
+        assert_eq!(observer.clients.len(), CLIENTS);
         let reading = std::thread::spawn(move || {
             let mut all = Vec::new();
             reader.read_to_end(&mut all).map(|_| all)
@@ -171,7 +183,7 @@ mod tests {
         while !reading.is_finished() {
             round(&mut observer, &frame);
         }
-        assert_eq!(reading.join().unwrap().unwrap(), frame);
+        assert_eq!(reading.join().unwrap().unwrap(), frame[1..]);
         drop(silent);
         drop(observer);
         assert!(!path.exists());

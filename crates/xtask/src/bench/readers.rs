@@ -29,6 +29,8 @@ const SOURCES: u8 = 250;
 const NETWORKS: u8 = 4;
 /// Clients that open a socket and say nothing.
 const SILENT: usize = 200;
+/// Requests of a burst at the start.
+const BURST: u64 = 8;
 /// How often each way in is tried.
 const READS: usize = 50;
 /// What reading may take, in milliseconds.
@@ -115,7 +117,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Waits until all sources have been measured.
+    /// Waits until all sources have been measured, and their bursts at the start are over.
     fn wait_for_all(&self, sources: usize) -> Result<(), String> {
         let begun = Instant::now();
         loop {
@@ -124,13 +126,15 @@ impl Reader<'_> {
                 return Ok(());
             }
             if begun.elapsed() > PATIENCE {
-                return Err(format!("of {sources} sources, {measured:?} have answered"));
+                return Err(format!(
+                    "of {sources} sources, {measured:?} are done with their bursts"
+                ));
             }
             std::thread::sleep(Duration::from_millis(200));
         }
     }
 
-    /// By the control socket, over a new connection; the number of sources that have been measured.
+    /// By the control socket, over a new connection; the number of sources that have been measured for long enough.
     fn ask(&self) -> Result<usize, String> {
         let mut client =
             Client::connect(&self.control, PATIENCE).map_err(|error| error.to_string())?;
@@ -138,7 +142,8 @@ impl Reader<'_> {
             .call::<GetStatus>(&Nothing {})
             .map_err(|error| error.to_string())?;
         let sources = reply.status.sources.iter();
-        Ok(sources.filter(|it| it.measurement.is_some()).count())
+        let settled = sources.filter(|it| it.measurement.is_some() && it.packets.sent >= BURST);
+        Ok(settled.count())
     }
 
     fn measure(&self, rows: &mut Vec<Row>, names: [&'static str; 3]) -> Result<(), String> {
