@@ -4,7 +4,7 @@ use ntp_proto::server::ClientList;
 
 use super::draft::{Draft, Table, list};
 use super::source::{Meaning, source};
-use super::{Line, lines};
+use super::{Line, lines, number};
 
 /// Why a directive needs no equivalent.
 const NEEDLESS: &[(&[&str], &str)] = &[
@@ -165,7 +165,7 @@ pub(super) fn draft(text: &str) -> Draft {
     let mut trusted = Trusted::default();
     for line in lines(text, &['#', '!', ';', '%']) {
         let word = |index: usize| line.words.get(index).copied();
-        let number = |index: usize| word(index).and_then(|word| word.parse::<f64>().ok());
+        let number = |index: usize| word(index).and_then(number);
         match line.directive.as_str() {
             "server" | "pool" => match source(&line, line.directive == "pool", option) {
                 Some(table) => draft.sources.push(table),
@@ -446,7 +446,7 @@ impl Serving {
             "ratelimit" => {
                 let pairs = words
                     .chunks_exact(2)
-                    .filter_map(|pair| Some((pair[0].to_owned(), pair[1].parse().ok()?)));
+                    .filter_map(|pair| Some((pair[0].to_owned(), number(pair[1])?)));
                 self.limit = Some(pairs.collect());
             }
             "ntsservercert" => self.certificate = words.first().map(ToString::to_string),

@@ -164,5 +164,14 @@ fn lines<'a>(text: &'a str, marks: &'static [char]) -> impl Iterator<Item = Line
     })
 }
 
+/// Beyond this a number is no setting, and written out it would be no number of TOML any more.
+const LARGEST: f64 = 1e15;
+
+/// A number as a setting may have it: `nan` and `inf` are words to Rust's parser, and to TOML's in another spelling.
+fn number(word: &str) -> Option<f64> {
+    let number = word.parse::<f64>().ok()?;
+    (number.abs() <= LARGEST).then_some(number)
+}
+
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 
 use super::draft::{Draft, Table, list};
 use super::source::{Meaning, source};
-use super::{Line, lines};
+use super::{Line, lines, number};
 
 /// Why a directive needs no equivalent.
 const NEEDLESS: &[(&[&str], &str)] = &[
@@ -247,7 +247,7 @@ fn fudge(draft: &mut Draft, line: &Line<'_>) {
 /// Number behind a word.
 fn value_of(line: &Line<'_>, name: &str) -> Option<f64> {
     let at = line.words.iter().position(|word| *word == name)?;
-    line.words.get(at + 1)?.parse().ok()
+    number(line.words.get(at + 1)?)
 }
 
 fn tos(draft: &mut Draft, line: &Line<'_>) -> Option<u32> {
@@ -274,8 +274,8 @@ fn tos(draft: &mut Draft, line: &Line<'_>) -> Option<u32> {
 
 fn tinker(draft: &mut Draft, line: &Line<'_>) {
     for pair in line.words.chunks(2) {
-        let number = pair.get(1).and_then(|word| word.parse::<f64>().ok());
-        match (pair.first().copied(), number) {
+        let value = pair.get(1).and_then(|word| number(word));
+        match (pair.first().copied(), value) {
             (Some("panic"), Some(0.0)) => {
                 draft
                     .synchronization

@@ -405,3 +405,23 @@ fn a_timesyncd_that_names_no_server_gets_a_pool() {
         "{toml}"
     );
 }
+
+/// Each was written as it stood, and then the result was no TOML.
+#[test]
+fn what_is_no_number_to_toml_is_not_understood() {
+    for odd in ["NaN", "inf", "1e400", "1e30"] {
+        for (dialect, line) in [
+            (Dialect::Chrony, "maxchange"),
+            (Dialect::Chrony, "maxslewrate"),
+            (Dialect::Ntpd, "tinker panic"),
+            (Dialect::Ntpd, "tinker step"),
+        ] {
+            let text = format!("{line} {odd} 1 2\n");
+            let toml = migrate(dialect, "x", &text).toml;
+            let active = toml.lines().filter(|line| !line.starts_with('#'));
+            assert!(!active.collect::<String>().contains(odd), "{toml}");
+            toml.parse::<toml::Table>()
+                .unwrap_or_else(|problem| panic!("{problem}\n{toml}"));
+        }
+    }
+}
