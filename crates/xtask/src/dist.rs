@@ -82,16 +82,16 @@ pub(crate) fn dist(arguments: &Arguments) -> Result<(), String> {
     crate::manual::write_all(&stage)?;
 
     if !arguments.rpm {
-        let tool = DEB.ready(&root)?;
+        let tool = DEB.ready(root)?;
         run(Command::new(tool)
-            .current_dir(&root)
+            .current_dir(root)
             .args(["deb", "-q", "-p", "ntpd", "--no-build", "--no-strip", "-o"])
             .arg(&stage))?;
     }
     if !arguments.deb {
-        let tool = RPM.ready(&root)?;
+        let tool = RPM.ready(root)?;
         run(Command::new(tool)
-            .current_dir(&root)
+            .current_dir(root)
             .args(["generate-rpm", "-p", "crates/ntpd"])
             // What runs around installation, which makes the users.
             .args(["--metadata-overwrite", "pkg/rpm/scriptlets.toml", "-o"])

@@ -446,7 +446,7 @@ mod tests {
             said: (0..count)
                 .map(|number| {
                     let subject = Subject {
-                        id: SourceId(number.into()),
+                        id: SourceId(number),
                         name: format!("time{number}.example.com:123"),
                         address: ([192, 0, 2, 1], 123).into(),
                     };
