@@ -195,7 +195,9 @@ pub(crate) fn source(status: &Status, source: &Source) -> Vec<String> {
     };
     let why = match source.state.as_str() {
         "selected" => {
-            let others = status.sources.iter().filter(|it| is_seated(it)).count();
+            // Of whom nothing has been learnt has no seat.
+            let seated = |it: &&Source| it.path.is_some() && is_seated(it);
+            let others = status.sources.iter().filter(seated).count();
             // One request may be on its way.
             let missing = source.unanswered > 1;
             match is_seated(source) {
