@@ -1,27 +1,28 @@
-//! What the operator's opinions do to the vote: scenarios of a few samples each.
+//! Effect of the selection options: scenarios of a few samples each.
 
 use ntp_time::{FreeTime, NtpDuration};
 
-use super::{Config, Discipline, Measurement, Opinion, SourceKey, SourceState};
+use super::{Config, Discipline, Measurement, SelectionOptions, SourceKey, SourceState};
 
-const PLAIN: Opinion = Opinion {
+const PLAIN: SelectionOptions = SelectionOptions {
     prefer: false,
     trust: false,
     require: false,
     noselect: false,
 };
 
-/// Sources whose servers are wrong by so many milliseconds, each heard a few times over a path of 2 ms.
-fn heard(minimum: usize, sources: &[(f64, Opinion)]) -> (Discipline, Vec<SourceKey>) {
+/// A discipline with four samples of each source. The servers are wrong by the given milliseconds,
+/// the paths are 2 ms long.
+fn measured(minimum: usize, sources: &[(f64, SelectionOptions)]) -> (Discipline, Vec<SourceKey>) {
     let config = Config {
         minimum_agreeing_sources: minimum,
-        some_required: sources.iter().any(|(_, opinion)| opinion.require),
+        some_required: sources.iter().any(|(_, options)| options.require),
         ..Config::default()
     };
     let mut discipline = Discipline::new(config, None);
-    let keys: Vec<_> = sources.iter().map(|_| discipline.join()).collect();
-    for (key, (_, opinion)) in keys.iter().zip(sources) {
-        discipline.set_opinion(*key, *opinion);
+    let keys: Vec<_> = sources.iter().map(|_| discipline.add_source()).collect();
+    for (key, (_, options)) in keys.iter().zip(sources) {
+        discipline.set_selection_options(*key, *options);
     }
     for round in 0..4 {
         for (key, (wrong_ms, _)) in keys.iter().zip(sources) {
@@ -33,7 +34,7 @@ fn heard(minimum: usize, sources: &[(f64, Opinion)]) -> (Discipline, Vec<SourceK
                 root_delay: NtpDuration::ZERO,
                 root_dispersion: NtpDuration::ZERO,
             };
-            discipline.measure(*key, &measurement);
+            discipline.add_measurement(*key, &measurement);
         }
     }
     (discipline, keys)
@@ -51,13 +52,13 @@ fn phase_ms(discipline: &Discipline) -> Option<f64> {
 }
 
 #[test]
-fn one_trusted_source_outweighs_three_that_agree_against_it() {
-    let trust = Opinion {
+fn one_trusted_source_outvotes_three_others_that_agree() {
+    let trust = SelectionOptions {
         trust: true,
         ..PLAIN
     };
     let sources = [(50.0, PLAIN), (50.0, PLAIN), (50.0, PLAIN), (0.0, trust)];
-    let (discipline, keys) = heard(1, &sources);
+    let (discipline, keys) = measured(1, &sources);
     use SourceState::{Falseticker, Selected};
     assert_eq!(
         states(&discipline, &keys),
@@ -67,13 +68,13 @@ fn one_trusted_source_outweighs_three_that_agree_against_it() {
 }
 
 #[test]
-fn those_who_agree_with_the_trusted_are_used_and_count() {
-    let trust = Opinion {
+fn sources_that_agree_with_a_trusted_one_are_used_and_counted() {
+    let trust = SelectionOptions {
         trust: true,
         ..PLAIN
     };
     let sources = [(0.2, PLAIN), (0.1, PLAIN), (50.0, PLAIN), (0.0, trust)];
-    let (discipline, keys) = heard(3, &sources);
+    let (discipline, keys) = measured(3, &sources);
     use SourceState::{Falseticker, Selected};
     assert_eq!(
         states(&discipline, &keys),
@@ -82,17 +83,17 @@ fn those_who_agree_with_the_trusted_are_used_and_count() {
 }
 
 #[test]
-fn a_preferred_source_replaces_the_others_of_the_majority_but_not_the_vote() {
-    let prefer = Opinion {
+fn a_preferred_source_replaces_the_others_only_as_part_of_the_majority() {
+    let prefer = SelectionOptions {
         prefer: true,
         ..PLAIN
     };
-    let (discipline, keys) = heard(3, &[(0.3, PLAIN), (0.4, PLAIN), (0.0, prefer)]);
+    let (discipline, keys) = measured(3, &[(0.3, PLAIN), (0.4, PLAIN), (0.0, prefer)]);
     use SourceState::{Falseticker, Outranked, Selected};
     assert_eq!(states(&discipline, &keys), [Outranked, Outranked, Selected]);
     assert_eq!(phase_ms(&discipline).map(f64::round), Some(0.0));
 
-    let (discipline, keys) = heard(2, &[(0.3, PLAIN), (0.4, PLAIN), (50.0, prefer)]);
+    let (discipline, keys) = measured(2, &[(0.3, PLAIN), (0.4, PLAIN), (50.0, prefer)]);
     assert_eq!(
         states(&discipline, &keys),
         [Selected, Selected, Falseticker]
@@ -100,30 +101,30 @@ fn a_preferred_source_replaces_the_others_of_the_majority_but_not_the_vote() {
 }
 
 #[test]
-fn without_a_required_source_nothing_is_known() {
-    let require = Opinion {
+fn there_is_no_estimate_without_a_required_source() {
+    let require = SelectionOptions {
         require: true,
         ..PLAIN
     };
-    let (discipline, _) = heard(1, &[(0.0, PLAIN), (0.0, PLAIN), (50.0, require)]);
+    let (discipline, _) = measured(1, &[(0.0, PLAIN), (0.0, PLAIN), (50.0, require)]);
     assert_eq!(phase_ms(&discipline), None);
-    let (discipline, _) = heard(1, &[(0.0, PLAIN), (50.0, PLAIN), (0.0, require)]);
+    let (discipline, _) = measured(1, &[(0.0, PLAIN), (50.0, PLAIN), (0.0, require)]);
     assert!(phase_ms(&discipline).is_some());
 }
 
 #[test]
-fn what_is_not_to_be_selected_neither_votes_nor_moves_anything() {
-    let noselect = Opinion {
+fn a_noselect_source_has_no_vote_and_is_never_used() {
+    let noselect = SelectionOptions {
         noselect: true,
         ..PLAIN
     };
-    let (mut discipline, keys) = heard(1, &[(50.0, noselect), (50.0, noselect), (0.0, PLAIN)]);
+    let (mut discipline, keys) = measured(1, &[(50.0, noselect), (50.0, noselect), (0.0, PLAIN)]);
     use SourceState::{Ineligible, Selected};
     assert_eq!(
         states(&discipline, &keys),
         [Ineligible, Ineligible, Selected]
     );
-    // The engine calls every source that answers eligible; the operator's word is the last.
+    // The engine makes every source that answers eligible; `noselect` overrides that.
     discipline.set_eligible(keys[0], true);
     assert_eq!(states(&discipline, &keys)[0], Ineligible);
 }
