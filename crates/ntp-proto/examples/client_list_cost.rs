@@ -5,9 +5,9 @@
 //! ```
 //!
 //! The cost is that of memory access, so it depends on the number of clients and on the size of the
-//! list: a few entries are in the nearest cache, thousands are not, and in a flood of addresses that
-//! never repeat each one replaces another. The last line is the time in which the main thread copies
-//! a full list; a worker's requests are not counted during that time.
+//! list: a few entries are in the nearest cache, thousands are not, and in a flood of addresses
+//! that never repeat each one replaces another. The last line is the time in which the main thread
+//! copies a full list; a worker's requests are not counted during that time.
 
 use std::hint::black_box;
 use std::net::IpAddr;

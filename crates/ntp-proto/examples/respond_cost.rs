@@ -6,9 +6,9 @@
 //! ```
 //!
 //! The second command runs this program with `--count ROUNDS` under callgrind, which counts the
-//! instructions inside of [`decide`] and [`seal`] and writes the sum at each call of [`end_of_part`]:
-//! for each kind first after a warm-up, then after the rounds that count. Requests come from 256
-//! client addresses.
+//! instructions inside of [`decide`] and [`seal`] and writes the sum at each call of
+//! [`end_of_part`]: for each kind first after a warm-up, then after the rounds that count. Requests
+//! come from 256 client addresses.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

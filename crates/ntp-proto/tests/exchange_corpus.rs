@@ -1,5 +1,5 @@
-//! Replays the committed corpus of key-exchange messages: the fuzz target's seeds, and messages that
-//! once caused a failure.
+//! Replays the committed corpus of key-exchange messages: the fuzz target's seeds, and messages
+//! that once caused a failure.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Replays the committed corpora of key files and lists of leap seconds: the fuzz targets' seeds, and
-//! files that once caused a failure.
+//! Replays the committed corpora of key files and lists of leap seconds: the fuzz targets' seeds,
+//! and files that once caused a failure.
 
 use std::fs;
 use std::path::Path;

@@ -196,7 +196,8 @@ fn sixteen_million_forged_addresses_neither_allocate_nor_exclude_other_clients()
     let allocations = allocation_counter::measure(|| {
         for number in 0..1u32 << 24 {
             let micros = i64::from(number);
-            // An odd factor permutes the numbers: no address repeats. Each IPv6 address has its own /64.
+            // An odd factor permutes the numbers: no address repeats. Each IPv6 address has its own
+            // /64.
             let scattered = number.wrapping_mul(0x9e37_79b1);
             let forged = match number % 4 {
                 0 => IpAddr::from((u128::from(scattered) << 64).to_be_bytes()),

@@ -1,7 +1,7 @@
 //! Requests to the disciplined clock, and their results.
 //!
-//! A request is one message that the caller of the engine executes as it is. The result contains what
-//! was done and when, because a kernel rounds frequencies and a timer fires late. The
+//! A request is one message that the caller of the engine executes as it is. The result contains
+//! what was done and when, because a kernel rounds frequencies and a timer fires late. The
 //! [`Ledger`](crate::Ledger) is written from results, never from requests.
 
 use crate::{Frequency, LeapIndicator, NtpDuration, SystemTime};

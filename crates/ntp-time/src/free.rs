@@ -7,8 +7,8 @@
 //! steering does not disturb it, and no history has to be rewritten after a step.
 //!
 //! # Idea
-//! With a frequency correction `a` in force the system clock advances by `1 + a` for each second of the
-//! bare oscillator. Between two changes free time is therefore a line over system time:
+//! With a frequency correction `a` in force the system clock advances by `1 + a` for each second of
+//! the bare oscillator. Between two changes free time is therefore a line over system time:
 //!
 //! ```text
 //! free(s) = free_k + (s - system_k) / (1 + a_k)
@@ -93,8 +93,8 @@ impl Ledger {
         &self.segments[self.len - 1]
     }
 
-    /// Records a change of the clock: our own as the clock reported it, or a detected one by someone
-    /// else.
+    /// Records a change of the clock: our own as the clock reported it, or a detected one by
+    /// someone else.
     pub fn record(&mut self, applied: &Applied) {
         let next = Segment {
             system: applied.at + applied.step,

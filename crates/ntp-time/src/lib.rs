@@ -1,7 +1,7 @@
 //! The time types of ntpd-rs.
 //!
-//! A time daemon handles four clocks, and most historical bugs come from using a reading of one as a
-//! reading of another. Here each has its own type, and mixing them does not compile:
+//! A time daemon handles four clocks, and most historical bugs come from using a reading of one as
+//! a reading of another. Here each has its own type, and mixing them does not compile:
 //!
 //! | clock | type | meaning |
 //! |---|---|---|
@@ -10,8 +10,8 @@
 //! | free-running | [`FreeTime`] | the system clock with all of our steps and frequency changes undone: the bare oscillator, used for all estimation |
 //! | true | [`UtcEstimate`] | UTC as estimated, always with a bound |
 //!
-//! The [`Ledger`] maps system time to free-running time. On the wire, time is an [`NtpTimestamp`] (64
-//! bits, wraps every 136 years). Differences of any of these are an [`NtpDuration`].
+//! The [`Ledger`] maps system time to free-running time. On the wire, time is an [`NtpTimestamp`]
+//! (64 bits, wraps every 136 years). Differences of any of these are an [`NtpDuration`].
 //!
 //! All types are plain numbers: this crate reads no clock.
 #![forbid(unsafe_code)]

@@ -1,9 +1,9 @@
 //! Points in time: monotonic, system, and the 64-bit form that goes over the wire.
 //!
 //! [`Monotonic`] and [`SystemTime`] count nanoseconds in an `i64`, the kernel's own unit and range
-//! (`ktime_t`, 1678 to 2262), so kernel timestamps convert without loss. [`NtpTimestamp`] has no era:
-//! two of them can only be subtracted, which is correct whenever they are less than 68 years apart
-//! (RFC 5905 section 6), also across 2036.
+//! (`ktime_t`, 1678 to 2262), so kernel timestamps convert without loss. [`NtpTimestamp`] has no
+//! era: two of them can only be subtracted, which is correct whenever they are less than 68 years
+//! apart (RFC 5905 section 6), also across 2036.
 
 use core::fmt;
 use core::ops::{Add, Sub};

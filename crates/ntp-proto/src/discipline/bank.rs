@@ -5,10 +5,10 @@
 //! are. Neither is known, and a filter tuned for the wrong wander reacts too slowly or too fast.
 //!
 //! # Idea
-//! Run one filter for each combination of 21 rungs of wander and two noise laws. Each rung has twice
-//! the wander of the last, from an ovenised crystal (1e-11 s/s per sqrt(s)) to a broken virtual
-//! machine (1e-5); the laws are *queue* and *flat* of the `noise` module. Bayes' rule does the
-//! tuning: a hypothesis that gave innovation `nu` the variance `S` is weighted by
+//! Run one filter for each combination of 21 rungs of wander and two noise laws. Each rung has
+//! twice the wander of the last, from an ovenised crystal (1e-11 s/s per sqrt(s)) to a broken
+//! virtual machine (1e-5); the laws are *queue* and *flat* of the `noise` module. Bayes' rule does
+//! the tuning: a hypothesis that gave innovation `nu` the variance `S` is weighted by
 //!
 //! ```text
 //! w <- w * exp(-nu^2 / 2S) / sqrt(S)
@@ -17,10 +17,10 @@
 //! and the output is the weighted mean. Time constant, jitter, wander and error figures follow from
 //! the weights. Oscillators change (a fan starts, a machine migrates), so after each sample a
 //! thousandth of every weight leaks to each neighbouring rung and to the other law. They also jump,
-//! so a thousandth of the low rungs' weight leaks to higher ones at once. After a jump a filter with
-//! a short memory then dominates for a while; without a jump this has no effect. It reduces RMS and
-//! maximum error of 1 ppm jumps by a third. Mixing the states as well, as the IMM filter does, was
-//! no better.
+//! so a thousandth of the low rungs' weight leaks to higher ones at once. After a jump a filter
+//! with a short memory then dominates for a while; without a jump this has no effect. It reduces
+//! RMS and maximum error of 1 ppm jumps by a third. Mixing the states as well, as the IMM filter
+//! does, was no better.
 //!
 //! # Kinds of queue
 //! Under the queue law the sample itself is ambiguous: five kinds of queue, each with its own
@@ -69,8 +69,7 @@ pub(super) const LEAK: f64 = 1e-3;
 /// one sample to the next at a poll interval of 64 s. Higher rungs would follow every late packet;
 /// rungs from here upwards are reached by the leak to neighbours.
 const JUMP_RUNGS: core::ops::Range<usize> = 10..15;
-/// Smallest weight, so that every hypothesis can recover: large enough for ten likelihoods of 1e-3
-/// each, small enough not to change any mean.
+/// Smallest weight: every hypothesis can recover and has a finite logarithm, and no mean changes.
 const MIN_WEIGHT: f64 = 1e-30;
 
 const LAWS: usize = 2;

@@ -1,7 +1,7 @@
 //! Confidence levels: the number of standard deviations that each test and each claim allows.
 //!
-//! Tests that ask the same question share one level, so changing the question changes it everywhere.
-//! The probabilities are those of a normal distribution, two-sided.
+//! Tests that ask the same question share one level, so changing the question changes it
+//! everywhere. The probabilities are those of a normal distribution, two-sided.
 //!
 //! | level | probability beyond | question |
 //! |---|---|---|
@@ -42,7 +42,7 @@ pub(super) const DRIFT: f64 = 4.0;
 pub(super) const DRIFT_SUPPORT: f64 = 3.0;
 
 /// Timestamp noise inside a correctness interval. Less than [`CLAIM`], because the interval also
-/// contains half of the delay, which is never all error, and its width decides the selection.
+/// contains half of the delay, which is rarely all error, and its width decides the selection.
 pub(super) const STAMP: f64 = 3.0;
 
 /// A gap is stepped only beyond this level. The first sample's standard deviation is d/sqrt(8) for

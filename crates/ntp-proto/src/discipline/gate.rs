@@ -30,13 +30,13 @@ use super::confidence::{DRIFT, DRIFT_SUPPORT, OUTLIER};
 /// Number of consecutive outliers that change the model. Two would react one poll sooner, but
 /// would mistake a pair of late packets for a step.
 pub(super) const GATE_FAILURES_TO_ACT: u32 = 3;
-/// Number of samples at the start that the gate does not test: the filters know too little to
-/// predict them. Four is where the noise of the samples is first known; `is_plausible` covers them.
+/// Number of samples at the start that the gate does not test, because the filters know too little
+/// to predict them; `is_plausible` limits them. A smaller number rejects good samples, a larger one
+/// learns early outliers. Validated by simulation only.
 pub(super) const SAMPLES_BEFORE_GATE: u64 = 4;
-/// Number of samples for which a route change explains outliers. Long enough for
-/// [`GATE_FAILURES_TO_ACT`] outliers and one drift test after a longer route was accepted late;
-/// longer would attribute steps of the clock to old route changes. Trades one against the other,
-/// validated by simulation only.
+/// Number of samples for which a route change explains outliers. A larger number attributes steps
+/// of the clock to old route changes; a smaller one attributes the asymmetry of a new route to
+/// server or clock. Validated by simulation only.
 pub(super) const ROUTE_MEMORY: u32 = 16;
 /// Number of samples in a drift test. With six, half of the gain is lost (see
 /// [`confidence::DRIFT`](super::confidence::DRIFT)), because the change is noticed later.
@@ -46,13 +46,12 @@ const DRIFT_SAMPLES: usize = 4;
 /// the filters do not converge. A smaller number restarts more often, and each restart loses the
 /// biases; a larger one follows disagreeing sources for longer.
 const MAX_CLOCK_CHANGES: u32 = 3;
-/// Number of good samples per source that clear the count of clock changes: every source was used
-/// over a full drift test ([`DRIFT_SAMPLES`]), so a change that remains would have been detected.
+/// Number of good samples per source that clear the count of clock changes: on average every source
+/// was then used over a full drift test ([`DRIFT_SAMPLES`]), so a change that remains would have
+/// been detected.
 const GOOD_SAMPLES_PER_SOURCE: u32 = DRIFT_SAMPLES as u32;
 
 /// Cause to which a series of deviations is attributed.
-
-/// What a series of surprises was put down to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// The path's asymmetry changed together with its delay.

@@ -21,13 +21,13 @@
 //! confirm them.
 //!
 //! # Where the truth must be
-//! The best point is good for choosing sources, but not for a guarantee: with one liar among four it
-//! may lie where the liar's interval happens to overlap the others'. If most candidates are right,
-//! the truth is somewhere within the intervals of more than half of them; nothing more is certain.
-//! The error bound must reach the whole *span* from the first such point to the last. Sources that
-//! were polled and have no usable interval may be among those that are right, so each of them reduces
-//! the overlap that is required by one; where a single interval would suffice, the span is all that
-//! the selected sources cover.
+//! The best point is good for choosing sources, but not for a guarantee: with one liar among four
+//! it may lie where the liar's interval happens to overlap the others'. If most candidates are
+//! right, the truth is somewhere within the intervals of more than half of them; nothing more is
+//! certain. The error bound must reach the whole *span* from the first such point to the last.
+//! Sources that were polled and have no usable interval may be among those that are right, so each
+//! of them reduces the overlap that is required by one; where a single interval would suffice, the
+//! span is all that the selected sources cover.
 //!
 //! Reading: K. Marzullo, S. Owicki, "Maintaining the time in a distributed system" (1983); RFC 5905
 //! section 11.2.1.
@@ -93,8 +93,8 @@ pub(super) struct Overlap {
     pub(super) agreeing: usize,
 }
 
-/// Finds the largest group of overlapping intervals, and sorts `edges`. Of several groups of the same
-/// size it returns the one nearest to `expected`. Returns `None` without intervals.
+/// Finds the largest group of overlapping intervals, and sorts `edges`. Of several groups of the
+/// same size it returns the one nearest to `expected`. Returns `None` without intervals.
 pub(super) fn largest_overlap(edges: &mut [Edge], expected: f64) -> Option<Overlap> {
     // Intervals that touch overlap: at the same point, openings come before closings.
     edges.sort_unstable_by(|a, b| a.at.total_cmp(&b.at).then(b.opens.cmp(&a.opens)));
@@ -119,8 +119,8 @@ pub(super) fn largest_overlap(edges: &mut [Edge], expected: f64) -> Option<Overl
     best
 }
 
-/// Last point that the group at `point` has in common: where its first interval closes. `edges` must
-/// be sorted by [`largest_overlap`].
+/// Last point that the group at `point` has in common: where its first interval closes. `edges`
+/// must be sorted by [`largest_overlap`].
 pub(super) fn end_of_overlap(edges: &[Edge], point: f64) -> f64 {
     let closing = edges.iter().find(|edge| !edge.opens && edge.at >= point);
     closing.map_or(point, |edge| edge.at)

@@ -2,8 +2,8 @@
 //!
 //! The methods of `f64` call the C library, whose versions differ in the last digit. A recording
 //! would then replay differently on another machine, and a seed of the simulator would give another
-//! run. The functions of the `libm` crate are plain arithmetic. They also save the dependency on the
-//! C mathematical library: 0.6 MB of a client's resident set, for four functions.
+//! run. The functions of the `libm` crate are plain arithmetic. They also save the dependency on
+//! the C mathematical library: 0.6 MB of a client's resident set, for four functions.
 //!
 //! (`powi` and `sqrt` do not call the C library.)
 

@@ -9,10 +9,10 @@
 //! # Asymmetry, when a second source arrives
 //! With one source the asymmetry of its path cannot be observed and is part of the phase: the bias
 //! is zero and certain. A second source may differ by both asymmetries. So at that moment the first
-//! source's asymmetry is *split off*: phase and bias become uncertain together while their sum stays
-//! known, the new source's bias gets its own prior, and the data divide the difference. The estimate
-//! does not jump, neither then nor when a source leaves, which drops its row and column (exact for
-//! Gaussians).
+//! source's asymmetry is *split off*: phase and bias become uncertain together while their sum
+//! stays known, the new source's bias gets its own prior, and the data divide the difference. The
+//! estimate does not jump, neither then nor when a source leaves, which drops its row and column
+//! (exact for Gaussians).
 
 use ntp_time::FreeTime;
 
@@ -98,8 +98,8 @@ impl Discipline {
         Some(slot)
     }
 
-    /// Releases the slot of the worst source, if that one is absent or clearly worse than the source
-    /// at `index`.
+    /// Releases the slot of the worst source, if that one is absent or clearly worse than the
+    /// source at `index`.
     fn evict_worst(&mut self, index: usize, now: FreeTime) -> Option<()> {
         let distance = |source: &Source| source.asymmetry_prior();
         let absent = |source: &Source| !source.eligible || source.is_stale(now);

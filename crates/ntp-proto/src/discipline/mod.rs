@@ -36,8 +36,8 @@
 //! half a century costs no nanosecond. Frequencies are in s/s, variances in s^2.
 //!
 //! # Memory and time
-//! [`Discipline::new`] allocates all filters (110 KiB), each [`Discipline::add_source`] about 1 KiB;
-//! a measurement allocates nothing. With four sources a measurement costs a few thousand
+//! [`Discipline::new`] allocates all filters (110 KiB), each [`Discipline::add_source`] about 1
+//! KiB; a measurement allocates nothing. With four sources a measurement costs a few thousand
 //! multiplications. The moments of the mixture and the [`Prediction`] are computed once per change
 //! of the state, on first use.
 //!
@@ -112,8 +112,8 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// Three sources, as upstream; a maximum distance of 1.5 s, as MAXDIST of RFC 5905 section 11.2,
-    /// so that a satellite link qualifies; 100 ppm, which covers every crystal in a computer.
+    /// Three sources, as upstream; a maximum distance of 1.5 s, as MAXDIST of RFC 5905 section
+    /// 11.2, so that a satellite link qualifies; 100 ppm, which covers every crystal in a computer.
     fn default() -> Self {
         Self {
             minimum_agreeing_sources: 3,
@@ -194,15 +194,16 @@ const MAX_START_AGE: f64 = 64.0;
 /// than anything in the filters.
 const MAX_GAP: f64 = 30.0 * 86_400.0;
 /// Number of consecutive samples from before the newest one after which the newest one is taken to
-/// be wrong: one round of polls of half of the slots. A smaller number restarts on samples that are
-/// merely delayed, a larger one ignores good sources for longer. Not reached in any simulated world.
+/// be wrong, and the filters restart. A smaller number restarts on samples that are merely delayed,
+/// a larger one ignores good sources for longer.
 const MAX_OUT_OF_ORDER: u32 = 8;
 /// Smallest assumed uncertainty of a drift file, see [`FrequencyPrior::uncertainty`].
 const MIN_PRIOR_UNCERTAINTY: f64 = 1e-6;
 /// A frequency above this is not kept over a restart: no crystal is 1000 ppm off.
 const MAX_CREDIBLE_FREQUENCY: f64 = 1e-3;
 /// Standard deviation of the frequency change at a disturbance (suspend, migration), by temperature
-/// or by a new host's crystal.
+/// or by a new host's crystal, s/s. A larger value forgets a good frequency, a smaller one follows
+/// the new one more slowly.
 const DISTURBED_FREQUENCY_SIGMA: f64 = 1e-6;
 /// Phase uncertainty, in seconds, above which the phase is forgotten: the next sample is more
 /// accurate than this.
@@ -222,7 +223,7 @@ pub struct Discipline {
     /// Correctness interval at the time when a majority started the filters.
     start_interval: Option<DatedInterval>,
     /// Time of the filters; `None` until a majority has started them.
-    running: Option<FreeTime>,
+    filter_time: Option<FreeTime>,
     /// The next selected sample initialises the phase again.
     phase_lost: bool,
     /// Origin of the phases inside the filters.
@@ -261,7 +262,7 @@ impl Discipline {
             prior,
             bank,
             start_interval: None,
-            running: None,
+            filter_time: None,
             phase_lost: false,
             origin: NtpDuration::ZERO,
             sources: Vec::new(),
@@ -333,7 +334,7 @@ impl Discipline {
     /// initialises it again; frequency and biases are kept.
     pub fn forget_phase(&mut self) {
         self.prediction.take();
-        self.phase_lost = self.running.is_some();
+        self.phase_lost = self.filter_time.is_some();
         self.guarantee = None;
         self.bank
             .for_each(|filter| filter.widen(0.0, DISTURBED_FREQUENCY_SIGMA.powi(2)));
@@ -342,8 +343,8 @@ impl Discipline {
         }
     }
 
-    /// Chooses the poll interval of source `key`, given its current one. Call it once per sample: it
-    /// lengthens the interval by at most one step in four samples.
+    /// Chooses the poll interval of source `key`, given its current one. Call it once per sample:
+    /// it lengthens the interval by at most one step in four samples.
     pub fn choose_poll(
         &mut self,
         key: SourceKey,
@@ -385,13 +386,13 @@ impl Discipline {
     }
 
     fn estimate_exists(&self) -> bool {
-        self.running.is_some() && !self.phase_lost
+        self.filter_time.is_some() && !self.phase_lost
     }
 
     /// Predicts the filters to `at` and returns by how many seconds `at` is older than they are.
     /// Returns `None` if that is too much.
     fn advance(&mut self, at: FreeTime) -> Option<f64> {
-        let Some(then) = self.running else {
+        let Some(then) = self.filter_time else {
             return Some(0.0);
         };
         let dt = (at - then).as_seconds_f64();
@@ -401,7 +402,7 @@ impl Discipline {
         }
         if dt >= 0.0 {
             self.bank.predict(dt);
-            self.running = Some(at);
+            self.filter_time = Some(at);
             self.out_of_order = 0;
             return Some(0.0);
         }
@@ -425,7 +426,7 @@ impl Discipline {
             return Outcome::NotSelected;
         }
         if !self.estimate_exists() {
-            if self.running.is_none() {
+            if self.filter_time.is_none() {
                 self.start_interval = guarantee.map(|guarantee| guarantee.interval);
             }
             let Some(first) = self.initialize_phase(measurement.at) else {
@@ -491,11 +492,11 @@ impl Discipline {
     }
 
     /// Initialises the phase from one source, when a majority exists and the phase is unknown.
-    /// Returns the index of that source. It need not be the source that completed the majority: that
-    /// one answered last, so its packet was the slowest.
+    /// Returns the index of that source. It need not be the source that completed the majority:
+    /// that one answered last, so its packet was the slowest.
     fn initialize_phase(&mut self, now: FreeTime) -> Option<usize> {
         let (first, dated, noise) = self.narrowest_interval(now)?;
-        if self.running.is_none() {
+        if self.filter_time.is_none() {
             self.start_filters(first, now, dated.phase);
         }
         let slot = self.assign_slot(first, now)?;
@@ -532,7 +533,7 @@ impl Discipline {
     /// Restarts the filters with the source at `index` in the first slot.
     fn start_filters(&mut self, index: usize, now: FreeTime, phase: NtpDuration) {
         self.origin = phase;
-        self.running = Some(now);
+        self.filter_time = Some(now);
         let frequency = self.prior.frequency.as_ratio();
         let sigma = self.prior.uncertainty.as_ratio();
         let sigma = sigma.clamp(MIN_PRIOR_UNCERTAINTY, MAX_CREDIBLE_FREQUENCY);
@@ -553,13 +554,13 @@ impl Discipline {
         let frequency = self.bank.mix(Hypothesis::frequency);
         let known = self.prior.frequency;
         self.prior = FrequencyPrior::unknown(&self.config);
-        self.prior.frequency = if self.running.is_some() && frequency.abs() < MAX_CREDIBLE_FREQUENCY
-        {
-            Frequency::from_ratio(frequency)
-        } else {
-            known
-        };
-        self.running = None;
+        self.prior.frequency =
+            if self.filter_time.is_some() && frequency.abs() < MAX_CREDIBLE_FREQUENCY {
+                Frequency::from_ratio(frequency)
+            } else {
+                known
+            };
+        self.filter_time = None;
         self.phase_lost = false;
         self.slots_used = 0;
         self.guarantee = None;

@@ -40,16 +40,17 @@ const QUEUE_DIVISOR: f64 = 8.0;
 /// Number of typical excesses beyond which a packet is late under the flat law. Below it the excess
 /// is part of the measured variance; the same height as for a longer route.
 const LATE_FLAT: f64 = 3.0;
-/// Number of typical excesses beyond which the kind of queue is unknown under the queue law.
-/// Without this limit, sparse and very late packets cost 12 times the error.
+/// Number of typical excesses beyond which the kind of queue is unknown under the queue law. In a
+/// world with sparse, very late packets the error is 12 times larger without both this limit and
+/// the gate's test of the uncorrected sample; either is sufficient, both together are best.
 const LATE_QUEUE: f64 = 4.0;
 /// Median of a squared standard normal variable.
 const MEDIAN_CHI_SQUARE: f64 = 0.455;
 /// Height of the observed minimum of n one-sided queues over the true one, in typical excesses.
 const ONE_SIDED_MINIMUM: f64 = 1.4;
 /// The truncated exponential's variance is at least (its scale)^2 divided by this, because the
-/// scale is a guess: without a floor a wrong guess makes samples look perfect, a higher one gives up
-/// the correction. Validated by simulation only.
+/// scale is a guess: without a floor a wrong guess makes samples look perfect, a higher one gives
+/// up the correction. Validated by simulation only.
 const SCALE_DOUBT_DIVISOR: f64 = 20.0;
 /// Share of the prior that is mixed into the kinds' weights per sample: networks change as often
 /// as oscillators do.

@@ -20,16 +20,16 @@
 //! ```
 //!
 //! For exponential queues of mean J in both directions typical = 1.7 J and the minimum of n is 1.25
-//! J/sqrt(n) too high, so the factor 1 overestimates the excess (0.5 and 2 were both worse by 2 to 3
-//! %). `first/samples` is the prior that the first packet may have been late by its whole delay,
+//! J/sqrt(n) too high, so the factor 1 overestimates the excess (0.5 and 2 were both worse by 2 to
+//! 3 %). `first/samples` is the prior that the first packet may have been late by its whole delay,
 //! with the weight of one sample.
 //!
 //! # Route changes
 //! A *shorter* route is detected at the second sample: two delays below the baseline by more than
-//! `typical` cannot be queues. A *longer* route looks like congestion for a while. It is accepted when
-//! the smallest of the newest 8 delays is three typical excesses above the baseline, *and* waiting
-//! would cost more than trusting the new path: when the prediction has become less certain than a
-//! sample of the new path (its scatter is about spread/sqrt(12); we accept at half of that).
+//! `typical` cannot be queues. A *longer* route looks like congestion for a while. It is accepted
+//! when the smallest of the newest 8 delays is three typical excesses above the baseline, *and*
+//! waiting would cost more than trusting the new path: when the prediction has become less certain
+//! than a sample of the new path (its scatter is about spread/sqrt(12); we accept at half of that).
 //! Exponential queues raise a false alarm once in 0.04^-8 samples.
 //!
 //! All delays in seconds. Reading: D. Mills, "Computer Network Time Synchronization", chapter 3
@@ -40,8 +40,8 @@ use ntp_time::FreeTime;
 use super::confidence::OUTLIER;
 use super::ring::{Ring, median};
 
-/// Number of recent delays from which the typical excess is estimated. With 16 the longer-route test
-/// had 0.3 false alarms in 110 000 s.
+/// Number of recent delays from which the typical excess is estimated. With 16 the longer-route
+/// test had 0.3 false alarms in 110 000 s.
 const RECENT: usize = 32;
 /// Number of the newest delays that must all show a longer route. Fewer raise false alarms in
 /// congestion; more delay the detection.
@@ -56,7 +56,7 @@ const BUCKET_SECONDS: f64 = 8192.0;
 /// excess over the true minimum is then below a third of the mean queue.
 const SAMPLES_TO_KNOW: u32 = 16;
 /// Height above the baseline, in typical excesses, from which the newest delays are a longer route.
-/// An exponential queue exceeds it with probability 0.04, eight in a row never.
+/// An exponential queue exceeds it with probability 0.04, so eight in a row practically never.
 const LONGER_FACTOR: f64 = 3.0;
 /// Accept the new route when the prediction variance exceeds spread^2 divided by this:
 /// (spread/sqrt(12)/2)^2.

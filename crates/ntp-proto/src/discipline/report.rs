@@ -1,10 +1,10 @@
 //! Reports: the estimate, its two errors, and the status of each source.
 //!
 //! # Two errors
-//! * The **bound** is a guarantee as long as most sources are right. The correctness interval of each
-//!   source that is right contains the truth, so the truth lies where more than half of all intervals
-//!   overlap (`intersection`), and the error of the estimate is at most its distance to the far end
-//!   of that span:
+//! * The **bound** is a guarantee as long as most sources are right. The correctness interval of
+//!   each source that is right contains the truth, so the truth lies where more than half of all
+//!   intervals overlap (`intersection`), and the error of the estimate is at most its distance to
+//!   the far end of that span:
 //!
 //!   ```text
 //!   interval = sample +- ( (delay + root delay)/2 + root dispersion + 3 stamp noise )
@@ -52,8 +52,8 @@ const STUDENT: [f64; 15] = [
     636.6, 31.60, 12.92, 8.61, 6.87, 5.96, 5.41, 5.04, 4.78, 4.59, 4.44, 4.32, 4.22, 4.14, 4.07,
 ];
 
-/// Largest frequency uncertainty that is saved for the next start: 10 ppm. Above it the saved
-/// frequency is hardly better than the default prior, and a wrong one costs minutes.
+/// Largest frequency uncertainty that is saved for the next start: 10 ppm. A frequency that is
+/// known worse is hardly better than the prior of an unknown oscillator.
 const MAX_PRIOR_UNCERTAINTY: f64 = 10e-6;
 
 /// Combined estimate at some time.
@@ -120,7 +120,7 @@ impl Discipline {
         if self.phase_lost {
             return None;
         }
-        let since = self.running?;
+        let since = self.filter_time?;
         let moments = *self.bank.moments();
         let own = Link {
             variance: moments.phase_variance,
@@ -148,8 +148,8 @@ impl Discipline {
         self.prediction()?.error_figures(at, residual)
     }
 
-    /// Square of the number of standard deviations of the biases' prior in the estimated error: what
-    /// the scatter of the biases shows, at most [`CLAIM`].
+    /// Square of the number of standard deviations of the biases' prior in the estimated error:
+    /// what the scatter of the biases shows, at most [`CLAIM`].
     fn asymmetry_sigmas_squared(&self) -> f64 {
         let usual = CLAIM * CLAIM;
         let selected = self.sources.iter().filter(|source| source.selected);
@@ -253,7 +253,7 @@ impl Discipline {
 
     /// Prior for the next start. Returns `None` while the frequency is too uncertain.
     pub fn frequency_prior(&self) -> Option<FrequencyPrior> {
-        self.running?;
+        self.filter_time?;
         let moments = self.bank.moments();
         let uncertainty = moments.frequency_variance.max(0.0).sqrt();
         (uncertainty < MAX_PRIOR_UNCERTAINTY).then_some(FrequencyPrior {
@@ -262,10 +262,11 @@ impl Discipline {
         })
     }
 
-    /// Frequency error that is possible whatever the filters believe, s/s. A majority shows only that
-    /// the truth is inside a span of some half-width; a line through the first span and the present
-    /// one may be wrong by the sum of their half-widths over the time between, and within the first
-    /// minute subtle liars can cause that. Later it is negligible: 3 ppm after an hour for 5 ms each.
+    /// Frequency error that is possible whatever the filters believe, s/s. A majority shows only
+    /// that the truth is inside a span of some half-width; a line through the first span and the
+    /// present one may be wrong by the sum of their half-widths over the time between, and within
+    /// the first minute subtle liars can cause that. Later it is negligible: 3 ppm after an hour
+    /// for 5 ms each.
     fn startup_drift(&self, now: FreeTime) -> f64 {
         let Some((guarantee, start)) = self.guarantee.zip(self.start_interval) else {
             return 0.0;

@@ -1,8 +1,8 @@
 //! Ring of the newest values of a series, and their median.
 //!
-//! Path and noise models use medians of recent values: a median forgets an outlier entirely, where a
-//! mean would keep it for its whole memory. The capacity is fixed, so nothing is allocated; with 32
-//! values a sort is cheaper than a heap or a tree.
+//! Path and noise models use medians of recent values: a median forgets an outlier entirely, where
+//! a mean would keep it for its whole memory. The capacity is fixed, so nothing is allocated; with
+//! 32 values a sort is cheaper than a heap or a tree.
 
 /// The newest `N` values of a series, oldest first.
 #[derive(Clone, Debug)]

@@ -39,7 +39,7 @@ const BETTER_PEER: [(f64, f64, f64); 8] = [
 ];
 
 #[test]
-fn is_more_accurate_than_the_better_peer() {
+fn the_error_is_below_that_of_the_better_peer() {
     for (queue, wander, peer) in BETTER_PEER {
         let (phase, _) = grid_cell(queue, wander, 0..2);
         assert!(

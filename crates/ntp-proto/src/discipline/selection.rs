@@ -2,10 +2,10 @@
 //!
 //! [`intersection`](super::intersection) has the geometry of intervals; this module applies it to
 //! sources. A source is a *candidate* if it is eligible, has answered recently and is certain
-//! enough. All candidates are *voters*, unless some of them are trusted: then only those are, and the
-//! others are used if they agree with the result. The result is valid if a majority of the voters
-//! agree, the candidates are a majority of the sources that were polled, as many sources agree as
-//! configured, and a required source is among them.
+//! enough. All candidates are *voters*, unless some of them are trusted: then only those are, and
+//! the others are used if they agree with the result. The result is valid if a majority of the
+//! voters agree, the candidates are a majority of the sources that were polled, as many sources
+//! agree as configured, and a required source is among them.
 
 use ntp_time::{FreeTime, NtpDuration};
 
@@ -15,10 +15,10 @@ use super::intersection::{
 use super::source::{DatedInterval, Propagation, Source, SourceKey};
 use super::{Discipline, Guarantee};
 
-/// Hysteresis: a source displaces another, as reference or from its slot in the joint state, only if
-/// its root distance is below this share of the other's. Equal sources must not alternate: our own
-/// clients see the reference, and a change of slots loses a bias. Root distances of equal servers
-/// differ by less than 20 % through queueing; a smaller share would keep clearly worse sources.
+/// Hysteresis: a source displaces another, as reference or from its slot in the joint state, only
+/// if its root distance is below this share of the other's. Equal sources must not alternate: our
+/// own clients see the reference, and a change of slots loses a bias. A share closer to 1
+/// alternates more easily, a smaller one keeps worse sources for longer.
 pub(super) const CLEARLY_NEARER: f64 = 0.8;
 
 /// Conditions under which a source is a candidate at some time.
@@ -68,7 +68,7 @@ impl Discipline {
     /// Selects the sources that are part of the majority, and those of them that are used. Returns
     /// where the truth must be, if there is a majority.
     pub(super) fn select(&mut self, now: FreeTime) -> Option<Guarantee> {
-        if self.running.is_none() {
+        if self.filter_time.is_none() {
             // Intervals are compared as `f64`, which is exact enough near a phase of one of them.
             let newest = self.sources.iter().filter_map(|source| source.last);
             if let Some(newest) = newest.max_by_key(|interval| interval.at) {
@@ -103,7 +103,7 @@ impl Discipline {
 
     /// Standard deviation of the oscillator's frequency, s/s: the prior's before the start.
     pub(super) fn frequency_sigma(&self) -> f64 {
-        match self.running {
+        match self.filter_time {
             Some(_) => self.bank.moments().frequency_variance.max(0.0).sqrt(),
             None => self.prior.uncertainty.as_ratio(),
         }

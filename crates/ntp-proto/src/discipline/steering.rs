@@ -12,24 +12,24 @@
 //! With `step-threshold` configured the rule is upstream's: larger gaps are stepped at any time.
 //!
 //! # Duration of a slew
-//! A short slew is good for the phase, a long one for the frequency: a gap g removed over L of every
-//! T seconds costs a mean square phase error of g^2 L/(3T) and a mean square frequency error of
-//! g^2/(L T). No fixed share of T suits all worlds. Both costs grow with g^2, so the best L depends
-//! not on the current gap but on the usual one: in the steady state the mean square gap is the growth
-//! of the phase variance between updates, to be compared with the mean variance V that the phase has
-//! anyway. A slew may outlast T: the next update then plans the rest again, so gaps decay with the
-//! time constant L and cost g^2 L/(2T). We take the longest slew that adds no more than a share s to
-//! V:
+//! A short slew is good for the phase, a long one for the frequency: a gap g removed over L of
+//! every T seconds costs a mean square phase error of g^2 L/(3T) and a mean square frequency error
+//! of g^2/(L T). No fixed share of T suits all worlds. Both costs grow with g^2, so the best L
+//! depends not on the current gap but on the usual one: in the steady state the mean square gap is
+//! the growth of the phase variance between updates, to be compared with the mean variance V that
+//! the phase has anyway. A slew may outlast T: the next update then plans the rest again, so gaps
+//! decay with the time constant L and cost g^2 L/(2T). We take the longest slew that adds no more
+//! than a share s to V:
 //!
 //! ```text
 //! L = 2 s T V / max(growth(T), (g/5)^2),   at least T/64
 //! ```
 //!
 //! Where noise dominates, each sample corrects only a little, and L is several T: the frequency
-//! becomes nearly as smooth as the estimate. Where wander dominates, most of the error *is* the gap,
-//! and L is short. A gap beyond five standard deviations is not the steady state but a new jump, and
-//! is removed at once. The frequency error falls with the root of s: s = 0.05 costs 1 to 2 % of
-//! phase error.
+//! becomes nearly as smooth as the estimate. Where wander dominates, most of the error *is* the
+//! gap, and L is short. A gap beyond five standard deviations is not the steady state but a new
+//! jump, and is removed at once. The frequency error falls with the root of s: s = 0.05 costs 1 to
+//! 2 % of phase error.
 //!
 //! # Panic
 //! A gap beyond the configured panic thresholds is not corrected, neither by a step nor by a slew:
@@ -162,8 +162,9 @@ impl Panic {
     }
 }
 
-/// Share of the phase's own variance that a slew may add. Trades phase against frequency error: four
-/// times this would halve the frequency error where wander dominates, for 3 to 6 % more phase error.
+/// Share of the phase's own variance that a slew may add. Trades phase against frequency error:
+/// four times this would halve the frequency error where wander dominates, for 3 to 6 % more phase
+/// error.
 const SLEW_PHASE_COST: f64 = 0.05;
 /// Shortest slew as a share of the poll interval: shorter ones cost frequency and gain nothing in
 /// phase.
@@ -192,8 +193,9 @@ impl Steering {
         }
     }
 
-    /// Allows the next updates to step as at the start, after someone else stepped the clock, or the
-    /// machine slept or migrated. More than one, because the first sample may be a late packet's.
+    /// Allows the next updates to step as at the start, after someone else stepped the clock, or
+    /// the machine slept or migrated. More than one, because the first sample may be a late
+    /// packet's.
     pub fn allow_step(&mut self) {
         self.steps_left = self.config.steps_at_start.max(1);
     }
@@ -203,8 +205,8 @@ impl Steering {
         self.config = config;
     }
 
-    /// Decides on a step that an operator requests, whatever the rules for steps and slews. The panic
-    /// thresholds apply as for every step, unless `forced`.
+    /// Decides on a step that an operator requests, whatever the rules for steps and slews. The
+    /// panic thresholds apply as for every step, unless `forced`.
     pub fn step(&mut self, gap: NtpDuration, estimate: &Estimate, forced: bool) -> Decision {
         let base = -estimate.frequency;
         if !base.as_ratio().is_finite() {

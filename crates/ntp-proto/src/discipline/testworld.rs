@@ -380,9 +380,10 @@ const START_SPACING: NtpDuration = NtpDuration::from_seconds(2);
 const START_LEAST: NtpDuration = NtpDuration::from_seconds(12);
 const START_SHARE: i64 = 5;
 
-/// Interval to the next request of a new source: eight at 2 s, then 12 s or a fifth of the time since
-/// its first sample, whichever is longer. Returns `None` once that reaches the poll interval. About 20
-/// packets in five minutes; it may be below the configured minimum, but a RATE kiss must end it.
+/// Interval to the next request of a new source: eight at 2 s, then 12 s or a fifth of the time
+/// since its first sample, whichever is longer. Returns `None` once that reaches the poll interval.
+/// About 20 packets in five minutes; it may be below the configured minimum, but a RATE kiss must
+/// end it.
 fn start_interval(
     samples: u32,
     since_first: NtpDuration,

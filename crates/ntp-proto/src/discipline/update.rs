@@ -6,8 +6,8 @@
 //! * the third consecutive outlier: the phase of the clock, or the bias of the server, is *reset*
 //!   and set from the sample. For the clock, the frequency also becomes uncertain by what would
 //!   explain the deviation;
-//! * a drift: the component that caused it becomes uncertain by what has built up, and the sample is
-//!   used as usual.
+//! * a drift: the component that caused it becomes uncertain by what has built up, and the sample
+//!   is used as usual.
 
 use super::bank::Innovation;
 use super::confidence::OUTLIER;
@@ -16,7 +16,8 @@ use super::hypothesis::{Hypothesis, ObservationIndex};
 use super::noise::Noise;
 use super::{Cause, Discipline, Measurement, Outcome};
 
-/// Largest frequency change attributed to one event, s/s: 100 ppm, the largest error of any crystal.
+/// Largest frequency change attributed to one event, s/s: a jump of the oscillator is at most as
+/// large as its whole error may be, 100 ppm.
 const MAX_FREQUENCY_JUMP: f64 = 1e-4;
 
 /// A sample of a source in the joint state.
@@ -71,10 +72,10 @@ impl Discipline {
         self.change_model(sample, deviation.mean)
     }
 
-    /// Whether delays and oscillator can explain the deviation since the start: the first sample and
-    /// this one are each wrong by at most half of their delay. Soon after the start a larger jump
-    /// would be learnt as a frequency that no oscillator has, or as the noise of the few samples so
-    /// far.
+    /// Whether delays and oscillator can explain the deviation since the start: the first sample
+    /// and this one are each wrong by at most half of their delay. Soon after the start a larger
+    /// jump would be learnt as a frequency that no oscillator has, or as the noise of the few
+    /// samples so far.
     fn is_plausible(&self, deviation: f64, measurement: &Measurement) -> bool {
         let Some(start) = self.start_interval else {
             return true;

@@ -1,7 +1,7 @@
 //! Properties of every list of leap seconds, as a function that panics if one is violated.
 //!
-//! Used by the libFuzzer target in `fuzz/`, the replay of the committed corpus, and a property test.
-//! A corpus entry is the text of a list.
+//! Used by the libFuzzer target in `fuzz/`, the replay of the committed corpus, and a property
+//! test. A corpus entry is the text of a list.
 
 use ntp_time::{NtpDuration, SystemTime};
 

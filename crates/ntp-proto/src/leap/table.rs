@@ -1,14 +1,14 @@
 //! `leap-seconds.list`: all past leap seconds, and a date until which the list is complete.
 //!
 //! # Format
-//! Lines of two numbers: NTP seconds from which an offset applies, and TAI - UTC in seconds. Comments
-//! begin with `#`; three of them have a meaning: `#$` is when the file was last changed, `#@` when it
-//! expires, `#h` the SHA-1 of all of its numbers as they are written, in five words of hexadecimal
-//! whose leading zeroes some editions omit. The file is published twice a year; operating systems
-//! ship it with their time zones.
+//! Lines of two numbers: NTP seconds from which an offset applies, and TAI - UTC in seconds.
+//! Comments begin with `#`; three of them have a meaning: `#$` is when the file was last changed,
+//! `#@` when it expires, `#h` the SHA-1 of all of its numbers as they are written, in five words of
+//! hexadecimal whose leading zeroes some editions omit. The file is published twice a year;
+//! operating systems ship it with their time zones.
 //!
-//! An expired list is still right about the past, but no longer shows that a leap second does **not**
-//! happen: then it neither announces nor contradicts.
+//! An expired list is still right about the past, but no longer shows that a leap second does
+//! **not** happen: then it neither announces nor contradicts.
 
 use core::fmt;
 
