@@ -29,7 +29,7 @@ use super::confidence::{DRIFT, DRIFT_SUPPORT, OUTLIER};
 
 /// Number of consecutive outliers that change the model. Two would react one poll sooner, but
 /// would mistake a pair of late packets for a step.
-pub(super) const GATE_FAILURES_TO_ACT: u32 = 3;
+pub(super) const OUTLIERS_TO_ACT: u32 = 3;
 /// Number of samples at the start that the gate does not test, because the filters know too little
 /// to predict them; `is_plausible` limits them. A smaller number rejects good samples, a larger one
 /// learns early outliers. Validated by simulation only.

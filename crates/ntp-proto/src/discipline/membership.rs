@@ -91,7 +91,7 @@ impl Discipline {
         let slot = self.slots_used;
         source.slot = Some(slot);
         source.asymmetric = true;
-        source.gate_failures = 0;
+        source.consecutive_outliers = 0;
         let prior = source.asymmetry_prior();
         self.bank.for_each(|filter| filter.add_source(prior));
         self.slots_used += 1;

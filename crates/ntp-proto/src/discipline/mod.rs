@@ -374,7 +374,7 @@ impl Discipline {
         let enough = poll::UNSETTLED_RATIO * mean_square(goal);
         let mut slots = members().filter_map(|source| source.slot);
         let settled = slots.any(|slot| self.link_variance(slot) <= enough);
-        if !settled || members().any(|source| source.gate_failures > 0) {
+        if !settled || members().any(|source| source.consecutive_outliers > 0) {
             return limits.clamp(limits.min);
         }
         let source = &mut self.sources[index];
@@ -570,7 +570,7 @@ impl Discipline {
         self.bank.for_each(|filter| filter.restart(frequency, 0.0));
         for source in &mut self.sources {
             source.slot = None;
-            source.gate_failures = 0;
+            source.consecutive_outliers = 0;
             source.drift_test = DriftTest::default();
             source.last_used = None;
         }

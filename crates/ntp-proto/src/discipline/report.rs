@@ -197,7 +197,7 @@ impl Discipline {
         let seconds = NtpDuration::from_seconds_f64;
         Some(SourceStatus {
             state: self.state(source, at, interval.map(|interval| interval.half_width)),
-            has_slot: source.slot.is_some(),
+            in_joint_estimate: source.slot.is_some(),
             last: source.last.map(|last| last.at),
             offset: offset.unwrap_or(NtpDuration::ZERO),
             uncertainty: interval.map_or(NtpDuration::MAX, |interval| seconds(interval.half_width)),
@@ -206,7 +206,7 @@ impl Discipline {
             jitter: seconds(jitter),
             bias: seconds(bias.0),
             bias_sigma: seconds(bias.1),
-            gate_failures: source.gate_failures,
+            consecutive_outliers: source.consecutive_outliers,
         })
     }
 

@@ -519,7 +519,12 @@ fn a_thousand_sources_share_sixteen_slots() {
     assert!(without_slot > 900);
     let now = FreeTime::from_nanos(70_000_000_000);
     let with_slot: Vec<usize> = (0..1000)
-        .filter(|index| discipline.status(keys[*index], now).unwrap().has_slot)
+        .filter(|index| {
+            discipline
+                .status(keys[*index], now)
+                .unwrap()
+                .in_joint_estimate
+        })
         .collect();
     assert_eq!(with_slot.len(), 16);
     assert!(with_slot.iter().all(|index| *index > 500), "{with_slot:?}");

@@ -55,7 +55,7 @@ pub struct SourceStatus {
     /// Result of the selection.
     pub state: SourceState,
     /// Whether it has a slot in the joint state. If not, better sources occupy all of them.
-    pub has_slot: bool,
+    pub in_joint_estimate: bool,
     /// Time of the last sample.
     pub last: Option<FreeTime>,
     /// Estimate minus last sample, propagated to now. Zero without an estimate or a sample.
@@ -73,7 +73,7 @@ pub struct SourceStatus {
     /// Standard deviation of [`Self::bias`].
     pub bias_sigma: NtpDuration,
     /// Number of consecutive outliers.
-    pub gate_failures: u32,
+    pub consecutive_outliers: u32,
 }
 
 /// Correctness interval at the time of its sample.
@@ -144,7 +144,7 @@ pub(super) struct Source {
     pub(super) noise: Option<Noise>,
     pub(super) last_used: Option<FreeTime>,
     /// Number of consecutive outliers.
-    pub(super) gate_failures: u32,
+    pub(super) consecutive_outliers: u32,
     pub(super) drift_test: DriftTest,
     /// Running mean of 1/variance of its samples, 1/s^2.
     pub(super) information: f64,
@@ -174,7 +174,7 @@ impl Source {
             last: None,
             noise: None,
             last_used: None,
-            gate_failures: 0,
+            consecutive_outliers: 0,
             drift_test: DriftTest::default(),
             information: 0.0,
             samples_since_poll_change: 0,
@@ -248,7 +248,7 @@ impl Source {
         self.last = None;
         self.flat.forget_neighbours();
         self.drift_test = DriftTest::default();
-        self.gate_failures = 0;
+        self.consecutive_outliers = 0;
     }
 
     /// Adapts to a move of the clock that is known to within `allowance` seconds.
@@ -258,7 +258,7 @@ impl Source {
         }
         self.flat.forget_neighbours();
         self.drift_test = DriftTest::default();
-        self.gate_failures = 0;
+        self.consecutive_outliers = 0;
     }
 }
 

@@ -11,7 +11,7 @@
 
 use super::bank::Innovation;
 use super::confidence::OUTLIER;
-use super::gate::{Drift, DriftTest, Evidence, GATE_FAILURES_TO_ACT, SAMPLES_BEFORE_GATE};
+use super::gate::{Drift, DriftTest, Evidence, OUTLIERS_TO_ACT, SAMPLES_BEFORE_GATE};
 use super::hypothesis::{Hypothesis, ObservationIndex};
 use super::noise::Noise;
 use super::{Cause, Discipline, Measurement, Outcome};
@@ -60,13 +60,13 @@ impl Discipline {
         }
         self.consecutive_outliers = self.consecutive_outliers.saturating_add(1);
         let source = &mut self.sources[sample.index];
-        source.gate_failures = source.gate_failures.saturating_add(1);
+        source.consecutive_outliers = source.consecutive_outliers.saturating_add(1);
         source.samples_since_poll_change = 0;
-        let consecutive = source.gate_failures;
+        let consecutive = source.consecutive_outliers;
         // Outliers of several sources count together if most of all sources have one.
-        let majority_outside = self.consecutive_outliers >= GATE_FAILURES_TO_ACT
+        let majority_outside = self.consecutive_outliers >= OUTLIERS_TO_ACT
             && 2 * self.outlier_sources() > self.slots_used;
-        if consecutive < GATE_FAILURES_TO_ACT && !majority_outside {
+        if consecutive < OUTLIERS_TO_ACT && !majority_outside {
             return Outcome::Outlier { consecutive };
         }
         self.change_model(sample, deviation.mean)
@@ -90,7 +90,7 @@ impl Discipline {
     fn accept(&mut self, sample: &Sample<'_>, deviation: Innovation) -> Outcome {
         self.consecutive_outliers = 0;
         let source = &mut self.sources[sample.index];
-        source.gate_failures = 0;
+        source.consecutive_outliers = 0;
         source.samples_since_poll_change = source.samples_since_poll_change.saturating_add(1);
         source.drift_test.push(sample.measurement.at, deviation);
         let outcome = match source.drift_test.detect() {
@@ -107,7 +107,9 @@ impl Discipline {
     /// Number of sources in the joint state whose last sample was an outlier.
     fn outlier_sources(&self) -> usize {
         let members = self.sources.iter().filter(|source| source.slot.is_some());
-        members.filter(|source| source.gate_failures > 0).count()
+        members
+            .filter(|source| source.consecutive_outliers > 0)
+            .count()
     }
 
     /// Deviation of the sample from the prediction, with or without the belief about directions,

@@ -103,14 +103,14 @@ impl LeapSecond {
     }
 
     /// Intended offset of a smearing clock from UTC (positive: ahead) when it reads `system`, and
-    /// its rate of change. `past` is whether UTC has jumped.
-    pub fn smear_offset(&self, system: SystemTime, past: bool) -> (NtpDuration, Frequency) {
+    /// its rate of change. `utc_jumped` is whether UTC has jumped.
+    pub fn smear_offset(&self, system: SystemTime, utc_jumped: bool) -> (NtpDuration, Frequency) {
         let (begin, end) = self.smear_window();
         if system < begin || system >= end {
             return (NtpDuration::ZERO, Frequency::ZERO);
         }
         let share = (system - begin).as_seconds_f64() / SMEAR.as_seconds_f64();
-        let progress = if past { share - 1.0 } else { share };
+        let progress = if utc_jumped { share - 1.0 } else { share };
         let rate = self.jump().as_seconds_f64() / SMEAR.as_seconds_f64();
         (self.jump().scaled(progress), Frequency::from_ratio(rate))
     }
@@ -157,7 +157,7 @@ mod tests {
     fn a_smeared_clock_is_continuous_where_utc_jumps() {
         for announced in [LeapIndicator::Insert, LeapIndicator::Delete] {
             let leap = LeapSecond::from_indicator(announced, EVENING).unwrap();
-            let offset = |system, past| leap.smear_offset(system, past).0;
+            let offset = |system, utc_jumped| leap.smear_offset(system, utc_jumped).0;
             assert_eq!(offset(leap.midnight - hours(12), false), NtpDuration::ZERO);
             assert_eq!(
                 offset(leap.midnight - hours(6), false),
