@@ -1,40 +1,41 @@
-//! What happened, for people: logs, metrics and tests are all subscribers of these.
+//! Events for logs, metrics and tests.
 //!
-//! Events that a stranger on the network can cause are thinned here, at the source, so that no
-//! subscriber can be flooded (see `Thinner`): the first is told at once, the
-//! rest of the hour only as a number.
+//! Events that a remote party can cause at will are rate-limited in the engine, so that no
+//! subscriber can be flooded (see [`LogRateLimit`](super::LogRateLimit)): the first is emitted at
+//! once, the others of the hour are only counted.
 
 use core::fmt;
 use std::net::SocketAddr;
 
 use ntp_time::{Frequency, LeapIndicator, NtpDuration, PollInterval, Stratum, SystemTime};
 
-use super::{SendError, SourceId};
+use super::{KeyExchangeError, ResolveError, SendError, SourceId};
 use crate::client::{Kiss, Rejection};
+use crate::discipline::{self, Blame, Outcome};
 use crate::leap::LeapHandling;
 use crate::nts::AeadAlgorithm;
 
-/// How much an event matters to an operator.
+/// Severity of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// For those who look closely.
+    /// Details for debugging.
     Debug,
-    /// The normal course of things.
+    /// Normal operation.
     Info,
-    /// Something is wrong that the daemon can live with.
+    /// A problem that the daemon tolerates.
     Warning,
-    /// Something is wrong that an operator must look at.
+    /// A problem that needs the attention of an operator.
     Error,
 }
 
-/// Who an event is about.
+/// The association that an event is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// The association.
+    /// ID of the association.
     pub id: SourceId,
-    /// The configured name, `host:port`.
+    /// Configured name, `host:port`.
     pub name: String,
-    /// The address in use.
+    /// Address in use.
     pub address: SocketAddr,
 }
 
@@ -49,178 +50,179 @@ impl fmt::Display for Subject {
     }
 }
 
-/// Something happened.
+/// An event in the engine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// An association began.
+    /// An association was started.
     SourceAdded(Subject),
-    /// An association ended.
-    SourceRemoved(Subject, Removal),
-    /// A source answers with usable time, for the first time or again.
+    /// An association was ended.
+    SourceRemoved(Subject, RemovalReason),
+    /// A source replies with usable time, for the first time or again.
     SourceReachable(Subject),
-    /// A source does not answer any more.
+    /// A source stopped replying.
     SourceUnreachable(Subject),
     /// A request could not be sent.
     SendFailed(Subject, SendError),
-    /// A datagram was not accepted; `more` like it were not told since the last such event.
+    /// A datagram was rejected.
     ReplyRejected {
-        /// On whose socket.
+        /// Association on whose socket it arrived.
         subject: Subject,
-        /// What was wrong with it.
+        /// Reason for the rejection.
         rejection: Rejection,
-        /// Untold ones before it.
-        more: u64,
+        /// Number of similar datagrams since the last event of this kind.
+        suppressed: u64,
     },
-    /// The server asked for something.
-    Kissed(Subject, Kiss, PollInterval),
-    /// A name could not be looked up.
+    /// The server sent a kiss-o'-death packet. With the poll interval from now on.
+    KissReceived(Subject, Kiss, PollInterval),
+    /// A name could not be resolved.
     ResolveFailed {
         /// The name.
         host: String,
-        /// What the resolver said.
-        error: String,
-        /// When it will be tried again.
+        /// The error.
+        error: ResolveError,
+        /// Time until the next attempt.
         retry: NtpDuration,
     },
-    /// A name has no address that can be used.
+    /// A name has no usable address.
     NoUsableAddress {
         /// The name.
         host: String,
     },
-    /// Keys were exchanged with a source that uses NTS.
+    /// An NTS key exchange succeeded.
     KeysExchanged {
-        /// The source's configured name.
+        /// Configured name of the source.
         name: String,
-        /// The cipher that was agreed on.
+        /// Negotiated AEAD algorithm.
         algorithm: AeadAlgorithm,
-        /// The NTP server.
+        /// Host of the NTP server.
         server: String,
     },
-    /// Keys were given up, because the certificate behind them is not valid at the true time.
+    /// NTS keys were dropped, because the certificate of their key exchange is not valid at the true
+    /// time.
     KeysRevoked {
-        /// The source's configured name.
+        /// Configured name of the source.
         name: String,
-        /// Why.
+        /// Result of the certificate verification, as text from the TLS library.
         reason: String,
     },
-    /// Keys could not be exchanged.
+    /// An NTS key exchange failed.
     KeyExchangeFailed {
-        /// The source's configured name.
+        /// Configured name of the source.
         name: String,
-        /// Why.
-        error: String,
-        /// When it will be tried again.
+        /// The error.
+        error: KeyExchangeError,
+        /// Time until the next attempt.
         retry: NtpDuration,
     },
     /// A measurement was taken.
     Measured {
-        /// From whom.
+        /// The association.
         subject: Subject,
-        /// System clock minus the server's.
+        /// System clock minus the clock of the server.
         offset: NtpDuration,
-        /// Round trip.
+        /// Round-trip delay.
         delay: NtpDuration,
-        /// What the discipline did with it.
-        outcome: String,
+        /// What the discipline did with the measurement.
+        outcome: Outcome,
     },
-    /// The clock follows its sources now.
+    /// The clock became synchronised.
     Synchronized {
         /// Our stratum.
         stratum: Stratum,
         /// The source with the smallest root distance.
         reference: Subject,
     },
-    /// The sources that should agree do not: nothing is steered. Each one's offset and its half width.
+    /// Too few sources agree; the clock is not steered.
     NoMajority {
-        /// How many agree at the most.
+        /// Size of the largest agreeing group.
         agreeing: usize,
-        /// How many must.
+        /// Number required.
         needed: usize,
-        /// Who said what.
-        said: Vec<(Subject, NtpDuration, NtpDuration)>,
+        /// Offset and half width of the correctness interval of each source.
+        sources: Vec<(Subject, NtpDuration, NtpDuration)>,
     },
-    /// No source has given usable time for so long that the bound passed its limit.
+    /// The error bound exceeded its limit, because no source gave usable time.
     SynchronizationLost {
-        /// The bound.
+        /// The error bound.
         bound: NtpDuration,
     },
     /// The clock was stepped.
     Stepped {
-        /// By how much.
+        /// Size of the step.
         by: NtpDuration,
-        /// Whether it is to be told as a warning (`warn-on-jump`).
+        /// Whether to log it as a warning (`warn-on-jump`).
         warn: bool,
     },
-    /// The clock is being slewed.
+    /// A slew was started.
     Slewing {
-        /// How far it was off.
+        /// Offset of the clock.
         offset: NtpDuration,
-        /// The oscillator's own correction.
+        /// Frequency correction of the oscillator.
         frequency: Frequency,
-        /// For how long.
+        /// Duration of the slew.
         duration: NtpDuration,
     },
-    /// Someone else changed the system clock, or it was suspended; estimates are taken anew.
+    /// Another program changed the system clock, or the machine was suspended; estimation restarts.
     ClockDisturbed {
-        /// By about how much.
+        /// Approximate change.
         by: NtpDuration,
     },
     /// The machine was suspended.
     Resumed {
-        /// For about how long.
+        /// Approximate duration.
         after: NtpDuration,
     },
-    /// A leap second is ahead.
+    /// A leap second is scheduled.
     LeapPlanned {
-        /// Inserted or deleted.
+        /// Insertion or deletion.
         leap: LeapIndicator,
-        /// What will be done.
+        /// How it will be handled.
         handling: LeapHandling,
     },
-    /// UTC jumped.
+    /// A leap second occurred.
     LeapSecond {
-        /// Inserted or deleted.
+        /// Insertion or deletion.
         leap: LeapIndicator,
-        /// What the clock does about it.
+        /// How it is handled.
         handling: LeapHandling,
     },
-    /// Most sources announce a leap second that the list does not have.
+    /// Most sources announce a leap second that is not in the list.
     LeapContradicted(LeapIndicator),
-    /// The list of leap seconds is not complete any more, since then.
+    /// The list of leap seconds expired at this time.
     LeapListExpired(SystemTime),
-    /// A source says that it smears leap seconds.
+    /// A source smears leap seconds, by its reference ID.
     SourceSmears(Subject),
-    /// The discipline started its filter again.
+    /// The discipline restarted its filter.
     DisciplineRestarted,
 }
 
-/// Why an association ended.
+/// Reason why an association ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removal {
-    /// The server told us to go away.
+pub enum RemovalReason {
+    /// The server sent a kiss code DENY or RSTR.
     Denied,
-    /// It stopped answering, and there is another address to try.
+    /// The server stopped replying, and another address is available.
     Unreachable,
-    /// This machine has no way to it, and there is another address to try.
-    Unrouted,
-    /// It disagreed with the majority for too long.
+    /// There is no route to the server, and another address is available.
+    NoRoute,
+    /// The pool member was a falseticker for too long.
     Falseticker,
-    /// The operator wants it so.
+    /// Removed by operator.
     Operator,
-    /// The key exchange names another server now.
+    /// The key exchange named another server.
     Moved,
-    /// What vouched for its keys did not stand.
-    Distrusted,
+    /// Its NTS keys were revoked.
+    KeysRevoked,
 }
 
-impl fmt::Display for Removal {
+impl fmt::Display for RemovalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Distrusted => "its keys are worth nothing; others are needed",
+            Self::KeysRevoked => "its keys are worth nothing; others are needed",
             Self::Moved => "the key exchange names another server",
             Self::Denied => "it refuses to serve us; it will not be asked again before a restart",
             Self::Unreachable => "it does not answer; another address takes its place",
-            Self::Unrouted => "there is no route to it; another address takes its place",
+            Self::NoRoute => "there is no route to it; another address takes its place",
             Self::Falseticker => {
                 "it has disagreed with the majority for too long; another address takes its place"
             }
@@ -230,12 +232,12 @@ impl fmt::Display for Removal {
 }
 
 impl Event {
-    /// How much it matters.
+    /// Returns the severity of the event.
     pub fn severity(&self) -> Severity {
         match self {
             Self::Measured { .. } | Self::Slewing { .. } => Severity::Debug,
             Self::SourceAdded(_)
-            | Self::SourceRemoved(_, Removal::Operator | Removal::Moved)
+            | Self::SourceRemoved(_, RemovalReason::Operator | RemovalReason::Moved)
             | Self::SourceReachable(_)
             | Self::Synchronized { .. }
             | Self::KeysExchanged { .. }
@@ -247,7 +249,7 @@ impl Event {
             | Self::SourceUnreachable(_)
             | Self::SendFailed(..)
             | Self::ReplyRejected { .. }
-            | Self::Kissed(..)
+            | Self::KissReceived(..)
             | Self::ResolveFailed { .. }
             | Self::NoUsableAddress { .. }
             | Self::KeyExchangeFailed { .. }
@@ -263,36 +265,65 @@ impl Event {
     }
 }
 
-/// How many sources are quoted in one line of the log.
-const QUOTED: usize = 8;
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |cause: &Blame| match cause {
+            Blame::Path => "the path",
+            Blame::Server => "the server",
+            Blame::Clock => "our clock",
+        };
+        match self {
+            Self::Used => f.write_str("used"),
+            Self::NotSelected => f.write_str("not selected"),
+            Self::Spare => f.write_str("selected, not combined"),
+            Self::Struck { strikes } => write!(f, "outlier {strikes} in a row, dropped"),
+            Self::Blamed(cause) => write!(f, "outliers attributed to {}", name(cause)),
+            Self::Leaned(cause) => write!(f, "drift attributed to {}", name(cause)),
+            Self::Restarted => f.write_str("estimation restarted"),
+            Self::Rejected(rejection) => f.write_str(match rejection {
+                discipline::Rejection::UnknownSource => "rejected: unknown source",
+                discipline::Rejection::AbsurdNoise => "rejected: invalid timestamp noise",
+                discipline::Rejection::NegativeDelay => "rejected: negative delay",
+                discipline::Rejection::OutOfOrder => "rejected: out of order",
+            }),
+        }
+    }
+}
+
+/// Maximum number of sources listed in one log line.
+const LISTED_SOURCES: usize = 8;
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SourceAdded(subject) => write!(f, "new source {subject}"),
-            Self::SourceRemoved(subject, why) => write!(f, "source {subject} removed: {why}"),
+            Self::SourceRemoved(subject, reason) => {
+                write!(f, "source {subject} removed: {reason}")
+            }
             Self::SourceReachable(subject) => write!(f, "source {subject} answers"),
             Self::SourceUnreachable(subject) => write!(f, "source {subject} does not answer"),
             Self::SendFailed(subject, error) => write!(f, "cannot ask source {subject}: {error}"),
             Self::ReplyRejected {
                 subject,
                 rejection,
-                more,
+                suppressed,
             } => {
                 write!(f, "reply from source {subject} ignored: {rejection}")?;
-                if *more > 0 {
-                    write!(f, " ({more} more since the last such message)")
+                if *suppressed > 0 {
+                    write!(f, " ({suppressed} more since the last such message)")
                 } else {
                     Ok(())
                 }
             }
-            Self::Kissed(subject, Kiss::Rate, poll) => {
+            Self::KissReceived(subject, Kiss::Rate, poll) => {
                 write!(
                     f,
                     "source {subject} asks for fewer requests; polling every {poll}"
                 )
             }
-            Self::Kissed(subject, kiss, _) => write!(f, "source {subject} sent kiss code {kiss:?}"),
+            Self::KissReceived(subject, kiss, _) => {
+                write!(f, "source {subject} sent kiss code {kiss:?}")
+            }
             Self::ResolveFailed { host, error, retry } => {
                 write!(
                     f,
@@ -338,15 +369,15 @@ impl fmt::Display for Event {
             Self::NoMajority {
                 agreeing,
                 needed,
-                said,
+                sources,
             } => {
                 write!(
                     f,
                     "no majority: {agreeing} of {} sources agree, {needed} are needed;",
-                    said.len()
+                    sources.len()
                 )?;
-                for (subject, offset, half_width) in said.iter().take(QUOTED) {
-                    // As everywhere where people look: what would have to be added to the clock.
+                for (subject, offset, half_width) in sources.iter().take(LISTED_SOURCES) {
+                    // Sign convention of all output for operators: the amount to add to the clock.
                     let (by, give_or_take) =
                         (-offset.as_seconds_f64(), half_width.as_seconds_f64());
                     write!(
@@ -354,7 +385,7 @@ impl fmt::Display for Event {
                         " {subject} would change the clock by {by:+.6} s +- {give_or_take:.6} s;"
                     )?;
                 }
-                if let Some(more @ 1..) = said.len().checked_sub(QUOTED) {
+                if let Some(more @ 1..) = sources.len().checked_sub(LISTED_SOURCES) {
                     write!(f, " {more} more say something, too (`ntp-ctl explain`);")?;
                 }
                 f.write_str(" the clock is not steered (see minimum-agreeing-sources)")
@@ -439,11 +470,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quarrel_of_a_thousand_sources_is_a_line_that_can_be_read() {
-        let said = |count: u32| Event::NoMajority {
+    fn no_majority_among_a_thousand_sources_is_logged_in_one_short_line() {
+        let event = |count: u32| Event::NoMajority {
             agreeing: 1,
             needed: 3,
-            said: (0..count)
+            sources: (0..count)
                 .map(|number| {
                     let subject = Subject {
                         id: SourceId(number),
@@ -454,10 +485,10 @@ mod tests {
                 })
                 .collect(),
         };
-        let line = said(1000).to_string();
+        let line = event(1000).to_string();
         assert!(line.len() < 1500, "{line}");
         assert!(line.contains("1 of 1000 sources agree"), "{line}");
         assert!(line.contains(" 992 more say something"), "{line}");
-        assert!(!said(8).to_string().contains("more say"));
+        assert!(!event(8).to_string().contains("more say"));
     }
 }

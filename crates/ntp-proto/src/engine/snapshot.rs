@@ -1,6 +1,5 @@
-//! Everything that any reader may show, as plain data taken at one moment.
+//! State of the engine at one moment, as plain data for all readers.
 
-use core::fmt;
 use std::net::SocketAddr;
 
 use ntp_time::{
@@ -8,196 +7,178 @@ use ntp_time::{
     StampSource, Stratum, SystemTime,
 };
 
-use super::{Now, SendError, SourceId};
-use crate::client::{Authentication, Counters, Kiss, Reach, Rejection};
+use super::{KeyExchangeError, LastError, Now, SourceError, SourceId};
+use crate::client::{Authentication, Counters, Reach};
 use crate::discipline::{Opinion, SourceState, SourceStatus};
 
-/// The state of the daemon's mind.
+/// State of the engine at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// When it was taken.
+    /// Time of the snapshot.
     pub now: Now,
-    /// The clock.
+    /// State of the clock.
     pub system: SystemSnapshot,
-    /// The associations, in the order in which they began.
+    /// The associations, oldest first.
     pub sources: Vec<SourceSnapshot>,
-    /// The configured sources, each of which wants one association or several.
+    /// The configured sources. Each has one or more associations.
     pub configured: Vec<ConfiguredSnapshot>,
 }
 
-/// The clock and what we claim about it.
+/// State of the clock and its error estimates.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemSnapshot {
-    /// Whether the clock follows its sources and the bound is below its limit.
+    /// Whether the clock is synchronised: it follows its sources, and the error bound is below its
+    /// limit.
     pub synchronized: bool,
-    /// Announced leap second, or that the clock is not synchronised.
+    /// Announced leap second, or `Unsynchronized`.
     pub leap: LeapIndicator,
-    /// How far the clock is deliberately ahead of UTC, because a leap second is being smeared.
+    /// Intended offset of the clock from UTC while a leap second is smeared; positive if ahead.
     pub smear: NtpDuration,
-    /// TAI - UTC in seconds by the list of leap seconds, while that is valid.
+    /// TAI - UTC in seconds according to the list of leap seconds. `None` without a valid list.
     pub tai_offset: Option<i32>,
-    /// Until when the list of leap seconds is complete; None without a list.
+    /// Expiry time of the list of leap seconds. `None` without a list.
     pub leap_list_expires: Option<SystemTime>,
-    /// Our stratum.
+    /// Stratum.
     pub stratum: Stratum,
-    /// What we take our time from.
+    /// Reference ID.
     pub reference_id: ReferenceId,
-    /// When the clock was last updated from a source.
+    /// Time of the last update from a source.
     pub reference_time: Option<SystemTime>,
-    /// Log2 of the clock's resolution in seconds.
+    /// Base-2 logarithm of the clock resolution in seconds.
     pub precision: i8,
-    /// How far the system clock is ahead of true time by our best estimate (what is left to slew).
+    /// Estimated offset of the system clock from true time (remaining correction); positive if
+    /// ahead.
     pub offset: NtpDuration,
-    /// The oscillator's own frequency error.
+    /// Estimated frequency error of the oscillator.
     pub frequency: Frequency,
-    /// The 1-sigma uncertainty of that.
+    /// 1-sigma uncertainty of `frequency`.
     pub frequency_uncertainty: Frequency,
-    /// The error that the clock stays within 99.9 % of the time.
+    /// Estimated error of the clock: not exceeded 99.9 % of the time.
     pub estimated_error: NtpDuration,
-    /// The guaranteed error.
+    /// Error bound: guaranteed maximum error of the clock.
     pub bound: NtpDuration,
-    /// Round trip to the primary reference.
+    /// Round-trip delay to the primary reference.
     pub root_delay: NtpDuration,
-    /// Error accumulated on the way from the primary reference, now.
+    /// Dispersion relative to the primary reference, at the time of the snapshot.
     pub root_dispersion: NtpDuration,
-    /// How fast the dispersion grows, in seconds per second.
+    /// Growth rate of the dispersion, in seconds per second.
     pub dispersion_rate: Frequency,
     /// Sum of the magnitudes of all steps after start-up.
     pub accumulated_steps: NtpDuration,
-    /// The limit on that, if configured.
+    /// Configured limit of `accumulated_steps`.
     pub accumulated_steps_threshold: Option<NtpDuration>,
-    /// Sources in the agreeing majority.
+    /// Number of sources in the largest agreeing group.
     pub agreeing: usize,
-    /// Sources that are candidates for it.
+    /// Number of candidate sources.
     pub candidates: usize,
-    /// Whether they are enough to steer by.
+    /// Whether the agreeing sources are a sufficient majority.
     pub majority: bool,
 }
 
-/// How the key exchanges of a source with NTS stand.
+/// State of the key exchanges of a source with NTS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyExchangeSnapshot {
-    /// How many were begun.
+    /// Number of key exchanges started.
     pub exchanges: u64,
-    /// What became of the last one that ended.
+    /// Result of the last finished key exchange.
     pub outcome: KeyExchangeOutcome,
-    /// How long ago the last one succeeded.
+    /// Time since the last success.
     pub age: Option<NtpDuration>,
-    /// When the next one is due, if one is wanted and not going on.
+    /// Time until the next key exchange. `None` if none is scheduled or one is in progress.
     pub next: Option<NtpDuration>,
 }
 
-/// What became of a key exchange.
+/// Result of a key exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyExchangeOutcome {
-    /// None has ended yet.
+    /// No key exchange has finished yet.
     None,
-    /// It gave keys and cookies.
+    /// Keys and cookies were received.
     Succeeded,
-    /// It did not, for this reason.
-    Failed(String),
+    /// The key exchange failed.
+    Failed(KeyExchangeError),
 }
 
-/// One configured source.
+/// State of a configured source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfiguredSnapshot {
-    /// Its name, `host:port`.
+    /// Configured name, `host:port`.
     pub name: String,
-    /// Associations wanted.
+    /// Number of associations to maintain.
     pub wanted: usize,
-    /// Associations there are.
+    /// Number of existing associations.
     pub present: usize,
-    /// Whether it is being asked.
+    /// Whether the source is polled.
     pub online: bool,
-    /// Its key exchanges, if it uses NTS.
+    /// Key exchanges, if the source uses NTS.
     pub key_exchange: Option<KeyExchangeSnapshot>,
-    /// Whether the server behind the name refused us for good.
+    /// Whether the server refused service permanently (DENY or RSTR).
     pub denied: bool,
-    /// Why the last look-up or key exchange failed, if it did.
-    pub trouble: Option<String>,
+    /// Error of the last name lookup or key exchange, if it failed.
+    pub last_error: Option<SourceError>,
 }
 
-/// What was wrong with an association's last request or reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// The request could not be sent, or was refused on its way.
-    Send(SendError),
-    /// The server's reply could not be used.
-    Reply(Rejection),
-    /// The server sent a kiss code instead of the time.
-    Kiss(Kiss),
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Send(error) => write!(f, "{error}"),
-            Self::Reply(rejection) => write!(f, "its answer is ignored: {rejection}"),
-            Self::Kiss(kiss) => write!(f, "it answers with the kiss code {kiss:?}"),
-        }
-    }
-}
-
-/// One association.
+/// State of an association.
 #[derive(Clone, Debug)]
 pub struct SourceSnapshot {
-    /// The association.
+    /// ID of the association.
     pub id: SourceId,
     /// Configured name, `host:port`.
     pub name: String,
     /// Address in use.
     pub address: SocketAddr,
-    /// How its packets are authenticated.
+    /// Authentication of its packets.
     pub authentication: Authentication,
-    /// Whether its newest reply was in interleaved mode (RFC 9769).
+    /// Whether the last reply was in interleaved mode (RFC 9769).
     pub interleaved: bool,
-    /// What the discipline thinks of it.
+    /// Selection state.
     pub state: SourceState,
-    /// The newest measurement, if there is one.
+    /// Last measurement.
     pub measured: Option<MeasuredSnapshot>,
     /// Poll interval in use.
     pub poll: PollInterval,
-    /// The configured range of it.
+    /// Configured range of the poll interval.
     pub limits: PollLimits,
-    /// Whether it is being asked; the operator may have taken it offline.
+    /// Whether the source is polled; false after the command `offline`.
     pub online: bool,
-    /// When it will be asked next, if it is online.
+    /// Time of the next poll. `None` while offline.
     pub next_poll: Option<Monotonic>,
-    /// What the operator thinks of it.
-    pub opinion: Opinion,
-    /// What the discipline has learnt about it.
-    pub learnt: Option<SourceStatus>,
-    /// What was wrong last, until an answer is of use again.
-    pub trouble: Option<Trouble>,
+    /// Selection options.
+    pub selection: Opinion,
+    /// Estimates of the discipline about the source.
+    pub status: Option<SourceStatus>,
+    /// Error of the last request or reply. `None` after the next usable reply.
+    pub last_error: Option<LastError>,
     /// The reach register.
     pub reach: Reach,
     /// Packet counts.
     pub counters: Counters,
 }
 
-/// What the last measurements of a source say.
+/// Last measurement of a source.
 #[derive(Clone, Copy, Debug)]
 pub struct MeasuredSnapshot {
-    /// System clock minus the server's clock at the newest measurement; steps of the clock since then are taken into account.
+    /// System clock minus the clock of the server at the last measurement, corrected for steps of the
+    /// system clock since then.
     pub offset: NtpDuration,
-    /// Half width of its correctness interval now.
+    /// Half width of the correctness interval.
     pub uncertainty: NtpDuration,
-    /// Round trip of the newest measurement.
+    /// Round-trip delay.
     pub delay: NtpDuration,
-    /// The server's own root delay.
+    /// Root delay of the server.
     pub remote_delay: NtpDuration,
-    /// The server's own root dispersion.
+    /// Root dispersion of the server.
     pub remote_dispersion: NtpDuration,
-    /// The server's stratum.
+    /// Stratum of the server.
     pub stratum: Stratum,
-    /// The server's leap indicator.
+    /// Leap indicator of the server.
     pub leap: LeapIndicator,
-    /// The server's reference.
+    /// Reference ID of the server.
     pub reference_id: ReferenceId,
-    /// When the newest measurement was taken.
+    /// Time of the measurement.
     pub at: SystemTime,
-    /// Who timestamped the request.
+    /// Origin of the transmit timestamp.
     pub transmit_stamp: StampSource,
-    /// Who timestamped the reply.
+    /// Origin of the receive timestamp.
     pub receive_stamp: StampSource,
 }

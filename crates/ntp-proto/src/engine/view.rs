@@ -1,4 +1,4 @@
-//! What readers see: the engine's state at one moment, as plain data.
+//! Builds snapshots of the engine's state.
 
 use ntp_time::{Frequency, NtpDuration, Stratum};
 
@@ -6,32 +6,32 @@ use crate::discipline::SourceState;
 
 use super::{Engine, Now, Snapshot, SourceSnapshot, SystemSnapshot};
 
-/// What is said of an error that nothing is known about: the largest that NTP can express (RFC 5905, MAXDISP).
-const UNKNOWN: NtpDuration = NtpDuration::from_seconds(16);
+/// Error reported while nothing is known: MAXDISP of RFC 5905 section 7.2.
+const UNKNOWN_ERROR: NtpDuration = NtpDuration::from_seconds(16);
 
 impl Engine {
-    /// Everything that any reader may show, as of `now`.
+    /// Returns the state of the engine at `now`.
     pub fn snapshot(&self, now: Now) -> Snapshot {
         Snapshot {
             now,
             system: self.system_snapshot(now),
             sources: self.source_snapshots(now),
-            configured: self.sources.overview(now.monotonic),
+            configured: self.sources.snapshots(now.monotonic),
         }
     }
 
     fn system_snapshot(&self, now: Now) -> SystemSnapshot {
         let free = self.ledger.free(now.system);
-        let outlook = self.outlook();
-        let outlook = outlook.as_ref();
-        let estimate = outlook.map(|outlook| outlook.estimate(now.system));
-        let figures = outlook.and_then(|outlook| outlook.figures(now.system));
+        let prediction = self.prediction();
+        let prediction = prediction.as_ref();
+        let estimate = prediction.map(|prediction| prediction.estimate(now.system));
+        let figures = prediction.and_then(|prediction| prediction.error_figures(now.system));
         let agreement = self.discipline.agreement(free);
         let synchronized = self.sync.synchronized;
         SystemSnapshot {
             synchronized,
             leap: self.leap(),
-            smear: self.aim(now.system).0,
+            smear: self.smear_target(now.system).0,
             tai_offset: self.tai_offset(now),
             leap_list_expires: self.leap_list_expires(),
             stratum: if synchronized {
@@ -46,7 +46,9 @@ impl Engine {
             },
             reference_time: self.sync.reference_time,
             precision: self.config.clock.precision,
-            offset: outlook.map_or(NtpDuration::ZERO, |outlook| outlook.gap(now.system)),
+            offset: prediction.map_or(NtpDuration::ZERO, |prediction| {
+                prediction.offset(now.system)
+            }),
             frequency: estimate.map_or(-self.ledger.frequency(), |estimate| estimate.frequency),
             frequency_uncertainty: estimate.map_or(
                 self.config
@@ -54,10 +56,10 @@ impl Engine {
                     .map_or(Frequency::ZERO, |prior| prior.uncertainty),
                 |estimate| Frequency::from_ratio(estimate.frequency_sigma),
             ),
-            estimated_error: figures.map_or(UNKNOWN, |figures| figures.estimated_error),
-            bound: figures.map_or(UNKNOWN, |figures| figures.bound),
+            estimated_error: figures.map_or(UNKNOWN_ERROR, |figures| figures.estimated_error),
+            bound: figures.map_or(UNKNOWN_ERROR, |figures| figures.bound),
             root_delay: figures.map_or(NtpDuration::ZERO, |figures| figures.root_delay),
-            root_dispersion: figures.map_or(UNKNOWN, |figures| figures.root_dispersion),
+            root_dispersion: figures.map_or(UNKNOWN_ERROR, |figures| figures.root_dispersion),
             dispersion_rate: self.config.discipline.drift_allowance,
             accumulated_steps: self.steering.accumulated(),
             accumulated_steps_threshold: self.config.steering.accumulated_panic,
@@ -85,10 +87,10 @@ impl Engine {
                     poll: member.association.schedule().poll(),
                     limits: member.association.schedule().limits(),
                     online: self.sources.is_online(member.configured),
-                    next_poll: self.sources.next_poll(member),
-                    opinion: self.sources.config(member).opinion,
-                    learnt: status,
-                    trouble: member.trouble,
+                    next_poll: self.next_poll(member),
+                    selection: self.sources.config(member).selection,
+                    status,
+                    last_error: member.last_error,
                     reach: member.association.reach(),
                     counters: member.association.counters(),
                 }
