@@ -1,12 +1,14 @@
-//! Who is connected, in the order of arrival, and who must go to make room.
+//! Open connections in order of arrival, with limits.
 //!
-//! Two limits: connections in all, and connections of one *network* (an IPv4 address or a /64 of IPv6, which is what one customer has). A newcomer
-//! is always let in; who goes is the oldest of its network if the network has its share, else the oldest of all.
+//! There are two limits: connections in all, and connections of one *network* (an IPv4 address or
+//! an IPv6 /64, which is what one customer has). A new connection is always accepted. It evicts the
+//! oldest one of its network if the network is at its limit, otherwise the oldest of all if the
+//! table is full.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 
-/// One who can use up one share.
+/// The unit of the limit per network: an IPv4 address (mapped) or an IPv6 /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Network(Ipv6Addr);
 
@@ -22,70 +24,73 @@ impl From<IpAddr> for Network {
     }
 }
 
-/// Names a connection; later ones have larger numbers.
-pub(super) type Seat = u64;
+/// Identifies a connection; later ones have larger numbers.
+pub(super) type ConnectionId = u64;
 
-/// The connections, each with something of the caller's.
+/// The open connections, each with a value of the caller.
 #[derive(Debug)]
-pub(super) struct Table<T> {
-    seats: BTreeMap<Seat, (Network, T)>,
-    /// The same by network.
-    networks: BTreeSet<(Network, Seat)>,
-    next: Seat,
+pub(super) struct ConnectionTable<T> {
+    connections: BTreeMap<ConnectionId, (Network, T)>,
+    /// The same connections by network.
+    networks: BTreeSet<(Network, ConnectionId)>,
+    last: ConnectionId,
     limit: usize,
-    share: usize,
+    per_network: usize,
 }
 
-impl<T> Table<T> {
-    /// A table for `limit` connections, `share` of them from one network; at least one.
-    pub(super) fn new(limit: usize, share: usize) -> Self {
+impl<T> ConnectionTable<T> {
+    /// A table for `limit` connections, of which `per_network` may be from one network. A limit of
+    /// 0 counts as 1.
+    pub(super) fn new(limit: usize, per_network: usize) -> Self {
         Self {
-            seats: BTreeMap::new(),
+            connections: BTreeMap::new(),
             networks: BTreeSet::new(),
-            next: 0,
+            last: 0,
             limit: limit.max(1),
-            share: share.max(1),
+            per_network: per_network.max(1),
         }
     }
 
-    /// Takes other limits. Whoever is seated may stay; newcomers displace one each, as ever.
-    pub(super) fn set_limits(&mut self, limit: usize, share: usize) {
-        (self.limit, self.share) = (limit.max(1), share.max(1));
+    /// Changes the limits. Does not close connections; each new one still evicts at most one.
+    pub(super) fn set_limits(&mut self, limit: usize, per_network: usize) {
+        (self.limit, self.per_network) = (limit.max(1), per_network.max(1));
     }
 
-    /// Makes room for one of `network` and gives back who had to go for it.
-    pub(super) fn make_room(&mut self, network: Network) -> Option<T> {
-        let mut own = self.networks.range((network, 0)..=(network, Seat::MAX));
-        let oldest_own = own.next().map(|(_, seat)| *seat);
+    /// Removes and returns the connection that a new one from `network` evicts, if any.
+    pub(super) fn evict_for(&mut self, network: Network) -> Option<T> {
+        let mut own = self
+            .networks
+            .range((network, 0)..=(network, ConnectionId::MAX));
+        let oldest_own = own.next().map(|(_, id)| *id);
         let have = oldest_own.map_or(0, |_| 1 + own.count());
-        let oldest = || self.seats.first_key_value().map(|(seat, _)| *seat);
-        let goes = if have >= self.share {
+        let oldest = || self.connections.first_key_value().map(|(id, _)| *id);
+        let evicted = if have >= self.per_network {
             oldest_own
-        } else if self.seats.len() >= self.limit {
+        } else if self.connections.len() >= self.limit {
             oldest()
         } else {
             None
         };
-        goes.and_then(|seat| self.leave(seat))
+        evicted.and_then(|id| self.remove(id))
     }
 
-    /// The number of the next one.
-    pub(super) fn next_seat(&mut self) -> Seat {
-        self.next += 1;
-        self.next
+    /// Returns a new id.
+    pub(super) fn next_id(&mut self) -> ConnectionId {
+        self.last += 1;
+        self.last
     }
 
-    /// Seats one.
-    pub(super) fn sit(&mut self, seat: Seat, network: Network, with: T) {
-        self.seats.insert(seat, (network, with));
-        self.networks.insert((network, seat));
+    /// Adds a connection.
+    pub(super) fn insert(&mut self, id: ConnectionId, network: Network, value: T) {
+        self.connections.insert(id, (network, value));
+        self.networks.insert((network, id));
     }
 
-    /// One goes, if it has not gone before.
-    pub(super) fn leave(&mut self, seat: Seat) -> Option<T> {
-        let (network, with) = self.seats.remove(&seat)?;
-        self.networks.remove(&(network, seat));
-        Some(with)
+    /// Removes a connection and returns its value; `None` if it was removed before.
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<T> {
+        let (network, value) = self.connections.remove(&id)?;
+        self.networks.remove(&(network, id));
+        Some(value)
     }
 }
 
@@ -97,16 +102,16 @@ mod tests {
         text.parse::<IpAddr>().unwrap().into()
     }
 
-    /// Lets one in and says who went, by the order of arrival.
-    fn arrive(table: &mut Table<Seat>, from: &str) -> Option<Seat> {
-        let gone = table.make_room(network(from));
-        let seat = table.next_seat();
-        table.sit(seat, network(from), seat);
-        gone
+    /// Adds a connection and returns the id of the one that it evicts.
+    fn connect(table: &mut ConnectionTable<ConnectionId>, from: &str) -> Option<ConnectionId> {
+        let evicted = table.evict_for(network(from));
+        let id = table.next_id();
+        table.insert(id, network(from), id);
+        evicted
     }
 
     #[test]
-    fn one_customer_is_one_network() {
+    fn addresses_of_one_ipv6_prefix_are_one_network() {
         assert_eq!(network("192.0.2.1"), network("::ffff:192.0.2.1"));
         assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
         assert_eq!(network("2001:db8::1"), network("2001:db8::2:3:4:5"));
@@ -114,9 +119,9 @@ mod tests {
     }
 
     #[test]
-    fn at_its_share_a_network_displaces_only_itself() {
-        let mut table = Table::new(10, 2);
-        for (from, gone) in [
+    fn a_network_at_its_limit_evicts_its_own_oldest_connection() {
+        let mut table = ConnectionTable::new(10, 2);
+        for (from, evicted) in [
             ("192.0.2.9", None),
             ("192.0.2.1", None),
             ("192.0.2.1", None),
@@ -126,22 +131,22 @@ mod tests {
             ("2001:db8::2", None),
             ("2001:db8::3", Some(6)),
         ] {
-            assert_eq!(arrive(&mut table, from), gone, "{from}");
+            assert_eq!(connect(&mut table, from), evicted, "{from}");
         }
-        assert_eq!(table.seats.len(), 5);
+        assert_eq!(table.connections.len(), 5);
     }
 
     #[test]
-    fn a_full_table_loses_its_oldest_and_whoever_left_counts_no_more() {
-        let mut table = Table::new(3, 3);
+    fn a_full_table_evicts_its_oldest_connection_and_ignores_removed_ones() {
+        let mut table = ConnectionTable::new(3, 3);
         for last in 1..=3 {
-            assert_eq!(arrive(&mut table, &format!("192.0.2.{last}")), None);
+            assert_eq!(connect(&mut table, &format!("192.0.2.{last}")), None);
         }
-        assert_eq!(arrive(&mut table, "192.0.2.4"), Some(1));
-        assert_eq!(table.leave(2), Some(2));
-        assert_eq!(table.leave(2), None);
-        assert_eq!(arrive(&mut table, "192.0.2.5"), None);
-        assert_eq!(arrive(&mut table, "192.0.2.6"), Some(3));
-        assert_eq!(table.seats.len(), table.networks.len());
+        assert_eq!(connect(&mut table, "192.0.2.4"), Some(1));
+        assert_eq!(table.remove(2), Some(2));
+        assert_eq!(table.remove(2), None);
+        assert_eq!(connect(&mut table, "192.0.2.5"), None);
+        assert_eq!(connect(&mut table, "192.0.2.6"), Some(3));
+        assert_eq!(table.connections.len(), table.networks.len());
     }
 }

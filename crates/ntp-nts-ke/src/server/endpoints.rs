@@ -1,7 +1,9 @@
-//! All endpoints on the server's thread: opened, changed and closed as the owner of the thread orders.
+//! All endpoints on the server's thread: opens, changes and closes them as the owner of the thread
+//! commands.
 //!
-//! Whatever can fail has been done by then: sockets are bound and certificates are read by the owner, who can tell somebody. An endpoint that closes
-//! lets nobody in any more; those who are inside end as they began.
+//! Everything that can fail was done before: the owner binds sockets and reads certificates,
+//! because it can report errors. An endpoint that is closed stops accepting connections; open
+//! connections finish.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -11,127 +13,127 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::certificates::{Certificates, LOOK};
-use super::connection::{Hall, Shared};
-use super::{Endpoint, InUse};
+use super::certificates::{CHECK_INTERVAL, Certificates};
+use super::connection::{Endpoint, Shared};
+use super::{CertificateInUse, EndpointConfig};
 
-/// What the server's thread is told.
-pub(super) enum Order {
+/// A command for the server's thread.
+pub(super) enum Command {
     /// Read the certificates again.
     Reload,
-    /// Serve at these endpoints and no others.
-    Follow(Vec<Arrangement>),
+    /// Serve these endpoints and no others.
+    SetEndpoints(Vec<EndpointChange>),
 }
 
-/// How an endpoint comes to be as it is wanted.
-pub(super) enum Arrangement {
-    /// It stays as it is.
+/// How to get an endpoint into its new state.
+pub(super) enum EndpointChange {
+    /// It is unchanged.
     Keep(SocketAddr),
-    /// Those who come from now on find it changed.
-    Change(Endpoint, Certificates),
-    /// It was not there before.
-    New(Endpoint, TcpListener, Certificates),
+    /// It applies to new connections.
+    Change(EndpointConfig, Certificates),
+    /// It is a new endpoint.
+    Add(EndpointConfig, TcpListener, Certificates),
 }
 
 /// All endpoints, on the server's thread.
-pub(super) struct House {
-    halls: Vec<Open>,
+pub(super) struct Endpoints {
+    open: Vec<OpenEndpoint>,
     shared: Rc<Shared>,
     /// Certificates in use, for readers on other threads.
-    shown: Arc<Mutex<Vec<InUse>>>,
+    certificates: Arc<Mutex<Vec<CertificateInUse>>>,
 }
 
-/// An endpoint that lets people in as long as this lives.
-struct Open {
+/// An endpoint that accepts connections until this is dropped.
+struct OpenEndpoint {
     listen: SocketAddr,
-    hall: Rc<Hall>,
-    door: AbortHandle,
+    endpoint: Rc<Endpoint>,
+    accept_task: AbortHandle,
 }
 
-impl Drop for Open {
+impl Drop for OpenEndpoint {
     fn drop(&mut self) {
-        // With the task goes the listening socket; those who are inside hold on to the hall.
-        self.door.abort();
+        // The task owns the listening socket; open connections hold a reference to the endpoint.
+        self.accept_task.abort();
     }
 }
 
-impl House {
-    pub(super) fn new(shared: Rc<Shared>, shown: Arc<Mutex<Vec<InUse>>>) -> Self {
+impl Endpoints {
+    pub(super) fn new(shared: Rc<Shared>, certificates: Arc<Mutex<Vec<CertificateInUse>>>) -> Self {
         Self {
-            halls: Vec::new(),
+            open: Vec::new(),
             shared,
-            shown,
+            certificates,
         }
     }
 
+    /// Serves until the owner drops its end of `commands`.
     pub(super) async fn run(
         mut self,
-        begun: Vec<Arrangement>,
-        mut orders: mpsc::UnboundedReceiver<Order>,
+        initial: Vec<EndpointChange>,
+        mut commands: mpsc::UnboundedReceiver<Command>,
     ) -> io::Result<()> {
-        self.follow(begun)?;
+        self.apply(initial)?;
         loop {
-            let read = match tokio::time::timeout(LOOK, orders.recv()).await {
-                Ok(Some(Order::Reload)) => self.reload(true),
-                Ok(Some(Order::Follow(arrangements))) => {
-                    self.follow(arrangements)?;
+            let read = match tokio::time::timeout(CHECK_INTERVAL, commands.recv()).await {
+                Ok(Some(Command::Reload)) => self.reload(true),
+                Ok(Some(Command::SetEndpoints(changes))) => {
+                    self.apply(changes)?;
                     false
                 }
                 Ok(None) => return Ok(()),
                 Err(_) => self.reload(false),
             };
             if read {
-                self.show();
+                self.publish_certificates();
             }
         }
     }
 
-    fn follow(&mut self, arrangements: Vec<Arrangement>) -> io::Result<()> {
-        let mut before = core::mem::take(&mut self.halls);
-        for arrangement in arrangements {
-            match arrangement {
-                Arrangement::Keep(listen) => self.halls.extend(taken(&mut before, listen)),
-                Arrangement::Change(endpoint, certificates) => {
-                    if let Some(open) = taken(&mut before, endpoint.listen) {
-                        open.hall.change(endpoint, certificates);
-                        self.halls.push(open);
+    /// Applies the changes and closes all endpoints that are not among them.
+    fn apply(&mut self, changes: Vec<EndpointChange>) -> io::Result<()> {
+        let mut before = core::mem::take(&mut self.open);
+        for change in changes {
+            match change {
+                EndpointChange::Keep(listen) => self.open.extend(take(&mut before, listen)),
+                EndpointChange::Change(config, certificates) => {
+                    if let Some(open) = take(&mut before, config.listen) {
+                        open.endpoint.change(config, certificates);
+                        self.open.push(open);
                     }
                 }
-                Arrangement::New(endpoint, listener, certificates) => {
-                    certificates.announce(&*self.shared.tell);
+                EndpointChange::Add(config, listener, certificates) => {
+                    certificates.report(&*self.shared.on_event);
                     let listener = tokio::net::TcpListener::from_std(listener)?;
-                    let listen = endpoint.listen;
-                    let hall = Hall::new(endpoint, certificates, Rc::clone(&self.shared));
-                    let door = tokio::task::spawn_local(Rc::clone(&hall).accept(listener));
-                    self.halls.push(Open {
+                    let listen = config.listen;
+                    let endpoint = Endpoint::new(config, certificates, Rc::clone(&self.shared));
+                    let accept = tokio::task::spawn_local(Rc::clone(&endpoint).accept(listener));
+                    self.open.push(OpenEndpoint {
                         listen,
-                        hall,
-                        door: door.abort_handle(),
+                        endpoint,
+                        accept_task: accept.abort_handle(),
                     });
                 }
             }
         }
-        self.show();
+        self.publish_certificates();
         Ok(())
     }
 
-    fn reload(&self, asked: bool) -> bool {
-        let read = |open: &Open| open.hall.reload(asked);
-        // Every one of them, whatever the others say.
-        self.halls
-            .iter()
-            .map(read)
-            .fold(false, |any, one| any | one)
+    /// Reloads the certificates of all endpoints. Returns whether any were read.
+    fn reload(&self, requested: bool) -> bool {
+        let read = |open: &OpenEndpoint| open.endpoint.reload(requested);
+        // Does not stop at the first one.
+        self.open.iter().map(read).fold(false, |any, one| any | one)
     }
 
-    fn show(&self) {
-        let in_use = self.halls.iter().flat_map(|open| open.hall.in_use());
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        *shown = in_use.collect();
+    fn publish_certificates(&self) {
+        let in_use = self.open.iter().flat_map(|open| open.endpoint.in_use());
+        let published = self.certificates.lock();
+        *published.unwrap_or_else(PoisonError::into_inner) = in_use.collect();
     }
 }
 
-fn taken(halls: &mut Vec<Open>, listen: SocketAddr) -> Option<Open> {
-    let place = halls.iter().position(|open| open.listen == listen)?;
-    Some(halls.swap_remove(place))
+fn take(endpoints: &mut Vec<OpenEndpoint>, listen: SocketAddr) -> Option<OpenEndpoint> {
+    let index = endpoints.iter().position(|open| open.listen == listen)?;
+    Some(endpoints.swap_remove(index))
 }

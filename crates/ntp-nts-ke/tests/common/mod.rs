@@ -1,4 +1,4 @@
-//! A test authority, servers with its certificates on loopback, and clients that believe it.
+//! A test authority, servers with its certificates on loopback, and clients that trust it.
 #![allow(dead_code, reason = "not every test uses all of it")]
 
 use std::fs;
@@ -8,16 +8,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ntp_nts_ke::client::{Report, Request, exchange};
-use ntp_nts_ke::server::{Bound, CertificatePaths, Endpoint, Event, Limits, SealCookies, Server};
-use ntp_nts_ke::validity::TimeKnown;
-use ntp_proto::nts::exchange::{COOKIES, ServerPolicy};
+use ntp_nts_ke::server::{
+    Bound, CertificatePaths, CookieSealer, EndpointConfig, Event, Limits, Server,
+};
+use ntp_nts_ke::validity::TimeBounds;
+use ntp_proto::nts::exchange::{COOKIES_PER_RESPONSE, ServerPolicy};
 use ntp_proto::nts::{AeadAlgorithm, Cookie, Keyset, MasterSecret, SessionKeys};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
     date_time_ymd,
 };
 
-/// Noon of 2026-06-01: the time that clients believe unless a test says otherwise.
+/// Noon of 2026-06-01: the time of clients unless a test sets another.
 pub(crate) const NOW: u64 = 1_780_315_200;
 
 /// An authority with a directory for its files.
@@ -44,7 +46,7 @@ impl Authority {
         Self { directory, issuer }
     }
 
-    /// As it stands in certificates.
+    /// Its distinguished name.
     pub(crate) fn name(&self) -> String {
         format!("CN=authority of {}", self.directory.path().display())
     }
@@ -61,7 +63,8 @@ impl Authority {
         self.directory.path().join("ca.pem")
     }
 
-    /// A certificate for `names`, valid in these years (from and until the first of January), in files that begin with `file`.
+    /// Issues a certificate for `names`, valid from the first of January of the first year until
+    /// that of the second, in files whose names start with `file`.
     pub(crate) fn issue(&self, file: &str, names: &[&str], years: (i32, i32)) -> CertificatePaths {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
@@ -79,7 +82,7 @@ impl Authority {
         paths
     }
 
-    /// A certificate that nothing is wrong with.
+    /// A valid certificate.
     pub(crate) fn good(&self) -> CertificatePaths {
         self.issue("good", &["localhost", "127.0.0.1", "::1"], (2020, 2040))
     }
@@ -92,10 +95,10 @@ pub(crate) fn keyset() -> Keyset {
 
 pub(crate) struct Sealer(pub Keyset, pub u128);
 
-impl SealCookies for Sealer {
-    fn seal(&mut self, keys: &SessionKeys) -> Option<[Cookie; COOKIES]> {
+impl CookieSealer for Sealer {
+    fn seal(&mut self, keys: &SessionKeys) -> Option<[Cookie; COOKIES_PER_RESPONSE]> {
         let mut cookies = Vec::new();
-        for _ in 0..COOKIES {
+        for _ in 0..COOKIES_PER_RESPONSE {
             self.1 += 1;
             cookies.push(self.0.seal_cookie(keys, self.1.to_be_bytes())?);
         }
@@ -103,8 +106,8 @@ impl SealCookies for Sealer {
     }
 }
 
-pub(crate) fn endpoint(certificates: Vec<CertificatePaths>) -> Endpoint {
-    Endpoint {
+pub(crate) fn endpoint(certificates: Vec<CertificatePaths>) -> EndpointConfig {
+    EndpointConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         only_ipv6: false,
         policy: ServerPolicy {
@@ -121,33 +124,33 @@ pub(crate) fn endpoint(certificates: Vec<CertificatePaths>) -> Endpoint {
     }
 }
 
-/// A running server, and what it told.
+/// A running server and its events.
 pub(crate) struct Running {
     pub server: Server,
     pub address: SocketAddr,
-    pub told: Arc<Mutex<Vec<Event>>>,
+    pub events: Arc<Mutex<Vec<Event>>>,
 }
 
-pub(crate) fn start(endpoint: Endpoint) -> Running {
+pub(crate) fn start(endpoint: EndpointConfig) -> Running {
     start_with(endpoint, keyset())
 }
 
-pub(crate) fn start_with(endpoint: Endpoint, keyset: Keyset) -> Running {
+pub(crate) fn start_with(endpoint: EndpointConfig, keyset: Keyset) -> Running {
     let bound = Bound::bind(vec![endpoint]).unwrap();
     let address = bound.addresses().next().unwrap();
-    let told = Arc::<Mutex<Vec<Event>>>::default();
-    let ear = Arc::clone(&told);
+    let events = Arc::<Mutex<Vec<Event>>>::default();
+    let sink = Arc::clone(&events);
     let server = bound
         .start(
             Sealer(keyset, 0),
-            move |event| ear.lock().unwrap().push(event.clone()),
+            move |event| sink.lock().unwrap().push(event.clone()),
             || {},
         )
         .unwrap();
     Running {
         server,
         address,
-        told,
+        events,
     }
 }
 
@@ -161,12 +164,12 @@ pub(crate) fn request<'a>(host: &'a str, port: u16, authority: &'a Path) -> Requ
             AeadAlgorithm::AesSivCmac256,
             AeadAlgorithm::AesSivCmac512,
         ],
-        time: TimeKnown::exactly(NOW),
+        time: TimeBounds::exact(NOW),
         limit: Duration::from_secs(20),
     }
 }
 
-pub(crate) fn ask(running: &Running, authority: &Authority) -> Report {
+pub(crate) fn exchange_keys(running: &Running, authority: &Authority) -> Report {
     exchange(&request(
         "127.0.0.1",
         running.address.port(),
@@ -178,7 +181,10 @@ pub(crate) fn ask(running: &Running, authority: &Authority) -> Report {
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let limit = ntp_os_clock::monotonic() + ntp_time::NtpDuration::from_seconds(60);
     while !holds() {
-        assert!(ntp_os_clock::monotonic() < limit, "waited in vain: {what}");
+        assert!(
+            ntp_os_clock::monotonic() < limit,
+            "timeout while waiting: {what}"
+        );
         std::thread::yield_now();
     }
 }
