@@ -1,8 +1,9 @@
-//! Who asked one worker, where others can read it.
+//! The client list of one worker, shared with the main thread.
 //!
-//! The list is the one thing that a worker shares with the main thread under a lock. The worker tries the lock once for each batch and never waits: if
-//! the main thread has it, the batch is counted as missed. The main thread waits for as long as it takes to enter a batch, and
-//! holds the lock for nothing but copying.
+//! It is the only thing that a worker shares with the main thread under a lock. The worker tries
+//! the lock once for each batch and never waits: if the main thread holds it, the batch is counted
+//! as missed. The main thread waits at most until a batch is recorded, and holds the lock only
+//! while it copies the list.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,16 +12,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ntp_proto::server::{ClientList, Verdict};
 use ntp_time::Monotonic;
 
-/// The clients of one worker.
+/// The client list of one worker.
 #[derive(Debug)]
-pub struct WorkersClients {
+pub struct SharedClientList {
     list: Mutex<ClientList>,
-    /// Datagrams that were not entered.
+    /// Datagrams that were not recorded.
     missed: AtomicU64,
 }
 
-impl WorkersClients {
-    /// Nobody, and room for nobody. The seed is a secret of its own.
+impl SharedClientList {
+    /// An empty list of size 0. `seed` is a secret used for nothing else.
     pub fn new(seed: [u8; 32]) -> Self {
         Self {
             list: Mutex::new(ClientList::new(seed)),
@@ -28,31 +29,32 @@ impl WorkersClients {
         }
     }
 
-    /// The worker enters a batch, without waiting, and takes out of `heard` what it entered or missed.
-    pub fn enter(&self, now: Monotonic, heard: &mut Vec<(IpAddr, Verdict)>) {
+    /// Records a batch, or counts it as missed if the list is locked. Never waits. Empties `batch`.
+    pub fn record_batch(&self, now: Monotonic, batch: &mut Vec<(IpAddr, Verdict)>) {
         let Ok(mut list) = self.list.try_lock() else {
-            self.missed.fetch_add(heard.len() as u64, Relaxed);
-            heard.clear();
+            self.missed.fetch_add(batch.len() as u64, Relaxed);
+            batch.clear();
             return;
         };
-        for (from, verdict) in heard.drain(..) {
-            list.note(from, verdict, now);
+        for (from, verdict) in batch.drain(..) {
+            list.record(from, verdict, now);
         }
     }
 
-    /// Forgets everybody, and makes room for this worker's share.
+    /// Removes all entries and allocates this worker's share of `size`.
     pub fn resize(&self, size: usize, workers: usize) {
-        self.open().resize(size, workers);
+        self.lock().resize(size, workers);
         self.missed.store(0, Relaxed);
     }
 
-    /// Datagrams that were not entered.
+    /// Number of datagrams that were not recorded.
     pub fn missed(&self) -> u64 {
         self.missed.load(Relaxed)
     }
 
-    /// The list, for the main thread. If its worker panicked with it in hand, the daemon is about to end, and until then the list is as good as it was.
-    pub fn open(&self) -> MutexGuard<'_, ClientList> {
+    /// Locks the list; for the main thread. If the worker panicked while it held the lock, the
+    /// daemon is about to exit, and the list is still readable until then.
+    pub fn lock(&self) -> MutexGuard<'_, ClientList> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,90 +1,91 @@
-//! A worker's counters where others can read them.
+//! Counters of a worker, readable by other threads.
 //!
-//! Only the worker writes, after each batch and without waiting for anyone; a reader may see a batch half counted, which
-//! is put right a moment later. Each tally has cache lines of its own, or workers would slow each other down by counting.
+//! Only the worker writes, after each batch and without a lock. A reader may see a batch counted in
+//! part, which the next read corrects. Each worker's counters have cache lines of their own, so
+//! that workers do not slow each other down by false sharing.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use ntp_control_api::observation::Latency;
 use ntp_proto::server::Counters;
 
-/// Counts of a [`Latency`].
-const COUNTS: usize = Latency::PLACES;
+/// Number of buckets of a [`Latency`].
+const BUCKETS: usize = Latency::PLACES;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident = $from:expr;)*) => {
-        /// What became of the datagrams at an address.
+        /// Counts of the datagrams at one address by outcome, over all workers.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Totals {
             $($(#[$doc])* pub $name: u64,)*
-            /// Answers that could not be sent.
+            /// Replies that could not be sent.
             pub send_errors: u64,
-            /// How long answered requests were with us.
+            /// Time from the arrival of a request to the departure of its reply.
             pub latency: Latency,
         }
 
-        /// The same of one worker, growing.
+        /// Counters of one worker. They only grow.
         #[derive(Debug, Default)]
         #[repr(align(128))]
-        pub struct Tally {
+        pub struct SharedCounters {
             $($name: AtomicU64,)*
             send_errors: AtomicU64,
-            latencies: [AtomicU64; COUNTS],
+            latencies: [AtomicU64; BUCKETS],
             latency_sum: AtomicU64,
         }
 
-        impl Tally {
+        impl SharedCounters {
             pub(super) fn store(&self, counters: &Counters, send_errors: u64, latency: &Latency) {
                 $(self.$name.store(($from)(counters), Relaxed);)*
                 self.send_errors.store(send_errors, Relaxed);
-                for (place, count) in self.latencies.iter().zip(latency.counts) {
-                    place.store(count, Relaxed);
+                for (bucket, count) in self.latencies.iter().zip(latency.counts) {
+                    bucket.store(count, Relaxed);
                 }
                 self.latency_sum.store(latency.sum_nanos, Relaxed);
             }
         }
 
         impl Totals {
-            /// Adds what one worker has counted.
-            pub fn add(&mut self, tally: &Tally) {
-                $(self.$name += tally.$name.load(Relaxed);)*
-                self.send_errors += tally.send_errors.load(Relaxed);
-                for (sum, count) in self.latency.counts.iter_mut().zip(&tally.latencies) {
+            /// Adds the counters of one worker.
+            pub fn add(&mut self, worker: &SharedCounters) {
+                $(self.$name += worker.$name.load(Relaxed);)*
+                self.send_errors += worker.send_errors.load(Relaxed);
+                for (sum, count) in self.latency.counts.iter_mut().zip(&worker.latencies) {
                     *sum += count.load(Relaxed);
                 }
                 let sum = &mut self.latency.sum_nanos;
-                *sum = sum.wrapping_add(tally.latency_sum.load(Relaxed));
+                *sum = sum.wrapping_add(worker.latency_sum.load(Relaxed));
             }
         }
     };
 }
 
 counters! {
-    /// All datagrams.
+    /// All datagrams received.
     received = |counters: &Counters| counters.received();
-    /// Answered with time.
+    /// Answered with the time.
     accepted = |counters: &Counters| counters.accepted;
-    /// Refused with a kiss.
+    /// Refused with a DENY kiss or a crypto-NAK.
     denied = |counters: &Counters| counters.denied;
-    /// Dropped without an answer.
+    /// Dropped without a reply.
     ignored = |counters: &Counters| counters.ignored;
     /// Over the rate limit.
     rate_limited = |counters: &Counters| counters.rate_limited;
-    /// Refused because their NTS could not be judged.
+    /// Refused with an NTSN kiss: the cookie or the authenticator is invalid.
     nts_nak = |counters: &Counters| counters.nts_nak;
     /// With NTS.
     nts_received = |counters: &Counters| counters.nts_received;
-    /// Of these, answered with time.
+    /// Of these, answered with the time.
     nts_accepted = |counters: &Counters| counters.nts_accepted;
-    /// Of these, refused with a kiss.
+    /// Of these, refused with a DENY kiss.
     nts_denied = |counters: &Counters| counters.nts_denied;
     /// Of these, over the rate limit.
     nts_rate_limited = |counters: &Counters| counters.nts_rate_limited;
-    /// Of those ignored, no NTP packets.
+    /// Of those ignored, not an NTP packet.
     malformed = |counters: &Counters| counters.malformed;
     /// Of those accepted, with a symmetric key.
     authenticated = |counters: &Counters| counters.authenticated;
-    /// Of those denied, with a key that is not known or a wrong digest.
+    /// Of those denied, with an unknown key or a wrong digest.
     bad_authentication = |counters: &Counters| counters.bad_authentication;
     /// Of those accepted, in interleaved mode.
     interleaved = |counters: &Counters| counters.interleaved;
@@ -98,7 +99,7 @@ mod tests {
 
     #[test]
     fn totals_are_the_sum_over_workers() {
-        let (first, second) = (Tally::default(), Tally::default());
+        let (first, second) = (SharedCounters::default(), SharedCounters::default());
         let counters = Counters {
             accepted: 3,
             ignored: 4,

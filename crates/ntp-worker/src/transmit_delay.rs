@@ -1,74 +1,84 @@
-//! How long after the clock was read a reply leaves.
+//! Predicted transmit delay: the time from reading the clock to the departure of a reply.
 //!
-//! The transmit timestamp in a reply is written before the reply is handed to the kernel, so it is early by the way from there
-//! to the wire; and the replies of a batch leave one after the other, the last of many some tens of microseconds after the first.
-//! Half of that would be an error of the client's clock. It can be foreseen:
+//! The transmit timestamp of a reply is written before the reply is handed to the kernel, so it is
+//! early by the time from there to the wire. The replies of a batch leave one after the other, so
+//! the last of many leaves some tens of microseconds after the first. Half of this delay would be
+//! an error of the client's clock, so it is predicted and added:
 //!
 //! ```text
-//! reply k of a batch leaves at   reading + base + k * pace
+//! reply k of a batch leaves at   reading + base + k * spacing
 //! ```
 //!
-//! Both numbers come from kernel transmit stamps, which are asked for a few times a second, and for interleaved clients anyway. What the scheduler does
-//! to a thread now and then must not move them, so each is a running median: a step up when a sample is above, a step down when it is below.
-//! Where the kernel gives no stamps both stay zero.
+//! Both numbers are learnt from kernel transmit timestamps, which are requested a few times a
+//! second, and for interleaved clients in any case. An occasional preemption of the thread must not
+//! move them, so each is a running median: one step up when a sample is above, one step down when
+//! it is below. Without kernel timestamps both stay zero.
 
 use ntp_time::{NtpDuration, SystemTime};
 
-/// Between two samples that are asked for on purpose.
-const INTERVAL: NtpDuration = NtpDuration::from_millis(50);
-/// Steps of the running medians, as a part of their value and at least.
-const STEP: i64 = 16;
-const LEAST_STEP: NtpDuration = NtpDuration::from_nanos(50);
-/// No working machine takes longer, for the first and for each other reply.
-const LONGEST_BASE: NtpDuration = NtpDuration::from_micros(200);
-const LONGEST_PACE: NtpDuration = NtpDuration::from_micros(50);
+/// Interval between requested samples.
+const SAMPLE_INTERVAL: NtpDuration = NtpDuration::from_millis(50);
+/// A running median moves by its value divided by this, but at least by `MIN_STEP`.
+const STEP_DIVISOR: i64 = 16;
+const MIN_STEP: NtpDuration = NtpDuration::from_nanos(50);
+/// Upper limits of both medians; longer delays do not occur on a working machine.
+const MAX_BASE: NtpDuration = NtpDuration::from_micros(200);
+const MAX_SPACING: NtpDuration = NtpDuration::from_micros(50);
 
-/// What has been learnt of one worker's socket.
+/// Transmit delay of one worker's socket.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Departure {
+pub(super) struct TransmitDelay {
+    /// From the reading of the clock to the first reply of a batch.
     base: Option<NtpDuration>,
-    pace: Option<NtpDuration>,
+    /// From one reply of a batch to the next.
+    spacing: Option<NtpDuration>,
+    /// When a sample was requested last.
     sampled: Option<SystemTime>,
 }
 
-impl Departure {
-    /// From the reading of the clock to when reply `place` leaves.
-    pub(super) fn expected(&self, place: usize) -> NtpDuration {
-        let pace = self.pace.unwrap_or_default();
-        self.base.unwrap_or_default() + pace * place as i64
+impl TransmitDelay {
+    /// Predicted time from the reading of the clock to the departure of reply `index` of the batch.
+    pub(super) fn predict(&self, index: usize) -> NtpDuration {
+        let spacing = self.spacing.unwrap_or_default();
+        self.base.unwrap_or_default() + spacing * index as i64
     }
 
-    /// Whether it is time to ask for stamps again; if so, it is noted that they were asked for. After a step of the clock it
-    /// is, too.
-    pub(super) fn wants_sample(&mut self, now: SystemTime) -> bool {
-        let wants = self
+    /// Returns `true`, and restarts the interval, if a transmit timestamp should be requested: once
+    /// per interval, and after a step of the clock.
+    pub(super) fn sample_due(&mut self, now: SystemTime) -> bool {
+        let due = self
             .sampled
-            .is_none_or(|last| (now - last).abs() >= INTERVAL);
-        if wants {
+            .is_none_or(|last| (now - last).abs() >= SAMPLE_INTERVAL);
+        if due {
             self.sampled = Some(now);
         }
-        wants
+        due
     }
 
-    /// Reply `place` left this long after the reading.
-    pub(super) fn learn(&mut self, place: usize, after: NtpDuration) {
-        match i64::try_from(place) {
-            Ok(0) => follow(&mut self.base, after, LONGEST_BASE),
-            Ok(place) => {
-                let each = (after - self.base.unwrap_or_default()).as_nanos() / place;
-                follow(&mut self.pace, NtpDuration::from_nanos(each), LONGEST_PACE);
+    /// Updates the medians: reply `index` left `delay` after the reading of the clock.
+    pub(super) fn update(&mut self, index: usize, delay: NtpDuration) {
+        match i64::try_from(index) {
+            Ok(0) => step_median(&mut self.base, delay, MAX_BASE),
+            Ok(index) => {
+                let each = (delay - self.base.unwrap_or_default()).as_nanos() / index;
+                step_median(
+                    &mut self.spacing,
+                    NtpDuration::from_nanos(each),
+                    MAX_SPACING,
+                );
             }
             Err(_) => {}
         }
     }
 }
 
-fn follow(median: &mut Option<NtpDuration>, sample: NtpDuration, longest: NtpDuration) {
-    let sample = sample.max(NtpDuration::ZERO).min(longest);
+/// Moves a running median towards `sample`, which is limited to the range from zero to `max`.
+fn step_median(median: &mut Option<NtpDuration>, sample: NtpDuration, max: NtpDuration) {
+    let sample = sample.max(NtpDuration::ZERO).min(max);
     let next = match *median {
         None => sample,
         Some(median) => {
-            let step = NtpDuration::from_bits(median.to_bits() / STEP).max(LEAST_STEP);
+            let step = NtpDuration::from_bits(median.to_bits() / STEP_DIVISOR).max(MIN_STEP);
             median + (sample - median).max(-step).min(step)
         }
     };
@@ -88,50 +98,50 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_foreseen_after_a_few_samples() {
-        let mut departure = Departure::default();
-        assert_eq!(departure.expected(63), NtpDuration::ZERO);
+    fn the_delay_of_a_batch_is_learnt_from_a_few_samples() {
+        let mut delay = TransmitDelay::default();
+        assert_eq!(delay.predict(63), NtpDuration::ZERO);
         for _ in 0..200 {
-            departure.learn(0, micros(5));
-            departure.learn(20, micros(45));
+            delay.update(0, micros(5));
+            delay.update(20, micros(45));
         }
-        assert!(near(departure.expected(0), micros(5)));
-        assert!(near(departure.expected(30), micros(65)), "{departure:?}");
+        assert!(near(delay.predict(0), micros(5)));
+        assert!(near(delay.predict(30), micros(65)), "{delay:?}");
     }
 
     #[test]
-    fn a_thread_that_was_interrupted_moves_nothing() {
-        let mut departure = Departure::default();
+    fn preemption_of_the_thread_does_not_move_the_medians() {
+        let mut delay = TransmitDelay::default();
         for number in 0..2000 {
             let late = number % 7 == 0;
-            departure.learn(0, if late { micros(150) } else { micros(6) });
-            let later = if late { micros(90_000) } else { micros(26) };
-            departure.learn(10, later);
+            delay.update(0, if late { micros(150) } else { micros(6) });
+            let last = if late { micros(90_000) } else { micros(26) };
+            delay.update(10, last);
         }
-        assert!((departure.expected(0) - micros(6)).abs() < micros(1));
+        assert!((delay.predict(0) - micros(6)).abs() < micros(1));
         assert!(
-            (departure.expected(10) - micros(26)).abs() < micros(5),
-            "{departure:?}"
+            (delay.predict(10) - micros(26)).abs() < micros(5),
+            "{delay:?}"
         );
     }
 
     #[test]
-    fn nonsense_is_bounded() {
-        let mut departure = Departure::default();
-        departure.learn(0, NtpDuration::MAX);
-        assert_eq!(departure.expected(0), LONGEST_BASE);
-        departure.learn(0, NtpDuration::MIN);
-        departure.learn(3, NtpDuration::MIN);
-        assert!(departure.expected(3) <= LONGEST_BASE);
+    fn out_of_range_samples_are_clamped() {
+        let mut delay = TransmitDelay::default();
+        delay.update(0, NtpDuration::MAX);
+        assert_eq!(delay.predict(0), MAX_BASE);
+        delay.update(0, NtpDuration::MIN);
+        delay.update(3, NtpDuration::MIN);
+        assert!(delay.predict(3) <= MAX_BASE);
     }
 
     #[test]
-    fn samples_are_not_asked_for_with_every_batch() {
-        let mut departure = Departure::default();
+    fn a_sample_is_due_once_per_interval_and_after_a_step() {
+        let mut delay = TransmitDelay::default();
         let start = SystemTime::from_nanos(1);
-        assert!(departure.wants_sample(start));
-        assert!(!departure.wants_sample(start + micros(1)));
-        assert!(departure.wants_sample(start + INTERVAL));
-        assert!(departure.wants_sample(start - micros(60_000_000)));
+        assert!(delay.sample_due(start));
+        assert!(!delay.sample_due(start + micros(1)));
+        assert!(delay.sample_due(start + SAMPLE_INTERVAL));
+        assert!(delay.sample_due(start - micros(60_000_000)));
     }
 }
