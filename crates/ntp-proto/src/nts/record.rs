@@ -213,7 +213,7 @@ impl MessageBuffer {
     }
 
     /// Number of octets in the buffer.
-    pub fn len(&self) -> usize {
+    pub fn length(&self) -> usize {
         self.octets.len()
     }
 
@@ -278,7 +278,7 @@ mod tests {
         let pushed: Vec<_> = (0..300).map(|_| endless.push(&[0, 9, 0, 0])).collect();
         assert_eq!(pushed[254], Ok(false));
         assert_eq!(pushed[255], Err(TooLong));
-        assert!(endless.len() <= 1024);
+        assert!(endless.length() <= 1024);
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl ClientList {
         let entries = self.sets.iter().flat_map(|Set(entries)| entries);
         entries
             .filter(|it| it.requests > 0)
-            .map(Entry::to_client_entry)
+            .map(Entry::client_entry)
     }
 
     /// Index of the set that an address belongs to.
@@ -214,7 +214,7 @@ impl Entry {
         }
     }
 
-    fn to_client_entry(&self) -> ClientEntry {
+    fn client_entry(&self) -> ClientEntry {
         ClientEntry {
             address: IpAddr::V6(self.address).to_canonical(),
             requests: self.requests,

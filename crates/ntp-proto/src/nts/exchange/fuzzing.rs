@@ -26,7 +26,7 @@ pub fn check(data: &[u8]) {
 fn records_round_trip(message: &[u8]) {
     let mut buffer = MessageBuffer::new(RESPONSE_LIMIT);
     if buffer.push(message) != Ok(true) {
-        assert!(buffer.len() <= RESPONSE_LIMIT);
+        assert!(buffer.length() <= RESPONSE_LIMIT);
         return;
     }
     let mut copy = MessageWriter::default();
