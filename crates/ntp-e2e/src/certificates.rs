@@ -1,4 +1,4 @@
-//! Certificates of an authority that exists for one test.
+//! Certificate authorities and certificates for one test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use rcgen::{
 };
 use tempfile::TempDir;
 
-/// An authority, and the directory with its files, which go with it.
+/// A certificate authority and the temporary directory with its files.
 #[derive(Debug)]
 pub struct Authority {
     directory: TempDir,
@@ -32,10 +32,10 @@ impl Default for Authority {
 }
 
 impl Authority {
-    /// A new one, which nobody knows.
+    /// A new authority, trusted by no program yet.
     ///
     /// # Panics
-    /// If there is no temporary directory to be had.
+    /// If no temporary directory can be created.
     pub fn new() -> Self {
         let directory = match tempfile::Builder::new().prefix("ntpe2e-").tempdir() {
             Ok(directory) => directory,
@@ -50,35 +50,36 @@ impl Authority {
         params.not_before = date_time_ymd(1970, 1, 1);
         params.not_after = date_time_ymd(2200, 1, 1);
         let key = generate();
-        let certificate = params.self_signed(&key).expect("parameters are sound");
-        put(&directory.path().join("ca.pem"), &certificate.pem());
+        let certificate = params.self_signed(&key).expect("valid parameters");
+        write(&directory.path().join("ca.pem"), &certificate.pem());
         Self {
             issuer: Issuer::new(params, key),
             directory,
         }
     }
 
-    /// PEM file of its own certificate.
+    /// PEM file of the authority's certificate.
     pub fn path(&self) -> PathBuf {
         self.directory.path().join("ca.pem")
     }
 
-    /// The directory of its files.
+    /// Directory of the authority's files.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// A certificate for names and addresses that is valid today.
+    /// Issues a certificate for names and addresses, valid from 2020 to 2100.
     pub fn issue(&self, file: &str, names: &[String]) -> Certificate {
         self.issue_for_years(file, names, (2020, 2100))
     }
 
-    /// A certificate that is valid from the first day of one year until that of another, in files that begin with `file`.
+    /// Issues a certificate that is valid from January 1 of `years.0` to January 1 of `years.1`,
+    /// in `file.crt` and `file.key`.
     ///
     /// # Panics
-    /// If a name is none, or a file cannot be written.
+    /// If a name is invalid or a file cannot be written.
     pub fn issue_for_years(&self, file: &str, names: &[String], years: (i32, i32)) -> Certificate {
-        let mut params = CertificateParams::new(names).expect("names are sound");
+        let mut params = CertificateParams::new(names).expect("valid names");
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, file);
         (params.not_before, params.not_after) =
@@ -86,13 +87,13 @@ impl Authority {
         let key = generate();
         let certificate = params
             .signed_by(&key, &self.issuer)
-            .expect("parameters are sound");
+            .expect("valid parameters");
         let files = Certificate {
             chain: self.directory.path().join(format!("{file}.crt")),
             key: self.directory.path().join(format!("{file}.key")),
         };
-        put(&files.chain, &certificate.pem());
-        put(&files.key, &key.serialize_pem());
+        write(&files.chain, &certificate.pem());
+        write(&files.key, &key.serialize_pem());
         files
     }
 }
@@ -101,7 +102,7 @@ fn generate() -> KeyPair {
     KeyPair::generate().expect("there is randomness")
 }
 
-fn put(path: &Path, text: &str) {
+fn write(path: &Path, text: &str) {
     if let Err(error) = fs::write(path, text) {
         panic!("cannot write {}: {error}", path.display());
     }

@@ -1,11 +1,11 @@
-//! The servers that the world runs, and ones of known error: chronyd, ntpsec's ntpd, and `test-server`.
+//! Servers for the daemon to synchronise to: chronyd, ntpsec's ntpd, and our `test-server`.
 //!
-//! `.ci/install-arenas` unpacks Debian's packages of the former two into `target/arena`. They are not installed,
-//! since each is made to conflict with the other, and since an installed package would start a service. Elsewhere
-//! the programs of `/usr/sbin` are used.
+//! `.ci/install-arenas` unpacks Debian's packages of chrony and ntpsec into `target/arena`. They are
+//! not installed, since the packages conflict and would start a service. If they are not there, the
+//! programs of `/usr/sbin` are used.
 //!
-//! Both serve the machine's clock and leave it alone (see [`process`]); neither is asked to
-//! synchronise itself, so that they serve at once: chronyd as a local reference (`local`), ntpd in orphan mode, which is the only one
+//! Both serve the machine's clock without steering it (see [`process`]) and without sources, so that
+//! they serve immediately: chronyd as a local reference (`local`), ntpd in orphan mode, the only mode
 //! that needs no discipline.
 
 use std::ffi::OsString;
@@ -24,11 +24,11 @@ use crate::process::{self, Process};
 use crate::query;
 use crate::wait;
 
-/// For a server to answer as a synchronised one.
-const READY: Duration = Duration::from_secs(60);
+/// Time limit for a server to answer as synchronised.
+const READY_LIMIT: Duration = Duration::from_secs(60);
 const NTP_PORT: u16 = 123;
 
-/// Why the peers cannot be run here.
+/// Returns why the peers cannot run here, or `None` if they can.
 pub fn missing() -> Option<String> {
     for (package, program) in [CHRONYD, NTPD] {
         let path = locate(package, program);
@@ -48,7 +48,7 @@ pub fn missing() -> Option<String> {
     None
 }
 
-/// A server on a virtual host, at port 123 of all of its addresses. It ends when dropped.
+/// A server on port 123 of all addresses of a virtual host. Stopped when dropped.
 #[derive(Debug)]
 pub struct Peer {
     /// The program.
@@ -56,50 +56,50 @@ pub struct Peer {
     _files: Option<TempDir>,
 }
 
-/// The program chronyd.
+/// Path of chronyd.
 pub fn chronyd_path() -> PathBuf {
     let (package, program) = CHRONYD;
     locate(package, program)
 }
 
-/// A symmetric key, as each daemon writes it.
+/// A symmetric key, in the syntax of each daemon's key file.
 #[derive(Clone, Copy, Debug)]
 pub struct SharedKey {
-    /// Its number.
+    /// Key number.
     pub id: u32,
-    /// Its type, as chronyd and we call it.
+    /// Key type, as chronyd and we name it.
     pub kind: &'static str,
-    /// What ntpsec calls that.
-    pub kind_of_ntpsec: &'static str,
-    /// Its secret in hexadecimal.
+    /// Key type, as ntpsec names it.
+    pub ntpsec_kind: &'static str,
+    /// Secret in hexadecimal.
     pub secret: &'static str,
 }
 
 impl SharedKey {
-    /// One of each type that all daemons know.
+    /// A key of each type that all daemons support.
     pub const ALL: [Self; 4] = [
         Self {
             id: 1,
             kind: "AES128",
-            kind_of_ntpsec: "AES-128",
+            ntpsec_kind: "AES-128",
             secret: "6f9e3ac1d2b84075a1c0ffee51b0d00d",
         },
         Self {
             id: 2,
             kind: "SHA1",
-            kind_of_ntpsec: "SHA1",
+            ntpsec_kind: "SHA1",
             secret: "0123456789abcdef0123456789abcdef01234567",
         },
         Self {
             id: 3,
             kind: "SHA256",
-            kind_of_ntpsec: "SHA256",
+            ntpsec_kind: "SHA256",
             secret: "8d3f1c5be07a29648d3f1c5be07a29648d3f1c5be07a29648d3f1c5be07a2964",
         },
         Self {
             id: 4,
             kind: "MD5",
-            kind_of_ntpsec: "MD5",
+            ntpsec_kind: "MD5",
             secret: "a1b2c3d4e5f60718293a4b5c6d7e8f90",
         },
     ];
@@ -111,27 +111,27 @@ impl SharedKey {
 
     /// A line of ntpsec's key file.
     pub fn ntpsec(&self) -> String {
-        format!("{} {} {}\n", self.id, self.kind_of_ntpsec, self.secret)
+        format!("{} {} {}\n", self.id, self.ntpsec_kind, self.secret)
     }
 }
 
-/// Starts chronyd on `host`, and returns when it answers. It claims `stratum`.
+/// Starts chronyd on `host` as a server of this stratum. Returns when it answers.
 ///
 /// # Panics
-/// If it does not answer.
+/// If it does not answer in time.
 pub fn chronyd(host: &Host, stratum: u8) -> Peer {
     chronyd_with_keys(host, stratum, &[])
 }
 
-/// The same, and clients may use these keys.
+/// The same, with these symmetric keys.
 ///
 /// # Panics
-/// If it does not answer.
+/// If it does not answer in time.
 pub fn chronyd_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
     let files = files();
     let configuration = format!(
         "allow\nlocal stratum {stratum}\nport {NTP_PORT}\nkeyfile {0}/keys\n\
-         # No other way in than NTP.\ncmdport 0\nbindcmdaddress /\n\
+         # No command socket.\ncmdport 0\nbindcmdaddress /\n\
          pidfile {0}/chronyd.pid\n",
         files.path().display(),
     );
@@ -139,16 +139,16 @@ pub fn chronyd_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
     write(&files, "keys", &lines);
     let path = write(&files, "chrony.conf", &configuration);
     let mut command = process::command(Some(host), locate_program(CHRONYD));
-    // In the foreground, without control of the clock, without changing the user.
+    // In the foreground, without control of the clock, without dropping privileges.
     command.args(["-d", "-x", "-u", "root", "-f"]).arg(path);
     start("chronyd", command, host, Some(files))
 }
 
-/// Starts chronyd on `host` as a server that gives out NTS keys with `certificate`, and returns when it answers.
+/// Starts chronyd on `host` as an NTS server with `certificate`. Returns when it answers.
 ///
 /// # Panics
-/// If it does not answer.
-pub fn chronyd_giving_keys(host: &Host, stratum: u8, certificate: &Certificate) -> Peer {
+/// If it does not answer in time.
+pub fn chronyd_nts_server(host: &Host, stratum: u8, certificate: &Certificate) -> Peer {
     let files = files();
     let configuration = format!(
         "allow\nlocal stratum {stratum}\nport {NTP_PORT}\ncmdport 0\nbindcmdaddress /\n\
@@ -163,11 +163,11 @@ pub fn chronyd_giving_keys(host: &Host, stratum: u8, certificate: &Certificate) 
     start("chronyd", command, host, Some(files))
 }
 
-/// Starts ntpsec's ntpd on `host` as a server that gives out NTS keys with `certificate`, and returns when it answers.
+/// Starts ntpsec's ntpd on `host` as an NTS server with `certificate`. Returns when it answers.
 ///
 /// # Panics
-/// If it does not answer.
-pub fn ntpsec_giving_keys(host: &Host, stratum: u8, certificate: &Certificate) -> Peer {
+/// If it does not answer in time.
+pub fn ntpsec_nts_server(host: &Host, stratum: u8, certificate: &Certificate) -> Peer {
     let files = files();
     let configuration = format!(
         "disable kernel\ndisable ntp\ntos orphan {stratum} orphanwait 1\nrestrict default\n\
@@ -186,24 +186,24 @@ pub fn ntpsec_giving_keys(host: &Host, stratum: u8, certificate: &Certificate) -
     start("ntpd of ntpsec", command, host, Some(files))
 }
 
-/// Asks `servers` with chronyd as a client, once, and returns by how many seconds it finds the clock to be behind
-/// them.
+/// Measures `server` once with chronyd as a client. Returns its offset: by how many seconds the
+/// local clock is behind the server.
 ///
 /// # Panics
-/// If it gets no answer.
-pub fn chronyd_measures(host: &Host, server: IpAddr) -> f64 {
-    match chronyd_tries(host, &format!("server {server} iburst")) {
+/// If it gets no reply.
+pub fn measure_with_chronyd(host: &Host, server: IpAddr) -> f64 {
+    match try_measure_with_chronyd(host, &format!("server {server} iburst")) {
         Ok(seconds) => seconds,
-        Err(said) => panic!("chronyd could not measure {server}: {said}"),
+        Err(log) => panic!("chronyd could not measure {server}: {log}"),
     }
 }
 
-/// Asks with chronyd as a client, once, as these lines of its configuration say. Returns by how many seconds it finds the clock
-/// to be behind, or what it said if it got no answer.
+/// Measures once with chronyd as a client with these lines of configuration. Returns the offset as
+/// [`measure_with_chronyd`].
 ///
 /// # Errors
-/// If it got no answer.
-pub fn chronyd_tries(host: &Host, lines: &str) -> Result<f64, String> {
+/// Exit status and log of chronyd if it got no reply.
+pub fn try_measure_with_chronyd(host: &Host, lines: &str) -> Result<f64, String> {
     let files = files();
     let configuration = format!(
         "{lines}\ncmdport 0\nbindcmdaddress /\npidfile {}/chronyd.pid\n",
@@ -227,18 +227,18 @@ pub fn chronyd_tries(host: &Host, lines: &str) -> Result<f64, String> {
         .ok_or_else(|| format!("{status}; {}", client.lines_with("").join("; ")))
 }
 
-/// Starts ntpsec's ntpd on `host`, and returns when it answers. It claims `stratum`.
+/// Starts ntpsec's ntpd on `host` as a server of this stratum. Returns when it answers.
 ///
 /// # Panics
-/// If it does not answer.
+/// If it does not answer in time.
 pub fn ntpsec(host: &Host, stratum: u8) -> Peer {
     ntpsec_with_keys(host, stratum, &[])
 }
 
-/// The same, and clients may use these keys.
+/// The same, with these symmetric keys.
 ///
 /// # Panics
-/// If it does not answer.
+/// If it does not answer in time.
 pub fn ntpsec_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
     let files = files();
     let lines: String = keys.iter().map(SharedKey::ntpsec).collect();
@@ -262,11 +262,12 @@ pub fn ntpsec_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
     start("ntpd of ntpsec", command, host, Some(files))
 }
 
-/// Starts ntpsec's ntpd on `host` as a client with NTS, whose keys come from `keys`. It believes `authority` only.
+/// Starts ntpsec's ntpd on `host` as an NTS client of the key-exchange server `keys`. It trusts only
+/// `authority`.
 ///
 /// # Panics
 /// If it cannot be started.
-pub fn ntpsec_with_nts(host: &Host, keys: &str, authority: &Path) -> Peer {
+pub fn ntpsec_nts_client(host: &Host, keys: &str, authority: &Path) -> Peer {
     let files = files();
     let configuration = format!(
         "disable kernel\ndisable ntp\nserver {keys} nts iburst minpoll 3 maxpoll 3 ca {1}\n\
@@ -287,11 +288,11 @@ pub fn ntpsec_with_nts(host: &Host, keys: &str, authority: &Path) -> Peer {
     }
 }
 
-/// Starts `test-server` on an address of `host`, with its clock `offset` seconds ahead.
+/// Starts `test-server` on an address of `host`, with a clock that is `offset` seconds ahead.
 ///
 /// # Panics
-/// If it does not answer.
-pub fn shifted(host: &Host, address: IpAddr, offset: f64) -> Peer {
+/// If it does not answer in time.
+pub fn test_server(host: &Host, address: IpAddr, offset: f64) -> Peer {
     let mut command = process::command(Some(host), Program::TestServer.path());
     let listen = SocketAddr::new(address, NTP_PORT);
     command
@@ -317,10 +318,10 @@ fn start_at(
         IpAddr::V6(_) => [0_u8; 16].into(),
     };
     let socket = host.udp(any, 0);
-    // Ntpsec stops to answer who asks more than once in a second.
-    wait::until_unhurried(READY, &format!("{name} to answer"), || {
-        let answer = query::ask(&socket, (address, NTP_PORT).into(), Duration::from_secs(1));
-        answer.ok().filter(query::Answer::is_synchronized)
+    // ntpsec limits clients to one request per second.
+    wait::until_slowly(READY_LIMIT, &format!("{name} to answer"), || {
+        let reply = query::query(&socket, (address, NTP_PORT).into(), Duration::from_secs(1));
+        reply.ok().filter(query::Reply::is_synchronized)
     });
     Peer {
         process,

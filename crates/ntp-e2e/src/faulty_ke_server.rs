@@ -1,8 +1,9 @@
-//! A key-exchange server that does on demand what no good one does (RFC 8915 section 4).
+//! A key-exchange server with configurable faults (RFC 8915 section 4).
 //!
-//! It is a good one as long as nothing else is asked of it: it agrees on keys and gives cookies of a keyset, which a daemon beside it reads from a
-//! file. What it does wrong is its [`Conduct`], which can be changed while it runs, so that a client can be watched while it recovers.
-//! It notes when each connection came: that is the client's back-off.
+//! Without a fault it negotiates keys and issues cookies of a fixed keyset, which a daemon on the
+//! same host reads from a file. [`KeBehaviour`] selects the fault; it can be repaired while the server
+//! runs, to test how a client recovers. The server records the time of each connection, to test the
+//! client's back-off.
 #![expect(
     clippy::disallowed_methods,
     reason = "a server for tests of real processes runs in real time"
@@ -27,90 +28,90 @@ use rustls::{ServerConfig, ServerConnection, Stream};
 
 use crate::certificates::Certificate;
 
-/// What it does with its clients.
+/// Behaviour towards clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Conduct {
-    /// What it should.
-    Good,
-    /// It agrees on TLS without a word about what is to be spoken in it.
+pub enum KeBehaviour {
+    /// Follows RFC 8915.
+    Correct,
+    /// Negotiates TLS without ALPN.
     NoAlpn,
-    /// It speaks something else in TLS.
+    /// Negotiates another application protocol.
     OtherAlpn,
-    /// It knows no TLS above 1.2, and says so.
+    /// Rejects TLS 1.3 with a `protocol_version` alert.
     OnlyTls12,
-    /// It reads, and never says anything.
+    /// Reads, but never writes.
     Silent,
-    /// It agrees on TLS, and says no more.
+    /// Completes the TLS handshake, but sends no response.
     SilentInTls,
-    /// It hangs up as soon as something was said to it.
-    HangsUp,
-    /// It hangs up in the middle of its response.
-    HangsUpInTheMiddle,
-    /// Its response has no end.
-    Endless,
-    /// It responds with these octets, whatever it was asked.
-    Says(Vec<u8>),
-    /// Its response comes in pieces of so many octets, each on its own.
-    InPieces(usize),
-    /// So many cookies stand in its response, none of any use but for the good ones at the end.
-    Cookies {
-        /// How many useless ones.
+    /// Closes the connection after the first data.
+    Closes,
+    /// Closes the connection in the middle of the response.
+    ClosesMidResponse,
+    /// Sends a response without end.
+    EndlessResponse,
+    /// Sends these octets as its response.
+    Response(Vec<u8>),
+    /// Sends a correct response in pieces of this many octets.
+    Fragmented(usize),
+    /// Prepends unusable cookies to a correct response.
+    ExtraCookies {
+        /// Number of unusable cookies.
         count: usize,
-        /// Octets of each.
+        /// Length of each, in octets.
         length: usize,
     },
 }
 
-/// A record with the critical bit.
+/// Critical bit of a record type.
 pub const CRITICAL: u16 = 0x8000;
 
-/// One record of a response.
+/// Encodes one record of a response.
 pub fn record(kind: u16, body: &[u8]) -> Vec<u8> {
-    // Tests write no longer ones.
+    // Tests do not write longer ones.
     let length = u16::try_from(body.len()).unwrap_or(u16::MAX);
     [&kind.to_be_bytes()[..], &length.to_be_bytes(), body].concat()
 }
 
-/// How often a thread looks whether it should end.
-const LOOK_UP: Duration = Duration::from_millis(100);
-/// Enough to see that somebody wants to be heard.
-const PIECE: usize = 4096;
+/// Interval at which the threads check whether to stop.
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Size of the read buffer, in octets.
+const BUFFER: usize = 4096;
 
-/// A running server. It ends when dropped.
+/// A running server. Stopped when dropped.
 #[derive(Debug)]
-pub struct OddKeyServer {
+pub struct FaultyKeServer {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    conduct: Mutex<Conduct>,
+    behaviour: Mutex<KeBehaviour>,
     certificate: Mutex<Certificate>,
-    connected: Mutex<Vec<(IpAddr, Instant)>>,
+    connections: Mutex<Vec<(IpAddr, Instant)>>,
     policy: ServerPolicy,
     ended: AtomicBool,
 }
 
-impl OddKeyServer {
-    /// Serves at `listen` with a certificate, and names the NTP port, if it is not the usual one. To be called inside of the host that it is to
-    /// be on.
+impl FaultyKeServer {
+    /// Serves at `listen` with a certificate. `ntp_port` is the NTP port in its responses, if it is
+    /// not 123. To be called in the network namespace of its host.
     ///
     /// # Errors
     /// Those of the socket.
     pub fn start(
         listen: SocketAddr,
         certificate: &Certificate,
-        conduct: Conduct,
+        behaviour: KeBehaviour,
         ntp_port: Option<u16>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(listen)?;
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let shared = Arc::new(Shared {
-            conduct: Mutex::new(conduct),
+            behaviour: Mutex::new(behaviour),
             certificate: Mutex::new(certificate.clone()),
-            connected: Mutex::default(),
+            connections: Mutex::default(),
             policy: ServerPolicy {
                 algorithms: AeadAlgorithm::ALL.to_vec(),
                 ntp_server: None,
@@ -123,37 +124,37 @@ impl OddKeyServer {
         Ok(Self { address, shared })
     }
 
-    /// Where it listens.
+    /// Listening address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Behaves from the next connection on.
-    pub fn mend(&self, certificate: &Certificate) {
-        *lock(&self.shared.conduct) = Conduct::Good;
+    /// Behaves correctly, with `certificate`, from the next connection on.
+    pub fn repair(&self, certificate: &Certificate) {
+        *lock(&self.shared.behaviour) = KeBehaviour::Correct;
         *lock(&self.shared.certificate) = certificate.clone();
     }
 
-    /// When a client came from this address, again and again.
-    pub fn connected(&self, from: IpAddr) -> Vec<Instant> {
-        let connected = lock(&self.shared.connected);
-        let own = connected.iter().filter(|(peer, _)| *peer == from);
+    /// Times at which clients connected from this address.
+    pub fn connections_from(&self, from: IpAddr) -> Vec<Instant> {
+        let connections = lock(&self.shared.connections);
+        let own = connections.iter().filter(|(peer, _)| *peer == from);
         own.map(|(_, at)| *at).collect()
     }
 }
 
-impl Drop for OddKeyServer {
+impl Drop for FaultyKeServer {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::Relaxed);
     }
 }
 
-/// The keys of its cookies. They are the same for all, so that an NTP server may be told in advance.
+/// Keyset of the cookies. It is fixed, so that an NTP server can be configured in advance.
 fn keyset() -> Keyset {
     Keyset::new(MasterSecret::new([0x5a; MasterSecret::LENGTH]))
 }
 
-/// The file from which a daemon learns these keys (`key-storage-path`).
+/// File with this keyset, for a daemon's `key-storage-path`.
 pub fn keyset_file() -> Vec<u8> {
     let stored = SystemTime::now().duration_since(UNIX_EPOCH);
     let stored = StoredKeyset {
@@ -169,12 +170,12 @@ impl Shared {
             match listener.accept() {
                 Ok((socket, peer)) => {
                     let peer = peer.ip().to_canonical();
-                    lock(&self.connected).push((peer, Instant::now()));
+                    lock(&self.connections).push((peer, Instant::now()));
                     let shared = Arc::clone(&self);
-                    // What becomes of a connection is the client's to tell.
+                    // Tests observe the result of a connection at the client.
                     thread::spawn(move || shared.serve(socket));
                 }
-                Err(_) => thread::sleep(LOOK_UP / 4),
+                Err(_) => thread::sleep(STOP_CHECK_INTERVAL / 4),
             }
         }
     }
@@ -186,58 +187,58 @@ impl Shared {
     fn serve(&self, mut socket: TcpStream) -> io::Result<()> {
         socket.set_nonblocking(false)?;
         socket.set_nodelay(true)?;
-        let conduct = lock(&self.conduct).clone();
-        match conduct {
-            Conduct::Silent => return self.listen_to(socket),
-            Conduct::HangsUp => {
-                // With something unread it would be a reset.
-                let _ = socket.read(&mut [0; PIECE])?;
+        let behaviour = lock(&self.behaviour).clone();
+        match behaviour {
+            KeBehaviour::Silent => return self.read_to_end(socket),
+            KeBehaviour::Closes => {
+                // Closing with unread data would reset the connection.
+                let _ = socket.read(&mut [0; BUFFER])?;
                 return Ok(());
             }
-            Conduct::OnlyTls12 => {
-                let _ = socket.read(&mut [0; PIECE])?;
+            KeBehaviour::OnlyTls12 => {
+                let _ = socket.read(&mut [0; BUFFER])?;
                 // A fatal alert, protocol_version (RFC 8446 section 6.2).
                 socket.write_all(&[21, 3, 3, 0, 2, 2, 70])?;
-                return self.listen_to(socket);
+                return self.read_to_end(socket);
             }
             _ => {}
         }
         let certificate = lock(&self.certificate).clone();
-        let mut tls = connection(&certificate, &conduct).map_err(io::Error::other)?;
+        let mut tls = connection(&certificate, &behaviour).map_err(io::Error::other)?;
         let mut stream = Stream::new(&mut tls, &mut socket);
-        let Some(keys) = agree(&mut stream, &self.policy)? else {
+        let Some(correct) = negotiate(&mut stream, &self.policy)? else {
             return Ok(());
         };
-        if conduct == Conduct::SilentInTls {
-            return self.listen_to(socket);
+        if behaviour == KeBehaviour::SilentInTls {
+            return self.read_to_end(socket);
         }
-        let response = response(&keys, &conduct);
-        let piece = match conduct {
-            Conduct::InPieces(octets) => octets,
+        let response = response(correct, &behaviour);
+        let piece = match behaviour {
+            KeBehaviour::Fragmented(octets) => octets,
             _ => response.len(),
         };
         for piece in response.chunks(piece.max(1)) {
             stream.write_all(piece)?;
             stream.flush()?;
         }
-        match conduct {
-            Conduct::HangsUpInTheMiddle => {}
-            Conduct::Endless => loop {
-                stream.write_all(&record(4711, &[0; PIECE]))?;
+        match behaviour {
+            KeBehaviour::ClosesMidResponse => {}
+            KeBehaviour::EndlessResponse => loop {
+                stream.write_all(&record(4711, &[0; BUFFER]))?;
             },
             _ => {
                 stream.conn.send_close_notify();
                 stream.flush()?;
-                self.listen_to(socket)?;
+                self.read_to_end(socket)?;
             }
         }
         Ok(())
     }
 
-    /// Reads until the other side hangs up.
-    fn listen_to(&self, mut socket: TcpStream) -> io::Result<()> {
-        socket.set_read_timeout(Some(LOOK_UP))?;
-        let mut piece = [0; PIECE];
+    /// Reads until the other side closes the connection.
+    fn read_to_end(&self, mut socket: TcpStream) -> io::Result<()> {
+        socket.set_read_timeout(Some(STOP_CHECK_INTERVAL))?;
+        let mut piece = [0; BUFFER];
         while !self.has_ended() {
             match socket.read(&mut piece) {
                 Ok(0) => break,
@@ -251,7 +252,7 @@ impl Shared {
 
 fn connection(
     certificate: &Certificate,
-    conduct: &Conduct,
+    behaviour: &KeBehaviour,
 ) -> Result<ServerConnection, Box<dyn std::error::Error + Send + Sync>> {
     let chain =
         CertificateDer::pem_file_iter(&certificate.chain)?.collect::<Result<Vec<_>, _>>()?;
@@ -261,34 +262,32 @@ fn connection(
         .with_protocol_versions(&[&TLS13])?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    config.alpn_protocols = match conduct {
-        Conduct::NoAlpn => Vec::new(),
-        Conduct::OtherAlpn => vec![b"h2".to_vec()],
+    config.alpn_protocols = match behaviour {
+        KeBehaviour::NoAlpn => Vec::new(),
+        KeBehaviour::OtherAlpn => vec![b"h2".to_vec()],
         _ => vec![ALPN.to_vec()],
     };
     Ok(ServerConnection::new(Arc::new(config))?)
 }
 
-/// Reads the request. `None` if it is none that keys can be given for.
-fn agree(
+/// Reads the request. Returns the correct response, or `None` if the request must be refused.
+fn negotiate(
     stream: &mut Stream<'_, ServerConnection, TcpStream>,
     policy: &ServerPolicy,
-) -> io::Result<Option<Agreed>> {
+) -> io::Result<Option<Vec<u8>>> {
     let mut exchange = ServerExchange::default();
-    let mut piece = [0; PIECE];
+    let mut buffer = [0; BUFFER];
     loop {
-        let length = stream.read(&mut piece)?;
-        let read = piece.get(..length).unwrap_or_default();
+        let length = stream.read(&mut buffer)?;
+        let read = buffer.get(..length).unwrap_or_default();
         match exchange.receive(policy, read) {
             Some(Decision::Grant(grant)) => {
                 let keys = export(stream.conn, grant.algorithm).map_err(io::Error::other)?;
                 let cookies = core::array::from_fn(|number| {
                     let nonce = [u8::try_from(number).unwrap_or_default(); 16];
-                    keyset().seal_cookie(&keys, nonce).expect("there is a key")
+                    keyset().seal_cookie(&keys, nonce).expect("a keyset with a key")
                 });
-                return Ok(Some(Agreed {
-                    response: grant.response(policy, &cookies),
-                }));
+                return Ok(Some(grant.response(policy, &cookies)));
             }
             Some(Decision::Refuse(_)) => return Ok(None),
             None if length == 0 => return Ok(None),
@@ -297,11 +296,7 @@ fn agree(
     }
 }
 
-/// What a good server would respond.
-struct Agreed {
-    response: Vec<u8>,
-}
-
+/// Derives the session keys from the TLS session (RFC 8915 section 5.1).
 fn export(
     tls: &ServerConnection,
     algorithm: AeadAlgorithm,
@@ -315,21 +310,20 @@ fn export(
         key(Direction::ClientToServer)?,
         key(Direction::ServerToClient)?,
     );
-    Ok(SessionKeys::new(algorithm, &c2s, &s2c).ok_or("a key of a wrong length")?)
+    Ok(SessionKeys::new(algorithm, &c2s, &s2c).ok_or("a key of the wrong length")?)
 }
 
-fn response(agreed: &Agreed, conduct: &Conduct) -> Vec<u8> {
-    let good = &agreed.response;
-    match conduct {
-        Conduct::Says(octets) => octets.clone(),
-        Conduct::Endless => Vec::new(),
+fn response(correct: Vec<u8>, behaviour: &KeBehaviour) -> Vec<u8> {
+    match behaviour {
+        KeBehaviour::Response(octets) => octets.clone(),
+        KeBehaviour::EndlessResponse => Vec::new(),
         // In the middle of a cookie.
-        Conduct::HangsUpInTheMiddle => good.get(..good.len() / 2).unwrap_or_default().to_vec(),
-        Conduct::Cookies { count, length } => {
-            let useless = record(5, &vec![7; *length]);
-            [&useless.repeat(*count), &good[..]].concat()
+        KeBehaviour::ClosesMidResponse => correct[..correct.len() / 2].to_vec(),
+        KeBehaviour::ExtraCookies { count, length } => {
+            let unusable = record(5, &vec![7; *length]);
+            [&unusable.repeat(*count), &correct[..]].concat()
         }
-        _ => good.clone(),
+        _ => correct,
     }
 }
 
