@@ -282,7 +282,7 @@ impl Daemon {
 /// # Panics
 /// If it does.
 #[track_caller]
-pub fn assert_truth_inside(observation: &Observation, worst: f64) {
+pub fn assert_error_within(observation: &Observation, worst: f64) {
     let error = observation.true_offset().abs();
     let bound = observation.error_bound();
     assert!(

@@ -164,7 +164,12 @@ impl Shared {
                 }
                 state.clients.insert(transmit, client);
             }
-            self.forward(&mut state, Destination::Server, self.link.delay, &buffer[..length]);
+            self.forward(
+                &mut state,
+                Destination::Server,
+                self.link.delay,
+                &buffer[..length],
+            );
         }
     }
 
@@ -179,7 +184,12 @@ impl Shared {
             let known = origin.and_then(|origin| state.clients.get(&origin).copied());
             if let Some(client) = known.or(state.latest) {
                 let delay = self.link.delay + self.link.asymmetry;
-                self.forward(&mut state, Destination::Client(client), delay, &buffer[..length]);
+                self.forward(
+                    &mut state,
+                    Destination::Client(client),
+                    delay,
+                    &buffer[..length],
+                );
             }
         }
     }
@@ -276,13 +286,13 @@ mod tests {
         UdpSocket::bind("127.0.0.1:0").expect("loopback")
     }
 
-    fn query_through(link: Link, limit: Duration) -> io::Result<query::Answer> {
+    fn query_through(link: Link, limit: Duration) -> io::Result<query::Reply> {
         let address = "127.0.0.1:0".parse().expect("address");
         let server = ReferenceServer::bind(address, Behaviour::default())?;
         let listen = local();
         let address = listen.local_addr()?;
         let _proxy = DelayProxy::start(listen, local(), server.address(), link)?;
-        query::ask(&local(), address, limit)
+        query::query(&local(), address, limit)
     }
 
     #[test]

@@ -285,7 +285,9 @@ fn negotiate(
                 let keys = export(stream.conn, grant.algorithm).map_err(io::Error::other)?;
                 let cookies = core::array::from_fn(|number| {
                     let nonce = [u8::try_from(number).unwrap_or_default(); 16];
-                    keyset().seal_cookie(&keys, nonce).expect("a keyset with a key")
+                    keyset()
+                        .seal_cookie(&keys, nonce)
+                        .expect("a keyset with a key")
                 });
                 return Ok(Some(grant.response(policy, &cookies)));
             }

@@ -119,7 +119,10 @@ impl Observation {
     }
 
     fn missing(&self, member: &str) -> ! {
-        panic!("missing or invalid `{member}` in the observation:\n{:#}", self.0)
+        panic!(
+            "missing or invalid `{member}` in the observation:\n{:#}",
+            self.0
+        )
     }
 }
 

@@ -221,7 +221,11 @@ impl Drop for Process {
             return;
         }
         // In every scenario, a system call that the sandbox refuses is a bug.
-        if let Some(line) = self.lines().iter().find(|line| line.contains(SANDBOX_REFUSAL)) {
+        if let Some(line) = self
+            .lines()
+            .iter()
+            .find(|line| line.contains(SANDBOX_REFUSAL))
+        {
             panic!("{line}\n{}", self.transcript());
         }
     }

@@ -1,6 +1,6 @@
-//! The exporter's page in a browser: what a person sees of a daemon with two good servers and a bad one.
+//! The exporter's page in a browser, for a daemon with three good servers and a falseticker.
 //!
-//! The pictures in `target/dashboard` are for people to look at.
+//! Writes screenshots to `target/dashboard`, for visual inspection.
 
 use std::fs;
 use std::process::ExitCode;
@@ -14,14 +14,14 @@ use ntp_e2e::scenario;
 use ntp_time::NtpDuration;
 use test_binaries::{Behaviour, ReferenceServer};
 
-/// For whatever takes seconds: only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     harness::run(
         Arena::Browser,
         &[scenario!(
-            the_page_shows_who_is_believed_and_how_wrong_the_clock_can_be
+            the_page_shows_selected_sources_and_the_error_bound
         )],
     )
 }
@@ -31,7 +31,7 @@ fn server(behaviour: Behaviour) -> ReferenceServer {
     ReferenceServer::bind(address, behaviour).expect("loopback")
 }
 
-fn the_page_shows_who_is_believed_and_how_wrong_the_clock_can_be() {
+fn the_page_shows_selected_sources_and_the_error_bound() {
     let ahead = |offset| Behaviour {
         offset,
         ..Behaviour::default()
@@ -48,13 +48,13 @@ fn the_page_shows_who_is_believed_and_how_wrong_the_clock_can_be() {
             setup.server(&server.address().to_string())
         })
         .with("[[server]]\nlisten = \"127.0.0.1:0\"")
-        .exporting_at("127.0.0.1:0");
+        .with_exporter_at("127.0.0.1:0");
     let exporter = setup.start_exporter(&[]);
     let browser = Browser::start();
-    browser.imitate(1180, 1400, false);
+    browser.emulate_screen(1180, 1400, false);
     browser.open(&format!("http://{}/", exporter.address));
     browser.wait_for(
-        "the page to say that there is no daemon",
+        "the page to report the missing daemon",
         "return document.querySelector('#problem').innerText.includes('observation-path')",
     );
 
@@ -71,7 +71,7 @@ fn the_page_shows_who_is_believed_and_how_wrong_the_clock_can_be() {
         "return document.querySelector('#status').textContent === 'Synchronised' && document.querySelector('#problem').hidden",
     );
     browser.wait_for(
-        "curves",
+        "the plot of the offset",
         "return document.querySelector('#offset-line')?.points.length > 4",
     );
     let state = |name: &str| {
@@ -102,22 +102,22 @@ fn the_page_shows_who_is_believed_and_how_wrong_the_clock_can_be() {
     );
 
     let pictures = workspace_root().join("target/dashboard");
-    fs::create_dir_all(&pictures).expect("a directory for pictures");
+    fs::create_dir_all(&pictures).expect("a directory for screenshots");
     for (name, width, height, dark) in [
         ("light", 1180, 1400, false),
         ("dark", 1180, 1400, true),
         ("phone", 390, 844, false),
         ("phone-dark", 390, 844, true),
     ] {
-        browser.imitate(width, height, dark);
+        browser.emulate_screen(width, height, dark);
         browser.evaluate("window.dispatchEvent(new Event('resize'))");
         let wider = "return document.documentElement.scrollWidth > innerWidth";
         assert_eq!(
             browser.evaluate(wider),
             false,
-            "{name} has to be scrolled sideways"
+            "{name} scrolls horizontally"
         );
-        browser.picture(&pictures.join(format!("{name}.png")));
+        browser.screenshot(&pictures.join(format!("{name}.png")));
     }
 
     browser.evaluate("document.querySelector('[data-span=day]').click()");
@@ -127,8 +127,8 @@ fn the_page_shows_who_is_believed_and_how_wrong_the_clock_can_be() {
     );
     drop(daemon);
     browser.wait_for(
-        "the page to say that the daemon is gone",
+        "the page to report the stopped daemon",
         "return document.querySelector('#status').textContent === 'No data'",
     );
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_eq!(browser.console_problems(), Vec::<String>::new());
 }

@@ -117,7 +117,8 @@ impl Disk {
                 .map(|offset| offset..offset + length);
             match command {
                 0 => {
-                    match range.and_then(|range| self.lock().visible.get(range).map(<[u8]>::to_vec)) {
+                    match range.and_then(|range| self.lock().visible.get(range).map(<[u8]>::to_vec))
+                    {
                         Some(octets) => answer = octets,
                         None => error = INVALID,
                     }

@@ -173,7 +173,8 @@ fn guest(certificate: &Certificate) -> Guest {
         Ok(text) => text,
         Err(error) => panic!("a certificate cannot be read: {error}"),
     };
-    let keys = format!("[keyset]\nkey-rotation-interval = 1\nstale-key-count = {GUEST_STALE_KEYS}\n");
+    let keys =
+        format!("[keyset]\nkey-rotation-interval = 1\nstale-key-count = {GUEST_STALE_KEYS}\n");
     Guest::new("power cut", "2026-06-15T12:00:00")
         .file("/etc/ntp.toml", &format!("{CONFIG}{keys}"))
         .file("/etc/server.crt", &read(&certificate.chain))

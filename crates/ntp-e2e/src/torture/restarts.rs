@@ -108,7 +108,10 @@ pub fn torture(count: usize, lanes: usize, seed: u64) -> Summary {
             }
         }
     });
-    assert!(server.process.is_running(), "the server of all lanes exited");
+    assert!(
+        server.process.is_running(),
+        "the server of all lanes exited"
+    );
     summary
 }
 
@@ -130,7 +133,12 @@ enum KillTime {
 }
 
 impl Lane {
-    fn new(key_server: SocketAddr, authority: &Authority, certificate: &Certificate, seed: u64) -> Self {
+    fn new(
+        key_server: SocketAddr,
+        authority: &Authority,
+        certificate: &Certificate,
+        seed: u64,
+    ) -> Self {
         let server = with_nts_server(Setup::new(1), certificate);
         let record = server.setup.state().join("../record");
         let setup = server

@@ -61,7 +61,9 @@ impl StateSnapshot {
     fn compare(&self, before: &Self) -> Result<(), String> {
         if self.persisted.past < before.persisted.past {
             let (now, before) = (self.persisted.past, before.persisted.past);
-            return Err(format!("the lower limit of time went from {before:?} back to {now:?}"));
+            return Err(format!(
+                "the lower limit of time went from {before:?} back to {now:?}"
+            ));
         }
         if before.has_frequency() && !self.has_frequency() {
             return Err("the saved frequency is lost".into());

@@ -125,7 +125,10 @@ mod tests {
         ]);
         assert!(report.is_complete());
         let first = report.named("compare", "first");
-        assert_eq!((first.number("offset"), first.value("bits")), (-0.25, "0x40"));
+        assert_eq!(
+            (first.number("offset"), first.value("bits")),
+            (-0.25, "0x40")
+        );
         assert_eq!(report.log_lines("stepped"), ["clock stepped by 5 s"]);
     }
 }

@@ -1,4 +1,4 @@
-//! The daemon as a server: what its clients on other virtual hosts get from it.
+//! The daemon as a server for clients on other virtual hosts.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,14 +8,14 @@ use std::time::Duration;
 use ntp_e2e::daemon::{Daemon, Setup};
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::netns::{Host, Network};
-use ntp_e2e::query::{self, Answer};
+use ntp_e2e::query::{self, Reply};
 use ntp_e2e::{peers, scenario, wait};
 
-/// For whatever takes seconds: only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
-/// An answer comes at once or not at all; a lost one is asked for again.
-const ANSWER: Duration = Duration::from_secs(1);
-/// What chronyd may see of a synchronised server, however busy the machine.
+/// Timeout of one query; a lost reply is requested again.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Offset that chronyd may measure of a synchronised server, in seconds, even on a busy machine.
 const CLOSE: f64 = 0.010;
 
 const SERVER: &str = "[[server]]\nlisten = \"[::]:123\"";
@@ -24,38 +24,44 @@ fn main() -> ExitCode {
     harness::run(
         Arena::Namespaces,
         &[
-            scenario!(chronyd_takes_time_from_us_in_both_families),
-            scenario!(a_server_without_sources_says_that_it_has_no_time),
-            scenario!(a_local_stratum_of_one_serves_without_sources),
-            scenario!(a_second_instance_is_refused_and_the_first_goes_on),
-            scenario!(a_denied_client_gets_a_kiss_and_an_ignored_one_nothing),
+            scenario!(chronyd_synchronises_to_us_over_ipv4_and_ipv6),
+            scenario!(a_server_without_sources_announces_unsynchronised),
+            scenario!(local_stratum_serves_without_sources),
+            scenario!(a_second_instance_fails_and_the_first_keeps_serving),
+            scenario!(denied_clients_get_a_kiss_and_ignored_clients_no_reply),
         ],
     )
 }
 
-fn ask(client: &Host, server: IpAddr) -> io::Result<Answer> {
+fn query_server(client: &Host, server: IpAddr) -> io::Result<Reply> {
     let any: IpAddr = if server.is_ipv4() {
         Ipv4Addr::UNSPECIFIED.into()
     } else {
         Ipv6Addr::UNSPECIFIED.into()
     };
-    query::ask(&client.udp(any, 0), SocketAddr::new(server, 123), ANSWER)
+    query::query(
+        &client.udp(any, 0),
+        SocketAddr::new(server, 123),
+        QUERY_TIMEOUT,
+    )
 }
 
 fn wait_for_answer(
     client: &Host,
     server: IpAddr,
     what: &str,
-    good: impl Fn(&Answer) -> bool,
-) -> Answer {
-    wait::until(LIMIT, what, || ask(client, server).ok().filter(&good))
+    good: impl Fn(&Reply) -> bool,
+) -> Reply {
+    wait::until(LIMIT, what, || {
+        query_server(client, server).ok().filter(&good)
+    })
 }
 
-fn ends_with(mut daemon: Daemon, code: i32) {
+fn assert_exit_code(mut daemon: Daemon, code: i32) {
     assert_eq!(daemon.process.wait_exit(LIMIT).code(), Some(code));
 }
 
-fn chronyd_takes_time_from_us_in_both_families() {
+fn chronyd_synchronises_to_us_over_ipv4_and_ipv6() {
     let network = Network::new();
     let (client, server, upstream) = (network.host(), network.host(), network.host());
     let _chronyd = peers::chronyd(&upstream, 3);
@@ -67,18 +73,18 @@ fn chronyd_takes_time_from_us_in_both_families() {
         observation.true_offset().abs() < CLOSE / 4.0
     });
     for address in [server.v4(), server.v6()] {
-        let answer = wait_for_answer(&client, address, "time", Answer::is_synchronized);
+        let answer = wait_for_answer(&client, address, "time", Reply::is_synchronized);
         assert_eq!(answer.stratum, 4);
-        let wrong = peers::chronyd_measures(&client, address);
+        let offset = peers::measure_with_chronyd(&client, address);
         assert!(
-            wrong.abs() < CLOSE,
-            "chronyd finds {wrong} s over {address}"
+            offset.abs() < CLOSE,
+            "chronyd measures {offset} s over {address}"
         );
     }
     assert_eq!(daemon.stop().code(), Some(0));
 }
 
-fn a_server_without_sources_says_that_it_has_no_time() {
+fn a_server_without_sources_announces_unsynchronised() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let setup = Setup::new(1).with(SERVER);
@@ -87,7 +93,7 @@ fn a_server_without_sources_says_that_it_has_no_time() {
     assert_eq!((answer.leap, answer.stratum), (3, 16));
 }
 
-fn a_local_stratum_of_one_serves_without_sources() {
+fn local_stratum_serves_without_sources() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let setup = Setup::new(1)
@@ -102,7 +108,7 @@ fn a_local_stratum_of_one_serves_without_sources() {
     assert_eq!(&answer.reference_id, b"GPS ");
 }
 
-fn a_second_instance_is_refused_and_the_first_goes_on() {
+fn a_second_instance_fails_and_the_first_keeps_serving() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let (first, second) = (Setup::new(1).with(SERVER), Setup::new(1).with(SERVER));
@@ -110,12 +116,12 @@ fn a_second_instance_is_refused_and_the_first_goes_on() {
     wait_for_answer(&client, server.v4(), "an answer", |_| true);
     let refused = second.start(Some(&server));
     refused.process.wait_for_line(LIMIT, "[::]:123");
-    ends_with(refused, 70);
+    assert_exit_code(refused, 70);
     wait_for_answer(&client, server.v6(), "another answer", |_| true);
     assert!(daemon.process.is_running());
 }
 
-fn a_denied_client_gets_a_kiss_and_an_ignored_one_nothing() {
+fn denied_clients_get_a_kiss_and_ignored_clients_no_reply() {
     let network = Network::new();
     let (denied, ignored, server) = (network.host(), network.host(), network.host());
     let setup = Setup::new(1).with(&format!(
@@ -128,7 +134,7 @@ fn a_denied_client_gets_a_kiss_and_an_ignored_one_nothing() {
     let kiss = wait_for_answer(&denied, server.v4(), "a kiss", |_| true);
     assert_eq!((kiss.stratum, &kiss.reference_id), (0, b"DENY"));
     assert!(
-        ask(&ignored, server.v4()).is_err(),
+        query_server(&ignored, server.v4()).is_err(),
         "an ignored client was answered"
     );
 }

@@ -1,4 +1,4 @@
-//! What a daemon recorded, replayed.
+//! Recording (`record-path`) and `ntp-ctl replay`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,17 +13,17 @@ use ntp_e2e::scenario;
 use ntp_time::NtpDuration;
 use test_binaries::{Behaviour, Misbehaviour, ReferenceServer};
 
-/// For whatever takes seconds: only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     harness::run(
         Arena::Loopback,
         &[
-            scenario!(the_same_program_decides_the_same_again),
-            scenario!(what_an_operator_did_is_done_again),
+            scenario!(replay_with_the_same_version_is_exact),
+            scenario!(operator_commands_are_replayed),
             scenario!(a_damaged_record_is_replayed_as_far_as_it_goes),
-            scenario!(a_record_of_something_else_is_refused_with_its_line),
+            scenario!(a_file_that_is_not_a_record_is_refused_with_the_line_number),
         ],
     )
 }
@@ -33,7 +33,7 @@ fn server(behaviour: Behaviour) -> ReferenceServer {
     ReferenceServer::bind(address, behaviour).expect("loopback")
 }
 
-fn the_same_program_decides_the_same_again() {
+fn replay_with_the_same_version_is_exact() {
     let wrong = Behaviour {
         offset: NtpDuration::from_millis(400),
         ..Behaviour::default()
@@ -76,46 +76,47 @@ fn the_same_program_decides_the_same_again() {
         assert_eq!(process.wait_exit(LIMIT).code(), Some(0));
         process.lines()
     };
-    let told = replay();
-    let last = told.last().expect("an answer");
+    let lines = replay();
+    let last = lines.last().expect("an output");
     assert!(
         last.starts_with("All ") && last.ends_with(" decisions are the same."),
-        "{told:#?}"
+        "{lines:#?}"
     );
     assert!(
-        told.iter().any(|line| line.contains("clock stepped by")),
-        "{told:#?}"
+        lines.iter().any(|line| line.contains("clock stepped by")),
+        "{lines:#?}"
     );
     assert!(
-        told.iter().any(|line| line.contains("run at ")),
-        "{told:#?}"
+        lines.iter().any(|line| line.contains("run at ")),
+        "{lines:#?}"
     );
-    assert_eq!(replay(), told);
+    assert_eq!(replay(), lines);
     let picture = fs::read_to_string(&picture).expect("a picture");
     assert!(picture.contains("<polyline") && picture.matches("<circle").count() > 20);
 
-    // An engine that wants more sources to agree than there are would not have touched the clock.
+    // With more agreeing sources required than there are, the clock is not stepped.
     let other = text.replacen(
         "\"minimum-agreeing-sources\":2",
         "\"minimum-agreeing-sources\":5",
         1,
     );
     fs::write(&record, other).expect("a record");
-    let told = replay();
+    let lines = replay();
     assert!(
-        told.iter()
+        lines
+            .iter()
             .any(|line| line.starts_with("- ") && line.contains("clock stepped by")),
-        "{told:#?}"
+        "{lines:#?}"
     );
     assert!(
-        !told
+        !lines
             .iter()
             .any(|line| line.starts_with("+ ") && line.contains("clock stepped by")),
-        "{told:#?}"
+        "{lines:#?}"
     );
 }
 
-/// `ntp-ctl` with these arguments: its exit code and what it said.
+/// Runs `ntp-ctl`. Returns its exit code and the lines of its output.
 fn ntp_ctl(setup: &Setup, arguments: &[&str]) -> (Option<i32>, Vec<String>) {
     let mut command = setup.command(None, Program::Ctl);
     command.args(arguments);
@@ -124,7 +125,7 @@ fn ntp_ctl(setup: &Setup, arguments: &[&str]) -> (Option<i32>, Vec<String>) {
     (code, process.lines())
 }
 
-/// A setup that records, and its record's path.
+/// A setup with recording, and the path of the record.
 fn recording(servers: &[ReferenceServer]) -> (Setup, String) {
     let setup = servers.iter().fold(Setup::new(2), |setup, server| {
         setup.server(&server.address().to_string())
@@ -134,14 +135,14 @@ fn recording(servers: &[ReferenceServer]) -> (Setup, String) {
     (setup.replacing("[observability]", &key), record)
 }
 
-fn what_an_operator_did_is_done_again() {
+fn operator_commands_are_replayed() {
     let servers = [(); 3].map(|()| server(Behaviour::default()));
     let another = server(Behaviour::default()).address().to_string();
     let one = servers[0].address().to_string();
     let (setup, record) = recording(&servers);
     let mut daemon = setup.start(None);
     daemon.wait_synchronized(LIMIT);
-    let wishes: [&[&str]; 9] = [
+    let commands: [&[&str]; 9] = [
         &["source", "add", &another],
         &["source", "set", &one, "prefer=true"],
         &["source", "offline", &one],
@@ -152,13 +153,13 @@ fn what_an_operator_did_is_done_again() {
         &["source", "remove", &another],
         &["reload"],
     ];
-    for (index, wish) in wishes.iter().enumerate() {
-        let (code, said) = ntp_ctl(&setup, wish);
-        // The second removal is refused, and that is replayed, too.
-        assert_eq!(code == Some(0), index != 7, "{wish:?}: {said:#?}");
+    for (index, command) in commands.iter().enumerate() {
+        let (code, output) = ntp_ctl(&setup, command);
+        // The second removal is refused, which is also replayed.
+        assert_eq!(code == Some(0), index != 7, "{command:?}: {output:#?}");
     }
     let before = daemon.observe().expect("an observation").sources()[0].packets_sent();
-    daemon.wait_until(LIMIT, "some more exchanges", |observation| {
+    daemon.wait_until(LIMIT, "more exchanges", |observation| {
         let sources = observation.sources();
         observation.is_synchronized()
             && sources
@@ -168,7 +169,7 @@ fn what_an_operator_did_is_done_again() {
     assert_eq!(daemon.stop().code(), Some(0));
 
     let picture = setup.state().join("picture.svg");
-    let (code, told) = ntp_ctl(
+    let (code, lines) = ntp_ctl(
         &setup,
         &[
             "replay",
@@ -179,16 +180,16 @@ fn what_an_operator_did_is_done_again() {
         ],
     );
     assert_eq!(code, Some(0));
-    let last = told.last().expect("an answer");
+    let last = lines.last().expect("an output");
     assert!(
         last.starts_with("All ") && last.ends_with(" decisions are the same."),
-        "{told:#?}"
+        "{lines:#?}"
     );
     assert!(
-        !told.iter().any(|line| line.contains("Not exact")),
-        "{told:#?}"
+        !lines.iter().any(|line| line.contains("Not exact")),
+        "{lines:#?}"
     );
-    for wish in [
+    for action in [
         "add ",
         "set ",
         "offline ",
@@ -197,14 +198,14 @@ fn what_an_operator_did_is_done_again() {
         "step: from",
         "reload: ",
     ] {
-        let done = told
+        let replayed = lines
             .iter()
-            .filter(|line| line.contains(&format!("  {wish}")));
-        assert_eq!(done.count(), 1, "{wish}: {told:#?}");
+            .filter(|line| line.contains(&format!("  {action}")));
+        assert_eq!(replayed.count(), 1, "{action}: {lines:#?}");
     }
     let picture = fs::read_to_string(&picture).expect("a picture");
-    // A source that is not there is refused before the engine is asked.
-    assert!(picture.matches("class=\"mark\"").count() >= wishes.len() - 1);
+    // The removal of an unknown source is refused before it reaches the engine.
+    assert!(picture.matches("class=\"mark\"").count() >= commands.len() - 1);
 }
 
 fn a_damaged_record_is_replayed_as_far_as_it_goes() {
@@ -217,41 +218,41 @@ fn a_damaged_record_is_replayed_as_far_as_it_goes() {
     });
     assert_eq!(daemon.stop().code(), Some(0));
     let text = fs::read(&record).expect("a record");
-    let lines: Vec<&[u8]> = text.split_inclusive(|octet| *octet == b'\n').collect();
-    assert!(lines.len() > 60, "{}", lines.len());
-    // A block of zeros, as a disk leaves it after a power cut, and the last line cut off.
+    let records: Vec<&[u8]> = text.split_inclusive(|octet| *octet == b'\n').collect();
+    assert!(records.len() > 60, "{}", records.len());
+    // A block of zeros, as after a power loss, and a truncated last line.
     let zeros = [0u8; 4096];
-    let end = lines.concat().len() - 5;
+    let end = records.concat().len() - 5;
     let damaged = [
-        &lines[..40].concat(),
+        &records[..40].concat(),
         &zeros[..],
         b"\n",
-        &lines[45..].concat(),
+        &records[45..].concat(),
     ]
     .concat();
     fs::write(&record, damaged).expect("a record");
-    let (code, told) = ntp_ctl(&setup, &["replay", &record]);
-    assert_eq!(code, Some(0), "{told:#?}");
+    let (code, lines) = ntp_ctl(&setup, &["replay", &record]);
+    assert_eq!(code, Some(0), "{lines:#?}");
     let gap = format!("Not exact: line 41 of {record} is damaged.");
-    assert!(told.contains(&gap), "{told:#?}");
+    assert!(lines.contains(&gap), "{lines:#?}");
     fs::write(&record, &text[..end]).expect("a record");
-    let (code, told) = ntp_ctl(&setup, &["replay", &record]);
-    assert_eq!(code, Some(0), "{told:#?}");
-    assert!(told[0].starts_with("A record of ntp-daemon"), "{told:#?}");
-    // The file before it is named if that is all there is.
-    fs::rename(&record, format!("{record}.1")).expect("another name");
-    let (code, told) = ntp_ctl(&setup, &["replay", &record]);
+    let (code, lines) = ntp_ctl(&setup, &["replay", &record]);
+    assert_eq!(code, Some(0), "{lines:#?}");
+    assert!(lines[0].starts_with("A record of ntp-daemon"), "{lines:#?}");
+    // If only the rotated file exists, the error names it.
+    fs::rename(&record, format!("{record}.1")).expect("a renamed record");
+    let (code, lines) = ntp_ctl(&setup, &["replay", &record]);
     assert_eq!(code, Some(1));
     assert!(
-        told.iter().any(|line| line.contains("record.1")),
-        "{told:#?}"
+        lines.iter().any(|line| line.contains("record.1")),
+        "{lines:#?}"
     );
 }
 
-fn a_record_of_something_else_is_refused_with_its_line() {
+fn a_file_that_is_not_a_record_is_refused_with_the_line_number() {
     let setup = Setup::new(1);
     let file = setup.state().join("record");
-    for (text, complaint) in [
+    for (text, error) in [
         ("", "holds no start"),
         (
             "{\"event\":\"x\"}\nnonsense\n{\"event\":\"y\"}\n",
@@ -264,6 +265,6 @@ fn a_record_of_something_else_is_refused_with_its_line() {
         command.arg("replay").arg(&file);
         let mut process = Process::spawn("ntp-ctl replay", command);
         assert_eq!(process.wait_exit(LIMIT).code(), Some(1));
-        assert!(!process.lines_with(complaint).is_empty(), "{complaint}");
+        assert!(!process.lines_with(error).is_empty(), "{error}");
     }
 }

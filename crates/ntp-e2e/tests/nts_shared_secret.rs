@@ -1,11 +1,11 @@
-//! Servers behind one name that share a secret, and nothing else (`shared-secret-path` in `[keyset]`).
+//! NTS servers that share a secret (`shared-secret-path` in `[keyset]`).
 //!
-//! Each member is a host that can reach the time source and the clients but, by the bridge's own rule, no other member. What one of them knows of
-//! another's cookies it has from the secret and the time.
+//! Each member is a host that can reach the time source and the clients but, by isolation on the
+//! bridge, no other member. Members can open each other's cookies only by the secret and the time.
 //!
-//! An epoch has 60 s at least, and a test no patience. So the *time source* jumps: shortly before the end of an epoch, where the members step
-//! after it, and the epoch then ends as any other, a few seconds later, for each member when its own clock says so. One slow scenario waits for
-//! the epochs as they are.
+//! An epoch takes at least 60 s, too long for a test. So the *time source* jumps to shortly before the
+//! end of an epoch, the members step their clocks, and the epoch ends a few seconds later on each
+//! member by its own clock. One slow scenario waits for full epochs.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -16,49 +16,51 @@ use ntp_e2e::certificates::Authority;
 use ntp_e2e::daemon::{Daemon, Setup};
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::netns::{Host, Network};
-use ntp_e2e::nts_query::{self, Said};
+use ntp_e2e::nts_query::{self, NtsReply};
 use ntp_e2e::{scenario, wait};
 use ntp_proto::nts::{AeadAlgorithm, Cookie, KeyExchangeResult};
 use ntp_time::{NtpDuration, SystemTime};
 use test_binaries::{Behaviour, Misbehaviour, ReferenceServer};
 
-/// For whatever takes seconds: only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
-/// An answer comes at once or not at all.
-const ANSWER: Duration = Duration::from_secs(2);
+/// Timeout of one query.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Seconds of an epoch, the fewest that there may be, and epochs that a cookie outlives its own.
+/// Length of an epoch in seconds (the minimum), and number of further epochs in which a cookie is
+/// valid.
 const EPOCH: i64 = 60;
 const STALE: i64 = 2;
-/// Seconds before the end of an epoch to which the time source jumps: a member takes three polls to believe it.
+/// Seconds before the end of an epoch to which the time source jumps: a member needs three polls to
+/// follow it.
 const BEFORE_THE_END: i64 = 10;
 
 fn main() -> ExitCode {
     harness::run(
         Arena::Namespaces,
         &[
-            scenario!(cookies_of_one_work_on_all_through_two_rotations_and_then_no_more),
-            scenario!(a_member_without_the_time_has_no_keys_and_says_so),
-            scenario!(epochs_pass_by_themselves).slow(),
+            scenario!(cookies_of_one_member_work_on_all_members_for_two_rotations),
+            scenario!(an_unsynchronised_member_issues_no_keys),
+            scenario!(keys_rotate_in_real_time).slow(),
         ],
     )
 }
 
-/// The fleet, its time source, and a client.
+/// The servers' common parts: the secret, the time source, and a client.
 struct Fleet {
     client: Host,
     reference: ReferenceServer,
     authority: Authority,
     secret: PathBuf,
     reference_address: IpAddr,
-    /// Of the time source; the machine's own clock is not touched.
+    /// Offset of the time source from the machine's clock.
     offset: NtpDuration,
     _reference_host: Host,
     _network: Network,
 }
 
 impl Fleet {
-    /// It and its three hosts, on which nothing runs yet.
+    /// Creates the network and three hosts, on which no member runs yet.
     fn new() -> (Self, Vec<Host>) {
         let network = Network::new();
         let (client, reference_host) = (network.host(), network.host());
@@ -83,7 +85,7 @@ impl Fleet {
         (fleet, hosts)
     }
 
-    /// What the time source says now.
+    /// Current time of the time source.
     fn now(&self) -> SystemTime {
         ntp_os_clock::realtime() + self.offset
     }
@@ -92,21 +94,21 @@ impl Fleet {
         self.now().as_nanos().div_euclid(EPOCH * 1_000_000_000)
     }
 
-    /// The time source says from now on that it is so many seconds into an epoch.
+    /// Sets the time source to `seconds` after the start of an epoch.
     fn jump_to(&mut self, epoch: i64, seconds: i64) {
         let time = SystemTime::from_nanos((epoch * EPOCH + seconds) * 1_000_000_000);
         self.offset = time - ntp_os_clock::realtime();
-        self.reference.set_behaviour(self.good());
+        self.reference.set_behaviour(self.correct());
     }
 
-    fn good(&self) -> Behaviour {
+    fn correct(&self) -> Behaviour {
         Behaviour {
             offset: self.offset,
             ..Behaviour::default()
         }
     }
 
-    /// The epoch ends in a moment; returns when all of `running` make cookies of the next one. Gives its number.
+    /// Ends the epoch. Returns the number of the next one, once all of `running` issue its cookies.
     fn rotate(&mut self, running: &[&Host]) -> i64 {
         let next = self.epoch() + 1;
         self.jump_to(next, -BEFORE_THE_END);
@@ -116,7 +118,7 @@ impl Fleet {
 
     fn wait_epoch(&self, running: &[&Host], epoch: i64) {
         for member in running {
-            wait::until_unhurried(LIMIT, "cookies of the next epoch", || {
+            wait::until_slowly(LIMIT, "cookies of the next epoch", || {
                 let exchanged = self.exchange(member).ok()?;
                 let made_in = exchanged.cookies.first().map(epoch_of)?;
                 (i64::from(made_in) >= epoch).then_some(())
@@ -124,7 +126,7 @@ impl Fleet {
         }
     }
 
-    /// A member, which follows the time source by steps of whatever size.
+    /// Starts a member, which follows the time source by steps of any size.
     fn member(&self, host: &Host) -> (Daemon, Setup) {
         let names = [host.v4().to_string(), host.v6().to_string()];
         let certificate = self.authority.issue(&names[0], &names);
@@ -156,18 +158,18 @@ impl Fleet {
         )
     }
 
-    /// What `member` makes of the cookie, in both families alike.
-    fn ask(&self, member: &Host, exchanged: &KeyExchangeResult, cookie: &Cookie) -> Said {
+    /// Reply of `member` to a request with the cookie. Asserts that IPv4 and IPv6 agree.
+    fn query(&self, member: &Host, exchanged: &KeyExchangeResult, cookie: &Cookie) -> NtsReply {
         let one = |address: IpAddr| {
             let any = if address.is_ipv4() { "0.0.0.0" } else { "::" };
             let socket = self.client.udp(any.parse().expect("an address"), 0);
             let server = SocketAddr::new(address, 123);
-            // A datagram may be lost on a busy machine; an answer is an answer.
+            // A datagram may be lost on a busy machine.
             wait::try_until(LIMIT, || {
-                let said = nts_query::ask(&socket, server, exchanged, cookie, ANSWER);
-                Some(said.expect("a socket")).filter(|said| *said != Said::Nothing)
+                let reply = nts_query::query(&socket, server, exchanged, cookie, QUERY_TIMEOUT);
+                Some(reply.expect("a socket")).filter(|reply| *reply != NtsReply::None)
             })
-            .unwrap_or(Said::Nothing)
+            .unwrap_or(NtsReply::None)
         };
         let (v4, v6) = (one(member.v4()), one(member.v6()));
         assert_eq!(v4.is_time(), v6.is_time());
@@ -175,20 +177,20 @@ impl Fleet {
     }
 }
 
-/// Nobody has tried to talk to another member.
-fn assert_silence(members: &[Host]) {
+/// Asserts that no member has tried to reach another member.
+fn assert_no_contact(members: &[Host]) {
     for member in members {
         let others = members.iter().filter(|other| other.v4() != member.v4());
         let others: Vec<_> = others.flat_map(|other| [other.v4(), other.v6()]).collect();
         for neighbour in member.neighbours() {
             assert!(
                 !others.contains(&neighbour),
-                "{} asked for {neighbour}",
+                "{} tried to reach {neighbour}",
                 member.v4()
             );
         }
     }
-    // And had one tried, it would have been seen, and in vain.
+    // Verifies the check: an attempt is visible, and fails.
     let (one, other) = (&members[0], &members[1]);
     let tried = one.inside(|| {
         let address = SocketAddr::new(other.v4(), 4460);
@@ -203,13 +205,13 @@ fn restrict(path: &std::path::Path) {
     std::fs::set_permissions(path, mode).expect("our own file");
 }
 
-/// Which key a cookie was made with: the number of the epoch (the wire format is upstream's).
+/// Number of the epoch whose key sealed a cookie (the format is upstream's).
 fn epoch_of(cookie: &Cookie) -> u32 {
     let number = cookie.octets().first_chunk().expect("a number");
     u32::from_be_bytes(*number)
 }
 
-fn cookies_of_one_work_on_all_through_two_rotations_and_then_no_more() {
+fn cookies_of_one_member_work_on_all_members_for_two_rotations() {
     let (mut fleet, hosts) = Fleet::new();
     let [first, second, late] = &hosts[..] else {
         panic!("three");
@@ -225,8 +227,8 @@ fn cookies_of_one_work_on_all_through_two_rotations_and_then_no_more() {
     let exchanged = fleet.exchange(first).expect("keys");
     let (old, client) = (&exchanged.cookies[0], client_of(&fleet, first));
     let made_in = i64::from(epoch_of(old));
-    assert!(fleet.ask(first, &exchanged, old).is_time());
-    assert!(fleet.ask(second, &exchanged, old).is_time());
+    assert!(fleet.query(first, &exchanged, old).is_time());
+    assert!(fleet.query(second, &exchanged, old).is_time());
     let kept = {
         let mut daemon = client.start(Some(&fleet.client));
         daemon.wait_synchronized(LIMIT);
@@ -234,39 +236,39 @@ fn cookies_of_one_work_on_all_through_two_rotations_and_then_no_more() {
     };
     assert_eq!(kept.code(), Some(0));
 
-    // Through two rotations.
+    // Two rotations.
     while fleet.epoch() < made_in + STALE {
         let epoch = fleet.rotate(&[first, second]);
-        assert!(epoch <= made_in + STALE, "an epoch passed unseen");
+        assert!(epoch <= made_in + STALE, "an epoch was skipped");
         for member in [first, second] {
-            let Said::Time(fresh) = fleet.ask(member, &exchanged, old) else {
-                panic!("a cookie of epoch {made_in} is refused in epoch {epoch}");
+            let NtsReply::Time(fresh) = fleet.query(member, &exchanged, old) else {
+                panic!("a cookie of epoch {made_in} is rejected in epoch {epoch}");
             };
-            // What one gives for it, all the others take.
+            // All members accept the new cookie of one.
             for other in [first, second] {
-                assert!(fleet.ask(other, &exchanged, &fresh[0]).is_time());
+                assert!(fleet.query(other, &exchanged, &fresh[0]).is_time());
             }
         }
     }
-    // One that comes late, and is told nothing.
+    // A member that is started later.
     running.push(fleet.member(late));
     running[2].0.wait_synchronized(LIMIT);
     fleet.wait_epoch(&[late], made_in + STALE);
-    assert!(fleet.ask(late, &exchanged, old).is_time());
+    assert!(fleet.query(late, &exchanged, old).is_time());
     let newest = fleet.exchange(late).expect("keys");
     for member in [first, second] {
-        assert!(fleet.ask(member, &newest, &newest.cookies[0]).is_time());
+        assert!(fleet.query(member, &newest, &newest.cookies[0]).is_time());
     }
 
-    // And then no more.
+    // A third rotation.
     while fleet.epoch() <= made_in + STALE {
         fleet.rotate(&[first, second, late]);
     }
     for member in [first, second, late] {
-        assert!(fleet.ask(member, &exchanged, old).is_refusal());
-        assert!(fleet.ask(member, &newest, &newest.cookies[1]).is_time());
+        assert!(fleet.query(member, &exchanged, old).is_nts_nak());
+        assert!(fleet.query(member, &newest, &newest.cookies[1]).is_time());
     }
-    // A client that was away for so long has only such cookies left, and gets others.
+    // A client that was stopped meanwhile has only expired cookies, and exchanges keys again.
     let mut back = client.start(Some(&fleet.client));
     back.process
         .wait_for_line(LIMIT, "NTS keys of an earlier run");
@@ -275,12 +277,12 @@ fn cookies_of_one_work_on_all_through_two_rotations_and_then_no_more() {
     });
     back.wait_synchronized(LIMIT);
     running[0].0.wait_until(LIMIT, "refusals", |observation| {
-        observation.served("nts_nak_packets") > 2
+        observation.server_counter("nts_nak_packets") > 2
     });
-    assert_silence(&hosts);
+    assert_no_contact(&hosts);
 }
 
-/// A daemon that takes its time from `member`.
+/// A client of `member`.
 fn client_of(fleet: &Fleet, member: &Host) -> Setup {
     Setup::new(1).with(&format!(
         "[[source]]\nmode = \"nts\"\naddress = \"{}\"\ncertificate-authority = \"{}\"\n\
@@ -290,7 +292,7 @@ fn client_of(fleet: &Fleet, member: &Host) -> Setup {
     ))
 }
 
-fn a_member_without_the_time_has_no_keys_and_says_so() {
+fn an_unsynchronised_member_issues_no_keys() {
     let (fleet, hosts) = Fleet::new();
     fleet.reference.set_behaviour(Behaviour {
         offset: fleet.offset,
@@ -308,13 +310,13 @@ fn a_member_without_the_time_has_no_keys_and_says_so() {
     let refused = fleet.exchange(host).expect_err("no keys");
     assert!(refused.contains("internal"), "{refused}");
 
-    fleet.reference.set_behaviour(fleet.good());
+    fleet.reference.set_behaviour(fleet.correct());
     daemon.wait_synchronized(LIMIT);
     daemon
         .process
         .wait_for_line(LIMIT, "NTS keys are derived from the fleet's secret");
     fleet.wait_epoch(&[host], 0);
-    // Another one has lost its time source, and cannot tell what this one's cookies are worth. It does not call them bad.
+    // A member without its time source cannot open this one's cookies, and does not send NTS NAKs.
     let exchanged = fleet.exchange(host).expect("keys");
     fleet.reference.set_behaviour(Behaviour {
         offset: fleet.offset,
@@ -324,15 +326,21 @@ fn a_member_without_the_time_has_no_keys_and_says_so() {
     lost.process.wait_for_line(LIMIT, "serving time at");
     let socket = fleet.client.udp("0.0.0.0".parse().expect("an address"), 0);
     let server = SocketAddr::new(other.v4(), 123);
-    let said = nts_query::ask(&socket, server, &exchanged, &exchanged.cookies[0], ANSWER);
-    assert_eq!(said.expect("a socket"), Said::Nothing);
+    let reply = nts_query::query(
+        &socket,
+        server,
+        &exchanged,
+        &exchanged.cookies[0],
+        QUERY_TIMEOUT,
+    );
+    assert_eq!(reply.expect("a socket"), NtsReply::None);
     lost.wait_until(LIMIT, "the request", |observation| {
-        observation.served("ignored_packets") == 1
+        observation.server_counter("ignored_packets") == 1
     });
     assert_eq!(daemon.stop().code(), Some(0));
 }
 
-fn epochs_pass_by_themselves() {
+fn keys_rotate_in_real_time() {
     let (fleet, hosts) = Fleet::new();
     let mut running: Vec<_> = hosts.iter().map(|host| fleet.member(host)).collect();
     for (daemon, _) in &mut running {
@@ -345,17 +353,20 @@ fn epochs_pass_by_themselves() {
     while fleet.epoch() <= made_in + STALE {
         let epoch = fleet.epoch();
         for host in &hosts {
-            let said = fleet.ask(host, &exchanged, old);
-            // The epoch may end while it is asked.
-            assert!(said.is_time() || fleet.epoch() != epoch, "in epoch {epoch}");
+            let reply = fleet.query(host, &exchanged, old);
+            // The epoch may end during the query.
+            assert!(
+                reply.is_time() || fleet.epoch() != epoch,
+                "in epoch {epoch}"
+            );
         }
-        wait::until_unhurried(LIMIT, "the end of the epoch", || {
+        wait::until_slowly(LIMIT, "the end of the epoch", || {
             (fleet.epoch() > epoch).then_some(())
         });
         fleet.wait_epoch(&hosts.iter().collect::<Vec<_>>(), epoch + 1);
     }
     for host in &hosts {
-        assert!(fleet.ask(host, &exchanged, old).is_refusal());
+        assert!(fleet.query(host, &exchanged, old).is_nts_nak());
     }
-    assert_silence(&hosts);
+    assert_no_contact(&hosts);
 }

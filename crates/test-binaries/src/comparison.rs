@@ -1,13 +1,14 @@
-//! A witness: compares the system clock with a [`TrueTime`], and with what the kernel says about it.
+//! Compares the system clock, and the kernel's error figures, with a [`TrueTime`].
 //!
-//! It shares the machine with the clock under test, so its readings have no network between them: the raw clock is read before and
-//! after the system clock, and the closest of a few attempts counts. Nothing of this steers anything.
+//! The comparison runs on the machine with the clock under test, without a network in between: the
+//! raw clock is read before and after the system clock, and the closest of a few attempts counts.
+//! Except for [`Reading::set_system`] nothing here changes a clock.
 //!
-//! What it looks for over a span of time is what other programs rely on: that the clock does not run backwards, how fast it is made
-//! to run, whether truth lies within the kernel's `maxerror` and how often within its `esterror`.
+//! Over a span of time it checks what other programs rely on: that the clock does not go backwards,
+//! its rate, whether true time lies within the kernel's `maxerror`, and how often within `esterror`.
 #![expect(
     clippy::disallowed_methods,
-    reason = "a witness reads clocks and waits between two looks"
+    reason = "reads clocks and waits between two comparisons"
 )]
 
 use core::fmt;
@@ -26,23 +27,23 @@ use crate::true_time::TrueTime;
 /// Attempts to read both clocks close together.
 const ATTEMPTS: usize = 8;
 
-/// What is added to the kernel's figures, which a witness can only read a moment after the clock.
+/// Tolerance added to the kernel's figures, which are read at a slightly different time.
 const SLACK: NtpDuration = NtpDuration::from_micros(10);
 
-/// Movement against truth between two looks that no slew makes.
+/// Movement relative to true time between two readings that cannot be a slew.
 const JUMP: NtpDuration = NtpDuration::from_millis(10);
 
 /// Both clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// The raw clock in nanoseconds.
+    /// Raw clock in nanoseconds.
     pub raw: i64,
-    /// The system clock.
+    /// System clock.
     pub system: SystemTime,
 }
 
 impl Reading {
-    /// Reads both.
+    /// Reads both clocks.
     pub fn take() -> Self {
         let mut best: Option<(i64, Self)> = None;
         for _ in 0..ATTEMPTS {
@@ -64,7 +65,7 @@ impl Reading {
         )
     }
 
-    /// Sets the system clock to `offset` ahead of truth, as a program would that knows nothing of a daemon.
+    /// Sets the system clock to `offset` ahead of true time, as another program would.
     ///
     /// # Errors
     /// If the system does not permit it.
@@ -77,25 +78,26 @@ impl Reading {
         Ok(clock_settime(ClockId::Realtime, time)?)
     }
 
-    /// How far the system clock is ahead of truth.
+    /// Offset of the system clock from true time, positive if ahead.
     pub fn offset(&self, truth: &TrueTime) -> NtpDuration {
         self.system - truth.utc(self.raw)
     }
 }
 
-/// One look at the clock and at what the kernel says about it, as a line of `name=value`.
+/// One comparison of the clock with true time, with the kernel's status. Displayed as `name=value`
+/// pairs on one line.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct Comparison {
     offset: NtpDuration,
     system: SystemTime,
     status: KernelStatus,
 }
 
-impl Look {
-    /// Looks now.
+impl Comparison {
+    /// Compares now.
     ///
     /// # Errors
-    /// If the kernel does not tell its state.
+    /// If the kernel's status cannot be read.
     pub fn take(truth: &TrueTime) -> io::Result<Self> {
         let status = KernelStatus::read().map_err(io::Error::other)?;
         let reading = Reading::take();
@@ -107,7 +109,7 @@ impl Look {
     }
 }
 
-impl fmt::Display for Look {
+impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -127,9 +129,9 @@ impl fmt::Display for Look {
     }
 }
 
-/// What an NTP server said of the time, compared with truth.
+/// Reply of an NTP server, compared with true time. Displayed as `name=value` pairs on one line.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer {
+pub struct ServerReply {
     leap: u8,
     stratum: u8,
     reference_id: [u8; 4],
@@ -138,12 +140,12 @@ pub struct Answer {
     delay: NtpDuration,
 }
 
-impl Answer {
-    /// Asks once.
+impl ServerReply {
+    /// Sends one request.
     ///
     /// # Errors
-    /// The operating system's, and that there was no answer.
-    pub fn ask(server: SocketAddr, truth: &TrueTime) -> io::Result<Self> {
+    /// Those of the operating system, and if there is no valid reply.
+    pub fn query(server: SocketAddr, truth: &TrueTime) -> io::Result<Self> {
         let any: IpAddr = if server.is_ipv4() {
             Ipv4Addr::UNSPECIFIED.into()
         } else {
@@ -161,7 +163,7 @@ impl Answer {
         let length = socket.recv(&mut reply)?;
         let received = raw_clock();
         if length < 48 || reply[24..32] != request[40..] {
-            return Err(io::Error::other("that is no answer"));
+            return Err(io::Error::other("invalid reply"));
         }
         let (theirs_received, theirs_sent) = (timestamp(&reply[32..]), timestamp(&reply[40..]));
         let there = theirs_received - truth.utc(sent).to_ntp();
@@ -186,7 +188,7 @@ fn timestamp(octets: &[u8]) -> NtpTimestamp {
     NtpTimestamp::from_bits(bits)
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for ServerReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -201,10 +203,10 @@ impl fmt::Display for Answer {
     }
 }
 
-/// What was seen over a span of time; a line of `name=value` when written.
+/// Statistics of many comparisons. Displayed as `name=value` pairs on one line.
 #[derive(Clone, Debug, Default)]
-pub struct Watch {
-    looks: u32,
+pub struct WatchSummary {
+    samples: u32,
     backward: u32,
     unsynchronized: u32,
     outside_maxerror: u32,
@@ -213,29 +215,30 @@ pub struct Watch {
     largest_maxerror: f64,
     slowest: f64,
     fastest: f64,
-    /// Longest time for which nobody told the kernel its error anew, in seconds.
+    /// Longest time without an update of the kernel's error figures, in seconds.
     stalest: f64,
     jumps: Vec<f64>,
 }
 
-/// The kernel's error figures, and when they were told to it as far as can be seen.
+/// The kernel's error figures, and the time of their last update as far as it can be observed.
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct ErrorFigures {
     maximum_error: NtpDuration,
     estimated_error: NtpDuration,
-    raw: i64,
+    /// Raw clock at the last update.
+    updated: i64,
 }
 
-impl Told {
-    /// What is to be remembered of the figures once they are `new`. The kernel leaves `esterror` alone and adds
-    /// 500 us to `maxerror` each second, so anything else is somebody's word.
-    fn followed_by(self, new: Self) -> Self {
+impl ErrorFigures {
+    /// Replaces the figures by `new`. The kernel leaves `esterror` unchanged and adds 500 us to
+    /// `maxerror` each second, so any other change is an update by a program.
+    fn advance(self, new: Self) -> Self {
         const GROWTH: i64 = 500;
         let grown = (new.maximum_error - self.maximum_error).as_nanos() / 1000;
         let by_itself = grown >= 0 && grown % GROWTH == 0;
         if by_itself && new.estimated_error == self.estimated_error {
             Self {
-                raw: self.raw,
+                updated: self.updated,
                 ..new
             }
         } else {
@@ -244,46 +247,47 @@ impl Told {
     }
 }
 
-impl Watch {
-    /// Looks every `interval` for the length of `span`.
+impl WatchSummary {
+    /// Compares every `interval` for the duration of `span`.
     ///
     /// # Errors
-    /// If the kernel does not tell its state.
-    pub fn keep(truth: &TrueTime, span: Duration, interval: Duration) -> io::Result<Self> {
-        let mut watch = Self {
+    /// If the kernel's status cannot be read.
+    pub fn collect(truth: &TrueTime, span: Duration, interval: Duration) -> io::Result<Self> {
+        let mut summary = Self {
             slowest: f64::INFINITY,
             fastest: f64::NEG_INFINITY,
             ..Self::default()
         };
         let end = raw_clock().saturating_add(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX));
         let mut last: Option<Reading> = None;
-        let mut told: Option<Told> = None;
+        let mut figures: Option<ErrorFigures> = None;
         while raw_clock() < end {
-            // The figures first: in between they can only become larger by the kernel, never smaller.
+            // The figures first: until the clock is read, the kernel can only increase them.
             let status = KernelStatus::read().map_err(io::Error::other)?;
             let reading = Reading::take();
-            watch.see(truth, &reading, &status);
+            summary.add(truth, &reading, &status);
             if let Some(last) = last {
-                watch.compare(truth, &last, &reading);
+                summary.add_interval(truth, &last, &reading);
             }
-            let new = Told {
+            let new = ErrorFigures {
                 maximum_error: status.maximum_error,
                 estimated_error: status.estimated_error,
-                raw: reading.raw,
+                updated: reading.raw,
             };
-            let known = told.map_or(new, |told| told.followed_by(new));
-            let age = NtpDuration::from_nanos(reading.raw - known.raw).as_seconds_f64();
-            watch.stalest = watch.stalest.max(age);
-            told = Some(known);
+            let current = figures.map_or(new, |figures| figures.advance(new));
+            let age = NtpDuration::from_nanos(reading.raw - current.updated).as_seconds_f64();
+            summary.stalest = summary.stalest.max(age);
+            figures = Some(current);
             last = Some(reading);
             thread::sleep(interval);
         }
-        Ok(watch)
+        Ok(summary)
     }
 
-    fn see(&mut self, truth: &TrueTime, reading: &Reading, status: &KernelStatus) {
+    /// Adds one comparison.
+    fn add(&mut self, truth: &TrueTime, reading: &Reading, status: &KernelStatus) {
         let offset = reading.offset(truth).abs();
-        self.looks += 1;
+        self.samples += 1;
         self.unsynchronized += u32::from(!status.is_synchronized());
         self.outside_maxerror += u32::from(offset > status.maximum_error + SLACK);
         self.outside_esterror += u32::from(offset > status.estimated_error + SLACK);
@@ -293,9 +297,10 @@ impl Watch {
             .max(status.maximum_error.as_seconds_f64());
     }
 
-    fn compare(&mut self, truth: &TrueTime, last: &Reading, reading: &Reading) {
+    /// Adds the movement of the clock between two readings.
+    fn add_interval(&mut self, truth: &TrueTime, last: &Reading, reading: &Reading) {
         self.backward += u32::from(reading.system < last.system);
-        // Against the raw clock: true time has leap seconds of its own.
+        // Relative to the raw clock, since true time has leap seconds.
         let raw = NtpDuration::from_nanos(reading.raw - last.raw);
         let elapsed = raw + raw.scaled(truth.rate.as_ratio());
         let gained = (reading.system - last.system) - elapsed;
@@ -309,12 +314,12 @@ impl Watch {
     }
 }
 
-impl fmt::Display for Watch {
+impl fmt::Display for WatchSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "looks={} backward={} unsynchronized={} outside_maxerror={} outside_esterror={} worst_offset={:.9} largest_maxerror={:.6} slowest={:.3} fastest={:.3} stalest={:.1} jumps={}",
-            self.looks,
+            "samples={} backward={} unsynchronized={} outside_maxerror={} outside_esterror={} worst_offset={:.9} largest_maxerror={:.6} slowest={:.3} fastest={:.3} stalest={:.1} jumps={}",
+            self.samples,
             self.backward,
             self.unsynchronized,
             self.outside_maxerror,

@@ -1,7 +1,8 @@
-//! Those who only take up room at our key exchange: idle and slow connections by the hundred, from many addresses.
+//! Resource limits of the key-exchange server: hundreds of idle and slow connections from many
+//! addresses.
 //!
-//! Honest clients are served meanwhile, and the limits of `[[nts-ke-server]]` hold: connections in all and of each address, and with
-//! them the daemon's descriptors and memory.
+//! Honest clients are served meanwhile, and the limits of `[[nts-ke-server]]` hold: connections in
+//! total and per address, and thus the daemon's descriptors and memory.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -16,37 +17,37 @@ use ntp_e2e::{nts_query, scenario, wait};
 use ntp_proto::nts::AeadAlgorithm;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// For whatever takes seconds: only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What the daemon is told to bear.
+/// Configured limits: connections in total and per address.
 const CONNECTIONS: usize = 100;
 const PER_ADDRESS: usize = 8;
-/// Descriptors for everything else that may begin meanwhile.
-const OTHERS: usize = 16;
-/// Octets of memory that each of these connections may take, buffers of TLS included.
-const EACH: u64 = 128 << 10;
+/// Allowance for other file descriptors.
+const OTHER_DESCRIPTORS: usize = 16;
+/// Maximum memory per connection in octets, including TLS buffers.
+const CONNECTION_MEMORY: u64 = 128 << 10;
 
 fn main() -> ExitCode {
     harness::run(
         Arena::Namespaces,
         &[
-            scenario!(five_hundred_idle_connections_keep_nobody_from_keys),
-            scenario!(five_thousand_idle_connections_keep_nobody_from_keys).slow(),
+            scenario!(five_hundred_idle_connections_do_not_block_key_exchange),
+            scenario!(five_thousand_idle_connections_do_not_block_key_exchange).slow(),
         ],
     )
 }
 
-fn five_hundred_idle_connections_keep_nobody_from_keys() {
-    crowd(20, 25);
+fn five_hundred_idle_connections_do_not_block_key_exchange() {
+    check_limits(20, 25);
 }
 
-fn five_thousand_idle_connections_keep_nobody_from_keys() {
-    crowd(50, 100);
+fn five_thousand_idle_connections_do_not_block_key_exchange() {
+    check_limits(50, 100);
 }
 
-/// So many hosts with so many connections each.
-fn crowd(hosts: usize, connections: usize) {
+/// Opens idle connections from `hosts` hosts, `connections` from each.
+fn check_limits(hosts: usize, connections: usize) {
     allow_descriptors(2 * hosts * connections);
     let network = Network::new();
     let (honest, host) = (network.host(), network.host());
@@ -78,7 +79,7 @@ fn crowd(hosts: usize, connections: usize) {
     let exchange = |number| {
         let algorithm = AeadAlgorithm::AesSivCmac256;
         let got = nts_query::exchange(&honest, server(number), &authority.path(), algorithm);
-        assert_eq!(got.expect("keys for the honest").cookies.len(), 8);
+        assert_eq!(got.expect("keys for an honest client").cookies.len(), 8);
     };
     exchange(0);
     let (descriptors, memory) = (
@@ -88,15 +89,15 @@ fn crowd(hosts: usize, connections: usize) {
 
     let mut idle = Vec::new();
     for number in 0..hosts {
-        let stranger = network.host();
-        idle.extend(strangers(&stranger, server(number), connections));
+        let attacker = network.host();
+        idle.extend(idle_connections(&attacker, server(number), connections));
         if (number + 1).is_multiple_of(5) {
             exchange(number);
         }
-        idle.push(Stranger::Host(stranger));
+        idle.push(Held::Host(attacker));
     }
     exchange(1);
-    let most = descriptors + CONNECTIONS + OTHERS;
+    let most = descriptors + CONNECTIONS + OTHER_DESCRIPTORS;
     wait::until(LIMIT, "no more connections than permitted", || {
         (daemon.process.descriptors() <= most).then_some(())
     });
@@ -108,25 +109,25 @@ fn crowd(hosts: usize, connections: usize) {
         now as f64 / f64::from(1 << 20),
         memory as f64 / f64::from(1 << 20),
     );
-    assert!(now <= memory + (CONNECTIONS as u64) * EACH);
+    assert!(now <= memory + (CONNECTIONS as u64) * CONNECTION_MEMORY);
 }
 
-/// What must stay open.
-enum Stranger {
-    Connection(#[expect(dead_code, reason = "it is only held")] TcpStream),
-    Host(#[expect(dead_code, reason = "it is only held")] Host),
+/// Resources that must stay open.
+enum Held {
+    Connection(#[expect(dead_code, reason = "only kept open")] TcpStream),
+    Host(#[expect(dead_code, reason = "only kept open")] Host),
 }
 
-/// Every third of them begins to speak TLS, and the rest say nothing.
-fn strangers(host: &Host, server: SocketAddr, count: usize) -> Vec<Stranger> {
+/// Opens idle connections. Every third sends the start of a TLS handshake, the rest nothing.
+fn idle_connections(host: &Host, server: SocketAddr, count: usize) -> Vec<Held> {
     host.inside(|| {
         let connect = |number: usize| {
             let mut socket = TcpStream::connect(server).expect("a listener");
             if number.is_multiple_of(3) {
-                // Evicted meanwhile, perhaps.
+                // The server may have closed it already.
                 let _ = socket.write_all(&[22, 3, 1, 1, 0, 1]);
             }
-            Stranger::Connection(socket)
+            Held::Connection(socket)
         };
         (0..count).map(connect).collect()
     })

@@ -1,9 +1,9 @@
-//! Machines whose network changes under a running daemon: addresses that come and go, interfaces that fall silent, routes that
-//! lead elsewhere. A notebook that is carried about, a container that is moved and a lease that runs out all look like this, and none of
-//! them is a reason to restart, to step the clock, or to say anything that is not so.
+//! Network changes under a running daemon: addresses are added and removed, interfaces go down, routes
+//! change, as with roaming notebooks, moved containers and expired leases. None of these may require a
+//! restart, step the clock, or cause wrong log messages.
 //!
-//! Every change is made with `ip`, and what is waited for is never a time but what the daemon does next: each exchange has a socket of its own, so
-//! the next poll is what shows whether it has understood.
+//! Changes are made with `ip`. Tests wait for the daemon's next polls: each exchange has its own
+//! socket, so the next poll shows whether the daemon has adapted.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -14,19 +14,19 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ntp_e2e::binaries::Program;
-use ntp_e2e::daemon::{Daemon, Setup, assert_truth_inside};
+use ntp_e2e::daemon::{Daemon, Setup, assert_error_within};
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::observation::{Observation, Source};
 use ntp_e2e::process::Process;
-use ntp_e2e::query::{self, Answer};
+use ntp_e2e::query::{self, Reply};
 use ntp_e2e::{peers, scenario, wait};
 
-/// For whatever takes seconds: only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
-/// An answer comes at once or not at all; a lost one is asked for again.
-const ANSWER: Duration = Duration::from_secs(1);
-/// A virtual clock that follows a virtual host's server is off by less, however busy the machine.
+/// Timeout of one query; a lost reply is requested again.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Error of a virtual clock synchronised to a virtual host, in seconds, even on a busy machine.
 const CLOSE: f64 = 0.010;
 
 const SERVERS: &str = "[[server]]\nlisten = \"0.0.0.0:123\"\n[[server]]\nlisten = \"[::]:123\"";
@@ -35,18 +35,18 @@ fn main() -> ExitCode {
     harness::run(
         Arena::Namespaces,
         &[
-            scenario!(a_client_that_moves_asks_from_its_new_address_and_goes_on),
-            scenario!(a_server_answers_at_an_address_that_came_after_it_and_survives_its_end),
-            scenario!(an_interface_that_is_down_is_told_once_and_used_again_as_soon_as_it_is_up),
-            scenario!(a_network_that_comes_late_is_used_at_once_though_the_burst_was_in_vain),
-            scenario!(a_source_that_turns_out_to_be_ourselves_is_not_followed),
-            scenario!(a_server_that_follows_our_new_address_is_a_loop_from_then_on),
-            scenario!(a_source_is_followed_in_the_family_that_is_left),
+            scenario!(a_client_sends_from_its_new_address_after_a_network_change),
+            scenario!(a_server_answers_on_added_addresses_and_survives_their_removal),
+            scenario!(an_interface_that_goes_down_is_logged_once_and_reused_when_up),
+            scenario!(a_network_that_comes_up_after_a_failed_burst_is_used_at_once),
+            scenario!(a_source_at_our_own_address_is_not_used),
+            scenario!(a_server_synchronised_to_our_new_address_is_rejected_as_a_loop),
+            scenario!(a_source_switches_to_the_remaining_address_family),
         ],
     )
 }
 
-/// Address and port as the configuration and the observation write them.
+/// Address and port in the notation of the configuration and the observation.
 fn name(address: IpAddr) -> String {
     SocketAddr::new(address, 123).to_string()
 }
@@ -61,16 +61,16 @@ fn polls(observation: &Observation, name: &str) -> u64 {
     observation.source(name).map_or(0, Source::packets_sent)
 }
 
-/// The lines of warning and error after the first `before` lines, in which a daemon may say what it likes about the machine it is started on. How old
-/// that machine's list of leap seconds is, it says later.
-fn complaints(daemon: &Daemon, before: usize) -> Vec<String> {
+/// Log lines of level WARN and ERROR after the first `before` lines, which may contain warnings about
+/// the machine. Ignores warnings about the leap-second list, which come later.
+fn problems(daemon: &Daemon, before: usize) -> Vec<String> {
     let mut lines = daemon.process.lines().split_off(before);
     lines.retain(|line| line.contains(" WARN ") || line.contains(" ERROR "));
     lines.retain(|line| !line.contains("the list of leap seconds"));
     lines
 }
 
-/// What `ntp-ctl explain` says.
+/// Output of `ntp-ctl explain`.
 fn explained(setup: &Setup) -> String {
     let mut command = setup.command(None, Program::Ctl);
     command.arg("explain");
@@ -79,7 +79,7 @@ fn explained(setup: &Setup) -> String {
     process.lines().join("\n")
 }
 
-/// Waits until the clock is only slewed: the first three updates may step it.
+/// Waits until the clock can no longer be stepped: only the first three updates may step it.
 #[track_caller]
 fn wait_settled(daemon: &mut Daemon, source: &str) -> Observation {
     daemon.wait_until(LIMIT, "a clock that is slewed only", |observation| {
@@ -87,65 +87,67 @@ fn wait_settled(daemon: &mut Daemon, source: &str) -> Observation {
     })
 }
 
-/// Asserts that the clock was set once, at the start, and never after.
+/// Asserts that the clock was stepped once, at the start.
 #[track_caller]
 fn assert_no_further_step(daemon: &Daemon) {
     let steps = daemon.process.lines_with("clock stepped by");
     assert_eq!(steps.len(), 1, "{steps:?}");
 }
 
-/// Stands before a server: passes on what it is asked, and knows who asked.
+/// A proxy on the server's host that relays requests and records their source addresses.
 #[derive(Debug)]
-struct Gatekeeper {
-    shared: Arc<Gate>,
+struct RecordingProxy {
+    shared: Arc<ProxyState>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Gate {
-    /// Where clients ask.
+struct ProxyState {
+    /// Receives requests.
     listen: UdpSocket,
     /// Connected to the server.
     upstream: UdpSocket,
-    /// Stratum and reference ID to be said instead of the server's own.
+    /// Stratum and reference ID to insert into replies.
     claim: Option<(u8, [u8; 4])>,
-    askers: Mutex<Vec<IpAddr>>,
+    clients: Mutex<Vec<IpAddr>>,
     ended: AtomicBool,
 }
 
-/// How often it looks whether it should end.
-const LOOK_UP: Duration = Duration::from_millis(100);
+/// Interval at which the proxy checks whether to stop.
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-impl Gatekeeper {
-    /// Opens the gate at `address` of `host`, in front of the server at its ordinary one.
+impl RecordingProxy {
+    /// Relays from `address` of `host` to the server at the host's own address.
     fn start(host: &Host, address: IpAddr, claim: Option<(u8, [u8; 4])>) -> Self {
         let listen = host.udp(address, 123);
         let upstream = host.udp(host.v4(), 0);
         upstream.connect((host.v4(), 123)).expect("a route");
         for socket in [&listen, &upstream] {
-            socket.set_read_timeout(Some(LOOK_UP)).expect("a time");
+            socket
+                .set_read_timeout(Some(STOP_CHECK_INTERVAL))
+                .expect("a time");
         }
-        let shared = Arc::new(Gate {
+        let shared = Arc::new(ProxyState {
             listen,
             upstream,
             claim,
-            askers: Mutex::default(),
+            clients: Mutex::default(),
             ended: AtomicBool::new(false),
         });
-        let gate = Arc::clone(&shared);
+        let state = Arc::clone(&shared);
         Self {
             shared,
-            thread: Some(thread::spawn(move || gate.keep())),
+            thread: Some(thread::spawn(move || state.run())),
         }
     }
 
-    /// Who asked, in order.
-    fn askers(&self) -> Vec<IpAddr> {
-        self.shared.askers().clone()
+    /// Source addresses of all requests, in order.
+    fn clients(&self) -> Vec<IpAddr> {
+        self.shared.clients().clone()
     }
 }
 
-impl Drop for Gatekeeper {
+impl Drop for RecordingProxy {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -154,14 +156,14 @@ impl Drop for Gatekeeper {
     }
 }
 
-impl Gate {
-    fn keep(&self) {
+impl ProxyState {
+    fn run(&self) {
         let mut buffer = [0; 1024];
         while !self.ended.load(Ordering::Relaxed) {
             let Ok((length, client)) = self.listen.recv_from(&mut buffer) else {
                 continue;
             };
-            self.askers().push(client.ip());
+            self.clients().push(client.ip());
             let sent = self.upstream.send(&buffer[..length]);
             let Ok(length) = sent.and_then(|_| self.upstream.recv(&mut buffer)) else {
                 continue;
@@ -170,20 +172,20 @@ impl Gate {
                 buffer[1] = stratum;
                 buffer[12..16].copy_from_slice(&reference_id);
             }
-            // The way back may have gone meanwhile, which is what the tests are about.
+            // The route to the client may be gone, as the tests intend.
             let _ = self.listen.send_to(&buffer[..length], client);
         }
     }
 
-    fn askers(&self) -> MutexGuard<'_, Vec<IpAddr>> {
-        self.askers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn clients(&self) -> MutexGuard<'_, Vec<IpAddr>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn a_client_that_moves_asks_from_its_new_address_and_goes_on() {
+fn a_client_sends_from_its_new_address_after_a_network_change() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
-    // The server is beyond a router, which is the same machine for simplicity; the second network is a wire between the two.
+    // The server is behind a router, which is the same host; the second network is a direct link.
     let far: IpAddr = [10, 88, 0, 1].into();
     let moved: IpAddr = [10, 99, 0, 2].into();
     server.ip(&format!("address add {far}/32 dev lo"));
@@ -194,69 +196,73 @@ fn a_client_that_moves_asks_from_its_new_address_and_goes_on() {
     server.ip("address add 10.99.0.1/24 dev eth1");
     server.ip("link set eth1 up");
     client.ip(&format!("route add default via {}", server.v4()));
-    let _server = peers::shifted(&server, server.v4(), 0.0);
-    let gatekeeper = Gatekeeper::start(&server, far, None);
+    let _server = peers::test_server(&server, server.v4(), 0.0);
+    let proxy = RecordingProxy::start(&server, far, None);
 
     let setup = Setup::new(1).server(&name(far));
     let mut daemon = setup.start(Some(&client));
     wait_settled(&mut daemon, &name(far));
     assert!(
-        gatekeeper
-            .askers()
+        proxy
+            .clients()
             .iter()
-            .all(|asker| *asker == client.v4())
+            .all(|address| *address == client.v4())
     );
 
-    let said = daemon.process.lines().len();
-    // The new network is there before the old one goes, so that there is no moment without one, and no excuse to complain.
+    let lines_before = daemon.process.lines().len();
+    // The new network is up before the old one is removed, so that there is always one, and no reason to warn.
     client.ip(&format!("address add {moved}/24 dev eth1"));
     client.ip("link set eth1 up");
     client.ip("route replace default via 10.99.0.1");
     client.ip(&format!("address del {}/24 dev eth0", client.v4()));
-    let before = gatekeeper.askers().len();
+    let before = proxy.clients().len();
     wait::until(LIMIT, "three requests from the new address", || {
-        let askers = gatekeeper.askers().split_off(before);
-        let new = askers.iter().filter(|asker| **asker == moved).count();
+        let clients = proxy.clients().split_off(before);
+        let new = clients.iter().filter(|address| **address == moved).count();
         (new >= 3).then_some(())
     });
     let last = daemon.wait_until(LIMIT, "an answered poll", |observation| {
         is_answering(observation, &name(far))
     });
     assert!(last.is_synchronized());
-    assert_truth_inside(&last, CLOSE);
-    let late = gatekeeper.askers().split_off(before + 1);
-    assert!(late.iter().all(|asker| *asker == moved), "{late:?}");
-    assert_eq!(complaints(&daemon, said), Vec::<String>::new());
+    assert_error_within(&last, CLOSE);
+    let late = proxy.clients().split_off(before + 1);
+    assert!(late.iter().all(|address| *address == moved), "{late:?}");
+    assert_eq!(problems(&daemon, lines_before), Vec::<String>::new());
     assert_eq!(daemon.process.lines_with("new source").len(), 1);
     assert_no_further_step(&daemon);
 }
 
-fn ask(client: &Host, server: IpAddr) -> io::Result<Answer> {
+fn query_server(client: &Host, server: IpAddr) -> io::Result<Reply> {
     let any: IpAddr = if server.is_ipv4() {
         Ipv4Addr::UNSPECIFIED.into()
     } else {
         Ipv6Addr::UNSPECIFIED.into()
     };
-    // What comes from another address than was asked is no answer.
-    query::ask(&client.udp(any, 0), SocketAddr::new(server, 123), ANSWER)
+    // Replies from other addresses are ignored.
+    query::query(
+        &client.udp(any, 0),
+        SocketAddr::new(server, 123),
+        QUERY_TIMEOUT,
+    )
 }
 
 fn wait_for_answer(client: &Host, server: IpAddr) {
     let what = format!("an answer from {server}");
     wait::until(LIMIT, &what, || {
-        let answer = ask(client, server).ok();
-        answer.filter(Answer::is_synchronized)
+        let answer = query_server(client, server).ok();
+        answer.filter(Reply::is_synchronized)
     });
 }
 
-fn a_server_answers_at_an_address_that_came_after_it_and_survives_its_end() {
+fn a_server_answers_on_added_addresses_and_survives_their_removal() {
     let network = Network::new();
     let (client, server, upstream) = (network.host(), network.host(), network.host());
-    let _upstream = peers::shifted(&upstream, upstream.v4(), 0.0);
+    let _upstream = peers::test_server(&upstream, upstream.v4(), 0.0);
     let setup = Setup::new(1).server(&name(upstream.v4())).with(SERVERS);
     let mut daemon = setup.start(Some(&server));
     wait_settled(&mut daemon, &name(upstream.v4()));
-    let said = daemon.process.lines().len();
+    let lines_before = daemon.process.lines().len();
     let late: [(IpAddr, u8); 2] = [
         ([10, 77, 0, 200].into(), 24),
         ([0xfd00, 0x77, 0, 0, 0, 0, 0, 0x200].into(), 64),
@@ -265,7 +271,7 @@ fn a_server_answers_at_an_address_that_came_after_it_and_survives_its_end() {
         server.ip(&format!("address add {address}/{length} dev eth0 nodad"));
         wait_for_answer(&client, address);
     }
-    // Requests are on their way all the time while the addresses go, and some answers have nowhere to leave from.
+    // Requests keep arriving while the addresses are removed, so some replies have no source address.
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         for (address, _) in late {
@@ -294,23 +300,23 @@ fn a_server_answers_at_an_address_that_came_after_it_and_survives_its_end() {
         wait_for_answer(&client, address);
     }
     for (address, _) in late {
-        assert!(ask(&client, address).is_err(), "{address} is gone");
+        assert!(query_server(&client, address).is_err(), "{address} is gone");
     }
     assert!(daemon.process.is_running());
-    assert_eq!(complaints(&daemon, said), Vec::<String>::new());
+    assert_eq!(problems(&daemon, lines_before), Vec::<String>::new());
     assert_no_further_step(&daemon);
     assert_eq!(daemon.stop().code(), Some(0));
 }
 
-fn an_interface_that_is_down_is_told_once_and_used_again_as_soon_as_it_is_up() {
+fn an_interface_that_goes_down_is_logged_once_and_reused_when_up() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
-    let _server = peers::shifted(&server, server.v4(), 0.0);
+    let _server = peers::test_server(&server, server.v4(), 0.0);
     let server_name = name(server.v4());
     let setup = Setup::new(1).server(&server_name);
     let mut daemon = setup.start(Some(&client));
     let before = wait_settled(&mut daemon, &server_name);
-    let said = daemon.process.lines().len();
+    let lines_before = daemon.process.lines().len();
     client.ip("link set eth0 down");
     let down = daemon.wait_until(LIMIT, "an unanswered poll", |observation| {
         polls(observation, &server_name) > polls(&before, &server_name)
@@ -318,46 +324,46 @@ fn an_interface_that_is_down_is_told_once_and_used_again_as_soon_as_it_is_up() {
     });
     let explanation = explained(&setup);
     assert!(explanation.contains("no route to it"), "{explanation}");
-    // Eight unanswered polls make a dead source; what is told of that must not be told anew by each poll after them.
-    let dead = daemon.wait_until(LIMIT, "ten polls in vain", |observation| {
+    // After eight unanswered polls the source is unreachable; further polls must not log that again.
+    let dead = daemon.wait_until(LIMIT, "ten unanswered polls", |observation| {
         polls(observation, &server_name) >= polls(&down, &server_name) + 10
     });
-    assert!(dead.is_synchronized(), "the clock runs on");
+    assert!(dead.is_synchronized(), "holdover");
     assert!(dead.error_bound() > down.error_bound());
-    assert_truth_inside(&dead, CLOSE.max(before.error_bound()));
-    let told = complaints(&daemon, said);
+    assert_error_within(&dead, CLOSE.max(before.error_bound()));
+    let logged = problems(&daemon, lines_before);
     assert!(
-        matches!(&told[..], [once] if once.contains(&server_name)),
-        "{told:#?}"
+        matches!(&logged[..], [once] if once.contains(&server_name)),
+        "{logged:#?}"
     );
     let explanation = explained(&setup);
     assert!(explanation.contains("no route to it"), "{explanation}");
 
-    let up = daemon.observe().expect("the socket");
+    let up = daemon.observe().expect("an observation");
     client.ip("link set eth0 up");
     let back = daemon.wait_until(LIMIT, "an answer", |observation| {
         is_answering(observation, &server_name)
     });
     assert!(polls(&back, &server_name) <= polls(&up, &server_name) + 3);
-    assert_truth_inside(&back, CLOSE);
+    assert_error_within(&back, CLOSE);
     let answers = format!("source {server_name} answers");
     assert_eq!(daemon.process.lines_with(&answers).len(), 2);
     assert_no_further_step(&daemon);
 }
 
-fn a_network_that_comes_late_is_used_at_once_though_the_burst_was_in_vain() {
+fn a_network_that_comes_up_after_a_failed_burst_is_used_at_once() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
-    let _server = peers::shifted(&server, server.v4(), 0.0);
+    let _server = peers::test_server(&server, server.v4(), 0.0);
     let server_name = name(server.v4());
     client.ip("link set eth0 down");
-    // After the burst the next poll is more than a quarter of an hour away.
+    // After the burst the next poll is 1024 s later.
     let setup = Setup::new(1).with(&format!(
         "[[source]]\nmode = \"server\"\naddress = \"{server_name}\"\n\
          poll-interval-limits = {{ min = 10, max = 10 }}\ninitial-poll-interval = 10"
     ));
     let mut daemon = setup.start(Some(&client));
-    daemon.wait_until(LIMIT, "a burst in vain", |observation| {
+    daemon.wait_until(LIMIT, "an unanswered burst", |observation| {
         polls(observation, &server_name) >= 8
     });
     client.ip("link set eth0 up");
@@ -365,10 +371,10 @@ fn a_network_that_comes_late_is_used_at_once_though_the_burst_was_in_vain() {
     assert!(is_answering(&found, &server_name));
 }
 
-fn a_source_that_turns_out_to_be_ourselves_is_not_followed() {
+fn a_source_at_our_own_address_is_not_used() {
     let network = Network::new();
     let (host, upstream) = (network.host(), network.host());
-    let _upstream = peers::shifted(&upstream, upstream.v4(), 0.0);
+    let _upstream = peers::test_server(&upstream, upstream.v4(), 0.0);
     let own = IpAddr::from([10, 77, 0, 200]);
     let own_name = name(own);
     let setup = Setup::new(1)
@@ -382,7 +388,7 @@ fn a_source_that_turns_out_to_be_ourselves_is_not_followed() {
     host.ip(&format!("address add {own}/24 dev eth0"));
     let ours = "its address leads to this very daemon";
     daemon.process.wait_for_line(LIMIT, ours);
-    let recognised = daemon.observe().expect("the socket");
+    let recognised = daemon.observe().expect("an observation");
     daemon.wait_until(LIMIT, "five more polls of ourselves", |observation| {
         let source = observation.source(&own_name).expect("it is configured");
         assert!(!source.is_measured(), "{observation:#?}");
@@ -394,15 +400,15 @@ fn a_source_that_turns_out_to_be_ourselves_is_not_followed() {
     assert_no_further_step(&daemon);
 }
 
-fn a_server_that_follows_our_new_address_is_a_loop_from_then_on() {
+fn a_server_synchronised_to_our_new_address_is_rejected_as_a_loop() {
     let network = Network::new();
     let (host, upstream) = (network.host(), network.host());
-    let _upstream = peers::shifted(&upstream, upstream.v4(), 0.0);
+    let _upstream = peers::test_server(&upstream, upstream.v4(), 0.0);
     let own = Ipv4Addr::new(10, 77, 0, 200);
     let fellow = IpAddr::from([10, 77, 0, 201]);
     upstream.ip(&format!("address add {fellow}/24 dev eth0"));
-    // It says that it follows an address that is nobody's, so far.
-    let _gatekeeper = Gatekeeper::start(&upstream, fellow, Some((3, own.octets())));
+    // Its reference ID is an address that no host has yet.
+    let _proxy = RecordingProxy::start(&upstream, fellow, Some((3, own.octets())));
     let fellow_name = name(fellow);
     let setup = Setup::new(1)
         .server(&name(upstream.v4()))
@@ -423,10 +429,11 @@ fn a_server_that_follows_our_new_address_is_a_loop_from_then_on() {
     });
 }
 
-fn a_source_is_followed_in_the_family_that_is_left() {
+fn a_source_switches_to_the_remaining_address_family() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
-    let _servers = [server.v4(), server.v6()].map(|address| peers::shifted(&server, address, 0.0));
+    let _servers =
+        [server.v4(), server.v6()].map(|address| peers::test_server(&server, address, 0.0));
     client.set_names(&[("both.test", &[server.v4(), server.v6()])]);
     let setup = Setup::new(1).server("both.test");
     let mut daemon = setup.start(Some(&client));
@@ -436,7 +443,7 @@ fn a_source_is_followed_in_the_family_that_is_left() {
     };
     let first = wait_settled(&mut daemon, "both.test:123");
     assert_ne!(in_use(&first), None);
-    // Which of the two the resolver puts first is its business: each has its turn.
+    // The resolver's order is unknown, so each address is removed in turn.
     let mut used = in_use(&first);
     for _ in 0..2 {
         let is_v4 = used == Some(name(server.v4()));
@@ -445,13 +452,13 @@ fn a_source_is_followed_in_the_family_that_is_left() {
         } else {
             (format!("{}/64", client.v6()), server.v4())
         };
-        let lost = daemon.observe().expect("the socket");
+        let lost = daemon.observe().expect("an observation");
         client.ip(&format!("address del {own} dev eth0"));
         let moved = daemon.wait_until(LIMIT, "the other address", |observation| {
             in_use(observation) == Some(name(other))
         });
         assert!(moved.is_synchronized());
-        assert_truth_inside(&moved, CLOSE.max(lost.error_bound()));
+        assert_error_within(&moved, CLOSE.max(lost.error_bound()));
         used = in_use(&moved);
         client.ip(&format!("address add {own} dev eth0"));
     }

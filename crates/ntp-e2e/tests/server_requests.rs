@@ -1,4 +1,4 @@
-//! Our server and whoever asks it: the clients of the world, programs that send nonsense, and floods.
+//! Requests to our server: foreign clients, malformed and spoofed packets, and floods.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -6,21 +6,21 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ntp_e2e::binaries::Program;
-use ntp_e2e::clients::{self, Question};
+use ntp_e2e::clients::{self, ServerDirective};
 use ntp_e2e::daemon::{Daemon, Setup};
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::peers::{self, SharedKey};
 use ntp_e2e::process::{self, Process};
-use ntp_e2e::query::{self, Answer};
+use ntp_e2e::query::{self, Reply};
 use ntp_e2e::{scenario, wait};
 
-/// For whatever takes seconds: only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
-/// An answer comes at once or not at all.
-const ANSWER: Duration = Duration::from_secs(1);
+/// Timeout of one query.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// One thread, which takes datagrams in the order in which they came.
+/// One worker, which processes datagrams in order of arrival.
 const SERVER: &str = "[[server]]\nlisten = \"[::]:123\"\nworkers = 1";
 const LOCAL: &str = "[synchronization]\nlocal-stratum = 1\n";
 
@@ -28,20 +28,18 @@ fn main() -> ExitCode {
     harness::run(
         Arena::Namespaces,
         &[
-            scenario!(ntpd_ntpdig_and_rdate_take_time_from_us_in_both_families),
-            scenario!(small_clients_of_every_kind_are_answered),
-            scenario!(no_nonsense_is_answered_and_no_answer_is_longer_than_its_question),
-            scenario!(two_servers_cannot_be_made_to_talk_to_each_other),
-            scenario!(
-                an_address_that_comes_later_is_served_and_answers_come_from_where_they_were_asked
-            ),
-            scenario!(an_ipv4_rule_holds_on_a_dual_stack_socket),
-            scenario!(a_flood_harms_neither_an_honest_client_nor_our_own_clock),
+            scenario!(ntpd_ntpdig_and_rdate_synchronise_to_us_over_ipv4_and_ipv6),
+            scenario!(sntp_clients_of_every_kind_are_answered),
+            scenario!(malformed_packets_get_no_reply_and_replies_never_exceed_requests),
+            scenario!(spoofed_packets_cause_no_loop_between_two_servers),
+            scenario!(an_address_added_later_is_served_and_replies_leave_from_it),
+            scenario!(an_ipv4_filter_applies_on_a_dual_stack_socket),
+            scenario!(a_flood_affects_neither_honest_clients_nor_the_clock),
         ],
     )
 }
 
-/// A server with a right clock of its own.
+/// A server with a correct virtual clock and local stratum 1.
 fn local() -> Setup {
     Setup::new(1)
         .replacing("[synchronization]\n", LOCAL)
@@ -56,40 +54,40 @@ fn any(address: IpAddr) -> IpAddr {
     }
 }
 
-fn ask(client: &Host, server: IpAddr) -> io::Result<Answer> {
+fn query_server(client: &Host, server: IpAddr) -> io::Result<Reply> {
     let socket = client.udp(any(server), 0);
-    query::ask(&socket, SocketAddr::new(server, 123), ANSWER)
+    query::query(&socket, SocketAddr::new(server, 123), QUERY_TIMEOUT)
 }
 
-fn wait_for_answer(client: &Host, server: IpAddr) -> Answer {
-    wait::until(LIMIT, "an answer", || ask(client, server).ok())
+fn wait_for_answer(client: &Host, server: IpAddr) -> Reply {
+    wait::until(LIMIT, "an answer", || query_server(client, server).ok())
 }
 
-fn ntpd_ntpdig_and_rdate_take_time_from_us_in_both_families() {
+fn ntpd_ntpdig_and_rdate_synchronise_to_us_over_ipv4_and_ipv6() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let setup = local().keys(&SharedKey::ALL).with(SERVER);
     let _daemon = setup.start(Some(&server));
     let both = [server.v4(), server.v6()];
     wait_for_answer(&client, server.v4());
-    let questions = both.map(|server| Question {
+    let directives = both.map(|server| ServerDirective {
         options: "iburst minpoll 3 maxpoll 3",
-        ..Question::plain(server)
+        ..ServerDirective::plain(server)
     });
-    let ntpd = clients::ntpsec(&client, &questions, &[]);
+    let ntpd = clients::ntpsec(&client, &directives, &[]);
     for address in both {
         for key in [None, Some(&SharedKey::ALL[0]), Some(&SharedKey::ALL[1])] {
-            let said = clients::ntpdig(&client, address, key);
-            assert!(said.contains("\"stratum\":1"), "{said}");
+            let output = clients::ntpdig(&client, address, key);
+            assert!(output.contains("\"stratum\":1"), "{output}");
         }
         let offset = ntpd.wait_measured(LIMIT, address, |_| true);
         assert!(offset.abs() < 0.01, "{offset}");
-        let said = clients::rdate(&client, address);
-        assert!(said.contains("20"), "no date: {said}");
+        let output = clients::rdate(&client, address);
+        assert!(output.contains("20"), "no date in {output}");
     }
 }
 
-/// A request's 48 octets: leap, version and mode, and a transmit timestamp.
+/// A request of 48 octets with this first octet (leap, version, mode) and a transmit timestamp.
 fn request(first: u8) -> Vec<u8> {
     let mut octets = vec![0; 48];
     octets[0] = first;
@@ -101,22 +99,22 @@ const fn first(leap: u8, version: u8, mode: u8) -> u8 {
     leap << 6 | version << 3 | mode
 }
 
-/// Sends a datagram, and an honest question behind it, so that it has been dealt with when this returns. Returns
-/// what came back for the first.
-fn provoke(client: &Host, server: IpAddr, payload: &[u8]) -> Option<Vec<u8>> {
+/// Sends a datagram, followed by a normal request, so that it has been processed when this returns.
+/// Returns the reply to the datagram.
+fn reply_to(client: &Host, server: IpAddr, payload: &[u8]) -> Option<Vec<u8>> {
     let socket = client.udp(any(server), 0);
-    // A datagram longer than the network permits comes in pieces.
+    // A datagram longer than the MTU is fragmented.
     socket.send_to(payload, (server, 123)).expect("a route");
     wait_for_answer(client, server);
     socket.set_nonblocking(true).expect("a socket");
     let mut reply = vec![0; 65_536];
     let length = socket.recv(&mut reply).ok()?;
-    assert!(socket.recv(&mut [0; 1]).is_err(), "two answers");
+    assert!(socket.recv(&mut [0; 1]).is_err(), "two replies");
     reply.truncate(length);
     Some(reply)
 }
 
-fn small_clients_of_every_kind_are_answered() {
+fn sntp_clients_of_every_kind_are_answered() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let setup = local().with(SERVER);
@@ -124,27 +122,27 @@ fn small_clients_of_every_kind_are_answered() {
     wait_for_answer(&client, server.v4());
     for address in [server.v4(), server.v6()] {
         for (what, first, mode) in [
-            // systemd-timesyncd, SNTP of many devices.
+            // systemd-timesyncd and SNTP clients of many devices.
             ("version 4, mode 3", first(0, 4, 3), 4),
             // Busybox, among others.
             ("an unsynchronised version 4 client", first(3, 4, 3), 4),
             ("version 3, mode 3", first(0, 3, 3), 4),
             ("an unsynchronised version 3 client", first(3, 3, 3), 4),
-            // Old Windows asks as a peer.
+            // Old versions of Windows use symmetric active mode.
             ("version 3, mode 1", first(0, 3, 1), 2),
         ] {
-            let asked = request(first);
-            let reply = provoke(&client, address, &asked).expect(what);
+            let request = request(first);
+            let reply = reply_to(&client, address, &request).expect(what);
             assert_eq!(reply.len(), 48, "{what}");
             assert_eq!(reply[0], first & 0x38 | mode, "{what}: leap, version, mode");
             assert_eq!(reply[1], 1, "{what}: stratum");
-            assert_eq!(reply[24..32], asked[40..48], "{what}: origin");
+            assert_eq!(reply[24..32], request[40..48], "{what}: origin");
             assert_ne!(reply[40..48], [0; 8], "{what}: transmit");
         }
     }
 }
 
-fn no_nonsense_is_answered_and_no_answer_is_longer_than_its_question() {
+fn malformed_packets_get_no_reply_and_replies_never_exceed_requests() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let setup = local().keys(&SharedKey::ALL).with(SERVER);
@@ -152,27 +150,27 @@ fn no_nonsense_is_answered_and_no_answer_is_longer_than_its_question() {
     wait_for_answer(&client, server.v4());
     let good = request(first(0, 4, 3));
     let longer = |by: usize, octet: u8| [good.clone(), vec![octet; by]].concat();
-    let ours = provoke(&client, server.v4(), &good).expect("an answer");
-    let complaints = daemon.process.lines_with("WARN").len();
+    let ours = reply_to(&client, server.v4(), &good).expect("a reply");
+    let warnings = daemon.process.lines_with("WARN").len();
 
     let mut silent: Vec<Vec<u8>> = vec![vec![], vec![0x23], ours];
     silent.extend([1, 12, 40, 47].map(|length| good[..length].to_vec()));
-    // No requests: reserved, peers' and servers' answers, broadcasts, control, private.
+    // Other modes than requests: reserved, symmetric passive, server, broadcast, control, private.
     silent.extend([0, 2, 4, 5, 6, 7].map(|mode| request(first(0, 4, mode))));
     silent.extend([0, 1, 2, 5, 6, 7].map(|version| request(first(0, version, 3))));
-    // What is neither an extension field nor a MAC.
+    // Trailing octets that are neither extension field nor MAC.
     silent.extend([1, 3, 8, 12, 17, 27].map(|by| longer(by, 0)));
     silent.extend([28, 100, 1400, 4000, 60_000].map(|by| longer(by, 0xff)));
-    // The notorious one: a list of the last clients (mode 7).
+    // ntpd's `monlist` (mode 7), known from amplification attacks.
     silent.push(vec![0x17, 0, 3, 42, 0, 0, 0, 0]);
     for address in [server.v4(), server.v6()] {
         for payload in &silent {
-            let reply = provoke(&client, address, payload);
-            assert!(reply.is_none(), "{payload:02x?} was answered: {reply:02x?}");
+            let reply = reply_to(&client, address, payload);
+            assert!(reply.is_none(), "reply to {payload:02x?}: {reply:02x?}");
         }
     }
 
-    // Extension fields that nobody knows, and MACs with keys that nobody has.
+    // Unknown extension fields, and MACs with unknown keys.
     let field = [vec![0x7f, 0x00, 0x00, 0x1c], vec![0; 24]].concat();
     let mac = [9_u32.to_be_bytes().to_vec(), vec![0x55; 16]].concat();
     for payload in [
@@ -180,7 +178,7 @@ fn no_nonsense_is_answered_and_no_answer_is_longer_than_its_question() {
         [good.clone(), mac.clone()].concat(),
         [good.clone(), field, mac].concat(),
     ] {
-        let reply = provoke(&client, server.v4(), &payload).expect("an answer");
+        let reply = reply_to(&client, server.v4(), &payload).expect("a reply");
         assert!(
             reply.len() <= payload.len(),
             "{} octets for {}",
@@ -191,13 +189,13 @@ fn no_nonsense_is_answered_and_no_answer_is_longer_than_its_question() {
     assert!(daemon.process.is_running());
     assert_eq!(
         daemon.process.lines_with("WARN").len(),
-        complaints,
-        "strangers write into the log"
+        warnings,
+        "packets must not cause warnings"
     );
 }
 
-/// A host that can send from another's address, and gets nothing that is sent there.
-fn impostor(network: &Network, of: &Host) -> (Host, UdpSocket) {
+/// A host that sends from the address of another host, but receives nothing that is sent there.
+fn spoofing_host(network: &Network, of: &Host) -> (Host, UdpSocket) {
     let host = network.host();
     host.set_sysctl("ipv4/conf/all/arp_ignore", "1");
     host.set_sysctl("ipv4/conf/all/arp_announce", "2");
@@ -206,7 +204,7 @@ fn impostor(network: &Network, of: &Host) -> (Host, UdpSocket) {
     (host, socket)
 }
 
-fn two_servers_cannot_be_made_to_talk_to_each_other() {
+fn spoofed_packets_cause_no_loop_between_two_servers() {
     let network = Network::new();
     let (client, one, other) = (network.host(), network.host(), network.host());
     let setups = [local().with(SERVER), local().with(SERVER)];
@@ -219,12 +217,12 @@ fn two_servers_cannot_be_made_to_talk_to_each_other() {
     let received = |daemon: &Daemon| {
         daemon
             .observe()
-            .expect("a state")
-            .served("received_packets")
+            .expect("an observation")
+            .server_counter("received_packets")
     };
     let before = daemons.each_ref().map(received);
 
-    let (_impostor, socket) = impostor(&network, &other);
+    let (_attacker, socket) = spoofing_host(&network, &other);
     const EACH: u64 = 20;
     for mode in [1, 3, 2, 4, 5] {
         for _ in 0..EACH {
@@ -232,18 +230,18 @@ fn two_servers_cannot_be_made_to_talk_to_each_other() {
             sent.expect("a route");
         }
     }
-    // Requests are answered, to whom they claim to be from; and that is the end of it.
+    // Requests are answered to their claimed source, and cause no further packets.
     let expected = [before[0] + 5 * EACH, before[1] + 2 * EACH];
-    wait::until(LIMIT, "all answers", || {
+    wait::until(LIMIT, "all replies", || {
         let now = daemons.each_ref().map(received);
         (now[0] >= expected[0] && now[1] >= expected[1]).then_some(())
     });
-    // Whatever else there were would have come before these answers.
+    // Further packets would have been processed before these replies.
     wait_for_answer(&client, one.v4());
     wait_for_answer(&client, other.v4());
     let expected = expected.map(|count| count + 1);
-    // A worker counts when it has answered.
-    wait::until(LIMIT, "all of it to be counted", || {
+    // A worker updates its counters after replying.
+    wait::until(LIMIT, "all packets to be counted", || {
         (daemons.each_ref().map(received) == expected).then_some(())
     });
     wait::throughout(Duration::from_millis(300), || {
@@ -251,22 +249,25 @@ fn two_servers_cannot_be_made_to_talk_to_each_other() {
     });
 }
 
-fn an_address_that_comes_later_is_served_and_answers_come_from_where_they_were_asked() {
+fn an_address_added_later_is_served_and_replies_leave_from_it() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
-    let awaited: IpAddr = Ipv4Addr::new(10, 77, 0, 151).into();
+    let absent: IpAddr = Ipv4Addr::new(10, 77, 0, 151).into();
     let setup = local().with(&format!(
-        "{SERVER}\n[[server]]\nlisten = \"{awaited}:1123\"\nworkers = 1"
+        "{SERVER}\n[[server]]\nlisten = \"{absent}:1123\"\nworkers = 1"
     ));
     let _daemon = setup.start(Some(&server));
     wait_for_answer(&client, server.v4());
     let later: [IpAddr; 3] = [
-        awaited,
+        absent,
         Ipv4Addr::new(10, 77, 0, 150).into(),
         Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 0x150).into(),
     ];
     for address in later {
-        assert!(ask(&client, address).is_err(), "{address} is not there yet");
+        assert!(
+            query_server(&client, address).is_err(),
+            "{address} does not exist yet"
+        );
         let (length, options) = if address.is_ipv4() {
             (24, "")
         } else {
@@ -274,18 +275,18 @@ fn an_address_that_comes_later_is_served_and_answers_come_from_where_they_were_a
         };
         server.ip(&format!("address add {address}/{length} dev eth0{options}"));
     }
-    // `query::ask` takes an answer only from the address that it asked.
+    // `query::query` accepts replies only from the queried address.
     for address in later.into_iter().chain([server.v4(), server.v6()]) {
         wait_for_answer(&client, address);
     }
-    // So does the section whose address was not there when the daemon started.
-    let socket = client.udp(any(awaited), 0);
-    wait::until(LIMIT, "an answer of the awaited address", || {
-        query::ask(&socket, SocketAddr::new(awaited, 1123), ANSWER).ok()
+    // The section whose address did not exist when the daemon started also works.
+    let socket = client.udp(any(absent), 0);
+    wait::until(LIMIT, "a reply from the added address", || {
+        query::query(&socket, SocketAddr::new(absent, 1123), QUERY_TIMEOUT).ok()
     });
 }
 
-fn an_ipv4_rule_holds_on_a_dual_stack_socket() {
+fn an_ipv4_filter_applies_on_a_dual_stack_socket() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let setup = local().with(&format!(
@@ -297,10 +298,10 @@ fn an_ipv4_rule_holds_on_a_dual_stack_socket() {
     assert_eq!(wait_for_answer(&client, server.v6()).stratum, 1);
 }
 
-/// How long a flood lasts, and as long a rest is looked at before it.
+/// Duration of the observation under load, and of the one without load before.
 const FLOOD: Duration = Duration::from_secs(6);
 
-fn a_flood_harms_neither_an_honest_client_nor_our_own_clock() {
+fn a_flood_affects_neither_honest_clients_nor_the_clock() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let (upstream, one, many) = (network.host(), network.host(), network.host());
@@ -314,13 +315,13 @@ fn a_flood_harms_neither_an_honest_client_nor_our_own_clock() {
     daemon.wait_until(LIMIT, "a small error", |observation| {
         observation.true_offset().abs() < 0.0005
     });
-    // Every address of a /16 is the second attacker's own, and its answers go there.
+    // The second attacker owns every address of a /16, and replies are routed to it.
     many.ip("route add local 10.99.0.0/16 dev lo");
     server.ip(&format!("route add 10.99.0.0/16 via {}", many.v4()));
-    let worst = |daemon: &Daemon, honest: &mut dyn FnMut()| {
+    let worst_error = |daemon: &Daemon, honest: &mut dyn FnMut()| {
         let mut worst = 0.0_f64;
         wait::throughout(FLOOD, || {
-            let observation = daemon.observe().expect("a state");
+            let observation = daemon.observe().expect("an observation");
             let error = observation.true_offset().abs();
             assert!(error <= observation.error_bound());
             worst = worst.max(error);
@@ -328,7 +329,7 @@ fn a_flood_harms_neither_an_honest_client_nor_our_own_clock() {
         });
         worst
     };
-    let at_rest = worst(&daemon, &mut || {});
+    let at_rest = worst_error(&daemon, &mut || {});
 
     let flood = |host: &Host, from: &str| {
         let mut command = process::command(Some(host), Program::Load.path());
@@ -350,27 +351,27 @@ fn a_flood_harms_neither_an_honest_client_nor_our_own_clock() {
         flood(&many, "10.99.0.0/16"),
     ];
     daemon.wait_until(LIMIT, "the flood", |observation| {
-        observation.served("rate_limited_packets") > 10_000
-            && observation.served("accepted_packets") > 10_000
+        observation.server_counter("rate_limited_packets") > 10_000
+            && observation.server_counter("accepted_packets") > 10_000
     });
-    let (mut asked, mut answered) = (0, 0);
+    let (mut sent, mut answered) = (0, 0);
     let mut next = wait::Deadline::after(Duration::ZERO);
-    let under_load = worst(&daemon, &mut || {
-        // An honest client keeps to the limit.
+    let under_load = worst_error(&daemon, &mut || {
+        // An honest client respects the rate limit.
         if next.passed() {
             next = wait::Deadline::after(Duration::from_millis(600));
-            asked += 1;
-            answered += usize::from(ask(&client, server.v4()).is_ok());
+            sent += 1;
+            answered += usize::from(query_server(&client, server.v4()).is_ok());
         }
     });
     assert!(
-        asked >= 3 && 10 * answered >= 7 * asked,
-        "{answered} of {asked}"
+        sent >= 3 && 10 * answered >= 7 * sent,
+        "{answered} of {sent}"
     );
-    // The flood takes the processors of client, server and attackers alike, so the figure is a coarse one.
+    // Attackers, client and server share the CPUs, so the limit is coarse.
     assert!(
         under_load < at_rest.max(0.0005) * 4.0,
-        "off by {under_load} s under load, by {at_rest} s at rest"
+        "error {under_load} s under load, {at_rest} s without load"
     );
     drop(floods);
     assert!(daemon.process.is_running());

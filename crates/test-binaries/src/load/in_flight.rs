@@ -1,38 +1,38 @@
-//! Requests under way: when each left, and whether an answer is one.
+//! Requests in flight: their times of sending, and the matching of replies.
 
 use ntp_time::{NtpTimestamp, SystemTime};
 
-/// The table of requests that may still be answered.
+/// Table of requests that may still be answered.
 #[derive(Debug)]
-pub(super) struct Flight {
+pub(super) struct InFlight {
     key: u64,
-    /// When request `n` left, at place `n` modulo the length; `None` once it has been answered.
+    /// Time of sending of request `n`, at index `n` modulo the length; `None` once answered.
     sent: Vec<Option<SystemTime>>,
     next: u64,
 }
 
-/// What the two nonces of a request are made with.
+/// Hash inputs of the two nonces of a request.
 const FIRST: u64 = 0;
 const SECOND: u64 = 0x5be0_cd19_137e_2179;
 
-/// What an answer is to us.
+/// Result of matching a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Match {
-    /// The first answer to a request.
+    /// The first reply to a request.
     First {
-        /// Which one.
+        /// Number of the request.
         number: u64,
-        /// When it left.
+        /// Time of sending.
         sent: SystemTime,
-        /// It names the second nonce.
+        /// Whether the reply returns the second nonce.
         second: bool,
     },
-    /// Not an answer, or not the first.
-    Stranger,
+    /// Matches no request, or is a duplicate.
+    Unmatched,
 }
 
-impl Flight {
-    /// Room for `requests` under way at once; older ones are given up.
+impl InFlight {
+    /// A table with capacity for `requests`; older ones are given up.
     pub(super) fn new(key: u64, requests: usize) -> Self {
         Self {
             key,
@@ -41,29 +41,29 @@ impl Flight {
         }
     }
 
-    /// The number of the next request, and the transmit timestamp that it is to carry.
+    /// Number and transmit timestamp of the next request.
     pub(super) fn next(&self) -> (u64, NtpTimestamp) {
         (self.next, self.nonce(self.next, FIRST))
     }
 
-    /// Another timestamp that tells the number of a request.
+    /// The second timestamp that identifies a request.
     pub(super) fn second_nonce(&self, number: u64) -> NtpTimestamp {
         self.nonce(number, SECOND)
     }
 
-    /// The next request leaves.
-    pub(super) fn depart(&mut self, at: SystemTime) {
+    /// Records that the next request was sent.
+    pub(super) fn record(&mut self, at: SystemTime) {
         let place = self.place(self.next);
         self.sent[place] = Some(at);
         self.next += 1;
     }
 
-    /// How many requests may be under way at once.
-    pub(super) fn room(&self) -> usize {
+    /// Maximum number of requests in flight.
+    pub(super) fn capacity(&self) -> usize {
         self.sent.len()
     }
 
-    /// The number of the request that an answer with this origin timestamp is for, if it is not yet answered.
+    /// Number of the unanswered request that a reply with this origin timestamp belongs to.
     pub(super) fn number(&self, origin: NtpTimestamp) -> Option<u64> {
         let low = origin.to_bits() >> 32;
         // The upper half of the number is that of the newest request with this lower half.
@@ -76,10 +76,10 @@ impl Flight {
         (ours.contains(&origin) && self.sent[self.place(number)].is_some()).then_some(number)
     }
 
-    /// Judges an answer by its origin timestamp, and marks the request as answered.
-    pub(super) fn arrive(&mut self, origin: NtpTimestamp) -> Match {
+    /// Matches a reply by its origin timestamp, and marks the request as answered.
+    pub(super) fn take(&mut self, origin: NtpTimestamp) -> Match {
         let Some(number) = self.number(origin) else {
-            return Match::Stranger;
+            return Match::Unmatched;
         };
         let place = self.place(number);
         match self.sent[place].take() {
@@ -88,7 +88,7 @@ impl Flight {
                 sent,
                 second: self.nonce(number, SECOND) == origin,
             },
-            None => Match::Stranger,
+            None => Match::Unmatched,
         }
     }
 
@@ -97,7 +97,7 @@ impl Flight {
     }
 
     fn nonce(&self, number: u64, which: u64) -> NtpTimestamp {
-        // Never all zero, which servers take for no time at all.
+        // Never zero, which servers treat as a missing timestamp.
         let mut hash = (!number ^ self.key ^ which).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         hash = (hash ^ hash >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         NtpTimestamp::from_bits(number << 32 | hash >> 32 | 1)
@@ -109,33 +109,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_first_answer_to_a_request_of_ours_counts() {
-        let mut flight = Flight::new(42, 4);
+    fn only_the_first_reply_to_a_request_matches() {
+        let mut in_flight = InFlight::new(42, 4);
         let mut nonces = Vec::new();
         for number in 0..6 {
-            let (next, nonce) = flight.next();
+            let (next, nonce) = in_flight.next();
             assert_eq!(next, number);
             nonces.push(nonce);
-            flight.depart(SystemTime::from_nanos(number as i64));
+            in_flight.record(SystemTime::from_nanos(number as i64));
         }
         // The first two have been given up.
-        assert_eq!(flight.arrive(nonces[0]), Match::Stranger);
-        assert_eq!(flight.arrive(nonces[1]), Match::Stranger);
+        assert_eq!(in_flight.take(nonces[0]), Match::Unmatched);
+        assert_eq!(in_flight.take(nonces[1]), Match::Unmatched);
         let first = |number: u64, second| Match::First {
             number,
             sent: SystemTime::from_nanos(number as i64),
             second,
         };
-        assert_eq!(flight.arrive(nonces[2]), first(2, false));
-        assert_eq!(flight.arrive(nonces[2]), Match::Stranger);
+        assert_eq!(in_flight.take(nonces[2]), first(2, false));
+        assert_eq!(in_flight.take(nonces[2]), Match::Unmatched);
         let forged = NtpTimestamp::from_bits(nonces[3].to_bits() ^ 2);
-        assert_eq!(flight.arrive(forged), Match::Stranger);
-        let (_, future) = flight.next();
-        assert_eq!(flight.arrive(future), Match::Stranger);
-        assert_eq!(flight.arrive(nonces[5]), first(5, false));
-        // Either nonce will do, once.
-        let fourth = flight.second_nonce(4);
-        assert_eq!(flight.arrive(fourth), first(4, true));
-        assert_eq!(flight.arrive(nonces[4]), Match::Stranger);
+        assert_eq!(in_flight.take(forged), Match::Unmatched);
+        let (_, future) = in_flight.next();
+        assert_eq!(in_flight.take(future), Match::Unmatched);
+        assert_eq!(in_flight.take(nonces[5]), first(5, false));
+        // Either nonce matches, once.
+        let fourth = in_flight.second_nonce(4);
+        assert_eq!(in_flight.take(fourth), first(4, true));
+        assert_eq!(in_flight.take(nonces[4]), Match::Unmatched);
     }
 }

@@ -1,4 +1,4 @@
-//! NTS while it runs, as an operator sees and changes it: another cookie key, reloads, authorities, certificates that were believed on credit.
+//! NTS operation: rekeying, reloads, certificate authorities, and certificates accepted by leniency.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -15,26 +15,26 @@ use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::process::{self, Process};
 use ntp_e2e::{scenario, wait};
 
-/// For whatever takes seconds: only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// The first second of 2100: when certificates of the arena expire.
-const END: f64 = 4_102_444_800.0;
+/// Expiry of the tests' certificates: 2100-01-01, in Unix seconds.
+const EXPIRY: f64 = 4_102_444_800.0;
 
 fn main() -> ExitCode {
     harness::run(
         Arena::Namespaces,
         &[
-            scenario!(another_cookie_key_leaves_old_cookies_their_worth),
-            scenario!(another_cookie_key_is_refused_where_there_is_none_to_change),
-            scenario!(a_reload_follows_key_exchange_and_keyset),
-            scenario!(an_authority_of_a_source_that_is_added_is_believed_or_refused),
-            scenario!(a_certificate_that_does_not_stand_when_the_time_is_known_costs_the_keys),
+            scenario!(rekey_keeps_old_cookies_valid),
+            scenario!(rekey_is_refused_without_a_local_keyset),
+            scenario!(a_reload_applies_key_exchange_and_keyset_changes),
+            scenario!(the_certificate_authority_of_an_added_source_is_loaded_or_refused),
+            scenario!(keys_are_dropped_if_the_certificate_fails_re_verification),
         ],
     )
 }
 
-/// A server that offers the machine's clock as it is.
+/// A server of the machine's clock, unsteered.
 fn server() -> Setup {
     Setup::new(1)
         .replacing("kind = \"virtual\"\n", "kind = \"none\"\n")
@@ -75,7 +75,7 @@ fn names(host: &Host) -> Vec<String> {
     vec![host.v4().to_string(), host.v6().to_string()]
 }
 
-/// Runs `ntp-ctl` beside a daemon, without writing its file anew, and returns its exit code and all that it said.
+/// Runs `ntp-ctl` without rewriting the configuration. Returns its exit code and output.
 fn ntp_ctl(setup: &Setup, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = process::command(None, Program::Ctl.path());
     command
@@ -87,12 +87,12 @@ fn ntp_ctl(setup: &Setup, arguments: &[&str]) -> (Option<i32>, String) {
     (code, process.lines().join("\n"))
 }
 
-/// The same for one that must succeed.
+/// The same, for a command that must succeed. Returns its output.
 #[track_caller]
-fn succeeds(setup: &Setup, arguments: &[&str]) -> String {
-    let (code, said) = ntp_ctl(setup, arguments);
-    assert_eq!(code, Some(0), "{arguments:?}: {said}");
-    said
+fn ntp_ctl_ok(setup: &Setup, arguments: &[&str]) -> String {
+    let (code, output) = ntp_ctl(setup, arguments);
+    assert_eq!(code, Some(0), "{arguments:?}: {output}");
+    output
 }
 
 fn status(setup: &Setup) -> Status {
@@ -103,11 +103,12 @@ fn status(setup: &Setup) -> Status {
         .status
 }
 
-fn given(setup: &Setup) -> KeyExchange {
-    status(setup).key_exchange.expect("keys are given out")
+/// Statistics of the key-exchange server.
+fn ke_statistics(setup: &Setup) -> KeyExchange {
+    status(setup).key_exchange.expect("a key-exchange server")
 }
 
-/// Checks the NTS of `of` from `client`, and returns the exit code and all that was said.
+/// Runs `ntp-ctl nts check` on `client`. Returns its exit code and output.
 fn check(client: &Host, of: IpAddr, port: u16, authority: &Authority) -> (Option<i32>, String) {
     let mut command = process::command(Some(client), Program::Ctl.path());
     command.args(["nts", "check", &SocketAddr::new(of, port).to_string()]);
@@ -120,7 +121,7 @@ fn check(client: &Host, of: IpAddr, port: u16, authority: &Authority) -> (Option
     (code, process.lines().join("\n"))
 }
 
-fn another_cookie_key_leaves_old_cookies_their_worth() {
+fn rekey_keeps_old_cookies_valid() {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
@@ -133,75 +134,81 @@ fn another_cookie_key_leaves_old_cookies_their_worth() {
     ));
     let mut daemon = start(&serving, &host);
     let asking = source(Setup::new(1), host.v4(), &authority);
-    let mut asker = asking.start(Some(&client));
-    asker.wait_synchronized(LIMIT);
-    assert_eq!(given(&serving).cookie_key, Some(0));
+    let mut client_daemon = asking.start(Some(&client));
+    client_daemon.wait_synchronized(LIMIT);
+    assert_eq!(ke_statistics(&serving).cookie_key, Some(0));
 
-    // The figures of both sides.
-    let shown = given(&serving);
+    // Statistics of server and client.
+    let shown = ke_statistics(&serving);
     assert!(shown.granted >= 1 && shown.connections >= 1, "{shown:?}");
-    assert_eq!(shown.certificates[0].expires, Some(END));
-    let said = succeeds(&serving, &["servers"]);
-    assert!(said.contains("valid until 2100-01-01"), "{said}");
-    let said = succeeds(&serving, &["status", "-f", "prometheus"]);
+    assert_eq!(shown.certificates[0].expires, Some(EXPIRY));
+    let output = ntp_ctl_ok(&serving, &["servers"]);
+    assert!(output.contains("valid until 2100-01-01"), "{output}");
+    let output = ntp_ctl_ok(&serving, &["status", "-f", "prometheus"]);
     for metric in [
         "ntp_system_nts_certificate_expiry_seconds 4102444800\n",
         "ntp_system_nts_ke_granted_total 1\n",
         "ntp_system_nts_ke_failed_total 0\n",
     ] {
         assert!(
-            said.contains(metric.trim_end()),
-            "{metric} is not in {said}"
+            output.contains(metric.trim_end()),
+            "{metric} is not in {output}"
         );
     }
     let source = status(&asking).sources.pop().expect("a source");
     assert!(source.nts_cookies.is_some());
-    assert_eq!(source.certificate_expires, Some(END));
-    let said = succeeds(&asking, &["source", &source.name]);
+    assert_eq!(source.certificate_expires, Some(EXPIRY));
+    let output = ntp_ctl_ok(&asking, &["source", &source.name]);
     assert!(
-        said.contains("valid until 2100-01-01") && said.contains("of 8"),
-        "{said}"
+        output.contains("valid until 2100-01-01") && output.contains("of 8"),
+        "{output}"
     );
-    let said = succeeds(&asking, &["status", "-f", "prometheus"]);
+    let output = ntp_ctl_ok(&asking, &["status", "-f", "prometheus"]);
     assert!(
-        said.contains("ntp_source_nts_certificate_expiry_seconds{"),
-        "{said}"
+        output.contains("ntp_source_nts_certificate_expiry_seconds{"),
+        "{output}"
     );
 
-    let said = succeeds(&serving, &["rekey"]);
+    let output = ntp_ctl_ok(&serving, &["rekey"]);
     assert!(
-        said.contains("number 1") && said.contains("stay good for 7d"),
-        "{said}"
+        output.contains("number 1") && output.contains("stay good for 7d"),
+        "{output}"
     );
-    assert!(said.contains("Written: "), "{said}");
+    assert!(output.contains("Written: "), "{output}");
     daemon.process.wait_for_line(LIMIT, "Rekey {} by ");
-    assert_eq!(given(&serving).cookie_key, Some(1));
+    assert_eq!(ke_statistics(&serving).cookie_key, Some(1));
     let now = daemon.observe().expect("its state");
-    let enough = now.served("nts_accepted_packets") + 12;
-    // More than the client has cookies, so that all of the old ones and some of the new were used.
+    let enough = now.server_counter("nts_accepted_packets") + 12;
+    // More than the client has cookies, so that all old ones and some new ones are used.
     let after = daemon.wait_until(LIMIT, "requests with old and new cookies", |observation| {
-        observation.served("nts_accepted_packets") >= enough
+        observation.server_counter("nts_accepted_packets") >= enough
     });
-    assert_eq!(after.served("nts_nak_packets"), 0);
-    assert_eq!(asker.process.lines_with("exchanged keys with").len(), 1);
+    assert_eq!(after.server_counter("nts_nak_packets"), 0);
+    assert_eq!(
+        client_daemon
+            .process
+            .lines_with("exchanged keys with")
+            .len(),
+        1
+    );
     assert_eq!(daemon.stop().code(), Some(0));
 
-    // The new key has been stored.
+    // The new key was stored.
     let mut daemon = start(&serving, &host);
-    assert_eq!(given(&serving).cookie_key, Some(1));
+    assert_eq!(ke_statistics(&serving).cookie_key, Some(1));
     daemon.wait_until(LIMIT, "requests after a restart", |observation| {
-        observation.served("nts_accepted_packets") >= 2
+        observation.server_counter("nts_accepted_packets") >= 2
     });
 }
 
-fn another_cookie_key_is_refused_where_there_is_none_to_change() {
+fn rekey_is_refused_without_a_local_keyset() {
     let network = Network::new();
     let host = network.host();
     let bare = server();
     let _daemon = start(&bare, &host);
-    let (code, said) = ntp_ctl(&bare, &["rekey"]);
+    let (code, output) = ntp_ctl(&bare, &["rekey"]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("no cookies here"), "{said}");
+    assert!(output.contains("no cookies here"), "{output}");
 
     let host = network.host();
     let fleet = server();
@@ -211,20 +218,20 @@ fn another_cookie_key_is_refused_where_there_is_none_to_change() {
         secret.display()
     ));
     let _daemon = start(&fleet, &host);
-    let (code, said) = ntp_ctl(&fleet, &["rekey"]);
+    let (code, output) = ntp_ctl(&fleet, &["rekey"]);
     assert_eq!(code, Some(1));
     assert!(
-        said.contains("another secret into the file of shared-secret-path"),
-        "{said}"
+        output.contains("another secret into the file of shared-secret-path"),
+        "{output}"
     );
 }
 
-fn a_reload_follows_key_exchange_and_keyset() {
+fn a_reload_applies_key_exchange_and_keyset_changes() {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
     let setup = server();
-    // Beside the configuration: the sandbox leaves that directory readable.
+    // Beside the configuration, in a directory that the sandbox can read.
     let own = |file: &str| {
         let issued = authority.issue(file, &names(&host));
         let copy = |path: &std::path::Path, name: String| {
@@ -239,65 +246,65 @@ fn a_reload_follows_key_exchange_and_keyset() {
     let _daemon = start(&setup, &host);
     assert_eq!(status(&setup).key_exchange, None);
     let works = |port| {
-        let (code, said) = check(&client, host.v4(), port, &authority);
-        assert_eq!(code, Some(0), "{said}");
-        said
+        let (code, output) = check(&client, host.v4(), port, &authority);
+        assert_eq!(code, Some(0), "{output}");
+        output
     };
 
-    // It begins to give out keys.
+    // Key exchange is enabled.
     let one = key_exchange(4460, &first);
     setup.rewrite(|text| format!("{text}\n{one}"));
-    let said = succeeds(&setup, &["reload"]);
+    let output = ntp_ctl_ok(&setup, &["reload"]);
     assert!(
-        said.contains("Applied        : [[nts-ke-server]]"),
-        "{said}"
+        output.contains("Applied        : [[nts-ke-server]]"),
+        "{output}"
     );
     assert!(works(4460).contains("CN=first"));
 
-    // Another certificate, another address, another rotation.
+    // Another certificate, address and rotation.
     let two = format!(
         "{}{}[keyset]\nstale-key-count = 0\n",
         key_exchange(4460, &second),
         key_exchange(4461, &first)
     );
     setup.rewrite(|text| format!("{text}\n{two}"));
-    let said = succeeds(&setup, &["reload"]);
+    let output = ntp_ctl_ok(&setup, &["reload"]);
     for applied in ["[[nts-ke-server]]", "[keyset]"] {
         assert!(
-            said.contains(&format!("Applied        : {applied}")),
-            "{said}"
+            output.contains(&format!("Applied        : {applied}")),
+            "{output}"
         );
     }
     assert!(works(4461).contains("CN=first"));
     wait::until(LIMIT, "the other certificate", || {
         works(4460).contains("CN=second").then_some(())
     });
-    let said = succeeds(&setup, &["rekey"]);
-    assert!(said.contains("are worthless"), "{said}");
+    let output = ntp_ctl_ok(&setup, &["rekey"]);
+    assert!(output.contains("are worthless"), "{output}");
 
-    // A certificate that the confined daemon cannot read: named, and the old one stays.
-    let stranger = authority.issue("stranger", &names(&host));
-    let three = key_exchange(4460, &stranger);
+    // A certificate that the sandboxed daemon cannot read is reported, and the old one stays.
+    let unreadable = authority.issue("unreadable", &names(&host));
+    let three = key_exchange(4460, &unreadable);
     setup.rewrite(|text| format!("{text}\n{three}[keyset]\nstale-key-count = 0\n"));
-    let said = succeeds(&setup, &["reload"]);
+    let output = ntp_ctl_ok(&setup, &["reload"]);
     let key = "NOT applied    : certificate-chain-path in [[nts-ke-server]]: ";
     assert!(
-        said.contains(key) && said.contains("out of the sandbox's reach"),
-        "{said}"
+        output.contains(key) && output.contains("out of the sandbox's reach"),
+        "{output}"
     );
     assert!(works(4460).contains("CN=second"));
 
-    // It gives out none any more.
+    // Key exchange is disabled.
     setup.rewrite(str::to_owned);
-    succeeds(&setup, &["reload"]);
-    wait::until(LIMIT, "nobody to give out keys", || {
+    ntp_ctl_ok(&setup, &["reload"]);
+    wait::until(LIMIT, "the end of key exchange", || {
         let (code, _) = check(&client, host.v4(), 4460, &authority);
         (code == Some(3)).then_some(())
     });
     assert_eq!(status(&setup).key_exchange, None);
 }
 
-fn an_authority_of_a_source_that_is_added_is_believed_or_refused() {
+fn the_certificate_authority_of_an_added_source_is_loaded_or_refused() {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
@@ -315,25 +322,25 @@ fn an_authority_of_a_source_that_is_added_is_believed_or_refused() {
         let authority = format!("certificate-authority={}", path.display());
         ntp_ctl(&setup, &["source", "add", &address, "mode=nts", &authority])
     };
-    let (code, said) = add(&authority.path());
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("out of the sandbox's reach"), "{said}");
-    let (code, said) = add(&near.with_file_name("missing.pem"));
-    assert_eq!(code, Some(1), "{said}");
+    let (code, output) = add(&authority.path());
+    assert_eq!(code, Some(1), "{output}");
+    assert!(output.contains("out of the sandbox's reach"), "{output}");
+    let (code, output) = add(&near.with_file_name("missing.pem"));
+    assert_eq!(code, Some(1), "{output}");
     assert!(
-        said.contains("cannot read") && said.contains("missing.pem"),
-        "{said}"
+        output.contains("cannot read") && output.contains("missing.pem"),
+        "{output}"
     );
-    let (code, said) = add(&near);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, output) = add(&near);
+    assert_eq!(code, Some(0), "{output}");
     daemon.wait_synchronized(LIMIT);
 }
 
-fn a_certificate_that_does_not_stand_when_the_time_is_known_costs_the_keys() {
+fn keys_are_dropped_if_the_certificate_fails_re_verification() {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
-    // It was good once, at a time that a clock which is fifteen years behind takes to be possible.
+    // Expired, but valid at a time that a clock fifteen years behind accepts.
     let certificate = authority.issue_for_years("server", &names(&host), (2018, 2020));
     let _server = start(&server().with(&key_exchange(4460, &certificate)), &host);
     let late = Setup::new(1).replacing("virtual-offset = 0.25", "virtual-offset = -473040000.0");
@@ -341,16 +348,16 @@ fn a_certificate_that_does_not_stand_when_the_time_is_known_costs_the_keys() {
     let mut daemon = setup.start(Some(&client));
     let wait = |needle| daemon.process.wait_for_line(LIMIT, needle);
     wait("believed until the time is known");
-    let said = wait("loses its keys, which were accepted while our clock was wrong");
+    let output = wait("loses its keys, which were accepted while our clock was wrong");
     assert!(
-        said.contains("its certificate expired on 2020-01-01"),
-        "{said}"
+        output.contains("its certificate expired on 2020-01-01"),
+        "{output}"
     );
-    // Nobody is believed on credit any more, now that the clock has been set.
-    let said = wait("no key exchange with");
+    // Once the clock is set there is no leniency.
+    let output = wait("no key exchange with");
     assert!(
-        said.contains("its certificate expired on 2020-01-01"),
-        "{said}"
+        output.contains("its certificate expired on 2020-01-01"),
+        "{output}"
     );
     daemon.wait_until(LIMIT, "no source left", |observation| {
         observation
