@@ -25,7 +25,8 @@ pub const VIRTUAL_FREQUENCY_PPM: f64 = 40.0;
 /// Time limit for the daemon to exit after SIGTERM.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(20);
 
-/// A directory with configuration, state and sockets of one daemon, which may be started repeatedly.
+/// A directory with configuration, state and sockets of one daemon, which may be started
+/// repeatedly.
 #[derive(Debug)]
 pub struct Setup {
     directory: TempDir,
@@ -277,7 +278,8 @@ impl Daemon {
     }
 }
 
-/// Asserts that the clock's true error exceeds neither the daemon's error bound nor `worst` seconds.
+/// Asserts that the clock's true error exceeds neither the daemon's error bound nor `worst`
+/// seconds.
 ///
 /// # Panics
 /// If it does.

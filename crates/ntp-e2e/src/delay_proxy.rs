@@ -6,8 +6,8 @@
 //! latency of the queue's thread adds to the delay, as on a busy router.
 //!
 //! Replies are matched to clients by the origin timestamp, which repeats the transmit timestamp of
-//! the request (RFC 5905 section 8), since a client uses a new port for each request. A reply with an
-//! unknown origin goes to the client of the latest request.
+//! the request (RFC 5905 section 8), since a client uses a new port for each request. A reply with
+//! an unknown origin goes to the client of the latest request.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -304,7 +304,8 @@ mod tests {
         };
         let answer = query_through(link, LIMIT).expect("a reply");
         assert!(answer.delay >= 0.2, "{answer:?}");
-        // The server appears to be behind by half of the asymmetry; a busy machine adds to either direction.
+        // The server appears to be behind by half of the asymmetry; a busy machine adds to either
+        // direction.
         assert!(answer.offset.abs() <= answer.delay / 2.0, "{answer:?}");
     }
 

@@ -31,7 +31,8 @@ impl Setup {
         self.replacing("[observability]", &key)
     }
 
-    /// Starts the exporter with this configuration and further `arguments`. Returns when it listens.
+    /// Starts the exporter with this configuration and further `arguments`. Returns when it
+    /// listens.
     ///
     /// # Panics
     /// If it does not listen in time.

@@ -1,9 +1,9 @@
 //! A key-exchange server with configurable faults (RFC 8915 section 4).
 //!
 //! Without a fault it negotiates keys and issues cookies of a fixed keyset, which a daemon on the
-//! same host reads from a file. [`KeBehaviour`] selects the fault; it can be repaired while the server
-//! runs, to test how a client recovers. The server records the time of each connection, to test the
-//! client's back-off.
+//! same host reads from a file. [`KeBehaviour`] selects the fault; it can be repaired while the
+//! server runs, to test how a client recovers. The server records the time of each connection, to
+//! test the client's back-off.
 #![expect(
     clippy::disallowed_methods,
     reason = "a server for tests of real processes runs in real time"

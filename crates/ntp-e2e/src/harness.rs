@@ -1,8 +1,8 @@
 //! Runs the scenarios of one arena; prints the reason if the arena is missing.
 //!
-//! A scenario spends nearly all of its time waiting for packets, so many run in parallel even on two
-//! cores. The standard library's harness would run as many as there are cores, which is right only
-//! for emulated machines. Filters, `--list`, `--ignored` and the summary are those of libtest.
+//! A scenario spends nearly all of its time waiting for packets, so many run in parallel even on
+//! two cores. The standard library's harness would run as many as there are cores, which is right
+//! only for emulated machines. Filters, `--list`, `--ignored` and the summary are those of libtest.
 
 use std::env;
 use std::net::UdpSocket;
@@ -35,9 +35,9 @@ pub enum Arena {
 }
 
 impl Arena {
-    /// Default number of parallel scenarios (`--test-threads` overrides it). Scenarios that only wait
-    /// for packets can be so many that the longest one determines the time; an emulator occupies a
-    /// core.
+    /// Default number of parallel scenarios (`--test-threads` overrides it). Scenarios that only
+    /// wait for packets can be so many that the longest one determines the time; an emulator
+    /// occupies a core.
     fn parallel_scenarios(self) -> usize {
         match self {
             Self::Loopback | Self::Namespaces | Self::Browser | Self::Monitoring => 12,

@@ -1,4 +1,5 @@
-//! End-to-end tests of the shipped programs: real processes, real sockets, real peers (chronyd, ntpsec).
+//! End-to-end tests of the shipped programs: real processes, real sockets, real peers (chronyd,
+//! ntpsec).
 //!
 //! # Problem
 //! The simulation tests the engine, but not the operating system, other implementations or the
@@ -17,18 +18,19 @@
 //! - *Monitoring*: a Prometheus server scrapes the exporter ([`prometheus`]).
 //! - *Packaging*: the Debian package and the systemd units.
 //!
-//! Outside of virtual machines all hosts share the machine's clock, and **no test changes it**: it is
-//! the reference that every result is compared with. The daemon disciplines a virtual clock whose
-//! true error it reports, and every process of an arena runs without `CAP_SYS_TIME` (see
+//! Outside of virtual machines all hosts share the machine's clock, and **no test changes it**: it
+//! is the reference that every result is compared with. The daemon disciplines a virtual clock
+//! whose true error it reports, and every process of an arena runs without `CAP_SYS_TIME` (see
 //! [`process`]), so the kernel refuses any attempt to set the clock.
 //!
 //! # How a test is written
 //! A test is a function in `tests/*.rs` whose name is a sentence, listed in a `main` that calls
 //! [`harness::run`]. Tests wait for conditions ([`wait`]), never for an amount of time. Processes,
-//! namespaces and files belong to values that clean up when dropped, and the kernel ends them if the
-//! test process is killed.
+//! namespaces and files belong to values that clean up when dropped, and the kernel ends them if
+//! the test process is killed.
 //!
-//! A missing arena is a failure only if `NTP_E2E_REQUIRE=1` is set; otherwise its tests are skipped.
+//! A missing arena is a failure only if `NTP_E2E_REQUIRE=1` is set; otherwise its tests are
+//! skipped.
 #![forbid(unsafe_code)]
 
 pub mod binaries;

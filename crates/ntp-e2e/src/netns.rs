@@ -100,8 +100,8 @@ impl Network {
         self.attach_host("off")
     }
 
-    /// A new host that can reach those of [`host`](Self::host), but no other isolated host. Isolated
-    /// hosts cannot exchange state over the network.
+    /// A new host that can reach those of [`host`](Self::host), but no other isolated host.
+    /// Isolated hosts cannot exchange state over the network.
     ///
     /// # Panics
     /// If the kernel refuses.
@@ -225,8 +225,8 @@ impl Host {
         }
     }
 
-    /// Addresses that this host has tried to reach on its network, successfully or not (the kernel's
-    /// neighbour table).
+    /// Addresses that this host has tried to reach on its network, successfully or not (the
+    /// kernel's neighbour table).
     ///
     /// # Panics
     /// If `ip` fails.

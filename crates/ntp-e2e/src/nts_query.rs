@@ -1,8 +1,8 @@
 //! A minimal NTS client (RFC 8915): one key exchange, one request, one reply.
 //!
-//! The daemon's client refills its cookies, tolerates NTS NAKs and repeats key exchanges. A test that
-//! examines how a *server* handles a certain cookie needs a client without that recovery. The AEAD
-//! algorithms are the project's own; tests with chronyd and ntpsec verify those.
+//! The daemon's client refills its cookies, tolerates NTS NAKs and repeats key exchanges. A test
+//! that examines how a *server* handles a certain cookie needs a client without that recovery. The
+//! AEAD algorithms are the project's own; tests with chronyd and ntpsec verify those.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};

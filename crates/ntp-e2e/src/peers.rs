@@ -1,12 +1,12 @@
 //! Servers for the daemon to synchronise to: chronyd, ntpsec's ntpd, and our `test-server`.
 //!
-//! `.ci/install-arenas` unpacks Debian's packages of chrony and ntpsec into `target/arena`. They are
-//! not installed, since the packages conflict and would start a service. If they are not there, the
-//! programs of `/usr/sbin` are used.
+//! `.ci/install-arenas` unpacks Debian's packages of chrony and ntpsec into `target/arena`. They
+//! are not installed, since the packages conflict and would start a service. If they are not there,
+//! the programs of `/usr/sbin` are used.
 //!
-//! Both serve the machine's clock without steering it (see [`process`]) and without sources, so that
-//! they serve immediately: chronyd as a local reference (`local`), ntpd in orphan mode, the only mode
-//! that needs no discipline.
+//! Both serve the machine's clock without steering it (see [`process`]) and without sources, so
+//! that they serve immediately: chronyd as a local reference (`local`), ntpd in orphan mode, the
+//! only mode that needs no discipline.
 
 use std::ffi::OsString;
 use std::fs;
@@ -262,8 +262,8 @@ pub fn ntpsec_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
     start("ntpd of ntpsec", command, host, Some(files))
 }
 
-/// Starts ntpsec's ntpd on `host` as an NTS client of the key-exchange server `keys`. It trusts only
-/// `authority`.
+/// Starts ntpsec's ntpd on `host` as an NTS client of the key-exchange server `keys`. It trusts
+/// only `authority`.
 ///
 /// # Panics
 /// If it cannot be started.

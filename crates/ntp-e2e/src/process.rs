@@ -1,18 +1,19 @@
 //! A child process that runs for the duration of a test.
 //!
 //! # No access to the clock
-//! The machine's clock is the reference of every test, so no program of an arena may set it. Each is
-//! started through `setpriv` without `CAP_SYS_TIME` in its bounding set: no user id, no file
-//! capability and no configuration error can restore it. Programs that require it to start cannot be
-//! used in these tests.
+//! The machine's clock is the reference of every test, so no program of an arena may set it. Each
+//! is started through `setpriv` without `CAP_SYS_TIME` in its bounding set: no user id, no file
+//! capability and no configuration error can restore it. Programs that require it to start cannot
+//! be used in these tests.
 //!
 //! # Cleanup
 //! A dropped process gets SIGTERM, then SIGKILL. If the test process itself is killed, the kernel
-//! kills its children (`--pdeathsig`). That signal is tied to the *thread* that started the process:
-//! start processes only on the scenario's own thread.
+//! kills its children (`--pdeathsig`). That signal is tied to the *thread* that started the
+//! process: start processes only on the scenario's own thread.
 //!
 //! # Output
-//! Lines of both streams are collected with the time since the start, and printed if the test fails.
+//! Lines of both streams are collected with the time since the start, and printed if the test
+//! fails.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;

@@ -1,4 +1,5 @@
-//! The control socket and `ntp-ctl`: privileged and unprivileged users, foreign clients, idle clients.
+//! The control socket and `ntp-ctl`: privileged and unprivileged users, foreign clients, idle
+//! clients.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -89,7 +90,8 @@ fn started(setup: &Setup) -> Daemon {
     daemon
 }
 
-/// A script for the `varlink` package of PyPI, which gets the interface description from the daemon.
+/// A script for the `varlink` package of PyPI, which gets the interface description from the
+/// daemon.
 const PYTHON_CLIENT: &str = r#"
 import sys, varlink
 path, address = sys.argv[1:]

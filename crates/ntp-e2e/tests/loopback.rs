@@ -66,7 +66,7 @@ impl TestServer {
     }
 
     /// A server with a perfect clock.
-    fn honest(listen: &str) -> Self {
+    fn correct(listen: &str) -> Self {
         Self::start(Program::TestServer, listen, &[])
     }
 
@@ -82,7 +82,7 @@ fn reference_server(behaviour: Behaviour) -> ReferenceServer {
 
 fn a_wrong_clock_is_corrected_over_ipv4_and_ipv6() {
     for listen in ["127.0.0.1:0", "[::1]:0"] {
-        let server = TestServer::honest(listen);
+        let server = TestServer::correct(listen);
         let setup = Setup::new(1).server(&server.name());
         let mut daemon = setup.start(None);
         daemon.process.wait_for_line(LIMIT, "clock stepped by");
@@ -103,7 +103,7 @@ fn a_wrong_clock_is_corrected_over_ipv4_and_ipv6() {
 }
 
 fn status_prints_upstreams_layout() {
-    let server = TestServer::honest("127.0.0.1:0");
+    let server = TestServer::correct("127.0.0.1:0");
     let setup = Setup::new(1).server(&server.name());
     let mut daemon = setup.start(None);
     daemon.wait_synchronized(LIMIT);
@@ -122,7 +122,7 @@ fn status_prints_upstreams_layout() {
 }
 
 fn the_frequency_is_restored_after_a_restart() {
-    let server = TestServer::honest("127.0.0.1:0");
+    let server = TestServer::correct("127.0.0.1:0");
     let setup = Setup::new(1).server(&server.name());
     let mut first = setup.start(None);
     let learned = first.wait_until(LIMIT, "a known frequency", |observation| {
@@ -150,7 +150,7 @@ fn the_frequency_is_restored_after_a_restart() {
 }
 
 fn a_damaged_state_file_is_set_aside() {
-    let server = TestServer::honest("127.0.0.1:0");
+    let server = TestServer::correct("127.0.0.1:0");
     let setup = Setup::new(1).server(&server.name());
     std::fs::write(setup.state().join("clock.toml"), b"\0\xff garbage").expect("written");
     let mut daemon = setup.start(None);
@@ -160,17 +160,19 @@ fn a_damaged_state_file_is_set_aside() {
 }
 
 fn a_server_that_sends_deny_is_removed() {
-    let honest = TestServer::honest("127.0.0.1:0");
+    let correct = TestServer::correct("127.0.0.1:0");
     let denying = TestServer::start(Program::DemobilizeServer, "127.0.0.1:0", &[]);
-    let setup = Setup::new(1).server(&honest.name()).server(&denying.name());
+    let setup = Setup::new(1)
+        .server(&correct.name())
+        .server(&denying.name());
     let mut daemon = setup.start(None);
     daemon
         .process
         .wait_for_line(LIMIT, "it refuses to serve us");
-    let without = daemon.wait_until(LIMIT, "only the honest source", |observation| {
+    let without = daemon.wait_until(LIMIT, "only the correct source", |observation| {
         observation.is_synchronized() && observation.sources().len() == 1
     });
-    assert!(without.source(&honest.name()).is_some());
+    assert!(without.source(&correct.name()).is_some());
     assert_eq!(daemon.process.lines_with("it refuses to serve us").len(), 1);
     assert_eq!(
         daemon
@@ -224,7 +226,7 @@ fn a_rate_limiting_server_answers_again_at_the_longer_interval() {
 }
 
 fn misbehaving_servers_neither_move_the_clock_nor_flood_the_log() {
-    let honest: Vec<_> = (0..3)
+    let correct: Vec<_> = (0..3)
         .map(|_| reference_server(Behaviour::default()))
         .collect();
     let bad: Vec<_> = Misbehaviour::SAMPLES
@@ -232,7 +234,7 @@ fn misbehaving_servers_neither_move_the_clock_nor_flood_the_log() {
         .map(|sample| (*sample, reference_server(Behaviour::with(*sample))))
         .collect();
     let mut setup = Setup::new(3);
-    for server in honest.iter().chain(bad.iter().map(|(_, server)| server)) {
+    for server in correct.iter().chain(bad.iter().map(|(_, server)| server)) {
         setup = setup.server(&server.address().to_string());
     }
     let mut daemon = setup.start(None);
@@ -348,7 +350,7 @@ fn an_unknown_option_is_named_in_the_error() {
 }
 
 fn a_missing_socket_directory_is_only_a_warning() {
-    let server = TestServer::honest("127.0.0.1:0");
+    let server = TestServer::correct("127.0.0.1:0");
     let setup = Setup::new(1)
         .server(&server.name())
         .replacing("/observe\"", "/missing/observe\"");
@@ -365,7 +367,7 @@ fn a_missing_socket_directory_is_only_a_warning() {
 }
 
 fn a_client_with_literal_addresses_and_no_state_runs_one_thread() {
-    let server = TestServer::honest("127.0.0.1:0");
+    let server = TestServer::correct("127.0.0.1:0");
     let setup = Setup::new(1)
         .server(&server.name())
         .replacing("[state]\n", "[state]\nenabled = false\n");

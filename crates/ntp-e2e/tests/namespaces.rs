@@ -1,5 +1,5 @@
-//! The daemon with chronyd and ntpsec on virtual hosts: unreachable and wrong servers, pools, bad links,
-//! and forged replies.
+//! The daemon with chronyd and ntpsec on virtual hosts: unreachable and wrong servers, pools, bad
+//! links, and forged replies.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -275,7 +275,8 @@ fn a_lossy_and_jittery_path_stays_inside_the_bound() {
         reordering: 0.05,
         ..Link::PERFECT
     };
-    // The first packets of two sources may both be reordered by 100 ms, and each is wrong by half of that.
+    // The first packets of two sources may both be reordered by 100 ms, and each is wrong by half
+    // of that.
     assert_error_stays_inside_the_bound(kind, Duration::from_secs(20), 0.08);
 }
 

@@ -1,6 +1,6 @@
-//! Network changes under a running daemon: addresses are added and removed, interfaces go down, routes
-//! change, as with roaming notebooks, moved containers and expired leases. None of these may require a
-//! restart, step the clock, or cause wrong log messages.
+//! Network changes under a running daemon: addresses are added and removed, interfaces go down,
+//! routes change, as with roaming notebooks, moved containers and expired leases. None of these may
+//! require a restart, step the clock, or cause wrong log messages.
 //!
 //! Changes are made with `ip`. Tests wait for the daemon's next polls: each exchange has its own
 //! socket, so the next poll shows whether the daemon has adapted.
@@ -61,8 +61,8 @@ fn polls(observation: &Observation, name: &str) -> u64 {
     observation.source(name).map_or(0, Source::packets_sent)
 }
 
-/// Log lines of level WARN and ERROR after the first `before` lines, which may contain warnings about
-/// the machine. Ignores warnings about the leap-second list, which come later.
+/// Log lines of level WARN and ERROR after the first `before` lines, which may contain warnings
+/// about the machine. Ignores warnings about the leap-second list, which come later.
 fn problems(daemon: &Daemon, before: usize) -> Vec<String> {
     let mut lines = daemon.process.lines().split_off(before);
     lines.retain(|line| line.contains(" WARN ") || line.contains(" ERROR "));
@@ -210,7 +210,8 @@ fn a_client_sends_from_its_new_address_after_a_network_change() {
     );
 
     let lines_before = daemon.process.lines().len();
-    // The new network is up before the old one is removed, so that there is always one, and no reason to warn.
+    // The new network is up before the old one is removed, so that there is always one, and no
+    // reason to warn.
     client.ip(&format!("address add {moved}/24 dev eth1"));
     client.ip("link set eth1 up");
     client.ip("route replace default via 10.99.0.1");
@@ -271,7 +272,8 @@ fn a_server_answers_on_added_addresses_and_survives_their_removal() {
         server.ip(&format!("address add {address}/{length} dev eth0 nodad"));
         wait_for_answer(&client, address);
     }
-    // Requests keep arriving while the addresses are removed, so some replies have no source address.
+    // Requests keep arriving while the addresses are removed, so some replies have no source
+    // address.
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         for (address, _) in late {
@@ -324,7 +326,8 @@ fn an_interface_that_goes_down_is_logged_once_and_reused_when_up() {
     });
     let explanation = explained(&setup);
     assert!(explanation.contains("no route to it"), "{explanation}");
-    // After eight unanswered polls the source is unreachable; further polls must not log that again.
+    // After eight unanswered polls the source is unreachable; further polls must not log that
+    // again.
     let dead = daemon.wait_until(LIMIT, "ten unanswered polls", |observation| {
         polls(observation, &server_name) >= polls(&down, &server_name) + 10
     });

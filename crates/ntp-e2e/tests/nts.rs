@@ -161,17 +161,23 @@ fn nts_sessions_survive_a_restart_of_both_sides() {
     let authority = Authority::new();
     let certificate = authority.issue("server", &names(&host));
     let keyset = authority.directory().join("keyset");
-    let serving = server(&certificate).with(&format!(
+    let server_setup = server(&certificate).with(&format!(
         "[keyset]\nkey-storage-path = \"{}\"",
         keyset.display()
     ));
-    let asking = source(Setup::new(1), host.v4(), &authority);
-    let mut first = (start(&serving, &host), asking.start(Some(&client)));
+    let client_setup = source(Setup::new(1), host.v4(), &authority);
+    let mut first = (
+        start(&server_setup, &host),
+        client_setup.start(Some(&client)),
+    );
     first.1.wait_synchronized(LIMIT);
     assert_eq!(first.1.stop().code(), Some(0));
     assert_eq!(first.0.stop().code(), Some(0));
 
-    let second = (start(&serving, &host), asking.start(Some(&client)));
+    let second = (
+        start(&server_setup, &host),
+        client_setup.start(Some(&client)),
+    );
     let (_server, mut daemon) = second;
     daemon.wait_synchronized(LIMIT);
     daemon

@@ -267,7 +267,8 @@ fn connection_problems_are_reported() {
         "connect",
         &["nothing listens on that port", "TCP port 4460"],
     );
-    // TLS alerts (RFC 8446 section 6): protocol_version of a TLS 1.2 server, no_application_protocol of a web server.
+    // TLS alerts (RFC 8446 section 6): protocol_version of a TLS 1.2 server,
+    // no_application_protocol of a web server.
     let old = respond_once(&host, &[21, 3, 3, 0, 2, 2, 70]);
     check(old).fails_with(4, "tls", &["TLS 1.3"]);
     let web = respond_once(&host, &[21, 3, 3, 0, 2, 2, 120]);

@@ -206,7 +206,7 @@ fn cases(
 
 fn faulty_key_servers_are_reported_once_and_retried_with_backoff() {
     let network = Network::new();
-    let (asking, host) = (network.host(), network.host());
+    let (client_host, host) = (network.host(), network.host());
     let (authority, untrusted) = (Authority::new(), Authority::new());
     let good = authority.issue("good", &names(&host));
     let others = [
@@ -222,7 +222,7 @@ fn faulty_key_servers_are_reported_once_and_retried_with_backoff() {
         let server = host.inside(|| FaultyKeServer::start(any, &certificate, behaviour, None));
         servers.push((server.expect("a socket"), message));
     }
-    let both = [(asking.v4(), host.v4()), (asking.v6(), host.v6())];
+    let both = [(client_host.v4(), host.v4()), (client_host.v6(), host.v6())];
     let pairs = both.iter().flat_map(|(own, address)| {
         servers.iter().map(move |(server, message)| {
             let name = SocketAddr::new(*address, server.address().port());
@@ -232,7 +232,7 @@ fn faulty_key_servers_are_reported_once_and_retried_with_backoff() {
     let pairs: Vec<_> = pairs.collect();
     let sources: Vec<_> = pairs.iter().map(|(_, name, ..)| *name).collect();
     let setup = client(&sources, &authority);
-    let mut daemon = setup.start(Some(&asking));
+    let mut daemon = setup.start(Some(&client_host));
 
     let failures = |daemon: &Daemon, name: &SocketAddr| {
         let prefix = format!("no key exchange with {name}: ");
@@ -290,7 +290,7 @@ fn faulty_key_servers_are_reported_once_and_retried_with_backoff() {
 
 fn repeated_nts_naks_increase_the_key_exchange_backoff() {
     let network = Network::new();
-    let (asking, host) = (network.host(), network.host());
+    let (client_host, host) = (network.host(), network.host());
     let authority = Authority::new();
     let certificate = authority.issue("good", &names(&host));
     let any = SocketAddr::new("::".parse().expect("an address"), 4460);
@@ -298,13 +298,13 @@ fn repeated_nts_naks_increase_the_key_exchange_backoff() {
         host.inside(|| FaultyKeServer::start(any, &certificate, KeBehaviour::Correct, None));
     let server = server.expect("a socket");
     // A time server with another keyset.
-    let serving = local().with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"");
-    let other_keyset = serving.start(Some(&host));
+    let server_setup = local().with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"");
+    let other_keyset = server_setup.start(Some(&host));
     other_keyset.process.wait_for_line(LIMIT, "serving time at");
     let sources = [host.v4(), host.v6()].map(|address| SocketAddr::new(address, 4460));
     let setup = client(&sources, &authority);
-    let mut daemon = setup.start(Some(&asking));
-    for own in [asking.v4(), asking.v6()] {
+    let mut daemon = setup.start(Some(&client_host));
+    for own in [client_host.v4(), client_host.v6()] {
         wait::until(LIMIT, "the third exchange", || {
             (server.connections_from(own).len() >= 3).then_some(())
         });
@@ -418,7 +418,7 @@ fn nts_nak(request: &[u8]) -> Vec<u8> {
 
 fn forged_nts_naks_do_not_discard_keys() {
     let network = Network::new();
-    let (asking, host) = (network.host(), network.host());
+    let (client_host, host) = (network.host(), network.host());
     let authority = Authority::new();
     let certificate = authority.issue("good", &names(&host));
     let any = SocketAddr::new("::".parse().expect("an address"), 4460);
@@ -428,11 +428,11 @@ fn forged_nts_naks_do_not_discard_keys() {
     let _time = time_server(&host);
     let attacker = OnPath::start(host.udp(host.v4(), 1123), &host);
     let setup = client(&[SocketAddr::new(host.v4(), 4460)], &authority);
-    let mut daemon = setup.start(Some(&asking));
+    let mut daemon = setup.start(Some(&client_host));
     daemon.wait_synchronized(LIMIT);
     attacker.wait_for_forgeries(6);
     assert_eq!(
-        server.connections_from(asking.v4()).len(),
+        server.connections_from(client_host.v4()).len(),
         1,
         "working keys must not be exchanged again"
     );
@@ -440,13 +440,13 @@ fn forged_nts_naks_do_not_discard_keys() {
     attacker.mode.store(SUPPRESS, Ordering::Relaxed);
     attacker.wait_for_forgeries(5);
     wait::until(LIMIT, "another exchange", || {
-        (server.connections_from(asking.v4()).len() >= 2).then_some(())
+        (server.connections_from(client_host.v4()).len() >= 2).then_some(())
     });
     attacker.mode.store(0, Ordering::Relaxed);
     daemon.wait_until(LIMIT, "replies again", |observation| {
         (observation.sources().first()).is_some_and(|source| source.unanswered_polls() == 0)
     });
-    assert!(server.connections_from(asking.v4()).len() <= 4);
+    assert!(server.connections_from(client_host.v4()).len() <= 4);
     let lines = daemon.process.lines_with("cannot read our NTS cookie");
     assert!(lines.len() <= 1, "{lines:?}");
 }
@@ -482,7 +482,7 @@ const FAULTY_REQUESTS: &[(&str, Pieces, Option<u8>)] = &[
 
 fn faulty_key_exchange_clients_are_only_logged_at_debug_level() {
     let network = Network::new();
-    let (asking, host) = (network.host(), network.host());
+    let (client_host, host) = (network.host(), network.host());
     let authority = Authority::new();
     let certificate = authority.issue("good", &names(&host));
     let setup = local()
@@ -505,7 +505,7 @@ fn faulty_key_exchange_clients_are_only_logged_at_debug_level() {
     for address in [host.v4(), host.v6()] {
         let server = SocketAddr::new(address, 4460);
         let connect = || {
-            let socket = asking
+            let socket = client_host
                 .inside(|| TcpStream::connect(server))
                 .expect("a listener");
             socket.set_read_timeout(Some(LIMIT)).expect("a socket");
@@ -583,7 +583,7 @@ fn faulty_key_exchange_clients_are_only_logged_at_debug_level() {
         while stream.write_all(&record(4711, &[0; 1000])).is_ok() {}
 
         let honest = nts_query::exchange(
-            &asking,
+            &client_host,
             server,
             &authority.path(),
             AeadAlgorithm::AesSivCmac256,
@@ -610,8 +610,8 @@ fn tls(authority: &Authority, server: IpAddr, alpn: &[Vec<u8>]) -> ClientConnect
     ClientConnection::new(Arc::new(config), ServerName::from(server)).expect("valid parameters")
 }
 
-/// A TLS 1.2 ClientHello (RFC 5246 section 7.4.1.2): random, no session, one cipher suite, no compression,
-/// no extensions.
+/// A TLS 1.2 ClientHello (RFC 5246 section 7.4.1.2): random, no session, one cipher suite, no
+/// compression, no extensions.
 fn client_hello_of_tls12() -> Vec<u8> {
     let mut hello = vec![3, 3];
     hello.extend([7; 32]);

@@ -1,4 +1,5 @@
-//! NTS operation: rekeying, reloads, certificate authorities, and certificates accepted by leniency.
+//! NTS operation: rekeying, reloads, certificate authorities, and certificates accepted by
+//! leniency.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -126,25 +127,25 @@ fn rekey_keeps_old_cookies_valid() {
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
     let certificate = authority.issue("server", &names(&host));
-    let serving = server().with(&key_exchange(4460, &certificate));
-    let keyset = serving.state().join("keyset");
-    let serving = serving.with(&format!(
+    let server_setup = server().with(&key_exchange(4460, &certificate));
+    let keyset = server_setup.state().join("keyset");
+    let server_setup = server_setup.with(&format!(
         "[keyset]\nkey-storage-path = \"{}\"",
         keyset.display()
     ));
-    let mut daemon = start(&serving, &host);
-    let asking = source(Setup::new(1), host.v4(), &authority);
-    let mut client_daemon = asking.start(Some(&client));
+    let mut daemon = start(&server_setup, &host);
+    let client_setup = source(Setup::new(1), host.v4(), &authority);
+    let mut client_daemon = client_setup.start(Some(&client));
     client_daemon.wait_synchronized(LIMIT);
-    assert_eq!(ke_statistics(&serving).cookie_key, Some(0));
+    assert_eq!(ke_statistics(&server_setup).cookie_key, Some(0));
 
     // Statistics of server and client.
-    let shown = ke_statistics(&serving);
+    let shown = ke_statistics(&server_setup);
     assert!(shown.granted >= 1 && shown.connections >= 1, "{shown:?}");
     assert_eq!(shown.certificates[0].expires, Some(EXPIRY));
-    let output = ntp_ctl_ok(&serving, &["servers"]);
+    let output = ntp_ctl_ok(&server_setup, &["servers"]);
     assert!(output.contains("valid until 2100-01-01"), "{output}");
-    let output = ntp_ctl_ok(&serving, &["status", "-f", "prometheus"]);
+    let output = ntp_ctl_ok(&server_setup, &["status", "-f", "prometheus"]);
     for metric in [
         "ntp_system_nts_certificate_expiry_seconds 4102444800\n",
         "ntp_system_nts_ke_granted_total 1\n",
@@ -155,28 +156,28 @@ fn rekey_keeps_old_cookies_valid() {
             "{metric} is not in {output}"
         );
     }
-    let source = status(&asking).sources.pop().expect("a source");
+    let source = status(&client_setup).sources.pop().expect("a source");
     assert!(source.nts_cookies.is_some());
     assert_eq!(source.certificate_expires, Some(EXPIRY));
-    let output = ntp_ctl_ok(&asking, &["source", &source.name]);
+    let output = ntp_ctl_ok(&client_setup, &["source", &source.name]);
     assert!(
         output.contains("valid until 2100-01-01") && output.contains("of 8"),
         "{output}"
     );
-    let output = ntp_ctl_ok(&asking, &["status", "-f", "prometheus"]);
+    let output = ntp_ctl_ok(&client_setup, &["status", "-f", "prometheus"]);
     assert!(
         output.contains("ntp_source_nts_certificate_expiry_seconds{"),
         "{output}"
     );
 
-    let output = ntp_ctl_ok(&serving, &["rekey"]);
+    let output = ntp_ctl_ok(&server_setup, &["rekey"]);
     assert!(
         output.contains("number 1") && output.contains("stay good for 7d"),
         "{output}"
     );
     assert!(output.contains("Written: "), "{output}");
     daemon.process.wait_for_line(LIMIT, "Rekey {} by ");
-    assert_eq!(ke_statistics(&serving).cookie_key, Some(1));
+    assert_eq!(ke_statistics(&server_setup).cookie_key, Some(1));
     let now = daemon.observe().expect("its state");
     let enough = now.server_counter("nts_accepted_packets") + 12;
     // More than the client has cookies, so that all old ones and some new ones are used.
@@ -194,8 +195,8 @@ fn rekey_keeps_old_cookies_valid() {
     assert_eq!(daemon.stop().code(), Some(0));
 
     // The new key was stored.
-    let mut daemon = start(&serving, &host);
-    assert_eq!(ke_statistics(&serving).cookie_key, Some(1));
+    let mut daemon = start(&server_setup, &host);
+    assert_eq!(ke_statistics(&server_setup).cookie_key, Some(1));
     daemon.wait_until(LIMIT, "requests after a restart", |observation| {
         observation.server_counter("nts_accepted_packets") >= 2
     });

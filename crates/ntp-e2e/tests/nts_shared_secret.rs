@@ -3,9 +3,9 @@
 //! Each member is a host that can reach the time source and the clients but, by isolation on the
 //! bridge, no other member. Members can open each other's cookies only by the secret and the time.
 //!
-//! An epoch takes at least 60 s, too long for a test. So the *time source* jumps to shortly before the
-//! end of an epoch, the members step their clocks, and the epoch ends a few seconds later on each
-//! member by its own clock. One slow scenario waits for full epochs.
+//! An epoch takes at least 60 s, too long for a test. So the *time source* jumps to shortly before
+//! the end of an epoch, the members step their clocks, and the epoch ends a few seconds later on
+//! each member by its own clock. One slow scenario waits for full epochs.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

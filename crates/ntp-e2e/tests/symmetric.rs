@@ -113,11 +113,11 @@ fn crypto_naks_are_counted_and_logged_once() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     // Neither chronyd nor ntpsec sends crypto-NAKs; we do.
-    let serving = Setup::new(1)
+    let server_setup = Setup::new(1)
         .replacing("[synchronization]\n", LOCAL)
         .keys(&keys('a'))
         .with(SERVER);
-    let _serving = serving.start(Some(&server));
+    let _server = server_setup.start(Some(&server));
     let source = name(server.v4());
     let setup = Setup::new(1)
         .keys(&keys('b'))
@@ -154,22 +154,23 @@ fn assert_authenticates_us(
             options,
         })
         .collect();
-    let asking = start(&client, &directives, &keys('b'));
+    let foreign_client = start(&client, &directives, &keys('b'));
     let (wrong, correct) = addresses.split_last().expect("some");
     for address in correct {
-        asking.wait_measured(LIMIT, *address, |_| true);
+        foreign_client.wait_measured(LIMIT, *address, |_| true);
     }
     daemon.wait_until(LIMIT, "a refusal of the wrong secret", |observation| {
         observation.server_counter("denied_packets") > 0
     });
-    let measured = asking.measurements(*wrong);
+    let measured = foreign_client.measurements(*wrong);
     assert!(
         measured.iter().all(|words| !passes_tests(words)),
         "{measured:?}"
     );
 }
 
-/// Whether a measurement passed chronyd's tests; chronyd logs failed ones with zeros in these columns.
+/// Whether a measurement passed chronyd's tests; chronyd logs failed ones with zeros in these
+/// columns.
 fn passes_tests(words: &[String]) -> bool {
     words.get(5).is_some_and(|tests| tests == "111")
         && words.get(6).is_some_and(|tests| tests == "111")
@@ -227,18 +228,18 @@ fn interleaved_mode_with_chronyd_as_the_client() {
 fn interleaved_mode_between_two_daemons_with_a_key() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
-    let serving = Setup::new(1)
+    let server_setup = Setup::new(1)
         .replacing("[synchronization]\n", LOCAL)
         // The server's clock is correct; the client's is not.
         .replacing("virtual-offset = 0.25", "virtual-offset = 0.0")
         .replacing("virtual-frequency = 40.0", "virtual-frequency = 0.0")
         .keys(&SharedKey::ALL)
         .with(SERVER);
-    let _serving = serving.start(Some(&server));
+    let _server = server_setup.start(Some(&server));
     let source = name(server.v4());
-    let asking = Setup::new(1)
+    let client_daemon = Setup::new(1)
         .keys(&SharedKey::ALL)
         .server_with(&source, "interleaved = true\nkey = 1");
-    let mut asking = asking.start(Some(&client));
-    assert_interleaved_with(&mut asking, &source);
+    let mut client_daemon = client_daemon.start(Some(&client));
+    assert_interleaved_with(&mut client_daemon, &source);
 }

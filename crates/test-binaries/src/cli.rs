@@ -25,8 +25,8 @@ pub struct Listen {
 }
 
 impl Listen {
-    /// Serves until the process is killed. The first line on standard output is `listening on ADDR`,
-    /// with the actual port.
+    /// Serves until the process is killed. The first line on standard output is `listening on
+    /// ADDR`, with the actual port.
     pub fn serve(&self, behaviour: Behaviour) -> ExitCode {
         match self.try_serve(behaviour) {
             Ok(()) => ExitCode::SUCCESS,

@@ -5,7 +5,8 @@
 //! Except for [`Reading::set_system`] nothing here changes a clock.
 //!
 //! Over a span of time it checks what other programs rely on: that the clock does not go backwards,
-//! its rate, whether true time lies within the kernel's `maxerror`, and how often within `esterror`.
+//! its rate, whether true time lies within the kernel's `maxerror`, and how often within
+//! `esterror`.
 #![expect(
     clippy::disallowed_methods,
     reason = "reads clocks and waits between two comparisons"

@@ -1,8 +1,8 @@
 //! Rate limiting by a minimum interval per client address.
 //!
 //! A request is too early if the previous one from the same address is less than the interval ago,
-//! whether that one was answered or not; a client that does not slow down is never served. This rule
-//! tests whether a client obeys `RATE`; it is not a good rule for a real server.
+//! whether that one was answered or not; a client that does not slow down is never served. This
+//! rule tests whether a client obeys `RATE`; it is not a good rule for a real server.
 
 use core::time::Duration;
 use std::collections::HashMap;

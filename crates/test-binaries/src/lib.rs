@@ -7,14 +7,16 @@
 //! * the programs `demobilize-server`, `rate-limit-server` and `test-server`, for tests that need a
 //!   process and for testing a client by hand;
 //! * [`ReferenceServer`], the same in a thread of the test itself, stopped when dropped;
-//! * [`Responder`], the same without socket, clock or thread: a request goes in, datagrams come out.
+//! * [`Responder`], the same without socket, clock or thread: a request goes in, datagrams come
+//!   out.
 //!
-//! The server serves `CLOCK_REALTIME` plus a constant [`offset`](Behaviour::offset). A client on the
-//! same machine must therefore measure that offset, up to the scheduling noise of a user-space server.
-//! [`Misbehaviour`]s can be combined in any number.
+//! The server serves `CLOCK_REALTIME` plus a constant [`offset`](Behaviour::offset). A client on
+//! the same machine must therefore measure that offset, up to the scheduling noise of a user-space
+//! server. [`Misbehaviour`]s can be combined in any number.
 //!
-//! For machines whose clock is itself under test, [`true_time`] defines a time that cannot be steered,
-//! and [`comparison`] compares the system clock with it; the program `true-clock` does both.
+//! For machines whose clock is itself under test, [`true_time`] defines a time that cannot be
+//! steered, and [`comparison`] compares the system clock with it; the program `true-clock` does
+//! both.
 //!
 //! [`load`] and the programs `ntp-load` and `nts-ke-load` emulate many clients.
 //!

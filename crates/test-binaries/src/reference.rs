@@ -1,7 +1,7 @@
 //! A test server in its own thread.
 //!
-//! One blocking socket, one request at a time. Dropping the server waits for its thread, which takes
-//! [`STOP_CHECK_INTERVAL`] at most, unless a delayed reply is pending.
+//! One blocking socket, one request at a time. Dropping the server waits for its thread, which
+//! takes [`STOP_CHECK_INTERVAL`] at most, unless a delayed reply is pending.
 #![expect(
     clippy::disallowed_methods,
     reason = "a real-time server: it timestamps packets and sleeps"
@@ -132,8 +132,8 @@ struct Shared {
 pub enum Source {
     /// `CLOCK_REALTIME`.
     System,
-    /// Time derived from `CLOCK_MONOTONIC_RAW`, with its leap announcements unless the behaviour sets
-    /// one.
+    /// Time derived from `CLOCK_MONOTONIC_RAW`, with its leap announcements unless the behaviour
+    /// sets one.
     True(TrueTime),
 }
 

@@ -1,8 +1,8 @@
 //! A test server without socket, clock or thread: a request goes in, datagrams come out.
 //!
 //! [`ntp_proto::server`] makes a correct reply, which is then parsed, modified as the [`Behaviour`]
-//! defines, and serialised again. Misbehaviours modify one of three things, in this order: the header,
-//! the octets, and how the octets are sent.
+//! defines, and serialised again. Misbehaviours modify one of three things, in this order: the
+//! header, the octets, and how the octets are sent.
 
 use core::time::Duration;
 use std::net::{IpAddr, SocketAddr};

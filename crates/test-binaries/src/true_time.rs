@@ -5,16 +5,17 @@
 //! timestamped by the clock under test, and a server on the same machine would serve that clock.
 //!
 //! # Idea
-//! `CLOCK_MONOTONIC_RAW` counts the same oscillator, but `adjtimex(2)` and steps do not move it. True
-//! time is a linear function of it:
+//! `CLOCK_MONOTONIC_RAW` counts the same oscillator, but `adjtimex(2)` and steps do not move it.
+//! True time is a linear function of it:
 //!
 //! ```text
-//! atomic = start + raw (1 + rate),    UTC = atomic - (leap second inserted and past) + (deleted and past)
+//! atomic = start + raw (1 + rate)
+//! UTC = atomic - (seconds inserted so far) + (seconds deleted so far)
 //! ```
 //!
 //! Every program on the machine can read it exactly: a server that serves it, and a program that
-//! compares the clock under test with it to the nanosecond. For the clock under test, `rate` appears
-//! as a frequency error of the oscillator of `-rate`.
+//! compares the clock under test with it to the nanosecond. For the clock under test, `rate`
+//! appears as a frequency error of the oscillator of `-rate`.
 //!
 //! UTC counts leap seconds as the kernel and NTP servers do: an inserted second repeats the last
 //! second of the day.

@@ -130,7 +130,8 @@ fn interleaved_clients_get_the_timestamps_of_their_previous_replies() {
         };
         let report = load(address, protocol);
         assert_all_answered(&report);
-        // The first two exchanges of each client are basic; so is one whose previous reply was pending.
+        // The first two exchanges of each client are basic; so is one whose previous reply was
+        // pending.
         assert!(report.interleaved > 20, "{report}");
         let offset = report.offset.percentile(50.0).unwrap();
         assert!(offset.abs() < NtpDuration::from_seconds(1), "{report}");

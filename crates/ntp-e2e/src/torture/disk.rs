@@ -1,7 +1,7 @@
 //! A disk that loses unflushed writes at a power loss.
 //!
-//! Killing an emulator is not a power loss, since the guest's writes stay in the host's memory. This
-//! is therefore a network block device (the simple part of the NBD protocol: fixed newstyle
+//! Killing an emulator is not a power loss, since the guest's writes stay in the host's memory.
+//! This is therefore a network block device (the simple part of the NBD protocol: fixed newstyle
 //! handshake, simple replies) with a **volatile cache**. Writes are acknowledged at once and kept
 //! apart until the guest flushes, which a file system does for `fsync`. At a power loss each
 //! unflushed block survives at random, in any combination: the weakest guarantee of real disks.
@@ -68,7 +68,8 @@ impl Disk {
         Ok(())
     }
 
-    /// Simulates a power loss. Returns the number of unflushed blocks, and how many of them are lost.
+    /// Simulates a power loss. Returns the number of unflushed blocks, and how many of them are
+    /// lost.
     pub fn lose_power(&self, rng: &mut impl RngCore) -> (usize, usize) {
         let mut contents = self.lock();
         let unflushed = core::mem::take(&mut contents.unflushed);

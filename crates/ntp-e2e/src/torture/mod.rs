@@ -2,8 +2,8 @@
 //!
 //! | module | what is killed | possible damage |
 //! |---|---|---|
-//! | [`restarts`] | the process (SIGKILL) | half-written files, stale sockets and temporary files |
-//! | [`power`], [`disk`] | the machine, with loss of unflushed writes | files renamed before their content was written, lost journals |
+//! | [`restarts`] | the process (SIGKILL) | half-written files, stale sockets |
+//! | [`power`], [`disk`] | the machine, losing unflushed writes | incomplete files, lost journals |
 //! | [`state`] | | checks of the state directory afterwards |
 
 pub mod disk;

@@ -1,12 +1,12 @@
 //! Power losses: a guest with a real file system loses power at random times; the daemon must start
 //! again.
 //!
-//! The state directory is an ext4 file system on a [`Disk`] that loses unflushed writes. In the guest
-//! the daemon is started and stopped repeatedly and rotates the cookie key each second, so that a
-//! write is nearly always in progress. The guest reports the state directory after booting and after
-//! each clean shutdown of the daemon; state saved by a clean shutdown must not be lost. Then the
-//! emulator is killed and the disk loses its cache. At the next boot the file system must mount, each
-//! file must be complete, and nothing saved may be missing ([`StateSnapshot`]).
+//! The state directory is an ext4 file system on a [`Disk`] that loses unflushed writes. In the
+//! guest the daemon is started and stopped repeatedly and rotates the cookie key each second, so
+//! that a write is nearly always in progress. The guest reports the state directory after booting
+//! and after each clean shutdown of the daemon; state saved by a clean shutdown must not be lost.
+//! Then the emulator is killed and the disk loses its cache. At the next boot the file system must
+//! mount, each file must be complete, and nothing saved may be missing ([`StateSnapshot`]).
 
 use std::fs;
 use std::process::Command;
@@ -28,8 +28,8 @@ use crate::wait;
 /// Time limit for a boot on a busy host.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Stale keys kept by the guest: more than are rotated between two power losses, and not too many for
-/// the slow console.
+/// Stale keys kept by the guest: more than are rotated between two power losses, and not too many
+/// for the slow console.
 const GUEST_STALE_KEYS: usize = 60;
 
 /// Size of the disk in octets.

@@ -3,8 +3,8 @@
 //!
 //! Each **lane** is one daemon with its own directory, started repeatedly. It is client and server
 //! with NTS, saves the clock's state, rotates the cookie key each second, writes a record
-//! (`record-path`), and has a control and an observation socket, whose files a killed process leaves
-//! behind. It is killed
+//! (`record-path`), and has a control and an observation socket, whose files a killed process
+//! leaves behind. It is killed
 //!
 //! * during its first 300 ms,
 //! * at any time once it is ready,

@@ -1,10 +1,11 @@
 //! Writer of initramfs archives: cpio in the "newc" format.
 //!
-//! A member is a header of fourteen hexadecimal fields (the first is the magic number), the name with
-//! a terminating zero, and the contents, each padded to four octets; a member named `TRAILER!!!` ends
-//! the archive (Linux, `Documentation/driver-api/early-userspace/buffer-format.rst`). Archives may be
-//! concatenated, and later members replace earlier ones of the same name: one large archive is built
-//! once, and the files of a scenario are appended.
+//! A member is a header of fourteen hexadecimal fields (the first is the magic number), the name
+//! with a terminating zero, and the contents, each padded to four octets; a member named
+//! `TRAILER!!!` ends the archive (Linux,
+//! `Documentation/driver-api/early-userspace/buffer-format.rst`). Archives may be concatenated, and
+//! later members replace earlier ones of the same name: one large archive is built once, and the
+//! files of a scenario are appended.
 
 use std::collections::BTreeSet;
 
@@ -56,7 +57,8 @@ impl Archive {
         let links = if mode & DIRECTORY == 0 { 1 } else { 2 };
         let length = u32::try_from(contents.len()).unwrap_or(u32::MAX);
         let name_length = u32::try_from(name.len()).unwrap_or(u32::MAX - 1) + 1;
-        // Inode, mode, owner, group, links, time, length, two device numbers of two parts each, length of the name, checksum.
+        // Inode, mode, owner, group, links, time, length, two device numbers of two parts each,
+        // length of the name, checksum.
         let fields = [
             self.members,
             mode,

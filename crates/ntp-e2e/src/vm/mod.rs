@@ -2,14 +2,14 @@
 //!
 //! # Problem
 //! Whether steps, slews, leap seconds and the kernel's error figures work can only be tested with a
-//! kernel. The clock of the machine that runs the tests must not be changed, and a test that takes an
-//! hour of real time for an hour of holdover would never be run.
+//! kernel. The clock of the machine that runs the tests must not be changed, and a test that takes
+//! an hour of real time for an hour of holdover would never be run.
 //!
 //! # Idea
 //! A guest in software emulation (QEMU's TCG; needs neither hardware support nor permissions) with
 //! Debian's kernel, which has its own clock. The emulator counts instructions: each takes a fixed
-//! time, and while the guest is idle its clock **jumps** to its next timer
-//! (`-icount shift=1,sleep=off`). So an hour passes in seconds, and load on the host does not affect
+//! time, and while the guest is idle its clock **jumps** to its next timer (`-icount
+//! shift=1,sleep=off`). So an hour passes in seconds, and load on the host does not affect
 //! measurements in the guest.
 //!
 //! # True time
@@ -21,8 +21,8 @@
 //! # How a scenario is written
 //! A scenario is a shell script that runs in the guest (`init.sh` defines its commands), and
 //! assertions about the [`Report`] of the guest. The host does not interact while the guest runs,
-//! since the guest's time does not wait for it. The console is printed if the test fails, and always
-//! with `NTP_E2E_CONSOLE=1`.
+//! since the guest's time does not wait for it. The console is printed if the test fails, and
+//! always with `NTP_E2E_CONSOLE=1`.
 //!
 //! Several guests on one network ([`Lan`]) run by the host's clock instead.
 

@@ -33,7 +33,8 @@ watch settled 60 1
 log_lines 'resumed after'
 log_lines 'someone else'
 log_lines 'clock stepped by'",
-            // The oscillator of true time stood still in suspend. Restarting true time at this value makes the RTC wrong.
+            // The oscillator of true time stood still in suspend. Restarting true time at this
+            // value makes the RTC wrong.
             NOON + 40
         ))
         .start();

@@ -1,6 +1,8 @@
-//! The daemon steers a real kernel's clock, in guests of an emulator with a true time to compare with.
+//! The daemon steers a real kernel's clock, in guests of an emulator with a true time to compare
+//! with.
 //!
-//! The first scenario is in the default run; the others take minutes and run with `--include-ignored`.
+//! The first scenario is in the default run; the others take minutes and run with
+//! `--include-ignored`.
 
 mod disruptions;
 mod faults;
@@ -49,7 +51,8 @@ fn main() -> ExitCode {
     )
 }
 
-/// Configuration of the daemon with the guest's true time as the only source, and the lines of `more`.
+/// Configuration of the daemon with the guest's true time as the only source, and the lines of
+/// `more`.
 fn config(more: &str) -> String {
     format!(
         "[observability]\nlog-level = \"debug\"\nobservation-path = \"/run/observe\"\n\

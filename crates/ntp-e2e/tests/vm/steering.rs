@@ -129,7 +129,8 @@ log_lines 'clock stepped by'"
             let watch = report.named("watch", name);
             assert_reliable(watch);
             let (slowest, fastest) = (watch.number("slowest"), watch.number("fastest"));
-            // Slews of 500 ppm plus the oscillator's correction, and the noise of readings 0.2 s apart.
+            // Slews of 500 ppm plus the oscillator's correction, and the noise of readings 0.2 s
+            // apart.
             assert!(slowest > -560.0 && fastest < 560.0, "{watch:?}");
         }
         // 0.4 s at 500 ppm are 800 s.
@@ -139,12 +140,12 @@ log_lines 'clock stepped by'"
     }
 }
 
-/// The path is bad between the timestamps of both ends, and equally in both directions. Delay at the
-/// client's own interface would not do: the kernel timestamps a request when it leaves the queue that
-/// delays it, so only the return path would be slow, and half of that asymmetry is an error that no
-/// client can detect. So a router between the two delays and drops packets. Both ends of a link have
-/// the same hardware address and no ARP: a lost ARP request would delay packets by a second, in one
-/// direction.
+/// The path is bad between the timestamps of both ends, and equally in both directions. Delay at
+/// the client's own interface would not do: the kernel timestamps a request when it leaves the
+/// queue that delays it, so only the return path would be slow, and half of that asymmetry is an
+/// error that no client can detect. So a router between the two delays and drops packets. Both ends
+/// of a link have the same hardware address and no ARP: a lost ARP request would delay packets by a
+/// second, in one direction.
 pub(crate) fn the_kernels_error_figures_are_correct_on_a_bad_path() {
     let report = Guest::new("bad path", NOON_DATE)
         .file(
@@ -211,8 +212,8 @@ log_lines 'clock stepped by'"
         let (stalest, interval) = (watch.number("stalest"), 0.5);
         assert!(stalest <= 16.0 + 2.0 * interval, "{watch:?}");
     }
-    // The estimated error is no guarantee, but holds nearly always; the bound consists of the path and the drift
-    // while one request in five is lost.
+    // The estimated error is no guarantee, but holds nearly always; the bound consists of the path
+    // and the drift while one request in five is lost.
     let share = later.number("outside_esterror") / later.number("samples");
     assert!(share < 0.05, "{later:?}");
     assert!(later.number("largest_maxerror") < 0.1, "{later:?}");

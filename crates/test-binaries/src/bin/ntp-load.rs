@@ -30,13 +30,16 @@ struct Options {
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = cli::interval)]
     duration: Duration,
 
-    /// Network of source addresses; they must be local to the machine (127.0.0.0/8, or a local route)
+    /// Network of source addresses; they must be local to the machine (127.0.0.0/8, or a local
+    /// route)
     ///
-    /// IPv4 or IPv6, up to 16777216 addresses. For an IPv6 prefix shorter than /64, each address is in its own /64.
+    /// IPv4 or IPv6, up to 16777216 addresses. For an IPv6 prefix shorter than /64, each address is
+    /// in its own /64.
     #[arg(long, value_name = "NETWORK")]
     from: Option<Sources>,
 
-    /// Number of clients, which send in turn, each from its own address if --from has enough [default: one per address]
+    /// Number of clients, which send in turn, each from its own address if --from has enough
+    /// [default: one per address]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     clients: Option<u32>,
 
@@ -46,7 +49,8 @@ struct Options {
 
     /// Authenticate requests with a key of this file, and accept only replies authenticated with it
     ///
-    /// One key per line: number, type, secret. Types are MD5, SHA1, SHA256, SHA384, SHA512, AES128 and AES256.
+    /// One key per line: number, type, secret. Types are MD5, SHA1, SHA256, SHA384, SHA512, AES128
+    /// and AES256.
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
 
@@ -56,8 +60,8 @@ struct Options {
 
     /// Use NTS with keys and cookies from this key-exchange server
     ///
-    /// The default port is 4460. There are 16 exchanges before the run; the clients share their keys and cookies. Without
-    /// replies, cookies are reused and counted.
+    /// The default port is 4460. There are 16 exchanges before the run; the clients share their
+    /// keys and cookies. Without replies, cookies are reused and counted.
     #[arg(long, value_name = "HOST[:PORT]", value_parser = cli::key_server, conflicts_with = "keys")]
     nts: Option<(String, u16)>,
 
@@ -65,7 +69,8 @@ struct Options {
     #[arg(long, value_name = "FILE", requires = "nts")]
     ca: Option<PathBuf>,
 
-    /// AEAD algorithm for NTS by number: 15 (AES-SIV-CMAC-256), 17 (AES-SIV-CMAC-512) or 30 (AES-128-GCM-SIV)
+    /// AEAD algorithm for NTS by number: 15 (AES-SIV-CMAC-256), 17 (AES-SIV-CMAC-512) or 30
+    /// (AES-128-GCM-SIV)
     #[arg(long, value_name = "NUMBER", requires = "nts", default_value = "15", value_parser = cli::aead)]
     aead: AeadAlgorithm,
 

@@ -33,7 +33,8 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 
-    /// AEAD algorithm to offer, by number: 15 (AES-SIV-CMAC-256), 17 (AES-SIV-CMAC-512) or 30 (AES-128-GCM-SIV)
+    /// AEAD algorithm to offer, by number: 15 (AES-SIV-CMAC-256), 17 (AES-SIV-CMAC-512) or 30
+    /// (AES-128-GCM-SIV)
     #[arg(long, value_name = "NUMBER", default_value = "15", value_parser = cli::aead)]
     aead: AeadAlgorithm,
 

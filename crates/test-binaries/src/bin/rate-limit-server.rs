@@ -1,6 +1,7 @@
 //! Answers too frequent requests with a `RATE` kiss (RFC 5905 section 7.4), others normally.
 //!
-//! The default of 30 s is slightly below the 32 s poll interval that a client must reach to be served.
+//! The default of 30 s is slightly below the 32 s poll interval that a client must reach to be
+//! served.
 #![forbid(unsafe_code)]
 
 use core::time::Duration;

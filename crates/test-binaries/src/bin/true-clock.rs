@@ -29,7 +29,8 @@ struct Truth {
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true, value_parser = seconds)]
     start: NtpDuration,
 
-    /// Frequency of true time relative to the machine's oscillator, in parts per million (positive: faster)
+    /// Frequency of true time relative to the machine's oscillator, in parts per million (positive:
+    /// faster)
     #[arg(
         long,
         value_name = "PPM",

@@ -10,11 +10,11 @@
 //! transmit timestamp of an interleaved reply is that of the previous reply, and belongs to the
 //! timestamps of that exchange.
 //!
-//! *With a key*: the same, with a MAC (RFC 5905 section 7.3, RFC 8573). A reply without the right MAC
-//! is invalid.
+//! *With a key*: the same, with a MAC (RFC 5905 section 7.3, RFC 8573). A reply without the right
+//! MAC is invalid.
 //!
-//! *With NTS* (RFC 8915): the same, with a cookie and an authenticator. A reply must repeat the unique
-//! identifier of the request and be authentic, or be a kiss (NTS NAK).
+//! *With NTS* (RFC 8915): the same, with a cookie and an authenticator. A reply must repeat the
+//! unique identifier of the request and be authentic, or be a kiss (NTS NAK).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -36,8 +36,8 @@ pub struct ClientProtocol {
     pub interleaved: bool,
     /// Authenticate with this symmetric key, and accept only replies authenticated with it.
     pub key: Option<Arc<Key>>,
-    /// Use NTS with the keys and cookies of these exchanges, which the clients share; empty for a run
-    /// without NTS.
+    /// Use NTS with the keys and cookies of these exchanges, which the clients share; empty for a
+    /// run without NTS.
     pub nts: Vec<KeyExchangeResult>,
 }
 
@@ -239,7 +239,8 @@ impl Clients {
                 },
             );
             if interleaved {
-                // Without a request in between, the transmit timestamp belongs to the last exchange.
+                // Without a request in between, the transmit timestamp belongs to the last
+                // exchange.
                 let consecutive = state.last_request == number && state.referenced == last.receive;
                 exchange = (
                     last.receive,

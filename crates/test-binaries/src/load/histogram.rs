@@ -1,7 +1,8 @@
 //! Percentiles of millions of durations in constant memory.
 //!
-//! Bucket widths are proportional to the values: 32 buckets per doubling, so that a percentile has a
-//! relative error of at most 1/32. Negative values, such as offsets, have a separate set of buckets.
+//! Bucket widths are proportional to the values: 32 buckets per doubling, so that a percentile has
+//! a relative error of at most 1/32. Negative values, such as offsets, have a separate set of
+//! buckets.
 
 use ntp_time::NtpDuration;
 
@@ -62,8 +63,8 @@ impl Histogram {
     }
 }
 
-/// Index of the bucket: small numbers have one bucket each; then `exponent` counts doublings, and the
-/// next bits subdivide them.
+/// Index of the bucket: small numbers have one bucket each; then `exponent` counts doublings, and
+/// the next bits subdivide them.
 fn bucket(nanos: u64) -> usize {
     let bits = u64::BITS - nanos.leading_zeros();
     let exponent = bits.saturating_sub(FINENESS.ilog2() + 1);

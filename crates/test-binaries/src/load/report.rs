@@ -33,8 +33,8 @@ pub struct Report {
     /// Time from sending a request to the arrival of its reply.
     pub latency: Histogram,
     /// Offset of the server's clock from ours in each exchange. On one machine that is the error of
-    /// timestamps: half of the path through our own kernel, since requests are timestamped before it,
-    /// and the server's contribution.
+    /// timestamps: half of the path through our own kernel, since requests are timestamped before
+    /// it, and the server's contribution.
     pub offset: Histogram,
     /// Duration of the run, without the wait for the last replies.
     pub elapsed: Duration,

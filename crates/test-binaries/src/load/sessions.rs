@@ -1,11 +1,11 @@
 //! NTS sessions that all clients of a run share (RFC 8915 section 5.7).
 //!
-//! A key exchange for each of a million clients would be a load of its own, so the clients use a few
-//! sessions in turn. The server keeps no session state, so it sees no difference.
+//! A key exchange for each of a million clients would be a load of its own, so the clients use a
+//! few sessions in turn. The server keeps no session state, so it sees no difference.
 //!
 //! A cookie is used once, and each reply brings another. At high rates and long latencies there are
-//! more requests in flight than cookies. Then the last cookie is reused, and counted; since its reply
-//! also brings a cookie, a session soon has as many cookies as requests in flight.
+//! more requests in flight than cookies. Then the last cookie is reused, and counted; since its
+//! reply also brings a cookie, a session soon has as many cookies as requests in flight.
 
 use std::collections::VecDeque;
 

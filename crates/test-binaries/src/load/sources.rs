@@ -9,8 +9,8 @@ use ntp_config::Subnet;
 /// Maximum number of addresses: enough to fill any table of clients.
 const MAX_ADDRESSES: u32 = 1 << 24;
 
-/// All addresses of a network. They must be local to the machine: those of 127.0.0.0/8, or by a route
-/// such as `ip route add local 10.1.0.0/16 dev lo`.
+/// All addresses of a network. They must be local to the machine: those of 127.0.0.0/8, or by a
+/// route such as `ip route add local 10.1.0.0/16 dev lo`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sources {
     network: Subnet,
@@ -29,7 +29,8 @@ impl Sources {
         let index = (number as u32).wrapping_mul(0x9e37_79b1) % self.count;
         match self.network.address() {
             IpAddr::V4(first) => Ipv4Addr::from_bits(first.to_bits() | index).into(),
-            // Each in its own /64 if the network is that large, since servers treat a /64 as one client.
+            // Each in its own /64 if the network is that large, since servers treat a /64 as one
+            // client.
             IpAddr::V6(first) => {
                 let host = if self.network.length() < 64 {
                     u128::from(index) << 64 | 1
