@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::files;
 use crate::http;
 use crate::process::{self, Process};
 use crate::wait;
@@ -48,10 +49,7 @@ impl Browser {
     /// # Panics
     /// If chromedriver or the browser cannot be started.
     pub fn start() -> Self {
-        let profile = match tempfile::Builder::new().prefix("ntpe2e-browser-").tempdir() {
-            Ok(profile) => profile,
-            Err(error) => panic!("cannot create a temporary directory: {error}"),
-        };
+        let profile = files::temporary_directory();
         let mut command = process::command(None, "chromedriver");
         command.arg("--port=0");
         let driver = Process::spawn("chromedriver", command);
@@ -145,9 +143,7 @@ impl Browser {
             .as_str()
             .and_then(|text| STANDARD.decode(text).ok());
         let picture = picture.unwrap_or_else(|| panic!("no screenshot"));
-        if let Err(error) = fs::write(file, picture) {
-            panic!("cannot write {}: {error}", file.display());
-        }
+        files::write(file, picture);
     }
 
     /// Errors and warnings of the browser's console since the last call.

@@ -1,6 +1,5 @@
 //! Certificate authorities and certificates for one test.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
@@ -8,6 +7,8 @@ use rcgen::{
     date_time_ymd,
 };
 use tempfile::TempDir;
+
+use crate::files;
 
 /// A certificate authority and the temporary directory with its files.
 #[derive(Debug)]
@@ -25,6 +26,18 @@ pub struct Certificate {
     pub key: PathBuf,
 }
 
+impl Certificate {
+    /// Section of a configuration for a key-exchange server at `listen` with this certificate, and
+    /// `more` lines.
+    pub fn ke_server_section(&self, listen: &str, more: &str) -> String {
+        format!(
+            "[[nts-ke-server]]\nlisten = \"{listen}\"\ncertificate-chain-path = \"{}\"\nprivate-key-path = \"{}\"\n{more}\n",
+            self.chain.display(),
+            self.key.display(),
+        )
+    }
+}
+
 impl Default for Authority {
     fn default() -> Self {
         Self::new()
@@ -37,10 +50,7 @@ impl Authority {
     /// # Panics
     /// If no temporary directory can be created.
     pub fn new() -> Self {
-        let directory = match tempfile::Builder::new().prefix("ntpe2e-").tempdir() {
-            Ok(directory) => directory,
-            Err(error) => panic!("cannot create a temporary directory: {error}"),
-        };
+        let directory = files::temporary_directory();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name = DistinguishedName::new();
@@ -51,7 +61,7 @@ impl Authority {
         params.not_after = date_time_ymd(2200, 1, 1);
         let key = generate();
         let certificate = params.self_signed(&key).expect("valid parameters");
-        write(&directory.path().join("ca.pem"), &certificate.pem());
+        files::write(&directory.path().join("ca.pem"), certificate.pem());
         Self {
             issuer: Issuer::new(params, key),
             directory,
@@ -88,22 +98,16 @@ impl Authority {
         let certificate = params
             .signed_by(&key, &self.issuer)
             .expect("valid parameters");
-        let files = Certificate {
+        let certificate_files = Certificate {
             chain: self.directory.path().join(format!("{file}.crt")),
             key: self.directory.path().join(format!("{file}.key")),
         };
-        write(&files.chain, &certificate.pem());
-        write(&files.key, &key.serialize_pem());
-        files
+        files::write(&certificate_files.chain, certificate.pem());
+        files::write(&certificate_files.key, key.serialize_pem());
+        certificate_files
     }
 }
 
 fn generate() -> KeyPair {
     KeyPair::generate().expect("there is randomness")
-}
-
-fn write(path: &Path, text: &str) {
-    if let Err(error) = fs::write(path, text) {
-        panic!("cannot write {}: {error}", path.display());
-    }
 }

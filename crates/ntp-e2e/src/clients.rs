@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::files::{temporary_directory, write_in};
 use crate::netns::Host;
 use crate::peers::{self, SharedKey};
 use crate::process::{self, Process};
@@ -113,7 +114,7 @@ impl Client {
 /// # Panics
 /// If it cannot be started.
 pub fn chronyd(host: &Host, servers: &[ServerDirective], keys: &[SharedKey]) -> Client {
-    let files = peers::files();
+    let files = temporary_directory();
     let directory = files.path().display();
     let directives: String = servers.iter().map(ServerDirective::line).collect();
     let configuration = format!(
@@ -121,10 +122,8 @@ pub fn chronyd(host: &Host, servers: &[ServerDirective], keys: &[SharedKey]) -> 
          port 0\ncmdport 0\nbindcmdaddress /\npidfile {directory}/chronyd.pid\n",
     );
     let lines: String = keys.iter().map(SharedKey::chrony).collect();
-    peers::write(&files, "keys", &lines);
-    let path = peers::write(&files, "chrony.conf", &configuration);
-    let mut command = process::command(Some(host), peers::locate_program(peers::CHRONYD));
-    command.args(["-d", "-x", "-u", "root", "-f"]).arg(path);
+    write_in(&files, "keys", &lines);
+    let command = peers::chronyd_command(host, &files, &configuration);
     Client {
         process: Process::spawn("chronyd as a client", command),
         files,
@@ -143,7 +142,7 @@ pub fn is_interleaved(words: &[String]) -> bool {
 /// # Panics
 /// If it cannot be started.
 pub fn ntpsec(host: &Host, servers: &[ServerDirective], keys: &[SharedKey]) -> Client {
-    let files = peers::files();
+    let files = temporary_directory();
     let directory = files.path().display();
     let directives: String = servers.iter().map(ServerDirective::line).collect();
     let trusted: String = keys.iter().map(|key| format!(" {}", key.id)).collect();
@@ -158,14 +157,8 @@ pub fn ntpsec(host: &Host, servers: &[ServerDirective], keys: &[SharedKey]) -> C
          filegen peerstats file peerstats type none enable\n",
     );
     let lines: String = keys.iter().map(SharedKey::ntpsec).collect();
-    peers::write(&files, "keys", &lines);
-    let path = peers::write(&files, "ntp.conf", &configuration);
-    let mut command = process::command(Some(host), peers::locate_program(peers::NTPD));
-    command
-        .args(["-n", "-c"])
-        .arg(path)
-        .arg("-p")
-        .arg(files.path().join("ntpd.pid"));
+    write_in(&files, "keys", &lines);
+    let command = peers::ntpd_command(host, &files, &configuration);
     Client {
         process: Process::spawn("ntpd of ntpsec as a client", command),
         files,
@@ -197,12 +190,12 @@ pub fn rdate(host: &Host, server: IpAddr) -> String {
 /// # Panics
 /// If it gets no reply.
 pub fn ntpdig(host: &Host, server: IpAddr, key: Option<&SharedKey>) -> String {
-    let files = peers::files();
+    let files = temporary_directory();
     let mut command = ntpdig_command(process::command(Some(host), "python3"));
     // One reply, as JSON.
     command.args(["-j", "-t", "10"]);
     if let Some(key) = key {
-        let path = peers::write(&files, "keys", &key.ntpsec());
+        let path = write_in(&files, "keys", &key.ntpsec());
         command
             .arg("-a")
             .arg(key.id.to_string())

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -10,6 +11,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::binaries::Program;
+use crate::certificates::Authority;
+use crate::files;
 use crate::netns::Host;
 use crate::observation::Observation;
 use crate::peers::SharedKey;
@@ -39,10 +42,7 @@ impl Setup {
     /// # Panics
     /// If no temporary directory can be created.
     pub fn new(minimum_agreeing: usize) -> Self {
-        let directory = match tempfile::Builder::new().prefix("ntpe2e-").tempdir() {
-            Ok(directory) => directory,
-            Err(error) => panic!("cannot create a temporary directory: {error}"),
-        };
+        let directory = files::temporary_directory();
         let path = directory.path().display();
         let text = format!(
             "[observability]\nlog-level = \"debug\"\nobservation-path = \"{path}/observe\"\n\
@@ -111,6 +111,39 @@ impl Setup {
         self
     }
 
+    /// Adds a line to the section `[synchronization]`.
+    #[must_use]
+    pub fn synchronization(self, line: &str) -> Self {
+        self.replacing(
+            "[synchronization]\n",
+            &format!("[synchronization]\n{line}\n"),
+        )
+    }
+
+    /// Replaces the virtual clock by the machine's, which is not steered.
+    #[must_use]
+    pub fn unsteered(self) -> Self {
+        self.replacing("kind = \"virtual\"\n", "kind = \"none\"\n")
+            .replacing("virtual-offset = 0.25\n", "")
+            .replacing("virtual-frequency = 40.0\n", "")
+    }
+
+    /// Makes the virtual clock correct.
+    #[must_use]
+    pub fn without_clock_error(self) -> Self {
+        self.replacing("virtual-offset = 0.25", "virtual-offset = 0.0")
+            .replacing("virtual-frequency = 40.0", "virtual-frequency = 0.0")
+    }
+
+    /// Adds a `[[source]]` of mode `nts`, polled every 2 s, which trusts `authority`.
+    #[must_use]
+    pub fn nts_source(self, address: SocketAddr, authority: &Authority) -> Self {
+        self.source(&format!(
+            "mode = \"nts\"\naddress = \"{address}\"\ncertificate-authority = \"{}\"\n{FAST_POLLS}",
+            authority.path().display(),
+        ))
+    }
+
     /// Writes a file with mode 0600 beside the configuration. Returns its path.
     ///
     /// # Panics
@@ -168,9 +201,7 @@ impl Setup {
     /// If it cannot be written.
     pub fn rewrite(&self, change: impl FnOnce(&str) -> String) {
         let path = self.directory.path().join("ntp.toml");
-        if let Err(error) = fs::write(&path, change(&self.text)) {
-            panic!("cannot write {}: {error}", path.display());
-        }
+        files::write(&path, change(&self.text));
     }
 
     /// Path of the state directory.
@@ -196,12 +227,20 @@ impl Setup {
     /// If the program cannot be built or the file not written.
     pub fn command(&self, host: Option<&Host>, program: Program) -> Command {
         let path = self.directory.path().join("ntp.toml");
-        if let Err(error) = fs::write(&path, &self.text) {
-            panic!("cannot write {}: {error}", path.display());
-        }
+        files::write(&path, &self.text);
         let mut command = process::command(host, program.path());
         command.arg("-c").arg(path);
         command
+    }
+
+    /// Runs `ntp-ctl` to its end. Returns its exit code and output.
+    ///
+    /// # Panics
+    /// If it cannot be built or started, or does not end.
+    pub fn ntp_ctl(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = self.command(None, Program::Ctl);
+        command.args(arguments);
+        Process::spawn("ntp-ctl", command).outcome()
     }
 
     /// Starts `ntp-ctl status`.

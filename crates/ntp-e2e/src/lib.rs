@@ -41,6 +41,7 @@ pub mod daemon;
 pub mod delay_proxy;
 pub mod exporter;
 pub mod faulty_ke_server;
+mod files;
 pub mod harness;
 pub mod http;
 pub mod netns;

@@ -183,6 +183,23 @@ impl Host {
         }
     }
 
+    /// IPv4 and IPv6 address as names of a certificate.
+    pub fn names(&self) -> Vec<String> {
+        vec![self.v4.to_string(), self.v6.to_string()]
+    }
+
+    /// Opens a UDP socket on this host for sending to `server`: any address of its family, any port.
+    ///
+    /// # Panics
+    /// If it cannot be bound.
+    pub fn udp_to(&self, server: IpAddr) -> UdpSocket {
+        let any = match server {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        self.udp(any, 0)
+    }
+
     /// Opens a UDP socket on this host.
     ///
     /// # Panics

@@ -9,16 +9,17 @@
 //! only mode that needs no discipline.
 
 use std::ffi::OsString;
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use test_binaries::{Behaviour, ReferenceServer};
 
 use crate::binaries::{Program, workspace_root};
 use crate::certificates::Certificate;
+use crate::files::{temporary_directory, write_in};
 use crate::netns::Host;
 use crate::process::{self, Process};
 use crate::query;
@@ -128,7 +129,7 @@ pub fn chronyd(host: &Host, stratum: u8) -> Peer {
 /// # Panics
 /// If it does not answer in time.
 pub fn chronyd_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
-    let files = files();
+    let files = temporary_directory();
     let configuration = format!(
         "allow\nlocal stratum {stratum}\nport {NTP_PORT}\nkeyfile {0}/keys\n\
          # No command socket.\ncmdport 0\nbindcmdaddress /\n\
@@ -136,11 +137,8 @@ pub fn chronyd_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
         files.path().display(),
     );
     let lines: String = keys.iter().map(SharedKey::chrony).collect();
-    write(&files, "keys", &lines);
-    let path = write(&files, "chrony.conf", &configuration);
-    let mut command = process::command(Some(host), locate_program(CHRONYD));
-    // In the foreground, without control of the clock, without dropping privileges.
-    command.args(["-d", "-x", "-u", "root", "-f"]).arg(path);
+    write_in(&files, "keys", &lines);
+    let command = chronyd_command(host, &files, &configuration);
     start("chronyd", command, host, Some(files))
 }
 
@@ -149,7 +147,7 @@ pub fn chronyd_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
 /// # Panics
 /// If it does not answer in time.
 pub fn chronyd_nts_server(host: &Host, stratum: u8, certificate: &Certificate) -> Peer {
-    let files = files();
+    let files = temporary_directory();
     let configuration = format!(
         "allow\nlocal stratum {stratum}\nport {NTP_PORT}\ncmdport 0\nbindcmdaddress /\n\
          ntsservercert {1}\nntsserverkey {2}\npidfile {0}/chronyd.pid\n",
@@ -157,9 +155,7 @@ pub fn chronyd_nts_server(host: &Host, stratum: u8, certificate: &Certificate) -
         certificate.chain.display(),
         certificate.key.display(),
     );
-    let path = write(&files, "chrony.conf", &configuration);
-    let mut command = process::command(Some(host), locate_program(CHRONYD));
-    command.args(["-d", "-x", "-u", "root", "-f"]).arg(path);
+    let command = chronyd_command(host, &files, &configuration);
     start("chronyd", command, host, Some(files))
 }
 
@@ -168,7 +164,7 @@ pub fn chronyd_nts_server(host: &Host, stratum: u8, certificate: &Certificate) -
 /// # Panics
 /// If it does not answer in time.
 pub fn ntpsec_nts_server(host: &Host, stratum: u8, certificate: &Certificate) -> Peer {
-    let files = files();
+    let files = temporary_directory();
     let configuration = format!(
         "disable kernel\ndisable ntp\ntos orphan {stratum} orphanwait 1\nrestrict default\n\
          nts enable\nnts cert {1}\nnts key {2}\nnts cookie {0}/cookies\ndriftfile {0}/drift\nstatsdir {0}/\n",
@@ -176,13 +172,7 @@ pub fn ntpsec_nts_server(host: &Host, stratum: u8, certificate: &Certificate) ->
         certificate.chain.display(),
         certificate.key.display(),
     );
-    let path = write(&files, "ntp.conf", &configuration);
-    let mut command = process::command(Some(host), locate_program(NTPD));
-    command
-        .args(["-n", "-c"])
-        .arg(path)
-        .arg("-p")
-        .arg(files.path().join("ntpd.pid"));
+    let command = ntpd_command(host, &files, &configuration);
     start("ntpd of ntpsec", command, host, Some(files))
 }
 
@@ -204,12 +194,12 @@ pub fn measure_with_chronyd(host: &Host, server: IpAddr) -> f64 {
 /// # Errors
 /// Exit status and log of chronyd if it got no reply.
 pub fn try_measure_with_chronyd(host: &Host, lines: &str) -> Result<f64, String> {
-    let files = files();
+    let files = temporary_directory();
     let configuration = format!(
         "{lines}\ncmdport 0\nbindcmdaddress /\npidfile {}/chronyd.pid\n",
         files.path().display(),
     );
-    let path = write(&files, "chrony.conf", &configuration);
+    let path = write_in(&files, "chrony.conf", &configuration);
     let mut command = process::command(Some(host), locate_program(CHRONYD));
     command
         .args(["-Q", "-t", "30", "-u", "root", "-f"])
@@ -240,9 +230,9 @@ pub fn ntpsec(host: &Host, stratum: u8) -> Peer {
 /// # Panics
 /// If it does not answer in time.
 pub fn ntpsec_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
-    let files = files();
+    let files = temporary_directory();
     let lines: String = keys.iter().map(SharedKey::ntpsec).collect();
-    write(&files, "keys", &lines);
+    write_in(&files, "keys", &lines);
     let trusted: String = keys
         .iter()
         .map(|key| format!("trustedkey {}\n", key.id))
@@ -252,13 +242,7 @@ pub fn ntpsec_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
          keys {0}/keys\n{trusted}driftfile {0}/drift\nstatsdir {0}/\n",
         files.path().display(),
     );
-    let path = write(&files, "ntp.conf", &configuration);
-    let mut command = process::command(Some(host), locate_program(NTPD));
-    command
-        .args(["-n", "-c"])
-        .arg(path)
-        .arg("-p")
-        .arg(files.path().join("ntpd.pid"));
+    let command = ntpd_command(host, &files, &configuration);
     start("ntpd of ntpsec", command, host, Some(files))
 }
 
@@ -268,20 +252,14 @@ pub fn ntpsec_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
 /// # Panics
 /// If it cannot be started.
 pub fn ntpsec_nts_client(host: &Host, keys: &str, authority: &Path) -> Peer {
-    let files = files();
+    let files = temporary_directory();
     let configuration = format!(
         "disable kernel\ndisable ntp\nserver {keys} nts iburst minpoll 3 maxpoll 3 ca {1}\n\
          driftfile {0}/drift\nstatsdir {0}/\n",
         files.path().display(),
         authority.display(),
     );
-    let path = write(&files, "ntp.conf", &configuration);
-    let mut command = process::command(Some(host), locate_program(NTPD));
-    command
-        .args(["-n", "-c"])
-        .arg(path)
-        .arg("-p")
-        .arg(files.path().join("ntpd.pid"));
+    let command = ntpd_command(host, &files, &configuration);
     Peer {
         process: Process::spawn("ntpd of ntpsec", command),
         _files: Some(files),
@@ -301,6 +279,18 @@ pub fn test_server(host: &Host, address: IpAddr, offset: f64) -> Peer {
     start_at("test-server", command, host, address, None)
 }
 
+/// Starts a test server in this process, on a free port of 127.0.0.1.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn reference_server(behaviour: Behaviour) -> ReferenceServer {
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    match ReferenceServer::bind(address, behaviour) {
+        Ok(server) => server,
+        Err(error) => panic!("cannot start a test server: {error}"),
+    }
+}
+
 fn start(name: &str, command: Command, host: &Host, files: Option<TempDir>) -> Peer {
     start_at(name, command, host, host.v4(), files)
 }
@@ -313,11 +303,7 @@ fn start_at(
     files: Option<TempDir>,
 ) -> Peer {
     let process = Process::spawn(name, command);
-    let any: IpAddr = match address {
-        IpAddr::V4(_) => [0; 4].into(),
-        IpAddr::V6(_) => [0_u8; 16].into(),
-    };
-    let socket = host.udp(any, 0);
+    let socket = host.udp_to(address);
     // ntpsec limits clients to one request per second.
     wait::until_slowly(READY_LIMIT, &format!("{name} to answer"), || {
         let reply = query::query(&socket, (address, NTP_PORT).into(), Duration::from_secs(1));
@@ -329,10 +315,31 @@ fn start_at(
     }
 }
 
+/// A command that runs chronyd in the foreground with this configuration, without control of the
+/// clock and without dropping privileges.
+pub(crate) fn chronyd_command(host: &Host, files: &TempDir, configuration: &str) -> Command {
+    let path = write_in(files, "chrony.conf", configuration);
+    let mut command = process::command(Some(host), locate_program(CHRONYD));
+    command.args(["-d", "-x", "-u", "root", "-f"]).arg(path);
+    command
+}
+
+/// A command that runs ntpsec's ntpd in the foreground with this configuration.
+pub(crate) fn ntpd_command(host: &Host, files: &TempDir, configuration: &str) -> Command {
+    let path = write_in(files, "ntp.conf", configuration);
+    let mut command = process::command(Some(host), locate_program(NTPD));
+    command
+        .args(["-n", "-c"])
+        .arg(path)
+        .arg("-p")
+        .arg(files.path().join("ntpd.pid"));
+    command
+}
+
 /// Package and program.
 type Installed = (&'static str, &'static str);
-pub(crate) const CHRONYD: Installed = ("chrony", "usr/sbin/chronyd");
-pub(crate) const NTPD: Installed = ("ntpsec", "usr/sbin/ntpd");
+const CHRONYD: Installed = ("chrony", "usr/sbin/chronyd");
+const NTPD: Installed = ("ntpsec", "usr/sbin/ntpd");
 
 pub(crate) fn locate_program((package, program): Installed) -> OsString {
     locate(package, program).into()
@@ -348,19 +355,4 @@ fn locate(package: &str, program: &str) -> PathBuf {
     } else {
         Path::new("/").join(program)
     }
-}
-
-pub(crate) fn files() -> TempDir {
-    match tempfile::Builder::new().prefix("ntpe2e-").tempdir() {
-        Ok(directory) => directory,
-        Err(error) => panic!("cannot create a temporary directory: {error}"),
-    }
-}
-
-pub(crate) fn write(directory: &TempDir, name: &str, content: &str) -> PathBuf {
-    let path = directory.path().join(name);
-    if let Err(error) = fs::write(&path, content) {
-        panic!("cannot write {}: {error}", path.display());
-    }
-    path
 }

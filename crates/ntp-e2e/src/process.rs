@@ -172,6 +172,15 @@ impl Process {
         status
     }
 
+    /// Waits for a short-lived program to exit. Returns its exit code and output.
+    ///
+    /// # Panics
+    /// If it does not exit within two minutes.
+    pub fn outcome(mut self) -> (Option<i32>, String) {
+        let code = self.wait_exit(Duration::from_secs(120)).code();
+        (code, self.lines().join("\n"))
+    }
+
     /// Sends SIGTERM and waits. Returns the exit status.
     ///
     /// # Panics

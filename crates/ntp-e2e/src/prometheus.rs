@@ -1,6 +1,5 @@
 //! Debian's Prometheus server and promtool, unpacked into `target/arena` by `.ci/install-arenas`.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::binaries::workspace_root;
+use crate::files;
 use crate::http;
 use crate::process::{self, Process};
 use crate::wait;
@@ -55,25 +55,20 @@ impl Prometheus {
     /// # Panics
     /// If it cannot be started.
     pub fn start(target: SocketAddr, rules: &Path) -> Self {
-        let files = match tempfile::Builder::new().prefix("ntpe2e-").tempdir() {
-            Ok(files) => files,
-            Err(error) => panic!("cannot create a temporary directory: {error}"),
-        };
-        let config = files.path().join("prometheus.yml");
+        let directory = files::temporary_directory();
+        let config = directory.path().join("prometheus.yml");
         let text = format!(
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [\"{}\"]\n\
              scrape_configs:\n  - job_name: ntpd-rs\n    static_configs: [{{ targets: [\"{target}\"] }}]\n",
             rules.display()
         );
-        if let Err(error) = fs::write(&config, text) {
-            panic!("cannot write {}: {error}", config.display());
-        }
+        files::write(&config, text);
         let mut command = process::command(None, program("prometheus"));
         command
             .arg(format!("--config.file={}", config.display()))
             .arg(format!(
                 "--storage.tsdb.path={}",
-                files.path().join("data").display()
+                directory.path().join("data").display()
             ))
             .arg("--web.listen-address=127.0.0.1:0");
         let process = Process::spawn("prometheus", command);
@@ -86,7 +81,7 @@ impl Prometheus {
         Self {
             address,
             _process: process,
-            _files: files,
+            _files: directory,
         }
     }
 

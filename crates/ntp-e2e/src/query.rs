@@ -1,9 +1,10 @@
 //! A minimal NTP client that shares no code with the daemon, as independent measurement.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::netns::Host;
 use crate::wait::Deadline;
 
 /// Reply of a server.
@@ -66,6 +67,14 @@ pub fn query(socket: &UdpSocket, server: SocketAddr, limit: Duration) -> io::Res
         offset: f64::midpoint(their_receive - sent, their_transmit - received),
         delay: (received - sent) - (their_transmit - their_receive),
     })
+}
+
+/// As [`query`], from `host` to port 123 of `server`.
+///
+/// # Errors
+/// As [`query`].
+pub fn query_from(host: &Host, server: IpAddr, limit: Duration) -> io::Result<Reply> {
+    query(&host.udp_to(server), SocketAddr::new(server, 123), limit)
 }
 
 /// Unix time in seconds; a double resolves a quarter of a microsecond.

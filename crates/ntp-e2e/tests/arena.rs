@@ -1,7 +1,7 @@
 //! Tests of the test infrastructure: virtual hosts, peers, the delay proxy, and cleanup.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -32,24 +32,15 @@ fn main() -> ExitCode {
 }
 
 fn query_server(client: &Host, server: IpAddr) -> Reply {
-    let any: IpAddr = if server.is_ipv4() {
-        [0; 4].into()
-    } else {
-        [0_u8; 16].into()
-    };
-    let socket = client.udp(any, 0);
-    query::query(&socket, SocketAddr::new(server, 123), LIMIT).expect("a reply")
+    query::query_from(client, server, LIMIT).expect("a reply")
 }
 
 fn assert_answers_over_ipv4_and_ipv6(client: &Host, server: &Host, stratum: u8) {
     for address in [server.v4(), server.v6()] {
-        let answer = query_server(client, address);
-        assert!(answer.is_synchronized(), "{answer:?}");
-        assert_eq!(answer.stratum, stratum);
-        assert!(
-            answer.offset.abs() <= answer.delay / 2.0 + 1e-3,
-            "{answer:?}"
-        );
+        let reply = query_server(client, address);
+        assert!(reply.is_synchronized(), "{reply:?}");
+        assert_eq!(reply.stratum, stratum);
+        assert!(reply.offset.abs() <= reply.delay / 2.0 + 1e-3, "{reply:?}");
     }
 }
 
@@ -71,10 +62,10 @@ fn a_server_with_an_offset_is_measured_with_that_offset() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let _server = peers::test_server(&server, server.v6(), 0.05);
-    let answer = query_server(&client, server.v6());
+    let reply = query_server(&client, server.v6());
     assert!(
-        (answer.offset - 0.05).abs() <= answer.delay / 2.0 + 1e-3,
-        "{answer:?}"
+        (reply.offset - 0.05).abs() <= reply.delay / 2.0 + 1e-3,
+        "{reply:?}"
     );
 }
 
@@ -129,8 +120,8 @@ fn a_delay_proxy_relays_between_two_hosts() {
         ..Link::PERFECT
     };
     let _proxy = DelayProxy::start(inner, outer, (server.v4(), 123).into(), link).expect("a proxy");
-    let answer = query::query(&client.udp(client.v4(), 0), address, LIMIT).expect("a reply");
-    assert!(answer.delay >= 0.04, "{answer:?}");
+    let reply = query::query(&client.udp(client.v4(), 0), address, LIMIT).expect("a reply");
+    assert!(reply.delay >= 0.04, "{reply:?}");
 }
 
 fn dropping_a_network_removes_its_namespaces() {

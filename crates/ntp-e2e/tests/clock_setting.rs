@@ -8,7 +8,7 @@ use std::time::Duration;
 use ntp_e2e::binaries::Program;
 use ntp_e2e::daemon::{Setup, VIRTUAL_OFFSET};
 use ntp_e2e::harness::{self, Arena};
-use ntp_e2e::process::Process;
+use ntp_e2e::peers;
 use ntp_e2e::{scenario, wait};
 use serde_json::Value;
 use test_binaries::{Behaviour, ReferenceServer};
@@ -29,17 +29,7 @@ fn main() -> ExitCode {
 }
 
 fn server() -> ReferenceServer {
-    let address = "127.0.0.1:0".parse().expect("an address");
-    ReferenceServer::bind(address, Behaviour::default()).expect("loopback")
-}
-
-/// Runs `ntp-ctl`. Returns its exit code and output.
-fn ntp_ctl(setup: &Setup, arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = setup.command(None, Program::Ctl);
-    command.args(arguments);
-    let mut process = Process::spawn("ntp-ctl", command);
-    let code = process.wait_exit(LIMIT).code();
-    (code, process.lines().join("\n"))
+    peers::reference_server(Behaviour::default())
 }
 
 /// Runs `ntp-ctl`. Returns its exit code and the JSON of its standard output.
@@ -54,7 +44,7 @@ fn ntp_ctl_json(setup: &Setup, arguments: &[&str]) -> (Option<i32>, Value) {
 fn force_sync_sets_the_clock_without_a_daemon() {
     let server = server();
     let setup = Setup::new(1).server(&server.address().to_string());
-    let (code, output) = ntp_ctl(&setup, &["force-sync", "--yes"]);
+    let (code, output) = setup.ntp_ctl(&["force-sync", "--yes"]);
     assert_eq!(code, Some(0), "{output}");
     assert!(
         output.contains("not touched: it is off by -250 ms"),
@@ -71,7 +61,7 @@ fn force_sync_sets_the_clock_without_a_daemon() {
 
     // Two days ahead: refused unless --max-offset allows it.
     let far = setup.replacing("virtual-offset = 0.25", "virtual-offset = 172800.0");
-    let (code, output) = ntp_ctl(&far, &["force-sync", "--yes"]);
+    let (code, output) = far.ntp_ctl(&["force-sync", "--yes"]);
     assert_eq!(code, Some(1), "{output}");
     for expected in [
         "The clock says",
@@ -80,7 +70,7 @@ fn force_sync_sets_the_clock_without_a_daemon() {
     ] {
         assert!(output.contains(expected), "{output}");
     }
-    let (code, output) = ntp_ctl(&far, &["force-sync", "--yes", "--max-offset", "72h"]);
+    let (code, output) = far.ntp_ctl(&["force-sync", "--yes", "--max-offset", "72h"]);
     assert_eq!(code, Some(0), "{output}");
     assert!(
         output.contains("The clock was stepped by -1728"),
@@ -90,14 +80,14 @@ fn force_sync_sets_the_clock_without_a_daemon() {
     let silent = UdpSocket::bind("127.0.0.1:0").expect("loopback");
     let address = silent.local_addr().expect("an address").to_string();
     let alone = Setup::new(1).server(&address);
-    let (code, output) = ntp_ctl(&alone, &["force-sync", "--yes", "--timeout", "1s"]);
+    let (code, output) = alone.ntp_ctl(&["force-sync", "--yes", "--timeout", "1s"]);
     assert_eq!(code, Some(124), "{output}");
     assert!(output.contains(&address), "{output}");
 
     let near = Setup::new(1).server(&server.address().to_string());
     let mut daemon = near.start(None);
     daemon.wait_synchronized(LIMIT);
-    let (code, output) = ntp_ctl(&near, &["force-sync", "--yes"]);
+    let (code, output) = near.ntp_ctl(&["force-sync", "--yes"]);
     assert_eq!(code, Some(1), "{output}");
     assert!(output.contains("use `ntp-ctl step`"), "{output}");
 }
@@ -111,7 +101,7 @@ fn a_step_beyond_the_threshold_requires_force_and_shows_both_times() {
         .server(&server.address().to_string());
     let mut daemon = setup.start(None);
     daemon.wait_synchronized(LIMIT);
-    let (code, output) = ntp_ctl(&setup, &["step"]);
+    let (code, output) = setup.ntp_ctl(&["step"]);
     assert_eq!(code, Some(1), "{output}");
     assert!(output.contains("The clock was not touched"), "{output}");
     let (code, reply) = ntp_ctl_json(&setup, &["step", "-f", "json"]);
@@ -125,7 +115,7 @@ fn a_step_beyond_the_threshold_requires_force_and_shows_both_times() {
         "single-step-panic-threshold"
     );
 
-    let (code, output) = ntp_ctl(&setup, &["step", "--force"]);
+    let (code, output) = setup.ntp_ctl(&["step", "--force"]);
     assert_eq!(code, Some(0), "{output}");
     for expected in [
         "The clock says",
@@ -157,7 +147,7 @@ fn a_daemon_without_sources_synchronises_to_an_added_source() {
         "poll-interval-limits.min=1",
     ];
     wait::until(LIMIT, "the source", || {
-        (ntp_ctl(&setup, &add).0 == Some(0)).then_some(())
+        (setup.ntp_ctl(&add).0 == Some(0)).then_some(())
     });
     daemon.wait_synchronized(LIMIT);
     daemon.wait_until(LIMIT, "a correct clock", |observation| {
@@ -170,7 +160,7 @@ fn waitsync_distinguishes_a_timeout_from_a_missing_daemon() {
     let address = silent.local_addr().expect("an address").to_string();
     let setup = Setup::new(1).server(&address);
     let wait = ["waitsync", "--timeout", "1s", "-f", "json"];
-    let (code, output) = ntp_ctl(&setup, &wait);
+    let (code, output) = setup.ntp_ctl(&wait);
     assert_eq!(code, Some(1), "{output}");
     let mut daemon = setup.start(None);
     daemon.wait_until(LIMIT, "its state", |_| true);

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use ntp_control_api::control::client::{CallError, Client};
@@ -16,6 +16,7 @@ use ntp_control_api::control::types::Status;
 use ntp_e2e::binaries::{self, Program};
 use ntp_e2e::daemon::{Daemon, Setup};
 use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::peers;
 use ntp_e2e::process::{self, Process};
 use ntp_e2e::{query, scenario, wait};
 use ntp_time::NtpDuration;
@@ -46,8 +47,7 @@ fn main() -> ExitCode {
 }
 
 fn server() -> ReferenceServer {
-    let address = "127.0.0.1:0".parse().expect("an address");
-    ReferenceServer::bind(address, Behaviour::default()).expect("loopback")
+    peers::reference_server(Behaviour::default())
 }
 
 fn connect(setup: &Setup) -> Client {
@@ -69,19 +69,6 @@ fn settings(address: &str) -> Settings {
         "poll-interval-limits": { "min": 1, "max": 1 },
     });
     serde_json::from_value(settings).expect("an object")
-}
-
-/// Runs `ntp-ctl`. Returns its exit code and output.
-fn ntp_ctl(setup: &Setup, arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = setup.command(None, Program::Ctl);
-    command.args(arguments);
-    outcome("ntp-ctl", command)
-}
-
-fn outcome(name: &str, command: Command) -> (Option<i32>, String) {
-    let mut process = Process::spawn(name, command);
-    let code = process.wait_exit(LIMIT).code();
-    (code, process.lines().join("\n"))
 }
 
 fn started(setup: &Setup) -> Daemon {
@@ -132,7 +119,7 @@ fn a_python_varlink_client_adds_monitors_and_removes_a_source() {
     let mut command = process::command(None, &python);
     command.args(["-c", PYTHON_CLIENT]).arg(setup.control());
     command.arg(two.address().to_string());
-    let (code, output) = outcome("python", command);
+    let (code, output) = Process::spawn("python", command).outcome();
     assert_eq!((code, output.as_str()), (Some(0), "all is well"));
 }
 
@@ -186,7 +173,7 @@ fn as_nobody(setup: &Setup, arguments: &[&str]) -> (Option<i32>, String) {
     std::fs::copy(Program::Ctl.path(), &copy).expect("a copy");
     let config = setup.control().with_file_name("ntp.toml");
     command.arg(copy).arg("-c").arg(config).args(arguments);
-    outcome("ntp-ctl as nobody", command)
+    Process::spawn("ntp-ctl as nobody", command).outcome()
 }
 
 fn open_to_all(directory: &Path) {
@@ -299,7 +286,7 @@ fn a_reload_reads_drop_ins_created_after_the_start() {
     let address = two.address();
     let section = format!("[[source]]\nmode = \"server\"\naddress = \"{address}\"\n");
     let file = setup.drop_in("sources.d/dhcp.toml", &section);
-    let (code, output) = ntp_ctl(&setup, &["reload"]);
+    let (code, output) = setup.ntp_ctl(&["reload"]);
     assert_eq!(code, Some(0), "{output}");
     assert!(
         output.contains(&format!("Source added   : {address}")),
@@ -307,7 +294,7 @@ fn a_reload_reads_drop_ins_created_after_the_start() {
     );
 
     std::fs::write(&file, section.replace("address", "adress")).expect("the file");
-    let (code, output) = ntp_ctl(&setup, &["reload"]);
+    let (code, output) = setup.ntp_ctl(&["reload"]);
     assert_eq!(code, Some(1), "{output}");
     assert!(
         output.contains("dhcp.toml:3:1") && output.contains("did you mean `address`?"),
@@ -317,7 +304,7 @@ fn a_reload_reads_drop_ins_created_after_the_start() {
     assert_eq!(status(&mut client).sources.len(), 2);
 
     std::fs::remove_file(&file).expect("the file");
-    let (_, output) = ntp_ctl(&setup, &["reload"]);
+    let (_, output) = setup.ntp_ctl(&["reload"]);
     assert!(
         output.contains(&format!("Source removed : {address}")),
         "{output}"
@@ -326,7 +313,7 @@ fn a_reload_reads_drop_ins_created_after_the_start() {
 
 /// Output of `config show` without origins, sorted: the order of sources and servers may differ.
 fn in_force(setup: &Setup) -> Vec<String> {
-    let (code, output) = ntp_ctl(setup, &["config", "show"]);
+    let (code, output) = setup.ntp_ctl(&["config", "show"]);
     assert_eq!(code, Some(0), "{output}");
     let config: toml::Table = output.parse().expect("TOML");
     let mut lines = Vec::new();
@@ -362,11 +349,11 @@ fn a_saved_configuration_is_loaded_after_a_restart() {
         &["server", "add", "127.0.0.1:0", "rate-limiting-cutoff-ms=5"],
         &["log-level", "trace"],
     ] {
-        let (code, output) = ntp_ctl(&setup, change);
+        let (code, output) = setup.ntp_ctl(change);
         assert_eq!(code, Some(0), "{change:?}: {output}");
     }
     let running = in_force(&setup);
-    let (code, output) = ntp_ctl(&setup, &["config", "save"]);
+    let (code, output) = setup.ntp_ctl(&["config", "save"]);
     assert_eq!(code, Some(0), "{output}");
     assert!(output.contains(&format!("disabled : {first}")), "{output}");
     daemon.stop();
@@ -381,10 +368,10 @@ fn a_saved_configuration_is_loaded_after_a_restart() {
         .collect();
     assert_eq!(names, [second, third.clone()]);
     // Saving without changes loses nothing; removed sources are not saved.
-    ntp_ctl(&setup, &["config", "save"]);
-    ntp_ctl(&setup, &["source", "remove", &third]);
+    setup.ntp_ctl(&["config", "save"]);
+    setup.ntp_ctl(&["source", "remove", &third]);
     let running = in_force(&setup);
-    let (code, output) = ntp_ctl(&setup, &["config", "save", "--format", "json"]);
+    let (code, output) = setup.ntp_ctl(&["config", "save", "--format", "json"]);
     assert_eq!(code, Some(0), "{output}");
     let saved: serde_json::Value = serde_json::from_str(&output).expect("JSON");
     assert_eq!(
@@ -392,7 +379,7 @@ fn a_saved_configuration_is_loaded_after_a_restart() {
         (&json!(1), &json!(1)),
         "{output}"
     );
-    let (_, output) = ntp_ctl(&setup, &["reload"]);
+    let (_, output) = setup.ntp_ctl(&["reload"]);
     assert!(output.contains("nothing new"), "{output}");
     assert_eq!(in_force(&setup), running);
     daemon.stop();
@@ -452,13 +439,13 @@ fn every_command_succeeds() {
         (&["reload"], "The configuration says nothing new"),
     ];
     for (arguments, expected) in commands {
-        let (code, output) = ntp_ctl(&setup, arguments);
+        let (code, output) = setup.ntp_ctl(arguments);
         assert_eq!(code, Some(0), "{arguments:?}: {output}");
         assert!(output.contains(expected), "{arguments:?}: {output}");
     }
     // Selection runs with the next measurement, also after a source was removed.
     wait::until(LIMIT, "an explanation", || {
-        let (_, output) = ntp_ctl(&setup, &["explain"]);
+        let (_, output) = setup.ntp_ctl(&["explain"]);
         output.contains("it agrees with the majority").then_some(())
     });
     for arguments in [
@@ -468,7 +455,7 @@ fn every_command_succeeds() {
         ["clients"],
         ["explain"],
     ] {
-        let (code, output) = ntp_ctl(&setup, &[&arguments[..], &["-f", "json"]].concat());
+        let (code, output) = setup.ntp_ctl(&[&arguments[..], &["-f", "json"]].concat());
         assert_eq!(code, Some(0), "{arguments:?}: {output}");
         serde_json::from_str::<serde_json::Value>(&output).expect("JSON");
     }
@@ -492,7 +479,7 @@ fn the_client_list_is_optional_and_restricted_to_privileged_users() {
         requests
     };
     query_from_all();
-    let (code, output) = ntp_ctl(&setup, &["clients"]);
+    let (code, output) = setup.ntp_ctl(&["clients"]);
     assert_eq!(code, Some(0), "{output}");
     assert!(!output.contains("127.77.0.2"), "{output}");
     // The command in the output enables the list.
@@ -500,14 +487,14 @@ fn the_client_list_is_optional_and_restricted_to_privileged_users() {
         .lines()
         .find_map(|line| line.strip_prefix("  ntp-ctl "));
     let command: Vec<_> = command.expect("advice").split(' ').collect();
-    let (code, output) = ntp_ctl(&setup, &command);
+    let (code, output) = setup.ntp_ctl(&command);
     assert_eq!(code, Some(0), "{command:?}: {output}");
 
     query_from_all();
     // Clients are entered after their replies were sent.
     let listed = |more: &[&str]| {
         let arguments = [&["clients", "--json"], more].concat();
-        let (code, output) = ntp_ctl(&setup, &arguments);
+        let (code, output) = setup.ntp_ctl(&arguments);
         assert_eq!(code, Some(0), "{output}");
         let reply: serde_json::Value = serde_json::from_str(&output).expect("JSON");
         let clients = reply["list"]["clients"].as_array().cloned();
@@ -539,14 +526,14 @@ fn the_client_list_is_optional_and_restricted_to_privileged_users() {
         panic!("expected one client");
     };
     assert_eq!(first["address"], clients[0]["address"]);
-    let (_, output) = ntp_ctl(&setup, &["clients"]);
+    let (_, output) = setup.ntp_ctl(&["clients"]);
     assert!(output.contains("3 known, with room for 1000"), "{output}");
     assert!(
         output.contains("\n127.77.0.2        5        5"),
         "{output}"
     );
     assert!(output.lines().all(|line| line.len() <= 80), "{output}");
-    let (code, output) = ntp_ctl(&setup, &["clients", "--server", "127.77.0.9:123"]);
+    let (code, output) = setup.ntp_ctl(&["clients", "--server", "127.77.0.9:123"]);
     assert!(
         code == Some(1) && output.contains("no time is served"),
         "{output}"
@@ -569,7 +556,7 @@ fn the_client_list_is_optional_and_restricted_to_privileged_users() {
 
     // Disabling the list deletes it, and a new one starts empty.
     for size in ["client-list-size=0", "client-list-size=8"] {
-        let (code, output) = ntp_ctl(&setup, &["server", "set", &at, size]);
+        let (code, output) = setup.ntp_ctl(&["server", "set", &at, size]);
         assert_eq!(code, Some(0), "{output}");
         assert_eq!(listed(&[]), [0; 0], "{size}");
     }
@@ -604,12 +591,12 @@ fn explain_and_waitsync_report_the_cause_of_a_failure() {
         .server(&wrong.address().to_string())
         .server("127.0.0.1:9");
     // Before the daemon runs.
-    let (code, output) = ntp_ctl(&setup, &["tracking"]);
+    let (code, output) = setup.ntp_ctl(&["tracking"]);
     assert_eq!(code, Some(1));
     assert!(output.contains("Is it running?"), "{output}");
     let _daemon = started(&setup);
     let output = wait::until(LIMIT, "an explanation", || {
-        let (_, output) = ntp_ctl(&setup, &["explain"]);
+        let (_, output) = setup.ntp_ctl(&["explain"]);
         let known = [
             "incompatible with the majority's",
             "nothing listens on its port",
@@ -620,13 +607,10 @@ fn explain_and_waitsync_report_the_cause_of_a_failure() {
             .then_some(output)
     });
     assert!(output.contains("`trust = true`"), "{output}");
-    let (code, output) = ntp_ctl(
-        &setup,
-        &["waitsync", "--max-error", "1ns", "--timeout", "1s"],
-    );
+    let (code, output) = setup.ntp_ctl(&["waitsync", "--max-error", "1ns", "--timeout", "1s"]);
     assert_eq!(code, Some(124));
     assert!(output.contains("1.00 ns was asked for"), "{output}");
-    let (code, output) = ntp_ctl(&setup, &["source", "unknown"]);
+    let (code, output) = setup.ntp_ctl(&["source", "unknown"]);
     assert_eq!(code, Some(1));
     assert!(output.contains("there are 127.0.0.1:"), "{output}");
 }

@@ -10,9 +10,10 @@ use ntp_e2e::binaries::workspace_root;
 use ntp_e2e::browser::Browser;
 use ntp_e2e::daemon::Setup;
 use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::peers::reference_server;
 use ntp_e2e::scenario;
 use ntp_time::NtpDuration;
-use test_binaries::{Behaviour, ReferenceServer};
+use test_binaries::Behaviour;
 
 /// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -26,21 +27,16 @@ fn main() -> ExitCode {
     )
 }
 
-fn server(behaviour: Behaviour) -> ReferenceServer {
-    let address = "127.0.0.1:0".parse().expect("an address");
-    ReferenceServer::bind(address, behaviour).expect("loopback")
-}
-
 fn the_page_shows_selected_sources_and_the_error_bound() {
     let ahead = |offset| Behaviour {
         offset,
         ..Behaviour::default()
     };
     let servers = [
-        server(Behaviour::default()),
-        server(Behaviour::default()),
-        server(ahead(NtpDuration::from_micros(200))),
-        server(ahead(NtpDuration::from_millis(400))),
+        reference_server(Behaviour::default()),
+        reference_server(Behaviour::default()),
+        reference_server(ahead(NtpDuration::from_micros(200))),
+        reference_server(ahead(NtpDuration::from_millis(400))),
     ];
     let setup = servers
         .iter()

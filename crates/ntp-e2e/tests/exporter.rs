@@ -10,6 +10,7 @@ use ntp_e2e::binaries::Program;
 use ntp_e2e::daemon::Setup;
 use ntp_e2e::exporter::samples;
 use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::peers;
 use ntp_e2e::process::Process;
 use ntp_e2e::scenario;
 use test_binaries::{Behaviour, ReferenceServer};
@@ -34,8 +35,7 @@ fn main() -> ExitCode {
 }
 
 fn server() -> ReferenceServer {
-    let address = "127.0.0.1:0".parse().expect("an address");
-    ReferenceServer::bind(address, Behaviour::default()).expect("loopback")
+    peers::reference_server(Behaviour::default())
 }
 
 fn the_accept_header_selects_the_format_and_all_families_are_present() {

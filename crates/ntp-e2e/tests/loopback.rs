@@ -11,9 +11,10 @@ use ntp_e2e::daemon::{
 };
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::observation::{Observation, Source};
+use ntp_e2e::peers::reference_server;
 use ntp_e2e::process::{self, Process};
 use ntp_e2e::{scenario, wait};
-use test_binaries::{Behaviour, Misbehaviour, ReferenceServer};
+use test_binaries::{Behaviour, Misbehaviour};
 
 /// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -73,11 +74,6 @@ impl TestServer {
     fn name(&self) -> String {
         self.address.to_string()
     }
-}
-
-fn reference_server(behaviour: Behaviour) -> ReferenceServer {
-    let address = "127.0.0.1:0".parse().expect("an address");
-    ReferenceServer::bind(address, behaviour).expect("loopback")
 }
 
 fn a_wrong_clock_is_corrected_over_ipv4_and_ipv6() {

@@ -7,6 +7,7 @@ use ntp_control_api::metrics::{Kind, UPSTREAM};
 use ntp_e2e::binaries::workspace_root;
 use ntp_e2e::daemon::Setup;
 use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::peers;
 use ntp_e2e::prometheus::{Prometheus, program};
 use ntp_e2e::{scenario, wait};
 use test_binaries::{Behaviour, ReferenceServer};
@@ -40,8 +41,7 @@ fn promtool_accepts_the_rules_and_their_tests() {
 }
 
 fn server() -> ReferenceServer {
-    let address = "127.0.0.1:0".parse().expect("an address");
-    ReferenceServer::bind(address, Behaviour::default()).expect("loopback")
+    peers::reference_server(Behaviour::default())
 }
 
 fn setup(server: &ReferenceServer) -> Setup {

@@ -5,20 +5,17 @@
 //! Changes are made with `ip`. Tests wait for the daemon's next polls: each exchange has its own
 //! socket, so the next poll shows whether the daemon has adapted.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ntp_e2e::binaries::Program;
 use ntp_e2e::daemon::{Daemon, Setup, assert_error_within};
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::observation::{Observation, Source};
-use ntp_e2e::process::Process;
 use ntp_e2e::query::{self, Reply};
 use ntp_e2e::{peers, scenario, wait};
 
@@ -68,15 +65,6 @@ fn problems(daemon: &Daemon, before: usize) -> Vec<String> {
     lines.retain(|line| line.contains(" WARN ") || line.contains(" ERROR "));
     lines.retain(|line| !line.contains("the list of leap seconds"));
     lines
-}
-
-/// Output of `ntp-ctl explain`.
-fn explained(setup: &Setup) -> String {
-    let mut command = setup.command(None, Program::Ctl);
-    command.arg("explain");
-    let mut process = Process::spawn("ntp-ctl explain", command);
-    process.wait_exit(LIMIT);
-    process.lines().join("\n")
 }
 
 /// Waits until the clock can no longer be stepped: only the first three updates may step it.
@@ -234,25 +222,11 @@ fn a_client_sends_from_its_new_address_after_a_network_change() {
     assert_no_further_step(&daemon);
 }
 
-fn query_server(client: &Host, server: IpAddr) -> io::Result<Reply> {
-    let any: IpAddr = if server.is_ipv4() {
-        Ipv4Addr::UNSPECIFIED.into()
-    } else {
-        Ipv6Addr::UNSPECIFIED.into()
-    };
-    // Replies from other addresses are ignored.
-    query::query(
-        &client.udp(any, 0),
-        SocketAddr::new(server, 123),
-        QUERY_TIMEOUT,
-    )
-}
-
-fn wait_for_answer(client: &Host, server: IpAddr) {
-    let what = format!("an answer from {server}");
+fn wait_for_reply(client: &Host, server: IpAddr) {
+    let what = format!("a reply from {server}");
     wait::until(LIMIT, &what, || {
-        let answer = query_server(client, server).ok();
-        answer.filter(Reply::is_synchronized)
+        let reply = query::query_from(client, server, QUERY_TIMEOUT).ok();
+        reply.filter(Reply::is_synchronized)
     });
 }
 
@@ -270,7 +244,7 @@ fn a_server_answers_on_added_addresses_and_survives_their_removal() {
     ];
     for (address, length) in late {
         server.ip(&format!("address add {address}/{length} dev eth0 nodad"));
-        wait_for_answer(&client, address);
+        wait_for_reply(&client, address);
     }
     // Requests keep arriving while the addresses are removed, so some replies have no source
     // address.
@@ -278,12 +252,7 @@ fn a_server_answers_on_added_addresses_and_survives_their_removal() {
     thread::scope(|scope| {
         for (address, _) in late {
             let done = &done;
-            let any: IpAddr = if address.is_ipv4() {
-                Ipv4Addr::UNSPECIFIED.into()
-            } else {
-                Ipv6Addr::UNSPECIFIED.into()
-            };
-            let socket = client.udp(any, 0);
+            let socket = client.udp_to(address);
             scope.spawn(move || {
                 let mut request = [0; 48];
                 request[0] = 0b00_100_011;
@@ -299,10 +268,13 @@ fn a_server_answers_on_added_addresses_and_survives_their_removal() {
         done.store(true, Ordering::Relaxed);
     });
     for address in [server.v4(), server.v6()] {
-        wait_for_answer(&client, address);
+        wait_for_reply(&client, address);
     }
     for (address, _) in late {
-        assert!(query_server(&client, address).is_err(), "{address} is gone");
+        assert!(
+            query::query_from(&client, address, QUERY_TIMEOUT).is_err(),
+            "{address} is gone"
+        );
     }
     assert!(daemon.process.is_running());
     assert_eq!(problems(&daemon, lines_before), Vec::<String>::new());
@@ -324,7 +296,7 @@ fn an_interface_that_goes_down_is_logged_once_and_reused_when_up() {
         polls(observation, &server_name) > polls(&before, &server_name)
             && !is_answering(observation, &server_name)
     });
-    let explanation = explained(&setup);
+    let explanation = setup.ntp_ctl(&["explain"]).1;
     assert!(explanation.contains("no route to it"), "{explanation}");
     // After eight unanswered polls the source is unreachable; further polls must not log that
     // again.
@@ -339,12 +311,12 @@ fn an_interface_that_goes_down_is_logged_once_and_reused_when_up() {
         matches!(&logged[..], [once] if once.contains(&server_name)),
         "{logged:#?}"
     );
-    let explanation = explained(&setup);
+    let explanation = setup.ntp_ctl(&["explain"]).1;
     assert!(explanation.contains("no route to it"), "{explanation}");
 
     let up = daemon.observe().expect("an observation");
     client.ip("link set eth0 up");
-    let back = daemon.wait_until(LIMIT, "an answer", |observation| {
+    let back = daemon.wait_until(LIMIT, "a reply", |observation| {
         is_answering(observation, &server_name)
     });
     assert!(polls(&back, &server_name) <= polls(&up, &server_name) + 3);
@@ -397,7 +369,7 @@ fn a_source_at_our_own_address_is_not_used() {
         assert!(!source.is_measured(), "{observation:#?}");
         polls(observation, &own_name) >= polls(&recognised, &own_name) + 5
     });
-    let explanation = explained(&setup);
+    let explanation = setup.ntp_ctl(&["explain"]).1;
     assert!(explanation.contains(ours), "{explanation}");
     assert_eq!(daemon.process.lines_with(ours).len(), 1);
     assert_no_further_step(&daemon);

@@ -1,6 +1,6 @@
 //! NTS (RFC 8915) between us and chronyd or ntpsec's ntpd, in both directions.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -32,28 +32,10 @@ fn main() -> ExitCode {
 /// An NTS-only server of the machine's clock, unsteered.
 fn server(certificate: &Certificate) -> Setup {
     Setup::new(1)
-        .replacing("kind = \"virtual\"\n", "kind = \"none\"\n")
-        .replacing("virtual-offset = 0.25\n", "")
-        .replacing("virtual-frequency = 40.0\n", "")
-        .replacing(
-            "[synchronization]\n",
-            "[synchronization]\nlocal-stratum = 1\n",
-        )
+        .unsteered()
+        .synchronization("local-stratum = 1")
         .with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"")
-        .with(&key_exchange("[::]:4460", certificate))
-}
-
-fn key_exchange(listen: &str, certificate: &Certificate) -> String {
-    format!(
-        "[[nts-ke-server]]\nlisten = \"{listen}\"\ncertificate-chain-path = \"{}\"\nprivate-key-path = \"{}\"\n\
-         key-exchange-timeout-ms = 20000",
-        certificate.chain.display(),
-        certificate.key.display(),
-    )
-}
-
-fn names(host: &Host) -> Vec<String> {
-    vec![host.v4().to_string(), host.v6().to_string()]
+        .with(&certificate.ke_server_section("[::]:4460", "key-exchange-timeout-ms = 20000"))
 }
 
 fn start(setup: &Setup, host: &Host) -> Daemon {
@@ -76,7 +58,7 @@ fn chronyd_uses_our_nts_server_over_ipv4_and_ipv6() {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let setup = server(&authority.issue("server", &names(&host)));
+    let setup = server(&authority.issue("server", &host.names()));
     let mut daemon = start(&setup, &host);
     for address in [host.v4(), host.v6()] {
         let offset = with_chronyd(&client, address, &authority).unwrap();
@@ -121,22 +103,13 @@ fn ntpsec_uses_our_nts_server_over_ipv4_and_ipv6() {
     }
 }
 
-fn source(setup: Setup, address: IpAddr, authority: &Authority) -> Setup {
-    setup.with(&format!(
-        "[[source]]\nmode = \"nts\"\naddress = \"{}\"\ncertificate-authority = \"{}\"\n\
-         poll-interval-limits = {{ min = 1, max = 1 }}\ninitial-poll-interval = 1",
-        SocketAddr::new(address, 4460),
-        authority.path().display(),
-    ))
-}
-
 fn assert_nts_works_with(start: impl Fn(&Host, &Certificate) -> Peer) {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let _peer = start(&host, &authority.issue("server", &names(&host)));
+    let _peer = start(&host, &authority.issue("server", &host.names()));
     for address in [host.v4(), host.v6()] {
-        let setup = source(Setup::new(1), address, &authority);
+        let setup = Setup::new(1).nts_source((address, 4460).into(), &authority);
         let mut daemon = setup.start(Some(&client));
         daemon.process.wait_for_line(LIMIT, "exchanged keys with");
         daemon.wait_synchronized(LIMIT);
@@ -159,13 +132,13 @@ fn nts_sessions_survive_a_restart_of_both_sides() {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let certificate = authority.issue("server", &names(&host));
+    let certificate = authority.issue("server", &host.names());
     let keyset = authority.directory().join("keyset");
     let server_setup = server(&certificate).with(&format!(
         "[keyset]\nkey-storage-path = \"{}\"",
         keyset.display()
     ));
-    let client_setup = source(Setup::new(1), host.v4(), &authority);
+    let client_setup = Setup::new(1).nts_source((host.v4(), 4460).into(), &authority);
     let mut first = (
         start(&server_setup, &host),
         client_setup.start(Some(&client)),
@@ -189,14 +162,13 @@ fn a_clock_in_the_past_accepts_a_certificate_by_leniency() {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let certificate = authority.issue("server", &names(&host));
+    let certificate = authority.issue("server", &host.names());
     let _server = start(&server(&certificate), &host);
     // Fifteen years behind, before the certificate's validity.
     let late = Setup::new(1).replacing("virtual-offset = 0.25", "virtual-offset = -473040000.0");
-    let strict = source(late, host.v4(), &authority).replacing(
-        "[synchronization]\n",
-        "[synchronization]\ncertificate-time-leniency = 0\n",
-    );
+    let strict = late
+        .nts_source((host.v4(), 4460).into(), &authority)
+        .synchronization("certificate-time-leniency = 0");
     let daemon = strict.start(Some(&client));
     daemon.process.wait_for_line(LIMIT, "is not valid before");
     drop(daemon);

@@ -88,10 +88,6 @@ fn at(address: IpAddr, port: u16) -> String {
     SocketAddr::new(address, port).to_string()
 }
 
-fn names(host: &Host) -> Vec<String> {
-    vec![host.v4().to_string(), host.v6().to_string()]
-}
-
 /// A server with a virtual clock that is `offset` seconds ahead and not steered.
 fn server(offset: f64) -> Setup {
     Setup::new(1)
@@ -100,19 +96,14 @@ fn server(offset: f64) -> Setup {
             &format!("virtual-offset = {offset:?}"),
         )
         .replacing("virtual-frequency = 40.0\n", "")
-        .replacing(
-            "[synchronization]\n",
-            "[synchronization]\nlocal-stratum = 1\n",
-        )
+        .synchronization("local-stratum = 1")
         .with("[[server]]\nlisten = \"[::]:123\"")
 }
 
 fn key_exchange(port: u16, certificate: &Certificate, more: &str) -> String {
-    format!(
-        "[[nts-ke-server]]\nlisten = \"[::]:{port}\"\ncertificate-chain-path = \"{}\"\nprivate-key-path = \"{}\"\n\
-         key-exchange-timeout-ms = 60000\n{more}",
-        certificate.chain.display(),
-        certificate.key.display(),
+    certificate.ke_server_section(
+        &format!("[::]:{port}"),
+        &format!("key-exchange-timeout-ms = 60000\n{more}"),
     )
 }
 
@@ -133,7 +124,7 @@ fn our_server_chronyd_and_ntpsec_pass_over_ipv4_and_ipv6() {
         network.host(),
         network.host(),
     );
-    let issue = |file, host| authority.issue(file, &names(host));
+    let issue = |file, host: &Host| authority.issue(file, &host.names());
     let setup = server(0.0).with(&key_exchange(4460, &issue("ours", &ours), ""));
     let _ours = start(&setup, &ours);
     let _chrony = peers::chronyd_nts_server(&chrony, 2, &issue("chrony", &chrony));
@@ -170,7 +161,7 @@ fn certificate_problems_are_reported_with_a_remedy() {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let own = names(&host);
+    let own = host.names();
     let good = authority.issue("good", &own);
     let other = authority.issue("other", &["ntp.example".to_owned(), "192.0.2.1".to_owned()]);
     let expired = authority.issue_for_years("expired", &own, (2020, 2022));
@@ -233,7 +224,7 @@ fn a_wrong_local_clock_is_distinguished_from_an_expired_certificate() {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let certificate = authority.issue_for_years("server", &names(&host), (2041, 2060));
+    let certificate = authority.issue_for_years("server", &host.names(), (2041, 2060));
     let setup = server(TWENTY_YEARS).with(&key_exchange(4460, &certificate, ""));
     let _daemon = start(&setup, &host);
     let outcome = Check::start(&client, &host.v4().to_string(), &[&ca(&authority)]).finish();
@@ -285,7 +276,7 @@ fn connection_problems_are_reported() {
     let setup = server(0.0);
     let secret = setup.file("secret", &"s".repeat(32));
     let lines = format!("[keyset]\nshared-secret-path = \"{}\"", secret.display());
-    let certificate = authority.issue("server", &names(&host));
+    let certificate = authority.issue("server", &host.names());
     let setup = setup
         .with(&lines)
         .with(&key_exchange(4460, &certificate, ""));
@@ -308,7 +299,7 @@ fn problems_after_the_key_exchange_are_reported() {
         network.host(),
     );
     let authority = Authority::new();
-    let certificate = authority.issue("server", &names(&host));
+    let certificate = authority.issue("server", &host.names());
     let _plain = peers::test_server(&plain, plain.v4(), 0.0);
     let keyset = plain_directory(&authority);
     let other = server(0.0).with(&format!("[keyset]\nkey-storage-path = \"{keyset}\""));
@@ -321,7 +312,7 @@ fn problems_after_the_key_exchange_are_reported() {
         .replacing("local-stratum = 1\n", "")
         .with(&key_exchange(
             4460,
-            &authority.issue("lost", &names(&lost)),
+            &authority.issue("lost", &lost.names()),
             "",
         ));
     let _lost = start(&unsynchronised, &lost);

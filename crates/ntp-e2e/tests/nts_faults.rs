@@ -1,7 +1,7 @@
 //! NTS with faulty servers, faulty clients and attackers: log messages, retries and recovery.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -39,10 +39,6 @@ fn main() -> ExitCode {
     )
 }
 
-fn names(host: &Host) -> Vec<String> {
-    vec![host.v4().to_string(), host.v6().to_string()]
-}
-
 /// Starts a time server that accepts the cookies of [`FaultyKeServer`], without key exchange.
 fn time_server(host: &Host) -> (Daemon, Setup) {
     let setup = local().with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"");
@@ -58,31 +54,32 @@ fn time_server(host: &Host) -> (Daemon, Setup) {
     (daemon, setup)
 }
 
+/// Starts a key-exchange server on all addresses of `host`; port 0 selects a free one.
+fn start_ke_server(
+    host: &Host,
+    port: u16,
+    certificate: &Certificate,
+    behaviour: KeBehaviour,
+    ntp_port: Option<u16>,
+) -> FaultyKeServer {
+    let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    host.inside(|| FaultyKeServer::start(address, certificate, behaviour, ntp_port))
+        .expect("a socket")
+}
+
 /// A server of the machine's clock, unsteered.
 fn local() -> Setup {
     Setup::new(1)
-        .replacing("kind = \"virtual\"\n", "kind = \"none\"\n")
-        .replacing("virtual-offset = 0.25\n", "")
-        .replacing("virtual-frequency = 40.0\n", "")
-        .replacing(
-            "[synchronization]\n",
-            "[synchronization]\nlocal-stratum = 1\n",
-        )
+        .unsteered()
+        .synchronization("local-stratum = 1")
 }
 
 /// A client of these servers without leniency for certificate times.
 fn client(sources: &[SocketAddr], authority: &Authority) -> Setup {
-    let strict = Setup::new(1).replacing(
-        "[synchronization]\n",
-        "[synchronization]\ncertificate-time-leniency = 0\n",
-    );
-    sources.iter().fold(strict, |setup, source| {
-        setup.with(&format!(
-            "[[source]]\nmode = \"nts\"\naddress = \"{source}\"\ncertificate-authority = \"{}\"\n\
-             poll-interval-limits = {{ min = 1, max = 1 }}\ninitial-poll-interval = 1",
-            authority.path().display(),
-        ))
-    })
+    let strict = Setup::new(1).synchronization("certificate-time-leniency = 0");
+    sources
+        .iter()
+        .fold(strict, |setup, source| setup.nts_source(*source, authority))
 }
 
 /// Name and explanation of each source, from `ntp-ctl explain`.
@@ -208,19 +205,18 @@ fn faulty_key_servers_are_reported_once_and_retried_with_backoff() {
     let network = Network::new();
     let (client_host, host) = (network.host(), network.host());
     let (authority, untrusted) = (Authority::new(), Authority::new());
-    let good = authority.issue("good", &names(&host));
+    let good = authority.issue("good", &host.names());
     let others = [
-        authority.issue_for_years("expired", &names(&host), (2020, 2021)),
-        authority.issue_for_years("early", &names(&host), (2090, 2100)),
+        authority.issue_for_years("expired", &host.names(), (2020, 2021)),
+        authority.issue_for_years("early", &host.names(), (2090, 2100)),
         authority.issue("foreign", &["ntp.example".to_owned()]),
-        untrusted.issue("unknown", &names(&host)),
+        untrusted.issue("unknown", &host.names()),
     ];
     let _time = time_server(&host);
-    let any = SocketAddr::new("::".parse().expect("an address"), 0);
     let mut servers = Vec::new();
     for (behaviour, certificate, message) in cases(&good, others) {
-        let server = host.inside(|| FaultyKeServer::start(any, &certificate, behaviour, None));
-        servers.push((server.expect("a socket"), message));
+        let server = start_ke_server(&host, 0, &certificate, behaviour, None);
+        servers.push((server, message));
     }
     let both = [(client_host.v4(), host.v4()), (client_host.v6(), host.v6())];
     let pairs = both.iter().flat_map(|(own, address)| {
@@ -292,11 +288,8 @@ fn repeated_nts_naks_increase_the_key_exchange_backoff() {
     let network = Network::new();
     let (client_host, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let certificate = authority.issue("good", &names(&host));
-    let any = SocketAddr::new("::".parse().expect("an address"), 4460);
-    let server =
-        host.inside(|| FaultyKeServer::start(any, &certificate, KeBehaviour::Correct, None));
-    let server = server.expect("a socket");
+    let certificate = authority.issue("good", &host.names());
+    let server = start_ke_server(&host, 4460, &certificate, KeBehaviour::Correct, None);
     // A time server with another keyset.
     let server_setup = local().with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"");
     let other_keyset = server_setup.start(Some(&host));
@@ -420,11 +413,8 @@ fn forged_nts_naks_do_not_discard_keys() {
     let network = Network::new();
     let (client_host, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let certificate = authority.issue("good", &names(&host));
-    let any = SocketAddr::new("::".parse().expect("an address"), 4460);
-    let server =
-        host.inside(|| FaultyKeServer::start(any, &certificate, KeBehaviour::Correct, Some(1123)));
-    let server = server.expect("a socket");
+    let certificate = authority.issue("good", &host.names());
+    let server = start_ke_server(&host, 4460, &certificate, KeBehaviour::Correct, Some(1123));
     let _time = time_server(&host);
     let attacker = OnPath::start(host.udp(host.v4(), 1123), &host);
     let setup = client(&[SocketAddr::new(host.v4(), 4460)], &authority);
@@ -484,14 +474,12 @@ fn faulty_key_exchange_clients_are_only_logged_at_debug_level() {
     let network = Network::new();
     let (client_host, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let certificate = authority.issue("good", &names(&host));
+    let certificate = authority.issue("good", &host.names());
     let setup = local()
         .with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"")
-        .with(&format!(
-            "[[nts-ke-server]]\nlisten = \"[::]:4460\"\ncertificate-chain-path = \"{}\"\nprivate-key-path = \"{}\"\n\
-             key-exchange-timeout-ms = 20000\nconnections-per-address = 1000",
-            certificate.chain.display(),
-            certificate.key.display(),
+        .with(&certificate.ke_server_section(
+            "[::]:4460",
+            "key-exchange-timeout-ms = 20000\nconnections-per-address = 1000",
         ));
     let mut daemon = setup.start(Some(&host));
     daemon

@@ -52,17 +52,15 @@ fn check_limits(hosts: usize, connections: usize) {
     let network = Network::new();
     let (honest, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let names = [host.v4().to_string(), host.v6().to_string()];
-    let certificate = authority.issue("server", &names);
+    let certificate = authority.issue("server", &host.names());
     let setup = Setup::new(1)
-        .replacing("kind = \"virtual\"\n", "kind = \"none\"\n")
-        .replacing("virtual-offset = 0.25\n", "")
-        .replacing("virtual-frequency = 40.0\n", "")
-        .with(&format!(
-            "[[nts-ke-server]]\nlisten = \"[::]:4460\"\ncertificate-chain-path = \"{}\"\nprivate-key-path = \"{}\"\n\
-             key-exchange-timeout-ms = 600000\nconcurrent-connections = {CONNECTIONS}\nconnections-per-address = {PER_ADDRESS}",
-            certificate.chain.display(),
-            certificate.key.display(),
+        .unsteered()
+        .with(&certificate.ke_server_section(
+            "[::]:4460",
+            &format!(
+                "key-exchange-timeout-ms = 600000\nconcurrent-connections = {CONNECTIONS}\n\
+                 connections-per-address = {PER_ADDRESS}"
+            ),
         ));
     let daemon = setup.start(Some(&host));
     daemon

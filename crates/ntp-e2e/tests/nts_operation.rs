@@ -38,42 +38,19 @@ fn main() -> ExitCode {
 /// A server of the machine's clock, unsteered.
 fn server() -> Setup {
     Setup::new(1)
-        .replacing("kind = \"virtual\"\n", "kind = \"none\"\n")
-        .replacing("virtual-offset = 0.25\n", "")
-        .replacing("virtual-frequency = 40.0\n", "")
-        .replacing(
-            "[synchronization]\n",
-            "[synchronization]\nlocal-stratum = 1\n",
-        )
+        .unsteered()
+        .synchronization("local-stratum = 1")
         .with("[[server]]\nlisten = \"[::]:123\"")
 }
 
 fn key_exchange(port: u16, certificate: &Certificate) -> String {
-    format!(
-        "[[nts-ke-server]]\nlisten = \"[::]:{port}\"\ncertificate-chain-path = \"{}\"\nprivate-key-path = \"{}\"\n\
-         key-exchange-timeout-ms = 60000\n",
-        certificate.chain.display(),
-        certificate.key.display(),
-    )
+    certificate.ke_server_section(&format!("[::]:{port}"), "key-exchange-timeout-ms = 60000")
 }
 
 fn start(setup: &Setup, host: &Host) -> Daemon {
     let daemon = setup.start(Some(host));
     daemon.process.wait_for_line(LIMIT, "serving time at");
     daemon
-}
-
-fn source(setup: Setup, address: IpAddr, authority: &Authority) -> Setup {
-    setup.with(&format!(
-        "[[source]]\nmode = \"nts\"\naddress = \"{}\"\ncertificate-authority = \"{}\"\n\
-         poll-interval-limits = {{ min = 1, max = 1 }}\ninitial-poll-interval = 1",
-        SocketAddr::new(address, 4460),
-        authority.path().display(),
-    ))
-}
-
-fn names(host: &Host) -> Vec<String> {
-    vec![host.v4().to_string(), host.v6().to_string()]
 }
 
 /// Runs `ntp-ctl` without rewriting the configuration. Returns its exit code and output.
@@ -83,9 +60,7 @@ fn ntp_ctl(setup: &Setup, arguments: &[&str]) -> (Option<i32>, String) {
         .arg("-c")
         .arg(setup.control().with_file_name("ntp.toml"));
     command.args(arguments);
-    let mut process = Process::spawn("ntp-ctl", command);
-    let code = process.wait_exit(LIMIT).code();
-    (code, process.lines().join("\n"))
+    Process::spawn("ntp-ctl", command).outcome()
 }
 
 /// The same, for a command that must succeed. Returns its output.
@@ -117,16 +92,14 @@ fn check(client: &Host, of: IpAddr, port: u16, authority: &Authority) -> (Option
         .arg("--timeout=60s")
         .arg("--ca")
         .arg(authority.path());
-    let mut process = Process::spawn("ntp-ctl nts check", command);
-    let code = process.wait_exit(LIMIT).code();
-    (code, process.lines().join("\n"))
+    Process::spawn("ntp-ctl nts check", command).outcome()
 }
 
 fn rekey_keeps_old_cookies_valid() {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let certificate = authority.issue("server", &names(&host));
+    let certificate = authority.issue("server", &host.names());
     let server_setup = server().with(&key_exchange(4460, &certificate));
     let keyset = server_setup.state().join("keyset");
     let server_setup = server_setup.with(&format!(
@@ -134,7 +107,7 @@ fn rekey_keeps_old_cookies_valid() {
         keyset.display()
     ));
     let mut daemon = start(&server_setup, &host);
-    let client_setup = source(Setup::new(1), host.v4(), &authority);
+    let client_setup = Setup::new(1).nts_source((host.v4(), 4460).into(), &authority);
     let mut client_daemon = client_setup.start(Some(&client));
     client_daemon.wait_synchronized(LIMIT);
     assert_eq!(ke_statistics(&server_setup).cookie_key, Some(0));
@@ -234,7 +207,7 @@ fn a_reload_applies_key_exchange_and_keyset_changes() {
     let setup = server();
     // Beside the configuration, in a directory that the sandbox can read.
     let own = |file: &str| {
-        let issued = authority.issue(file, &names(&host));
+        let issued = authority.issue(file, &host.names());
         let copy = |path: &std::path::Path, name: String| {
             setup.file(&name, &std::fs::read_to_string(path).expect("a file"))
         };
@@ -284,7 +257,7 @@ fn a_reload_applies_key_exchange_and_keyset_changes() {
     assert!(output.contains("are worthless"), "{output}");
 
     // A certificate that the sandboxed daemon cannot read is reported, and the old one stays.
-    let unreadable = authority.issue("unreadable", &names(&host));
+    let unreadable = authority.issue("unreadable", &host.names());
     let three = key_exchange(4460, &unreadable);
     setup.rewrite(|text| format!("{text}\n{three}[keyset]\nstale-key-count = 0\n"));
     let output = ntp_ctl_ok(&setup, &["reload"]);
@@ -309,7 +282,7 @@ fn the_certificate_authority_of_an_added_source_is_loaded_or_refused() {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let certificate = authority.issue("server", &names(&host));
+    let certificate = authority.issue("server", &host.names());
     let _server = start(&server().with(&key_exchange(4460, &certificate)), &host);
     let setup = Setup::new(1);
     let near = std::fs::read_to_string(authority.path()).expect("the authority");
@@ -342,10 +315,10 @@ fn keys_are_dropped_if_the_certificate_fails_re_verification() {
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
     // Expired, but valid at a time that a clock fifteen years behind accepts.
-    let certificate = authority.issue_for_years("server", &names(&host), (2018, 2020));
+    let certificate = authority.issue_for_years("server", &host.names(), (2018, 2020));
     let _server = start(&server().with(&key_exchange(4460, &certificate)), &host);
     let late = Setup::new(1).replacing("virtual-offset = 0.25", "virtual-offset = -473040000.0");
-    let setup = source(late, host.v4(), &authority);
+    let setup = late.nts_source((host.v4(), 4460).into(), &authority);
     let mut daemon = setup.start(Some(&client));
     let wait = |needle| daemon.process.wait_for_line(LIMIT, needle);
     wait("believed until the time is known");

@@ -128,22 +128,16 @@ impl Fleet {
 
     /// Starts a member, which follows the time source by steps of any size.
     fn member(&self, host: &Host) -> (Daemon, Setup) {
-        let names = [host.v4().to_string(), host.v6().to_string()];
+        let names = host.names();
         let certificate = self.authority.issue(&names[0], &names);
         let setup = Setup::new(1)
-            .replacing(
-                "[synchronization]\n",
-                "[synchronization]\nsingle-step-panic-threshold = \"inf\"\n",
-            )
+            .synchronization("single-step-panic-threshold = \"inf\"")
             .server(&self.reference_address.to_string())
             .with("[synchronization.algorithm]\nstep-threshold = 1.0")
             .with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"")
+            .with(&certificate.ke_server_section("[::]:4460", "key-exchange-timeout-ms = 20000"))
             .with(&format!(
-                "[[nts-ke-server]]\nlisten = \"[::]:4460\"\ncertificate-chain-path = \"{}\"\n\
-                 private-key-path = \"{}\"\nkey-exchange-timeout-ms = 20000\n\
-                 [keyset]\nshared-secret-path = \"{}\"\nkey-rotation-interval = {EPOCH}\nstale-key-count = {STALE}",
-                certificate.chain.display(),
-                certificate.key.display(),
+                "[keyset]\nshared-secret-path = \"{}\"\nkey-rotation-interval = {EPOCH}\nstale-key-count = {STALE}",
                 self.secret.display(),
             ));
         (setup.start(Some(host)), setup)
@@ -161,8 +155,7 @@ impl Fleet {
     /// Reply of `member` to a request with the cookie. Asserts that IPv4 and IPv6 agree.
     fn query(&self, member: &Host, exchanged: &KeyExchangeResult, cookie: &Cookie) -> NtsReply {
         let one = |address: IpAddr| {
-            let any = if address.is_ipv4() { "0.0.0.0" } else { "::" };
-            let socket = self.client.udp(any.parse().expect("an address"), 0);
+            let socket = self.client.udp_to(address);
             let server = SocketAddr::new(address, 123);
             // A datagram may be lost on a busy machine.
             wait::try_until(LIMIT, || {
@@ -284,12 +277,7 @@ fn cookies_of_one_member_work_on_all_members_for_two_rotations() {
 
 /// A client of `member`.
 fn client_of(fleet: &Fleet, member: &Host) -> Setup {
-    Setup::new(1).with(&format!(
-        "[[source]]\nmode = \"nts\"\naddress = \"{}\"\ncertificate-authority = \"{}\"\n\
-         poll-interval-limits = {{ min = 1, max = 1 }}\ninitial-poll-interval = 1",
-        SocketAddr::new(member.v4(), 4460),
-        fleet.authority.path().display(),
-    ))
+    Setup::new(1).nts_source((member.v4(), 4460).into(), &fleet.authority)
 }
 
 fn an_unsynchronised_member_issues_no_keys() {
@@ -324,7 +312,7 @@ fn an_unsynchronised_member_issues_no_keys() {
     });
     let (mut lost, _setup) = fleet.member(other);
     lost.process.wait_for_line(LIMIT, "serving time at");
-    let socket = fleet.client.udp("0.0.0.0".parse().expect("an address"), 0);
+    let socket = fleet.client.udp_to(other.v4());
     let server = SocketAddr::new(other.v4(), 123);
     let reply = nts_query::query(
         &socket,

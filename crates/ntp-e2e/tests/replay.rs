@@ -8,6 +8,7 @@ use std::time::Duration;
 use ntp_e2e::binaries::Program;
 use ntp_e2e::daemon::Setup;
 use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::peers::reference_server;
 use ntp_e2e::process::Process;
 use ntp_e2e::scenario;
 use ntp_time::NtpDuration;
@@ -28,21 +29,16 @@ fn main() -> ExitCode {
     )
 }
 
-fn server(behaviour: Behaviour) -> ReferenceServer {
-    let address = "127.0.0.1:0".parse().expect("an address");
-    ReferenceServer::bind(address, behaviour).expect("loopback")
-}
-
 fn replay_with_the_same_version_is_exact() {
     let wrong = Behaviour {
         offset: NtpDuration::from_millis(400),
         ..Behaviour::default()
     };
     let servers = [
-        server(Behaviour::default()),
-        server(Behaviour::default()),
-        server(wrong),
-        server(Behaviour::with(Misbehaviour::WrongOrigin)),
+        reference_server(Behaviour::default()),
+        reference_server(Behaviour::default()),
+        reference_server(wrong),
+        reference_server(Behaviour::with(Misbehaviour::WrongOrigin)),
     ];
     let setup = servers.iter().fold(Setup::new(2), |setup, server| {
         setup.server(&server.address().to_string())
@@ -136,8 +132,8 @@ fn recording(servers: &[ReferenceServer]) -> (Setup, String) {
 }
 
 fn operator_commands_are_replayed() {
-    let servers = [(); 3].map(|()| server(Behaviour::default()));
-    let another = server(Behaviour::default()).address().to_string();
+    let servers = [(); 3].map(|()| reference_server(Behaviour::default()));
+    let another = reference_server(Behaviour::default()).address().to_string();
     let one = servers[0].address().to_string();
     let (setup, record) = recording(&servers);
     let mut daemon = setup.start(None);
@@ -209,7 +205,7 @@ fn operator_commands_are_replayed() {
 }
 
 fn a_damaged_record_is_replayed_as_far_as_it_goes() {
-    let servers = [(); 2].map(|()| server(Behaviour::default()));
+    let servers = [(); 2].map(|()| reference_server(Behaviour::default()));
     let (setup, record) = recording(&servers);
     let mut daemon = setup.start(None);
     daemon.wait_until(LIMIT, "some exchanges", |observation| {

@@ -1,7 +1,6 @@
 //! The daemon as a server for clients on other virtual hosts.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -33,27 +32,16 @@ fn main() -> ExitCode {
     )
 }
 
-fn query_server(client: &Host, server: IpAddr) -> io::Result<Reply> {
-    let any: IpAddr = if server.is_ipv4() {
-        Ipv4Addr::UNSPECIFIED.into()
-    } else {
-        Ipv6Addr::UNSPECIFIED.into()
-    };
-    query::query(
-        &client.udp(any, 0),
-        SocketAddr::new(server, 123),
-        QUERY_TIMEOUT,
-    )
-}
-
-fn wait_for_answer(
+fn wait_for_reply(
     client: &Host,
     server: IpAddr,
     what: &str,
     good: impl Fn(&Reply) -> bool,
 ) -> Reply {
     wait::until(LIMIT, what, || {
-        query_server(client, server).ok().filter(&good)
+        query::query_from(client, server, QUERY_TIMEOUT)
+            .ok()
+            .filter(&good)
     })
 }
 
@@ -73,8 +61,8 @@ fn chronyd_synchronises_to_us_over_ipv4_and_ipv6() {
         observation.true_offset().abs() < CLOSE / 4.0
     });
     for address in [server.v4(), server.v6()] {
-        let answer = wait_for_answer(&client, address, "time", Reply::is_synchronized);
-        assert_eq!(answer.stratum, 4);
+        let reply = wait_for_reply(&client, address, "time", Reply::is_synchronized);
+        assert_eq!(reply.stratum, 4);
         let offset = peers::measure_with_chronyd(&client, address);
         assert!(
             offset.abs() < CLOSE,
@@ -89,23 +77,20 @@ fn a_server_without_sources_announces_unsynchronised() {
     let (client, server) = (network.host(), network.host());
     let setup = Setup::new(1).with(SERVER);
     let _daemon = setup.start(Some(&server));
-    let answer = wait_for_answer(&client, server.v4(), "an answer", |_| true);
-    assert_eq!((answer.leap, answer.stratum), (3, 16));
+    let reply = wait_for_reply(&client, server.v4(), "a reply", |_| true);
+    assert_eq!((reply.leap, reply.stratum), (3, 16));
 }
 
 fn local_stratum_serves_without_sources() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let setup = Setup::new(1)
-        .replacing(
-            "[synchronization]\n",
-            "[synchronization]\nlocal-stratum = 1\nreference-id = \"GPS\"\n",
-        )
+        .synchronization("local-stratum = 1\nreference-id = \"GPS\"")
         .with(SERVER);
     let _daemon = setup.start(Some(&server));
-    let answer = wait_for_answer(&client, server.v4(), "an answer", |_| true);
-    assert_eq!((answer.leap, answer.stratum), (0, 1));
-    assert_eq!(&answer.reference_id, b"GPS ");
+    let reply = wait_for_reply(&client, server.v4(), "a reply", |_| true);
+    assert_eq!((reply.leap, reply.stratum), (0, 1));
+    assert_eq!(&reply.reference_id, b"GPS ");
 }
 
 fn a_second_instance_fails_and_the_first_keeps_serving() {
@@ -113,11 +98,11 @@ fn a_second_instance_fails_and_the_first_keeps_serving() {
     let (client, server) = (network.host(), network.host());
     let (first, second) = (Setup::new(1).with(SERVER), Setup::new(1).with(SERVER));
     let mut daemon = first.start(Some(&server));
-    wait_for_answer(&client, server.v4(), "an answer", |_| true);
+    wait_for_reply(&client, server.v4(), "a reply", |_| true);
     let refused = second.start(Some(&server));
     refused.process.wait_for_line(LIMIT, "[::]:123");
     assert_exit_code(refused, 70);
-    wait_for_answer(&client, server.v6(), "another answer", |_| true);
+    wait_for_reply(&client, server.v6(), "another reply", |_| true);
     assert!(daemon.process.is_running());
 }
 
@@ -131,10 +116,10 @@ fn denied_clients_get_a_kiss_and_ignored_clients_no_reply() {
         denied.v4(),
     ));
     let _daemon = setup.start(Some(&server));
-    let kiss = wait_for_answer(&denied, server.v4(), "a kiss", |_| true);
+    let kiss = wait_for_reply(&denied, server.v4(), "a kiss", |_| true);
     assert_eq!((kiss.stratum, &kiss.reference_id), (0, b"DENY"));
     assert!(
-        query_server(&ignored, server.v4()).is_err(),
+        query::query_from(&ignored, server.v4(), QUERY_TIMEOUT).is_err(),
         "an ignored client was answered"
     );
 }

@@ -1,6 +1,5 @@
 //! Requests to our server: foreign clients, malformed and spoofed packets, and floods.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,7 +21,6 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One worker, which processes datagrams in order of arrival.
 const SERVER: &str = "[[server]]\nlisten = \"[::]:123\"\nworkers = 1";
-const LOCAL: &str = "[synchronization]\nlocal-stratum = 1\n";
 
 fn main() -> ExitCode {
     harness::run(
@@ -42,25 +40,14 @@ fn main() -> ExitCode {
 /// A server with a correct virtual clock and local stratum 1.
 fn local() -> Setup {
     Setup::new(1)
-        .replacing("[synchronization]\n", LOCAL)
-        .replacing("virtual-offset = 0.25", "virtual-offset = 0.0")
-        .replacing("virtual-frequency = 40.0", "virtual-frequency = 0.0")
+        .synchronization("local-stratum = 1")
+        .without_clock_error()
 }
 
-fn any(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    }
-}
-
-fn query_server(client: &Host, server: IpAddr) -> io::Result<Reply> {
-    let socket = client.udp(any(server), 0);
-    query::query(&socket, SocketAddr::new(server, 123), QUERY_TIMEOUT)
-}
-
-fn wait_for_answer(client: &Host, server: IpAddr) -> Reply {
-    wait::until(LIMIT, "an answer", || query_server(client, server).ok())
+fn wait_for_reply(client: &Host, server: IpAddr) -> Reply {
+    wait::until(LIMIT, "a reply", || {
+        query::query_from(client, server, QUERY_TIMEOUT).ok()
+    })
 }
 
 fn ntpd_ntpdig_and_rdate_synchronise_to_us_over_ipv4_and_ipv6() {
@@ -69,7 +56,7 @@ fn ntpd_ntpdig_and_rdate_synchronise_to_us_over_ipv4_and_ipv6() {
     let setup = local().keys(&SharedKey::ALL).with(SERVER);
     let _daemon = setup.start(Some(&server));
     let both = [server.v4(), server.v6()];
-    wait_for_answer(&client, server.v4());
+    wait_for_reply(&client, server.v4());
     let directives = both.map(|server| ServerDirective {
         options: "iburst minpoll 3 maxpoll 3",
         ..ServerDirective::plain(server)
@@ -102,10 +89,10 @@ const fn first(leap: u8, version: u8, mode: u8) -> u8 {
 /// Sends a datagram, followed by a normal request, so that it has been processed when this returns.
 /// Returns the reply to the datagram.
 fn reply_to(client: &Host, server: IpAddr, payload: &[u8]) -> Option<Vec<u8>> {
-    let socket = client.udp(any(server), 0);
+    let socket = client.udp_to(server);
     // A datagram longer than the MTU is fragmented.
     socket.send_to(payload, (server, 123)).expect("a route");
-    wait_for_answer(client, server);
+    wait_for_reply(client, server);
     socket.set_nonblocking(true).expect("a socket");
     let mut reply = vec![0; 65_536];
     let length = socket.recv(&mut reply).ok()?;
@@ -119,7 +106,7 @@ fn sntp_clients_of_every_kind_are_answered() {
     let (client, server) = (network.host(), network.host());
     let setup = local().with(SERVER);
     let _daemon = setup.start(Some(&server));
-    wait_for_answer(&client, server.v4());
+    wait_for_reply(&client, server.v4());
     for address in [server.v4(), server.v6()] {
         for (what, first, mode) in [
             // systemd-timesyncd and SNTP clients of many devices.
@@ -147,7 +134,7 @@ fn malformed_packets_get_no_reply_and_replies_never_exceed_requests() {
     let (client, server) = (network.host(), network.host());
     let setup = local().keys(&SharedKey::ALL).with(SERVER);
     let mut daemon = setup.start(Some(&server));
-    wait_for_answer(&client, server.v4());
+    wait_for_reply(&client, server.v4());
     let good = request(first(0, 4, 3));
     let longer = |by: usize, octet: u8| [good.clone(), vec![octet; by]].concat();
     let ours = reply_to(&client, server.v4(), &good).expect("a reply");
@@ -212,8 +199,8 @@ fn spoofed_packets_cause_no_loop_between_two_servers() {
         let setup = &setups[usize::from(host.v4() == other.v4())];
         setup.start(Some(host))
     });
-    wait_for_answer(&client, one.v4());
-    wait_for_answer(&client, other.v4());
+    wait_for_reply(&client, one.v4());
+    wait_for_reply(&client, other.v4());
     let received = |daemon: &Daemon| {
         daemon
             .observe()
@@ -237,8 +224,8 @@ fn spoofed_packets_cause_no_loop_between_two_servers() {
         (now[0] >= expected[0] && now[1] >= expected[1]).then_some(())
     });
     // Further packets would have been processed before these replies.
-    wait_for_answer(&client, one.v4());
-    wait_for_answer(&client, other.v4());
+    wait_for_reply(&client, one.v4());
+    wait_for_reply(&client, other.v4());
     let expected = expected.map(|count| count + 1);
     // A worker updates its counters after replying.
     wait::until(LIMIT, "all packets to be counted", || {
@@ -257,7 +244,7 @@ fn an_address_added_later_is_served_and_replies_leave_from_it() {
         "{SERVER}\n[[server]]\nlisten = \"{absent}:1123\"\nworkers = 1"
     ));
     let _daemon = setup.start(Some(&server));
-    wait_for_answer(&client, server.v4());
+    wait_for_reply(&client, server.v4());
     let later: [IpAddr; 3] = [
         absent,
         Ipv4Addr::new(10, 77, 0, 150).into(),
@@ -265,7 +252,7 @@ fn an_address_added_later_is_served_and_replies_leave_from_it() {
     ];
     for address in later {
         assert!(
-            query_server(&client, address).is_err(),
+            query::query_from(&client, address, QUERY_TIMEOUT).is_err(),
             "{address} does not exist yet"
         );
         let (length, options) = if address.is_ipv4() {
@@ -277,10 +264,10 @@ fn an_address_added_later_is_served_and_replies_leave_from_it() {
     }
     // `query::query` accepts replies only from the queried address.
     for address in later.into_iter().chain([server.v4(), server.v6()]) {
-        wait_for_answer(&client, address);
+        wait_for_reply(&client, address);
     }
     // The section whose address did not exist when the daemon started also works.
-    let socket = client.udp(any(absent), 0);
+    let socket = client.udp_to(absent);
     wait::until(LIMIT, "a reply from the added address", || {
         query::query(&socket, SocketAddr::new(absent, 1123), QUERY_TIMEOUT).ok()
     });
@@ -293,9 +280,9 @@ fn an_ipv4_filter_applies_on_a_dual_stack_socket() {
         "{SERVER}\ndenylist = {{ filter = [\"10.77.0.0/24\"], action = \"deny\" }}"
     ));
     let _daemon = setup.start(Some(&server));
-    let kiss = wait_for_answer(&client, server.v4());
+    let kiss = wait_for_reply(&client, server.v4());
     assert_eq!((kiss.stratum, &kiss.reference_id), (0, b"DENY"));
-    assert_eq!(wait_for_answer(&client, server.v6()).stratum, 1);
+    assert_eq!(wait_for_reply(&client, server.v6()).stratum, 1);
 }
 
 /// Duration of the observation under load, and of the one without load before.
@@ -361,7 +348,7 @@ fn a_flood_affects_neither_honest_clients_nor_the_clock() {
         if next.passed() {
             next = wait::Deadline::after(Duration::from_millis(600));
             sent += 1;
-            answered += usize::from(query_server(&client, server.v4()).is_ok());
+            answered += usize::from(query::query_from(&client, server.v4(), QUERY_TIMEOUT).is_ok());
         }
     });
     assert!(

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ntp_e2e::binaries::Program;
 use ntp_e2e::daemon::Setup;
 use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::peers;
 use ntp_e2e::process::Process;
 use ntp_e2e::scenario;
 use rustix::process::Signal;
@@ -82,8 +83,7 @@ fn start(setup: &Setup, watchdog: Duration) -> (Manager, Process) {
 }
 
 fn server() -> ReferenceServer {
-    let address = "127.0.0.1:0".parse().expect("an address");
-    ReferenceServer::bind(address, Behaviour::default()).expect("loopback")
+    peers::reference_server(Behaviour::default())
 }
 
 fn the_daemon_notifies_readiness_status_watchdog_and_reload() {

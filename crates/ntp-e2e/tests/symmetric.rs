@@ -15,9 +15,7 @@ use ntp_e2e::scenario;
 /// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Server sections, and a local stratum to serve without sources.
 const SERVER: &str = "[[server]]\nlisten = \"[::]:123\"";
-const LOCAL: &str = "[synchronization]\nlocal-stratum = 1\n";
 
 /// Number of a key that has another secret on the other side.
 const WRONG_KEY: u32 = 9;
@@ -114,7 +112,7 @@ fn crypto_naks_are_counted_and_logged_once() {
     let (client, server) = (network.host(), network.host());
     // Neither chronyd nor ntpsec sends crypto-NAKs; we do.
     let server_setup = Setup::new(1)
-        .replacing("[synchronization]\n", LOCAL)
+        .synchronization("local-stratum = 1")
         .keys(&keys('a'))
         .with(SERVER);
     let _server = server_setup.start(Some(&server));
@@ -141,7 +139,7 @@ fn assert_authenticates_us(
     let (client, server) = (network.host(), network.host());
     let addresses = addresses(&server);
     let setup = Setup::new(1)
-        .replacing("[synchronization]\n", LOCAL)
+        .synchronization("local-stratum = 1")
         .keys(&keys('a'))
         .with(SERVER);
     let mut daemon = setup.start(Some(&server));
@@ -212,7 +210,7 @@ fn interleaved_mode_with_chronyd_as_the_client() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let setup = Setup::new(1)
-        .replacing("[synchronization]\n", LOCAL)
+        .synchronization("local-stratum = 1")
         .with(SERVER);
     let _daemon = setup.start(Some(&server));
     let directives = [server.v4(), server.v6()].map(|server| ServerDirective {
@@ -229,10 +227,9 @@ fn interleaved_mode_between_two_daemons_with_a_key() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let server_setup = Setup::new(1)
-        .replacing("[synchronization]\n", LOCAL)
+        .synchronization("local-stratum = 1")
         // The server's clock is correct; the client's is not.
-        .replacing("virtual-offset = 0.25", "virtual-offset = 0.0")
-        .replacing("virtual-frequency = 40.0", "virtual-frequency = 0.0")
+        .without_clock_error()
         .keys(&SharedKey::ALL)
         .with(SERVER);
     let _server = server_setup.start(Some(&server));

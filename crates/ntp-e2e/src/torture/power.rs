@@ -22,6 +22,7 @@ use tempfile::TempDir;
 use super::disk::Disk;
 use super::state::StateSnapshot;
 use crate::certificates::{Authority, Certificate};
+use crate::files::temporary_directory;
 use crate::vm::{Guest, Machine, Record};
 use crate::wait;
 
@@ -84,7 +85,7 @@ pub struct Summary {
 pub fn torture(count: usize, seed: u64) -> Summary {
     let authority = Authority::new();
     let certificate = authority.issue("server", &["127.0.0.1".to_owned()]);
-    let files = temporary();
+    let files = temporary_directory();
     let disk = Disk::new(file_system(&files));
     let socket = files.path().join("disk");
     if let Err(error) = disk.serve(&socket) {
@@ -150,7 +151,7 @@ fn check(machine: &Machine, snapshot: &mut StateSnapshot) -> (usize, bool) {
 
 /// Recreates the reported files and checks them against the snapshot `before`.
 fn check_state(record: &Record, before: &StateSnapshot) -> StateSnapshot {
-    let files = temporary();
+    let files = temporary_directory();
     for (name, file) in [("clock", "clock.toml"), ("keyset", "keyset")] {
         let there = record.value("names").split(',').any(|name| name == file);
         let octets = match BASE64.decode(record.value(name)) {
@@ -186,13 +187,6 @@ fn guest(certificate: &Certificate) -> Guest {
 fn sleep_up_to(rng: &mut ChaCha8Rng, seconds: u32) {
     let millis = u64::from(rng.next_u32() % (seconds * 1000));
     wait::sleep(Duration::from_millis(millis));
-}
-
-fn temporary() -> TempDir {
-    match tempfile::Builder::new().prefix("ntpe2e-").tempdir() {
-        Ok(directory) => directory,
-        Err(error) => panic!("cannot create a temporary directory: {error}"),
-    }
 }
 
 /// Image of an empty ext4 file system.

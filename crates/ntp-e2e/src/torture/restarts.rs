@@ -147,11 +147,9 @@ impl Lane {
                 "[observability]\n",
                 &format!("[observability]\nrecord-path = \"{}\"\n", record.display()),
             )
+            .nts_source(key_server, authority)
             .with(&format!(
-                "[[source]]\nmode = \"nts\"\naddress = \"{key_server}\"\ncertificate-authority = \"{}\"\n\
-                 poll-interval-limits = {{ min = 1, max = 1 }}\ninitial-poll-interval = 1\n\
-                 [keyset]\nkey-rotation-interval = 1\nstale-key-count = {STALE_KEYS}",
-                authority.path().display()
+                "[keyset]\nkey-rotation-interval = 1\nstale-key-count = {STALE_KEYS}"
             ));
         Self {
             setup,
@@ -293,14 +291,9 @@ pub struct NtsServer {
 /// If there are no free ports.
 pub fn nts_server(certificate: &Certificate) -> NtsServer {
     let plain = Setup::new(1)
-        .replacing("kind = \"virtual\"\n", "kind = \"none\"\n")
-        .replacing("virtual-offset = 0.25\n", "")
-        .replacing("virtual-frequency = 40.0\n", "")
-        .replacing("log-level = \"debug\"\n", "log-level = \"info\"\n")
-        .replacing(
-            "[synchronization]\n",
-            "[synchronization]\nlocal-stratum = 1\n",
-        );
+        .unsteered()
+        .synchronization("local-stratum = 1")
+        .replacing("log-level = \"debug\"\n", "log-level = \"info\"\n");
     with_nts_server(plain, certificate)
 }
 
@@ -310,14 +303,12 @@ pub fn nts_server(certificate: &Certificate) -> NtsServer {
 /// If there are no free ports.
 pub fn with_nts_server(setup: Setup, certificate: &Certificate) -> NtsServer {
     let (time, keys) = free_ports();
-    let setup = setup.with(&format!(
-        "[[server]]\nlisten = \"{time}\"\nworkers = 1\n\
-         [[nts-ke-server]]\nlisten = \"{keys}\"\nntp-port = {}\n\
-         certificate-chain-path = \"{}\"\nprivate-key-path = \"{}\"",
-        time.port(),
-        certificate.chain.display(),
-        certificate.key.display(),
-    ));
+    let setup = setup
+        .with(&format!("[[server]]\nlisten = \"{time}\"\nworkers = 1"))
+        .with(
+            &certificate
+                .ke_server_section(&keys.to_string(), &format!("ntp-port = {}", time.port())),
+        );
     NtsServer { setup, keys, time }
 }
 

@@ -32,13 +32,13 @@ mod lan;
 mod report;
 
 use std::env;
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::files;
 use crate::process::{self, Process};
 use cpio::Archive;
 pub use image::missing;
@@ -130,24 +130,19 @@ impl Guest {
     fn start_with(mut self, options: &[&str]) -> Machine {
         self.overlay
             .file("/scenario", 0o644, self.script.as_bytes());
-        let files = match tempfile::Builder::new().prefix("ntpe2e-").tempdir() {
-            Ok(files) => files,
-            Err(error) => panic!("cannot create a temporary directory: {error}"),
-        };
-        let initrd = files.path().join("initrd");
+        let directory = files::temporary_directory();
+        let initrd = directory.path().join("initrd");
         let monitor = format!(
             "unix:{},server,nowait",
-            files.path().join(MONITOR).display()
+            directory.path().join(MONITOR).display()
         );
         let archive = [image::base(), &self.overlay.finish()].concat();
-        if let Err(error) = fs::write(&initrd, archive) {
-            panic!("cannot write {}: {error}", initrd.display());
-        }
+        files::write(&initrd, archive);
         let mut command = emulator(&initrd, &self.date);
         command.args(["-qmp", &monitor]).args(options);
         Machine {
             process: Process::spawn(self.name, command),
-            files,
+            files: directory,
         }
     }
 }
