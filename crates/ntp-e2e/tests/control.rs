@@ -508,19 +508,7 @@ fn the_client_list_is_optional_and_restricted_to_privileged_users() {
             .sum();
         (sum == 9).then_some(clients)
     });
-    let expected = [("127.77.0.2", 5), ("127.77.0.3", 3), ("127.77.0.4", 1)];
-    for (client, (from, requests)) in clients.iter().zip(expected) {
-        assert_eq!(client["address"], from);
-        assert_eq!(client["requests"], requests);
-        assert_eq!(
-            (&client["answered"], &client["overcount"]),
-            (&json!(requests), &json!(0))
-        );
-        assert_eq!(
-            (&client["server"], client["interval"].is_null()),
-            (&json!(at), requests == 1)
-        );
-    }
+    assert_clients(&clients, &at);
     // Only the addresses are compared: times come from a clock that is being slewed.
     let [first] = &listed(&["--limit", "1", "--server", &at])[..] else {
         panic!("expected one client");
@@ -539,20 +527,7 @@ fn the_client_list_is_optional_and_restricted_to_privileged_users() {
         "{output}"
     );
 
-    if rustix::process::geteuid().is_root() {
-        open_to_all(setup.control().parent().expect("a directory"));
-        for _ in 0..3 {
-            let (code, output) = as_nobody(&setup, &["clients"]);
-            assert_eq!(code, Some(0), "{output}");
-            assert!(output.starts_with("Requests         : 18,"), "{output}");
-            assert!(
-                output.contains("you are uid 65534") && output.contains("only root"),
-                "{output}"
-            );
-            assert!(!output.contains("127.77.0.2"), "{output}");
-        }
-        assert_eq!(daemon.process.lines_with("GetClients refused").len(), 1);
-    }
+    assert_clients_are_restricted(&setup, &daemon);
 
     // Disabling the list deletes it, and a new one starts empty.
     for size in ["client-list-size=0", "client-list-size=8"] {
@@ -566,6 +541,42 @@ fn the_client_list_is_optional_and_restricted_to_privileged_users() {
         (servers[0].accepted == requests && servers[0].client_list_size == 8).then_some(())
     });
     assert!(daemon.process.lines_with("127.77.0.2").is_empty());
+}
+
+/// Asserts the entries of the three clients of the server `at`.
+fn assert_clients(clients: &[serde_json::Value], at: &str) {
+    let expected = [("127.77.0.2", 5), ("127.77.0.3", 3), ("127.77.0.4", 1)];
+    for (client, (from, requests)) in clients.iter().zip(expected) {
+        assert_eq!(client["address"], from);
+        assert_eq!(client["requests"], requests);
+        assert_eq!(
+            (&client["answered"], &client["overcount"]),
+            (&json!(requests), &json!(0))
+        );
+        assert_eq!(
+            (&client["server"], client["interval"].is_null()),
+            (&json!(at), requests == 1)
+        );
+    }
+}
+
+/// Asserts that unprivileged users get no addresses, and that refusals are logged once.
+fn assert_clients_are_restricted(setup: &Setup, daemon: &Daemon) {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    open_to_all(setup.control().parent().expect("a directory"));
+    for _ in 0..3 {
+        let (code, output) = as_nobody(setup, &["clients"]);
+        assert_eq!(code, Some(0), "{output}");
+        assert!(output.starts_with("Requests         : 18,"), "{output}");
+        assert!(
+            output.contains("you are uid 65534") && output.contains("only root"),
+            "{output}"
+        );
+        assert!(!output.contains("127.77.0.2"), "{output}");
+    }
+    assert_eq!(daemon.process.lines_with("GetClients refused").len(), 1);
 }
 
 /// Queries a server `times` times from an address of this machine; each must be answered. Returns

@@ -97,6 +97,23 @@ fn the_page_shows_selected_sources_and_the_error_bound() {
         1
     );
 
+    take_screenshots(&browser);
+
+    browser.evaluate("document.querySelector('[data-span=day]').click()");
+    browser.wait_for(
+        "the day's history",
+        "return document.querySelector('[data-span=day]').getAttribute('aria-pressed') === 'true'",
+    );
+    drop(daemon);
+    browser.wait_for(
+        "the page to report the stopped daemon",
+        "return document.querySelector('#status').textContent === 'No data'",
+    );
+    assert_eq!(browser.console_problems(), Vec::<String>::new());
+}
+
+/// Takes screenshots in several sizes and colour schemes, and asserts that the page fits the width.
+fn take_screenshots(browser: &Browser) {
     let pictures = workspace_root().join("target/dashboard");
     fs::create_dir_all(&pictures).expect("a directory for screenshots");
     for (name, width, height, dark) in [
@@ -115,16 +132,4 @@ fn the_page_shows_selected_sources_and_the_error_bound() {
         );
         browser.screenshot(&pictures.join(format!("{name}.png")));
     }
-
-    browser.evaluate("document.querySelector('[data-span=day]').click()");
-    browser.wait_for(
-        "the day's history",
-        "return document.querySelector('[data-span=day]').getAttribute('aria-pressed') === 'true'",
-    );
-    drop(daemon);
-    browser.wait_for(
-        "the page to report the stopped daemon",
-        "return document.querySelector('#status').textContent === 'No data'",
-    );
-    assert_eq!(browser.console_problems(), Vec::<String>::new());
 }

@@ -491,88 +491,18 @@ fn faulty_key_exchange_clients_are_only_logged_at_debug_level() {
     daemon.process.wait_for_line(LIMIT, "serving time at");
     let before = daemon.process.lines().len();
     for address in [host.v4(), host.v6()] {
-        let server = SocketAddr::new(address, 4460);
-        let connect = || {
-            let socket = client_host
-                .inside(|| TcpStream::connect(server))
-                .expect("a listener");
-            socket.set_read_timeout(Some(LIMIT)).expect("a socket");
-            socket.set_nodelay(true).expect("a socket");
-            socket
+        let client = FaultyClient {
+            host: &client_host,
+            server: SocketAddr::new(address, 4460),
+            authority: &authority,
         };
-        // Not TLS, and an incomplete handshake.
-        for octets in [
-            &b"GET / HTTP/1.1\r\nHost: example\r\n\r\n"[..],
-            // The start of a TLS 1.2 ClientHello.
-            &[22, 3, 1, 0, 45, 1, 0, 0, 41, 3, 3],
-        ] {
-            let mut socket = connect();
-            socket.write_all(octets).expect("a connection");
-        }
-        let mut tls12 = connect();
-        tls12
-            .write_all(&client_hello_of_tls12())
-            .expect("a connection");
-        let mut alert = [0; 7];
-        tls12.read_exact(&mut alert).expect("an alert");
-        assert_eq!((alert[0], alert[5]), (21, 2), "a fatal alert");
-        for alpn in [&[][..], &[b"h2".to_vec()]] {
-            let mut socket = connect();
-            let mut tls = tls(&authority, address, alpn);
-            let read = Stream::new(&mut tls, &mut socket).read(&mut [0; 64]);
-            assert!(matches!(read, Ok(0) | Err(_)), "{alpn:?}: {read:?}");
-        }
-        for (what, pieces, error) in FAULTY_REQUESTS {
-            let mut socket = connect();
-            let mut tls = tls(&authority, address, &[b"ntske/1".to_vec()]);
-            let mut stream = Stream::new(&mut tls, &mut socket);
-            for piece in *pieces {
-                stream.write_all(piece).expect("a connection");
-            }
-            stream.flush().expect("a connection");
-            stream.conn.send_close_notify();
-            stream.flush().expect("a connection");
-            let mut response = Vec::new();
-            let _ = stream.read_to_end(&mut response);
-            let expected = error.map(|code| [0x80, 2, 0, 2, 0, code]);
-            assert_eq!(response.first_chunk(), expected.as_ref(), "{what}");
-        }
-        // A valid request, split at every position.
-        let request = [
-            0x80, 1, 0, 2, 0, 0, 0x80, 4, 0, 4, 0, 30, 0, 15, 0x80, 0, 0, 0,
-        ];
-        for at in 0..=request.len() {
-            let mut socket = connect();
-            let mut tls = tls(&authority, address, &[b"ntske/1".to_vec()]);
-            let mut stream = Stream::new(&mut tls, &mut socket);
-            let (front, back) = request.split_at(at);
-            // Finally every octet separately.
-            let pieces = if back.is_empty() {
-                front.chunks(1)
-            } else {
-                front.chunks(18)
-            };
-            for piece in pieces.chain([back]) {
-                stream.write_all(piece).expect("a connection");
-                stream.flush().expect("a connection");
-            }
-            let mut response = Vec::new();
-            let _ = stream.read_to_end(&mut response);
-            assert_eq!(
-                response.get(..6),
-                Some(&[0x80, 1, 0, 2, 0, 0][..]),
-                "cut at {at}"
-            );
-        }
-        // An endless request is aborted.
-        let mut socket = connect();
-        let mut tls = tls(&authority, address, &[b"ntske/1".to_vec()]);
-        let mut stream = Stream::new(&mut tls, &mut socket);
-        while stream.write_all(&record(4711, &[0; 1000])).is_ok() {}
-
+        client.send_other_protocols();
+        client.send_faulty_requests();
+        client.send_request_split_at_every_position();
+        client.send_endless_request();
         let honest = nts_query::exchange(
             &client_host,
-            server,
+            client.server,
             &authority.path(),
             AeadAlgorithm::AesSivCmac256,
         );
@@ -581,6 +511,111 @@ fn faulty_key_exchange_clients_are_only_logged_at_debug_level() {
     let log = daemon.process.lines().split_off(before);
     assert!(log.iter().all(|line| line.contains("DEBUG")), "{log:#?}");
     assert_eq!(daemon.stop().code(), Some(0));
+}
+
+/// A client that violates the protocol.
+struct FaultyClient<'a> {
+    host: &'a Host,
+    server: SocketAddr,
+    authority: &'a Authority,
+}
+
+impl FaultyClient<'_> {
+    fn connect(&self) -> TcpStream {
+        let socket = self
+            .host
+            .inside(|| TcpStream::connect(self.server))
+            .expect("a listener");
+        socket.set_read_timeout(Some(LIMIT)).expect("a socket");
+        socket.set_nodelay(true).expect("a socket");
+        socket
+    }
+
+    fn tls(&self, alpn: &[Vec<u8>]) -> ClientConnection {
+        tls(self.authority, self.server.ip(), alpn)
+    }
+
+    /// Connects, and runs `work` in a TLS session for key exchange.
+    fn in_tls<T>(&self, work: impl FnOnce(&mut Stream<'_, ClientConnection, TcpStream>) -> T) -> T {
+        let mut socket = self.connect();
+        let mut tls = self.tls(&[b"ntske/1".to_vec()]);
+        work(&mut Stream::new(&mut tls, &mut socket))
+    }
+
+    /// HTTP, an incomplete handshake, TLS 1.2, and TLS 1.3 with another or no ALPN.
+    fn send_other_protocols(&self) {
+        for octets in [
+            &b"GET / HTTP/1.1\r\nHost: example\r\n\r\n"[..],
+            // The start of a TLS 1.2 ClientHello.
+            &[22, 3, 1, 0, 45, 1, 0, 0, 41, 3, 3],
+        ] {
+            self.connect().write_all(octets).expect("a connection");
+        }
+        let mut tls12 = self.connect();
+        tls12
+            .write_all(&client_hello_of_tls12())
+            .expect("a connection");
+        let mut alert = [0; 7];
+        tls12.read_exact(&mut alert).expect("an alert");
+        assert_eq!((alert[0], alert[5]), (21, 2), "a fatal alert");
+        for alpn in [&[][..], &[b"h2".to_vec()]] {
+            let mut socket = self.connect();
+            let mut tls = self.tls(alpn);
+            let read = Stream::new(&mut tls, &mut socket).read(&mut [0; 64]);
+            assert!(matches!(read, Ok(0) | Err(_)), "{alpn:?}: {read:?}");
+        }
+    }
+
+    /// [`FAULTY_REQUESTS`], with the expected Error records.
+    fn send_faulty_requests(&self) {
+        for (what, pieces, error) in FAULTY_REQUESTS {
+            let mut response = Vec::new();
+            self.in_tls(|stream| {
+                for piece in *pieces {
+                    stream.write_all(piece).expect("a connection");
+                }
+                stream.flush().expect("a connection");
+                stream.conn.send_close_notify();
+                stream.flush().expect("a connection");
+                let _ = stream.read_to_end(&mut response);
+            });
+            let expected = error.map(|code| [0x80, 2, 0, 2, 0, code]);
+            assert_eq!(response.first_chunk(), expected.as_ref(), "{what}");
+        }
+    }
+
+    /// A valid request in two pieces of any lengths, and finally octet by octet. Each is answered.
+    fn send_request_split_at_every_position(&self) {
+        let request = [
+            0x80, 1, 0, 2, 0, 0, 0x80, 4, 0, 4, 0, 30, 0, 15, 0x80, 0, 0, 0,
+        ];
+        for at in 0..=request.len() {
+            let (front, back) = request.split_at(at);
+            let pieces = if back.is_empty() {
+                front.chunks(1)
+            } else {
+                front.chunks(18)
+            };
+            let mut response = Vec::new();
+            self.in_tls(|stream| {
+                for piece in pieces.chain([back]) {
+                    stream.write_all(piece).expect("a connection");
+                    stream.flush().expect("a connection");
+                }
+                let _ = stream.read_to_end(&mut response);
+            });
+            assert_eq!(
+                response.get(..6),
+                Some(&[0x80, 1, 0, 2, 0, 0][..]),
+                "split at {at}"
+            );
+        }
+    }
+
+    /// A request without end, which the server must abort.
+    fn send_endless_request(&self) {
+        self.in_tls(|stream| while stream.write_all(&record(4711, &[0; 1000])).is_ok() {});
+    }
 }
 
 /// A TLS client before its handshake.
