@@ -73,7 +73,7 @@ impl Disk {
     pub fn lose_power(&self, rng: &mut impl RngCore) -> (usize, usize) {
         let mut contents = self.lock();
         let unflushed = core::mem::take(&mut contents.unflushed);
-        // Sometimes all is lost, mostly a part.
+        // Sometimes all is lost, sometimes nothing, mostly a part.
         let survive = rng.next_u32() % 5;
         let (mut blocks, mut lost) = (0, 0);
         for (offset, octets) in unflushed {
