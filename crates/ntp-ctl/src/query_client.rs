@@ -1,7 +1,8 @@
-//! Asking a server for the time directly, without a daemon.
+//! Queries a server for the time, without the daemon.
 //!
-//! The same code as the daemon's takes the measurement: a fresh socket and an unguessable nonce for each request, the kernel's stamps, the same
-//! tests of what comes back. So what fails here fails there, too, and for the same reason.
+//! The measurement uses the code of the daemon: a new socket and an unpredictable nonce for each
+//! request, kernel timestamps, the same checks of replies. A query therefore fails for the same
+//! reasons as in the daemon.
 
 use core::fmt;
 use std::io;
@@ -18,81 +19,82 @@ use rand_chacha::rand_core::SeedableRng;
 use serde::Serialize;
 
 use crate::console::Failure;
-use crate::figures::duration;
+use crate::format::duration;
 
-/// For an answer.
-const PATIENCE: NtpDuration = NtpDuration::from_seconds(3);
-/// Longer than any reply.
+/// Timeout of a reply.
+const REPLY_TIMEOUT: NtpDuration = NtpDuration::from_seconds(3);
+/// Size of the receive buffer: longer than any reply.
 const BUFFER: usize = 2048;
 
-/// What a server answered, and how far our clock is from it.
+/// A measurement, with data of the reply.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Measured {
-    /// True time by the server minus ours, seconds.
+pub(crate) struct Measurement {
+    /// Server time minus local time in seconds.
     pub(crate) offset: f64,
-    /// Round trip, seconds.
+    /// Round-trip delay in seconds.
     pub(crate) delay: f64,
-    /// Who stamped the request, and the reply.
+    /// Origin of the timestamps of request and reply.
     pub(crate) stamps: (&'static str, &'static str),
     pub(crate) stratum: u8,
     pub(crate) reference_id: String,
     pub(crate) leap: String,
-    /// Seconds.
+    /// In seconds.
     pub(crate) root_delay: f64,
-    /// Seconds.
+    /// In seconds.
     pub(crate) root_dispersion: f64,
 }
 
-impl Measured {
-    /// Half width of the interval around the offset in which the truth must lie if the server is right, in seconds.
+impl Measurement {
+    /// Half width of the interval around the offset that contains the true one if the server is
+    /// right, in seconds.
     pub(crate) fn uncertainty(&self) -> f64 {
         self.delay.max(0.0) / 2.0 + self.root_delay / 2.0 + self.root_dispersion
     }
 }
 
-/// Why a request led to no time.
+/// Why a request yielded no measurement.
 #[derive(Debug)]
-pub(crate) enum NoTime {
-    /// It could not be sent; where and why.
+pub(crate) enum QueryError {
+    /// The request could not be sent: reason and address.
     NotSent(String),
-    /// Somebody on the way, or the machine itself, says that nobody is there.
+    /// ICMP or local error: the server is unreachable.
     Unreachable(io::Error),
-    /// Nothing came that counts; why the most telling of what came did not.
-    Silence(Option<Rejection>),
-    /// The server says that it does not want to answer.
+    /// No valid reply; the most specific reason for rejecting an invalid one.
+    NoReply(Option<Rejection>),
+    /// Kiss-o'-death.
     Kiss(Kiss),
-    /// The server's answer is of no use.
+    /// A valid reply without usable time.
     Unusable(Rejection),
 }
 
-impl fmt::Display for NoTime {
+impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotSent(problem) => f.write_str(problem),
             Self::Unreachable(error) => write!(f, "{error}"),
-            Self::Silence(rejected) => {
-                let patience = duration(PATIENCE.as_seconds_f64());
-                write!(f, "no usable answer within {patience}")?;
-                rejected.map_or(Ok(()), |why| write!(f, " ({why})"))
+            Self::NoReply(rejected) => {
+                let timeout = duration(REPLY_TIMEOUT.as_seconds_f64());
+                write!(f, "no usable reply within {timeout}")?;
+                rejected.map_or(Ok(()), |reason| write!(f, " ({reason})"))
             }
-            Self::Kiss(kiss) => write!(f, "the server refuses with the kiss code {kiss:?}"),
+            Self::Kiss(kiss) => write!(f, "request refused with kiss code {kiss:?}"),
             Self::Unusable(rejection) => write!(f, "{rejection}"),
         }
     }
 }
 
-/// Asks.
-pub(crate) struct Asker {
+/// Sends requests, one at a time.
+pub(crate) struct QueryClient {
     options: SocketOptions,
     rng: ChaCha12Rng,
     sequence: u32,
     _keeper: Option<StampKeeper>,
 }
 
-impl Asker {
+impl QueryClient {
     pub(crate) fn new() -> Result<Self, Failure> {
         let options = SocketOptions::default();
-        // The kernel switches receive stamping on when the first socket asks for it, which takes it a moment.
+        // The kernel enables receive timestamps with the first such socket, after a short delay.
         let keeper = StampKeeper::open(&options).ok();
         pause(Duration::from_millis(50));
         Ok(Self {
@@ -103,70 +105,78 @@ impl Asker {
         })
     }
 
-    /// Sends one request, and waits for its answer.
-    pub(crate) fn ask(&mut self, association: &mut Association) -> Result<Measured, NoTime> {
+    /// Sends one request and waits for its reply.
+    pub(crate) fn query(
+        &mut self,
+        association: &mut Association,
+    ) -> Result<Measurement, QueryError> {
         let id = ExchangeId {
             source: SourceId(0),
             sequence: self.sequence,
         };
         self.sequence += 1;
         match self.exchange(association, id)? {
-            Reply::Time(accepted) => Ok(measured(&accepted)),
-            Reply::Kiss(kiss) => Err(NoTime::Kiss(kiss)),
-            // Only in interleaved mode, which is not asked for.
-            Reply::Unfinished => Err(NoTime::Silence(None)),
+            Reply::Time(accepted) => Ok(measurement(&accepted)),
+            Reply::Kiss(kiss) => Err(QueryError::Kiss(kiss)),
+            // Occurs in interleaved mode only, which is not requested.
+            Reply::Unfinished => Err(QueryError::NoReply(None)),
         }
     }
 
-    fn exchange(&mut self, association: &mut Association, id: ExchangeId) -> Result<Reply, NoTime> {
+    fn exchange(
+        &mut self,
+        association: &mut Association,
+        id: ExchangeId,
+    ) -> Result<Reply, QueryError> {
         association.abandon();
         let remote = association.remote();
-        let not_sent = |problem: String| NoTime::NotSent(format!("{problem} ({remote})"));
+        let not_sent = |problem: String| QueryError::NotSent(format!("{problem} ({remote})"));
         let (socket, _) = ClientSocket::open(remote, &self.options)
             .map_err(|error| not_sent(format!("cannot open a socket: {error}")))?;
         let request = association
             .request(monotonic(), id, &mut self.rng)
-            .ok_or_else(|| not_sent("there is nothing to ask with".into()))?;
+            .ok_or_else(|| not_sent("no NTS cookie available".into()))?;
         let before = realtime();
         socket
             .send(&request.payload)
             .map_err(|error| not_sent(format!("cannot send: {error}")))?;
-        association.transmitted(id, program_stamp(before));
-        let deadline = monotonic() + PATIENCE;
+        association.transmitted(id, daemon_stamp(before));
+        let deadline = monotonic() + REPLY_TIMEOUT;
         let mut buffer = [0; BUFFER];
         let mut rejected: Option<Rejection> = None;
         loop {
             let left = deadline - monotonic();
             if left <= NtpDuration::ZERO {
-                return Err(NoTime::Silence(rejected));
+                return Err(QueryError::NoReply(rejected));
             }
             let mut set = PollSet::new();
             set.push(&socket, Interest::ReadableOrStamped);
-            set.wait(Some(left.to_std())).map_err(NoTime::Unreachable)?;
+            set.wait(Some(left.to_std()))
+                .map_err(QueryError::Unreachable)?;
             match socket.take_transmit_stamp() {
                 Ok(ErrorQueue::TransmitStamp(stamp)) => association.transmitted(id, stamp),
-                Ok(ErrorQueue::Unreachable(error)) => return Err(NoTime::Unreachable(error)),
+                Ok(ErrorQueue::Unreachable(error)) => return Err(QueryError::Unreachable(error)),
                 Ok(ErrorQueue::Empty) | Err(_) => {}
             }
             let datagram = match socket.receive(&mut buffer) {
                 Ok(datagram) => datagram,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Err(NoTime::Unreachable(error)),
+                Err(error) => return Err(QueryError::Unreachable(error)),
             };
-            let received = datagram.stamp.unwrap_or_else(|| program_stamp(realtime()));
+            let received = datagram.stamp.unwrap_or_else(|| daemon_stamp(realtime()));
             let datagram = Datagram {
                 exchange: id,
                 payload: &buffer[..datagram.len.min(BUFFER)],
                 truncated: datagram.truncated,
                 received,
             };
-            let us = LocalIdentity::default();
-            match association.receive(monotonic(), &datagram, &us, Stratum::UNSYNCHRONIZED) {
+            let identity = LocalIdentity::default();
+            match association.receive(monotonic(), &datagram, &identity, Stratum::UNSYNCHRONIZED) {
                 Ok(reply) => return Ok(reply),
                 Err(rejection) if rejection.blames_server() => {
-                    return Err(NoTime::Unusable(rejection));
+                    return Err(QueryError::Unusable(rejection));
                 }
-                // What a stranger sends does not hide what the server said.
+                // A rejected reply with the right nonce is more specific than a forged one.
                 Err(rejection) if rejection.knows_nonce() || rejected.is_none() => {
                     rejected = Some(rejection);
                 }
@@ -176,14 +186,16 @@ impl Asker {
     }
 }
 
-fn measured(accepted: &Accepted) -> Measured {
+/// Computes offset and delay (RFC 5905 section 8).
+fn measurement(accepted: &Accepted) -> Measurement {
     let header = &accepted.header;
-    let (left, arrived) = (accepted.sent.time, accepted.received.time);
-    let there = header.receive_timestamp - left.to_ntp();
-    let back = header.transmit_timestamp - arrived.to_ntp();
-    let delay = (arrived - left) - (header.transmit_timestamp - header.receive_timestamp);
-    Measured {
-        offset: there.midpoint(back).as_seconds_f64(),
+    let (t1, t4) = (accepted.sent.time, accepted.received.time);
+    let (t2, t3) = (header.receive_timestamp, header.transmit_timestamp);
+    let delay = (t4 - t1) - (t3 - t2);
+    Measurement {
+        offset: (t2 - t1.to_ntp())
+            .midpoint(t3 - t4.to_ntp())
+            .as_seconds_f64(),
         delay: delay.as_seconds_f64(),
         stamps: (word(accepted.sent.source), word(accepted.received.source)),
         stratum: header.stratum.get(),
@@ -194,7 +206,7 @@ fn measured(accepted: &Accepted) -> Measured {
     }
 }
 
-fn program_stamp(time: SystemTime) -> Stamp {
+fn daemon_stamp(time: SystemTime) -> Stamp {
     Stamp {
         time,
         source: StampSource::Daemon,
@@ -211,19 +223,21 @@ fn word(source: StampSource) -> &'static str {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "this is where a program for people meets the operating system"
+    reason = "an interactive program takes its randomness from the operating system"
 )]
 fn seed() -> Result<[u8; 32], Failure> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|problem| {
-        Failure::Told(format!("the system gives no random numbers: {problem}"))
+        Failure::Error(format!(
+            "Random number generator of the system failed: {problem}"
+        ))
     })?;
     Ok(seed)
 }
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a program for people waits in real time"
+    reason = "an interactive program waits in real time"
 )]
 pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);

@@ -1,4 +1,4 @@
-//! What `ntp-ctl nts check` saw, as programs get it (`--json`).
+//! Report of `ntp-ctl nts check`, in the form of its JSON output.
 
 use std::net::SocketAddr;
 
@@ -9,62 +9,63 @@ use ntp_nts_ke::failure::Stage;
 use ntp_proto::nts::{Cookie, KeyExchangeResult};
 use serde::Serialize;
 
-use super::verdict::Problem;
-use crate::asking::Measured;
+use super::problem::Problem;
+use crate::query_client::Measurement;
 
 const DAY: f64 = 86_400.0;
 
-/// Days before the end of a certificate at which its renewal should have happened: those of Let's Encrypt are renewed 30 days before.
+/// Remaining validity of a certificate in days below which its renewal is overdue: Let's Encrypt
+/// renews 30 days before expiry.
 const RENEWAL_OVERDUE: f64 = 14.0;
 
-/// Everything that was seen.
+/// Results of all stages of the check.
 #[derive(Debug, Serialize)]
-pub(super) struct Findings {
+pub(super) struct CheckReport {
     pub(super) host: String,
     pub(super) port: u16,
-    /// What our clock said, in seconds since 1970.
+    /// Local time in seconds since 1970.
     pub(super) clock: u64,
-    /// Addresses that could not be connected to.
-    pub(super) failed: Vec<Failed>,
-    /// The address that the keys were exchanged with.
+    /// Addresses to which the connection failed.
+    pub(super) failed: Vec<FailedConnection>,
+    /// Address of the key exchange.
     pub(super) peer: Option<SocketAddr>,
-    /// The server's own first.
-    pub(super) certificates: Vec<Shown>,
-    /// The algorithm that was agreed on.
+    /// Certificate chain, that of the server first.
+    pub(super) certificates: Vec<Certificate>,
+    /// Negotiated algorithm.
     pub(super) aead: Option<Aead>,
     pub(super) cookies: Option<Cookies>,
     pub(super) ntp_server: Option<Server>,
     pub(super) timings: Timings,
     pub(super) time: Option<Time>,
-    /// What works and could be better.
+    /// Possible improvements.
     pub(super) notes: Vec<String>,
-    /// What does not work.
+    /// Why NTS does not work.
     pub(super) problem: Option<Problem>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Failed {
+pub(super) struct FailedConnection {
     pub(super) address: SocketAddr,
     pub(super) problem: String,
 }
 
 /// A certificate.
 #[derive(Debug, Serialize)]
-pub(super) struct Shown {
+pub(super) struct Certificate {
     pub(super) subject: String,
     pub(super) names: Vec<String>,
     pub(super) issuer: String,
-    /// Seconds since 1970.
+    /// In seconds since 1970.
     pub(super) not_before: u64,
-    /// Seconds since 1970.
+    /// In seconds since 1970.
     pub(super) not_after: u64,
-    /// Until it expires, by our clock; negative afterwards.
+    /// Days until expiry by the local clock; negative after expiry.
     pub(super) days_left: f64,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Aead {
-    /// In IANA's registry.
+    /// Number in the IANA registry.
     pub(super) id: u16,
     pub(super) name: &'static str,
 }
@@ -72,22 +73,22 @@ pub(super) struct Aead {
 #[derive(Debug, Serialize)]
 pub(super) struct Cookies {
     pub(super) count: usize,
-    /// Octets of the longest.
+    /// Length of the longest cookie in octets.
     pub(super) octets: usize,
 }
 
-/// Who is to be asked for the time.
+/// The NTP server that belongs to the key exchange.
 #[derive(Debug, Serialize)]
 pub(super) struct Server {
     pub(super) host: String,
     pub(super) port: u16,
-    /// Whether the key exchange named it; it is at the same address otherwise.
+    /// Whether the key exchange named it; otherwise it has the same address.
     pub(super) named: bool,
-    /// The address that was asked last.
+    /// Address of the last request.
     pub(super) address: Option<SocketAddr>,
 }
 
-/// How long each stage took, in seconds.
+/// Duration of each stage in seconds.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Timings {
     pub(super) lookup: Option<f64>,
@@ -97,24 +98,28 @@ pub(super) struct Timings {
     pub(super) ntp_round_trip: Option<f64>,
 }
 
-/// What the authenticated request yielded.
+/// Result of the authenticated request.
 #[derive(Debug, Serialize)]
 pub(super) struct Time {
     #[serde(flatten)]
-    pub(super) measured: Measured,
-    /// Half width of the interval around the offset in which the truth must lie if the server is right, seconds.
+    pub(super) measurement: Measurement,
+    /// Half width of the interval around the offset that contains the true one if the server is
+    /// right, in seconds.
     pub(super) uncertainty: f64,
 }
 
-impl Findings {
-    /// Those of the key exchange.
-    pub(super) fn of(address: &Address, clock: u64, report: &Report) -> Self {
+impl CheckReport {
+    /// Creates a report from that of the key exchange.
+    pub(super) fn new(address: &Address, clock: u64, report: &Report) -> Self {
         let presented = report.presented.as_ref();
         let facts = presented.map_or_else(Vec::new, ntp_nts_ke::validity::Presented::facts);
-        let failed = report.failed.iter().map(|(address, error)| Failed {
-            address: *address,
-            problem: error.to_string(),
-        });
+        let failed = report
+            .failed
+            .iter()
+            .map(|(address, error)| FailedConnection {
+                address: *address,
+                problem: error.to_string(),
+            });
         let mut timings = Timings::default();
         for (stage, length) in &report.timings {
             let place = match stage {
@@ -131,7 +136,10 @@ impl Findings {
             clock,
             failed: failed.collect(),
             peer: report.peer,
-            certificates: facts.into_iter().map(|facts| shown(facts, clock)).collect(),
+            certificates: facts
+                .into_iter()
+                .map(|facts| Certificate::new(facts, clock))
+                .collect(),
             aead: None,
             cookies: None,
             ntp_server: None,
@@ -142,8 +150,8 @@ impl Findings {
         }
     }
 
-    /// Those of its response.
-    pub(super) fn take(&mut self, result: &KeyExchangeResult) {
+    /// Adds the response of the key exchange.
+    pub(super) fn add_result(&mut self, result: &KeyExchangeResult) {
         let algorithm = result.keys.algorithm();
         self.aead = Some(Aead {
             id: algorithm.id(),
@@ -157,23 +165,23 @@ impl Findings {
         });
         if count < Cookie::IN_STOCK {
             self.note(&format!(
-                "the server gives {count} cookies at a time, and eight are usual: a client can lose no more than {count} packets in a row before it has to exchange keys again"
+                "{count} cookies instead of eight: after {count} consecutive lost packets a client must repeat the key exchange"
             ));
         }
         if let Some(days) = self.certificates.first().map(|own| own.days_left)
             && (0.0..RENEWAL_OVERDUE).contains(&days)
         {
             self.note(&format!(
-                "the server's certificate expires in {days:.1} days, and should have been renewed by now"
+                "certificate expires in {days:.1} days; its renewal is overdue"
             ));
         }
     }
 
-    pub(super) fn set_time(&mut self, measured: Option<Measured>) {
-        self.timings.ntp_round_trip = measured.as_ref().map(|measured| measured.delay);
-        self.time = measured.map(|measured| Time {
-            uncertainty: measured.uncertainty(),
-            measured,
+    pub(super) fn set_time(&mut self, measurement: Option<Measurement>) {
+        self.timings.ntp_round_trip = measurement.as_ref().map(|it| it.delay);
+        self.time = measurement.map(|measurement| Time {
+            uncertainty: measurement.uncertainty(),
+            measurement,
         });
     }
 
@@ -182,13 +190,15 @@ impl Findings {
     }
 }
 
-fn shown(facts: CertificateFacts, clock: u64) -> Shown {
-    Shown {
-        days_left: (facts.not_after as f64 - clock as f64) / DAY,
-        subject: facts.subject,
-        names: facts.names,
-        issuer: facts.issuer,
-        not_before: facts.not_before,
-        not_after: facts.not_after,
+impl Certificate {
+    fn new(facts: CertificateFacts, clock: u64) -> Self {
+        Self {
+            days_left: (facts.not_after as f64 - clock as f64) / DAY,
+            subject: facts.subject,
+            names: facts.names,
+            issuer: facts.issuer,
+            not_before: facts.not_before,
+            not_after: facts.not_after,
+        }
     }
 }

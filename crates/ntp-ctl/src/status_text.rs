@@ -1,8 +1,8 @@
-//! The plain form of the state.
+//! Plain text of `ntp-ctl status`.
 //!
-//! The lines are upstream's, tabs included, because scripts cut values out of them. Lines of ours
-//! come after upstream's of the same block, under names that upstream does not use, and only if
-//! the daemon tells what they say; the state of an upstream daemon looks as its own tool shows it.
+//! The lines are upstream's, tabs included, because scripts parse them. Our additional lines
+//! follow upstream's of the same block, under names that upstream does not use, and only if
+//! the daemon sends the values; the text for an upstream daemon equals that of its own tool.
 //!
 //! Durations are in seconds with six decimals.
 
@@ -10,7 +10,7 @@ use std::fmt::{self, Write};
 
 use ntp_control_api::observation::{Server, Source, State, SystemDetails, seconds};
 
-/// The whole text.
+/// Formats the state.
 pub(crate) fn plain(state: &State) -> String {
     let mut text = Text(String::new());
     system(&mut text, state);
@@ -36,7 +36,7 @@ struct Text(String);
 
 impl Text {
     fn line(&mut self, content: fmt::Arguments<'_>) {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = self.0.write_fmt(content);
         self.0.push('\n');
     }
@@ -52,11 +52,11 @@ fn system(text: &mut Text, state: &State) {
     clock(text, &state.system.details);
 }
 
-/// Lines of ours about the clock.
+/// Appends our lines about the clock.
 fn clock(text: &mut Text, details: &SystemDetails) {
     if let Some(synchronized) = details.synchronized {
-        let answer = if synchronized { "yes" } else { "no" };
-        text.line(format_args!("\tSynchronized:\t{answer}"));
+        let yes_or_no = if synchronized { "yes" } else { "no" };
+        text.line(format_args!("\tSynchronized:\t{yes_or_no}"));
     }
     if let Some(offset) = details.offset {
         text.line(format_args!("\tClock offset:\t{:+.6}s", seconds(offset)));
@@ -138,13 +138,13 @@ mod tests {
     use crate::tests::{OURS, UPSTREAM, state};
 
     #[test]
-    fn an_upstream_daemon_looks_as_its_own_tool_shows_it() {
+    fn the_text_for_an_upstream_daemon_equals_upstreams() {
         let expected = include_str!("../tests/data/upstream.txt");
         assert_eq!(plain(&state(UPSTREAM)), expected);
     }
 
     #[test]
-    fn lines_of_ours_are_additions_under_names_of_their_own() {
+    fn our_lines_are_additions_with_their_own_names() {
         let ours = plain(&state(OURS));
         assert_eq!(ours, include_str!("../tests/data/ours.txt"));
 
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn absurd_figures_are_shown_without_a_panic() {
+    fn extreme_values_are_formatted_without_panic() {
         let mut state = state(OURS);
         state.system.details.frequency_ppm = Some(f64::MAX);
         state.system.details.offset = Some(ntp_time::NtpDuration::MIN);

@@ -1,42 +1,43 @@
-//! The findings of `ntp-ctl nts check`, for people.
+//! Plain text of the report of `ntp-ctl nts check`.
 
 use std::fmt::{Display, Write as _};
 
 use ntp_nts_ke::certificate::Date;
 
-use super::findings::{Findings, Shown};
-use crate::figures::{duration, signed};
+use super::report::{Certificate, CheckReport};
+use crate::format::{duration, signed};
 
-pub(super) fn text(findings: &Findings) -> String {
+/// Formats the report.
+pub(super) fn format(report: &CheckReport) -> String {
     let mut page = Page::default();
-    let host = &findings.host;
+    let host = &report.host;
     page.line(
         "Key exchange",
-        match findings.peer {
+        match report.peer {
             Some(peer) => format!("{host} ({peer})"),
-            None => format!("{host}, TCP port {}", findings.port),
+            None => format!("{host}, TCP port {}", report.port),
         },
     );
-    for failed in &findings.failed {
-        page.line("Tried", format!("{} {}", failed.address, failed.problem));
+    for failed in &report.failed {
+        page.line("Failed", format!("{}: {}", failed.address, failed.problem));
     }
-    for (place, certificate) in findings.certificates.iter().enumerate() {
-        page.certificate(place, certificate);
+    for (index, certificate) in report.certificates.iter().enumerate() {
+        page.certificate(index, certificate);
     }
-    if let Some(aead) = &findings.aead {
+    if let Some(aead) = &report.aead {
         page.line("AEAD", format!("{} ({})", aead.name, aead.id));
     }
-    if let Some(cookies) = &findings.cookies {
+    if let Some(cookies) = &report.cookies {
         page.line(
             "Cookies",
             format!("{} of {} octets", cookies.count, cookies.octets),
         );
     }
-    if let Some(server) = &findings.ntp_server {
+    if let Some(server) = &report.ntp_server {
         let origin = if server.named {
             "named by the key exchange"
         } else {
-            "where the key exchange is"
+            "address of the key exchange"
         };
         let address = server.address.map_or_else(String::new, |address| {
             if address.ip().to_string() == server.host {
@@ -53,39 +54,39 @@ pub(super) fn text(findings: &Findings) -> String {
             ),
         );
     }
-    let timings = &findings.timings;
+    let timings = &report.timings;
     for (label, time) in [
-        ("Name look-up", timings.lookup),
+        ("Name resolution", timings.lookup),
         ("TCP connection", timings.connect),
         ("TLS handshake", timings.tls),
-        ("Keys", timings.exchange),
+        ("Key exchange", timings.exchange),
         ("NTP round trip", timings.ntp_round_trip),
     ] {
         if let Some(time) = time {
             page.line(label, duration(time));
         }
     }
-    if let Some(time) = &findings.time {
-        let measured = &time.measured;
+    if let Some(time) = &report.time {
+        let measurement = &time.measurement;
         page.line(
             "Offset",
             format!(
-                "{}, ± {} at most if the server is right (stamps: {}, {})",
-                signed(measured.offset),
-                duration(time.uncertainty),
-                measured.stamps.0,
-                measured.stamps.1
+                "{} ± {} (if the server is right)",
+                signed(measurement.offset),
+                duration(time.uncertainty)
             ),
         );
-        page.line("Stratum", measured.stratum);
+        let (sent, received) = measurement.stamps;
+        page.line("Timestamps", format!("{sent}, {received}"));
+        page.line("Stratum", measurement.stratum);
     }
-    for note in &findings.notes {
+    for note in &report.notes {
         page.line("Note", note);
     }
     page.line(
         "Result",
-        match &findings.problem {
-            None => "NTS works with this server".into(),
+        match &report.problem {
+            None => "NTS works".into(),
             Some(problem) => format!("NTS does not work ({})", problem.class),
         },
     );
@@ -100,14 +101,14 @@ impl Page {
         let _ = writeln!(self.0, "{label:<16}: {value}");
     }
 
-    fn certificate(&mut self, place: usize, certificate: &Shown) {
-        let label = if place == 0 {
+    fn certificate(&mut self, index: usize, certificate: &Certificate) {
+        let label = if index == 0 {
             "Certificate".to_owned()
         } else {
-            format!("Issuer {place}")
+            format!("Issuer {index}")
         };
         self.line(&label, &certificate.subject);
-        if place == 0 {
+        if index == 0 {
             let names = if certificate.names.is_empty() {
                 "no name (subjectAltName is missing)".into()
             } else {
