@@ -1,4 +1,4 @@
-//! Which request gets which reply.
+//! HTTP service: routes requests and makes replies.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -18,27 +18,27 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::daemon::Daemon;
 use crate::history::{FINE, History};
-use crate::negotiation::{Wish, wish};
+use crate::negotiation::{Preference, negotiate};
 use crate::{dashboard, families};
 
-/// Everything that the exporter can tell.
+/// State of the service.
 #[derive(Debug)]
-pub(crate) struct Site {
+pub(crate) struct Service {
     daemon: Daemon,
     history: RefCell<History>,
     chrony_names: bool,
     host: String,
 }
 
-/// Asks the daemon regularly, so that there is a past to show. Does not return.
-pub(crate) async fn keep_history(site: Rc<Site>) {
+/// Reads the state of the daemon periodically into the history. Does not return.
+pub(crate) async fn record_history(service: Rc<Service>) {
     let mut ticks = interval(Duration::from_secs(FINE.0.into()));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let reading = site.daemon.read().await;
+        let reading = service.daemon.read().await;
         let state = reading.state.as_ref().ok();
-        site.history.borrow_mut().note(now_millis(), state);
+        service.history.borrow_mut().record(now_millis(), state);
     }
 }
 
@@ -48,7 +48,7 @@ fn now_millis() -> i64 {
 
 type Reply = Response<Full<Bytes>>;
 
-impl Site {
+impl Service {
     pub(crate) fn new(daemon: Daemon, chrony_names: bool) -> Self {
         Self {
             daemon,
@@ -61,10 +61,13 @@ impl Site {
         }
     }
 
-    /// The reply to a request, whose body is not looked at.
-    pub(crate) async fn answer(&self, request: &Request<Incoming>) -> Reply {
+    /// Handles a request; its body is ignored.
+    pub(crate) async fn handle(&self, request: &Request<Incoming>) -> Reply {
         if request.method() != Method::GET && request.method() != Method::HEAD {
-            let mut reply = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            let mut reply = plain(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Only GET and HEAD are supported\n",
+            );
             reply
                 .headers_mut()
                 .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -74,25 +77,25 @@ impl Site {
             .headers()
             .get(ACCEPT)
             .and_then(|it| it.to_str().ok());
-        let wish = wish(accept);
+        let preference = negotiate(accept);
         match request.uri().path() {
-            "/metrics" => self.metrics(wish).await,
-            _ if wish.scraper => self.metrics(wish).await,
+            "/metrics" => self.metrics(preference).await,
+            _ if preference.is_scraper => self.metrics(preference).await,
             "/" => page(),
             "/api/state" => self.state().await,
             "/api/history" => self.history(request.uri().query().unwrap_or_default()),
             _ => plain(
                 StatusCode::NOT_FOUND,
-                "there are / and /metrics, and for the page /api/state and /api/history\n",
+                "Not found; see / and /metrics, or /api/state and /api/history\n",
             ),
         }
     }
 
-    async fn metrics(&self, wish: Wish) -> Reply {
+    async fn metrics(&self, Preference { format, .. }: Preference) -> Reply {
         let reading = self.daemon.read().await;
-        let mut text = Text::new(wish.format);
+        let mut text = Text::new(format);
         families::write(&mut text, &reading, self.chrony_names);
-        let mut reply = reply(StatusCode::OK, wish.format.media_type(), text.finish());
+        let mut reply = reply(StatusCode::OK, format.media_type(), text.finish());
         reply
             .headers_mut()
             .insert(VARY, HeaderValue::from_static("accept"));
@@ -105,24 +108,24 @@ impl Site {
             Ok(state) => json!({ "up": true, "host": self.host, "state": state }),
             Err(problem) => json!({
                 "up": false,
-                "problem": problem.kind.word(),
+                "problem": problem.kind.name(),
                 "text": problem.to_string(),
             }),
         };
         reply(StatusCode::OK, JSON, body.to_string())
     }
 
-    /// `span=day` for the coarse ring, `after=N` for the points after number N.
+    /// Query parameters: `span=day` selects the coarse ring, `after=N` the points after number N.
     fn history(&self, query: &str) -> Reply {
-        let of = |name: &str| {
+        let parameter = |name: &str| {
             query
                 .split('&')
                 .filter_map(|pair| pair.split_once('='))
                 .find_map(|(key, value)| (key == name).then_some(value))
         };
-        let after = of("after").and_then(|number| number.parse().ok());
+        let after = parameter("after").and_then(|number| number.parse().ok());
         let history = self.history.borrow();
-        let excerpt = history.after(after, of("span") == Some("day"));
+        let excerpt = history.after(after, parameter("span") == Some("day"));
         match serde_json::to_string(&excerpt) {
             Ok(body) => reply(StatusCode::OK, JSON, body),
             Err(problem) => plain(StatusCode::INTERNAL_SERVER_ERROR, &problem.to_string()),
