@@ -112,7 +112,7 @@ fn counts(status: &Status) -> String {
         "Requests         : {}, {rate:.2} per second since the start\n\
          Answered         : {}\n\
          Denied           : {} by access list, {} over the rate limit\n\
-         Ignored          : {} (malformed, unsupported mode or version, or access list)\n",
+         Ignored          : {} (malformed, unsupported, or by access list)\n",
         sum(|it| it.received),
         sum(|it| it.accepted),
         sum(|it| it.denied),
@@ -278,7 +278,7 @@ mod tests {
 Requests         : 60, 6.00 per second since the start
 Answered         : 40
 Denied           : 8 by access list, 10 over the rate limit
-Ignored          : 2 (malformed, unsupported mode or version, or access list)
+Ignored          : 2 (malformed, unsupported, or by access list)
 Client list      : disabled; enable it with
   ntp-ctl server set 0.0.0.0:123 client-list-size=1000
   ntp-ctl server set '[::1]:123' client-list-size=1000
@@ -321,7 +321,7 @@ Client list      : disabled; enable it with
         };
         let status = status(&[server("[::]:123", 8)]);
         let shown = plain(&status, &ClientList::Available(reply.clone()));
-        let (_, shown) = shown.split_once("or access list)\n").unwrap();
+        let (_, shown) = shown.split_once("or by access list)\n").unwrap();
         let expected = "\
 Client list      : 8 entries, capacity 8; 3 most active shown
 

@@ -122,7 +122,7 @@ pub(crate) fn status(config: Option<&Path>) -> Result<Status, Failure> {
 pub(crate) fn to_failure(error: &CallError) -> Failure {
     let text = match error {
         CallError::Refused(Error::PermissionDenied { caller, permitted }) => format!(
-            "Permission denied for {caller}; requires {permitted}.\n\
+            "Permission denied: you are {caller}; permitted: {permitted}.\n\
              Use sudo, or have the administrator set `group` in [control] to a group of yours"
         ),
         CallError::Other { name, .. } if name.ends_with(".MethodNotFound") => {

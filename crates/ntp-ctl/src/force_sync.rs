@@ -39,16 +39,7 @@ pub(crate) fn run(
                 .into(),
         ));
     }
-    let loaded = ntp_config::load(config).map_err(|problem| Failure::WithExitCode {
-        exit_code: exit::CONFIG,
-        text: format!(
-            "Could not load configuration: {}",
-            problem.render(Style::Plain)
-        ),
-    })?;
-    for warning in &loaded.warnings {
-        console.diagnostic(warning);
-    }
+    let loaded = load(config, console)?;
     check_preconditions(config, &loaded)?;
     let mut once = Once::begin(&loaded, loaded.config.sandbox.mode)
         .map_err(|problem| not_changed(&problem))?;
@@ -116,6 +107,20 @@ pub(crate) fn run(
 /// Maximum change of the correction during the confirmation: more is not the drift of an
 /// oscillator.
 const MAX_CHANGE: NtpDuration = NtpDuration::from_millis(500);
+
+fn load(config: Option<&Path>, console: &mut Console<'_>) -> Result<Loaded, Failure> {
+    let loaded = ntp_config::load(config).map_err(|problem| Failure::WithExitCode {
+        exit_code: exit::CONFIG,
+        text: format!(
+            "Could not load configuration: {}",
+            problem.render(Style::Plain)
+        ),
+    })?;
+    for warning in &loaded.warnings {
+        console.diagnostic(warning);
+    }
+    Ok(loaded)
+}
 
 fn confirm(times: &str, console: &mut Console<'_>) -> Result<bool, Failure> {
     writeln!(console.out, "{times}")?;

@@ -37,9 +37,12 @@ mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal};
+use std::path::Path;
 use std::process::ExitCode;
 
 use ntp_config::Style;
+use ntp_control_api::control::types::Status;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use change::Change;
@@ -145,6 +148,21 @@ fn print_json_error(
     }))
 }
 
+/// Prints part of the state of the daemon, as JSON or as text.
+fn show<T: Serialize>(
+    config: Option<&Path>,
+    json: bool,
+    console: &mut Console<'_>,
+    value: impl FnOnce(&Status) -> &T,
+    text: impl FnOnce(&Status) -> String,
+) -> Result<(), Failure> {
+    let status = connect::status(config)?;
+    if json {
+        return console.print_json(value(&status));
+    }
+    console.print(&text(&status))
+}
+
 fn run_command(
     command: &Command,
     options: &Options,
@@ -163,19 +181,11 @@ fn run_command(
             let format = if json { Format::Json } else { options.format };
             status::run(config, format, console)
         }
-        Command::Tracking => {
-            let status = connect::status(config)?;
-            if json {
-                return console.print_json(&status.system);
-            }
-            console.print(&tracking::plain(&status))
-        }
+        Command::Tracking => show(config, json, console, |it| &it.system, tracking::plain),
         Command::Sources => {
-            let status = connect::status(config)?;
-            if json {
-                return console.print_json(&status.sources);
-            }
-            console.print(&sources::plain(&status, console.width, console.coloured))
+            let (width, coloured) = (console.width, console.coloured);
+            let text = |it: &Status| sources::plain(it, width, coloured);
+            show(config, json, console, |it| &it.sources, text)
         }
         Command::Source {
             name: Some(name), ..
@@ -199,13 +209,7 @@ fn run_command(
             "No source given; `ntp-ctl sources` lists them, `ntp-ctl source --help` shows the actions"
                 .into(),
         )),
-        Command::Servers => {
-            let status = connect::status(config)?;
-            if json {
-                return console.print_json(&status.servers);
-            }
-            console.print(&servers::plain(&status))
-        }
+        Command::Servers => show(config, json, console, |it| &it.servers, servers::plain),
         Command::Clients { limit, server } => {
             clients::run(config, *limit, server.as_deref(), json, console)
         }

@@ -12,8 +12,8 @@
 //! A point is a list: number of the point, milliseconds since 1970, then `null`, or `[synchronised,
 //! offset, estimated error, bound, truth]` in seconds, `{"id": [offset, half interval], ...}`, and
 //! `[received, accepted, refused]` per second or `null`. The dashboard requests the points after
-//! its last one; a changed `begun` shows that the exporter was restarted and the numbers start at 0
-//! again.
+//! its last one; a changed `started` shows that the exporter was restarted and the numbers start at
+//! 0 again.
 
 use std::collections::VecDeque;
 
@@ -33,15 +33,15 @@ pub(crate) const COARSE: (u32, usize) = (60, 1440);
 #[derive(Debug)]
 pub(crate) struct History {
     /// Start of the history in milliseconds since 1970.
-    begun: i64,
+    started: i64,
     fine: Ring,
     coarse: Ring,
 }
 
 impl History {
-    pub(crate) fn new(begun: i64) -> Self {
+    pub(crate) fn new(started: i64) -> Self {
         Self {
-            begun,
+            started,
             fine: Ring::new(FINE),
             coarse: Ring::new(COARSE),
         }
@@ -62,7 +62,7 @@ impl History {
     /// Returns the points of a ring after the one with this number.
     pub(crate) fn after(&self, number: Option<u64>, coarse: bool) -> Excerpt<'_> {
         Excerpt {
-            begun: self.begun,
+            started: self.started,
             ring: if coarse { &self.coarse } else { &self.fine },
             number,
         }
@@ -206,7 +206,7 @@ fn total(state: &State) -> Option<ServerStats> {
 /// Part of a ring, serialised as JSON.
 #[derive(Debug)]
 pub(crate) struct Excerpt<'a> {
-    begun: i64,
+    started: i64,
     ring: &'a Ring,
     number: Option<u64>,
 }
@@ -214,7 +214,7 @@ pub(crate) struct Excerpt<'a> {
 impl Serialize for Excerpt<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut map = to.serialize_map(Some(4))?;
-        map.serialize_entry("begun", &self.begun)?;
+        map.serialize_entry("started", &self.started)?;
         map.serialize_entry("step", &self.ring.step)?;
         map.serialize_entry("length", &self.ring.length)?;
         map.serialize_entry("points", &Points(self))?;

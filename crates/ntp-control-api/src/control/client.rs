@@ -62,7 +62,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PermissionDenied { caller, permitted } => {
-                write!(f, "permission denied for {caller}; requires {permitted}")
+                write!(f, "permission denied for {caller}; permitted: {permitted}")
             }
             Self::Refused { reason } | Self::Failed { reason } => f.write_str(reason),
             Self::StepTooLarge {

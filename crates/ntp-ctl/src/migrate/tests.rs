@@ -349,7 +349,8 @@ fn leap_seconds_are_treated_as_before() {
     assert!(ntpd.contains("[leap]\nlist = \"/l\""), "{ntpd}");
 }
 
-/// Each pool of ours is filled for itself; sixteen servers would be asked where ntpd asks ten.
+/// Each pool has its own size: without an adjustment, sixteen servers would be polled where ntpd
+/// polls ten.
 #[test]
 fn the_pools_of_ntpd_share_its_ten_sources() {
     let four = "pool 0.x\npool 1.x\npool 2.x\npool 3.x\n";

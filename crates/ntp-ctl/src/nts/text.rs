@@ -4,7 +4,7 @@ use std::fmt::{Display, Write as _};
 
 use ntp_nts_ke::certificate::Date;
 
-use super::report::{Certificate, CheckReport};
+use super::report::{Certificate, CheckReport, Server};
 use crate::format::{duration, signed};
 
 /// Formats the report.
@@ -34,25 +34,7 @@ pub(super) fn format(report: &CheckReport) -> String {
         );
     }
     if let Some(server) = &report.ntp_server {
-        let origin = if server.named {
-            "named by the key exchange"
-        } else {
-            "address of the key exchange"
-        };
-        let address = server.address.map_or_else(String::new, |address| {
-            if address.ip().to_string() == server.host {
-                String::new()
-            } else {
-                format!(" ({address})")
-            }
-        });
-        page.line(
-            "NTP server",
-            format!(
-                "{}, UDP port {}{address}; {origin}",
-                server.host, server.port
-            ),
-        );
+        page.ntp_server(server);
     }
     let timings = &report.timings;
     for (label, time) in [
@@ -99,6 +81,25 @@ struct Page(String);
 impl Page {
     fn line(&mut self, label: &str, value: impl Display) {
         let _ = writeln!(self.0, "{label:<16}: {value}");
+    }
+
+    fn ntp_server(&mut self, server: &Server) {
+        let origin = if server.named {
+            "named by the key exchange"
+        } else {
+            "address of the key exchange"
+        };
+        let address = server
+            .address
+            .filter(|address| address.ip().to_string() != server.host)
+            .map_or_else(String::new, |address| format!(" ({address})"));
+        self.line(
+            "NTP server",
+            format!(
+                "{}, UDP port {}{address}; {origin}",
+                server.host, server.port
+            ),
+        );
     }
 
     fn certificate(&mut self, index: usize, certificate: &Certificate) {
