@@ -1,4 +1,4 @@
-//! One configuration file: it is parsed and its problems are rendered, whatever it contains.
+//! One configuration file: parsing it and rendering its problems.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

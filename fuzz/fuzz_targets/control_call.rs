@@ -1,4 +1,4 @@
-//! What comes in at the control socket, in pieces: calls and their parameters.
+//! Input of the control socket, in pieces: calls and their parameters.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

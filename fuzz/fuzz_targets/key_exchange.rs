@@ -1,4 +1,4 @@
-//! One message of a key exchange, cut into pieces: both sides and the records between them.
+//! One message of a key exchange, split into pieces: both sides and the record codec.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

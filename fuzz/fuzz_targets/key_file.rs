@@ -1,4 +1,4 @@
-//! One file of symmetric keys: each line is a key or named as a fault, as it would be alone.
+//! One file of symmetric keys: each line is a key or an error, independent of the other lines.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! One list of leap seconds: what is accepted is read back as it was written, and contradicts itself at no time.
+//! One leap-second list: an accepted list is read back as it was written, and is consistent at all times.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! One configuration of another time daemon: it becomes TOML, whatever it contains and whoever is said to have written it.
+//! One configuration of another time daemon, in each of the supported formats: the output is TOML.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! What stands in NTS packets, files and cookies, sealed with the right keys where that is what it takes to get further.
+//! NTS packets, files and cookies, sealed with the right keys where deeper code requires it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

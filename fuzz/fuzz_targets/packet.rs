@@ -1,4 +1,4 @@
-//! One datagram: the codec's promises, then the server's and the client's.
+//! One datagram: the codec, then the server and the client.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -327,7 +327,7 @@ mod tests {
         let said = error.to_string();
         for expected in [
             "line 1: a secret for AES128",
-            "line 3: a key is three words",
+            "line 3: expected three words",
         ] {
             assert!(said.contains(expected), "{said}");
         }

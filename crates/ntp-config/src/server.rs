@@ -135,13 +135,13 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<ServerConfig> {
     let interleaved_cache_size = section.or(
         cx,
         "interleaved-cache-size",
-        |cx, value| at_most(cx, value, Policy::MOST_INTERLEAVED_PAIRS),
+        |cx, value| at_most(cx, value, Policy::MAX_INTERLEAVED_PAIRS),
         Policy::INTERLEAVED_PAIRS,
     );
     let client_list_size = section.or(
         cx,
         "client-list-size",
-        |cx, value| at_most(cx, value, ClientList::MOST),
+        |cx, value| at_most(cx, value, ClientList::MAX_ENTRIES),
         0,
     );
     let keys = section.optional(cx, "keys", |cx, value| {

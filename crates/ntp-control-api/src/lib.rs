@@ -1,18 +1,18 @@
-//! What the daemon tells other programs, and in which form.
+//! Interfaces between the daemon and other programs: data types, wire formats and clients.
 //!
-//! The daemon, `ntp-ctl`, the metrics exporter and third-party readers meet in this crate; none
-//! of them knows another's code.
+//! The daemon, `ntp-ctl`, the metrics exporter and third-party readers share this crate and nothing
+//! else.
 //!
-//! | module | what it holds |
+//! | module | content |
 //! |---|---|
-//! | [`observation`] | the state of the daemon as data, its JSON form, the frame it travels in, and a client that fetches it |
-//! | [`control`] | Varlink: reading, and changing the daemon at run time |
-//! | [`metrics`] | the metric families that are made from it, and their text form for Prometheus |
+//! | [`observation`] | state of the daemon as data, its JSON and framing, and a client that fetches it |
+//! | [`control`] | Varlink: reads state and changes configuration at run time |
+//! | [`metrics`] | metric families of the state and their text format for Prometheus |
 //!
-//! The observation socket is read-only and its form is older than this implementation: members
-//! may be added to it, never renamed, retyped or removed. The daemon's mind is changed through the control socket.
+//! The observation socket is read-only and its format is older than this implementation: members
+//! may be added to it, never renamed, retyped or removed. The control socket accepts changes.
 //!
-//! No clock is read here and nothing is drawn at random. The only I/O is the clients', on the
+//! This crate reads no clock and uses no randomness. Its only I/O is that of the clients, on the
 //! socket whose path they are given.
 #![forbid(unsafe_code)]
 

@@ -1,31 +1,32 @@
-//! The commands that change something: each is one call, and one sentence about what it did.
+//! Commands that change the state of the daemon: each makes one call and reports its result.
 
 use std::path::Path;
 
 use ntp_control_api::control::client::{CallError, Client};
 use ntp_control_api::control::methods::{
-    AddServer, AddSource, BurstSource, Dump, Error, LevelInput, MaybeNamed, Method, Named, Names,
-    New, Nothing, OfflineSource, OnlineSource, Other, Rekey, Reload, RemoveServer, RemoveSource,
-    SetLogLevel, SetServer, SetSource, Settings, Step, StepInput,
+    AddInput, AddServer, AddSource, BurstSource, Dump, Error, LogLevelInput, Method, NameInput,
+    NamesReply, NoInput, OfflineSource, OnlineSource, OptionalNameInput, Rekey, Reload,
+    RemoveServer, RemoveSource, SetInput, SetLogLevel, SetServer, SetSource, Settings, Step,
+    StepInput,
 };
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::{ServerAction, SourceAction};
-use crate::connect::{Socket, call, told};
+use crate::connect::{Socket, call, to_failure};
 use crate::console::{Console, Failure};
-use crate::figures::{age, moment, signed};
+use crate::format::{age, signed, timestamp};
 
-/// A connection, and where to say what was done.
+/// A connection to the daemon and the output of the result.
 pub(crate) struct Change<'c, 'o> {
     client: Client,
-    /// Whether what was done is told to programs.
+    /// Whether the result is printed as JSON.
     json: bool,
     console: &'c mut Console<'o>,
 }
 
 impl<'c, 'o> Change<'c, 'o> {
-    pub(crate) fn begin(
+    pub(crate) fn connect(
         config: Option<&Path>,
         json: bool,
         console: &'c mut Console<'o>,
@@ -38,16 +39,16 @@ impl<'c, 'o> Change<'c, 'o> {
         })
     }
 
-    /// Says what was done: `text`, or for programs the daemon's reply.
-    fn done(&mut self, reply: &impl Serialize, text: &str) -> Result<(), Failure> {
+    /// Prints the result: `text`, or the daemon's reply as JSON.
+    fn finish(&mut self, reply: &impl Serialize, text: &str) -> Result<(), Failure> {
         if !self.json {
-            return self.console.text(text);
+            return self.console.print(text);
         }
-        let mut told = serde_json::to_value(reply).unwrap_or_default();
-        if let Value::Object(members) = &mut told {
+        let mut result = serde_json::to_value(reply).unwrap_or_default();
+        if let Value::Object(members) = &mut result {
             members.insert("done".into(), true.into());
         }
-        self.console.json(&told)
+        self.console.print_json(&result)
     }
 
     pub(crate) fn source(&mut self, action: &SourceAction) -> Result<(), Failure> {
@@ -61,36 +62,35 @@ impl<'c, 'o> Change<'c, 'o> {
                 let mut all = Settings::new();
                 all.insert("mode".into(), mode.into());
                 all.insert("address".into(), address.as_str().into());
-                lay(&mut all, settings)?;
-                self.named::<AddSource>(&New { settings: all }, "asked from now on")
+                parse_settings(&mut all, settings)?;
+                self.named::<AddSource>(&AddInput { settings: all }, "added")
             }
             SourceAction::Remove { name } => {
-                self.named::<RemoveSource>(&Named { name: name.clone() }, "asked no more")
+                let input = NameInput { name: name.clone() };
+                self.named::<RemoveSource>(&input, "removed")
             }
             SourceAction::Set { name, settings } => {
-                let other = other(name, settings)?;
-                self.named::<SetSource>(&other, "changed")
+                self.named::<SetSource>(&set_input(name, settings)?, "changed")
             }
             SourceAction::Online { name } => {
-                let whom = MaybeNamed { name: name.clone() };
-                self.named::<OnlineSource>(&whom, "asked again")
+                let input = OptionalNameInput { name: name.clone() };
+                self.named::<OnlineSource>(&input, "online")
             }
             SourceAction::Offline { name } => {
-                let whom = MaybeNamed { name: name.clone() };
-                self.named::<OfflineSource>(&whom, "offline")
+                let input = OptionalNameInput { name: name.clone() };
+                self.named::<OfflineSource>(&input, "offline")
             }
             SourceAction::Burst { name } => {
-                let whom = MaybeNamed { name: name.clone() };
-                let reply = call::<BurstSource>(&mut self.client, &whom)?;
-                let text = match (reply.started, reply.spared) {
-                    (started, 0) => format!("Being measured: {}\n", addresses(started)),
-                    (started, spared) => format!(
-                        "Being measured: {}; spared: {} (offline, measured within the last minute, or asked for fewer requests)\n",
-                        addresses(started),
-                        addresses(spared)
-                    ),
-                };
-                self.done(&reply, &text)
+                let input = OptionalNameInput { name: name.clone() };
+                let reply = call::<BurstSource>(&mut self.client, &input)?;
+                let mut text = format!("Burst started: {}\n", addresses(reply.started));
+                if reply.skipped > 0 {
+                    text += &format!(
+                        "Skipped: {} (offline, measured within the last minute, or rate limited)\n",
+                        addresses(reply.skipped)
+                    );
+                }
+                self.finish(&reply, &text)
             }
         }
     }
@@ -100,79 +100,80 @@ impl<'c, 'o> Change<'c, 'o> {
             ServerAction::Add { listen, settings } => {
                 let mut all = Settings::new();
                 all.insert("listen".into(), listen.as_str().into());
-                lay(&mut all, settings)?;
-                self.named::<AddServer>(&New { settings: all }, "served from now on")
+                parse_settings(&mut all, settings)?;
+                self.named::<AddServer>(&AddInput { settings: all }, "added")
             }
             ServerAction::Remove { listen } => {
-                let which = Named {
+                let input = NameInput {
                     name: listen.clone(),
                 };
-                self.named::<RemoveServer>(&which, "served no more")
+                self.named::<RemoveServer>(&input, "removed")
             }
             ServerAction::Set { listen, settings } => {
-                self.named::<SetServer>(&other(listen, settings)?, "changed")
+                self.named::<SetServer>(&set_input(listen, settings)?, "changed")
             }
         }
     }
 
-    /// A step past the thresholds is made in two calls, so that both times are seen whatever becomes of it.
+    /// Steps the clock. A step over a threshold takes two calls, so that both times are printed
+    /// even if the second fails.
     pub(crate) fn step(&mut self, forced: bool) -> Result<(), Failure> {
-        let once = StepInput {
+        let unforced = StepInput {
             forced: Some(false),
         };
-        let mut outcome = self.client.call::<Step>(&once);
+        let mut outcome = self.client.call::<Step>(&unforced);
         let too_large = matches!(outcome, Err(CallError::Refused(Error::StepTooLarge { .. })));
         if forced && too_large {
             if let Err(error) = &outcome
                 && !self.json
             {
-                let seen = both_times(error).unwrap_or_default();
-                self.console.text(&seen)?;
+                let times = both_times(error).unwrap_or_default();
+                self.console.print(&times)?;
             }
             outcome = self.client.call::<Step>(&StepInput { forced: Some(true) });
         }
         match outcome {
             Ok(reply) => {
                 let text = format!(
-                    "The clock was stepped by {}, from {}\n",
+                    "Clock stepped by {}, from {}\n",
                     signed(reply.correction),
-                    moment(reply.clock)
+                    timestamp(reply.clock)
                 );
-                self.done(&reply, &text)
+                self.finish(&reply, &text)
             }
             Err(error) => match both_times(&error) {
                 Some(times) => {
                     let CallError::Refused(refusal) = &error else {
-                        return Err(told(&error));
+                        return Err(to_failure(&error));
                     };
                     Err(Failure::Refused(
                         format!(
-                            "The clock was not touched.\n{times}If the sources are right, use `ntp-ctl step --force`"
+                            "Clock not changed\n{times}If the sources are right, use `ntp-ctl step --force`"
                         ),
                         refusal.name(),
                         refusal.parameters(),
                     ))
                 }
-                None => Err(told(&error)),
+                None => Err(to_failure(&error)),
             },
         }
     }
 
     pub(crate) fn log_level(&mut self, level: &str) -> Result<(), Failure> {
-        let input = LevelInput {
+        let input = LogLevelInput {
             level: level.to_owned(),
         };
         let reply = call::<SetLogLevel>(&mut self.client, &input)?;
-        self.done(
+        self.finish(
             &reply,
-            &format!("Logging at level {level} until the daemon ends or reloads another\n"),
+            &format!("Log level set to {level} until the next start or reload of another level\n"),
         )
     }
 
     pub(crate) fn reload(&mut self) -> Result<(), Failure> {
-        let reply = call::<Reload>(&mut self.client, &Nothing {})?;
+        let reply = call::<Reload>(&mut self.client, &NoInput {})?;
         for warning in &reply.warnings {
-            self.console.complain(format_args!("{warning}\n"));
+            self.console.message(format_args!("{warning}\n"));
         }
         let mut text = String::new();
         for (what, names) in [
@@ -187,58 +188,57 @@ impl<'c, 'o> Change<'c, 'o> {
             }
         }
         if text.is_empty() {
-            text += "The configuration says nothing new\n";
+            text += "No changes in the configuration\n";
         }
-        self.done(&reply, &text)
+        self.finish(&reply, &text)
     }
 
     pub(crate) fn rekey(&mut self) -> Result<(), Failure> {
-        let reply = call::<Rekey>(&mut self.client, &Nothing {})?;
+        let reply = call::<Rekey>(&mut self.client, &NoInput {})?;
         let key = reply.key;
-        let good = if reply.good_for > 0.0 {
-            let time = age(reply.good_for);
-            format!(
-                "Those that clients have stay good for {time}; each answer brings a new one, so nobody notices"
-            )
+        let old_cookies = if reply.old_cookies_valid_for > 0.0 {
+            let time = age(reply.old_cookies_valid_for);
+            format!("Existing cookies remain valid for {time}; each reply brings clients a new one")
         } else {
-            "Those that clients have are worthless (stale-key-count = 0); they exchange keys again by themselves"
+            "Existing cookies are invalid (stale-key-count = 0); clients repeat the key exchange"
                 .into()
         };
-        let stored = match &reply.stored {
+        let key_file = match &reply.key_file {
             Some(path) => format!("Written: {path}"),
-            None => "Not written: after a restart clients exchange keys again (key-storage-path in [keyset])"
+            None => "Not written: after a restart, clients repeat the key exchange\n\
+                     (`key-storage-path` in [keyset])"
                 .into(),
         };
         let text = format!(
-            "NTS cookies are made with a new key from now on (number {key})\n{good}\n{stored}\n"
+            "NTS cookie key replaced: new cookies use key number {key}\n{old_cookies}\n{key_file}\n"
         );
-        self.done(&reply, &text)
+        self.finish(&reply, &text)
     }
 
     pub(crate) fn dump(&mut self) -> Result<(), Failure> {
-        let reply = call::<Dump>(&mut self.client, &Nothing {})?;
+        let reply = call::<Dump>(&mut self.client, &NoInput {})?;
         let written = reply.paths.iter().map(|path| format!("Written: {path}\n"));
         let text: String = written.collect();
-        self.done(&reply, &text)
+        self.finish(&reply, &text)
     }
 
-    /// Calls a method that answers with names, and says what became of them.
-    fn named<M: Method<Output = Names>>(
+    /// Calls a method that replies with names, and prints each with `result`.
+    fn named<M: Method<Output = NamesReply>>(
         &mut self,
         input: &M::Input,
-        what: &str,
+        result: &str,
     ) -> Result<(), Failure> {
         let reply = call::<M>(&mut self.client, input)?;
-        let lines = reply.names.iter().map(|name| format!("{name}: {what}\n"));
+        let lines = reply.names.iter().map(|name| format!("{name}: {result}\n"));
         let mut text: String = lines.collect();
         if text.is_empty() {
-            text += "there is nothing that this is about\n";
+            text += "Nothing to change\n";
         }
-        self.done(&reply, &text)
+        self.finish(&reply, &text)
     }
 }
 
-/// What the clock says and what the sources say, of a step that is too large.
+/// Formats system time, time of the sources and threshold of a step that is too large.
 fn both_times(error: &CallError) -> Option<String> {
     let CallError::Refused(Error::StepTooLarge {
         clock,
@@ -250,28 +250,31 @@ fn both_times(error: &CallError) -> Option<String> {
         return None;
     };
     Some(format!(
-        "The clock says   {}\nThe sources say  {}\nThat is a correction of {}, and `{threshold}` in [synchronization] allows {limit} s\n",
-        moment(*clock),
-        moment(clock + correction),
+        "System time      : {}\nTime of sources  : {}\nCorrection       : {}\n\
+         Limit            : {limit} s (`{threshold}` in [synchronization])\n",
+        timestamp(*clock),
+        timestamp(clock + correction),
         signed(*correction)
     ))
 }
 
-fn other(name: &str, settings: &[String]) -> Result<Other, Failure> {
+fn set_input(name: &str, settings: &[String]) -> Result<SetInput, Failure> {
     let mut changes = Settings::new();
-    lay(&mut changes, settings)?;
-    Ok(Other {
+    parse_settings(&mut changes, settings)?;
+    Ok(SetInput {
         name: name.to_owned(),
         settings: changes,
     })
 }
 
-/// `key=value` words become settings. A key may name a table's key with dots; a value that is no number, boolean or list is a text.
-fn lay(settings: &mut Settings, words: &[String]) -> Result<(), Failure> {
+/// Parses `key=value` words. A dotted key is a key of a table; a value that is not JSON is a
+/// string.
+fn parse_settings(settings: &mut Settings, words: &[String]) -> Result<(), Failure> {
     for word in words {
         let Some((key, value)) = word.split_once('=') else {
-            return Err(Failure::Told(format!(
-                "{word:?} is no setting: write KEY=VALUE, for example `prefer=true` or `poll-interval-limits.max=6`"
+            return Err(Failure::Error(format!(
+                "Invalid setting {word:?}: expected KEY=VALUE, for example `prefer=true`\n\
+                 or `poll-interval-limits.max=6`"
             )));
         };
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
@@ -283,7 +286,9 @@ fn lay(settings: &mut Settings, words: &[String]) -> Result<(), Failure> {
                 .entry(part)
                 .or_insert_with(|| Value::Object(Settings::new()));
             let Value::Object(inner) = inner else {
-                return Err(Failure::Told(format!("{part:?} in {word:?} is no table")));
+                return Err(Failure::Error(format!(
+                    "Invalid setting {word:?}: {part:?} is not a table"
+                )));
             };
             table = inner;
         }
@@ -303,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_become_settings() {
+    fn key_value_words_are_parsed_as_settings() {
         let words = [
             "prefer=true",
             "poll-interval-limits.min=4",
@@ -313,7 +318,7 @@ mod tests {
             "count=null",
         ];
         let mut settings = Settings::new();
-        lay(&mut settings, &words.map(ToOwned::to_owned)).unwrap();
+        parse_settings(&mut settings, &words.map(ToOwned::to_owned)).unwrap();
         let expected = json!({
             "prefer": true, "poll-interval-limits": { "min": 4, "max": 6 }, "address": "a=b",
             "ignore": ["192.0.2.1"], "count": null,
@@ -321,7 +326,10 @@ mod tests {
         assert_eq!(Value::Object(settings), expected);
         for wrong in ["prefer", "prefer=1 prefer.x=2"] {
             let words: Vec<_> = wrong.split(' ').map(ToOwned::to_owned).collect();
-            assert!(lay(&mut Settings::new(), &words).is_err(), "{wrong}");
+            assert!(
+                parse_settings(&mut Settings::new(), &words).is_err(),
+                "{wrong}"
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The command line.
+//! Command line.
 //!
-//! Options may stand before or after the command, as upstream's tool allows. Its few oddities
-//! are not kept: unknown and repeated commands are errors, not warnings.
+//! As in upstream's tool, options can precede or follow the command. Unlike there, unknown and
+//! repeated commands are errors, not warnings.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,28 +13,28 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::console::Failure;
 use crate::migrate::Dialect;
 
-/// What the command line asks for.
-pub(crate) enum Asked {
-    /// This help text.
+/// A parsed command line.
+pub(crate) enum Invocation {
+    /// Print this help text.
     Help(String),
-    /// The version.
+    /// Print the version.
     Version,
-    /// A command.
+    /// Run a command.
     Run(Command, Options),
 }
 
-/// Reads the arguments, the first of which is the name of the program.
-pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Asked, Failure> {
+/// Parses the arguments, the first of which is the name of the program.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Failure> {
     match Cli::try_parse_from(arguments) {
         Ok(Cli {
             command: Some(command),
             options,
             ..
-        }) => Ok(Asked::Run(command, options)),
-        Ok(_) => Ok(Asked::Help(Cli::command().render_help().to_string())),
+        }) => Ok(Invocation::Run(command, options)),
+        Ok(_) => Ok(Invocation::Help(Cli::command().render_help().to_string())),
         Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp => Ok(Asked::Help(error.render().to_string())),
-            ErrorKind::DisplayVersion => Ok(Asked::Version),
+            ErrorKind::DisplayHelp => Ok(Invocation::Help(error.render().to_string())),
+            ErrorKind::DisplayVersion => Ok(Invocation::Version),
             _ => Err(Failure::Usage(error.render().to_string())),
         },
     }
@@ -48,9 +48,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
     version,
     propagate_version = true,
     disable_version_flag = true,
-    after_help = "Exit codes: 0 if the command did what was asked (waitsync: the clock is synchronised), 124 if the time given to waitsync or \
-                  force-sync was over, 78 if force-sync cannot use the configuration, 1 otherwise; `nts check` tells problems apart by further ones. \
-                  Standard error says why and what to do."
+    after_help = "Exit codes: 0 success (waitsync: the clock is synchronised), 124 timeout of waitsync or force-sync, 78 invalid configuration \
+                  (force-sync), 1 any other failure; `nts check` has further ones. Standard error has the reason."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -66,109 +65,110 @@ struct Cli {
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum Command {
-    /// Check the configuration file and say everything that is wrong with it
+    /// Check the configuration and report all problems
     Validate,
     /// Show the state of the running daemon
     Status,
-    /// Show what the clock follows, how far it is off and how wrong it can be
+    /// Show the state of the clock: reference, offset, frequency and errors
     Tracking,
-    /// List the sources: whom the daemon asks, and what it thinks of them
+    /// List the sources and their state
     Sources,
-    /// Show everything about a source, or change the sources
+    /// Show all details of a source, or change the sources
     #[command(args_conflicts_with_subcommands = true)]
     Source {
-        /// A source: its configured name, host, address in use or number
+        /// Configured name, host, address in use or ID of a source
         name: Option<String>,
         #[command(subcommand)]
         action: Option<SourceAction>,
     },
-    /// List the addresses at which time is served, with counts
+    /// List the servers (listening addresses) with counters
     Servers,
-    /// Change the addresses at which time is served
+    /// Change the servers
     Server {
         #[command(subcommand)]
         action: ServerAction,
     },
-    /// Show how many requests of clients there were, what became of them and, if a list is kept, who asks
+    /// Show counters of client requests and the client list
     ///
-    /// The daemon remembers addresses of clients only where `client-list-size` in [[server]] says so, and tells them only to those who may
-    /// change things, for they are personal data.
+    /// The daemon records addresses of clients only if `client-list-size` in [[server]] is set.
+    /// Addresses are personal data, so reading the list requires the right to change the state of
+    /// the daemon.
     Clients {
-        /// List so many, those who ask most often
+        /// Number of clients to list, the most active first
         #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,
-        /// Only those who asked at this address, as `ntp-ctl servers` shows it
+        /// List only clients of this server, as shown by `ntp-ctl servers`
         #[arg(long, value_name = "ADDRESS")]
         server: Option<String>,
     },
-    /// Say in sentences why the clock is or is not steered, and why each source is or is not used
+    /// Explain why the clock is or is not steered, and why each source is or is not used
     Explain,
-    /// Watch the clock and its sources live, with plots; q ends it
+    /// Monitor the clock and its sources live, with plots (q quits)
     Watch,
-    /// Ask a server for the time directly, without a daemon; nothing is changed
+    /// Query a server for the time, without the daemon; changes nothing
     Query {
         /// Host name or address, with an optional port
         host: String,
-        /// Requests to send, two seconds apart
+        /// Number of requests, two seconds apart
         #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=60))]
         samples: u32,
     },
-    /// Find out whether a server's NTS works
+    /// Test the NTS of a server
     Nts {
         #[command(subcommand)]
         action: NtsAction,
     },
-    /// Wait until the clock is synchronised; for boot scripts
+    /// Wait until the clock is synchronised, for boot scripts
     Waitsync {
-        /// And until the guaranteed error is no larger than this, for example 10ms
+        /// Wait also until the error bound is at most this, for example 10ms
         #[arg(long, value_name = "TIME", value_parser = time)]
         max_error: Option<Duration>,
-        /// Give up after this time, for example 60s [default: never]
+        /// Timeout, for example 60s [default: none]
         #[arg(long, value_name = "TIME", value_parser = time)]
         timeout: Option<Duration>,
     },
-    /// Step the clock to what the sources say, instead of slewing it there
+    /// Step the clock by the estimated offset instead of slewing it
     Step {
-        /// Go past the panic thresholds
+        /// Override the panic thresholds
         #[arg(long)]
         force: bool,
     },
-    /// Log more, or less, until the daemon ends: trace, debug, info, warn or error
+    /// Change the log level of the running daemon
     LogLevel {
-        /// The least important messages to log
+        /// error, warn, info, debug or trace
         level: String,
     },
-    /// Show the configuration in force with where each value comes from, or save what was changed at run time
+    /// Show the active configuration with the origin of each value, or save run-time changes
     Config {
         #[command(subcommand)]
         action: ConfigAction,
     },
-    /// Read the configuration and its drop-ins again; what cannot be followed without a restart is named
+    /// Reload the configuration and its drop-ins; reports changes that require a restart
     Reload,
-    /// Make NTS cookies with a new key from now on; those that clients have stay good for a while
+    /// Replace the NTS cookie key; existing cookies remain valid for a while
     Rekey,
-    /// Save what has been learnt (the oscillator's frequency) now
+    /// Save the persistent state (the frequency of the oscillator) now
     Dump,
-    /// Decide again on what a daemon recorded, and show where it would be otherwise
+    /// Replay the recorded inputs of a daemon and compare the decisions
     Replay {
         /// The record: the file of `record-path`, or an older one (`NAME.1`)
         file: PathBuf,
 
-        /// Draw offset, bound and measurements into this file
+        /// Write a plot of offset, bound and measurements to this file
         #[arg(long, value_name = "FILE")]
         svg: Option<PathBuf>,
 
-        /// Show decisions that are the same, too
+        /// Show identical decisions, too
         #[arg(long)]
         all: bool,
     },
-    /// Set the clock at once from the configured sources, where no daemon runs; shows both times and asks
+    /// Set the clock once from the configured sources, without the daemon; asks for confirmation
     ForceSync(ForceSync),
-    /// Print the ntp.toml that does what another time daemon's configuration file does
+    /// Convert the configuration file of another time daemon to ntp.toml
     Migrate {
-        /// The other daemon's file, such as /etc/chrony/chrony.conf or /etc/ntp.conf
+        /// File to convert, such as /etc/chrony/chrony.conf or /etc/ntp.conf
         file: PathBuf,
-        /// Whose file it is, if its name does not tell
+        /// Daemon of the file, if not clear from its name
         #[arg(long, value_name = "DAEMON")]
         from: Option<Dialect>,
     },
@@ -176,78 +176,79 @@ pub(crate) enum Command {
 
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ForceSync {
-    /// Do not ask; for boot scripts and timers
+    /// Do not ask for confirmation, for boot scripts and timers
     #[arg(long, short)]
     pub(crate) yes: bool,
-    /// With --yes, the largest correction [default: startup-step-panic-threshold of the configuration]
+    /// With --yes, the maximum correction [default: startup-step-panic-threshold of the
+    /// configuration]
     #[arg(long, value_name = "TIME", value_parser = time, requires = "yes")]
     pub(crate) max_offset: Option<Duration>,
-    /// Leave the clock alone if it is off by less
+    /// Do not set the clock if the offset is smaller
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "1s")]
     pub(crate) min_offset: Duration,
-    /// Give up after this time
+    /// Timeout
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "60s")]
     pub(crate) timeout: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum SourceAction {
-    /// Ask one more source
+    /// Add a source
     Add {
         /// Host name or address, with an optional port
         address: String,
-        /// Use several servers behind this name
+        /// Use several servers of this name
         #[arg(long)]
         pool: bool,
         /// Keys of [[source]] with their values, for example prefer=true poll-interval-limits.max=6
         #[arg(value_name = "KEY=VALUE")]
         settings: Vec<String>,
     },
-    /// Ask a source no more
+    /// Remove a source
     Remove {
-        /// Its configured name, host, address in use or number
+        /// Configured name, host, address in use or ID
         name: String,
     },
     /// Change settings of a source
     Set {
-        /// Its configured name, host, address in use or number
+        /// Configured name, host, address in use or ID
         name: String,
-        /// Keys of [[source]] with their values; null takes a key out
+        /// Keys of [[source]] with their values; null resets a key to its default
         #[arg(value_name = "KEY=VALUE", required = true)]
         settings: Vec<String>,
     },
-    /// Ask a source, or all, again
+    /// Resume polling of a source, or of all
     Online {
-        /// Its configured name, host, address in use or number
+        /// Configured name, host, address in use or ID
         name: Option<String>,
     },
-    /// Send no requests to a source, or to any
+    /// Suspend polling of a source, or of all
     Offline {
-        /// Its configured name, host, address in use or number
+        /// Configured name, host, address in use or ID
         name: Option<String>,
     },
-    /// Measure a source, or all, eight times within 16 s
+    /// Send a burst of eight requests within 16 s to a source, or to all
     Burst {
-        /// Its configured name, host, address in use or number
+        /// Configured name, host, address in use or ID
         name: Option<String>,
     },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum ConfigAction {
-    /// Print the configuration in force as TOML; comments say where each value comes from
+    /// Print the active configuration as TOML, with the origin of each value as a comment
     Show {
-        /// With all defaults
+        /// Include all defaults
         #[arg(long)]
         all: bool,
     },
-    /// Write what was changed at run time into the drop-in ntp.toml.d/90-runtime.toml, for the next start
+    /// Write run-time changes to the drop-in ntp.toml.d/90-runtime.toml, for the next start
     Save,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum ServerAction {
-    /// Serve time at one more address
+    /// Add a server
     Add {
         /// Address and port, for example 0.0.0.0:123
         listen: String,
@@ -255,16 +256,16 @@ pub(crate) enum ServerAction {
         #[arg(value_name = "KEY=VALUE")]
         settings: Vec<String>,
     },
-    /// Serve time at an address no more
+    /// Remove a server
     Remove {
         /// Address and port as configured
         listen: String,
     },
-    /// Change whom a server serves, and how fast
+    /// Change settings of a server
     Set {
         /// Address and port as configured
         listen: String,
-        /// Keys of [[server]] with their values; null takes a key out
+        /// Keys of [[server]] with their values; null resets a key to its default
         #[arg(value_name = "KEY=VALUE", required = true)]
         settings: Vec<String>,
     },
@@ -272,24 +273,25 @@ pub(crate) enum ServerAction {
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum NtsAction {
-    /// Exchange keys with a server and ask it once; say what is wrong and what to do
+    /// Exchange keys with a server and send one authenticated request; report problems and remedies
     ///
-    /// No daemon is needed, and nothing is changed. Shown are the server's certificates, what was agreed on, how long each part took
-    /// and what the server says about our clock, as far as it came.
+    /// Needs no daemon and changes nothing. The report has the certificates of the server, the
+    /// negotiated parameters, the duration of each stage and the offset of the local clock, as far
+    /// as the check got.
     #[command(after_help = crate::nts::exit_codes())]
     Check {
-        /// Host name or address of the key exchange, with an optional port
+        /// Host name or address of the key exchange server, with an optional port
         host: String,
-        /// Believe the authorities in this file (PEM), too
+        /// Trust the certificate authorities in this file (PEM), too
         #[arg(long, value_name = "FILE")]
         ca: Option<PathBuf>,
-        /// Give the key exchange up after this time
+        /// Timeout of the key exchange
         #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
         timeout: Duration,
     },
 }
 
-/// A time with its unit, for example `10ms`, `1.5s`, `2min`; a bare number is seconds.
+/// Parses a time with its unit, for example `10ms`, `1.5s`, `2min`; a bare number is in seconds.
 fn time(text: &str) -> Result<Duration, String> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
     let scale = match unit {
@@ -301,7 +303,7 @@ fn time(text: &str) -> Result<Duration, String> {
         "h" => 3600.0,
         _ => {
             return Err(format!(
-                "{unit:?} is no unit of time: ns, us, ms, s, min or h"
+                "unknown unit {unit:?} (expected ns, us, ms, s, min or h)"
             ));
         }
     };
@@ -316,7 +318,7 @@ pub(crate) struct Options {
     #[arg(short, long, value_name = "PATH", global = true)]
     pub(crate) config: Option<PathBuf>,
 
-    /// How to show what the command tells
+    /// Output format
     #[arg(
         short,
         long,
@@ -335,13 +337,13 @@ pub(crate) struct Options {
 pub(crate) enum Format {
     /// Text for people
     Plain,
-    /// All of it, for programs
+    /// JSON for programs
     Json,
-    /// Metrics in Prometheus' text format (`status` only)
+    /// Metrics in the text format of Prometheus (`status` only)
     Prometheus,
 }
 
-/// The definition of the command line, from which the manual page is made.
+/// Returns the definition of the command line, from which the manual page is generated.
 pub(crate) fn command() -> clap::Command {
     Cli::command()
 }
@@ -352,24 +354,24 @@ mod tests {
 
     use super::*;
 
-    fn parse(line: &str) -> Result<Asked, Failure> {
+    fn parse(line: &str) -> Result<Invocation, Failure> {
         super::parse(line.split(' ').map(OsString::from))
     }
 
     #[test]
-    fn the_definition_is_sound() {
+    fn the_definition_is_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn options_stand_before_or_after_the_command_in_every_spelling() {
+    fn options_precede_or_follow_the_command_in_every_spelling() {
         for line in [
             "ntp-ctl status -c /a -f prometheus",
             "ntp-ctl -c/a -fprometheus status",
             "ntp-ctl --config=/a status --format prometheus",
             "ntp-ctl --config /a --format=prometheus status",
         ] {
-            let Ok(Asked::Run(Command::Status, options)) = parse(line) else {
+            let Ok(Invocation::Run(Command::Status, options)) = parse(line) else {
                 panic!("{line}");
             };
             assert_eq!(options.config.as_deref(), Some(Path::new("/a")), "{line}");
@@ -378,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn help_and_version_are_asked_for_in_every_spelling() {
+    fn help_and_version_have_several_spellings() {
         for line in [
             "ntp-ctl",
             "ntp-ctl -c /a",
@@ -388,17 +390,17 @@ mod tests {
             "ntp-ctl status -h",
         ] {
             assert!(
-                matches!(parse(line), Ok(Asked::Help(text)) if text.contains("Usage: ntp-ctl")),
+                matches!(parse(line), Ok(Invocation::Help(text)) if text.contains("Usage: ntp-ctl")),
                 "{line}"
             );
         }
         for line in ["ntp-ctl -v", "ntp-ctl --version", "ntp-ctl validate -v"] {
-            assert!(matches!(parse(line), Ok(Asked::Version)), "{line}");
+            assert!(matches!(parse(line), Ok(Invocation::Version)), "{line}");
         }
     }
 
     #[test]
-    fn a_time_has_a_unit() {
+    fn times_have_units() {
         assert_eq!(time("10ms"), Ok(Duration::from_millis(10)));
         assert_eq!(time("1.5"), Ok(Duration::from_millis(1500)));
         assert_eq!(time("2min"), Ok(Duration::from_secs(120)));
@@ -408,8 +410,8 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_and_near_misses_get_a_hint() {
-        for (line, told) in [
+    fn invalid_arguments_are_reported_with_suggestions() {
+        for (line, expected) in [
             ("ntp-ctl statsu", "status"),
             ("ntp-ctl validate status", "status"),
             (
@@ -422,7 +424,10 @@ mod tests {
             let Err(Failure::Usage(text)) = parse(line) else {
                 panic!("{line}");
             };
-            assert!(text.starts_with("error: ") && text.contains(told), "{text}");
+            assert!(
+                text.starts_with("error: ") && text.contains(expected),
+                "{text}"
+            );
         }
     }
 }

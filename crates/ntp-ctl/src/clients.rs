@@ -1,38 +1,40 @@
-//! `ntp-ctl clients`: what became of requests, and who asks.
+//! `ntp-ctl clients`: counters of requests, and the client list.
 //!
-//! Counts are for everyone. Addresses are the business of others: the daemon remembers them only where it is told to (`client-list-size`), and tells them only to those who
-//! could change it as well. Neither is a failure of this command, which then says how to come by them.
+//! Counters are public. Addresses are personal data: the daemon records them only if
+//! `client-list-size` is set, and returns them only to users who may change its state. Without a
+//! list, or without the right to read it, the command succeeds and prints how to get it.
 //!
-//! A list of bounded size may count too much: see `ntp_proto::server::ClientList`. What is not exact has a mark.
+//! The counts of a bounded list can be too large: see `ntp_proto::server::ClientList`. Inexact
+//! counts are marked.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use ntp_control_api::control::client::CallError;
 use ntp_control_api::control::methods::{
-    ClientsInput, ClientsReply, Error, GetClients, GetStatus, Nothing,
+    ClientsInput, ClientsReply, Error, GetClients, GetStatus, NoInput,
 };
 use ntp_control_api::control::types::{Client, Server, Status};
 use serde_json::json;
 
-use crate::connect::{Socket, call, told};
+use crate::connect::{Socket, call, to_failure};
 use crate::console::{Console, Failure};
-use crate::figures::{age, duration};
+use crate::format::{age, duration, paragraph};
 use crate::servers::NONE;
 
-/// What can be known about clients.
+/// Availability of the client list.
 #[derive(Debug)]
-enum Known {
-    /// Nobody is remembered.
-    Nobody,
-    /// They are not for us to see; who is asking, and who may see them.
+enum ClientList {
+    /// No list is kept.
+    Disabled,
+    /// Permission denied: the calling user, and the permitted ones.
     Private(String, String),
-    /// These.
-    Clients(ClientsReply),
+    /// The list.
+    Available(ClientsReply),
 }
 
-/// A size that `server set` is shown with: enough for most, and 72 kB.
-const SUGGESTED: u64 = 1000;
+/// Size of the list in the suggested command: enough for most servers, 72 kB.
+const SUGGESTED_SIZE: u64 = 1000;
 
 pub(crate) fn run(
     config: Option<&Path>,
@@ -42,62 +44,63 @@ pub(crate) fn run(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let mut daemon = Socket::find(config)?.connect()?;
-    let mut status = call::<GetStatus>(&mut daemon, &Nothing {})?.status;
-    if let Some(wanted) = server {
-        status.servers.retain(|server| server.address == wanted);
+    let mut status = call::<GetStatus>(&mut daemon, &NoInput {})?.status;
+    if let Some(address) = server {
+        status.servers.retain(|server| server.address == address);
         if status.servers.is_empty() {
-            return Err(Failure::Told(format!(
-                "no time is served at {wanted:?}; `ntp-ctl servers` lists the addresses"
+            return Err(Failure::Error(format!(
+                "Unknown server {address:?}; `ntp-ctl servers` lists the addresses"
             )));
         }
     }
-    let known = if status.servers.iter().all(|it| it.client_list_size == 0) {
-        Known::Nobody
+    let list = if status.servers.iter().all(|it| it.client_list_size == 0) {
+        ClientList::Disabled
     } else {
-        let which = ClientsInput {
+        let input = ClientsInput {
             server: server.map(ToOwned::to_owned),
             limit: Some(limit.into()),
         };
-        match daemon.call::<GetClients>(&which) {
-            Ok(reply) => Known::Clients(reply),
+        match daemon.call::<GetClients>(&input) {
+            Ok(reply) => ClientList::Available(reply),
             Err(CallError::Refused(Error::PermissionDenied { caller, permitted })) => {
-                Known::Private(caller, permitted)
+                ClientList::Private(caller, permitted)
             }
-            Err(error) => return Err(told(&error)),
+            Err(error) => return Err(to_failure(&error)),
         }
     };
     if json {
-        return console.json(&data(&status, &known));
+        return console.print_json(&data(&status, &list));
     }
-    console.text(&plain(&status, &known))
+    console.print(&plain(&status, &list))
 }
 
-fn data(status: &Status, known: &Known) -> serde_json::Value {
-    let (list, private) = match known {
-        Known::Nobody => (None, None),
-        Known::Private(caller, permitted) => (
+fn data(status: &Status, list: &ClientList) -> serde_json::Value {
+    let (list, private) = match list {
+        ClientList::Disabled => (None, None),
+        ClientList::Private(caller, permitted) => (
             None,
             Some(json!({ "caller": caller, "permitted": permitted })),
         ),
-        Known::Clients(reply) => (Some(reply), None),
+        ClientList::Available(reply) => (Some(reply), None),
     };
     json!({ "servers": status.servers, "list": list, "private": private })
 }
 
-fn plain(status: &Status, known: &Known) -> String {
+fn plain(status: &Status, clients: &ClientList) -> String {
     if status.servers.is_empty() {
         return NONE.into();
     }
     let mut text = counts(status);
-    match known {
-        Known::Nobody => how_to_know(&mut text, &status.servers),
-        Known::Private(caller, permitted) => {
-            let _ = writeln!(
-                text,
-                "Which clients    : not for you to see: you are {caller}; {permitted} may. Try again with sudo"
+    match clients {
+        ClientList::Disabled => how_to_enable(&mut text, &status.servers),
+        ClientList::Private(caller, permitted) => {
+            text.push_str("Client list      : permission denied\n");
+            paragraph(
+                &mut text,
+                &format!("you are {caller}; permitted: {permitted}; use sudo"),
             );
         }
-        Known::Clients(reply) => list(&mut text, status, reply),
+        ClientList::Available(reply) => list(&mut text, status, reply),
     }
     text
 }
@@ -108,8 +111,8 @@ fn counts(status: &Status) -> String {
     format!(
         "Requests         : {}, {rate:.2} per second since the start\n\
          Answered         : {}\n\
-         Refused          : {} by access list, {} over the rate limit\n\
-         Ignored          : {} (malformed, wrong mode or version, or by access list)\n",
+         Denied           : {} by access list, {} over the rate limit\n\
+         Ignored          : {} (malformed, unsupported, or by access list)\n",
         sum(|it| it.received),
         sum(|it| it.accepted),
         sum(|it| it.denied),
@@ -118,13 +121,11 @@ fn counts(status: &Status) -> String {
     )
 }
 
-/// The commands that have the daemon remember from now on.
-fn how_to_know(text: &mut String, servers: &[Server]) {
-    text.push_str(
-        "Which clients    : not known: no addresses of clients are kept. To keep them from now on:\n",
-    );
+/// Appends the commands that enable the client list.
+fn how_to_enable(text: &mut String, servers: &[Server]) {
+    text.push_str("Client list      : disabled; enable it with\n");
     for server in servers {
-        // Brackets mean something to a shell.
+        // Brackets are special to a shell.
         let quote = if server.address.contains('[') {
             "'"
         } else {
@@ -132,7 +133,7 @@ fn how_to_know(text: &mut String, servers: &[Server]) {
         };
         let _ = writeln!(
             text,
-            "  ntp-ctl server set {quote}{}{quote} client-list-size={SUGGESTED}",
+            "  ntp-ctl server set {quote}{}{quote} client-list-size={SUGGESTED_SIZE}",
             server.address
         );
     }
@@ -143,15 +144,12 @@ fn list(text: &mut String, status: &Status, reply: &ClientsReply) {
         clients,
         listed,
         size,
-        displaced,
-        missed,
+        evicted,
+        uncounted,
     } = reply;
-    let _ = write!(
-        text,
-        "Which clients    : {listed} known, with room for {size}"
-    );
+    let _ = write!(text, "Client list      : {listed} entries, capacity {size}");
     if (clients.len() as u64) < *listed {
-        let _ = write!(text, "; the {} that ask most often", clients.len());
+        let _ = write!(text, "; {} most active shown", clients.len());
     }
     text.push('\n');
     let several = status.servers.iter().filter(|it| it.client_list_size > 0);
@@ -160,28 +158,27 @@ fn list(text: &mut String, status: &Status, reply: &ClientsReply) {
         table(text, clients, with_server, status.program.now);
     }
     if clients.iter().any(|client| client.overcount > 0) {
-        text.push_str(
-            "\n~ at most: some of these requests may have been those of clients that made room\n",
-        );
+        text.push_str("\n~ upper bound: the entry replaced another one and inherited its count\n");
     }
-    if *displaced > 0 {
+    if *evicted > 0 {
         let _ = writeln!(
             text,
-            "\n{displaced} times the list was full, and the client that had asked least made room; a larger client-list-size keeps more"
+            "\n{evicted} entries replaced by new clients; raise client-list-size to keep more"
         );
     }
-    if *missed > 0 {
+    if *uncounted > 0 {
         let _ = writeln!(
             text,
-            "\n{missed} requests are not in the list, because they came while it was being read"
+            "\n{uncounted} requests not counted: they arrived while the list was being read"
         );
     }
 }
 
-/// As wide as what is in it, and no wider than a terminal for IPv4.
+/// Appends the table; columns are as wide as their content, which fits 80 columns with IPv4
+/// addresses.
 fn table(text: &mut String, clients: &[Client], with_server: bool, now: f64) {
     let heading = [
-        "Address", "Server", "Requests", "Answered", "Limited", "Denied", "Every", "Last",
+        "Address", "Server", "Requests", "Answered", "Limited", "Denied", "Intvl", "Last",
     ];
     let mut rows = vec![heading.map(ToOwned::to_owned)];
     rows.extend(clients.iter().map(|client| row(client, now)));
@@ -213,15 +210,15 @@ fn row(client: &Client, now: f64) -> [String; 8] {
         client.server.clone(),
         format!("{mark}{}", client.requests),
         client.answered.to_string(),
-        client.limited.to_string(),
+        client.rate_limited.to_string(),
         client.denied.to_string(),
-        client.interval.map_or_else(|| "-".into(), distance),
-        age(now - client.last),
+        client.interval.map_or_else(|| "-".into(), interval),
+        age(now - client.last_seen),
     ]
 }
 
-/// Six characters at most.
-fn distance(seconds: f64) -> String {
+/// Formats an interval in at most six characters.
+fn interval(seconds: f64) -> String {
     match seconds {
         ..1.0 => duration(seconds).replace(' ', ""),
         1.0..10.0 => format!("{seconds:.1}s"),
@@ -263,55 +260,55 @@ mod tests {
             requests,
             overcount,
             answered: requests - overcount,
-            limited: 0,
+            rate_limited: 0,
             denied: 0,
             interval: (requests > 1).then_some(64.0),
-            first: 10.0,
-            last: 900.0,
+            first_seen: 10.0,
+            last_seen: 900.0,
         }
     }
 
     #[test]
-    fn where_no_list_is_kept_the_command_is_shown_that_switches_it_on() {
+    fn without_a_list_the_command_to_enable_it_is_shown() {
         let shown = plain(
             &status(&[server("0.0.0.0:123", 0), server("[::1]:123", 0)]),
-            &Known::Nobody,
+            &ClientList::Disabled,
         );
         let expected = "\
 Requests         : 60, 6.00 per second since the start
 Answered         : 40
-Refused          : 8 by access list, 10 over the rate limit
-Ignored          : 2 (malformed, wrong mode or version, or by access list)
-Which clients    : not known: no addresses of clients are kept. To keep them from now on:
+Denied           : 8 by access list, 10 over the rate limit
+Ignored          : 2 (malformed, unsupported, or by access list)
+Client list      : disabled; enable it with
   ntp-ctl server set 0.0.0.0:123 client-list-size=1000
   ntp-ctl server set '[::1]:123' client-list-size=1000
 ";
         assert_eq!(shown, expected);
-        assert_eq!(plain(&status(&[]), &Known::Nobody), NONE);
+        assert_eq!(plain(&status(&[]), &ClientList::Disabled), NONE);
     }
 
     #[test]
-    fn who_may_not_see_clients_sees_the_counts_and_who_may() {
-        let private = Known::Private("uid 7".into(), "only root".into());
+    fn without_permission_the_counters_and_the_permitted_users_are_shown() {
+        let private = ClientList::Private("uid 7".into(), "only root".into());
         let status = status(&[server("[::]:123", 10)]);
         let shown = plain(&status, &private);
         assert!(shown.starts_with("Requests         : 30,"), "{shown}");
-        let sentence = "not for you to see: you are uid 7; only root may. Try again with sudo\n";
-        assert!(shown.ends_with(sentence), "{shown}");
+        let advice = "permission denied\n  you are uid 7; permitted: only root; use sudo\n";
+        assert!(shown.ends_with(advice), "{shown}");
         let data = data(&status, &private);
         assert_eq!(data["private"]["permitted"], "only root");
         assert!(data["list"].is_null() && data["servers"].is_array());
     }
 
     #[test]
-    fn clients_are_a_table_in_which_what_is_not_exact_is_marked() {
+    fn inexact_counts_are_marked_in_the_table() {
         let reply = ClientsReply {
             clients: vec![
                 Client {
-                    limited: 3,
+                    rate_limited: 3,
                     denied: 2,
                     interval: Some(0.25),
-                    last: 1000.2,
+                    last_seen: 1000.2,
                     ..client("192.0.2.1", 4321, 0)
                 },
                 client("2001:db8::77", 42, 1),
@@ -319,38 +316,38 @@ Which clients    : not known: no addresses of clients are kept. To keep them fro
             ],
             listed: 8,
             size: 8,
-            displaced: 5,
-            missed: 64,
+            evicted: 5,
+            uncounted: 64,
         };
         let status = status(&[server("[::]:123", 8)]);
-        let shown = plain(&status, &Known::Clients(reply.clone()));
-        let (_, shown) = shown.split_once("by access list)\n").unwrap();
+        let shown = plain(&status, &ClientList::Available(reply.clone()));
+        let (_, shown) = shown.split_once("or by access list)\n").unwrap();
         let expected = "\
-Which clients    : 8 known, with room for 8; the 3 that ask most often
+Client list      : 8 entries, capacity 8; 3 most active shown
 
-Address      Requests Answered Limited Denied Every Last
+Address      Requests Answered Limited Denied Intvl Last
 192.0.2.1        4321     4321       3      2 250ms   0s
 2001:db8::77      ~42       41       0      0   64s   2m
 192.0.2.200         1        1       0      0     -   2m
 
-~ at most: some of these requests may have been those of clients that made room
+~ upper bound: the entry replaced another one and inherited its count
 
-5 times the list was full, and the client that had asked least made room; a larger client-list-size keeps more
+5 entries replaced by new clients; raise client-list-size to keep more
 
-64 requests are not in the list, because they came while it was being read
+64 requests not counted: they arrived while the list was being read
 ";
         assert_eq!(shown, expected);
-        let data = data(&status, &Known::Clients(reply));
+        let data = data(&status, &ClientList::Available(reply));
         assert_eq!(data["list"]["clients"][1]["overcount"], 1);
-        assert_eq!(data["list"]["displaced"], 5);
+        assert_eq!(data["list"]["evicted"], 5);
     }
 
     #[test]
-    fn ipv4_clients_of_several_servers_fit_a_terminal() {
+    fn ipv4_clients_of_several_servers_fit_80_columns() {
         let widest = Client {
             server: "255.255.255.255:123".into(),
             answered: 99_999_999,
-            limited: 9_999_999,
+            rate_limited: 9_999_999,
             denied: 999_999,
             interval: Some(0.0999),
             ..client("255.255.255.255", 99_999_999, 0)
@@ -365,7 +362,7 @@ Address      Requests Answered Limited Denied Every Last
             server("192.0.2.123:123", 1000),
             server("192.0.2.124:123", 1000),
         ];
-        let shown = plain(&status(&servers), &Known::Clients(reply));
+        let shown = plain(&status(&servers), &ClientList::Available(reply));
         let (_, table) = shown.split_once("\n\n").unwrap();
         assert_eq!(table.lines().count(), 3, "{table}");
         assert!(table.lines().all(|line| line.len() <= 80), "{table}");
@@ -373,11 +370,11 @@ Address      Requests Answered Limited Denied Every Last
     }
 
     #[test]
-    fn a_distance_is_six_characters_at_most() {
+    fn an_interval_has_six_characters_at_most() {
         for seconds in [
             0.0, 1e-7, 9.99e-4, 0.0999, 0.9999, 1.0, 9.99, 99.9, 1e5, 1e8,
         ] {
-            let text = distance(seconds);
+            let text = interval(seconds);
             assert!(text.len() <= 6, "{text}");
         }
     }

@@ -1,20 +1,24 @@
-//! `ntp-ctl config save`: what was changed at run time, written where the next start finds it.
+//! `ntp-ctl config save`: writes run-time changes to a file for the next start.
 //!
-//! The daemon cannot write its configuration: in its sandbox that does not exist for writing. So it tells what was changed, and this program, run by
-//! somebody who may, writes the drop-in `ntp.toml.d/90-runtime.toml` beside the main file: sources and servers that were added or changed, a
-//! `[disabled]` for those that files have and that were removed or changed, the log level. A restart then comes up with the configuration that
-//! runs now, and a second `save` replaces the first.
+//! The sandbox of the daemon does not allow it to write its configuration. So the daemon reports
+//! its changes, and this program, run by a privileged user, writes the drop-in
+//! `ntp.toml.d/90-runtime.toml` beside the main file: sources and servers that were added or
+//! changed, a `[disabled]` section for those of other files that were removed or changed, and the
+//! log level. A restart then has the configuration that is active now; the next `save` replaces the
+//! file.
 //!
-//! What the daemon says is not trusted further than that: where the file is, is found out here; only these sections are taken, as values that are
-//! written anew; and other sections that somebody has put into the file are kept from the file.
+//! The daemon is trusted no further than that: the path is determined here; only these sections are
+//! taken, and their values are formatted anew; other sections of an existing file are kept from the
+//! file.
 //!
-//! The file appears in one piece (temporary file, fsync, rename), and if all files together are not acceptable afterwards, it is as it was before.
+//! The file is replaced atomically (temporary file, fsync, rename). If all files together are
+//! invalid afterwards, the previous one is restored.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-use ntp_control_api::control::methods::{ConfigurationReply, GetConfiguration, Nothing};
+use ntp_control_api::control::methods::{ConfigurationReply, GetConfiguration, NoInput};
 use ntp_control_api::control::types::{Origin, Section};
 use serde_json::json;
 use toml::{Table, Value};
@@ -22,7 +26,7 @@ use toml::{Table, Value};
 use crate::connect::{Socket, call};
 use crate::console::{Console, Failure};
 
-/// The file's name: late, so that it has the last word over an administrator's `10-…` to `80-…`.
+/// Name of the file: sorted after an administrator's `10-…` to `80-…`, which it overrides.
 const NAME: &str = "90-runtime.toml";
 
 pub(crate) fn run(
@@ -31,7 +35,7 @@ pub(crate) fn run(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let mut client = Socket::find(config)?.connect()?;
-    let reply = call::<GetConfiguration>(&mut client, &Nothing {})?;
+    let reply = call::<GetConfiguration>(&mut client, &NoInput {})?;
     let main = main_file(config, &reply)?;
     let [_, folder] = ntp_config::folders_of(&main);
     let path = folder.join(NAME);
@@ -41,68 +45,56 @@ pub(crate) fn run(
         Err(error) => return Err(failed("read", &path, &error)),
     };
     let kept = match before.as_deref().map(str::parse::<Table>) {
-        Some(Ok(table)) => others(table),
+        Some(Ok(table)) => foreign_sections(table),
         Some(Err(_)) => {
-            return Err(Failure::Told(format!(
-                "{} is damaged: see `ntp-ctl validate`; correct or remove it first",
+            return Err(Failure::Error(format!(
+                "{} is invalid: see `ntp-ctl validate`; correct or remove it first",
                 path.display()
             )));
         }
         None => Table::new(),
     };
-    let saved = Saved::of(&reply, &path);
-    let table = saved.over(kept);
+    let changes = Changes::from_reply(&reply, &path);
+    let table = changes.merge_into(kept);
     let written = if table.is_empty() {
         if before.is_some() {
             fs::remove_file(&path).map_err(|error| failed("remove", &path, &error))?;
         }
         false
     } else {
-        let body = toml::to_string(&table).map_err(|error| Failure::Told(error.to_string()))?;
-        let text = format!("{HEAD}{body}");
+        let body = toml::to_string(&table).map_err(|error| Failure::Error(error.to_string()))?;
+        let text = format!("{HEADER}{body}");
         write(&path, &text).map_err(|error| failed("write", &path, &error))?;
         check(config, &path, before.as_deref())?;
         true
     };
     if as_json {
-        return console.json(&json!({
+        return console.print_json(&json!({
             "done": true,
             "path": written.then(|| path.display().to_string()),
-            "sources": saved.sources.len(), "servers": saved.servers.len(),
-            "disabled": saved.disabled_sources.iter().chain(&saved.disabled_servers).collect::<Vec<_>>(),
-            "log_level": saved.log_level,
+            "sources": changes.sources.len(), "servers": changes.servers.len(),
+            "disabled": changes.disabled_sources.iter().chain(&changes.disabled_servers).collect::<Vec<_>>(),
+            "log_level": changes.log_level,
         }));
     }
     if !written {
-        let gone = if before.is_some() {
-            "; its file was removed"
+        let removed = if before.is_some() {
+            format!("; removed: {}", path.display())
         } else {
-            ""
+            String::new()
         };
-        writeln!(
-            console.out,
-            "Nothing has been changed at run time that the files do not say{gone}"
-        )?;
+        writeln!(console.out, "No run-time changes to save{removed}")?;
         return Ok(());
     }
     writeln!(console.out, "Written: {}", path.display())?;
-    for (what, names) in [
-        ("source", saved.names(&saved.sources, "address")),
-        ("server", saved.names(&saved.servers, "listen")),
-        ("disabled", saved.disabled_sources.clone()),
-        ("disabled", saved.disabled_servers.clone()),
-        ("log level", saved.log_level.iter().cloned().collect()),
-    ] {
-        for name in names {
-            writeln!(console.out, "{what:<9}: {name}")?;
-        }
-    }
-    Ok(())
+    changes.list(console)
 }
 
-const HEAD: &str = "# Written by `ntp-ctl config save`: what was changed at run time. The next `save` writes it anew.\n\n";
+const HEADER: &str =
+    "# Run-time changes, written by `ntp-ctl config save`. The next `save` replaces this file.\n\n";
 
-/// The main file, which must be the one that the daemon reads: a file beside another would be read by nobody.
+/// Returns the main file, which must be that of the daemon: a drop-in beside another file would
+/// have no effect.
 fn main_file(config: Option<&Path>, reply: &ConfigurationReply) -> Result<PathBuf, Failure> {
     let ours = config.unwrap_or_else(|| Path::new(ntp_config::DEFAULT_PATH));
     let ours = std::path::absolute(ours).map_err(|error| failed("find", ours, &error))?;
@@ -112,16 +104,16 @@ fn main_file(config: Option<&Path>, reply: &ConfigurationReply) -> Result<PathBu
         .map_or_else(|| ours.clone(), PathBuf::from);
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     if real(&ours) != real(&theirs) {
-        return Err(Failure::Told(format!(
-            "The daemon was started with {}: name it by `--config {0}`",
+        return Err(Failure::Error(format!(
+            "The daemon uses another configuration: run this with `--config {}`",
             theirs.display()
         )));
     }
     Ok(ours)
 }
 
-/// What of an existing file is not ours to write.
-fn others(mut table: Table) -> Table {
+/// Returns the sections of an existing file that this command does not write.
+fn foreign_sections(mut table: Table) -> Table {
     for ours in ["source", "server", "disabled"] {
         table.remove(ours);
     }
@@ -134,9 +126,9 @@ fn others(mut table: Table) -> Table {
     table
 }
 
-/// What is to be written.
+/// Run-time changes to write.
 #[derive(Debug, Default)]
-struct Saved {
+struct Changes {
     sources: Vec<Table>,
     servers: Vec<Table>,
     disabled_sources: Vec<String>,
@@ -144,40 +136,56 @@ struct Saved {
     log_level: Option<String>,
 }
 
-impl Saved {
-    fn of(reply: &ConfigurationReply, path: &Path) -> Self {
+impl Changes {
+    fn from_reply(reply: &ConfigurationReply, path: &Path) -> Self {
         let path = path.display().to_string();
         let here = |origin: &Origin| origin.file.as_deref() == Some(&path);
         let ours = |origin: &Origin| origin.kind == "runtime" || here(origin);
-        let mut saved = Self::default();
+        let mut changes = Self::default();
         for section in &reply.sections {
             match section.name.as_str() {
-                "source" if ours(&section.origin) => saved.sources.push(table(section)),
-                "server" if ours(&section.origin) => saved.servers.push(table(section)),
+                "source" if ours(&section.origin) => changes.sources.push(table(section)),
+                "server" if ours(&section.origin) => changes.servers.push(table(section)),
                 "observability" => {
                     let level = section.settings.iter().find(|it| it.key == "log-level");
                     let level = level.filter(|it| ours(&it.origin));
-                    saved.log_level =
+                    changes.log_level =
                         level.and_then(|it| Some(value(&it.value)?.as_str()?.to_owned()));
                 }
                 _ => {}
             }
         }
-        for gone in &reply.withdrawn {
-            let stands_here = gone.stands.as_ref().is_some_and(here);
-            let list = match gone.section.as_str() {
-                "source" => &mut saved.disabled_sources,
-                _ => &mut saved.disabled_servers,
+        for it in &reply.disabled {
+            let is_defined_here = it.defined_at.as_ref().is_some_and(here);
+            let list = match it.section.as_str() {
+                "source" => &mut changes.disabled_sources,
+                _ => &mut changes.disabled_servers,
             };
-            if ours(&gone.origin) && !stands_here && !list.contains(&gone.name) {
-                list.push(gone.name.clone());
+            if ours(&it.origin) && !is_defined_here && !list.contains(&it.name) {
+                list.push(it.name.clone());
             }
         }
-        saved
+        changes
     }
 
-    /// All of it, with what the file has besides.
-    fn over(&self, mut table: Table) -> Table {
+    /// Prints the names of everything that was written.
+    fn list(&self, console: &mut Console<'_>) -> Result<(), Failure> {
+        for (what, names) in [
+            ("source", names(&self.sources, "address")),
+            ("server", names(&self.servers, "listen")),
+            ("disabled", self.disabled_sources.clone()),
+            ("disabled", self.disabled_servers.clone()),
+            ("log level", self.log_level.iter().cloned().collect()),
+        ] {
+            for name in names {
+                writeln!(console.out, "{what:<9}: {name}")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the changes to the other sections of the file.
+    fn merge_into(&self, mut table: Table) -> Table {
         let texts =
             |names: &[String]| Value::Array(names.iter().cloned().map(Value::String).collect());
         let tables =
@@ -208,32 +216,32 @@ impl Saved {
         }
         table
     }
-
-    fn names(&self, tables: &[Table], key: &str) -> Vec<String> {
-        let names = tables.iter().filter_map(|table| table.get(key)?.as_str());
-        names.map(ToOwned::to_owned).collect()
-    }
 }
 
-/// A section's settings as a table again.
+fn names(tables: &[Table], key: &str) -> Vec<String> {
+    let names = tables.iter().filter_map(|table| table.get(key)?.as_str());
+    names.map(ToOwned::to_owned).collect()
+}
+
+/// Converts the settings of a section to a table.
 fn table(section: &Section) -> Table {
     let mut table = Table::new();
     for setting in &section.settings {
-        // One key with its value; tables with several keys come together.
-        let one = format!("{} = {}", setting.key, setting.value);
-        if let Ok(one) = one.parse::<Table>() {
-            lay(&mut table, one);
+        let line = format!("{} = {}", setting.key, setting.value);
+        if let Ok(parsed) = line.parse::<Table>() {
+            merge(&mut table, parsed);
         }
     }
     table
 }
 
-fn lay(below: &mut Table, above: Table) {
-    for (key, value) in above {
-        match (below.get_mut(&key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => lay(below, above),
+/// Merges `other` into `table`, nested tables key by key.
+fn merge(table: &mut Table, other: Table) {
+    for (key, value) in other {
+        match (table.get_mut(&key), value) {
+            (Some(Value::Table(table)), Value::Table(other)) => merge(table, other),
             (_, value) => {
-                below.insert(key, value);
+                table.insert(key, value);
             }
         }
     }
@@ -244,11 +252,11 @@ fn value(text: &str) -> Option<Value> {
     table.get("x").cloned()
 }
 
-/// The file in one piece, and on the disk when this returns.
+/// Replaces the file atomically and waits until it is on disk.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(folder)?;
-    // Hidden, so that a reload in this moment passes it over.
+    // Hidden, so that a concurrent reload ignores it.
     let temporary = folder.join(format!(".{NAME}.new"));
     let written = File::create(&temporary).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
@@ -262,7 +270,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     written
 }
 
-/// Whether all files together can be loaded; if not, the file becomes what it was.
+/// Checks that all files together are valid; restores the previous file otherwise.
 fn check(config: Option<&Path>, path: &Path, before: Option<&str>) -> Result<(), Failure> {
     let Err(problem) = ntp_config::load(config) else {
         return Ok(());
@@ -272,25 +280,25 @@ fn check(config: Option<&Path>, path: &Path, before: Option<&str>) -> Result<(),
         None => fs::remove_file(path),
     };
     let restored = match restored {
-        Ok(()) => "nothing was changed".to_owned(),
-        Err(error) => format!("{} could not be taken back: {error}", path.display()),
+        Ok(()) => "nothing changed".to_owned(),
+        Err(error) => format!("could not restore {}: {error}", path.display()),
     };
-    Err(Failure::Told(format!(
-        "The files would not be acceptable with what is to be saved; {restored}: {problem}"
+    Err(Failure::Error(format!(
+        "Configuration would be invalid with the saved changes ({restored}): {problem}"
     )))
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> Failure {
     let advice = match error.kind() {
         ErrorKind::PermissionDenied => {
-            ". Try again with sudo: the file belongs to the administrator, not to the daemon"
+            ". Use sudo: the file belongs to the administrator, not to the daemon"
         }
         ErrorKind::ReadOnlyFilesystem => {
-            ". Where /etc cannot be written, put the lines of `ntp-ctl config show` that were changed at run time into the image's configuration"
+            ". On a read-only /etc, add the run-time changes of `ntp-ctl config show` to the configuration of the image"
         }
         _ => "",
     };
-    Failure::Told(format!(
+    Failure::Error(format!(
         "Could not {what} {}: {error}{advice}",
         path.display()
     ))
@@ -309,41 +317,49 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_what_was_changed_and_what_the_file_has_already() {
+    fn changes_and_previously_saved_changes_are_saved() {
         let sources = "[[source]]\nmode = \"server\"\naddress = \"a\"\npoll-interval-limits = { min = 4, max = 5 }\n[[source]]\nmode = \"server\"\naddress = \"b\"\n";
         let here = Path::new("/x/ntp.toml.d/90-runtime.toml");
         let mut of_file = reply(sources, "/x/ntp.toml");
-        assert!(Saved::of(&of_file, here).over(Table::new()).is_empty());
+        assert!(
+            Changes::from_reply(&of_file, here)
+                .merge_into(Table::new())
+                .is_empty()
+        );
         of_file.sections[0].origin.kind = "runtime".into();
-        let saved = Saved::of(&of_file, here);
-        let text = toml::to_string(&saved.over(Table::new())).unwrap();
+        let saved = Changes::from_reply(&of_file, here);
+        let text = toml::to_string(&saved.merge_into(Table::new())).unwrap();
         let (config, _) = ntp_config::parse(&text, "saved").unwrap();
         let (expected, _) = ntp_config::parse(sources, "ntp.toml").unwrap();
         assert_eq!(config.sources.len(), 1);
         assert_eq!(config.sources[0].kind, expected.sources[0].kind);
-        let again = Saved::of(&reply(&text, &here.display().to_string()), here);
+        let again = Changes::from_reply(&reply(&text, &here.display().to_string()), here);
         assert_eq!(again.sources, saved.sources);
     }
 
-    /// A daemon that was taken over tells root what to write.
+    /// A compromised daemon must not control what root writes.
     #[test]
-    fn nothing_but_the_sections_that_commands_change_is_taken_from_the_daemon() {
-        let mut sly = reply(
+    fn only_sections_that_commands_change_are_taken_from_the_daemon() {
+        let mut malicious = reply(
             "[observability]\nlog-path = \"/etc/passwd\"\n",
             "/x/ntp.toml",
         );
-        sly.sections[0].origin.kind = "runtime".into();
-        sly.sections[0].settings[0].origin.kind = "runtime".into();
+        malicious.sections[0].origin.kind = "runtime".into();
+        malicious.sections[0].settings[0].origin.kind = "runtime".into();
         let here = Path::new("/x/ntp.toml.d/90-runtime.toml");
-        assert!(Saved::of(&sly, here).over(Table::new()).is_empty());
-        let mut sly = reply(
+        assert!(
+            Changes::from_reply(&malicious, here)
+                .merge_into(Table::new())
+                .is_empty()
+        );
+        let mut malicious = reply(
             "[[source]]\nmode = \"server\"\naddress = \"a\"\n",
             "/x/ntp.toml",
         );
-        sly.sections[0].origin.kind = "runtime".into();
-        sly.sections[0].settings[1].value =
+        malicious.sections[0].origin.kind = "runtime".into();
+        malicious.sections[0].settings[1].value =
             "\"a\"\n[observability]\nlog-path = \"/etc/passwd\"".into();
-        let saved = Saved::of(&sly, here).over(Table::new());
+        let saved = Changes::from_reply(&malicious, here).merge_into(Table::new());
         assert!(!saved.contains_key("observability"), "{saved}");
     }
 }

@@ -1,21 +1,22 @@
-//! `ntp-ctl config show`: the configuration in force as TOML, with where each value comes from.
+//! `ntp-ctl config show`: prints the active configuration as TOML, with the origin of each value.
 //!
-//! The daemon is asked, because commands may have changed what its files say, and because its files may have changed since it read them. Without a
-//! daemon the files are read as it would read them; standard error says so. What is printed is a valid configuration: origins
-//! are comments.
+//! The configuration comes from the daemon, because commands, or the files since the last reload,
+//! may have changed. Without a daemon, the files are read as the daemon would; a note on standard
+//! error reports this. The output is a valid configuration: origins are comments.
 //!
-//! A default is what the manual says. Where it is no value ("as in `[source-defaults]`") the key is a comment too.
+//! Defaults are those of the manual. A default that is not a value ("as in `[source-defaults]`") is
+//! printed as a comment.
 
 use std::path::Path;
 
 use ntp_config::{KEYS, KeyDoc, SECTIONS};
-use ntp_control_api::control::methods::{ConfigurationReply, GetConfiguration, Nothing};
-use ntp_control_api::control::types::{Origin, Section, Setting, Withdrawn};
+use ntp_control_api::control::methods::{ConfigurationReply, GetConfiguration, NoInput};
+use ntp_control_api::control::types::{Disabled, Origin, Section, Setting};
 use serde_json::{Value, json};
 
 use crate::connect::{Socket, call};
 use crate::console::{Console, Failure};
-use crate::figures::moment;
+use crate::format::timestamp;
 
 pub(crate) fn run(
     config: Option<&Path>,
@@ -24,9 +25,9 @@ pub(crate) fn run(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let mut reply = match Socket::find(config)?.try_connect() {
-        Some(mut client) => call::<GetConfiguration>(&mut client, &Nothing {})?,
+        Some(mut client) => call::<GetConfiguration>(&mut client, &NoInput {})?,
         None => {
-            console.complain("note: no daemon is running; this is what the files say");
+            console.message("note: daemon not running; showing the configuration files");
             offline(config)?
         }
     };
@@ -34,28 +35,28 @@ pub(crate) fn run(
         add_defaults(&mut reply.sections);
     }
     if as_json {
-        return console.json(&data(&reply));
+        return console.print_json(&data(&reply));
     }
-    console.text(&plain(&reply))
+    console.print(&plain(&reply))
 }
 
-/// What a daemon would say that was started now.
+/// Returns the configuration that the daemon would have if it were started now.
 fn offline(config: Option<&Path>) -> Result<ConfigurationReply, Failure> {
     let loaded = ntp_config::load(config)
-        .map_err(|problem| Failure::Told(format!("Could not load configuration: {problem}")))?;
+        .map_err(|problem| Failure::Error(format!("Could not load configuration: {problem}")))?;
     let shown = |path: &std::path::PathBuf| path.display().to_string();
     Ok(ConfigurationReply {
         path: loaded.path.as_ref().map(shown),
         files: loaded.files.iter().map(shown).collect(),
         sections: loaded.config.outline(),
-        withdrawn: Vec::new(),
+        disabled: Vec::new(),
     })
 }
 
 fn plain(reply: &ConfigurationReply) -> String {
     let mut text = String::new();
     if reply.files.is_empty() {
-        text += "# No configuration file: the defaults hold.\n";
+        text += "# No configuration file; all values are defaults.\n";
     } else {
         text += &format!("# From {}\n", reply.files.join(", "));
     }
@@ -70,22 +71,22 @@ fn plain(reply: &ConfigurationReply) -> String {
             text += &line(setting);
         }
     }
-    for gone in &reply.withdrawn {
-        text += &format!("\n# {}\n", withdrawn(gone));
+    for it in &reply.disabled {
+        text += &format!("\n# {}\n", disabled(it));
     }
     text
 }
 
 fn line(setting: &Setting) -> String {
     let Setting { key, value, origin } = setting;
-    let origin = told(origin);
+    let origin = origin_text(origin);
     if value.is_empty() {
         return format!("# {key}: {origin}\n");
     }
     format!("{key} = {value}  # {origin}\n")
 }
 
-fn told(origin: &Origin) -> String {
+fn origin_text(origin: &Origin) -> String {
     match origin.kind.as_str() {
         "file" => format!(
             "{}:{}",
@@ -95,35 +96,36 @@ fn told(origin: &Origin) -> String {
         "runtime" => format!(
             "changed at run time by {}, {}",
             origin.by.as_deref().unwrap_or("?"),
-            moment(origin.at.unwrap_or(0.0))
+            timestamp(origin.at.unwrap_or(0.0))
         ),
-        "command-line" => "the daemon's command line".into(),
+        "command-line" => "command line of the daemon".into(),
         other => other.to_owned(),
     }
 }
 
-fn withdrawn(gone: &Withdrawn) -> String {
-    let stands = gone.stands.as_ref().map(|it| format!(" ({})", told(it)));
-    let stands = stands.unwrap_or_default();
-    let what = match gone.origin.kind.as_str() {
-        "file" => format!("disabled by {}", told(&gone.origin)),
-        _ => format!("removed or {}", told(&gone.origin)),
+fn disabled(it: &Disabled) -> String {
+    let place = it.defined_at.as_ref();
+    let place = place.map_or_else(String::new, |place| format!(" ({})", origin_text(place)));
+    let cause = origin_text(&it.origin);
+    let cause = match it.origin.kind.as_str() {
+        "file" => format!("disabled by {cause}"),
+        _ => format!("removed or {cause}"),
     };
-    format!("[[{}]] {}{stands}: {what}", gone.section, gone.name)
+    format!("[[{}]] {}{place}: {cause}", it.section, it.name)
 }
 
 // ---- defaults
 
-/// Every key that nobody has set, with its default.
+/// Adds every key that is not set, with its default.
 fn add_defaults(sections: &mut Vec<Section>) {
     for doc in SECTIONS.iter().filter(|doc| doc.heading.starts_with('[')) {
         let single = !doc.heading.starts_with("[[") && !doc.name.contains('.');
         let absent = !sections.iter().any(|section| section.name == doc.name);
-        // A section that needs a key does not stand there by default.
-        let needy = KEYS
+        // A section with a required key is absent by default.
+        let has_required_key = KEYS
             .iter()
             .any(|key| key.section == doc.name && key.default == "required");
-        if single && absent && !needy && doc.name != "disabled" {
+        if single && absent && !has_required_key && doc.name != "disabled" {
             sections.push(Section {
                 name: doc.name.to_owned(),
                 ..Section::default()
@@ -146,7 +148,7 @@ fn add_defaults(sections: &mut Vec<Section>) {
                 .settings
                 .iter()
                 .any(|it| it.key == key || it.key.starts_with(&inner));
-            // A key that must be written has no default, and a table that is not written has one as a whole.
+            // A required key has no default; an absent table has one as a whole.
             if of_mode && !set && doc.default != "required" && !key.contains('.') {
                 section.settings.push(default_of(doc, key));
             }
@@ -154,7 +156,7 @@ fn add_defaults(sections: &mut Vec<Section>) {
     }
 }
 
-/// The key as it stands in `section`, with dots.
+/// Returns the dotted key relative to `section`.
 fn key_within(doc: &'static KeyDoc, section: &str) -> Option<String> {
     let rest = doc.section.strip_prefix(section)?;
     if rest.is_empty() {
@@ -164,7 +166,7 @@ fn key_within(doc: &'static KeyDoc, section: &str) -> Option<String> {
 }
 
 fn default_of(doc: &KeyDoc, key: String) -> Setting {
-    let (value, told) = match default_value(doc) {
+    let (value, origin) = match default_value(doc) {
         Some(value) => (value, "default".to_owned()),
         None => (String::new(), format!("default: {}", doc.default)),
     };
@@ -172,13 +174,13 @@ fn default_of(doc: &KeyDoc, key: String) -> Setting {
         key,
         value,
         origin: Origin {
-            kind: told,
+            kind: origin,
             ..Origin::default()
         },
     }
 }
 
-/// The default as TOML, if it is a value.
+/// Returns the default in TOML syntax, if it is a value.
 fn default_value(doc: &KeyDoc) -> Option<String> {
     let default = doc.default;
     if format!("x = {default}").parse::<toml::Table>().is_ok() {
@@ -190,7 +192,7 @@ fn default_value(doc: &KeyDoc) -> Option<String> {
     text.then(|| format!("\"{default}\""))
 }
 
-// ---- for programs
+// ---- JSON
 
 fn data(reply: &ConfigurationReply) -> Value {
     let sections = reply.sections.iter().map(|section| {
@@ -205,7 +207,7 @@ fn data(reply: &ConfigurationReply) -> Value {
     });
     json!({
         "path": reply.path, "files": reply.files, "sections": sections.collect::<Vec<_>>(),
-        "withdrawn": reply.withdrawn,
+        "disabled": reply.disabled,
     })
 }
 
@@ -214,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shown_is_a_configuration_again_with_and_without_defaults() {
+    fn the_output_is_the_same_configuration_with_and_without_defaults() {
         let text = "[observability]\nlog-level = \"debug\"\n[[source]]\nmode = \"pool\"\naddress = \"a#b\"\npoll-interval-limits.min = 5\n";
         let (config, _) = ntp_config::parse(text, "/x/ntp.toml").unwrap();
         for all in [false, true] {

@@ -1,7 +1,7 @@
-//! Where the commands speak, and how they fail.
+//! Output streams of the commands and their errors.
 //!
-//! Standard output carries what was asked for, and failing to write it is a failure of the
-//! command. Standard error carries everything else; if nobody reads that there is nobody to tell.
+//! Standard output carries the result; failing to write it is a failure of the command.
+//! Standard error carries messages; failing to write them is ignored.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -9,54 +9,59 @@ use std::io::{self, Write};
 use ntp_config::{Diagnostic, Style};
 use serde::Serialize;
 
-/// The two streams of a program.
+/// Width of output that does not go to a terminal, in columns.
+pub(crate) const DEFAULT_WIDTH: usize = 80;
+
+/// The output streams of the program.
 pub(crate) struct Console<'a> {
     pub(crate) out: &'a mut dyn Write,
     pub(crate) err: &'a mut dyn Write,
-    /// How diagnostics are drawn on `err`.
+    /// Style of diagnostics on `err`.
     pub(crate) style: Style,
-    /// Whether `out` shows colours.
-    pub(crate) painted: bool,
+    /// Whether `out` supports colours.
+    pub(crate) coloured: bool,
+    /// Columns of `out`, at least [`DEFAULT_WIDTH`].
+    pub(crate) width: usize,
 }
 
 impl Console<'_> {
-    /// A text on standard output.
-    pub(crate) fn text(&mut self, text: &str) -> Result<(), Failure> {
+    /// Prints text on standard output.
+    pub(crate) fn print(&mut self, text: &str) -> Result<(), Failure> {
         Ok(self.out.write_all(text.as_bytes())?)
     }
 
-    /// Something for programs on standard output.
-    pub(crate) fn json(&mut self, told: &impl Serialize) -> Result<(), Failure> {
-        let json = serde_json::to_string_pretty(told).map_err(io::Error::from)?;
+    /// Prints a value as JSON on standard output.
+    pub(crate) fn print_json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let json = serde_json::to_string_pretty(value).map_err(io::Error::from)?;
         Ok(writeln!(self.out, "{json}")?)
     }
 
-    /// A line on standard error.
-    pub(crate) fn complain(&mut self, text: impl Display) {
+    /// Prints a line on standard error.
+    pub(crate) fn message(&mut self, text: impl Display) {
         let _ = writeln!(self.err, "{text}");
     }
 
-    /// A diagnostic on standard error, with an empty line to set it apart from the next.
-    pub(crate) fn show(&mut self, diagnostic: &Diagnostic) {
-        self.complain(format_args!("{}\n", diagnostic.render(self.style)));
+    /// Prints a diagnostic and an empty line on standard error.
+    pub(crate) fn diagnostic(&mut self, diagnostic: &Diagnostic) {
+        self.message(format_args!("{}\n", diagnostic.render(self.style)));
     }
 }
 
-/// Why a command did not succeed.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The command line is wrong; the text is complete.
+    /// Invalid command line; the text is complete.
     Usage(String),
-    /// The reason, for people; ends with code 1.
-    Told(String),
-    /// The same with another exit code, or for a command that has told programs already.
-    Judged {
+    /// Any other error, with exit code 1.
+    Error(String),
+    /// An error with its own exit code, or of a command that has printed its JSON already.
+    WithExitCode {
         /// Not 0.
         exit_code: u8,
-        /// The reason, for people.
+        /// Message.
         text: String,
     },
-    /// The daemon would not: the reason for people, and its error for programs.
+    /// The daemon refused: message, name of the error and its parameters.
     Refused(String, &'static str, serde_json::Value),
     /// Standard output could not be written.
     Output(io::Error),

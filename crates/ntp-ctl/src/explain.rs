@@ -1,37 +1,41 @@
-//! `ntp-ctl explain`: why the clock is or is not steered, and why each source is or is not used, in sentences.
+//! `ntp-ctl explain`: reports why the clock is or is not steered, and why each source is or is not
+//! used.
 //!
-//! Every sentence about something that is not as it might be ends with what would change it: a key of the configuration or a command.
+//! A finding states the object, then the cause, then the configuration key or command that changes
+//! it.
 
-use std::fmt::Write as _;
+use ntp_control_api::control::types::{ConfiguredSource, Source, Status};
 
-use ntp_control_api::control::types::{Configured, Source, Status};
-
-use crate::figures::{age, duration, known, signed};
+use crate::format::{age, or_unknown, paragraph, signed};
 
 pub(crate) fn plain(status: &Status) -> String {
     let mut text = String::new();
-    for sentence in clock(status) {
-        let _ = writeln!(text, "{sentence}");
-    }
+    block(&mut text, "Clock", &clock(status));
     for source in &status.sources {
         let name = if source.name == source.address {
             source.name.clone()
         } else {
             format!("{} ({})", source.name, source.address)
         };
-        let _ = writeln!(
-            text,
-            "\n{name}: {}.",
-            self::source(status, source).join("; ")
-        );
+        block(&mut text, &name, &self::source(status, source));
     }
-    for configured in status.configured.iter().filter(|it| it.present < it.wanted) {
-        let _ = writeln!(text, "\n{}: {}.", configured.name, missing(configured));
+    for configured in incomplete(status) {
+        block(&mut text, &configured.name, &[missing(configured)]);
     }
     text
 }
 
-/// The same for programs.
+fn block(text: &mut String, title: &str, findings: &[String]) {
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(&format!("{title}:\n"));
+    for finding in findings {
+        paragraph(text, finding);
+    }
+}
+
+/// Returns the findings as JSON.
 pub(crate) fn data(status: &Status) -> serde_json::Value {
     let of_source = |source: &Source| {
         serde_json::json!({
@@ -42,306 +46,355 @@ pub(crate) fn data(status: &Status) -> serde_json::Value {
             "why": self::source(status, source),
         })
     };
-    let of_configured = |configured: &Configured| serde_json::json!({ "name": configured.name, "why": missing(configured) });
+    let of_configured = |configured: &ConfiguredSource| serde_json::json!({ "name": configured.name, "why": missing(configured) });
     let sources: Vec<_> = status.sources.iter().map(of_source).collect();
-    let lacking = status.configured.iter().filter(|it| it.present < it.wanted);
-    let lacking: Vec<_> = lacking.map(of_configured).collect();
+    let missing: Vec<_> = incomplete(status).map(of_configured).collect();
     serde_json::json!({
         "synchronized": status.system.synchronized,
         "clock": clock(status),
         "sources": sources,
-        "missing": lacking,
+        "missing": missing,
     })
 }
 
-/// About the clock.
+/// Returns the configured sources with fewer associations than requested.
+fn incomplete(status: &Status) -> impl Iterator<Item = &ConfiguredSource> {
+    status.configured.iter().filter(|it| it.present < it.wanted)
+}
+
+/// Returns the findings about the clock.
 pub(crate) fn clock(status: &Status) -> Vec<String> {
     let system = &status.system;
-    let mut said = Vec::new();
+    let mut findings = Vec::new();
     if system.clock == "none" {
-        said.push(
-            "The clock is not steered: `kind = \"none\"` in [clock], or there was no source at the start; sources are measured only."
+        findings.push(
+            "not steered: `kind = \"none\"` in [clock], or no source at the start; sources are only measured"
                 .into(),
         );
     }
     if status.configured.is_empty() {
-        said.push("There is nobody to ask for the time: no [[source]] is configured. `ntp-ctl source add ADDRESS` adds one.".into());
-        return said;
+        findings.push(
+            "no sources configured; add one with `ntp-ctl source add ADDRESS` or [[source]]".into(),
+        );
+        return findings;
     }
     if system.synchronized {
         let reference = system.reference.as_deref().unwrap_or(&system.reference_id);
-        said.push(format!(
-            "The clock is synchronised at stratum {} to {reference}; it is certainly not off by more than {}, and 99.9 % of the time by less than {}.",
-            system.stratum,
-            known(system.error_bound),
-            known(system.estimated_error)
+        findings.push(format!(
+            "synchronised at stratum {} to {reference}",
+            system.stratum
+        ));
+        findings.push(format!(
+            "error bound {}, estimated error {} (99.9 % of the time)",
+            or_unknown(system.error_bound),
+            or_unknown(system.estimated_error)
         ));
     } else if system.majority {
-        said.push("The sources agree, but the clock has not been corrected by them yet.".into());
+        findings.push("not synchronised: sources agree, first correction pending".into());
     } else {
-        said.push("The clock is not synchronised.".into());
+        findings.push("not synchronised".into());
     }
     if !system.majority {
-        said.push(no_majority(status));
+        findings.extend(no_majority(status));
     } else if let Some(offset) = system.offset.filter(|offset| offset.abs() > 1e-4) {
-        said.push(format!(
-            "It is being slewed: {} are still to be added. `ntp-ctl step` would do it at once.",
+        findings.push(format!(
+            "slewing: {} remaining; `ntp-ctl step` corrects it at once",
             signed(offset)
         ));
     }
-    said
+    findings
 }
 
-/// Why the sources do not decide.
-fn no_majority(status: &Status) -> String {
+/// Returns why the sources do not determine the time, and what to do.
+fn no_majority(status: &Status) -> Vec<String> {
     let system = &status.system;
     let potential: u64 = status.configured.iter().map(|it| it.wanted).sum();
     if potential < system.needed {
-        return format!(
-            "It is not steered, and will not be: {} sources must agree (`minimum-agreeing-sources` in [synchronization]), and only {potential} {} configured. \
-             Add sources, or lower that number.",
-            system.needed,
-            if potential == 1 { "is" } else { "are" },
-        );
+        return vec![
+            format!(
+                "not steered: {potential} source{} configured, {} must agree",
+                if potential == 1 { "" } else { "s" },
+                system.needed
+            ),
+            "add sources, or lower `minimum-agreeing-sources` in [synchronization]".into(),
+        ];
     }
     if system.candidates == 0 {
-        return "It is not steered because no source says anything usable.".into();
+        return vec!["not steered: no source has usable time".into()];
     }
-    let asked = status.sources.len() as u64;
     if system.agreeing < system.needed {
         let advice = if system.candidates >= system.needed {
-            "Not all of them can be right: replace what is wrong, add sources, or lower that number"
+            "replace the wrong sources"
         } else {
-            "Find out why the others say nothing, add sources, or lower that number"
+            "check the other sources"
         };
-        return format!(
-            "It is not steered because {} of {} sources that have a say agree, and {} must (`minimum-agreeing-sources` in [synchronization]). {advice}.",
-            system.agreeing, system.candidates, system.needed
-        );
+        return vec![
+            format!(
+                "not steered: {} of {} candidate sources agree ({} required)",
+                system.agreeing, system.candidates, system.needed
+            ),
+            format!(
+                "{advice}, add sources, or lower `minimum-agreeing-sources` in [synchronization]"
+            ),
+        ];
     }
-    if 2 * system.agreeing <= asked {
-        let advice = if asked == 2 {
-            "Of two that contradict each other nobody can tell who is right: add a third"
+    let polled = status.sources.len() as u64;
+    if 2 * system.agreeing <= polled {
+        let advice = if polled == 2 {
+            "add a third source"
         } else {
-            "Add sources, so that those who are right are more than half"
+            "add sources"
         };
-        return format!(
-            "It is not steered because only {} of {asked} sources that are asked agree, which is no majority. {advice}, or mark the one that you believe `trust = true` in its [[source]].",
-            system.agreeing
-        );
+        return vec![
+            format!(
+                "not steered: {} of {polled} polled sources agree, no majority",
+                system.agreeing
+            ),
+            format!("{advice}, or set `trust = true` in the [[source]] that is right"),
+        ];
     }
-    let required = |source: &Source| source.marks.iter().any(|mark| mark == "require");
-    if let Some(required) = status.sources.iter().find(|source| required(source)) {
-        return format!(
-            "It is not steered because no source marked `require` in its [[source]] ({}, for one) is among the {} that agree.",
+    if let Some(required) = status.sources.iter().find(|it| has_option(it, "require")) {
+        return vec![format!(
+            "not steered: no source with `require` (for example {}) is among the {} that agree",
             required.name, system.agreeing
-        );
+        )];
     }
-    "It is not steered yet: sources are being asked for the first time.".into()
+    vec!["not steered yet: first polls in progress".into()]
 }
 
-/// Whom a source agrees with, and whom not, by what they said last.
-fn parties(status: &Status, source: &Source) -> Option<String> {
+fn has_option(source: &Source, option: &str) -> bool {
+    source.selection_options.iter().any(|it| it == option)
+}
+
+/// Returns which sources agree and disagree with `source` by their last measurements.
+fn agreement(status: &Status, source: &Source) -> Option<String> {
     let interval = |source: &Source| {
         let measured = source.measurement.as_ref()?;
         let half = measured.uncertainty?;
         Some((measured.offset - half, measured.offset + half))
     };
     let (low, high) = interval(source)?;
-    // Who does not answer any more had a say about another moment.
-    let heard = |other: &&Source| other.id != source.id && other.state == source.state;
-    let others = status.sources.iter().filter(heard);
+    // Measurements of sources that no longer reply are of another time.
+    let comparable = |other: &&Source| other.id != source.id && other.state == source.state;
+    let others = status.sources.iter().filter(comparable);
     let others = others.filter_map(|other| Some((other, interval(other)?)));
     let (with, against): (Vec<_>, Vec<_>) =
         others.partition(|(_, (from, to))| *from <= high && low <= *to);
-    let named = |said: &[(&Source, _)]| {
-        let names: Vec<_> = said
+    let names = |sources: &[(&Source, _)]| {
+        let names: Vec<_> = sources
             .iter()
-            .take(NAMED)
+            .take(MAX_NAMES)
             .map(|(it, _)| it.name.as_str())
             .collect();
-        let more = said.len().saturating_sub(NAMED);
+        let more = sources.len().saturating_sub(MAX_NAMES);
         let more = (more > 0).then(|| format!(" and {more} more"));
         format!("{}{}", names.join(", "), more.unwrap_or_default())
     };
     match (with.is_empty(), against.is_empty()) {
         (true, true) => None,
-        (true, false) => Some(format!("disagrees with {}", named(&against))),
-        (false, true) => Some(format!("agrees with {}", named(&with))),
+        (true, false) => Some(format!("disagrees with {}", names(&against))),
+        (false, true) => Some(format!("agrees with {}", names(&with))),
         (false, false) => Some(format!(
             "agrees with {}, disagrees with {}",
-            named(&with),
-            named(&against)
+            names(&with),
+            names(&against)
         )),
     }
 }
 
-/// Sources named in one sentence.
-const NAMED: usize = 4;
-/// Sources that the estimate is made of at most.
-const MOST_SEATED: usize = 16;
+/// Maximum number of sources named in one finding.
+const MAX_NAMES: usize = 4;
+/// Number of slots of the joint estimate.
+const ESTIMATE_SLOTS: usize = 16;
 
-/// Whether the estimate is made of this source, among others. A daemon of another make does not say so.
-fn is_seated(source: &Source) -> bool {
-    source.path.as_ref().is_none_or(|path| path.seated)
+/// Whether the source is part of the joint estimate; true if the daemon does not report it.
+fn in_estimate(source: &Source) -> bool {
+    source
+        .path
+        .as_ref()
+        .is_none_or(|path| path.in_joint_estimate)
 }
 
-/// Why this source is or is not used.
+/// Returns why `source` is or is not used.
 pub(crate) fn source(status: &Status, source: &Source) -> Vec<String> {
-    let mut said = Vec::new();
-    let unanswered = || match &source.trouble {
-        Some(trouble) => format!("the last request failed: {trouble}"),
-        None => format!("{} requests in a row were not answered", source.unanswered),
-    };
-    let why = match source.state.as_str() {
-        "selected" => {
-            // Of whom nothing has been learnt has no seat.
-            let seated = |it: &&Source| it.path.is_some() && is_seated(it);
-            let others = status.sources.iter().filter(seated).count();
-            // One request may be on its way.
-            let missing = source.unanswered > 1;
-            match is_seated(source) {
-                true => "used: it agrees with the majority".into(),
-                false if missing => "agreed with the majority when it answered last".into(),
-                false if others >= MOST_SEATED => {
-                    "agrees with the majority; sixteen better sources are used for the estimate"
-                        .into()
-                }
-                false => {
-                    "agrees with the majority; its next answer is used for the estimate".into()
-                }
-            }
-        }
-        "outranked" => {
-            "agrees with the majority, but a source marked `prefer` is used in its place".into()
-        }
-        "falseticker" => {
-            let offset = source.measurement.as_ref().map_or(0.0, |it| it.offset);
-            format!(
-                "not used: its time is incompatible with the majority's; it would have us add {} to the clock. \
-                 If it is right and the others are wrong, mark it `trust = true` in its [[source]]",
-                signed(offset)
-            )
-        }
-        "no-majority" => {
-            let offset = source.measurement.as_ref().map_or(0.0, |it| it.offset);
-            let parties = parties(status, source);
-            format!(
-                "not used: there is no majority; it would have us add {} to the clock{}",
-                signed(offset),
-                parties.map_or_else(String::new, |parties| format!(", and {parties}"))
-            )
-        }
-        "too-uncertain" => format!(
-            "not used: what it says is uncertain by {}; `maximum-source-uncertainty` in [synchronization.algorithm] sets the limit",
-            known(source.measurement.as_ref().and_then(|it| it.uncertainty))
-        ),
-        "no-samples" if source.packets.sent == 0 => "not used yet: it has not been asked".into(),
-        "no-samples" => format!("not used yet: {}", unanswered()),
-        "stale" => format!("not used any more: {}", unanswered()),
-        "unreachable" if source.packets.received == 0 && source.trouble.is_some() => format!(
-            "not used: none of {} requests was answered, and the last one failed: {}. Is its address right, and is there a way to it?",
-            source.packets.sent,
-            source.trouble.as_deref().unwrap_or_default()
-        ),
-        "unreachable" if source.packets.received == 0 => format!(
-            "not used: {} of {} requests have been answered. Is its address right, does a firewall let UDP port {} out and the answers in, and is \
-             a time server running there? `ntp-ctl query {}` asks it directly",
-            source.packets.received,
-            source.packets.sent,
-            source.address.rsplit(':').next().unwrap_or("123"),
-            source.address
-        ),
-        "unreachable" => format!("not used: {}", unanswered()),
-        "offline" => format!(
-            "not asked: it was taken offline; `ntp-ctl source online {}` changes that",
-            source.name
-        ),
-        "unusable" if source.marks.iter().any(|mark| mark == "noselect") => {
-            "measured but not used: it is marked `noselect` in its [[source]]".into()
-        }
-        "unusable" => format!(
-            "not used: {}",
-            source
-                .trouble
-                .as_deref()
-                .unwrap_or("its answers were not usable")
-        ),
-        other => format!("in state {other}"),
-    };
-    said.push(why);
-    // The clock goes on by what it said before, and silence that has just begun is nothing; but who asks should know.
+    let mut findings = state(status, source);
+    // A single unanswered request is not reported: it may be in flight.
     let relied_on = matches!(source.state.as_str(), "selected" | "outranked");
-    if relied_on && (source.unanswered > 1 || source.unanswered > 0 && source.trouble.is_some()) {
-        said.push(unanswered());
+    let failed = source.last_error.is_some();
+    if relied_on && (source.unanswered > 1 || source.unanswered > 0 && failed) {
+        findings.push(unanswered(source));
     }
-    let naks = source.packets.nts_naks;
-    // New keys end the count of unanswered requests, but not the trouble.
-    if naks > 0 && (source.unanswered > 0 || source.trouble.is_some()) {
-        said.push(format!(
-            "it said {naks} times that it cannot read our cookies (NTSN), which anybody on the way could say, too: the NTP server and the key exchange \
-             have to share their cookie keys. Keys are exchanged anew now and then; `ntp-ctl nts check {}` looks closer",
-            source.name
-        ));
-    } else if source.packets.accepted == 0 && source.packets.unusable > 0 {
-        said.push(format!(
-            "it answered {} times without usable time: it is not synchronised itself, or refuses us",
-            source.packets.unusable
-        ));
-    }
-    if source.packets.bogus > 0 {
-        said.push(format!(
-            "{} datagrams answered nothing of ours or were not authentic",
-            source.packets.bogus
-        ));
-    }
+    packets(source, &mut findings);
     if source.online
         && let Some(wait) = source.next_poll
         && source.state != "selected"
     {
-        said.push(if wait < 1.0 {
-            "it is asked again now".into()
+        findings.push(if wait < 1.0 {
+            "next poll now".into()
         } else {
-            format!("it is asked again in {}", age(wait))
+            format!("next poll in {}", age(wait))
         });
     }
     if source.state == "selected"
         && let Some(it) = &source.measurement
     {
-        said.push(format!(
-            "its last offset was {}, certain to {}, {} ago",
+        findings.push(format!(
+            "last offset {} ± {}, {} ago",
             signed(it.offset),
-            it.uncertainty
-                .map_or_else(|| "an unknown amount".into(), duration),
+            or_unknown(it.uncertainty),
             age(status.program.now - it.at)
         ));
     }
-    said
+    findings
 }
 
-/// Why a configured source has fewer associations than wanted.
-fn missing(configured: &Configured) -> String {
-    let Configured {
+fn unanswered(source: &Source) -> String {
+    match &source.last_error {
+        Some(error) => format!("last request failed: {error}"),
+        None => format!("{} consecutive requests unanswered", source.unanswered),
+    }
+}
+
+/// Returns the reason of the state in the selection, and what to do.
+fn state(status: &Status, source: &Source) -> Vec<String> {
+    let measurement = source.measurement.as_ref();
+    let offset = signed(measurement.map_or(0.0, |it| it.offset));
+    let reason = match source.state.as_str() {
+        "selected" => selected(status, source).into(),
+        "outranked" => {
+            "not used: agrees with the majority, but a source with `prefer` takes precedence".into()
+        }
+        "falseticker" => {
+            return vec![
+                format!("not used: its interval does not overlap the majority's; offset {offset}"),
+                "if it is right and the others are wrong, set `trust = true` in its [[source]]"
+                    .into(),
+            ];
+        }
+        "no-majority" => {
+            let agreement = agreement(status, source);
+            let agreement = agreement.map_or_else(String::new, |it| format!("; {it}"));
+            format!("not used: no majority; offset {offset}{agreement}")
+        }
+        "too-uncertain" => {
+            return vec![
+                format!(
+                    "not used: uncertainty {} exceeds the limit",
+                    or_unknown(measurement.and_then(|it| it.uncertainty))
+                ),
+                "`maximum-source-uncertainty` in [synchronization.algorithm] sets the limit".into(),
+            ];
+        }
+        "no-samples" if source.packets.sent == 0 => "not used yet: not polled yet".into(),
+        "no-samples" => format!("not used yet: {}", unanswered(source)),
+        "stale" => format!("no longer used: {}", unanswered(source)),
+        "unreachable" if source.packets.received == 0 => return never_answered(source),
+        "unreachable" => format!("not used: {}", unanswered(source)),
+        "offline" => format!(
+            "not polled: taken offline; resume with `ntp-ctl source online {}`",
+            source.name
+        ),
+        "unusable" if has_option(source, "noselect") => {
+            "not used: `noselect` in its [[source]]; only measured".into()
+        }
+        "unusable" => format!(
+            "not used: {}",
+            source
+                .last_error
+                .as_deref()
+                .unwrap_or("replies have no usable time")
+        ),
+        other => format!("state {other}"),
+    };
+    vec![reason]
+}
+
+fn selected(status: &Status, source: &Source) -> &'static str {
+    if in_estimate(source) {
+        return "used: agrees with the majority";
+    }
+    // A source without path statistics has no slot.
+    let in_slot = |it: &&Source| it.path.is_some() && in_estimate(it);
+    // One request may be in flight.
+    if source.unanswered > 1 {
+        "not used: agreed with the majority at its last reply"
+    } else if status.sources.iter().filter(in_slot).count() >= ESTIMATE_SLOTS {
+        "not used: agrees with the majority, but the estimate uses 16 better sources"
+    } else {
+        "not used yet: agrees with the majority; used from its next reply on"
+    }
+}
+
+fn never_answered(source: &Source) -> Vec<String> {
+    let mut findings = vec![format!(
+        "not used: none of {} requests answered",
+        source.packets.sent
+    )];
+    match &source.last_error {
+        Some(error) => {
+            findings.push(format!("last error: {error}"));
+            findings.push("check the address and the route to it".into());
+        }
+        None => findings.push(format!(
+            "check the address, that firewalls pass UDP port {}, and that an NTP server runs there; \
+             `ntp-ctl query {}` tests it directly",
+            source.address.rsplit(':').next().unwrap_or("123"),
+            source.address
+        )),
+    }
+    findings
+}
+
+/// Appends findings from the packet counters.
+fn packets(source: &Source, findings: &mut Vec<String>) {
+    let packets = &source.packets;
+    let naks = packets.nts_naks;
+    // New keys reset the count of unanswered requests, but not the last error.
+    if naks > 0 && (source.unanswered > 0 || source.last_error.is_some()) {
+        findings.push(format!(
+            "{naks} NTS NAKs (kiss code NTSN): server cannot decrypt the cookies; not authenticated, possibly forged"
+        ));
+        findings.push(format!(
+            "NTP server and key exchange must share cookie keys; keys are renewed from time to time; \
+             check with `ntp-ctl nts check {}`",
+            source.name
+        ));
+    } else if packets.accepted == 0 && packets.unusable > 0 {
+        findings.push(format!(
+            "{} replies without usable time: server is not synchronised, or denies access",
+            packets.unusable
+        ));
+    }
+    if packets.bogus > 0 {
+        findings.push(format!(
+            "{} datagrams matched no request or failed authentication",
+            packets.bogus
+        ));
+    }
+}
+
+/// Returns why a configured source has fewer associations than requested.
+fn missing(configured: &ConfiguredSource) -> String {
+    let ConfiguredSource {
         wanted, present, ..
     } = configured;
     if configured.denied {
-        return "the server told us to go away (a DENY kiss), and is not asked again before a restart; ask its operator".into();
+        return "server denied access (kiss code DENY); not polled until a restart; contact its operator".into();
     }
     if !configured.online {
         return format!(
-            "offline; `ntp-ctl source online {}` changes that",
+            "offline; resume with `ntp-ctl source online {}`",
             configured.name
         );
     }
-    if let Some(trouble) = &configured.trouble {
-        return format!("{present} of {wanted} servers found so far; {trouble}");
+    if let Some(error) = &configured.last_error {
+        return format!("{present} of {wanted} servers in use; {error}");
     }
     if *present == 0 {
-        return "no address is known for it yet: the look-up, or the key exchange, is under way"
-            .into();
+        return "no address yet: name resolution or key exchange in progress".into();
     }
     format!(
-        "{present} of {wanted} servers found so far; the name leads to no more addresses that are not in use (`count` in its [[source]])"
+        "{present} of {wanted} servers in use; the name has no further addresses (`count` in its [[source]])"
     )
 }
 
@@ -351,8 +404,13 @@ mod tests {
 
     use super::*;
 
-    fn source(name: &str, state: &str, said: Option<(f64, f64)>, trouble: Option<&str>) -> Value {
-        let measurement = said.map(|(offset, uncertainty)| {
+    fn source(
+        name: &str,
+        state: &str,
+        measurement: Option<(f64, f64)>,
+        error: Option<&str>,
+    ) -> Value {
+        let measurement = measurement.map(|(offset, uncertainty)| {
             json!({
                 "at": 0.0, "offset": offset, "uncertainty": uncertainty, "delay": 0.0, "root_delay": 0.0,
                 "root_dispersion": 0.0, "stratum": 1, "reference_id": "GPS", "leap": "none",
@@ -361,13 +419,14 @@ mod tests {
         let received = u32::from(measurement.is_some());
         json!({
             "id": name.len(), "name": name, "address": name, "state": state, "online": true, "authentication": "none",
-            "marks": [], "poll": 16.0, "poll_min": 16.0, "poll_max": 1024.0, "next_poll": 0.2, "reach": 0,
-            "unanswered": 8, "trouble": trouble, "measurement": measurement, "path": null,
+            "selection_options": [], "poll": 16.0, "poll_min": 16.0, "poll_max": 1024.0, "next_poll": 0.2, "reach": 0,
+            "unanswered": 8, "last_error": error, "measurement": measurement, "path": null,
             "packets": { "sent": 8, "received": received, "accepted": received, "unusable": 0, "bogus": 0 },
         })
     }
 
-    /// What is explained of sources of which so many agree, and so many must.
+    /// Returns the explanation for sources with the given numbers of agreeing, candidate and
+    /// required ones.
     fn explained(sources: &[Value], (agreeing, candidates, needed): (u64, u64, u64)) -> String {
         let configured: Vec<Value> = sources
             .iter()
@@ -388,19 +447,23 @@ mod tests {
     }
 
     #[test]
-    fn a_disagreement_is_told_with_who_is_on_which_side() {
-        let said = |name, offset| source(name, "no-majority", Some((offset, 1e-3)), None);
-        let sources = [said("a", 0.0), said("bb", 5e-4), said("ccc", 0.5)];
+    fn a_disagreement_names_the_sources_of_each_side() {
+        let measured = |name, offset| source(name, "no-majority", Some((offset, 1e-3)), None);
+        let sources = [
+            measured("a", 0.0),
+            measured("bb", 5e-4),
+            measured("ccc", 0.5),
+        ];
         let text = explained(&sources, (2, 3, 3));
-        assert!(
-            text.contains(
-                "2 of 3 sources that have a say agree, and 3 must (`minimum-agreeing-sources`"
-            ),
-            "{text}"
-        );
-        assert!(text.contains("a: not used: there is no majority; it would have us add +0 s to the clock, and agrees with bb, disagrees with ccc"), "{text}");
-        assert!(text.contains("ccc: not used: there is no majority; it would have us add +500 ms to the clock, and disagrees with a, bb"), "{text}");
-        assert!(text.contains("it is asked again now"), "{text}");
+        for expected in [
+            "Clock:\n  not synchronised\n  not steered: 2 of 3 candidate sources agree (3 required)\n",
+            "a:\n  not used: no majority; offset +0 s; agrees with bb, disagrees with ccc\n",
+            "ccc:\n  not used: no majority; offset +500 ms; disagrees with a, bb\n",
+            "  next poll now\n",
+        ] {
+            assert!(text.contains(expected), "{expected} is not in\n{text}");
+        }
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
         let text = explained(&sources[1..], (1, 2, 1));
         assert!(
             text.contains("add a third") && text.contains("`trust = true`"),
@@ -410,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_that_the_daemon_knows_is_told_instead_of_guesses() {
+    fn the_last_error_replaces_general_advice() {
         let known = source(
             "a",
             "unreachable",
@@ -418,27 +481,32 @@ mod tests {
             Some("nothing listens on its port"),
         );
         let text = explained(&[known, source("bb", "unreachable", None, None)], (0, 0, 1));
-        assert!(text.contains("a: not used: none of 8 requests was answered, and the last one failed: nothing listens on its port."), "{text}");
-        assert!(text.contains("bb: not used: 0 of 8 requests have been answered. Is its address right, does a firewall"), "{text}");
+        let none = "not used: none of 8 requests answered";
+        for expected in [
+            format!("a:\n  {none}\n  last error: nothing listens on its port\n"),
+            format!("bb:\n  {none}\n  check the address, that firewalls pass UDP"),
+        ] {
+            assert!(text.contains(&expected), "{expected} is not in\n{text}");
+        }
     }
 
     #[test]
-    fn a_source_that_is_relied_on_and_cannot_be_asked_was_called_used_and_no_more() {
+    fn failed_requests_to_a_selected_source_are_reported() {
         let sources = [
             source("a", "selected", Some((0.0, 1e-3)), Some("no route to it")),
             source("bb", "selected", Some((0.0, 1e-3)), None),
         ];
         let text = explained(&sources, (2, 2, 1));
-        let used = "used: it agrees with the majority";
+        let used = "used: agrees with the majority";
         assert!(
             text.contains(&format!(
-                "a: {used}; the last request failed: no route to it;"
+                "a:\n  {used}\n  last request failed: no route to it\n"
             )),
             "{text}"
         );
         assert!(
             text.contains(&format!(
-                "bb: {used}; 8 requests in a row were not answered;"
+                "bb:\n  {used}\n  8 consecutive requests unanswered\n"
             )),
             "{text}"
         );

@@ -1,12 +1,14 @@
-//! `ntp-ctl force-sync`: sets the clock at once from the configured sources, without a daemon.
+//! `ntp-ctl force-sync`: sets the clock once from the configured sources, without the daemon.
 //!
-//! The daemon's own engine asks the sources that the configuration names, with their keys and NTS, and believes what a majority of them says: the same
-//! rules, and the same refusal to follow a single voice, as when the daemon runs ([`ntp_daemon::once`]). Where a daemon runs, the clock is its own,
-//! and it is asked instead (`ntp-ctl step`).
+//! The engine of the daemon polls the configured sources, with their keys and NTS, and follows
+//! their majority by the same rules as the daemon ([`ntp_daemon::once`]). If the daemon runs, it
+//! owns the clock, and `ntp-ctl step` is the command to use.
 //!
-//! Two forms. A person sees both times and is asked, whatever the difference: thresholds are for programs. A boot script or a timer says `--yes`, as
-//! `chronyd -q`, `ntpdate` and `sntp -S` are used; then the correction must be within `--max-offset`, or else `startup-step-panic-threshold`.
-//! A difference below `--min-offset` is left to the daemon, which makes up for it without a jump.
+//! There are two modes. Interactively, both times are shown and the user confirms, whatever the
+//! difference: thresholds are for programs. Boot scripts and timers use `--yes`, as with `chronyd
+//! -q`, `ntpdate` and `sntp -S`; then the correction must be within `--max-offset`, by default
+//! `startup-step-panic-threshold`. A difference below `--min-offset` is left to the daemon, which
+//! slews it.
 
 use std::io::{BufRead, IsTerminal};
 use std::path::Path;
@@ -23,158 +25,168 @@ use crate::connect::Socket;
 use crate::console::{Console, Failure};
 use crate::exit;
 use crate::explain;
-use crate::figures::{duration, moment, signed};
+use crate::format::{duration, signed, timestamp};
 
 pub(crate) fn run(
     config: Option<&Path>,
-    wanted: &ForceSync,
+    options: &ForceSync,
     as_json: bool,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    if !wanted.yes && !std::io::stdin().is_terminal() {
-        return Err(Failure::Told(
-            "force-sync asks before it sets the clock, and so must be run interactively; for scripts there is `--yes`"
+    if !options.yes && !std::io::stdin().is_terminal() {
+        return Err(Failure::Error(
+            "force-sync asks for confirmation and must be run interactively; use `--yes` in scripts"
                 .into(),
         ));
     }
-    let loaded = ntp_config::load(config).map_err(|problem| Failure::Judged {
-        exit_code: exit::CONFIG,
-        text: format!(
-            "There was an error loading the config: {}",
-            problem.render(Style::Plain)
-        ),
-    })?;
-    for warning in &loaded.warnings {
-        console.show(warning);
-    }
-    refuse_what_cannot_be(config, &loaded)?;
-    let mut once =
-        Once::begin(&loaded, loaded.config.sandbox.mode).map_err(|problem| told(&problem))?;
+    let loaded = load(config, console)?;
+    check_preconditions(config, &loaded)?;
+    let mut once = Once::begin(&loaded, loaded.config.sandbox.mode)
+        .map_err(|problem| not_changed(&problem))?;
     if !as_json {
-        console.complain(format_args!(
-            "Asking {} sources …",
+        console.message(format_args!(
+            "Polling {} sources ...",
             loaded.config.sources.len()
         ));
     }
-    let deadline = monotonic() + NtpDuration::from(wanted.timeout);
-    let Some(reading) = once.ask(Some(deadline)).map_err(|problem| told(&problem))? else {
-        return Err(Failure::Judged {
+    let deadline = monotonic() + NtpDuration::from(options.timeout);
+    let Some(reading) = once
+        .ask(Some(deadline))
+        .map_err(|problem| not_changed(&problem))?
+    else {
+        return Err(Failure::WithExitCode {
             exit_code: exit::TIMED_OUT,
             text: format!(
-                "The clock was not touched: no majority of sources agreed within {}. {}",
-                duration(wanted.timeout.as_secs_f64()),
+                "Clock not changed: no majority of sources within {}\n\n{}",
+                duration(options.timeout.as_secs_f64()),
                 explain::plain(&once.status()).trim_end()
             ),
         });
     };
     let correction = reading.correction;
-    if correction.abs() <= NtpDuration::from(wanted.min_offset).max(reading.bound) {
-        let close = format!(
-            "The clock was not touched: it is off by {} ({} at most)",
+    if correction.abs() <= NtpDuration::from(options.min_offset).max(reading.bound) {
+        let text = format!(
+            "Clock not changed: offset {} (maximum {})",
             signed(correction.as_seconds_f64()),
             duration((correction.abs() + reading.bound).as_seconds_f64())
         );
-        return finish(console, as_json, &reading, false, &close);
+        return finish(console, as_json, &reading, false, &text);
     }
     let times = times(&reading);
-    if wanted.yes {
-        if let Some(limit) = forbids(wanted.max_offset, &loaded, correction) {
-            return Err(Failure::Told(format!(
-                "The clock was not touched.\n{times}\nThat is more than {limit} allows. If the sources are right, `--max-offset` permits it, or run this without `--yes`"
+    if options.yes {
+        if let Some(limit) = exceeded_limit(options.max_offset, &loaded, correction) {
+            return Err(Failure::Error(format!(
+                "Clock not changed\n{times}\nThe correction exceeds {limit}.\n\
+                 If the sources are right, raise `--max-offset`, or run this without `--yes`"
             )));
         }
-    } else {
-        writeln!(console.out, "{times}")?;
-        write!(console.out, "Set the clock? [y/N] ")?;
-        console.out.flush()?;
-        let mut answer = String::new();
-        std::io::stdin().lock().read_line(&mut answer)?;
-        if !["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) {
-            return finish(
-                console,
-                as_json,
-                &reading,
-                false,
-                "The clock was not touched",
-            );
-        }
+    } else if !confirm(&times, console)? {
+        return finish(console, as_json, &reading, false, "Clock not changed");
     }
-    // Time went by, perhaps a good deal of it: a person was asked.
+    // The confirmation may have taken long, so the correction is determined anew.
     let latest = once
         .ask(Some(monotonic()))
-        .map_err(|problem| told(&problem))?;
-    let Some(reading) = latest.filter(|latest| (latest.correction - correction).abs() <= MOVED)
-    else {
-        return Err(Failure::Told(
-            "The clock was not touched: meanwhile it was set by something else".into(),
+        .map_err(|problem| not_changed(&problem))?;
+    let changed = |latest: &Reading| (latest.correction - correction).abs() > MAX_CHANGE;
+    let Some(reading) = latest.filter(|latest| !changed(latest)) else {
+        return Err(Failure::Error(
+            "Clock not changed: another program set it in the meantime".into(),
         ));
     };
     once.step(reading.correction)
-        .map_err(|problem| told(&problem))?;
-    let done = format!(
-        "The clock was stepped by {}, from {}; it may be off by {} at most",
+        .map_err(|problem| not_changed(&problem))?;
+    let text = format!(
+        "Clock stepped by {}, from {}; error bound {}",
         signed(reading.correction.as_seconds_f64()),
-        since_1970(reading.clock),
+        system_timestamp(reading.clock),
         duration(reading.bound.as_seconds_f64())
     );
-    finish(console, as_json, &reading, true, &done)
+    finish(console, as_json, &reading, true, &text)
 }
 
-/// By how much more the correction may have become while a person thought: above, it was not the oscillator.
-const MOVED: NtpDuration = NtpDuration::from_millis(500);
+/// Maximum change of the correction during the confirmation: more is not the drift of an
+/// oscillator.
+const MAX_CHANGE: NtpDuration = NtpDuration::from_millis(500);
 
-fn refuse_what_cannot_be(config: Option<&Path>, loaded: &Loaded) -> Result<(), Failure> {
+fn load(config: Option<&Path>, console: &mut Console<'_>) -> Result<Loaded, Failure> {
+    let loaded = ntp_config::load(config).map_err(|problem| Failure::WithExitCode {
+        exit_code: exit::CONFIG,
+        text: format!(
+            "Could not load configuration: {}",
+            problem.render(Style::Plain)
+        ),
+    })?;
+    for warning in &loaded.warnings {
+        console.diagnostic(warning);
+    }
+    Ok(loaded)
+}
+
+fn confirm(times: &str, console: &mut Console<'_>) -> Result<bool, Failure> {
+    writeln!(console.out, "{times}")?;
+    write!(console.out, "Set the clock? [y/N] ")?;
+    console.out.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+}
+
+fn check_preconditions(config: Option<&Path>, loaded: &Loaded) -> Result<(), Failure> {
     if Socket::find(config).is_ok_and(|socket| socket.try_connect().is_some()) {
-        return Err(Failure::Told(
-            "A daemon is running, and the clock is its own: use `ntp-ctl step`, or `ntp-ctl step --force` past the panic thresholds"
+        return Err(Failure::Error(
+            "The daemon is running and owns the clock: use `ntp-ctl step`,\n\
+             or `ntp-ctl step --force` to override the panic thresholds"
                 .into(),
         ));
     }
-    let lacking = loaded.config.unsupported();
-    if !lacking.is_empty() {
-        let reports: Vec<_> = lacking.iter().map(|it| it.render(Style::Plain)).collect();
-        return Err(Failure::Judged {
+    let unsupported = loaded.config.unsupported();
+    if !unsupported.is_empty() {
+        let reports = unsupported.iter().map(|it| it.render(Style::Plain));
+        return Err(Failure::WithExitCode {
             exit_code: exit::CONFIG,
-            text: reports.join("\n\n"),
+            text: reports.collect::<Vec<_>>().join("\n\n"),
         });
     }
     if loaded.config.sources.is_empty() {
-        return Err(Failure::Told(
-            "No sources are configured: there is nobody to ask (see [[source]] in ntp.toml(5))"
-                .into(),
+        return Err(Failure::Error(
+            "No sources configured: add a [[source]] (see ntp.toml(5))".into(),
         ));
     }
     if !once::may_set(&loaded.config.clock.kind) {
-        return Err(Failure::Told(
-            "The configuration leaves the clock alone: `kind = \"none\"` in [clock]".into(),
+        return Err(Failure::Error(
+            "Setting the clock is disabled: `kind = \"none\"` in [clock]".into(),
         ));
     }
     Ok(())
 }
 
-/// What forbids this correction, unattended.
-fn forbids(most: Option<Duration>, loaded: &Loaded, correction: NtpDuration) -> Option<String> {
-    let most = most.map(|most| StepThreshold::symmetric(NtpDuration::from(most)));
+/// Returns the limit that an unattended correction exceeds.
+fn exceeded_limit(
+    max_offset: Option<Duration>,
+    loaded: &Loaded,
+    correction: NtpDuration,
+) -> Option<&'static str> {
+    let max_offset = max_offset.map(|it| StepThreshold::symmetric(NtpDuration::from(it)));
     let threshold = loaded.config.synchronization.startup_step_panic_threshold;
-    let what = if most.is_some() {
+    let name = if max_offset.is_some() {
         "`--max-offset`"
     } else {
         "`startup-step-panic-threshold` in [synchronization]"
     };
-    (!most.unwrap_or(threshold).permits(correction)).then(|| what.to_owned())
+    (!max_offset.unwrap_or(threshold).permits(correction)).then_some(name)
 }
 
 fn times(reading: &Reading) -> String {
     format!(
-        "The clock says   {}\nThe sources say  {}\nA correction of {}",
-        since_1970(reading.clock),
-        since_1970(reading.clock + reading.correction),
+        "System time      : {}\nTime of sources  : {}\nCorrection       : {}",
+        system_timestamp(reading.clock),
+        system_timestamp(reading.clock + reading.correction),
         signed(reading.correction.as_seconds_f64())
     )
 }
 
-fn since_1970(time: ntp_time::SystemTime) -> String {
-    moment(time.as_nanos() as f64 * 1e-9)
+fn system_timestamp(time: ntp_time::SystemTime) -> String {
+    timestamp(time.as_nanos() as f64 * 1e-9)
 }
 
 fn finish(
@@ -185,7 +197,7 @@ fn finish(
     text: &str,
 ) -> Result<(), Failure> {
     if as_json {
-        return console.json(&json!({
+        return console.print_json(&json!({
             "done": true,
             "stepped": stepped,
             "clock": reading.clock.as_nanos() as f64 * 1e-9,
@@ -196,6 +208,6 @@ fn finish(
     Ok(writeln!(console.out, "{text}")?)
 }
 
-fn told(problem: &impl std::fmt::Display) -> Failure {
-    Failure::Told(format!("The clock was not touched: {problem}"))
+fn not_changed(problem: &impl std::fmt::Display) -> Failure {
+    Failure::Error(format!("Clock not changed: {problem}"))
 }

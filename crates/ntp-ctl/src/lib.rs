@@ -1,16 +1,15 @@
-//! `ntp-ctl`: checks a configuration and shows the state of the running daemon.
+//! `ntp-ctl`: checks configurations, shows the state of the running daemon and changes it.
 //!
-//! The command line and the outputs are those of upstream's tool, so that scripts made for it
-//! go on working; what it tells beyond stands in lines of its own. Where upstream's tool hides a mistake
-//! (an unknown command ends with exit code 0 there), this one does not.
+//! The command line and the output of `status` and `validate` are those of upstream's tool, for
+//! scripts that depend on them; additions have lines of their own. Errors that upstream's tool
+//! hides (an unknown command ends with exit code 0 there) are reported.
 //!
 //! Exit codes are in `exit`.
 //!
-//! Commands are written against a `Console` instead of the process's streams, so that tests
-//! run them in process. A reader that closes its end of a pipe has what it wants: that is no failure.
+//! Commands write to a `Console` instead of the streams of the process, so that tests can run them
+//! in process. A closed pipe on standard output is not a failure.
 #![forbid(unsafe_code)]
 
-mod asking;
 mod change;
 mod cli;
 mod clients;
@@ -20,16 +19,17 @@ mod connect;
 mod console;
 mod exit;
 mod explain;
-mod figures;
 mod force_sync;
-mod layout;
+mod format;
 pub mod migrate;
 mod nts;
 mod query;
+mod query_client;
 mod replay;
 mod servers;
 mod sources;
 mod status;
+mod status_text;
 mod tracking;
 mod validate;
 mod waitsync;
@@ -37,30 +37,39 @@ mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal};
+use std::path::Path;
 use std::process::ExitCode;
 
 use ntp_config::Style;
+use ntp_control_api::control::types::Status;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use change::Change;
-use cli::{Asked, Command, ConfigAction, Format, NtsAction, Options};
-use console::{Console, Failure};
+use cli::{Command, ConfigAction, Format, Invocation, NtsAction, Options};
+use console::{Console, DEFAULT_WIDTH, Failure};
 pub use exit::CODES;
 
-/// The definition of the command line, from which manual page and completions are made.
+/// Returns the definition of the command line, from which manual page and completions are
+/// generated.
 pub fn command() -> clap::Command {
     cli::command()
 }
 
-/// The whole program.
+/// Runs the program.
 pub fn main() -> ExitCode {
-    let coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let plain = std::env::var_os("NO_COLOR").is_some();
+    let colours = std::env::var_os("NO_COLOR").is_none();
+    let is_terminal = io::stdout().is_terminal();
+    let size = is_terminal.then(|| ratatui::crossterm::terminal::size().ok());
+    let width = size
+        .flatten()
+        .map_or(DEFAULT_WIDTH, |(columns, _)| columns.into());
     let mut console = Console {
-        painted: io::stdout().is_terminal() && !plain,
+        coloured: colours && is_terminal,
+        width: width.max(DEFAULT_WIDTH),
         out: &mut io::stdout().lock(),
         err: &mut io::stderr().lock(),
-        style: if coloured {
+        style: if colours && io::stderr().is_terminal() {
             Style::Coloured
         } else {
             Style::Plain
@@ -69,70 +78,89 @@ pub fn main() -> ExitCode {
     run(std::env::args_os(), &mut console).into()
 }
 
-/// Does what the arguments (the first is the program's name) ask for; returns the exit code.
+/// Runs the command of `arguments`, the first of which is the name of the program, and returns the
+/// exit code.
 fn run(arguments: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) -> u8 {
-    let done = obey(arguments, console);
-    match done.and_then(|()| console.out.flush().map_err(Failure::Output)) {
-        Ok(()) => exit::DONE,
-        Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => exit::DONE,
+    let result = execute(arguments, console);
+    match result.and_then(|()| console.out.flush().map_err(Failure::Output)) {
+        Ok(()) => exit::SUCCESS,
+        Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => exit::SUCCESS,
         Err(Failure::Output(error)) => {
-            console.complain(format_args!("Error: Could not write the output: {error}"));
-            exit::FAILED
+            console.message(format_args!("Error: Could not write the output: {error}"));
+            exit::FAILURE
         }
         Err(Failure::Usage(text)) => {
-            console.complain(text.trim_end());
-            exit::FAILED
+            console.message(text.trim_end());
+            exit::FAILURE
         }
-        Err(Failure::Told(text) | Failure::Refused(text, ..)) => {
-            console.complain(format_args!("Error: {text}"));
-            exit::FAILED
+        Err(Failure::Error(text) | Failure::Refused(text, ..)) => {
+            console.message(format_args!("Error: {text}"));
+            exit::FAILURE
         }
-        Err(Failure::Judged { exit_code, text }) => {
-            console.complain(format_args!("Error: {text}"));
+        Err(Failure::WithExitCode { exit_code, text }) => {
+            console.message(format_args!("Error: {text}"));
             exit_code
         }
     }
 }
 
-fn obey(
+fn execute(
     arguments: impl IntoIterator<Item = OsString>,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     match cli::parse(arguments)? {
-        Asked::Help(text) => console.out.write_all(text.as_bytes())?,
-        // Upstream prints its version there.
-        Asked::Version => console.complain(concat!("ntp-ctl ", env!("CARGO_PKG_VERSION"))),
-        Asked::Run(command, options) => {
-            let done = run_command(&command, &options, console);
+        Invocation::Help(text) => console.out.write_all(text.as_bytes())?,
+        // On standard error, as upstream.
+        Invocation::Version => console.message(concat!("ntp-ctl ", env!("CARGO_PKG_VERSION"))),
+        Invocation::Run(command, options) => {
+            let result = run_command(&command, &options, console);
             if options.format == Format::Json {
-                tell_programs(&done, console)?;
+                print_json_error(&result, console)?;
             }
-            done?;
+            result?;
         }
     }
     Ok(())
 }
 
-/// Programs that asked for JSON get a reason as JSON too.
-fn tell_programs(done: &Result<(), Failure>, console: &mut Console<'_>) -> Result<(), Failure> {
-    let (reason, error, parameters) = match done {
+/// Prints the error of a command as JSON.
+fn print_json_error(
+    result: &Result<(), Failure>,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let (reason, error, parameters) = match result {
         Err(
-            Failure::Told(text)
-            | Failure::Judged {
+            Failure::Error(text)
+            | Failure::WithExitCode {
                 exit_code: exit::CONFIG,
                 text,
             },
         ) => (text, "Failed", &Value::Null),
-        Err(Failure::Judged {
+        Err(Failure::WithExitCode {
             exit_code: exit::TIMED_OUT,
             text,
         }) => (text, "TimedOut", &Value::Null),
         Err(Failure::Refused(text, error, parameters)) => (text, *error, parameters),
         _ => return Ok(()),
     };
-    console.json(&json!({
+    console.print_json(&json!({
         "done": false, "error": error, "reason": reason, "parameters": parameters,
     }))
+}
+
+/// Prints part of the state of the daemon, as JSON or as text.
+fn show<T: Serialize>(
+    config: Option<&Path>,
+    json: bool,
+    console: &mut Console<'_>,
+    value: impl FnOnce(&Status) -> &T,
+    text: impl FnOnce(&Status) -> String,
+) -> Result<(), Failure> {
+    let status = connect::status(config)?;
+    if json {
+        return console.print_json(value(&status));
+    }
+    console.print(&text(&status))
 }
 
 fn run_command(
@@ -142,8 +170,8 @@ fn run_command(
 ) -> Result<(), Failure> {
     let config = options.config.as_deref();
     if options.format == Format::Prometheus && *command != Command::Status {
-        return Err(Failure::Told(
-            "`--format prometheus` goes with `status` only".into(),
+        return Err(Failure::Error(
+            "`--format prometheus` is for `status` only".into(),
         ));
     }
     let json = options.json || options.format == Format::Json;
@@ -153,86 +181,73 @@ fn run_command(
             let format = if json { Format::Json } else { options.format };
             status::run(config, format, console)
         }
-        Command::Tracking => {
-            let status = connect::status(config)?;
-            if json {
-                return console.json(&status.system);
-            }
-            console.text(&tracking::plain(&status))
-        }
+        Command::Tracking => show(config, json, console, |it| &it.system, tracking::plain),
         Command::Sources => {
-            let status = connect::status(config)?;
-            if json {
-                return console.json(&status.sources);
-            }
-            console.text(&sources::plain(&status, console.painted))
+            let (width, coloured) = (console.width, console.coloured);
+            let text = |it: &Status| sources::plain(it, width, coloured);
+            show(config, json, console, |it| &it.sources, text)
         }
         Command::Source {
             name: Some(name), ..
         } => {
             let status = connect::status(config)?;
-            let found = sources::called(&status, name)?;
+            let found = sources::find(&status, name)?;
             if json {
-                return console.json(&found);
+                return console.print_json(&found);
             }
             let texts: Vec<_> = found
                 .iter()
-                .map(|source| sources::everything(&status, source))
+                .map(|source| sources::details(&status, source))
                 .collect();
-            console.text(&texts.join("\n"))
+            console.print(&texts.join("\n"))
         }
         Command::Source {
             action: Some(action),
             ..
-        } => Change::begin(config, json, console)?.source(action),
-        Command::Source { .. } => Err(Failure::Told(
-            "which source? `ntp-ctl sources` lists them; `ntp-ctl source --help` tells what can be done".into(),
+        } => Change::connect(config, json, console)?.source(action),
+        Command::Source { .. } => Err(Failure::Error(
+            "No source given; `ntp-ctl sources` lists them, `ntp-ctl source --help` shows the actions"
+                .into(),
         )),
-        Command::Servers => {
-            let status = connect::status(config)?;
-            if json {
-                return console.json(&status.servers);
-            }
-            console.text(&servers::plain(&status))
-        }
+        Command::Servers => show(config, json, console, |it| &it.servers, servers::plain),
         Command::Clients { limit, server } => {
             clients::run(config, *limit, server.as_deref(), json, console)
         }
-        Command::Server { action } => Change::begin(config, json, console)?.server(action),
+        Command::Server { action } => Change::connect(config, json, console)?.server(action),
         Command::Explain => {
             let status = connect::status(config)?;
             if json {
-                return console.json(&explain::data(&status));
+                return console.print_json(&explain::data(&status));
             }
-            console.text(&explain::plain(&status))
+            console.print(&explain::plain(&status))
         }
         Command::Waitsync { max_error, timeout } => {
             waitsync::run(config, *max_error, *timeout, console)
         }
-        Command::Step { force } => Change::begin(config, json, console)?.step(*force),
-        Command::LogLevel { level } => Change::begin(config, json, console)?.log_level(level),
+        Command::Step { force } => Change::connect(config, json, console)?.step(*force),
+        Command::LogLevel { level } => Change::connect(config, json, console)?.log_level(level),
         Command::Config { action } => match action {
             ConfigAction::Show { all } => config_show::run(config, *all, json, console),
             ConfigAction::Save => config_save::run(config, json, console),
         },
-        Command::Reload => Change::begin(config, json, console)?.reload(),
-        Command::Rekey => Change::begin(config, json, console)?.rekey(),
-        Command::Dump => Change::begin(config, json, console)?.dump(),
+        Command::Reload => Change::connect(config, json, console)?.reload(),
+        Command::Rekey => Change::connect(config, json, console)?.rekey(),
+        Command::Dump => Change::connect(config, json, console)?.dump(),
         Command::Watch => watch::run(config),
         Command::Query { host, samples } => query::run(host, *samples, json, console),
         Command::Nts {
             action: NtsAction::Check { host, ca, timeout },
         } => {
-            let asked = nts::Check {
+            let check = nts::Check {
                 host,
                 authority: ca.as_deref(),
                 limit: *timeout,
             };
-            nts::check(&asked, json, console)
+            nts::run(&check, json, console)
         }
         Command::Migrate { file, from } => migrate::run(file, *from, console),
         Command::Replay { file, svg, all } => replay::run(file, svg.as_deref(), *all, console),
-        Command::ForceSync(wanted) => force_sync::run(config, wanted, json, console),
+        Command::ForceSync(options) => force_sync::run(config, options, json, console),
     }
 }
 

@@ -1,35 +1,36 @@
-//! `ntp-ctl query HOST`: asks a server directly, without a daemon; see `asking`. Nothing is changed.
+//! `ntp-ctl query HOST`: queries a server without the daemon and changes nothing; see
+//! `query_client`.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use ntp_config::Address;
 use ntp_os_clock::{monotonic, realtime};
-use ntp_proto::client::{Association, Terms};
+use ntp_proto::client::{Association, AssociationConfig};
 use serde::Serialize;
 
-use crate::asking::{Asker, Measured, NoTime, pause};
 use crate::console::{Console, Failure};
 use crate::exit;
-use crate::figures::{duration, moment, signed};
+use crate::format::{duration, signed, timestamp};
+use crate::query_client::{Measurement, QueryClient, QueryError, pause};
 
-/// Between two requests to a server: what servers let pass as a burst.
+/// Time between requests: servers accept this rate as a burst.
 const SPACING: Duration = Duration::from_secs(2);
 
-/// What one request led to.
+/// Result of one request.
 #[derive(Clone, Debug, Serialize)]
 struct Sample {
-    /// True time by the server minus ours, seconds.
+    /// Server time minus local time in seconds.
     offset: f64,
-    /// Round trip, seconds.
+    /// Round-trip delay in seconds.
     delay: f64,
-    /// Who stamped the request, and the reply.
+    /// Origin of the timestamps of request and reply.
     stamps: (&'static str, &'static str),
 }
 
-/// All about one server.
+/// Results of all requests to a server.
 #[derive(Clone, Debug, Default, Serialize)]
-struct Answer {
+struct Results {
     host: String,
     address: String,
     stratum: Option<u8>,
@@ -37,13 +38,13 @@ struct Answer {
     leap: Option<String>,
     root_delay: Option<f64>,
     root_dispersion: Option<f64>,
-    /// The offset of the sample with the smallest delay, seconds.
+    /// Offset of the sample with the smallest delay in seconds.
     offset: Option<f64>,
-    /// Half width of the interval in which that must lie, seconds.
+    /// Half width of the interval that contains the true offset in seconds.
     uncertainty: Option<f64>,
     delay: Option<f64>,
     samples: Vec<Sample>,
-    /// What went wrong, one for each request without a usable answer.
+    /// Errors, one for each request without a usable reply.
     problems: Vec<String>,
 }
 
@@ -54,21 +55,21 @@ pub(crate) fn run(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let address = Address::parse(host, ntp_config::NTP_PORT)
-        .map_err(|problem| Failure::Told(format!("{host:?} is no address: {problem}")))?;
+        .map_err(|problem| Failure::Error(format!("Invalid address {host:?}: {problem}")))?;
     let remote = resolve(&address)?;
-    let answer = ask(&address, remote, samples.max(1))?;
+    let results = query(&address, remote, samples.max(1))?;
     if json {
-        console.json(&answer)?;
+        console.print_json(&results)?;
     } else {
-        console.text(&plain(&answer))?;
+        console.print(&plain(&results))?;
     }
-    if answer.samples.is_empty() {
-        // Programs have the answer that has no samples.
-        return Err(Failure::Judged {
-            exit_code: exit::FAILED,
+    if results.samples.is_empty() {
+        // The JSON is printed already.
+        return Err(Failure::WithExitCode {
+            exit_code: exit::FAILURE,
             text: format!(
-                "{address} ({remote}) gave no usable answer. Is its address right, does a firewall let UDP port {} out and the answers in, and \
-             does a time server run there?",
+                "No usable reply from {address} ({remote}). Check the address, that firewalls pass\n\
+                 UDP port {}, and that an NTP server runs there",
                 remote.port()
             ),
         });
@@ -82,66 +83,66 @@ fn resolve(address: &Address) -> Result<SocketAddr, Failure> {
     }
     let mut found = (address.host.as_str(), address.port)
         .to_socket_addrs()
-        .map_err(|error| Failure::Told(format!("cannot resolve {}: {error}", address.host)))?;
-    let none = || Failure::Told(format!("{} has no address", address.host));
+        .map_err(|error| Failure::Error(format!("Could not resolve {}: {error}", address.host)))?;
+    let none = || Failure::Error(format!("Could not resolve {}: no address", address.host));
     found.next().ok_or_else(none)
 }
 
-fn ask(address: &Address, remote: SocketAddr, samples: u32) -> Result<Answer, Failure> {
-    let mut asker = Asker::new()?;
-    let mut answer = Answer {
+fn query(address: &Address, remote: SocketAddr, samples: u32) -> Result<Results, Failure> {
+    let mut client = QueryClient::new()?;
+    let mut results = Results {
         host: address.to_string(),
         address: remote.to_string(),
-        ..Answer::default()
+        ..Results::default()
     };
-    let mut association = Association::new(remote, Terms::default(), monotonic());
-    let mut all: Vec<Measured> = Vec::new();
+    let mut association = Association::new(remote, AssociationConfig::default(), monotonic());
+    let mut all: Vec<Measurement> = Vec::new();
     for number in 0..samples {
         if number > 0 {
             pause(SPACING);
         }
-        match asker.ask(&mut association) {
+        match client.query(&mut association) {
             Ok(measured) => all.push(measured),
             Err(problem) => {
-                answer.problems.push(problem.to_string());
-                if matches!(problem, NoTime::Kiss(_)) {
+                results.problems.push(problem.to_string());
+                if matches!(problem, QueryError::Kiss(_)) {
                     break;
                 }
             }
         }
     }
     if let Some(last) = all.last() {
-        answer.stratum = Some(last.stratum);
-        answer.reference_id = Some(last.reference_id.clone());
-        answer.leap = Some(last.leap.clone());
-        answer.root_delay = Some(last.root_delay);
-        answer.root_dispersion = Some(last.root_dispersion);
+        results.stratum = Some(last.stratum);
+        results.reference_id = Some(last.reference_id.clone());
+        results.leap = Some(last.leap.clone());
+        results.root_delay = Some(last.root_delay);
+        results.root_dispersion = Some(last.root_dispersion);
     }
     if let Some(best) = all.iter().min_by(|a, b| a.delay.total_cmp(&b.delay)) {
-        answer.offset = Some(best.offset);
-        answer.delay = Some(best.delay);
-        answer.uncertainty = Some(best.uncertainty());
+        results.offset = Some(best.offset);
+        results.delay = Some(best.delay);
+        results.uncertainty = Some(best.uncertainty());
     }
-    answer.samples = (all.into_iter())
+    results.samples = (all.into_iter())
         .map(|measured| Sample {
             offset: measured.offset,
             delay: measured.delay,
             stamps: measured.stamps,
         })
         .collect();
-    Ok(answer)
+    Ok(results)
 }
 
-fn plain(answer: &Answer) -> String {
-    let mut text = format!("Server          : {} ({})\n", answer.host, answer.address);
+fn plain(results: &Results) -> String {
+    let mut text = format!("Server          : {} ({})\n", results.host, results.address);
     let mut line = |label: &str, value: String| {
         text.push_str(&format!("{label:<16}: {value}\n"));
     };
-    for (number, sample) in answer.samples.iter().enumerate() {
+    for (number, sample) in results.samples.iter().enumerate() {
         line(
             &format!("Sample {}", number + 1),
             format!(
-                "offset {}, delay {} (stamps: {}, {})",
+                "offset {}, delay {} (timestamps: {}, {})",
                 signed(sample.offset),
                 duration(sample.delay),
                 sample.stamps.0,
@@ -149,37 +150,37 @@ fn plain(answer: &Answer) -> String {
             ),
         );
     }
-    for problem in &answer.problems {
-        line("Problem", problem.clone());
+    for problem in &results.problems {
+        line("Error", problem.clone());
     }
     if let (Some(offset), Some(uncertainty), Some(delay)) =
-        (answer.offset, answer.uncertainty, answer.delay)
+        (results.offset, results.uncertainty, results.delay)
     {
         let now = realtime().as_nanos() as f64 * 1e-9;
         line(
             "Offset",
             format!(
-                "{}, ± {} at most if the server is right",
+                "{} ± {} (if the server is right)",
                 signed(offset),
                 duration(uncertainty)
             ),
         );
         line("Delay", duration(delay));
-        line("Its time", moment(now + offset));
-        line("Our time", moment(now));
+        line("Server time", timestamp(now + offset));
+        line("Local time", timestamp(now));
     }
-    if let Some(stratum) = answer.stratum {
+    if let Some(stratum) = results.stratum {
         line("Stratum", stratum.to_string());
     }
-    if let Some(reference) = &answer.reference_id {
+    if let Some(reference) = &results.reference_id {
         line("Reference", reference.clone());
     }
-    if let (Some(delay), Some(dispersion)) = (answer.root_delay, answer.root_dispersion) {
+    if let (Some(delay), Some(dispersion)) = (results.root_delay, results.root_dispersion) {
         line("Root delay", duration(delay));
         line("Root dispersion", duration(dispersion));
     }
-    if let Some(leap) = &answer.leap {
-        line("Leap second", leap.clone());
+    if let Some(leap) = &results.leap {
+        line("Leap status", leap.clone());
     }
     text
 }

@@ -1,6 +1,8 @@
-//! `ntp-ctl replay`: runs the engine of this program on what a daemon recorded (`record-path`), and shows what it would have done beside what was done.
+//! `ntp-ctl replay`: runs the engine of this program on the recorded inputs of a daemon
+//! (`record-path`) and compares its decisions with the recorded ones.
 //!
-//! A long run fills several files; named is the last one that matters, and those before it are found by their names. A damaged file is read as far as it goes.
+//! A long run spans several files; the argument is the last one of interest, and earlier ones are
+//! found by name. Damaged lines of a file are skipped.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -16,13 +18,9 @@ pub(crate) fn run(
     all: bool,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let lines = read(file).map_err(Failure::Told)?;
-    let outcome = replay(&lines).ok_or_else(|| {
-        Failure::Told(format!(
-            "{} holds no start of a record; is it the file of `record-path`?",
-            file.display()
-        ))
-    })?;
+    let lines = read(file).map_err(Failure::Error)?;
+    let outcome =
+        replay(&lines).ok_or_else(|| Failure::Error(format!("{}{NO_START}", file.display())))?;
     if let Some(picture) = picture {
         let title = format!(
             "{} replayed by {}",
@@ -30,13 +28,16 @@ pub(crate) fn run(
             env!("CARGO_PKG_VERSION")
         );
         fs::write(picture, svg(&outcome, &title)).map_err(|error| {
-            Failure::Told(format!("cannot write {}: {error}", picture.display()))
+            Failure::Error(format!("Could not write {}: {error}", picture.display()))
         })?;
     }
-    tell(&outcome, all, console)
+    report(&outcome, all, console)
 }
 
-/// The lines of a file and of those before it, as far as they are of the same run and nothing is missing between.
+const NO_START: &str = ": no start of a record; check that it is the file of `record-path`";
+
+/// Returns the lines of a file and of its predecessors, as far as they are of the same run without
+/// gaps.
 fn read(file: &Path) -> Result<Vec<Line>, String> {
     let mut lines = read_one(file)?;
     let mut file = file.to_owned();
@@ -59,7 +60,7 @@ fn read(file: &Path) -> Result<Vec<Line>, String> {
     Ok(lines)
 }
 
-/// `record` is preceded by `record.1`, and that by `record.2`.
+/// Returns the predecessor: `record.1` of `record`, `record.2` of `record.1`.
 fn older(file: &Path) -> PathBuf {
     let number = file
         .extension()
@@ -74,17 +75,17 @@ fn older(file: &Path) -> PathBuf {
     }
 }
 
-/// Where something is no line, there is a gap; only if nothing is, it is no record.
+/// Reads one file. Invalid lines become a gap; a file without any start line is an error.
 fn read_one(file: &Path) -> Result<Vec<Line>, String> {
     let name = file.display();
     let unreadable = |error: io::Error| {
         let older = older(file);
         let hint = if error.kind() == io::ErrorKind::NotFound && older.exists() {
-            format!("; there is {}", older.display())
+            format!("; {} exists", older.display())
         } else {
             String::new()
         };
-        format!("cannot read {name}: {error}{hint}")
+        format!("Could not read {name}: {error}{hint}")
     };
     let opened = fs::File::open(file).map_err(unreadable)?;
     let mut lines: Vec<Line> = Vec::new();
@@ -97,29 +98,27 @@ fn read_one(file: &Path) -> Result<Vec<Line>, String> {
                 lines.extend(gaps.end(file));
                 lines.push(line);
             }
-            // The last line may have been cut off by a crash; that is what records are for.
+            // A crash may have truncated the last line.
             Err(_) if texts.peek().is_none() && !lines.is_empty() => {}
             Err(_) => gaps.add(number + 1),
         }
     }
     if !lines.iter().any(|line| matches!(line, Line::Start(_))) {
         let first = gaps.first.map_or(String::new(), |first| {
-            format!("; line {first} is {}", ntp_record::Malformed)
+            format!(" (line {first} is {})", ntp_record::Malformed)
         });
-        return Err(format!(
-            "{name} holds no start of a record{first}. Is it the file of `record-path`?"
-        ));
+        return Err(format!("{name}{NO_START}{first}"));
     }
     lines.extend(gaps.end(file));
     Ok(lines)
 }
 
-/// Lines in a row that are none.
+/// Runs of consecutive invalid lines.
 #[derive(Default)]
 struct Gaps {
-    /// The first such line of the file.
+    /// First invalid line of the file.
     first: Option<usize>,
-    /// Of the present row, the first and the last.
+    /// First and last line of the current run.
     open: Option<(usize, usize)>,
 }
 
@@ -141,11 +140,11 @@ impl Gaps {
     }
 }
 
-fn tell(outcome: &Outcome, all: bool, console: &mut Console<'_>) -> Result<(), Failure> {
+fn report(outcome: &Outcome, all: bool, console: &mut Console<'_>) -> Result<(), Failure> {
     let time = outcome.course.last().map_or(0.0, |last| last.at);
     writeln!(
         console.out,
-        "A record of ntp-daemon {}: {} inputs in {time:.0} s, replayed by {}.",
+        "Record of ntp-daemon {}: {} inputs in {time:.0} s, replayed by {}.",
         outcome.version,
         outcome.inputs,
         env!("CARGO_PKG_VERSION")
@@ -156,13 +155,13 @@ fn tell(outcome: &Outcome, all: bool, console: &mut Console<'_>) -> Result<(), F
     if !outcome.inexact.is_empty() {
         writeln!(
             console.out,
-            "So the decisions below differ in detail; what the servers answered is judged all the same."
+            "The decisions below can differ in detail; the recorded replies are used all the same."
         )?;
     }
     if outcome.unasked > 0 {
         writeln!(
             console.out,
-            "{} recorded answers were not asked for in the replay.",
+            "{} recorded replies match no request of the replay.",
             outcome.unasked
         )?;
     }
@@ -176,12 +175,12 @@ fn tell(outcome: &Outcome, all: bool, console: &mut Console<'_>) -> Result<(), F
         show(&outcome.was[..same], " ", console)?;
     }
     if outcome.is_same() {
-        writeln!(console.out, "All {same} decisions are the same.")?;
+        writeln!(console.out, "All {same} decisions are identical.")?;
         return Ok(());
     }
     writeln!(
         console.out,
-        "{same} decisions are the same; then (- what was done, + what would have been):"
+        "{same} decisions are identical; then (- recorded, + replayed):"
     )?;
     show(&outcome.was[same..], "-", console)?;
     show(&outcome.would[same..], "+", console)?;

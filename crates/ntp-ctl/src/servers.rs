@@ -1,13 +1,14 @@
-//! `ntp-ctl servers`: where time is served and NTS keys are given out, and what became of requests.
+//! `ntp-ctl servers`: listening addresses of NTP and NTS key exchange, with counters.
 
 use std::fmt::Write as _;
 
 use ntp_control_api::control::types::{KeyExchange, Status};
 
-use crate::figures::until;
+use crate::format::validity;
 
-/// What there is to say where no time is served.
-pub(crate) const NONE: &str = "time is served at no address: add `[[server]]` to the configuration, or `ntp-ctl server add`\n";
+/// Output if the daemon serves no time.
+pub(crate) const NONE: &str =
+    "No servers configured; add one with `ntp-ctl server add ADDRESS` or [[server]]\n";
 
 pub(crate) fn plain(status: &Status) -> String {
     let mut text = if status.servers.is_empty() {
@@ -15,60 +16,54 @@ pub(crate) fn plain(status: &Status) -> String {
     } else {
         table(status)
     };
-    if let Some(given) = &status.key_exchange {
-        key_exchange(&mut text, given, status.program.now);
+    if let Some(exchange) = &status.key_exchange {
+        key_exchange(&mut text, exchange, status.program.now);
     }
     text
 }
 
-fn key_exchange(text: &mut String, given: &KeyExchange, now: f64) {
+fn key_exchange(text: &mut String, exchange: &KeyExchange, now: f64) {
     text.push('\n');
     let mut line = |label: &str, value: String| {
         let _ = writeln!(text, "{label:<17}: {value}");
     };
-    line("NTS keys are at", given.addresses.join(", "));
+    line("NTS key exchange", exchange.addresses.join(", "));
+    line("  Connections", exchange.connections.to_string());
     line(
-        "Key exchanges",
+        "  Keys granted",
         format!(
-            "{} with keys, {} refused, {} too slow, {} evicted, {} broken, of {} connections",
-            given.granted,
-            given.refused,
-            given.timed_out,
-            given.evicted,
-            given.failed,
-            given.connections
+            "{} ({} refused, {} timed out, {} evicted, {} failed)",
+            exchange.granted,
+            exchange.refused,
+            exchange.timed_out,
+            exchange.evicted,
+            exchange.failed
         ),
     );
     line(
-        "Cookie key",
-        match given.cookie_key {
+        "  Cookie key",
+        match exchange.cookie_key {
             Some(number) => format!("number {number}"),
-            None => "none: a fleet's keys follow from the time, which is not known yet".into(),
+            None => "none (derived from the time; clock not synchronised yet)".into(),
         },
     );
-    for certificate in &given.certificates {
-        let valid = certificate.expires.map(|end| until(end, now));
-        line(
-            "Certificate",
-            format!(
-                "{} for {}, {}",
-                certificate.path,
-                certificate.names.join(", "),
-                valid.unwrap_or_else(|| "which cannot be read".into())
-            ),
-        );
+    for certificate in &exchange.certificates {
+        line("  Certificate", certificate.path.clone());
+        line("    for", certificate.names.join(", "));
+        let valid = certificate.expires.map(|end| validity(end, now));
+        line("    validity", valid.unwrap_or_else(|| "unreadable".into()));
     }
 }
 
 fn table(status: &Status) -> String {
     let mut text = format!(
-        "{:<28} {:>10} {:>10} {:>8} {:>8} {:>8} {:>6}\n",
+        "{:<24} {:>10} {:>10} {:>8} {:>8} {:>8} {:>6}\n",
         "Address", "Received", "Answered", "Denied", "Ignored", "Limited", "Failed"
     );
     for server in &status.servers {
         let _ = writeln!(
             text,
-            "{:<28} {:>10} {:>10} {:>8} {:>8} {:>8} {:>6}",
+            "{:<24} {:>10} {:>10} {:>8} {:>8} {:>8} {:>6}",
             server.address,
             server.received,
             server.accepted,

@@ -1,8 +1,8 @@
-//! `ntp-ctl status`: asks the running daemon for its state and shows it.
+//! `ntp-ctl status`: shows the state of the running daemon as upstream's tool does.
 //!
-//! The configuration is read only to find the observation socket, so a bad one is a warning.
-//! Most failures here have one of a few causes that the user can remove, and the operating
-//! system's words for them ("connection refused") do not name them; [`advice`] does.
+//! The configuration is read only to find the observation socket, so an invalid one is a warning.
+//! Error messages of the operating system ("connection refused") do not name the usual causes;
+//! the advice here does.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::FileTypeExt;
@@ -13,8 +13,9 @@ use ntp_control_api::metrics::prometheus_text;
 use ntp_control_api::observation::{self, FetchError, ReadError};
 
 use crate::cli::Format;
+use crate::connect::no_configuration;
 use crate::console::{Console, Failure};
-use crate::layout;
+use crate::status_text;
 
 pub(crate) fn run(
     config: Option<&Path>,
@@ -22,22 +23,24 @@ pub(crate) fn run(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let socket = Socket::find(config, format, console)?;
-    let state = observation::fetch(&socket.path, PATIENCE)
-        .map_err(|error| Failure::Told(socket.explain(&error)))?;
+    let state = observation::fetch(&socket.path, TIMEOUT)
+        .map_err(|error| Failure::Error(socket.explain(&error)))?;
     match format {
-        Format::Plain => console.out.write_all(layout::plain(&state).as_bytes())?,
+        Format::Plain => console
+            .out
+            .write_all(status_text::plain(&state).as_bytes())?,
         Format::Json => {
             let json = serde_json::to_string_pretty(&state).map_err(std::io::Error::from)?;
             writeln!(console.out, "{json}")?;
         }
-        // Upstream prints one line break more than the exporter sends.
+        // Upstream prints one more line break than its exporter.
         Format::Prometheus => writeln!(console.out, "{}", prometheus_text(&state))?,
     }
     Ok(())
 }
 
-/// How long the daemon may take for each part of its answer. Upstream's gives up after 0.5 s.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout of each read. Upstream has 0.5 s.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The observation socket.
 struct Socket {
@@ -45,16 +48,16 @@ struct Socket {
     origin: Origin,
 }
 
-/// Why it is taken to be there.
+/// Origin of the path of the socket.
 enum Origin {
-    /// This configuration file says so.
+    /// Set in this configuration file.
     Configured(PathBuf),
-    /// This one does not say; a daemon that uses it makes no socket.
+    /// Not set in this file; a daemon that uses it creates no socket.
     NotConfigured(PathBuf),
-    /// There is no configuration file in the default place, or none that the caller may read.
+    /// No readable configuration file at the default path.
     NoFile,
-    /// There is one that cannot be loaded.
-    BadFile,
+    /// The configuration file is invalid.
+    InvalidFile,
 }
 
 impl Socket {
@@ -75,12 +78,12 @@ impl Socket {
             }
             Err(error) => {
                 let warning = format!("Warning: Unable to load configuration file: {error}");
-                // Upstream has it on standard output; there it would spoil what programs read.
+                // Upstream prints it on standard output, where it would corrupt JSON and metrics.
                 match format {
                     Format::Plain => writeln!(console.out, "{warning}")?,
-                    Format::Json | Format::Prometheus => console.complain(warning),
+                    Format::Json | Format::Prometheus => console.message(warning),
                 }
-                (None, Origin::BadFile)
+                (None, Origin::InvalidFile)
             }
         };
         Ok(Self {
@@ -89,7 +92,7 @@ impl Socket {
         })
     }
 
-    /// What went wrong, and what to do about it.
+    /// Returns the error message with advice.
     fn explain(&self, error: &FetchError) -> String {
         let mut text = match error {
             FetchError::Connect(error) => {
@@ -110,55 +113,52 @@ impl Socket {
         let error = match error {
             FetchError::Connect(error) => error,
             FetchError::Read(ReadError::Truncated { received: 0, .. }) => {
-                return vec!["It serves only a few readers at a time: try again.".into()];
+                return vec!["The number of simultaneous readers is limited: try again.".into()];
             }
-            FetchError::Read(_) => return self.about_the_file(),
+            FetchError::Read(_) => return self.about_the_path(),
         };
         match error.kind() {
             ErrorKind::NotFound | ErrorKind::NotADirectory => {
-                let mut advice = self.about_the_file();
+                let mut advice = self.about_the_path();
                 advice.push(format!(
-                    "Is the daemon running, and could it make the socket?{SYSTEMD}"
+                    "The daemon is not running, or could not create the socket.{SYSTEMD}"
                 ));
                 advice
             }
             ErrorKind::ConnectionRefused if !self.is_socket() => {
                 let mut advice = vec![format!("{} is not a socket.", self.path.display())];
-                advice.extend(self.about_the_file());
+                advice.extend(self.about_the_path());
                 advice
             }
             ErrorKind::ConnectionRefused => vec![format!(
-                "The socket was left behind by a daemon that is no longer running.{SYSTEMD}"
+                "Stale socket: the daemon that created it is no longer running.{SYSTEMD}"
             )],
             ErrorKind::PermissionDenied => vec![
-                "You may not use this socket. Try again as root, or give more users access: \
-                 `observation-permissions` in `[observability]` sets its permissions (0o666 lets \
-                 everyone read), and they must be able to enter its directory."
+                "Access to the socket requires the permissions that `observation-permissions` in\n\
+                 [observability] sets (0o666: everyone), and access to its directory. Or use sudo."
                     .into(),
             ],
-            _ => self.about_the_file(),
+            _ => self.about_the_path(),
         }
     }
 
-    /// What the configuration has to do with it.
-    fn about_the_file(&self) -> Vec<String> {
+    /// Returns advice about the origin of the path.
+    fn about_the_path(&self) -> Vec<String> {
         let path = observation::DEFAULT_PATH;
         match &self.origin {
             Origin::Configured(file) => vec![format!(
-                "The path is the `observation-path` in {}; is that the daemon's configuration?",
+                "The path is `observation-path` in {}; use `--config PATH`\n\
+                 if the daemon has another configuration.",
                 file.display()
             )],
             Origin::NotConfigured(file) => vec![format!(
-                "{} has no `observation-path`, and without it the daemon makes no socket. Add\n\n    \
+                "{} has no `observation-path`, so the daemon creates no socket. Add\n\n    \
                  [observability]\n    observation-path = \"{path}\"\n\nand restart the daemon.",
                 file.display()
             )],
-            Origin::NoFile => vec![format!(
-                "There is no readable configuration at {}; name the daemon's by `--config PATH`.",
-                ntp_config::DEFAULT_PATH
-            )],
-            Origin::BadFile => vec![
-                "The path is a guess, because the configuration could not be loaded: \
+            Origin::NoFile => vec![no_configuration()],
+            Origin::InvalidFile => vec![
+                "The path is the default, because the configuration is invalid: \
                  see `ntp-ctl validate`."
                     .into(),
             ],
@@ -170,8 +170,7 @@ impl Socket {
     }
 }
 
-const SYSTEMD: &str =
-    " With systemd, `systemctl status ntpd-rs` and `journalctl -u ntpd-rs` tell more.";
+const SYSTEMD: &str = "\nCheck `systemctl status ntpd-rs` and `journalctl -u ntpd-rs`.";
 
 #[cfg(test)]
 mod tests {
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_socket_is_explained_by_what_the_configuration_says() {
+    fn advice_about_a_missing_socket_depends_on_the_configuration() {
         let missing = |origin| explained(origin, ErrorKind::NotFound);
         let text = missing(Origin::NotConfigured("/a.toml".into()));
         let lines = "\n    [observability]\n    observation-path = \"/var/run/ntpd-rs/observe\"\n";
@@ -193,11 +192,11 @@ mod tests {
         assert!(text.contains("`observation-path` in /a.toml"), "{text}");
         assert!(!text.contains(lines), "{text}");
         assert!(missing(Origin::NoFile).contains("/etc/ntpd-rs/ntp.toml"));
-        assert!(missing(Origin::BadFile).contains("ntp-ctl validate"));
+        assert!(missing(Origin::InvalidFile).contains("ntp-ctl validate"));
     }
 
     #[test]
-    fn a_lack_of_permission_is_told_with_the_key_that_gives_it() {
+    fn missing_permission_is_reported_with_the_configuration_key() {
         let text = explained(
             Origin::Configured("/a.toml".into()),
             ErrorKind::PermissionDenied,

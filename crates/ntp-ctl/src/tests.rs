@@ -1,4 +1,4 @@
-//! Whole commands, run in process against a daemon that is a thread.
+//! Complete commands, run in process against a daemon in a thread.
 
 use std::fs;
 use std::io::Write;
@@ -11,16 +11,16 @@ use ntp_control_api::observation::{MAX_FRAME, State, encode_frame};
 
 use super::*;
 
-/// What an upstream daemon sends.
+/// State of an upstream daemon.
 pub(crate) const UPSTREAM: &str = include_str!("../tests/data/upstream.json");
-/// What ours sends.
+/// State of our daemon.
 pub(crate) const OURS: &str = include_str!("../tests/data/ours.json");
 
 pub(crate) fn state(json: &str) -> State {
     serde_json::from_str(json).unwrap()
 }
 
-/// What became of a command.
+/// Result of a command.
 struct Outcome {
     succeeded: bool,
     code: u8,
@@ -34,7 +34,8 @@ fn ntp_ctl(arguments: &[&str]) -> Outcome {
         out: &mut out,
         err: &mut err,
         style: Style::Plain,
-        painted: false,
+        coloured: false,
+        width: DEFAULT_WIDTH,
     };
     let arguments = std::iter::once(&"ntp-ctl").chain(arguments);
     let code = run(arguments.map(OsString::from), &mut console);
@@ -47,7 +48,7 @@ fn ntp_ctl(arguments: &[&str]) -> Outcome {
     }
 }
 
-/// A directory that lives as long as its test.
+/// A temporary directory, removed when dropped.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -71,23 +72,23 @@ impl Directory {
         path.to_str().unwrap().to_owned()
     }
 
-    /// The same for one that names the socket.
+    /// Writes a configuration with the socket's path and returns its path.
     fn config_with_socket(&self) -> String {
         let path = self.socket();
         self.config(&format!("[observability]\nobservation-path = {path:?}\n"))
     }
 
-    /// A daemon that answers one reader with `bytes`.
+    /// Starts a daemon that sends `bytes` to one reader.
     fn daemon(&self, bytes: Vec<u8>) -> JoinHandle<()> {
         let listener = UnixListener::bind(self.socket()).unwrap();
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            // A reader that has seen enough hangs up.
+            // The reader may close the connection early.
             let _ = stream.write_all(&bytes);
         })
     }
 
-    /// `ntp-ctl status` against such a daemon.
+    /// Runs `ntp-ctl status` against such a daemon.
     fn status(&self, bytes: Vec<u8>, format: &str) -> Outcome {
         let config = self.config_with_socket();
         let daemon = self.daemon(bytes);
@@ -104,7 +105,7 @@ impl Drop for Directory {
 }
 
 #[test]
-fn status_shows_what_the_daemon_says_in_each_format() {
+fn status_is_shown_in_each_format() {
     for json in [UPSTREAM, OURS] {
         let frame = encode_frame(&state(json)).unwrap();
         let show = |format| {
@@ -116,7 +117,7 @@ fn status_shows_what_the_daemon_says_in_each_format() {
             );
             outcome.out
         };
-        assert_eq!(show("plain"), layout::plain(&state(json)));
+        assert_eq!(show("plain"), status_text::plain(&state(json)));
         assert_eq!(show("json"), json);
         let metrics = show("prometheus");
         assert!(metrics.ends_with("# EOF\n\n"));
@@ -125,18 +126,21 @@ fn status_shows_what_the_daemon_says_in_each_format() {
 }
 
 #[test]
-fn an_answer_that_is_no_state_is_refused_with_a_reason() {
+fn invalid_frames_are_reported_with_the_reason() {
     let short = |length: u64, content: &[u8]| [&length.to_be_bytes(), content].concat();
     for (bytes, reason) in [
-        (short(MAX_FRAME + 1, b"{"), "1048577 bytes long"),
-        (short(u64::MAX, b""), "18446744073709551615 bytes long"),
+        (short(MAX_FRAME + 1, b"{"), "1048577 bytes exceeds"),
+        (short(u64::MAX, b""), "18446744073709551615 bytes exceeds"),
         (short(100, b"{\"program\":"), "after 11 of 100 bytes"),
         (
             short(11, b"{\"program\":"),
             "not the state of an NTP daemon",
         ),
         (b"HTTP".to_vec(), "after 4 of 8 bytes"),
-        (Vec::new(), "closed the connection without an answer"),
+        (
+            Vec::new(),
+            "connection closed by the daemon without a reply",
+        ),
     ] {
         let outcome = Directory::new().status(bytes, "plain");
         assert!(!outcome.succeeded && outcome.out.is_empty());
@@ -147,7 +151,7 @@ fn an_answer_that_is_no_state_is_refused_with_a_reason() {
 }
 
 #[test]
-fn a_missing_socket_is_told_with_its_path() {
+fn a_missing_socket_is_reported_with_its_path() {
     let directory = Directory::new();
     let configured = directory.config_with_socket();
     let outcome = ntp_ctl(&["status", "-c", &configured]);
@@ -166,16 +170,12 @@ fn a_missing_socket_is_told_with_its_path() {
 }
 
 #[test]
-fn a_socket_without_a_daemon_is_told_from_a_file_that_is_no_socket() {
+fn a_stale_socket_and_a_file_that_is_not_a_socket_are_distinguished() {
     let directory = Directory::new();
     let config = directory.config_with_socket();
     drop(UnixListener::bind(directory.socket()).unwrap());
     let outcome = ntp_ctl(&["status", "-c", &config]);
-    assert!(
-        outcome.err.contains("left behind by a daemon"),
-        "{}",
-        outcome.err
-    );
+    assert!(outcome.err.contains("Stale socket"), "{}", outcome.err);
 
     fs::remove_file(directory.socket()).unwrap();
     fs::write(directory.socket(), "").unwrap();
@@ -184,11 +184,11 @@ fn a_socket_without_a_daemon_is_told_from_a_file_that_is_no_socket() {
 }
 
 #[test]
-fn a_bad_configuration_is_a_warning_to_status_and_does_not_spoil_data() {
+fn status_warns_of_an_invalid_configuration_without_corrupting_data() {
     let directory = Directory::new();
     let config = directory.config("[observability]\nobservation-pth = \"/a\"\n");
     let warning = "Warning: Unable to load configuration file: config toml parsing error: ";
-    // Whether a daemon answers in the default place depends on the machine.
+    // Whether a daemon runs at the default path depends on the machine.
     let outcome = ntp_ctl(&["status", "-c", &config]);
     assert!(outcome.out.starts_with(warning), "{}", outcome.out);
     for format in ["json", "prometheus"] {
@@ -199,7 +199,7 @@ fn a_bad_configuration_is_a_warning_to_status_and_does_not_spoil_data() {
 }
 
 #[test]
-fn validate_says_that_a_good_file_is_good() {
+fn validate_accepts_valid_files() {
     let directory = Directory::new();
     let pool = "[[source]]\nmode = \"pool\"\naddress = \"pool.example.org\"\ncount = 4\n";
     for good in [pool, ""] {
@@ -215,7 +215,7 @@ fn validate_says_that_a_good_file_is_good() {
 }
 
 #[test]
-fn validate_says_everything_that_is_wrong_at_once() {
+fn validate_reports_all_problems_at_once() {
     let directory = Directory::new();
     let config = directory.config("[[source]]\nmode = \"server\"\nadress = \"a\"\n[bogus]\n");
     let outcome = ntp_ctl(&["validate", "-c", &config]);
@@ -236,7 +236,7 @@ fn validate_says_everything_that_is_wrong_at_once() {
 }
 
 #[test]
-fn validate_refuses_what_cannot_work_and_what_this_build_lacks_by_name() {
+fn validate_rejects_inconsistent_and_unsupported_settings() {
     let directory = Directory::new();
     let server = "[[source]]\nmode = \"server\"\naddress = \"a\"\n";
     let outcome = ntp_ctl(&["validate", "-c", &directory.config(server)]);
@@ -250,9 +250,9 @@ fn validate_refuses_what_cannot_work_and_what_this_build_lacks_by_name() {
     let pulse = "[[source]]\nmode = \"pps\"\npath = \"/dev/pps0\"\nprecision = 1e-7\n";
     let text = format!("{}{pulse}", server.repeat(3));
     let config = directory.config(&text);
-    let lacking = ntp_config::load(Some(config.as_ref())).unwrap();
+    let loaded = ntp_config::load(Some(config.as_ref())).unwrap();
     let outcome = ntp_ctl(&["validate", "-c", &config]);
-    for diagnostic in lacking.config.unsupported() {
+    for diagnostic in loaded.config.unsupported() {
         assert!(!outcome.succeeded);
         assert!(outcome.err.contains(&diagnostic.message), "{}", outcome.err);
         assert!(!outcome.err.contains("looks good"));
@@ -260,7 +260,7 @@ fn validate_refuses_what_cannot_work_and_what_this_build_lacks_by_name() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_no_valid_configuration() {
+fn validate_rejects_a_missing_file() {
     let outcome = ntp_ctl(&["validate", "-c", "/nonexistent/ntp.toml"]);
     assert!(!outcome.succeeded);
     let begin = "Error: Could not load configuration: io error while reading config: ";
@@ -285,7 +285,7 @@ fn help_goes_to_standard_output_and_the_version_to_standard_error() {
 }
 
 #[test]
-fn mistakes_on_the_command_line_are_never_silent() {
+fn invalid_command_lines_are_reported() {
     for arguments in [&["sync"][..], &["status", "-f", "xml"], &["--bogus"]] {
         let outcome = ntp_ctl(arguments);
         assert!(!outcome.succeeded && outcome.out.is_empty());
@@ -293,9 +293,10 @@ fn mistakes_on_the_command_line_are_never_silent() {
     }
 }
 
-/// Tests have no terminal, and `--yes` stops before anything is sent if there is no good configuration or nobody to ask.
+/// Tests have no terminal, and `--yes` fails before anything is sent without a valid configuration
+/// or sources.
 #[test]
-fn force_sync_needs_somebody_to_ask_and_somebody_to_answer() {
+fn force_sync_requires_confirmation_and_sources() {
     let directory = Directory::new();
     let without = directory.config("[clock]\nkind = \"virtual\"\n");
     let outcome = ntp_ctl(&["force-sync", "-c", &without]);
@@ -304,7 +305,7 @@ fn force_sync_needs_somebody_to_ask_and_somebody_to_answer() {
     let outcome = ntp_ctl(&["force-sync", "--yes", "-c", &without]);
     assert_eq!(outcome.code, 1);
     assert!(
-        outcome.err.contains("No sources are configured"),
+        outcome.err.contains("No sources configured"),
         "{}",
         outcome.err
     );
@@ -312,7 +313,7 @@ fn force_sync_needs_somebody_to_ask_and_somebody_to_answer() {
     let none = directory.config(&format!("{source}[clock]\nkind = \"none\"\n"));
     let outcome = ntp_ctl(&["force-sync", "--yes", "-c", &none]);
     assert!(
-        outcome.err.contains("leaves the clock alone"),
+        outcome.err.contains("Setting the clock is disabled"),
         "{}",
         outcome.err
     );
@@ -320,7 +321,7 @@ fn force_sync_needs_somebody_to_ask_and_somebody_to_answer() {
     assert_eq!(ntp_ctl(&["force-sync", "--yes", "-c", &bad]).code, 78);
 }
 
-/// Every way to end is in the table, and the table has no other.
+/// The table has every exit code and no other.
 #[test]
 fn exit_codes_are_those_of_the_table() {
     let directory = Directory::new();
@@ -341,7 +342,7 @@ fn exit_codes_are_those_of_the_table() {
         assert_eq!(outcome.code, code, "{arguments:?}: {}", outcome.err);
         seen.insert(code);
     }
-    // Only a daemon that answers can keep one waiting, and only a server be checked: `ntp-e2e` has them.
+    // A timeout requires a daemon and `nts check` a server: `ntp-e2e` tests these codes.
     seen.extend([124, 2, 15]);
     let table = crate::CODES
         .iter()
@@ -351,7 +352,7 @@ fn exit_codes_are_those_of_the_table() {
 }
 
 #[test]
-fn programs_are_told_why_not() {
+fn errors_are_printed_as_json_on_request() {
     let directory = Directory::new();
     let good = directory.config("[control]\npath = \"/nowhere/at/all\"\n");
     for command in [
@@ -362,16 +363,14 @@ fn programs_are_told_why_not() {
     ] {
         let outcome = ntp_ctl(&[command, &["-f", "json", "-c", &good]].concat());
         assert_eq!(outcome.code, 1);
-        let told: serde_json::Value = serde_json::from_str(&outcome.out).unwrap();
-        assert_eq!(told["done"], false, "{command:?}");
-        assert!(
-            told["reason"].as_str().unwrap().contains("Could not reach"),
-            "{told}"
-        );
+        let error: serde_json::Value = serde_json::from_str(&outcome.out).unwrap();
+        assert_eq!(error["done"], false, "{command:?}");
+        let reason = error["reason"].as_str().unwrap();
+        assert!(reason.contains("Could not connect"), "{error}");
     }
 }
 
-/// A stream that fails as the operating system does.
+/// A stream that fails with this error.
 struct Broken(ErrorKind);
 
 impl Write for Broken {
@@ -384,19 +383,20 @@ impl Write for Broken {
     }
 }
 
-/// Runs a command whose streams fail in the ways given.
+/// Runs a command with a failing standard output.
 fn run_on(out: ErrorKind, err: &mut dyn Write, arguments: &[&str]) -> bool {
     let mut console = Console {
         out: &mut Broken(out),
         err,
         style: Style::Plain,
-        painted: false,
+        coloured: false,
+        width: DEFAULT_WIDTH,
     };
     run(arguments.iter().map(OsString::from), &mut console) == 0
 }
 
 #[test]
-fn a_closed_pipe_is_no_failure_and_a_full_disk_is_one() {
+fn a_closed_pipe_is_success_and_a_full_disk_a_failure() {
     let mut err = Vec::new();
     assert!(run_on(ErrorKind::BrokenPipe, &mut err, &["ntp-ctl"]));
     assert!(err.is_empty());
@@ -405,7 +405,7 @@ fn a_closed_pipe_is_no_failure_and_a_full_disk_is_one() {
 }
 
 #[test]
-fn a_failure_stays_one_if_nobody_hears_of_it() {
+fn a_failure_is_one_even_if_standard_error_is_closed() {
     let (out, mut err) = (ErrorKind::BrokenPipe, Broken(ErrorKind::BrokenPipe));
     assert!(!run_on(out, &mut err, &["ntp-ctl", "force-sync"]));
 }

@@ -1,10 +1,10 @@
-//! `ntp-ctl tracking`: one screen about the clock.
+//! `ntp-ctl tracking`: the state of the clock on one screen.
 
 use std::fmt::Write as _;
 
 use ntp_control_api::control::types::{Status, System};
 
-use crate::figures::{age, duration, known, moment, signed};
+use crate::format::{age, duration, or_unknown, signed, timestamp};
 
 pub(crate) fn plain(status: &Status) -> String {
     let System {
@@ -31,11 +31,11 @@ pub(crate) fn plain(status: &Status) -> String {
     } = &status.system;
     let mut text = String::new();
     let mut line = |label: &str, value: String| {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(text, "{label:<16}: {value}");
     };
-    let answer = if *synchronized { "yes" } else { "no" };
-    line("Synchronised", answer.into());
+    let yes_or_no = if *synchronized { "yes" } else { "no" };
+    line("Synchronised", yes_or_no.into());
     let name = reference.as_ref().map(|name| format!(" ({name})"));
     line(
         "Reference",
@@ -44,44 +44,41 @@ pub(crate) fn plain(status: &Status) -> String {
     line("Stratum", stratum.to_string());
     let updated = reference_time.map(|at| {
         let ago = age(status.program.now - at);
-        format!("{} ({ago} ago)", moment(at))
+        format!("{} ({ago} ago)", timestamp(at))
     });
     line("Last update", updated.unwrap_or_else(|| "never".into()));
-    line("Clock now", moment(status.program.now));
+    line("System time", timestamp(status.program.now));
     let correction = offset.map_or_else(
         || "unknown".into(),
-        |offset| format!("{} to be added", signed(offset)),
+        |offset| format!("{} (true time minus system time)", signed(offset)),
     );
     line("Offset", correction);
     line(
-        "Error",
-        format!("{} (99.9 % of the time)", known(*estimated_error)),
+        "Estimated error",
+        format!("{} (99.9 % of the time)", or_unknown(*estimated_error)),
     );
     line(
         "Error bound",
-        format!("{} (guaranteed)", known(*error_bound)),
+        format!("{} (if most sources are right)", or_unknown(*error_bound)),
     );
     line(
         "Frequency",
-        format!("{frequency:+.3} ppm, ±{frequency_sigma:.3} ppm (the bare oscillator)"),
+        format!("{frequency:+.3} ppm ± {frequency_sigma:.3} ppm (positive: oscillator is fast)"),
     );
     line("Root delay", duration(*root_delay));
-    line("Root dispersion", known(*root_dispersion));
-    line("Leap second", leap.clone());
+    line("Root dispersion", or_unknown(*root_dispersion));
+    line("Leap status", leap.clone());
     line(
         "Sources",
-        format!("{agreeing} of {candidates} agree, {needed} must"),
+        format!("{agreeing} of {candidates} agree ({needed} required)"),
     );
     line(
         "Steps",
-        format!("{} in sum since the start-up", duration(*accumulated_steps)),
+        format!("{} in total since the start", duration(*accumulated_steps)),
     );
-    line("Clock kind", clock.clone());
+    line("Clock", clock.clone());
     if let Some(error) = true_offset {
-        line(
-            "True error",
-            format!("{} (of the virtual clock)", signed(*error)),
-        );
+        line("True error", format!("{} (virtual clock)", signed(*error)));
     }
     text
 }

@@ -1,8 +1,8 @@
-//! `ntp-ctl validate`: everything that is wrong with a configuration and its drop-ins, or that nothing is.
+//! `ntp-ctl validate`: reports all problems of a configuration and its drop-ins.
 //!
-//! Three questions, in this order: is the file acceptable; do its settings go together (upstream's
-//! checks, which decide its exit code as well); can this build do all that is asked for. The
-//! last two are answered in full, whatever comes first.
+//! Three checks, in this order: the syntax and values of the files; the consistency of the settings
+//! (upstream's checks, which determine its exit code as well); the support by this build. The last
+//! two always run completely.
 
 use std::path::Path;
 
@@ -15,50 +15,49 @@ pub(crate) fn run(config: Option<&Path>, console: &mut Console<'_>) -> Result<()
         Ok(loaded) => loaded,
         Err(error) => {
             for warning in error.warnings() {
-                console.show(warning);
+                console.diagnostic(warning);
             }
             let report = error.render(console.style);
-            return Err(Failure::Told(format!(
+            return Err(Failure::Error(format!(
                 "Could not load configuration: {report}"
             )));
         }
     };
     if loaded.path.is_none() && loaded.warnings.is_empty() {
-        console.complain(format_args!(
-            "note: there is no {DEFAULT_PATH}: checking the built-in defaults"
+        console.message(format_args!(
+            "note: no {DEFAULT_PATH}; checking the built-in defaults"
         ));
     }
-    let beside = loaded
+    let drop_ins = loaded
         .files
         .iter()
         .filter(|file| Some(*file) != loaded.path.as_ref());
-    let beside: Vec<_> = beside.map(|file| file.display().to_string()).collect();
-    if !beside.is_empty() {
-        console.complain(format_args!("note: with {}", beside.join(", ")));
+    let drop_ins: Vec<_> = drop_ins.map(|file| file.display().to_string()).collect();
+    if !drop_ins.is_empty() {
+        console.message(format_args!("note: including {}", drop_ins.join(", ")));
     }
     for warning in &loaded.warnings {
-        console.show(warning);
+        console.diagnostic(warning);
     }
     let findings = loaded.config.check();
     for finding in &findings {
-        console.show(&finding.diagnostic);
+        console.diagnostic(&finding.diagnostic);
     }
-    let lacking = loaded.config.unsupported();
-    for diagnostic in &lacking {
-        console.show(diagnostic);
+    let unsupported = loaded.config.unsupported();
+    for diagnostic in &unsupported {
+        console.diagnostic(diagnostic);
     }
     if !findings.iter().all(Finding::is_acceptable) {
-        return Err(Failure::Told(
-            "The configuration can be loaded, but will not do what it is meant to: see above"
+        return Err(Failure::Error(
+            "The configuration can be loaded, but will not work as intended: see above".into(),
+        ));
+    }
+    if !unsupported.is_empty() {
+        return Err(Failure::Error(
+            "The configuration is valid, but this build of ntpd-rs does not support all of it: see above"
                 .into(),
         ));
     }
-    if !lacking.is_empty() {
-        return Err(Failure::Told(
-            "The configuration is valid, but this build of ntpd-rs cannot do all of it: see above"
-                .into(),
-        ));
-    }
-    console.complain("Config looks good");
+    console.message("Config looks good");
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! `ntp-ctl waitsync`: waits until the clock is right, for scripts and for services that need it.
+//! `ntp-ctl waitsync`: waits until the clock is synchronised, for scripts and services.
 //!
-//! It may be started before the daemon; a daemon that is restarted meanwhile is found again.
+//! It can be started before the daemon and reconnects if the daemon restarts.
 
 use std::path::Path;
 use std::time::Duration;
 
-use ntp_control_api::control::methods::{Interval, Monitor};
+use ntp_control_api::control::methods::{Monitor, MonitorInput};
 use ntp_control_api::control::types::Status;
 use ntp_os_clock::monotonic;
 use ntp_time::{Monotonic, NtpDuration};
@@ -14,9 +14,9 @@ use crate::connect::Socket;
 use crate::console::{Console, Failure};
 use crate::exit;
 use crate::explain;
-use crate::figures::{duration, known};
+use crate::format::{duration, or_unknown};
 
-/// Between two looks.
+/// Seconds between two replies of the daemon.
 const INTERVAL: f64 = 0.5;
 
 pub(crate) fn run(
@@ -32,8 +32,8 @@ pub(crate) fn run(
         if let Some(status) = watch(&socket, max_error, deadline, &mut last) {
             writeln!(
                 console.out,
-                "Synchronised; the clock is certainly not off by more than {}",
-                known(status.system.error_bound)
+                "Synchronised; error bound {}",
+                or_unknown(status.system.error_bound)
             )?;
             return Ok(());
         }
@@ -44,30 +44,30 @@ pub(crate) fn run(
     }
     let waited = duration(timeout.unwrap_or_default().as_secs_f64());
     let Some(status) = last else {
-        // Why it cannot be reached is worth more than that we waited.
+        // The reason of a failed connection is more useful than the timeout.
         socket.connect()?;
-        return Err(Failure::Told(format!(
-            "No answer from the daemon within {waited}"
+        return Err(Failure::Error(format!(
+            "No reply from the daemon within {waited}"
         )));
     };
     let bound = match (max_error, status.system.synchronized) {
-        (Some(wanted), true) => format!(
-            "\nThe error bound is {}, and {} was asked for.",
-            known(status.system.error_bound),
-            duration(wanted.as_secs_f64())
+        (Some(required), true) => format!(
+            "\n  error bound {}, required {}",
+            or_unknown(status.system.error_bound),
+            duration(required.as_secs_f64())
         ),
         _ => String::new(),
     };
-    Err(Failure::Judged {
+    Err(Failure::WithExitCode {
         exit_code: exit::TIMED_OUT,
         text: format!(
-            "Not synchronised within {waited}. {}{bound}\n`ntp-ctl explain` tells more",
-            explain::clock(&status).join(" ")
+            "Not synchronised within {waited}\n  {}{bound}\nSee `ntp-ctl explain`",
+            explain::clock(&status).join("\n  ")
         ),
     })
 }
 
-/// Listens to one daemon until it is content, the time is up or the connection ends.
+/// Monitors the daemon until the condition is met, the deadline passes or the connection ends.
 fn watch(
     socket: &Socket,
     max_error: Option<Duration>,
@@ -76,15 +76,17 @@ fn watch(
 ) -> Option<Status> {
     let mut client = socket.try_connect()?;
     let interval = Some(INTERVAL);
-    client.subscribe::<Monitor>(&Interval { interval }).ok()?;
+    client
+        .subscribe::<Monitor>(&MonitorInput { interval })
+        .ok()?;
     loop {
-        let status = client.answer::<Monitor>().ok()?.status;
+        let status = client.next_reply::<Monitor>().ok()?.status;
         let system = &status.system;
-        let close = max_error.is_none_or(|wanted| {
+        let is_accurate = max_error.is_none_or(|limit| {
             let bound = system.error_bound;
-            bound.is_some_and(|bound| bound <= wanted.as_secs_f64())
+            bound.is_some_and(|bound| bound <= limit.as_secs_f64())
         });
-        if system.synchronized && close {
+        if system.synchronized && is_accurate {
             return Some(status);
         }
         *last = Some(status);
@@ -96,7 +98,7 @@ fn watch(
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a program for people and scripts waits in real time"
+    reason = "an interactive program waits in real time"
 )]
 fn pause() {
     std::thread::sleep(Duration::from_millis(200));

@@ -1,7 +1,8 @@
-//! `ntp-ctl watch`: the clock and its sources, live, in a terminal.
+//! `ntp-ctl watch`: shows the clock and its sources live in a terminal.
 //!
-//! Two things happen at once, and neither waits for the other: a thread listens to the daemon, and the screen listens to the keyboard. A daemon that is restarted is
-//! found again; meanwhile the screen says so. What was seen is kept for ten minutes, in bounded rings.
+//! A thread receives the state from the daemon, independently of the main thread, which handles the
+//! keyboard. After a restart of the daemon the thread reconnects. The history covers ten minutes,
+//! in bounded ring buffers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IsTerminal};
@@ -10,7 +11,7 @@ use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 use std::time::Duration;
 
-use ntp_control_api::control::methods::{Interval, Monitor};
+use ntp_control_api::control::methods::{Monitor, MonitorInput};
 use ntp_control_api::control::types::{Source, Status};
 use ratatui::Frame;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
@@ -22,17 +23,17 @@ use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType, Paragraph, Row, T
 
 use crate::connect::Socket;
 use crate::console::Failure;
-use crate::figures::{age, duration, known, signed};
-use crate::sources::{mark, reference};
+use crate::format::{age, duration, or_unknown, signed};
+use crate::sources::{reference, symbol};
 
-/// Points kept of each line: ten minutes.
-const KEPT: usize = 600;
-/// Sources whose past is kept; of more the newest have none.
-const SOURCES_KEPT: usize = 64;
-/// Between two looks at the keyboard.
-const GLANCE: Duration = Duration::from_millis(100);
+/// Length of a history in points: ten minutes.
+const HISTORY: usize = 600;
+/// Maximum number of sources with a history; further ones have none.
+const MAX_SOURCES: usize = 64;
+/// Interval of polling the keyboard.
+const KEY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// An offset and the half width of the interval around it, at a time.
+/// A point of a history: time, offset and half width of the interval around it, in seconds.
 #[derive(Clone, Copy, Debug)]
 struct Point {
     at: f64,
@@ -40,80 +41,86 @@ struct Point {
     half: f64,
 }
 
-/// What is plotted of a point.
-type Figure = fn(&Point) -> f64;
+/// Returns the plotted value of a point.
+type Value = fn(&Point) -> f64;
 
-/// What the screen shows.
+/// State of the screen.
 #[derive(Debug, Default)]
 struct View {
     status: Option<Status>,
     connected: bool,
     clock: VecDeque<Point>,
     sources: BTreeMap<u64, VecDeque<Point>>,
-    /// Row of the table that is plotted; the clock if none.
+    /// Row of the table that is plotted; `None` plots the clock.
     chosen: Option<usize>,
 }
 
-/// What the listener has to say.
-enum News {
+/// A message of the receiving thread.
+enum Message {
     Status(Box<Status>),
-    Gone,
+    Disconnected,
 }
 
 pub(crate) fn run(config: Option<&Path>) -> Result<(), Failure> {
     if !io::stdout().is_terminal() {
-        return Err(Failure::Told(
-            "`watch` needs a terminal; `ntp-ctl tracking -f json` is for programs".into(),
+        return Err(Failure::Error(
+            "`watch` requires a terminal; use `ntp-ctl tracking -f json` in programs".into(),
         ));
     }
     let socket = Socket::find(config)?;
-    // A daemon that is not there is said before the screen is taken over.
+    // A failed connection is reported before the terminal is taken over.
     socket.connect()?;
-    let (sender, news) = mpsc::channel();
+    let (sender, messages) = mpsc::channel();
     thread::spawn(move || {
         loop {
-            if listen(&socket, &sender).is_none() || sender.send(News::Gone).is_err() {
+            if receive(&socket, &sender).is_none() || sender.send(Message::Disconnected).is_err() {
                 return;
             }
             pause();
         }
     });
     let mut terminal = ratatui::try_init()?;
-    let result = interact(&mut terminal, &news);
+    let result = interact(&mut terminal, &messages);
     ratatui::restore();
     result
 }
 
-/// Passes on what the daemon says until it goes away; nothing if nobody wants to hear it any more.
-fn listen(socket: &Socket, sender: &mpsc::Sender<News>) -> Option<()> {
+/// Forwards states of the daemon until it disconnects; `None` if the channel is closed.
+fn receive(socket: &Socket, sender: &mpsc::Sender<Message>) -> Option<()> {
     let Some(mut client) = socket.try_connect() else {
         return Some(());
     };
     let interval = Some(1.0);
-    if client.subscribe::<Monitor>(&Interval { interval }).is_err() {
+    let input = MonitorInput { interval };
+    if client.subscribe::<Monitor>(&input).is_err() {
         return Some(());
     }
-    while let Ok(reply) = client.answer::<Monitor>() {
-        sender.send(News::Status(Box::new(reply.status))).ok()?;
+    while let Ok(reply) = client.next_reply::<Monitor>() {
+        sender.send(Message::Status(Box::new(reply.status))).ok()?;
     }
     Some(())
 }
 
-fn interact(terminal: &mut ratatui::DefaultTerminal, news: &Receiver<News>) -> Result<(), Failure> {
+fn interact(
+    terminal: &mut ratatui::DefaultTerminal,
+    messages: &Receiver<Message>,
+) -> Result<(), Failure> {
     let mut view = View::default();
     loop {
         loop {
-            match news.try_recv() {
-                Ok(News::Status(status)) => view.take(*status),
-                Ok(News::Gone) => view.connected = false,
+            match messages.try_recv() {
+                Ok(Message::Status(status)) => view.update(*status),
+                Ok(Message::Disconnected) => view.connected = false,
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
-                    return Err(Failure::Told("the listener ended unexpectedly".into()));
+                    return Err(Failure::Error(
+                        "The receiving thread ended unexpectedly".into(),
+                    ));
                 }
             }
         }
         terminal.draw(|frame| draw(frame, &view))?;
-        if event::poll(GLANCE)?
+        if event::poll(KEY_INTERVAL)?
             && let Event::Key(key) = event::read()?
             && key.kind == KeyEventKind::Press
         {
@@ -131,14 +138,14 @@ fn interact(terminal: &mut ratatui::DefaultTerminal, news: &Receiver<News>) -> R
 }
 
 impl View {
-    fn take(&mut self, status: Status) {
+    fn update(&mut self, status: Status) {
         let at = status.program.now;
         let system = &status.system;
         if let (Some(offset), Some(half)) = (system.offset, system.error_bound) {
-            keep(&mut self.clock, Point { at, offset, half });
+            push(&mut self.clock, Point { at, offset, half });
         }
-        let alive = |id: &u64| status.sources.iter().any(|source| source.id == *id);
-        self.sources.retain(|id, _| alive(id));
+        let exists = |id: &u64| status.sources.iter().any(|source| source.id == *id);
+        self.sources.retain(|id, _| exists(id));
         for source in &status.sources {
             let Some(measured) = &source.measurement else {
                 continue;
@@ -148,10 +155,10 @@ impl View {
                 offset: measured.offset,
                 half: measured.uncertainty.unwrap_or(0.0),
             };
-            if self.sources.len() < SOURCES_KEPT || self.sources.contains_key(&source.id) {
-                let past = self.sources.entry(source.id).or_default();
-                if past.back().is_none_or(|last| last.at < point.at) {
-                    keep(past, point);
+            if self.sources.len() < MAX_SOURCES || self.sources.contains_key(&source.id) {
+                let history = self.sources.entry(source.id).or_default();
+                if history.back().is_none_or(|last| last.at < point.at) {
+                    push(history, point);
                 }
             }
         }
@@ -159,14 +166,14 @@ impl View {
         self.connected = true;
     }
 
-    /// Chooses another row; above the first is the clock.
+    /// Moves the selection by `by` rows; above the first row is the clock.
     fn choose(&mut self, by: isize) {
         let rows = self
             .status
             .as_ref()
             .map_or(0, |status| status.sources.len());
-        let now = self.chosen.map_or(0, |row| row + 1);
-        let next = now.saturating_add_signed(by).min(rows);
+        let current = self.chosen.map_or(0, |row| row + 1);
+        let next = current.saturating_add_signed(by).min(rows);
         self.chosen = next.checked_sub(1);
     }
 
@@ -175,11 +182,12 @@ impl View {
     }
 }
 
-fn keep(past: &mut VecDeque<Point>, point: Point) {
-    if past.len() == KEPT {
-        past.pop_front();
+/// Appends a point and removes the oldest if the history is full.
+fn push(history: &mut VecDeque<Point>, point: Point) {
+    if history.len() == HISTORY {
+        history.pop_front();
     }
-    past.push_back(point);
+    history.push_back(point);
 }
 
 fn draw(frame: &mut Frame<'_>, view: &View) {
@@ -191,14 +199,14 @@ fn draw(frame: &mut Frame<'_>, view: &View) {
     ])
     .areas(frame.area());
     let Some(status) = &view.status else {
-        frame.render_widget(Paragraph::new("waiting for the daemon …"), head);
+        frame.render_widget(Paragraph::new("waiting for the daemon ..."), head);
         return;
     };
     draw_head(frame, head, view, status);
     draw_plot(frame, plot, view);
     draw_table(frame, table, view, status);
     let keys =
-        "up/down: plot a source or the clock   q: quit   * reference + used x falseticker ? silent";
+        "up/down: select plot   q: quit   * reference  + selected  x falseticker  ? no reply";
     frame.render_widget(
         Paragraph::new(keys).style(Style::new().add_modifier(Modifier::DIM)),
         foot,
@@ -208,7 +216,7 @@ fn draw(frame: &mut Frame<'_>, view: &View) {
 fn draw_head(frame: &mut Frame<'_>, area: Rect, view: &View, status: &Status) {
     let system = &status.system;
     let (word, colour) = match (view.connected, system.synchronized) {
-        (false, _) => ("the daemon is gone; waiting for it", Color::Red),
+        (false, _) => ("disconnected, waiting for the daemon", Color::Red),
         (true, true) => ("synchronised", Color::Green),
         (true, false) => ("NOT synchronised", Color::Red),
     };
@@ -219,13 +227,13 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, view: &View, status: &Status) {
             Style::new().fg(colour).add_modifier(Modifier::BOLD),
         ),
         Line::raw(format!(
-            "offset {}  error {}  bound {}",
+            "offset {}  estimated error {}  error bound {}",
             system.offset.map_or_else(|| "unknown".into(), signed),
-            known(system.estimated_error),
-            known(system.error_bound)
+            or_unknown(system.estimated_error),
+            or_unknown(system.error_bound)
         )),
         Line::raw(format!(
-            "frequency {:+.3} ppm ± {:.3}  {} of {} sources agree, {} must",
+            "frequency {:+.3} ppm ± {:.3}  {} of {} sources agree ({} required)",
             system.frequency,
             system.frequency_sigma,
             system.agreeing,
@@ -238,19 +246,16 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, view: &View, status: &Status) {
 
 fn draw_plot(frame: &mut Frame<'_>, area: Rect, view: &View) {
     let nothing = VecDeque::new();
-    let (title, past) = match view.chosen_source() {
+    let (title, history) = match view.chosen_source() {
         Some(source) => (
-            format!(" {}: offset and its interval ", source.name),
+            format!(" {}: offset and interval ", source.name),
             view.sources.get(&source.id).unwrap_or(&nothing),
         ),
-        None => (
-            " the clock: offset and guaranteed bound ".into(),
-            &view.clock,
-        ),
+        None => (" clock: offset and error bound ".into(), &view.clock),
     };
     let block = Block::bordered().title(title);
-    let (Some(first), Some(last)) = (past.front(), past.back()) else {
-        let text = Paragraph::new("nothing measured yet").block(block);
+    let (Some(first), Some(last)) = (history.front(), history.back()) else {
+        let text = Paragraph::new("no measurements yet").block(block);
         return frame.render_widget(text, area);
     };
     let now = view
@@ -259,13 +264,14 @@ fn draw_plot(frame: &mut Frame<'_>, area: Rect, view: &View) {
         .map_or(last.at, |status| status.program.now);
     let span = (now - first.at).max(10.0);
     let line = |value: fn(&Point) -> f64| -> Vec<(f64, f64)> {
-        past.iter()
+        history
+            .iter()
             .map(|point| (point.at - now, value(point)))
             .collect()
     };
-    // The clock's bound is around zero: the clock itself is what may be wrong. A source's interval is around what it says.
+    // The error bound of the clock is around zero; the interval of a source is around its offset.
     let of_clock = view.chosen_source().is_none();
-    let (upper, lower): (Figure, Figure) = if of_clock {
+    let (upper, lower): (Value, Value) = if of_clock {
         (|point| point.half, |point| -point.half)
     } else {
         (
@@ -304,7 +310,7 @@ fn draw_plot(frame: &mut Frame<'_>, area: Rect, view: &View) {
 
 fn draw_table(frame: &mut Frame<'_>, area: Rect, view: &View, status: &Status) {
     let reference = reference(status);
-    // The chosen row stays in sight.
+    // The chosen row stays visible.
     let room = usize::from(area.height.saturating_sub(3));
     let first = view.chosen.map_or(0, |row| (row + 1).saturating_sub(room));
     let rows = status
@@ -313,8 +319,8 @@ fn draw_table(frame: &mut Frame<'_>, area: Rect, view: &View, status: &Status) {
         .enumerate()
         .skip(first)
         .map(|(index, source)| {
-            let mark = mark(source, reference);
-            let colour = match mark {
+            let symbol = symbol(source, reference);
+            let colour = match symbol {
                 '*' | '+' => Color::Green,
                 'x' | '!' => Color::Red,
                 '?' | '~' | '.' => Color::Yellow,
@@ -323,7 +329,7 @@ fn draw_table(frame: &mut Frame<'_>, area: Rect, view: &View, status: &Status) {
             let measured = source.measurement.as_ref();
             let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".into());
             let row = Row::new([
-                mark.to_string(),
+                symbol.to_string(),
                 source.name.clone(),
                 or_dash(measured.map(|it| it.stratum.to_string())),
                 format!("{:o}", source.reach),
@@ -358,7 +364,7 @@ fn draw_table(frame: &mut Frame<'_>, area: Rect, view: &View, status: &Status) {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a program for people waits in real time"
+    reason = "an interactive program waits in real time"
 )]
 fn pause() {
     thread::sleep(Duration::from_secs(1));
@@ -412,17 +418,17 @@ mod tests {
     }
 
     #[test]
-    fn everything_has_its_place_on_a_terminal_of_80_by_24() {
+    fn everything_fits_a_terminal_of_80_by_24() {
         let mut view = View::default();
         assert!(screen(&view, 80, 24).contains("waiting for the daemon"));
         for second in 0..60 {
-            view.take(status(second, 4));
+            view.update(status(second, 4));
         }
         let text = screen(&view, 80, 24);
         for expected in [
             "synchronised, stratum 2, reference 192.0.2.1:123",
-            "bound 3.00 ms",
-            "the clock: offset and guaranteed bound",
+            "error bound 3.00 ms",
+            "clock: offset and error bound",
             "+3.30 ms",
             "now",
             "* 192.0.2.1:123",
@@ -435,15 +441,15 @@ mod tests {
         }
         view.choose(1);
         view.choose(1);
-        assert!(screen(&view, 80, 24).contains(" 192.0.2.2:123: offset and its interval "));
+        assert!(screen(&view, 80, 24).contains(" 192.0.2.2:123: offset and interval "));
         view.connected = false;
-        assert!(screen(&view, 80, 24).contains("the daemon is gone"));
+        assert!(screen(&view, 80, 24).contains("disconnected, waiting for the daemon"));
     }
 
     #[test]
-    fn the_chosen_row_stays_in_sight_and_a_tiny_terminal_is_no_mistake() {
+    fn the_chosen_row_stays_visible_and_tiny_terminals_work() {
         let mut view = View::default();
-        view.take(status(1, 40));
+        view.update(status(1, 40));
         for _ in 0..50 {
             view.choose(1);
         }
@@ -454,14 +460,14 @@ mod tests {
     }
 
     #[test]
-    fn the_past_is_bounded() {
+    fn the_history_is_bounded() {
         let mut view = View::default();
         for second in 0..2000 {
-            view.take(status(second, 100));
+            view.update(status(second, 100));
         }
-        assert_eq!(view.clock.len(), KEPT);
-        assert_eq!(view.sources.len(), SOURCES_KEPT);
-        view.take(status(2000, 0));
+        assert_eq!(view.clock.len(), HISTORY);
+        assert_eq!(view.sources.len(), MAX_SOURCES);
+        view.update(status(2000, 0));
         assert!(view.sources.is_empty());
     }
 }

@@ -1,4 +1,5 @@
-//! Replays the committed corpus of other daemons' configurations, the fuzz target's seeds and whatever broke something once.
+//! Replays the committed corpus: configurations of other daemons, seeds of the fuzz target and
+//! inputs of fixed bugs.
 
 use std::fs;
 use std::path::Path;

@@ -11,8 +11,8 @@ use ntp_config::{
     StepThreshold, TimestampMode as FileMode,
 };
 use ntp_os_clock::{Clock, ClockError, ClockKind, precision};
-use ntp_proto::client::{Protection, Terms};
-use ntp_proto::discipline::{self, FrequencyPrior, Opinion, PanicThreshold, SteeringConfig};
+use ntp_proto::client::{Protection, AssociationConfig};
+use ntp_proto::discipline::{self, FrequencyPrior, SelectionOptions, PanicThreshold, SteeringConfig};
 use ntp_proto::engine::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
 use ntp_proto::keys::KeyRing;
 use ntp_proto::leap::LeapHandling;
@@ -85,7 +85,7 @@ fn source(config: &Config, keys: &KeyRing, kind: &FileKind) -> Option<SourceConf
     let mut source = ntp_source(config, ntp, kind);
     if let Some(key) = &ntp.key {
         // Loading has refused a key that is not in the file. If it were missing all the same, the source must not do without.
-        source.terms.protection = Protection::Symmetric(Arc::clone(keys.get(key.value)?));
+        source.association.protection = Protection::Symmetric(Arc::clone(keys.get(key.value)?));
     }
     Some(source)
 }
@@ -101,13 +101,13 @@ fn ntp_source(config: &Config, ntp: &NtpSource, kind: SourceKind) -> SourceConfi
         host,
         port: ntp.address.port,
         kind,
-        terms: Terms {
+        association: AssociationConfig {
             limits: poll.poll_limits,
             initial_poll: poll.initial_poll,
             interleaved: ntp.interleaved,
-            ..Terms::default()
+            ..AssociationConfig::default()
         },
-        opinion: Opinion {
+        selection: SelectionOptions {
             prefer: ntp.opinion.prefer,
             trust: ntp.opinion.trust,
             require: ntp.opinion.require,

@@ -223,7 +223,7 @@ fn assemble(
     let kept = store.load();
     // Without a source the clock is somebody else's.
     let ours = config.state.set_clock_forward && !config.sources.is_empty();
-    if let Some(past) = kept.past.filter(|_| ours) {
+    if let Some(past) = kept.time_floor.filter(|_| ours) {
         let limit = config.synchronization.startup_step_panic_threshold.forward;
         persist::set_forward(&mut clock, past, limit);
     }
@@ -264,7 +264,7 @@ fn assemble(
             seed: seed(),
         },
     );
-    runtime.get_keys(nts::Exchanges::new(config, kept.past));
+    runtime.get_keys(nts::Exchanges::new(config, kept.time_floor));
     let cookie_keys = if nts::needs_cookie_keys(config) {
         let keys = CookieKeys::new(&config.keyset, config.keyset_file(), runtime.now(), seed);
         Some(keys.map_err(Failure::CookieKeys)?)

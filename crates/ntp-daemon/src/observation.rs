@@ -144,7 +144,7 @@ fn source(source: &SourceSnapshot, certificate_expiry: Option<u64>) -> Source {
             leap_indicator: measured.map(|measured| Leap::from(measured.leap)),
             reach: Some(source.reach.bits()),
             jitter: source
-                .learnt
+                .status
                 .filter(|learnt| learnt.last.is_some())
                 .map(|learnt| learnt.jitter),
             transmit_stamp: measured.map(|measured| stamp_kind(measured.transmit_stamp)),

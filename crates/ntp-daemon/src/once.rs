@@ -65,7 +65,7 @@ impl Once {
             seed: crate::seed(),
         };
         let mut runtime = Runtime::new(engine, parts);
-        runtime.get_keys(nts::Exchanges::new(config, kept.past));
+        runtime.get_keys(nts::Exchanges::new(config, kept.time_floor));
         sandbox::enter(loaded, mode)
             .map_err(|error| Failure::System("becoming an unprivileged user", error))?;
         Ok(Self {

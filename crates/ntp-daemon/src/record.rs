@@ -279,7 +279,7 @@ fn make_room(path: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use ntp_proto::engine::{Drawn, SourceId};
+    use ntp_proto::engine::{RngTrace, SourceId};
     use ntp_record::Member;
     use ntp_time::{Monotonic, SystemTime};
 
@@ -290,7 +290,7 @@ mod tests {
             monotonic: Monotonic::from_nanos(number),
             system: SystemTime::from_nanos(number),
             told: Told::Tick,
-            drawn: Drawn::default(),
+            drawn: RngTrace::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use std::io::{self, PipeReader};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::thread::JoinHandle;
 
-use ntp_proto::engine::ResolveId;
+use ntp_proto::engine::QueryId;
 use ntp_udp::wait::{Interest, PollSet};
 
 use crate::sandbox::{self, Profile};
@@ -22,13 +22,13 @@ use crate::sandbox::{self, Profile};
 type Addresses = Result<Vec<IpAddr>, String>;
 
 /// An answer to a question.
-pub(crate) type Answer = (ResolveId, Addresses);
+pub(crate) type Answer = (QueryId, Addresses);
 
 /// The look-ups under way.
 #[derive(Debug, Default)]
 pub(crate) struct Resolver {
     under_way: Vec<LookUp>,
-    waiting: VecDeque<(ResolveId, String)>,
+    waiting: VecDeque<(QueryId, String)>,
 }
 
 /// Look-ups at a time: a name server that does not answer holds each for half a minute, and a thousand names must not be a
@@ -37,7 +37,7 @@ const AT_A_TIME: usize = 8;
 
 #[derive(Debug)]
 struct LookUp {
-    query: ResolveId,
+    query: QueryId,
     thread: JoinHandle<Addresses>,
     /// Hangs up when the thread is done.
     bell: PipeReader,
@@ -50,7 +50,7 @@ impl Resolver {
     ///
     /// # Errors
     /// If the operating system has no descriptor or thread left.
-    pub(crate) fn ask(&mut self, query: ResolveId, host: String) -> io::Result<()> {
+    pub(crate) fn ask(&mut self, query: QueryId, host: String) -> io::Result<()> {
         if self.under_way.len() < AT_A_TIME {
             self.under_way.push(LookUp::start(query, host)?);
         } else {
@@ -89,7 +89,7 @@ impl Resolver {
 }
 
 impl LookUp {
-    fn start(query: ResolveId, host: String) -> io::Result<Self> {
+    fn start(query: QueryId, host: String) -> io::Result<Self> {
         let (bell, ringer) = io::pipe()?;
         let thread = sandbox::spawn("resolver", Profile::Names, move || {
             let addresses = look_up(&host);
@@ -128,7 +128,7 @@ mod tests {
         // More than may be under way at a time.
         let hosts = ["127.0.0.1", "::1"].repeat(AT_A_TIME);
         for (id, host) in (0..).zip(hosts.iter().copied()) {
-            resolver.ask(ResolveId(id), host.into()).unwrap();
+            resolver.ask(QueryId(id), host.into()).unwrap();
         }
         let (mut set, mut answers) = (PollSet::new(), Vec::new());
         while answers.len() < hosts.len() {
@@ -139,7 +139,7 @@ mod tests {
         }
         answers.sort_by_key(|(query, _)| query.0);
         for ((id, host), answer) in (0..).zip(hosts).zip(answers) {
-            assert_eq!(answer, (ResolveId(id), Ok(vec![host.parse().unwrap()])));
+            assert_eq!(answer, (QueryId(id), Ok(vec![host.parse().unwrap()])));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The programs under test, built when first asked for.
+//! Builds the programs under test on first use.
 //!
-//! A test target of one package cannot depend on the programs of another, so cargo is asked to build them once for
-//! each test process, with the profile and into the directory of the test itself. If nothing has changed that takes
-//! a moment, and cargo's own lock orders those who ask at the same time.
+//! A test target of one package cannot depend on the programs of another, so this module runs
+//! `cargo build` once per test process, with the profile and target directory of the test itself.
+//! Without changes that takes a moment; cargo's lock serialises concurrent builds.
 
 use std::collections::HashMap;
 use std::env;
@@ -22,20 +22,20 @@ pub enum Program {
     Ctl,
     /// The metrics exporter.
     Exporter,
-    /// Serves with a known error, and misbehaves on demand.
+    /// Server with a known clock error and configurable misbehaviour.
     TestServer,
-    /// Denies service to all.
+    /// Answers every request with a DENY kiss.
     DemobilizeServer,
-    /// Denies service to those who ask too often.
+    /// Answers too frequent requests with a RATE kiss.
     RateLimitServer,
-    /// Serves a truth that nobody can steer, and compares the clock with it.
+    /// Serves a time that `adjtimex(2)` does not move, and compares the clock with it.
     TrueClock,
-    /// Puts a server under load.
+    /// Load generator for NTP servers.
     Load,
 }
 
 impl Program {
-    /// What it is called.
+    /// File name of the program.
     pub fn name(self) -> &'static str {
         match self {
             Self::Daemon => "ntp-daemon",
@@ -49,7 +49,7 @@ impl Program {
         }
     }
 
-    /// Its package in this workspace.
+    /// Workspace package that the program belongs to.
     fn package(self) -> &'static str {
         match self {
             Self::Daemon | Self::Ctl | Self::Exporter => "ntpd",
@@ -61,10 +61,10 @@ impl Program {
         }
     }
 
-    /// Where it is, freshly built.
+    /// Path of the program; builds it on first use.
     ///
     /// # Panics
-    /// If it cannot be built.
+    /// If the build fails.
     pub fn path(self) -> &'static Path {
         static DAEMON: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
         static SERVERS: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
@@ -83,10 +83,11 @@ pub fn workspace_root() -> &'static Path {
     manifest.ancestors().nth(2).unwrap_or(manifest)
 }
 
-/// Cargo, in the workspace, with the environment that it has when a person runs it.
+/// A `cargo` command in the workspace directory, with the environment of an interactive shell.
 ///
-/// What it tells a program that it runs about that program's package (`CARGO_PKG_NAME` and the like) would go on to the build scripts of all
-/// others. One that looks at it finds something else each time, and half of the dependencies are built anew.
+/// Removes the variables that cargo sets for the running package (`CARGO_PKG_NAME` and the like).
+/// Build scripts would inherit them, see different values each time, and half of the dependencies
+/// would be rebuilt.
 pub fn cargo() -> Command {
     let own = env::var_os("CARGO");
     let mut cargo = Command::new(own.as_deref().unwrap_or(OsStr::new("cargo")));
@@ -103,7 +104,7 @@ pub fn cargo() -> Command {
     cargo
 }
 
-/// Builds all programs of `package`, and returns name and path of each.
+/// Builds all programs of `package`. Returns name and path of each.
 fn build(package: &str) -> HashMap<String, PathBuf> {
     let mut cargo = cargo();
     cargo
@@ -137,7 +138,8 @@ fn build(package: &str) -> HashMap<String, PathBuf> {
         .collect()
 }
 
-/// The directory that this very program was built into: a test is `TARGET/PROFILE/deps/NAME`, a task `TARGET/PROFILE/NAME`.
+/// Target directory of the running program: a test is `TARGET/PROFILE/deps/NAME`, a task
+/// `TARGET/PROFILE/NAME`.
 fn target_directory() -> Option<PathBuf> {
     let program = env::current_exe().ok()?;
     let place = program.parent()?;

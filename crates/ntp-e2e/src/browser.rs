@@ -1,4 +1,4 @@
-//! A headless Chromium, driven through chromedriver by the WebDriver protocol (W3C).
+//! Headless Chromium, controlled through chromedriver by the WebDriver protocol (W3C).
 
 use std::fs;
 use std::net::SocketAddr;
@@ -12,17 +12,18 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::files;
 use crate::http;
 use crate::process::{self, Process};
 use crate::wait;
 
-/// For the browser to begin, and for one command.
+/// Time limit for the start of the browser and for one command.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// For the browser to end when it is asked to.
-const LIMIT_OF_END: Duration = Duration::from_secs(5);
+/// Time limit for the end of a session.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 
-/// Why there is none here.
+/// Returns why the browser cannot run here, or `None` if it can.
 pub fn missing() -> Option<String> {
     for program in ["chromium", "chromedriver"] {
         match Command::new(program).arg("--version").output() {
@@ -33,7 +34,7 @@ pub fn missing() -> Option<String> {
     None
 }
 
-/// A browser with one window. It ends when dropped.
+/// A browser with one window. Stopped when dropped.
 #[derive(Debug)]
 pub struct Browser {
     address: SocketAddr,
@@ -43,15 +44,12 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts one.
+    /// Starts a browser.
     ///
     /// # Panics
-    /// If that is not possible.
+    /// If chromedriver or the browser cannot be started.
     pub fn start() -> Self {
-        let profile = match tempfile::Builder::new().prefix("ntpe2e-browser-").tempdir() {
-            Ok(profile) => profile,
-            Err(error) => panic!("cannot create a temporary directory: {error}"),
-        };
+        let profile = files::temporary_directory();
         let mut command = process::command(None, "chromedriver");
         command.arg("--port=0");
         let driver = Process::spawn("chromedriver", command);
@@ -95,15 +93,15 @@ impl Browser {
         browser
     }
 
-    /// Goes to `url`.
+    /// Opens `url`.
     ///
     /// # Panics
-    /// If the browser refuses, as all of these.
+    /// If the browser reports an error; so do all other methods.
     pub fn open(&self, url: &str) {
         self.command("POST", "/url", &json!({ "url": url }));
     }
 
-    /// What the body of a function returns in the page.
+    /// Runs `script` as the body of a function in the page. Returns its result.
     pub fn evaluate(&self, script: &str) -> Value {
         self.command(
             "POST",
@@ -112,7 +110,7 @@ impl Browser {
         )
     }
 
-    /// Waits until `script` returns something but null, false, 0 and the empty string.
+    /// Waits until `script` returns something other than null, false, 0 or the empty string.
     pub fn wait_for(&self, what: &str, script: &str) -> Value {
         wait::until(LIMIT, what, || {
             let value = self.evaluate(script);
@@ -121,8 +119,8 @@ impl Browser {
         })
     }
 
-    /// Pretends to be a screen of this size, dark or light.
-    pub fn imitate(&self, width: u32, height: u32, dark: bool) {
+    /// Emulates a screen of this size with a dark or light colour scheme.
+    pub fn emulate_screen(&self, width: u32, height: u32, dark: bool) {
         let phone = width < 600;
         self.devtools(
             "Emulation.setDeviceMetricsOverride",
@@ -135,8 +133,8 @@ impl Browser {
         );
     }
 
-    /// Pictures the whole page in `file`.
-    pub fn picture(&self, file: &Path) {
+    /// Writes a PNG screenshot of the whole page to `file`.
+    pub fn screenshot(&self, file: &Path) {
         let shot = self.devtools(
             "Page.captureScreenshot",
             &json!({ "captureBeyondViewport": true, "format": "png" }),
@@ -144,14 +142,12 @@ impl Browser {
         let picture = shot["data"]
             .as_str()
             .and_then(|text| STANDARD.decode(text).ok());
-        let picture = picture.unwrap_or_else(|| panic!("no picture"));
-        if let Err(error) = fs::write(file, picture) {
-            panic!("cannot write {}: {error}", file.display());
-        }
+        let picture = picture.unwrap_or_else(|| panic!("no screenshot"));
+        files::write(file, picture);
     }
 
-    /// What the browser complained about since the last call.
-    pub fn complaints(&self) -> Vec<String> {
+    /// Errors and warnings of the browser's console since the last call.
+    pub fn console_problems(&self) -> Vec<String> {
         let log = self.command("POST", "/se/log", &json!({ "type": "browser" }));
         let entries = log.as_array().cloned().unwrap_or_default();
         entries
@@ -186,10 +182,10 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The driver takes the browser along if it is told; if it does not, the browser is found by its profile, which is
-        // nobody else's. While it lives it holds the driver's output open.
+        // Deleting the session normally ends the browser. If it does not, the browser is found by
+        // its unique profile directory; while it runs it keeps the driver's output open.
         let path = format!("/session/{}", self.session);
-        let _ = http::request(self.address, "DELETE", &path, &[], "", LIMIT_OF_END);
+        let _ = http::request(self.address, "DELETE", &path, &[], "", SHUTDOWN_LIMIT);
         let profile = self.profile.path().display().to_string();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             let pid = entry

@@ -1,6 +1,5 @@
-//! Certificates of an authority that exists for one test.
+//! Certificate authorities and certificates for one test.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
@@ -9,7 +8,9 @@ use rcgen::{
 };
 use tempfile::TempDir;
 
-/// An authority, and the directory with its files, which go with it.
+use crate::files;
+
+/// A certificate authority and the temporary directory with its files.
 #[derive(Debug)]
 pub struct Authority {
     directory: TempDir,
@@ -25,6 +26,18 @@ pub struct Certificate {
     pub key: PathBuf,
 }
 
+impl Certificate {
+    /// Section of a configuration for a key-exchange server at `listen` with this certificate, and
+    /// `more` lines.
+    pub fn ke_server_section(&self, listen: &str, more: &str) -> String {
+        format!(
+            "[[nts-ke-server]]\nlisten = \"{listen}\"\ncertificate-chain-path = \"{}\"\nprivate-key-path = \"{}\"\n{more}\n",
+            self.chain.display(),
+            self.key.display(),
+        )
+    }
+}
+
 impl Default for Authority {
     fn default() -> Self {
         Self::new()
@@ -32,15 +45,12 @@ impl Default for Authority {
 }
 
 impl Authority {
-    /// A new one, which nobody knows.
+    /// A new authority, trusted by no program yet.
     ///
     /// # Panics
-    /// If there is no temporary directory to be had.
+    /// If no temporary directory can be created.
     pub fn new() -> Self {
-        let directory = match tempfile::Builder::new().prefix("ntpe2e-").tempdir() {
-            Ok(directory) => directory,
-            Err(error) => panic!("cannot create a temporary directory: {error}"),
-        };
+        let directory = files::temporary_directory();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name = DistinguishedName::new();
@@ -50,35 +60,36 @@ impl Authority {
         params.not_before = date_time_ymd(1970, 1, 1);
         params.not_after = date_time_ymd(2200, 1, 1);
         let key = generate();
-        let certificate = params.self_signed(&key).expect("parameters are sound");
-        put(&directory.path().join("ca.pem"), &certificate.pem());
+        let certificate = params.self_signed(&key).expect("valid parameters");
+        files::write(&directory.path().join("ca.pem"), certificate.pem());
         Self {
             issuer: Issuer::new(params, key),
             directory,
         }
     }
 
-    /// PEM file of its own certificate.
+    /// PEM file of the authority's certificate.
     pub fn path(&self) -> PathBuf {
         self.directory.path().join("ca.pem")
     }
 
-    /// The directory of its files.
+    /// Directory of the authority's files.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// A certificate for names and addresses that is valid today.
+    /// Issues a certificate for names and addresses, valid from 2020 to 2100.
     pub fn issue(&self, file: &str, names: &[String]) -> Certificate {
         self.issue_for_years(file, names, (2020, 2100))
     }
 
-    /// A certificate that is valid from the first day of one year until that of another, in files that begin with `file`.
+    /// Issues a certificate that is valid from January 1 of `years.0` to January 1 of `years.1`,
+    /// in `file.crt` and `file.key`.
     ///
     /// # Panics
-    /// If a name is none, or a file cannot be written.
+    /// If a name is invalid or a file cannot be written.
     pub fn issue_for_years(&self, file: &str, names: &[String], years: (i32, i32)) -> Certificate {
-        let mut params = CertificateParams::new(names).expect("names are sound");
+        let mut params = CertificateParams::new(names).expect("valid names");
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, file);
         (params.not_before, params.not_after) =
@@ -86,23 +97,17 @@ impl Authority {
         let key = generate();
         let certificate = params
             .signed_by(&key, &self.issuer)
-            .expect("parameters are sound");
-        let files = Certificate {
+            .expect("valid parameters");
+        let certificate_files = Certificate {
             chain: self.directory.path().join(format!("{file}.crt")),
             key: self.directory.path().join(format!("{file}.key")),
         };
-        put(&files.chain, &certificate.pem());
-        put(&files.key, &key.serialize_pem());
-        files
+        files::write(&certificate_files.chain, certificate.pem());
+        files::write(&certificate_files.key, key.serialize_pem());
+        certificate_files
     }
 }
 
 fn generate() -> KeyPair {
     KeyPair::generate().expect("there is randomness")
-}
-
-fn put(path: &Path, text: &str) {
-    if let Err(error) = fs::write(path, text) {
-        panic!("cannot write {}: {error}", path.display());
-    }
 }

@@ -1,6 +1,6 @@
-//! The clients that the world runs, asking our server: chronyd, ntpsec's ntpd and ntpdig, and OpenBSD's rdate.
+//! Foreign NTP clients against our server: chronyd, ntpsec's ntpd and ntpdig, and OpenBSD's rdate.
 //!
-//! None of them may touch the clock ([`process`]); each is asked in its own way what it has measured.
+//! None of them may set the clock ([`process`]); their measurements come from their logs or output.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::files::{temporary_directory, write_in};
 use crate::netns::Host;
 use crate::peers::{self, SharedKey};
 use crate::process::{self, Process};
 use crate::wait;
 
-/// Why the clients cannot be run here.
+/// Returns why the clients cannot run here, or `None` if they can.
 pub fn missing() -> Option<String> {
     let mut ntpdig = ntpdig_command(Command::new("python3"));
     ntpdig.arg("--version");
@@ -30,19 +31,19 @@ pub fn missing() -> Option<String> {
     }
 }
 
-/// A server to be asked, and how.
+/// A `server` directive of a client's configuration.
 #[derive(Clone, Debug)]
-pub struct Question {
-    /// Whom.
+pub struct ServerDirective {
+    /// Address of the server.
     pub server: IpAddr,
-    /// With which key.
+    /// Number of the symmetric key.
     pub key: Option<u32>,
-    /// Options of the client's own.
+    /// Further options, in the client's syntax.
     pub options: &'static str,
 }
 
-impl Question {
-    /// Without any options.
+impl ServerDirective {
+    /// A directive without options.
     pub fn plain(server: IpAddr) -> Self {
         Self {
             server,
@@ -59,21 +60,21 @@ impl Question {
     }
 }
 
-/// A client that goes on asking, and keeps a log of what it has measured. It ends when dropped.
+/// A running client that logs its measurements. Stopped when dropped.
 #[derive(Debug)]
 pub struct Client {
     /// The program.
     pub process: Process,
     files: TempDir,
     log: &'static str,
-    /// Column of the server's address, and of the offset in seconds.
+    /// Columns of the server's address and of the offset in seconds.
     columns: (usize, usize),
 }
 
 impl Client {
-    /// Every measurement that it has taken from `server`, as its log has them: words of a line.
+    /// All logged measurements of `server`, each as the words of its log line.
     pub fn measurements(&self, server: IpAddr) -> Vec<Vec<String>> {
-        // It is not there before the first measurement.
+        // The log file does not exist before the first measurement.
         let log = std::fs::read_to_string(self.files.path().join(self.log)).unwrap_or_default();
         let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
         let of_server = |words: &Vec<String>| {
@@ -83,7 +84,7 @@ impl Client {
         log.lines().map(words).filter(of_server).collect()
     }
 
-    /// Waits for a measurement from `server` for which `good` holds. Returns its offset in seconds.
+    /// Waits for a measurement of `server` that `accept` accepts. Returns its offset in seconds.
     ///
     /// # Panics
     /// If there is none within `limit`.
@@ -91,11 +92,11 @@ impl Client {
         &self,
         limit: Duration,
         server: IpAddr,
-        good: impl Fn(&[String]) -> bool,
+        accept: impl Fn(&[String]) -> bool,
     ) -> f64 {
         let found = wait::try_until(limit, || {
             let all = self.measurements(server);
-            all.into_iter().rev().find(|words| good(words))
+            all.into_iter().rev().find(|words| accept(words))
         });
         let offset = found.as_ref().and_then(|words| words.get(self.columns.1));
         match offset.and_then(|word| word.parse().ok()) {
@@ -112,19 +113,17 @@ impl Client {
 ///
 /// # Panics
 /// If it cannot be started.
-pub fn chronyd(host: &Host, questions: &[Question], keys: &[SharedKey]) -> Client {
-    let files = peers::files();
+pub fn chronyd(host: &Host, servers: &[ServerDirective], keys: &[SharedKey]) -> Client {
+    let files = temporary_directory();
     let directory = files.path().display();
-    let asked: String = questions.iter().map(Question::line).collect();
+    let directives: String = servers.iter().map(ServerDirective::line).collect();
     let configuration = format!(
-        "{asked}keyfile {directory}/keys\nlogdir {directory}\nlog rawmeasurements\n\
+        "{directives}keyfile {directory}/keys\nlogdir {directory}\nlog rawmeasurements\n\
          port 0\ncmdport 0\nbindcmdaddress /\npidfile {directory}/chronyd.pid\n",
     );
     let lines: String = keys.iter().map(SharedKey::chrony).collect();
-    peers::write(&files, "keys", &lines);
-    let path = peers::write(&files, "chrony.conf", &configuration);
-    let mut command = process::command(Some(host), peers::locate_program(peers::CHRONYD));
-    command.args(["-d", "-x", "-u", "root", "-f"]).arg(path);
+    write_in(&files, "keys", &lines);
+    let command = peers::chronyd_command(host, &files, &configuration);
     Client {
         process: Process::spawn("chronyd as a client", command),
         files,
@@ -133,7 +132,7 @@ pub fn chronyd(host: &Host, questions: &[Question], keys: &[SharedKey]) -> Clien
     }
 }
 
-/// Whether a line of chronyd's log tells of a reply in interleaved mode.
+/// Whether a line of chronyd's measurement log is of a reply in interleaved mode.
 pub fn is_interleaved(words: &[String]) -> bool {
     words.iter().any(|word| word == "4I")
 }
@@ -142,10 +141,10 @@ pub fn is_interleaved(words: &[String]) -> bool {
 ///
 /// # Panics
 /// If it cannot be started.
-pub fn ntpsec(host: &Host, questions: &[Question], keys: &[SharedKey]) -> Client {
-    let files = peers::files();
+pub fn ntpsec(host: &Host, servers: &[ServerDirective], keys: &[SharedKey]) -> Client {
+    let files = temporary_directory();
     let directory = files.path().display();
-    let asked: String = questions.iter().map(Question::line).collect();
+    let directives: String = servers.iter().map(ServerDirective::line).collect();
     let trusted: String = keys.iter().map(|key| format!(" {}", key.id)).collect();
     let trusted = if keys.is_empty() {
         String::new()
@@ -153,19 +152,13 @@ pub fn ntpsec(host: &Host, questions: &[Question], keys: &[SharedKey]) -> Client
         format!("trustedkey{trusted}\n")
     };
     let configuration = format!(
-        "disable kernel\ndisable ntp\n{asked}keys {directory}/keys\n{trusted}\
+        "disable kernel\ndisable ntp\n{directives}keys {directory}/keys\n{trusted}\
          driftfile {directory}/drift\nstatsdir {directory}/\nstatistics peerstats\n\
          filegen peerstats file peerstats type none enable\n",
     );
     let lines: String = keys.iter().map(SharedKey::ntpsec).collect();
-    peers::write(&files, "keys", &lines);
-    let path = peers::write(&files, "ntp.conf", &configuration);
-    let mut command = process::command(Some(host), peers::locate_program(peers::NTPD));
-    command
-        .args(["-n", "-c"])
-        .arg(path)
-        .arg("-p")
-        .arg(files.path().join("ntpd.pid"));
+    write_in(&files, "keys", &lines);
+    let command = peers::ntpd_command(host, &files, &configuration);
     Client {
         process: Process::spawn("ntpd of ntpsec as a client", command),
         files,
@@ -174,35 +167,35 @@ pub fn ntpsec(host: &Host, questions: &[Question], keys: &[SharedKey]) -> Client
     }
 }
 
-/// Asks with rdate, a small SNTP client, and returns what it prints.
+/// Queries `server` with rdate, an SNTP client. Returns its output.
 ///
 /// # Panics
-/// If it gets no answer.
+/// If it gets no reply.
 pub fn rdate(host: &Host, server: IpAddr) -> String {
     let mut command = process::command(Some(host), locate(RDATE));
-    // By SNTP, talking, only printing.
+    // SNTP, verbose, print only.
     command.args(["-n", "-v", "-p", if server.is_ipv4() { "-4" } else { "-6" }]);
     command.arg(server.to_string());
     let mut process = Process::spawn("rdate", command);
     let status = process.wait_exit(Duration::from_secs(60));
     assert!(
         status.success(),
-        "rdate got no answer of {server}: {status}"
+        "rdate got no reply from {server}: {status}"
     );
     process.lines().concat()
 }
 
-/// Asks with ntpsec's ntpdig, and returns what it prints.
+/// Queries `server` with ntpsec's ntpdig. Returns its output.
 ///
 /// # Panics
-/// If it gets no answer.
+/// If it gets no reply.
 pub fn ntpdig(host: &Host, server: IpAddr, key: Option<&SharedKey>) -> String {
-    let files = peers::files();
+    let files = temporary_directory();
     let mut command = ntpdig_command(process::command(Some(host), "python3"));
-    // One answer, and in JSON.
+    // One reply, as JSON.
     command.args(["-j", "-t", "10"]);
     if let Some(key) = key {
-        let path = peers::write(&files, "keys", &key.ntpsec());
+        let path = write_in(&files, "keys", &key.ntpsec());
         command
             .arg("-a")
             .arg(key.id.to_string())
@@ -214,7 +207,7 @@ pub fn ntpdig(host: &Host, server: IpAddr, key: Option<&SharedKey>) -> String {
     let status = process.wait_exit(Duration::from_secs(60));
     assert!(
         status.success(),
-        "ntpdig got no answer of {server}: {status}"
+        "ntpdig got no reply from {server}: {status}"
     );
     process.lines().concat()
 }

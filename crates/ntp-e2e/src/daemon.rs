@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -10,21 +11,25 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::binaries::Program;
+use crate::certificates::Authority;
+use crate::files;
 use crate::netns::Host;
 use crate::observation::Observation;
 use crate::peers::SharedKey;
 use crate::process::{self, Process};
 use crate::wait;
 
-/// How far the virtual clock is ahead at the start, in seconds: worth a step.
+/// Initial offset of the virtual clock in seconds: large enough for a step.
 pub const VIRTUAL_OFFSET: f64 = 0.25;
-/// How much too fast it runs, in parts per million: more than the filter's first guess, less than it can correct.
+/// Frequency error of the virtual clock in parts per million: more than the filter's initial
+/// uncertainty, less than the correction limit.
 pub const VIRTUAL_FREQUENCY_PPM: f64 = 40.0;
 
-/// For a daemon to end after SIGTERM.
-const END: Duration = Duration::from_secs(20);
+/// Time limit for the daemon to exit after SIGTERM.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(20);
 
-/// A directory with a configuration, the state and the socket of one daemon, which may be started repeatedly.
+/// A directory with configuration, state and sockets of one daemon, which may be started
+/// repeatedly.
 #[derive(Debug)]
 pub struct Setup {
     directory: TempDir,
@@ -32,15 +37,12 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A configuration that agrees with any `minimum_agreeing` sources, and has none yet.
+    /// A configuration without sources, with `minimum_agreeing` as `minimum-agreeing-sources`.
     ///
     /// # Panics
-    /// If there is no temporary directory to be had.
+    /// If no temporary directory can be created.
     pub fn new(minimum_agreeing: usize) -> Self {
-        let directory = match tempfile::Builder::new().prefix("ntpe2e-").tempdir() {
-            Ok(directory) => directory,
-            Err(error) => panic!("cannot create a temporary directory: {error}"),
-        };
+        let directory = files::temporary_directory();
         let path = directory.path().display();
         let text = format!(
             "[observability]\nlog-level = \"debug\"\nobservation-path = \"{path}/observe\"\n\
@@ -56,25 +58,25 @@ impl Setup {
         Self { directory, text }
     }
 
-    /// Adds a `[[source]]` of mode `server` at `address`, polled every 2 s, since tests have no patience.
+    /// Adds a `[[source]]` of mode `server` at `address`, polled every 2 s.
     #[must_use]
     pub fn server(self, address: &str) -> Self {
         self.source(&format!(
-            "mode = \"server\"\naddress = \"{address}\"\n{EAGER}"
+            "mode = \"server\"\naddress = \"{address}\"\n{FAST_POLLS}"
         ))
     }
 
-    /// As [`server`](Self::server), with more keys.
+    /// As [`server`](Self::server), with further keys.
     #[must_use]
     pub fn server_with(self, address: &str, keys: &str) -> Self {
         self.source(&format!(
-            "mode = \"server\"\naddress = \"{address}\"\n{EAGER}\n{keys}"
+            "mode = \"server\"\naddress = \"{address}\"\n{FAST_POLLS}\n{keys}"
         ))
     }
 
     /// Adds a `[[source]]` of mode `server` at `address` with the default poll intervals.
     #[must_use]
-    pub fn patient_server(self, address: &str) -> Self {
+    pub fn server_with_default_polls(self, address: &str) -> Self {
         self.source(&format!("mode = \"server\"\naddress = \"{address}\""))
     }
 
@@ -82,7 +84,7 @@ impl Setup {
     #[must_use]
     pub fn pool(self, address: &str, count: usize) -> Self {
         self.source(&format!(
-            "mode = \"pool\"\naddress = \"{address}\"\ncount = {count}\n{EAGER}"
+            "mode = \"pool\"\naddress = \"{address}\"\ncount = {count}\n{FAST_POLLS}"
         ))
     }
 
@@ -91,17 +93,17 @@ impl Setup {
         self
     }
 
-    /// Adds text at the end of the file.
+    /// Appends text to the configuration.
     #[must_use]
     pub fn with(mut self, text: &str) -> Self {
         let _ = writeln!(self.text, "{text}");
         self
     }
 
-    /// Replaces text of the file, which must be there.
+    /// Replaces text of the configuration.
     ///
     /// # Panics
-    /// If it is not.
+    /// If the configuration does not contain `old`.
     #[must_use]
     pub fn replacing(mut self, old: &str, new: &str) -> Self {
         assert!(self.text.contains(old), "{old} is not in\n{}", self.text);
@@ -109,7 +111,40 @@ impl Setup {
         self
     }
 
-    /// Writes a file beside the configuration, readable to nobody else, and returns its path.
+    /// Adds a line to the section `[synchronization]`.
+    #[must_use]
+    pub fn synchronization(self, line: &str) -> Self {
+        self.replacing(
+            "[synchronization]\n",
+            &format!("[synchronization]\n{line}\n"),
+        )
+    }
+
+    /// Replaces the virtual clock by the machine's, which is not steered.
+    #[must_use]
+    pub fn unsteered(self) -> Self {
+        self.replacing("kind = \"virtual\"\n", "kind = \"none\"\n")
+            .replacing("virtual-offset = 0.25\n", "")
+            .replacing("virtual-frequency = 40.0\n", "")
+    }
+
+    /// Makes the virtual clock correct.
+    #[must_use]
+    pub fn without_clock_error(self) -> Self {
+        self.replacing("virtual-offset = 0.25", "virtual-offset = 0.0")
+            .replacing("virtual-frequency = 40.0", "virtual-frequency = 0.0")
+    }
+
+    /// Adds a `[[source]]` of mode `nts`, polled every 2 s, which trusts `authority`.
+    #[must_use]
+    pub fn nts_source(self, address: SocketAddr, authority: &Authority) -> Self {
+        self.source(&format!(
+            "mode = \"nts\"\naddress = \"{address}\"\ncertificate-authority = \"{}\"\n{FAST_POLLS}",
+            authority.path().display(),
+        ))
+    }
+
+    /// Writes a file with mode 0600 beside the configuration. Returns its path.
     ///
     /// # Panics
     /// If it cannot be written.
@@ -125,7 +160,8 @@ impl Setup {
         path
     }
 
-    /// Writes a file into a folder beside the configuration, `ntp.toml.d/x.toml` say, as an administrator would, and returns its path.
+    /// Writes a file into a directory beside the configuration, such as `ntp.toml.d/x.toml`.
+    /// Returns its path.
     ///
     /// # Panics
     /// If it cannot be written.
@@ -138,7 +174,7 @@ impl Setup {
         path
     }
 
-    /// Adds a key file with these keys, and the section that names it.
+    /// Adds a key file with these keys and the `[keys]` section.
     ///
     /// # Panics
     /// If it cannot be written.
@@ -149,33 +185,31 @@ impl Setup {
         self.with(&format!("[keys]\npath = \"{}\"", path.display()))
     }
 
-    /// The observation socket.
+    /// Path of the observation socket.
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("observe")
     }
 
-    /// The control socket.
+    /// Path of the control socket.
     pub fn control(&self) -> PathBuf {
         self.directory.path().join("control")
     }
 
-    /// Changes the file as it is on disk, under the daemon's feet; it is written anew when a program is started.
+    /// Changes the file on disk only, while the daemon runs. Starting a program rewrites it.
     ///
     /// # Panics
     /// If it cannot be written.
     pub fn rewrite(&self, change: impl FnOnce(&str) -> String) {
         let path = self.directory.path().join("ntp.toml");
-        if let Err(error) = fs::write(&path, change(&self.text)) {
-            panic!("cannot write {}: {error}", path.display());
-        }
+        files::write(&path, change(&self.text));
     }
 
-    /// The state directory.
+    /// Path of the state directory.
     pub fn state(&self) -> PathBuf {
         self.directory.path().join("state")
     }
 
-    /// Starts the daemon on `host`, or in the test's own network.
+    /// Starts the daemon on `host`, or in the test's own network namespace.
     ///
     /// # Panics
     /// If it cannot be built or started.
@@ -193,12 +227,20 @@ impl Setup {
     /// If the program cannot be built or the file not written.
     pub fn command(&self, host: Option<&Host>, program: Program) -> Command {
         let path = self.directory.path().join("ntp.toml");
-        if let Err(error) = fs::write(&path, &self.text) {
-            panic!("cannot write {}: {error}", path.display());
-        }
+        files::write(&path, &self.text);
         let mut command = process::command(host, program.path());
         command.arg("-c").arg(path);
         command
+    }
+
+    /// Runs `ntp-ctl` to its end. Returns its exit code and output.
+    ///
+    /// # Panics
+    /// If it cannot be built or started, or does not end.
+    pub fn ntp_ctl(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = self.command(None, Program::Ctl);
+        command.args(arguments);
+        Process::spawn("ntp-ctl", command).outcome()
     }
 
     /// Starts `ntp-ctl status`.
@@ -213,9 +255,9 @@ impl Setup {
 }
 
 /// Poll interval limits of 2 s.
-const EAGER: &str = "poll-interval-limits = { min = 1, max = 1 }\ninitial-poll-interval = 1";
+const FAST_POLLS: &str = "poll-interval-limits = { min = 1, max = 1 }\ninitial-poll-interval = 1";
 
-/// A running daemon. It ends when dropped.
+/// A running daemon. Stopped when dropped.
 #[derive(Debug)]
 pub struct Daemon {
     /// The program.
@@ -224,18 +266,19 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Its state.
+    /// Reads the state from the observation socket.
     ///
     /// # Errors
-    /// If its socket is not there yet, or does not give a frame.
+    /// If the socket does not exist yet or yields no valid frame.
     pub fn observe(&self) -> io::Result<Observation> {
         Observation::read(&self.socket)
     }
 
-    /// Waits until it says something for which `accept` holds, and returns that.
+    /// Waits for an observation that `accept` accepts, and returns it.
     ///
     /// # Panics
-    /// If it ends, or does not say so within `limit`. The message contains `what`, and what it said last.
+    /// If the daemon exits, or if there is none within `limit`. The message contains `what` and the
+    /// last observation.
     pub fn wait_until(
         &mut self,
         limit: Duration,
@@ -246,53 +289,54 @@ impl Daemon {
         let accepted = wait::try_until(limit, || {
             assert!(
                 self.process.is_running(),
-                "ntp-daemon ended instead of: {what}"
+                "ntp-daemon exited before: {what}"
             );
             last = self.observe().ok();
             last.take_if(|observation| accept(observation))
         });
         match accepted {
             Some(observation) => observation,
-            None => panic!("waited {limit:?} in vain for: {what}; last seen: {last:#?}"),
+            None => panic!("timeout ({limit:?}) waiting for: {what}; last observation: {last:#?}"),
         }
     }
 
-    /// Waits until its clock follows its sources, and returns what it says then.
+    /// Waits until the clock is synchronised. Returns the observation.
     ///
     /// # Panics
-    /// If it does not within `limit`.
+    /// If it is not within `limit`.
     pub fn wait_synchronized(&mut self, limit: Duration) -> Observation {
         self.wait_until(limit, "synchronisation", Observation::is_synchronized)
     }
 
-    /// Sends it SIGTERM, and returns how it ended.
+    /// Sends SIGTERM and waits. Returns the exit status.
     ///
     /// # Panics
-    /// If it does not end.
+    /// If the daemon does not exit.
     pub fn stop(&mut self) -> ExitStatus {
-        self.process.terminate(END)
+        self.process.terminate(SHUTDOWN_LIMIT)
     }
 }
 
-/// Asserts that the clock's true error is no larger than the bound that the daemon claims, nor than `worst` seconds.
+/// Asserts that the clock's true error exceeds neither the daemon's error bound nor `worst`
+/// seconds.
 ///
 /// # Panics
-/// If it is.
+/// If it does.
 #[track_caller]
-pub fn assert_truth_inside(observation: &Observation, worst: f64) {
+pub fn assert_error_within(observation: &Observation, worst: f64) {
     let error = observation.true_offset().abs();
     let bound = observation.error_bound();
     assert!(
         error <= bound,
-        "true error {error} s outside of the claimed bound {bound} s"
+        "true error {error} s exceeds the error bound {bound} s"
     );
     assert!(
         error <= worst,
-        "true error {error} s (bound {bound} s), expected below {worst} s"
+        "true error {error} s (bound {bound} s) exceeds {worst} s"
     );
 }
 
-/// The names of the files in `directory`.
+/// Names of the files in `directory`.
 ///
 /// # Panics
 /// If it cannot be read.

@@ -1,12 +1,13 @@
-//! A bad link between a client and a server: late, lossy, and out of order.
+//! Emulates a link with delay, jitter, loss, duplication and reordering.
 //!
-//! The kernel can emulate links (netem), but not every kernel is built with it. This is a UDP relay instead: the client
-//! talks to the proxy's address, the proxy to the server's. Each datagram draws its fate from a seeded generator, then waits for
-//! its time in a queue. What the thread that serves the queue oversleeps is added to the delay, as a busy router
-//! would.
+//! The kernel can emulate links (netem), but not every kernel is built with it. This is a UDP relay
+//! instead: the client sends to the proxy's address, the proxy to the server's. A seeded generator
+//! decides what happens to each datagram, which then waits in a queue until it is due. Scheduling
+//! latency of the queue's thread adds to the delay, as on a busy router.
 //!
-//! Replies find their way by the origin timestamp, which repeats the transmit timestamp of the request (RFC 5905 section
-//! 8), since a client asks from a new port each time. A reply with another origin goes to who asked last.
+//! Replies are matched to clients by the origin timestamp, which repeats the transmit timestamp of
+//! the request (RFC 5905 section 8), since a client uses a new port for each request. A reply with
+//! an unknown origin goes to the client of the latest request.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -20,27 +21,27 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
-/// What happens to datagrams on the way.
+/// Properties of a link.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Link {
     /// One-way delay, the same in both directions.
     pub delay: Duration,
-    /// Added to replies only: what a client cannot see.
+    /// Additional delay of replies only: the error that a client cannot measure.
     pub asymmetry: Duration,
-    /// Mean of an exponentially distributed delay, drawn for each datagram.
+    /// Mean of an exponentially distributed additional delay of each datagram.
     pub jitter: Duration,
-    /// Share of datagrams lost in each direction.
+    /// Fraction of datagrams lost in each direction.
     pub loss: f64,
-    /// Share of datagrams that arrive twice.
+    /// Fraction of datagrams that arrive twice.
     pub duplication: f64,
-    /// Share of datagrams that are held back for another 100 ms, so that later ones overtake them.
+    /// Fraction of datagrams that are delayed by another 100 ms, so that later ones overtake them.
     pub reordering: f64,
-    /// Seed of all of these draws.
+    /// Seed of the random generator.
     pub seed: u64,
 }
 
 impl Link {
-    /// One that does nothing.
+    /// A link without delay or loss.
     pub const PERFECT: Self = Self {
         delay: Duration::ZERO,
         asymmetry: Duration::ZERO,
@@ -52,16 +53,16 @@ impl Link {
     };
 }
 
-/// How long a reordered datagram is held back.
-const HELD_BACK: Duration = Duration::from_millis(100);
-/// How often the readers look whether they should end.
-const LOOK_UP: Duration = Duration::from_millis(50);
-/// Requests without a reply that are remembered; a lossy link leaves some behind.
-const REMEMBERED: usize = 1024;
+/// Additional delay of a reordered datagram.
+const REORDER_DELAY: Duration = Duration::from_millis(100);
+/// Interval at which the threads check whether to stop.
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// Most requests whose client is remembered; a lossy link leaves some without a reply.
+const MAX_PENDING: usize = 1024;
 /// Larger than any NTP datagram of these tests.
-const LARGEST: usize = 2048;
+const MAX_DATAGRAM: usize = 2048;
 
-/// A running proxy. It ends when dropped.
+/// A running proxy. Stopped when dropped.
 #[derive(Debug)]
 pub struct DelayProxy {
     shared: Arc<Shared>,
@@ -69,18 +70,18 @@ pub struct DelayProxy {
 }
 
 impl DelayProxy {
-    /// Relays what comes in at `listen` to `server` through `upstream`, and the replies back.
+    /// Relays datagrams that arrive at `listen` to `server` through `upstream`, and replies back.
     ///
     /// # Errors
-    /// If a socket cannot be prepared.
+    /// If a socket cannot be configured.
     pub fn start(
         listen: UdpSocket,
         upstream: UdpSocket,
         server: SocketAddr,
         link: Link,
     ) -> io::Result<Self> {
-        listen.set_read_timeout(Some(LOOK_UP))?;
-        upstream.set_read_timeout(Some(LOOK_UP))?;
+        listen.set_read_timeout(Some(STOP_CHECK_INTERVAL))?;
+        upstream.set_read_timeout(Some(STOP_CHECK_INTERVAL))?;
         upstream.connect(server)?;
         let shared = Arc::new(Shared {
             listen,
@@ -119,9 +120,9 @@ impl Drop for DelayProxy {
     }
 }
 
-/// To whom a datagram goes.
+/// Destination of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum To {
+enum Destination {
     Server,
     Client(SocketAddr),
 }
@@ -136,12 +137,12 @@ struct Shared {
     ended: AtomicBool,
 }
 
-/// Due time, then order of arrival, decide the order of delivery.
-type Waiting = Reverse<(Instant, u64, To, Vec<u8>)>;
+/// A queued datagram, ordered by due time, then by arrival.
+type Queued = Reverse<(Instant, u64, Destination, Vec<u8>)>;
 
 #[derive(Debug)]
 struct State {
-    queue: BinaryHeap<Waiting>,
+    queue: BinaryHeap<Queued>,
     arrivals: u64,
     rng: ChaCha8Rng,
     clients: HashMap<[u8; 8], SocketAddr>,
@@ -150,7 +151,7 @@ struct State {
 
 impl Shared {
     fn read_requests(&self) {
-        let mut buffer = [0; LARGEST];
+        let mut buffer = [0; MAX_DATAGRAM];
         while !self.ended() {
             let Ok((length, client)) = self.listen.recv_from(&mut buffer) else {
                 continue;
@@ -158,17 +159,22 @@ impl Shared {
             let mut state = self.state();
             state.latest = Some(client);
             if let Some(transmit) = stamp(&buffer[..length], TRANSMIT) {
-                if state.clients.len() >= REMEMBERED {
+                if state.clients.len() >= MAX_PENDING {
                     state.clients.clear();
                 }
                 state.clients.insert(transmit, client);
             }
-            self.forward(&mut state, To::Server, self.link.delay, &buffer[..length]);
+            self.forward(
+                &mut state,
+                Destination::Server,
+                self.link.delay,
+                &buffer[..length],
+            );
         }
     }
 
     fn read_replies(&self) {
-        let mut buffer = [0; LARGEST];
+        let mut buffer = [0; MAX_DATAGRAM];
         while !self.ended() {
             let Ok(length) = self.upstream.recv(&mut buffer) else {
                 continue;
@@ -178,13 +184,18 @@ impl Shared {
             let known = origin.and_then(|origin| state.clients.get(&origin).copied());
             if let Some(client) = known.or(state.latest) {
                 let delay = self.link.delay + self.link.asymmetry;
-                self.forward(&mut state, To::Client(client), delay, &buffer[..length]);
+                self.forward(
+                    &mut state,
+                    Destination::Client(client),
+                    delay,
+                    &buffer[..length],
+                );
             }
         }
     }
 
     #[expect(clippy::disallowed_methods, reason = "a link in real time")]
-    fn forward(&self, state: &mut State, to: To, delay: Duration, datagram: &[u8]) {
+    fn forward(&self, state: &mut State, to: Destination, delay: Duration, datagram: &[u8]) {
         if state.happens(self.link.loss) {
             return;
         }
@@ -196,16 +207,16 @@ impl Shared {
         for _ in 0..copies {
             let mut delay = delay + state.exponential(self.link.jitter);
             if state.happens(self.link.reordering) {
-                delay += HELD_BACK;
+                delay += REORDER_DELAY;
             }
             state.arrivals += 1;
-            let waiting = (
+            let queued = (
                 Instant::now() + delay,
                 state.arrivals,
                 to,
                 datagram.to_vec(),
             );
-            state.queue.push(Reverse(waiting));
+            state.queue.push(Reverse(queued));
         }
         self.work.notify_all();
     }
@@ -215,17 +226,17 @@ impl Shared {
         let mut state = self.state();
         while !self.ended() {
             let wait = match state.queue.peek() {
-                None => LOOK_UP,
+                None => STOP_CHECK_INTERVAL,
                 Some(Reverse((due, ..))) => due.saturating_duration_since(Instant::now()),
             };
             if !wait.is_zero() {
                 let waited = self.work.wait_timeout(state, wait);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
             } else if let Some(Reverse((_, _, to, datagram))) = state.queue.pop() {
-                // A datagram that cannot be sent is lost, as links do.
+                // A datagram that cannot be sent counts as lost.
                 let _ = match to {
-                    To::Server => self.upstream.send(&datagram),
-                    To::Client(client) => self.listen.send_to(&datagram, client),
+                    Destination::Server => self.upstream.send(&datagram),
+                    Destination::Client(client) => self.listen.send_to(&datagram, client),
                 };
             }
         }
@@ -241,7 +252,7 @@ impl Shared {
 }
 
 impl State {
-    /// Uniform in 0 to 1, without 1.
+    /// Uniform in [0, 1).
     fn uniform(&mut self) -> f64 {
         (self.rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }
@@ -255,7 +266,7 @@ impl State {
     }
 }
 
-/// Places of two timestamps in the header (RFC 5905 section 7.3).
+/// Offsets of two timestamps in the header (RFC 5905 section 7.3).
 const ORIGIN: usize = 24;
 const TRANSMIT: usize = 40;
 
@@ -275,34 +286,35 @@ mod tests {
         UdpSocket::bind("127.0.0.1:0").expect("loopback")
     }
 
-    fn ask_through(link: Link, limit: Duration) -> io::Result<query::Answer> {
+    fn query_through(link: Link, limit: Duration) -> io::Result<query::Reply> {
         let address = "127.0.0.1:0".parse().expect("address");
         let server = ReferenceServer::bind(address, Behaviour::default())?;
         let listen = local();
         let address = listen.local_addr()?;
         let _proxy = DelayProxy::start(listen, local(), server.address(), link)?;
-        query::ask(&local(), address, limit)
+        query::query(&local(), address, limit)
     }
 
     #[test]
-    fn delay_and_asymmetry_are_what_a_client_measures() {
+    fn a_client_measures_delay_and_asymmetry() {
         let link = Link {
             delay: Duration::from_millis(50),
             asymmetry: Duration::from_millis(100),
             ..Link::PERFECT
         };
-        let answer = ask_through(link, LIMIT).expect("answer");
+        let answer = query_through(link, LIMIT).expect("a reply");
         assert!(answer.delay >= 0.2, "{answer:?}");
-        // The server seems to be behind by half of the asymmetry; a busy machine adds to either side.
+        // The server appears to be behind by half of the asymmetry; a busy machine adds to either
+        // direction.
         assert!(answer.offset.abs() <= answer.delay / 2.0, "{answer:?}");
     }
 
     #[test]
-    fn a_link_that_loses_everything_is_silent() {
+    fn a_link_with_full_loss_delivers_nothing() {
         let link = Link {
             loss: 1.0,
             ..Link::PERFECT
         };
-        assert!(ask_through(link, Duration::from_millis(300)).is_err());
+        assert!(query_through(link, Duration::from_millis(300)).is_err());
     }
 }

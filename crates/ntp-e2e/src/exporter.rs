@@ -11,30 +11,31 @@ use crate::http::{self, Reply};
 use crate::process::Process;
 use crate::wait;
 
-/// For the exporter to begin, and for one reply.
+/// Time limit for the start of the exporter and for one reply.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A running exporter. It ends when dropped.
+/// A running exporter. Stopped when dropped.
 #[derive(Debug)]
 pub struct Exporter {
     /// The program.
     pub process: Process,
-    /// Where it listens.
+    /// Address of the HTTP listener.
     pub address: SocketAddr,
 }
 
 impl Setup {
-    /// Has the exporter listen at `address`.
+    /// Configures the exporter to listen at `address`.
     #[must_use]
-    pub fn exporting_at(self, address: &str) -> Self {
+    pub fn with_exporter_at(self, address: &str) -> Self {
         let key = format!("[observability]\nmetrics-exporter-listen = \"{address}\"");
         self.replacing("[observability]", &key)
     }
 
-    /// Starts the exporter of this configuration with more `arguments`, and returns when it listens.
+    /// Starts the exporter with this configuration and further `arguments`. Returns when it
+    /// listens.
     ///
     /// # Panics
-    /// If it does not.
+    /// If it does not listen in time.
     pub fn start_exporter(&self, arguments: &[&str]) -> Exporter {
         let mut command = self.command(None, Program::Exporter);
         command.args(arguments);
@@ -52,18 +53,18 @@ impl Setup {
 }
 
 impl Exporter {
-    /// What is at `path` for a client with these header lines.
+    /// Requests `path` with further header lines.
     ///
     /// # Errors
-    /// If there is no reply.
+    /// If there is no valid reply.
     pub fn get(&self, path: &str, headers: &[&str]) -> io::Result<Reply> {
         http::get(self.address, path, headers, LIMIT)
     }
 
-    /// All samples of `/metrics`, by name and labels as they are written.
+    /// All samples of `/metrics`, by name with labels as written.
     ///
     /// # Panics
-    /// If there is no proper reply.
+    /// If there is no valid reply.
     pub fn samples(&self) -> BTreeMap<String, f64> {
         match self.get("/metrics", &[]) {
             Ok(reply) if reply.status == 200 => samples(&reply.body),
@@ -74,7 +75,7 @@ impl Exporter {
     /// Waits until the sample `name` has `value`.
     ///
     /// # Panics
-    /// If it does not get it.
+    /// If it does not in time.
     pub fn wait_for_sample(&self, name: &str, value: f64) {
         wait::until(LIMIT, &format!("{name} {value}"), || {
             (self.samples().get(name) == Some(&value)).then_some(())
@@ -82,10 +83,10 @@ impl Exporter {
     }
 }
 
-/// The samples of a text, by name and labels as they are written.
+/// Parses the samples of a Prometheus text, by name with labels as written.
 ///
 /// # Panics
-/// If a line is no sample.
+/// If a line is not a sample.
 pub fn samples(text: &str) -> BTreeMap<String, f64> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines

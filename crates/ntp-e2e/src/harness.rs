@@ -1,8 +1,8 @@
-//! Runs the scenarios of one arena, and says why when it cannot.
+//! Runs the scenarios of one arena; prints the reason if the arena is missing.
 //!
-//! A scenario spends nearly all of its time waiting for packets, so many run at once even on two cores, whereas the
-//! harness of the standard library would take as many as there are cores (which is right where machines are emulated). Filters, `--list`, `--ignored` and the
-//! closing lines are the standard ones.
+//! A scenario spends nearly all of its time waiting for packets, so many run in parallel even on
+//! two cores. The standard library's harness would run as many as there are cores, which is right
+//! only for emulated machines. Filters, `--list`, `--ignored` and the summary are those of libtest.
 
 use std::env;
 use std::net::UdpSocket;
@@ -14,30 +14,31 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::{browser, clients, netns, peers, prometheus, vm};
 
-/// Set to `1` where every arena has to be there.
+/// Environment variable: `1` makes a missing arena a failure.
 const REQUIRE: &str = "NTP_E2E_REQUIRE";
 
-/// What the machine must have.
+/// What a group of scenarios requires of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arena {
     /// 127.0.0.1 and ::1.
     Loopback,
-    /// The right to create network namespaces; chronyd, ntpsec's ntpd and ntpdig, and rdate.
+    /// Permission to create network namespaces; chronyd, ntpsec's ntpd and ntpdig, and rdate.
     Namespaces,
-    /// An emulator, a kernel and what a guest needs besides.
+    /// An emulator, a kernel and the other files of a guest.
     VirtualMachines,
     /// Chromium and chromedriver.
     Browser,
     /// A Prometheus server and promtool.
     Monitoring,
-    /// systemd's analyser, and for the slow scenario debootstrap and root.
+    /// systemd-analyze; debootstrap and root for the slow scenario.
     Packaging,
 }
 
 impl Arena {
-    /// Scenarios at once unless `--test-threads` says otherwise. Those that only wait for packets can be so many that the longest one
-    /// determines the time; an emulator wants a processor.
-    fn scenarios_at_once(self) -> usize {
+    /// Default number of parallel scenarios (`--test-threads` overrides it). Scenarios that only
+    /// wait for packets can be so many that the longest one determines the time; an emulator
+    /// occupies a core.
+    fn parallel_scenarios(self) -> usize {
         match self {
             Self::Loopback | Self::Namespaces | Self::Browser | Self::Monitoring => 12,
             Self::Packaging => 1,
@@ -45,7 +46,7 @@ impl Arena {
         }
     }
 
-    /// Why this machine does not have it.
+    /// Returns why the arena is missing on this machine, or `None` if it is available.
     fn missing(self) -> Option<String> {
         match self {
             Self::Loopback => loopback_missing(),
@@ -70,7 +71,7 @@ fn packaging_missing() -> Option<String> {
         .then(|| "systemd-analyze is missing (package systemd)".to_owned())
 }
 
-/// One test.
+/// A test.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
     name: &'static str,
@@ -79,7 +80,7 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// A scenario of the default run. [`scenario!`](crate::scenario) fills in the name.
+    /// A scenario of the default run; see [`scenario!`](crate::scenario).
     pub const fn new(name: &'static str, run: fn()) -> Self {
         Self {
             name,
@@ -88,7 +89,8 @@ impl Scenario {
         }
     }
 
-    /// Runs only with `--ignored` or `--include-ignored`: it takes minutes.
+    /// Excludes it from the default run because it takes minutes; runs with `--ignored` or
+    /// `--include-ignored`.
     #[must_use]
     pub const fn slow(mut self) -> Self {
         self.slow = true;
@@ -96,7 +98,7 @@ impl Scenario {
     }
 }
 
-/// The [`Scenario`](crate::harness::Scenario) of a function.
+/// Makes a [`Scenario`](crate::harness::Scenario) of a function, named as the function.
 #[macro_export]
 macro_rules! scenario {
     ($function:ident) => {
@@ -104,22 +106,22 @@ macro_rules! scenario {
     };
 }
 
-/// To be returned from a scenario for which this machine lacks something.
+/// Reports that a scenario is skipped because this machine lacks something.
 ///
 /// # Panics
-/// Where every arena has to be there.
+/// If `NTP_E2E_REQUIRE=1` is set.
 pub fn skip(lacking: &str) {
     let required = env::var_os(REQUIRE).is_some_and(|value| value == "1");
     assert!(!required, "this machine lacks {lacking}");
     eprintln!("skipped: this machine lacks {lacking}");
 }
 
-/// Runs what the command line selects of `scenarios`. To be returned from `main`.
+/// Runs the scenarios that the command line selects. `main` returns the result.
 pub fn run(arena: Arena, scenarios: &[Scenario]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments
         .test_threads
-        .get_or_insert(arena.scenarios_at_once());
+        .get_or_insert(arena.parallel_scenarios());
     let missing = if arguments.list {
         None
     } else {

@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as a test needs: one request, one reply with a length or in chunks, end.
+//! A minimal HTTP/1.1 client: one request and one reply per connection, with a length or chunked.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,37 +6,37 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// A reply.
+/// An HTTP response.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// The status.
+    /// Status code.
     pub status: u16,
-    /// The head, in lower case.
+    /// Header lines, with names in lower case.
     pub head: String,
-    /// The body.
+    /// Body.
     pub body: String,
 }
 
 impl Reply {
-    /// The value of the header `name` (lower case), if it is there.
+    /// Value of the header `name` (lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines();
         lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
-    /// The body as JSON.
+    /// Parses the body as JSON.
     ///
     /// # Errors
-    /// If it is none.
+    /// If it is not JSON.
     pub fn json(&self) -> io::Result<Value> {
         Ok(serde_json::from_str(&self.body)?)
     }
 }
 
-/// Gets `path`, with more header lines.
+/// Sends a GET request for `path` with further header lines.
 ///
 /// # Errors
-/// If there is no reply within `limit` for each part, or what comes is none.
+/// If a read takes longer than `limit`, or the response is malformed.
 pub fn get(
     address: SocketAddr,
     path: &str,
@@ -72,7 +72,7 @@ pub fn request(
     let mut received = Vec::new();
     let mut buffer = [0; 16384];
     loop {
-        // The end of the connection, or of the announced length: not everyone closes at once.
+        // Not every server closes the connection after the announced length.
         if let Some(reply) = complete(&received)? {
             return Ok(reply);
         }
@@ -116,7 +116,7 @@ fn complete(received: &[u8]) -> io::Result<Option<Reply>> {
     }))
 }
 
-/// A body in chunks (RFC 9112 section 7.1), if it is there to its end.
+/// Decodes a chunked body (RFC 9112 section 7.1). `None` if it is incomplete.
 fn unchunked(mut rest: &[u8]) -> io::Result<Option<Vec<u8>>> {
     let mut whole = Vec::new();
     loop {

@@ -1,28 +1,36 @@
-//! End-to-end tests: the programs that users run, over real sockets, against the servers that the world runs.
+//! End-to-end tests of the shipped programs: real processes, real sockets, real peers (chronyd,
+//! ntpsec).
 //!
 //! # Problem
-//! The engine is tested in simulation, where everything is known and nothing is real. What remains are the
-//! questions that only real parts answer: does a kernel's socket deliver what we think, does chronyd understand us
-//! and we ntpsec, does a process end with the exit code that it promises?
+//! The simulation tests the engine, but not the operating system, other implementations or the
+//! processes. These tests answer what only real parts can: whether kernel sockets deliver what we
+//! expect, whether we interoperate with chronyd and ntpsec, and whether programs exit with the
+//! documented codes.
 //!
 //! # Idea
-//! Five arenas. *Loopback* needs nothing: the daemon talks to the servers of `test-binaries` on 127.0.0.1 and ::1.
-//! *Namespaces* builds a small network of virtual hosts ([`netns`]) on which the daemon, chronyd and ntpsec's ntpd
-//! ([`peers`]) live side by side, with bad links made by a [`delay_proxy`]. *Browser* looks at the exporter's page with a headless Chromium ([`browser`]),
-//! *Monitoring* has a Prometheus server scrape it ([`prometheus`]).
+//! There are six arenas:
 //!
-//! *Virtual machines* ([`vm`]) have kernels of their own, whose clocks the daemon steers for real.
+//! - *Loopback*: the daemon and the servers of `test-binaries` on 127.0.0.1 and ::1. Needs nothing.
+//! - *Namespaces*: a network of virtual hosts ([`netns`]) that run the daemon, chronyd and ntpsec's
+//!   ntpd ([`peers`], [`clients`]); a [`delay_proxy`] emulates bad links.
+//! - *Virtual machines* ([`vm`]): guests with kernels of their own, whose clocks the daemon steers.
+//! - *Browser*: the exporter's page in a headless Chromium ([`browser`]).
+//! - *Monitoring*: a Prometheus server scrapes the exporter ([`prometheus`]).
+//! - *Packaging*: the Debian package and the systemd units.
 //!
-//! Outside of virtual machines all hosts share the kernel's one clock, and **nobody may touch it**: it is the truth that every result is
-//! compared with. The daemon disciplines a virtual clock whose error it reports, and every process of an arena runs
-//! without `CAP_SYS_TIME` (see [`process`]), so that the kernel refuses whatever else a program may try.
+//! Outside of virtual machines all hosts share the machine's clock, and **no test changes it**: it
+//! is the reference that every result is compared with. The daemon disciplines a virtual clock
+//! whose true error it reports, and every process of an arena runs without `CAP_SYS_TIME` (see
+//! [`process`]), so the kernel refuses any attempt to set the clock.
 //!
 //! # How a test is written
-//! Tests are sentences in `tests/*.rs`, listed in a `main` that calls [`harness::run`]. They wait for conditions
-//! ([`wait`]), never for an amount of time, and what they start ends with them: processes, namespaces and files
-//! belong to values that clean up when dropped, and die with the test process if that is killed.
+//! A test is a function in `tests/*.rs` whose name is a sentence, listed in a `main` that calls
+//! [`harness::run`]. Tests wait for conditions ([`wait`]), never for an amount of time. Processes,
+//! namespaces and files belong to values that clean up when dropped, and the kernel ends them if
+//! the test process is killed.
 //!
-//! A missing arena is no failure unless `NTP_E2E_REQUIRE=1` says that it must be there.
+//! A missing arena is a failure only if `NTP_E2E_REQUIRE=1` is set; otherwise its tests are
+//! skipped.
 #![forbid(unsafe_code)]
 
 pub mod binaries;
@@ -32,12 +40,13 @@ pub mod clients;
 pub mod daemon;
 pub mod delay_proxy;
 pub mod exporter;
+pub mod faulty_ke_server;
+mod files;
 pub mod harness;
 pub mod http;
 pub mod netns;
 pub mod nts_query;
 pub mod observation;
-pub mod odd_key_server;
 pub mod peers;
 pub mod process;
 pub mod prometheus;

@@ -1,15 +1,16 @@
-//! Virtual hosts on a virtual network.
+//! Virtual hosts on a virtual network, made of network namespaces.
 //!
-//! A [`Network`] is a network namespace with a bridge; each [`Host`] is another one, tied to the bridge by a pair of
-//! virtual interfaces. Every network has namespaces of its own, so all can use the same addresses,
-//! 10.77.0.0/24 and fd00:77::/64, and tests that run at once never meet.
+//! A [`Network`] is a network namespace with a bridge; each [`Host`] is another namespace, attached
+//! to the bridge by a pair of virtual interfaces. Every network has its own namespaces, so all use
+//! the same addresses, 10.77.0.0/24 and fd00:77::/64, and parallel tests do not interfere.
 //!
-//! Programs run on a host by `ip netns exec` (see [`process::command`](crate::process::command)). Sockets of the
-//! test itself get there by [`Host::inside`]: a thread that enters the namespace, opens them and ends; a socket stays where it
-//! was opened.
+//! Programs run on a host by `ip netns exec` (see
+//! [`process::command`](crate::process::command)). Sockets of the test itself are opened by
+//! [`Host::inside`]: a thread enters the namespace, opens them and ends; a socket stays in the
+//! namespace in which it was opened.
 //!
-//! Namespaces are the one thing of an arena that outlives a killed test process. Their names carry its number, and
-//! the next test process removes those whose owner is gone.
+//! Namespaces are the only resource of an arena that outlives a killed test process. Their names
+//! contain its process id, and the next test process removes those whose owner has ended.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
@@ -23,14 +24,14 @@ use std::thread;
 use rustix::process::geteuid;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// Before the process number and the serial number in the name of a namespace.
+/// Prefix of the names of namespaces, followed by the process id and a serial number.
 const PREFIX: &str = "ntpe2e-";
-/// Where `ip netns` keeps named namespaces.
+/// Directory in which `ip netns` keeps named namespaces.
 const NAMESPACES: &str = "/run/netns";
-/// Where `ip netns exec` looks for files to lay over those of /etc.
+/// Directory whose files `ip netns exec` mounts over those of /etc.
 const OVERLAYS: &str = "/etc/netns";
 
-/// Why virtual networks cannot be had here.
+/// Returns why virtual networks cannot be created here, or `None` if they can.
 pub fn missing() -> Option<String> {
     if !geteuid().is_root() {
         return Some("network namespaces need root".to_owned());
@@ -63,7 +64,7 @@ pub fn missing() -> Option<String> {
     bridge.and(pair).err()
 }
 
-/// A network with hosts on it.
+/// A network of hosts.
 #[derive(Debug)]
 pub struct Network {
     bridge: Namespace,
@@ -80,7 +81,7 @@ impl Network {
     /// A network without hosts.
     ///
     /// # Panics
-    /// If the kernel refuses; [`missing`] tells beforehand.
+    /// If the kernel refuses; [`missing`] checks that beforehand.
     pub fn new() -> Self {
         let bridge = Namespace::new();
         bridge.ip("link add br0 type bridge mcast_snooping 0");
@@ -91,24 +92,24 @@ impl Network {
         }
     }
 
-    /// A new host, with addresses in both families that can be used at once.
+    /// A new host, with usable IPv4 and IPv6 addresses.
     ///
     /// # Panics
     /// If the kernel refuses.
     pub fn host(&self) -> Host {
-        self.tied("off")
+        self.attach_host("off")
     }
 
-    /// A new host that the bridge lets talk to those of [`host`](Self::host) but to no other of its own kind: what such
-    /// hosts have in common, they did not tell each other.
+    /// A new host that can reach those of [`host`](Self::host), but no other isolated host.
+    /// Isolated hosts cannot exchange state over the network.
     ///
     /// # Panics
     /// If the kernel refuses.
     pub fn isolated_host(&self) -> Host {
-        self.tied("on")
+        self.attach_host("on")
     }
 
-    fn tied(&self, isolated: &str) -> Host {
+    fn attach_host(&self, isolated: &str) -> Host {
         let number = self.hosts.fetch_add(1, Ordering::Relaxed) + 1;
         let [high, low] = number.to_be_bytes();
         assert_eq!(high, 0, "a network has at most 254 hosts");
@@ -146,25 +147,25 @@ pub struct Host {
 }
 
 impl Host {
-    /// Its IPv4 address.
+    /// IPv4 address.
     pub fn v4(&self) -> IpAddr {
         self.v4.into()
     }
 
-    /// Its IPv6 address.
+    /// IPv6 address.
     pub fn v6(&self) -> IpAddr {
         self.v6.into()
     }
 
-    /// The name that `ip netns` knows it by.
+    /// Name of the namespace for `ip netns`.
     pub fn namespace(&self) -> &str {
         self.namespace.name()
     }
 
-    /// Runs `work` on this host: sockets that it opens are this host's.
+    /// Runs `work` in this host's namespace: sockets that it opens belong to this host.
     ///
     /// # Panics
-    /// If `work` does, or if the namespace cannot be entered.
+    /// If `work` panics or the namespace cannot be entered.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let path = Path::new(NAMESPACES).join(self.namespace());
         let entered = thread::scope(|scope| {
@@ -182,7 +183,24 @@ impl Host {
         }
     }
 
-    /// A UDP socket on this host.
+    /// IPv4 and IPv6 address as names of a certificate.
+    pub fn names(&self) -> Vec<String> {
+        vec![self.v4.to_string(), self.v6.to_string()]
+    }
+
+    /// Opens a UDP socket on this host for sending to `server`: any address of its family, any port.
+    ///
+    /// # Panics
+    /// If it cannot be bound.
+    pub fn udp_to(&self, server: IpAddr) -> UdpSocket {
+        let any = match server {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        self.udp(any, 0)
+    }
+
+    /// Opens a UDP socket on this host.
     ///
     /// # Panics
     /// If the address cannot be bound.
@@ -196,8 +214,8 @@ impl Host {
         }
     }
 
-    /// Gives names to addresses, for programs that are started afterwards. A program that runs already sees a second
-    /// call, too: the file is written in place.
+    /// Maps names to addresses for programs that are started afterwards. Running programs see the
+    /// changes of a second call, since the file is written in place.
     ///
     /// # Panics
     /// If the files below /etc/netns cannot be written.
@@ -211,7 +229,7 @@ impl Host {
         let overlay = self.namespace.overlay();
         let written = fs::create_dir_all(&overlay)
             .and_then(|()| fs::write(overlay.join("hosts"), hosts))
-            // No name is asked of a name server outside.
+            // No lookup leaves the host.
             .and_then(|()| {
                 fs::write(
                     overlay.join("resolv.conf"),
@@ -224,10 +242,11 @@ impl Host {
         }
     }
 
-    /// The addresses that this host has tried to reach on its network, with or without success: the kernel remembers whom it asked for.
+    /// Addresses that this host has tried to reach on its network, successfully or not (the
+    /// kernel's neighbour table).
     ///
     /// # Panics
-    /// If it does not tell.
+    /// If `ip` fails.
     pub fn neighbours(&self) -> Vec<IpAddr> {
         let arguments = ["-n", self.namespace(), "neighbour", "show", "nud", "all"];
         let table = match ip(&arguments) {
@@ -303,13 +322,13 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // Whatever cannot be removed now is stale for the next run.
+        // The next run removes as stale what cannot be removed now.
         let _ = ip(&["netns", "delete", &self.name]);
         let _ = fs::remove_dir_all(self.overlay());
     }
 }
 
-/// Removes what killed test processes left.
+/// Removes namespaces left by killed test processes.
 fn remove_stale() {
     for directory in [NAMESPACES, OVERLAYS] {
         let Ok(entries) = fs::read_dir(directory) else {
@@ -327,13 +346,13 @@ fn remove_stale() {
     }
 }
 
-/// The process that a namespace of this name belongs to.
+/// Process id in the name of a namespace.
 fn owner(name: &str) -> Option<u32> {
     let (pid, _serial) = name.strip_prefix(PREFIX)?.split_once('-')?;
     pid.parse().ok()
 }
 
-/// Runs `ip` and returns what it prints.
+/// Runs `ip`. Returns its output.
 fn ip(arguments: &[&str]) -> Result<String, String> {
     let output = Command::new("ip")
         .args(arguments)
@@ -352,7 +371,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_our_own_names_have_an_owner() {
+    fn only_names_with_our_prefix_have_an_owner() {
         assert_eq!(owner("ntpe2e-123-4"), Some(123));
         for name in ["ntpe2e-123", "ntpe2e-x-1", "other-123-4", ""] {
             assert_eq!(owner(name), None, "{name}");

@@ -1,14 +1,15 @@
-//! NTS by hand (RFC 8915): one key exchange, one request, and what came back for it.
+//! A minimal NTS client (RFC 8915): one key exchange, one request, one reply.
 //!
-//! The daemon's own client refills its cookies, forgives refusals and repeats key exchanges; a test that wants to know what a *server*
-//! makes of a certain cookie must not be helped like that. The ciphers are the project's, which chronyd and ntpsec vouch for in tests of their own.
+//! The daemon's client refills its cookies, tolerates NTS NAKs and repeats key exchanges. A test
+//! that examines how a *server* handles a certain cookie needs a client without that recovery. The
+//! AEAD algorithms are the project's own; tests with chronyd and ntpsec verify those.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
-use ntp_proto::nts::{AeadAlgorithm, Cookie, KeyExchangeResult, NtsRequest, Proof, prove};
+use ntp_proto::nts::{AeadAlgorithm, Cookie, KeyExchangeResult, NtsRequest, Proof, verify_reply};
 use ntp_proto::wire::{Header, Mode, Packet, Version};
 use ntp_time::ReferenceId;
 use rand_chacha::ChaCha8Rng;
@@ -18,33 +19,33 @@ use test_binaries::load::KeyServer;
 use crate::netns::Host;
 use crate::wait::Deadline;
 
-/// What a server said to a request with a cookie.
+/// Reply of a server to a request with a cookie.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
-    /// The time, authenticated, and these cookies.
+pub enum NtsReply {
+    /// An authenticated reply with these new cookies.
     Time(Vec<Cookie>),
-    /// A kiss of this code, which nobody can authenticate.
+    /// An unauthenticated kiss with this code.
     Kiss(ReferenceId),
-    /// Nothing within the limit, or nothing that answers the request.
-    Nothing,
+    /// No matching reply within the time limit.
+    None,
 }
 
-impl Said {
-    /// Whether it was the time.
+impl NtsReply {
+    /// Whether it is an authenticated reply with the time.
     pub fn is_time(&self) -> bool {
         matches!(self, Self::Time(_))
     }
 
-    /// Whether it was that the cookie is not known.
-    pub fn is_refusal(&self) -> bool {
+    /// Whether it is an NTS NAK: the server cannot decrypt the cookie.
+    pub fn is_nts_nak(&self) -> bool {
         *self == Self::Kiss(ReferenceId::new(*b"NTSN"))
     }
 }
 
-/// Keys and cookies of `server`'s key exchange, asked for from `host`.
+/// Performs a key exchange with `server` from `host`. Returns keys and cookies.
 ///
 /// # Errors
-/// Why there are none.
+/// Why the exchange failed.
 pub fn exchange(
     host: &Host,
     server: SocketAddr,
@@ -62,20 +63,21 @@ pub fn exchange(
     result.map_err(|failure| failure.to_string())
 }
 
-/// Asks `server` for the time with one of the cookies of `exchanged`, and waits at most `limit` for an answer.
+/// Sends a request to `server` with `cookie`, one of `exchanged`, and waits at most `limit` for a
+/// reply.
 ///
 /// # Errors
 /// Those of the socket.
-pub fn ask(
+pub fn query(
     socket: &UdpSocket,
     server: SocketAddr,
     exchanged: &KeyExchangeResult,
     cookie: &Cookie,
     limit: Duration,
-) -> io::Result<Said> {
+) -> io::Result<NtsReply> {
     let deadline = Deadline::after(limit);
     let header = Header::blank(Version::V4, Mode::Client);
-    // What is random here serves to tell answers apart, and the socket does that.
+    // Randomness only serves to match replies to requests, and the socket does that here.
     let mut rng = ChaCha8Rng::seed_from_u64(u64::from(socket.local_addr()?.port()));
     let request = NtsRequest::new(&header, &exchanged.keys, cookie, 1, &mut rng)
         .map_err(|problem| io::Error::other(format!("{problem:?}")))?;
@@ -95,11 +97,11 @@ pub fn ask(
         else {
             continue;
         };
-        match prove(&packet, &exchanged.keys, &request.unique_identifier) {
-            Proof::Authentic(cookies) => return Ok(Said::Time(cookies)),
-            Proof::Unproved => return Ok(Said::Kiss(packet.header.reference_id)),
-            Proof::NotOurs => {}
+        match verify_reply(&packet, &exchanged.keys, &request.unique_identifier) {
+            Proof::Authentic(cookies) => return Ok(NtsReply::Time(cookies)),
+            Proof::Unauthenticated => return Ok(NtsReply::Kiss(packet.header.reference_id)),
+            Proof::Unrelated => {}
         }
     }
-    Ok(Said::Nothing)
+    Ok(NtsReply::None)
 }

@@ -1,7 +1,8 @@
-//! What a daemon says about itself at its observation socket.
+//! Reader of the observation socket.
 //!
-//! The frame is read as any third-party reader would: a 64-bit length, that much JSON, and members by name. Nothing of
-//! the daemon's own code takes part, so that a change of the interface fails here.
+//! Parses the frame as a third-party reader does: a 64-bit length, JSON of that length, members by
+//! name. It shares no code with the daemon, so that an incompatible change of the interface fails
+//! here.
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Larger frames are refused by every reader (compatibility with upstream's).
-const LARGEST: u64 = 1 << 20;
+/// Maximum length of a frame, in octets, as upstream's readers have it.
+const MAX_FRAME: u64 = 1 << 20;
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// The state of a daemon at one moment.
@@ -22,14 +23,14 @@ impl Observation {
     /// Reads one frame.
     ///
     /// # Errors
-    /// If there is no socket at `path`, or what comes out of it is no frame.
+    /// If there is no socket at `path`, or it yields no valid frame.
     pub fn read(path: &Path) -> io::Result<Self> {
         let mut stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(LIMIT))?;
         let mut length = [0; 8];
         stream.read_exact(&mut length)?;
         let length = u64::from_be_bytes(length);
-        if length > LARGEST {
+        if length > MAX_FRAME {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "frame longer than 1 MiB",
@@ -46,42 +47,41 @@ impl Observation {
         Ok(Self(serde_json::from_slice(&frame)?))
     }
 
-    /// Whether the clock follows its sources.
+    /// Whether the clock is synchronised.
     pub fn is_synchronized(&self) -> bool {
         self.system("synchronized")
             .as_bool()
-            .unwrap_or_else(|| self.misses("system.synchronized"))
+            .unwrap_or_else(|| self.missing("system.synchronized"))
     }
 
-    /// Stratum of the daemon itself.
+    /// Stratum of the daemon.
     pub fn stratum(&self) -> u64 {
         self.system("stratum")
             .as_u64()
-            .unwrap_or_else(|| self.misses("system.stratum"))
+            .unwrap_or_else(|| self.missing("system.stratum"))
     }
 
-    /// The error that the clock has at most, in seconds.
+    /// Upper bound of the clock's error, in seconds.
     pub fn error_bound(&self) -> f64 {
         self.system_number("error_bound")
     }
 
-    /// The error that the clock has at most 99.9 % of the time, in seconds.
+    /// Estimated error, exceeded at most 0.1 % of the time, in seconds.
     pub fn estimated_error(&self) -> f64 {
         self.system_number("estimated_error")
     }
 
-    /// The oscillator's estimated frequency error in parts per million.
+    /// Estimated frequency error of the oscillator, in parts per million.
     pub fn frequency_ppm(&self) -> f64 {
         self.system_number("frequency_ppm")
     }
 
-    /// The 1-sigma uncertainty of that.
+    /// 1-sigma uncertainty of the frequency error, in parts per million.
     pub fn frequency_uncertainty_ppm(&self) -> f64 {
         self.system_number("frequency_uncertainty_ppm")
     }
 
-    /// By how much the virtual clock is ahead of the machine's, in seconds: the true error, which only a test can
-    /// know.
+    /// Virtual clock minus the machine's clock, in seconds: the true error.
     pub fn true_offset(&self) -> f64 {
         self.system_number("true_offset")
     }
@@ -90,18 +90,18 @@ impl Observation {
     pub fn sources(&self) -> Vec<Source<'_>> {
         match self.0["sources"].as_array() {
             Some(sources) => sources.iter().map(Source).collect(),
-            None => self.misses("sources"),
+            None => self.missing("sources"),
         }
     }
 
-    /// A counter of the first address at which it serves, such as `received_packets`.
-    pub fn served(&self, counter: &str) -> u64 {
+    /// A counter of the first listening address, such as `received_packets`.
+    pub fn server_counter(&self, counter: &str) -> u64 {
         self.0["servers"][0]["stats"][counter]
             .as_u64()
-            .unwrap_or_else(|| self.misses(counter))
+            .unwrap_or_else(|| self.missing(counter))
     }
 
-    /// The source with this configured name, `host:port`.
+    /// Source with this configured name, `host:port`.
     pub fn source(&self, name: &str) -> Option<Source<'_>> {
         self.sources()
             .into_iter()
@@ -115,11 +115,14 @@ impl Observation {
     fn system_number(&self, member: &str) -> f64 {
         self.system(member)
             .as_f64()
-            .unwrap_or_else(|| self.misses(&format!("system.{member}")))
+            .unwrap_or_else(|| self.missing(&format!("system.{member}")))
     }
 
-    fn misses(&self, member: &str) -> ! {
-        panic!("no proper `{member}` in the observation:\n{:#}", self.0)
+    fn missing(&self, member: &str) -> ! {
+        panic!(
+            "missing or invalid `{member}` in the observation:\n{:#}",
+            self.0
+        )
     }
 }
 
@@ -132,85 +135,86 @@ impl<'a> Source<'a> {
     pub fn name(self) -> &'a str {
         self.0["name"]
             .as_str()
-            .unwrap_or_else(|| self.misses("name"))
+            .unwrap_or_else(|| self.missing("name"))
     }
 
     /// Address and port in use.
     pub fn address(self) -> &'a str {
         self.0["address"]
             .as_str()
-            .unwrap_or_else(|| self.misses("address"))
+            .unwrap_or_else(|| self.missing("address"))
     }
 
-    /// Polls since the last answer, 8 at most.
+    /// Polls since the last reply, 8 at most.
     pub fn unanswered_polls(self) -> u64 {
         self.0["unanswered_polls"]
             .as_u64()
-            .unwrap_or_else(|| self.misses("unanswered_polls"))
+            .unwrap_or_else(|| self.missing("unanswered_polls"))
     }
 
     /// Poll interval, log2 seconds.
     pub fn poll_interval(self) -> i64 {
         self.0["poll_interval"]
             .as_i64()
-            .unwrap_or_else(|| self.misses("poll_interval"))
+            .unwrap_or_else(|| self.missing("poll_interval"))
     }
 
     /// Offset of our clock from the server's, in seconds.
     pub fn offset(self) -> f64 {
         self.0["offset"]
             .as_f64()
-            .unwrap_or_else(|| self.misses("offset"))
+            .unwrap_or_else(|| self.missing("offset"))
     }
 
-    /// Half width of the interval in which the offset must lie, in seconds. Enormous before the first measurement.
+    /// Half width of the interval that contains the offset, in seconds. Above 1e6 before the first
+    /// measurement.
     pub fn uncertainty(self) -> f64 {
         self.0["uncertainty"]
             .as_f64()
-            .unwrap_or_else(|| self.misses("uncertainty"))
+            .unwrap_or_else(|| self.missing("uncertainty"))
     }
 
-    /// Whether there was a measurement.
+    /// Whether the source has been measured.
     pub fn is_measured(self) -> bool {
         self.uncertainty() < 1e6
     }
 
-    /// Requests sent since the association began.
+    /// Requests sent since the association was created.
     pub fn packets_sent(self) -> u64 {
         self.0["packets_sent"]
             .as_u64()
-            .unwrap_or_else(|| self.misses("packets_sent"))
+            .unwrap_or_else(|| self.missing("packets_sent"))
     }
 
-    /// How its packets are authenticated: `none`, or for example `key 7 (AES128)`.
+    /// Authentication method: `none`, or for example `key 7 (AES128)`.
     pub fn authentication(self) -> &'a str {
         self.0["authentication"]
             .as_str()
-            .unwrap_or_else(|| self.misses("authentication"))
+            .unwrap_or_else(|| self.missing("authentication"))
     }
 
-    /// Replies by which it said that it does not accept our key.
+    /// Number of crypto-NAKs received.
     pub fn crypto_naks(self) -> u64 {
         self.0["crypto_naks"]
             .as_u64()
-            .unwrap_or_else(|| self.misses("crypto_naks"))
+            .unwrap_or_else(|| self.missing("crypto_naks"))
     }
 
-    /// Whether its newest reply was in interleaved mode.
+    /// Whether the latest reply was in interleaved mode.
     pub fn is_interleaved(self) -> bool {
         self.0["interleaved"]
             .as_bool()
-            .unwrap_or_else(|| self.misses("interleaved"))
+            .unwrap_or_else(|| self.missing("interleaved"))
     }
 
-    /// What the daemon thinks of it, in a word such as `selected` or `falseticker`.
+    /// Selection state, such as `selected` or `falseticker`.
     pub fn state(self) -> &'a str {
         self.0["state"]
             .as_str()
-            .unwrap_or_else(|| self.misses("state"))
+            .unwrap_or_else(|| self.missing("state"))
     }
 
-    fn misses(self, member: &str) -> ! {
-        panic!("no proper `{member}` in the source {:#}", self.0)
+    fn missing(self, member: &str) -> ! {
+        panic!("missing or invalid `{member}` in the source {:#}", self.0)
     }
 }

@@ -1,34 +1,35 @@
-//! The servers that the world runs, and ones of known error: chronyd, ntpsec's ntpd, and `test-server`.
+//! Servers for the daemon to synchronise to: chronyd, ntpsec's ntpd, and our `test-server`.
 //!
-//! `.ci/install-arenas` unpacks Debian's packages of the former two into `target/arena`. They are not installed,
-//! since each is made to conflict with the other, and since an installed package would start a service. Elsewhere
+//! `.ci/install-arenas` unpacks Debian's packages of chrony and ntpsec into `target/arena`. They
+//! are not installed, since the packages conflict and would start a service. If they are not there,
 //! the programs of `/usr/sbin` are used.
 //!
-//! Both serve the machine's clock and leave it alone (see [`process`]); neither is asked to
-//! synchronise itself, so that they serve at once: chronyd as a local reference (`local`), ntpd in orphan mode, which is the only one
-//! that needs no discipline.
+//! Both serve the machine's clock without steering it (see [`process`]) and without sources, so
+//! that they serve immediately: chronyd as a local reference (`local`), ntpd in orphan mode, the
+//! only mode that needs no discipline.
 
 use std::ffi::OsString;
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use test_binaries::{Behaviour, ReferenceServer};
 
 use crate::binaries::{Program, workspace_root};
 use crate::certificates::Certificate;
+use crate::files::{temporary_directory, write_in};
 use crate::netns::Host;
 use crate::process::{self, Process};
 use crate::query;
 use crate::wait;
 
-/// For a server to answer as a synchronised one.
-const READY: Duration = Duration::from_secs(60);
+/// Time limit for a server to answer as synchronised.
+const READY_LIMIT: Duration = Duration::from_secs(60);
 const NTP_PORT: u16 = 123;
 
-/// Why the peers cannot be run here.
+/// Returns why the peers cannot run here, or `None` if they can.
 pub fn missing() -> Option<String> {
     for (package, program) in [CHRONYD, NTPD] {
         let path = locate(package, program);
@@ -48,7 +49,7 @@ pub fn missing() -> Option<String> {
     None
 }
 
-/// A server on a virtual host, at port 123 of all of its addresses. It ends when dropped.
+/// A server on port 123 of all addresses of a virtual host. Stopped when dropped.
 #[derive(Debug)]
 pub struct Peer {
     /// The program.
@@ -56,50 +57,50 @@ pub struct Peer {
     _files: Option<TempDir>,
 }
 
-/// The program chronyd.
+/// Path of chronyd.
 pub fn chronyd_path() -> PathBuf {
     let (package, program) = CHRONYD;
     locate(package, program)
 }
 
-/// A symmetric key, as each daemon writes it.
+/// A symmetric key, in the syntax of each daemon's key file.
 #[derive(Clone, Copy, Debug)]
 pub struct SharedKey {
-    /// Its number.
+    /// Key number.
     pub id: u32,
-    /// Its type, as chronyd and we call it.
+    /// Key type, as chronyd and we name it.
     pub kind: &'static str,
-    /// What ntpsec calls that.
-    pub kind_of_ntpsec: &'static str,
-    /// Its secret in hexadecimal.
+    /// Key type, as ntpsec names it.
+    pub ntpsec_kind: &'static str,
+    /// Secret in hexadecimal.
     pub secret: &'static str,
 }
 
 impl SharedKey {
-    /// One of each type that all daemons know.
+    /// A key of each type that all daemons support.
     pub const ALL: [Self; 4] = [
         Self {
             id: 1,
             kind: "AES128",
-            kind_of_ntpsec: "AES-128",
+            ntpsec_kind: "AES-128",
             secret: "6f9e3ac1d2b84075a1c0ffee51b0d00d",
         },
         Self {
             id: 2,
             kind: "SHA1",
-            kind_of_ntpsec: "SHA1",
+            ntpsec_kind: "SHA1",
             secret: "0123456789abcdef0123456789abcdef01234567",
         },
         Self {
             id: 3,
             kind: "SHA256",
-            kind_of_ntpsec: "SHA256",
+            ntpsec_kind: "SHA256",
             secret: "8d3f1c5be07a29648d3f1c5be07a29648d3f1c5be07a29648d3f1c5be07a2964",
         },
         Self {
             id: 4,
             kind: "MD5",
-            kind_of_ntpsec: "MD5",
+            ntpsec_kind: "MD5",
             secret: "a1b2c3d4e5f60718293a4b5c6d7e8f90",
         },
     ];
@@ -111,45 +112,42 @@ impl SharedKey {
 
     /// A line of ntpsec's key file.
     pub fn ntpsec(&self) -> String {
-        format!("{} {} {}\n", self.id, self.kind_of_ntpsec, self.secret)
+        format!("{} {} {}\n", self.id, self.ntpsec_kind, self.secret)
     }
 }
 
-/// Starts chronyd on `host`, and returns when it answers. It claims `stratum`.
+/// Starts chronyd on `host` as a server of this stratum. Returns when it answers.
 ///
 /// # Panics
-/// If it does not answer.
+/// If it does not answer in time.
 pub fn chronyd(host: &Host, stratum: u8) -> Peer {
     chronyd_with_keys(host, stratum, &[])
 }
 
-/// The same, and clients may use these keys.
+/// The same, with these symmetric keys.
 ///
 /// # Panics
-/// If it does not answer.
+/// If it does not answer in time.
 pub fn chronyd_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
-    let files = files();
+    let files = temporary_directory();
     let configuration = format!(
         "allow\nlocal stratum {stratum}\nport {NTP_PORT}\nkeyfile {0}/keys\n\
-         # No other way in than NTP.\ncmdport 0\nbindcmdaddress /\n\
+         # No command socket.\ncmdport 0\nbindcmdaddress /\n\
          pidfile {0}/chronyd.pid\n",
         files.path().display(),
     );
     let lines: String = keys.iter().map(SharedKey::chrony).collect();
-    write(&files, "keys", &lines);
-    let path = write(&files, "chrony.conf", &configuration);
-    let mut command = process::command(Some(host), locate_program(CHRONYD));
-    // In the foreground, without control of the clock, without changing the user.
-    command.args(["-d", "-x", "-u", "root", "-f"]).arg(path);
+    write_in(&files, "keys", &lines);
+    let command = chronyd_command(host, &files, &configuration);
     start("chronyd", command, host, Some(files))
 }
 
-/// Starts chronyd on `host` as a server that gives out NTS keys with `certificate`, and returns when it answers.
+/// Starts chronyd on `host` as an NTS server with `certificate`. Returns when it answers.
 ///
 /// # Panics
-/// If it does not answer.
-pub fn chronyd_giving_keys(host: &Host, stratum: u8, certificate: &Certificate) -> Peer {
-    let files = files();
+/// If it does not answer in time.
+pub fn chronyd_nts_server(host: &Host, stratum: u8, certificate: &Certificate) -> Peer {
+    let files = temporary_directory();
     let configuration = format!(
         "allow\nlocal stratum {stratum}\nport {NTP_PORT}\ncmdport 0\nbindcmdaddress /\n\
          ntsservercert {1}\nntsserverkey {2}\npidfile {0}/chronyd.pid\n",
@@ -157,18 +155,16 @@ pub fn chronyd_giving_keys(host: &Host, stratum: u8, certificate: &Certificate) 
         certificate.chain.display(),
         certificate.key.display(),
     );
-    let path = write(&files, "chrony.conf", &configuration);
-    let mut command = process::command(Some(host), locate_program(CHRONYD));
-    command.args(["-d", "-x", "-u", "root", "-f"]).arg(path);
+    let command = chronyd_command(host, &files, &configuration);
     start("chronyd", command, host, Some(files))
 }
 
-/// Starts ntpsec's ntpd on `host` as a server that gives out NTS keys with `certificate`, and returns when it answers.
+/// Starts ntpsec's ntpd on `host` as an NTS server with `certificate`. Returns when it answers.
 ///
 /// # Panics
-/// If it does not answer.
-pub fn ntpsec_giving_keys(host: &Host, stratum: u8, certificate: &Certificate) -> Peer {
-    let files = files();
+/// If it does not answer in time.
+pub fn ntpsec_nts_server(host: &Host, stratum: u8, certificate: &Certificate) -> Peer {
+    let files = temporary_directory();
     let configuration = format!(
         "disable kernel\ndisable ntp\ntos orphan {stratum} orphanwait 1\nrestrict default\n\
          nts enable\nnts cert {1}\nnts key {2}\nnts cookie {0}/cookies\ndriftfile {0}/drift\nstatsdir {0}/\n",
@@ -176,40 +172,34 @@ pub fn ntpsec_giving_keys(host: &Host, stratum: u8, certificate: &Certificate) -
         certificate.chain.display(),
         certificate.key.display(),
     );
-    let path = write(&files, "ntp.conf", &configuration);
-    let mut command = process::command(Some(host), locate_program(NTPD));
-    command
-        .args(["-n", "-c"])
-        .arg(path)
-        .arg("-p")
-        .arg(files.path().join("ntpd.pid"));
+    let command = ntpd_command(host, &files, &configuration);
     start("ntpd of ntpsec", command, host, Some(files))
 }
 
-/// Asks `servers` with chronyd as a client, once, and returns by how many seconds it finds the clock to be behind
-/// them.
+/// Measures `server` once with chronyd as a client. Returns its offset: by how many seconds the
+/// local clock is behind the server.
 ///
 /// # Panics
-/// If it gets no answer.
-pub fn chronyd_measures(host: &Host, server: IpAddr) -> f64 {
-    match chronyd_tries(host, &format!("server {server} iburst")) {
+/// If it gets no reply.
+pub fn measure_with_chronyd(host: &Host, server: IpAddr) -> f64 {
+    match try_measure_with_chronyd(host, &format!("server {server} iburst")) {
         Ok(seconds) => seconds,
-        Err(said) => panic!("chronyd could not measure {server}: {said}"),
+        Err(log) => panic!("chronyd could not measure {server}: {log}"),
     }
 }
 
-/// Asks with chronyd as a client, once, as these lines of its configuration say. Returns by how many seconds it finds the clock
-/// to be behind, or what it said if it got no answer.
+/// Measures once with chronyd as a client with these lines of configuration. Returns the offset as
+/// [`measure_with_chronyd`].
 ///
 /// # Errors
-/// If it got no answer.
-pub fn chronyd_tries(host: &Host, lines: &str) -> Result<f64, String> {
-    let files = files();
+/// Exit status and log of chronyd if it got no reply.
+pub fn try_measure_with_chronyd(host: &Host, lines: &str) -> Result<f64, String> {
+    let files = temporary_directory();
     let configuration = format!(
         "{lines}\ncmdport 0\nbindcmdaddress /\npidfile {}/chronyd.pid\n",
         files.path().display(),
     );
-    let path = write(&files, "chrony.conf", &configuration);
+    let path = write_in(&files, "chrony.conf", &configuration);
     let mut command = process::command(Some(host), locate_program(CHRONYD));
     command
         .args(["-Q", "-t", "30", "-u", "root", "-f"])
@@ -227,22 +217,22 @@ pub fn chronyd_tries(host: &Host, lines: &str) -> Result<f64, String> {
         .ok_or_else(|| format!("{status}; {}", client.lines_with("").join("; ")))
 }
 
-/// Starts ntpsec's ntpd on `host`, and returns when it answers. It claims `stratum`.
+/// Starts ntpsec's ntpd on `host` as a server of this stratum. Returns when it answers.
 ///
 /// # Panics
-/// If it does not answer.
+/// If it does not answer in time.
 pub fn ntpsec(host: &Host, stratum: u8) -> Peer {
     ntpsec_with_keys(host, stratum, &[])
 }
 
-/// The same, and clients may use these keys.
+/// The same, with these symmetric keys.
 ///
 /// # Panics
-/// If it does not answer.
+/// If it does not answer in time.
 pub fn ntpsec_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
-    let files = files();
+    let files = temporary_directory();
     let lines: String = keys.iter().map(SharedKey::ntpsec).collect();
-    write(&files, "keys", &lines);
+    write_in(&files, "keys", &lines);
     let trusted: String = keys
         .iter()
         .map(|key| format!("trustedkey {}\n", key.id))
@@ -252,52 +242,53 @@ pub fn ntpsec_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
          keys {0}/keys\n{trusted}driftfile {0}/drift\nstatsdir {0}/\n",
         files.path().display(),
     );
-    let path = write(&files, "ntp.conf", &configuration);
-    let mut command = process::command(Some(host), locate_program(NTPD));
-    command
-        .args(["-n", "-c"])
-        .arg(path)
-        .arg("-p")
-        .arg(files.path().join("ntpd.pid"));
+    let command = ntpd_command(host, &files, &configuration);
     start("ntpd of ntpsec", command, host, Some(files))
 }
 
-/// Starts ntpsec's ntpd on `host` as a client with NTS, whose keys come from `keys`. It believes `authority` only.
+/// Starts ntpsec's ntpd on `host` as an NTS client of the key-exchange server `keys`. It trusts
+/// only `authority`.
 ///
 /// # Panics
 /// If it cannot be started.
-pub fn ntpsec_with_nts(host: &Host, keys: &str, authority: &Path) -> Peer {
-    let files = files();
+pub fn ntpsec_nts_client(host: &Host, keys: &str, authority: &Path) -> Peer {
+    let files = temporary_directory();
     let configuration = format!(
         "disable kernel\ndisable ntp\nserver {keys} nts iburst minpoll 3 maxpoll 3 ca {1}\n\
          driftfile {0}/drift\nstatsdir {0}/\n",
         files.path().display(),
         authority.display(),
     );
-    let path = write(&files, "ntp.conf", &configuration);
-    let mut command = process::command(Some(host), locate_program(NTPD));
-    command
-        .args(["-n", "-c"])
-        .arg(path)
-        .arg("-p")
-        .arg(files.path().join("ntpd.pid"));
+    let command = ntpd_command(host, &files, &configuration);
     Peer {
         process: Process::spawn("ntpd of ntpsec", command),
         _files: Some(files),
     }
 }
 
-/// Starts `test-server` on an address of `host`, with its clock `offset` seconds ahead.
+/// Starts `test-server` on an address of `host`, with a clock that is `offset` seconds ahead.
 ///
 /// # Panics
-/// If it does not answer.
-pub fn shifted(host: &Host, address: IpAddr, offset: f64) -> Peer {
+/// If it does not answer in time.
+pub fn test_server(host: &Host, address: IpAddr, offset: f64) -> Peer {
     let mut command = process::command(Some(host), Program::TestServer.path());
     let listen = SocketAddr::new(address, NTP_PORT);
     command
         .arg(format!("--listen={listen}"))
         .arg(format!("--offset={offset}"));
     start_at("test-server", command, host, address, None)
+}
+
+/// Starts a test server in this process, on a free port of 127.0.0.1.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn reference_server(behaviour: Behaviour) -> ReferenceServer {
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    match ReferenceServer::bind(address, behaviour) {
+        Ok(server) => server,
+        Err(error) => panic!("cannot start a test server: {error}"),
+    }
 }
 
 fn start(name: &str, command: Command, host: &Host, files: Option<TempDir>) -> Peer {
@@ -312,15 +303,11 @@ fn start_at(
     files: Option<TempDir>,
 ) -> Peer {
     let process = Process::spawn(name, command);
-    let any: IpAddr = match address {
-        IpAddr::V4(_) => [0; 4].into(),
-        IpAddr::V6(_) => [0_u8; 16].into(),
-    };
-    let socket = host.udp(any, 0);
-    // Ntpsec stops to answer who asks more than once in a second.
-    wait::until_unhurried(READY, &format!("{name} to answer"), || {
-        let answer = query::ask(&socket, (address, NTP_PORT).into(), Duration::from_secs(1));
-        answer.ok().filter(query::Answer::is_synchronized)
+    let socket = host.udp_to(address);
+    // ntpsec limits clients to one request per second.
+    wait::until_slowly(READY_LIMIT, &format!("{name} to answer"), || {
+        let reply = query::query(&socket, (address, NTP_PORT).into(), Duration::from_secs(1));
+        reply.ok().filter(query::Reply::is_synchronized)
     });
     Peer {
         process,
@@ -328,10 +315,31 @@ fn start_at(
     }
 }
 
+/// A command that runs chronyd in the foreground with this configuration, without control of the
+/// clock and without dropping privileges.
+pub(crate) fn chronyd_command(host: &Host, files: &TempDir, configuration: &str) -> Command {
+    let path = write_in(files, "chrony.conf", configuration);
+    let mut command = process::command(Some(host), locate_program(CHRONYD));
+    command.args(["-d", "-x", "-u", "root", "-f"]).arg(path);
+    command
+}
+
+/// A command that runs ntpsec's ntpd in the foreground with this configuration.
+pub(crate) fn ntpd_command(host: &Host, files: &TempDir, configuration: &str) -> Command {
+    let path = write_in(files, "ntp.conf", configuration);
+    let mut command = process::command(Some(host), locate_program(NTPD));
+    command
+        .args(["-n", "-c"])
+        .arg(path)
+        .arg("-p")
+        .arg(files.path().join("ntpd.pid"));
+    command
+}
+
 /// Package and program.
 type Installed = (&'static str, &'static str);
-pub(crate) const CHRONYD: Installed = ("chrony", "usr/sbin/chronyd");
-pub(crate) const NTPD: Installed = ("ntpsec", "usr/sbin/ntpd");
+const CHRONYD: Installed = ("chrony", "usr/sbin/chronyd");
+const NTPD: Installed = ("ntpsec", "usr/sbin/ntpd");
 
 pub(crate) fn locate_program((package, program): Installed) -> OsString {
     locate(package, program).into()
@@ -347,19 +355,4 @@ fn locate(package: &str, program: &str) -> PathBuf {
     } else {
         Path::new("/").join(program)
     }
-}
-
-pub(crate) fn files() -> TempDir {
-    match tempfile::Builder::new().prefix("ntpe2e-").tempdir() {
-        Ok(directory) => directory,
-        Err(error) => panic!("cannot create a temporary directory: {error}"),
-    }
-}
-
-pub(crate) fn write(directory: &TempDir, name: &str, content: &str) -> PathBuf {
-    let path = directory.path().join(name);
-    if let Err(error) = fs::write(&path, content) {
-        panic!("cannot write {}: {error}", path.display());
-    }
-    path
 }

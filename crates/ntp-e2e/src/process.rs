@@ -1,17 +1,19 @@
-//! A program that runs for the length of a test.
+//! A child process that runs for the duration of a test.
 //!
-//! # Hands off the clock
-//! The machine's clock is the truth of every test, so no program of an arena may set it. Each is started through
-//! `setpriv` without `CAP_SYS_TIME` in its bounding set: no user id, no file capability and no mistake in a
-//! configuration brings it back. A program that needs it to start is none for these tests.
+//! # No access to the clock
+//! The machine's clock is the reference of every test, so no program of an arena may set it. Each
+//! is started through `setpriv` without `CAP_SYS_TIME` in its bounding set: no user id, no file
+//! capability and no configuration error can restore it. Programs that require it to start cannot
+//! be used in these tests.
 //!
-//! # Nothing stays behind
-//! A dropped process is asked to end (SIGTERM), then made to (SIGKILL). If the test process itself is killed, the
-//! kernel kills what it started (`--pdeathsig`). That signal is tied to the *thread* that started the process:
-//! start processes on the scenario's own thread only.
+//! # Cleanup
+//! A dropped process gets SIGTERM, then SIGKILL. If the test process itself is killed, the kernel
+//! kills its children (`--pdeathsig`). That signal is tied to the *thread* that started the
+//! process: start processes only on the scenario's own thread.
 //!
 //! # Output
-//! Lines of both streams are collected as they come, with the time since the start, and shown if the test fails.
+//! Lines of both streams are collected with the time since the start, and printed if the test
+//! fails.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -26,13 +28,13 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use crate::netns::Host;
 use crate::wait::{self, Deadline};
 
-/// What the daemon says of a system call that its thread was not meant to make.
-const REFUSED: &str = "the sandbox refused the system call";
-/// How long a program may take to end after SIGTERM before it is killed by [`Drop`].
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Log message of the daemon about a system call that the sandbox refused.
+const SANDBOX_REFUSAL: &str = "the sandbox refused the system call";
+/// Time between SIGTERM and SIGKILL when a process is dropped.
+const TERMINATION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A command that runs `program` on `host`, or in the test's own network if there is none, and cannot touch the
-/// clock.
+/// A command that runs `program` on `host`, or in the test's own network namespace, without the
+/// capability to set the clock.
 pub fn command(host: Option<&Host>, program: impl AsRef<OsStr>) -> Command {
     let mut command = match host {
         Some(host) => {
@@ -61,13 +63,13 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`; `name` stands for it in messages.
+    /// Starts `command`; `name` identifies it in messages.
     ///
     /// # Panics
     /// If it cannot be started.
     #[expect(
         clippy::disallowed_methods,
-        reason = "output is shown with the time at which it came"
+        reason = "output is shown with the time of its arrival"
     )]
     pub fn spawn(name: &str, mut command: Command) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -96,7 +98,7 @@ impl Process {
         }
     }
 
-    /// All lines so far, without their line ends.
+    /// All lines so far, without line ends.
     pub fn lines(&self) -> Vec<String> {
         self.output
             .lock()
@@ -105,14 +107,14 @@ impl Process {
             .collect()
     }
 
-    /// The lines so far that contain `needle`.
+    /// All lines so far that contain `needle`.
     pub fn lines_with(&self, needle: &str) -> Vec<String> {
         let mut lines = self.lines();
         lines.retain(|line| line.contains(needle));
         lines
     }
 
-    /// Waits until a line, be it an old one, contains `needle`, and returns the first such.
+    /// Waits until a line contains `needle`. Returns the first such line, which may be an old one.
     ///
     /// # Panics
     /// If there is none within `limit`.
@@ -126,24 +128,24 @@ impl Process {
             let left = deadline.left();
             if left.is_zero() {
                 drop(lines);
-                panic!("{} did not say '{needle}' within {limit:?}", self.name);
+                panic!("{} did not print '{needle}' within {limit:?}", self.name);
             }
             let waited = self.output.changed.wait_timeout(lines, left);
             lines = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// How many threads the process has now; the kernel's answer.
+    /// Current number of threads, from /proc.
     pub fn threads(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/task", self.child.id())).map_or(0, Iterator::count)
     }
 
-    /// How many descriptors it has open now; the kernel's answer.
+    /// Current number of open file descriptors, from /proc.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
     }
 
-    /// How much memory it occupies now, in octets; the kernel's answer.
+    /// Current resident memory in octets, from /proc.
     pub fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.unwrap_or_default();
@@ -152,17 +154,17 @@ impl Process {
         kibibytes.unwrap_or(0) * 1024
     }
 
-    /// Whether it still runs.
+    /// Whether the process still runs.
     pub fn is_running(&mut self) -> bool {
         self.poll_exit().is_none()
     }
 
-    /// Waits until it ends by itself, and returns how. Its output is then complete.
+    /// Waits until the process exits. Returns its exit status; its output is then complete.
     ///
     /// # Panics
     /// If it still runs after `limit`.
     pub fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
-        let what = format!("the end of {}", self.name);
+        let what = format!("the exit of {}", self.name);
         let status = wait::until(limit, &what, || self.poll_exit());
         for reader in self.readers.drain(..) {
             let _ = reader.join();
@@ -170,19 +172,28 @@ impl Process {
         status
     }
 
-    /// Asks it to end, and returns how it did.
+    /// Waits for a short-lived program to exit. Returns its exit code and output.
     ///
     /// # Panics
-    /// If it does not end within `limit`.
+    /// If it does not exit within two minutes.
+    pub fn outcome(mut self) -> (Option<i32>, String) {
+        let code = self.wait_exit(Duration::from_secs(120)).code();
+        (code, self.lines().join("\n"))
+    }
+
+    /// Sends SIGTERM and waits. Returns the exit status.
+    ///
+    /// # Panics
+    /// If it does not exit within `limit`.
     pub fn terminate(&mut self, limit: Duration) -> ExitStatus {
         self.signal(Signal::TERM);
         self.wait_exit(limit)
     }
 
-    /// Sends it a signal, if it still runs.
+    /// Sends a signal if the process still runs.
     pub fn signal(&mut self, signal: Signal) {
         if self.poll_exit().is_none() {
-            // It may have ended in between; its number is ours until it has been waited for.
+            // It may have exited in between; its id stays reserved until it has been waited for.
             let _ = kill_process(Pid::from_child(&self.child), signal);
         }
     }
@@ -194,20 +205,20 @@ impl Process {
         self.ended
     }
 
-    fn story(&self) -> String {
-        let mut story = format!("--- output of {} (pid {})\n", self.name, self.child.id());
+    fn transcript(&self) -> String {
+        let mut transcript = format!("--- output of {} (pid {})\n", self.name, self.child.id());
         for line in self.output.lock().iter() {
-            let _ = writeln!(story, "{:9.3}  {}", line.at.as_secs_f64(), line.text);
+            let _ = writeln!(transcript, "{:9.3}  {}", line.at.as_secs_f64(), line.text);
         }
-        story
+        transcript
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         self.signal(Signal::TERM);
-        if wait::try_until(PATIENCE, || self.poll_exit()).is_none() {
-            // Nothing can be done about an error here, and the kernel has the process either way.
+        if wait::try_until(TERMINATION_TIMEOUT, || self.poll_exit()).is_none() {
+            // An error cannot be handled here.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
@@ -215,13 +226,17 @@ impl Drop for Process {
             let _ = reader.join();
         }
         if thread::panicking() {
-            // In one piece, since other tests write at the same time.
-            eprint!("{}", self.story());
+            // One write, since other tests print at the same time.
+            eprint!("{}", self.transcript());
             return;
         }
-        // Whatever a scenario is about: a daemon that needs what its sandbox refuses has a flaw.
-        if let Some(line) = self.lines().iter().find(|line| line.contains(REFUSED)) {
-            panic!("{line}\n{}", self.story());
+        // In every scenario, a system call that the sandbox refuses is a bug.
+        if let Some(line) = self
+            .lines()
+            .iter()
+            .find(|line| line.contains(SANDBOX_REFUSAL))
+        {
+            panic!("{line}\n{}", self.transcript());
         }
     }
 }
@@ -270,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn no_program_of_an_arena_can_set_the_clock() {
+    fn programs_have_no_capability_to_set_the_clock() {
         let mut process = shell("cat /proc/self/status");
         assert!(process.wait_exit(LIMIT).success());
         for set in ["CapPrm:", "CapEff:", "CapInh:", "CapBnd:"] {
@@ -286,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn both_streams_and_the_exit_code_are_seen() {
+    fn both_streams_and_the_exit_code_are_collected() {
         let mut process = shell("echo one; echo two >&2; exit 3");
         assert_eq!(process.wait_exit(LIMIT).code(), Some(3));
         let mut lines = process.lines();
@@ -296,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_runs_on_is_ended() {
+    fn terminate_ends_a_running_program() {
         let mut process = shell("echo ready; exec tail -f /dev/null");
         process.wait_for_line(LIMIT, "ready");
         assert!(process.is_running());

@@ -1,6 +1,5 @@
 //! Debian's Prometheus server and promtool, unpacked into `target/arena` by `.ci/install-arenas`.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,14 +9,15 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::binaries::workspace_root;
+use crate::files;
 use crate::http;
 use crate::process::{self, Process};
 use crate::wait;
 
-/// For the server to begin, and for one reply.
+/// Time limit for the start of the server and for one reply.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Why there is none here.
+/// Returns why the programs cannot run here, or `None` if they can.
 pub fn missing() -> Option<String> {
     for name in ["prometheus", "promtool"] {
         let path = program(name);
@@ -29,7 +29,7 @@ pub fn missing() -> Option<String> {
     None
 }
 
-/// Where `name` is.
+/// Path of the program `name`.
 pub fn program(name: &str) -> PathBuf {
     let unpacked = workspace_root()
         .join("target/arena/prometheus/usr/bin")
@@ -41,7 +41,7 @@ pub fn program(name: &str) -> PathBuf {
     }
 }
 
-/// A server that scrapes one exporter every second. It ends when dropped.
+/// A server that scrapes one exporter every second. Stopped when dropped.
 #[derive(Debug)]
 pub struct Prometheus {
     address: SocketAddr,
@@ -50,30 +50,25 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one with a job `ntpd-rs` for `target`, and with `rules`.
+    /// Starts a server with a job `ntpd-rs` for `target`, and with `rules`.
     ///
     /// # Panics
-    /// If that is not possible.
+    /// If it cannot be started.
     pub fn start(target: SocketAddr, rules: &Path) -> Self {
-        let files = match tempfile::Builder::new().prefix("ntpe2e-").tempdir() {
-            Ok(files) => files,
-            Err(error) => panic!("cannot create a temporary directory: {error}"),
-        };
-        let config = files.path().join("prometheus.yml");
+        let directory = files::temporary_directory();
+        let config = directory.path().join("prometheus.yml");
         let text = format!(
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [\"{}\"]\n\
              scrape_configs:\n  - job_name: ntpd-rs\n    static_configs: [{{ targets: [\"{target}\"] }}]\n",
             rules.display()
         );
-        if let Err(error) = fs::write(&config, text) {
-            panic!("cannot write {}: {error}", config.display());
-        }
+        files::write(&config, text);
         let mut command = process::command(None, program("prometheus"));
         command
             .arg(format!("--config.file={}", config.display()))
             .arg(format!(
                 "--storage.tsdb.path={}",
-                files.path().join("data").display()
+                directory.path().join("data").display()
             ))
             .arg("--web.listen-address=127.0.0.1:0");
         let process = Process::spawn("prometheus", command);
@@ -86,31 +81,31 @@ impl Prometheus {
         Self {
             address,
             _process: process,
-            _files: files,
+            _files: directory,
         }
     }
 
-    /// The `data` of a reply of its interface.
+    /// Requests `path` of the HTTP API. Returns the member `data` of the reply.
     ///
     /// # Panics
-    /// If there is none.
-    pub fn ask(&self, path: &str) -> Value {
+    /// If the request fails.
+    pub fn get(&self, path: &str) -> Value {
         match http::get(self.address, path, &[], LIMIT).and_then(|reply| reply.json()) {
             Ok(mut reply) if reply["status"] == "success" => reply["data"].take(),
-            other => panic!("Prometheus says to {path}: {other:?}"),
+            other => panic!("Prometheus replied to {path}: {other:?}"),
         }
     }
 
-    /// The newest value of a series without labels to choose by, if there is one.
+    /// Latest value of a series, selected by name only.
     pub fn value(&self, name: &str) -> Option<f64> {
-        let data = self.ask(&format!("/api/v1/query?query={name}"));
+        let data = self.get(&format!("/api/v1/query?query={name}"));
         data["result"][0]["value"][1].as_str()?.parse().ok()
     }
 
     /// Waits until a series has a value.
     ///
     /// # Panics
-    /// If it does not get it.
+    /// If it does not in time.
     pub fn wait_for_value(&self, name: &str, value: f64) {
         wait::until(LIMIT, &format!("{name} {value}"), || {
             (self.value(name) == Some(value)).then_some(())

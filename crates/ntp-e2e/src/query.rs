@@ -1,28 +1,29 @@
-//! One question to an NTP server, asked by code that shares nothing with ours: the witness of the tests.
+//! A minimal NTP client that shares no code with the daemon, as independent measurement.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::netns::Host;
 use crate::wait::Deadline;
 
-/// What a server said.
+/// Reply of a server.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Answer {
-    /// Leap indicator; 3 says that the server's clock is not synchronised.
+pub struct Reply {
+    /// Leap indicator; 3 means unsynchronised.
     pub leap: u8,
-    /// Stratum; 0 is a kiss.
+    /// Stratum; 0 is a kiss-o'-death.
     pub stratum: u8,
     /// Reference identifier.
     pub reference_id: [u8; 4],
-    /// The server's clock minus ours, in seconds (RFC 5905 section 8).
+    /// Server's clock minus ours, in seconds (RFC 5905 section 8).
     pub offset: f64,
-    /// Round trip in seconds, without the time that the server took.
+    /// Round-trip delay in seconds, without the server's processing time.
     pub delay: f64,
 }
 
-impl Answer {
-    /// Whether a client may take time from this server.
+impl Reply {
+    /// Whether a client may synchronise to this server.
     pub fn is_synchronized(&self) -> bool {
         self.leap != 3 && (1..16).contains(&self.stratum)
     }
@@ -32,11 +33,12 @@ impl Answer {
 const NTP_EPOCH: f64 = 2_208_988_800.0;
 const HEADER: usize = 48;
 
-/// Asks `server` and waits at most `limit` for its answer; late answers to earlier questions are passed over.
+/// Sends a request to `server` and waits at most `limit` for its reply. Late replies to earlier
+/// requests are ignored.
 ///
 /// # Errors
-/// Those of the socket; `TimedOut` or `WouldBlock` without an answer.
-pub fn ask(socket: &UdpSocket, server: SocketAddr, limit: Duration) -> io::Result<Answer> {
+/// Those of the socket; `TimedOut` or `WouldBlock` without a reply.
+pub fn query(socket: &UdpSocket, server: SocketAddr, limit: Duration) -> io::Result<Reply> {
     let deadline = Deadline::after(limit);
     let mut request = [0; HEADER];
     request[0] = 0b00_100_011;
@@ -46,7 +48,7 @@ pub fn ask(socket: &UdpSocket, server: SocketAddr, limit: Duration) -> io::Resul
     socket.send_to(&request, server)?;
     let mut reply = [0; 1024];
     let received = loop {
-        // Zero would mean to wait for ever.
+        // Zero would mean to wait forever.
         socket.set_read_timeout(Some(deadline.left().max(Duration::from_millis(1))))?;
         let (length, from) = socket.recv_from(&mut reply)?;
         if length >= HEADER && from == server && reply[0] & 7 == 4 && reply[24..32] == cookie {
@@ -58,7 +60,7 @@ pub fn ask(socket: &UdpSocket, server: SocketAddr, limit: Duration) -> io::Resul
     };
     let their_receive = timestamp(&reply[32..40]);
     let their_transmit = timestamp(&reply[40..48]);
-    Ok(Answer {
+    Ok(Reply {
         leap: reply[0] >> 6,
         stratum: reply[1],
         reference_id: [reply[12], reply[13], reply[14], reply[15]],
@@ -67,10 +69,18 @@ pub fn ask(socket: &UdpSocket, server: SocketAddr, limit: Duration) -> io::Resul
     })
 }
 
+/// As [`query`], from `host` to port 123 of `server`.
+///
+/// # Errors
+/// As [`query`].
+pub fn query_from(host: &Host, server: IpAddr, limit: Duration) -> io::Result<Reply> {
+    query(&host.udp_to(server), SocketAddr::new(server, 123), limit)
+}
+
 /// Unix time in seconds; a double resolves a quarter of a microsecond.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the machine's clock is the truth of these tests"
+    reason = "the machine's clock is the reference of these tests"
 )]
 fn now() -> f64 {
     SystemTime::now()
@@ -78,7 +88,7 @@ fn now() -> f64 {
         .map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// An NTP timestamp of era 0 in Unix seconds.
+/// Converts an NTP timestamp of era 0 to Unix seconds.
 fn timestamp(octets: &[u8]) -> f64 {
     let number = octets
         .iter()

@@ -1,45 +1,45 @@
-//! Waiting for a condition.
+//! Waits for conditions.
 //!
-//! The limit says when hope is lost, not how long a thing should take: it is generous, so that a loaded machine
-//! only makes a test slower. This is the one place of the test suite that sleeps.
+//! Limits are timeouts, not expected durations: they are generous, so that a loaded machine only
+//! makes a test slower. This is the only place of the test suite that sleeps.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Between two looks.
+/// Interval between two probes.
 const INTERVAL: Duration = Duration::from_millis(50);
-/// Between two looks that cost the other side something.
-const UNHURRIED: Duration = Duration::from_millis(1100);
+/// Interval between two probes that put load on a rate-limited server.
+const SLOW_INTERVAL: Duration = Duration::from_millis(1100);
 
-/// Looks until `probe` finds something, and returns that.
+/// Calls `probe` until it returns a value, and returns that.
 ///
 /// # Panics
-/// With `what` in the message, if it found nothing within `limit`.
+/// With `what` in the message, if it returned none within `limit`.
 pub fn until<T>(limit: Duration, what: &str, probe: impl FnMut() -> Option<T>) -> T {
-    found(look(limit, INTERVAL, probe), limit, what)
+    expect(poll(limit, INTERVAL, probe), limit, what)
 }
 
-/// The same with more than a second between two looks.
+/// The same with more than a second between two calls.
 ///
 /// # Panics
 /// As [`until`].
-pub fn until_unhurried<T>(limit: Duration, what: &str, probe: impl FnMut() -> Option<T>) -> T {
-    found(look(limit, UNHURRIED, probe), limit, what)
+pub fn until_slowly<T>(limit: Duration, what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    expect(poll(limit, SLOW_INTERVAL, probe), limit, what)
 }
 
-/// As [`until`], for what need not happen: nothing if `limit` passes.
+/// As [`until`], but returns `None` at the timeout.
 pub fn try_until<T>(limit: Duration, probe: impl FnMut() -> Option<T>) -> Option<T> {
-    look(limit, INTERVAL, probe)
+    poll(limit, INTERVAL, probe)
 }
 
-fn found<T>(found: Option<T>, limit: Duration, what: &str) -> T {
+fn expect<T>(found: Option<T>, limit: Duration, what: &str) -> T {
     match found {
         Some(found) => found,
-        None => panic!("waited {limit:?} in vain for {what}"),
+        None => panic!("timeout ({limit:?}) waiting for {what}"),
     }
 }
 
-fn look<T>(limit: Duration, interval: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
+fn poll<T>(limit: Duration, interval: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Deadline::after(limit);
     loop {
         let found = probe();
@@ -50,8 +50,7 @@ fn look<T>(limit: Duration, interval: Duration, mut probe: impl FnMut() -> Optio
     }
 }
 
-/// Calls `check`, which panics if it is not content, again and again for the whole of `span`: for what must never
-/// happen.
+/// Calls `check` repeatedly for the whole of `span`; `check` panics if an invariant is violated.
 pub fn throughout(span: Duration, mut check: impl FnMut()) {
     let deadline = Deadline::after(span);
     while !deadline.passed() {
@@ -60,17 +59,17 @@ pub fn throughout(span: Duration, mut check: impl FnMut()) {
     }
 }
 
-/// Lets so much time pass, for whoever strikes at moments of chance. It is no way to wait for something.
-pub fn moment(span: Duration) {
+/// Sleeps for `span`, for tests that act at random times. Not for waiting for a condition.
+pub fn sleep(span: Duration) {
     pause(span);
 }
 
-/// A moment at which patience ends.
+/// A point in time at which waiting ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// In `limit` from now.
+    /// A deadline `limit` from now.
     #[expect(
         clippy::disallowed_methods,
         reason = "a test of real processes runs in real time"
@@ -79,12 +78,12 @@ impl Deadline {
         Self(Instant::now() + limit)
     }
 
-    /// Whether it is past.
+    /// Whether the deadline has passed.
     pub fn passed(self) -> bool {
         self.left().is_zero()
     }
 
-    /// Time until then, zero if it is past.
+    /// Time until the deadline, zero if it has passed.
     #[expect(
         clippy::disallowed_methods,
         reason = "a test of real processes runs in real time"
@@ -96,7 +95,7 @@ impl Deadline {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "between two looks at another process"
+    reason = "interval between two probes of another process"
 )]
 fn pause(interval: Duration) {
     thread::sleep(interval);
@@ -107,18 +106,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_found_is_returned_at_once() {
-        let mut looks = 0;
-        let found = until(Duration::from_secs(60), "the third look", || {
-            looks += 1;
-            (looks == 3).then_some("it")
+    fn until_returns_the_first_value() {
+        let mut calls = 0;
+        let found = until(Duration::from_secs(60), "the third call", || {
+            calls += 1;
+            (calls == 3).then_some("value")
         });
-        assert_eq!((found, looks), ("it", 3));
+        assert_eq!((found, calls), ("value", 3));
     }
 
     #[test]
-    #[should_panic(expected = "in vain for a miracle")]
-    fn waiting_ends() {
-        until(Duration::ZERO, "a miracle", || None::<()>);
+    #[should_panic(expected = "waiting for nothing")]
+    fn until_panics_at_the_timeout() {
+        until(Duration::ZERO, "nothing", || None::<()>);
     }
 }

@@ -1,7 +1,7 @@
-//! What the other tests stand on: hosts that reach each other, peers that answer, nothing left behind.
+//! Tests of the test infrastructure: virtual hosts, peers, the delay proxy, and cleanup.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,76 +9,67 @@ use ntp_e2e::delay_proxy::{DelayProxy, Link};
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::process::{self, Process};
-use ntp_e2e::query::{self, Answer};
+use ntp_e2e::query::{self, Reply};
 use ntp_e2e::{peers, scenario};
 
-/// Nothing here takes as long unless it hangs.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     harness::run(
         Arena::Namespaces,
         &[
-            scenario!(chronyd_answers_in_both_families),
-            scenario!(ntpsec_answers_in_both_families),
-            scenario!(a_shifted_server_is_ahead_by_as_much),
-            scenario!(a_peer_cannot_set_the_clock),
-            scenario!(chronyd_measures_a_server_as_we_do),
-            scenario!(a_name_has_the_addresses_that_a_host_was_told),
-            scenario!(a_proxy_joins_two_hosts),
-            scenario!(a_network_vanishes_with_its_value),
+            scenario!(chronyd_answers_over_ipv4_and_ipv6),
+            scenario!(ntpsec_answers_over_ipv4_and_ipv6),
+            scenario!(a_server_with_an_offset_is_measured_with_that_offset),
+            scenario!(peers_cannot_set_the_clock),
+            scenario!(chronyd_measures_the_same_offset_as_we_do),
+            scenario!(a_name_resolves_to_the_configured_addresses),
+            scenario!(a_delay_proxy_relays_between_two_hosts),
+            scenario!(dropping_a_network_removes_its_namespaces),
         ],
     )
 }
 
-fn ask(client: &Host, server: IpAddr) -> Answer {
-    let any: IpAddr = if server.is_ipv4() {
-        [0; 4].into()
-    } else {
-        [0_u8; 16].into()
-    };
-    let socket = client.udp(any, 0);
-    query::ask(&socket, SocketAddr::new(server, 123), LIMIT).expect("an answer")
+fn query_server(client: &Host, server: IpAddr) -> Reply {
+    query::query_from(client, server, LIMIT).expect("a reply")
 }
 
-fn answers_in_both_families(client: &Host, server: &Host, stratum: u8) {
+fn assert_answers_over_ipv4_and_ipv6(client: &Host, server: &Host, stratum: u8) {
     for address in [server.v4(), server.v6()] {
-        let answer = ask(client, address);
-        assert!(answer.is_synchronized(), "{answer:?}");
-        assert_eq!(answer.stratum, stratum);
-        assert!(
-            answer.offset.abs() <= answer.delay / 2.0 + 1e-3,
-            "{answer:?}"
-        );
+        let reply = query_server(client, address);
+        assert!(reply.is_synchronized(), "{reply:?}");
+        assert_eq!(reply.stratum, stratum);
+        assert!(reply.offset.abs() <= reply.delay / 2.0 + 1e-3, "{reply:?}");
     }
 }
 
-fn chronyd_answers_in_both_families() {
+fn chronyd_answers_over_ipv4_and_ipv6() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let _chronyd = peers::chronyd(&server, 1);
-    answers_in_both_families(&client, &server, 1);
+    assert_answers_over_ipv4_and_ipv6(&client, &server, 1);
 }
 
-fn ntpsec_answers_in_both_families() {
+fn ntpsec_answers_over_ipv4_and_ipv6() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let _ntpd = peers::ntpsec(&server, 2);
-    answers_in_both_families(&client, &server, 2);
+    assert_answers_over_ipv4_and_ipv6(&client, &server, 2);
 }
 
-fn a_shifted_server_is_ahead_by_as_much() {
+fn a_server_with_an_offset_is_measured_with_that_offset() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
-    let _server = peers::shifted(&server, server.v6(), 0.05);
-    let answer = ask(&client, server.v6());
+    let _server = peers::test_server(&server, server.v6(), 0.05);
+    let reply = query_server(&client, server.v6());
     assert!(
-        (answer.offset - 0.05).abs() <= answer.delay / 2.0 + 1e-3,
-        "{answer:?}"
+        (reply.offset - 0.05).abs() <= reply.delay / 2.0 + 1e-3,
+        "{reply:?}"
     );
 }
 
-fn a_peer_cannot_set_the_clock() {
+fn peers_cannot_set_the_clock() {
     let network = Network::new();
     let server = network.host();
     let mut date = process::command(Some(&server), "date");
@@ -92,15 +83,15 @@ fn a_peer_cannot_set_the_clock() {
     );
 }
 
-fn chronyd_measures_a_server_as_we_do() {
+fn chronyd_measures_the_same_offset_as_we_do() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
-    let _server = peers::shifted(&server, server.v4(), -0.05);
-    let measured = peers::chronyd_measures(&client, server.v4());
+    let _server = peers::test_server(&server, server.v4(), -0.05);
+    let measured = peers::measure_with_chronyd(&client, server.v4());
     assert!((measured + 0.05).abs() < 0.01, "{measured}");
 }
 
-fn a_name_has_the_addresses_that_a_host_was_told() {
+fn a_name_resolves_to_the_configured_addresses() {
     let network = Network::new();
     let host = network.host();
     let addresses: [IpAddr; 3] = [[10, 77, 0, 8].into(), [10, 77, 0, 9].into(), host.v6()];
@@ -118,7 +109,7 @@ fn a_name_has_the_addresses_that_a_host_was_told() {
     }
 }
 
-fn a_proxy_joins_two_hosts() {
+fn a_delay_proxy_relays_between_two_hosts() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let _chronyd = peers::chronyd(&server, 1);
@@ -129,11 +120,11 @@ fn a_proxy_joins_two_hosts() {
         ..Link::PERFECT
     };
     let _proxy = DelayProxy::start(inner, outer, (server.v4(), 123).into(), link).expect("a proxy");
-    let answer = query::ask(&client.udp(client.v4(), 0), address, LIMIT).expect("an answer");
-    assert!(answer.delay >= 0.04, "{answer:?}");
+    let reply = query::query(&client.udp(client.v4(), 0), address, LIMIT).expect("a reply");
+    assert!(reply.delay >= 0.04, "{reply:?}");
 }
 
-fn a_network_vanishes_with_its_value() {
+fn dropping_a_network_removes_its_namespaces() {
     let network = Network::new();
     let host = network.host();
     host.set_names(&[]);

@@ -1,20 +1,22 @@
-//! The control socket and `ntp-ctl`, as an operator, a foreign client and a nuisance use them.
+//! The control socket and `ntp-ctl`: privileged and unprivileged users, foreign clients, idle
+//! clients.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use ntp_control_api::control::client::{CallError, Client};
 use ntp_control_api::control::methods::{
-    AddSource, Error, GetStatus, Named, New, Nothing, Reload, RemoveSource, Settings,
+    AddSource, Error, GetStatus, NameInput, AddInput, NoInput, Reload, RemoveSource, Settings,
 };
 use ntp_control_api::control::types::Status;
 use ntp_e2e::binaries::{self, Program};
 use ntp_e2e::daemon::{Daemon, Setup};
 use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::peers;
 use ntp_e2e::process::{self, Process};
 use ntp_e2e::{query, scenario, wait};
 use ntp_time::NtpDuration;
@@ -22,31 +24,30 @@ use rustix::process::Signal;
 use serde_json::json;
 use test_binaries::{Behaviour, ReferenceServer};
 
-/// Only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     harness::run(
         Arena::Loopback,
         &[
-            scenario!(a_foreign_client_adds_a_source_watches_it_and_removes_it),
-            scenario!(an_unprivileged_user_reads_and_is_refused_every_change),
-            scenario!(two_hundred_silent_clients_change_nothing_for_others),
-            scenario!(a_reload_with_a_typo_changes_nothing),
-            scenario!(a_reload_follows_what_it_can_and_names_what_it_cannot),
-            scenario!(a_hangup_signal_reloads),
-            scenario!(what_is_saved_comes_up_again_after_a_restart),
-            scenario!(drop_ins_made_after_the_start_are_followed_by_a_reload),
-            scenario!(every_command_answers),
-            scenario!(clients_are_remembered_while_it_is_wanted_and_told_to_few),
-            scenario!(an_operator_is_told_what_is_wrong),
+            scenario!(a_python_varlink_client_adds_monitors_and_removes_a_source),
+            scenario!(an_unprivileged_user_may_read_but_not_change),
+            scenario!(two_hundred_idle_connections_do_not_block_other_clients),
+            scenario!(a_reload_of_an_invalid_file_changes_nothing),
+            scenario!(a_reload_applies_what_it_can_and_reports_what_it_cannot),
+            scenario!(sighup_reloads_the_configuration),
+            scenario!(a_saved_configuration_is_loaded_after_a_restart),
+            scenario!(a_reload_reads_drop_ins_created_after_the_start),
+            scenario!(every_command_succeeds),
+            scenario!(the_client_list_is_optional_and_restricted_to_privileged_users),
+            scenario!(explain_and_waitsync_report_the_cause_of_a_failure),
         ],
     )
 }
 
 fn server() -> ReferenceServer {
-    let address = "127.0.0.1:0".parse().expect("an address");
-    ReferenceServer::bind(address, Behaviour::default()).expect("loopback")
+    peers::reference_server(Behaviour::default())
 }
 
 fn connect(setup: &Setup) -> Client {
@@ -57,7 +58,7 @@ fn connect(setup: &Setup) -> Client {
 
 fn status(client: &mut Client) -> Status {
     client
-        .call::<GetStatus>(&Nothing {})
+        .call::<GetStatus>(&NoInput {})
         .expect("the state")
         .status
 }
@@ -70,27 +71,15 @@ fn settings(address: &str) -> Settings {
     serde_json::from_value(settings).expect("an object")
 }
 
-/// Runs `ntp-ctl` and returns its exit code and all that it said.
-fn ntp_ctl(setup: &Setup, arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = setup.command(None, Program::Ctl);
-    command.args(arguments);
-    outcome("ntp-ctl", command)
-}
-
-fn outcome(name: &str, command: Command) -> (Option<i32>, String) {
-    let mut process = Process::spawn(name, command);
-    let code = process.wait_exit(LIMIT).code();
-    (code, process.lines().join("\n"))
-}
-
 fn started(setup: &Setup) -> Daemon {
     let mut daemon = setup.start(None);
     daemon.wait_synchronized(LIMIT);
     daemon
 }
 
-/// The client is the one from PyPI, with the daemon's own description of the interface as all that it knows.
-const FOREIGN: &str = r#"
+/// A script for the `varlink` package of PyPI, which gets the interface description from the
+/// daemon.
+const PYTHON_CLIENT: &str = r#"
 import sys, varlink
 path, address = sys.argv[1:]
 client = varlink.Client(address="unix:" + path)
@@ -107,44 +96,44 @@ with client.open("org.ntpd-rs.Control1") as control, client.open("org.ntpd-rs.Co
     assert address not in names, names
     try:
         control.AddSource({"mode": "server", "adress": "a"})
-        assert False, "a typo is refused"
+        assert False, "a typo was accepted"
     except varlink.VarlinkError as error:
         assert error.error() == "org.ntpd-rs.Control1.InvalidConfiguration", error
         assert "did you mean `address`?" in error.parameters()["report"]
 print("all is well")
 "#;
 
-/// The Python that has the package varlink.
+/// The Python interpreter with the package `varlink`.
 fn varlink_python() -> Option<PathBuf> {
     let path = binaries::workspace_root().join("target/arena/varlink/bin/python");
     path.exists().then_some(path)
 }
 
-fn a_foreign_client_adds_a_source_watches_it_and_removes_it() {
+fn a_python_varlink_client_adds_monitors_and_removes_a_source() {
     let Some(python) = varlink_python() else {
-        return harness::skip("Python with the package varlink, which .ci/install-arenas gets");
+        return harness::skip("Python with the package varlink (installed by .ci/install-arenas)");
     };
     let (one, two) = (server(), server());
     let setup = Setup::new(1).server(&one.address().to_string());
     let _daemon = started(&setup);
     let mut command = process::command(None, &python);
-    command.args(["-c", FOREIGN]).arg(setup.control());
+    command.args(["-c", PYTHON_CLIENT]).arg(setup.control());
     command.arg(two.address().to_string());
-    let (code, said) = outcome("python", command);
-    assert_eq!((code, said.as_str()), (Some(0), "all is well"));
+    let (code, output) = Process::spawn("python", command).outcome();
+    assert_eq!((code, output.as_str()), (Some(0), "all is well"));
 }
 
-fn an_unprivileged_user_reads_and_is_refused_every_change() {
+fn an_unprivileged_user_may_read_but_not_change() {
     if !rustix::process::geteuid().is_root() {
-        return harness::skip("root, to become somebody else");
+        return harness::skip("root, to change the user");
     }
     let server = server();
     let setup = Setup::new(1).server(&server.address().to_string());
     let _daemon = started(&setup);
     open_to_all(setup.control().parent().expect("a directory"));
     let as_nobody = |arguments: &[&str]| as_nobody(&setup, arguments);
-    let (code, said) = as_nobody(&["tracking"]);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, output) = as_nobody(&["tracking"]);
+    assert_eq!(code, Some(0), "{output}");
     let name = server.address().to_string();
     let changes: &[&[&str]] = &[
         &["source", "add", "192.0.2.1"],
@@ -163,59 +152,59 @@ fn an_unprivileged_user_reads_and_is_refused_every_change() {
         &["dump"],
     ];
     for change in changes {
-        let (code, said) = as_nobody(change);
-        assert_eq!(code, Some(1), "{change:?}: {said}");
+        let (code, output) = as_nobody(change);
+        assert_eq!(code, Some(1), "{change:?}: {output}");
         assert!(
-            said.contains("you are uid 65534") && said.contains("only root"),
-            "{change:?}: {said}"
+            output.contains("you are uid 65534") && output.contains("only root"),
+            "{change:?}: {output}"
         );
     }
     let status = status(&mut connect(&setup));
     assert_eq!(status.configured.len(), 1);
-    assert!(status.sources[0].online && status.sources[0].marks.is_empty());
+    assert!(status.sources[0].online && status.sources[0].selection_options.is_empty());
 }
 
-/// Runs `ntp-ctl` as a user who may only read.
+/// Runs `ntp-ctl` as an unprivileged user.
 fn as_nobody(setup: &Setup, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = process::command(None, Path::new("setpriv"));
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-    // Where the program was built, nobody may enter.
+    // Other users have no access to the build directory.
     let copy = setup.control().with_file_name("ntp-ctl");
     std::fs::copy(Program::Ctl.path(), &copy).expect("a copy");
     let config = setup.control().with_file_name("ntp.toml");
     command.arg(copy).arg("-c").arg(config).args(arguments);
-    outcome("ntp-ctl as nobody", command)
+    Process::spawn("ntp-ctl as nobody", command).outcome()
 }
 
 fn open_to_all(directory: &Path) {
     let everyone = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(directory, everyone).expect("our own directory");
+    std::fs::set_permissions(directory, everyone).expect("permission");
 }
 
-fn two_hundred_silent_clients_change_nothing_for_others() {
+fn two_hundred_idle_connections_do_not_block_other_clients() {
     let server = server();
     let setup = Setup::new(1).server(&server.address().to_string());
     let mut daemon = started(&setup);
     let mut early = connect(&setup);
     status(&mut early);
     let silent: Vec<_> = (0..200)
-        .map(|_| UnixStream::connect(setup.control()).expect("room in the queue"))
+        .map(|_| UnixStream::connect(setup.control()).expect("a connection"))
         .collect();
-    let before = daemon.observe().expect("a state");
+    let before = daemon.observe().expect("an observation");
     let sent =
         |observation: &ntp_e2e::observation::Observation| observation.sources()[0].packets_sent();
-    let asked = sent(&before);
+    let count = sent(&before);
     for _ in 0..20 {
         let mut client = connect(&setup);
         assert!(status(&mut client).system.synchronized);
     }
     daemon.wait_until(LIMIT, "more requests", |observation| {
-        sent(observation) > asked + 2 && observation.is_synchronized()
+        sent(observation) > count + 2 && observation.is_synchronized()
     });
     drop(silent);
 }
 
-fn a_reload_with_a_typo_changes_nothing() {
+fn a_reload_of_an_invalid_file_changes_nothing() {
     let server = server();
     let setup = Setup::new(1).server(&server.address().to_string());
     let mut daemon = started(&setup);
@@ -223,9 +212,9 @@ fn a_reload_with_a_typo_changes_nothing() {
     let before = status(&mut client);
     setup.rewrite(|text| text.replace("minimum-agreeing-sources", "minimum-agreing-sources"));
     let Err(CallError::Refused(Error::InvalidConfiguration { report })) =
-        client.call::<Reload>(&Nothing {})
+        client.call::<Reload>(&NoInput {})
     else {
-        panic!("a typo is refused");
+        panic!("a typo was accepted");
     };
     assert!(
         report.contains("did you mean `minimum-agreeing-sources`?"),
@@ -237,13 +226,13 @@ fn a_reload_with_a_typo_changes_nothing() {
     assert!(daemon.process.is_running());
 }
 
-fn a_reload_follows_what_it_can_and_names_what_it_cannot() {
+fn a_reload_applies_what_it_can_and_reports_what_it_cannot() {
     let (one, two, three) = (server(), server(), server());
     let name = |server: &ReferenceServer| server.address().to_string();
     let setup = Setup::new(1).server(&name(&one)).server(&name(&two));
     let _daemon = started(&setup);
     let mut client = connect(&setup);
-    let added = New {
+    let added = AddInput {
         settings: settings(&name(&three)),
     };
     client.call::<AddSource>(&added).expect("a source");
@@ -254,7 +243,7 @@ fn a_reload_follows_what_it_can_and_names_what_it_cannot() {
             .replace("virtual-offset", "# virtual-offset")
             .replace("virtual-frequency", "# virtual-frequency")
     });
-    let reply = client.call::<Reload>(&Nothing {}).expect("a good file");
+    let reply = client.call::<Reload>(&NoInput {}).expect("a good file");
     assert_eq!(reply.added, ["127.0.0.1:9"]);
     assert_eq!(reply.removed, [name(&two)]);
     assert!(reply.not_applied[0].starts_with("[clock]"), "{reply:?}");
@@ -270,11 +259,11 @@ fn a_reload_follows_what_it_can_and_names_what_it_cannot() {
     for kept in [name(&one), name(&three)] {
         assert_eq!(ids(&before, &kept), ids(&after, &kept), "{kept}");
     }
-    let which = Named { name: name(&three) };
+    let which = NameInput { name: name(&three) };
     client.call::<RemoveSource>(&which).expect("still there");
 }
 
-fn a_hangup_signal_reloads() {
+fn sighup_reloads_the_configuration() {
     let (one, two) = (server(), server());
     let setup = Setup::new(1).server(&one.address().to_string());
     let mut daemon = started(&setup);
@@ -289,47 +278,47 @@ fn a_hangup_signal_reloads() {
     assert!(daemon.process.is_running());
 }
 
-fn drop_ins_made_after_the_start_are_followed_by_a_reload() {
+fn a_reload_reads_drop_ins_created_after_the_start() {
     let (one, two) = (server(), server());
     let setup = Setup::new(1).server(&one.address().to_string());
     let _daemon = started(&setup);
-    // The sandbox is closed, and the folder was not there when it was.
+    // The directory did not exist when the daemon entered its sandbox.
     let address = two.address();
     let section = format!("[[source]]\nmode = \"server\"\naddress = \"{address}\"\n");
     let file = setup.drop_in("sources.d/dhcp.toml", &section);
-    let (code, said) = ntp_ctl(&setup, &["reload"]);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, output) = setup.ntp_ctl(&["reload"]);
+    assert_eq!(code, Some(0), "{output}");
     assert!(
-        said.contains(&format!("Source added   : {address}")),
-        "{said}"
+        output.contains(&format!("Source added   : {address}")),
+        "{output}"
     );
 
     std::fs::write(&file, section.replace("address", "adress")).expect("the file");
-    let (code, said) = ntp_ctl(&setup, &["reload"]);
-    assert_eq!(code, Some(1), "{said}");
+    let (code, output) = setup.ntp_ctl(&["reload"]);
+    assert_eq!(code, Some(1), "{output}");
     assert!(
-        said.contains("dhcp.toml:3:1") && said.contains("did you mean `address`?"),
-        "{said}"
+        output.contains("dhcp.toml:3:1") && output.contains("did you mean `address`?"),
+        "{output}"
     );
     let mut client = connect(&setup);
     assert_eq!(status(&mut client).sources.len(), 2);
 
     std::fs::remove_file(&file).expect("the file");
-    let (_, said) = ntp_ctl(&setup, &["reload"]);
+    let (_, output) = setup.ntp_ctl(&["reload"]);
     assert!(
-        said.contains(&format!("Source removed : {address}")),
-        "{said}"
+        output.contains(&format!("Source removed : {address}")),
+        "{output}"
     );
 }
 
-/// What `config show` says without where it comes from, sorted: sources and servers may have changed their order.
+/// Output of `config show` without origins, sorted: the order of sources and servers may differ.
 fn in_force(setup: &Setup) -> Vec<String> {
-    let (code, said) = ntp_ctl(setup, &["config", "show"]);
-    assert_eq!(code, Some(0), "{said}");
-    let config: toml::Table = said.parse().expect("what is shown is TOML");
+    let (code, output) = setup.ntp_ctl(&["config", "show"]);
+    assert_eq!(code, Some(0), "{output}");
+    let config: toml::Table = output.parse().expect("TOML");
     let mut lines = Vec::new();
     for (section, value) in &config {
-        // What was disabled is in force by its absence.
+        // Disabled sources are absent; their section is not compared.
         let tables = match value {
             toml::Value::Array(tables) => tables.clone(),
             table => vec![table.clone()],
@@ -341,7 +330,7 @@ fn in_force(setup: &Setup) -> Vec<String> {
     lines
 }
 
-fn what_is_saved_comes_up_again_after_a_restart() {
+fn a_saved_configuration_is_loaded_after_a_restart() {
     let (one, two, three) = (server(), server(), server());
     let [first, second, third] = [&one, &two, &three].map(|it| it.address().to_string());
     let setup = Setup::new(1).server(&first).server(&second);
@@ -360,13 +349,13 @@ fn what_is_saved_comes_up_again_after_a_restart() {
         &["server", "add", "127.0.0.1:0", "rate-limiting-cutoff-ms=5"],
         &["log-level", "trace"],
     ] {
-        let (code, said) = ntp_ctl(&setup, change);
-        assert_eq!(code, Some(0), "{change:?}: {said}");
+        let (code, output) = setup.ntp_ctl(change);
+        assert_eq!(code, Some(0), "{change:?}: {output}");
     }
     let running = in_force(&setup);
-    let (code, said) = ntp_ctl(&setup, &["config", "save"]);
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains(&format!("disabled : {first}")), "{said}");
+    let (code, output) = setup.ntp_ctl(&["config", "save"]);
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains(&format!("disabled : {first}")), "{output}");
     daemon.stop();
 
     let mut daemon = setup.start(None);
@@ -378,25 +367,25 @@ fn what_is_saved_comes_up_again_after_a_restart() {
         .map(|it| it.name)
         .collect();
     assert_eq!(names, [second, third.clone()]);
-    // Saved again, nothing is lost, though nothing was changed since; and what goes is forgotten.
-    ntp_ctl(&setup, &["config", "save"]);
-    ntp_ctl(&setup, &["source", "remove", &third]);
+    // Saving without changes loses nothing; removed sources are not saved.
+    setup.ntp_ctl(&["config", "save"]);
+    setup.ntp_ctl(&["source", "remove", &third]);
     let running = in_force(&setup);
-    let (code, said) = ntp_ctl(&setup, &["config", "save", "--format", "json"]);
-    assert_eq!(code, Some(0), "{said}");
-    let told: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let (code, output) = setup.ntp_ctl(&["config", "save", "--format", "json"]);
+    assert_eq!(code, Some(0), "{output}");
+    let saved: serde_json::Value = serde_json::from_str(&output).expect("JSON");
     assert_eq!(
-        (&told["sources"], &told["servers"]),
+        (&saved["sources"], &saved["servers"]),
         (&json!(1), &json!(1)),
-        "{said}"
+        "{output}"
     );
-    let (_, said) = ntp_ctl(&setup, &["reload"]);
-    assert!(said.contains("nothing new"), "{said}");
+    let (_, output) = setup.ntp_ctl(&["reload"]);
+    assert!(output.contains("No changes in the configuration"), "{output}");
     assert_eq!(in_force(&setup), running);
     daemon.stop();
 
-    // Without the file all is as it was.
-    let path = told["path"].as_str().expect("a path");
+    // Without the file the original configuration applies.
+    let path = saved["path"].as_str().expect("a path");
     assert!(
         Path::new(path).ends_with("ntp.toml.d/90-runtime.toml"),
         "{path}"
@@ -407,7 +396,7 @@ fn what_is_saved_comes_up_again_after_a_restart() {
     assert_eq!(in_force(&setup), before);
 }
 
-fn every_command_answers() {
+fn every_command_succeeds() {
     let (one, two) = (server(), server());
     let (first, second) = (one.address().to_string(), two.address().to_string());
     let setup = Setup::new(1).server(&first);
@@ -423,41 +412,41 @@ fn every_command_answers() {
         (&["source", &first], "State             : selected"),
         (
             &["source", "add", &second, "prefer=true"],
-            "asked from now on",
+            "added",
         ),
         (
             &["source", "set", &second, "prefer=null", "noselect=true"],
             "changed",
         ),
         (&["source", "offline", &second], "offline"),
-        (&["source", "online"], "asked again"),
-        (&["source", "burst", &second], "Being measured: "),
-        (&["source", "remove", &second], "asked no more"),
-        (&["servers"], "served at no address"),
-        (&["server", "add", "127.0.0.1:0"], "served from now on"),
+        (&["source", "online"], "online"),
+        (&["source", "burst", &second], "Burst started: "),
+        (&["source", "remove", &second], "removed"),
+        (&["servers"], "No servers configured"),
+        (&["server", "add", "127.0.0.1:0"], "added"),
         (
             &["server", "set", "127.0.0.1:0", "rate-limiting-cutoff-ms=5"],
             "changed",
         ),
-        (&["clients"], "Which clients"),
-        (&["server", "remove", "127.0.0.1:0"], "served no more"),
-        (&["step"], "The clock was stepped by"),
-        (&["log-level", "trace"], "Logging at level trace"),
+        (&["clients"], "Client list"),
+        (&["server", "remove", "127.0.0.1:0"], "removed"),
+        (&["step"], "Clock stepped by"),
+        (&["log-level", "trace"], "Log level set to trace"),
         (
             &["config", "show"],
             "log-level = \"trace\"  # changed at run time by uid",
         ),
-        (&["reload"], "The configuration says nothing new"),
+        (&["reload"], "No changes in the configuration"),
     ];
     for (arguments, expected) in commands {
-        let (code, said) = ntp_ctl(&setup, arguments);
-        assert_eq!(code, Some(0), "{arguments:?}: {said}");
-        assert!(said.contains(expected), "{arguments:?}: {said}");
+        let (code, output) = setup.ntp_ctl(arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {output}");
+        assert!(output.contains(expected), "{arguments:?}: {output}");
     }
-    // Who is used is decided with the next measurement, also after a source was removed.
+    // Selection runs with the next measurement, also after a source was removed.
     wait::until(LIMIT, "an explanation", || {
-        let (_, said) = ntp_ctl(&setup, &["explain"]);
-        said.contains("it agrees with the majority").then_some(())
+        let (_, output) = setup.ntp_ctl(&["explain"]);
+        output.contains("agrees with the majority").then_some(())
     });
     for arguments in [
         ["tracking"],
@@ -466,15 +455,15 @@ fn every_command_answers() {
         ["clients"],
         ["explain"],
     ] {
-        let (code, said) = ntp_ctl(&setup, &[&arguments[..], &["-f", "json"]].concat());
-        assert_eq!(code, Some(0), "{arguments:?}: {said}");
-        serde_json::from_str::<serde_json::Value>(&said).expect("JSON");
+        let (code, output) = setup.ntp_ctl(&[&arguments[..], &["-f", "json"]].concat());
+        assert_eq!(code, Some(0), "{arguments:?}: {output}");
+        serde_json::from_str::<serde_json::Value>(&output).expect("JSON");
     }
 }
 
-fn clients_are_remembered_while_it_is_wanted_and_told_to_few() {
+fn the_client_list_is_optional_and_restricted_to_privileged_users() {
     let upstream = server();
-    // A port that was free a moment ago, at an address that nobody else uses.
+    // A free port, at an address that no other test uses.
     let free = UdpSocket::bind("127.77.0.1:0").and_then(|socket| socket.local_addr());
     let address = free.expect("a free port");
     let at = address.to_string();
@@ -482,33 +471,33 @@ fn clients_are_remembered_while_it_is_wanted_and_told_to_few() {
         .server(&upstream.address().to_string())
         .with(&format!("[[server]]\nlisten = \"{at}\""));
     let daemon = started(&setup);
-    let mut asked = 0;
-    let mut ask_all = || {
+    let mut requests = 0;
+    let mut query_from_all = || {
         for (host, times) in [(2, 5), (3, 3), (4, 1)] {
-            asked += ask_from(Ipv4Addr::new(127, 77, 0, host), address, times);
+            requests += query_from(Ipv4Addr::new(127, 77, 0, host), address, times);
         }
-        asked
+        requests
     };
-    ask_all();
-    let (code, said) = ntp_ctl(&setup, &["clients"]);
-    assert_eq!(code, Some(0), "{said}");
-    assert!(!said.contains("127.77.0.2"), "{said}");
-    // The command that it names is the one that does it.
-    let command = said
+    query_from_all();
+    let (code, output) = setup.ntp_ctl(&["clients"]);
+    assert_eq!(code, Some(0), "{output}");
+    assert!(!output.contains("127.77.0.2"), "{output}");
+    // The command in the output enables the list.
+    let command = output
         .lines()
         .find_map(|line| line.strip_prefix("  ntp-ctl "));
     let command: Vec<_> = command.expect("advice").split(' ').collect();
-    let (code, said) = ntp_ctl(&setup, &command);
-    assert_eq!(code, Some(0), "{command:?}: {said}");
+    let (code, output) = setup.ntp_ctl(&command);
+    assert_eq!(code, Some(0), "{command:?}: {output}");
 
-    ask_all();
-    // Clients are entered when they have got their answers.
+    query_from_all();
+    // Clients are entered after their replies were sent.
     let listed = |more: &[&str]| {
         let arguments = [&["clients", "--json"], more].concat();
-        let (code, said) = ntp_ctl(&setup, &arguments);
-        assert_eq!(code, Some(0), "{said}");
-        let told: serde_json::Value = serde_json::from_str(&said).expect("JSON");
-        let clients = told["list"]["clients"].as_array().cloned();
+        let (code, output) = setup.ntp_ctl(&arguments);
+        assert_eq!(code, Some(0), "{output}");
+        let reply: serde_json::Value = serde_json::from_str(&output).expect("JSON");
+        let clients = reply["list"]["clients"].as_array().cloned();
         clients.unwrap_or_default()
     };
     let clients = wait::until(LIMIT, "nine requests", || {
@@ -519,6 +508,43 @@ fn clients_are_remembered_while_it_is_wanted_and_told_to_few() {
             .sum();
         (sum == 9).then_some(clients)
     });
+    assert_clients(&clients, &at);
+    // Only the addresses are compared: times come from a clock that is being slewed.
+    let [first] = &listed(&["--limit", "1", "--server", &at])[..] else {
+        panic!("expected one client");
+    };
+    assert_eq!(first["address"], clients[0]["address"]);
+    let (_, output) = setup.ntp_ctl(&["clients"]);
+    assert!(output.contains("3 entries, capacity 1000"), "{output}");
+    assert!(
+        output.contains("\n127.77.0.2        5        5"),
+        "{output}"
+    );
+    assert!(output.lines().all(|line| line.len() <= 80), "{output}");
+    let (code, output) = setup.ntp_ctl(&["clients", "--server", "127.77.0.9:123"]);
+    assert!(
+        code == Some(1) && output.contains("Unknown server"),
+        "{output}"
+    );
+
+    assert_clients_are_restricted(&setup, &daemon);
+
+    // Disabling the list deletes it, and a new one starts empty.
+    for size in ["client-list-size=0", "client-list-size=8"] {
+        let (code, output) = setup.ntp_ctl(&["server", "set", &at, size]);
+        assert_eq!(code, Some(0), "{output}");
+        assert_eq!(listed(&[]), [0; 0], "{size}");
+    }
+    let requests = query_from_all();
+    wait::until(LIMIT, "the last replies to be counted", || {
+        let servers = status(&mut connect(&setup)).servers;
+        (servers[0].accepted == requests && servers[0].client_list_size == 8).then_some(())
+    });
+    assert!(daemon.process.lines_with("127.77.0.2").is_empty());
+}
+
+/// Asserts the entries of the three clients of the server `at`.
+fn assert_clients(clients: &[serde_json::Value], at: &str) {
     let expected = [("127.77.0.2", 5), ("127.77.0.3", 3), ("127.77.0.4", 1)];
     for (client, (from, requests)) in clients.iter().zip(expected) {
         assert_eq!(client["address"], from);
@@ -532,60 +558,38 @@ fn clients_are_remembered_while_it_is_wanted_and_told_to_few() {
             (&json!(at), requests == 1)
         );
     }
-    // Times are told by a clock that is being slewed.
-    let [first] = &listed(&["--limit", "1", "--server", &at])[..] else {
-        panic!("one, as asked for");
-    };
-    assert_eq!(first["address"], clients[0]["address"]);
-    let (_, said) = ntp_ctl(&setup, &["clients"]);
-    assert!(said.contains("3 known, with room for 1000"), "{said}");
-    assert!(said.contains("\n127.77.0.2        5        5"), "{said}");
-    assert!(said.lines().all(|line| line.len() <= 80), "{said}");
-    let (code, said) = ntp_ctl(&setup, &["clients", "--server", "127.77.0.9:123"]);
-    assert!(
-        code == Some(1) && said.contains("no time is served"),
-        "{said}"
-    );
-
-    if rustix::process::geteuid().is_root() {
-        open_to_all(setup.control().parent().expect("a directory"));
-        for _ in 0..3 {
-            let (code, said) = as_nobody(&setup, &["clients"]);
-            assert_eq!(code, Some(0), "{said}");
-            assert!(said.starts_with("Requests         : 18,"), "{said}");
-            assert!(
-                said.contains("you are uid 65534") && said.contains("only root"),
-                "{said}"
-            );
-            assert!(!said.contains("127.77.0.2"), "{said}");
-        }
-        assert_eq!(daemon.process.lines_with("GetClients refused").len(), 1);
-    }
-
-    // A list that is switched off is gone, and the next one begins anew.
-    for size in ["client-list-size=0", "client-list-size=8"] {
-        let (code, said) = ntp_ctl(&setup, &["server", "set", &at, size]);
-        assert_eq!(code, Some(0), "{said}");
-        assert_eq!(listed(&[]), [0; 0], "{size}");
-    }
-    let asked = ask_all();
-    wait::until(LIMIT, "the last answers to be counted", || {
-        let servers = status(&mut connect(&setup)).servers;
-        (servers[0].accepted == asked && servers[0].client_list_size == 8).then_some(())
-    });
-    assert!(daemon.process.lines_with("127.77.0.2").is_empty());
 }
 
-/// Asks a server from an address of this machine, so many times, and returns that number: each must be answered.
-fn ask_from(address: Ipv4Addr, server: SocketAddr, times: u64) -> u64 {
+/// Asserts that unprivileged users get no addresses, and that refusals are logged once.
+fn assert_clients_are_restricted(setup: &Setup, daemon: &Daemon) {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    open_to_all(setup.control().parent().expect("a directory"));
+    for _ in 0..3 {
+        let (code, output) = as_nobody(setup, &["clients"]);
+        assert_eq!(code, Some(0), "{output}");
+        assert!(output.starts_with("Requests         : 18,"), "{output}");
+        assert!(
+            output.contains("you are uid 65534") && output.contains("only root"),
+            "{output}"
+        );
+        assert!(!output.contains("127.77.0.2"), "{output}");
+    }
+    assert_eq!(daemon.process.lines_with("GetClients refused").len(), 1);
+}
+
+/// Queries a server `times` times from an address of this machine; each must be answered. Returns
+/// `times`.
+fn query_from(address: Ipv4Addr, server: SocketAddr, times: u64) -> u64 {
     let socket = UdpSocket::bind((address, 0)).expect("loopback");
     for _ in 0..times {
-        query::ask(&socket, server, LIMIT).expect("an answer");
+        query::query(&socket, server, LIMIT).expect("a reply");
     }
     times
 }
 
-fn an_operator_is_told_what_is_wrong() {
+fn explain_and_waitsync_report_the_cause_of_a_failure() {
     let (right, also_right) = (server(), server());
     let wrong = server();
     wrong.set_behaviour(Behaviour {
@@ -597,30 +601,27 @@ fn an_operator_is_told_what_is_wrong() {
         .server(&also_right.address().to_string())
         .server(&wrong.address().to_string())
         .server("127.0.0.1:9");
-    // Before it runs.
-    let (code, said) = ntp_ctl(&setup, &["tracking"]);
+    // Before the daemon runs.
+    let (code, output) = setup.ntp_ctl(&["tracking"]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("Is it running?"), "{said}");
+    assert!(output.contains("The daemon is not running"), "{output}");
     let _daemon = started(&setup);
-    let said = wait::until(LIMIT, "an explanation", || {
-        let (_, said) = ntp_ctl(&setup, &["explain"]);
+    let output = wait::until(LIMIT, "an explanation", || {
+        let (_, output) = setup.ntp_ctl(&["explain"]);
         let known = [
-            "incompatible with the majority's",
+            "does not overlap the majority's",
             "nothing listens on its port",
         ];
         known
             .iter()
-            .all(|reason| said.contains(reason))
-            .then_some(said)
+            .all(|reason| output.contains(reason))
+            .then_some(output)
     });
-    assert!(said.contains("`trust = true`"), "{said}");
-    let (code, said) = ntp_ctl(
-        &setup,
-        &["waitsync", "--max-error", "1ns", "--timeout", "1s"],
-    );
+    assert!(output.contains("`trust = true`"), "{output}");
+    let (code, output) = setup.ntp_ctl(&["waitsync", "--max-error", "1ns", "--timeout", "1s"]);
     assert_eq!(code, Some(124));
-    assert!(said.contains("1.00 ns was asked for"), "{said}");
-    let (code, said) = ntp_ctl(&setup, &["source", "nobody"]);
+    assert!(output.contains("required 1.00 ns"), "{output}");
+    let (code, output) = setup.ntp_ctl(&["source", "unknown"]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("there are 127.0.0.1:"), "{said}");
+    assert!(output.contains("configured: 127.0.0.1:"), "{output}");
 }

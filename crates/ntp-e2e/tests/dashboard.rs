@@ -1,6 +1,6 @@
-//! The exporter's page in a browser: what a person sees of a daemon with two good servers and a bad one.
+//! The exporter's page in a browser, for a daemon with three good servers and a falseticker.
 //!
-//! The pictures in `target/dashboard` are for people to look at.
+//! Writes screenshots to `target/dashboard`, for visual inspection.
 
 use std::fs;
 use std::process::ExitCode;
@@ -10,37 +10,33 @@ use ntp_e2e::binaries::workspace_root;
 use ntp_e2e::browser::Browser;
 use ntp_e2e::daemon::Setup;
 use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::peers::reference_server;
 use ntp_e2e::scenario;
 use ntp_time::NtpDuration;
-use test_binaries::{Behaviour, ReferenceServer};
+use test_binaries::Behaviour;
 
-/// For whatever takes seconds: only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     harness::run(
         Arena::Browser,
         &[scenario!(
-            the_page_shows_who_is_believed_and_how_wrong_the_clock_can_be
+            the_page_shows_selected_sources_and_the_error_bound
         )],
     )
 }
 
-fn server(behaviour: Behaviour) -> ReferenceServer {
-    let address = "127.0.0.1:0".parse().expect("an address");
-    ReferenceServer::bind(address, behaviour).expect("loopback")
-}
-
-fn the_page_shows_who_is_believed_and_how_wrong_the_clock_can_be() {
+fn the_page_shows_selected_sources_and_the_error_bound() {
     let ahead = |offset| Behaviour {
         offset,
         ..Behaviour::default()
     };
     let servers = [
-        server(Behaviour::default()),
-        server(Behaviour::default()),
-        server(ahead(NtpDuration::from_micros(200))),
-        server(ahead(NtpDuration::from_millis(400))),
+        reference_server(Behaviour::default()),
+        reference_server(Behaviour::default()),
+        reference_server(ahead(NtpDuration::from_micros(200))),
+        reference_server(ahead(NtpDuration::from_millis(400))),
     ];
     let setup = servers
         .iter()
@@ -48,13 +44,13 @@ fn the_page_shows_who_is_believed_and_how_wrong_the_clock_can_be() {
             setup.server(&server.address().to_string())
         })
         .with("[[server]]\nlisten = \"127.0.0.1:0\"")
-        .exporting_at("127.0.0.1:0");
+        .with_exporter_at("127.0.0.1:0");
     let exporter = setup.start_exporter(&[]);
     let browser = Browser::start();
-    browser.imitate(1180, 1400, false);
+    browser.emulate_screen(1180, 1400, false);
     browser.open(&format!("http://{}/", exporter.address));
     browser.wait_for(
-        "the page to say that there is no daemon",
+        "the page to report the missing daemon",
         "return document.querySelector('#problem').innerText.includes('observation-path')",
     );
 
@@ -71,7 +67,7 @@ fn the_page_shows_who_is_believed_and_how_wrong_the_clock_can_be() {
         "return document.querySelector('#status').textContent === 'Synchronised' && document.querySelector('#problem').hidden",
     );
     browser.wait_for(
-        "curves",
+        "the plot of the offset",
         "return document.querySelector('#offset-line')?.points.length > 4",
     );
     let state = |name: &str| {
@@ -101,24 +97,7 @@ fn the_page_shows_who_is_believed_and_how_wrong_the_clock_can_be() {
         1
     );
 
-    let pictures = workspace_root().join("target/dashboard");
-    fs::create_dir_all(&pictures).expect("a directory for pictures");
-    for (name, width, height, dark) in [
-        ("light", 1180, 1400, false),
-        ("dark", 1180, 1400, true),
-        ("phone", 390, 844, false),
-        ("phone-dark", 390, 844, true),
-    ] {
-        browser.imitate(width, height, dark);
-        browser.evaluate("window.dispatchEvent(new Event('resize'))");
-        let wider = "return document.documentElement.scrollWidth > innerWidth";
-        assert_eq!(
-            browser.evaluate(wider),
-            false,
-            "{name} has to be scrolled sideways"
-        );
-        browser.picture(&pictures.join(format!("{name}.png")));
-    }
+    take_screenshots(&browser);
 
     browser.evaluate("document.querySelector('[data-span=day]').click()");
     browser.wait_for(
@@ -127,8 +106,30 @@ fn the_page_shows_who_is_believed_and_how_wrong_the_clock_can_be() {
     );
     drop(daemon);
     browser.wait_for(
-        "the page to say that the daemon is gone",
+        "the page to report the stopped daemon",
         "return document.querySelector('#status').textContent === 'No data'",
     );
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_eq!(browser.console_problems(), Vec::<String>::new());
+}
+
+/// Takes screenshots in several sizes and colour schemes, and asserts that the page fits the width.
+fn take_screenshots(browser: &Browser) {
+    let pictures = workspace_root().join("target/dashboard");
+    fs::create_dir_all(&pictures).expect("a directory for screenshots");
+    for (name, width, height, dark) in [
+        ("light", 1180, 1400, false),
+        ("dark", 1180, 1400, true),
+        ("phone", 390, 844, false),
+        ("phone-dark", 390, 844, true),
+    ] {
+        browser.emulate_screen(width, height, dark);
+        browser.evaluate("window.dispatchEvent(new Event('resize'))");
+        let wider = "return document.documentElement.scrollWidth > innerWidth";
+        assert_eq!(
+            browser.evaluate(wider),
+            false,
+            "{name} scrolls horizontally"
+        );
+        browser.screenshot(&pictures.join(format!("{name}.png")));
+    }
 }

@@ -1,4 +1,4 @@
-//! The metrics exporter in front of a running daemon, of none, and of clients that behave badly.
+//! The metrics exporter with a running daemon, without one, and with misbehaving clients.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -10,40 +10,40 @@ use ntp_e2e::binaries::Program;
 use ntp_e2e::daemon::Setup;
 use ntp_e2e::exporter::samples;
 use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::peers;
 use ntp_e2e::process::Process;
 use ntp_e2e::scenario;
 use test_binaries::{Behaviour, ReferenceServer};
 
-/// For whatever takes seconds: only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
-/// Enough to be found out, more than the exporter has places.
-const SILENT: usize = 200;
-/// The exporter must stay small.
-const MEMORY: u64 = 10 << 20;
+/// Number of idle clients: more than the exporter accepts.
+const IDLE_CLIENTS: usize = 200;
+/// Upper limit of the exporter's resident memory, in octets.
+const MAX_MEMORY: u64 = 10 << 20;
 
 fn main() -> ExitCode {
     harness::run(
         Arena::Loopback,
         &[
-            scenario!(scrapers_get_the_format_that_they_prefer_and_all_families),
-            scenario!(a_daemon_that_is_down_is_told_apart_from_an_exporter_that_is_down),
-            scenario!(silent_clients_do_not_keep_a_scrape_out),
-            scenario!(an_exporter_that_has_nothing_to_read_says_which_key_is_missing),
+            scenario!(the_accept_header_selects_the_format_and_all_families_are_present),
+            scenario!(ntp_up_is_zero_while_the_daemon_is_down),
+            scenario!(idle_connections_do_not_block_a_scrape),
+            scenario!(an_exporter_without_observation_path_names_the_missing_key),
         ],
     )
 }
 
 fn server() -> ReferenceServer {
-    let address = "127.0.0.1:0".parse().expect("an address");
-    ReferenceServer::bind(address, Behaviour::default()).expect("loopback")
+    peers::reference_server(Behaviour::default())
 }
 
-fn scrapers_get_the_format_that_they_prefer_and_all_families() {
+fn the_accept_header_selects_the_format_and_all_families_are_present() {
     let server = server();
     let setup = Setup::new(1)
         .server(&server.address().to_string())
         .with("[[server]]\nlisten = \"127.0.0.1:0\"")
-        .exporting_at("127.0.0.1:0");
+        .with_exporter_at("127.0.0.1:0");
     let mut daemon = setup.start(None);
     daemon.wait_synchronized(LIMIT);
     let exporter = setup.start_exporter(&["--chrony-names"]);
@@ -70,7 +70,7 @@ fn scrapers_get_the_format_that_they_prefer_and_all_families() {
     assert_eq!(of("authentication", ",method=\"none\""), 1.0);
     assert!(of("jitter_seconds", "") > 0.0);
 
-    // As Prometheus 2.42 asks, at the path that upstream's documentation does not prescribe.
+    // The header of Prometheus 2.42. Upstream serves metrics at every path.
     let accept = "Accept: application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
     for path in ["/metrics", "/", "/anything"] {
         let open = exporter.get(path, &[accept]).expect("a reply");
@@ -89,14 +89,14 @@ fn scrapers_get_the_format_that_they_prefer_and_all_families() {
     let posted = ntp_e2e::http::request(exporter.address, "POST", "/metrics", &[], "x", LIMIT);
     assert_eq!(posted.expect("a reply").status, 405);
     let memory = exporter.process.resident_bytes();
-    assert!(memory > 0 && memory < MEMORY, "{memory} octets");
+    assert!(memory > 0 && memory < MAX_MEMORY, "{memory} octets");
 }
 
-fn a_daemon_that_is_down_is_told_apart_from_an_exporter_that_is_down() {
+fn ntp_up_is_zero_while_the_daemon_is_down() {
     let server = server();
     let setup = Setup::new(1)
         .server(&server.address().to_string())
-        .exporting_at("127.0.0.1:0");
+        .with_exporter_at("127.0.0.1:0");
     let exporter = setup.start_exporter(&[]);
     assert_eq!(exporter.samples()["ntp_up"], 0.0);
     assert_eq!(
@@ -114,7 +114,7 @@ fn a_daemon_that_is_down_is_told_apart_from_an_exporter_that_is_down() {
 
     let mut daemon = setup.start(None);
     exporter.wait_for_sample("ntp_up", 1.0);
-    // Its socket stays behind.
+    // The socket file remains.
     daemon.process.signal(rustix::process::Signal::KILL);
     exporter.wait_for_sample("ntp_exporter_observation{outcome=\"nobody-listens\"}", 1.0);
     assert_eq!(exporter.samples()["ntp_up"], 0.0);
@@ -122,14 +122,14 @@ fn a_daemon_that_is_down_is_told_apart_from_an_exporter_that_is_down() {
     exporter.wait_for_sample("ntp_up", 1.0);
 }
 
-fn silent_clients_do_not_keep_a_scrape_out() {
-    let setup = Setup::new(1).exporting_at("127.0.0.1:0");
+fn idle_connections_do_not_block_a_scrape() {
+    let setup = Setup::new(1).with_exporter_at("127.0.0.1:0");
     let exporter = setup.start_exporter(&[]);
-    let crowd: Vec<TcpStream> = (0..SILENT)
+    let idle: Vec<TcpStream> = (0..IDLE_CLIENTS)
         .map(|number| {
             let mut stream = TcpStream::connect(exporter.address).expect("a connection");
             if number % 2 == 0 {
-                // Half of them begin a request and never end it; one that has been shown out cannot.
+                // Half of them start a request and never finish it; fails if already disconnected.
                 let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nX-Slow: ");
             }
             stream
@@ -140,14 +140,14 @@ fn silent_clients_do_not_keep_a_scrape_out() {
     }
     let memory = exporter.process.resident_bytes();
     assert!(
-        memory < MEMORY,
-        "{memory} octets with {} silent clients",
-        crowd.len()
+        memory < MAX_MEMORY,
+        "{memory} octets with {} idle clients",
+        idle.len()
     );
 }
 
-fn an_exporter_that_has_nothing_to_read_says_which_key_is_missing() {
-    let setup = Setup::new(1).exporting_at("127.0.0.1:0");
+fn an_exporter_without_observation_path_names_the_missing_key() {
+    let setup = Setup::new(1).with_exporter_at("127.0.0.1:0");
     let path = format!("observation-path = \"{}\"", setup.socket().display());
     let setup = setup.replacing(&path, "");
     let mut exporter = Process::spawn(

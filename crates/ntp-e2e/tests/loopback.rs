@@ -1,4 +1,4 @@
-//! The daemon and the control program against servers on the same machine.
+//! The daemon and `ntp-ctl` with servers on the same machine.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,43 +7,44 @@ use std::time::Duration;
 
 use ntp_e2e::binaries::Program;
 use ntp_e2e::daemon::{
-    Setup, VIRTUAL_FREQUENCY_PPM, VIRTUAL_OFFSET, assert_truth_inside, files_in,
+    Setup, VIRTUAL_FREQUENCY_PPM, VIRTUAL_OFFSET, assert_error_within, files_in,
 };
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::observation::{Observation, Source};
+use ntp_e2e::peers::reference_server;
 use ntp_e2e::process::{self, Process};
 use ntp_e2e::{scenario, wait};
-use test_binaries::{Behaviour, Misbehaviour, ReferenceServer};
+use test_binaries::{Behaviour, Misbehaviour};
 
-/// For whatever takes seconds: only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
-/// A virtual clock on loopback is off by less, however busy the machine.
+/// Error of a virtual clock synchronised over loopback, in seconds, even on a busy machine.
 const CLOSE: f64 = 0.010;
 
 fn main() -> ExitCode {
     harness::run(
         Arena::Loopback,
         &[
-            scenario!(a_wrong_clock_is_set_right_over_both_families),
-            scenario!(status_shows_what_the_daemon_knows),
-            scenario!(a_second_start_knows_the_frequency),
+            scenario!(a_wrong_clock_is_corrected_over_ipv4_and_ipv6),
+            scenario!(status_prints_upstreams_layout),
+            scenario!(the_frequency_is_restored_after_a_restart),
             scenario!(a_damaged_state_file_is_set_aside),
-            scenario!(a_server_that_denies_service_is_dropped),
-            scenario!(a_server_that_asks_for_fewer_requests_gets_fewer),
-            scenario!(a_server_that_is_obeyed_serves_again).slow(),
-            scenario!(no_misbehaviour_moves_the_clock_or_floods_the_log),
-            scenario!(without_a_majority_nothing_is_steered),
-            scenario!(a_configuration_with_errors_is_refused_with_all_of_them),
-            scenario!(a_mode_that_is_not_built_is_refused_by_name),
-            scenario!(an_unknown_option_is_named),
-            scenario!(without_an_observation_socket_the_daemon_keeps_time),
-            scenario!(a_client_of_literal_addresses_without_state_is_one_thread),
-            scenario!(status_without_a_daemon_says_so),
+            scenario!(a_server_that_sends_deny_is_removed),
+            scenario!(a_rate_kiss_increases_the_poll_interval),
+            scenario!(a_rate_limiting_server_answers_again_at_the_longer_interval).slow(),
+            scenario!(misbehaving_servers_neither_move_the_clock_nor_flood_the_log),
+            scenario!(without_a_majority_the_clock_is_not_steered),
+            scenario!(all_configuration_errors_are_reported_at_once),
+            scenario!(an_unsupported_source_mode_is_refused_by_name),
+            scenario!(an_unknown_option_is_named_in_the_error),
+            scenario!(a_missing_socket_directory_is_only_a_warning),
+            scenario!(a_client_with_literal_addresses_and_no_state_runs_one_thread),
+            scenario!(status_without_a_daemon_fails_with_the_socket_path),
         ],
     )
 }
 
-/// A `test-server` of its own process.
+/// A server program as a separate process.
 struct TestServer {
     address: SocketAddr,
     _process: Process,
@@ -66,7 +67,7 @@ impl TestServer {
     }
 
     /// A server with a perfect clock.
-    fn honest(listen: &str) -> Self {
+    fn correct(listen: &str) -> Self {
         Self::start(Program::TestServer, listen, &[])
     }
 
@@ -75,14 +76,9 @@ impl TestServer {
     }
 }
 
-fn in_process(behaviour: Behaviour) -> ReferenceServer {
-    let address = "127.0.0.1:0".parse().expect("an address");
-    ReferenceServer::bind(address, behaviour).expect("loopback")
-}
-
-fn a_wrong_clock_is_set_right_over_both_families() {
+fn a_wrong_clock_is_corrected_over_ipv4_and_ipv6() {
     for listen in ["127.0.0.1:0", "[::1]:0"] {
-        let server = TestServer::honest(listen);
+        let server = TestServer::correct(listen);
         let setup = Setup::new(1).server(&server.name());
         let mut daemon = setup.start(None);
         daemon.process.wait_for_line(LIMIT, "clock stepped by");
@@ -93,7 +89,7 @@ fn a_wrong_clock_is_set_right_over_both_families() {
         let close = daemon.wait_until(LIMIT, "a small error", |observation| {
             observation.true_offset().abs() < CLOSE && observation.error_bound() < VIRTUAL_OFFSET
         });
-        assert_truth_inside(&close, CLOSE);
+        assert_error_within(&close, CLOSE);
         assert_eq!(daemon.stop().code(), Some(0));
         assert!(
             !setup.socket().exists(),
@@ -102,15 +98,15 @@ fn a_wrong_clock_is_set_right_over_both_families() {
     }
 }
 
-fn status_shows_what_the_daemon_knows() {
-    let server = TestServer::honest("127.0.0.1:0");
+fn status_prints_upstreams_layout() {
+    let server = TestServer::correct("127.0.0.1:0");
     let setup = Setup::new(1).server(&server.name());
     let mut daemon = setup.start(None);
     daemon.wait_synchronized(LIMIT);
     let mut status = setup.status();
     assert_eq!(status.wait_exit(LIMIT).code(), Some(0));
     let lines = status.lines();
-    // Scripts read this layout; it is upstream's.
+    // Upstream's layout, which scripts parse.
     assert_eq!(lines[0], "Synchronization status:");
     assert_eq!(lines[3], "\tStratum:\t2");
     assert!(lines.iter().any(|line| line == "Sources:"), "{lines:#?}");
@@ -121,8 +117,8 @@ fn status_shows_what_the_daemon_knows() {
     );
 }
 
-fn a_second_start_knows_the_frequency() {
-    let server = TestServer::honest("127.0.0.1:0");
+fn the_frequency_is_restored_after_a_restart() {
+    let server = TestServer::correct("127.0.0.1:0");
     let setup = Setup::new(1).server(&server.name());
     let mut first = setup.start(None);
     let learned = first.wait_until(LIMIT, "a known frequency", |observation| {
@@ -146,11 +142,11 @@ fn a_second_start_knows_the_frequency() {
         known.frequency_ppm(),
         learned.frequency_ppm()
     );
-    assert_truth_inside(&second.wait_synchronized(LIMIT), VIRTUAL_OFFSET);
+    assert_error_within(&second.wait_synchronized(LIMIT), VIRTUAL_OFFSET);
 }
 
 fn a_damaged_state_file_is_set_aside() {
-    let server = TestServer::honest("127.0.0.1:0");
+    let server = TestServer::correct("127.0.0.1:0");
     let setup = Setup::new(1).server(&server.name());
     std::fs::write(setup.state().join("clock.toml"), b"\0\xff garbage").expect("written");
     let mut daemon = setup.start(None);
@@ -159,18 +155,20 @@ fn a_damaged_state_file_is_set_aside() {
     assert!(files_in(&setup.state()).contains(&"clock.toml.damaged".to_owned()));
 }
 
-fn a_server_that_denies_service_is_dropped() {
-    let honest = TestServer::honest("127.0.0.1:0");
+fn a_server_that_sends_deny_is_removed() {
+    let correct = TestServer::correct("127.0.0.1:0");
     let denying = TestServer::start(Program::DemobilizeServer, "127.0.0.1:0", &[]);
-    let setup = Setup::new(1).server(&honest.name()).server(&denying.name());
+    let setup = Setup::new(1)
+        .server(&correct.name())
+        .server(&denying.name());
     let mut daemon = setup.start(None);
     daemon
         .process
         .wait_for_line(LIMIT, "it refuses to serve us");
-    let without = daemon.wait_until(LIMIT, "only the honest source", |observation| {
+    let without = daemon.wait_until(LIMIT, "only the correct source", |observation| {
         observation.is_synchronized() && observation.sources().len() == 1
     });
-    assert!(without.source(&honest.name()).is_some());
+    assert!(without.source(&correct.name()).is_some());
     assert_eq!(daemon.process.lines_with("it refuses to serve us").len(), 1);
     assert_eq!(
         daemon
@@ -181,37 +179,33 @@ fn a_server_that_denies_service_is_dropped() {
     );
 }
 
-fn a_server_that_asks_for_fewer_requests_gets_fewer() {
+fn a_rate_kiss_increases_the_poll_interval() {
     let server = TestServer::start(Program::RateLimitServer, "127.0.0.1:0", &[]);
-    let setup = Setup::new(1).patient_server(&server.name());
+    let setup = Setup::new(1).server_with_default_polls(&server.name());
     let mut daemon = setup.start(None);
     daemon.wait_until(LIMIT, "a poll interval of 32 s", |observation| {
         observation
             .source(&server.name())
             .is_some_and(|source| source.poll_interval() == 5)
     });
-    // There were two, one in the burst, which ended it, and one after 16 s: a line for each interval that it led to.
+    // Two kisses, one in the burst, which ended it, and one after 16 s: one line per new interval.
     assert_eq!(daemon.process.lines_with("polling every 16s").len(), 1);
     daemon.process.wait_for_line(LIMIT, "polling every 32s");
     assert!(daemon.process.is_running());
 }
 
-fn a_server_that_is_obeyed_serves_again() {
+fn a_rate_limiting_server_answers_again_at_the_longer_interval() {
     let server = TestServer::start(Program::RateLimitServer, "127.0.0.1:0", &[]);
-    let setup = Setup::new(1).patient_server(&server.name());
+    let setup = Setup::new(1).server_with_default_polls(&server.name());
     let mut daemon = setup.start(None);
-    daemon.wait_until(
-        LIMIT,
-        "the server's patience to end and return",
-        |observation| {
-            let obeyed = |source: Source<'_>| {
-                source.poll_interval() == 5
-                    && source.packets_sent() >= 4
-                    && source.unanswered_polls() == 0
-            };
-            observation.source(&server.name()).is_some_and(obeyed)
-        },
-    );
+    daemon.wait_until(LIMIT, "replies at the longer interval", |observation| {
+        let obeyed = |source: Source<'_>| {
+            source.poll_interval() == 5
+                && source.packets_sent() >= 4
+                && source.unanswered_polls() == 0
+        };
+        observation.source(&server.name()).is_some_and(obeyed)
+    });
     let polls = |observation: &Observation| {
         observation
             .source(&server.name())
@@ -220,56 +214,58 @@ fn a_server_that_is_obeyed_serves_again() {
     let later = daemon.wait_until(2 * LIMIT, "two more polls", |observation| {
         polls(observation) >= 6
     });
-    // A further kiss would have made it 64 s.
+    // Another kiss would have increased it to 64 s.
     assert_eq!(
         later.source(&server.name()).map(Source::poll_interval),
         Some(5)
     );
 }
 
-fn no_misbehaviour_moves_the_clock_or_floods_the_log() {
-    let honest: Vec<_> = (0..3).map(|_| in_process(Behaviour::default())).collect();
+fn misbehaving_servers_neither_move_the_clock_nor_flood_the_log() {
+    let correct: Vec<_> = (0..3)
+        .map(|_| reference_server(Behaviour::default()))
+        .collect();
     let bad: Vec<_> = Misbehaviour::SAMPLES
         .iter()
-        .map(|sample| (*sample, in_process(Behaviour::with(*sample))))
+        .map(|sample| (*sample, reference_server(Behaviour::with(*sample))))
         .collect();
     let mut setup = Setup::new(3);
-    for server in honest.iter().chain(bad.iter().map(|(_, server)| server)) {
+    for server in correct.iter().chain(bad.iter().map(|(_, server)| server)) {
         setup = setup.server(&server.address().to_string());
     }
     let mut daemon = setup.start(None);
     daemon.wait_synchronized(LIMIT);
-    let after = daemon.wait_until(LIMIT, "ten polls of everyone", |observation| {
+    let after = daemon.wait_until(LIMIT, "ten polls of each source", |observation| {
         observation
             .sources()
             .iter()
             .all(|source| source.packets_sent() >= 10)
     });
     assert!(after.is_synchronized());
-    assert_truth_inside(&after, CLOSE);
+    assert_error_within(&after, CLOSE);
     for (misbehaviour, server) in &bad {
         let name = server.address().to_string();
-        if is_no_answer(misbehaviour) {
+        if prevents_measurement(misbehaviour) {
             let measured = after.source(&name).is_some_and(Source::is_measured);
-            assert!(!measured, "{misbehaviour} was believed");
+            assert!(!measured, "{misbehaviour} was accepted");
         }
     }
-    let mut told = BTreeMap::<String, u32>::new();
+    let mut counts = BTreeMap::<String, u32>::new();
     for line in daemon.process.lines_with(" ignored: ") {
-        // Without time and level, which come before, and what may differ between two of a kind.
+        // Without time and level, and without the varying parts.
         let message = line.split("reply from").nth(1).unwrap_or(&line);
         let message = message.split(" (1 more").next().unwrap_or(message);
-        *told.entry(message.to_owned()).or_default() += 1;
+        *counts.entry(message.to_owned()).or_default() += 1;
     }
     assert!(
-        told.values().all(|count| *count == 1),
-        "told more than once: {told:#?}"
+        counts.values().all(|count| *count == 1),
+        "logged more than once: {counts:#?}"
     );
     assert_eq!(daemon.stop().code(), Some(0));
 }
 
-/// Whether a reply that suffers from this says nothing about time.
-fn is_no_answer(misbehaviour: &Misbehaviour) -> bool {
+/// Whether replies with this misbehaviour cannot be used as measurements.
+fn prevents_measurement(misbehaviour: &Misbehaviour) -> bool {
     match misbehaviour {
         Misbehaviour::Drop(_)
         | Misbehaviour::Kiss(_)
@@ -288,7 +284,7 @@ fn is_no_answer(misbehaviour: &Misbehaviour) -> bool {
     }
 }
 
-fn without_a_majority_nothing_is_steered() {
+fn without_a_majority_the_clock_is_not_steered() {
     let servers = ["0", "0.5", "-0.5"]
         .map(|offset| TestServer::start(Program::TestServer, "127.0.0.1:0", &["--offset", offset]));
     let setup = servers
@@ -296,7 +292,7 @@ fn without_a_majority_nothing_is_steered() {
         .fold(Setup::new(2), |setup, server| setup.server(&server.name()));
     let mut daemon = setup.start(None);
     daemon.process.wait_for_line(LIMIT, "no majority");
-    let after = daemon.wait_until(LIMIT, "ten polls of everyone", |observation| {
+    let after = daemon.wait_until(LIMIT, "ten polls of each source", |observation| {
         observation
             .sources()
             .iter()
@@ -311,8 +307,8 @@ fn without_a_majority_nothing_is_steered() {
     assert_eq!(daemon.process.lines_with("clock stepped by"), [""; 0]);
 }
 
-/// Runs the daemon, which must end by itself with `code`, and returns what it said.
-fn refusal(setup: &Setup, arguments: &[&str], code: i32) -> String {
+/// Runs the daemon, which must exit with `code`. Returns its output.
+fn run_refused(setup: &Setup, arguments: &[&str], code: i32) -> String {
     let mut command = setup.command(None, Program::Daemon);
     command.args(arguments);
     let mut daemon = Process::spawn("ntp-daemon", command);
@@ -321,36 +317,36 @@ fn refusal(setup: &Setup, arguments: &[&str], code: i32) -> String {
     daemon.lines().join("\n")
 }
 
-fn a_configuration_with_errors_is_refused_with_all_of_them() {
+fn all_configuration_errors_are_reported_at_once() {
     let setup = Setup::new(1)
         .server("127.0.0.1:4567")
         .with("[[source]]\nmode = \"server\"\nadress = \"127.0.0.1\"")
         .with("[source-defaults]\ninitial-poll-interval = \"soon\"");
-    let said = refusal(&setup, &[], 78);
+    let output = run_refused(&setup, &[], 78);
     for part in [
         "ntp.toml",
         "adress = \"127.0.0.1\"",
         "unknown field",
         "initial-poll-interval = \"soon\"",
     ] {
-        assert!(said.contains(part), "no '{part}' in\n{said}");
+        assert!(output.contains(part), "no '{part}' in\n{output}");
     }
 }
 
-fn a_mode_that_is_not_built_is_refused_by_name() {
+fn an_unsupported_source_mode_is_refused_by_name() {
     let setup =
         Setup::new(1).with("[[source]]\nmode = \"sock\"\npath = \"/nowhere\"\nprecision = 0.001");
-    let said = refusal(&setup, &[], 78);
-    assert!(said.contains("sock"), "{said}");
+    let output = run_refused(&setup, &[], 78);
+    assert!(output.contains("sock"), "{output}");
 }
 
-fn an_unknown_option_is_named() {
-    let said = refusal(&Setup::new(1), &["--bogus"], 1);
-    assert!(said.contains("--bogus"), "{said}");
+fn an_unknown_option_is_named_in_the_error() {
+    let output = run_refused(&Setup::new(1), &["--bogus"], 1);
+    assert!(output.contains("--bogus"), "{output}");
 }
 
-fn without_an_observation_socket_the_daemon_keeps_time() {
-    let server = TestServer::honest("127.0.0.1:0");
+fn a_missing_socket_directory_is_only_a_warning() {
+    let server = TestServer::correct("127.0.0.1:0");
     let setup = Setup::new(1)
         .server(&server.name())
         .replacing("/observe\"", "/missing/observe\"");
@@ -366,26 +362,29 @@ fn without_an_observation_socket_the_daemon_keeps_time() {
     assert_eq!(daemon.stop().code(), Some(0));
 }
 
-fn a_client_of_literal_addresses_without_state_is_one_thread() {
-    let server = TestServer::honest("127.0.0.1:0");
+fn a_client_with_literal_addresses_and_no_state_runs_one_thread() {
+    let server = TestServer::correct("127.0.0.1:0");
     let setup = Setup::new(1)
         .server(&server.name())
         .replacing("[state]\n", "[state]\nenabled = false\n");
     let mut daemon = setup.start(None);
     daemon.wait_synchronized(LIMIT);
-    // The thread that read the list of leap seconds may not have ended yet.
+    // The thread that reads the leap-second list may still run.
     wait::until(LIMIT, "a single thread", || {
         (daemon.process.threads() == 1).then_some(())
     });
     assert_eq!(daemon.stop().code(), Some(0));
 }
 
-fn status_without_a_daemon_says_so() {
+fn status_without_a_daemon_fails_with_the_socket_path() {
     let setup = Setup::new(1);
     let mut status = setup.status();
     assert_eq!(status.wait_exit(LIMIT).code(), Some(1));
-    let said = status.lines().join("\n");
+    let output = status.lines().join("\n");
     let socket = setup.socket();
-    assert!(said.contains("Could not open socket at"), "{said}");
-    assert!(said.contains(socket.to_str().expect("a name")), "{said}");
+    assert!(output.contains("Could not open socket at"), "{output}");
+    assert!(
+        output.contains(socket.to_str().expect("a name")),
+        "{output}"
+    );
 }

@@ -1,4 +1,4 @@
-//! A Prometheus server in front of the exporter, and the alert rules and the dashboard that are shipped for both.
+//! A Prometheus server with the exporter, and the shipped alert rules.
 
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -7,11 +7,12 @@ use ntp_control_api::metrics::{Kind, UPSTREAM};
 use ntp_e2e::binaries::workspace_root;
 use ntp_e2e::daemon::Setup;
 use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::peers;
 use ntp_e2e::prometheus::{Prometheus, program};
 use ntp_e2e::{scenario, wait};
 use test_binaries::{Behaviour, ReferenceServer};
 
-/// For whatever takes seconds: only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
@@ -19,8 +20,8 @@ fn main() -> ExitCode {
         Arena::Monitoring,
         &[
             scenario!(promtool_accepts_the_rules_and_their_tests),
-            scenario!(promtool_finds_nothing_wrong_with_the_metrics),
-            scenario!(a_prometheus_server_scrapes_through_a_restart_of_the_daemon),
+            scenario!(promtool_accepts_the_metrics),
+            scenario!(prometheus_keeps_scraping_across_a_daemon_restart),
         ],
     )
 }
@@ -40,18 +41,17 @@ fn promtool_accepts_the_rules_and_their_tests() {
 }
 
 fn server() -> ReferenceServer {
-    let address = "127.0.0.1:0".parse().expect("an address");
-    ReferenceServer::bind(address, Behaviour::default()).expect("loopback")
+    peers::reference_server(Behaviour::default())
 }
 
 fn setup(server: &ReferenceServer) -> Setup {
     Setup::new(1)
         .server(&server.address().to_string())
         .with("[[server]]\nlisten = \"127.0.0.1:0\"")
-        .exporting_at("127.0.0.1:0")
+        .with_exporter_at("127.0.0.1:0")
 }
 
-fn promtool_finds_nothing_wrong_with_the_metrics() {
+fn promtool_accepts_the_metrics() {
     let server = server();
     let setup = setup(&server);
     let mut daemon = setup.start(None);
@@ -65,13 +65,13 @@ fn promtool_finds_nothing_wrong_with_the_metrics() {
         .stdin(std::fs::File::open(&file).expect("the file"))
         .output()
         .expect("promtool runs");
-    // It complains about upstream's and our use of base units that it does not know, never about the format.
-    let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!complaints.contains("error while linting"), "{complaints}");
-    assert_ne!(output.status.code(), Some(1), "{complaints}");
+    // It warns about base units that it does not know, but must not report format errors.
+    let problems = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!problems.contains("error while linting"), "{problems}");
+    assert_ne!(output.status.code(), Some(1), "{problems}");
 }
 
-fn a_prometheus_server_scrapes_through_a_restart_of_the_daemon() {
+fn prometheus_keeps_scraping_across_a_daemon_restart() {
     let server = server();
     let setup = setup(&server);
     let mut daemon = setup.start(None);
@@ -82,8 +82,8 @@ fn a_prometheus_server_scrapes_through_a_restart_of_the_daemon() {
 
     prometheus.wait_for_value("ntp_up", 1.0);
     prometheus.wait_for_value("ntp_system_synchronized", 1.0);
-    // It asks for OpenMetrics, and must know every family of upstream's by its name and type all the same.
-    let known = prometheus.ask("/api/v1/targets/metadata");
+    // It requests OpenMetrics, and must still know every family of upstream by name and type.
+    let known = prometheus.get("/api/v1/targets/metadata");
     for family in UPSTREAM {
         let name = match family.kind {
             Kind::Counter => family.name.trim_end_matches("_total"),
@@ -91,14 +91,14 @@ fn a_prometheus_server_scrapes_through_a_restart_of_the_daemon() {
         };
         let entries = known.as_array().expect("a list");
         let entry = entries.iter().find(|entry| entry["metric"] == name);
-        let entry = entry.unwrap_or_else(|| panic!("{name} is not known"));
+        let entry = entry.unwrap_or_else(|| panic!("{name} is missing"));
         assert_eq!(entry["type"], family.kind.word(), "{name}");
     }
 
     daemon.stop();
     prometheus.wait_for_value("ntp_up", 0.0);
     assert_eq!(prometheus.value("up"), Some(1.0));
-    wait::until(LIMIT, "no news of a clock that is not known", || {
+    wait::until(LIMIT, "the end of the series without a daemon", || {
         prometheus
             .value("ntp_system_synchronized")
             .is_none()
@@ -108,7 +108,7 @@ fn a_prometheus_server_scrapes_through_a_restart_of_the_daemon() {
     prometheus.wait_for_value("ntp_up", 1.0);
     prometheus.wait_for_value("ntp_system_synchronized", 1.0);
 
-    let rules = prometheus.ask("/api/v1/rules");
+    let rules = prometheus.get("/api/v1/rules");
     let rules = rules["groups"][0]["rules"]
         .as_array()
         .expect("a list")

@@ -1,4 +1,5 @@
-//! The daemon against chronyd and ntpsec on virtual hosts, with servers that die, lie or change, and bad links.
+//! The daemon with chronyd and ntpsec on virtual hosts: unreachable and wrong servers, pools, bad
+//! links, and forged replies.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ntp_e2e::daemon::{Setup, assert_truth_inside};
+use ntp_e2e::daemon::{Setup, assert_error_within};
 use ntp_e2e::delay_proxy::{DelayProxy, Link};
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::netns::{Host, Network};
@@ -16,35 +17,35 @@ use ntp_e2e::observation::{Observation, Source};
 use ntp_e2e::peers::{self, Peer};
 use ntp_e2e::{scenario, wait};
 
-/// For whatever takes seconds: only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
-/// A virtual clock that follows a virtual host's server is off by less, however busy the machine.
+/// Error of a virtual clock synchronised to a virtual host, in seconds, even on a busy machine.
 const CLOSE: f64 = 0.010;
 
 fn main() -> ExitCode {
     harness::run(
         Arena::Namespaces,
         &[
-            scenario!(chronyd_is_followed_in_both_families),
-            scenario!(ntpsec_is_followed_in_both_families),
-            scenario!(a_server_that_dies_is_noticed_and_taken_back),
-            scenario!(one_falseticker_among_three_honest_servers_is_outvoted),
-            scenario!(a_pool_member_that_dies_is_replaced),
-            scenario!(a_name_without_an_answer_is_tried_again),
+            scenario!(the_daemon_synchronises_to_chronyd_over_ipv4_and_ipv6),
+            scenario!(the_daemon_synchronises_to_ntpsec_over_ipv4_and_ipv6),
+            scenario!(an_unreachable_server_leads_to_holdover_and_is_used_again),
+            scenario!(one_falseticker_among_four_servers_is_rejected),
+            scenario!(an_unreachable_pool_member_is_replaced),
+            scenario!(a_failed_name_lookup_is_retried),
             scenario!(a_lossy_and_jittery_path_stays_inside_the_bound),
             scenario!(an_asymmetric_path_stays_inside_the_bound),
-            scenario!(a_path_that_gets_worse_and_better_stays_inside_the_bound).slow(),
-            scenario!(forged_replies_are_refused),
+            scenario!(a_very_bad_path_stays_inside_the_bound).slow(),
+            scenario!(forged_replies_are_ignored),
         ],
     )
 }
 
-/// Address and port as the configuration and the observation write them.
+/// Address and port in the notation of the configuration and the observation.
 fn name(address: IpAddr) -> String {
     SocketAddr::new(address, 123).to_string()
 }
 
-fn is_followed_in_both_families(start: impl Fn(&Host) -> Peer, stratum: u64) {
+fn assert_synchronises_over_ipv4_and_ipv6(start: impl Fn(&Host) -> Peer, stratum: u64) {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let _server = start(&server);
@@ -60,20 +61,20 @@ fn is_followed_in_both_families(start: impl Fn(&Host) -> Peer, stratum: u64) {
         let close = daemon.wait_until(LIMIT, "a small error", |observation| {
             observation.true_offset().abs() < CLOSE
         });
-        assert_truth_inside(&close, CLOSE);
+        assert_error_within(&close, CLOSE);
         assert_eq!(daemon.stop().code(), Some(0));
     }
 }
 
-fn chronyd_is_followed_in_both_families() {
-    is_followed_in_both_families(|host| peers::chronyd(host, 1), 1);
+fn the_daemon_synchronises_to_chronyd_over_ipv4_and_ipv6() {
+    assert_synchronises_over_ipv4_and_ipv6(|host| peers::chronyd(host, 1), 1);
 }
 
-fn ntpsec_is_followed_in_both_families() {
-    is_followed_in_both_families(|host| peers::ntpsec(host, 2), 2);
+fn the_daemon_synchronises_to_ntpsec_over_ipv4_and_ipv6() {
+    assert_synchronises_over_ipv4_and_ipv6(|host| peers::ntpsec(host, 2), 2);
 }
 
-fn a_server_that_dies_is_noticed_and_taken_back() {
+fn an_unreachable_server_leads_to_holdover_and_is_used_again() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let chronyd = peers::chronyd(&server, 1);
@@ -90,22 +91,24 @@ fn a_server_that_dies_is_noticed_and_taken_back() {
     let alone = daemon.wait_until(LIMIT, "three unanswered polls", |observation| {
         polls(observation) >= 3
     });
-    // The clock runs on by what is known of it, and the claim about it grows honestly.
+    // Holdover: the clock stays synchronised, and the error bound grows.
     assert!(alone.is_synchronized());
-    assert_truth_inside(&alone, CLOSE.max(before.error_bound()));
-    let later = daemon.wait_until(LIMIT, "more of them", |observation| polls(observation) >= 6);
+    assert_error_within(&alone, CLOSE.max(before.error_bound()));
+    let later = daemon.wait_until(LIMIT, "more unanswered polls", |observation| {
+        polls(observation) >= 6
+    });
     assert!(later.error_bound() > alone.error_bound());
-    assert_truth_inside(&later, CLOSE.max(before.error_bound()));
+    assert_error_within(&later, CLOSE.max(before.error_bound()));
 
     let _chronyd = peers::chronyd(&server, 1);
-    let back = daemon.wait_until(LIMIT, "answers again", |observation| {
+    let back = daemon.wait_until(LIMIT, "replies again", |observation| {
         let source = observation.source(&server_name);
         observation.is_synchronized()
             && source.is_some_and(|source| {
                 source.unanswered_polls() == 0 && source.state() == "selected"
             })
     });
-    assert_truth_inside(&back, CLOSE);
+    assert_error_within(&back, CLOSE);
     assert_eq!(
         daemon.process.lines_with("clock stepped by").len(),
         1,
@@ -113,7 +116,7 @@ fn a_server_that_dies_is_noticed_and_taken_back() {
     );
 }
 
-fn one_falseticker_among_three_honest_servers_is_outvoted() {
+fn one_falseticker_among_four_servers_is_rejected() {
     let network = Network::new();
     let client = network.host();
     let hosts = [
@@ -122,12 +125,12 @@ fn one_falseticker_among_three_honest_servers_is_outvoted() {
         network.host(),
         network.host(),
     ];
-    let _honest = [
+    let _correct = [
         peers::chronyd(&hosts[0], 1),
         peers::ntpsec(&hosts[1], 2),
         peers::chronyd(&hosts[2], 3),
     ];
-    let _liar = peers::shifted(&hosts[3], hosts[3].v4(), 0.05);
+    let _falseticker = peers::test_server(&hosts[3], hosts[3].v4(), 0.05);
     let setup = hosts
         .iter()
         .fold(Setup::new(3), |setup, host| setup.server(&name(host.v4())));
@@ -137,24 +140,24 @@ fn one_falseticker_among_three_honest_servers_is_outvoted() {
             .source(&name(host.v4()))
             .map(|source| source.state().to_owned())
     };
-    let judged = daemon.wait_until(LIMIT, "a verdict", |observation| {
+    let judged = daemon.wait_until(LIMIT, "a falseticker", |observation| {
         observation.is_synchronized()
             && state(observation, &hosts[3]).as_deref() == Some("falseticker")
     });
     for host in &hosts[..3] {
         assert_eq!(state(&judged, host).as_deref(), Some("selected"));
     }
-    // Long enough for a liar that is believed to have pulled the clock along.
-    let last = daemon.wait_until(LIMIT, "ten polls of everyone", |observation| {
+    // Long enough for a wrongly selected falseticker to move the clock.
+    let last = daemon.wait_until(LIMIT, "ten polls of each source", |observation| {
         observation
             .sources()
             .iter()
             .all(|source| source.packets_sent() >= 10)
     });
-    assert_truth_inside(&last, CLOSE);
+    assert_error_within(&last, CLOSE);
 }
 
-fn a_pool_member_that_dies_is_replaced() {
+fn an_unreachable_pool_member_is_replaced() {
     let network = Network::new();
     let client = network.host();
     let hosts = [
@@ -165,7 +168,7 @@ fn a_pool_member_that_dies_is_replaced() {
     ];
     let mut servers: Vec<_> = hosts
         .iter()
-        .map(|host| (name(host.v4()), peers::shifted(host, host.v4(), 0.0)))
+        .map(|host| (name(host.v4()), peers::test_server(host, host.v4(), 0.0)))
         .collect();
     client.set_names(&[("pool.test", &hosts.each_ref().map(Host::v4))]);
     let setup = Setup::new(2).pool("pool.test", 3);
@@ -195,13 +198,13 @@ fn a_pool_member_that_dies_is_replaced() {
         .cloned();
     let spare = spare.expect("three of four");
     servers.retain(|(name, _)| *name != victim);
-    let second = daemon.wait_until(LIMIT, "the spare in place of the dead one", |observation| {
+    let second = daemon.wait_until(LIMIT, "the spare server", |observation| {
         let members = addresses(observation);
         members.contains(&spare) && !members.contains(&victim)
     });
     assert_eq!(second.sources().len(), 3);
     assert!(second.is_synchronized());
-    assert_truth_inside(&second, CLOSE);
+    assert_error_within(&second, CLOSE);
 }
 
 fn addresses(observation: &Observation) -> Vec<String> {
@@ -212,30 +215,31 @@ fn addresses(observation: &Observation) -> Vec<String> {
         .collect()
 }
 
-fn a_name_without_an_answer_is_tried_again() {
+fn a_failed_name_lookup_is_retried() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
-    let _server = peers::shifted(&server, server.v6(), 0.0);
+    let _server = peers::test_server(&server, server.v6(), 0.0);
     client.set_names(&[]);
     let setup = Setup::new(1).server("late.test");
     let mut daemon = setup.start(Some(&client));
-    let complaint = daemon.process.wait_for_line(LIMIT, "late.test");
-    assert!(complaint.contains("WARN"), "{complaint}");
+    let warning = daemon.process.wait_for_line(LIMIT, "late.test");
+    assert!(warning.contains("WARN"), "{warning}");
     client.set_names(&[("late.test", &[server.v6()])]);
     let found = daemon.wait_synchronized(LIMIT);
     assert_eq!(addresses(&found), [name(server.v6())]);
 }
 
-/// A link from `client` to the server at `address`, and the address at which it begins.
+/// Starts a link from `client` to the server at `address`. Returns the proxy and its address.
 fn link(client: &Host, address: IpAddr, link: Link) -> (DelayProxy, SocketAddr) {
     let (listen, upstream) = (client.udp(client.v4(), 0), client.udp(client.v4(), 0));
-    let begin = listen.local_addr().expect("bound");
+    let start = listen.local_addr().expect("bound");
     let proxy = DelayProxy::start(listen, upstream, (address, 123).into(), link).expect("a proxy");
-    (proxy, begin)
+    (proxy, start)
 }
 
-/// Follows three chronyds through links of this kind, and asserts that the truth is inside the bound all along.
-fn stays_inside_the_bound(kind: Link, span: Duration, worst: f64) {
+/// Synchronises to three chronyds through links of this kind, and asserts that the true error stays
+/// inside the bound.
+fn assert_error_stays_inside_the_bound(kind: Link, span: Duration, worst: f64) {
     let network = Network::new();
     let client = network.host();
     let hosts = [network.host(), network.host(), network.host()];
@@ -243,21 +247,21 @@ fn stays_inside_the_bound(kind: Link, span: Duration, worst: f64) {
     let mut links = Vec::new();
     let mut setup = Setup::new(2);
     for (host, seed) in hosts.iter().zip(1..) {
-        let (proxy, begin) = link(&client, host.v4(), Link { seed, ..kind });
+        let (proxy, start) = link(&client, host.v4(), Link { seed, ..kind });
         links.push(proxy);
-        setup = setup.server(&begin.to_string());
+        setup = setup.server(&start.to_string());
     }
     let mut daemon = setup.start(Some(&client));
     daemon.wait_synchronized(LIMIT);
     let mut last = None;
     wait::throughout(span, || {
-        let observation = daemon.observe().expect("the socket");
+        let observation = daemon.observe().expect("an observation");
         assert!(observation.is_synchronized());
-        assert_truth_inside(&observation, worst);
+        assert_error_within(&observation, worst);
         last = Some(observation);
     });
     let last = last.expect("an observation");
-    // A bound of which the path is the largest part, not one so wide that truth cannot miss it.
+    // The bound must be mostly due to the path, not arbitrarily wide.
     assert!(last.error_bound() < 0.2, "bound {} s", last.error_bound());
     assert!(last.estimated_error() <= last.error_bound());
 }
@@ -271,8 +275,9 @@ fn a_lossy_and_jittery_path_stays_inside_the_bound() {
         reordering: 0.05,
         ..Link::PERFECT
     };
-    // The first packets of two sources may both be held back by the link's 100 ms, and then each is half of that wrong.
-    stays_inside_the_bound(kind, Duration::from_secs(20), 0.08);
+    // The first packets of two sources may both be reordered by 100 ms, and each is wrong by half
+    // of that.
+    assert_error_stays_inside_the_bound(kind, Duration::from_secs(20), 0.08);
 }
 
 fn an_asymmetric_path_stays_inside_the_bound() {
@@ -281,11 +286,11 @@ fn an_asymmetric_path_stays_inside_the_bound() {
         asymmetry: Duration::from_millis(30),
         ..Link::PERFECT
     };
-    // Half of the asymmetry cannot be seen from here: it is what the bound is for.
-    stays_inside_the_bound(kind, Duration::from_secs(15), 0.05);
+    // Half of the asymmetry is an error that cannot be measured, but must be inside the bound.
+    assert_error_stays_inside_the_bound(kind, Duration::from_secs(15), 0.05);
 }
 
-fn a_path_that_gets_worse_and_better_stays_inside_the_bound() {
+fn a_very_bad_path_stays_inside_the_bound() {
     let kind = Link {
         delay: Duration::from_millis(20),
         jitter: Duration::from_millis(20),
@@ -294,10 +299,10 @@ fn a_path_that_gets_worse_and_better_stays_inside_the_bound() {
         reordering: 0.2,
         ..Link::PERFECT
     };
-    stays_inside_the_bound(kind, Duration::from_secs(300), 0.1);
+    assert_error_stays_inside_the_bound(kind, Duration::from_secs(300), 0.1);
 }
 
-fn forged_replies_are_refused() {
+fn forged_replies_are_ignored() {
     let network = Network::new();
     let (client, front, server, attacker) = (
         network.host(),
@@ -306,7 +311,7 @@ fn forged_replies_are_refused() {
         network.host(),
     );
     let _chronyd = peers::chronyd(&server, 1);
-    // The attacker can send from the address that the client asks, but gets nothing that is sent there.
+    // The attacker can send from the server's address, but receives nothing that is sent there.
     attacker.set_sysctl("ipv4/conf/all/arp_ignore", "1");
     attacker.set_sysctl("ipv4/conf/all/arp_announce", "2");
     attacker.ip(&format!("address add {}/32 dev lo", front.v4()));
@@ -326,8 +331,8 @@ fn forged_replies_are_refused() {
         observation.is_synchronized() && sources.iter().all(|source| source.packets_sent() >= 10)
     });
     assert_eq!(last.sources()[0].state(), "selected");
-    assert_truth_inside(&last, CLOSE);
-    // They did arrive, all of them at an open socket, and were told of once.
+    assert_error_within(&last, CLOSE);
+    // They arrived at an open socket, and were logged once.
     assert_eq!(
         daemon
             .process
@@ -338,29 +343,29 @@ fn forged_replies_are_refused() {
     drop(attack);
 }
 
-/// A relay to an honest server, with an attacker who is not on the path but knows everything that is not random: who
-/// asks, from which port, and when. Forgeries come before each true reply.
+/// A relay to a correct server, with an off-path attacker who knows everything that is not random:
+/// address, port and time of each request. Forged replies arrive before each true reply.
 #[derive(Debug)]
 struct AttackedServer {
-    /// Where the client asks.
+    /// Receives the client's requests.
     listen: UdpSocket,
-    /// Connected to the honest server.
+    /// Connected to the correct server.
     upstream: UdpSocket,
-    /// The attacker's socket with the asked server's address.
+    /// The attacker's socket with the server's address.
     spoofed: UdpSocket,
-    /// The attacker's socket with an address of its own.
+    /// The attacker's socket with its own address.
     own: UdpSocket,
 }
 
-/// How often the relay looks whether it should end.
-const LOOK_UP: Duration = Duration::from_millis(100);
+/// Interval at which the relay checks whether to stop.
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 impl AttackedServer {
     /// Relays until `ended`.
     fn run(&self, ended: &AtomicBool) -> io::Result<()> {
-        self.listen.set_read_timeout(Some(LOOK_UP))?;
-        self.upstream.set_read_timeout(Some(LOOK_UP))?;
-        let mut before = [0; 8];
+        self.listen.set_read_timeout(Some(STOP_CHECK_INTERVAL))?;
+        self.upstream.set_read_timeout(Some(STOP_CHECK_INTERVAL))?;
+        let mut previous = [0; 8];
         let mut buffer = [0; 1024];
         while !ended.load(Ordering::Relaxed) {
             let Ok((length, client)) = self.listen.recv_from(&mut buffer) else {
@@ -373,14 +378,14 @@ impl AttackedServer {
             nonce.copy_from_slice(transmit);
             let mut guessed = nonce;
             guessed[7] ^= 1;
-            for origin in [[0; 8], guessed, before] {
+            for origin in [[0; 8], guessed, previous] {
                 for stratum in [1, 0] {
                     self.spoofed.send_to(&forgery(stratum, origin), client)?;
                 }
             }
-            // With the right nonce even, but from elsewhere.
+            // With the right nonce, but from another address.
             self.own.send_to(&forgery(1, nonce), client)?;
-            before = nonce;
+            previous = nonce;
             self.upstream.send(&buffer[..length])?;
             if let Ok(length) = self.upstream.recv(&mut buffer) {
                 self.listen.send_to(&buffer[..length], client)?;
@@ -390,11 +395,11 @@ impl AttackedServer {
     }
 }
 
-/// A reply that is an hour ahead, or at stratum 0 a demand to go away.
+/// A forged reply: the time is an hour ahead, or at stratum 0 a DENY kiss.
 fn forgery(stratum: u8, origin: [u8; 8]) -> [u8; 48] {
     #[expect(
         clippy::disallowed_methods,
-        reason = "a lie has to look like the truth"
+        reason = "a forged reply needs plausible timestamps"
     )]
     let unix = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -409,7 +414,7 @@ fn forgery(stratum: u8, origin: [u8; 8]) -> [u8; 48] {
     reply
 }
 
-/// An [`AttackedServer`] at work. It ends when dropped.
+/// A running [`AttackedServer`]. Stopped when dropped.
 #[derive(Debug)]
 struct Attack {
     ended: Arc<AtomicBool>,

@@ -1,6 +1,6 @@
-//! NTS (RFC 8915) with the programs that others run: chronyd and ntpsec's ntpd get keys and time from us.
+//! NTS (RFC 8915) between us and chronyd or ntpsec's ntpd, in both directions.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,49 +11,31 @@ use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::peers::{self, Peer};
 use ntp_e2e::scenario;
 
-/// For whatever takes seconds: only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     harness::run(
         Arena::Namespaces,
         &[
-            scenario!(chronyd_gets_keys_and_time_from_us_in_both_families),
-            scenario!(chronyd_refuses_our_certificate_for_another_name),
-            scenario!(ntpsec_gets_keys_and_time_from_us_in_both_families),
-            scenario!(we_get_keys_and_time_from_chronyd_in_both_families),
-            scenario!(we_get_keys_and_time_from_ntpsec_in_both_families),
-            scenario!(a_restart_of_both_sides_needs_no_new_keys),
-            scenario!(a_clock_in_the_past_believes_a_certificate_on_credit),
+            scenario!(chronyd_uses_our_nts_server_over_ipv4_and_ipv6),
+            scenario!(chronyd_rejects_our_certificate_for_another_name),
+            scenario!(ntpsec_uses_our_nts_server_over_ipv4_and_ipv6),
+            scenario!(we_use_nts_with_chronyd_over_ipv4_and_ipv6),
+            scenario!(we_use_nts_with_ntpsec_over_ipv4_and_ipv6),
+            scenario!(nts_sessions_survive_a_restart_of_both_sides),
+            scenario!(a_clock_in_the_past_accepts_a_certificate_by_leniency),
         ],
     )
 }
 
-/// A server that offers the machine's clock as it is, to those who use NTS.
+/// An NTS-only server of the machine's clock, unsteered.
 fn server(certificate: &Certificate) -> Setup {
     Setup::new(1)
-        .replacing("kind = \"virtual\"\n", "kind = \"none\"\n")
-        .replacing("virtual-offset = 0.25\n", "")
-        .replacing("virtual-frequency = 40.0\n", "")
-        .replacing(
-            "[synchronization]\n",
-            "[synchronization]\nlocal-stratum = 1\n",
-        )
+        .unsteered()
+        .synchronization("local-stratum = 1")
         .with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"")
-        .with(&key_exchange("[::]:4460", certificate))
-}
-
-fn key_exchange(listen: &str, certificate: &Certificate) -> String {
-    format!(
-        "[[nts-ke-server]]\nlisten = \"{listen}\"\ncertificate-chain-path = \"{}\"\nprivate-key-path = \"{}\"\n\
-         key-exchange-timeout-ms = 20000",
-        certificate.chain.display(),
-        certificate.key.display(),
-    )
-}
-
-fn names(host: &Host) -> Vec<String> {
-    vec![host.v4().to_string(), host.v6().to_string()]
+        .with(&certificate.ke_server_section("[::]:4460", "key-exchange-timeout-ms = 20000"))
 }
 
 fn start(setup: &Setup, host: &Host) -> Daemon {
@@ -69,33 +51,36 @@ fn with_chronyd(client: &Host, server: IpAddr, authority: &Authority) -> Result<
         "server {server} iburst nts\nnosystemcert\nntstrustedcerts {}",
         authority.path().display()
     );
-    peers::chronyd_tries(client, &lines)
+    peers::try_measure_with_chronyd(client, &lines)
 }
 
-fn chronyd_gets_keys_and_time_from_us_in_both_families() {
+fn chronyd_uses_our_nts_server_over_ipv4_and_ipv6() {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let setup = server(&authority.issue("server", &names(&host)));
+    let setup = server(&authority.issue("server", &host.names()));
     let mut daemon = start(&setup, &host);
     for address in [host.v4(), host.v6()] {
-        let wrong = with_chronyd(&client, address, &authority).unwrap();
-        assert!(wrong.abs() < 0.05, "chronyd finds {wrong} s over {address}");
+        let offset = with_chronyd(&client, address, &authority).unwrap();
+        assert!(
+            offset.abs() < 0.05,
+            "chronyd measures {offset} s over {address}"
+        );
     }
     assert_eq!(daemon.stop().code(), Some(0));
 }
 
-fn chronyd_refuses_our_certificate_for_another_name() {
+fn chronyd_rejects_our_certificate_for_another_name() {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
     let setup = server(&authority.issue("server", &["ntp.example".to_owned()]));
     let _daemon = start(&setup, &host);
-    let said = with_chronyd(&client, host.v4(), &authority).unwrap_err();
-    assert!(said.contains("certificate"), "{said}");
+    let output = with_chronyd(&client, host.v4(), &authority).unwrap_err();
+    assert!(output.contains("certificate"), "{output}");
 }
 
-fn ntpsec_gets_keys_and_time_from_us_in_both_families() {
+fn ntpsec_uses_our_nts_server_over_ipv4_and_ipv6() {
     let network = Network::new();
     let host = network.host();
     let authority = Authority::new();
@@ -103,37 +88,28 @@ fn ntpsec_gets_keys_and_time_from_us_in_both_families() {
     let mut daemon = start(&setup, &host);
     let accepted = |daemon: &mut Daemon, least: u64| {
         daemon.wait_until(LIMIT, "requests with NTS", |observation| {
-            observation.served("nts_accepted_packets") >= least
+            observation.server_counter("nts_accepted_packets") >= least
         });
     };
     let mut least = 0;
     for address in [host.v4(), host.v6()] {
         let client = network.host();
-        // Debian's version cannot take keys from an IPv6 address that is written as one.
+        // Debian's version cannot use a literal IPv6 address for key exchange.
         client.set_names(&[("keys.test", &[address])]);
-        let _ntpd = peers::ntpsec_with_nts(&client, "keys.test", &authority.path());
-        // Several, so that it has taken the answers and their cookies for good.
+        let _ntpd = peers::ntpsec_nts_client(&client, "keys.test", &authority.path());
+        // Several, to be sure that it uses replies and their cookies.
         least += 3;
         accepted(&mut daemon, least);
     }
 }
 
-fn source(setup: Setup, address: IpAddr, authority: &Authority) -> Setup {
-    setup.with(&format!(
-        "[[source]]\nmode = \"nts\"\naddress = \"{}\"\ncertificate-authority = \"{}\"\n\
-         poll-interval-limits = {{ min = 1, max = 1 }}\ninitial-poll-interval = 1",
-        SocketAddr::new(address, 4460),
-        authority.path().display(),
-    ))
-}
-
-fn we_get_keys_and_time(start: impl Fn(&Host, &Certificate) -> Peer) {
+fn assert_nts_works_with(start: impl Fn(&Host, &Certificate) -> Peer) {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let _peer = start(&host, &authority.issue("server", &names(&host)));
+    let _peer = start(&host, &authority.issue("server", &host.names()));
     for address in [host.v4(), host.v6()] {
-        let setup = source(Setup::new(1), address, &authority);
+        let setup = Setup::new(1).nts_source((address, 4460).into(), &authority);
         let mut daemon = setup.start(Some(&client));
         daemon.process.wait_for_line(LIMIT, "exchanged keys with");
         daemon.wait_synchronized(LIMIT);
@@ -144,31 +120,37 @@ fn we_get_keys_and_time(start: impl Fn(&Host, &Certificate) -> Peer) {
     }
 }
 
-fn we_get_keys_and_time_from_chronyd_in_both_families() {
-    we_get_keys_and_time(|host, certificate| peers::chronyd_giving_keys(host, 1, certificate));
+fn we_use_nts_with_chronyd_over_ipv4_and_ipv6() {
+    assert_nts_works_with(|host, certificate| peers::chronyd_nts_server(host, 1, certificate));
 }
 
-fn we_get_keys_and_time_from_ntpsec_in_both_families() {
-    we_get_keys_and_time(|host, certificate| peers::ntpsec_giving_keys(host, 2, certificate));
+fn we_use_nts_with_ntpsec_over_ipv4_and_ipv6() {
+    assert_nts_works_with(|host, certificate| peers::ntpsec_nts_server(host, 2, certificate));
 }
 
-fn a_restart_of_both_sides_needs_no_new_keys() {
+fn nts_sessions_survive_a_restart_of_both_sides() {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let certificate = authority.issue("server", &names(&host));
+    let certificate = authority.issue("server", &host.names());
     let keyset = authority.directory().join("keyset");
-    let serving = server(&certificate).with(&format!(
+    let server_setup = server(&certificate).with(&format!(
         "[keyset]\nkey-storage-path = \"{}\"",
         keyset.display()
     ));
-    let asking = source(Setup::new(1), host.v4(), &authority);
-    let mut first = (start(&serving, &host), asking.start(Some(&client)));
+    let client_setup = Setup::new(1).nts_source((host.v4(), 4460).into(), &authority);
+    let mut first = (
+        start(&server_setup, &host),
+        client_setup.start(Some(&client)),
+    );
     first.1.wait_synchronized(LIMIT);
     assert_eq!(first.1.stop().code(), Some(0));
     assert_eq!(first.0.stop().code(), Some(0));
 
-    let second = (start(&serving, &host), asking.start(Some(&client)));
+    let second = (
+        start(&server_setup, &host),
+        client_setup.start(Some(&client)),
+    );
     let (_server, mut daemon) = second;
     daemon.wait_synchronized(LIMIT);
     daemon
@@ -176,18 +158,17 @@ fn a_restart_of_both_sides_needs_no_new_keys() {
         .wait_for_line(LIMIT, "NTS keys of an earlier run");
 }
 
-fn a_clock_in_the_past_believes_a_certificate_on_credit() {
+fn a_clock_in_the_past_accepts_a_certificate_by_leniency() {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let certificate = authority.issue("server", &names(&host));
+    let certificate = authority.issue("server", &host.names());
     let _server = start(&server(&certificate), &host);
-    // Fifteen years: long before the certificate.
+    // Fifteen years behind, before the certificate's validity.
     let late = Setup::new(1).replacing("virtual-offset = 0.25", "virtual-offset = -473040000.0");
-    let strict = source(late, host.v4(), &authority).replacing(
-        "[synchronization]\n",
-        "[synchronization]\ncertificate-time-leniency = 0\n",
-    );
+    let strict = late
+        .nts_source((host.v4(), 4460).into(), &authority)
+        .synchronization("certificate-time-leniency = 0");
     let daemon = strict.start(Some(&client));
     daemon.process.wait_for_line(LIMIT, "is not valid before");
     drop(daemon);

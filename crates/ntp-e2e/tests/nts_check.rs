@@ -1,4 +1,4 @@
-//! `ntp-ctl nts check` against real servers, and against everything that can be wrong with one.
+//! `ntp-ctl nts check` with real servers and with every kind of faulty one.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -16,30 +16,30 @@ use ntp_e2e::peers;
 use ntp_e2e::{process, scenario};
 use serde_json::Value;
 
-/// For whatever takes seconds: only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     harness::run(
         Arena::Namespaces,
         &[
-            scenario!(servers_of_all_kinds_pass_in_both_families),
-            scenario!(what_is_wrong_with_a_certificate_is_told_with_its_remedy),
-            scenario!(a_wrong_clock_is_told_from_an_expired_certificate),
-            scenario!(what_is_wrong_with_a_connection_is_told),
-            scenario!(what_is_wrong_after_the_key_exchange_is_told),
+            scenario!(our_server_chronyd_and_ntpsec_pass_over_ipv4_and_ipv6),
+            scenario!(certificate_problems_are_reported_with_a_remedy),
+            scenario!(a_wrong_local_clock_is_distinguished_from_an_expired_certificate),
+            scenario!(connection_problems_are_reported),
+            scenario!(problems_after_the_key_exchange_are_reported),
         ],
     )
 }
 
-/// A check under way.
+/// A running check.
 struct Check(Child);
 
-/// What it said.
+/// Result of a check.
 struct Outcome {
     code: Option<i32>,
     found: Value,
-    said: String,
+    messages: String,
 }
 
 impl Check {
@@ -51,31 +51,31 @@ impl Check {
         Self(command.spawn().expect("ntp-ctl starts"))
     }
 
-    fn end(self) -> Outcome {
-        let output = self.0.wait_with_output().expect("it ends");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    fn finish(self) -> Outcome {
+        let output = self.0.wait_with_output().expect("an exit status");
+        let messages = String::from_utf8_lossy(&output.stderr).into_owned();
         Outcome {
             code: output.status.code(),
             found: serde_json::from_slice(&output.stdout)
                 .unwrap_or_else(|error| panic!("{error}: {output:?}")),
-            said,
+            messages,
         }
     }
 }
 
 impl Outcome {
-    /// Asserts the exit code, the class, and that all of `words` are in what people read.
+    /// Asserts the exit code, the class of the problem, and that the messages contain all `texts`.
     #[track_caller]
-    fn fails_with(&self, code: i32, class: &str, words: &[&str]) {
+    fn fails_with(&self, code: i32, class: &str, texts: &[&str]) {
         let Self {
             code: got,
             found,
-            said,
+            messages,
         } = self;
-        assert_eq!(*got, Some(code), "{said}\n{found:#}");
+        assert_eq!(*got, Some(code), "{messages}\n{found:#}");
         assert_eq!(found["problem"]["class"], class, "{found:#}");
-        for word in words {
-            assert!(said.contains(word), "{word:?} is not in:\n{said}");
+        for text in texts {
+            assert!(messages.contains(text), "{text:?} is not in:\n{messages}");
         }
     }
 }
@@ -88,11 +88,7 @@ fn at(address: IpAddr, port: u16) -> String {
     SocketAddr::new(address, port).to_string()
 }
 
-fn names(host: &Host) -> Vec<String> {
-    vec![host.v4().to_string(), host.v6().to_string()]
-}
-
-/// A daemon that offers its clock, which is `offset` seconds ahead, as it is.
+/// A server with a virtual clock that is `offset` seconds ahead and not steered.
 fn server(offset: f64) -> Setup {
     Setup::new(1)
         .replacing(
@@ -100,19 +96,14 @@ fn server(offset: f64) -> Setup {
             &format!("virtual-offset = {offset:?}"),
         )
         .replacing("virtual-frequency = 40.0\n", "")
-        .replacing(
-            "[synchronization]\n",
-            "[synchronization]\nlocal-stratum = 1\n",
-        )
+        .synchronization("local-stratum = 1")
         .with("[[server]]\nlisten = \"[::]:123\"")
 }
 
 fn key_exchange(port: u16, certificate: &Certificate, more: &str) -> String {
-    format!(
-        "[[nts-ke-server]]\nlisten = \"[::]:{port}\"\ncertificate-chain-path = \"{}\"\nprivate-key-path = \"{}\"\n\
-         key-exchange-timeout-ms = 60000\n{more}",
-        certificate.chain.display(),
-        certificate.key.display(),
+    certificate.ke_server_section(
+        &format!("[::]:{port}"),
+        &format!("key-exchange-timeout-ms = 60000\n{more}"),
     )
 }
 
@@ -124,7 +115,7 @@ fn start(setup: &Setup, host: &Host) -> Daemon {
     daemon
 }
 
-fn servers_of_all_kinds_pass_in_both_families() {
+fn our_server_chronyd_and_ntpsec_pass_over_ipv4_and_ipv6() {
     let network = Network::new();
     let authority = Authority::new();
     let (client, ours, chrony, ntpsec) = (
@@ -133,18 +124,18 @@ fn servers_of_all_kinds_pass_in_both_families() {
         network.host(),
         network.host(),
     );
-    let issue = |file, host| authority.issue(file, &names(host));
+    let issue = |file, host: &Host| authority.issue(file, &host.names());
     let setup = server(0.0).with(&key_exchange(4460, &issue("ours", &ours), ""));
     let _ours = start(&setup, &ours);
-    let _chrony = peers::chronyd_giving_keys(&chrony, 2, &issue("chrony", &chrony));
-    let _ntpsec = peers::ntpsec_giving_keys(&ntpsec, 2, &issue("ntpsec", &ntpsec));
+    let _chrony = peers::chronyd_nts_server(&chrony, 2, &issue("chrony", &chrony));
+    let _ntpsec = peers::ntpsec_nts_server(&ntpsec, 2, &issue("ntpsec", &ntpsec));
     // Debian's versions of the others have no AES-128-GCM-SIV.
     for (host, aead) in [(&ours, 30), (&chrony, 15), (&ntpsec, 15)] {
         for address in [host.v4(), host.v6()] {
-            let checked = Check::start(&client, &address.to_string(), &[&ca(&authority)]).end();
+            let checked = Check::start(&client, &address.to_string(), &[&ca(&authority)]).finish();
             let found = &checked.found;
-            assert_eq!(checked.code, Some(0), "{}\n{found:#}", checked.said);
-            assert_eq!(checked.said, "");
+            assert_eq!(checked.code, Some(0), "{}\n{found:#}", checked.messages);
+            assert_eq!(checked.messages, "");
             assert_eq!(found["problem"], Value::Null);
             assert_eq!(found["peer"], at(address, 4460));
             assert_eq!(
@@ -166,11 +157,11 @@ fn servers_of_all_kinds_pass_in_both_families() {
     }
 }
 
-fn what_is_wrong_with_a_certificate_is_told_with_its_remedy() {
+fn certificate_problems_are_reported_with_a_remedy() {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let own = names(&host);
+    let own = host.names();
     let good = authority.issue("good", &own);
     let other = authority.issue("other", &["ntp.example".to_owned(), "192.0.2.1".to_owned()]);
     let expired = authority.issue_for_years("expired", &own, (2020, 2022));
@@ -185,7 +176,7 @@ fn what_is_wrong_with_a_certificate_is_told_with_its_remedy() {
         let _ = writeln!(sections, "{}", key_exchange(port, certificate, ""));
     }
     let _daemon = start(&server(0.0).with(&sections), &host);
-    let check = |port, more: &[&str]| Check::start(&client, &at(host.v6(), port), more).end();
+    let check = |port, more: &[&str]| Check::start(&client, &at(host.v6(), port), more).finish();
     let ca = ca(&authority);
 
     check(4460, &[]).fails_with(9, "issuer", &["CN=an authority for tests", "--ca"]);
@@ -207,8 +198,8 @@ fn what_is_wrong_with_a_certificate_is_told_with_its_remedy() {
         "expired",
         &[
             "expired on 2022-01-01 00:00:00 UTC",
-            "our clock says 20",
-            "agrees with ours",
+            "the local clock reads 20",
+            "agrees with the local clock",
         ],
     );
     assert!(outcome.found["certificates"][0]["days_left"].as_f64() < Some(0.0));
@@ -219,7 +210,7 @@ fn what_is_wrong_with_a_certificate_is_told_with_its_remedy() {
     );
     let words = [
         "not valid before 2090-01-01 00:00:00 UTC",
-        "agrees with ours",
+        "agrees with the local clock",
     ];
     check(4463, &[&ca]).fails_with(8, "not-yet-valid", &words);
 
@@ -228,20 +219,20 @@ fn what_is_wrong_with_a_certificate_is_told_with_its_remedy() {
     check(4460, &[&missing]).fails_with(1, "here", &["missing.pem"]);
 }
 
-fn a_wrong_clock_is_told_from_an_expired_certificate() {
+fn a_wrong_local_clock_is_distinguished_from_an_expired_certificate() {
     const TWENTY_YEARS: f64 = 631_152_000.0;
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let certificate = authority.issue_for_years("server", &names(&host), (2041, 2060));
+    let certificate = authority.issue_for_years("server", &host.names(), (2041, 2060));
     let setup = server(TWENTY_YEARS).with(&key_exchange(4460, &certificate, ""));
     let _daemon = start(&setup, &host);
-    let outcome = Check::start(&client, &host.v4().to_string(), &[&ca(&authority)]).end();
-    outcome.fails_with(8, "not-yet-valid", &["ours is probably behind by 6311"]);
+    let outcome = Check::start(&client, &host.v4().to_string(), &[&ca(&authority)]).finish();
+    outcome.fails_with(8, "not-yet-valid", &["probably behind by 6311"]);
 }
 
-/// Answers one connection with `answer`, whatever it says.
-fn answering_once(host: &Host, answer: &'static [u8]) -> u16 {
+/// Starts a server that sends `response` to one connection. Returns its port.
+fn respond_once(host: &Host, response: &'static [u8]) -> u16 {
     let listener = host
         .inside(|| TcpListener::bind((host.v4(), 0)))
         .expect("a port");
@@ -249,57 +240,58 @@ fn answering_once(host: &Host, answer: &'static [u8]) -> u16 {
     thread::spawn(move || {
         if let Ok((mut stream, _)) = listener.accept() {
             let _ = stream.read(&mut [0; 4096]);
-            let _ = stream.write_all(answer);
-            // Until the other side has read it and hung up.
+            let _ = stream.write_all(response);
+            // Waits until the client has closed the connection.
             let _ = stream.read(&mut [0; 4096]);
         }
     });
     port
 }
 
-fn what_is_wrong_with_a_connection_is_told() {
+fn connection_problems_are_reported() {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let check = |port| Check::start(&client, &at(host.v4(), port), &[]).end();
+    let check = |port| Check::start(&client, &at(host.v4(), port), &[]).finish();
     check(4460).fails_with(
         3,
         "connect",
         &["nothing listens on that port", "TCP port 4460"],
     );
-    // TLS alerts (RFC 8446 section 6): the answers of a server that knows TLS 1.2 only, and of one that knows no key exchange.
-    let old = answering_once(&host, &[21, 3, 3, 0, 2, 2, 70]);
+    // TLS alerts (RFC 8446 section 6): protocol_version of a TLS 1.2 server,
+    // no_application_protocol of a web server.
+    let old = respond_once(&host, &[21, 3, 3, 0, 2, 2, 70]);
     check(old).fails_with(4, "tls", &["TLS 1.3"]);
-    let web = answering_once(&host, &[21, 3, 3, 0, 2, 2, 120]);
+    let web = respond_once(&host, &[21, 3, 3, 0, 2, 2, 120]);
     check(web).fails_with(5, "alpn", &["ntske/1"]);
-    let ssh = answering_once(
+    let ssh = respond_once(
         &host,
         b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\nand so on and so on\r\n",
     );
-    check(ssh).fails_with(4, "tls", &["not TLS"]);
-    let nameless = Check::start(&client, "nobody.invalid", &[]).end();
+    check(ssh).fails_with(4, "tls", &["does not speak TLS"]);
+    let nameless = Check::start(&client, "nobody.invalid", &[]).finish();
     nameless.fails_with(2, "lookup", &["getent hosts nobody.invalid"]);
 
-    // One that is synchronised to nothing has no keys of its fleet.
+    // A server with a shared secret has no keys until it is synchronised.
     let setup = server(0.0);
     let secret = setup.file("secret", &"s".repeat(32));
     let lines = format!("[keyset]\nshared-secret-path = \"{}\"", secret.display());
-    let certificate = authority.issue("server", &names(&host));
+    let certificate = authority.issue("server", &host.names());
     let setup = setup
         .with(&lines)
         .with(&key_exchange(4460, &certificate, ""));
     let _daemon = start(&setup, &host);
-    let refused = Check::start(&client, &host.v4().to_string(), &[&ca(&authority)]).end();
+    let refused = Check::start(&client, &host.v4().to_string(), &[&ca(&authority)]).finish();
     refused.fails_with(
         11,
         "response",
-        &["the server refuses: it has an internal error"],
+        &["the server replied with an error: internal server error"],
     );
 }
 
-fn what_is_wrong_after_the_key_exchange_is_told() {
+fn problems_after_the_key_exchange_are_reported() {
     let network = Network::new();
-    let (client, host, plain, stranger, lost) = (
+    let (client, host, plain, other_keyset, lost) = (
         network.host(),
         network.host(),
         network.host(),
@@ -307,20 +299,20 @@ fn what_is_wrong_after_the_key_exchange_is_told() {
         network.host(),
     );
     let authority = Authority::new();
-    let certificate = authority.issue("server", &names(&host));
-    let _plain = peers::shifted(&plain, plain.v4(), 0.0);
+    let certificate = authority.issue("server", &host.names());
+    let _plain = peers::test_server(&plain, plain.v4(), 0.0);
     let keyset = plain_directory(&authority);
-    let strange = server(0.0).with(&format!("[keyset]\nkey-storage-path = \"{keyset}\""));
-    let strange = strange.start(Some(&stranger));
-    strange.process.wait_for_line(LIMIT, "serving time at");
-    // It hears, and says nothing.
+    let other = server(0.0).with(&format!("[keyset]\nkey-storage-path = \"{keyset}\""));
+    let other = other.start(Some(&other_keyset));
+    other.process.wait_for_line(LIMIT, "serving time at");
+    // Receives requests, but never replies.
     let _silent = plain.udp(plain.v6(), 1123);
-    // Serves and gives keys, but has nobody to be synchronised with.
+    // Serves time and keys, but is not synchronised.
     let unsynchronised = server(0.0)
         .replacing("local-stratum = 1\n", "")
         .with(&key_exchange(
             4460,
-            &authority.issue("lost", &names(&lost)),
+            &authority.issue("lost", &lost.names()),
             "",
         ));
     let _lost = start(&unsynchronised, &lost);
@@ -333,7 +325,7 @@ fn what_is_wrong_after_the_key_exchange_is_told() {
             format!("ntp-server = \"{}\"\nntp-port = 1123", plain.v6()),
         ),
         (4463, v4(&plain)),
-        (4464, v4(&stranger)),
+        (4464, v4(&other_keyset)),
         (4465, "ntp-server = \"nobody.invalid\"".to_owned()),
     ];
     let mut setup = server(0.0);
@@ -342,24 +334,24 @@ fn what_is_wrong_after_the_key_exchange_is_told() {
     }
     let _daemon = start(&setup, &host);
     let ca = ca(&authority);
-    let begin = |at: &str| Check::start(&client, at, &[&ca]);
-    let under_way: Vec<_> = cases
+    let start = |at: &str| Check::start(&client, at, &[&ca]);
+    let running: Vec<_> = cases
         .iter()
-        .map(|(port, _)| begin(&at(host.v4(), *port)))
+        .map(|(port, _)| start(&at(host.v4(), *port)))
         .collect();
-    let sealed = begin(&lost.v4().to_string());
-    let ended: Vec<_> = under_way.into_iter().map(Check::end).collect();
+    let unsynchronised_check = start(&lost.v4().to_string());
+    let outcomes: Vec<_> = running.into_iter().map(Check::finish).collect();
 
-    ended[0].fails_with(12, "no-reply", &["does not answer", "UDP port 9"]);
+    outcomes[0].fails_with(12, "no-reply", &["does not reply", "UDP port 9"]);
     let address = at(plain.v6(), 1123);
-    ended[1].fails_with(12, "no-reply", &[&address, "UDP port 1123"]);
-    ended[2].fails_with(14, "unauthenticated", &["knows nothing of NTS"]);
-    ended[3].fails_with(13, "nak", &["NTSN", "shared-secret-path"]);
-    ended[4].fails_with(2, "lookup", &["nobody.invalid"]);
-    sealed
-        .end()
+    outcomes[1].fails_with(12, "no-reply", &[&address, "UDP port 1123"]);
+    outcomes[2].fails_with(14, "unauthenticated", &["does not support NTS"]);
+    outcomes[3].fails_with(13, "nak", &["NTSN", "shared-secret-path"]);
+    outcomes[4].fails_with(2, "lookup", &["nobody.invalid"]);
+    unsynchronised_check
+        .finish()
         .fails_with(15, "unusable", &["not synchronised"]);
-    for outcome in &ended {
+    for outcome in &outcomes {
         assert_eq!(outcome.found["cookies"]["count"], 8, "{:#}", outcome.found);
         assert_eq!(outcome.found["ntp_server"]["named"], true);
     }

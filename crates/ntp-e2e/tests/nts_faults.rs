@@ -1,7 +1,7 @@
-//! NTS with servers, clients and attackers that do it wrong: what the operator is told, what is left alone, and that it is got over.
+//! NTS with faulty servers, faulty clients and attackers: log messages, retries and recovery.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -11,10 +11,10 @@ use std::time::Duration;
 use ntp_e2e::binaries::Program;
 use ntp_e2e::certificates::{Authority, Certificate};
 use ntp_e2e::daemon::{Daemon, Setup};
+use ntp_e2e::faulty_ke_server::{CRITICAL, FaultyKeServer, KeBehaviour, keyset_file, record};
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::observation::Source;
-use ntp_e2e::odd_key_server::{CRITICAL, Conduct, OddKeyServer, keyset_file, record};
 use ntp_e2e::process::Process;
 use ntp_e2e::{nts_query, scenario, wait};
 use ntp_proto::nts::AeadAlgorithm;
@@ -24,31 +24,27 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
 use serde_json::Value;
 
-/// For whatever takes seconds: only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     harness::run(
         Arena::Namespaces,
         &[
-            scenario!(of_every_bad_key_server_it_is_said_once_what_is_wrong_and_it_is_got_over),
-            scenario!(a_server_that_refuses_every_request_is_asked_for_keys_ever_more_rarely),
-            scenario!(forged_refusals_throw_no_keys_away),
-            scenario!(odd_clients_are_dealt_with_and_not_a_word_is_logged),
+            scenario!(faulty_key_servers_are_reported_once_and_retried_with_backoff),
+            scenario!(repeated_nts_naks_increase_the_key_exchange_backoff),
+            scenario!(forged_nts_naks_do_not_discard_keys),
+            scenario!(faulty_key_exchange_clients_are_only_logged_at_debug_level),
         ],
     )
 }
 
-fn names(host: &Host) -> Vec<String> {
-    vec![host.v4().to_string(), host.v6().to_string()]
-}
-
-/// A daemon that serves time with the cookies of the odd servers, and gives no keys itself.
+/// Starts a time server that accepts the cookies of [`FaultyKeServer`], without key exchange.
 fn time_server(host: &Host) -> (Daemon, Setup) {
     let setup = local().with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"");
-    // Restricted by the setup, as the daemon demands.
+    // The setup restricts the permissions, as the daemon requires.
     let path = setup.file("keyset", "");
-    std::fs::write(&path, keyset_file()).expect("a file of ours");
+    std::fs::write(&path, keyset_file()).expect("a keyset file");
     let setup = setup.with(&format!(
         "[keyset]\nkey-storage-path = \"{}\"",
         path.display()
@@ -58,41 +54,42 @@ fn time_server(host: &Host) -> (Daemon, Setup) {
     (daemon, setup)
 }
 
-/// A daemon with a right clock of its own.
+/// Starts a key-exchange server on all addresses of `host`; port 0 selects a free one.
+fn start_ke_server(
+    host: &Host,
+    port: u16,
+    certificate: &Certificate,
+    behaviour: KeBehaviour,
+    ntp_port: Option<u16>,
+) -> FaultyKeServer {
+    let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    host.inside(|| FaultyKeServer::start(address, certificate, behaviour, ntp_port))
+        .expect("a socket")
+}
+
+/// A server of the machine's clock, unsteered.
 fn local() -> Setup {
     Setup::new(1)
-        .replacing("kind = \"virtual\"\n", "kind = \"none\"\n")
-        .replacing("virtual-offset = 0.25\n", "")
-        .replacing("virtual-frequency = 40.0\n", "")
-        .replacing(
-            "[synchronization]\n",
-            "[synchronization]\nlocal-stratum = 1\n",
-        )
+        .unsteered()
+        .synchronization("local-stratum = 1")
 }
 
-/// A daemon that asks all these, and gives a certificate no credit for its own clock.
+/// A client of these servers without leniency for certificate times.
 fn client(sources: &[SocketAddr], authority: &Authority) -> Setup {
-    let strict = Setup::new(1).replacing(
-        "[synchronization]\n",
-        "[synchronization]\ncertificate-time-leniency = 0\n",
-    );
-    sources.iter().fold(strict, |setup, source| {
-        setup.with(&format!(
-            "[[source]]\nmode = \"nts\"\naddress = \"{source}\"\ncertificate-authority = \"{}\"\n\
-             poll-interval-limits = {{ min = 1, max = 1 }}\ninitial-poll-interval = 1",
-            authority.path().display(),
-        ))
-    })
+    let strict = Setup::new(1).synchronization("certificate-time-leniency = 0");
+    sources
+        .iter()
+        .fold(strict, |setup, source| setup.nts_source(*source, authority))
 }
 
-/// What `ntp-ctl explain` says of each source.
+/// Name and explanation of each source, from `ntp-ctl explain`.
 fn explained(setup: &Setup) -> Vec<(String, String)> {
     let mut command = setup.command(None, Program::Ctl);
     command.args(["explain", "--json"]);
     let mut process = Process::spawn("ntp-ctl explain", command);
     assert_eq!(process.wait_exit(LIMIT).code(), Some(0));
-    let said: Value = serde_json::from_str(&process.lines().concat()).expect("JSON");
-    let of = |list: &str| said[list].as_array().cloned().unwrap_or_default();
+    let report: Value = serde_json::from_str(&process.lines().concat()).expect("JSON");
+    let of = |list: &str| report[list].as_array().cloned().unwrap_or_default();
     let both = of("sources").into_iter().chain(of("missing"));
     both.map(|it| {
         let name = it["name"].as_str().unwrap_or_default().to_owned();
@@ -101,92 +98,101 @@ fn explained(setup: &Setup) -> Vec<(String, String)> {
     .collect()
 }
 
-/// How it behaves, with which certificate, and what of that the operator reads. Nothing if there is nothing wrong with it.
+/// Behaviour, certificate, and expected log message of each server; `None` if the exchange must
+/// succeed.
 fn cases(
     good: &Certificate,
     others: [Certificate; 4],
-) -> Vec<(Conduct, Certificate, Option<&'static str>)> {
+) -> Vec<(KeBehaviour, Certificate, Option<&'static str>)> {
     let [expired, early, foreign, unknown] = others;
     let end = record(CRITICAL, &[]);
-    let says = |records: &[Vec<u8>]| Conduct::Says([&records.concat(), &end[..]].concat());
+    let respond =
+        |records: &[Vec<u8>]| KeBehaviour::Response([&records.concat(), &end[..]].concat());
     let agreed = [
         record(CRITICAL | 1, &[0, 0]),
         record(CRITICAL | 4, &[0, 30]),
     ]
     .concat();
-    let cookie = |length| says(&[agreed.clone(), record(5, &vec![7; length])]);
-    let of_good = |conduct, said| (conduct, good.clone(), said);
+    let cookie = |length| respond(&[agreed.clone(), record(5, &vec![7; length])]);
+    let with_good_certificate = |behaviour, message| (behaviour, good.clone(), message);
     vec![
-        (Conduct::Good, expired, Some("expired on 2021-01-01")),
-        (Conduct::Good, early, Some("is not valid before 2090-01-01")),
-        (Conduct::Good, foreign, Some("but for ntp.example")),
+        (KeBehaviour::Correct, expired, Some("expired on 2021-01-01")),
         (
-            Conduct::Good,
+            KeBehaviour::Correct,
+            early,
+            Some("is not valid before 2090-01-01"),
+        ),
+        (KeBehaviour::Correct, foreign, Some("only for ntp.example")),
+        (
+            KeBehaviour::Correct,
             unknown,
-            Some("but not with a key of that name that we believe"),
+            Some("but is not signed with a trusted key of that name"),
         ),
-        of_good(
-            Conduct::NoAlpn,
-            Some("it speaks TLS but no key exchange (ntske/1)"),
+        with_good_certificate(
+            KeBehaviour::NoAlpn,
+            Some("speaks TLS but not NTS key exchange (ALPN ntske/1)"),
         ),
-        of_good(
-            Conduct::OtherAlpn,
-            Some("it speaks TLS but no key exchange (ntske/1)"),
+        with_good_certificate(
+            KeBehaviour::OtherAlpn,
+            Some("speaks TLS but not NTS key exchange (ALPN ntske/1)"),
         ),
-        of_good(Conduct::OnlyTls12, Some("it does not speak TLS 1.3")),
-        of_good(
-            Conduct::Silent,
-            Some("no answer in time while TLS was negotiated"),
+        with_good_certificate(KeBehaviour::OnlyTls12, Some("the server does not support TLS 1.3")),
+        with_good_certificate(
+            KeBehaviour::Silent,
+            Some("timeout during the TLS handshake"),
         ),
-        of_good(
-            Conduct::SilentInTls,
-            Some("no answer in time while its response was awaited"),
+        with_good_certificate(
+            KeBehaviour::SilentInTls,
+            Some("timeout during the key exchange"),
         ),
-        of_good(
-            Conduct::HangsUp,
-            Some("the connection broke while TLS was negotiated: the server hung up"),
+        with_good_certificate(
+            KeBehaviour::Closes,
+            Some("connection lost during the TLS handshake: the server closed the connection"),
         ),
-        of_good(
-            Conduct::HangsUpInTheMiddle,
-            Some("hung up before the end of its response"),
+        with_good_certificate(
+            KeBehaviour::ClosesMidResponse,
+            Some("closed the connection before the end of its response"),
         ),
-        of_good(Conduct::Endless, Some("longer than 65536 octets")),
-        of_good(
-            says(&[record(CRITICAL | 2, &[0, 2])]),
-            Some("the server refuses: it has an internal error"),
+        with_good_certificate(
+            KeBehaviour::EndlessResponse,
+            Some("longer than 65536 octets"),
         ),
-        of_good(
-            says(&[record(CRITICAL | 2, &[0, 1])]),
-            Some("the server refuses: it calls the request malformed"),
+        with_good_certificate(
+            respond(&[record(CRITICAL | 2, &[0, 2])]),
+            Some("the server replied with an error: internal server error"),
         ),
-        of_good(
-            says(&[record(CRITICAL | 3, &[0, 7])]),
+        with_good_certificate(
+            respond(&[record(CRITICAL | 2, &[0, 1])]),
+            Some("the server replied with an error: bad request"),
+        ),
+        with_good_certificate(
+            respond(&[record(CRITICAL | 3, &[0, 7])]),
             Some("the unknown warning 7"),
         ),
-        of_good(
-            says(&[agreed.clone(), record(CRITICAL | 4711, b"?")]),
-            Some("demands that record type 4711 be understood"),
+        with_good_certificate(
+            respond(&[agreed.clone(), record(CRITICAL | 4711, b"?")]),
+            Some("unknown critical record type 4711"),
         ),
-        of_good(cookie(0), Some("no cookie that can be used")),
-        of_good(cookie(5000), Some("no cookie that can be used")),
-        of_good(
-            Conduct::Cookies {
+        with_good_certificate(cookie(0), Some("no usable cookie")),
+        with_good_certificate(cookie(5000), Some("no usable cookie")),
+        with_good_certificate(
+            KeBehaviour::ExtraCookies {
                 count: 5000,
                 length: 100,
             },
             Some("longer than 65536 octets"),
         ),
-        of_good(Conduct::InPieces(1), None),
-        of_good(Conduct::InPieces(7), None),
-        of_good(
-            Conduct::Cookies {
+        with_good_certificate(KeBehaviour::Fragmented(1), None),
+        with_good_certificate(KeBehaviour::Fragmented(7), None),
+        with_good_certificate(
+            KeBehaviour::ExtraCookies {
                 count: 5000,
                 length: 0,
             },
             None,
         ),
-        of_good(
-            Conduct::Cookies {
+        with_good_certificate(
+            KeBehaviour::ExtraCookies {
                 count: 12,
                 length: 5000,
             },
@@ -195,82 +201,81 @@ fn cases(
     ]
 }
 
-fn of_every_bad_key_server_it_is_said_once_what_is_wrong_and_it_is_got_over() {
+fn faulty_key_servers_are_reported_once_and_retried_with_backoff() {
     let network = Network::new();
-    let (asking, host) = (network.host(), network.host());
-    let (authority, stranger) = (Authority::new(), Authority::new());
-    let good = authority.issue("good", &names(&host));
+    let (client_host, host) = (network.host(), network.host());
+    let (authority, untrusted) = (Authority::new(), Authority::new());
+    let good = authority.issue("good", &host.names());
     let others = [
-        authority.issue_for_years("expired", &names(&host), (2020, 2021)),
-        authority.issue_for_years("early", &names(&host), (2090, 2100)),
+        authority.issue_for_years("expired", &host.names(), (2020, 2021)),
+        authority.issue_for_years("early", &host.names(), (2090, 2100)),
         authority.issue("foreign", &["ntp.example".to_owned()]),
-        stranger.issue("unknown", &names(&host)),
+        untrusted.issue("unknown", &host.names()),
     ];
     let _time = time_server(&host);
-    let any = SocketAddr::new("::".parse().expect("an address"), 0);
     let mut servers = Vec::new();
-    for (conduct, certificate, said) in cases(&good, others) {
-        let server = host.inside(|| OddKeyServer::start(any, &certificate, conduct, None));
-        servers.push((server.expect("a socket"), said));
+    for (behaviour, certificate, message) in cases(&good, others) {
+        let server = start_ke_server(&host, 0, &certificate, behaviour, None);
+        servers.push((server, message));
     }
-    let both = [(asking.v4(), host.v4()), (asking.v6(), host.v6())];
+    let both = [(client_host.v4(), host.v4()), (client_host.v6(), host.v6())];
     let pairs = both.iter().flat_map(|(own, address)| {
-        servers.iter().map(move |(server, said)| {
+        servers.iter().map(move |(server, message)| {
             let name = SocketAddr::new(*address, server.address().port());
-            (*own, name, server, *said)
+            (*own, name, server, *message)
         })
     });
     let pairs: Vec<_> = pairs.collect();
     let sources: Vec<_> = pairs.iter().map(|(_, name, ..)| *name).collect();
     let setup = client(&sources, &authority);
-    let mut daemon = setup.start(Some(&asking));
+    let mut daemon = setup.start(Some(&client_host));
 
     let failures = |daemon: &Daemon, name: &SocketAddr| {
-        let told = format!("no key exchange with {name}: ");
-        daemon.process.lines_with(&told)
+        let prefix = format!("no key exchange with {name}: ");
+        daemon.process.lines_with(&prefix)
     };
-    for (own, name, server, said) in &pairs {
-        let Some(said) = said else {
-            let told = format!("exchanged keys with {name}: ");
-            daemon.process.wait_for_line(LIMIT, &told);
+    for (own, name, server, message) in &pairs {
+        let Some(message) = message else {
+            let success = format!("exchanged keys with {name}: ");
+            daemon.process.wait_for_line(LIMIT, &success);
             continue;
         };
-        // Time for another line, if there were one.
+        // By then a second line would have been logged.
         wait::until(LIMIT, "the third attempt", || {
-            (server.connected(*own).len() >= 3).then_some(())
+            (server.connections_from(*own).len() >= 3).then_some(())
         });
-        let told = failures(&daemon, name);
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].contains(said), "{told:?}");
-        assert!(told[0].contains("trying again in "), "{told:?}");
+        let lines = failures(&daemon, name);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains(message), "{lines:?}");
+        assert!(lines[0].contains("trying again in "), "{lines:?}");
         assert!(
-            told[0].contains(&format!("`ntp-ctl nts check {name}`")),
-            "{told:?}"
+            lines[0].contains(&format!("`ntp-ctl nts check {name}`")),
+            "{lines:?}"
         );
-        // 4 s and 8 s, scattered by a quarter.
-        let came = server.connected(*own);
-        for (pair, least) in came.windows(2).zip([3, 6]) {
+        // 4 s and 8 s, randomised by a quarter.
+        let times = server.connections_from(*own);
+        for (pair, least) in times.windows(2).zip([3, 6]) {
             let waited = pair[1] - pair[0];
             assert!(waited >= Duration::from_secs(least), "{name}: {waited:?}");
         }
     }
     let explained = explained(&setup);
-    for (_, name, _, said) in &pairs {
-        let Some(said) = said else { continue };
+    for (_, name, _, message) in &pairs {
+        let Some(message) = message else { continue };
         let why = explained
             .iter()
             .find(|(source, _)| *source == name.to_string());
-        let (_, why) = why.expect("every source is explained");
-        assert!(why.contains(said), "{why}");
+        let (_, why) = why.expect("an explanation of each source");
+        assert!(why.contains(message), "{why}");
     }
 
     for (server, _) in &servers {
-        server.mend(&good);
+        server.repair(&good);
     }
     for (_, name, ..) in &pairs {
-        let told = format!("exchanged keys with {name}: ");
-        daemon.process.wait_for_line(LIMIT, &told);
-        daemon.wait_until(LIMIT, "an authenticated answer", |observation| {
+        let success = format!("exchanged keys with {name}: ");
+        daemon.process.wait_for_line(LIMIT, &success);
+        daemon.wait_until(LIMIT, "an authenticated reply", |observation| {
             let source = observation.source(&name.to_string());
             source.is_some_and(Source::is_measured)
         });
@@ -279,27 +284,25 @@ fn of_every_bad_key_server_it_is_said_once_what_is_wrong_and_it_is_got_over() {
     assert_eq!(daemon.stop().code(), Some(0));
 }
 
-fn a_server_that_refuses_every_request_is_asked_for_keys_ever_more_rarely() {
+fn repeated_nts_naks_increase_the_key_exchange_backoff() {
     let network = Network::new();
-    let (asking, host) = (network.host(), network.host());
+    let (client_host, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let certificate = authority.issue("good", &names(&host));
-    let any = SocketAddr::new("::".parse().expect("an address"), 4460);
-    let server = host.inside(|| OddKeyServer::start(any, &certificate, Conduct::Good, None));
-    let server = server.expect("a socket");
-    // It knows nothing of the keys that the other one gives.
-    let serving = local().with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"");
-    let forgetful = serving.start(Some(&host));
-    forgetful.process.wait_for_line(LIMIT, "serving time at");
+    let certificate = authority.issue("good", &host.names());
+    let server = start_ke_server(&host, 4460, &certificate, KeBehaviour::Correct, None);
+    // A time server with another keyset.
+    let server_setup = local().with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"");
+    let other_keyset = server_setup.start(Some(&host));
+    other_keyset.process.wait_for_line(LIMIT, "serving time at");
     let sources = [host.v4(), host.v6()].map(|address| SocketAddr::new(address, 4460));
     let setup = client(&sources, &authority);
-    let mut daemon = setup.start(Some(&asking));
-    for own in [asking.v4(), asking.v6()] {
+    let mut daemon = setup.start(Some(&client_host));
+    for own in [client_host.v4(), client_host.v6()] {
         wait::until(LIMIT, "the third exchange", || {
-            (server.connected(own).len() >= 3).then_some(())
+            (server.connections_from(own).len() >= 3).then_some(())
         });
-        let came = server.connected(own);
-        for (pair, least) in came.windows(2).zip([3, 6]) {
+        let times = server.connections_from(own);
+        for (pair, least) in times.windows(2).zip([3, 6]) {
             let waited = pair[1] - pair[0];
             assert!(waited >= Duration::from_secs(least), "{waited:?}");
         }
@@ -310,45 +313,47 @@ fn a_server_that_refuses_every_request_is_asked_for_keys_ever_more_rarely() {
         assert!(why.contains("NTSN"), "{name}: {why}");
         assert!(why.contains("ntp-ctl nts check"), "{name}: {why}");
     }
-    drop(forgetful);
+    drop(other_keyset);
     let _time = time_server(&host);
     daemon.wait_synchronized(LIMIT);
     for name in sources {
-        daemon.wait_until(LIMIT, "an authenticated answer", |observation| {
+        daemon.wait_until(LIMIT, "an authenticated reply", |observation| {
             let source = observation.source(&name.to_string());
             source.is_some_and(Source::is_measured)
         });
     }
 }
 
-/// Between a client and its server: sees all, can forge what is not authenticated.
+/// An on-path attacker: sees all packets, and forges unauthenticated ones.
 struct OnPath {
-    attack: Arc<AtomicU8>,
+    mode: Arc<AtomicU8>,
     forged: Arc<AtomicU8>,
     ended: Arc<AtomicBool>,
 }
 
-/// Adds a refusal before each answer.
+/// Mode: sends a forged NTS NAK before each reply.
 const FORGE: u8 = 1;
-/// Leaves the answer out, too.
-const SILENCE: u8 = 2;
+/// Mode: also suppresses the reply.
+const SUPPRESS: u8 = 2;
 
 impl OnPath {
     fn start(socket: UdpSocket, host: &Host) -> Self {
-        let look_up = Duration::from_millis(100);
-        socket.set_read_timeout(Some(look_up)).expect("a socket");
+        let stop_check_interval = Duration::from_millis(100);
+        socket
+            .set_read_timeout(Some(stop_check_interval))
+            .expect("a socket");
         let upstream = host.udp(host.v4(), 0);
         upstream.connect((host.v4(), 123)).expect("a route");
         upstream
             .set_read_timeout(Some(Duration::from_secs(5)))
             .expect("a socket");
         let attacker = Self {
-            attack: Arc::new(AtomicU8::new(FORGE)),
+            mode: Arc::new(AtomicU8::new(FORGE)),
             forged: Arc::default(),
             ended: Arc::default(),
         };
-        let (attack, forged, ended) = (
-            Arc::clone(&attacker.attack),
+        let (mode, forged, ended) = (
+            Arc::clone(&attacker.mode),
             Arc::clone(&attacker.forged),
             Arc::clone(&attacker.ended),
         );
@@ -358,14 +363,14 @@ impl OnPath {
                 let Ok((length, client)) = socket.recv_from(&mut octets) else {
                     continue;
                 };
-                let attack = attack.load(Ordering::Relaxed);
-                if attack != 0 {
-                    let _ = socket.send_to(&refusal(&octets[..length]), client);
+                let mode = mode.load(Ordering::Relaxed);
+                if mode != 0 {
+                    let _ = socket.send_to(&nts_nak(&octets[..length]), client);
                     let _ = forged.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
                         count.checked_add(1)
                     });
                 }
-                if attack != SILENCE
+                if mode != SUPPRESS
                     && upstream.send(&octets[..length]).is_ok()
                     && let Ok(length) = upstream.recv(&mut octets)
                 {
@@ -377,9 +382,9 @@ impl OnPath {
     }
 
     fn wait_for_forgeries(&self, more: u8) {
-        let aim = self.forged.load(Ordering::Relaxed) + more;
+        let target = self.forged.load(Ordering::Relaxed) + more;
         wait::until(LIMIT, "forgeries", || {
-            (self.forged.load(Ordering::Relaxed) >= aim).then_some(())
+            (self.forged.load(Ordering::Relaxed) >= target).then_some(())
         });
     }
 }
@@ -390,8 +395,8 @@ impl Drop for OnPath {
     }
 }
 
-/// An NTSN kiss that answers the request as well as anybody could (RFC 8915 section 5.7).
-fn refusal(request: &[u8]) -> Vec<u8> {
+/// A forged NTS NAK that matches the request (RFC 8915 section 5.7).
+fn nts_nak(request: &[u8]) -> Vec<u8> {
     let mut kiss = vec![0; 48];
     kiss[0] = 0b11_100_100;
     kiss[2] = request[2];
@@ -399,53 +404,51 @@ fn refusal(request: &[u8]) -> Vec<u8> {
     for place in [24, 32, 40] {
         kiss[place..place + 8].copy_from_slice(&request[40..48]);
     }
-    // The unique identifier, which stands first.
+    // The unique identifier, the first extension field.
     kiss.extend_from_slice(&request[48..84]);
     kiss
 }
 
-fn forged_refusals_throw_no_keys_away() {
+fn forged_nts_naks_do_not_discard_keys() {
     let network = Network::new();
-    let (asking, host) = (network.host(), network.host());
+    let (client_host, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let certificate = authority.issue("good", &names(&host));
-    let any = SocketAddr::new("::".parse().expect("an address"), 4460);
-    let server = host.inside(|| OddKeyServer::start(any, &certificate, Conduct::Good, Some(1123)));
-    let server = server.expect("a socket");
+    let certificate = authority.issue("good", &host.names());
+    let server = start_ke_server(&host, 4460, &certificate, KeBehaviour::Correct, Some(1123));
     let _time = time_server(&host);
     let attacker = OnPath::start(host.udp(host.v4(), 1123), &host);
     let setup = client(&[SocketAddr::new(host.v4(), 4460)], &authority);
-    let mut daemon = setup.start(Some(&asking));
+    let mut daemon = setup.start(Some(&client_host));
     daemon.wait_synchronized(LIMIT);
     attacker.wait_for_forgeries(6);
     assert_eq!(
-        server.connected(asking.v4()).len(),
+        server.connections_from(client_host.v4()).len(),
         1,
-        "keys that work are not exchanged again"
+        "working keys must not be exchanged again"
     );
-    // Whoever can hold back the answers can stop us anyway; our keys are still the good ones afterwards.
-    attacker.attack.store(SILENCE, Ordering::Relaxed);
+    // Suppressing replies is denial of service in any case; the keys remain valid afterwards.
+    attacker.mode.store(SUPPRESS, Ordering::Relaxed);
     attacker.wait_for_forgeries(5);
     wait::until(LIMIT, "another exchange", || {
-        (server.connected(asking.v4()).len() >= 2).then_some(())
+        (server.connections_from(client_host.v4()).len() >= 2).then_some(())
     });
-    attacker.attack.store(0, Ordering::Relaxed);
-    daemon.wait_until(LIMIT, "answers again", |observation| {
+    attacker.mode.store(0, Ordering::Relaxed);
+    daemon.wait_until(LIMIT, "replies again", |observation| {
         (observation.sources().first()).is_some_and(|source| source.unanswered_polls() == 0)
     });
-    assert!(server.connected(asking.v4()).len() <= 4);
-    let told = daemon.process.lines_with("cannot read our NTS cookie");
-    assert!(told.len() <= 1, "{told:?}");
+    assert!(server.connections_from(client_host.v4()).len() <= 4);
+    let lines = daemon.process.lines_with("cannot read our NTS cookie");
+    assert!(lines.len() <= 1, "{lines:?}");
 }
 
-/// What is sent, piece by piece.
+/// Pieces of a message, each sent separately.
 type Pieces = &'static [&'static [u8]];
 
-/// What a client does after its handshake, and what the server says to it: the number of an Error record, or nothing.
-const ODD_REQUESTS: &[(&str, Pieces, Option<u8>)] = &[
+/// Messages of a client after its handshake, and the code of the Error record in the response.
+const FAULTY_REQUESTS: &[(&str, Pieces, Option<u8>)] = &[
     ("nothing", &[], None),
     (
-        "a critical record that nobody knows",
+        "an unknown critical record",
         &[&[0x80, 1, 0, 2, 0, 0, 0x92, 0x67, 0, 1, 7, 0x80, 0, 0, 0]],
         Some(0),
     ),
@@ -467,18 +470,16 @@ const ODD_REQUESTS: &[(&str, Pieces, Option<u8>)] = &[
     ),
 ];
 
-fn odd_clients_are_dealt_with_and_not_a_word_is_logged() {
+fn faulty_key_exchange_clients_are_only_logged_at_debug_level() {
     let network = Network::new();
-    let (asking, host) = (network.host(), network.host());
+    let (client_host, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let certificate = authority.issue("good", &names(&host));
+    let certificate = authority.issue("good", &host.names());
     let setup = local()
         .with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"")
-        .with(&format!(
-            "[[nts-ke-server]]\nlisten = \"[::]:4460\"\ncertificate-chain-path = \"{}\"\nprivate-key-path = \"{}\"\n\
-             key-exchange-timeout-ms = 20000\nconnections-per-address = 1000",
-            certificate.chain.display(),
-            certificate.key.display(),
+        .with(&certificate.ke_server_section(
+            "[::]:4460",
+            "key-exchange-timeout-ms = 20000\nconnections-per-address = 1000",
         ));
     let mut daemon = setup.start(Some(&host));
     daemon
@@ -490,25 +491,67 @@ fn odd_clients_are_dealt_with_and_not_a_word_is_logged() {
     daemon.process.wait_for_line(LIMIT, "serving time at");
     let before = daemon.process.lines().len();
     for address in [host.v4(), host.v6()] {
-        let server = SocketAddr::new(address, 4460);
-        let connect = || {
-            let socket = asking
-                .inside(|| TcpStream::connect(server))
-                .expect("a listener");
-            socket.set_read_timeout(Some(LIMIT)).expect("a socket");
-            socket.set_nodelay(true).expect("a socket");
-            socket
+        let client = FaultyClient {
+            host: &client_host,
+            server: SocketAddr::new(address, 4460),
+            authority: &authority,
         };
-        // What is no TLS, or none of ours, and one that goes away.
+        client.send_other_protocols();
+        client.send_faulty_requests();
+        client.send_request_split_at_every_position();
+        client.send_endless_request();
+        let honest = nts_query::exchange(
+            &client_host,
+            client.server,
+            &authority.path(),
+            AeadAlgorithm::AesSivCmac256,
+        );
+        assert_eq!(honest.expect("keys").cookies.len(), 8);
+    }
+    let log = daemon.process.lines().split_off(before);
+    assert!(log.iter().all(|line| line.contains("DEBUG")), "{log:#?}");
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+/// A client that violates the protocol.
+struct FaultyClient<'a> {
+    host: &'a Host,
+    server: SocketAddr,
+    authority: &'a Authority,
+}
+
+impl FaultyClient<'_> {
+    fn connect(&self) -> TcpStream {
+        let socket = self
+            .host
+            .inside(|| TcpStream::connect(self.server))
+            .expect("a listener");
+        socket.set_read_timeout(Some(LIMIT)).expect("a socket");
+        socket.set_nodelay(true).expect("a socket");
+        socket
+    }
+
+    fn tls(&self, alpn: &[Vec<u8>]) -> ClientConnection {
+        tls(self.authority, self.server.ip(), alpn)
+    }
+
+    /// Connects, and runs `work` in a TLS session for key exchange.
+    fn in_tls<T>(&self, work: impl FnOnce(&mut Stream<'_, ClientConnection, TcpStream>) -> T) -> T {
+        let mut socket = self.connect();
+        let mut tls = self.tls(&[b"ntske/1".to_vec()]);
+        work(&mut Stream::new(&mut tls, &mut socket))
+    }
+
+    /// HTTP, an incomplete handshake, TLS 1.2, and TLS 1.3 with another or no ALPN.
+    fn send_other_protocols(&self) {
         for octets in [
             &b"GET / HTTP/1.1\r\nHost: example\r\n\r\n"[..],
-            // The head of a TLS 1.2 ClientHello that offers nothing above.
+            // The start of a TLS 1.2 ClientHello.
             &[22, 3, 1, 0, 45, 1, 0, 0, 41, 3, 3],
         ] {
-            let mut socket = connect();
-            socket.write_all(octets).expect("a connection");
+            self.connect().write_all(octets).expect("a connection");
         }
-        let mut tls12 = connect();
+        let mut tls12 = self.connect();
         tls12
             .write_all(&client_hello_of_tls12())
             .expect("a connection");
@@ -516,93 +559,87 @@ fn odd_clients_are_dealt_with_and_not_a_word_is_logged() {
         tls12.read_exact(&mut alert).expect("an alert");
         assert_eq!((alert[0], alert[5]), (21, 2), "a fatal alert");
         for alpn in [&[][..], &[b"h2".to_vec()]] {
-            let mut socket = connect();
-            let mut tls = tls(&authority, address, alpn);
-            let said = Stream::new(&mut tls, &mut socket).read(&mut [0; 64]);
-            assert!(matches!(said, Ok(0) | Err(_)), "{alpn:?}: {said:?}");
+            let mut socket = self.connect();
+            let mut tls = self.tls(alpn);
+            let read = Stream::new(&mut tls, &mut socket).read(&mut [0; 64]);
+            assert!(matches!(read, Ok(0) | Err(_)), "{alpn:?}: {read:?}");
         }
-        for (what, pieces, error) in ODD_REQUESTS {
-            let mut socket = connect();
-            let mut tls = tls(&authority, address, &[b"ntske/1".to_vec()]);
-            let mut stream = Stream::new(&mut tls, &mut socket);
-            for piece in *pieces {
-                stream.write_all(piece).expect("a connection");
-            }
-            stream.flush().expect("a connection");
-            stream.conn.send_close_notify();
-            stream.flush().expect("a connection");
+    }
+
+    /// [`FAULTY_REQUESTS`], with the expected Error records.
+    fn send_faulty_requests(&self) {
+        for (what, pieces, error) in FAULTY_REQUESTS {
             let mut response = Vec::new();
-            let _ = stream.read_to_end(&mut response);
+            self.in_tls(|stream| {
+                for piece in *pieces {
+                    stream.write_all(piece).expect("a connection");
+                }
+                stream.flush().expect("a connection");
+                stream.conn.send_close_notify();
+                stream.flush().expect("a connection");
+                let _ = stream.read_to_end(&mut response);
+            });
             let expected = error.map(|code| [0x80, 2, 0, 2, 0, code]);
             assert_eq!(response.first_chunk(), expected.as_ref(), "{what}");
         }
-        // However it is cut, a request is a request.
+    }
+
+    /// A valid request in two pieces of any lengths, and finally octet by octet. Each is answered.
+    fn send_request_split_at_every_position(&self) {
         let request = [
             0x80, 1, 0, 2, 0, 0, 0x80, 4, 0, 4, 0, 30, 0, 15, 0x80, 0, 0, 0,
         ];
         for at in 0..=request.len() {
-            let mut socket = connect();
-            let mut tls = tls(&authority, address, &[b"ntske/1".to_vec()]);
-            let mut stream = Stream::new(&mut tls, &mut socket);
             let (front, back) = request.split_at(at);
-            // At the end, every octet for itself.
             let pieces = if back.is_empty() {
                 front.chunks(1)
             } else {
                 front.chunks(18)
             };
-            for piece in pieces.chain([back]) {
-                stream.write_all(piece).expect("a connection");
-                stream.flush().expect("a connection");
-            }
             let mut response = Vec::new();
-            let _ = stream.read_to_end(&mut response);
+            self.in_tls(|stream| {
+                for piece in pieces.chain([back]) {
+                    stream.write_all(piece).expect("a connection");
+                    stream.flush().expect("a connection");
+                }
+                let _ = stream.read_to_end(&mut response);
+            });
             assert_eq!(
                 response.get(..6),
                 Some(&[0x80, 1, 0, 2, 0, 0][..]),
-                "cut at {at}"
+                "split at {at}"
             );
         }
-        // And an endless one is cut off.
-        let mut socket = connect();
-        let mut tls = tls(&authority, address, &[b"ntske/1".to_vec()]);
-        let mut stream = Stream::new(&mut tls, &mut socket);
-        while stream.write_all(&record(4711, &[0; 1000])).is_ok() {}
-
-        let honest = nts_query::exchange(
-            &asking,
-            server,
-            &authority.path(),
-            AeadAlgorithm::AesSivCmac256,
-        );
-        assert_eq!(honest.expect("keys").cookies.len(), 8);
     }
-    let said = daemon.process.lines().split_off(before);
-    assert!(said.iter().all(|line| line.contains("DEBUG")), "{said:#?}");
-    assert_eq!(daemon.stop().code(), Some(0));
+
+    /// A request without end, which the server must abort.
+    fn send_endless_request(&self) {
+        self.in_tls(|stream| while stream.write_all(&record(4711, &[0; 1000])).is_ok() {});
+    }
 }
 
-/// A client side that has not begun yet.
+/// A TLS client before its handshake.
 fn tls(authority: &Authority, server: IpAddr, alpn: &[Vec<u8>]) -> ClientConnection {
     let mut roots = RootCertStore::empty();
-    let certificate = CertificateDer::from_pem_file(authority.path()).expect("our authority");
+    let certificate = CertificateDer::from_pem_file(authority.path()).expect("a certificate");
     roots.add(certificate).expect("a certificate");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
-        .expect("it has TLS 1.3")
+        .expect("TLS 1.3")
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = alpn.to_vec();
-    ClientConnection::new(Arc::new(config), ServerName::from(server)).expect("sound parameters")
+    ClientConnection::new(Arc::new(config), ServerName::from(server)).expect("valid parameters")
 }
 
-/// RFC 5246 section 7.4.1.2: version 1.2, a random number, no session, one cipher suite, no compression, no extension.
+/// A TLS 1.2 ClientHello (RFC 5246 section 7.4.1.2): random, no session, one cipher suite, no
+/// compression, no extensions.
 fn client_hello_of_tls12() -> Vec<u8> {
     let mut hello = vec![3, 3];
     hello.extend([7; 32]);
     hello.extend([0, 0, 2, 0xc0, 0x2b, 1, 0]);
-    let length = u8::try_from(hello.len()).expect("it is short");
+    let length = u8::try_from(hello.len()).expect("a short message");
     let mut octets = vec![22, 3, 1, 0, length + 4, 1, 0, 0, length];
     octets.extend(hello);
     octets

@@ -1,4 +1,4 @@
-//! The package: rated by systemd, and installed, upgraded and removed in a Debian root.
+//! The Debian package: hardening of its units, installation, upgrade and removal.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
@@ -7,16 +7,16 @@ use ntp_e2e::binaries;
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::scenario;
 
-/// Above this, systemd calls a service's exposure no longer "OK".
-const EXPOSURE: f64 = 2.5;
+/// Upper limit of systemd's exposure level; above it the rating is no longer "OK".
+const MAX_EXPOSURE: f64 = 2.5;
 
 fn main() -> ExitCode {
     harness::run(
         Arena::Packaging,
         &[
-            scenario!(systemd_finds_the_units_sound_and_hardly_exposed),
-            // Builds the package and a Debian root from the network's packages: minutes.
-            scenario!(a_fresh_debian_installs_upgrades_and_removes_it_without_a_trace).slow(),
+            scenario!(systemd_analyze_rates_the_units_as_hardened),
+            // Builds the package and installs Debian from the network: takes minutes.
+            scenario!(the_package_installs_upgrades_and_purges_cleanly_on_debian).slow(),
         ],
     )
 }
@@ -33,7 +33,7 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&both).into_owned()
 }
 
-fn systemd_finds_the_units_sound_and_hardly_exposed() {
+fn systemd_analyze_rates_the_units_as_hardened() {
     for unit in ["ntpd-rs.service", "ntpd-rs-metrics.service"] {
         let output = Command::new("systemd-analyze")
             .args(["security", "--offline=true", "--no-pager"])
@@ -47,17 +47,17 @@ fn systemd_finds_the_units_sound_and_hardly_exposed() {
             .and_then(|(_, rest)| rest.split_once(": "))
             .and_then(|(_, level)| level.split_whitespace().next()?.parse::<f64>().ok());
         let exposure = exposure.unwrap_or_else(|| panic!("{unit} is not rated: {text}"));
-        assert!(exposure < EXPOSURE, "{unit}: {exposure}\n{text}");
+        assert!(exposure < MAX_EXPOSURE, "{unit}: {exposure}\n{text}");
     }
 }
 
-/// A directory with a Debian in it, and the system's own file systems where programs look for them.
+/// A Debian root directory, with /proc mounted.
 struct Root(PathBuf);
 
 impl Root {
     fn make(directory: &Path) -> Self {
         run(Command::new("debootstrap")
-            // As few packages as possible: what ours needs it has to say.
+            // As few packages as possible, to test our dependencies.
             .args([
                 "--variant=minbase",
                 "--include=adduser,init-system-helpers,systemd",
@@ -71,7 +71,7 @@ impl Root {
         Self(directory.to_path_buf())
     }
 
-    /// Runs a shell script inside; its output, and whether it succeeded.
+    /// Runs a shell script inside. Returns whether it succeeded, and its output.
     fn sh(&self, script: &str) -> (bool, String) {
         let output = Command::new("chroot")
             .arg(&self.0)
@@ -83,6 +83,7 @@ impl Root {
         (output.status.success(), text(&output))
     }
 
+    /// Runs a shell script that must succeed. Returns its output.
     fn must(&self, script: &str) -> String {
         let (succeeded, text) = self.sh(script);
         assert!(succeeded, "{script}\n{text}");
@@ -96,7 +97,7 @@ impl Drop for Root {
     }
 }
 
-/// Where this machine gets its own packages from, if that can be seen.
+/// Debian mirror of this machine, if it can be determined.
 fn mirror() -> Option<String> {
     let sources = std::fs::read_dir("/etc/apt/sources.list.d").ok()?;
     let texts = sources
@@ -115,7 +116,7 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}\n{}", text(&output));
 }
 
-fn a_fresh_debian_installs_upgrades_and_removes_it_without_a_trace() {
+fn the_package_installs_upgrades_and_purges_cleanly_on_debian() {
     run(binaries::cargo().args(["xtask", "dist", "--deb", "--profile", "dev"]));
     let directory = tempfile::tempdir().expect("a temporary directory");
     let root = Root::make(directory.path());
@@ -127,10 +128,10 @@ fn a_fresh_debian_installs_upgrades_and_removes_it_without_a_trace() {
         .expect("there is a package");
     std::fs::copy(package, directory.path().join("ntpd-rs.deb")).expect("the package is copied");
 
-    // What Debian installs by itself gives way, by name.
+    // Debian's default client is replaced.
     root.must("apt-get update -q; apt-get install -qy systemd-timesyncd");
-    let told = root.must("apt-get install -qy /ntpd-rs.deb");
-    assert!(told.contains("Removing systemd-timesyncd"), "{told}");
+    let output = root.must("apt-get install -qy /ntpd-rs.deb");
+    assert!(output.contains("Removing systemd-timesyncd"), "{output}");
 
     root.must("ntp-ctl validate");
     root.must("systemd-analyze verify --man=no /usr/lib/systemd/system/ntpd-rs*.service");
@@ -142,9 +143,12 @@ fn a_fresh_debian_installs_upgrades_and_removes_it_without_a_trace() {
         "test -s /usr/share/man/man8/ntp-daemon.8.gz -a -s /usr/share/man/man5/ntp.toml.5.gz",
     );
 
-    // Started as its user without any right, it says which one it lacks and how to give it.
-    let (_, told) = root.sh("setpriv --reuid ntpd-rs --regid ntpd-rs --clear-groups ntp-daemon");
-    assert!(told.contains("the process lacks CAP_SYS_TIME"), "{told}");
+    // Started without capabilities, the daemon reports the missing one.
+    let (_, output) = root.sh("setpriv --reuid ntpd-rs --regid ntpd-rs --clear-groups ntp-daemon");
+    assert!(
+        output.contains("the process lacks CAP_SYS_TIME"),
+        "{output}"
+    );
 
     // A change to the configuration survives an upgrade and a removal.
     root.must(
@@ -153,17 +157,17 @@ fn a_fresh_debian_installs_upgrades_and_removes_it_without_a_trace() {
     root.must("grep -q '# mine' /etc/ntpd-rs/ntp.toml; apt-get remove -qy ntpd-rs");
     root.must("grep -q '# mine' /etc/ntpd-rs/ntp.toml; test ! -e /usr/bin/ntp-daemon");
 
-    // There is one of them at a time, in either order.
+    // The packages conflict with each other, in either order.
     root.must("apt-get install -qy /ntpd-rs.deb");
-    let told = root.must("apt-get install -qy chrony");
-    assert!(told.contains("Removing ntpd-rs"), "{told}");
-    let told = root.must("apt-get install -qy /ntpd-rs.deb");
-    assert!(told.contains("Removing chrony"), "{told}");
+    let output = root.must("apt-get install -qy chrony");
+    assert!(output.contains("Removing ntpd-rs"), "{output}");
+    let output = root.must("apt-get install -qy /ntpd-rs.deb");
+    assert!(output.contains("Removing chrony"), "{output}");
     root.must("grep -q '# mine' /etc/ntpd-rs/ntp.toml");
 
     root.must("apt-get purge -qy ntpd-rs");
     let left = root.must("find / -xdev -name '*ntpd-rs*' ! -path /ntpd-rs.deb ! -path '/var/log/*' ! -path '/proc/*'");
-    assert_eq!(left, "", "something is left");
+    assert_eq!(left, "", "files are left");
     let (user_is_left, _) = root.sh("getent passwd ntpd-rs ntpd-rs-observe");
     assert!(!user_is_left);
 }

@@ -1,4 +1,4 @@
-//! What a service manager hears from the daemon (sd_notify(3)); the test is the manager.
+//! Notifications to the service manager (sd_notify(3)); the test acts as the manager.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -8,69 +8,71 @@ use std::time::Duration;
 use ntp_e2e::binaries::Program;
 use ntp_e2e::daemon::Setup;
 use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::peers;
 use ntp_e2e::process::Process;
 use ntp_e2e::scenario;
 use rustix::process::Signal;
 use test_binaries::{Behaviour, ReferenceServer};
 
-/// Only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     harness::run(
         Arena::Loopback,
         &[
-            scenario!(a_started_daemon_is_ready_tells_how_the_clock_stands_and_shows_signs_of_life),
-            scenario!(a_daemon_that_is_ready_when_the_clock_is_right_asks_for_time_until_then),
-            scenario!(without_a_source_nobody_waits_for_the_clock),
+            scenario!(the_daemon_notifies_readiness_status_watchdog_and_reload),
+            scenario!(ready_synchronized_extends_the_start_timeout),
+            scenario!(ready_synchronized_without_sources_is_ready_at_once),
         ],
     )
 }
 
-/// The manager's end of the socket.
+/// Service manager: receives notifications.
 struct Manager {
     socket: UnixDatagram,
-    heard: Vec<String>,
+    received: Vec<String>,
 }
 
 impl Manager {
     fn open(path: &Path) -> Self {
-        let socket = UnixDatagram::bind(path).expect("a socket can be bound");
-        socket
-            .set_read_timeout(Some(LIMIT))
-            .expect("a limit can be set");
+        let socket = UnixDatagram::bind(path).expect("a socket");
+        socket.set_read_timeout(Some(LIMIT)).expect("a timeout");
         Self {
             socket,
-            heard: Vec::new(),
+            received: Vec::new(),
         }
     }
 
-    /// Waits for a line that begins so, and returns it. What was heard before it is remembered.
+    /// Waits for a line with this prefix, and returns it. Earlier messages stay in `received`.
     #[track_caller]
-    fn hear(&mut self, beginning: &str) -> String {
+    fn wait_for(&mut self, prefix: &str) -> String {
         let mut message = [0; 4096];
         loop {
             let Ok(length) = self.socket.recv(&mut message) else {
-                panic!("waited in vain for {beginning}; heard {:#?}", self.heard);
+                panic!(
+                    "timeout waiting for {prefix}; received {:#?}",
+                    self.received
+                );
             };
             let text = String::from_utf8_lossy(&message[..length]).into_owned();
-            let line = text.lines().find(|line| line.starts_with(beginning));
+            let line = text.lines().find(|line| line.starts_with(prefix));
             let line = line.map(ToOwned::to_owned);
-            self.heard.push(text);
+            self.received.push(text);
             if let Some(line) = line {
                 return line;
             }
         }
     }
 
-    fn has_heard(&self, line: &str) -> bool {
-        self.heard
+    fn has_received(&self, line: &str) -> bool {
+        self.received
             .iter()
             .any(|text| text.lines().any(|it| it == line))
     }
 }
 
-/// Starts the daemon as a service of `Manager`, with this limit between two signs of life.
+/// Starts the daemon as a service of a [`Manager`], with this watchdog interval (zero: none).
 fn start(setup: &Setup, watchdog: Duration) -> (Manager, Process) {
     let path = setup.socket().with_file_name("notify");
     let manager = Manager::open(&path);
@@ -81,61 +83,60 @@ fn start(setup: &Setup, watchdog: Duration) -> (Manager, Process) {
 }
 
 fn server() -> ReferenceServer {
-    let address = "127.0.0.1:0".parse().expect("an address");
-    ReferenceServer::bind(address, Behaviour::default()).expect("loopback")
+    peers::reference_server(Behaviour::default())
 }
 
-fn a_started_daemon_is_ready_tells_how_the_clock_stands_and_shows_signs_of_life() {
+fn the_daemon_notifies_readiness_status_watchdog_and_reload() {
     let server = server();
     let address = server.address();
     let setup = Setup::new(1).server(&address.to_string());
     let (mut manager, mut daemon) = start(&setup, Duration::from_secs(3));
-    manager.hear("READY=1");
+    manager.wait_for("READY=1");
     assert!(
-        manager.has_heard("STATUS=Clock not synchronised; `ntp-ctl explain` says why"),
+        manager.has_received("STATUS=Clock not synchronised; `ntp-ctl explain` says why"),
         "{:?}",
-        manager.heard
+        manager.received
     );
-    let status = manager.hear("STATUS=Clock synchronised");
+    let status = manager.wait_for("STATUS=Clock synchronised");
     assert_eq!(
         status,
         format!("STATUS=Clock synchronised to {address} (127.0.0.1), stratum 2")
     );
-    manager.hear("WATCHDOG=1");
-    manager.hear("WATCHDOG=1");
+    manager.wait_for("WATCHDOG=1");
+    manager.wait_for("WATCHDOG=1");
 
     daemon.signal(Signal::HUP);
-    manager.hear("RELOADING=1");
+    manager.wait_for("RELOADING=1");
     assert!(
         manager
-            .heard
+            .received
             .last()
             .is_some_and(|it| it.contains("MONOTONIC_USEC="))
     );
-    manager.hear("READY=1");
-    // The end of a reload that failed is an end, too.
+    manager.wait_for("READY=1");
+    // A failed reload also ends with READY=1.
     setup.rewrite(|text| format!("{text}\nnonsense"));
     daemon.signal(Signal::HUP);
-    manager.hear("RELOADING=1");
-    manager.hear("READY=1");
+    manager.wait_for("RELOADING=1");
+    manager.wait_for("READY=1");
 
     daemon.signal(Signal::TERM);
-    manager.hear("STOPPING=1");
+    manager.wait_for("STOPPING=1");
     assert!(daemon.wait_exit(LIMIT).success());
 }
 
-fn a_daemon_that_is_ready_when_the_clock_is_right_asks_for_time_until_then() {
+fn ready_synchronized_extends_the_start_timeout() {
     let server = server();
-    // One source is too few, and a second one comes later.
+    // One source is too few; a second one is added later.
     let setup = Setup::new(2)
         .with("[service]\nready = \"synchronized\"")
         .server(&server.address().to_string());
     let (mut manager, mut daemon) = start(&setup, Duration::ZERO);
     assert_eq!(
-        manager.hear("EXTEND_TIMEOUT_USEC="),
+        manager.wait_for("EXTEND_TIMEOUT_USEC="),
         "EXTEND_TIMEOUT_USEC=60000000"
     );
-    // Its end would be taken for readiness.
+    // Before readiness a reload must not be announced, since its READY=1 would be premature.
     daemon.signal(Signal::HUP);
     daemon.wait_for_line(LIMIT, "configuration read again");
     let second = self::server();
@@ -144,24 +145,24 @@ fn a_daemon_that_is_ready_when_the_clock_is_right_asks_for_time_until_then() {
     command.args(["source", "add", &address, "poll-interval-limits.min=1"]);
     let added = command.output().expect("ntp-ctl runs");
     assert!(added.status.success(), "{added:?}");
-    manager.hear("READY=1");
+    manager.wait_for("READY=1");
     assert!(
-        !manager.has_heard("RELOADING=1") && !manager.has_heard("WATCHDOG=1"),
+        !manager.has_received("RELOADING=1") && !manager.has_received("WATCHDOG=1"),
         "{:?}",
-        manager.heard
+        manager.received
     );
-    let ready = manager.heard.iter().filter(|it| it.contains("READY=1"));
+    let ready = manager.received.iter().filter(|it| it.contains("READY=1"));
     assert_eq!(ready.count(), 1);
-    let mut heard = manager.heard.iter();
+    let mut received = manager.received.iter();
     assert!(
-        heard.any(|text| text.starts_with("STATUS=Clock synchronised to ")),
+        received.any(|text| text.starts_with("STATUS=Clock synchronised to ")),
         "{:?}",
-        manager.heard
+        manager.received
     );
 }
 
-fn without_a_source_nobody_waits_for_the_clock() {
+fn ready_synchronized_without_sources_is_ready_at_once() {
     let setup = Setup::new(1).with("[service]\nready = \"synchronized\"");
     let (mut manager, _daemon) = start(&setup, Duration::ZERO);
-    manager.hear("READY=1");
+    manager.wait_for("READY=1");
 }

@@ -1,10 +1,10 @@
-//! Symmetric keys and interleaved mode between us and the daemons of the world, in both directions.
+//! Symmetric keys and interleaved mode between us and chronyd or ntpsec, in both directions.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ntp_e2e::clients::{self, Client, Question};
+use ntp_e2e::clients::{self, Client, ServerDirective};
 use ntp_e2e::daemon::Setup;
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::netns::{Host, Network};
@@ -12,33 +12,31 @@ use ntp_e2e::observation::{Observation, Source};
 use ntp_e2e::peers::{self, Peer, SharedKey};
 use ntp_e2e::scenario;
 
-/// For whatever takes seconds: only a machine in great distress exceeds it.
+/// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A server that has time to give without having a source.
 const SERVER: &str = "[[server]]\nlisten = \"[::]:123\"";
-const LOCAL: &str = "[synchronization]\nlocal-stratum = 1\n";
 
-/// The number of [`WRONG_KEY`], which the other side knows with another secret.
-const WRONG: u32 = 9;
+/// Number of a key that has another secret on the other side.
+const WRONG_KEY: u32 = 9;
 
 fn main() -> ExitCode {
     harness::run(
         Arena::Namespaces,
         &[
-            scenario!(chronyd_proves_itself_to_us_with_every_type_of_key),
-            scenario!(ntpsec_proves_itself_to_us_with_every_type_of_key),
-            scenario!(a_server_that_does_not_accept_our_key_says_so_and_it_is_told_once),
-            scenario!(chronyd_is_convinced_by_us_with_every_type_of_key),
-            scenario!(ntpsec_is_convinced_by_us_with_every_type_of_key),
+            scenario!(we_authenticate_chronyd_with_every_key_type),
+            scenario!(we_authenticate_ntpsec_with_every_key_type),
+            scenario!(crypto_naks_are_counted_and_logged_once),
+            scenario!(chronyd_authenticates_us_with_every_key_type),
+            scenario!(ntpsec_authenticates_us_with_every_key_type),
             scenario!(interleaved_mode_with_chronyd_as_the_server),
             scenario!(interleaved_mode_with_chronyd_as_the_client),
-            scenario!(interleaved_mode_between_two_of_us_and_with_a_key),
+            scenario!(interleaved_mode_between_two_daemons_with_a_key),
         ],
     )
 }
 
-/// Addresses of `host`, one for each key and one more: no daemon likes to have the same server twice.
+/// Adds addresses to `host`, one per key and one more, since clients reject duplicate servers.
 fn addresses(host: &Host) -> Vec<IpAddr> {
     let octets = 200..=200 + SharedKey::ALL.len() as u8;
     octets
@@ -50,14 +48,14 @@ fn addresses(host: &Host) -> Vec<IpAddr> {
         .collect()
 }
 
-/// All keys, and [`WRONG`] with this digit for a secret.
+/// All keys, and [`WRONG_KEY`] with a secret of this digit.
 fn keys(digit: char) -> Vec<SharedKey> {
     let secret = match digit {
         'a' => "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
         _ => "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
     };
     let wrong = SharedKey {
-        id: WRONG,
+        id: WRONG_KEY,
         secret,
         ..SharedKey::ALL[0]
     };
@@ -68,7 +66,7 @@ fn name(address: IpAddr) -> String {
     SocketAddr::new(address, 123).to_string()
 }
 
-fn proves_itself(start: impl Fn(&Host, &[SharedKey]) -> Peer) {
+fn assert_we_authenticate(start: impl Fn(&Host, &[SharedKey]) -> Peer) {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let addresses = addresses(&server);
@@ -78,50 +76,50 @@ fn proves_itself(start: impl Fn(&Host, &[SharedKey]) -> Peer) {
         setup = setup.server_with(&name(*address), &format!("key = {}", key.id));
     }
     let mut daemon = setup.start(Some(&client));
-    let (liar, honest) = addresses.split_last().expect("some");
+    let (wrong, correct) = addresses.split_last().expect("some");
     let is_measured = |observation: &Observation, address: &IpAddr| {
         let source = observation.source(&name(*address));
         source.is_some_and(Source::is_measured)
     };
-    let seen = daemon.wait_until(LIMIT, "every key at work", |observation| {
-        let tried = observation.source(&name(*liar));
-        honest
+    let seen = daemon.wait_until(LIMIT, "measurements with every key", |observation| {
+        let tried = observation.source(&name(*wrong));
+        correct
             .iter()
             .all(|address| is_measured(observation, address))
             && tried.is_some_and(|source| source.packets_sent() >= 3)
     });
-    for (address, key) in honest.iter().zip(SharedKey::ALL) {
+    for (address, key) in correct.iter().zip(SharedKey::ALL) {
         let expected = format!("key {} ({})", key.id, key.kind);
         let source = seen.source(&name(*address)).expect("configured");
         assert_eq!(source.authentication(), expected);
     }
-    let liar = seen.source(&name(*liar)).expect("configured");
-    assert!(!liar.is_measured(), "another secret was believed");
+    let wrong = seen.source(&name(*wrong)).expect("configured");
+    assert!(!wrong.is_measured(), "a wrong secret was accepted");
     assert_eq!(daemon.process.lines_with("uses MD5").len(), 1);
     assert_eq!(daemon.stop().code(), Some(0));
 }
 
-fn chronyd_proves_itself_to_us_with_every_type_of_key() {
-    proves_itself(|host, keys| peers::chronyd_with_keys(host, 1, keys));
+fn we_authenticate_chronyd_with_every_key_type() {
+    assert_we_authenticate(|host, keys| peers::chronyd_with_keys(host, 1, keys));
 }
 
-fn ntpsec_proves_itself_to_us_with_every_type_of_key() {
-    proves_itself(|host, keys| peers::ntpsec_with_keys(host, 2, keys));
+fn we_authenticate_ntpsec_with_every_key_type() {
+    assert_we_authenticate(|host, keys| peers::ntpsec_with_keys(host, 2, keys));
 }
 
-fn a_server_that_does_not_accept_our_key_says_so_and_it_is_told_once() {
+fn crypto_naks_are_counted_and_logged_once() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     // Neither chronyd nor ntpsec sends crypto-NAKs; we do.
-    let serving = Setup::new(1)
-        .replacing("[synchronization]\n", LOCAL)
+    let server_setup = Setup::new(1)
+        .synchronization("local-stratum = 1")
         .keys(&keys('a'))
         .with(SERVER);
-    let _serving = serving.start(Some(&server));
+    let _server = server_setup.start(Some(&server));
     let source = name(server.v4());
     let setup = Setup::new(1)
         .keys(&keys('b'))
-        .server_with(&source, &format!("key = {WRONG}"));
+        .server_with(&source, &format!("key = {WRONG_KEY}"));
     let mut daemon = setup.start(Some(&client));
     let seen = daemon.wait_until(LIMIT, "crypto-NAKs", |observation| {
         let source = observation.source(&source);
@@ -129,52 +127,59 @@ fn a_server_that_does_not_accept_our_key_says_so_and_it_is_told_once() {
     });
     let source = seen.source(&source).expect("configured");
     assert!(!source.is_measured());
-    let told = daemon.process.lines_with("does not accept our key");
-    assert_eq!(told.len(), 1, "{told:#?}");
+    let lines = daemon.process.lines_with("does not accept our key");
+    assert_eq!(lines.len(), 1, "{lines:#?}");
 }
 
-fn is_convinced(start: impl Fn(&Host, &[Question], &[SharedKey]) -> Client, options: &'static str) {
+fn assert_authenticates_us(
+    start: impl Fn(&Host, &[ServerDirective], &[SharedKey]) -> Client,
+    options: &'static str,
+) {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let addresses = addresses(&server);
     let setup = Setup::new(1)
-        .replacing("[synchronization]\n", LOCAL)
+        .synchronization("local-stratum = 1")
         .keys(&keys('a'))
         .with(SERVER);
     let mut daemon = setup.start(Some(&server));
-    let questions: Vec<_> = addresses
+    let directives: Vec<_> = addresses
         .iter()
         .zip(keys('b'))
-        .map(|(address, key)| Question {
+        .map(|(address, key)| ServerDirective {
             server: *address,
             key: Some(key.id),
             options,
         })
         .collect();
-    let asking = start(&client, &questions, &keys('b'));
-    let (liar, honest) = addresses.split_last().expect("some");
-    for address in honest {
-        asking.wait_measured(LIMIT, *address, |_| true);
+    let foreign_client = start(&client, &directives, &keys('b'));
+    let (wrong, correct) = addresses.split_last().expect("some");
+    for address in correct {
+        foreign_client.wait_measured(LIMIT, *address, |_| true);
     }
     daemon.wait_until(LIMIT, "a refusal of the wrong secret", |observation| {
-        observation.served("denied_packets") > 0
+        observation.server_counter("denied_packets") > 0
     });
-    let believed = asking.measurements(*liar);
-    assert!(believed.iter().all(|words| !is_good(words)), "{believed:?}");
+    let measured = foreign_client.measurements(*wrong);
+    assert!(
+        measured.iter().all(|words| !passes_tests(words)),
+        "{measured:?}"
+    );
 }
 
-/// chronyd logs what fails its tests, too: the columns of RFC 5905's tests are ones then.
-fn is_good(words: &[String]) -> bool {
+/// Whether a measurement passed chronyd's tests; chronyd logs failed ones with zeros in these
+/// columns.
+fn passes_tests(words: &[String]) -> bool {
     words.get(5).is_some_and(|tests| tests == "111")
         && words.get(6).is_some_and(|tests| tests == "111")
 }
 
-fn chronyd_is_convinced_by_us_with_every_type_of_key() {
-    is_convinced(clients::chronyd, "iburst minpoll 1 maxpoll 1");
+fn chronyd_authenticates_us_with_every_key_type() {
+    assert_authenticates_us(clients::chronyd, "iburst minpoll 1 maxpoll 1");
 }
 
-fn ntpsec_is_convinced_by_us_with_every_type_of_key() {
-    is_convinced(clients::ntpsec, "iburst minpoll 3 maxpoll 3");
+fn ntpsec_authenticates_us_with_every_key_type() {
+    assert_authenticates_us(clients::ntpsec, "iburst minpoll 3 maxpoll 3");
 }
 
 fn interleaved_mode_with_chronyd_as_the_server() {
@@ -184,16 +189,16 @@ fn interleaved_mode_with_chronyd_as_the_server() {
     for address in [server.v4(), server.v6()] {
         let setup = Setup::new(1).server_with(&name(address), "interleaved = true");
         let mut daemon = setup.start(Some(&client));
-        is_interleaved_with(&mut daemon, &name(address));
+        assert_interleaved_with(&mut daemon, &name(address));
     }
 }
 
-fn is_interleaved_with(daemon: &mut ntp_e2e::daemon::Daemon, server: &str) {
+fn assert_interleaved_with(daemon: &mut ntp_e2e::daemon::Daemon, server: &str) {
     let seen = daemon.wait_until(LIMIT, "interleaved mode", |observation| {
         let source = observation.source(server);
         source.is_some_and(|source| source.is_interleaved() && source.packets_sent() >= 8)
     });
-    // And what comes of it are measurements.
+    // Replies in interleaved mode yield measurements.
     assert!(seen.source(server).is_some_and(Source::is_measured));
     let close = daemon.wait_until(LIMIT, "a small error", |observation| {
         observation.is_synchronized() && observation.true_offset().abs() < 0.005
@@ -205,34 +210,33 @@ fn interleaved_mode_with_chronyd_as_the_client() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
     let setup = Setup::new(1)
-        .replacing("[synchronization]\n", LOCAL)
+        .synchronization("local-stratum = 1")
         .with(SERVER);
     let _daemon = setup.start(Some(&server));
-    let questions = [server.v4(), server.v6()].map(|server| Question {
+    let directives = [server.v4(), server.v6()].map(|server| ServerDirective {
         options: "xleave iburst minpoll 0 maxpoll 0",
-        ..Question::plain(server)
+        ..ServerDirective::plain(server)
     });
-    let chronyd = clients::chronyd(&client, &questions, &[]);
-    for question in &questions {
-        chronyd.wait_measured(LIMIT, question.server, clients::is_interleaved);
+    let chronyd = clients::chronyd(&client, &directives, &[]);
+    for directive in &directives {
+        chronyd.wait_measured(LIMIT, directive.server, clients::is_interleaved);
     }
 }
 
-fn interleaved_mode_between_two_of_us_and_with_a_key() {
+fn interleaved_mode_between_two_daemons_with_a_key() {
     let network = Network::new();
     let (client, server) = (network.host(), network.host());
-    let serving = Setup::new(1)
-        .replacing("[synchronization]\n", LOCAL)
-        // So that the client, whose clock is wrong as well, has somebody to follow.
-        .replacing("virtual-offset = 0.25", "virtual-offset = 0.0")
-        .replacing("virtual-frequency = 40.0", "virtual-frequency = 0.0")
+    let server_setup = Setup::new(1)
+        .synchronization("local-stratum = 1")
+        // The server's clock is correct; the client's is not.
+        .without_clock_error()
         .keys(&SharedKey::ALL)
         .with(SERVER);
-    let _serving = serving.start(Some(&server));
+    let _server = server_setup.start(Some(&server));
     let source = name(server.v4());
-    let asking = Setup::new(1)
+    let client_daemon = Setup::new(1)
         .keys(&SharedKey::ALL)
         .server_with(&source, "interleaved = true\nkey = 1");
-    let mut asking = asking.start(Some(&client));
-    is_interleaved_with(&mut asking, &source);
+    let mut client_daemon = client_daemon.start(Some(&client));
+    assert_interleaved_with(&mut client_daemon, &source);
 }

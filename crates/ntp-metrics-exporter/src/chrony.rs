@@ -1,7 +1,8 @@
-//! The daemon's state under the names of chrony_exporter, for dashboards and alerts that were made for it (`--chrony-names`).
+//! Metrics under the names of chrony_exporter, for its dashboards and alerts (`--chrony-names`).
 //!
-//! Only what means the same is here. Signs differ: chrony's "system time" is how far the clock is ahead of true time, and its frequency is
-//! how fast the clock would run uncorrected, as ours. Sources carry chrony_exporter's labels, with the configured name as `source_name`.
+//! Only values with the same meaning are exported. Signs differ: chrony's "system time" is clock
+//! minus true time; its frequency is that of the uncorrected clock, as ours. Sources have the
+//! labels of chrony_exporter, with the configured name as `source_name`.
 
 use std::fmt;
 
@@ -82,12 +83,12 @@ pub(crate) fn write(text: &mut Text, state: &State) {
         "Where the source stands in the selection",
     );
     for source in state.sorted_sources() {
-        text.sample(name, Labels(source, Some(word(source))), true.into());
+        text.sample(name, Labels(source, Some(state_name(source))), true.into());
     }
 }
 
-/// chrony's word for where a source stands.
-fn word(source: &Source) -> &'static str {
+/// Returns chrony's name of the state of a source.
+fn state_name(source: &Source) -> &'static str {
     match source.details.state.as_deref() {
         Some(SELECTED) => "sync",
         Some("falseticker") => "falseticker",
@@ -101,7 +102,8 @@ struct Labels<'a>(&'a Source, Option<&'static str>);
 
 impl fmt::Display for Labels<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Addresses and names come from the configuration's syntax, which has no quotes; they are escaped all the same.
+        // Addresses and names of the configuration contain no quotes; they are escaped as a
+        // precaution.
         let (address, port) = self
             .0
             .address

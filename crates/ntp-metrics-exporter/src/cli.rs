@@ -1,4 +1,4 @@
-//! The exporter's command line.
+//! Command line of the exporter.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
-/// Shows the state of the running ntp-daemon to Prometheus, and to people as a page.
+/// Exports the state of the running ntp-daemon to Prometheus, and shows it as a dashboard.
 ///
-/// Where it listens, and where the daemon tells its state, stands in `[observability]` of the configuration: `metrics-exporter-listen`
-/// (127.0.0.1:9975 if not set) and `observation-path`.
+/// The listening address and the observation socket are set in `[observability]` of the
+/// configuration: `metrics-exporter-listen` (default 127.0.0.1:9975) and `observation-path`.
 #[derive(Debug, Parser)]
 #[command(
     name = "ntp-metrics-exporter",
@@ -21,7 +21,7 @@ pub(crate) struct Cli {
     #[arg(short, long, value_name = "PATH")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Show metrics under the names of chrony_exporter too, for dashboards that were made for it
+    /// Export metrics under the names of chrony_exporter too, for its dashboards
     #[arg(long)]
     pub(crate) chrony_names: bool,
 
@@ -31,26 +31,27 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// Reads the command line, or says with which code the process is to end at once.
-    pub(crate) fn read() -> Result<Self, ExitCode> {
+    /// Parses the command line; the error is the exit code after help, version or an invalid
+    /// command line.
+    pub(crate) fn from_arguments() -> Result<Self, ExitCode> {
         match Self::try_parse() {
             Ok(cli) if cli.version => {
-                // Upstream prints versions to standard error.
+                // On standard error, as upstream.
                 eprintln!("ntp-metrics-exporter {}", env!("CARGO_PKG_VERSION"));
                 Err(ExitCode::SUCCESS)
             }
             Ok(cli) => Ok(cli),
             Err(error) => {
-                let asked = error.kind() == ErrorKind::DisplayHelp;
-                // To standard output or standard error, as it should be; if nobody reads it there is nobody to tell.
+                let is_help = error.kind() == ErrorKind::DisplayHelp;
+                // A failure to print is ignored.
                 let _ = error.print();
-                Err(ExitCode::from(if asked { 0 } else { super::FAILURE }))
+                Err(ExitCode::from(if is_help { 0 } else { super::FAILURE }))
             }
         }
     }
 }
 
-/// The definition of the command line, for the manual page and for shells.
+/// Returns the definition of the command line, for the manual page and shell completions.
 pub fn command() -> clap::Command {
     Cli::command()
 }
@@ -58,7 +59,7 @@ pub fn command() -> clap::Command {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_definition_is_sound() {
+    fn the_definition_is_consistent() {
         super::command().debug_assert();
     }
 }

@@ -1,13 +1,15 @@
-//! The bounded crowd of clients.
+//! Bounded number of connections.
 //!
 //! # Problem
-//! A client that connects and stays silent, sends its request octet by octet or never reads the reply costs a descriptor and a few kilobytes. Whoever can
-//! open many such connections must not keep the next scrape out.
+//! A client that connects and sends nothing, sends its request octet by octet or never reads the
+//! reply costs a descriptor and a few kilobytes. A client with many such connections must not
+//! prevent the next scrape.
 //!
 //! # Idea
-//! There are [`CROWD`] places. When all are taken, the one that has been there longest is shown the door: an honest request is done in
-//! milliseconds, so the oldest connection is the one that does least. Besides, a request's head must arrive within [`HEAD`], and no connection
-//! lives longer than [`LIFE`]: it is then ended in order (keep-alive is not renewed), and after [`GRACE`] cut off.
+//! There are at most [`MAX_CONNECTIONS`]. A further one replaces the oldest: a regular request
+//! takes milliseconds, so the oldest connection is the least active. The head of a request must
+//! arrive within [`HEAD_TIMEOUT`]. A connection lasts at most [`MAX_AGE`]: then it is shut down
+//! gracefully (without further keep-alive), and closed after [`GRACE_PERIOD`].
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -22,60 +24,60 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use crate::answer::Site;
+use crate::service::Service;
 
-/// Clients at a time.
-pub(crate) const CROWD: usize = 100;
-/// Time for the head of a request.
-const HEAD: Duration = Duration::from_secs(5);
-/// Time for a connection, with all of its requests.
-const LIFE: Duration = Duration::from_secs(60);
-/// Time that is left after it for the reply that is on its way.
-const GRACE: Duration = Duration::from_secs(5);
-/// Largest head of a request, in octets; the least that hyper permits.
-const HEAD_SIZE: usize = 8192;
-/// How long to wait if the system gives no more descriptors.
-const EXHAUSTED: Duration = Duration::from_millis(100);
+/// Maximum number of connections.
+pub(crate) const MAX_CONNECTIONS: usize = 100;
+/// Timeout of the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum age of a connection, with all its requests.
+const MAX_AGE: Duration = Duration::from_secs(60);
+/// Time after that to complete the current reply.
+const GRACE_PERIOD: Duration = Duration::from_secs(5);
+/// Maximum size of the head of a request in octets: the minimum that hyper permits.
+const MAX_HEAD_SIZE: usize = 8192;
+/// Delay after a failed accept, for example without free descriptors.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Serves whoever comes. Does not return.
-pub(crate) async fn serve(listener: TcpListener, site: Rc<Site>) {
-    let mut crowd: VecDeque<AbortHandle> = VecDeque::with_capacity(CROWD);
-    let mut told = false;
+/// Serves connections. Does not return.
+pub(crate) async fn serve(listener: TcpListener, service: Rc<Service>) {
+    let mut connections: VecDeque<AbortHandle> = VecDeque::with_capacity(MAX_CONNECTIONS);
+    let mut logged = false;
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(problem) => {
-                if !core::mem::replace(&mut told, true) {
+                if !core::mem::replace(&mut logged, true) {
                     warn!("cannot accept a connection: {problem}");
                 }
-                crowd.pop_front().inspect(AbortHandle::abort);
-                sleep(EXHAUSTED).await;
+                connections.pop_front().inspect(AbortHandle::abort);
+                sleep(RETRY_DELAY).await;
                 continue;
             }
         };
-        crowd.retain(|client| !client.is_finished());
-        if crowd.len() >= CROWD {
-            crowd.pop_front().inspect(AbortHandle::abort);
+        connections.retain(|connection| !connection.is_finished());
+        if connections.len() >= MAX_CONNECTIONS {
+            connections.pop_front().inspect(AbortHandle::abort);
         }
-        let client = spawn_local(attend(stream, Rc::clone(&site)));
-        crowd.push_back(client.abort_handle());
+        let connection = spawn_local(serve_connection(stream, Rc::clone(&service)));
+        connections.push_back(connection.abort_handle());
     }
 }
 
-async fn attend(stream: TcpStream, site: Rc<Site>) {
-    let service = service_fn(move |request| {
-        let site = Rc::clone(&site);
-        async move { Ok::<_, Infallible>(site.answer(&request).await) }
+async fn serve_connection(stream: TcpStream, service: Rc<Service>) {
+    let handler = service_fn(move |request| {
+        let service = Rc::clone(&service);
+        async move { Ok::<_, Infallible>(service.handle(&request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .max_buf_size(HEAD_SIZE)
-        .serve_connection(TokioIo::new(stream), service);
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_SIZE)
+        .serve_connection(TokioIo::new(stream), handler);
     let mut connection = core::pin::pin!(connection);
-    // What goes wrong on a connection is the client's affair.
-    if timeout(LIFE, connection.as_mut()).await.is_err() {
+    // Errors of a connection are ignored: clients cause them.
+    if timeout(MAX_AGE, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
-        let _ = timeout(GRACE, connection).await;
+        let _ = timeout(GRACE_PERIOD, connection).await;
     }
 }

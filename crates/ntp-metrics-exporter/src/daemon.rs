@@ -1,7 +1,7 @@
-//! Asking the daemon for its state.
+//! Reads the state of the daemon.
 //!
-//! Whoever asks us makes us ask the daemon, but not more often than four times a second, and only once at a time: those who ask
-//! meanwhile share the answer. An answer that fails is shared in the same way.
+//! The state is read on request, but at most four times a second and once at a time: concurrent
+//! requests share the result, also a failed one.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -17,65 +17,67 @@ use tokio::time::{Instant, timeout};
 
 use crate::process::{self, Process};
 
-/// For how long an answer is fresh.
-const FRESH: Duration = Duration::from_millis(250);
-/// How long the daemon may take for its answer. It answers within a millisecond; a Prometheus server waits ten seconds.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Time for which a result is reused.
+const MAX_AGE: Duration = Duration::from_millis(250);
+/// Timeout of reading. The daemon replies within a millisecond; the default timeout of a scrape is
+/// ten seconds.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The daemon behind an observation socket.
+/// A daemon with an observation socket.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     path: PathBuf,
     last: Mutex<Option<(Instant, Rc<Reading>)>>,
 }
 
-/// One answer, or none.
+/// Result of one attempt to read the state.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    /// What it said.
+    /// State, or the error.
     pub(crate) state: Result<State, Problem>,
-    /// What the kernel says of its process.
+    /// Resources of the process.
     pub(crate) process: Option<Process>,
-    /// How long it took.
-    pub(crate) took: Duration,
+    /// Duration of the attempt.
+    pub(crate) duration: Duration,
 }
 
-/// Why there is no state.
+/// Why the state could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) kind: ProblemKind,
-    /// For people: what is wrong and what to do about it.
+    /// Message with cause and remedy.
     pub(crate) text: String,
 }
 
-/// The same in a word.
+/// Kind of a [`Problem`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProblemKind {
-    /// There is no socket.
+    /// The socket does not exist.
     NoSocket,
-    /// There is one, and nobody listens.
-    NobodyListens,
-    /// We may not use it.
+    /// The socket exists, but no process listens on it.
+    ConnectionRefused,
+    /// No permission to connect.
     Forbidden,
-    /// No answer in time.
+    /// No reply in time.
     TimedOut,
-    /// The answer is not the state of a daemon.
+    /// The reply is not the state of a daemon.
     Unreadable,
 }
 
 impl ProblemKind {
     pub(crate) const ALL: [Self; 5] = [
         Self::NoSocket,
-        Self::NobodyListens,
+        Self::ConnectionRefused,
         Self::Forbidden,
         Self::TimedOut,
         Self::Unreadable,
     ];
 
-    pub(crate) fn word(self) -> &'static str {
+    /// Returns the value of the label `outcome`.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::NoSocket => "no-socket",
-            Self::NobodyListens => "nobody-listens",
+            Self::ConnectionRefused => "nobody-listens",
             Self::Forbidden => "forbidden",
             Self::TimedOut => "timed-out",
             Self::Unreadable => "unreadable",
@@ -84,23 +86,23 @@ impl ProblemKind {
 }
 
 impl Daemon {
-    pub(crate) fn at(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         Self {
             path,
             last: Mutex::new(None),
         }
     }
 
-    /// What it says now, or said a moment ago.
+    /// Reads the state, or returns the result of at most [`MAX_AGE`] ago.
     pub(crate) async fn read(&self) -> Rc<Reading> {
         let mut last = self.last.lock().await;
         if let Some((at, reading)) = &*last
-            && at.elapsed() < FRESH
+            && at.elapsed() < MAX_AGE
         {
             return Rc::clone(reading);
         }
         let begin = Instant::now();
-        let (state, process) = match timeout(PATIENCE, ask(&self.path)).await {
+        let (state, process) = match timeout(TIMEOUT, fetch(&self.path)).await {
             Ok(Ok((state, process))) => (Ok(state), process),
             Ok(Err(failure)) => (Err(Problem::of(&failure, &self.path)), None),
             Err(_) => {
@@ -111,32 +113,32 @@ impl Daemon {
         let reading = Rc::new(Reading {
             state,
             process,
-            took: begin.elapsed(),
+            duration: begin.elapsed(),
         });
         *last = Some((Instant::now(), Rc::clone(&reading)));
         reading
     }
 }
 
-/// Where it went wrong.
+/// Error of reading the state.
 enum Failure {
     Io(io::Error),
     Frame(ReadError),
 }
 
-async fn ask(path: &Path) -> Result<(State, Option<Process>), Failure> {
+async fn fetch(path: &Path) -> Result<(State, Option<Process>), Failure> {
     let stream = UnixStream::connect(path).await.map_err(Failure::Io)?;
     let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
     let mut frame = Vec::new();
-    // One octet more than the longest frame shows that there is one.
-    let longest = 8 + MAX_FRAME + 1;
+    // One octet over the limit, so that longer frames are detected.
+    let limit = 8 + MAX_FRAME + 1;
     stream
-        .take(longest)
+        .take(limit)
         .read_to_end(&mut frame)
         .await
         .map_err(Failure::Io)?;
     let state = read_frame(frame.as_slice()).map_err(Failure::Frame)?;
-    Ok((state, pid.and_then(process::look_at)))
+    Ok((state, pid.and_then(process::read)))
 }
 
 impl Problem {
@@ -146,33 +148,31 @@ impl Problem {
             Failure::Frame(error) => (
                 ProblemKind::Unreadable,
                 format!(
-                    "What comes out of {at} is not the state of an NTP daemon: {error}. Is it the `observation-path` of the daemon's configuration?"
+                    "Invalid state from {at}: {error}. Check that it is the `observation-path` of the daemon's configuration."
                 ),
             ),
             Failure::Io(error) => match error.kind() {
                 ErrorKind::NotFound | ErrorKind::NotADirectory => (
                     ProblemKind::NoSocket,
                     format!(
-                        "There is no socket at {at}. Is ntp-daemon running, with this `observation-path`?"
+                        "No socket at {at}. Check that ntp-daemon is running with this `observation-path`."
                     ),
                 ),
                 ErrorKind::ConnectionRefused => (
-                    ProblemKind::NobodyListens,
-                    format!(
-                        "The socket {at} was left behind by a daemon that is no longer running."
-                    ),
+                    ProblemKind::ConnectionRefused,
+                    format!("Stale socket {at}: the daemon that created it is no longer running."),
                 ),
                 ErrorKind::PermissionDenied => (
                     ProblemKind::Forbidden,
                     format!(
-                        "The exporter's user may not use {at}: see `observation-permissions` in [observability], and the permissions of its directory."
+                        "Permission denied for {at}: see `observation-permissions` in [observability], and the permissions of its directory."
                     ),
                 ),
                 ErrorKind::TimedOut => (
                     ProblemKind::TimedOut,
                     format!(
-                        "The daemon did not answer at {at} within {} s.",
-                        PATIENCE.as_secs()
+                        "No reply from the daemon at {at} within {} s.",
+                        TIMEOUT.as_secs()
                     ),
                 ),
                 _ => (

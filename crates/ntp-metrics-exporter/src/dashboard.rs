@@ -1,8 +1,8 @@
-//! The page: one HTML document with its style and its script inside, part of this program.
+//! The dashboard: one HTML document with inline style and script, embedded in the program.
 //!
-//! It needs nothing from elsewhere and cannot be made to: the content security policy forbids everything but the one style and the one script that
-//! stand in it, named by their digests, and requests to this exporter. All text that comes from the daemon, which has it from
-//! servers, is put into the page as text, never as HTML.
+//! It loads nothing from other hosts: the content security policy permits only its one style and
+//! its one script, identified by their digests, and requests to this exporter. Text from the
+//! daemon, which can originate from servers, is inserted as text, never as HTML.
 
 use std::sync::OnceLock;
 
@@ -11,10 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::header::HeaderValue;
 use sha2::{Digest as _, Sha256};
 
-/// The document.
+/// The HTML document.
 pub(crate) const PAGE: &str = include_str!("dashboard.html");
 
-/// What the page may do.
+/// Returns the content security policy.
 pub(crate) fn content_security_policy() -> &'static HeaderValue {
     static POLICY: OnceLock<HeaderValue> = OnceLock::new();
     POLICY.get_or_init(|| {
@@ -28,13 +28,13 @@ pub(crate) fn content_security_policy() -> &'static HeaderValue {
             digest("script"),
             digest("style")
         );
-        // Digests are ASCII. Were they not, nothing would be permitted.
+        // Digests are ASCII; otherwise nothing would be permitted.
         HeaderValue::from_str(&policy)
             .unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"))
     })
 }
 
-/// What stands between an element's tags.
+/// Returns the content of an element.
 fn content<'a>(page: &'a str, element: &str) -> Option<&'a str> {
     let (_, rest) = page.split_once(&format!("<{element}>"))?;
     Some(rest.split_once(&format!("</{element}>"))?.0)
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_policy_names_the_one_style_and_the_one_script() {
+    fn the_policy_permits_the_one_style_and_the_one_script() {
         let policy = content_security_policy().to_str().unwrap();
         assert_eq!(policy.matches("'sha256-").count(), 2);
         assert!(!policy.contains("unsafe"));
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_asks_nobody_else_and_trusts_no_text() {
+    fn the_page_loads_nothing_from_other_hosts_and_inserts_no_html() {
         for forbidden in [
             "http://",
             "https://",

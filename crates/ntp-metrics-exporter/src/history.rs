@@ -1,15 +1,19 @@
-//! The bounded past, for the page.
+//! Bounded history for the dashboard.
 //!
-//! Two rings: one point every two seconds for half an hour, one a minute for a day. A point holds what the page draws: the clock's offset and
-//! both error figures, offset and half interval of at most [`SOURCES`] sources, and the rates of all servers together since the point before. Where the
-//! daemon did not answer there is a point without figures, so that a gap is seen as a gap.
+//! Two rings: one point every two seconds for half an hour, and one a minute for a day. A point has
+//! the values that the dashboard plots: offset and both errors of the clock, offset and half
+//! interval of at most [`MAX_SOURCES`] sources, and the total rates of all servers since the
+//! previous point. If the daemon did not reply, the point has no values, and the plot a gap.
 //!
-//! Numbers are kept as f32 and told with four digits: a plot has no more. The rings hold 2340 points of at most about 270 octets: 0.6 MB.
+//! Values are stored as f32 and sent with four digits, enough for a plot. The rings have 2340
+//! points of at most about 270 octets: 0.6 MB.
 //!
-//! # On the wire
-//! A point is a list: number of the point, milliseconds since 1970, then `null`, or `[synchronised, offset, estimated error, bound, truth]` in
-//! seconds, `{"id": [offset, half interval], ...}`, and `[received, accepted, refused]` per second or `null`. The page asks for
-//! points after the last one that it has; `begun` tells it when the exporter was restarted and counts anew.
+//! # JSON
+//! A point is a list: number of the point, milliseconds since 1970, then `null`, or `[synchronised,
+//! offset, estimated error, bound, truth]` in seconds, `{"id": [offset, half interval], ...}`, and
+//! `[received, accepted, refused]` per second or `null`. The dashboard requests the points after
+//! its last one; a changed `started` shows that the exporter was restarted and the numbers start at
+//! 0 again.
 
 use std::collections::VecDeque;
 
@@ -17,55 +21,55 @@ use ntp_control_api::observation::{ServerStats, State, seconds};
 use ntp_time::NtpDuration;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-/// Sources that are kept; the page's table shows all.
-pub(crate) const SOURCES: usize = 16;
+/// Maximum number of sources with a history; the table of the dashboard shows all.
+pub(crate) const MAX_SOURCES: usize = 16;
 
-/// Seconds between the points of the fine ring, and how many there are: half an hour.
+/// Interval in seconds and number of points of the fine ring: half an hour.
 pub(crate) const FINE: (u32, usize) = (2, 900);
-/// The same of the coarse ring: a day.
+/// Interval in seconds and number of points of the coarse ring: a day.
 pub(crate) const COARSE: (u32, usize) = (60, 1440);
 
 /// Both rings.
 #[derive(Debug)]
 pub(crate) struct History {
-    /// When it began, milliseconds since 1970.
-    begun: i64,
+    /// Start of the history in milliseconds since 1970.
+    started: i64,
     fine: Ring,
     coarse: Ring,
 }
 
 impl History {
-    pub(crate) fn new(begun: i64) -> Self {
+    pub(crate) fn new(started: i64) -> Self {
         Self {
-            begun,
+            started,
             fine: Ring::new(FINE),
             coarse: Ring::new(COARSE),
         }
     }
 
-    /// Adds what is known at `at`, milliseconds since 1970. To be called every [`FINE`] seconds.
-    pub(crate) fn note(&mut self, at: i64, state: Option<&State>) {
-        self.fine.note(at, state);
+    /// Adds a point for `at`, in milliseconds since 1970. Call it at the interval of [`FINE`].
+    pub(crate) fn record(&mut self, at: i64, state: Option<&State>) {
+        self.fine.record(at, state);
         let due = self.coarse.points.back().is_none_or(|last| {
-            // The clock may have been set back: then a point is due, too.
+            // Also after a backward step of the clock.
             (at - last.at).unsigned_abs() >= u64::from(COARSE.0) * 1000
         });
         if due {
-            self.coarse.note(at, state);
+            self.coarse.record(at, state);
         }
     }
 
-    /// The points of a ring after the one of this number.
+    /// Returns the points of a ring after the one with this number.
     pub(crate) fn after(&self, number: Option<u64>, coarse: bool) -> Excerpt<'_> {
         Excerpt {
-            begun: self.begun,
+            started: self.started,
             ring: if coarse { &self.coarse } else { &self.fine },
             number,
         }
     }
 }
 
-/// One ring.
+/// A ring of points.
 #[derive(Debug)]
 struct Ring {
     step: u32,
@@ -86,7 +90,7 @@ impl Ring {
         }
     }
 
-    fn note(&mut self, at: i64, state: Option<&State>) {
+    fn record(&mut self, at: i64, state: Option<&State>) {
         let served = state.and_then(|state| Some((at, total(state)?)));
         let rates = match (&self.served, &served) {
             (Some(before), Some(after)) => Rates::between(before, after),
@@ -99,7 +103,7 @@ impl Ring {
         self.points.push_back(Point {
             number: self.next,
             at,
-            figures: state.map(|state| Figures::of(state, rates)),
+            values: state.map(|state| Values::new(state, rates)),
         });
         self.next += 1;
     }
@@ -109,11 +113,11 @@ impl Ring {
 struct Point {
     number: u64,
     at: i64,
-    figures: Option<Figures>,
+    values: Option<Values>,
 }
 
 #[derive(Debug)]
-struct Figures {
+struct Values {
     synchronized: bool,
     offset: Option<f32>,
     estimated_error: Option<f32>,
@@ -123,22 +127,22 @@ struct Figures {
     rates: Option<Rates>,
 }
 
-impl Figures {
-    fn of(state: &State, rates: Option<Rates>) -> Self {
+impl Values {
+    fn new(state: &State, rates: Option<Rates>) -> Self {
         let details = &state.system.details;
-        let of = |duration: Option<NtpDuration>| duration.map(|it| seconds(it) as f32);
+        let optional = |duration: Option<NtpDuration>| duration.map(|it| seconds(it) as f32);
         let measured = |uncertainty: &NtpDuration| *uncertainty < NtpDuration::MAX;
         let sources = state.sorted_sources().into_iter();
         Self {
             synchronized: details.synchronized.unwrap_or(state.system.stratum < 16),
-            offset: of(details.offset),
-            estimated_error: of(details.estimated_error),
-            bound: of(details.error_bound),
-            // What would have to be added, as everywhere.
-            truth: of(details.true_offset.map(|ahead| -ahead)),
+            offset: optional(details.offset),
+            estimated_error: optional(details.estimated_error),
+            bound: optional(details.error_bound),
+            // With the sign of an offset.
+            truth: optional(details.true_offset.map(|ahead| -ahead)),
             sources: sources
                 .filter(|source| measured(&source.uncertainty))
-                .take(SOURCES)
+                .take(MAX_SOURCES)
                 .map(|source| {
                     let (offset, half) = (seconds(source.offset), seconds(source.uncertainty));
                     (source.id, offset as f32, half as f32)
@@ -149,7 +153,7 @@ impl Figures {
     }
 }
 
-/// Per second.
+/// Rates of requests per second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Rates {
     received: f32,
@@ -161,7 +165,7 @@ impl Rates {
     fn between(before: &(i64, ServerStats), after: &(i64, ServerStats)) -> Option<Self> {
         let time = (after.0 - before.0) as f64 / 1000.0;
         let (b, a) = (&before.1, &after.1);
-        // The daemon was restarted, or the clock was set.
+        // After a restart of the daemon or a step of the clock.
         if time <= 0.0 || a.received_packets < b.received_packets {
             return None;
         }
@@ -180,7 +184,7 @@ impl Rates {
     }
 }
 
-/// All servers together, if there are any.
+/// Returns the total of all servers, if there are any.
 fn total(state: &State) -> Option<ServerStats> {
     let mut all = state.servers.iter().map(|server| server.stats);
     let first = all.next()?;
@@ -199,10 +203,10 @@ fn total(state: &State) -> Option<ServerStats> {
     }))
 }
 
-/// Part of a ring, as JSON.
+/// Part of a ring, serialised as JSON.
 #[derive(Debug)]
 pub(crate) struct Excerpt<'a> {
-    begun: i64,
+    started: i64,
     ring: &'a Ring,
     number: Option<u64>,
 }
@@ -210,7 +214,7 @@ pub(crate) struct Excerpt<'a> {
 impl Serialize for Excerpt<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut map = to.serialize_map(Some(4))?;
-        map.serialize_entry("begun", &self.begun)?;
+        map.serialize_entry("started", &self.started)?;
         map.serialize_entry("step", &self.ring.step)?;
         map.serialize_entry("length", &self.ring.length)?;
         map.serialize_entry("points", &Points(self))?;
@@ -233,11 +237,11 @@ impl Serialize for Point {
         let mut list = to.serialize_seq(None)?;
         list.serialize_element(&self.number)?;
         list.serialize_element(&self.at)?;
-        let Some(figures) = &self.figures else {
+        let Some(values) = &self.values else {
             list.serialize_element(&None::<u8>)?;
             return list.end();
         };
-        let Figures {
+        let Values {
             synchronized,
             offset,
             estimated_error,
@@ -245,25 +249,25 @@ impl Serialize for Point {
             truth,
             sources,
             rates,
-        } = figures;
-        let told = |figure: &Option<f32>| figure.map(digits);
+        } = values;
+        let rounded = |value: &Option<f32>| value.map(digits);
         list.serialize_element(&(
             u8::from(*synchronized),
-            told(offset),
-            told(estimated_error),
-            told(bound),
-            told(truth),
+            rounded(offset),
+            rounded(estimated_error),
+            rounded(bound),
+            rounded(truth),
         ))?;
-        list.serialize_element(&OfSources(sources))?;
+        list.serialize_element(&SourceValues(sources))?;
         let rates = rates.map(|r| [digits(r.received), digits(r.accepted), digits(r.refused)]);
         list.serialize_element(&rates)?;
         list.end()
     }
 }
 
-struct OfSources<'a>(&'a [(u64, f32, f32)]);
+struct SourceValues<'a>(&'a [(u64, f32, f32)]);
 
-impl Serialize for OfSources<'_> {
+impl Serialize for SourceValues<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_map(
             self.0
@@ -273,14 +277,14 @@ impl Serialize for OfSources<'_> {
     }
 }
 
-/// The nearest number of four digits.
+/// Rounds to four significant digits.
 fn digits(number: f32) -> f64 {
     let number = f64::from(number);
     if number == 0.0 || !number.is_finite() {
         return 0.0;
     }
     let decimals = 3 - number.abs().log10().floor() as i32;
-    // The shortest decimal form of the nearest double is then the short one.
+    // The shortest decimal form of the parsed double has these digits.
     format!(
         "{number:.*}",
         usize::try_from(decimals.clamp(0, 60)).unwrap_or(0)
@@ -294,16 +298,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ring_keeps_the_newest_and_tells_only_what_is_asked_for() {
+    fn a_ring_keeps_the_newest_points_and_returns_the_requested_ones() {
         let mut history = History::new(7);
         for number in 0..2000 {
-            history.note(number * 2000, None);
+            history.record(number * 2000, None);
         }
         assert_eq!(history.fine.points.len(), FINE.1);
         assert_eq!(history.coarse.points.len(), 2000 * 2 / 60 + 1);
-        let told = |after| serde_json::to_value(history.after(after, false)).unwrap();
-        assert_eq!(told(None)["points"].as_array().unwrap().len(), FINE.1);
-        let two = told(Some(1997));
+        let json = |after| serde_json::to_value(history.after(after, false)).unwrap();
+        assert_eq!(json(None)["points"].as_array().unwrap().len(), FINE.1);
+        let two = json(Some(1997));
         assert_eq!(
             two["points"],
             serde_json::json!([[1998, 3_996_000, null], [1999, 3_998_000, null]])
@@ -311,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn four_digits_are_told() {
+    fn values_are_rounded_to_four_digits() {
         let text = |number| serde_json::to_string(&digits(number)).unwrap();
         assert_eq!(text(1.234_567e-5), "0.00001235");
         assert_eq!(text(-0.25), "-0.25");
@@ -320,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_of_the_daemon_is_no_negative_rate() {
+    fn rates_are_absent_after_a_restart_of_the_daemon() {
         let stats = |received_packets| ServerStats {
             received_packets,
             accepted_packets: received_packets,

@@ -1,42 +1,44 @@
-//! Metrics of the running daemon for Prometheus, and a page that shows them to people.
+//! Metrics of the running daemon for Prometheus, and a dashboard.
 //!
 //! # Problem
-//! The daemon must not speak HTTP: a web server next to the right to set the clock is an invitation. But its state
-//! should be seen where everything else is seen, and an operator should be able to look at it without setting up a monitoring system first.
+//! The daemon must not speak HTTP: a web server in the process that can set the clock is an
+//! unnecessary risk. Yet its state should be available to monitoring systems, and to an operator
+//! without one.
 //!
 //! # Idea
-//! Another process, of another user, without any right but to read the daemon's observation socket. It asks the daemon
-//! when it is asked itself, and every two seconds for the page's history; what it knows it can tell to anyone who may reach its address
-//! (by default only this machine).
+//! A separate process, with its own user and no right but to read the daemon's observation socket.
+//! It reads the state on each request, and every two seconds for the history of the dashboard.
+//! Everyone who can reach its address (by default only this machine) can read the state.
 //!
-//! | path | what is there |
+//! | path | content |
 //! |---|---|
-//! | `/metrics` | OpenMetrics or the classic text, as the scraper prefers; so is every other path if a scraper asks, because upstream's exporter answers everywhere |
-//! | `/` | the page, which fetches the next two |
-//! | `/api/state` | the daemon's state, or why there is none, as JSON |
+//! | `/metrics` | OpenMetrics or the classic text, as the scraper prefers; so is every other path for a scraper, because upstream's exporter ignores the path |
+//! | `/` | the dashboard, which fetches the next two |
+//! | `/api/state` | state of the daemon, or the error, as JSON |
 //! | `/api/history` | the last half hour or the last day as JSON |
 //!
-//! | module | what it does |
+//! | module | content |
 //! |---|---|
-//! | `daemon` | asks the daemon, and says what is wrong if it does not answer |
-//! | `process` | what the kernel says about the daemon's process |
-//! | `families` | the metrics that are about the exporter and the process |
-//! | `chrony` | the same facts under the names of chrony's exporter |
-//! | `history` | the bounded past |
-//! | `negotiation`, `answer` | which request gets which reply |
-//! | `dashboard` | the page |
-//! | `connections` | the bounded crowd of clients |
+//! | `daemon` | reads the state of the daemon and explains errors |
+//! | `process` | resources of the daemon's process, from the kernel |
+//! | `families` | metrics of the exporter and the process |
+//! | `chrony` | metrics under the names of chrony_exporter |
+//! | `history` | bounded history |
+//! | `negotiation`, `service` | content negotiation and replies |
+//! | `dashboard` | the dashboard |
+//! | `connections` | bounded number of connections |
 //!
 //! # Bounds
-//! One thread. At most a fixed number of clients (`connections`), of which the oldest gives way to a newcomer; eight kilobytes of request; five seconds for
-//! its head and a minute for a connection. The daemon is asked four times a second at most, however many ask us. The history is two rings of
-//! fixed length with at most sixteen sources each, below a megabyte.
+//! One thread. A fixed number of connections (`connections`), of which a new one replaces the
+//! oldest; eight kilobytes of request; five seconds for its head and a minute for a connection. The
+//! daemon is read at most four times a second, whatever the number of requests. The history is two
+//! rings of fixed length with at most sixteen sources each, less than a megabyte.
 //!
-//! If the daemon does not answer, a scrape still succeeds: `ntp_up` is 0 and `ntp_exporter_observation` says why, so that "the daemon is
-//! down" and "the exporter is down" are two alerts. (Upstream answers with an empty error 500.)
+//! If the daemon does not reply, a scrape still succeeds: `ntp_up` is 0 and
+//! `ntp_exporter_observation` has the reason, so that "daemon down" and "exporter down" are
+//! different alerts. (Upstream replies with an empty error 500.)
 #![forbid(unsafe_code)]
 
-mod answer;
 mod chrony;
 mod cli;
 mod connections;
@@ -47,6 +49,7 @@ mod history;
 mod log;
 mod negotiation;
 mod process;
+mod service;
 
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -60,41 +63,43 @@ use tracing::{info, warn};
 pub use cli::command;
 pub use families::{OBSERVATION, OWN};
 
-use answer::Site;
 use cli::Cli;
 use daemon::Daemon;
+use service::Service;
 
-/// Everything went wrong that has no code of its own.
+/// Exit code of failures without one of their own.
 const FAILURE: u8 = 1;
-/// EX_SOFTWARE: the log cannot be opened.
+/// EX_SOFTWARE: the log file cannot be opened.
 const SOFTWARE: u8 = 70;
-/// EX_CONFIG: the configuration cannot be used.
+/// EX_CONFIG: invalid configuration.
 const CONFIG: u8 = 78;
 
-/// How long to wait before the address is tried again.
-const RETRY: Duration = Duration::from_secs(5);
+/// Interval of attempts to listen.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The exporter's whole life.
+/// Runs the exporter.
 pub fn main() -> ExitCode {
-    let cli = match Cli::read() {
+    let cli = match Cli::from_arguments() {
         Ok(cli) => cli,
         Err(code) => return code,
     };
     let config = match ntp_config::load(cli.config.as_deref()) {
         Ok(loaded) => loaded.config,
         Err(problem) => {
-            eprintln!("There was an error loading the config: {problem}");
+            eprintln!("Could not load configuration: {problem}");
             return ExitCode::from(CONFIG);
         }
     };
     let observability = &config.observability;
     if let Err(problem) = log::start(observability) {
-        eprintln!("cannot open the log: {problem} (see [observability] log-path-metrics-exporter)");
+        eprintln!(
+            "Could not open the log: {problem} (see `log-path-metrics-exporter` in [observability])"
+        );
         return ExitCode::from(SOFTWARE);
     }
     let Some(path) = observability.observation_path.clone() else {
         eprintln!(
-            "The configuration has no `observation-path`, and without it the daemon tells its state to nobody. Add\n\n    \
+            "No `observation-path` in the configuration, so the daemon creates no socket. Add\n\n    \
              [observability]\n    observation-path = \"{}\"\n\nand restart the daemon.",
             ntp_control_api::observation::DEFAULT_PATH
         );
@@ -106,29 +111,29 @@ pub fn main() -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(problem) => {
-            eprintln!("cannot start: {problem}");
+            eprintln!("Could not start: {problem}");
             return ExitCode::from(FAILURE);
         }
     };
-    let site = Rc::new(Site::new(Daemon::at(path), cli.chrony_names));
-    LocalSet::new().block_on(&runtime, run(&config, site));
+    let service = Rc::new(Service::new(Daemon::new(path), cli.chrony_names));
+    LocalSet::new().block_on(&runtime, run(&config, service));
     ExitCode::SUCCESS
 }
 
-/// Ends only with the process.
-async fn run(config: &Config, site: Rc<Site>) {
+/// Serves requests. Does not return.
+async fn run(config: &Config, service: Rc<Service>) {
     let listener = listen(config).await;
     if let Err(problem) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         warn!("cannot notify the service manager: {problem}");
     }
-    tokio::task::spawn_local(answer::keep_history(Rc::clone(&site)));
-    connections::serve(listener, site).await;
+    tokio::task::spawn_local(service::record_history(Rc::clone(&service)));
+    connections::serve(listener, service).await;
 }
 
-/// Listens at the configured address, as soon as that is possible: it may belong to an interface that is not up yet.
+/// Listens on the configured address; retries, because its interface may not be up yet.
 async fn listen(config: &Config) -> TcpListener {
     let address = config.observability.metrics_exporter_listen;
-    let mut told = None;
+    let mut logged = None;
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => {
@@ -137,13 +142,13 @@ async fn listen(config: &Config) -> TcpListener {
                 return listener;
             }
             Err(problem) => {
-                if told.replace(problem.kind()) != Some(problem.kind()) {
+                if logged.replace(problem.kind()) != Some(problem.kind()) {
                     warn!(
                         "cannot listen on {address}: {problem} (see [observability] metrics-exporter-listen); trying again every {} s",
-                        RETRY.as_secs()
+                        RETRY_INTERVAL.as_secs()
                     );
                 }
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
         }
     }

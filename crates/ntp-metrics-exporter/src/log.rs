@@ -1,4 +1,5 @@
-//! Where the exporter's few messages go: standard output, or the file of `log-path-metrics-exporter`, in the daemon's layout.
+//! Log of the exporter: standard output, or the file of `log-path-metrics-exporter`, in the format
+//! of the daemon.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -15,13 +16,13 @@ struct Utc;
 impl FormatTime for Utc {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let text = ntp_os_clock::realtime().to_string();
-        // Nanoseconds are cut to microseconds.
+        // Truncates nanoseconds to microseconds.
         let micros = text.len().saturating_sub(4);
         write!(writer, "{}Z", text.get(..micros).unwrap_or(&text))
     }
 }
 
-/// Begins logging; a file is appended to.
+/// Starts logging; a file is opened for appending.
 pub(crate) fn start(config: &ObservabilityConfig) -> io::Result<()> {
     let level = match config.log_level.unwrap_or_default() {
         LogLevel::Trace => Level::TRACE,

@@ -1,21 +1,22 @@
-//! What a client wants to have, by its `Accept` header (RFC 9110 section 12.5.1).
+//! Content negotiation by the `Accept` header (RFC 9110 section 12.5.1).
 //!
-//! Three things can be had. A browser names HTML; a scraper names OpenMetrics, perhaps with less weight than the classic text; everyone
-//! else (curl, upstream's readers) gets the classic text.
+//! There are three representations. A browser accepts HTML; a scraper accepts OpenMetrics, possibly
+//! with a lower weight than the classic text; any other client (curl, upstream's readers) gets the
+//! classic text.
 
 use ntp_control_api::metrics::Format;
 
-/// What the client said it takes.
+/// Preference of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wish {
-    /// The metrics format that it prefers.
+pub(crate) struct Preference {
+    /// Preferred format of metrics.
     pub(crate) format: Format,
-    /// Whether it is a scraper: it named a metrics format.
-    pub(crate) scraper: bool,
+    /// Whether the client accepts a metrics format explicitly.
+    pub(crate) is_scraper: bool,
 }
 
-/// Reads the header.
-pub(crate) fn wish(accept: Option<&str>) -> Wish {
+/// Parses the header.
+pub(crate) fn negotiate(accept: Option<&str>) -> Preference {
     let mut open = 0.0f32;
     let mut classic = 0.0f32;
     for range in accept.unwrap_or_default().split(',') {
@@ -31,7 +32,7 @@ pub(crate) fn wish(accept: Option<&str>) -> Wish {
             }
         }
         match media.as_str() {
-            // Version 0.0.1 is the same to everyone who asks for it today.
+            // Version 0.0.1 is compatible with 1.0.0 for all current scrapers.
             "application/openmetrics-text" if version.is_none_or(|v| v != "2.0.0") => {
                 open = open.max(weight);
             }
@@ -44,9 +45,9 @@ pub(crate) fn wish(accept: Option<&str>) -> Wish {
     } else {
         Format::Classic
     };
-    Wish {
+    Preference {
         format,
-        scraper: open > 0.0 || classic > 0.0,
+        is_scraper: open > 0.0 || classic > 0.0,
     }
 }
 
@@ -55,12 +56,12 @@ mod tests {
     use super::*;
 
     fn format(accept: &str) -> Format {
-        wish(Some(accept)).format
+        negotiate(Some(accept)).format
     }
 
     #[test]
-    fn a_prometheus_server_gets_what_it_prefers() {
-        // What Prometheus 2.42 and 3.x send.
+    fn a_prometheus_server_gets_its_preferred_format() {
+        // Headers of Prometheus 2.42 and 3.x.
         assert_eq!(
             format(
                 "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn others_get_the_classic_text_and_are_no_scrapers() {
+    fn other_clients_get_the_classic_text_and_are_not_scrapers() {
         for accept in [
             "*/*",
             "",
@@ -84,10 +85,10 @@ mod tests {
             "text/plain",
             ";;,=,q",
         ] {
-            let wish = wish(Some(accept));
-            assert_eq!(wish.format, Format::Classic, "{accept}");
-            assert!(!wish.scraper, "{accept}");
+            let preference = negotiate(Some(accept));
+            assert_eq!(preference.format, Format::Classic, "{accept}");
+            assert!(!preference.is_scraper, "{accept}");
         }
-        assert!(!wish(None).scraper);
+        assert!(!negotiate(None).is_scraper);
     }
 }

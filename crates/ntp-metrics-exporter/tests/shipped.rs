@@ -1,4 +1,4 @@
-//! What is shipped for Prometheus and Grafana asks only for metrics that there are.
+//! The shipped files for Prometheus and Grafana use only existing metrics.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,8 +12,8 @@ fn families() -> BTreeSet<&'static str> {
     daemon.chain(own).chain([OBSERVATION]).collect()
 }
 
-/// All words of a file that look like our metrics.
-fn named(file: &str) -> BTreeSet<String> {
+/// Returns all names of metrics in a file.
+fn metrics_in(file: &str) -> BTreeSet<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../pkg")
         .join(file);
@@ -24,27 +24,27 @@ fn named(file: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn rules_and_dashboard_name_only_what_there_is() {
+fn rules_and_dashboard_use_only_existing_metrics() {
     let families = families();
     for file in [
         "prometheus/ntpd-rs.rules.yml",
         "prometheus/ntpd-rs.rules.test.yml",
         "grafana/ntpd-rs.json",
     ] {
-        let named = named(file);
-        assert!(named.len() >= 8, "{file}: {named:?}");
-        for name in named {
+        let names = metrics_in(file);
+        assert!(names.len() >= 8, "{file}: {names:?}");
+        for name in names {
             let of_histogram = ["_bucket", "_sum", "_count"];
             let bare = of_histogram.iter().find_map(|it| name.strip_suffix(it));
             let known = families.contains(name.as_str())
                 || bare.is_some_and(|bare| families.contains(bare));
-            assert!(known, "{file} names {name}");
+            assert!(known, "{file} uses {name}");
         }
     }
 }
 
 #[test]
-fn there_are_upstreams_27_families_and_no_name_twice() {
+fn upstreams_27_families_exist_and_names_are_unique() {
     assert_eq!(UPSTREAM.len(), 27);
     let all = UPSTREAM.len() + OURS.len() + OWN.len() + 1;
     assert_eq!(families().len(), all);

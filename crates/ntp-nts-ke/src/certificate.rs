@@ -1,7 +1,7 @@
-//! What a certificate says (RFC 5280), for people and for the question when it is valid.
+//! Contents of a certificate (RFC 5280), for display and for its validity period.
 //!
-//! Nothing here decides whether a certificate is believed: that is rustls's business. Names in it are a stranger's words: whatever
-//! could disturb a terminal or a log is replaced.
+//! Verification of certificates is done by rustls, not here. Names in a certificate are untrusted:
+//! control characters are replaced, so that they cannot affect a terminal or a log.
 
 use core::fmt;
 
@@ -11,23 +11,23 @@ use x509_cert::der::Decode;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-/// What stands in a certificate.
+/// Contents of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFacts {
-    /// Whose it is.
+    /// Distinguished name of its owner.
     pub subject: String,
-    /// Who signed it.
+    /// Distinguished name of its issuer.
     pub issuer: String,
     /// First second at which it is valid, since 1970.
     pub not_before: u64,
     /// Last second at which it is valid, since 1970.
     pub not_after: u64,
-    /// Names and addresses that it is good for.
+    /// Names and addresses for which it is valid (subjectAltName).
     pub names: Vec<String>,
 }
 
 impl CertificateFacts {
-    /// Reads a certificate. `None` if it is none.
+    /// Parses a certificate. `None` if it is malformed.
     pub fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
         let certificate = Certificate::from_der(certificate.as_ref()).ok()?;
         let certificate = certificate.tbs_certificate();
@@ -37,8 +37,8 @@ impl CertificateFacts {
             _ => Vec::new(),
         };
         Some(Self {
-            subject: harmless(&certificate.subject().to_string()),
-            issuer: harmless(&certificate.issuer().to_string()),
+            subject: sanitize(&certificate.subject().to_string()),
+            issuer: sanitize(&certificate.issuer().to_string()),
             not_before: validity.not_before.to_unix_duration().as_secs(),
             not_after: validity.not_after.to_unix_duration().as_secs(),
             names,
@@ -48,7 +48,7 @@ impl CertificateFacts {
 
 fn name(name: &GeneralName) -> Option<String> {
     match name {
-        GeneralName::DnsName(name) => Some(harmless(name.as_str())),
+        GeneralName::DnsName(name) => Some(sanitize(name.as_str())),
         GeneralName::IpAddress(octets) => {
             let octets = octets.as_bytes();
             if let Ok(octets) = <[u8; 4]>::try_from(octets) {
@@ -61,16 +61,16 @@ fn name(name: &GeneralName) -> Option<String> {
     }
 }
 
-/// Without what a terminal would obey, and not without end.
-fn harmless(text: &str) -> String {
-    const LONGEST: usize = 200;
-    let shown = text.chars().take(LONGEST);
+/// Replaces control characters and limits the length.
+fn sanitize(text: &str) -> String {
+    const MAX_CHARS: usize = 200;
+    let shown = text.chars().take(MAX_CHARS);
     shown
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
 }
 
-/// A time in seconds since 1970, as a date in UTC.
+/// A time in seconds since 1970, displayed as a date in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Date(pub u64);
 
@@ -80,10 +80,11 @@ impl From<UnixTime> for Date {
     }
 }
 
-/// `2026-11-23 04:17:45 UTC`.
+/// For example `2026-11-23 04:17:45 UTC`.
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What SystemTime prints needs nanoseconds in 64 bits, and certificates may be valid until the year 9999.
+        // `SystemTime` counts nanoseconds in 64 bits, and certificates may be valid until the year
+        // 9999.
         let days = self.0 / 86_400;
         let (year, month, day) = civil(days);
         let second = self.0 % 86_400;
@@ -95,9 +96,10 @@ impl fmt::Display for Date {
     }
 }
 
-/// Year, month and day of a day since 1970 in the Gregorian calendar, whose pattern repeats every 146 097 days.
+/// Year, month and day of a day since 1970 in the Gregorian calendar, which repeats every 146 097
+/// days.
 fn civil(days: u64) -> (u64, u64, u64) {
-    // Years are counted from March, so that the leap day is the last one.
+    // Years start in March, so that the leap day is the last day.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
@@ -117,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
+    fn dates_match_the_gregorian_calendar() {
         for (second, text) in [
             (0, "1970-01-01 00:00:00 UTC"),
             (951_782_400, "2000-02-29 00:00:00 UTC"),
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_read_and_garbage_is_not() {
+    fn a_certificate_is_parsed_and_garbage_is_refused() {
         let names = vec![
             "ntp.example".to_owned(),
             "192.0.2.1".to_owned(),

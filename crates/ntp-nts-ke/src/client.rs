@@ -1,10 +1,12 @@
-//! One key exchange with a server: name, connection, TLS, request, response, keys.
+//! Key-exchange client: name resolution, TCP connection, TLS, request, response, keys.
 //!
-//! It blocks, on a thread of its own, and ends within its time limit (but for the resolver, which takes as long as it likes). Connections are
-//! tried address by address, the families in turn, each with its share of the time that is left: an address that swallows everything
-//! does not keep the next one from being tried.
+//! It blocks and needs a thread of its own. It ends within its time limit, except for the resolver,
+//! whose duration cannot be limited. Addresses are tried one after the other, with alternating
+//! families, each with its share of the remaining time: an address that does not respond leaves
+//! time for the next one.
 //!
-//! [`exchange`] tells everything that it saw on the way, whatever came of it: the daemon needs the keys only, `ntp-ctl nts check` the rest.
+//! [`exchange`] reports all intermediate results, even if it fails: the daemon needs the keys only,
+//! `ntp-ctl nts check` the rest.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ntp_os_clock::monotonic;
-use ntp_proto::nts::exchange::{ALPN, ClientExchange, Export, Fault, Granted};
+use ntp_proto::nts::exchange::{ALPN, ClientExchange, Export, Granted, ResponseError};
 use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult};
 use ntp_time::{Monotonic, NtpDuration};
 use rustls::client::Resumption;
@@ -25,43 +27,43 @@ use crate::export::session_keys;
 use crate::failure::{ConnectError, Failure, Stage};
 use crate::provider;
 use crate::trust::Trust;
-use crate::validity::{Judge, Presented, TimeKnown};
+use crate::validity::{LenientVerifier, Presented, TimeBounds};
 
-/// What is asked of whom.
+/// Parameters of a key exchange.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
-    /// Name or address of the server; its certificate must be for it.
+    /// Name or address of the server; its certificate must be valid for it.
     pub host: &'a str,
     /// TCP port.
     pub port: u16,
-    /// PEM file of authorities that are believed besides the system's.
+    /// PEM file of certificate authorities that are trusted in addition to the system's.
     pub authority: Option<&'a Path>,
-    /// Algorithms that are offered, best first.
+    /// Offered algorithms, in order of preference.
     pub algorithms: &'a [AeadAlgorithm],
-    /// At which time certificates are judged.
-    pub time: TimeKnown,
-    /// For all of it.
+    /// Time at which certificates are verified.
+    pub time: TimeBounds,
+    /// Time limit of the key exchange.
     pub limit: Duration,
 }
 
-/// Everything that was seen.
+/// Report of a key exchange.
 #[derive(Debug)]
 pub struct Report {
-    /// The addresses of the host, in the order in which they are tried.
+    /// Addresses of the host, in the order in which they are tried.
     pub addresses: Vec<SocketAddr>,
-    /// Those that could not be connected to.
+    /// Addresses to which the connection failed, and why.
     pub failed: Vec<(SocketAddr, ConnectError)>,
-    /// The one that was connected to.
+    /// Address of the connection.
     pub peer: Option<SocketAddr>,
-    /// Its certificates.
+    /// The server's certificates.
     pub presented: Option<Presented>,
-    /// How long each stage took, as far as they went.
+    /// Duration of each stage that was reached.
     pub timings: Vec<(Stage, NtpDuration)>,
-    /// The keys, or why there are none.
+    /// The keys, or why the key exchange failed.
     pub outcome: Result<KeyExchangeResult, Failure>,
 }
 
-/// Exchanges keys with a server.
+/// Performs a key exchange with a server.
 pub fn exchange(request: &Request<'_>) -> Report {
     let now = monotonic();
     let mut attempt = Attempt {
@@ -77,7 +79,7 @@ pub fn exchange(request: &Request<'_>) -> Report {
         stage: (Stage::Lookup, now),
     };
     let outcome = attempt.run(request);
-    attempt.enter(Stage::Lookup);
+    attempt.finish_stage();
     attempt.report.outcome = outcome;
     attempt.report
 }
@@ -85,7 +87,7 @@ pub fn exchange(request: &Request<'_>) -> Report {
 struct Attempt {
     report: Report,
     deadline: Monotonic,
-    /// What is done, and since when.
+    /// The current stage and its start.
     stage: (Stage, Monotonic),
 }
 
@@ -95,8 +97,8 @@ impl Attempt {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| Failure::BadHost(request.host.into()))?;
         let trust = Trust::load(request.authority).map_err(Failure::Trust)?;
-        let judge = Arc::new(Judge::new(&trust, request.time)?);
-        // What our own files took is not the resolver's.
+        let verifier = Arc::new(LenientVerifier::new(&trust, request.time)?);
+        // Reading our own files does not count for the resolver.
         self.stage.1 = monotonic();
         self.report.addresses = look_up(request.host, request.port)?;
 
@@ -104,16 +106,16 @@ impl Attempt {
         let socket = self.connect()?;
 
         self.enter(Stage::Handshake);
-        let mut stream = Deadlined {
+        let mut stream = DeadlineStream {
             socket,
             deadline: self.deadline,
         };
-        let tls = ClientConnection::new(Arc::new(config(&judge)?), name)
-            .map_err(|problem| Failure::of_handshake(&problem))?;
+        let tls = ClientConnection::new(Arc::new(config(&verifier)?), name)
+            .map_err(|problem| Failure::from_handshake(&problem))?;
         let mut tls = Box::new(tls);
-        let shaken = self.handshake(&mut tls, &mut stream);
-        self.report.presented = judge.presented();
-        shaken.map_err(|problem| problem.into_failure(self.report.presented.as_ref()))?;
+        let handshake = self.handshake(&mut tls, &mut stream);
+        self.report.presented = verifier.presented();
+        handshake.map_err(|problem| problem.into_failure(self.report.presented.as_ref()))?;
         if tls.alpn_protocol() != Some(ALPN) {
             return Err(Failure::Alpn);
         }
@@ -121,22 +123,28 @@ impl Attempt {
         self.enter(Stage::Exchange);
         let mut client = ClientExchange::new(request.algorithms);
         let granted = self
-            .ask(&mut tls, &mut stream, &mut client)
+            .negotiate(&mut tls, &mut stream, &mut client)
             .map_err(|problem| problem.into_failure(None))?;
-        // A courtesy; the keys are here.
+        // Errors are ignored: the keys are complete.
         tls.send_close_notify();
         let _ = tls.write_tls(&mut stream);
         keys(&tls, granted)
     }
 
-    /// Notes how long the stage before took, and begins another.
+    /// Records the duration of the current stage and starts another.
     fn enter(&mut self, stage: Stage) {
-        let now = monotonic();
-        let (ended, since) = self.stage;
-        self.report.timings.push((ended, now - since));
-        self.stage = (stage, now);
+        self.stage = (stage, self.finish_stage());
     }
 
+    /// Records the duration of the current stage. Returns the time.
+    fn finish_stage(&mut self) -> Monotonic {
+        let now = monotonic();
+        let (stage, since) = self.stage;
+        self.report.timings.push((stage, now - since));
+        now
+    }
+
+    /// Connects to the first address that accepts.
     fn connect(&mut self) -> Result<TcpStream, Failure> {
         let mut left = self.report.addresses.len();
         for address in self.report.addresses.clone() {
@@ -144,8 +152,9 @@ impl Attempt {
             left -= 1;
             match share.map(|share| TcpStream::connect_timeout(&address, share)) {
                 Some(Ok(socket)) => {
-                    // The request follows the end of the handshake, and would wait for its acknowledgement otherwise, which
-                    // servers put off for 40 ms. Without it, it is only slower.
+                    // Otherwise the request would wait for the acknowledgement of the end of the
+                    // handshake, which servers delay by 40 ms. If it fails, the exchange is only
+                    // slower.
                     let _ = socket.set_nodelay(true);
                     self.report.peer = Some(address);
                     return Ok(socket);
@@ -157,27 +166,32 @@ impl Attempt {
         Err(Failure::Connect(self.report.failed.clone()))
     }
 
-    fn handshake(&self, tls: &mut ClientConnection, stream: &mut Deadlined) -> Result<(), Problem> {
+    fn handshake(
+        &self,
+        tls: &mut ClientConnection,
+        stream: &mut DeadlineStream,
+    ) -> Result<(), StreamError> {
         while tls.is_handshaking() {
             if tls.wants_write() {
                 tls.write_tls(stream).map_err(self.io())?;
             } else if tls.read_tls(stream).map_err(self.io())? == 0 {
-                return Err(Problem::Closed(self.stage.0));
+                return Err(StreamError::Closed(self.stage.0));
             }
             tls.process_new_packets().inspect_err(|_| {
-                // The server should learn from the alert what was wrong.
+                // Sends the alert, so that the server learns what is wrong.
                 let _ = tls.write_tls(stream);
             })?;
         }
         Ok(())
     }
 
-    fn ask(
+    /// Sends the request and reads the response.
+    fn negotiate(
         &self,
         tls: &mut ClientConnection,
-        stream: &mut Deadlined,
+        stream: &mut DeadlineStream,
         client: &mut ClientExchange,
-    ) -> Result<Granted, Problem> {
+    ) -> Result<Granted, StreamError> {
         tls.writer()
             .write_all(&client.request())
             .map_err(self.io())?;
@@ -187,17 +201,17 @@ impl Attempt {
                 tls.write_tls(stream).map_err(self.io())?;
             }
             match tls.reader().read(&mut piece) {
-                Ok(0) => return Err(Problem::Fault(Fault::Truncated)),
+                Ok(0) => return Err(StreamError::Response(ResponseError::Truncated)),
                 Ok(count) => {
                     let piece = piece.get(..count).unwrap_or_default();
-                    if let Some(granted) = client.receive(piece).map_err(Problem::Fault)? {
+                    if let Some(granted) = client.receive(piece).map_err(StreamError::Response)? {
                         return Ok(granted);
                     }
                     continue;
                 }
-                // Without a proper end, but the end all the same.
+                // The connection was closed without close_notify.
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                    return Err(Problem::Fault(Fault::Truncated));
+                    return Err(StreamError::Response(ResponseError::Truncated));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Err(self.io()(error)),
@@ -207,19 +221,20 @@ impl Attempt {
         }
     }
 
-    fn io(&self) -> impl Fn(io::Error) -> Problem + use<> {
+    /// Classifies an I/O error in the current stage.
+    fn io(&self) -> impl Fn(io::Error) -> StreamError + use<> {
         let stage = self.stage.0;
         move |error| match error.kind() {
-            ErrorKind::TimedOut | ErrorKind::WouldBlock => Problem::Timeout(stage),
+            ErrorKind::TimedOut | ErrorKind::WouldBlock => StreamError::Timeout(stage),
             ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe => {
-                Problem::Closed(stage)
+                StreamError::Closed(stage)
             }
-            _ => Problem::Io(stage, error),
+            _ => StreamError::Io(stage, error),
         }
     }
 }
 
-/// The keys that both sides have now.
+/// Exports the keys of a successful exchange.
 fn keys(tls: &ClientConnection, granted: Granted) -> Result<KeyExchangeResult, Failure> {
     let algorithm = granted.agreement.algorithm;
     let export = |named| {
@@ -229,7 +244,7 @@ fn keys(tls: &ClientConnection, granted: Granted) -> Result<KeyExchangeResult, F
         keys: export(algorithm)?,
         legacy_keys: match granted.agreement.export {
             Export::Standard => None,
-            Export::Unsure => Some(export(AeadAlgorithm::AesSivCmac256)?),
+            Export::Ambiguous => Some(export(AeadAlgorithm::AesSivCmac256)?),
         },
         cookies: granted.cookies,
         server: granted.server,
@@ -237,48 +252,51 @@ fn keys(tls: &ClientConnection, granted: Granted) -> Result<KeyExchangeResult, F
     })
 }
 
-/// What went wrong between here and there.
-enum Problem {
+/// Why a stage over the connection failed.
+enum StreamError {
     Timeout(Stage),
     Closed(Stage),
     Io(Stage, io::Error),
     Tls(rustls::Error),
-    Fault(Fault),
+    Response(ResponseError),
 }
 
-impl From<rustls::Error> for Problem {
+impl From<rustls::Error> for StreamError {
     fn from(error: rustls::Error) -> Self {
         Self::Tls(error)
     }
 }
 
-impl Problem {
+impl StreamError {
     fn into_failure(self, presented: Option<&Presented>) -> Failure {
         match self {
             Self::Timeout(stage) => Failure::Timeout(stage),
-            Self::Closed(stage) => Failure::Broken(stage, "the server hung up".into()),
+            Self::Closed(stage) => {
+                Failure::Broken(stage, "the server closed the connection".into())
+            }
             Self::Io(stage, error) => Failure::Broken(stage, error.to_string()),
             Self::Tls(problem) => match presented {
-                Some(presented) => Failure::of_tls(&problem, presented),
-                None => Failure::of_handshake(&problem),
+                Some(presented) => Failure::from_tls(&problem, presented),
+                None => Failure::from_handshake(&problem),
             },
-            Self::Fault(fault) => Failure::Response(fault),
+            Self::Response(error) => Failure::Response(error),
         }
     }
 }
 
-fn config(judge: &Arc<Judge>) -> Result<ClientConfig, Failure> {
+fn config(verifier: &Arc<LenientVerifier>) -> Result<ClientConfig, Failure> {
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(|problem| Failure::Tls(problem.to_string()))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::clone(judge) as _)
+        .with_custom_certificate_verifier(Arc::clone(verifier) as _)
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
     Ok(config)
 }
 
+/// Resolves the host to unique addresses.
 fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
@@ -291,13 +309,14 @@ fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
         }
     }
     if unique.is_empty() {
-        return Err(Failure::Lookup("the resolver found none".into()));
+        return Err(Failure::Lookup("the resolver returned no address".into()));
     }
-    Ok(families_in_turn(unique))
+    Ok(alternate_families(unique))
 }
 
-/// The resolver's order within each family, its first choice first, then the families in turn.
-fn families_in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+/// Alternates the families, starting with that of the first address. The order within a family is
+/// the resolver's.
+fn alternate_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
     let (one, other): (Vec<_>, Vec<_>) =
         (addresses.into_iter()).partition(|address| address.is_ipv4() == first_is_v4);
@@ -309,20 +328,21 @@ fn families_in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// The time that one of `left` addresses may take out of what is left, so that there is something for TLS too.
+/// Time limit for connecting to one of `left` addresses, which leaves an equal share for TLS.
+/// `None` if no time remains.
 fn share(remaining: NtpDuration, left: usize) -> Option<Duration> {
     let parts = u32::try_from(left).unwrap_or(u32::MAX).saturating_add(1);
     (remaining > NtpDuration::ZERO)
         .then(|| (remaining.to_std() / parts).max(Duration::from_millis(1)))
 }
 
-/// A socket whose every call ends by the deadline.
-struct Deadlined {
+/// A socket whose reads and writes end by the deadline.
+struct DeadlineStream {
     socket: TcpStream,
     deadline: Monotonic,
 }
 
-impl Deadlined {
+impl DeadlineStream {
     fn remaining(&self) -> io::Result<Option<Duration>> {
         let remaining = self.deadline - monotonic();
         if remaining <= NtpDuration::ZERO {
@@ -332,14 +352,14 @@ impl Deadlined {
     }
 }
 
-impl Read for Deadlined {
+impl Read for DeadlineStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.socket.set_read_timeout(self.remaining()?)?;
         self.socket.read(buffer)
     }
 }
 
-impl Write for Deadlined {
+impl Write for DeadlineStream {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
         self.socket.set_write_timeout(self.remaining()?)?;
         self.socket.write(octets)
@@ -355,19 +375,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn families_take_turns_and_the_resolvers_first_choice_stays_first() {
+    fn families_alternate_starting_with_that_of_the_first_address() {
         let addresses = |texts: &[&str]| -> Vec<SocketAddr> {
             texts.iter().map(|text| text.parse().unwrap()).collect()
         };
         let resolved = addresses(&["[2001:db8::1]:1", "[2001:db8::2]:1", "192.0.2.1:1"]);
         let expected = addresses(&["[2001:db8::1]:1", "192.0.2.1:1", "[2001:db8::2]:1"]);
-        assert_eq!(families_in_turn(resolved), expected);
+        assert_eq!(alternate_families(resolved), expected);
         let only_v4 = addresses(&["192.0.2.1:1", "192.0.2.2:1"]);
-        assert_eq!(families_in_turn(only_v4.clone()), only_v4);
+        assert_eq!(alternate_families(only_v4.clone()), only_v4);
     }
 
     #[test]
-    fn every_address_has_its_share_and_something_is_left_for_tls() {
+    fn every_address_and_tls_get_an_equal_share_of_the_time() {
         let seconds = NtpDuration::from_seconds;
         assert_eq!(share(seconds(6), 2), Some(Duration::from_secs(2)));
         assert_eq!(share(seconds(4), 1), Some(Duration::from_secs(2)));

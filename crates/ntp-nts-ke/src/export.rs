@@ -1,18 +1,19 @@
-//! The session's keys out of TLS (RFC 8915 section 5.1), the same on both sides.
+//! Exports a session's keys from TLS (RFC 8915 section 5.1), on both sides.
 
 use ntp_proto::nts::exchange::NTPV4;
 use ntp_proto::nts::{AeadAlgorithm, Direction, EXPORTER_LABEL, SessionKeys, exporter_context};
 use rustls::{ConnectionCommon, Error};
 use zeroize::Zeroizing;
 
-/// Keys for `algorithm`, exported in the context of `named`: the same one, but for what chrony 4.4 did (see [`exporter_context`]).
+/// Exports keys for `algorithm` in the context of `context_algorithm`. These are equal, except for
+/// the keys of chrony 4.4 to 4.6.0 (see [`exporter_context`]).
 pub(crate) fn session_keys<Side>(
     tls: &ConnectionCommon<Side>,
     algorithm: AeadAlgorithm,
-    named: AeadAlgorithm,
+    context_algorithm: AeadAlgorithm,
 ) -> Result<SessionKeys, Error> {
     let key = |direction| {
-        let context = exporter_context(NTPV4, named, direction);
+        let context = exporter_context(NTPV4, context_algorithm, direction);
         let mut key = Zeroizing::new(vec![0; algorithm.key_length()]);
         tls.export_keying_material(key.as_mut_slice(), EXPORTER_LABEL, Some(&context))?;
         Ok::<_, Error>(key)
@@ -20,5 +21,5 @@ pub(crate) fn session_keys<Side>(
     let c2s = key(Direction::ClientToServer)?;
     let s2c = key(Direction::ServerToClient)?;
     SessionKeys::new(algorithm, &c2s, &s2c)
-        .ok_or_else(|| Error::General("keys of a wrong length".into()))
+        .ok_or_else(|| Error::General("exported keys have a wrong length".into()))
 }

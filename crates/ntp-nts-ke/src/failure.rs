@@ -1,101 +1,101 @@
-//! Why a key exchange failed, in words that somebody can act on.
+//! Why a key exchange failed.
 //!
-//! Each class has one cause and one remedy: who is in charge of the name, of the certificate, of the firewall or of the clock should
-//! know from the message that it is them.
+//! Each class has one cause and one remedy: the message shows whether the name, the certificate,
+//! the firewall or the clock has to be fixed.
 
 use core::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-use ntp_proto::nts::exchange::Fault;
+use ntp_proto::nts::exchange::ResponseError;
 use rustls::{AlertDescription, CertificateError, Error};
 
 use crate::certificate::Date;
-use crate::trust::NoTrust;
+use crate::trust::TrustError;
 use crate::validity::Presented;
 
-/// Why there are no keys.
+/// Why a key exchange failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The host is no name and no address.
+    /// The host is neither a valid name nor an address.
     BadHost(String),
-    /// The name has no address; what the resolver says.
+    /// Name resolution failed, with the resolver's error.
     Lookup(String),
-    /// No address could be connected to, and why each.
+    /// The connection failed to all addresses, for these reasons.
     Connect(Vec<(SocketAddr, ConnectError)>),
-    /// The time was over while this was done.
+    /// The time limit was reached in this stage.
     Timeout(Stage),
-    /// The connection broke while this was done, and how.
+    /// The connection was lost in this stage, for this reason.
     Broken(Stage, String),
-    /// There is nobody to believe.
-    Trust(NoTrust),
-    /// The certificate is for other names.
+    /// There are no trusted certificate authorities.
+    Trust(TrustError),
+    /// The certificate is not valid for the server's name.
     Name {
-        /// Who was asked.
+        /// Name of the server.
         wanted: String,
-        /// Whom it is for.
+        /// Names for which the certificate is valid.
         names: Vec<String>,
     },
     /// A certificate has expired, by our clock.
     Expired {
-        /// What our clock said, in seconds since 1970.
+        /// Reading of our clock, in seconds since 1970.
         now: u64,
-        /// Its last second.
+        /// Last second of its validity, since 1970.
         not_after: u64,
     },
     /// A certificate is not valid yet, by our clock.
     NotYetValid {
-        /// What our clock said, in seconds since 1970.
+        /// Reading of our clock, in seconds since 1970.
         now: u64,
-        /// Its first second.
+        /// First second of its validity, since 1970.
         not_before: u64,
     },
-    /// No authority that we believe stands behind it; who signed the last one.
+    /// The chain does not lead to a trusted authority; the issuer of its last certificate.
     UnknownIssuer(String),
-    /// It is signed in the name of an authority that we believe, but not with its key; whose name.
-    ForeignSignature(String),
-    /// The certificate of an authority is used as a server's own.
+    /// The issuer has the name of a trusted authority, given here, but not its key.
+    BadSignature(String),
+    /// The server uses the certificate of an authority as its own.
     AuthorityAsServer,
-    /// There is no certificate to judge.
+    /// The server sent no certificate.
     NoCertificate,
-    /// Something else is wrong with the certificates.
+    /// The certificates are invalid for another reason.
     Certificate(String),
-    /// It speaks TLS, but not key exchange.
+    /// The server speaks TLS, but not NTS key exchange.
     Alpn,
-    /// It does not speak TLS 1.3, or not well.
+    /// The TLS handshake failed.
     Tls(String),
-    /// The response is none.
-    Response(Fault),
+    /// The response is invalid, or the server refuses the request.
+    Response(ResponseError),
 }
 
-/// Why an address could not be connected to.
+/// Why the connection to an address failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectError {
-    /// Nobody listens.
+    /// Connection refused.
     Refused,
-    /// Nobody answers.
+    /// No reply within the time limit.
     NoAnswer,
-    /// There is no way there.
+    /// No route to the address.
     NoRoute,
-    /// Something else.
+    /// Another error.
     Other(io::ErrorKind),
 }
 
-/// What was done when it ended.
+/// Stage of a key exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The name was looked up.
+    /// Name resolution.
     Lookup,
-    /// A connection was made.
+    /// TCP connection.
     Connect,
-    /// TLS was negotiated.
+    /// TLS handshake.
     Handshake,
-    /// The response was waited for.
+    /// Request and response.
     Exchange,
 }
 
 impl Failure {
-    /// One word for programs.
+    /// Stable identifier of the class, for programs.
     pub const fn class(&self) -> &'static str {
         match self {
             Self::BadHost(_) | Self::Lookup(_) => "lookup",
@@ -106,7 +106,7 @@ impl Failure {
             Self::Name { .. } => "name",
             Self::Expired { .. } => "expired",
             Self::NotYetValid { .. } => "not-yet-valid",
-            Self::UnknownIssuer(_) | Self::ForeignSignature(_) => "issuer",
+            Self::UnknownIssuer(_) | Self::BadSignature(_) => "issuer",
             Self::AuthorityAsServer | Self::NoCertificate | Self::Certificate(_) => "certificate",
             Self::Alpn => "alpn",
             Self::Tls(_) => "tls",
@@ -114,10 +114,11 @@ impl Failure {
         }
     }
 
-    /// Sorts what rustls says; `presented` are the certificates that it is about.
-    pub(crate) fn of_tls(problem: &Error, presented: &Presented) -> Self {
+    /// Classifies an error of the certificate verification; `presented` are the server's
+    /// certificates.
+    pub(crate) fn from_tls(problem: &Error, presented: &Presented) -> Self {
         let Error::InvalidCertificate(problem) = problem else {
-            return Self::of_handshake(problem);
+            return Self::from_handshake(problem);
         };
         let issuer = || {
             let facts = presented.facts();
@@ -141,7 +142,7 @@ impl Failure {
                     .map_or_else(Vec::new, |own| own.names),
             },
             CertificateError::UnknownIssuer => Self::UnknownIssuer(issuer()),
-            CertificateError::BadSignature => Self::ForeignSignature(issuer()),
+            CertificateError::BadSignature => Self::BadSignature(issuer()),
             CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
                 Self::AuthorityAsServer
             }
@@ -149,15 +150,16 @@ impl Failure {
         }
     }
 
-    pub(crate) fn of_handshake(problem: &Error) -> Self {
+    /// Classifies an error of the TLS handshake.
+    pub(crate) fn from_handshake(problem: &Error) -> Self {
         match problem {
             Error::AlertReceived(AlertDescription::NoApplicationProtocol)
             | Error::NoApplicationProtocol => Self::Alpn,
             Error::AlertReceived(AlertDescription::ProtocolVersion)
             | Error::PeerIncompatible(_) => {
-                Self::Tls("it does not speak TLS 1.3, which key exchange demands".into())
+                Self::Tls("the server does not support TLS 1.3, which NTS requires".into())
             }
-            Error::InvalidMessage(_) => Self::Tls("what it speaks is not TLS".into()),
+            Error::InvalidMessage(_) => Self::Tls("the server does not speak TLS".into()),
             other => Self::Tls(other.to_string()),
         }
     }
@@ -166,61 +168,61 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BadHost(host) => write!(f, "`{host}` is neither a name nor an address"),
-            Self::Lookup(problem) => write!(f, "its name has no address: {problem}"),
-            Self::Connect(tried) => connect(f, tried),
-            Self::Timeout(stage) => write!(f, "no answer in time while {stage}"),
-            Self::Broken(stage, problem) => write!(f, "the connection broke while {stage}: {problem}"),
+            Self::BadHost(host) => write!(f, "`{host}` is neither a valid name nor an address"),
+            Self::Lookup(problem) => write!(f, "name resolution failed: {problem}"),
+            Self::Connect(tried) => fmt_connect(f, tried),
+            Self::Timeout(stage) => write!(f, "timeout during {stage}"),
+            Self::Broken(stage, problem) => write!(f, "connection lost during {stage}: {problem}"),
             Self::Trust(problem) => write!(f, "{problem}"),
             Self::Name { wanted, names } if names.is_empty() => {
-                write!(f, "its certificate names nobody, and so not {wanted} (subjectAltName is missing)")
+                write!(f, "certificate has no subjectAltName and is not valid for {wanted}")
             }
             Self::Name { wanted, names } => {
-                write!(f, "its certificate is not for {wanted} but for {}", names.join(", "))
+                write!(f, "certificate is not valid for {wanted}, only for {}", names.join(", "))
             }
             Self::Expired { now, not_after } => write!(
                 f,
-                "its certificate expired on {}, and our clock says {}: the server's certificate must be renewed, or our clock is wrong",
+                "certificate expired on {}; the local clock reads {}: renew the server's certificate, or correct the clock",
                 Date(*not_after),
                 Date(*now)
             ),
             Self::NotYetValid { now, not_before } => write!(
                 f,
-                "its certificate is not valid before {}, and our clock says {}, which is probably wrong: set it, or see certificate-time-leniency",
+                "certificate is not valid before {}; the local clock reads {} and is probably wrong: set it, or see certificate-time-leniency",
                 Date(*not_before),
                 Date(*now)
             ),
             Self::UnknownIssuer(issuer) => write!(
                 f,
-                "nobody that we believe stands behind its certificate; the last one in its chain is signed by {issuer}. If that is right, name the \
-                 authority's file as certificate-authority; if not, the server leaves out an intermediate certificate, or somebody is in between"
+                "certificate is not signed by a trusted authority; the last one of its chain is signed by {issuer}. To trust that authority, set \
+                 certificate-authority to its file; otherwise the server omits an intermediate certificate, or the connection is intercepted"
             ),
-            Self::ForeignSignature(issuer) => write!(
+            Self::BadSignature(issuer) => write!(
                 f,
-                "its certificate claims to be signed by {issuer}, but not with a key of that name that we believe: certificate-authority names the file \
-                 of another authority of the same name (an earlier one?), or somebody is in between"
+                "certificate names {issuer} as its issuer, but is not signed with a trusted key of that name: certificate-authority is the file of \
+                 another authority of the same name (an earlier one?), or the connection is intercepted"
             ),
             Self::AuthorityAsServer => f.write_str(
-                "its certificate is that of an authority, which must not be a server's own: sign a server certificate with it",
+                "certificate is that of an authority, which a server must not use: issue a server certificate with it",
             ),
-            Self::NoCertificate => f.write_str("it showed no certificate"),
-            Self::Certificate(problem) => write!(f, "its certificate cannot be accepted: {problem}"),
+            Self::NoCertificate => f.write_str("the server sent no certificate"),
+            Self::Certificate(problem) => write!(f, "certificate is invalid: {problem}"),
             Self::Alpn => f.write_str(
-                "it speaks TLS but no key exchange (ntske/1): another service listens on this port",
+                "the server speaks TLS but not NTS key exchange (ALPN ntske/1): another service uses this port",
             ),
             Self::Tls(problem) => write!(f, "TLS failed: {problem}"),
-            Self::Response(fault) => write!(f, "{fault}"),
+            Self::Response(error) => write!(f, "{error}"),
         }
     }
 }
 
 impl std::error::Error for Failure {}
 
-fn connect(f: &mut fmt::Formatter<'_>, tried: &[(SocketAddr, ConnectError)]) -> fmt::Result {
-    f.write_str("no connection")?;
-    for (place, (address, error)) in tried.iter().enumerate() {
-        let before = if place == 0 { ": " } else { "; " };
-        write!(f, "{before}{address} {error}")?;
+fn fmt_connect(f: &mut fmt::Formatter<'_>, tried: &[(SocketAddr, ConnectError)]) -> fmt::Result {
+    f.write_str("connection failed")?;
+    for (index, (address, error)) in tried.iter().enumerate() {
+        let separator = if index == 0 { ": " } else { "; " };
+        write!(f, "{separator}{address} {error}")?;
     }
     Ok(())
 }
@@ -241,11 +243,11 @@ impl From<&io::Error> for ConnectError {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused => f.write_str("refuses: nothing listens on that port"),
-            Self::NoAnswer => {
-                f.write_str("does not answer: it is down, or a firewall drops TCP to that port")
-            }
-            Self::NoRoute => f.write_str("cannot be reached from here"),
+            Self::Refused => f.write_str("refused the connection: nothing listens on that port"),
+            Self::NoAnswer => f.write_str(
+                "does not answer: the host is down, or a firewall drops TCP to that port",
+            ),
+            Self::NoRoute => f.write_str("is unreachable"),
             Self::Other(kind) => write!(f, "failed: {kind}"),
         }
     }
@@ -254,10 +256,10 @@ impl fmt::Display for ConnectError {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Lookup => "its name was looked up",
-            Self::Connect => "connecting",
-            Self::Handshake => "TLS was negotiated",
-            Self::Exchange => "its response was awaited",
+            Self::Lookup => "name resolution",
+            Self::Connect => "TCP connect",
+            Self::Handshake => "the TLS handshake",
+            Self::Exchange => "the key exchange",
         })
     }
 }

@@ -1,22 +1,26 @@
-//! At which time certificates are judged while our own clock may be wrong.
+//! Verification of certificates while our own clock may be wrong.
 //!
 //! # The problem
-//! A machine without a battery for its clock boots in the past. The server's certificate is not yet valid then, so there are no keys, so
-//! there is no time, for ever. To ignore validity altogether would let in whoever holds a key that was valid once.
+//! A machine without a battery-backed clock boots with a time in the past. The server's certificate
+//! is not yet valid then, so there are no keys, so the clock can never be set. Ignoring the
+//! validity period altogether would accept every certificate whose key was valid once.
 //!
 //! # The policy
-//! What we do know is an interval in which the true time lies: no earlier than the last time that an earlier run was sure of, and
-//! as far from the clock as the operator lets it be set at the start. As long as the clock is not synchronised, a chain is good
-//! if there is a moment in that interval at which all of it is valid. Everything else is checked as always. The chain is kept, and
-//! judged again at the true time as soon as it is known; a source whose chain does not pass then loses its keys.
+//! The true time is known to be in an interval: no earlier than the last time that an earlier run
+//! saved, and no further from the clock than the operator allows it to be stepped at the start. As
+//! long as the clock is not synchronised, a chain is accepted if there is a time in that interval
+//! at which all of it is valid. Everything else is verified as usual. The chain is kept, and
+//! verified again at the true time as soon as that is known; if it fails, the source loses its
+//! keys.
 //!
-//! Leniency *forwards* (a certificate that is not yet valid) costs little: a clock that is behind already accepts every
-//! certificate that has expired since. Leniency *backwards* (one that has expired) is what a thief of old keys needs; by default
-//! it is a day.
+//! Leniency *forwards* (a certificate that is not yet valid) costs little: a clock that is behind
+//! already accepts every certificate that has expired since. Leniency *backwards* (one that has
+//! expired) is what an attacker with old keys needs; by default it is a day.
 //!
-//! # How the moment is found
-//! The moments at which all certificates of a chain are valid form an interval, which begins with the beginning of one of them. So it meets ours
-//! if the chain is valid at the clock's time, at the earliest moment, or at the beginning of one of its certificates within our interval.
+//! # Finding the time
+//! The times at which all certificates of a chain are valid form an interval, which starts with the
+//! start of one of them. So it intersects ours if the chain is valid at the clock's time, at the
+//! earliest time, or at the start of one of its certificates within our interval.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,20 +34,20 @@ use crate::failure::Failure;
 use crate::provider;
 use crate::trust::Trust;
 
-/// When it is, as far as is known. In seconds since 1970.
+/// Bounds of the true time, in seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeKnown {
-    /// What the clock says.
+pub struct TimeBounds {
+    /// Reading of the clock.
     pub now: u64,
-    /// It is not earlier than this.
+    /// The true time is not earlier than this.
     pub earliest: u64,
-    /// It is not later than this.
+    /// The true time is not later than this.
     pub latest: u64,
 }
 
-impl TimeKnown {
-    /// The clock is right.
-    pub const fn exactly(now: u64) -> Self {
+impl TimeBounds {
+    /// The clock is correct.
+    pub const fn exact(now: u64) -> Self {
         Self {
             now,
             earliest: now,
@@ -51,8 +55,9 @@ impl TimeKnown {
         }
     }
 
-    /// The clock may be behind by `forward` seconds or ahead by `backward`, but the true time is not before `floor`: a clock that is
-    /// behind that is wrong for certain, and taken to show `floor`.
+    /// The clock may be behind by up to `forward` seconds or ahead by up to `backward`, and the
+    /// true time is not before `floor`. A clock before `floor` is certainly wrong, and `floor` is
+    /// used as its reading.
     pub const fn within(now: u64, forward: u64, backward: u64, floor: u64) -> Self {
         let now = if now < floor { floor } else { now };
         let latest = now.saturating_add(forward);
@@ -65,35 +70,35 @@ impl TimeKnown {
         }
     }
 
-    /// The moments to try, the clock's first.
-    fn moments(self, chain: &[CertificateDer<'_>]) -> Vec<u64> {
+    /// The times at which to verify the chain, the closest to the clock first.
+    fn candidates(self, chain: &[CertificateDer<'_>]) -> Vec<u64> {
         let window = self.earliest..=self.latest;
-        let mut moments: Vec<u64> = chain
+        let mut candidates: Vec<u64> = chain
             .iter()
             .filter_map(CertificateFacts::read)
             .map(|facts| facts.not_before)
             .chain([self.now, self.earliest])
-            .filter(|moment| window.contains(moment))
+            .filter(|time| window.contains(time))
             .collect();
-        moments.sort_by_key(|moment| moment.abs_diff(self.now));
-        moments.dedup();
-        moments
+        candidates.sort_by_key(|time| time.abs_diff(self.now));
+        candidates.dedup();
+        candidates
     }
 }
 
-/// The certificates that a server showed.
+/// The certificate chain that a server presented.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presented {
-    /// The server's own first.
+    /// The server's own certificate first.
     chain: Vec<CertificateDer<'static>>,
-    /// Who it should be.
+    /// The expected server name.
     name: ServerName<'static>,
-    /// When all of it is valid, if that is not now: it is to be judged again.
+    /// The time at which it was accepted, if it is not valid at the clock's time.
     valid_at: Option<u64>,
 }
 
 impl Presented {
-    /// What stands in them, the server's own first.
+    /// Contents of the certificates, the server's own first.
     pub fn facts(&self) -> Vec<CertificateFacts> {
         self.chain
             .iter()
@@ -101,34 +106,36 @@ impl Presented {
             .collect()
     }
 
-    /// The moment for which it was accepted although the clock says another; it is to be judged again when the time is known.
-    pub const fn provisional(&self) -> Option<u64> {
+    /// The time at which the chain was accepted although it is not valid at the clock's time; it
+    /// must be verified again when the true time is known. `None` if it is valid at the clock's
+    /// time.
+    pub const fn assumed_time(&self) -> Option<u64> {
         self.valid_at
     }
 
-    /// Judges the certificates at `now`, which is true.
+    /// Verifies the chain at the true time `now`.
     ///
     /// # Errors
-    /// What is wrong with them.
-    pub fn judge_again(&self, trust: &Trust, now: u64) -> Result<(), Failure> {
+    /// Why the verification failed.
+    pub fn reverify(&self, trust: &Trust, now: u64) -> Result<(), Failure> {
         let (end_entity, intermediates) = self.chain.split_first().ok_or(Failure::NoCertificate)?;
         verifier(trust)?
             .verify_server_cert(end_entity, intermediates, &self.name, &[], unix(now))
-            .map_err(|problem| Failure::of_tls(&problem, self))?;
+            .map_err(|error| Failure::from_tls(&error, self))?;
         Ok(())
     }
 }
 
-/// Judges the server's certificates, and remembers what it saw.
+/// Verifies the server's certificates with leniency about time, and keeps them.
 #[derive(Debug)]
-pub(crate) struct Judge {
+pub(crate) struct LenientVerifier {
     inner: Arc<WebPkiServerVerifier>,
-    time: TimeKnown,
+    time: TimeBounds,
     presented: Mutex<Option<Presented>>,
 }
 
-impl Judge {
-    pub(crate) fn new(trust: &Trust, time: TimeKnown) -> Result<Self, Failure> {
+impl LenientVerifier {
+    pub(crate) fn new(trust: &Trust, time: TimeBounds) -> Result<Self, Failure> {
         Ok(Self {
             inner: verifier(trust)?,
             time,
@@ -136,22 +143,19 @@ impl Judge {
         })
     }
 
-    /// The certificates that the server showed, if it came to that.
+    /// The certificate chain that the server presented, if the handshake got that far.
     pub(crate) fn presented(&self) -> Option<Presented> {
         let presented = self.presented.lock();
         presented.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn remember(&self, presented: Presented) {
-        let mut place = self
-            .presented
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *place = Some(presented);
+    fn keep(&self, presented: Presented) {
+        let kept = self.presented.lock();
+        *kept.unwrap_or_else(PoisonError::into_inner) = Some(presented);
     }
 }
 
-impl ServerCertVerifier for Judge {
+impl ServerCertVerifier for LenientVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -168,22 +172,22 @@ impl ServerCertVerifier for Judge {
             name: name.to_owned(),
             valid_at: None,
         };
-        let judge = |moment| {
-            let moment = unix(moment);
+        let verify_at = |time| {
+            let time = unix(time);
             self.inner
-                .verify_server_cert(end_entity, intermediates, name, ocsp, moment)
+                .verify_server_cert(end_entity, intermediates, name, ocsp, time)
         };
-        let mut verdict = judge(self.time.now);
-        if verdict.as_ref().is_err_and(is_about_time) {
-            let moments = self.time.moments(&presented.chain);
-            let good = moments.into_iter().find(|moment| judge(*moment).is_ok());
-            if let Some(moment) = good {
-                presented.valid_at = Some(moment);
-                verdict = Ok(ServerCertVerified::assertion());
+        let mut result = verify_at(self.time.now);
+        if result.as_ref().is_err_and(is_validity_error) {
+            let candidates = self.time.candidates(&presented.chain);
+            let valid_at = candidates.into_iter().find(|time| verify_at(*time).is_ok());
+            if valid_at.is_some() {
+                presented.valid_at = valid_at;
+                result = Ok(ServerCertVerified::assertion());
             }
         }
-        self.remember(presented);
-        verdict
+        self.keep(presented);
+        result
     }
 
     fn verify_tls12_signature(
@@ -217,7 +221,8 @@ fn verifier(trust: &Trust) -> Result<Arc<WebPkiServerVerifier>, Failure> {
         .map_err(|problem| Failure::Tls(problem.to_string()))
 }
 
-fn is_about_time(problem: &Error) -> bool {
+/// Whether the verification failed only because of the validity period.
+fn is_validity_error(problem: &Error) -> bool {
     use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
     matches!(
         problem,

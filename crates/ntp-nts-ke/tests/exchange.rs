@@ -1,17 +1,17 @@
-//! Our client and our server over real sockets and real TLS: keys that fit, and every way in which it can fail.
+//! Our client and our server over real sockets and TLS: matching keys, and every kind of failure.
 
-mod arena;
+mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
-use arena::{Authority, NOW, Running, ask, endpoint, keyset, request, start};
+use common::{Authority, NOW, Running, endpoint, exchange_keys, keyset, request, start};
 use ntp_nts_ke::client::{Report, exchange};
 use ntp_nts_ke::failure::{ConnectError, Failure, Stage};
 use ntp_nts_ke::trust::Trust;
-use ntp_nts_ke::validity::TimeKnown;
-use ntp_proto::nts::exchange::{ErrorCode, Fault};
+use ntp_nts_ke::validity::TimeBounds;
+use ntp_proto::nts::exchange::{ErrorCode, ResponseError};
 use ntp_proto::nts::{AeadAlgorithm, Direction, Keyset};
 
 fn failure(report: Report) -> Failure {
@@ -19,7 +19,7 @@ fn failure(report: Report) -> Failure {
 }
 
 #[test]
-fn keys_in_the_cookies_are_the_keys_of_the_client() {
+fn cookies_contain_the_keys_of_the_client() {
     let authority = Authority::new();
     let running = start(endpoint(vec![authority.good()]));
     for algorithm in AeadAlgorithm::ALL {
@@ -40,14 +40,14 @@ fn keys_in_the_cookies_are_the_keys_of_the_client() {
 }
 
 #[test]
-fn the_server_prefers_gcm_siv_and_names_another_server() {
+fn the_response_has_the_preferred_algorithm_and_the_configured_server() {
     let authority = Authority::new();
     let mut endpoint = endpoint(vec![authority.good()]);
     endpoint.policy.algorithms.reverse();
     endpoint.policy.ntp_server = Some("ntp.example".into());
     endpoint.policy.ntp_port = Some(1123);
     let running = start(endpoint);
-    let report = ask(&running, &authority);
+    let report = exchange_keys(&running, &authority);
     assert_eq!(report.peer, Some(running.address));
     let result = report.outcome.unwrap();
     assert_eq!(result.keys.algorithm(), AeadAlgorithm::Aes128GcmSiv);
@@ -66,7 +66,7 @@ fn the_server_prefers_gcm_siv_and_names_another_server() {
 }
 
 #[test]
-fn ipv6_and_names_work_too() {
+fn ipv6_and_names_work() {
     let authority = Authority::new();
     let mut endpoint = endpoint(vec![authority.good()]);
     endpoint.listen = "[::]:0".parse().unwrap();
@@ -79,12 +79,12 @@ fn ipv6_and_names_work_too() {
 }
 
 #[test]
-fn a_server_without_keys_says_so() {
+fn a_server_without_master_keys_replies_with_an_internal_error() {
     let authority = Authority::new();
-    let running = arena::start_with(endpoint(vec![authority.good()]), Keyset::EMPTY);
+    let running = common::start_with(endpoint(vec![authority.good()]), Keyset::EMPTY);
     assert_eq!(
-        failure(ask(&running, &authority)),
-        Failure::Response(Fault::Error(ErrorCode::INTERNAL))
+        failure(exchange_keys(&running, &authority)),
+        Failure::Response(ResponseError::Error(ErrorCode::INTERNAL))
     );
 }
 
@@ -93,41 +93,41 @@ fn with_certificate(authority: &Authority, names: &[&str], years: (i32, i32)) ->
 }
 
 #[test]
-fn a_wrong_name_is_told_with_the_right_ones() {
+fn a_name_mismatch_is_reported_with_the_valid_names() {
     let authority = Authority::new();
     let running = with_certificate(&authority, &["ntp.example", "192.0.2.1"], (2020, 2040));
-    let report = ask(&running, &authority);
+    let report = exchange_keys(&running, &authority);
     assert_eq!(report.presented.as_ref().unwrap().facts().len(), 1);
     let failure = failure(report);
     assert_eq!(
         failure.to_string(),
-        "its certificate is not for 127.0.0.1 but for ntp.example, 192.0.2.1"
+        "certificate is not valid for 127.0.0.1, only for ntp.example, 192.0.2.1"
     );
 }
 
 #[test]
-fn certificates_out_of_time_are_told_with_both_times() {
+fn an_invalid_validity_period_is_reported_with_both_times() {
     let authority = Authority::new();
     let expired = with_certificate(&authority, &["127.0.0.1"], (2020, 2026));
-    let failure_of = |running: &Running| failure(ask(running, &authority)).to_string();
+    let failure_of = |running: &Running| failure(exchange_keys(running, &authority)).to_string();
     assert_eq!(
         failure_of(&expired),
-        "its certificate expired on 2026-01-01 00:00:00 UTC, and our clock says 2026-06-01 12:00:00 UTC: \
-         the server's certificate must be renewed, or our clock is wrong"
+        "certificate expired on 2026-01-01 00:00:00 UTC; the local clock reads 2026-06-01 12:00:00 UTC: \
+         renew the server's certificate, or correct the clock"
     );
     let early = with_certificate(&authority, &["127.0.0.1"], (2027, 2040));
     assert_eq!(
         failure_of(&early),
-        "its certificate is not valid before 2027-01-01 00:00:00 UTC, and our clock says \
-         2026-06-01 12:00:00 UTC, which is probably wrong: set it, or see certificate-time-leniency"
+        "certificate is not valid before 2027-01-01 00:00:00 UTC; the local clock reads \
+         2026-06-01 12:00:00 UTC and is probably wrong: set it, or see certificate-time-leniency"
     );
 }
 
 #[test]
-fn an_unknown_authority_is_named() {
+fn an_unknown_authority_is_reported_by_name() {
     let (authority, other) = (Authority::new(), Authority::new());
     let running = start(endpoint(vec![authority.good()]));
-    let failure = failure(ask(&running, &other));
+    let failure = failure(exchange_keys(&running, &other));
     let Failure::UnknownIssuer(issuer) = failure else {
         panic!("{failure}");
     };
@@ -136,73 +136,73 @@ fn an_unknown_authority_is_named() {
 }
 
 #[test]
-fn an_authority_that_serves_itself_is_told_what_to_do() {
+fn a_server_with_the_certificate_of_an_authority_is_refused() {
     let authority = Authority::new();
     let running = start(endpoint(vec![authority.itself()]));
-    let failure = failure(ask(&running, &authority));
+    let failure = failure(exchange_keys(&running, &authority));
     assert_eq!(failure, Failure::AuthorityAsServer);
 }
 
 #[test]
-fn a_clock_that_is_behind_is_forgiven_within_limits_and_judged_again() {
+fn a_wrong_clock_is_tolerated_within_limits_and_the_chain_is_reverified() {
     const DAY: u64 = 86_400;
     let authority = Authority::new();
     let running = with_certificate(&authority, &["127.0.0.1"], (2026, 2027));
     let path = authority.path();
-    let at = |time: TimeKnown| {
+    let at = |time: TimeBounds| {
         let mut request = request("127.0.0.1", running.address.port(), &path);
         request.time = time;
         exchange(&request)
     };
     let boot = 1_000_000; // January 1970
-    let strict = at(TimeKnown::exactly(boot));
+    let strict = at(TimeBounds::exact(boot));
     assert_eq!(failure(strict).class(), "not-yet-valid");
-    let short = at(TimeKnown::within(boot, 365 * DAY, DAY, 0));
+    let short = at(TimeBounds::within(boot, 365 * DAY, DAY, 0));
     assert_eq!(failure(short).class(), "not-yet-valid");
 
-    let lenient = at(TimeKnown::within(boot, 100 * 365 * DAY, DAY, 0));
+    let lenient = at(TimeBounds::within(boot, 100 * 365 * DAY, DAY, 0));
     assert!(lenient.outcome.is_ok(), "{lenient:?}");
     let presented = lenient.presented.unwrap();
-    let assumed = presented.provisional().unwrap();
+    let assumed = presented.assumed_time().unwrap();
     assert!((NOW - 366 * DAY..NOW).contains(&assumed), "{assumed}");
     let trust = Trust::load(Some(&path)).unwrap();
-    assert_eq!(presented.judge_again(&trust, NOW), Ok(()));
-    let later = presented.judge_again(&trust, NOW + 366 * DAY);
-    assert_eq!(later.unwrap_err().class(), "expired");
+    assert_eq!(presented.reverify(&trust, NOW), Ok(()));
+    let expired = presented.reverify(&trust, NOW + 366 * DAY);
+    assert_eq!(expired.unwrap_err().class(), "expired");
 
-    // The true time is known to be later than all of the certificate's life.
-    let floor = TimeKnown::within(boot, 100 * 365 * DAY, DAY, NOW + 366 * DAY);
+    // The true time is known to be after the certificate's expiry.
+    let floor = TimeBounds::within(boot, 100 * 365 * DAY, DAY, NOW + 366 * DAY);
     assert_eq!(failure(at(floor)).class(), "expired");
-    // Nor does a clock before that time bring an old certificate back to life.
-    let floor = TimeKnown::within(NOW, 0, 0, NOW + 366 * DAY);
+    // An expired certificate is refused although the clock is before its expiry.
+    let floor = TimeBounds::within(NOW, 0, 0, NOW + 366 * DAY);
     assert_eq!(failure(at(floor)).class(), "expired");
-    // It is taken to show that time, whatever it is forgiven.
-    let known = at(TimeKnown::within(boot, 0, 0, NOW));
-    assert_eq!(known.presented.unwrap().provisional(), None);
-    // A clock that is ahead is forgiven the configured time and no more.
+    // A clock before the floor counts as the floor, even without leniency.
+    let known = at(TimeBounds::within(boot, 0, 0, NOW));
+    assert_eq!(known.presented.unwrap().assumed_time(), None);
+    // A clock that is ahead is tolerated up to the configured time.
     let ahead = NOW + 300 * DAY;
     assert!(
-        at(TimeKnown::within(ahead, 0, 200 * DAY, 0))
+        at(TimeBounds::within(ahead, 0, 200 * DAY, 0))
             .outcome
             .is_ok()
     );
     assert!(
-        at(TimeKnown::within(ahead, 0, 10 * DAY, 0))
+        at(TimeBounds::within(ahead, 0, 10 * DAY, 0))
             .outcome
             .is_err()
     );
-    // A right clock needs nothing of that.
-    let right = at(TimeKnown::within(NOW, 100 * 365 * DAY, DAY, 0));
-    assert_eq!(right.presented.unwrap().provisional(), None);
+    // A correct clock needs no leniency.
+    let right = at(TimeBounds::within(NOW, 100 * 365 * DAY, DAY, 0));
+    assert_eq!(right.presented.unwrap().assumed_time(), None);
 }
 
 #[test]
-fn leniency_is_about_time_only() {
+fn leniency_applies_to_the_validity_period_only() {
     let (authority, other) = (Authority::new(), Authority::new());
     let running = with_certificate(&authority, &["ntp.example"], (2027, 2028));
     let path = authority.path();
     let mut request = request("127.0.0.1", running.address.port(), &path);
-    request.time = TimeKnown::within(NOW, u64::MAX, u64::MAX, 0);
+    request.time = TimeBounds::within(NOW, u64::MAX, u64::MAX, 0);
     assert!(exchange(&request).outcome.is_err());
     let wrong = other.path();
     request.authority = Some(&wrong);
@@ -210,7 +210,7 @@ fn leniency_is_about_time_only() {
 }
 
 #[test]
-fn silence_refusal_and_babble_have_names() {
+fn timeout_refused_connection_and_invalid_tls_are_distinguished() {
     let authority = Authority::new();
     let path = authority.path();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -222,26 +222,29 @@ fn silence_refusal_and_babble_have_names() {
         Failure::Timeout(Stage::Handshake)
     );
 
-    let babbler = std::thread::spawn(move || {
-        // Past the one above, which was never accepted.
+    let non_tls_server = std::thread::spawn(move || {
+        // The first connection is the one above, which was never accepted.
         for _ in 0..2 {
             let (mut socket, _) = listener.accept().unwrap();
             let _ = socket.write_all(b"SSH-2.0-whatever\r\n".repeat(4).as_slice());
             let _ = socket.read(&mut [0; 2048]);
         }
     });
-    let babble = failure(exchange(&request("127.0.0.1", port, &path)));
-    assert_eq!(babble, Failure::Tls("what it speaks is not TLS".into()));
-    babbler.join().unwrap();
+    let not_tls = failure(exchange(&request("127.0.0.1", port, &path)));
+    assert_eq!(
+        not_tls,
+        Failure::Tls("the server does not speak TLS".into())
+    );
+    non_tls_server.join().unwrap();
 
-    let nobody = failure(exchange(&request("127.0.0.1", port, &path)));
-    let Failure::Connect(tried) = nobody else {
-        panic!("{nobody}");
+    let refused = failure(exchange(&request("127.0.0.1", port, &path)));
+    let Failure::Connect(tried) = refused else {
+        panic!("{refused}");
     };
     assert_eq!(
         tried,
         [(([127, 0, 0, 1], port).into(), ConnectError::Refused)]
     );
-    let odd = failure(exchange(&request("no host", port, &path)));
-    assert_eq!(odd.class(), "lookup");
+    let invalid_host = failure(exchange(&request("no host", port, &path)));
+    assert_eq!(invalid_host.class(), "lookup");
 }

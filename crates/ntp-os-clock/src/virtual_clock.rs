@@ -192,7 +192,7 @@ mod tests {
             let error = Frequency::from_ppm(error);
             let mut clock = VirtualClock::new(START, NtpDuration::from_nanos(offset), error).with_kernel_limits();
             let mut ledger = Ledger::new(clock.translate(START), clock.frequency());
-            let first = ledger.free(clock.translate(START));
+            let first = ledger.free_time(clock.translate(START));
             let mut base = START;
             for (count, (pause, nanos, ppm)) in changes.into_iter().enumerate() {
                 base = base + NtpDuration::from_nanos(pause);
@@ -204,7 +204,7 @@ mod tests {
                 ledger.record(&clock.apply(base, &change));
                 let elapsed = base - START;
                 let oscillator = elapsed + elapsed.scaled(error.as_ratio());
-                let found = ledger.free(clock.translate(base)) - first;
+                let found = ledger.free_time(clock.translate(base)) - first;
                 let tolerance = 2 + 2 * count as i64;
                 prop_assert!((found - oscillator).as_nanos().abs() <= tolerance, "{found} {oscillator}");
             }

@@ -1,12 +1,13 @@
-//! What it costs to remember who asked, for each request.
+//! Cost of recording the client of each request.
 //!
 //! ```text
 //! cargo run --release -p ntp-proto --example client_list_cost [ROUNDS]
 //! ```
 //!
-//! The cost is that of the memory, so it depends on how many clients there are and on how large the list is: a few are found in the
-//! nearest cache, thousands are not, and in a flood of addresses that never come twice each takes the place of another. The last line is what the
-//! main thread takes to copy a full list, during which a worker's requests go uncounted.
+//! The cost is that of memory access, so it depends on the number of clients and on the size of the
+//! list: a few entries are in the nearest cache, thousands are not, and in a flood of addresses
+//! that never repeat each one replaces another. The last line is the time in which the main thread
+//! copies a full list; a worker's requests are not counted during that time.
 
 use std::hint::black_box;
 use std::net::IpAddr;
@@ -21,7 +22,7 @@ const TIME: Verdict = Verdict::Answer {
     authenticated: false,
 };
 
-/// Requests in a run, if nothing is said; fewer suit a tool that counts instructions.
+/// Default number of requests in a run; use fewer with a tool that counts instructions.
 const ROUNDS: u32 = 1 << 20;
 
 fn main() {
@@ -30,28 +31,28 @@ fn main() {
     for (size, clients, what) in [
         (1000, 100, "100 clients, room for 1000"),
         (65_536, 30_000, "30000 clients, room for 65536"),
-        (1000, u32::MAX, "a flood, room for 1000"),
-        (65_536, u32::MAX, "a flood, room for 65536"),
+        (1000, u32::MAX, "flood, room for 1000"),
+        (65_536, u32::MAX, "flood, room for 65536"),
     ] {
         let mut list = ClientList::new([1; 32]);
         list.resize(size, 1);
         let cost = best(|run| {
             for number in 0..rounds {
-                // Scattered over all addresses, and over those that there are in no order.
-                let asker = (run * rounds + number).wrapping_mul(0x9e37_79b1) % clients;
-                list.note(
-                    address(asker),
+                // Scattered over all addresses, in no order.
+                let client = (run * rounds + number).wrapping_mul(0x9e37_79b1) % clients;
+                list.record(
+                    address(client),
                     black_box(TIME),
                     Monotonic::from_nanos(number.into()),
                 );
             }
         });
         println!("{what:32} {:6.1} ns", cost / f64::from(rounds));
-        if size == ClientList::MOST && clients == u32::MAX {
+        if size == ClientList::MAX_ENTRIES && clients == u32::MAX {
             let copy = best(|_| {
                 black_box(list.entries().collect::<Vec<_>>());
             });
-            println!("{:32} {:6.1} us", "copying that list", copy / 1e3);
+            println!("{:32} {:6.1} us", "copy of that list", copy / 1e3);
         }
     }
 }
@@ -60,7 +61,7 @@ fn address(number: u32) -> IpAddr {
     number.to_be_bytes().into()
 }
 
-/// Nanoseconds of the best of several runs.
+/// Duration of the best of several runs, in nanoseconds.
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 fn best(mut run: impl FnMut(u32)) -> f64 {
     let mut once = |number| {

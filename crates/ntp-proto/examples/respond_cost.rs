@@ -1,13 +1,14 @@
-//! What answering one request costs, for each kind of request.
+//! Cost of processing one request, for each kind of request.
 //!
 //! ```text
 //! cargo run --release -p ntp-proto --example respond_cost        nanoseconds, the best of several runs
-//! cargo xtask bench instructions                                 instructions, and what has changed
+//! cargo xtask bench instructions                                 instructions, and changes
 //! ```
 //!
-//! With `--count ROUNDS` it is the program that the second command runs under callgrind, which counts what happens inside of
-//! [`decide`] or [`seal`] and writes down the sum whenever [`end_of_part`] is called: for each kind first after a
-//! warming up, then after the rounds that count. Both ways ask from 256 client addresses.
+//! The second command runs this program with `--count ROUNDS` under callgrind, which counts the
+//! instructions inside of [`decide`] and [`seal`] and writes the sum at each call of
+//! [`end_of_part`]: for each kind first after a warm-up, then after the rounds that count. Requests
+//! come from 256 client addresses.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -45,9 +46,9 @@ fn main() {
     for kind in kinds() {
         let mut clients = Clients::new(&kind);
         if let Some(rounds) = count {
-            clients.ask(512);
+            clients.send(512);
             end_of_part();
-            clients.ask(rounds);
+            clients.send(rounds);
             end_of_part();
             println!("{}", kind.name);
         } else {
@@ -56,12 +57,12 @@ fn main() {
     }
 }
 
-/// Everybody who asks a server the same.
+/// All clients that send the same request.
 struct Clients<'a> {
     kind: &'a Kind,
     worker: WorkerState,
     draft: Draft,
-    asked: u32,
+    sent: u32,
 }
 
 impl<'a> Clients<'a> {
@@ -70,28 +71,28 @@ impl<'a> Clients<'a> {
             kind,
             worker: WorkerState::new(&kind.view.policy, 1, [1; 32]),
             draft: Draft::new(),
-            asked: 0,
+            sent: 0,
         }
     }
 
-    fn ask(&mut self, times: u32) {
+    fn send(&mut self, times: u32) {
         for _ in 0..times {
-            self.asked += 1;
-            let received = EPOCH + NtpDuration::from_bits(i64::from(self.asked) << 18);
-            let client = Ipv4Addr::from_bits((10 << 24) | (self.asked % 256));
+            self.sent += 1;
+            let received = EPOCH + NtpDuration::from_bits(i64::from(self.sent) << 18);
+            let client = Ipv4Addr::from_bits((10 << 24) | (self.sent % 256));
             let from = SocketAddr::new(client.into(), 123);
             decide(self, from, received);
             black_box(seal(&mut self.draft, received));
         }
     }
 
-    /// Nanoseconds for one request.
+    /// Duration of one request, in nanoseconds.
     #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
     fn time(&mut self) -> f64 {
         const ROUNDS: u32 = 50_000;
         let mut once = || {
             let begin = Instant::now();
-            self.ask(ROUNDS);
+            self.send(ROUNDS);
             begin.elapsed().as_nanos() as f64 / f64::from(ROUNDS)
         };
         (0..15).map(|_| once()).fold(f64::MAX, f64::min)
@@ -173,14 +174,14 @@ fn kinds() -> Vec<Kind> {
             },
         }
     };
-    let nobody = Access {
+    let closed = Access {
         allowlist: AccessList {
             networks: Networks::NONE,
             refusal: Refusal::Deny,
         },
-        ..Access::everybody()
+        ..Access::allow_all()
     };
-    let key = |algorithm| Key::new(1, algorithm, b"0123456789abcdef").expect("a right secret");
+    let key = |algorithm| Key::new(1, algorithm, b"0123456789abcdef").expect("a valid secret");
     let keyed = |name, algorithm| Kind {
         name,
         view: view(Policy {
@@ -268,7 +269,7 @@ fn kinds() -> Vec<Kind> {
         kind(
             "denied",
             Policy {
-                access: nobody,
+                access: closed,
                 ..Policy::default()
             },
             plain(),
@@ -322,7 +323,7 @@ fn request(mode: Mode, key: Option<&Key>) -> Vec<u8> {
     let mut octets = vec![0; Header::LEN + mac.map_or(0, |mac| mac.length())];
     emit(&header, None, mac, &mut Writer::new(&mut octets)).expect("it fits");
     if let Some(key) = key {
-        let (covered, digest) = Mac::divide(&mut octets, length).expect("it has a MAC");
+        let (covered, digest) = Mac::split_packet(&mut octets, length).expect("it has a MAC");
         digest.copy_from_slice(key.sign(covered).version_4());
     }
     octets

@@ -1,15 +1,15 @@
-//! The protocol and every decision of ntpd-rs, without I/O.
+//! Protocol and decisions of ntpd-rs, without I/O.
 //!
-//! | module | what it knows |
+//! | module | contents |
 //! |---|---|
 //! | [`wire`] | packets: header, extension fields, MAC |
-//! | [`client`] | one server address: when to ask, which datagrams are answers |
-//! | [`discipline`] | what measurements say about the clock, and how to steer it |
-//! | [`engine`] | all of the daemon's decisions, as one state machine: begin reading here |
-//! | [`server`] | answering requests |
-//! | [`leap`] | leap seconds: what is known of them, and what a clock does about one |
-//! | [`keys`] | symmetric keys, for both sides |
-//! | [`nts`] | Network Time Security: keys, cookies, sealed packets |
+//! | [`client`] | association with one server address: when to poll, which datagrams are replies |
+//! | [`discipline`] | clock discipline: estimates the clock from measurements, and steers it |
+//! | [`engine`] | all decisions of the daemon, as one state machine: start reading here |
+//! | [`server`] | replies to requests |
+//! | [`leap`] | leap seconds: sources of information, and how the clock handles one |
+//! | [`keys`] | symmetric keys, for client and server |
+//! | [`nts`] | Network Time Security: keys, cookies, authenticated packets |
 //!
 //! Nothing in this crate reads a clock, draws randomness or touches a socket.
 #![forbid(unsafe_code)]

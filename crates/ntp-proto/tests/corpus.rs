@@ -1,9 +1,9 @@
-//! Replays the committed corpus of datagrams, and proves that this file can still write it.
+//! Replays the committed corpus of datagrams, and checks that this file still generates it.
 //!
-//! `corpus/` holds one datagram a file, as the fuzz target wants its seeds. The datagrams named in
-//! [`specimens`] are written by `NTP_CORPUS_WRITE=1 cargo test -p ntp-proto --test corpus`; their files must
-//! stay what they are, because they are what the world sends. Any other file there is a datagram that broke
-//! something once (copy the fuzzer's artifact under a name that says what), and is replayed for ever.
+//! `corpus/` has one datagram per file, the format of the fuzz target's seeds. The datagrams of
+//! [`specimens`] are written by `NTP_CORPUS_WRITE=1 cargo test -p ntp-proto --test corpus`; their
+//! files must not change, because real peers send these datagrams. Every other file is a datagram
+//! that once caused a failure (copy the fuzzer's artifact under a descriptive name).
 
 use std::path::PathBuf;
 use std::{env, fs};
@@ -17,7 +17,7 @@ use ntp_time::{
 };
 
 #[test]
-fn every_datagram_of_the_corpus_keeps_the_promises() {
+fn every_datagram_of_the_corpus_has_the_properties() {
     let mut replayed = 0;
     for entry in fs::read_dir(directory()).unwrap() {
         let datagram = fs::read(entry.unwrap().path()).unwrap();
@@ -30,7 +30,7 @@ fn every_datagram_of_the_corpus_keeps_the_promises() {
 }
 
 #[test]
-fn specimens_are_what_was_committed_and_parse_as_they_should() {
+fn specimens_equal_the_committed_files_and_parse_as_expected() {
     for Specimen {
         name,
         octets,
@@ -57,11 +57,11 @@ fn directory() -> PathBuf {
 struct Specimen {
     name: &'static str,
     octets: Vec<u8>,
-    /// Mode, number of extension fields, octets of MAC.
+    /// Mode, number of extension fields, length of the MAC in octets.
     shape: Result<(Mode, usize, usize), Malformed>,
 }
 
-/// The Unix second in which all of these were "sent".
+/// Transmit time of all specimens.
 const SENT: SystemTime = SystemTime::from_nanos(1_764_000_000_250_000_000);
 
 // Field types of RFC 8915 section 5.7.
@@ -242,7 +242,7 @@ fn specimens() -> Vec<Specimen> {
     ]
 }
 
-/// Octets that are not all alike.
+/// Octets with different values.
 const COUNTING: [u8; 128] = {
     let mut octets = [0; 128];
     let mut index = 0;

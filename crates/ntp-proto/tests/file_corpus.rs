@@ -1,5 +1,5 @@
-//! Replays the committed corpora of files that an operator writes: key files and lists of leap seconds. They are the fuzz targets' seeds and whatever broke
-//! something once.
+//! Replays the committed corpora of key files and lists of leap seconds: the fuzz targets' seeds,
+//! and files that once caused a failure.
 
 use std::fs;
 use std::path::Path;
@@ -15,11 +15,11 @@ fn replay(directory: &str, check: fn(&[u8])) {
 }
 
 #[test]
-fn every_key_file_of_the_corpus_keeps_the_promises() {
+fn every_key_file_of_the_corpus_has_the_properties() {
     replay("tests/key-file-corpus", ntp_proto::keys::fuzzing::check);
 }
 
 #[test]
-fn every_leap_second_list_of_the_corpus_keeps_the_promises() {
+fn every_leap_second_list_of_the_corpus_has_the_properties() {
     replay("tests/leap-list-corpus", ntp_proto::leap::fuzzing::check);
 }

@@ -1,5 +1,5 @@
-//! Answering a request allocates nothing: not for any kind of answer, not at the first request and not at the thousandth,
-//! and not for sixteen million addresses that were never seen before. Nor does entering whose request it was.
+//! Processing a request allocates nothing: for every kind of reply, from the first request on, and
+//! for sixteen million new client addresses. Neither does recording the client.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ fn keyset() -> Keyset {
     Keyset::new(MasterSecret::new([1; 64]))
 }
 
-/// A request with NTS that asks for eight cookies.
+/// An NTS request for eight cookies.
 fn sealed(header: &Header) -> Vec<u8> {
     let keys = SessionKeys::new(AeadAlgorithm::AesSivCmac256, &[2; 32], &[3; 32]).unwrap();
     let cookie = keyset().seal_cookie(&keys, [4; 16]).unwrap();
@@ -50,14 +50,14 @@ fn datagram(header: &Header, fields: &[ExtensionField<'_>], signed: bool) -> Vec
     .unwrap();
     let octets = writer.finish();
     if signed {
-        let (covered, digest) = Mac::divide(octets, 16).unwrap();
+        let (covered, digest) = Mac::split_packet(octets, 16).unwrap();
         digest.copy_from_slice(key().sign(covered).version_4());
     }
     octets.to_vec()
 }
 
 #[test]
-fn an_answer_allocates_nothing() {
+fn a_reply_allocates_nothing() {
     let view = ServerView {
         claim: Claim::UNSYNCHRONIZED,
         policy: Arc::new(Policy {
@@ -113,19 +113,19 @@ fn an_answer_allocates_nothing() {
                 system: received,
             };
             for request in &requests {
-                // Many clients, some of which ask too often.
+                // Many clients, some of which exceed the rate limit.
                 let client = IpAddr::from([192, 0, 2, (round % 61) as u8]);
                 let from = SocketAddr::new(client, 123);
                 respond(&view, &mut worker, from, now, request, received, &mut draft);
                 octets += draft.seal(received).len();
-                if let Some(token) = draft.stamp_wanted() {
-                    worker.sent(token, received);
+                if let Some(token) = draft.stamp_token() {
+                    worker.record_transmit(token, received);
                 }
             }
         }
     });
     assert_eq!(allocations.count_total, 0);
-    // It was no idle run.
+    // Every kind of reply occurred.
     let counters = worker.counters();
     assert_eq!(counters.received(), 8_000);
     for count in [
@@ -141,7 +141,7 @@ fn an_answer_allocates_nothing() {
 }
 
 #[test]
-fn sixteen_million_forged_addresses_do_not_grow_memory_and_lock_nobody_out() {
+fn sixteen_million_forged_addresses_neither_allocate_nor_exclude_other_clients() {
     let view = ServerView {
         claim: Claim::UNSYNCHRONIZED,
         policy: Arc::new(Policy {
@@ -154,7 +154,7 @@ fn sixteen_million_forged_addresses_do_not_grow_memory_and_lock_nobody_out() {
         }),
         keyset: Some(Arc::new(keyset())),
     };
-    // Each asks for a transmit stamp to be kept, too.
+    // Each request also makes the server keep a transmit timestamp (interleaved mode).
     let request = datagram(
         &Header {
             origin_timestamp: NtpTimestamp::from_bits(EPOCH.to_ntp().to_bits() | 1),
@@ -169,7 +169,7 @@ fn sixteen_million_forged_addresses_do_not_grow_memory_and_lock_nobody_out() {
     let mut clients = ClientList::new([2; 32]);
     clients.resize(4096, 1);
     let mut draft = Draft::new();
-    let mut ask = |client: IpAddr, micros: i64| {
+    let mut send = |client: IpAddr, micros: i64| {
         let received = EPOCH + NtpDuration::from_micros(micros);
         let now = ServerNow {
             monotonic: Monotonic::from_nanos(received.as_nanos()),
@@ -185,10 +185,10 @@ fn sixteen_million_forged_addresses_do_not_grow_memory_and_lock_nobody_out() {
             received,
             &mut draft,
         );
-        if let Some(token) = draft.stamp_wanted() {
-            worker.sent(token, received);
+        if let Some(token) = draft.stamp_token() {
+            worker.record_transmit(token, received);
         }
-        clients.note(client, verdict, now.monotonic);
+        clients.record(client, verdict, now.monotonic);
         verdict.is_answer()
     };
 
@@ -196,20 +196,21 @@ fn sixteen_million_forged_addresses_do_not_grow_memory_and_lock_nobody_out() {
     let allocations = allocation_counter::measure(|| {
         for number in 0..1u32 << 24 {
             let micros = i64::from(number);
-            // An odd factor permutes the numbers: no address comes twice. Of IPv6, each is in a /64 of its own.
+            // An odd factor permutes the numbers: no address repeats. Each IPv6 address has its own
+            // /64.
             let scattered = number.wrapping_mul(0x9e37_79b1);
             let forged = match number % 4 {
                 0 => IpAddr::from((u128::from(scattered) << 64).to_be_bytes()),
                 _ => IpAddr::from(scattered.to_be_bytes()),
             };
-            ask(forged, micros);
+            send(forged, micros);
             if micros % 100_000 == 0 {
-                honest += i32::from(ask([203, 0, 113, 1].into(), micros));
+                honest += i32::from(send([203, 0, 113, 1].into(), micros));
             }
         }
     });
     assert_eq!(allocations.count_total, 0);
-    // One answer a second is its due; the table's forgetting gives it more, and never less.
+    // The rate limit allows one reply per second; evictions from the table may allow more.
     assert!(honest >= 1);
     assert_eq!(clients.entries().count(), 4096);
     assert!(clients.displaced() > 16_000_000);

@@ -17,7 +17,7 @@ pub(crate) struct Clocks {
 impl Clocks {
     pub(crate) fn new(now: SystemTime, frequency: Frequency) -> Self {
         let was = Ledger::new(now, frequency);
-        let would = (was.free(now), now, frequency);
+        let would = (was.free_time(now), now, frequency);
         Self {
             was,
             would,
@@ -31,13 +31,13 @@ impl Clocks {
             return recorded;
         }
         let (begin, reading, frequency) = self.would;
-        let elapsed = self.was.free(recorded) - begin;
+        let elapsed = self.was.free_time(recorded) - begin;
         reading + elapsed + elapsed.scaled(frequency.as_ratio())
     }
 
     /// The recorded clock was changed.
     pub(crate) fn was_applied(&mut self, applied: &Applied) {
-        let free = self.was.free(applied.at);
+        let free = self.was.free_time(applied.at);
         self.was.record(applied);
         if self.diverged.is_none() {
             self.would = (free, applied.at + applied.step, applied.frequency);
@@ -52,7 +52,7 @@ impl Clocks {
             frequency: wanted.frequency.unwrap_or(self.would.2),
         };
         self.would = (
-            self.was.free(recorded),
+            self.was.free_time(recorded),
             applied.at + applied.step,
             applied.frequency,
         );

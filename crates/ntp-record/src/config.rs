@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ntp_proto::client::{Protection, Terms};
-use ntp_proto::discipline::{self, FrequencyPrior, Opinion, PanicThreshold, SteeringConfig};
+use ntp_proto::client::{Protection, AssociationConfig};
+use ntp_proto::discipline::{self, FrequencyPrior, SelectionOptions, PanicThreshold, SteeringConfig};
 use ntp_proto::engine::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
 use ntp_proto::keys::Algorithm;
 use ntp_proto::leap::LeapHandling;
@@ -88,16 +88,16 @@ pub(crate) fn source(source: &SourceConfig, veil: &mut Veil) -> Value {
         host,
         port,
         kind,
-        terms,
-        opinion,
+        association: terms,
+        selection: opinion,
     } = source;
-    let Terms {
+    let AssociationConfig {
         limits,
         initial_poll,
         protection,
         interleaved,
     } = terms;
-    let Opinion {
+    let SelectionOptions {
         prefer,
         trust,
         require,
@@ -224,7 +224,7 @@ pub(crate) fn to_source(value: &Value) -> Option<SourceConfig> {
         host,
         port: u16::try_from(value["port"].as_u64()?).ok()?,
         kind,
-        terms: Terms {
+        association: AssociationConfig {
             limits: PollLimits {
                 min: poll(&polls[0])?,
                 max: poll(&polls[1])?,
@@ -233,7 +233,7 @@ pub(crate) fn to_source(value: &Value) -> Option<SourceConfig> {
             protection: optional(&value["key"], to_key)?.unwrap_or_default(),
             interleaved: value["interleaved"].as_bool()?,
         },
-        opinion: Opinion {
+        selection: SelectionOptions {
             prefer: opinion[0].as_bool()?,
             trust: opinion[1].as_bool()?,
             require: opinion[2].as_bool()?,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use ntp_proto::engine::{Drawn, EngineConfig, SourceId};
+use ntp_proto::engine::{RngTrace, EngineConfig, SourceId};
 use ntp_time::{Monotonic, SystemTime};
 use serde_json::{Map, Value, json};
 
@@ -29,7 +29,7 @@ pub enum Line {
         /// What.
         told: Told,
         /// The numbers.
-        drawn: Drawn,
+        drawn: RngTrace,
     },
     /// An association began.
     Member(Member),
@@ -113,7 +113,7 @@ impl Line {
                 line.insert("m".into(), monotonic.as_nanos().into());
                 line.insert("s".into(), system.as_nanos().into());
                 told.encode(&mut line, veil);
-                if *drawn != Drawn::default() {
+                if *drawn != RngTrace::default() {
                     line.insert("d".into(), json!([drawn.words, drawn.longs]));
                 }
                 Value::Object(line)
@@ -169,7 +169,7 @@ fn decode(value: &Value) -> Option<Line> {
         monotonic: Monotonic::from_nanos(value["m"].as_i64()?),
         system: SystemTime::from_nanos(value["s"].as_i64()?),
         told: Told::decode(value)?,
-        drawn: value.get("d").map_or(Some(Drawn::default()), to_drawn)?,
+        drawn: value.get("d").map_or(Some(RngTrace::default()), to_drawn)?,
     })
 }
 
@@ -185,10 +185,10 @@ fn to_member(value: &Value) -> Option<Member> {
     })
 }
 
-fn to_drawn(value: &Value) -> Option<Drawn> {
+fn to_drawn(value: &Value) -> Option<RngTrace> {
     let words = value[0].as_array()?.iter();
     let longs = value[1].as_array()?.iter();
-    Some(Drawn {
+    Some(RngTrace {
         words: words
             .map(|word| u32::try_from(word.as_u64()?).ok())
             .collect::<Option<_>>()?,
@@ -198,8 +198,8 @@ fn to_drawn(value: &Value) -> Option<Drawn> {
 
 #[cfg(test)]
 mod tests {
-    use ntp_proto::client::Evidence;
-    use ntp_proto::engine::{Command, ExchangeId, ResolveId, SendError};
+    use ntp_proto::client::Authenticity;
+    use ntp_proto::engine::{Command, ExchangeId, QueryId, SendError};
     use ntp_proto::nts::AeadAlgorithm;
     use ntp_time::{Applied, Frequency, NtpDuration, Stamp, StampSource};
 
@@ -211,7 +211,7 @@ mod tests {
             monotonic: Monotonic::from_nanos(5),
             system: SystemTime::from_nanos(1_795_408_721_029_000_001),
             told,
-            drawn: Drawn {
+            drawn: RngTrace {
                 words: vec![u32::MAX],
                 longs: vec![u64::MAX, 0],
             },
@@ -237,10 +237,10 @@ mod tests {
         there_and_back(Told::Sent(exchange, stamp));
         there_and_back(Told::Failed(exchange, SendError::Other(-5)));
         for evidence in [
-            Evidence::Unasked,
-            Evidence::Authentic { cookies: 8 },
-            Evidence::Refusal,
-            Evidence::Nothing,
+            Authenticity::NotChecked,
+            Authenticity::Authentic { cookies: 8 },
+            Authenticity::Nak,
+            Authenticity::Unauthenticated,
         ] {
             let heard = Heard {
                 header: vec![0, 255, 16],
@@ -250,11 +250,11 @@ mod tests {
             };
             there_and_back(Told::Reply(exchange, stamp, heard));
         }
-        there_and_back(Told::Resolved(ResolveId(9), Err("no such host".to_owned())));
+        there_and_back(Told::Resolved(QueryId(9), Err("no such host".to_owned())));
         there_and_back(Told::Addresses(vec!["::1".parse().unwrap()]));
-        there_and_back(Told::Keys(ResolveId(9), Err("no".to_owned())));
+        there_and_back(Told::Keys(QueryId(9), Err("no".to_owned())));
         there_and_back(Told::Keys(
-            ResolveId(9),
+            QueryId(9),
             Ok(Granted {
                 from: "::1".parse().unwrap(),
                 algorithm: AeadAlgorithm::Aes128GcmSiv,
@@ -264,7 +264,7 @@ mod tests {
                 port: Some(1),
             }),
         ));
-        there_and_back(Told::Revoked(ResolveId(9), "expired".to_owned()));
+        there_and_back(Told::Revoked(QueryId(9), "expired".to_owned()));
         there_and_back(Told::Applied(
             applied,
             None,

@@ -6,17 +6,17 @@
 //!
 //! # When it does not, or cannot
 //! If the record begins midway or has a gap, the numbers of associations and queries are others than then, and so are the moments at which a new engine would ask. So associations
-//! are told by their addresses, names lead to whom they led to in the record, and [the record says when to ask](Engine::prompt): what a server answered then was worth something then.
+//! are told by their addresses, names lead to whom they led to in the record, and [the record says when to ask](Engine::force_poll): what a server answered then was worth something then.
 //! A recorded answer repeats the recorded request's timestamp; it is changed into that of the request that it is now given to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use ntp_proto::client::{Evidence, Protection};
+use ntp_proto::client::{Authenticity, Protection};
 use ntp_proto::engine::{
-    Command, CommandId, Datagram, Drawn, Engine, EngineConfig, Event, ExchangeId, Host, Input, Now,
-    Output, ResolveId, SourceConfig, SourceId,
+    Command, CommandId, Datagram, RngTrace, Engine, EngineConfig, Event, ExchangeId, Host, Input, Now,
+    Output, QueryId, SourceConfig, SourceId,
 };
 use ntp_proto::keys::Key;
 use ntp_proto::nts::{AeadAlgorithm, Cookie};
@@ -136,7 +136,7 @@ struct Run<'a> {
     /// Something is missing.
     degraded: bool,
     /// Random numbers that the next input is to draw.
-    expected: Drawn,
+    expected: RngTrace,
     began: Monotonic,
     /// The recorded clocks' last readings.
     now: (Monotonic, SystemTime),
@@ -146,15 +146,15 @@ struct Run<'a> {
 /// To be answered by what is known of the recorded associations.
 #[derive(Clone, Debug, PartialEq)]
 enum Question {
-    Addresses(ResolveId, String),
-    Keys(ResolveId, String),
+    Addresses(QueryId, String),
+    Keys(QueryId, String),
 }
 
 impl<'a> Run<'a> {
     fn new(start: &Start, lines: &'a [Line]) -> Self {
         let mut engine = Engine::new(start.config.clone(), start.now(), [0; 32]);
         // Numbers are kept from here on, as in the daemon.
-        engine.drawn();
+        engine.take_rng_trace();
         let mut run = Self {
             lines,
             next: 0,
@@ -168,7 +168,7 @@ impl<'a> Run<'a> {
             keys: Vec::new(),
             unanswered: Vec::new(),
             degraded: false,
-            expected: Drawn::default(),
+            expected: RngTrace::default(),
             began: start.monotonic,
             now: (start.monotonic, start.system),
             outcome: Outcome {
@@ -226,7 +226,7 @@ impl<'a> Run<'a> {
     /// From here on nothing can be expected to be as it was.
     fn degrade(&mut self, why: String) {
         self.degraded = true;
-        self.engine.prompt(None, self.now.0);
+        self.engine.force_poll(None, self.now.0);
         if !self.outcome.inexact.contains(&why) {
             self.outcome.inexact.push(why);
         }
@@ -236,12 +236,12 @@ impl<'a> Run<'a> {
         !self.degraded && self.outcome.strayed.is_none() && self.clocks.diverged.is_none()
     }
 
-    fn expect(&mut self, drawn: &Drawn) {
-        self.engine.foretell(drawn);
+    fn expect(&mut self, drawn: &RngTrace) {
+        self.engine.preload_rng(drawn);
         self.expected = drawn.clone();
     }
 
-    fn tell(&mut self, told: &Told, drawn: &Drawn) {
+    fn tell(&mut self, told: &Told, drawn: &RngTrace) {
         self.expect(drawn);
         if let Some(wish) = told.wish() {
             self.outcome.wishes.push((self.seconds(), wish.clone()));
@@ -259,7 +259,7 @@ impl<'a> Run<'a> {
             Told::Resolved(query, result) => {
                 self.forget(*query);
                 let (query, result) = (*query, result.as_ref());
-                let result = result.map(Vec::as_slice).map_err(String::as_str);
+                let result = result.map(Vec::as_slice).map_err(ntp_proto::engine::ExternalError::from);
                 self.handle(Input::Resolved { query, result });
             }
             Told::Keys(query, result) => {
@@ -267,8 +267,8 @@ impl<'a> Run<'a> {
                 let exchanged = result.as_ref().map(stand_in::exchanged);
                 let result = match &exchanged {
                     Ok(Some(keys)) => Ok(keys),
-                    Ok(None) => Err("the cipher is unknown"),
-                    Err(error) => Err(error.as_str()),
+                    Ok(None) => Err(ntp_proto::engine::ExternalError("the cipher is unknown")),
+                    Err(error) => Err(ntp_proto::engine::ExternalError(error)),
                 };
                 let query = *query;
                 self.handle(Input::KeyExchanged { query, result });
@@ -324,7 +324,7 @@ impl<'a> Run<'a> {
         if self.degraded
             && let Some(member) = self.members.get(&recorded.source)
         {
-            self.engine.prompt(Some(member.address), self.now.0);
+            self.engine.force_poll(Some(member.address), self.now.0);
             self.handle(Input::Tick);
         }
     }
@@ -356,7 +356,7 @@ impl<'a> Run<'a> {
         };
         let request = self.open.get(&exchange);
         let mut heard = heard.clone();
-        if !self.is_exact() && heard.evidence != Evidence::Unasked {
+        if !self.is_exact() && heard.evidence != Authenticity::NotChecked {
             let readdressed = request.and_then(|it| readdressed(&heard.header, &it.payload));
             let Some(header) = readdressed else {
                 self.outcome.unasked += 1;
@@ -387,7 +387,7 @@ impl<'a> Run<'a> {
 
     // ---- what the record has no answer to
 
-    fn forget(&mut self, query: ResolveId) {
+    fn forget(&mut self, query: QueryId) {
         self.unanswered.retain(|question| match question {
             Question::Addresses(id, _) | Question::Keys(id, _) => *id != query,
         });
@@ -420,7 +420,7 @@ impl<'a> Run<'a> {
                         from: server.ip(),
                         algorithm: AeadAlgorithm::AesSivCmac256,
                         legacy: false,
-                        cookies: Cookie::IN_STOCK,
+                        cookies: Cookie::MAX_STORED,
                         server: None,
                         port: Some(server.port()),
                     });
@@ -449,7 +449,7 @@ impl<'a> Run<'a> {
     }
 
     fn learn_key(&mut self, source: &SourceConfig) {
-        if let Protection::Symmetric(key) = &source.terms.protection
+        if let Protection::Symmetric(key) = &source.association.protection
             && !self.keys.contains(key)
         {
             self.keys.push(Arc::clone(key));
@@ -462,7 +462,7 @@ impl<'a> Run<'a> {
         self.outcome.inputs += 1;
         let now = self.reading();
         self.engine.handle(now, input);
-        if self.engine.drawn() != core::mem::take(&mut self.expected) && self.is_exact() {
+        if self.engine.take_rng_trace() != core::mem::take(&mut self.expected) && self.is_exact() {
             self.outcome.strayed = Some(self.now.1);
         }
         let mut questions = false;

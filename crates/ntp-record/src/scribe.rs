@@ -36,7 +36,7 @@ impl Scribe {
         input: &Input<'_>,
         wanted: Option<&Adjustment>,
     ) -> Line {
-        let told = Told::of(input, wanted, engine.evidence());
+        let told = Told::of(input, wanted, engine.take_authenticity());
         if let Some(wish) = told.wish() {
             self.hear(wish);
         }
@@ -44,7 +44,7 @@ impl Scribe {
             monotonic: now.monotonic,
             system: now.system,
             told,
-            drawn: engine.drawn(),
+            drawn: engine.take_rng_trace(),
         }
     }
 

@@ -5,7 +5,7 @@
 //! hole in the wall for the sake of looking at it.
 //!
 //! # Idea
-//! The record says what each reply proved ([`Evidence`]). The replay gives the engine keys that everybody knows, plays the server who has them too, and proves as
+//! The record says what each reply proved ([`Authenticity`]). The replay gives the engine keys that everybody knows, plays the server who has them too, and proves as
 //! much again. So the engine's own code runs, unchanged.
 //!
 //! A stand-in for an NTS cookie is the number of the cipher; as with real cookies, the request thereby tells what its reply is to be sealed with.
@@ -13,7 +13,7 @@
 
 use std::sync::Arc;
 
-use ntp_proto::client::Evidence;
+use ntp_proto::client::Authenticity;
 use ntp_proto::keys::{Algorithm, Key, KeyId};
 use ntp_proto::nts::{
     AeadAlgorithm, Cookie, Direction, KeyExchangeResult, KeyExchanged, SessionKeys,
@@ -76,7 +76,7 @@ pub(crate) fn exchanged(granted: &Granted) -> Option<KeyExchanged> {
         result: KeyExchangeResult {
             legacy_keys: granted.legacy.then(|| keys.clone()),
             keys,
-            cookies: vec![cookie; granted.cookies.min(Cookie::IN_STOCK)],
+            cookies: vec![cookie; granted.cookies.min(Cookie::MAX_STORED)],
             server: granted.server.clone(),
             port: granted.port,
         },
@@ -92,9 +92,9 @@ pub(crate) fn reply(heard: &Heard, request: &[u8], keys: &[Arc<Key>]) -> Vec<u8>
         return octets;
     }
     let proved = match heard.evidence {
-        Evidence::Unasked | Evidence::Nothing => None,
-        Evidence::Refusal => Some(refusal(&octets, request)),
-        Evidence::Authentic { cookies } => authentic(&octets, request, cookies, keys),
+        Authenticity::NotChecked | Authenticity::Unauthenticated => None,
+        Authenticity::Nak => Some(refusal(&octets, request)),
+        Authenticity::Authentic { cookies } => authentic(&octets, request, cookies, keys),
     };
     proved.unwrap_or(octets)
 }
@@ -155,10 +155,10 @@ fn sealed(
     cookies: usize,
 ) -> Option<Vec<u8>> {
     let keys = session_keys(algorithm)?;
-    let length = AeadAlgorithm::OVERHEAD + cookies.min(Cookie::IN_STOCK) * COOKIE_FIELD;
+    let length = AeadAlgorithm::OVERHEAD + cookies.min(Cookie::MAX_STORED) * COOKIE_FIELD;
     let body = NtsAuthenticator::body_length(algorithm.nonce_length(), length);
     let mut octets = with_fields(header, identifier, body)?;
-    let (covered, place) = NtsAuthenticator::divide(&mut octets, body)?;
+    let (covered, place) = NtsAuthenticator::split_packet(&mut octets, body)?;
     let nonce = vec![0; algorithm.nonce_length()];
     let sealed = NtsAuthenticator::lay_out(place, &nonce, length)?;
     let text = sealed.get_mut(algorithm.text(length)?)?;

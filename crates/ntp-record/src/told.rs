@@ -5,9 +5,9 @@
 
 use std::net::IpAddr;
 
-use ntp_proto::client::Evidence;
+use ntp_proto::client::Authenticity;
 use ntp_proto::engine::{
-    Command, EngineConfig, ExchangeId, Input, ResolveId, SendError, SourceConfig,
+    Command, EngineConfig, ExchangeId, Input, QueryId, SendError, SourceConfig,
 };
 use ntp_proto::leap::LeapTable;
 use ntp_proto::nts::{AeadAlgorithm, KeyExchanged};
@@ -35,10 +35,10 @@ pub enum Told {
     Sent(ExchangeId, Stamp),
     Failed(ExchangeId, SendError),
     Reply(ExchangeId, Stamp, Heard),
-    Resolved(ResolveId, Result<Vec<IpAddr>, String>),
+    Resolved(QueryId, Result<Vec<IpAddr>, String>),
     Addresses(Vec<IpAddr>),
-    Keys(ResolveId, Result<Granted, String>),
-    Revoked(ResolveId, String),
+    Keys(QueryId, Result<Granted, String>),
+    Revoked(QueryId, String),
     /// What the clock answered, and what it had been asked for: step and frequency.
     Applied(Applied, Option<NtpDuration>, Option<Frequency>),
     Command(Box<Command>),
@@ -56,7 +56,7 @@ pub struct Heard {
     /// Whatever it was, it was no packet.
     pub malformed: bool,
     /// What it proved.
-    pub evidence: Evidence,
+    pub evidence: Authenticity,
 }
 
 /// What matters of a key exchange.
@@ -92,7 +92,7 @@ impl Granted {
 
 impl Told {
     /// What to keep of an input. `wanted` is the adjustment that a `ClockApplied` answers, `evidence` what a datagram proved.
-    pub fn of(input: &Input<'_>, wanted: Option<&Adjustment>, evidence: Evidence) -> Self {
+    pub fn of(input: &Input<'_>, wanted: Option<&Adjustment>, evidence: Authenticity) -> Self {
         match input {
             Input::Datagram(datagram) => {
                 let length = datagram.payload.len().min(HEADER);
@@ -108,10 +108,10 @@ impl Told {
             Input::SendFailed { exchange, error } => Self::Failed(*exchange, *error),
             Input::Resolved { query, result } => Self::Resolved(
                 *query,
-                result.map(<[IpAddr]>::to_vec).map_err(str::to_owned),
+                result.map(<[IpAddr]>::to_vec).map_err(|error| error.to_string()),
             ),
             Input::KeyExchanged { query, result } => {
-                Self::Keys(*query, result.map(Granted::of).map_err(str::to_owned))
+                Self::Keys(*query, result.map(Granted::of).map_err(|error| error.to_string()))
             }
             Input::KeysRevoked { query, reason } => Self::Revoked(*query, (*reason).to_owned()),
             Input::LocalAddresses(addresses) => Self::Addresses(addresses.to_vec()),
@@ -224,7 +224,7 @@ impl Told {
     }
 
     pub(crate) fn decode(value: &Value) -> Option<Self> {
-        let query = || Some(ResolveId(usize::try_from(value["query"].as_u64()?).ok()?));
+        let query = || Some(QueryId(usize::try_from(value["query"].as_u64()?).ok()?));
         let text = |name: &str| value[name].as_str().map(str::to_owned);
         Some(match value["in"].as_str()? {
             "tick" => Self::Tick,
@@ -297,24 +297,24 @@ fn to_send_error(value: &Value) -> Option<SendError> {
 }
 
 /// The number of cookies if it was authentic: for most replies 0, or 1 with NTS.
-fn of_evidence(evidence: Evidence) -> Option<Value> {
+fn of_evidence(evidence: Authenticity) -> Option<Value> {
     match evidence {
-        Evidence::Unasked => None,
-        Evidence::Authentic { cookies } => Some(cookies.into()),
-        Evidence::Refusal => Some("refusal".into()),
-        Evidence::Nothing => Some("nothing".into()),
+        Authenticity::NotChecked => None,
+        Authenticity::Authentic { cookies } => Some(cookies.into()),
+        Authenticity::Nak => Some("refusal".into()),
+        Authenticity::Unauthenticated => Some("nothing".into()),
     }
 }
 
-fn to_evidence(value: &Value) -> Option<Evidence> {
+fn to_evidence(value: &Value) -> Option<Authenticity> {
     if value.is_null() {
-        return Some(Evidence::Unasked);
+        return Some(Authenticity::NotChecked);
     }
     Some(match value.as_str() {
-        Some("refusal") => Evidence::Refusal,
-        Some("nothing") => Evidence::Nothing,
+        Some("refusal") => Authenticity::Nak,
+        Some("nothing") => Authenticity::Unauthenticated,
         Some(_) => return None,
-        None => Evidence::Authentic {
+        None => Authenticity::Authentic {
             cookies: usize::try_from(value.as_u64()?).ok()?,
         },
     })

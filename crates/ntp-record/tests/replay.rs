@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ntp_proto::client::Protection;
-use ntp_proto::discipline::Opinion;
+use ntp_proto::discipline::SelectionOptions;
 use ntp_proto::engine::{
     Command, Engine, EngineConfig, Host, Input, Now, Output, SourceConfig, SourceKind,
 };
@@ -138,7 +138,7 @@ fn name(index: usize) -> String {
 
 fn keyed(index: usize, key: Key) -> SourceConfig {
     let mut source = source_at(Scenario::address(index));
-    source.terms.protection = Protection::Symmetric(Arc::new(key));
+    source.association.protection = Protection::Symmetric(Arc::new(key));
     source
 }
 
@@ -150,9 +150,9 @@ fn eventful() -> Scenario {
     };
     let list = "#@ 4070563200\n3692217600 37\n";
     let preferred = SourceConfig {
-        opinion: Opinion {
+        selection: SelectionOptions {
             prefer: true,
-            ..Opinion::default()
+            ..SelectionOptions::default()
         },
         ..source_at(Scenario::address(0))
     };
@@ -213,7 +213,7 @@ fn what_an_operator_did_is_done_again_and_leads_to_the_same() {
     assert!(wishes.contains(&"reload"));
     let told = |what: &str| outcome.would.iter().any(|it| it.what.starts_with(what));
     assert!(told("remove pool.example: pool.example:123"));
-    assert!(told("remove pool.example: refused: no source is called"));
+    assert!(told("remove pool.example: refused: unknown source"));
     assert!(told("step: from"));
     assert!(told("reload: "), "{:#?}", outcome.would);
     let picture = ntp_record::svg(&outcome, "a day");
@@ -290,7 +290,7 @@ fn interleaved_exchanges_with_late_stamps_are_replayed() {
             departure: 1e-4,
             ..*server
         };
-        source.terms.interleaved = true;
+        source.association.interleaved = true;
     }
     scenario.duration = 3000.0;
     let (files, _) = recorded(&scenario, 4);

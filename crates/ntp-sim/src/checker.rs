@@ -112,7 +112,7 @@ impl Checker {
         let limits = config
             .sources
             .iter()
-            .map(|source| source.terms.limits)
+            .map(|source| source.association.limits)
             .reduce(|a, b| PollLimits {
                 min: a.min.min(b.min),
                 max: a.max.max(b.max),

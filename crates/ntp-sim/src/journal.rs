@@ -1,6 +1,6 @@
 //! What happened in a run, as far as tests ask about it, and a fingerprint of all the rest.
 
-use ntp_proto::engine::{Done, Event, Halt, Kept, Refusal};
+use ntp_proto::engine::{CommandOutcome, Event, Halt, PersistedState, Refusal};
 use ntp_proto::nts::KeyExchanged;
 use ntp_time::{Adjustment, Applied, NtpDuration};
 
@@ -28,9 +28,9 @@ pub struct Journal {
     /// Sessions handed out for saving, by their sources' names.
     pub sessions: Vec<(String, KeyExchanged)>,
     /// What was handed out for saving last, and when.
-    pub persisted: Option<(TrueTime, Kept)>,
+    pub persisted: Option<(TrueTime, PersistedState)>,
     /// What became of an operator's commands, in their order.
-    pub completed: Vec<Result<Done, Refusal>>,
+    pub completed: Vec<Result<CommandOutcome, Refusal>>,
     /// Why the engine ended, if it did.
     pub halt: Option<Halt>,
     fingerprint: u64,

@@ -72,7 +72,7 @@ impl Nts {
         // Any numbers do, as long as they differ.
         let first = u128::from(chance.bits()) << 64;
         let keyset = self.keyset();
-        let cookies = (0..Cookie::IN_STOCK as u128)
+        let cookies = (0..Cookie::MAX_STORED as u128)
             .filter_map(|number| keyset.seal_cookie(&keys, (first + number).to_be_bytes()))
             .collect();
         Ok(KeyExchanged {

@@ -7,10 +7,10 @@ use core::net::SocketAddr;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use ntp_proto::discipline::Figures;
+use ntp_proto::discipline::ErrorFigures;
 use ntp_proto::engine::{
-    Datagram, Engine, EngineConfig, Event, ExchangeId, Host, Input, Now, Outlook, Output,
-    ResolveId, SendError, Snapshot,
+    Datagram, Engine, EngineConfig, Event, ExchangeId, Host, Input, Now, Prediction, Output,
+    QueryId, SendError, Snapshot,
 };
 use ntp_time::{Adjustment, NtpDuration, Stamp, StampSource, SystemTime};
 
@@ -64,11 +64,11 @@ pub(crate) enum Errand {
         at: TrueTime,
     },
     Resolve {
-        query: ResolveId,
+        query: QueryId,
         host: String,
     },
     ExchangeKeys {
-        query: ResolveId,
+        query: QueryId,
         host: Host,
     },
 }
@@ -98,7 +98,7 @@ impl Routes {
 pub(crate) struct Node {
     engine: Engine,
     /// What the engine claims, if it was asked since it was last called.
-    outlook: Option<Option<Outlook>>,
+    prediction: Option<Option<Prediction>>,
     pub(crate) clock: SimClock,
     pub(crate) routes: Routes,
     pub(crate) journal: Journal,
@@ -132,12 +132,12 @@ impl Node {
         }
         let mut engine = Engine::new(config, now, chance.seed());
         if witness.is_some() {
-            engine.drawn();
+            engine.take_rng_trace();
         }
         Self {
             engine,
             witness,
-            outlook: None,
+            prediction: None,
             clock,
             routes: Routes { v4: true, v6: true },
             journal: Journal::new(),
@@ -231,10 +231,10 @@ impl Node {
     }
 
     /// What the engine claims about the clock now.
-    pub(crate) fn figures(&mut self) -> Option<Figures> {
+    pub(crate) fn figures(&mut self) -> Option<ErrorFigures> {
         let engine = &self.engine;
-        let outlook = self.outlook.get_or_insert_with(|| engine.outlook());
-        outlook.as_ref()?.figures(self.clock.system())
+        let prediction = self.prediction.get_or_insert_with(|| engine.prediction());
+        prediction.as_ref()?.error_figures(self.clock.system())
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -244,7 +244,7 @@ impl Node {
     fn call(&mut self, at: TrueTime, input: Input<'_>, wanted: Option<&Adjustment>) {
         self.checker.called(at);
         let now = self.now();
-        self.outlook = None;
+        self.prediction = None;
         self.engine.handle(now, input);
         if let Some(witness) = &mut self.witness {
             witness.told(&mut self.engine, now, &input, wanted);

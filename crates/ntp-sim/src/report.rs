@@ -2,7 +2,7 @@
 //!
 //! The clock's true error and what the engine claims about it are taken once a second from the scenario's `settled` on.
 
-use ntp_proto::discipline::Figures;
+use ntp_proto::discipline::ErrorFigures;
 use ntp_proto::engine::Snapshot;
 
 use crate::spread::Spread;
@@ -71,7 +71,7 @@ impl Tally {
         &mut self,
         at: f64,
         (error, rate): (f64, f64),
-        claim: Option<Figures>,
+        claim: Option<ErrorFigures>,
         counts: bool,
         requests: u64,
     ) {

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use ntp_proto::client::Terms;
-use ntp_proto::discipline::{Config, Opinion, SteeringConfig};
+use ntp_proto::client::AssociationConfig;
+use ntp_proto::discipline::{Config, SelectionOptions, SteeringConfig};
 use ntp_proto::engine::{ClockFacts, Command, EngineConfig, Host, SourceConfig, SourceKind};
 use ntp_proto::leap::{LeapHandling, LeapTable};
 use ntp_time::{
@@ -218,11 +218,11 @@ impl Scenario {
     #[must_use]
     pub fn polling(mut self, min: i8, max: i8) -> Self {
         for source in &mut self.engine.sources {
-            source.terms.limits = PollLimits {
+            source.association.limits = PollLimits {
                 min: PollInterval::from_log2(min),
                 max: PollInterval::from_log2(max),
             };
-            source.terms.initial_poll = PollInterval::from_log2(min);
+            source.association.initial_poll = PollInterval::from_log2(min);
         }
         self
     }
@@ -248,8 +248,8 @@ pub fn source(name: &str, kind: SourceKind) -> SourceConfig {
         host: Host::Name(name.to_owned()),
         port: 123,
         kind,
-        terms: Terms::default(),
-        opinion: Opinion::default(),
+        association: AssociationConfig::default(),
+        selection: SelectionOptions::default(),
     }
 }
 
@@ -264,8 +264,8 @@ pub fn nts_source(host: Host) -> SourceConfig {
         host,
         port: 4460,
         kind: SourceKind::Nts,
-        terms: Terms::default(),
-        opinion: Opinion::default(),
+        association: AssociationConfig::default(),
+        selection: SelectionOptions::default(),
     }
 }
 
@@ -276,8 +276,8 @@ pub fn source_at(address: IpAddr) -> SourceConfig {
         host: Host::Address(address),
         port: 123,
         kind: SourceKind::Server,
-        terms: Terms::default(),
-        opinion: Opinion::default(),
+        association: AssociationConfig::default(),
+        selection: SelectionOptions::default(),
     }
 }
 

@@ -288,9 +288,9 @@ impl Host {
         if !verdict.is_answer() {
             return Answer::Nothing;
         }
-        if let Some(token) = draft.stamp_wanted() {
+        if let Some(token) = draft.stamp_token() {
             let left = (utc(leaves) + self.stamp_error()).max(received);
-            self.worker.sent(token, left);
+            self.worker.record_transmit(token, left);
         }
         let reply = draft.seal(sent);
         let Ok(Packet { mut header, .. }) = Packet::parse(reply) else {

@@ -12,9 +12,9 @@ use core::net::SocketAddr;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use ntp_proto::discipline::Figures;
+use ntp_proto::discipline::ErrorFigures;
 use ntp_proto::engine::{
-    Command, CommandId, ExchangeId, Host as EngineHost, Input, ResolveId, SendError, Snapshot,
+    Command, CommandId, ExchangeId, Host as EngineHost, Input, QueryId, SendError, Snapshot,
 };
 use ntp_time::{NtpDuration, Stamp};
 
@@ -63,11 +63,11 @@ enum Happening {
         stamp: Stamp,
     },
     Resolved {
-        query: ResolveId,
+        query: QueryId,
         host: String,
     },
     KeysExchanged {
-        query: ResolveId,
+        query: QueryId,
         host: EngineHost,
     },
     Script(usize),
@@ -263,7 +263,7 @@ impl World {
     }
 
     /// What the engine says about the clock's error; None while it cannot say anything.
-    pub fn figures(&mut self) -> Option<Figures> {
+    pub fn figures(&mut self) -> Option<ErrorFigures> {
         self.node.figures()
     }
 
@@ -322,7 +322,7 @@ impl World {
     }
 
     /// What the engine claims about the clock, compared with the truth.
-    fn claim(&mut self) -> Option<Figures> {
+    fn claim(&mut self) -> Option<ErrorFigures> {
         if !self.can_be_asked() {
             return None;
         }
@@ -400,14 +400,14 @@ impl World {
             Happening::Resolved { query, host } => {
                 let nobody = Err("no such name".to_owned());
                 let result = self.names.get(&host).unwrap_or(&nobody);
-                let result = result.as_ref().map(Vec::as_slice).map_err(String::as_str);
+                let result = result.as_ref().map(Vec::as_slice).map_err(ntp_proto::engine::ExternalError::from);
                 self.node.tell(self.now, Input::Resolved { query, result });
             }
             Happening::KeysExchanged { query, host } => self.exchange_keys(query, &host),
         }
     }
 
-    fn exchange_keys(&mut self, query: ResolveId, host: &EngineHost) {
+    fn exchange_keys(&mut self, query: QueryId, host: &EngineHost) {
         let address = match host {
             EngineHost::Address(address) => Ok(*address),
             EngineHost::Name(name) => match self.names.get(name) {
@@ -422,7 +422,7 @@ impl World {
             let nts = nts.ok_or("nobody exchanges keys there")?;
             nts.exchange(address, &mut self.key_chance)
         });
-        let result = result.as_ref().map_err(String::as_str);
+        let result = result.as_ref().map_err(ntp_proto::engine::ExternalError::from);
         self.node
             .tell(self.now, Input::KeyExchanged { query, result });
     }

@@ -19,7 +19,7 @@ fn world(server: Server, asks: bool) -> Scenario {
         .agreeing(1)
         .but(|world| {
             for source in &mut world.engine.sources {
-                source.terms.interleaved = asks;
+                source.association.interleaved = asks;
             }
             world.duration = 20_000.0;
             world.settled = 5_000.0;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ntp_proto::client::Authentication;
-use ntp_proto::engine::{Event, Host, KeyExchangeOutcome, Removal};
+use ntp_proto::engine::{Event, Host, KeyExchangeOutcome, RemovalReason};
 use ntp_proto::nts::{AeadAlgorithm, StoredSession};
 use ntp_sim::{Action, Attack, Conduct, Forgery, Named, Nts, Scenario, World, nts_source};
 
@@ -159,7 +159,7 @@ fn an_exchange_that_fails_for_an_hour_is_tried_ever_less_often_and_then_works() 
     let keys = world.snapshot().configured[0].key_exchange.clone().unwrap();
     assert_eq!(
         keys.outcome,
-        KeyExchangeOutcome::Failed("connection refused".to_owned())
+        KeyExchangeOutcome::Failed(ntp_proto::engine::KeyExchangeError::Client("connection refused".to_owned()))
     );
     let told = |event: &Event| matches!(event, Event::KeyExchangeFailed { .. });
     assert!(world.journal().when(told).len() <= 2);
@@ -283,7 +283,7 @@ fn a_server_that_denies_an_authentic_request_is_left_alone() {
         .at(4_600.0, Action::Conduct(1, Conduct::Honest));
     let mut world = world(&scenario);
     world.run(8_000.0).unwrap();
-    let removed = |event: &Event| matches!(event, Event::SourceRemoved(_, Removal::Denied));
+    let removed = |event: &Event| matches!(event, Event::SourceRemoved(_, RemovalReason::Denied));
     assert!(world.journal().when(removed).is_empty());
     assert!(
         world

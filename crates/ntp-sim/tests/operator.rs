@@ -1,7 +1,7 @@
 //! What an operator changes while the daemon runs, and what must go on undisturbed meanwhile.
 
-use ntp_proto::discipline::{Opinion, PanicThreshold, SourceState};
-use ntp_proto::engine::{Command, Done, EngineConfig, Refusal, Snapshot, SourceKind};
+use ntp_proto::discipline::{SelectionOptions, PanicThreshold, SourceState};
+use ntp_proto::engine::{Command, CommandOutcome, EngineConfig, Refusal, Snapshot, SourceKind};
 use ntp_sim::{Action, Scenario, World, source, source_at};
 use ntp_time::{NtpDuration, PollInterval, PollLimits};
 
@@ -39,7 +39,7 @@ fn a_source_that_is_added_is_selected_and_one_that_is_removed_is_asked_no_more()
     assert_eq!(world.requests_to(3), asked);
     assert_eq!(world.snapshot().sources.len(), 3);
     let gone = Err(Refusal::UnknownSource(name(3)));
-    let done = |name| Ok(Done::Sources(vec![name]));
+    let done = |name| Ok(CommandOutcome::Sources(vec![name]));
     assert_eq!(
         world.journal().completed,
         [done(name(3)), done(name(3)), gone]
@@ -110,9 +110,9 @@ fn a_burst_measures_at_once_but_not_twice_a_minute() {
     let sent = world.requests_to(0) - before;
     assert!((8..=10).contains(&sent), "{sent} requests");
     let spared = |started| {
-        Ok(Done::Burst {
+        Ok(CommandOutcome::Burst {
             started,
-            spared: 1 - started,
+            skipped: 1 - started,
         })
     };
     assert_eq!(world.journal().completed, [spared(1), spared(0)]);
@@ -122,8 +122,8 @@ fn a_burst_measures_at_once_but_not_twice_a_minute() {
 fn opinions_and_poll_limits_change_while_the_source_is_asked() {
     let changed = |noselect, min, max| {
         let mut source = source_at(Scenario::address(1));
-        source.opinion.noselect = noselect;
-        source.terms.limits = PollLimits {
+        source.selection.noselect = noselect;
+        source.association.limits = PollLimits {
             min: PollInterval::from_log2(min),
             max: PollInterval::from_log2(max),
         };
@@ -184,7 +184,7 @@ fn a_step_on_request_closes_the_gap_at_once() {
     assert!(world.error().abs() < 5e-3, "{}", world.error());
     assert!(matches!(
         world.journal().completed[..],
-        [Ok(Done::Stepped { .. })]
+        [Ok(CommandOutcome::Stepped { .. })]
     ));
     world.run(600.0).unwrap();
     assert!(world.error().abs() < 1e-3, "{}", world.error());
@@ -204,7 +204,7 @@ fn a_step_past_a_panic_threshold_must_be_forced() {
     world.run(61.1).unwrap();
     assert!(matches!(
         world.journal().completed[..],
-        [Err(Refusal::Panic { .. }), Ok(Done::Stepped { .. })]
+        [Err(Refusal::Panic { .. }), Ok(CommandOutcome::Stepped { .. })]
     ));
     assert!(world.error().abs() < 5e-3, "{}", world.error());
     assert_eq!(world.journal().halt, None);
@@ -238,9 +238,9 @@ fn a_reload_disturbs_nothing_that_did_not_change() {
     let scenario = Scenario::new("reload").with_servers(4).with_strangers(1);
     let reload = changed(&scenario, |engine| {
         engine.sources.remove(0);
-        engine.sources[0].opinion = Opinion {
+        engine.sources[0].selection = SelectionOptions {
             prefer: true,
-            ..Opinion::default()
+            ..SelectionOptions::default()
         };
         engine.sources.insert(1, source_at(Scenario::address(4)));
         engine.steering.step_threshold = Some(NtpDuration::from_millis(10));
@@ -256,9 +256,9 @@ fn a_reload_disturbs_nothing_that_did_not_change() {
         assert_eq!((old.id, old.reach.bits()), (new.id, new.reach.bits()));
         assert_eq!(old.counters.accepted, new.counters.accepted);
     }
-    assert!(after.sources[0].opinion.prefer);
+    assert!(after.sources[0].selection.prefer);
     assert_eq!(after.system.synchronized, before.system.synchronized);
-    let done = Done::Reconfigured {
+    let done = CommandOutcome::Reconfigured {
         added: vec![name(4)],
         removed: vec![name(0)],
         changed: vec![name(1)],
@@ -293,7 +293,7 @@ fn a_pool_that_shrinks_keeps_its_best_members_and_one_that_grows_finds_more() {
 /// Three servers, the first of them preferred, shortly before `at`, and what an operator does then.
 fn preferring(commands: &[(f64, Command)]) -> Scenario {
     let mut scenario = Scenario::new("prefer").with_servers(3).agreeing(1);
-    scenario.engine.sources[0].opinion.prefer = true;
+    scenario.engine.sources[0].selection.prefer = true;
     for (at, command) in commands {
         scenario = scenario.at(*at, Action::Command(command.clone()));
     }
@@ -334,10 +334,10 @@ fn the_others_are_used_as_long_as_the_preferred_source_is_offline() {
 fn a_changed_opinion_holds_at_once() {
     let opinion = |prefer, noselect| {
         let mut source = source_at(Scenario::address(0));
-        source.opinion = Opinion {
+        source.selection = SelectionOptions {
             prefer,
             noselect,
-            ..Opinion::default()
+            ..SelectionOptions::default()
         };
         Command::Replace(name(0), source)
     };

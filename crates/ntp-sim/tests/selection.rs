@@ -79,7 +79,7 @@ fn two_sources_that_disagree_steer_nothing_and_are_named() {
     );
     let complaints = world
         .journal()
-        .when(|event| matches!(event, Event::NoMajority { said, .. } if said.len() == 2));
+        .when(|event| matches!(event, Event::NoMajority { sources, .. } if sources.len() == 2));
     assert!(
         (1..=2).contains(&complaints.len()),
         "once an hour: {complaints:?}"

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use ntp_proto::engine::{Event, Removal, SourceKind};
+use ntp_proto::engine::{Event, RemovalReason, SourceKind};
 use ntp_sim::{Action, Conduct, Scenario, Server, World, source};
 
 fn pool(count: usize) -> SourceKind {
@@ -12,7 +12,7 @@ fn pool(count: usize) -> SourceKind {
     }
 }
 
-fn removals(world: &World, why: Removal) -> usize {
+fn removals(world: &World, why: RemovalReason) -> usize {
     world
         .journal()
         .when(|event| matches!(event, Event::SourceRemoved(_, reason) if *reason == why))
@@ -51,7 +51,7 @@ fn a_server_that_denies_us_is_gone_for_good() {
         "one more, to learn that we are not welcome"
     );
     assert_eq!(world.snapshot().sources.len(), 3);
-    assert_eq!(removals(&world, Removal::Denied), 1);
+    assert_eq!(removals(&world, RemovalReason::Denied), 1);
     assert!(world.error().abs() < 1e-3);
 }
 
@@ -88,7 +88,7 @@ fn a_server_that_wants_half_a_minute_between_requests_gets_it() {
     assert!(limited.counters.accepted > 10, "{:?}", limited.counters);
     let kisses = world
         .journal()
-        .when(|event| matches!(event, Event::Kissed(..)));
+        .when(|event| matches!(event, Event::KissReceived(..)));
     assert!(
         kisses.len() <= 4 && kisses.iter().all(|at| *at < 200.0),
         "{kisses:?}"
@@ -129,7 +129,7 @@ fn a_dead_server_is_replaced_when_its_name_leads_elsewhere() {
     assert_eq!(world.requests_to(4), 0);
     run_watching_for_twins(&mut world, 2000, 12_000);
     assert!(world.requests_to(4) > 10, "{}", world.requests_to(4));
-    assert_eq!(removals(&world, Removal::Unreachable), 1);
+    assert_eq!(removals(&world, RemovalReason::Unreachable), 1);
     assert!(
         world
             .snapshot()
@@ -228,7 +228,7 @@ fn dead_pool_members_are_replaced() {
         "{:?}",
         snapshot.sources
     );
-    assert_eq!(removals(&world, Removal::Unreachable), 2);
+    assert_eq!(removals(&world, RemovalReason::Unreachable), 2);
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn a_pool_member_that_lies_is_replaced() {
         .but(|world| world.servers[1].error = 0.1);
     let mut world = World::new(&scenario, 1);
     run_watching_for_twins(&mut world, 0, 3600);
-    assert_eq!(removals(&world, Removal::Falseticker), 1);
+    assert_eq!(removals(&world, RemovalReason::Falseticker), 1);
     assert!(
         !world
             .snapshot()

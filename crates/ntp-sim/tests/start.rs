@@ -149,7 +149,7 @@ fn a_time_that_is_past_is_kept_from_the_first_minute_on() {
     assert!((4..=6).contains(&kept.len()), "{kept:?}");
     assert!(kept[0].0.as_seconds() < 60.0, "{kept:?}");
     for (at, kept) in kept {
-        let past = kept.past.expect("the clock is synchronised");
+        let past = kept.time_floor.expect("the clock is synchronised");
         let late = calendar.utc(at) - past;
         assert!(late > NtpDuration::ZERO, "{at:?}: {late}");
         assert!(late < NtpDuration::from_seconds(1), "{at:?}: {late}");

@@ -1,42 +1,42 @@
-//! What the engine asks of a clock and what the clock answers.
+//! Requests to the disciplined clock, and their results.
 //!
-//! The request is one message so that a shell can carry it out without judgement; the answer
-//! says what was really done and when, because a kernel rounds frequencies and a timer fires late.
-//! The [`Ledger`](crate::Ledger) is kept from the answers, never from the requests.
+//! A request is one message that the caller of the engine executes as it is. The result contains
+//! what was done and when, because a kernel rounds frequencies and a timer fires late. The
+//! [`Ledger`](crate::Ledger) is written from results, never from requests.
 
 use crate::{Frequency, LeapIndicator, NtpDuration, SystemTime};
 
-/// A change to the disciplined clock. Absent parts stay as they are.
+/// Change of the disciplined clock. Parts that are `None` stay as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Adjustment {
-    /// Add this to the clock's reading at once.
+    /// Value to add to the clock's reading at once.
     pub step: Option<NtpDuration>,
-    /// Run at this correction relative to the bare oscillator from now on, until changed.
+    /// Frequency correction relative to the bare oscillator, from now on.
     pub frequency: Option<Frequency>,
-    /// What other programs may read about the clock.
+    /// State of the clock for other programs to read.
     pub status: Option<ClockStatus>,
 }
 
-/// The state that the kernel keeps for other programs to read (`adjtimex(2)`).
+/// State of the clock that the kernel keeps for other programs to read (`adjtimex(2)`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClockStatus {
-    /// Leap second to carry out at the end of the day, or that the clock is not synchronised.
+    /// Leap second at the end of the day, or that the clock is not synchronised.
     pub leap: LeapIndicator,
     /// Estimated error: the kernel's `esterror`.
     pub estimated_error: NtpDuration,
-    /// Guaranteed bound: the kernel's `maxerror`, which the kernel itself then lets grow by 500 ppm.
+    /// Guaranteed bound: the kernel's `maxerror`, which the kernel then increases by 500 ppm.
     pub bound: NtpDuration,
     /// TAI - UTC in seconds, where known.
     pub tai_offset: Option<i32>,
 }
 
-/// What a clock did with an [`Adjustment`].
+/// Result of an [`Adjustment`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Applied {
     /// System time at which the change took effect: the last reading on the old line.
     pub at: SystemTime,
-    /// The step that was made; the first reading on the new line is `at + step`.
+    /// Step that was made; the first reading on the new line is `at + step`.
     pub step: NtpDuration,
-    /// The frequency correction that the clock has now, after the kernel's rounding and limits.
+    /// Frequency correction in force now, after the kernel's rounding and limits.
     pub frequency: Frequency,
 }

@@ -1,20 +1,20 @@
-//! A claim about true time.
+//! True time with an error bound.
 
 use crate::{NtpDuration, SystemTime};
 
-/// UTC as far as we can claim it: true time lies within `time` +- `bound`.
+/// Estimate of UTC: true time lies within `time` +- `bound`.
 ///
-/// This is the only form in which the daemon speaks about true time.
+/// All statements of the daemon about true time have this form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UtcEstimate {
     /// The best estimate.
     pub time: SystemTime,
-    /// Its guaranteed error.
+    /// Guaranteed bound of its error.
     pub bound: NtpDuration,
 }
 
 impl UtcEstimate {
-    /// Whether `true_time` is inside the claim.
+    /// Whether `true_time` is within the bound.
     pub fn contains(&self, true_time: SystemTime) -> bool {
         (self.time - true_time).abs() <= self.bound
     }

@@ -1,9 +1,9 @@
 //! Differences of time: signed 32.32 fixed point, and NTP's unsigned 16.16 short format.
 //!
-//! 32.32 covers +-68 years in steps of 0.23 ns, so a nanosecond count survives the way
-//! through it unchanged, and the first step of a machine without a battery clock (half
-//! a century) fits. All arithmetic saturates: a peer can send any bit pattern, and an
-//! absurd difference must stay absurd instead of wrapping into a plausible one.
+//! 32.32 covers +-68 years in steps of 0.23 ns, so nanoseconds convert to it and back without
+//! loss, and the first step of a machine without a battery clock (half a century) fits. All
+//! arithmetic saturates: a peer can send any bit pattern, and an absurd difference must not wrap
+//! into a plausible one.
 
 use core::fmt;
 use core::ops::{Add, AddAssign, Div, Mul, Neg, Sub, SubAssign};
@@ -36,7 +36,7 @@ impl NtpDuration {
         self.0
     }
 
-    /// Whole seconds; saturates beyond 68 years.
+    /// From whole seconds; saturates beyond 68 years.
     pub const fn from_seconds(seconds: i64) -> Self {
         if seconds > i32::MAX as i64 {
             Self::MAX
@@ -47,17 +47,17 @@ impl NtpDuration {
         }
     }
 
-    /// Whole milliseconds.
+    /// From whole milliseconds.
     pub const fn from_millis(millis: i64) -> Self {
         Self::from_nanos_wide(millis as i128 * 1_000_000)
     }
 
-    /// Whole microseconds.
+    /// From whole microseconds.
     pub const fn from_micros(micros: i64) -> Self {
         Self::from_nanos_wide(micros as i128 * 1_000)
     }
 
-    /// Nanoseconds, rounded to the nearest unit; [`Self::as_nanos`] gives the same number back.
+    /// From nanoseconds, rounded to the nearest unit; [`Self::as_nanos`] returns the same number.
     pub const fn from_nanos(nanos: i64) -> Self {
         Self::from_nanos_wide(nanos as i128)
     }
@@ -86,13 +86,13 @@ impl NtpDuration {
         ((wide + (1 << 31)) >> 32) as i64
     }
 
-    /// From seconds; NaN becomes zero, everything out of range saturates.
+    /// From seconds; NaN becomes zero, values out of range saturate.
     pub fn from_seconds_f64(seconds: f64) -> Self {
         // A float-to-integer `as` cast saturates and maps NaN to zero.
         Self((seconds * UNITS_PER_SECOND).round() as i64)
     }
 
-    /// Seconds. Exact to 2^-53 relative: keep large absolute times out of it.
+    /// Seconds, with a relative precision of 2^-53: not for large absolute times.
     pub fn as_seconds_f64(self) -> f64 {
         self.0 as f64 / UNITS_PER_SECOND
     }
@@ -122,7 +122,7 @@ impl NtpDuration {
         Self((self.0 as f64 * factor).round() as i64)
     }
 
-    /// As a [`core::time::Duration`]; zero if negative.
+    /// Converts to a [`core::time::Duration`]; zero if negative.
     pub fn to_std(self) -> core::time::Duration {
         core::time::Duration::from_nanos(u64::try_from(self.as_nanos()).unwrap_or(0))
     }
@@ -230,8 +230,8 @@ impl NtpShort {
         NtpDuration((self.0 as i64) << 16)
     }
 
-    /// The smallest short value that is not below `duration`; an error figure must
-    /// never be rounded down on its way to a client. Negative becomes zero, too large saturates.
+    /// Smallest short value that is not below `duration`, because an error figure must never be
+    /// rounded down. Negative values become zero, too large ones saturate.
     pub const fn from_duration_ceil(duration: NtpDuration) -> Self {
         if duration.0 <= 0 {
             return Self::ZERO;
@@ -259,7 +259,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nanoseconds_survive(nanos in -(1i64 << 60)..(1i64 << 60)) {
+        fn nanoseconds_convert_without_loss(nanos in -(1i64 << 60)..(1i64 << 60)) {
             prop_assert_eq!(NtpDuration::from_nanos(nanos).as_nanos(), nanos);
         }
 

@@ -1,58 +1,58 @@
 //! Free-running time, and the ledger that maps system time to it.
 //!
-//! # Why
-//! The estimator wants to watch one undisturbed oscillator, but the clock that stamps packets is the
-//! one we steer. If every correction is written down with the moment at which it took effect, it can be
-//! undone exactly: what remains is the clock that would exist had we never touched it. Estimation happens
-//! there; steering cannot disturb what is known, and no history has to be rewritten after a step.
+//! # Problem
+//! The estimator needs an undisturbed oscillator, but packets are timestamped by the clock that we
+//! steer. If every correction is recorded with the time at which it took effect, it can be undone
+//! exactly, which gives the clock that would exist without corrections. Estimation uses that clock:
+//! steering does not disturb it, and no history has to be rewritten after a step.
 //!
-//! # How
-//! With a frequency correction `a` in force the system clock advances by `1 + a` for each second of the
-//! bare oscillator. Between two changes free time is therefore a line over system time:
+//! # Idea
+//! With a frequency correction `a` in force the system clock advances by `1 + a` for each second of
+//! the bare oscillator. Between two changes free time is therefore a line over system time:
 //!
 //! ```text
 //! free(s) = free_k + (s - system_k) / (1 + a_k)
 //!         = free_k + (s - system_k) - (s - system_k) * a_k / (1 + a_k)
 //! ```
 //!
-//! The second form keeps the large part in fixed point and only the small correction in floating point.
-//! Each change closes a segment. A handful of segments is kept, because a packet's stamp is a little
-//! older than the change that may have happened since; stamps older than all segments use the oldest.
+//! The second form keeps the large part in fixed point and only the small correction in floating
+//! point. Each change closes a segment. Several segments are kept, because a packet's timestamp may
+//! be older than the last change; timestamps older than all segments use the oldest.
 //!
 //! A step makes a range of system times ambiguous (backward) or void (forward). The newest segment
-//! that begins at or before the stamp wins, and the engine discards exchanges that straddle a step.
+//! that begins at or before the timestamp is used, and the engine discards exchanges during a step.
 //!
-//! The kernel itself rounds frequencies to 2^-16 ppm and applies them at its next tick; `Applied` reports
-//! what it kept, and the remainder looks like oscillator wander far below any oscillator's own.
+//! The kernel rounds frequencies to 2^-16 ppm and applies them at its next tick. `Applied` reports
+//! the rounded value; the remaining error looks like wander far below any oscillator's own.
 
 use core::ops::{Add, Sub};
 
 use crate::timestamp::nanosecond_point;
 use crate::{Applied, Frequency, NtpDuration, NtpTimestamp, SystemTime};
 
-/// A reading of the bare oscillator: nanoseconds on the scale of the system clock when the
-/// ledger was opened, with every correction since then undone.
+/// Reading of the bare oscillator: nanoseconds on the scale of the system clock when the ledger was
+/// created, with every correction since then undone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FreeTime(i64);
 nanosecond_point!(FreeTime);
 
 impl FreeTime {
-    /// How far this reading of the oscillator is ahead of `true_time` as a server stamped it.
-    /// Right while the two are less than 68 years apart.
+    /// This reading of the oscillator minus `true_time`, a server's timestamp. Valid while the two
+    /// are less than 68 years apart.
     pub fn ahead_of(self, true_time: NtpTimestamp) -> NtpDuration {
         NtpTimestamp::from_unix_nanos(self.0) - true_time
     }
 }
 
-/// Segments kept. A slew costs two, samples come at most once a second and an exchange
-/// is given up after a few seconds, so 16 reach back far enough.
+/// Number of segments kept. A slew takes two, samples come at most once a second and an exchange
+/// times out after a few seconds, so 16 are enough.
 const SEGMENTS: usize = 16;
 
 #[derive(Clone, Copy, Debug)]
 struct Segment {
     /// First system time of the segment.
     system: SystemTime,
-    /// Free time at that moment.
+    /// Free time at `system`.
     free: FreeTime,
     /// Correction in force since then.
     frequency: Frequency,
@@ -75,8 +75,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger: from `now` on, the clock runs with `frequency` as its correction.
-    /// Free time starts out equal to system time.
+    /// Creates a ledger for a clock that runs with the correction `frequency` from `now` on. Free
+    /// time starts equal to system time.
     pub fn new(now: SystemTime, frequency: Frequency) -> Self {
         let first = Segment {
             system: now,
@@ -93,7 +93,8 @@ impl Ledger {
         &self.segments[self.len - 1]
     }
 
-    /// Enters a change of the clock: our own as the clock reported it, or someone else's as noticed.
+    /// Records a change of the clock: our own as the clock reported it, or a detected one by
+    /// someone else.
     pub fn record(&mut self, applied: &Applied) {
         let next = Segment {
             system: applied.at + applied.step,
@@ -109,8 +110,8 @@ impl Ledger {
         }
     }
 
-    /// Free time of a system time; for a stamp from before the newest change, by the segment it fell in.
-    pub fn free(&self, system: SystemTime) -> FreeTime {
+    /// Free time at `system`, by the segment in which `system` lies.
+    pub fn free_time(&self, system: SystemTime) -> FreeTime {
         let segments = &self.segments[..self.len];
         segments
             .iter()
@@ -120,8 +121,8 @@ impl Ledger {
             .free_at(system)
     }
 
-    /// How far the system clock stands ahead of the bare oscillator at `system`, by the newest segment:
-    /// the sum of all corrections so far, `c` in the design.
+    /// System clock minus bare oscillator at `system`, by the newest segment: the sum of all
+    /// corrections so far.
     pub fn correction(&self, system: SystemTime) -> NtpDuration {
         NtpDuration::from_nanos(
             system
@@ -130,7 +131,7 @@ impl Ledger {
         )
     }
 
-    /// The frequency correction in force.
+    /// Frequency correction in force.
     pub fn frequency(&self) -> Frequency {
         self.newest().frequency
     }
@@ -153,17 +154,17 @@ mod tests {
     }
 
     #[test]
-    fn undoes_frequency_and_steps() {
+    fn frequency_corrections_and_steps_are_undone() {
         let mut ledger = Ledger::new(at(1000.0), Frequency::ZERO);
         ledger.record(&change(1100.0, 0.0, 100.0));
         // 100 s at +100 ppm: the oscillator itself advanced by 100 / 1.0001 s.
-        let free = ledger.free(at(1200.0));
+        let free = ledger.free_time(at(1200.0));
         assert_eq!(
             (free - FreeTime::from_nanos(1_100_000_000_000)).as_nanos(),
             99_990_001_000
         );
         ledger.record(&change(1200.0, -10.0, 0.0));
-        assert_eq!(ledger.free(at(1190.0)), free);
+        assert_eq!(ledger.free_time(at(1190.0)), free);
         assert_eq!(
             ledger.correction(at(1190.0)).as_nanos(),
             9_999_000 - 10_000_000_000
@@ -171,26 +172,35 @@ mod tests {
     }
 
     #[test]
-    fn a_late_stamp_uses_the_segment_it_fell_in() {
+    fn an_old_timestamp_uses_the_segment_in_which_it_lies() {
         let mut ledger = Ledger::new(at(0.0), Frequency::ZERO);
         ledger.record(&change(100.0, 0.0, 500.0));
-        assert_eq!(ledger.free(at(99.0)), FreeTime::from_nanos(99_000_000_000));
+        assert_eq!(
+            ledger.free_time(at(99.0)),
+            FreeTime::from_nanos(99_000_000_000)
+        );
     }
 
     #[test]
-    fn opening_with_a_frequency_in_force_undoes_it() {
+    fn an_initial_frequency_correction_is_undone() {
         let ledger = Ledger::new(at(0.0), Frequency::from_ppm(-50.0));
-        assert_eq!(ledger.free(at(1000.0)).as_nanos(), 1_000_050_002_500);
+        assert_eq!(ledger.free_time(at(1000.0)).as_nanos(), 1_000_050_002_500);
     }
 
     #[test]
-    fn keeps_only_so_many_segments() {
+    fn the_oldest_segments_are_dropped() {
         let mut ledger = Ledger::new(at(0.0), Frequency::ZERO);
         for k in 1..100 {
             ledger.record(&change(f64::from(k), 0.0, 0.0));
         }
-        assert_eq!(ledger.free(at(99.5)), FreeTime::from_nanos(99_500_000_000));
-        // Older than everything kept: extrapolated, not lost.
-        assert_eq!(ledger.free(at(1.5)), FreeTime::from_nanos(1_500_000_000));
+        assert_eq!(
+            ledger.free_time(at(99.5)),
+            FreeTime::from_nanos(99_500_000_000)
+        );
+        // Older than all segments: extrapolated by the oldest.
+        assert_eq!(
+            ledger.free_time(at(1.5)),
+            FreeTime::from_nanos(1_500_000_000)
+        );
     }
 }

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::ops::{Add, Neg, Sub};
 
-/// A relative frequency or frequency correction in s/s; 1e-6 is 1 ppm. Positive runs fast.
+/// Relative frequency or frequency correction in s/s; 1e-6 is 1 ppm. Positive runs fast.
 #[derive(Clone, Copy, Default, PartialEq, PartialOrd)]
 pub struct Frequency(f64);
 
@@ -36,7 +36,7 @@ impl Frequency {
         Self(self.0.abs())
     }
 
-    /// Clamped to +-`limit`.
+    /// Clamps the frequency to +-`limit`.
     pub fn limited(self, limit: Self) -> Self {
         Self(self.0.clamp(-limit.0, limit.0))
     }

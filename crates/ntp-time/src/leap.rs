@@ -1,6 +1,6 @@
 //! The leap indicator (RFC 5905 section 7.3, figure 9).
 
-/// What a server says about the last minute of the current month, or that it has no time.
+/// Announcement about the last minute of the current month, or that the clock is not synchronised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LeapIndicator {
     /// 0: no leap second announced.

@@ -1,21 +1,19 @@
 //! The time types of ntpd-rs.
 //!
-//! A time daemon handles four clocks at once, and most of its historical bugs come
-//! from taking a reading of one for a reading of another. Here each has a type of
-//! its own, and mixing them does not compile:
+//! A time daemon handles four clocks, and most historical bugs come from using a reading of one as
+//! a reading of another. Here each has its own type, and mixing them does not compile:
 //!
-//! | clock | type | what it is |
+//! | clock | type | meaning |
 //! |---|---|---|
-//! | monotonic | [`Monotonic`] | timers and ages only; never set, never compared with the others |
-//! | system | [`SystemTime`] | `CLOCK_REALTIME` as the kernel shows it; packets are stamped in it |
-//! | free-running | [`FreeTime`] | the system clock with all of our own steps and frequency changes undone: the bare oscillator, in which estimation happens |
-//! | true | [`UtcEstimate`] | UTC as far as we can claim it, always with a bound |
+//! | monotonic | [`Monotonic`] | for timers and ages only; never set, never compared with the others |
+//! | system | [`SystemTime`] | `CLOCK_REALTIME`; packets are timestamped in it |
+//! | free-running | [`FreeTime`] | the system clock with all of our steps and frequency changes undone: the bare oscillator, used for all estimation |
+//! | true | [`UtcEstimate`] | UTC as estimated, always with a bound |
 //!
-//! The [`Ledger`] is the map between system and free-running time. On the wire, time
-//! is an [`NtpTimestamp`] (64 bits, wraps every 136 years); differences of any of
-//! these are an [`NtpDuration`].
+//! The [`Ledger`] maps system time to free-running time. On the wire, time is an [`NtpTimestamp`]
+//! (64 bits, wraps every 136 years). Differences of any of these are an [`NtpDuration`].
 //!
-//! All types are plain numbers: no clock is read in this crate.
+//! All types are plain numbers: this crate reads no clock.
 #![forbid(unsafe_code)]
 
 mod adjust;
@@ -23,6 +21,7 @@ mod bound;
 mod duration;
 mod free;
 mod frequency;
+mod json;
 mod leap;
 mod poll;
 mod refid;

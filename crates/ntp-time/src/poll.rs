@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::NtpDuration;
 
-/// A poll interval as the binary logarithm of its seconds.
+/// Poll interval as the binary logarithm of its seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PollInterval(i8);
 
@@ -19,8 +19,8 @@ impl PollInterval {
         self.0
     }
 
-    /// The interval itself. Exponents are clamped to 0..=30 (1 s to 34 years): a longer
-    /// interval does not fit the arithmetic and a shorter one is never asked for.
+    /// Converts to a duration. Exponents are clamped to 0..=30 (1 s to 34 years): a longer interval
+    /// overflows, and a shorter one is never used.
     pub const fn to_duration(self) -> NtpDuration {
         let exponent = if self.0 < 0 {
             0
@@ -32,12 +32,12 @@ impl PollInterval {
         NtpDuration::from_seconds(1 << exponent)
     }
 
-    /// One step longer.
+    /// The next longer interval.
     pub const fn longer(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// One step shorter.
+    /// The next shorter interval.
     pub const fn shorter(self) -> Self {
         Self(self.0.saturating_sub(1))
     }
@@ -50,7 +50,7 @@ impl fmt::Display for PollInterval {
     }
 }
 
-/// The configured range of a poll interval. If `min` exceeds `max`, `max` wins.
+/// Configured range of a poll interval. If `min` exceeds `max`, `max` wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PollLimits {
     /// Shortest interval.
@@ -60,7 +60,7 @@ pub struct PollLimits {
 }
 
 impl PollLimits {
-    /// `poll` brought into the range.
+    /// Clamps `poll` to the range.
     pub fn clamp(self, poll: PollInterval) -> PollInterval {
         poll.max(self.min).min(self.max)
     }

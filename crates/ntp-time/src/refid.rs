@@ -1,4 +1,4 @@
-//! Reference identifier: what a server takes its time from (RFC 5905 section 7.3, figure 12).
+//! Reference identifier: the source of a server's time (RFC 5905 section 7.3, figure 12).
 
 use core::fmt;
 
@@ -8,7 +8,7 @@ use core::fmt;
 pub struct ReferenceId([u8; 4]);
 
 impl ReferenceId {
-    /// Upstream ntpd-rs's mark of a server without a source ("external NONe").
+    /// Reference ID of a server without a source in upstream ntpd-rs ("external NONe").
     pub const XNON: Self = Self(*b"XNON");
 
     /// From the packet's octets.

@@ -1,11 +1,11 @@
-//! Packet timestamps and who took them.
+//! Packet timestamps and their origin.
 
 use crate::SystemTime;
 
-/// Who took a timestamp; the closer to the wire, the smaller its noise.
+/// Origin of a timestamp; the closer to the wire, the smaller its noise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StampSource {
-    /// The daemon read the clock around its system call.
+    /// The daemon, which reads the clock around its system call.
     Daemon,
     /// The kernel's network stack.
     Kernel,
@@ -13,11 +13,11 @@ pub enum StampSource {
     Hardware,
 }
 
-/// When a packet left or arrived, in system time.
+/// Timestamp of a packet's transmission or arrival, in system time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// The reading.
     pub time: SystemTime,
-    /// Who took it.
+    /// Origin of the reading.
     pub source: StampSource,
 }

@@ -2,14 +2,15 @@
 
 use core::fmt;
 
-/// Distance from a reference clock in hops; 0 in a packet marks a kiss, 16 and above no time.
+/// Number of hops to a reference clock; in a packet 0 is a kiss-o'-death, 16 and above is not
+/// synchronised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stratum(u8);
 
 impl Stratum {
     /// Unspecified; a packet with it is a kiss-o'-death.
     pub const KISS: Self = Self(0);
-    /// Fed by a reference clock.
+    /// Synchronised to a reference clock.
     pub const PRIMARY: Self = Self(1);
     /// Not synchronised.
     pub const UNSYNCHRONIZED: Self = Self(16);
@@ -24,12 +25,12 @@ impl Stratum {
         self.0
     }
 
-    /// Whether a server at this stratum has time to give: 1 to 15.
+    /// Whether a server at this stratum is synchronised: 1 to 15.
     pub const fn is_usable(self) -> bool {
         1 <= self.0 && self.0 <= 15
     }
 
-    /// The stratum of a client of a server at this stratum.
+    /// Stratum of a client of a server at this stratum.
     pub const fn below(self) -> Self {
         Self(if self.0 >= 15 { 16 } else { self.0 + 1 })
     }

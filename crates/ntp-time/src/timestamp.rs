@@ -1,9 +1,9 @@
 //! Points in time: monotonic, system, and the 64-bit form that goes over the wire.
 //!
-//! [`Monotonic`] and [`SystemTime`] count nanoseconds in an `i64`, the kernel's own
-//! unit and range (`ktime_t`, 1678 to 2262), so a kernel stamp loses nothing.
-//! [`NtpTimestamp`] has no era: two of them can only be subtracted, which gives the right
-//! answer whenever they are less than 68 years apart (RFC 5905 section 6), in 2036 too.
+//! [`Monotonic`] and [`SystemTime`] count nanoseconds in an `i64`, the kernel's own unit and range
+//! (`ktime_t`, 1678 to 2262), so kernel timestamps convert without loss. [`NtpTimestamp`] has no
+//! era: two of them can only be subtracted, which is correct whenever they are less than 68 years
+//! apart (RFC 5905 section 6), also across 2036.
 
 use core::fmt;
 use core::ops::{Add, Sub};
@@ -51,40 +51,40 @@ macro_rules! nanosecond_point {
 }
 pub(crate) use nanosecond_point;
 
-/// A reading of the monotonic clock: nanoseconds since an arbitrary origin.
+/// Reading of the monotonic clock: nanoseconds since an arbitrary origin.
 ///
-/// For timers and ages only. It runs through suspend where the system has such a clock
-/// (`CLOCK_BOOTTIME`), and nobody can set it.
+/// For timers and ages only. It includes time in suspend where the system has such a clock
+/// (`CLOCK_BOOTTIME`), and cannot be set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Monotonic(i64);
 nanosecond_point!(Monotonic);
 
-/// A reading of the system clock (`CLOCK_REALTIME`): nanoseconds since 1970-01-01, leap
-/// seconds not counted. Ours, not std's, because this one is never read behind our back.
+/// Reading of the system clock (`CLOCK_REALTIME`): nanoseconds since 1970-01-01, without leap
+/// seconds. Unlike std's type it has no constructor that reads the clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SystemTime(i64);
 nanosecond_point!(SystemTime);
 
 impl SystemTime {
-    /// The wire form; the era is dropped.
+    /// Converts to the wire format; the era is dropped.
     pub const fn to_ntp(self) -> NtpTimestamp {
         NtpTimestamp::from_unix_nanos(self.0)
     }
 
-    /// The system time nearest to `self` that `wire` can stand for.
+    /// System time nearest to `self` among those that `wire` can represent.
     pub fn nearest(self, wire: NtpTimestamp) -> Self {
         self + (wire - self.to_ntp())
     }
 }
 
-/// A 64-bit NTP timestamp: 32.32 fixed point seconds of an unsaid era (RFC 5905 section 6).
+/// A 64-bit NTP timestamp: 32.32 fixed point seconds of an unspecified era (RFC 5905 section 6).
 ///
-/// There is no order on these, only differences. All zero means "unknown" on the wire.
+/// Timestamps have no order, only differences. All zero means "unknown" on the wire.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct NtpTimestamp(u64);
 
 impl NtpTimestamp {
-    /// The value that stands for "not known" in a packet.
+    /// The value for "unknown" in a packet.
     pub const ZERO: Self = Self(0);
 
     /// From raw 32.32 fixed point.
@@ -105,7 +105,7 @@ impl NtpTimestamp {
     pub(crate) const fn from_unix_nanos(nanos: i64) -> Self {
         let seconds = nanos.div_euclid(1_000_000_000) + NTP_TO_UNIX_SECONDS;
         let rest = nanos.rem_euclid(1_000_000_000) as u128;
-        // Nearest unit; at most 2^32 - 4, so it cannot carry into the seconds.
+        // Rounded to nearest; at most 2^32 - 4, so it cannot carry into the seconds.
         let fraction = ((rest << 32) + 500_000_000) / 1_000_000_000;
         Self(((seconds as u64) << 32).wrapping_add(fraction as u64))
     }
@@ -113,7 +113,7 @@ impl NtpTimestamp {
 
 impl Sub for NtpTimestamp {
     type Output = NtpDuration;
-    /// The signed difference, right across an era boundary while it is below 68 years.
+    /// Signed difference, correct across an era boundary while it is below 68 years.
     fn sub(self, earlier: Self) -> NtpDuration {
         NtpDuration::from_bits(self.0.wrapping_sub(earlier.0) as i64)
     }
@@ -151,8 +151,8 @@ impl fmt::Display for SystemTime {
 
 /// Year, month and day of a day number counted from 1970-01-01.
 ///
-/// Years are taken to begin in March, so that the leap day is the last of its year and
-/// month lengths follow one linear rule; 400 years have 146097 days.
+/// Years begin in March here, so that the leap day is the last of its year and month lengths follow
+/// one linear rule; 400 years have 146097 days.
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     const DAYS_FROM_MARCH_0000: i64 = 719_468;
     let shifted = days + DAYS_FROM_MARCH_0000;
@@ -183,7 +183,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_system_time_comes_back_from_the_wire(
+        fn a_system_time_converts_to_the_wire_and_back(
             nanos in 0i64..8_000_000_000_000_000_000,
             pivot_off in -2_000_000_000i64..2_000_000_000,
         ) {
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_are_right_across_2036() {
+    fn differences_are_correct_across_2036() {
         let before = SystemTime::from_nanos((ERA_1 - 1) * 1_000_000_000);
         let after = SystemTime::from_nanos((ERA_1 + 1) * 1_000_000_000);
         assert!(after.to_ntp().to_bits() < before.to_ntp().to_bits());

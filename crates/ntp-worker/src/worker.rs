@@ -1,10 +1,11 @@
-//! One worker: receive a batch, decide about each datagram, read the clock, seal and send the answers.
+//! One worker: receive a batch, decide on each datagram, read the clock, seal and send the replies.
 //!
-//! The order is what keeps the transmit timestamps honest. Deciding, which takes the longest, comes first for the whole
-//! batch; then the clock is read once, each reply gets the time at which it is expected to leave (see
-//! [`Departure`]), and everything goes to the kernel in one call.
+//! This order keeps the transmit timestamps accurate. Deciding takes the longest and comes first,
+//! for the whole batch. Then the clock is read once, each reply gets the time at which it is
+//! predicted to leave (see [`TransmitDelay`]), and all replies are handed to the kernel in one
+//! call.
 //!
-//! Who asked is entered into the list of clients last, when the answers have left (see `clients.rs`).
+//! The client list is updated last, when the replies have left (see `client_list.rs`).
 
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -15,114 +16,85 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::{ArcSwap, Cache};
 use ntp_control_api::observation::Latency;
 use ntp_os_clock::{Translator, monotonic, realtime};
-use ntp_proto::server::{
-    Draft, Policy, ServerNow, ServerView, StampToken, Verdict, WorkerState, respond,
-};
+use ntp_proto::server::{Draft, Policy, ServerNow, ServerView, Verdict, WorkerState, respond};
 use ntp_time::{Monotonic, SystemTime};
-use ntp_udp::{Inbox, Outbox, ServerSocket, signals};
+use ntp_udp::{ServerSocket, signals};
 
-use crate::clients::WorkersClients;
-use crate::departure::Departure;
-use crate::lull::{self, Lull};
-use crate::tally::Tally;
+use crate::backend::{BATCH, Backend, SocketBackend, StampRequest};
+use crate::client_list::SharedClientList;
+use crate::coalesce::{self, Coalescing};
+use crate::counters::SharedCounters;
+use crate::transmit_delay::TransmitDelay;
 
-/// Datagrams handled together. More would not be cheaper, only later.
-const BATCH: usize = 64;
-/// Failures in a row after which a worker gives up.
-const PATIENCE: u32 = 16;
+/// Number of consecutive receive errors after which a worker ends.
+const MAX_FAILURES: u32 = 16;
 
-/// What a worker begins with.
+/// Everything that a worker needs to run.
 #[derive(Debug)]
 pub struct Worker {
-    /// Where it listens, alone.
+    /// The socket it serves; no other worker receives from it.
     pub socket: Arc<ServerSocket>,
-    /// What is said about our clock, and to whom; looked at for each batch.
+    /// State of our clock, policy and keys; loaded for each batch.
     pub view: Arc<ArcSwap<ServerView>>,
-    /// Where it counts.
-    pub tally: Arc<Tally>,
-    /// Where it enters who asked, if that is wanted.
-    pub clients: Arc<WorkersClients>,
-    /// From the kernel's stamps to the clock that is served.
+    /// Its counters.
+    pub counters: Arc<SharedCounters>,
+    /// Its client list, used if [`Policy::client_list_size`] is not 0.
+    pub clients: Arc<SharedClientList>,
+    /// Translates kernel timestamps to the served clock.
     pub translator: Translator,
-    /// Whether to end once the socket has been shut down.
+    /// Set before the socket is shut down to stop the worker.
     pub stop: Arc<AtomicBool>,
-    /// How many share the address.
+    /// Number of workers that share the address.
     pub workers: usize,
-    /// Whether they rest while there is much to do.
-    pub rests: bool,
-    /// A secret of its own.
+    /// Whether to delay receiving under load, so that one wake-up serves several requests.
+    pub coalesce: bool,
+    /// A secret used by this worker only.
     pub seed: [u8; 32],
 }
 
-/// Tells the main thread that a worker is about to end, for whatever reason.
+/// Notifies the main thread when it is dropped: the worker is about to end, for whatever reason.
 #[derive(Debug)]
-pub struct Obituary {
-    /// Where the main thread reads it.
+pub struct ExitNotice {
+    /// Written to on drop; the main thread reads the other end.
     pub report: Arc<UnixStream>,
-    /// Which worker.
+    /// Number of the worker.
     pub number: u32,
 }
 
-impl Drop for Obituary {
+impl Drop for ExitNotice {
     fn drop(&mut self) {
-        // There is room for one message of every thread that a machine can have.
+        // The socket's buffer holds one message of every thread that a machine can have.
         let _ = (&*self.report).write(&self.number.to_ne_bytes());
     }
 }
 
-/// A reply whose transmit stamp is asked for.
-#[derive(Clone, Copy)]
-struct Wanted {
-    /// For the client's next request.
-    token: Option<StampToken>,
-    /// What the stamp says about the way out: where in its batch the reply was, and the clock's reading then.
-    place: usize,
-    read: SystemTime,
-}
-
 impl Worker {
-    /// Serves until it is told to stop.
+    /// Serves until it is stopped.
     ///
     /// # Errors
-    /// If nothing can be received any more.
+    /// If receiving fails repeatedly, or the socket is shut down while `stop` is not set.
     pub fn run(self) -> io::Result<()> {
         signals::leave_to_other_threads()?;
+        let backend = SocketBackend::new(Arc::clone(&self.socket));
         let mut view = Cache::new(Arc::clone(&self.view));
-        let policy = Arc::clone(&view.load().policy);
-        let mut desk = Desk {
-            state: WorkerState::new(&policy, self.workers, self.seed),
-            policy,
-            drafts: vec![Draft::new(); BATCH],
-            inbox: Inbox::new(BATCH),
-            outbox: Outbox::new(BATCH),
-            departure: Departure::default(),
-            arrived: [None; BATCH],
-            latency: Latency::default(),
-            lull: Lull::new(),
-            stamps_due: 0,
-            send_errors: 0,
-            heard: Vec::with_capacity(BATCH),
-        };
+        let mut worker_loop = WorkerLoop::new(&self, &view.load().policy, backend);
         let mut failures = 0;
         loop {
-            let received = self.socket.wait_receive(&mut desk.inbox);
+            let received = worker_loop.backend.receive();
             if self.stop.load(Ordering::Acquire) {
                 return Ok(());
             }
             match received {
-                // Only a socket that was shut down gives nothing, or something from nobody.
-                Ok(count) if count == 0 || desk.inbox.get(0).is_none() => {
-                    return Err(io::ErrorKind::BrokenPipe.into());
-                }
-                Ok(count) => {
+                Ok(true) => {
                     failures = 0;
-                    if desk.serve(&self, view.load(), count) && self.rests {
-                        rest();
+                    if worker_loop.serve(&self, view.load()) && self.coalesce {
+                        wait();
                     }
                 }
+                Ok(false) => return Err(io::ErrorKind::BrokenPipe.into()),
                 Err(error) => {
                     failures += 1;
-                    if failures > PATIENCE {
+                    if failures > MAX_FAILURES {
                         return Err(error);
                     }
                 }
@@ -131,80 +103,94 @@ impl Worker {
     }
 }
 
-/// Everything that a worker works with and nobody else sees.
-struct Desk {
+/// State of a running worker.
+struct WorkerLoop<B> {
+    backend: B,
     state: WorkerState,
-    /// What the state was made for.
+    /// The policy that `state` was made for.
     policy: Arc<Policy>,
-    /// One for each place in the batch.
+    /// One draft for each reply of a batch.
     drafts: Vec<Draft>,
-    inbox: Inbox,
-    outbox: Outbox<Wanted>,
-    departure: Departure,
-    /// When the request behind each draft arrived, if the kernel stamped it, in nanoseconds.
+    delay: TransmitDelay,
+    /// When the request behind each draft arrived, in nanoseconds, if the kernel timestamped it.
     arrived: [Option<i64>; BATCH],
     latency: Latency,
-    lull: Lull,
-    /// Stamps that were asked for and have not come.
+    coalescing: Coalescing,
+    /// Transmit timestamps that were requested and are not here yet.
     stamps_due: usize,
     send_errors: u64,
-    /// Who sent what came in this batch, and what was decided, if there is a list of clients.
-    heard: Vec<(IpAddr, Verdict)>,
+    /// Sender and verdict of each datagram of the batch, if there is a client list.
+    seen: Vec<(IpAddr, Verdict)>,
 }
 
-impl Desk {
-    /// Serves a batch, and says whether to rest afterwards.
-    fn serve(&mut self, worker: &Worker, view: &ServerView, count: usize) -> bool {
+impl<B: Backend> WorkerLoop<B> {
+    fn new(worker: &Worker, policy: &Arc<Policy>, backend: B) -> Self {
+        Self {
+            backend,
+            state: WorkerState::new(policy, worker.workers, worker.seed),
+            policy: Arc::clone(policy),
+            drafts: vec![Draft::new(); BATCH],
+            delay: TransmitDelay::default(),
+            arrived: [None; BATCH],
+            latency: Latency::default(),
+            coalescing: Coalescing::new(),
+            stamps_due: 0,
+            send_errors: 0,
+            seen: Vec::with_capacity(BATCH),
+        }
+    }
+
+    /// Serves the batch that was received. Returns whether to wait before receiving again.
+    fn serve(&mut self, worker: &Worker, view: &ServerView) -> bool {
         if !Arc::ptr_eq(&self.policy, &view.policy) {
             self.policy = Arc::clone(&view.policy);
-            self.state.fit(&view.policy);
+            self.state.apply_policy(&view.policy);
         }
         if self.stamps_due > 0 {
-            // Late ones: before the request that may ask for them. One is given up each time, for some never come.
+            // Late timestamps, before the requests that may need them. One is given up for each
+            // batch, because some never arrive.
             self.take_stamps(worker);
             self.stamps_due = self.stamps_due.saturating_sub(1);
         }
-        // Two copies of the loop, so that without a list it is as if there were none.
+        // Two copies of the loop, so that a server without a client list does not pay for it.
         let listing = self.policy.client_list_size > 0;
         if listing {
-            self.respond::<true>(worker, view, count);
+            self.respond::<true>(worker, view);
         } else {
-            self.respond::<false>(worker, view, count);
+            self.respond::<false>(worker, view);
         }
-        let mut rest = false;
-        if !self.outbox.is_empty() {
+        let mut should_wait = false;
+        let replies = self.backend.queued();
+        if replies > 0 {
             let read = self.seal(worker);
-            rest = self.lull.after(read, self.outbox.len(), BATCH);
-            let sent = worker.socket.send(&mut self.outbox);
-            self.send_errors = self.send_errors.wrapping_add(sent.failed as u64);
+            should_wait = self.coalescing.should_wait(read, replies, BATCH);
+            let failed = self.backend.send();
+            self.send_errors = self.send_errors.wrapping_add(failed as u64);
             if self.stamps_due > 0 {
                 self.take_stamps(worker);
             }
         }
         let counters = self.state.counters();
         worker
-            .tally
+            .counters
             .store(counters, self.send_errors, &self.latency);
         if listing {
-            worker.clients.enter(monotonic(), &mut self.heard);
+            worker.clients.record_batch(monotonic(), &mut self.seen);
         }
-        rest
+        should_wait
     }
 
-    /// Drafts all answers; the draft of an answer has the same place as its datagram in the outbox.
-    fn respond<const LISTING: bool>(&mut self, worker: &Worker, view: &ServerView, count: usize) {
+    /// Drafts all replies. The draft of a reply has the index of the reply in the queue.
+    fn respond<const LISTING: bool>(&mut self, worker: &Worker, view: &ServerView) {
         let mut now = None;
-        for index in 0..count {
-            let Some(arrival) = self.inbox.get(index) else {
-                continue;
+        self.backend.queue_replies(|index, datagram| {
+            let Some(draft) = self.drafts.get_mut(index) else {
+                return false;
             };
-            let place = self.outbox.len();
-            let Some(draft) = self.drafts.get_mut(place) else {
-                break;
-            };
-            // Every reading of a clock costs as much as a good part of an answer. Dispersion grows so slowly that the
-            // arrival of the batch's first request will do for now, and only a rate limit needs the other clock.
-            let stamp = arrival.stamp.map_or_else(realtime, |stamp| stamp.time);
+            // A reading of a clock costs a considerable part of a reply. Dispersion grows so slowly
+            // that the arrival of the batch's first request is good enough for now, and only a rate
+            // limit needs the monotonic clock.
+            let stamp = datagram.received.unwrap_or_else(realtime);
             let received = worker.translator.translate(stamp);
             let now = *now.get_or_insert_with(|| ServerNow {
                 monotonic: if self.policy.rate_limit.is_active() {
@@ -214,75 +200,63 @@ impl Desk {
                 },
                 system: received,
             });
-            // A request that does not fit into a frame is none.
-            let request = if arrival.truncated {
-                &[]
-            } else {
-                arrival.payload
-            };
-            let state = &mut self.state;
-            let verdict = respond(view, state, arrival.from, now, request, received, draft);
+            let (state, from) = (&mut self.state, datagram.from);
+            let verdict = respond(view, state, from, now, datagram.payload, received, draft);
             if LISTING {
-                self.heard.push((arrival.from.ip(), verdict));
+                self.seen.push((from.ip(), verdict));
             }
-            if verdict.is_answer() {
-                if let Some(arrived) = self.arrived.get_mut(place) {
-                    *arrived = arrival.stamp.map(|stamp| stamp.time.as_nanos());
-                }
-                self.outbox.reply(&arrival);
+            if verdict.is_answer()
+                && let Some(arrived) = self.arrived.get_mut(index)
+            {
+                *arrived = datagram.received.map(SystemTime::as_nanos);
             }
-        }
+            verdict.is_answer()
+        });
     }
 
-    /// Reads the clock, and gives every answer the time at which it will leave. Returns the reading.
+    /// Reads the clock and seals each reply with the time at which it will leave. Returns the
+    /// reading.
     fn seal(&mut self, worker: &Worker) -> SystemTime {
-        let stampable = worker.socket.stamps_transmissions();
+        let has_stamps = self.backend.has_transmit_stamps();
         let read = realtime();
-        let sample = stampable && self.departure.wants_sample(read);
-        let count = self.outbox.len();
-        for (place, draft) in self.drafts.iter_mut().enumerate().take(count) {
-            let sampled = sample && (place == 0 || place + 1 == count);
-            let token = draft.stamp_wanted();
-            let wanted = (stampable && (sampled || token.is_some())).then_some(Wanted {
+        let sample = has_stamps && self.delay.sample_due(read);
+        let count = self.backend.queued();
+        for (index, draft) in self.drafts.iter_mut().enumerate().take(count) {
+            let sampled = sample && (index == 0 || index + 1 == count);
+            let token = draft.stamp_token();
+            let request = (has_stamps && (sampled || token.is_some())).then_some(StampRequest {
                 token,
-                place,
+                index,
                 read,
             });
-            self.stamps_due += usize::from(wanted.is_some());
-            let leaves = read + self.departure.expected(place);
-            if let Some(Some(arrived)) = self.arrived.get(place) {
-                self.latency.note(leaves.as_nanos() - arrived);
+            self.stamps_due += usize::from(request.is_some());
+            let leaves = read + self.delay.predict(index);
+            if let Some(Some(arrived)) = self.arrived.get(index) {
+                self.latency.record(leaves.as_nanos() - arrived);
             }
             let reply = draft.seal(worker.translator.translate(leaves));
-            self.outbox.write(place, reply, wanted);
+            self.backend.seal(index, reply, request);
         }
         read
     }
 
+    /// Takes the transmit timestamps that have arrived.
     fn take_stamps(&mut self, worker: &Worker) {
-        let Self {
-            outbox,
-            state,
-            departure,
-            stamps_due,
-            ..
-        } = self;
-        worker
-            .socket
-            .transmit_stamps(outbox, |wanted: Wanted, stamp| {
-                *stamps_due = stamps_due.saturating_sub(1);
-                departure.learn(wanted.place, stamp.time - wanted.read);
-                if let Some(token) = wanted.token {
-                    state.sent(token, worker.translator.translate(stamp.time));
-                }
-            });
+        self.backend.take_transmit_stamps(|request, left| {
+            self.stamps_due = self.stamps_due.saturating_sub(1);
+            self.delay.update(request.index, left - request.read);
+            if let Some(token) = request.token {
+                let transmit = worker.translator.translate(left);
+                self.state.record_transmit(token, transmit);
+            }
+        });
     }
 }
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a worker waits for nobody but its clients, and they are many"
+    reason = "a worker serves its clients only, and at high load waiting is cheaper for them"
 )]
-fn rest() {
-    std::thread::sleep(lull::REST);
+fn wait() {
+    std::thread::sleep(coalesce::DELAY);
 }

@@ -1,4 +1,4 @@
-//! What a test server does, and what it does wrong.
+//! Configuration of a test server: its claims and its misbehaviour.
 
 use core::fmt;
 use core::str::FromStr;
@@ -7,22 +7,22 @@ use core::time::Duration;
 use ntp_proto::wire::Mode;
 use ntp_time::{LeapIndicator, NtpDuration, NtpShort, ReferenceId, Stratum};
 
-/// The conduct of a test server. The default is a well-behaved stratum 1 server with a perfect clock.
+/// Behaviour of a test server. The default is a correct stratum 1 server with a perfect clock.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Behaviour {
-    /// Added to the system clock in every timestamp: what a client must measure.
+    /// Added to the system clock in every timestamp: the offset that a client must measure.
     pub offset: NtpDuration,
-    /// Claimed leap status.
+    /// Leap indicator in replies.
     pub leap: LeapIndicator,
-    /// Claimed stratum.
+    /// Stratum in replies.
     pub stratum: Stratum,
-    /// Claimed reference identifier.
+    /// Reference identifier in replies.
     pub reference_id: ReferenceId,
-    /// Claimed delay to the reference clock.
+    /// Root delay in replies.
     pub root_delay: NtpShort,
-    /// Claimed dispersion to the reference clock; it does not grow.
+    /// Root dispersion in replies; constant.
     pub root_dispersion: NtpShort,
-    /// A client address that asks again before this much time has passed gets a `RATE` kiss.
+    /// Requests of one client address at shorter intervals get a `RATE` kiss.
     pub minimum_interval: Option<Duration>,
     /// Deviations, applied in this order.
     pub misbehaviours: Vec<Misbehaviour>,
@@ -44,7 +44,7 @@ impl Default for Behaviour {
 }
 
 impl Behaviour {
-    /// A well-behaved server but for one thing.
+    /// Correct behaviour apart from one misbehaviour.
     pub fn with(misbehaviour: Misbehaviour) -> Self {
         Self {
             misbehaviours: vec![misbehaviour],
@@ -52,12 +52,12 @@ impl Behaviour {
         }
     }
 
-    /// The server of `demobilize-server`: whoever asks is told to go away.
+    /// Behaviour of `demobilize-server`: a `DENY` kiss to every request.
     pub fn demobilizing() -> Self {
         Self::with(Misbehaviour::Kiss(ReferenceId::new(*b"DENY")))
     }
 
-    /// The server of `rate-limit-server`.
+    /// Behaviour of `rate-limit-server`: a `RATE` kiss to too frequent requests.
     pub fn rate_limiting(minimum_interval: Duration) -> Self {
         Self {
             minimum_interval: Some(minimum_interval),
@@ -66,36 +66,37 @@ impl Behaviour {
     }
 }
 
-/// One way in which a server can be wrong, broken or hostile.
+/// One way in which a server can be wrong, broken or malicious.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Misbehaviour {
-    /// Leave this share of the requests unanswered (0 to 1).
+    /// Ignore this fraction of the requests (0 to 1).
     Drop(f64),
-    /// Hold a finished reply back for this long: a slow way back, so that offset and delay are both wrong.
+    /// Delay a finished reply for this long: a slow return path, so that offset and delay are both
+    /// wrong.
     Delay(Duration),
     /// Answer with a kiss-o'-death of this code (RFC 5905 section 7.4).
     Kiss(ReferenceId),
-    /// Answer a request that was never sent: what an attacker off the path has to guess.
+    /// Reply with a wrong origin timestamp, as an off-path attacker who must guess it.
     WrongOrigin,
-    /// Answer in this mode.
+    /// Reply in this mode.
     WrongMode(Mode),
-    /// Claim this stratum; 0 is a kiss without a code, 16 and above is no time.
+    /// Reply with this stratum; 0 is a kiss without a code, 16 and above is unsynchronised.
     Stratum(Stratum),
-    /// Say that the clock is not synchronised, but give its time.
+    /// Reply with leap indicator 3 (unsynchronised), but with timestamps.
     Unsynchronized,
-    /// Leave receive and transmit timestamps zero.
+    /// Reply with zero receive and transmit timestamps.
     ZeroTimestamps,
-    /// Cut the reply to this many octets.
+    /// Truncate the reply to this many octets.
     Short(usize),
-    /// Append these many octets that are neither extension field nor MAC.
+    /// Append this many octets that are neither extension field nor MAC.
     TrailingGarbage(usize),
     /// Append an unknown extension field of this length in octets.
     HugeField(u16),
     /// Send each reply twice.
     Duplicate,
-    /// Send the reply to the request before ahead of the true one.
+    /// Send the previous reply again before each reply.
     Replay,
-    /// Send from a port to which the request did not go.
+    /// Send from another port than the one that received the request.
     OtherPort,
 }
 
@@ -118,7 +119,7 @@ impl Misbehaviour {
         Self::OtherPort,
     ];
 
-    /// What [`FromStr`] accepts, for help texts and error messages.
+    /// Syntax of [`FromStr`], for help texts and error messages.
     pub const SYNTAX: &'static str = "drop=PROBABILITY, delay=SECONDS, kiss=CODE, wrong-origin, wrong-mode=NUMBER, \
         stratum=NUMBER, unsynchronized, zero-timestamps, short=OCTETS, trailing-garbage=OCTETS, huge-field=OCTETS, \
         duplicate, replay, other-port";
@@ -145,7 +146,7 @@ impl fmt::Display for Misbehaviour {
     }
 }
 
-/// A misbehaviour as it stands on a command line, for example `kiss=RATE`.
+/// Parses the command-line form of a misbehaviour, for example `kiss=RATE`.
 impl FromStr for Misbehaviour {
     type Err = InvalidMisbehaviour;
 
@@ -181,12 +182,9 @@ impl Misbehaviour {
             ("unsynchronized", None) => Self::Unsynchronized,
             ("zero-timestamps", None) => Self::ZeroTimestamps,
             ("short", Some(value)) => Self::Short(value.parse().ok()?),
-            ("trailing-garbage", Some(value)) => Self::TrailingGarbage(
-                value
-                    .parse()
-                    .ok()
-                    .filter(|octets| *octets <= LARGEST_GARBAGE)?,
-            ),
+            ("trailing-garbage", Some(value)) => {
+                Self::TrailingGarbage(value.parse().ok().filter(|octets| *octets <= MAX_GARBAGE)?)
+            }
             ("huge-field", Some(value)) => Self::HugeField(value.parse().ok()?),
             ("duplicate", None) => Self::Duplicate,
             ("replay", None) => Self::Replay,
@@ -196,7 +194,7 @@ impl Misbehaviour {
     }
 }
 
-/// Up to four printable characters, filled up with zeros (RFC 5905 section 7.3).
+/// Parses up to four printable characters, padded with zeros (RFC 5905 section 7.3).
 pub(crate) fn reference_id(text: &str) -> Option<ReferenceId> {
     let printable = text
         .bytes()
@@ -212,9 +210,9 @@ pub(crate) fn reference_id(text: &str) -> Option<ReferenceId> {
 }
 
 /// More does not fit into a UDP datagram.
-const LARGEST_GARBAGE: usize = 65_000;
+const MAX_GARBAGE: usize = 65_000;
 
-/// No misbehaviour is called that, or not with that value.
+/// Error: unknown misbehaviour, or invalid value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidMisbehaviour;
 
@@ -231,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_misbehaviour_can_be_named_on_a_command_line() {
+    fn every_misbehaviour_has_a_command_line_form() {
         for sample in Misbehaviour::SAMPLES {
             assert_eq!(sample.to_string().parse(), Ok(sample));
             let text = sample.to_string();
@@ -241,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_texts_are_rejected() {
         for text in [
             "",
             "drop",

@@ -1,4 +1,4 @@
-//! What the programs have in common: where to listen, and how to say so.
+//! Command-line options shared by the programs.
 
 use core::time::Duration;
 use std::io::{self, Write};
@@ -12,21 +12,21 @@ use ntp_time::{LeapIndicator, NtpDuration, ReferenceId, Stratum};
 use crate::behaviour::reference_id;
 use crate::{Behaviour, Misbehaviour, ReferenceServer};
 
-/// Where and how to serve.
+/// Options of a server's socket.
 #[derive(Args, Clone, Debug)]
 pub struct Listen {
     /// Address and port to listen on; port 0 takes any free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// Seed for what is random
+    /// Seed of the random generator
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub seed: u64,
 }
 
 impl Listen {
-    /// Serves until the process is killed. The first line on standard output is `listening on ADDR`, with the port
-    /// that was taken.
+    /// Serves until the process is killed. The first line on standard output is `listening on
+    /// ADDR`, with the actual port.
     pub fn serve(&self, behaviour: Behaviour) -> ExitCode {
         match self.try_serve(behaviour) {
             Ok(()) => ExitCode::SUCCESS,
@@ -46,36 +46,36 @@ impl Listen {
     }
 }
 
-/// The options that make up a [`Behaviour`].
+/// Options that define a [`Behaviour`].
 #[derive(Args, Clone, Debug)]
-pub struct Conduct {
-    /// Seconds that the served time is ahead of the system clock
+pub struct BehaviourOptions {
+    /// Offset of the served time from the system clock, in seconds (positive: ahead)
     #[arg(long, value_name = "SECONDS", default_value = "0", allow_hyphen_values = true, value_parser = offset)]
     pub offset: NtpDuration,
 
-    /// Stratum to claim
+    /// Stratum in replies
     #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = stratum)]
     pub stratum: Stratum,
 
-    /// Reference identifier to claim, up to four characters
+    /// Reference identifier in replies, up to four characters
     #[arg(long, value_name = "CODE", default_value = "TEST", value_parser = code)]
     pub reference_id: ReferenceId,
 
-    /// Leap status to claim: none, insert, delete or unsynchronized
+    /// Leap status in replies: none, insert, delete or unsynchronized
     #[arg(long, value_name = "STATUS", default_value = "none", value_parser = leap)]
     pub leap: LeapIndicator,
 
-    /// Deviations, in the order given.
+    /// Misbehaviours, in the order given.
     #[arg(
         long = "misbehave",
         value_name = "WHAT",
-        help = format!("Do something wrong (may be given several times): {}", Misbehaviour::SYNTAX)
+        help = format!("Misbehave in this way (repeatable): {}", Misbehaviour::SYNTAX)
     )]
     pub misbehaviours: Vec<Misbehaviour>,
 }
 
-impl Conduct {
-    /// The behaviour that was asked for.
+impl BehaviourOptions {
+    /// The behaviour that these options define.
     pub fn behaviour(&self) -> Behaviour {
         Behaviour {
             offset: self.offset,
@@ -88,20 +88,20 @@ impl Conduct {
     }
 }
 
-/// For clap: a time span in seconds, fractions allowed.
+/// Value parser for clap: a non-negative number of seconds, with fractions.
 ///
 /// # Errors
-/// The text is not a number, negative, or too large.
+/// If the text is not a number, negative, or too large.
 pub fn interval(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().map_err(|_| "not a number of seconds")?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
-/// For clap: name or address of a key-exchange server, and a port if it is not 4460. An IPv6 address with a port stands in
-/// brackets.
+/// Value parser for clap: `HOST[:PORT]` of a key-exchange server; the default port is 4460. An IPv6
+/// address with a port must be in brackets.
 ///
 /// # Errors
-/// There is no name, or the port is none.
+/// If the name is empty or the port invalid.
 pub fn key_server(text: &str) -> Result<(String, u16), String> {
     let host = text.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = host.parse::<IpAddr>() {
@@ -112,21 +112,18 @@ pub fn key_server(text: &str) -> Result<(String, u16), String> {
     }
     let (host, port) = match text.split_once(':') {
         None => (text, ntp_nts_ke::PORT),
-        Some((host, port)) => (
-            host,
-            port.parse().map_err(|_| "not a port behind the name")?,
-        ),
+        Some((host, port)) => (host, port.parse().map_err(|_| "invalid port")?),
     };
     if host.is_empty() {
-        return Err("there is no name".into());
+        return Err("missing host name".into());
     }
     Ok((host.to_owned(), port))
 }
 
-/// For clap: a cipher of NTS by its number in IANA's registry.
+/// Value parser for clap: an AEAD algorithm for NTS by its number in IANA's registry.
 ///
 /// # Errors
-/// It is none that we have.
+/// If the algorithm is not supported.
 pub fn aead(text: &str) -> Result<AeadAlgorithm, String> {
     let number = text.parse().ok().and_then(AeadAlgorithm::from_id);
     number.ok_or_else(|| "not 15, 17 or 30".into())
@@ -163,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_server_is_a_name_or_an_address_with_or_without_a_port() {
+    fn a_key_server_is_a_name_or_address_with_an_optional_port() {
         let is = |text, host: &str, port| assert_eq!(key_server(text), Ok((host.into(), port)));
         is("keys.test", "keys.test", 4460);
         is("keys.test:1", "keys.test", 1);

@@ -1,8 +1,8 @@
-//! Who asked when: the memory of a server that limits rates.
+//! Rate limiting by a minimum interval per client address.
 //!
-//! A request counts as too early if the one before from the same address is less than an interval ago, whether that one
-//! was answered or not; a client that keeps pressing is never served. This is the rule by which a client's obedience
-//! to `RATE` can be tested, not a good rule for a real server.
+//! A request is too early if the previous one from the same address is less than the interval ago,
+//! whether that one was answered or not; a client that does not slow down is never served. This
+//! rule tests whether a client obeys `RATE`; it is not a good rule for a real server.
 
 use core::time::Duration;
 use std::collections::HashMap;
@@ -10,17 +10,17 @@ use std::net::IpAddr;
 
 use ntp_time::{Monotonic, NtpDuration};
 
-/// Addresses remembered at most; more clients than a test ever has.
+/// Maximum number of remembered addresses; more than any test has clients.
 const CAPACITY: usize = 4096;
 
-/// The last request of each client address.
+/// Time of the last request of each client address.
 #[derive(Clone, Debug, Default)]
 pub struct IntervalGuard {
     last_request: HashMap<IpAddr, Monotonic>,
 }
 
 impl IntervalGuard {
-    /// Notes a request and says whether it came no sooner than `minimum` after the one before.
+    /// Records a request. Returns whether it came at least `minimum` after the previous one.
     pub fn admit(&mut self, client: IpAddr, now: Monotonic, minimum: Duration) -> bool {
         let minimum = NtpDuration::from(minimum);
         if self.last_request.len() >= CAPACITY {

@@ -1,10 +1,10 @@
-//! A test server in a thread of its own.
+//! A test server in its own thread.
 //!
-//! One blocking socket, one request at a time. Dropping the server waits for its thread, which takes
-//! [`PATIENCE`] at most, unless a delayed reply is on its way; a test leaves nothing behind.
+//! One blocking socket, one request at a time. Dropping the server waits for its thread, which
+//! takes [`STOP_CHECK_INTERVAL`] at most, unless a delayed reply is pending.
 #![expect(
     clippy::disallowed_methods,
-    reason = "a shell: it stamps packets and waits as a server does"
+    reason = "a real-time server: it timestamps packets and sleeps"
 )]
 
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -21,13 +21,13 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::true_time::TrueTime;
 use crate::{Behaviour, Request, Responder, Via};
 
-/// How often the thread looks whether it should end.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// Interval at which the thread checks whether to stop.
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Longer than any request that a server need understand; longer ones are cut, and then malformed.
-const LARGEST_REQUEST: usize = 2048;
+/// Longer than any valid request, in octets; longer ones are truncated and thus malformed.
+const MAX_REQUEST: usize = 2048;
 
-/// A server on a socket of this machine. It stops when dropped.
+/// A running server. Stopped when dropped.
 #[derive(Debug)]
 pub struct ReferenceServer {
     address: SocketAddr,
@@ -36,10 +36,10 @@ pub struct ReferenceServer {
 }
 
 impl ReferenceServer {
-    /// Starts a server; port 0 takes any free one, which [`address`](Self::address) tells.
+    /// Starts a server; port 0 selects a free one, see [`address`](Self::address).
     ///
     /// # Errors
-    /// The operating system's, if the address cannot be bound or no thread can be started.
+    /// Those of the operating system, if the address cannot be bound or no thread can be started.
     pub fn bind(listen: SocketAddr, behaviour: Behaviour) -> io::Result<Self> {
         Self::bind_seeded(listen, behaviour, 0)
     }
@@ -52,7 +52,7 @@ impl ReferenceServer {
         Self::bind_with(listen, behaviour, seed, Source::System)
     }
 
-    /// The same, serving another clock than the system's.
+    /// The same, serving the clock `source`.
     ///
     /// # Errors
     /// As [`bind`](Self::bind).
@@ -63,7 +63,7 @@ impl ReferenceServer {
         source: Source,
     ) -> io::Result<Self> {
         let listener = UdpSocket::bind(listen)?;
-        listener.set_read_timeout(Some(PATIENCE))?;
+        listener.set_read_timeout(Some(STOP_CHECK_INTERVAL))?;
         let address = listener.local_addr()?;
         let other_port = UdpSocket::bind(SocketAddr::new(address.ip(), 0))?;
         let shared = Arc::new(Shared {
@@ -88,20 +88,20 @@ impl ReferenceServer {
         })
     }
 
-    /// Where it listens.
+    /// Listening address.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Behaves like this from the next request on.
+    /// Changes the behaviour from the next request on.
     pub fn set_behaviour(&self, behaviour: Behaviour) {
         *lock(&self.shared.behaviour) = behaviour;
     }
 
-    /// Serves until something goes wrong with the socket.
+    /// Serves until the socket fails.
     ///
     /// # Errors
-    /// The operating system's, from receiving.
+    /// Those of the operating system, from receiving.
     pub fn wait(mut self) -> io::Result<()> {
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
@@ -115,7 +115,7 @@ impl Drop for ReferenceServer {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // Whatever it ended with, nobody waits for it any more.
+            // Its result is not needed.
             let _ended = thread.join();
         }
     }
@@ -132,7 +132,8 @@ struct Shared {
 pub enum Source {
     /// `CLOCK_REALTIME`.
     System,
-    /// A truth of its own, with its own leap announcements unless the behaviour makes one.
+    /// Time derived from `CLOCK_MONOTONIC_RAW`, with its leap announcements unless the behaviour
+    /// sets one.
     True(TrueTime),
 }
 
@@ -145,16 +146,16 @@ impl Source {
     }
 }
 
-/// `CLOCK_MONOTONIC_RAW` in nanoseconds: the oscillator as nobody steers it.
+/// Reads `CLOCK_MONOTONIC_RAW` in nanoseconds: the unsteered oscillator.
 pub fn raw_clock() -> i64 {
     let reading = clock_gettime(ClockId::MonotonicRaw);
     reading.tv_sec * 1_000_000_000 + reading.tv_nsec
 }
 
-/// What the thread owns.
+/// State of the server thread.
 struct Service {
     listener: UdpSocket,
-    /// The source of replies that come from the wrong port.
+    /// Sends replies from the wrong port.
     other_port: UdpSocket,
     shared: Arc<Shared>,
     responder: Responder,
@@ -164,13 +165,13 @@ struct Service {
 
 impl Service {
     fn run(mut self) -> io::Result<()> {
-        let mut buffer = [0; LARGEST_REQUEST];
+        let mut buffer = [0; MAX_REQUEST];
         while !self.shared.stop.load(Ordering::Relaxed) {
             match self.listener.recv_from(&mut buffer) {
                 Ok((length, client)) => {
                     self.serve(buffer.get(..length).unwrap_or_default(), client);
                 }
-                Err(error) if is_passing(&error) => {}
+                Err(error) if is_temporary(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -192,24 +193,24 @@ impl Service {
         {
             behaviour.leap = truth.announcement(raw_clock());
         }
-        let answer = self.responder.answer(&behaviour, request, || source.now());
-        if !answer.delay.is_zero() {
-            thread::sleep(answer.delay);
+        let response = self.responder.respond(&behaviour, request, || source.now());
+        if !response.delay.is_zero() {
+            thread::sleep(response.delay);
         }
-        for datagram in &answer.datagrams {
+        for datagram in &response.datagrams {
             let socket = match datagram.via {
                 Via::Listener => &self.listener,
                 Via::OtherPort => &self.other_port,
             };
-            // A client that is gone, or a datagram too long to send, is no reason to stop serving.
+            // An unreachable client or a too long datagram does not stop the server.
             let _unsent = socket.send_to(&datagram.octets, client);
         }
     }
 }
 
-/// Errors of receiving that say nothing about the socket: nobody asked for a while, a signal, and the ICMP
-/// echo of a reply that nobody wanted.
-fn is_passing(error: &io::Error) -> bool {
+/// Whether an error of receiving is temporary: a timeout, a signal, or an ICMP error caused by an
+/// earlier reply.
+fn is_temporary(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, Interrupted, TimedOut, WouldBlock};
     matches!(
         error.kind(),
@@ -224,7 +225,7 @@ fn lock(behaviour: &Mutex<Behaviour>) -> std::sync::MutexGuard<'_, Behaviour> {
 
 fn system_time() -> SystemTime {
     let since_epoch = time::SystemTime::now().duration_since(time::UNIX_EPOCH);
-    // Before 1970 there is no time to serve.
+    // Times before 1970 are served as 1970.
     let nanos = since_epoch.map_or(0, |elapsed| elapsed.as_nanos());
     SystemTime::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
 }

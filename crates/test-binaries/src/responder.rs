@@ -1,7 +1,7 @@
 //! A test server without socket, clock or thread: a request goes in, datagrams come out.
 //!
-//! The honest part is the project's own [`ntp_proto::server`]; its reply is then taken apart, spoilt as the
-//! [`Behaviour`] demands, and put together again. Misbehaviours work on one of three things, in this order: the
+//! [`ntp_proto::server`] makes a correct reply, which is then parsed, modified as the [`Behaviour`]
+//! defines, and serialised again. Misbehaviours modify one of three things, in this order: the
 //! header, the octets, and how the octets are sent.
 
 use core::time::Duration;
@@ -23,44 +23,44 @@ use crate::{Behaviour, IntervalGuard, Misbehaviour};
 /// A datagram that arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// Its contents.
+    /// Contents.
     pub octets: &'a [u8],
-    /// Who sent it.
+    /// Source address.
     pub client: IpAddr,
-    /// When it arrived by the system clock.
+    /// Arrival time by the system clock.
     pub received: SystemTime,
-    /// When it arrived by the monotonic clock.
+    /// Arrival time by the monotonic clock.
     pub now: Monotonic,
 }
 
-/// What is to be sent for a request.
+/// Datagrams to send for a request.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Answer {
-    /// Wait this long before sending.
+pub struct Response {
+    /// Delay before sending.
     pub delay: Duration,
-    /// Send these, in this order.
+    /// Datagrams in the order of sending.
     pub datagrams: Vec<Datagram>,
 }
 
 /// A datagram to send back to the client.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Datagram {
-    /// Its contents.
+    /// Contents.
     pub octets: Vec<u8>,
-    /// From where.
+    /// Socket to send from.
     pub via: Via,
 }
 
-/// The source of a reply.
+/// Socket from which a reply is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
     /// The socket on which the request arrived.
     Listener,
-    /// Another one.
+    /// A socket with another port.
     OtherPort,
 }
 
-/// The decisions of a test server.
+/// Decision logic of a test server.
 #[derive(Clone, Debug)]
 pub struct Responder {
     worker: WorkerState,
@@ -70,10 +70,10 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// With `seed` for [`Misbehaviour::Drop`].
+    /// A responder with `seed` for [`Misbehaviour::Drop`].
     pub fn new(seed: u64) -> Self {
         Self {
-            // These servers have their own ways to limit and refuse.
+            // Rate limiting and refusals are implemented here.
             worker: WorkerState::new(&Policy::default(), 1, [0; 32]),
             interval: IntervalGuard::default(),
             random: ChaCha8Rng::seed_from_u64(seed),
@@ -81,13 +81,13 @@ impl Responder {
         }
     }
 
-    /// Answers a request; `clock` is asked for the transmit timestamp as late as possible.
-    pub fn answer(
+    /// Responds to a request. Reads `clock` for the transmit timestamp as late as possible.
+    pub fn respond(
         &mut self,
         behaviour: &Behaviour,
         request: Request<'_>,
         clock: impl FnOnce() -> SystemTime,
-    ) -> Answer {
+    ) -> Response {
         let received = request.received + behaviour.offset;
         let mut draft = Draft::new();
         let verdict = respond(
@@ -103,13 +103,13 @@ impl Responder {
             &mut draft,
         );
         if !verdict.is_answer() || self.dropped(behaviour) {
-            return Answer::default();
+            return Response::default();
         }
         let too_early = behaviour
             .minimum_interval
             .is_some_and(|minimum| !self.interval.admit(request.client, request.now, minimum));
         let Ok(reply) = Packet::parse(draft.seal(clock() + behaviour.offset)) else {
-            return Answer::default();
+            return Response::default();
         };
 
         let mut header = reply.header;
@@ -117,11 +117,11 @@ impl Responder {
             make_kiss(&mut header, ReferenceId::new(*b"RATE"));
         }
         for misbehaviour in &behaviour.misbehaviours {
-            spoil_header(*misbehaviour, &mut header);
+            modify_header(*misbehaviour, &mut header);
         }
         let mut octets = assemble(&header, &behaviour.misbehaviours);
         for misbehaviour in &behaviour.misbehaviours {
-            spoil_octets(*misbehaviour, &mut octets);
+            modify_octets(*misbehaviour, &mut octets);
         }
         self.send(&behaviour.misbehaviours, octets)
     }
@@ -131,12 +131,12 @@ impl Responder {
             let Misbehaviour::Drop(probability) = *misbehaviour else {
                 return false;
             };
-            // In [0, 1), so that a probability of 1 always drops and 0 never does.
+            // In [0, 1): a probability of 1 always drops, 0 never does.
             f64::from(self.random.next_u32()) / 2f64.powi(32) < probability
         })
     }
 
-    fn send(&mut self, misbehaviours: &[Misbehaviour], octets: Vec<u8>) -> Answer {
+    fn send(&mut self, misbehaviours: &[Misbehaviour], octets: Vec<u8>) -> Response {
         let previous = self.previous.replace(octets.clone());
         let mut delay = Duration::ZERO;
         let mut via = Via::Listener;
@@ -154,18 +154,18 @@ impl Responder {
             .into_iter()
             .map(|octets| Datagram { octets, via })
             .collect();
-        Answer { delay, datagrams }
+        Response { delay, datagrams }
     }
 }
 
-/// Which port a client asked from makes no difference.
+/// The client's port does not affect replies.
 const NTP_PORT: u16 = 123;
 
 fn view(behaviour: &Behaviour, now: SystemTime) -> ServerView {
-    ServerView::open(Claim {
+    ServerView::unrestricted(Claim {
         leap: behaviour.leap,
         stratum: behaviour.stratum,
-        // A user-space stamp on an ordinary machine: about a microsecond.
+        // A user-space timestamp on an ordinary machine: about a microsecond.
         precision: -20,
         root_delay: behaviour.root_delay,
         root_dispersion: RootDispersion {
@@ -179,7 +179,7 @@ fn view(behaviour: &Behaviour, now: SystemTime) -> ServerView {
     })
 }
 
-fn spoil_header(misbehaviour: Misbehaviour, header: &mut Header) {
+fn modify_header(misbehaviour: Misbehaviour, header: &mut Header) {
     match misbehaviour {
         Misbehaviour::Kiss(code) => make_kiss(header, code),
         Misbehaviour::WrongOrigin => {
@@ -197,14 +197,14 @@ fn spoil_header(misbehaviour: Misbehaviour, header: &mut Header) {
     }
 }
 
-/// The form of a kiss-o'-death (RFC 5905 section 7.4).
+/// Turns a header into a kiss-o'-death (RFC 5905 section 7.4).
 fn make_kiss(header: &mut Header, code: ReferenceId) {
     header.leap = LeapIndicator::Unsynchronized;
     header.stratum = Stratum::KISS;
     header.reference_id = code;
 }
 
-/// An experimental field type (RFC 9748 section 6.2) that nobody knows.
+/// An experimental field type (RFC 9748 section 6.2), unknown to clients.
 const UNKNOWN_FIELD: u16 = 0xf0de;
 
 fn assemble(header: &Header, misbehaviours: &[Misbehaviour]) -> Vec<u8> {
@@ -221,14 +221,14 @@ fn assemble(header: &Header, misbehaviours: &[Misbehaviour]) -> Vec<u8> {
     });
     let mut buffer = vec![0; Header::LEN + body.len() + 64];
     let mut writer = Writer::new(&mut buffer);
-    // The only field that cannot be written is one of 65533 octets or more, and it fills no datagram either.
+    // Only a field of 65533 octets or more cannot be written, and it fits into no datagram either.
     match emit(header, field, None, &mut writer) {
         Ok(()) => writer.finish().to_vec(),
         Err(_) => Vec::new(),
     }
 }
 
-fn spoil_octets(misbehaviour: Misbehaviour, octets: &mut Vec<u8>) {
+fn modify_octets(misbehaviour: Misbehaviour, octets: &mut Vec<u8>) {
     match misbehaviour {
         Misbehaviour::Short(length) => octets.truncate(length),
         Misbehaviour::TrailingGarbage(length) => octets.resize(octets.len() + length, 0xff),
@@ -245,12 +245,12 @@ mod tests {
     const NOW: SystemTime = SystemTime::from_nanos(1_764_000_000_000_000_000);
     const ORIGIN: NtpTimestamp = NtpTimestamp::from_bits(0x0123_4567_89ab_cdef);
 
-    struct Scene {
+    struct Fixture {
         responder: Responder,
         behaviour: Behaviour,
     }
 
-    impl Scene {
+    impl Fixture {
         fn new(behaviour: Behaviour) -> Self {
             Self {
                 responder: Responder::new(1),
@@ -262,8 +262,8 @@ mod tests {
             Self::new(Behaviour::with(misbehaviour))
         }
 
-        /// A request that arrives `seconds` after the start and is answered a millisecond later.
-        fn ask(&mut self, seconds: i64) -> Answer {
+        /// Responds to a request that arrives `seconds` after the start, a millisecond later.
+        fn request(&mut self, seconds: i64) -> Response {
             let mut octets = [0; Header::LEN];
             let header = Header {
                 transmit_timestamp: ORIGIN + NtpDuration::from_seconds(seconds),
@@ -277,110 +277,113 @@ mod tests {
                 received,
                 now: Monotonic::from_nanos(seconds * 1_000_000_000),
             };
-            self.responder.answer(&self.behaviour, request, || {
+            self.responder.respond(&self.behaviour, request, || {
                 received + NtpDuration::from_millis(1)
             })
         }
 
         fn header(&mut self) -> Header {
-            let answer = self.ask(0);
-            let [only] = &answer.datagrams[..] else {
-                panic!("one datagram was expected: {answer:?}");
+            let response = self.request(0);
+            let [only] = &response.datagrams[..] else {
+                panic!("expected one datagram: {response:?}");
             };
             Packet::parse(&only.octets).unwrap().header
         }
 
         fn octets(&mut self) -> Vec<u8> {
-            self.ask(0).datagrams.remove(0).octets
+            self.request(0).datagrams.remove(0).octets
         }
     }
 
     #[test]
-    fn both_stamps_show_the_configured_offset() {
+    fn both_timestamps_have_the_configured_offset() {
         let offset = NtpDuration::from_millis(-250);
-        let header = Scene::new(Behaviour {
+        let header = Fixture::new(Behaviour {
             offset,
             ..Behaviour::default()
         })
         .header();
         assert_eq!(header.mode, Mode::Server);
         assert_eq!(header.origin_timestamp, ORIGIN);
-        // The lowest bit tells the two kinds of timestamp apart.
-        let right = |stamp: NtpTimestamp, time: SystemTime| {
+        // The lowest bit distinguishes the two kinds of timestamp.
+        let matches = |stamp: NtpTimestamp, time: SystemTime| {
             (stamp - time.to_ntp()).abs() <= NtpDuration::EPSILON
         };
-        assert!(right(header.receive_timestamp, NOW + offset));
+        assert!(matches(header.receive_timestamp, NOW + offset));
         let sent = NOW + offset + NtpDuration::from_millis(1);
-        assert!(right(header.transmit_timestamp, sent));
+        assert!(matches(header.transmit_timestamp, sent));
     }
 
     #[test]
-    fn header_misbehaviours_change_what_they_name() {
-        let good = Scene::new(Behaviour::default()).header();
-        let deny = Scene::new(Behaviour::demobilizing()).header();
+    fn header_misbehaviours_change_their_field() {
+        let good = Fixture::new(Behaviour::default()).header();
+        let deny = Fixture::new(Behaviour::demobilizing()).header();
         assert_eq!(deny.stratum, Stratum::KISS);
         assert_eq!(deny.reference_id, ReferenceId::new(*b"DENY"));
         assert_eq!(deny.origin_timestamp, ORIGIN);
 
         assert_ne!(
-            Scene::with(Misbehaviour::WrongOrigin)
+            Fixture::with(Misbehaviour::WrongOrigin)
                 .header()
                 .origin_timestamp,
             ORIGIN
         );
-        let mode = Scene::with(Misbehaviour::WrongMode(Mode::Client))
+        let mode = Fixture::with(Misbehaviour::WrongMode(Mode::Client))
             .header()
             .mode;
         assert_eq!(mode, Mode::Client);
-        let stratum = Scene::with(Misbehaviour::Stratum(Stratum::new(0)))
+        let stratum = Fixture::with(Misbehaviour::Stratum(Stratum::new(0)))
             .header()
             .stratum;
         assert_eq!(stratum.get(), 0);
-        let unsynchronized = Scene::with(Misbehaviour::Unsynchronized).header();
+        let unsynchronized = Fixture::with(Misbehaviour::Unsynchronized).header();
         assert_eq!(unsynchronized.leap, LeapIndicator::Unsynchronized);
         assert_eq!(unsynchronized.stratum, good.stratum);
-        let zero = Scene::with(Misbehaviour::ZeroTimestamps).header();
+        let zero = Fixture::with(Misbehaviour::ZeroTimestamps).header();
         assert!(zero.receive_timestamp.is_zero() && zero.transmit_timestamp.is_zero());
     }
 
     #[test]
     fn octet_misbehaviours_change_the_length() {
-        assert_eq!(Scene::with(Misbehaviour::Short(47)).octets().len(), 47);
-        let garbage = Scene::with(Misbehaviour::TrailingGarbage(7)).octets();
+        assert_eq!(Fixture::with(Misbehaviour::Short(47)).octets().len(), 47);
+        let garbage = Fixture::with(Misbehaviour::TrailingGarbage(7)).octets();
         assert_eq!(
             Packet::parse(&garbage).map(drop),
             Err(Malformed::Trailer { at: 48 })
         );
-        let huge = Scene::with(Misbehaviour::HugeField(1024)).octets();
+        let huge = Fixture::with(Misbehaviour::HugeField(1024)).octets();
         assert_eq!(huge.len(), 48 + 1024);
         assert_eq!(Packet::parse(&huge).unwrap().extensions().count(), 1);
     }
 
     #[test]
     fn sending_misbehaviours_change_number_order_and_source() {
-        let twice = Scene::with(Misbehaviour::Duplicate).ask(0).datagrams;
+        let twice = Fixture::with(Misbehaviour::Duplicate).request(0).datagrams;
         assert!(matches!(&twice[..], [first, second] if first == second));
 
-        let mut replaying = Scene::with(Misbehaviour::Replay);
-        let first = replaying.ask(0).datagrams;
+        let mut replaying = Fixture::with(Misbehaviour::Replay);
+        let first = replaying.request(0).datagrams;
         assert_eq!(first.len(), 1);
-        let second = replaying.ask(1).datagrams;
+        let second = replaying.request(1).datagrams;
         assert_eq!(second.len(), 2);
         assert_eq!(second[0], first[0]);
         assert_ne!(second[1], first[0]);
 
-        let other = Scene::with(Misbehaviour::OtherPort).ask(0).datagrams;
+        let other = Fixture::with(Misbehaviour::OtherPort).request(0).datagrams;
         assert_eq!(other[0].via, Via::OtherPort);
         let delay = Duration::from_millis(250);
-        assert_eq!(Scene::with(Misbehaviour::Delay(delay)).ask(0).delay, delay);
+        assert_eq!(
+            Fixture::with(Misbehaviour::Delay(delay)).request(0).delay,
+            delay
+        );
     }
 
     #[test]
-    fn drops_as_many_as_it_should() {
+    fn drop_probability_is_applied() {
         let answered = |probability| {
-            let mut scene = Scene::with(Misbehaviour::Drop(probability));
+            let mut fixture = Fixture::with(Misbehaviour::Drop(probability));
             (0..1000)
-                .filter(|_| !scene.ask(0).datagrams.is_empty())
+                .filter(|_| !fixture.request(0).datagrams.is_empty())
                 .count()
         };
         assert_eq!(answered(0.0), 1000);
@@ -389,10 +392,10 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_too_soon_is_kissed_until_it_slows_down() {
-        let mut scene = Scene::new(Behaviour::rate_limiting(Duration::from_secs(30)));
+    fn too_frequent_requests_get_a_rate_kiss_until_the_client_slows_down() {
+        let mut fixture = Fixture::new(Behaviour::rate_limiting(Duration::from_secs(30)));
         let mut kissed = |seconds| {
-            let octets = scene.ask(seconds).datagrams.remove(0).octets;
+            let octets = fixture.request(seconds).datagrams.remove(0).octets;
             let header = Packet::parse(&octets).unwrap().header;
             header.stratum == Stratum::KISS && header.reference_id == ReferenceId::new(*b"RATE")
         };
@@ -400,18 +403,18 @@ mod tests {
     }
 
     #[test]
-    fn every_sample_works_alone_and_all_of_them_together() {
+    fn every_misbehaviour_works_alone_and_in_combination() {
         for sample in Misbehaviour::SAMPLES {
-            let answer = Scene::with(sample).ask(0);
+            let response = Fixture::with(sample).request(0);
             assert_eq!(
-                answer.datagrams.is_empty(),
+                response.datagrams.is_empty(),
                 sample == Misbehaviour::Drop(1.0)
             );
         }
-        let mut all = Scene::new(Behaviour {
+        let mut all = Fixture::new(Behaviour {
             misbehaviours: Misbehaviour::SAMPLES[1..].to_vec(),
             ..Behaviour::default()
         });
-        assert!(!all.ask(0).datagrams.is_empty());
+        assert!(!all.request(0).datagrams.is_empty());
     }
 }

@@ -1,46 +1,48 @@
-//! A truth that nobody can steer, for a machine that has a single clock.
+//! True time that cannot be steered, for a machine with a single clock.
 //!
 //! # Problem
-//! Where the daemon steers the kernel's clock there is no second clock to judge it by: packets are stamped by the clock
-//! under test, and a server on the same machine would serve it.
+//! Where the daemon steers the kernel's clock there is no second clock to compare with: packets are
+//! timestamped by the clock under test, and a server on the same machine would serve that clock.
 //!
 //! # Idea
-//! `CLOCK_MONOTONIC_RAW` counts the same oscillator, but no step, no tick and no frequency of `adjtimex(2)` moves it. A time that
-//! is defined as a line over it,
+//! `CLOCK_MONOTONIC_RAW` counts the same oscillator, but `adjtimex(2)` and steps do not move it.
+//! True time is a linear function of it:
 //!
 //! ```text
-//! atomic = start + raw (1 + rate),    UTC = atomic - (leap second inserted and past) + (deleted and past)
+//! atomic = start + raw (1 + rate)
+//! UTC = atomic - (seconds inserted so far) + (seconds deleted so far)
 //! ```
 //!
-//! is a truth of which everyone on the machine can take an exact reading: a server that hands it out, and a witness that
-//! compares the clock under test with it, to the nanosecond. `rate` is, seen from the clock under test, an oscillator's error of
-//! minus as much.
+//! Every program on the machine can read it exactly: a server that serves it, and a program that
+//! compares the clock under test with it to the nanosecond. For the clock under test, `rate`
+//! appears as a frequency error of the oscillator of `-rate`.
 //!
-//! UTC counts as the kernel does (and as servers do): an inserted second is the last one of the day once more.
+//! UTC counts leap seconds as the kernel and NTP servers do: an inserted second repeats the last
+//! second of the day.
 
 use ntp_time::{Frequency, LeapIndicator, NtpDuration, SystemTime};
 
-/// Definition of a truth over a raw clock that starts near zero.
+/// Definition of true time as a function of a raw clock that starts near zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrueTime {
     /// UTC when the raw clock reads zero.
     pub start: SystemTime,
-    /// By how much truth runs faster than the raw clock.
+    /// Frequency of true time relative to the raw clock, positive if true time is faster.
     pub rate: Frequency,
-    /// A change of that rate, if one is to happen: at this reading of the raw clock, by so much.
-    pub turn: Option<(NtpDuration, Frequency)>,
-    /// A leap second, if one is to happen.
+    /// A change of the rate: reading of the raw clock at which it happens, and its size.
+    pub rate_change: Option<(NtpDuration, Frequency)>,
+    /// A leap second.
     pub leap: Option<LeapSecond>,
 }
 
 /// A leap second of a [`TrueTime`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeapSecond {
-    /// The midnight before which it happens.
+    /// Midnight before which it happens.
     pub before: SystemTime,
-    /// Whether it is deleted; else it is inserted.
+    /// Whether a second is deleted; otherwise one is inserted.
     pub deleted: bool,
-    /// How long before, it is announced.
+    /// How long before the leap second it is announced.
     pub notice: NtpDuration,
 }
 
@@ -54,7 +56,8 @@ impl TrueTime {
         }
     }
 
-    /// What an honest server announces then: until the moment of the jump, and through an inserted second.
+    /// Leap indicator of a correct server at this reading of the raw clock: set until the jump, and
+    /// through an inserted second.
     pub fn announcement(&self, raw: i64) -> LeapIndicator {
         let atomic = self.atomic(raw);
         let Some(leap) = self.leap else {
@@ -76,15 +79,15 @@ impl TrueTime {
 
     fn atomic(&self, raw: i64) -> SystemTime {
         let elapsed = NtpDuration::from_nanos(raw);
-        let turned = self.turn.map_or(NtpDuration::ZERO, |(at, by)| {
+        let changed = self.rate_change.map_or(NtpDuration::ZERO, |(at, by)| {
             (elapsed - at).max(NtpDuration::ZERO).scaled(by.as_ratio())
         });
-        self.start + elapsed + elapsed.scaled(self.rate.as_ratio()) + turned
+        self.start + elapsed + elapsed.scaled(self.rate.as_ratio()) + changed
     }
 }
 
 impl LeapSecond {
-    /// When UTC jumps, counted as if it did not.
+    /// Time of the jump of UTC, in continuous time.
     fn moment(self) -> SystemTime {
         if self.deleted {
             self.before - NtpDuration::from_seconds(1)
@@ -108,7 +111,7 @@ mod tests {
         TrueTime {
             start: SystemTime::from_nanos(1000 * SECOND),
             rate: Frequency::ZERO,
-            turn: None,
+            rate_change: None,
             leap: Some(LeapSecond {
                 before: SystemTime::from_nanos(1100 * SECOND),
                 deleted,
@@ -124,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inserted_second_is_there_twice_and_announced_to_its_end() {
+    fn an_inserted_second_repeats_and_is_announced_to_its_end() {
         let truth = with_leap(false);
         let seen = |tenths| seen(&truth, tenths);
         assert_eq!(seen(499), (499, LeapIndicator::None));
@@ -136,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_second_is_left_out() {
+    fn a_deleted_second_is_skipped() {
         let truth = with_leap(true);
         let seen = |tenths| seen(&truth, tenths);
         assert_eq!(seen(989), (989, LeapIndicator::Delete));
@@ -144,11 +147,11 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_that_of_truth() {
+    fn rate_and_rate_change_apply_to_true_time() {
         let truth = TrueTime {
             start: SystemTime::from_nanos(0),
             rate: Frequency::from_ppm(500.0),
-            turn: Some((NtpDuration::from_seconds(2000), Frequency::from_ppm(-500.0))),
+            rate_change: Some((NtpDuration::from_seconds(2000), Frequency::from_ppm(-500.0))),
             leap: None,
         };
         assert_eq!(truth.utc(2000 * SECOND).as_nanos(), 2001 * SECOND);

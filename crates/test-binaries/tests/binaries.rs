@@ -1,4 +1,4 @@
-//! Each program, asked over loopback as a client would.
+//! Tests of the programs over loopback.
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
@@ -10,10 +10,10 @@ use ntp_time::{LeapIndicator, NtpDuration, NtpTimestamp, ReferenceId, Stratum};
 use test_binaries::{Behaviour, ReferenceServer};
 
 #[test]
-fn demobilize_server_denies_everybody() {
+fn demobilize_server_answers_every_request_with_deny() {
     let server = Program::start(env!("CARGO_BIN_EXE_demobilize-server"), &[]);
     for _ in 0..2 {
-        let (request, reply) = ask(server.address);
+        let (request, reply) = exchange(server.address);
         assert_eq!(reply.stratum, Stratum::KISS);
         assert_eq!(reply.reference_id, ReferenceId::new(*b"DENY"));
         assert_eq!(reply.origin_timestamp, request.transmit_timestamp);
@@ -21,30 +21,30 @@ fn demobilize_server_denies_everybody() {
 }
 
 #[test]
-fn rate_limit_server_serves_the_first_request_and_kisses_the_next() {
+fn rate_limit_server_answers_the_second_request_with_rate() {
     let server = Program::start(env!("CARGO_BIN_EXE_rate-limit-server"), &[]);
-    let (_, first) = ask(server.address);
+    let (_, first) = exchange(server.address);
     assert_eq!(
         (first.mode, first.stratum),
         (Mode::Server, Stratum::PRIMARY)
     );
-    // From another port of the same address, and at once.
-    let (_, second) = ask(server.address);
+    // Immediately, from another port of the same address.
+    let (_, second) = exchange(server.address);
     assert_eq!(second.stratum, Stratum::KISS);
     assert_eq!(second.reference_id, ReferenceId::new(*b"RATE"));
 }
 
 #[test]
-fn rate_limit_server_can_be_made_patient() {
+fn rate_limit_server_accepts_another_minimum_interval() {
     let program = env!("CARGO_BIN_EXE_rate-limit-server");
     let server = Program::start(program, &["--minimum-interval", "0"]);
     for _ in 0..3 {
-        assert_eq!(ask(server.address).1.stratum, Stratum::PRIMARY);
+        assert_eq!(exchange(server.address).1.stratum, Stratum::PRIMARY);
     }
 }
 
 #[test]
-fn test_server_shows_what_it_was_told_to() {
+fn test_server_applies_its_options() {
     let server = Program::start(
         env!("CARGO_BIN_EXE_test-server"),
         &[
@@ -60,15 +60,15 @@ fn test_server_shows_what_it_was_told_to() {
             "huge-field=512",
         ],
     );
-    let honest = ReferenceServer::bind(loopback(), Behaviour::default()).unwrap();
-    let (_, before) = ask(honest.address());
-    let (_, told) = ask(server.address);
-    let (_, after) = ask(honest.address());
-    assert_eq!(told.stratum, Stratum::new(3));
-    assert_eq!(told.reference_id, ReferenceId::new(*b"GPS\0"));
-    assert_eq!(told.leap, LeapIndicator::Insert);
-    // Between the two honest readings, however long they took.
-    let true_time = told.receive_timestamp + NtpDuration::from_millis(86_400_500);
+    let correct = ReferenceServer::bind(loopback(), Behaviour::default()).unwrap();
+    let (_, before) = exchange(correct.address());
+    let (_, reply) = exchange(server.address);
+    let (_, after) = exchange(correct.address());
+    assert_eq!(reply.stratum, Stratum::new(3));
+    assert_eq!(reply.reference_id, ReferenceId::new(*b"GPS\0"));
+    assert_eq!(reply.leap, LeapIndicator::Insert);
+    // Between the two correct readings, however long they took.
+    let true_time = reply.receive_timestamp + NtpDuration::from_millis(86_400_500);
     assert!((true_time - before.transmit_timestamp) >= NtpDuration::ZERO);
     assert!((after.receive_timestamp - true_time) >= NtpDuration::ZERO);
 }
@@ -76,9 +76,9 @@ fn test_server_shows_what_it_was_told_to() {
 #[test]
 fn a_running_server_changes_its_behaviour_and_stops_when_dropped() {
     let server = ReferenceServer::bind(loopback(), Behaviour::default()).unwrap();
-    assert_eq!(ask(server.address()).1.stratum, Stratum::PRIMARY);
+    assert_eq!(exchange(server.address()).1.stratum, Stratum::PRIMARY);
     server.set_behaviour(Behaviour::demobilizing());
-    assert_eq!(ask(server.address()).1.stratum, Stratum::KISS);
+    assert_eq!(exchange(server.address()).1.stratum, Stratum::KISS);
     let address = server.address();
     drop(server);
     // The port is free again.
@@ -86,7 +86,7 @@ fn a_running_server_changes_its_behaviour_and_stops_when_dropped() {
 }
 
 #[test]
-fn a_reply_from_another_port_is_one() {
+fn other_port_replies_come_from_another_port() {
     let behaviour = Behaviour::with("other-port".parse().unwrap());
     let server = ReferenceServer::bind(loopback(), behaviour).unwrap();
     let client = client();
@@ -99,7 +99,7 @@ fn a_reply_from_another_port_is_one() {
 }
 
 #[test]
-fn a_wrong_option_is_refused_with_the_choices() {
+fn an_invalid_misbehaviour_is_rejected_with_the_valid_ones() {
     let output = Command::new(env!("CARGO_BIN_EXE_test-server"))
         .args(["--misbehave", "rudely"])
         .output()
@@ -113,7 +113,7 @@ fn a_wrong_option_is_refused_with_the_choices() {
 }
 
 #[test]
-fn a_taken_address_is_named() {
+fn an_address_in_use_is_named_in_the_error() {
     let holder = UdpSocket::bind(loopback()).unwrap();
     let taken = holder.local_addr().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_demobilize-server"))
@@ -163,7 +163,7 @@ fn loopback() -> SocketAddr {
 
 fn client() -> UdpSocket {
     let client = UdpSocket::bind(loopback()).unwrap();
-    // Far longer than an answer takes: a lost one fails the test instead of hanging it.
+    // Much longer than a reply takes: a lost one fails the test instead of blocking it.
     client
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
@@ -183,8 +183,8 @@ fn octets(header: &Header) -> [u8; Header::LEN] {
     octets
 }
 
-/// One exchange from a fresh port: request and reply.
-fn ask(server: SocketAddr) -> (Header, Header) {
+/// Performs one exchange from a new port. Returns request and reply.
+fn exchange(server: SocketAddr) -> (Header, Header) {
     let client = client();
     client.connect(server).unwrap();
     client.send(&octets(&request())).unwrap();

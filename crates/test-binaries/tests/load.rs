@@ -1,4 +1,4 @@
-//! The load generator against the real server: what it speaks, and what it does not take for an answer.
+//! Tests of the load generator against the real server.
 
 use core::time::Duration;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult, Keyset, MasterSecret, Ses
 use ntp_proto::server::{Claim, Policy};
 use ntp_time::{Frequency, NtpDuration};
 use ntp_udp::ServerOptions;
-use test_binaries::load::{Dialect, Plan, Report, run};
+use test_binaries::load::{ClientProtocol, Plan, Report, run};
 
 const ALGORITHMS: [Algorithm; 7] = [
     Algorithm::Md5,
@@ -49,26 +49,26 @@ fn serve(address: &str) -> Servers {
         .unwrap()
 }
 
-fn load(target: SocketAddr, dialect: Dialect) -> Report {
+fn load(target: SocketAddr, protocol: ClientProtocol) -> Report {
     let sources = target.is_ipv4().then(|| "127.1.0.0/28".parse().unwrap());
     let plan = Plan {
         target,
         rate: 1000.0,
         duration: Duration::from_millis(200),
-        dialect,
+        protocol,
         sources,
         clients: None,
         ports: 3,
         burst: 1,
-        // Nothing is late, and nothing is lost, on a machine in whatever distress.
-        patience: Duration::from_secs(30),
+        // No reply is late or lost, even on an overloaded machine.
+        timeout: Duration::from_secs(30),
         seed: 1,
         process: None,
     };
     run(&plan).unwrap()
 }
 
-fn all_answered(report: &Report) {
+fn assert_all_answered(report: &Report) {
     let outcome = (
         report.answered,
         report.lost(),
@@ -79,37 +79,37 @@ fn all_answered(report: &Report) {
 }
 
 #[test]
-fn keys_of_all_types_are_spoken_and_checked() {
+fn keys_of_all_types_authenticate_requests_and_replies() {
     let servers = serve("127.0.0.1:0");
     let address = servers.addresses().next().unwrap();
     for key in keys() {
-        let dialect = Dialect {
+        let protocol = ClientProtocol {
             key: Some(Arc::new(key)),
-            ..Dialect::default()
+            ..ClientProtocol::default()
         };
-        all_answered(&load(address, dialect));
+        assert_all_answered(&load(address, protocol));
     }
 }
 
 #[test]
-fn an_answer_without_the_right_mac_is_invalid_and_its_request_lost() {
+fn a_reply_without_the_right_mac_is_invalid_and_its_request_lost() {
     let servers = serve("127.0.0.1:0");
     let address = servers.addresses().next().unwrap();
-    // The server knows the number, but not this secret: it says so, unsigned.
+    // The server has this key number with another secret, and sends a crypto-NAK.
     let wrong = Key::new(6, Algorithm::Aes128Cmac, &[1; 16]).unwrap();
     let plan = Plan {
         target: address,
         rate: 1000.0,
         duration: Duration::from_millis(20),
-        dialect: Dialect {
+        protocol: ClientProtocol {
             key: Some(Arc::new(wrong)),
-            ..Dialect::default()
+            ..ClientProtocol::default()
         },
         sources: None,
         clients: None,
         ports: 1,
         burst: 1,
-        patience: Duration::from_millis(500),
+        timeout: Duration::from_millis(500),
         seed: 1,
         process: None,
     };
@@ -119,18 +119,19 @@ fn an_answer_without_the_right_mac_is_invalid_and_its_request_lost() {
 }
 
 #[test]
-fn interleaved_clients_get_the_stamps_of_their_last_answers() {
+fn interleaved_clients_get_the_timestamps_of_their_previous_replies() {
     for address in ["127.0.0.1:0", "[::1]:0"] {
         let servers = serve(address);
         let address = servers.addresses().next().unwrap();
-        let dialect = Dialect {
+        let protocol = ClientProtocol {
             interleaved: true,
             key: keys().last().map(Arc::new),
-            ..Dialect::default()
+            ..ClientProtocol::default()
         };
-        let report = load(address, dialect);
-        all_answered(&report);
-        // The first two exchanges of each client are basic; so is one whose answer was still under way.
+        let report = load(address, protocol);
+        assert_all_answered(&report);
+        // The first two exchanges of each client are basic; so is one whose previous reply was
+        // pending.
         assert!(report.interleaved > 20, "{report}");
         let offset = report.offset.percentile(50.0).unwrap();
         assert!(offset.abs() < NtpDuration::from_seconds(1), "{report}");
@@ -141,7 +142,8 @@ fn keyset(fill: u8) -> Arc<Keyset> {
     Arc::new(Keyset::new(MasterSecret::new([fill; MasterSecret::LENGTH])))
 }
 
-/// A session with two cookies, in which the client takes `expected` for the key of replies, and the server `real`.
+/// A session with two cookies, in which the client uses `expected` as the key of replies, and the
+/// server `real`.
 fn session(algorithm: AeadAlgorithm, expected: u8, real: u8) -> KeyExchangeResult {
     let length = algorithm.key_length();
     let keys = |replies: u8| {
@@ -165,15 +167,15 @@ fn load_with_nts(keys_of_server: u8, nts: Vec<KeyExchangeResult>) -> Report {
         target: servers.addresses().next().unwrap(),
         rate: 1000.0,
         duration: Duration::from_millis(50),
-        dialect: Dialect {
+        protocol: ClientProtocol {
             nts,
-            ..Dialect::default()
+            ..ClientProtocol::default()
         },
         sources: None,
         clients: None,
         ports: 2,
         burst: 10,
-        patience: Duration::from_millis(500),
+        timeout: Duration::from_millis(500),
         seed: 1,
         process: Some(std::process::id()),
     };
@@ -181,7 +183,7 @@ fn load_with_nts(keys_of_server: u8, nts: Vec<KeyExchangeResult>) -> Report {
 }
 
 #[test]
-fn nts_is_spoken_with_every_cipher_and_cookies_that_run_out_are_counted() {
+fn nts_works_with_every_algorithm_and_reused_cookies_are_counted() {
     for algorithm in AeadAlgorithm::ALL {
         let report = load_with_nts(1, vec![session(algorithm, 5, 5); 3]);
         assert_eq!((report.sent, report.unsent), (50, 0));
@@ -191,21 +193,21 @@ fn nts_is_spoken_with_every_cipher_and_cookies_that_run_out_are_counted() {
             "{algorithm}: {report}"
         );
         assert!(report.answered > 0, "{algorithm}: {report}");
-        // The first ten leave together, and there are six cookies.
+        // The first ten are sent together, and there are six cookies.
         assert!(report.reused_cookies >= 4, "{algorithm}: {report}");
         assert!(report.process_cpu > Some(Duration::ZERO));
     }
 }
 
 #[test]
-fn who_cannot_open_cookies_sends_kisses() {
+fn nts_naks_count_as_kissed() {
     let report = load_with_nts(2, vec![session(AeadAlgorithm::AesSivCmac256, 5, 5)]);
     assert_eq!((report.answered, report.invalid), (0, 0), "{report}");
     assert!(report.kissed > 0, "{report}");
 }
 
 #[test]
-fn an_answer_that_is_not_authentic_is_invalid() {
+fn a_reply_with_a_wrong_authenticator_is_invalid() {
     let report = load_with_nts(1, vec![session(AeadAlgorithm::Aes128GcmSiv, 5, 6)]);
     assert_eq!((report.answered, report.kissed), (0, 0), "{report}");
     assert!(report.invalid > 0, "{report}");

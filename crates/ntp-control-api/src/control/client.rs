@@ -1,4 +1,4 @@
-//! A blocking client: one connection, one call at a time.
+//! A blocking client with one connection and one call at a time.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -10,29 +10,29 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::methods::{Error, INTERFACE, Method};
-use super::wire::{Call, Inbox, LONGEST_REPLY, Reply, encode};
+use super::wire::{Call, MAX_REPLY, MessageBuffer, Reply, encode};
 
-/// A connection to the daemon.
+/// A connection to the control socket of the daemon.
 #[derive(Debug)]
 pub struct Client {
     stream: UnixStream,
-    inbox: Inbox,
+    buffer: MessageBuffer,
 }
 
-/// Why a call has no answer.
+/// Why a call failed.
 #[derive(Debug)]
 pub enum CallError {
     /// The connection failed.
     Io(io::Error),
-    /// What came is not what this version of the interface says.
+    /// The reply does not conform to this version of the interface.
     Malformed(String),
-    /// The daemon did nothing, and says why.
+    /// The daemon refused the call with an error of the interface.
     Refused(Error),
-    /// The daemon answered with an error that this version does not know, or one of Varlink's own.
+    /// The daemon replied with an unknown error or one of Varlink's own.
     Other {
-        /// Its full name.
+        /// Full name of the error.
         name: String,
-        /// Its parameters.
+        /// Parameters of the error.
         parameters: Value,
     },
 }
@@ -46,11 +46,11 @@ impl From<io::Error> for CallError {
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io(error) => write!(f, "the connection to the daemon failed: {error}"),
-            Self::Malformed(problem) => write!(f, "the daemon's answer makes no sense: {problem}"),
+            Self::Io(error) => write!(f, "connection to the daemon failed: {error}"),
+            Self::Malformed(problem) => write!(f, "invalid reply from the daemon: {problem}"),
             Self::Refused(error) => write!(f, "{error}"),
             Self::Other { name, parameters } => {
-                write!(f, "the daemon answered {name} {parameters}")
+                write!(f, "unexpected error from the daemon: {name} {parameters}")
             }
         }
     }
@@ -62,7 +62,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PermissionDenied { caller, permitted } => {
-                write!(f, "{caller} may not do this; {permitted} may")
+                write!(f, "permission denied for {caller}; permitted: {permitted}")
             }
             Self::Refused { reason } | Self::Failed { reason } => f.write_str(reason),
             Self::StepTooLarge {
@@ -72,7 +72,7 @@ impl fmt::Display for Error {
                 ..
             } => write!(
                 f,
-                "a correction of {correction:+.6} s is more than {threshold} = {limit} s allows"
+                "correction of {correction:+.6} s exceeds {threshold} = {limit} s"
             ),
             Self::InvalidConfiguration { report } => f.write_str(report),
         }
@@ -80,30 +80,31 @@ impl fmt::Display for Error {
 }
 
 impl Client {
-    /// Connects to the socket at `path`. Each part of an answer is waited for as long as `patience` (not zero).
+    /// Connects to the socket at `path`. Each read and write is limited to `timeout`, which must
+    /// not be zero.
     ///
     /// # Errors
-    /// Nobody listens there, or the caller may not connect.
-    pub fn connect(path: &Path, patience: Duration) -> io::Result<Self> {
+    /// The connection is refused, or the caller has no permission to connect.
+    pub fn connect(path: &Path, timeout: Duration) -> io::Result<Self> {
         let stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(patience))?;
-        stream.set_write_timeout(Some(patience))?;
+        stream.set_read_timeout(Some(timeout))?;
+        stream.set_write_timeout(Some(timeout))?;
         Ok(Self {
             stream,
-            inbox: Inbox::default(),
+            buffer: MessageBuffer::default(),
         })
     }
 
-    /// Calls a method of the control interface.
+    /// Calls a method and waits for its reply.
     ///
     /// # Errors
-    /// The connection failed or the daemon refused.
+    /// The connection failed or the daemon refused the call.
     pub fn call<M: Method>(&mut self, input: &M::Input) -> Result<M::Output, CallError> {
         self.send::<M>(input, false)?;
-        self.answer::<M>()
+        self.next_reply::<M>()
     }
 
-    /// Calls a method that replies again and again; [`answer`](Self::answer) then gives one reply after the other.
+    /// Calls a method with several replies; read them with [`next_reply`](Self::next_reply).
     ///
     /// # Errors
     /// The connection failed.
@@ -111,11 +112,11 @@ impl Client {
         self.send::<M>(input, true)
     }
 
-    /// The next reply.
+    /// Waits for the next reply.
     ///
     /// # Errors
-    /// The connection failed or the daemon refused.
-    pub fn answer<M: Method>(&mut self) -> Result<M::Output, CallError> {
+    /// The connection failed or the daemon refused the call.
+    pub fn next_reply<M: Method>(&mut self) -> Result<M::Output, CallError> {
         let reply = self.receive()?;
         let Some(name) = reply.error else {
             return serde_json::from_str(reply.parameters.get())
@@ -123,11 +124,11 @@ impl Client {
         };
         let parameters: Value = serde_json::from_str(reply.parameters.get())
             .map_err(|error| CallError::Malformed(error.to_string()))?;
-        let ours = name
+        let known = name
             .strip_prefix(INTERFACE)
             .and_then(|name| name.strip_prefix('.'))
             .and_then(|name| Error::parse(name, &parameters));
-        Err(match ours {
+        Err(match known {
             Some(error) => CallError::Refused(error),
             None => CallError::Other { name, parameters },
         })
@@ -146,23 +147,23 @@ impl Client {
     }
 
     fn receive(&mut self) -> Result<Reply<Box<RawValue>>, CallError> {
-        let mut buffer = vec![0; 64 << 10];
+        let mut chunk = vec![0; 64 << 10];
         loop {
-            match self.inbox.next(LONGEST_REPLY) {
+            match self.buffer.next(MAX_REPLY) {
                 Ok(Some(message)) => {
                     return serde_json::from_slice(&message)
                         .map_err(|error| CallError::Malformed(error.to_string()));
                 }
                 Ok(None) => {}
-                Err(_) => return Err(CallError::Malformed("it does not end".into())),
+                Err(_) => return Err(CallError::Malformed("too long".into())),
             }
-            let count = match self.stream.read(&mut buffer) {
+            let count = match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             };
-            self.inbox.extend(&buffer[..count]);
+            self.buffer.extend(&chunk[..count]);
         }
     }
 }

@@ -1,26 +1,26 @@
-//! The properties that any input at the control socket must keep, for the fuzzer and for the tests.
+//! Properties that hold for any input on the control socket, for the fuzzer and the tests.
 
 use super::methods::Request;
-use super::wire::{Call, Inbox, LONGEST_CALL};
+use super::wire::{Call, MAX_CALL, MessageBuffer};
 
-/// Takes `data` in, in pieces of as many octets as its first one says. Panics if a property is broken: a message is never longer than is
-/// allowed, and what the log tells of a request is one line.
+/// Feeds `data` in chunks whose size is its first octet. Panics if a property is violated: no
+/// message exceeds the limit, and a request is logged as a single line.
 pub fn check(data: &[u8]) {
     let Some((&size, rest)) = data.split_first() else {
         return;
     };
-    let mut inbox = Inbox::default();
+    let mut buffer = MessageBuffer::default();
     for piece in rest.chunks(usize::from(size).max(1)) {
-        inbox.extend(piece);
-        while let Ok(Some(message)) = inbox.next(LONGEST_CALL) {
-            assert!(message.len() <= LONGEST_CALL);
+        buffer.extend(piece);
+        while let Ok(Some(message)) = buffer.next(MAX_CALL) {
+            assert!(message.len() <= MAX_CALL);
             let Ok(call) = serde_json::from_slice::<Call>(&message) else {
                 continue;
             };
             let method = call.method.rsplit('.').next().unwrap_or_default();
             if let Ok(request) = Request::parse(method, call.parameters) {
-                let told = request.parameters();
-                assert!(!told.contains(char::is_control), "{told:?}");
+                let logged = request.parameters();
+                assert!(!logged.contains(char::is_control), "{logged:?}");
             }
         }
     }
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_in_pieces_of_any_length_keep_the_properties() {
+    fn calls_in_chunks_of_any_size_keep_the_properties() {
         let calls = [
             r#"{"method":"org.ntpd-rs.Control1.GetStatus"}"#,
             r#"{"method":"org.ntpd-rs.Control1.Step","parameters":{"forced":true}}"#,

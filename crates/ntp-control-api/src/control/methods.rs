@@ -1,7 +1,8 @@
-//! The methods, the errors, and the interface file that is made from them.
+//! The methods, the errors, and the interface file that is generated from them.
 //!
-//! A method is of one of three kinds. What one `Reads`, everyone may who can open the socket. What one `Changes` is for root, for the daemon's own
-//! user and for the configured group. So is what is `Private`: it changes nothing, but tells about other people.
+//! A method has one of three access classes. `Read` methods are open to every user that can connect
+//! to the socket. `Change` methods require root, the daemon's own user or the configured group. So
+//! do `Private` methods: they change nothing, but reveal personal data.
 
 use std::fmt::Write as _;
 
@@ -9,199 +10,204 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::schema::{Described, comment, input, record, signature, type_definition};
+use super::schema::{VarlinkType, comment, input, record, signature, type_definition};
 use super::types::{
-    Certificate, Client, Configured, KeyExchange, Measurement, Origin, Packets, Path, Program,
-    Section, Server, Setting, Source, Status, System, Withdrawn,
+    Certificate, Client, ConfiguredSource, Disabled, KeyExchange, Measurement, Origin, Packets,
+    Path, Program, Section, Server, Setting, Source, Status, System,
 };
 
-/// The interface's name.
+/// Name of the interface.
 pub const INTERFACE: &str = "org.ntpd-rs.Control1";
 
-/// The interface of every Varlink service.
+/// Name of the interface that every Varlink service has.
 pub const SERVICE: &str = "org.varlink.service";
 
-/// A table of settings as the configuration file has it, in JSON.
+/// A configuration section, as JSON.
 pub type Settings = Map<String, Value>;
 
 input! {
     /// No parameters.
-    Nothing {}
+    NoInput {}
 
-    /// One source or server.
-    Named {
-        /// For a source its configured name, its host, an address in use or its number; for a server its listening address.
+    /// The name of a source or server.
+    NameInput {
+        /// For a source its configured name, host, address in use or identifier; for a server its
+        /// listening address.
         name: String,
     }
 
-    /// One source, or all.
-    MaybeNamed {
-        /// The same; absent means all.
+    /// The name of a source, or all sources.
+    OptionalNameInput {
+        /// As in `NameInput`; absent means all sources.
         name: Option<String>,
     }
 
-    /// A new source or server.
-    New {
-        /// The keys of its section in the configuration file.
+    /// A source or server to add.
+    AddInput {
+        /// Keys of its section in the configuration file.
         settings: Settings,
     }
 
-    /// Other settings for a source or server.
-    Other {
-        /// Which one.
+    /// New settings of a source or server.
+    SetInput {
+        /// Name, as in `NameInput`.
         name: String,
-        /// Keys of its section in the configuration file with their new values; null takes a key out.
+        /// Keys of its section in the configuration file with their new values; null resets a key
+        /// to its default.
         settings: Settings,
     }
 
-    /// How often to tell.
-    Interval {
-        /// Seconds between two replies, at least 0.1; 1 if absent.
+    /// Parameters of `Monitor`.
+    MonitorInput {
+        /// Seconds between replies, at least 0.1; the default is 1.
         interval: Option<f64>,
     }
 
-    /// A step.
+    /// Parameters of `Step`.
     StepInput {
-        /// Whether to go past the panic thresholds.
+        /// Whether to override the panic thresholds.
         forced: Option<bool>,
     }
 
-    /// Which clients to tell about.
+    /// Parameters of `GetClients`.
     ClientsInput {
-        /// The listening address that they asked; absent means any.
+        /// Listening address to report the clients of; absent means all.
         server: Option<String>,
-        /// At most so many, from 1 to 1000; 100 if absent.
+        /// Maximum number of clients, from 1 to 1000; the default is 100.
         limit: Option<u64>,
     }
 
-    /// A log level.
-    LevelInput {
-        /// trace, debug, info, warn or error.
+    /// Parameters of `SetLogLevel`.
+    LogLevelInput {
+        /// error, warn, info, debug or trace.
         level: String,
     }
 }
 
 record! {
-    /// Nothing to tell.
-    Empty {}
+    /// A reply without members.
+    EmptyReply {}
 
-    /// The state.
+    /// The state of the daemon.
     StatusReply {
-        /// All of it.
+        /// The state.
         status: Status,
     }
 
-    /// Which sources a change was about.
-    Names {
+    /// The sources or servers that a change affected.
+    NamesReply {
         /// Their configured names.
         names: Vec<String>,
     }
 
-    /// What became of a request for bursts.
+    /// Result of `BurstSource`.
     BurstReply {
-        /// Addresses that are being measured.
+        /// Number of associations that started a burst.
         started: u64,
-        /// Addresses that were measured just now, or that asked for fewer requests, or are offline.
-        spared: u64,
+        /// Number of associations that did not: measured recently, rate limited by the server, or
+        /// offline.
+        skipped: u64,
     }
 
-    /// A step that was made.
+    /// Result of `Step`.
     StepReply {
-        /// What the clock read before.
+        /// System time before the step.
         clock: f64,
-        /// What was added to it.
+        /// Correction that was added.
         correction: f64,
     }
 
-    /// What a reload led to.
+    /// Result of `Reload`.
     ReloadReply {
-        /// Sources that were not there before.
+        /// Sources that were added.
         added: Vec<String>,
-        /// Sources that are not asked any more.
+        /// Sources that were removed.
         removed: Vec<String>,
-        /// Sources that go on under other settings.
+        /// Sources whose settings changed.
         changed: Vec<String>,
-        /// Other sections whose changes are in force now.
+        /// Other sections whose changes took effect.
         applied: Vec<String>,
-        /// Changes that could not be made, and what they need.
+        /// Changes that did not take effect, each with what it requires.
         not_applied: Vec<String>,
-        /// What is accepted but probably not meant.
+        /// Warnings about the configuration.
         warnings: Vec<String>,
     }
 
-    /// What became of the key for cookies.
+    /// Result of `Rekey`.
     RekeyReply {
-        /// The number of the key that cookies are made with from now on.
+        /// Number of the key that encrypts new cookies.
         key: u64,
-        /// For how long cookies of the key before can still be used, in seconds, if nobody asks for another key meanwhile.
-        good_for: f64,
-        /// The file that keeps the keys over a restart, if one is configured.
-        stored: Option<String>,
+        /// Seconds for which cookies of the previous key remain valid if there is no further
+        /// `Rekey`.
+        old_cookies_valid_for: f64,
+        /// File that stores the keys, if one is configured.
+        key_file: Option<String>,
     }
 
-    /// Clients.
+    /// The client list.
     ClientsReply {
-        /// Those who asked most often, in that order.
+        /// The most active clients, in descending order of requests.
         clients: Vec<Client>,
-        /// How many are remembered.
+        /// Number of entries in the list.
         listed: u64,
-        /// How many can be remembered (client-list-size); 0 if no list is kept.
+        /// Capacity of the list (client-list-size); 0 if it is disabled.
         size: u64,
-        /// How often one had to make room for another one. If never, all who asked are listed and all counts are exact.
-        displaced: u64,
-        /// Datagrams that were not counted, because the list was just being read.
-        missed: u64,
+        /// Number of entries replaced by new clients. While it is 0, the list is complete and all
+        /// counts are exact.
+        evicted: u64,
+        /// Datagrams that were not counted because the list was being read.
+        uncounted: u64,
     }
 
-    /// The configuration in force.
+    /// The active configuration.
     ConfigurationReply {
-        /// The main file; absent if the daemon runs on defaults.
+        /// Main file; absent if the daemon runs on defaults.
         path: Option<String>,
-        /// All files that were read, in the order in which they count.
+        /// All files that were read, in order of precedence, lowest first.
         files: Vec<String>,
-        /// Its sections.
+        /// Sections.
         sections: Vec<Section>,
-        /// What files have and what is not in force, or not as they have it.
-        withdrawn: Vec<Withdrawn>,
+        /// Sources and servers of the files that are removed, replaced or disabled.
+        disabled: Vec<Disabled>,
     }
 
-    /// Files that were written.
-    Written {
-        /// Their paths.
+    /// Result of `Dump`.
+    DumpReply {
+        /// Files that were written.
         paths: Vec<String>,
     }
 }
 
-/// A method: its name and what goes in and comes out.
+/// A method of the interface.
 pub trait Method {
-    /// Its name without the interface's.
+    /// Name without that of the interface.
     const NAME: &'static str;
-    /// Its parameters.
+    /// Parameters.
     type Input: Serialize;
-    /// Its reply.
+    /// Reply.
     type Output: DeserializeOwned;
 }
 
-/// What a method is like.
+/// Access class of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// It reads what everyone may know.
-    Reads,
-    /// It reads what only those may know who may change things.
+pub enum Access {
+    /// Reads public state.
+    Read,
+    /// Reads personal data; requires the right to make changes.
     Private,
-    /// It changes something.
-    Changes,
+    /// Changes the state of the daemon.
+    Change,
 }
 
-impl Kind {
-    /// Whether everyone may call the method who can open the socket.
-    pub const fn is_for_everyone(self) -> bool {
-        matches!(self, Self::Reads)
+impl Access {
+    /// Whether every user that can connect to the socket may call the method.
+    pub const fn is_public(self) -> bool {
+        matches!(self, Self::Read)
     }
 }
 
 macro_rules! methods {
-    ($($(#[doc = $doc:literal])* $kind:ident $name:ident($input:ty) -> $output:ty;)*) => {
+    ($($(#[doc = $doc:literal])* $access:ident $name:ident($input:ty) -> $output:ty;)*) => {
         $(
             $(#[doc = $doc])*
             #[derive(Clone, Copy, Debug)]
@@ -221,10 +227,10 @@ macro_rules! methods {
         }
 
         impl Request {
-            /// Understands a call of the method `name` (without the interface's).
+            /// Parses a call of the method `name` (without the name of the interface).
             ///
             /// # Errors
-            /// The parameter that is wrong, with what is wrong about it; None if there is no such method.
+            /// The invalid parameter and the reason, or `None` if the method does not exist.
             pub fn parse(name: &str, parameters: Value) -> Result<Self, Option<String>> {
                 match name {
                     $(stringify!($name) => serde_json::from_value(parameters)
@@ -234,24 +240,24 @@ macro_rules! methods {
                 }
             }
 
-            /// The method's name.
+            /// Name of the method.
             pub fn name(&self) -> &'static str {
                 match self {
                     $(Self::$name(_) => stringify!($name),)*
                 }
             }
 
-            /// Its parameters, for a log: JSON.
+            /// Parameters as JSON, for the log.
             pub fn parameters(&self) -> String {
                 match self {
                     $(Self::$name(input) => serde_json::to_string(input).unwrap_or_default(),)*
                 }
             }
 
-            /// Who may call it, and whether it changes anything.
-            pub fn kind(&self) -> Kind {
+            /// Access class of the method.
+            pub fn access(&self) -> Access {
                 match self {
-                    $(Self::$name(_) => Kind::$kind,)*
+                    $(Self::$name(_) => Access::$access,)*
                 }
             }
         }
@@ -273,47 +279,51 @@ macro_rules! methods {
 }
 
 methods! {
-    /// The state now.
-    Reads GetStatus(Nothing) -> StatusReply;
-    /// The state now, and again and again; must be called with `more`.
-    Reads Monitor(Interval) -> StatusReply;
-    /// The configuration in force, with where each value comes from. Secrets are not told.
-    Reads GetConfiguration(Nothing) -> ConfigurationReply;
-    /// Who asks for time, as far as `client-list-size` has it remembered. Only for those who may change things: addresses of clients are personal data.
+    /// Returns the state.
+    Read GetStatus(NoInput) -> StatusReply;
+    /// Returns the state now and then periodically; requires `more`.
+    Read Monitor(MonitorInput) -> StatusReply;
+    /// Returns the active configuration with the origin of each value. Secrets are left out.
+    Read GetConfiguration(NoInput) -> ConfigurationReply;
+    /// Returns the client list (`client-list-size`). Requires the right to make changes: addresses
+    /// of clients are personal data.
     Private GetClients(ClientsInput) -> ClientsReply;
-    /// Asks one more source.
-    Changes AddSource(New) -> Names;
-    /// Asks a source no more.
-    Changes RemoveSource(Named) -> Names;
-    /// Changes settings of a source. If only poll intervals, marks or the size of a pool change, it goes on undisturbed.
-    Changes SetSource(Other) -> Names;
-    /// Asks a source, or all, again after OfflineSource.
-    Changes OnlineSource(MaybeNamed) -> Names;
-    /// Sends no requests to a source, or to any, until OnlineSource.
-    Changes OfflineSource(MaybeNamed) -> Names;
-    /// Measures a source, or all, eight times within 16 s.
-    Changes BurstSource(MaybeNamed) -> BurstReply;
-    /// Steps the clock to what the sources say.
-    Changes Step(StepInput) -> StepReply;
-    /// Serves time at one more address.
-    Changes AddServer(New) -> Names;
-    /// Serves time at an address no more.
-    Changes RemoveServer(Named) -> Names;
-    /// Changes settings of a server; clients that are served by the old rules and the new lose no answer.
-    Changes SetServer(Other) -> Names;
-    /// Logs more, or less, until the next start.
-    Changes SetLogLevel(LevelInput) -> Empty;
-    /// Reads the configuration again. A file that is not acceptable changes nothing.
-    Changes Reload(Nothing) -> ReloadReply;
-    /// Makes NTS cookies with a new key from now on. Those that clients have stay good as long as `[keyset]` keeps their keys.
-    Changes Rekey(Nothing) -> RekeyReply;
-    /// Writes what has been learnt to the state directory now.
-    Changes Dump(Nothing) -> Written;
+    /// Adds a source.
+    Change AddSource(AddInput) -> NamesReply;
+    /// Removes a source.
+    Change RemoveSource(NameInput) -> NamesReply;
+    /// Changes settings of a source. Changes of poll intervals, selection options and pool size
+    /// keep its associations.
+    Change SetSource(SetInput) -> NamesReply;
+    /// Resumes polling of a source, or of all, after OfflineSource.
+    Change OnlineSource(OptionalNameInput) -> NamesReply;
+    /// Suspends polling of a source, or of all, until OnlineSource.
+    Change OfflineSource(OptionalNameInput) -> NamesReply;
+    /// Starts a burst of eight requests within 16 s to a source, or to all.
+    Change BurstSource(OptionalNameInput) -> BurstReply;
+    /// Steps the clock by the estimated offset.
+    Change Step(StepInput) -> StepReply;
+    /// Adds a server, a listening address.
+    Change AddServer(AddInput) -> NamesReply;
+    /// Removes a server.
+    Change RemoveServer(NameInput) -> NamesReply;
+    /// Changes settings of a server. No request is lost of clients that both the old and the new
+    /// settings serve.
+    Change SetServer(SetInput) -> NamesReply;
+    /// Changes the log level until the next start.
+    Change SetLogLevel(LogLevelInput) -> EmptyReply;
+    /// Reloads the configuration. An invalid file changes nothing.
+    Change Reload(NoInput) -> ReloadReply;
+    /// Encrypts NTS cookies with a new key from now on. Existing cookies stay valid as long as
+    /// `[keyset]` keeps their keys.
+    Change Rekey(NoInput) -> RekeyReply;
+    /// Writes the persistent state to the state directory.
+    Change Dump(NoInput) -> DumpReply;
 }
 
 macro_rules! errors {
     ($($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $member_doc:literal])* $member:ident: $kind:ty,)* })*) => {
-        /// Why a method did nothing.
+        /// Why a method failed.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "error", content = "parameters")]
         pub enum Error {
@@ -324,14 +334,14 @@ macro_rules! errors {
         }
 
         impl Error {
-            /// The error's name without the interface's.
+            /// Name of the error without that of the interface.
             pub fn name(&self) -> &'static str {
                 match self {
                     $(Self::$name { .. } => stringify!($name),)*
                 }
             }
 
-            /// Its parameters.
+            /// Parameters of the error.
             pub fn parameters(&self) -> Value {
                 match serde_json::to_value(self) {
                     Ok(Value::Object(mut object)) => object.remove("parameters").unwrap_or_default(),
@@ -339,7 +349,7 @@ macro_rules! errors {
                 }
             }
 
-            /// Understands an error reply; None if this version does not know it.
+            /// Parses an error reply; `None` if this version does not know the error.
             pub fn parse(name: &str, parameters: &Value) -> Option<Self> {
                 serde_json::from_value(serde_json::json!({ "error": name, "parameters": parameters })).ok()
             }
@@ -349,7 +359,7 @@ macro_rules! errors {
             $(
                 text.push('\n');
                 comment(text, "", &[$($doc),*]);
-                let members: &[(&str, String)] = &[$((stringify!($member), <$kind as Described>::name())),*];
+                let members: &[(&str, String)] = &[$((stringify!($member), <$kind as VarlinkType>::name())),*];
                 let members: Vec<_> = members.iter().map(|(name, kind)| format!("{name}: {kind}")).collect();
                 let _ = writeln!(text, "error {} ({})", stringify!($name), members.join(", "));
             )*
@@ -358,51 +368,53 @@ macro_rules! errors {
 }
 
 errors! {
-    /// The caller may neither change anything nor read what is private.
+    /// The caller has no right to make changes or to read private data.
     PermissionDenied {
-        /// Who asked.
+        /// The calling user.
         caller: String,
-        /// Who may.
+        /// The users and groups that have the right.
         permitted: String,
     }
 
-    /// It cannot be done as things are; the reason is a sentence.
+    /// The request cannot be fulfilled in the current state; nothing was changed.
     Refused {
-        /// Why.
+        /// Reason.
         reason: String,
     }
 
-    /// A panic threshold forbids a step of this size; it can be forced.
+    /// The step exceeds a panic threshold; it can be forced.
     StepTooLarge {
-        /// What the clock reads.
+        /// System time.
         clock: f64,
-        /// What would have been added to it.
+        /// Correction that was refused.
         correction: f64,
-        /// The threshold's key in the configuration.
+        /// Configuration key of the threshold.
         threshold: String,
-        /// Its value.
+        /// Value of the threshold.
         limit: f64,
     }
 
-    /// Settings or a configuration file are not acceptable; the report shows every problem with its place.
+    /// Settings or a configuration file are invalid; the report lists every problem with its
+    /// location.
     InvalidConfiguration {
-        /// The report.
+        /// Report, several lines.
         report: String,
     }
 
-    /// The operating system did not let it be done.
+    /// A system call failed.
     Failed {
-        /// What was tried, and what the operating system said.
+        /// The operation and the error of the operating system.
         reason: String,
     }
 }
 
-/// The interface file.
+/// Returns the interface file.
 pub fn interface() -> String {
     let mut text = format!(
-        "# Reading the state of the ntpd-rs daemon, and changing its mind.\n#\n\
-         # Durations are seconds, frequencies parts per million, times seconds since 1970. What is not known is absent.\n\
-         # Within this version there are only additions.\ninterface {INTERFACE}\n"
+        "# Read state and change configuration of the ntpd-rs daemon.\n#\n\
+         # Durations are in seconds, frequencies in parts per million, times in seconds since 1970.\n\
+         # An offset is true (or the server's) time minus local time. Unknown values are absent.\n\
+         # Changes within this version are additions only.\ninterface {INTERFACE}\n"
     );
     type_definition::<Status>(&mut text);
     type_definition::<Program>(&mut text);
@@ -411,7 +423,7 @@ pub fn interface() -> String {
     type_definition::<Measurement>(&mut text);
     type_definition::<Path>(&mut text);
     type_definition::<Packets>(&mut text);
-    type_definition::<Configured>(&mut text);
+    type_definition::<ConfiguredSource>(&mut text);
     type_definition::<Server>(&mut text);
     type_definition::<Client>(&mut text);
     type_definition::<KeyExchange>(&mut text);
@@ -419,21 +431,21 @@ pub fn interface() -> String {
     type_definition::<Section>(&mut text);
     type_definition::<Setting>(&mut text);
     type_definition::<Origin>(&mut text);
-    type_definition::<Withdrawn>(&mut text);
+    type_definition::<Disabled>(&mut text);
     method_definitions(&mut text);
     error_definitions(&mut text);
     text
 }
 
-/// The description of `org.varlink.service`, which every service has.
+/// Interface file of `org.varlink.service`, which every Varlink service has.
 pub const SERVICE_DESCRIPTION: &str = "\
-# Every Varlink service describes itself by this interface.
+# Describes a Varlink service.
 interface org.varlink.service
 
-# What the service is, and which interfaces it has.
+# Returns the product and its interfaces.
 method GetInfo() -> (vendor: string, product: string, version: string, url: string, interfaces: []string)
 
-# An interface's file.
+# Returns an interface file.
 method GetInterfaceDescription(interface: string) -> (description: string)
 
 error InterfaceNotFound (interface: string)

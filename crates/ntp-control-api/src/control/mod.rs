@@ -1,21 +1,23 @@
-//! The control interface: Varlink on a Unix socket, for reading the daemon's state and changing its mind.
+//! The control interface: Varlink on a Unix socket, to read state and change configuration of the
+//! daemon.
 //!
-//! Varlink is JSON objects, each ended by a NUL octet. A call names a method and its parameters; the answer is a reply or an
-//! error with a name. A call that says `more` is answered again and again. Everything is described by an interface file, which
-//! the daemon itself hands out (`org.varlink.service.GetInterfaceDescription`), so that clients of any language, and people with
+//! A Varlink message is a JSON object followed by a NUL octet. A call has a method name and
+//! parameters; the answer is a reply or a named error. A call with `more` can get several replies.
+//! An interface file describes all methods; the daemon returns it on request
+//! (`org.varlink.service.GetInterfaceDescription`), so that clients in any language, and
 //! `varlinkctl`, need nothing else.
 //!
-//! | module | what it holds |
+//! | module | content |
 //! |---|---|
-//! | `schema` | one macro that makes a serde type and its words in the interface file from the same lines |
-//! | [`types`] | what methods take and give |
-//! | [`methods`] | the methods and errors, and the interface file |
-//! | [`wire`] | messages, and a reader that never holds more than one too long |
-//! | [`client`] | a small blocking client |
+//! | `schema` | macros that define a serde type and its Varlink definition from the same lines |
+//! | [`types`] | types of replies |
+//! | [`methods`] | methods, errors and the interface file |
+//! | [`wire`] | messages and their framing, with a size limit |
+//! | [`client`] | a blocking client |
 //!
-//! The interface's name ends in its version. Within a version there are only additions: methods, errors, members of what is
-//! given, members of what is taken that may be left out. Readers ignore members that they do not know; the daemon refuses parameters
-//! that it does not know, because a misspelt wish must not pass for a granted one.
+//! The name of the interface ends in its version. Within a version there are only additions:
+//! methods, errors, members of replies, optional parameters. Readers ignore unknown members; the
+//! daemon rejects unknown parameters, because a misspelt option must not be ignored silently.
 
 pub mod client;
 #[doc(hidden)]
@@ -25,7 +27,7 @@ mod schema;
 pub mod types;
 pub mod wire;
 
-/// Where the socket is if the configuration does not say.
+/// Default path of the socket.
 pub const DEFAULT_PATH: &str = "/run/ntpd-rs/control";
 
 #[cfg(test)]

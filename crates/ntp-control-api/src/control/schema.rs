@@ -1,19 +1,20 @@
-//! A serde type and its description from the same lines, so that neither can drift from the other.
+//! Macros that define a serde type and its Varlink definition from the same lines, so that they
+//! cannot diverge.
 //!
-//! `record!` makes what the daemon gives (readers pass over members that they do not know), `input!` what it takes (an
-//! unknown member is an error). Doc comments become the interface file's comments.
+//! `record!` defines types of replies (readers ignore unknown members), `input!` types of
+//! parameters (an unknown member is an error). Doc comments become comments of the interface file.
 
 use std::fmt::Write as _;
 
-/// A Rust type as Varlink calls it.
-pub(crate) trait Described {
-    /// The type's name or expression in the interface language.
+/// A Rust type with a name in the Varlink interface language.
+pub(crate) trait VarlinkType {
+    /// Returns the name or type expression.
     fn name() -> String;
 }
 
-macro_rules! plain {
+macro_rules! basic_types {
     ($($rust:ty => $varlink:literal)*) => {
-        $(impl Described for $rust {
+        $(impl VarlinkType for $rust {
             fn name() -> String {
                 $varlink.to_owned()
             }
@@ -21,7 +22,7 @@ macro_rules! plain {
     };
 }
 
-plain! {
+basic_types! {
     bool => "bool"
     String => "string"
     f64 => "float"
@@ -31,39 +32,39 @@ plain! {
     serde_json::Map<String, serde_json::Value> => "object"
 }
 
-impl<T: Described> Described for Option<T> {
+impl<T: VarlinkType> VarlinkType for Option<T> {
     fn name() -> String {
         format!("?{}", T::name())
     }
 }
 
-impl<T: Described> Described for Vec<T> {
+impl<T: VarlinkType> VarlinkType for Vec<T> {
     fn name() -> String {
         format!("[]{}", T::name())
     }
 }
 
-/// A struct with named members.
-pub(crate) trait Record: Described {
-    /// Its comment.
+/// A Varlink struct.
+pub(crate) trait Record: VarlinkType {
+    /// Comment lines.
     const DOC: &'static [&'static str];
 
-    /// Its members: name, type, comment.
+    /// Returns the members in order of definition.
     fn members() -> Vec<Member>;
 }
 
-/// A member of a record.
+/// A member of a [`Record`].
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
-    /// Its name.
+    /// Name.
     pub(crate) name: &'static str,
-    /// Its type in the interface language.
+    /// Type in the interface language.
     pub(crate) kind: String,
-    /// Its comment.
+    /// Comment lines.
     pub(crate) doc: &'static [&'static str],
 }
 
-/// Writes a comment, each line of it indented by `indent`.
+/// Appends comment lines, each indented by `indent`.
 pub(super) fn comment(text: &mut String, indent: &str, lines: &[&str]) {
     for line in lines {
         // Writing to a string does not fail.
@@ -71,7 +72,7 @@ pub(super) fn comment(text: &mut String, indent: &str, lines: &[&str]) {
     }
 }
 
-/// A `type` of the interface file.
+/// Appends the `type` definition of `T`.
 pub(super) fn type_definition<T: Record>(text: &mut String) {
     text.push('\n');
     comment(text, "", T::DOC);
@@ -85,7 +86,7 @@ pub(super) fn type_definition<T: Record>(text: &mut String) {
     text.push_str(")\n");
 }
 
-/// The members of a record in one line, as a method's parameters or an error's.
+/// Returns the members of `T` on one line, as in a method or error definition.
 pub(super) fn signature<T: Record>() -> String {
     let members = T::members();
     let words: Vec<_> = members
@@ -97,7 +98,7 @@ pub(super) fn signature<T: Record>() -> String {
 
 macro_rules! describe {
     ([$($doc:literal)*] $name:ident { $([$($member_doc:literal)*] $member:ident: $kind:ty,)* }) => {
-        impl $crate::control::schema::Described for $name {
+        impl $crate::control::schema::VarlinkType for $name {
             fn name() -> String {
                 stringify!($name).to_owned()
             }
@@ -109,7 +110,7 @@ macro_rules! describe {
             fn members() -> Vec<$crate::control::schema::Member> {
                 vec![$($crate::control::schema::Member {
                     name: stringify!($member),
-                    kind: <$kind as $crate::control::schema::Described>::name(),
+                    kind: <$kind as $crate::control::schema::VarlinkType>::name(),
                     doc: &[$($member_doc),*],
                 }),*]
             }
@@ -122,7 +123,7 @@ macro_rules! record {
         $(
             $(#[doc = $doc])*
             #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-            // A daemon of an earlier version knows fewer members.
+            // A daemon of an earlier version sends fewer members.
             #[serde(default)]
             pub struct $name {
                 $($(#[doc = $member_doc])* pub $member: $kind,)*

@@ -1,14 +1,15 @@
-//! The interface file is what the types say, and every form survives its journey.
+//! Tests of the interface file, of request and error parsing and of the framing.
 
 use serde_json::{Value, json};
 
-use super::methods::{Error, Kind, Nothing, Request, Settings, interface};
+use super::methods::{Access, Error, NoInput, Request, Settings, interface};
 use super::types::Status;
-use super::wire::{Call, Inbox, LONGEST_CALL, Reply, TooLong, encode};
+use super::wire::{Call, MAX_CALL, MessageBuffer, Reply, TooLong, encode};
 
-/// The file in the repository, for readers and for packages. `UPDATE=1 cargo test -p ntp-control-api` writes it anew.
+/// The file in the repository is for readers and packages. `UPDATE=1 cargo test -p ntp-control-api`
+/// regenerates it.
 #[test]
-fn the_interface_file_is_made_from_the_types() {
+fn the_interface_file_matches_the_types() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/org.ntpd-rs.Control1.varlink");
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(path, interface()).unwrap();
@@ -17,9 +18,9 @@ fn the_interface_file_is_made_from_the_types() {
     assert_eq!(file, interface());
 }
 
-/// Every type that a member names is defined, and every member that serde writes is in the file.
+/// Every referenced type is defined, and every member that serde writes is in the file.
 #[test]
-fn every_type_that_is_named_is_defined() {
+fn every_referenced_type_is_defined() {
     let text = interface();
     for line in text.lines().filter(|line| line.starts_with("  ")) {
         let Some((_, kind)) = line.trim().split_once(": ") else {
@@ -41,28 +42,28 @@ fn every_type_that_is_named_is_defined() {
 }
 
 #[test]
-fn unknown_methods_and_unknown_parameters_are_told_apart() {
+fn unknown_methods_and_unknown_parameters_are_distinguished() {
     assert_eq!(
         Request::parse("GetStatus", json!({})),
-        Ok(Request::GetStatus(Nothing {}))
+        Ok(Request::GetStatus(NoInput {}))
     );
     assert_eq!(Request::parse("Dance", json!({})), Err(None));
     let Err(Some(problem)) = Request::parse("RemoveSource", json!({ "nam": "a" })) else {
-        panic!("a misspelt parameter is a mistake");
+        panic!("a misspelt parameter is an error");
     };
     assert!(problem.contains("`nam`"), "{problem}");
     let add = Request::parse("AddSource", json!({ "settings": { "address": "a" } })).unwrap();
-    assert_eq!(add.kind(), Kind::Changes);
+    assert_eq!(add.access(), Access::Change);
     let expected: Settings = serde_json::from_value(json!({ "address": "a" })).unwrap();
     assert!(matches!(add, Request::AddSource(new) if new.settings == expected));
 }
 
 #[test]
-fn what_everyone_may_read_is_the_state_and_the_configuration() {
-    let kind = |method: &str| Request::parse(method, json!({})).unwrap().kind();
-    assert_eq!(kind("GetStatus"), Kind::Reads);
-    assert_eq!(kind("GetClients"), Kind::Private);
-    let for_everyone: Vec<_> = interface()
+fn only_the_state_and_the_configuration_are_public() {
+    let access = |method: &str| Request::parse(method, json!({})).unwrap().access();
+    assert_eq!(access("GetStatus"), Access::Read);
+    assert_eq!(access("GetClients"), Access::Private);
+    let public: Vec<_> = interface()
         .lines()
         .filter_map(|line| line.strip_prefix("method ")?.split_once('('))
         .map(|(name, _)| name.to_owned())
@@ -74,19 +75,19 @@ fn what_everyone_may_read_is_the_state_and_the_configuration() {
             ];
             let others = [json!({ "name": "a" }), json!({ "level": "info" })];
             let calls = calls.into_iter().chain(others);
-            let mut understood = calls.filter_map(|call| Request::parse(name, call).ok());
-            let request = understood.next();
+            let mut accepted = calls.filter_map(|call| Request::parse(name, call).ok());
+            let request = accepted.next();
             request
-                .expect("one of these suits every method")
-                .kind()
-                .is_for_everyone()
+                .expect("every method accepts one of these")
+                .access()
+                .is_public()
         })
         .collect();
-    assert_eq!(for_everyone, ["GetStatus", "Monitor", "GetConfiguration"]);
+    assert_eq!(public, ["GetStatus", "Monitor", "GetConfiguration"]);
 }
 
 #[test]
-fn errors_survive_their_journey() {
+fn errors_survive_encoding_and_parsing() {
     let error = Error::StepTooLarge {
         clock: 1.0,
         correction: -2.5,
@@ -98,36 +99,36 @@ fn errors_survive_their_journey() {
 }
 
 #[test]
-fn messages_arrive_in_any_pieces() {
+fn messages_can_arrive_in_chunks_of_any_size() {
     let call = Call {
         method: "a.b".into(),
         ..Call::default()
     };
     let bytes = [encode(&call), encode(&Reply::<Value>::default())].concat();
     for size in 1..bytes.len() {
-        let mut inbox = Inbox::default();
+        let mut buffer = MessageBuffer::default();
         let mut messages = Vec::new();
         for piece in bytes.chunks(size) {
-            inbox.extend(piece);
-            while let Some(message) = inbox.next(LONGEST_CALL).unwrap() {
+            buffer.extend(piece);
+            while let Some(message) = buffer.next(MAX_CALL).unwrap() {
                 messages.push(message);
             }
         }
         assert_eq!(messages.len(), 2);
         assert_eq!(serde_json::from_slice::<Call>(&messages[0]).unwrap(), call);
-        assert!(inbox.is_empty());
+        assert!(buffer.is_empty());
     }
 }
 
 #[test]
-fn a_message_without_end_is_given_up() {
-    let mut inbox = Inbox::default();
+fn messages_over_the_length_limit_are_rejected() {
+    let mut buffer = MessageBuffer::default();
     for _ in 0..3 {
-        inbox.extend(&[b'x'; 4]);
+        buffer.extend(&[b'x'; 4]);
     }
-    assert_eq!(inbox.next(11), Err(TooLong));
-    let mut inbox = Inbox::default();
-    inbox.extend(b"xxxxxxxxxxxx\0");
-    assert_eq!(inbox.next(11), Err(TooLong));
-    assert_eq!(inbox.next(12), Ok(Some(b"xxxxxxxxxxxx".to_vec())));
+    assert_eq!(buffer.next(11), Err(TooLong));
+    let mut buffer = MessageBuffer::default();
+    buffer.extend(b"xxxxxxxxxxxx\0");
+    assert_eq!(buffer.next(11), Err(TooLong));
+    assert_eq!(buffer.next(12), Ok(Some(b"xxxxxxxxxxxx".to_vec())));
 }

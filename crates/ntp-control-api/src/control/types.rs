@@ -1,328 +1,336 @@
-//! What the methods give: the daemon's state, in plain numbers.
+//! The types that replies are made of: the state of the daemon, in plain numbers.
 //!
-//! Durations are seconds, frequencies parts per million, times seconds since 1970 (UTC, as the disciplined clock reads). A
-//! figure that is not known is absent. An offset is what would have to be added to our clock: true (or the server's) time minus
-//! ours, positive if our clock is behind (RFC 5905 section 8).
+//! Durations are seconds, frequencies parts per million, times seconds since 1970 (UTC, as the
+//! disciplined clock reads). A value that is not known is absent. An offset is the correction that
+//! the local clock needs: true (or the server's) time minus local time, positive if the local clock
+//! is behind (RFC 5905 section 8).
 
 use super::schema::record;
 
 record! {
-    /// Everything there is to see.
+    /// The state of the daemon.
     Status {
-        /// The program.
+        /// The daemon process.
         program: Program,
-        /// The clock, and what is claimed about it.
+        /// The system clock and its estimated errors.
         system: System,
-        /// The sources that are asked: an association with one server address each.
+        /// The associations: one for each server address in use.
         sources: Vec<Source>,
-        /// The sources that are configured, each of which leads to one association or several.
-        configured: Vec<Configured>,
-        /// The addresses at which time is served.
+        /// The configured sources; each has one or more associations.
+        configured: Vec<ConfiguredSource>,
+        /// The addresses on which time is served.
         servers: Vec<Server>,
-        /// The giving out of NTS keys; absent if none are given out.
+        /// The NTS key exchange server; absent if there is none.
         key_exchange: Option<KeyExchange>,
     }
 
-    /// The daemon.
+    /// The daemon process.
     Program {
-        /// Its version.
+        /// Version.
         version: String,
-        /// For how many seconds it has been running.
+        /// Time since the start.
         uptime: f64,
-        /// Its clock now.
+        /// System time at the moment of the reply.
         now: f64,
-        /// Its main configuration file; absent if it runs on defaults.
+        /// Main configuration file; absent if the daemon runs on defaults.
         config_path: Option<String>,
     }
 
-    /// The clock, and what is claimed about it.
+    /// The system clock and its estimated errors.
     System {
         /// Whether the clock follows its sources and the error bound is below its limit.
         synchronized: bool,
-        /// Hops to the primary reference, 16 without one.
+        /// Number of hops to the primary reference; 16 if there is none.
         stratum: u32,
-        /// What the time comes from: four characters, or an address.
+        /// Reference ID: four characters or an address.
         reference_id: String,
-        /// The name of the source that is the reference.
+        /// Name of the source that is the reference.
         reference: Option<String>,
-        /// When the clock was last updated from a source.
+        /// Time of the last clock update from a source.
         reference_time: Option<f64>,
         /// Announced leap second: none, insert, delete or unsynchronized.
         leap: String,
-        /// What is still to be added to the clock by the best estimate.
+        /// Estimated correction that the clock still needs.
         offset: Option<f64>,
-        /// By how much the bare oscillator runs fast, in parts per million.
+        /// Frequency error of the uncorrected oscillator in parts per million, positive if it runs
+        /// fast.
         frequency: f64,
-        /// The standard deviation of that.
+        /// Standard deviation of `frequency`.
         frequency_sigma: f64,
-        /// The error that the clock stays within 99.9 % of the time.
+        /// Estimated error: the clock stays within it 99.9 % of the time.
         estimated_error: Option<f64>,
-        /// The guaranteed error: true time is never further away.
+        /// Maximum error: true time is never further away, as long as most sources are right.
         error_bound: Option<f64>,
-        /// Round trip to the primary reference.
+        /// Round-trip delay to the primary reference.
         root_delay: f64,
-        /// Error accumulated on the way from the primary reference.
+        /// Dispersion accumulated from the primary reference.
         root_dispersion: Option<f64>,
         /// Sum of the magnitudes of all steps after start-up.
         accumulated_steps: f64,
-        /// The limit of that, if configured.
+        /// Limit of `accumulated_steps`, if configured.
         accumulated_steps_limit: Option<f64>,
-        /// Sources whose statements about the time are compatible.
+        /// Number of sources whose correctness intervals intersect.
         agreeing: u64,
-        /// Sources that have a say.
+        /// Number of sources that take part in the selection.
         candidates: u64,
-        /// Sources that must agree (minimum-agreeing-sources).
+        /// Number of sources that must agree (minimum-agreeing-sources).
         needed: u64,
-        /// Whether those that agree are enough to steer by.
+        /// Whether enough sources agree to steer the clock.
         majority: bool,
         /// The clock that is disciplined: system, virtual or none.
         clock: String,
-        /// How far a virtual clock is ahead of the clock it is laid over: its true error, if that one is right.
+        /// Virtual clock minus the clock below it: the true error of the virtual clock, if the
+        /// clock below is right.
         true_offset: Option<f64>,
     }
 
-    /// One association.
+    /// An association with one server address.
     Source {
-        /// Its number, never used again in this run.
+        /// Identifier, unique within one run of the daemon.
         id: u64,
-        /// The configured name, host:port.
+        /// Configured name, host:port.
         name: String,
-        /// The address in use.
+        /// Address in use.
         address: String,
-        /// Where it stands: selected, outranked, falseticker, no-majority, too-uncertain, no-samples, stale, unreachable,
-        /// unusable or offline. Later versions may add words.
+        /// State in the selection: selected, outranked, falseticker, no-majority, too-uncertain,
+        /// no-samples, stale, unreachable, unusable or offline. Later versions may add words.
         state: String,
-        /// Whether requests are sent to it.
+        /// Whether the source is polled.
         online: bool,
-        /// Whether packets are authenticated, and how: none, key or nts.
+        /// Authentication method: none, key or nts.
         authentication: String,
-        /// The operator's marks: prefer, trust, require, noselect.
-        marks: Vec<String>,
-        /// The poll interval in use.
+        /// Selection options of the operator: prefer, trust, require, noselect.
+        selection_options: Vec<String>,
+        /// Poll interval in use.
         poll: f64,
-        /// The shortest poll interval permitted.
+        /// Shortest permitted poll interval.
         poll_min: f64,
-        /// The longest poll interval permitted.
+        /// Longest permitted poll interval.
         poll_max: f64,
-        /// Seconds until it is asked next.
+        /// Time until the next poll.
         next_poll: Option<f64>,
-        /// The last eight polls, the newest in the lowest bit; 1 is an answer.
+        /// Reachability register: the last eight polls, the newest in the lowest bit; 1 is a reply.
         reach: u64,
-        /// Polls since the last answer, 8 at most.
+        /// Polls since the last reply, at most 8.
         unanswered: u64,
-        /// What was wrong with the last request or reply, in words, until an answer is of use again.
-        trouble: Option<String>,
+        /// Why the last request or reply failed, as text; absent after a usable reply.
+        last_error: Option<String>,
         /// The newest measurement.
         measurement: Option<Measurement>,
-        /// What has been learnt about the path.
+        /// Estimated properties of the network path.
         path: Option<Path>,
-        /// What became of its packets.
+        /// Packet counters.
         packets: Packets,
-        /// NTS cookies at hand, at most 8; absent if it does not use NTS.
+        /// Number of NTS cookies available, at most 8; absent if the source does not use NTS.
         nts_cookies: Option<u64>,
-        /// When the first certificate expires of the chain that its key exchange showed last; absent while keys of an earlier run are in use.
+        /// Expiry of the certificate chain of the last NTS key exchange; absent while keys of an
+        /// earlier run are in use.
         certificate_expires: Option<f64>,
     }
 
-    /// What a source said last.
+    /// The newest measurement of a source.
     Measurement {
-        /// When.
+        /// Time of the measurement.
         at: f64,
-        /// What it would have us add to the clock.
+        /// Server time minus local time.
         offset: f64,
-        /// Half width of the interval in which that offset must lie.
+        /// Half width of the interval that contains the true offset.
         uncertainty: Option<f64>,
-        /// Round trip.
+        /// Round-trip delay.
         delay: f64,
-        /// The server's own round trip to the primary reference.
+        /// Root delay of the server.
         root_delay: f64,
-        /// The error that the server admits.
+        /// Root dispersion of the server.
         root_dispersion: f64,
-        /// The server's stratum.
+        /// Stratum of the server.
         stratum: u32,
-        /// The server's reference: four characters, or an address.
+        /// Reference ID of the server: four characters or an address.
         reference_id: String,
-        /// The leap second that the server announces: none, insert, delete or unsynchronized.
+        /// Leap status of the server: none, insert, delete or unsynchronized.
         leap: String,
     }
 
-    /// What has been learnt about the path to a source.
+    /// Estimated properties of the network path to a source.
     Path {
-        /// Round trip when nothing is in the way.
+        /// Minimum round-trip delay of the unloaded path.
         base_delay: f64,
-        /// Median excess over it.
+        /// Median of the round-trip delay in excess of `base_delay`.
         typical_excess: f64,
-        /// Standard deviation of a typical sample.
+        /// Standard deviation of a typical measurement.
         jitter: f64,
-        /// Estimated asymmetry.
+        /// Estimated offset error due to path asymmetry.
         bias: f64,
-        /// Standard deviation of that.
+        /// Standard deviation of `bias`.
         bias_sigma: f64,
-        /// What the newest sample says about our best estimate: estimate minus sample.
+        /// Residual of the newest measurement: estimate minus measurement.
         residual: f64,
-        /// Whether it has a place in the joint estimate; if not, better sources do.
-        seated: bool,
-        /// Samples in a row that were surprises.
-        strikes: u64,
+        /// Whether the source is part of the joint estimate, which has a limited number of slots
+        /// for the best sources.
+        in_joint_estimate: bool,
+        /// Number of consecutive outliers.
+        consecutive_outliers: u64,
     }
 
-    /// What became of packets.
+    /// Packet counters of a source.
     Packets {
         /// Requests sent.
         sent: u64,
         /// Datagrams received.
         received: u64,
-        /// Replies that gave usable time.
+        /// Replies that led to a measurement.
         accepted: u64,
-        /// Replies to our requests without usable time.
+        /// Valid replies without usable time.
         unusable: u64,
-        /// Datagrams that answered nothing of ours.
+        /// Datagrams that match no request.
         bogus: u64,
-        /// Of the unusable ones: those that said that our symmetric key is not accepted. Anybody on the path can say that.
+        /// Unusable replies that are crypto-NAKs: the server does not accept the symmetric key. Not
+        /// authenticated, so possibly forged.
         crypto_naks: u64,
-        /// Of the unusable ones: those that said that our NTS cookie cannot be read. Anybody on the path can say that.
+        /// Unusable replies that are NTS NAKs: the server cannot decrypt the cookie. Not
+        /// authenticated, so possibly forged.
         nts_naks: u64,
     }
 
     /// A configured source.
-    Configured {
-        /// Its name, host:port.
+    ConfiguredSource {
+        /// Name, host:port.
         name: String,
-        /// Associations wanted.
+        /// Number of associations that the configuration requests.
         wanted: u64,
-        /// Associations there are.
+        /// Number of associations in use.
         present: u64,
-        /// Whether it is asked.
+        /// Whether the source is polled.
         online: bool,
-        /// Whether the server refused us, so that it is not asked again.
+        /// Whether the server denied access (kiss code DENY or RSTR), so that polling has stopped.
         denied: bool,
-        /// Why the last look-up or key exchange failed, if it did, in words.
-        trouble: Option<String>,
+        /// Why the last name resolution or key exchange failed, as text; absent if it succeeded.
+        last_error: Option<String>,
     }
 
-    /// An address at which time is served.
+    /// An address on which time is served.
     Server {
-        /// The address.
+        /// Address.
         address: String,
-        /// Datagrams received; the next five add up to it.
+        /// Datagrams received: the sum of the next five.
         received: u64,
-        /// Answered with time.
+        /// Requests answered with time.
         accepted: u64,
-        /// Refused by configuration.
+        /// Requests denied by configuration.
         denied: u64,
-        /// Dropped: malformed, of a mode or version not served, or by configuration.
+        /// Datagrams dropped: malformed, of an unsupported mode or version, or by configuration.
         ignored: u64,
-        /// Over the rate limit.
+        /// Requests over the rate limit.
         rate_limited: u64,
-        /// NTS cookie or authentication failed.
+        /// Requests whose NTS cookie or authentication failed.
         nts_nak: u64,
-        /// Answers that could not be sent.
+        /// Replies that could not be sent.
         send_errors: u64,
-        /// How many clients are remembered at most (client-list-size); 0 if none.
+        /// Capacity of the client list (client-list-size); 0 if it is disabled.
         client_list_size: u64,
     }
 
-    /// Who asked for time at one address.
+    /// A client in the list of one listening address.
     Client {
-        /// The address.
+        /// Address.
         address: String,
-        /// The address at which it asked.
+        /// Listening address that it sent requests to.
         server: String,
-        /// Its datagrams, at most.
+        /// Number of its datagrams: an upper bound.
         requests: u64,
-        /// How many of these may have been those of clients that had to make room.
+        /// Maximum error of `requests`: the count inherited from an evicted entry (Space-Saving).
         overcount: u64,
-        /// Answered with time.
+        /// Requests answered with time.
         answered: u64,
-        /// Refused by an access list, or because NTS is required.
+        /// Requests denied by an access list or because NTS is required.
         denied: u64,
-        /// Over the rate limit.
-        limited: u64,
-        /// Mean time between two requests; absent before the second.
+        /// Requests over the rate limit.
+        rate_limited: u64,
+        /// Mean time between requests; absent before the second request.
         interval: Option<f64>,
-        /// When it came into the list.
-        first: f64,
-        /// When it was heard last.
-        last: f64,
+        /// Time of the first request in the list.
+        first_seen: f64,
+        /// Time of the last request.
+        last_seen: f64,
     }
 
-    /// The giving out of NTS keys (RFC 8915 section 4).
+    /// The NTS key exchange server (RFC 8915 section 4).
     KeyExchange {
-        /// The addresses.
+        /// Listening addresses.
         addresses: Vec<String>,
-        /// Connections; those that have ended are in one of the next five.
+        /// Connections accepted; each closed one is counted in one of the next five.
         connections: u64,
-        /// Ended with keys.
+        /// Key exchanges that succeeded.
         granted: u64,
-        /// Answered without keys.
+        /// Requests refused with an error.
         refused: u64,
-        /// Took too long.
+        /// Connections closed by timeout.
         timed_out: u64,
-        /// Had to make room for others.
+        /// Connections closed in favour of new ones.
         evicted: u64,
-        /// Broke, or never spoke the protocol.
+        /// Connections that failed or did not speak the protocol.
         failed: u64,
-        /// Number of the key that cookies are made with; absent while there is none, as in a fleet before the clock is synchronised.
+        /// Number of the key that encrypts new cookies; absent while there is none, as with a
+        /// shared secret before the clock is synchronised.
         cookie_key: Option<u64>,
-        /// The certificates that clients are shown.
+        /// Certificates in use.
         certificates: Vec<Certificate>,
     }
 
     /// A certificate.
     Certificate {
-        /// Its file.
+        /// File.
         path: String,
-        /// Names and addresses that it is good for.
+        /// Names and addresses that it is valid for.
         names: Vec<String>,
-        /// When it, or another one of its chain, expires.
+        /// Earliest expiry in its chain.
         expires: Option<f64>,
     }
 
-    /// A section of the configuration in force, with those of its keys that somebody has set.
+    /// A section of the active configuration with the keys that are set explicitly.
     Section {
-        /// Its name, for example source.
+        /// Name, for example source.
         name: String,
-        /// Whether there may be several of that name.
+        /// Whether the section can be repeated.
         repeated: bool,
-        /// Who began it, or changed it last.
+        /// Where the section was defined or last changed.
         origin: Origin,
-        /// Its keys.
+        /// Keys.
         settings: Vec<Setting>,
     }
 
-    /// A key of the configuration and its value.
+    /// A configuration key and its value.
     Setting {
-        /// The key, with those of the tables around it, joined by dots.
+        /// Key, with the names of enclosing tables, joined by dots.
         key: String,
-        /// The value as TOML has it.
+        /// Value in TOML syntax.
         value: String,
-        /// Where it comes from.
+        /// Where the value was set.
         origin: Origin,
     }
 
-    /// Where a setting comes from.
+    /// Where a section or value was set.
     Origin {
-        /// file, runtime (a command changed it) or command-line.
+        /// file, runtime (changed by a command) or command-line.
         kind: String,
-        /// The file.
+        /// File.
         file: Option<String>,
-        /// The line in it.
+        /// Line in the file.
         line: Option<u64>,
-        /// Who made the change at run time.
+        /// User or process that made the change at run time.
         by: Option<String>,
-        /// When.
+        /// Time of the change at run time.
         at: Option<f64>,
     }
 
-    /// A source or server of a file that is not in force, or not as the file has it.
-    Withdrawn {
+    /// A source or server of a configuration file that is removed, replaced or disabled.
+    Disabled {
         /// source or server.
         section: String,
-        /// Its address.
+        /// Address.
         name: String,
-        /// Where it stands; absent if the file that disables it is all that is known.
-        stands: Option<Origin>,
-        /// What took it back: a change at run time, or `[disabled]` in a later file.
+        /// Where it is defined; absent if only the `[disabled]` entry is known.
+        defined_at: Option<Origin>,
+        /// What disabled it: a change at run time, or `[disabled]` in a later file.
         origin: Origin,
     }
 }

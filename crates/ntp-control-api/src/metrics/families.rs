@@ -1,14 +1,14 @@
-//! The table of metric families.
+//! Table of metric families.
 //!
-//! A row is a name, a kind, a help text and the way from a state to the value. Rows are shown in
-//! the order in which they stand. Add to [`OURS`]; nothing in [`UPSTREAM`] may change.
+//! A row has a name, a type, a help text and a getter of the value. The output is in the order of
+//! the table. Add to [`OURS`]; [`UPSTREAM`] must not change.
 
 use ntp_time::PollInterval;
 
 use super::{Family, Kind, Number, Samples};
 use crate::observation::{Leap, SELECTED, SOURCE_STATES, STAMP_KINDS, Source, State};
 
-/// The families that upstream's exporter has, in its order.
+/// Families of upstream's exporter, in its order.
 #[rustfmt::skip]
 pub const UPSTREAM: &[Family] = &[
     gauge("ntp_uptime_seconds", "How long the daemon has been running",
@@ -69,7 +69,8 @@ pub const UPSTREAM: &[Family] = &[
         Samples::Server(|server| Some(server.stats.nts_nak_packets.into()))),
 ];
 
-/// The families of what only this daemon tells; shown after upstream's, and only if told.
+/// Families that only this implementation has; written after upstream's, and only if they have
+/// samples.
 #[rustfmt::skip]
 pub const OURS: &[Family] = &[
     gauge("ntp_system_synchronized", "Whether the clock follows its sources and its error bound is below the limit, 1 or 0",
@@ -116,17 +117,17 @@ pub const OURS: &[Family] = &[
     gauge("ntp_source_stratum", "Stratum that the source reports of itself",
         Samples::Source(|source| source.details.stratum.map(Number::from))),
     gauge("ntp_source_state", "Where the source stands in the selection: 1 for the state that it is in, 0 for the others",
-        Samples::SourceWord { label: "state", words: SOURCE_STATES, is: |source| source.details.state.as_deref() }),
+        Samples::SourceStateSet { label: "state", states: SOURCE_STATES, current: |source| source.details.state.as_deref() }),
     gauge("ntp_source_reach_register", "The last eight requests as the bits of a number, the newest lowest; 255 if all were answered",
         Samples::Source(|source| source.details.reach.map(Number::from))),
     gauge("ntp_source_jitter_seconds", "Standard deviation that a typical measurement of the source has",
         Samples::Source(|source| source.details.jitter.map(Number::from))),
     gauge("ntp_source_authentication", "How answers of the source are authenticated: 1 for the way in use, 0 for the others",
-        Samples::SourceWord { label: "method", words: AUTHENTICATIONS, is: authentication }),
+        Samples::SourceStateSet { label: "method", states: AUTHENTICATION_METHODS, current: authentication }),
     gauge("ntp_source_transmit_timestamp", "Who timestamped the last answered request: 1 for the one who did, 0 for the others",
-        Samples::SourceWord { label: "kind", words: STAMP_KINDS, is: |source| source.details.transmit_stamp.as_deref() }),
+        Samples::SourceStateSet { label: "kind", states: STAMP_KINDS, current: |source| source.details.transmit_stamp.as_deref() }),
     gauge("ntp_source_receive_timestamp", "Who timestamped the last answer: 1 for the one who did, 0 for the others",
-        Samples::SourceWord { label: "kind", words: STAMP_KINDS, is: |source| source.details.receive_stamp.as_deref() }),
+        Samples::SourceStateSet { label: "kind", states: STAMP_KINDS, current: |source| source.details.receive_stamp.as_deref() }),
     counter("ntp_source_packets_sent_total", "Requests sent to the source",
         Samples::Source(|source| source.details.packets_sent.map(Number::from))),
     counter("ntp_source_packets_received_total", "Datagrams received from the address of the source",
@@ -179,28 +180,30 @@ const fn counter(name: &'static str, help: &'static str, samples: Samples) -> Fa
     }
 }
 
-/// Ways to authenticate.
-const AUTHENTICATIONS: &[&str] = &["none", "symmetric-key", "nts"];
+/// Values of the label `method`.
+const AUTHENTICATION_METHODS: &[&str] = &["none", "symmetric-key", "nts"];
 
-/// A key's number would make a new time series of the same source whenever keys are changed.
+/// Returns the method without the number of the key, because with it each change of keys would
+/// start a new time series.
 fn authentication(source: &Source) -> Option<&str> {
-    let told = source.details.authentication.as_deref()?;
+    let method = source.details.authentication.as_deref()?;
     Some(if source.nts_cookies.is_some() {
         "nts"
-    } else if told.starts_with("key ") {
+    } else if method.starts_with("key ") {
         "symmetric-key"
     } else {
-        told
+        method
     })
 }
 
-/// Of upstream's daemon before it had a poll interval for each source; 16 s without sources.
+/// Returns the shortest poll interval of all sources; 16 s without sources. Upstream kept the
+/// family from when it had a single interval.
 fn shortest_poll(state: &State) -> PollInterval {
     let polls = state.sources.iter().map(|source| source.poll_interval);
     polls.min().unwrap_or(PollInterval::from_log2(4))
 }
 
-/// The exact number of seconds.
+/// Converts a poll interval to seconds, exactly.
 fn poll(interval: PollInterval) -> Number {
     Number::Real(interval.to_duration().as_seconds_f64())
 }
@@ -221,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_unique_and_say_what_prometheus_wants_them_to_say() {
+    fn names_are_unique_and_follow_the_conventions_of_prometheus() {
         let all: Vec<_> = UPSTREAM.iter().chain(OURS).collect();
         for (index, family) in all.iter().enumerate() {
             let name = family.name;
@@ -242,7 +245,7 @@ mod tests {
             let part = match family.samples {
                 Samples::Program(_) => "ntp_",
                 Samples::System(_) => "ntp_system_",
-                Samples::Source(_) | Samples::SourceWord { .. } => "ntp_source_",
+                Samples::Source(_) | Samples::SourceStateSet { .. } => "ntp_source_",
                 Samples::Server(_) | Samples::ServerLatency(_) => "ntp_server_",
             };
             assert!(name.starts_with(part), "{name}");

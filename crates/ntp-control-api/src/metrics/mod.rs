@@ -1,15 +1,14 @@
-//! The daemon's state as metrics.
+//! State of the daemon as metrics.
 //!
-//! `ntp-ctl status --format prometheus` and the metrics exporter show the same families, so they
-//! stand here, in one table: [`UPSTREAM`] has those of ntpd-rs 1.9, with its names, types,
-//! labels and order, because dashboards and alerts are written for them; [`OURS`] has what this
-//! daemon tells beyond. [`prometheus_text`] turns a state into the text that a Prometheus server
-//! scrapes; [`Text`] writes the same, and whatever else a program adds, in either of the two
-//! [`Format`]s.
+//! `ntp-ctl status --format prometheus` and the metrics exporter share one table of families:
+//! [`UPSTREAM`] has those of ntpd-rs 1.9, with its names, types, labels and order, because
+//! dashboards and alerts depend on them; [`OURS`] has the additions of this implementation.
+//! [`prometheus_text`] formats a state for a Prometheus server; [`Text`] writes metrics of any
+//! origin in either of the two [`Format`]s.
 //!
-//! The text is written here and not by a metrics library. A library keeps families whose values
-//! are set as things happen; here a whole state arrives at once and is shown once, and upstream's
-//! layout is neither of the two standard ones to the letter.
+//! No metrics library is used: a library keeps families whose values are updated by events, while
+//! here a complete state is formatted once, and upstream's layout conforms exactly to neither of
+//! the two standard formats.
 
 mod families;
 mod state;
@@ -23,33 +22,33 @@ pub use text::{Format, Text};
 
 use crate::observation::{Latency, Server, Source, State, seconds};
 
-/// Samples of one meaning.
+/// A metric family.
 #[derive(Clone, Copy, Debug)]
 pub struct Family {
-    /// The full name, with the suffixes that its unit and kind ask for.
+    /// Full name, with the suffixes of its unit and type.
     pub name: &'static str,
-    /// What it tells, for people: one line without a full stop.
+    /// Help text: one line without a full stop.
     pub help: &'static str,
-    /// What the numbers are.
+    /// Type.
     pub kind: Kind,
-    /// What there is a sample of, and where its value is.
+    /// Object and value of each sample.
     pub samples: Samples,
 }
 
-/// What the numbers of a family are.
+/// Type of a metric family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A level, which goes up and down.
+    /// A value that can go up and down.
     Gauge,
-    /// A count since the daemon began, which only grows.
+    /// A count since the start of the daemon; it never decreases.
     Counter,
-    /// Counts of what was no more than each of several bounds.
+    /// Cumulative counts of observations in buckets.
     Histogram,
 }
 
 impl Kind {
-    /// The word for it, the same in both formats.
-    pub fn word(self) -> &'static str {
+    /// Returns the name of the type, the same in both formats.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Gauge => "gauge",
             Self::Counter => "counter",
@@ -58,37 +57,39 @@ impl Kind {
     }
 }
 
-/// What a family has a sample of, and how to get its value; `None` where it does not apply or is not told.
+/// Objects that a family has samples of, with a getter of the value; `None` if it does not apply or
+/// is unknown.
 #[derive(Clone, Copy, Debug)]
 pub enum Samples {
-    /// The program; labels `version`, `build_commit`, `build_commit_date`.
+    /// The daemon process; labels `version`, `build_commit`, `build_commit_date`.
     Program(fn(&State) -> Number),
     /// The clock; no labels.
     System(fn(&State) -> Option<Number>),
     /// Each source; labels `name`, `address`, `id`.
     Source(fn(&Source) -> Option<Number>),
-    /// Each source and each word that may be said of it: 1 for the one that is, 0 for the others.
-    /// The labels of a source, and one more for the word.
-    SourceWord {
-        /// That label.
+    /// Each source and each of its possible states (a state set): 1 for the current one, 0 for the
+    /// others. The labels of a source, and one more for the state.
+    SourceStateSet {
+        /// Name of that label.
         label: &'static str,
-        /// The words; one that is not among them gets a sample of its own.
-        words: &'static [&'static str],
-        /// The one that is true.
-        is: fn(&Source) -> Option<&str>,
+        /// Known states; an unknown current one gets a sample of its own.
+        states: &'static [&'static str],
+        /// Returns the current state.
+        current: fn(&Source) -> Option<&str>,
     },
     /// Each server; label `listen_address`.
     Server(fn(&Server) -> Option<Number>),
-    /// Each server, as a histogram: samples `_bucket` with the further label `le`, `_sum` and `_count`.
+    /// Each server, as a histogram: samples `_bucket` with the further label `le`, `_sum` and
+    /// `_count`.
     ServerLatency(fn(&Server) -> Option<Latency>),
 }
 
-/// The value of a sample: counts keep all of their 64 bits.
+/// Value of a sample. Counts keep all of their 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Number {
     /// A count.
     Whole(u64),
-    /// A measured quantity.
+    /// A measured value.
     Real(f64),
 }
 
@@ -111,14 +112,14 @@ impl From<u8> for Number {
 }
 
 impl From<bool> for Number {
-    fn from(truth: bool) -> Self {
-        Self::Whole(truth.into())
+    fn from(value: bool) -> Self {
+        Self::Whole(value.into())
     }
 }
 
 impl From<f64> for Number {
-    fn from(quantity: f64) -> Self {
-        Self::Real(quantity)
+    fn from(value: f64) -> Self {
+        Self::Real(value)
     }
 }
 

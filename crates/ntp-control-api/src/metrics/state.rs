@@ -1,7 +1,7 @@
-//! A state's samples of every family.
+//! Writes the samples of all families from a state.
 //!
 //! Upstream's families are always declared, even without samples. Ours are left out then, so
-//! that the state of an upstream daemon gives upstream's text.
+//! that the text of an upstream daemon's state equals upstream's.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use super::text::Escaped;
 use super::{Family, Format, Number, OURS, Samples, Text, UPSTREAM};
 use crate::observation::{Latency, Program, Server, Source, State};
 
-/// The metrics of `state` as upstream writes them, sources and servers in their sorted order.
+/// Formats the metrics of `state` as upstream does, sources and servers in sorted order.
 pub fn prometheus_text(state: &State) -> String {
     let mut text = Text::new(Format::Classic);
     write_state(&mut text, state);
     text.finish()
 }
 
-/// Adds the metrics of `state` to a document.
+/// Appends the metrics of `state` to `text`.
 pub fn write_state(text: &mut Text, state: &State) {
     let sorted = Sorted {
         state,
@@ -48,7 +48,7 @@ struct Sorted<'a> {
 }
 
 impl Sorted<'_> {
-    /// Gives each sample's suffix, labels and value.
+    /// Calls `sample` with suffix, labels and value of each sample.
     fn each_sample(
         &self,
         family: &Family,
@@ -56,7 +56,7 @@ impl Sorted<'_> {
     ) {
         match family.samples {
             Samples::Program(value) => {
-                sample("", &OfProgram(&self.state.program), value(self.state));
+                sample("", &ProgramLabels(&self.state.program), value(self.state));
             }
             Samples::System(value) => {
                 if let Some(value) = value(self.state) {
@@ -66,28 +66,40 @@ impl Sorted<'_> {
             Samples::Source(value) => {
                 for source in &self.sources {
                     if let Some(value) = value(source) {
-                        sample("", &OfSource { source, word: None }, value);
+                        sample(
+                            "",
+                            &SourceLabels {
+                                source,
+                                state: None,
+                            },
+                            value,
+                        );
                     }
                 }
             }
-            Samples::SourceWord { label, words, is } => {
+            Samples::SourceStateSet {
+                label,
+                states,
+                current,
+            } => {
                 for source in &self.sources {
-                    let Some(is) = is(source) else { continue };
-                    let unknown = (!words.contains(&is)).then_some(is);
-                    for &word in words.iter().chain(&unknown) {
-                        let word_label = Some((label, word));
-                        let labels = OfSource {
+                    let Some(current) = current(source) else {
+                        continue;
+                    };
+                    let unknown = (!states.contains(&current)).then_some(current);
+                    for &state in states.iter().chain(&unknown) {
+                        let labels = SourceLabels {
                             source,
-                            word: word_label,
+                            state: Some((label, state)),
                         };
-                        sample("", &labels, (word == is).into());
+                        sample("", &labels, (state == current).into());
                     }
                 }
             }
             Samples::Server(value) => {
                 for server in &self.servers {
                     if let Some(value) = value(server) {
-                        sample("", &OfServer(server, None), value);
+                        sample("", &ServerLabels(server, None), value);
                     }
                 }
             }
@@ -96,14 +108,14 @@ impl Sorted<'_> {
                     let Some(latency) = latency(server) else {
                         continue;
                     };
-                    // Prometheus counts what is no more than a bound, and not only what is above the one before.
+                    // Buckets of Prometheus are cumulative.
                     let mut count = 0;
                     let bounds = Latency::bounds().chain([f64::INFINITY]);
-                    for (bound, more) in bounds.zip(latency.counts) {
-                        count += more;
-                        sample("_bucket", &OfServer(server, Some(bound)), count.into());
+                    for (bound, in_bucket) in bounds.zip(latency.counts) {
+                        count += in_bucket;
+                        sample("_bucket", &ServerLabels(server, Some(bound)), count.into());
                     }
-                    let labels = OfServer(server, None);
+                    let labels = ServerLabels(server, None);
                     sample("_sum", &labels, (latency.sum_nanos as f64 / 1e9).into());
                     sample("_count", &labels, count.into());
                 }
@@ -112,9 +124,9 @@ impl Sorted<'_> {
     }
 }
 
-struct OfProgram<'a>(&'a Program);
+struct ProgramLabels<'a>(&'a Program);
 
-impl fmt::Display for OfProgram<'_> {
+impl fmt::Display for ProgramLabels<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Program {
             version,
@@ -132,29 +144,29 @@ impl fmt::Display for OfProgram<'_> {
     }
 }
 
-struct OfSource<'a> {
+struct SourceLabels<'a> {
     source: &'a Source,
-    word: Option<(&'static str, &'a str)>,
+    state: Option<(&'static str, &'a str)>,
 }
 
-impl fmt::Display for OfSource<'_> {
+impl fmt::Display for SourceLabels<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Source {
             name, address, id, ..
         } = self.source;
         let (name, address) = (Escaped(name), Escaped(address));
         write!(f, "{{name=\"{name}\",address=\"{address}\",id=\"{id}\"")?;
-        if let Some((label, word)) = self.word {
-            write!(f, ",{label}=\"{}\"", Escaped(word))?;
+        if let Some((label, state)) = self.state {
+            write!(f, ",{label}=\"{}\"", Escaped(state))?;
         }
         f.write_str("}")
     }
 }
 
-/// A server, and in a histogram a bound.
-struct OfServer<'a>(&'a Server, Option<f64>);
+/// Labels of a server, and the upper bound in seconds of a histogram bucket.
+struct ServerLabels<'a>(&'a Server, Option<f64>);
 
-impl fmt::Display for OfServer<'_> {
+impl fmt::Display for ServerLabels<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{{listen_address=\"{}\"", self.0.address)?;
         if let Some(bound) = self.1 {
@@ -176,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_we_tell_comes_after_upstreams() {
+    fn our_families_follow_upstreams() {
         let upstream = prometheus_text(&upstream_sample());
         let ours = prometheus_text(&sample());
         let added = ours.strip_prefix(upstream.strip_suffix("# EOF\n").unwrap());
@@ -209,16 +221,16 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_not_known_is_shown_all_the_same() {
+    fn unknown_states_are_written_too() {
         let mut state = sample();
-        state.sources[0].details.state = Some("wise".into());
+        state.sources[0].details.state = Some("unheard-of".into());
         let text = prometheus_text(&state);
-        assert!(text.contains(",state=\"wise\"} 1\n"));
+        assert!(text.contains(",state=\"unheard-of\"} 1\n"));
         assert!(text.contains(",state=\"selected\"} 0\n"));
     }
 
     #[test]
-    fn labels_cannot_break_out_of_their_quotes() {
+    fn label_values_are_escaped() {
         let mut state = upstream_sample();
         state.program.version = "1\"} 2\n# \\".into();
         let text = prometheus_text(&state);

@@ -1,22 +1,22 @@
-//! The two texts that a Prometheus server scrapes.
+//! The two text formats that a Prometheus server scrapes.
 //!
-//! For each family a `HELP`, a `TYPE` and, where there is one, a `UNIT` line, then its samples;
-//! `# EOF` ends the document. The formats differ in one thing that matters: how a counter is
-//! declared.
+//! Each family has a `HELP`, a `TYPE` and possibly a `UNIT` line, then its samples;
+//! `# EOF` ends the document. The formats differ in one relevant point, the declaration of a
+//! counter.
 //!
 //! | format | a counter `x_total` is declared as |
 //! |---|---|
 //! | [`Format::OpenMetrics`] | `x` |
 //! | [`Format::Classic`] | `x_total` |
 //!
-//! The second is upstream's text, a mixture of both: to readers of the Prometheus text format its `UNIT` and
-//! `EOF` lines are comments. Samples are the same lines in both.
+//! The second is upstream's text, a mixture of both: in the Prometheus text format, its `UNIT` and
+//! `EOF` lines are comments. The lines of samples are identical in both.
 
 use std::fmt::{self, Write};
 
 use super::{Kind, Number};
 
-/// How metrics are written.
+/// Text format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// The text format of Prometheus, version 0.0.4, as upstream writes it.
@@ -26,7 +26,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The media type, for the `Content-Type` of a reply.
+    /// Returns the media type, for the `Content-Type` of a response.
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
@@ -35,7 +35,7 @@ impl Format {
     }
 }
 
-/// A document of metrics in the making.
+/// Writer of a metrics document.
 #[derive(Clone, Debug)]
 pub struct Text {
     format: Format,
@@ -43,7 +43,7 @@ pub struct Text {
 }
 
 impl Text {
-    /// An empty document.
+    /// Creates an empty document.
     pub fn new(format: Format) -> Self {
         Self {
             format,
@@ -60,31 +60,32 @@ impl Text {
             Format::OpenMetrics | Format::Classic => name,
         };
         self.line(format_args!("# HELP {shown} {help}."));
-        self.line(format_args!("# TYPE {shown} {}", kind.word()));
+        self.line(format_args!("# TYPE {shown} {}", kind.name()));
         if let Some(unit) = unit(shown) {
             self.line(format_args!("# UNIT {shown} {unit}"));
         }
     }
 
-    /// A sample of the family `name`. `labels` is empty or a whole `{...}`.
+    /// Appends a sample. `name` is that of the family with any suffix, `labels` is empty or
+    /// `{...}`.
     pub fn sample(&mut self, name: impl fmt::Display, labels: impl fmt::Display, value: Number) {
         self.line(format_args!("{name}{labels} {value}"));
     }
 
-    /// The whole document.
+    /// Ends the document and returns it.
     pub fn finish(mut self) -> String {
         self.text.push_str("# EOF\n");
         self.text
     }
 
-    /// Writing to a string does not fail.
+    /// Appends a line. Writing to a string cannot fail.
     fn line(&mut self, content: fmt::Arguments<'_>) {
         let _ = self.text.write_fmt(content);
         self.text.push('\n');
     }
 }
 
-/// The unit, where the name ends with one that Prometheus knows.
+/// Returns the unit if `name` ends with one that Prometheus knows.
 fn unit(name: &str) -> Option<&'static str> {
     ["seconds", "bytes"].into_iter().find(|unit| {
         name.strip_suffix(unit)
@@ -92,7 +93,7 @@ fn unit(name: &str) -> Option<&'static str> {
     })
 }
 
-/// A label's value as it may stand between quotes.
+/// A label value, escaped for use between quotes.
 pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -113,9 +114,9 @@ impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Whole(count) => write!(f, "{count}"),
-            Self::Real(quantity) if *quantity == f64::INFINITY => f.write_str("+Inf"),
-            Self::Real(quantity) if *quantity == f64::NEG_INFINITY => f.write_str("-Inf"),
-            Self::Real(quantity) => write!(f, "{quantity}"),
+            Self::Real(value) if *value == f64::INFINITY => f.write_str("+Inf"),
+            Self::Real(value) if *value == f64::NEG_INFINITY => f.write_str("-Inf"),
+            Self::Real(value) => write!(f, "{value}"),
         }
     }
 }
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_counter_is_declared_as_each_format_wants_it() {
+    fn counters_are_declared_as_each_format_requires() {
         let text = |format| {
             let mut text = Text::new(format);
             text.declare("x_cpu_seconds_total", Kind::Counter, "Time");
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_prometheus_spelling() {
+    fn numbers_are_formatted_as_prometheus_requires() {
         let text = |number: Number| number.to_string();
         assert_eq!(text(u64::MAX.into()), "18446744073709551615");
         assert_eq!(text((-0.25).into()), "-0.25");

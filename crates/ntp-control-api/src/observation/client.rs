@@ -1,4 +1,4 @@
-//! Fetching the state from a running daemon.
+//! Fetches the state from a running daemon.
 
 use std::fmt;
 use std::io;
@@ -8,25 +8,25 @@ use std::time::Duration;
 
 use super::{ReadError, State, read_frame};
 
-/// Connects to the socket at `path` and reads the state, waiting for `patience` (not zero) at
-/// most for each part of the answer. Blocks meanwhile.
+/// Connects to the socket at `path` and reads the state. Blocks; each read is limited to `timeout`,
+/// which must not be zero.
 ///
 /// # Errors
-/// Nobody listens there, the caller may not connect, or the answer is not a state.
-pub fn fetch(path: &Path, patience: Duration) -> Result<State, FetchError> {
+/// The connection is refused, the caller has no permission to connect, or the reply is not a state.
+pub fn fetch(path: &Path, timeout: Duration) -> Result<State, FetchError> {
     let stream = UnixStream::connect(path).map_err(FetchError::Connect)?;
     stream
-        .set_read_timeout(Some(patience))
+        .set_read_timeout(Some(timeout))
         .map_err(FetchError::Connect)?;
     read_frame(stream).map_err(FetchError::Read)
 }
 
-/// Why there is no state.
+/// Why the state could not be fetched.
 #[derive(Debug)]
 pub enum FetchError {
     /// The socket could not be opened.
     Connect(io::Error),
-    /// It was opened, and what came out of it is of no use.
+    /// The reply could not be read.
     Read(ReadError),
 }
 

@@ -1,20 +1,20 @@
-//! The frame in which a [`State`] travels: its length as 64 bits in network order, then the JSON.
+//! Framing of a [`State`]: its length as 64 bits in network order, then the JSON.
 //!
-//! A reader cannot know who is at the other end of the path that it was given, so a length is
-//! believed only up to [`MAX_FRAME`], and memory is taken as bytes arrive, not as they are announced.
+//! A reader does not trust the other end of the socket: lengths over [`MAX_FRAME`] are rejected,
+//! and memory is allocated for bytes received, not for bytes announced.
 
 use std::fmt;
 use std::io::{self, Read, Write};
 
 use super::State;
 
-/// The longest JSON that readers accept, in bytes: 1 MiB, enough for about a thousand sources.
+/// Maximum length of the JSON in bytes: 1 MiB, enough for about a thousand sources.
 pub const MAX_FRAME: u64 = 1 << 20;
 
-/// The frame that holds `state`: what the daemon sends to whoever connects.
+/// Encodes `state` as a frame.
 ///
 /// # Errors
-/// The state is too large for any reader.
+/// The JSON is longer than [`MAX_FRAME`].
 pub fn encode_frame(state: &State) -> Result<Vec<u8>, WriteError> {
     let mut frame = vec![0; HEADER];
     serde_json::to_writer(&mut frame, state).map_err(WriteError::Encode)?;
@@ -26,10 +26,10 @@ pub fn encode_frame(state: &State) -> Result<Vec<u8>, WriteError> {
     Ok(frame)
 }
 
-/// Sends `state` in a frame.
+/// Writes `state` as a frame.
 ///
 /// # Errors
-/// As [`encode_frame`], in which case nothing was sent; or writing failed.
+/// As [`encode_frame`], in which case nothing is written; or writing failed.
 pub fn write_frame(mut to: impl Write, state: &State) -> Result<(), WriteError> {
     let frame = encode_frame(state)?;
     to.write_all(&frame)
@@ -37,7 +37,7 @@ pub fn write_frame(mut to: impl Write, state: &State) -> Result<(), WriteError> 
         .map_err(WriteError::Io)
 }
 
-/// Receives one frame; what follows it is not looked at.
+/// Reads one frame and nothing after it.
 ///
 /// # Errors
 /// Reading failed, the frame is incomplete or too long, or its content is not a [`State`].
@@ -72,20 +72,20 @@ fn read_up_to(from: &mut impl Read, limit: u64) -> Result<Vec<u8>, ReadError> {
     }
 }
 
-/// Bytes before the JSON.
+/// Length of the frame header in bytes.
 const HEADER: usize = 8;
 
-/// Why a state could not be sent.
+/// Why a state could not be written.
 #[derive(Debug)]
 pub enum WriteError {
-    /// There is more to tell than readers accept: the daemon has too many sources or servers.
+    /// The state is longer than [`MAX_FRAME`]: the daemon has too many sources or servers.
     TooLong {
-        /// Bytes of JSON.
+        /// Length of the JSON in bytes.
         length: u64,
     },
-    /// The state has no JSON form.
+    /// The state cannot be encoded as JSON.
     Encode(serde_json::Error),
-    /// Writing failed: the reader went away or is too slow.
+    /// Writing failed: the reader closed the connection or is too slow.
     Io(io::Error),
 }
 
@@ -94,36 +94,35 @@ impl fmt::Display for WriteError {
         match self {
             Self::TooLong { length } => write!(
                 f,
-                "the state takes {length} bytes, and readers accept {MAX_FRAME}"
+                "state of {length} bytes exceeds the limit of {MAX_FRAME} bytes"
             ),
-            Self::Encode(error) => write!(f, "the state cannot be written as JSON: {error}"),
-            Self::Io(error) => write!(f, "the reader did not take the state: {error}"),
+            Self::Encode(error) => write!(f, "state cannot be encoded as JSON: {error}"),
+            Self::Io(error) => write!(f, "state could not be sent: {error}"),
         }
     }
 }
 
 impl std::error::Error for WriteError {}
 
-/// Why a state could not be received.
+/// Why a state could not be read.
 #[derive(Debug)]
 pub enum ReadError {
-    /// Reading failed, or there was no answer in time.
+    /// Reading failed or timed out.
     Io(io::Error),
     /// The stream ended within the header (`expected` is 8) or the JSON: the daemon stopped, or
-    /// it has as many readers as it serves at a time.
+    /// it has reached its maximum number of readers.
     Truncated {
-        /// Bytes announced.
+        /// Number of bytes announced.
         expected: u64,
-        /// Bytes that came.
+        /// Number of bytes received.
         received: u64,
     },
-    /// More than [`MAX_FRAME`] is announced: the other end is not an NTP daemon's observation socket.
+    /// The announced length exceeds [`MAX_FRAME`]: not the observation socket of an NTP daemon.
     TooLong {
-        /// Bytes announced.
+        /// Number of bytes announced.
         length: u64,
     },
-    /// The content is not the JSON of a [`State`]: the other end is not an NTP daemon, or one of
-    /// an incompatible version.
+    /// The content is not the JSON of a [`State`]: not an NTP daemon, or an incompatible version.
     Malformed(serde_json::Error),
 }
 
@@ -136,22 +135,21 @@ impl fmt::Display for ReadError {
                     io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
                 ) =>
             {
-                f.write_str("the daemon did not answer in time")
+                f.write_str("timeout waiting for the daemon")
             }
             Self::Io(error) => write!(f, "{error}"),
             Self::Truncated { received: 0, .. } => {
-                f.write_str("the daemon closed the connection without an answer")
+                f.write_str("connection closed by the daemon without a reply")
             }
-            Self::Truncated { expected, received } => write!(
-                f,
-                "the answer ended early, after {received} of {expected} bytes"
-            ),
+            Self::Truncated { expected, received } => {
+                write!(f, "reply truncated after {received} of {expected} bytes")
+            }
             Self::TooLong { length } => write!(
                 f,
-                "the answer claims to be {length} bytes long, more than the {MAX_FRAME} allowed; is this an observation socket?"
+                "reply of {length} bytes exceeds the limit of {MAX_FRAME} bytes; check that this is an observation socket"
             ),
             Self::Malformed(error) => {
-                write!(f, "the answer is not the state of an NTP daemon: {error}")
+                write!(f, "reply is not the state of an NTP daemon: {error}")
             }
         }
     }
@@ -165,7 +163,7 @@ mod tests {
     use crate::observation::tests::sample;
 
     #[test]
-    fn a_frame_is_read_as_it_was_written() {
+    fn a_written_frame_can_be_read() {
         let mut frame = Vec::new();
         write_frame(&mut frame, &sample()).unwrap();
         assert_eq!(frame[..4], [0; 4]);
@@ -174,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_believed_up_to_one_mebibyte() {
+    fn lengths_over_one_mebibyte_are_rejected() {
         let mut frame = MAX_FRAME.to_be_bytes().to_vec();
         frame.extend(serde_json::to_vec(&sample()).unwrap());
         frame.resize(HEADER + MAX_FRAME as usize, b' ');
@@ -188,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn an_early_end_is_told_as_such() {
+    fn truncated_frames_are_reported() {
         let frame = encode_frame(&sample()).unwrap();
         for end in 0..frame.len() {
             let error = read_frame(&frame[..end]).unwrap_err();
@@ -202,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_state_is_refused() {
+    fn json_that_is_not_a_state_is_rejected() {
         for json in ["", "{", "[]", "null", "{}", "{\"program\":1}", "\u{1}"] {
             let mut frame = (json.len() as u64).to_be_bytes().to_vec();
             frame.extend(json.as_bytes());
@@ -212,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_no_reader_would_accept_is_not_sent() {
+    fn a_state_over_the_limit_is_not_sent() {
         let mut state = sample();
         state.sources = vec![state.sources[0].clone(); 10_000];
         let mut sent = Vec::new();

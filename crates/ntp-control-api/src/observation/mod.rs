@@ -1,26 +1,26 @@
-//! The daemon's state as the observation socket shows it.
+//! State of the daemon on the observation socket.
 //!
-//! Whoever connects to the socket (`observation-path`, a Unix stream socket) is sent one frame
-//! and then the end of the stream; the daemon reads nothing. A frame is a length, 64 bits in
+//! The socket (`observation-path`) is a Unix stream socket. The daemon sends one frame to each
+//! client and closes the connection; it reads nothing. A frame is a length, 64 bits in
 //! network order, and that many bytes of JSON: one [`State`]. See [`write_frame`] and
 //! [`read_frame`].
 //!
-//! The form is that of ntpd-rs 1.9, so that its `ntp-ctl`, its exporter and readers made by
-//! others work with this daemon, and ours with theirs. From that follow
+//! The format is that of ntpd-rs 1.9, so that its `ntp-ctl`, its exporter and third-party readers
+//! work with this daemon, and ours with theirs. This determines
 //!
-//! * the members: all of theirs, with their names, in their order; readers fail on a missing one;
-//! * the forms of numbers, some of which are odd (see [`seconds`]);
-//! * where ours go: what this daemon tells beyond them stands in [`SystemDetails`],
-//!   [`SourceDetails`] and [`ServerDetails`], whose members lie flat among the others in the JSON. Readers ignore
-//!   members that they do not know. Ours are all optional, because a daemon of another make
-//!   does not send them: absent means "not told", never zero or false.
+//! * the members: all of upstream's, with their names, in their order; readers fail on a missing
+//!   one;
+//! * the encoding of numbers (see [`seconds`] for an oddity);
+//! * our additions: [`SystemDetails`], [`SourceDetails`] and [`ServerDetails`], whose members are
+//!   flat among the others in the JSON. Readers ignore unknown members. Ours are all optional, because
+//!   other daemons do not send them: absent means "unknown", never zero or false.
 //!
-//! Signs: an offset is what would have to be added to our clock, true (or the server's) time minus
-//! ours, as in RFC 5905 section 8. Positive means that our clock is behind. The exception is
-//! [`SystemDetails::true_offset`], which is no estimate but an error.
+//! Signs: an offset is the correction that the local clock needs, true (or the server's) time minus
+//! local time, as in RFC 5905 section 8. Positive means that the local clock is behind. The
+//! exception is [`SystemDetails::true_offset`], which is not an estimate but an error.
 
 mod client;
-mod form;
+mod encoding;
 mod frame;
 mod latency;
 mod root_variance;
@@ -31,20 +31,20 @@ use ntp_time::{LeapIndicator, NtpDuration, NtpTimestamp, PollInterval, Reference
 use serde::{Deserialize, Serialize};
 
 pub use client::{FetchError, fetch};
-pub use form::seconds;
+pub use encoding::seconds;
 pub use frame::{MAX_FRAME, ReadError, WriteError, encode_frame, read_frame, write_frame};
 pub use latency::Latency;
 pub use root_variance::RootVariance;
 
-/// Where the socket is if the configuration does not say.
+/// Default path of the socket.
 pub const DEFAULT_PATH: &str = "/var/run/ntpd-rs/observe";
 
-/// Everything that the socket tells.
+/// State of the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
-    /// The program that tells it.
+    /// The daemon process.
     pub program: Program,
-    /// The clock and what the daemon claims about it.
+    /// The system clock and its estimated errors.
     pub system: System,
     /// The time sources in use, in no particular order.
     pub sources: Vec<Source>,
@@ -53,150 +53,154 @@ pub struct State {
 }
 
 impl State {
-    /// The sources in the order in which people see them: by name, then by identifier.
+    /// Returns the sources in display order: by name, then by identifier.
     pub fn sorted_sources(&self) -> Vec<&Source> {
         let mut sources: Vec<_> = self.sources.iter().collect();
         sources.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         sources
     }
 
-    /// The servers by address.
+    /// Returns the servers by address.
     pub fn sorted_servers(&self) -> Vec<&Server> {
         let mut servers: Vec<_> = self.servers.iter().collect();
         servers.sort_by_key(|server| server.address);
         servers
     }
 
-    /// The root dispersion at the moment of the observation.
+    /// Returns the root dispersion at the time of the observation.
     pub fn root_dispersion(&self) -> NtpDuration {
         self.system.root_variance.dispersion_at(self.program.now)
     }
 }
 
-/// The program that tells its state.
+/// The daemon process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Program {
-    /// Its version.
+    /// Version.
     pub version: String,
-    /// The commit that it was built from, `-` if not known.
+    /// Commit of the build, `-` if unknown.
     pub build_commit: String,
-    /// The date of that commit, `-` if not known.
+    /// Date of that commit, `-` if unknown.
     pub build_commit_date: String,
-    /// For how many seconds it has been running.
-    #[serde(with = "form")]
+    /// Seconds since the start.
+    #[serde(with = "encoding")]
     pub uptime_seconds: f64,
-    /// Its clock at the moment of the observation.
-    #[serde(with = "form")]
+    /// System time at the time of the observation.
+    #[serde(with = "encoding")]
     pub now: NtpTimestamp,
 }
 
-/// The clock and what the daemon claims about it.
+/// The system clock and its estimated errors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct System {
-    /// Hops to the primary reference; 16 without one.
+    /// Number of hops to the primary reference; 16 if there is none.
     pub stratum: u8,
-    /// What the daemon takes its time from; a number in the JSON, its first octet the highest.
-    #[serde(with = "form")]
+    /// Reference ID; a number in the JSON, its first octet the highest.
+    #[serde(with = "encoding")]
     pub reference_id: ReferenceId,
-    /// The limit on `accumulated_steps`, if one is configured.
-    #[serde(with = "form::optional", default)]
+    /// Limit of `accumulated_steps`, if configured.
+    #[serde(with = "encoding::optional", default)]
     pub accumulated_steps_threshold: Option<NtpDuration>,
-    /// The resolution of the clock.
-    #[serde(with = "form")]
+    /// Resolution of the clock.
+    #[serde(with = "encoding")]
     pub precision: NtpDuration,
-    /// Round trip to the primary reference.
-    #[serde(with = "form")]
+    /// Round-trip delay to the primary reference.
+    #[serde(with = "encoding")]
     pub root_delay: NtpDuration,
-    /// How the root dispersion grows.
+    /// Growth of the root dispersion.
     #[serde(flatten)]
     pub root_variance: RootVariance,
-    /// Announced leap second, or that there is no time to announce one for.
+    /// Leap status.
     pub leap_indicator: Leap,
     /// Sum of the magnitudes of all steps after start-up.
-    #[serde(with = "form")]
+    #[serde(with = "encoding")]
     pub accumulated_steps: NtpDuration,
-    /// What only this daemon tells.
+    /// Additions of this implementation.
     #[serde(flatten)]
     pub details: SystemDetails,
 }
 
-/// What this daemon tells about its clock beyond upstream's.
+/// Members of [`System`] that upstream does not have.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SystemDetails {
     /// Whether the clock follows its sources and its error bound is below the limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub synchronized: Option<bool>,
-    /// What is still to be added to the clock by the best estimate.
-    #[serde(with = "form::optional", skip_serializing_if = "Option::is_none")]
+    /// Estimated correction that the clock still needs.
+    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
     pub offset: Option<NtpDuration>,
-    /// By how much the bare oscillator runs fast, in parts per million.
-    #[serde(with = "form::optional", skip_serializing_if = "Option::is_none")]
+    /// Frequency error of the uncorrected oscillator in parts per million, positive if it runs
+    /// fast.
+    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
     pub frequency_ppm: Option<f64>,
-    /// The standard deviation of that.
-    #[serde(with = "form::optional", skip_serializing_if = "Option::is_none")]
+    /// Standard deviation of `frequency_ppm`.
+    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
     pub frequency_uncertainty_ppm: Option<f64>,
-    /// The error that the clock stays within 99.9 % of the time.
-    #[serde(with = "form::optional", skip_serializing_if = "Option::is_none")]
+    /// Estimated error: the clock stays within it 99.9 % of the time.
+    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
     pub estimated_error: Option<NtpDuration>,
-    /// The guaranteed error: true time is never further away.
-    #[serde(with = "form::optional", skip_serializing_if = "Option::is_none")]
+    /// Maximum error: true time is never further away, as long as most sources are right.
+    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
     pub error_bound: Option<NtpDuration>,
-    /// Error accumulated on the way from the primary reference, at the moment of the observation.
-    #[serde(with = "form::optional", skip_serializing_if = "Option::is_none")]
+    /// Dispersion accumulated from the primary reference, at the time of the observation.
+    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
     pub root_dispersion: Option<NtpDuration>,
-    /// Sources in the agreeing majority.
+    /// Number of sources in the agreeing majority.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agreeing_sources: Option<u64>,
-    /// Sources that have a say in it.
+    /// Number of sources that take part in the selection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub candidate_sources: Option<u64>,
     /// The clock that is disciplined: `system`, `virtual` or `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_kind: Option<String>,
-    /// How far the clock is deliberately ahead of UTC, because a leap second is being smeared.
-    #[serde(with = "form::optional", skip_serializing_if = "Option::is_none")]
+    /// Local clock minus UTC due to the smearing of a leap second.
+    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
     pub smear: Option<NtpDuration>,
-    /// TAI - UTC in seconds, by a list of leap seconds that is valid.
+    /// TAI - UTC in seconds, from a valid leap second list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tai_offset: Option<i64>,
-    /// Until when the list of leap seconds is complete, in seconds since 1970; absent without a list.
+    /// Expiry of the leap second list in seconds since 1970; absent without a list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leap_list_expires: Option<i64>,
-    /// When the clock was last updated from a source; absent before that.
-    #[serde(with = "form::optional", skip_serializing_if = "Option::is_none")]
+    /// Time of the last clock update from a source; absent before the first.
+    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
     pub reference_time: Option<NtpTimestamp>,
-    /// When the first of the certificates of our NTS key exchange servers expires, in seconds since 1970; absent without such
-    /// a server.
+    /// Earliest expiry of the certificates of our NTS key exchange servers in seconds since 1970;
+    /// absent without such a server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nts_certificate_expiry: Option<u64>,
-    /// Connections to our NTS key exchange servers; absent, like the next five, without such a server.
+    /// Connections to our NTS key exchange servers; absent, like the next five, without such a
+    /// server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nts_ke_connections: Option<u64>,
-    /// Of these: ended with keys.
+    /// Of these: key exchanges that succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nts_ke_granted: Option<u64>,
-    /// Of these: ended with a refusal, because the request was faulty, or because there was no key to make cookies with.
+    /// Of these: refused with an error, because the request was invalid or there was no cookie key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nts_ke_refused: Option<u64>,
-    /// Of these: took too long.
+    /// Of these: closed by timeout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nts_ke_timed_out: Option<u64>,
-    /// Of these: had to make room for others.
+    /// Of these: closed in favour of new connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nts_ke_evicted: Option<u64>,
-    /// Of these: broke, or never spoke the protocol.
+    /// Of these: failed or did not speak the protocol.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nts_ke_failed: Option<u64>,
-    /// Sources that are not among those told, because a frame with all of them would be too long; the control socket has no such limit.
+    /// Number of sources left out because the frame would exceed its limit; the control socket has
+    /// no such limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sources_omitted: Option<u64>,
-    /// How far a virtual clock is ahead of the clock it is laid over: its true error, if that one is right.
-    #[serde(with = "form::optional", skip_serializing_if = "Option::is_none")]
+    /// Virtual clock minus the clock below it: the true error of the virtual clock, if the clock
+    /// below is right.
+    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
     pub true_offset: Option<NtpDuration>,
 }
 
-/// The leap status as the socket spells it.
+/// Leap status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Leap {
     /// No leap second announced.
@@ -205,9 +209,9 @@ pub enum Leap {
     Leap61,
     /// The last minute will have 59 seconds.
     Leap59,
-    /// There is time, but leap seconds are not known (NTP version 5).
+    /// Synchronised, but leap seconds are unknown (NTP version 5).
     Unknown,
-    /// There is no time.
+    /// Not synchronised.
     Unsynchronized,
 }
 
@@ -222,74 +226,73 @@ impl From<LeapIndicator> for Leap {
     }
 }
 
-/// One time source: an association with one server address, or a device.
+/// A time source: an association with one server address, or a device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
-    /// What this source would have us add to our clock; zero before there is a measurement.
-    #[serde(with = "form")]
+    /// Time of the source minus local time; zero before the first measurement.
+    #[serde(with = "encoding")]
     pub offset: NtpDuration,
-    /// The uncertainty of that; [`NtpDuration::MAX`] before there is a measurement, like the
+    /// Uncertainty of the offset; [`NtpDuration::MAX`] before the first measurement, like the
     /// next three.
-    #[serde(with = "form")]
+    #[serde(with = "encoding")]
     pub uncertainty: NtpDuration,
-    /// Round trip to the source.
-    #[serde(with = "form")]
+    /// Round-trip delay to the source.
+    #[serde(with = "encoding")]
     pub delay: NtpDuration,
-    /// The source's own root delay.
-    #[serde(with = "form")]
+    /// Root delay of the source.
+    #[serde(with = "encoding")]
     pub remote_delay: NtpDuration,
-    /// The source's own root dispersion.
-    #[serde(with = "form")]
+    /// Root dispersion of the source.
+    #[serde(with = "encoding")]
     pub remote_uncertainty: NtpDuration,
-    /// When it was last measured.
-    #[serde(with = "form")]
+    /// Time of the last measurement.
+    #[serde(with = "encoding")]
     pub last_update: NtpTimestamp,
-    /// Polls since the last answer, at most 8.
+    /// Polls since the last reply, at most 8.
     pub unanswered_polls: u32,
-    /// The poll interval in use.
-    #[serde(with = "form")]
+    /// Poll interval in use.
+    #[serde(with = "encoding")]
     pub poll_interval: PollInterval,
-    /// NTS cookies at hand, at most 8; absent if the source does not use NTS.
+    /// Number of NTS cookies available, at most 8; absent if the source does not use NTS.
     pub nts_cookies: Option<u64>,
-    /// The configured name, `host:port` for a server.
+    /// Configured name, `host:port` for a server.
     pub name: String,
-    /// The address in use, `ip:port` for a server, a path for a device.
+    /// Address in use, `ip:port` for a server, a path for a device.
     pub address: String,
-    /// Distinguishes sources of the same name.
+    /// Identifier; distinguishes sources of the same name.
     pub id: u64,
-    /// What only this daemon tells.
+    /// Additions of this implementation.
     #[serde(flatten)]
     pub details: SourceDetails,
 }
 
-/// What this daemon tells about a source beyond upstream's.
+/// Members of [`Source`] that upstream does not have.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SourceDetails {
-    /// Where the source stands in the selection, in one word: one of [`SOURCE_STATES`].
-    /// Later versions may add words.
+    /// State in the selection: one of [`SOURCE_STATES`]. Later versions may add states.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// The source's stratum.
+    /// Stratum of the source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stratum: Option<u8>,
-    /// The source's reference: a code (`GPS`) or an address.
+    /// Reference ID of the source: a code (`GPS`) or an address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference_id: Option<String>,
-    /// The source's leap status.
+    /// Leap status of the source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leap_indicator: Option<Leap>,
-    /// The last eight polls, the newest in the lowest bit; 1 is an answer
+    /// Reachability register: the last eight polls, the newest in the lowest bit; 1 is a reply
     /// (RFC 5905 section 9.2, `peer.reach`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reach: Option<u8>,
-    /// Standard deviation that a typical measurement of it has.
-    #[serde(with = "form::optional", skip_serializing_if = "Option::is_none")]
+    /// Standard deviation of a typical measurement.
+    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
     pub jitter: Option<NtpDuration>,
-    /// Who timestamped the last request that was answered: one of [`STAMP_KINDS`].
+    /// Origin of the transmit timestamp of the last answered request: one of [`STAMP_KINDS`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transmit_stamp: Option<String>,
-    /// Who timestamped the last answer: one of [`STAMP_KINDS`].
+    /// Origin of the receive timestamp of the last reply: one of [`STAMP_KINDS`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receive_stamp: Option<String>,
     /// Requests sent.
@@ -298,29 +301,30 @@ pub struct SourceDetails {
     /// Datagrams received.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packets_received: Option<u64>,
-    /// Replies that gave usable time.
+    /// Replies that led to a measurement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packets_accepted: Option<u64>,
-    /// Datagrams that answered no request of ours, or lacked the proof that the source's key asks for.
+    /// Datagrams that match no request or fail authentication.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packets_bogus: Option<u64>,
-    /// Replies without usable time: kisses, crypto-NAKs, and what the source says of itself when it has no time.
+    /// Valid replies without usable time: kiss-o'-death packets, NAKs and replies of an
+    /// unsynchronised source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packets_unusable: Option<u64>,
-    /// Of these: crypto-NAKs, by which the source says that it does not accept our key.
+    /// Unusable replies that are crypto-NAKs: the source does not accept the symmetric key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crypto_naks: Option<u64>,
-    /// Of the unusable: NTS NAKs, by which the source says that it cannot read our cookie.
+    /// Unusable replies that are NTS NAKs: the source cannot decrypt the cookie.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nts_naks: Option<u64>,
-    /// When the first certificate expires of the chain that the source's key exchange showed last, in seconds since 1970; absent without NTS, and while
-    /// keys of an earlier run are in use.
+    /// Expiry of the certificate chain of the last NTS key exchange in seconds since 1970; absent
+    /// without NTS and while keys of an earlier run are in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nts_certificate_expiry: Option<u64>,
-    /// How packets are authenticated: `none`, or for example `key 7 (AES128)`.
+    /// Authentication method: `none`, or for example `key 7 (AES128)`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authentication: Option<String>,
-    /// Whether the newest reply was in interleaved mode (RFC 9769).
+    /// Whether the last reply was in interleaved mode (RFC 9769).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interleaved: Option<bool>,
 }
@@ -328,7 +332,7 @@ pub struct SourceDetails {
 /// The [`SourceDetails::state`] of a source that is part of the agreeing majority.
 pub const SELECTED: &str = "selected";
 
-/// The words of [`SourceDetails::state`].
+/// Values of [`SourceDetails::state`].
 pub const SOURCE_STATES: &[&str] = &[
     SELECTED,
     "outranked",
@@ -341,71 +345,72 @@ pub const SOURCE_STATES: &[&str] = &[
     "unusable",
 ];
 
-/// The words of [`SourceDetails::transmit_stamp`] and [`SourceDetails::receive_stamp`]; the later, the closer to the wire.
+/// Values of [`SourceDetails::transmit_stamp`] and [`SourceDetails::receive_stamp`], in order of
+/// accuracy.
 pub const STAMP_KINDS: &[&str] = &["daemon", "kernel", "hardware"];
 
-/// One address on which time is served.
+/// An address on which time is served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
-    /// The address.
+    /// Address.
     pub address: SocketAddr,
-    /// What happened there.
+    /// Counters.
     pub stats: ServerStats,
-    /// What only this daemon tells.
+    /// Additions of this implementation.
     #[serde(flatten)]
     pub details: ServerDetails,
 }
 
-/// What this daemon tells about a server beyond upstream's: shares of the numbers in [`ServerStats`].
+/// Members of [`Server`] that upstream does not have: subsets of the counters in [`ServerStats`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServerDetails {
-    /// Of the ignored: no NTP packet, or of a version that is not spoken.
+    /// Of the ignored: not an NTP packet, or of an unsupported version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub malformed_packets: Option<u64>,
     /// Of the accepted: with a symmetric key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authenticated_packets: Option<u64>,
-    /// Of the denied: with a key that is not known, or a wrong digest.
+    /// Of the denied: with an unknown key or a wrong digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bad_authentication_packets: Option<u64>,
     /// Of the accepted: in interleaved mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interleaved_packets: Option<u64>,
-    /// Of the rate limited: answered with a RATE kiss.
+    /// Of the rate limited: answered with kiss code RATE.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_kisses: Option<u64>,
-    /// How long answered requests were with us.
+    /// Latency of the answered requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
 }
 
-/// What became of the datagrams that came to one address, since the daemon began.
+/// Counters of the datagrams to one address since the start of the daemon.
 ///
 /// `received` = `accepted` + `denied` + `ignored` + `rate_limited` + `nts_nak`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerStats {
-    /// All datagrams.
+    /// Datagrams received.
     pub received_packets: u64,
-    /// Answered with time.
+    /// Requests answered with time.
     pub accepted_packets: u64,
-    /// Refused with a kiss, by configuration.
+    /// Requests denied with a kiss-o'-death by configuration.
     pub denied_packets: u64,
-    /// Dropped without an answer: malformed, of a mode or version not served, or by configuration.
+    /// Datagrams dropped: malformed, of an unsupported mode or version, or by configuration.
     pub ignored_packets: u64,
-    /// Over the rate limit.
+    /// Requests over the rate limit.
     pub rate_limited_packets: u64,
-    /// Answers that could not be sent.
+    /// Replies that could not be sent.
     pub response_send_errors: u64,
-    /// With NTS extension fields that could be judged.
+    /// Requests with NTS extension fields that could be checked.
     pub nts_received_packets: u64,
     /// Of these: answered with time.
     pub nts_accepted_packets: u64,
-    /// Of these: refused with a kiss, by configuration.
+    /// Of these: denied with a kiss-o'-death by configuration.
     pub nts_denied_packets: u64,
     /// Of these: over the rate limit.
     pub nts_rate_limited_packets: u64,
-    /// Of these: their cookie or authentication failed.
+    /// Of these: with an invalid cookie or failed authentication.
     pub nts_nak_packets: u64,
 }
 

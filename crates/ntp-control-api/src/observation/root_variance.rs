@@ -1,46 +1,46 @@
-//! How the root dispersion grows, as the socket tells it.
+//! Growth of the root dispersion, as encoded on the socket.
 //!
-//! Upstream's daemon models the variance of its clock, in s^2, as a polynomial of the time t in
-//! seconds since a base time, and its readers work out
+//! Upstream models the variance of its clock, in s^2, as a polynomial of the time t in
+//! seconds since a base time, and its readers compute
 //!
 //! ```text
 //! dispersion(t) = sqrt(base + linear t + quadratic t^2 + cubic t^3)
 //! ```
 //!
-//! RFC 5905 (section 11.1, PHI) and this daemon let the dispersion itself grow by a constant
-//! rate: `d + r t`. Its square is a polynomial of that kind, `d^2 + 2 d r t + r^2 t^2`, so every
-//! reader of either daemon gets the right figure from the same formula.
+//! RFC 5905 (section 11.1, PHI) and this daemon let the dispersion itself grow at a constant
+//! rate: `d + r t`. Its square is such a polynomial, `d^2 + 2 d r t + r^2 t^2`, so readers of
+//! either daemon get the right value from the same formula.
 
 use ntp_time::{Frequency, NtpDuration, NtpTimestamp};
 use serde::{Deserialize, Serialize};
 
-use super::form;
+use super::encoding;
 
-/// The variance of the clock as a polynomial of time; the members stand flat in
-/// [`System`](super::System)'s JSON.
+/// Variance of the clock as a polynomial of time; the members are flat in the JSON of
+/// [`System`](super::System).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RootVariance {
-    /// When t is zero.
-    #[serde(rename = "root_variance_base_time", with = "form")]
+    /// Time at which t is zero.
+    #[serde(rename = "root_variance_base_time", with = "encoding")]
     pub base_time: NtpTimestamp,
-    /// The variance then, in s^2.
-    #[serde(rename = "root_variance_base", with = "form")]
+    /// Variance at the base time in s^2.
+    #[serde(rename = "root_variance_base", with = "encoding")]
     pub base: f64,
-    /// Its growth, in s^2/s.
-    #[serde(rename = "root_variance_linear", with = "form")]
+    /// Linear coefficient in s^2/s.
+    #[serde(rename = "root_variance_linear", with = "encoding")]
     pub linear: f64,
-    /// In s^2/s^2.
-    #[serde(rename = "root_variance_quadratic", with = "form")]
+    /// Quadratic coefficient in s^2/s^2.
+    #[serde(rename = "root_variance_quadratic", with = "encoding")]
     pub quadratic: f64,
-    /// In s^2/s^3.
-    #[serde(rename = "root_variance_cubic", with = "form")]
+    /// Cubic coefficient in s^2/s^3.
+    #[serde(rename = "root_variance_cubic", with = "encoding")]
     pub cubic: f64,
 }
 
 impl RootVariance {
-    /// A root dispersion that is `dispersion` at `at` and grows by `rate` seconds per second.
+    /// Creates a model of a root dispersion that is `dispersion` at `at` and grows at `rate`.
     pub fn growing(at: NtpTimestamp, dispersion: NtpDuration, rate: Frequency) -> Self {
-        let (dispersion, rate) = (form::seconds(dispersion), rate.as_ratio());
+        let (dispersion, rate) = (encoding::seconds(dispersion), rate.as_ratio());
         Self {
             base_time: at,
             base: dispersion * dispersion,
@@ -50,12 +50,12 @@ impl RootVariance {
         }
     }
 
-    /// The root dispersion at `time`. Before the base time it is that of the base time: the
-    /// daemon's clock has been stepped back since.
+    /// Returns the root dispersion at `time`. Before the base time, which happens after a backward
+    /// step of the clock, it is that of the base time.
     pub fn dispersion_at(&self, time: NtpTimestamp) -> NtpDuration {
-        let t = form::seconds(time - self.base_time).max(0.0);
+        let t = encoding::seconds(time - self.base_time).max(0.0);
         let variance = self.base + t * (self.linear + t * (self.quadratic + t * self.cubic));
-        form::Form::from_wire(variance.max(0.0).sqrt())
+        encoding::Encoding::from_wire(variance.max(0.0).sqrt())
     }
 }
 
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_linear_dispersion_is_got_back_by_upstreams_formula() {
+    fn upstreams_formula_yields_the_linear_dispersion() {
         let at = NtpTimestamp::from_bits(0xffff_ffff << 32);
         let dispersion = NtpDuration::from_micros(750);
         let model = RootVariance::growing(at, dispersion, Frequency::from_ppm(15.0));
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn absurd_models_give_absurd_figures_and_no_panic() {
+    fn extreme_models_saturate_without_panic() {
         let at = NtpTimestamp::ZERO;
         let later = at + NtpDuration::from_seconds(100);
         let mut model = RootVariance::growing(at, NtpDuration::MAX, Frequency::ZERO);

@@ -1,15 +1,15 @@
-//! The JSON against a hand-made sample of what upstream's daemon sends.
+//! Compares the JSON with a hand-made sample of upstream's.
 
 use ntp_time::Frequency;
 
 use super::*;
 
-/// What a daemon of upstream's would send for [`sample`] without our details.
+/// JSON of [`upstream_sample`], as upstream's daemon sends it.
 const UPSTREAM: &str = include_str!("../../tests/data/upstream.json");
-/// What ours sends.
+/// JSON of [`sample`], as this daemon sends it.
 const OURS: &str = include_str!("../../tests/data/ours.json");
 
-/// A state with every member that there is.
+/// Returns a state with every member set.
 pub(crate) fn sample() -> State {
     let mut state = upstream_sample();
     state.system.details = SystemDetails {
@@ -71,7 +71,7 @@ pub(crate) fn sample() -> State {
     state
 }
 
-/// A state as upstream tells it.
+/// Returns a state without our additions.
 pub(crate) fn upstream_sample() -> State {
     let now = NtpTimestamp::from_bits(0xecd1_2345_8000_0000);
     let base_time = NtpTimestamp::from_bits(0xecd1_2335_8000_0000);
@@ -149,25 +149,25 @@ pub(crate) fn upstream_sample() -> State {
     }
 }
 
-/// The sample in pretty form, so that a difference can be seen.
+/// Formats `state` as indented JSON, for readable differences.
 fn pretty(state: &State) -> String {
     serde_json::to_string_pretty(state).unwrap() + "\n"
 }
 
 #[test]
-fn without_our_details_the_json_is_upstreams_to_the_byte() {
+fn json_without_our_additions_equals_upstreams() {
     assert_eq!(pretty(&upstream_sample()), UPSTREAM);
 }
 
 #[test]
-fn our_details_are_additions() {
+fn our_members_are_additions() {
     assert_eq!(pretty(&sample()), OURS);
     let with: serde_json::Value = serde_json::from_str(OURS).unwrap();
     let without: serde_json::Value = serde_json::from_str(UPSTREAM).unwrap();
     assert_contains(&with, &without, "root");
 }
 
-/// Whether all of `part`'s members are in `whole`, with the same values.
+/// Asserts that all members of `part` are in `whole`, with the same values.
 fn assert_contains(whole: &serde_json::Value, part: &serde_json::Value, at: &str) {
     use serde_json::Value::{Array, Object};
     match (whole, part) {
@@ -187,7 +187,7 @@ fn assert_contains(whole: &serde_json::Value, part: &serde_json::Value, at: &str
 }
 
 #[test]
-fn reads_what_upstream_and_we_send() {
+fn json_of_both_daemons_can_be_read() {
     assert_eq!(
         serde_json::from_str::<State>(UPSTREAM).unwrap(),
         upstream_sample()
@@ -196,7 +196,7 @@ fn reads_what_upstream_and_we_send() {
 }
 
 #[test]
-fn unknown_members_are_ignored_everywhere() {
+fn unknown_members_are_ignored() {
     let added = UPSTREAM.replace('{', "{\"of-a-later-version\": [1],");
     assert_eq!(
         serde_json::from_str::<State>(&added).unwrap(),
@@ -217,14 +217,14 @@ fn each_of_upstreams_members_is_required() {
 }
 
 #[test]
-fn the_dispersion_is_that_of_the_moment_of_the_observation() {
+fn root_dispersion_is_that_at_the_time_of_the_observation() {
     let dispersion = upstream_sample().root_dispersion();
     let expected = NtpDuration::from_micros(240);
     assert!((dispersion - expected).abs() < NtpDuration::from_nanos(2));
 }
 
 #[test]
-fn sources_are_shown_by_name_and_then_by_identifier() {
+fn sources_are_sorted_by_name_and_then_by_identifier() {
     let mut state = sample();
     state.sources.push(Source {
         id: 0,

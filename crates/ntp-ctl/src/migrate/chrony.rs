@@ -3,11 +3,11 @@
 use ntp_proto::server::ClientList;
 
 use super::draft::{Draft, Table, list};
-use super::source::{Meaning, source};
+use super::source::{Mapping, source};
 use super::{Line, lines, number};
 
-/// Why a directive needs no equivalent.
-const NEEDLESS: &[(&[&str], &str)] = &[
+/// Directives that need no equivalent, with the reason.
+const NOT_NEEDED: &[(&[&str], &str)] = &[
     (
         &["driftfile", "dumpdir", "dumponexit", "ntsdumpdir"],
         "the frequency, keys and cookies are kept in [state] directory, /var/lib/ntpd-rs if unset",
@@ -18,19 +18,19 @@ const NEEDLESS: &[(&[&str], &str)] = &[
     ),
     (
         &["cmdport", "bindcmdaddress", "cmdratelimit", "cmddeny"],
-        "there is no control over the network; the control socket is protected by file permissions ([control])",
+        "no remote control over the network; file permissions protect the control socket ([control])",
     ),
     (
         &["initstepslew"],
-        "the clock is set at start by itself, if it is off by more than a slew can mend quickly",
+        "ntpd-rs steps the clock at start if the offset is too large to slew",
     ),
     (
         &["leapsectz"],
-        "a list of leap seconds is read from /usr/share/zoneinfo/leap-seconds.list if it is there ([leap] list)",
+        "the leap second list /usr/share/zoneinfo/leap-seconds.list is used if it exists ([leap] list)",
     ),
     (
         &["pidfile", "user"],
-        "a matter of the service unit, which runs ntpd-rs as a user of its own",
+        "set in the service unit, which runs ntpd-rs as its own user",
     ),
     (
         &[
@@ -44,11 +44,11 @@ const NEEDLESS: &[(&[&str], &str)] = &[
             "maxclockerror",
             "fallbackdrift",
         ],
-        "ntpd-rs weighs sources and learns the oscillator by itself (docs/algorithm.md)",
+        "ntpd-rs weights sources and models the oscillator automatically (docs/algorithm.md)",
     ),
     (
         &["rtcsync"],
-        "the kernel copies a synchronised clock to the battery clock by itself, every 11 minutes",
+        "the kernel copies a synchronised clock to the real-time clock every 11 minutes",
     ),
     (
         &[
@@ -58,39 +58,39 @@ const NEEDLESS: &[(&[&str], &str)] = &[
             "rtconutc",
             "hwclockfile",
         ],
-        "the battery clock is left to the kernel",
+        "the kernel maintains the real-time clock",
     ),
 ];
 
-/// Why a directive has no equivalent.
-const LEFT: &[(&[&str], &str)] = &[
+/// Directives without an equivalent, with the reason.
+const UNSUPPORTED: &[(&[&str], &str)] = &[
     (
         &["maxdistance"],
-        "how far a source may be from true time is decided by comparing all of them",
+        "sources are judged by comparison with each other, not by their root distance",
     ),
     (
         &["log"],
-        "every measurement can be recorded with [observability] record-path, and read with `ntp-ctl replay`",
+        "use [observability] record-path to record measurements, and `ntp-ctl replay` to read them",
     ),
     (
         &["logchange", "mailonchange"],
-        "every step is logged; alarms are a matter of the metrics (docs/monitoring.md)",
+        "steps are logged; use the metrics for alerts (docs/monitoring.md)",
     ),
     (
         &["lock_all", "sched_priority"],
-        "a matter of the service unit: systemctl edit ntpd-rs",
+        "set in the service unit: systemctl edit ntpd-rs",
     ),
     (
         &["cmdallow", "opencommands"],
-        "there is no control over the network; the control socket is protected by file permissions ([control])",
+        "no remote control over the network; file permissions protect the control socket ([control])",
     ),
     (
         &["confdir", "include"],
-        "migrate those files too; ntpd-rs reads drop-ins from /etc/ntpd-rs/ntp.toml.d",
+        "migrate these files separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d",
     ),
     (
         &["sourcedir"],
-        "migrate those files too; ntpd-rs reads sources from /etc/ntpd-rs/sources.d",
+        "migrate these files separately; sources are in /etc/ntpd-rs/sources.d",
     ),
     (&["refclock"], "reference clocks are not in this version"),
     (
@@ -99,7 +99,7 @@ const LEFT: &[(&[&str], &str)] = &[
     ),
     (
         &["manual", "settime"],
-        "time cannot be entered by hand; see `ntp-ctl step`",
+        "manual time input is not supported; see `ntp-ctl step`",
     ),
     (
         &["broadcast"],
@@ -107,7 +107,7 @@ const LEFT: &[(&[&str], &str)] = &[
     ),
     (
         &["peer"],
-        "symmetric mode is not supported: write each of the two as a server of the other",
+        "symmetric mode is not supported: configure each host as a server of the other",
     ),
     (&["tempcomp"], "temperature compensation is not supported"),
     (
@@ -116,11 +116,11 @@ const LEFT: &[(&[&str], &str)] = &[
     ),
     (
         &["ntsratelimit"],
-        "the number of key exchanges at a time is bounded instead; see [[nts-ke-server]] in the manual",
+        "the number of concurrent key exchanges is limited instead; see [[nts-ke-server]] in the manual",
     ),
-    // Others are.
-    (&["clientloglimit"], "not understood"),
-    (&["dscp"], "packets are not marked"),
+    // Valid values are converted.
+    (&["clientloglimit"], "invalid value"),
+    (&["dscp"], "not supported"),
     (
         &[
             "bindacqaddress",
@@ -128,7 +128,7 @@ const LEFT: &[(&[&str], &str)] = &[
             "bindacqdevice",
             "binddevice",
         ],
-        "requests leave from a fresh port each, by the route that the kernel chooses",
+        "each request has a new port; the kernel chooses the route",
     ),
     (
         &[
@@ -143,19 +143,19 @@ const LEFT: &[(&[&str], &str)] = &[
     ),
     (
         &["authselectmode"],
-        "authenticated and other sources are compared alike: name only authenticated ones to trust no others",
+        "authenticated sources have no precedence: configure only authenticated ones to use no others",
     ),
     (
         &["nosystemcert"],
-        "the system's authorities are always believed; certificate-authority of a source adds to them",
+        "the authorities of the system are always trusted; certificate-authority of a source adds to them",
     ),
     (
         &["nocerttimecheck"],
-        "a clock that is wrong at start is met by certificate-time-leniency in [synchronization]",
+        "use certificate-time-leniency in [synchronization] for clocks that are wrong at start",
     ),
 ];
 
-/// Draft of the file.
+/// Converts the file.
 pub(super) fn draft(text: &str) -> Draft {
     let mut draft = Draft::default();
     let mut serving = Serving::default();
@@ -169,7 +169,7 @@ pub(super) fn draft(text: &str) -> Draft {
         match line.directive.as_str() {
             "server" | "pool" => match source(&line, line.directive == "pool", option) {
                 Some(table) => draft.sources.push(table),
-                None => draft.leave(line.number, line.text, "names no server"),
+                None => draft.unsupported(line.number, line.text, "no server given"),
             },
             "makestep" => stepping = Some((number(0), number(1), line.number)),
             "maxchange" => match number(0) {
@@ -177,19 +177,19 @@ pub(super) fn draft(text: &str) -> Draft {
                     draft
                         .synchronization
                         .set("single-step-panic-threshold", limit);
-                    draft.synchronization.remark(format!(
-                        "line {}: a larger correction stops the daemon; the clock is left as it is",
+                    draft.synchronization.comment(format!(
+                        "line {}: a larger correction stops the daemon without a change of the clock",
                         line.number
                     ));
                 }
-                None => draft.leave(line.number, line.text, "not understood"),
+                None => draft.unsupported(line.number, line.text, "invalid value"),
             },
             "maxslewrate" => match number(0) {
-                // Ours is a fraction; the kernel allows a tenth.
+                // A fraction in ntp.toml; the kernel's maximum is 0.1.
                 Some(ppm) => draft
                     .algorithm
                     .set("slew-maximum-frequency-offset", (ppm * 1e-6).min(0.1)),
-                None => draft.leave(line.number, line.text, "not understood"),
+                None => draft.unsupported(line.number, line.text, "invalid value"),
             },
             "minsources" => minimum = number(0),
             "local" => local(&mut draft, &line),
@@ -197,25 +197,29 @@ pub(super) fn draft(text: &str) -> Draft {
                 Some(path) => {
                     draft.key_file = Some((line.number, line.text.into(), path.to_owned()));
                 }
-                None => draft.leave(line.number, line.text, "names no file"),
+                None => draft.unsupported(line.number, line.text, "no file given"),
             },
             "leapseclist" => match word(0) {
                 Some(path) => draft.leap.set_text("list", path),
-                None => draft.leave(line.number, line.text, "names no file"),
+                None => draft.unsupported(line.number, line.text, "no file given"),
             },
             "leapsecmode" => leap = word(0).map(str::to_owned),
-            // chronyd smears by slewing its own clock and smoothing what it serves.
+            // chronyd smears leap seconds by slewing its clock and smoothing the served time.
             "smoothtime" if line.words.contains(&"leaponly") => smooth = true,
             "ntstrustedcerts" => trusted.add(&line),
-            _ if serving.take(&line) => {}
+            _ if serving.add_line(&line) => {}
             directive => {
                 let why = |known: &'static [(&[&str], &str)]| {
                     let found = known.iter().find(|(names, _)| names.contains(&directive));
                     found.map(|(_, why)| *why)
                 };
-                match why(NEEDLESS) {
-                    Some(why) => draft.need_not(line.number, line.text, why),
-                    None => draft.leave(line.number, line.text, why(LEFT).unwrap_or("not known")),
+                match why(NOT_NEEDED) {
+                    Some(why) => draft.not_needed(line.number, line.text, why),
+                    None => draft.unsupported(
+                        line.number,
+                        line.text,
+                        why(UNSUPPORTED).unwrap_or("unknown directive"),
+                    ),
                 }
             }
         }
@@ -223,7 +227,7 @@ pub(super) fn draft(text: &str) -> Draft {
     trusted.write(&mut draft);
     leap_seconds(&mut draft, leap.as_deref(), smooth);
     steps(&mut draft, stepping);
-    // chronyd follows a single source; ntpd-rs waits for three unless it is told.
+    // chronyd follows a single source; the default of ntpd-rs is three.
     draft
         .synchronization
         .set("minimum-agreeing-sources", minimum.unwrap_or(1.0).max(1.0));
@@ -234,69 +238,70 @@ pub(super) fn draft(text: &str) -> Draft {
     draft
 }
 
-fn option(name: &str) -> Option<Meaning> {
-    const LEARNED: &str = "ntpd-rs learns what delays are usual";
+fn option(name: &str) -> Option<Mapping> {
+    const AUTOMATIC: &str = "ntpd-rs estimates typical delays automatically";
     Some(match name {
-        "iburst" | "burst" | "presend" | "offline" | "auto_offline" => Meaning::Needless {
+        "iburst" | "burst" | "presend" | "offline" | "auto_offline" => Mapping::NotNeeded {
             value: name == "presend",
         },
-        "minsamples" | "maxsamples" | "polltarget" | "filter" => Meaning::Needless { value: true },
-        "minpoll" => Meaning::MinPoll,
-        "maxpoll" => Meaning::MaxPoll,
-        "maxsources" => Meaning::Count,
-        "prefer" => Meaning::Flag("prefer"),
-        "noselect" => Meaning::Flag("noselect"),
-        "trust" => Meaning::Flag("trust"),
-        "require" => Meaning::Flag("require"),
-        "xleave" => Meaning::Flag("interleaved"),
-        "key" => Meaning::Value("key"),
-        "nts" => Meaning::Nts,
-        "ntsport" => Meaning::KeyExchangePort,
-        "port" => Meaning::Port,
+        "minsamples" | "maxsamples" | "polltarget" | "filter" => Mapping::NotNeeded { value: true },
+        "minpoll" => Mapping::MinPoll,
+        "maxpoll" => Mapping::MaxPoll,
+        "maxsources" => Mapping::Count,
+        "prefer" => Mapping::Flag("prefer"),
+        "noselect" => Mapping::Flag("noselect"),
+        "trust" => Mapping::Flag("trust"),
+        "require" => Mapping::Flag("require"),
+        "xleave" => Mapping::Flag("interleaved"),
+        "key" => Mapping::Value("key"),
+        "nts" => Mapping::Nts,
+        "ntsport" => Mapping::KeyExchangePort,
+        "port" => Mapping::Port,
         "maxdelay" | "maxdelayratio" | "maxdelaydevratio" | "maxdelayquant" | "mindelay" => {
-            Meaning::Missing {
+            Mapping::Unsupported {
                 value: true,
-                why: LEARNED,
+                why: AUTOMATIC,
             }
         }
-        "asymmetry" => Meaning::Missing {
+        "asymmetry" => Mapping::Unsupported {
             value: true,
-            why: "the asymmetry of jitter is learned",
+            why: "the asymmetry of jitter is estimated automatically",
         },
-        "offset" => Meaning::Missing {
+        "offset" => Mapping::Unsupported {
             value: true,
-            why: "a constant offset of a source cannot be corrected",
+            why: "correction of a constant offset is not supported",
         },
-        "minstratum" => Meaning::Missing {
+        "minstratum" => Mapping::Unsupported {
             value: true,
-            why: "strata are taken as servers say them",
+            why: "the stratum of the server is used",
         },
-        "version" => Meaning::Missing {
+        "version" => Mapping::Unsupported {
             value: true,
-            why: "requests are of version 4",
+            why: "requests have version 4",
         },
-        // Found again by `Trusted`, which knows the sets.
-        "certset" => Meaning::Value(CERTIFICATE_SET),
-        "extfield" | "maxunreach" => Meaning::Missing {
+        // Replaced by `Trusted`, which has the sets.
+        "certset" => Mapping::Value(CERTIFICATE_SET),
+        "extfield" | "maxunreach" => Mapping::Unsupported {
             value: true,
             why: "not supported",
         },
-        "copy" => Meaning::Missing {
+        "copy" => Mapping::Unsupported {
             value: false,
             why: "not supported",
         },
-        "ipv4" | "ipv6" => Meaning::Missing {
+        "ipv4" | "ipv6" => Mapping::Unsupported {
             value: false,
-            why: "the resolver's order is followed",
+            why: "addresses are used in the order of the resolver",
         },
         _ => return None,
     })
 }
 
-/// A key that no configuration has: the number of a source's set of authorities, until that is replaced by their file.
+/// Temporary key with the certificate set of a source, until it is replaced by the file of
+/// authorities.
 const CERTIFICATE_SET: &str = "certset";
 
-/// Certificate authorities by the numbers of their sets; sources without a number use set 0.
+/// Certificate authorities by set number; sources without a number use set 0.
 #[derive(Default)]
 struct Trusted {
     sets: Vec<(String, String)>,
@@ -319,23 +324,23 @@ impl Trusted {
 
     fn write(self, draft: &mut Draft) {
         for (number, text) in &self.unclear {
-            draft.leave(
+            draft.unsupported(
                 *number,
                 text,
-                "a source has one file of authorities: put all certificates into it",
+                "a source has a single file of authorities: put all certificates into it",
             );
         }
         for source in &mut draft.sources {
             let set = source.take(CERTIFICATE_SET).unwrap_or_else(|| "0".into());
             let found = self.sets.iter().find(|(known, _)| *known == set);
-            if let Some((_, path)) = found.filter(|_| source.is_authenticated_by_certificate()) {
+            if let Some((_, path)) = found.filter(|_| source.is_nts()) {
                 source.set_text("certificate-authority", path);
             }
         }
     }
 }
 
-/// What becomes of the clock at a leap second.
+/// Converts the handling of leap seconds.
 fn leap_seconds(draft: &mut Draft, mode: Option<&str>, smooth: bool) {
     match (mode, smooth) {
         (Some("slew"), false) => draft.leap.set_text("handling", "slew"),
@@ -343,11 +348,11 @@ fn leap_seconds(draft: &mut Draft, mode: Option<&str>, smooth: bool) {
             draft.leap.set_text("handling", "smear");
             draft
                 .leap
-                .remark("smeared from noon to noon; chronyd's interval was another");
+                .comment("smeared from noon to noon; chronyd uses another interval");
         }
-        (Some("ignore"), false) => draft.leap.remark(
-            "chronyd was told to ignore leap seconds; here the kernel makes them, as `handling` says",
-        ),
+        (Some("ignore"), false) => draft
+            .leap
+            .comment("chronyd ignored leap seconds; here the kernel inserts them, see `handling`"),
         _ => {}
     }
 }
@@ -371,34 +376,36 @@ fn local(draft: &mut Draft, line: &Line<'_>) {
         "waitunsynced",
     ] {
         if line.words.contains(&word) {
-            draft.synchronization.remark(format!(
-                "line {}: left out `{word}`: not supported",
+            draft.synchronization.comment(format!(
+                "line {}: omitted `{word}`: not supported",
                 line.number
             ));
         }
     }
 }
 
-/// When chronyd steps. It does not at all unless it is told; ntpd-rs does at start.
+/// Converts `makestep`. By default, chronyd never steps; ntpd-rs steps at start.
 fn steps(draft: &mut Draft, stepping: Option<(Option<f64>, Option<f64>, usize)>) {
     match stepping {
         Some((Some(threshold), Some(limit), number)) if limit < 0.0 => {
             draft.algorithm.set("step-threshold", threshold);
-            draft.algorithm.remark(format!("line {number}: offsets above it are stepped at any time"));
+            draft.algorithm.comment(format!(
+                "line {number}: larger offsets are stepped at any time"
+            ));
         }
-        Some((.., number)) => draft.synchronization.remark(format!(
-            "line {number}: the clock is stepped in its first updates only, as ntpd-rs does by itself"
+        Some((.., number)) => draft.synchronization.comment(format!(
+            "line {number}: steps only in the first updates, the default of ntpd-rs"
         )),
-        None => draft.synchronization.remark(
-            "chronyd without `makestep` never steps; ntpd-rs steps a wrong clock in its first updates",
-        ),
+        None => draft
+            .synchronization
+            .comment("chronyd without `makestep` never steps; ntpd-rs steps in the first updates"),
     }
 }
 
-/// What chronyd's memory limit counts for each client, about.
+/// Approximate memory in octets that chronyd uses for each client.
 const CLIENT_OCTETS: usize = 128;
 
-/// Everything about the server side, which chronyd spreads over many directives.
+/// Settings of the server, which chronyd has in several directives.
 #[derive(Default)]
 struct Serving {
     allow: Option<Vec<String>>,
@@ -409,14 +416,14 @@ struct Serving {
     certificate: Option<String>,
     private_key: Option<String>,
     ke_port: Option<u16>,
-    /// The line that says how many clients are remembered, and the number.
+    /// Line number, text and value of the directive with the size of the client list.
     clients: Option<(usize, String, usize)>,
     unclear: Vec<(usize, String)>,
 }
 
 impl Serving {
-    /// Takes the line if it is about serving.
-    fn take(&mut self, line: &Line<'_>) -> bool {
+    /// Adds the line and returns true if it is a setting of the server.
+    fn add_line(&mut self, line: &Line<'_>) -> bool {
         let words: Vec<&str> = line
             .words
             .iter()
@@ -451,11 +458,11 @@ impl Serving {
             }
             "ntsservercert" => self.certificate = words.first().map(ToString::to_string),
             "ntsserverkey" => self.private_key = words.first().map(ToString::to_string),
-            // It wins, whatever else is said.
+            // Has precedence over `clientloglimit`.
             "noclientlog" => self.clients = Some((line.number, line.text.into(), 0)),
             "clientloglimit" => match words.first().and_then(|word| word.parse::<usize>().ok()) {
                 Some(octets) if self.clients.as_ref().is_none_or(|(.., size)| *size > 0) => {
-                    let size = (octets / CLIENT_OCTETS).clamp(1, ClientList::MOST);
+                    let size = (octets / CLIENT_OCTETS).clamp(1, ClientList::MAX_ENTRIES);
                     self.clients = Some((line.number, line.text.into(), size));
                 }
                 Some(_) => {}
@@ -469,10 +476,10 @@ impl Serving {
 
     fn write(self, draft: &mut Draft) {
         for (number, text) in &self.unclear {
-            draft.leave(
+            draft.unsupported(
                 *number,
                 text,
-                "name networks by address, for example 192.0.2.0/24",
+                "use addresses of networks, for example 192.0.2.0/24",
             );
         }
         if let (Some(certificate), Some(key)) = (&self.certificate, &self.private_key) {
@@ -485,7 +492,11 @@ impl Serving {
         // Without `allow`, or with port 0, chronyd is a client only.
         let Some(allow) = self.allow.filter(|_| self.port != Some(0)) else {
             if let Some((number, text, _)) = &self.clients {
-                draft.need_not(*number, text, "no time is served, so there are no clients");
+                draft.not_needed(
+                    *number,
+                    text,
+                    "no server configured, so there are no clients",
+                );
             }
             return;
         };
@@ -510,7 +521,7 @@ impl Serving {
                 );
             }
             if !self.deny.is_empty() {
-                table.remark("chronyd takes the most specific of `allow` and `deny`; here a denied network is denied, whatever is allowed");
+                table.comment("chronyd uses the most specific of `allow` and `deny`; here `denylist` has precedence");
                 let networks = list(self.deny.iter().map(String::as_str));
                 table.set(
                     "denylist",
@@ -518,7 +529,7 @@ impl Serving {
                 );
             }
             if let Some(limit) = &self.limit {
-                // log2 of seconds; 8 s unless it is said.
+                // In log2 seconds; the default is 8 s.
                 let interval = limit
                     .iter()
                     .find(|(name, _)| name == "interval")
@@ -538,7 +549,7 @@ impl Serving {
     }
 }
 
-/// chronyd's networks, which may leave out trailing octets of IPv4 addresses.
+/// Parses a network in chronyd's syntax, which allows to omit trailing octets of IPv4 addresses.
 fn network(text: &str) -> Option<Vec<String>> {
     let (address, length) = match text.split_once('/') {
         Some((address, length)) => (address, Some(length.parse::<u8>().ok()?)),

@@ -1,11 +1,12 @@
-//! A configuration in the making: what was understood of another daemon's file, and what was not.
+//! Draft of a configuration: the converted settings and the lines without an equivalent.
 //!
-//! The draft is written as text by hand, not through a serialiser, because comments are half of its worth:
-//! the reader has to see beside each source what was left out, and at the end every line that has no equivalent, and why.
+//! The text is written directly, not by a serialiser, because of its comments:
+//! above each source what was omitted, and at the end every line without an equivalent, with the
+//! reason.
 
 use core::fmt::Write as _;
 
-/// A table of the file: comments above it, then its keys in order.
+/// A section: comments, then keys in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Table {
     comments: Vec<String>,
@@ -13,7 +14,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Sets a key to a value that is TOML already. The last setting counts.
+    /// Sets a key to a value in TOML syntax; replaces an earlier value.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "numbers and temporary strings read better without `&`"
@@ -36,39 +37,39 @@ impl Table {
         self.keys.iter().any(|(known, _)| *known == key)
     }
 
-    /// The value of a key, which is taken out again.
+    /// Removes a key and returns its value.
     pub(super) fn take(&mut self, key: &str) -> Option<String> {
         let at = self.keys.iter().position(|(known, _)| *known == key)?;
         Some(self.keys.remove(at).1)
     }
 
-    /// Whether it is a pool of servers.
+    /// Whether the section is a pool of servers.
     pub(super) fn is_pool(&self) -> bool {
         self.keys
             .iter()
             .any(|(key, value)| *key == "mode" && value == "\"pool\"")
     }
 
-    /// Whether it is a source that proves itself by a certificate.
-    pub(super) fn is_authenticated_by_certificate(&self) -> bool {
+    /// Whether the section is a source with NTS.
+    pub(super) fn is_nts(&self) -> bool {
         self.keys
             .iter()
             .any(|(key, value)| *key == "mode" && value == "\"nts\"")
     }
 
-    /// Takes a key out again; true if it was there.
+    /// Removes a key; returns whether it was set.
     pub(super) fn remove(&mut self, key: &str) -> bool {
         let before = self.keys.len();
         self.keys.retain(|(known, _)| *known != key);
         self.keys.len() < before
     }
 
-    /// Says something above the table.
-    pub(super) fn remark(&mut self, text: impl Into<String>) {
+    /// Adds a comment above the section.
+    pub(super) fn comment(&mut self, text: impl Into<String>) {
         self.comments.push(text.into());
     }
 
-    /// This table with the comments and keys of another one behind its own.
+    /// Appends the comments and keys of another section.
     pub(super) fn followed_by(mut self, other: Self) -> Self {
         self.comments.extend(other.comments);
         for (key, value) in other.keys {
@@ -92,9 +93,9 @@ impl Table {
     }
 }
 
-/// A line from which nothing came.
+/// A line that was not converted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Left {
+struct Unconverted {
     line: usize,
     text: String,
     why: String,
@@ -107,49 +108,50 @@ pub(super) struct Draft {
     pub(super) servers: Vec<Table>,
     pub(super) key_exchange: Vec<Table>,
     pub(super) leap: Table,
-    /// The file of symmetric keys, and the line that names it.
+    /// Line number, text and path of the directive with the file of symmetric keys.
     pub(super) key_file: Option<(usize, String, String)>,
     keys: Table,
     pub(super) synchronization: Table,
     pub(super) algorithm: Table,
     pub(super) observability: Table,
-    left: Vec<Left>,
-    needless: Vec<Left>,
+    unsupported: Vec<Unconverted>,
+    not_needed: Vec<Unconverted>,
 }
 
 impl Draft {
-    /// Keeps a line for the end of the file that has no equivalent, so that something will be different, with the reason.
-    pub(super) fn leave(&mut self, line: usize, text: &str, why: impl Into<String>) {
-        self.left.push(Left {
+    /// Records a line without an equivalent whose effect is lost, with the reason.
+    pub(super) fn unsupported(&mut self, line: usize, text: &str, why: impl Into<String>) {
+        self.unsupported.push(Unconverted {
             line,
             text: text.to_owned(),
             why: why.into(),
         });
     }
 
-    /// Keeps a line for the end of the file that needs no equivalent, with the reason.
-    pub(super) fn need_not(&mut self, line: usize, text: &str, why: impl Into<String>) {
-        self.needless.push(Left {
+    /// Records a line that needs no equivalent, with the reason.
+    pub(super) fn not_needed(&mut self, line: usize, text: &str, why: impl Into<String>) {
+        self.not_needed.push(Unconverted {
             line,
             text: text.to_owned(),
             why: why.into(),
         });
     }
 
-    /// How many lines had no equivalent.
-    pub(super) fn left(&self) -> usize {
-        self.left.len()
+    /// Number of lines without an equivalent.
+    pub(super) fn unsupported_lines(&self) -> usize {
+        self.unsupported.len()
     }
 
-    /// Decides what depends on the whole file. Keys are named by number only if there is a file that has them, and the file only where
-    /// somebody may use them: distributions name one that often does not exist.
-    pub(super) fn settle(&mut self) {
+    /// Completes what depends on the whole file. Key numbers require a key file, and the key file
+    /// is kept only if a source or a server can use it: distributions configure one that often does
+    /// not exist.
+    pub(super) fn finish(&mut self) {
         match self.key_file.take() {
             None => {
                 for source in &mut self.sources {
                     if source.remove("key") {
-                        source.remark(
-                            "left out `key`: no key file is named; see [keys] in the manual",
+                        source.comment(
+                            "omitted `key`: no key file configured; see [keys] in the manual",
                         );
                     }
                 }
@@ -158,22 +160,22 @@ impl Draft {
                 let keyed = self.sources.iter().any(|source| source.has("key"));
                 if keyed || !self.servers.is_empty() {
                     self.keys
-                        .remark("the user ntpd-rs must be able to read this file");
+                        .comment("the user ntpd-rs must be able to read this file");
                     self.keys.set_text("path", &path);
                 } else {
-                    self.need_not(line, &text, "no source uses a key");
+                    self.not_needed(line, &text, "no source uses a key");
                 }
             }
         }
-        for lines in [&mut self.left, &mut self.needless] {
-            lines.sort_by_key(|left| left.line);
+        for lines in [&mut self.unsupported, &mut self.not_needed] {
+            lines.sort_by_key(|it| it.line);
         }
     }
 
-    /// The text of `ntp.toml`; `origin` is the name of the file it was made from.
+    /// Formats the draft as `ntp.toml`; `origin` is the name of the converted file.
     pub(super) fn render(&self, origin: &str) -> String {
         let mut out = format!(
-            "# Made from {}. Check with `ntp-ctl validate`, and read the remarks.\n",
+            "# Converted from {}. Read the comments, and check with `ntp-ctl validate`.\n",
             one_line(origin)
         );
         for source in &self.sources {
@@ -192,29 +194,29 @@ impl Draft {
         self.leap.write("[leap]", &mut out);
         self.observability.write("[observability]", &mut out);
         for (heading, lines) in [
-            ("Without an equivalent", &self.left),
-            ("Needs no equivalent", &self.needless),
+            ("Without an equivalent", &self.unsupported),
+            ("Needs no equivalent", &self.not_needed),
         ] {
             if !lines.is_empty() {
                 let _ = writeln!(out, "\n# {heading}:");
             }
-            for left in lines {
-                let _ = writeln!(out, "#\n# line {}: {}", left.line, one_line(&left.text));
-                let _ = writeln!(out, "#     {}", one_line(&left.why));
+            for it in lines {
+                let _ = writeln!(out, "#\n# line {}: {}", it.line, one_line(&it.text));
+                let _ = writeln!(out, "#     {}", one_line(&it.why));
             }
         }
         out
     }
 }
 
-/// A comment ends with its line, and control characters are not allowed in it.
+/// Replaces control characters, which a TOML comment must not contain.
 fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
 }
 
-/// A TOML basic string.
+/// Formats a TOML basic string.
 pub(super) fn quoted(text: &str) -> String {
     let mut out = String::from('"');
     for c in text.chars() {
@@ -233,7 +235,7 @@ pub(super) fn quoted(text: &str) -> String {
     out
 }
 
-/// A TOML array of strings.
+/// Formats a TOML array of strings.
 pub(super) fn list<'a>(items: impl IntoIterator<Item = &'a str>) -> String {
     let items: Vec<_> = items.into_iter().map(quoted).collect();
     format!("[{}]", items.join(", "))

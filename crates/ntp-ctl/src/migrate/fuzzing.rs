@@ -1,16 +1,17 @@
-//! What must hold for any file that `migrate` is given, as a function that panics when it does not.
+//! Properties that hold for any input of `migrate`, as a function that panics otherwise.
 //!
-//! Three drivers share it: the libFuzzer target in `fuzz/`, the replay of the committed corpus, and a property test. A corpus entry is a
-//! configuration, in whatever language: each is read in all four.
+//! Three drivers share it: the libFuzzer target in `fuzz/`, the replay of the committed corpus, and
+//! a property test. A corpus entry is a configuration of any daemon: each is converted from all
+//! four formats.
 
 use std::path::Path;
 
 use super::{Dialect, migrate};
 
-/// Longer files are cut: what is true of so much is true of more.
+/// Maximum length of an input; longer ones are truncated, to save time.
 const LIMIT: usize = 4096;
 
-/// The sections that a translation may have.
+/// Sections that the result can have.
 const SECTIONS: &[&str] = &[
     "source",
     "server",
@@ -21,15 +22,15 @@ const SECTIONS: &[&str] = &[
     "observability",
 ];
 
-/// Translates `data` from each language.
+/// Converts `data` from each format.
 ///
 /// # Panics
-/// If what comes out is not TOML with sections of ours and nothing else, if it has an active line that is neither a heading nor a key, or if a
-/// second translation is another one.
+/// If the result is not TOML with only known sections, if a line that is not a comment is neither a
+/// heading nor a key, or if a second conversion differs.
 pub fn check(data: &[u8]) {
     let data = data.get(..LIMIT).unwrap_or(data);
     let text = String::from_utf8_lossy(data);
-    let _ = Dialect::of(Path::new("a.conf"), &text);
+    let _ = Dialect::detect(Path::new("a.conf"), &text);
     for dialect in [
         Dialect::Chrony,
         Dialect::Ntpd,
@@ -40,12 +41,12 @@ pub fn check(data: &[u8]) {
         let toml = &migrated.toml;
         let table: toml::Table = match toml.parse() {
             Ok(table) => table,
-            Err(problem) => panic!("{dialect:?} gave no TOML: {problem}\n{toml}"),
+            Err(problem) => panic!("{dialect:?}: invalid TOML: {problem}\n{toml}"),
         };
         for section in table.keys() {
             assert!(
                 SECTIONS.contains(&section.as_str()),
-                "{dialect:?} gave [{section}]:\n{toml}"
+                "{dialect:?}: unknown section [{section}]:\n{toml}"
             );
         }
         for line in toml.lines() {
@@ -54,8 +55,8 @@ pub fn check(data: &[u8]) {
             let is_key = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             assert!(harmless || key.chars().all(is_key), "{line}\n{toml}");
         }
-        let named = toml.matches("\n# line ").count();
-        assert!(named >= migrated.left, "a line was lost:\n{toml}");
+        let comments = toml.matches("\n# line ").count();
+        assert!(comments >= migrated.unsupported, "a line was lost:\n{toml}");
         assert_eq!(migrate(dialect, &text, &text), migrated);
     }
 }
@@ -64,7 +65,7 @@ pub fn check(data: &[u8]) {
 mod tests {
     use proptest::prelude::*;
 
-    /// Words that such files consist of: random text alone is not known to anybody.
+    /// Words of configuration files, because random text has no known directive.
     const WORDS: &[&str] = &[
         "server",
         "pool",
@@ -134,7 +135,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_words_of_such_files_become_toml(
+        fn any_sequence_of_known_words_becomes_toml(
             lines in prop::collection::vec(prop::collection::vec(prop::sample::select(WORDS), 0..8), 0..12),
         ) {
             let lines: Vec<String> = lines.iter().map(|words| words.join(" ")).collect();
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_control_character_in_an_unknown_option_made_a_comment_that_is_no_toml() {
+    fn control_characters_in_unknown_options_are_replaced() {
         super::check(b"server a \x01\n");
         super::check(b"server a.example key \x7f presend \x1b[31m\n");
     }

@@ -1,11 +1,13 @@
-//! `ntp-ctl migrate`: another time daemon's configuration becomes an `ntp.toml` that does the same.
+//! `ntp-ctl migrate`: converts the configuration of another time daemon to an equivalent
+//! `ntp.toml`.
 //!
-//! What has an equivalent is carried over. Every line that has none ends as a comment with its number and the reason, so
-//! that nothing is lost in silence: those after which something will be different first, apart from those that need nothing because
-//! ntpd-rs does it anyway or in another way. The result is a proposal for a person to read.
+//! Settings with an equivalent are converted. Every other line becomes a comment with its number
+//! and the reason, so that nothing is lost silently: first the lines whose effect is lost, then
+//! those that are not needed because ntpd-rs has the effect by default or in another way. The
+//! result is a proposal for review.
 //!
-//! The formats are alike: a directive a line, words after it. `chrony`, `ntpd`, `openntpd` and `timesyncd` know their
-//! directives; `draft` holds what came of them.
+//! The formats are similar: one directive per line, followed by words. `chrony`, `ntpd`, `openntpd`
+//! and `timesyncd` convert their directives; `draft` holds the result.
 
 mod chrony;
 mod draft;
@@ -20,39 +22,37 @@ use std::path::Path;
 
 use crate::console::{Console, Failure};
 
-/// Reads the file and prints what it becomes.
+/// Converts the file and prints the result.
 pub(crate) fn run(
     path: &Path,
     dialect: Option<Dialect>,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let bytes = fs::read(path)
-        .map_err(|error| Failure::Told(format!("{} cannot be read: {error}", path.display())))?;
+        .map_err(|error| Failure::Error(format!("Could not read {}: {error}", path.display())))?;
     let text = String::from_utf8_lossy(&bytes);
-    let Some(dialect) = dialect.or_else(|| Dialect::of(path, &text)) else {
-        return Err(Failure::Told(format!(
-            "it cannot be told whose configuration {} is; say it with --from chrony, ntpd, openntpd or timesyncd",
+    let Some(dialect) = dialect.or_else(|| Dialect::detect(path, &text)) else {
+        return Err(Failure::Error(format!(
+            "Unknown format of {}; use --from chrony, ntpd, openntpd or timesyncd",
             path.display()
         )));
     };
     let migrated = migrate(dialect, &path.display().to_string(), &text);
     console.out.write_all(migrated.toml.as_bytes())?;
-    if migrated.left > 0 {
-        let (lines, have) = if migrated.left == 1 {
-            ("line", "has")
-        } else {
-            ("lines", "have")
-        };
-        console.complain(format_args!(
-            "{} {lines} of {} {have} no equivalent; each stands as a comment in the result, with the reason",
-            migrated.left,
-            path.display()
+    if migrated.unsupported > 0 {
+        console.message(format_args!(
+            "{}: {} without an equivalent; see the comments at the end",
+            path.display(),
+            match migrated.unsupported {
+                1 => "1 line".to_owned(),
+                count => format!("{count} lines"),
+            }
         ));
     }
     Ok(())
 }
 
-/// Whose file it is.
+/// Daemon that a file belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Dialect {
     /// chronyd's chrony.conf
@@ -66,8 +66,8 @@ pub(crate) enum Dialect {
 }
 
 impl Dialect {
-    /// Guesses by the name of the file, then by what stands in it.
-    pub(crate) fn of(path: &Path, text: &str) -> Option<Self> {
+    /// Detects the daemon by the name of the file, then by its content.
+    pub(crate) fn detect(path: &Path, text: &str) -> Option<Self> {
         let name = path
             .file_name()
             .map(|name| name.to_string_lossy().to_lowercase())
@@ -111,16 +111,16 @@ impl Dialect {
     }
 }
 
-/// What came of a file.
+/// A converted file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Migrated {
     /// The text of `ntp.toml`.
     pub(crate) toml: String,
-    /// How many lines have no equivalent.
-    pub(crate) left: usize,
+    /// Number of lines without an equivalent.
+    pub(crate) unsupported: usize,
 }
 
-/// Translates `text`, which was read from `origin`.
+/// Converts `text`, which was read from `origin`.
 pub(crate) fn migrate(dialect: Dialect, origin: &str, text: &str) -> Migrated {
     let mut draft = match dialect {
         Dialect::Chrony => chrony::draft(text),
@@ -128,9 +128,9 @@ pub(crate) fn migrate(dialect: Dialect, origin: &str, text: &str) -> Migrated {
         Dialect::Openntpd => openntpd::draft(text),
         Dialect::Timesyncd => timesyncd::draft(text),
     };
-    draft.settle();
+    draft.finish();
     Migrated {
-        left: draft.left(),
+        unsupported: draft.unsupported_lines(),
         toml: draft.render(origin),
     }
 }
@@ -144,33 +144,34 @@ struct Line<'a> {
     words: Vec<&'a str>,
 }
 
-/// The lines that say something; a comment begins with one of `marks`.
-fn lines<'a>(text: &'a str, marks: &'static [char]) -> impl Iterator<Item = Line<'a>> {
+/// Returns the lines with directives; a comment begins with one of `comment_marks`.
+fn lines<'a>(text: &'a str, comment_marks: &'static [char]) -> impl Iterator<Item = Line<'a>> {
     text.lines().enumerate().filter_map(move |(index, text)| {
         let text = text.trim();
-        if text.starts_with(marks) {
+        if text.starts_with(comment_marks) {
             return None;
         }
-        // Behind a directive only '#' begins a comment.
-        let said = text.split(" #").next().unwrap_or(text).trim();
-        let mut words = said.split_whitespace();
+        // After a directive, only '#' begins a comment.
+        let code = text.split(" #").next().unwrap_or(text).trim();
+        let mut words = code.split_whitespace();
         let directive = words.next()?.to_ascii_lowercase();
         Some(Line {
             number: index + 1,
-            text: said,
+            text: code,
             directive,
             words: words.collect(),
         })
     })
 }
 
-/// Beyond this a number is no setting, and written out it would be no number of TOML any more.
-const LARGEST: f64 = 1e15;
+/// Maximum value of a number: larger ones are not valid settings, and their decimal form is not a
+/// TOML number.
+const MAX_NUMBER: f64 = 1e15;
 
-/// A number as a setting may have it: `nan` and `inf` are words to Rust's parser, and to TOML's in another spelling.
+/// Parses a number. Rejects `nan` and `inf`, which Rust accepts in spellings that TOML does not.
 fn number(word: &str) -> Option<f64> {
     let number = word.parse::<f64>().ok()?;
-    (number.abs() <= LARGEST).then_some(number)
+    (number.abs() <= MAX_NUMBER).then_some(number)
 }
 
 #[cfg(test)]

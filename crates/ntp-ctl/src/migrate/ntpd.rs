@@ -1,13 +1,13 @@
 //! ntpd's `ntp.conf`, of the reference implementation (4.2.8) and of ntpsec.
 //!
-//! ntpd serves everybody who is not restricted; its `restrict` lines decide who is.
+//! ntpd serves all clients except those that `restrict` lines exclude.
 
 use super::draft::{Draft, Table, list};
-use super::source::{Meaning, source};
+use super::source::{Mapping, source};
 use super::{Line, lines, number};
 
-/// Why a directive needs no equivalent.
-const NEEDLESS: &[(&[&str], &str)] = &[
+/// Directives that need no equivalent, with the reason.
+const NOT_NEEDED: &[(&[&str], &str)] = &[
     (
         &["driftfile"],
         "the frequency is kept in [state] directory, /var/lib/ntpd-rs if unset",
@@ -16,38 +16,32 @@ const NEEDLESS: &[(&[&str], &str)] = &[
         &["logconfig", "logfile"],
         "log lines go to the journal, or to [observability] log-path",
     ),
-    (
-        &["trustedkey"],
-        "every key of the file is trusted where a source or a client names it",
-    ),
+    (&["trustedkey"], "all keys of the file are trusted"),
     (
         &["requestkey", "controlkey", "mru"],
-        "there is no control over the network, and modes 6 and 7 do not exist",
+        "no remote control over the network; modes 6 and 7 are not supported",
     ),
     (
         &["pidfile", "rlimit", "saveconfigdir"],
-        "a matter of the service unit",
+        "set in the service unit",
     ),
-    (
-        &["mdnstries"],
-        "the server is not announced by multicast DNS",
-    ),
+    (&["mdnstries"], "multicast DNS is not supported"),
 ];
 
-/// Why a directive has no equivalent.
-const LEFT: &[(&[&str], &str)] = &[
+/// Directives without an equivalent, with the reason.
+const UNSUPPORTED: &[(&[&str], &str)] = &[
     (
         &["statsdir", "statistics", "filegen"],
-        "every measurement can be recorded with [observability] record-path, and read with `ntp-ctl replay`",
+        "use [observability] record-path to record measurements, and `ntp-ctl replay` to read them",
     ),
     (
         &["discard"],
-        "how often a client may ask is said by rate-limiting-cutoff-ms and rate-limiting-burst of [[server]]",
+        "use rate-limiting-cutoff-ms and rate-limiting-burst of [[server]]",
     ),
     (&["refclock"], "reference clocks are not in this version"),
     (
         &["autokey", "crypto", "keysdir", "ntpsigndsocket"],
-        "keys are named by the sources and servers that use them; there is no control over the network",
+        "not supported: set keys in the sources and servers that use them",
     ),
     (
         &[
@@ -58,15 +52,15 @@ const LEFT: &[(&[&str], &str)] = &[
             "manycastserver",
             "broadcastdelay",
         ],
-        "broadcast and multicast cannot be protected and are not supported",
+        "broadcast and multicast cannot be authenticated and are not supported",
     ),
     (
         &["peer"],
-        "symmetric mode is not supported: write each of the two as a server of the other",
+        "symmetric mode is not supported: configure each host as a server of the other",
     ),
     (
         &["includefile"],
-        "migrate that file too; ntpd-rs reads drop-ins from /etc/ntpd-rs/ntp.toml.d",
+        "migrate this file separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d",
     ),
     (
         &[
@@ -81,11 +75,11 @@ const LEFT: &[(&[&str], &str)] = &[
             "pollskewlist",
             "phone",
         ],
-        "there is nothing that corresponds",
+        "no equivalent",
     ),
 ];
 
-/// Draft of the file.
+/// Converts the file.
 pub(super) fn draft(text: &str) -> Draft {
     let mut draft = Draft::default();
     let mut access = Access::default();
@@ -93,7 +87,7 @@ pub(super) fn draft(text: &str) -> Draft {
     let mut nts = Nts::default();
     for line in lines(text, &['#']) {
         match line.directive.as_str() {
-            "server" | "pool" => upstream(&mut draft, &line),
+            "server" | "pool" => add_source(&mut draft, &line),
             "fudge" => fudge(&mut draft, &line),
             "restrict" => access.restrict(&mut draft, &line),
             "keys" => match line.words.first() {
@@ -101,17 +95,17 @@ pub(super) fn draft(text: &str) -> Draft {
                     let path = path.trim_matches('"').to_owned();
                     draft.key_file = Some((line.number, line.text.into(), path));
                 }
-                None => draft.leave(line.number, line.text, "names no file"),
+                None => draft.unsupported(line.number, line.text, "no file given"),
             },
             "leapfile" => match line.words.first() {
                 Some(path) => draft.leap.set_text("list", path.trim_matches('"')),
-                None => draft.leave(line.number, line.text, "names no file"),
+                None => draft.unsupported(line.number, line.text, "no file given"),
             },
             "leapsmearinterval" => {
                 draft.leap.set_text("handling", "smear");
                 draft
                     .leap
-                    .remark("smeared from noon to noon; ntpd's interval was another");
+                    .comment("smeared from noon to noon; ntpd uses another interval");
             }
             "interface" | "nic" => access.interface(&mut draft, &line),
             "disable" | "enable"
@@ -119,33 +113,37 @@ pub(super) fn draft(text: &str) -> Draft {
                     matches!(*word, "monitor" | "stats" | "ntp" | "kernel" | "mode7")
                 }) =>
             {
-                draft.need_not(
+                draft.not_needed(
                     line.number,
                     line.text,
-                    "there are no modes 6 and 7, and no monitoring by strangers",
+                    "modes 6 and 7 and remote monitoring are not supported",
                 );
             }
             "tos" => minimum = tos(&mut draft, &line).unwrap_or(minimum),
             "tinker" => tinker(&mut draft, &line),
-            "nts" => nts.take(&mut draft, &line),
+            "nts" => nts.add_line(&mut draft, &line),
             directive => {
                 let why = |known: &'static [(&[&str], &str)]| {
                     let found = known.iter().find(|(names, _)| names.contains(&directive));
                     found.map(|(_, why)| *why)
                 };
-                match why(NEEDLESS) {
-                    Some(why) => draft.need_not(line.number, line.text, why),
-                    None => draft.leave(line.number, line.text, why(LEFT).unwrap_or("not known")),
+                match why(NOT_NEEDED) {
+                    Some(why) => draft.not_needed(line.number, line.text, why),
+                    None => draft.unsupported(
+                        line.number,
+                        line.text,
+                        why(UNSUPPORTED).unwrap_or("unknown directive"),
+                    ),
                 }
             }
         }
     }
-    share_out(&mut draft);
+    set_pool_sizes(&mut draft);
     draft
         .synchronization
         .set("minimum-agreeing-sources", minimum);
-    draft.synchronization.remark(
-        "ntpd steps the clock whenever it is off by more than 0.128 s for 15 minutes; ntpd-rs steps in its first updates and slews later",
+    draft.synchronization.comment(
+        "ntpd steps offsets over 0.128 s after 15 minutes; ntpd-rs steps in the first updates and slews later",
     );
     access.write(&mut draft);
     nts.write(&mut draft);
@@ -155,9 +153,10 @@ pub(super) fn draft(text: &str) -> Draft {
     draft
 }
 
-/// ntpd fills up to ten sources from all of its pools together, where each of ours is filled for itself.
-fn share_out(draft: &mut Draft) {
-    const ALL: usize = 10;
+/// Sets the sizes of the pools: ntpd uses up to ten sources of all pools together, ntpd-rs a number
+/// for each pool.
+fn set_pool_sizes(draft: &mut Draft) {
+    const MAX_SOURCES: usize = 10;
     let pools = draft
         .sources
         .iter()
@@ -165,61 +164,62 @@ fn share_out(draft: &mut Draft) {
         .count();
     if pools > 2 {
         for pool in draft.sources.iter_mut().filter(|source| source.is_pool()) {
-            pool.set("count", (ALL / pools).max(1));
+            pool.set("count", (MAX_SOURCES / pools).max(1));
         }
     }
 }
 
-fn upstream(draft: &mut Draft, line: &Line<'_>) {
+fn add_source(draft: &mut Draft, line: &Line<'_>) {
     let host = line.words.iter().find(|word| !word.starts_with('-'));
     match host {
         Some(host) if host.starts_with("127.127.1.") => {
-            // The undisciplined local clock, a source of last resort: ours is a mode of the server.
+            // The undisciplined local clock as a source of last resort: local mode of the server
+            // here.
             draft.synchronization.set("local-stratum", 5);
-            draft.synchronization.remark(format!(
-                "line {}: the local clock is not a source here; it is served at local-stratum while there is none",
+            draft.synchronization.comment(format!(
+                "line {}: the local clock is not a source; without sources it is served at local-stratum",
                 line.number
             ));
         }
-        Some(host) if host.starts_with("127.127.") => draft.leave(
+        Some(host) if host.starts_with("127.127.") => draft.unsupported(
             line.number,
             line.text,
             "reference clocks are not in this version",
         ),
         _ => match source(line, line.directive == "pool", option) {
             Some(table) => draft.sources.push(table),
-            None => draft.leave(line.number, line.text, "names no server"),
+            None => draft.unsupported(line.number, line.text, "no server given"),
         },
     }
 }
 
-fn option(name: &str) -> Option<Meaning> {
+fn option(name: &str) -> Option<Mapping> {
     Some(match name {
         "iburst" | "burst" | "preempt" | "dynamic" | "xmtnonce" => {
-            Meaning::Needless { value: false }
+            Mapping::NotNeeded { value: false }
         }
-        "minpoll" => Meaning::MinPoll,
-        "maxpoll" => Meaning::MaxPoll,
-        "prefer" => Meaning::Flag("prefer"),
-        "noselect" => Meaning::Flag("noselect"),
-        "true" => Meaning::Flag("trust"),
-        "xleave" => Meaning::Flag("interleaved"),
-        "key" => Meaning::Value("key"),
-        "nts" => Meaning::Nts,
-        "port" => Meaning::Port,
-        "version" | "mode" | "ttl" | "subtype" => Meaning::Missing {
+        "minpoll" => Mapping::MinPoll,
+        "maxpoll" => Mapping::MaxPoll,
+        "prefer" => Mapping::Flag("prefer"),
+        "noselect" => Mapping::Flag("noselect"),
+        "true" => Mapping::Flag("trust"),
+        "xleave" => Mapping::Flag("interleaved"),
+        "key" => Mapping::Value("key"),
+        "nts" => Mapping::Nts,
+        "port" => Mapping::Port,
+        "version" | "mode" | "ttl" | "subtype" => Mapping::Unsupported {
             value: true,
             why: "not supported",
         },
-        "ca" | "cert" | "aead" | "ask" | "require" => Meaning::Missing {
+        "ca" | "cert" | "aead" | "ask" | "require" => Mapping::Unsupported {
             value: true,
             why: "see certificate-authority in the manual",
         },
-        "bias" => Meaning::Missing {
+        "bias" => Mapping::Unsupported {
             value: true,
-            why: "a constant offset of a source cannot be corrected",
+            why: "correction of a constant offset is not supported",
         },
-        "autokey" | "noval" => Meaning::Missing {
+        "autokey" | "noval" => Mapping::Unsupported {
             value: false,
             why: "not supported",
         },
@@ -236,15 +236,15 @@ fn fudge(draft: &mut Draft, line: &Line<'_>) {
         Some(stratum) => draft
             .synchronization
             .set("local-stratum", stratum.clamp(1.0, 15.0) as u8),
-        None => draft.leave(
+        None => draft.unsupported(
             line.number,
             line.text,
-            "only the stratum of the local clock is carried over",
+            "only the stratum of the local clock is converted",
         ),
     }
 }
 
-/// Number behind a word.
+/// Returns the number after a word.
 fn value_of(line: &Line<'_>, name: &str) -> Option<f64> {
     let at = line.words.iter().position(|word| *word == name)?;
     number(line.words.get(at + 1)?)
@@ -257,15 +257,15 @@ fn tos(draft: &mut Draft, line: &Line<'_>) -> Option<u32> {
             ["orphan", stratum] => {
                 let stratum = stratum.parse().unwrap_or(10u8).clamp(1, 15);
                 draft.synchronization.set("local-stratum", stratum);
-                draft.synchronization.remark(format!(
-                    "line {}: orphan mode becomes local mode; give each orphan a stratum of its own",
+                draft.synchronization.comment(format!(
+                    "line {}: orphan mode converted to local mode; give each host a different stratum",
                     line.number
                 ));
             }
-            _ => draft.need_not(
+            _ => draft.not_needed(
                 line.number,
                 &format!("tos {}", pair.join(" ")),
-                "ntpd-rs weighs its sources by itself",
+                "ntpd-rs weights its sources automatically",
             ),
         }
     }
@@ -289,22 +289,22 @@ fn tinker(draft: &mut Draft, line: &Line<'_>) {
                     .synchronization
                     .set("single-step-panic-threshold", limit);
             }
-            (Some("step"), Some(0.0)) => draft.leave(
+            (Some("step"), Some(0.0)) => draft.unsupported(
                 line.number,
                 "tinker step 0",
-                "never to step: ntpd-rs steps in its first updates only",
+                "disables steps: ntpd-rs steps in the first updates only",
             ),
             (Some("step"), Some(threshold)) => draft.algorithm.set("step-threshold", threshold),
-            _ => draft.need_not(
+            _ => draft.not_needed(
                 line.number,
                 &format!("tinker {}", pair.join(" ")),
-                "ntpd-rs learns the oscillator and the network by itself",
+                "ntpd-rs models the oscillator and the network automatically",
             ),
         }
     }
 }
 
-/// NTS of ntpsec's server.
+/// NTS settings of ntpsec's server.
 #[derive(Default)]
 struct Nts {
     certificate: Option<String>,
@@ -312,13 +312,13 @@ struct Nts {
 }
 
 impl Nts {
-    fn take(&mut self, draft: &mut Draft, line: &Line<'_>) {
+    fn add_line(&mut self, draft: &mut Draft, line: &Line<'_>) {
         for pair in line.words.chunks(2) {
             match pair {
                 ["enable"] => {}
                 ["cert", path] => self.certificate = Some((*path).to_owned()),
                 ["key", path] => self.key = Some((*path).to_owned()),
-                _ => draft.leave(
+                _ => draft.unsupported(
                     line.number,
                     line.text,
                     "see [keyset] and [[nts-ke-server]] in the manual",
@@ -338,14 +338,14 @@ impl Nts {
     }
 }
 
-/// Who is served: `restrict default` for all, other lines for networks.
+/// Access control: `restrict default` for all clients, other lines for networks.
 #[derive(Default)]
 struct Access {
-    everybody_refused: bool,
-    limited: bool,
-    served: Vec<String>,
-    refused: Vec<String>,
-    /// Addresses to serve at; all if there are none.
+    denied_by_default: bool,
+    rate_limited: bool,
+    allowed: Vec<String>,
+    denied: Vec<String>,
+    /// Listening addresses; any if empty.
     listen: Vec<std::net::IpAddr>,
 }
 
@@ -358,100 +358,100 @@ impl Access {
             .filter(|word| !matches!(*word, "-4" | "-6"))
             .collect();
         if words.is_empty() {
-            return draft.leave(line.number, line.text, "names nobody");
+            return draft.unsupported(line.number, line.text, "no address given");
         }
-        let who = words.remove(0);
+        let host = words.remove(0);
         let mut length = None;
         if words.first() == Some(&"mask") && words.len() >= 2 {
             length = mask_length(words[1]);
             if length.is_none() {
-                return draft.leave(line.number, line.text, "the mask is not understood");
+                return draft.unsupported(line.number, line.text, "invalid mask");
             }
             words.drain(..2);
         }
-        let refused = words
+        let denied = words
             .iter()
             .any(|flag| matches!(*flag, "ignore" | "noserve" | "notrust"));
-        if who == "default" {
-            self.everybody_refused |= refused;
-            self.limited |= words.contains(&"limited");
+        if host == "default" {
+            self.denied_by_default |= denied;
+            self.rate_limited |= words.contains(&"limited");
             return;
         }
-        if who == "source" {
-            return draft.need_not(
+        if host == "source" {
+            return draft.not_needed(
                 line.number,
                 line.text,
-                "only answers to our own requests are listened to",
+                "only replies to own requests are accepted",
             );
         }
-        let (address, slash) = match who.split_once('/') {
+        let (address, slash) = match host.split_once('/') {
             Some((address, length)) => (address, length.parse::<u8>().ok()),
-            None => (who, None),
+            None => (host, None),
         };
         let Ok(address) = address.parse::<std::net::IpAddr>() else {
-            return draft.leave(
+            return draft.unsupported(
                 line.number,
                 line.text,
-                "name networks by address, for example 192.0.2.0/24",
+                "use addresses of networks, for example 192.0.2.0/24",
             );
         };
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let length = length.or(slash).unwrap_or(bits).min(bits);
         let network = format!("{address}/{length}");
-        if refused {
-            self.refused.push(network);
+        if denied {
+            self.denied.push(network);
         } else {
-            self.served.push(network);
+            self.allowed.push(network);
         }
     }
 
     fn interface(&mut self, draft: &mut Draft, line: &Line<'_>) {
         match line.words.as_slice() {
             ["listen", address] if let Ok(address) = address.parse() => self.listen.push(address),
-            ["ignore" | "drop", "wildcard" | "all"] => draft.need_not(
+            ["ignore" | "drop", "wildcard" | "all"] => draft.not_needed(
                 line.number,
                 line.text,
-                "what is served is said by [[server]] listen",
+                "[[server]] listen sets the listening addresses",
             ),
-            _ => draft.leave(
+            _ => draft.unsupported(
                 line.number,
                 line.text,
-                "write the addresses to serve at as [[server]] listen",
+                "use [[server]] listen with an address",
             ),
         }
     }
 
     fn write(self, draft: &mut Draft) {
         let loopback_only = self
-            .served
+            .allowed
             .iter()
             .all(|network| network.starts_with("127.") || network.starts_with("::1"));
-        if self.everybody_refused && loopback_only {
+        if self.denied_by_default && loopback_only {
             return;
         }
         let mut table = Table::default();
-        if self.everybody_refused {
-            let networks = list(self.served.iter().map(String::as_str));
+        if self.denied_by_default {
+            let networks = list(self.allowed.iter().map(String::as_str));
             table.set(
                 "allowlist",
                 format!("{{ filter = {networks}, action = \"ignore\" }}"),
             );
         } else {
-            table.remark("ntpd serves time to everybody who is not restricted; remove this section to be a client only");
+            table.comment("ntpd serves all clients that are not restricted; remove this section for a client only");
         }
-        if !self.refused.is_empty() {
-            let networks = list(self.refused.iter().map(String::as_str));
+        if !self.denied.is_empty() {
+            let networks = list(self.denied.iter().map(String::as_str));
             table.set(
                 "denylist",
                 format!("{{ filter = {networks}, action = \"ignore\" }}"),
             );
         }
-        if self.limited {
-            // ntpd's default: 2 s between packets of one client.
+        if self.rate_limited {
+            // Default of ntpd: 2 s between packets of one client.
             table.set("rate-limiting-cache-size", 16_384);
             table.set("rate-limiting-cutoff-ms", 2000);
         }
-        let at = match self.listen.is_empty() {
+        let addresses = match self.listen.is_empty() {
             true => vec!["[::]:123".to_owned()],
             false => self
                 .listen
@@ -459,7 +459,7 @@ impl Access {
                 .map(|address| std::net::SocketAddr::from((*address, 123)).to_string())
                 .collect(),
         };
-        for address in at {
+        for address in addresses {
             let mut server = Table::default();
             server.set_text("listen", &address);
             draft.servers.push(server.followed_by(table.clone()));
@@ -467,7 +467,7 @@ impl Access {
     }
 }
 
-/// Length of a contiguous mask.
+/// Returns the prefix length of a contiguous mask.
 fn mask_length(text: &str) -> Option<u8> {
     let (bits, ones, zeros) = match text.parse().ok()? {
         std::net::IpAddr::V4(mask) => {

@@ -1,42 +1,43 @@
 //! OpenNTPD's `ntpd.conf`.
 //!
-//! `server` is one address of a name and `servers` all of them, which a pool is here. It serves only where `listen on` says so.
+//! `server` uses one address of a name and `servers` all of them, like a pool. OpenNTPD serves time
+//! only with `listen on`.
 
 use super::draft::{Draft, Table};
-use super::source::{Meaning, source};
+use super::source::{Mapping, source};
 use super::{Line, lines};
 
-/// Draft of the file.
+/// Converts the file.
 pub(super) fn draft(text: &str) -> Draft {
     let mut draft = Draft::default();
     for line in lines(text, &['#']) {
         match line.directive.as_str() {
             "server" | "servers" => match source(&line, line.directive == "servers", option) {
                 Some(table) => draft.sources.push(table),
-                None => draft.leave(line.number, line.text, "names no server"),
+                None => draft.unsupported(line.number, line.text, "no server given"),
             },
             "listen" => listen(&mut draft, &line),
-            "sensor" => draft.leave(
+            "sensor" => draft.unsupported(
                 line.number,
                 line.text,
                 "reference clocks are not in this version",
             ),
-            "constraint" | "constraints" => draft.leave(
+            "constraint" | "constraints" => draft.unsupported(
                 line.number,
                 line.text,
-                "time is not taken from HTTPS: sources of mode `nts` are authenticated instead",
+                "time from HTTPS is not supported: use authenticated sources of mode `nts`",
             ),
-            "query" => draft.leave(
+            "query" => draft.unsupported(
                 line.number,
                 line.text,
-                "requests leave by the route that the kernel chooses",
+                "the kernel chooses the route of requests",
             ),
-            _ => draft.leave(line.number, line.text, "not known"),
+            _ => draft.unsupported(line.number, line.text, "unknown directive"),
         }
     }
     draft
         .synchronization
-        .remark("OpenNTPD follows a single source if it has no other");
+        .comment("OpenNTPD follows a single source if it has no other");
     draft.synchronization.set("minimum-agreeing-sources", 1);
     draft
         .observability
@@ -44,14 +45,14 @@ pub(super) fn draft(text: &str) -> Draft {
     draft
 }
 
-fn option(name: &str) -> Option<Meaning> {
+fn option(name: &str) -> Option<Mapping> {
     Some(match name {
-        "trusted" => Meaning::Flag("trust"),
-        "weight" => Meaning::Missing {
+        "trusted" => Mapping::Flag("trust"),
+        "weight" => Mapping::Unsupported {
             value: true,
-            why: "ntpd-rs weighs its sources by itself",
+            why: "ntpd-rs weights its sources automatically",
         },
-        "rtable" => Meaning::Missing {
+        "rtable" => Mapping::Unsupported {
             value: true,
             why: "not supported",
         },
@@ -59,7 +60,7 @@ fn option(name: &str) -> Option<Meaning> {
     })
 }
 
-/// `listen on ADDRESS`, or `*` for all.
+/// Converts `listen on ADDRESS`; `*` is any address.
 fn listen(draft: &mut Draft, line: &Line<'_>) {
     let address = match line.words.get(1).copied() {
         Some("*") => "[::]:123".to_owned(),
@@ -67,10 +68,14 @@ fn listen(draft: &mut Draft, line: &Line<'_>) {
             Ok(std::net::IpAddr::V4(address)) => format!("{address}:123"),
             Ok(std::net::IpAddr::V6(address)) => format!("[{address}]:123"),
             Err(_) => {
-                return draft.leave(line.number, line.text, "name the address of the interface");
+                return draft.unsupported(
+                    line.number,
+                    line.text,
+                    "use the address of the interface",
+                );
             }
         },
-        None => return draft.leave(line.number, line.text, "names no address"),
+        None => return draft.unsupported(line.number, line.text, "no address given"),
     };
     let mut table = Table::default();
     table.set_text("listen", &address);

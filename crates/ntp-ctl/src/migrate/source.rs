@@ -1,48 +1,44 @@
-//! What the sources of chronyd and ntpd have in common: a name, options with and without a value.
+//! Sources of the other daemons: a name, and options with and without a value.
 
 use core::fmt::Write as _;
 
 use super::Line;
 use super::draft::Table;
 
-/// Log2 of the shortest and the longest poll interval that a source can have.
+/// Permitted poll intervals in log2 seconds.
 const POLL: core::ops::RangeInclusive<i32> = 0..=17;
-/// Both daemons' defaults, 64 s and 1024 s.
+/// Default poll intervals of chronyd and ntpd, 64 s and 1024 s, in log2 seconds.
 const DEFAULT_POLL: (i32, i32) = (6, 10);
 
-/// What an option of another daemon becomes.
-pub(super) enum Meaning {
-    /// A flag of ours.
+/// Conversion of an option of another daemon.
+pub(super) enum Mapping {
+    /// A boolean key.
     Flag(&'static str),
-    /// A number or word that is the value of a key of ours.
+    /// A key whose value is the number that follows.
     Value(&'static str),
-    /// The shortest or the longest poll interval.
+    /// Minimum poll interval.
     MinPoll,
+    /// Maximum poll interval.
     MaxPoll,
     /// Port of the server.
     Port,
-    /// Port of its key exchange, which counts with NTS.
+    /// Port of the key exchange, used with NTS.
     KeyExchangePort,
-    /// Members of a pool.
+    /// Number of servers of a pool.
     Count,
-    /// Authenticated by NTS.
+    /// Authentication by NTS.
     Nts,
-    /// Nothing is needed, whether a value follows or not.
-    Needless {
-        value: bool,
-    },
-    /// There is nothing like it, and the reader should know.
-    Missing {
-        value: bool,
-        why: &'static str,
-    },
+    /// Not needed; `value` tells whether a value follows.
+    NotNeeded { value: bool },
+    /// No equivalent; `value` tells whether a value follows.
+    Unsupported { value: bool, why: &'static str },
 }
 
-/// A source as another daemon's line describes it.
+/// Converts a line of another daemon to a source.
 pub(super) fn source(
     line: &Line<'_>,
     pool: bool,
-    meaning: fn(&str) -> Option<Meaning>,
+    mapping: fn(&str) -> Option<Mapping>,
 ) -> Option<Table> {
     let mut table = Table::default();
     let mut words = line.words.iter().copied();
@@ -53,46 +49,46 @@ pub(super) fn source(
     while let Some(word) = words.next() {
         let option = word.to_ascii_lowercase();
         let mut number = || words.next().and_then(|value| value.parse::<i32>().ok());
-        match meaning(&option) {
-            Some(Meaning::Flag(key)) => table.set(key, true),
-            Some(Meaning::Value(key)) => {
+        match mapping(&option) {
+            Some(Mapping::Flag(key)) => table.set(key, true),
+            Some(Mapping::Value(key)) => {
                 if let Some(value) = number() {
                     table.set(key, value);
                 }
             }
-            Some(Meaning::MinPoll) => polls.0 = number().unwrap_or(polls.0),
-            Some(Meaning::MaxPoll) => polls.1 = number().unwrap_or(polls.1),
-            Some(Meaning::Port) => port = number(),
-            Some(Meaning::KeyExchangePort) => ke_port = number(),
-            Some(Meaning::Count) => count = number(),
-            Some(Meaning::Nts) => nts = true,
-            Some(Meaning::Needless { value }) => {
+            Some(Mapping::MinPoll) => polls.0 = number().unwrap_or(polls.0),
+            Some(Mapping::MaxPoll) => polls.1 = number().unwrap_or(polls.1),
+            Some(Mapping::Port) => port = number(),
+            Some(Mapping::KeyExchangePort) => ke_port = number(),
+            Some(Mapping::Count) => count = number(),
+            Some(Mapping::Nts) => nts = true,
+            Some(Mapping::NotNeeded { value }) => {
                 if value {
                     let _ = words.next();
                 }
             }
-            Some(Meaning::Missing { value, why }) => {
-                let mut said = option.clone();
+            Some(Mapping::Unsupported { value, why }) => {
+                let mut text = option.clone();
                 if value && let Some(value) = words.next() {
-                    let _ = write!(said, " {value}");
+                    let _ = write!(text, " {value}");
                 }
-                table.remark(format!("line {}: left out `{said}`: {why}", line.number));
+                table.comment(format!("line {}: omitted `{text}`: {why}", line.number));
             }
-            None => table.remark(format!(
-                "line {}: left out `{word}`: not known",
+            None => table.comment(format!(
+                "line {}: omitted `{word}`: unknown option",
                 line.number
             )),
         }
     }
     if nts && table.remove("key") {
-        table.remark(format!(
-            "line {}: left out `key`: NTS protects this source",
+        table.comment(format!(
+            "line {}: omitted `key`: this source is authenticated by NTS",
             line.number
         ));
     }
     if nts && pool {
-        table.remark(format!(
-            "line {}: one server of the pool; name others as sources of their own",
+        table.comment(format!(
+            "line {}: one server of the pool; add others as separate sources",
             line.number
         ));
     }
@@ -111,8 +107,8 @@ pub(super) fn source(
         let clamped = |poll: i32| poll.clamp(*POLL.start(), *POLL.end());
         let (min, max) = (clamped(polls.0), clamped(polls.1.max(polls.0)));
         if (min, max) != polls {
-            table.remark(format!(
-                "line {}: intervals from 2^{} to 2^{} s, as close as possible to what was asked for",
+            table.comment(format!(
+                "line {}: poll intervals limited to 2^{} to 2^{} s",
                 line.number, min, max
             ));
         }
@@ -124,7 +120,7 @@ pub(super) fn source(
     Some(head.followed_by(table))
 }
 
-/// A host and, where it is not the usual one, a port; IPv6 addresses need brackets then.
+/// Formats a host with an optional port; an IPv6 address with a port needs brackets.
 fn address(host: &str, port: Option<i32>) -> String {
     match port {
         Some(port) if host.contains(':') => format!("[{host}]:{port}"),

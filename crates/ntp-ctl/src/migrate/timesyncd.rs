@@ -1,28 +1,29 @@
 //! systemd-timesyncd's `timesyncd.conf`.
 //!
-//! timesyncd asks one server of its list at a time. Here all of them are asked, and those that agree are believed.
+//! timesyncd polls one server of its list at a time. ntpd-rs polls all of them and follows the
+//! majority.
 
 use super::draft::{Draft, Table};
 use super::lines;
 
-/// The pool of the configuration that comes with the package.
+/// Pool of the packaged configuration.
 const POOL: &str = "ntpd-rs.pool.ntp.org";
 
-/// Draft of the file.
+/// Converts the file.
 pub(super) fn draft(text: &str) -> Draft {
     let mut draft = Draft::default();
     let (mut servers, mut fallback) = (Vec::new(), Vec::new());
-    let mut named = (0, String::new());
+    let mut fallback_line = (0, String::new());
     let (mut shortest, mut longest) = (None, None);
     for line in lines(text, &['#', ';']) {
         if line.text.starts_with('[') {
             if !line.text.eq_ignore_ascii_case("[time]") {
-                draft.leave(line.number, line.text, "not known");
+                draft.unsupported(line.number, line.text, "unknown directive");
             }
             continue;
         }
         let Some((key, value)) = line.text.split_once('=') else {
-            draft.leave(line.number, line.text, "not understood");
+            draft.unsupported(line.number, line.text, "invalid line");
             continue;
         };
         let (key, value) = (key.trim(), value.trim());
@@ -30,31 +31,31 @@ pub(super) fn draft(text: &str) -> Draft {
             "NTP" => add(&mut servers, value),
             "FallbackNTP" => {
                 add(&mut fallback, value);
-                named = (line.number, line.text.to_owned());
+                fallback_line = (line.number, line.text.to_owned());
             }
             "PollIntervalMinSec" => shortest = log2_seconds(value),
             "PollIntervalMaxSec" => longest = log2_seconds(value),
-            "RootDistanceMaxSec" | "ConnectionRetrySec" => draft.need_not(
+            "RootDistanceMaxSec" | "ConnectionRetrySec" => draft.not_needed(
                 line.number,
                 line.text,
-                "sources are weighed, and asked again, by their own behaviour",
+                "weighting and retries of sources are automatic",
             ),
-            "SaveIntervalSec" => draft.need_not(
+            "SaveIntervalSec" => draft.not_needed(
                 line.number,
                 line.text,
-                "what is worth keeping is saved in [state] directory when it changes",
+                "persistent state is saved in [state] directory when it changes",
             ),
-            _ => draft.leave(line.number, line.text, "not known"),
+            _ => draft.unsupported(line.number, line.text, "unknown directive"),
         }
     }
     let used = if servers.is_empty() {
         fallback
     } else {
         if !fallback.is_empty() {
-            draft.leave(
-                named.0,
-                &named.1,
-                "used only when NTP= names none; add them as [[source]] if they are wanted",
+            draft.unsupported(
+                fallback_line.0,
+                &fallback_line.1,
+                "timesyncd uses these only without NTP=; add them as [[source]] if needed",
             );
         }
         servers
@@ -75,14 +76,14 @@ pub(super) fn draft(text: &str) -> Draft {
     }
     if used.is_empty() {
         let mut pool = Table::default();
-        pool.remark("no server is named: timesyncd takes those of the network or its built-in ones; this is a public pool");
+        pool.comment("no server configured: timesyncd uses those of the network or built-in ones; this is a public pool");
         pool.set_text("mode", "pool");
         pool.set_text("address", POOL);
         draft.sources.push(pool);
     } else {
         draft
             .synchronization
-            .remark("timesyncd believes the one server that it asks");
+            .comment("timesyncd follows a single server");
         draft.synchronization.set("minimum-agreeing-sources", 1);
     }
     draft
@@ -91,7 +92,7 @@ pub(super) fn draft(text: &str) -> Draft {
     draft
 }
 
-/// An empty value takes earlier ones back, as everywhere in systemd.
+/// Adds the names of a value; an empty value clears the list, as everywhere in systemd.
 fn add(names: &mut Vec<String>, value: &str) {
     if value.is_empty() {
         names.clear();
@@ -99,7 +100,7 @@ fn add(names: &mut Vec<String>, value: &str) {
     names.extend(value.split_whitespace().map(str::to_owned));
 }
 
-/// A time in systemd's words, as far as they are usual here, in log2 seconds rounded up.
+/// Parses a time span of systemd with a common unit; returns log2 seconds, rounded up.
 fn log2_seconds(text: &str) -> Option<i32> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())

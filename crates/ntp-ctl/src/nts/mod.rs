@@ -1,21 +1,23 @@
-//! `ntp-ctl nts check HOST`: does what a client with NTS does, once, and says what is wrong if it does not work.
+//! `ntp-ctl nts check HOST`: tests the NTS of a server as a client would use it, and reports
+//! problems.
 //!
-//! Keys are exchanged ([`ntp_nts_ke::client`]), then one request is sent with them. Whatever was seen on the way is shown, also when the end was not
-//! reached; nothing is changed, and no daemon is needed.
+//! The check exchanges keys ([`ntp_nts_ke::client`]) and sends one request with them. The report
+//! has everything up to the point of failure. The check changes nothing and needs no daemon.
 //!
-//! # A wrong clock and an expired certificate look the same
-//! Both say that the certificate is not valid now. So the exchange goes on if the dates are all that is wrong, and the server's
-//! time is asked for: if the certificate is valid by *that* time, our clock is to blame, and the distance between the two is known. It is
-//! a hint, no proof, since nobody vouches for a server whose certificate does not stand; the check fails all the same.
+//! # Wrong clock or expired certificate
+//! In both cases the certificate is not valid now. So if only the dates are wrong, the check
+//! continues and requests the time of the server: if the certificate is valid at *that* time, the
+//! local clock is probably wrong, by a known amount. This is a hint, not a proof, since a server
+//! with an invalid certificate is not authenticated; the check fails in any case.
 //!
 //! # Three requests
-//! A datagram may be lost, so silence is believed after the third. A refusal of the cookie (NTSN) is not believed at once either:
-//! anybody on the path can send one, and the answer to the next request settles which derivation of keys the server means (see
-//! `NtsSession`).
+//! Datagrams can be lost, so the check gives up after the third request. A rejected cookie (NTSN)
+//! is retried as well: it is not authenticated, and the reply to the next request shows which key
+//! derivation the server uses (see `NtsSession`).
 
-mod findings;
-mod plain;
-mod verdict;
+mod problem;
+mod report;
+mod text;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
@@ -23,127 +25,125 @@ use std::time::Duration;
 
 use ntp_config::{Address, NTP_PORT, NTS_KE_PORT};
 use ntp_nts_ke::client::{Report, Request, exchange};
-use ntp_nts_ke::failure::Failure as Trouble;
+use ntp_nts_ke::failure::Failure as KeFailure;
 use ntp_nts_ke::trust::Trust;
-use ntp_nts_ke::validity::TimeKnown;
+use ntp_nts_ke::validity::TimeBounds;
 use ntp_os_clock::{monotonic, realtime};
-use ntp_proto::client::{Association, NtsSession, Protection, Rejection, Terms};
+use ntp_proto::client::{Association, NtsSession, Protection, Rejection, AssociationConfig};
 use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult};
 
-use crate::asking::{Asker, Measured, NoTime};
 use crate::console::{Console, Failure};
-use findings::{Findings, Server};
-use verdict::{Missing, Problem};
+use crate::query_client::{Measurement, QueryClient, QueryError};
+use problem::{NtpFailure, Problem};
+use report::{CheckReport, Server};
 
-pub(crate) use verdict::exit_codes;
+pub(crate) use problem::exit_codes;
 
-/// Requests until silence is believed.
+/// Maximum number of NTP requests.
 const ATTEMPTS: usize = 3;
 
-/// Offered to servers, as the daemon does.
+/// Algorithms offered to servers, as by the daemon.
 const ALGORITHMS: &[AeadAlgorithm] = &[
     AeadAlgorithm::Aes128GcmSiv,
     AeadAlgorithm::AesSivCmac256,
     AeadAlgorithm::AesSivCmac512,
 ];
 
-const OLD_DERIVATION: &str = "the server derives its keys as chrony 4.4 to 4.6.0 did, not as RFC 8915 says; an update repairs that";
-const LOSSY: &str =
-    "not every request was answered: datagrams are lost on the way, or somebody interferes";
+const LEGACY_KEYS: &str =
+    "key derivation of chrony 4.4 to 4.6.0, not of RFC 8915; update the server";
+const PACKET_LOSS: &str = "some requests unanswered: packet loss or interference on the path";
 
-/// What to check, and how.
+/// Parameters of the check.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Check<'a> {
     pub(crate) host: &'a str,
-    /// PEM file of authorities that are believed besides the system's.
+    /// PEM file of certificate authorities, trusted in addition to the system's.
     pub(crate) authority: Option<&'a Path>,
-    /// For the key exchange.
+    /// Timeout of the key exchange.
     pub(crate) limit: Duration,
 }
 
-pub(crate) fn check(
-    asked: &Check<'_>,
-    json: bool,
-    console: &mut Console<'_>,
-) -> Result<(), Failure> {
-    let address = Address::parse(asked.host, NTS_KE_PORT)
-        .map_err(|problem| Failure::Told(format!("{:?} is no address: {problem}", asked.host)))?;
-    let findings = look(&address, asked)?;
+pub(crate) fn run(check: &Check<'_>, json: bool, console: &mut Console<'_>) -> Result<(), Failure> {
+    let address = Address::parse(check.host, NTS_KE_PORT).map_err(|problem| {
+        Failure::Error(format!("Invalid address {:?}: {problem}", check.host))
+    })?;
+    let report = perform(&address, check)?;
     if json {
-        console.json(&findings)?;
+        console.print_json(&report)?;
     } else {
-        console.text(&plain::text(&findings))?;
+        console.print(&text::format(&report))?;
     }
-    match findings.problem {
+    match report.problem {
         None => Ok(()),
-        Some(problem) => Err(Failure::Judged {
+        Some(problem) => Err(Failure::WithExitCode {
             exit_code: problem.exit_code,
             text: format!("{}: {}\n\n{}", address, problem.text, problem.advice),
         }),
     }
 }
 
-fn look(address: &Address, asked: &Check<'_>) -> Result<Findings, Failure> {
+fn perform(address: &Address, check: &Check<'_>) -> Result<CheckReport, Failure> {
     let now = realtime();
     let clock = u64::try_from(now.as_nanos() / 1_000_000_000).unwrap_or(0);
-    let report = exchange(&Request {
+    let ke_report = exchange(&Request {
         host: &address.host,
         port: address.port,
-        authority: asked.authority,
+        authority: check.authority,
         algorithms: ALGORITHMS,
-        // Whatever is valid at some time; what is not valid now is found out below.
-        time: TimeKnown::within(clock, u64::MAX, u64::MAX, 0),
-        limit: asked.limit,
+        // Accepts certificates valid at any time; the current time is checked below.
+        time: TimeBounds::within(clock, u64::MAX, u64::MAX, 0),
+        limit: check.limit,
     });
-    let mut findings = Findings::of(address, clock, &report);
-    let out_of_time = out_of_time(&report, asked.authority, clock);
-    let Report { peer, outcome, .. } = report;
+    let mut report = CheckReport::new(address, clock, &ke_report);
+    let validity_failure = validity_failure(&ke_report, check.authority, clock);
+    let Report { peer, outcome, .. } = ke_report;
     let result = match outcome {
         Ok(result) => result,
-        Err(trouble) => {
-            findings.problem = Some(Problem::of_exchange(&trouble, address, asked.authority));
-            return Ok(findings);
+        Err(failure) => {
+            report.problem = Some(Problem::of_exchange(&failure, address, check.authority));
+            return Ok(report);
         }
     };
-    findings.take(&result);
-    let mut asker = Asker::new()?;
-    let measured = named_addresses(&result, peer, &mut findings.ntp_server)
-        .and_then(|addresses| ask(result, &addresses, &mut asker, &mut findings));
-    // What a request tells about a server that is not to be believed is a hint about our clock.
-    if let Some(trouble) = out_of_time {
-        let mut problem = Problem::of_exchange(&trouble, address, asked.authority);
-        if let Ok(measured) = &measured {
-            problem.blame_clock(&findings.certificates, clock, measured.offset);
+    report.add_result(&result);
+    let mut client = QueryClient::new()?;
+    let measurement = ntp_addresses(&result, peer, &mut report.ntp_server)
+        .and_then(|addresses| query(result, &addresses, &mut client, &mut report));
+    // The time of a server with an invalid certificate is a hint about the local clock.
+    if let Some(failure) = validity_failure {
+        let mut problem = Problem::of_exchange(&failure, address, check.authority);
+        if let Ok(measurement) = &measurement {
+            problem.compare_clocks(&report.certificates, clock, measurement.offset);
         }
-        findings.problem = Some(problem);
-        findings.set_time(measured.ok());
-        return Ok(findings);
+        report.problem = Some(problem);
+        report.set_time(measurement.ok());
+        return Ok(report);
     }
-    match measured {
-        Ok(measured) => findings.set_time(Some(measured)),
-        Err(missing) => {
-            findings.problem = Some(missing.into_problem(findings.ntp_server.as_ref()));
+    match measurement {
+        Ok(measurement) => report.set_time(Some(measurement)),
+        Err(failure) => {
+            report.problem = Some(failure.into_problem(report.ntp_server.as_ref()));
         }
     }
-    Ok(findings)
+    Ok(report)
 }
 
-/// What is wrong with certificates that are valid at another time than now.
-fn out_of_time(report: &Report, authority: Option<&Path>, now: u64) -> Option<Trouble> {
+/// Returns the failure of certificates that are valid only at another time than now.
+fn validity_failure(report: &Report, authority: Option<&Path>, now: u64) -> Option<KeFailure> {
     let presented = report.presented.as_ref()?;
-    presented.provisional()?;
+    presented.assumed_time()?;
     match Trust::load(authority) {
-        Ok(trust) => presented.judge_again(&trust, now).err(),
-        Err(problem) => Some(Trouble::Trust(problem)),
+        Ok(trust) => presented.reverify(&trust, now).err(),
+        Err(problem) => Some(KeFailure::Trust(problem)),
     }
 }
 
-/// Where the NTP server is: at the address of the key exchange, unless that names another (RFC 8915 section 4.1.7).
-fn named_addresses(
+/// Returns the addresses of the NTP server: that of the key exchange, unless it names another (RFC
+/// 8915 section 4.1.7).
+fn ntp_addresses(
     result: &KeyExchangeResult,
     peer: Option<SocketAddr>,
     server: &mut Option<Server>,
-) -> Result<Vec<SocketAddr>, Missing> {
+) -> Result<Vec<SocketAddr>, NtpFailure> {
     let port = result.port.unwrap_or(NTP_PORT);
     let host = match (&result.server, peer) {
         (Some(named), _) => named.clone(),
@@ -158,78 +158,79 @@ fn named_addresses(
     });
     let found = (host.as_str(), port)
         .to_socket_addrs()
-        .map_err(|error| Missing::Address(error.to_string()))?;
+        .map_err(|error| NtpFailure::Address(error.to_string()))?;
     let mut addresses: Vec<_> = found.collect();
-    // The family that the key exchange got through with first.
+    // The address family of the key exchange first.
     addresses.sort_by_key(|address| peer.is_none_or(|peer| peer.is_ipv4() != address.is_ipv4()));
     addresses.dedup();
     if addresses.is_empty() {
-        return Err(Missing::Address("the resolver found none".into()));
+        return Err(NtpFailure::Address("no addresses found".into()));
     }
     Ok(addresses)
 }
 
-/// Asks for the time with the keys of an exchange.
-fn ask(
+/// Requests the time with the keys of an exchange.
+fn query(
     result: KeyExchangeResult,
     addresses: &[SocketAddr],
-    asker: &mut Asker,
-    findings: &mut Findings,
-) -> Result<Measured, Missing> {
-    let unsure = result.legacy_keys.is_some();
+    client: &mut QueryClient,
+    report: &mut CheckReport,
+) -> Result<Measurement, NtpFailure> {
+    let has_legacy_keys = result.legacy_keys.is_some();
     let mut session = NtsSession::new(result);
-    let mut refusals = 0;
-    let mut worst: Option<NoTime> = None;
+    let mut naks = 0;
+    let mut error: Option<QueryError> = None;
     for address in addresses.iter().cycle().take(ATTEMPTS) {
-        let terms = Terms {
+        let terms = AssociationConfig {
             protection: Protection::Nts(Box::new(session)),
-            ..Terms::default()
+            ..AssociationConfig::default()
         };
         let mut association = Association::new(*address, terms, monotonic());
-        if let Some(server) = &mut findings.ntp_server {
+        if let Some(server) = &mut report.ntp_server {
             server.address = Some(*address);
         }
-        let problem = match asker.ask(&mut association) {
-            Ok(measured) => {
-                // Each refusal makes the session try the other derivation.
-                if unsure && refusals % 2 == 1 {
-                    findings.note(OLD_DERIVATION);
-                } else if worst.is_some() {
-                    findings.note(LOSSY);
+        let latest = match client.query(&mut association) {
+            Ok(measurement) => {
+                // Each NAK makes the session try the other derivation.
+                if has_legacy_keys && naks % 2 == 1 {
+                    report.note(LEGACY_KEYS);
+                } else if error.is_some() {
+                    report.note(PACKET_LOSS);
                 }
-                return Ok(measured);
+                return Ok(measurement);
             }
-            Err(problem @ (NoTime::Kiss(_) | NoTime::Unusable(_))) => {
-                return Err(Missing::Time(problem));
+            Err(error @ (QueryError::Kiss(_) | QueryError::Unusable(_))) => {
+                return Err(NtpFailure::Query(error));
             }
-            Err(problem) => problem,
+            Err(error) => error,
         };
-        refusals += u32::from(is_refusal(&problem));
-        let before = worst.as_ref().map_or(0, telling);
-        if before <= telling(&problem) {
-            worst = Some(problem);
+        naks += u32::from(is_nak(&latest));
+        if error.as_ref().map_or(0, specificity) <= specificity(&latest) {
+            error = Some(latest);
         }
         match association.into_session() {
             Some(left) => session = left,
             None => break,
         }
     }
-    Err(Missing::Time(worst.unwrap_or(NoTime::Silence(None))))
+    Err(NtpFailure::Query(
+        error.unwrap_or(QueryError::NoReply(None)),
+    ))
 }
 
-fn is_refusal(problem: &NoTime) -> bool {
-    matches!(problem, NoTime::Silence(Some(Rejection::NtsNak)))
+fn is_nak(error: &QueryError) -> bool {
+    matches!(error, QueryError::NoReply(Some(Rejection::NtsNak)))
 }
 
-/// How much a failure says about its cause.
-fn telling(problem: &NoTime) -> u8 {
-    match problem {
-        NoTime::Silence(None) => 0,
-        NoTime::NotSent(_) => 1,
-        NoTime::Unreachable(_) => 2,
-        problem if is_refusal(problem) => 5,
-        NoTime::Silence(Some(rejection)) if rejection.knows_nonce() => 4,
-        NoTime::Silence(Some(_)) => 3,
-        NoTime::Kiss(_) | NoTime::Unusable(_) => 6,
+/// Ranks errors: a higher one says more about the cause.
+fn specificity(error: &QueryError) -> u8 {
+    match error {
+        QueryError::NoReply(None) => 0,
+        QueryError::NotSent(_) => 1,
+        QueryError::Unreachable(_) => 2,
+        error if is_nak(error) => 5,
+        QueryError::NoReply(Some(rejection)) if rejection.matches_nonce() => 4,
+        QueryError::NoReply(Some(_)) => 3,
+        QueryError::Kiss(_) | QueryError::Unusable(_) => 6,
     }
 }

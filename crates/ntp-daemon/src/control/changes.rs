@@ -2,12 +2,12 @@
 //!
 //! The configuration in force says what holds; this says how it came to differ from the files, for `ntp-ctl config show` and for `config
 //! save`, which writes it to a file. Every change of a source or of a server is remembered under its name; a
-//! source of a file that was removed or replaced is remembered as withdrawn, because a file that is to say the same has to take it back.
+//! source of a file that was removed or replaced is remembered as disabled, because a file that is to say the same has to take it back.
 
 use std::collections::BTreeMap;
 
 use ntp_config::{Config, Place};
-use ntp_control_api::control::types::{Origin, Section, Setting, Withdrawn};
+use ntp_control_api::control::types::{Origin, Section, Setting, Disabled};
 use ntp_os_clock::realtime;
 
 use super::caller::Caller;
@@ -22,7 +22,7 @@ pub(super) struct Changes {
     sources: BTreeMap<String, Origin>,
     /// Servers likewise, by address.
     servers: BTreeMap<String, Origin>,
-    withdrawn: Vec<Withdrawn>,
+    disabled: Vec<Disabled>,
     level: Option<(String, Origin)>,
 }
 
@@ -47,14 +47,14 @@ impl Changes {
         if was_made || file.is_none() {
             return;
         }
-        self.withdrawn.push(Withdrawn {
+        self.disabled.push(Disabled {
             section: match kind {
                 Kind::Source => "source",
                 Kind::Server => "server",
             }
             .into(),
             name: name.to_owned(),
-            stands: Some(ntp_config::origin(place)),
+            defined_at: Some(ntp_config::origin(place)),
             origin: by(caller),
         });
     }
@@ -67,7 +67,7 @@ impl Changes {
     pub(super) fn reloaded(&mut self, level: bool, keep: impl Fn(&str) -> bool) {
         self.sources.retain(|name, _| keep(name));
         self.servers.retain(|name, _| keep(name));
-        self.withdrawn.clear();
+        self.disabled.clear();
         if level {
             self.level = None;
         }
@@ -109,11 +109,11 @@ impl Changes {
     }
 
     /// What files have and what is not in force.
-    pub(super) fn withdrawn(&self, config: &Config) -> Vec<Withdrawn> {
-        let disabled = |section: &str, name: String, place: &Place| Withdrawn {
+    pub(super) fn disabled(&self, config: &Config) -> Vec<Disabled> {
+        let disabled = |section: &str, name: String, place: &Place| Disabled {
             section: section.to_owned(),
             name,
-            stands: None,
+            defined_at: None,
             origin: ntp_config::origin(place),
         };
         let sources = config.disabled.sources.iter();
@@ -122,7 +122,7 @@ impl Changes {
         let servers = servers.map(|it| disabled("server", it.value.to_string(), &it.place));
         sources
             .chain(servers)
-            .chain(self.withdrawn.iter().cloned())
+            .chain(self.disabled.iter().cloned())
             .collect()
     }
 }

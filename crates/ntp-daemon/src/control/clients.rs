@@ -47,8 +47,8 @@ pub(super) fn told(runtime: &Runtime, which: &ClientsInput) -> Outcome<ClientsRe
             .collect(),
         listed,
         size,
-        displaced,
-        missed,
+        evicted: displaced,
+        uncounted: missed,
     })
 }
 
@@ -62,9 +62,9 @@ fn client(server: SocketAddr, entry: &ClientEntry, now: Now) -> Client {
         overcount: entry.overcount,
         answered: entry.answered,
         denied: entry.denied,
-        limited: entry.limited,
+        rate_limited: entry.limited,
         interval: entry.interval().map(NtpDuration::as_seconds_f64),
-        first: clock(entry.first),
-        last: clock(entry.last),
+        first_seen: clock(entry.first),
+        last_seen: clock(entry.last),
     }
 }

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use ntp_config::{Config, Loaded, SourceConfig};
 use ntp_control_api::control::methods::{
-    BurstReply, ConfigurationReply, Empty, Error, INTERFACE, Kind as MethodKind, Names, RekeyReply,
-    Request, Settings, StatusReply, StepReply, Written,
+    BurstReply, ConfigurationReply, EmptyReply, Error, INTERFACE, Access, NamesReply, RekeyReply,
+    Request, Settings, StatusReply, StepReply, DumpReply,
 };
 use ntp_os_clock::monotonic;
-use ntp_proto::engine::{ClockFacts, Command, Done, Refusal, Thinner};
+use ntp_proto::engine::{ClockFacts, Command, CommandOutcome, Refusal, LogRateLimit};
 use ntp_proto::keys::KeyRing;
 use ntp_time::NtpDuration;
 use serde::Serialize;
@@ -61,7 +61,7 @@ pub struct Desk {
     /// Who changed what.
     pub(super) changes: Changes,
     /// Refusals in the log.
-    refusals: Thinner,
+    refusals: LogRateLimit,
 }
 
 /// Who may not change things may still try as often as they like; the log hears of it once in so long.
@@ -82,7 +82,7 @@ impl Desk {
             standing,
             added: BTreeSet::new(),
             changes: Changes::default(),
-            refusals: Thinner::new(REFUSALS_SILENCE),
+            refusals: LogRateLimit::new(REFUSALS_SILENCE),
         }
     }
 
@@ -99,7 +99,7 @@ impl Desk {
         let Visit {
             caller, request, ..
         } = visit;
-        let outcome = if !request.kind().is_for_everyone() && !permitted.includes(caller) {
+        let outcome = if !request.access().is_public() && !permitted.includes(caller) {
             let denied = Error::PermissionDenied {
                 caller: caller.to_string(),
                 permitted: permitted.to_string(),
@@ -175,8 +175,8 @@ impl Desk {
             Request::Rekey(_) => json(match runtime.rekey() {
                 Ok(rekeyed) => Ok(RekeyReply {
                     key: rekeyed.key.into(),
-                    good_for: rekeyed.good_for.as_seconds_f64(),
-                    stored: rekeyed.stored.map(|path| path.display().to_string()),
+                    old_cookies_valid_for: rekeyed.good_for.as_seconds_f64(),
+                    key_file: rekeyed.stored.map(|path| path.display().to_string()),
                 }),
                 Err(reason) => Err(Error::Refused {
                     reason: reason.into(),
@@ -186,7 +186,7 @@ impl Desk {
                 runtime
                     .dump()?
                     .map_err(|reason| Error::Failed { reason })
-                    .map(|path| Written {
+                    .map(|path| DumpReply {
                         paths: vec![path.display().to_string()],
                     }),
             ),
@@ -232,7 +232,7 @@ impl Desk {
             path: loaded.path.as_ref().map(absolute),
             files: loaded.files.iter().map(absolute).collect(),
             sections: self.changes.outline(&self.config, level),
-            withdrawn: self.changes.withdrawn(&self.config),
+            disabled: self.changes.disabled(&self.config),
         }
     }
 
@@ -363,7 +363,7 @@ impl Desk {
         runtime: &mut Runtime,
         settings: &Settings,
         caller: &Caller,
-    ) -> Outcome<Names> {
+    ) -> Outcome<NamesReply> {
         let mut config = self.config.clone();
         let mut new = settings::section("server", settings)?;
         let name = new.servers.first().map(|server| server.listen);
@@ -388,7 +388,7 @@ impl Desk {
         runtime: &mut Runtime,
         name: &str,
         caller: &Caller,
-    ) -> Outcome<Names> {
+    ) -> Outcome<NamesReply> {
         let place = self.find_server(name)?;
         let mut config = self.config.clone();
         let gone = config.servers.remove(place);
@@ -406,7 +406,7 @@ impl Desk {
         name: &str,
         changes: &Settings,
         caller: &Caller,
-    ) -> Outcome<Names> {
+    ) -> Outcome<NamesReply> {
         let place = self.find_server(name)?;
         let mut config = self.config.clone();
         let changed = settings::laid_over(&config.servers[place].settings, changes);
@@ -454,7 +454,7 @@ impl Desk {
 
     // ---- the daemon itself
 
-    fn set_level(&mut self, level: &str, caller: &Caller) -> Outcome<Empty> {
+    fn set_level(&mut self, level: &str, caller: &Caller) -> Outcome<EmptyReply> {
         let known: Option<Level> = ["trace", "debug", "info", "warn", "error"]
             .contains(&level)
             .then(|| level.parse().ok())
@@ -469,7 +469,7 @@ impl Desk {
             .set(known)
             .map_err(|reason| Error::Failed { reason })?;
         self.changes.level(level, caller);
-        Ok(Empty {})
+        Ok(EmptyReply {})
     }
 }
 
@@ -495,16 +495,16 @@ pub(super) fn name_of(source: &SourceConfig) -> Option<String> {
 
 fn command(runtime: &mut Runtime, command: &Command) -> Result<Outcome<Told>, Failure> {
     Ok(match runtime.command(command)? {
-        Ok(Done::Sources(names)) => json(Ok(Names { names })),
-        Ok(Done::Burst { started, spared }) => json(Ok(BurstReply {
+        Ok(CommandOutcome::Sources(names)) => json(Ok(NamesReply { names })),
+        Ok(CommandOutcome::Burst { started, skipped: spared }) => json(Ok(BurstReply {
             started: started as u64,
-            spared: spared as u64,
+            skipped: spared as u64,
         })),
-        Ok(Done::Stepped { from, by }) => json(Ok(StepReply {
+        Ok(CommandOutcome::Stepped { from, by }) => json(Ok(StepReply {
             clock: from.as_nanos() as f64 * 1e-9,
             correction: by.as_seconds_f64(),
         })),
-        Ok(Done::Reconfigured { .. }) => json(Ok(Empty {})),
+        Ok(CommandOutcome::Reconfigured { .. }) => json(Ok(EmptyReply {})),
         Err(refusal) => Err(refused(refusal)),
     })
 }
@@ -534,8 +534,8 @@ pub(super) fn unknown_server(name: &str) -> Error {
     }
 }
 
-fn names(names: Option<String>) -> Names {
-    Names {
+fn names(names: Option<String>) -> NamesReply {
+    NamesReply {
         names: names.into_iter().collect(),
     }
 }
@@ -549,7 +549,7 @@ fn json<T: Serialize>(outcome: Outcome<T>) -> Outcome<Told> {
 
 /// Every change is logged with who made it; so is what could not be done.
 fn tell(caller: &Caller, request: &Request, outcome: &Outcome<Told>) {
-    if request.kind() != MethodKind::Changes {
+    if request.access() != Access::Change {
         return;
     }
     let parameters = request.parameters();

@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 
 use ntp_config::ControlConfig;
 use ntp_control_api::control::methods::{
-    INTERFACE, Interval, Request, SERVICE, SERVICE_DESCRIPTION, interface,
+    INTERFACE, MonitorInput, Request, SERVICE, SERVICE_DESCRIPTION, interface,
 };
-use ntp_control_api::control::wire::{Call, Inbox, LONGEST_CALL, Reply, encode};
+use ntp_control_api::control::wire::{Call, MessageBuffer, MAX_CALL, Reply, encode};
 use ntp_os_clock::monotonic;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_udp::peer;
@@ -55,7 +55,7 @@ struct Connection {
     number: u64,
     stream: UnixStream,
     caller: Caller,
-    inbox: Inbox,
+    inbox: MessageBuffer,
     unsent: Vec<u8>,
     sent: usize,
     /// When it last said or took something.
@@ -190,7 +190,7 @@ impl Door {
                 number: self.next,
                 stream,
                 caller,
-                inbox: Inbox::default(),
+                inbox: MessageBuffer::default(),
                 unsent: Vec::new(),
                 sent: 0,
                 active: now,
@@ -251,13 +251,13 @@ impl Connection {
                 visits.push(Visit {
                     connection: self.number,
                     caller: self.caller.clone(),
-                    request: Request::Monitor(Interval::default()),
+                    request: Request::Monitor(MonitorInput::default()),
                     oneway: false,
                 });
             }
             return true;
         }
-        match self.inbox.next(LONGEST_CALL) {
+        match self.inbox.next(MAX_CALL) {
             Ok(Some(message)) => self.understand(now, &message, visits),
             Ok(None) => true,
             Err(_) => false,
@@ -267,7 +267,7 @@ impl Connection {
     /// Receives what there is, up to the length of a call.
     fn take_in(&mut self, now: Monotonic) -> bool {
         let mut buffer = [0; 4096];
-        while self.inbox.len() <= LONGEST_CALL {
+        while self.inbox.len() <= MAX_CALL {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return false,
                 Ok(count) => {
@@ -299,7 +299,7 @@ impl Connection {
             match Request::parse(method, call.parameters) {
                 Ok(Request::Monitor(_)) if !call.more => refuse("ExpectedMore", json!({})),
                 Ok(request) => {
-                    if let Request::Monitor(Interval { interval }) = &request {
+                    if let Request::Monitor(MonitorInput { interval }) = &request {
                         let seconds = interval.unwrap_or(1.0);
                         if !(SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&seconds) {
                             let wrong =

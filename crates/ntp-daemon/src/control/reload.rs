@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use ntp_config::{Config, Place, Said, Style};
 use ntp_control_api::control::methods::{Error, ReloadReply};
-use ntp_proto::engine::{Done, Refusal};
+use ntp_proto::engine::{CommandOutcome, Refusal};
 
 use super::changes::REQUEST;
 use super::desk::{Desk, Outcome, name_of};
@@ -105,7 +105,7 @@ impl Desk {
         // New sources may want keys at once.
         runtime.trust_as(config);
         match runtime.reconfigure(&sources)? {
-            Ok(Done::Reconfigured {
+            Ok(CommandOutcome::Reconfigured {
                 added,
                 removed,
                 changed,

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use ntp_control_api::control::types::{
-    Certificate, Configured, KeyExchange, Measurement, Packets, Path, Program, Server, Source,
+    Certificate, ConfiguredSource, KeyExchange, Measurement, Packets, Path, Program, Server, Source,
     Status, System,
 };
 use ntp_os_clock::Clock;
-use ntp_proto::discipline::{Opinion, SourceStatus};
+use ntp_proto::discipline::{SelectionOptions, SourceStatus};
 use ntp_proto::engine::{MeasuredSnapshot, Snapshot, SourceSnapshot};
 use ntp_time::{LeapIndicator, Monotonic, NtpDuration, SystemTime};
 
@@ -49,13 +49,13 @@ pub(super) fn status(snapshot: &Snapshot, beside: &Beside<'_>) -> Status {
         configured: snapshot
             .configured
             .iter()
-            .map(|it| Configured {
+            .map(|it| ConfiguredSource {
                 name: it.name.clone(),
                 wanted: it.wanted as u64,
                 present: it.present as u64,
                 online: it.online,
                 denied: it.denied,
-                trouble: it.trouble.clone(),
+                last_error: it.last_error.as_ref().map(ToString::to_string),
             })
             .collect(),
         servers: beside
@@ -137,17 +137,17 @@ fn source(source: &SourceSnapshot, certificate_expiry: Option<&u64>, now: Monoto
         state: state.to_owned(),
         online: source.online,
         authentication: source.authentication.to_string(),
-        marks: marks(source.opinion),
+        selection_options: options(source.selection),
         poll: source.poll.to_duration().as_seconds_f64(),
         poll_min: source.limits.min.to_duration().as_seconds_f64(),
         poll_max: source.limits.max.to_duration().as_seconds_f64(),
         next_poll: source.next_poll.map(|at| (at - now).as_seconds_f64()),
         reach: source.reach.bits().into(),
         unanswered: source.reach.unanswered().into(),
-        trouble: source.trouble.map(|trouble| trouble.to_string()),
+        last_error: source.last_error.map(|trouble| trouble.to_string()),
         measurement: source.measured.as_ref().map(measurement),
         path: source
-            .learnt
+            .status
             .as_ref()
             .filter(|_| source.measured.is_some())
             .map(path),
@@ -209,8 +209,8 @@ fn path(learnt: &SourceStatus) -> Path {
         bias: learnt.bias.as_seconds_f64(),
         bias_sigma: learnt.bias_sigma.as_seconds_f64(),
         residual: learnt.offset.as_seconds_f64(),
-        seated: learnt.seated,
-        strikes: learnt.strikes.into(),
+        in_joint_estimate: learnt.in_joint_estimate,
+        consecutive_outliers: learnt.consecutive_outliers.into(),
     }
 }
 
@@ -228,14 +228,14 @@ fn server((address, totals): &(SocketAddr, Totals), client_list_size: usize) -> 
     }
 }
 
-fn marks(opinion: Opinion) -> Vec<String> {
-    let marks = [
+fn options(opinion: SelectionOptions) -> Vec<String> {
+    let options = [
         ("prefer", opinion.prefer),
         ("trust", opinion.trust),
         ("require", opinion.require),
         ("noselect", opinion.noselect),
     ];
-    let set = marks.into_iter().filter(|(_, set)| *set);
+    let set = options.into_iter().filter(|(_, set)| *set);
     set.map(|(mark, _)| mark.to_owned()).collect()
 }
 

@@ -193,7 +193,7 @@ impl CookieKeys {
         let rotated = self.shared.load().rotated(secret(self.seed), *stale);
         *due = now.monotonic + *interval;
         // The key before is the newest of those that are kept, and goes with the last of them.
-        let rotations = (*stale).min(Keyset::MOST - 1);
+        let rotations = (*stale).min(Keyset::MAX_KEYS - 1);
         let rekeyed = Rekeyed {
             key: rotated.primary_id(),
             good_for: NtpDuration::from_seconds_f64(interval.as_seconds_f64() * rotations as f64),

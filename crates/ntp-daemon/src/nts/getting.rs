@@ -16,8 +16,8 @@ use std::time::Duration;
 use ntp_config::{Config, SourceKind, StepThreshold};
 use ntp_nts_ke::client::{Report, Request, exchange};
 use ntp_nts_ke::trust::Trust;
-use ntp_nts_ke::validity::{Presented, TimeKnown};
-use ntp_proto::engine::ResolveId;
+use ntp_nts_ke::validity::{Presented, TimeBounds};
+use ntp_proto::engine::QueryId;
 use ntp_proto::nts::{AeadAlgorithm, KeyExchanged, StoredSession};
 use ntp_time::{NtpDuration, SystemTime};
 use ntp_udp::wait::{Interest, PollSet};
@@ -45,7 +45,7 @@ const ALGORITHMS: &[AeadAlgorithm] = &[
 /// What the engine asks for.
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
-    pub(crate) query: ResolveId,
+    pub(crate) query: QueryId,
     /// The source's configured name.
     pub(crate) name: String,
     pub(crate) host: String,
@@ -56,9 +56,9 @@ pub(crate) struct Wish {
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// The keys, or why there are none.
-    Exchanged(ResolveId, Result<Box<KeyExchanged>, String>),
+    Exchanged(QueryId, Result<Box<KeyExchanged>, String>),
     /// Keys that were got on credit are worth nothing, and why.
-    Revoked(ResolveId, String),
+    Revoked(QueryId, String),
 }
 
 /// How far the clock may be wrong, in seconds, as long as it is not synchronised.
@@ -159,14 +159,14 @@ impl Exchanges {
     fn start(&mut self, wish: Wish, may_be_stored: bool, now: SystemTime, synchronized: bool) {
         let now = unix(now);
         let time = if synchronized {
-            TimeKnown::exactly(now)
+            TimeBounds::exact(now)
         } else {
             let Leniency {
                 forward,
                 backward,
                 floor,
             } = self.leniency;
-            TimeKnown::within(now, forward, backward, floor)
+            TimeBounds::within(now, forward, backward, floor)
         };
         let query = wish.query;
         let stored = self.file(&wish.name).filter(StateFile::exists);
@@ -254,7 +254,7 @@ impl Exchanges {
             self.expiries.insert(wish.name.clone(), expiry);
         }
         if let Some(presented) = report.presented
-            && let Some(moment) = presented.provisional()
+            && let Some(moment) = presented.assumed_time()
         {
             warn!(
                 "{}: its certificate is not valid by our clock, but would be on {}; it is believed until the time is known, and judged again then",
@@ -273,7 +273,7 @@ impl Exchanges {
             let verdict = trust
                 .map_err(|problem| problem.to_string())
                 .and_then(|trust| {
-                    let verdict = presented.judge_again(&trust, unix(now));
+                    let verdict = presented.reverify(&trust, unix(now));
                     verdict.map_err(|failure| failure.to_string())
                 });
             match verdict {
@@ -311,7 +311,7 @@ impl Exchanges {
 
 impl Exchange {
     /// Asks the server.
-    fn start(wish: Wish, authority: Option<PathBuf>, time: TimeKnown) -> io::Result<Self> {
+    fn start(wish: Wish, authority: Option<PathBuf>, time: TimeBounds) -> io::Result<Self> {
         let Wish { host, port, .. } = wish.clone();
         Self::spawn("key exchange", Profile::KeyExchange, wish, move || {
             Outcome::Asked(Box::new(exchange(&Request {

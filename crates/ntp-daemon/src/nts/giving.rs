@@ -11,9 +11,9 @@ use crate::sandbox::{self, Profile};
 use arc_swap::ArcSwap;
 use ntp_config::{Config, NtpVersion, NtsKeConfig};
 use ntp_nts_ke::server::{
-    Bound, CertificatePaths, Endpoint, Event, InUse, Limits, SealCookies, Server, StartError,
+    Bound, CertificatePaths, EndpointConfig, Event, CertificateInUse, Limits, CookieSealer, Server, StartError,
 };
-use ntp_proto::nts::exchange::{COOKIES, ServerPolicy};
+use ntp_proto::nts::exchange::{COOKIES_PER_RESPONSE, ServerPolicy};
 use ntp_proto::nts::{Cookie, Keyset, SessionKeys};
 use ntp_udp::wait::{Interest, PollSet};
 use rand_chacha::ChaCha12Rng;
@@ -21,11 +21,11 @@ use rand_core::{RngCore, SeedableRng};
 use tracing::{info, warn};
 
 /// The sections, as the thread is told.
-pub fn endpoints(config: &Config) -> Vec<Endpoint> {
+pub fn endpoints(config: &Config) -> Vec<EndpointConfig> {
     let sections = &config.nts_ke_servers;
     sections
         .iter()
-        .map(|section| Endpoint {
+        .map(|section| EndpointConfig {
             listen: section.listen,
             only_ipv6: sections.iter().any(|other| {
                 other.listen.is_ipv4()
@@ -116,9 +116,9 @@ impl Giving {
     }
 
     /// Gives keys at these endpoints from now on and at no others; see [`Server::follow`].
-    pub fn follow(&mut self, endpoints: Vec<Endpoint>) -> Vec<StartError> {
+    pub fn follow(&mut self, endpoints: Vec<EndpointConfig>) -> Vec<StartError> {
         let before: Vec<_> = self.server.addresses().collect();
-        let problems = self.server.follow(endpoints);
+        let problems = self.server.set_endpoints(endpoints);
         tell_addresses(&self.server, &before);
         problems
     }
@@ -159,7 +159,7 @@ impl Giving {
         if !set.readiness(self.place).any() {
             return Ok(());
         }
-        self.server.ended().map_or(Ok(()), Err)
+        self.server.exit_error().map_or(Ok(()), Err)
     }
 
     /// Ends it.
@@ -180,7 +180,7 @@ pub(crate) struct Given {
     pub(crate) failed: u64,
     /// Number of the key that cookies are made with.
     pub(crate) cookie_key: Option<u32>,
-    pub(crate) certificates: Vec<InUse>,
+    pub(crate) certificates: Vec<CertificateInUse>,
 }
 
 impl Given {
@@ -202,11 +202,11 @@ struct Sealer {
     nonces: ChaCha12Rng,
 }
 
-impl SealCookies for Sealer {
-    fn seal(&mut self, keys: &SessionKeys) -> Option<[Cookie; COOKIES]> {
+impl CookieSealer for Sealer {
+    fn seal(&mut self, keys: &SessionKeys) -> Option<[Cookie; COOKIES_PER_RESPONSE]> {
         let keyset = self.keyset.load();
-        let mut cookies = Vec::with_capacity(COOKIES);
-        for _ in 0..COOKIES {
+        let mut cookies = Vec::with_capacity(COOKIES_PER_RESPONSE);
+        for _ in 0..COOKIES_PER_RESPONSE {
             let mut nonce = [0; 16];
             self.nonces.fill_bytes(&mut nonce);
             cookies.push(keyset.seal_cookie(keys, nonce)?);

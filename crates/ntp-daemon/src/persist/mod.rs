@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use ntp_proto::discipline::FrequencyPrior;
-use ntp_proto::engine::Kept;
+use ntp_proto::engine::PersistedState;
 use ntp_time::{Frequency, SystemTime};
 use tracing::info;
 
@@ -55,7 +55,7 @@ const CREDIBLE_TIME: core::ops::Range<i64> = 1_577_836_800..8_835_984_000;
 pub struct Store {
     file: Option<Arc<StateFile>>,
     /// What the file says, or is about to.
-    kept: Kept,
+    kept: PersistedState,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -69,7 +69,7 @@ impl Store {
         };
         Self {
             file: directory.map(file),
-            kept: Kept::default(),
+            kept: PersistedState::default(),
             writer: None,
         }
     }
@@ -80,12 +80,12 @@ impl Store {
     }
 
     /// What the runs before learned, as far as they left anything.
-    pub fn load(&mut self) -> Kept {
+    pub fn load(&mut self) -> PersistedState {
         let Some(file) = &self.file else {
-            return Kept::default();
+            return PersistedState::default();
         };
         let Some(octets) = file.read() else {
-            return Kept::default();
+            return PersistedState::default();
         };
         match parse(&octets) {
             Ok(kept) => {
@@ -100,14 +100,14 @@ impl Store {
     }
 
     /// Saves what is new, on another thread. If the write before is still going on, this one is left out.
-    pub(crate) fn save(&mut self, new: Kept) {
+    pub(crate) fn save(&mut self, new: PersistedState) {
         let Some(file) = &self.file else {
             return;
         };
-        self.kept = Kept {
+        self.kept = PersistedState {
             frequency: new.frequency.or(self.kept.frequency),
             // It was believed before, and is no less past for a clock that went back.
-            past: new.past.max(self.kept.past),
+            time_floor: new.time_floor.max(self.kept.time_floor),
         };
         let busy = |writer: &JoinHandle<()>| !writer.is_finished();
         if self.writer.as_ref().is_some_and(busy) {
@@ -132,7 +132,7 @@ impl Store {
     }
 }
 
-fn render(kept: Kept) -> String {
+fn render(kept: PersistedState) -> String {
     let mut text = format!("# Written by ntp-daemon; read at its start.\nversion = {VERSION}\n");
     if let Some(prior) = kept.frequency {
         text.push_str(&format!(
@@ -143,7 +143,7 @@ fn render(kept: Kept) -> String {
             prior.uncertainty.as_ppm()
         ));
     }
-    if let Some(past) = kept.past {
+    if let Some(past) = kept.time_floor {
         let seconds = past.as_nanos().div_euclid(1_000_000_000);
         text.push_str(&format!(
             "# It is later than this ({}): seconds since 1970, UTC.\n\
@@ -154,7 +154,7 @@ fn render(kept: Kept) -> String {
     text
 }
 
-fn parse(octets: &[u8]) -> Result<Kept, String> {
+fn parse(octets: &[u8]) -> Result<PersistedState, String> {
     let text = str::from_utf8(octets).map_err(|_| "it is not text".to_owned())?;
     let table: toml::Table = text
         .parse()
@@ -168,9 +168,9 @@ fn parse(octets: &[u8]) -> Result<Kept, String> {
         }
         _ => return Err(format!("it has no `version = {VERSION}`")),
     }
-    Ok(Kept {
+    Ok(PersistedState {
         frequency: frequency(&table)?,
-        past: past(&table)?,
+        time_floor: past(&table)?,
     })
 }
 
@@ -209,9 +209,9 @@ fn past(table: &toml::Table) -> Result<Option<SystemTime>, String> {
 mod tests {
     use super::*;
 
-    const KEPT: Kept = Kept {
+    const KEPT: PersistedState = PersistedState {
         frequency: None,
-        past: Some(SystemTime::from_nanos(1_795_000_000_000_000_000)),
+        time_floor: Some(SystemTime::from_nanos(1_795_000_000_000_000_000)),
     };
 
     fn prior(ppm: f64) -> FrequencyPrior {
@@ -229,25 +229,25 @@ mod tests {
     fn what_was_saved_is_loaded_and_nothing_known_is_forgotten() {
         let directory = tempfile::tempdir().unwrap();
         let mut first = store(&directory);
-        assert_eq!(first.load(), Kept::default());
+        assert_eq!(first.load(), PersistedState::default());
         // At first only the time is known.
         first.save(KEPT);
         first.finish();
         let mut second = store(&directory);
         assert_eq!(second.load(), KEPT);
-        second.save(Kept {
+        second.save(PersistedState {
             frequency: Some(prior(-12.345_678)),
-            past: None,
+            time_floor: None,
         });
         second.finish();
         let mut third = store(&directory);
         let loaded = third.load();
-        assert_eq!(loaded.past, KEPT.past);
+        assert_eq!(loaded.time_floor, KEPT.time_floor);
         assert!((loaded.frequency.unwrap().frequency.as_ppm() + 12.345_678).abs() < 1e-6);
         // A clock that went back is no reason to believe less.
-        third.save(Kept {
+        third.save(PersistedState {
             frequency: None,
-            past: Some(SystemTime::from_nanos(1_700_000_000_000_000_000)),
+            time_floor: Some(SystemTime::from_nanos(1_700_000_000_000_000_000)),
         });
         third.finish();
         assert_eq!(store(&directory).load(), loaded);
@@ -271,7 +271,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join(FILE);
             fs::write(&path, damage).unwrap();
-            assert_eq!(store(&directory).load(), Kept::default(), "{damage:?}");
+            assert_eq!(store(&directory).load(), PersistedState::default(), "{damage:?}");
             assert!(!path.exists(), "{damage:?}");
             assert_eq!(
                 fs::read(directory.path().join("clock.toml.damaged")).unwrap(),
@@ -287,7 +287,7 @@ mod tests {
         // Additions are no new version.
         assert_eq!(
             parse(b"version = 1\nnobody = \"knows\""),
-            Ok(Kept::default())
+            Ok(PersistedState::default())
         );
     }
 }

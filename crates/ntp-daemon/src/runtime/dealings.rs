@@ -5,7 +5,7 @@
 
 use ntp_os_clock::Clock;
 use ntp_proto::engine::{
-    Engine, Event, ExchangeId, Host, Input, Output, ResolveId, SendError, Severity,
+    Engine, Event, ExchangeId, Host, Input, Output, QueryId, SendError, Severity,
 };
 use ntp_time::{Adjustment, Stamp};
 use tracing::{debug, error, info, warn};
@@ -72,7 +72,7 @@ impl Runtime {
             Output::Close(exchange) => self.exchanges.close(exchange),
             Output::Resolve { query, host } => self.resolve(query, host),
             Output::Persist(kept) => {
-                if let Some(past) = kept.past {
+                if let Some(past) = kept.time_floor {
                     self.getting.not_before(past);
                 }
                 self.store.save(kept);
@@ -119,7 +119,7 @@ impl Runtime {
         Ok(())
     }
 
-    pub(super) fn resolve(&mut self, query: ResolveId, host: String) {
+    pub(super) fn resolve(&mut self, query: QueryId, host: String) {
         if let Err(error) = self.resolver.ask(query, host) {
             error!("cannot start a look-up: {error}");
             self.echoes.push_back(Echo::NotAsked(query));
@@ -156,7 +156,7 @@ pub(super) fn feed(
 pub(super) enum Echo {
     Sent(ExchangeId, Stamp),
     NotSent(ExchangeId, SendError),
-    NotAsked(ResolveId),
+    NotAsked(QueryId),
 }
 
 impl Echo {
@@ -166,7 +166,7 @@ impl Echo {
             Self::NotSent(exchange, error) => Input::SendFailed { exchange, error },
             Self::NotAsked(query) => Input::Resolved {
                 query,
-                result: Err("no look-up could be started"),
+                result: Err(ntp_proto::engine::ExternalError("no look-up could be started")),
             },
         }
     }

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use ntp_nts_ke::server::StartError;
 use ntp_os_clock::{Clock, ClockError, monotonic, monotonic_unsuspended};
-use ntp_proto::engine::{Done, Engine, EngineConfig, Halt, Input, Now, Refusal, Snapshot};
+use ntp_proto::engine::{CommandOutcome, Engine, EngineConfig, Halt, Input, Now, Refusal, Snapshot};
 use ntp_proto::server::Claim;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_udp::wait::PollSet;
@@ -116,7 +116,7 @@ pub struct Runtime {
     /// Whether the engine has been told anything.
     begun: bool,
     /// What became of the command that the engine was given last.
-    completed: Option<Result<Done, Refusal>>,
+    completed: Option<Result<CommandOutcome, Refusal>>,
     control: Option<(Option<Door>, Desk)>,
     started: Monotonic,
     manager: Option<ServiceManager>,
@@ -189,7 +189,7 @@ impl Runtime {
         };
         // Numbers are kept from here on.
         if runtime.recorder.is_some() {
-            runtime.engine.drawn();
+            runtime.engine.take_rng_trace();
         }
         runtime
     }

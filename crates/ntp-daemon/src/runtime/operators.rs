@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use ntp_config::Config;
 use ntp_nts_ke::server::{Bound, StartError};
-use ntp_proto::engine::{Command, CommandId, Done, EngineConfig, Input, Kept, Refusal};
+use ntp_proto::engine::{Command, CommandId, CommandOutcome, EngineConfig, Input, PersistedState, Refusal};
 use ntp_time::Monotonic;
 
 use super::reading::now;
@@ -132,7 +132,7 @@ impl Runtime {
     ///
     /// # Errors
     /// If the clock can't be controlled any more.
-    pub(crate) fn command(&mut self, command: &Command) -> Result<Result<Done, Refusal>, Failure> {
+    pub(crate) fn command(&mut self, command: &Command) -> Result<Result<CommandOutcome, Refusal>, Failure> {
         self.operate(&Input::Command(COMMAND, command))
     }
 
@@ -143,7 +143,7 @@ impl Runtime {
     pub(crate) fn reconfigure(
         &mut self,
         config: &EngineConfig,
-    ) -> Result<Result<Done, Refusal>, Failure> {
+    ) -> Result<Result<CommandOutcome, Refusal>, Failure> {
         self.operate(&Input::Reconfigure(COMMAND, config))
     }
 
@@ -166,17 +166,17 @@ impl Runtime {
         result
     }
 
-    fn operate(&mut self, input: &Input<'_>) -> Result<Result<Done, Refusal>, Failure> {
+    fn operate(&mut self, input: &Input<'_>) -> Result<Result<CommandOutcome, Refusal>, Failure> {
         self.completed = None;
         self.handle(*input)?;
         // A halted engine does nothing more; the loop ends the daemon.
-        let nothing = Ok(Done::Sources(Vec::new()));
+        let nothing = Ok(CommandOutcome::Sources(Vec::new()));
         Ok(self.completed.take().unwrap_or(nothing))
     }
 
     /// The configured name of the source that an operator calls `name`.
     pub(crate) fn source_called(&self, name: &str) -> Result<String, Refusal> {
-        self.engine.source_called(name).map(ToOwned::to_owned)
+        self.engine.find_source(name).map(ToOwned::to_owned)
     }
 
     /// Lets the engine notice that the clock was set since the last wake-up.
@@ -215,10 +215,10 @@ impl Runtime {
 
     /// Saves what has been learnt, now. Returns where, or why not.
     pub(crate) fn dump(&mut self) -> Result<Result<PathBuf, String>, Failure> {
-        let kept = self.engine.kept(self.now());
+        let kept = self.engine.persistent_state(self.now());
         Ok(match (kept, self.store.path()) {
             (_, None) => Err("nothing is kept over a restart ([state] enabled = false)".into()),
-            (kept, _) if kept == Kept::default() => {
+            (kept, _) if kept == PersistedState::default() => {
                 Err("nothing has been learnt yet: the clock has no majority of sources".into())
             }
             (kept, Some(path)) => {

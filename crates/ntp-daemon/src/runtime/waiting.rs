@@ -143,7 +143,7 @@ impl Runtime {
 
     pub(super) fn attend_others(&mut self) -> Result<(), Failure> {
         while let Some((query, result)) = self.resolver.answer(&self.poll_set) {
-            let result = result.as_ref().map(Vec::as_slice).map_err(String::as_str);
+            let result = result.as_ref().map(Vec::as_slice).map_err(ntp_proto::engine::ExternalError::from);
             self.handle(Input::Resolved { query, result })?;
         }
         let (now, synchronized) = self.time_known();
@@ -153,7 +153,7 @@ impl Runtime {
         while let Some(answer) = self.getting.answer(&self.poll_set, now, synchronized) {
             match answer {
                 Answer::Exchanged(query, result) => {
-                    let result = result.as_deref().map_err(String::as_str);
+                    let result = result.as_deref().map_err(ntp_proto::engine::ExternalError::from);
                     self.handle(Input::KeyExchanged { query, result })?;
                 }
                 Answer::Revoked(query, reason) => {

@@ -1,6 +1,6 @@
 //! Who asks, over all workers and addresses: their lists put together for somebody who wants to see them.
 //!
-//! Each worker has a list of its own ([`WorkersClients`]), which is locked for nothing but copying it; sorting comes afterwards.
+//! Each worker has a list of its own ([`SharedClientList`]), which is locked for nothing but copying it; sorting comes afterwards.
 //!
 //! One client meets one worker, but where the kernel cannot steer it may be in several lists; so what they say of one address is added up. What a client
 //! asked at different addresses of ours stays apart.
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ntp_proto::server::ClientEntry;
-use ntp_worker::WorkersClients;
+use ntp_worker::SharedClientList;
 
 /// Clients of one address or of several.
 #[derive(Clone, Debug, Default)]
@@ -30,12 +30,12 @@ impl Register {
         &mut self,
         address: SocketAddr,
         size: usize,
-        workers: &[Arc<WorkersClients>],
+        workers: &[Arc<SharedClientList>],
     ) {
         self.size += size;
         let mut entries = Vec::with_capacity(size);
         for worker in workers {
-            let list = worker.open();
+            let list = worker.lock();
             entries.extend(list.entries());
             self.displaced += list.displaced();
             self.missed += worker.missed();
@@ -45,7 +45,7 @@ impl Register {
             entries.dedup_by(|double, kept| {
                 let same = double.address == kept.address;
                 if same {
-                    kept.add(double);
+                    kept.merge(double);
                 }
                 same
             });
@@ -94,12 +94,12 @@ mod tests {
     };
 
     /// A worker's list of clients 10.0.0.N, each with its number of requests.
-    fn list(clients: &[(u8, usize)]) -> Arc<WorkersClients> {
-        let worker = WorkersClients::new([1; 32]);
+    fn list(clients: &[(u8, usize)]) -> Arc<SharedClientList> {
+        let worker = SharedClientList::new([1; 32]);
         worker.resize(64, 1);
         for (host, requests) in clients {
             let mut heard = vec![([10, 0, 0, *host].into(), TIME); *requests];
-            worker.enter(Monotonic::from_nanos(0), &mut heard);
+            worker.record_batch(Monotonic::from_nanos(0), &mut heard);
             assert!(heard.is_empty());
         }
         Arc::new(worker)
@@ -141,12 +141,12 @@ mod tests {
     fn a_batch_that_comes_while_the_list_is_open_is_missed_and_the_next_is_not() {
         let worker = list(&[]);
         let batch = || vec![([10, 0, 0, 1].into(), TIME); 5];
-        let open = worker.open();
+        let open = worker.lock();
         let mut heard = batch();
-        worker.enter(Monotonic::from_nanos(0), &mut heard);
+        worker.record_batch(Monotonic::from_nanos(0), &mut heard);
         assert!(heard.is_empty());
         drop(open);
-        worker.enter(Monotonic::from_nanos(0), &mut batch());
+        worker.record_batch(Monotonic::from_nanos(0), &mut batch());
         let mut register = Register::default();
         register.add(server(123), 64, &[Arc::clone(&worker)]);
         assert_eq!((register.missed, register.busiest(1)[0].1.requests), (5, 5));

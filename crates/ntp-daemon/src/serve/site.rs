@@ -12,7 +12,7 @@ use ntp_os_clock::Translator;
 use ntp_proto::nts::Keyset;
 use ntp_proto::server::{Claim, Policy, ServerView};
 use ntp_udp::ServerSocket;
-use ntp_worker::{Obituary, Tally, Totals, Worker, WorkersClients};
+use ntp_worker::{ExitNotice, SharedCounters, Totals, Worker, SharedClientList};
 
 use super::register::Register;
 use super::{Listener, ServeError};
@@ -28,8 +28,8 @@ pub(super) struct Site {
     policy: Arc<Policy>,
     keyset: Option<Arc<Keyset>>,
     view: Arc<ArcSwap<ServerView>>,
-    tallies: Vec<Arc<Tally>>,
-    clients: Vec<Arc<WorkersClients>>,
+    tallies: Vec<Arc<SharedCounters>>,
+    clients: Vec<Arc<SharedClientList>>,
     threads: Vec<Thread>,
     stop: Arc<AtomicBool>,
 }
@@ -88,12 +88,12 @@ impl Site {
             let worker = Worker {
                 socket: Arc::new(socket),
                 view: Arc::clone(&site.view),
-                tally: Arc::default(),
-                clients: Arc::new(WorkersClients::new((opening.seed)())),
+                counters: Arc::default(),
+                clients: Arc::new(SharedClientList::new((opening.seed)())),
                 translator: opening.translator.clone(),
                 stop: Arc::clone(&site.stop),
                 workers,
-                rests: site.listener.rest_under_load,
+                coalesce: site.listener.rest_under_load,
                 seed: (opening.seed)(),
             };
             let size = site.policy.client_list_size;
@@ -107,9 +107,9 @@ impl Site {
         let number = *opening.next;
         *opening.next = number.wrapping_add(1);
         let socket = Arc::clone(&worker.socket);
-        self.tallies.push(Arc::clone(&worker.tally));
+        self.tallies.push(Arc::clone(&worker.counters));
         self.clients.push(Arc::clone(&worker.clients));
-        let obituary = Obituary {
+        let obituary = ExitNotice {
             report: Arc::clone(opening.report),
             number,
         };
@@ -226,7 +226,7 @@ impl Site {
     }
 
     #[cfg(test)]
-    pub(super) fn clients_of(&self, worker: usize) -> &WorkersClients {
+    pub(super) fn clients_of(&self, worker: usize) -> &SharedClientList {
         &self.clients[worker]
     }
 

@@ -82,7 +82,7 @@ fn denying() -> Policy {
                 networks: Networks::new([("127.0.0.0".parse().unwrap(), 8)]),
                 refusal: Refusal::Deny,
             },
-            ..Access::everybody()
+            ..Access::allow_all()
         },
         ..Policy::default()
     }
@@ -310,7 +310,7 @@ fn nobody_waits_for_a_list_that_is_being_read() {
     );
     let address = servers.addresses().next().unwrap();
     let client = client(address);
-    let reading = servers.sites[0].clients_of(0).open();
+    let reading = servers.sites[0].clients_of(0).lock();
     for _ in 0..5 {
         send(&client);
         hear(&client).expect("an answer, though the list is taken");

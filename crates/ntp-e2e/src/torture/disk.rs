@@ -1,9 +1,11 @@
-//! A disk that loses power: what was written and not flushed may be there afterwards, or not, or in parts.
+//! A disk that loses unflushed writes at a power loss.
 //!
-//! Killing an emulator is no loss of power, for what the guest wrote is in the host's memory and stays there. So the disk is ours: a network block
-//! device (the NBD protocol's simple half: fixed newstyle handshake, simple replies) with a **volatile cache**. Writes are answered at once and kept apart
-//! until the guest flushes, which a file system does for `fsync`. When the power is cut, each block of what was not flushed survives by chance,
-//! in any combination: the least that a disk promises. Blocks of 4 KiB are whole, as they are on today's disks.
+//! Killing an emulator is not a power loss, since the guest's writes stay in the host's memory.
+//! This is therefore a network block device (the simple part of the NBD protocol: fixed newstyle
+//! handshake, simple replies) with a **volatile cache**. Writes are acknowledged at once and kept
+//! apart until the guest flushes, which a file system does for `fsync`. At a power loss each
+//! unflushed block survives at random, in any combination: the weakest guarantee of real disks.
+//! Blocks of 4 KiB are written atomically, as on current disks.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -14,8 +16,8 @@ use std::thread;
 use rand_core::RngCore;
 
 const BLOCK: usize = 4096;
-/// No request of an emulator is longer.
-const LONGEST: usize = 32 << 20;
+/// Maximum length of a request, in octets.
+const MAX_REQUEST: usize = 32 << 20;
 
 const GREETING: u64 = u64::from_be_bytes(*b"NBDMAGIC");
 const OPTION: u64 = u64::from_be_bytes(*b"IHAVEOPT");
@@ -23,60 +25,61 @@ const OPTION_REPLY: u64 = 0x0003_e889_0455_65a9;
 const REQUEST: u32 = 0x2560_9513;
 const REPLY: u32 = 0x6744_6698;
 
-/// The disk. Clones are the same disk.
+/// A disk; clones share their contents.
 #[derive(Clone, Debug)]
 pub struct Disk(Arc<Mutex<Contents>>);
 
 #[derive(Debug)]
 struct Contents {
-    /// What survives.
+    /// Contents that survive a power loss.
     stable: Vec<u8>,
-    /// What is read.
-    seen: Vec<u8>,
-    /// What was written since the last flush, in order.
+    /// Contents as the guest reads them.
+    visible: Vec<u8>,
+    /// Writes since the last flush, in order.
     unflushed: Vec<(usize, Vec<u8>)>,
     flushes: u64,
 }
 
 impl Disk {
-    /// With these contents.
+    /// A disk with these contents.
     pub fn new(image: Vec<u8>) -> Self {
         Self(Arc::new(Mutex::new(Contents {
             stable: image.clone(),
-            seen: image,
+            visible: image,
             unflushed: Vec::new(),
             flushes: 0,
         })))
     }
 
-    /// Serves it at a Unix socket, to one emulator after the other, for as long as this process lives.
+    /// Serves the disk at a Unix socket, to one emulator after another, until this process ends.
     ///
     /// # Errors
-    /// If there can be no such socket.
+    /// If the socket cannot be bound.
     pub fn serve(&self, socket: &Path) -> io::Result<()> {
         let listener = UnixListener::bind(socket)?;
         let disk = self.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let disk = disk.clone();
-                // An emulator that is killed ends in the middle of anything.
-                thread::spawn(move || drop(disk.attend(stream)));
+                // A killed emulator may disconnect at any point.
+                thread::spawn(move || drop(disk.serve_connection(stream)));
             }
         });
         Ok(())
     }
 
-    /// Cuts the power. Returns how many blocks were not flushed, and how many of them are lost.
-    pub fn cut(&self, chance: &mut impl RngCore) -> (usize, usize) {
+    /// Simulates a power loss. Returns the number of unflushed blocks, and how many of them are
+    /// lost.
+    pub fn lose_power(&self, rng: &mut impl RngCore) -> (usize, usize) {
         let mut contents = self.lock();
         let unflushed = core::mem::take(&mut contents.unflushed);
-        // Sometimes all is lost, sometimes nothing, mostly parts.
-        let survive = chance.next_u32() % 5;
+        // Sometimes all is lost, sometimes nothing, mostly a part.
+        let survive = rng.next_u32() % 5;
         let (mut blocks, mut lost) = (0, 0);
         for (offset, octets) in unflushed {
             for (number, block) in octets.chunks(BLOCK).enumerate() {
                 blocks += 1;
-                if chance.next_u32() % 4 < survive {
+                if rng.next_u32() % 4 < survive {
                     let at = offset + number * BLOCK;
                     contents.stable[at..at + block.len()].copy_from_slice(block);
                 } else {
@@ -84,11 +87,11 @@ impl Disk {
                 }
             }
         }
-        contents.seen = contents.stable.clone();
+        contents.visible = contents.stable.clone();
         (blocks, lost)
     }
 
-    /// How often the guest has asked for what it wrote to be kept.
+    /// Number of flushes by the guest.
     pub fn flushes(&self) -> u64 {
         self.lock().flushes
     }
@@ -97,15 +100,15 @@ impl Disk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn attend(&self, mut stream: UnixStream) -> io::Result<()> {
-        self.greet(&mut stream)?;
+    fn serve_connection(&self, mut stream: UnixStream) -> io::Result<()> {
+        self.handshake(&mut stream)?;
         loop {
             let (magic, _flags, command) =
                 (u32(&mut stream)?, u16(&mut stream)?, u16(&mut stream)?);
             let (cookie, offset, length) =
                 (u64(&mut stream)?, u64(&mut stream)?, u32(&mut stream)?);
             let length = length as usize;
-            if magic != REQUEST || length > LONGEST {
+            if magic != REQUEST || length > MAX_REQUEST {
                 return Err(io::ErrorKind::InvalidData.into());
             }
             let mut answer = Vec::new();
@@ -115,7 +118,8 @@ impl Disk {
                 .map(|offset| offset..offset + length);
             match command {
                 0 => {
-                    match range.and_then(|range| self.lock().seen.get(range).map(<[u8]>::to_vec)) {
+                    match range.and_then(|range| self.lock().visible.get(range).map(<[u8]>::to_vec))
+                    {
                         Some(octets) => answer = octets,
                         None => error = INVALID,
                     }
@@ -140,7 +144,7 @@ impl Disk {
 
     fn write(&self, offset: usize, octets: Vec<u8>) -> bool {
         let mut contents = self.lock();
-        let Some(place) = contents.seen.get_mut(offset..offset + octets.len()) else {
+        let Some(place) = contents.visible.get_mut(offset..offset + octets.len()) else {
             return false;
         };
         place.copy_from_slice(&octets);
@@ -156,19 +160,19 @@ impl Disk {
         contents.flushes += 1;
     }
 
-    /// Until the client begins to ask for blocks.
-    fn greet(&self, stream: &mut UnixStream) -> io::Result<()> {
+    /// Performs the handshake, up to the transmission phase.
+    fn handshake(&self, stream: &mut UnixStream) -> io::Result<()> {
         stream.write_all(&GREETING.to_be_bytes())?;
         stream.write_all(&OPTION.to_be_bytes())?;
         // Fixed newstyle, and no padding.
         stream.write_all(&3_u16.to_be_bytes())?;
         u32(stream)?;
-        // Flags follow; the disk can flush.
+        // Export flags: flags are present, flush is supported.
         const FLAGS: u16 = 1 | 1 << 2;
-        let size = self.lock().seen.len() as u64;
+        let size = self.lock().visible.len() as u64;
         loop {
             let (magic, option, length) = (u64(stream)?, u32(stream)?, u32(stream)?);
-            if magic != OPTION || length as usize > LONGEST {
+            if magic != OPTION || length as usize > MAX_REQUEST {
                 return Err(io::ErrorKind::InvalidData.into());
             }
             let mut data = vec![0; length as usize];
@@ -181,7 +185,7 @@ impl Disk {
                 stream.write_all(data)
             };
             match option {
-                // "Go": what the export is, then its blocks.
+                // NBD_OPT_GO: information about the export, then transmission.
                 7 => {
                     let mut export = vec![0, 0];
                     export.extend_from_slice(&size.to_be_bytes());
@@ -196,7 +200,7 @@ impl Disk {
     }
 }
 
-/// The protocol's error for a request that makes no sense.
+/// NBD error EINVAL.
 const INVALID: u32 = 22;
 
 fn u16(stream: &mut impl Read) -> io::Result<u16> {
@@ -225,8 +229,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_flushed_survives_and_the_rest_by_chance() {
-        let mut chance = ChaCha8Rng::seed_from_u64(1);
+    fn flushed_writes_survive_and_unflushed_ones_at_random() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
         let (mut some, mut none) = (0, 0);
         for _ in 0..100 {
             let disk = Disk::new(vec![0; 16 * BLOCK]);
@@ -234,12 +238,12 @@ mod tests {
             disk.flush();
             assert!(disk.write(BLOCK, vec![2; 8 * BLOCK]));
             assert!(!disk.write(16 * BLOCK, vec![2]));
-            let (blocks, lost) = disk.cut(&mut chance);
+            let (blocks, lost) = disk.lose_power(&mut rng);
             assert_eq!(blocks, 8);
             let contents = disk.lock();
-            assert_eq!(contents.stable, contents.seen);
-            assert!(contents.seen[..BLOCK].iter().all(|octet| *octet == 1));
-            assert!([1, 2].contains(&contents.seen[BLOCK]));
+            assert_eq!(contents.stable, contents.visible);
+            assert!(contents.visible[..BLOCK].iter().all(|octet| *octet == 1));
+            assert!([1, 2].contains(&contents.visible[BLOCK]));
             some += usize::from(lost > 0 && lost < blocks);
             none += usize::from(lost == blocks);
         }

@@ -1,10 +1,10 @@
-//! Ends without warning: the daemon is killed at moments of chance, and whatever it left must do for the next start.
+//! Crash tests: the daemon is killed at random times and must start again from what it left.
 //!
-//! | module | who dies | what could go wrong |
+//! | module | what is killed | possible damage |
 //! |---|---|---|
-//! | [`restarts`] | the process (SIGKILL) | half-written files, sockets and temporary files left over |
-//! | [`power`], [`disk`] | the machine, and what its disk had not been asked to keep | files that were renamed before they were written, lost journals |
-//! | [`state`] | | what must be found in the state directory afterwards |
+//! | [`restarts`] | the process (SIGKILL) | half-written files, stale sockets |
+//! | [`power`], [`disk`] | the machine, losing unflushed writes | incomplete files, lost journals |
+//! | [`state`] | | checks of the state directory afterwards |
 
 pub mod disk;
 pub mod power;

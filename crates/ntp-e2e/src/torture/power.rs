@@ -1,9 +1,12 @@
-//! Power cuts: a guest with a real file system loses its power at moments of chance, and the daemon must come up again.
+//! Power losses: a guest with a real file system loses power at random times; the daemon must start
+//! again.
 //!
-//! The state directory is an ext4 file system on a [`Disk`] that forgets what was not flushed. Inside, the daemon is started and ended in order over and
-//! over, and replaces the keys of cookies each second, so that something is nearly always being written. The guest tells what it finds when it
-//! boots and what is there after each orderly end, which is a promise. Then the emulator is killed, and the disk loses its cache. At the next boot the file
-//! system must mount, each file must be there in full, and every promise must be kept ([`Remains`]).
+//! The state directory is an ext4 file system on a [`Disk`] that loses unflushed writes. In the
+//! guest the daemon is started and stopped repeatedly and rotates the cookie key each second, so
+//! that a write is nearly always in progress. The guest reports the state directory after booting
+//! and after each clean shutdown of the daemon; state saved by a clean shutdown must not be lost.
+//! Then the emulator is killed and the disk loses its cache. At the next boot the file system must
+//! mount, each file must be complete, and nothing saved may be missing ([`StateSnapshot`]).
 
 use std::fs;
 use std::process::Command;
@@ -17,19 +20,21 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::disk::Disk;
-use super::state::Remains;
+use super::state::StateSnapshot;
 use crate::certificates::{Authority, Certificate};
+use crate::files::temporary_directory;
 use crate::vm::{Guest, Machine, Record};
 use crate::wait;
 
-/// For a boot on a busy host.
+/// Time limit for a boot on a busy host.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Old keys that it keeps: more than are replaced from one cut to the next, and not too many to be told on a slow console.
-const STALE_IN_GUEST: usize = 60;
+/// Stale keys kept by the guest: more than are rotated between two power losses, and not too many
+/// for the slow console.
+const GUEST_STALE_KEYS: usize = 60;
 
-/// Octets of the disk.
-const SIZE: u64 = 16 << 20;
+/// Size of the disk in octets.
+const DISK_SIZE: u64 = 16 << 20;
 
 const CONFIG: &str = "[observability]\nlog-level = \"debug\"\n[state]\ndirectory = \"/var/lib/ntpd-rs\"\n\
      [[source]]\nmode = \"server\"\naddress = \"127.0.0.1:1123\"\n\
@@ -38,14 +43,14 @@ const CONFIG: &str = "[observability]\nlog-level = \"debug\"\n[state]\ndirectory
      [[nts-ke-server]]\nlisten = \"127.0.0.1:4460\"\n\
      certificate-chain-path = \"/etc/server.crt\"\nprivate-key-path = \"/etc/server.key\"\n";
 
-/// What the guest does until it dies. A state is told on one line, so that half a line is none.
+/// Script of the guest. It reports a state on one line with an end mark, to detect partial lines.
 const SCRIPT: &str = "TRUTH='--start 1781524800'
-tell() {
+report_state() {
     echo \"@state when=$1 clock=$(base64 -w 0 /var/lib/ntpd-rs/clock.toml 2>/dev/null) \
 keyset=$(base64 -w 0 /var/lib/ntpd-rs/keyset 2>/dev/null) names=$(ls /var/lib/ntpd-rs | tr '\\n' ,) end=end\"
 }
 mount -t ext4 /dev/vda /var/lib/ntpd-rs || { echo \"@broken mount\"; dmesg | tail -n 20; reboot -f; }
-tell boot
+report_state boot
 serve_truth
 while true; do
     start_daemon
@@ -53,76 +58,76 @@ while true; do
     sleep 2
     stop_daemon
     grep -e 'cannot be used' -e 'cannot write' -e panicked -e ERROR /run/daemon.log | sed 's/^/@broken /'
-    tell promise
+    report_state saved
 done";
 
-/// What came of it.
+/// Result of a run.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
-    /// Power cuts.
-    pub cuts: usize,
-    /// Of them, before the guest had mounted the disk.
+pub struct Summary {
+    /// Power losses.
+    pub power_losses: usize,
+    /// Power losses before the guest had mounted the disk.
     pub early: usize,
-    /// Cuts that found something unflushed.
+    /// Power losses with unflushed writes.
     pub unflushed: usize,
-    /// Blocks that were lost.
+    /// Lost blocks.
     pub blocks_lost: usize,
-    /// Orderly ends of the daemon, whose state was a promise.
-    pub promises: usize,
-    /// Flushes that the guest asked for.
+    /// Clean shutdowns of the daemon.
+    pub clean_shutdowns: usize,
+    /// Flushes by the guest.
     pub flushes: u64,
 }
 
-/// Cuts the power `count` times; `seed` decides when and what is lost.
+/// Cuts the power `count` times; `seed` determines the times and the lost blocks.
 ///
 /// # Panics
-/// If a start fails or a promise is broken, with the console of that guest.
-pub fn torture(count: usize, seed: u64) -> Tally {
+/// If a start fails or saved state is lost; prints the console of that guest.
+pub fn torture(count: usize, seed: u64) -> Summary {
     let authority = Authority::new();
     let certificate = authority.issue("server", &["127.0.0.1".to_owned()]);
-    let files = temporary();
+    let files = temporary_directory();
     let disk = Disk::new(file_system(&files));
     let socket = files.path().join("disk");
     if let Err(error) = disk.serve(&socket) {
         panic!("the disk cannot be served: {error}");
     }
-    let mut chance = ChaCha8Rng::seed_from_u64(seed);
-    let mut tally = Tally::default();
-    let mut remains = Remains::default();
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut summary = Summary::default();
+    let mut snapshot = StateSnapshot::default();
     for _ in 0..count {
         let mut machine = guest(&certificate).start_with_disk(&socket);
-        if chance.next_u32() % 8 == 0 {
-            // In the boot, the mount, or the recovery of the journal.
-            moment(&mut chance, 8);
+        if rng.next_u32() % 8 == 0 {
+            // During boot, mount or journal recovery.
+            sleep_up_to(&mut rng, 8);
         } else {
             machine.process.wait_for_line(LIMIT, "@state when=boot");
-            moment(&mut chance, 10);
+            sleep_up_to(&mut rng, 10);
         }
-        assert!(machine.process.is_running(), "the guest ended by itself");
+        assert!(machine.process.is_running(), "the guest exited by itself");
         machine.process.signal(Signal::KILL);
         machine.process.wait_exit(LIMIT);
-        let (blocks, lost) = disk.cut(&mut chance);
-        tally.cuts += 1;
-        tally.unflushed += usize::from(blocks > 0);
-        tally.blocks_lost += lost;
-        let (promises, booted) = judge(&machine, &mut remains);
-        tally.promises += promises;
-        tally.early += usize::from(!booted);
-        tally.flushes = disk.flushes();
-        if tally.cuts % 10 == 0 {
-            eprintln!("{tally:?}");
+        let (blocks, lost) = disk.lose_power(&mut rng);
+        summary.power_losses += 1;
+        summary.unflushed += usize::from(blocks > 0);
+        summary.blocks_lost += lost;
+        let (clean_shutdowns, booted) = check(&machine, &mut snapshot);
+        summary.clean_shutdowns += clean_shutdowns;
+        summary.early += usize::from(!booted);
+        summary.flushes = disk.flushes();
+        if summary.power_losses % 10 == 0 {
+            eprintln!("{summary:?}");
         }
     }
-    // After the last cut, too, it must come up.
+    // It must also start after the last power loss.
     let machine = guest(&certificate).start_with_disk(&socket);
-    machine.process.wait_for_line(LIMIT, "@state when=promise");
-    judge(&machine, &mut remains);
-    tally
+    machine.process.wait_for_line(LIMIT, "@state when=saved");
+    check(&machine, &mut snapshot);
+    summary
 }
 
-/// Follows what the guest told; returns the number of promises, and whether it booted.
-fn judge(machine: &Machine, remains: &mut Remains) -> (usize, bool) {
-    let (mut promises, mut booted) = (0, false);
+/// Checks the reports of the guest. Returns the number of clean shutdowns, and whether it booted.
+fn check(machine: &Machine, snapshot: &mut StateSnapshot) -> (usize, bool) {
+    let (mut clean_shutdowns, mut booted) = (0, false);
     for record in machine
         .process
         .lines()
@@ -131,22 +136,22 @@ fn judge(machine: &Machine, remains: &mut Remains) -> (usize, bool) {
     {
         match record.kind() {
             "broken" => panic!("{}", record.text()),
-            "missing" => panic!("the guest waited in vain: {}", record.text()),
-            "exit" => assert_eq!(record.value("code"), "0", "an orderly end"),
+            "missing" => panic!("timeout in the guest: {}", record.text()),
+            "exit" => assert_eq!(record.value("code"), "0", "a clean shutdown"),
             "state" if record.text().ends_with("end=end") => {
-                *remains = follow(&record, remains);
+                *snapshot = check_state(&record, snapshot);
                 booted = true;
-                promises += usize::from(record.value("when") == "promise");
+                clean_shutdowns += usize::from(record.value("when") == "saved");
             }
             _ => {}
         }
     }
-    (promises, booted)
+    (clean_shutdowns, booted)
 }
 
-/// Lays the files out as the guest told them, and looks at them as it would.
-fn follow(record: &Record, before: &Remains) -> Remains {
-    let files = temporary();
+/// Recreates the reported files and checks them against the snapshot `before`.
+fn check_state(record: &Record, before: &StateSnapshot) -> StateSnapshot {
+    let files = temporary_directory();
     for (name, file) in [("clock", "clock.toml"), ("keyset", "keyset")] {
         let there = record.value("names").split(',').any(|name| name == file);
         let octets = match BASE64.decode(record.value(name)) {
@@ -158,8 +163,8 @@ fn follow(record: &Record, before: &Remains) -> Remains {
         }
     }
     assert!(!record.value("names").contains("damaged"), "{record:?}");
-    match Remains::look(files.path(), before) {
-        Ok(remains) => remains,
+    match StateSnapshot::check(files.path(), before) {
+        Ok(snapshot) => snapshot,
         Err(problem) => panic!("{problem}: {record:?}"),
     }
 }
@@ -169,7 +174,8 @@ fn guest(certificate: &Certificate) -> Guest {
         Ok(text) => text,
         Err(error) => panic!("a certificate cannot be read: {error}"),
     };
-    let keys = format!("[keyset]\nkey-rotation-interval = 1\nstale-key-count = {STALE_IN_GUEST}\n");
+    let keys =
+        format!("[keyset]\nkey-rotation-interval = 1\nstale-key-count = {GUEST_STALE_KEYS}\n");
     Guest::new("power cut", "2026-06-15T12:00:00")
         .file("/etc/ntp.toml", &format!("{CONFIG}{keys}"))
         .file("/etc/server.crt", &read(&certificate.chain))
@@ -177,23 +183,16 @@ fn guest(certificate: &Certificate) -> Guest {
         .script(SCRIPT)
 }
 
-/// Up to so many seconds.
-fn moment(chance: &mut ChaCha8Rng, seconds: u32) {
-    let millis = u64::from(chance.next_u32() % (seconds * 1000));
-    wait::moment(Duration::from_millis(millis));
+/// Sleeps for a random time of at most `seconds`.
+fn sleep_up_to(rng: &mut ChaCha8Rng, seconds: u32) {
+    let millis = u64::from(rng.next_u32() % (seconds * 1000));
+    wait::sleep(Duration::from_millis(millis));
 }
 
-fn temporary() -> TempDir {
-    match tempfile::Builder::new().prefix("ntpe2e-").tempdir() {
-        Ok(directory) => directory,
-        Err(error) => panic!("cannot create a temporary directory: {error}"),
-    }
-}
-
-/// An empty file system.
+/// Image of an empty ext4 file system.
 fn file_system(files: &TempDir) -> Vec<u8> {
     let path = files.path().join("image");
-    let made = fs::File::create(&path).and_then(|file| file.set_len(SIZE));
+    let made = fs::File::create(&path).and_then(|file| file.set_len(DISK_SIZE));
     if let Err(error) = made {
         panic!("cannot create {}: {error}", path.display());
     }
@@ -203,7 +202,7 @@ fn file_system(files: &TempDir) -> Vec<u8> {
         .status();
     assert!(
         status.is_ok_and(|status| status.success()),
-        "mke2fs (package e2fsprogs) makes no file system"
+        "mke2fs (package e2fsprogs) failed"
     );
     match fs::read(&path) {
         Ok(image) => image,

@@ -1,14 +1,18 @@
-//! A thousand restarts: the real daemon, killed with SIGKILL at moments of chance, must come up again each time and find what it was promised.
+//! Restarts: the daemon is killed with SIGKILL at random times and must start again with its saved
+//! state.
 //!
-//! Each **lane** is one daemon with a directory of its own, started over and over. It is client and server with NTS, saves the clock's state, replaces
-//! the keys of cookies each second, records what it is told, and has a control and an observation socket, whose files a killed process leaves behind. A life ends
+//! Each **lane** is one daemon with its own directory, started repeatedly. It is client and server
+//! with NTS, saves the clock's state, rotates the cookie key each second, writes a record
+//! (`record-path`), and has a control and an observation socket, whose files a killed process
+//! leaves behind. It is killed
 //!
-//! * within its first instants,
-//! * at any moment once it is ready,
-//! * when a file is just being written, or
-//! * in the middle of an orderly end (SIGTERM first).
+//! * during its first 300 ms,
+//! * at any time once it is ready,
+//! * while a file is being written, or
+//! * during a clean shutdown (SIGTERM first).
 //!
-//! It must not end by itself, must say nothing of damage, and leave what [`Remains`] asks for. Lanes mostly wait, so several run at once.
+//! It must not exit by itself, must not log damage, and must leave the state that [`StateSnapshot`]
+//! checks. Lanes mostly wait, so several run in parallel.
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::ops::AddAssign;
@@ -20,16 +24,16 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use rustix::process::Signal;
 
-use super::state::{Remains, STALE};
+use super::state::{STALE_KEYS, StateSnapshot};
 use crate::certificates::{Authority, Certificate};
 use crate::daemon::{Daemon, Setup, files_in};
 use crate::wait;
 
-/// For whatever takes moments.
+/// Time limit for each step; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What no log may contain.
-const COMPLAINTS: [&str; 5] = [
+/// Texts that no log may contain.
+const FORBIDDEN_LOG_TEXTS: [&str; 5] = [
     "panicked",
     "cannot be used",
     "cannot write",
@@ -37,277 +41,278 @@ const COMPLAINTS: [&str; 5] = [
     "in use",
 ];
 
-/// What came of it.
+/// Result of a run, in numbers of daemon processes.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
-    /// Starts.
+pub struct Summary {
+    /// Started.
     pub starts: usize,
     /// Killed before they were ready.
     pub early: usize,
     /// Killed while a file was being written.
     pub writing: usize,
-    /// Killed in the middle of an orderly end.
-    pub ending: usize,
-    /// Ended in order before they could be killed.
-    pub ended: usize,
-    /// Began with a frequency of an earlier life.
-    pub knew_frequency: usize,
-    /// Began with keys for cookies of an earlier life.
-    pub knew_keys: usize,
-    /// Went on with the NTS session of an earlier life.
-    pub knew_session: usize,
+    /// Killed during a clean shutdown.
+    pub during_shutdown: usize,
+    /// Completed a clean shutdown before they could be killed.
+    pub shut_down: usize,
+    /// Started with a saved frequency.
+    pub restored_frequency: usize,
+    /// Started with a saved keyset.
+    pub restored_keyset: usize,
+    /// Resumed a saved NTS session.
+    pub restored_session: usize,
 }
 
-impl AddAssign for Tally {
+impl AddAssign for Summary {
     fn add_assign(&mut self, other: Self) {
         self.starts += other.starts;
         self.early += other.early;
         self.writing += other.writing;
-        self.ending += other.ending;
-        self.ended += other.ended;
-        self.knew_frequency += other.knew_frequency;
-        self.knew_keys += other.knew_keys;
-        self.knew_session += other.knew_session;
+        self.during_shutdown += other.during_shutdown;
+        self.shut_down += other.shut_down;
+        self.restored_frequency += other.restored_frequency;
+        self.restored_keyset += other.restored_keyset;
+        self.restored_session += other.restored_session;
     }
 }
 
-/// Starts and kills daemons `count` times, on so many `lanes` at a time; `seed` decides when. A line for each hundred goes to standard error.
+/// Starts and kills daemons `count` times, in `lanes` parallel lanes; `seed` determines the times.
+/// Prints a line to standard error every hundred starts of a lane.
 ///
 /// # Panics
-/// If a start fails or a promise is broken, with the log of that life.
-pub fn torture(count: usize, lanes: usize, seed: u64) -> Tally {
+/// If a start fails or saved state is lost; prints the log of that process.
+pub fn torture(count: usize, lanes: usize, seed: u64) -> Summary {
     let authority = Authority::new();
     let certificate = authority.issue("torture", &["127.0.0.1".to_owned()]);
-    let giver = giver(&certificate);
-    let mut server = giver.setup.start(None);
+    let upstream = nts_server(&certificate);
+    let mut server = upstream.setup.start(None);
     server
         .process
         .wait_for_line(LIMIT, "giving out NTS keys at");
     let lanes = lanes.clamp(1, count.max(1));
-    let mut tally = Tally::default();
+    let mut summary = Summary::default();
     thread::scope(|scope| {
         let threads: Vec<_> = (0..lanes)
             .map(|lane| {
                 let (authority, certificate) = (&authority, &certificate);
-                let lives = count / lanes + usize::from(lane < count % lanes);
+                let runs = count / lanes + usize::from(lane < count % lanes);
                 let seed = seed.wrapping_add(lane as u64);
                 scope.spawn(move || {
-                    Lane::new(giver.keys, authority, certificate, seed).live(lane, lives)
+                    Lane::new(upstream.keys, authority, certificate, seed).run(lane, runs)
                 })
             })
             .collect();
         for thread in threads {
             match thread.join() {
-                Ok(of_lane) => tally += of_lane,
+                Ok(of_lane) => summary += of_lane,
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
     });
-    assert!(server.process.is_running(), "the server of all lanes ended");
-    tally
+    assert!(
+        server.process.is_running(),
+        "the server of all lanes exited"
+    );
+    summary
 }
 
-/// One daemon and its many lives.
+/// One daemon configuration, started repeatedly.
 struct Lane {
     setup: Setup,
-    chance: ChaCha8Rng,
-    remains: Remains,
-    tally: Tally,
+    rng: ChaCha8Rng,
+    snapshot: StateSnapshot,
+    summary: Summary,
 }
 
-/// How a life ends.
+/// When the process is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum KillTime {
     Early,
     AnyTime,
-    Writing,
-    Ending,
+    WhileWriting,
+    DuringShutdown,
 }
 
 impl Lane {
-    fn new(giver: SocketAddr, authority: &Authority, certificate: &Certificate, seed: u64) -> Self {
-        let served = served(Setup::new(1), certificate);
-        let record = served.setup.state().join("../record");
-        let setup = served
+    fn new(
+        key_server: SocketAddr,
+        authority: &Authority,
+        certificate: &Certificate,
+        seed: u64,
+    ) -> Self {
+        let server = with_nts_server(Setup::new(1), certificate);
+        let record = server.setup.state().join("../record");
+        let setup = server
             .setup
             .replacing(
                 "[observability]\n",
                 &format!("[observability]\nrecord-path = \"{}\"\n", record.display()),
             )
+            .nts_source(key_server, authority)
             .with(&format!(
-                "[[source]]\nmode = \"nts\"\naddress = \"{giver}\"\ncertificate-authority = \"{}\"\n\
-                 poll-interval-limits = {{ min = 1, max = 1 }}\ninitial-poll-interval = 1\n\
-                 [keyset]\nkey-rotation-interval = 1\nstale-key-count = {STALE}",
-                authority.path().display()
+                "[keyset]\nkey-rotation-interval = 1\nstale-key-count = {STALE_KEYS}"
             ));
         Self {
             setup,
-            chance: ChaCha8Rng::seed_from_u64(seed),
-            remains: Remains::default(),
-            tally: Tally::default(),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            snapshot: StateSnapshot::default(),
+            summary: Summary::default(),
         }
     }
 
-    fn live(mut self, lane: usize, lives: usize) -> Tally {
-        for life in 0..lives {
-            self.one_life();
-            if (life + 1) % 100 == 0 {
-                eprintln!("lane {lane}: {} lives", life + 1);
+    fn run(mut self, lane: usize, runs: usize) -> Summary {
+        for run in 0..runs {
+            self.run_once();
+            if (run + 1) % 100 == 0 {
+                eprintln!("lane {lane}: {} starts", run + 1);
             }
         }
-        // The last word is an orderly life.
+        // The last run ends with a clean shutdown.
         let mut daemon = self.setup.start(None);
         daemon.wait_synchronized(LIMIT);
         assert_eq!(daemon.stop().code(), Some(0));
-        self.judge(&daemon);
-        self.tally
+        self.check(&daemon);
+        self.summary
     }
 
-    fn one_life(&mut self) {
-        let end = match self.chance.next_u32() % 4 {
-            0 => End::Early,
-            1 => End::AnyTime,
-            2 => End::Writing,
-            _ => End::Ending,
+    fn run_once(&mut self) {
+        let kill_time = match self.rng.next_u32() % 4 {
+            0 => KillTime::Early,
+            1 => KillTime::AnyTime,
+            2 => KillTime::WhileWriting,
+            _ => KillTime::DuringShutdown,
         };
         let state = self.setup.state();
-        // A session that was about to be written is none.
+        // An incomplete session file does not count.
         let is_session = |name: &String| name.starts_with("nts-") && !name.ends_with(".new");
         let stored = files_in(&state).iter().any(is_session);
         let mut daemon = self.setup.start(None);
-        self.tally.starts += 1;
-        if end == End::Early {
-            self.moment(300);
-            self.tally.early += 1;
+        self.summary.starts += 1;
+        if kill_time == KillTime::Early {
+            self.sleep_up_to(300);
+            self.summary.early += 1;
         } else {
-            daemon.wait_until(LIMIT, "a sign of life", |_| true);
-            self.assert_memory(&daemon, stored);
-            if end == End::Ending {
-                self.moment(4000);
+            daemon.wait_until(LIMIT, "the observation socket", |_| true);
+            self.assert_state_restored(&daemon, stored);
+            if kill_time == KillTime::DuringShutdown {
+                self.sleep_up_to(4000);
             } else {
-                self.moment(2500);
+                self.sleep_up_to(2500);
             }
         }
-        match end {
-            End::Writing => {
-                if is_writing(&state) {
-                    self.tally.writing += 1;
+        match kill_time {
+            KillTime::WhileWriting => {
+                if wait_for_write(&state) {
+                    self.summary.writing += 1;
                 }
             }
-            End::Ending => {
+            KillTime::DuringShutdown => {
                 daemon.process.signal(Signal::TERM);
-                self.moment(40);
+                self.sleep_up_to(40);
                 if daemon.process.is_running() {
-                    self.tally.ending += 1;
+                    self.summary.during_shutdown += 1;
                 } else {
-                    self.tally.ended += 1;
+                    self.summary.shut_down += 1;
                     let status = daemon.process.wait_exit(LIMIT);
-                    assert_eq!(status.code(), Some(0), "an orderly end");
+                    assert_eq!(status.code(), Some(0), "a clean shutdown");
                 }
             }
-            End::Early | End::AnyTime => {}
+            KillTime::Early | KillTime::AnyTime => {}
         }
-        if end != End::Ending {
-            assert!(daemon.process.is_running(), "it ended by itself");
+        if kill_time != KillTime::DuringShutdown {
+            assert!(daemon.process.is_running(), "it exited by itself");
         }
         daemon.process.signal(Signal::KILL);
         daemon.process.wait_exit(LIMIT);
-        self.judge(&daemon);
+        self.check(&daemon);
     }
 
-    /// Up to so many milliseconds.
-    fn moment(&mut self, milliseconds: u32) {
-        let micros = u64::from(self.chance.next_u32() % (milliseconds * 1000));
-        wait::moment(Duration::from_micros(micros));
+    /// Sleeps for a random time of at most `milliseconds`.
+    fn sleep_up_to(&mut self, milliseconds: u32) {
+        let micros = u64::from(self.rng.next_u32() % (milliseconds * 1000));
+        wait::sleep(Duration::from_micros(micros));
     }
 
-    /// Asserts that what was there when it began is in use.
-    fn assert_memory(&mut self, daemon: &Daemon, stored: bool) {
-        if self.remains.knows_frequency() {
+    /// Asserts that the daemon uses the state that was there at its start.
+    fn assert_state_restored(&mut self, daemon: &Daemon, stored: bool) {
+        if self.snapshot.has_frequency() {
             daemon
                 .process
                 .wait_for_line(LIMIT, "known from an earlier run");
-            self.tally.knew_frequency += 1;
+            self.summary.restored_frequency += 1;
         }
         if stored {
             daemon
                 .process
                 .wait_for_line(LIMIT, "going on with NTS keys of an earlier run");
-            self.tally.knew_session += 1;
+            self.summary.restored_session += 1;
         }
-        self.tally.knew_keys += usize::from(self.remains.has_keys());
+        self.summary.restored_keyset += usize::from(self.snapshot.has_keyset());
     }
 
-    /// After a life: what it said, and what it left.
-    fn judge(&mut self, daemon: &Daemon) {
-        for complaint in COMPLAINTS {
-            let lines = daemon.process.lines_with(complaint);
+    /// Checks the log and the state directory of a process that has ended.
+    fn check(&mut self, daemon: &Daemon) {
+        for text in FORBIDDEN_LOG_TEXTS {
+            let lines = daemon.process.lines_with(text);
             assert!(lines.is_empty(), "{lines:?}");
         }
-        match Remains::look(&self.setup.state(), &self.remains) {
-            Ok(remains) => self.remains = remains,
+        match StateSnapshot::check(&self.setup.state(), &self.snapshot) {
+            Ok(snapshot) => self.snapshot = snapshot,
             Err(problem) => panic!("{problem}"),
         }
     }
 }
 
-/// Waits for a file in the making, and returns whether there was one: keys are replaced each second.
-fn is_writing(state: &Path) -> bool {
+/// Waits until a file is being written. The keyset is written each second; returns `false` if no
+/// write was seen.
+fn wait_for_write(state: &Path) -> bool {
     for _ in 0..3000 {
         if files_in(state).iter().any(|name| name.ends_with(".new")) {
             return true;
         }
-        wait::moment(Duration::from_micros(500));
+        wait::sleep(Duration::from_micros(500));
     }
     false
 }
 
-/// A configuration that serves with NTS on ports of its own.
+/// A server with NTS on its own ports.
 #[derive(Debug)]
-pub struct Served {
-    /// The configuration.
+pub struct NtsServer {
+    /// Configuration.
     pub setup: Setup,
-    /// Where keys are given out.
+    /// Address of key exchange.
     pub keys: SocketAddr,
-    /// Where time is.
+    /// Address of NTP.
     pub time: SocketAddr,
 }
 
-/// Offers the machine's clock as it is, with NTS and without.
+/// A server that serves the machine's clock unsteered, with NTS and without.
 ///
 /// # Panics
 /// If there are no free ports.
-pub fn giver(certificate: &Certificate) -> Served {
+pub fn nts_server(certificate: &Certificate) -> NtsServer {
     let plain = Setup::new(1)
-        .replacing("kind = \"virtual\"\n", "kind = \"none\"\n")
-        .replacing("virtual-offset = 0.25\n", "")
-        .replacing("virtual-frequency = 40.0\n", "")
-        .replacing("log-level = \"debug\"\n", "log-level = \"info\"\n")
-        .replacing(
-            "[synchronization]\n",
-            "[synchronization]\nlocal-stratum = 1\n",
-        );
-    served(plain, certificate)
+        .unsteered()
+        .synchronization("local-stratum = 1")
+        .replacing("log-level = \"debug\"\n", "log-level = \"info\"\n");
+    with_nts_server(plain, certificate)
 }
 
-/// Adds servers for time and keys to `setup`, on free ports of 127.0.0.1.
+/// Adds NTP and key-exchange servers to `setup`, on free ports of 127.0.0.1.
 ///
 /// # Panics
-/// If there are none.
-pub fn served(setup: Setup, certificate: &Certificate) -> Served {
+/// If there are no free ports.
+pub fn with_nts_server(setup: Setup, certificate: &Certificate) -> NtsServer {
     let (time, keys) = free_ports();
-    let setup = setup.with(&format!(
-        "[[server]]\nlisten = \"{time}\"\nworkers = 1\n\
-         [[nts-ke-server]]\nlisten = \"{keys}\"\nntp-port = {}\n\
-         certificate-chain-path = \"{}\"\nprivate-key-path = \"{}\"",
-        time.port(),
-        certificate.chain.display(),
-        certificate.key.display(),
-    ));
-    Served { setup, keys, time }
+    let setup = setup
+        .with(&format!("[[server]]\nlisten = \"{time}\"\nworkers = 1"))
+        .with(
+            &certificate
+                .ke_server_section(&keys.to_string(), &format!("ntp-port = {}", time.port())),
+        );
+    NtsServer { setup, keys, time }
 }
 
-/// Ports that are free now; nobody else is given them soon, as the kernel goes round.
+/// Two free ports. The kernel assigns ports in turn, so they are not reused soon.
 fn free_ports() -> (SocketAddr, SocketAddr) {
     let find = || {
         let time = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;

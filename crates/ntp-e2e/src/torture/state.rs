@@ -1,69 +1,72 @@
-//! What a daemon that was killed must have left in its state directory.
+//! Checks of the state directory after the daemon was killed.
 //!
-//! Each file is there as it was, or as it was to become, never neither and never in parts. So a file that was there before is there after; a time that is
-//! past stays past; a frequency that was known is known; and a cookie made with the keys of one moment is opened by the keys of a later one, as long as
-//! those have not been replaced often.
+//! Each file has its old or its new content, never a part of it, and is never missing. So a file
+//! that existed still exists; the lower limit of time never decreases; a known frequency stays
+//! known; and a cookie sealed with an earlier keyset can be opened with a later one, as long as the
+//! number of rotations in between does not exceed the number of stale keys.
 
 use std::fs;
 use std::path::Path;
 
 use ntp_daemon::Store;
-use ntp_proto::engine::Kept;
+use ntp_proto::engine::PersistedState;
 use ntp_proto::nts::{AeadAlgorithm, Keyset, SessionKeys, StoredKeyset};
 
 use crate::daemon::files_in;
 
-/// Old keys that the daemons under test keep, which replace them each second.
-pub const STALE: usize = 250;
+/// Stale keys kept by the daemons under test, which rotate the key each second.
+pub const STALE_KEYS: usize = 250;
 
-/// What a directory held at one moment.
+/// Contents of a state directory at one point in time.
 #[derive(Debug, Default)]
-pub struct Remains {
-    kept: Kept,
+pub struct StateSnapshot {
+    persisted: PersistedState,
     keyset: Option<Keyset>,
 }
 
-impl Remains {
-    /// Looks into `directory`, and compares with what was there `before`.
+impl StateSnapshot {
+    /// Reads `directory` and compares it with the snapshot `before`.
     ///
     /// # Errors
-    /// Which promise was broken.
-    pub fn look(directory: &Path, before: &Self) -> Result<Self, String> {
+    /// Which check failed.
+    pub fn check(directory: &Path, before: &Self) -> Result<Self, String> {
         let files = files_in(directory);
         if let Some(name) = files.iter().find(|name| name.contains("damaged")) {
             return Err(format!("{name} was set aside"));
         }
         let now = Self {
-            kept: Store::new(Some(directory.to_owned())).load(),
+            persisted: Store::new(Some(directory.to_owned())).load(),
             keyset: keyset(directory)?,
         };
         if let Some(name) = files_in(directory)
             .iter()
             .find(|name| name.contains("damaged"))
         {
-            return Err(format!("{name} is what was left"));
+            return Err(format!("loading produced {name}"));
         }
-        now.follows(before)?;
+        now.compare(before)?;
         Ok(now)
     }
 
-    /// Whether the oscillator's frequency is known.
-    pub fn knows_frequency(&self) -> bool {
-        self.kept.frequency.is_some()
+    /// Whether the oscillator's frequency is saved.
+    pub fn has_frequency(&self) -> bool {
+        self.persisted.frequency.is_some()
     }
 
-    /// Whether there are keys.
-    pub fn has_keys(&self) -> bool {
+    /// Whether a keyset is saved.
+    pub fn has_keyset(&self) -> bool {
         self.keyset.is_some()
     }
 
-    fn follows(&self, before: &Self) -> Result<(), String> {
-        if self.kept.past < before.kept.past {
-            let (now, before) = (self.kept.past, before.kept.past);
-            return Err(format!("{before:?} was past, but now only {now:?}"));
+    fn compare(&self, before: &Self) -> Result<(), String> {
+        if self.persisted.time_floor < before.persisted.time_floor {
+            let (now, before) = (self.persisted.time_floor, before.persisted.time_floor);
+            return Err(format!(
+                "the lower limit of time went from {before:?} back to {now:?}"
+            ));
         }
-        if before.knows_frequency() && !self.knows_frequency() {
-            return Err("the frequency is not known any more".into());
+        if before.has_frequency() && !self.has_frequency() {
+            return Err("the saved frequency is lost".into());
         }
         let Some(old) = &before.keyset else {
             return Ok(());
@@ -77,7 +80,7 @@ impl Remains {
             .and_then(|keyset| keyset.open_cookie(cookie.octets()));
         match opened {
             Some(_) => Ok(()),
-            None => Err("a cookie of the keys of before is not opened any more".into()),
+            None => Err("a cookie of the earlier keyset cannot be opened".into()),
         }
     }
 }
@@ -89,7 +92,7 @@ fn keyset(directory: &Path) -> Result<Option<Keyset>, String> {
         Err(_) if !path.exists() => return Ok(None),
         Err(error) => return Err(format!("{}: {error}", path.display())),
     };
-    match StoredKeyset::parse(&octets, STALE) {
+    match StoredKeyset::parse(&octets, STALE_KEYS) {
         Ok(stored) => Ok(Some(stored.keyset)),
         Err(problem) => Err(format!("{}: {problem}", path.display())),
     }

@@ -1,16 +1,18 @@
-//! The archive from which a kernel fills its first file system: cpio in the "newc" form.
+//! Writer of initramfs archives: cpio in the "newc" format.
 //!
-//! A member is a header of fourteen fields in hexadecimal (the first is the magic number), the name with a zero at its end, and the
-//! contents, each padded to four octets; a member called `TRAILER!!!` ends the archive (Linux,
-//! `Documentation/driver-api/early-userspace/buffer-format.rst`). Archives may follow each other, and later members replace
-//! earlier ones of the same name: one large archive is made once, and what a scenario adds comes behind it.
+//! A member is a header of fourteen hexadecimal fields (the first is the magic number), the name
+//! with a terminating zero, and the contents, each padded to four octets; a member named
+//! `TRAILER!!!` ends the archive (Linux,
+//! `Documentation/driver-api/early-userspace/buffer-format.rst`). Archives may be concatenated, and
+//! later members replace earlier ones of the same name: one large archive is built once, and the
+//! files of a scenario are appended.
 
 use std::collections::BTreeSet;
 
 const REGULAR: u32 = 0o100_000;
 const DIRECTORY: u32 = 0o040_000;
 
-/// An archive in the making.
+/// Builder of an archive.
 #[derive(Debug, Default)]
 pub(super) struct Archive {
     octets: Vec<u8>,
@@ -19,7 +21,7 @@ pub(super) struct Archive {
 }
 
 impl Archive {
-    /// Adds a file at an absolute path, with the directories on the way to it.
+    /// Adds a file at an absolute path, with its parent directories.
     pub(super) fn file(&mut self, path: &str, permissions: u32, contents: &[u8]) {
         let path = path.trim_start_matches('/');
         self.parents(path);
@@ -55,7 +57,8 @@ impl Archive {
         let links = if mode & DIRECTORY == 0 { 1 } else { 2 };
         let length = u32::try_from(contents.len()).unwrap_or(u32::MAX);
         let name_length = u32::try_from(name.len()).unwrap_or(u32::MAX - 1) + 1;
-        // Inode, mode, owner, group, links, time, length, two device numbers of two parts each, length of the name, checksum.
+        // Inode, mode, owner, group, links, time, length, two device numbers of two parts each,
+        // length of the name, checksum.
         let fields = [
             self.members,
             mode,

@@ -1,8 +1,8 @@
-//! What a guest consists of: Debian's kernel, busybox, our programs, chronyd, and the libraries that they need.
+//! Contents of a guest: Debian's kernel, busybox, our programs, chronyd, and their libraries.
 //!
-//! The kernel comes as it is in Debian's package for virtual machines, with the few modules that the scenarios use; nothing is built
-//! for the test. Programs are linked against the C library of this machine, so that library goes along, as `ldd` names it.
-//! All that is in one archive, made once for each test process and kept in memory.
+//! The kernel is that of Debian's package for virtual machines, with the modules that the scenarios
+//! use. Programs are linked against the C library of this machine, so the archive contains the
+//! libraries that `ldd` lists. The archive is built once per test process and kept in memory.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use super::cpio::Archive;
 use crate::binaries::{Program, workspace_root};
 use crate::peers;
 
-/// Modules in the order in which they must be loaded.
+/// Kernel modules, in load order.
 const MODULES: [&str; 11] = [
     "virtio_ring",
     "virtio",
@@ -29,16 +29,16 @@ const MODULES: [&str; 11] = [
     "sch_netem",
 ];
 
-/// Tools of this machine that busybox has not, or not all of: links with delay, jitter and loss.
+/// Tools of this machine that busybox lacks or has in part (netem, namespaces).
 const TOOLS: [&str; 2] = ["/sbin/tc", "/sbin/ip"];
 
 /// The system emulator.
 pub(super) const QEMU: &str = "qemu-system-x86_64";
 
-/// Why no virtual machine can be run here.
+/// Returns why virtual machines cannot run here, or `None` if they can.
 pub fn missing() -> Option<String> {
     if !cfg!(target_arch = "x86_64") {
-        return Some("the guests' programs are this machine's, and have to be for x86-64".into());
+        return Some("guests run this machine's programs, which must be for x86-64".into());
     }
     for program in [Path::new(QEMU), &busybox()] {
         if let Err(error) = Command::new(program).arg("--help").output() {
@@ -59,10 +59,10 @@ pub(super) fn kernel() -> PathBuf {
     arena("linux").join("vmlinuz")
 }
 
-/// The archive with everything that all scenarios share.
+/// The archive with the files that all scenarios share.
 ///
 /// # Panics
-/// If something of it cannot be read.
+/// If a file cannot be read.
 pub(super) fn base() -> &'static [u8] {
     static BASE: OnceLock<Vec<u8>> = OnceLock::new();
     BASE.get_or_init(build)
@@ -109,9 +109,9 @@ fn build() -> Vec<u8> {
     archive.finish()
 }
 
-/// The program without what a debugger wants, which is most of it; as it is where there is no `strip`.
+/// The program without debug information, or unchanged if there is no `strip`.
 fn stripped(program: &Path) -> Vec<u8> {
-    // Not through a pipe: strip goes back and forth in what it writes.
+    // Not through a pipe: strip seeks in its output.
     let Ok(place) = tempfile::NamedTempFile::new() else {
         return read(program);
     };
@@ -127,7 +127,7 @@ fn stripped(program: &Path) -> Vec<u8> {
     }
 }
 
-/// The shared libraries and the loader of a program.
+/// Shared libraries and loader of a program.
 fn libraries_of(program: &Path) -> Vec<String> {
     let output = match Command::new("ldd").arg(program).output() {
         Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),

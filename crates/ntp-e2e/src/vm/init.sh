@@ -1,7 +1,7 @@
 #!/bin/busybox sh
-# The first process of a guest: makes a small machine, runs the scenario, and ends the machine.
+# First process of a guest: sets the machine up, runs the scenario, and switches the machine off.
 #
-# What a scenario reports are lines that begin with "@": a word, then name=value. Everything else on the console is for people.
+# A scenario reports by lines that begin with "@": a word, then name=value pairs. All other console output is for people.
 
 /bin/busybox --install -s /bin
 export PATH=/programs:/bin
@@ -11,39 +11,39 @@ mount -t devtmpfs none /dev
 while read -r module; do insmod "/modules/$module.ko"; done < /modules/order
 cd /tmp
 
-# The shell would take busybox's own.
+# Otherwise the shell would run busybox's versions.
 tc() { /programs/tc "$@"; }
 ip() { /programs/ip "$@"; }
 ip link set lo up
 
 truth() { true-clock $TRUTH "$@"; }
 
-# Serves truth on all addresses.
+# Serves the true time on all addresses.
 serve_truth() {
-    # Not through the function above: what is killed later must be the server, not a shell around it.
+    # Not through the function above: TRUTH_PID must be the server, not a shell around it.
     true-clock $TRUTH serve --listen "[::]:${TRUTH_PORT:-1123}" "$@" > /run/truth.log 2>&1 &
     TRUTH_PID=$!
 }
 
-# look NAME: one comparison of the clock with truth. watch NAME SECONDS INTERVAL: many, summed up.
-# ask NAME ADDRESS:PORT: what an NTP server says, compared with truth.
-look() { echo "@look name=$1 $(truth look)"; }
-ask() { echo "@ask name=$1 $(truth ask "$2")"; }
+# compare NAME: one comparison of the clock with the true time. watch NAME SECONDS INTERVAL: statistics of many.
+# query NAME ADDRESS:PORT: the reply of an NTP server, compared with the true time.
+compare() { echo "@compare name=$1 $(truth compare)"; }
+query() { echo "@query name=$1 $(truth query "$2")"; }
 watch() { echo "@watch name=$1 $(truth watch --for "$2" --every "$3")"; }
 
-# Puts the machine on the wire.
-plug_in() {
+# Attaches the machine to the network.
+attach_network() {
     ip address add "$ADDRESS/24" dev eth0
     ip link set eth0 up
 }
 
-# chronyd as a client, once: by how many seconds it finds the clock to be behind (or, negative, ahead).
-chronyd_measures() {
+# One measurement with chronyd as a client: by how many seconds the clock is behind the server.
+measure_with_chronyd() {
     printf 'server %s iburst\ncmdport 0\n' "$2" > /etc/chrony.conf
     echo "@chronyd name=$1 $(chronyd -Q -t 60 -u root -f /etc/chrony.conf 2>&1 | sed -n 's/.*wrong by \([-0-9.]*\) .*/behind=\1/p')"
 }
 
-# The daemon, with the configuration of the scenario. Its log begins anew.
+# Starts the daemon with the configuration of the scenario and an empty log.
 start_daemon() {
     : > /run/daemon.log
     ntp-daemon -c /etc/ntp.toml >> /run/daemon.log 2>&1 &
@@ -55,7 +55,7 @@ stop_daemon() {
     echo "@exit code=$?"
 }
 
-# await SECONDS TEXT [TIMES]: until the daemon's log has a line with TEXT, so often.
+# await SECONDS TEXT [COUNT]: waits until COUNT (default 1) lines of the daemon's log contain TEXT.
 await() {
     local turns=$(($1 * 4))
     while [ "$turns" -gt 0 ]; do
@@ -67,10 +67,10 @@ await() {
     return 1
 }
 
-# The daemon's log lines with TEXT.
-said() { grep -e "$1" /run/daemon.log | sed 's/^/@said /'; }
+# log_lines TEXT: reports the lines of the daemon's log that contain TEXT.
+log_lines() { grep -e "$1" /run/daemon.log | sed 's/^/@log /'; }
 
-# The kernel's state as another program sees it.
+# kernel NAME: reports the kernel's clock state as another program (adjtimex) sees it.
 kernel() { adjtimex | sed -n 's/^ *\(-. *\)\{0,1\}\([a-z_. ]*\): *\(-\{0,1\}[0-9]*\).*/\2=\3/p' | tr ' \n' '_ ' | sed "s/^/@kernel name=$1 /"; echo; }
 
 . /scenario

@@ -1,8 +1,8 @@
-//! What a guest reported: lines of a word and `name=value` pairs behind an `@`.
+//! Report of a guest: console lines that begin with `@`, a word, and `name=value` pairs.
 
 use std::collections::BTreeMap;
 
-/// One line.
+/// One line of a report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     kind: String,
@@ -11,7 +11,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// From a line of the console, if it is one.
+    /// Parses a console line. `None` if it is not part of a report.
     pub fn parse(line: &str) -> Option<Self> {
         let line = line.trim().strip_prefix('@')?;
         let (kind, text) = line.split_once(' ').unwrap_or((line, ""));
@@ -27,20 +27,20 @@ impl Record {
         })
     }
 
-    /// The first word.
+    /// First word.
     pub fn kind(&self) -> &str {
         &self.kind
     }
 
-    /// Everything behind the first word.
+    /// Text after the first word.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// A value.
+    /// Value of the pair `name`.
     ///
     /// # Panics
-    /// If there is none of this name.
+    /// If there is no such pair.
     #[track_caller]
     pub fn value(&self, name: &str) -> &str {
         match self.values.get(name) {
@@ -49,45 +49,45 @@ impl Record {
         }
     }
 
-    /// A value that is a number.
+    /// Value of the pair `name` as a number.
     ///
     /// # Panics
-    /// If there is none of this name, or it is no number.
+    /// If there is no such pair, or its value is not a number.
     #[track_caller]
     pub fn number(&self, name: &str) -> f64 {
         match self.value(name).parse() {
             Ok(number) => number,
-            Err(_) => panic!("{name} is no number in {self:?}"),
+            Err(_) => panic!("{name} is not a number in {self:?}"),
         }
     }
 }
 
-/// All of a guest's records, in order.
+/// All records of a guest, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     records: Vec<Record>,
 }
 
 impl Report {
-    /// From the lines of a console.
+    /// Parses the lines of a console.
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
         let records = lines.into_iter().filter_map(Record::parse).collect();
         Self { records }
     }
 
-    /// Whether the scenario ran to its end.
+    /// Whether the scenario ended normally.
     pub fn is_complete(&self) -> bool {
         self.all("done").next().is_some()
     }
 
-    /// The records with this first word.
+    /// Records with this first word.
     pub fn all(&self, kind: &str) -> impl Iterator<Item = &Record> {
         self.records
             .iter()
             .filter(move |record| record.kind == kind)
     }
 
-    /// The record with this first word and `name=NAME`.
+    /// First record with this first word and a pair `name=NAME`.
     ///
     /// # Panics
     /// If there is none.
@@ -102,9 +102,9 @@ impl Report {
         }
     }
 
-    /// The daemon's log lines that the scenario quoted and that contain `text`.
-    pub fn said(&self, text: &str) -> Vec<&str> {
-        self.all("said")
+    /// Reported lines of the daemon's log that contain `text`.
+    pub fn log_lines(&self, text: &str) -> Vec<&str> {
+        self.all("log")
             .map(Record::text)
             .filter(|line| line.contains(text))
             .collect()
@@ -116,16 +116,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_are_found_among_other_lines() {
+    fn records_are_parsed_among_other_lines() {
         let report = Report::parse([
             "[    1.0] kernel: noise",
-            "@look name=first offset=-0.25 bits=0x40\r",
-            "@said clock stepped by 5 s",
+            "@compare name=first offset=-0.25 bits=0x40\r",
+            "@log clock stepped by 5 s",
             "@done",
         ]);
         assert!(report.is_complete());
-        let look = report.named("look", "first");
-        assert_eq!((look.number("offset"), look.value("bits")), (-0.25, "0x40"));
-        assert_eq!(report.said("stepped"), ["clock stepped by 5 s"]);
+        let first = report.named("compare", "first");
+        assert_eq!(
+            (first.number("offset"), first.value("bits")),
+            (-0.25, "0x40")
+        );
+        assert_eq!(report.log_lines("stepped"), ["clock stepped by 5 s"]);
     }
 }

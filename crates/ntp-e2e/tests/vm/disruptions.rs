@@ -1,13 +1,13 @@
-//! A machine that sleeps, is moved, or loses its network; and neighbours of another make.
+//! Suspend, migration and loss of the network; and chronyd as neighbour.
 
 use std::time::Duration;
 
-use ntp_e2e::vm::{Guest, Wire};
+use ntp_e2e::vm::{Guest, Lan};
 use ntp_e2e::wait;
 
 use super::{LIMIT, NOON, NOON_DATE, assert_close, assert_reliable, config, guest, steps};
 
-pub(crate) fn a_machine_that_slept_is_set_right_and_serves_no_wrong_time() {
+pub(crate) fn a_resumed_machine_serves_no_time_until_corrected() {
     let server = "[[server]]\nlisten = \"[::]:123\"\nworkers = 1";
     let mut machine = guest("suspend", NOON_DATE, NOON, "--rate 10")
         .file("/etc/ntp.toml", &config(server))
@@ -16,24 +16,25 @@ pub(crate) fn a_machine_that_slept_is_set_right_and_serves_no_wrong_time() {
 start_daemon
 await 60 'synchronised at stratum'
 sleep 40
-look before
+compare before
 kill $TRUTH_PID
 echo @asleep
 echo mem > /sys/power/state
 await 60 'resumed after'
-ask resumed 127.0.0.1:123
+query resumed 127.0.0.1:123
 TRUTH='--start {} --rate 10'
-look resumed
+compare resumed
 serve_truth
 await 120 'clock stepped by' 2
 sleep 30
-look after
-ask after 127.0.0.1:123
+compare after
+query after 127.0.0.1:123
 watch settled 60 1
-said 'resumed after'
-said 'someone else'
-said 'clock stepped by'",
-            // The oscillator that truth counts stood still. How long is for us to say: so much that the battery clock is wrong for sure.
+log_lines 'resumed after'
+log_lines 'someone else'
+log_lines 'clock stepped by'",
+            // The oscillator of true time stood still in suspend. Restarting true time at this
+            // value makes the RTC wrong.
             NOON + 40
         ))
         .start();
@@ -41,13 +42,13 @@ said 'clock stepped by'",
     wait::throughout(Duration::from_secs(20), || {});
     machine.wake();
     let report = machine.finish(LIMIT);
-    assert_close(report.named("look", "before"), 0.005);
-    assert_eq!(report.said("resumed after").len(), 1);
-    // The clock went on by a battery clock that counts seconds: nobody is told such time.
-    let resumed = report.named("ask", "resumed");
+    assert_close(report.named("compare", "before"), 0.005);
+    assert_eq!(report.log_lines("resumed after").len(), 1);
+    // The clock was set from the RTC, which counts whole seconds: such time must not be served.
+    let resumed = report.named("query", "resumed");
     assert_eq!(resumed.value("leap"), "3", "{resumed:?}");
-    assert_close(report.named("look", "after"), 0.005);
-    let after = report.named("ask", "after");
+    assert_close(report.named("compare", "after"), 0.005);
+    let after = report.named("query", "after");
     assert_eq!(
         (after.value("leap"), after.value("stratum")),
         ("0", "2"),
@@ -57,7 +58,7 @@ said 'clock stepped by'",
     assert_eq!(steps(&report), 2);
 }
 
-pub(crate) fn interfaces_that_come_and_go_cost_no_more_than_the_time_they_are_gone() {
+pub(crate) fn a_returning_interface_is_used_at_once() {
     let report = Guest::new("interfaces", NOON_DATE)
         .file(
             "/etc/ntp.toml",
@@ -79,10 +80,10 @@ nsenter -n -t $NS /programs/true-clock $TRUTH serve --listen 0.0.0.0:1123 &
 start_daemon
 await 5 'daemon' || true
 sleep 300
-look dark
+compare dark
 ip link set near up
 await 30 'synchronised at stratum'
-look found
+compare found
 watch settled 600 1
 ip link set near down
 watch alone 1200 1
@@ -97,12 +98,12 @@ ip address add 10.8.0.7/24 dev near
 sleep 8
 grep -c ': offset' /run/daemon.log | sed 's/^/@measured another=/'
 watch later 300 1
-look last
-said 'clock stepped by'"
+compare last
+log_lines 'clock stepped by'"
         ))
         .run(LIMIT);
-    // A network that comes up is noticed at once: await had half a minute.
-    assert_close(report.named("look", "found"), 0.01);
+    // The interface is used at once: `await` had a limit of 30 s.
+    assert_close(report.named("compare", "found"), 0.01);
     for name in ["settled", "alone", "later"] {
         assert_reliable(report.named("watch", name));
     }
@@ -111,58 +112,58 @@ said 'clock stepped by'"
         let mut counts = all.filter(|record| record.text().starts_with(name));
         counts.next().expect("a count").number(name)
     };
-    // Polls of a settled source are a minute and more apart; these came because the network changed.
+    // Regular polls of a settled source are over a minute apart; the network change caused these.
     assert!(measured("up") > measured("down"));
     assert!(measured("another") > measured("without"));
-    assert_close(report.named("look", "last"), 100e-6);
+    assert_close(report.named("compare", "last"), 100e-6);
     assert_eq!(steps(&report), 1);
 }
 
-pub(crate) fn a_paused_machine_finds_its_way_back_among_neighbours_of_another_make() {
-    let wire = Wire::new();
+pub(crate) fn a_paused_machine_resynchronises_among_chronyd_neighbours() {
+    let lan = Lan::new();
     let chronyd =
         "printf 'allow\\nlocal stratum 5\\ncmdport 0\\nbindcmdaddress /\\n' > /etc/server.conf
 chronyd -d -x -u root -f /etc/server.conf > /run/chronyd.log 2>&1 &
 sleep 100000";
-    let server = wire.start(
+    let server = lan.start(
         Guest::new("chronyd, not disciplined", NOON_DATE).script(chronyd),
         1,
     );
     let ours = config("[[server]]\nlisten = \"[::]:123\"\nworkers = 1")
         .replace("127.0.0.1:1123", "10.9.0.1");
-    let mut client = wire.start(
+    let mut client = lan.start(
         Guest::new("our daemon", "2026-06-15T11:00:00")
             .file("/etc/ntp.toml", &ours)
             .script(
                 "start_daemon
 await 120 'synchronised at stratum'
 sleep 20
-chronyd_measures settled 10.9.0.1
+measure_with_chronyd settled 10.9.0.1
 echo @ready
 await 400 'clock stepped by' 2
 sleep 10
-chronyd_measures again 10.9.0.1
+measure_with_chronyd again 10.9.0.1
 echo @back
-said 'clock stepped by'
-# The neighbour has something to measure yet.
+log_lines 'clock stepped by'
+# Serves the neighbour until its measurement is done.
 sleep 60",
             ),
         2,
     );
-    let mut neighbour = wire.start(
+    let mut neighbour = lan.start(
         Guest::new("chronyd, following us", "2026-06-15T10:00:00").script(
             "printf 'server 10.9.0.2 iburst minpoll 1 maxpoll 2\\nmakestep 0.1 3\\ncmdport 0\\nbindcmdaddress /\\ndriftfile /run/drift\\n' > /etc/chrony.conf.d
 chronyd -d -u root -f /etc/chrony.conf.d > /run/daemon.log 2>&1 &
 await 200 'Selected source 10.9.0.2'
 sleep 15
-chronyd_measures followed 10.9.0.1",
+measure_with_chronyd followed 10.9.0.1",
         ),
         3,
     );
     client.process.wait_for_line(LIMIT, "@ready");
     let followed = neighbour.finish(LIMIT);
     client.pause();
-    // Longer than any oscillator could be off.
+    // Longer than any frequency error could explain.
     wait::throughout(Duration::from_secs(10), || {});
     client.resume();
     let report = client.finish(LIMIT);
@@ -174,7 +175,7 @@ chronyd_measures followed 10.9.0.1",
         let measured = report.named("chronyd", name);
         assert!(measured.number("behind").abs() < 0.01, "{measured:?}");
     }
-    let stepped = report.said("clock stepped by");
+    let stepped = report.log_lines("clock stepped by");
     assert_eq!(stepped.len(), 2, "{stepped:?}");
     drop(server);
 }

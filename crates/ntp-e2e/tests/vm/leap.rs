@@ -1,4 +1,4 @@
-//! Leap seconds, carried out by the kernel.
+//! Leap seconds executed by the kernel, and leap smearing.
 
 use ntp_e2e::vm::Report;
 
@@ -8,7 +8,7 @@ use super::{LIMIT, assert_close, assert_reliable, config, guest, steps};
 const EVENING: i64 = 1_782_856_800;
 const MIDNIGHT: i64 = EVENING + 7200;
 
-/// A list with this leap second, valid to the end of the year: the seconds are those since 1900.
+/// A leap-second list with this leap second, valid to the end of the year, in seconds since 1900.
 const LIST: &str = "#@ 4007836800\n3692217600 37\n3991852800 38\n";
 
 fn over_midnight(options: &str, list: &str) -> Report {
@@ -21,56 +21,58 @@ fn over_midnight(options: &str, list: &str) -> Report {
 start_daemon
 await 60 'synchronised at stratum'
 watch before 6900 1
-look announced
+compare announced
 kernel announced
 until [ \"$(date +%H)\" = 00 ] || [ \"$(date +%M%S)\" -ge 5930 ]; do sleep 1; done
-ask announced 127.0.0.1:123
+query announced 127.0.0.1:123
 watch over 60 0.01 > /run/over &
 WATCH=$!
-while [ -d /proc/$WATCH ]; do ask over 127.0.0.1:123; sleep 0.2; done
+while [ -d /proc/$WATCH ]; do query over 127.0.0.1:123; sleep 0.2; done
 cat /run/over
-look after
-ask after 127.0.0.1:123
+compare after
+query after 127.0.0.1:123
 watch later 1200 0.5
-look last
+compare last
 kernel last
-said 'leap'
-said 'someone else'
-said 'clock stepped by'
+log_lines 'leap'
+log_lines 'someone else'
+log_lines 'clock stepped by'
 dmesg | grep -i 'leap second' | sed 's/^/@kernellog /'",
         )
         .run(LIMIT)
 }
 
-/// Asserts that clients were told of it before and during, and not after; and that what was served was UTC all along.
-fn is_told(report: &Report, announced: &str) {
-    assert_eq!(report.named("ask", "announced").value("leap"), announced);
-    assert_eq!(report.named("ask", "after").value("leap"), "0");
+/// Asserts that the leap second was announced to clients before and during, and not after it, and
+/// that the served time was always UTC.
+fn assert_announced(report: &Report, announced: &str) {
+    assert_eq!(report.named("query", "announced").value("leap"), announced);
+    assert_eq!(report.named("query", "after").value("leap"), "0");
     let over: Vec<_> = report
-        .all("ask")
-        .filter(|answer| answer.value("name") == "over")
+        .all("query")
+        .filter(|reply| reply.value("name") == "over")
         .collect();
-    let first_silent = over.iter().position(|answer| answer.value("leap") == "0");
-    let first_silent = first_silent.expect("the announcement ends");
-    for (number, answer) in over.iter().enumerate() {
-        assert_eq!(answer.value("stratum"), "2", "{answer:?}");
-        let expected = if number < first_silent {
+    let first_without = over.iter().position(|reply| reply.value("leap") == "0");
+    let first_without = first_without.expect("the end of the announcement");
+    for (number, reply) in over.iter().enumerate() {
+        assert_eq!(reply.value("stratum"), "2", "{reply:?}");
+        let expected = if number < first_without {
             announced
         } else {
             "0"
         };
-        assert_eq!(answer.value("leap"), expected, "{answer:?}");
+        assert_eq!(reply.value("leap"), expected, "{reply:?}");
     }
     let wrong = over
         .iter()
-        .filter(|answer| answer.number("offset").abs() > 0.001);
-    // One may be under way when the clock jumps.
+        .filter(|reply| reply.number("offset").abs() > 0.001);
+    // One request may be in flight when the clock jumps.
     assert!(wrong.count() <= 1, "{over:?}");
 }
 
-fn is_carried_out(report: &Report, jump: f64, pending: &str, bit: &str, kernel: &str) {
+/// Asserts that the kernel executed the leap second, with no other effect on the clock.
+fn assert_executed(report: &Report, jump: f64, pending: &str, bit: &str, kernel: &str) {
     assert_reliable(report.named("watch", "before"));
-    let announced = report.named("look", "announced");
+    let announced = report.named("compare", "announced");
     assert_close(announced, 100e-6);
     assert_eq!(
         (announced.value("state"), announced.value("bits")),
@@ -81,16 +83,16 @@ fn is_carried_out(report: &Report, jump: f64, pending: &str, bit: &str, kernel: 
     assert_eq!(over.value("jumps"), "1", "{over:?}");
     assert!((over.number("jump0") - jump).abs() < 0.01, "{over:?}");
     assert_eq!(over.value("unsynchronized"), "0", "{over:?}");
-    // The kernel acts at a timer tick, which may be that late.
+    // The kernel executes it at a timer tick, which may be late.
     assert!(over.number("outside_maxerror") <= 2.0, "{over:?}");
-    assert_close(report.named("look", "after"), 100e-6);
+    assert_close(report.named("compare", "after"), 100e-6);
     assert_reliable(report.named("watch", "later"));
-    let last = report.named("look", "last");
+    let last = report.named("compare", "last");
     assert_close(last, 100e-6);
     assert_eq!(last.value("state"), "None", "{last:?}");
-    assert_eq!(report.said("the kernel carried it out").len(), 1);
-    assert!(report.said("someone else").is_empty());
-    assert_eq!(steps(report), 1, "{:?}", report.said("stepped"));
+    assert_eq!(report.log_lines("the kernel carried it out").len(), 1);
+    assert!(report.log_lines("someone else").is_empty());
+    assert_eq!(steps(report), 1, "{:?}", report.log_lines("stepped"));
     let log: Vec<_> = report.all("kernellog").collect();
     assert_eq!(log.len(), 1, "{log:?}");
     assert!(log[0].text().contains(kernel), "{log:?}");
@@ -98,11 +100,11 @@ fn is_carried_out(report: &Report, jump: f64, pending: &str, bit: &str, kernel: 
 
 pub(crate) fn a_leap_second_is_inserted_by_the_kernel() {
     let report = over_midnight(&format!("--rate 12 --insert-before {MIDNIGHT}"), LIST);
-    is_told(&report, "1");
-    // The kernel counts TAI on by itself, if somebody has told it where to begin.
-    assert_eq!(report.named("look", "announced").value("tai"), "37");
-    assert_eq!(report.named("look", "last").value("tai"), "38");
-    is_carried_out(
+    assert_announced(&report, "1");
+    // The kernel updates the TAI offset that the daemon has set.
+    assert_eq!(report.named("compare", "announced").value("tai"), "37");
+    assert_eq!(report.named("compare", "last").value("tai"), "38");
+    assert_executed(
         &report,
         -1.0,
         "InsertPending",
@@ -113,8 +115,8 @@ pub(crate) fn a_leap_second_is_inserted_by_the_kernel() {
 
 pub(crate) fn a_leap_second_is_deleted_by_the_kernel() {
     let report = over_midnight(&format!("--rate 12 --delete-before {MIDNIGHT}"), "");
-    is_told(&report, "2");
-    is_carried_out(
+    assert_announced(&report, "2");
+    assert_executed(
         &report,
         1.0,
         "DeletePending",
@@ -123,8 +125,8 @@ pub(crate) fn a_leap_second_is_deleted_by_the_kernel() {
     );
 }
 
-pub(crate) fn a_smeared_leap_second_leaves_the_kernel_alone() {
-    // From before noon to after the midnight, half of the smear.
+pub(crate) fn a_smeared_leap_second_is_not_armed_in_the_kernel() {
+    // From before noon to after midnight: half of the smear.
     let before_noon = EVENING - 10 * 3600 - 1800;
     let smear = "[leap]\nhandling = \"smear\"\n[[server]]\nlisten = \"[::]:123\"\nworkers = 1";
     let options = format!("--rate 12 --insert-before {MIDNIGHT}");
@@ -135,25 +137,25 @@ pub(crate) fn a_smeared_leap_second_leaves_the_kernel_alone() {
             "serve_truth
 start_daemon
 await 60 'synchronised at stratum'
-ask before 127.0.0.1:123
-look before
+query before 127.0.0.1:123
+compare before
 sleep 23400
-look evening
+compare evening
 kernel evening
-ask evening 127.0.0.1:123
+query evening 127.0.0.1:123
 sleep 20760
 watch over 900 0.5
-look after
-ask after 127.0.0.1:123
-said 'leap'
-said 'someone else'
-said 'clock stepped by'
+compare after
+query after 127.0.0.1:123
+log_lines 'leap'
+log_lines 'someone else'
+log_lines 'clock stepped by'
 dmesg | grep -i 'leap second' | sed 's/^/@kernellog /'",
         )
         .run(LIMIT);
-    assert_close(report.named("look", "before"), 0.001);
-    // 6 h after noon a quarter of the second is smeared, and the kernel's bound admits it.
-    let evening = report.named("look", "evening");
+    assert_close(report.named("compare", "before"), 0.001);
+    // 6 h after noon a quarter of the second is smeared, and the kernel's maxerror includes it.
+    let evening = report.named("compare", "evening");
     assert!(
         (evening.number("offset") + 0.25).abs() < 0.001,
         "{evening:?}"
@@ -165,20 +167,20 @@ dmesg | grep -i 'leap second' | sed 's/^/@kernellog /'",
         ("evening", "\\x7f\\x7f\\x01\\xff"),
         ("after", "\\x7f\\x7f\\x01\\xff"),
     ] {
-        let answer = report.named("ask", name);
+        let reply = report.named("query", name);
         assert_eq!(
-            (answer.value("leap"), answer.value("reference")),
+            (reply.value("leap"), reply.value("reference")),
             ("0", reference),
-            "{answer:?}"
+            "{reply:?}"
         );
     }
     let over = report.named("watch", "over");
     for fault in ["jumps", "backward", "unsynchronized", "outside_maxerror"] {
         assert_eq!(over.value(fault), "0", "{over:?}");
     }
-    let after = report.named("look", "after");
+    let after = report.named("compare", "after");
     assert!((after.number("offset") - 0.5).abs() < 0.01, "{after:?}");
     assert_eq!(report.all("kernellog").count(), 0);
-    assert!(report.said("someone else").is_empty());
+    assert!(report.log_lines("someone else").is_empty());
     assert_eq!(steps(&report), 1);
 }

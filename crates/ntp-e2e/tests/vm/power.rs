@@ -1,9 +1,9 @@
-//! A share of `cargo xtask torture power`.
+//! A short run of `cargo xtask torture power`.
 
 use ntp_e2e::torture::power;
 
-pub(crate) fn a_machine_that_loses_its_power_keeps_what_was_promised() {
-    let tally = power::torture(4, 7);
-    assert_eq!(tally.cuts, 4);
-    assert!(tally.flushes > 0, "{tally:?}");
+pub(crate) fn saved_state_survives_power_losses() {
+    let summary = power::torture(4, 7);
+    assert_eq!(summary.power_losses, 4);
+    assert!(summary.flushes > 0, "{summary:?}");
 }

@@ -1,4 +1,4 @@
-//! Steps, slews and frequencies that a real kernel has to carry out, and what it tells others meanwhile.
+//! Steps, slews and frequency corrections of a real kernel's clock, and the kernel's error figures.
 
 use ntp_e2e::vm::Guest;
 
@@ -6,11 +6,11 @@ use super::{
     LIMIT, NOON, NOON_DATE, assert_close, assert_inside, assert_reliable, config, guest, steps,
 };
 
-/// Close enough for a kernel's clock after some minutes on a path without noise. The server takes its stamps in user space, where the
-/// daemon's are the kernel's: that much asymmetry is left.
+/// Error of the kernel's clock after some minutes on a path without noise, in seconds. The server
+/// takes timestamps in user space, the daemon in the kernel, which leaves this asymmetry.
 const CLOSE: f64 = 100e-6;
 
-pub(crate) fn a_date_wrong_by_years_is_stepped_right_at_boot() {
+pub(crate) fn a_date_wrong_by_years_is_stepped_at_boot() {
     let report = guest(
         "date wrong by years",
         "1999-12-31T23:59:00",
@@ -19,30 +19,30 @@ pub(crate) fn a_date_wrong_by_years_is_stepped_right_at_boot() {
     )
     .script(
         "serve_truth
-look before
+compare before
 start_daemon
 await 60 'synchronised at stratum'
-look after
+compare after
 watch settled 600 1
-look last
-said 'clock stepped by'
+compare last
+log_lines 'clock stepped by'
 stop_daemon
-look stopped",
+compare stopped",
     )
     .run(LIMIT);
-    assert!(report.named("look", "before").number("offset") < -8e8);
-    assert_close(report.named("look", "after"), 0.01);
+    assert!(report.named("compare", "before").number("offset") < -8e8);
+    assert_close(report.named("compare", "after"), 0.01);
     assert_reliable(report.named("watch", "settled"));
-    assert_close(report.named("look", "last"), CLOSE);
+    assert_close(report.named("compare", "last"), CLOSE);
     assert_eq!(steps(&report), 1);
     let end = report.all("exit").next().expect("an end");
     assert_eq!(end.value("code"), "0");
-    // The frequency stays with the clock when the daemon is gone, and no slew is left in it.
-    let stopped = report.named("look", "stopped").number("frequency");
+    // After the daemon's exit the clock keeps the frequency correction, without a slew.
+    let stopped = report.named("compare", "stopped").number("frequency");
     assert!((stopped - 30.0).abs() < 1.0, "{stopped} ppm");
 }
 
-pub(crate) fn an_oscillator_500_ppm_off_is_absorbed_in_both_directions() {
+pub(crate) fn a_frequency_error_of_500_ppm_is_corrected_in_both_directions() {
     for rate in [500.0, -500.0] {
         let report = guest(
             "oscillator 500 ppm off",
@@ -56,10 +56,10 @@ start_daemon
 await 60 'synchronised at stratum'
 watch first 900 0.5
 watch settled 600 0.5
-look last
+compare last
 kernel last
-said 'clock stepped by'
-said 'restarted'",
+log_lines 'clock stepped by'
+log_lines 'restarted'",
         )
         .run(LIMIT);
         assert_reliable(report.named("watch", "settled"));
@@ -67,46 +67,46 @@ said 'restarted'",
         for fault in ["unsynchronized", "outside_maxerror"] {
             assert_eq!(first.value(fault), "0", "{first:?}");
         }
-        let last = report.named("look", "last");
+        let last = report.named("compare", "last");
         assert_close(last, CLOSE);
         assert!((last.number("frequency") - rate).abs() < 1.0, "{last:?}");
-        // Up to three steps at the start, none later.
+        // At most three steps, all at the start.
         assert!(steps(&report) <= 3, "{} steps", steps(&report));
-        assert!(report.said("restarted").is_empty());
+        assert!(report.log_lines("restarted").is_empty());
     }
 }
 
-pub(crate) fn a_tick_that_another_program_left_is_absorbed() {
+pub(crate) fn a_foreign_tick_value_is_corrected() {
     let report = guest("foreign tick", NOON_DATE, NOON, "")
         .script(
             "serve_truth
 adjtimex -q -t 10007 -f 3276800
-look before
+compare before
 start_daemon
 await 60 'synchronised at stratum'
 watch settling 900 0.5
 watch settled 600 0.5
-look last
+compare last
 kernel last",
         )
         .run(LIMIT);
-    let before = report.named("look", "before");
+    let before = report.named("compare", "before");
     assert!(
         (before.number("frequency") - 750.0).abs() < 0.01,
         "{before:?}"
     );
     assert_reliable(report.named("watch", "settled"));
-    let last = report.named("look", "last");
+    let last = report.named("compare", "last");
     assert_close(last, CLOSE);
     assert!(last.number("frequency").abs() < 1.0, "{last:?}");
-    // What 500 ppm can carry is in the field that everybody looks at.
+    // Corrections up to 500 ppm use the frequency, and the tick is reset.
     assert_eq!(report.named("kernel", "last").value("tick"), "10000");
-    // Such a rate is nobody's knowledge: the bound holds from the first moment on.
+    // The daemon cannot know such a rate, but the bound holds from the start.
     let settling = report.named("watch", "settling");
     assert_eq!(settling.value("outside_maxerror"), "0", "{settling:?}");
 }
 
-pub(crate) fn where_steps_are_forbidden_the_clock_is_slewed_and_never_runs_backwards() {
+pub(crate) fn without_steps_the_clock_is_slewed_and_never_goes_backwards() {
     let forbidden = "[synchronization.algorithm]\nstep-threshold = 1000";
     for offset in ["0.4", "-0.4"] {
         let report = guest("no steps", NOON_DATE, NOON, "--rate 20")
@@ -114,14 +114,14 @@ pub(crate) fn where_steps_are_forbidden_the_clock_is_slewed_and_never_runs_backw
             .script(&format!(
                 "serve_truth
 truth set {offset}
-look before
+compare before
 start_daemon
 await 60 'synchronised at stratum'
 watch slew 700 0.2
-look half
+compare half
 watch rest 600 0.2
-look last
-said 'clock stepped by'"
+compare last
+log_lines 'clock stepped by'"
             ))
             .run(LIMIT);
         assert_eq!(steps(&report), 0);
@@ -129,21 +129,24 @@ said 'clock stepped by'"
             let watch = report.named("watch", name);
             assert_reliable(watch);
             let (slowest, fastest) = (watch.number("slowest"), watch.number("fastest"));
-            // Slews of 500 ppm on top of what the oscillator needs, and the noise of readings 0.2 s apart.
+            // Slews of 500 ppm plus the oscillator's correction, and the noise of readings 0.2 s
+            // apart.
             assert!(slowest > -560.0 && fastest < 560.0, "{watch:?}");
         }
         // 0.4 s at 500 ppm are 800 s.
-        let half = report.named("look", "half").number("offset").abs();
+        let half = report.named("compare", "half").number("offset").abs();
         assert!((0.03..0.07).contains(&half), "{half} s after 700 s");
-        assert_close(report.named("look", "last"), CLOSE);
+        assert_close(report.named("compare", "last"), CLOSE);
     }
 }
 
-/// The path is bad *beyond* the stamps of both ends, and in both directions alike. Delay at the client's own interface would not do: the kernel stamps
-/// a request when it leaves the queue that holds it back, so only the way back would be seen to be slow, and half of that
-/// asymmetry is an error that no client can know of. So there is a router between the two, and it is the router's interfaces that delay and lose.
-/// Both ends of a wire have one hardware address, which nobody has to ask for: a question that was lost would hold a packet back for a second, in one direction.
-pub(crate) fn the_kernel_tells_other_programs_the_truth_on_a_bad_path() {
+/// The path is bad between the timestamps of both ends, and equally in both directions. Delay at
+/// the client's own interface would not do: the kernel timestamps a request when it leaves the
+/// queue that delays it, so only the return path would be slow, and half of that asymmetry is an
+/// error that no client can detect. So a router between the two delays and drops packets. Both ends
+/// of a link have the same hardware address and no ARP: a lost ARP request would delay packets by a
+/// second, in one direction.
+pub(crate) fn the_kernels_error_figures_are_correct_on_a_bad_path() {
     let report = Guest::new("bad path", NOON_DATE)
         .file(
             "/etc/ntp.toml",
@@ -182,19 +185,19 @@ start_daemon
 await 120 'synchronised at stratum'
 watch first 600 0.5
 watch later 1800 0.5
-look last
+compare last
 kernel last
-said 'clock stepped by'"
+log_lines 'clock stepped by'"
         ))
         .run(LIMIT);
     let before = report.named("kernel", "before");
-    // STA_UNSYNC (64) and the largest error until somebody knows better.
+    // STA_UNSYNC (64) and the maximum error before the daemon starts.
     assert_eq!(
         (before.value("status"), before.value("maxerror")),
         ("64", "16000000")
     );
     let last = report.named("kernel", "last");
-    // STA_NANO (8192) alone, which is a kernel's mode and no error.
+    // Only STA_NANO (8192), a mode and not an error.
     assert_eq!(
         (last.value("status"), last.value("return_value")),
         ("8192", "0")
@@ -209,14 +212,15 @@ said 'clock stepped by'"
         let (stalest, interval) = (watch.number("stalest"), 0.5);
         assert!(stalest <= 16.0 + 2.0 * interval, "{watch:?}");
     }
-    // The estimate is no guarantee, but holds nearly always; the bound is the path, and what a clock can drift while one request in five is lost.
-    let share = later.number("outside_esterror") / later.number("looks");
+    // The estimated error is no guarantee, but holds nearly always; the bound consists of the path
+    // and the drift while one request in five is lost.
+    let share = later.number("outside_esterror") / later.number("samples");
     assert!(share < 0.05, "{later:?}");
     assert!(later.number("largest_maxerror") < 0.1, "{later:?}");
-    assert_inside(report.named("look", "last"));
-    let look = report.named("look", "last");
-    let (error, estimate) = (look.number("offset").abs(), look.number("esterror"));
-    assert!(error < 0.005, "{look:?}");
-    // An estimate so wide that truth cannot miss it would be none.
-    assert!(estimate < look.number("maxerror") / 2.0, "{look:?}");
+    assert_inside(report.named("compare", "last"));
+    let last = report.named("compare", "last");
+    let (error, estimate) = (last.number("offset").abs(), last.number("esterror"));
+    assert!(error < 0.005, "{last:?}");
+    // The estimated error must not be arbitrarily wide.
+    assert!(estimate < last.number("maxerror") / 2.0, "{last:?}");
 }

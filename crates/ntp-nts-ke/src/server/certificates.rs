@@ -1,11 +1,13 @@
-//! The server's certificates: read, chosen by the name that a client asks for, read again when they are renewed.
+//! The server's certificates: read, selected by the server name that a client sends (SNI), and
+//! reloaded after renewal.
 //!
-//! Renewal replaces two files one after the other, and the pair does not fit in between. So what was read before stays in use until
-//! all of the new fits, and a pair that does not fit is told only if it still does not at the next look, or if the operator
-//! asked for it to be read.
+//! Renewal replaces two files one after the other, and in between they do not match. The previous
+//! certificate stays in use until all of the new files are valid, and an invalid pair is reported
+//! only if it is still invalid at the next check, or if the operator requested the reload.
 //!
-//! Files are looked at every few seconds (`stat`, which follows the links that renewing tools turn around), because they
-//! may lie anywhere: on a network, behind links, in a directory that appears later.
+//! Files are checked every few seconds (with `stat`, which follows the links that renewal tools
+//! replace) and not by file notification, because they may be anywhere: on a network file system,
+//! behind links, in a directory that is created later.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -21,89 +23,91 @@ use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{InconsistentKeys, ServerConfig};
 
-use super::{BadCertificate, CertificatePaths, Event, InUse};
+use super::{BadCertificate, CertificateInUse, CertificatePaths, Event};
 use crate::certificate::CertificateFacts;
 use crate::provider;
-use crate::trust::{certificates, plain};
+use crate::trust::{certificates, pem_problem};
 
-/// How often files are looked at.
-pub(super) const LOOK: Duration = Duration::from_secs(5);
+/// Interval between checks of the files.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The certificates of an endpoint.
+/// Certificates of an endpoint.
 #[derive(Debug)]
 pub(super) struct Certificates {
     paths: Vec<CertificatePaths>,
     /// In the order of the paths.
     keys: Vec<Arc<CertifiedKey>>,
     config: Arc<ServerConfig>,
-    /// How the files looked when they were read last.
-    seen: Vec<Look>,
-    /// What was wrong with them then, and whether that was told.
-    bad: Option<(BadCertificate, bool)>,
+    /// State of the files when they were read last.
+    files: Vec<FileState>,
+    /// What was wrong with them then, and whether it was reported.
+    invalid: Option<(BadCertificate, bool)>,
 }
 
-/// What tells a file from its successor: device, inode, length, and both times of change.
-type Look = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
+/// Distinguishes a file from its replacement: device, inode, length, mtime and ctime. `None` if it
+/// does not exist.
+type FileState = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
 
 impl Certificates {
-    /// Reads all of them.
+    /// Reads all certificates.
     pub(super) fn load(paths: &[CertificatePaths]) -> Result<Self, BadCertificate> {
-        let seen = look(paths);
+        let files = file_states(paths);
         let (keys, config) = read(paths)?;
         Ok(Self {
             paths: paths.to_vec(),
             keys,
             config,
-            seen,
-            bad: None,
+            files,
+            invalid: None,
         })
     }
 
-    /// What new connections begin with.
+    /// TLS configuration for new connections.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }
 
-    /// Reads what has changed, or everything if the operator `asked`, and tells what came of it. Returns whether it was read.
-    pub(super) fn reload(&mut self, asked: bool, tell: &dyn Fn(&Event)) -> bool {
-        let now = look(&self.paths);
-        if now == self.seen && !asked {
-            // It has been like this for a while.
-            if let Some((bad, told @ false)) = &mut self.bad {
-                *told = true;
-                tell(&Event::BadCertificate(bad.clone()));
+    /// Reads the certificates if a file has changed or the operator `requested` it, and reports the
+    /// result to `on_event`. Returns whether they were read successfully.
+    pub(super) fn reload(&mut self, requested: bool, on_event: &dyn Fn(&Event)) -> bool {
+        let files = file_states(&self.paths);
+        if files == self.files && !requested {
+            // Still invalid since the last check.
+            if let Some((error, reported @ false)) = &mut self.invalid {
+                *reported = true;
+                on_event(&Event::BadCertificate(error.clone()));
             }
             return false;
         }
-        self.seen = now;
+        self.files = files;
         match read(&self.paths) {
             Ok((keys, config)) => {
-                let fresh =
+                let differs =
                     |(new, old): (&Arc<CertifiedKey>, &Arc<CertifiedKey>)| new.cert != old.cert;
-                let changed = keys.iter().zip(&self.keys).any(fresh);
-                (self.keys, self.config, self.bad) = (keys, config, None);
-                if changed || asked {
-                    self.announce(tell);
+                let changed = keys.iter().zip(&self.keys).any(differs);
+                (self.keys, self.config, self.invalid) = (keys, config, None);
+                if changed || requested {
+                    self.report(on_event);
                 }
                 true
             }
-            Err(bad) => {
-                if asked {
-                    tell(&Event::BadCertificate(bad.clone()));
+            Err(error) => {
+                if requested {
+                    on_event(&Event::BadCertificate(error.clone()));
                 }
-                self.bad = Some((bad, asked));
+                self.invalid = Some((error, requested));
                 false
             }
         }
     }
 
-    /// What is in use.
-    pub(super) fn in_use(&self) -> impl Iterator<Item = InUse> {
+    /// Certificates in use, in the order of the paths.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = CertificateInUse> {
         self.paths.iter().zip(&self.keys).map(|(paths, key)| {
             let facts: Vec<_> = key.cert.iter().filter_map(CertificateFacts::read).collect();
-            InUse {
+            CertificateInUse {
                 path: paths.chain.clone(),
-                // A client needs all of the chain.
+                // A client verifies the whole chain.
                 expires: facts.iter().map(|facts| facts.not_after).min(),
                 names: facts
                     .into_iter()
@@ -113,10 +117,10 @@ impl Certificates {
         })
     }
 
-    /// Tells what is in use.
-    pub(super) fn announce(&self, tell: &dyn Fn(&Event)) {
+    /// Reports the certificates in use.
+    pub(super) fn report(&self, on_event: &dyn Fn(&Event)) {
         for (paths, key) in self.paths.iter().zip(&self.keys) {
-            tell(&Event::Certificate {
+            on_event(&Event::Certificate {
                 path: paths.chain.clone(),
                 facts: key.cert.first().and_then(CertificateFacts::read),
             });
@@ -124,53 +128,58 @@ impl Certificates {
     }
 }
 
-type Read = (Vec<Arc<CertifiedKey>>, Arc<ServerConfig>);
+type Loaded = (Vec<Arc<CertifiedKey>>, Arc<ServerConfig>);
 
-fn read(paths: &[CertificatePaths]) -> Result<Read, BadCertificate> {
-    let keys: Vec<_> = paths.iter().map(pair).collect::<Result<_, _>>()?;
-    let chosen = ByName(keys.clone());
+fn read(paths: &[CertificatePaths]) -> Result<Loaded, BadCertificate> {
+    let keys: Vec<_> = paths.iter().map(read_pair).collect::<Result<_, _>>()?;
+    let resolver = ByName(keys.clone());
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
-        .map_err(|problem| bad(Path::new(""), problem.to_string()))?
+        .map_err(|problem| invalid(Path::new(""), problem.to_string()))?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(chosen));
+        .with_cert_resolver(Arc::new(resolver));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok((keys, Arc::new(config)))
 }
 
-fn pair(paths: &CertificatePaths) -> Result<Arc<CertifiedKey>, BadCertificate> {
-    let chain = certificates(&paths.chain).map_err(|problem| bad(&paths.chain, problem))?;
-    let key = PrivateKeyDer::from_pem_file(&paths.key)
-        .map_err(|problem| bad(&paths.key, format!("no private key: {}", plain(&problem))))?;
-    let readable = chain
+/// Reads a certificate and its private key.
+fn read_pair(paths: &CertificatePaths) -> Result<Arc<CertifiedKey>, BadCertificate> {
+    let chain = certificates(&paths.chain).map_err(|problem| invalid(&paths.chain, problem))?;
+    let key = PrivateKeyDer::from_pem_file(&paths.key).map_err(|problem| {
+        invalid(
+            &paths.key,
+            format!("no private key: {}", pem_problem(&problem)),
+        )
+    })?;
+    let parses = chain
         .first()
         .is_some_and(|own| ParsedCertificate::try_from(own).is_ok());
-    if !readable {
-        return Err(bad(
+    if !parses {
+        return Err(invalid(
             &paths.chain,
-            "its first certificate cannot be read".into(),
+            "the first certificate cannot be parsed".into(),
         ));
     }
-    let fits = CertifiedKey::from_der(chain, key, &provider());
-    fits.map(Arc::new).map_err(|problem| match problem {
-        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => bad(
+    let key = CertifiedKey::from_der(chain, key, &provider());
+    key.map(Arc::new).map_err(|problem| match problem {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => invalid(
             &paths.chain,
-            format!("{} is not its private key", paths.key.display()),
+            format!("private key {} does not match", paths.key.display()),
         ),
-        other => bad(&paths.key, other.to_string()),
+        other => invalid(&paths.key, other.to_string()),
     })
 }
 
-fn bad(path: &Path, problem: String) -> BadCertificate {
+fn invalid(path: &Path, problem: String) -> BadCertificate {
     BadCertificate {
         path: path.to_owned(),
         problem,
     }
 }
 
-fn look(paths: &[CertificatePaths]) -> Vec<Look> {
+fn file_states(paths: &[CertificatePaths]) -> Vec<FileState> {
     let files = paths.iter().flat_map(|paths| [&paths.chain, &paths.key]);
     files
         .map(|path| {
@@ -182,27 +191,29 @@ fn look(paths: &[CertificatePaths]) -> Vec<Look> {
         .collect()
 }
 
-/// Chooses the first certificate that is good for the name that a client asks for, else the first.
+/// Selects the first certificate that is valid for the requested server name, otherwise the first
+/// one.
 #[derive(Debug)]
 struct ByName(Vec<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let first = self.0.first()?;
-        let wanted = match hello.server_name() {
+        let requested = match hello.server_name() {
             Some(name) if self.0.len() > 1 => ServerName::try_from(name).ok(),
             _ => None,
         };
-        let good = wanted.and_then(|wanted| self.0.iter().find(|key| is_for(key, &wanted)));
-        Some(Arc::clone(good.unwrap_or(first)))
+        let matching =
+            requested.and_then(|name| self.0.iter().find(|key| is_valid_for(key, &name)));
+        Some(Arc::clone(matching.unwrap_or(first)))
     }
 }
 
-fn is_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
-    let parsed = |own: &CertificateDer<'_>| {
-        ParsedCertificate::try_from(own)
-            .and_then(|own| rustls::client::verify_server_name(&own, name))
+fn is_valid_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    let matches = |end_entity: &CertificateDer<'_>| {
+        ParsedCertificate::try_from(end_entity)
+            .and_then(|parsed| rustls::client::verify_server_name(&parsed, name))
             .is_ok()
     };
-    key.cert.first().is_some_and(parsed)
+    key.cert.first().is_some_and(matches)
 }

@@ -1,4 +1,4 @@
-//! One endpoint's connections: accepted, served, counted, forgotten.
+//! An endpoint and its connections: accepts, serves and counts them.
 
 use std::cell::RefCell;
 use std::io;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ntp_proto::nts::exchange::{ALPN, Decision, Refusal, ServerExchange, WhyRefused};
+use ntp_proto::nts::exchange::{ALPN, Decision, Refusal, RefusalReason, ServerExchange};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
@@ -18,160 +18,163 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::certificates::Certificates;
-use super::table::{Network, Seat, Table};
-use super::{Endpoint, Event, InUse, SealCookies};
+use super::connection_table::{ConnectionId, ConnectionTable, Network};
+use super::{CertificateInUse, CookieSealer, EndpointConfig, Event};
 use crate::export::session_keys;
 
-/// How many octets a client may send, handshake included. A usual one sends below two thousand, one with keys for a future of
-/// quantum computers a thousand more, and its request may have four thousand.
-pub const OCTETS: usize = 16_384;
+/// Number of octets that a client may send, including the handshake. A usual client sends less than
+/// two thousand, one with post-quantum key shares a thousand more, and its request may have four
+/// thousand.
+pub const MAX_CLIENT_OCTETS: usize = 16_384;
 
-/// Rest after a failure to accept, which is a shortage of the machine.
-const SHORTAGE: Duration = Duration::from_millis(100);
+/// Delay after a failure to accept, which is caused by a lack of resources.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// What became of connections.
+/// Counts of connections by outcome.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Connections accepted.
     pub accepted: AtomicU64,
-    /// Exchanges that ended with keys.
+    /// Key exchanges that succeeded.
     pub granted: AtomicU64,
-    /// Requests that were answered without keys.
+    /// Requests that were refused with an error response.
     pub refused: AtomicU64,
-    /// Connections whose time was over.
+    /// Connections that exceeded the time limit.
     pub timed_out: AtomicU64,
-    /// Connections that had to make room for others.
+    /// Connections that were closed in favour of new ones.
     pub evicted: AtomicU64,
-    /// Connections that broke, or never spoke the protocol.
+    /// Connections that were lost, or did not follow the protocol.
     pub failed: AtomicU64,
 }
 
 impl Counters {
-    fn one_more(counter: &AtomicU64) {
+    fn increment(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// What all endpoints have in common.
+/// State shared by all endpoints.
 pub(super) struct Shared {
-    seal: RefCell<Box<dyn SealCookies>>,
-    pub(super) tell: Box<dyn Fn(&Event)>,
+    sealer: RefCell<Box<dyn CookieSealer>>,
+    pub(super) on_event: Box<dyn Fn(&Event)>,
     counters: Arc<Counters>,
 }
 
 impl Shared {
     pub(super) fn new(
-        seal: Box<dyn SealCookies>,
-        tell: Box<dyn Fn(&Event)>,
+        sealer: Box<dyn CookieSealer>,
+        on_event: Box<dyn Fn(&Event)>,
         counters: Arc<Counters>,
     ) -> Self {
         Self {
-            seal: RefCell::new(seal),
-            tell,
+            sealer: RefCell::new(sealer),
+            on_event,
             counters,
         }
     }
 }
 
-/// An endpoint with everybody in it.
-pub(super) struct Hall {
-    /// What newcomers find; those inside go on with what they found.
-    endpoint: RefCell<Rc<Endpoint>>,
+/// An endpoint with its open connections.
+pub(super) struct Endpoint {
+    /// Used for new connections; open ones finish with the configuration they started with.
+    config: RefCell<Rc<EndpointConfig>>,
     certificates: RefCell<Certificates>,
-    table: RefCell<Table<AbortHandle>>,
+    connections: RefCell<ConnectionTable<AbortHandle>>,
     shared: Rc<Shared>,
 }
 
-impl Hall {
+impl Endpoint {
     pub(super) fn new(
-        endpoint: Endpoint,
+        config: EndpointConfig,
         certificates: Certificates,
         shared: Rc<Shared>,
     ) -> Rc<Self> {
-        let limits = endpoint.limits;
+        let limits = config.limits;
         Rc::new(Self {
-            endpoint: RefCell::new(Rc::new(endpoint)),
+            config: RefCell::new(Rc::new(config)),
             certificates: RefCell::new(certificates),
-            table: RefCell::new(Table::new(limits.connections, limits.per_network)),
+            connections: RefCell::new(ConnectionTable::new(limits.connections, limits.per_network)),
             shared,
         })
     }
 
-    /// Receives newcomers as `endpoint` says from now on.
-    pub(super) fn change(&self, endpoint: Endpoint, certificates: Certificates) {
-        let limits = endpoint.limits;
-        self.table
+    /// Applies a new configuration to new connections.
+    pub(super) fn change(&self, config: EndpointConfig, certificates: Certificates) {
+        let limits = config.limits;
+        self.connections
             .borrow_mut()
             .set_limits(limits.connections, limits.per_network);
-        certificates.announce(&*self.shared.tell);
+        certificates.report(&*self.shared.on_event);
         *self.certificates.borrow_mut() = certificates;
-        *self.endpoint.borrow_mut() = Rc::new(endpoint);
+        *self.config.borrow_mut() = Rc::new(config);
     }
 
-    /// Its certificates.
-    pub(super) fn in_use(&self) -> Vec<InUse> {
+    /// Certificates in use.
+    pub(super) fn in_use(&self) -> Vec<CertificateInUse> {
         self.certificates.borrow().in_use().collect()
     }
 
-    fn endpoint(&self) -> Rc<Endpoint> {
-        Rc::clone(&self.endpoint.borrow())
+    fn config(&self) -> Rc<EndpointConfig> {
+        Rc::clone(&self.config.borrow())
     }
 
-    /// Looks at the certificate files, or reads them in any case. Returns whether they were read.
-    pub(super) fn reload(&self, asked: bool) -> bool {
+    /// Reads the certificate files if they have changed or `requested` is set. Returns whether they
+    /// were read.
+    pub(super) fn reload(&self, requested: bool) -> bool {
         self.certificates
             .borrow_mut()
-            .reload(asked, &*self.shared.tell)
+            .reload(requested, &*self.shared.on_event)
     }
 
-    /// Lets everybody in.
+    /// Accepts connections until the listening socket is shut down.
     pub(super) async fn accept(self: Rc<Self>, listener: TcpListener) {
-        let mut short = false;
+        let mut failing = false;
         loop {
             match listener.accept().await {
                 Ok((socket, peer)) => {
-                    short = false;
-                    self.admit(socket, peer).await;
+                    failing = false;
+                    self.start(socket, peer).await;
                 }
-                Err(error) if is_of_the_connection(&error) => {}
-                // It was shut down, because nobody is to be let in here any more.
+                Err(error) if is_connection_error(&error) => {}
+                // The endpoint was closed.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
                 Err(error) => {
-                    if !core::mem::replace(&mut short, true) {
-                        let address = self.endpoint().listen;
-                        (self.shared.tell)(&Event::CannotAccept(address, error.to_string()));
+                    if !core::mem::replace(&mut failing, true) {
+                        let address = self.config().listen;
+                        (self.shared.on_event)(&Event::CannotAccept(address, error.to_string()));
                     }
-                    sleep(SHORTAGE).await;
+                    sleep(ACCEPT_RETRY_DELAY).await;
                 }
             }
         }
     }
 
-    async fn admit(self: &Rc<Self>, socket: TcpStream, peer: SocketAddr) {
+    /// Starts a task for a new connection.
+    async fn start(self: &Rc<Self>, socket: TcpStream, peer: SocketAddr) {
         let counters = &self.shared.counters;
-        Counters::one_more(&counters.accepted);
+        Counters::increment(&counters.accepted);
         let network = Network::from(peer.ip());
-        let gone = self.table.borrow_mut().make_room(network);
-        if let Some(gone) = gone {
-            gone.abort();
-            Counters::one_more(&counters.evicted);
-            // Its socket is closed when its task is next looked at: before there is another one.
+        let evicted = self.connections.borrow_mut().evict_for(network);
+        if let Some(evicted) = evicted {
+            evicted.abort();
+            Counters::increment(&counters.evicted);
+            // Its socket is closed when its task is polled next: before another one is opened.
             tokio::task::yield_now().await;
         }
-        let seat = self.table.borrow_mut().next_seat();
-        let visit = Visit {
-            hall: Rc::clone(self),
-            seat,
+        let id = self.connections.borrow_mut().next_id();
+        let connection = Connection {
+            endpoint: Rc::clone(self),
+            id,
         };
-        let task = tokio::task::spawn_local(visit.take_place(socket));
-        self.table
+        let task = tokio::task::spawn_local(connection.run(socket));
+        self.connections
             .borrow_mut()
-            .sit(seat, network, task.abort_handle());
+            .insert(id, network, task.abort_handle());
     }
 }
 
-/// Whether an error of `accept` is about one connection that broke before it was accepted.
-fn is_of_the_connection(error: &io::Error) -> bool {
+/// Whether an error of `accept` concerns one connection that failed before it was accepted.
+fn is_connection_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted
@@ -184,43 +187,45 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-/// A connection's seat; it is free again when this is dropped, for whatever reason.
-struct Visit {
-    hall: Rc<Hall>,
-    seat: Seat,
+/// A connection in the table; removed from it on drop, for whatever reason.
+struct Connection {
+    endpoint: Rc<Endpoint>,
+    id: ConnectionId,
 }
 
-impl Drop for Visit {
+impl Drop for Connection {
     fn drop(&mut self) {
-        self.hall.table.borrow_mut().leave(self.seat);
+        self.endpoint.connections.borrow_mut().remove(self.id);
     }
 }
 
-impl Visit {
-    async fn take_place(self, socket: TcpStream) {
-        let counters = &self.hall.shared.counters;
-        let limit = self.hall.endpoint().limits.time;
-        let counter = match timeout(limit, self.converse(socket)).await {
+impl Connection {
+    /// Serves the connection within the time limit and counts the outcome.
+    async fn run(self, socket: TcpStream) {
+        let counters = &self.endpoint.shared.counters;
+        let limit = self.endpoint.config().limits.time;
+        let counter = match timeout(limit, self.serve(socket)).await {
             Ok(Ok(())) => return,
             Ok(Err(_)) => &counters.failed,
             Err(_) => &counters.timed_out,
         };
-        Counters::one_more(counter);
+        Counters::increment(counter);
     }
 
-    async fn converse(&self, socket: TcpStream) -> io::Result<()> {
+    /// One key exchange: TLS handshake, request, response.
+    async fn serve(&self, socket: TcpStream) -> io::Result<()> {
         socket.set_nodelay(true)?;
-        let config = self.hall.certificates.borrow().config();
-        let socket = Rationed {
+        let config = self.endpoint.certificates.borrow().config();
+        let socket = LimitedSocket {
             socket,
-            left: OCTETS,
+            left: MAX_CLIENT_OCTETS,
         };
         let mut stream = TlsAcceptor::from(config).accept(socket).await?;
         if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        let endpoint = self.hall.endpoint();
-        let policy = &endpoint.policy;
+        let endpoint_config = self.endpoint.config();
+        let policy = &endpoint_config.policy;
         let mut exchange = ServerExchange::default();
         let mut piece = [0; 1024];
         let decision = loop {
@@ -233,15 +238,15 @@ impl Visit {
                 break decision;
             }
         };
-        let counters = &self.hall.shared.counters;
+        let counters = &self.endpoint.shared.counters;
         let (response, counter) = match decision {
             Decision::Grant(grant) => {
                 let keys = session_keys(stream.get_ref().1, grant.algorithm, grant.algorithm)
                     .map_err(io::Error::other)?;
-                match self.hall.shared.seal.borrow_mut().seal(&keys) {
+                match self.endpoint.shared.sealer.borrow_mut().seal(&keys) {
                     Some(cookies) => (grant.response(policy, &cookies), &counters.granted),
                     None => {
-                        let refusal = Refusal::from(WhyRefused::Internal);
+                        let refusal = Refusal::from(RefusalReason::Internal);
                         (refusal.response, &counters.refused)
                     }
                 }
@@ -250,20 +255,20 @@ impl Visit {
         };
         stream.write_all(&response).await?;
         stream.shutdown().await?;
-        Counters::one_more(counter);
-        // To close while something unread is on its way would reset the connection, and the response with it.
+        Counters::increment(counter);
+        // Closing with unread data would reset the connection, and the response could be lost.
         while matches!(stream.read(&mut piece).await, Ok(count) if count > 0) {}
         Ok(())
     }
 }
 
-/// A socket from which only so much is read.
-struct Rationed {
+/// A socket from which a limited number of octets can be read.
+struct LimitedSocket {
     socket: TcpStream,
     left: usize,
 }
 
-impl AsyncRead for Rationed {
+impl AsyncRead for LimitedSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -273,16 +278,16 @@ impl AsyncRead for Rationed {
             return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
         }
         let most = buffer.remaining().min(self.left);
-        let mut ration = ReadBuf::new(buffer.initialize_unfilled_to(most));
-        std::task::ready!(Pin::new(&mut self.socket).poll_read(cx, &mut ration))?;
-        let count = ration.filled().len();
+        let mut limited = ReadBuf::new(buffer.initialize_unfilled_to(most));
+        std::task::ready!(Pin::new(&mut self.socket).poll_read(cx, &mut limited))?;
+        let count = limited.filled().len();
         buffer.advance(count);
         self.left -= count;
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Rationed {
+impl AsyncWrite for LimitedSocket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! Opening the listening socket, with the choices that the standard library does not leave.
+//! Opens the listening socket, with options that the standard library does not offer.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -7,10 +7,11 @@ use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, ipproto, listen as start, socket_with, sockopt,
 };
 
-/// Connections that the kernel completes before they are accepted; it cuts this to its own limit.
+/// Number of connections that the kernel completes before they are accepted; the kernel has a limit
+/// of its own.
 const BACKLOG: i32 = 4096;
 
-/// Listens at `address`. A wildcard of IPv6 takes IPv4 too unless `only_ipv6`.
+/// Listens on `address`. The IPv6 wildcard also accepts IPv4 unless `only_ipv6` is set.
 pub(super) fn listen(address: SocketAddr, only_ipv6: bool) -> io::Result<TcpListener> {
     let family = if address.is_ipv4() {
         AddressFamily::INET
@@ -19,7 +20,7 @@ pub(super) fn listen(address: SocketAddr, only_ipv6: bool) -> io::Result<TcpList
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-    // Connections of an earlier run that linger must not keep the port.
+    // Lingering connections of an earlier run must not block the port.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, only_ipv6)?;

@@ -1,27 +1,29 @@
-//! Giving keys to strangers: many short conversations within limits, on a thread of its own.
+//! Key-exchange server: many short TLS connections within limits, on a thread of its own.
 //!
-//! Handshakes are work, and anybody may ask for them. So they have one thread and one asynchronous runtime (`tokio`, current thread),
-//! where they delay nobody but each other. What a stranger can use up is limited in four ways, per listening address:
+//! TLS handshakes are expensive and anyone can request them. They run on one thread with its own
+//! asynchronous runtime (`tokio`, current thread), where they delay only each other. The resources
+//! of clients are limited in four ways, per listening address:
 //!
-//! | what | by |
+//! | resource | limit |
 //! |---|---|
-//! | connections at a time | [`Limits::connections`]; at the limit the oldest unfinished one makes room |
-//! | of them from one address (IPv6: /64) | [`Limits::per_network`]; its own oldest makes room |
-//! | time of a connection | [`Limits::time`] |
-//! | octets that it may send | [`OCTETS`] |
+//! | open connections | [`Limits::connections`]; at the limit a new one closes the oldest |
+//! | of these from one address (IPv6: /64) | [`Limits::per_network`]; at the limit a new one closes the oldest |
+//! | duration of a connection | [`Limits::time`] |
+//! | octets that a client may send | [`MAX_CLIENT_OCTETS`] |
 //!
-//! An exchange takes an honest client two round trips, so the oldest connection is the one that is least likely to be
-//! one. Nothing that a stranger does is logged; it is [counted](Counters).
+//! An exchange takes an honest client two round trips, so the oldest connection is the least likely
+//! one to be honest. Actions of clients are not logged but [counted](Counters).
 //!
-//! Certificates are read at the start, before privileges are dropped, and again when they are [asked for](Server::reload) or their files change
-//! (`certificates`). Addresses, limits and what clients are told can change while it runs ([`Server::follow`]). Connections go on with what they
-//! began with.
+//! Certificates are read at the start, before privileges are dropped, and again on
+//! [request](Server::reload) or when their files change (`certificates`). Addresses, limits and the
+//! contents of responses can change at run time ([`Server::set_endpoints`]). Open connections
+//! finish with the configuration they started with.
 
 mod certificates;
 mod connection;
-mod house;
+mod connection_table;
+mod endpoints;
 mod listen;
-mod table;
 
 use core::fmt;
 use std::io::{self, PipeReader};
@@ -33,7 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ntp_proto::nts::exchange::{COOKIES, ServerPolicy};
+use ntp_proto::nts::exchange::{COOKIES_PER_RESPONSE, ServerPolicy};
 use ntp_proto::nts::{Cookie, SessionKeys};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -41,22 +43,22 @@ use tokio::task::LocalSet;
 use crate::certificate::CertificateFacts;
 use certificates::Certificates;
 use connection::Shared;
-use house::{Arrangement, House, Order};
+use endpoints::{Command, EndpointChange, Endpoints};
 
-pub use connection::{Counters, OCTETS};
+pub use connection::{Counters, MAX_CLIENT_OCTETS};
 
-/// An address at which keys are given out.
+/// Configuration of a listening address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Where to listen.
+pub struct EndpointConfig {
+    /// Address and port to listen on.
     pub listen: SocketAddr,
-    /// A wildcard of IPv6 leaves IPv4 to another endpoint.
+    /// Whether the IPv6 wildcard leaves IPv4 to another endpoint.
     pub only_ipv6: bool,
-    /// What clients get.
+    /// Negotiation policy.
     pub policy: ServerPolicy,
-    /// Certificates, the first of which is for clients that name nobody, or somebody unknown.
+    /// Certificates; the first one is used for clients that send no server name or an unknown one.
     pub certificates: Vec<CertificatePaths>,
-    /// What strangers may use up.
+    /// Limits for clients.
     pub limits: Limits,
 }
 
@@ -69,56 +71,56 @@ pub struct CertificatePaths {
     pub key: PathBuf,
 }
 
-/// What strangers may use up.
+/// Limits for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time.
+    /// Maximum number of open connections.
     pub connections: usize,
-    /// Connections at a time from one address, or one /64 of IPv6.
+    /// Maximum number of open connections from one IPv4 address or IPv6 /64.
     pub per_network: usize,
-    /// Time for a whole exchange.
+    /// Maximum duration of a key exchange.
     pub time: Duration,
 }
 
-/// A certificate that clients are shown.
+/// A certificate that is presented to clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InUse {
+pub struct CertificateInUse {
     /// Its file.
     pub path: PathBuf,
-    /// Names and addresses that it is good for.
+    /// Names and addresses for which it is valid.
     pub names: Vec<String>,
-    /// Last second at which it and all that stand behind it in the file are valid, since 1970.
+    /// Last second at which the whole chain in the file is valid, since 1970.
     pub expires: Option<u64>,
 }
 
-/// Makes cookies.
-pub trait SealCookies: Send {
-    /// Eight cookies for these keys; nothing if there is no key to seal them with at the moment.
-    fn seal(&mut self, keys: &SessionKeys) -> Option<[Cookie; COOKIES]>;
+/// Seals cookies.
+pub trait CookieSealer: Send {
+    /// Returns eight cookies for these keys; `None` if there is no master key at the moment.
+    fn seal(&mut self, keys: &SessionKeys) -> Option<[Cookie; COOKIES_PER_RESPONSE]>;
 }
 
-/// Something that the operator may want to know. Strangers cannot cause any of these.
+/// Event for the operator. Clients cannot cause any of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A certificate is in use from now on.
+    /// A certificate is in use.
     Certificate {
         /// Its file.
         path: PathBuf,
-        /// What stands in it.
+        /// Its contents, if it can be parsed.
         facts: Option<CertificateFacts>,
     },
-    /// A certificate cannot be used; the one before stays.
+    /// A certificate cannot be used; the previous one stays in use.
     BadCertificate(BadCertificate),
-    /// No connection can be accepted for the moment; told once until one is again.
+    /// Accepting connections fails, with the error; reported once until it succeeds again.
     CannotAccept(SocketAddr, String),
 }
 
 /// A certificate that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadCertificate {
-    /// The file that is to blame, or the certificate's if both are.
+    /// The invalid file; that of the certificate if certificate and key do not match.
     pub path: PathBuf,
-    /// What is wrong.
+    /// What is wrong with it.
     pub problem: String,
 }
 
@@ -162,14 +164,14 @@ impl fmt::Display for Event {
     }
 }
 
-/// Why no keys can be given out.
+/// Why an endpoint or the server cannot be started.
 #[derive(Debug)]
 pub enum StartError {
-    /// An address cannot be listened at.
+    /// Listening on the address failed.
     Listen(SocketAddr, io::Error),
-    /// There is no certificate to show.
+    /// A certificate cannot be used.
     Certificate(BadCertificate),
-    /// The operating system gives no thread, descriptor or runtime.
+    /// The operating system cannot provide a thread, descriptor or runtime.
     System(io::Error),
 }
 
@@ -178,7 +180,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Listen(address, error) => write!(
                 f,
-                "cannot listen at {address} (TCP) for key exchange: {error} (see listen in [[nts-ke-server]])"
+                "cannot listen on {address} (TCP) for key exchange: {error} (see listen in [[nts-ke-server]])"
             ),
             Self::Certificate(bad) => write!(f, "{bad} (see [[nts-ke-server]])"),
             Self::System(error) => write!(f, "cannot start key exchange: {error}"),
@@ -188,217 +190,222 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Listening sockets and certificates, before anybody is served. There may be none yet.
+/// Listening sockets and certificates of a server that has not been started. There may be none.
 #[derive(Debug, Default)]
 pub struct Bound {
-    endpoints: Vec<(Endpoint, TcpListener, Certificates)>,
+    endpoints: Vec<(EndpointConfig, TcpListener, Certificates)>,
 }
 
 impl Bound {
-    /// Takes the addresses and reads the certificates.
+    /// Binds the addresses and reads the certificates.
     ///
     /// # Errors
-    /// If an address is taken or a certificate cannot be used.
-    pub fn bind(endpoints: Vec<Endpoint>) -> Result<Self, StartError> {
+    /// If an address is in use or a certificate cannot be used.
+    pub fn bind(endpoints: Vec<EndpointConfig>) -> Result<Self, StartError> {
         let endpoints = endpoints.into_iter().map(open).collect::<Result<_, _>>()?;
         Ok(Self { endpoints })
     }
 
-    /// Whether there is nothing to serve at.
+    /// Whether there are no endpoints.
     pub fn is_empty(&self) -> bool {
         self.endpoints.is_empty()
     }
 
-    /// Where it listens, in the order of the endpoints.
+    /// Bound addresses, in the order of the endpoints.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.endpoints
             .iter()
             .filter_map(|(_, listener, _)| listener.local_addr().ok())
     }
 
-    /// Gives out keys from now on, with cookies of `seal`. What the operator should know goes to `tell`, on the server's thread, which
-    /// calls `begin` first of all: to confine itself, for example.
+    /// Starts the server's thread, with cookies from `sealer`. Events are passed to `on_event`, on
+    /// that thread, which first calls `on_start`, for example to confine itself.
     ///
     /// # Errors
-    /// If the operating system gives no thread or runtime.
+    /// If the operating system cannot provide a thread or runtime.
     pub fn start(
         self,
-        seal: impl SealCookies + 'static,
-        tell: impl Fn(&Event) + Send + 'static,
-        begin: impl FnOnce() + Send + 'static,
+        sealer: impl CookieSealer + 'static,
+        on_event: impl Fn(&Event) + Send + 'static,
+        on_start: impl FnOnce() + Send + 'static,
     ) -> Result<Server, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(StartError::System)?;
-        let (bell, ringer) = io::pipe().map_err(StartError::System)?;
-        let (orders, heard) = mpsc::unbounded_channel();
+        let (exit_reader, exit_writer) = io::pipe().map_err(StartError::System)?;
+        let (commands, receiver) = mpsc::unbounded_channel();
         let counters = Arc::<Counters>::default();
-        let counted = Arc::clone(&counters);
-        let in_use = Arc::<Mutex<Vec<InUse>>>::default();
-        let shown = Arc::clone(&in_use);
-        let mut places = Vec::new();
-        let mut begun = Vec::new();
-        for (endpoint, listener, certificates) in self.endpoints {
-            places.push(Place::of(&endpoint, &listener).map_err(StartError::System)?);
-            begun.push(Arrangement::New(endpoint, listener, certificates));
+        let thread_counters = Arc::clone(&counters);
+        let in_use = Arc::<Mutex<Vec<CertificateInUse>>>::default();
+        let thread_in_use = Arc::clone(&in_use);
+        let mut endpoints = Vec::new();
+        let mut initial = Vec::new();
+        for (config, listener, certificates) in self.endpoints {
+            endpoints.push(EndpointHandle::new(&config, &listener).map_err(StartError::System)?);
+            initial.push(EndpointChange::Add(config, listener, certificates));
         }
         let thread = thread::Builder::new()
             .name("key exchange".into())
             .spawn(move || {
-                let _ringer = ringer;
-                begin();
-                let shared = Rc::new(Shared::new(Box::new(seal), Box::new(tell), counted));
-                let house = House::new(shared, shown);
-                LocalSet::new().block_on(&runtime, house.run(begun, heard))
+                // Closed when the thread exits, which makes the other end readable.
+                let _exit_writer = exit_writer;
+                on_start();
+                let (sealer, on_event) = (Box::new(sealer), Box::new(on_event));
+                let shared = Rc::new(Shared::new(sealer, on_event, thread_counters));
+                let endpoints = Endpoints::new(shared, thread_in_use);
+                LocalSet::new().block_on(&runtime, endpoints.run(initial, receiver))
             })
             .map_err(StartError::System)?;
         Ok(Server {
-            orders,
+            commands,
             counters,
             in_use,
-            places,
-            bell,
+            endpoints,
+            exit_reader,
             thread: Some(thread),
         })
     }
 }
 
-/// An endpoint as the owner of the thread knows it.
+/// An endpoint, on the side of the owner of the thread.
 #[derive(Debug)]
-struct Place {
-    endpoint: Endpoint,
-    /// Another handle of the listening socket.
+struct EndpointHandle {
+    config: EndpointConfig,
+    /// A duplicate of the listening socket.
     listener: TcpListener,
 }
 
-impl Place {
-    fn change(&mut self, endpoint: Endpoint) -> Result<Arrangement, StartError> {
-        let certificates =
-            Certificates::load(&endpoint.certificates).map_err(StartError::Certificate)?;
-        // Whether a wildcard takes IPv4 too was decided when it was bound.
-        self.endpoint = Endpoint {
-            only_ipv6: self.endpoint.only_ipv6,
-            ..endpoint
-        };
-        Ok(Arrangement::Change(self.endpoint.clone(), certificates))
-    }
-
-    fn of(endpoint: &Endpoint, listener: &TcpListener) -> io::Result<Self> {
+impl EndpointHandle {
+    fn new(config: &EndpointConfig, listener: &TcpListener) -> io::Result<Self> {
         Ok(Self {
-            endpoint: endpoint.clone(),
+            config: config.clone(),
             listener: listener.try_clone()?,
         })
     }
+
+    fn change(&mut self, config: EndpointConfig) -> Result<EndpointChange, StartError> {
+        let certificates =
+            Certificates::load(&config.certificates).map_err(StartError::Certificate)?;
+        // Whether the wildcard accepts IPv4 was fixed when it was bound.
+        self.config = EndpointConfig {
+            only_ipv6: self.config.only_ipv6,
+            ..config
+        };
+        Ok(EndpointChange::Change(self.config.clone(), certificates))
+    }
 }
 
-/// Keys are given out as long as this lives.
+/// A running key-exchange server. It stops when this is dropped.
 #[derive(Debug)]
 pub struct Server {
-    /// Hanging up ends the thread.
-    orders: mpsc::UnboundedSender<Order>,
+    /// The thread ends when this is dropped.
+    commands: mpsc::UnboundedSender<Command>,
     counters: Arc<Counters>,
-    in_use: Arc<Mutex<Vec<InUse>>>,
-    places: Vec<Place>,
-    bell: PipeReader,
+    in_use: Arc<Mutex<Vec<CertificateInUse>>>,
+    endpoints: Vec<EndpointHandle>,
+    /// Readable when the thread has ended.
+    exit_reader: PipeReader,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Server {
     /// Reads all certificates again.
     pub fn reload(&self) {
-        // A thread that has ended is noticed through the descriptor.
-        let _ = self.orders.send(Order::Reload);
+        // If the thread has ended, the owner learns it from the descriptor.
+        let _ = self.commands.send(Command::Reload);
     }
 
-    /// Gives out keys at these endpoints from now on and at no others. An endpoint is known by its address; one that is there already stays open, and those who
-    /// are connected go on as they began. What cannot be done is returned: then an endpoint that was there stays as it was, and one that was not
-    /// is left out.
-    pub fn follow(&mut self, wanted: Vec<Endpoint>) -> Vec<StartError> {
-        let mut problems = Vec::new();
-        let mut arrangements = Vec::new();
-        let is_wanted = |place: &Place| {
-            let mut addresses = wanted.iter().map(|endpoint| endpoint.listen);
-            addresses.any(|address| address == place.endpoint.listen)
+    /// Serves these endpoints and no others. Endpoints are identified by address: one that already
+    /// exists stays open, and open connections finish with the configuration they started with.
+    /// Returns what failed; then an existing endpoint stays unchanged, and a new one is not opened.
+    pub fn set_endpoints(&mut self, configs: Vec<EndpointConfig>) -> Vec<StartError> {
+        let mut errors = Vec::new();
+        let mut changes = Vec::new();
+        let is_wanted = |endpoint: &EndpointHandle| {
+            let mut addresses = configs.iter().map(|config| config.listen);
+            addresses.any(|address| address == endpoint.config.listen)
         };
-        // Their addresses must be free before others are taken: a wildcard may take their place.
-        for place in self.places.extract_if(.., |place| !is_wanted(place)) {
-            // One that is closed already is what is wanted.
-            let _ = rustix::net::shutdown(&place.listener, rustix::net::Shutdown::Both);
+        // Closed first: a new endpoint may need the address, for example as part of a wildcard.
+        for endpoint in self.endpoints.extract_if(.., |it| !is_wanted(it)) {
+            // Fails if the socket is closed already.
+            let _ = rustix::net::shutdown(&endpoint.listener, rustix::net::Shutdown::Both);
         }
-        for endpoint in wanted {
-            let listen = endpoint.listen;
-            let mut places = self.places.iter_mut();
-            let arranged = match places.find(|place| place.endpoint.listen == listen) {
-                Some(place) if place.endpoint == endpoint => Ok(Arrangement::Keep(listen)),
-                Some(place) => place.change(endpoint),
-                None => self.add(endpoint),
+        for config in configs {
+            let listen = config.listen;
+            let mut existing = self.endpoints.iter_mut();
+            let change = match existing.find(|endpoint| endpoint.config.listen == listen) {
+                Some(endpoint) if endpoint.config == config => Ok(EndpointChange::Keep(listen)),
+                Some(endpoint) => endpoint.change(config),
+                None => self.add(config),
             };
-            arrangements.push(arranged.unwrap_or_else(|problem| {
-                problems.push(problem);
-                Arrangement::Keep(listen)
+            changes.push(change.unwrap_or_else(|error| {
+                errors.push(error);
+                EndpointChange::Keep(listen)
             }));
         }
-        // A thread that has ended is noticed through the descriptor.
-        let _ = self.orders.send(Order::Follow(arrangements));
-        problems
+        // If the thread has ended, the owner learns it from the descriptor.
+        let _ = self.commands.send(Command::SetEndpoints(changes));
+        errors
     }
 
-    fn add(&mut self, endpoint: Endpoint) -> Result<Arrangement, StartError> {
-        let (endpoint, listener, certificates) = open(endpoint)?;
-        self.places
-            .push(Place::of(&endpoint, &listener).map_err(StartError::System)?);
-        Ok(Arrangement::New(endpoint, listener, certificates))
+    fn add(&mut self, config: EndpointConfig) -> Result<EndpointChange, StartError> {
+        let (config, listener, certificates) = open(config)?;
+        self.endpoints
+            .push(EndpointHandle::new(&config, &listener).map_err(StartError::System)?);
+        Ok(EndpointChange::Add(config, listener, certificates))
     }
 
-    /// Where it listens.
+    /// Addresses it listens on.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        (self.places.iter()).filter_map(|place| place.listener.local_addr().ok())
+        (self.endpoints.iter()).filter_map(|endpoint| endpoint.listener.local_addr().ok())
     }
 
-    /// What became of the connections so far.
+    /// Counts of connections by outcome.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// The certificates that clients are shown.
-    pub fn certificates(&self) -> Vec<InUse> {
+    /// The certificates that are presented to clients.
+    pub fn certificates(&self) -> Vec<CertificateInUse> {
         let in_use = self.in_use.lock();
         in_use.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Why the thread has ended, once its descriptor is readable; nothing before.
-    pub fn ended(&mut self) -> Option<io::Error> {
+    /// Why the thread has ended; `None` while it runs. Its descriptor is readable when it has
+    /// ended.
+    pub fn exit_error(&mut self) -> Option<io::Error> {
         let thread = self.thread.take_if(|thread| thread.is_finished())?;
         Some(match thread.join() {
-            Ok(Ok(())) => io::Error::other("it ended without a reason"),
+            Ok(Ok(())) => io::Error::other("the thread ended unexpectedly"),
             Ok(Err(error)) => error,
-            Err(_) => io::Error::other("it failed unexpectedly"),
+            Err(_) => io::Error::other("the thread panicked"),
         })
     }
 
-    /// Ends the thread; connections break.
+    /// Stops the thread and closes all connections.
     pub fn stop(self) {
-        let Self { orders, thread, .. } = self;
-        drop(orders);
+        let Self {
+            commands, thread, ..
+        } = self;
+        drop(commands);
         if let Some(thread) = thread {
             let _ = thread.join();
         }
     }
 }
 
-/// Becomes readable when the thread has ended, which it does not by itself.
+/// Readable when the thread has ended, which happens only after an error.
 impl AsFd for Server {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.bell.as_fd()
+        self.exit_reader.as_fd()
     }
 }
 
-/// Takes an endpoint's address and reads its certificates.
-fn open(endpoint: Endpoint) -> Result<(Endpoint, TcpListener, Certificates), StartError> {
-    let listener = listen::listen(endpoint.listen, endpoint.only_ipv6)
-        .map_err(|error| StartError::Listen(endpoint.listen, error))?;
-    let certificates =
-        Certificates::load(&endpoint.certificates).map_err(StartError::Certificate)?;
-    Ok((endpoint, listener, certificates))
+/// Binds the address of an endpoint and reads its certificates.
+fn open(config: EndpointConfig) -> Result<(EndpointConfig, TcpListener, Certificates), StartError> {
+    let listener = listen::listen(config.listen, config.only_ipv6)
+        .map_err(|error| StartError::Listen(config.listen, error))?;
+    let certificates = Certificates::load(&config.certificates).map_err(StartError::Certificate)?;
+    Ok((config, listener, certificates))
 }

@@ -1,79 +1,79 @@
-//! An association: our relation with one server address (RFC 5905 section 9, client mode).
+//! An association: the client's state for one server address (RFC 5905 section 9, client mode).
 //!
-//! At most one exchange is open at a time. Its nonce, a fresh 64-bit random number in the transmit timestamp,
-//! is the only thing that makes a datagram an answer: the server must return it as origin timestamp.
-//! A datagram that fails this changes nothing, so a stranger who cannot see our requests can neither
-//! move the clock nor use up the one answer that each request may have.
+//! At most one exchange is open at a time. Its nonce, a fresh 64-bit random number in the transmit
+//! timestamp, is what identifies its reply: the server must return it as origin timestamp. A
+//! datagram that fails this test changes nothing, so a third party that cannot see our requests can
+//! neither move the clock nor use up the one reply that each request may have.
 //!
-//! The real send time stays here and never goes over the wire (data minimisation).
-//! It begins as the daemon's own reading and is replaced by the kernel's when that shows up; whichever
-//! is there when the reply comes counts, because waiting for the better one would add a timer to the hot
-//! path and a late reply's stamp has been lying in the queue for a round trip anyway.
+//! The real transmit time is kept locally and never sent (data minimisation). It is the daemon's
+//! own reading first and is replaced by the kernel's timestamp when that arrives. Whichever is
+//! present when the reply arrives is used: waiting for the better one would need another timer, and
+//! the timestamp of a late reply's request has been queued for a round trip already.
 
 use std::net::SocketAddr;
 
 use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, PollInterval, PollLimits, Stamp, Stratum};
 use rand_core::RngCore;
 
-use super::interleaved::{self, Answered, Ask, FOLLOW_UP, Kind};
-use super::protection::{Evidence, Protection};
-use super::sanity::{self, LocalIdentity, Rejection};
-use super::{Kiss, NtsSession, Reach, Schedule};
+use super::interleaved::{self, AnsweredExchange, FOLLOW_UP, InterleavedFields, ReplyMode};
+use super::protection::{Authenticity, Protection};
+use super::sanity::{self, LocalIdentity};
+use super::{KissCode, NtsSession, PacketCounters, Reach, Rejection, Schedule};
 use crate::engine::{Datagram, ExchangeId};
 use crate::wire::{Header, Mode, Packet, Version};
 
-/// How long a request stays open. Longer than any path (a geostationary hop takes 0.3 s each way),
-/// shorter than any steady interval.
+/// Time after which an exchange is closed without a reply. Longer than any path (a geostationary
+/// hop takes 0.3 s each way), shorter than any steady interval.
 const REPLY_TIMEOUT: NtpDuration = NtpDuration::from_seconds(5);
 
-/// When a burst begins that an answer has started.
-const BURST_BEGINS: NtpDuration = NtpDuration::from_seconds(2);
+/// Delay of a burst that is started by a reply.
+const BURST_DELAY: NtpDuration = NtpDuration::from_seconds(2);
 
-/// From a change of the network to the request that it brings about: a new address is of no use before its route.
+/// Delay of a request after a change of the network: routes follow addresses.
 const NETWORK_GRACE: NtpDuration = NtpDuration::from_seconds(1);
 
 /// An open exchange.
 #[derive(Clone, Copy, Debug)]
 struct Exchange {
-    /// Names the exchange, and its socket, towards the shell.
+    /// ID of the exchange and its socket.
     id: ExchangeId,
     nonce: NtpTimestamp,
-    /// Origin of an interleaved reply, if one was asked for.
+    /// Origin timestamp of an interleaved reply, if one was requested.
     interleaved: Option<NtpTimestamp>,
     purpose: Purpose,
-    /// When the request left; unknown until the shell has sent it.
+    /// Transmit timestamp, once the request was sent.
     sent: Option<Stamp>,
     deadline: Monotonic,
 }
 
-/// What a request is for.
+/// Purpose of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
-    /// The schedule says so.
+    /// A poll of the schedule.
     Poll,
-    /// To complete the exchange before it, in interleaved mode.
+    /// Completes the preceding exchange in interleaved mode.
     FollowUp,
-    /// The same once more, because the first was lost.
+    /// Repeats a lost follow-up.
     SecondFollowUp,
-    /// Because both were lost, and not for the first time: to have a measurement all the same, in basic mode.
+    /// Measures in basic mode after repeatedly lost follow-ups.
     Fallback,
 }
 
-/// What an association is asked to do, besides whom to ask.
+/// Parameters of an association.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub struct AssociationConfig {
     /// Range of the poll interval.
     pub limits: PollLimits,
-    /// Poll interval after the start schedule.
+    /// Poll interval after the start-up schedule.
     pub initial_poll: PollInterval,
-    /// How packets are authenticated.
+    /// Authentication of packets.
     pub protection: Protection,
-    /// Whether interleaved mode (RFC 9769) is tried.
+    /// Whether interleaved mode (RFC 9769) is attempted.
     pub interleaved: bool,
 }
 
-impl Default for Terms {
-    /// The usual poll limits, from the shortest on, and nothing else.
+impl Default for AssociationConfig {
+    /// Default poll limits, starting at the minimum; no authentication, basic mode.
     fn default() -> Self {
         let limits = PollLimits::default();
         Self {
@@ -85,56 +85,38 @@ impl Default for Terms {
     }
 }
 
-/// A request to put on the wire.
+/// A request to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The datagram. On the heap: one allocation is nothing beside the socket that each request gets, and a buffer for the longest
-    /// request would make every [`Output`](crate::engine::Output) a kilobyte.
+    /// The datagram. On the heap: the allocation is negligible beside the socket of each request,
+    /// and an inline buffer for the longest request would make every
+    /// [`Output`](crate::engine::Output) a kilobyte.
     pub payload: Vec<u8>,
 }
 
-/// An answer that passed every test.
+/// A reply that passed all tests.
 #[derive(Clone, Copy, Debug)]
 pub struct Accepted {
-    /// When our request left.
+    /// Transmit timestamp of the request.
     pub sent: Stamp,
-    /// When the reply arrived.
+    /// Receive timestamp of the reply.
     pub received: Stamp,
-    /// What the server said.
+    /// Header of the reply.
     pub header: Header,
 }
 
-/// What a datagram turned out to be.
+/// Result of an accepted datagram.
 #[derive(Clone, Copy, Debug)]
 pub enum Reply {
-    /// Usable time.
+    /// A complete measurement.
     Time(Accepted),
-    /// Usable time of which the transmit timestamp is still to come, in interleaved mode.
-    Unfinished,
-    /// A kiss that answers our own request.
-    Kiss(Kiss),
+    /// A valid reply whose transmit timestamp arrives with the next one, in interleaved mode.
+    Incomplete,
+    /// A kiss-o'-death in reply to our request.
+    Kiss(KissCode),
 }
 
-/// Packet counts of an association since it began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Requests handed to the shell.
-    pub sent: u64,
-    /// Datagrams received.
-    pub received: u64,
-    /// Replies with usable time.
-    pub accepted: u64,
-    /// Replies to our requests without usable time.
-    pub unusable: u64,
-    /// Datagrams that answered nothing of ours, or did not prove that they came from the server.
-    pub bogus: u64,
-    /// Of the unusable ones: crypto-NAKs, by which a server says that it does not accept our key.
-    pub crypto_naks: u64,
-    /// Of the unusable ones: NTS NAKs, by which a server says that it cannot read our cookie.
-    pub nts_naks: u64,
-}
-
-/// The relation with one server address.
+/// Client state for one server address.
 #[derive(Clone, Debug)]
 pub struct Association {
     remote: SocketAddr,
@@ -142,62 +124,64 @@ pub struct Association {
     reach: Reach,
     schedule: Schedule,
     exchange: Option<Exchange>,
-    /// When the newest request was due.
-    asked: Monotonic,
-    /// When the schedule wants the next one.
+    /// Time of the last scheduled request.
+    last_poll: Monotonic,
+    /// Time of the next scheduled request.
     next_scheduled: Monotonic,
-    /// A request that is due beside the schedule.
+    /// An additional request outside of the schedule.
     extra: Option<(Monotonic, Purpose)>,
-    interleaved: interleaved::Memory,
-    counters: Counters,
+    interleaved: interleaved::InterleavedState,
+    counters: PacketCounters,
     last_header: Option<Header>,
-    /// Of the newest datagram.
-    evidence: Evidence,
+    /// Result of the authentication of the last datagram.
+    authenticity: Authenticity,
 }
 
 impl Association {
-    /// A new association that sends its first request at `start`.
-    pub fn new(remote: SocketAddr, terms: Terms, start: Monotonic) -> Self {
+    /// Creates an association that sends its first request at `start`.
+    pub fn new(remote: SocketAddr, config: AssociationConfig, start: Monotonic) -> Self {
         Self {
             remote,
-            protection: terms.protection,
+            protection: config.protection,
             reach: Reach::default(),
-            schedule: Schedule::new(terms.limits, terms.initial_poll, start),
+            schedule: Schedule::new(config.limits, config.initial_poll, start),
             exchange: None,
-            asked: start,
+            last_poll: start,
             next_scheduled: start,
             extra: None,
-            interleaved: interleaved::Memory::new(terms.interleaved),
-            counters: Counters::default(),
+            interleaved: interleaved::InterleavedState::new(config.interleaved),
+            counters: PacketCounters::default(),
             last_header: None,
-            evidence: Evidence::Unasked,
+            authenticity: Authenticity::NotChecked,
         }
     }
 
-    /// The server's address.
+    /// Address of the server.
     pub fn remote(&self) -> SocketAddr {
         self.remote
     }
 
-    /// How packets are authenticated.
+    /// Authentication of packets.
     pub fn protection(&self) -> &Protection {
         &self.protection
     }
 
-    /// Puts the session of a new key exchange in place; the one before is kept until it has proved itself.
+    /// Installs the session of a new key exchange. The previous one is kept until the new one is
+    /// confirmed by an authenticated reply.
     ///
-    /// Silence was about the old keys and is no news of the new ones: the register begins anew, and so does our patience.
-    pub fn renew(&mut self, session: NtsSession) {
+    /// Missing replies under the old keys say nothing about the new ones, so the reach register is
+    /// reset if no recent poll was answered.
+    pub fn install_session(&mut self, session: NtsSession) {
         if !self.reach.is_reachable() {
             self.reach = Reach::default();
         }
         self.protection = match core::mem::take(&mut self.protection) {
-            Protection::Nts(previous) => Protection::Nts(Box::new(session.after(*previous))),
+            Protection::Nts(previous) => Protection::Nts(Box::new(session.replacing(*previous))),
             Protection::None | Protection::Symmetric(_) => Protection::Nts(Box::new(session)),
         };
     }
 
-    /// Ends it, for the sake of its NTS session.
+    /// Ends the association and returns its NTS session.
     pub fn into_session(self) -> Option<NtsSession> {
         match self.protection {
             Protection::Nts(session) => Some(*session),
@@ -216,86 +200,87 @@ impl Association {
     }
 
     /// Packet counts.
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&self) -> PacketCounters {
         self.counters
     }
 
-    /// The header of the newest accepted reply.
+    /// Header of the last accepted reply.
     pub fn last_header(&self) -> Option<&Header> {
         self.last_header.as_ref()
     }
 
-    /// What the newest datagram proved.
-    pub fn evidence(&self) -> Evidence {
-        self.evidence
+    /// Result of the authentication of the last datagram.
+    pub fn authenticity(&self) -> Authenticity {
+        self.authenticity
     }
 
-    /// The open exchange, if any.
+    /// ID of the open exchange, if any.
     pub fn exchange(&self) -> Option<ExchangeId> {
         self.exchange.map(|exchange| exchange.id)
     }
 
-    /// Whether the open exchange's request has left this machine.
-    pub fn has_left(&self) -> bool {
+    /// Whether the request of the open exchange has been sent.
+    pub fn is_sent(&self) -> bool {
         self.exchange
             .is_some_and(|exchange| exchange.sent.is_some())
     }
 
-    /// When the next request is due.
+    /// Time of the next request.
     pub fn next_poll(&self) -> Monotonic {
         let scheduled = self.next_scheduled;
         self.extra.map_or(scheduled, |(at, _)| at.min(scheduled))
     }
 
-    /// Whether the newest reply was in interleaved mode.
+    /// Whether the last reply was in interleaved mode.
     pub fn is_interleaved(&self) -> bool {
         self.interleaved.is_active()
     }
 
-    /// The interval that is running: at least a second.
+    /// The current poll interval, at least one second.
     pub fn interval(&self) -> NtpDuration {
-        (self.next_scheduled - self.asked).max(NtpDuration::from_seconds(1))
+        (self.next_scheduled - self.last_poll).max(NtpDuration::from_seconds(1))
     }
 
-    /// When the open exchange is to be given up.
+    /// Time at which the open exchange expires.
     pub fn deadline(&self) -> Option<Monotonic> {
         self.exchange.map(|exchange| exchange.deadline)
     }
 
-    /// Opens an exchange; the caller has closed the one before.
+    /// Opens an exchange. The caller has closed the previous one.
     ///
-    /// `None` if there is no NTS cookie left: then nothing is opened, and the next attempt is at the next poll.
+    /// Returns `None` if no NTS cookie is left. Then no exchange is opened, and the next attempt is
+    /// made at the next poll.
     pub fn request(
         &mut self,
         now: Monotonic,
         id: ExchangeId,
         rng: &mut impl RngCore,
     ) -> Option<Request> {
-        // Zero would read as "unknown" in the reply's origin field.
+        // A timestamp of zero means "unknown".
         let nonce = NtpTimestamp::from_bits(rng.next_u64().max(1));
         let extra = self.extra.take().filter(|_| now < self.next_scheduled);
         let purpose = extra.map_or(Purpose::Poll, |(_, purpose)| purpose);
-        let ask = match purpose {
+        let fields = match purpose {
             Purpose::Poll | Purpose::FollowUp | Purpose::SecondFollowUp => {
-                self.interleaved.ask(rng)
+                self.interleaved.request_fields(rng)
             }
             Purpose::Fallback => None,
         };
         self.exchange = Some(Exchange {
             id,
             nonce,
-            interleaved: ask.map(|ask| ask.receive),
+            interleaved: fields.map(|fields| fields.receive),
             purpose,
             sent: None,
             deadline: now + REPLY_TIMEOUT,
         });
-        // What is sent beside the schedule does not count as a poll.
+        // Additional requests do not count as polls.
         if purpose == Purpose::Poll {
-            self.reach.polled();
-            self.asked = now;
-            self.next_scheduled = self.schedule.requested(now, rng);
+            self.reach.record_poll();
+            self.last_poll = now;
+            self.next_scheduled = self.schedule.record_request(now, rng);
         }
-        let payload = self.protection.request(&request_header(nonce, ask), rng);
+        let payload = self.protection.request(&request_header(nonce, fields), rng);
         if payload.is_none() {
             self.exchange = None;
         }
@@ -304,7 +289,7 @@ impl Association {
         Some(Request { payload })
     }
 
-    /// The request has left. Of several stamps for it, the one taken closest to the wire counts.
+    /// Records a transmit timestamp. Of several, the one taken closest to the wire is used.
     pub fn transmitted(&mut self, id: ExchangeId, stamp: Stamp) {
         if let Some(exchange) = self.exchange.as_mut().filter(|exchange| exchange.id == id)
             && exchange.sent.is_none_or(|sent| sent.source <= stamp.source)
@@ -314,12 +299,12 @@ impl Association {
         self.interleaved.transmitted(id, stamp);
     }
 
-    /// Gives the open exchange up: it could not be sent, or another takes its place.
+    /// Closes the open exchange: it could not be sent, or another one replaces it.
     pub fn abandon(&mut self) -> Option<ExchangeId> {
         self.exchange.take().map(|exchange| exchange.id)
     }
 
-    /// Gives the open exchange up because no answer came in time.
+    /// Closes the open exchange after its timeout.
     pub fn expire(&mut self, now: Monotonic) -> Option<ExchangeId> {
         let exchange = self.exchange.take()?;
         let next = match exchange.purpose {
@@ -334,23 +319,24 @@ impl Association {
         Some(exchange.id)
     }
 
-    /// Gives up whatever was stamped so far: the clock was set, and its stamps from before mean nothing any more.
-    pub fn void_stamps(&mut self) -> Option<ExchangeId> {
-        self.interleaved.forget_stamps();
+    /// Discards all timestamps and the open exchange after a step of the clock, which invalidates
+    /// them.
+    pub fn discard_timestamps(&mut self) -> Option<ExchangeId> {
+        self.interleaved.discard_timestamps();
         self.abandon()
     }
 
-    /// Judges a datagram that arrived on the open exchange's socket. A rejection that does not blame the
-    /// server leaves everything as it was; anything else closes the exchange.
+    /// Processes a datagram from the socket of the open exchange. A rejection that is not the
+    /// server's fault changes nothing; any other result closes the exchange.
     pub fn receive(
         &mut self,
         now: Monotonic,
         datagram: &Datagram<'_>,
-        us: &LocalIdentity,
+        local_identity: &LocalIdentity,
         stratum_limit: Stratum,
     ) -> Result<Reply, Rejection> {
         self.counters.received += 1;
-        self.evidence = Evidence::Unasked;
+        self.authenticity = Authenticity::NotChecked;
         let matched = self
             .match_reply(now, datagram)
             .inspect_err(|rejection| self.count_mismatch(*rejection))?;
@@ -358,29 +344,31 @@ impl Association {
         let header = matched.header;
         if header.stratum == Stratum::KISS {
             self.counters.unusable += 1;
-            return Ok(Reply::Kiss(Kiss::from_reference_id(header.reference_id)));
+            return Ok(Reply::Kiss(KissCode::from_reference_id(
+                header.reference_id,
+            )));
         }
-        sanity::check_server(&header, us, stratum_limit)
-            .and_then(|()| self.take_in(now, datagram, &matched))
+        sanity::check_server(&header, local_identity, stratum_limit)
+            .and_then(|()| self.process_reply(now, datagram, &matched))
             .inspect_err(|_| self.counters.unusable += 1)
     }
 
-    /// A reply of the server's, whose stamps are still to be looked at.
-    fn take_in(
+    /// Processes a reply of the server except for its authentication.
+    fn process_reply(
         &mut self,
         now: Monotonic,
         datagram: &Datagram<'_>,
         matched: &Matched,
     ) -> Result<Reply, Rejection> {
-        let answered = Answered {
+        let answered = AnsweredExchange {
             id: datagram.exchange,
             sent: matched.sent,
             received: datagram.received,
             header: matched.header,
             at: now,
-            measured: matched.kind != Kind::Interleaved,
+            measured: matched.mode != ReplyMode::Interleaved,
         };
-        let measurable = if matched.kind == Kind::Interleaved {
+        let measurable = if matched.mode == ReplyMode::Interleaved {
             self.interleaved.complete(now, &matched.header)
         } else {
             Some(answered)
@@ -390,17 +378,18 @@ impl Association {
         }
         self.counters.accepted += 1;
         self.last_header = Some(matched.header);
-        self.reach.answered();
-        if self.schedule.answered(now) {
-            self.next_scheduled = now + BURST_BEGINS;
+        self.reach.record_reply();
+        if self.schedule.record_reply(now) {
+            self.next_scheduled = now + BURST_DELAY;
         }
         let completes = measurable.is_some();
-        self.interleaved.answered(answered, matched.kind, completes);
+        self.interleaved
+            .record_exchange(answered, matched.mode, completes);
         let Some(exchange) = measurable else {
             if self.interleaved.needs_follow_up(now, self.next_scheduled) {
                 self.extra = Some((now + FOLLOW_UP, Purpose::FollowUp));
             }
-            return Ok(Reply::Unfinished);
+            return Ok(Reply::Incomplete);
         };
         Ok(Reply::Time(Accepted {
             sent: exchange.sent,
@@ -438,80 +427,81 @@ impl Association {
         let packet = Packet::parse(datagram.payload).map_err(|_| Rejection::Malformed)?;
         sanity::check_mode(&packet.header)?;
         let origin = packet.header.origin_timestamp;
-        let kind = match exchange.interleaved {
-            Some(nonce) if origin == nonce => Kind::Interleaved,
-            Some(_) if origin == exchange.nonce => Kind::Refused,
-            None if origin == exchange.nonce => Kind::Basic,
+        let mode = match exchange.interleaved {
+            Some(nonce) if origin == nonce => ReplyMode::Interleaved,
+            Some(_) if origin == exchange.nonce => ReplyMode::Refused,
+            None if origin == exchange.nonce => ReplyMode::Basic,
             _ => return Err(Rejection::WrongOrigin),
         };
         if now > exchange.deadline {
             return Err(Rejection::Late);
         }
-        // A reply to a request that was never sent can't exist; the nonce did not leave this process.
+        // A reply to a request that was never sent cannot exist: the nonce has not left this
+        // process.
         let sent = exchange.sent.ok_or(Rejection::WrongOrigin)?;
-        let verdict = self.protection.check(&packet);
-        self.evidence = Evidence::of(verdict);
-        verdict?;
+        let result = self.protection.check(&packet);
+        self.authenticity = Authenticity::from_result(result);
+        result?;
         Ok(Matched {
             sent,
             header: packet.header,
-            kind,
+            mode,
         })
     }
 
-    /// Takes the discipline's wish for the steady interval.
-    pub fn set_poll(&mut self, wish: PollInterval) {
-        self.schedule.set_poll(wish);
+    /// Sets the steady poll interval requested by the discipline.
+    pub fn set_poll(&mut self, poll: PollInterval) {
+        self.schedule.set_poll(poll);
     }
 
-    /// Takes another range of the poll interval.
+    /// Sets the range of the poll interval.
     pub fn set_limits(&mut self, limits: PollLimits) {
         self.schedule.set_limits(limits);
-        let latest = self.asked + self.schedule.poll().to_duration();
-        self.next_scheduled = self.next_scheduled.min(latest.max(self.asked));
+        let latest = self.last_poll + self.schedule.poll().to_duration();
+        self.next_scheduled = self.next_scheduled.min(latest.max(self.last_poll));
     }
 
-    /// Asks again soon, in a burst: the clock was disturbed, the network came back or the operator wants it. Returns whether it
-    /// does; see [`Schedule::restart`].
+    /// Starts a burst: the clock was disturbed, the network changed, or an operator requested it.
+    /// Returns whether a burst was started; see [`Schedule::restart`].
     pub fn restart(&mut self, now: Monotonic) -> bool {
         let restarts = self.schedule.restart(now);
         if restarts {
             self.next_scheduled = now;
             self.extra = None;
-            self.interleaved.forgive();
+            self.interleaved.reset_failures();
         }
         restarts
     }
 
-    /// Asks once more, and soon, because the network has changed: for where there is no room for a burst, in which the wait for the next poll
-    /// may be a long one. A server that has asked for fewer packets is not asked before its time.
-    pub fn hurry(&mut self, now: Monotonic) {
-        if let Some(earliest) = self.schedule.earliest(self.asked) {
+    /// Schedules one request soon after a change of the network, if no burst is possible and the
+    /// next poll may be far off. A server that sent a RATE kiss is not polled early.
+    pub fn poll_soon(&mut self, now: Monotonic) {
+        if let Some(earliest) = self.schedule.earliest(self.last_poll) {
             self.next_scheduled = self.next_scheduled.min(earliest.max(now + NETWORK_GRACE));
         }
     }
 
-    /// Obeys a RATE kiss.
-    pub fn rate_kissed(&mut self, now: Monotonic, rng: &mut impl RngCore) {
-        self.next_scheduled = self.schedule.rate_kissed(now, rng);
+    /// Processes a RATE kiss.
+    pub fn handle_rate_kiss(&mut self, now: Monotonic, rng: &mut impl RngCore) {
+        self.next_scheduled = self.schedule.handle_rate_kiss(now, rng);
         self.extra = None;
     }
 }
 
-/// A reply that answers the open exchange, and comes from the server if that can be proved.
+/// A reply that matches the open exchange and passed authentication.
 #[derive(Clone, Copy, Debug)]
 struct Matched {
     sent: Stamp,
     header: Header,
-    kind: Kind,
+    mode: ReplyMode,
 }
 
-/// A client request that says nothing but its version, its mode and the nonce, and in interleaved mode what that mode needs: what a
-/// server does not need to know it cannot use to recognise or to manipulate us.
-fn request_header(nonce: NtpTimestamp, ask: Option<Ask>) -> Header {
+/// Header of a client request: version, mode and nonce only, plus the fields that interleaved mode
+/// needs. Fields that a server does not need cannot be used to track or to manipulate the client.
+fn request_header(nonce: NtpTimestamp, fields: Option<InterleavedFields>) -> Header {
     Header {
-        origin_timestamp: ask.map_or(NtpTimestamp::ZERO, |ask| ask.origin),
-        receive_timestamp: ask.map_or(NtpTimestamp::ZERO, |ask| ask.receive),
+        origin_timestamp: fields.map_or(NtpTimestamp::ZERO, |fields| fields.origin),
+        receive_timestamp: fields.map_or(NtpTimestamp::ZERO, |fields| fields.receive),
         transmit_timestamp: nonce,
         ..Header::blank(Version::V4, Mode::Client)
     }

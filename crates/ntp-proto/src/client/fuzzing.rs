@@ -1,4 +1,5 @@
-//! What must hold for any datagram that reaches a client's socket; called by the fuzz target, the corpus replay and a property test.
+//! Invariants that hold for any datagram on a client's socket. Used by the fuzz target, the corpus
+//! replay and a property test.
 
 use std::net::SocketAddr;
 
@@ -6,18 +7,19 @@ use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, Stamp, StampSource, Stratum
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
 
-use super::{Association, LocalIdentity, Reply, Terms};
+use super::{Association, AssociationConfig, LocalIdentity, Reply};
 use crate::engine::{Datagram, ExchangeId, SourceId};
 use crate::wire::{Header, Reader};
 
-/// Where the origin timestamp stands in a packet (RFC 5905 section 7.3).
+/// Position of the origin timestamp in a packet (RFC 5905 section 7.3).
 const ORIGIN: std::ops::Range<usize> = 24..32;
 
-/// Feeds `bytes` to an association with an open exchange, first as they are, which must change nothing unless they
-/// happen to be an answer, and then with the right nonce, which must give a sound verdict whatever else they say.
+/// Passes `bytes` to an association with an open exchange: first unchanged, which must have no
+/// effect unless they match the nonce, then with the right nonce, which must yield a valid result
+/// whatever else they contain.
 ///
 /// # Panics
-/// If a promise is broken.
+/// If an invariant is violated.
 pub fn check(bytes: &[u8]) {
     let now = Monotonic::from_nanos(0);
     let id = ExchangeId {
@@ -30,18 +32,18 @@ pub fn check(bytes: &[u8]) {
     };
     let mut association = Association::new(
         SocketAddr::from(([192, 0, 2, 1], 123)),
-        Terms::default(),
+        AssociationConfig::default(),
         now,
     );
     let mut rng = ChaCha12Rng::from_seed([7; 32]);
     let request = association
         .request(now, id, &mut rng)
-        .expect("without protection there is nothing to run out of");
+        .expect("a request without protection needs no cookies");
     association.transmitted(id, stamp);
     let nonce = Header::parse(&mut Reader::new(&request.payload))
         .map_or(NtpTimestamp::ZERO, |header| header.transmit_timestamp);
-    let us = LocalIdentity::default();
-    let arrive = |association: &mut Association, payload: &[u8]| {
+    let local_identity = LocalIdentity::default();
+    let receive = |association: &mut Association, payload: &[u8]| {
         let received = Stamp {
             time: stamp.time + NtpDuration::from_millis(20),
             ..stamp
@@ -55,27 +57,27 @@ pub fn check(bytes: &[u8]) {
         association.receive(
             now + NtpDuration::from_millis(20),
             &datagram,
-            &us,
+            &local_identity,
             Stratum::UNSYNCHRONIZED,
         )
     };
 
-    let lucky = bytes.get(ORIGIN) == Some(&nonce.to_bits().to_be_bytes()[..]);
-    if !lucky {
+    let matches_nonce = bytes.get(ORIGIN) == Some(&nonce.to_bits().to_be_bytes()[..]);
+    if !matches_nonce {
         let before = (
             association.reach(),
             association.next_poll(),
             association.schedule().poll(),
         );
-        let verdict = arrive(&mut association, bytes);
+        let result = receive(&mut association, bytes);
         assert!(
-            verdict.is_err_and(|rejection| !rejection.blames_server()),
-            "a stranger's datagram was listened to"
+            result.is_err_and(|rejection| !rejection.is_server_fault()),
+            "a datagram without the nonce was accepted"
         );
         assert_eq!(
             association.exchange(),
             Some(id),
-            "a stranger's datagram used up the exchange"
+            "a datagram without the nonce closed the exchange"
         );
         assert_eq!(
             before,
@@ -87,20 +89,20 @@ pub fn check(bytes: &[u8]) {
         );
     }
 
-    let mut answer = bytes.to_vec();
-    if let Some(origin) = answer.get_mut(ORIGIN) {
+    let mut reply = bytes.to_vec();
+    if let Some(origin) = reply.get_mut(ORIGIN) {
         origin.copy_from_slice(&nonce.to_bits().to_be_bytes());
     }
-    if let Ok(Reply::Time(accepted)) = arrive(&mut association, &answer) {
+    if let Ok(Reply::Time(accepted)) = receive(&mut association, &reply) {
         let header = accepted.header;
         assert!(header.stratum.is_usable() && !header.transmit_timestamp.is_zero());
         assert!(
             association.exchange().is_none(),
-            "an exchange has one answer"
+            "an accepted reply closes the exchange"
         );
         assert!(
-            arrive(&mut association, &answer).is_err(),
-            "a replay was listened to"
+            receive(&mut association, &reply).is_err(),
+            "a replayed reply was accepted"
         );
     }
 }
@@ -113,12 +115,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_datagram(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn any_datagram_keeps_the_invariants(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             check(&bytes);
         }
 
         #[test]
-        fn anything_that_looks_like_a_reply(mut bytes in proptest::collection::vec(any::<u8>(), 48..120)) {
+        fn any_datagram_of_server_mode_keeps_the_invariants(mut bytes in proptest::collection::vec(any::<u8>(), 48..120)) {
             bytes[0] = 0x24;
             bytes.truncate(bytes.len() / 4 * 4);
             check(&bytes);

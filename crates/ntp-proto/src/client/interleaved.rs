@@ -1,38 +1,46 @@
-//! Interleaved mode, the client's side (RFC 9769 section 2).
+//! Interleaved mode, client side (RFC 9769 section 2).
 //!
-//! # What for
-//! A server's transmit timestamp is read before the reply leaves, by software, so it is early by an unknown time that the client takes for
-//! path asymmetry. In interleaved mode each reply carries the *true* transmit time of the reply before it, as the server's
-//! kernel or network card saw it:
+//! # Purpose
+//! A server reads its transmit timestamp in software before the reply leaves, so it is early by an
+//! unknown time, which the client takes for path asymmetry. In interleaved mode each reply carries
+//! the *actual* transmit time of the previous reply, as timestamped by the server's kernel or
+//! network card:
 //!
 //! ```text
 //!  us                                            server
 //!  T1  origin 0,   receive 0, transmit a    -->  T2
 //!  T4  <--  origin a, receive T2, transmit ~T3   T3     basic: the stamp T3 is an estimate
 //!  T1' origin T2,  receive c, transmit d    -->  T2'
-//!  T4' <--  origin c, receive T2', transmit T3   T3'    interleaved: completes the exchange before
+//!  T4' <--  origin c, receive T2', transmit T3   T3'    interleaved: completes the previous exchange
 //! ```
 //!
-//! The reply's origin timestamp tells which kind it is: `d`, the nonce in our transmit field, makes it basic, `c`, the one in our receive field,
-//! interleaved. Both are fresh 64-bit random numbers, so an interleaved reply is as hard to forge as a basic one.
+//! The origin timestamp of the reply identifies the mode: `d`, the nonce in our transmit field,
+//! means basic, `c`, the nonce in our receive field, means interleaved. Both are fresh 64-bit
+//! random numbers, so an interleaved reply is as hard to forge as a basic one.
 //!
-//! # What a measurement is
-//! T1, T2 and T4 of the exchange before, and T3 from this reply. Every exchange keeps its own stamps, of its own socket, until the next reply
-//! comes or they are too old; nothing of two exchanges is ever mixed. An exchange that was measured as a basic one is not measured again.
+//! # Measurements
+//! A measurement consists of T1, T2 and T4 of the previous exchange, and T3 from this reply. Every
+//! exchange keeps the timestamps of its own socket until the next reply arrives or they are too
+//! old; timestamps of two exchanges are never mixed. An exchange that was measured in basic mode is
+//! not measured again.
 //!
-//! Our clock algorithm wants measurements that are no older than some seconds ([`FRESH`]). Where polls are further apart than that, a poll is two requests:
-//! the second, [`FOLLOW_UP`] later, fetches the stamp of the first, and is repeated if it is lost. When two polls in a row have come to nothing by this,
-//! a plain request is added. Not sooner: among good stamps a poor one does harm, while a poll that is left out does not.
+//! The clock algorithm needs measurements that are at most some seconds old ([`MAX_AGE`]). If polls
+//! are further apart, a poll consists of two requests: the second, [`FOLLOW_UP`] later, retrieves
+//! the timestamp of the first, and is repeated if it is lost. After two failed polls in a row, a
+//! basic request is added. Not sooner: among accurate timestamps an inaccurate one does harm, a
+//! missing poll does not.
 //!
 //! # Fallback
-//! A server that forgot us, or does not know the mode, answers as if we had not asked for it, and its reply is measured as such. After
-//! [`PATIENCE`] of those in a row, lost second requests counted with them (a rate limit may be why), we ask plainly, until the association starts
-//! anew or [`TRUCE`] plain replies have come.
+//! A server that lost its state or does not support the mode replies in basic mode, and its reply
+//! is measured as such. After [`MAX_FAILURES`] of those in a row, including lost follow-ups
+//! (possibly due to a rate limit), requests are in basic mode until the association restarts or
+//! [`RETRY_AFTER`] basic replies have arrived.
 //!
 //! # Data minimisation
-//! A request in this mode says one thing more than a plain one: the server's own receive timestamp of our last exchange. By it the server,
-//! and whoever sees both packets, can tell that the two requests come from one client, even if its address has changed meanwhile. Our own
-//! stamps never go over the wire, here as elsewhere: what stands in the receive field, where RFC 9769 puts T4, is random.
+//! A request in this mode reveals one thing more than a basic one: the server's receive timestamp
+//! of our last exchange. By it the server, and anyone who sees both packets, can link the two
+//! requests to one client, even if its address has changed. Our own timestamps are never sent: the
+//! receive field, in which RFC 9769 puts T4, is random.
 
 use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, Stamp};
 use rand_core::RngCore;
@@ -40,81 +48,84 @@ use rand_core::RngCore;
 use crate::engine::ExchangeId;
 use crate::wire::Header;
 
-/// Time from a poll's first request to its second: as between requests of a burst, so that servers' rate limits have heard of it.
+/// Time between the two requests of a poll: that of requests in a burst, which rate limits of
+/// servers allow.
 pub(super) const FOLLOW_UP: NtpDuration = NtpDuration::from_seconds(2);
-/// Exchanges older than this are not completed any more. The clock algorithm takes samples up to 16 s behind others.
-const FRESH: NtpDuration = NtpDuration::from_seconds(10);
-/// Failures in a row after which the mode is given up. Ours and chronyd give up to two basic replies before the first interleaved one.
-const PATIENCE: u8 = 4;
-/// Plain replies after which it is tried again.
-const TRUCE: u8 = 64;
-/// How long a reply may take to complete an exchange in time.
-const MARGIN: NtpDuration = NtpDuration::from_seconds(1);
+/// Age above which an exchange is not completed. The clock algorithm accepts samples up to 16 s
+/// older than others.
+const MAX_AGE: NtpDuration = NtpDuration::from_seconds(10);
+/// Number of consecutive failures after which the mode is given up. ntpd-rs and chronyd send up to
+/// two basic replies before the first interleaved one.
+const MAX_FAILURES: u8 = 4;
+/// Number of basic replies after which the mode is tried again.
+const RETRY_AFTER: u8 = 64;
+/// Time reserved for the reply that completes an exchange.
+const REPLY_MARGIN: NtpDuration = NtpDuration::from_seconds(1);
 
-/// What an association remembers for interleaved mode.
+/// State of interleaved mode of an association.
 #[derive(Clone, Debug)]
-pub(super) struct Memory {
-    wanted: bool,
-    last: Option<Answered>,
-    /// In a row: basic replies to requests of this mode, and second requests without an answer.
+pub(super) struct InterleavedState {
+    enabled: bool,
+    last: Option<AnsweredExchange>,
+    /// Consecutive failures: basic replies to interleaved requests, and lost follow-ups.
     failures: u8,
-    /// Replies since it was given up.
-    truce: u8,
-    /// The newest reply was an interleaved one.
+    /// Basic replies since the mode was given up.
+    basic_replies: u8,
+    /// Whether the last reply was interleaved.
     active: bool,
 }
 
-/// An exchange that was answered.
+/// An exchange with a reply.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Answered {
+pub(super) struct AnsweredExchange {
     pub(super) id: ExchangeId,
     pub(super) sent: Stamp,
     pub(super) received: Stamp,
     pub(super) header: Header,
-    /// When the answer came.
+    /// Time of the reply.
     pub(super) at: Monotonic,
-    /// Its own reply gave a measurement.
+    /// Whether its own reply was measured.
     pub(super) measured: bool,
 }
 
-/// What a request says in this mode.
+/// Header fields of an interleaved request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ask {
+pub(super) struct InterleavedFields {
     /// The server's receive timestamp of the last exchange.
     pub(super) origin: NtpTimestamp,
-    /// What an interleaved reply will have as its origin.
+    /// Nonce that an interleaved reply has as its origin timestamp.
     pub(super) receive: NtpTimestamp,
 }
 
-impl Memory {
-    pub(super) fn new(wanted: bool) -> Self {
+impl InterleavedState {
+    pub(super) fn new(enabled: bool) -> Self {
         Self {
-            wanted,
+            enabled,
             last: None,
             failures: 0,
-            truce: 0,
+            basic_replies: 0,
             active: false,
         }
     }
 
-    /// Whether the newest reply was an interleaved one.
+    /// Whether the last reply was interleaved.
     pub(super) fn is_active(&self) -> bool {
         self.active
     }
 
-    /// How to ask now; `None` for a plain request.
-    pub(super) fn ask(&self, rng: &mut impl RngCore) -> Option<Ask> {
+    /// Header fields of the next request. `None` for basic mode.
+    pub(super) fn request_fields(&self, rng: &mut impl RngCore) -> Option<InterleavedFields> {
         let last = self
             .last
-            .filter(|_| self.wanted && self.failures < PATIENCE)?;
-        Some(Ask {
+            .filter(|_| self.enabled && self.failures < MAX_FAILURES)?;
+        Some(InterleavedFields {
             origin: last.header.receive_timestamp,
-            // Zero would read as "unknown".
+            // A timestamp of zero means "unknown".
             receive: NtpTimestamp::from_bits(rng.next_u64().max(1)),
         })
     }
 
-    /// A better stamp of a request whose answer came first.
+    /// Records a better timestamp of a request whose reply arrived first.
     pub(super) fn transmitted(&mut self, id: ExchangeId, stamp: Stamp) {
         if let Some(last) = self.last.as_mut().filter(|last| last.id == id)
             && last.sent.source <= stamp.source
@@ -123,35 +134,42 @@ impl Memory {
         }
     }
 
-    /// The exchange that an interleaved reply completes, if it is worth completing.
-    pub(super) fn complete(&self, now: Monotonic, reply: &Header) -> Option<Answered> {
+    /// Returns the previous exchange, completed by an interleaved reply. `None` if it was measured
+    /// already or is too old.
+    pub(super) fn complete(&self, now: Monotonic, reply: &Header) -> Option<AnsweredExchange> {
         let last = self.last?;
         let header = Header {
             transmit_timestamp: reply.transmit_timestamp,
             ..last.header
         };
-        (!last.measured && now - last.at <= FRESH).then_some(Answered { header, ..last })
+        (!last.measured && now - last.at <= MAX_AGE).then_some(AnsweredExchange { header, ..last })
     }
 
-    /// An exchange was answered; `completes` says that its reply completed the one before.
-    pub(super) fn answered(&mut self, exchange: Answered, kind: Kind, completes: bool) {
-        self.active = kind == Kind::Interleaved;
-        match kind {
-            Kind::Interleaved if completes => self.forgive(),
-            Kind::Interleaved => {}
-            Kind::Refused => self.failures = self.failures.saturating_add(1),
-            Kind::Basic if self.failures >= PATIENCE => {
-                self.truce += 1;
-                if self.truce >= TRUCE {
-                    self.forgive();
+    /// Records an exchange with a reply; `completes` is true if the reply completed the previous
+    /// one.
+    pub(super) fn record_exchange(
+        &mut self,
+        exchange: AnsweredExchange,
+        mode: ReplyMode,
+        completes: bool,
+    ) {
+        self.active = mode == ReplyMode::Interleaved;
+        match mode {
+            ReplyMode::Interleaved if completes => self.reset_failures(),
+            ReplyMode::Interleaved => {}
+            ReplyMode::Refused => self.failures = self.failures.saturating_add(1),
+            ReplyMode::Basic if self.failures >= MAX_FAILURES => {
+                self.basic_replies += 1;
+                if self.basic_replies >= RETRY_AFTER {
+                    self.reset_failures();
                 }
             }
-            Kind::Basic => {}
+            ReplyMode::Basic => {}
         }
-        self.last = Some(exchange).filter(|_| self.wanted);
+        self.last = Some(exchange).filter(|_| self.enabled);
     }
 
-    /// A poll's second request was not answered, nor its repetition.
+    /// Records that a follow-up and its repetition were lost.
     pub(super) fn follow_up_failed(&mut self) {
         self.failures = self.failures.saturating_add(1);
     }
@@ -161,30 +179,30 @@ impl Memory {
         self.failures >= 2
     }
 
-    /// Whether a request at `next` comes too late to complete the exchange that was answered now.
+    /// Whether a request at `next` is too late to complete the exchange that was answered now.
     pub(super) fn needs_follow_up(&self, now: Monotonic, next: Monotonic) -> bool {
-        self.active && next - now > FRESH - MARGIN
+        self.active && next - now > MAX_AGE - REPLY_MARGIN
     }
 
-    /// The clock was set: stamps from before mean nothing after.
-    pub(super) fn forget_stamps(&mut self) {
+    /// Discards timestamps after a step of the clock.
+    pub(super) fn discard_timestamps(&mut self) {
         self.last = None;
     }
 
-    /// Another chance for a server that did not know the mode.
-    pub(super) fn forgive(&mut self) {
+    /// Resets the failures, so that the mode is tried again.
+    pub(super) fn reset_failures(&mut self) {
         self.failures = 0;
-        self.truce = 0;
+        self.basic_replies = 0;
     }
 }
 
-/// How an exchange was answered.
+/// Mode of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// In basic mode, as it was asked.
+pub(super) enum ReplyMode {
+    /// Basic mode, as requested.
     Basic,
-    /// In basic mode, though interleaved mode was asked for.
+    /// Basic mode, though interleaved mode was requested.
     Refused,
-    /// In interleaved mode.
+    /// Interleaved mode.
     Interleaved,
 }

@@ -1,14 +1,13 @@
-//! The client side of an NTP association: what to ask, when to ask, whom to believe.
+//! Client side of an NTP association: requests, validation of replies, poll times.
 //!
-//! An [`Association`] is our relation with one server address. It builds requests, judges
-//! replies ([`sanity`], [`Protection`]), keeps the reach register and decides when to poll next ([`schedule`]).
-//! It knows nothing of sockets, names or of other servers: those belong to the
-//! [engine](crate::engine), which feeds it and turns accepted replies into measurements.
+//! An [`Association`] is the client's state for one server address. It builds requests, validates
+//! replies ([`sanity`], [`Protection`]), keeps the reach register and decides when to poll next
+//! ([`schedule`]). It has no sockets, resolves no names and knows no other servers: those belong to
+//! the [engine](crate::engine), which drives it and turns accepted replies into measurements.
 
 mod association;
 pub mod fuzzing;
 mod interleaved;
-mod kiss;
 mod nts;
 mod protection;
 mod reach;
@@ -17,10 +16,11 @@ pub mod schedule;
 #[cfg(test)]
 mod tests;
 
-pub use association::{Accepted, Association, Counters, Reply, Request, Terms};
-pub use kiss::Kiss;
+pub use association::{Accepted, Association, AssociationConfig, Reply, Request};
+pub use ntp_types::event::{KissCode, Rejection};
+pub use ntp_types::statistics::PacketCounters;
 pub use nts::NtsSession;
-pub use protection::{Authentication, Evidence, Protection};
+pub use protection::{Authentication, Authenticity, Protection};
 pub use reach::Reach;
-pub use sanity::{LocalIdentity, Rejection, reference_id_of};
+pub use sanity::{LocalIdentity, reference_id_of};
 pub use schedule::Schedule;

@@ -1,20 +1,23 @@
-//! An association's NTS session: its keys, its cookies, and what to make of refusals.
+//! NTS session of an association: keys, cookies, and handling of NTS NAKs.
 //!
 //! # Cookies
-//! Each request uses one up and asks for as many as bring the stock back to eight (RFC 8915 section 5.7), so a few lost packets cost nothing.
-//! With the last one gone nothing can be asked, and new keys are wanted.
+//! Each request uses one cookie and asks for as many as bring the stock back to eight (RFC 8915
+//! section 5.7), so that a few lost packets do no harm. Without a cookie no request can be sent,
+//! and a key exchange is needed.
 //!
-//! # Refusals
-//! A server that cannot read a cookie says so with a kiss (NTSN), which it cannot authenticate: anyone who sees our requests can say the same, and an
-//! answer to that which throws good keys away would be a gift to him. So a refusal changes nothing at once; the real answer is
-//! still waited for. Only a *poll* that was refused and not answered counts, and only several of them in a row make new keys wanted, by which time the
-//! old ones are still in use. A key exchange is authenticated by TLS, so the worst that an attacker on the path achieves is what he can
-//! achieve anyway: silence.
+//! # NTS NAKs
+//! A server that cannot decrypt a cookie sends an NTS NAK (kiss code NTSN), which it cannot
+//! authenticate: anyone who sees our requests can forge one, and dropping good keys would help an
+//! attacker. So a NAK changes nothing at once; the authentic reply is still accepted. Only a *poll*
+//! with a NAK and no valid reply counts, and only several of them in a row cause a key exchange,
+//! during which the old keys stay in use. A key exchange is authenticated by TLS, so an attacker on
+//! the path achieves no more than by dropping packets.
 //!
-//! # Which keys
-//! Two doubts are settled by trying. chrony 4.4 to 4.6.0 derives keys for AES-128-GCM-SIV in its own way; if the
-//! server may be one, a refused poll makes the next one use the other derivation. And should the keys of a new exchange be
-//! refused from the beginning, while the old ones had cookies left, those take their place again.
+//! # Choice of keys
+//! Two cases are resolved by trying. chrony 4.4 to 4.6.0 derives keys for AES-128-GCM-SIV in its
+//! own way; if the server may be one, a NAK makes the next poll use the other derivation. If the
+//! keys of a new exchange are refused from the start, while the old ones had cookies left, the old
+//! ones are restored.
 
 use std::collections::VecDeque;
 
@@ -23,55 +26,55 @@ use rand_core::RngCore;
 use super::Rejection;
 use crate::nts::{
     AeadAlgorithm, Cookie, KeyExchangeResult, NtsRequest, Proof, SessionKeys, UniqueIdentifier,
-    prove,
+    verify_reply,
 };
 use crate::wire::{Header, Packet};
 
-/// Refused polls in a row after which new keys are wanted.
-const REFUSALS: u8 = 3;
+/// Number of consecutive refused polls after which a key exchange is needed.
+const MAX_REFUSALS: u8 = 3;
 
-/// A session with one server.
+/// An NTS session with one server.
 #[derive(Clone, Debug)]
 pub struct NtsSession {
     keys: SessionKeys,
-    /// The other way to derive them, until one of the two has proved right.
+    /// Keys by the alternative derivation, until one of the two is confirmed.
     other_keys: Option<SessionKeys>,
-    /// At most [`Cookie::IN_STOCK`].
+    /// At most [`Cookie::MAX_STORED`].
     cookies: VecDeque<Cookie>,
-    /// What the open exchange's reply must repeat.
-    asked: Option<UniqueIdentifier>,
-    /// The open exchange was refused, by somebody.
+    /// Unique identifier that the reply to the open exchange must repeat.
+    unique_identifier: Option<UniqueIdentifier>,
+    /// Whether the open exchange received an NTS NAK.
     refused: bool,
-    /// Polls in a row that were refused and not answered.
+    /// Number of consecutive polls with an NTS NAK and no valid reply.
     refusals: u8,
-    /// The session before this one, until this one has proved itself.
+    /// The previous session, until this one is confirmed.
     previous: Option<Box<Self>>,
 }
 
 impl NtsSession {
-    /// A session from a key exchange.
+    /// Creates a session from the result of a key exchange.
     pub fn new(result: KeyExchangeResult) -> Self {
         Self {
             keys: result.keys,
             other_keys: result.legacy_keys,
-            cookies: result.cookies.into_iter().take(Cookie::IN_STOCK).collect(),
-            asked: None,
+            cookies: result.cookies.into_iter().take(Cookie::MAX_STORED).collect(),
+            unique_identifier: None,
             refused: false,
             refusals: 0,
             previous: None,
         }
     }
 
-    /// This session in place of `previous`, which is kept until this one has proved itself.
+    /// Makes this session replace `previous`, which is kept until this one is confirmed.
     #[must_use]
-    pub fn after(mut self, mut previous: Self) -> Self {
-        // Of two unproved ones the older is given up.
+    pub fn replacing(mut self, mut previous: Self) -> Self {
+        // Of two unconfirmed sessions, the older is dropped.
         previous.previous = None;
         self.previous = Some(Box::new(previous)).filter(|previous| !previous.cookies.is_empty());
         self
     }
 
-    /// The cipher in use.
+    /// AEAD algorithm in use.
     pub fn algorithm(&self) -> AeadAlgorithm {
         self.keys.algorithm()
     }
@@ -80,35 +83,36 @@ impl NtsSession {
         &self.keys
     }
 
-    /// How many cookies are left.
+    /// Number of unused cookies.
     pub fn cookies(&self) -> usize {
         self.cookies.len()
     }
 
-    /// Whether a key exchange should take place.
-    pub fn wants_keys(&self) -> bool {
-        self.cookies.is_empty() || self.refusals >= REFUSALS
+    /// Whether a key exchange is needed.
+    pub fn needs_key_exchange(&self) -> bool {
+        self.cookies.is_empty() || self.refusals >= MAX_REFUSALS
     }
 
-    /// What is worth keeping over a restart: keys that may be right and the cookies that were not used. `None` without any.
-    pub fn remains(&self) -> Option<(SessionKeys, Option<SessionKeys>, Vec<Cookie>)> {
+    /// Keys, alternative keys and unused cookies, to be saved for the next run. `None` without a
+    /// cookie.
+    pub fn persistent_parts(&self) -> Option<(SessionKeys, Option<SessionKeys>, Vec<Cookie>)> {
         let cookies: Vec<_> = self.cookies.iter().cloned().collect();
         (!cookies.is_empty()).then(|| (self.keys.clone(), self.other_keys.clone(), cookies))
     }
 
-    /// The datagram that says `header`. `None` if there is no cookie left.
+    /// Encodes a request with `header`. `None` if no cookie is left.
     pub(super) fn request(&mut self, header: &Header, rng: &mut impl RngCore) -> Option<Vec<u8>> {
-        self.settle();
+        self.conclude_exchange();
         let cookie = self.cookies.pop_front()?;
-        let wanted = Cookie::IN_STOCK - self.cookies.len();
+        let wanted = Cookie::MAX_STORED - self.cookies.len();
         let request = NtsRequest::new(header, &self.keys, &cookie, wanted, rng).ok()?;
-        self.asked = Some(request.unique_identifier);
+        self.unique_identifier = Some(request.unique_identifier);
         Some(request.octets)
     }
 
-    /// Draws the conclusion from the exchange that ends with the next one's beginning.
-    fn settle(&mut self) {
-        self.asked = None;
+    /// Evaluates the previous exchange when the next one begins.
+    fn conclude_exchange(&mut self) {
+        self.unique_identifier = None;
         if !core::mem::take(&mut self.refused) {
             return;
         }
@@ -116,42 +120,45 @@ impl NtsSession {
         if let Some(other) = self.other_keys.take() {
             self.other_keys = Some(core::mem::replace(&mut self.keys, other));
         }
-        if self.refusals >= REFUSALS
+        if self.refusals >= MAX_REFUSALS
             && let Some(previous) = self.previous.take()
         {
             let refusals = self.refusals;
             *self = *previous;
-            // These are the good ones, perhaps, but somebody has to look into it.
+            // The restored keys may be good, but a key exchange is needed in any case.
             self.refusals = refusals;
         }
     }
 
-    /// Returns how many cookies were taken.
+    /// Verifies a reply. Returns the number of cookies that were taken from it.
     pub(super) fn check(&mut self, packet: &Packet<'_>) -> Result<usize, Rejection> {
-        let identifier = self.asked.as_ref().ok_or(Rejection::Duplicate)?;
-        match prove(packet, &self.keys, identifier) {
+        let identifier = self
+            .unique_identifier
+            .as_ref()
+            .ok_or(Rejection::Duplicate)?;
+        match verify_reply(packet, &self.keys, identifier) {
             Proof::Authentic(cookies) => {
-                let room = Cookie::IN_STOCK.saturating_sub(self.cookies.len());
+                let room = Cookie::MAX_STORED.saturating_sub(self.cookies.len());
                 let before = self.cookies.len();
                 self.cookies.extend(cookies.into_iter().take(room));
-                self.asked = None;
+                self.unique_identifier = None;
                 self.refused = false;
                 self.refusals = 0;
                 self.other_keys = None;
                 self.previous = None;
                 Ok(self.cookies.len() - before)
             }
-            Proof::Unproved if is_refusal(&packet.header) => {
+            Proof::Unauthenticated if is_nts_nak(&packet.header) => {
                 self.refused = true;
                 Err(Rejection::NtsNak)
             }
-            Proof::Unproved | Proof::NotOurs => Err(Rejection::Unauthenticated),
+            Proof::Unauthenticated | Proof::Unrelated => Err(Rejection::Unauthenticated),
         }
     }
 }
 
-/// Whether it is an NTSN kiss (RFC 8915 section 5.7).
-fn is_refusal(header: &Header) -> bool {
+/// Whether this is an NTS NAK (RFC 8915 section 5.7).
+fn is_nts_nak(header: &Header) -> bool {
     header.stratum == ntp_time::Stratum::KISS
-        && super::Kiss::from_reference_id(header.reference_id) == super::Kiss::NtsNak
+        && super::KissCode::from_reference_id(header.reference_id) == super::KissCode::NtsNak
 }

@@ -1,28 +1,30 @@
-//! How an association proves its packets and has the server prove its own.
+//! Authentication of the packets of an association, in both directions.
 //!
-//! # The seam
-//! An [`Association`](super::Association) knows what a request says; a [`Protection`] knows which octets say it, and whether a reply was
-//! written by somebody who holds the same secret:
+//! # Interface
+//! An [`Association`](super::Association) knows the content of a request; a [`Protection`] encodes
+//! it, and checks whether a reply was written by a holder of the same secret:
 //!
 //! ```text
 //! header -> Protection::request -> octets on the wire
-//! packet -> Protection::check   -> believed, or why not
+//! packet -> Protection::check   -> authentic, or rejected
 //! ```
 //!
-//! At most one exchange is open at a time, so whatever a reply has to be held against may be kept in here.
+//! At most one exchange is open at a time, so the state for checking its reply is kept here.
 //!
-//! # What a failed check does
-//! Nothing. A reply that carries our nonce but no proof may have been written by anyone on the path, so it neither uses up the
-//! exchange nor counts against the server; the real answer is still waited for. The same goes for a crypto-NAK (RFC 5905
-//! section 9.2), by which a server says that it cannot verify us: it is itself unproved, so it is counted and
-//! told, and nothing is done about it.
+//! # Failed checks
+//! A failed check has no effect. A reply with our nonce but without authentication may come from
+//! anyone on the path, so it neither closes the exchange nor counts against the server; the
+//! authentic reply is still accepted. The same applies to a crypto-NAK (RFC 5905 section 9.2), by
+//! which a server reports that it cannot verify our request: it is itself not authenticated, so it
+//! is counted and logged only.
 //!
 //! # NTS
 //! See [`NtsSession`].
 //!
 //! # Symmetric keys
-//! The key belongs to the source, and its number with it: a reply under any other number is unproved even if that number names
-//! a key that we hold (RFC 5905 section 9.2). Requests are of version 4, so digests are cut to 20 octets.
+//! The key and its ID belong to the source: a reply under any other ID fails, even if that ID names
+//! a key that we hold (RFC 5905 section 9.2). Requests are of version 4, so digests are truncated
+//! to 20 octets.
 
 use core::fmt;
 use std::sync::Arc;
@@ -37,68 +39,69 @@ use crate::wire::{Header, Mac, Packet, Writer, emit};
 /// How an association's packets are authenticated.
 #[derive(Clone, Debug, Default)]
 pub enum Protection {
-    /// Not at all: whoever sees a request can answer it.
+    /// No authentication: anyone who sees a request can reply to it.
     #[default]
     None,
-    /// By a secret that we share with the server.
+    /// Symmetric key shared with the server.
     Symmetric(Arc<Key>),
-    /// By the keys and cookies of a key exchange (RFC 8915).
+    /// Keys and cookies of a key exchange (RFC 8915).
     Nts(Box<NtsSession>),
 }
 
 /// How an association's packets are authenticated, without any secret: for readers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication {
-    /// Not at all.
+    /// No authentication.
     None,
-    /// By a symmetric key.
+    /// Symmetric key.
     Symmetric {
-        /// Its number.
+        /// ID of the key.
         id: KeyId,
-        /// Its type.
+        /// Type of the key.
         algorithm: Algorithm,
     },
-    /// By NTS.
+    /// NTS.
     Nts {
-        /// The cipher.
+        /// AEAD algorithm.
         algorithm: AeadAlgorithm,
-        /// Cookies left, of eight.
+        /// Unused cookies, at most eight.
         cookies: usize,
     },
 }
 
-/// What a reply to the open exchange proved. Kept for a record of the engine's inputs: whoever replays that has no keys.
+/// Result of the authentication of a reply to the open exchange. Recorded with the engine's inputs,
+/// since a replay has no keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Evidence {
-    /// The question did not come up: it answered nothing of ours, or could not be read.
+pub enum Authenticity {
+    /// Not checked: the datagram matched no open exchange or could not be parsed.
     #[default]
-    Unasked,
-    /// The server wrote it, as far as the source's protection tells.
+    NotChecked,
+    /// Written by the server, as far as the protection can prove.
     Authentic {
-        /// Cookies that it brought and that were taken.
+        /// Number of cookies taken from it.
         cookies: usize,
     },
-    /// It refuses our key or cookie, which anybody can write.
-    Refusal,
-    /// Anybody may have written it.
-    Nothing,
+    /// An unauthenticated NAK for our key or cookie.
+    Nak,
+    /// Authentication failed.
+    Unauthenticated,
 }
 
-impl Evidence {
-    pub(super) fn of(verdict: Result<usize, Rejection>) -> Self {
-        match verdict {
+impl Authenticity {
+    pub(super) fn from_result(result: Result<usize, Rejection>) -> Self {
+        match result {
             Ok(cookies) => Self::Authentic { cookies },
-            Err(Rejection::CryptoNak | Rejection::NtsNak) => Self::Refusal,
-            Err(_) => Self::Nothing,
+            Err(Rejection::CryptoNak | Rejection::NtsNak) => Self::Nak,
+            Err(_) => Self::Unauthenticated,
         }
     }
 }
 
 impl Protection {
-    /// The datagram that says `header`. `None` if there is nothing left to prove it with.
+    /// Encodes a request with `header`. `None` if no NTS cookie is left.
     pub(super) fn request(&mut self, header: &Header, rng: &mut impl RngCore) -> Option<Vec<u8>> {
         Some(match self {
-            Self::None => written(header, None),
+            Self::None => encode(header, None),
             Self::Symmetric(key) => {
                 let blank = key.sign(&[]);
                 let digest = blank.version_4();
@@ -106,8 +109,8 @@ impl Protection {
                     key_id: key.id(),
                     digest,
                 };
-                let mut octets = written(header, Some(mac));
-                if let Some((covered, place)) = Mac::divide(&mut octets, digest.len()) {
+                let mut octets = encode(header, Some(mac));
+                if let Some((covered, place)) = Mac::split_packet(&mut octets, digest.len()) {
                     place.copy_from_slice(key.sign(covered).version_4());
                 }
                 octets
@@ -116,11 +119,12 @@ impl Protection {
         })
     }
 
-    /// Whether a packet that answers the open exchange was written by the server. Returns how many cookies it brought.
+    /// Checks whether a packet that matches the open exchange was written by the server. Returns
+    /// the number of cookies taken from it.
     ///
     /// # Errors
-    /// [`Rejection::Unauthenticated`] if anybody could have written it, [`Rejection::CryptoNak`] if it says that our request could not be
-    /// verified.
+    /// [`Rejection::Unauthenticated`] if authentication failed, [`Rejection::CryptoNak`] or
+    /// [`Rejection::NtsNak`] if the server reports that it could not verify our request.
     pub(super) fn check(&mut self, packet: &Packet<'_>) -> Result<usize, Rejection> {
         if let Self::Nts(session) = self {
             return session.check(packet);
@@ -128,19 +132,19 @@ impl Protection {
         if packet.mac.is_some_and(|mac| mac.is_crypto_nak()) {
             return Err(Rejection::CryptoNak);
         }
-        let proved = match (self, packet.mac) {
+        let authentic = match (self, packet.mac) {
             (Self::None, _) => true,
             (Self::Symmetric(key), Some(mac)) => {
                 mac.key_id == key.id() && key.verify(packet.authenticated(), mac.digest)
             }
             (Self::Symmetric(_) | Self::Nts(_), _) => false,
         };
-        proved.then_some(0).ok_or(Rejection::Unauthenticated)
+        authentic.then_some(0).ok_or(Rejection::Unauthenticated)
     }
 }
 
 impl Protection {
-    /// What it is, without the secrets.
+    /// Kind of authentication, without secrets.
     pub fn authentication(&self) -> Authentication {
         match self {
             Self::None => Authentication::None,
@@ -155,7 +159,7 @@ impl Protection {
         }
     }
 
-    /// The NTS session, if that is what it is.
+    /// The NTS session, if NTS is used.
     pub fn nts(&self) -> Option<&NtsSession> {
         match self {
             Self::Nts(session) => Some(session),
@@ -164,7 +168,7 @@ impl Protection {
     }
 }
 
-/// Whether they are the same secret.
+/// Compares the secrets.
 impl PartialEq for Protection {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -178,7 +182,7 @@ impl PartialEq for Protection {
 
 impl Eq for Protection {}
 
-/// `none`, or for example `key 7 (AES128)` or `NTS (AES-SIV-CMAC-256)`.
+/// Formats as `none`, or for example `key 7 (AES128)` or `NTS (AES-SIV-CMAC-256)`.
 impl fmt::Display for Authentication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -189,8 +193,8 @@ impl fmt::Display for Authentication {
     }
 }
 
-/// A packet without extension fields.
-fn written(header: &Header, mac: Option<Mac<'_>>) -> Vec<u8> {
+/// Encodes a packet without extension fields.
+fn encode(header: &Header, mac: Option<Mac<'_>>) -> Vec<u8> {
     let mut octets = vec![0; Header::LEN + mac.map_or(0, |mac| mac.length())];
     let emitted = emit(header, None, mac, &mut Writer::new(&mut octets));
     debug_assert!(emitted.is_ok(), "it has room and a digest of version 4");
@@ -227,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_key_proves_a_packet_that_version_4_can_carry() {
+    fn every_key_type_authenticates_a_packet_of_version_4() {
         for algorithm in Algorithm::ALL {
             let ours = key(5, algorithm);
             let mut octets = signed(&ours);
@@ -243,20 +247,20 @@ mod tests {
     }
 
     #[test]
-    fn another_number_proves_nothing_even_with_the_same_secret() {
+    fn the_same_secret_under_another_key_id_is_rejected() {
         let protection = Protection::Symmetric(key(5, Algorithm::Sha1));
         let other = signed(&key(6, Algorithm::Sha1));
         assert_eq!(
             verdict(&protection, &other),
             Err(Rejection::Unauthenticated)
         );
-        let bare = written(&Header::blank(Version::V4, Mode::Server), None);
+        let bare = encode(&Header::blank(Version::V4, Mode::Server), None);
         assert_eq!(verdict(&protection, &bare), Err(Rejection::Unauthenticated));
     }
 
     #[test]
-    fn a_crypto_nak_is_told_from_a_missing_proof() {
-        let nak = written(
+    fn a_crypto_nak_is_distinguished_from_a_missing_mac() {
+        let nak = encode(
             &Header::blank(Version::V4, Mode::Server),
             Some(Mac::CRYPTO_NAK),
         );
@@ -267,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn protections_are_equal_if_their_secrets_are() {
+    fn protections_are_equal_if_their_secrets_are_equal() {
         let of = |key| Protection::Symmetric(key);
         assert_eq!(of(key(5, Algorithm::Sha1)), of(key(5, Algorithm::Sha1)));
         assert_ne!(of(key(5, Algorithm::Sha1)), of(key(6, Algorithm::Sha1)));

@@ -1,28 +1,28 @@
-//! The reach register: which of the last eight polls were answered with usable time
-//! (RFC 5905 section 9.2).
+//! The reach register: results of the last eight polls (RFC 5905 section 9.2).
 
 use core::fmt;
 
-/// One bit for each of the last eight polls, the newest lowest.
+/// Reach register: one bit for each of the last eight polls, newest lowest. Set if the poll got a
+/// usable reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
     bits: u8,
-    /// Polls sent since the register was last cleared, counting no further than it matters.
+    /// Number of polls since the register was created; saturates.
     polls: u8,
 }
 
-/// Polls without any answer after which an address that never answered is given up.
-const INITIAL_PATIENCE: u8 = 3;
+/// Number of unanswered polls after which an address that never replied is unreachable.
+const INITIAL_DEAD_AFTER: u8 = 3;
 
 impl Reach {
-    /// A poll was sent.
-    pub fn polled(&mut self) {
+    /// Records that a poll was sent.
+    pub fn record_poll(&mut self) {
         self.bits <<= 1;
         self.polls = self.polls.saturating_add(1);
     }
 
-    /// The poll just sent was answered.
-    pub fn answered(&mut self) {
+    /// Records a reply to the last poll.
+    pub fn record_reply(&mut self) {
         self.bits |= 1;
     }
 
@@ -31,24 +31,23 @@ impl Reach {
         self.bits != 0
     }
 
-    /// Whether the server is to be considered dead: three polls without an answer at the start,
-    /// eight once it had answered.
+    /// Whether the server is unreachable: no reply to three polls at the start, or to eight later.
     pub fn is_dead(self) -> bool {
-        self.bits == 0 && self.polls >= INITIAL_PATIENCE
+        self.bits == 0 && self.polls >= INITIAL_DEAD_AFTER
     }
 
-    /// Polls since the last answer, at most eight.
+    /// Number of polls since the last reply, at most eight.
     pub fn unanswered(self) -> u32 {
         self.bits.trailing_zeros().min(self.polls.into())
     }
 
-    /// The register itself.
+    /// Value of the register.
     pub fn bits(self) -> u8 {
         self.bits
     }
 }
 
-/// Octal, as every NTP tool prints it: `377` for eight answered polls.
+/// Formats in octal as in other NTP tools: `377` for eight answered polls.
 impl fmt::Display for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:o}", self.bits)
@@ -60,22 +59,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_strikes_at_the_start_eight_later() {
+    fn a_server_is_dead_after_three_unanswered_polls_at_the_start_and_eight_later() {
         let mut reach = Reach::default();
-        reach.polled();
-        reach.polled();
+        reach.record_poll();
+        reach.record_poll();
         assert!(!reach.is_dead());
-        reach.polled();
+        reach.record_poll();
         assert!(reach.is_dead());
 
-        reach.polled();
-        reach.answered();
+        reach.record_poll();
+        reach.record_reply();
         for _ in 0..7 {
-            reach.polled();
+            reach.record_poll();
             assert!(!reach.is_dead());
         }
         assert_eq!(reach.unanswered(), 7);
-        reach.polled();
+        reach.record_poll();
         assert!(reach.is_dead());
         assert_eq!(reach.unanswered(), 8);
     }

@@ -1,131 +1,54 @@
-//! The tests that a reply must pass before anything is believed.
+//! Tests that a reply must pass before it is used.
 //!
-//! They come in the order of RFC 5905 section 8 and 9: first whether the datagram is an answer to
-//! *our* request at all (a failure changes nothing and is not even counted against the server:
-//! anybody can send us datagrams), then whether what the server says about itself makes it usable.
-//! Freshness is proved by the origin timestamp alone: it is a 64-bit random number, new with
-//! every request (data minimisation as in draft-ietf-ntp-data-minimization).
+//! The order is that of RFC 5905 sections 8 and 9: first whether the datagram is a reply to *our*
+//! request at all (a failure changes nothing and does not count against the server, since anyone
+//! can send datagrams), then whether the content of the reply makes the server usable. Freshness
+//! follows from the origin timestamp alone: it is a 64-bit random number, new with every request
+//! (data minimisation as in draft-ietf-ntp-data-minimization).
 
-use core::fmt;
 use std::net::IpAddr;
 
 use ntp_time::{LeapIndicator, NtpDuration, NtpTimestamp, ReferenceId, Stratum};
 
+use ntp_types::event::Rejection;
+
 use crate::wire::{Header, Mode};
 
-/// Largest root distance of a usable server: MAXDISP of RFC 5905 section 7.2.
+/// Root distance from which on a server is not usable: MAXDISP of RFC 5905 section 7.2.
 const ROOT_DISTANCE_LIMIT: NtpDuration = NtpDuration::from_seconds(16);
 
-/// Longest time between a server's receive and transmit timestamps. Real servers need
+/// Largest difference between a server's receive and transmit timestamps. Real servers need
 /// microseconds, interleaved or heavily loaded ones milliseconds; chrony uses the same 4 s.
 const PROCESSING_LIMIT: NtpDuration = NtpDuration::from_seconds(4);
 
-/// Log2 seconds of the coarsest clock that a server still in use may have: the tick of old personal computers.
-const COARSEST_READING: i8 = -6;
+/// Coarsest precision of a server still in use, as base-2 logarithm of seconds: the tick of old
+/// personal computers.
+const COARSEST_PRECISION: i8 = -6;
 
-/// Why a datagram was not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Rejection {
-    /// Not an NTP packet, or a damaged one.
-    Malformed,
-    /// The kernel had to cut it: longer than any reply to our request can be.
-    Oversized,
-    /// Not a server's reply (mode 4).
-    WrongMode,
-    /// Origin timestamp is not the one we sent: forged, replayed or very old.
-    WrongOrigin,
-    /// The request it answers has been answered already.
-    Duplicate,
-    /// Later than a reply may be.
-    Late,
-    /// It knows our nonce, but does not prove that it comes from a holder of the source's key.
-    Unauthenticated,
-    /// The server says that it could not verify our request; anybody on the path can say that.
-    CryptoNak,
-    /// The server says that it could not read our NTS cookie; anybody on the path can say that.
-    NtsNak,
-    /// The server says it is not synchronised (leap indicator 3 or stratum 16).
-    Unsynchronized,
-    /// Stratum above 16, or not below our own `local-stratum`.
-    Stratum,
-    /// A receive or transmit timestamp of zero, transmit before receive, or seconds apart.
-    Timestamps,
-    /// Half of root delay plus root dispersion is 16 s or more.
-    RootDistance,
-    /// The server takes its time from this very machine.
-    Loop,
-    /// The server is this very daemon.
-    Ourselves,
-}
+/// Number of own reference timestamps that are kept. A reply of our own server is at most a round
+/// trip inside this machine old, and fewer sources reply in that time.
+const REMEMBERED_TIMESTAMPS: usize = 8;
 
-impl Rejection {
-    /// Whether whoever wrote it knew the nonce of the open exchange: the server, or somebody on the path to it.
-    pub fn knows_nonce(self) -> bool {
-        self.blames_server()
-            || matches!(self, Self::Unauthenticated | Self::CryptoNak | Self::NtsNak)
-    }
-
-    /// Whether the datagram answered our request, so that the server, not a stranger, is to blame.
-    pub fn blames_server(self) -> bool {
-        matches!(
-            self,
-            Self::Unsynchronized
-                | Self::Stratum
-                | Self::Timestamps
-                | Self::RootDistance
-                | Self::Loop
-                | Self::Ourselves
-        )
-    }
-}
-
-impl fmt::Display for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "not a well-formed NTP packet",
-            Self::Oversized => "longer than a reply can be",
-            Self::WrongMode => "not a server reply",
-            Self::WrongOrigin => "does not answer our request (forged, replayed or stale)",
-            Self::Duplicate => "the request was answered already",
-            Self::Late => "too late",
-            Self::Unauthenticated => "not authenticated with the source's key",
-            Self::NtsNak => "the server says that it cannot read our NTS cookie",
-            Self::CryptoNak => {
-                "the server does not accept our key (compare number, type and secret on both sides)"
-            }
-            Self::Unsynchronized => "the server says it is not synchronised",
-            Self::Stratum => "the server's stratum is too high",
-            Self::Timestamps => "the server's timestamps are zero or contradict each other",
-            Self::RootDistance => "the server is too far from its reference clock",
-            Self::Loop => "the server takes its time from this machine",
-            Self::Ourselves => "its address leads to this very daemon",
-        })
-    }
-}
-
-/// How many of our latest reference timestamps are remembered. A reply of our own server is as old as a round trip inside this
-/// machine; so many sources do not answer meanwhile.
-const SAID_LATELY: usize = 8;
-
-/// What makes a server recognisable as ourselves, or as one that follows us.
+/// Identifies servers that are this daemon or are synchronised to this machine.
 ///
-/// One that follows us names an address of this machine as its reference. One that *is* us, because an address of a source has become
-/// ours or leads back to us, names our own source, as an honest neighbour may; but it gives the reference timestamp that we give, all
-/// 64 bits of it, and that is the reading of one clock at one moment.
+/// A server that is synchronised to us has an address of this machine as its reference ID. A server
+/// that *is* this daemon, because the address of a source became ours or leads back to us, has the
+/// reference ID of our own source, as an unrelated server may; but it sends the same reference
+/// timestamp, all 64 bits of it, which is the reading of one clock at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct LocalIdentity {
-    /// Reference IDs of this machine's addresses, loopback left out: other
-    /// time servers on the same machine are no loop.
+    /// Reference IDs of the addresses of this machine except loopback: other servers on the same
+    /// machine are no loop.
     ids: Vec<ReferenceId>,
-    /// Whether there is an address of the family that reaches further than one link.
+    /// Whether there is an address with more than link scope, for each family.
     v4: bool,
     v6: bool,
-    /// The reference timestamps that our server gave last.
-    said: [NtpTimestamp; SAID_LATELY],
+    /// The last reference timestamps of our server.
+    reference_timestamps: [NtpTimestamp; REMEMBERED_TIMESTAMPS],
 }
 
 impl LocalIdentity {
-    /// Takes the machine's addresses.
+    /// Sets the addresses of this machine.
     pub fn set_addresses(&mut self, addresses: &[IpAddr]) {
         self.ids = addresses
             .iter()
@@ -134,47 +57,50 @@ impl LocalIdentity {
             .collect();
         self.ids.sort_unstable_by_key(|id| id.octets());
         self.ids.dedup();
-        let mut far = addresses.iter().filter(|address| !is_near(**address));
-        self.v4 = far.clone().any(IpAddr::is_ipv4);
-        self.v6 = far.any(IpAddr::is_ipv6);
+        let mut global = addresses
+            .iter()
+            .filter(|address| !has_narrow_scope(**address));
+        self.v4 = global.clone().any(IpAddr::is_ipv4);
+        self.v6 = global.any(IpAddr::is_ipv6);
     }
 
-    /// This is the reference timestamp that our server gives from now on.
-    pub fn says(&mut self, reference_timestamp: NtpTimestamp) {
-        self.said.rotate_right(1);
-        self.said[0] = reference_timestamp;
+    /// Records the reference timestamp that our server sends from now on.
+    pub fn record_reference_timestamp(&mut self, reference_timestamp: NtpTimestamp) {
+        self.reference_timestamps.rotate_right(1);
+        self.reference_timestamps[0] = reference_timestamp;
     }
 
-    /// Whether this machine has an address from which `remote` could be asked. True also if it has none at all, or none is known: then nothing
-    /// speaks for the other family.
-    pub fn could_ask(&self, remote: IpAddr) -> bool {
+    /// Whether this machine has an address of a family and scope from which `remote` can be
+    /// reached. Also true if there is no usable address of either family, since then nothing
+    /// favours the other one.
+    pub fn can_reach(&self, remote: IpAddr) -> bool {
         let (own, other) = if remote.is_ipv4() {
             (self.v4, self.v6)
         } else {
             (self.v6, self.v4)
         };
-        is_near(remote) || own || !other
+        has_narrow_scope(remote) || own || !other
     }
 
-    fn follows_us(&self, id: ReferenceId) -> bool {
+    fn is_own_id(&self, id: ReferenceId) -> bool {
         self.ids.contains(&id)
     }
 
-    fn is_us(&self, reference_timestamp: NtpTimestamp) -> bool {
-        !reference_timestamp.is_zero() && self.said.contains(&reference_timestamp)
+    fn is_own_timestamp(&self, reference_timestamp: NtpTimestamp) -> bool {
+        !reference_timestamp.is_zero() && self.reference_timestamps.contains(&reference_timestamp)
     }
 }
 
-/// Whether an address means something on this machine or on one link only.
-fn is_near(address: IpAddr) -> bool {
+/// Whether an address has host or link scope.
+fn has_narrow_scope(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_loopback() || address.is_link_local(),
         IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local(),
     }
 }
 
-/// The reference ID that a client of `address` announces: the IPv4 address itself, or the first
-/// four octets of the MD5 hash of the IPv6 address (RFC 5905 section 7.3).
+/// Returns the reference ID of a client of `address`: the IPv4 address itself, or the first four
+/// octets of the MD5 hash of the IPv6 address (RFC 5905 section 7.3).
 pub fn reference_id_of(address: IpAddr) -> ReferenceId {
     use md5::{Digest, Md5};
     match address.to_canonical() {
@@ -186,11 +112,11 @@ pub fn reference_id_of(address: IpAddr) -> ReferenceId {
     }
 }
 
-/// Judges what a server says about itself, its stamps left out, in a reply that does answer our request and is no kiss.
+/// Checks the header of a reply to our request that is no kiss, except for its timestamps.
 /// `stratum_limit` is our own `local-stratum`: only servers below it are usable.
 pub fn check_server(
     header: &Header,
-    us: &LocalIdentity,
+    local_identity: &LocalIdentity,
     stratum_limit: Stratum,
 ) -> Result<(), Rejection> {
     if header.leap == LeapIndicator::Unsynchronized || header.stratum == Stratum::UNSYNCHRONIZED {
@@ -203,17 +129,19 @@ pub fn check_server(
     if distance >= ROOT_DISTANCE_LIMIT {
         return Err(Rejection::RootDistance);
     }
-    // Above stratum 1 the reference ID names the server's own source (RFC 5905 section 9.2, "fit").
-    if header.stratum > Stratum::PRIMARY && us.follows_us(header.reference_id) {
+    // Above stratum 1 the reference ID names the source of the server (RFC 5905 section 9.2,
+    // "fit").
+    if header.stratum > Stratum::PRIMARY && local_identity.is_own_id(header.reference_id) {
         return Err(Rejection::Loop);
     }
-    if us.is_us(header.reference_timestamp) {
+    if local_identity.is_own_timestamp(header.reference_timestamp) {
         return Err(Rejection::Ourselves);
     }
     Ok(())
 }
 
-/// Judges a server's two stamps of one exchange: in interleaved mode they come with two replies.
+/// Checks the two timestamps of a server in one exchange, which arrive with two replies in
+/// interleaved mode.
 pub fn check_timestamps(header: &Header) -> Result<(), Rejection> {
     if header.receive_timestamp.is_zero() || header.transmit_timestamp.is_zero() {
         return Err(Rejection::Timestamps);
@@ -225,13 +153,14 @@ pub fn check_timestamps(header: &Header) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// How far apart two stamps of the same moment may be: one step of the server's clock, because servers fill the bits below
-/// their precision with random ones (RFC 5905 section 6), and then sent may seem to precede received.
+/// Maximum difference of two timestamps of the same moment: one step of the server's clock. Servers
+/// fill the bits below their precision with random ones (RFC 5905 section 6), so that the transmit
+/// timestamp may precede the receive timestamp.
 fn reading_error(precision: i8) -> NtpDuration {
-    NtpDuration::from_seconds_f64(2f64.powi(precision.min(COARSEST_READING).into()))
+    NtpDuration::from_seconds_f64(2f64.powi(precision.min(COARSEST_PRECISION).into()))
 }
 
-/// Whether a packet's mode is that of a reply to a client.
+/// Checks that a packet is a reply to a client.
 pub fn check_mode(header: &Header) -> Result<(), Rejection> {
     if header.mode == Mode::Server {
         Ok(())
@@ -266,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn stamps_may_contradict_each_other_by_one_step_of_the_server_s_clock() {
+    fn timestamps_may_be_reversed_by_one_step_of_the_server_clock() {
         let received = reply().receive_timestamp;
         let step = NtpDuration::from_seconds_f64(2f64.powi(-20));
         let sent = |transmit_timestamp| Header {
@@ -293,10 +222,11 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_follows_us_is_a_loop_and_a_primary_server_never_is() {
-        let mut us = LocalIdentity::default();
-        us.set_addresses(&["192.0.2.7".parse().unwrap(), "127.0.0.1".parse().unwrap()]);
-        let check = |header: &Header| check_server(header, &us, Stratum::UNSYNCHRONIZED);
+    fn a_server_synchronised_to_this_machine_is_a_loop_unless_it_is_primary() {
+        let mut local_identity = LocalIdentity::default();
+        local_identity.set_addresses(&["192.0.2.7".parse().unwrap(), "127.0.0.1".parse().unwrap()]);
+        let check =
+            |header: &Header| check_server(header, &local_identity, Stratum::UNSYNCHRONIZED);
         assert_eq!(check(&reply()), Err(Rejection::Loop));
         assert_eq!(
             check(&Header {
@@ -317,46 +247,55 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_ourselves_is_known_by_its_reference_timestamp_and_a_neighbour_is_not() {
-        let said = |seconds: u64| NtpTimestamp::from_bits(seconds << 32 | 0x1234_5678);
-        let mut us = LocalIdentity::default();
-        let check = |us: &LocalIdentity, reference_timestamp| {
+    fn this_daemon_is_recognised_by_its_reference_timestamp() {
+        let timestamp = |seconds: u64| NtpTimestamp::from_bits(seconds << 32 | 0x1234_5678);
+        let mut local_identity = LocalIdentity::default();
+        let check = |local_identity: &LocalIdentity, reference_timestamp| {
             let header = Header {
                 reference_timestamp,
                 ..reply()
             };
-            check_server(&header, us, Stratum::UNSYNCHRONIZED)
+            check_server(&header, local_identity, Stratum::UNSYNCHRONIZED)
         };
-        // Before we said anything, those who say nothing are not us.
-        assert_eq!(check(&us, NtpTimestamp::ZERO), Ok(()));
+        // Before our first timestamp, a server with none is not taken for us.
+        assert_eq!(check(&local_identity, NtpTimestamp::ZERO), Ok(()));
         for seconds in 1..=20 {
-            us.says(said(seconds));
+            local_identity.record_reference_timestamp(timestamp(seconds));
         }
-        assert_eq!(check(&us, said(20)), Err(Rejection::Ourselves));
-        // Our server's reply may have been written before the latest update.
-        assert_eq!(check(&us, said(19)), Err(Rejection::Ourselves));
-        assert_eq!(check(&us, said(21)), Ok(()));
-        assert_eq!(check(&us, NtpTimestamp::ZERO), Ok(()));
+        assert_eq!(
+            check(&local_identity, timestamp(20)),
+            Err(Rejection::Ourselves)
+        );
+        // Our server's reply may have been written before the last update.
+        assert_eq!(
+            check(&local_identity, timestamp(19)),
+            Err(Rejection::Ourselves)
+        );
+        assert_eq!(check(&local_identity, timestamp(21)), Ok(()));
+        assert_eq!(check(&local_identity, NtpTimestamp::ZERO), Ok(()));
     }
 
     #[test]
-    fn only_an_address_that_reaches_further_than_one_link_could_ask_a_server_beyond_it() {
+    fn a_link_local_address_cannot_reach_a_server_beyond_its_link() {
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
-        let mut us = LocalIdentity::default();
+        let mut local_identity = LocalIdentity::default();
         let near = ["127.0.0.1", "::1", "169.254.3.4", "fe80::1"].map(address);
         let far = ["192.0.2.7", "2001:db8::7"].map(address);
-        us.set_addresses(&near);
+        local_identity.set_addresses(&near);
         assert!(
-            far.iter().all(|server| us.could_ask(*server)),
+            far.iter().all(|server| local_identity.can_reach(*server)),
             "there is no better family"
         );
-        us.set_addresses(&[address("169.254.3.4"), address("2001:db8::1")]);
-        assert!(!us.could_ask(far[0]) && us.could_ask(far[1]));
-        assert!(us.could_ask(address("169.254.7.7")) && us.could_ask(address("127.0.0.1")));
+        local_identity.set_addresses(&[address("169.254.3.4"), address("2001:db8::1")]);
+        assert!(!local_identity.can_reach(far[0]) && local_identity.can_reach(far[1]));
+        assert!(
+            local_identity.can_reach(address("169.254.7.7"))
+                && local_identity.can_reach(address("127.0.0.1"))
+        );
     }
 
     #[test]
-    fn what_a_server_says_of_itself_must_make_it_usable() {
+    fn replies_of_unusable_servers_are_rejected() {
         let cases = [
             (
                 Header {

@@ -1,4 +1,4 @@
-//! An association with a key or in interleaved mode, against the server of this crate.
+//! Associations with a key or in interleaved mode, against the server of this crate.
 
 mod nts;
 
@@ -10,10 +10,10 @@ use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
 
 use super::interleaved::FOLLOW_UP;
-use super::{Association, LocalIdentity, Protection, Rejection, Reply, Terms};
+use super::{Association, AssociationConfig, LocalIdentity, Protection, Rejection, Reply};
 use crate::engine::{Datagram, ExchangeId, SourceId};
 use crate::keys::{Algorithm, Key, KeyRing};
-use crate::server::{Claim, Draft, Local, Policy, ServerNow, ServerView, WorkerState, respond};
+use crate::server::{Claim, Draft, LocalMode, Policy, ServerNow, ServerView, WorkerState, respond};
 use crate::wire::Packet;
 
 const EPOCH: SystemTime = SystemTime::from_nanos(1_700_000_000_000_000_000);
@@ -22,7 +22,7 @@ fn key(id: u32, secret: &[u8]) -> Key {
     Key::new(id, Algorithm::Sha256, secret).unwrap()
 }
 
-/// A client and a server on one clock, which stands still but for what the tests say.
+/// A client and a server on one clock, which advances only as the tests require.
 struct Pair {
     association: Association,
     worker: WorkerState,
@@ -30,8 +30,8 @@ struct Pair {
     rng: ChaCha12Rng,
     now: NtpDuration,
     sequence: u32,
-    /// Time from the server's transmit timestamp to the moment at which its reply leaves.
-    departure: NtpDuration,
+    /// Time from the server's transmit timestamp to the actual transmission.
+    transmit_delay: NtpDuration,
 }
 
 impl Pair {
@@ -40,35 +40,35 @@ impl Pair {
             keys: KeyRing::new(keys).unwrap(),
             ..Policy::default()
         };
-        let terms = Terms {
+        let config = AssociationConfig {
             protection,
-            ..Terms::default()
+            ..AssociationConfig::default()
         };
-        Self::with(terms, policy)
+        Self::with(config, policy)
     }
 
     fn interleaved() -> Self {
-        let terms = Terms {
+        let config = AssociationConfig {
             interleaved: true,
-            ..Terms::default()
+            ..AssociationConfig::default()
         };
         Self {
-            departure: NtpDuration::from_millis(3),
-            ..Self::with(terms, Policy::default())
+            transmit_delay: NtpDuration::from_millis(3),
+            ..Self::with(config, Policy::default())
         }
     }
 
-    fn with(terms: Terms, policy: Policy) -> Self {
-        let local = Local {
+    fn with(config: AssociationConfig, policy: Policy) -> Self {
+        let local = LocalMode {
             leap: ntp_time::LeapIndicator::None,
             stratum: Stratum::new(2),
             root_dispersion: ntp_time::NtpShort::ZERO,
-            ..Local::NONE
+            ..LocalMode::NONE
         };
         Self {
             association: Association::new(
                 SocketAddr::from(([192, 0, 2, 1], 123)),
-                terms,
+                config,
                 Monotonic::from_nanos(0),
             ),
             worker: WorkerState::new(&policy, 1, [3; 32]),
@@ -80,7 +80,7 @@ impl Pair {
             rng: ChaCha12Rng::from_seed([1; 32]),
             now: NtpDuration::ZERO,
             sequence: 0,
-            departure: NtpDuration::ZERO,
+            transmit_delay: NtpDuration::ZERO,
         }
     }
 
@@ -96,7 +96,7 @@ impl Pair {
     }
 
     /// Sends a request and returns it.
-    fn ask(&mut self) -> Vec<u8> {
+    fn send_request(&mut self) -> Vec<u8> {
         self.sequence += 1;
         let now = Monotonic::from_nanos(0) + self.now;
         let id = self.id();
@@ -109,8 +109,8 @@ impl Pair {
         request.payload
     }
 
-    /// The server's answer.
-    fn answer(&mut self, request: &[u8]) -> Vec<u8> {
+    /// Returns the server's reply.
+    fn serve(&mut self, request: &[u8]) -> Vec<u8> {
         self.now += NtpDuration::from_millis(10);
         let mut draft = Draft::new();
         let now = ServerNow {
@@ -122,45 +122,45 @@ impl Pair {
         let (view, worker) = (&self.view, &mut self.worker);
         respond(view, worker, from, now, request, received, &mut draft);
         let reply = draft.seal(received).to_vec();
-        self.now += self.departure;
-        if let Some(token) = draft.stamp_wanted() {
-            self.worker.sent(token, self.system());
+        self.now += self.transmit_delay;
+        if let Some(token) = draft.stamp_token() {
+            self.worker.record_transmit(token, self.system());
         }
         self.now += NtpDuration::from_millis(10);
         reply
     }
 
-    /// Waits for the next request, sends it, and hears the answer.
+    /// Sends the next request when it is due and receives the reply.
     fn poll(&mut self) -> Reply {
         self.now = self
             .now
             .max(self.association.next_poll() - Monotonic::from_nanos(0));
-        let request = self.ask();
-        let reply = self.answer(&request);
-        self.hear(&reply).unwrap()
+        let request = self.send_request();
+        let reply = self.serve(&request);
+        self.receive(&reply).unwrap()
     }
 
-    /// As [`poll`](Self::poll), and nobody answers.
-    fn poll_in_vain(&mut self) {
+    /// Like [`poll`](Self::poll), with the request lost.
+    fn poll_without_reply(&mut self) {
         self.now = self
             .now
             .max(self.association.next_poll() - Monotonic::from_nanos(0));
-        self.ask();
+        self.send_request();
         self.now = self.association.deadline().unwrap() - Monotonic::from_nanos(0);
         let id = self.association.expire(Monotonic::from_nanos(0) + self.now);
         assert_eq!(id, Some(self.id()));
     }
 
-    /// Until the schedule has left the start behind and polls are far apart.
+    /// Polls until the schedule is steady and intervals are long.
     fn settle(&mut self) {
         while !self.association.schedule().is_steady() {
             self.poll();
         }
-        // What may be left of the last poll.
+        // Completes the last poll.
         while !matches!(self.poll(), Reply::Time(_)) {}
     }
 
-    fn hear(&mut self, payload: &[u8]) -> Result<Reply, Rejection> {
+    fn receive(&mut self, payload: &[u8]) -> Result<Reply, Rejection> {
         let datagram = Datagram {
             exchange: self.id(),
             payload,
@@ -171,9 +171,9 @@ impl Pair {
             },
         };
         let now = Monotonic::from_nanos(0) + self.now;
-        let us = LocalIdentity::default();
+        let local_identity = LocalIdentity::default();
         self.association
-            .receive(now, &datagram, &us, Stratum::UNSYNCHRONIZED)
+            .receive(now, &datagram, &local_identity, Stratum::UNSYNCHRONIZED)
     }
 }
 
@@ -182,21 +182,21 @@ fn keyed(key: Key) -> Protection {
 }
 
 #[test]
-fn a_keyed_association_believes_a_server_with_the_key() {
+fn a_reply_authenticated_by_the_shared_key_is_accepted() {
     let mut pair = Pair::new(keyed(key(5, b"secret")), [key(5, b"secret")]);
-    let request = pair.ask();
+    let request = pair.send_request();
     assert_eq!(Packet::parse(&request).unwrap().mac.unwrap().key_id, 5);
-    let reply = pair.answer(&request);
-    assert!(matches!(pair.hear(&reply), Ok(Reply::Time(_))));
+    let reply = pair.serve(&request);
+    assert!(matches!(pair.receive(&reply), Ok(Reply::Time(_))));
     let counters = pair.association.counters();
     assert_eq!((counters.accepted, counters.bogus), (1, 0));
 }
 
 #[test]
-fn a_reply_without_proof_changes_nothing_and_the_true_one_still_counts() {
+fn an_unauthenticated_reply_changes_nothing_and_the_genuine_one_is_accepted() {
     let mut pair = Pair::new(keyed(key(5, b"secret")), [key(5, b"secret")]);
-    let request = pair.ask();
-    let genuine = pair.answer(&request);
+    let request = pair.send_request();
+    let genuine = pair.serve(&request);
     let before = (pair.association.reach(), pair.association.next_poll());
     let unsigned = genuine[..48].to_vec();
     let mut kiss = unsigned.clone();
@@ -205,7 +205,10 @@ fn a_reply_without_proof_changes_nothing_and_the_true_one_still_counts() {
     let mut altered = genuine.clone();
     altered[47] ^= 1;
     for forged in [unsigned, kiss, altered] {
-        assert_eq!(pair.hear(&forged).err(), Some(Rejection::Unauthenticated));
+        assert_eq!(
+            pair.receive(&forged).err(),
+            Some(Rejection::Unauthenticated)
+        );
         assert!(pair.association.exchange().is_some());
     }
     assert_eq!(
@@ -213,17 +216,17 @@ fn a_reply_without_proof_changes_nothing_and_the_true_one_still_counts() {
         (pair.association.reach(), pair.association.next_poll())
     );
     assert_eq!(pair.association.counters().bogus, 3);
-    assert!(matches!(pair.hear(&genuine), Ok(Reply::Time(_))));
+    assert!(matches!(pair.receive(&genuine), Ok(Reply::Time(_))));
 }
 
 #[test]
-fn a_crypto_nak_is_counted_and_does_not_use_up_the_exchange() {
+fn a_crypto_nak_is_counted_and_does_not_close_the_exchange() {
     for theirs in [key(5, b"another secret"), key(6, b"secret")] {
         let mut pair = Pair::new(keyed(key(5, b"secret")), [theirs]);
-        let request = pair.ask();
-        let nak = pair.answer(&request);
+        let request = pair.send_request();
+        let nak = pair.serve(&request);
         assert_eq!(nak.len(), 52);
-        assert_eq!(pair.hear(&nak).err(), Some(Rejection::CryptoNak));
+        assert_eq!(pair.receive(&nak).err(), Some(Rejection::CryptoNak));
         let counters = pair.association.counters();
         assert_eq!((counters.unusable, counters.crypto_naks), (1, 1));
         assert!(pair.association.exchange().is_some());
@@ -232,19 +235,20 @@ fn a_crypto_nak_is_counted_and_does_not_use_up_the_exchange() {
 }
 
 #[test]
-fn a_server_that_does_not_look_at_keys_is_not_believed_by_one_that_does() {
+fn an_unauthenticated_reply_is_rejected_if_a_key_is_configured() {
     let mut pair = Pair::new(keyed(key(5, b"secret")), []);
-    let request = pair.ask();
-    let reply = pair.answer(&request);
-    assert_eq!(pair.hear(&reply).err(), Some(Rejection::Unauthenticated));
+    let request = pair.send_request();
+    let reply = pair.serve(&request);
+    assert_eq!(pair.receive(&reply).err(), Some(Rejection::Unauthenticated));
     let mut pair = Pair::new(Protection::None, []);
-    let request = pair.ask();
-    let reply = pair.answer(&request);
-    assert!(matches!(pair.hear(&reply), Ok(Reply::Time(accepted))
+    let request = pair.send_request();
+    let reply = pair.serve(&request);
+    assert!(matches!(pair.receive(&reply), Ok(Reply::Time(accepted))
         if accepted.header.origin_timestamp != NtpTimestamp::ZERO));
 }
 
-/// How far the measurement of the exchange is off: half of what the server's stamp says too little.
+/// Error of the measurement: half of the difference between transmit timestamp and actual
+/// transmission.
 fn error(reply: &Reply) -> Option<NtpDuration> {
     let Reply::Time(accepted) = reply else {
         return None;
@@ -252,7 +256,7 @@ fn error(reply: &Reply) -> Option<NtpDuration> {
     let near = |stamp| EPOCH.nearest(stamp);
     let there = near(accepted.header.receive_timestamp) - accepted.sent.time;
     let back = accepted.received.time - near(accepted.header.transmit_timestamp);
-    // Both ways take 10 ms.
+    // Both directions take 10 ms.
     assert!((there - NtpDuration::from_millis(10)).abs() < NtpDuration::from_micros(1));
     Some((back - there).half())
 }
@@ -262,14 +266,14 @@ fn is_small(error: NtpDuration) -> bool {
 }
 
 #[test]
-fn interleaved_replies_complete_the_exchange_before_with_the_stamp_of_its_departure() {
+fn interleaved_replies_complete_the_previous_exchange_with_its_actual_transmit_time() {
     let mut pair = Pair::interleaved();
     let first: Vec<_> = (0..8).map(|_| pair.poll()).collect();
     let errors: Vec<_> = first.iter().map(error).collect();
-    // Two basic replies: the mode was not asked for, and nothing was kept yet. The third completes an exchange that is
-    // measured already.
+    // Two basic replies: the mode was not requested, and the server had no state yet. The third
+    // completes an exchange that is measured already.
     assert!(errors[..2].iter().all(|it| !is_small(it.unwrap())));
-    assert!(matches!(first[2], Reply::Unfinished));
+    assert!(matches!(first[2], Reply::Incomplete));
     assert!(
         errors[3..].iter().all(|it| is_small(it.unwrap())),
         "{errors:?}"
@@ -278,7 +282,7 @@ fn interleaved_replies_complete_the_exchange_before_with_the_stamp_of_its_depart
 }
 
 #[test]
-fn at_long_intervals_a_second_request_completes_the_first_and_is_no_poll_of_its_own() {
+fn at_long_intervals_a_follow_up_completes_the_poll_and_is_not_counted_as_one() {
     let mut pair = Pair::interleaved();
     pair.settle();
     for _ in 0..3 {
@@ -286,7 +290,7 @@ fn at_long_intervals_a_second_request_completes_the_first_and_is_no_poll_of_its_
         let polls = pair.association.interval();
         assert!(polls > NtpDuration::from_seconds(10));
         let sent = pair.association.counters().sent;
-        assert!(matches!(pair.poll(), Reply::Unfinished));
+        assert!(matches!(pair.poll(), Reply::Incomplete));
         let reach = pair.association.reach();
         let second = pair.association.next_poll() - due;
         assert!(second >= FOLLOW_UP && second < FOLLOW_UP + NtpDuration::from_seconds(1));
@@ -298,100 +302,101 @@ fn at_long_intervals_a_second_request_completes_the_first_and_is_no_poll_of_its_
 }
 
 #[test]
-fn a_lost_second_request_is_repeated_and_then_made_up_for_by_a_plain_one() {
+fn a_lost_follow_up_is_repeated_and_then_replaced_by_a_basic_request() {
     let mut pair = Pair::interleaved();
     pair.settle();
-    assert!(matches!(pair.poll(), Reply::Unfinished));
-    pair.poll_in_vain();
-    assert!(is_small(error(&pair.poll()).unwrap()), "in time still");
+    assert!(matches!(pair.poll(), Reply::Incomplete));
+    pair.poll_without_reply();
+    assert!(is_small(error(&pair.poll()).unwrap()), "still in time");
     for _ in 0..2 {
-        while !matches!(pair.poll(), Reply::Unfinished) {}
-        pair.poll_in_vain();
-        pair.poll_in_vain();
+        while !matches!(pair.poll(), Reply::Incomplete) {}
+        pair.poll_without_reply();
+        pair.poll_without_reply();
     }
     let reply = pair.poll();
     assert!(!is_small(error(&reply).unwrap()), "basic");
     assert!(!pair.association.is_interleaved());
-    // The server keeps nothing of a plain exchange, so the next one is basic too. Then things are as before.
+    // The server keeps no state of a basic exchange, so the next one is basic too. Then the mode
+    // resumes.
     assert!(!is_small(error(&pair.poll()).unwrap()));
-    assert!(matches!(pair.poll(), Reply::Unfinished));
+    assert!(matches!(pair.poll(), Reply::Incomplete));
     assert!(is_small(error(&pair.poll()).unwrap()));
 }
 
 #[test]
-fn a_server_that_does_not_answer_second_requests_is_asked_plainly_in_the_end() {
+fn interleaved_mode_is_given_up_if_follow_ups_are_not_answered() {
     let mut pair = Pair::interleaved();
     pair.settle();
     let mut measured = 0;
     for _ in 0..40 {
         match pair.poll() {
-            Reply::Unfinished => pair.poll_in_vain(),
+            Reply::Incomplete => pair.poll_without_reply(),
             Reply::Time(_) => measured += 1,
             Reply::Kiss(_) => unreachable!(),
         }
-        // What follows a lost one is lost as well: a rate limit.
+        // Repetitions are lost as well, as with a rate limit.
         while pair.association.next_poll() - Monotonic::from_nanos(0) <= pair.now {
-            pair.poll_in_vain();
+            pair.poll_without_reply();
         }
     }
     assert!(measured >= 30, "{measured}");
 }
 
 #[test]
-fn a_server_without_the_mode_is_measured_as_ever_and_asked_for_it_a_few_times_only() {
+fn a_server_without_interleaved_mode_is_measured_in_basic_mode_after_a_few_attempts() {
     let mut pair = Pair::interleaved();
     pair.view.policy = Arc::new(Policy {
         interleaved_pairs: 0,
         ..Policy::default()
     });
     pair.worker = WorkerState::new(&pair.view.policy, 1, [3; 32]);
-    let mut asked = 0;
+    let mut interleaved_requests = 0;
     for _ in 0..20 {
         pair.now = pair
             .now
             .max(pair.association.next_poll() - Monotonic::from_nanos(0));
-        let request = pair.ask();
+        let request = pair.send_request();
         let header = Packet::parse(&request).unwrap().header;
-        asked += usize::from(header.origin_timestamp != NtpTimestamp::ZERO);
-        let reply = pair.answer(&request);
-        assert!(matches!(pair.hear(&reply), Ok(Reply::Time(_))));
+        interleaved_requests += usize::from(header.origin_timestamp != NtpTimestamp::ZERO);
+        let reply = pair.serve(&request);
+        assert!(matches!(pair.receive(&reply), Ok(Reply::Time(_))));
     }
-    assert_eq!(asked, 4);
+    assert_eq!(interleaved_requests, 4);
 }
 
 #[test]
-fn stamps_from_before_a_step_complete_nothing() {
+fn timestamps_from_before_a_step_are_not_used() {
     let mut pair = Pair::interleaved();
     for _ in 0..4 {
         pair.poll();
     }
-    pair.association.void_stamps();
-    let request = pair.ask();
+    pair.association.discard_timestamps();
+    let request = pair.send_request();
     let header = Packet::parse(&request).unwrap().header;
     assert!(header.origin_timestamp.is_zero() && header.receive_timestamp.is_zero());
-    let reply = pair.answer(&request);
-    assert!(error(&pair.hear(&reply).unwrap()).is_some());
+    let reply = pair.serve(&request);
+    assert!(error(&pair.receive(&reply).unwrap()).is_some());
 }
 
 #[test]
-fn an_interleaved_reply_needs_a_nonce_of_the_open_exchange_too() {
+fn an_interleaved_reply_without_a_nonce_of_the_open_exchange_is_rejected() {
     let mut pair = Pair::interleaved();
     for _ in 0..4 {
         pair.poll();
     }
-    let request = pair.ask();
-    let genuine = pair.answer(&request);
-    // The nonce that the reply must not have: what the request said of the server's own stamp.
+    let request = pair.send_request();
+    let genuine = pair.serve(&request);
+    // The server's own timestamp from the request is not a valid nonce.
     for origin in [&request[24..32], &[0; 8]] {
         let mut forged = genuine.clone();
         forged[24..32].copy_from_slice(origin);
-        assert_eq!(pair.hear(&forged).err(), Some(Rejection::WrongOrigin));
+        assert_eq!(pair.receive(&forged).err(), Some(Rejection::WrongOrigin));
     }
-    assert!(is_small(error(&pair.hear(&genuine).unwrap()).unwrap()));
+    assert!(is_small(error(&pair.receive(&genuine).unwrap()).unwrap()));
 }
 
 #[test]
-fn a_stamp_that_comes_after_the_reply_counts_for_its_own_exchange() {
+fn a_timestamp_that_arrives_after_the_reply_is_used_for_its_exchange() {
     let mut pair = Pair::interleaved();
     for _ in 0..4 {
         pair.poll();
@@ -403,9 +408,9 @@ fn a_stamp_that_comes_after_the_reply_counts_for_its_own_exchange() {
     };
     pair.association.transmitted(id, late);
     pair.now = pair.association.next_poll() - Monotonic::from_nanos(0);
-    let request = pair.ask();
-    let reply = pair.answer(&request);
-    let Ok(Reply::Time(accepted)) = pair.hear(&reply) else {
+    let request = pair.send_request();
+    let reply = pair.serve(&request);
+    let Ok(Reply::Time(accepted)) = pair.receive(&reply) else {
         panic!("a measurement");
     };
     assert_eq!(accepted.sent, late);

@@ -1,70 +1,76 @@
-//! The bank: 42 hypotheses about oscillator and noise, weighted by how well they foretold the
-//! samples.
+//! Bank of 42 hypotheses about oscillator and noise, weighted by how well they predict the samples.
 //!
 //! # Problem
-//! A Kalman filter is optimal when it is told how much the oscillator wanders and how noisy the
-//! samples are. Nobody can tell; and a filter tuned for the wrong wander is either sluggish or
-//! nervous.
+//! A Kalman filter is optimal if it knows how much the oscillator wanders and how noisy the samples
+//! are. Neither is known, and a filter tuned for the wrong wander reacts too slowly or too fast.
 //!
 //! # Idea
-//! Run one filter for every answer. Wander climbs a ladder of 21 rungs, each twice the last, from
-//! an ovenised crystal (1e-11 s/s per sqrt(s)) to a broken virtual machine (1e-5); each rung stands
-//! once under the *queue* law and once under the *flat* law of the `noise` module. Bayes does the
-//! tuning: a hypothesis that gave innovation `nu` the variance `S` is weighted by
+//! Run one filter for each combination of 21 rungs of wander and two noise laws. Each rung has
+//! twice the wander of the last, from an ovenised crystal (1e-11 s/s per sqrt(s)) to a broken
+//! virtual machine (1e-5); the laws are *queue* and *flat* of the `noise` module. Bayes' rule does
+//! the tuning: a hypothesis that gave innovation `nu` the variance `S` is weighted by
 //!
 //! ```text
 //! w <- w * exp(-nu^2 / 2S) / sqrt(S)
 //! ```
 //!
-//! and the output is the weighted mean. Time constant, jitter, wander and error figures all come
-//! out of the weights. Because oscillators change (a fan starts, a machine migrates), after each
-//! sample a thousandth of every weight leaks to each neighbouring rung and to the other law, and a
-//! thousandth of the calm rungs' weight leaks at once to restless ones: oscillators also jump. Then
-//! a filter with a short memory takes over for a while, which a quiet world does not notice; flips of
-//! 1 ppm cost a third less RMS and maximum by it. Mixing
-//! the states as well, as the IMM filter does, was no better.
+//! and the output is the weighted mean. Time constant, jitter, wander and error figures follow from
+//! the weights. Oscillators change (a fan starts, a machine migrates), so after each sample a
+//! thousandth of every weight leaks to each neighbouring rung and to the other law. They also jump,
+//! so a thousandth of the low rungs' weight leaks to higher ones at once. After a jump a filter
+//! with a short memory then dominates for a while; without a jump this has no effect. It reduces
+//! RMS and maximum error of 1 ppm jumps by a third. Mixing the states as well, as the IMM filter
+//! does, was no better.
 //!
 //! # Kinds of queue
 //! Under the queue law the sample itself is ambiguous: five kinds of queue, each with its own
-//! correction `a_l` and variance `R_l`. A filter meets all five at once and keeps one Gaussian
-//! (moment matching). With e_l the posterior of kind l, V_l = h + R_l and r_l = (nu + a_l)/V_l the
-//! update is one of rank one along g = P H^T:
+//! correction `a_l` and variance `R_l`. A filter is updated with all five at once and keeps one
+//! Gaussian (moment matching). With e_l the posterior of kind l, V_l = h + R_l and
+//! r_l = (nu + a_l)/V_l the update has rank one along g = P H^T:
 //!
 //! ```text
 //! x += g sum e r        P -= g g^T ( sum e/V - (sum e r^2 - (sum e r)^2) )
 //! ```
 //!
+//! The first sum is the score of the log likelihood, the bracket its observed information.
+//!
 //! Reading: Y. Bar-Shalom, X. Li, T. Kirubarajan, "Estimation with Applications to Tracking and
 //! Navigation", chapter 11.
 
-use super::hypothesis::{Hypothesis, Sight};
+use core::cell::OnceCell;
+
+use super::hypothesis::{Hypothesis, ObservationIndex};
 use super::math;
 use super::noise::{KIND_COUNT, KindBelief, Noise};
 
-/// Rungs of the wander ladder.
+/// Number of wander rungs: with a factor of two they reach from a good oven to 1e-5 s/s per
+/// sqrt(s), more than any usable oscillator. A wander ten times above the top costs 4.7 times the
+/// error, ten times below the bottom 1.5 times.
 const RUNGS: usize = 21;
-/// The lowest rung, s/s per sqrt(s): a good oven.
+/// Wander of the lowest rung, s/s per sqrt(s): a good oven.
 const LOWEST_WANDER: f64 = 1e-11;
-/// A factor of two puts every wander within sqrt(2) of a rung; with 3.16 the worst case cost 10 %.
+/// Ratio of neighbouring rungs. Two puts every wander within sqrt(2) of a rung; 3.16 cost 10 % in
+/// the worst case.
 const RUNG_FACTOR: f64 = 2.0;
-/// The wander of a plain crystal in a box with a fan: the likeliest beforehand. Beyond it each rung is half as likely as the one
-/// below: until a few dozen samples have spoken, the least likely oscillators would make everything look
-/// uncertain.
-const USUAL_WANDER: f64 = 1e-8;
-/// Below it the prior falls with this power of the wander, to a sixth at the lowest rung: ovens are rarer than crystals, but not
-/// rare. On a noisy path calm rungs cannot be told apart for hours, and the prior decides. With 0 (all alike) truth was
-/// outside the estimated error in 0.3 % of the seconds where queues are of 10 ms and the wander is 1e-8; with 0.5 an oven there is
-/// kept 30 % worse than it could be.
-const OVEN_RARITY: f64 = 0.25;
-/// Chance per sample that the wander moves to a given neighbour, or the noise to the other law.
-/// 1e-2 costs 1 %, 1e-4 is no better.
-const LEAK: f64 = 1e-3;
-/// Where a jump of the frequency lands: 1e-8 to 1.6e-7, which is 0.1 to 1.3 ppm from one sample to the
-/// next at a poll interval of 64 s. Higher rungs would follow every late packet; from here upwards the
-/// neighbours are near enough.
+/// Most likely wander a priori, that of a plain crystal in a box with a fan. Above it each rung is
+/// half as likely as the one below: otherwise the least likely oscillators would make everything
+/// look uncertain during the first few dozen samples.
+const TYPICAL_WANDER: f64 = 1e-8;
+/// Exponent with which the prior falls below [`TYPICAL_WANDER`], to a sixth at the lowest rung:
+/// ovens are rarer than crystals, but not rare. On a noisy path low rungs cannot be told apart for
+/// hours, and the prior decides. With 0 (all alike) the truth was outside the estimated error in
+/// 0.3 % of the seconds with queues of 10 ms and a wander of 1e-8; with 0.5 an oven there has a
+/// 30 % larger error than necessary.
+const LOW_WANDER_EXPONENT: f64 = 0.25;
+/// Share of the weight that leaks per sample to each neighbouring rung and to the other law: the
+/// wander changes about once in 1000 samples. 1e-2 costs 1 %, 1e-4 is no better.
+pub(super) const LEAK: f64 = 1e-3;
+/// Rungs that receive the weight for frequency jumps: 1e-8 to 1.6e-7, which is 0.1 to 1.3 ppm from
+/// one sample to the next at a poll interval of 64 s. Higher rungs would follow every late packet;
+/// rungs from here upwards are reached by the leak to neighbours.
 const JUMP_RUNGS: core::ops::Range<usize> = 10..15;
-/// No hypothesis is ever dead for good.
-const LEAST_WEIGHT: f64 = 1e-30;
+/// Smallest weight: every hypothesis can recover and has a finite logarithm, and no mean changes.
+const MIN_WEIGHT: f64 = 1e-30;
 
 const LAWS: usize = 2;
 const MEMBERS: usize = LAWS * RUNGS;
@@ -86,20 +92,22 @@ struct Member {
 /// All hypotheses and their weights.
 #[derive(Clone, Debug)]
 pub(super) struct Bank {
-    /// The queue law's rungs from the lowest up, then the flat law's.
+    /// Rungs of the queue law from the lowest upwards, then those of the flat law.
     members: Box<[Member]>,
+    /// Cache of [`Self::moments`]; cleared by every change.
+    moments: OnceCell<Moments>,
 }
 
-/// How far a sample was from what the mixture expected.
+/// Difference between a sample and the mixture's prediction.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Innovation {
     /// Mean of the innovations, seconds.
     pub(super) mean: f64,
-    /// Variance that the mixture had predicted for it, the sample's own noise not included.
+    /// Predicted variance, without the noise of the sample.
     pub(super) variance: f64,
 }
 
-/// How well the phase is known against one source: variance, and covariance with the frequency.
+/// Uncertainty of the phase relative to one source: variance, and covariance with the frequency.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Link {
     pub(super) variance: f64,
@@ -114,8 +122,8 @@ pub(super) struct Moments {
     pub(super) phase_variance: f64,
     pub(super) frequency_variance: f64,
     pub(super) covariance: f64,
-    /// Square of the typical wander: of its geometric mean, as befits a ladder of equal ratios. The
-    /// mean square would be ruled by the one jump in a thousand samples.
+    /// Square of the geometric mean of the wander. The mean square would be dominated by the
+    /// one jump in a thousand samples.
     pub(super) wander_squared: f64,
 }
 
@@ -132,28 +140,33 @@ impl Bank {
         });
         let mut bank = Self {
             members: members.collect(),
+            moments: OnceCell::new(),
         };
         bank.forget_weights();
         bank
     }
 
-    /// Applies the same surgery to every hypothesis.
+    /// Applies a change to every filter.
     pub(super) fn for_each(&mut self, mut change: impl FnMut(&mut Hypothesis)) {
+        self.moments.take();
         self.members
             .iter_mut()
             .for_each(|member| change(&mut member.filter));
     }
 
-    /// All hypotheses are as likely as they were beforehand.
+    /// Resets all weights to their prior.
     pub(super) fn forget_weights(&mut self) {
+        self.moments.take();
         for member in &mut self.members {
-            let above = member.wander / USUAL_WANDER;
-            member.weight = above.recip().min(math::powf(above, OVEN_RARITY));
+            let above = member.wander / TYPICAL_WANDER;
+            member.weight = above.recip().min(math::powf(above, LOW_WANDER_EXPONENT));
         }
         self.normalise();
     }
 
+    /// Predicts every filter by `dt` seconds.
     pub(super) fn predict(&mut self, dt: f64) {
+        self.moments.take();
         for member in &mut self.members {
             member.filter.predict(dt, member.wander);
         }
@@ -175,8 +188,12 @@ impl Bank {
             .sum()
     }
 
-    /// The mixture's moments at the filter's time.
-    pub(super) fn moments(&self) -> Moments {
+    /// Moments of the mixture at the filters' time; computed once after each change.
+    pub(super) fn moments(&self) -> &Moments {
+        self.moments.get_or_init(|| self.compute_moments())
+    }
+
+    fn compute_moments(&self) -> Moments {
         let phase = self.mix(Hypothesis::phase);
         let frequency = self.mix(Hypothesis::frequency);
         Moments {
@@ -195,27 +212,33 @@ impl Bank {
         }
     }
 
-    /// How well the phase is known against the source in `slot`, its asymmetry left out.
+    /// Uncertainty of the phase relative to the source in `slot`, its asymmetry excluded.
     pub(super) fn link(&self, slot: usize) -> Link {
-        let sight = Sight { slot, lag: 0.0 };
-        let shown = self.mix(|filter| filter.expected(sight));
+        let observation = ObservationIndex { slot, lag: 0.0 };
+        let phase = self.mix(|filter| filter.predicted(observation));
         let frequency = self.mix(Hypothesis::frequency);
         Link {
             variance: self.mix(|filter| {
-                filter.expected_variance(sight) + (filter.expected(sight) - shown).powi(2)
+                filter.predicted_variance(observation)
+                    + (filter.predicted(observation) - phase).powi(2)
             }),
             covariance: self.mix(|filter| {
                 filter.link_frequency_covariance(slot)
-                    + (filter.expected(sight) - shown) * (filter.frequency() - frequency)
+                    + (filter.predicted(observation) - phase) * (filter.frequency() - frequency)
             }),
         }
     }
 
-    /// Compares a sample with the prediction; `shift` is added to its phase under the queue law.
-    pub(super) fn innovation(&self, sight: Sight, y: f64, shift: f64) -> Innovation {
+    /// Compares a sample with the prediction. `shift` is added to its phase under the queue law.
+    pub(super) fn innovation(
+        &self,
+        observation: ObservationIndex,
+        y: f64,
+        shift: f64,
+    ) -> Innovation {
         let of = |member: &Member| {
             let shift = if member.law == Law::Queue { shift } else { 0.0 };
-            y + shift - member.filter.expected(sight)
+            y + shift - member.filter.predicted(observation)
         };
         let mean = self
             .members
@@ -227,13 +250,13 @@ impl Bank {
             .iter()
             .map(|member| {
                 member.weight
-                    * (member.filter.expected_variance(sight) + (of(member) - mean).powi(2))
+                    * (member.filter.predicted_variance(observation) + (of(member) - mean).powi(2))
             })
             .sum();
         Innovation { mean, variance }
     }
 
-    /// Mean over the hypotheses of the sample's own variance.
+    /// Mean variance of the sample's own noise, over the hypotheses.
     pub(super) fn noise_variance(&self, queue: f64, flat: f64) -> f64 {
         self.members
             .iter()
@@ -247,13 +270,14 @@ impl Bank {
             .sum()
     }
 
-    /// Applies a function of the member's own sample variance to each filter.
+    /// Applies a change to every filter, with the sample's noise variance under the filter's law.
     pub(super) fn for_each_with_noise(
         &mut self,
         queue: f64,
         flat: f64,
         mut change: impl FnMut(&mut Hypothesis, f64),
     ) {
+        self.moments.take();
         for member in &mut self.members {
             let noise = match member.law {
                 Law::Queue => queue,
@@ -263,9 +287,15 @@ impl Bank {
         }
     }
 
-    /// Takes in a sample: every filter moves, the weights move, and so does what is believed of the
-    /// source's queues.
-    pub(super) fn update(&mut self, sight: Sight, y: f64, noise: &Noise, belief: &mut KindBelief) {
+    /// Updates every filter, the weights, and the belief about the source's kinds of queue.
+    pub(super) fn update(
+        &mut self,
+        observation: ObservationIndex,
+        y: f64,
+        noise: &Noise,
+        belief: &mut KindBelief,
+    ) {
+        self.moments.take();
         let mut likelihoods = [0.0; MEMBERS];
         let mut posteriors = [[0.0; KIND_COUNT]; RUNGS];
         for (index, (member, likelihood)) in
@@ -274,11 +304,11 @@ impl Bank {
             *likelihood = match member.law {
                 Law::Queue => {
                     let (likelihood, posterior) =
-                        update_queue(&mut member.filter, sight, y, noise, belief);
+                        update_queue(&mut member.filter, observation, y, noise, belief);
                     posteriors[index % RUNGS] = posterior;
                     likelihood
                 }
-                Law::Flat => update_flat(&mut member.filter, sight, y, noise.flat),
+                Law::Flat => update_flat(&mut member.filter, observation, y, noise.flat),
             };
         }
         self.weigh(&likelihoods);
@@ -297,23 +327,24 @@ impl Bank {
         belief.leak();
     }
 
-    /// Bayes, from logarithms of likelihoods.
+    /// Multiplies the weights by likelihoods, given as logarithms.
     fn weigh(&mut self, likelihoods: &[f64; MEMBERS]) {
         let best = likelihoods.iter().copied().fold(f64::MIN, f64::max);
         for (member, likelihood) in self.members.iter_mut().zip(likelihoods) {
-            member.weight = member.weight.max(LEAST_WEIGHT) * math::exp(likelihood - best);
+            member.weight = member.weight.max(MIN_WEIGHT) * math::exp(likelihood - best);
         }
         self.normalise();
     }
 
+    /// Moves weight to neighbouring rungs, to the other law and to the jump rungs.
     fn leak(&mut self) {
         let before: [f64; MEMBERS] = core::array::from_fn(|index| self.members[index].weight);
         for (law, ladder) in self.members.chunks_mut(RUNGS).enumerate() {
             let at = |rung: usize, law: usize| before[law * RUNGS + rung];
-            let calm: f64 = (0..JUMP_RUNGS.start).map(|rung| at(rung, law)).sum();
-            let landed = LEAK * calm / JUMP_RUNGS.len() as f64;
+            let low: f64 = (0..JUMP_RUNGS.start).map(|rung| at(rung, law)).sum();
+            let jumped = LEAK * low / JUMP_RUNGS.len() as f64;
             for (rung, member) in ladder.iter_mut().enumerate() {
-                // The ends of the ladder reflect.
+                // The ends of the ladder reflect: their neighbour beyond is themselves.
                 let up = at((rung + 1).min(RUNGS - 1), law);
                 let down = at(rung.saturating_sub(1), law);
                 let (own, other) = (at(rung, law), at(rung, 1 - law));
@@ -321,9 +352,9 @@ impl Bank {
                 if rung < JUMP_RUNGS.start {
                     member.weight -= LEAK * own;
                 } else if JUMP_RUNGS.contains(&rung) {
-                    member.weight += landed;
+                    member.weight += jumped;
                 }
-                member.weight = member.weight.max(LEAST_WEIGHT);
+                member.weight = member.weight.max(MIN_WEIGHT);
             }
         }
         self.normalise();
@@ -336,8 +367,7 @@ impl Bank {
         }
     }
 
-    /// Whether all filters are. If one is not, something is wrong beyond repair and the bank must be
-    /// restarted.
+    /// Whether all weights and filters are valid. If not, the bank must be restarted.
     pub(super) fn is_sound(&self) -> bool {
         self.members
             .iter()
@@ -345,45 +375,49 @@ impl Bank {
     }
 }
 
-/// The ordinary Kalman update; returns the logarithm of the likelihood.
-fn update_flat(filter: &mut Hypothesis, sight: Sight, y: f64, noise: f64) -> f64 {
-    let innovation = y - filter.expected(sight);
-    let variance = filter.expected_variance(sight) + noise;
-    filter.update(sight, innovation / variance, 1.0 / variance);
+/// Applies the ordinary Kalman update and returns the logarithm of the likelihood.
+fn update_flat(filter: &mut Hypothesis, observation: ObservationIndex, y: f64, noise: f64) -> f64 {
+    let innovation = y - filter.predicted(observation);
+    let variance = filter.predicted_variance(observation) + noise;
+    filter.update(observation, innovation / variance, 1.0 / variance);
     log_normal(innovation, variance)
 }
 
-/// The update with five kinds of queue at once; also returns their posterior.
+/// Applies the update with five kinds of queue; also returns their posterior.
 fn update_queue(
     filter: &mut Hypothesis,
-    sight: Sight,
+    observation: ObservationIndex,
     y: f64,
     noise: &Noise,
     belief: &KindBelief,
 ) -> (f64, [f64; KIND_COUNT]) {
-    let plain = y - filter.expected(sight);
-    let prior_variance = filter.expected_variance(sight);
+    let plain = y - filter.predicted(observation);
+    let prior_variance = filter.predicted_variance(observation);
     let innovations = noise.kinds.map(|kind| plain + kind.shift);
     let variances = noise.kinds.map(|kind| prior_variance + kind.variance);
 
     let logs: [f64; KIND_COUNT] = core::array::from_fn(|kind| {
-        math::ln(belief.0[kind].max(LEAST_WEIGHT)) + log_normal(innovations[kind], variances[kind])
+        math::ln(belief.0[kind].max(MIN_WEIGHT)) + log_normal(innovations[kind], variances[kind])
     });
     let best = logs.iter().copied().fold(f64::MIN, f64::max);
     let likelihoods = logs.map(|log| math::exp(log - best));
     let total: f64 = likelihoods.iter().sum();
     let posterior = likelihoods.map(|likelihood| likelihood / total);
 
-    let mut pull = 0.0;
-    let mut pull_squared = 0.0;
-    let mut grip = 0.0;
+    let mut score = 0.0;
+    let mut score_squared = 0.0;
+    let mut information = 0.0;
     for kind in 0..KIND_COUNT {
-        let force = innovations[kind] / variances[kind];
-        pull += posterior[kind] * force;
-        pull_squared += posterior[kind] * force * force;
-        grip += posterior[kind] / variances[kind];
+        let ratio = innovations[kind] / variances[kind];
+        score += posterior[kind] * ratio;
+        score_squared += posterior[kind] * ratio * ratio;
+        information += posterior[kind] / variances[kind];
     }
-    filter.update(sight, pull, grip - (pull_squared - pull * pull));
+    filter.update(
+        observation,
+        score,
+        information - (score_squared - score * score),
+    );
     (best + math::ln(total), posterior)
 }
 
@@ -394,15 +428,15 @@ fn log_normal(deviation: f64, variance: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::noise::KindReading;
-    use super::super::testworld::Chance;
+    use super::super::noise::KindNoise;
+    use super::super::testworld::Rng;
     use super::*;
 
-    const SIGHT: Sight = Sight { slot: 0, lag: 0.0 };
+    const OBSERVATION: ObservationIndex = ObservationIndex { slot: 0, lag: 0.0 };
 
     fn symmetric(variance: f64) -> Noise {
         Noise {
-            kinds: [KindReading {
+            kinds: [KindNoise {
                 shift: 0.0,
                 variance,
             }; KIND_COUNT],
@@ -414,26 +448,26 @@ mod tests {
         let mut bank = Bank::new();
         bank.for_each(|filter| {
             filter.restart(0.0, 1e-8);
-            filter.enter(0.0);
-            filter.refix_phase(SIGHT, 0.0, 1e-8);
+            filter.add_source(0.0);
+            filter.reset_phase(OBSERVATION, 0.0, 1e-8);
         });
         bank
     }
 
     #[test]
-    fn the_weights_find_the_wander() {
+    fn weights_converge_to_the_true_wander() {
         let wander = 1e-8;
-        let (mut bank, mut chance, mut belief) = (started(), Chance::new(11), KindBelief::PRIOR);
+        let (mut bank, mut rng, mut belief) = (started(), Rng::new(11), KindBelief::PRIOR);
         let (mut phase, mut frequency) = (0.0, 3e-6);
         for _ in 0..2000 {
             for _ in 0..16 {
-                frequency += wander * chance.normal();
+                frequency += wander * rng.normal();
                 phase += frequency;
             }
             bank.predict(16.0);
             bank.update(
-                SIGHT,
-                phase + 1e-6 * chance.normal(),
+                OBSERVATION,
+                phase + 1e-6 * rng.normal(),
                 &symmetric(1e-12),
                 &mut belief,
             );
@@ -446,12 +480,12 @@ mod tests {
     }
 
     #[test]
-    fn weights_sum_to_one_and_none_dies() {
+    fn weights_sum_to_one_and_stay_above_the_minimum() {
         let (mut bank, mut belief) = (started(), KindBelief::PRIOR);
         for step in 0..300 {
             bank.predict(1.0);
             bank.update(
-                SIGHT,
+                OBSERVATION,
                 f64::from(step % 7) * 1e-3,
                 &symmetric(1e-18),
                 &mut belief,
@@ -461,20 +495,20 @@ mod tests {
         assert!(
             bank.members
                 .iter()
-                .all(|member| member.weight > LEAST_WEIGHT / 2.0)
+                .all(|member| member.weight > MIN_WEIGHT / 2.0)
         );
     }
 
     #[test]
-    fn identical_kinds_collapse_to_the_ordinary_update() {
+    fn identical_kinds_give_the_ordinary_update() {
         let mut bank = started();
         bank.predict(16.0);
         let mut queue = bank.members[5].filter.clone();
         let mut flat = queue.clone();
         let noise = symmetric(1e-10);
         let (likelihood, posterior) =
-            update_queue(&mut queue, SIGHT, 2e-4, &noise, &KindBelief::PRIOR);
-        let ordinary = update_flat(&mut flat, SIGHT, 2e-4, 1e-10);
+            update_queue(&mut queue, OBSERVATION, 2e-4, &noise, &KindBelief::PRIOR);
+        let ordinary = update_flat(&mut flat, OBSERVATION, 2e-4, 1e-10);
         assert!((likelihood - ordinary).abs() < 1e-9);
         assert!((posterior[0] - KindBelief::PRIOR.0[0]).abs() < 1e-12);
         assert!((queue.phase() - flat.phase()).abs() < 1e-15);
@@ -482,9 +516,9 @@ mod tests {
     }
 
     #[test]
-    fn moments_ahead_are_those_of_a_prediction() {
+    fn extrapolated_moments_equal_those_of_a_prediction() {
         let mut bank = started();
-        // The mixture's spread is carried exactly, its wander by the typical one: let there be only one.
+        // Only one wander: the mixture's spread is predicted exactly, its wander by the mean.
         for (index, member) in bank.members.iter_mut().enumerate() {
             member.weight = if index % RUNGS == 7 { 0.5 } else { 0.0 };
         }

@@ -1,8 +1,8 @@
-//! What a measurement costs: no allocation after the start, and how many microseconds.
+//! Cost of a measurement: no allocation after the start, and its duration.
 
 use ntp_time::{FreeTime, NtpDuration};
 
-use super::testworld::Chance;
+use super::testworld::Rng;
 use super::{Config, Discipline, Measurement, SourceKey};
 
 const SOURCES: usize = 8;
@@ -10,7 +10,7 @@ const SOURCES: usize = 8;
 struct Bench {
     discipline: Discipline,
     keys: Vec<SourceKey>,
-    chance: Chance,
+    rng: Rng,
     measured: usize,
 }
 
@@ -18,18 +18,18 @@ impl Bench {
     fn new() -> Self {
         let mut discipline = Discipline::new(Config::default(), None);
         Self {
-            keys: (0..SOURCES).map(|_| discipline.join()).collect(),
+            keys: (0..SOURCES).map(|_| discipline.add_source()).collect(),
             discipline,
-            chance: Chance::new(1),
+            rng: Rng::new(1),
             measured: 0,
         }
     }
 
-    /// Sources 20 ms away answer in turn, each every 64 s.
+    /// Adds measurements of sources 20 ms away in turn, each every 64 s.
     fn measure(&mut self, count: usize) {
         for _ in 0..count {
             let at = FreeTime::from_nanos(self.measured as i64 * 8_000_000_000);
-            let (there, back) = (self.chance.exponential(), self.chance.exponential());
+            let (there, back) = (self.rng.exponential(), self.rng.exponential());
             let measurement = Measurement {
                 at,
                 phase: NtpDuration::from_seconds_f64(1e-4 * (there - back) / 2.0),
@@ -39,15 +39,15 @@ impl Bench {
                 root_dispersion: NtpDuration::ZERO,
             };
             let key = self.keys[self.measured % SOURCES];
-            self.discipline.measure(key, &measurement);
-            self.discipline.report(at, NtpDuration::ZERO);
+            self.discipline.add_measurement(key, &measurement);
+            self.discipline.error_figures(at, NtpDuration::ZERO);
             self.measured += 1;
         }
     }
 }
 
 #[test]
-fn nothing_is_allocated_after_the_start() {
+fn measurements_allocate_nothing_after_the_start() {
     let mut bench = Bench::new();
     bench.measure(2 * SOURCES);
     let after = allocation_counter::measure(|| bench.measure(1000));

@@ -1,63 +1,56 @@
-//! The gate: what to do with a sample that nobody expected.
+//! Gate: decides what an outlier means.
 //!
-//! A single wild sample says nothing; three in a row say that the world changed, be they of one
-//! source or of most of several. What changed is told by how the samples are wrong:
+//! A single outlier shows nothing. Three in a row, of one source or of most of several, show that
+//! something changed. What changed follows from how the samples deviate:
 //!
-//! * the delay of this path moved lately, and the surprise is no larger than what the new path can
-//!   hide: the **path** has a new asymmetry. It may exceed the move: a path that becomes 4 ms shorter there and
-//!   2 ms longer back moves by 2 and hides 3;
-//! * there are several sources and most of them are content: this **server** (or its path) moved;
-//! * else it was our own **clock**: it was stepped, or its frequency jumped.
+//! * the delay of this path changed recently, and the deviation is no larger than what the new path
+//!   can hide: the **path** has a new asymmetry. It may exceed the change of the delay: a path that
+//!   becomes 4 ms shorter there and 2 ms longer back changes by 2 ms and hides 3 ms;
+//! * there are several sources and most of them fit: this **server** (or its path) moved;
+//! * otherwise our own **clock** was stepped, or its frequency jumped.
 //!
-//! Only what is to blame becomes uncertain. The weights of the hypotheses are left alone: a jump is
-//! not wander (resetting them was worse).
+//! Only the cause becomes uncertain. The weights of the hypotheses are kept, because a jump is not
+//! wander (resetting them was worse).
 //!
-//! A slow change hides below the gate: an oscillator that jumps by 1 ppm is 64 us off at the next
-//! poll, and the gate may be 300 us wide. So four samples in a row are also judged together. If
-//! their weighted mean cannot be chance, something *leans* away, and the same question is asked:
-//! path, server or clock? No sample is dropped for it; what is to blame is given room by what has
-//! built up.
+//! # Drift test
+//! A slow change stays inside the gate: an oscillator that jumps by 1 ppm is 64 us off at the next
+//! poll, and the gate may be 300 us wide. So four consecutive samples are also tested together. If
+//! their weighted mean cannot be chance, the cause is looked for in the same way: path, server or
+//! clock. No sample is dropped; the cause becomes uncertain by what has built up.
 //!
-//! If several sources keep blaming the clock without a calm stretch between, they contradict the
-//! model itself and the filter starts again.
+//! # Contradiction
+//! If several sources repeatedly point to the clock without good samples between, they contradict
+//! the model, and the filters restart.
 
 use ntp_time::FreeTime;
 
+use super::Cause;
 use super::bank::Innovation;
+use super::confidence::{DRIFT, DRIFT_SUPPORT, OUTLIER};
 
-/// A sample this many sigmas off is a surprise. At 5 a false one comes once in 10^6 samples; 8 was
-/// no better in quiet worlds.
-const SIGMAS: f64 = 5.0;
-/// Surprises in a row before the world is held to have changed. Two would react one poll sooner and
-/// fall for a pair of late packets.
-pub(super) const STRIKES: u32 = 3;
-/// The first samples may not be judged: nothing is known to judge by.
-pub(super) const SAMPLES_BEFORE_JUDGING: u64 = 4;
-/// A path change explains surprises for this many samples.
+/// Number of consecutive outliers that change the model. Two would react one poll sooner, but
+/// would mistake a pair of late packets for a step.
+pub(super) const OUTLIERS_TO_ACT: u32 = 3;
+/// Number of samples at the start that the gate does not test, because the filters know too little
+/// to predict them; `is_plausible` limits them. A smaller number rejects good samples, a larger one
+/// learns early outliers. Validated by simulation only.
+pub(super) const SAMPLES_BEFORE_GATE: u64 = 4;
+/// Number of samples for which a route change explains outliers. A larger number attributes steps
+/// of the clock to old route changes; a smaller one attributes the asymmetry of a new route to
+/// server or clock. Validated by simulation only.
 pub(super) const ROUTE_MEMORY: u32 = 16;
-/// Samples that make a trend ...
-const TREND: usize = 4;
-/// ... if together they are this many sigmas off. With four, frequency flips of 1 ppm cost 36 %
-/// less RMS than without trends, quiet worlds notice nothing (one false alarm in 10^4 samples at
-/// most); at five sigmas, or with six samples, half of the gain is lost.
-const LEAN_SIGMAS: f64 = 4.0;
-/// A trend of another source counts as support from here on.
-const SUPPORT_SIGMAS: f64 = 3.0;
-/// Clock blames that contradict the model.
-const CONTRADICTIONS: u32 = 3;
-/// Calm samples per source that clear them.
-const CALM_PER_SOURCE: u32 = 4;
-
-/// What a series of surprises was put down to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blame {
-    /// The path's asymmetry changed together with its delay.
-    Path,
-    /// The server changed its mind about the time.
-    Server,
-    /// Our own clock was stepped or changed its frequency.
-    Clock,
-}
+/// Number of samples in a drift test. With six, half of the gain is lost (see
+/// [`confidence::DRIFT`](super::confidence::DRIFT)), because the change is noticed later.
+const DRIFT_SAMPLES: usize = 4;
+/// Number of clock changes without good samples between after which several sources contradict the
+/// model. A single change may be attributed wrongly, and so may its correction; a third shows that
+/// the filters do not converge. A smaller number restarts more often, and each restart loses the
+/// biases; a larger one follows disagreeing sources for longer.
+const MAX_CLOCK_CHANGES: u32 = 3;
+/// Number of good samples per source that clear the count of clock changes: on average every source
+/// was then used over a full drift test ([`DRIFT_SAMPLES`]), so a change that remains would have
+/// been detected.
+const GOOD_SAMPLES_PER_SOURCE: u32 = DRIFT_SAMPLES as u32;
 
 impl Innovation {
     /// Its size in standard deviations, squared.
@@ -65,114 +58,117 @@ impl Innovation {
         self.mean * self.mean / self.variance
     }
 
-    pub(super) fn is_milder_than(&self, other: &Self) -> bool {
+    /// Whether this is the smaller deviation of the two, in standard deviations.
+    pub(super) fn is_smaller_than(&self, other: &Self) -> bool {
         self.sigmas_squared() < other.sigmas_squared()
     }
 
     /// Whether it lies outside the gate.
-    pub(super) fn is_surprise(&self) -> bool {
-        self.sigmas_squared() > SIGMAS * SIGMAS
+    pub(super) fn is_outlier(&self) -> bool {
+        self.sigmas_squared() > OUTLIER * OUTLIER
     }
 }
 
-/// The last few deviations of one source that were no surprise by themselves.
+/// Drift test: the last deviations of one source, all of them inside the gate.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Trend {
-    deviations: [(FreeTime, Innovation); TREND],
+pub(super) struct DriftTest {
+    deviations: [(FreeTime, Innovation); DRIFT_SAMPLES],
     len: usize,
 }
 
-/// What a trend amounts to.
+/// Result of a positive drift test.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lean {
-    /// The newest deviation, seconds: the size of what has built up.
+pub(super) struct Drift {
+    /// Newest deviation, seconds: the size of what has built up.
     pub(super) deviation: f64,
-    /// How long it has been building up, seconds.
+    /// Duration over which it has built up, seconds; at least 1.
     pub(super) over: f64,
 }
 
-impl Trend {
+impl DriftTest {
+    /// Appends a deviation.
     pub(super) fn push(&mut self, at: FreeTime, deviation: Innovation) {
         self.deviations.rotate_left(1);
-        self.deviations[TREND - 1] = (at, deviation);
-        self.len = (self.len + 1).min(TREND);
+        self.deviations[DRIFT_SAMPLES - 1] = (at, deviation);
+        self.len = (self.len + 1).min(DRIFT_SAMPLES);
     }
 
-    /// Whether all of them together point one way beyond `sigmas`: their mean, weighted by how good
-    /// the samples were, against its own standard deviation.
+    /// Whether the mean of all deviations, weighted by their variances, is beyond `sigmas` of its
+    /// own standard deviation: a score test.
     fn exceeds(&self, sigmas: f64) -> bool {
-        let known = &self.deviations[TREND - self.len..];
-        let pull: f64 = known.iter().map(|(_, d)| d.mean / d.variance).sum();
-        let grip: f64 = known.iter().map(|(_, d)| d.variance.recip()).sum();
-        self.len == TREND && pull * pull > sigmas * sigmas * grip
+        let known = &self.deviations[DRIFT_SAMPLES - self.len..];
+        let score: f64 = known.iter().map(|(_, d)| d.mean / d.variance).sum();
+        let information: f64 = known.iter().map(|(_, d)| d.variance.recip()).sum();
+        self.len == DRIFT_SAMPLES && score * score > sigmas * sigmas * information
     }
 
-    /// The trend, if it cannot be chance.
-    pub(super) fn lean(&self) -> Option<Lean> {
-        let ((begun, _), (now, newest)) = (self.deviations[0], self.deviations[TREND - 1]);
+    /// Returns the drift if the deviations together cannot be chance.
+    pub(super) fn detect(&self) -> Option<Drift> {
+        let ((begun, _), (now, newest)) = (self.deviations[0], self.deviations[DRIFT_SAMPLES - 1]);
         // It began one sample before the first that shows it.
-        let steps = TREND as f64;
+        let steps = DRIFT_SAMPLES as f64;
         let over = (now - begun).as_seconds_f64() * steps / (steps - 1.0);
-        self.exceeds(LEAN_SIGMAS).then_some(Lean {
+        self.exceeds(DRIFT).then_some(Drift {
             deviation: newest.mean,
             over: over.max(1.0),
         })
     }
 
-    /// Whether the trend supports another source's.
-    pub(super) fn agrees(&self) -> bool {
-        self.exceeds(SUPPORT_SIGMAS)
+    /// Whether the deviations support the drift of another source.
+    pub(super) fn supports(&self) -> bool {
+        self.exceeds(DRIFT_SUPPORT)
     }
 }
 
-/// What is known when the third strike falls.
+/// Facts from which the cause of a deviation follows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evidence {
     /// Mean innovation, seconds.
-    pub(super) surprise: f64,
+    pub(super) deviation: f64,
     /// Whether the path changed its length within the last [`ROUTE_MEMORY`] samples.
-    pub(super) rerouted: bool,
+    pub(super) route_changed: bool,
     /// Largest credible variance of the path's asymmetry.
     pub(super) asymmetry_cap: f64,
-    /// Sources in the joint state.
+    /// Number of sources in the joint state.
     pub(super) sources: usize,
-    /// Those of them with a strike open, this one included.
-    pub(super) striking: usize,
+    /// Number of those that deviate too, this one included.
+    pub(super) deviating_sources: usize,
 }
 
 impl Evidence {
-    pub(super) fn blame(&self) -> Blame {
-        let hidden_by_route =
-            self.rerouted && self.surprise * self.surprise <= SIGMAS * SIGMAS * self.asymmetry_cap;
-        if hidden_by_route {
-            Blame::Path
-        } else if self.sources > 1 && 2 * self.striking <= self.sources {
-            Blame::Server
+    /// The most likely cause.
+    pub(super) fn cause(&self) -> Cause {
+        let squared = self.deviation * self.deviation;
+        if self.route_changed && squared <= OUTLIER * OUTLIER * self.asymmetry_cap {
+            Cause::Path
+        } else if self.sources > 1 && 2 * self.deviating_sources <= self.sources {
+            Cause::Server
         } else {
-            Blame::Clock
+            Cause::Clock
         }
     }
 }
 
-/// Counts how often the clock was blamed without peace between.
+/// Counts clock changes without enough good samples between.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Contradiction {
-    blames: u32,
-    calm: u32,
+    clock_changes: u32,
+    good_samples: u32,
 }
 
 impl Contradiction {
-    /// The clock was blamed; true if that was once too often.
-    pub(super) fn blamed(&mut self, sources: usize) -> bool {
-        self.blames += 1;
-        self.calm = 0;
-        sources > 1 && self.blames >= CONTRADICTIONS
+    /// Counts a clock change; returns whether the sources contradict the model.
+    pub(super) fn record_clock_change(&mut self, sources: usize) -> bool {
+        self.clock_changes += 1;
+        self.good_samples = 0;
+        sources > 1 && self.clock_changes >= MAX_CLOCK_CHANGES
     }
 
-    pub(super) fn calm(&mut self, sources: usize) {
-        self.calm = self.calm.saturating_add(1);
-        if u64::from(self.calm) >= u64::from(CALM_PER_SOURCE) * sources as u64 {
-            self.blames = 0;
+    /// Counts a good sample; enough of them clear the clock changes.
+    pub(super) fn record_good_sample(&mut self, sources: usize) {
+        self.good_samples = self.good_samples.saturating_add(1);
+        if u64::from(self.good_samples) >= u64::from(GOOD_SAMPLES_PER_SOURCE) * sources as u64 {
+            self.clock_changes = 0;
         }
     }
 }
@@ -182,89 +178,89 @@ mod tests {
     use super::*;
 
     const ALONE: Evidence = Evidence {
-        surprise: 2e-3,
-        rerouted: false,
+        deviation: 2e-3,
+        route_changed: false,
         asymmetry_cap: 0.0,
         sources: 1,
-        striking: 1,
+        deviating_sources: 1,
     };
 
     #[test]
-    fn a_lone_source_without_a_new_route_accuses_the_clock() {
-        assert_eq!(ALONE.blame(), Blame::Clock);
+    fn outliers_of_a_single_source_are_attributed_to_the_clock() {
+        assert_eq!(ALONE.cause(), Cause::Clock);
     }
 
     #[test]
-    fn a_new_route_explains_what_it_can_hide() {
+    fn a_route_change_explains_deviations_up_to_its_cap() {
         let cap = 5e-3 * 5e-3 / 12.0;
-        let rerouted = Evidence {
-            rerouted: true,
+        let route_changed = Evidence {
+            route_changed: true,
             asymmetry_cap: cap,
             ..ALONE
         };
-        assert_eq!(rerouted.blame(), Blame::Path);
+        assert_eq!(route_changed.cause(), Cause::Path);
         let too_large = Evidence {
-            surprise: 8e-3,
-            ..rerouted
+            deviation: 8e-3,
+            ..route_changed
         };
-        assert_eq!(too_large.blame(), Blame::Clock);
+        assert_eq!(too_large.cause(), Cause::Clock);
     }
 
     #[test]
-    fn the_minority_is_to_blame() {
+    fn outliers_of_a_minority_are_attributed_to_the_server() {
         let one_of_four = Evidence {
             sources: 4,
             ..ALONE
         };
-        assert_eq!(one_of_four.blame(), Blame::Server);
+        assert_eq!(one_of_four.cause(), Cause::Server);
         let three_of_four = Evidence {
-            striking: 3,
+            deviating_sources: 3,
             ..one_of_four
         };
-        assert_eq!(three_of_four.blame(), Blame::Clock);
+        assert_eq!(three_of_four.cause(), Cause::Clock);
     }
 
-    fn trend(means: [f64; 5]) -> Trend {
-        let mut trend = Trend::default();
+    fn drift_test(means: [f64; 5]) -> DriftTest {
+        let mut drift_test = DriftTest::default();
         for (index, mean) in (0i64..).zip(means) {
             let at = FreeTime::from_nanos(64_000_000_000 * index);
             let variance = 1.0;
-            trend.push(at, Innovation { mean, variance });
+            drift_test.push(at, Innovation { mean, variance });
         }
-        trend
+        drift_test
     }
 
     #[test]
-    fn small_deviations_to_one_side_are_a_trend() {
-        let lean = trend([0.0, 1.0, 2.0, 3.0, 4.0]).lean().unwrap();
-        assert_eq!((lean.deviation, lean.over), (4.0, 256.0));
-        assert!(trend([0.0, 1.0, -2.0, 3.0, 4.0]).lean().is_none());
-        assert!(trend([9.0, 1.0, 2.0, 2.0, 2.0]).agrees());
+    fn small_deviations_to_one_side_are_a_drift() {
+        let drift = drift_test([0.0, 1.0, 2.0, 3.0, 4.0]).detect().unwrap();
+        assert_eq!((drift.deviation, drift.over), (4.0, 256.0));
+        assert!(drift_test([0.0, 1.0, -2.0, 3.0, 4.0]).detect().is_none());
+        assert!(drift_test([9.0, 1.0, 2.0, 2.0, 2.0]).supports());
     }
 
     #[test]
-    fn three_samples_are_no_trend() {
-        let mut short = Trend::default();
+    fn three_samples_are_not_enough_for_a_drift() {
+        let mut short = DriftTest::default();
         for index in 0..3 {
             let deviation = Innovation {
                 mean: 4.9,
                 variance: 1.0,
             };
             short.push(FreeTime::from_nanos(index), deviation);
-            assert!(short.lean().is_none());
+            assert!(short.detect().is_none());
         }
     }
 
     #[test]
-    fn peace_clears_contradictions() {
+    fn good_samples_clear_clock_changes() {
         let mut contradiction = Contradiction::default();
-        assert!(!contradiction.blamed(2));
-        assert!(!contradiction.blamed(2));
+        assert!(!contradiction.record_clock_change(2));
+        assert!(!contradiction.record_clock_change(2));
         for _ in 0..8 {
-            contradiction.calm(2);
+            contradiction.record_good_sample(2);
         }
-        assert!(!contradiction.blamed(2));
-        assert!(!contradiction.blamed(2));
-        assert!(contradiction.blamed(2));
+        assert!(!contradiction.record_clock_change(2));
+        assert!(!contradiction.record_clock_change(2));
+        assert!(contradiction.record_clock_change(2));
     }
 }

@@ -1,11 +1,11 @@
-//! Exponentials and logarithms that are the same on every machine.
+//! Exponentials and logarithms with the same results on every machine.
 //!
-//! The methods of `f64` call the machine's C library, whose versions differ in the last digit. A record would then be decided
-//! otherwise on the machine of whoever looks into it, and a seed of the simulator would tell another story there. Those of the `libm` crate are plain
-//! arithmetic. What is more, the daemon then has no mathematical library to load: 0.6 MB of a client's resident set, of which it needed four
-//! functions.
+//! The methods of `f64` call the C library, whose versions differ in the last digit. A recording
+//! would then replay differently on another machine, and a seed of the simulator would give another
+//! run. The functions of the `libm` crate are plain arithmetic. They also save the dependency on
+//! the C mathematical library: 0.6 MB of a client's resident set, for four functions.
 //!
-//! (`powi` and `sqrt` are no matter of the C library.)
+//! (`powi` and `sqrt` do not call the C library.)
 
 pub(super) fn exp(x: f64) -> f64 {
     libm::exp(x)
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_are_the_same_to_the_last_bit_wherever_this_runs() {
+    fn results_are_bit_identical_on_every_machine() {
         let bits = [exp(-0.7), exp_m1(0.3), ln(10.0), powf(7.3, 0.75)].map(f64::to_bits);
         assert_eq!(
             bits,

@@ -1,33 +1,31 @@
-//! Who takes part: sources come and go, and at most sixteen sit in the joint state.
+//! Membership: adds and removes sources; at most sixteen are in the joint state.
 //!
-//! # Seats
-//! A seat costs every filter a row and a column, so it is given to a source at its first sample
-//! that survives the vote, and only the sixteen with the smallest root distance have one. The
-//! others keep their path model and their vote; they are promoted when they are clearly better than
-//! the worst that is seated, or when that one no longer answers.
+//! # Slots
+//! A slot costs every filter a row and a column, so a source gets one with its first sample that
+//! passes the selection, and only the sixteen sources with the smallest root distance have one. The
+//! others keep their path model and their vote. They get a slot when they are clearly better than
+//! the worst source that has one, or when that one no longer answers.
 //!
 //! # Asymmetry, when a second source arrives
-//! With one source the asymmetry of its path cannot be seen and is taken into the phase: the bias
-//! is zero and certain. A second source may disagree by both asymmetries. So at that moment the
-//! first one's is *admitted*: phase and bias become uncertain together while their sum stays known,
-//! the newcomer's bias gets its own prior, and the data share out the difference. The estimate does
-//! not jump, neither then nor when a source leaves, which merely drops its row and column (exact
-//! for Gaussians).
+//! With one source the asymmetry of its path cannot be observed and is part of the phase: the bias
+//! is zero and certain. A second source may differ by both asymmetries. So at that moment the first
+//! source's asymmetry is *split off*: phase and bias become uncertain together while their sum
+//! stays known, the new source's bias gets its own prior, and the data divide the difference. The
+//! estimate does not jump, neither then nor when a source leaves, which drops its row and column
+//! (exact for Gaussians).
 
 use ntp_time::FreeTime;
 
 use super::Discipline;
+use super::SelectionOptions;
 use super::hypothesis::MAX_SLOTS;
-use super::source::{Opinion, Source, SourceKey};
-
-/// A newcomer must be this much nearer to its reference clock than the worst that is seated, lest
-/// two swap seats for ever.
-const CLEARLY_BETTER: f64 = 0.8;
+use super::selection::CLEARLY_NEARER;
+use super::source::{Source, SourceKey};
 
 impl Discipline {
-    /// A new source, eligible at once. It counts among those asked, so the engine should rule it
-    /// out again ([`Self::set_eligible`]) if it does not answer.
-    pub fn join(&mut self) -> SourceKey {
+    /// Adds a source, eligible at once. It counts as polled, so the engine should make it
+    /// ineligible ([`Self::set_eligible`]) if it does not answer.
+    pub fn add_source(&mut self) -> SourceKey {
         let key = SourceKey(self.next_key);
         self.next_key = self.next_key.wrapping_add(1);
         self.sources.push(Source::new(key));
@@ -36,34 +34,37 @@ impl Discipline {
         key
     }
 
-    /// The source is gone for good. What it taught about the clock stays.
-    pub fn leave(&mut self, key: SourceKey) {
+    /// Removes a source. What it taught about the clock stays.
+    pub fn remove_source(&mut self, key: SourceKey) {
+        self.prediction.take();
         if let Some(index) = self.index(key) {
-            self.unseat(index);
+            self.release_slot(index);
             self.sources.remove(index);
         }
     }
 
-    /// Whether the source may take part: reachable, synchronised, not excluded by the operator, not
-    /// a loop to ourselves.
+    /// Sets whether the source may be selected: reachable, synchronised, no loop to ourselves.
+    /// Sources with [`SelectionOptions::noselect`] never are.
     ///
-    /// Returns whether that is another answer than before.
+    /// Returns whether that changed.
     pub fn set_eligible(&mut self, key: SourceKey, eligible: bool) -> bool {
+        self.prediction.take();
         let Some(index) = self.index(key) else {
             return false;
         };
         let source = &mut self.sources[index];
         let was = source.eligible;
-        source.eligible = eligible && !source.opinion.noselect;
+        source.eligible = eligible && !source.options.noselect;
         source.selected &= source.eligible;
         source.in_use &= source.eligible;
         source.eligible != was
     }
 
-    /// The operator's opinion of a source; holds from the next vote on ([`Self::revote`]).
-    pub fn set_opinion(&mut self, key: SourceKey, opinion: Opinion) {
+    /// Sets the selection options of a source; effective from the next selection
+    /// ([`Self::reselect`]).
+    pub fn set_selection_options(&mut self, key: SourceKey, options: SelectionOptions) {
         if let Some(index) = self.index(key) {
-            self.sources[index].opinion = opinion;
+            self.sources[index].options = options;
             self.set_eligible(key, self.sources[index].eligible);
         }
     }
@@ -78,28 +79,29 @@ impl Discipline {
         self.sources.get(self.index(key)?)
     }
 
-    /// The source's slot in the joint state; a new one if it deserves it.
-    pub(super) fn seat(&mut self, index: usize, now: FreeTime) -> Option<usize> {
+    /// Returns the source's slot in the joint state; assigns one if it is good enough.
+    pub(super) fn assign_slot(&mut self, index: usize, now: FreeTime) -> Option<usize> {
         if let Some(slot) = self.sources[index].slot {
             return Some(slot);
         }
-        if self.seated >= MAX_SLOTS {
-            self.make_room(index, now)?;
+        if self.slots_used >= MAX_SLOTS {
+            self.evict_worst(index, now)?;
         }
-        self.admit_asymmetries();
+        self.split_asymmetries();
         let source = &mut self.sources[index];
-        let slot = self.seated;
+        let slot = self.slots_used;
         source.slot = Some(slot);
         source.asymmetric = true;
-        source.strikes = 0;
+        source.consecutive_outliers = 0;
         let prior = source.asymmetry_prior();
-        self.bank.for_each(|filter| filter.enter(prior));
-        self.seated += 1;
+        self.bank.for_each(|filter| filter.add_source(prior));
+        self.slots_used += 1;
         Some(slot)
     }
 
-    /// Unseats the worst source, if it is absent or clearly worse than the one at `index`.
-    fn make_room(&mut self, index: usize, now: FreeTime) -> Option<()> {
+    /// Releases the slot of the worst source, if that one is absent or clearly worse than the
+    /// source at `index`.
+    fn evict_worst(&mut self, index: usize, now: FreeTime) -> Option<()> {
         let distance = |source: &Source| source.asymmetry_prior();
         let absent = |source: &Source| !source.eligible || source.is_stale(now);
         let (worst, candidate) = self
@@ -114,26 +116,27 @@ impl Discipline {
             })?;
         // Distances are compared as variances.
         let better =
-            distance(&self.sources[index]) < CLEARLY_BETTER * CLEARLY_BETTER * distance(candidate);
+            distance(&self.sources[index]) < CLEARLY_NEARER * CLEARLY_NEARER * distance(candidate);
         if !better && !absent(candidate) {
             return None;
         }
-        self.unseat(worst);
+        self.release_slot(worst);
         Some(())
     }
 
-    fn unseat(&mut self, index: usize) {
+    /// Releases the slot of the source at `index`; the last slot moves into its place.
+    fn release_slot(&mut self, index: usize) {
         if self.sources[index].slot.is_none() {
             return;
         }
-        // Whoever comes next will have another asymmetry than the one in the phase.
-        self.admit_asymmetries();
+        // The next source has another asymmetry than the one in the phase.
+        self.split_asymmetries();
         let Some(slot) = self.sources[index].slot.take() else {
             return;
         };
-        self.bank.for_each(|filter| filter.leave(slot));
-        self.seated -= 1;
-        let last = self.seated;
+        self.bank.for_each(|filter| filter.remove_source(slot));
+        self.slots_used -= 1;
+        let last = self.slots_used;
         for source in &mut self.sources {
             if source.slot == Some(last) {
                 source.slot = Some(slot);
@@ -141,9 +144,8 @@ impl Discipline {
         }
     }
 
-    /// Lets the bias of the source that started the clock alone carry the asymmetry of its path
-    /// from now on.
-    fn admit_asymmetries(&mut self) {
+    /// Moves the asymmetry of the source that started the clock alone from the phase to its bias.
+    fn split_asymmetries(&mut self) {
         for source in &mut self.sources {
             let Some(slot) = source.slot.filter(|_| !source.asymmetric) else {
                 continue;
@@ -151,7 +153,7 @@ impl Discipline {
             source.asymmetric = true;
             let prior = source.asymmetry_prior();
             self.bank
-                .for_each(|filter| filter.admit_asymmetry(slot, prior));
+                .for_each(|filter| filter.split_asymmetry(slot, prior));
         }
     }
 }

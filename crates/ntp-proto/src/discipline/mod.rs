@@ -1,112 +1,120 @@
-//! The clock discipline: from measurements to an estimate of the oscillator, and from that to what
-//! the clock should do.
+//! Clock discipline: estimates phase and frequency of the oscillator from measurements, and
+//! decides how to correct the clock.
 //!
-//! # The problem
-//! A crystal that drifts by itself is watched through a network that delays packets at random. From
-//! a packet a minute we want the clock's error and frequency, better than any single packet tells
-//! them, without being told how good the crystal or the network is; we must notice when either
-//! changes, survive servers that lie, and say truthfully how wrong we may be.
+//! # Problem
+//! A crystal oscillator drifts, and the network through which we observe it delays packets at
+//! random. From about one packet a minute we need the clock's phase and frequency, more accurately
+//! than any single packet shows them, without knowing the quality of the oscillator or of the
+//! network. Changes of either must be detected, servers that lie must be rejected, and the reported
+//! error must be honest.
 //!
-//! # The ideas
-//! 1. **Free-running time.** All estimation happens on the clock that would exist without our
-//!    corrections ([`ntp_time::Ledger`]), so steering never disturbs what is known.
-//! 2. **Delay tells the noise.** A packet that was `x` late is wrong by at most `x/2`: `path`,
-//!    `noise`.
+//! # Ideas
+//! 1. **Free-running time.** Estimation uses the clock that would exist without our corrections
+//!    ([`ntp_time::Ledger`]), so steering does not disturb the estimate.
+//! 2. **Delay shows the noise.** The offset error of a packet that is `x` late is at most `x/2`:
+//!    `path`, `noise`.
 //! 3. **One joint state** of phase, frequency and one bias per source: `hypothesis`.
-//! 4. **A bank of hypotheses** about oscillator and noise, weighed by Bayes; nothing is tuned by
-//!    hand: `bank`.
-//! 5. **Three strikes**: a sample that nobody expected is dropped, the third in a row changes the
-//!    model, but only the part that is to blame: `gate`.
-//! 6. **Majority**: only sources whose correctness intervals overlap with most others have a say:
-//!    `selection`.
-//! 7. **Steering** runs the clock at minus the estimated frequency and slews the rest away, as
-//!    slowly as the phase can afford: `steering`.
+//! 4. **A bank of hypotheses** about oscillator and noise, weighted by Bayes' rule, instead of
+//!    hand-tuned constants: `bank`.
+//! 5. **Gate.** An outlier is dropped. The third consecutive outlier changes the model, but only
+//!    the component that caused it: `gate`.
+//! 6. **Majority.** Only sources whose correctness intervals overlap with a majority are used:
+//!    `intersection`, `selection`.
+//! 7. **Steering** runs the clock at minus the estimated frequency and slews the remaining phase,
+//!    as slowly as the phase error allows: `steering`.
 //!
-//! # The life of a measurement ([`Discipline::measure`])
+//! # Processing of a measurement ([`Discipline::add_measurement`])
 //! ```text
-//! check -> predict all filters to its time -> path and noise models learn -> vote
-//!       -> seat in the joint state -> route changed? -> gate: use, strike, blame or lean
-//!       -> update filters and weights -> stretch of the bound
+//! check -> predict all filters to its time -> update path and noise models -> selection
+//!       -> slot in the joint state -> route changed? -> gate: use, drop, step or drift
+//!       -> update filters and weights -> span of the bound
 //! ```
 //!
 //! # Numbers
-//! Free time and phases come and go in fixed point. Inside, a phase is an `f64` in seconds relative
-//! to `origin`, which follows the phase in whole doubles, so that half a century of initial error
-//! costs no nanosecond. Frequencies are s/s, variances s^2.
+//! Free time and phases enter and leave in fixed point. Inside, a phase is an `f64` in seconds
+//! relative to `origin`, which is rebased when the phase moves away from it, so an initial error of
+//! half a century costs no nanosecond. Frequencies are in s/s, variances in s^2.
 //!
 //! # Memory and time
-//! All filters are allocated by [`Discipline::new`] (110 KiB), one more kilobyte by each
-//! [`Discipline::join`]; a measurement allocates nothing. With four sources it costs a few thousand
-//! multiplications.
+//! [`Discipline::new`] allocates all filters (110 KiB), each [`Discipline::add_source`] about 1
+//! KiB; a measurement allocates nothing. With four sources a measurement costs a few thousand
+//! multiplications. The moments of the mixture and the [`Prediction`] are computed once per change
+//! of the state, on first use.
 //!
 //! Deterministic: no clock, no randomness, no I/O. Nothing here panics on any input.
 
 mod bank;
-mod figures;
+mod confidence;
 mod gate;
 mod hypothesis;
-mod judgement;
+mod intersection;
+mod leap_second;
 mod math;
 mod measurement;
 mod membership;
 mod noise;
-mod outlook;
 mod path;
 mod poll;
+mod prediction;
+mod report;
 mod ring;
 mod selection;
 mod source;
 mod steering;
-mod utc_jump;
-mod vote;
+mod update;
 
 #[cfg(test)]
 mod cost;
 #[cfg(test)]
-mod opinions;
-#[cfg(test)]
 mod scenarios;
+#[cfg(test)]
+mod selection_options;
 #[cfg(test)]
 mod testworld;
 
+use core::cell::OnceCell;
+
 use ntp_time::{FreeTime, Frequency, NtpDuration, PollInterval, PollLimits};
 
-pub use figures::{Estimate, Figures};
-pub use gate::Blame;
-pub use measurement::{Measurement, Rejection};
-pub use outlook::Outlook;
-pub use selection::Agreement;
-pub use source::{Opinion, SourceKey, SourceState, SourceStatus};
+pub use intersection::Agreement;
+pub use measurement::Measurement;
+pub use ntp_types::event::{Cause, InvalidMeasurement, MeasurementOutcome};
+pub use ntp_types::source::{SelectionOptions, SourceState};
+pub use prediction::Prediction;
+pub use report::{ErrorFigures, Estimate};
+pub use source::{SourceEstimate, SourceKey};
 pub use steering::{Decision, Panic, PanicThreshold, Steering, SteeringConfig};
 
 use bank::Bank;
-use gate::{Contradiction, Trend};
-use hypothesis::{Hypothesis, MAX_SLOTS, Sight};
+use gate::{Contradiction, DriftTest};
+use hypothesis::{Hypothesis, MAX_SLOTS, ObservationIndex};
+use intersection::Edge;
 use noise::Noise;
-use outlook::Guarantee;
-use selection::Edge;
-use source::{Sighting, Source};
+use prediction::Guarantee;
+use source::{DatedInterval, Source};
+use update::Sample;
 
-/// The operator's wishes about estimation and selection.
+/// Configuration of estimation and selection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Config {
-    /// Sources that must agree before the clock is touched.
+    /// Number of sources that must agree before the clock is adjusted.
     pub minimum_agreeing_sources: usize,
-    /// Sources whose correctness interval is wider than this on each side have no say.
+    /// Sources whose correctness interval has a larger half-width are not candidates.
     pub maximum_source_uncertainty: NtpDuration,
-    /// How fast any clock may drift: PHI of RFC 5905 section 4.
+    /// Assumed drift rate of any clock: PHI of RFC 5905 section 4.
     pub drift_allowance: Frequency,
-    /// Leave the servers' root dispersion out of their intervals.
+    /// Whether to leave the servers' root dispersion out of their correctness intervals.
     pub ignore_server_dispersion: bool,
-    /// Standard deviation of an unknown oscillator's frequency error.
+    /// Standard deviation of the frequency error of an unknown oscillator.
     pub initial_frequency_uncertainty: Frequency,
-    /// Some source is marked as required ([`Opinion::require`]), whether or not it has ever answered.
+    /// Whether any configured source is required ([`SelectionOptions::require`]), even if it has
+    /// never answered.
     pub some_required: bool,
 }
 
 impl Default for Config {
-    /// Three sources as upstream; a distance of 1.5 s like MAXDIST of RFC 5905 section 11.2, so that a satellite link
-    /// is a source too; 100 ppm covers every crystal that is soldered into a computer.
+    /// Three sources, as upstream; a maximum distance of 1.5 s, as MAXDIST of RFC 5905 section
+    /// 11.2, so that a satellite link qualifies; 100 ppm, which covers every crystal in a computer.
     fn default() -> Self {
         Self {
             minimum_agreeing_sources: 3,
@@ -119,13 +127,13 @@ impl Default for Config {
     }
 }
 
-/// What was known about the bare oscillator when the daemon last stopped.
+/// Prior of the oscillator's frequency: the estimate when the daemon last stopped.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FrequencyPrior {
-    /// Its frequency error; positive runs fast.
+    /// Frequency error; positive runs fast.
     pub frequency: Frequency,
-    /// Standard deviation of that. At least 1 ppm is assumed: a right file costs nothing by it, and
-    /// a wrong one hurts less.
+    /// Standard deviation of the frequency error. At least 1 ppm is assumed: that costs nothing if
+    /// the drift file is right, and reduces the damage if it is wrong.
     pub uncertainty: Frequency,
 }
 
@@ -144,96 +152,80 @@ impl FrequencyPrior {
     }
 
     fn is_credible(&self) -> bool {
-        self.frequency.as_ratio().abs() < CREDIBLE_FREQUENCY
+        self.frequency.as_ratio().abs() < MAX_CREDIBLE_FREQUENCY
             && self.uncertainty.as_ratio().is_finite()
     }
 }
 
-/// What became of a measurement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It moved the estimate.
-    Used,
-    /// Its source is ruled out, outvoted, or there is no majority. Path and interval were learnt.
-    NotSelected,
-    /// Sixteen better sources fill the joint state. Path and interval were learnt.
-    Spare,
-    /// A surprise, dropped: the how manieth in a row.
-    Struck {
-        /// Surprises in a row.
-        strikes: u32,
-    },
-    /// A surprise once too often; what is to blame was made uncertain, and the measurement used.
-    Blamed(Blame),
-    /// No surprise, but the last of a trend to one side: what is to blame got room for what has
-    /// built up, and the measurement was used.
-    Leaned(Blame),
-    /// The sources contradict the model, or arithmetic failed; the next majority starts afresh.
-    Restarted,
-    /// It could not be a measurement.
-    Rejected(Rejection),
-}
-
-/// How much older than the newest sample another may be, in seconds: exchanges overlap, and none
+/// Largest age of a sample relative to the newest one, in seconds. Exchanges overlap, and none
 /// lasts longer.
-const LONGEST_LAG: f64 = 16.0;
-/// How old the sample may be that tells the phase at the start, in seconds: a source that is asked at the usual
-/// shortest interval was heard within this, and the filters ignore the oscillator's wander over it.
-const OLDEST_BEGINNING: f64 = 64.0;
-/// After a month without a sample the filters know nothing worth keeping.
-const LONGEST_GAP: f64 = 30.0 * 86_400.0;
-/// So many samples in a row from before the newest: then it is the newest that was wrong.
-const DISORDER: u32 = 8;
-/// Trust in a frequency file, see [`FrequencyPrior::uncertainty`].
-const LEAST_PRIOR_UNCERTAINTY: f64 = 1e-6;
-/// A frequency of more than this is not carried over a restart: it is not a crystal's.
-const CREDIBLE_FREQUENCY: f64 = 1e-3;
-/// A disturbance (suspend, migration) may change the frequency by temperature or a new host's
-/// crystal.
-const DISTURBED_FREQUENCY: f64 = 1e-6;
-/// Beyond this uncertainty, in seconds, a phase is not worth keeping: the next sample tells it
-/// better.
-const HOPELESS_PHASE: f64 = 0.1;
-/// Variance that stands for "unknown" in the path model's question how well the phase was
-/// predicted.
-const UNKNOWN: f64 = 1e9;
-/// The origin follows when the phase is this many seconds away: doubles then resolve 1e-16 s.
-const ORIGIN_REACH: f64 = 1.0;
+const MAX_LAG: f64 = 16.0;
+/// Largest age of the sample that initialises the phase, in seconds. A source polled at the usual
+/// minimum interval has answered within this time, and ignoring the oscillator's wander over it is
+/// harmless.
+const MAX_START_AGE: f64 = 64.0;
+/// Longest time without a sample, in seconds. After a month of wander the next sample is better
+/// than anything in the filters.
+const MAX_GAP: f64 = 30.0 * 86_400.0;
+/// Number of consecutive samples from before the newest one after which the newest one is taken to
+/// be wrong, and the filters restart. A smaller number restarts on samples that are merely delayed,
+/// a larger one ignores good sources for longer.
+const MAX_OUT_OF_ORDER: u32 = 8;
+/// Smallest assumed uncertainty of a drift file, see [`FrequencyPrior::uncertainty`].
+const MIN_PRIOR_UNCERTAINTY: f64 = 1e-6;
+/// A frequency above this is not kept over a restart: no crystal is 1000 ppm off.
+const MAX_CREDIBLE_FREQUENCY: f64 = 1e-3;
+/// Standard deviation of the frequency change at a disturbance (suspend, migration), by temperature
+/// or by a new host's crystal, s/s. A larger value forgets a good frequency, a smaller one follows
+/// the new one more slowly.
+const DISTURBED_FREQUENCY_SIGMA: f64 = 1e-6;
+/// Phase uncertainty, in seconds, above which the phase is forgotten: the next sample is more
+/// accurate than this.
+const MAX_PHASE_SIGMA: f64 = 0.1;
+/// Prediction variance given to the path model while there is no prediction; larger than any.
+const UNKNOWN_VARIANCE: f64 = 1e9;
+/// Distance of the phase from the origin, in seconds, at which the origin is rebased: below it an
+/// `f64` resolves 1e-16 s.
+const MAX_PHASE_FROM_ORIGIN: f64 = 1.0;
 
-/// The clock algorithm: see the module. Memory is fixed but for one `Source` per member.
+/// The clock algorithm, see the module. Memory is fixed except for one `Source` per source.
 #[derive(Clone, Debug)]
 pub struct Discipline {
     config: Config,
     prior: FrequencyPrior,
     bank: Bank,
-    /// Where truth was when a majority started the filters.
-    began: Option<Sighting>,
-    /// Time of the filters; None before a majority has started them.
-    running: Option<FreeTime>,
-    /// The phase must be told anew by the next selected sample.
+    /// Correctness interval at the time when a majority started the filters.
+    start_interval: Option<DatedInterval>,
+    /// Time of the filters; `None` until a majority has started them.
+    filter_time: Option<FreeTime>,
+    /// The next selected sample initialises the phase again.
     phase_lost: bool,
-    /// Phases inside the filters are relative to this.
+    /// Origin of the phases inside the filters.
     origin: NtpDuration,
-    /// In order of their keys.
+    /// Sorted by key.
     sources: Vec<Source>,
     next_key: u32,
-    /// Sources in the joint state.
-    seated: usize,
-    /// Room for the vote, two per source.
+    /// Number of sources in the joint state.
+    slots_used: usize,
+    /// Scratch space of the selection, two entries per source.
     edges: Vec<Edge>,
     agreement: Agreement,
-    /// Where the truth must be, by the vote at the last sample used: it outlives its sources in
-    /// holdover.
+    /// Correctness interval of the selection at the last sample used; kept in holdover, when its
+    /// sources are gone.
     guarantee: Option<Guarantee>,
     contradiction: Contradiction,
-    /// Surprises in a row, whatever their source.
-    row: u32,
+    /// Number of consecutive outliers of all sources together.
+    consecutive_outliers: u32,
+    /// Number of measurements processed.
     samples: u64,
-    disorder: u32,
+    /// Number of consecutive measurements older than [`MAX_LAG`].
+    out_of_order: u32,
+    /// Cache of [`Self::prediction`]; cleared by every method that changes what it depends on.
+    prediction: OnceCell<Option<Prediction>>,
 }
 
 impl Discipline {
-    /// Without sources; `prior` is what the drift file says.
+    /// Creates a discipline without sources; `prior` is the content of the drift file.
     pub fn new(config: Config, prior: Option<FrequencyPrior>) -> Self {
         let prior = prior.filter(FrequencyPrior::is_credible);
         let prior = prior.unwrap_or_else(|| FrequencyPrior::unknown(&config));
@@ -243,52 +235,61 @@ impl Discipline {
             config,
             prior,
             bank,
-            began: None,
-            running: None,
+            start_interval: None,
+            filter_time: None,
             phase_lost: false,
             origin: NtpDuration::ZERO,
             sources: Vec::new(),
             next_key: 0,
-            seated: 0,
+            slots_used: 0,
             edges: Vec::new(),
             agreement: Agreement::default(),
             guarantee: None,
             contradiction: Contradiction::default(),
-            row: 0,
+            consecutive_outliers: 0,
             samples: 0,
-            disorder: 0,
+            out_of_order: 0,
+            prediction: OnceCell::new(),
         }
     }
 
-    /// The operator changed the configuration; estimates stay.
+    /// Replaces the configuration; estimates are kept.
     pub fn reconfigure(&mut self, config: Config) {
+        self.prediction.take();
         self.config = config;
     }
 
-    /// Takes in a measurement of source `key`.
-    pub fn measure(&mut self, key: SourceKey, measurement: &Measurement) -> Outcome {
+    /// Processes a measurement of source `key`.
+    pub fn add_measurement(
+        &mut self,
+        key: SourceKey,
+        measurement: &Measurement,
+    ) -> MeasurementOutcome {
+        self.prediction.take();
         if let Err(rejection) = measurement.check() {
-            return Outcome::Rejected(rejection);
+            return MeasurementOutcome::Rejected(rejection);
         }
         let Some(index) = self.index(key) else {
-            return Outcome::Rejected(Rejection::UnknownSource);
+            return MeasurementOutcome::Rejected(InvalidMeasurement::UnknownSource);
         };
         let Some(lag) = self.advance(measurement.at) else {
-            return Outcome::Rejected(Rejection::OutOfOrder);
+            return MeasurementOutcome::Rejected(InvalidMeasurement::OutOfOrder);
         };
-        let outcome = self.take_in(index, measurement, lag);
+        let outcome = self.process(index, measurement, lag);
         if self.bank.is_sound() {
             return outcome;
         }
         self.bank.forget_weights();
-        self.stop();
-        Outcome::Restarted
+        self.stop_filters();
+        MeasurementOutcome::Restarted
     }
 
-    /// Someone else moved the clock, or the machine slept: the ledger knows by how much, give or
-    /// take `phase_sigma` seconds. The frequency stays, a little less certain.
-    pub fn clock_disturbed(&mut self, at: FreeTime, phase_sigma: f64) {
-        if !(0.0..HOPELESS_PHASE).contains(&phase_sigma) {
+    /// Accounts for a change of the clock by someone else, or a suspend, whose size the ledger
+    /// knows to within a standard deviation of `phase_sigma` seconds. The frequency is kept, with a
+    /// larger uncertainty.
+    pub fn handle_disturbance(&mut self, at: FreeTime, phase_sigma: f64) {
+        self.prediction.take();
+        if !(0.0..MAX_PHASE_SIGMA).contains(&phase_sigma) {
             return self.forget_phase();
         }
         if self.advance(at).is_none() {
@@ -296,32 +297,33 @@ impl Discipline {
         }
         let variance = phase_sigma * phase_sigma;
         self.bank
-            .for_each(|filter| filter.widen(variance, DISTURBED_FREQUENCY.powi(2)));
-        // Intervals are guarantees: four sigmas.
-        let allowance = 4.0 * phase_sigma;
+            .for_each(|filter| filter.widen(variance, DISTURBED_FREQUENCY_SIGMA.powi(2)));
+        // Intervals are guarantees.
+        let allowance = confidence::CLAIM * phase_sigma;
         for source in &mut self.sources {
-            source.widen_sighting(allowance);
+            source.widen_interval(allowance);
         }
         if let Some(guarantee) = &mut self.guarantee {
-            guarantee.sighting.half_width += allowance;
+            guarantee.interval.half_width += allowance;
         }
     }
 
-    /// The clock was moved by an unknown amount. The next majority's sample tells the phase;
-    /// frequency and biases stay.
+    /// Forgets the phase, after the clock was moved by an unknown amount. The next selected sample
+    /// initialises it again; frequency and biases are kept.
     pub fn forget_phase(&mut self) {
-        self.phase_lost = self.running.is_some();
+        self.prediction.take();
+        self.phase_lost = self.filter_time.is_some();
         self.guarantee = None;
         self.bank
-            .for_each(|filter| filter.widen(0.0, DISTURBED_FREQUENCY.powi(2)));
+            .for_each(|filter| filter.widen(0.0, DISTURBED_FREQUENCY_SIGMA.powi(2)));
         for source in &mut self.sources {
-            source.forget_sighting();
+            source.forget_measurements();
         }
     }
 
-    /// The poll interval that source `key` should have, given the one it has. To be asked once per
-    /// sample: it lengthens by at most one step in four samples.
-    pub fn poll_wish(
+    /// Chooses the poll interval of source `key`, given its current one. Call it once per sample:
+    /// it lengthens the interval by at most one step in four samples.
+    pub fn choose_poll(
         &mut self,
         key: SourceKey,
         limits: PollLimits,
@@ -332,107 +334,124 @@ impl Discipline {
             return current;
         };
         if self.sources[index].slot.is_none() || self.phase_lost {
-            // Nothing to learn fast from an outvoted or spare source; but before the start everyone
-            // is needed.
-            let wish = if self.estimate_exists() {
+            // A source that is not selected or has no slot teaches nothing by faster polls; before
+            // the start every source is needed.
+            let interval = if self.estimate_exists() {
                 current
             } else {
                 limits.min
             };
-            return limits.clamp(wish);
+            return limits.clamp(interval);
         }
         let members = || self.sources.iter().filter(|source| source.slot.is_some());
         let information: f64 = members().map(|source| source.information).sum();
         let mean_square = |interval| poll::mean_square(&self.bank, information, interval);
-        let goal = poll::worthwhile(limits, mean_square);
-        // The clock is known as well as against its best source; a poor one beside it need not be asked more often for being poor.
-        let enough = poll::UNSETTLED * mean_square(goal);
+        let goal = poll::longest_worthwhile(limits, mean_square);
+        // The clock is known as well as against its best source; a poor source beside it does not
+        // need faster polls.
+        let enough = poll::UNSETTLED_RATIO * mean_square(goal);
         let mut slots = members().filter_map(|source| source.slot);
         let settled = slots.any(|slot| self.link_variance(slot) <= enough);
-        if !settled || members().any(|source| source.strikes > 0) {
+        if !settled || members().any(|source| source.consecutive_outliers > 0) {
             return limits.clamp(limits.min);
         }
         let source = &mut self.sources[index];
-        if goal > current && source.calm >= poll::SAMPLES_PER_STEP {
-            source.calm = 0;
+        if goal > current && source.samples_since_poll_change >= poll::SAMPLES_PER_STEP {
+            source.samples_since_poll_change = 0;
             return limits.clamp(current.longer());
         }
         current.min(goal)
     }
 
     fn estimate_exists(&self) -> bool {
-        self.running.is_some() && !self.phase_lost
+        self.filter_time.is_some() && !self.phase_lost
     }
 
-    /// Brings the filters to `at` and returns by how much `at` is older than they are; None if that
-    /// is too much.
+    /// Predicts the filters to `at` and returns by how many seconds `at` is older than they are.
+    /// Returns `None` if that is too much.
     fn advance(&mut self, at: FreeTime) -> Option<f64> {
-        let Some(then) = self.running else {
+        let Some(then) = self.filter_time else {
             return Some(0.0);
         };
         let dt = (at - then).as_seconds_f64();
-        if dt > LONGEST_GAP {
-            self.stop();
+        if dt > MAX_GAP {
+            self.stop_filters();
             return Some(0.0);
         }
         if dt >= 0.0 {
             self.bank.predict(dt);
-            self.running = Some(at);
-            self.disorder = 0;
+            self.filter_time = Some(at);
+            self.out_of_order = 0;
             return Some(0.0);
         }
-        if -dt <= LONGEST_LAG {
+        if -dt <= MAX_LAG {
             return Some(-dt);
         }
-        self.disorder += 1;
-        if self.disorder >= DISORDER {
-            self.disorder = 0;
-            self.stop();
+        self.out_of_order += 1;
+        if self.out_of_order >= MAX_OUT_OF_ORDER {
+            self.out_of_order = 0;
+            self.stop_filters();
         }
         None
     }
 
-    /// All of [`Self::measure`] after the door.
-    fn take_in(&mut self, index: usize, measurement: &Measurement, lag: f64) -> Outcome {
-        let (noise, shift) = self.learn(index, measurement, lag);
-        let vote = self.vote(measurement.at);
+    /// Processes a valid measurement: all of [`Self::add_measurement`] after the checks.
+    fn process(&mut self, index: usize, measurement: &Measurement, lag: f64) -> MeasurementOutcome {
+        let (noise, shift) = self.update_models(index, measurement, lag);
+        let guarantee = self.select(measurement.at);
         let source = &self.sources[index];
         if !(source.eligible && source.in_use) {
-            return Outcome::NotSelected;
+            return MeasurementOutcome::NotSelected;
         }
         if !self.estimate_exists() {
-            if self.running.is_none() {
-                self.began = vote.map(|guarantee| guarantee.sighting);
+            if self.filter_time.is_none() {
+                self.start_interval = guarantee.map(|guarantee| guarantee.interval);
             }
-            let Some(first) = self.begin(measurement.at) else {
-                return Outcome::Spare;
+            let Some(first) = self.initialize_phase(measurement.at) else {
+                return MeasurementOutcome::NoSlot;
             };
-            self.guarantee = vote;
+            self.guarantee = guarantee;
             if first == index {
-                return Outcome::Used;
+                return MeasurementOutcome::Used;
             }
         }
-        let Some(slot) = self.seat(index, measurement.at) else {
-            return Outcome::Spare;
+        let Some(slot) = self.assign_slot(index, measurement.at) else {
+            return MeasurementOutcome::NoSlot;
         };
-        let sight = Sight { slot, lag };
-        self.follow_route(index, slot, shift);
-        let outcome = self.judge(index, sight, measurement, &noise);
-        if let Outcome::Used | Outcome::Blamed(_) | Outcome::Leaned(_) = outcome {
-            self.follow_phase();
-            self.guarantee = vote.or(self.guarantee);
+        self.apply_route_change(index, slot, shift);
+        let outcome = self.apply_gate(&Sample {
+            index,
+            observation: ObservationIndex { slot, lag },
+            measurement,
+            y: self.relative(measurement.phase),
+            noise: &noise,
+        });
+        if let MeasurementOutcome::Used
+        | MeasurementOutcome::StepDetected(_)
+        | MeasurementOutcome::DriftDetected(_) = outcome
+        {
+            self.rebase_origin();
+            self.guarantee = guarantee.or(self.guarantee);
         }
         outcome
     }
 
-    /// Path and noise models learn from every sample, also from those that are then not used.
-    fn learn(&mut self, index: usize, measurement: &Measurement, lag: f64) -> (Noise, Option<f64>) {
+    /// Updates path and noise models, also with samples that are then not used. Returns the noise
+    /// of the sample and the change of the route's length, if there is one.
+    fn update_models(
+        &mut self,
+        index: usize,
+        measurement: &Measurement,
+        lag: f64,
+    ) -> (Noise, Option<f64>) {
         let predicted = match self.sources[index].slot {
             Some(slot) if self.estimate_exists() => {
                 let y = self.relative(measurement.phase);
-                self.bank.innovation(Sight { slot, lag }, y, 0.0).variance
+                self.bank
+                    .innovation(ObservationIndex { slot, lag }, y, 0.0)
+                    .variance
             }
-            _ => UNKNOWN,
+            _ => UNKNOWN_VARIANCE,
         };
         self.samples = self.samples.saturating_add(1);
         let source = &mut self.sources[index];
@@ -444,100 +463,104 @@ impl Discipline {
             predicted,
         );
         source.flat.observe(measurement.at, measurement.phase);
-        source.note_route(reading.shift.is_some());
-        source.sight(measurement, self.config.ignore_server_dispersion);
-        let noise = Noise::of(&reading, &source.flat, stamp_noise);
+        source.record_route(reading.shift.is_some());
+        source.record_interval(measurement, self.config.ignore_server_dispersion);
+        let noise = Noise::new(&reading, &source.flat, stamp_noise);
         source.noise = Some(noise);
         let queue = source.belief.collapse(&noise).variance;
-        source.inform(self.bank.noise_variance(queue, noise.flat));
+        source.record_information(self.bank.noise_variance(queue, noise.flat));
         (noise, reading.shift)
     }
 
-    /// A majority stands and the phase is not known: one source tells it. Not the one that completed the majority: it
-    /// answered last, so its packet was the slowest. Returns which, as an index.
-    fn begin(&mut self, now: FreeTime) -> Option<usize> {
-        let (first, sighting, noise) = self.clearest(now)?;
-        if self.running.is_none() {
-            self.start(first, now, sighting.phase);
+    /// Initialises the phase from one source, when a majority exists and the phase is unknown.
+    /// Returns the index of that source. It need not be the source that completed the majority:
+    /// that one answered last, so its packet was the slowest.
+    fn initialize_phase(&mut self, now: FreeTime) -> Option<usize> {
+        let (first, dated, noise) = self.narrowest_interval(now)?;
+        if self.filter_time.is_none() {
+            self.start_filters(first, now, dated.phase);
         }
-        let slot = self.seat(first, now)?;
-        let lag = (now - sighting.at).as_seconds_f64();
-        let y = self.relative(sighting.phase);
+        let slot = self.assign_slot(first, now)?;
+        let lag = (now - dated.at).as_seconds_f64();
+        let y = self.relative(dated.phase);
         self.phase_lost = false;
-        self.refix(Sight { slot, lag }, y, &noise, Hypothesis::refix_phase);
-        self.sources[first].last_used = Some(sighting.at);
+        let observation = ObservationIndex { slot, lag };
+        self.reset_component(observation, y, &noise, Hypothesis::reset_phase);
+        self.sources[first].last_used = Some(dated.at);
         Some(first)
     }
 
-    /// Of the sources in use that may have a seat, the one whose last sample says most narrowly where the truth is now.
-    fn clearest(&self, now: FreeTime) -> Option<(usize, Sighting, Noise)> {
-        let carriage = self.carriage(now, self.frequency_doubt());
-        let full = self.seated >= MAX_SLOTS;
-        let heard = self
+    /// Returns the source with the narrowest current interval among the sources in use that have or
+    /// can get a slot.
+    fn narrowest_interval(&self, now: FreeTime) -> Option<(usize, DatedInterval, Noise)> {
+        let propagation = self.propagation(now, self.frequency_sigma());
+        let full = self.slots_used >= MAX_SLOTS;
+        let usable = self
             .sources
             .iter()
             .enumerate()
             .filter_map(|(index, source)| {
-                let (sighting, noise) = source.last.zip(source.noise)?;
-                let fresh = (now - sighting.at).as_seconds_f64().abs() <= OLDEST_BEGINNING;
+                let (dated, noise) = source.last.zip(source.noise)?;
+                let fresh = (now - dated.at).as_seconds_f64().abs() <= MAX_START_AGE;
                 let usable = source.in_use && fresh && (source.slot.is_some() || !full);
-                usable.then_some((index, sighting, noise))
+                usable.then_some((index, dated, noise))
             });
-        heard.min_by(|(_, a, _), (_, b, _)| {
-            let width = |sighting: &Sighting| sighting.interval(&carriage).half_width;
+        usable.min_by(|(_, a, _), (_, b, _)| {
+            let width = |dated: &DatedInterval| dated.propagate(&propagation).half_width;
             width(a).total_cmp(&width(b))
         })
     }
 
-    /// Makes the filters new, with the source at `index` in the first seat.
-    fn start(&mut self, index: usize, now: FreeTime, phase: NtpDuration) {
+    /// Restarts the filters with the source at `index` in the first slot.
+    fn start_filters(&mut self, index: usize, now: FreeTime, phase: NtpDuration) {
         self.origin = phase;
-        self.running = Some(now);
+        self.filter_time = Some(now);
         let frequency = self.prior.frequency.as_ratio();
         let sigma = self.prior.uncertainty.as_ratio();
-        let sigma = sigma.clamp(LEAST_PRIOR_UNCERTAINTY, CREDIBLE_FREQUENCY);
+        let sigma = sigma.clamp(MIN_PRIOR_UNCERTAINTY, MAX_CREDIBLE_FREQUENCY);
         self.bank
             .for_each(|filter| filter.restart(frequency, sigma * sigma));
-        // Alone so far: the path's asymmetry is taken into the phase, until another source gives a
-        // second opinion.
+        // The only source so far: its path asymmetry is part of the phase until a second source
+        // arrives.
         let source = &mut self.sources[index];
         source.slot = Some(0);
         source.asymmetric = false;
-        self.seated = 1;
-        self.bank.for_each(|filter| filter.enter(0.0));
+        self.slots_used = 1;
+        self.bank.for_each(|filter| filter.add_source(0.0));
     }
 
-    /// Ends estimation; the next majority starts it again. Weights stay, and so does a credible
-    /// frequency as the new guess.
-    fn stop(&mut self) {
+    /// Stops estimation until the next majority. Weights are kept, and a credible frequency becomes
+    /// the new prior.
+    fn stop_filters(&mut self) {
         let frequency = self.bank.mix(Hypothesis::frequency);
         let known = self.prior.frequency;
         self.prior = FrequencyPrior::unknown(&self.config);
-        self.prior.frequency = if self.running.is_some() && frequency.abs() < CREDIBLE_FREQUENCY {
-            Frequency::from_ratio(frequency)
-        } else {
-            known
-        };
-        self.running = None;
+        self.prior.frequency =
+            if self.filter_time.is_some() && frequency.abs() < MAX_CREDIBLE_FREQUENCY {
+                Frequency::from_ratio(frequency)
+            } else {
+                known
+            };
+        self.filter_time = None;
         self.phase_lost = false;
-        self.seated = 0;
+        self.slots_used = 0;
         self.guarantee = None;
         self.contradiction = Contradiction::default();
-        self.row = 0;
+        self.consecutive_outliers = 0;
         let frequency = self.prior.frequency.as_ratio();
         self.bank.for_each(|filter| filter.restart(frequency, 0.0));
         for source in &mut self.sources {
             source.slot = None;
-            source.strikes = 0;
-            source.trend = Trend::default();
+            source.consecutive_outliers = 0;
+            source.drift_test = DriftTest::default();
             source.last_used = None;
         }
     }
 
-    /// Keeps the origin near the phase.
-    fn follow_phase(&mut self) {
+    /// Moves the origin to the phase if it is too far away.
+    fn rebase_origin(&mut self) {
         let phase = self.bank.mix(Hypothesis::phase);
-        if phase.abs() <= ORIGIN_REACH || !phase.is_finite() {
+        if phase.abs() <= MAX_PHASE_FROM_ORIGIN || !phase.is_finite() {
             return;
         }
         let by = NtpDuration::from_seconds_f64(phase);
@@ -550,11 +573,10 @@ impl Discipline {
         (phase - self.origin).as_seconds_f64()
     }
 
-    /// Variance of what the source in `slot` shows: the error against that source, its asymmetry
-    /// excluded.
+    /// Variance of the phase as source `slot` shows it, its asymmetry excluded.
     fn link_variance(&self, slot: usize) -> f64 {
         self.bank
-            .innovation(Sight { slot, lag: 0.0 }, 0.0, 0.0)
+            .innovation(ObservationIndex { slot, lag: 0.0 }, 0.0, 0.0)
             .variance
     }
 }

@@ -1,11 +1,9 @@
-//! How far wrong a sample may be, given how late it was: two laws, and the kinds of queue within
-//! the first.
+//! Noise of a sample, given its excess delay: two laws, and the kinds of queue within the first.
 //!
 //! # Two laws
-//! Nobody tells a client what kind of noise it is looking at, so two answers compete and the data
-//! choose.
+//! A client does not know what kind of noise it observes, so two laws compete and the data decide.
 //!
-//! * **Queue**: packets wait in queues. The excess delay `x` is then all the noise there is, and a
+//! * **Queue**: packets wait in queues. The excess delay `x` then explains all the noise, and a
 //!   sample with x = 0 is perfect. If both queues are exponential the error given x is uniform in
 //!   +-x/2, variance x^2/12; if all of it fell in one direction it is x^2/4. `x^2/8` lies between.
 //! * **Flat**: the noise does not show in the delay (a server with a noisy clock, bell-shaped
@@ -23,36 +21,42 @@
 //! ```
 //!
 //! so the phase is off by x/2 - m and can be corrected: for s -> 0 by the full half, for s ->
-//! infinity by nothing, with variance x^2/12 again. Five kinds stand side by side for each source:
-//! symmetric, request or reply congested, each with s = 0.02 and 0.15 of the typical excess.
-//! Nothing is estimated, only weighed, and the weights leak back towards "symmetric", which keeps a
-//! prior of 96 %: with equal priors a cold start took twice as long.
+//! infinity by nothing, with variance x^2/12 again. Each source has five kinds: symmetric, and
+//! request or reply congested, each with s = 0.02 and 0.15 of the typical excess. Nothing is
+//! estimated, only weighted, and the weights leak back towards "symmetric", which has a prior of
+//! 96 %: with equal priors a cold start took twice as long.
 //!
-//! Seconds and seconds squared throughout.
+//! Units are seconds and seconds squared.
 
 use ntp_time::{FreeTime, NtpDuration};
 
+use super::bank::LEAK;
 use super::math;
-use super::path::Reading;
+use super::path::PathReading;
 use super::ring::Ring;
 
 /// Divisor of the squared excess: between 12 (both directions alike) and 4 (all in one).
 const QUEUE_DIVISOR: f64 = 8.0;
-/// Beyond this many typical excesses a packet counts as late under the flat law, and as of unknown
-/// kind under the queue law.
+/// Number of typical excesses beyond which a packet is late under the flat law. Below it the excess
+/// is part of the measured variance; the same height as for a longer route.
 const LATE_FLAT: f64 = 3.0;
+/// Number of typical excesses beyond which the kind of queue is unknown under the queue law. In a
+/// world with sparse, very late packets the error is 12 times larger without both this limit and
+/// the gate's test of the uncorrected sample; either is sufficient, both together are best.
 const LATE_QUEUE: f64 = 4.0;
 /// Median of a squared standard normal variable.
 const MEDIAN_CHI_SQUARE: f64 = 0.455;
 /// Height of the observed minimum of n one-sided queues over the true one, in typical excesses.
 const ONE_SIDED_MINIMUM: f64 = 1.4;
-/// The truncated exponential's variance is not believed below (its scale)^2 divided by this: the
-/// scale is a guess.
+/// The truncated exponential's variance is at least (its scale)^2 divided by this, because the
+/// scale is a guess: without a floor a wrong guess makes samples look perfect, a higher one gives
+/// up the correction. Validated by simulation only.
 const SCALE_DOUBT_DIVISOR: f64 = 20.0;
-/// Chance per sample that the network changes its kind.
-const KIND_CHANGE: f64 = 1e-3;
+/// Share of the prior that is mixed into the kinds' weights per sample: networks change as often
+/// as oscillators do.
+const KIND_CHANGE: f64 = LEAK;
 
-/// Which direction is congested, and how far the other is not.
+/// Kind of queue: which direction is congested, and how far the other one is not.
 #[derive(Clone, Copy, Debug)]
 struct QueueKind {
     /// +1 if requests wait, -1 if replies do, 0 if both alike.
@@ -83,26 +87,26 @@ const PRIOR: [f64; KIND_COUNT] = [
     0.01 / 1.04,
 ];
 
-/// What one kind of queue says about a sample.
+/// Correction and variance of a sample under one kind of queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct KindReading {
+pub(super) struct KindNoise {
     /// To be added to the phase.
     pub(super) shift: f64,
-    /// Variance of what remains.
+    /// Variance of the remaining error.
     pub(super) variance: f64,
 }
 
-/// What both laws say about a sample.
+/// Noise of a sample under both laws.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Noise {
     /// Under the queue law, for each kind; the first is the symmetric one.
-    pub(super) kinds: [KindReading; KIND_COUNT],
+    pub(super) kinds: [KindNoise; KIND_COUNT],
     /// Variance under the flat law.
     pub(super) flat: f64,
 }
 
 impl Noise {
-    pub(super) fn of(path: &Reading, flat: &FlatNoise, stamp_noise: f64) -> Self {
+    pub(super) fn new(path: &PathReading, flat: &FlatNoise, stamp_noise: f64) -> Self {
         let floor = stamp_noise * stamp_noise;
         let excess = path.excess();
         let late = (excess - LATE_FLAT * path.typical).max(0.0);
@@ -110,13 +114,13 @@ impl Noise {
             + late * late / QUEUE_DIVISOR
             + floor;
         Self {
-            kinds: KINDS.map(|kind| kind.read(path, floor)),
+            kinds: KINDS.map(|kind| kind.evaluate(path, floor)),
             flat,
         }
     }
 
-    /// The symmetric kind: no belief about directions at all.
-    pub(super) fn symmetric(&self) -> KindReading {
+    /// Noise under the symmetric kind, without any assumption about directions.
+    pub(super) fn symmetric(&self) -> KindNoise {
         self.kinds[0]
     }
 }
@@ -126,68 +130,70 @@ impl QueueKind {
         Self { direction, rest }
     }
 
-    fn read(&self, path: &Reading, floor: f64) -> KindReading {
+    /// Correction and variance of a sample; `floor` is the variance of its timestamps.
+    fn evaluate(&self, path: &PathReading, floor: f64) -> KindNoise {
         if self.direction == 0.0 {
             let excess = path.excess();
-            return KindReading {
+            return KindNoise {
                 shift: 0.0,
                 variance: excess * excess / QUEUE_DIVISOR + floor,
             };
         }
-        // The minimum of one-sided queues falls as 1/n, of what is left in the other direction as
+        // The minimum of one-sided queues falls as 1/n, that of the rest in the other direction as
         // 1/sqrt(n).
         let above_minimum = ONE_SIDED_MINIMUM
             * path.typical
-            * ((self.rest / path.support).sqrt() + 1.0 / path.support);
-        let raw = path.rise + above_minimum + path.doubt / path.support;
+            * ((self.rest / path.baseline_samples).sqrt() + 1.0 / path.baseline_samples);
+        let raw =
+            path.above_baseline + above_minimum + path.baseline_uncertainty / path.baseline_samples;
         let excess = raw.min(LATE_QUEUE * path.typical);
         let late = raw - excess;
         let (mean, variance) = truncated_exponential(self.rest * path.typical, excess);
-        KindReading {
+        KindNoise {
             shift: self.direction * (excess / 2.0 - mean),
             variance: variance + late * late / QUEUE_DIVISOR + floor,
         }
     }
 }
 
-/// Mean and variance of an exponential variable of the given scale, known to lie in `0..=limit`.
+/// Mean and variance of an exponential variable of the given scale, conditional on `0..=limit`.
 fn truncated_exponential(scale: f64, limit: f64) -> (f64, f64) {
-    // A picosecond keeps a path without any queue out of the division.
+    // A picosecond avoids a division by zero on a path without queues.
     let scale = scale + 1e-12;
     let ratio = limit / scale;
     if ratio > 40.0 {
-        // The limit is out of reach.
+        // The limit has no effect.
         (scale, scale * scale)
     } else if ratio < 0.01 {
-        // Flat over the whole range; the formulae below would cancel.
+        // Uniform over the whole range; the formulae below would cancel.
         (limit / 2.0, limit * limit / 12.0)
     } else {
         let growth = math::exp_m1(ratio);
         let mean = scale - limit / growth;
         let variance = scale * scale - (limit / growth).powi(2) * (growth + 1.0);
-        let doubt = limit.min(scale).powi(2) / SCALE_DOUBT_DIVISOR;
-        (mean, variance.max(doubt))
+        let baseline_uncertainty = limit.min(scale).powi(2) / SCALE_DOUBT_DIVISOR;
+        (mean, variance.max(baseline_uncertainty))
     }
 }
 
-/// How much each kind of queue is believed in for one source. Sums to one.
+/// Weights of the kinds of queue for one source. They sum to one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct KindBelief(pub(super) [f64; KIND_COUNT]);
 
 impl KindBelief {
     pub(super) const PRIOR: Self = Self(PRIOR);
 
-    /// Mean and variance of the mixture of what the kinds say.
-    pub(super) fn collapse(&self, noise: &Noise) -> KindReading {
+    /// Mean and variance of the mixture of the kinds.
+    pub(super) fn collapse(&self, noise: &Noise) -> KindNoise {
         let pairs = || self.0.iter().zip(&noise.kinds);
         let shift: f64 = pairs().map(|(weight, kind)| weight * kind.shift).sum();
         let variance = pairs()
             .map(|(weight, kind)| weight * (kind.variance + (kind.shift - shift).powi(2)))
             .sum();
-        KindReading { shift, variance }
+        KindNoise { shift, variance }
     }
 
-    /// Mixes in the prior: networks change.
+    /// Mixes in the prior, because networks change.
     pub(super) fn leak(&mut self) {
         for (weight, prior) in self.0.iter_mut().zip(PRIOR) {
             *weight += KIND_CHANGE * (prior - *weight);
@@ -199,7 +205,7 @@ impl KindBelief {
 #[derive(Clone, Debug)]
 pub(super) struct FlatNoise {
     residuals: Ring<32>,
-    /// The two samples before the present one, newest first.
+    /// The two samples before the current one, newest first.
     before: [Option<(FreeTime, NtpDuration)>; 2],
 }
 
@@ -211,13 +217,13 @@ impl FlatNoise {
         }
     }
 
-    /// The next sample has no neighbours: clock or true time jumped since. What is known of the
-    /// noise stays.
+    /// Forgets the last two samples, after a jump of the clock or of true time. The measured noise
+    /// is kept.
     pub(super) fn forget_neighbours(&mut self) {
         self.before = [None; 2];
     }
 
-    /// Takes in a sample's phase: the middle one of the last three is compared with the line
+    /// Adds the phase of a sample: the middle one of the last three is compared with the line
     /// through the outer two.
     pub(super) fn observe(&mut self, at: FreeTime, phase: NtpDuration) {
         let [newer, older] = self.before;
@@ -238,6 +244,7 @@ impl FlatNoise {
         self.before = [Some((at, phase)), newer];
     }
 
+    /// Measured variance of the noise. Returns `None` before the first residual.
     fn variance(&self) -> Option<f64> {
         self.residuals
             .median()
@@ -247,25 +254,25 @@ impl FlatNoise {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testworld::Chance;
+    use super::super::testworld::Rng;
     use super::*;
 
-    fn reading(rise: f64) -> Reading {
-        Reading {
-            rise,
+    fn reading(above_baseline: f64) -> PathReading {
+        PathReading {
+            above_baseline,
             typical: 1e-3,
-            doubt: 0.0,
-            support: 1e6,
+            baseline_uncertainty: 0.0,
+            baseline_samples: 1e6,
             shift: None,
         }
     }
 
     #[test]
     fn a_truncated_exponential_has_the_moments_of_one() {
-        let mut chance = Chance::new(3);
+        let mut rng = Rng::new(3);
         for limit in [0.3, 1.0, 3.0] {
             let kept: Vec<f64> = (0..200_000)
-                .map(|_| chance.exponential())
+                .map(|_| rng.exponential())
                 .filter(|value| *value < limit)
                 .collect();
             let count = kept.len() as f64;
@@ -289,27 +296,27 @@ mod tests {
 
     #[test]
     fn a_one_sided_queue_is_corrected_by_half_the_excess() {
-        let kind = KINDS[1].read(&reading(3e-3), 0.0);
+        let kind = KINDS[1].evaluate(&reading(3e-3), 0.0);
         assert!((kind.shift - 1.48e-3).abs() < 2e-5);
         assert!(kind.variance.sqrt() < 3e-5);
-        let opposite = KINDS[2].read(&reading(3e-3), 0.0);
+        let opposite = KINDS[2].evaluate(&reading(3e-3), 0.0);
         assert_eq!(opposite.shift, -kind.shift);
     }
 
     #[test]
-    fn a_very_late_packet_is_believed_by_no_kind() {
+    fn a_very_late_packet_is_noisy_under_every_kind() {
         for kind in KINDS {
-            assert!(kind.read(&reading(1.0), 0.0).variance.sqrt() > 0.3);
+            assert!(kind.evaluate(&reading(1.0), 0.0).variance.sqrt() > 0.3);
         }
     }
 
     #[test]
-    fn flat_noise_sees_through_drift() {
-        let mut chance = Chance::new(5);
+    fn drift_does_not_affect_flat_noise() {
+        let mut rng = Rng::new(5);
         let mut flat = FlatNoise::new();
         for index in 0..200 {
-            let seconds = 64.0 * f64::from(index) + 10.0 * chance.uniform();
-            let phase = 1e9 + 1e-4 * seconds + 1e-5 * chance.normal();
+            let seconds = 64.0 * f64::from(index) + 10.0 * rng.uniform();
+            let phase = 1e9 + 1e-4 * seconds + 1e-5 * rng.normal();
             flat.observe(
                 FreeTime::from_nanos((seconds * 1e9) as i64),
                 NtpDuration::from_seconds(1_000_000_000)

@@ -1,29 +1,30 @@
-//! How often to ask.
+//! Choice of the poll interval.
 //!
 //! # Problem
-//! A shorter poll interval buys accuracy with packets. In a noisy network the purchase is poor,
-//! because the error falls only as the 3/8th power of the rate; with a restless oscillator and a
-//! quiet network it is excellent.
+//! A shorter poll interval costs packets and improves accuracy. In a noisy network the gain is
+//! small, because the error falls only with the 3/8th power of the rate; with a wandering
+//! oscillator and a quiet network it is large.
 //!
 //! # Law
-//! In the steady state of a filter with wander W that gets information `i` (1/s^2) per sample and
-//! asks every T seconds, the mean square error of the phase is
+//! In the steady state of a filter with wander W that gets information `i` (1/s^2) per sample every
+//! T seconds, the mean square error of the phase is
 //!
 //! ```text
 //! e(T) = sqrt(2 W) (T/i)^(3/4) + 0.18 W^2 T^3
 //! ```
 //!
 //! (steady state of the Riccati equation, and what wander adds between samples). The bank averages
-//! its logarithm over the hypotheses: the small chance that the frequency is about to jump must not rule.
+//! its logarithm over the hypotheses, so that the small chance of a frequency jump does not
+//! dominate.
 //!
 //! # Choice
-//! While noise dominates, doubling the interval multiplies e by 2^(3/4) = 1.68: less than the
-//! factor 2 that the packets saved would have bought by mere averaging, so we double. Once wander
-//! shows between samples the factor climbs towards 8. We stop doubling when it exceeds 1.74, that is
-//! when wander between samples makes up 1 % of the error. So packets are never spent below the
-//! price of averaging and never saved where they are cheap; over the grid of simulated worlds this
-//! is more accurate at longer intervals than the fixed tolerances that were tried (twice the error
-//! of the shortest interval: too lazy in a LAN, too eager in a WAN).
+//! While noise dominates, doubling the interval multiplies e by 2^(3/4) = 1.68, less than the
+//! factor 2 of mere averaging, so we double. Once wander shows between samples the factor rises
+//! towards 8. We stop doubling when it exceeds 1.74, that is when wander between samples makes up 1
+//! % of the error. So a packet is spent only where it improves more than averaging would. Over the
+//! grid of simulated worlds this is more accurate at longer intervals than the fixed tolerances
+//! that were tried (twice the error of the shortest interval: too long in a LAN, too short in a
+//! WAN).
 //!
 //! The interval lengthens by one step per four samples and shortens at once.
 
@@ -32,19 +33,23 @@ use ntp_time::{PollInterval, PollLimits};
 use super::bank::Bank;
 use super::math;
 
-/// Doubling the interval may multiply the mean square error by this: 2^(3/4) is noise alone, and wander
-/// between samples that makes up a hundredth of the error adds 0.06. With 1.8 (two hundredths) cells of the grid
-/// came within 5 % of the best peer, at a tenth of its packets; at 1.72 packets double for a twentieth less error.
-const FAIR_PRICE: f64 = 1.74;
-/// Share of W^2 T^3 that the mean square error gains between samples.
+/// Largest factor by which doubling the interval may multiply the mean square error: 2^(3/4) is
+/// noise alone, and wander between samples that makes up a hundredth of the error adds 0.06. With
+/// 1.8 (two hundredths) cells of the grid came within 5 % of the best peer, at a tenth of its
+/// packets; with 1.72 packets double for a twentieth less error.
+const MAX_ERROR_RATIO: f64 = 1.74;
+/// Factor of W^2 T^3 in the mean square error: growth between samples, averaged over them.
 const GROWTH: f64 = 0.18;
-/// Samples per lengthening.
+/// Number of samples before the interval lengthens by a step. A smaller number saves packets, a
+/// larger one reacts faster to changes that follow. Validated by simulation only.
 pub(super) const SAMPLES_PER_STEP: u32 = 4;
-/// While the present variance exceeds the steady state's this many times, learning is not over.
-pub(super) const UNSETTLED: f64 = 4.0;
+/// The filters are still learning while the present variance exceeds this multiple of the steady
+/// state's: twice the error. A smaller value holds short intervals in worlds whose wander varies, a
+/// larger one lengthens the interval before the frequency is known.
+pub(super) const UNSETTLED_RATIO: f64 = 4.0;
 
-/// Mean square error in s^2 if every source is asked each `interval`; `information` is the sum over
-/// the sources.
+/// Predicted mean square error in s^2 if every source is polled at `interval`; `information` is the
+/// sum over the sources, 1/s^2.
 pub(super) fn mean_square(bank: &Bank, information: f64, interval: PollInterval) -> f64 {
     let seconds = interval.to_duration().as_seconds_f64();
     let sparsity = math::powf(seconds / information.max(f64::MIN_POSITIVE), 0.75);
@@ -53,14 +58,14 @@ pub(super) fn mean_square(bank: &Bank, information: f64, interval: PollInterval)
     math::exp(bank.mix_wander(|wander| math::ln(steady(wander))))
 }
 
-/// The longest interval that is worth its packets.
-pub(super) fn worthwhile(
+/// Returns the longest interval that is worth it, see the module.
+pub(super) fn longest_worthwhile(
     limits: PollLimits,
     mean_square: impl Fn(PollInterval) -> f64,
 ) -> PollInterval {
     let mut interval = limits.clamp(limits.min);
     while interval < limits.max
-        && mean_square(interval.longer()) < FAIR_PRICE * mean_square(interval)
+        && mean_square(interval.longer()) < MAX_ERROR_RATIO * mean_square(interval)
     {
         interval = interval.longer();
     }
@@ -77,7 +82,7 @@ mod tests {
     };
 
     fn choice(information: f64, wander: f64) -> i8 {
-        worthwhile(LIMITS, |interval| {
+        longest_worthwhile(LIMITS, |interval| {
             let t = interval.to_duration().as_seconds_f64();
             (2.0 * wander).sqrt() * (t / information).powf(0.75)
                 + GROWTH * wander * wander * t.powi(3)
@@ -86,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_asks_for_patience_and_wander_for_haste() {
+    fn noise_lengthens_the_interval_and_wander_shortens_it() {
         // Samples good to 1 ms, 100 us, 10 us and 1 us.
         assert_eq!(choice(1e6, 1e-9), 10);
         assert_eq!(choice(1e8, 1e-8), 8);

@@ -1,8 +1,8 @@
-//! The last few numbers of a series, and their median.
+//! Ring of the newest values of a series, and their median.
 //!
-//! Path and noise models both live on medians of recent values: a median forgets an outlier
-//! entirely, where a mean would carry it for as long as it remembers. Capacity is fixed, so nothing
-//! is allocated; with 32 values a sort is cheaper than anything clever.
+//! Path and noise models use medians of recent values: a median forgets an outlier entirely, where
+//! a mean would keep it for its whole memory. The capacity is fixed, so nothing is allocated; with
+//! 32 values a sort is cheaper than a heap or a tree.
 
 /// The newest `N` values of a series, oldest first.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ impl<const N: usize> Ring<N> {
         }
     }
 
-    /// Appends the newest value; the oldest gives way once all places are taken.
+    /// Appends a value, and drops the oldest one if the ring is full.
     pub(super) fn push(&mut self, value: f64) {
         if self.len == N {
             self.values.rotate_left(1);
@@ -42,7 +42,7 @@ impl<const N: usize> Ring<N> {
         &mut self.values[..self.len]
     }
 
-    /// The values except the newest `newest`, and those.
+    /// Splits the values into the older ones and the newest `newest`.
     pub(super) fn split(&self, newest: usize) -> (&[f64], &[f64]) {
         self.as_slice().split_at(self.len.saturating_sub(newest))
     }
@@ -52,8 +52,8 @@ impl<const N: usize> Ring<N> {
     }
 }
 
-/// The median of at most `N` values (further ones are ignored); the mean of the middle two if their
-/// number is even.
+/// Median of at most `N` values (further ones are ignored): the mean of the middle two if their
+/// number is even. Returns `None` without values.
 pub(super) fn median<const N: usize>(values: &[f64]) -> Option<f64> {
     let len = values.len().min(N);
     let mut sorted = [0.0; N];
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forgets_the_oldest() {
+    fn a_full_ring_drops_the_oldest_value() {
         let mut ring = Ring::<4>::new();
         assert_eq!(ring.median(), None);
         for value in [9.0, 1.0, 3.0, 2.0, 8.0] {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_median_is_the_middle_value() {
+    fn the_median_of_an_odd_number_is_the_middle_value() {
         assert_eq!(median::<8>(&[5.0, -1.0, 2.0]), Some(2.0));
     }
 }

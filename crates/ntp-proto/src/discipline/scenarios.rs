@@ -1,13 +1,14 @@
-//! Stories about the discipline as a whole, each in a small world.
+//! Scenarios for the whole discipline, each in a small simulated world.
 //!
-//! Limits are generous: they catch what is broken, not what is a percent worse. The ignored tests
-//! at the end print figures to compare.
+//! Limits are generous: they detect defects, not a loss of a few percent. The ignored tests at the
+//! end print figures for comparison.
 
 use ntp_time::{FreeTime, NtpDuration, PollInterval, PollLimits};
 
-use super::testworld::{Chance, World};
+use super::testworld::{Rng, World};
 use super::{
-    Blame, Config, Discipline, FrequencyPrior, Measurement, Outcome, Rejection, SourceState,
+    Cause, Config, Discipline, FrequencyPrior, InvalidMeasurement, Measurement, MeasurementOutcome,
+    SourceState,
 };
 
 /// RMS error of clock and frequency over 40 000 s after the first 10 000 s, pooled over the seeds.
@@ -16,7 +17,7 @@ fn grid_cell(queue: f64, wander: f64, seeds: core::ops::Range<u64>) -> (f64, f64
     let (mut phase, mut frequency) = (0.0, 0.0);
     for seed in seeds {
         let mut world = World::of_the_grid(seed, queue, wander, 6);
-        world.look_every = 0;
+        world.check_every = 0;
         world.run(10_000);
         world.forget_statistics();
         world.run(40_000);
@@ -39,7 +40,7 @@ const BETTER_PEER: [(f64, f64, f64); 8] = [
 ];
 
 #[test]
-fn is_more_accurate_than_the_better_peer() {
+fn the_error_is_below_that_of_the_better_peer() {
     for (queue, wander, peer) in BETTER_PEER {
         let (phase, _) = grid_cell(queue, wander, 0..2);
         assert!(
@@ -50,7 +51,7 @@ fn is_more_accurate_than_the_better_peer() {
 }
 
 #[test]
-fn a_one_way_queue_is_seen_through() {
+fn a_one_directional_queue_is_corrected() {
     let mut world = World::new(1, 1e-9);
     let link = world.link(1e-3, 1e-3, 6);
     world.links[link].queue = [1e-5, 1e-3];
@@ -62,8 +63,8 @@ fn a_one_way_queue_is_seen_through() {
 }
 
 #[test]
-fn truth_is_inside_the_bound_always_and_inside_the_estimate_nearly_always() {
-    let (mut looked, mut outside) = (0, 0);
+fn the_error_is_always_within_the_bound_and_nearly_always_within_the_estimate() {
+    let (mut checked, mut outside) = (0, 0);
     for (seed, queue, wander) in [
         (1, 1e-6, 1e-9),
         (2, 1e-4, 1e-10),
@@ -74,19 +75,19 @@ fn truth_is_inside_the_bound_always_and_inside_the_estimate_nearly_always() {
         let mut world = World::of_the_grid(seed, queue, wander, 6);
         world.frequency = 50e-6;
         world.phase = -0.3;
-        world.look_every = 3;
+        world.check_every = 3;
         world.run(30_000);
         assert_eq!(world.statistics.outside_bound, 0, "queue {queue:e}");
-        // Small means small: not even the sigma of a single sample's half delay.
-        assert!(world.statistics.mean_claim() < 20.0 * world.statistics.rms().max(queue));
-        looked += world.statistics.looked;
+        // The estimated error is small: below the sigma of a single sample's half delay.
+        assert!(world.statistics.mean_estimate() < 20.0 * world.statistics.rms().max(queue));
+        checked += world.statistics.checked;
         outside += world.statistics.outside_estimate;
     }
-    assert!(outside * 1000 <= looked, "{outside} of {looked}");
+    assert!(outside * 1000 <= checked, "{outside} of {checked}");
 }
 
 #[test]
-fn a_cold_start_steps_once_and_never_again() {
+fn a_cold_start_steps_exactly_once() {
     let mut world = World::new(2, 1e-9);
     world.link(5e-3, 1e-4, 6);
     world.frequency = 100e-6;
@@ -99,7 +100,7 @@ fn a_cold_start_steps_once_and_never_again() {
 }
 
 #[test]
-fn a_known_frequency_makes_a_start_smooth() {
+fn a_frequency_prior_is_used_at_the_start() {
     let prior = FrequencyPrior {
         frequency: ntp_time::Frequency::from_ppm(80.0),
         uncertainty: ntp_time::Frequency::from_ppm(0.1),
@@ -114,7 +115,7 @@ fn a_known_frequency_makes_a_start_smooth() {
 }
 
 #[test]
-fn a_machine_without_a_battery_clock_ends_at_microseconds() {
+fn an_initial_error_of_half_a_century_does_not_reduce_accuracy() {
     let mut world = World::new(4, 1e-9).starting_off_by(NtpDuration::from_seconds(-1_800_000_000));
     world.link(5e-5, 1e-6, 4);
     world.frequency = -30e-6;
@@ -151,7 +152,7 @@ fn a_falseticker_from_the_start_is_outvoted() {
 }
 
 #[test]
-fn a_lone_server_that_jumps_right_after_the_start_is_not_taken_for_a_frequency() {
+fn a_step_of_the_only_server_right_after_the_start_is_not_learnt_as_a_frequency() {
     for second in [2, 3, 5, 9] {
         let mut world = World::new(26, 1e-9);
         world.link(5e-3, 1e-4, 4);
@@ -161,13 +162,18 @@ fn a_lone_server_that_jumps_right_after_the_start_is_not_taken_for_a_frequency()
         world.run(120);
         let frequency = world.frequency_estimate().unwrap().as_ratio();
         assert!((frequency - 30e-6).abs() < 20e-6, "{second}: {frequency}");
-        let blamed = |(_, _, outcome): &&_| matches!(outcome, Outcome::Blamed(Blame::Clock));
-        assert_eq!(world.statistics.outcomes.iter().filter(blamed).count(), 1);
+        let attributed = |(_, _, outcome): &&_| {
+            matches!(outcome, MeasurementOutcome::StepDetected(Cause::Clock))
+        };
+        assert_eq!(
+            world.statistics.outcomes.iter().filter(attributed).count(),
+            1
+        );
     }
 }
 
 #[test]
-fn a_server_that_steps_is_blamed_alone() {
+fn a_step_of_one_server_is_attributed_to_that_server() {
     let mut world = World::new(6, 1e-9);
     for _ in 0..4 {
         world.link(5e-3, 1e-4, 6);
@@ -178,22 +184,22 @@ fn a_server_that_steps_is_blamed_alone() {
     world.links[2].server_error = 3e-3;
     world.run(5000);
     assert!(world.statistics.worst < 1e-4);
-    let blames = world.statistics.outcomes.iter();
-    let blames: Vec<_> = blames
-        .filter(|(_, _, outcome)| matches!(outcome, Outcome::Blamed(_)))
+    let steps = world.statistics.outcomes.iter();
+    let steps: Vec<_> = steps
+        .filter(|(_, _, outcome)| matches!(outcome, MeasurementOutcome::StepDetected(_)))
         .collect();
-    assert_eq!(blames.len(), 1);
+    assert_eq!(steps.len(), 1);
     assert_eq!(
-        (blames[0].1, blames[0].2),
-        (2, Outcome::Blamed(Blame::Server))
+        (steps[0].1, steps[0].2),
+        (2, MeasurementOutcome::StepDetected(Cause::Server))
     );
 }
 
 #[test]
-fn a_foreign_step_is_followed_at_the_third_strike() {
+fn an_unrecorded_step_is_followed_at_the_third_outlier() {
     let mut world = World::of_the_grid(7, 1e-4, 1e-9, 6);
     world.run(10_000);
-    world.foreign_step(10e-3);
+    world.unrecorded_step(10e-3);
     world.run(300);
     assert!(world.error().abs() < 5e-4);
     world.forget_statistics();
@@ -202,13 +208,13 @@ fn a_foreign_step_is_followed_at_the_third_strike() {
 }
 
 #[test]
-fn three_witnesses_of_four_are_enough_to_blame_the_clock() {
+fn outliers_of_three_of_four_sources_are_attributed_to_the_clock() {
     let mut world = World::new(8, 1e-9);
     for _ in 0..4 {
         world.link(5e-3, 1e-4, 6);
     }
     world.run(10_000);
-    world.foreign_step(3e-3);
+    world.unrecorded_step(3e-3);
     // Two rounds of polls; each source by itself would need three.
     world.run(130);
     assert!(world.error().abs() < 3e-4, "{}", world.error());
@@ -226,7 +232,7 @@ fn a_frequency_jump_is_learnt_within_minutes() {
 }
 
 #[test]
-fn a_small_frequency_jump_is_noticed_though_every_sample_passes_the_gate() {
+fn a_small_frequency_jump_inside_the_gate_is_detected_as_drift() {
     let mut world = World::new(9, 1e-10);
     world.link(1e-3, 1e-4, 6);
     world.run(20_000);
@@ -234,14 +240,15 @@ fn a_small_frequency_jump_is_noticed_though_every_sample_passes_the_gate() {
     world.frequency += 1e-6;
     world.run(3000);
     assert!(world.statistics.worst < 6e-4);
-    let blamed =
-        |(_, _, outcome): &(i64, usize, Outcome)| *outcome == Outcome::Leaned(Blame::Clock);
-    assert!(world.statistics.outcomes.iter().any(blamed));
+    let attributed = |(_, _, outcome): &(i64, usize, MeasurementOutcome)| {
+        *outcome == MeasurementOutcome::DriftDetected(Cause::Clock)
+    };
+    assert!(world.statistics.outcomes.iter().any(attributed));
     assert!(world.error().abs() < 1e-4);
 }
 
 #[test]
-fn a_server_that_drifts_away_is_left_behind() {
+fn a_drifting_server_does_not_move_the_clock() {
     let mut world = World::new(22, 1e-9);
     for _ in 0..4 {
         world.link(1e-3, 1e-3, 6);
@@ -256,7 +263,7 @@ fn a_server_that_drifts_away_is_left_behind() {
 }
 
 #[test]
-fn a_longer_route_in_both_directions_moves_nothing() {
+fn a_longer_route_in_both_directions_does_not_move_the_clock() {
     let mut world = World::of_the_grid(10, 1e-4, 1e-9, 6);
     world.run(10_000);
     world.forget_statistics();
@@ -268,7 +275,7 @@ fn a_longer_route_in_both_directions_moves_nothing() {
 }
 
 #[test]
-fn a_longer_route_in_one_direction_is_remembered_as_a_detour() {
+fn a_longer_route_in_one_direction_becomes_a_bias() {
     let mut world = World::of_the_grid(11, 1e-5, 1e-9, 6);
     world.run(10_000);
     world.forget_statistics();
@@ -281,7 +288,7 @@ fn a_longer_route_in_one_direction_is_remembered_as_a_detour() {
 }
 
 #[test]
-fn sources_come_and_go_without_a_jump() {
+fn adding_and_removing_sources_does_not_move_the_clock() {
     let mut world = World::new(12, 1e-9);
     let figures = |world: &mut World| {
         world.forget_statistics();
@@ -312,13 +319,12 @@ fn sources_come_and_go_without_a_jump() {
 }
 
 #[test]
-fn a_distant_server_is_trusted_only_as_far_as_its_word() {
+fn a_server_counts_only_as_far_as_its_root_distance_allows() {
     let mut world = World::new(13, 1e-9);
     for _ in 0..3 {
         world.link(5e-3, 1e-4, 6);
     }
-    // Next door, but its own way to the reference clock is long, and it is wrong by what that may
-    // hide.
+    // Near, but its own root delay is long, and it is wrong by what that may hide.
     let near = world.link(1e-4, 1e-5, 6);
     world.links[near].root_delay = 0.06;
     world.links[near].server_error = 0.01;
@@ -334,7 +340,7 @@ fn a_distant_server_is_trusted_only_as_far_as_its_word() {
 }
 
 #[test]
-fn holdover_keeps_the_frequency_and_owns_up_to_the_drift() {
+fn holdover_keeps_the_frequency_and_widens_the_bound() {
     let mut world = World::of_the_grid(14, 1e-4, 1e-9, 6);
     world.frequency = 40e-6;
     world.run(20_000);
@@ -344,7 +350,10 @@ fn holdover_keeps_the_frequency_and_owns_up_to_the_drift() {
     assert!(world.error().abs() < 5e-3);
     assert_eq!(world.statistics.outside_bound, 0);
     let now = world.now();
-    let figures = world.discipline.report(now, NtpDuration::ZERO).unwrap();
+    let figures = world
+        .discipline
+        .error_figures(now, NtpDuration::ZERO)
+        .unwrap();
     assert!((figures.bound.as_seconds_f64() - 0.3).abs() < 0.05);
     assert_eq!(world.discipline.agreement(now).agreeing, 0);
     let status = world.discipline.status(world.links[0].key, now).unwrap();
@@ -352,14 +361,14 @@ fn holdover_keeps_the_frequency_and_owns_up_to_the_drift() {
 }
 
 #[test]
-fn a_disturbance_of_known_size_costs_only_its_uncertainty() {
+fn a_known_disturbance_adds_only_its_uncertainty() {
     let mut world = World::of_the_grid(15, 1e-4, 1e-9, 6);
     world.run(10_000);
     let now = world.now();
-    world.discipline.clock_disturbed(now, 1e-3);
+    world.discipline.handle_disturbance(now, 1e-3);
     let sigma = world.discipline.estimate(now).unwrap().phase_sigma;
     assert!((sigma - 1e-3).abs() < 1e-4);
-    world.foreign_step(1e-3);
+    world.unrecorded_step(1e-3);
     world.forget_statistics();
     world.run(300);
     assert!(world.error().abs() < 3e-4);
@@ -367,13 +376,13 @@ fn a_disturbance_of_known_size_costs_only_its_uncertainty() {
 }
 
 #[test]
-fn a_leap_second_moves_the_phase_and_nothing_else() {
+fn a_leap_second_changes_only_the_phase() {
     let mut world = World::of_the_grid(16, 1e-4, 1e-9, 6);
     world.run(10_000);
     let now = world.now();
     let before = world.discipline.estimate(now).unwrap();
     let second = NtpDuration::from_seconds(1);
-    world.discipline.true_time_jumped(-second);
+    world.discipline.apply_leap_second(-second);
     let after = world.discipline.estimate(now).unwrap();
     assert_eq!(after.phase, before.phase + second);
     assert_eq!(after.frequency, before.frequency);
@@ -384,14 +393,14 @@ fn a_leap_second_moves_the_phase_and_nothing_else() {
 }
 
 #[test]
-fn a_lost_phase_is_found_by_the_next_sample() {
+fn a_forgotten_phase_is_initialised_by_the_next_sample() {
     let mut world = World::of_the_grid(16, 1e-4, 1e-9, 6);
     world.frequency = 25e-6;
     world.run(10_000);
     world.discipline.forget_phase();
     world.steering.allow_step();
     assert!(world.discipline.estimate(world.now()).is_none());
-    world.foreign_step(5.0);
+    world.unrecorded_step(5.0);
     world.run(70);
     assert!(world.error().abs() < 5e-4);
     let frequency = world.frequency_estimate().unwrap().as_ratio();
@@ -402,7 +411,7 @@ fn a_lost_phase_is_found_by_the_next_sample() {
 fn polls_are_long_in_noise_and_short_in_wander() {
     let mean_interval = |queue, wander| {
         let mut world = World::of_the_grid(17, queue, wander, 4);
-        world.look_every = 0;
+        world.check_every = 0;
         world.adapt = Some(PollLimits::default());
         world.run(10_000);
         world.forget_statistics();
@@ -416,7 +425,7 @@ fn polls_are_long_in_noise_and_short_in_wander() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_bits() {
+fn the_same_seed_gives_bit_identical_results() {
     let run = || {
         let mut world = World::of_the_grid(18, 1e-4, 1e-9, 6);
         world.run(3000);
@@ -425,60 +434,63 @@ fn the_same_seed_gives_the_same_bits() {
     assert_eq!(run(), run());
 }
 
-/// A measurement that no sane server would cause.
-fn garbage(chance: &mut Chance) -> Measurement {
-    let any =
-        |chance: &mut Chance| NtpDuration::from_bits(chance.bits() as i64 >> (chance.bits() % 64));
+/// A measurement with random fields.
+fn random_measurement(rng: &mut Rng) -> Measurement {
+    let any = |rng: &mut Rng| NtpDuration::from_bits(rng.bits() as i64 >> (rng.bits() % 64));
     let noises = [0.0, 1e-9, 1e-3, 1.0, f64::NAN, f64::INFINITY, -1.0];
     Measurement {
-        at: FreeTime::from_nanos(chance.bits() as i64 >> (chance.bits() % 64)),
-        phase: any(chance),
-        delay: any(chance).abs(),
-        stamp_noise: noises[chance.bits() as usize % noises.len()],
-        root_delay: any(chance).abs(),
-        root_dispersion: any(chance).abs(),
+        at: FreeTime::from_nanos(rng.bits() as i64 >> (rng.bits() % 64)),
+        phase: any(rng),
+        delay: any(rng).abs(),
+        stamp_noise: noises[rng.bits() as usize % noises.len()],
+        root_delay: any(rng).abs(),
+        root_dispersion: any(rng).abs(),
     }
 }
 
 #[test]
-fn a_storm_of_garbage_breaks_nothing_and_passes() {
+fn random_measurements_leave_no_lasting_damage() {
     let config = Config {
         minimum_agreeing_sources: 1,
-        // So that garbage comes all the way in.
+        // So that random measurements pass the selection.
         maximum_source_uncertainty: NtpDuration::MAX,
         ..Config::default()
     };
-    let mut chance = Chance::new(19);
+    let mut rng = Rng::new(19);
     let mut discipline = Discipline::new(config, None);
-    let keys = [discipline.join(), discipline.join(), discipline.join()];
+    let keys = [
+        discipline.add_source(),
+        discipline.add_source(),
+        discipline.add_source(),
+    ];
     for round in 0..20_000u64 {
-        let measurement = garbage(&mut chance);
-        let key = keys[(chance.bits() % 3) as usize];
-        discipline.measure(key, &measurement);
+        let measurement = random_measurement(&mut rng);
+        let key = keys[(rng.bits() % 3) as usize];
+        discipline.add_measurement(key, &measurement);
         if round % 100 == 0 {
-            discipline.clock_disturbed(measurement.at, measurement.stamp_noise);
+            discipline.handle_disturbance(measurement.at, measurement.stamp_noise);
         }
         if let Some(estimate) = discipline.estimate(measurement.at) {
             assert!(estimate.frequency.as_ratio().is_finite());
             assert!(estimate.phase_sigma.is_finite() && estimate.link_sigma.is_finite());
         }
-        discipline.report(measurement.at, measurement.phase);
+        discipline.error_figures(measurement.at, measurement.phase);
         discipline.status(key, measurement.at);
-        discipline.poll_wish(key, PollLimits::default(), PollInterval::from_log2(6));
+        discipline.choose_poll(key, PollLimits::default(), PollInterval::from_log2(6));
     }
-    // Afterwards honest sources find the time again.
+    // Afterwards correct sources give the right time.
     for second in 0..200 {
         for key in keys {
             let measurement = Measurement {
                 at: FreeTime::from_nanos((1_000_000 + 16 * second) * 1_000_000_000),
                 phase: NtpDuration::from_seconds(7)
-                    + NtpDuration::from_seconds_f64(1e-4 * chance.normal()),
+                    + NtpDuration::from_seconds_f64(1e-4 * rng.normal()),
                 delay: NtpDuration::from_millis(10),
                 stamp_noise: 1e-6,
                 root_delay: NtpDuration::ZERO,
                 root_dispersion: NtpDuration::ZERO,
             };
-            discipline.measure(key, &measurement);
+            discipline.add_measurement(key, &measurement);
         }
     }
     let at = FreeTime::from_nanos((1_000_000 + 16 * 200) * 1_000_000_000);
@@ -488,60 +500,65 @@ fn a_storm_of_garbage_breaks_nothing_and_passes() {
 }
 
 #[test]
-fn a_thousand_sources_share_sixteen_seats() {
+fn a_thousand_sources_share_sixteen_slots() {
     let mut discipline = Discipline::new(Config::default(), None);
-    let keys: Vec<_> = (0..1000).map(|_| discipline.join()).collect();
-    let mut spare = 0;
+    let keys: Vec<_> = (0..1000).map(|_| discipline.add_source()).collect();
+    let mut without_slot = 0;
     for round in 0..2 {
         for (index, key) in keys.iter().enumerate() {
             let measurement = Measurement {
                 at: FreeTime::from_nanos((64 * round * 1000 + index as i64) * 1_000_000),
                 phase: NtpDuration::from_millis(3),
-                // The nearest come last, and must get in all the same.
+                // The nearest come last, and must get a slot all the same.
                 delay: NtpDuration::from_millis(40 - 36 * (index as i64) / 1000),
                 stamp_noise: 1e-6,
                 root_delay: NtpDuration::ZERO,
                 root_dispersion: NtpDuration::ZERO,
             };
-            let outcome = discipline.measure(*key, &measurement);
-            spare += usize::from(outcome == Outcome::Spare);
+            let outcome = discipline.add_measurement(*key, &measurement);
+            without_slot += usize::from(outcome == MeasurementOutcome::NoSlot);
         }
     }
-    assert!(spare > 900);
+    assert!(without_slot > 900);
     let now = FreeTime::from_nanos(70_000_000_000);
-    let seated: Vec<usize> = (0..1000)
-        .filter(|index| discipline.status(keys[*index], now).unwrap().seated)
+    let with_slot: Vec<usize> = (0..1000)
+        .filter(|index| {
+            discipline
+                .status(keys[*index], now)
+                .unwrap()
+                .in_joint_estimate
+        })
         .collect();
-    assert_eq!(seated.len(), 16);
-    assert!(seated.iter().all(|index| *index > 500), "{seated:?}");
+    assert_eq!(with_slot.len(), 16);
+    assert!(with_slot.iter().all(|index| *index > 500), "{with_slot:?}");
     assert_eq!(discipline.selected_count(), 1000);
 }
 
 #[test]
-fn memory_stays_within_its_budget() {
+fn memory_is_below_128_kib() {
     let filters = 42 * size_of::<super::hypothesis::Hypothesis>();
     let sources = 8 * size_of::<super::source::Source>();
     assert!(filters + sources + size_of::<Discipline>() < 128 * 1024);
 }
 
 #[test]
-fn who_left_is_unknown() {
+fn a_removed_source_is_unknown() {
     let mut discipline = Discipline::new(Config::default(), None);
-    let key = discipline.join();
-    discipline.leave(key);
+    let key = discipline.add_source();
+    discipline.remove_source(key);
     let measurement = Measurement {
         stamp_noise: 0.0,
-        ..garbage(&mut Chance::new(0))
+        ..random_measurement(&mut Rng::new(0))
     };
     assert_eq!(
-        discipline.measure(key, &measurement),
-        Outcome::Rejected(Rejection::UnknownSource)
+        discipline.add_measurement(key, &measurement),
+        MeasurementOutcome::Rejected(InvalidMeasurement::UnknownSource)
     );
     assert_eq!(discipline.status(key, measurement.at), None);
 }
 
 #[test]
-fn too_few_sources_never_touch_the_clock() {
+fn too_few_agreeing_sources_do_not_adjust_the_clock() {
     let mut world = World::new(20, 1e-9);
     world.discipline.reconfigure(Config::default());
     world.link(5e-3, 1e-3, 4);
@@ -574,7 +591,7 @@ fn print_the_grid_with_free_polls() {
             let (mut squares, mut packets) = (0.0, 0);
             for seed in 100..108 {
                 let mut world = World::of_the_grid(seed, queue, wander, 4);
-                world.look_every = 0;
+                world.check_every = 0;
                 world.adapt = Some(PollLimits::default());
                 world.run(20_000);
                 world.forget_statistics();

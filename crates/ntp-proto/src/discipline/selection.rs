@@ -1,250 +1,319 @@
-//! Selection: which sources agree with each other.
+//! Selection: which sources are used, and where the truth must be.
 //!
-//! # Problem
-//! A server that is wrong (a *falseticker*, RFC 5905 section 11.2.1) can be wrong by anything and
-//! as precise as it likes. No weighting by noise helps against it; a vote does, as long as most
-//! sources are right.
-//!
-//! # Idea
-//! Every source's correctness interval contains the truth if the source is right. So the truth lies
-//! where most intervals overlap. Sweeping over the sorted interval ends finds that place in O(n log
-//! n): each lower end opens an interval, each upper end closes one, and the count between is the
-//! number of sources that could be right there. The sources whose intervals cover the best place
-//! form the agreeing group. The group decides only if it is a majority of the candidates, if the
-//! candidates are a majority of those who were asked, and if it has as many members as the operator
-//! wants.
-//!
-//! # The operator's opinion
-//! An operator may know better than a vote ([`Opinion`](super::Opinion)). *Trusted* sources, while any of them answers,
-//! vote among themselves, and others are used only if they agree with the outcome. A *required* source must be
-//! part of the majority, or nothing is steered. *Preferred* sources that are part of the majority replace the
-//! others of it, which then only vouch for them.
-//!
-//! # Where the truth must be
-//! The best place is good for choosing sources, not for a promise: with one liar among four it may lie
-//! where the liar's interval happens to overlap the others'. If most candidates are right, the truth
-//! is somewhere within the intervals of more than half of them; nothing more is certain. The
-//! *stretch* from the first such place to the last is what the error bound must reach. Sources that
-//! were asked and do not speak may be among those who are right, so each of them lessens the number that must
-//! vouch for a place; where one voucher would do, the stretch is all that the selected sources cover.
-//!
-//! Reading: K. Marzullo, S. Owicki, "Maintaining the time in a distributed system" (1983); RFC 5905
-//! section 11.2.1.
+//! [`intersection`](super::intersection) has the geometry of intervals; this module applies it to
+//! sources. A source is a *candidate* if it is eligible, has answered recently and is certain
+//! enough. All candidates are *voters*, unless some of them are trusted: then only those are, and
+//! the others are used if they agree with the result. The result is valid if a majority of the
+//! voters agree, the candidates are a majority of the sources that were polled, as many sources
+//! agree as configured, and a required source is among them.
 
-/// One end of an interval, in seconds from the discipline's origin.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Edge {
-    at: f64,
-    opens: bool,
+use ntp_time::{FreeTime, NtpDuration};
+
+use super::intersection::{
+    Agreement, Interval, Overlap, end_of_overlap, is_majority, largest_overlap, majority_span,
+};
+use super::source::{DatedInterval, Propagation, Source, SourceKey};
+use super::{Discipline, Guarantee};
+
+/// Hysteresis: a source displaces another, as reference or from its slot in the joint state, only
+/// if its root distance is below this share of the other's. Equal sources must not alternate: our
+/// own clients see the reference, and a change of slots loses a bias. A share closer to 1
+/// alternates more easily, a smaller one keeps worse sources for longer.
+pub(super) const CLEARLY_NEARER: f64 = 0.8;
+
+/// Conditions under which a source is a candidate at some time.
+struct CandidateCriteria {
+    now: FreeTime,
+    propagation: Propagation,
+    /// Largest half-width of a candidate's interval, seconds.
+    widest: f64,
 }
 
-/// An interval that contains the truth if its source is right.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Interval {
-    /// Middle, seconds from the discipline's origin.
-    pub(super) centre: f64,
-    /// Half of its length, seconds.
-    pub(super) half_width: f64,
+impl CandidateCriteria {
+    /// Interval of the source at `now`, if it is a candidate.
+    fn interval(&self, source: &Source) -> Option<Interval> {
+        let last = source
+            .last
+            .filter(|_| source.eligible && !source.is_stale(self.now))?;
+        let interval = last.propagate(&self.propagation);
+        (interval.half_width <= self.widest).then_some(interval)
+    }
 }
 
-impl Interval {
-    pub(super) fn edges(&self) -> [Edge; 2] {
-        [
-            Edge {
-                at: self.centre - self.half_width,
-                opens: true,
-            },
-            Edge {
-                at: self.centre + self.half_width,
-                opens: false,
-            },
-        ]
+/// Sources that take part in the vote.
+struct Voters {
+    /// Whether only trusted sources vote.
+    trusted_only: bool,
+    /// Number of voters.
+    count: usize,
+    /// Number of sources that were polled and have not answered yet, as far as they matter.
+    unanswered: usize,
+    /// Number of sources that would vote but have no usable interval: unanswered, stale, too
+    /// uncertain, or not eligible.
+    absent: usize,
+    /// Whether a trusted source has not answered yet and is still eligible.
+    awaiting_trusted: bool,
+}
+
+impl Voters {
+    /// Number of voters that are right at least, if most of those that should vote are right: all
+    /// absent ones may be among the right ones.
+    fn required_overlap(&self) -> usize {
+        let most = (self.count + self.absent) / 2 + 1;
+        most.saturating_sub(self.absent)
+    }
+}
+
+impl Discipline {
+    /// Selects the sources that are part of the majority, and those of them that are used. Returns
+    /// where the truth must be, if there is a majority.
+    pub(super) fn select(&mut self, now: FreeTime) -> Option<Guarantee> {
+        if self.filter_time.is_none() {
+            // Intervals are compared as `f64`, which is exact enough near a phase of one of them.
+            let newest = self.sources.iter().filter_map(|source| source.last);
+            if let Some(newest) = newest.max_by_key(|interval| interval.at) {
+                self.origin = newest.phase;
+            }
+        }
+        let expected = self.bank.moments().phase;
+        let criteria = CandidateCriteria {
+            now,
+            propagation: self.propagation(now, self.frequency_sigma()),
+            widest: self.config.maximum_source_uncertainty.as_seconds_f64(),
+        };
+        let voters = self.collect_voters(&criteria);
+        let overlap = largest_overlap(&mut self.edges, expected);
+        self.mark_selected(&criteria, &voters, overlap);
+        if !self.agreement.majority {
+            return None;
+        }
+        let span = match voters.required_overlap() {
+            0 | 1 => self.union_of_selected(&criteria.propagation)?,
+            required_overlap => majority_span(&self.edges, required_overlap)?,
+        };
+        self.guarantee_of(span, &criteria.propagation)
     }
 
-    pub(super) fn touches(&self, from: f64, to: f64) -> bool {
-        self.centre - self.half_width <= to && from <= self.centre + self.half_width
+    /// Repeats the selection after sources or their options changed, with their last samples. The
+    /// guarantee follows from the samples that were used, and stays until the next one.
+    pub fn reselect(&mut self, now: FreeTime) {
+        self.prediction.take();
+        self.select(now);
     }
 
-    /// From the lower of both lower ends to the upper of both upper ends.
-    pub(super) fn joined(self, other: Self) -> Self {
-        let low = (self.centre - self.half_width).min(other.centre - other.half_width);
-        let high = (self.centre + self.half_width).max(other.centre + other.half_width);
-        Self {
-            centre: f64::midpoint(low, high),
-            half_width: (high - low) / 2.0,
+    /// Standard deviation of the oscillator's frequency, s/s: the prior's before the start.
+    pub(super) fn frequency_sigma(&self) -> f64 {
+        match self.filter_time {
+            Some(_) => self.bank.moments().frequency_variance.max(0.0).sqrt(),
+            None => self.prior.uncertainty.as_ratio(),
         }
     }
 
-    pub(super) fn contains(&self, place: f64) -> bool {
-        (self.centre - self.half_width..=self.centre + self.half_width).contains(&place)
-    }
-}
-
-/// Where most intervals overlap.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Overlap {
-    /// A place that all of the group's intervals contain.
-    pub(super) place: f64,
-    /// Size of the group.
-    pub(super) agreeing: usize,
-}
-
-/// Finds the largest group of overlapping intervals; of several equally large ones, that nearest to
-/// `expected`. None without intervals.
-pub(super) fn largest_overlap(edges: &mut [Edge], expected: f64) -> Option<Overlap> {
-    // Intervals that touch do overlap: at one place, openings come before closings.
-    edges.sort_unstable_by(|a, b| a.at.total_cmp(&b.at).then(b.opens.cmp(&a.opens)));
-    let mut open = 0usize;
-    let mut best: Option<Overlap> = None;
-    for edge in edges.iter() {
-        if !edge.opens {
-            open = open.saturating_sub(1);
-            continue;
+    /// Collects the edges of the voters' intervals.
+    fn collect_voters(&mut self, criteria: &CandidateCriteria) -> Voters {
+        let trusted = |source: &Source| source.options.trust && criteria.interval(source).is_some();
+        let trusted_only = self.sources.iter().any(trusted);
+        let unanswered = |source: &Source| source.eligible && source.last.is_none();
+        let awaited = |source: &Source| unanswered(source) && source.options.trust;
+        let running = self.estimate_exists();
+        self.edges.clear();
+        for source in &self.sources {
+            if let Some(interval) = criteria
+                .interval(source)
+                .filter(|_| !trusted_only || source.options.trust)
+            {
+                self.edges.extend(interval.edges());
+            }
         }
-        open += 1;
-        // The group of the moment overlaps from here to the next closing; this end is a member's
-        // own, so it needs no arithmetic.
-        let nearer = |than: &Overlap| (edge.at - expected).abs() < (than.place - expected).abs();
-        if best.is_none_or(|best| open > best.agreeing || open == best.agreeing && nearer(&best)) {
-            best = Some(Overlap {
-                place: edge.at,
-                agreeing: open,
+        Voters {
+            trusted_only,
+            count: self.edges.len() / 2,
+            // A minority that answers first must not start the clock. Once it runs, new sources do
+            // not count before they answer; with trusted sources the others are not waited for.
+            unanswered: if running || trusted_only {
+                0
+            } else {
+                let unanswered = |source: &&Source| unanswered(source);
+                self.sources.iter().filter(unanswered).count()
+            },
+            absent: self
+                .sources
+                .iter()
+                .filter(|source| {
+                    !source.options.noselect && (!trusted_only || source.options.trust)
+                })
+                .filter(|source| criteria.interval(source).is_none())
+                .count(),
+            awaiting_trusted: !running && self.sources.iter().any(awaited),
+        }
+    }
+
+    /// Marks the sources that agree, and those of them that are used.
+    fn mark_selected(
+        &mut self,
+        criteria: &CandidateCriteria,
+        voters: &Voters,
+        overlap: Option<Overlap>,
+    ) {
+        let end = overlap.map_or(0.0, |overlap| end_of_overlap(&self.edges, overlap.point));
+        let (mut agreeing, mut candidates) = (0, 0);
+        for source in &mut self.sources {
+            let interval = criteria.interval(source);
+            candidates += usize::from(interval.is_some());
+            source.selected = overlap.zip(interval).is_some_and(|(overlap, interval)| {
+                if voters.trusted_only && !source.options.trust {
+                    interval.overlaps(overlap.point, end)
+                } else {
+                    interval.contains(overlap.point)
+                }
             });
+            agreeing += usize::from(source.selected);
+        }
+        let decided = overlap.is_some_and(|overlap| {
+            is_majority(
+                overlap.agreeing,
+                voters.count,
+                voters.count + voters.unanswered,
+            )
+        });
+        let required = |source: &Source| source.selected && source.options.require;
+        let satisfied = !self.config.some_required || self.sources.iter().any(required);
+        let majority = decided
+            && satisfied
+            && !voters.awaiting_trusted
+            && agreeing >= self.config.minimum_agreeing_sources.max(1);
+        self.agreement = Agreement {
+            agreeing,
+            candidates,
+            majority,
+        };
+        let preferred = |source: &Source| source.selected && source.options.prefer;
+        let ranked = self.sources.iter().any(preferred);
+        for source in &mut self.sources {
+            source.selected &= majority;
+            source.in_use = source.selected && (!ranked || source.options.prefer);
         }
     }
-    best
-}
 
-/// The last place that the group at `place` has in common: where the first of it closes. `edges` as
-/// [`largest_overlap`] has left them.
-pub(super) fn end_of_overlap(edges: &[Edge], place: f64) -> f64 {
-    let closing = edges.iter().find(|edge| !edge.opens && edge.at >= place);
-    closing.map_or(place, |edge| edge.at)
-}
-
-/// From the first to the last place that at least `vouchers` intervals cover. `edges` as
-/// [`largest_overlap`] has left them: sorted. None if there is no such place.
-pub(super) fn stretch_of_majority(edges: &[Edge], vouchers: usize) -> Option<Interval> {
-    let mut open = 0usize;
-    let mut ends: Option<(f64, f64)> = None;
-    for edge in edges {
-        // An interval covers its own ends.
-        open += usize::from(edge.opens);
-        if open >= vouchers {
-            let (first, _) = ends.unwrap_or((edge.at, edge.at));
-            ends = Some((first, edge.at));
-        }
-        open -= usize::from(!edge.opens && open > 0);
+    /// Smallest interval that contains the intervals of all selected sources.
+    fn union_of_selected(&self, propagation: &Propagation) -> Option<Interval> {
+        let selected = self.sources.iter().filter(|source| source.selected);
+        let intervals = selected.filter_map(|source| Some(source.last?.propagate(propagation)));
+        intervals.reduce(Interval::hull)
     }
-    ends.map(|(first, last)| Interval {
-        centre: f64::midpoint(first, last),
-        half_width: (last - first) / 2.0,
-    })
-}
 
-/// How far the sources agree.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Agreement {
-    /// Sources whose intervals contain the place where most voters agree.
-    pub agreeing: usize,
-    /// Sources that had a say: eligible, heard lately, and certain enough.
-    pub candidates: usize,
-    /// Whether the group decides.
-    pub majority: bool,
-}
+    /// The guarantee for `span`, with the reference source.
+    fn guarantee_of(&self, span: Interval, propagation: &Propagation) -> Option<Guarantee> {
+        let (best, last) = self.reference(propagation)?;
+        Some(Guarantee {
+            interval: DatedInterval {
+                at: propagation.now,
+                phase: self.origin + NtpDuration::from_seconds_f64(span.centre),
+                half_width: span.half_width,
+                root_delay: last.root_delay,
+            },
+            best,
+        })
+    }
 
-/// Whether `agreeing` of `voters` may speak for all `asked`.
-pub(super) fn is_majority(agreeing: usize, voters: usize, asked: usize) -> bool {
-    2 * agreeing > voters && 2 * voters > asked
+    /// The nearest source in use, by root distance. The previous one stays until another is clearly
+    /// nearer.
+    fn reference(&self, propagation: &Propagation) -> Option<(SourceKey, DatedInterval)> {
+        let used = self.sources.iter().filter(|source| source.in_use);
+        let intervals = used.filter_map(|source| Some((source.key, source.last?)));
+        // The frequency uncertainty is left out: at the start it would make the newest the nearest.
+        let allowance = self.config.drift_allowance.as_ratio();
+        let distance = |interval: &DatedInterval| {
+            let age = (propagation.now - interval.at).as_seconds_f64();
+            interval.half_width + allowance * age.abs()
+        };
+        let nearest = intervals.min_by(|a, b| distance(&a.1).total_cmp(&distance(&b.1)))?;
+        let before = self
+            .guarantee
+            .and_then(|guarantee| self.source(guarantee.best));
+        let before = before.filter(|source| source.in_use);
+        let before = before.and_then(|source| Some((source.key, source.last?)));
+        let keeps = |before: &(SourceKey, DatedInterval)| {
+            distance(&nearest.1) >= CLEARLY_NEARER * distance(&before.1)
+        };
+        Some(before.filter(keeps).unwrap_or(nearest))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Config, Measurement};
     use super::*;
 
-    fn overlap(intervals: &[(f64, f64)], expected: f64) -> Option<Overlap> {
-        let mut edges: Vec<Edge> = intervals
-            .iter()
-            .flat_map(|&(centre, half_width)| Interval { centre, half_width }.edges())
-            .collect();
-        largest_overlap(&mut edges, expected)
-    }
-
     #[test]
-    fn three_of_four_outvote_a_precise_falseticker() {
-        let found = overlap(
-            &[(0.0, 0.01), (0.002, 0.01), (-0.001, 0.005), (5.0, 1e-6)],
-            0.0,
-        )
-        .unwrap();
-        assert_eq!(found.agreeing, 3);
-        assert!(found.place.abs() < 0.01);
-        assert!(
-            !Interval {
-                centre: 5.0,
-                half_width: 1e-6
-            }
-            .contains(found.place)
-        );
-    }
-
-    #[test]
-    fn intervals_that_touch_agree() {
-        assert_eq!(overlap(&[(0.0, 1.0), (2.0, 1.0)], 0.0).unwrap().agreeing, 2);
-        assert_eq!(overlap(&[(0.0, 1.0), (2.5, 1.0)], 0.0).unwrap().agreeing, 1);
-    }
-
-    #[test]
-    fn of_equal_groups_the_expected_one_wins() {
-        let chain = [(0.0, 1.0), (1.5, 1.0), (3.0, 1.0)];
-        assert!(overlap(&chain, 3.0).unwrap().place > 1.0);
-        assert!(overlap(&chain, 0.0).unwrap().place < 1.0);
-    }
-
-    fn stretch(intervals: &[(f64, f64)]) -> Option<(f64, f64)> {
-        let mut edges: Vec<Edge> = intervals
-            .iter()
-            .flat_map(|&(centre, half_width)| Interval { centre, half_width }.edges())
-            .collect();
-        largest_overlap(&mut edges, 0.0);
-        let found = stretch_of_majority(&edges, intervals.len() / 2 + 1)?;
-        Some((
-            found.centre - found.half_width,
-            found.centre + found.half_width,
-        ))
-    }
-
-    #[test]
-    fn one_subtle_liar_among_four_does_not_shrink_what_three_cover() {
-        // The liar says 5 and claims to be good to 0.1; the truth is 0.
-        let (low, high) = stretch(&[(1.0, 10.0), (-1.0, 10.0), (0.0, 10.0), (5.0, 0.1)]).unwrap();
-        assert!(
-            (low + 9.0).abs() < 1e-12 && (high - 9.0).abs() < 1e-12,
-            "{low} {high}"
-        );
-    }
-
-    #[test]
-    fn the_stretch_spans_gaps_and_a_lone_source_s_whole_interval() {
-        assert_eq!(stretch(&[(2.0, 3.0)]), Some((-1.0, 5.0)));
-        // Two of three overlap at both ends, and only one in the middle.
+    fn the_reference_changes_only_to_a_clearly_nearer_source() {
+        let config = Config {
+            minimum_agreeing_sources: 1,
+            ..Config::default()
+        };
+        let mut discipline = Discipline::new(config, None);
+        let keys = [discipline.add_source(), discipline.add_source()];
+        let mut measure = |seconds: i64, key, delay_us| {
+            let at = FreeTime::from_nanos(seconds * 1_000_000_000);
+            let measurement = Measurement {
+                at,
+                phase: NtpDuration::ZERO,
+                delay: NtpDuration::from_micros(delay_us),
+                stamp_noise: 1e-6,
+                root_delay: NtpDuration::ZERO,
+                root_dispersion: NtpDuration::from_millis(1),
+            };
+            discipline.add_measurement(key, &measurement);
+            discipline
+                .error_figures(at, NtpDuration::ZERO)
+                .map(|figures| figures.best)
+        };
+        measure(0, keys[0], 1000);
+        let first = measure(1, keys[1], 1000);
+        assert!(first.is_some());
+        // The nearer one of both varies; the first remains.
+        for second in 2..40 {
+            let key = keys[second as usize % 2];
+            assert_eq!(
+                measure(second, key, 900 + (second * 37) % 200),
+                first,
+                "second {second}"
+            );
+        }
+        let (first, other) = if first == Some(keys[0]) {
+            (keys[0], keys[1])
+        } else {
+            (keys[1], keys[0])
+        };
         assert_eq!(
-            stretch(&[(0.0, 5.0), (-4.0, 2.0), (4.0, 2.0)]),
-            Some((-5.0, 5.0))
+            measure(40, first, 4000),
+            Some(other),
+            "a clearly nearer one takes over"
         );
-        assert_eq!(stretch(&[(0.0, 1.0), (3.0, 1.0)]), None);
     }
 
     #[test]
-    fn nobody_has_no_opinion() {
-        assert_eq!(overlap(&[], 0.0), None);
-    }
-
-    #[test]
-    fn half_is_no_majority() {
-        assert!(is_majority(1, 1, 1));
-        assert!(!is_majority(1, 2, 2));
-        assert!(!is_majority(2, 2, 4));
-        assert!(is_majority(3, 3, 4));
+    fn the_phase_starts_from_the_narrowest_interval_not_the_last_answer() {
+        let mut discipline = Discipline::new(Config::default(), None);
+        let keys = [
+            discipline.add_source(),
+            discipline.add_source(),
+            discipline.add_source(),
+        ];
+        // The whole delay is in one direction.
+        for (key, delay_ms) in keys.into_iter().zip([10, 40, 200]) {
+            let measurement = Measurement {
+                at: FreeTime::from_nanos(delay_ms * 1_000_000),
+                phase: NtpDuration::from_millis(-delay_ms / 2),
+                delay: NtpDuration::from_millis(delay_ms),
+                stamp_noise: 1e-6,
+                root_delay: NtpDuration::ZERO,
+                root_dispersion: NtpDuration::ZERO,
+            };
+            discipline.add_measurement(key, &measurement);
+        }
+        let now = FreeTime::from_nanos(200_000_000);
+        let phase = discipline.estimate(now).expect("a majority").phase;
+        assert!(phase.abs() < NtpDuration::from_millis(20), "{phase:?}");
     }
 }

@@ -1,45 +1,47 @@
-//! Steering: from an estimate to what the clock should do.
+//! Steering: turns an estimate into corrections of the clock.
 //!
 //! # Problem
-//! The oscillator's frequency is undone by running the clock at minus the estimate. That leaves the
-//! *gap*, the system clock's error as far as we know it, which must be removed by a step (time
-//! jumps) or a slew (time runs a little faster or slower for a while).
+//! The oscillator's frequency is corrected by running the clock at minus the estimate. That leaves
+//! the *gap*, the estimated error of the system clock, which must be removed by a step (time jumps)
+//! or a slew (time runs a little faster or slower for a while).
 //!
 //! # Step or slew
-//! Programs trust time to be smooth, so we step only while nobody can rely on it yet: in the first
-//! three updates, or when the engine says so because someone else stepped the clock, the machine
-//! slept or was moved. Even then a gap that a slew removes before the next update is slewed. An
-//! operator who sets `step-threshold` gets upstream's meaning instead: larger gaps step, for the
-//! whole life of the daemon.
+//! Programs rely on smooth time, so the clock is stepped only while they cannot do that yet: in the
+//! first three updates, or when the engine allows it because someone else stepped the clock, or the
+//! machine slept or migrated. Even then a gap that a slew removes before the next update is slewed.
+//! With `step-threshold` configured the rule is upstream's: larger gaps are stepped at any time.
 //!
-//! # How long a slew
-//! Phase wants it short, frequency wants it long: a gap g removed over L of every T seconds costs a
-//! mean square phase error of g^2 L/(3T) and a mean square frequency error of g^2/(L T). A fixed
-//! share of T is wrong everywhere. Both costs grow with g^2, so the best L does not depend on the
-//! gap at hand but on what gaps are like: in the steady state their mean square is the growth of
-//! the phase variance between updates, and it is to be compared with the mean variance V that the
-//! phase has anyway. A slew may outlast T: the next update then plans the rest of it anew, so gaps fade with the time
-//! constant L and cost g^2 L/(2T). We take the longest slew that adds no more than a share s to V:
+//! # Duration of a slew
+//! A short slew is good for the phase, a long one for the frequency: a gap g removed over L of
+//! every T seconds costs a mean square phase error of g^2 L/(3T) and a mean square frequency error
+//! of g^2/(L T). No fixed share of T suits all worlds. Both costs grow with g^2, so the best L
+//! depends not on the current gap but on the usual one: in the steady state the mean square gap is
+//! the growth of the phase variance between updates, to be compared with the mean variance V that
+//! the phase has anyway. A slew may outlast T: the next update then plans the rest again, so gaps
+//! decay with the time constant L and cost g^2 L/(2T). We take the longest slew that adds no more
+//! than a share s to V:
 //!
 //! ```text
 //! L = 2 s T V / max(growth(T), (g/5)^2),   at least T/64
 //! ```
 //!
-//! Where noise dominates, each sample corrects little of what is unknown, and L is several T: the
-//! frequency becomes nearly as smooth as the estimate. Where wander dominates, most of the error *is* the
-//! gap, and L is short. A gap beyond five sigmas is no steady state but a jump just found, and is
-//! removed at once. This is a trade, frequency error falls with the root of s: s = 0.05 costs 1 to 2 % of phase.
+//! Where noise dominates, each sample corrects only a little, and L is several T: the frequency
+//! becomes nearly as smooth as the estimate. Where wander dominates, most of the error *is* the
+//! gap, and L is short. A gap beyond five standard deviations is not the steady state but a new
+//! jump, and is removed at once. The frequency error falls with the root of s: s = 0.05 costs 1 to
+//! 2 % of phase error.
 //!
 //! # Panic
-//! A gap beyond the operator's thresholds is refused, whether it would be stepped or slewed:
-//! somebody should look at it first.
+//! A gap beyond the configured panic thresholds is not corrected, neither by a step nor by a slew:
+//! an operator must look at it first.
 
 use ntp_time::{Frequency, NtpDuration};
 
-use super::figures::Estimate;
+use super::confidence::{OUTLIER, STEP};
+use super::report::Estimate;
 
-/// The most that a step or slew may correct in each direction; None is no limit. A correction equal
-/// to the limit is refused, as upstream does, so zero forbids every one.
+/// Largest correction by a step or slew in each direction; `None` is no limit. A correction equal
+/// to the limit is refused, as upstream does, so zero forbids all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PanicThreshold {
     /// Limit for setting the clock forward.
@@ -60,18 +62,18 @@ impl PanicThreshold {
     }
 }
 
-/// The operator's wishes about steering.
+/// Configuration of steering.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SteeringConfig {
-    /// Gaps larger than this are stepped at any time; None: our own rule, see the module.
+    /// Gaps larger than this are stepped at any time; `None`: our own rule, see the module.
     pub step_threshold: Option<NtpDuration>,
-    /// Updates at the start that may step.
+    /// Number of updates at the start that may step.
     pub steps_at_start: u32,
     /// Panic threshold until the first update has succeeded.
     pub startup_panic: PanicThreshold,
     /// Panic threshold for each later correction.
     pub single_panic: PanicThreshold,
-    /// Limit of the sum of all later steps' magnitudes; None is no limit.
+    /// Limit of the sum of all later steps' magnitudes; `None` is no limit.
     pub accumulated_panic: Option<NtpDuration>,
     /// Largest frequency of a slew, on top of the base frequency.
     pub slew_maximum: Frequency,
@@ -82,7 +84,7 @@ pub struct SteeringConfig {
 }
 
 impl Default for SteeringConfig {
-    /// Upstream's panic thresholds (1000 s; at start any time forward, a day back), and our own
+    /// Upstream's panic thresholds (1000 s; at the start any time forward, a day back), and our own
     /// rule for steps and slews.
     fn default() -> Self {
         let thousand = Some(NtpDuration::from_seconds(1000));
@@ -106,7 +108,7 @@ impl Default for SteeringConfig {
     }
 }
 
-/// What the clock should do.
+/// Correction of the clock that follows from an estimate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Decision {
     /// Jump, then run at `frequency`.
@@ -125,15 +127,15 @@ pub enum Decision {
         /// Length of the slew.
         duration: NtpDuration,
     },
-    /// Leave everything as it is: there is no sensible estimate.
+    /// Change nothing, because the estimate is not finite.
     Hold,
-    /// Touch nothing and tell the operator.
+    /// Change nothing and report that a panic threshold was reached.
     Panic {
-        /// The threshold that was reached.
+        /// Threshold that was reached.
         which: Panic,
         /// The correction that would have been made.
         correction: NtpDuration,
-        /// The threshold's value.
+        /// Value of the threshold.
         limit: NtpDuration,
     },
 }
@@ -150,7 +152,7 @@ pub enum Panic {
 }
 
 impl Panic {
-    /// The configuration's name for it.
+    /// Name of the configuration key.
     pub fn key(self) -> &'static str {
         match self {
             Self::Startup => "startup-step-panic-threshold",
@@ -160,23 +162,19 @@ impl Panic {
     }
 }
 
-/// Share of the phase's own variance that a slew may add.
-const PHASE_SACRIFICE: f64 = 0.05;
-/// The shortest slew as a share of the poll interval: shorter ones cost frequency and gain nothing
-/// in phase.
-const SHORTEST_SHARE: f64 = 1.0 / 64.0;
-/// A gap beyond this many sigmas of the steady state's is a jump.
-const JUMP_SIGMAS: f64 = 5.0;
-/// A gap is stepped only if it is beyond this many of its sigmas. The first sample's sigma is d/sqrt(8) for a round trip of d, and
-/// it is wrong by d/2 at most: beyond three sigmas, 1.06 d, a step cannot make the clock worse. A smaller one waits for the
-/// next sample of the burst.
-const STEP_SIGMAS: f64 = 3.0;
+/// Share of the phase's own variance that a slew may add. Trades phase against frequency error:
+/// four times this would halve the frequency error where wander dominates, for 3 to 6 % more phase
+/// error.
+const SLEW_PHASE_COST: f64 = 0.05;
+/// Shortest slew as a share of the poll interval: shorter ones cost frequency and gain nothing in
+/// phase.
+const MIN_SLEW_SHARE: f64 = 1.0 / 64.0;
 
-/// Turns estimates into decisions; remembers only what the thresholds need.
+/// Turns estimates into decisions. Its only state is what steps and thresholds need.
 #[derive(Clone, Debug)]
 pub struct Steering {
     config: SteeringConfig,
-    /// Updates that may still step.
+    /// Number of updates that may still step.
     steps_left: u32,
     /// Whether an update has succeeded.
     settled: bool,
@@ -185,7 +183,7 @@ pub struct Steering {
 }
 
 impl Steering {
-    /// With nothing corrected so far.
+    /// Creates the state before the first correction.
     pub fn new(config: SteeringConfig) -> Self {
         Self {
             config,
@@ -195,26 +193,27 @@ impl Steering {
         }
     }
 
-    /// The next updates may step as at the start: the clock was stepped by someone else, or the machine slept or
-    /// moved. More than one, because the first sample may be a late packet's.
+    /// Allows the next updates to step as at the start, after someone else stepped the clock, or
+    /// the machine slept or migrated. More than one, because the first sample may be a late
+    /// packet's.
     pub fn allow_step(&mut self) {
         self.steps_left = self.config.steps_at_start.max(1);
     }
 
-    /// The operator's wishes are others now; what was corrected so far still counts.
+    /// Replaces the configuration; the accumulated steps still count.
     pub fn reconfigure(&mut self, config: SteeringConfig) {
         self.config = config;
     }
 
-    /// A step that the operator asks for, whatever the rules say about step or slew. The panic thresholds hold, as for
-    /// every step, unless it is `forced`.
+    /// Decides on a step that an operator requests, whatever the rules for steps and slews. The
+    /// panic thresholds apply as for every step, unless `forced`.
     pub fn step(&mut self, gap: NtpDuration, estimate: &Estimate, forced: bool) -> Decision {
         let base = -estimate.frequency;
         if !base.as_ratio().is_finite() {
             return Decision::Hold;
         }
         let correction = -gap;
-        if let Some((which, limit)) = self.refuses(correction, true).filter(|_| !forced) {
+        if let Some((which, limit)) = self.panic_limit(correction, true).filter(|_| !forced) {
             return Decision::Panic {
                 which,
                 correction,
@@ -236,10 +235,10 @@ impl Steering {
         self.accumulated
     }
 
-    /// Decides, once per update. `gap` is the system clock minus the estimate of true time,
-    /// `until_next` the expected time to the next update.
+    /// Decides on the correction, once per update. `gap` is the system clock minus the estimate of
+    /// true time, `until_next` the expected time to the next update.
     ///
-    /// Calling it is an update: steps are counted as made.
+    /// Each call is an update: steps are counted as made.
     pub fn decide(
         &mut self,
         gap: NtpDuration,
@@ -252,8 +251,8 @@ impl Steering {
         }
         let base = base.limited(self.config.maximum_frequency);
         let correction = -gap;
-        let steps = self.wants_step(gap, estimate, until_next);
-        if let Some((which, limit)) = self.refuses(correction, steps) {
+        let steps = self.should_step(gap, estimate, until_next);
+        if let Some((which, limit)) = self.panic_limit(correction, steps) {
             return Decision::Panic {
                 which,
                 correction,
@@ -275,21 +274,22 @@ impl Steering {
         }
     }
 
-    fn wants_step(&self, gap: NtpDuration, estimate: &Estimate, until_next: NtpDuration) -> bool {
+    /// Whether to remove the gap by a step rather than a slew.
+    fn should_step(&self, gap: NtpDuration, estimate: &Estimate, until_next: NtpDuration) -> bool {
         if let Some(threshold) = self.config.step_threshold {
             return gap.abs() > threshold;
         }
         let gap = gap.abs().as_seconds_f64();
         let slewed_in_time =
             gap <= self.config.slew_maximum.as_ratio() * until_next.as_seconds_f64();
-        self.steps_left > 0 && gap > STEP_SIGMAS * estimate.link_sigma && !slewed_in_time
+        self.steps_left > 0 && gap > STEP * estimate.link_sigma && !slewed_in_time
     }
 
-    fn refuses(&self, correction: NtpDuration, steps: bool) -> Option<(Panic, NtpDuration)> {
+    /// The panic threshold that forbids the correction, and its value.
+    fn panic_limit(&self, correction: NtpDuration, steps: bool) -> Option<(Panic, NtpDuration)> {
         if !self.settled {
             let limit = self.config.startup_panic.exceeded_by(correction)?;
-            // Slewing what is not even worth a step must not stop a daemon whose operator forbade
-            // steps.
+            // A small slew must not stop a daemon whose configuration forbids steps.
             return steps.then_some((Panic::Startup, limit));
         }
         let single = self.config.single_panic.exceeded_by(correction);
@@ -301,6 +301,7 @@ impl Steering {
             .then_some((Panic::Accumulated, limit))
     }
 
+    /// Plans a slew, see the module.
     fn slew(
         &self,
         correction: f64,
@@ -309,19 +310,19 @@ impl Steering {
         until_next: NtpDuration,
     ) -> Decision {
         let interval = until_next.as_seconds_f64().max(1.0);
-        let jump = correction / JUMP_SIGMAS;
+        let jump = correction / OUTLIER;
         let usual = estimate.growth(interval).max(jump * jump);
         let share = if usual > 0.0 {
-            2.0 * PHASE_SACRIFICE * estimate.mean_variance(interval) / usual
+            2.0 * SLEW_PHASE_COST * estimate.mean_variance(interval) / usual
         } else {
             1.0
         };
-        let wished = interval * share.max(SHORTEST_SHARE);
+        let planned = interval * share.max(MIN_SLEW_SHARE);
 
-        // What the slew may use is what its own limit and the clock's range leave.
+        // A slew may use what its own limit and the clock's range leave.
         let range = self.config.maximum_frequency.as_ratio();
-        let room = (range - base.as_ratio() * correction.signum()).max(0.0);
-        let fastest = self.config.slew_maximum.as_ratio().min(room);
+        let available = (range - base.as_ratio() * correction.signum()).max(0.0);
+        let fastest = self.config.slew_maximum.as_ratio().min(available);
         if fastest <= 0.0 {
             return Decision::Slew {
                 frequency: base,
@@ -329,7 +330,7 @@ impl Steering {
                 duration: NtpDuration::ZERO,
             };
         }
-        let duration = wished
+        let duration = planned
             .max(self.config.slew_minimum_duration.as_seconds_f64())
             .max(correction.abs() / fastest);
         Decision::Slew {
@@ -346,7 +347,7 @@ mod tests {
 
     const POLL: NtpDuration = NtpDuration::from_seconds(64);
 
-    fn known_to(link_sigma: f64) -> Estimate {
+    fn estimate_with(link_sigma: f64) -> Estimate {
         Estimate {
             phase: NtpDuration::ZERO,
             frequency: Frequency::from_ppm(30.0),
@@ -365,7 +366,7 @@ mod tests {
     fn settled(config: SteeringConfig) -> Steering {
         let mut steering = Steering::new(config);
         for _ in 0..config.steps_at_start {
-            steering.decide(NtpDuration::ZERO, &known_to(1e-4), POLL);
+            steering.decide(NtpDuration::ZERO, &estimate_with(1e-4), POLL);
         }
         steering
     }
@@ -385,52 +386,64 @@ mod tests {
     fn the_first_updates_step_what_a_slew_cannot_reach() {
         let mut steering = Steering::new(SteeringConfig::default());
         assert_eq!(
-            steering.decide(seconds(0.1), &known_to(1e-3), NtpDuration::from_seconds(2)),
+            steering.decide(
+                seconds(0.1),
+                &estimate_with(1e-3),
+                NtpDuration::from_seconds(2)
+            ),
             Decision::Step {
                 by: seconds(-0.1),
                 frequency: Frequency::from_ppm(-30.0)
             }
         );
         // Half a millisecond is slewed before the next sample.
-        slew_of(steering.decide(seconds(5e-4), &known_to(1e-5), NtpDuration::from_seconds(2)));
+        slew_of(steering.decide(
+            seconds(5e-4),
+            &estimate_with(1e-5),
+            NtpDuration::from_seconds(2),
+        ));
         // What may be noise is not stepped.
-        slew_of(steering.decide(seconds(0.1), &known_to(0.1), NtpDuration::from_seconds(2)));
+        slew_of(steering.decide(
+            seconds(0.1),
+            &estimate_with(0.1),
+            NtpDuration::from_seconds(2),
+        ));
     }
 
     #[test]
     fn later_gaps_are_slewed_at_500_ppm() {
         let mut steering = settled(SteeringConfig::default());
-        let (rate, duration) = slew_of(steering.decide(seconds(1.0), &known_to(1e-4), POLL));
+        let (rate, duration) = slew_of(steering.decide(seconds(1.0), &estimate_with(1e-4), POLL));
         assert!((rate + 500e-6).abs() < 1e-12);
         assert!((duration - 2000.0).abs() < 1e-6);
         steering.allow_step();
         for _ in 0..SteeringConfig::default().steps_at_start {
             assert!(matches!(
-                steering.decide(seconds(1.0), &known_to(1e-4), POLL),
+                steering.decide(seconds(1.0), &estimate_with(1e-4), POLL),
                 Decision::Step { .. }
             ));
         }
-        slew_of(steering.decide(seconds(1.0), &known_to(1e-4), POLL));
+        slew_of(steering.decide(seconds(1.0), &estimate_with(1e-4), POLL));
     }
 
     #[test]
-    fn a_step_threshold_of_the_operator_holds_for_life() {
+    fn a_configured_step_threshold_applies_at_any_time() {
         let mut steering = settled(SteeringConfig {
             step_threshold: Some(seconds(0.01)),
             ..SteeringConfig::default()
         });
         for _ in 0..10 {
             assert!(matches!(
-                steering.decide(seconds(-0.02), &known_to(1e-4), POLL),
+                steering.decide(seconds(-0.02), &estimate_with(1e-4), POLL),
                 Decision::Step { .. }
             ));
         }
-        slew_of(steering.decide(seconds(0.009), &known_to(1e-4), POLL));
+        slew_of(steering.decide(seconds(0.009), &estimate_with(1e-4), POLL));
         assert_eq!(steering.accumulated(), seconds(0.02) * 10);
     }
 
     #[test]
-    fn panic_thresholds_are_strict_and_touch_nothing() {
+    fn a_panic_threshold_refuses_the_correction() {
         let config = SteeringConfig {
             step_threshold: Some(seconds(0.01)),
             accumulated_panic: Some(seconds(5.0)),
@@ -439,20 +452,20 @@ mod tests {
         let day = NtpDuration::from_seconds(86_400);
         let mut steering = Steering::new(config);
         assert!(matches!(
-            steering.decide(day, &known_to(1e-4), POLL),
+            steering.decide(day, &estimate_with(1e-4), POLL),
             Decision::Panic {
                 which: Panic::Startup,
                 ..
             }
         ));
-        // Half a century forward is what a machine without a battery clock needs.
+        // A machine without a battery clock needs half a century forward.
         assert!(matches!(
-            steering.decide(-(day * 20_000), &known_to(1e-4), POLL),
+            steering.decide(-(day * 20_000), &estimate_with(1e-4), POLL),
             Decision::Step { .. }
         ));
         for gap in [1000, -1000, 5000] {
             assert!(matches!(
-                steering.decide(NtpDuration::from_seconds(gap), &known_to(1e-4), POLL),
+                steering.decide(NtpDuration::from_seconds(gap), &estimate_with(1e-4), POLL),
                 Decision::Panic {
                     which: Panic::Single,
                     ..
@@ -461,11 +474,11 @@ mod tests {
         }
         let gap = NtpDuration::from_seconds(3);
         assert!(matches!(
-            steering.decide(gap, &known_to(1e-4), POLL),
+            steering.decide(gap, &estimate_with(1e-4), POLL),
             Decision::Step { .. }
         ));
         assert_eq!(
-            steering.decide(-gap, &known_to(1e-4), POLL),
+            steering.decide(-gap, &estimate_with(1e-4), POLL),
             Decision::Panic {
                 which: Panic::Accumulated,
                 correction: gap,
@@ -486,47 +499,47 @@ mod tests {
             ..SteeringConfig::default()
         });
         for _ in 0..3 {
-            slew_of(steering.decide(seconds(1e-5), &known_to(1e-4), POLL));
+            slew_of(steering.decide(seconds(1e-5), &estimate_with(1e-4), POLL));
         }
     }
 
     #[test]
-    fn noise_is_slewed_slowly_and_wander_quickly() {
+    fn slews_are_long_in_noise_and_short_in_wander() {
         let steering = settled(SteeringConfig::default());
-        // The estimate is stable: each update corrects a small share of what is unknown.
-        let stable = known_to(1e-4);
+        // The estimate is stable: each update corrects a small share of the uncertainty.
+        let stable = estimate_with(1e-4);
         let (_, slow) = slew_of(steering.clone().decide(seconds(1e-5), &stable, POLL));
         assert!(slow > 64.0, "{slow}");
-        // A jump does not wait.
+        // A jump is removed at once.
         let (_, jump) = slew_of(steering.clone().decide(seconds(1e-2), &stable, POLL));
         assert!((jump - 20.0).abs() < 1e-6);
-        // The phase runs away between updates.
+        // The phase drifts away between updates.
         let restless = Estimate {
             wander: 1e-6,
-            ..known_to(1e-6)
+            ..estimate_with(1e-6)
         };
         let (_, quick) = slew_of(steering.clone().decide(seconds(3e-4), &restless, POLL));
         assert!(quick <= 4.0, "{quick}");
     }
 
     #[test]
-    fn the_clock_s_range_is_kept() {
+    fn the_frequency_range_of_the_clock_is_respected() {
         let mut steering = settled(SteeringConfig {
             maximum_frequency: Frequency::from_ppm(50.0),
             ..SteeringConfig::default()
         });
-        let (rate, duration) = slew_of(steering.decide(seconds(1.0), &known_to(1e-4), POLL));
+        let (rate, duration) = slew_of(steering.decide(seconds(1.0), &estimate_with(1e-4), POLL));
         // The base takes -30 ppm of -50.
         assert!((rate + 20e-6).abs() < 1e-12);
         assert!((rate * duration + 1.0).abs() < 1e-9);
     }
 
     #[test]
-    fn nonsense_is_held() {
+    fn an_estimate_that_is_not_finite_changes_nothing() {
         let mut steering = Steering::new(SteeringConfig::default());
         let estimate = Estimate {
             frequency: Frequency::from_ratio(f64::NAN),
-            ..known_to(1.0)
+            ..estimate_with(1.0)
         };
         assert_eq!(
             steering.decide(NtpDuration::MAX, &estimate, POLL),

@@ -7,15 +7,15 @@
 use ntp_time::{FreeTime, Frequency, NtpDuration, PollInterval, PollLimits};
 
 use super::{
-    Config, Decision, Discipline, FrequencyPrior, Measurement, Outcome, SourceKey, Steering,
-    SteeringConfig,
+    Config, Decision, Discipline, FrequencyPrior, Measurement, MeasurementOutcome, SourceKey,
+    Steering, SteeringConfig,
 };
 
-/// A seeded source of randomness (splitmix64).
+/// Seeded random number generator (splitmix64).
 #[derive(Clone, Debug)]
-pub(super) struct Chance(u64);
+pub(super) struct Rng(u64);
 
-impl Chance {
+impl Rng {
     pub(super) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5851_F42D_4C95_7F2D)
     }
@@ -43,7 +43,7 @@ impl Chance {
     }
 }
 
-/// A server and the way to it.
+/// A server and the path to it.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     pub(super) key: SourceKey,
@@ -85,20 +85,20 @@ impl Clock {
     }
 }
 
-/// What was observed, once a second.
+/// Statistics, updated once a second.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Statistics {
     seconds: u64,
     squares: f64,
     frequency_squares: f64,
     pub(super) worst: f64,
-    /// Seconds outside the bound, and outside the estimated error, of those looked at.
+    /// Number of checks with an error outside the bound, outside the estimated error, and of all.
     pub(super) outside_bound: u64,
     pub(super) outside_estimate: u64,
-    pub(super) looked: u64,
+    pub(super) checked: u64,
     /// Sum of the estimated errors.
-    claimed: f64,
-    pub(super) outcomes: Vec<(i64, usize, Outcome)>,
+    estimated_errors: f64,
+    pub(super) outcomes: Vec<(i64, usize, MeasurementOutcome)>,
     pub(super) packets: u64,
     pub(super) steps: u64,
 }
@@ -112,18 +112,18 @@ impl Statistics {
         (self.frequency_squares / self.seconds as f64).sqrt()
     }
 
-    pub(super) fn mean_claim(&self) -> f64 {
-        self.claimed / self.looked as f64
+    pub(super) fn mean_estimate(&self) -> f64 {
+        self.estimated_errors / self.checked as f64
     }
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct World {
-    pub(super) chance: Chance,
+    pub(super) rng: Rng,
     pub(super) wander: f64,
     /// The oscillator's frequency error.
     pub(super) frequency: f64,
-    /// Free-running clock minus true time, but for `epoch`.
+    /// Free-running clock minus true time, without `epoch`.
     pub(super) phase: f64,
     epoch: NtpDuration,
     pub(super) second: i64,
@@ -133,10 +133,10 @@ pub(super) struct World {
     clock: Clock,
     previous_error: Option<f64>,
     pub(super) statistics: Statistics,
-    /// Let the discipline choose poll intervals within these.
+    /// Limits in which the discipline chooses poll intervals; `None` for fixed intervals.
     pub(super) adapt: Option<PollLimits>,
-    /// Seconds between looks at the figures.
-    pub(super) look_every: i64,
+    /// Seconds between checks of the error figures; 0 for none.
+    pub(super) check_every: i64,
 }
 
 /// True time at the beginning of each world, seconds.
@@ -153,7 +153,7 @@ impl World {
             ..Config::default()
         };
         Self {
-            chance: Chance::new(seed),
+            rng: Rng::new(seed),
             wander,
             frequency: 0.0,
             phase: 0.0,
@@ -166,7 +166,7 @@ impl World {
             previous_error: None,
             statistics: Statistics::default(),
             adapt: None,
-            look_every: 16,
+            check_every: 16,
         }
     }
 
@@ -176,11 +176,11 @@ impl World {
         self
     }
 
-    /// A server at the given one-way distance, with symmetric queues.
+    /// Adds a server at the given one-way distance, with symmetric queues.
     pub(super) fn link(&mut self, length: f64, queue: f64, poll: i8) -> usize {
         let stagger = 2 * self.links.len() as i64;
         self.links.push(Link {
-            key: self.discipline.join(),
+            key: self.discipline.add_source(),
             length: [length; 2],
             queue: [queue; 2],
             server_error: 0.0,
@@ -196,10 +196,10 @@ impl World {
 
     pub(super) fn remove(&mut self, link: usize) {
         let gone = self.links.remove(link);
-        self.discipline.leave(gone.key);
+        self.discipline.remove_source(gone.key);
     }
 
-    /// A world of the anchors' grid.
+    /// A world of the grid of accuracy anchors.
     pub(super) fn of_the_grid(seed: u64, queue: f64, wander: f64, poll: i8) -> Self {
         let mut world = Self::new(seed, wander);
         world.link(queue.max(1e-4), queue, poll);
@@ -229,8 +229,8 @@ impl World {
             + self.clock.correction(self.free())
     }
 
-    /// Somebody else sets the clock, unnoticed by the ledger.
-    pub(super) fn foreign_step(&mut self, by: f64) {
+    /// Steps the clock without an entry in the ledger.
+    pub(super) fn unrecorded_step(&mut self, by: f64) {
         self.phase += by;
         self.previous_error = None;
     }
@@ -242,7 +242,7 @@ impl World {
     pub(super) fn run(&mut self, seconds: i64) {
         for _ in 0..seconds {
             self.second += 1;
-            self.frequency += self.wander * self.chance.normal();
+            self.frequency += self.wander * self.rng.normal();
             self.phase += self.frequency;
             self.observe();
             for index in 0..self.links.len() {
@@ -263,23 +263,23 @@ impl World {
             statistics.frequency_squares += (error - previous).powi(2);
         }
         self.previous_error = Some(error);
-        if self.look_every > 0 && self.second % self.look_every == 0 {
-            self.look(error);
+        if self.check_every > 0 && self.second % self.check_every == 0 {
+            self.check(error);
         }
     }
 
-    fn look(&mut self, error: f64) {
+    fn check(&mut self, error: f64) {
         let now = self.now();
         let Some(estimate) = self.discipline.estimate(now) else {
             return;
         };
         let residual = estimate.phase + self.correction_now();
-        let Some(figures) = self.discipline.report(now, residual) else {
+        let Some(figures) = self.discipline.error_figures(now, residual) else {
             return;
         };
         let statistics = &mut self.statistics;
-        statistics.looked += 1;
-        statistics.claimed += figures.estimated_error.as_seconds_f64();
+        statistics.checked += 1;
+        statistics.estimated_errors += figures.estimated_error.as_seconds_f64();
         statistics.outside_bound += u64::from(error.abs() > figures.bound.as_seconds_f64());
         statistics.outside_estimate +=
             u64::from(error.abs() > figures.estimated_error.as_seconds_f64());
@@ -292,7 +292,7 @@ impl World {
     fn exchange(&mut self, index: usize) {
         let link = &mut self.links[index];
         let [request, reply]: [f64; 2] = core::array::from_fn(|direction| {
-            link.length[direction] + link.queue[direction] * self.chance.exponential()
+            link.length[direction] + link.queue[direction] * self.rng.exponential()
         });
         if link.samples == 0 {
             link.first = self.second;
@@ -313,13 +313,13 @@ impl World {
         };
         if answers {
             self.links[index].samples += 1;
-            let outcome = self.discipline.measure(key, &measurement);
-            if !matches!(outcome, Outcome::Used) {
+            let outcome = self.discipline.add_measurement(key, &measurement);
+            if !matches!(outcome, MeasurementOutcome::Used) {
                 self.statistics.outcomes.push((self.second, index, outcome));
             }
             if let Some(limits) = self.adapt {
                 let current = self.links[index].poll;
-                self.links[index].poll = self.discipline.poll_wish(key, limits, current);
+                self.links[index].poll = self.discipline.choose_poll(key, limits, current);
             }
         }
         let link = &mut self.links[index];
@@ -363,27 +363,27 @@ impl World {
                 self.clock.slew_until = free + duration.as_seconds_f64();
             }
             Decision::Hold => {}
-            Decision::Panic { .. } => panic!("the operator's limits were not set"),
+            Decision::Panic { .. } => panic!("no panic threshold is configured"),
         }
     }
 
-    /// The oscillator's estimate against the truth.
+    /// Estimated frequency of the oscillator.
     pub(super) fn frequency_estimate(&self) -> Option<Frequency> {
         Some(self.discipline.estimate(self.now())?.frequency)
     }
 }
 
-/// Samples at the start that come as fast as is polite.
+/// Number of samples at the start at [`START_SPACING`].
 const START_SAMPLES: u32 = 8;
 const START_SPACING: NtpDuration = NtpDuration::from_seconds(2);
-/// After them: this interval, or a fifth of the time since the first sample.
+/// After them this interval, or a fifth of the time since the first sample.
 const START_LEAST: NtpDuration = NtpDuration::from_seconds(12);
 const START_SHARE: i64 = 5;
 
-/// The interval to the next request while a source is new: eight at 2 s, then 12 s or a fifth of
-/// the time since its first sample, whichever is longer, until that reaches the ordinary poll
-/// interval (then None). About 20 packets in five minutes; it may undercut the configured minimum,
-/// but a RATE kiss must end it at once.
+/// Interval to the next request of a new source: eight at 2 s, then 12 s or a fifth of the time
+/// since its first sample, whichever is longer. Returns `None` once that reaches the poll interval.
+/// About 20 packets in five minutes; it may be below the configured minimum, but a RATE kiss must
+/// end it.
 fn start_interval(
     samples: u32,
     since_first: NtpDuration,

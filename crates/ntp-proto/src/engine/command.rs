@@ -1,10 +1,11 @@
-//! What an operator may ask of the running engine, and what it answers.
+//! Operator commands, their results and refusals.
 //!
-//! A command goes in with a number and comes out with that number as
-//! [`Output::Completed`](super::Output::Completed), after everything that it led to. A refusal changes nothing.
+//! Every command carries an ID and is answered by [`Output::Completed`](super::Output::Completed)
+//! with that ID, after all outputs that it causes. A refused command changes nothing.
 //!
-//! Sources are called by what an operator sees: the configured name (`host:port`), the host alone, the address in use, or
-//! the number of the association. What fits several configured sources is refused, not guessed.
+//! A command identifies a source by its configured name (`host:port`), its host alone, the address
+//! in use, or the number of an association. A name that matches several configured sources is
+//! refused.
 
 use core::fmt;
 
@@ -13,43 +14,46 @@ use ntp_time::{NtpDuration, PollInterval, SystemTime};
 use super::SourceConfig;
 use crate::discipline::Panic;
 
-/// Names a command in its answer; chosen by the shell.
+/// Identifies a command in its result; chosen by the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommandId(pub u64);
 
-/// A change that an operator asks for.
+/// A change requested by an operator.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Ask one more source.
+    /// Adds a source.
     Add(SourceConfig),
-    /// Ask this source no more, and forget it.
+    /// Removes a source.
     Remove(String),
-    /// Ask this source, or all, again after [`Command::Offline`], at once.
+    /// Resumes polling of this source, or of all, immediately. Reverts [`Command::Offline`].
     Online(Option<String>),
-    /// Send no request to this source, or to any, until told otherwise. What it said before counts as long as it is fresh.
+    /// Suspends polling of this source, or of all. Earlier measurements are used as long as they
+    /// are fresh.
     Offline(Option<String>),
-    /// Measure this source, or all, in a burst. A server that asked for fewer requests gets none, nor one whose last burst is
-    /// less than a minute old.
+    /// Starts a burst of requests to this source, or to all. Skips servers that sent a RATE kiss
+    /// and those whose last burst began less than a minute ago.
     Burst(Option<String>),
-    /// Other settings for a source. If only poll intervals, opinions or the size of a pool change, its associations go on.
+    /// Replaces the settings of a source. If only poll limits, selection options or the size of a
+    /// pool change, its associations are kept.
     Replace(String, SourceConfig),
-    /// Close the gap to true time by a step now. `forced` goes past the panic thresholds.
+    /// Steps the clock to the estimated true time now.
     Step {
-        /// Whether thresholds are passed over.
+        /// Whether to ignore the panic thresholds.
         forced: bool,
     },
 }
 
-/// For example `offline ntp.example:123`, in the words of `ntp-ctl`.
+/// Formats the command as `ntp-ctl` spells it, for example `offline ntp.example:123`.
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whom = |whom: &Option<String>| whom.clone().unwrap_or_else(|| "all sources".to_owned());
+        let selected =
+            |name: &Option<String>| name.clone().unwrap_or_else(|| "all sources".to_owned());
         match self {
             Self::Add(source) => write!(f, "add {}", source.name),
             Self::Remove(name) => write!(f, "remove {name}"),
-            Self::Online(name) => write!(f, "online {}", whom(name)),
-            Self::Offline(name) => write!(f, "offline {}", whom(name)),
-            Self::Burst(name) => write!(f, "burst {}", whom(name)),
+            Self::Online(name) => write!(f, "online {}", selected(name)),
+            Self::Offline(name) => write!(f, "offline {}", selected(name)),
+            Self::Burst(name) => write!(f, "burst {}", selected(name)),
             Self::Replace(name, _) => write!(f, "set {name}"),
             Self::Step { forced: false } => f.write_str("step"),
             Self::Step { forced: true } => f.write_str("step --force"),
@@ -57,41 +61,41 @@ impl fmt::Display for Command {
     }
 }
 
-/// What a command did.
+/// Result of a command that was carried out.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Done {
-    /// It concerned these configured sources, by name.
+pub enum CommandOutcome {
+    /// The configured sources that were affected, by name.
     Sources(Vec<String>),
-    /// Bursts began at so many addresses; so many others are spared.
+    /// Bursts were started.
     Burst {
-        /// Addresses that are being measured.
+        /// Number of addresses with a new burst.
         started: usize,
-        /// Addresses that were measured just now, or that want fewer requests.
-        spared: usize,
+        /// Number of addresses without: offline, rate-limited by the server, or measured recently.
+        skipped: usize,
     },
     /// The clock was stepped.
     Stepped {
-        /// What it read before.
+        /// Reading of the clock before the step.
         from: SystemTime,
-        /// By how much.
+        /// Size of the step.
         by: NtpDuration,
     },
-    /// The new configuration holds: what became of the configured sources.
+    /// The new configuration is in force.
     Reconfigured {
-        /// Sources that were not there before.
+        /// New sources.
         added: Vec<String>,
-        /// Sources that are not asked any more.
+        /// Removed sources.
         removed: Vec<String>,
-        /// Sources that go on under other settings.
+        /// Sources that were kept with other settings.
         changed: Vec<String>,
     },
 }
 
-impl fmt::Display for Done {
+impl fmt::Display for CommandOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sources(names) => f.write_str(&names.join(", ")),
-            Self::Burst { started, spared } => write!(f, "{started} started, {spared} spared"),
+            Self::Burst { started, skipped } => write!(f, "{started} started, {skipped} skipped"),
             Self::Stepped { from, by } => write!(f, "from {from} by {by}"),
             Self::Reconfigured {
                 added,
@@ -108,62 +112,60 @@ impl fmt::Display for Done {
     }
 }
 
-/// Why a command did nothing.
+/// Reason why a command was refused.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Refusal {
-    /// No source is called that.
+    /// No source matches this name.
     UnknownSource(String),
-    /// Several configured sources are called that.
+    /// Several configured sources match this name.
     AmbiguousSource(String, Vec<String>),
-    /// The source is there already.
+    /// A source with this name exists already.
     DuplicateSource(String),
-    /// So many sources are the most there can be.
+    /// The number of sources is at its limit.
     TooManySources(usize),
-    /// The shortest poll interval would be longer than the longest.
+    /// The minimum poll interval exceeds the maximum.
     PollLimits(PollInterval, PollInterval),
-    /// The clock is not ours to steer (`[clock] kind = "none"`).
+    /// The clock is not steered (`[clock] kind = "none"`).
     NotSteerable,
-    /// Too few sources agree on what time it is.
+    /// Too few sources agree on the time.
     NoMajority {
-        /// Those that agree.
+        /// Number of agreeing sources.
         agreeing: usize,
-        /// Those that would have to.
+        /// Number required.
         needed: usize,
     },
     /// A panic threshold forbids the step.
     Panic {
-        /// Which.
+        /// The threshold.
         which: Panic,
-        /// The correction that would have been made.
+        /// The correction that was refused.
         correction: NtpDuration,
         /// The threshold's value.
         limit: NtpDuration,
-        /// What the clock reads.
+        /// Reading of the clock.
         clock: SystemTime,
     },
+    /// The engine has halted or been shut down; nothing is carried out any more.
+    Stopped,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownSource(name) => write!(f, "no source is called {name:?}"),
+            Self::UnknownSource(name) => write!(f, "unknown source {name:?}"),
             Self::AmbiguousSource(name, names) => {
-                write!(f, "{name:?} may be each of {}", names.join(", "))
+                write!(f, "{name:?} is ambiguous, it matches {}", names.join(", "))
             }
-            Self::DuplicateSource(name) => write!(f, "there is a source {name} already"),
-            Self::TooManySources(most) => {
-                write!(f, "there are {most} sources, and there can be no more")
-            }
+            Self::DuplicateSource(name) => write!(f, "source {name} already exists"),
+            Self::TooManySources(limit) => write!(f, "too many sources (limit {limit})"),
             Self::PollLimits(min, max) => write!(
                 f,
-                "the shortest poll interval ({min}) would be longer than the longest ({max})"
+                "the minimum poll interval ({min}) exceeds the maximum ({max})"
             ),
-            Self::NotSteerable => {
-                f.write_str("this clock is not steered ([clock] kind = \"none\")")
-            }
+            Self::NotSteerable => f.write_str("the clock is not steered ([clock] kind = \"none\")"),
             Self::NoMajority { agreeing, needed } => write!(
                 f,
-                "{agreeing} of the sources agree on the time, {needed} must (minimum-agreeing-sources, and more than half)"
+                "{agreeing} sources agree, {needed} required (minimum-agreeing-sources, and more than half)"
             ),
             Self::Panic {
                 which,
@@ -172,10 +174,11 @@ impl fmt::Display for Refusal {
                 clock,
             } => write!(
                 f,
-                "the clock says {clock}, the sources say {}: a correction of {correction}, and {} = {limit} does not allow it",
+                "the clock reads {clock}, the sources {}: the correction of {correction} exceeds {} = {limit}",
                 *clock + *correction,
                 which.key()
             ),
+            Self::Stopped => f.write_str("the daemon is stopping"),
         }
     }
 }

@@ -1,14 +1,14 @@
-//! What the engine is told at the start.
+//! Configuration of the engine.
 
 use std::net::IpAddr;
 
 use ntp_time::{Frequency, NtpDuration, ReferenceId, Stratum};
 
-use crate::client::Terms;
-use crate::discipline::{self, FrequencyPrior, Opinion, SteeringConfig};
+use crate::client::AssociationConfig;
+use crate::discipline::{self, FrequencyPrior, SelectionOptions, SteeringConfig};
 use crate::leap::LeapHandling;
 
-/// Everything that the operator decides about the engine.
+/// All settings of the engine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineConfig {
     /// The configured sources, in the order of the file.
@@ -17,78 +17,78 @@ pub struct EngineConfig {
     pub discipline: discipline::Config,
     /// Steps, slews and panic thresholds.
     pub steering: SteeringConfig,
-    /// Whether a step is told as a warning (upstream's `warn-on-jump`).
+    /// Whether a step is logged as a warning (upstream's `warn-on-jump`).
     pub warn_on_jump: bool,
     /// Stratum while unsynchronised; sources must be below it (upstream's `local-stratum`).
     pub local_stratum: Stratum,
     /// Reference ID while unsynchronised.
     pub local_reference_id: ReferenceId,
-    /// What an earlier run learned about the oscillator.
+    /// Frequency of the oscillator as known from an earlier run.
     pub frequency_prior: Option<FrequencyPrior>,
-    /// Disagreement of system and monotonic clock that counts as someone else's step, if the
-    /// operator set one (upstream's `meddling-threshold`).
+    /// Difference between system and monotonic clock above which a step by another program is
+    /// assumed (upstream's `meddling-threshold`). `None` selects the default.
     pub meddling_threshold: Option<NtpDuration>,
-    /// What the clock does at a leap second.
+    /// How leap seconds are handled.
     pub leap_handling: LeapHandling,
-    /// The clock as the shell found it.
+    /// Properties of the clock.
     pub clock: ClockFacts,
 }
 
-/// What the shell knows of the clock before the engine touches it.
+/// Properties of the clock before the engine adjusts it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClockFacts {
-    /// The frequency correction in force.
+    /// Frequency correction in force.
     pub frequency: Frequency,
-    /// Log2 of the resolution in seconds (RFC 5905 section 7.3).
+    /// Base-2 logarithm of the resolution in seconds (RFC 5905 section 7.3).
     pub precision: i8,
-    /// Whether the clock may be steered (`[clock] kind = "none"` says no).
+    /// Whether the clock may be steered (false for `[clock] kind = "none"`).
     pub steerable: bool,
 }
 
-/// One `[[source]]`.
+/// A configured source (`[[source]]`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceConfig {
-    /// Canonical `host:port`, as shown everywhere.
+    /// Canonical `host:port`, the name shown to operators.
     pub name: String,
-    /// Where it is.
+    /// Host of the server, of the pool or of the key exchange.
     pub host: Host,
-    /// UDP port, or TCP port of the key exchange.
+    /// UDP port, or with NTS the TCP port of the key exchange.
     pub port: u16,
-    /// One server or several.
+    /// Kind of source.
     pub kind: SourceKind,
-    /// How to ask it.
-    pub terms: Terms,
-    /// What the operator thinks of it.
-    pub opinion: Opinion,
+    /// Parameters of its associations.
+    pub association: AssociationConfig,
+    /// Selection options.
+    pub selection: SelectionOptions,
 }
 
-/// A host as configured.
+/// A configured host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// A literal address: never resolved.
+    /// A literal address, never resolved.
     Address(IpAddr),
-    /// A name for the resolver.
+    /// A name to resolve.
     Name(String),
 }
 
-/// The mode of a source.
+/// The kind of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceKind {
     /// One server.
     Server,
-    /// One server with NTS: host and port are those of its key exchange, which tells where the NTP server is.
+    /// One server with NTS. Host and port are those of the key exchange, which names the NTP server.
     Nts,
-    /// As many servers behind one name.
+    /// Several servers behind one name.
     Pool {
-        /// Members wanted.
+        /// Number of servers to use.
         count: usize,
-        /// Addresses never used.
+        /// Addresses that are never used.
         ignore: Vec<IpAddr>,
     },
 }
 
 impl SourceConfig {
-    /// How many associations this source is worth.
+    /// Number of associations to maintain.
     pub fn wanted(&self) -> usize {
         match &self.kind {
             SourceKind::Server | SourceKind::Nts => 1,
@@ -96,7 +96,7 @@ impl SourceConfig {
         }
     }
 
-    /// Whether `address` may be used for it.
+    /// Whether the source may use `address`.
     pub fn permits(&self, address: IpAddr) -> bool {
         match &self.kind {
             SourceKind::Server | SourceKind::Nts => true,

@@ -1,140 +1,127 @@
-//! What the shell tells the engine.
+//! Inputs of the engine.
 
 use core::fmt;
 use std::net::IpAddr;
 
 use ntp_time::{Applied, Monotonic, NtpDuration, Stamp, SystemTime};
 
-use super::{Command, CommandId, EngineConfig};
+use super::{Command, CommandId, EngineConfig, SendError, SourceId};
 use crate::leap::LeapTable;
 use crate::nts::KeyExchanged;
 
-/// The only way that time enters the engine: both clocks, read together.
+/// Readings of both clocks, taken together. The only way in which time enters the engine.
 ///
-/// The shell reads them within microseconds of each other, or again until it has: their difference is
-/// how the engine notices that someone else changed the system clock.
+/// The shell reads both within microseconds of each other and repeats the reading otherwise: by
+/// their difference the engine detects that another program changed the system clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
-    /// For timers and ages.
+    /// Monotonic clock, for timers and ages.
     pub monotonic: Monotonic,
-    /// The disciplined clock.
+    /// System clock, which the engine disciplines.
     pub system: SystemTime,
 }
 
-/// Names an association for as long as the process runs; never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SourceId(pub u32);
-
-impl fmt::Display for SourceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
-
-/// Names one request, its socket and whatever arrives there.
+/// Identifies one request and its socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExchangeId {
     /// The association.
     pub source: SourceId,
-    /// The request, counted from zero; wraps.
+    /// Sequence number of the request, from zero; wraps.
     pub sequence: u32,
 }
 
-/// A datagram that arrived on an exchange's socket, which is connected: the kernel has checked its source.
+/// A datagram received on the socket of an exchange. The socket is connected, so the kernel has
+/// checked the source address.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram<'a> {
-    /// Whose socket.
+    /// Exchange that owns the socket.
     pub exchange: ExchangeId,
-    /// The bytes.
+    /// Content of the datagram.
     pub payload: &'a [u8],
-    /// Whether the buffer was too small for it.
+    /// Whether the datagram was longer than the receive buffer.
     pub truncated: bool,
-    /// When it arrived.
+    /// Receive timestamp.
     pub received: Stamp,
 }
 
-/// Why a request could not be sent, or what the network said about it afterwards.
+/// Reason for a failure outside the engine, as text: the system resolver and the TLS library report
+/// no typed errors that this crate could name. The engine only passes the text on to operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendError {
-    /// There is no way there from here now: no route, network or host unreachable, or the family is not supported.
-    NoRoute,
-    /// The host answered that nobody listens (ICMP port unreachable).
-    Refused,
-    /// The firewall or a policy of this machine forbids it.
-    Forbidden,
-    /// Anything else, by its `errno`.
-    Other(i32),
-}
+pub struct ExternalError<'a>(pub &'a str);
 
-impl fmt::Display for SendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoRoute => f.write_str("no route to it"),
-            Self::Refused => f.write_str("nothing listens on its port"),
-            Self::Forbidden => f.write_str("this machine's firewall forbids it"),
-            Self::Other(errno) => write!(f, "system error {errno}"),
-        }
+impl<'a> From<&'a String> for ExternalError<'a> {
+    fn from(text: &'a String) -> Self {
+        Self(text)
     }
 }
 
-/// Something happened. The engine's answer is in [`Engine::poll_output`](super::Engine::poll_output).
+impl fmt::Display for ExternalError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// An input of the engine. Its effects are returned by
+/// [`Engine::poll_output`](super::Engine::poll_output).
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// A datagram arrived.
+    /// A datagram was received.
     Datagram(Datagram<'a>),
-    /// A request left at this time. Comes once from the daemon's own clock, and again if a better stamp shows up.
+    /// A request was sent. Passed first with the daemon's own clock reading, and again if a better
+    /// timestamp becomes available.
     Transmitted {
         /// The request.
         exchange: ExchangeId,
-        /// When it left.
+        /// Transmit timestamp.
         stamp: Stamp,
     },
-    /// A request could not be sent or was refused on its way.
+    /// A request could not be sent, or caused an ICMP error.
     SendFailed {
         /// The request.
         exchange: ExchangeId,
-        /// What was wrong.
+        /// The error.
         error: SendError,
     },
-    /// The answer to [`Output::Resolve`](super::Output::Resolve).
+    /// Result of [`Output::Resolve`](super::Output::Resolve).
     Resolved {
-        /// The query, as it was asked.
-        query: ResolveId,
-        /// The addresses in the resolver's order, or what it said.
-        result: Result<&'a [IpAddr], &'a str>,
+        /// ID of the query.
+        query: QueryId,
+        /// Addresses in the order of the resolver, or its error.
+        result: Result<&'a [IpAddr], ExternalError<'a>>,
     },
-    /// The answer to [`Output::ExchangeKeys`](super::Output::ExchangeKeys).
+    /// Result of [`Output::ExchangeKeys`](super::Output::ExchangeKeys).
     KeyExchanged {
-        /// The query, as it was asked.
-        query: ResolveId,
-        /// The keys, or why there are none, in words for an operator.
-        result: Result<&'a KeyExchanged, &'a str>,
+        /// ID of the query.
+        query: QueryId,
+        /// Keys and cookies, or the error of the key-exchange client.
+        result: Result<&'a KeyExchanged, ExternalError<'a>>,
     },
-    /// Keys that were got on credit are worth nothing: what vouched for them did not stand once the time was known.
+    /// Keys accepted under clock leniency failed re-verification once the time was known.
     KeysRevoked {
-        /// The query, as it was asked.
-        query: ResolveId,
-        /// Why, in words for an operator.
+        /// ID of the query.
+        query: QueryId,
+        /// Result of the certificate verification, as text for operators.
         reason: &'a str,
     },
-    /// This machine's addresses, at the start and whenever they changed.
+    /// Addresses of this machine, at start-up and after every change.
     LocalAddresses(&'a [IpAddr]),
-    /// The answer to [`Output::Adjust`](super::Output::Adjust), before any other input.
+    /// Result of [`Output::Adjust`](super::Output::Adjust). Must precede any other input.
     ClockApplied(Applied),
-    /// The machine was suspended for about this long, or moved to another host.
+    /// The machine was suspended for about this long, or migrated to another host.
     Suspended(NtpDuration),
-    /// An operator wants something; answered by [`Output::Completed`](super::Output::Completed).
+    /// A command of an operator, answered by [`Output::Completed`](super::Output::Completed).
     Command(CommandId, &'a Command),
-    /// The configuration is another one; answered likewise. What did not change goes on.
+    /// A new configuration, answered likewise. Unchanged sources are kept.
     Reconfigure(CommandId, &'a EngineConfig),
-    /// The list of leap seconds is another one, or there is none any more.
+    /// A new list of leap seconds, or none.
     LeapList(Option<&'a LeapTable>),
-    /// A timer fired, or nothing happened: the engine looks at what is due.
+    /// A timer expired; the engine runs whatever is due.
     Tick,
-    /// Stop: end a slew, save what is worth saving. Nothing more is sent.
+    /// Shut down: end the slew and hand out the persistent state. Nothing is sent afterwards.
     Shutdown,
 }
 
-/// Names a configured source towards the resolver and the key exchange; never used again.
+/// Identifies a configured source in queries to the resolver and to the key-exchange client. Not
+/// reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ResolveId(pub usize);
+pub struct QueryId(pub usize);

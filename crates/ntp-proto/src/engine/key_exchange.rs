@@ -1,27 +1,29 @@
-//! NTS keys for the sources that want them: asking the shell for a key exchange, and what its outcome changes.
+//! NTS key exchanges: requests them from the shell and applies their results.
 //!
-//! When one takes place is decided in `source_set/keys.rs`. The shell does it, off the timekeeping thread, and may answer
-//! from a session that an earlier run left (see [`StoredSession`](crate::nts::StoredSession)): the engine cannot tell the difference.
+//! The times are decided in `source_set/key_exchanges.rs`. The shell performs the exchange off the
+//! timekeeping thread and may return a session saved by an earlier run (see
+//! [`StoredSession`](crate::nts::StoredSession)), which makes no difference to the engine.
 
 use rand_core::RngCore;
 
-use super::source_set::Exchanged;
-use super::{Engine, Event, Now, Output, Removal, ResolveId};
+use super::source_set::{KeyExchangeEffect, SourceSet};
+use super::{Engine, Event, ExternalError, Now, Output, QueryId, RemovalReason};
 use crate::client::Protection;
 use crate::nts::{KeyExchangeResult, KeyExchanged};
 
 impl Engine {
-    pub(super) fn exchange_overdue_keys(&mut self, now: Now) {
+    pub(super) fn start_due_key_exchanges(&mut self, now: Now) {
         if self
             .sources
-            .next_keys()
+            .next_key_exchange()
             .is_none_or(|(at, _)| at > now.monotonic)
         {
             return;
         }
         loop {
             let scatter = f64::from(self.rng.next_u32()) / f64::from(u32::MAX);
-            let Some((query, name, host, port)) = self.sources.overdue_keys(now.monotonic, scatter)
+            let Some((query, name, host, port)) =
+                self.sources.take_due_key_exchange(now.monotonic, scatter)
             else {
                 break;
             };
@@ -34,100 +36,115 @@ impl Engine {
         }
     }
 
-    pub(super) fn keys_exchanged(
+    pub(super) fn key_exchange_finished(
         &mut self,
         now: Now,
-        query: ResolveId,
-        result: Result<&KeyExchanged, &str>,
+        query: QueryId,
+        result: Result<&KeyExchanged, ExternalError<'_>>,
     ) {
-        let Some(index) = self.sources.asked_by(query) else {
+        let Some(index) = self.sources.index_of(query) else {
             return;
         };
         let name = self.sources.config_at(index).name.clone();
-        let exchanged = self.sources.keys_exchanged(now.monotonic, index, result);
-        match (&exchanged, result) {
-            (Exchanged::Unasked, _) => return,
-            (Exchanged::Failed(retry), _) => {
-                let retry = *retry;
-                let error = result.err().unwrap_or("the server gave no cookies");
-                if self.sources.tells_key_failure(now.monotonic, index, error) {
-                    let error = error.to_owned();
-                    self.emit(Event::KeyExchangeFailed { name, error, retry });
+        let effect = self
+            .sources
+            .key_exchange_finished(now.monotonic, index, result);
+        match (&effect, result) {
+            (KeyExchangeEffect::Unexpected, _) => return,
+            (KeyExchangeEffect::Failed(error, retry), _) => {
+                if self
+                    .sources
+                    .should_report_key_failure(now.monotonic, index, error)
+                {
+                    let retry = *retry;
+                    self.emit(Event::KeyExchangeFailed {
+                        source: name,
+                        error: error.to_string(),
+                        retry,
+                    });
                 }
             }
             (_, Ok(keys)) => self.emit(Event::KeysExchanged {
-                name,
-                algorithm: keys.result.keys.algorithm(),
+                source: name,
+                algorithm: keys.result.keys.algorithm().to_string(),
                 server: self.sources.host_name(index),
             }),
             (_, Err(_)) => {}
         }
-        self.take_keys(now, exchanged);
+        self.apply_key_exchange(now, effect);
     }
 
-    /// The source's association goes, and its keys with it; it begins anew with another exchange.
-    pub(super) fn keys_revoked(&mut self, now: Now, query: ResolveId, reason: &str) {
-        let Some(index) = self.sources.asked_by(query) else {
+    /// Ends the association of the source, drops its keys and requests a new key exchange.
+    pub(super) fn keys_revoked(&mut self, now: Now, query: QueryId, reason: &str) {
+        let Some(index) = self.sources.index_of(query) else {
             return;
         };
         let name = self.sources.config_at(index).name.clone();
-        let reason = reason.to_owned();
-        self.emit(Event::KeysRevoked { name, reason });
-        let member = |sources: &super::source_set::SourceSet| {
+        let error = reason.to_owned();
+        self.emit(Event::KeysRevoked {
+            source: name,
+            error,
+        });
+        let member = |sources: &SourceSet| {
             let mut members = sources.members.iter();
             members.position(|member| member.configured == index)
         };
         while let Some(position) = member(&self.sources) {
-            self.dismiss(position, Removal::Distrusted);
+            self.end_association(position, RemovalReason::KeysRevoked);
         }
-        self.vote_again(now);
-        // What the association left is worth as little.
+        self.reselect(now);
+        // The saved session of the association is revoked as well.
         let _ = self.sources.take_session(index);
-        self.sources.want_keys(index, now.monotonic);
+        self.sources.request_keys(index, now.monotonic);
         self.fill_sources(now);
     }
 
-    /// Keys that waited for the addresses of their server may be of use now.
-    pub(super) fn settle_keys(&mut self, now: Now, index: usize) {
-        let exchanged = self.sources.settle(now.monotonic, index);
-        self.take_keys(now, exchanged);
+    /// Applies keys that were waiting for the addresses of their server.
+    pub(super) fn apply_stored_keys(&mut self, now: Now, index: usize) {
+        let effect = self.sources.apply_stored_session(now.monotonic, index);
+        self.apply_key_exchange(now, effect);
     }
 
-    fn take_keys(&mut self, now: Now, exchanged: Exchanged) {
-        match exchanged {
-            Exchanged::Renewed(position, session) => {
+    fn apply_key_exchange(&mut self, now: Now, effect: KeyExchangeEffect) {
+        match effect {
+            KeyExchangeEffect::Renewed(position, session) => {
                 let association = &mut self.sources.members[position].association;
                 let silent = !association.reach().is_reachable();
-                association.renew(*session);
+                association.install_session(*session);
                 if silent {
-                    association.hurry(now.monotonic);
+                    association.poll_soon(now.monotonic);
                 }
             }
-            Exchanged::Moved(position) => self.drop_member(now, position, Removal::Moved),
-            Exchanged::Unasked | Exchanged::Failed(_) | Exchanged::Waiting => {}
+            KeyExchangeEffect::Moved(position) => {
+                self.drop_member(now, position, RemovalReason::Moved);
+            }
+            KeyExchangeEffect::Unexpected
+            | KeyExchangeEffect::Failed(..)
+            | KeyExchangeEffect::Waiting => {}
         }
         self.fill_sources(now);
     }
 
-    /// Wants new keys for the association at `position` if it needs them.
-    pub(super) fn look_after_keys(&mut self, now: Now, position: usize) {
+    /// Requests new keys for the association at `position` if it needs them.
+    pub(super) fn request_keys_if_needed(&mut self, now: Now, position: usize) {
         let member = &self.sources.members[position];
         let Some(session) = member.association.protection().nts() else {
             return;
         };
         let (index, silent) = (member.configured, member.association.reach().is_dead());
-        if silent || session.wants_keys() || self.sources.keys_are_old(index, now.monotonic) {
-            self.sources.want_keys(index, now.monotonic);
+        if silent || session.needs_key_exchange() || self.sources.keys_expired(index, now.monotonic)
+        {
+            self.sources.request_keys(index, now.monotonic);
         }
     }
 
-    /// At the end: hands out what spares the next run its key exchanges.
+    /// Hands out the sessions at shutdown, so that the next run needs no key exchange.
     pub(super) fn persist_sessions(&mut self) {
         for member in &self.sources.members {
             let Protection::Nts(session) = member.association.protection() else {
                 continue;
             };
-            let Some((keys, legacy_keys, cookies)) = session.remains() else {
+            let Some((keys, legacy_keys, cookies)) = session.persistent_parts() else {
                 continue;
             };
             let remote = member.association.remote();
@@ -137,7 +154,7 @@ impl Engine {
                     keys,
                     legacy_keys,
                     cookies,
-                    server: self.sources.named_server(member.configured),
+                    server: self.sources.server_name(member.configured),
                     port: Some(remote.port()),
                 },
             };

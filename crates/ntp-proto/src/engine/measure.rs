@@ -1,31 +1,35 @@
-//! Where a reply becomes a measurement.
+//! Turns a reply into a measurement.
 //!
-//! A reply that passed all tests carries four timestamps (RFC 5905 section 8): we sent at T1 and received at T4 by
-//! our clock, the server received at T2 and sent at T3 by its own. Ours are first taken to free-running
-//! time, F1 and F4, where no correction of ours can have come in between. Then
+//! A reply that passed all tests carries four timestamps (RFC 5905 section 8): we sent at T1 and
+//! received at T4 by our clock, the server received at T2 and sent at T3 by its own. Ours are first
+//! converted to free-running time, F1 and F4, in which none of our corrections is visible. Then
 //!
 //! ```text
-//! phase = ((F1 - T2) + (F4 - T3)) / 2        how far the bare oscillator is ahead of the server
-//! delay =  (F4 - F1) - (T3 - T2)             time spent on the network
+//! phase = ((F1 - T2) + (F4 - T3)) / 2        offset of the free-running oscillator from the server
+//! delay =  (F4 - F1) - (T3 - T2)             round-trip delay on the network
 //! ```
 //!
-//! In interleaved mode T3 comes one reply later, and the other three are those of the exchange that it belongs to.
+//! In interleaved mode, T3 arrives with the next reply; the other three are those of the exchange
+//! that it completes.
 //!
-//! The difference of the two parentheses is the asymmetry of the path and cannot be seen from here; half of the delay
-//! bounds it. Differences are taken modulo 2^64 (era-safe) and halved without overflow.
+//! The difference of the two terms is the asymmetry of the path, which cannot be measured from
+//! here; half of the delay bounds it. Differences are taken modulo 2^64 (era-safe) and halved
+//! without overflow.
 
 use ntp_time::{NtpDuration, StampSource, Stratum};
 
 use super::leap::SMEARED;
-use super::snapshot::{MeasuredSnapshot, Trouble};
-use super::{DISSENT_LIMIT, Datagram, Engine, Event, Now, Removal, SourceKind};
-use crate::client::{Accepted, Kiss, Reply};
+use super::{
+    Datagram, Engine, Event, FALSETICKER_LIMIT, LastError, Now, Output, RemovalReason, SourceKind,
+};
+use crate::client::{Accepted, KissCode, Rejection, Reply};
 use crate::discipline::{Measurement, SourceState};
+use ntp_types::status::MeasurementStatus;
 
-/// 1-sigma noise of a stamp, in seconds, that its delay does not show: what remains between the stamp and
-/// the wire. Hardware: the resolution of a network card. Kernel: a few hundred
-/// instructions from the driver. Daemon: two system calls and the chance of being interrupted; larger delays of
-/// this kind lengthen the measured round trip and are weighed there.
+/// 1-sigma noise of a timestamp in seconds that does not show in the delay: the error between the
+/// timestamp and the wire. Hardware: the resolution of a network card. Kernel: a few hundred
+/// instructions from the driver. Daemon: two system calls and possible preemption; larger delays of
+/// this kind lengthen the measured round trip and are weighted there.
 const fn stamp_noise(source: StampSource) -> f64 {
     match source {
         StampSource::Hardware => 2e-8,
@@ -34,142 +38,156 @@ const fn stamp_noise(source: StampSource) -> f64 {
     }
 }
 
-/// A clock read in steps of `q` seconds errs by q / sqrt(12).
+/// Quantisation error of a clock with resolution `q`: q / sqrt(12).
 const RESOLUTION_TO_SIGMA: f64 = 0.288_675_134_594_812_9;
 
-/// Servers that claim less precision than a second are taken at a second.
+/// Precisions coarser than a second are treated as a second, as base-2 logarithm.
 const COARSEST_PRECISION: i8 = 0;
 
 impl Engine {
-    /// A datagram arrived on the socket of one of our exchanges.
+    /// Processes a datagram on the socket of an exchange.
     pub(super) fn receive(&mut self, now: Now, datagram: &Datagram<'_>) {
         let Some(position) = self.position(datagram.exchange) else {
             return;
         };
         let stratum_limit = self.config.local_stratum.min(Stratum::UNSYNCHRONIZED);
-        let Self { sources, us, .. } = self;
+        let Self {
+            sources,
+            local_identity,
+            ..
+        } = self;
         let member = &mut sources.members[position];
-        let reply = member
-            .association
-            .receive(now.monotonic, datagram, us, stratum_limit);
-        self.evidence = member.association.evidence();
+        let reply =
+            member
+                .association
+                .receive(now.monotonic, datagram, local_identity, stratum_limit);
+        self.replay.authenticity = member.association.authenticity();
+        let closes = reply.map_or_else(Rejection::is_server_fault, |_| true);
+        if closes {
+            self.outputs.push_back(Output::Close(datagram.exchange));
+        }
         match reply {
-            Ok(Reply::Time(accepted)) => {
-                self.outputs
-                    .push_back(super::Output::Close(datagram.exchange));
-                self.measure(now, position, &accepted);
-            }
-            Ok(Reply::Unfinished) => {
-                self.outputs
-                    .push_back(super::Output::Close(datagram.exchange));
-            }
-            Ok(Reply::Kiss(kiss)) => {
-                self.outputs
-                    .push_back(super::Output::Close(datagram.exchange));
-                self.obey(now, position, kiss);
-            }
+            Ok(Reply::Time(accepted)) => self.measure(now, position, &accepted),
+            Ok(Reply::Incomplete) => {}
+            Ok(Reply::Kiss(kiss)) => self.handle_kiss(now, position, kiss),
             Err(rejection) => {
-                if rejection.knows_nonce() {
-                    member.trouble = Some(Trouble::Reply(rejection));
+                if rejection.matches_nonce() {
+                    member.last_error = Some(LastError::Reply(rejection));
                 }
-                if rejection.blames_server() {
-                    self.outputs
-                        .push_back(super::Output::Close(datagram.exchange));
-                }
-                // Strangers who send garbage must not hide what is wrong with the server.
-                let thinner = if rejection.knows_nonce() {
-                    &mut member.complaints
+                // Two limits, so that datagrams of third parties cannot hide a problem of the
+                // server.
+                let limit = if rejection.matches_nonce() {
+                    &mut member.unusable_limit
                 } else {
-                    &mut member.rejections
+                    &mut member.bogus_limit
                 };
-                let more = thinner.admit(now.monotonic);
-                let subject = self.sources.subject(&self.sources.members[position]);
-                if let Some(more) = more {
+                let suppressed = limit.admit(now.monotonic);
+                let source = self.sources.source_name(&self.sources.members[position]);
+                if let Some(suppressed) = suppressed {
                     self.emit(Event::ReplyRejected {
-                        subject,
-                        rejection,
-                        more,
+                        source,
+                        reason: rejection,
+                        suppressed,
                     });
                 }
             }
         }
     }
 
+    /// Takes a measurement from a reply: updates the discipline, the poll interval and the clock.
     fn measure(&mut self, now: Now, position: usize, accepted: &Accepted) {
         let Accepted {
             sent,
             received,
             header,
         } = accepted;
-        let (left, arrived) = (self.ledger.free(sent.time), self.ledger.free(received.time));
-        let (server_received, server_sent) = (header.receive_timestamp, header.transmit_timestamp);
-
-        let phase = left
-            .ahead_of(server_received)
-            .midpoint(arrived.ahead_of(server_sent));
-        let delay = (arrived - left) - (server_sent - server_received);
-        let measurement = Measurement {
-            at: left + (arrived - left).half(),
-            phase,
-            delay,
-            stamp_noise: self.noise(accepted),
-            root_delay: header.root_delay.to_duration(),
-            root_dispersion: header.root_dispersion.to_duration(),
-        };
+        let measurement = self.measurement(accepted);
+        let (phase, delay) = (measurement.phase, measurement.delay);
 
         let member = &mut self.sources.members[position];
-        // What was said to be silent is said to answer, and so is what has never answered.
-        let first_answer = !core::mem::replace(&mut member.reachable, true)
-            | core::mem::replace(&mut member.silence_told, false);
+        // Also after the source was reported unreachable, and for the first reply ever.
+        let became_reachable = !core::mem::replace(&mut member.reachable, true)
+            | core::mem::replace(&mut member.unreachable_reported, false);
         let key = member.key;
-        self.sources.answered(position);
+        self.sources.reply_received(position);
         self.discipline.set_eligible(key, true);
-        let outcome = self.discipline.measure(key, &measurement);
+        let outcome = self.discipline.add_measurement(key, &measurement);
 
         let offset = phase + self.ledger.correction(now.system);
         let member = &mut self.sources.members[position];
-        member.trouble = None;
+        member.last_error = None;
         let before = member.measured.map(|measured| measured.reference_id);
-        member.measured = Some(MeasuredSnapshot {
-            offset,
+        member.measured = Some(MeasurementStatus {
+            offset: -offset,
             uncertainty: self
                 .discipline
                 .status(key, measurement.at)
-                .map_or(NtpDuration::MAX, |status| status.uncertainty),
-            delay,
-            remote_delay: measurement.root_delay,
-            remote_dispersion: measurement.root_dispersion,
+                .map(|status| status.uncertainty)
+                .filter(|known| *known < NtpDuration::MAX),
+            delay: Some(delay),
+            root_delay: measurement.root_delay,
+            root_dispersion: measurement.root_dispersion,
             stratum: header.stratum,
             leap: header.leap,
             reference_id: header.reference_id,
             at: received.time,
-            transmit_stamp: sent.source,
+            transmit_stamp: Some(sent.source),
             receive_stamp: received.source,
         });
         let limits = member.association.schedule().limits();
         let poll = self
             .discipline
-            .poll_wish(key, limits, member.association.schedule().poll());
+            .choose_poll(key, limits, member.association.schedule().poll());
         member.association.set_poll(poll);
 
-        let subject = self.sources.subject(&self.sources.members[position]);
-        if first_answer {
-            self.emit(Event::SourceReachable(subject.clone()));
+        let source = self.sources.source_name(&self.sources.members[position]);
+        if became_reachable {
+            self.emit(Event::SourceReachable {
+                source: source.clone(),
+            });
         }
         if header.reference_id == SMEARED && before.is_none_or(|id| id != SMEARED) {
-            self.emit(Event::SourceSmears(subject.clone()));
+            self.emit(Event::SourceSmears {
+                source: source.clone(),
+            });
         }
         self.emit(Event::Measured {
-            subject,
-            offset,
+            source,
+            offset: -offset,
             delay,
-            outcome: format!("{outcome:?}"),
+            outcome,
         });
         self.steer(now, &outcome);
-        self.replace_dissenter(now, position);
+        self.replace_falseticker(now, position);
     }
 
-    /// Noise of the phase: both stamps enter with half their weight each, and so do the resolutions of both clocks.
+    /// Computes the measurement; the formulas are at the top of this file.
+    fn measurement(&self, accepted: &Accepted) -> Measurement {
+        let Accepted {
+            sent,
+            received,
+            header,
+        } = accepted;
+        let (f1, f4) = (
+            self.ledger.free_time(sent.time),
+            self.ledger.free_time(received.time),
+        );
+        let (t2, t3) = (header.receive_timestamp, header.transmit_timestamp);
+
+        let phase = f1.ahead_of(t2).midpoint(f4.ahead_of(t3));
+        let delay = (f4 - f1) - (t3 - t2);
+        Measurement {
+            at: f1 + (f4 - f1).half(),
+            phase,
+            delay,
+            stamp_noise: self.noise(accepted),
+            root_delay: header.root_delay.to_duration(),
+            root_dispersion: header.root_dispersion.to_duration(),
+        }
+    }
+
+    /// 1-sigma noise of the phase: both timestamps contribute with half their weight each, as do
+    /// the resolutions of both clocks.
     fn noise(&self, accepted: &Accepted) -> f64 {
         let resolution = |precision: i8| {
             2f64.powi(precision.min(COARSEST_PRECISION).into()) * RESOLUTION_TO_SIGMA
@@ -183,29 +201,33 @@ impl Engine {
         ((sent * sent + received * received) / 4.0 + clocks / 2.0).sqrt()
     }
 
-    fn obey(&mut self, now: Now, position: usize, kiss: Kiss) {
+    fn handle_kiss(&mut self, now: Now, position: usize, kiss: KissCode) {
         let Self { sources, rng, .. } = self;
         let member = &mut sources.members[position];
-        member.trouble = Some(Trouble::Kiss(kiss));
+        member.last_error = Some(LastError::Kiss(kiss));
         let before = member.association.schedule().poll();
-        if kiss == Kiss::Rate {
-            member.association.rate_kissed(now.monotonic, rng);
+        if kiss == KissCode::Rate {
+            member.association.handle_rate_kiss(now.monotonic, rng);
         }
         let poll = member.association.schedule().poll();
-        // Each step of the interval is worth a line; there are not many.
-        let told = member.kisses.admit(now.monotonic).is_some() || poll != before;
-        let subject = self.sources.subject(&self.sources.members[position]);
-        if told {
-            self.emit(Event::Kissed(subject, kiss, poll));
+        // Every change of the poll interval is logged; there are few.
+        let report = member.kiss_limit.admit(now.monotonic).is_some() || poll != before;
+        let source = self.sources.source_name(&self.sources.members[position]);
+        if report {
+            self.emit(Event::KissReceived {
+                source,
+                code: kiss,
+                poll,
+            });
         }
-        if matches!(kiss, Kiss::Deny | Kiss::Restrict) {
-            self.drop_member(now, position, Removal::Denied);
+        if matches!(kiss, KissCode::Deny | KissCode::Restrict) {
+            self.drop_member(now, position, RemovalReason::Denied);
         }
     }
 
-    /// A pool member that stays outside the majority makes room for another.
-    fn replace_dissenter(&mut self, now: Now, position: usize) {
-        let free = self.ledger.free(now.system);
+    /// Replaces a pool member that stays a falseticker.
+    fn replace_falseticker(&mut self, now: Now, position: usize) {
+        let free = self.ledger.free_time(now.system);
         let Some(member) = self.sources.members.get_mut(position) else {
             return;
         };
@@ -215,19 +237,19 @@ impl Engine {
             .map(|status| status.state)
             != Some(SourceState::Falseticker)
         {
-            member.dissent = 0;
+            member.falseticker_polls = 0;
             return;
         }
-        member.dissent = member.dissent.saturating_add(1);
+        member.falseticker_polls = member.falseticker_polls.saturating_add(1);
         let in_pool = matches!(
             self.sources.config(&self.sources.members[position]).kind,
             SourceKind::Pool { .. }
         );
         if in_pool
-            && self.sources.members[position].dissent >= DISSENT_LIMIT
+            && self.sources.members[position].falseticker_polls >= FALSETICKER_LIMIT
             && self.sources.has_replacement(now.monotonic, position)
         {
-            self.drop_member(now, position, Removal::Falseticker);
+            self.drop_member(now, position, RemovalReason::Falseticker);
         }
     }
 }

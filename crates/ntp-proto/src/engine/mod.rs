@@ -1,191 +1,209 @@
 //! The engine: every decision of the daemon, as one deterministic state machine.
 //!
-//! It does no I/O, reads no clock and draws no randomness of its own: time comes in with every call as
-//! [`Now`], randomness as a seed. The daemon, the simulator and the tests are three shells around it, and a run
-//! is reproduced by its seed and its inputs.
+//! The engine does no I/O, reads no clock and has no source of randomness: time is passed with
+//! every call as [`Now`], randomness as a seed. The daemon, the simulator and the replay are shells
+//! around it. A run is reproduced by its seed and its inputs.
 //!
-//! # How to drive it
-//! Methods come in four kinds.
+//! # Usage
+//! Methods are of four kinds.
 //!
-//! - **Input**: [`Engine::handle`] takes one thing that happened.
-//! - **Output**: [`Engine::poll_output`] gives one thing to do. After every `handle`, call it until it returns
-//!   `None`, in order, before the next `handle`. [`Output::Adjust`] is answered on the spot: apply the
-//!   change, call `handle` with [`Input::ClockApplied`], and go on draining.
-//! - **Timer**: [`Engine::next_wakeup`] says when to call `handle` with [`Input::Tick`] if nothing happens before.
-//!   Late is safe: a slew that ends late is accounted for as it was.
-//! - **Getters**: [`Engine::snapshot`] and others, at any time.
+//! - **Input**: [`Engine::handle`] takes one input.
+//! - **Output**: [`Engine::poll_output`] returns one action for the shell. After every `handle`,
+//!   call it until it returns `None`, in order, before the next `handle`. [`Output::Adjust`] is
+//!   answered immediately: apply the change, call `handle` with [`Input::ClockApplied`], and
+//!   continue draining.
+//! - **Timer**: [`Engine::next_wakeup`] returns when to call `handle` with [`Input::Tick`] if there
+//!   is no other input before. A late call is harmless: a slew that ends late is accounted for.
+//! - **Getters**: [`Engine::status`] and others, at any time.
 //!
-//! # Where things are
-//! | file | what it decides |
+//! # Files
+//! | file | content |
 //! |---|---|
-//! | `source_set` | which addresses to ask, look-ups, pool members |
-//! | `key_exchange` | NTS keys for the sources that want them |
-//! | [`client`](crate::client) | when to ask one address, which datagrams are answers |
-//! | `measure` | a reply becomes a measurement |
-//! | [`discipline`](crate::discipline) | what measurements say about the clock |
-//! | `steer` | an estimate becomes an adjustment |
-//! | `command`, `operate` | what an operator may ask for, and how it is done |
-//! | `leap` | the leap second ahead, and what happens when |
-//! | `disruption` | whether someone else touched the clock |
-//! | `view` | what readers see |
-//! | `outlook` | how wrong the clock will be until the next input |
-//! | `serving` | what our own server says |
+//! | `source_set` | addresses in use, name lookups, pool members |
+//! | `key_exchange` | NTS keys of the sources that use NTS |
+//! | [`client`](crate::client) | poll times and validation of replies of one address |
+//! | `measure` | turns a reply into a measurement |
+//! | [`discipline`](crate::discipline) | clock estimation and source selection |
+//! | `steer` | turns an estimate into an adjustment |
+//! | `command`, `execute` | operator commands and their execution |
+//! | `leap` | handling of leap seconds |
+//! | `jump_detector` | detection of clock changes by other programs |
+//! | `view` | status for readers |
+//! | `prediction` | error estimates until the next input |
+//! | `serving` | header fields of our own server |
+//! | `replay` | hooks for recording and replaying |
 
-mod chance;
 mod command;
 mod config;
-mod disruption;
-mod event;
+mod error;
+mod execute;
 mod input;
+mod jump_detector;
 mod key_exchange;
 mod leap;
+mod log_rate_limit;
 mod measure;
-mod operate;
-mod outlook;
 mod output;
+mod prediction;
+mod replay;
 mod serving;
-mod snapshot;
 mod source_set;
 mod steer;
-mod thinner;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ntp_time::{Adjustment, Frequency, LeapIndicator, Ledger, Monotonic, NtpDuration};
-use rand_core::RngCore;
+use rand_core::RngCore as _;
 
-pub use chance::Drawn;
-pub use command::{Command, CommandId, Done, Refusal};
+pub use command::{Command, CommandId, CommandOutcome, Refusal};
 pub use config::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
-pub use event::{Event, Removal, Severity, Subject};
-pub use input::{Datagram, ExchangeId, Input, Now, ResolveId, SendError, SourceId};
-pub use outlook::Outlook;
-pub use output::{Halt, Kept, Output, Reason};
-pub use snapshot::{
-    ConfiguredSnapshot, KeyExchangeOutcome, KeyExchangeSnapshot, MeasuredSnapshot, Snapshot,
-    SourceSnapshot, SystemSnapshot, Trouble,
-};
-pub use thinner::Thinner;
+pub use error::{KeyExchangeError, LastError, ResolveError, SourceError};
+pub use input::{Datagram, ExchangeId, ExternalError, Input, Now, QueryId};
+pub use log_rate_limit::LogRateLimit;
+pub use ntp_types::event::{Event, RemovalReason, SendError, Severity, SourceOffset};
+pub use ntp_types::source::{SourceId, SourceName};
+pub use output::{Halt, Output, PersistedState, Reason};
+pub use prediction::Prediction;
+pub use replay::RngTrace;
 
-use crate::client::{Association, Evidence, LocalIdentity};
+use crate::client::{Association, LocalIdentity};
 use crate::discipline::{Discipline, FrequencyPrior, Steering};
-use chance::Chance;
-use disruption::DisruptionWatch;
+use jump_detector::JumpDetector;
 use leap::LeapPlan;
+use replay::{ReplayHooks, Rng};
 use source_set::{Member, Need, SourceSet};
 use steer::{Slew, SyncState};
 
-/// How often the kernel's error figures are refreshed and the clocks compared, if nothing else
-/// happens. The kernel lets its `maxerror` grow by 500 ppm, 8 ms in this time.
+/// Interval at which the error estimates in the kernel are refreshed and the clocks compared if
+/// there is no other input. The kernel increases its `maxerror` by 500 ppm, 8 ms in this time.
 const HOUSEKEEPING: NtpDuration = NtpDuration::from_seconds(16);
 
-/// A correction found at the start is taken for what an oscillator needs up to here: half of the largest slew.
-const PLAUSIBLE: Frequency = Frequency::from_ppm(250.0);
+/// Largest frequency correction found at start-up that is attributed to the oscillator: half of the
+/// largest slew rate.
+const PLAUSIBLE_CORRECTION: Frequency = Frequency::from_ppm(250.0);
 
-/// First requests of several sources are spread over this, so that their replies do not queue behind each other.
+/// The first requests of several sources are spread over this time, in seconds, so that their
+/// replies do not queue behind each other.
 const START_SPREAD: f64 = 0.2;
 
-/// Polls in a row outside the majority after which a pool member is replaced.
-const DISSENT_LIMIT: u8 = 8;
+/// Number of consecutive polls as falseticker after which a pool member is replaced.
+const FALSETICKER_LIMIT: u8 = 8;
 
-/// The state machine. See the [module](self) for how to drive it.
+/// Phase of operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No source was ever configured. The clock is left alone, since another program may keep it.
+    NoSources,
+    /// Normal operation.
+    Running,
+    /// Halted or shut down. Nothing is sent and nothing is adjusted any more.
+    Stopped,
+}
+
+/// The engine. See the [module documentation](self) for its use.
 #[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,
-    rng: Chance,
+    rng: Rng,
     ledger: Ledger,
-    watch: DisruptionWatch,
+    jump_detector: JumpDetector,
     discipline: Discipline,
     steering: Steering,
     sources: SourceSet,
-    us: LocalIdentity,
+    local_identity: LocalIdentity,
     sync: SyncState,
     slew: Option<Slew>,
-    /// How often the clock was stepped, by us or by others; wraps.
+    /// Number of steps of the clock, by the engine or by others; wraps.
     clock_epoch: u32,
-    /// Changes to the clock that this input led to; sent as one.
-    wanted: Adjustment,
-    /// There has never been a source: somebody else may be keeping the clock, and it is left alone.
-    hands_off: bool,
-    /// An adjustment is out and not answered: the clock's reading is not to be trusted.
-    applying: bool,
+    /// Changes to the clock requested by the current input, sent as one.
+    pending_adjustment: Adjustment,
+    phase: Phase,
+    /// An adjustment was sent and not acknowledged yet. The clock reading is not valid meanwhile.
+    awaiting_clock: bool,
     leap: LeapPlan,
     housekeeping: Monotonic,
-    /// When something was handed out for saving last, and whether the frequency was known.
+    /// Time of the last save, and whether the frequency was known.
     persisted: Option<(Monotonic, bool)>,
     next_source: u32,
-    majority_missing: Thinner,
+    no_majority_limit: LogRateLimit,
     outputs: VecDeque<Output>,
-    /// What a datagram proved since this was last asked for.
-    evidence: Evidence,
-    /// Halted or shut down: nothing is sent and nothing is steered any more.
-    stopped: bool,
+    replay: ReplayHooks,
 }
 
 impl Engine {
-    /// A new engine. Nothing happens before the first [`handle`](Self::handle).
+    /// Creates an engine. It does nothing before the first [`handle`](Self::handle).
     pub fn new(mut config: EngineConfig, now: Now, seed: [u8; 32]) -> Self {
         let sources = SourceSet::new(core::mem::take(&mut config.sources), now.monotonic);
         let prior = *config.frequency_prior.get_or_insert(FrequencyPrior {
-            // Whoever set the kernel's frequency may have known something, but how well is not known. No oscillator is that far off,
-            // though: a daemon that was killed in mid-slew is.
-            frequency: if config.clock.frequency.as_ratio().abs() > PLAUSIBLE.as_ratio() {
+            // The frequency in the kernel may come from another program; its uncertainty is
+            // unknown. A value beyond any oscillator is left over from a daemon that was killed
+            // during a slew.
+            frequency: if config.clock.frequency.as_ratio().abs() > PLAUSIBLE_CORRECTION.as_ratio()
+            {
                 Frequency::ZERO
             } else {
                 -config.clock.frequency
             },
             uncertainty: config.discipline.initial_frequency_uncertainty,
         });
-        // What is known of the oscillator is put into force at once, not with the first measurement.
+        // The known frequency is applied at once, not with the first measurement.
         let frequency = Some(-prior.frequency).filter(|known| *known != config.clock.frequency);
         let known = Adjustment {
             frequency,
             ..Adjustment::default()
         };
-        let hands_off = sources.count() == 0;
+        let phase = if sources.count() == 0 {
+            Phase::NoSources
+        } else {
+            Phase::Running
+        };
         let mut engine = Self {
-            rng: Chance::new(seed),
+            rng: Rng::new(seed),
             ledger: Ledger::new(now.system, config.clock.frequency),
-            watch: DisruptionWatch::new(now, config.meddling_threshold),
+            jump_detector: JumpDetector::new(now, config.meddling_threshold),
             discipline: Discipline::new(config.discipline, Some(prior)),
             steering: Steering::new(config.steering),
             sources,
-            us: LocalIdentity::default(),
+            local_identity: LocalIdentity::default(),
             sync: SyncState::default(),
             slew: None,
             clock_epoch: 0,
-            wanted: if config.clock.steerable && !hands_off {
+            pending_adjustment: if config.clock.steerable && phase == Phase::Running {
                 known
             } else {
                 Adjustment::default()
             },
-            hands_off,
-            applying: false,
+            phase,
+            awaiting_clock: false,
             leap: LeapPlan::default(),
             housekeeping: now.monotonic,
             persisted: None,
             next_source: 0,
-            majority_missing: Thinner::default(),
+            no_majority_limit: LogRateLimit::default(),
             outputs: VecDeque::new(),
-            evidence: Evidence::Unasked,
-            stopped: false,
+            replay: ReplayHooks::default(),
             config,
         };
-        engine.opinions_changed(now);
+        engine.selection_options_changed(now);
         engine
     }
 
-    /// Takes one thing that happened.
+    /// Processes one input.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         if let Input::ClockApplied(applied) = input {
             self.clock_applied(applied);
         }
-        if self.stopped || self.applying {
+        if self.phase == Phase::Stopped {
+            return self.refuse(&input);
+        }
+        if self.awaiting_clock {
             return;
         }
-        if let Some(jump) = self.watch.look(now) {
+        if let Some(jump) = self.jump_detector.check(now) {
             self.clock_jumped(now, jump);
         }
         match input {
@@ -197,23 +215,25 @@ impl Engine {
             }
             Input::SendFailed { exchange, error } => self.send_failed(now, exchange, error),
             Input::Resolved { query, result } => self.resolved(now, query, result),
-            Input::KeyExchanged { query, result } => self.keys_exchanged(now, query, result),
+            Input::KeyExchanged { query, result } => self.key_exchange_finished(now, query, result),
             Input::KeysRevoked { query, reason } => self.keys_revoked(now, query, reason),
             Input::LocalAddresses(addresses) => {
-                self.us.set_addresses(addresses);
+                self.local_identity.set_addresses(addresses);
                 self.network_changed(now);
             }
             Input::Suspended(duration) => {
-                self.emit(Event::Resumed { after: duration });
+                self.emit(Event::Resumed {
+                    suspended: duration,
+                });
                 self.reacquire(now, duration);
             }
             Input::Command(id, command) => {
-                let result = self.command(now, command);
+                let result = self.execute(now, command);
                 self.outputs.push_back(Output::Completed(id, result));
             }
             Input::Reconfigure(id, config) => {
-                let done = self.reconfigure(now, config);
-                self.outputs.push_back(Output::Completed(id, Ok(done)));
+                let outcome = self.reconfigure(now, config);
+                self.outputs.push_back(Output::Completed(id, Ok(outcome)));
             }
             Input::LeapList(table) => self.leap_list_changed(table),
             Input::Shutdown => return self.shut_down(now),
@@ -223,39 +243,26 @@ impl Engine {
         self.flush_adjustment();
     }
 
-    /// The random numbers drawn since the last call; the first call begins to keep them. For a record.
-    pub fn drawn(&mut self) -> Drawn {
-        self.rng.keep()
+    /// Refuses a command or a new configuration after the engine has stopped.
+    fn refuse(&mut self, input: &Input<'_>) {
+        if let Input::Command(id, _) | Input::Reconfigure(id, _) = input {
+            self.outputs
+                .push_back(Output::Completed(*id, Err(Refusal::Stopped)));
+        }
     }
 
-    /// What the datagram of the last input proved. For a record.
-    pub fn evidence(&mut self) -> Evidence {
-        core::mem::take(&mut self.evidence)
-    }
-
-    /// Has the next input draw these numbers, which a record holds.
-    pub fn foretell(&mut self, drawn: &Drawn) {
-        self.rng.foretell(drawn);
-    }
-
-    /// Nobody is asked without being named by such a call from now on; the next input asks whoever is at `remote`. For a record that begins midway:
-    /// it has the answers to other requests than a new engine would make.
-    pub fn prompt(&mut self, remote: Option<SocketAddr>, now: Monotonic) {
-        self.sources.prompt(remote, now);
-    }
-
-    /// The next thing to do.
+    /// Returns the next action for the shell.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// When to call [`handle`](Self::handle) with [`Input::Tick`] at the latest, and why.
+    /// Returns when to call [`handle`](Self::handle) with [`Input::Tick`] at the latest, and why.
     pub fn next_wakeup(&self) -> Option<(Monotonic, Reason)> {
-        if self.stopped {
+        if self.phase == Phase::Stopped {
             return None;
         }
         let members = self.sources.members.iter().flat_map(|member| {
-            let next = self.sources.next_poll(member);
+            let next = self.next_poll(member);
             let poll = next.map(|at| (at, Reason::Poll(member.id)));
             let deadline = member
                 .association
@@ -272,7 +279,7 @@ impl Engine {
             )
             .chain(
                 self.sources
-                    .next_keys()
+                    .next_key_exchange()
                     .map(|(at, query)| (at, Reason::ExchangeKeys(query))),
             )
             .chain(self.leap.due.map(|at| (at, Reason::LeapSecond)))
@@ -287,16 +294,16 @@ impl Engine {
         self.run_leap_timer(now);
         self.fill_sources(now);
         for position in 0..self.sources.members.len() {
-            self.expire(now, position);
+            self.expire_exchange(now, position);
         }
         let mut position = 0;
         while position < self.sources.members.len() {
             let member = &self.sources.members[position];
-            let (id, next) = (member.id, self.sources.next_poll(member));
+            let (id, next) = (member.id, self.next_poll(member));
             if next.is_some_and(|at| at <= now.monotonic) {
                 self.poll(now, position);
             }
-            // A poll may find its address dead and remove the association.
+            // The poll may have removed the association.
             if self
                 .sources
                 .members
@@ -310,13 +317,13 @@ impl Engine {
         if self.housekeeping <= now.monotonic {
             self.housekeeping = now.monotonic + HOUSEKEEPING;
             self.refresh_status(now);
-            self.persist_hourly(now);
+            self.persist_if_due(now);
         }
     }
 
-    /// Gives up an exchange that has had its time. If that was the last hope, it is said now: a verdict that waited for the next poll would come together
-    /// with the answer to that.
-    fn expire(&mut self, now: Now, position: usize) {
+    /// Ends an exchange that timed out. If the address is unreachable by that, this is reported now
+    /// and not with the next poll, whose reply may contradict it.
+    fn expire_exchange(&mut self, now: Now, position: usize) {
         let association = &mut self.sources.members[position].association;
         if association
             .deadline()
@@ -326,17 +333,18 @@ impl Engine {
             let dead = association.reach().is_dead();
             self.outputs.push_back(Output::Close(exchange));
             if dead {
-                self.tell_unreachable(now, position);
+                self.report_unreachable(now, position);
             }
         }
     }
 
-    /// Sends the request that is due, unless the address turns out to be dead and another takes its place.
+    /// Sends the request that is due, unless the address is unreachable and another one replaces
+    /// it.
     fn poll(&mut self, now: Now, position: usize) {
         if self.sources.members[position].association.reach().is_dead() {
-            self.tell_unreachable(now, position);
+            self.report_unreachable(now, position);
             if self.sources.has_replacement(now.monotonic, position) {
-                return self.drop_member(now, position, Removal::Unreachable);
+                return self.drop_member(now, position, RemovalReason::Unreachable);
             }
         }
         let Self {
@@ -346,10 +354,10 @@ impl Engine {
             ..
         } = self;
         let member = &mut sources.members[position];
-        member.prompted = None;
         if let Some(old) = member.association.abandon() {
             outputs.push_back(Output::Close(old));
         }
+        self.replay.polled(member.id);
         let exchange = ExchangeId {
             source: member.id,
             sequence: member.sequence,
@@ -362,14 +370,14 @@ impl Engine {
                 request,
             });
         }
-        self.look_after_keys(now, position);
+        self.request_keys_if_needed(now, position);
     }
 
     // ---- the source set
 
     fn fill_sources(&mut self, now: Now) {
         loop {
-            match self.sources.need(now.monotonic) {
+            match self.sources.next_need(now.monotonic) {
                 Need::Member(configured, address) => self.add_member(now, configured, address),
                 Need::Lookup(query, host) => {
                     self.outputs.push_back(Output::Resolve { query, host });
@@ -377,10 +385,10 @@ impl Engine {
                 Need::Nothing => break,
             }
         }
-        while let Some((query, host)) = self.sources.overdue_lookup(now.monotonic) {
+        while let Some((query, host)) = self.sources.take_due_lookup(now.monotonic) {
             self.outputs.push_back(Output::Resolve { query, host });
         }
-        self.exchange_overdue_keys(now);
+        self.start_due_key_exchanges(now);
     }
 
     fn add_member(&mut self, now: Now, configured: usize, address: SocketAddr) {
@@ -394,43 +402,44 @@ impl Engine {
             spread
         };
         let start = now.monotonic + NtpDuration::from_seconds_f64(wait);
-        let mut association = Association::new(address, config.terms.clone(), start);
-        let (key, opinion) = (self.discipline.join(), config.opinion);
+        let mut association = Association::new(address, config.association.clone(), start);
+        let (key, selection) = (self.discipline.add_source(), config.selection);
         if let Some(session) = self.sources.take_session(configured) {
-            association.renew(session);
+            association.install_session(session);
         }
-        self.discipline.set_opinion(key, opinion);
+        self.discipline.set_selection_options(key, selection);
         let member = Member {
             id,
             configured,
             association,
             key,
             measured: None,
-            trouble: None,
+            last_error: None,
             sequence: 0,
-            rejections: Thinner::default(),
-            complaints: Thinner::default(),
-            failures: Thinner::default(),
-            kisses: Thinner::default(),
+            bogus_limit: LogRateLimit::default(),
+            unusable_limit: LogRateLimit::default(),
+            send_failure_limit: LogRateLimit::default(),
+            kiss_limit: LogRateLimit::default(),
             reachable: false,
-            silence_told: false,
-            dissent: 0,
-            prompted: None,
+            unreachable_reported: false,
+            falseticker_polls: 0,
         };
-        self.emit(Event::SourceAdded(self.sources.subject(&member)));
+        self.emit(Event::SourceAdded {
+            source: self.sources.source_name(&member),
+        });
         self.sources.add(member);
     }
 
-    fn drop_member(&mut self, now: Now, position: usize, why: Removal) {
-        self.dismiss(position, why);
-        self.vote_again(now);
+    fn drop_member(&mut self, now: Now, position: usize, reason: RemovalReason) {
+        self.end_association(position, reason);
+        self.reselect(now);
         self.fill_sources(now);
     }
 
-    /// Ends an association, and does not look for another.
-    fn dismiss(&mut self, position: usize, why: Removal) {
-        let subject = self.sources.subject(&self.sources.members[position]);
-        let mut member = if why == Removal::Denied {
+    /// Ends an association without a replacement.
+    fn end_association(&mut self, position: usize, reason: RemovalReason) {
+        let source = self.sources.source_name(&self.sources.members[position]);
+        let mut member = if reason == RemovalReason::Denied {
             self.sources.deny(position)
         } else {
             self.sources.remove(position)
@@ -438,36 +447,41 @@ impl Engine {
         if let Some(exchange) = member.association.abandon() {
             self.outputs.push_back(Output::Close(exchange));
         }
-        self.discipline.leave(member.key);
+        self.discipline.remove_source(member.key);
         if let Some(session) = member.association.into_session() {
-            self.sources.keep_session(member.configured, session);
+            self.sources.store_session(member.configured, session);
         }
-        self.emit(Event::SourceRemoved(subject, why));
+        self.emit(Event::SourceRemoved { source, reason });
     }
 
-    fn resolved(&mut self, now: Now, query: ResolveId, result: Result<&[std::net::IpAddr], &str>) {
-        let Some(index) = self.sources.asked_by(query) else {
+    fn resolved(&mut self, now: Now, query: QueryId, result: Result<&[IpAddr], ExternalError<'_>>) {
+        let Some(index) = self.sources.index_of(query) else {
             return;
         };
         let host = self.sources.host_name(index);
-        if let Some(retry) = self.sources.resolved(now.monotonic, index, result) {
-            let error = result.err().unwrap_or("the name has no address").to_owned();
-            if self.sources.tells_failure(now.monotonic, index) {
-                self.emit(Event::ResolveFailed { host, error, retry });
+        let failure = self.sources.resolved(now.monotonic, index, result);
+        if let Some((error, retry)) = failure {
+            if self.sources.should_report_failure(now.monotonic, index) {
+                self.emit(Event::ResolveFailed {
+                    host,
+                    error: error.to_string(),
+                    retry,
+                });
             }
             return;
         }
-        self.settle_keys(now, index);
+        self.apply_stored_keys(now, index);
         self.replace_dead(now, index);
         self.fill_sources(now);
-        if self.sources.is_short_of_addresses(index)
-            && self.sources.tells_failure(now.monotonic, index)
+        if self.sources.lacks_addresses(index)
+            && self.sources.should_report_failure(now.monotonic, index)
         {
             self.emit(Event::NoUsableAddress { host });
         }
     }
 
-    /// New addresses are known: associations of this source that were kept only for want of another make way.
+    /// New addresses are known: removes associations of this source that were kept only for lack of
+    /// a replacement.
     fn replace_dead(&mut self, now: Now, index: usize) {
         let mut position = 0;
         while position < self.sources.members.len() {
@@ -476,7 +490,7 @@ impl Engine {
                 && member.association.reach().is_dead()
                 && self.sources.has_replacement(now.monotonic, position)
             {
-                self.drop_member(now, position, Removal::Unreachable);
+                self.drop_member(now, position, RemovalReason::Unreachable);
             } else {
                 position += 1;
             }
@@ -491,70 +505,74 @@ impl Engine {
         if member.association.exchange() != Some(exchange) {
             return;
         }
-        // What the network says about a request that has left may be forged: a reply may still come.
-        if !member.association.has_left() {
+        // ICMP errors may be forged: after the request was sent, a reply may still arrive.
+        if !member.association.is_sent() {
             member.association.abandon();
             self.outputs.push_back(Output::Close(exchange));
         }
-        member.trouble = Some(Trouble::Send(error));
-        // Once for each silence, and once an hour: what the network says of requests that have left is anybody's word.
-        let told = !member.silence_told && member.failures.admit(now.monotonic).is_some();
-        member.silence_told |= told;
-        let subject = self.sources.subject(&self.sources.members[position]);
-        if told {
-            self.emit(Event::SendFailed(subject, error));
+        member.last_error = Some(LastError::Send(error));
+        // Reported once for each period without replies, and at most once an hour, because ICMP
+        // errors may be forged.
+        let report = !member.unreachable_reported
+            && member.send_failure_limit.admit(now.monotonic).is_some();
+        member.unreachable_reported |= report;
+        let source = self.sources.source_name(&self.sources.members[position]);
+        if report {
+            self.emit(Event::SendFailed { source, error });
         }
         if error == SendError::NoRoute {
-            self.replace_unrouted(now, position);
+            self.replace_unroutable(now, position);
         }
     }
 
-    /// There is no route to this address: it is of no use, but the next one, of the other family perhaps, may be.
+    /// Replaces an address without a route by the next one, which may be of the other family.
     ///
-    /// An address that has answered is not given up for that, since routes come back and what is known of its path would be lost; unless this machine
-    /// has no address of its family any more, but one of the other.
-    fn replace_unrouted(&mut self, now: Now, position: usize) {
+    /// An address that has replied before is kept, because routes return and its path estimates
+    /// would be lost, unless this machine has addresses of the other family only.
+    fn replace_unroutable(&mut self, now: Now, position: usize) {
         let association = &self.sources.members[position].association;
-        let stranded = !self.us.could_ask(association.remote().ip());
-        if stranded {
-            self.sources.pass_over(position, &self.us);
+        let reachable_family = self.local_identity.can_reach(association.remote().ip());
+        if !reachable_family {
+            self.sources
+                .skip_unreachable_families(position, &self.local_identity);
         } else if association.reach().is_reachable() {
             return;
         }
         if self.sources.has_replacement(now.monotonic, position) {
-            self.drop_member(now, position, Removal::Unrouted);
+            self.drop_member(now, position, RemovalReason::NoRoute);
         }
     }
 
     fn network_changed(&mut self, now: Now) {
         self.sources.network_changed(now.monotonic);
         for member in &mut self.sources.members {
-            // What the last poll found may be the old network's fault.
+            // The last poll may have failed because of the old network.
             if member.association.reach().unanswered() > 0
                 && !member.association.restart(now.monotonic)
             {
-                member.association.hurry(now.monotonic);
+                member.association.poll_soon(now.monotonic);
             }
         }
     }
 
-    fn tell_unreachable(&mut self, now: Now, position: usize) {
+    fn report_unreachable(&mut self, now: Now, position: usize) {
         let member = &mut self.sources.members[position];
         if self.discipline.set_eligible(member.key, false) {
-            self.vote_again(now);
+            self.reselect(now);
         }
         let member = &mut self.sources.members[position];
         member.reachable = false;
-        // Once for each silence, however long, and not if it was said already what the reason is.
-        if !core::mem::replace(&mut member.silence_told, true) {
-            let subject = self.sources.subject(&self.sources.members[position]);
-            self.emit(Event::SourceUnreachable(subject));
+        // Reported once for each period without replies, and not if a send error was reported
+        // already.
+        if !core::mem::replace(&mut member.unreachable_reported, true) {
+            let source = self.sources.source_name(&self.sources.members[position]);
+            self.emit(Event::SourceUnreachable { source });
         }
     }
 
-    // ---- the end
+    // ---- shutdown
 
-    /// Leaves the clock without a slew, hands out what is worth saving and falls silent.
+    /// Ends the slew, hands out the persistent state and stops.
     fn shut_down(&mut self, now: Now) {
         for position in 0..self.sources.members.len() {
             if let Some(exchange) = self.sources.members[position].association.abandon() {
@@ -562,26 +580,26 @@ impl Engine {
             }
         }
         if let Some(slew) = self.slew.take() {
-            self.wanted.frequency = Some(slew.base);
+            self.pending_adjustment.frequency = Some(slew.base);
         }
         self.persist(now);
         self.persist_sessions();
         self.flush_adjustment();
-        self.stopped = true;
+        self.phase = Phase::Stopped;
     }
 
-    /// Ends for a reason: what was wanted is dropped, but a slew in progress is not left behind.
-    fn halt(&mut self, why: Halt) {
-        self.outputs.push_back(Output::Halt(why));
+    /// Stops with a reason. Requested adjustments are discarded, but a slew in progress is ended.
+    fn halt(&mut self, reason: Halt) {
+        self.outputs.push_back(Output::Halt(reason));
         let base = self.slew.take().map(|slew| slew.base);
-        self.wanted = Adjustment {
+        self.pending_adjustment = Adjustment {
             frequency: base,
             ..Adjustment::default()
         };
-        self.stopped = true;
+        self.phase = Phase::Stopped;
     }
 
-    // ---- small things
+    // ---- helpers and getters
 
     fn emit(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
@@ -597,7 +615,8 @@ impl Engine {
             .map(|position| &mut self.sources.members[position])
     }
 
-    /// The configuration in force, with what commands changed and what has been learnt about the oscillator.
+    /// Returns the configuration in force, including changes by commands and the estimated
+    /// frequency.
     pub fn config(&self) -> EngineConfig {
         let indices = 0..self.sources.count();
         let sources = indices.map(|index| self.sources.config_at(index).clone());
@@ -611,26 +630,26 @@ impl Engine {
         }
     }
 
-    /// What is worth keeping over a restart, as far as there is anything yet.
-    pub fn kept(&self, now: Now) -> Kept {
-        let outlook = self.outlook().filter(|_| self.sync.synchronized);
-        let figures = outlook.and_then(|outlook| outlook.figures(now.system));
-        Kept {
+    /// Returns the state that survives a restart, as far as it is known.
+    pub fn persistent_state(&self, now: Now) -> PersistedState {
+        let prediction = self.prediction().filter(|_| self.sync.synchronized);
+        let figures = prediction.and_then(|prediction| prediction.error_figures(now.system));
+        PersistedState {
             frequency: self.discipline.frequency_prior(),
-            past: figures.map(|figures| now.system - figures.bound),
+            time_floor: figures.map(|figures| now.system - figures.bound),
         }
     }
 
-    /// The configured name of the source that an operator calls `name`.
+    /// Returns the configured name of the source that matches `name`.
     ///
     /// # Errors
-    /// If there is none, or more than one.
-    pub fn source_called(&self, name: &str) -> Result<&str, Refusal> {
-        let index = self.sources.named(name)?;
+    /// If no source matches, or more than one.
+    pub fn find_source(&self, name: &str) -> Result<&str, Refusal> {
+        let index = self.sources.find(name)?;
         Ok(&self.sources.config_at(index).name)
     }
 
-    /// The leap second that is announced, or that there is no time.
+    /// Returns the announced leap second, or `Unsynchronized`.
     pub fn leap(&self) -> LeapIndicator {
         if self.sync.synchronized {
             self.sync.leap

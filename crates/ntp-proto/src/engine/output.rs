@@ -1,109 +1,112 @@
-//! What the engine asks of the shell.
+//! Outputs of the engine.
 
 use core::fmt;
 use std::net::SocketAddr;
 
 use ntp_time::{Adjustment, NtpDuration, SystemTime};
 
-use super::{CommandId, Done, Event, ExchangeId, Host, Refusal, ResolveId, SourceId};
+use super::{CommandId, CommandOutcome, Event, ExchangeId, Host, QueryId, Refusal, SourceId};
 use crate::client::Request;
 use crate::discipline::{FrequencyPrior, Panic};
 use crate::nts::KeyExchanged;
 
-/// Something for the shell to do.
+/// An action for the shell.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// Change the clock now and answer with [`Input::ClockApplied`](super::Input::ClockApplied) before anything else.
+    /// Adjust the clock now and pass [`Input::ClockApplied`](super::Input::ClockApplied) before any
+    /// other input.
     Adjust(Adjustment),
-    /// Send a request from a fresh socket, connected to `remote` (RFC 9109), and keep the socket for the reply.
+    /// Send a request from a fresh socket, connected to `remote` (RFC 9109), and keep the socket
+    /// for the reply.
     Transmit {
-        /// Names the request and its socket.
+        /// ID of the request and its socket.
         exchange: ExchangeId,
-        /// Where to.
+        /// Destination.
         remote: SocketAddr,
-        /// What.
+        /// The request.
         request: Request,
     },
-    /// The exchange is over: close its socket.
+    /// Close the socket of this exchange.
     Close(ExchangeId),
-    /// Look a name up, off the timekeeping thread.
+    /// Resolve a name, off the timekeeping thread.
     Resolve {
-        /// Names the query in the answer.
-        query: ResolveId,
+        /// ID of the query.
+        query: QueryId,
         /// The name.
         host: String,
     },
-    /// Do an NTS key exchange (RFC 8915 section 4), off the timekeeping thread, and answer with
-    /// [`Input::KeyExchanged`](super::Input::KeyExchanged). It must end some time, with whatever outcome.
+    /// Perform an NTS key exchange (RFC 8915 section 4), off the timekeeping thread, and pass
+    /// [`Input::KeyExchanged`](super::Input::KeyExchanged). It must end eventually.
     ExchangeKeys {
-        /// Names the query in the answer.
-        query: ResolveId,
-        /// The source's configured name.
+        /// ID of the query.
+        query: QueryId,
+        /// Configured name of the source.
         name: String,
         /// The key-exchange server.
         host: Host,
         /// Its TCP port.
         port: u16,
     },
-    /// The engine ends, and this session has cookies left: worth keeping over a restart, unseen by others. See
+    /// Save an NTS session that has cookies left at shutdown, readable by the daemon only. See
     /// [`StoredSession`](crate::nts::StoredSession).
     PersistSession {
-        /// The source's configured name.
+        /// Configured name of the source.
         name: String,
-        /// To be given as the outcome of its next key exchange.
+        /// Session to return as result of the next key exchange.
         session: Box<KeyExchanged>,
     },
-    /// Worth keeping over a restart.
-    Persist(Kept),
-    /// Something happened that a person may want to know.
+    /// Save the state that survives a restart.
+    Persist(PersistedState),
+    /// An event to log.
     Event(Event),
-    /// What became of [`Input::Command`](super::Input::Command) or [`Input::Reconfigure`](super::Input::Reconfigure).
-    Completed(CommandId, Result<Done, Refusal>),
-    /// The daemon must end; the clock has been left as it was.
+    /// Result of [`Input::Command`](super::Input::Command) or
+    /// [`Input::Reconfigure`](super::Input::Reconfigure).
+    Completed(CommandId, Result<CommandOutcome, Refusal>),
+    /// The daemon must exit. The clock has not been stepped.
     Halt(Halt),
 }
 
-/// What the next start may know from this run; what is not known is to be left as an earlier run knew it.
+/// State that survives a restart. A value of `None` does not replace a saved one.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Kept {
-    /// The oscillator's frequency, once it is known.
+pub struct PersistedState {
+    /// Frequency of the oscillator, once known.
     pub frequency: Option<FrequencyPrior>,
-    /// A time that is past for certain: what the synchronised clock showed, less its bound.
-    pub past: Option<SystemTime>,
+    /// Lower limit of the true time: reading of the synchronised clock minus its error bound.
+    pub time_floor: Option<SystemTime>,
 }
 
-/// Why the daemon must not go on.
+/// Reason why the daemon must exit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Halt {
-    /// The clock would have to be stepped further than the operator allows.
+    /// The required step exceeds a panic threshold.
     Panic {
-        /// Which threshold.
+        /// The threshold.
         which: Panic,
-        /// The correction that would have been needed.
+        /// The required correction.
         correction: NtpDuration,
         /// The threshold's value.
         limit: NtpDuration,
-        /// The clock's reading, which is believed to be wrong.
+        /// Reading of the clock, assumed to be wrong.
         clock: SystemTime,
     },
 }
 
-/// Why the engine wants to be woken.
+/// Reason for the next wake-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// A request is due.
     Poll(SourceId),
-    /// An open exchange is to be given up.
+    /// An open exchange times out.
     ReplyTimeout(SourceId),
-    /// A slew has done its work.
+    /// A slew ends.
     SlewEnd,
-    /// The kernel's error figures must be refreshed and the clocks compared.
+    /// The error estimates in the kernel are refreshed and the clocks compared.
     Housekeeping,
-    /// A name is to be looked up again.
-    Resolve(ResolveId),
-    /// NTS keys are to be exchanged.
-    ExchangeKeys(ResolveId),
-    /// The kernel carries out a leap second; until we have looked, our figures are a second off.
+    /// A name is due for resolution.
+    Resolve(QueryId),
+    /// An NTS key exchange is due.
+    ExchangeKeys(QueryId),
+    /// A leap second takes effect. Until it is detected, the error estimates are off by a second.
     LeapSecond,
 }
 

@@ -1,12 +1,14 @@
-//! What our own server may say about the time.
+//! Header fields of the replies of our own server.
 //!
-//! While the clock follows its sources, a [`Claim`] is the error budget of the moment: root delay, and a root dispersion that
-//! grows from now on, since nobody knows when the next claim will be made. It carries the limit at which it ends by itself.
+//! While the clock is synchronised, a [`Claim`] holds the current root delay and a root dispersion
+//! that grows with time, because the time of the next claim is not known. It contains the error
+//! bound at which it expires.
 //!
-//! While a leap second is smeared, what is served is smeared time, by the operator's choice: no leap second is announced, the error
-//! figures are those against smeared time, and the reference ID says 127.127.1.255.
+//! While a leap second is smeared, the server sends smeared time, as the operator configured: no
+//! leap second is announced, the error estimates are relative to smeared time, and the reference ID
+//! is 127.127.1.255.
 //!
-//! Without sources, or with none to agree with, `local-stratum` and `reference-id` decide, with upstream's meaning:
+//! While the clock is not synchronised, `local-stratum` and `reference-id` apply, as in upstream:
 //!
 //! | `local-stratum` | leap | stratum | reference ID |
 //! |---|---|---|---|
@@ -14,18 +16,18 @@
 //! | 2 to 15 | unsynchronised | as configured | `XNON` |
 //! | 16 and above | unsynchronised | 16 | `XNON` |
 //!
-//! A server of local stratum 1 is a reference by decree: it has nothing to compare itself with, so there is no dispersion that it could
-//! truthfully name, and it names none.
+//! A server with local stratum 1 is a reference by configuration. It has nothing to compare itself
+//! with, so no meaningful dispersion exists, and it sends zero.
 
 use ntp_time::{LeapIndicator, NtpShort, NtpTimestamp, ReferenceId, Stratum, SystemTime};
 
 use super::leap::SMEARED;
 use super::steer::SYNCHRONIZED_BOUND;
 use super::{Engine, Now};
-use crate::server::{Claim, Local, RootDispersion};
+use crate::server::{Claim, LocalMode, RootDispersion};
 
 impl Engine {
-    /// What may be said about the time from now on.
+    /// Returns the header fields that the server sends from `now` on.
     pub fn claim(&self, now: Now) -> Claim {
         let local = local(self.config.local_stratum, self.config.local_reference_id);
         let precision = self.config.clock.precision;
@@ -62,18 +64,18 @@ impl Engine {
     }
 }
 
-fn local(stratum: Stratum, reference_id: ReferenceId) -> Local {
+fn local(stratum: Stratum, reference_id: ReferenceId) -> LocalMode {
     if stratum == Stratum::PRIMARY {
-        return Local {
+        return LocalMode {
             leap: LeapIndicator::None,
             stratum,
             reference_id,
             root_dispersion: NtpShort::ZERO,
         };
     }
-    Local {
+    LocalMode {
         stratum: stratum.min(Stratum::UNSYNCHRONIZED),
-        ..Local::NONE
+        ..LocalMode::NONE
     }
 }
 
@@ -82,17 +84,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_reference_by_decree_offers_time_without_sources() {
+    fn only_local_stratum_1_serves_time_without_sources() {
         let name = ReferenceId::new(*b"ATOM");
         let primary = local(Stratum::new(1), name);
         assert_eq!(
             (primary.leap, primary.stratum, primary.reference_id),
             (LeapIndicator::None, Stratum::new(1), name)
         );
-        for (configured, said) in [(2, 2), (15, 15), (16, 16), (200, 16)] {
+        for (configured, sent) in [(2, 2), (15, 15), (16, 16), (200, 16)] {
             let other = local(Stratum::new(configured), name);
             assert_eq!(other.leap, LeapIndicator::Unsynchronized);
-            assert_eq!(other.stratum, Stratum::new(said));
+            assert_eq!(other.stratum, Stratum::new(sent));
             assert_eq!(other.reference_id, ReferenceId::XNON);
         }
     }

@@ -1,97 +1,95 @@
-//! The configured sources and the associations that serve them.
+//! The configured sources and their associations.
 //!
-//! A configured source is a name and a number of associations wanted: one for a server, several for a pool.
-//! Everything that keeps that number filled is here: which addresses are candidates, when a name
-//! is looked up again, and which address takes the place of one that failed.
+//! A configured source is a name and a number of associations: one for a server, several for a
+//! pool. This module maintains that number: it keeps the candidate addresses, schedules name
+//! lookups, and selects the address that replaces a failed one.
 //!
-//! - Addresses are used in the resolver's order. None serves two associations of the daemon: a pool
-//!   that returns what is in use already would otherwise vote twice.
-//! - An address that died or was refused is not taken again while there is another. If there
-//!   is none, a dead one stays: polling it costs little, and dropping it would lose its history.
-//! - Look-ups back off from one second to a minute, and start over when the network changes.
+//! - Addresses are used in the order of the resolver. Each serves at most one association of the
+//!   daemon: a pool that returns an address in use would vote twice otherwise.
+//! - An unreachable or refused address is not used again while there is another one. Without
+//!   another one, an unreachable address is kept: polling it costs little, and its history would be
+//!   lost.
+//! - The lookup interval grows from one second to a minute, and is reset when the network changes.
 
 mod changes;
-mod keys;
+mod key_exchanges;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use ntp_time::{Monotonic, NtpDuration};
 
-use super::Thinner;
 use super::config::{Host, SourceConfig, SourceKind};
-use super::event::Subject;
-use super::snapshot::{MeasuredSnapshot, Trouble};
-use super::{ResolveId, SourceId};
+use super::{ExternalError, LastError, LogRateLimit, QueryId, ResolveError, SourceId};
 use crate::client::{Association, LocalIdentity};
 use crate::discipline::SourceKey;
-pub(super) use keys::Exchanged;
-use keys::Keys;
+pub(super) use key_exchanges::KeyExchangeEffect;
+use key_exchanges::KeyExchanges;
+use ntp_types::source::SourceName;
+use ntp_types::status::MeasurementStatus;
 
-/// Shortest and longest wait between two look-ups of one name.
+/// Shortest and longest interval between two lookups of a name.
 const RESOLVE_BACKOFF: (NtpDuration, NtpDuration) =
     (NtpDuration::from_seconds(1), NtpDuration::from_seconds(64));
 
-/// Addresses of one source remembered as failed. A pool returns a handful at a time.
-const FAILED_REMEMBERED: usize = 32;
+/// Number of failed addresses kept per source. A pool returns a handful at a time.
+const MAX_FAILED: usize = 32;
 
-/// Candidates kept from one look-up; no resolver returns more in earnest.
-const CANDIDATES: usize = 64;
+/// Maximum number of candidates kept from one lookup.
+const MAX_CANDIDATES: usize = 64;
 
-/// A running association with what the engine keeps beside it.
+/// An association and the state that the engine keeps about it.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) id: SourceId,
-    /// Index of the configured source it serves.
+    /// Index of its configured source.
     pub(super) configured: usize,
     pub(super) association: Association,
-    /// Its place in the discipline.
+    /// Its key in the discipline.
     pub(super) key: SourceKey,
-    pub(super) measured: Option<MeasuredSnapshot>,
-    pub(super) trouble: Option<Trouble>,
+    pub(super) measured: Option<MeasurementStatus>,
+    pub(super) last_error: Option<LastError>,
     pub(super) sequence: u32,
-    /// Datagrams from strangers.
-    pub(super) rejections: Thinner,
-    /// Replies that cannot be used.
-    pub(super) complaints: Thinner,
-    pub(super) failures: Thinner,
-    pub(super) kisses: Thinner,
-    /// Whether it answers, as far as its latest polls tell.
+    /// Limits the events about datagrams of third parties.
+    pub(super) bogus_limit: LogRateLimit,
+    /// Limits the events about unusable replies.
+    pub(super) unusable_limit: LogRateLimit,
+    pub(super) send_failure_limit: LogRateLimit,
+    pub(super) kiss_limit: LogRateLimit,
+    /// Whether its last polls were answered.
     pub(super) reachable: bool,
-    /// Whether it was told that it does not, or why it cannot be asked; until it answers.
-    pub(super) silence_told: bool,
-    /// Polls in a row at which it was outside the majority.
-    pub(super) dissent: u8,
-    /// Set if it is to be asked now, where a record says when.
-    pub(super) prompted: Option<Monotonic>,
+    /// Whether its unreachability or a send error was reported since the last reply.
+    pub(super) unreachable_reported: bool,
+    /// Number of consecutive polls as falseticker.
+    pub(super) falseticker_polls: u8,
 }
 
-/// One configured source and what is known of its name.
+/// A configured source and the state of its name.
 #[derive(Debug)]
 struct Configured {
     config: SourceConfig,
-    /// Where its NTP server is; unknown until the key exchange of a source with NTS has told.
+    /// Its NTP server. With NTS, `None` before the first key exchange.
     endpoint: Option<Endpoint>,
-    /// Set if it uses NTS.
-    keys: Option<Keys>,
-    /// Names it towards the resolver; never used again, since answers may come late.
-    query: ResolveId,
-    /// Whether it is to be asked.
+    /// State of the key exchanges, if it uses NTS.
+    keys: Option<KeyExchanges>,
+    /// ID in queries. Never reused, since results may arrive late.
+    query: QueryId,
+    /// Whether it is polled.
     online: bool,
-    /// Associations that serve it now; counted along, since this is looked at with every datagram.
+    /// Number of its associations. Counted, because it is needed for every datagram.
     present: usize,
     candidates: VecDeque<IpAddr>,
     failed: VecDeque<IpAddr>,
-    /// Refused for good (DENY, RSTR).
+    /// Addresses that sent DENY or RSTR.
     denied: Vec<IpAddr>,
     lookup: Lookup,
     backoff: NtpDuration,
-    failures: Thinner,
-    /// Why the last look-up gave no address.
-    unresolved: Option<String>,
+    failure_limit: LogRateLimit,
+    /// Error of the last lookup.
+    resolve_error: Option<ResolveError>,
 }
 
-/// An NTP server.
+/// Address or name and port of an NTP server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Endpoint {
     host: Host,
@@ -100,35 +98,33 @@ struct Endpoint {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lookup {
-    /// A literal address, or nothing is missing.
+    /// No lookup is needed.
     Idle,
-    /// To be asked at this time.
+    /// A lookup is due at this time.
     Due(Monotonic),
-    /// The resolver is at it.
-    Asked,
-    /// Never again: the server behind the name refused us.
-    Never,
+    /// A lookup is in progress.
+    InProgress,
+    /// No more lookups: the server refused service.
+    Disabled,
 }
 
-/// What the set needs from outside to be complete.
+/// What the set needs to be complete.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Need {
-    /// An association with this address for the configured source.
+    /// An association with this address for this configured source.
     Member(usize, SocketAddr),
-    /// A look-up.
-    Lookup(ResolveId, String),
-    /// Nothing now.
+    /// A name lookup.
+    Lookup(QueryId, String),
+    /// Nothing at present.
     Nothing,
 }
 
-/// All sources.
+/// All configured sources and all associations.
 #[derive(Debug)]
 pub(super) struct SourceSet {
     configured: Vec<Configured>,
     pub(super) members: Vec<Member>,
     next_query: usize,
-    /// A record says when to ask.
-    by_prompt: bool,
 }
 
 impl SourceSet {
@@ -137,16 +133,15 @@ impl SourceSet {
             configured: Vec::new(),
             members: Vec::new(),
             next_query: 0,
-            by_prompt: false,
         };
         for config in configs {
-            set.configure(config, now);
+            set.add_configured(config, now);
         }
         set
     }
 
-    /// One more configured source.
-    pub(super) fn configure(&mut self, config: SourceConfig, now: Monotonic) {
+    /// Adds a configured source.
+    pub(super) fn add_configured(&mut self, config: SourceConfig, now: Monotonic) {
         let nts = config.kind == SourceKind::Nts;
         let endpoint = (!nts).then(|| Endpoint {
             host: config.host.clone(),
@@ -160,8 +155,8 @@ impl SourceSet {
         self.configured.push(Configured {
             config,
             endpoint,
-            keys: nts.then(|| Keys::new(now)),
-            query: ResolveId(self.next_query),
+            keys: nts.then(|| KeyExchanges::new(now)),
+            query: QueryId(self.next_query),
             online: true,
             present: 0,
             candidates,
@@ -169,8 +164,8 @@ impl SourceSet {
             denied: Vec::new(),
             lookup,
             backoff: RESOLVE_BACKOFF.0,
-            failures: Thinner::default(),
-            unresolved: None,
+            failure_limit: LogRateLimit::default(),
+            resolve_error: None,
         });
         self.next_query = self.next_query.wrapping_add(1);
     }
@@ -183,8 +178,8 @@ impl SourceSet {
         &self.configured[configured].config
     }
 
-    /// The configured source that asked the resolver; none if it was removed meanwhile.
-    pub(super) fn asked_by(&self, query: ResolveId) -> Option<usize> {
+    /// Index of the configured source with this query ID. `None` if it was removed meanwhile.
+    pub(super) fn index_of(&self, query: QueryId) -> Option<usize> {
         self.configured
             .iter()
             .position(|configured| configured.query == query)
@@ -194,22 +189,22 @@ impl SourceSet {
         self.members.iter().position(|member| member.id == id)
     }
 
-    pub(super) fn subject(&self, member: &Member) -> Subject {
-        Subject {
+    pub(super) fn source_name(&self, member: &Member) -> SourceName {
+        SourceName {
             id: member.id,
             name: self.config(member).name.clone(),
-            address: member.association.remote(),
+            address: member.association.remote().into(),
         }
     }
 
-    /// A new association.
+    /// Adds an association.
     pub(super) fn add(&mut self, member: Member) {
         self.configured[member.configured].present += 1;
         self.members.push(member);
     }
 
-    /// The next thing that is missing; to be called again until nothing is.
-    pub(super) fn need(&mut self, now: Monotonic) -> Need {
+    /// Returns the next missing item. To be called until it returns `Need::Nothing`.
+    pub(super) fn next_need(&mut self, now: Monotonic) -> Need {
         for index in 0..self.configured.len() {
             let configured = &self.configured[index];
             if !configured.online || configured.present >= configured.config.wanted() {
@@ -220,7 +215,7 @@ impl SourceSet {
                 .as_ref()
                 .is_some_and(|keys| !keys.has_session())
             {
-                self.want_keys(index, now);
+                self.request_keys(index, now);
                 continue;
             }
             if let Some(address) = self.take_candidate(index) {
@@ -231,18 +226,18 @@ impl SourceSet {
                 let host = host.clone();
                 match configured.lookup {
                     Lookup::Due(at) if at <= now => {
-                        configured.lookup = Lookup::Asked;
+                        configured.lookup = Lookup::InProgress;
                         return Need::Lookup(configured.query, host);
                     }
                     Lookup::Idle => configured.lookup = Lookup::Due(now + configured.backoff),
-                    Lookup::Due(_) | Lookup::Asked | Lookup::Never => {}
+                    Lookup::Due(_) | Lookup::InProgress | Lookup::Disabled => {}
                 }
             }
         }
         Need::Nothing
     }
 
-    /// The first candidate that may be used: preferably one that has not failed yet.
+    /// Takes the first usable candidate, preferably one that has not failed yet.
     fn take_candidate(&mut self, index: usize) -> Option<SocketAddr> {
         let port = self.configured[index].port()?;
         let in_use = |address: IpAddr| {
@@ -251,12 +246,12 @@ impl SourceSet {
                 .any(|member| member.association.remote() == SocketAddr::new(address, port))
         };
         let configured = &self.configured[index];
-        // A server that the operator names twice, under two names, is the operator's business.
-        let shared = configured.is_single();
+        // A single server may share an address with another source, since the operator named both.
+        let may_share = configured.is_single();
         let usable = |address: &IpAddr| {
             !configured.denied.contains(address)
                 && configured.config.permits(*address)
-                && (shared || !in_use(*address))
+                && (may_share || !in_use(*address))
         };
         let fresh = |address: &IpAddr| usable(address) && !configured.failed.contains(address);
         let at = configured
@@ -266,66 +261,69 @@ impl SourceSet {
             .or_else(|| configured.candidates.iter().position(usable))?;
         let configured = &mut self.configured[index];
         let address = configured.candidates.remove(at)?;
-        // A literal address is its own only candidate for ever.
+        // A literal address stays the only candidate.
         if matches!(configured.host(), Some(Host::Address(_))) {
             configured.candidates.push_back(address);
         }
         Some(SocketAddr::new(address, port))
     }
 
-    /// The resolver has answered. Returns how long until it is asked again, on failure.
+    /// Processes the result of a lookup. On failure, returns the error and the time until the next
+    /// attempt.
     pub(super) fn resolved(
         &mut self,
         now: Monotonic,
         index: usize,
-        result: Result<&[IpAddr], &str>,
-    ) -> Option<NtpDuration> {
+        result: Result<&[IpAddr], ExternalError<'_>>,
+    ) -> Option<(ResolveError, NtpDuration)> {
         let configured = self
             .configured
             .get_mut(index)
-            .filter(|configured| configured.lookup == Lookup::Asked)?;
+            .filter(|configured| configured.lookup == Lookup::InProgress)?;
         let backoff = configured.backoff;
         configured.backoff = (backoff * 2).min(RESOLVE_BACKOFF.1);
         match result {
             Ok(addresses) if !addresses.is_empty() => {
                 configured.candidates.clear();
-                for address in addresses.iter().take(CANDIDATES) {
+                for address in addresses.iter().take(MAX_CANDIDATES) {
                     if !configured.candidates.contains(address) {
                         configured.candidates.push_back(*address);
                     }
                 }
                 configured.lookup = Lookup::Idle;
-                configured.unresolved = None;
+                configured.resolve_error = None;
                 None
             }
             failed => {
-                let why = failed.err().unwrap_or("the name has no address");
-                configured.unresolved = Some(why.to_owned());
+                let error = failed.err().map_or(ResolveError::NoAddress, |error| {
+                    ResolveError::Resolver(error.to_string())
+                });
+                configured.resolve_error = Some(error.clone());
                 configured.lookup = Lookup::Due(now + backoff);
-                Some(backoff)
+                Some((error, backoff))
             }
         }
     }
 
-    /// Whether a failure to find addresses is to be told, or has been lately.
-    pub(super) fn tells_failure(&mut self, now: Monotonic, index: usize) -> bool {
+    /// Whether a lookup failure should be reported now.
+    pub(super) fn should_report_failure(&mut self, now: Monotonic, index: usize) -> bool {
         let configured = self.configured.get_mut(index);
-        configured.is_some_and(|configured| configured.failures.admit(now).is_some())
+        configured.is_some_and(|configured| configured.failure_limit.admit(now).is_some())
     }
 
-    /// Whether a source that resolved still lacks members for want of addresses.
-    pub(super) fn is_short_of_addresses(&self, index: usize) -> bool {
+    /// Whether a source was resolved and still has neither associations nor candidates.
+    pub(super) fn lacks_addresses(&self, index: usize) -> bool {
         self.configured
             .get(index)
             .is_some_and(|configured| configured.present == 0 && configured.candidates.is_empty())
     }
 
-    /// The association at `position` has become useless. Returns whether another address can take its place
-    /// now; if not, a look-up is put in hand and the association should be kept for the time being.
+    /// Marks the address at `position` as failed. Returns whether another address can replace it
+    /// now; if not, a lookup is scheduled and the association should be kept.
     pub(super) fn has_replacement(&mut self, now: Monotonic, position: usize) -> bool {
         let member = &self.members[position];
         let (index, address) = (member.configured, member.association.remote().ip());
-        self.remember_failed(index, address);
+        self.mark_failed(index, address);
         let Some(port) = self.configured[index].port() else {
             return false;
         };
@@ -351,72 +349,79 @@ impl SourceSet {
         found
     }
 
-    /// What this machine has no address to ask from is not to take the place of the association at `position`.
-    pub(super) fn pass_over(&mut self, position: usize, us: &LocalIdentity) {
+    /// Marks candidates of families in which this machine has no address as failed, so that they do
+    /// not replace the association at `position`.
+    pub(super) fn skip_unreachable_families(
+        &mut self,
+        position: usize,
+        local_identity: &LocalIdentity,
+    ) {
         let index = self.members[position].configured;
         let candidates = self.configured[index].candidates.clone();
         for address in candidates {
-            if !us.could_ask(address) {
-                self.remember_failed(index, address);
+            if !local_identity.can_reach(address) {
+                self.mark_failed(index, address);
             }
         }
     }
 
-    /// Look-ups that are due for sources that have all their members, because one of these is dead.
-    pub(super) fn overdue_lookup(&mut self, now: Monotonic) -> Option<(ResolveId, String)> {
+    /// Starts a due lookup of a source that has all its associations, one of which is unreachable.
+    pub(super) fn take_due_lookup(&mut self, now: Monotonic) -> Option<(QueryId, String)> {
         self.configured
             .iter_mut()
             .filter(|configured| configured.online)
             .find_map(|configured| match (configured.host(), configured.lookup) {
                 (Some(Host::Name(host)), Lookup::Due(at)) if at <= now => {
                     let host = host.clone();
-                    configured.lookup = Lookup::Asked;
+                    configured.lookup = Lookup::InProgress;
                     Some((configured.query, host))
                 }
                 _ => None,
             })
     }
 
-    /// A server refused us: its address is not used again. A configured server is then gone, a pool finds another.
+    /// Removes an association whose server refused service and bans its address. A pool finds
+    /// another server, a single server stays removed.
     pub(super) fn deny(&mut self, position: usize) -> Member {
         let member = self.remove(position);
         let address = member.association.remote().ip();
         let configured = &mut self.configured[member.configured];
-        if !configured.denied.contains(&address) && configured.denied.len() < CANDIDATES {
+        if !configured.denied.contains(&address) && configured.denied.len() < MAX_CANDIDATES {
             configured.denied.push(address);
         }
         if let Some(keys) = &mut configured.keys {
-            keys.never();
+            keys.disable();
         }
         if configured.is_single() {
-            // The operator of a name speaks for all of its addresses.
+            // For a single server, the refusal applies to all addresses of its name.
             configured.candidates.clear();
-            configured.lookup = Lookup::Never;
+            configured.lookup = Lookup::Disabled;
         }
         member
     }
 
-    /// Takes an association out, to be replaced.
+    /// Removes an association, to be replaced.
     pub(super) fn remove(&mut self, position: usize) -> Member {
         let member = self.members.remove(position);
         self.configured[member.configured].present -= 1;
         member
     }
 
-    /// The source at `position` answers: look-ups may be prompt again, and its address is no failure.
-    pub(super) fn answered(&mut self, position: usize) {
+    /// Processes a usable reply of the association at `position`: resets the lookup interval and
+    /// its failure mark.
+    pub(super) fn reply_received(&mut self, position: usize) {
         let member = &self.members[position];
         let address = member.association.remote().ip();
         let configured = &mut self.configured[member.configured];
         configured.backoff = RESOLVE_BACKOFF.0;
         configured.failed.retain(|failed| *failed != address);
         if let Some(keys) = &mut configured.keys {
-            keys.proved();
+            keys.authenticated();
         }
     }
 
-    /// The machine's addresses changed: what failed may work now. Interfaces come and go by the second on some machines, so nobody is asked
-    /// more often for that than for a name that fails to resolve.
+    /// The addresses of this machine changed, and failed addresses may work now. Interfaces may
+    /// change every second, so lookups are not more frequent than after a failed lookup.
     pub(super) fn network_changed(&mut self, now: Monotonic) {
         for configured in &mut self.configured {
             configured.failed.clear();
@@ -430,17 +435,17 @@ impl SourceSet {
         }
     }
 
-    /// When the earliest look-up is due.
-    pub(super) fn next_lookup(&self) -> Option<(Monotonic, ResolveId)> {
+    /// Time of the next lookup.
+    pub(super) fn next_lookup(&self) -> Option<(Monotonic, QueryId)> {
         let online = self.configured.iter().filter(|source| source.online);
         let due = online.filter_map(|source| match source.lookup {
             Lookup::Due(at) => Some((at, source.query)),
-            Lookup::Idle | Lookup::Asked | Lookup::Never => None,
+            Lookup::Idle | Lookup::InProgress | Lookup::Disabled => None,
         });
         due.min_by_key(|(at, _)| *at)
     }
 
-    /// The name or address that is looked up or asked for the configured source at `index`.
+    /// Name or address of the server of the configured source at `index`.
     pub(super) fn host_name(&self, index: usize) -> String {
         let configured = &self.configured[index];
         match configured.host().unwrap_or(&configured.config.host) {
@@ -449,10 +454,10 @@ impl SourceSet {
         }
     }
 
-    fn remember_failed(&mut self, index: usize, address: IpAddr) {
+    fn mark_failed(&mut self, index: usize, address: IpAddr) {
         let failed = &mut self.configured[index].failed;
         if !failed.contains(&address) {
-            if failed.len() == FAILED_REMEMBERED {
+            if failed.len() == MAX_FAILED {
                 failed.pop_front();
             }
             failed.push_back(address);

@@ -1,70 +1,73 @@
-//! Where an estimate becomes an adjustment.
+//! Turns an estimate into an adjustment.
 //!
-//! After every measurement the discipline says where the bare oscillator stands against true time. Adding
-//! what our corrections have done so far (the ledger's sum) gives the *gap*: how far the system clock is ahead of
-//! true time now. [`Steering`](crate::discipline::Steering) decides how to close it: a step,
-//! or a slew, the rest of which the next measurement plans anew.
+//! After every measurement the discipline estimates the phase of the free-running oscillator
+//! relative to true time. The sum of all corrections (from the ledger) added to it is the *offset*
+//! of the system clock from true time. [`Steering`](crate::discipline::Steering) decides how to
+//! correct it: by a step, or by a slew that the next measurement plans again.
 //!
-//! A slew is two adjustments: run at the oscillator's correction plus the slew rate, then, when the time is up,
-//! at the oscillator's correction alone. The ledger is written from what the clock answers (when each change took effect,
-//! what the kernel kept of the frequency), so a timer that fires late costs a known overshoot which the next
-//! measurement takes back; estimation is not disturbed.
+//! A slew consists of two adjustments: the frequency correction plus the slew rate first, the
+//! frequency correction alone when the time is up. The ledger is written from the clock's answers
+//! (when each change took effect, which frequency the kernel kept), so a timer that fires late
+//! causes a known overshoot, which the next measurement corrects; estimation is not disturbed.
 //!
-//! A step makes stamps from before and after it incomparable on the wire, so exchanges in flight are given up.
-//! A jump that was not ours is entered in the ledger like our own, then distrusted: whether the clock was
-//! set or the machine slept cannot be told from the jump alone, so nothing is corrected
-//! before fresh measurements say what is true.
+//! A step makes timestamps from before and after it incomparable, so open exchanges are abandoned.
+//! A jump by another program is recorded in the ledger like a step of our own, but increases the
+//! uncertainty: the jump alone does not show whether the clock was set or the machine was
+//! suspended, so nothing is corrected before fresh measurements.
 
 use ntp_time::{
     Applied, ClockStatus, Frequency, LeapIndicator, Monotonic, NtpDuration, ReferenceId, Stratum,
     SystemTime,
 };
 
-use super::{Engine, Event, Halt, Kept, Now, Output};
+use super::{Engine, Event, Halt, Now, Output, PersistedState, SourceId, SourceOffset};
 use crate::client::sanity::reference_id_of;
-use crate::discipline::{Blame, Decision, Estimate, Figures, Outcome};
+use crate::discipline::{Cause, Decision, ErrorFigures, Estimate, MeasurementOutcome};
 
-/// Above this bound the clock is not called synchronised any more: RFC 5905's MAXDIST is of this
-/// order, and at 15 ppm of drift allowance it is reached after about a day without sources.
+/// Error bound above which the clock is not synchronised. RFC 5905's MAXDIST is of this order; at a
+/// drift allowance of 15 ppm it is reached after about a day without sources.
 pub(super) const SYNCHRONIZED_BOUND: NtpDuration = NtpDuration::from_millis(1500);
 
-/// No oscillator does this between two polls: a clock that is found this far off was moved (a virtual machine
-/// paused or migrated unseen), and may be stepped as at the start.
-const MOVED: NtpDuration = NtpDuration::from_millis(100);
+/// Offset between two polls that no oscillator causes: the clock was changed (by a pause or a
+/// migration of a virtual machine), and may be stepped as at start-up.
+const CLOCK_CHANGED: NtpDuration = NtpDuration::from_millis(100);
 
-/// A slew shorter than this is not worth two system calls' jitter.
+/// Minimum duration of a slew: below it, the jitter of two system calls matters.
 const SLEW_MINIMUM: NtpDuration = NtpDuration::from_seconds(1);
 
-/// How often what a later run needs is handed out for saving.
+/// Interval at which the persistent state is handed out.
 const PERSIST_INTERVAL: NtpDuration = NtpDuration::from_seconds(3600);
 
-/// What the kernel calls the largest error it can express.
+/// Largest error that the kernel can express.
 const UNKNOWN_ERROR: NtpDuration = NtpDuration::from_seconds(16);
 
-/// The kernel adds 500 ppm to the largest error that it was told, but once a second: until then the figure stands still while truth
-/// may drift away.
+/// Interval at which the kernel increases its `maxerror` by 500 ppm. Between two updates the value
+/// is constant while the true error may grow.
 const KERNEL_TICK: NtpDuration = NtpDuration::from_seconds(1);
 
-/// A jump of the clock happened before it was noticed, so the ledger may date it a little earlier: a stamp that is older than the reading
-/// that noticed it, by the noise of readings, then falls on the right side.
+/// A jump of the clock happens before it is detected, so the ledger dates it a little earlier: a
+/// timestamp that precedes the detecting reading by the noise of readings is then on the right
+/// side.
 const READING_SLACK: NtpDuration = NtpDuration::from_micros(100);
 
 /// A slew in progress.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slew {
-    /// When the frequency goes back to `base`.
+    /// Time at which the frequency returns to `base`.
     pub(super) ends: Monotonic,
-    /// The oscillator's own correction.
+    /// Frequency correction of the oscillator.
     pub(super) base: Frequency,
 }
 
-/// What we tell others about our time.
+/// Synchronisation state that is published to clients and the kernel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SyncState {
     pub(super) synchronized: bool,
     pub(super) leap: LeapIndicator,
     pub(super) stratum: Stratum,
     pub(super) reference_id: ReferenceId,
+    /// The source of the newest update.
+    pub(super) reference: Option<SourceId>,
     /// System time of the newest update from a source.
     pub(super) reference_time: Option<SystemTime>,
 }
@@ -76,80 +79,87 @@ impl Default for SyncState {
             leap: LeapIndicator::None,
             stratum: Stratum::UNSYNCHRONIZED,
             reference_id: ReferenceId::XNON,
+            reference: None,
             reference_time: None,
         }
     }
 }
 
 impl Engine {
-    /// A measurement was taken: follow what is known now.
-    pub(super) fn steer(&mut self, now: Now, outcome: &Outcome) {
-        if *outcome == Outcome::Restarted {
-            self.emit(Event::DisciplineRestarted);
+    /// Adjusts the clock after a measurement.
+    pub(super) fn steer(&mut self, now: Now, outcome: &MeasurementOutcome) {
+        if *outcome == MeasurementOutcome::Restarted {
+            self.emit(Event::DisciplineRestarted {});
         }
-        let free = self.ledger.free(now.system);
+        let free = self.ledger.free_time(now.system);
         let agreement = self.discipline.agreement(free);
         if !agreement.majority {
-            return self.tell_no_majority(now);
+            return self.report_no_majority(now);
         }
         let Some(estimate) = self.discipline.estimate(free) else {
             return;
         };
         let mut step = NtpDuration::ZERO;
         if self.steers() {
-            let (gap, estimate) = self.aimed(now, &estimate);
-            if *outcome == Outcome::Blamed(Blame::Clock) && gap.abs() > MOVED {
+            let (offset, estimate) = self.relative_to_target(now, &estimate);
+            if *outcome == MeasurementOutcome::StepDetected(Cause::Clock)
+                && offset.abs() > CLOCK_CHANGED
+            {
                 self.steering.allow_step();
             }
             let decision = self
                 .steering
-                .decide(gap, &estimate, self.measurement_spacing());
-            if !self.carry_out(now, gap, decision) {
+                .decide(offset, &estimate, self.measurement_spacing());
+            if !self.apply_decision(now, offset, decision) {
                 return;
             }
-            step = self.wanted.step.unwrap_or(step);
+            step = self.pending_adjustment.step.unwrap_or(step);
         }
         self.follow_reference(now, step);
     }
 
-    /// How far the clock is ahead of where it is meant to be, and the estimate as steering should see it: while a leap second is smeared the
-    /// clock is meant to run at another rate than UTC.
-    pub(super) fn aimed(&self, now: Now, estimate: &Estimate) -> (NtpDuration, Estimate) {
+    /// Returns the offset of the clock from its target, and the estimate relative to the target:
+    /// while a leap second is smeared, the target runs at another rate than UTC.
+    pub(super) fn relative_to_target(
+        &self,
+        now: Now,
+        estimate: &Estimate,
+    ) -> (NtpDuration, Estimate) {
         let ahead = estimate.phase + self.ledger.correction(now.system);
-        let (aim, rate) = self.aim(now.system - ahead);
-        let aimed = Estimate {
+        let (target, rate) = self.smear_target(now.system - ahead);
+        let relative = Estimate {
             frequency: estimate.frequency - rate,
             ..*estimate
         };
-        (ahead - aim, aimed)
+        (ahead - target, relative)
     }
 
-    /// Where the clock is meant to be has changed, by no measurement.
-    pub(super) fn steer_without_news(&mut self, now: Now) {
-        let estimate = self.discipline.estimate(self.ledger.free(now.system));
+    /// Adjusts the clock after a change of its target without a measurement.
+    pub(super) fn resteer(&mut self, now: Now) {
+        let estimate = self.discipline.estimate(self.ledger.free_time(now.system));
         let Some(estimate) = estimate.filter(|_| self.steers()) else {
             return;
         };
-        let (gap, estimate) = self.aimed(now, &estimate);
+        let (offset, estimate) = self.relative_to_target(now, &estimate);
         let decision = self
             .steering
-            .decide(gap, &estimate, self.measurement_spacing());
-        if self.carry_out(now, gap, decision) {
-            let step = self.wanted.step.unwrap_or(NtpDuration::ZERO);
-            self.tell_kernel(now, step);
+            .decide(offset, &estimate, self.measurement_spacing());
+        if self.apply_decision(now, offset, decision) {
+            let step = self.pending_adjustment.step.unwrap_or(NtpDuration::ZERO);
+            self.update_kernel_errors(now, step);
         }
     }
 
-    /// Returns whether the daemon may go on.
-    fn carry_out(&mut self, now: Now, gap: NtpDuration, decision: Decision) -> bool {
+    /// Requests the adjustment. Returns false if the engine halts.
+    fn apply_decision(&mut self, now: Now, offset: NtpDuration, decision: Decision) -> bool {
         match decision {
             Decision::Hold => {}
             Decision::Step { by, frequency } => {
                 self.slew = None;
-                self.wanted.step = Some(by);
-                self.wanted.frequency = Some(frequency);
-                self.emit(Event::Stepped {
-                    by,
+                self.pending_adjustment.step = Some(by);
+                self.pending_adjustment.frequency = Some(frequency);
+                self.emit(Event::ClockStepped {
+                    step: by,
                     warn: self.config.warn_on_jump,
                 });
             }
@@ -162,9 +172,9 @@ impl Engine {
                     ends: now.monotonic + duration,
                     base,
                 });
-                self.wanted.frequency = Some(frequency);
-                self.emit(Event::Slewing {
-                    offset: gap,
+                self.pending_adjustment.frequency = Some(frequency);
+                self.emit(Event::ClockSlewing {
+                    offset: -offset,
                     frequency: base,
                     duration,
                 });
@@ -186,8 +196,9 @@ impl Engine {
         true
     }
 
-    /// Mean time between two measurements of any source: what a slew has to do its work. The next one in particular may
-    /// come much sooner, if two sources happen to be asked one after the other; it then takes the rest of the slew over.
+    /// Mean time between two measurements of any source: the time available for a slew. The next
+    /// measurement may come much sooner if two sources are polled in succession; it then takes over
+    /// the rest of the slew.
     fn measurement_spacing(&self) -> NtpDuration {
         let members = self.sources.members.iter();
         let reachable = members.filter(|member| member.association.reach().is_reachable());
@@ -200,47 +211,50 @@ impl Engine {
     pub(super) fn end_slew(&mut self, now: Now) {
         if let Some(slew) = self.slew.filter(|slew| slew.ends <= now.monotonic) {
             self.slew = None;
-            self.wanted.frequency = Some(slew.base);
+            self.pending_adjustment.frequency = Some(slew.base);
         }
     }
 
-    // ---- the clock's side
+    // ---- changes of the clock
 
-    /// Sends what this input led to as one change of the clock.
+    /// Sends the changes requested by this input as one adjustment.
     pub(super) fn flush_adjustment(&mut self) {
-        let wanted = core::mem::take(&mut self.wanted);
-        if wanted.step.is_some() || wanted.frequency.is_some() || wanted.status.is_some() {
-            self.applying = true;
-            // First, so that requests of the same batch are stamped by the changed clock.
-            self.outputs.push_front(Output::Adjust(wanted));
+        let adjustment = core::mem::take(&mut self.pending_adjustment);
+        if adjustment.step.is_some()
+            || adjustment.frequency.is_some()
+            || adjustment.status.is_some()
+        {
+            self.awaiting_clock = true;
+            // In front, so that requests of the same batch are timestamped by the changed clock.
+            self.outputs.push_front(Output::Adjust(adjustment));
         }
     }
 
-    /// The clock says what it did.
+    /// Records the change that the clock made.
     pub(super) fn clock_applied(&mut self, applied: Applied) {
-        self.applying = false;
-        self.watch.own_step(applied.step);
+        self.awaiting_clock = false;
+        self.jump_detector.record_own_step(applied.step);
         if applied.step != NtpDuration::ZERO || applied.frequency != self.ledger.frequency() {
             self.ledger.record(&applied);
         }
         if applied.step != NtpDuration::ZERO {
             self.clock_epoch = self.clock_epoch.wrapping_add(1);
-            self.give_up_exchanges();
-            self.carry_over(applied.step);
+            self.abandon_exchanges();
+            self.shift_measurements(applied.step);
         }
     }
 
-    /// The clock was stepped, and true time was not: what sources said last is said of the clock as it is now. Otherwise readers
-    /// would see offsets of a clock that is gone, until each source has answered again.
-    fn carry_over(&mut self, step: NtpDuration) {
+    /// Corrects the last measurements for a step of the clock. Otherwise readers would see offsets
+    /// of the clock before the step until each source has replied again.
+    fn shift_measurements(&mut self, step: NtpDuration) {
         let members = self.sources.members.iter_mut();
         for measured in members.filter_map(|member| member.measured.as_mut()) {
-            measured.offset += step;
+            measured.offset -= step;
             measured.at = measured.at + step;
         }
     }
 
-    /// The system clock jumped, and it was not us.
+    /// Handles a jump of the system clock made by another program.
     pub(super) fn clock_jumped(&mut self, now: Now, jump: NtpDuration) {
         let frequency = self.ledger.frequency();
         self.clock_epoch = self.clock_epoch.wrapping_add(1);
@@ -249,26 +263,26 @@ impl Engine {
             step: jump,
             frequency,
         });
-        self.give_up_exchanges();
-        if self.took_leap_second(now, jump) {
+        self.abandon_exchanges();
+        if self.detect_leap_second(now, jump) {
             return;
         }
-        self.carry_over(jump);
-        self.emit(Event::ClockDisturbed { by: jump });
+        self.shift_measurements(jump);
+        self.emit(Event::ClockDisturbed { change: jump });
         self.reacquire(now, jump);
     }
 
-    /// What is known of the clock is uncertain by `by`: end a slew that aims at nothing any more and ask
-    /// everybody again.
+    /// Restarts estimation after the clock became uncertain by `by`: ends the slew, whose target is
+    /// invalid, and polls all sources.
     pub(super) fn reacquire(&mut self, now: Now, by: NtpDuration) {
         if let Some(slew) = self.slew.take() {
-            self.wanted.frequency = Some(slew.base);
+            self.pending_adjustment.frequency = Some(slew.base);
         }
         self.discipline
-            .clock_disturbed(self.ledger.free(now.system), by.abs().as_seconds_f64());
+            .handle_disturbance(self.ledger.free_time(now.system), by.abs().as_seconds_f64());
         self.steering.allow_step();
-        if self.sync.synchronized && self.figures(now).is_none() {
-            // Nobody may rely on this clock until a source has told what became of it.
+        if self.sync.synchronized && self.error_figures(now).is_none() {
+            // The clock is not usable until a source was measured again.
             self.sync.synchronized = false;
             self.set_status(now, UNKNOWN_ERROR, UNKNOWN_ERROR);
         }
@@ -277,17 +291,18 @@ impl Engine {
         }
     }
 
-    pub(super) fn give_up_exchanges(&mut self) {
+    pub(super) fn abandon_exchanges(&mut self) {
         for member in &mut self.sources.members {
-            if let Some(exchange) = member.association.void_stamps() {
+            if let Some(exchange) = member.association.discard_timestamps() {
                 self.outputs.push_back(Output::Close(exchange));
             }
         }
     }
 
-    // ---- what we say about the clock
+    // ---- published state
 
-    /// Publishes what a measurement led to. `step` is about to be made: what is said is about the clock after it.
+    /// Updates the published state after a measurement. `step` is about to be made; the state is
+    /// that of the clock after it.
     pub(super) fn follow_reference(&mut self, now: Now, step: NtpDuration) {
         let Some(figures) = self.figures_after(now, step, NtpDuration::ZERO) else {
             return;
@@ -304,61 +319,70 @@ impl Engine {
             return;
         };
         let member = &self.sources.members[position];
-        let was = self.sync.synchronized;
+        let was_synchronized = self.sync.synchronized;
         let stratum = measured.stratum.below();
         let reference_id = reference_id_of(member.association.remote().ip());
-        let reference = self.sources.subject(member);
+        let source = self.sources.source_name(member);
         self.plan_leap(now, system);
         self.sync = SyncState {
             synchronized: figures.bound <= SYNCHRONIZED_BOUND,
             leap: self.leap_announcement(),
             stratum,
             reference_id,
+            reference: Some(source.id),
             reference_time: Some(system),
         };
-        self.us.says(system.to_ntp());
-        if self.sync.synchronized && !was {
-            self.emit(Event::Synchronized { stratum, reference });
+        self.local_identity
+            .record_reference_timestamp(system.to_ntp());
+        if self.sync.synchronized && !was_synchronized {
+            self.emit(Event::Synchronized { stratum, source });
         }
-        self.tell_kernel(now, step);
+        self.update_kernel_errors(now, step);
     }
 
-    /// Error figures for the system clock as it stands now.
-    pub(super) fn figures(&self, now: Now) -> Option<Figures> {
+    /// Error estimates of the system clock.
+    pub(super) fn error_figures(&self, now: Now) -> Option<ErrorFigures> {
         self.figures_after(now, NtpDuration::ZERO, NtpDuration::ZERO)
     }
 
-    /// The same against what is served, which is smeared time while a leap second is smeared.
-    pub(super) fn served_figures(&self, now: Now) -> Option<Figures> {
-        let (aim, _) = self.aim(now.system);
-        self.figures_after(now, -aim, NtpDuration::ZERO)
+    /// Error estimates relative to the served time, which is smeared while a leap second is
+    /// smeared.
+    pub(super) fn served_figures(&self, now: Now) -> Option<ErrorFigures> {
+        let (target, _) = self.smear_target(now.system);
+        self.figures_after(now, -target, NtpDuration::ZERO)
     }
 
-    /// The same for the clock once `step` has been made, and `ahead` of now if nothing more becomes known.
-    fn figures_after(&self, now: Now, step: NtpDuration, ahead: NtpDuration) -> Option<Figures> {
-        let outlook = self.discipline.outlook()?;
-        let free = self.ledger.free(now.system);
-        let gap = outlook.estimate(free).phase + self.ledger.correction(now.system);
-        outlook.figures(free + ahead, gap + step)
+    /// Error estimates of the clock after `step`, at `ahead` from now without further measurements.
+    fn figures_after(
+        &self,
+        now: Now,
+        step: NtpDuration,
+        ahead: NtpDuration,
+    ) -> Option<ErrorFigures> {
+        let prediction = self.discipline.prediction()?;
+        let free = self.ledger.free_time(now.system);
+        let offset = prediction.estimate(free).phase + self.ledger.correction(now.system);
+        prediction.error_figures(free + ahead, offset + step)
     }
 
-    /// Tells the kernel the error figures that hold until it lets them grow itself.
-    fn tell_kernel(&mut self, now: Now, step: NtpDuration) {
+    /// Sets the error estimates in the kernel that hold until its next own update.
+    fn update_kernel_errors(&mut self, now: Now, step: NtpDuration) {
         if let Some(figures) = self.figures_after(now, step, KERNEL_TICK) {
             self.set_status(now, figures.bound, figures.estimated_error);
         }
     }
 
-    /// Periodically: tells the kernel the error figures, and notices when they have grown too large.
+    /// Refreshes the error estimates in the kernel and checks whether synchronisation is lost.
+    /// Called periodically.
     pub(super) fn refresh_status(&mut self, now: Now) {
-        let figures = self.figures(now);
+        let figures = self.error_figures(now);
         let bound = figures.map_or(UNKNOWN_ERROR, |figures| figures.bound);
         if self.sync.synchronized && bound > SYNCHRONIZED_BOUND {
             self.sync.synchronized = false;
             self.emit(Event::SynchronizationLost { bound });
             self.set_status(now, bound, UNKNOWN_ERROR);
         }
-        self.tell_kernel(now, NtpDuration::ZERO);
+        self.update_kernel_errors(now, NtpDuration::ZERO);
     }
 
     pub(super) fn set_status(
@@ -370,7 +394,7 @@ impl Engine {
         if !self.steers() {
             return;
         }
-        self.wanted.status = Some(ClockStatus {
+        self.pending_adjustment.status = Some(ClockStatus {
             leap: self.kernel_leap(),
             estimated_error: estimated_error.min(UNKNOWN_ERROR),
             bound: bound.min(UNKNOWN_ERROR),
@@ -378,23 +402,23 @@ impl Engine {
         });
     }
 
-    fn tell_no_majority(&mut self, now: Now) {
-        let free = self.ledger.free(now.system);
+    fn report_no_majority(&mut self, now: Now) {
+        let free = self.ledger.free_time(now.system);
         let agreement = self.discipline.agreement(free);
-        let said: Vec<_> = self
+        let sources: Vec<_> = self
             .sources
             .members
             .iter()
             .filter_map(|member| {
                 let measured = member.measured?;
-                Some((
-                    self.sources.subject(member),
-                    measured.offset,
-                    measured.uncertainty,
-                ))
+                Some(SourceOffset {
+                    source: self.sources.source_name(member),
+                    offset: measured.offset,
+                    uncertainty: measured.uncertainty.unwrap_or(NtpDuration::MAX),
+                })
             })
             .collect();
-        // While sources are still being asked for the first time, disagreement is only incompleteness.
+        // During the initial burst, disagreement is only missing data.
         if self
             .sources
             .members
@@ -403,22 +427,23 @@ impl Engine {
         {
             return;
         }
-        let needed = self
+        let required = self
             .config
             .discipline
             .minimum_agreeing_sources
-            .max(said.len() / 2 + 1);
-        if self.majority_missing.admit(now.monotonic).is_some() {
+            .max(sources.len() / 2 + 1);
+        if self.no_majority_limit.admit(now.monotonic).is_some() {
             self.emit(Event::NoMajority {
                 agreeing: agreement.agreeing,
-                needed,
-                said,
+                required,
+                sources,
             });
         }
     }
 
-    /// Hands out what is worth keeping: as soon as there is anything, when the frequency becomes known, and once an hour.
-    pub(super) fn persist_hourly(&mut self, now: Now) {
+    /// Hands out the persistent state when it first exists, when the frequency becomes known, and
+    /// once an hour.
+    pub(super) fn persist_if_due(&mut self, now: Now) {
         let knows_more =
             |had_frequency: bool| !had_frequency && self.discipline.frequency_prior().is_some();
         let due = self.persisted.is_none_or(|(last, had_frequency)| {
@@ -429,12 +454,12 @@ impl Engine {
         }
     }
 
-    /// Hands out what is worth keeping.
+    /// Hands out the persistent state.
     pub(super) fn persist(&mut self, now: Now) {
-        let kept = self.kept(now);
-        if kept != Kept::default() {
-            self.persisted = Some((now.monotonic, kept.frequency.is_some()));
-            self.outputs.push_back(Output::Persist(kept));
+        let state = self.persistent_state(now);
+        if state != PersistedState::default() {
+            self.persisted = Some((now.monotonic, state.frequency.is_some()));
+            self.outputs.push_back(Output::Persist(state));
         }
     }
 }

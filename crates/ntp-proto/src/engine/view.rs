@@ -1,98 +1,131 @@
-//! What readers see: the engine's state at one moment, as plain data.
+//! Status of the engine for readers.
 
 use ntp_time::{Frequency, NtpDuration, Stratum};
+use ntp_types::status::{EngineStatus, PathStatus, SourceStatus, SystemStatus};
 
-use crate::discipline::SourceState;
-
-use super::{Engine, Now, Snapshot, SourceSnapshot, SystemSnapshot};
-
-/// What is said of an error that nothing is known about: the largest that NTP can express (RFC 5905, MAXDISP).
-const UNKNOWN: NtpDuration = NtpDuration::from_seconds(16);
+use super::source_set::Member;
+use super::{Engine, Now};
+use crate::client::Authentication;
+use crate::discipline::{self, SourceState};
 
 impl Engine {
-    /// Everything that any reader may show, as of `now`.
-    pub fn snapshot(&self, now: Now) -> Snapshot {
-        Snapshot {
-            now,
-            system: self.system_snapshot(now),
-            sources: self.source_snapshots(now),
-            configured: self.sources.overview(now.monotonic),
+    /// Returns everything that readers may show, at `now`.
+    pub fn status(&self, now: Now) -> EngineStatus {
+        EngineStatus {
+            system: self.system_status(now),
+            sources: (self.sources.members.iter())
+                .map(|member| self.source_status(now, member))
+                .collect(),
+            configured: self.sources.status(now.monotonic),
         }
     }
 
-    fn system_snapshot(&self, now: Now) -> SystemSnapshot {
-        let free = self.ledger.free(now.system);
-        let outlook = self.outlook();
-        let outlook = outlook.as_ref();
-        let estimate = outlook.map(|outlook| outlook.estimate(now.system));
-        let figures = outlook.and_then(|outlook| outlook.figures(now.system));
+    fn system_status(&self, now: Now) -> SystemStatus {
+        let free = self.ledger.free_time(now.system);
+        let prediction = self.prediction();
+        let prediction = prediction.as_ref();
+        let estimate = prediction.map(|prediction| prediction.estimate(now.system));
+        let figures = prediction.and_then(|prediction| prediction.error_figures(now.system));
+        let offset = prediction.map(|prediction| -prediction.offset(now.system));
         let agreement = self.discipline.agreement(free);
         let synchronized = self.sync.synchronized;
-        SystemSnapshot {
+        let (local_stratum, local_id) = (
+            self.config.local_stratum.min(Stratum::UNSYNCHRONIZED),
+            self.config.local_reference_id,
+        );
+        let prior = self.config.frequency_prior;
+        SystemStatus {
             synchronized,
             leap: self.leap(),
-            smear: self.aim(now.system).0,
-            tai_offset: self.tai_offset(now),
-            leap_list_expires: self.leap_list_expires(),
             stratum: if synchronized {
                 self.sync.stratum
             } else {
-                self.config.local_stratum.min(Stratum::UNSYNCHRONIZED)
+                local_stratum
             },
             reference_id: if synchronized {
                 self.sync.reference_id
             } else {
-                self.config.local_reference_id
+                local_id
             },
+            reference: self.sync.reference.filter(|_| synchronized),
             reference_time: self.sync.reference_time,
             precision: self.config.clock.precision,
-            offset: outlook.map_or(NtpDuration::ZERO, |outlook| outlook.gap(now.system)),
+            offset: offset.filter(|_| figures.is_some()),
             frequency: estimate.map_or(-self.ledger.frequency(), |estimate| estimate.frequency),
             frequency_uncertainty: estimate.map_or(
-                self.config
-                    .frequency_prior
-                    .map_or(Frequency::ZERO, |prior| prior.uncertainty),
+                prior.map_or(Frequency::ZERO, |prior| prior.uncertainty),
                 |estimate| Frequency::from_ratio(estimate.frequency_sigma),
             ),
-            estimated_error: figures.map_or(UNKNOWN, |figures| figures.estimated_error),
-            bound: figures.map_or(UNKNOWN, |figures| figures.bound),
+            estimated_error: figures.map(|figures| figures.estimated_error),
+            error_bound: figures.map(|figures| figures.bound),
             root_delay: figures.map_or(NtpDuration::ZERO, |figures| figures.root_delay),
-            root_dispersion: figures.map_or(UNKNOWN, |figures| figures.root_dispersion),
+            root_dispersion: figures.map(|figures| figures.root_dispersion),
             dispersion_rate: self.config.discipline.drift_allowance,
             accumulated_steps: self.steering.accumulated(),
-            accumulated_steps_threshold: self.config.steering.accumulated_panic,
-            agreeing: agreement.agreeing,
-            candidates: agreement.candidates,
+            accumulated_steps_limit: self.config.steering.accumulated_panic,
+            agreeing: agreement.agreeing as u64,
+            candidates: agreement.candidates as u64,
+            required: self.config.discipline.minimum_agreeing_sources as u64,
             majority: agreement.majority,
+            smear: self.smear_target(now.system).0,
+            tai_offset: self.tai_offset(now),
+            leap_list_expires: self.leap_list_expires(),
         }
     }
 
-    fn source_snapshots(&self, now: Now) -> Vec<SourceSnapshot> {
-        let free = self.ledger.free(now.system);
-        self.sources
-            .members
-            .iter()
-            .map(|member| {
-                let status = self.discipline.status(member.key, free);
-                SourceSnapshot {
-                    id: member.id,
-                    name: self.sources.config(member).name.clone(),
-                    address: member.association.remote(),
-                    authentication: member.association.protection().authentication(),
-                    interleaved: member.association.is_interleaved(),
-                    state: status.map_or(SourceState::NoSamples, |status| status.state),
-                    measured: member.measured,
-                    poll: member.association.schedule().poll(),
-                    limits: member.association.schedule().limits(),
-                    online: self.sources.is_online(member.configured),
-                    next_poll: self.sources.next_poll(member),
-                    opinion: self.sources.config(member).opinion,
-                    learnt: status,
-                    trouble: member.trouble,
-                    reach: member.association.reach(),
-                    counters: member.association.counters(),
-                }
-            })
-            .collect()
+    fn source_status(&self, now: Now, member: &Member) -> SourceStatus {
+        let association = &member.association;
+        let config = self.sources.config(member);
+        let estimate = self
+            .discipline
+            .status(member.key, self.ledger.free_time(now.system));
+        let state = estimate.map_or(SourceState::NoSamples, |estimate| estimate.state);
+        let reach = association.reach();
+        let limits = association.schedule().limits();
+        let authentication = association.protection().authentication();
+        SourceStatus {
+            id: member.id,
+            name: config.name.clone(),
+            address: association.remote().into(),
+            state: if reach.is_dead() {
+                SourceState::Unreachable
+            } else {
+                state
+            },
+            online: self.sources.is_online(member.configured),
+            authentication: authentication.to_string(),
+            interleaved: association.is_interleaved(),
+            options: config.selection,
+            poll: association.schedule().poll(),
+            poll_min: limits.min,
+            poll_max: limits.max,
+            next_poll: self.next_poll(member).map(|at| at - now.monotonic),
+            reach: reach.bits(),
+            unanswered: reach.unanswered(),
+            last_error: member.last_error.map(|error| error.to_string()),
+            measurement: member.measured,
+            path: estimate
+                .filter(|estimate| estimate.last.is_some() && member.measured.is_some())
+                .map(path_status),
+            packets: association.counters(),
+            nts_cookies: match authentication {
+                Authentication::Nts { cookies, .. } => Some(cookies as u64),
+                Authentication::None | Authentication::Symmetric { .. } => None,
+            },
+            certificate_expires: None,
+        }
+    }
+}
+
+fn path_status(estimate: discipline::SourceEstimate) -> PathStatus {
+    PathStatus {
+        base_delay: estimate.base_delay,
+        typical_excess: estimate.typical_excess,
+        jitter: estimate.jitter,
+        bias: estimate.bias,
+        bias_uncertainty: estimate.bias_sigma,
+        residual: estimate.offset,
+        combined: estimate.in_joint_estimate,
+        consecutive_outliers: estimate.consecutive_outliers,
     }
 }

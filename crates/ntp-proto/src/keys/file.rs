@@ -1,4 +1,4 @@
-//! Key files: one key a line, as `ntp.keys` of ntpd and ntpsec and `chrony.keys` have them.
+//! Key files: one key per line, in the format of `ntp.keys` (ntpd, ntpsec) and `chrony.keys`.
 //!
 //! ```text
 //! # number  type    secret
@@ -6,38 +6,41 @@
 //! 2         SHA1    ASCII:correct-horse-battery-staple
 //! ```
 //!
-//! Empty lines do not count, nor do lines that begin with `#`, `!`, `;` or `%` (chrony knows all four), nor anything
-//! from a word on that begins with `#`, if it stands behind the secret. Types are read without regard to case and dashes, and `AES` means `AES128`, `M`
-//! means `MD5` and `SHA` means `SHA1`, as old files write them.
+//! Empty lines are ignored, as are lines that begin with `#`, `!`, `;` or `%` (as in chrony), and
+//! comments after the secret that begin with `#`. Types are case-insensitive and may contain
+//! dashes; `AES` means `AES128`, `M` means `MD5` and `SHA` means `SHA1`, as in older files.
 //!
 //! # Text or hexadecimal?
-//! `HEX:` and `ASCII:` say so, and are chrony's. Without them the two traditions disagree: chrony takes any secret as text, ntpd and
-//! ntpsec take what is longer than 20 characters as hexadecimal. We read more than 20 hexadecimal digits, an even number of them, as hexadecimal, because
-//! that is how key generators write, with a [`Warning`] that names the two readings; everything else is text.
+//! The prefixes `HEX:` and `ASCII:` are explicit, as in chrony. Without one, the two traditions
+//! disagree: chrony reads any secret as text, ntpd and ntpsec read one of more than 20 characters
+//! as hexadecimal. We read an even number of more than 20 hexadecimal digits as hexadecimal,
+//! because key generators write them, with a [`WarningKind`] that names both readings; everything
+//! else is text.
 //!
 //! # Errors
-//! All faults of a file are reported at once, by line. No message repeats a word of the file: a secret in the wrong
-//! column is a secret still.
+//! All errors of a file are reported at once, by line. No message contains a word of the file: a
+//! secret in the wrong column is still a secret.
 
 use core::fmt;
 
-use super::{Algorithm, BadSecret, Key, KeyId, KeyRing};
+use super::{Algorithm, InvalidSecret, Key, KeyId, KeyRing};
 
-/// What a key file says.
+/// The content of a key file.
 #[derive(Debug)]
 pub struct KeyFile {
     /// The keys.
     pub keys: KeyRing,
-    /// What the operator should know about them.
-    pub remarks: Vec<Remark>,
+    /// Warnings about the keys.
+    pub remarks: Vec<KeyFileWarning>,
 }
 
 impl KeyFile {
-    /// Reads a key file's octets.
+    /// Parses a key file.
     ///
     /// # Errors
-    /// Every line that is no key, in order. The file's author is to blame.
-    pub fn parse(file: &[u8]) -> Result<Self, Vec<Problem>> {
+    ///
+    /// Every invalid line, in order.
+    pub fn parse(file: &[u8]) -> Result<Self, Vec<KeyFileError>> {
         let mut keys: Vec<(usize, Key)> = Vec::new();
         let mut remarks = Vec::new();
         let mut problems = Vec::new();
@@ -48,11 +51,11 @@ impl KeyFile {
                 Ok(Some(Line { key, warnings })) => {
                     let earlier = keys.iter().find(|(_, other)| other.id() == key.id());
                     if let Some((first, _)) = earlier {
-                        let fault = Fault::Duplicate { first: *first };
-                        problems.push(Problem { line, fault });
+                        let error = LineError::Duplicate { first: *first };
+                        problems.push(KeyFileError { line, error });
                         continue;
                     }
-                    let about = |warning| Remark {
+                    let about = |warning| KeyFileWarning {
                         line,
                         key: key.id(),
                         warning,
@@ -60,80 +63,80 @@ impl KeyFile {
                     remarks.extend(warnings.into_iter().flatten().map(about));
                     keys.push((line, key));
                 }
-                Err(fault) => problems.push(Problem { line, fault }),
+                Err(error) => problems.push(KeyFileError { line, error }),
             }
         }
         if !problems.is_empty() {
             return Err(problems);
         }
-        // No number is there twice, so the ring takes them all.
+        // Duplicates were refused above, so this does not fail.
         let keys = KeyRing::new(keys.into_iter().map(|(_, key)| key)).unwrap_or_default();
         Ok(Self { keys, remarks })
     }
 }
 
-/// A line that is no key.
+/// An invalid line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Counted from 1.
+pub struct KeyFileError {
+    /// Line number, from 1.
     pub line: usize,
     /// What is wrong with it.
-    pub fault: Fault,
+    pub error: LineError,
 }
 
-/// What can be wrong with a line.
+/// What is wrong with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Not three words.
+pub enum LineError {
+    /// It does not have three words.
     Words,
-    /// The first word is no number from 1 to 2^32 - 1.
+    /// The first word is not a number from 1 to 2^32 - 1.
     Id,
-    /// The second word is no type that we know.
+    /// The second word is not a known type.
     Type,
-    /// After `HEX:` stands something else than pairs of hexadecimal digits.
+    /// The text after `HEX:` is not pairs of hexadecimal digits.
     Hex,
-    /// The secret makes no key of this type.
-    Secret(BadSecret),
-    /// Another line has the number already.
+    /// The secret is not valid for its type.
+    Secret(InvalidSecret),
+    /// Another line has the same number.
     Duplicate {
-        /// That line.
+        /// The other line.
         first: usize,
     },
 }
 
-/// A key that works, but not as well as it might.
+/// A warning about a valid key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Remark {
-    /// Counted from 1.
+pub struct KeyFileWarning {
+    /// Line number, from 1.
     pub line: usize,
-    /// The key.
+    /// Number of the key.
     pub key: KeyId,
-    /// What about it.
-    pub warning: Warning,
+    /// What the warning is about.
+    pub warning: WarningKind,
 }
 
-/// What can be said against a key.
+/// What is questionable about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Warning {
-    /// MD5 is broken, and RFC 8573 forbids it.
+pub enum WarningKind {
+    /// It uses MD5, which is broken and forbidden by RFC 8573.
     Md5,
-    /// The secret has fewer than 10 octets, and can be guessed.
+    /// The secret has fewer than 10 octets and can be guessed.
     Short,
-    /// The secret was read as hexadecimal, and chrony would read it as text.
+    /// The secret was read as hexadecimal; chrony would read it as text.
     ReadAsHex,
 }
 
-/// Fewer octets than this can be searched.
-const SHORT: usize = 10;
+/// A secret with fewer octets can be found by exhaustive search.
+const MIN_SECRET_LENGTH: usize = 10;
 /// ntpd and ntpsec read longer secrets as hexadecimal.
-const LONGEST_TEXT: usize = 20;
+const MAX_TEXT_LENGTH: usize = 20;
 
 struct Line {
     key: Key,
-    warnings: [Option<Warning>; 3],
+    warnings: [Option<WarningKind>; 3],
 }
 
-fn parse_line(text: &[u8]) -> Result<Option<Line>, Fault> {
+fn parse_line(text: &[u8]) -> Result<Option<Line>, LineError> {
     let mut words = text
         .split(u8::is_ascii_whitespace)
         .filter(|word| !word.is_empty());
@@ -144,26 +147,26 @@ fn parse_line(text: &[u8]) -> Result<Option<Line>, Fault> {
         return Ok(None);
     }
     let (Some(kind), Some(secret)) = (words.next(), words.next()) else {
-        return Err(Fault::Words);
+        return Err(LineError::Words);
     };
     if words.next().is_some_and(|word| !word.starts_with(b"#")) {
-        return Err(Fault::Words);
+        return Err(LineError::Words);
     }
     let id = core::str::from_utf8(id).ok().and_then(|id| id.parse().ok());
-    let id = id.filter(|id| *id != 0).ok_or(Fault::Id)?;
-    let algorithm = algorithm(kind).ok_or(Fault::Type)?;
+    let id = id.filter(|id| *id != 0).ok_or(LineError::Id)?;
+    let algorithm = algorithm(kind).ok_or(LineError::Type)?;
     let (secret, guessed) = read_secret(secret)?;
-    let key = Key::new(id, algorithm, &secret).map_err(Fault::Secret)?;
+    let key = Key::new(id, algorithm, &secret).map_err(LineError::Secret)?;
     let warn = |condition: bool, warning| condition.then_some(warning);
     Ok(Some(Line {
         key,
         warnings: [
-            warn(algorithm == Algorithm::Md5, Warning::Md5),
-            warn(secret.len() < SHORT, Warning::Short),
-            // Of the two readings only one makes a key of a prescribed length.
+            warn(algorithm == Algorithm::Md5, WarningKind::Md5),
+            warn(secret.len() < MIN_SECRET_LENGTH, WarningKind::Short),
+            // A type with a prescribed length is valid in one of the two readings only.
             warn(
                 guessed && algorithm.secret_length().is_none(),
-                Warning::ReadAsHex,
+                WarningKind::ReadAsHex,
             ),
         ],
     }))
@@ -187,15 +190,15 @@ fn algorithm(word: &[u8]) -> Option<Algorithm> {
     })
 }
 
-/// The secret's octets, and whether the word did not say how to read it but was read as hexadecimal.
-fn read_secret(word: &[u8]) -> Result<(Secret, bool), Fault> {
+/// The secret's octets, and whether it was read as hexadecimal without a prefix.
+fn read_secret(word: &[u8]) -> Result<(Secret, bool), LineError> {
     if let Some(digits) = word.strip_prefix(b"HEX:") {
-        return Ok((hexadecimal(digits).ok_or(Fault::Hex)?, false));
+        return Ok((hexadecimal(digits).ok_or(LineError::Hex)?, false));
     }
     if let Some(text) = word.strip_prefix(b"ASCII:") {
         return Ok((Secret::new(text.to_vec()), false));
     }
-    let digits = (word.len() > LONGEST_TEXT)
+    let digits = (word.len() > MAX_TEXT_LENGTH)
         .then(|| hexadecimal(word))
         .flatten();
     Ok(match digits {
@@ -207,7 +210,7 @@ fn read_secret(word: &[u8]) -> Result<(Secret, bool), Fault> {
 type Secret = zeroize::Zeroizing<Vec<u8>>;
 
 fn hexadecimal(digits: &[u8]) -> Option<Secret> {
-    // Never grows, so that no copy is left behind unwiped.
+    // Never reallocated, so no unwiped copy is left behind.
     let mut octets = Secret::new(Vec::with_capacity(digits.len() / 2));
     let digit = |octet: u8| char::from(octet).to_digit(16);
     let (pairs, []) = digits.as_chunks::<2>() else {
@@ -219,41 +222,41 @@ fn hexadecimal(digits: &[u8]) -> Option<Secret> {
     Some(octets)
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for KeyFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.fault)
+        write!(f, "line {}: {}", self.line, self.error)
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for LineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Words => f.write_str("a key is three words: its number, its type and its secret"),
-            Self::Id => f.write_str("the first word must be the key's number, from 1 to 4294967295"),
+            Self::Words => f.write_str("expected three words: key ID, type and secret"),
+            Self::Id => f.write_str("key ID must be a number from 1 to 4294967295"),
             Self::Type => f.write_str(
-                "the second word is no type of key; known are AES128, AES256, SHA1, SHA256, SHA384, SHA512 and MD5",
+                "unknown key type (expected AES128, AES256, SHA1, SHA256, SHA384, SHA512 or MD5)",
             ),
-            Self::Hex => f.write_str("behind `HEX:` must stand pairs of hexadecimal digits"),
+            Self::Hex => f.write_str("`HEX:` must be followed by pairs of hexadecimal digits"),
             Self::Secret(bad) => bad.fmt(f),
-            Self::Duplicate { first } => write!(f, "line {first} has the same key number"),
+            Self::Duplicate { first } => write!(f, "key ID is already used on line {first}"),
         }
     }
 }
 
-impl fmt::Display for Remark {
+impl fmt::Display for KeyFileWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: key {} ", self.line, self.key)?;
         f.write_str(match self.warning {
-            Warning::Md5 => "uses MD5, which RFC 8573 forbids; use AES128 if the other side can",
-            Warning::Short => "has a secret of less than 10 octets, which can be guessed",
-            Warning::ReadAsHex => {
-                "was read as hexadecimal, as ntpd does, but chrony would read it as text; write `HEX:` or `ASCII:` before it"
+            WarningKind::Md5 => "uses MD5, which RFC 8573 forbids; use AES128 if the other side supports it",
+            WarningKind::Short => "has a secret of less than 10 octets, which can be guessed",
+            WarningKind::ReadAsHex => {
+                "was read as hexadecimal, as in ntpd; chrony would read it as text: write `HEX:` or `ASCII:` before the secret"
             }
         })
     }
 }
 
-impl core::error::Error for Problem {}
+impl core::error::Error for KeyFileError {}
 
 #[cfg(test)]
 mod tests {
@@ -265,8 +268,8 @@ mod tests {
         KeyFile::parse(text.as_bytes()).unwrap()
     }
 
-    /// The tag that a key of the file makes tells what its secret was.
-    fn same(file: &KeyFile, id: KeyId, algorithm: Algorithm, secret: &[u8]) {
+    /// Asserts that a key of the file has this algorithm and secret, by comparing digests.
+    fn assert_key(file: &KeyFile, id: KeyId, algorithm: Algorithm, secret: &[u8]) {
         let read = file.keys.get(id).unwrap();
         assert_eq!(read.algorithm(), algorithm);
         let expected = Key::new(id, algorithm, secret).unwrap();
@@ -274,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_chrony_and_ntpsec_are_read() {
+    fn key_files_of_chrony_and_ntpsec_are_read() {
         let file = parse(
             "# a comment\n\
              \n\
@@ -289,32 +292,32 @@ mod tests {
              4294967295 sha512 a#b;longer-than-twenty-characters",
         );
         let counting: Vec<u8> = (0..32).collect();
-        same(&file, 1, Algorithm::Md5, b"AVeryLongAndSecretPw");
-        same(&file, 20, Algorithm::Aes128Cmac, &counting[..16]);
-        same(&file, 21, Algorithm::Aes128Cmac, &counting[..16]);
-        same(&file, 22, Algorithm::Aes128Cmac, b"0123456789abcdef");
-        same(&file, 23, Algorithm::Aes256Cmac, &counting);
-        same(&file, 30, Algorithm::Sha256, b"HEX:is-not-hex-here");
-        same(
+        assert_key(&file, 1, Algorithm::Md5, b"AVeryLongAndSecretPw");
+        assert_key(&file, 20, Algorithm::Aes128Cmac, &counting[..16]);
+        assert_key(&file, 21, Algorithm::Aes128Cmac, &counting[..16]);
+        assert_key(&file, 22, Algorithm::Aes128Cmac, b"0123456789abcdef");
+        assert_key(&file, 23, Algorithm::Aes256Cmac, &counting);
+        assert_key(&file, 30, Algorithm::Sha256, b"HEX:is-not-hex-here");
+        assert_key(
             &file,
             u32::MAX,
             Algorithm::Sha512,
             b"a#b;longer-than-twenty-characters",
         );
         assert_eq!(file.keys.iter().count(), 8);
-        let remark = Remark {
+        let remark = KeyFileWarning {
             line: 4,
             key: 1,
-            warning: Warning::Md5,
+            warning: WarningKind::Md5,
         };
         assert_eq!(file.remarks, [remark]);
     }
 
     #[test]
-    fn twenty_characters_are_text_and_more_digits_are_hexadecimal() {
+    fn secrets_of_more_than_twenty_digits_are_hexadecimal() {
         let file = parse("1 SHA1 00112233445566778899\n2 SHA1 0011223344556677889900");
-        same(&file, 1, Algorithm::Sha1, b"00112233445566778899");
-        same(
+        assert_key(&file, 1, Algorithm::Sha1, b"00112233445566778899");
+        assert_key(
             &file,
             2,
             Algorithm::Sha1,
@@ -325,12 +328,12 @@ mod tests {
             .iter()
             .map(|it| (it.line, it.warning))
             .collect();
-        assert_eq!(warnings, [(2, Warning::ReadAsHex)]);
-        assert_eq!(parse("1 SHA1 short").remarks[0].warning, Warning::Short);
+        assert_eq!(warnings, [(2, WarningKind::ReadAsHex)]);
+        assert_eq!(parse("1 SHA1 short").remarks[0].warning, WarningKind::Short);
     }
 
     #[test]
-    fn every_bad_line_is_named_and_no_secret_repeated() {
+    fn every_invalid_line_is_reported_without_its_secret() {
         let text = "1 SHA1\n\
                     0 SHA1 hunter2hunter2\n\
                     hunter2 SHA1 x\n\
@@ -345,21 +348,24 @@ mod tests {
                     10 SHA1 HEX:";
         let problems = KeyFile::parse(text.as_bytes()).unwrap_err();
         let expected = [
-            (1, Fault::Words),
-            (2, Fault::Id),
-            (3, Fault::Id),
-            (4, Fault::Id),
-            (5, Fault::Id),
-            (6, Fault::Type),
-            (7, Fault::Hex),
-            (8, Fault::Secret(BadSecret::Length(Algorithm::Aes128Cmac))),
-            (9, Fault::Words),
-            (11, Fault::Duplicate { first: 10 }),
-            (12, Fault::Secret(BadSecret::Empty)),
+            (1, LineError::Words),
+            (2, LineError::Id),
+            (3, LineError::Id),
+            (4, LineError::Id),
+            (5, LineError::Id),
+            (6, LineError::Type),
+            (7, LineError::Hex),
+            (
+                8,
+                LineError::Secret(InvalidSecret::Length(Algorithm::Aes128Cmac)),
+            ),
+            (9, LineError::Words),
+            (11, LineError::Duplicate { first: 10 }),
+            (12, LineError::Secret(InvalidSecret::Empty)),
         ];
         assert_eq!(
             problems,
-            expected.map(|(line, fault)| Problem { line, fault })
+            expected.map(|(line, error)| KeyFileError { line, error })
         );
         for problem in problems {
             assert!(!format!("{problem} {problem:?}").contains("hunter"));
@@ -368,7 +374,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_octets_are_a_file_or_name_a_line_of_it(file in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn parse_errors_have_valid_line_numbers(file in proptest::collection::vec(any::<u8>(), 0..200)) {
             let lines = file.split(|octet| *octet == b'\n').count();
             if let Err(problems) = KeyFile::parse(&file) {
                 prop_assert!(!problems.is_empty());

@@ -1,4 +1,4 @@
-//! One key: sign and verify.
+//! One symmetric key: sign and verify.
 
 use core::fmt;
 
@@ -11,13 +11,14 @@ use sha2::{Sha256, Sha384, Sha512};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// Number under which both sides know a key: 1 to 2^32 - 1. Zero marks a crypto-NAK and names no key.
+/// Number of a key, known to both sides: 1 to 2^32 - 1. Zero marks a crypto-NAK and is not a key.
 pub type KeyId = u32;
 
-/// How digests are made from a secret and a packet; the table is in the [module's essay](super).
+/// How a digest is calculated from secret and packet; see the table in the [module
+/// documentation](super).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
-    /// `MD5(secret, packet)`: for old peers only.
+    /// `MD5(secret, packet)`: only for peers that support nothing else.
     Md5,
     /// `SHA-1(secret, packet)`.
     Sha1,
@@ -27,14 +28,14 @@ pub enum Algorithm {
     Sha384,
     /// `SHA-512(secret, packet)`.
     Sha512,
-    /// AES-CMAC with a secret of 16 octets: what RFC 8573 recommends.
+    /// AES-CMAC with a secret of 16 octets: recommended by RFC 8573.
     Aes128Cmac,
     /// AES-CMAC with a secret of 32 octets.
     Aes256Cmac,
 }
 
 impl Algorithm {
-    /// All of them.
+    /// All algorithms.
     pub const ALL: [Self; 7] = [
         Self::Md5,
         Self::Sha1,
@@ -45,7 +46,7 @@ impl Algorithm {
         Self::Aes256Cmac,
     ];
 
-    /// Octets of the secret, where the algorithm prescribes them.
+    /// Length of the secret in octets, if the algorithm prescribes it.
     pub const fn secret_length(self) -> Option<usize> {
         match self {
             Self::Aes128Cmac => Some(16),
@@ -75,13 +76,13 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// A secret that two sides share, ready for use.
+/// A secret shared with a peer, ready for use.
 pub struct Key {
     id: KeyId,
     secret: Secret,
 }
 
-/// The ciphers wipe their round keys when they are dropped (feature `zeroize`).
+/// The ciphers wipe their round keys on drop (feature `zeroize`).
 enum Secret {
     Hashed(Hash, Zeroizing<Vec<u8>>),
     Aes128(Box<Cmac<Aes128>>),
@@ -98,19 +99,21 @@ enum Hash {
 }
 
 impl Key {
-    /// A key from its secret.
+    /// Creates a key from its secret.
     ///
     /// # Errors
-    /// [`BadSecret`] if the number is 0, or the secret empty or not as long as the algorithm wants it.
-    pub fn new(id: KeyId, algorithm: Algorithm, secret: &[u8]) -> Result<Self, BadSecret> {
+    ///
+    /// [`InvalidSecret`] if `id` is 0, or the secret is empty or does not have the length that the
+    /// algorithm requires.
+    pub fn new(id: KeyId, algorithm: Algorithm, secret: &[u8]) -> Result<Self, InvalidSecret> {
         if id == 0 {
-            return Err(BadSecret::Id);
+            return Err(InvalidSecret::Id);
         }
         let hashed = |hash| match secret.len() {
-            0 => Err(BadSecret::Empty),
+            0 => Err(InvalidSecret::Empty),
             _ => Ok(Secret::Hashed(hash, Zeroizing::new(secret.to_vec()))),
         };
-        let length = |_| BadSecret::Length(algorithm);
+        let length = |_| InvalidSecret::Length(algorithm);
         let secret = match algorithm {
             Algorithm::Md5 => hashed(Hash::Md5)?,
             Algorithm::Sha1 => hashed(Hash::Sha1)?,
@@ -127,12 +130,12 @@ impl Key {
         Ok(Self { id, secret })
     }
 
-    /// The key's number.
+    /// Number of the key.
     pub const fn id(&self) -> KeyId {
         self.id
     }
 
-    /// How it makes digests.
+    /// Algorithm of the key.
     pub const fn algorithm(&self) -> Algorithm {
         match &self.secret {
             Secret::Hashed(Hash::Md5, _) => Algorithm::Md5,
@@ -145,7 +148,7 @@ impl Key {
         }
     }
 
-    /// The digest of `message`: of a packet's octets up to the key identifier.
+    /// Calculates the digest of `message`: the octets of a packet before the key ID.
     pub fn sign(&self, message: &[u8]) -> Tag {
         match &self.secret {
             Secret::Hashed(hash, secret) => match hash {
@@ -168,8 +171,8 @@ impl Key {
         }
     }
 
-    /// Whether `digest` is the digest of `message`, whole or in version 4's length. Takes the same time for any wrong digest of
-    /// a right length.
+    /// Whether `digest` is the digest of `message`, complete or truncated to the length of version
+    /// 4. Takes the same time for every wrong digest of a valid length.
     pub fn verify(&self, message: &[u8], digest: &[u8]) -> bool {
         let tag = self.sign(message);
         let right = if digest.len() == tag.whole().len() {
@@ -188,7 +191,8 @@ fn hashed<H: Digest>(secret: &[u8], message: &[u8]) -> Output<H> {
         .finalize()
 }
 
-/// The same number, algorithm and secret. Secrets are compared by the digest of nothing, in constant time.
+/// Equal if number, algorithm and secret are equal. Secrets are compared by their digest of an
+/// empty message, in constant time.
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.sign(&[]), other.sign(&[]));
@@ -200,7 +204,7 @@ impl PartialEq for Key {
 
 impl Eq for Key {}
 
-/// Says which key it is, and nothing about the secret.
+/// Shows number and algorithm, never the secret.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Key {} ({})", self.id, self.algorithm())
@@ -210,23 +214,23 @@ impl fmt::Debug for Key {
 /// A digest.
 #[derive(Clone, Copy)]
 pub struct Tag {
-    octets: [u8; Self::LONGEST],
+    octets: [u8; Self::MAX_LENGTH],
     length: usize,
 }
 
 impl Tag {
-    const LONGEST: usize = 64;
-    /// What version 4 has room for (RFC 7822 section 3).
-    const VERSION_4: usize = 20;
+    const MAX_LENGTH: usize = 64;
+    /// Longest digest of version 4 (RFC 7822 section 3), in octets.
+    const VERSION_4_LENGTH: usize = 20;
 
-    /// As it goes into packets of version 4: 16 or 20 octets.
+    /// The digest as in packets of version 4: 16 or 20 octets.
     pub fn version_4(&self) -> &[u8] {
-        self.prefix(Self::VERSION_4)
+        self.prefix(Self::VERSION_4_LENGTH)
     }
 
-    /// All of it, as chrony sends it in version 3: 16 to 64 octets.
+    /// The complete digest, as chrony sends it in version 3: 16 to 64 octets.
     pub fn whole(&self) -> &[u8] {
-        self.prefix(Self::LONGEST)
+        self.prefix(Self::MAX_LENGTH)
     }
 
     /// The first `length` octets, or all if there are fewer.
@@ -237,39 +241,39 @@ impl Tag {
     }
 
     fn from(digest: impl AsRef<[u8]>) -> Self {
-        let mut octets = [0; Self::LONGEST];
+        let mut octets = [0; Self::MAX_LENGTH];
         let digest = digest.as_ref();
         for (to, from) in octets.iter_mut().zip(digest) {
             *to = *from;
         }
         Self {
             octets,
-            length: digest.len().min(Self::LONGEST),
+            length: digest.len().min(Self::MAX_LENGTH),
         }
     }
 }
 
-/// Why a secret makes no key. Whoever wrote it is to blame.
+/// Why a secret is not a valid key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BadSecret {
-    /// Number 0 names no key.
+pub enum InvalidSecret {
+    /// Key ID 0 is not a key.
     Id,
-    /// There is no secret.
+    /// The secret is empty.
     Empty,
-    /// The algorithm needs a secret of another length.
+    /// The algorithm requires a secret of another length.
     Length(Algorithm),
 }
 
-impl fmt::Display for BadSecret {
+impl fmt::Display for InvalidSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Id => f.write_str("a key's number is from 1 to 4294967295"),
+            Self::Id => f.write_str("key ID must be from 1 to 4294967295"),
             Self::Empty => f.write_str("the secret is empty"),
             Self::Length(algorithm) => {
                 let octets = algorithm.secret_length().unwrap_or(0);
                 write!(
                     f,
-                    "a secret for {algorithm} is {octets} octets long: write `HEX:` and {} hexadecimal digits",
+                    "a secret for {algorithm} must be {octets} octets: write `HEX:` and {} hexadecimal digits",
                     2 * octets
                 )
             }
@@ -277,7 +281,7 @@ impl fmt::Display for BadSecret {
     }
 }
 
-impl core::error::Error for BadSecret {}
+impl core::error::Error for InvalidSecret {}
 
 #[cfg(test)]
 mod tests {
@@ -301,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn cmac_is_that_of_rfc_4493_section_4() {
+    fn cmac_matches_the_vectors_of_rfc_4493_section_4() {
         let key = key(Algorithm::Aes128Cmac, &RFC_4493_KEY);
         let message = hex(
             "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51\
@@ -319,7 +323,7 @@ mod tests {
 
     #[test]
     fn digests_hash_the_secret_before_the_packet() {
-        // H("abc") of RFC 1321 and FIPS 180, however it is divided.
+        // H("abc") of RFC 1321 and FIPS 180, independent of how it is split.
         for (algorithm, expected) in [
             (Algorithm::Md5, "900150983cd24fb0d6963f7d28e17f72"),
             (Algorithm::Sha1, "a9993e364706816aba3e25717850c26c9cd0d89d"),
@@ -338,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_whole_digest_and_version_4s_cut_are_right() {
+    fn only_the_whole_and_the_truncated_digest_are_valid() {
         let key = key(Algorithm::Sha256, b"secret");
         let tag = key.sign(b"packet");
         for length in 0..=32 {
@@ -357,11 +361,11 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_does_not_fit_is_refused() {
+    fn invalid_secrets_are_refused() {
         let new = |id, algorithm, secret: &[u8]| Key::new(id, algorithm, secret).err();
-        assert_eq!(new(0, Algorithm::Sha1, b"x"), Some(BadSecret::Id));
-        assert_eq!(new(1, Algorithm::Sha1, b""), Some(BadSecret::Empty));
-        let length = Some(BadSecret::Length(Algorithm::Aes128Cmac));
+        assert_eq!(new(0, Algorithm::Sha1, b"x"), Some(InvalidSecret::Id));
+        assert_eq!(new(1, Algorithm::Sha1, b""), Some(InvalidSecret::Empty));
+        let length = Some(InvalidSecret::Length(Algorithm::Aes128Cmac));
         assert_eq!(new(1, Algorithm::Aes128Cmac, &[0; 15]), length);
         assert_eq!(new(1, Algorithm::Aes128Cmac, &[]), length);
         assert_eq!(new(1, Algorithm::Aes256Cmac, &[0; 32]), None);

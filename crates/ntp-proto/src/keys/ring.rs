@@ -1,21 +1,22 @@
-//! The keys that a server or a set of sources holds.
+//! The set of keys of a server or of a set of sources.
 
 use std::sync::Arc;
 
 use super::{Key, KeyId};
 
-/// Keys by number. Cheap to look into, immutable once built.
+/// Keys by number, immutable.
 #[derive(Clone, Debug, Default)]
 pub struct KeyRing {
-    /// Ascending by number, no number twice.
+    /// In ascending order of number, without duplicates.
     keys: Vec<Arc<Key>>,
 }
 
 impl KeyRing {
-    /// A ring of `keys`.
+    /// Creates a ring of `keys`.
     ///
     /// # Errors
-    /// [`DuplicateKey`] if two have the same number: which of them is meant cannot be known.
+    ///
+    /// [`DuplicateKey`] if two keys have the same number.
     pub fn new(keys: impl IntoIterator<Item = Key>) -> Result<Self, DuplicateKey> {
         let mut keys: Vec<Arc<Key>> = keys.into_iter().map(Arc::new).collect();
         keys.sort_by_key(|key| key.id());
@@ -31,7 +32,8 @@ impl KeyRing {
         self.keys.get(index)
     }
 
-    /// Only those keys that `wanted` chooses: a server may be allowed fewer than the file holds.
+    /// Returns the keys for which `wanted` returns `true`: a server may use fewer keys than the
+    /// file has.
     #[must_use]
     pub fn filtered(&self, wanted: impl Fn(&Key) -> bool) -> Self {
         let keys = self.keys.iter().filter(|key| wanted(key)).cloned();
@@ -40,12 +42,12 @@ impl KeyRing {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there are no keys.
     pub const fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// All keys, ascending by number.
+    /// All keys, in ascending order of number.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Key>> {
         self.keys.iter()
     }
@@ -57,7 +59,7 @@ pub struct DuplicateKey(pub KeyId);
 
 impl core::fmt::Display for DuplicateKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "key {} is there twice", self.0)
+        write!(f, "key {} is defined twice", self.0)
     }
 }
 
@@ -86,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_stands_for_one_key() {
+    fn duplicate_key_ids_are_refused() {
         assert_eq!(
             KeyRing::new([key(5), key(4), key(5)]).err(),
             Some(DuplicateKey(5))

@@ -1,17 +1,18 @@
-//! What must hold for any list of leap seconds at all, as a function that panics when it does not.
+//! Properties of every list of leap seconds, as a function that panics if one is violated.
 //!
-//! Three drivers share it: the libFuzzer target in `fuzz/`, the replay of the committed corpus, and a property test. A corpus entry is a
-//! list.
+//! Used by the libFuzzer target in `fuzz/`, the replay of the committed corpus, and a property
+//! test. A corpus entry is the text of a list.
 
 use ntp_time::{NtpDuration, SystemTime};
 
 use super::LeapTable;
 
-/// Reads `data` as a list, and asks it about all kinds of times.
+/// Parses `data` as a list, and checks its answers for many times.
 ///
 /// # Panics
-/// If a promise of [`LeapTable`] is broken: what is accepted can be written and is read back the same, says nothing about a time for which it is
-/// not complete, and has its leap seconds where its offsets change.
+/// If a property of [`LeapTable`] is violated: a valid list can be formatted and parses to the same
+/// list, has no offset for times for which it is not complete, and has its leap seconds where its
+/// offsets change.
 pub fn check(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let Ok(table) = LeapTable::parse(&text) else {
@@ -28,7 +29,7 @@ pub fn check(data: &[u8]) {
         table.expires(),
         table.expires() - second,
     ];
-    // Around each midnight that the written form names.
+    // Around each midnight of the formatted list.
     for line in written.lines() {
         let ntp = line.split_whitespace().find_map(|word| word.parse().ok());
         let unix = ntp.map(|ntp: i64| ntp.saturating_sub(super::table::NTP_TO_UNIX));
@@ -36,17 +37,17 @@ pub fn check(data: &[u8]) {
         times.extend([midnight - second, midnight, midnight + second]);
     }
     for time in times {
-        is_asked_about(&table, time);
+        check_time(&table, time);
     }
 }
 
-fn is_asked_about(table: &LeapTable, time: SystemTime) {
+fn check_time(table: &LeapTable, time: SystemTime) {
     let second = NtpDuration::from_seconds(1);
     if !table.is_valid(time) {
         assert_eq!(table.tai_offset(time), None, "{time}");
     }
     for reach in [NtpDuration::ZERO, second, NtpDuration::MAX] {
-        let Some(leap) = table.near(time, reach) else {
+        let Some(leap) = table.nearest(time, reach) else {
             continue;
         };
         assert!((leap.midnight - time).abs() <= reach, "{leap:?} at {time}");
@@ -65,7 +66,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_list_keeps_the_promises(
+        fn any_list_has_the_properties(
             start in -10_i64..4_000_000_000,
             steps in prop::collection::vec((1_i64..100_000_000, prop::bool::ANY), 0..8),
             expires in 0_i64..5_000_000_000,

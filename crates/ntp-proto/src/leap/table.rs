@@ -1,13 +1,14 @@
-//! `leap-seconds.list`: all leap seconds that there have been, and the promise that there is no other until a date.
+//! `leap-seconds.list`: all past leap seconds, and a date until which the list is complete.
 //!
-//! # The form
-//! Lines of two numbers: NTP seconds at which an offset begins to hold, and TAI - UTC from then on. Comments begin with `#`; three of
-//! them have a meaning: `#$` when the file was last changed, `#@` when it expires, `#h` the SHA-1 of all of its numbers as they are
-//! written, in five words of hexadecimal whose leading zeroes some editions omit. The bulletin's publishers renew it twice a year;
+//! # Format
+//! Lines of two numbers: NTP seconds from which an offset applies, and TAI - UTC in seconds.
+//! Comments begin with `#`; three of them have a meaning: `#$` is when the file was last changed,
+//! `#@` when it expires, `#h` the SHA-1 of all of its numbers as they are written, in five words of
+//! hexadecimal whose leading zeroes some editions omit. The file is published twice a year;
 //! operating systems ship it with their time zones.
 //!
-//! An expired list is still right about the past, but no longer says what does **not** happen: then it neither
-//! announces nor contradicts.
+//! An expired list is still right about the past, but no longer shows that a leap second does
+//! **not** happen: then it neither announces nor contradicts.
 
 use core::fmt;
 
@@ -19,62 +20,60 @@ use super::LeapSecond;
 /// Seconds from the NTP epoch (1900) to the Unix epoch (1970).
 pub(super) const NTP_TO_UNIX: i64 = 2_208_988_800;
 
-/// Far more than there will be for centuries; a file with more is none.
-const MOST_ENTRIES: usize = 1000;
+/// Largest number of entries: more than there will be for centuries.
+const MAX_ENTRIES: usize = 1000;
 
-/// Offsets beyond are no TAI - UTC; the kernel's own limit is larger.
-const LARGEST_OFFSET: i32 = 1000;
+/// Largest plausible TAI - UTC in seconds; the kernel's own limit is larger.
+const MAX_OFFSET: i32 = 1000;
 
-/// A checked list.
+/// A valid list of leap seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeapTable {
-    /// From when an offset holds, and TAI - UTC in seconds; oldest first, never empty.
+    /// Time from which an offset applies, and TAI - UTC in seconds; oldest first, never empty.
     entries: Vec<(SystemTime, i32)>,
     expires: SystemTime,
 }
 
-/// What is wrong with a file; the file is to blame.
+/// Defect of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListError {
-    /// A line that is not of the form.
+    /// A line has the wrong format.
     Line(usize),
-    /// Entries that are not in order, or that jump by more than a second.
+    /// An entry is not later than the one before, or does not differ from it by one second.
     Order(usize),
-    /// There is no entry at all.
+    /// It has no entries.
     Empty,
-    /// It does not say when it expires.
+    /// It has no expiry time.
     NoExpiry,
-    /// The numbers are not those that the hash is of.
+    /// The numbers do not match the hash.
     Hash,
-    /// It is larger than any such list.
+    /// It has too many entries.
     TooLong,
 }
 
 impl fmt::Display for ListError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Line(line) => write!(f, "line {line} is not of the form 'NTP-SECONDS OFFSET'"),
+            Self::Line(line) => write!(f, "line {line}: expected 'NTP-SECONDS OFFSET'"),
             Self::Order(line) => write!(
                 f,
-                "line {line} does not follow from the line before: later, and by one second"
+                "line {line}: must be later than the line before, and differ from it by one second"
             ),
-            Self::Empty => f.write_str("there is no entry in it"),
-            Self::NoExpiry => {
-                f.write_str("it does not say when it expires (a line '#@ NTP-SECONDS')")
+            Self::Empty => f.write_str("no entries"),
+            Self::NoExpiry => f.write_str("no expiry time (line '#@ NTP-SECONDS')"),
+            Self::Hash => {
+                f.write_str("numbers do not match the hash (line '#h'): damaged or edited")
             }
-            Self::Hash => f.write_str(
-                "its numbers do not match its hash (the line '#h'): it was damaged or edited",
-            ),
-            Self::TooLong => f.write_str("it is too long for a list of leap seconds"),
+            Self::TooLong => f.write_str("too long for a list of leap seconds"),
         }
     }
 }
 
 impl LeapTable {
-    /// Reads the text of a file.
+    /// Parses the text of a file.
     ///
     /// # Errors
-    /// See [`ListError`]; nothing of a wrong file is used.
+    /// Any [`ListError`]; an invalid file is rejected as a whole.
     pub fn parse(text: &str) -> Result<Self, ListError> {
         let mut entries: Vec<(SystemTime, i32)> = Vec::new();
         let mut expires = None;
@@ -104,7 +103,7 @@ impl LeapTable {
                 {
                     return Err(ListError::Order(number));
                 }
-                if entries.len() == MOST_ENTRIES {
+                if entries.len() == MAX_ENTRIES {
                     return Err(ListError::TooLong);
                 }
                 entries.push(entry);
@@ -120,7 +119,7 @@ impl LeapTable {
         Ok(Self { entries, expires })
     }
 
-    /// The list in its form, without comments and without a hash.
+    /// Formats the list, without comments and without a hash.
     pub fn to_text(&self) -> String {
         let ntp = |time: &SystemTime| time.as_nanos() / 1_000_000_000 + NTP_TO_UNIX;
         let entries = self.entries.iter();
@@ -128,26 +127,26 @@ impl LeapTable {
         format!("#@ {}\n", ntp(&self.expires)) + &lines.collect::<String>()
     }
 
-    /// Until when it is complete.
+    /// Time until which the list is complete.
     pub const fn expires(&self) -> SystemTime {
         self.expires
     }
 
-    /// Whether it is complete for that time.
+    /// Whether the list is complete for `time`.
     pub fn is_valid(&self, time: SystemTime) -> bool {
         time < self.expires
     }
 
-    /// TAI - UTC in seconds when the clock reads `time` (after a leap second, if that reading comes twice); None before the first
-    /// entry, and once the list has expired.
+    /// TAI - UTC in seconds when the clock reads `time` (after a leap second, if that reading comes
+    /// twice). Returns `None` before the first entry, and after the list has expired.
     pub fn tai_offset(&self, time: SystemTime) -> Option<i32> {
         let held = self.entries.iter().rev().find(|(since, _)| *since <= time);
         held.map(|(_, offset)| *offset)
             .filter(|_| self.is_valid(time))
     }
 
-    /// The leap second whose midnight is nearest to `time`, if one is within `reach`.
-    pub fn near(&self, time: SystemTime, reach: NtpDuration) -> Option<LeapSecond> {
+    /// Leap second whose midnight is nearest to `time`, if it is within `reach`.
+    pub fn nearest(&self, time: SystemTime, reach: NtpDuration) -> Option<LeapSecond> {
         let jumps = self.entries.windows(2).filter_map(|pair| match pair {
             [(_, before), (midnight, after)] => Some(LeapSecond {
                 midnight: *midnight,
@@ -169,7 +168,7 @@ fn ntp_seconds(text: &str) -> Option<SystemTime> {
 
 fn entry(since: &str, offset: &str) -> Option<(SystemTime, i32)> {
     let offset = offset.parse().ok()?;
-    (0..=LARGEST_OFFSET)
+    (0..=MAX_OFFSET)
         .contains(&offset)
         .then_some((ntp_seconds(since)?, offset))
 }
@@ -199,7 +198,7 @@ mod tests {
 
     use super::*;
 
-    /// Three entries of the real list, with the expiry and the hash of this very text.
+    /// Three entries of the real list, with an expiry time.
     const LIST: &str = "\
 # Comments, and empty lines
 
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn offsets_hold_from_their_midnight_until_the_list_expires() {
+    fn offsets_apply_from_their_midnight_until_the_list_expires() {
         let table = LeapTable::parse(LIST).unwrap();
         assert_eq!(table.tai_offset(at("2016-12-31")), Some(36));
         assert_eq!(table.tai_offset(at("2017-01-01")), Some(37));
@@ -236,35 +235,37 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_formatted_list_parses_to_the_same_list() {
         let table = LeapTable::parse(LIST).unwrap();
         assert_eq!(LeapTable::parse(&table.to_text()), Ok(table));
     }
 
     #[test]
-    fn a_leap_second_is_found_by_its_day() {
+    fn the_nearest_leap_second_is_found() {
         let table = LeapTable::parse(LIST).unwrap();
         let day = NtpDuration::from_seconds(86_400);
-        let leap = table.near(at("2016-12-31"), day).unwrap();
+        let leap = table.nearest(at("2016-12-31"), day).unwrap();
         assert_eq!((leap.midnight, leap.deleted), (at("2017-01-01"), false));
         assert_eq!(
-            table.near(at("2015-06-30"), day).map(|leap| leap.deleted),
+            table
+                .nearest(at("2015-06-30"), day)
+                .map(|leap| leap.deleted),
             Some(false)
         );
-        assert_eq!(table.near(at("2024-06-27"), day), None);
+        assert_eq!(table.nearest(at("2024-06-27"), day), None);
     }
 
     #[test]
-    fn a_shrinking_offset_is_a_deleted_second() {
+    fn a_decreasing_offset_is_a_deleted_second() {
         let table = LeapTable::parse("#@ 3928521600\n3644697600 37\n3692217600 36\n").unwrap();
         let leap = table
-            .near(at("2017-01-01"), NtpDuration::from_seconds(1))
+            .nearest(at("2017-01-01"), NtpDuration::from_seconds(1))
             .unwrap();
         assert!(leap.deleted);
     }
 
     #[test]
-    fn the_hash_tells_a_damaged_list() {
+    fn a_damaged_list_does_not_match_its_hash() {
         // Of the numbers, with nothing between them.
         let numbers = [
             "3676924800",
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_wrong_list_is_used() {
+    fn invalid_lists_are_rejected() {
         for (text, error) in [
             ("", ListError::Empty),
             ("3692217600 37\n", ListError::NoExpiry),
@@ -310,7 +311,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_file_makes_it_panic(text in "(#[@$h]?[ \t0-9a-f]{0,30}\n|[0-9]{0,20}[ \t]-?[0-9]{0,12}\n){0,8}") {
+        fn parsing_never_panics(text in "(#[@$h]?[ \t0-9a-f]{0,30}\n|[0-9]{0,20}[ \t]-?[0-9]{0,12}\n){0,8}") {
             let _ = LeapTable::parse(&text);
         }
     }

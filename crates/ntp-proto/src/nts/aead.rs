@@ -1,9 +1,12 @@
-//! Sealing with a session's keys: three ciphers behind one face (RFC 5116, RFC 5297, RFC 8452).
+//! Authenticated encryption with a session's keys: three algorithms behind one interface (RFC 5116,
+//! RFC 5297, RFC 8452).
 //!
-//! A sealed text is 16 octets longer than the text. AES-SIV puts its tag in front, AES-GCM-SIV behind; [`AeadAlgorithm::text`] tells where
-//! the text stands, so that a caller can write it in place and seal it there.
+//! A ciphertext is 16 octets longer than its plaintext. AES-SIV puts the tag in front, AES-GCM-SIV
+//! at the end; [`AeadAlgorithm::text`] is the position of the text, so that a caller can write it
+//! in place and seal it there.
 //!
-//! A server sees each key once per request and each side once, so nothing is gained by keeping them expanded; a client asks once a minute.
+//! A server uses each key once per request and direction, so caching expanded keys has no benefit;
+//! a client sends one request per minute.
 
 use core::ops::Range;
 
@@ -11,17 +14,19 @@ use aes::{Aes128Enc, Aes256Enc};
 use aes_gcm_siv::AesGcmSiv;
 use aes_gcm_siv::aead::{AeadInOut, KeyInit};
 
-use super::siv::{BLOCK, Forged, open_once, seal_once};
+use super::siv::{BLOCK, TagMismatch, open_once, seal_once};
 use super::{AeadAlgorithm, Direction, SessionKeys};
 
-/// AES-128-GCM-SIV. It never decrypts a block, and the round keys for that would cost more than all blocks together.
+/// AES-128-GCM-SIV. It never decrypts a block, and expanding the keys for that would cost more than
+/// all blocks together.
 type GcmSiv = AesGcmSiv<Aes128Enc>;
 
 impl AeadAlgorithm {
-    /// Octets by which a sealed text is longer.
+    /// Octets by which a ciphertext is longer than its plaintext.
     pub const OVERHEAD: usize = BLOCK;
 
-    /// Where in `sealed` octets the text stands. `None` if there are too few for any.
+    /// Position of the text in a ciphertext of `sealed` octets. `None` if that is shorter than the
+    /// tag.
     pub fn text(self, sealed: usize) -> Option<Range<usize>> {
         let length = sealed.checked_sub(Self::OVERHEAD)?;
         Some(match self {
@@ -32,8 +37,8 @@ impl AeadAlgorithm {
 }
 
 impl SessionKeys {
-    /// Encrypts the text that stands at [`AeadAlgorithm::text`] of `sealed`, and completes it. `None` if `sealed` is too short, or
-    /// the nonce not of a length that the cipher takes.
+    /// Encrypts the text at [`AeadAlgorithm::text`] of `sealed` in place and writes the tag. `None`
+    /// if `sealed` is too short, or the algorithm does not accept the nonce's length.
     pub fn seal(
         &self,
         direction: Direction,
@@ -64,37 +69,39 @@ impl SessionKeys {
         Some(())
     }
 
-    /// Decrypts in place and gives the text.
+    /// Decrypts in place and returns the text.
     ///
     /// # Errors
-    /// [`Forged`] if it was not sealed with this key, nonce and associated data. What stands in `sealed` then is of no use.
+    ///
+    /// [`TagMismatch`] if it was not sealed with this key, nonce and associated data. The contents
+    /// of `sealed` must not be used then.
     pub fn open<'a>(
         &self,
         direction: Direction,
         associated: &[u8],
         nonce: &[u8],
         sealed: &'a mut [u8],
-    ) -> Result<&'a mut [u8], Forged> {
+    ) -> Result<&'a mut [u8], TagMismatch> {
         let key = self.key(direction);
         match self.algorithm() {
             AeadAlgorithm::AesSivCmac256 => {
-                let (tag, text) = sealed.split_first_chunk_mut().ok_or(Forged)?;
+                let (tag, text) = sealed.split_first_chunk_mut().ok_or(TagMismatch)?;
                 open_once::<Aes128Enc>(key, &[associated, nonce], tag, text)?;
                 Ok(text)
             }
             AeadAlgorithm::AesSivCmac512 => {
-                let (tag, text) = sealed.split_first_chunk_mut().ok_or(Forged)?;
+                let (tag, text) = sealed.split_first_chunk_mut().ok_or(TagMismatch)?;
                 open_once::<Aes256Enc>(key, &[associated, nonce], tag, text)?;
                 Ok(text)
             }
             AeadAlgorithm::Aes128GcmSiv => {
-                let nonce = nonce.try_into().map_err(|_| Forged)?;
-                let (text, tag) = sealed.split_last_chunk_mut::<BLOCK>().ok_or(Forged)?;
+                let nonce = nonce.try_into().map_err(|_| TagMismatch)?;
+                let (text, tag) = sealed.split_last_chunk_mut::<BLOCK>().ok_or(TagMismatch)?;
                 let tag = (*tag).into();
-                let cipher = GcmSiv::new_from_slice(key).map_err(|_| Forged)?;
+                let cipher = GcmSiv::new_from_slice(key).map_err(|_| TagMismatch)?;
                 cipher
                     .decrypt_inout_detached(nonce, associated, (&mut *text).into(), &tag)
-                    .map_err(|_| Forged)?;
+                    .map_err(|_| TagMismatch)?;
                 Ok(text)
             }
         }
@@ -119,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn aes_128_gcm_siv_is_that_of_rfc_8452_appendix_c_1() {
+    fn aes_128_gcm_siv_matches_the_vectors_of_rfc_8452_appendix_c_1() {
         let key = hex("01000000000000000000000000000000");
         let nonce = hex("030000000000000000000000");
         let keys = SessionKeys::new(AeadAlgorithm::Aes128GcmSiv, &key, &[0; 16]).unwrap();
@@ -149,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_text_opens_with_the_same_key_direction_nonce_and_header_only() {
+    fn a_ciphertext_opens_only_with_the_same_key_nonce_and_header() {
         for algorithm in AeadAlgorithm::ALL {
             let nonce = vec![7; algorithm.nonce_length()];
             for plain in [&b""[..], b"some text", &[5; 200]] {
@@ -169,7 +176,7 @@ mod tests {
                 let opened = right.open(Direction::ServerToClient, b"header", &nonce, &mut copy);
                 assert_eq!(opened.unwrap(), plain);
                 for bit in 0..sealed.len() * 8 {
-                    assert_eq!(open(&right, b"header", &nonce, bit), Err(Forged));
+                    assert_eq!(open(&right, b"header", &nonce, bit), Err(TagMismatch));
                 }
                 let mut copy = sealed.clone();
                 assert!(
@@ -195,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_short_is_no_sealed_text() {
+    fn a_ciphertext_shorter_than_its_tag_is_refused() {
         for algorithm in AeadAlgorithm::ALL {
             let keys = keys(algorithm, 1);
             let nonce = vec![7; algorithm.nonce_length()];
@@ -212,7 +219,7 @@ mod tests {
                 assert_eq!(algorithm.text(length), None);
             }
         }
-        // AES-GCM-SIV takes nonces of one length only.
+        // AES-GCM-SIV accepts nonces of one length only.
         let keys = keys(AeadAlgorithm::Aes128GcmSiv, 1);
         let mut sealed = [0; 16];
         assert!(

@@ -1,31 +1,34 @@
-//! A cookie, as its client sees it: octets without meaning.
+//! A cookie as stored by its client: opaque octets.
 
 use core::fmt;
 
-/// A cookie (RFC 8915 section 6). Whoever reads it on the wire can recognise it, so it is used once; it is not secret otherwise, but not printed either.
+/// A cookie (RFC 8915 section 6). An observer can recognise it, so it is used once; otherwise it is
+/// not secret, but it is not printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cookie(Box<[u8]>);
 
 impl Cookie {
-    /// How many a client keeps (RFC 8915 section 5.7).
-    pub const IN_STOCK: usize = 8;
-    /// The longest that is taken: a request must fit a datagram. Ours have up to 168 octets.
-    pub const LONGEST: usize = 640;
+    /// Number of cookies that a client stores (RFC 8915 section 5.7).
+    pub const MAX_STORED: usize = 8;
+    /// Length of the longest accepted cookie in octets: a request must fit a datagram. Ours have up
+    /// to 168 octets.
+    pub const MAX_LENGTH: usize = 640;
 
-    /// Takes a cookie's octets. `None` if there are none, or more than [`Cookie::LONGEST`].
+    /// Creates a cookie from its octets. `None` if there are none, or more than
+    /// [`Cookie::MAX_LENGTH`].
     pub fn new(octets: &[u8]) -> Option<Self> {
-        (1..=Self::LONGEST)
+        (1..=Self::MAX_LENGTH)
             .contains(&octets.len())
             .then(|| Self(octets.into()))
     }
 
-    /// What the server gave.
+    /// The octets from the server.
     pub fn octets(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// Tells the length only.
+/// Shows the length only.
 impl fmt::Debug for Cookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Cookie({} octets)", self.0.len())

@@ -1,26 +1,30 @@
-//! Master keys that several servers derive from one secret and the time, without a word between them.
+//! Master keys that several servers derive from one secret and the time, without communication.
 //!
 //! # The problem
-//! Behind one name or one anycast address stand several servers, and a client's cookies must open on each of them. Copying rotating keys about
-//! needs a channel, an owner and a plan for when that is down.
+//! Behind one name or anycast address there are several servers, and a client's cookies must be
+//! valid on each of them. Distributing rotating keys would need a channel between them, and a
+//! fallback when it is down.
 //!
-//! # The idea
-//! Every server is given the same secret file. Time is divided into epochs of the rotation interval, and the key of an epoch is
+//! # Key derivation
+//! All servers have the same secret file. Time is divided into epochs of the rotation interval, and
+//! the key of an epoch is
 //!
 //! ```text
 //! HKDF-SHA256(secret, info = label, interval in seconds, epoch)     RFC 5869, 64 octets
 //! ```
 //!
-//! The epoch is the key's number in the cookie. A server holds the keys of the current epoch, of some before it, and of the
-//! one to come: another's clock may be a moment ahead. A server that starts late needs nothing but the secret and the time.
+//! The epoch is the key's number in the cookie. A server holds the keys of the current epoch, of a
+//! number of earlier ones, and of the next one, because the clock of another server may be slightly
+//! ahead. A server that starts late needs nothing but the secret and the time.
 //!
-//! # What must hold
-//! * Keys are derived only while the clock is synchronised. With a wrong time a server would hand out cookies of a
-//!   future or long-gone epoch, which the others could not open. [`Fleet::keyset`] cannot know, so the caller must; until
-//!   then [`Keyset::EMPTY`] serves nobody.
-//! * Knowing one epoch's key tells nothing about the others, but knowing the secret tells all, past ones too: unlike
-//!   rotated random keys, these give cookies of the past no protection against a secret that leaks later. A cookie holds only
-//!   keys that authenticate packets, so what is lost by that is that old clients could be recognised. Replace the secret from time to time.
+//! # Requirements
+//! * Keys are derived only while the clock is synchronised. With a wrong time, a server would issue
+//!   cookies of a future or past epoch, which the others could not open. [`Fleet::keyset`] cannot
+//!   check this, so the caller must; until then it serves [`Keyset::EMPTY`].
+//! * The key of one epoch does not reveal the others, but the secret reveals all, including past
+//!   ones: unlike rotated random keys, these do not protect old cookies if the secret leaks later.
+//!   A cookie contains only keys that authenticate packets, so what a leak reveals is which old
+//!   requests belong to one client. Replace the secret from time to time.
 
 use core::fmt;
 
@@ -32,37 +36,39 @@ use zeroize::Zeroizing;
 
 use super::{Keyset, MasterSecret};
 
-/// What keys are derived for: no other use of the same secret gives the same keys.
+/// Domain separation: other uses of the same secret give other keys.
 const LABEL: &[u8] = b"ntpd-rs NTS cookie key";
 
-/// A secret that several servers share, and how they rotate. Never printed, wiped when dropped.
+/// A secret shared by several servers, and its rotation. Wiped on drop, never printed.
 pub struct Fleet {
     secret: Zeroizing<Vec<u8>>,
-    /// Seconds of an epoch.
+    /// Length of an epoch in seconds.
     interval: u32,
-    /// How many epochs a cookie stays good after its own.
+    /// Number of epochs for which a cookie stays valid after its own.
     stale: usize,
 }
 
 impl Fleet {
-    /// Least octets of a secret.
-    pub const SHORTEST_SECRET: usize = 32;
-    /// Shortest epoch in seconds: far longer than clocks differ or a packet travels.
-    pub const SHORTEST_INTERVAL: u32 = 60;
+    /// Minimum length of the secret in octets.
+    pub const MIN_SECRET_LENGTH: usize = 32;
+    /// Minimum length of an epoch in seconds: much longer than clock differences and network
+    /// delays.
+    pub const MIN_INTERVAL: u32 = 60;
 
-    /// A fleet whose keys change every `interval` seconds and stay good for `stale` epochs more.
+    /// A fleet whose keys rotate every `interval` seconds and stay valid for `stale` more epochs.
     ///
     /// # Errors
-    /// [`BadFleet`] if the secret is too short to be one, the epochs are too short, or too many keys would have to be kept.
-    pub fn new(secret: &[u8], interval: u32, stale: usize) -> Result<Self, BadFleet> {
-        if secret.len() < Self::SHORTEST_SECRET {
-            return Err(BadFleet::Secret(secret.len()));
+    ///
+    /// [`FleetError`] if the secret or the interval is too short, or too many keys would be kept.
+    pub fn new(secret: &[u8], interval: u32, stale: usize) -> Result<Self, FleetError> {
+        if secret.len() < Self::MIN_SECRET_LENGTH {
+            return Err(FleetError::Secret(secret.len()));
         }
-        if interval < Self::SHORTEST_INTERVAL {
-            return Err(BadFleet::Interval(interval));
+        if interval < Self::MIN_INTERVAL {
+            return Err(FleetError::Interval(interval));
         }
-        if stale > Keyset::MOST - 2 {
-            return Err(BadFleet::TooManyKeys(stale));
+        if stale > Keyset::MAX_KEYS - 2 {
+            return Err(FleetError::TooManyKeys(stale));
         }
         Ok(Self {
             secret: Zeroizing::new(secret.to_vec()),
@@ -71,7 +77,7 @@ impl Fleet {
         })
     }
 
-    /// The epoch of a time.
+    /// Number of the epoch of a time.
     pub fn epoch(&self, now: SystemTime) -> i64 {
         const NANOS: i64 = 1_000_000_000;
         now.as_nanos()
@@ -79,21 +85,22 @@ impl Fleet {
             .div_euclid(self.interval.into())
     }
 
-    /// When the epoch of `now` ends: the moment to call [`keyset`](Self::keyset) again.
+    /// End of the epoch of `now`: when to call [`keyset`](Self::keyset) again.
     pub fn next_epoch(&self, now: SystemTime) -> SystemTime {
         const NANOS: i64 = 1_000_000_000;
         let seconds = (self.epoch(now) + 1).saturating_mul(self.interval.into());
         SystemTime::from_nanos(seconds.saturating_mul(NANOS))
     }
 
-    /// The keys for `now`, which must be true to well below an epoch: call this only while the clock is synchronised.
+    /// The keys at `now`, which must be accurate to much less than an epoch: call this only while
+    /// the clock is synchronised.
     pub fn keyset(&self, now: SystemTime) -> Keyset {
         let epoch = self.epoch(now);
-        // Bounded by `new`.
+        // `stale` is limited by `new`.
         let first = epoch - self.stale as i64;
         let secrets = (first..=epoch + 1).filter_map(|epoch| self.derive(epoch));
-        // Numbers wrap after 2^32 epochs.
-        Keyset::of(first as u32, self.stale, secrets)
+        // Key numbers wrap after 2^32 epochs.
+        Keyset::from_secrets(first as u32, self.stale, secrets)
     }
 
     fn derive(&self, epoch: i64) -> Option<MasterSecret> {
@@ -106,7 +113,7 @@ impl Fleet {
     }
 }
 
-/// Whether they derive the same keys and keep as many. Secrets are compared in constant time.
+/// Equal if they derive and keep the same keys. Secrets are compared in constant time.
 impl PartialEq for Fleet {
     fn eq(&self, other: &Self) -> bool {
         (self.interval, self.stale) == (other.interval, other.stale)
@@ -116,7 +123,7 @@ impl PartialEq for Fleet {
 
 impl Eq for Fleet {}
 
-/// Tells the rotation only.
+/// Shows the rotation only.
 impl fmt::Debug for Fleet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fleet")
@@ -126,40 +133,40 @@ impl fmt::Debug for Fleet {
     }
 }
 
-/// Why a fleet cannot be.
+/// Why the parameters of a fleet are invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BadFleet {
-    /// The secret has so few octets.
+pub enum FleetError {
+    /// Length of the secret in octets, which is too short.
     Secret(usize),
-    /// An epoch has so few seconds.
+    /// Length of an epoch in seconds, which is too short.
     Interval(u32),
-    /// So many old keys are to be kept.
+    /// Number of stale keys, which is too large.
     TooManyKeys(usize),
 }
 
-impl fmt::Display for BadFleet {
+impl fmt::Display for FleetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Secret(octets) => write!(
                 f,
-                "the shared secret has {octets} octets; at least {} are needed, for example from `head -c 32 /dev/urandom`",
-                Fleet::SHORTEST_SECRET
+                "the shared secret has {octets} octets; at least {} are required (for example from `head -c 32 /dev/urandom`)",
+                Fleet::MIN_SECRET_LENGTH
             ),
             Self::Interval(seconds) => write!(
                 f,
-                "keys that servers share cannot change every {seconds} s; at least {} s are needed",
-                Fleet::SHORTEST_INTERVAL
+                "the rotation interval of shared keys is {seconds} s; at least {} s are required",
+                Fleet::MIN_INTERVAL
             ),
             Self::TooManyKeys(stale) => write!(
                 f,
-                "{stale} old keys are too many; at most {} are kept",
-                Keyset::MOST - 2
+                "{stale} stale keys are too many; at most {} are kept",
+                Keyset::MAX_KEYS - 2
             ),
         }
     }
 }
 
-impl core::error::Error for BadFleet {}
+impl core::error::Error for FleetError {}
 
 #[cfg(test)]
 mod tests {
@@ -179,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_that_share_a_secret_and_the_time_share_cookies() {
+    fn servers_with_the_same_secret_and_time_accept_each_others_cookies() {
         let keys = session(AeadAlgorithm::AesSivCmac256);
         let cookie = |epochs| {
             fleet()
@@ -191,11 +198,11 @@ mod tests {
             |made: f64, seen: f64| opens(&fleet().keyset(at(seen)), cookie(made).octets(), &keys);
         for (made, seen, good) in [
             (0.5, 0.6, true),
-            // Across a rotation, and two.
+            // Across one rotation, and two.
             (0.9, 1.1, true),
             (0.9, 2.9, true),
             (0.9, 3.1, false),
-            // Made by a clock that is ahead.
+            // Made by a server whose clock is ahead.
             (1.01, 0.99, true),
             (2.01, 0.99, false),
         ] {
@@ -204,17 +211,12 @@ mod tests {
     }
 
     #[test]
-    fn another_secret_or_another_interval_gives_other_keys() {
+    fn a_different_secret_or_interval_gives_different_keys() {
         let keys = session(AeadAlgorithm::AesSivCmac256);
         let cookie = fleet().keyset(at(0.5)).seal_cookie(&keys, [1; 16]).unwrap();
-        let stranger = Fleet::new(&[8; 32], INTERVAL, 2).unwrap();
-        assert!(
-            stranger
-                .keyset(at(0.5))
-                .open_cookie(cookie.octets())
-                .is_none()
-        );
-        // Chosen so that the numbers of the epochs agree.
+        let other = Fleet::new(&[8; 32], INTERVAL, 2).unwrap();
+        assert!(other.keyset(at(0.5)).open_cookie(cookie.octets()).is_none());
+        // Chosen so that the epoch numbers are equal.
         let slower = Fleet::new(&[7; 32], 2 * INTERVAL, 2).unwrap();
         let then = SystemTime::from_nanos(2 * at(0.5).as_nanos());
         assert_eq!(slower.epoch(then), fleet().epoch(at(0.5)));
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_derivation_is_fixed() {
+    fn the_derivation_matches_an_independent_implementation() {
         // Calculated with another implementation of HKDF: servers of different versions must agree.
         let secret = fleet().derive(472_222).unwrap();
         let hex: String = secret
@@ -236,7 +238,7 @@ mod tests {
     const FIXED: &str = "b9d5b1b775cc438bfffe11cd555e5fee5e1a2e1e3d5ba50e6e41ab3104f29ab04ef2df72604b0bf3d0417361ee1829d4c3ef56cb8cb7778858035f7768959ad1";
 
     #[test]
-    fn epochs_end_where_the_next_begin() {
+    fn an_epoch_ends_where_the_next_one_begins() {
         let fleet = fleet();
         assert_eq!(fleet.next_epoch(at(0.0)), at(1.0));
         assert_eq!(fleet.next_epoch(at(0.999)), at(1.0));
@@ -244,21 +246,21 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_be_safe_is_refused() {
+    fn unsafe_parameters_are_refused() {
         assert_eq!(
             Fleet::new(&[7; 31], INTERVAL, 2).err(),
-            Some(BadFleet::Secret(31))
+            Some(FleetError::Secret(31))
         );
         assert_eq!(
             Fleet::new(&[7; 32], 59, 2).err(),
-            Some(BadFleet::Interval(59))
+            Some(FleetError::Interval(59))
         );
         assert_eq!(
             Fleet::new(&[7; 32], 60, 1_000).err(),
-            Some(BadFleet::TooManyKeys(1_000))
+            Some(FleetError::TooManyKeys(1_000))
         );
-        let most = Fleet::new(&[7; 32], 60, Keyset::MOST - 2).unwrap();
-        assert_eq!(most.keyset(at(0.0)).len(), Keyset::MOST);
+        let most = Fleet::new(&[7; 32], 60, Keyset::MAX_KEYS - 2).unwrap();
+        assert_eq!(most.keyset(at(0.0)).len(), Keyset::MAX_KEYS);
         assert!(!format!("{:?}", fleet()).contains('7'));
     }
 }

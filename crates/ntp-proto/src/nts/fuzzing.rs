@@ -1,7 +1,8 @@
-//! What must hold for any octets at all, as functions that panic when it does not.
+//! Invariants that hold for any octets, as functions that panic if one is violated.
 //!
-//! The libFuzzer target in `fuzz/` and a property test share them. Random octets never get past a tag, so most of what is checked here is *sealed
-//! with the right keys* first: what a client may write who holds a cookie of ours, and what a server may write that we exchanged keys with.
+//! They are called by the libFuzzer target in `fuzz/` and a property test. Random octets never pass
+//! a tag, so most of what is checked here is first *sealed with valid keys*: what a client with a
+//! valid cookie may send, and what a server with which we exchanged keys may send.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use rand_core::SeedableRng;
 
 use super::{
     AeadAlgorithm, Cookie, Direction, Keyset, MasterSecret, NtsRequest, Proof, SessionKeys,
-    StoredKeyset, StoredSession, prove,
+    StoredKeyset, StoredSession, verify_reply,
 };
 use crate::server::{
     Claim, Draft, Kind, Policy, ServerNow, ServerView, Verdict, WorkerState, respond,
@@ -23,24 +24,26 @@ use crate::wire::{
 
 const TIME: SystemTime = SystemTime::from_nanos(1_700_000_000_123_456_789);
 
-/// Largest input that is tried.
+/// Length of the longest input that is tested.
 const LIMIT: usize = 2048;
 
-/// Checks the parsers and both ends against `data`, whose first octet chooses the cipher.
+/// Checks the parsers, client and server with `data`, whose first octet selects the algorithm.
 ///
 /// # Panics
-/// If a promise of [`nts`](super), [`server`](crate::server) or [`client`](crate::client) is broken.
+///
+/// If an invariant of [`nts`](super), [`server`](crate::server) or [`client`](crate::client) is
+/// violated.
 pub fn check(data: &[u8]) {
     let Some((choice, data)) = data.split_first() else {
         return;
     };
     let data = data.get(..LIMIT).unwrap_or(data);
     let algorithm = AeadAlgorithm::ALL[usize::from(*choice) % 3];
-    what_is_read_is_written_alike(data);
-    no_octets_are_a_cookie(data);
-    any_fields_in_an_authentic_request(algorithm, data);
-    any_text_in_an_authentic_reply(algorithm, data);
-    any_damage_to_a_reply(algorithm, data);
+    parsers_round_trip(data);
+    random_octets_are_not_a_cookie(data);
+    check_request_with_any_fields(algorithm, data);
+    check_reply_with_any_text(algorithm, data);
+    check_damaged_reply(algorithm, data);
 }
 
 fn keyset() -> Keyset {
@@ -58,8 +61,8 @@ fn cookie(algorithm: AeadAlgorithm) -> Cookie {
         .expect("there is a key")
 }
 
-fn what_is_read_is_written_alike(data: &[u8]) {
-    if let Ok(stored) = StoredKeyset::parse(data, Keyset::MOST) {
+fn parsers_round_trip(data: &[u8]) {
+    if let Ok(stored) = StoredKeyset::parse(data, Keyset::MAX_KEYS) {
         assert_eq!(*stored.emit(), data);
     }
     if let Ok(stored) = StoredSession::parse(data) {
@@ -67,16 +70,17 @@ fn what_is_read_is_written_alike(data: &[u8]) {
     }
     if let Some(field) = NtsAuthenticator::parse(data) {
         assert!(field.nonce.len() + field.sealed.len() + 4 <= data.len());
-        assert!(field.nonce_room < data.len());
+        assert!(field.nonce_capacity < data.len());
     }
 }
 
-fn no_octets_are_a_cookie(data: &[u8]) {
+fn random_octets_are_not_a_cookie(data: &[u8]) {
     assert!(keyset().open_cookie(data).is_none(), "forged");
 }
 
-/// The fields as they stand in `data`; where one has the type of a cookie, one of ours takes its place.
-fn any_fields_in_an_authentic_request(algorithm: AeadAlgorithm, data: &[u8]) {
+/// The fields as encoded in `data`; a field with the type of a cookie gets a valid cookie as its
+/// body.
+fn check_request_with_any_fields(algorithm: AeadAlgorithm, data: &[u8]) {
     let ours = cookie(algorithm);
     let mut reader = Reader::new(data);
     let mut fields = Vec::new();
@@ -104,21 +108,21 @@ fn any_fields_in_an_authentic_request(algorithm: AeadAlgorithm, data: &[u8]) {
     }
     let request = writer.finish();
     let nonce = vec![5; algorithm.nonce_length()];
-    let (covered, place) = NtsAuthenticator::divide(request, body).expect("it ends so");
+    let (covered, place) = NtsAuthenticator::split_packet(request, body).expect("it ends with one");
     let sealed =
-        NtsAuthenticator::lay_out(place, &nonce, AeadAlgorithm::OVERHEAD).expect("it has room");
+        NtsAuthenticator::lay_out(place, &nonce, AeadAlgorithm::OVERHEAD).expect("it fits");
     keys(algorithm)
         .seal(Direction::ClientToServer, covered, &nonce, sealed)
         .expect("lengths are right");
 
-    let (verdict, reply) = ask(request);
+    let (verdict, reply) = exchange(request);
     assert!(reply.len() <= request.len(), "a reply amplifies");
     let of_type = |wanted| {
         fields
             .iter()
             .filter(move |field| field.field_type == wanted)
     };
-    // The first authenticator counts, and what follows it does not.
+    // The first authenticator counts; what follows it is ignored.
     if of_type(ExtensionField::NTS_AUTHENTICATOR).count() > 1 {
         return;
     }
@@ -138,8 +142,8 @@ fn any_fields_in_an_authentic_request(algorithm: AeadAlgorithm, data: &[u8]) {
         && let Ok(identifier) = identifier.body.try_into()
     {
         let packet = Packet::parse(&reply).expect("a reply is a packet");
-        let Proof::Authentic(cookies) = prove(&packet, &keys(algorithm), identifier) else {
-            panic!("the client does not believe an authentic reply");
+        let Proof::Authentic(cookies) = verify_reply(&packet, &keys(algorithm), identifier) else {
+            panic!("the client refuses an authentic reply");
         };
         assert!(cookies.len() <= 1 + of_type(ExtensionField::NTS_PLACEHOLDER).count());
         for cookie in cookies {
@@ -148,7 +152,7 @@ fn any_fields_in_an_authentic_request(algorithm: AeadAlgorithm, data: &[u8]) {
     }
 }
 
-fn ask(request: &[u8]) -> (Verdict, Vec<u8>) {
+fn exchange(request: &[u8]) -> (Verdict, Vec<u8>) {
     let view = ServerView {
         claim: Claim::UNSYNCHRONIZED,
         policy: Arc::new(Policy::default()),
@@ -165,8 +169,8 @@ fn ask(request: &[u8]) -> (Verdict, Vec<u8>) {
     (verdict, draft.seal(TIME).to_vec())
 }
 
-/// A server that holds the keys encrypts whatever it likes.
-fn any_text_in_an_authentic_reply(algorithm: AeadAlgorithm, data: &[u8]) {
+/// A server that holds the keys may encrypt any text.
+fn check_reply_with_any_text(algorithm: AeadAlgorithm, data: &[u8]) {
     let identifier = [7; 32];
     let nonce = vec![5; algorithm.nonce_length()];
     let sealed = data.len() + AeadAlgorithm::OVERHEAD;
@@ -183,37 +187,38 @@ fn any_text_in_an_authentic_reply(algorithm: AeadAlgorithm, data: &[u8]) {
         return;
     }
     let reply = writer.finish();
-    let (covered, place) = NtsAuthenticator::divide(reply, blank.len()).expect("it ends so");
-    let sealed = NtsAuthenticator::lay_out(place, &nonce, sealed).expect("it has room");
+    let (covered, place) =
+        NtsAuthenticator::split_packet(reply, blank.len()).expect("it ends with one");
+    let sealed = NtsAuthenticator::lay_out(place, &nonce, sealed).expect("it fits");
     let text = algorithm.text(sealed.len()).expect("it has a tag");
     sealed[text].copy_from_slice(data);
     keys(algorithm)
         .seal(Direction::ServerToClient, covered, &nonce, sealed)
         .expect("lengths are right");
     let packet = Packet::parse(reply).expect("it was emitted");
-    match prove(&packet, &keys(algorithm), &identifier) {
+    match verify_reply(&packet, &keys(algorithm), &identifier) {
         Proof::Authentic(cookies) => {
-            assert!(cookies.len() <= Cookie::IN_STOCK);
+            assert!(cookies.len() <= Cookie::MAX_STORED);
             let octets: usize = cookies.iter().map(|cookie| cookie.octets().len()).sum();
             assert!(octets <= data.len());
         }
-        other => panic!("the client does not believe an authentic reply: {other:?}"),
+        other => panic!("the client refuses an authentic reply: {other:?}"),
     }
 }
 
-/// Whatever differs in a reply's octets, it is not believed any more.
-fn any_damage_to_a_reply(algorithm: AeadAlgorithm, data: &[u8]) {
+/// A reply with any changed octet is not authentic.
+fn check_damaged_reply(algorithm: AeadAlgorithm, data: &[u8]) {
     let header = Header::blank(Version::V4, Mode::Client);
     let mut rng = ChaCha12Rng::from_seed([4; 32]);
     let request = NtsRequest::new(&header, &keys(algorithm), &cookie(algorithm), 2, &mut rng)
         .expect("it fits");
-    let (_, mut reply) = ask(&request.octets);
+    let (_, mut reply) = exchange(&request.octets);
     for (octet, damage) in reply.iter_mut().zip(data) {
         *octet ^= damage;
     }
     let untouched = data.iter().take(reply.len()).all(|damage| *damage == 0);
     if let Ok(packet) = Packet::parse(&reply) {
-        let proof = prove(&packet, &keys(algorithm), &request.unique_identifier);
+        let proof = verify_reply(&packet, &keys(algorithm), &request.unique_identifier);
         assert_eq!(matches!(proof, Proof::Authentic(_)), untouched);
     }
 }
@@ -229,12 +234,12 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn any_octets_keep_the_promises(data in vec(any::<u8>(), 0..400)) {
+        fn invariants_hold_for_any_octets(data in vec(any::<u8>(), 0..400)) {
             check(&data);
         }
 
         #[test]
-        fn plausible_fields_keep_the_promises(
+        fn invariants_hold_for_plausible_fields(
             cipher: u8,
             fields in vec((prop_oneof![Just(0x0104u16), Just(0x0204), Just(0x0304), Just(0x0404), any::<u16>()], 0u8..140), 0..12),
         ) {

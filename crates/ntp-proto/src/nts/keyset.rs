@@ -1,21 +1,22 @@
-//! The server's master keys, and the cookies that are made with them.
+//! The server's master keys, and the cookies sealed with them.
 //!
 //! # A cookie
 //! ```text
-//! | key number: 32 bits | length of the rest but the nonce: 16 bits | nonce: 16 octets | tag: 16 octets | encrypted: |
-//! | algorithm: 16 bits | s2c key | c2s key |
+//! | key number: 32 bits | length of tag and ciphertext: 16 bits | nonce: 16 octets |
+//! | tag: 16 octets | encrypted: | algorithm: 16 bits | s2c key | c2s key |
 //! ```
-//! sealed with AES-SIV-CMAC-512. This is upstream's format, so that an operator can go from one to the other, and back, without a
-//! client noticing. It costs 104 octets for AES-SIV-CMAC-256, 168 for -512 and 72 for AES-128-GCM-SIV.
-//! Octets behind a cookie are ignored: extension fields are padded.
+//! sealed with AES-SIV-CMAC-512. This is upstream's format, so an operator can switch between the
+//! two without affecting clients. A cookie has 104 octets for AES-SIV-CMAC-256, 168 for -512 and 72
+//! for AES-128-GCM-SIV. Octets after a cookie are ignored, because extension fields are padded.
 //!
 //! # Rotation
-//! New cookies are made with the *primary* key. A client may use a cookie long after it got it, so some older keys are kept; those of a
-//! [fleet](super::Fleet) also include the one that comes next, which a server with a faster clock may use
-//! already. Keys are numbered consecutively, and a keyset is an unbroken range of numbers.
+//! New cookies are sealed with the *primary* key. A client may use a cookie long after it was
+//! issued, so a number of older keys is kept; the keyset of a [fleet](super::Fleet) also contains
+//! the next key, which a server with a faster clock may already use. Keys are numbered
+//! consecutively, and a keyset is a contiguous range of numbers.
 //!
-//! A keyset does not change while it is in use: [`Keyset::rotated`] gives the next one, which takes the place of the old one behind an `Arc`.
-//! Keys that both have are shared.
+//! A keyset is immutable: [`Keyset::rotated`] returns the next one, which replaces the current one
+//! behind an `Arc`. Keys in both are shared.
 
 use core::fmt;
 use std::sync::Arc;
@@ -26,14 +27,14 @@ use zeroize::Zeroizing;
 use super::siv::{BLOCK, Siv};
 use super::{AeadAlgorithm, Direction, SessionKeys};
 
-/// Octets that make a master key. Wiped when dropped, never printed.
+/// The secret of a master key. Wiped on drop, never printed.
 pub struct MasterSecret(pub(super) Zeroizing<[u8; Self::LENGTH]>);
 
 impl MasterSecret {
-    /// Octets of the secret.
+    /// Length of the secret in octets.
     pub const LENGTH: usize = 64;
 
-    /// Takes over a secret: 64 octets that nobody can guess.
+    /// Creates a secret from 64 unpredictable octets.
     pub fn new(octets: [u8; Self::LENGTH]) -> Self {
         Self(Zeroizing::new(octets))
     }
@@ -45,7 +46,7 @@ impl fmt::Debug for MasterSecret {
     }
 }
 
-/// A master key, expanded.
+/// An expanded master key.
 struct MasterKey {
     secret: MasterSecret,
     cipher: Siv<Aes256Enc>,
@@ -58,25 +59,26 @@ impl MasterKey {
     }
 }
 
-/// The master keys of a server at one time. Cloning shares them.
+/// The master keys of a server at one time. Clones share the keys.
 #[derive(Clone)]
 pub struct Keyset {
     /// Number of the first key.
     offset: u32,
-    /// Which of the keys new cookies are made with.
+    /// Index of the key that seals new cookies.
     primary: usize,
-    /// By number, consecutively. Empty if there is none yet.
+    /// In order of number, consecutive. Empty if there are no keys yet.
     keys: Vec<Arc<MasterKey>>,
 }
 
 impl Keyset {
-    /// Most keys that a keyset holds; what would be more is forgotten, the oldest first.
-    pub const MOST: usize = 256;
-    /// Octets before the nonce.
+    /// Maximum number of keys; the oldest ones beyond it are dropped.
+    pub const MAX_KEYS: usize = 256;
+    /// Length before the nonce, in octets.
     const PREFIX: usize = 6;
     const NONCE: usize = 16;
 
-    /// Without a key: no cookie can be made or opened. A server of a fleet begins so, while its clock is not set.
+    /// No keys: no cookie can be sealed or opened. The initial keyset of a server of a fleet, until
+    /// its clock is synchronised.
     pub const EMPTY: Self = Self {
         offset: 0,
         primary: 0,
@@ -85,18 +87,18 @@ impl Keyset {
 
     /// One key, with number 0.
     pub fn new(first: MasterSecret) -> Self {
-        Self::of(0, 0, [first])
+        Self::from_secrets(0, 0, [first])
     }
 
-    /// Keys numbered from `offset` on. Without the one that `primary` means, the keyset is empty.
-    pub(super) fn of(
+    /// Keys numbered from `offset`. Empty if `primary` is not the index of one of them.
+    pub(super) fn from_secrets(
         offset: u32,
         primary: usize,
         secrets: impl IntoIterator<Item = MasterSecret>,
     ) -> Self {
         let keys: Vec<_> = secrets
             .into_iter()
-            .take(Self::MOST)
+            .take(Self::MAX_KEYS)
             .filter_map(MasterKey::new)
             .collect();
         if primary < keys.len() {
@@ -110,43 +112,49 @@ impl Keyset {
         }
     }
 
-    /// The keyset after this one: a new primary key, and this one's last `stale` keys to open what was sealed before.
+    /// The next keyset: a new primary key, and the last `stale` keys of this one to open earlier
+    /// cookies.
     #[must_use]
     pub fn rotated(&self, next: MasterSecret, stale: usize) -> Self {
-        let forgotten = self.keys.len().saturating_sub(stale.min(Self::MOST - 1));
+        let forgotten = self
+            .keys
+            .len()
+            .saturating_sub(stale.min(Self::MAX_KEYS - 1));
         let kept = self.keys.get(forgotten..).unwrap_or_default();
         let keys: Vec<_> = kept.iter().cloned().chain(MasterKey::new(next)).collect();
         Self {
-            // Fewer than 2^32 keys are forgotten at a time.
+            // Fewer than 2^32 keys are dropped at a time.
             offset: self.offset.wrapping_add(forgotten as u32),
             primary: keys.len().saturating_sub(1),
             keys,
         }
     }
 
-    /// Whether there is no key.
+    /// Whether there are no keys.
     pub const fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// How many keys there are.
+    /// Number of keys.
     pub const fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Number of the key that new cookies are made with; meaningless if the keyset is empty.
+    /// Number of the key that seals new cookies; meaningless if the keyset is empty.
     pub const fn primary_id(&self) -> u32 {
         self.offset.wrapping_add(self.primary as u32)
     }
 
-    /// Octets of a cookie for keys of this algorithm.
+    /// Length of a cookie for keys of this algorithm, in octets.
     pub const fn cookie_length(algorithm: AeadAlgorithm) -> usize {
         Self::PREFIX + Self::NONCE + BLOCK + 2 + 2 * algorithm.key_length()
     }
 
-    /// Writes a cookie into the first octets of `room` and returns its length. `None` if there is no key or too little room.
+    /// Writes a cookie into the first octets of `room` and returns its length. `None` if there are
+    /// no keys or `room` is too short.
     ///
-    /// `nonce` is a random number. The same one twice would show that two cookies hold the same keys, and nothing more.
+    /// `nonce` must be random. Reusing one would only reveal that two cookies contain the same
+    /// keys.
     pub fn seal_cookie_into(
         &self,
         keys: &SessionKeys,
@@ -158,7 +166,7 @@ impl Keyset {
         let (prefix, rest) = room.get_mut(..length)?.split_first_chunk_mut::<6>()?;
         let (nonce_room, sealed) = rest.split_first_chunk_mut::<{ Self::NONCE }>()?;
         let [i0, i1, i2, i3] = self.primary_id().to_be_bytes();
-        // No algorithm's keys come near 2^16 octets.
+        // The keys of every algorithm are much shorter than 2^16 octets.
         let [l0, l1] = (sealed.len() as u16).to_be_bytes();
         *prefix = [i0, i1, i2, i3, l0, l1];
         *nonce_room = nonce;
@@ -172,14 +180,15 @@ impl Keyset {
         Some(length)
     }
 
-    /// A new cookie for a client that was just given these keys. `None` if there is no key yet.
+    /// A new cookie with these keys, for a client after a key exchange. `None` if there are no keys
+    /// yet.
     pub fn seal_cookie(&self, keys: &SessionKeys, nonce: [u8; 16]) -> Option<super::Cookie> {
         let mut room = [0; Self::cookie_length(AeadAlgorithm::AesSivCmac512)];
         let length = self.seal_cookie_into(keys, nonce, &mut room)?;
         super::Cookie::new(room.get(..length)?)
     }
 
-    /// The keys in a cookie. `None` if we did not make it, or so long ago that its key is gone.
+    /// The keys in a cookie. `None` if it is not ours, or its key was dropped.
     pub fn open_cookie(&self, cookie: &[u8]) -> Option<SessionKeys> {
         let (id, rest) = cookie.split_first_chunk()?;
         let (length, rest) = rest.split_first_chunk()?;
@@ -189,8 +198,8 @@ impl Keyset {
         let sealed = rest.get(..length)?;
         let index = u32::from_be_bytes(*id).wrapping_sub(self.offset);
         let master = self.keys.get(usize::try_from(index).ok()?)?;
-        // The longest that was ever sealed; anything longer is not ours.
-        let mut text = Zeroizing::new([0; 2 + 2 * SessionKeys::LONGEST]);
+        // Length of the longest plaintext ever sealed; a longer one is not ours.
+        let mut text = Zeroizing::new([0; 2 + 2 * SessionKeys::MAX_LENGTH]);
         let text = text.get_mut(..length)?;
         text.copy_from_slice(sealed);
         master.cipher.open(&[&[], nonce], tag, text).ok()?;
@@ -213,7 +222,7 @@ impl Keyset {
     }
 }
 
-/// Tells the numbers of the keys.
+/// Shows the numbers of the keys.
 impl fmt::Debug for Keyset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keyset")
@@ -250,7 +259,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_cookie_gives_back_its_keys() {
+    fn a_cookie_contains_its_keys() {
         let keyset = Keyset::new(secret(1));
         for (algorithm, length) in [
             (AeadAlgorithm::AesSivCmac256, 104),
@@ -276,7 +285,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn every_bit_of_a_cookie_matters() {
+    fn a_cookie_with_any_flipped_bit_is_refused() {
         let keyset = Keyset::new(secret(1));
         let keys = session(AeadAlgorithm::AesSivCmac256);
         let cookie = keyset.seal_cookie(&keys, [9; 16]).unwrap();
@@ -291,9 +300,9 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_cookie_outlives_as_many_rotations_as_keys_are_kept() {
+    fn a_cookie_is_accepted_for_as_many_rotations_as_keys_are_kept() {
         for stale in [0, 1, 7] {
-            let mut keyset = Keyset::of(u32::MAX - 1, 0, [secret(0)]);
+            let mut keyset = Keyset::from_secrets(u32::MAX - 1, 0, [secret(0)]);
             let keys = session(AeadAlgorithm::Aes128GcmSiv);
             let cookie = keyset.seal_cookie(&keys, [0; 16]).unwrap();
             for rotation in 1..=10 {
@@ -313,18 +322,18 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_keyset_does_not_grow_without_bound() {
+    fn the_number_of_keys_is_limited() {
         let mut keyset = Keyset::new(secret(0));
-        for _ in 0..2 * Keyset::MOST {
+        for _ in 0..2 * Keyset::MAX_KEYS {
             keyset = keyset.rotated(secret(1), usize::MAX);
         }
-        assert_eq!(keyset.len(), Keyset::MOST);
+        assert_eq!(keyset.len(), Keyset::MAX_KEYS);
     }
 
     proptest! {
         #[test]
-        fn no_octets_are_a_cookie(octets in vec(any::<u8>(), 0..300)) {
-            // With the right key number and length, so that it comes to the tag.
+        fn random_octets_are_not_a_cookie(octets in vec(any::<u8>(), 0..300)) {
+            // With a valid key number and length, so that the tag is checked.
             let mut octets = octets;
             prop_assert!(Keyset::new(secret(1)).open_cookie(&octets).is_none());
             if octets.len() > 38 {

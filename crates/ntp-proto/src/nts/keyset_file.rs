@@ -1,11 +1,12 @@
-//! Master keys as octets, to outlive a restart: upstream's format.
+//! File format of the master keys, so that cookies survive a restart: upstream's format.
 //!
 //! ```text
-//! | time of storing: 64 bits, Unix seconds | number of the first key: 32 | index of the primary key: 32 | keys: 32 | 64 octets each |
+//! | time of storing: 64 bits, Unix seconds | number of the first key: 32 bits |
+//! | index of the primary key: 32 bits | number of keys: 32 bits | keys: 64 octets each |
 //! ```
 //!
-//! Where upstream is careless we are not: the primary key must be one that is there, the number of keys is bounded, and nothing may follow.
-//! Reading and writing the file, atomically and for nobody else's eyes, is the daemon's business.
+//! Stricter than upstream: the primary key must exist, the number of keys is limited, and no octets
+//! may follow. The daemon reads and writes the file, atomically and with restricted permissions.
 
 use core::fmt;
 
@@ -14,41 +15,42 @@ use zeroize::Zeroizing;
 use super::{Keyset, MasterSecret};
 use crate::wire::{Reader, Truncated};
 
-/// A keyset and when it was stored.
+/// A keyset and the time when it was stored.
 #[derive(Clone, Debug)]
 pub struct StoredKeyset {
     /// The keys.
     pub keyset: Keyset,
-    /// When it was written, in seconds since 1970: the primary key's age counts from then.
+    /// When it was stored, in seconds since 1970; the age of the primary key counts from then.
     pub stored: u64,
 }
 
 impl StoredKeyset {
-    /// Reads the file's octets. Of more than `stale` old keys the oldest are forgotten.
+    /// Parses the octets of a file. Keeps at most `stale` old keys, the newest ones.
     ///
     /// # Errors
-    /// [`BadKeysetFile`] if it is damaged: cut off, too long, or contradicting itself.
-    pub fn parse(octets: &[u8], stale: usize) -> Result<Self, BadKeysetFile> {
+    ///
+    /// [`KeysetFileError`] if the file is truncated, too long or inconsistent.
+    pub fn parse(octets: &[u8], stale: usize) -> Result<Self, KeysetFileError> {
         let mut reader = Reader::new(octets);
         let stored = reader.u64()?;
         let offset = reader.u32()?;
         let primary = reader.u32()?;
         let count = reader.u32()?;
-        if count as usize > Keyset::MOST {
-            return Err(BadKeysetFile::TooManyKeys(count));
+        if count as usize > Keyset::MAX_KEYS {
+            return Err(KeysetFileError::TooManyKeys(count));
         }
         if primary >= count {
-            return Err(BadKeysetFile::NoPrimary { primary, count });
+            return Err(KeysetFileError::NoPrimary { primary, count });
         }
         let mut secrets = Vec::with_capacity(count as usize);
         for _ in 0..count {
             secrets.push(MasterSecret::new(reader.array()?));
         }
         if reader.remaining() > 0 {
-            return Err(BadKeysetFile::TooLong(reader.remaining()));
+            return Err(KeysetFileError::TooLong(reader.remaining()));
         }
         let forgotten = (primary as usize).saturating_sub(stale);
-        let keyset = Keyset::of(
+        let keyset = Keyset::from_secrets(
             offset.wrapping_add(forgotten as u32),
             primary as usize - forgotten,
             secrets.into_iter().skip(forgotten),
@@ -56,9 +58,9 @@ impl StoredKeyset {
         Ok(Self { keyset, stored })
     }
 
-    /// The file's octets; wiped when dropped.
+    /// The octets of the file; wiped on drop.
     pub fn emit(&self) -> Zeroizing<Vec<u8>> {
-        // At the right size from the start: growing would leave copies of the keys behind.
+        // Allocated with its final size: reallocation would leave copies of the keys behind.
         let mut octets = Zeroizing::new(Vec::with_capacity(
             20 + self.keyset.len() * MasterSecret::LENGTH,
         ));
@@ -73,48 +75,48 @@ impl StoredKeyset {
     }
 }
 
-/// Why a file is no keyset.
+/// Why a file is not a valid keyset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BadKeysetFile {
-    /// It ends early.
+pub enum KeysetFileError {
+    /// It is truncated.
     Truncated,
-    /// It claims more keys than we keep.
+    /// Its number of keys, which exceeds the maximum.
     TooManyKeys(u32),
-    /// New cookies are to be made with a key that is not there.
+    /// The index of the primary key is not that of a key.
     NoPrimary {
-        /// The index that it gives.
+        /// The index.
         primary: u32,
         /// The number of keys.
         count: u32,
     },
-    /// So many octets follow its last key.
+    /// Number of octets after the last key.
     TooLong(usize),
 }
 
-impl From<Truncated> for BadKeysetFile {
+impl From<Truncated> for KeysetFileError {
     fn from(_: Truncated) -> Self {
         Self::Truncated
     }
 }
 
-impl fmt::Display for BadKeysetFile {
+impl fmt::Display for KeysetFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Truncated => f.write_str("the keyset ends early"),
+            Self::Truncated => f.write_str("the keyset is truncated"),
             Self::TooManyKeys(count) => write!(
                 f,
-                "the keyset claims to hold {count} keys, more than {}",
-                Keyset::MOST
+                "the keyset has {count} keys, more than the maximum of {}",
+                Keyset::MAX_KEYS
             ),
             Self::NoPrimary { primary, count } => {
                 write!(f, "the keyset's primary key is number {primary} of {count}")
             }
-            Self::TooLong(octets) => write!(f, "{octets} octets follow the keyset's last key"),
+            Self::TooLong(octets) => write!(f, "{octets} octets follow the last key of the keyset"),
         }
     }
 }
 
-impl core::error::Error for BadKeysetFile {}
+impl core::error::Error for KeysetFileError {}
 
 #[cfg(test)]
 mod tests {
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn upstream_s_format_is_read_and_written() {
+    fn the_upstream_format_is_read_and_written() {
         let stored = StoredKeyset::parse(&file(), 7).unwrap();
         assert_eq!(
             (stored.stored, stored.keyset.primary_id()),
@@ -143,7 +145,7 @@ mod tests {
         );
         assert_eq!(*stored.emit(), file());
         let keys = session(AeadAlgorithm::AesSivCmac256);
-        let cookie = Keyset::of(7, 0, [secret(3)])
+        let cookie = Keyset::from_secrets(7, 0, [secret(3)])
             .seal_cookie(&keys, [1; 16])
             .unwrap();
         assert!(opens(&stored.keyset, cookie.octets(), &keys));
@@ -154,37 +156,37 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_refused_by_name() {
+    fn a_damaged_file_is_refused_with_the_cause() {
         let with = |at: usize, value: u32| {
             let mut octets = file();
             octets[at..at + 4].copy_from_slice(&value.to_be_bytes());
             StoredKeyset::parse(&octets, 7).err()
         };
-        let no_primary = BadKeysetFile::NoPrimary {
+        let no_primary = KeysetFileError::NoPrimary {
             primary: 3,
             count: 3,
         };
         assert_eq!(with(12, 3), Some(no_primary));
-        assert_eq!(with(16, 4), Some(BadKeysetFile::Truncated));
+        assert_eq!(with(16, 4), Some(KeysetFileError::Truncated));
         assert_eq!(
             with(16, u32::MAX),
-            Some(BadKeysetFile::TooManyKeys(u32::MAX))
+            Some(KeysetFileError::TooManyKeys(u32::MAX))
         );
         let longer = [&file()[..], &[0]].concat();
         assert_eq!(
             StoredKeyset::parse(&longer, 7).err(),
-            Some(BadKeysetFile::TooLong(1))
+            Some(KeysetFileError::TooLong(1))
         );
         for length in 0..file().len() {
             assert_eq!(
                 StoredKeyset::parse(&file()[..length], 7).err(),
-                Some(BadKeysetFile::Truncated)
+                Some(KeysetFileError::Truncated)
             );
         }
         let none = StoredKeyset::parse(&[0; 20], 7).err();
         assert_eq!(
             none,
-            Some(BadKeysetFile::NoPrimary {
+            Some(KeysetFileError::NoPrimary {
                 primary: 0,
                 count: 0
             })

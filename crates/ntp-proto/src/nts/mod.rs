@@ -1,29 +1,29 @@
-//! Network Time Security (RFC 8915): packets that only the right server can have answered, without that server remembering
-//! its clients.
+//! Network Time Security (RFC 8915): authenticated packets without state per client on the server.
 //!
-//! # The idea
-//! A client and a server agree on two keys over TLS, once: the *key exchange*. The server forgets them; it gives the client
-//! *cookies*, each of which holds the keys, encrypted with a master key that only the server has. A request carries one cookie and is
-//! authenticated with the first key (`c2s`); the server opens the cookie, checks the request, and authenticates its reply with the
-//! second (`s2c`). The reply brings a new cookie, so that each is used once and nobody on the way can tell by them
-//! that two requests come from one client.
+//! # Overview
+//! Client and server agree on two keys over TLS, once: the *key exchange*. The server does not
+//! store them; it gives the client *cookies*, each of which contains the keys, encrypted with a
+//! master key that only the server has. A request carries one cookie and is authenticated with the
+//! first key (`c2s`); the server opens the cookie, verifies the request, and authenticates its
+//! reply with the second key (`s2c`). The reply carries a new cookie, so that each cookie is used
+//! once and an observer cannot link two requests of a client.
 //!
-//! | file | what it knows |
+//! | file | contents |
 //! |---|---|
-//! | `session_keys` | both keys, and what TLS must be asked to export for them |
-//! | `cookie` | a cookie, as the client keeps it |
-//! | [`record`] | what both sides of a key exchange send each other |
-//! | [`exchange`] | what they agree on |
-//! | `session` | what a key exchange yields |
-//! | `packet` | a client's request, and what its reply proves; the server's side is in [`server`](crate::server) |
+//! | `session_keys` | both keys, and the parameters to export them from TLS |
+//! | `cookie` | a cookie, as the client stores it |
+//! | [`record`] | the messages of a key exchange |
+//! | [`exchange`] | the negotiation in a key exchange |
+//! | `session` | the result of a key exchange |
+//! | `packet` | a client's request, and verification of its reply; the server side is in [`server`](crate::server) |
 //! | `keyset` | the server's master keys: sealing and opening cookies, rotation |
-//! | `keyset_file` | the master keys as octets, in upstream's format |
+//! | `keyset_file` | file format of the master keys, upstream's |
 //! | `fleet` | master keys that several servers derive from one secret and the time |
 //! | `aead` | sealing and opening with a session's keys |
-//! | `stored` | a client's session as octets, to outlive a restart |
+//! | `stored` | file format of a client's session, to survive a restart |
 //! | `siv` | AES-SIV |
 //!
-//! TLS itself is not here, and neither are files.
+//! TLS and file access are elsewhere.
 
 mod aead;
 mod cookie;
@@ -40,41 +40,41 @@ mod siv;
 mod stored;
 
 pub use cookie::Cookie;
-pub use fleet::{BadFleet, Fleet};
+pub use fleet::{Fleet, FleetError};
 pub use keyset::{Keyset, MasterSecret};
-pub use keyset_file::{BadKeysetFile, StoredKeyset};
-pub use packet::{NtsRequest, Proof, UniqueIdentifier, prove};
+pub use keyset_file::{KeysetFileError, StoredKeyset};
+pub use packet::{NtsRequest, Proof, UniqueIdentifier, verify_reply};
 pub use session::{KeyExchangeResult, KeyExchanged};
 pub use session_keys::{Direction, EXPORTER_LABEL, SessionKeys, exporter_context};
-pub use siv::Forged;
-pub use stored::{BadStoredSession, StoredSession};
+pub use siv::TagMismatch;
+pub use stored::{StoredSession, StoredSessionError};
 
-/// An authenticated cipher that client and server can agree on (RFC 5116, IANA's AEAD registry).
+/// An AEAD algorithm that client and server can negotiate (RFC 5116, IANA's AEAD registry).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AeadAlgorithm {
-    /// The one that everybody must have (RFC 8915 section 5.1).
+    /// Mandatory to implement (RFC 8915 section 5.1).
     AesSivCmac256 = 15,
     /// The same with longer keys.
     AesSivCmac512 = 17,
-    /// Half as long keys and cookies, and less work (RFC 8452).
+    /// Shorter keys and cookies, and less work (RFC 8452).
     Aes128GcmSiv = 30,
 }
 
 impl AeadAlgorithm {
-    /// All of them.
+    /// All supported algorithms.
     pub const ALL: [Self; 3] = [Self::AesSivCmac256, Self::AesSivCmac512, Self::Aes128GcmSiv];
 
-    /// Its number in IANA's registry.
+    /// Number in IANA's registry.
     pub const fn id(self) -> u16 {
         self as u16
     }
 
-    /// The one with this number.
+    /// The algorithm with this number in IANA's registry.
     pub fn from_id(id: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.id() == id)
     }
 
-    /// Its name in that registry.
+    /// Name in IANA's registry.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AesSivCmac256 => "AES-SIV-CMAC-256",
@@ -83,7 +83,7 @@ impl AeadAlgorithm {
         }
     }
 
-    /// Octets of a key.
+    /// Length of a key in octets.
     pub const fn key_length(self) -> usize {
         match self {
             Self::AesSivCmac256 => 32,
@@ -92,7 +92,8 @@ impl AeadAlgorithm {
         }
     }
 
-    /// Octets of a nonce, as we send it: for AES-SIV what RFC 8915 section 5.6 recommends, for AES-GCM-SIV what RFC 8452 prescribes.
+    /// Length of the nonces that we send, in octets: for AES-SIV as recommended by RFC 8915 section
+    /// 5.6, for AES-GCM-SIV as prescribed by RFC 8452.
     pub const fn nonce_length(self) -> usize {
         match self {
             Self::AesSivCmac256 | Self::AesSivCmac512 => 16,

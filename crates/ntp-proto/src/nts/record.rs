@@ -1,56 +1,60 @@
-//! Records: what the two sides of a key exchange send each other inside TLS (RFC 8915 section 4).
+//! Records, of which the messages of a key exchange consist (RFC 8915 section 4).
 //!
 //! ```text
 //!  0                   1                   2                   3
 //! |C|        record type        |          body length          | body ...
 //! ```
 //!
-//! A message is a row of records that ends with End of Message. `C` is the critical bit: who does not know a record that carries
-//! it must refuse the message; who does not know one without it must act as if it were not there (section 4.1).
+//! A message is a sequence of records that ends with End of Message. `C` is the critical bit: a
+//! receiver that does not know a record with this bit must refuse the message; it must ignore an
+//! unknown record without it (section 4.1).
 //!
-//! TLS is a stream, so a message arrives in any number of pieces. An [`Inbox`] collects them, never more than its limit, and
-//! says when the end is there. Octets behind the end are dropped: each side sends one message only.
+//! TLS is a byte stream, so a message arrives in any number of pieces. A [`MessageBuffer`] collects
+//! them up to its limit and detects the end. Octets after the end are dropped: each side sends one
+//! message only.
 
 use core::fmt;
 
 use crate::wire::{Reader, Truncated};
 
-/// A server must take requests of this length (RFC 8915 section 4); ours takes a little more, because records that it does not
-/// know may be long.
+/// Length of the longest accepted request in octets. RFC 8915 section 4 requires a server to accept
+/// 1024; ours accepts more, because unknown records may be long.
 pub const REQUEST_LIMIT: usize = 4096;
 
-/// Longest response that a client takes: what RFC 8915 section 4 asks for.
+/// Length of the longest accepted response in octets: that required by RFC 8915 section 4.
 pub const RESPONSE_LIMIT: usize = 65_536;
 
-/// Type and length.
+/// Length of type and length, in octets.
 const PREFIX: usize = 4;
 
 /// The bit of the type field that marks a record as critical.
 const CRITICAL: u16 = 0x8000;
 
-/// What a record is about: its type without the critical bit.
+/// Type of a record, without the critical bit.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordKind(pub u16);
 
 impl RecordKind {
-    /// The last record of a message (section 4.1.1).
+    /// End of Message: the last record (section 4.1.1).
     pub const END: Self = Self(0);
-    /// Protocols that keys are wanted for, or are given for (section 4.1.2).
+    /// Next Protocol Negotiation: protocols that keys are requested for, or exported for (section
+    /// 4.1.2).
     pub const NEXT_PROTOCOL: Self = Self(1);
-    /// The server could not do it (section 4.1.3).
+    /// Error: the server refuses the request (section 4.1.3).
     pub const ERROR: Self = Self(2);
-    /// The server did it, but (section 4.1.4).
+    /// Warning (section 4.1.4).
     pub const WARNING: Self = Self(3);
-    /// AEAD algorithms that are offered, or the one that is chosen (section 4.1.5).
+    /// AEAD Algorithm Negotiation: algorithms offered, or the one chosen (section 4.1.5).
     pub const AEAD: Self = Self(4);
     /// A cookie for NTPv4 (section 4.1.6).
     pub const COOKIE: Self = Self(5);
-    /// The NTP server to ask (section 4.1.7).
+    /// NTPv4 Server Negotiation: the NTP server to use (section 4.1.7).
     pub const SERVER: Self = Self(6);
-    /// Its UDP port (section 4.1.8).
+    /// NTPv4 Port Negotiation: its UDP port (section 4.1.8).
     pub const PORT: Self = Self(7);
-    /// Keys for AES-128-GCM-SIV are exported as RFC 8915 says. chrony 4.4 to 4.6.0 put another algorithm's number into the
-    /// exporter's context; since 4.6.1 its two sides agree on the right one by this empty record.
+    /// Compliant AES-128-GCM-SIV exporter context. chrony 4.4 to 4.6.0 used another algorithm's
+    /// number in the exporter context; since 4.6.1 its client and server agree on the correct one
+    /// by this empty record.
     pub const COMPLIANT_GCM_SIV_EXPORT: Self = Self(1024);
 }
 
@@ -80,19 +84,20 @@ impl fmt::Debug for RecordKind {
 /// One record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Whether a reader that does not know it must refuse the message.
+    /// Whether a receiver that does not know the record must refuse the message.
     pub critical: bool,
-    /// What it is about.
+    /// Type of the record.
     pub kind: RecordKind,
-    /// Its contents, at most 65 535 octets.
+    /// Contents, at most 65 535 octets.
     pub body: &'a [u8],
 }
 
 impl<'a> Record<'a> {
-    /// The record at the front of `reader`.
+    /// Parses the record at the front of `reader`.
     ///
     /// # Errors
-    /// If the end of the octets comes first; then nothing is taken.
+    ///
+    /// If the record is incomplete; then the reader does not advance.
     pub fn read(reader: &mut Reader<'a>) -> Result<Self, Truncated> {
         let mut ahead = reader.clone();
         let kind = ahead.u16()?;
@@ -106,37 +111,38 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// The body as a list of 16-bit numbers; nothing if it is none.
+    /// The body as a list of 16-bit numbers; `None` if its length is odd.
     pub fn numbers(&self) -> Option<impl Iterator<Item = u16> + use<'a>> {
         let (pairs, rest) = self.body.as_chunks();
         rest.is_empty()
             .then(|| pairs.iter().copied().map(u16::from_be_bytes))
     }
 
-    /// The body as one 16-bit number; nothing if it is none.
+    /// The body as one 16-bit number; `None` if it has another length.
     pub fn number(&self) -> Option<u16> {
         self.body.try_into().ok().map(u16::from_be_bytes)
     }
 }
 
-/// A message being written.
+/// Writes a message.
 #[derive(Clone, Debug, Default)]
 pub struct MessageWriter {
     octets: Vec<u8>,
 }
 
 impl MessageWriter {
-    /// Appends a record that the reader must understand. A body is cut at 65 535 octets, which nothing of ours reaches.
+    /// Appends a record with the critical bit. A body is cut at 65 535 octets, which ours never
+    /// reach.
     pub fn critical(&mut self, kind: RecordKind, body: &[u8]) {
         self.put(kind.0 | CRITICAL, body);
     }
 
-    /// Appends a record that a reader may skip.
+    /// Appends a record without the critical bit.
     pub fn optional(&mut self, kind: RecordKind, body: &[u8]) {
         self.put(kind.0 & !CRITICAL, body);
     }
 
-    /// The message with its end.
+    /// Appends End of Message and returns the message.
     pub fn finish(mut self) -> Vec<u8> {
         self.critical(RecordKind::END, &[]);
         self.octets
@@ -151,23 +157,23 @@ impl MessageWriter {
     }
 }
 
-/// The peer's message goes on beyond what is taken.
+/// The message exceeds the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;
 
-/// Collects a message out of the pieces in which it arrives.
+/// Collects a message from the pieces in which it arrives.
 #[derive(Clone, Debug)]
-pub struct Inbox {
-    /// Whole records, and at the end perhaps the beginning of one; never more than `limit` octets.
+pub struct MessageBuffer {
+    /// Complete records and possibly the beginning of another; at most `limit` octets.
     octets: Vec<u8>,
-    /// Where the first record begins that is not yet there as a whole.
+    /// Where the first incomplete record begins.
     whole: usize,
     limit: usize,
     ended: bool,
 }
 
-impl Inbox {
-    /// Takes messages of at most `limit` octets.
+impl MessageBuffer {
+    /// A buffer for a message of at most `limit` octets.
     pub const fn new(limit: usize) -> Self {
         Self {
             octets: Vec::new(),
@@ -177,9 +183,10 @@ impl Inbox {
         }
     }
 
-    /// Takes the next piece and says whether the message is complete now.
+    /// Appends the next piece. Returns `true` if the message is complete.
     ///
     /// # Errors
+    ///
     /// If the message does not end within the limit.
     pub fn push(&mut self, piece: &[u8]) -> Result<bool, TooLong> {
         if self.ended {
@@ -188,7 +195,7 @@ impl Inbox {
         let room = self.limit.saturating_sub(self.octets.len());
         let taken = piece.get(..piece.len().min(room)).unwrap_or_default();
         self.octets.extend_from_slice(taken);
-        self.look_for_the_end();
+        self.find_end();
         if self.ended {
             return Ok(true);
         }
@@ -198,19 +205,19 @@ impl Inbox {
         Ok(false)
     }
 
-    /// The records so far, in their order, without the end.
+    /// The complete records in order, without End of Message.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let mut reader = Reader::new(self.octets.get(..self.whole).unwrap_or_default());
         core::iter::from_fn(move || Record::read(&mut reader).ok())
             .filter(|record| record.kind != RecordKind::END)
     }
 
-    /// How many octets are kept.
+    /// Number of octets in the buffer.
     pub fn length(&self) -> usize {
         self.octets.len()
     }
 
-    fn look_for_the_end(&mut self) {
+    fn find_end(&mut self) {
         let mut reader = Reader::new(self.octets.get(self.whole..).unwrap_or_default());
         while !self.ended
             && let Ok(record) = Record::read(&mut reader)
@@ -223,7 +230,7 @@ impl Inbox {
         }
     }
 
-    /// Whether the record that is arriving leaves no room for an end behind it.
+    /// Whether the record that is arriving leaves no space for an end after it.
     fn cannot_end(&self) -> bool {
         let mut arriving = Reader::new(self.octets.get(self.whole..).unwrap_or_default());
         let announced = match (arriving.u16(), arriving.u16()) {
@@ -250,21 +257,24 @@ mod tests {
     fn message() -> Vec<u8> {
         let mut writer = MessageWriter::default();
         writer.critical(RecordKind::NEXT_PROTOCOL, &[0, 0]);
-        writer.optional(RecordKind(4711), b"what nobody knows");
+        writer.optional(RecordKind(4711), b"an unknown record");
         writer.finish()
     }
 
     #[test]
-    fn records_stand_on_the_wire_as_the_rfc_draws_them() {
+    fn record_layout_is_that_of_rfc_8915_section_4() {
         assert_eq!(message().get(..6), Some([0x80, 1, 0, 2, 0, 0].as_slice()));
         assert_eq!(message().last_chunk(), Some(&[0x80, 0, 0, 0]));
     }
 
     #[test]
-    fn a_message_that_cannot_end_within_the_limit_is_refused_when_that_shows() {
+    fn a_message_that_must_exceed_the_limit_is_refused_early() {
         let announces_too_much = [0x00, 9, 0xff, 0xff];
-        assert_eq!(Inbox::new(1024).push(&announces_too_much), Err(TooLong));
-        let mut endless = Inbox::new(1024);
+        assert_eq!(
+            MessageBuffer::new(1024).push(&announces_too_much),
+            Err(TooLong)
+        );
+        let mut endless = MessageBuffer::new(1024);
         let pushed: Vec<_> = (0..300).map(|_| endless.push(&[0, 9, 0, 0])).collect();
         assert_eq!(pushed[254], Ok(false));
         assert_eq!(pushed[255], Err(TooLong));
@@ -272,14 +282,17 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_exactly_the_limit_is_taken() {
+    fn a_message_of_exactly_the_limit_is_accepted() {
         let message = message();
-        assert_eq!(Inbox::new(message.len()).push(&message), Ok(true));
-        assert_eq!(Inbox::new(message.len() - 1).push(&message), Err(TooLong));
+        assert_eq!(MessageBuffer::new(message.len()).push(&message), Ok(true));
+        assert_eq!(
+            MessageBuffer::new(message.len() - 1).push(&message),
+            Err(TooLong)
+        );
     }
 
     #[test]
-    fn a_body_is_a_list_of_numbers_only_if_it_divides_into_them() {
+    fn a_body_of_odd_length_is_not_a_list_of_numbers() {
         let record = |body| Record {
             critical: false,
             kind: RecordKind::AEAD,
@@ -299,16 +312,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn how_a_message_is_cut_makes_no_difference(
+        fn segmentation_of_a_message_does_not_matter(
             cuts in prop::collection::vec(1_usize..7, 0..64),
             behind in prop::collection::vec(any::<u8>(), 0..20),
         ) {
             let mut octets = message();
             octets.extend_from_slice(&behind);
-            let mut whole = Inbox::new(REQUEST_LIMIT);
+            let mut whole = MessageBuffer::new(REQUEST_LIMIT);
             prop_assert_eq!(whole.push(&octets), Ok(true));
 
-            let mut cut = Inbox::new(REQUEST_LIMIT);
+            let mut cut = MessageBuffer::new(REQUEST_LIMIT);
             let mut rest = octets.as_slice();
             let mut sizes = cuts.into_iter().cycle();
             while !rest.is_empty() {

@@ -7,10 +7,10 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::AeadAlgorithm;
 
-/// Under which TLS exports the keys (RFC 8915 section 4.3).
+/// Label with which TLS exports the keys (RFC 8915 section 4.3).
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-network-time-security";
 
-/// Which way a key protects packets.
+/// The direction of packets that a key authenticates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// Requests.
@@ -19,11 +19,12 @@ pub enum Direction {
     ServerToClient,
 }
 
-/// The context with which TLS exports a key: next protocol (0 for NTPv4), algorithm and direction.
+/// Context with which TLS exports a key: next protocol (0 for NTPv4), algorithm and direction.
 ///
-/// To agree with chrony 4.4 to 4.6.0 about AES-128-GCM-SIV, ask for a second pair of keys in the context of
-/// [`AeadAlgorithm::AesSivCmac256`], of 16 octets each: those versions put that algorithm's number here
-/// whatever was negotiated. [`KeyExchangeResult::legacy_keys`](super::KeyExchangeResult::legacy_keys) tells when.
+/// To agree with chrony 4.4 to 4.6.0 on AES-128-GCM-SIV, export a second pair of keys, of 16 octets
+/// each, in the context of [`AeadAlgorithm::AesSivCmac256`]: those versions use that algorithm's
+/// number whatever was negotiated. See
+/// [`KeyExchangeResult::legacy_keys`](super::KeyExchangeResult::legacy_keys).
 pub fn exporter_context(protocol: u16, algorithm: AeadAlgorithm, direction: Direction) -> [u8; 5] {
     let [p0, p1] = protocol.to_be_bytes();
     let [a0, a1] = algorithm.id().to_be_bytes();
@@ -34,21 +35,21 @@ pub fn exporter_context(protocol: u16, algorithm: AeadAlgorithm, direction: Dire
     [p0, p1, a0, a1, direction]
 }
 
-/// Both keys of a session. They are wiped when dropped, and never printed.
+/// Both keys of a session. Wiped on drop, never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct SessionKeys {
     #[zeroize(skip)]
     algorithm: AeadAlgorithm,
-    /// Of each, the first [`AeadAlgorithm::key_length`] octets; the rest is zero.
-    c2s: [u8; Self::LONGEST],
-    s2c: [u8; Self::LONGEST],
+    /// The first [`AeadAlgorithm::key_length`] octets are the key; the rest is zero.
+    c2s: [u8; Self::MAX_LENGTH],
+    s2c: [u8; Self::MAX_LENGTH],
 }
 
 impl SessionKeys {
-    /// Octets of the longest key.
-    pub(super) const LONGEST: usize = 64;
+    /// Length of the longest key in octets.
+    pub(super) const MAX_LENGTH: usize = 64;
 
-    /// Keys as TLS exported them. `None` if they are not of the algorithm's length.
+    /// Keys as exported by TLS. `None` if they do not have the algorithm's key length.
     pub fn new(algorithm: AeadAlgorithm, c2s: &[u8], s2c: &[u8]) -> Option<Self> {
         let length = algorithm.key_length();
         if c2s.len() != length || s2c.len() != length {
@@ -56,20 +57,20 @@ impl SessionKeys {
         }
         let mut keys = Self {
             algorithm,
-            c2s: [0; Self::LONGEST],
-            s2c: [0; Self::LONGEST],
+            c2s: [0; Self::MAX_LENGTH],
+            s2c: [0; Self::MAX_LENGTH],
         };
         keys.c2s.get_mut(..length)?.copy_from_slice(c2s);
         keys.s2c.get_mut(..length)?.copy_from_slice(s2c);
         Some(keys)
     }
 
-    /// The cipher that they are for.
+    /// Algorithm of the keys.
     pub const fn algorithm(&self) -> AeadAlgorithm {
         self.algorithm
     }
 
-    /// The key of one direction.
+    /// Key of one direction.
     pub fn key(&self, direction: Direction) -> &[u8] {
         let key = match direction {
             Direction::ClientToServer => &self.c2s,
@@ -89,7 +90,7 @@ impl PartialEq for SessionKeys {
 
 impl Eq for SessionKeys {}
 
-/// Names the algorithm only.
+/// Shows the algorithm only.
 impl fmt::Debug for SessionKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SessionKeys({:?})", self.algorithm)
@@ -101,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_context_is_that_of_rfc_8915_section_5_1() {
+    fn the_exporter_context_is_that_of_rfc_8915_section_5_1() {
         use AeadAlgorithm::{Aes128GcmSiv, AesSivCmac256};
         let context = exporter_context(0, AesSivCmac256, Direction::ClientToServer);
         assert_eq!(context, [0, 0, 0, 15, 0]);
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_have_the_algorithm_s_length_and_are_never_printed() {
+    fn keys_have_the_length_of_the_algorithm_and_are_not_printed() {
         for algorithm in AeadAlgorithm::ALL {
             assert_eq!(AeadAlgorithm::from_id(algorithm.id()), Some(algorithm));
             let length = algorithm.key_length();

@@ -1,18 +1,21 @@
 //! AES-SIV (RFC 5297).
 //!
-//! # Why our own
-//! A server spends most of an NTS request here, and the obvious way to calculate it is one AES block after the other:
-//! CMAC is a chain. But S2V runs several chains, over each header and over the plaintext, and they meet only in the last block or two:
-//! the digest of the headers is mixed into the last 16 octets of the plaintext. Everything before can go side by side, and an AES
-//! instruction takes several times longer to finish than the next one has to wait. So the long chains advance in lock-step, in
-//! pairs of blocks. The cipher itself is that of the `aes` crate, and a test compares results with the `aes-siv` crate's.
+//! # Why this implementation
+//! A server spends most of the time of an NTS request here, and the straightforward calculation is
+//! one AES block after the other, because CMAC is a chain. But S2V has several chains, over each
+//! header and over the plaintext, which meet only in the last block or two: the digest of the
+//! headers is mixed into the last 16 octets of the plaintext. All blocks before can be calculated
+//! in parallel, and the latency of an AES instruction is several times its throughput. So the long
+//! chains advance in lock-step, in pairs of blocks. The cipher is that of the `aes` crate, and a
+//! test compares results with the `aes-siv` crate.
 //!
 //! ```text
 //! D = CMAC(0); for each header: D = dbl(D) ^ CMAC(header)
 //! V = CMAC(plaintext with D mixed into its last 16 octets)     tag, and counter of the key stream
 //! ```
 //!
-//! `dbl` doubles in GF(2^128). Key expansion, both CMAC subkeys and `CMAC(0)` are calculated once for each key.
+//! `dbl` doubles in GF(2^128). Key expansion, both CMAC subkeys and `CMAC(0)` are calculated once
+//! per key.
 
 use aes::cipher::common::array::Array;
 use aes::cipher::{
@@ -21,47 +24,48 @@ use aes::cipher::{
 };
 use subtle::ConstantTimeEq;
 
-/// A block cipher of AES's size.
+/// A block cipher with the block size of AES.
 pub(super) trait Aes: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + KeyInit {}
 
 impl Aes for aes::Aes128Enc {}
 impl Aes for aes::Aes256Enc {}
 
-/// Octets of a block, and of the tag.
+/// Length of a block and of the tag, in octets.
 pub(super) const BLOCK: usize = 16;
 
 type Block = Array<u8, U16>;
 
-/// A key, ready for use: AES-SIV-CMAC-256 over AES-128, AES-SIV-CMAC-512 over AES-256.
+/// An expanded key: AES-SIV-CMAC-256 over AES-128, AES-SIV-CMAC-512 over AES-256.
 ///
-/// The ciphers wipe their round keys when they are dropped.
+/// The ciphers wipe their round keys on drop.
 pub(super) struct Siv<C> {
     mac: Cmac<C>,
     stream: C,
 }
 
-/// CMAC (RFC 4493) with what S2V wants to know in advance.
+/// CMAC (RFC 4493) with the constants that S2V needs.
 struct Cmac<C> {
     cipher: C,
     constants: Constants,
 }
 
-/// What follows from the key alone.
+/// Values that depend on the key only.
 #[derive(Clone, Copy, Default)]
 struct Constants {
     /// Subkey for messages whose last block is full.
     full: Block,
-    /// Subkey for others.
+    /// Subkey for other messages.
     partial: Block,
     /// `CMAC(0)`.
     zero: Block,
 }
 
-/// The tag does not fit: the message is forged or damaged, or the key is another.
+/// The tag does not match: the message is forged or damaged, or sealed with another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forged;
+pub struct TagMismatch;
 
-/// Encrypts `text` in place with a key that is used once, and returns the tag. `None` if the key has a wrong length.
+/// Encrypts `text` in place with a key that is used once, and returns the tag. `None` if the key
+/// has a wrong length.
 #[inline]
 pub(super) fn seal_once<C: Aes>(
     key: &[u8],
@@ -76,22 +80,23 @@ pub(super) fn seal_once<C: Aes>(
     Some(tag)
 }
 
-/// Decrypts `text` in place with a key that is used once; otherwise like [`Siv::open`]. Most texts are empty, and need no key stream.
+/// Decrypts `text` in place with a key that is used once; otherwise like [`Siv::open`]. Most texts
+/// are empty and need no key stream.
 #[inline]
 pub(super) fn open_once<C: Aes>(
     key: &[u8],
     headers: &[&[u8]],
     tag: &[u8; BLOCK],
     text: &mut [u8],
-) -> Result<(), Forged> {
-    let (mac, stream) = halves::<C>(key).ok_or(Forged)?;
+) -> Result<(), TagMismatch> {
+    let (mac, stream) = halves::<C>(key).ok_or(TagMismatch)?;
     if !text.is_empty() {
         apply_stream(&C::new(stream), tag, text);
     }
     Cmac::<C>::new(mac).check(headers, tag, text)
 }
 
-/// The key of the tag and that of the key stream.
+/// Splits a key into that of the tag and that of the key stream.
 #[inline]
 fn halves<C: KeyInit>(key: &[u8]) -> Option<(&Key<C>, &Key<C>)> {
     let (mac, stream) = key.split_at_checked(key.len() / 2)?;
@@ -99,8 +104,8 @@ fn halves<C: KeyInit>(key: &[u8]) -> Option<(&Key<C>, &Key<C>)> {
 }
 
 impl<C: Aes> Siv<C> {
-    /// From a key of twice the cipher's length: first the one for the tag, then the one for the key stream. `None` if
-    /// it has another length.
+    /// Expands a key of twice the cipher's key length: first the key of the tag, then that of the
+    /// key stream. `None` if it has another length.
     #[inline]
     pub(super) fn new(key: &[u8]) -> Option<Self> {
         let (mac, stream) = halves::<C>(key)?;
@@ -110,27 +115,28 @@ impl<C: Aes> Siv<C> {
         })
     }
 
-    /// Encrypts `text` in place and returns the tag. A nonce is the last of the headers.
+    /// Encrypts `text` in place and returns the tag. A nonce is passed as the last header.
     pub(super) fn seal(&self, headers: &[&[u8]], text: &mut [u8]) -> [u8; BLOCK] {
         let tag = self.mac.s2v(headers, text);
         apply_stream(&self.stream, &tag, text);
         tag
     }
 
-    /// Decrypts `text` in place. On failure it is filled with zeros: what was not authenticated is shown to nobody.
+    /// Decrypts `text` in place. On failure it is filled with zeros, so that unauthenticated text
+    /// is never returned.
     pub(super) fn open(
         &self,
         headers: &[&[u8]],
         tag: &[u8; BLOCK],
         text: &mut [u8],
-    ) -> Result<(), Forged> {
+    ) -> Result<(), TagMismatch> {
         apply_stream(&self.stream, tag, text);
         self.mac.check(headers, tag, text)
     }
 }
 
 fn apply_stream<C: Aes>(cipher: &C, tag: &[u8; BLOCK], text: &mut [u8]) {
-    // RFC 5297 section 2.5: with these bits cleared, no carry ever leaves the lower 32.
+    // RFC 5297 section 2.5: with these bits cleared, the counter never overflows its lower 32 bits.
     let counter = u128::from_be_bytes(*tag) & !(1 << 31 | 1 << 63);
     cipher.encrypt_with_backend(KeyStream { counter, text });
 }
@@ -156,17 +162,23 @@ impl<C: Aes> Cmac<C> {
         digest.into()
     }
 
-    /// Whether a decrypted text is the right one; wipes it if not.
-    fn check(&self, headers: &[&[u8]], tag: &[u8; BLOCK], text: &mut [u8]) -> Result<(), Forged> {
+    /// Verifies the tag of a decrypted text; wipes the text if it does not match.
+    fn check(
+        &self,
+        headers: &[&[u8]],
+        tag: &[u8; BLOCK],
+        text: &mut [u8],
+    ) -> Result<(), TagMismatch> {
         if bool::from(self.s2v(headers, text).ct_eq(tag)) {
             return Ok(());
         }
         text.fill(0);
-        Err(Forged)
+        Err(TagMismatch)
     }
 }
 
-/// Work is handed to the cipher whole, as closures: it looks up what the processor can do once, and keeps its round keys at hand.
+/// Work is passed to the cipher as a closure: it detects the processor's features once and keeps
+/// the round keys in registers.
 struct Subkeys<'a>(&'a mut Constants);
 
 impl BlockSizeUser for Subkeys<'_> {
@@ -200,7 +212,7 @@ impl BlockSizeUser for S2v<'_> {
 impl BlockCipherEncClosure for S2v<'_> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, cipher: &B) {
-        // What follows the head of the text is where the digest of the headers goes in.
+        // The digest of the headers is mixed into what follows the head of the text.
         let head = self.text.len().saturating_sub(BLOCK) / BLOCK;
         let (head, tail) = self.text.split_at(head * BLOCK);
         let (mut head, _) = head.as_chunks();
@@ -209,7 +221,7 @@ impl BlockCipherEncClosure for S2v<'_> {
         for header in self.headers {
             let (front, last) = split_last_block(header);
             let mut state = Block::default();
-            // The first header takes the head of the text along.
+            // The head of the text is processed in parallel with the first header.
             let both = front.len().min(head.len());
             let (front, front_alone) = front.split_at(both);
             let (head_beside, head_alone) = head.split_at(both);
@@ -230,7 +242,7 @@ impl BlockCipherEncClosure for S2v<'_> {
         let mut state = head_state;
 
         match tail.split_first_chunk() {
-            // Less than a block: the text is padded first and mixed in then.
+            // Less than a block: the text is padded first, then mixed in.
             None => {
                 add(&mut state, &double(digest).0);
                 add(&mut state, &padded(tail));
@@ -242,7 +254,7 @@ impl BlockCipherEncClosure for S2v<'_> {
                 add(&mut state, &self.constants.full.0);
             }
             Some((block, rest)) => {
-                // The last 16 octets straddle two blocks.
+                // The last 16 octets span two blocks.
                 let before = 8 * rest.len();
                 let digest = u128::from_be_bytes(digest.0);
                 add(&mut state, block);
@@ -259,7 +271,7 @@ impl BlockCipherEncClosure for S2v<'_> {
 }
 
 impl S2v<'_> {
-    /// Mixes in a header's last block with the subkey that it wants.
+    /// Mixes in the last block of a header with its subkey.
     #[inline(always)]
     fn add_last(&self, state: &mut Block, last: &[u8]) {
         match last.first_chunk() {
@@ -323,12 +335,13 @@ fn chain<B: BlockCipherEncBackend<BlockSize = U16>>(
 /// Addition in GF(2^128).
 #[inline(always)]
 fn add(sum: &mut Block, block: &[u8; BLOCK]) {
-    // By value: a loop through references that might overlap becomes sixteen additions instead of one.
+    // By value: with references that might alias, the compiler generates sixteen additions instead
+    // of one.
     let (one, other) = (sum.0, *block);
     sum.0 = core::array::from_fn(|index| one[index] ^ other[index]);
 }
 
-/// Doubling in GF(2^128), without a branch on what is secret (RFC 5297 section 2.3).
+/// Doubling in GF(2^128), without a branch on secret data (RFC 5297 section 2.3).
 #[inline(always)]
 fn double(block: Block) -> Block {
     const POLYNOMIAL: u128 = 0x87;
@@ -337,7 +350,7 @@ fn double(block: Block) -> Block {
     doubled.to_be_bytes().into()
 }
 
-/// Less than a block, with a one bit behind it (RFC 4493 section 2.4).
+/// Pads less than a block with a one bit and zeros (RFC 4493 section 2.4).
 #[inline(always)]
 fn padded(octets: &[u8]) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
@@ -347,7 +360,8 @@ fn padded(octets: &[u8]) -> [u8; BLOCK] {
     block
 }
 
-/// The whole blocks before the last one, and that, which is full unless the octets do not fill any.
+/// Splits into the whole blocks before the last one, and the last one, which is partial only if the
+/// octets do not fill it.
 #[inline(always)]
 fn split_last_block(octets: &[u8]) -> (&[[u8; BLOCK]], &[u8]) {
     let front = octets.len().saturating_sub(1) / BLOCK;
@@ -374,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vectors_of_rfc_5297_appendix_a_are_met() {
+    fn results_match_the_vectors_of_rfc_5297_appendix_a() {
         struct Vector {
             key: &'static str,
             headers: &'static [&'static str],
@@ -403,7 +417,7 @@ mod tests {
         for vector in vectors {
             let headers: Vec<_> = vector.headers.iter().map(|header| hex(header)).collect();
             let headers: Vec<_> = headers.iter().map(Vec::as_slice).collect();
-            agrees::<Aes128>(
+            check_vector::<Aes128>(
                 &hex(vector.key),
                 &headers,
                 &hex(vector.plain),
@@ -412,7 +426,7 @@ mod tests {
         }
     }
 
-    fn agrees<C: Aes>(key: &[u8], headers: &[&[u8]], plain: &[u8], expected: &[u8]) {
+    fn check_vector<C: Aes>(key: &[u8], headers: &[&[u8]], plain: &[u8], expected: &[u8]) {
         let siv = Siv::<C>::new(key).unwrap();
         let mut text = plain.to_vec();
         let tag = siv.seal(headers, &mut text);
@@ -429,7 +443,7 @@ mod tests {
         assert_eq!(seal_once::<C>(key, headers, &mut once), Some(tag));
         assert_eq!(once, sealed);
         let mut text = sealed;
-        assert_eq!(siv.open(headers, &wrong, &mut text), Err(Forged));
+        assert_eq!(siv.open(headers, &wrong, &mut text), Err(TagMismatch));
         assert!(
             text.iter().all(|octet| *octet == 0),
             "unauthenticated text is shown"
@@ -438,7 +452,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn results_are_those_of_the_aes_siv_crate(
+        fn results_match_the_aes_siv_crate(
             key in vec(any::<u8>(), 64),
             associated in vec(any::<u8>(), 0..260),
             nonce in vec(any::<u8>(), 0..40),
@@ -448,16 +462,16 @@ mod tests {
             let mut text = plain.clone();
             let tag = Aes128Siv::new_from_slice(&key[..32]).unwrap().encrypt_inout_detached(headers, text.as_mut_slice().into()).unwrap();
             let expected = [&tag[..], &text].concat();
-            agrees::<Aes128>(&key[..32], &headers, &plain, &expected);
+            check_vector::<Aes128>(&key[..32], &headers, &plain, &expected);
             let mut text = plain.clone();
             let tag = Aes256Siv::new_from_slice(&key).unwrap().encrypt_inout_detached(headers, text.as_mut_slice().into()).unwrap();
             let expected = [&tag[..], &text].concat();
-            agrees::<Aes256>(&key, &headers, &plain, &expected);
+            check_vector::<Aes256>(&key, &headers, &plain, &expected);
         }
     }
 
     #[test]
-    fn a_key_of_another_length_is_none() {
+    fn a_key_of_a_wrong_length_is_refused() {
         assert!(Siv::<Aes128>::new(&[0; 64]).is_none());
         assert!(Siv::<Aes256>::new(&[0; 32]).is_none());
         assert!(Siv::<Aes128>::new(&[]).is_none());

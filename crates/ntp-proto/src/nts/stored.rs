@@ -1,11 +1,12 @@
-//! A client's session as octets, so that a restart needs no key exchange.
+//! File format of a client's session, so that a restart needs no key exchange.
 //!
-//! It is written when the daemon ends and answers the first wish for keys of the next run, as if the key exchange had taken place. Whoever reads it must
-//! delete it first: a cookie that is sent a second time shows that both requests come from one client.
+//! It is written when the daemon exits and replaces the first key exchange of the next run. The
+//! reader must delete the file first: a cookie that is sent twice links two requests of a client.
 //!
 //! ```text
-//! | "NTSC1" | algorithm: 16 bits | c2s, s2c | legacy: 8 bits | c2s, s2c, if legacy is 1 | address: 8 bits 4 or 16, octets |
-//! | server: 8 bits length, octets | port: 16 bits, 0 if none | cookies: 8 bits | each: 16 bits length, octets |
+//! | "NTSC1" | algorithm: 16 bits | c2s, s2c | legacy: 8 bits | c2s, s2c, if legacy is 1 |
+//! | address: 8 bits length (4 or 16), octets | server: 8 bits length, octets |
+//! | port: 16 bits, 0 if none | number of cookies: 8 bits | each: 16 bits length, octets |
 //! ```
 
 use core::fmt;
@@ -22,24 +23,24 @@ const MAGIC: [u8; 5] = *b"NTSC1";
 #[derive(Debug)]
 pub struct StoredSession;
 
-/// The octets are no session, or a damaged one: do a key exchange instead.
+/// The octets are not a valid session; do a key exchange instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadStoredSession;
+pub struct StoredSessionError;
 
-impl fmt::Display for BadStoredSession {
+impl fmt::Display for StoredSessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the stored NTS session is damaged")
     }
 }
 
-impl core::error::Error for BadStoredSession {}
+impl core::error::Error for StoredSessionError {}
 
 impl StoredSession {
-    /// The session's octets; wiped when dropped. They are secret.
+    /// The octets of the session, which are secret; wiped on drop.
     pub fn emit(session: &KeyExchanged) -> Zeroizing<Vec<u8>> {
         let KeyExchanged { from, result } = session;
-        // Enough for anything, so that growing leaves no copies of the keys behind.
-        let most = 1024 + Cookie::IN_STOCK * (2 + Cookie::LONGEST);
+        // Large enough for any session, so that reallocation leaves no copies of the keys behind.
+        let most = 1024 + Cookie::MAX_STORED * (2 + Cookie::MAX_LENGTH);
         let mut octets = Zeroizing::new(Vec::with_capacity(most));
         octets.extend_from_slice(&MAGIC);
         octets.extend_from_slice(&result.keys.algorithm().id().to_be_bytes());
@@ -63,7 +64,7 @@ impl StoredSession {
         octets.push(server.len() as u8);
         octets.extend_from_slice(server);
         octets.extend_from_slice(&result.port.unwrap_or(0).to_be_bytes());
-        let cookies = result.cookies.iter().take(Cookie::IN_STOCK);
+        let cookies = result.cookies.iter().take(Cookie::MAX_STORED);
         octets.push(cookies.len() as u8);
         for cookie in cookies {
             octets.extend_from_slice(&(cookie.octets().len() as u16).to_be_bytes());
@@ -72,12 +73,13 @@ impl StoredSession {
         octets
     }
 
-    /// Reads a session.
+    /// Parses a session.
     ///
     /// # Errors
-    /// [`BadStoredSession`] if it is damaged, or has no cookie.
-    pub fn parse(octets: &[u8]) -> Result<KeyExchanged, BadStoredSession> {
-        Self::read(&mut Reader::new(octets)).ok_or(BadStoredSession)
+    ///
+    /// [`StoredSessionError`] if it is damaged, or has no cookie.
+    pub fn parse(octets: &[u8]) -> Result<KeyExchanged, StoredSessionError> {
+        Self::read(&mut Reader::new(octets)).ok_or(StoredSessionError)
     }
 
     fn read(reader: &mut Reader<'_>) -> Option<KeyExchanged> {
@@ -100,7 +102,7 @@ impl StoredSession {
         let server = core::str::from_utf8(reader.take(length.into()).ok()?).ok()?;
         let port = reader.u16().ok()?;
         let count = usize::from(reader.u8().ok()?);
-        if !(1..=Cookie::IN_STOCK).contains(&count) {
+        if !(1..=Cookie::MAX_STORED).contains(&count) {
             return None;
         }
         let mut cookies = Vec::with_capacity(count);
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_stored_is_read_and_what_is_damaged_is_not() {
+    fn a_stored_session_is_read_back_and_a_damaged_one_is_refused() {
         for (server, legacy) in [(None, false), (Some("ntp.example"), true)] {
             let stored = StoredSession::emit(&session(server, legacy));
             let read = StoredSession::parse(&stored).unwrap();

@@ -1,27 +1,31 @@
-//! Who is served: a deny list, then an allow list.
+//! Access control: a deny list, then an allow list.
 //!
-//! A client on the deny list is refused in that list's manner; of the others, one that is not on the allow list is refused in
-//! *that* list's manner. Refusing means silence or a DENY kiss (RFC 5905 section 7.4).
+//! A client on the deny list is refused with that list's action; of the others, a client that is
+//! not on the allow list is refused with *that* list's action. The action is to ignore the request
+//! or to send a DENY kiss (RFC 5905 section 7.4).
 //!
 //! # Networks as ranges
-//! The question is only whether *any* network of a list holds an address, not which fits best. A list is therefore the union of its
-//! networks: disjoint ranges of addresses in ascending order, overlapping and adjacent ones merged. Looking one up is a binary search, and a
-//! list of a hundred thousand networks costs seventeen comparisons and 3 MB at most; the usual list is one range.
+//! Access control only needs to know whether *any* network of a list contains an address, not which
+//! one fits best. A list is therefore stored as the union of its networks: disjoint address ranges
+//! in ascending order, with overlapping and adjacent ones merged. A lookup is a binary search: a
+//! list of a hundred thousand networks costs seventeen comparisons and 3 MB at most; the usual list
+//! is one range.
 //!
 //! # IPv4 on a dual-stack socket
-//! There a client `192.0.2.1` appears as `::ffff:192.0.2.1` (RFC 4291 section 2.5.5.2). Both networks and clients in that form count
-//! as IPv4, so IPv4 networks apply to such clients and `::/0` does not.
+//! A dual-stack socket reports a client `192.0.2.1` as `::ffff:192.0.2.1` (RFC 4291 section
+//! 2.5.5.2). Networks and clients in that form count as IPv4, so IPv4 networks apply to such
+//! clients and `::/0` does not.
 
 use std::net::IpAddr;
 
 use super::client::Client;
 
-/// Whom a server answers.
+/// Access control of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// Looked at first: clients in it are refused.
+    /// Checked first: clients on it are refused.
     pub denylist: AccessList,
-    /// Looked at second: clients outside of it are refused.
+    /// Checked second: clients not on it are refused.
     pub allowlist: AccessList,
 }
 
@@ -34,18 +38,18 @@ pub struct AccessList {
     pub refusal: Refusal,
 }
 
-/// How a client is refused.
+/// Action for a refused client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// In silence.
+    /// Send no reply.
     Ignore,
-    /// With a DENY kiss.
+    /// Send a DENY kiss.
     Deny,
 }
 
 impl Access {
-    /// Everybody is served.
-    pub fn everybody() -> Self {
+    /// Allows all clients.
+    pub fn allow_all() -> Self {
         Self {
             denylist: AccessList {
                 networks: Networks::NONE,
@@ -58,16 +62,16 @@ impl Access {
         }
     }
 
-    /// How `client` is to be refused, if it is.
+    /// How `client` is refused; `None` if it is allowed.
     pub fn refusal(&self, client: IpAddr) -> Option<Refusal> {
-        self.judge(client.into())
+        self.check(client.into())
     }
 
     #[inline]
-    pub(super) fn judge(&self, client: Client) -> Option<Refusal> {
-        if self.denylist.networks.hold(client) {
+    pub(super) fn check(&self, client: Client) -> Option<Refusal> {
+        if self.denylist.networks.contains_client(client) {
             Some(self.denylist.refusal)
-        } else if !self.allowlist.networks.hold(client) {
+        } else if !self.allowlist.networks.contains_client(client) {
             Some(self.allowlist.refusal)
         } else {
             None
@@ -77,7 +81,7 @@ impl Access {
 
 impl Default for Access {
     fn default() -> Self {
-        Self::everybody()
+        Self::allow_all()
     }
 }
 
@@ -103,14 +107,15 @@ impl Networks {
         }
     }
 
-    /// The union of networks, each an address in it and the number of leading bits that matter. Bits behind those are
-    /// ignored; a number beyond the address's length counts as that length.
+    /// The union of networks, each given by an address and a prefix length. Host bits are ignored;
+    /// a prefix longer than the address counts as its full length.
     pub fn new(networks: impl IntoIterator<Item = (IpAddr, u8)>) -> Self {
         let mut ipv4 = Vec::new();
         let mut ipv6 = Vec::new();
         for (address, length) in networks {
             match (address.to_canonical(), address) {
-                // Fewer bits than the prefix of mapped addresses has reach beyond IPv4: not a mapped network.
+                // A prefix shorter than that of mapped addresses extends beyond IPv4: not a mapped
+                // network.
                 (IpAddr::V4(mapped), IpAddr::V6(_)) if length >= 96 => {
                     let host = host_mask(u32::MAX, length - 96);
                     ipv4.push((mapped.to_bits() & !host, mapped.to_bits() | host));
@@ -131,13 +136,13 @@ impl Networks {
         }
     }
 
-    /// Whether one of the networks holds `client`.
+    /// Whether one of the networks contains `client`.
     pub fn contains(&self, client: IpAddr) -> bool {
-        self.hold(client.into())
+        self.contains_client(client.into())
     }
 
     #[inline]
-    fn hold(&self, client: Client) -> bool {
+    fn contains_client(&self, client: Client) -> bool {
         match client {
             Client::V4(bits) => self.ipv4.contains(bits),
             Client::V6(bits) => self.ipv6.contains(bits),
@@ -145,12 +150,12 @@ impl Networks {
     }
 }
 
-/// The bits that do not matter in a network of `length` bits.
+/// Host bits of a network with a prefix of `length` bits.
 fn host_mask(all: u32, length: u8) -> u32 {
     all.checked_shr(length.into()).unwrap_or(0)
 }
 
-/// Disjoint, ascending, both ends included.
+/// Disjoint ranges in ascending order, both ends included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Ranges<T>(Vec<(T, T)>);
 
@@ -170,7 +175,7 @@ impl<T: Copy + Ord> Ranges<T> {
 
     #[inline]
     fn contains(&self, address: T) -> bool {
-        // The only range that can hold the address is the last one that does not begin after it.
+        // The only range that can contain the address is the last one that does not begin after it.
         let candidates = self.0.partition_point(|(first, _)| *first <= address);
         match candidates
             .checked_sub(1)
@@ -203,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_deny_list_comes_first() {
+    fn the_deny_list_is_checked_before_the_allow_list() {
         let access = Access {
             denylist: AccessList {
                 networks: networks(&["192.0.2.128/25", "2001:db8:bad::/48"]),
@@ -226,8 +231,8 @@ mod tests {
         ] {
             assert_eq!(access.refusal(ip(client)), refusal, "{client}");
         }
-        assert_eq!(Access::everybody().refusal(ip("::ffff:203.0.113.9")), None);
-        assert_eq!(Access::everybody().refusal(ip("2001:db8::1")), None);
+        assert_eq!(Access::allow_all().refusal(ip("::ffff:203.0.113.9")), None);
+        assert_eq!(Access::allow_all().refusal(ip("2001:db8::1")), None);
     }
 
     #[test]
@@ -241,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_list_of_overlapping_networks_is_a_short_one() {
+    fn overlapping_networks_are_merged_into_one_range() {
         let hosts = (0..=255).map(|last| (IpAddr::from([192, 0, 2, last]), 32));
         let nested = (8..=24).map(|length| (ip("192.0.2.0"), length));
         let list = Networks::new(hosts.chain(nested));
@@ -260,7 +265,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_set_holds_what_one_of_its_networks_holds(
+        fn a_set_contains_an_address_if_one_of_its_networks_does(
             list in vec(network(), 0..8),
             (client, _) in network(),
         ) {

@@ -1,8 +1,9 @@
-//! A client's address as numbers: what lists, limits and stores compare and hash.
+//! A client's address as an integer, which access lists, rate limit and stores compare and hash.
 
 use std::net::IpAddr;
 
-/// An address in canonical form: IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2), as a dual-stack socket shows IPv4 clients, is IPv4.
+/// An address in canonical form. IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2), the form in which a
+/// dual-stack socket reports IPv4 clients, is IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Client {
     V4(u32),
@@ -37,7 +38,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_canonical_form_is_that_of_the_standard_library(high in prop_oneof![Just(0xffff), any::<u128>()], low: u32) {
+        fn canonical_form_equals_that_of_the_standard_library(high in prop_oneof![Just(0xffff), any::<u128>()], low: u32) {
             let address = Ipv6Addr::from_bits(high << 32 | u128::from(low));
             prop_assert_eq!(Client::from(IpAddr::V6(address)), Client::from(address.to_canonical()));
         }

@@ -1,33 +1,40 @@
-//! Who asks, how often and when: a list of clients whose memory does not depend on them.
+//! List of the most active clients, in memory of fixed size.
 //!
 //! # The problem
-//! An operator wants to know his clients. But a source address costs nothing: whoever forges them sends another one with every packet, and
-//! a list that takes in all that come either grows without end or is washed out by nobodies, just when it is looked at.
+//! The operator wants to know the clients of the server. But source addresses are easily forged: an
+//! attacker can send every packet from a new one, so a list that accepts all of them either grows
+//! without limit or loses the real clients to forged ones, just when it is needed.
 //!
-//! # The idea
-//! Space-Saving (Metwally, Agrawal, El Abbadi: "Efficient computation of frequent and top-k elements in data streams", ICDT 2005).
-//! There is room for so many addresses and no more. A newcomer that finds no room takes the place of the entry with the fewest
-//! requests, and takes over its count `c` as well: the newcomer may be one that was in the list before, and whoever left it had asked
-//! at most as often as the least of those that stayed. So it begins with `c + 1` requests, of which `c` are possibly too many, and for every
-//! entry
+//! # Space-Saving
+//! The algorithm is Space-Saving (Metwally, Agrawal, El Abbadi: "Efficient computation of frequent
+//! and top-k elements in data streams", ICDT 2005). The number of entries is fixed. If the list is
+//! full, a new client replaces the least active entry and inherits its count `c`: the new client
+//! may have been in the list before, and whatever was replaced had at most as many requests as the
+//! least of the remaining entries. It starts with `c + 1` requests, at most `c` of which are not
+//! its own, so for every entry
 //!
 //! ```text
 //! requests - overcount  <=  true number of its requests  <=  requests
 //! ```
 //!
-//! Every datagram adds 1 to the sum of all counts, whatever happens, so that the least of `n` counts is at most an `n`-th of all
-//! datagrams. Who sends more than that is in the list. A flood in which every packet has an address of its own thus raises the least counts, slowly and evenly,
-//! and turns over the entries that have them; it does not come near those who ask often.
+//! Every datagram adds 1 to the sum of all counts, so the least of `n` counts is at most an `n`-th
+//! of all datagrams. A client that sends more than that is in the list. A flood in which every
+//! packet has a different address raises the least counts slowly and evenly and replaces the
+//! entries that have them; it does not affect frequent clients.
 //!
-//! # In sets
-//! To find the least of all at each packet would take a structure of pointers. Here, as in the rate limit's table, an address belongs to
-//! one set of [`WAYS`], and the above holds within the set, of those datagrams that fell into it. Which set is a keyed hash of the address (SipHash), so nobody can aim at
-//! another's. Some sets get more addresses than they hold before others are full: with room for as many as there are clients, one in seven is missing or takes turns; with
-//! twice the room, one set in fifty is too small.
+//! # Set associativity
+//! Finding the least entry of all for each packet would need a structure of pointers. As in the
+//! rate limiter's table, an address belongs to one set of [`WAYS`] entries, and the bound holds
+//! within the set, for the datagrams that fall into it. The set is chosen by a keyed hash of the
+//! address (SipHash), so an attacker cannot target the set of a given client. Some sets get more
+//! addresses than they hold before others are full: if the list has as many entries as there are
+//! clients, one client in seven is missing or replaced repeatedly; with twice as many entries, one
+//! set in fifty is too small.
 //!
-//! # What is not told
-//! The classes of an entry (answered, denied, limited) and its times are its own, since it came into the list; they are never taken over from another.
-//! An entry does not age: `last` tells how long it has been silent. The list begins anew when its size is changed.
+//! # Limits
+//! The counts by outcome of an entry (answered, denied, limited) and its times are its own since it
+//! was added; they are not inherited. An entry does not age: `last` shows how long it has been
+//! silent. The list is cleared when its size changes.
 
 use core::net::{IpAddr, Ipv6Addr};
 
@@ -39,9 +46,9 @@ use siphasher::sip::SipHasher13;
 use super::client::Client;
 use super::{Kind, Reason, Verdict};
 
-/// The clients of one worker, those who ask most often for certain.
+/// The clients of one worker; the most active ones are guaranteed to be included.
 ///
-/// All memory is taken by [`resize`](Self::resize); [`note`](Self::note) takes none.
+/// Only [`resize`](Self::resize) allocates memory; [`record`](Self::record) does not.
 #[derive(Clone)]
 pub struct ClientList {
     sets: Vec<Set>,
@@ -49,38 +56,38 @@ pub struct ClientList {
     displaced: u64,
 }
 
-/// A client as the list knows it.
+/// An entry of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientEntry {
-    /// Its address; that of an IPv4 client of an IPv6 socket is IPv4.
+    /// Address of the client; an IPv4 client of an IPv6 socket has its IPv4 address.
     pub address: IpAddr,
-    /// Its datagrams: at most so many.
+    /// Upper bound of the number of its datagrams.
     pub requests: u64,
-    /// How many of these may have been another's.
+    /// How many of these may belong to replaced entries.
     pub overcount: u64,
-    /// Answered with time.
+    /// Answered with the time.
     pub answered: u64,
-    /// Refused by an access list or because NTS is required, in silence or not.
+    /// Refused by an access list or because NTS is required, with or without a kiss.
     pub denied: u64,
     /// Over the rate limit.
     pub limited: u64,
-    /// When it came into the list.
+    /// When the entry was added.
     pub first: Monotonic,
-    /// When it was heard last.
+    /// When its last datagram arrived.
     pub last: Monotonic,
 }
 
-/// Entries among which one has to leave when another one comes.
+/// Entries of a set.
 const WAYS: usize = 8;
 
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Set([Entry; WAYS]);
 
-/// [`ClientEntry`] as it is kept. An unused one has no requests, and so is the first to be displaced.
+/// A [`ClientEntry`] in memory. An unused one has no requests, so it is replaced first.
 #[derive(Clone, Copy)]
 struct Entry {
-    /// IPv4 is mapped (RFC 4291 section 2.5.5.2).
+    /// IPv4 addresses are mapped (RFC 4291 section 2.5.5.2).
     address: Ipv6Addr,
     requests: u64,
     overcount: u64,
@@ -92,12 +99,12 @@ struct Entry {
 }
 
 impl ClientList {
-    /// The most addresses that a server remembers, over all of its workers; they take 4.7 MB.
-    pub const MOST: usize = 65_536;
+    /// Largest number of entries of a server, over all of its workers; 4.7 MB.
+    pub const MAX_ENTRIES: usize = 65_536;
 
-    /// A list that remembers nobody.
+    /// A list of size 0.
     ///
-    /// `seed` must be different for each worker and unknown to everybody else: it keys the hash.
+    /// `seed` must be secret and different for each worker: it keys the hash.
     pub fn new(seed: [u8; 32]) -> Self {
         let mut key = [0; 16];
         ChaCha8Rng::from_seed(seed).fill_bytes(&mut key);
@@ -108,19 +115,19 @@ impl ClientList {
         }
     }
 
-    /// Forgets everybody, and makes room for the share of one of `workers` workers that remember `size` addresses together: rounded up to
-    /// a multiple of 8. With a size of 0 no memory is kept.
+    /// Removes all entries and allocates the share of one of `workers` workers whose lists have
+    /// `size` entries together, rounded up to a multiple of 8. With a size of 0 no memory is kept.
     pub fn resize(&mut self, size: usize, workers: usize) {
-        let share = size.min(Self::MOST).div_ceil(workers.max(1));
+        let share = size.min(Self::MAX_ENTRIES).div_ceil(workers.max(1));
         self.sets = vec![Set([Entry::UNUSED; WAYS]); share.div_ceil(WAYS)];
         self.displaced = 0;
     }
 
-    /// Enters a datagram that came from `from`, and what was decided about it.
-    pub fn note(&mut self, from: IpAddr, verdict: Verdict, now: Monotonic) {
-        let address = mapped(from);
-        let place = self.place(address);
-        let Some(Set(entries)) = self.sets.get_mut(place) else {
+    /// Records a datagram from `from` and its verdict.
+    pub fn record(&mut self, from: IpAddr, verdict: Verdict, now: Monotonic) {
+        let address = to_mapped_ipv6(from);
+        let index = self.set_index(address);
+        let Some(Set(entries)) = self.sets.get_mut(index) else {
             return;
         };
         if let Some(entry) = entries.iter_mut().find(|it| it.address == address) {
@@ -140,19 +147,21 @@ impl ClientList {
         least.count(verdict, now);
     }
 
-    /// How often an address had to make room for another one. Without that, the list is complete and all counts are exact.
+    /// How often an entry was replaced. If never, the list is complete and all counts are exact.
     pub const fn displaced(&self) -> u64 {
         self.displaced
     }
 
-    /// Everybody who is remembered, in no order.
+    /// All entries, in no particular order.
     pub fn entries(&self) -> impl Iterator<Item = ClientEntry> {
         let entries = self.sets.iter().flat_map(|Set(entries)| entries);
-        entries.filter(|it| it.requests > 0).map(Entry::told)
+        entries
+            .filter(|it| it.requests > 0)
+            .map(Entry::client_entry)
     }
 
-    /// The set that an address belongs to.
-    fn place(&self, address: Ipv6Addr) -> usize {
+    /// Index of the set that an address belongs to.
+    fn set_index(&self, address: Ipv6Addr) -> usize {
         let hash = self.hasher.hash(&address.octets());
         // The high half of the product: the hash's high bits, scaled to the number of sets.
         let scaled = (u128::from(hash) * self.sets.len() as u128) >> 64;
@@ -160,7 +169,7 @@ impl ClientList {
     }
 }
 
-/// Without the addresses.
+/// Does not show the addresses.
 impl core::fmt::Debug for ClientList {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("ClientList")
@@ -183,7 +192,7 @@ impl Entry {
 
     fn count(&mut self, verdict: Verdict, now: Monotonic) {
         if self.requests == self.overcount {
-            // None of its own so far.
+            // It has no requests of its own so far.
             self.first = now;
         }
         self.requests += 1;
@@ -200,12 +209,12 @@ impl Entry {
                 kind: Kind::Rate, ..
             }
             | Verdict::Ignore(Reason::RateLimited) => self.limited += 1,
-            // Nonsense, and what could not be authenticated; or there is no answer that would be short enough.
+            // Malformed, not authentic, or no reply is short enough.
             Verdict::Answer { .. } | Verdict::Ignore(_) => {}
         }
     }
 
-    fn told(&self) -> ClientEntry {
+    fn client_entry(&self) -> ClientEntry {
         ClientEntry {
             address: IpAddr::V6(self.address).to_canonical(),
             requests: self.requests,
@@ -220,7 +229,8 @@ impl Entry {
 }
 
 impl ClientEntry {
-    /// The mean distance of those requests that are its own for certain; `None` before the second.
+    /// Mean interval between the requests that are its own for certain (`requests - overcount`).
+    /// `None` if there are fewer than two.
     pub fn interval(&self) -> Option<NtpDuration> {
         let own = i64::try_from(self.requests - self.overcount).ok()?;
         let gaps = own.checked_sub(1).filter(|gaps| *gaps > 0)?;
@@ -228,8 +238,9 @@ impl ClientEntry {
         Some(whole / gaps)
     }
 
-    /// Adds what another worker knows of the same client. One client always meets the same worker, unless the kernel cannot steer.
-    pub fn add(&mut self, other: &Self) {
+    /// Adds the entry of another worker for the same client. A client always reaches the same
+    /// worker, unless the kernel cannot steer.
+    pub fn merge(&mut self, other: &Self) {
         self.requests += other.requests;
         self.overcount += other.overcount;
         self.answered += other.answered;
@@ -240,7 +251,7 @@ impl ClientEntry {
     }
 }
 
-fn mapped(address: IpAddr) -> Ipv6Addr {
+fn to_mapped_ipv6(address: IpAddr) -> Ipv6Addr {
     match Client::from(address) {
         Client::V4(bits) => core::net::Ipv4Addr::from_bits(bits).to_ipv6_mapped(),
         Client::V6(bits) => Ipv6Addr::from_bits(bits),
@@ -282,9 +293,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever comes in whatever order, against a count that forgets nobody.
+        /// Random clients in random order, compared with an exact count.
         #[test]
-        fn the_true_count_lies_between_the_bounds(
+        fn the_true_count_is_within_the_bounds(
             stream in vec((0u32..60, 0usize..5), 0..600),
             size in 1usize..40,
         ) {
@@ -298,10 +309,10 @@ mod tests {
             let mut list = list(size);
             let mut exact: HashMap<IpAddr, u64> = HashMap::new();
             for (second, (number, verdict)) in (0..).zip(&stream) {
-                // The small numbers come more often.
+                // Small numbers are more frequent.
                 let address = client(number * number / 60);
                 *exact.entry(address).or_default() += 1;
-                list.note(address, verdicts[*verdict], at(second));
+                list.record(address, verdicts[*verdict], at(second));
             }
             for entry in list.entries() {
                 let truth = exact[&entry.address];
@@ -311,9 +322,9 @@ mod tests {
                 prop_assert!(entry.first <= entry.last);
                 prop_assert!(list.displaced() > 0 || truth == entry.requests);
             }
-            // Nobody is missing who asked more often than the least of his set.
+            // No client is missing that has more requests than the least of its set.
             for (address, truth) in &exact {
-                let Set(set) = list.sets[list.place(mapped(*address))];
+                let Set(set) = list.sets[list.set_index(to_mapped_ipv6(*address))];
                 let least = set.iter().map(|entry| entry.requests).min().unwrap();
                 prop_assert!(of(&list, *address).is_some() || *truth <= least);
             }
@@ -323,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_of_requests_is_told_apart() {
+    fn requests_are_counted_by_outcome() {
         let mut list = list(8);
         let answer = |kind| Verdict::Answer {
             kind,
@@ -341,7 +352,7 @@ mod tests {
             answer(Kind::NtsNak),
             Verdict::Ignore(Reason::NoKeys),
         ]) {
-            list.note(client(1), verdict, at(2 * second));
+            list.record(client(1), verdict, at(2 * second));
         }
         let entry = of(&list, client(1)).unwrap();
         assert_eq!((entry.requests, entry.overcount), (9, 0));
@@ -351,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_client_is_the_same_at_either_kind_of_socket_and_every_ipv6_address_is_one() {
+    fn mapped_and_native_ipv4_addresses_share_an_entry_and_ipv6_addresses_do_not() {
         let mut list = list(64);
         for address in [
             "192.0.2.1",
@@ -360,7 +371,7 @@ mod tests {
             "2001:db8::2",
             "::",
         ] {
-            list.note(address.parse().unwrap(), TIME, at(1));
+            list.record(address.parse().unwrap(), TIME, at(1));
         }
         let count = |address: &str| {
             let address: IpAddr = address.parse().unwrap();
@@ -378,49 +389,49 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_forged_addresses_does_not_wash_out_who_asks_often() {
+    fn a_flood_of_forged_addresses_does_not_evict_frequent_clients() {
         let mut list = list(1024);
-        let often: Vec<_> = (1..=20)
+        let frequent: Vec<_> = (1..=20)
             .map(|host| IpAddr::from([192, 0, 2, host]))
             .collect();
-        let mut asked = 0;
+        let mut requests = 0;
         for number in 0..1_000_000u32 {
-            // An odd factor permutes the numbers: no address comes twice.
-            list.note(client(number.wrapping_mul(0x9e37_79b1)), TIME, at(0));
+            // An odd factor permutes the numbers: no address is repeated.
+            list.record(client(number.wrapping_mul(0x9e37_79b1)), TIME, at(0));
             if number % 400 == 0 {
-                asked += 1;
-                for address in &often {
-                    list.note(*address, TIME, at(0));
+                requests += 1;
+                for address in &frequent {
+                    list.record(*address, TIME, at(0));
                 }
             }
         }
-        let everybody = list.entries().count();
+        let total = list.entries().count();
         let mut entries: Vec<_> = list.entries().collect();
         entries.sort_unstable_by_key(|entry| core::cmp::Reverse(entry.requests));
-        for address in &often {
+        for address in &frequent {
             let place = entries.iter().position(|entry| entry.address == *address);
             assert!(
                 place.is_some_and(|place| place < 20),
                 "{address}: {place:?}"
             );
             let entry = of(&list, *address).unwrap();
-            // What it took over when it came is little against what it asked.
-            assert!(entry.overcount < 50 && entry.requests - entry.overcount > asked - 50);
+            // The inherited count is small compared with its own.
+            assert!(entry.overcount < 50 && entry.requests - entry.overcount > requests - 50);
         }
-        assert_eq!(everybody, 1024);
+        assert_eq!(total, 1024);
         assert!(list.displaced() > 900_000);
     }
 
     #[test]
-    fn size_is_shared_by_workers_and_a_new_one_begins_anew() {
+    fn size_is_divided_among_workers_and_resizing_clears_the_list() {
         let mut list = ClientList::new([7; 32]);
-        list.note(client(1), TIME, at(0));
+        list.record(client(1), TIME, at(0));
         assert_eq!(list.entries().count(), 0, "switched off");
         for (size, workers, sets) in [
             (1, 1, 1),
             (1000, 1, 125),
             (1000, 3, 42),
-            (usize::MAX, 1, ClientList::MOST / WAYS),
+            (usize::MAX, 1, ClientList::MAX_ENTRIES / WAYS),
             (1, usize::MAX, 1),
             (8, 0, 1),
             (0, 2, 0),
@@ -428,7 +439,7 @@ mod tests {
             list.resize(size, workers);
             assert_eq!(list.sets.len(), sets, "{size} over {workers}");
             assert_eq!(list.entries().count(), 0);
-            list.note(client(1), TIME, at(0));
+            list.record(client(1), TIME, at(0));
             assert_eq!(list.displaced(), 0);
         }
         assert_eq!(list.sets.capacity(), 0, "what is switched off is gone");
@@ -436,14 +447,14 @@ mod tests {
     }
 
     #[test]
-    fn two_workers_that_met_one_client_are_added_up() {
+    fn entries_of_two_workers_for_one_client_are_merged() {
         let (mut one, mut two) = (list(8), list(8));
         for second in 0..4 {
-            one.note(client(1), TIME, at(second));
-            two.note(client(1), Verdict::Ignore(Reason::Access), at(10 + second));
+            one.record(client(1), TIME, at(second));
+            two.record(client(1), Verdict::Ignore(Reason::Access), at(10 + second));
         }
         let mut sum = of(&one, client(1)).unwrap();
-        sum.add(&of(&two, client(1)).unwrap());
+        sum.merge(&of(&two, client(1)).unwrap());
         assert_eq!((sum.requests, sum.answered, sum.denied), (8, 4, 4));
         assert_eq!((sum.first, sum.last), (at(0), at(13)));
     }

@@ -1,34 +1,34 @@
-//! What became of the datagrams.
+//! Counts of datagrams by outcome.
 
 use super::{Kind, Reason, Verdict};
 
-/// Datagrams by what became of them, each counted once:
+/// Counts of datagrams by outcome. Each datagram is in one of the first five:
 ///
 /// ```text
 /// received = accepted + denied + ignored + rate_limited + nts_nak
 /// ```
 ///
-/// These five have the meaning of upstream's observation socket. The rest are shares of them.
+/// These five have the meaning of upstream's observation socket. The others are subsets of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Answered with time.
+    /// Answered with the time.
     pub accepted: u64,
-    /// Refused with a DENY kiss or, when the authentication failed, a crypto-NAK.
+    /// Refused with a DENY kiss or, if authentication failed, a crypto-NAK.
     pub denied: u64,
-    /// Refused in silence, for any reason but the rate limit.
+    /// Dropped without a reply, for any reason but the rate limit.
     pub ignored: u64,
     /// Over the rate limit, with or without a RATE kiss.
     pub rate_limited: u64,
     /// Refused with an NTSN kiss.
     pub nts_nak: u64,
 
-    /// Of those ignored: no NTP packet, or of a version that is not spoken.
+    /// Of those ignored: not an NTP packet, or of an unsupported version.
     pub malformed: u64,
-    /// Of those ignored: packets that are no requests.
+    /// Of those ignored: packets that are not requests.
     pub not_a_request: u64,
     /// Of those accepted: with a symmetric key.
     pub authenticated: u64,
-    /// Of those denied: with a key that we do not hold, or a wrong digest.
+    /// Of those denied: with an unknown key, or a wrong digest.
     pub bad_authentication: u64,
     /// Of those accepted: in interleaved mode.
     pub interleaved: u64,
@@ -46,7 +46,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// All datagrams.
+    /// Number of all datagrams.
     pub const fn received(&self) -> u64 {
         self.accepted
             .wrapping_add(self.denied)
@@ -55,7 +55,7 @@ impl Counters {
             .wrapping_add(self.nts_nak)
     }
 
-    /// `nts` is whether the request came with NTS.
+    /// Counts one datagram. `nts` is whether the request has NTS.
     #[inline]
     pub(super) fn count(&mut self, verdict: Verdict, nts: bool) {
         let one = |counter: &mut u64, condition: bool| {

@@ -1,4 +1,4 @@
-//! A reply that lacks only its transmit timestamp and the tag that covers it.
+//! A reply that is complete except for its transmit timestamp and the tag or digest that covers it.
 
 use std::sync::Arc;
 
@@ -7,56 +7,57 @@ use rand_core::RngCore;
 
 use crate::keys::Key;
 use crate::nts::Keyset;
-use crate::wire::{ExtensionField, Header, Mac, Unemittable, Writer, emit};
+use crate::wire::{EmitError, ExtensionField, Header, Mac, Writer, emit};
 
 use super::StampToken;
-use super::interleaved::as_transmit;
+use super::interleaved::mark_transmit;
 use super::nts::{self, NtsFields, Session};
 
-/// A buffer for one reply. Workers keep one for each place in their batch and use it again and again.
+/// Buffer for one reply. A worker keeps one for each place in its batch and reuses it.
 #[derive(Clone, Debug)]
 pub struct Draft {
     octets: [u8; Self::CAPACITY],
-    /// Octets in use; 0 while there is no reply.
+    /// Length of the reply; 0 if there is none.
     length: usize,
-    /// The transmit timestamp stands already: that of an earlier reply.
+    /// The transmit timestamp is already set: that of the previous reply.
     interleaved: bool,
     signature: Option<Signature>,
-    /// Whose request it answers; until the reply is sealed.
+    /// NTS session of the request, until the reply is sealed.
     session: Option<Session>,
     token: Option<StampToken>,
 }
 
-/// A digest to be calculated over all but itself.
+/// A digest to be calculated over everything before it.
 #[derive(Clone, Debug)]
 pub(super) struct Signature {
     pub(super) key: Arc<Key>,
-    /// Octets of digest, at the reply's end.
+    /// Length of the digest, at the end of the reply, in octets.
     pub(super) length: usize,
 }
 
-/// What is to be written.
+/// Parts of a reply.
 pub(super) struct Reply<'a> {
     pub(super) header: &'a Header,
-    /// The one field that is echoed.
+    /// The echoed extension field.
     pub(super) field: Option<ExtensionField<'a>>,
     pub(super) authenticator: Authenticator<'a>,
-    /// Leave the header's transmit timestamp as it is.
+    /// Whether the header's transmit timestamp is already set.
     pub(super) interleaved: bool,
     pub(super) token: Option<StampToken>,
 }
 
-/// What ends a reply.
+/// What authenticates a reply.
 pub(super) enum Authenticator<'a> {
     None,
     CryptoNak,
     Signature(Signature),
-    /// That of the session in the draft; with what cookies are made.
+    /// The session in the draft; the keyset seals its new cookies.
     Nts(&'a Keyset),
 }
 
 impl Draft {
-    /// The longest reply: what fits an Ethernet frame through a tunnel, and what eight NTS cookies need.
+    /// Length of the longest reply in octets: fits an Ethernet frame through a tunnel, and holds
+    /// eight NTS cookies.
     pub const CAPACITY: usize = 1232;
 
     /// An empty draft.
@@ -71,31 +72,33 @@ impl Draft {
         }
     }
 
-    /// Stamps and signs the reply and gives it out for sending; nothing if there is none. Sealed again, a reply is stamped again, but for one
-    /// with NTS, which stays as it is.
+    /// Writes the transmit timestamp, authenticates the reply and returns it; empty if there is no
+    /// reply. Sealing again updates the timestamp, except for a reply with NTS, which stays as it
+    /// is.
     ///
-    /// `transmit` is when the reply leaves: the caller reads the clock as late as it can, and adds what it
-    /// knows about the time from there to the wire.
+    /// `transmit` is when the reply leaves: the caller reads the clock as late as it can and adds
+    /// the predicted delay from there to the wire.
     pub fn seal(&mut self, transmit: SystemTime) -> &[u8] {
         let Some(reply) = self.octets.get_mut(..self.length) else {
             return &[];
         };
         if let (false, Some(header)) = (self.interleaved, reply.first_chunk_mut()) {
-            Header::restamp(header, as_transmit(transmit.to_ntp()));
+            Header::set_transmit_timestamp(header, mark_transmit(transmit.to_ntp()));
         }
         if let Some(session) = &self.session {
             let sealed = session.seal(reply);
             self.session = None;
-            // What is sealed cannot be stamped again.
+            // A sealed NTS reply cannot be stamped again.
             self.interleaved = true;
             if sealed.is_none() {
-                // Cannot be: it was laid out for this. What is not sealed must not leave.
+                // Unreachable: the reply was laid out for this session. An unsealed reply must not
+                // leave.
                 self.length = 0;
                 return &[];
             }
         }
         if let Some(Signature { key, length }) = &self.signature
-            && let Some((covered, digest)) = Mac::divide(reply, *length)
+            && let Some((covered, digest)) = Mac::split_packet(reply, *length)
         {
             for (to, from) in digest.iter_mut().zip(key.sign(covered).whole()) {
                 *to = *from;
@@ -104,13 +107,14 @@ impl Draft {
         reply
     }
 
-    /// Set if the client will ask when this reply really left. Then have the kernel stamp it on its way out, and
-    /// report to [`WorkerState::sent`](super::WorkerState::sent).
-    pub const fn stamp_wanted(&self) -> Option<StampToken> {
+    /// Returns a token if the client may ask for the actual transmit time of this reply. The caller
+    /// then requests a kernel transmit timestamp and reports it to
+    /// [`WorkerState::record_transmit`](super::WorkerState::record_transmit).
+    pub const fn stamp_token(&self) -> Option<StampToken> {
         self.token
     }
 
-    /// Octets that [`seal`](Self::seal) will give out; 0 if there is no reply.
+    /// Length of the reply that [`seal`](Self::seal) returns; 0 if there is none.
     pub const fn len(&self) -> usize {
         self.length
     }
@@ -128,22 +132,24 @@ impl Draft {
         self.token = None;
     }
 
-    /// Opens the session of a request, whose reply is to be written here. False if its cookie cannot be read, or it is not authentic.
+    /// Opens the NTS session of a request whose reply will be written here. Returns `false` if the
+    /// cookie cannot be opened or the authenticator is invalid.
     pub(super) fn open(&mut self, keyset: &Keyset, fields: &NtsFields<'_>) -> bool {
         self.session = Session::open(keyset, fields);
         self.session.is_some()
     }
 
-    /// Writes a reply of no more than `limit` octets; the draft is empty before, but for a session. Cookies are made with numbers from `random`.
+    /// Writes a reply of at most `limit` octets. The draft must be empty except for a session. The
+    /// nonces of cookies come from `random`.
     #[inline]
     pub(super) fn write(
         &mut self,
         reply: Reply<'_>,
         limit: usize,
         random: &mut impl RngCore,
-    ) -> Result<(), Unemittable> {
+    ) -> Result<(), EmitError> {
         let room = limit.min(Self::CAPACITY);
-        // Nearly every reply there is.
+        // The case of nearly every reply.
         if let (Authenticator::None, None) = (&reply.authenticator, reply.field) {
             let room = self.octets.get_mut(..room).unwrap_or_default();
             reply.header.emit(&mut Writer::new(room))?;
@@ -162,7 +168,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Writes a reply with more than a header. Returns its length.
+    /// Writes a reply that is more than a header. Returns its length.
     #[inline(never)]
     fn write_long(
         &mut self,
@@ -171,7 +177,7 @@ impl Draft {
         authenticator: Authenticator<'_>,
         room: usize,
         random: &mut impl RngCore,
-    ) -> Result<usize, Unemittable> {
+    ) -> Result<usize, EmitError> {
         let mut writer = Writer::new(self.octets.get_mut(..room).unwrap_or_default());
         match authenticator {
             Authenticator::None => emit(header, field, None, &mut writer)?,
@@ -181,7 +187,7 @@ impl Draft {
                 self.signature = Some(signature);
             }
             Authenticator::Nts(keyset) => {
-                let session = self.session.as_mut().ok_or(Unemittable::NoRoom)?;
+                let session = self.session.as_mut().ok_or(EmitError::BufferTooSmall)?;
                 nts::write(header, field, session, keyset, random, &mut writer)?;
             }
         }
@@ -190,7 +196,7 @@ impl Draft {
 }
 
 impl Signature {
-    /// The digest is left blank: it is calculated when the reply is sealed.
+    /// The MAC with a zero digest, which is calculated when the reply is sealed.
     fn blank(&self) -> Mac<'static> {
         const BLANK: [u8; 64] = [0; 64];
         Mac {

@@ -1,4 +1,5 @@
-//! What must hold for any request at all; see [`wire::fuzzing`](crate::wire::fuzzing) for who calls this.
+//! Invariants that hold for every request; see [`wire::fuzzing`](crate::wire::fuzzing) for the
+//! callers.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -16,10 +17,11 @@ use crate::wire::{ExtensionField, Header, Mode, Packet};
 const FROM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 123);
 const RECEIVED: SystemTime = SystemTime::from_nanos(1_700_000_000_123_456_789);
 
-/// Asks servers of several kinds with `request` and checks what they do.
+/// Sends `request` to servers with different policies and checks their replies.
 ///
 /// # Panics
-/// If a promise of [`server`](super) is broken.
+///
+/// If an invariant of [`server`](super) is violated.
 pub fn check(request: &[u8]) {
     for policy in policies() {
         let view = ServerView {
@@ -28,17 +30,17 @@ pub fn check(request: &[u8]) {
             keyset: Some(Arc::new(Keyset::new(MasterSecret::new([9; 64])))),
         };
         let mut worker = WorkerState::new(&view.policy, 1, [1; 32]);
-        // The second is the same request again, which the rate limit may refuse.
+        // The second is a repetition, which the rate limit may refuse.
         for sent in 1..=2 {
-            let reply = ask(&view, &mut worker, request);
+            let reply = exchange(&view, &mut worker, request);
             assert_eq!(worker.counters().received(), sent);
             assert!(reply.len() <= request.len(), "a reply amplifies");
-            no_server_answers(&reply);
+            check_reply_is_not_answered(&reply);
         }
     }
 }
 
-fn ask(view: &ServerView, worker: &mut WorkerState, request: &[u8]) -> Vec<u8> {
+fn exchange(view: &ServerView, worker: &mut WorkerState, request: &[u8]) -> Vec<u8> {
     let now = ServerNow {
         monotonic: Monotonic::from_nanos(1),
         system: RECEIVED + NtpDuration::from_micros(10),
@@ -46,7 +48,7 @@ fn ask(view: &ServerView, worker: &mut WorkerState, request: &[u8]) -> Vec<u8> {
     let transmit = RECEIVED + NtpDuration::from_micros(20);
     let mut draft = Draft::new();
     let verdict = respond(view, worker, FROM, now, request, RECEIVED, &mut draft);
-    let stamp_wanted = draft.stamp_wanted();
+    let stamp_token = draft.stamp_token();
     let reply = draft.seal(transmit).to_vec();
 
     let parsed = Packet::parse(request);
@@ -95,12 +97,12 @@ fn ask(view: &ServerView, worker: &mut WorkerState, request: &[u8]) -> Vec<u8> {
         if sealed && field.field_type == ExtensionField::NTS_AUTHENTICATOR {
             continue;
         }
-        let mut asked = request.extensions();
-        assert!(asked.any(
+        let mut request_fields = request.extensions();
+        assert!(request_fields.any(
             |other| field.body.starts_with(other.body) && field.field_type == other.field_type
         ));
     }
-    assert!(stamp_wanted.is_none() || kind == Kind::Time);
+    assert!(stamp_token.is_none() || kind == Kind::Time);
     reply
 }
 
@@ -119,21 +121,21 @@ fn check_header(request: &Header, reply: &Header, transmit: SystemTime) {
     assert!((reply.transmit_timestamp - transmit.to_ntp()).abs() <= unit);
 }
 
-/// Or two servers could be made to talk to each other for ever.
-fn no_server_answers(reply: &[u8]) {
+/// Otherwise two servers could be made to answer each other endlessly.
+fn check_reply_is_not_answered(reply: &[u8]) {
     if reply.is_empty() {
         return;
     }
-    let view = ServerView::open(Claim::UNSYNCHRONIZED);
+    let view = ServerView::unrestricted(Claim::UNSYNCHRONIZED);
     let mut worker = WorkerState::new(&view.policy, 1, [2; 32]);
-    let answer = ask(&view, &mut worker, reply);
+    let answer = exchange(&view, &mut worker, reply);
     assert!(answer.is_empty(), "an answer is answered");
 }
 
 fn policies() -> [Policy; 4] {
     let client = || Networks::new([(FROM.ip(), 24)]);
     let key = |id, algorithm| Key::new(id, algorithm, b"0123456789abcdef").ok();
-    // Numbers that fuzzers and the corpus use.
+    // Key ids that fuzzers and the corpus use.
     let keys = [key(42, Algorithm::Aes128Cmac), key(1, Algorithm::Sha1)];
     [
         Policy::default(),
@@ -147,7 +149,7 @@ fn policies() -> [Policy; 4] {
                     networks: client(),
                     refusal: Refusal::Deny,
                 },
-                ..Access::everybody()
+                ..Access::allow_all()
             },
             ..Policy::default()
         },

@@ -1,30 +1,32 @@
-//! Interleaved mode, the server's side (RFC 9769 section 2).
+//! Interleaved mode, server side (RFC 9769 section 2).
 //!
-//! # What for
-//! The transmit timestamp inside a reply is read before the reply leaves: in software, too early by an unknown time. The kernel or the card
-//! knows the true one, but only when the reply is gone. In interleaved mode the *next* reply carries it.
+//! # Purpose
+//! The transmit timestamp in a reply is read before the reply leaves: in software, too early by an
+//! unknown delay. The kernel or the network card knows the actual time, but only after the reply
+//! has left. In interleaved mode the *next* reply carries it.
 //!
 //! ```text
 //! client                                               server
 //! origin 0,         receive 0,  transmit a    -->      basic reply: receive T2
-//! origin T2,        receive T4, transmit b    -->      nothing is kept yet: basic reply, receive T2'; its stamp T3' is kept
+//! origin T2,        receive T4, transmit b    -->      no pair yet: basic reply, receive T2'; its stamp T3' is kept
 //! origin T2',       receive c,  transmit d    -->      interleaved reply: origin c, receive T2'', transmit T3'
 //! ```
 //!
-//! # State
-//! A server of millions cannot keep something for everyone. Our receive timestamps always have the lowest bit set and our transmit
-//! timestamps never do (a quarter of a nanosecond). A request whose origin field holds one of our receive timestamps,
-//! as only a client that speaks interleaved mode writes it, is told from others without any memory: older clients send zero, or
-//! our transmit timestamp. Only for those requests a pair is kept, and only for them is the kernel asked for a
-//! transmit stamp.
+//! A server with millions of clients cannot keep state for each of them. Our receive timestamps
+//! always have the lowest bit set and our transmit timestamps have it cleared (the bit is a quarter
+//! of a nanosecond). Only a client that uses interleaved mode returns one of our receive timestamps
+//! in the origin field, so its requests are recognised without state: other clients send zero or
+//! our transmit timestamp. A pair is kept for those requests only, and only for their replies is a
+//! kernel transmit timestamp requested.
 //!
-//! Pairs live in a table of fixed size, found by a keyed hash of receive timestamp and client address; a new pair takes the place
-//! of the oldest in its set of four. A lost pair costs the client one basic reply, nothing else. The address in the hash keeps one client from asking for
-//! another's stamps. The same receive timestamp is never given twice to one client ([`Store::claim`]), or
-//! it would name two pairs.
+//! Pairs are kept in a table of fixed size, looked up by a keyed hash of receive timestamp and
+//! client address; a new pair replaces the oldest one of its set of four. A lost pair costs the
+//! client one basic reply. The address in the hash prevents a client from requesting the timestamps
+//! of another one. The same receive timestamp is never sent twice to one client
+//! ([`Store::reserve`]), because it would identify two pairs.
 //!
-//! Stamps from before a step of the clock are worthless afterwards: each pair carries the
-//! [clock epoch](super::Claim::epoch) in which it was made.
+//! Timestamps from before a clock step are invalid afterwards: each pair has the [clock
+//! epoch](super::Claim::epoch) in which it was created.
 
 use ntp_time::NtpTimestamp;
 use siphasher::sip::SipHasher13;
@@ -32,25 +34,25 @@ use siphasher::sip::SipHasher13;
 use super::client::Client;
 use crate::wire::{Header, Mode};
 
-/// Names a reply whose true transmit time is wanted.
+/// Identifies a reply whose actual transmit time is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StampToken(u64);
 
-/// Pairs of one worker.
+/// The pairs of one worker.
 #[derive(Clone, Debug)]
 pub(super) struct Store {
-    /// As many as were asked for.
+    /// Configured number of pairs.
     pairs: usize,
     sets: Vec<[Pair; WAYS]>,
     hasher: SipHasher13,
-    /// Pairs made so far; wraps.
+    /// Number of pairs created so far; wraps.
     made: u32,
 }
 
 const WAYS: usize = 4;
 
-/// The most pairs that a worker keeps; they take 24 MB.
-pub(super) const MOST_PAIRS: usize = 1 << 20;
+/// Largest number of pairs of a worker; 24 MB.
+pub(super) const MAX_PAIRS: usize = 1 << 20;
 
 #[derive(Clone, Copy, Debug)]
 struct Pair {
@@ -58,17 +60,18 @@ struct Pair {
     tag: u64,
     /// Zero until it is known.
     transmit: NtpTimestamp,
-    /// The clock epoch of both.
+    /// Clock epoch of both timestamps.
     epoch: u32,
-    /// Which one it was, counted in the order of making.
+    /// Sequence number of the pair.
     number: u32,
 }
 
-/// The oldest request that may still name a pair: NTP's longest poll interval, twice.
-const LONGEST_MEMORY_SECONDS: u64 = 1 << 18;
+/// Maximum age of the origin timestamp of an interleaved request: twice NTP's longest poll
+/// interval.
+const MAX_ORIGIN_AGE_SECONDS: u64 = 1 << 18;
 
 impl Store {
-    /// A table for `pairs` pairs, at most [`MOST_PAIRS`].
+    /// A table for `pairs` pairs, at most [`MAX_PAIRS`].
     pub(super) fn new(pairs: usize, key: [u8; 16]) -> Self {
         const UNUSED: Pair = Pair {
             tag: 0,
@@ -78,18 +81,18 @@ impl Store {
         };
         Self {
             pairs,
-            sets: vec![[UNUSED; WAYS]; pairs.min(MOST_PAIRS).div_ceil(WAYS)],
+            sets: vec![[UNUSED; WAYS]; pairs.min(MAX_PAIRS).div_ceil(WAYS)],
             hasher: SipHasher13::new_with_key(&key),
             made: 0,
         }
     }
 
-    /// How many pairs were asked for.
+    /// Configured number of pairs.
     pub(super) const fn pairs(&self) -> usize {
         self.pairs
     }
 
-    /// The transmit timestamp of the reply that had `receive` as its receive timestamp, if it is known.
+    /// The transmit timestamp of the reply whose receive timestamp is `receive`, if it is known.
     pub(super) fn transmit(
         &mut self,
         receive: NtpTimestamp,
@@ -101,9 +104,9 @@ impl Store {
         (pair.epoch == epoch && !pair.transmit.is_zero()).then_some(pair.transmit)
     }
 
-    /// Keeps a place for the reply to `client` with this receive timestamp, which is changed by next to nothing if
-    /// it was given to that client before.
-    pub(super) fn claim(
+    /// Creates a pair for the reply to `client` with this receive timestamp. If that was already
+    /// sent to the client, it is increased by half a nanosecond, up to four times.
+    pub(super) fn reserve(
         &mut self,
         receive: &mut NtpTimestamp,
         client: Client,
@@ -124,21 +127,21 @@ impl Store {
                 };
                 return Some(StampToken(tag));
             }
-            // Half a nanosecond later; the mark stays.
+            // Half a nanosecond later; the lowest bit stays set.
             *receive = NtpTimestamp::from_bits(receive.to_bits().wrapping_add(2));
         }
         None
     }
 
-    /// Takes in when a reply left; of no effect if its pair was displaced since.
+    /// Records when a reply left; no effect if its pair was replaced since.
     pub(super) fn complete(&mut self, token: StampToken, transmit: NtpTimestamp) {
         if let Some(pair) = self.find(token.0) {
-            pair.transmit = as_transmit(transmit);
+            pair.transmit = mark_transmit(transmit);
         }
     }
 
     fn tag(&self, receive: NtpTimestamp, client: Client) -> u64 {
-        // Families are told apart by length.
+        // Families are distinguished by length.
         let stamp = receive.to_bits().to_be_bytes();
         let mut octets = [0; 24];
         let (first, rest) = octets.split_at_mut(stamp.len());
@@ -168,24 +171,25 @@ impl Store {
     }
 }
 
-/// Marks a receive timestamp as one.
+/// Sets the bit that marks a receive timestamp.
 #[inline]
-pub(super) const fn as_receive(stamp: NtpTimestamp) -> NtpTimestamp {
+pub(super) const fn mark_receive(stamp: NtpTimestamp) -> NtpTimestamp {
     NtpTimestamp::from_bits(stamp.to_bits() | 1)
 }
 
-/// Marks a transmit timestamp as none of the above.
+/// Clears the bit that marks a receive timestamp.
 #[inline]
-pub(super) const fn as_transmit(stamp: NtpTimestamp) -> NtpTimestamp {
+pub(super) const fn mark_transmit(stamp: NtpTimestamp) -> NtpTimestamp {
     NtpTimestamp::from_bits(stamp.to_bits() & !1)
 }
 
-/// Whether a request that arrived at `received` asks for an interleaved reply: it returns what can be a receive
-/// timestamp of ours, and its own two stamps differ, for by them it will tell which kind of reply it got.
+/// Whether a request that arrived at `received` is in interleaved mode: its origin may be a receive
+/// timestamp of ours, and its receive and transmit timestamps differ, because they show the client
+/// which kind of reply it got.
 #[inline]
-pub(super) fn is_asked_for(request: &Header, received: NtpTimestamp) -> bool {
+pub(super) fn is_interleaved_request(request: &Header, received: NtpTimestamp) -> bool {
     let origin = request.origin_timestamp.to_bits();
-    // Before anything else, because of nearly all requests that is the end of it.
+    // Checked first, because it decides for nearly all requests.
     if origin & 1 == 0 {
         return false;
     }
@@ -193,7 +197,7 @@ pub(super) fn is_asked_for(request: &Header, received: NtpTimestamp) -> bool {
     request.mode == Mode::Client
         && !request.receive_timestamp.is_zero()
         && request.receive_timestamp != request.transmit_timestamp
-        && age >> 32 < LONGEST_MEMORY_SECONDS
+        && age >> 32 < MAX_ORIGIN_AGE_SECONDS
 }
 
 #[cfg(test)]
@@ -208,10 +212,10 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_found_by_its_client_only_and_in_its_epoch_only() {
+    fn a_pair_is_found_only_by_its_client_in_its_epoch() {
         let mut store = Store::new(64, [1; 16]);
         let mut receive = stamp(101);
-        let token = store.claim(&mut receive, CLIENT, 7).unwrap();
+        let token = store.reserve(&mut receive, CLIENT, 7).unwrap();
         assert_eq!(receive, stamp(101));
         assert_eq!(store.transmit(receive, CLIENT, 7), None);
         store.complete(token, stamp(201));
@@ -222,12 +226,12 @@ mod tests {
     }
 
     #[test]
-    fn no_receive_timestamp_is_given_twice() {
+    fn receive_timestamps_are_unique_per_client() {
         let mut store = Store::new(64, [1; 16]);
         let given = [(); 6].map(|()| {
             let mut receive = stamp(101);
             (
-                store.claim(&mut receive, CLIENT, 0).is_some(),
+                store.reserve(&mut receive, CLIENT, 0).is_some(),
                 receive.to_bits(),
             )
         });
@@ -235,18 +239,18 @@ mod tests {
             given[..4],
             [(true, 101), (true, 103), (true, 105), (true, 107)]
         );
-        // The clock stands still: then there is no pair.
+        // The clock does not advance: no pair is created.
         assert!(!given[4].0 && !given[5].0);
         let mut receive = stamp(101);
-        assert!(store.claim(&mut receive, OTHER, 0).is_some());
+        assert!(store.reserve(&mut receive, OTHER, 0).is_some());
         assert_eq!(receive, stamp(101));
     }
 
     #[test]
-    fn the_oldest_pair_makes_room() {
+    fn the_oldest_pair_is_replaced() {
         let mut store = Store::new(WAYS, [1; 16]);
         for bits in 1..=5 {
-            let token = store.claim(&mut stamp(bits), CLIENT, 0).unwrap();
+            let token = store.reserve(&mut stamp(bits), CLIENT, 0).unwrap();
             store.complete(token, stamp(100));
         }
         assert_eq!(store.transmit(stamp(1), CLIENT, 0), None);
@@ -256,11 +260,11 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_that_comes_too_late_is_dropped() {
+    fn a_transmit_stamp_of_a_replaced_pair_is_dropped() {
         let mut store = Store::new(WAYS, [1; 16]);
-        let late = store.claim(&mut stamp(1), CLIENT, 0).unwrap();
+        let late = store.reserve(&mut stamp(1), CLIENT, 0).unwrap();
         for bits in 2..=5 {
-            store.claim(&mut stamp(bits), CLIENT, 0).unwrap();
+            store.reserve(&mut stamp(bits), CLIENT, 0).unwrap();
         }
         store.complete(late, stamp(100));
         for bits in 1..=5 {
@@ -271,7 +275,7 @@ mod tests {
     #[test]
     fn without_a_table_there_is_no_interleaved_mode() {
         let mut store = Store::new(0, [1; 16]);
-        assert_eq!(store.claim(&mut stamp(1), CLIENT, 0), None);
+        assert_eq!(store.reserve(&mut stamp(1), CLIENT, 0), None);
         assert_eq!(store.transmit(stamp(1), CLIENT, 0), None);
         store.complete(StampToken(1), stamp(1));
     }

@@ -1,53 +1,60 @@
-//! The server's answer to one datagram: pure, without allocation, without a lock
-//! (RFC 5905 sections 8 and 9.2).
+//! The server's reply to one datagram, computed without I/O, allocation or locks (RFC 5905 sections
+//! 8 and 9.2).
 //!
 //! # Two steps
-//! A reply's transmit timestamp should be taken at the last moment, when the reply is otherwise ready and a
-//! whole batch of them is about to leave. [`respond`] therefore decides and writes everything except that stamp, and the
-//! digest that covers it, into a [`Draft`]; [`Draft::seal`] adds both.
+//! A reply's transmit timestamp should be taken as late as possible, when the reply is otherwise
+//! ready and a whole batch is about to leave. [`respond`] therefore decides and writes everything
+//! except that timestamp and the digest that covers it into a [`Draft`]; [`Draft::seal`] adds both.
 //!
 //! ```text
-//! recvmmsg -> respond, respond, ... -> read the clock -> seal, seal, ... -> sendmmsg -> sent
+//! receive -> respond, respond, ... -> read the clock -> seal, seal, ... -> send -> record_transmit
 //! ```
 //!
-//! A worker thread owns a [`WorkerState`] and reads a [`ServerView`], which the engine publishes and nobody changes. `sent` is for the few
-//! replies whose true transmit time is wanted; see `interleaved.rs`.
+//! A worker thread owns a [`WorkerState`] and reads a [`ServerView`], which the engine publishes
+//! and which is immutable. [`WorkerState::record_transmit`] is for the few replies whose actual
+//! transmit time is needed; see `interleaved.rs`.
 //!
-//! # What is answered
-//! A client's request (mode 3) with mode 4 and a peer's (mode 1) with mode 2: to a peer that we do not
-//! know we are a server and nothing more, and keep no association (RFC 5905 section 9.2). Version and poll are echoed, and the
-//! request's transmit timestamp returns as the origin timestamp, by which the client recognises its answer.
+//! # Which requests are answered
+//! A client's request (mode 3) is answered with mode 4, a peer's (mode 1) with mode 2: the server
+//! keeps no association with an unknown peer and acts as a plain server for it (RFC 5905 section
+//! 9.2). Version and poll are echoed, and the request's transmit timestamp returns as the origin
+//! timestamp, by which the client recognises its reply.
 //!
-//! Everything else is ignored in silence. Modes 2, 4 and 5 are answers themselves: never answering an answer means that no two
-//! servers can be made to talk to each other for ever. Modes 6 and 7 are where the notorious amplification
-//! attacks lived, and do not exist here.
+//! Everything else is ignored without a reply. Modes 2, 4 and 5 are replies themselves; because
+//! replies are never answered, two servers cannot be made to answer each other endlessly. Modes 6
+//! and 7, known for amplification attacks, are not implemented.
 //!
-//! **A reply is never longer than its request**, so a forged source address gains nothing.
+//! **A reply is never longer than its request**, so a request with a forged source address is not
+//! amplified.
 //!
-//! # In which order
+//! # Order of the checks
 //!
 //! | step | otherwise |
 //! |---|---|
-//! | access: the client is not to be refused in silence | ignored |
+//! | access: the client is not in a list whose action is to ignore it | ignored |
 //! | it is a packet, of an accepted version, and a request | ignored |
-//! | the rate limit has an answer left | ignored, or now and then a RATE kiss |
-//! | access, NTS required: the client is not to be refused | a DENY kiss, or ignored |
-//! | its NTS cookie, if it has one, can be opened and its authenticator is right | an NTSN kiss (RFC 8915 section 5.7) |
-//! | its MAC, if it has one and there are keys, is right | a crypto-NAK (RFC 5905 section 9.2) |
+//! | rate limit: the client is within it | ignored, or occasionally a RATE kiss |
+//! | access, NTS required: the client is not refused | a DENY kiss, or ignored |
+//! | NTS: its cookie, if it has one, is ours and its authenticator is valid | an NTSN kiss (RFC 8915 section 5.7) |
+//! | its MAC, if it has one and keys are configured, is valid | a crypto-NAK (RFC 5905 section 9.2) |
 //! | | the time |
 //!
-//! What costs most comes last. Kisses are counted against the limit like any answer: what is sent to a forged
-//! address is limited, whatever it is. A reply to a request with a right MAC is signed with the same key, kisses too; one to an authentic NTS
-//! request is sealed with its session's key and brings new cookies, kisses too. While the keys for cookies are not known (servers of a fleet derive them
-//! from the time), NTS requests are ignored: a kiss would make clients throw good cookies away.
+//! The most expensive checks come last. Kisses count against the rate limit like any reply, because
+//! whatever is sent to a forged address must be limited. The reply to a request with a valid MAC is
+//! signed with the same key, kisses included; the reply to an authentic NTS request is
+//! authenticated with its session's key and carries new cookies, kisses included. While the cookie
+//! keys are unknown (servers of a fleet derive them from the time), NTS requests are ignored: a
+//! kiss would make clients discard valid cookies.
 //!
-//! Of extension fields only the unique identifier is echoed (RFC 8915 section 5.3), as upstream does.
+//! Of the extension fields only the unique identifier is echoed (RFC 8915 section 5.3), as upstream
+//! ntpd-rs does.
 //!
-//! # What is claimed
-//! The engine publishes a [`Claim`] now and then; between two of them our error grows. It therefore holds the
-//! root dispersion as a line over time ([`RootDispersion`]), evaluated for each reply.
-//! A server that has lost its sources goes on answering; when the bound passes a limit it says that it is unsynchronised
-//! (leap 3, stratum 16), or whatever local mode says instead.
+//! # Claimed accuracy
+//! The engine publishes a [`Claim`] from time to time; between two of them the clock's error grows.
+//! The claim therefore holds the root dispersion as a linear function of time ([`RootDispersion`]),
+//! evaluated for each reply. A server that has lost its sources continues to answer; when the root
+//! distance exceeds a limit, its replies are unsynchronised (leap 3, stratum 16), or those of local
+//! mode if it is configured.
 
 mod access;
 mod client;
@@ -75,8 +82,8 @@ pub use counters::Counters;
 pub use draft::Draft;
 pub use interleaved::StampToken;
 pub use policy::{Policy, Versions};
-pub use rate_limit::{PATIENCE, RateLimit};
-pub use view::{Claim, Local, RootDispersion, ServerView};
+pub use rate_limit::{LEAK_THRESHOLD, RateLimit};
+pub use view::{Claim, LocalMode, RootDispersion, ServerView};
 pub use worker::WorkerState;
 
 use crate::keys::Key;
@@ -86,27 +93,27 @@ use client::Client;
 use draft::{Authenticator, Reply, Signature};
 use nts::Fields;
 use rate_limit::Charge;
-use view::Statement;
+use view::SystemVariables;
 
-/// When a datagram is being dealt with.
+/// Time at which a datagram is processed.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerNow {
-    /// For rate limits.
+    /// For the rate limit.
     pub monotonic: Monotonic,
-    /// For what is claimed.
+    /// For the root dispersion.
     pub system: SystemTime,
 }
 
-/// What is to be done with a datagram.
+/// What to do with a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Seal the draft and send it back to where the request came from.
+    /// Seal the draft and send it to the sender of the request.
     Answer {
-        /// What the reply says.
+        /// The content of the reply.
         kind: Kind,
-        /// Its transmit timestamp is that of the reply before (RFC 9769).
+        /// The transmit timestamp is that of the previous reply (RFC 9769).
         interleaved: bool,
-        /// It is signed.
+        /// The reply has a MAC or an NTS authenticator.
         authenticated: bool,
     },
     /// Send nothing.
@@ -114,52 +121,52 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Whether there is something to send.
+    /// Returns `true` if there is a reply to send.
     pub const fn is_answer(&self) -> bool {
         matches!(self, Self::Answer { .. })
     }
 }
 
-/// What a reply says.
+/// The content of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The time, or that we do not know it.
+    /// The time, or that the server is not synchronised.
     Time,
-    /// That the client is not served.
+    /// A DENY kiss: the client is not served.
     Deny,
-    /// That the client asks too often.
+    /// A RATE kiss: the client exceeds the rate limit.
     Rate,
-    /// The time, and that the request's MAC was wrong.
+    /// The time, with a crypto-NAK: the request's MAC is invalid.
     CryptoNak,
-    /// That the request's NTS cookie cannot be read.
+    /// An NTSN kiss: the request's NTS cookie or authenticator is invalid.
     NtsNak,
 }
 
-/// Why a datagram gets no answer.
+/// Why a datagram gets no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// It is no packet.
+    /// It is not an NTP packet.
     Malformed(Malformed),
-    /// It is a packet, but of a mode that asks for nothing, or for nothing that we give.
+    /// It is a packet, but its mode is not that of a request.
     NotARequest(Mode),
     /// Its version is not accepted by this server.
     Version(Version),
-    /// Its sender is not served.
+    /// The access lists refuse its sender.
     Access,
-    /// Requests without NTS are not served.
+    /// It has no NTS, which is required.
     NtsRequired,
-    /// It came with NTS, whose keys are not known before the clock is set.
+    /// It has NTS, and the keyset is empty until the clock is set.
     NoKeys,
-    /// Its sender asks too often.
+    /// Its sender exceeds the rate limit.
     RateLimited,
-    /// No reply could reach its sender, or none would be short enough.
+    /// Its source port is 0, or no reply is as short as the request.
     Unanswerable,
 }
 
-/// Decides about one datagram and, if it is to be answered, writes the answer into `draft`.
+/// Decides on one datagram and, if it is to be answered, writes the reply into `draft`.
 ///
-/// `from` is the sender, `received` is when the datagram arrived, as close to the wire as it is known. After
-/// [`Verdict::Ignore`], the draft is empty.
+/// `from` is the sender; `received` is when the datagram arrived, measured as close to the wire as
+/// possible. After [`Verdict::Ignore`], the draft is empty.
 pub fn respond(
     view: &ServerView,
     worker: &mut WorkerState,
@@ -170,7 +177,7 @@ pub fn respond(
     draft: &mut Draft,
 ) -> Verdict {
     draft.clear();
-    let case = Case {
+    let context = RequestContext {
         view,
         client: from.ip().into(),
         now,
@@ -179,21 +186,21 @@ pub fn respond(
     };
     let mut nts = false;
     let port = from.port();
-    // Nearly every request is a header and nothing else. They have a copy of everything of their own, from which the compiler leaves
-    // out whatever deals with the rest: a third of it.
+    // Nearly every request is a header only. Those use a copy of their own, from which the compiler
+    // removes the code for everything else: a third of it.
     let verdict = if request.len() == Header::LEN {
-        case.decide(worker, port, request, draft, &mut nts)
+        context.decide(worker, port, request, draft, &mut nts)
     } else {
-        case.decide_long(worker, port, request, draft, &mut nts)
+        context.decide_with_extensions(worker, port, request, draft, &mut nts)
     };
     let verdict = verdict.unwrap_or_else(Verdict::Ignore);
     worker.counters.count(verdict, nts);
     verdict
 }
 
-/// One datagram and its circumstances.
+/// One datagram and its context.
 #[derive(Clone, Copy)]
-struct Case<'a> {
+struct RequestContext<'a> {
     view: &'a ServerView,
     client: Client,
     now: ServerNow,
@@ -201,18 +208,18 @@ struct Case<'a> {
     length: usize,
 }
 
-/// What is known of a request's sender before its authenticator was looked at.
+/// Restrictions on the sender, determined before the request is authenticated.
 #[derive(Clone, Copy)]
-struct Standing {
-    /// On the wrong list, and to be told so.
+struct Restrictions {
+    /// An access list refuses it with a DENY kiss.
     denied: bool,
-    /// Asks too often, and is to be told so.
+    /// It exceeds the rate limit and gets a RATE kiss.
     limited: bool,
 }
 
-impl Case<'_> {
+impl RequestContext<'_> {
     #[inline(never)]
-    fn decide_long(
+    fn decide_with_extensions(
         self,
         worker: &mut WorkerState,
         port: u16,
@@ -223,7 +230,7 @@ impl Case<'_> {
         self.decide(worker, port, request, draft, nts)
     }
 
-    /// Says in `nts` whether it is a request with NTS.
+    /// Decides on the request. Sets `nts` if it has NTS.
     #[inline(always)]
     fn decide(
         &self,
@@ -237,7 +244,7 @@ impl Case<'_> {
         if port == 0 {
             return Err(Reason::Unanswerable);
         }
-        let denied = match policy.access.judge(self.client) {
+        let denied = match policy.access.check(self.client) {
             None => false,
             Some(Refusal::Deny) => true,
             Some(Refusal::Ignore) => return Err(Reason::Access),
@@ -250,7 +257,7 @@ impl Case<'_> {
         if !policy.versions.contains(version) {
             return Err(Reason::Version(version));
         }
-        let fields = Fields::of(&packet);
+        let fields = Fields::from_packet(&packet);
         *nts = fields.nts.is_some();
         let WorkerState {
             limiter, random, ..
@@ -260,27 +267,34 @@ impl Case<'_> {
             Charge::OverWithKiss => true,
             Charge::Over => return Err(Reason::RateLimited),
         };
-        let identity = self.identify(&packet, &fields, draft)?;
-        let standing = Standing { denied, limited };
-        self.answer(worker, standing, &packet, &fields, identity, draft)
+        let authentication = self.authenticate(&packet, &fields, draft)?;
+        let restrictions = Restrictions { denied, limited };
+        self.write_reply(
+            worker,
+            restrictions,
+            &packet,
+            &fields,
+            authentication,
+            draft,
+        )
     }
 
     #[inline(always)]
-    fn answer(
+    fn write_reply(
         &self,
         worker: &mut WorkerState,
-        standing: Standing,
+        restrictions: Restrictions,
         packet: &Packet<'_>,
         fields: &Fields<'_>,
-        identity: Identity<'_>,
+        authentication: Authentication<'_>,
         draft: &mut Draft,
     ) -> Result<Verdict, Reason> {
-        let kind = self.kind(standing, &identity)?;
+        let kind = self.kind(restrictions, &authentication)?;
         let request = &packet.header;
         let mut header = self.header(kind, request, worker);
         let mut interleaved = false;
         let mut token = None;
-        if kind == Kind::Time && interleaved::is_asked_for(request, self.received) {
+        if kind == Kind::Time && interleaved::is_interleaved_request(request, self.received) {
             let epoch = self.view.claim.epoch;
             let origin = request.origin_timestamp;
             if let Some(transmit) = worker.store.transmit(origin, self.client, epoch) {
@@ -289,15 +303,15 @@ impl Case<'_> {
                 header.transmit_timestamp = transmit;
             }
             let receive = &mut header.receive_timestamp;
-            token = worker.store.claim(receive, self.client, epoch);
+            token = worker.store.reserve(receive, self.client, epoch);
         }
-        let authenticator = match (identity, packet.mac) {
-            (Identity::Proved(key), Some(mac)) => Authenticator::Signature(Signature {
+        let authenticator = match (authentication, packet.mac) {
+            (Authentication::Key(key), Some(mac)) => Authenticator::Signature(Signature {
                 key: Arc::clone(key),
                 length: mac.digest.len(),
             }),
-            (Identity::Session(keyset), _) => Authenticator::Nts(keyset),
-            (Identity::Wrong, _) if kind == Kind::CryptoNak => Authenticator::CryptoNak,
+            (Authentication::Nts(keyset), _) => Authenticator::Nts(keyset),
+            (Authentication::KeyFailed, _) if kind == Kind::CryptoNak => Authenticator::CryptoNak,
             _ => Authenticator::None,
         };
         let authenticated = matches!(
@@ -324,95 +338,101 @@ impl Case<'_> {
         }
     }
 
-    /// Who the client can prove to be.
+    /// Authenticates the request by its NTS fields or its MAC.
     #[inline(always)]
-    fn identify(
+    fn authenticate(
         &self,
         packet: &Packet<'_>,
         fields: &Fields<'_>,
         draft: &mut Draft,
-    ) -> Result<Identity<'_>, Reason> {
+    ) -> Result<Authentication<'_>, Reason> {
         if let Some(nts) = &fields.nts {
             return match self.view.keyset.as_deref() {
                 Some(keyset) if keyset.is_empty() => Err(Reason::NoKeys),
-                Some(keyset) if draft.open(keyset, nts) => Ok(Identity::Session(keyset)),
-                Some(_) | None => Ok(Identity::Unreadable),
+                Some(keyset) if draft.open(keyset, nts) => Ok(Authentication::Nts(keyset)),
+                Some(_) | None => Ok(Authentication::NtsFailed),
             };
         }
         let keys = &self.view.policy.keys;
         Ok(match packet.mac {
             Some(mac) if !keys.is_empty() && !mac.is_crypto_nak() => match keys.get(mac.key_id) {
                 Some(key) if key.verify(packet.authenticated(), mac.digest) => {
-                    Identity::Proved(key)
+                    Authentication::Key(key)
                 }
-                _ => Identity::Wrong,
+                _ => Authentication::KeyFailed,
             },
-            _ => Identity::Anonymous,
+            _ => Authentication::None,
         })
     }
 
-    fn kind(&self, standing: Standing, identity: &Identity<'_>) -> Result<Kind, Reason> {
-        if standing.limited {
+    fn kind(
+        &self,
+        restrictions: Restrictions,
+        authentication: &Authentication<'_>,
+    ) -> Result<Kind, Reason> {
+        if restrictions.limited {
             return Ok(Kind::Rate);
         }
-        if standing.denied {
+        if restrictions.denied {
             return Ok(Kind::Deny);
         }
-        match (self.view.policy.require_nts, identity) {
-            (_, Identity::Session(..)) => Ok(Kind::Time),
-            (_, Identity::Unreadable) => Ok(Kind::NtsNak),
+        match (self.view.policy.require_nts, authentication) {
+            (_, Authentication::Nts(..)) => Ok(Kind::Time),
+            (_, Authentication::NtsFailed) => Ok(Kind::NtsNak),
             (Some(Refusal::Ignore), _) => Err(Reason::NtsRequired),
             (Some(Refusal::Deny), _) => Ok(Kind::Deny),
-            (None, Identity::Wrong) => Ok(Kind::CryptoNak),
+            (None, Authentication::KeyFailed) => Ok(Kind::CryptoNak),
             (None, _) => Ok(Kind::Time),
         }
     }
 
     #[inline(always)]
     fn header(&self, kind: Kind, request: &Header, worker: &WorkerState) -> Header {
-        let statement = match kind {
-            Kind::Time | Kind::CryptoNak => {
-                self.view.claim.statement(self.now.system, self.received)
-            }
-            Kind::Deny => Statement::kiss(*b"DENY"),
-            Kind::Rate => Statement::kiss(*b"RATE"),
-            Kind::NtsNak => Statement::kiss(*b"NTSN"),
+        let system = match kind {
+            Kind::Time | Kind::CryptoNak => self
+                .view
+                .claim
+                .system_variables(self.now.system, self.received),
+            Kind::Deny => SystemVariables::kiss(*b"DENY"),
+            Kind::Rate => SystemVariables::kiss(*b"RATE"),
+            Kind::NtsNak => SystemVariables::kiss(*b"NTSN"),
         };
         let poll = match worker.limiter.poll() {
             Some(shortest) => request.poll.max(shortest),
             None => request.poll,
         };
         Header {
-            leap: statement.leap,
+            leap: system.leap,
             version: request.version,
             mode: match request.mode {
                 Mode::SymmetricActive => Mode::SymmetricPassive,
                 _ => Mode::Server,
             },
-            stratum: statement.stratum,
+            stratum: system.stratum,
             poll,
             precision: self.view.claim.precision,
-            root_delay: statement.root_delay,
-            root_dispersion: statement.root_dispersion,
-            reference_id: statement.reference_id,
-            reference_timestamp: statement.reference_timestamp,
+            root_delay: system.root_delay,
+            root_dispersion: system.root_dispersion,
+            reference_id: system.reference_id,
+            reference_timestamp: system.reference_timestamp,
             origin_timestamp: request.transmit_timestamp,
-            receive_timestamp: interleaved::as_receive(self.received),
+            receive_timestamp: interleaved::mark_receive(self.received),
             transmit_timestamp: NtpTimestamp::ZERO,
         }
     }
 }
 
-/// Whose request it is.
-enum Identity<'a> {
-    /// No MAC, or nobody here looks at it.
-    Anonymous,
-    /// A holder of this key.
-    Proved(&'a Arc<Key>),
-    /// A holder of one of our cookies, made with these keys, and of what is in it: the session in the draft.
-    Session(&'a Keyset),
-    /// It came with a cookie that we cannot open, or is not authentic.
-    Unreadable,
-    /// Not whom it claims to be.
-    Wrong,
+/// Result of authenticating a request.
+enum Authentication<'a> {
+    /// There is no MAC, or no keys are configured.
+    None,
+    /// The MAC is valid under this key.
+    Key(&'a Arc<Key>),
+    /// The NTS cookie was sealed with this keyset and the authenticator is valid; the session is in
+    /// the draft.
+    Nts(&'a Keyset),
+    /// The NTS cookie cannot be opened, or the authenticator is invalid.
+    NtsFailed,
+    /// The MAC is invalid or its key is unknown.
+    KeyFailed,
 }

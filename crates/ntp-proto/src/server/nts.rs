@@ -1,46 +1,47 @@
-//! NTS on the server's side of a packet (RFC 8915 section 5.7): whose request it is, and how the reply is sealed.
+//! NTS, server side of a packet (RFC 8915 section 5.7): authenticates requests and seals replies.
 //!
-//! A request carries its session's keys in a cookie. Opening that and checking the request is most of what an NTS request costs, so it comes
-//! after everything that can refuse it more cheaply. The reply gets as many new cookies as the request has cookie and placeholder fields, as far
-//! as they fit in the request's length. They are made at once; encrypting them is left to [`Draft::seal`](super::Draft::seal), because the
-//! tag covers the transmit timestamp.
+//! A request carries its session's keys in a cookie. Opening the cookie and verifying the request
+//! is most of the cost of an NTS request, so it comes after every cheaper check that can refuse it.
+//! The reply gets as many new cookies as the request has cookie and placeholder fields, as far as
+//! they fit in the request's length. They are created at once; [`Draft::seal`](super::Draft::seal)
+//! encrypts them, because the tag covers the transmit timestamp.
 
 use rand_core::RngCore;
 
 use super::Draft;
 use crate::nts::{AeadAlgorithm, Cookie, Direction, Keyset, SessionKeys};
-use crate::wire::{ExtensionField, Header, NtsAuthenticator, Packet, Unemittable, Writer, emit};
+use crate::wire::{EmitError, ExtensionField, Header, NtsAuthenticator, Packet, Writer, emit};
 
-/// The extension fields of a request that concern a server.
+/// Extension fields of a request that concern the server.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
     pub(super) unique_identifier: Option<ExtensionField<'a>>,
-    /// Set if the request asks for NTS.
+    /// Set if the request has an NTS authenticator.
     pub(super) nts: Option<NtsFields<'a>>,
 }
 
-/// What makes a request one with NTS.
+/// NTS fields of a request.
 #[derive(Clone, Copy)]
 pub(super) struct NtsFields<'a> {
-    /// The only cookie; `None` if there is no cookie or more than one.
+    /// The cookie; `None` if there is no cookie or more than one.
     cookie: Option<&'a [u8]>,
-    /// Cookies that the client would like to have: one and one for each placeholder.
-    wanted: usize,
-    /// What the authenticator covers.
+    /// Number of cookies requested: one, and one for each placeholder.
+    requested: usize,
+    /// Octets that the authenticator covers.
     associated: &'a [u8],
-    /// The authenticator's body.
+    /// Body of the authenticator.
     authenticator: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    /// Those of most requests.
+    /// No fields, as in most requests.
     pub(super) const NONE: Self = Self {
         unique_identifier: None,
         nts: None,
     };
 
     #[inline]
-    pub(super) fn of(packet: &Packet<'a>) -> Self {
+    pub(super) fn from_packet(packet: &Packet<'a>) -> Self {
         if packet.authenticated().len() == Header::LEN {
             return Self::NONE;
         }
@@ -70,11 +71,11 @@ impl<'a> Fields<'a> {
                 ExtensionField::NTS_AUTHENTICATOR => {
                     fields.nts = Some(NtsFields {
                         cookie: cookie.filter(|_| cookies == 1),
-                        wanted: 1 + placeholders,
+                        requested: 1 + placeholders,
                         associated,
                         authenticator: field.body,
                     });
-                    // What follows is not authenticated, and thereby nothing.
+                    // Fields after the authenticator are not authenticated, and are ignored.
                     return fields;
                 }
                 _ => {}
@@ -83,25 +84,27 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A client that holds one of our cookies and the keys in it, and what its reply needs. It is opened, used and wiped where it
-/// lies, in the [`Draft`]: carrying keys about costs more than all that a request without NTS needs.
+/// Session of an authentic request. It is opened, used and wiped in place, in the [`Draft`]: moving
+/// keys costs more than everything that a request without NTS needs.
 #[derive(Clone, Debug)]
 pub(super) struct Session {
     keys: SessionKeys,
-    /// Cookies that it would like to have.
-    wanted: usize,
-    /// Octets of the authenticator's body, with which the reply ends; 0 until it is written.
+    /// Number of cookies requested.
+    requested: usize,
+    /// Length of the authenticator's body at the end of the reply, in octets; 0 until it is
+    /// written.
     body: usize,
 }
 
 impl Session {
-    /// `None` if the cookie is not ours or its key is gone, or the request was not written by whom we gave it to.
+    /// Opens the session of a request. `None` if the cookie is not ours or its key is gone, or the
+    /// authenticator is invalid.
     #[inline(never)]
     pub(super) fn open(keyset: &Keyset, fields: &NtsFields<'_>) -> Option<Self> {
         let authenticator = NtsAuthenticator::parse(fields.authenticator)?;
         let keys = keyset.open_cookie(fields.cookie?)?;
-        // RFC 8915 section 5.6: there must be room for a nonce of ours.
-        if authenticator.nonce_room < keys.algorithm().nonce_length() {
+        // RFC 8915 section 5.6: there must be space for our nonce.
+        if authenticator.nonce_capacity < keys.algorithm().nonce_length() {
             return None;
         }
         let NtsAuthenticator { nonce, sealed, .. } = authenticator;
@@ -110,23 +113,23 @@ impl Session {
             keys.open(direction, fields.associated, nonce, sealed)
                 .is_ok()
         };
-        // Of encrypted fields in a request none means anything to us.
+        // Encrypted fields in a request have no meaning for a server.
         let authentic = match <[u8; AeadAlgorithm::OVERHEAD]>::try_from(sealed) {
             Ok(mut tag) => open(&mut tag),
             Err(_) => open_long(sealed, open),
         };
         authentic.then_some(Self {
             keys,
-            wanted: fields.wanted,
+            requested: fields.requested,
             body: 0,
         })
     }
 
-    /// Encrypts the cookies of `reply` and authenticates it. Not to be done twice.
+    /// Encrypts the cookies of `reply` and authenticates it. Must not be called twice.
     #[inline(never)]
     pub(super) fn seal(&self, reply: &mut [u8]) -> Option<()> {
         let algorithm = self.keys.algorithm();
-        let (covered, body) = NtsAuthenticator::divide(reply, self.body)?;
+        let (covered, body) = NtsAuthenticator::split_packet(reply, self.body)?;
         let (front, sealed) =
             body.split_at_mut_checked(NtsAuthenticator::body_length(algorithm.nonce_length(), 0))?;
         let nonce = front.get(NtsAuthenticator::body_length(0, 0)..)?;
@@ -144,7 +147,7 @@ fn open_long(sealed: &[u8], open: impl FnOnce(&mut [u8]) -> bool) -> bool {
     })
 }
 
-/// Writes a reply whose cookies stand unencrypted where [`Session::seal`] will encrypt them.
+/// Writes a reply with its cookies in plain text where [`Session::seal`] encrypts them.
 #[inline(never)]
 pub(super) fn write(
     header: &Header,
@@ -153,7 +156,7 @@ pub(super) fn write(
     keyset: &Keyset,
     random: &mut impl RngCore,
     writer: &mut Writer<'_>,
-) -> Result<(), Unemittable> {
+) -> Result<(), EmitError> {
     const BLANK: [u8; Draft::CAPACITY] = [0; Draft::CAPACITY];
     let algorithm = session.keys.algorithm();
     let cookie = Keyset::cookie_length(algorithm);
@@ -163,20 +166,20 @@ pub(super) fn write(
     };
     let identifier = unique_identifier.map_or(0, |field| ExtensionField::PREFIX + field.body.len());
     let without = Header::LEN + identifier + ExtensionField::PREFIX + body(0);
-    let room = writer.room().saturating_sub(without);
+    let room = writer.remaining().saturating_sub(without);
     let cookies = (room / (ExtensionField::PREFIX + cookie))
-        .min(session.wanted)
-        .min(Cookie::IN_STOCK);
+        .min(session.requested)
+        .min(Cookie::MAX_STORED);
     let body = body(cookies);
     let authenticator = ExtensionField {
         field_type: ExtensionField::NTS_AUTHENTICATOR,
-        body: BLANK.get(..body).ok_or(Unemittable::NoRoom)?,
+        body: BLANK.get(..body).ok_or(EmitError::BufferTooSmall)?,
     };
     let fields = unique_identifier.into_iter().chain([authenticator]);
     emit(header, fields, None, writer)?;
-    let (_, place) =
-        NtsAuthenticator::divide(writer.written_mut(), body).ok_or(Unemittable::NoRoom)?;
-    lay_out(place, &session.keys, cookies, keyset, random).ok_or(Unemittable::NoRoom)?;
+    let (_, place) = NtsAuthenticator::split_packet(writer.written_mut(), body)
+        .ok_or(EmitError::BufferTooSmall)?;
+    lay_out(place, &session.keys, cookies, keyset, random).ok_or(EmitError::BufferTooSmall)?;
     session.body = body;
     Ok(())
 }
@@ -203,7 +206,7 @@ fn lay_out(
         random.fill_bytes(&mut nonce);
         text.u16(ExtensionField::NTS_COOKIE).ok()?;
         text.u16(u16::try_from(field).ok()?).ok()?;
-        keyset.seal_cookie_into(keys, nonce, text.space(cookie).ok()?)?;
+        keyset.seal_cookie_into(keys, nonce, text.reserve(cookie).ok()?)?;
     }
     Some(())
 }

@@ -1,41 +1,45 @@
-//! Who is served and how: what changes only when an operator changes it.
+//! Policy of a listening address: which requests it answers, and how. Changes only with the
+//! configuration.
 
 use crate::keys::KeyRing;
 use crate::wire::Version;
 
 use super::{Access, RateLimit, Refusal};
 
-/// The rules of one listening address. Plain data; start from [`Policy::default`], which serves everybody.
+/// Policy of one listening address. Plain data; [`Policy::default`] serves all clients.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Whom it answers.
+    /// Clients that are answered.
     pub access: Access,
-    /// Which versions of the protocol.
+    /// Accepted versions of the protocol.
     pub versions: Versions,
-    /// How often.
+    /// Rate limit per client.
     pub rate_limit: RateLimit,
-    /// Keys that clients may use; without any, MACs are not looked at.
+    /// Symmetric keys that clients may use; if there are none, MACs are ignored.
     pub keys: KeyRing,
-    /// What is done with requests without NTS; `None` answers them.
+    /// How requests without NTS are refused; `None` answers them.
     pub require_nts: Option<Refusal>,
-    /// Transmit stamps that each worker keeps for clients in interleaved mode; 0 switches the mode off.
+    /// Transmit timestamps that each worker keeps for clients in interleaved mode; 0 disables the
+    /// mode.
     pub interleaved_pairs: usize,
-    /// Client addresses that all workers remember together, in a [`ClientList`](super::ClientList) each; 0 remembers none. [`respond`](super::respond) has nothing to do
-    /// with it: whoever owns the lists enters what it says.
+    /// Number of client addresses that all workers together record in their
+    /// [`ClientList`](super::ClientList)s; 0 disables the lists. [`respond`](super::respond) does
+    /// not use it: the owner of a list records the verdicts.
     pub client_list_size: usize,
 }
 
 impl Policy {
-    /// Enough for as many clients in interleaved mode on each worker; 96 kB.
+    /// Default of [`interleaved_pairs`](Self::interleaved_pairs): enough for as many clients in
+    /// interleaved mode on each worker; 96 kB.
     pub const INTERLEAVED_PAIRS: usize = 4096;
-    /// The most that each worker keeps; 24 MB.
-    pub const MOST_INTERLEAVED_PAIRS: usize = super::interleaved::MOST_PAIRS;
+    /// Largest number of pairs of a worker; 24 MB.
+    pub const MAX_INTERLEAVED_PAIRS: usize = super::interleaved::MAX_PAIRS;
 }
 
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            access: Access::everybody(),
+            access: Access::allow_all(),
             versions: Versions::ALL,
             rate_limit: RateLimit::NONE,
             keys: KeyRing::default(),
@@ -51,18 +55,18 @@ impl Default for Policy {
 pub struct Versions(u8);
 
 impl Versions {
-    /// None: nothing is answered.
+    /// No version: nothing is answered.
     pub const NONE: Self = Self(0);
-    /// All that are spoken.
+    /// All supported versions.
     pub const ALL: Self = Self::NONE.with(Version::V3).with(Version::V4);
 
-    /// These and `version`.
+    /// Returns the set with `version` added.
     #[must_use]
     pub const fn with(self, version: Version) -> Self {
         Self(self.0 | 1 << version.number())
     }
 
-    /// Whether `version` is one of them.
+    /// Whether the set contains `version`.
     pub const fn contains(self, version: Version) -> bool {
         self.0 >> version.number() & 1 == 1
     }
@@ -79,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_of_versions_holds_what_was_put_in() {
+    fn a_set_contains_the_versions_added_to_it() {
         let only_v4: Versions = [Version::V4].into_iter().collect();
         assert!(only_v4.contains(Version::V4) && !only_v4.contains(Version::V3));
         assert!(Versions::ALL.contains(Version::V3));

@@ -1,31 +1,38 @@
-//! How often one address is answered.
+//! Rate limiting by client address.
 //!
-//! # The bucket
-//! Each address has a bucket of `burst` tokens; an answer takes one, and one comes back every `cutoff`. With a burst of 1 that is a plain
-//! minimum spacing. The whole bucket is one number, the time `full` at which it will be full again (the generic
-//! cell rate algorithm): a request at `t` is answered if
+//! # Token bucket
+//! Each address has a bucket of `burst` tokens; a reply takes one, and one is added every `cutoff`.
+//! A burst of 1 is a plain minimum spacing. The state of a bucket is one number, the time `full` at
+//! which it will be full again (generic cell rate algorithm): a request at `t` is answered if
 //!
 //! ```text
 //! full - (burst - 1) * cutoff <= t,      and then   full := max(full, t) + cutoff
 //! ```
 //!
-//! A request that is refused costs nothing, so someone who asks too often still gets an answer every `cutoff`.
+//! A refused request takes no token, so a client that exceeds the rate still gets a reply every
+//! `cutoff`.
 //!
-//! An IPv6 host commands a /64, so that is one address here; link-local addresses are the exception, because there a whole link
-//! shares one /64. Only what would be answered is counted: garbage, and packets that are no requests, cannot use up a client's share.
+//! An IPv6 host usually controls a /64, so a /64 counts as one address; link-local addresses are
+//! the exception, because all hosts of a link share one /64. Only requests that would be answered
+//! are counted: malformed packets and packets that are not requests do not use up a client's
+//! tokens.
 //!
-//! # The leak
-//! Source addresses are easily forged. Who sends requests in the name of a victim, one just whenever a token comes back, would silence
-//! it for good. So after [`PATIENCE`] refusals some requests are answered at random all the same, 1 in 2^`leak`: then nothing
-//! the attacker does can bring the victim's share below that, and a victim needs only one answer in several. The bucket is not
-//! charged for those. A client that is merely hasty never sees the leak: the count starts anew when its bucket has
-//! been full for one `cutoff`. Randomness comes from a generator that an observer cannot predict.
+//! # Leak
+//! Source addresses are easily forged. An attacker who sends requests with a victim's address, one
+//! whenever a token is added, would block the victim permanently. Therefore, after
+//! [`LEAK_THRESHOLD`] refusals, 1 request in 2^`leak` is answered at random regardless of the
+//! bucket: the attacker cannot reduce the victim's share below that, and the victim needs only one
+//! reply in several. These replies take no token. A client that exceeds the rate only briefly never
+//! reaches the leak: the count of refusals is reset when its bucket has been full for one `cutoff`.
+//! The random numbers come from a generator that an observer cannot predict.
 //!
 //! # Bounded memory
-//! Buckets live in a table of fixed size, in sets of four that fit a cache line; a set that is full gives up the bucket
-//! that will be full soonest, which had the least to say. Addresses are hashed with SipHash under a random key, so nobody can aim at a victim's set. Of an
-//! address only 56 bits of that hash are kept: two that share them, once in 10^16, share a bucket. A flood from millions of
-//! addresses thus makes the table forget, which frees honest clients instead of locking them out.
+//! Buckets are kept in a table of fixed size, in sets of four that fit a cache line; in a full set,
+//! a new address replaces the bucket that will be full soonest, which holds the least information.
+//! Addresses are hashed with SipHash and a random key, so an attacker cannot target a victim's set.
+//! Of an address only 56 bits of that hash are kept: two addresses with the same 56 bits, a chance
+//! of 1 in 10^16, share a bucket. A flood from millions of addresses thus makes the table forget
+//! refusals, and honest clients are not blocked by it.
 
 use ntp_time::{Monotonic, NtpDuration, PollInterval};
 use rand_core::RngCore;
@@ -33,33 +40,36 @@ use siphasher::sip::SipHasher13;
 
 use super::client::Client;
 
-/// Limits for one address. The default limits nothing.
+/// Rate limit for one address. The default does not limit anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Addresses that are watched, over all workers; 0 limits nothing. Rounded up to a multiple of 4 for each worker, and down to
-    /// [`RateLimit::MOST_SLOTS`].
+    /// Number of tracked addresses, over all workers; 0 disables the limit. Rounded up to a
+    /// multiple of 4 for each worker, and limited to [`RateLimit::MAX_SLOTS`].
     pub slots: usize,
-    /// How long a token takes to come back; 0 or less limits nothing. At most [`RateLimit::LONGEST_CUTOFF`] counts.
+    /// Time until a token is added; 0 or less disables the limit. Limited to
+    /// [`RateLimit::MAX_CUTOFF`].
     pub cutoff: NtpDuration,
-    /// Requests that are answered in a row; 0 counts as 1.
+    /// Number of requests that are answered in a row; 0 counts as 1.
     pub burst: u8,
-    /// After [`PATIENCE`] refusals, 1 request in 2^`leak` is answered all the same; `None` never.
+    /// After [`LEAK_THRESHOLD`] refusals, 1 request in 2^`leak` is answered regardless; `None`
+    /// disables this.
     pub leak: Option<u8>,
-    /// 1 refused request in 2^`kiss` gets a RATE kiss; `None` never.
+    /// 1 refused request in 2^`kiss` gets a RATE kiss; `None` disables kisses.
     pub kiss: Option<u8>,
 }
 
-/// Refusals after which the leak begins.
-pub const PATIENCE: u8 = 16;
+/// Number of refusals after which the leak starts.
+pub const LEAK_THRESHOLD: u8 = 16;
 
 impl RateLimit {
-    /// The longest cutoff: 36 hours, NTP's longest poll interval.
-    pub const LONGEST_CUTOFF: NtpDuration = NtpDuration::from_seconds(1 << 17);
-    /// The most addresses that a worker watches; they take 256 MB.
-    pub const MOST_SLOTS: usize = 1 << 24;
+    /// Largest cutoff: 36 hours, NTP's longest poll interval.
+    pub const MAX_CUTOFF: NtpDuration = NtpDuration::from_seconds(1 << 17);
+    /// Largest number of addresses that a worker tracks; 256 MB.
+    pub const MAX_SLOTS: usize = 1 << 24;
 
-    /// No limit. The rest is what the two keys `rate-limiting-cache-size` and `rate-limiting-cutoff-ms` are
-    /// completed with: no burst, a leak of one in eight, no kisses.
+    /// No limit. The other values are the defaults for a configuration that sets only
+    /// `rate-limiting-cache-size` and `rate-limiting-cutoff-ms`: no burst, a leak of one in eight,
+    /// no kisses.
     pub const NONE: Self = Self {
         slots: 0,
         cutoff: NtpDuration::ZERO,
@@ -68,14 +78,14 @@ impl RateLimit {
         kiss: None,
     };
 
-    /// Whether anything is limited.
+    /// Whether requests are limited at all.
     pub const fn is_active(&self) -> bool {
         self.slots > 0 && self.cutoff.to_bits() > 0
     }
 
     /// The shortest poll interval, in log2 seconds, at which no request is refused.
     fn poll(&self) -> Option<i8> {
-        let units = u64::try_from(self.cutoff.min(Self::LONGEST_CUTOFF).to_bits()).ok()?;
+        let units = u64::try_from(self.cutoff.min(Self::MAX_CUTOFF).to_bits()).ok()?;
         if !self.is_active() {
             return None;
         }
@@ -90,14 +100,14 @@ impl Default for RateLimit {
     }
 }
 
-/// What the limit says about a request.
+/// Decision of the rate limiter on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Charge {
-    /// Answer it.
+    /// Within the limit: answer it.
     Within,
-    /// Do not answer it.
+    /// Over the limit: do not answer it.
     Over,
-    /// Do not answer it, but send a RATE kiss.
+    /// Over the limit: send a RATE kiss.
     OverWithKiss,
 }
 
@@ -105,7 +115,7 @@ pub(super) enum Charge {
 #[derive(Clone, Debug)]
 pub(super) struct Limiter {
     limit: RateLimit,
-    /// Of [`RateLimit::poll`].
+    /// Result of [`RateLimit::poll`].
     poll: Option<PollInterval>,
     sets: Vec<Set>,
     hasher: SipHasher13,
@@ -118,12 +128,12 @@ struct Set([Bucket; WAYS]);
 
 const WAYS: usize = 4;
 
-/// An unused bucket is that of the address whose hash is zero, and full.
+/// An unused bucket is full and belongs to the address whose hash is zero.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
-    /// 56 bits of the address's hash, and in the lowest octet how often it was refused.
+    /// 56 bits of the address's hash, and in the lowest octet the number of refusals.
     tag: u64,
-    /// When the bucket will be full: nanoseconds of the monotonic clock.
+    /// When the bucket will be full, in nanoseconds of the monotonic clock.
     full: i64,
 }
 
@@ -142,7 +152,7 @@ impl Limiter {
             limit
                 .slots
                 .div_ceil(workers.max(1))
-                .min(RateLimit::MOST_SLOTS)
+                .min(RateLimit::MAX_SLOTS)
         } else {
             0
         };
@@ -154,17 +164,17 @@ impl Limiter {
         }
     }
 
-    /// The limit that is in force.
+    /// The current limit.
     pub(super) const fn limit(&self) -> &RateLimit {
         &self.limit
     }
 
-    /// The shortest poll interval that a reply may suggest.
+    /// The shortest poll interval that a reply should suggest.
     pub(super) const fn poll(&self) -> Option<PollInterval> {
         self.poll
     }
 
-    /// Decides about a request of `client`.
+    /// Decides on a request of `client` and takes a token if it is answered.
     #[inline]
     pub(super) fn charge(
         &mut self,
@@ -193,7 +203,7 @@ impl Limiter {
             kiss,
             ..
         } = self.limit;
-        let cutoff = cutoff.min(RateLimit::LONGEST_CUTOFF).as_nanos();
+        let cutoff = cutoff.min(RateLimit::MAX_CUTOFF).as_nanos();
         let allowance = cutoff * i64::from(burst.max(1) - 1);
         let Some(bucket) = self.bucket(hash) else {
             return Charge::Within;
@@ -206,7 +216,7 @@ impl Limiter {
             return Charge::Within;
         }
         let refusals = bucket.tag & Bucket::REFUSALS;
-        if refusals < u64::from(PATIENCE) {
+        if refusals < u64::from(LEAK_THRESHOLD) {
             bucket.tag += 1;
         } else if one_in_power(leak, random) {
             return Charge::Within;
@@ -218,7 +228,8 @@ impl Limiter {
         }
     }
 
-    /// The bucket of the address with this hash; a fresh one takes the place of the least telling.
+    /// The bucket of the address with this hash; a new one replaces the bucket of the set that will
+    /// be full soonest.
     fn bucket(&mut self, hash: u64) -> Option<&mut Bucket> {
         // The high half of the product: the hash's high bits, scaled to the number of sets.
         let index = (u128::from(hash) * self.sets.len() as u128) >> 64;
@@ -242,7 +253,7 @@ impl Limiter {
     }
 }
 
-/// A keyed hash of what counts as one address.
+/// Keyed hash of a client, in which all addresses of an IPv6 /64 are one.
 fn hash(hasher: &SipHasher13, client: Client) -> u64 {
     const LINK_LOCAL: u128 = 0xfe80 >> 6;
     match client {
@@ -252,7 +263,7 @@ fn hash(hasher: &SipHasher13, client: Client) -> u64 {
     }
 }
 
-/// True once in 2^`exponent`, never without one.
+/// Returns `true` with probability 1 in 2^`exponent`; never for `None`.
 fn one_in_power(exponent: Option<u8>, random: &mut impl RngCore) -> bool {
     match exponent {
         None => false,
@@ -280,12 +291,12 @@ mod tests {
         ..RateLimit::NONE
     };
 
-    struct Bench {
+    struct TestLimiter {
         limiter: Limiter,
         random: ChaCha8Rng,
     }
 
-    impl Bench {
+    impl TestLimiter {
         fn new(limit: RateLimit) -> Self {
             Self {
                 limiter: Limiter::new(limit, 1, [7; 16]),
@@ -293,7 +304,7 @@ mod tests {
             }
         }
 
-        fn ask(&mut self, client: impl Into<IpAddr>, millis: i64) -> Charge {
+        fn request(&mut self, client: impl Into<IpAddr>, millis: i64) -> Charge {
             let now = Monotonic::from_nanos(millis * 1_000_000);
             let client = Client::from(client.into());
             self.limiter.charge(client, now, &mut self.random)
@@ -302,14 +313,14 @@ mod tests {
         /// How many of the requests at these times are answered.
         fn answered(&mut self, client: [u8; 4], times: impl Iterator<Item = i64>) -> usize {
             times
-                .filter(|at| self.ask(client, *at) == Charge::Within)
+                .filter(|at| self.request(client, *at) == Charge::Within)
                 .count()
         }
     }
 
     #[test]
-    fn with_the_two_keys_alone_the_cutoff_is_a_minimum_spacing() {
-        let mut bench = Bench::new(CUTOFF);
+    fn with_default_burst_the_cutoff_is_a_minimum_spacing() {
+        let mut limiter = TestLimiter::new(CUTOFF);
         for (millis, expected) in [
             (5_000, Charge::Within),
             (5_999, Charge::Over),
@@ -317,26 +328,30 @@ mod tests {
             (6_001, Charge::Over),
             (90_000, Charge::Within),
             (90_999, Charge::Over),
-            // The monotonic clock never goes back; if it did, no harm comes of it.
+            // The monotonic clock never goes back; if it did, the limiter would still work.
             (80_000, Charge::Over),
         ] {
-            assert_eq!(bench.ask([192, 0, 2, 1], millis), expected, "{millis}");
+            assert_eq!(
+                limiter.request([192, 0, 2, 1], millis),
+                expected,
+                "{millis}"
+            );
         }
-        assert_eq!(bench.ask([192, 0, 2, 2], 5_001), Charge::Within);
+        assert_eq!(limiter.request([192, 0, 2, 2], 5_001), Charge::Within);
     }
 
     #[test]
-    fn a_burst_is_answered_and_then_comes_back_token_by_token() {
-        let mut bench = Bench::new(RateLimit { burst: 4, ..CUTOFF });
+    fn a_burst_is_answered_and_tokens_refill_one_per_cutoff() {
+        let mut limiter = TestLimiter::new(RateLimit { burst: 4, ..CUTOFF });
         let client = [192, 0, 2, 1];
-        assert_eq!(bench.answered(client, 0..8), 4);
-        assert_eq!(bench.answered(client, 1_000..1_008), 1);
-        assert_eq!(bench.answered(client, 3_000..3_008), 2);
-        assert_eq!(bench.answered(client, 60_000..60_008), 4);
+        assert_eq!(limiter.answered(client, 0..8), 4);
+        assert_eq!(limiter.answered(client, 1_000..1_008), 1);
+        assert_eq!(limiter.answered(client, 3_000..3_008), 2);
+        assert_eq!(limiter.answered(client, 60_000..60_008), 4);
     }
 
     #[test]
-    fn nothing_is_limited_unless_both_keys_are_set() {
+    fn nothing_is_limited_unless_slots_and_cutoff_are_set() {
         let no_slots = RateLimit { slots: 0, ..CUTOFF };
         let no_cutoff = RateLimit {
             cutoff: NtpDuration::ZERO,
@@ -344,19 +359,23 @@ mod tests {
         };
         for limit in [RateLimit::NONE, no_slots, no_cutoff] {
             assert_eq!(limit.poll(), None);
-            assert_eq!(Bench::new(limit).answered([192, 0, 2, 1], 0..100), 100);
+            assert_eq!(
+                TestLimiter::new(limit).answered([192, 0, 2, 1], 0..100),
+                100
+            );
         }
     }
 
     #[test]
-    fn a_forger_cannot_silence_its_victim() {
+    fn forged_requests_do_not_starve_the_victim() {
         let client = [192, 0, 2, 1];
-        // A forged request takes every token at the moment it is there; the victim asks in between.
+        // A forged request takes every token as soon as it is added; the victim's requests come in
+        // between.
         let victim_share = |limit| {
-            let mut bench = Bench::new(limit);
+            let mut limiter = TestLimiter::new(limit);
             let polls = (0..4_000).filter(|second| {
-                bench.ask(client, second * 1_000);
-                bench.ask(client, second * 1_000 + 500) == Charge::Within
+                limiter.request(client, second * 1_000);
+                limiter.request(client, second * 1_000 + 500) == Charge::Within
             });
             polls.count()
         };
@@ -369,31 +388,31 @@ mod tests {
             }),
             0
         );
-        // A flood gets its token a second and little more.
-        let flood = Bench::new(CUTOFF).answered(client, 0..80_000);
+        // A flood gets its token per second and little more.
+        let flood = TestLimiter::new(CUTOFF).answered(client, 0..80_000);
         assert!((9_500..10_800).contains(&flood), "{flood}");
     }
 
     #[test]
-    fn a_hasty_client_is_refused_every_time() {
-        let mut bench = Bench::new(CUTOFF);
+    fn a_client_that_exceeds_the_rate_briefly_never_gets_leaked_replies() {
+        let mut limiter = TestLimiter::new(CUTOFF);
         for hour in 0..100 {
             let start = hour * 3_600_000;
-            assert_eq!(bench.answered([192, 0, 2, 1], start..start + 16), 1);
+            assert_eq!(limiter.answered([192, 0, 2, 1], start..start + 16), 1);
         }
     }
 
     #[test]
-    fn kisses_are_sent_as_often_as_asked() {
+    fn kisses_are_sent_at_the_configured_rate() {
         let kisses = |kiss| {
             let limit = RateLimit {
                 kiss,
                 leak: None,
                 ..CUTOFF
             };
-            let mut bench = Bench::new(limit);
+            let mut limiter = TestLimiter::new(limit);
             (0..900)
-                .filter(|at| bench.ask([192, 0, 2, 1], *at) == Charge::OverWithKiss)
+                .filter(|at| limiter.request([192, 0, 2, 1], *at) == Charge::OverWithKiss)
                 .count()
         };
         assert_eq!(kisses(None), 0);
@@ -403,20 +422,29 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_of_64_bits_is_one_address() {
-        let mut bench = Bench::new(CUTOFF);
+    fn an_ipv6_prefix_of_64_bits_counts_as_one_address() {
+        let mut limiter = TestLimiter::new(CUTOFF);
         let host =
             |high: u64, low: u64| Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low));
-        assert_eq!(bench.ask(host(0x2001_0db8_0000_0001, 1), 0), Charge::Within);
-        assert_eq!(bench.ask(host(0x2001_0db8_0000_0001, 2), 1), Charge::Over);
-        assert_eq!(bench.ask(host(0x2001_0db8_0000_0002, 1), 1), Charge::Within);
-        // Everybody on a link has the same prefix.
-        assert_eq!(bench.ask(host(0xfe80 << 48, 1), 2), Charge::Within);
-        assert_eq!(bench.ask(host(0xfe80 << 48, 2), 2), Charge::Within);
+        assert_eq!(
+            limiter.request(host(0x2001_0db8_0000_0001, 1), 0),
+            Charge::Within
+        );
+        assert_eq!(
+            limiter.request(host(0x2001_0db8_0000_0001, 2), 1),
+            Charge::Over
+        );
+        assert_eq!(
+            limiter.request(host(0x2001_0db8_0000_0002, 1), 1),
+            Charge::Within
+        );
+        // All hosts of a link have the same prefix.
+        assert_eq!(limiter.request(host(0xfe80 << 48, 1), 2), Charge::Within);
+        assert_eq!(limiter.request(host(0xfe80 << 48, 2), 2), Charge::Within);
     }
 
     #[test]
-    fn the_poll_interval_that_is_asked_for_suffices() {
+    fn the_suggested_poll_interval_is_at_least_the_cutoff() {
         for (millis, poll) in [
             (1_000, 0),
             (1_001, 1),
@@ -438,30 +466,30 @@ mod tests {
             ..CUTOFF
         };
         assert_eq!(absurd.poll(), Some(17));
-        assert_eq!(Bench::new(absurd).answered([192, 0, 2, 1], 0..10), 1);
+        assert_eq!(TestLimiter::new(absurd).answered([192, 0, 2, 1], 0..10), 1);
     }
 
     #[test]
-    fn a_million_forged_addresses_leave_the_table_as_it_is() {
-        let mut bench = Bench::new(RateLimit {
+    fn a_million_forged_addresses_do_not_grow_the_table() {
+        let mut limiter = TestLimiter::new(RateLimit {
             slots: 1_000,
             ..CUTOFF
         });
-        let before = (bench.limiter.sets.capacity(), bench.limiter.sets.len());
+        let before = (limiter.limiter.sets.capacity(), limiter.limiter.sets.len());
         for address in 0..1_000_000u32 {
-            bench.ask(address.to_be_bytes(), 0);
+            limiter.request(address.to_be_bytes(), 0);
         }
         assert_eq!(
-            (bench.limiter.sets.capacity(), bench.limiter.sets.len()),
+            (limiter.limiter.sets.capacity(), limiter.limiter.sets.len()),
             before
         );
         assert_eq!(before.1 * WAYS, 1_000);
-        // Nobody is locked out by it.
-        assert_eq!(bench.ask([203, 0, 113, 1], 0), Charge::Within);
+        // No client is blocked by it.
+        assert_eq!(limiter.request([203, 0, 113, 1], 0), Charge::Within);
     }
 
     #[test]
-    fn an_absurd_table_is_cut_to_size() {
+    fn table_size_is_limited() {
         let limiter = Limiter::new(
             RateLimit {
                 slots: usize::MAX,

@@ -1,4 +1,4 @@
-//! What a server says about itself, and what it does for whom: all that a worker has to know.
+//! Everything that a worker needs to know to answer: the state of the clock, policy and keys.
 
 use std::sync::Arc;
 
@@ -9,21 +9,23 @@ use ntp_time::{
 use super::Policy;
 use crate::nts::Keyset;
 
-/// One listening address's view of the world. Publishing a new one costs a copy and a reference count.
+/// Snapshot of the state that one listening address serves. Publishing a new one costs a copy and a
+/// reference count.
 #[derive(Clone, Debug)]
 pub struct ServerView {
-    /// What is said about time; changes with every update of the clock.
+    /// State of the clock; changes with every clock update.
     pub claim: Claim,
-    /// Who is served, and how; changes with the configuration.
+    /// Which requests are answered, and how; changes with the configuration.
     pub policy: Arc<Policy>,
-    /// What opens and makes NTS cookies; changes with every rotation. `None` where there is no NTS, and an empty one while its keys are
-    /// not known yet.
+    /// Keys that seal and open NTS cookies; change with every rotation. `None` if NTS is not
+    /// served; empty while its keys are not known yet.
     pub keyset: Option<Arc<Keyset>>,
 }
 
 impl ServerView {
-    /// A server that makes this claim to everybody, without limits and without keys.
-    pub fn open(claim: Claim) -> Self {
+    /// A view with this claim, the default policy and no keys: all clients are served without
+    /// limits.
+    pub fn unrestricted(claim: Claim) -> Self {
         Self {
             claim,
             policy: Arc::default(),
@@ -32,37 +34,39 @@ impl ServerView {
     }
 }
 
-/// The server's own state, as it goes into every reply (RFC 5905 section 7.3).
+/// The server's system variables, from which every reply is filled (RFC 5905 section 7.3).
 ///
-/// A claim outlives its making: as the root dispersion grows, so does the root distance (half the delay, plus the dispersion). When it
-/// passes [`limit`](Self::limit), replies say what [`local`](Self::local) says instead, even if nobody publishes anything
-/// any more.
+/// A claim stays in use until the next one is published. Meanwhile the root dispersion grows, and
+/// with it the root distance (half the delay, plus the dispersion). When that exceeds
+/// [`limit`](Self::limit), replies are those of [`local`](Self::local), even if the engine has
+/// stopped publishing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Claim {
-    /// Leap second announced, or that we are not synchronised.
+    /// Announced leap second, or that the clock is not synchronised.
     pub leap: LeapIndicator,
-    /// Our distance from a reference clock; 16 while not synchronised.
+    /// Distance from a reference clock; 16 while not synchronised.
     pub stratum: Stratum,
-    /// Precision of our clock in log2 seconds.
+    /// Precision of the clock in log2 seconds.
     pub precision: i8,
     /// Round-trip delay to the reference clock.
     pub root_delay: NtpShort,
-    /// Dispersion to the reference clock, growing with time.
+    /// Dispersion to the reference clock, as a function of time.
     pub root_dispersion: RootDispersion,
-    /// What we take our time from.
+    /// Identifies the source of the time.
     pub reference_id: ReferenceId,
-    /// When our clock was last corrected.
+    /// When the clock was corrected last.
     pub reference_timestamp: NtpTimestamp,
-    /// The largest root distance at which all of the above is said. [`NtpDuration::MAX`] sets no limit.
+    /// Largest root distance at which the fields above are sent. [`NtpDuration::MAX`] means no
+    /// limit.
     pub limit: NtpDuration,
-    /// What is said beyond the limit.
-    pub local: Local,
-    /// Changes whenever the clock was stepped, and stamps from before are worth nothing.
+    /// Local mode, used beyond the limit.
+    pub local: LocalMode,
+    /// Changes whenever the clock is stepped, which invalidates earlier timestamps.
     pub epoch: u32,
 }
 
 impl Claim {
-    /// The claim of a server that has no time to give yet.
+    /// The claim of a server that is not synchronised yet.
     pub const UNSYNCHRONIZED: Self = Self {
         leap: LeapIndicator::Unsynchronized,
         stratum: Stratum::UNSYNCHRONIZED,
@@ -76,12 +80,12 @@ impl Claim {
         reference_id: ReferenceId::XNON,
         reference_timestamp: NtpTimestamp::ZERO,
         limit: NtpDuration::MAX,
-        local: Local::NONE,
+        local: LocalMode::NONE,
         epoch: 0,
     };
 
-    /// The claim of a server that never had a source: local mode from the start.
-    pub const fn local(local: Local, precision: i8) -> Self {
+    /// The claim of a server without sources: local mode from the start.
+    pub const fn local(local: LocalMode, precision: i8) -> Self {
         Self {
             precision,
             limit: NtpDuration::ZERO,
@@ -90,22 +94,26 @@ impl Claim {
         }
     }
 
-    /// Whether clients are told a time that they may believe, at `now`.
+    /// Whether replies at `now` have a synchronised leap indicator.
     pub fn is_synchronized(&self, now: SystemTime) -> bool {
-        self.statement(now, NtpTimestamp::ZERO).leap != LeapIndicator::Unsynchronized
+        self.system_variables(now, NtpTimestamp::ZERO).leap != LeapIndicator::Unsynchronized
     }
 
-    /// What is to be said in a reply to a request that was `received`, at `now`.
+    /// System variables for a reply at `now` to a request that arrived at `received`.
     #[inline]
-    pub(super) fn statement(&self, now: SystemTime, received: NtpTimestamp) -> Statement {
+    pub(super) fn system_variables(
+        &self,
+        now: SystemTime,
+        received: NtpTimestamp,
+    ) -> SystemVariables {
         let root_dispersion = self.root_dispersion.at(now);
         let distance =
             u64::from(self.root_delay.to_bits()) / 2 + u64::from(root_dispersion.to_bits());
         // 16.16 as 32.32, which cannot overflow: both are below 2^33.
         if i64::try_from(distance << 16).is_ok_and(|distance| distance > self.limit.to_bits()) {
-            return self.local.statement(received);
+            return self.local.system_variables(received);
         }
-        Statement {
+        SystemVariables {
             leap: self.leap,
             stratum: self.stratum,
             root_delay: self.root_delay,
@@ -116,21 +124,23 @@ impl Claim {
     }
 }
 
-/// What a server says when its sources do not tell it the time.
+/// Local mode: the system variables of a server whose sources are lost or missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Local {
-    /// [`LeapIndicator::Unsynchronized`], or another to offer the clock as it is.
+pub struct LocalMode {
+    /// [`LeapIndicator::Unsynchronized`] if there is no local mode; any other value serves the
+    /// clock as it is.
     pub leap: LeapIndicator,
-    /// Stratum to offer it at.
+    /// Stratum of the replies.
     pub stratum: Stratum,
-    /// Name to offer it under.
+    /// Reference ID of the replies.
     pub reference_id: ReferenceId,
-    /// Dispersion to admit.
+    /// Root dispersion of the replies.
     pub root_dispersion: NtpShort,
 }
 
-impl Local {
-    /// No local mode: unsynchronised, stratum 16, and a root dispersion beyond what any client accepts.
+impl LocalMode {
+    /// No local mode: unsynchronised, stratum 16, and a root dispersion larger than any client
+    /// accepts.
     pub const NONE: Self = Self {
         leap: LeapIndicator::Unsynchronized,
         stratum: Stratum::UNSYNCHRONIZED,
@@ -138,14 +148,15 @@ impl Local {
         root_dispersion: NtpShort::MAX,
     };
 
-    fn statement(&self, received: NtpTimestamp) -> Statement {
-        /// The clock counts as set at full multiples of 128 s, and is its own reference.
-        const SET: u64 = !((128 << 32) - 1);
+    fn system_variables(&self, received: NtpTimestamp) -> SystemVariables {
+        /// The reference timestamp is the last full multiple of 128 s: the clock is its own
+        /// reference.
+        const MASK: u64 = !((128 << 32) - 1);
         let reference_timestamp = match self.leap {
             LeapIndicator::Unsynchronized => NtpTimestamp::ZERO,
-            _ => NtpTimestamp::from_bits(received.to_bits() & SET),
+            _ => NtpTimestamp::from_bits(received.to_bits() & MASK),
         };
-        Statement {
+        SystemVariables {
             leap: self.leap,
             stratum: self.stratum,
             root_delay: NtpShort::ZERO,
@@ -156,9 +167,9 @@ impl Local {
     }
 }
 
-/// The fields of a reply that are about the server.
+/// Fields of a reply that describe the server (RFC 5905 section 11.1, system variables).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Statement {
+pub(super) struct SystemVariables {
     pub(super) leap: LeapIndicator,
     pub(super) stratum: Stratum,
     pub(super) root_delay: NtpShort,
@@ -167,8 +178,8 @@ pub(super) struct Statement {
     pub(super) reference_timestamp: NtpTimestamp,
 }
 
-impl Statement {
-    /// A kiss-o'-death (RFC 5905 section 7.4): no time, and why.
+impl SystemVariables {
+    /// Those of a kiss-o'-death (RFC 5905 section 7.4): the kiss code and no time.
     pub(super) const fn kiss(code: [u8; 4]) -> Self {
         Self {
             leap: LeapIndicator::Unsynchronized,
@@ -181,29 +192,30 @@ impl Statement {
     }
 }
 
-/// Root dispersion as a line over time: `value + growth * (t - at)`, and never below `value`.
+/// Root dispersion as a linear function of time: `value + growth * (t - at)`, never below `value`.
 ///
-/// The growth is how fast the clock may drift while nothing corrects it (RFC 5905 calls it PHI and takes 15 ppm);
-/// the engine knows better for its own oscillator.
+/// `growth` is the maximum drift of the clock while it is not corrected (RFC 5905 calls it PHI and
+/// sets it to 15 ppm); the engine has a better value for its own oscillator.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RootDispersion {
     /// Dispersion at `at`.
     pub value: NtpDuration,
-    /// When it was calculated.
+    /// When `value` was calculated.
     pub at: SystemTime,
-    /// Growth in s/s; a negative one counts as none.
+    /// Growth in s/s; a negative one counts as zero.
     pub growth: Frequency,
 }
 
 impl RootDispersion {
-    /// The dispersion at `now`, rounded up as an error figure must be.
+    /// The dispersion at `now`, rounded up, as an error bound must be.
     pub fn at(&self, now: SystemTime) -> NtpShort {
-        /// Units of 2^-32 s in a nanosecond.
+        /// Units of 2^-32 s per nanosecond.
         const UNITS: f64 = 4.294_967_296;
-        // A clock that was stepped back since must not make the claim better.
+        // After a backward step of the clock the dispersion must not become smaller.
         let age = now.as_nanos().saturating_sub(self.at.as_nanos()).max(0);
         let growth = age as f64 * UNITS * self.growth.as_ratio().max(0.0);
-        // The cast rounds down and saturates; one unit more, a quarter of a nanosecond, makes up for the first.
+        // The cast rounds down and saturates; adding one unit, a quarter of a nanosecond, rounds
+        // up.
         let whole = growth as i64;
         let growth = NtpDuration::from_bits(whole.saturating_add(i64::from(growth > whole as f64)));
         NtpShort::from_duration_ceil(self.value + growth)
@@ -231,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_senseless_growth_does_not_make_the_claim_better() {
+    fn invalid_growth_does_not_reduce_dispersion() {
         for ratio in [-1.0, f64::NAN, f64::NEG_INFINITY] {
             let dispersion = RootDispersion {
                 value: NtpDuration::from_seconds(1),
@@ -250,7 +262,7 @@ mod tests {
         assert_eq!(without_bound.at(EPOCH), NtpShort::MAX);
     }
 
-    fn synchronized(local: Local) -> Claim {
+    fn synchronized(local: LocalMode) -> Claim {
         Claim {
             leap: LeapIndicator::None,
             stratum: Stratum::new(2),
@@ -269,18 +281,18 @@ mod tests {
         }
     }
 
-    fn said(claim: &Claim, seconds: i64) -> Statement {
+    fn variables_after(claim: &Claim, seconds: i64) -> SystemVariables {
         let now = EPOCH + NtpDuration::from_seconds(seconds);
-        claim.statement(now, now.to_ntp())
+        claim.system_variables(now, now.to_ntp())
     }
 
     #[test]
-    fn time_is_claimed_until_its_bound_passes_the_limit() {
-        let claim = synchronized(Local::NONE);
-        // 100 ms of delay, 100 ms of dispersion: 800 ms are left, at 100 us a second.
-        let last = said(&claim, 7_990);
+    fn replies_are_unsynchronized_beyond_the_root_distance_limit() {
+        let claim = synchronized(LocalMode::NONE);
+        // 100 ms of delay, 100 ms of dispersion: 800 ms remain, at 100 us per second.
+        let last = variables_after(&claim, 7_990);
         assert_eq!((last.leap, last.stratum), (claim.leap, claim.stratum));
-        let lost = said(&claim, 8_010);
+        let lost = variables_after(&claim, 8_010);
         assert_eq!(lost.leap, LeapIndicator::Unsynchronized);
         assert_eq!(lost.stratum, Stratum::UNSYNCHRONIZED);
         assert_eq!(lost.root_dispersion, NtpShort::MAX);
@@ -288,22 +300,25 @@ mod tests {
     }
 
     #[test]
-    fn local_mode_needs_no_source_and_outlives_the_last_one() {
-        let local = Local {
+    fn local_mode_applies_without_sources_and_after_their_loss() {
+        let local = LocalMode {
             leap: LeapIndicator::None,
             stratum: Stratum::new(10),
             reference_id: ReferenceId::new(*b"LOCL"),
             root_dispersion: NtpShort::ZERO,
         };
         for claim in [Claim::local(local, -20), synchronized(local)] {
-            let statement = said(&claim, 100_000);
-            assert_eq!(statement.leap, LeapIndicator::None);
-            assert_eq!(statement.stratum, Stratum::new(10));
-            assert_eq!(statement.reference_id, local.reference_id);
+            let system = variables_after(&claim, 100_000);
+            assert_eq!(system.leap, LeapIndicator::None);
+            assert_eq!(system.stratum, Stratum::new(10));
+            assert_eq!(system.reference_id, local.reference_id);
             let now = EPOCH + NtpDuration::from_seconds(100_000);
-            let age = now.to_ntp() - statement.reference_timestamp;
+            let age = now.to_ntp() - system.reference_timestamp;
             assert!(age >= NtpDuration::ZERO && age < NtpDuration::from_seconds(128));
         }
-        assert_eq!(said(&synchronized(local), 0).stratum, Stratum::new(2));
+        assert_eq!(
+            variables_after(&synchronized(local), 0).stratum,
+            Stratum::new(2)
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What one worker thread remembers from request to request. Nobody else touches it, so it needs no lock.
+//! State of one worker thread between requests. It is not shared, so it needs no lock.
 
 use ntp_time::SystemTime;
 use rand_chacha::ChaCha8Rng;
@@ -8,9 +8,9 @@ use super::interleaved::Store;
 use super::rate_limit::Limiter;
 use super::{Counters, Policy, StampToken};
 
-/// One worker's rate limiter, its store of transmit stamps, and its counters.
+/// Rate limiter, store of transmit timestamps, and counters of one worker.
 ///
-/// All memory is taken by [`new`](Self::new) and [`fit`](Self::fit).
+/// Only [`new`](Self::new) and [`apply_policy`](Self::apply_policy) allocate memory.
 #[derive(Clone, Debug)]
 pub struct WorkerState {
     pub(super) limiter: Limiter,
@@ -21,10 +21,10 @@ pub struct WorkerState {
 }
 
 impl WorkerState {
-    /// The state of one of `workers` workers that serve by `policy` together, so that this one has its share of the limiter's
-    /// slots.
+    /// State of one of `workers` workers that serve one address with `policy`; each gets its share
+    /// of the rate limiter's slots.
     ///
-    /// `seed` must be different for each worker and unknown to everybody else: it keys the hash tables.
+    /// `seed` must be secret and different for each worker: it keys the hash tables.
     pub fn new(policy: &Policy, workers: usize, seed: [u8; 32]) -> Self {
         let mut random = ChaCha8Rng::from_seed(seed);
         Self {
@@ -36,9 +36,9 @@ impl WorkerState {
         }
     }
 
-    /// Takes over a new policy's sizes and limits, to be called whenever a view with another policy is loaded. What is unchanged keeps its memory:
-    /// whose limit is the same is not forgotten.
-    pub fn fit(&mut self, policy: &Policy) {
+    /// Applies the sizes and limits of a new policy; to be called whenever a view with another
+    /// policy is loaded. State whose limits are unchanged is kept.
+    pub fn apply_policy(&mut self, policy: &Policy) {
         if *self.limiter.limit() != policy.rate_limit {
             let key = hash_key(&mut self.random);
             self.limiter = Limiter::new(policy.rate_limit, self.workers, key);
@@ -48,12 +48,13 @@ impl WorkerState {
         }
     }
 
-    /// Takes in when the reply really left for which [`Draft::stamp_wanted`](super::Draft::stamp_wanted) gave `token`.
-    pub fn sent(&mut self, token: StampToken, transmit: SystemTime) {
+    /// Records when the reply actually left for which
+    /// [`Draft::stamp_token`](super::Draft::stamp_token) returned `token`.
+    pub fn record_transmit(&mut self, token: StampToken, transmit: SystemTime) {
         self.store.complete(token, transmit.to_ntp());
     }
 
-    /// What became of the datagrams so far.
+    /// Counts of the datagrams so far.
     pub const fn counters(&self) -> &Counters {
         &self.counters
     }

@@ -1,32 +1,33 @@
-//! The field that authenticates an NTS packet: a nonce, and extension fields that only the other side can read
-//! (RFC 8915 section 5.6).
+//! Body of the NTS authenticator and encrypted extension fields field (RFC 8915 section 5.6).
 //!
 //! ```text
-//! | nonce length: 16 bits | sealed length: 16 bits | nonce, padded to 4 | sealed, padded to 4 | more padding |
+//! | nonce length: 16 bits | ciphertext length: 16 bits | nonce, padded to 4 | ciphertext, padded to 4 | more padding |
 //! ```
 //!
-//! It covers the packet from its beginning up to this field, but neither its own type and length nor what follows. The padding is not
-//! covered, and means nothing. A client whose nonce is short pads the field so that the server's may be longer
-//! without the reply being longer than the request; [`NtsAuthenticator::nonce_room`] tells how far that goes.
+//! The authenticator covers the packet from its beginning up to this field, but neither the type
+//! and length of the field nor what follows it. The padding is not covered and has no meaning. A
+//! client with a short nonce pads the field so that the server's nonce can be longer without making
+//! the reply longer than the request; [`NtsAuthenticator::nonce_capacity`] is the space available
+//! for it.
 
 use super::{ExtensionField, Reader};
 
-/// The body of an authenticator field.
+/// Body of an authenticator field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NtsAuthenticator<'a> {
-    /// Never the same twice with one key.
+    /// Must be unique for each use of a key.
     pub nonce: &'a [u8],
-    /// What the cipher made of the encrypted extension fields, its tag included.
+    /// Ciphertext of the encrypted extension fields, including the tag.
     pub sealed: &'a [u8],
-    /// Octets in which a nonce could stand: the nonce's own and the padding behind everything.
-    pub nonce_room: usize,
+    /// Space for a nonce in octets: that of the nonce itself and the padding at the end.
+    pub nonce_capacity: usize,
 }
 
 impl<'a> NtsAuthenticator<'a> {
-    /// Octets before the nonce.
+    /// Length before the nonce, in octets.
     const PREFIX: usize = 4;
 
-    /// Reads a field's body. `None` if its lengths do not fit in it, or there is no nonce.
+    /// Parses the body of a field. `None` if its lengths are inconsistent, or the nonce is empty.
     pub fn parse(body: &'a [u8]) -> Option<Self> {
         let mut reader = Reader::new(body);
         let nonce_length = usize::from(reader.u16().ok()?);
@@ -39,17 +40,17 @@ impl<'a> NtsAuthenticator<'a> {
         Some(Self {
             nonce: nonce.get(..nonce_length)?,
             sealed: sealed.get(..sealed_length)?,
-            nonce_room: nonce.len() + reader.remaining(),
+            nonce_capacity: nonce.len() + reader.remaining(),
         })
     }
 
-    /// Octets of a body for a nonce and sealed octets of these lengths.
+    /// Length of a body for a nonce and a ciphertext of these lengths, in octets.
     pub const fn body_length(nonce: usize, sealed: usize) -> usize {
         Self::PREFIX + nonce.next_multiple_of(4) + sealed.next_multiple_of(4)
     }
 
-    /// Writes lengths and nonce into a blank body and returns the place for `sealed` octets, which the caller fills. `None` if the body is too
-    /// short.
+    /// Writes lengths and nonce into a zero body and returns the space for a ciphertext of `sealed`
+    /// octets, which the caller fills. `None` if the body is too short.
     pub fn lay_out<'b>(body: &'b mut [u8], nonce: &[u8], sealed: usize) -> Option<&'b mut [u8]> {
         let (prefix, rest) = body.split_first_chunk_mut()?;
         let [n0, n1] = u16::try_from(nonce.len()).ok()?.to_be_bytes();
@@ -60,9 +61,9 @@ impl<'a> NtsAuthenticator<'a> {
         rest.get_mut(..sealed)
     }
 
-    /// Divides an emitted packet that ends with an authenticator field into what that covers and the field's body of `body` octets. `None` if
-    /// the packet is shorter than such a field.
-    pub fn divide(packet: &mut [u8], body: usize) -> Option<(&[u8], &mut [u8])> {
+    /// Splits an emitted packet that ends with an authenticator field into the octets that it
+    /// covers and the body of `body` octets. `None` if the packet is shorter than such a field.
+    pub fn split_packet(packet: &mut [u8], body: usize) -> Option<(&[u8], &mut [u8])> {
         let at = packet.len().checked_sub(body)?;
         let (front, body) = packet.split_at_mut_checked(at)?;
         let covered = front.len().checked_sub(ExtensionField::PREFIX)?;
@@ -78,13 +79,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_that_do_not_fit_are_refused() {
+    fn inconsistent_lengths_are_refused() {
         let body = |nonce: u16, sealed: u16, rest: usize| {
             let mut octets = [nonce.to_be_bytes(), sealed.to_be_bytes()].concat();
             octets.resize(4 + rest, 9);
             octets
         };
-        let room = |octets: &[u8]| NtsAuthenticator::parse(octets).map(|field| field.nonce_room);
+        let room =
+            |octets: &[u8]| NtsAuthenticator::parse(octets).map(|field| field.nonce_capacity);
         assert_eq!(room(&body(16, 16, 32)), Some(16));
         assert_eq!(
             room(&body(12, 16, 32)),
@@ -114,7 +116,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_laid_out_is_parsed(nonce in vec(any::<u8>(), 1..40), sealed in vec(any::<u8>(), 0..100)) {
+        fn laid_out_bodies_parse_to_their_parts(nonce in vec(any::<u8>(), 1..40), sealed in vec(any::<u8>(), 0..100)) {
             let mut body = vec![0; NtsAuthenticator::body_length(nonce.len(), sealed.len())];
             let place = NtsAuthenticator::lay_out(&mut body, &nonce, sealed.len()).unwrap();
             place.copy_from_slice(&sealed);
@@ -125,7 +127,7 @@ mod tests {
         }
 
         #[test]
-        fn any_octets_are_parsed_or_refused(body in vec(any::<u8>(), 0..80)) {
+        fn parsed_parts_fit_in_the_body(body in vec(any::<u8>(), 0..80)) {
             if let Some(field) = NtsAuthenticator::parse(&body) {
                 prop_assert!(field.nonce.len() + field.sealed.len() + 4 <= body.len());
             }

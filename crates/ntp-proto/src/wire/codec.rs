@@ -1,36 +1,36 @@
 //! Cursors over octets: the only place where offsets into a packet are calculated.
 //!
-//! Both cursors advance only by what they return, and fail instead of panicking: a [`Reader`] that
-//! has too little left says [`Truncated`], a [`Writer`] whose buffer is full says [`NoRoom`]. Numbers are
-//! in network byte order throughout.
+//! Both cursors advance by what they return, and return errors instead of panicking: [`Truncated`]
+//! if a [`Reader`] has too little left, [`BufferTooSmall`] if the buffer of a [`Writer`] is full.
+//! Numbers are in network byte order.
 
 use core::fmt;
 
-/// Fewer octets are left than were asked for: the sender's datagram is too short.
+/// Fewer octets are left than were requested: the peer's data is too short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Truncated;
 
 impl fmt::Display for Truncated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the data ends early")
+        f.write_str("unexpected end of data")
     }
 }
 
 impl core::error::Error for Truncated {}
 
-/// The buffer is too small for what was to be written: the caller's mistake, never a peer's.
+/// The buffer is too small for what is to be written: a mistake of the caller, never of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoRoom;
+pub struct BufferTooSmall;
 
-impl fmt::Display for NoRoom {
+impl fmt::Display for BufferTooSmall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the output buffer is too small")
     }
 }
 
-impl core::error::Error for NoRoom {}
+impl core::error::Error for BufferTooSmall {}
 
-/// Takes octets from the front of a slice. A failed call takes nothing.
+/// Reads octets from the front of a slice. A failed call does not advance.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     whole: &'a [u8],
@@ -39,7 +39,7 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// At the start of `octets`.
+    /// A reader at the start of `octets`.
     pub const fn new(octets: &'a [u8]) -> Self {
         Self {
             whole: octets,
@@ -94,22 +94,22 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_be_bytes)
     }
 
-    /// How many octets were taken.
+    /// Number of octets that were read.
     pub const fn position(&self) -> usize {
         self.whole.len() - self.rest.len()
     }
 
-    /// Everything that was taken.
+    /// The octets that were read.
     pub const fn taken(&self) -> &'a [u8] {
         self.whole.split_at(self.position()).0
     }
 
-    /// How many octets are left.
+    /// Number of octets that are left.
     pub const fn remaining(&self) -> usize {
         self.rest.len()
     }
 
-    /// Everything that is left, without taking it.
+    /// The octets that are left; does not advance.
     pub const fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -119,82 +119,82 @@ impl<'a> Reader<'a> {
 #[derive(Debug)]
 pub struct Writer<'a> {
     buffer: &'a mut [u8],
-    /// Never above `buffer.len()`.
+    /// At most `buffer.len()`.
     written: usize,
 }
 
 impl<'a> Writer<'a> {
-    /// At the start of `buffer`, whose contents do not matter.
+    /// A writer at the start of `buffer`, whose contents do not matter.
     pub const fn new(buffer: &'a mut [u8]) -> Self {
         Self { buffer, written: 0 }
     }
 
     /// Appends `octets`.
-    pub fn put(&mut self, octets: &[u8]) -> Result<(), NoRoom> {
-        self.space(octets.len())?.copy_from_slice(octets);
+    pub fn put(&mut self, octets: &[u8]) -> Result<(), BufferTooSmall> {
+        self.reserve(octets.len())?.copy_from_slice(octets);
         Ok(())
     }
 
-    /// The next `N` octets, for the caller to fill.
-    pub fn array<const N: usize>(&mut self) -> Result<&mut [u8; N], NoRoom> {
-        self.space(N)?.first_chunk_mut().ok_or(NoRoom)
+    /// Reserves the next `N` octets for the caller to fill.
+    pub fn array<const N: usize>(&mut self) -> Result<&mut [u8; N], BufferTooSmall> {
+        self.reserve(N)?.first_chunk_mut().ok_or(BufferTooSmall)
     }
 
     /// Appends `count` zeros.
-    pub fn zeros(&mut self, count: usize) -> Result<(), NoRoom> {
-        self.space(count)?.fill(0);
+    pub fn zeros(&mut self, count: usize) -> Result<(), BufferTooSmall> {
+        self.reserve(count)?.fill(0);
         Ok(())
     }
 
     /// Appends one octet.
-    pub fn u8(&mut self, value: u8) -> Result<(), NoRoom> {
+    pub fn u8(&mut self, value: u8) -> Result<(), BufferTooSmall> {
         self.put(&value.to_be_bytes())
     }
 
     /// Appends one octet in two's complement.
-    pub fn i8(&mut self, value: i8) -> Result<(), NoRoom> {
+    pub fn i8(&mut self, value: i8) -> Result<(), BufferTooSmall> {
         self.put(&value.to_be_bytes())
     }
 
     /// Appends 16 bits.
-    pub fn u16(&mut self, value: u16) -> Result<(), NoRoom> {
+    pub fn u16(&mut self, value: u16) -> Result<(), BufferTooSmall> {
         self.put(&value.to_be_bytes())
     }
 
     /// Appends 32 bits.
-    pub fn u32(&mut self, value: u32) -> Result<(), NoRoom> {
+    pub fn u32(&mut self, value: u32) -> Result<(), BufferTooSmall> {
         self.put(&value.to_be_bytes())
     }
 
     /// Appends 64 bits.
-    pub fn u64(&mut self, value: u64) -> Result<(), NoRoom> {
+    pub fn u64(&mut self, value: u64) -> Result<(), BufferTooSmall> {
         self.put(&value.to_be_bytes())
     }
 
-    /// What stands in the buffer so far; a MAC is calculated over this.
+    /// The octets written so far; a MAC is calculated over these.
     pub fn written(&self) -> &[u8] {
         self.buffer.get(..self.written).unwrap_or_default()
     }
 
-    /// The same, to be completed.
+    /// The octets written so far, for changes.
     pub fn written_mut(&mut self) -> &mut [u8] {
         self.buffer.get_mut(..self.written).unwrap_or_default()
     }
 
-    /// How many more octets fit.
-    pub const fn room(&self) -> usize {
+    /// Number of octets that still fit.
+    pub const fn remaining(&self) -> usize {
         self.buffer.len() - self.written
     }
 
-    /// The written part of the buffer, given back.
+    /// Returns the written part of the buffer.
     pub fn finish(self) -> &'a mut [u8] {
         self.buffer.get_mut(..self.written).unwrap_or_default()
     }
 
-    /// The next `count` octets, for the caller to fill.
-    pub fn space(&mut self, count: usize) -> Result<&mut [u8], NoRoom> {
-        let free = self.buffer.get_mut(self.written..).ok_or(NoRoom)?;
-        let space = free.get_mut(..count).ok_or(NoRoom)?;
+    /// Reserves the next `count` octets for the caller to fill.
+    pub fn reserve(&mut self, count: usize) -> Result<&mut [u8], BufferTooSmall> {
+        let free = self.buffer.get_mut(self.written..).ok_or(BufferTooSmall)?;
+        let space = free.get_mut(..count).ok_or(BufferTooSmall)?;
         self.written += count;
         Ok(space)
     }
@@ -219,19 +219,19 @@ mod tests {
         let mut buffer = [0xff; 3];
         let mut writer = Writer::new(&mut buffer);
         writer.u16(0x0102).unwrap();
-        assert_eq!(writer.u16(0x0304), Err(NoRoom));
+        assert_eq!(writer.u16(0x0304), Err(BufferTooSmall));
         assert_eq!(writer.written(), [1, 2]);
-        assert_eq!(writer.room(), 1);
+        assert_eq!(writer.remaining(), 1);
         writer.zeros(1).unwrap();
         assert_eq!(writer.finish(), [1, 2, 0]);
     }
 
     #[test]
-    fn an_absurd_length_is_an_error_too() {
+    fn a_huge_length_is_an_error() {
         assert_eq!(Reader::new(&[]).take(usize::MAX), Err(Truncated));
         let mut buffer = [0; 8];
         let mut writer = Writer::new(&mut buffer);
         writer.u8(0).unwrap();
-        assert_eq!(writer.zeros(usize::MAX), Err(NoRoom));
+        assert_eq!(writer.zeros(usize::MAX), Err(BufferTooSmall));
     }
 }

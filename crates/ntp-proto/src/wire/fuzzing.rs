@@ -1,17 +1,18 @@
-//! What must hold for any octets at all, as functions that panic when it does not.
+//! Invariants that hold for any octets, as functions that panic if one is violated.
 //!
-//! Three drivers share them: the libFuzzer target in `fuzz/`, the replay of the committed corpus,
-//! and property tests. A corpus entry is simply a datagram.
+//! They are called by the libFuzzer target in `fuzz/`, the replay of the committed corpus, and
+//! property tests. A corpus entry is a datagram.
 
 use super::{ExtensionField, Header, Mac, Packet, Reader, Truncated, Writer, emit};
 
-/// Largest datagram that is tried.
+/// Length of the longest input that is tested.
 const LIMIT: usize = 4096;
 
-/// Checks the codec against `data`, read first as a datagram and then as the description of a packet.
+/// Checks the codec with `data`, first as a datagram, then as the description of a packet.
 ///
 /// # Panics
-/// If a promise of [`wire`](super) is broken.
+///
+/// If an invariant of [`wire`](super) is violated.
 pub fn check(data: &[u8]) {
     let Some(data) = data.get(..data.len().min(LIMIT)) else {
         return;
@@ -28,7 +29,7 @@ fn parsed_packets_emit_the_same_octets(datagram: &[u8]) {
     let mut writer = Writer::new(&mut buffer);
     packet
         .emit(&mut writer)
-        .expect("what was parsed can be emitted, in no more octets");
+        .expect("a parsed packet can be emitted in the same length");
     assert_eq!(writer.written(), datagram);
 
     let fields: usize = packet
@@ -56,7 +57,7 @@ fn emitted_packets_parse_to_the_same_packet(data: &[u8]) {
     if emit(&header, fields.iter().copied(), mac, &mut writer).is_err() {
         return;
     }
-    let packet = Packet::parse(writer.written()).expect("what was emitted can be parsed");
+    let packet = Packet::parse(writer.written()).expect("an emitted packet parses");
     assert_eq!(packet.header, header);
     assert_eq!(packet.mac, mac);
     assert_eq!(packet.extensions().count(), fields.len());
@@ -65,7 +66,7 @@ fn emitted_packets_parse_to_the_same_packet(data: &[u8]) {
         let padding = parsed
             .body
             .strip_prefix(original.body)
-            .expect("a body is kept");
+            .expect("the body is unchanged");
         assert!(padding.iter().all(|octet| *octet == 0));
     }
 }

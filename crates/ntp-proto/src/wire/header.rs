@@ -12,27 +12,27 @@
 //!     40 transmit timestamp                                T3, or T1 in a request
 //! ```
 //!
-//! Every bit has a meaning here, so parsing and emitting are exact inverses, and the only headers that
-//! do not parse are those of another protocol version. What a value may be is for the readers to judge: the
-//! client's sanity tests and the server's choice of what to answer.
+//! Every bit has a meaning, so parsing and emitting are exact inverses, and only the headers of
+//! other protocol versions do not parse. The values are validated by the readers: the client's
+//! sanity tests and the server's checks.
 //!
-//! Packets of mode 6 and 7 (the control and private protocols of ntpd) share only the first octet with this format.
-//! Match on [`Header::mode`] before believing the rest.
+//! Packets of mode 6 and 7 (the control and private protocols of ntpd) share only the first octet
+//! with this format. Check [`Header::mode`] before using the other fields.
 
 use ntp_time::{LeapIndicator, NtpShort, NtpTimestamp, PollInterval, ReferenceId, Stratum};
 
-use super::{Malformed, NoRoom, Reader, Truncated, Writer};
+use super::{BufferTooSmall, Malformed, Reader, Truncated, Writer};
 
-/// The header of a packet of version 3 or 4.
+/// Header of a packet of version 3 or 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Leap second announced, or that the sender is not synchronised.
+    /// Announced leap second, or that the sender is not synchronised.
     pub leap: LeapIndicator,
     /// Protocol version.
     pub version: Version,
-    /// Association mode: who is asking, who is answering.
+    /// Association mode.
     pub mode: Mode,
-    /// The sender's distance from a reference clock; 0 marks a kiss.
+    /// The sender's distance from a reference clock; 0 marks a kiss-o'-death.
     pub stratum: Stratum,
     /// The client's poll interval; servers echo it.
     pub poll: PollInterval,
@@ -42,7 +42,7 @@ pub struct Header {
     pub root_delay: NtpShort,
     /// Dispersion to the reference clock.
     pub root_dispersion: NtpShort,
-    /// What the sender takes its time from, or the kiss code at stratum 0.
+    /// Source of the sender's time; the kiss code at stratum 0.
     pub reference_id: ReferenceId,
     /// When the sender's clock was last set or corrected.
     pub reference_timestamp: NtpTimestamp,
@@ -50,16 +50,16 @@ pub struct Header {
     pub origin_timestamp: NtpTimestamp,
     /// In a reply, when its request arrived (T2).
     pub receive_timestamp: NtpTimestamp,
-    /// When this packet left (T3 in a reply).
+    /// When this packet left (T3 in a reply, T1 in a request).
     pub transmit_timestamp: NtpTimestamp,
 }
 
 impl Header {
-    /// Octets of a header on the wire.
+    /// Length of a header on the wire, in octets.
     pub const LEN: usize = 48;
 
-    /// A header that says nothing: every field but version and mode is zero. A request need not say
-    /// more than this and a transmit timestamp.
+    /// A header in which every field but version and mode is zero. A request needs no more than
+    /// this and a transmit timestamp.
     pub const fn blank(version: Version, mode: Mode) -> Self {
         Self {
             leap: LeapIndicator::None,
@@ -78,7 +78,7 @@ impl Header {
         }
     }
 
-    /// Takes a header.
+    /// Parses a header from the front of `reader`.
     ///
     /// # Errors
     /// [`Malformed::TooShort`] and [`Malformed::Version`].
@@ -111,10 +111,10 @@ impl Header {
     /// Appends the header.
     ///
     /// # Errors
-    /// [`NoRoom`] if fewer than [`Header::LEN`] octets are free.
+    /// [`BufferTooSmall`] if fewer than [`Header::LEN`] octets are free.
     #[inline]
-    pub fn emit(&self, writer: &mut Writer<'_>) -> Result<(), NoRoom> {
-        // One check of the room instead of eleven.
+    pub fn emit(&self, writer: &mut Writer<'_>) -> Result<(), BufferTooSmall> {
+        // One check of the remaining space instead of eleven.
         let mut writer = Writer::new(writer.array::<{ Self::LEN }>()?);
         let first = self.leap.to_bits() << 6 | self.version.number() << 3 | self.mode.to_bits();
         writer.u8(first)?;
@@ -130,17 +130,17 @@ impl Header {
         writer.u64(self.transmit_timestamp.to_bits())
     }
 
-    /// Overwrites the transmit timestamp in an emitted header and leaves the rest: a stamp is the better the
-    /// later it is taken.
+    /// Overwrites the transmit timestamp of an emitted header, so that it can be taken as late as
+    /// possible.
     #[inline]
-    pub fn restamp(octets: &mut [u8; Self::LEN], transmit: NtpTimestamp) {
+    pub fn set_transmit_timestamp(octets: &mut [u8; Self::LEN], transmit: NtpTimestamp) {
         if let Some(last) = octets.last_chunk_mut() {
             *last = transmit.to_bits().to_be_bytes();
         }
     }
 }
 
-/// Protocol versions that this crate speaks.
+/// Supported protocol versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
     /// RFC 1305: no extension fields.
@@ -150,7 +150,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// From the three bits of the header; `None` for versions that are not spoken.
+    /// Version from its number in the header; `None` if it is not supported.
     pub const fn from_number(number: u8) -> Option<Self> {
         match number {
             3 => Some(Self::V3),
@@ -159,7 +159,7 @@ impl Version {
         }
     }
 
-    /// The three bits of the header.
+    /// Number of the version in the header.
     pub const fn number(self) -> u8 {
         match self {
             Self::V3 => 3,
@@ -173,15 +173,15 @@ impl Version {
 pub enum Mode {
     /// 0.
     Reserved,
-    /// 1: a peer's request.
+    /// 1: request of a peer.
     SymmetricActive,
-    /// 2: the answer to a peer.
+    /// 2: reply to a peer.
     SymmetricPassive,
-    /// 3: a client's request.
+    /// 3: request of a client.
     Client,
-    /// 4: the answer to a client.
+    /// 4: reply to a client.
     Server,
-    /// 5: unasked time to a whole network.
+    /// 5: broadcast, without a request.
     Broadcast,
     /// 6: ntpd's monitoring protocol.
     Control,
@@ -202,7 +202,7 @@ impl Mode {
         Self::Private,
     ];
 
-    /// From the lowest three bits.
+    /// Mode from the lowest three bits of `bits`.
     pub const fn from_bits(bits: u8) -> Self {
         Self::ALL[(bits & 7) as usize]
     }
@@ -213,7 +213,7 @@ impl Mode {
     }
 }
 
-/// A header is the first thing in a datagram, so a datagram that ends in it is too short to be a packet.
+/// The header comes first, so a datagram that ends inside it is too short to be a packet.
 impl From<Truncated> for Malformed {
     fn from(_: Truncated) -> Self {
         Self::TooShort
@@ -224,7 +224,7 @@ impl From<Truncated> for Malformed {
 mod tests {
     use super::*;
 
-    /// Each octet differs, so that a swapped pair of fields shows.
+    /// Each octet differs, so that swapped fields are detected.
     const OCTETS: [u8; Header::LEN] = {
         let mut octets = [0; Header::LEN];
         let mut index = 0;
@@ -237,7 +237,7 @@ mod tests {
     };
 
     #[test]
-    fn fields_stand_where_rfc_5905_figure_8_puts_them() {
+    fn header_layout_is_that_of_rfc_5905_figure_8() {
         let expected = Header {
             leap: LeapIndicator::Insert,
             version: Version::V4,
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn every_first_octet_is_a_header_or_names_its_version() {
+    fn every_first_octet_is_parsed_or_reported_by_version() {
         for first in 0..=u8::MAX {
             let mut octets = OCTETS;
             octets[0] = first;
@@ -278,17 +278,17 @@ mod tests {
     }
 
     #[test]
-    fn restamping_touches_the_transmit_timestamp_only() {
+    fn set_transmit_timestamp_changes_no_other_field() {
         let mut octets = OCTETS;
         let stamp = NtpTimestamp::from_bits(0x0123_4567_89ab_cdef);
-        Header::restamp(&mut octets, stamp);
+        Header::set_transmit_timestamp(&mut octets, stamp);
         let mut expected = Header::parse(&mut Reader::new(&OCTETS)).unwrap();
         expected.transmit_timestamp = stamp;
         assert_eq!(Header::parse(&mut Reader::new(&octets)), Ok(expected));
     }
 
     #[test]
-    fn forty_seven_octets_are_no_header() {
+    fn forty_seven_octets_are_too_short() {
         let (short, _) = OCTETS.split_at(Header::LEN - 1);
         assert_eq!(
             Header::parse(&mut Reader::new(short)),

@@ -1,18 +1,18 @@
-//! The whole packet: header, extension fields, MAC. The rule that tells the last two apart stands in
-//! the [module's essay](super).
+//! The whole packet: header, extension fields, MAC. The [module documentation](super) has the rule
+//! that distinguishes the last two.
 
 use core::fmt;
 
-use super::{ExtensionField, Extensions, Header, NoRoom, Reader, Version, Writer};
+use super::{BufferTooSmall, ExtensionField, Extensions, Header, Reader, Version, Writer};
 
 /// A parsed packet, borrowing from its datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {
-    /// The fixed part.
+    /// The header.
     pub header: Header,
-    /// The authenticator, if any. It has not been verified.
+    /// The MAC, if there is one. It has not been verified.
     pub mac: Option<Mac<'a>>,
-    /// Header and well-formed extension fields.
+    /// Header and extension fields.
     authenticated: &'a [u8],
 }
 
@@ -20,13 +20,14 @@ impl<'a> Packet<'a> {
     /// Parses a datagram.
     ///
     /// # Errors
-    /// The sender's octets are at fault, in the way that [`Malformed`] names.
+    ///
+    /// [`Malformed`] if the datagram is not a valid packet.
     #[inline]
     pub fn parse(octets: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(octets);
         let header = Header::parse(&mut reader)?;
         if header.version == Version::V4 {
-            while reader.remaining() >= Mac::BELOW_ANY_FIELD {
+            while reader.remaining() >= Mac::MIN_LAST_FIELD {
                 ExtensionField::parse(&mut reader)?;
             }
         }
@@ -40,50 +41,54 @@ impl<'a> Packet<'a> {
     /// The extension fields in order; none in version 3.
     pub fn extensions(&self) -> Extensions<'a> {
         let mut reader = Reader::new(self.authenticated);
-        // Cannot fail: a header was parsed from there.
+        // Cannot fail: a header was parsed from these octets.
         let _header = reader.take(Header::LEN);
         Extensions::new(reader)
     }
 
-    /// What a MAC covers: header and extension fields.
+    /// Octets covered by a MAC: header and extension fields.
     pub const fn authenticated(&self) -> &'a [u8] {
         self.authenticated
     }
 
-    /// Appends the packet, giving the octets from which it was parsed unless a public field was changed since.
+    /// Appends the packet. Emits the octets from which it was parsed, unless a public field was
+    /// changed since.
     ///
     /// # Errors
+    ///
     /// As [`emit`].
-    pub fn emit(&self, writer: &mut Writer<'_>) -> Result<(), Unemittable> {
+    pub fn emit(&self, writer: &mut Writer<'_>) -> Result<(), EmitError> {
         emit(&self.header, self.extensions(), self.mac, writer)
     }
 }
 
-/// Appends a packet, with every field padded as its place demands.
+/// Appends a packet, with every field padded as its position requires.
 ///
-/// The last field's padding depends on whether a MAC follows, so a digest cannot be calculated over what was emitted with
-/// `mac: None`: emit one of zeros, of the right length, and overwrite it.
+/// The padding of the last field depends on whether a MAC follows, so a digest cannot be calculated
+/// over the result of emitting with `mac: None`: emit a zero digest of the right length and
+/// overwrite it.
 ///
 /// # Errors
-/// What [`Packet::parse`] would refuse is refused here, as is a full buffer. The writer may then
-/// hold the beginning of a packet.
+///
+/// [`EmitError`] if [`Packet::parse`] would refuse the packet, or the buffer is too small. The
+/// writer may then hold the beginning of a packet.
 pub fn emit<'a>(
     header: &Header,
     fields: impl IntoIterator<Item = ExtensionField<'a>>,
     mac: Option<Mac<'_>>,
     writer: &mut Writer<'_>,
-) -> Result<(), Unemittable> {
+) -> Result<(), EmitError> {
     header.emit(writer)?;
     let trailer = mac.map_or(0, |mac| mac.length());
     // The last field and the MAC together must be too long for a MAC alone.
-    let last_minimum = ExtensionField::MINIMUM.max(Mac::BELOW_ANY_FIELD.saturating_sub(trailer));
+    let last_minimum = ExtensionField::MIN_LENGTH.max(Mac::MIN_LAST_FIELD.saturating_sub(trailer));
     let mut fields = fields.into_iter().peekable();
     while let Some(field) = fields.next() {
         if header.version == Version::V3 {
-            return Err(Unemittable::FieldInVersion3);
+            return Err(EmitError::FieldInVersion3);
         }
         let minimum = match fields.peek() {
-            Some(_) => ExtensionField::MINIMUM,
+            Some(_) => ExtensionField::MIN_LENGTH,
             None => last_minimum,
         };
         field.emit(minimum, writer)?;
@@ -94,46 +99,49 @@ pub fn emit<'a>(
     Ok(())
 }
 
-/// The trailing authenticator: a key identifier and a digest (RFC 5905 section 7.3, RFC 8573).
+/// Message authentication code at the end of a packet: key ID and digest (RFC 5905 section 7.3, RFC
+/// 8573).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mac<'a> {
-    /// Which of the keys that both sides hold.
+    /// Number of the symmetric key that both sides hold.
     pub key_id: u32,
     /// Digest over [`Packet::authenticated`]; empty in a crypto-NAK.
     pub digest: &'a [u8],
 }
 
 impl<'a> Mac<'a> {
-    /// A server's answer to a request that it could not authenticate (RFC 5905 section 9.2).
+    /// Crypto-NAK: a server's reply to a request that it could not authenticate (RFC 5905 section
+    /// 9.2).
     pub const CRYPTO_NAK: Self = Self {
         key_id: 0,
         digest: &[],
     };
 
-    /// In version 4, this many octets or more begin with an extension field.
-    const BELOW_ANY_FIELD: usize = 28;
+    /// In version 4, if this many octets or more remain, an extension field follows.
+    const MIN_LAST_FIELD: usize = 28;
     const KEY_ID: usize = 4;
 
-    /// Whether this is [`Mac::CRYPTO_NAK`].
+    /// Returns `true` for [`Mac::CRYPTO_NAK`].
     pub const fn is_crypto_nak(&self) -> bool {
         self.key_id == 0 && self.digest.is_empty()
     }
 
-    /// Octets on the wire.
+    /// Length on the wire in octets.
     pub const fn length(&self) -> usize {
         Self::KEY_ID + self.digest.len()
     }
 
-    /// Divides an emitted packet into what its MAC covers and that MAC's digest of `digest` octets, so that one can be
-    /// calculated over the other. `None` if the packet is shorter than such a MAC.
-    pub fn divide(packet: &mut [u8], digest: usize) -> Option<(&[u8], &mut [u8])> {
+    /// Splits an emitted packet into the octets that its MAC covers and the MAC's digest of
+    /// `digest` octets, so that the digest can be calculated over the former. `None` if the packet
+    /// is shorter than such a MAC.
+    pub fn split_packet(packet: &mut [u8], digest: usize) -> Option<(&[u8], &mut [u8])> {
         let at = packet.len().checked_sub(digest)?;
         let (front, digest) = packet.split_at_mut_checked(at)?;
         let covered = front.len().checked_sub(Self::KEY_ID)?;
         Some((front.get(..covered)?, digest))
     }
 
-    /// Takes all that is left.
+    /// Parses all remaining octets as a MAC.
     fn parse(version: Version, mut reader: Reader<'a>) -> Result<Option<Self>, Malformed> {
         if reader.remaining() == 0 {
             return Ok(None);
@@ -151,9 +159,9 @@ impl<'a> Mac<'a> {
         }
     }
 
-    fn emit(&self, version: Version, writer: &mut Writer<'_>) -> Result<(), Unemittable> {
+    fn emit(&self, version: Version, writer: &mut Writer<'_>) -> Result<(), EmitError> {
         if !self.is_valid(version) {
-            return Err(Unemittable::Digest);
+            return Err(EmitError::Digest);
         }
         writer.u32(self.key_id)?;
         writer.put(self.digest)?;
@@ -169,20 +177,21 @@ impl<'a> Mac<'a> {
     }
 }
 
-/// Why a datagram is not a packet. The sender, or something on the way, is to blame.
+/// Why a datagram is not a valid packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Malformed {
     /// It ends inside the header.
     TooShort,
-    /// It is of this version of the protocol, which is not spoken here.
+    /// Its protocol version, given here, is not supported.
     Version(u8),
-    /// The extension field that begins at this octet has a length that is below 16, not a multiple of 4, or
+    /// The extension field that begins at this octet has a length below 16, not a multiple of 4, or
     /// beyond the end.
     FieldLength {
         /// Octets from the start of the packet.
         at: usize,
     },
-    /// The octets from here to the end are too few for an extension field and not as long as a MAC.
+    /// The octets from here to the end are too few for an extension field and do not have the
+    /// length of a MAC.
     Trailer {
         /// Octets from the start of the packet.
         at: usize,
@@ -195,10 +204,13 @@ impl fmt::Display for Malformed {
             Self::TooShort => f.write_str("packet shorter than an NTP header"),
             Self::Version(number) => write!(f, "NTP version {number} is not supported"),
             Self::FieldLength { at } => {
-                write!(f, "extension field at octet {at} has an impossible length")
+                write!(f, "extension field at octet {at} has an invalid length")
             }
             Self::Trailer { at } => {
-                write!(f, "octets from {at} on are neither extension field nor MAC")
+                write!(
+                    f,
+                    "octets from {at} on are neither an extension field nor a MAC"
+                )
             }
         }
     }
@@ -206,30 +218,30 @@ impl fmt::Display for Malformed {
 
 impl core::error::Error for Malformed {}
 
-/// Why a packet cannot be written. The caller is to blame.
+/// Why a packet cannot be emitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unemittable {
+pub enum EmitError {
     /// The buffer is too small.
-    NoRoom,
-    /// A field is longer than its 16-bit length can say.
+    BufferTooSmall,
+    /// A field is longer than its 16-bit length can express.
     FieldTooLong,
-    /// Version 3 has no extension fields.
+    /// The packet is of version 3, which has no extension fields.
     FieldInVersion3,
-    /// The MAC's digest has a length that this version does not allow, or is empty under a key
-    /// identifier other than 0.
+    /// The digest has a length that this version does not allow, or is empty with a key ID other
+    /// than 0.
     Digest,
 }
 
-impl From<NoRoom> for Unemittable {
-    fn from(_: NoRoom) -> Self {
-        Self::NoRoom
+impl From<BufferTooSmall> for EmitError {
+    fn from(_: BufferTooSmall) -> Self {
+        Self::BufferTooSmall
     }
 }
 
-impl fmt::Display for Unemittable {
+impl fmt::Display for EmitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoRoom => "the output buffer is too small",
+            Self::BufferTooSmall => "the output buffer is too small",
             Self::FieldTooLong => "extension field longer than 65532 octets",
             Self::FieldInVersion3 => "NTP version 3 has no extension fields",
             Self::Digest => "digest length not allowed in this NTP version",
@@ -237,7 +249,7 @@ impl fmt::Display for Unemittable {
     }
 }
 
-impl core::error::Error for Unemittable {}
+impl core::error::Error for EmitError {}
 
 #[cfg(test)]
 mod tests {
@@ -262,7 +274,7 @@ mod tests {
         octets
     }
 
-    /// Number of fields and the length of the MAC in a version 4 packet.
+    /// Number of extension fields and length of the MAC of a version 4 packet.
     fn shape(trailer: &[u8]) -> Result<(usize, Option<usize>), Malformed> {
         let datagram = datagram(Version::V4, trailer);
         let packet = Packet::parse(&datagram)?;
@@ -273,14 +285,14 @@ mod tests {
     }
 
     #[test]
-    fn without_fields_the_length_alone_tells_a_mac() {
+    fn without_extension_fields_a_mac_is_recognised_by_its_length() {
         for length in 0..28 {
             let expected = match length {
                 0 => Ok((0, None)),
                 4 | 20 | 24 => Ok((0, Some(length))),
                 _ => Err(Malformed::Trailer { at: 48 }),
             };
-            // Looks as much like an extension field as it can.
+            // As similar to an extension field as possible.
             let mut trailer = field(28, length as u16);
             trailer.truncate(length);
             if length == 4 {
@@ -291,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_and_macs_combine_as_rfc_7822_says() {
+    fn fields_and_macs_combine_as_in_rfc_7822() {
         let sixteen = field(16, 16);
         let last = field(28, 28);
         let mac = [7; 20];
@@ -308,7 +320,7 @@ mod tests {
             shape(&[&last[..], &sixteen].concat()),
             Err(Malformed::Trailer { at: 76 })
         );
-        // A digest that version 4 would have had to truncate.
+        // A digest that must be truncated in version 4.
         assert_eq!(
             shape(&[&1u32.to_be_bytes()[..], &[0xff; 32]].concat()),
             Err(Malformed::FieldLength { at: 48 })
@@ -316,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_field_lengths_are_refused_where_they_stand() {
+    fn invalid_field_lengths_are_reported_with_their_position() {
         for declared in [0, 4, 12, 15, 17, 30, 36, 0xfffc, 0xffff] {
             let trailer = [field(16, 16), field(32, declared)].concat();
             assert_eq!(
@@ -328,14 +340,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_without_digest_is_no_crypto_nak() {
+    fn a_nonzero_key_id_without_digest_is_not_a_crypto_nak() {
         assert_eq!(shape(&[0, 0, 0, 1]), Err(Malformed::Trailer { at: 48 }));
         let nak = datagram(Version::V4, &[0; 4]);
         assert!(Packet::parse(&nak).unwrap().mac.unwrap().is_crypto_nak());
     }
 
     #[test]
-    fn version_3_has_a_mac_only() {
+    fn version_3_packets_have_no_extension_fields() {
         for length in 0..100 {
             let datagram = datagram(Version::V3, &vec![0; length]);
             let valid =
@@ -350,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_knows_what_precedes_it_and_a_mac_what_it_covers() {
+    fn preceding_octets_of_a_field_and_covered_octets_of_a_mac() {
         let datagram = datagram(
             Version::V4,
             &[field(16, 16), field(20, 20), vec![9; 20]].concat(),
@@ -367,16 +379,16 @@ mod tests {
     }
 
     #[test]
-    fn an_emitted_packet_is_divided_where_its_mac_begins() {
+    fn split_packet_divides_at_the_digest() {
         let mut octets = datagram(Version::V4, &[field(16, 16), vec![9; 20]].concat());
-        let (covered, digest) = Mac::divide(&mut octets, 16).unwrap();
+        let (covered, digest) = Mac::split_packet(&mut octets, 16).unwrap();
         assert_eq!((covered.len(), digest.len()), (64, 16));
-        assert_eq!(Mac::divide(&mut [0; 19], 16), None);
-        assert_eq!(Mac::divide(&mut [0; 15], 16), None);
+        assert_eq!(Mac::split_packet(&mut [0; 19], 16), None);
+        assert_eq!(Mac::split_packet(&mut [0; 15], 16), None);
     }
 
     #[test]
-    fn a_short_last_field_is_padded_for_its_place() {
+    fn a_short_last_field_is_padded_to_the_minimum_for_its_position() {
         let body = [1, 2, 3, 4, 5];
         let cases: [(Option<Mac<'_>>, usize); 3] = [
             (None, 28),
@@ -410,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_parsed_cannot_be_emitted() {
+    fn packets_that_do_not_parse_are_not_emitted() {
         let v4 = Header::blank(Version::V4, Mode::Client);
         let v3 = Header::blank(Version::V3, Mode::Client);
         let long = vec![0; 70_000];
@@ -428,36 +440,36 @@ mod tests {
                 digest: &long[..length],
             })
         };
-        assert_eq!(try_emit(&v4, None, None, 47), Err(Unemittable::NoRoom));
-        assert_eq!(try_emit(&v4, Some(&[]), None, 75), Err(Unemittable::NoRoom));
+        assert_eq!(
+            try_emit(&v4, None, None, 47),
+            Err(EmitError::BufferTooSmall)
+        );
+        assert_eq!(
+            try_emit(&v4, Some(&[]), None, 75),
+            Err(EmitError::BufferTooSmall)
+        );
         assert_eq!(
             try_emit(&v4, Some(&long), None, 80_000),
-            Err(Unemittable::FieldTooLong)
+            Err(EmitError::FieldTooLong)
         );
         assert_eq!(
             try_emit(&v3, Some(&[]), None, 100),
-            Err(Unemittable::FieldInVersion3)
+            Err(EmitError::FieldInVersion3)
         );
-        assert_eq!(
-            try_emit(&v4, None, digest(32), 100),
-            Err(Unemittable::Digest)
-        );
-        assert_eq!(
-            try_emit(&v4, None, digest(0), 100),
-            Err(Unemittable::Digest)
-        );
+        assert_eq!(try_emit(&v4, None, digest(32), 100), Err(EmitError::Digest));
+        assert_eq!(try_emit(&v4, None, digest(0), 100), Err(EmitError::Digest));
         assert_eq!(try_emit(&v3, None, digest(32), 100), Ok(()));
     }
 
     proptest! {
         #[test]
-        fn any_octets_keep_the_promises(octets in vec(any::<u8>(), 0..300)) {
+        fn invariants_hold_for_any_octets(octets in vec(any::<u8>(), 0..300)) {
             fuzzing::check(&octets);
         }
 
         /// Random octets seldom have a plausible version and field lengths; these always do.
         #[test]
-        fn plausible_octets_keep_the_promises(
+        fn invariants_hold_for_plausible_octets(
             first in prop_oneof![Just(0x23u8), Just(0x1b), Just(0xe4), Just(0x19)],
             header in vec(any::<u8>(), 47),
             fields in vec((any::<u16>(), 3u16..12, -1i8..2), 0..4),
@@ -467,7 +479,7 @@ mod tests {
             octets.extend(header);
             for (field_type, words, wrong) in fields {
                 octets.extend(field_type.to_be_bytes());
-                // Mostly right, sometimes off by one.
+                // Mostly correct, sometimes off by one.
                 let declared = (words * 4).saturating_add_signed(i16::from(wrong / 2));
                 octets.extend(declared.to_be_bytes());
                 octets.resize(octets.len() + usize::from(words) * 4 - 4, 0xa5);

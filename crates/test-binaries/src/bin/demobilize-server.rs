@@ -1,4 +1,4 @@
-//! Answers every request with a `DENY` kiss (RFC 5905 section 7.4): a client has to give this server up.
+//! Answers every request with a `DENY` kiss (RFC 5905 section 7.4): clients must stop using it.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use test_binaries::{Behaviour, cli};
 
-/// NTP server that tells every client to go away (DENY kiss)
+/// NTP server that answers every request with a DENY kiss-o'-death
 #[derive(Parser)]
 #[command(name = "demobilize-server")]
 struct Options {

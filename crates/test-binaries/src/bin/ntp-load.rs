@@ -1,4 +1,4 @@
-//! Puts an NTP server under a load of known size and tells how it took it.
+//! Load generator for NTP servers.
 #![forbid(unsafe_code)]
 
 use core::time::Duration;
@@ -13,7 +13,7 @@ use ntp_nts_ke::failure::Failure;
 use ntp_proto::keys::{Key, KeyFile, KeyId};
 use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult};
 use test_binaries::cli;
-use test_binaries::load::{Dialect, KeyServer, Plan, Sources, run};
+use test_binaries::load::{ClientProtocol, KeyServer, Plan, Sources, run};
 
 /// Open-loop load generator for NTP servers
 #[derive(Parser)]
@@ -22,70 +22,75 @@ struct Options {
     /// Address and port of the server
     target: SocketAddr,
 
-    /// Requests in a second
+    /// Requests per second
     #[arg(long, value_name = "NUMBER", default_value = "1000", value_parser = rate)]
     rate: f64,
 
-    /// For how many seconds
+    /// Duration of the run in seconds
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = cli::interval)]
     duration: Duration,
 
-    /// Network whose addresses to send from; the machine must take them for its own (127.0.0.0/8, or a local route)
+    /// Network of source addresses; they must be local to the machine (127.0.0.0/8, or a local
+    /// route)
     ///
-    /// IPv4 or IPv6, up to 16777216 addresses. Of an IPv6 network shorter than /64, each address is in a /64 of its own.
+    /// IPv4 or IPv6, up to 16777216 addresses. For an IPv6 prefix shorter than /64, each address is
+    /// in its own /64.
     #[arg(long, value_name = "NETWORK")]
     from: Option<Sources>,
 
-    /// Clients, which ask in turn, each from its own address if --from has enough; else one for each address
+    /// Number of clients, which send in turn, each from its own address if --from has enough
+    /// [default: one per address]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
     clients: Option<u32>,
 
-    /// Ask in interleaved mode (RFC 9769), each client from its second exchange on
+    /// Use interleaved mode (RFC 9769), from the second exchange of each client on
     #[arg(long)]
     interleaved: bool,
 
-    /// Sign requests with a key of this file, and take only answers that are signed with it
+    /// Authenticate requests with a key of this file, and accept only replies authenticated with it
     ///
-    /// One key a line: number, type, secret. Types are MD5, SHA1, SHA256, SHA384, SHA512, AES128 and AES256.
+    /// One key per line: number, type, secret. Types are MD5, SHA1, SHA256, SHA384, SHA512, AES128
+    /// and AES256.
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
 
-    /// Number of that key, if the file has more than one
+    /// Number of the key, if the file has more than one
     #[arg(long, value_name = "NUMBER", requires = "keys")]
     key: Option<KeyId>,
 
-    /// Ask with NTS, with keys and cookies from this key-exchange server
+    /// Use NTS with keys and cookies from this key-exchange server
     ///
-    /// A port left out is 4460. There are 16 exchanges before the run; the clients share their keys and cookies. If answers stay
-    /// away, cookies are used again, which is counted.
+    /// The default port is 4460. There are 16 exchanges before the run; the clients share their
+    /// keys and cookies. Without replies, cookies are reused and counted.
     #[arg(long, value_name = "HOST[:PORT]", value_parser = cli::key_server, conflicts_with = "keys")]
     nts: Option<(String, u16)>,
 
-    /// Authorities whose certificates are believed besides those of the system's
+    /// PEM file of certificate authorities to trust in addition to the system's
     #[arg(long, value_name = "FILE", requires = "nts")]
     ca: Option<PathBuf>,
 
-    /// Number of the cipher for NTS: 15 (AES-SIV-CMAC-256), 17 (AES-SIV-CMAC-512) or 30 (AES-128-GCM-SIV)
+    /// AEAD algorithm for NTS by number: 15 (AES-SIV-CMAC-256), 17 (AES-SIV-CMAC-512) or 30
+    /// (AES-128-GCM-SIV)
     #[arg(long, value_name = "NUMBER", requires = "nts", default_value = "15", value_parser = cli::aead)]
     aead: AeadAlgorithm,
 
-    /// Ports to send from
+    /// Number of source ports
     #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
     ports: u16,
 
-    /// Requests that leave together
+    /// Requests sent together
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     burst: u16,
 
-    /// Seconds after which an answer is late
+    /// Seconds after which a reply counts as late
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = cli::interval)]
-    patience: Duration,
+    timeout: Duration,
 
-    /// Seed for what is random
+    /// Seed of the random generator
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     seed: u64,
 
-    /// Tell the processor time that this process takes during the run: the server, if it runs here
+    /// Report the CPU time of this process during the run (a server on this machine)
     #[arg(long, value_name = "PID")]
     process: Option<u32>,
 
@@ -95,11 +100,11 @@ struct Options {
 }
 
 const EXIT: &str = "\
-Every request is counted once: answered, late (after the patience), kissed (a refusal) or lost. What arrives and answers no request, \
-or a second time, or without the right MAC or authenticator, is invalid. Latency is measured up to the kernel's receive stamp.
+Every request is counted once: answered, late (after --timeout), kissed (kiss-o'-death) or lost. Datagrams that match no request, are \
+duplicates, or lack the right MAC or authenticator count as invalid. Latency ends at the kernel's receive timestamp.
 
-Ends with 0 after a good run, with 1 if there was none, and with 2 if the generator itself was too slow: then the reasons are printed \
-behind SPOILED, and the figures say little about the server.";
+Exit status: 0 after a valid run, 1 if the run failed, 2 if the generator itself was too slow: then the reasons are printed after \
+SPOILED, and the figures do not characterise the server.";
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -116,7 +121,7 @@ fn main() -> ExitCode {
     let nts = match sessions(&options) {
         Ok(sessions) => sessions,
         Err(problem) => {
-            eprintln!("no keys for NTS: {problem}");
+            eprintln!("NTS key exchange failed: {problem}");
             return ExitCode::FAILURE;
         }
     };
@@ -124,7 +129,7 @@ fn main() -> ExitCode {
         target: options.target,
         rate: options.rate,
         duration: options.duration,
-        dialect: Dialect {
+        protocol: ClientProtocol {
             interleaved: options.interleaved,
             key,
             nts,
@@ -133,7 +138,7 @@ fn main() -> ExitCode {
         clients: options.clients,
         ports: options.ports.into(),
         burst: options.burst.into(),
-        patience: options.patience,
+        timeout: options.timeout,
         seed: options.seed,
         process: options.process,
     };
@@ -163,11 +168,11 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Key exchanges of a run with NTS, and how many of them at once.
+/// Number of key exchanges of a run with NTS, and of parallel ones.
 const EXCHANGES: usize = 16;
-const TOGETHER: usize = 4;
+const PARALLEL_EXCHANGES: usize = 4;
 
-/// Keys and cookies, if there is to be NTS.
+/// Performs the key exchanges, if the options select NTS.
 fn sessions(options: &Options) -> Result<Vec<KeyExchangeResult>, Failure> {
     let Some((host, port)) = options.nts.clone() else {
         return Ok(Vec::new());
@@ -178,24 +183,27 @@ fn sessions(options: &Options) -> Result<Vec<KeyExchangeResult>, Failure> {
         authority: options.ca.clone(),
         algorithm: options.aead,
     };
-    server.exchange(EXCHANGES, TOGETHER).into_iter().collect()
+    server
+        .exchange(EXCHANGES, PARALLEL_EXCHANGES)
+        .into_iter()
+        .collect()
 }
 
-/// The key with this number; without one, the file's only key.
+/// Returns the key with this number, or the only key of the file.
 fn key(file: &Path, number: Option<KeyId>) -> Result<Arc<Key>, String> {
     let content = fs::read(file).map_err(|error| error.to_string())?;
     let keys = KeyFile::parse(&content).map_err(|problems| match problems.first() {
-        Some(problem) => format!("line {}: {}", problem.line, problem.fault),
-        None => "no key file".into(),
+        Some(problem) => format!("line {}: {}", problem.line, problem.error),
+        None => "not a key file".into(),
     })?;
     let mut all = keys.keys.iter();
     match (number, all.next(), all.next()) {
         (Some(number), ..) => {
             let key = keys.keys.get(number).cloned();
-            key.ok_or_else(|| format!("there is no key {number}"))
+            key.ok_or_else(|| format!("no key {number}"))
         }
         (None, Some(only), None) => Ok(Arc::clone(only)),
-        (None, None, _) => Err("there is no key".into()),
-        (None, Some(_), Some(_)) => Err("there is more than one key: choose one with --key".into()),
+        (None, None, _) => Err("no key".into()),
+        (None, Some(_), Some(_)) => Err("more than one key: select one with --key".into()),
     }
 }

@@ -1,4 +1,4 @@
-//! Exchanges keys with a server over and over, and tells what that costs it.
+//! Load generator for NTS key-exchange servers.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -13,31 +13,32 @@ use test_binaries::load::{KeyServer, process_cpu};
 
 /// Load generator for NTS key-exchange servers
 ///
-/// It keeps some exchanges under way all the time, each with a connection and a handshake of its own.
+/// Keeps several exchanges in progress, each with its own connection and handshake.
 #[derive(Parser)]
 #[command(name = "nts-ke-load", after_help = EXIT)]
 struct Options {
-    /// The key-exchange server; a port left out is 4460
+    /// Key-exchange server; the default port is 4460
     #[arg(value_name = "HOST[:PORT]", value_parser = cli::key_server)]
     server: (String, u16),
 
-    /// How many exchanges
+    /// Number of exchanges
     #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     count: u32,
 
-    /// How many of them at once
+    /// Number of parallel exchanges
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
-    together: u16,
+    concurrency: u16,
 
-    /// Authorities whose certificates are believed besides those of the system's
+    /// PEM file of certificate authorities to trust in addition to the system's
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 
-    /// Number of the cipher that is asked for: 15 (AES-SIV-CMAC-256), 17 (AES-SIV-CMAC-512) or 30 (AES-128-GCM-SIV)
+    /// AEAD algorithm to offer, by number: 15 (AES-SIV-CMAC-256), 17 (AES-SIV-CMAC-512) or 30
+    /// (AES-128-GCM-SIV)
     #[arg(long, value_name = "NUMBER", default_value = "15", value_parser = cli::aead)]
     aead: AeadAlgorithm,
 
-    /// Tell the processor time that this process takes meanwhile: the server, if it runs here
+    /// Report the CPU time of this process meanwhile (a server on this machine)
     #[arg(long, value_name = "PID")]
     process: Option<u32>,
 
@@ -46,7 +47,7 @@ struct Options {
     json: bool,
 }
 
-const EXIT: &str = "Ends with 0 if all exchanges brought keys and cookies, else with 1.";
+const EXIT: &str = "Exit status: 0 if all exchanges succeeded, else 1.";
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -60,13 +61,13 @@ fn main() -> ExitCode {
     let cpu = || options.process.map(process_cpu).transpose();
     let start = monotonic();
     let measured = cpu().and_then(|before| {
-        let results = server.exchange(options.count as usize, options.together.into());
+        let results = server.exchange(options.count as usize, options.concurrency.into());
         Ok((results, before, cpu()?))
     });
     let (results, before, after) = match measured {
         Ok(measured) => measured,
         Err(error) => {
-            eprintln!("the processor time cannot be told: {error}");
+            eprintln!("cannot read the CPU time of the process: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -90,13 +91,13 @@ fn main() -> ExitCode {
         println!("{figures:#}");
     } else {
         println!(
-            "{good} exchanges, {failed} failed, {:.0} a second",
+            "{good} exchanges, {failed} failed, {:.0} per second",
             good as f64 / elapsed
         );
         if let Some(used) = used {
             let each = used / good.max(1) as f64;
             println!(
-                "server {:.1} us of processor time for each: {:.0} a second and core",
+                "server {:.1} us of CPU time per exchange: {:.0} per second and core",
                 each * 1e6,
                 1.0 / each
             );

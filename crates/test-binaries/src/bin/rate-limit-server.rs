@@ -1,6 +1,7 @@
-//! Answers with a `RATE` kiss whoever asks too often (RFC 5905 section 7.4), and properly whoever does not.
+//! Answers too frequent requests with a `RATE` kiss (RFC 5905 section 7.4), others normally.
 //!
-//! The default of 30 s is a little below the 32 s poll interval that a client must have reached to be served.
+//! The default of 30 s is slightly below the 32 s poll interval that a client must reach to be
+//! served.
 #![forbid(unsafe_code)]
 
 use core::time::Duration;
@@ -9,14 +10,14 @@ use std::process::ExitCode;
 use clap::Parser;
 use test_binaries::{Behaviour, cli};
 
-/// NTP server that kisses off (RATE) every client that asks too often
+/// NTP server that answers too frequent requests with a RATE kiss-o'-death
 #[derive(Parser)]
 #[command(name = "rate-limit-server")]
 struct Options {
     #[command(flatten)]
     listen: cli::Listen,
 
-    /// Seconds that a client address has to wait between requests
+    /// Minimum seconds between requests of a client address
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = cli::interval)]
     minimum_interval: Duration,
 }

@@ -1,4 +1,4 @@
-//! Serves the system clock with a known error, and does wrong whatever it is asked to.
+//! Serves the system clock with a known error and configurable misbehaviour.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use test_binaries::cli;
 
-/// NTP server of known error that misbehaves on demand
+/// NTP server with a known clock error and configurable misbehaviour
 #[derive(Parser)]
 #[command(name = "test-server")]
 struct Options {
@@ -14,10 +14,10 @@ struct Options {
     listen: cli::Listen,
 
     #[command(flatten)]
-    conduct: cli::Conduct,
+    behaviour: cli::BehaviourOptions,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    options.listen.serve(options.conduct.behaviour())
+    options.listen.serve(options.behaviour.behaviour())
 }

@@ -1,4 +1,4 @@
-//! A truth of its own, counted by the oscillator that nobody steers: serves it, and compares the system clock with it.
+//! Serves a time derived from the unsteered oscillator, and compares the system clock with it.
 #![forbid(unsafe_code)]
 
 use core::time::Duration;
@@ -8,11 +8,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use ntp_time::{Frequency, NtpDuration, SystemTime};
+use test_binaries::comparison::{Comparison, Reading, ServerReply, WatchSummary};
 use test_binaries::true_time::{LeapSecond, TrueTime};
-use test_binaries::witness::{Answer, Look, Reading, Watch};
 use test_binaries::{ReferenceServer, Source, cli};
 
-/// A truth that no adjtimex(2) moves, for machines whose clock is under test
+/// True time that adjtimex(2) does not move, for machines whose clock is under test
 #[derive(Parser)]
 #[command(name = "true-clock")]
 struct Options {
@@ -29,7 +29,8 @@ struct Truth {
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true, value_parser = seconds)]
     start: NtpDuration,
 
-    /// Parts per million by which truth runs faster than the machine's oscillator
+    /// Frequency of true time relative to the machine's oscillator, in parts per million (positive:
+    /// faster)
     #[arg(
         long,
         value_name = "PPM",
@@ -38,60 +39,60 @@ struct Truth {
     )]
     rate: f64,
 
-    /// When the rate changes, in seconds of CLOCK_MONOTONIC_RAW
-    #[arg(long, value_name = "SECONDS", requires = "turn_by", value_parser = seconds)]
-    turn_at: Option<NtpDuration>,
+    /// Time of a change of the rate, in seconds of CLOCK_MONOTONIC_RAW
+    #[arg(long, value_name = "SECONDS", requires = "rate_change", value_parser = seconds)]
+    rate_change_at: Option<NtpDuration>,
 
-    /// By how much it changes, in parts per million
+    /// Size of that change, in parts per million
     #[arg(
         long,
         value_name = "PPM",
         default_value_t = 0.0,
         allow_hyphen_values = true
     )]
-    turn_by: f64,
+    rate_change: f64,
 
-    /// The midnight before which a second is inserted, in seconds since 1970
+    /// Midnight before which a leap second is inserted, in seconds since 1970
     #[arg(long, value_name = "SECONDS", conflicts_with = "delete_before", value_parser = seconds)]
     insert_before: Option<NtpDuration>,
 
-    /// The midnight before which a second is left out
+    /// Midnight before which a second is deleted, in seconds since 1970
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     delete_before: Option<NtpDuration>,
 
-    /// How long before, the leap second is announced
+    /// How long before the leap second it is announced, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "86400", value_parser = seconds)]
     notice: NtpDuration,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve it
+    /// Serve true time
     Serve {
         #[command(flatten)]
         listen: cli::Listen,
         #[command(flatten)]
-        conduct: cli::Conduct,
+        behaviour: cli::BehaviourOptions,
     },
-    /// Compare the system clock with it, once
-    Look,
-    /// Ask an NTP server, and compare its answer with it
-    Ask {
+    /// Compare the system clock with true time once
+    Compare,
+    /// Query an NTP server, and compare its reply with true time
+    Query {
         /// Address and port
         server: SocketAddr,
     },
-    /// Set the system clock, as some other program would
+    /// Set the system clock, as another program would
     Set {
-        /// How far ahead of truth
+        /// Offset from true time in seconds (positive: ahead)
         #[arg(allow_hyphen_values = true, value_parser = seconds)]
         offset: NtpDuration,
     },
-    /// Compare them again and again, and sum up
+    /// Compare the system clock with true time repeatedly, and print statistics
     Watch {
-        /// For so long
+        /// Duration in seconds
         #[arg(long = "for", value_name = "SECONDS", value_parser = cli::interval)]
         span: Duration,
-        /// So often
+        /// Interval in seconds
         #[arg(long, value_name = "SECONDS", default_value = "0.1", value_parser = cli::interval)]
         every: Duration,
     },
@@ -104,9 +105,9 @@ impl Truth {
         TrueTime {
             start: epoch + self.start,
             rate: Frequency::from_ppm(self.rate),
-            turn: self
-                .turn_at
-                .map(|at| (at, Frequency::from_ppm(self.turn_by))),
+            rate_change: self
+                .rate_change_at
+                .map(|at| (at, Frequency::from_ppm(self.rate_change))),
             leap: before.map(|before| LeapSecond {
                 before: epoch + before,
                 deleted: self.delete_before.is_some(),
@@ -131,16 +132,18 @@ fn run(options: &Options) -> io::Result<()> {
     let truth = options.truth.time();
     let mut out = io::stdout();
     match &options.command {
-        Command::Serve { listen, conduct } => serve(truth, listen.listen, conduct),
-        Command::Look => writeln!(out, "{}", Look::take(&truth)?),
-        Command::Ask { server } => writeln!(out, "{}", Answer::ask(*server, &truth)?),
+        Command::Serve { listen, behaviour } => serve(truth, listen.listen, behaviour),
+        Command::Compare => writeln!(out, "{}", Comparison::take(&truth)?),
+        Command::Query { server } => writeln!(out, "{}", ServerReply::query(*server, &truth)?),
         Command::Set { offset } => Reading::set_system(&truth, *offset),
-        Command::Watch { span, every } => writeln!(out, "{}", Watch::keep(&truth, *span, *every)?),
+        Command::Watch { span, every } => {
+            writeln!(out, "{}", WatchSummary::collect(&truth, *span, *every)?)
+        }
     }
 }
 
-fn serve(truth: TrueTime, listen: SocketAddr, conduct: &cli::Conduct) -> io::Result<()> {
-    let server = ReferenceServer::bind_with(listen, conduct.behaviour(), 0, Source::True(truth))?;
+fn serve(truth: TrueTime, listen: SocketAddr, behaviour: &cli::BehaviourOptions) -> io::Result<()> {
+    let server = ReferenceServer::bind_with(listen, behaviour.behaviour(), 0, Source::True(truth))?;
     println!("listening on {}", server.address());
     server.wait()
 }

@@ -1,18 +1,20 @@
-//! The clients: what each asks, what it remembers, and whether an answer is good.
+//! The emulated clients: their requests, their state, and the validation of replies.
 //!
-//! # Four dialects
-//! *Plain*: a header whose transmit timestamp is the request's number (see `flight.rs`); a good answer returns it as the
-//! origin timestamp.
+//! # Four protocols
+//! *Basic*: a header whose transmit timestamp encodes the request's number (see `in_flight.rs`); a
+//! valid reply returns it as the origin timestamp.
 //!
-//! *Interleaved* (RFC 9769 section 2): a client remembers its last exchange and refers to it. A request's receive field, in which a
-//! client may write anything, holds the request's number once more, under another hash, so that the answer tells by what
-//! it returns in which mode it is and which request it answers. The transmit timestamp of an interleaved answer is
-//! that of the answer before, and goes with that one's stamps.
+//! *Interleaved* (RFC 9769 section 2): a client remembers its last exchange and refers to it. The
+//! receive field of a request, which a client may set freely, encodes the request's number with
+//! another hash, so that the origin timestamp of a reply identifies its mode and its request. The
+//! transmit timestamp of an interleaved reply is that of the previous reply, and belongs to the
+//! timestamps of that exchange.
 //!
-//! *With a key*: the same, with a MAC (RFC 5905 section 7.3, RFC 8573). An answer without the right MAC is none, whatever it says.
+//! *With a key*: the same, with a MAC (RFC 5905 section 7.3, RFC 8573). A reply without the right
+//! MAC is invalid.
 //!
-//! *With NTS* (RFC 8915): the same, with a cookie and an authenticator. An answer must repeat the request's identifier and be authentic, or be
-//! a kiss, by which a server says that it cannot open the cookie.
+//! *With NTS* (RFC 8915): the same, with a cookie and an authenticator. A reply must repeat the
+//! unique identifier of the request and be authentic, or be a kiss (NTS NAK).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -24,17 +26,18 @@ use ntp_time::{LeapIndicator, NtpDuration, NtpTimestamp, Stratum, SystemTime};
 use ntp_udp::Arrival;
 
 use super::Sources;
-use super::flight::{Flight, Match};
-use super::sessions::{Sessions, Standing};
+use super::in_flight::{InFlight, Match};
+use super::sessions::{Authenticity, Sessions};
 
-/// What all clients of a run speak.
+/// Protocol options of all clients of a run.
 #[derive(Clone, Debug, Default)]
-pub struct Dialect {
-    /// Interleaved mode, beginning with the second exchange of a client.
+pub struct ClientProtocol {
+    /// Interleaved mode, from the second exchange of a client on.
     pub interleaved: bool,
-    /// Sign with this key, and listen only to answers that are signed with it.
+    /// Authenticate with this symmetric key, and accept only replies authenticated with it.
     pub key: Option<Arc<Key>>,
-    /// NTS with the keys and cookies of these exchanges, which the clients share; none for a run without it.
+    /// Use NTS with the keys and cookies of these exchanges, which the clients share; empty for a
+    /// run without NTS.
     pub nts: Vec<KeyExchangeResult>,
 }
 
@@ -45,29 +48,29 @@ pub(super) struct Clients {
     sessions: Option<Sessions>,
     sources: Option<Sources>,
     count: u64,
-    flight: Flight,
-    /// By client; empty unless they are interleaved.
-    memories: Vec<Memory>,
+    in_flight: InFlight,
+    /// By client; empty unless interleaved.
+    states: Vec<ClientState>,
 }
 
-/// A key and the octets of its digests.
+/// A key and the length of its digests in octets.
 #[derive(Debug)]
 struct Signer {
     key: Arc<Key>,
     length: usize,
 }
 
-/// What a client knows of its exchanges.
+/// State of an interleaved client.
 #[derive(Clone, Copy, Debug, Default)]
-struct Memory {
-    /// The last good answer; zero until there is one.
+struct ClientState {
+    /// Exchange of the last valid reply; zero until there is one.
     last: Exchange,
-    /// The last request, and the receive timestamp that it refers to.
-    asked: u64,
-    referred: NtpTimestamp,
+    /// Number of the last request, and the receive timestamp that it refers to.
+    last_request: u64,
+    referenced: NtpTimestamp,
 }
 
-/// The server's receive timestamp, and our two readings.
+/// The server's receive timestamp and our two timestamps.
 #[derive(Clone, Copy, Debug, Default)]
 struct Exchange {
     receive: NtpTimestamp,
@@ -75,98 +78,102 @@ struct Exchange {
     arrived: Option<SystemTime>,
 }
 
-/// What an arrival is.
+/// Result of the validation of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Judgement {
-    /// The first answer to a request.
-    Answer(Answer),
-    /// No answer to a request of ours, or not the first, or not authenticated as it should be.
+pub(super) enum Outcome {
+    /// The first valid reply to a request.
+    Reply(Reply),
+    /// Matches no pending request, or is not authenticated as required.
     Invalid,
 }
 
-/// A good answer.
+/// A valid reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct Reply {
     pub(super) latency: NtpDuration,
-    pub(super) kind: AnswerKind,
+    pub(super) kind: ReplyKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AnswerKind {
-    /// No time.
+pub(super) enum ReplyKind {
+    /// A kiss-o'-death.
     Kiss,
-    /// The time.
+    /// A reply with the time.
     Time {
-        /// The server's clock against ours, if the exchange tells.
+        /// Offset of the server's clock from ours, if it can be computed.
         offset: Option<NtpDuration>,
         interleaved: bool,
         unsynchronized: bool,
     },
 }
 
-/// The longest request, in octets: with NTS, as much as goes through any IPv6 path.
-pub(super) const LONGEST: usize = 1232;
+/// Maximum length of a request, in octets: the payload of the minimum IPv6 MTU.
+pub(super) const MAX_REQUEST: usize = 1232;
 
 impl Clients {
-    /// `count` clients, with room for `under_way` requests at once.
+    /// `count` clients that share the table of pending requests.
     pub(super) fn new(
-        dialect: Dialect,
+        protocol: ClientProtocol,
         sources: Option<Sources>,
         count: u32,
-        flight: Flight,
+        in_flight: InFlight,
         seed: u64,
     ) -> Self {
         let count = count.max(1);
-        let remembered = if dialect.interleaved { count } else { 0 };
-        let signer = dialect.key.map(|key| Signer {
+        let stateful = if protocol.interleaved { count } else { 0 };
+        let signer = protocol.key.map(|key| Signer {
             length: key.sign(&[]).version_4().len(),
             key,
         });
         Self {
             signer,
-            sessions: Sessions::new(dialect.nts, flight.room(), seed),
+            sessions: Sessions::new(protocol.nts, in_flight.capacity(), seed),
             sources,
             count: count.into(),
-            flight,
-            memories: vec![Memory::default(); remembered as usize],
+            in_flight,
+            states: vec![ClientState::default(); stateful as usize],
         }
     }
 
-    /// How many requests there were.
-    pub(super) fn asked(&self) -> u64 {
-        self.flight.next().0
+    /// Number of requests so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.in_flight.next().0
     }
 
-    /// How many requests went out with a cookie that had been used.
+    /// Number of requests with a reused cookie.
     pub(super) fn reused_cookies(&self) -> u64 {
         self.sessions.as_ref().map_or(0, Sessions::reused)
     }
 
-    /// The address that the next request comes from.
+    /// Source address of the next request.
     pub(super) fn next_source(&self) -> Option<IpAddr> {
-        let client = self.asked() % self.count;
+        let client = self.requests() % self.count;
         self.sources.map(|sources| sources.address(client))
     }
 
-    /// Writes the next request, which leaves `at`.
-    pub(super) fn ask<'a>(&mut self, at: SystemTime, octets: &'a mut [u8; LONGEST]) -> &'a [u8] {
-        let (number, nonce) = self.flight.next();
+    /// Writes the next request, sent at the time `at`.
+    pub(super) fn write_request<'a>(
+        &mut self,
+        at: SystemTime,
+        octets: &'a mut [u8; MAX_REQUEST],
+    ) -> &'a [u8] {
+        let (number, nonce) = self.in_flight.next();
         let mut header = Header {
             transmit_timestamp: nonce,
             ..Header::blank(Version::V4, Mode::Client)
         };
-        if let Some(memory) = self.memories.get_mut((number % self.count) as usize) {
-            memory.asked = number;
-            memory.referred = memory.last.receive;
-            if !memory.last.receive.is_zero() {
-                header.origin_timestamp = memory.last.receive;
-                header.receive_timestamp = self.flight.second_nonce(number);
+        if let Some(state) = self.states.get_mut((number % self.count) as usize) {
+            state.last_request = number;
+            state.referenced = state.last.receive;
+            if !state.last.receive.is_zero() {
+                header.origin_timestamp = state.last.receive;
+                header.receive_timestamp = self.in_flight.second_nonce(number);
             }
         }
         let length = match &mut self.sessions {
             None => write(&header, self.signer.as_ref(), octets),
             Some(sessions) => {
-                let request = sessions.ask(number, &header).unwrap_or_default();
+                let request = sessions.request(number, &header).unwrap_or_default();
                 let place = octets.get_mut(..request.len());
                 place.map_or(0, |place| {
                     place.copy_from_slice(&request);
@@ -174,45 +181,45 @@ impl Clients {
                 })
             }
         };
-        self.flight.depart(at);
+        self.in_flight.record(at);
         octets.get(..length).unwrap_or_default()
     }
 
-    /// Judges a datagram from `target` that came at `arrived`.
-    pub(super) fn judge(
+    /// Validates a datagram that arrived at `arrived` against the pending requests to `target`.
+    pub(super) fn handle_reply(
         &mut self,
         arrival: &Arrival<'_>,
         arrived: SystemTime,
         target: SocketAddr,
-    ) -> Judgement {
+    ) -> Outcome {
         let Some(header) = self.header(arrival, target) else {
-            return Judgement::Invalid;
+            return Outcome::Invalid;
         };
         let Match::First {
             number,
             sent,
             second,
-        } = self.flight.arrive(header.origin_timestamp)
+        } = self.in_flight.take(header.origin_timestamp)
         else {
-            return Judgement::Invalid;
+            return Outcome::Invalid;
         };
         let kind = if header.stratum == Stratum::KISS {
-            AnswerKind::Kiss
+            ReplyKind::Kiss
         } else {
-            AnswerKind::Time {
+            ReplyKind::Time {
                 offset: self.offset(&header, number, sent, arrived, second),
                 interleaved: second,
                 unsynchronized: header.leap == LeapIndicator::Unsynchronized
                     || header.stratum >= Stratum::UNSYNCHRONIZED,
             }
         };
-        Judgement::Answer(Answer {
+        Outcome::Reply(Reply {
             latency: arrived - sent,
             kind,
         })
     }
 
-    /// What an answer tells of the server's clock; the client remembers it.
+    /// Computes the offset of a reply, and stores the exchange in the client's state.
     fn offset(
         &mut self,
         header: &Header,
@@ -221,10 +228,10 @@ impl Clients {
         arrived: SystemTime,
         interleaved: bool,
     ) -> Option<NtpDuration> {
-        let mut about = (header.receive_timestamp, sent, arrived);
-        if let Some(memory) = self.memories.get_mut((number % self.count) as usize) {
+        let mut exchange = (header.receive_timestamp, sent, arrived);
+        if let Some(state) = self.states.get_mut((number % self.count) as usize) {
             let last = core::mem::replace(
-                &mut memory.last,
+                &mut state.last,
                 Exchange {
                     receive: header.receive_timestamp,
                     sent: Some(sent),
@@ -232,36 +239,41 @@ impl Clients {
                 },
             );
             if interleaved {
-                // Only if nothing came in between, it is known which exchange the stamp belongs to.
-                let unbroken = memory.asked == number && memory.referred == last.receive;
-                about = (last.receive, last.sent?, last.arrived.filter(|_| unbroken)?);
+                // Without a request in between, the transmit timestamp belongs to the last
+                // exchange.
+                let consecutive = state.last_request == number && state.referenced == last.receive;
+                exchange = (
+                    last.receive,
+                    last.sent?,
+                    last.arrived.filter(|_| consecutive)?,
+                );
             }
         }
-        let (receive, sent, arrived) = about;
+        let (receive, sent, arrived) = exchange;
         let received = arrived.nearest(receive);
         let transmitted = arrived.nearest(header.transmit_timestamp);
         Some((received - sent).midpoint(transmitted - arrived))
     }
 
-    /// The header of an answer that the server may have written.
+    /// Returns the header if the datagram is a well-formed, authentic reply of the server.
     fn header(&mut self, arrival: &Arrival<'_>, target: SocketAddr) -> Option<Header> {
         let packet = Packet::parse(arrival.payload).ok()?;
         let header = packet.header;
-        let is_answer = !arrival.truncated
+        let is_reply = !arrival.truncated
             && (arrival.from.ip(), arrival.from.port()) == (target.ip(), target.port())
             && header.mode == Mode::Server
             && header.version == Version::V4
             && (header.stratum == Stratum::KISS || !header.transmit_timestamp.is_zero());
-        (is_answer && self.is_authentic(&packet)).then_some(header)
+        (is_reply && self.is_authentic(&packet)).then_some(header)
     }
 
-    /// Whether an answer is authenticated as the dialect demands.
+    /// Whether a reply is authenticated as the protocol requires.
     fn is_authentic(&mut self, packet: &Packet<'_>) -> bool {
         if let Some(sessions) = &mut self.sessions {
-            let number = self.flight.number(packet.header.origin_timestamp);
+            let number = self.in_flight.number(packet.header.origin_timestamp);
             return match number.and_then(|number| sessions.check(number, packet)) {
-                Some(Standing::Authentic) => true,
-                Some(Standing::Unproved) => packet.header.stratum == Stratum::KISS,
+                Some(Authenticity::Authentic) => true,
+                Some(Authenticity::Unauthenticated) => packet.header.stratum == Stratum::KISS,
                 None => false,
             };
         }
@@ -275,7 +287,7 @@ impl Clients {
     }
 }
 
-/// Writes a request, signed if there is a key. Returns its length.
+/// Writes a request, with a MAC if there is a key. Returns its length.
 fn write(header: &Header, signer: Option<&Signer>, octets: &mut [u8]) -> usize {
     const BLANK: [u8; 20] = [0; 20];
     let mac = signer.map(|signer| Mac {
@@ -288,7 +300,7 @@ fn write(header: &Header, signer: Option<&Signer>, octets: &mut [u8]) -> usize {
     }
     let request = writer.finish();
     if let Some(Signer { key, length }) = signer
-        && let Some((covered, digest)) = Mac::divide(request, *length)
+        && let Some((covered, digest)) = Mac::split_packet(request, *length)
     {
         digest.copy_from_slice(key.sign(covered).version_4());
     }

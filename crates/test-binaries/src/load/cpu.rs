@@ -1,23 +1,24 @@
-//! How much processor time a process has used, all of its threads, in user and system mode.
+//! CPU time of a process: all threads, user and system mode.
 //!
-//! Linux tells it per thread in nanoseconds (`/proc/PID/task/TID/schedstat`), and for the process in ticks of 10 ms
-//! (`/proc/PID/stat`), which is too coarse for a run of a few seconds. The former leaves out threads that have ended, so it is only
-//! right for processes whose threads live as long as they do, as the servers and the generator here.
+//! Linux reports it per thread in nanoseconds (`/proc/PID/task/TID/schedstat`), and per process in
+//! ticks of 10 ms (`/proc/PID/stat`), which is too coarse for a run of a few seconds. The former
+//! omits threads that have ended, so it is only correct for processes with a fixed set of threads,
+//! such as the servers and the generator.
 
 use core::time::Duration;
 use std::fs;
 use std::io;
 
-/// The processor time that the living threads of a process have used.
+/// CPU time of the existing threads of a process.
 ///
 /// # Errors
-/// If there is no such process, or `/proc` is not Linux's.
+/// If there is no such process, or `/proc` is not that of Linux.
 pub fn process_cpu(pid: u32) -> io::Result<Duration> {
     let mut total = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         let text = match fs::read_to_string(thread?.path().join("schedstat")) {
             Ok(text) => text,
-            // It has ended between the two looks.
+            // The thread has ended in the meantime.
             Err(error) if is_gone(&error) => continue,
             Err(error) => return Err(error),
         };
@@ -40,8 +41,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_is_seen() {
-        // Threads of other tests come and go, so it is enough that there is something to see.
+    fn cpu_time_of_this_process_is_positive() {
+        // Threads of other tests start and end, so the value itself is unpredictable.
         assert!(process_cpu(std::process::id()).unwrap() > Duration::ZERO);
         assert!(process_cpu(u32::MAX).is_err());
     }

@@ -1,7 +1,8 @@
-//! Key exchanges (RFC 8915 section 4), one for a client or many at once.
+//! Key exchanges (RFC 8915 section 4), single or in parallel.
 //!
-//! Each goes the whole way, from a connection of its own to keys and cookies, with the daemon's own client. Several threads make them, since one
-//! exchange waits for the server more than it works; the order in which they end means nothing.
+//! Each is complete, from its own connection to keys and cookies, with the daemon's client code.
+//! Several threads perform them, since an exchange mostly waits for the server. Results are in no
+//! particular order.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
@@ -10,46 +11,46 @@ use std::thread;
 
 use ntp_nts_ke::client::{Request, exchange};
 use ntp_nts_ke::failure::Failure;
-use ntp_nts_ke::validity::TimeKnown;
+use ntp_nts_ke::validity::TimeBounds;
 use ntp_os_clock::realtime;
 use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult};
 
-/// Where keys are to be had, and for which cipher.
+/// A key-exchange server and the AEAD algorithm to negotiate.
 #[derive(Clone, Debug)]
 pub struct KeyServer {
-    /// Name or address, for which its certificate must be.
+    /// Name or address; its certificate must be valid for it.
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// PEM file of authorities that are believed besides the system's.
+    /// PEM file of certificate authorities to trust in addition to the system's.
     pub authority: Option<PathBuf>,
-    /// The only cipher that is offered.
+    /// The only algorithm to offer.
     pub algorithm: AeadAlgorithm,
 }
 
-/// For one exchange.
-const LIMIT: Duration = Duration::from_secs(10);
+/// Time limit of one exchange.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl KeyServer {
-    /// Exchanges keys `count` times, `together` at once. In no order.
+    /// Exchanges keys `count` times, `concurrency` at a time. Results are in no particular order.
     pub fn exchange(
         &self,
         count: usize,
-        together: usize,
+        concurrency: usize,
     ) -> Vec<Result<KeyExchangeResult, Failure>> {
-        let begun = AtomicUsize::new(0);
+        let started = AtomicUsize::new(0);
         let work = || {
             let mut results = Vec::new();
-            while begun.fetch_add(1, Ordering::Relaxed) < count {
+            while started.fetch_add(1, Ordering::Relaxed) < count {
                 results.push(self.once());
             }
             results
         };
         thread::scope(|scope| {
-            let threads: Vec<_> = (1..together).map(|_| scope.spawn(work)).collect();
+            let threads: Vec<_> = (1..concurrency).map(|_| scope.spawn(work)).collect();
             let mut results = work();
             for thread in threads {
-                // One that panicked has told why, and its results are missing in the count.
+                // The panic message has been printed; the results of that thread are missing.
                 results.extend(thread.join().unwrap_or_default());
             }
             results
@@ -63,8 +64,8 @@ impl KeyServer {
             port: self.port,
             authority: self.authority.as_deref(),
             algorithms: &[self.algorithm],
-            time: TimeKnown::exactly(now.try_into().unwrap_or_default()),
-            limit: LIMIT,
+            time: TimeBounds::exact(now.try_into().unwrap_or_default()),
+            limit: TIMEOUT,
         };
         exchange(&request).outcome
     }

@@ -1,4 +1,4 @@
-//! The loop that sends what is due and takes what has come.
+//! The loop that sends due requests and receives replies.
 
 use core::time::Duration;
 use std::io;
@@ -11,54 +11,55 @@ use ntp_udp::{
     Inbox, Outbox, ServerOptions, ServerSocket, SocketOptions, StampKeeper, TimestampMode,
 };
 
-use super::clients::{Clients, LONGEST};
-use super::flight::Flight;
-use super::{Dialect, Report, Sources, process_cpu};
+use super::clients::{Clients, MAX_REQUEST};
+use super::in_flight::InFlight;
+use super::{ClientProtocol, Report, Sources, process_cpu};
 
-/// What to send, where to and how fast.
+/// Parameters of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The server.
+    /// Address and port of the server.
     pub target: SocketAddr,
-    /// Requests in a second.
+    /// Requests per second.
     pub rate: f64,
-    /// For how long.
+    /// Duration of the run.
     pub duration: Duration,
-    /// What the clients speak.
-    pub dialect: Dialect,
-    /// Addresses to send from; `None` leaves that to the system.
+    /// Protocol options of the clients.
+    pub protocol: ClientProtocol,
+    /// Source addresses; `None` lets the system choose.
     pub sources: Option<Sources>,
-    /// Clients, which ask in turn, each from an address of its own if there are enough; `None` is one for each address.
+    /// Number of clients, which send in turn, each from its own address if there are enough; `None`
+    /// means one per address.
     pub clients: Option<u32>,
-    /// Sockets, each with a port of its own.
+    /// Number of sockets, each with its own port.
     pub ports: usize,
-    /// Requests that leave together.
+    /// Requests sent together.
     pub burst: usize,
-    /// An answer that takes longer is late.
-    pub patience: Duration,
-    /// Seed of what is random in requests.
+    /// Time after which a reply counts as late.
+    pub timeout: Duration,
+    /// Seed of the random generator.
     pub seed: u64,
-    /// A process whose processor time is told: the server, if it runs here.
+    /// A process whose CPU time is reported: the server, if it runs on this machine.
     pub process: Option<u32>,
 }
 
-/// Datagrams taken or sent in one call.
+/// Datagrams received or sent in one call.
 const BATCH: usize = 64;
-/// A request that leaves this much after its time spoils the run, if it is not alone in that.
-const TARDY: NtpDuration = NtpDuration::from_millis(1);
-/// Part of the requests that may be tardy or refused by the system.
-const TOLERATED: f64 = 0.001;
-/// Datagrams that a socket certainly has room for, with the kernel's default of 212992 bytes.
-const SOCKET_ROOM: f64 = 200.0;
-/// Below this time to the next request there is no sleep.
-const NAP: NtpDuration = NtpDuration::from_millis(2);
+/// Delay of sending above which a request counts as sent late.
+const LATE_SEND: NtpDuration = NtpDuration::from_millis(1);
+/// Fraction of requests that may be sent late, unsent or lost in a valid run.
+const TOLERANCE: f64 = 0.001;
+/// Datagrams that fit into a socket's buffer with the kernel's default of 212992 bytes.
+const SOCKET_CAPACITY: f64 = 200.0;
+/// Minimum time to the next request for which the generator sleeps.
+const MIN_SLEEP: NtpDuration = NtpDuration::from_millis(2);
 
-/// Carries out a plan.
+/// Runs the load generator.
 ///
 /// # Errors
-/// If there are no such sockets.
+/// If a socket cannot be opened or fails.
 pub fn run(plan: &Plan) -> io::Result<Report> {
-    // Without it, the first arrivals may go unstamped.
+    // Otherwise the first datagrams may lack kernel timestamps.
     let _keeper = StampKeeper::open(&SocketOptions::default());
     let mut generator = Generator::new(plan)?;
     generator.run()
@@ -66,17 +67,17 @@ pub fn run(plan: &Plan) -> io::Result<Report> {
 
 struct Generator<'a> {
     plan: &'a Plan,
-    lines: Vec<Line>,
+    ports: Vec<Port>,
     clients: Clients,
     report: Report,
-    tardy: u64,
-    /// The longest time between two looks into the sockets.
+    late_sends: u64,
+    /// Longest time between two reads of the sockets.
     longest_gap: NtpDuration,
-    last_look: Monotonic,
+    last_read: Monotonic,
 }
 
-/// One socket with its buffers.
-struct Line {
+/// A socket with its buffers.
+struct Port {
     socket: ServerSocket,
     inbox: Inbox,
     outbox: Outbox<()>,
@@ -92,35 +93,35 @@ impl<'a> Generator<'a> {
             timestamps: TimestampMode::KernelReceive,
             ..ServerOptions::default()
         };
-        let line = |_| {
+        let port = |_| {
             let (socket, _) = ServerSocket::bind((any, 0).into(), &options)?;
-            Ok(Line {
+            Ok(Port {
                 socket,
                 inbox: Inbox::new(BATCH),
                 outbox: Outbox::new(BATCH),
             })
         };
-        let lines = (0..plan.ports.max(1))
-            .map(line)
+        let ports = (0..plan.ports.max(1))
+            .map(port)
             .collect::<io::Result<Vec<_>>>()?;
-        let under_way = plan.rate * (plan.patience.as_secs_f64() + 1.0) * 2.0;
-        let flight = Flight::new(plan.seed, (under_way as usize).clamp(1 << 10, 1 << 24));
+        let pending = plan.rate * (plan.timeout.as_secs_f64() + 1.0) * 2.0;
+        let in_flight = InFlight::new(plan.seed, (pending as usize).clamp(1 << 10, 1 << 24));
         let addresses = plan.sources.map_or(1, |sources| sources.count());
         let clients = plan.clients.unwrap_or(addresses);
         Ok(Self {
             plan,
-            lines,
+            ports,
             clients: Clients::new(
-                plan.dialect.clone(),
+                plan.protocol.clone(),
                 plan.sources,
                 clients,
-                flight,
+                in_flight,
                 plan.seed,
             ),
             report: Report::default(),
-            tardy: 0,
+            late_sends: 0,
             longest_gap: NtpDuration::ZERO,
-            last_look: monotonic(),
+            last_read: monotonic(),
         })
     }
 
@@ -130,7 +131,7 @@ impl<'a> Generator<'a> {
         let server_cpu = self.plan.process.map(process_cpu).transpose()?;
         let total = (self.plan.rate * self.plan.duration.as_secs_f64()) as u64;
         let start = monotonic();
-        self.last_look = start;
+        self.last_read = start;
         let mut busy = NtpDuration::ZERO;
         let mut next = 0;
         while next < total {
@@ -138,96 +139,99 @@ impl<'a> Generator<'a> {
             let due = self.due(begin - start).min(total);
             let mut worked = false;
             if due >= next + self.plan.burst as u64 || (due == total && due > next) {
-                self.count_tardy(begin - start, next, due);
+                self.count_late_sends(begin - start, next, due);
                 self.send(due - next);
                 next = due;
                 worked = true;
             }
-            worked |= self.take()?;
+            worked |= self.receive()?;
             if worked {
                 busy += monotonic() - begin;
             } else {
-                self.nap(start, next)?;
+                self.sleep_until_due(start, next)?;
             }
         }
         self.report.elapsed = (monotonic() - start).to_std();
         self.report.busy = (busy.as_seconds_f64() / self.report.elapsed.as_secs_f64()).min(1.0);
         self.report.own_cpu = process_cpu(own)?.saturating_sub(cpu);
-        self.take_the_last()?;
+        self.receive_remaining()?;
         if let (Some(process), Some(before)) = (self.plan.process, server_cpu) {
             self.report.process_cpu = Some(process_cpu(process)?.saturating_sub(before));
         }
         self.report.reused_cookies = self.clients.reused_cookies();
-        self.judge();
+        self.check_validity();
         Ok(core::mem::take(&mut self.report))
     }
 
-    /// How many requests should have left by now.
+    /// Number of requests due by now.
     fn due(&self, elapsed: NtpDuration) -> u64 {
         (elapsed.as_seconds_f64() * self.plan.rate) as u64 + 1
     }
 
-    /// When request `number` is due. Those of a burst are due with its last.
+    /// Due time of request `number`. All requests of a burst are due with its last one.
     fn time_of(&self, number: u64) -> NtpDuration {
         let burst = self.plan.burst as u64;
         let last = number / burst * burst + burst - 1;
         NtpDuration::from_seconds_f64(last as f64 / self.plan.rate)
     }
 
-    fn count_tardy(&mut self, elapsed: NtpDuration, from: u64, to: u64) {
-        if elapsed - self.time_of(from) <= TARDY {
+    fn count_late_sends(&mut self, elapsed: NtpDuration, from: u64, to: u64) {
+        if elapsed - self.time_of(from) <= LATE_SEND {
             return;
         }
-        self.tardy += (from..to)
-            .take_while(|number| elapsed - self.time_of(*number) > TARDY)
+        self.late_sends += (from..to)
+            .take_while(|number| elapsed - self.time_of(*number) > LATE_SEND)
             .count() as u64;
     }
 
     fn send(&mut self, mut count: u64) {
-        let mut octets = [0; LONGEST];
+        let mut octets = [0; MAX_REQUEST];
         while count > 0 {
-            let together = count.min(BATCH as u64);
-            count -= together;
-            let line = (self.clients.asked() / self.plan.burst as u64) as usize % self.lines.len();
-            let line = &mut self.lines[line];
+            let batch = count.min(BATCH as u64);
+            count -= batch;
+            let burst = self.clients.requests() / self.plan.burst as u64;
+            let index = burst as usize % self.ports.len();
+            let port = &mut self.ports[index];
             let now = realtime();
-            for _ in 0..together {
+            for _ in 0..batch {
                 let source = self.clients.next_source();
-                let place = line.outbox.len();
-                // A batch is never larger than the outbox, nor a request than its room.
-                let request = self.clients.ask(now, &mut octets);
-                if line.outbox.push(self.plan.target, source) {
-                    line.outbox.write(place, request, None);
+                let place = port.outbox.len();
+                // A batch fits into the outbox, and a request into its slot.
+                let request = self.clients.write_request(now, &mut octets);
+                if port.outbox.push(self.plan.target, source) {
+                    port.outbox.write(place, request, None);
                 }
             }
-            let sent = line.socket.send(&mut line.outbox);
+            let sent = port.socket.send(&mut port.outbox);
             self.report.sent += sent.sent as u64;
             self.report.unsent += sent.failed as u64;
         }
     }
 
-    /// Takes everything that has come. Returns whether that was anything.
-    fn take(&mut self) -> io::Result<bool> {
+    /// Receives all pending datagrams. Returns whether there were any.
+    fn receive(&mut self) -> io::Result<bool> {
         let now = monotonic();
-        self.longest_gap = self.longest_gap.max(now - self.last_look);
-        self.last_look = now;
+        self.longest_gap = self.longest_gap.max(now - self.last_read);
+        self.last_read = now;
         let mut any = false;
-        for line in &mut self.lines {
+        for port in &mut self.ports {
             loop {
-                let count = match line.socket.receive(&mut line.inbox) {
+                let count = match port.socket.receive(&mut port.inbox) {
                     Ok(count) => count,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    // What the network says about a request; it will be missing in the count.
+                    // An ICMP error about a request, which counts as lost.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
                     Err(error) => return Err(error),
                 };
                 any = true;
                 let now = realtime();
                 for index in 0..count {
-                    if let Some(arrival) = line.inbox.get(index) {
+                    if let Some(arrival) = port.inbox.get(index) {
                         let arrived = arrival.stamp.map_or(now, |stamp| stamp.time);
-                        let judgement = self.clients.judge(&arrival, arrived, self.plan.target);
-                        self.report.count(judgement, self.plan.patience.into());
+                        let outcome =
+                            self.clients
+                                .handle_reply(&arrival, arrived, self.plan.target);
+                        self.report.count(outcome, self.plan.timeout.into());
                     }
                 }
                 if count < BATCH {
@@ -238,58 +242,59 @@ impl<'a> Generator<'a> {
         Ok(any)
     }
 
-    /// Waits for answers to the last requests, until there are none missing or the patience is over.
-    fn take_the_last(&mut self) -> io::Result<()> {
-        let deadline = monotonic() + NtpDuration::from(self.plan.patience);
+    /// Waits for replies to the last requests, until none is missing or the timeout has passed.
+    fn receive_remaining(&mut self) -> io::Result<()> {
+        let deadline = monotonic() + NtpDuration::from(self.plan.timeout);
         while self.report.lost() > 0 && monotonic() < deadline {
-            if !self.take()? {
-                self.sleep(NAP)?;
+            if !self.receive()? {
+                self.sleep(MIN_SLEEP)?;
             }
         }
         Ok(())
     }
 
-    fn nap(&mut self, start: Monotonic, next: u64) -> io::Result<()> {
+    fn sleep_until_due(&mut self, start: Monotonic, next: u64) -> io::Result<()> {
         let until = self.time_of(next) - (monotonic() - start);
-        if until > NAP {
-            self.sleep(until - NAP.half())?;
+        if until > MIN_SLEEP {
+            self.sleep(until - MIN_SLEEP.half())?;
         }
         Ok(())
     }
 
     fn sleep(&mut self, limit: NtpDuration) -> io::Result<()> {
         let mut set = PollSet::new();
-        for line in &self.lines {
-            set.push(&line.socket, Interest::Readable);
+        for port in &self.ports {
+            set.push(&port.socket, Interest::Readable);
         }
         set.wait(Some(limit.to_std()))?;
-        // Whoever sleeps is woken by an arrival, so this was no gap.
-        self.last_look = monotonic();
+        // A datagram ends the sleep, so this was not a gap.
+        self.last_read = monotonic();
         Ok(())
     }
 
-    fn judge(&mut self) {
+    /// Records why the run is invalid, if it is.
+    fn check_validity(&mut self) {
         let report = &mut self.report;
         let sent = report.sent.max(1) as f64;
         let mut spoil = |reason: String| report.spoiled.push(reason);
-        if self.tardy as f64 > TOLERATED * sent {
+        if self.late_sends as f64 > TOLERANCE * sent {
             spoil(format!(
-                "{} requests left more than {} ms late",
-                self.tardy,
-                TARDY.as_nanos() / 1_000_000
+                "{} requests were sent more than {} ms late",
+                self.late_sends,
+                LATE_SEND.as_nanos() / 1_000_000
             ));
         }
-        if report.unsent as f64 > TOLERATED * sent {
+        if report.unsent as f64 > TOLERANCE * sent {
             report
                 .spoiled
                 .push(format!("{} requests could not be sent", report.unsent));
         }
         let gap = self.longest_gap.as_seconds_f64();
-        if gap * self.plan.rate > SOCKET_ROOM * self.lines.len() as f64
-            && report.lost() as f64 > TOLERATED * sent
+        if gap * self.plan.rate > SOCKET_CAPACITY * self.ports.len() as f64
+            && report.lost() as f64 > TOLERANCE * sent
         {
             report.spoiled.push(format!(
-                "the sockets were not looked into for {:.1} ms, and answers may have been thrown away",
+                "the sockets were not read for {:.1} ms, and the kernel may have dropped replies",
                 gap * 1e3
             ));
         }
@@ -306,12 +311,12 @@ mod tests {
             target,
             rate: 1000.0,
             duration: Duration::from_millis(50),
-            dialect: Dialect::default(),
+            protocol: ClientProtocol::default(),
             sources: Some("127.1.0.0/28".parse().unwrap()),
             clients: None,
             ports: 3,
             burst: 5,
-            patience: Duration::from_secs(30),
+            timeout: Duration::from_secs(30),
             seed: 1,
             process: None,
         }
@@ -323,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_finds_its_request() {
+    fn every_reply_is_matched_to_its_request() {
         let report = run_against(Behaviour::default());
         assert_eq!((report.sent, report.unsent), (50, 0));
         assert_eq!((report.answered, report.lost(), report.invalid), (50, 0, 0));
@@ -332,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kiss_is_no_answer_and_not_lost() {
+    fn a_kiss_counts_neither_as_answered_nor_as_lost() {
         let report = run_against(Behaviour::demobilizing());
         assert_eq!((report.answered, report.kissed, report.lost()), (0, 50, 0));
     }

@@ -1,7 +1,8 @@
 //! Percentiles of millions of durations in constant memory.
 //!
-//! Buckets grow with what they hold: 32 to each doubling, so that a percentile is right within 1/32 of itself. Negative values, which
-//! offsets may have, have a set of buckets of their own.
+//! Bucket widths are proportional to the values: 32 buckets per doubling, so that a percentile has
+//! a relative error of at most 1/32. Negative values, such as offsets, have a separate set of
+//! buckets.
 
 use ntp_time::NtpDuration;
 
@@ -28,7 +29,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Adds one.
+    /// Adds a duration.
     pub fn add(&mut self, duration: NtpDuration) {
         let nanos = duration.as_nanos();
         let side = if nanos < 0 {
@@ -40,7 +41,7 @@ impl Histogram {
         self.count += 1;
     }
 
-    /// The value that `percent` of all are not above; `None` if there are none.
+    /// The `percent` percentile; `None` if the histogram is empty.
     pub fn percentile(&self, percent: f64) -> Option<NtpDuration> {
         if self.count == 0 {
             return None;
@@ -62,19 +63,20 @@ impl Histogram {
     }
 }
 
-/// Small numbers have a bucket each; then `exponent` counts doublings, and the next bits say where in between.
+/// Index of the bucket: small numbers have one bucket each; then `exponent` counts doublings, and
+/// the next bits subdivide them.
 fn bucket(nanos: u64) -> usize {
     let bits = u64::BITS - nanos.leading_zeros();
     let exponent = bits.saturating_sub(FINENESS.ilog2() + 1);
     (exponent * FINENESS) as usize + (nanos >> exponent) as usize
 }
 
-/// The middle of a bucket.
+/// Middle of a bucket.
 fn value(bucket: usize) -> i64 {
     let fineness = FINENESS as usize;
     let exponent = (bucket / fineness).saturating_sub(1);
     let base = (bucket - exponent * fineness) as i64;
-    // The last buckets stand for durations that no run is long enough for.
+    // The last buckets are beyond the length of any run.
     let exponent = exponent.min(56) as u32;
     (base << exponent) + (1i64 << exponent) / 2
 }
@@ -88,18 +90,21 @@ mod tests {
     }
 
     #[test]
-    fn every_number_is_near_the_value_of_its_bucket() {
+    fn the_relative_error_of_a_bucket_is_at_most_one_32nd() {
         for exponent in 0..50 {
             for nanos in [1u64 << exponent, (3 << exponent) / 2, (2 << exponent) - 1] {
-                let told = value(bucket(nanos)).unsigned_abs();
-                assert!(told.abs_diff(nanos) <= nanos / 32, "{nanos} became {told}");
+                let middle = value(bucket(nanos)).unsigned_abs();
+                assert!(
+                    middle.abs_diff(nanos) <= nanos / 32,
+                    "{nanos} became {middle}"
+                );
             }
         }
         assert!(bucket(u64::MAX) < BUCKETS);
     }
 
     #[test]
-    fn percentiles_are_those_of_the_numbers() {
+    fn percentiles_are_within_the_relative_error() {
         let mut histogram = Histogram::default();
         assert_eq!(histogram.percentile(50.0), None);
         for number in -500..=499 {

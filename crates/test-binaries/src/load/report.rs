@@ -1,4 +1,4 @@
-//! What a run has shown, for people and for programs.
+//! Result of a run, as text and as JSON.
 
 use core::fmt;
 use core::time::Duration;
@@ -7,57 +7,58 @@ use ntp_time::NtpDuration;
 use serde_json::{Map, Value, json};
 
 use super::Histogram;
-use super::clients::{Answer, AnswerKind, Judgement};
+use super::clients::{Outcome, Reply, ReplyKind};
 
 /// The result of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Requests that left.
+    /// Requests sent.
     pub sent: u64,
-    /// Requests that the system would not take.
+    /// Requests that the system refused to send.
     pub unsent: u64,
-    /// Requests answered with time, in time.
+    /// Requests answered with the time before the timeout.
     pub answered: u64,
-    /// Requests answered with time, after the patience.
+    /// Requests answered with the time after the timeout.
     pub late: u64,
-    /// Requests answered with a kiss.
+    /// Requests answered with a kiss-o'-death.
     pub kissed: u64,
-    /// Answers (out of the answered ones) in interleaved mode.
+    /// Answered requests whose reply was in interleaved mode.
     pub interleaved: u64,
-    /// Requests with a cookie that had been used, because there was no other.
+    /// Requests with a reused cookie, for lack of a fresh one.
     pub reused_cookies: u64,
-    /// Datagrams that are no first answer to a request, or not authenticated as they should be.
+    /// Datagrams that match no pending request, or are not authenticated as required.
     pub invalid: u64,
-    /// Answers (out of the answered ones) by which the server calls itself unsynchronised.
+    /// Answered requests whose reply announces an unsynchronised server.
     pub unsynchronized: u64,
-    /// From sending a request to the arrival of its answer.
+    /// Time from sending a request to the arrival of its reply.
     pub latency: Histogram,
-    /// The server's clock against ours by each exchange. On one machine that is the error of stamps: half of the way through our own
-    /// kernel, since requests are stamped before they take it, and what the server adds.
+    /// Offset of the server's clock from ours in each exchange. On one machine that is the error of
+    /// timestamps: half of the path through our own kernel, since requests are timestamped before
+    /// it, and the server's contribution.
     pub offset: Histogram,
-    /// How long the run took, without the wait for the last answers.
+    /// Duration of the run, without the wait for the last replies.
     pub elapsed: Duration,
-    /// Processor time of the generator itself.
+    /// CPU time of the generator.
     pub own_cpu: Duration,
-    /// Processor time that the process took which was to be watched, from the first request to the last answer.
+    /// CPU time of the watched process, from the first request to the last reply.
     pub process_cpu: Option<Duration>,
-    /// Part of the time in which the generator had something to do.
+    /// Fraction of the time in which the generator was busy.
     pub busy: f64,
-    /// Why the figures mean nothing about the server.
+    /// Why the run is invalid; empty for a valid run.
     pub spoiled: Vec<String>,
 }
 
-/// The percentiles that are told.
+/// Reported percentiles.
 const PERCENTILES: [f64; 5] = [1.0, 50.0, 90.0, 99.0, 99.9];
 
 impl Report {
-    /// Takes in what became of a datagram.
-    pub(super) fn count(&mut self, judgement: Judgement, patience: NtpDuration) {
-        let Judgement::Answer(Answer { latency, kind }) = judgement else {
+    /// Counts a datagram.
+    pub(super) fn count(&mut self, outcome: Outcome, timeout: NtpDuration) {
+        let Outcome::Reply(Reply { latency, kind }) = outcome else {
             self.invalid += 1;
             return;
         };
-        let AnswerKind::Time {
+        let ReplyKind::Time {
             offset,
             interleaved,
             unsynchronized,
@@ -66,7 +67,7 @@ impl Report {
             self.kissed += 1;
             return;
         };
-        if latency > patience {
+        if latency > timeout {
             self.late += 1;
             return;
         }
@@ -79,23 +80,23 @@ impl Report {
         }
     }
 
-    /// Requests without any answer.
+    /// Requests without a reply.
     pub fn lost(&self) -> u64 {
         self.sent
             .saturating_sub(self.answered + self.late + self.kissed)
     }
 
-    /// Part of the requests that were lost or answered late.
+    /// Fraction of the requests that were lost or answered late.
     pub fn loss(&self) -> f64 {
         (self.lost() + self.late) as f64 / self.sent.max(1) as f64
     }
 
-    /// Requests sent in a second.
+    /// Requests sent per second.
     pub fn rate(&self) -> f64 {
         self.sent as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 
-    /// For programs. Times are in microseconds.
+    /// The report as JSON. Latencies and offsets are in microseconds.
     pub fn to_json(&self) -> Value {
         json!({
             "sent": self.sent,
@@ -126,11 +127,11 @@ fn micros(duration: NtpDuration) -> f64 {
 }
 
 fn percentiles(histogram: &Histogram) -> Value {
-    let told = PERCENTILES.iter().filter_map(|percent| {
+    let values = PERCENTILES.iter().filter_map(|percent| {
         let value = histogram.percentile(*percent)?;
         Some((format!("p{percent}"), json!(micros(value))))
     });
-    Value::Object(told.collect::<Map<_, _>>())
+    Value::Object(values.collect::<Map<_, _>>())
 }
 
 impl fmt::Display for Report {
@@ -138,7 +139,7 @@ impl fmt::Display for Report {
         let percent = |part: u64| 100.0 * part as f64 / self.sent.max(1) as f64;
         writeln!(
             f,
-            "sent      {:>10}  ({:.0} a second)",
+            "sent      {:>10}  ({:.0} per second)",
             self.sent,
             self.rate()
         )?;
@@ -154,16 +155,16 @@ impl fmt::Display for Report {
             writeln!(f, "{name:<9} {count:>10}")?;
         }
         if self.interleaved > 0 {
-            writeln!(f, "{} answers in interleaved mode", self.interleaved)?;
+            writeln!(f, "{} replies in interleaved mode", self.interleaved)?;
         }
         if self.reused_cookies > 0 {
             let count = self.reused_cookies;
-            writeln!(f, "{count} requests with a cookie used before")?;
+            writeln!(f, "{count} requests with a reused cookie")?;
         }
         if self.unsynchronized > 0 {
             writeln!(
                 f,
-                "the server calls itself unsynchronised in {} answers",
+                "{} replies of an unsynchronised server",
                 self.unsynchronized
             )?;
         }
@@ -178,7 +179,7 @@ impl fmt::Display for Report {
         }
         write!(
             f,
-            "generator {:.2} s of processor time, busy {:.0} % of the time",
+            "generator {:.2} s of CPU time, busy {:.0} % of the time",
             self.own_cpu.as_secs_f64(),
             100.0 * self.busy
         )?;
@@ -186,7 +187,7 @@ impl fmt::Display for Report {
             let micros = time.as_secs_f64() * 1e6 / self.answered.max(1) as f64;
             write!(
                 f,
-                "\nserver    {:.2} s of processor time, {micros:.2} us for each answer",
+                "\nserver    {:.2} s of CPU time, {micros:.2} us per reply",
                 time.as_secs_f64()
             )?;
         }
@@ -202,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_answered_is_lost_and_kisses_are_answers() {
+    fn unanswered_requests_are_lost_and_kissed_ones_are_not() {
         let report = Report {
             sent: 1000,
             answered: 900,

@@ -1,16 +1,16 @@
-//! NTS sessions that all clients of a run share (RFC 8915 section 5.7), and what is under way in them.
+//! NTS sessions that all clients of a run share (RFC 8915 section 5.7).
 //!
-//! A key exchange for each of a million clients would be a load of its own, so there are a few sessions, and the clients use
-//! them in turn. To the server that makes no difference: it knows no sessions.
+//! A key exchange for each of a million clients would be a load of its own, so the clients use a
+//! few sessions in turn. The server keeps no session state, so it sees no difference.
 //!
-//! A cookie is used once, and each answer brings another. When a rate is high and answers take long, more requests are under way than
-//! there are cookies. Then the last one is used again, and counted; since its answer brings a cookie too, a jar is soon as large as the
-//! number of requests under way, and that ends.
+//! A cookie is used once, and each reply brings another. At high rates and long latencies there are
+//! more requests in flight than cookies. Then the last cookie is reused, and counted; since its
+//! reply also brings a cookie, a session soon has as many cookies as requests in flight.
 
 use std::collections::VecDeque;
 
 use ntp_proto::nts::{
-    Cookie, KeyExchangeResult, NtsRequest, Proof, SessionKeys, UniqueIdentifier, prove,
+    Cookie, KeyExchangeResult, NtsRequest, Proof, SessionKeys, UniqueIdentifier, verify_reply,
 };
 use ntp_proto::wire::{Header, Packet};
 use rand_chacha::ChaCha8Rng;
@@ -20,7 +20,7 @@ use rand_core::SeedableRng;
 #[derive(Debug)]
 pub(super) struct Sessions {
     all: Vec<Session>,
-    /// Of request `n`, at place `n` modulo the length.
+    /// Unique identifier of request `n`, at index `n` modulo the length.
     identifiers: Vec<UniqueIdentifier>,
     rng: ChaCha8Rng,
     reused: u64,
@@ -29,44 +29,46 @@ pub(super) struct Sessions {
 #[derive(Debug)]
 struct Session {
     keys: SessionKeys,
-    jar: VecDeque<Cookie>,
+    cookies: VecDeque<Cookie>,
     last: Option<Cookie>,
 }
 
-/// Cookies that a session keeps. They are for many clients, so these are more than [`Cookie::IN_STOCK`].
-const JAR: usize = 4096;
+/// Maximum number of cookies of a session. It serves many clients, so this exceeds
+/// [`Cookie::MAX_STORED`].
+const MAX_COOKIES: usize = 4096;
 
 impl Sessions {
-    /// With room for `under_way` requests at once. `None` if there was no key exchange.
+    /// Sessions of these exchanges, for `in_flight` requests at a time. `None` if there are no
+    /// exchanges.
     pub(super) fn new(
         exchanged: Vec<KeyExchangeResult>,
-        under_way: usize,
+        in_flight: usize,
         seed: u64,
     ) -> Option<Self> {
         let session = |exchanged: KeyExchangeResult| Session {
             keys: exchanged.keys,
-            jar: exchanged.cookies.into(),
+            cookies: exchanged.cookies.into(),
             last: None,
         };
         let all: Vec<Session> = exchanged.into_iter().map(session).collect();
         (!all.is_empty()).then(|| Self {
             all,
-            identifiers: vec![UniqueIdentifier::default(); under_way.max(1)],
+            identifiers: vec![UniqueIdentifier::default(); in_flight.max(1)],
             rng: ChaCha8Rng::seed_from_u64(seed),
             reused: 0,
         })
     }
 
-    /// How many requests had to do with a cookie that had been used.
+    /// Number of requests with a reused cookie.
     pub(super) fn reused(&self) -> u64 {
         self.reused
     }
 
-    /// Request `number`, which says `header`. `None` if the session never had a cookie that can be sent.
-    pub(super) fn ask(&mut self, number: u64, header: &Header) -> Option<Vec<u8>> {
+    /// Builds request `number` with this header. `None` if the session has no usable cookie.
+    pub(super) fn request(&mut self, number: u64, header: &Header) -> Option<Vec<u8>> {
         let (session, identifier) = self.places(number);
         let session = self.all.get_mut(session)?;
-        if let Some(fresh) = session.jar.pop_front() {
+        if let Some(fresh) = session.cookies.pop_front() {
             session.last = Some(fresh);
         } else {
             self.reused += 1;
@@ -77,33 +79,33 @@ impl Sessions {
         Some(request.octets)
     }
 
-    /// Whether the server of the session has written this answer to request `number`. Its cookies are kept.
-    pub(super) fn check(&mut self, number: u64, answer: &Packet<'_>) -> Option<Standing> {
+    /// Verifies a reply to request `number`, and stores its cookies. `None` if it does not match.
+    pub(super) fn check(&mut self, number: u64, reply: &Packet<'_>) -> Option<Authenticity> {
         let (session, identifier) = self.places(number);
         let session = self.all.get_mut(session)?;
-        match prove(answer, &session.keys, self.identifiers.get(identifier)?) {
+        match verify_reply(reply, &session.keys, self.identifiers.get(identifier)?) {
             Proof::Authentic(cookies) => {
-                session.jar.extend(cookies);
-                session.jar.truncate(JAR);
-                Some(Standing::Authentic)
+                session.cookies.extend(cookies);
+                session.cookies.truncate(MAX_COOKIES);
+                Some(Authenticity::Authentic)
             }
-            Proof::Unproved => Some(Standing::Unproved),
-            Proof::NotOurs => None,
+            Proof::Unauthenticated => Some(Authenticity::Unauthenticated),
+            Proof::Unrelated => None,
         }
     }
 
-    /// Which session a request belongs to, and the place of its identifier.
+    /// Index of the session of a request, and of its identifier.
     fn places(&self, number: u64) -> (usize, usize) {
         let place = |length: usize| (number % length as u64) as usize;
         (place(self.all.len()), place(self.identifiers.len()))
     }
 }
 
-/// What is known of who wrote an answer to a request of ours.
+/// Authentication status of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// The server of the session.
+pub(super) enum Authenticity {
+    /// Authenticated with the session's keys.
     Authentic,
-    /// Anybody who saw the request. It may be a kiss, and nothing else.
-    Unproved,
+    /// Repeats the unique identifier, but is not authenticated. Valid only for a kiss.
+    Unauthenticated,
 }

@@ -1,4 +1,4 @@
-//! The addresses that requests come from.
+//! Source addresses of requests.
 
 use core::fmt;
 use core::str::FromStr;
@@ -6,11 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ntp_config::Subnet;
 
-/// More addresses than this are not used: enough to fill any table of clients.
-const MOST: u32 = 1 << 24;
+/// Maximum number of addresses: enough to fill any table of clients.
+const MAX_ADDRESSES: u32 = 1 << 24;
 
-/// All addresses of a network. The machine must take them for its own: those of 127.0.0.0/8, or with a route of the kind
-/// `ip route add local 10.1.0.0/16 dev lo`.
+/// All addresses of a network. They must be local to the machine: those of 127.0.0.0/8, or by a
+/// route such as `ip route add local 10.1.0.0/16 dev lo`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sources {
     network: Subnet,
@@ -18,18 +18,19 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// How many there are.
+    /// Number of addresses.
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// The `number`th address, in an order that looks random, round after round.
+    /// Address number `number` modulo the count, in a pseudorandom order.
     pub fn address(&self, number: u64) -> IpAddr {
         // An odd factor permutes the numbers below a power of two.
         let index = (number as u32).wrapping_mul(0x9e37_79b1) % self.count;
         match self.network.address() {
             IpAddr::V4(first) => Ipv4Addr::from_bits(first.to_bits() | index).into(),
-            // Each in a /64 of its own if the network is that large, for servers judge clients by their /64.
+            // Each in its own /64 if the network is that large, since servers treat a /64 as one
+            // client.
             IpAddr::V6(first) => {
                 let host = if self.network.length() < 64 {
                     u128::from(index) << 64 | 1
@@ -54,7 +55,10 @@ impl FromStr for Sources {
             IpAddr::V6(_) if network.length() < 64 => 64 - network.length(),
             IpAddr::V6(_) => 128 - network.length(),
         };
-        let count = 1u32.checked_shl(bits.into()).unwrap_or(MOST).min(MOST);
+        let count = 1u32
+            .checked_shl(bits.into())
+            .unwrap_or(MAX_ADDRESSES)
+            .min(MAX_ADDRESSES);
         Ok(Self { network, count })
     }
 }
@@ -72,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_address_comes_up_once_in_a_round() {
+    fn each_address_occurs_once_per_round() {
         for (text, count) in [
             ("127.1.0.0/20", 4096),
             ("127.0.0.1/32", 1),

@@ -61,7 +61,7 @@ impl<'a> Generator<'a> {
         self.report(&self.program, |command| {
             command
                 .arg(target.to_string())
-                .args(["--json", "--patience", "0.2"])
+                .args(["--json", "--timeout", "0.2"])
                 .args(["--rate", &rate.to_string()])
                 .args(["--duration", &duration.as_secs_f64().to_string()])
                 .args(further);

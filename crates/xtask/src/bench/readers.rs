@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ntp_control_api::control::client::Client;
-use ntp_control_api::control::methods::{GetStatus, Nothing};
+use ntp_control_api::control::methods::{GetStatus, NoInput};
 use ntp_control_api::observation::fetch as observe;
 
 use super::build;
@@ -139,7 +139,7 @@ impl Reader<'_> {
         let mut client =
             Client::connect(&self.control, PATIENCE).map_err(|error| error.to_string())?;
         let reply = client
-            .call::<GetStatus>(&Nothing {})
+            .call::<GetStatus>(&NoInput {})
             .map_err(|error| error.to_string())?;
         let sources = reply.status.sources.iter();
         let settled = sources.filter(|it| it.measurement.is_some() && it.packets.sent >= BURST);

@@ -1,23 +1,24 @@
-//! What an operator does to the set of sources: names them, adds and removes them, takes them offline.
+//! Changes of the source set by operator commands.
 //!
-//! Configured sources are counted by their place in a list; when one goes, those behind it move up, and with them the
-//! associations' references. Everything that outlives a call (look-ups) uses numbers that are never given twice.
+//! Configured sources are identified by their index in a list. When one is removed, the indices of
+//! those behind it shift, including the references of associations. Everything that outlives a call
+//! (lookups) uses IDs that are never reused.
 
 use ntp_time::Monotonic;
 
 use super::{Host, Lookup, Member, SocketAddr, SourceConfig, SourceSet};
-use crate::discipline::Opinion;
-use crate::engine::snapshot::ConfiguredSnapshot;
+use crate::discipline::SelectionOptions;
 use crate::engine::{Refusal, SourceId};
+use ntp_types::status::ConfiguredSource;
 
-/// The configured sources that a command is about.
+/// The configured sources that a command applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Whom {
+pub(in crate::engine) enum SourceSelector {
     All,
     One(usize),
 }
 
-impl Whom {
+impl SourceSelector {
     pub(in crate::engine) fn includes(self, index: usize) -> bool {
         match self {
             Self::All => true,
@@ -27,14 +28,14 @@ impl Whom {
 }
 
 impl SourceSet {
-    /// How many sources are configured.
+    /// Number of configured sources.
     pub(in crate::engine) fn count(&self) -> usize {
         self.configured.len()
     }
 
-    /// The configured source that an operator calls `name`: by its configured name, or else by its host alone, by an
-    /// address in use, or by the number of an association.
-    pub(in crate::engine) fn named(&self, name: &str) -> Result<usize, Refusal> {
+    /// Returns the configured source that matches `name`: by its configured name, else by its host,
+    /// else by an address in use or by the number of an association.
+    pub(in crate::engine) fn find(&self, name: &str) -> Result<usize, Refusal> {
         let exact = |source: &SourceConfig| source.name == name;
         let host = |source: &SourceConfig| match &source.host {
             Host::Name(host) => host.eq_ignore_ascii_case(name),
@@ -45,10 +46,10 @@ impl SourceSet {
         let member = |member: &Member| {
             in_use(member.association.remote()) || Ok(member.id) == name.parse().map(SourceId)
         };
-        let configured = |is_meant: &dyn Fn(&SourceConfig) -> bool| -> Vec<usize> {
+        let configured = |matches: &dyn Fn(&SourceConfig) -> bool| -> Vec<usize> {
             let indices = 0..self.configured.len();
             indices
-                .filter(|index| is_meant(self.config_at(*index)))
+                .filter(|index| matches(self.config_at(*index)))
                 .collect()
         };
         let mut found = configured(&exact);
@@ -73,27 +74,11 @@ impl SourceSet {
         }
     }
 
-    /// The same for commands that may be about all.
-    pub(in crate::engine) fn whom(&self, name: Option<&str>) -> Result<Whom, Refusal> {
-        name.map_or(Ok(Whom::All), |name| self.named(name).map(Whom::One))
-    }
-
-    /// When `member` is to be asked; not while its source is offline.
-    pub(in crate::engine) fn next_poll(&self, member: &Member) -> Option<Monotonic> {
-        if self.by_prompt {
-            return member.prompted;
-        }
-        self.is_online(member.configured)
-            .then(|| member.association.next_poll())
-    }
-
-    /// From now on whoever is at `remote` is asked when this is called, and nobody of its own accord.
-    pub(in crate::engine) fn prompt(&mut self, remote: Option<SocketAddr>, now: Monotonic) {
-        self.by_prompt = true;
-        let mut members = self.members.iter_mut();
-        if let Some(member) = members.find(|member| Some(member.association.remote()) == remote) {
-            member.prompted = Some(now);
-        }
+    /// Like [`find`](Self::find), for commands that apply to all sources without a name.
+    pub(in crate::engine) fn select(&self, name: Option<&str>) -> Result<SourceSelector, Refusal> {
+        name.map_or(Ok(SourceSelector::All), |name| {
+            self.find(name).map(SourceSelector::One)
+        })
     }
 
     pub(in crate::engine) fn is_online(&self, index: usize) -> bool {
@@ -102,27 +87,28 @@ impl SourceSet {
             .is_some_and(|source| source.online)
     }
 
-    /// What is thought of the configured source at `index`. While it is offline nothing new comes from it, so it does not take the place of
-    /// others; what it said counts beside them as long as it is fresh.
-    pub(in crate::engine) fn opinion_at(&self, index: usize) -> Opinion {
-        let opinion = self.config_at(index).opinion;
-        Opinion {
-            prefer: opinion.prefer && self.is_online(index),
-            ..opinion
+    /// Selection options of the configured source at `index`. An offline source yields no new
+    /// measurements, so it is not preferred; its last measurement is used as long as it is fresh.
+    pub(in crate::engine) fn selection_at(&self, index: usize) -> SelectionOptions {
+        let selection = self.config_at(index).selection;
+        SelectionOptions {
+            prefer: selection.prefer && self.is_online(index),
+            ..selection
         }
     }
 
-    /// Returns the names of those that are meant. Whoever comes online is looked up at once.
+    /// Sets the online state of the selected sources and returns their names. Due lookups are made
+    /// at once.
     pub(in crate::engine) fn set_online(
         &mut self,
-        whom: Whom,
+        selector: SourceSelector,
         online: bool,
         now: Monotonic,
     ) -> Vec<String> {
-        let meant = self.configured.iter_mut().enumerate();
-        let meant = meant.filter(|(index, _)| whom.includes(*index));
+        let selected = self.configured.iter_mut().enumerate();
+        let selected = selected.filter(|(index, _)| selector.includes(*index));
         let mut names = Vec::new();
-        for (_, source) in meant {
+        for (_, source) in selected {
             source.online = online;
             if let Lookup::Due(_) = source.lookup {
                 source.lookup = Lookup::Due(now);
@@ -132,25 +118,25 @@ impl SourceSet {
         names
     }
 
-    /// Some association of the configured source at `index`.
+    /// Position of an association of the configured source at `index`.
     pub(in crate::engine) fn member_of(&self, index: usize) -> Option<usize> {
         self.members
             .iter()
             .position(|member| member.configured == index)
     }
 
-    /// Takes a configured source out, which has no associations any more.
-    pub(in crate::engine) fn forget(&mut self, index: usize) -> SourceConfig {
-        let gone = self.configured.remove(index);
+    /// Removes a configured source that has no associations.
+    pub(in crate::engine) fn remove_configured(&mut self, index: usize) -> SourceConfig {
+        let removed = self.configured.remove(index);
         for member in &mut self.members {
             if member.configured > index {
                 member.configured -= 1;
             }
         }
-        gone.config
+        removed.config
     }
 
-    /// Puts other settings in place. Returns the old ones.
+    /// Replaces the settings of a configured source and returns the old ones.
     pub(in crate::engine) fn replace_config(
         &mut self,
         index: usize,
@@ -159,17 +145,18 @@ impl SourceSet {
         core::mem::replace(&mut self.configured[index].config, config)
     }
 
-    /// The number of associations wanted, or the addresses permitted, may be others.
-    pub(in crate::engine) fn look_again(&mut self, index: usize, now: Monotonic) {
+    /// Schedules a lookup if the source at `index` has too few associations.
+    pub(in crate::engine) fn schedule_lookup_if_short(&mut self, index: usize, now: Monotonic) {
         let source = &mut self.configured[index];
-        let wants = source.present < source.config.wanted();
-        let named = matches!(source.host(), Some(Host::Name(_)));
-        if wants && source.lookup == Lookup::Idle && named {
+        let is_short = source.present < source.config.wanted();
+        let has_name = matches!(source.host(), Some(Host::Name(_)));
+        if is_short && source.lookup == Lookup::Idle && has_name {
             source.lookup = Lookup::Due(now);
         }
     }
 
-    /// An association that the configured source may not or need not have, the most useless first.
+    /// Position of an association that the configured source may not have, or the least reachable
+    /// one in excess of its number.
     pub(in crate::engine) fn surplus_of(&self, index: usize) -> Option<usize> {
         let source = &self.configured[index];
         let of_source = || {
@@ -184,7 +171,7 @@ impl SourceSet {
         if source.present <= source.config.wanted() {
             return None;
         }
-        // The youngest of the least reachable.
+        // The newest of the least reachable.
         let surplus = of_source().min_by_key(|(position, member)| {
             let reach = member.association.reach().bits().count_ones();
             (reach, core::cmp::Reverse(*position))
@@ -192,25 +179,25 @@ impl SourceSet {
         surplus.map(|(position, _)| position)
     }
 
-    /// Whether the operator requires some source.
+    /// Whether any source has the option `require`.
     pub(in crate::engine) fn is_any_required(&self) -> bool {
         self.configured
             .iter()
-            .any(|source| source.config.opinion.require)
+            .any(|source| source.config.selection.require)
     }
 
-    /// All configured sources, for readers.
-    pub(in crate::engine) fn overview(&self, now: Monotonic) -> Vec<ConfiguredSnapshot> {
-        let overview = |source: &super::Configured| ConfiguredSnapshot {
+    /// Returns the status of all configured sources.
+    pub(in crate::engine) fn status(&self, now: Monotonic) -> Vec<ConfiguredSource> {
+        let status = |source: &super::Configured| ConfiguredSource {
             name: source.config.name.clone(),
-            wanted: source.config.wanted(),
-            present: source.present,
+            wanted: source.config.wanted() as u64,
+            present: source.present as u64,
             online: source.online,
-            key_exchange: source.keys.as_ref().map(|keys| keys.overview(now)),
-            trouble: source.trouble(),
-            denied: source.lookup == Lookup::Never
+            key_exchange: source.keys.as_ref().map(|keys| keys.status(now)),
+            last_error: source.last_error().map(|error| error.to_string()),
+            denied: source.lookup == Lookup::Disabled
                 || (source.is_single() && !source.denied.is_empty()),
         };
-        self.configured.iter().map(overview).collect()
+        self.configured.iter().map(status).collect()
     }
 }

@@ -1,69 +1,74 @@
-//! The client's side of a key exchange: one request, and whether the response is an answer to it.
+//! Client side of a key exchange: creates the request and validates the response.
 //!
-//! A response is taken only if it chooses from what was offered (RFC 8915 sections 4.1.2 and 4.1.5). Warnings are treated as errors: no
-//! warning is defined so far, and what is not understood is no ground to stand on (section 4.1.4). Cookies beyond eight, and such as would not
-//! fit into a request, are left out.
+//! A response is accepted only if it chooses from what was offered (RFC 8915 sections 4.1.2 and
+//! 4.1.5). Warnings are treated as errors: none is defined so far, and an unknown warning must not
+//! be relied on (section 4.1.4). Cookies beyond eight, and those that do not fit in a request, are
+//! dropped.
 
 use core::fmt;
 
-use super::{Agreement, ErrorCode, Export, NTPV4, Single};
-use crate::nts::record::{Inbox, MessageWriter, RESPONSE_LIMIT, Record, RecordKind, TooLong};
+use super::{Agreement, ErrorCode, Export, NTPV4, UniqueRecord};
+use crate::nts::record::{
+    MessageBuffer, MessageWriter, RESPONSE_LIMIT, Record, RecordKind, TooLong,
+};
 use crate::nts::{AeadAlgorithm, Cookie};
 
-/// A key exchange as the client sees it.
+/// A key exchange on the client side.
 #[derive(Clone, Debug)]
 pub struct ClientExchange {
-    /// Best first.
+    /// In order of preference.
     offered: Vec<AeadAlgorithm>,
-    inbox: Inbox,
+    buffer: MessageBuffer,
 }
 
-/// What a server gave, without the keys.
+/// A valid response, without the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Granted {
     /// The algorithm and how its keys are exported.
     pub agreement: Agreement,
-    /// One to eight.
+    /// One to eight cookies.
     pub cookies: Vec<Cookie>,
-    /// The NTP server to ask, if it is another host than the one that gave the keys: a name or an address.
+    /// The NTP server, if it is not the host of the key exchange: a name or an address.
     pub server: Option<String>,
-    /// Its port, if it is not 123.
+    /// Port of the NTP server, if it is not 123.
     pub port: Option<u16>,
 }
 
-/// Why a response is none: the server's fault, or its answer.
+/// Why a response is refused: it is invalid, or the server refuses the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// It ended in the middle.
+pub enum ResponseError {
+    /// It is incomplete.
     Truncated,
-    /// It is longer than anyone needs.
+    /// It is longer than the limit.
     TooLong,
-    /// A record must be understood and is not.
+    /// A critical record is unknown.
     UnknownCritical(RecordKind),
-    /// A record's contents are not what its kind demands.
+    /// The contents of a record are invalid for its type.
     Malformed(RecordKind),
-    /// A record must be there once and is there again.
+    /// A record that must be unique is repeated.
     Repeated(RecordKind),
-    /// A record must be there and is not.
+    /// A mandatory record is missing.
     Missing(RecordKind),
-    /// The server says that it could not do it.
+    /// The server reports an error.
     Error(ErrorCode),
-    /// The server warns of something that has no meaning so far.
+    /// The server sent a warning, and none is defined so far.
     Warning(u16),
-    /// The server has no keys for NTPv4.
+    /// The server does not support NTPv4.
     NoProtocol,
-    /// The server knows none of the algorithms.
+    /// The server supports none of the offered algorithms.
     NoAlgorithm,
-    /// The server chose something else than what was offered.
+    /// The server chose a value that was not offered.
     NotOffered(RecordKind, u16),
-    /// There is not a single cookie that can be used.
+    /// There is no usable cookie.
     NoCookie,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ResponseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Truncated => f.write_str("the server hung up before the end of its response"),
+            Self::Truncated => {
+                f.write_str("the server closed the connection before the end of its response")
+            }
             Self::TooLong => {
                 write!(
                     f,
@@ -71,41 +76,38 @@ impl fmt::Display for Fault {
                 )
             }
             Self::UnknownCritical(kind) => {
-                write!(
-                    f,
-                    "the server demands that {kind} be understood, which it is not"
-                )
+                write!(f, "the server sent an unknown critical {kind}")
             }
             Self::Malformed(kind) => write!(f, "the server sent a malformed {kind}"),
             Self::Repeated(kind) => write!(f, "the server sent more than one {kind}"),
             Self::Missing(kind) => write!(f, "the server sent no {kind}"),
-            Self::Error(code) => write!(f, "the server refuses: {code}"),
+            Self::Error(code) => write!(f, "the server replied with an error: {code}"),
             Self::Warning(number) => write!(f, "the server sent the unknown warning {number}"),
-            Self::NoProtocol => f.write_str("the server gives out no keys for NTPv4"),
-            Self::NoAlgorithm => f.write_str("the server knows none of our AEAD algorithms"),
+            Self::NoProtocol => f.write_str("the server does not offer keys for NTPv4"),
+            Self::NoAlgorithm => f.write_str("the server supports none of our AEAD algorithms"),
             Self::NotOffered(kind, number) => {
                 write!(
                     f,
-                    "the server's {kind} chooses {number}, which was not offered"
+                    "the server chose {number} in its {kind}, which was not offered"
                 )
             }
-            Self::NoCookie => f.write_str("the server sent no cookie that can be used"),
+            Self::NoCookie => f.write_str("the server sent no usable cookie"),
         }
     }
 }
 
-impl core::error::Error for Fault {}
+impl core::error::Error for ResponseError {}
 
 impl ClientExchange {
-    /// An exchange that offers `algorithms`, best first.
+    /// An exchange that offers `algorithms`, in order of preference.
     pub fn new(algorithms: &[AeadAlgorithm]) -> Self {
         Self {
             offered: algorithms.to_vec(),
-            inbox: Inbox::new(RESPONSE_LIMIT),
+            buffer: MessageBuffer::new(RESPONSE_LIMIT),
         }
     }
 
-    /// What to send.
+    /// The request to send.
     pub fn request(&self) -> Vec<u8> {
         let mut message = MessageWriter::default();
         message.critical(RecordKind::NEXT_PROTOCOL, &NTPV4.to_be_bytes());
@@ -119,74 +121,79 @@ impl ClientExchange {
         message.finish()
     }
 
-    /// Takes a piece of the response; gives what was granted once it is complete.
+    /// Appends a piece of the response. Returns the result once it is complete.
     ///
     /// # Errors
-    /// If the response is refused; the exchange is over then.
-    pub fn receive(&mut self, piece: &[u8]) -> Result<Option<Granted>, Fault> {
-        match self.inbox.push(piece) {
-            Ok(true) => self.judge().map(Some),
+    ///
+    /// [`ResponseError`] if the response is refused; the exchange has failed then.
+    pub fn receive(&mut self, piece: &[u8]) -> Result<Option<Granted>, ResponseError> {
+        match self.buffer.push(piece) {
+            Ok(true) => self.evaluate().map(Some),
             Ok(false) => Ok(None),
-            Err(TooLong) => Err(Fault::TooLong),
+            Err(TooLong) => Err(ResponseError::TooLong),
         }
     }
 
-    fn judge(&self) -> Result<Granted, Fault> {
-        let mut protocol = Single::new(RecordKind::NEXT_PROTOCOL);
-        let mut algorithm = Single::new(RecordKind::AEAD);
-        let mut server = Single::new(RecordKind::SERVER);
-        let mut port = Single::new(RecordKind::PORT);
+    fn evaluate(&self) -> Result<Granted, ResponseError> {
+        let mut protocol = UniqueRecord::new(RecordKind::NEXT_PROTOCOL);
+        let mut algorithm = UniqueRecord::new(RecordKind::AEAD);
+        let mut server = UniqueRecord::new(RecordKind::SERVER);
+        let mut port = UniqueRecord::new(RecordKind::PORT);
         let (mut cookies, mut compliant) = (Vec::new(), false);
-        for record in self.inbox.records() {
-            let malformed = Fault::Malformed(record.kind);
+        for record in self.buffer.records() {
+            let malformed = ResponseError::Malformed(record.kind);
             match record.kind {
                 RecordKind::ERROR => {
                     let code = record.number().ok_or(malformed)?;
-                    return Err(Fault::Error(ErrorCode(code)));
+                    return Err(ResponseError::Error(ErrorCode(code)));
                 }
                 RecordKind::WARNING => {
-                    return Err(Fault::Warning(record.number().ok_or(malformed)?));
+                    return Err(ResponseError::Warning(record.number().ok_or(malformed)?));
                 }
                 RecordKind::NEXT_PROTOCOL => {
                     let chosen = choice(&record).ok_or(malformed)?;
-                    protocol.set(chosen).map_err(Fault::Repeated)?;
+                    protocol.set(chosen).map_err(ResponseError::Repeated)?;
                 }
                 RecordKind::AEAD => {
                     let chosen = choice(&record).ok_or(malformed)?;
-                    algorithm.set(chosen).map_err(Fault::Repeated)?;
+                    algorithm.set(chosen).map_err(ResponseError::Repeated)?;
                 }
                 RecordKind::COOKIE => {
-                    let room = Cookie::IN_STOCK - cookies.len();
+                    let room = Cookie::MAX_STORED - cookies.len();
                     cookies.extend(Cookie::new(record.body).into_iter().take(room));
                 }
                 RecordKind::SERVER => {
                     let host = host(record.body).ok_or(malformed)?;
-                    server.set(host).map_err(Fault::Repeated)?;
+                    server.set(host).map_err(ResponseError::Repeated)?;
                 }
                 RecordKind::PORT => {
                     let number = record.number().filter(|port| *port != 0).ok_or(malformed)?;
-                    port.set(number).map_err(Fault::Repeated)?;
+                    port.set(number).map_err(ResponseError::Repeated)?;
                 }
                 RecordKind::COMPLIANT_GCM_SIV_EXPORT => compliant = true,
-                unknown if record.critical => return Err(Fault::UnknownCritical(unknown)),
+                unknown if record.critical => return Err(ResponseError::UnknownCritical(unknown)),
                 _ => {}
             }
         }
-        let protocol = protocol.value.ok_or(Fault::Missing(protocol.kind))?;
-        match protocol.ok_or(Fault::NoProtocol)? {
+        let protocol = protocol
+            .value
+            .ok_or(ResponseError::Missing(protocol.kind))?;
+        match protocol.ok_or(ResponseError::NoProtocol)? {
             NTPV4 => {}
-            other => return Err(Fault::NotOffered(RecordKind::NEXT_PROTOCOL, other)),
+            other => return Err(ResponseError::NotOffered(RecordKind::NEXT_PROTOCOL, other)),
         }
-        let algorithm = algorithm.value.ok_or(Fault::Missing(algorithm.kind))?;
-        let number = algorithm.ok_or(Fault::NoAlgorithm)?;
+        let algorithm = algorithm
+            .value
+            .ok_or(ResponseError::Missing(algorithm.kind))?;
+        let number = algorithm.ok_or(ResponseError::NoAlgorithm)?;
         let algorithm = AeadAlgorithm::from_id(number)
             .filter(|algorithm| self.offered.contains(algorithm))
-            .ok_or(Fault::NotOffered(RecordKind::AEAD, number))?;
+            .ok_or(ResponseError::NotOffered(RecordKind::AEAD, number))?;
         if cookies.is_empty() {
-            return Err(Fault::NoCookie);
+            return Err(ResponseError::NoCookie);
         }
         let export = match algorithm {
-            AeadAlgorithm::Aes128GcmSiv if !compliant => Export::Unsure,
+            AeadAlgorithm::Aes128GcmSiv if !compliant => Export::Ambiguous,
             _ => Export::Standard,
         };
         Ok(Granted {
@@ -198,7 +205,8 @@ impl ClientExchange {
     }
 }
 
-/// The one number that a server chooses, or its admission that there is none to choose. More than one is no choice.
+/// The number that a server chose, or `Some(None)` if it chose none. `None` if the record is
+/// invalid.
 fn choice(record: &Record<'_>) -> Option<Option<u16>> {
     if record.body.is_empty() {
         return Some(None);
@@ -206,11 +214,11 @@ fn choice(record: &Record<'_>) -> Option<Option<u16>> {
     record.number().map(Some)
 }
 
-/// A name or an address that can go to a resolver and into a log as it is.
+/// A name or an address that is safe for a resolver and a log.
 fn host(body: &[u8]) -> Option<String> {
-    let harmless = |octet: &u8| octet.is_ascii_alphanumeric() || b".-_:".contains(octet);
-    let plain = (1..=255).contains(&body.len()) && body.iter().all(harmless);
-    plain
+    let allowed = |octet: &u8| octet.is_ascii_alphanumeric() || b".-_:".contains(octet);
+    let valid = (1..=255).contains(&body.len()) && body.iter().all(allowed);
+    valid
         .then(|| str::from_utf8(body).ok().map(str::to_owned))
         .flatten()
 }
@@ -222,8 +230,8 @@ mod tests {
 
     const OFFER: &[AeadAlgorithm] = &[Aes128GcmSiv, AesSivCmac256];
 
-    /// A response of these records, critical or not as a server would have them.
-    fn told(records: &[(u16, &[u8])]) -> Result<Granted, Fault> {
+    /// Parses a response of these records; the highest bit of a type is the critical bit.
+    fn receive(records: &[(u16, &[u8])]) -> Result<Granted, ResponseError> {
         let mut message = MessageWriter::default();
         for (kind, body) in records {
             if *kind & 0x8000 != 0 {
@@ -244,7 +252,7 @@ mod tests {
     const COOKIE: (u16, &[u8]) = (5, &[7; 100]);
 
     #[test]
-    fn the_request_offers_in_order_and_says_how_keys_are_exported() {
+    fn the_request_has_algorithms_in_order_and_record_1024() {
         let request = ClientExchange::new(OFFER).request();
         let expected = [
             0x80, 1, 0, 2, 0, 0, //
@@ -262,15 +270,15 @@ mod tests {
     }
 
     #[test]
-    fn server_port_and_cookies_arrive() {
-        let granted = told(&[
+    fn server_port_and_cookies_are_read_from_the_response() {
+        let granted = receive(&[
             PROTOCOL,
             SIV,
             COOKIE,
             (5, &[8; 64]),
             (6, b"ntp.example"),
             (0x8007, &[4, 0x56]),
-            (99, b"what nobody knows"),
+            (99, b"an unknown record"),
         ])
         .unwrap();
         let cookies: Vec<_> = granted.cookies.iter().map(Cookie::octets).collect();
@@ -281,10 +289,10 @@ mod tests {
     }
 
     #[test]
-    fn whether_the_keys_are_chronys_is_known_from_a_record_only() {
-        let export = |records: &[_]| told(records).unwrap().agreement.export;
+    fn key_export_is_ambiguous_without_record_1024() {
+        let export = |records: &[_]| receive(records).unwrap().agreement.export;
         assert_eq!(export(&[PROTOCOL, SIV, COOKIE]), Export::Standard);
-        assert_eq!(export(&[PROTOCOL, GCM, COOKIE]), Export::Unsure);
+        assert_eq!(export(&[PROTOCOL, GCM, COOKIE]), Export::Ambiguous);
         assert_eq!(
             export(&[PROTOCOL, GCM, COOKIE, (1024, &[])]),
             Export::Standard
@@ -292,66 +300,78 @@ mod tests {
     }
 
     #[test]
-    fn eight_cookies_are_kept_and_none_that_no_request_could_carry() {
-        let long = [1; Cookie::LONGEST + 1];
+    fn at_most_eight_cookies_of_valid_length_are_kept() {
+        let long = [1; Cookie::MAX_LENGTH + 1];
         let empty: (u16, &[u8]) = (5, &[]);
         assert_eq!(
-            told(&[PROTOCOL, SIV, (5, &long), empty]),
-            Err(Fault::NoCookie)
+            receive(&[PROTOCOL, SIV, (5, &long), empty]),
+            Err(ResponseError::NoCookie)
         );
         let mut records = vec![PROTOCOL, SIV, empty];
         records.extend([COOKIE; 600]);
-        assert_eq!(told(&records).unwrap().cookies.len(), Cookie::IN_STOCK);
+        assert_eq!(receive(&records).unwrap().cookies.len(), Cookie::MAX_STORED);
     }
 
     #[test]
-    fn a_response_that_is_no_answer_is_refused_by_its_fault() {
+    fn an_invalid_response_is_refused_with_its_error() {
         let aead = RecordKind::AEAD;
         let next = RecordKind::NEXT_PROTOCOL;
-        for (records, fault) in [
-            (&[SIV, COOKIE][..], Fault::Missing(next)),
-            (&[PROTOCOL, COOKIE], Fault::Missing(aead)),
-            (&[PROTOCOL, SIV], Fault::NoCookie),
-            (&[(0x8001, &[][..]), SIV, COOKIE], Fault::NoProtocol),
-            (&[PROTOCOL, (0x8004, &[]), COOKIE], Fault::NoAlgorithm),
+        for (records, error) in [
+            (&[SIV, COOKIE][..], ResponseError::Missing(next)),
+            (&[PROTOCOL, COOKIE], ResponseError::Missing(aead)),
+            (&[PROTOCOL, SIV], ResponseError::NoCookie),
+            (&[(0x8001, &[][..]), SIV, COOKIE], ResponseError::NoProtocol),
+            (
+                &[PROTOCOL, (0x8004, &[]), COOKIE],
+                ResponseError::NoAlgorithm,
+            ),
             (
                 &[(0x8001, &[0x80, 1]), SIV, COOKIE],
-                Fault::NotOffered(next, 0x8001),
+                ResponseError::NotOffered(next, 0x8001),
             ),
             (
                 &[PROTOCOL, (4, &[0, 17]), COOKIE],
-                Fault::NotOffered(aead, 17),
+                ResponseError::NotOffered(aead, 17),
             ),
             (
                 &[PROTOCOL, (4, &[0, 15, 0, 30]), COOKIE],
-                Fault::Malformed(aead),
+                ResponseError::Malformed(aead),
             ),
-            (&[PROTOCOL, SIV, SIV, COOKIE], Fault::Repeated(aead)),
-            (&[PROTOCOL, PROTOCOL, SIV, COOKIE], Fault::Repeated(next)),
+            (&[PROTOCOL, SIV, SIV, COOKIE], ResponseError::Repeated(aead)),
+            (
+                &[PROTOCOL, PROTOCOL, SIV, COOKIE],
+                ResponseError::Repeated(next),
+            ),
             (
                 &[PROTOCOL, SIV, COOKIE, (0x8063, &[])],
-                Fault::UnknownCritical(RecordKind(0x63)),
+                ResponseError::UnknownCritical(RecordKind(0x63)),
             ),
-            (&[(0x8002, &[0, 1])], Fault::Error(ErrorCode::BAD_REQUEST)),
-            (&[(0x8002, &[1])], Fault::Malformed(RecordKind::ERROR)),
+            (
+                &[(0x8002, &[0, 1])],
+                ResponseError::Error(ErrorCode::BAD_REQUEST),
+            ),
+            (
+                &[(0x8002, &[1])],
+                ResponseError::Malformed(RecordKind::ERROR),
+            ),
             (
                 &[PROTOCOL, SIV, COOKIE, (0x8003, &[0, 9])],
-                Fault::Warning(9),
+                ResponseError::Warning(9),
             ),
             (
                 &[PROTOCOL, SIV, COOKIE, (7, &[0, 0])],
-                Fault::Malformed(RecordKind::PORT),
+                ResponseError::Malformed(RecordKind::PORT),
             ),
             (
                 &[PROTOCOL, SIV, COOKIE, (6, b"a b")],
-                Fault::Malformed(RecordKind::SERVER),
+                ResponseError::Malformed(RecordKind::SERVER),
             ),
             (
                 &[PROTOCOL, SIV, COOKIE, (6, b"\x1b[2J")],
-                Fault::Malformed(RecordKind::SERVER),
+                ResponseError::Malformed(RecordKind::SERVER),
             ),
         ] {
-            assert_eq!(told(records), Err(fault), "{records:?}");
+            assert_eq!(receive(records), Err(error), "{records:?}");
         }
     }
 }

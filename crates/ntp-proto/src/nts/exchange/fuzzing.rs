@@ -1,34 +1,36 @@
-//! What must hold for any octets at all, as functions that panic when it does not.
+//! Invariants that hold for any octets, as functions that panic if one is violated.
 //!
-//! The libFuzzer target in `fuzz/`, the replay of the committed corpus and property tests share them. An entry is a
-//! message, after one octet that says into pieces of which length it is cut.
+//! They are called by the libFuzzer target in `fuzz/`, the replay of the committed corpus and
+//! property tests. An entry is one octet, the length of the pieces in which the message arrives,
+//! followed by the message.
 
-use super::{COOKIES, ClientExchange, Decision, ServerExchange, ServerPolicy};
-use crate::nts::record::{Inbox, MessageWriter, REQUEST_LIMIT, RESPONSE_LIMIT, RecordKind};
+use super::{COOKIES_PER_RESPONSE, ClientExchange, Decision, ServerExchange, ServerPolicy};
+use crate::nts::record::{MessageBuffer, MessageWriter, REQUEST_LIMIT, RESPONSE_LIMIT, RecordKind};
 use crate::nts::{AeadAlgorithm, Cookie};
 
-/// Checks both sides and the records against `data`.
+/// Checks both sides and the records with `data`.
 ///
 /// # Panics
-/// If a promise of [`exchange`](super) or [`record`](crate::nts::record) is broken.
+///
+/// If an invariant of [`exchange`](super) or [`record`](crate::nts::record) is violated.
 pub fn check(data: &[u8]) {
     let Some((cut, message)) = data.split_first() else {
         return;
     };
     let size = usize::from(*cut).max(1);
-    records_survive_a_copy(message);
-    the_server_decides_alike_however_it_is_cut(message, size);
-    the_client_decides_alike_however_it_is_cut(message, size);
+    records_round_trip(message);
+    server_result_is_independent_of_segmentation(message, size);
+    client_result_is_independent_of_segmentation(message, size);
 }
 
-fn records_survive_a_copy(message: &[u8]) {
-    let mut inbox = Inbox::new(RESPONSE_LIMIT);
-    if inbox.push(message) != Ok(true) {
-        assert!(inbox.length() <= RESPONSE_LIMIT);
+fn records_round_trip(message: &[u8]) {
+    let mut buffer = MessageBuffer::new(RESPONSE_LIMIT);
+    if buffer.push(message) != Ok(true) {
+        assert!(buffer.length() <= RESPONSE_LIMIT);
         return;
     }
     let mut copy = MessageWriter::default();
-    for record in inbox.records() {
+    for record in buffer.records() {
         if record.critical {
             copy.critical(record.kind, record.body);
         } else {
@@ -36,10 +38,14 @@ fn records_survive_a_copy(message: &[u8]) {
         }
     }
     let copy = copy.finish();
-    let mut again = Inbox::new(copy.len());
+    let mut again = MessageBuffer::new(copy.len());
     assert_eq!(again.push(&copy), Ok(true));
-    assert!(inbox.records().eq(again.records()));
-    assert!(inbox.records().all(|record| record.kind != RecordKind::END));
+    assert!(buffer.records().eq(again.records()));
+    assert!(
+        buffer
+            .records()
+            .all(|record| record.kind != RecordKind::END)
+    );
 }
 
 fn policy() -> ServerPolicy {
@@ -50,7 +56,7 @@ fn policy() -> ServerPolicy {
     }
 }
 
-fn the_server_decides_alike_however_it_is_cut(message: &[u8], size: usize) {
+fn server_result_is_independent_of_segmentation(message: &[u8], size: usize) {
     let policy = policy();
     let whole = ServerExchange::default().receive(&policy, message);
     let mut server = ServerExchange::default();
@@ -66,7 +72,7 @@ fn the_server_decides_alike_however_it_is_cut(message: &[u8], size: usize) {
             let mut client = ClientExchange::new(&[grant.algorithm]);
             let granted = client
                 .receive(&response)
-                .expect("our own response is taken");
+                .expect("our own response is accepted");
             assert_eq!(
                 granted.map(|granted| granted.cookies),
                 Some(cookies.to_vec())
@@ -77,7 +83,7 @@ fn the_server_decides_alike_however_it_is_cut(message: &[u8], size: usize) {
     }
 }
 
-fn the_client_decides_alike_however_it_is_cut(message: &[u8], size: usize) {
+fn client_result_is_independent_of_segmentation(message: &[u8], size: usize) {
     let whole = ClientExchange::new(&AeadAlgorithm::ALL).receive(message);
     let mut client = ClientExchange::new(&AeadAlgorithm::ALL);
     let mut pieces = message.chunks(size).map(|piece| client.receive(piece));
@@ -86,7 +92,7 @@ fn the_client_decides_alike_however_it_is_cut(message: &[u8], size: usize) {
         .unwrap_or(Ok(None));
     assert_eq!(whole, cut);
     if let Ok(Some(granted)) = whole {
-        assert!((1..=COOKIES).contains(&granted.cookies.len()));
+        assert!((1..=COOKIES_PER_RESPONSE).contains(&granted.cookies.len()));
         assert!(granted.port != Some(0));
     }
 }
@@ -97,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    /// Messages of records that both sides know, with bodies that are often right.
+    /// Messages of records that both sides know, with bodies that are often valid.
     fn message() -> impl Strategy<Value = Vec<u8>> {
         let kind = prop_oneof![0_u16..9, Just(1024), any::<u16>()];
         let body = prop_oneof![
@@ -123,12 +129,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn promises_hold_for_messages(cut in any::<u8>(), message in message()) {
+        fn invariants_hold_for_messages(cut in any::<u8>(), message in message()) {
             check(&[&[cut][..], &message].concat());
         }
 
         #[test]
-        fn promises_hold_for_any_octets(data in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn invariants_hold_for_any_octets(data in prop::collection::vec(any::<u8>(), 0..200)) {
             check(&data);
         }
     }

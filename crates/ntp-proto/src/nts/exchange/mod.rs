@@ -1,4 +1,4 @@
-//! What the two sides of a key exchange agree on (RFC 8915 section 4), without TLS and without sockets.
+//! The negotiation of a key exchange (RFC 8915 section 4), without TLS and sockets.
 //!
 //! One request, one response, inside TLS 1.3:
 //!
@@ -12,15 +12,18 @@
 //!                                                      End of Message
 //! ```
 //!
-//! The keys themselves are not sent: both sides export them from the TLS session once they have agreed on the algorithm
-//! (section 5.1), which is why the server's side here stops in the middle. [`ServerExchange::receive`] says what is agreed; the
-//! driver exports the keys and seals them into cookies; [`Grant::response`] writes the response.
+//! The keys themselves are not sent: both sides export them from the TLS session after negotiating
+//! the algorithm (section 5.1), so the server side has two steps. [`ServerExchange::receive`]
+//! returns the result of the negotiation; the caller exports the keys and seals them into cookies;
+//! [`Grant::response`] creates the response.
 //!
 //! # AES-128-GCM-SIV and chrony
-//! chrony 4.4 to 4.6.0 exported other keys for this algorithm than RFC 8915 says. Since 4.6.1 an empty, non-critical record of type
-//! 1024 in the request and in the response says that both sides do as the RFC says; without it they go on as before. Our client sends the record, and
-//! knows from its absence in the response that the keys may be either ([`Agreement::export`]). Our server returns it; a client that
-//! offers the algorithm without the record gets another one if it offers another one.
+//! chrony 4.4 to 4.6.0 exported different keys for this algorithm than RFC 8915 prescribes. Since
+//! 4.6.1 an empty, non-critical record of type 1024 in request and response confirms that both
+//! sides follow the RFC; without it they use the old derivation. Our client sends the record, and
+//! if it is missing in the response, the keys may be either ([`Agreement::export`]). Our server
+//! returns it; a client that offers the algorithm without the record gets another algorithm if it
+//! offers one.
 
 mod client;
 pub mod fuzzing;
@@ -31,22 +34,22 @@ use core::fmt;
 use super::record::RecordKind;
 use super::{AeadAlgorithm, Cookie};
 
-pub use client::{ClientExchange, Fault, Granted};
-pub use server::{Decision, Grant, Refusal, ServerExchange, ServerPolicy, WhyRefused};
+pub use client::{ClientExchange, Granted, ResponseError};
+pub use server::{Decision, Grant, Refusal, RefusalReason, ServerExchange, ServerPolicy};
 
 /// NTPv4 in the registry of next protocols (RFC 8915 section 7.7).
 pub const NTPV4: u16 = 0;
 
-/// The name by which TLS peers agree to speak this protocol (ALPN, RFC 8915 section 4).
+/// ALPN protocol name of the key exchange (RFC 8915 section 4).
 pub const ALPN: &[u8] = b"ntske/1";
 
-/// How many cookies a response carries (RFC 8915 section 4.1.6).
-pub const COOKIES: usize = Cookie::IN_STOCK;
+/// Number of cookies in a response (RFC 8915 section 4.1.6).
+pub const COOKIES_PER_RESPONSE: usize = Cookie::MAX_STORED;
 
-/// What both sides agreed on.
+/// Result of the negotiation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agreement {
-    /// How NTP packets are authenticated.
+    /// Algorithm that authenticates NTP packets.
     pub algorithm: AeadAlgorithm,
     /// How the keys are exported.
     pub export: Export,
@@ -55,49 +58,49 @@ pub struct Agreement {
 /// How keys are exported from the TLS session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Export {
-    /// As RFC 8915 section 5.1 says.
+    /// As in RFC 8915 section 5.1.
     Standard,
-    /// The peer may do as the RFC says or as chrony 4.4 did: its number for AES-128-GCM-SIV came from a server that did not say
-    /// which.
-    Unsure,
+    /// As in the RFC or as in chrony 4.4: the server chose AES-128-GCM-SIV and did not confirm its
+    /// derivation.
+    Ambiguous,
 }
 
-/// What an Error record says (RFC 8915 section 4.1.3).
+/// Code of an Error record (RFC 8915 section 4.1.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorCode(pub u16);
 
 impl ErrorCode {
-    /// A critical record was not understood.
+    /// Unrecognised critical record.
     pub const UNRECOGNISED_CRITICAL: Self = Self(0);
-    /// The request is malformed.
+    /// Bad request.
     pub const BAD_REQUEST: Self = Self(1);
-    /// The server is in trouble.
+    /// Internal server error.
     pub const INTERNAL: Self = Self(2);
 }
 
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::UNRECOGNISED_CRITICAL => f.write_str("it did not understand a critical record"),
-            Self::BAD_REQUEST => f.write_str("it calls the request malformed"),
-            Self::INTERNAL => f.write_str("it has an internal error"),
+            Self::UNRECOGNISED_CRITICAL => f.write_str("unrecognised critical record"),
+            Self::BAD_REQUEST => f.write_str("bad request"),
+            Self::INTERNAL => f.write_str("internal server error"),
             Self(number) => write!(f, "error {number}"),
         }
     }
 }
 
-/// Takes the only record of its kind.
-struct Single<T> {
+/// A record that may occur once.
+struct UniqueRecord<T> {
     kind: RecordKind,
     value: Option<T>,
 }
 
-impl<T> Single<T> {
+impl<T> UniqueRecord<T> {
     const fn new(kind: RecordKind) -> Self {
         Self { kind, value: None }
     }
 
-    /// Remembers `value`; gives the kind back if there was one before.
+    /// Sets the value. Returns the record's kind as the error if it was already set.
     fn set(&mut self, value: T) -> Result<(), RecordKind> {
         match self.value.replace(value) {
             None => Ok(()),

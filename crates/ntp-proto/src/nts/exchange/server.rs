@@ -1,72 +1,73 @@
-//! The server's side of a key exchange: what a request asks for, and what it gets.
+//! Server side of a key exchange: evaluates the request and creates the response.
 //!
-//! The server chooses the algorithm by its own preference among what the client offers. A request that cannot be granted is
-//! answered all the same (RFC 8915 section 4.1.3), in a few octets and without a word in any log: strangers write requests.
+//! The server chooses the algorithm that it prefers among those that the client offers. A request
+//! that cannot be granted gets a short error response (RFC 8915 section 4.1.3) and is not logged,
+//! because anyone can send one.
 
-use super::{Agreement, COOKIES, ErrorCode, Export, NTPV4, Single};
-use crate::nts::record::{Inbox, MessageWriter, REQUEST_LIMIT, RecordKind, TooLong};
+use super::{Agreement, COOKIES_PER_RESPONSE, ErrorCode, Export, NTPV4, UniqueRecord};
+use crate::nts::record::{MessageBuffer, MessageWriter, REQUEST_LIMIT, RecordKind, TooLong};
 use crate::nts::{AeadAlgorithm, Cookie};
 
-/// What the operator decided about key exchange.
+/// Configuration of the negotiation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerPolicy {
-    /// Algorithms that are given out, best first.
+    /// Offered algorithms, in order of preference.
     pub algorithms: Vec<AeadAlgorithm>,
-    /// The NTP server that clients are told; nothing if it is this host.
+    /// The NTP server to name in the response; `None` if it is this host.
     pub ntp_server: Option<String>,
-    /// The port that clients are told; nothing if it is 123.
+    /// The NTP port to name in the response; `None` if it is 123.
     pub ntp_port: Option<u16>,
 }
 
-/// A key exchange as the server sees it.
+/// A key exchange on the server side.
 #[derive(Clone, Debug)]
 pub struct ServerExchange {
-    inbox: Inbox,
+    buffer: MessageBuffer,
 }
 
-/// What becomes of a request.
+/// Decision on a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It gets keys: export them, seal them into cookies, send [`Grant::response`].
+    /// Granted: export the keys, seal them into cookies, send [`Grant::response`].
     Grant(Grant),
-    /// It gets none.
+    /// Refused.
     Refuse(Refusal),
 }
 
-/// What was agreed.
+/// A granted request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// The algorithm; its keys are exported as the RFC says.
+    /// The algorithm; its keys are exported as the RFC prescribes.
     pub algorithm: AeadAlgorithm,
-    /// The client said that it exports keys for AES-128-GCM-SIV as the RFC says, and waits for us to say so too.
+    /// The client sent record 1024 for AES-128-GCM-SIV, which must be returned.
     compliant: bool,
 }
 
-/// A request without keys.
+/// A refused request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What to send.
+    /// The response to send.
     pub response: Vec<u8>,
-    /// Why.
-    pub why: WhyRefused,
+    /// Why it is refused.
+    pub reason: RefusalReason,
 }
 
-/// Why a request gets no keys.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhyRefused {
-    /// It is not what RFC 8915 calls a request, or it is too long.
+pub enum RefusalReason {
+    /// It is malformed or too long.
     BadRequest,
-    /// It demands that something be understood which is not.
+    /// A critical record is unknown.
     UnknownCritical,
-    /// It asks for no protocol that we speak.
+    /// It requests no supported protocol.
     NoProtocol,
-    /// It offers no algorithm that we know.
+    /// It offers no supported algorithm.
     NoAlgorithm,
-    /// The server has no keys to give at the moment.
+    /// The server has no cookie keys at the moment.
     Internal,
 }
 
-/// What a request offers.
+/// The offer of a request.
 struct Offer {
     ntpv4: bool,
     algorithms: Vec<AeadAlgorithm>,
@@ -76,31 +77,33 @@ struct Offer {
 impl Default for ServerExchange {
     fn default() -> Self {
         Self {
-            inbox: Inbox::new(REQUEST_LIMIT),
+            buffer: MessageBuffer::new(REQUEST_LIMIT),
         }
     }
 }
 
 impl ServerExchange {
-    /// Takes a piece of the request; says what becomes of it once it is complete, or cannot become complete.
+    /// Appends a piece of the request. Returns the decision once the request is complete, or cannot
+    /// become complete.
     pub fn receive(&mut self, policy: &ServerPolicy, piece: &[u8]) -> Option<Decision> {
-        match self.inbox.push(piece) {
-            Ok(true) => Some(match self.judge(policy) {
+        match self.buffer.push(piece) {
+            Ok(true) => Some(match self.evaluate(policy) {
                 Ok(grant) => Decision::Grant(grant),
-                Err(why) => Decision::Refuse(why.into()),
+                Err(reason) => Decision::Refuse(reason.into()),
             }),
             Ok(false) => None,
-            Err(TooLong) => Some(Decision::Refuse(WhyRefused::BadRequest.into())),
+            Err(TooLong) => Some(Decision::Refuse(RefusalReason::BadRequest.into())),
         }
     }
 
-    fn judge(&self, policy: &ServerPolicy) -> Result<Grant, WhyRefused> {
+    fn evaluate(&self, policy: &ServerPolicy) -> Result<Grant, RefusalReason> {
         let offer = self.offer()?;
         if !offer.ntpv4 {
-            return Err(WhyRefused::NoProtocol);
+            return Err(RefusalReason::NoProtocol);
         }
         let offers = |algorithm: &&AeadAlgorithm| offer.algorithms.contains(algorithm);
-        // A client that does not say how it exports keys for it may be one that does not do as the RFC says.
+        // Without record 1024, a client may export the keys of this algorithm in another way than
+        // the RFC prescribes.
         let sure = |algorithm: &&AeadAlgorithm| {
             offer.compliant || **algorithm != AeadAlgorithm::Aes128GcmSiv
         };
@@ -108,46 +111,46 @@ impl ServerExchange {
         let algorithm = *ours()
             .find(sure)
             .or_else(|| ours().next())
-            .ok_or(WhyRefused::NoAlgorithm)?;
+            .ok_or(RefusalReason::NoAlgorithm)?;
         Ok(Grant {
             algorithm,
             compliant: offer.compliant && algorithm == AeadAlgorithm::Aes128GcmSiv,
         })
     }
 
-    fn offer(&self) -> Result<Offer, WhyRefused> {
-        let mut protocols = Single::new(RecordKind::NEXT_PROTOCOL);
-        let mut algorithms = Single::new(RecordKind::AEAD);
+    fn offer(&self) -> Result<Offer, RefusalReason> {
+        let mut protocols = UniqueRecord::new(RecordKind::NEXT_PROTOCOL);
+        let mut algorithms = UniqueRecord::new(RecordKind::AEAD);
         let mut compliant = false;
-        let bad = |_| WhyRefused::BadRequest;
-        for record in self.inbox.records() {
+        let bad = |_| RefusalReason::BadRequest;
+        for record in self.buffer.records() {
             match record.kind {
                 RecordKind::NEXT_PROTOCOL => {
-                    let mut offered = record.numbers().ok_or(WhyRefused::BadRequest)?;
+                    let mut offered = record.numbers().ok_or(RefusalReason::BadRequest)?;
                     protocols
                         .set(offered.any(|number| number == NTPV4))
                         .map_err(bad)?;
                 }
                 RecordKind::AEAD => {
-                    let offered = record.numbers().ok_or(WhyRefused::BadRequest)?;
+                    let offered = record.numbers().ok_or(RefusalReason::BadRequest)?;
                     let known = offered.filter_map(AeadAlgorithm::from_id).collect();
                     algorithms.set(known).map_err(bad)?;
                 }
                 RecordKind::COMPLIANT_GCM_SIV_EXPORT => compliant = true,
-                // A client may wish for a certain server or port; it is told the configured ones.
+                // A client may request a server or port; the response has the configured ones.
                 RecordKind::SERVER | RecordKind::PORT => {}
                 RecordKind::ERROR | RecordKind::WARNING | RecordKind::COOKIE => {
-                    return Err(WhyRefused::BadRequest);
+                    return Err(RefusalReason::BadRequest);
                 }
-                _ if record.critical => return Err(WhyRefused::UnknownCritical),
+                _ if record.critical => return Err(RefusalReason::UnknownCritical),
                 _ => {}
             }
         }
-        let ntpv4 = protocols.value.ok_or(WhyRefused::BadRequest)?;
+        let ntpv4 = protocols.value.ok_or(RefusalReason::BadRequest)?;
         let algorithms = match algorithms.value {
             Some(algorithms) => algorithms,
-            // Required for NTPv4 (RFC 8915 section 4.1.5), not for what we do not know.
-            None if ntpv4 => return Err(WhyRefused::BadRequest),
+            // Mandatory for NTPv4 (RFC 8915 section 4.1.5) only.
+            None if ntpv4 => return Err(RefusalReason::BadRequest),
             None => Vec::new(),
         };
         Ok(Offer {
@@ -159,8 +162,12 @@ impl ServerExchange {
 }
 
 impl Grant {
-    /// The response with these cookies, of which there are eight.
-    pub fn response(&self, policy: &ServerPolicy, cookies: &[Cookie; COOKIES]) -> Vec<u8> {
+    /// The response with these cookies.
+    pub fn response(
+        &self,
+        policy: &ServerPolicy,
+        cookies: &[Cookie; COOKIES_PER_RESPONSE],
+    ) -> Vec<u8> {
         let mut message = MessageWriter::default();
         message.critical(RecordKind::NEXT_PROTOCOL, &NTPV4.to_be_bytes());
         message.critical(RecordKind::AEAD, &self.algorithm.id().to_be_bytes());
@@ -179,7 +186,7 @@ impl Grant {
         message.finish()
     }
 
-    /// How the keys are exported: always as the RFC says.
+    /// The negotiated algorithm; keys are always exported as the RFC prescribes.
     pub const fn agreement(&self) -> Agreement {
         Agreement {
             algorithm: self.algorithm,
@@ -188,32 +195,32 @@ impl Grant {
     }
 }
 
-impl From<WhyRefused> for Refusal {
-    fn from(why: WhyRefused) -> Self {
+impl From<RefusalReason> for Refusal {
+    fn from(reason: RefusalReason) -> Self {
         let mut message = MessageWriter::default();
         let mut error = |code: ErrorCode| {
             message.critical(RecordKind::ERROR, &code.0.to_be_bytes());
         };
-        match why {
-            WhyRefused::BadRequest => error(ErrorCode::BAD_REQUEST),
-            WhyRefused::UnknownCritical => error(ErrorCode::UNRECOGNISED_CRITICAL),
-            WhyRefused::Internal => error(ErrorCode::INTERNAL),
-            WhyRefused::NoProtocol => message.critical(RecordKind::NEXT_PROTOCOL, &[]),
-            WhyRefused::NoAlgorithm => {
+        match reason {
+            RefusalReason::BadRequest => error(ErrorCode::BAD_REQUEST),
+            RefusalReason::UnknownCritical => error(ErrorCode::UNRECOGNISED_CRITICAL),
+            RefusalReason::Internal => error(ErrorCode::INTERNAL),
+            RefusalReason::NoProtocol => message.critical(RecordKind::NEXT_PROTOCOL, &[]),
+            RefusalReason::NoAlgorithm => {
                 message.critical(RecordKind::NEXT_PROTOCOL, &NTPV4.to_be_bytes());
                 message.critical(RecordKind::AEAD, &[]);
             }
         }
         Self {
             response: message.finish(),
-            why,
+            reason,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ClientExchange, Fault};
+    use super::super::{ClientExchange, ResponseError};
     use super::*;
     use AeadAlgorithm::{Aes128GcmSiv, AesSivCmac256, AesSivCmac512};
 
@@ -229,7 +236,7 @@ mod tests {
         ServerExchange::default().receive(&policy(), request)
     }
 
-    fn refused(records: &[(u16, &[u8])]) -> Option<WhyRefused> {
+    fn refused(records: &[(u16, &[u8])]) -> Option<RefusalReason> {
         let mut message = MessageWriter::default();
         for (kind, body) in records {
             if *kind & 0x8000 != 0 {
@@ -240,12 +247,12 @@ mod tests {
         }
         match decide(&message.finish()).expect("the message has an end") {
             Decision::Grant(_) => None,
-            Decision::Refuse(refusal) => Some(refusal.why),
+            Decision::Refuse(refusal) => Some(refusal.reason),
         }
     }
 
     #[test]
-    fn what_the_server_prefers_is_chosen_and_the_client_understands_the_response() {
+    fn the_algorithm_that_the_server_prefers_is_chosen() {
         let policy = ServerPolicy {
             ntp_server: Some("ntp.example".into()),
             ntp_port: Some(1123),
@@ -278,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_may_export_as_chrony_did_gets_another_algorithm_if_it_can() {
+    fn a_client_without_record_1024_gets_another_algorithm_if_possible() {
         let chosen = |algorithms: &[u8]| {
             let mut message = MessageWriter::default();
             message.critical(RecordKind::NEXT_PROTOCOL, &[0, 0]);
@@ -293,54 +300,63 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_granted_is_answered_by_its_reason() {
+    fn refused_requests_get_the_matching_error_record() {
         let protocol: (u16, &[u8]) = (0x8001, &[0, 0]);
         let siv: (u16, &[u8]) = (0x8004, &[0, 15]);
-        for (records, why) in [
+        for (records, reason) in [
             (&[protocol, siv][..], None),
-            (&[protocol, siv, (77, b"what nobody knows")], None),
+            (&[protocol, siv, (77, b"an unknown record")], None),
             (&[(0x8001, &[0x80, 1, 0, 0]), (4, &[0, 99, 0, 15])], None),
             (&[protocol, siv, (6, b"ntp.example"), (7, &[0, 123])], None),
-            (&[siv], Some(WhyRefused::BadRequest)),
-            (&[protocol], Some(WhyRefused::BadRequest)),
-            (&[protocol, protocol, siv], Some(WhyRefused::BadRequest)),
-            (&[protocol, siv, siv], Some(WhyRefused::BadRequest)),
-            (&[(0x8001, &[0]), siv], Some(WhyRefused::BadRequest)),
-            (&[protocol, (4, &[15])], Some(WhyRefused::BadRequest)),
-            (&[protocol, siv, (5, &[1; 8])], Some(WhyRefused::BadRequest)),
+            (&[siv], Some(RefusalReason::BadRequest)),
+            (&[protocol], Some(RefusalReason::BadRequest)),
+            (&[protocol, protocol, siv], Some(RefusalReason::BadRequest)),
+            (&[protocol, siv, siv], Some(RefusalReason::BadRequest)),
+            (&[(0x8001, &[0]), siv], Some(RefusalReason::BadRequest)),
+            (&[protocol, (4, &[15])], Some(RefusalReason::BadRequest)),
+            (
+                &[protocol, siv, (5, &[1; 8])],
+                Some(RefusalReason::BadRequest),
+            ),
             (
                 &[protocol, siv, (0x8063, &[])],
-                Some(WhyRefused::UnknownCritical),
+                Some(RefusalReason::UnknownCritical),
             ),
-            (&[(0x8001, &[0x80, 1])], Some(WhyRefused::NoProtocol)),
-            (&[(0x8001, &[]), siv], Some(WhyRefused::NoProtocol)),
-            (&[protocol, (4, &[])], Some(WhyRefused::NoAlgorithm)),
-            (&[protocol, (4, &[0, 99])], Some(WhyRefused::NoAlgorithm)),
+            (&[(0x8001, &[0x80, 1])], Some(RefusalReason::NoProtocol)),
+            (&[(0x8001, &[]), siv], Some(RefusalReason::NoProtocol)),
+            (&[protocol, (4, &[])], Some(RefusalReason::NoAlgorithm)),
+            (&[protocol, (4, &[0, 99])], Some(RefusalReason::NoAlgorithm)),
         ] {
-            assert_eq!(refused(records), why, "{records:?}");
+            assert_eq!(refused(records), reason, "{records:?}");
         }
         let mut endless = ServerExchange::default();
         let Some(Decision::Refuse(refusal)) = endless.receive(&policy(), &[1; REQUEST_LIMIT])
         else {
             panic!("an endless request is refused");
         };
-        assert_eq!(refusal.why, WhyRefused::BadRequest);
+        assert_eq!(refusal.reason, RefusalReason::BadRequest);
     }
 
     #[test]
-    fn a_client_understands_every_refusal() {
-        for (why, fault) in [
-            (WhyRefused::BadRequest, Fault::Error(ErrorCode::BAD_REQUEST)),
+    fn the_client_maps_every_refusal_to_an_error() {
+        for (reason, error) in [
             (
-                WhyRefused::UnknownCritical,
-                Fault::Error(ErrorCode::UNRECOGNISED_CRITICAL),
+                RefusalReason::BadRequest,
+                ResponseError::Error(ErrorCode::BAD_REQUEST),
             ),
-            (WhyRefused::Internal, Fault::Error(ErrorCode::INTERNAL)),
-            (WhyRefused::NoProtocol, Fault::NoProtocol),
-            (WhyRefused::NoAlgorithm, Fault::NoAlgorithm),
+            (
+                RefusalReason::UnknownCritical,
+                ResponseError::Error(ErrorCode::UNRECOGNISED_CRITICAL),
+            ),
+            (
+                RefusalReason::Internal,
+                ResponseError::Error(ErrorCode::INTERNAL),
+            ),
+            (RefusalReason::NoProtocol, ResponseError::NoProtocol),
+            (RefusalReason::NoAlgorithm, ResponseError::NoAlgorithm),
         ] {
             let mut client = ClientExchange::new(&[AesSivCmac256]);
-            assert_eq!(client.receive(&Refusal::from(why).response), Err(fault));
+            assert_eq!(client.receive(&Refusal::from(reason).response), Err(error));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Clients in interleaved mode, and those that only look like it (RFC 9769).
+//! Clients in interleaved mode, and clients that only appear to be (RFC 9769).
 
 use super::signed::{key, with_keys};
 use super::*;
@@ -15,18 +15,18 @@ fn interleaved_request(reply: &Header, nonce: u64) -> Header {
 
 #[test]
 fn the_third_reply_is_interleaved() {
-    let mut scene = open();
-    let first = scene.ask(&octets(&request(Version::V4)));
+    let mut server = unrestricted();
+    let first = server.request(&octets(&request(Version::V4)));
     assert_eq!(first.token, None);
 
-    let second = scene.ask(&octets(&interleaved_request(&first.header(), 2)));
+    let second = server.request(&octets(&interleaved_request(&first.header(), 2)));
     assert_eq!(second.verdict, TIME);
     assert_eq!(second.header().origin_timestamp.to_bits(), 2);
     let left = EPOCH + NtpDuration::from_millis(4_321);
-    scene.worker.sent(second.token.unwrap(), left);
+    server.worker.record_transmit(second.token.unwrap(), left);
 
     let request = interleaved_request(&second.header(), 3);
-    let third = scene.ask(&octets(&request));
+    let third = server.request(&octets(&request));
     let expected = Verdict::Answer {
         kind: Kind::Time,
         interleaved: true,
@@ -37,29 +37,32 @@ fn the_third_reply_is_interleaved() {
     assert_eq!(header.origin_timestamp, request.receive_timestamp);
     assert!((header.transmit_timestamp - left.to_ntp()).abs() <= NtpDuration::EPSILON);
     assert!(header.receive_timestamp.to_bits() != second.header().receive_timestamp.to_bits());
-    assert_eq!(scene.worker.counters().interleaved, 1);
+    assert_eq!(server.worker.counters().interleaved, 1);
 
-    // The third reply's stamp never came: a basic reply, and the next may be interleaved again.
-    let fourth = scene.ask(&octets(&interleaved_request(&header, 4)));
+    // No stamp was recorded for the third reply: the fourth is basic, and the next may be
+    // interleaved again.
+    let fourth = server.request(&octets(&interleaved_request(&header, 4)));
     assert_eq!(fourth.verdict, TIME);
     assert!(fourth.token.is_some());
 }
 
 #[test]
-fn a_stamp_from_before_a_step_is_not_given_out() {
-    let mut scene = open();
-    let first = scene.ask(&octets(&request(Version::V4)));
-    let second = scene.ask(&octets(&interleaved_request(&first.header(), 2)));
-    scene.worker.sent(second.token.unwrap(), scene.now());
-    scene.view.claim.epoch += 1;
-    let third = scene.ask(&octets(&interleaved_request(&second.header(), 3)));
+fn transmit_stamps_from_before_a_clock_step_are_not_sent() {
+    let mut server = unrestricted();
+    let first = server.request(&octets(&request(Version::V4)));
+    let second = server.request(&octets(&interleaved_request(&first.header(), 2)));
+    server
+        .worker
+        .record_transmit(second.token.unwrap(), server.now());
+    server.view.claim.epoch += 1;
+    let third = server.request(&octets(&interleaved_request(&second.header(), 3)));
     assert_eq!(third.verdict, TIME);
 }
 
 #[test]
-fn clients_without_interleaved_mode_cost_no_memory_and_no_stamp() {
-    let mut scene = open();
-    let reply = scene.ask(&octets(&request(Version::V4))).header();
+fn no_pair_is_kept_for_clients_in_basic_mode() {
+    let mut server = unrestricted();
+    let reply = server.request(&octets(&request(Version::V4))).header();
     let plausible = interleaved_request(&reply, 9);
     let requests = [
         // As ntpd and ntpsec fill them in: origin is our transmit timestamp.
@@ -71,12 +74,12 @@ fn clients_without_interleaved_mode_cost_no_memory_and_no_stamp() {
             origin_timestamp: NtpTimestamp::ZERO,
             ..plausible
         },
-        // By this the client could not tell which kind of reply it got.
+        // With these timestamps the client could not tell which kind of reply it got.
         Header {
             receive_timestamp: plausible.transmit_timestamp,
             ..plausible
         },
-        // Not a time at which we could have answered.
+        // The origin is not a time at which we could have replied.
         Header {
             origin_timestamp: NtpTimestamp::from_bits(0x0123_4567_89ab_cdef),
             ..plausible
@@ -87,14 +90,14 @@ fn clients_without_interleaved_mode_cost_no_memory_and_no_stamp() {
         },
     ];
     for request in requests {
-        let heard = scene.ask(&octets(&request));
-        assert_eq!((heard.verdict, heard.token), (TIME, None));
+        let outcome = server.request(&octets(&request));
+        assert_eq!((outcome.verdict, outcome.token), (TIME, None));
     }
 }
 
 #[test]
-fn interleaved_replies_are_signed_as_they_are() {
-    let mut scene = with_keys();
+fn the_digest_of_an_interleaved_reply_covers_its_transmit_timestamp() {
+    let mut server = with_keys();
     let key = key(1, Algorithm::Aes128Cmac);
     let sign = |header: &Header| {
         let mac = Mac {
@@ -102,16 +105,16 @@ fn interleaved_replies_are_signed_as_they_are() {
             digest: &[0; 16],
         };
         let mut octets = packet(header, &[], Some(mac));
-        let (covered, digest) = Mac::divide(&mut octets, 16).unwrap();
+        let (covered, digest) = Mac::split_packet(&mut octets, 16).unwrap();
         digest.copy_from_slice(key.sign(covered).version_4());
         octets
     };
-    let mut reply = scene.ask(&sign(&request(Version::V4)));
+    let mut reply = server.request(&sign(&request(Version::V4)));
     for nonce in 2..4 {
         if let Some(token) = reply.token {
-            scene.worker.sent(token, scene.now());
+            server.worker.record_transmit(token, server.now());
         }
-        reply = scene.ask(&sign(&interleaved_request(&reply.header(), nonce)));
+        reply = server.request(&sign(&interleaved_request(&reply.header(), nonce)));
     }
     let expected = Verdict::Answer {
         kind: Kind::Time,

@@ -1,4 +1,4 @@
-//! What a client sees, request by request.
+//! Server behaviour as seen by a client.
 
 mod interleaved;
 mod nts;
@@ -34,26 +34,26 @@ fn claim() -> Claim {
         reference_id: ReferenceId::new([192, 0, 2, 1]),
         reference_timestamp: NtpTimestamp::from_bits(0x1111_2222_3333_4444),
         limit: NtpDuration::MAX,
-        local: Local::NONE,
+        local: LocalMode::NONE,
         epoch: 0,
     }
 }
 
-/// A server, a client and the time, which passes by a second from request to request.
-struct Scene {
+/// A server, a client and the time, which advances by a second with each request.
+struct TestServer {
     view: ServerView,
     worker: WorkerState,
     draft: Draft,
     seconds: i64,
 }
 
-struct Heard {
+struct Outcome {
     verdict: Verdict,
     octets: Vec<u8>,
     token: Option<StampToken>,
 }
 
-impl Heard {
+impl Outcome {
     fn header(&self) -> Header {
         Packet::parse(&self.octets).unwrap().header
     }
@@ -65,7 +65,7 @@ impl Heard {
     }
 }
 
-impl Scene {
+impl TestServer {
     fn new(policy: Policy) -> Self {
         let view = ServerView {
             claim: claim(),
@@ -84,11 +84,11 @@ impl Scene {
         EPOCH + NtpDuration::from_seconds(self.seconds)
     }
 
-    fn ask(&mut self, request: &[u8]) -> Heard {
-        self.ask_from(CLIENT, request)
+    fn request(&mut self, request: &[u8]) -> Outcome {
+        self.request_from(CLIENT, request)
     }
 
-    fn ask_from(&mut self, client: IpAddr, request: &[u8]) -> Heard {
+    fn request_from(&mut self, client: IpAddr, request: &[u8]) -> Outcome {
         let received = self.now();
         let now = ServerNow {
             monotonic: Monotonic::from_nanos(self.seconds * 1_000_000_000),
@@ -110,16 +110,16 @@ impl Scene {
             .seal(received + NtpDuration::from_seconds(2))
             .to_vec();
         assert_eq!(octets.len(), self.draft.len());
-        Heard {
+        Outcome {
             verdict,
             octets,
-            token: self.draft.stamp_wanted(),
+            token: self.draft.stamp_token(),
         }
     }
 }
 
-fn open() -> Scene {
-    Scene::new(Policy::default())
+fn unrestricted() -> TestServer {
+    TestServer::new(Policy::default())
 }
 
 fn octets(header: &Header) -> Vec<u8> {
@@ -156,10 +156,10 @@ fn refused(kind: Kind) -> Verdict {
 }
 
 #[test]
-fn a_request_is_answered_field_by_field() {
+fn every_field_of_a_reply_is_set() {
     for version in [Version::V3, Version::V4] {
-        let heard = open().ask(&octets(&request(version)));
-        assert_eq!(heard.verdict, TIME);
+        let outcome = unrestricted().request(&octets(&request(version)));
+        assert_eq!(outcome.verdict, TIME);
         let expected = Header {
             leap: LeapIndicator::Insert,
             version,
@@ -168,74 +168,77 @@ fn a_request_is_answered_field_by_field() {
             poll: PollInterval::from_log2(7),
             precision: -23,
             root_delay: NtpShort::from_bits(0x0123),
-            // 1 s, and 4 s of growth at a half.
+            // 1 s, and 4 s of growth at a rate of one half.
             root_dispersion: NtpShort::from_bits(3 << 16),
             reference_id: ReferenceId::new([192, 0, 2, 1]),
             reference_timestamp: NtpTimestamp::from_bits(0x1111_2222_3333_4444),
             origin_timestamp: NtpTimestamp::from_bits(0xdead_beef_0bad_cafe),
-            // Marked as what it is.
+            // Marked as a receive timestamp.
             receive_timestamp: (EPOCH + NtpDuration::from_seconds(3)).to_ntp()
                 + NtpDuration::EPSILON,
             transmit_timestamp: (EPOCH + NtpDuration::from_seconds(5)).to_ntp(),
         };
-        assert_eq!(heard.header(), expected);
-        assert_eq!(heard.token, None);
+        assert_eq!(outcome.header(), expected);
+        assert_eq!(outcome.token, None);
     }
 }
 
 #[test]
-fn only_requests_are_answered_and_no_answer_is_a_request() {
+fn only_requests_are_answered_and_replies_are_not_requests() {
     for mode in Mode::ALL {
-        let heard = open().ask(&octets(&Header::blank(Version::V4, mode)));
+        let outcome = unrestricted().request(&octets(&Header::blank(Version::V4, mode)));
         match mode {
             Mode::Client | Mode::SymmetricActive => {
-                assert_eq!(heard.verdict, TIME);
-                let second = open().ask(&heard.octets).verdict;
+                assert_eq!(outcome.verdict, TIME);
+                let second = unrestricted().request(&outcome.octets).verdict;
                 assert!(matches!(second, Verdict::Ignore(Reason::NotARequest(_))));
             }
             other => {
-                assert_eq!(heard.verdict, Verdict::Ignore(Reason::NotARequest(other)));
-                assert!(heard.octets.is_empty());
+                assert_eq!(outcome.verdict, Verdict::Ignore(Reason::NotARequest(other)));
+                assert!(outcome.octets.is_empty());
             }
         }
     }
 }
 
 #[test]
-fn nothing_of_an_earlier_answer_survives_a_refusal() {
-    let mut scene = open();
-    scene.ask(&octets(&request(Version::V4)));
-    let heard = scene.ask(b"hello");
+fn an_ignored_datagram_clears_the_draft() {
+    let mut server = unrestricted();
+    server.request(&octets(&request(Version::V4)));
+    let outcome = server.request(b"hello");
     assert_eq!(
-        heard.verdict,
+        outcome.verdict,
         Verdict::Ignore(Reason::Malformed(Malformed::TooShort))
     );
-    assert!(heard.octets.is_empty() && scene.draft.is_empty());
-    let counters = scene.worker.counters();
+    assert!(outcome.octets.is_empty() && server.draft.is_empty());
+    let counters = server.worker.counters();
     assert_eq!((counters.accepted, counters.ignored), (1, 1));
     assert_eq!((counters.malformed, counters.received()), (1, 2));
 }
 
 #[test]
-fn versions_are_answered_as_configured() {
+fn only_accepted_versions_are_answered() {
     let mut unknown = octets(&request(Version::V4));
     unknown[0] = 5 << 3 | 3;
     let reason = Reason::Malformed(Malformed::Version(5));
-    assert_eq!(open().ask(&unknown).verdict, Verdict::Ignore(reason));
+    assert_eq!(
+        unrestricted().request(&unknown).verdict,
+        Verdict::Ignore(reason)
+    );
 
-    let mut scene = Scene::new(Policy {
+    let mut server = TestServer::new(Policy {
         versions: Versions::NONE.with(Version::V4),
         ..Policy::default()
     });
-    assert_eq!(scene.ask(&octets(&request(Version::V4))).verdict, TIME);
+    assert_eq!(server.request(&octets(&request(Version::V4))).verdict, TIME);
     let reason = Reason::Version(Version::V3);
-    let heard = scene.ask(&octets(&request(Version::V3)));
-    assert_eq!(heard.verdict, Verdict::Ignore(reason));
+    let outcome = server.request(&octets(&request(Version::V3)));
+    assert_eq!(outcome.verdict, Verdict::Ignore(reason));
 }
 
 #[test]
-fn a_request_from_port_zero_cannot_be_answered() {
-    let mut scene = open();
+fn a_request_from_port_zero_is_ignored() {
+    let mut server = unrestricted();
     let now = ServerNow {
         monotonic: Monotonic::from_nanos(0),
         system: EPOCH,
@@ -243,19 +246,19 @@ fn a_request_from_port_zero_cannot_be_answered() {
     let request = octets(&request(Version::V4));
     let from = SocketAddr::new(CLIENT, 0);
     let verdict = respond(
-        &scene.view,
-        &mut scene.worker,
+        &server.view,
+        &mut server.worker,
         from,
         now,
         &request,
         EPOCH,
-        &mut scene.draft,
+        &mut server.draft,
     );
     assert_eq!(verdict, Verdict::Ignore(Reason::Unanswerable));
 }
 
 #[test]
-fn refusals_are_silent_or_say_deny() {
+fn refused_clients_are_ignored_or_get_a_deny_kiss() {
     let list = |network: &str, refusal| AccessList {
         networks: Networks::new([(network.parse().unwrap(), 24)]),
         refusal,
@@ -267,31 +270,31 @@ fn refusals_are_silent_or_say_deny() {
         },
         ..Policy::default()
     };
-    let mut scene = Scene::new(policy);
+    let mut server = TestServer::new(policy);
     let request = octets(&request(Version::V4));
 
-    let heard = scene.ask(&request);
-    assert_eq!(heard.verdict, refused(Kind::Deny));
-    assert_eq!(&heard.kiss(), b"DENY");
+    let outcome = server.request(&request);
+    assert_eq!(outcome.verdict, refused(Kind::Deny));
+    assert_eq!(&outcome.kiss(), b"DENY");
     assert_eq!(
-        heard.header().origin_timestamp.to_bits(),
+        outcome.header().origin_timestamp.to_bits(),
         0xdead_beef_0bad_cafe
     );
-    // A dual-stack socket shows the same client like this.
+    // A dual-stack socket reports the same client like this.
     let mapped = IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0xc000, 0x0201));
     assert_eq!(
-        scene.ask_from(mapped, &request).verdict,
+        server.request_from(mapped, &request).verdict,
         refused(Kind::Deny)
     );
-    let stranger = scene.ask_from("203.0.113.1".parse().unwrap(), &request);
-    assert_eq!(stranger.verdict, Verdict::Ignore(Reason::Access));
-    assert!(stranger.octets.is_empty());
-    let friend = scene.ask_from("198.51.100.9".parse().unwrap(), &request);
-    assert_eq!(friend.verdict, TIME);
-    // Not even a kiss for what is no request.
-    assert!(scene.ask(b"what time is it?").octets.is_empty());
+    let unlisted = server.request_from("203.0.113.1".parse().unwrap(), &request);
+    assert_eq!(unlisted.verdict, Verdict::Ignore(Reason::Access));
+    assert!(unlisted.octets.is_empty());
+    let allowed = server.request_from("198.51.100.9".parse().unwrap(), &request);
+    assert_eq!(allowed.verdict, TIME);
+    // A datagram that is not a request gets no kiss.
+    assert!(server.request(b"what time is it?").octets.is_empty());
 
-    let counters = scene.worker.counters();
+    let counters = server.worker.counters();
     assert_eq!(
         (counters.denied, counters.ignored, counters.accepted),
         (2, 2, 1)
@@ -299,8 +302,8 @@ fn refusals_are_silent_or_say_deny() {
     assert_eq!(counters.received(), 5);
 }
 
-fn limited(kiss: Option<u8>) -> Scene {
-    Scene::new(Policy {
+fn limited(kiss: Option<u8>) -> TestServer {
+    TestServer::new(Policy {
         rate_limit: RateLimit {
             slots: 64,
             cutoff: NtpDuration::from_seconds(300),
@@ -312,32 +315,32 @@ fn limited(kiss: Option<u8>) -> Scene {
 }
 
 #[test]
-fn who_asks_too_often_is_not_answered() {
-    let mut scene = limited(None);
+fn requests_over_the_rate_limit_are_ignored() {
+    let mut server = limited(None);
     let request = octets(&request(Version::V4));
-    let first = scene.ask(&request);
+    let first = server.request(&request);
     assert_eq!(first.verdict, TIME);
-    // Told to ask no oftener than every 512 s.
+    // The suggested poll interval is 512 s.
     assert_eq!(first.header().poll, PollInterval::from_log2(9));
     assert_eq!(
-        scene.ask(&request).verdict,
+        server.request(&request).verdict,
         Verdict::Ignore(Reason::RateLimited)
     );
-    // What is no request does not count against anybody.
+    // A datagram that is not a request does not count against its sender.
     let other: IpAddr = "203.0.113.1".parse().unwrap();
     for datagram in [
         &b"garbage"[..],
         &octets(&Header::blank(Version::V4, Mode::Server)),
     ] {
         assert!(matches!(
-            scene.ask_from(other, datagram).verdict,
+            server.request_from(other, datagram).verdict,
             Verdict::Ignore(_)
         ));
     }
-    assert_eq!(scene.ask_from(other, &request).verdict, TIME);
-    scene.seconds += 300;
-    assert_eq!(scene.ask(&request).verdict, TIME);
-    let counters = scene.worker.counters();
+    assert_eq!(server.request_from(other, &request).verdict, TIME);
+    server.seconds += 300;
+    assert_eq!(server.request(&request).verdict, TIME);
+    let counters = server.worker.counters();
     assert_eq!(
         (counters.accepted, counters.rate_limited, counters.ignored),
         (3, 1, 2)
@@ -345,15 +348,15 @@ fn who_asks_too_often_is_not_answered() {
 }
 
 #[test]
-fn a_rate_kiss_names_the_interval() {
-    let mut scene = limited(Some(0));
+fn a_rate_kiss_suggests_a_poll_interval() {
+    let mut server = limited(Some(0));
     let request = octets(&request(Version::V4));
-    scene.ask(&request);
-    let heard = scene.ask(&request);
-    assert_eq!(heard.verdict, refused(Kind::Rate));
-    assert_eq!(&heard.kiss(), b"RATE");
-    assert_eq!(heard.header().poll, PollInterval::from_log2(9));
-    let counters = scene.worker.counters();
+    server.request(&request);
+    let outcome = server.request(&request);
+    assert_eq!(outcome.verdict, refused(Kind::Rate));
+    assert_eq!(&outcome.kiss(), b"RATE");
+    assert_eq!(outcome.header().poll, PollInterval::from_log2(9));
+    let counters = server.worker.counters();
     assert_eq!(
         (
             counters.rate_limited,
@@ -365,54 +368,54 @@ fn a_rate_kiss_names_the_interval() {
 }
 
 #[test]
-fn kisses_are_limited_too() {
-    let mut scene = limited(None);
+fn kisses_count_against_the_rate_limit() {
+    let mut server = limited(None);
     let policy = Policy {
         access: Access {
             allowlist: AccessList {
                 networks: Networks::NONE,
                 refusal: Refusal::Deny,
             },
-            ..Access::everybody()
+            ..Access::allow_all()
         },
-        ..(*scene.view.policy).clone()
+        ..(*server.view.policy).clone()
     };
-    scene.view.policy = Arc::new(policy);
+    server.view.policy = Arc::new(policy);
     let request = octets(&request(Version::V4));
-    assert_eq!(scene.ask(&request).verdict, refused(Kind::Deny));
+    assert_eq!(server.request(&request).verdict, refused(Kind::Deny));
     assert_eq!(
-        scene.ask(&request).verdict,
+        server.request(&request).verdict,
         Verdict::Ignore(Reason::RateLimited)
     );
 }
 
 #[test]
-fn a_new_policy_forgets_only_what_it_changes() {
-    let mut scene = limited(None);
+fn a_new_policy_resets_only_the_state_it_changes() {
+    let mut server = limited(None);
     let request = octets(&request(Version::V4));
-    scene.ask(&request);
-    let mut policy = (*scene.view.policy).clone();
+    server.request(&request);
+    let mut policy = (*server.view.policy).clone();
     policy.versions = Versions::NONE.with(Version::V4);
-    scene.worker.fit(&policy);
+    server.worker.apply_policy(&policy);
     assert_eq!(
-        scene.ask(&request).verdict,
+        server.request(&request).verdict,
         Verdict::Ignore(Reason::RateLimited)
     );
     policy.rate_limit.cutoff = NtpDuration::from_millis(1);
-    scene.worker.fit(&policy);
-    assert_eq!(scene.ask(&request).verdict, TIME);
-    assert_eq!(scene.ask(&request).verdict, TIME);
-    assert_eq!(scene.worker.counters().received(), 4);
+    server.worker.apply_policy(&policy);
+    assert_eq!(server.request(&request).verdict, TIME);
+    assert_eq!(server.request(&request).verdict, TIME);
+    assert_eq!(server.worker.counters().received(), 4);
 }
 
 #[test]
-fn losing_all_sources_is_said_in_the_reply() {
-    let mut scene = open();
-    scene.view.claim.limit = NtpDuration::from_seconds(10);
+fn replies_are_unsynchronized_after_loss_of_all_sources() {
+    let mut server = unrestricted();
+    server.view.claim.limit = NtpDuration::from_seconds(10);
     let request = octets(&request(Version::V4));
-    assert_eq!(scene.ask(&request).header().stratum, Stratum::new(2));
-    scene.seconds += 20;
-    let lost = scene.ask(&request);
+    assert_eq!(server.request(&request).header().stratum, Stratum::new(2));
+    server.seconds += 20;
+    let lost = server.request(&request);
     assert_eq!(lost.verdict, TIME);
     assert_eq!(lost.header().leap, LeapIndicator::Unsynchronized);
     assert_eq!(lost.header().stratum, Stratum::UNSYNCHRONIZED);

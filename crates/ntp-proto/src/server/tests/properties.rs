@@ -1,4 +1,4 @@
-//! What no datagram can make a server do.
+//! Invariants of the server for any datagram.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use super::*;
 
 proptest! {
     #[test]
-    fn any_datagram_keeps_the_promises(
+    fn invariants_hold_for_any_datagram(
         first in any::<u8>(),
         rest in vec(any::<u8>(), 0..120),
     ) {
@@ -18,7 +18,7 @@ proptest! {
 
     /// Random octets are seldom a request with fields or a MAC; these always are.
     #[test]
-    fn any_request_keeps_the_promises(
+    fn invariants_hold_for_any_request(
         version in prop_oneof![Just(Version::V3), Just(Version::V4)],
         mode in prop_oneof![Just(Mode::Client), Just(Mode::SymmetricActive)],
         stamps in any::<[u64; 3]>(),
@@ -50,7 +50,7 @@ proptest! {
         let mut datagram = packet(&header, &fields, mac);
         if let (true, Some(length @ 1..)) = (genuine, digest) {
             let algorithm = if length == 16 { Algorithm::Aes128Cmac } else { Algorithm::Sha1 };
-            let (covered, digest) = Mac::divide(&mut datagram, length).unwrap();
+            let (covered, digest) = Mac::split_packet(&mut datagram, length).unwrap();
             digest.copy_from_slice(super::signed::key(number, algorithm).sign(covered).version_4());
         }
         fuzzing::check(&datagram);

@@ -17,8 +17,8 @@ use ntp_daemon::observation::true_offset;
 use ntp_daemon::runtime::{Ending, Parts, Runtime, after};
 use ntp_daemon::{LeapList, Store, convert};
 use ntp_os_clock::{Clock, monotonic};
-use ntp_proto::client::Terms;
-use ntp_proto::discipline::{self, Opinion, SteeringConfig};
+use ntp_proto::client::AssociationConfig;
+use ntp_proto::discipline::{self, SelectionOptions, SteeringConfig};
 use ntp_proto::engine::{EngineConfig, Host, SourceConfig, SourceKind};
 use ntp_proto::leap::LeapHandling;
 use ntp_time::{Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum};
@@ -128,12 +128,12 @@ fn engine_config(
             host: Host::Address(server.ip()),
             port: server.port(),
             kind: SourceKind::Server,
-            terms: Terms {
+            association: AssociationConfig {
                 limits: poll,
                 initial_poll: poll.min,
-                ..Terms::default()
+                ..AssociationConfig::default()
             },
-            opinion: Opinion::default(),
+            selection: SelectionOptions::default(),
         }],
         discipline: discipline::Config {
             minimum_agreeing_sources: 1,

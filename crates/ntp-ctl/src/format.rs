@@ -1,0 +1,140 @@
+//! Formatting of values for people: three or four digits and a suitable unit.
+
+use crate::console::DEFAULT_WIDTH;
+
+/// Formats a duration in seconds, for example `12.3 us` or `1.204 s`.
+pub(crate) fn duration(seconds: f64) -> String {
+    let magnitude = seconds.abs();
+    let (scale, unit) = if magnitude == 0.0 {
+        return "0 s".into();
+    } else if magnitude < 1e-6 {
+        (1e9, "ns")
+    } else if magnitude < 1e-3 {
+        (1e6, "us")
+    } else if magnitude < 1.0 {
+        (1e3, "ms")
+    } else {
+        (1.0, "s")
+    };
+    let value = seconds * scale;
+    let digits = match value.abs() {
+        value if value < 10.0 => 2,
+        value if value < 100.0 => 1,
+        _ => 0,
+    };
+    if (1.0..1000.0).contains(&magnitude) {
+        return format!("{seconds:.3} s");
+    }
+    format!("{value:.digits$} {unit}")
+}
+
+/// Formats a duration in seconds with its sign.
+pub(crate) fn signed(seconds: f64) -> String {
+    let text = duration(seconds);
+    if seconds >= 0.0 {
+        format!("+{text}")
+    } else {
+        text
+    }
+}
+
+/// Formats a duration in seconds, or `unknown`.
+pub(crate) fn or_unknown(seconds: Option<f64>) -> String {
+    seconds.map_or_else(|| "unknown".into(), duration)
+}
+
+/// Formats a time in seconds since 1970 as date and time of day in UTC.
+pub(crate) fn timestamp(since_1970: f64) -> String {
+    let nanos = since_1970 * 1e9;
+    let text = ntp_time::SystemTime::from_nanos(nanos as i64).to_string();
+    // A double resolves microseconds today; the text ends with nanoseconds and a Z.
+    let cut = text.len().saturating_sub(4);
+    format!("{} UTC", text.get(..cut).unwrap_or(&text))
+}
+
+/// Formats the end of validity, for example of a certificate; both times in seconds since 1970.
+pub(crate) fn validity(end: f64, now: f64) -> String {
+    let end_text = timestamp(end);
+    let day = end_text.split('T').next().unwrap_or(&end_text);
+    if end < now {
+        format!("expired on {day}, {} ago", age(now - end))
+    } else {
+        format!("valid until {day}, {} left", age(end - now))
+    }
+}
+
+/// Formats an age in seconds in the largest suitable unit, for example `34s` or `17m`.
+pub(crate) fn age(seconds: f64) -> String {
+    let seconds = seconds.max(0.0);
+    if seconds < 100.0 {
+        format!("{seconds:.0}s")
+    } else if seconds < 6000.0 {
+        format!("{:.0}m", seconds / 60.0)
+    } else if seconds < 100.0 * 3600.0 {
+        format!("{:.0}h", seconds / 3600.0)
+    } else {
+        format!("{:.0}d", seconds / 86_400.0)
+    }
+}
+
+/// Appends `text`, indented and wrapped at [`DEFAULT_WIDTH`] columns.
+pub(crate) fn paragraph(out: &mut String, text: &str) {
+    let mut column = 0;
+    for word in text.split(' ') {
+        let width = word.chars().count();
+        if column == 0 {
+            out.push_str("  ");
+            column = 2;
+        } else if column + 1 + width > DEFAULT_WIDTH {
+            out.push_str("\n    ");
+            column = 4;
+        } else {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += width;
+    }
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_have_few_digits_and_a_suitable_unit() {
+        for (seconds, text) in [
+            (0.0, "0 s"),
+            (1.5e-9, "1.50 ns"),
+            (12.34e-6, "12.3 us"),
+            (-0.1234, "-123 ms"),
+            (2.5, "2.500 s"),
+            (86_400.0, "86400 s"),
+        ] {
+            assert_eq!(duration(seconds), text);
+        }
+        assert_eq!(signed(1e-3), "+1.00 ms");
+        assert_eq!(age(3600.0), "60m");
+        let day = 86_400.0;
+        assert_eq!(
+            validity(20.0 * day, 0.0),
+            "valid until 1970-01-21, 20d left"
+        );
+        assert_eq!(validity(0.0, 9.0 * day), "expired on 1970-01-01, 9d ago");
+        assert_eq!(timestamp(0.0), "1970-01-01T00:00:00.000000 UTC");
+    }
+
+    #[test]
+    fn paragraphs_are_wrapped_at_80_columns() {
+        let mut text = String::new();
+        paragraph(&mut text, "not synchronised");
+        paragraph(&mut text, &"seven78 ".repeat(20));
+        assert!(
+            text.starts_with("  not synchronised\n  seven78 seven78"),
+            "{text}"
+        );
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        assert!(text.contains("seven78\n    seven78"), "{text}");
+    }
+}

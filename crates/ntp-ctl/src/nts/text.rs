@@ -1,0 +1,130 @@
+//! Plain text of the report of `ntp-ctl nts check`.
+
+use std::fmt::{Display, Write as _};
+
+use ntp_nts_ke::certificate::Date;
+
+use super::report::{Certificate, CheckReport, Server};
+use crate::format::{duration, signed};
+
+/// Formats the report.
+pub(super) fn format(report: &CheckReport) -> String {
+    let mut page = Page::default();
+    let host = &report.host;
+    page.line(
+        "Key exchange",
+        match report.peer {
+            Some(peer) => format!("{host} ({peer})"),
+            None => format!("{host}, TCP port {}", report.port),
+        },
+    );
+    for failed in &report.failed {
+        page.line("Failed", format!("{}: {}", failed.address, failed.problem));
+    }
+    for (index, certificate) in report.certificates.iter().enumerate() {
+        page.certificate(index, certificate);
+    }
+    if let Some(aead) = &report.aead {
+        page.line("AEAD", format!("{} ({})", aead.name, aead.id));
+    }
+    if let Some(cookies) = &report.cookies {
+        page.line(
+            "Cookies",
+            format!("{} of {} octets", cookies.count, cookies.octets),
+        );
+    }
+    if let Some(server) = &report.ntp_server {
+        page.ntp_server(server);
+    }
+    let timings = &report.timings;
+    for (label, time) in [
+        ("Name resolution", timings.lookup),
+        ("TCP connection", timings.connect),
+        ("TLS handshake", timings.tls),
+        ("Key exchange", timings.exchange),
+        ("NTP round trip", timings.ntp_round_trip),
+    ] {
+        if let Some(time) = time {
+            page.line(label, duration(time));
+        }
+    }
+    if let Some(time) = &report.time {
+        let measurement = &time.measurement;
+        page.line(
+            "Offset",
+            format!(
+                "{} ± {} (if the server is right)",
+                signed(measurement.offset),
+                duration(time.uncertainty)
+            ),
+        );
+        let (sent, received) = measurement.stamps;
+        page.line("Timestamps", format!("{sent}, {received}"));
+        page.line("Stratum", measurement.stratum);
+    }
+    for note in &report.notes {
+        page.line("Note", note);
+    }
+    page.line(
+        "Result",
+        match &report.problem {
+            None => "NTS works".into(),
+            Some(problem) => format!("NTS does not work ({})", problem.class),
+        },
+    );
+    page.0
+}
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, label: &str, value: impl Display) {
+        let _ = writeln!(self.0, "{label:<16}: {value}");
+    }
+
+    fn ntp_server(&mut self, server: &Server) {
+        let origin = if server.named {
+            "named by the key exchange"
+        } else {
+            "address of the key exchange"
+        };
+        let address = server
+            .address
+            .filter(|address| address.ip().to_string() != server.host)
+            .map_or_else(String::new, |address| format!(" ({address})"));
+        self.line(
+            "NTP server",
+            format!(
+                "{}, UDP port {}{address}; {origin}",
+                server.host, server.port
+            ),
+        );
+    }
+
+    fn certificate(&mut self, index: usize, certificate: &Certificate) {
+        let label = if index == 0 {
+            "Certificate".to_owned()
+        } else {
+            format!("Issuer {index}")
+        };
+        self.line(&label, &certificate.subject);
+        if index == 0 {
+            let names = if certificate.names.is_empty() {
+                "no name (subjectAltName is missing)".into()
+            } else {
+                certificate.names.join(", ")
+            };
+            self.line("  for", names);
+        }
+        self.line("  signed by", &certificate.issuer);
+        let left = certificate.days_left;
+        let left = if left < 0.0 {
+            format!("{:.0} days ago", -left)
+        } else {
+            format!("{left:.0} days left")
+        };
+        let (from, until) = (Date(certificate.not_before), Date(certificate.not_after));
+        self.line("  valid", format!("from {from} until {until} ({left})"));
+    }
+}

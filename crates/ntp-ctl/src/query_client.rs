@@ -1,0 +1,244 @@
+//! Queries a server for the time, without the daemon.
+//!
+//! The measurement uses the code of the daemon: a new socket and an unpredictable nonce for each
+//! request, kernel timestamps, the same checks of replies. A query therefore fails for the same
+//! reasons as in the daemon.
+
+use core::fmt;
+use std::io;
+use std::time::Duration;
+
+use ntp_os_clock::{monotonic, realtime};
+use ntp_proto::client::{Accepted, Association, Kiss, LocalIdentity, Rejection, Reply};
+use ntp_proto::engine::{Datagram, ExchangeId, SourceId};
+use ntp_time::{NtpDuration, Stamp, StampSource, Stratum, SystemTime};
+use ntp_udp::wait::{Interest, PollSet};
+use ntp_udp::{ClientSocket, ErrorQueue, SocketOptions, StampKeeper};
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::SeedableRng;
+use serde::Serialize;
+
+use crate::console::Failure;
+use crate::format::duration;
+
+/// Timeout of a reply.
+const REPLY_TIMEOUT: NtpDuration = NtpDuration::from_seconds(3);
+/// Size of the receive buffer: longer than any reply.
+const BUFFER: usize = 2048;
+
+/// A measurement, with data of the reply.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Measurement {
+    /// Server time minus local time in seconds.
+    pub(crate) offset: f64,
+    /// Round-trip delay in seconds.
+    pub(crate) delay: f64,
+    /// Origin of the timestamps of request and reply.
+    pub(crate) stamps: (&'static str, &'static str),
+    pub(crate) stratum: u8,
+    pub(crate) reference_id: String,
+    pub(crate) leap: String,
+    /// In seconds.
+    pub(crate) root_delay: f64,
+    /// In seconds.
+    pub(crate) root_dispersion: f64,
+}
+
+impl Measurement {
+    /// Half width of the interval around the offset that contains the true one if the server is
+    /// right, in seconds.
+    pub(crate) fn uncertainty(&self) -> f64 {
+        self.delay.max(0.0) / 2.0 + self.root_delay / 2.0 + self.root_dispersion
+    }
+}
+
+/// Why a request yielded no measurement.
+#[derive(Debug)]
+pub(crate) enum QueryError {
+    /// The request could not be sent: reason and address.
+    NotSent(String),
+    /// ICMP or local error: the server is unreachable.
+    Unreachable(io::Error),
+    /// No valid reply; the most specific reason for rejecting an invalid one.
+    NoReply(Option<Rejection>),
+    /// Kiss-o'-death.
+    Kiss(Kiss),
+    /// A valid reply without usable time.
+    Unusable(Rejection),
+}
+
+impl fmt::Display for QueryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSent(problem) => f.write_str(problem),
+            Self::Unreachable(error) => write!(f, "{error}"),
+            Self::NoReply(rejected) => {
+                let timeout = duration(REPLY_TIMEOUT.as_seconds_f64());
+                write!(f, "no usable reply within {timeout}")?;
+                rejected.map_or(Ok(()), |reason| write!(f, " ({reason})"))
+            }
+            Self::Kiss(kiss) => write!(f, "request refused with kiss code {kiss:?}"),
+            Self::Unusable(rejection) => write!(f, "{rejection}"),
+        }
+    }
+}
+
+/// Sends requests, one at a time.
+pub(crate) struct QueryClient {
+    options: SocketOptions,
+    rng: ChaCha12Rng,
+    sequence: u32,
+    _keeper: Option<StampKeeper>,
+}
+
+impl QueryClient {
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let options = SocketOptions::default();
+        // The kernel enables receive timestamps with the first such socket, after a short delay.
+        let keeper = StampKeeper::open(&options).ok();
+        pause(Duration::from_millis(50));
+        Ok(Self {
+            options,
+            rng: ChaCha12Rng::from_seed(seed()?),
+            sequence: 0,
+            _keeper: keeper,
+        })
+    }
+
+    /// Sends one request and waits for its reply.
+    pub(crate) fn query(
+        &mut self,
+        association: &mut Association,
+    ) -> Result<Measurement, QueryError> {
+        let id = ExchangeId {
+            source: SourceId(0),
+            sequence: self.sequence,
+        };
+        self.sequence += 1;
+        match self.exchange(association, id)? {
+            Reply::Time(accepted) => Ok(measurement(&accepted)),
+            Reply::Kiss(kiss) => Err(QueryError::Kiss(kiss)),
+            // Occurs in interleaved mode only, which is not requested.
+            Reply::Incomplete => Err(QueryError::NoReply(None)),
+        }
+    }
+
+    fn exchange(
+        &mut self,
+        association: &mut Association,
+        id: ExchangeId,
+    ) -> Result<Reply, QueryError> {
+        association.abandon();
+        let remote = association.remote();
+        let not_sent = |problem: String| QueryError::NotSent(format!("{problem} ({remote})"));
+        let (socket, _) = ClientSocket::open(remote, &self.options)
+            .map_err(|error| not_sent(format!("cannot open a socket: {error}")))?;
+        let request = association
+            .request(monotonic(), id, &mut self.rng)
+            .ok_or_else(|| not_sent("no NTS cookie available".into()))?;
+        let before = realtime();
+        socket
+            .send(&request.payload)
+            .map_err(|error| not_sent(format!("cannot send: {error}")))?;
+        association.transmitted(id, daemon_stamp(before));
+        let deadline = monotonic() + REPLY_TIMEOUT;
+        let mut buffer = [0; BUFFER];
+        let mut rejected: Option<Rejection> = None;
+        loop {
+            let left = deadline - monotonic();
+            if left <= NtpDuration::ZERO {
+                return Err(QueryError::NoReply(rejected));
+            }
+            let mut set = PollSet::new();
+            set.push(&socket, Interest::ReadableOrStamped);
+            set.wait(Some(left.to_std()))
+                .map_err(QueryError::Unreachable)?;
+            match socket.take_transmit_stamp() {
+                Ok(ErrorQueue::TransmitStamp(stamp)) => association.transmitted(id, stamp),
+                Ok(ErrorQueue::Unreachable(error)) => return Err(QueryError::Unreachable(error)),
+                Ok(ErrorQueue::Empty) | Err(_) => {}
+            }
+            let datagram = match socket.receive(&mut buffer) {
+                Ok(datagram) => datagram,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(QueryError::Unreachable(error)),
+            };
+            let received = datagram.stamp.unwrap_or_else(|| daemon_stamp(realtime()));
+            let datagram = Datagram {
+                exchange: id,
+                payload: &buffer[..datagram.len.min(BUFFER)],
+                truncated: datagram.truncated,
+                received,
+            };
+            let identity = LocalIdentity::default();
+            match association.receive(monotonic(), &datagram, &identity, Stratum::UNSYNCHRONIZED) {
+                Ok(reply) => return Ok(reply),
+                Err(rejection) if rejection.is_server_fault() => {
+                    return Err(QueryError::Unusable(rejection));
+                }
+                // A rejected reply with the right nonce is more specific than a forged one.
+                Err(rejection) if rejection.matches_nonce() || rejected.is_none() => {
+                    rejected = Some(rejection);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Computes offset and delay (RFC 5905 section 8).
+fn measurement(accepted: &Accepted) -> Measurement {
+    let header = &accepted.header;
+    let (t1, t4) = (accepted.sent.time, accepted.received.time);
+    let (t2, t3) = (header.receive_timestamp, header.transmit_timestamp);
+    let delay = (t4 - t1) - (t3 - t2);
+    Measurement {
+        offset: (t2 - t1.to_ntp())
+            .midpoint(t3 - t4.to_ntp())
+            .as_seconds_f64(),
+        delay: delay.as_seconds_f64(),
+        stamps: (word(accepted.sent.source), word(accepted.received.source)),
+        stratum: header.stratum.get(),
+        reference_id: header.reference_id.to_string(),
+        leap: format!("{:?}", header.leap).to_lowercase(),
+        root_delay: header.root_delay.to_duration().as_seconds_f64(),
+        root_dispersion: header.root_dispersion.to_duration().as_seconds_f64(),
+    }
+}
+
+fn daemon_stamp(time: SystemTime) -> Stamp {
+    Stamp {
+        time,
+        source: StampSource::Daemon,
+    }
+}
+
+fn word(source: StampSource) -> &'static str {
+    match source {
+        StampSource::Daemon => "program",
+        StampSource::Kernel => "kernel",
+        StampSource::Hardware => "hardware",
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an interactive program takes its randomness from the operating system"
+)]
+fn seed() -> Result<[u8; 32], Failure> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|problem| {
+        Failure::Error(format!(
+            "Random number generator of the system failed: {problem}"
+        ))
+    })?;
+    Ok(seed)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an interactive program waits in real time"
+)]
+pub(crate) fn pause(time: Duration) {
+    std::thread::sleep(time);
+}

@@ -1,0 +1,129 @@
+//! Endpoints that are added, changed and removed at run time.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use common::{Authority, endpoint, exchange_keys, request, start, until};
+use ntp_nts_ke::client::{Report, exchange};
+use ntp_nts_ke::failure::Failure;
+use ntp_nts_ke::server::{CertificatePaths, EndpointConfig, StartError};
+
+fn port_in_response(report: Report) -> Option<u16> {
+    report.outcome.expect("keys").port
+}
+
+fn with_port(mut endpoint: EndpointConfig, port: u16) -> EndpointConfig {
+    endpoint.policy.ntp_port = Some(port);
+    endpoint
+}
+
+#[test]
+fn endpoints_are_changed_added_and_removed_without_interruption() {
+    let authority = Authority::new();
+    let first = endpoint(vec![authority.good()]);
+    let mut running = start(first.clone());
+    // A connection that is open during the change.
+    let mut slow = TcpStream::connect(running.address).unwrap();
+    slow.write_all(&[22, 3, 1]).unwrap();
+
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut second = with_port(first.clone(), 2);
+    second.listen = free;
+    let changed = with_port(first.clone(), 1);
+    let problems = running
+        .server
+        .set_endpoints(vec![changed.clone(), second.clone()]);
+    assert!(problems.is_empty(), "{problems:?}");
+    let addresses: Vec<_> = running.server.addresses().collect();
+    assert_eq!(addresses, [running.address, free]);
+    // The thread applies the change asynchronously.
+    until("the change", || {
+        port_in_response(exchange_keys(&running, &authority)) == Some(1)
+    });
+    let path = authority.path();
+    let at = |address: SocketAddr| exchange(&request("127.0.0.1", address.port(), &path));
+    assert_eq!(port_in_response(at(free)), Some(2));
+    slow.set_read_timeout(Some(Duration::from_millis(50)))
+        .unwrap();
+    let still_open = slow.read(&mut [0; 1]).unwrap_err().kind();
+    assert_eq!(still_open, std::io::ErrorKind::WouldBlock);
+
+    // The address of a removed endpoint can be bound at once, also as a wildcard.
+    let mut wildcard = with_port(first, 3);
+    wildcard.listen = SocketAddr::new([0, 0, 0, 0].into(), free.port());
+    let problems = running.server.set_endpoints(vec![changed, wildcard]);
+    assert!(problems.is_empty(), "{problems:?}");
+    until("the wildcard", || {
+        at(free).outcome.is_ok_and(|keys| keys.port == Some(3))
+    });
+
+    assert!(running.server.set_endpoints(Vec::new()).is_empty());
+    for address in [running.address, free] {
+        until("the endpoint is closed", || {
+            matches!(at(address).outcome, Err(Failure::Connect(_)))
+        });
+    }
+    assert_eq!(running.server.addresses().count(), 0);
+    until("no certificate is in use", || {
+        running.server.certificates().is_empty()
+    });
+}
+
+#[test]
+fn a_failed_change_is_reported_and_leaves_the_endpoint_unchanged() {
+    let authority = Authority::new();
+    let mut running = start(with_port(endpoint(vec![authority.good()]), 1));
+    let missing = CertificatePaths {
+        chain: "/nowhere/chain.pem".into(),
+        key: "/nowhere/key.pem".into(),
+    };
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut second = endpoint(vec![authority.good()]);
+    second.listen = taken.local_addr().unwrap();
+    let problems = running
+        .server
+        .set_endpoints(vec![with_port(endpoint(vec![missing]), 2), second]);
+    assert!(
+        matches!(
+            problems[..],
+            [StartError::Certificate(_), StartError::Listen(..)]
+        ),
+        "{problems:?}"
+    );
+    assert_eq!(running.server.addresses().count(), 1);
+    assert_eq!(
+        port_in_response(exchange_keys(&running, &authority)),
+        Some(1)
+    );
+}
+
+#[test]
+fn certificates_in_use_are_listed_with_the_expiry_of_their_chains() {
+    let authority = Authority::new();
+    let one = authority.issue("one", &["a.example", "127.0.0.1"], (2020, 2040));
+    let two = authority.issue("two", &["b.example"], (2020, 2030));
+    let running = start(endpoint(vec![one.clone(), two]));
+    until("they are listed", || {
+        running.server.certificates().len() == 2
+    });
+    let in_use = running.server.certificates();
+    assert_eq!(in_use[0].path, one.chain);
+    assert_eq!(in_use[0].names, ["a.example", "127.0.0.1"]);
+    // 2040-01-01 and 2030-01-01.
+    let expiries = [in_use[0].expires, in_use[1].expires];
+    assert_eq!(expiries, [Some(2_208_988_800), Some(1_893_456_000)]);
+
+    let renewed = authority.issue("renewed", &["a.example"], (2020, 2050));
+    std::fs::copy(&renewed.chain, &one.chain).unwrap();
+    std::fs::copy(&renewed.key, &one.key).unwrap();
+    running.server.reload();
+    until("the renewed one is listed", || {
+        running.server.certificates()[0].expires == Some(2_524_608_000)
+    });
+}

@@ -1,0 +1,81 @@
+//! Last errors of sources, as shown to operators.
+
+use core::fmt;
+
+use super::SendError;
+use crate::client::{KissCode, Rejection};
+
+/// Error of the last request or reply of an association.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastError {
+    /// The request could not be sent, or caused an ICMP error.
+    Send(SendError),
+    /// The reply was rejected.
+    Reply(Rejection),
+    /// The server replied with a kiss code.
+    Kiss(KissCode),
+}
+
+impl fmt::Display for LastError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send(error) => write!(f, "{error}"),
+            Self::Reply(rejection) => write!(f, "reply ignored: {rejection}"),
+            Self::Kiss(kiss) => write!(f, "{kiss}"),
+        }
+    }
+}
+
+/// Reason why a configured source has no address or no keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceError {
+    /// The last key exchange failed.
+    KeyExchange(KeyExchangeError),
+    /// The last name lookup failed.
+    Resolve(ResolveError),
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeyExchange(error) => write!(f, "key exchange failed: {error}"),
+            Self::Resolve(error) => write!(f, "name resolution failed: {error}"),
+        }
+    }
+}
+
+/// Error of a name lookup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResolveError {
+    /// The resolver returned an empty list.
+    NoAddress,
+    /// Error text of the resolver.
+    Resolver(String),
+}
+
+impl fmt::Display for ResolveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoAddress => "the name has no address",
+            Self::Resolver(text) => text,
+        })
+    }
+}
+
+/// Error of an NTS key exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyExchangeError {
+    /// The server sent no cookies.
+    NoCookies,
+    /// Error text of the key-exchange client.
+    Client(String),
+}
+
+impl fmt::Display for KeyExchangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoCookies => "the server gave no cookies",
+            Self::Client(text) => text,
+        })
+    }
+}

@@ -1,0 +1,304 @@
+//! Executes operator commands and changes of the configuration.
+//!
+//! Both are reduced to a few changes of the source set. A new configuration is compared with the
+//! one in force, and unchanged parts continue undisturbed: an association keeps its history as long
+//! as its name, host, port and mode are the same; changes of poll limits, selection options or the
+//! pool size are applied in place.
+
+use ntp_time::PollLimits;
+
+use super::config::{EngineConfig, SourceConfig, SourceKind};
+use super::{Command, CommandOutcome, Engine, Event, Now, Output, Phase, Refusal, RemovalReason};
+use crate::client::AssociationConfig;
+use crate::discipline::Decision;
+
+/// Maximum number of configured sources. Each takes a few kilobytes and a check at every wake-up.
+const MAX_SOURCES: usize = 4096;
+
+impl Engine {
+    pub(super) fn execute(
+        &mut self,
+        now: Now,
+        command: &Command,
+    ) -> Result<CommandOutcome, Refusal> {
+        match command {
+            Command::Add(config) => self.add_source(now, config),
+            Command::Remove(name) => {
+                let index = self.sources.find(name)?;
+                let name = self.remove_source(index);
+                self.selection_options_changed(now);
+                Ok(CommandOutcome::Sources(vec![name]))
+            }
+            Command::Online(name) => self.set_online(now, name.as_deref(), true),
+            Command::Offline(name) => self.set_online(now, name.as_deref(), false),
+            Command::Burst(name) => self.burst(now, name.as_deref()),
+            Command::Replace(name, new) => self.replace_source(now, name, new),
+            Command::Step { forced } => self.step(now, *forced),
+        }
+    }
+
+    /// Applies a new configuration. The frequency prior and the clock properties are not part of it
+    /// and stay.
+    pub(super) fn reconfigure(&mut self, now: Now, new: &EngineConfig) -> CommandOutcome {
+        let mut sources = new.sources.iter().collect::<Vec<_>>();
+        let (mut removed, mut changed) = (Vec::new(), Vec::new());
+        let mut index = 0;
+        while index < self.sources.count() {
+            let old = self.sources.config_at(index);
+            let Some(at) = sources.iter().position(|new| can_continue_as(old, new)) else {
+                removed.push(self.remove_source(index));
+                continue;
+            };
+            let new = sources.remove(at);
+            if old != new {
+                changed.push(new.name.clone());
+                self.change_source(now, index, new);
+            }
+            index += 1;
+        }
+        let added = sources.iter().map(|new| new.name.clone()).collect();
+        for new in sources {
+            self.sources.add_configured(new.clone(), now.monotonic);
+        }
+        self.config = EngineConfig {
+            sources: Vec::new(),
+            frequency_prior: self.config.frequency_prior,
+            clock: self.config.clock,
+            ..new.clone()
+        };
+        self.start_steering();
+        self.steering.reconfigure(new.steering);
+        self.jump_detector.set_threshold(new.meddling_threshold);
+        self.selection_options_changed(now);
+        CommandOutcome::Reconfigured {
+            added,
+            removed,
+            changed,
+        }
+    }
+
+    fn add_source(&mut self, now: Now, config: &SourceConfig) -> Result<CommandOutcome, Refusal> {
+        if self.is_taken(&config.name, None) {
+            return Err(Refusal::DuplicateSource(config.name.clone()));
+        }
+        if self.sources.count() >= MAX_SOURCES {
+            return Err(Refusal::TooManySources(MAX_SOURCES));
+        }
+        check_limits(config.association.limits)?;
+        self.sources.add_configured(config.clone(), now.monotonic);
+        self.start_steering();
+        self.selection_options_changed(now);
+        Ok(CommandOutcome::Sources(vec![config.name.clone()]))
+    }
+
+    /// Starts to steer the clock when the first source is configured: applies the known frequency.
+    fn start_steering(&mut self) {
+        if self.phase != Phase::NoSources || self.sources.count() == 0 {
+            return;
+        }
+        self.phase = Phase::Running;
+        if self.steers() {
+            let prior = self.config.frequency_prior;
+            self.pending_adjustment.frequency = prior.map(|prior| -prior.frequency);
+        }
+    }
+
+    /// Whether the engine adjusts the clock.
+    pub(super) fn steers(&self) -> bool {
+        self.config.clock.steerable && self.phase != Phase::NoSources
+    }
+
+    /// Removes a configured source and its associations. Returns its name.
+    fn remove_source(&mut self, index: usize) -> String {
+        while let Some(position) = self.sources.member_of(index) {
+            self.end_association(position, RemovalReason::Operator);
+        }
+        self.sources.remove_configured(index).name
+    }
+
+    fn change_source(&mut self, now: Now, index: usize, new: &SourceConfig) {
+        let old = self.sources.replace_config(index, new.clone());
+        let selection = self.sources.selection_at(index);
+        for position in 0..self.sources.members.len() {
+            let member = &mut self.sources.members[position];
+            if member.configured != index {
+                continue;
+            }
+            member.association.set_limits(new.association.limits);
+            if old.selection != new.selection {
+                self.discipline.set_selection_options(member.key, selection);
+                // The discipline does not keep the reachability of a source that is excluded from
+                // selection.
+                let reachable = !member.association.reach().is_dead();
+                self.discipline.set_eligible(member.key, reachable);
+            }
+        }
+        while let Some(position) = self.sources.surplus_of(index) {
+            self.end_association(position, RemovalReason::Operator);
+        }
+        self.sources.schedule_lookup_if_short(index, now.monotonic);
+    }
+
+    fn replace_source(
+        &mut self,
+        now: Now,
+        name: &str,
+        new: &SourceConfig,
+    ) -> Result<CommandOutcome, Refusal> {
+        let index = self.sources.find(name)?;
+        check_limits(new.association.limits)?;
+        if self.is_taken(&new.name, Some(index)) {
+            return Err(Refusal::DuplicateSource(new.name.clone()));
+        }
+        if can_continue_as(self.sources.config_at(index), new) {
+            self.change_source(now, index, new);
+        } else {
+            self.remove_source(index);
+            self.sources.add_configured(new.clone(), now.monotonic);
+        }
+        self.selection_options_changed(now);
+        Ok(CommandOutcome::Sources(vec![new.name.clone()]))
+    }
+
+    /// Whether a configured source other than the one at `except` has this name.
+    fn is_taken(&self, name: &str, except: Option<usize>) -> bool {
+        let mut others = (0..self.sources.count()).filter(|index| Some(*index) != except);
+        others.any(|index| self.sources.config_at(index).name == name)
+    }
+
+    fn set_online(
+        &mut self,
+        now: Now,
+        name: Option<&str>,
+        online: bool,
+    ) -> Result<CommandOutcome, Refusal> {
+        let selector = self.sources.select(name)?;
+        let names = self.sources.set_online(selector, online, now.monotonic);
+        for position in 0..self.sources.members.len() {
+            let configured = self.sources.members[position].configured;
+            let selection = self.sources.selection_at(configured);
+            let member = &mut self.sources.members[position];
+            if !selector.includes(configured) {
+                continue;
+            }
+            // The discipline does not keep the reachability.
+            let reachable = !member.association.reach().is_dead();
+            self.discipline.set_selection_options(member.key, selection);
+            self.discipline.set_eligible(member.key, reachable);
+            if online {
+                member.association.restart(now.monotonic);
+            } else if let Some(exchange) = member.association.abandon() {
+                self.outputs.push_back(Output::Close(exchange));
+            }
+        }
+        self.reselect(now);
+        Ok(CommandOutcome::Sources(names))
+    }
+
+    fn burst(&mut self, now: Now, name: Option<&str>) -> Result<CommandOutcome, Refusal> {
+        let selector = self.sources.select(name)?;
+        let (mut started, mut skipped) = (0, 0);
+        for position in 0..self.sources.members.len() {
+            let configured = self.sources.members[position].configured;
+            if !selector.includes(configured) {
+                continue;
+            }
+            let online = self.sources.is_online(configured);
+            let member = &mut self.sources.members[position];
+            if online && member.association.restart(now.monotonic) {
+                started += 1;
+            } else {
+                skipped += 1;
+            }
+        }
+        Ok(CommandOutcome::Burst { started, skipped })
+    }
+
+    fn step(&mut self, now: Now, forced: bool) -> Result<CommandOutcome, Refusal> {
+        if !self.config.clock.steerable {
+            return Err(Refusal::NotSteerable);
+        }
+        let free = self.ledger.free_time(now.system);
+        let agreement = self.discipline.agreement(free);
+        let estimate = self
+            .discipline
+            .estimate(free)
+            .filter(|_| agreement.majority);
+        let Some(estimate) = estimate else {
+            let needed = self.config.discipline.minimum_agreeing_sources;
+            return Err(Refusal::NoMajority {
+                agreeing: agreement.agreeing,
+                needed: needed.max(self.sources.members.len() / 2 + 1),
+            });
+        };
+        let (offset, estimate) = self.relative_to_target(now, &estimate);
+        match self.steering.step(offset, &estimate, forced) {
+            Decision::Step { by, frequency } => {
+                self.slew = None;
+                self.pending_adjustment.step = Some(by);
+                self.pending_adjustment.frequency = Some(frequency);
+                self.emit(Event::ClockStepped {
+                    step: by,
+                    warn: self.config.warn_on_jump,
+                });
+                self.follow_reference(now, by);
+                Ok(CommandOutcome::Stepped {
+                    from: now.system,
+                    by,
+                })
+            }
+            Decision::Panic {
+                which,
+                correction,
+                limit,
+            } => Err(Refusal::Panic {
+                which,
+                correction,
+                limit,
+                clock: now.system,
+            }),
+            Decision::Slew { .. } | Decision::Hold => Err(Refusal::NoMajority {
+                agreeing: agreement.agreeing,
+                needed: self.config.discipline.minimum_agreeing_sources,
+            }),
+        }
+    }
+
+    /// Applies a change of the source set or of selection options.
+    pub(super) fn selection_options_changed(&mut self, now: Now) {
+        let config = &mut self.config.discipline;
+        config.some_required = self.sources.is_any_required();
+        self.discipline.reconfigure(*config);
+        self.reselect(now);
+    }
+
+    /// Repeats the selection, which must be correct at once and not only after the next
+    /// measurement.
+    pub(super) fn reselect(&mut self, now: Now) {
+        self.discipline.reselect(self.ledger.free_time(now.system));
+    }
+}
+
+/// Whether `new` differs from `old` only in settings that a running association can take over.
+fn can_continue_as(old: &SourceConfig, new: &SourceConfig) -> bool {
+    use SourceKind::Pool;
+    let resized = matches!((&old.kind, &new.kind), (Pool { .. }, Pool { .. }));
+    let adapted = SourceConfig {
+        kind: if resized { &old.kind } else { &new.kind }.clone(),
+        association: AssociationConfig {
+            limits: old.association.limits,
+            initial_poll: old.association.initial_poll,
+            ..new.association.clone()
+        },
+        selection: old.selection,
+        ..new.clone()
+    };
+    *old == adapted
+}
+
+fn check_limits(limits: PollLimits) -> Result<(), Refusal> {
+    if limits.min > limits.max {
+        return Err(Refusal::PollLimits(limits.min, limits.max));
+    }
+    Ok(())
+}

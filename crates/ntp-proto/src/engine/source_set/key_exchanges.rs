@@ -1,0 +1,393 @@
+//! Schedule and results of the key exchanges of sources with NTS.
+//!
+//! A source with NTS is configured by its key-exchange server. The NTP server is known only after a
+//! key exchange and may change with each one.
+//!
+//! ```text
+//! needed -> due, after back-off -> in progress -> failed: due again, later
+//!                                              -> keys and an NTP server: address, or name to resolve
+//!                                                 -> association
+//! ```
+//!
+//! Keys are requested at start-up, when the cookies are used up or have been refused for several
+//! polls, when the server has been unreachable for so long that its address may have changed, and
+//! after four weeks. An association continues with its old keys meanwhile.
+//!
+//! The back-off doubles with every exchange, from seconds to a quarter of an hour, and is reset
+//! only when a packet is authenticated: keys that do not work must not be requested every few
+//! seconds. It is randomised, so that the clients of a server that returns do not connect
+//! simultaneously.
+
+use ntp_time::{Monotonic, NtpDuration};
+
+use super::{Configured, Endpoint, Host, Lookup, SourceKind, SourceSet};
+use crate::client::NtsSession;
+use crate::engine::{ExternalError, KeyExchangeError, QueryId, SourceError};
+use crate::nts::KeyExchanged;
+use ntp_types::status::KeyExchangeStatus;
+
+/// Shortest and longest interval between two key exchanges with a server.
+const BACKOFF: (NtpDuration, NtpDuration) = (
+    NtpDuration::from_seconds(4),
+    NtpDuration::from_seconds(1024),
+);
+
+/// Delay of a key exchange after a change of the network.
+const NETWORK_GRACE: NtpDuration = NtpDuration::from_seconds(2);
+
+/// Age of keys at which new ones are requested even if they work.
+const LIFETIME: NtpDuration = NtpDuration::from_seconds(28 * 86_400);
+
+/// NTP port if the key exchange names none (RFC 8915 section 4.1.8).
+const NTP_PORT: u16 = 123;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// No key exchange is needed.
+    Idle,
+    /// A key exchange is due at this time.
+    Due(Monotonic),
+    /// A key exchange is in progress.
+    InProgress,
+    /// No more key exchanges: the server refused service.
+    Disabled,
+}
+
+/// State of the key exchanges of one source.
+#[derive(Debug)]
+pub(super) struct KeyExchanges {
+    stage: Stage,
+    backoff: NtpDuration,
+    /// Delay between the end of a failed key exchange and the next one. Counted from the end,
+    /// because a server that does not respond may take longer than this to time out.
+    retry_delay: NtpDuration,
+    /// Earliest time of the next key exchange.
+    not_before: Monotonic,
+    /// Session that no association uses yet.
+    session: Option<Box<NtsSession>>,
+    /// Time of the last success.
+    last_success: Option<Monotonic>,
+    exchanges: u64,
+    error: Option<KeyExchangeError>,
+    /// The last reported failure, without digits.
+    reported: Option<String>,
+}
+
+impl KeyExchanges {
+    pub(super) fn new(now: Monotonic) -> Self {
+        Self {
+            stage: Stage::Due(now),
+            backoff: BACKOFF.0,
+            retry_delay: BACKOFF.0,
+            not_before: now,
+            session: None,
+            last_success: None,
+            exchanges: 0,
+            error: None,
+            reported: None,
+        }
+    }
+
+    /// Whether this failure differs from the last reported one. Alternating failures are limited by
+    /// the back-off.
+    fn is_new_failure(&mut self, failure: &str) -> bool {
+        // Times and ports in the text vary while the cause is the same.
+        let cause = failure.replace(|letter: char| letter.is_ascii_digit(), "");
+        if self.reported.as_ref() == Some(&cause) {
+            return false;
+        }
+        self.reported = Some(cause);
+        true
+    }
+
+    fn request(&mut self, now: Monotonic) {
+        if self.stage == Stage::Idle {
+            self.stage = Stage::Due(self.not_before.max(now));
+        }
+    }
+
+    /// Resets the back-off after an authenticated packet.
+    pub(super) fn authenticated(&mut self) {
+        self.backoff = BACKOFF.0;
+        self.reported = None;
+    }
+
+    /// The addresses of this machine changed, so a failed exchange may succeed soon. Routes and
+    /// name servers follow addresses with a delay, and a flapping interface must not cause a
+    /// handshake each time.
+    pub(super) fn network_changed(&mut self, now: Monotonic) {
+        self.backoff = BACKOFF.0;
+        self.not_before = self.not_before.min(now + NETWORK_GRACE);
+        if let Stage::Due(at) = self.stage {
+            self.stage = Stage::Due(at.min(now + NETWORK_GRACE));
+        }
+    }
+
+    pub(super) fn disable(&mut self) {
+        self.stage = Stage::Disabled;
+        self.session = None;
+    }
+
+    pub(super) fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
+    pub(super) fn store(&mut self, session: NtsSession) {
+        let wanted = self.session.is_none() && self.stage != Stage::Disabled;
+        if wanted && session.cookies() > 0 {
+            self.session = Some(Box::new(session));
+        }
+    }
+
+    pub(super) fn status(&self, now: Monotonic) -> KeyExchangeStatus {
+        KeyExchangeStatus {
+            exchanges: self.exchanges,
+            error: self.error.as_ref().map(ToString::to_string),
+            age: self.last_success.map(|at| now - at),
+            next: self.due().map(|due| (due - now).max(NtpDuration::ZERO)),
+        }
+    }
+
+    pub(super) fn due(&self) -> Option<Monotonic> {
+        match self.stage {
+            Stage::Due(at) => Some(at),
+            Stage::Idle | Stage::InProgress | Stage::Disabled => None,
+        }
+    }
+}
+
+/// Effect of a finished key exchange.
+pub(in crate::engine) enum KeyExchangeEffect {
+    /// The result was not expected.
+    Unexpected,
+    /// It failed; the next one is due after this time.
+    Failed(KeyExchangeError, NtpDuration),
+    /// New keys for the association at this position.
+    Renewed(usize, Box<NtsSession>),
+    /// New keys, but for another server than that of the association at this position, which must
+    /// be replaced.
+    Moved(usize),
+    /// No change now; a missing association is added by the source set.
+    Waiting,
+}
+
+impl SourceSet {
+    /// Requests new keys for the configured source at `index`.
+    pub(in crate::engine) fn request_keys(&mut self, index: usize, now: Monotonic) {
+        if let Some(keys) = self.keys_of(index) {
+            keys.request(now);
+        }
+    }
+
+    /// Whether a failed key exchange should be reported: if it differs from the last one, or after
+    /// an hour.
+    pub(in crate::engine) fn should_report_key_failure(
+        &mut self,
+        now: Monotonic,
+        index: usize,
+        error: &KeyExchangeError,
+    ) -> bool {
+        let error = error.to_string();
+        let is_new = self
+            .keys_of(index)
+            .is_some_and(|keys| keys.is_new_failure(&error));
+        // Evaluated in any case, so that the hour starts with this report.
+        self.should_report_failure(now, index) | is_new
+    }
+
+    /// Whether the keys of the configured source at `index` have expired.
+    pub(in crate::engine) fn keys_expired(&mut self, index: usize, now: Monotonic) -> bool {
+        let last_success = self.keys_of(index).and_then(|keys| keys.last_success);
+        last_success.is_some_and(|at| now - at > LIFETIME)
+    }
+
+    /// Takes the session for a new association of the configured source at `index`.
+    pub(in crate::engine) fn take_session(&mut self, index: usize) -> Option<NtsSession> {
+        self.keys_of(index)?.session.take().map(|session| *session)
+    }
+
+    /// Starts a key exchange that is due and returns its server. `scatter` is a random number from
+    /// 0 to 1.
+    pub(in crate::engine) fn take_due_key_exchange(
+        &mut self,
+        now: Monotonic,
+        scatter: f64,
+    ) -> Option<(QueryId, String, Host, u16)> {
+        let mut online = self.configured.iter_mut().filter(|source| source.online);
+        online.find_map(|source| {
+            let keys = source.keys.as_mut()?;
+            if keys.due()? > now {
+                return None;
+            }
+            keys.stage = Stage::InProgress;
+            keys.exchanges += 1;
+            keys.retry_delay = keys.backoff.scaled(0.75 + 0.5 * scatter);
+            keys.not_before = now + keys.retry_delay;
+            keys.backoff = (keys.backoff * 2).min(BACKOFF.1);
+            let config = &source.config;
+            Some((
+                source.query,
+                config.name.clone(),
+                config.host.clone(),
+                config.port,
+            ))
+        })
+    }
+
+    /// Time of the next key exchange.
+    pub(in crate::engine) fn next_key_exchange(&self) -> Option<(Monotonic, QueryId)> {
+        let online = self.configured.iter().filter(|source| source.online);
+        let due = online.filter_map(|source| Some((source.keys.as_ref()?.due()?, source.query)));
+        due.min_by_key(|(at, _)| *at)
+    }
+
+    /// Processes the result of a key exchange.
+    pub(in crate::engine) fn key_exchange_finished(
+        &mut self,
+        now: Monotonic,
+        index: usize,
+        result: Result<&KeyExchanged, ExternalError<'_>>,
+    ) -> KeyExchangeEffect {
+        let source = &mut self.configured[index];
+        let Some(keys) = source
+            .keys
+            .as_mut()
+            .filter(|keys| keys.stage == Stage::InProgress)
+        else {
+            return KeyExchangeEffect::Unexpected;
+        };
+        let exchanged = match result {
+            Ok(exchanged) if !exchanged.result.cookies.is_empty() => exchanged,
+            failed => {
+                let error = failed.err().map_or(KeyExchangeError::NoCookies, |error| {
+                    KeyExchangeError::Client(error.to_string())
+                });
+                keys.error = Some(error.clone());
+                keys.not_before = now + keys.retry_delay;
+                keys.stage = Stage::Due(keys.not_before);
+                return KeyExchangeEffect::Failed(error, keys.retry_delay);
+            }
+        };
+        keys.stage = Stage::Idle;
+        keys.last_success = Some(now);
+        keys.error = None;
+        let endpoint = Endpoint::of(exchanged);
+        let session = Box::new(NtsSession::new(exchanged.result.clone()));
+        let moved = source.endpoint.as_ref() != Some(&endpoint);
+        match self.member_of(index) {
+            // Same server, and not unreachable: the association continues with the new keys.
+            Some(position) if !moved && !self.is_unreachable(position) => {
+                return KeyExchangeEffect::Renewed(position, session);
+            }
+            _ => {}
+        }
+        let source = &mut self.configured[index];
+        // Another server, or an unreachable one, whose name may have another address by now.
+        source.set_endpoint(endpoint, now);
+        if let Some(keys) = &mut source.keys {
+            keys.session = Some(session);
+        }
+        self.apply_stored_session(now, index)
+    }
+
+    /// Applies the stored session after keys or addresses of the server became known.
+    pub(in crate::engine) fn apply_stored_session(
+        &mut self,
+        now: Monotonic,
+        index: usize,
+    ) -> KeyExchangeEffect {
+        let source = &self.configured[index];
+        let ready = source.keys.as_ref().is_some_and(KeyExchanges::has_session);
+        // Until the addresses are known, the association continues with its old keys.
+        if !ready || source.candidates.is_empty() {
+            return KeyExchangeEffect::Waiting;
+        }
+        let Some(position) = self.member_of(index) else {
+            return KeyExchangeEffect::Waiting;
+        };
+        let remote = self.members[position].association.remote();
+        let port = source.endpoint.as_ref().map(|endpoint| endpoint.port);
+        let unchanged = port == Some(remote.port()) && source.candidates.contains(&remote.ip());
+        if !unchanged || (self.is_unreachable(position) && self.has_replacement(now, position)) {
+            return KeyExchangeEffect::Moved(position);
+        }
+        match self.take_session(index) {
+            Some(session) => KeyExchangeEffect::Renewed(position, Box::new(session)),
+            None => KeyExchangeEffect::Waiting,
+        }
+    }
+
+    /// Stores the session of an ended association for the next one.
+    pub(in crate::engine) fn store_session(&mut self, index: usize, session: NtsSession) {
+        if let Some(keys) = self.keys_of(index) {
+            keys.store(session);
+        }
+    }
+
+    /// Name of the NTP server, if the key exchange gave one.
+    pub(in crate::engine) fn server_name(&self, index: usize) -> Option<String> {
+        match &self.configured[index].endpoint.as_ref()?.host {
+            Host::Name(name) => Some(name.clone()),
+            Host::Address(_) => None,
+        }
+    }
+
+    fn is_unreachable(&self, position: usize) -> bool {
+        self.members[position].association.reach().is_dead()
+    }
+
+    fn keys_of(&mut self, index: usize) -> Option<&mut KeyExchanges> {
+        self.configured.get_mut(index)?.keys.as_mut()
+    }
+}
+
+impl Endpoint {
+    /// Server named by a key exchange, which is the key-exchange server itself if none is named
+    /// (RFC 8915 section 4.1.7).
+    fn of(exchanged: &KeyExchanged) -> Self {
+        let result = &exchanged.result;
+        let host = match &result.server {
+            None => Host::Address(exchanged.from),
+            Some(server) => {
+                let bare = server.trim_start_matches('[').trim_end_matches(']');
+                bare.parse()
+                    .map_or_else(|_| Host::Name(server.clone()), Host::Address)
+            }
+        };
+        Self {
+            host,
+            port: result.port.filter(|port| *port != 0).unwrap_or(NTP_PORT),
+        }
+    }
+}
+
+impl Configured {
+    /// Reason why the source has no address or no keys.
+    pub(super) fn last_error(&self) -> Option<SourceError> {
+        let failed = self.keys.as_ref().and_then(|keys| keys.error.clone());
+        let unresolved = self.resolve_error.clone();
+        failed
+            .map(SourceError::KeyExchange)
+            .or_else(|| unresolved.map(SourceError::Resolve))
+    }
+
+    fn set_endpoint(&mut self, endpoint: Endpoint, now: Monotonic) {
+        self.failed.clear();
+        self.candidates.clear();
+        match &endpoint.host {
+            Host::Address(address) => {
+                self.candidates.push_back(*address);
+                self.lookup = Lookup::Idle;
+            }
+            // The result of an earlier lookup may be taken for this one's. Then a server that
+            // cannot read our cookies is polled, and a new key exchange follows.
+            Host::Name(_) => self.lookup = Lookup::Due(now),
+        }
+        self.endpoint = Some(endpoint);
+    }
+
+    /// Whether the source is a single server.
+    pub(super) fn is_single(&self) -> bool {
+        matches!(self.config.kind, SourceKind::Server | SourceKind::Nts)
+    }
+}

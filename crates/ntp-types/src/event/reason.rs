@@ -1,0 +1,331 @@
+//! Reasons that events and statuses carry. Each has a stable `name` and, as `Display`, a message for people.
+
+use core::fmt;
+
+use ntp_time::ReferenceId;
+use serde::Serialize;
+
+/// Declares an enum whose variants have a stable name and a message.
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])* $enum:ident {
+        $($(#[doc = $variant_doc:literal])* $variant:ident = $name:literal: $message:literal,)*
+    })*) => {
+        $(
+            $(#[doc = $doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+            pub enum $enum {
+                $($(#[doc = $variant_doc])* #[serde(rename = $name)] $variant,)*
+            }
+
+            impl $enum {
+                /// Returns the stable name.
+                pub const fn name(self) -> &'static str {
+                    match self {
+                        $(Self::$variant => $name,)*
+                    }
+                }
+            }
+
+            /// The message for people.
+            impl fmt::Display for $enum {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str(match self {
+                        $(Self::$variant => $message,)*
+                    })
+                }
+            }
+        )*
+    };
+}
+
+reasons! {
+    /// Why a datagram was not accepted as a reply (RFC 5905 section 8 and 9).
+    Rejection {
+        /// Not an NTP packet, or a damaged one.
+        Malformed = "malformed": "not a well-formed NTP packet",
+        /// The receive buffer truncated it: longer than any reply to our request can be.
+        Oversized = "oversized": "longer than a reply can be",
+        /// Not a server's reply (mode 4).
+        WrongMode = "wrong-mode": "not a server's reply (mode 4)",
+        /// Its origin timestamp is not the one that we sent: forged, replayed or very old.
+        WrongOrigin = "wrong-origin": "origin timestamp does not match our request (forged, replayed or stale)",
+        /// The request that it answers has been answered already.
+        Duplicate = "duplicate": "the request was answered already",
+        /// It came after the exchange had timed out.
+        Late = "late": "it came too late",
+        /// It knows our nonce, but is not authenticated with the source's key.
+        Unauthenticated = "unauthenticated": "not authenticated with the source's key",
+        /// The server reports that it could not verify our request; anybody on the path can send that.
+        CryptoNak = "crypto-nak": "the server does not accept our key (compare number, type and secret on both sides)",
+        /// The server reports that it could not read our NTS cookie; anybody on the path can send that.
+        NtsNak = "nts-nak": "the server cannot read our NTS cookie",
+        /// The server reports that it is not synchronised (leap indicator 3 or stratum 16).
+        Unsynchronized = "unsynchronized": "the server is not synchronised",
+        /// Stratum above 16, or not below our own `local-stratum`.
+        Stratum = "stratum": "the server's stratum is too high",
+        /// A receive or transmit timestamp of zero, transmit before receive, or seconds apart.
+        Timestamps = "timestamps": "the server's timestamps are zero or contradict each other",
+        /// Half of root delay plus root dispersion is 16 s or more.
+        RootDistance = "root-distance": "the server's root distance is too large",
+        /// The server takes its time from this machine.
+        Loop = "loop": "the server takes its time from this machine",
+        /// The server is this daemon.
+        Ourselves = "ourselves": "the address leads to this daemon",
+    }
+
+    /// Why a source was removed.
+    RemovalReason {
+        /// The server refused to serve us (DENY or RSTR).
+        Denied = "denied": "the server refuses to serve us; it is not polled again before a restart",
+        /// It does not answer, and another address takes its place.
+        Unreachable = "unreachable": "no reply; another address takes its place",
+        /// This machine has no route to it, and another address takes its place.
+        NoRoute = "no-route": "no route; another address takes its place",
+        /// It disagreed with the majority for too long.
+        Falseticker = "falseticker": "falseticker for too long; another address takes its place",
+        /// By an operator.
+        Operator = "operator": "removed by operator",
+        /// The key exchange names another NTP server.
+        Moved = "moved": "the NTS key exchange names another server",
+        /// Its NTS keys failed re-verification.
+        KeysRevoked = "keys-revoked": "its NTS keys failed re-verification; new keys are required",
+    }
+
+    /// How a leap second is carried out (`leap-second` in `[clock]`).
+    LeapHandling {
+        /// By the kernel: 23:59:60.
+        Kernel = "kernel": "by the kernel",
+        /// By a slew after the leap second.
+        Slew = "slew": "slewed afterwards",
+        /// Smeared from noon to noon (UTC).
+        Smear = "smear": "smeared from noon to noon (UTC)",
+    }
+
+    /// The component to which a series of deviations is attributed.
+    Cause {
+        /// The path: its asymmetry changed together with its delay.
+        Path = "path": "the path",
+        /// The server: its clock was stepped, or its path changed.
+        Server = "server": "the server",
+        /// Our own clock: it was stepped or changed its frequency.
+        Clock = "clock": "our clock",
+    }
+
+    /// Why a measurement is not valid.
+    InvalidMeasurement {
+        /// No source has this key.
+        UnknownSource = "unknown-source": "unknown source",
+        /// The timestamp noise is not between 0 and 1 s: a defect of the caller.
+        AbsurdNoise = "absurd-noise": "invalid timestamp noise",
+        /// The delay is more negative than timestamp noise explains.
+        NegativeDelay = "negative-delay": "negative delay",
+        /// It was taken before the newest measurement.
+        OutOfOrder = "out-of-order": "out of order",
+    }
+}
+
+impl Rejection {
+    /// Returns whether its sender knew the nonce of the open exchange: the server, or somebody on the path.
+    pub const fn matches_nonce(self) -> bool {
+        self.is_server_fault()
+            || matches!(self, Self::Unauthenticated | Self::CryptoNak | Self::NtsNak)
+    }
+
+    /// Returns whether the datagram answers our request, so that the server is to blame.
+    pub const fn is_server_fault(self) -> bool {
+        matches!(
+            self,
+            Self::Unsynchronized
+                | Self::Stratum
+                | Self::Timestamps
+                | Self::RootDistance
+                | Self::Loop
+                | Self::Ourselves
+        )
+    }
+}
+
+impl RemovalReason {
+    /// Returns whether it is part of normal operation.
+    pub const fn is_normal(self) -> bool {
+        matches!(self, Self::Operator | Self::Moved)
+    }
+}
+
+/// By the kernel.
+impl Default for LeapHandling {
+    fn default() -> Self {
+        Self::Kernel
+    }
+}
+
+impl LeapHandling {
+    /// Returns what will be done at the leap second, for people.
+    pub const fn plan(self) -> &'static str {
+        match self {
+            Self::Kernel => "the kernel carries it out",
+            Self::Slew => "the clock will be slewed afterwards",
+            Self::Smear => "it is smeared from noon to noon (UTC)",
+        }
+    }
+
+    /// Returns what was done at the leap second, for people.
+    pub const fn result(self) -> &'static str {
+        match self {
+            Self::Kernel => "carried out by the kernel",
+            Self::Slew => "the clock is one second off and is being slewed",
+            Self::Smear => "half of it is smeared, the clock runs on smoothly",
+        }
+    }
+}
+
+/// Why a request could not be sent, or what the network reported about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SendError {
+    /// No route, network or host unreachable, or the address family is not supported.
+    NoRoute,
+    /// The host answered with ICMP port unreachable.
+    Refused,
+    /// A firewall or policy of this machine forbids it.
+    Forbidden,
+    /// Another system error.
+    Other {
+        /// The `errno`.
+        errno: i32,
+    },
+}
+
+/// The message for people.
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRoute => f.write_str("no route"),
+            Self::Refused => f.write_str("nothing listens on the port"),
+            Self::Forbidden => f.write_str("forbidden by this machine's firewall"),
+            Self::Other { errno } => write!(f, "system error {errno}"),
+        }
+    }
+}
+
+/// A kiss code: what a stratum 0 reply asks for (RFC 5905 section 7.4, RFC 9748).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KissCode {
+    /// DENY: stop sending.
+    Deny,
+    /// RSTR: stop sending, by local policy.
+    Restrict,
+    /// RATE: send less often.
+    Rate,
+    /// NTSN: the NTS cookie or authenticator cannot be used (RFC 8915 section 5.7).
+    NtsNak,
+    /// Any other code, or none (0.0.0.0).
+    Other(ReferenceId),
+}
+
+impl KissCode {
+    /// Returns the reference ID that carries the code.
+    pub fn reference_id(self) -> ReferenceId {
+        match self {
+            Self::Deny => ReferenceId::new(*b"DENY"),
+            Self::Restrict => ReferenceId::new(*b"RSTR"),
+            Self::Rate => ReferenceId::new(*b"RATE"),
+            Self::NtsNak => ReferenceId::new(*b"NTSN"),
+            Self::Other(id) => id,
+        }
+    }
+
+    /// Returns the code in the reference ID of a stratum 0 reply.
+    pub fn from_reference_id(id: ReferenceId) -> Self {
+        match &id.octets() {
+            b"DENY" => Self::Deny,
+            b"RSTR" => Self::Restrict,
+            b"RATE" => Self::Rate,
+            b"NTSN" => Self::NtsNak,
+            _ => Self::Other(id),
+        }
+    }
+}
+
+/// The message for people.
+impl fmt::Display for KissCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deny => f.write_str("access denied (kiss code DENY)"),
+            Self::Restrict => f.write_str("access denied by policy (kiss code RSTR)"),
+            Self::Rate => f.write_str("rate limit exceeded (kiss code RATE)"),
+            Self::NtsNak => f.write_str("NTS cookie not accepted (kiss code NTSN)"),
+            Self::Other(id) if id.octets() == [0; 4] => {
+                f.write_str("the server is not synchronised (stratum 0 without a kiss code)")
+            }
+            Self::Other(id) => write!(f, "kiss code {id}"),
+        }
+    }
+}
+
+/// The code itself.
+impl Serialize for KissCode {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.reference_id())
+    }
+}
+
+/// What the discipline did with a measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MeasurementOutcome {
+    /// It was used.
+    Used,
+    /// Its source is not eligible or not selected. Path, noise and interval models were updated.
+    NotSelected,
+    /// Sixteen better sources occupy the joint state. Path, noise and interval models were updated.
+    NoSlot,
+    /// It lay outside the gate and was dropped.
+    Outlier {
+        /// Number of consecutive outliers of this source.
+        consecutive: u32,
+    },
+    /// Too many consecutive outliers: the component that caused them was made uncertain, and the
+    /// measurement was used.
+    StepDetected(Cause),
+    /// Not an outlier, but recent deviations together prove a drift: the component that caused it
+    /// was made uncertain by what has built up, and the measurement was used.
+    DriftDetected(Cause),
+    /// The sources contradict the model, or arithmetic failed. The next majority restarts the
+    /// filters.
+    Restarted,
+    /// It is not a valid measurement.
+    Rejected(InvalidMeasurement),
+}
+
+impl MeasurementOutcome {
+    /// Returns the stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Used => "used",
+            Self::NotSelected => "not-selected",
+            Self::NoSlot => "no-slot",
+            Self::Outlier { .. } => "outlier",
+            Self::StepDetected(_) => "step-detected",
+            Self::DriftDetected(_) => "drift-detected",
+            Self::Restarted => "restarted",
+            Self::Rejected(_) => "rejected",
+        }
+    }
+}
+
+/// The message for people.
+impl fmt::Display for MeasurementOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Used => f.write_str("used"),
+            Self::NotSelected => f.write_str("not selected"),
+            Self::NoSlot => f.write_str("selected, not combined"),
+            Self::Outlier { consecutive } => write!(f, "outlier, dropped ({consecutive} in a row)"),
+            Self::StepDetected(cause) => write!(f, "outliers attributed to {cause}"),
+            Self::DriftDetected(cause) => write!(f, "drift attributed to {cause}"),
+            Self::Restarted => f.write_str("estimation restarted"),
+            Self::Rejected(reason) => write!(f, "rejected: {reason}"),
+        }
+    }
+}

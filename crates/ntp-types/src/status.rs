@@ -1,0 +1,274 @@
+//! The state of the daemon as any reader may show it, as plain data of one moment.
+//!
+//! The JSON of these types is what `GetStatus` and `Monitor` of the Varlink interface return. The observation
+//! socket, metrics and tables are made from them by adapters. Units and signs: see the [crate](crate).
+
+use ntp_time::{
+    Frequency, LeapIndicator, NtpDuration, PollInterval, ReferenceId, StampSource, Stratum,
+    SystemTime,
+};
+
+use crate::record;
+use crate::source::{SelectionOptions, SourceAddress, SourceId, SourceState};
+use crate::statistics::{KeStatistics, PacketCounters, ServerStatistics};
+
+/// The parts of [`Status`] that the engine knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngineStatus {
+    /// What is known and claimed about the time.
+    pub system: SystemStatus,
+    /// The sources in use, in the order in which they were added.
+    pub sources: Vec<SourceStatus>,
+    /// The configured sources.
+    pub configured: Vec<ConfiguredSource>,
+}
+
+record! {
+    /// The whole state of the daemon.
+    Status {
+        /// The program.
+        program: ProgramStatus,
+        /// The clock that is disciplined.
+        clock: DisciplinedClock,
+        /// What is known and claimed about the time.
+        system: SystemStatus,
+        /// The sources in use, in the order in which they were added.
+        sources: Vec<SourceStatus>,
+        /// The configured sources. Each has one source in use, or several if it is a pool.
+        configured: Vec<ConfiguredSource>,
+        /// The addresses at which time is served.
+        servers: Vec<ServerStatus>,
+        /// The NTS key exchange server; absent if there is none.
+        key_exchange: Option<KeServerStatus>,
+    }
+
+    /// The daemon.
+    ProgramStatus {
+        /// Its version.
+        version: String,
+        /// Time since it started.
+        uptime: NtpDuration,
+        /// Reading of its clock.
+        now: SystemTime,
+        /// Its main configuration file; absent if it runs on defaults.
+        config_path: Option<String>,
+    }
+
+    /// The clock that is disciplined.
+    DisciplinedClock {
+        /// `system`, `virtual` or `none`.
+        kind: String,
+        /// How far a virtual clock is ahead of the clock that it is laid over: its true error, if that clock is right.
+        true_offset: Option<NtpDuration>,
+    }
+
+    /// What is known and claimed about the time.
+    SystemStatus {
+        /// Whether the clock follows its sources and the error bound is below the limit.
+        synchronized: bool,
+        /// Announced leap second: none, insert, delete; or unsynchronized.
+        leap: LeapIndicator,
+        /// Number of hops to the primary reference, 16 without one.
+        stratum: Stratum,
+        /// Reference ID: four characters, or an address.
+        reference_id: ReferenceId,
+        /// The source with the smallest root distance, while synchronised.
+        reference: Option<SourceId>,
+        /// When the clock was last updated from a source.
+        reference_time: Option<SystemTime>,
+        /// Binary logarithm of the clock's resolution in seconds (RFC 5905 section 7.3).
+        precision: i8,
+        /// What is still to be added to the clock by the best estimate; absent before there is one.
+        offset: Option<NtpDuration>,
+        /// Frequency error of the oscillator without our corrections; positive if it runs fast.
+        frequency: Frequency,
+        /// Standard deviation of the frequency.
+        frequency_uncertainty: Frequency,
+        /// Error that the clock stays within 99.9 % of the time.
+        estimated_error: Option<NtpDuration>,
+        /// Guaranteed error, as long as most sources are right within what they state and the oscillator drifts no
+        /// faster than the drift allowance.
+        error_bound: Option<NtpDuration>,
+        /// Round trip to the primary reference.
+        root_delay: NtpDuration,
+        /// Error accumulated on the way from the primary reference.
+        root_dispersion: Option<NtpDuration>,
+        /// How fast the root dispersion grows (drift allowance).
+        dispersion_rate: Frequency,
+        /// Sum of the magnitudes of all steps after start-up.
+        accumulated_steps: NtpDuration,
+        /// Limit of that sum, if configured.
+        accumulated_steps_limit: Option<NtpDuration>,
+        /// Number of sources in the majority.
+        agreeing: u64,
+        /// Number of sources that are candidates for it.
+        candidates: u64,
+        /// Number of sources that must agree (minimum-agreeing-sources, and more than half).
+        required: u64,
+        /// Whether those that agree are enough to steer the clock.
+        majority: bool,
+        /// How far the clock is deliberately ahead of UTC while a leap second is smeared.
+        smear: NtpDuration,
+        /// TAI - UTC in seconds, while the list of leap seconds is valid.
+        tai_offset: Option<i32>,
+        /// Until when the list of leap seconds is complete; absent without a list.
+        leap_list_expires: Option<SystemTime>,
+    }
+
+    /// A source in use: an association with one server address, or a reference clock.
+    SourceStatus {
+        /// Its number, never reused in this run.
+        id: SourceId,
+        /// The configured name, host:port for an NTP server.
+        name: String,
+        /// The address in use, or the device.
+        address: SourceAddress,
+        /// Result of selection: selected, outranked, falseticker, no-majority, too-uncertain, no-samples, stale,
+        /// unreachable or unusable.
+        state: SourceState,
+        /// Whether it is polled; false after OfflineSource.
+        online: bool,
+        /// How packets are authenticated: none, key 7 (AES128), NTS (AES-SIV-CMAC-256).
+        authentication: String,
+        /// Whether the newest reply was in interleaved mode (RFC 9769).
+        interleaved: bool,
+        /// Selection options: prefer, trust, require, noselect.
+        options: SelectionOptions,
+        /// The poll interval in use.
+        poll: PollInterval,
+        /// The shortest poll interval allowed.
+        poll_min: PollInterval,
+        /// The longest poll interval allowed.
+        poll_max: PollInterval,
+        /// Time until the next poll, if it is online.
+        next_poll: Option<NtpDuration>,
+        /// Result of the last eight polls, the newest in the lowest bit; 1 is an answer (RFC 5905 section 9.2).
+        reach: u8,
+        /// Number of polls since the last answer, at most 8.
+        unanswered: u32,
+        /// What was wrong with the last request or reply; absent again after a usable reply.
+        last_error: Option<String>,
+        /// The newest measurement.
+        measurement: Option<MeasurementStatus>,
+        /// The learnt model of the path.
+        path: Option<PathStatus>,
+        /// Packet counters.
+        packets: PacketCounters,
+        /// Number of unused NTS cookies, at most 8; absent without NTS.
+        nts_cookies: Option<u64>,
+        /// When the first certificate of the chain expires that its key exchange server showed last; absent without NTS, and
+        /// while keys of an earlier run are in use.
+        certificate_expires: Option<SystemTime>,
+    }
+
+    /// The newest measurement of a source.
+    #[derive(Copy)]
+    MeasurementStatus {
+        /// When it was taken.
+        at: SystemTime,
+        /// The source's time minus ours. Steps of our clock since then are taken into account.
+        offset: NtpDuration,
+        /// Half width of the source's correctness interval when it was taken; absent if it is unbounded.
+        uncertainty: Option<NtpDuration>,
+        /// Round trip; absent for a reference clock.
+        delay: Option<NtpDuration>,
+        /// The server's own root delay.
+        root_delay: NtpDuration,
+        /// The server's own root dispersion.
+        root_dispersion: NtpDuration,
+        /// The server's stratum.
+        stratum: Stratum,
+        /// The server's reference ID: four characters, or an address.
+        reference_id: ReferenceId,
+        /// The server's leap indicator: none, insert, delete or unsynchronized.
+        leap: LeapIndicator,
+        /// Who timestamped the request: daemon, kernel or hardware; absent for a reference clock.
+        transmit_stamp: Option<StampSource>,
+        /// Who timestamped the reply, or the pulse.
+        receive_stamp: StampSource,
+    }
+
+    /// The learnt model of the path to a source.
+    #[derive(Copy)]
+    PathStatus {
+        /// Delay of the idle path.
+        base_delay: NtpDuration,
+        /// Median excess over the idle path.
+        typical_excess: NtpDuration,
+        /// Standard deviation of a typical measurement.
+        jitter: NtpDuration,
+        /// Estimated bias of the source's offset, mostly the path's asymmetry.
+        bias: NtpDuration,
+        /// Standard deviation of the bias.
+        bias_uncertainty: NtpDuration,
+        /// Best estimate minus newest measurement.
+        residual: NtpDuration,
+        /// Whether it is part of the joint estimate; if not, sixteen better sources are.
+        combined: bool,
+        /// Number of consecutive outliers.
+        consecutive_outliers: u32,
+    }
+
+    /// A configured source.
+    ConfiguredSource {
+        /// Its name, host:port for an NTP server.
+        name: String,
+        /// Number of sources in use that it should have.
+        wanted: u64,
+        /// Number of sources in use that it has.
+        present: u64,
+        /// Whether it is polled; false after OfflineSource.
+        online: bool,
+        /// Whether the server refused to serve us (DENY or RSTR).
+        denied: bool,
+        /// Why the last look-up or key exchange failed, if it did.
+        last_error: Option<String>,
+        /// Its NTS key exchanges; absent without NTS.
+        key_exchange: Option<KeyExchangeStatus>,
+    }
+
+    /// NTS key exchanges of a configured source (RFC 8915 section 4).
+    KeyExchangeStatus {
+        /// Number of key exchanges started.
+        exchanges: u64,
+        /// Time since the last one succeeded.
+        age: Option<NtpDuration>,
+        /// Time until the next one, if one is due.
+        next: Option<NtpDuration>,
+        /// Why the last one failed; absent if it succeeded or none has ended.
+        error: Option<String>,
+    }
+
+    /// An address at which time is served.
+    ServerStatus {
+        /// The listening address.
+        address: String,
+        /// Requests by result.
+        requests: ServerStatistics,
+        /// Maximum number of clients that are remembered (client-list-size); 0 if none.
+        client_list_size: u64,
+    }
+
+    /// The NTS key exchange server (RFC 8915 section 4).
+    KeServerStatus {
+        /// Its addresses.
+        addresses: Vec<String>,
+        /// Connections by result.
+        connections: KeStatistics,
+        /// Number of the key that encrypts new cookies; absent while there is none, as in a fleet before the clock
+        /// is synchronised.
+        cookie_key: Option<u64>,
+        /// The certificates that clients are shown.
+        certificates: Vec<CertificateStatus>,
+    }
+
+    /// A certificate.
+    CertificateStatus {
+        /// Its file.
+        path: String,
+        /// Names and addresses that it is valid for.
+        names: Vec<String>,
+        /// When it, or another certificate of its chain, expires.
+        expires: Option<SystemTime>,
+    }
+}
