@@ -7,56 +7,56 @@ use ntp_time::{Adjustment, Applied, FreeTime, Frequency, Ledger, NtpDuration, Sy
 
 #[derive(Debug)]
 pub(crate) struct Clocks {
-    was: Ledger,
+    recorded: Ledger,
     /// Where the would-be clock's present line begins, and its rate.
-    would: (FreeTime, SystemTime, Frequency),
+    replayed: (FreeTime, SystemTime, Frequency),
     /// Since when they differ.
     pub(crate) diverged: Option<SystemTime>,
 }
 
 impl Clocks {
     pub(crate) fn new(now: SystemTime, frequency: Frequency) -> Self {
-        let was = Ledger::new(now, frequency);
-        let would = (was.free(now), now, frequency);
+        let recorded = Ledger::new(now, frequency);
+        let replayed = (recorded.free(now), now, frequency);
         Self {
-            was,
-            would,
+            recorded,
+            replayed,
             diverged: None,
         }
     }
 
     /// What the would-be clock would have read when the recorded one read `recorded`.
-    pub(crate) fn reading(&self, recorded: SystemTime) -> SystemTime {
+    pub(crate) fn reading(&self, reading: SystemTime) -> SystemTime {
         if self.diverged.is_none() {
-            return recorded;
+            return reading;
         }
-        let (begin, reading, frequency) = self.would;
-        let elapsed = self.was.free(recorded) - begin;
-        reading + elapsed + elapsed.scaled(frequency.as_ratio())
+        let (begin, initial, frequency) = self.replayed;
+        let elapsed = self.recorded.free(reading) - begin;
+        initial + elapsed + elapsed.scaled(frequency.as_ratio())
     }
 
     /// The recorded clock was changed.
-    pub(crate) fn was_applied(&mut self, applied: &Applied) {
-        let free = self.was.free(applied.at);
-        self.was.record(applied);
+    pub(crate) fn record_applied(&mut self, applied: &Applied) {
+        let free = self.recorded.free(applied.at);
+        self.recorded.record(applied);
         if self.diverged.is_none() {
-            self.would = (free, applied.at + applied.step, applied.frequency);
+            self.replayed = (free, applied.at + applied.step, applied.frequency);
         }
     }
 
     /// The replayed engine changes the would-be clock, when the recorded one reads `recorded`.
-    pub(crate) fn would_apply(&mut self, recorded: SystemTime, wanted: &Adjustment) -> Applied {
+    pub(crate) fn apply_replayed(&mut self, reading: SystemTime, wanted: &Adjustment) -> Applied {
         let applied = Applied {
-            at: self.reading(recorded),
+            at: self.reading(reading),
             step: wanted.step.unwrap_or(NtpDuration::ZERO),
-            frequency: wanted.frequency.unwrap_or(self.would.2),
+            frequency: wanted.frequency.unwrap_or(self.replayed.2),
         };
-        self.would = (
-            self.was.free(recorded),
+        self.replayed = (
+            self.recorded.free(reading),
             applied.at + applied.step,
             applied.frequency,
         );
-        self.diverged.get_or_insert(recorded);
+        self.diverged.get_or_insert(reading);
         applied
     }
 }

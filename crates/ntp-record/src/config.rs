@@ -12,9 +12,9 @@ use ntp_time::{PollInterval, PollLimits, ReferenceId, Stratum};
 use serde_json::{Value, json};
 
 use crate::json::{duration, frequency, optional, to_duration, to_frequency};
-use crate::stand_in::{self, Veil};
+use crate::surrogate::{self, Redactor};
 
-pub(crate) fn encode(config: &EngineConfig, veil: &mut Veil) -> Value {
+pub(crate) fn encode(config: &EngineConfig, redactor: &mut Redactor) -> Value {
     let EngineConfig {
         sources,
         discipline,
@@ -53,7 +53,7 @@ pub(crate) fn encode(config: &EngineConfig, veil: &mut Veil) -> Value {
         steerable,
     } = *clock;
     json!({
-        "sources": sources.iter().map(|it| source(it, veil)).collect::<Vec<_>>(),
+        "sources": sources.iter().map(|it| source(it, redactor)).collect::<Vec<_>>(),
         "minimum-agreeing-sources": minimum_agreeing_sources,
         "maximum-source-uncertainty": duration(maximum_source_uncertainty),
         "drift-allowance": frequency(drift_allowance),
@@ -82,7 +82,7 @@ pub(crate) fn encode(config: &EngineConfig, veil: &mut Veil) -> Value {
     })
 }
 
-pub(crate) fn source(source: &SourceConfig, veil: &mut Veil) -> Value {
+pub(crate) fn source(source: &SourceConfig, redactor: &mut Redactor) -> Value {
     let SourceConfig {
         name,
         host,
@@ -106,7 +106,7 @@ pub(crate) fn source(source: &SourceConfig, veil: &mut Veil) -> Value {
     // The secret stays out of it.
     let key = match protection {
         Protection::Symmetric(key) => {
-            json!([key.id(), key.algorithm().name(), veil.number(key)])
+            json!([key.id(), key.algorithm().name(), redactor.number(key)])
         }
         Protection::None | Protection::Nts(_) => Value::Null,
     };
@@ -248,7 +248,7 @@ fn to_key(value: &Value) -> Option<Protection> {
     let mut algorithms = Algorithm::ALL.into_iter();
     let algorithm = algorithms.find(|algorithm| algorithm.name() == name)?;
     let id = u32::try_from(value[0].as_u64()?).ok()?;
-    let key = stand_in::key(id, algorithm, value[2].as_u64()?)?;
+    let key = surrogate::key(id, algorithm, value[2].as_u64()?)?;
     Some(Protection::Symmetric(Arc::new(key)))
 }
 

@@ -1,7 +1,7 @@
 //! An input of the engine, as it is kept.
 //!
 //! Every kind of input can be given again: a match without a rest sees to it that a new kind is thought of here. What must not be kept (keys, cookies, whatever only
-//! whoever holds them can read) is left out of it on the way in, and [stood in for](crate::stand_in) on the way out.
+//! whoever holds them can read) is left out of it on the way in, and [stood in for](crate::surrogate) on the way out.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,7 @@ use crate::json::{
     duration, frequency, of_addresses, of_exchange, of_stamp, optional, to_addresses, to_duration,
     to_exchange, to_frequency, to_stamp,
 };
-use crate::stand_in::Veil;
+use crate::surrogate::Redactor;
 
 /// Octets of a reply that are kept: the header.
 const HEADER: usize = 48;
@@ -28,16 +28,16 @@ const HEADER: usize = 48;
 /// An [`Input`] as it is kept.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "they are those of `Input`")]
-pub enum Told {
+pub enum RecordedInput {
     Tick,
     Shutdown,
     Suspended(NtpDuration),
     Sent(ExchangeId, Stamp),
     Failed(ExchangeId, SendError),
-    Reply(ExchangeId, Stamp, Heard),
+    Reply(ExchangeId, Stamp, RecordedReply),
     Resolved(ResolveId, Result<Vec<IpAddr>, String>),
     Addresses(Vec<IpAddr>),
-    Keys(ResolveId, Result<Granted, String>),
+    Keys(ResolveId, Result<RecordedKeyExchange, String>),
     Revoked(ResolveId, String),
     /// What the clock answered, and what it had been asked for: step and frequency.
     Applied(Applied, Option<NtpDuration>, Option<Frequency>),
@@ -48,7 +48,7 @@ pub enum Told {
 
 /// What matters of a datagram.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Heard {
+pub struct RecordedReply {
     /// Its header, or less if it was shorter.
     pub header: Vec<u8>,
     /// It was longer than the buffer.
@@ -61,7 +61,7 @@ pub struct Heard {
 
 /// What matters of a key exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Granted {
+pub struct RecordedKeyExchange {
     /// Where it was.
     pub from: IpAddr,
     /// The cipher.
@@ -76,7 +76,7 @@ pub struct Granted {
     pub port: Option<u16>,
 }
 
-impl Granted {
+impl RecordedKeyExchange {
     fn of(exchanged: &KeyExchanged) -> Self {
         let result = &exchanged.result;
         Self {
@@ -90,19 +90,19 @@ impl Granted {
     }
 }
 
-impl Told {
-    /// What to keep of an input. `wanted` is the adjustment that a `ClockApplied` answers, `evidence` what a datagram proved.
-    pub fn of(input: &Input<'_>, wanted: Option<&Adjustment>, evidence: Evidence) -> Self {
+impl RecordedInput {
+    /// What to keep of an input. `requested` is the adjustment that a `ClockApplied` answers, `evidence` what a datagram proved.
+    pub fn of(input: &Input<'_>, requested: Option<&Adjustment>, evidence: Evidence) -> Self {
         match input {
             Input::Datagram(datagram) => {
                 let length = datagram.payload.len().min(HEADER);
-                let heard = Heard {
+                let reply = RecordedReply {
                     header: datagram.payload[..length].to_vec(),
                     truncated: datagram.truncated,
                     malformed: Packet::parse(datagram.payload).is_err(),
                     evidence,
                 };
-                Self::Reply(datagram.exchange, datagram.received, heard)
+                Self::Reply(datagram.exchange, datagram.received, reply)
             }
             Input::Transmitted { exchange, stamp } => Self::Sent(*exchange, *stamp),
             Input::SendFailed { exchange, error } => Self::Failed(*exchange, *error),
@@ -110,15 +110,16 @@ impl Told {
                 *query,
                 result.map(<[IpAddr]>::to_vec).map_err(str::to_owned),
             ),
-            Input::KeyExchanged { query, result } => {
-                Self::Keys(*query, result.map(Granted::of).map_err(str::to_owned))
-            }
+            Input::KeyExchanged { query, result } => Self::Keys(
+                *query,
+                result.map(RecordedKeyExchange::of).map_err(str::to_owned),
+            ),
             Input::KeysRevoked { query, reason } => Self::Revoked(*query, (*reason).to_owned()),
             Input::LocalAddresses(addresses) => Self::Addresses(addresses.to_vec()),
             Input::ClockApplied(applied) => Self::Applied(
                 *applied,
-                wanted.and_then(|wanted| wanted.step),
-                wanted.and_then(|wanted| wanted.frequency),
+                requested.and_then(|requested| requested.step),
+                requested.and_then(|requested| requested.frequency),
             ),
             Input::Suspended(by) => Self::Suspended(*by),
             Input::Command(_, command) => Self::Command(Box::new((*command).clone())),
@@ -130,7 +131,7 @@ impl Told {
     }
 
     /// If an operator is behind it: what was asked for, in words.
-    pub fn wish(&self) -> Option<String> {
+    pub fn operator_request(&self) -> Option<String> {
         match self {
             Self::Command(command) => Some(command.to_string()),
             Self::Config(_) => Some("reload".to_owned()),
@@ -139,7 +140,7 @@ impl Told {
     }
 
     /// Adds it to a line.
-    pub(crate) fn encode(&self, line: &mut Map<String, Value>, veil: &mut Veil) {
+    pub(crate) fn encode(&self, line: &mut Map<String, Value>, redactor: &mut Redactor) {
         let mut set = |name: &str, value: Value| {
             line.insert(name.to_owned(), value);
         };
@@ -160,17 +161,17 @@ impl Told {
                 set("error", of_send_error(*error));
                 "failed"
             }
-            Self::Reply(exchange, stamp, heard) => {
+            Self::Reply(exchange, stamp, reply) => {
                 set("x", of_exchange(*exchange));
                 set("stamp", of_stamp(*stamp));
-                set("header", of_octets(&heard.header));
-                if heard.truncated {
+                set("header", of_octets(&reply.header));
+                if reply.truncated {
                     set("truncated", true.into());
                 }
-                if heard.malformed {
+                if reply.malformed {
                     set("malformed", true.into());
                 }
-                if let Some(proof) = of_evidence(heard.evidence) {
+                if let Some(proof) = of_evidence(reply.evidence) {
                     set("proof", proof);
                 }
                 "reply"
@@ -190,7 +191,7 @@ impl Told {
             Self::Keys(query, result) => {
                 set("query", query.0.into());
                 match result {
-                    Ok(granted) => set("granted", of_granted(granted)),
+                    Ok(exchange) => set("granted", of_exchange_result(exchange)),
                     Err(error) => set("error", error.clone().into()),
                 }
                 "keys"
@@ -200,19 +201,22 @@ impl Told {
                 set("reason", reason.clone().into());
                 "revoked"
             }
-            Self::Applied(applied, step, wanted) => {
+            Self::Applied(applied, step, requested) => {
                 set("at", applied.at.as_nanos().into());
                 set("step", duration(applied.step));
                 set("frequency", frequency(applied.frequency));
-                set("wanted", json!([step.map(duration), wanted.map(frequency)]));
+                set(
+                    "wanted",
+                    json!([step.map(duration), requested.map(frequency)]),
+                );
                 "applied"
             }
             Self::Command(command) => {
-                set("command", of_command(command, veil));
+                set("command", of_command(command, redactor));
                 "command"
             }
             Self::Config(config) => {
-                set("config", config::encode(config, veil));
+                set("config", config::encode(config, redactor));
                 "config"
             }
             Self::LeapList(table) => {
@@ -235,7 +239,7 @@ impl Told {
             "reply" => Self::Reply(
                 to_exchange(&value["x"])?,
                 to_stamp(&value["stamp"])?,
-                Heard {
+                RecordedReply {
                     header: to_octets(value["header"].as_str()?)?,
                     truncated: value["truncated"].as_bool().unwrap_or(false),
                     malformed: value["malformed"].as_bool().unwrap_or(false),
@@ -254,7 +258,7 @@ impl Told {
                 query()?,
                 match text("error") {
                     Some(error) => Err(error),
-                    None => Ok(to_granted(&value["granted"])?),
+                    None => Ok(to_exchange_result(&value["granted"])?),
                 },
             ),
             "revoked" => Self::Revoked(query()?, text("reason")?),
@@ -320,16 +324,16 @@ fn to_evidence(value: &Value) -> Option<Evidence> {
     })
 }
 
-fn of_granted(granted: &Granted) -> Value {
+fn of_exchange_result(exchange: &RecordedKeyExchange) -> Value {
     json!({
-        "from": granted.from.to_string(), "algorithm": granted.algorithm.id(), "legacy": granted.legacy,
-        "cookies": granted.cookies, "server": granted.server, "port": granted.port,
+        "from": exchange.from.to_string(), "algorithm": exchange.algorithm.id(), "legacy": exchange.legacy,
+        "cookies": exchange.cookies, "server": exchange.server, "port": exchange.port,
     })
 }
 
-fn to_granted(value: &Value) -> Option<Granted> {
+fn to_exchange_result(value: &Value) -> Option<RecordedKeyExchange> {
     let number = |value: &Value| u16::try_from(value.as_u64()?).ok();
-    Some(Granted {
+    Some(RecordedKeyExchange {
         from: value["from"].as_str()?.parse().ok()?,
         algorithm: AeadAlgorithm::from_id(number(&value["algorithm"])?)?,
         legacy: value["legacy"].as_bool()?,
@@ -339,30 +343,30 @@ fn to_granted(value: &Value) -> Option<Granted> {
     })
 }
 
-fn of_command(command: &Command, veil: &mut Veil) -> Value {
-    let mut source = |source: &SourceConfig| config::source(source, veil);
+fn of_command(command: &Command, redactor: &mut Redactor) -> Value {
+    let mut source = |source: &SourceConfig| config::source(source, redactor);
     match command {
         Command::Add(new) => json!({ "add": source(new) }),
         Command::Remove(name) => json!({ "remove": name }),
-        Command::Online(whom) => json!({ "online": whom }),
-        Command::Offline(whom) => json!({ "offline": whom }),
-        Command::Burst(whom) => json!({ "burst": whom }),
+        Command::Online(name) => json!({ "online": name }),
+        Command::Offline(name) => json!({ "offline": name }),
+        Command::Burst(name) => json!({ "burst": name }),
         Command::Replace(name, new) => json!({ "replace": [name, source(new)] }),
         Command::Step { forced } => json!({ "step": forced }),
     }
 }
 
 fn to_command(value: &Value) -> Option<Command> {
-    let name = |value: &Value| Some(value.as_str()?.to_owned());
-    let whom = |value: &Value| optional(value, name);
+    let text = |value: &Value| Some(value.as_str()?.to_owned());
+    let name = |value: &Value| optional(value, text);
     let (kind, value) = value.as_object()?.iter().next()?;
     Some(match kind.as_str() {
         "add" => Command::Add(config::to_source(value)?),
-        "remove" => Command::Remove(name(value)?),
-        "online" => Command::Online(whom(value)?),
-        "offline" => Command::Offline(whom(value)?),
-        "burst" => Command::Burst(whom(value)?),
-        "replace" => Command::Replace(name(&value[0])?, config::to_source(&value[1])?),
+        "remove" => Command::Remove(text(value)?),
+        "online" => Command::Online(name(value)?),
+        "offline" => Command::Offline(name(value)?),
+        "burst" => Command::Burst(name(value)?),
+        "replace" => Command::Replace(text(&value[0])?, config::to_source(&value[1])?),
         "step" => Command::Step {
             forced: value.as_bool()?,
         },

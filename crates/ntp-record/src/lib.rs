@@ -31,22 +31,22 @@
 //!
 //! # No secrets
 //! A record may be sent to somebody who is asked for help. Keys and cookies are not in it, nor is the seed of the random numbers: only those of them that have been
-//! used, as transmit timestamps on the wire. Of a reply only the header is kept, and what it proved; in the replay, others (`stand_in`) stand in for the keys.
+//! used, as transmit timestamps on the wire. Of a reply only the header is kept, and what it proved; in the replay, others (`surrogate`) stand in for the keys.
 #![forbid(unsafe_code)]
 
 mod clocks;
 mod config;
+mod input;
 mod json;
 mod line;
 mod plot;
 mod replay;
-mod scribe;
-mod stand_in;
-mod told;
+mod surrogate;
+mod trace_writer;
 
-pub use line::{Line, Malformed, Member, Start};
+pub use input::{RecordedInput, RecordedKeyExchange, RecordedReply};
+pub use line::{InvalidLine, Line, RecordedAssociation, Start};
 pub use plot::svg;
-pub use replay::{Decision, Moment, Outcome, replay};
-pub use scribe::Scribe;
-pub use stand_in::Veil;
-pub use told::{Granted, Heard, Told};
+pub use replay::{Decision, Outcome, Sample, replay};
+pub use surrogate::Redactor;
+pub use trace_writer::TraceWriter;

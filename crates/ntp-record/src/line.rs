@@ -8,9 +8,9 @@ use ntp_time::{Monotonic, SystemTime};
 use serde_json::{Map, Value, json};
 
 use crate::config;
+use crate::input::RecordedInput;
 use crate::json::to_source_id;
-use crate::stand_in::Veil;
-use crate::told::Told;
+use crate::surrogate::Redactor;
 
 /// The format of the lines; another one is refused.
 const FORMAT: u64 = 2;
@@ -21,20 +21,20 @@ pub enum Line {
     /// A file begins.
     Start(Box<Start>),
     /// The engine is told something, and draws random numbers.
-    Told {
+    Input {
         /// When: monotonic.
         monotonic: Monotonic,
         /// When: the disciplined clock.
         system: SystemTime,
         /// What.
-        told: Told,
+        input: RecordedInput,
         /// The numbers.
-        drawn: Drawn,
+        rng_trace: Drawn,
     },
     /// An association began.
-    Member(Member),
+    Association(RecordedAssociation),
     /// It ended.
-    Gone(SourceId),
+    Removed(SourceId),
     /// Somebody was told this: an event, or what became of an operator's wish.
     Event(String),
     /// So many lines are missing.
@@ -57,7 +57,7 @@ pub struct Start {
     /// Files of this run before this one. The engine begins in the first.
     pub part: u32,
     /// The associations that there are.
-    pub members: Vec<Member>,
+    pub associations: Vec<RecordedAssociation>,
     /// The version of the daemon.
     pub version: String,
 }
@@ -71,7 +71,7 @@ impl Start {
 
 /// An association.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
+pub struct RecordedAssociation {
     /// Its number.
     pub id: SourceId,
     /// The configured source that it serves.
@@ -82,44 +82,44 @@ pub struct Member {
 
 /// The text is not a line of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
+pub struct InvalidLine;
 
-impl fmt::Display for Malformed {
+impl fmt::Display for InvalidLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("not a line of a record, or of one that another version wrote")
     }
 }
 
-impl std::error::Error for Malformed {}
+impl std::error::Error for InvalidLine {}
 
 impl Line {
-    /// Its text, without a line end. `veil` is the file's, or the run's.
-    pub fn encode(&self, veil: &mut Veil) -> String {
+    /// Its text, without a line end. `redactor` is the file's, or the run's.
+    pub fn encode(&self, redactor: &mut Redactor) -> String {
         let value = match self {
             Self::Start(start) => json!({
                 "start": FORMAT, "version": start.version, "m": start.monotonic.as_nanos(), "s": start.system.as_nanos(),
                 "run": start.run.as_nanos(), "part": start.part,
-                "members": start.members.iter().map(of_member).collect::<Vec<_>>(),
-                "config": config::encode(&start.config, veil),
+                "associations": start.associations.iter().map(of_association).collect::<Vec<_>>(),
+                "config": config::encode(&start.config, redactor),
             }),
-            Self::Told {
+            Self::Input {
                 monotonic,
                 system,
-                told,
-                drawn,
+                input,
+                rng_trace,
             } => {
                 let mut line = Map::new();
                 line.insert("in".into(), Value::Null);
                 line.insert("m".into(), monotonic.as_nanos().into());
                 line.insert("s".into(), system.as_nanos().into());
-                told.encode(&mut line, veil);
-                if *drawn != Drawn::default() {
-                    line.insert("d".into(), json!([drawn.words, drawn.longs]));
+                input.encode(&mut line, redactor);
+                if *rng_trace != Drawn::default() {
+                    line.insert("d".into(), json!([rng_trace.words, rng_trace.longs]));
                 }
                 Value::Object(line)
             }
-            Self::Member(member) => json!({ "member": of_member(member) }),
-            Self::Gone(id) => json!({ "gone": id.0 }),
+            Self::Association(association) => json!({ "association": of_association(association) }),
+            Self::Removed(id) => json!({ "removed": id.0 }),
             Self::Event(text) => json!({ "event": text }),
             Self::Dropped(count) => json!({ "dropped": count }),
             Self::Gap(why) => json!({ "gap": why }),
@@ -131,9 +131,9 @@ impl Line {
     ///
     /// # Errors
     /// If it is none.
-    pub fn decode(text: &str) -> Result<Self, Malformed> {
-        let value: Value = serde_json::from_str(text).map_err(|_| Malformed)?;
-        decode(&value).ok_or(Malformed)
+    pub fn decode(text: &str) -> Result<Self, InvalidLine> {
+        let value: Value = serde_json::from_str(text).map_err(|_| InvalidLine)?;
+        decode(&value).ok_or(InvalidLine)
     }
 }
 
@@ -142,22 +142,22 @@ fn decode(value: &Value) -> Option<Line> {
         if format.as_u64()? != FORMAT {
             return None;
         }
-        let members = value["members"].as_array()?.iter();
+        let associations = value["associations"].as_array()?.iter();
         return Some(Line::Start(Box::new(Start {
             config: config::decode(&value["config"])?,
             monotonic: Monotonic::from_nanos(value["m"].as_i64()?),
             system: SystemTime::from_nanos(value["s"].as_i64()?),
             run: SystemTime::from_nanos(value["run"].as_i64()?),
             part: u32::try_from(value["part"].as_u64()?).ok()?,
-            members: members.map(to_member).collect::<Option<_>>()?,
+            associations: associations.map(to_association).collect::<Option<_>>()?,
             version: value["version"].as_str()?.to_owned(),
         })));
     }
-    if let Some(member) = value.get("member") {
-        return to_member(member).map(Line::Member);
+    if let Some(association) = value.get("association") {
+        return to_association(association).map(Line::Association);
     }
-    if let Some(id) = value.get("gone") {
-        return to_source_id(id).map(Line::Gone);
+    if let Some(id) = value.get("removed") {
+        return to_source_id(id).map(Line::Removed);
     }
     if let Some(text) = value.get("event") {
         return Some(Line::Event(text.as_str()?.to_owned()));
@@ -165,20 +165,24 @@ fn decode(value: &Value) -> Option<Line> {
     if let Some(count) = value.get("dropped") {
         return count.as_u64().map(Line::Dropped);
     }
-    Some(Line::Told {
+    Some(Line::Input {
         monotonic: Monotonic::from_nanos(value["m"].as_i64()?),
         system: SystemTime::from_nanos(value["s"].as_i64()?),
-        told: Told::decode(value)?,
-        drawn: value.get("d").map_or(Some(Drawn::default()), to_drawn)?,
+        input: RecordedInput::decode(value)?,
+        rng_trace: value.get("d").map_or(Some(Drawn::default()), to_drawn)?,
     })
 }
 
-fn of_member(member: &Member) -> Value {
-    json!([member.id.0, member.name, member.address.to_string()])
+fn of_association(association: &RecordedAssociation) -> Value {
+    json!([
+        association.id.0,
+        association.name,
+        association.address.to_string()
+    ])
 }
 
-fn to_member(value: &Value) -> Option<Member> {
-    Some(Member {
+fn to_association(value: &Value) -> Option<RecordedAssociation> {
+    Some(RecordedAssociation {
         id: to_source_id(&value[0])?,
         name: value[1].as_str()?.to_owned(),
         address: value[2].as_str()?.parse().ok()?,
@@ -204,23 +208,26 @@ mod tests {
     use ntp_time::{Applied, Frequency, NtpDuration, Stamp, StampSource};
 
     use super::*;
-    use crate::told::{Granted, Heard};
+    use crate::input::{RecordedKeyExchange, RecordedReply};
 
-    fn there_and_back(told: Told) {
-        let line = Line::Told {
+    fn round_trip(input: RecordedInput) {
+        let line = Line::Input {
             monotonic: Monotonic::from_nanos(5),
             system: SystemTime::from_nanos(1_795_408_721_029_000_001),
-            told,
-            drawn: Drawn {
+            input,
+            rng_trace: Drawn {
                 words: vec![u32::MAX],
                 longs: vec![u64::MAX, 0],
             },
         };
-        assert_eq!(Line::decode(&line.encode(&mut Veil::default())), Ok(line));
+        assert_eq!(
+            Line::decode(&line.encode(&mut Redactor::default())),
+            Ok(line)
+        );
     }
 
     #[test]
-    fn lines_are_read_as_they_were_written_to_the_last_bit() {
+    fn lines_round_trip_to_the_last_bit() {
         let exchange = ExchangeId {
             source: SourceId(3),
             sequence: u32::MAX,
@@ -234,28 +241,31 @@ mod tests {
             step: NtpDuration::from_bits(-7),
             frequency: Frequency::from_ratio(0.1 + 0.2),
         };
-        there_and_back(Told::Sent(exchange, stamp));
-        there_and_back(Told::Failed(exchange, SendError::Other(-5)));
+        round_trip(RecordedInput::Sent(exchange, stamp));
+        round_trip(RecordedInput::Failed(exchange, SendError::Other(-5)));
         for evidence in [
             Evidence::Unasked,
             Evidence::Authentic { cookies: 8 },
             Evidence::Refusal,
             Evidence::Nothing,
         ] {
-            let heard = Heard {
+            let heard = RecordedReply {
                 header: vec![0, 255, 16],
                 truncated: true,
                 malformed: true,
                 evidence,
             };
-            there_and_back(Told::Reply(exchange, stamp, heard));
+            round_trip(RecordedInput::Reply(exchange, stamp, heard));
         }
-        there_and_back(Told::Resolved(ResolveId(9), Err("no such host".to_owned())));
-        there_and_back(Told::Addresses(vec!["::1".parse().unwrap()]));
-        there_and_back(Told::Keys(ResolveId(9), Err("no".to_owned())));
-        there_and_back(Told::Keys(
+        round_trip(RecordedInput::Resolved(
             ResolveId(9),
-            Ok(Granted {
+            Err("no such host".to_owned()),
+        ));
+        round_trip(RecordedInput::Addresses(vec!["::1".parse().unwrap()]));
+        round_trip(RecordedInput::Keys(ResolveId(9), Err("no".to_owned())));
+        round_trip(RecordedInput::Keys(
+            ResolveId(9),
+            Ok(RecordedKeyExchange {
                 from: "::1".parse().unwrap(),
                 algorithm: AeadAlgorithm::Aes128GcmSiv,
                 legacy: true,
@@ -264,13 +274,13 @@ mod tests {
                 port: Some(1),
             }),
         ));
-        there_and_back(Told::Revoked(ResolveId(9), "expired".to_owned()));
-        there_and_back(Told::Applied(
+        round_trip(RecordedInput::Revoked(ResolveId(9), "expired".to_owned()));
+        round_trip(RecordedInput::Applied(
             applied,
             None,
             Some(Frequency::from_ratio(-1e-7 / 3.0)),
         ));
-        there_and_back(Told::Suspended(NtpDuration::MAX));
+        round_trip(RecordedInput::Suspended(NtpDuration::MAX));
         for command in [
             Command::Remove("a".to_owned()),
             Command::Online(None),
@@ -278,12 +288,12 @@ mod tests {
             Command::Burst(None),
             Command::Step { forced: true },
         ] {
-            there_and_back(Told::Command(Box::new(command)));
+            round_trip(RecordedInput::Command(Box::new(command)));
         }
     }
 
     #[test]
-    fn what_is_no_line_is_refused() {
+    fn invalid_lines_are_refused() {
         for text in [
             "",
             "{}",
@@ -291,11 +301,11 @@ mod tests {
             "{\"in\":\"tick\"}",
             "{\"in\":\"reply\",\"m\":1,\"s\":1,\"x\":[0,0],\"stamp\":[0,\"kernel\"],\"header\":\"0\u{e9}\"}",
             "{\"in\":\"command\",\"m\":1,\"s\":1,\"command\":{\"explode\":null}}",
-            "{\"gone\":-1}",
-            "{\"gap\":\"nobody writes this\"}",
+            "{\"removed\":-1}",
+            "{\"gap\":\"never written\"}",
             "{\"start\":1}",
         ] {
-            assert_eq!(Line::decode(text), Err(Malformed), "{text}");
+            assert_eq!(Line::decode(text), Err(InvalidLine), "{text}");
         }
     }
 }

@@ -21,9 +21,12 @@ const COLOURS: [&str; 8] = [
 
 /// Draws it. `title` is escaped.
 pub fn svg(outcome: &Outcome, title: &str) -> String {
-    let course = &outcome.course;
-    let end = course.last().map_or(1.0, |moment| moment.at).max(1.0);
-    let mut errors: Vec<f64> = course.iter().map(|moment| moment.estimated_error).collect();
+    let samples = &outcome.samples;
+    let end = samples.last().map_or(1.0, |sample| sample.at).max(1.0);
+    let mut errors: Vec<f64> = samples
+        .iter()
+        .map(|sample| sample.estimated_error)
+        .collect();
     errors.sort_by(f64::total_cmp);
     let typical = errors
         .get(errors.len() / 2)
@@ -31,10 +34,13 @@ pub fn svg(outcome: &Outcome, title: &str) -> String {
         .unwrap_or(1e-3)
         .clamp(1e-8, 1.0);
     let unit = 10f64.powi(typical.log10().floor() as i32 - 1);
-    let offsets = outcome.measured.iter().map(|(_, _, offset)| offset.abs());
-    let highest = course
+    let offsets = outcome
+        .measurements
         .iter()
-        .map(|moment| moment.bound.max(moment.offset.abs()))
+        .map(|(_, _, offset)| offset.abs());
+    let highest = samples
+        .iter()
+        .map(|sample| sample.bound.max(sample.offset.abs()))
         .chain(offsets)
         .fold(unit * 10.0, f64::max);
     let reach = (highest / unit).asinh() * 1.05;
@@ -48,19 +54,19 @@ pub fn svg(outcome: &Outcome, title: &str) -> String {
     );
     for (of, colour) in [(0, "#e3ebf5"), (1, "#bcd0ea")] {
         let value = |index: usize| {
-            let moment = &course[index];
+            let sample = &samples[index];
             if of == 0 {
-                moment.bound
+                sample.bound
             } else {
-                moment.estimated_error.min(moment.bound)
+                sample.estimated_error.min(sample.bound)
             }
         };
-        let forth = (0..course.len()).map(|index| (index, value(index)));
-        let back = (0..course.len()).rev().map(|index| (index, -value(index)));
+        let forth = (0..samples.len()).map(|index| (index, value(index)));
+        let back = (0..samples.len()).rev().map(|index| (index, -value(index)));
         let points = forth
             .chain(back)
             .fold(String::new(), |mut points, (index, value)| {
-                let _ = write!(points, "{:.1},{:.1} ", x(course[index].at), y(value));
+                let _ = write!(points, "{:.1},{:.1} ", x(samples[index].at), y(value));
                 points
             });
         let _ = writeln!(svg, "<polygon fill=\"{colour}\" points=\"{points}\"/>");
@@ -81,7 +87,7 @@ pub fn svg(outcome: &Outcome, title: &str) -> String {
         );
     }
     let mut names: Vec<&str> = outcome
-        .measured
+        .measurements
         .iter()
         .map(|(name, ..)| name.as_str())
         .collect();
@@ -91,7 +97,7 @@ pub fn svg(outcome: &Outcome, title: &str) -> String {
         let index = names.iter().position(|other| *other == name).unwrap_or(0);
         COLOURS[index % COLOURS.len()]
     };
-    for (name, at, offset) in &outcome.measured {
+    for (name, at, offset) in &outcome.measurements {
         let _ = writeln!(
             svg,
             "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2\" fill=\"{}\"/>",
@@ -100,16 +106,21 @@ pub fn svg(outcome: &Outcome, title: &str) -> String {
             colour(name)
         );
     }
-    let line = course.iter().fold(String::new(), |mut line, moment| {
-        let _ = write!(line, "{:.1},{:.1} ", x(moment.at), y(moment.offset));
+    let line = samples.iter().fold(String::new(), |mut line, sample| {
+        let _ = write!(line, "{:.1},{:.1} ", x(sample.at), y(sample.offset));
         line
     });
     let _ = writeln!(
         svg,
         "<polyline fill=\"none\" stroke=\"#1b1f24\" stroke-width=\"1.4\" points=\"{line}\"/>"
     );
-    for (index, (at, wish)) in outcome.wishes.iter().enumerate() {
-        mark(&mut svg, x(*at), TOP + 12.0 * (index % ROWS) as f64, wish);
+    for (index, (at, request)) in outcome.operator_requests.iter().enumerate() {
+        mark(
+            &mut svg,
+            x(*at),
+            TOP + 12.0 * (index % ROWS) as f64,
+            request,
+        );
     }
     for (index, name) in names.iter().take(COLOURS.len()).enumerate() {
         let place = LEFT + index as f64 * 110.0;

@@ -1,7 +1,7 @@
 //! The engine, driven by a record.
 //!
 //! # As long as it decides the same
-//! Every input is given as it was, every adjustment gets the recorded answer, and every random number that is drawn was recorded with the input. The last is also the sharpest test
+//! Every input is given as it was, every adjustment gets the recorded answer, and every random number that is rng_trace was recorded with the input. The last is also the sharpest test
 //! that all goes as it went: a request that was not made then, or not made now, needs another number.
 //!
 //! # When it does not, or cannot
@@ -24,10 +24,10 @@ use ntp_proto::wire::{Header, Reader, Writer};
 use ntp_time::{Adjustment, Monotonic, NtpDuration, NtpTimestamp, Stamp, Stratum, SystemTime};
 
 use crate::clocks::Clocks;
-use crate::line::{Line, Member, Start};
-use crate::scribe::Scribe;
-use crate::stand_in;
-use crate::told::{Granted, Heard, Told};
+use crate::input::{RecordedInput, RecordedKeyExchange, RecordedReply};
+use crate::line::{Line, RecordedAssociation, Start};
+use crate::surrogate;
+use crate::trace_writer::TraceWriter;
 
 /// Something that was done, or would have been.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,12 +35,12 @@ pub struct Decision {
     /// When, by the recorded clock.
     pub at: SystemTime,
     /// What.
-    pub what: String,
+    pub text: String,
 }
 
 /// How the replayed engine saw things after an input, for the plot.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moment {
+pub struct Sample {
     /// Seconds since the record began.
     pub at: f64,
     /// What it would add to the clock, in seconds.
@@ -54,24 +54,24 @@ pub struct Moment {
 /// What came of a replay.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// What was done to the clock, and told.
-    pub was: Vec<Decision>,
+    /// What was done to the clock, and input.
+    pub recorded: Vec<Decision>,
     /// What would have been.
-    pub would: Vec<Decision>,
+    pub replayed: Vec<Decision>,
     /// When the clock would first have been steered otherwise.
     pub diverged: Option<SystemTime>,
     /// When the engine first drew other random numbers: when it would have asked another server, or at another time.
-    pub strayed: Option<SystemTime>,
+    pub rng_diverged: Option<SystemTime>,
     /// The record's course, at most one moment a second.
-    pub course: Vec<Moment>,
+    pub samples: Vec<Sample>,
     /// Offset and half interval of each source's measurements, by name: seconds since the record began, and seconds.
-    pub measured: Vec<(String, f64, f64)>,
+    pub measurements: Vec<(String, f64, f64)>,
     /// What operators asked for: seconds since the record began, and in words.
-    pub wishes: Vec<(f64, String)>,
+    pub operator_requests: Vec<(f64, String)>,
     /// Inputs given.
     pub inputs: u64,
     /// Recorded answers for which the replayed engine had not asked.
-    pub unasked: u64,
+    pub unmatched_replies: u64,
     /// Why equal decisions cannot be expected, if so.
     pub inexact: Vec<String>,
     /// The version that wrote the record.
@@ -81,7 +81,7 @@ pub struct Outcome {
 impl Outcome {
     /// Whether the same was decided.
     pub fn is_same(&self) -> bool {
-        self.was == self.would && self.diverged.is_none() && self.strayed.is_none()
+        self.recorded == self.replayed && self.diverged.is_none() && self.rng_diverged.is_none()
     }
 }
 
@@ -99,7 +99,7 @@ pub fn replay(lines: &[Line]) -> Option<Outcome> {
         }
         (at, start) = (earlier, before);
     }
-    let mut run = Run::new(start, &lines[at + 1..]);
+    let mut run = Replay::new(start, &lines[at + 1..]);
     if start.part > 0 {
         run.degrade(
             "the record begins midway: what the engine had learnt before is not in it".to_owned(),
@@ -116,19 +116,19 @@ struct Request {
     payload: Vec<u8>,
 }
 
-struct Run<'a> {
+struct Replay<'a> {
     lines: &'a [Line],
     next: usize,
     clocks: Clocks,
     engine: Engine,
-    scribe: Scribe,
+    trace_writer: TraceWriter,
     open: BTreeMap<ExchangeId, Request>,
     /// Recorded exchanges that are answered for another one of the replayed engine.
     paired: BTreeMap<ExchangeId, ExchangeId>,
     /// Recorded exchanges of which it was told that they left.
     left: BTreeSet<ExchangeId>,
     /// The recorded associations.
-    members: BTreeMap<SourceId, Member>,
+    associations: BTreeMap<SourceId, RecordedAssociation>,
     /// Stand-ins for all symmetric keys that are or were in use.
     keys: Vec<Arc<Key>>,
     /// Names that the replayed engine looks up, and key exchanges that it wants, without a recorded answer.
@@ -150,7 +150,7 @@ enum Question {
     Keys(ResolveId, String),
 }
 
-impl<'a> Run<'a> {
+impl<'a> Replay<'a> {
     fn new(start: &Start, lines: &'a [Line]) -> Self {
         let mut engine = Engine::new(start.config.clone(), start.now(), [0; 32]);
         // Numbers are kept from here on, as in the daemon.
@@ -160,11 +160,11 @@ impl<'a> Run<'a> {
             next: 0,
             clocks: Clocks::new(start.system, start.config.clock.frequency),
             engine,
-            scribe: Scribe::default(),
+            trace_writer: TraceWriter::default(),
             open: BTreeMap::new(),
             paired: BTreeMap::new(),
             left: BTreeSet::new(),
-            members: BTreeMap::new(),
+            associations: BTreeMap::new(),
             keys: Vec::new(),
             unanswered: Vec::new(),
             degraded: false,
@@ -177,8 +177,8 @@ impl<'a> Run<'a> {
             },
         };
         run.learn_keys(&start.config);
-        for member in &start.members {
-            run.members.insert(member.id, member.clone());
+        for association in &start.associations {
+            run.associations.insert(association.id, association.clone());
         }
         run
     }
@@ -187,14 +187,14 @@ impl<'a> Run<'a> {
         while let Some(line) = self.lines.get(self.next) {
             self.next += 1;
             match line {
-                Line::Told {
+                Line::Input {
                     monotonic,
                     system,
-                    told,
-                    drawn,
+                    input,
+                    rng_trace,
                 } => {
                     self.now = (*monotonic, *system);
-                    self.tell(told, drawn);
+                    self.input(input, rng_trace);
                 }
                 other => self.pass(other),
             }
@@ -205,15 +205,16 @@ impl<'a> Run<'a> {
     fn pass(&mut self, line: &Line) {
         match line {
             Line::Event(text) => {
-                let (at, what) = (self.now.1, text.clone());
-                self.outcome.was.push(Decision { at, what });
+                let (at, text) = (self.now.1, text.clone());
+                self.outcome.recorded.push(Decision { at, text });
             }
-            Line::Member(member) => {
-                self.members.insert(member.id, member.clone());
+            Line::Association(association) => {
+                self.associations
+                    .insert(association.id, association.clone());
                 self.answer_questions();
             }
             // Its stamps may still come.
-            Line::Gone(_) | Line::Told { .. } => {}
+            Line::Removed(_) | Line::Input { .. } => {}
             Line::Dropped(count) => self.degrade(format!(
                 "{count} lines are missing, which the disk was too slow for"
             )),
@@ -233,38 +234,42 @@ impl<'a> Run<'a> {
     }
 
     fn is_exact(&self) -> bool {
-        !self.degraded && self.outcome.strayed.is_none() && self.clocks.diverged.is_none()
+        !self.degraded && self.outcome.rng_diverged.is_none() && self.clocks.diverged.is_none()
     }
 
-    fn expect(&mut self, drawn: &Drawn) {
-        self.engine.foretell(drawn);
-        self.expected = drawn.clone();
+    fn expect(&mut self, rng_trace: &Drawn) {
+        self.engine.foretell(rng_trace);
+        self.expected = rng_trace.clone();
     }
 
-    fn tell(&mut self, told: &Told, drawn: &Drawn) {
-        self.expect(drawn);
-        if let Some(wish) = told.wish() {
-            self.outcome.wishes.push((self.seconds(), wish.clone()));
-            self.scribe.hear(wish);
+    fn input(&mut self, input: &RecordedInput, rng_trace: &Drawn) {
+        self.expect(rng_trace);
+        if let Some(request) = input.operator_request() {
+            self.outcome
+                .operator_requests
+                .push((self.seconds(), request.clone()));
+            self.trace_writer.set_operator_request(request);
         }
-        match told {
-            Told::Tick => self.handle(Input::Tick),
-            Told::Shutdown => self.handle(Input::Shutdown),
-            Told::Suspended(by) => self.handle(Input::Suspended(*by)),
-            Told::Addresses(addresses) => self.handle(Input::LocalAddresses(addresses)),
+        match input {
+            RecordedInput::Tick => self.handle(Input::Tick),
+            RecordedInput::Shutdown => self.handle(Input::Shutdown),
+            RecordedInput::Suspended(by) => self.handle(Input::Suspended(*by)),
+            RecordedInput::Addresses(addresses) => self.handle(Input::LocalAddresses(addresses)),
             // Its number may be another's now.
-            Told::Resolved(..) | Told::Keys(..) | Told::Revoked(..) if self.degraded => {
+            RecordedInput::Resolved(..) | RecordedInput::Keys(..) | RecordedInput::Revoked(..)
+                if self.degraded =>
+            {
                 self.handle(Input::Tick);
             }
-            Told::Resolved(query, result) => {
+            RecordedInput::Resolved(query, result) => {
                 self.forget(*query);
                 let (query, result) = (*query, result.as_ref());
                 let result = result.map(Vec::as_slice).map_err(String::as_str);
                 self.handle(Input::Resolved { query, result });
             }
-            Told::Keys(query, result) => {
+            RecordedInput::Keys(query, result) => {
                 self.forget(*query);
-                let exchanged = result.as_ref().map(stand_in::exchanged);
+                let exchanged = result.as_ref().map(surrogate::exchanged);
                 let result = match &exchanged {
                     Ok(Some(keys)) => Ok(keys),
                     Ok(None) => Err("the cipher is unknown"),
@@ -273,34 +278,36 @@ impl<'a> Run<'a> {
                 let query = *query;
                 self.handle(Input::KeyExchanged { query, result });
             }
-            Told::Revoked(query, reason) => self.handle(Input::KeysRevoked {
+            RecordedInput::Revoked(query, reason) => self.handle(Input::KeysRevoked {
                 query: *query,
                 reason,
             }),
-            Told::Sent(exchange, stamp) => self.sent(*exchange, *stamp),
-            Told::Failed(exchange, error) => {
+            RecordedInput::Sent(exchange, stamp) => self.sent(*exchange, *stamp),
+            RecordedInput::Failed(exchange, error) => {
                 self.prompt(*exchange);
                 if let Some(exchange) = self.counterpart(*exchange) {
                     let error = *error;
                     self.handle(Input::SendFailed { exchange, error });
                 }
             }
-            Told::Reply(exchange, stamp, heard) => self.reply(*exchange, *stamp, heard),
-            Told::LeapList(table) => self.handle(Input::LeapList(table.as_ref())),
-            Told::Command(command) => {
+            RecordedInput::Reply(exchange, stamp, recorded_reply) => {
+                self.reply(*exchange, *stamp, recorded_reply)
+            }
+            RecordedInput::LeapList(table) => self.handle(Input::LeapList(table.as_ref())),
+            RecordedInput::Command(command) => {
                 if let Command::Add(source) | Command::Replace(_, source) = &**command {
                     self.learn_key(source);
                 }
                 self.handle(Input::Command(CommandId(0), command));
             }
-            Told::Config(config) => {
+            RecordedInput::Config(config) => {
                 self.learn_keys(config);
                 self.handle(Input::Reconfigure(CommandId(0), config));
             }
             // Its adjustment is not there any more, or was not recorded with it: the clock was changed all the same.
-            Told::Applied(applied, step, frequency) => {
+            RecordedInput::Applied(applied, step, frequency) => {
                 self.was_adjusted(*step, *frequency);
-                self.clocks.was_applied(applied);
+                self.clocks.record_applied(applied);
                 self.clocks.diverged.get_or_insert(self.now.1);
             }
         }
@@ -322,9 +329,9 @@ impl<'a> Run<'a> {
     /// Has the replayed engine ask now whom the recorded one asked, if it would not do so by itself.
     fn prompt(&mut self, recorded: ExchangeId) {
         if self.degraded
-            && let Some(member) = self.members.get(&recorded.source)
+            && let Some(association) = self.associations.get(&recorded.source)
         {
-            self.engine.prompt(Some(member.address), self.now.0);
+            self.engine.prompt(Some(association.address), self.now.0);
             self.handle(Input::Tick);
         }
     }
@@ -334,7 +341,7 @@ impl<'a> Run<'a> {
         if self.is_exact() {
             return Some(recorded);
         }
-        let remote = self.members.get(&recorded.source)?.address;
+        let remote = self.associations.get(&recorded.source)?.address;
         let at_remote = |open: &&ExchangeId| {
             let request = self.open.get(open);
             request.is_some_and(|request| request.remote == remote)
@@ -349,31 +356,32 @@ impl<'a> Run<'a> {
         Some(other)
     }
 
-    fn reply(&mut self, recorded: ExchangeId, stamp: Stamp, heard: &Heard) {
+    fn reply(&mut self, recorded: ExchangeId, stamp: Stamp, recorded_reply: &RecordedReply) {
         let Some(exchange) = self.counterpart(recorded) else {
-            self.outcome.unasked += 1;
+            self.outcome.unmatched_replies += 1;
             return self.handle(Input::Tick);
         };
         let request = self.open.get(&exchange);
-        let mut heard = heard.clone();
-        if !self.is_exact() && heard.evidence != Evidence::Unasked {
-            let readdressed = request.and_then(|it| readdressed(&heard.header, &it.payload));
+        let mut recorded_reply = recorded_reply.clone();
+        if !self.is_exact() && recorded_reply.evidence != Evidence::Unasked {
+            let readdressed =
+                request.and_then(|it| readdressed(&recorded_reply.header, &it.payload));
             let Some(header) = readdressed else {
-                self.outcome.unasked += 1;
+                self.outcome.unmatched_replies += 1;
                 return self.handle(Input::Tick);
             };
-            heard.header = header;
+            recorded_reply.header = header;
         }
         // Where it is none of the requests under way, it need not prove anything.
         let payload = request.map_or_else(
-            || heard.header.clone(),
-            |request| stand_in::reply(&heard, &request.payload, &self.keys),
+            || recorded_reply.header.clone(),
+            |request| surrogate::reply(&recorded_reply, &request.payload, &self.keys),
         );
         let received = self.stamp(stamp);
         self.handle(Input::Datagram(Datagram {
             exchange,
             payload: &payload,
-            truncated: heard.truncated,
+            truncated: recorded_reply.truncated,
             received,
         }));
     }
@@ -404,9 +412,11 @@ impl<'a> Run<'a> {
                     let config = self.engine.config();
                     let asked = |source: &&SourceConfig| source.host == Host::Name(host.clone());
                     let sources = config.sources.iter().filter(asked);
-                    let members = sources.flat_map(|source| self.members_of(&source.name));
-                    let addresses: Vec<IpAddr> =
-                        members.map(|member| member.address.ip()).collect();
+                    let associations =
+                        sources.flat_map(|source| self.associations_of(&source.name));
+                    let addresses: Vec<IpAddr> = associations
+                        .map(|association| association.address.ip())
+                        .collect();
                     if addresses.is_empty() {
                         self.unanswered.push(question);
                     } else {
@@ -415,8 +425,11 @@ impl<'a> Run<'a> {
                     }
                 }
                 Question::Keys(query, name) => {
-                    let server = self.members_of(name).next().map(|member| member.address);
-                    let exchanged = server.map(|server| Granted {
+                    let server = self
+                        .associations_of(name)
+                        .next()
+                        .map(|association| association.address);
+                    let exchanged = server.map(|server| RecordedKeyExchange {
                         from: server.ip(),
                         algorithm: AeadAlgorithm::AesSivCmac256,
                         legacy: false,
@@ -424,7 +437,7 @@ impl<'a> Run<'a> {
                         server: None,
                         port: Some(server.port()),
                     });
-                    match exchanged.as_ref().and_then(stand_in::exchanged) {
+                    match exchanged.as_ref().and_then(surrogate::exchanged) {
                         Some(keys) => self.handle(Input::KeyExchanged {
                             query: *query,
                             result: Ok(&keys),
@@ -437,9 +450,9 @@ impl<'a> Run<'a> {
     }
 
     /// The newest first: older ones may be gone.
-    fn members_of(&self, name: &str) -> impl Iterator<Item = &Member> {
-        let members = self.members.values().rev();
-        members.filter(move |member| member.name == name)
+    fn associations_of(&self, name: &str) -> impl Iterator<Item = &RecordedAssociation> {
+        let associations = self.associations.values().rev();
+        associations.filter(move |association| association.name == name)
     }
 
     fn learn_keys(&mut self, config: &EngineConfig) {
@@ -463,14 +476,14 @@ impl<'a> Run<'a> {
         let now = self.reading();
         self.engine.handle(now, input);
         if self.engine.drawn() != core::mem::take(&mut self.expected) && self.is_exact() {
-            self.outcome.strayed = Some(self.now.1);
+            self.outcome.rng_diverged = Some(self.now.1);
         }
         let mut questions = false;
         while let Some(output) = self.engine.poll_output() {
-            for line in self.scribe.done(&output) {
-                if let Line::Event(what) = line {
+            for line in self.trace_writer.output(&output) {
+                if let Line::Event(text) = line {
                     let at = self.now.1;
-                    self.outcome.would.push(Decision { at, what });
+                    self.outcome.replayed.push(Decision { at, text });
                 }
             }
             match output {
@@ -515,26 +528,26 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The recorded answer, if the recorded engine wanted the same here; otherwise that of a clock that does what it is told.
+    /// The recorded answer, if the recorded engine wanted the same here; otherwise that of a clock that does what it is input.
     fn adjust(&mut self, wanted: &Adjustment) {
         let what = adjustment(wanted.step, wanted.frequency);
         let at = self.now.1;
         self.outcome
-            .would
-            .extend(what.map(|what| Decision { at, what }));
+            .replayed
+            .extend(what.map(|text| Decision { at, text }));
         let rest = &self.lines[self.next..];
         let ahead = rest.iter().position(|line| {
             let ends = matches!(line, Line::Start(_) | Line::Gap(_) | Line::Dropped(_));
-            ends || matches!(line, Line::Told { .. })
+            ends || matches!(line, Line::Input { .. })
         });
         let answer = match ahead.and_then(|ahead| Some((ahead, rest.get(ahead)?))) {
             Some((
                 ahead,
-                Line::Told {
-                    told: Told::Applied(applied, step, frequency),
+                Line::Input {
+                    input: RecordedInput::Applied(applied, step, frequency),
                     monotonic,
                     system,
-                    drawn,
+                    rng_trace,
                 },
             )) => {
                 // What stands between was told before.
@@ -547,14 +560,14 @@ impl<'a> Run<'a> {
                 let answer = if same && self.clocks.diverged.is_none() {
                     *applied
                 } else {
-                    self.clocks.would_apply(at, wanted)
+                    self.clocks.apply_replayed(at, wanted)
                 };
                 self.now = (*monotonic, *system);
-                self.clocks.was_applied(applied);
-                self.expect(drawn);
+                self.clocks.record_applied(applied);
+                self.expect(rng_trace);
                 answer
             }
-            _ => self.clocks.would_apply(at, wanted),
+            _ => self.clocks.apply_replayed(at, wanted),
         };
         self.handle(Input::ClockApplied(answer));
     }
@@ -563,8 +576,8 @@ impl<'a> Run<'a> {
         let at = self.now.1;
         let what = adjustment(step, frequency);
         self.outcome
-            .was
-            .extend(what.map(|what| Decision { at, what }));
+            .recorded
+            .extend(what.map(|text| Decision { at, text }));
     }
 
     fn event(&mut self, event: &Event) {
@@ -574,7 +587,7 @@ impl<'a> Run<'a> {
         {
             let (at, offset) = (self.seconds(), -offset.as_seconds_f64());
             self.outcome
-                .measured
+                .measurements
                 .push((subject.name.clone(), at, offset));
         }
     }
@@ -587,14 +600,14 @@ impl<'a> Run<'a> {
         let at = self.seconds();
         if self
             .outcome
-            .course
+            .samples
             .last()
             .is_some_and(|last| at - last.at < 1.0)
         {
             return;
         }
         let system = self.engine.snapshot(self.reading()).system;
-        self.outcome.course.push(Moment {
+        self.outcome.samples.push(Sample {
             at,
             offset: -system.offset.as_seconds_f64(),
             estimated_error: system.estimated_error.as_seconds_f64(),

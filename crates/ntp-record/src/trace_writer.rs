@@ -3,80 +3,83 @@
 use ntp_proto::engine::{Engine, EngineConfig, Event, Input, Now, Output, Severity};
 use ntp_time::{Adjustment, Monotonic, SystemTime};
 
-use crate::line::{Line, Member, Start};
-use crate::told::Told;
+use crate::input::RecordedInput;
+use crate::line::{Line, RecordedAssociation, Start};
 
 /// Writes down what a shell does. Its lines are to be kept in the order in which they are made.
 #[derive(Debug, Default)]
-pub struct Scribe {
+pub struct TraceWriter {
     /// What an operator asked for last.
-    wish: Option<String>,
+    operator_request: Option<String>,
 }
 
-impl Scribe {
+impl TraceWriter {
     /// Of an engine that begins; from here on, everything is to be told.
-    pub fn begin(config: &EngineConfig, now: Now, version: &str) -> (Self, Line) {
+    pub fn start(config: &EngineConfig, now: Now, version: &str) -> (Self, Line) {
         let start = Start {
             config: config.clone(),
             monotonic: now.monotonic,
             system: now.system,
             run: now.system,
             part: 0,
-            members: Vec::new(),
+            associations: Vec::new(),
             version: version.to_owned(),
         };
         (Self::default(), Line::Start(Box::new(start)))
     }
 
-    /// The engine has [handled](Engine::handle) this. `wanted` is the adjustment that a `ClockApplied` answers.
-    pub fn told(
+    /// The engine has [handled](Engine::handle) this. `requested` is the adjustment that a `ClockApplied` answers.
+    pub fn input(
         &mut self,
         engine: &mut Engine,
         now: Now,
         input: &Input<'_>,
-        wanted: Option<&Adjustment>,
+        requested: Option<&Adjustment>,
     ) -> Line {
-        let told = Told::of(input, wanted, engine.evidence());
-        if let Some(wish) = told.wish() {
-            self.hear(wish);
+        let input = RecordedInput::of(input, requested, engine.evidence());
+        if let Some(operator_request) = input.operator_request() {
+            self.set_operator_request(operator_request);
         }
-        Line::Told {
+        Line::Input {
             monotonic: now.monotonic,
             system: now.system,
-            told,
-            drawn: engine.drawn(),
+            input,
+            rng_trace: engine.drawn(),
         }
     }
 
     /// An operator wants this.
-    pub(crate) fn hear(&mut self, wish: String) {
-        self.wish = Some(wish);
+    pub(crate) fn set_operator_request(&mut self, operator_request: String) {
+        self.operator_request = Some(operator_request);
     }
 
     /// The engine has put this out.
-    pub fn done(&mut self, output: &Output) -> impl Iterator<Item = Line> {
+    pub fn output(&mut self, output: &Output) -> impl Iterator<Item = Line> {
         let (first, second) = match output {
             Output::Event(event) => {
-                let told = event.severity() > Severity::Debug;
-                let told = told.then(|| Line::Event(event.to_string()));
-                let member = match event {
-                    Event::SourceAdded(subject) => Some(Line::Member(Member {
+                let shown = event.severity() > Severity::Debug;
+                let shown = shown.then(|| Line::Event(event.to_string()));
+                let association = match event {
+                    Event::SourceAdded(subject) => Some(Line::Association(RecordedAssociation {
                         id: subject.id,
                         name: subject.name.clone(),
                         address: subject.address,
                     })),
-                    Event::SourceRemoved(subject, _) => Some(Line::Gone(subject.id)),
+                    Event::SourceRemoved(subject, _) => Some(Line::Removed(subject.id)),
                     _ => None,
                 };
-                (member, told)
+                (association, shown)
             }
             Output::Completed(_, result) => {
                 let outcome = match result {
                     Ok(done) => done.to_string(),
                     Err(refusal) => format!("refused: {refusal}"),
                 };
-                let wish = self.wish.take().unwrap_or_default();
-                (None, Some(Line::Event(format!("{wish}: {outcome}"))))
+                let operator_request = self.operator_request.take().unwrap_or_default();
+                (
+                    None,
+                    Some(Line::Event(format!("{operator_request}: {outcome}"))),
+                )
             }
             Output::Halt(halt) => (None, Some(Line::Event(format!("end: {halt}")))),
             _ => (None, None),

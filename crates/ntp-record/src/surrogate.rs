@@ -20,7 +20,7 @@ use ntp_proto::nts::{
 };
 use ntp_proto::wire::{ExtensionField, Header, NtsAuthenticator, Packet, Reader, Writer, emit};
 
-use crate::told::{Granted, Heard};
+use crate::input::{RecordedKeyExchange, RecordedReply};
 
 /// Secrets told apart. A key file that is changed more often than that is not told from the one before.
 const SECRETS: usize = 1024;
@@ -33,11 +33,11 @@ const COOKIE_FIELD: usize = 16;
 
 /// Which secrets there are, without telling them.
 #[derive(Debug, Default)]
-pub struct Veil {
+pub struct Redactor {
     seen: Vec<Arc<Key>>,
 }
 
-impl Veil {
+impl Redactor {
     /// The how manieth secret this is.
     pub(crate) fn number(&mut self, key: &Arc<Key>) -> usize {
         let known = self.seen.iter().position(|seen| seen == key);
@@ -68,7 +68,7 @@ fn cookie(algorithm: AeadAlgorithm) -> Option<Cookie> {
 }
 
 /// What stands in for the outcome of a key exchange.
-pub(crate) fn exchanged(granted: &Granted) -> Option<KeyExchanged> {
+pub(crate) fn exchanged(granted: &RecordedKeyExchange) -> Option<KeyExchanged> {
     let keys = session_keys(granted.algorithm)?;
     let cookie = cookie(granted.algorithm)?;
     Some(KeyExchanged {
@@ -84,7 +84,7 @@ pub(crate) fn exchanged(granted: &Granted) -> Option<KeyExchanged> {
 }
 
 /// A datagram that proves to whoever sent `request` what the recorded one proved. `keys` are those in use.
-pub(crate) fn reply(heard: &Heard, request: &[u8], keys: &[Arc<Key>]) -> Vec<u8> {
+pub(crate) fn reply(heard: &RecordedReply, request: &[u8], keys: &[Arc<Key>]) -> Vec<u8> {
     let mut octets = heard.header.clone();
     if heard.malformed {
         // One octet short of a header, or whatever was even shorter.
@@ -179,11 +179,11 @@ mod tests {
     #[test]
     fn another_secret_is_another_key_and_the_same_one_the_same() {
         let real = |secret: &[u8]| Arc::new(Key::new(5, Algorithm::Sha1, secret).unwrap());
-        let mut veil = Veil::default();
-        let numbers = [b"a", b"b", b"a"].map(|secret| veil.number(&real(secret)));
+        let mut redactor = Redactor::default();
+        let numbers = [b"a", b"b", b"a"].map(|secret| redactor.number(&real(secret)));
         assert_eq!(numbers, [0, 1, 0]);
-        let stand_in = |number| key(5, Algorithm::Sha1, number).unwrap();
-        assert_eq!(stand_in(0), stand_in(0));
-        assert_ne!(stand_in(0), stand_in(1));
+        let surrogate = |number| key(5, Algorithm::Sha1, number).unwrap();
+        assert_eq!(surrogate(0), surrogate(0));
+        assert_ne!(surrogate(0), surrogate(1));
     }
 }
