@@ -34,7 +34,6 @@
 //! used, as transmit timestamps on the wire. Of a reply only the header is kept, and what it proved; in the replay, others (`surrogate`) stand in for the keys.
 #![forbid(unsafe_code)]
 
-mod clocks;
 mod config;
 mod input;
 mod json;

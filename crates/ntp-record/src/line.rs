@@ -12,8 +12,11 @@ use crate::input::RecordedInput;
 use crate::json::to_source_id;
 use crate::surrogate::Redactor;
 
-/// The format of the lines; another one is refused.
-const FORMAT: u64 = 2;
+/// Version of the format of the lines. Other ones are refused.
+const FORMAT: u64 = 3;
+
+/// Version of the program. Records of other ones are refused.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// One line.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,13 +83,37 @@ pub struct RecordedAssociation {
     pub address: SocketAddr,
 }
 
-/// The text is not a line of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidLine;
+/// Error of a line that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvalidLine {
+    /// The text is not a line of a record.
+    Syntax,
+    /// The start of a record of another version of the program or the format.
+    OtherVersion {
+        /// Version of the format.
+        format: u64,
+        /// Version of the program; empty if unknown.
+        version: String,
+    },
+}
 
 impl fmt::Display for InvalidLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a line of a record, or of one that another version wrote")
+        match self {
+            Self::Syntax => f.write_str("not a line of a record"),
+            Self::OtherVersion { format, version } => {
+                let version = if version.is_empty() {
+                    "an unknown version"
+                } else {
+                    version
+                };
+                write!(
+                    f,
+                    "written by ntp-daemon {version} (record format {format}), but this is {VERSION} (record format {FORMAT}): \
+                     a record can only be replayed by the version that wrote it"
+                )
+            }
+        }
     }
 }
 
@@ -132,16 +159,20 @@ impl Line {
     /// # Errors
     /// If it is none.
     pub fn decode(text: &str) -> Result<Self, InvalidLine> {
-        let value: Value = serde_json::from_str(text).map_err(|_| InvalidLine)?;
-        decode(&value).ok_or(InvalidLine)
+        let value: Value = serde_json::from_str(text).map_err(|_| InvalidLine::Syntax)?;
+        if let Some(format) = value["start"].as_u64() {
+            let version = value["version"].as_str().unwrap_or_default();
+            if format != FORMAT || version != VERSION {
+                let version = version.to_owned();
+                return Err(InvalidLine::OtherVersion { format, version });
+            }
+        }
+        decode(&value).ok_or(InvalidLine::Syntax)
     }
 }
 
 fn decode(value: &Value) -> Option<Line> {
-    if let Some(format) = value.get("start") {
-        if format.as_u64()? != FORMAT {
-            return None;
-        }
+    if value.get("start").is_some() {
         let associations = value["associations"].as_array()?.iter();
         return Some(Line::Start(Box::new(Start {
             config: config::decode(&value["config"])?,
@@ -303,9 +334,26 @@ mod tests {
             "{\"in\":\"command\",\"m\":1,\"s\":1,\"command\":{\"explode\":null}}",
             "{\"removed\":-1}",
             "{\"gap\":\"never written\"}",
-            "{\"start\":1}",
         ] {
-            assert_eq!(Line::decode(text), Err(InvalidLine), "{text}");
+            assert_eq!(Line::decode(text), Err(InvalidLine::Syntax), "{text}");
+        }
+    }
+
+    #[test]
+    fn records_of_other_versions_are_refused_with_both_versions() {
+        for (text, format, version) in [
+            ("{\"start\":2,\"version\":\"0.0.9\"}", 2, "0.0.9"),
+            ("{\"start\":3,\"version\":\"99.0\"}", 3, "99.0"),
+            ("{\"start\":99}", 99, ""),
+        ] {
+            let error = Line::decode(text).unwrap_err();
+            let version = version.to_owned();
+            assert_eq!(error, InvalidLine::OtherVersion { format, version });
+            let text = error.to_string();
+            assert!(
+                text.contains(VERSION) && text.contains("record format 3"),
+                "{text}"
+            );
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Makes lines of what goes into the engine and of what comes out: the part that every shell has to do alike.
 
 use ntp_proto::engine::{Engine, EngineConfig, Event, Input, Now, Output, Severity};
-use ntp_time::{Adjustment, Monotonic, SystemTime};
+use ntp_time::Adjustment;
 
 use crate::input::RecordedInput;
-use crate::line::{Line, RecordedAssociation, Start};
+use crate::line::{Line, RecordedAssociation, Start, VERSION};
 
 /// Writes down what a shell does. Its lines are to be kept in the order in which they are made.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub struct TraceWriter {
 
 impl TraceWriter {
     /// Of an engine that begins; from here on, everything is to be told.
-    pub fn start(config: &EngineConfig, now: Now, version: &str) -> (Self, Line) {
+    pub fn start(config: &EngineConfig, now: Now) -> (Self, Line) {
         let start = Start {
             config: config.clone(),
             monotonic: now.monotonic,
@@ -23,7 +23,7 @@ impl TraceWriter {
             run: now.system,
             part: 0,
             associations: Vec::new(),
-            version: version.to_owned(),
+            version: VERSION.to_owned(),
         };
         (Self::default(), Line::Start(Box::new(start)))
     }
@@ -85,13 +85,5 @@ impl TraceWriter {
             _ => (None, None),
         };
         first.into_iter().chain(second)
-    }
-}
-
-impl Start {
-    /// When.
-    pub(crate) fn now(&self) -> Now {
-        let (monotonic, system): (Monotonic, SystemTime) = (self.monotonic, self.system);
-        Now { monotonic, system }
     }
 }
