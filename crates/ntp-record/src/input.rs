@@ -1,7 +1,8 @@
-//! An input of the engine, as it is kept.
+//! Recorded inputs of the engine.
 //!
-//! Every kind of input can be given again: a match without a rest sees to it that a new kind is thought of here. What must not be kept (keys, cookies, whatever only
-//! whoever holds them can read) is left out of it on the way in, and [stood in for](crate::surrogate) on the way out.
+//! Every kind of input can be replayed: a `match` without a wildcard enforces that a new kind is
+//! considered here. What must not be recorded (keys, cookies, encrypted contents) is left out, and
+//! [replaced by surrogates](crate::surrogate) in the replay.
 
 use std::net::IpAddr;
 
@@ -12,72 +13,123 @@ use ntp_proto::engine::{
 use ntp_proto::leap::LeapTable;
 use ntp_proto::nts::{AeadAlgorithm, KeyExchanged};
 use ntp_proto::wire::Packet;
-use ntp_time::{Adjustment, Applied, Frequency, NtpDuration, Stamp, SystemTime};
-use serde_json::{Map, Value, json};
+use ntp_time::{Adjustment, Applied, Frequency, NtpDuration, Stamp, StampSource, SystemTime};
+use serde::{Deserialize, Serialize};
 
-use crate::config;
-use crate::json::{
-    duration, frequency, of_addresses, of_exchange, of_stamp, optional, to_addresses, to_duration,
-    to_exchange, to_frequency, to_stamp,
-};
-use crate::surrogate::Redactor;
+use crate::plain;
 
-/// Octets of a reply that are kept: the header.
+/// Octets of a reply that are recorded: the header.
 const HEADER: usize = 48;
 
-/// An [`Input`] as it is kept.
-#[derive(Clone, Debug, PartialEq)]
+/// An [`Input`] as recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "in", rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "they are those of `Input`")]
 pub enum RecordedInput {
     Tick,
     Shutdown,
-    Suspended(NtpDuration),
-    Sent(ExchangeId, Stamp),
-    Failed(ExchangeId, SendError),
-    Reply(ExchangeId, Stamp, RecordedReply),
-    Resolved(ResolveId, Result<Vec<IpAddr>, String>),
-    Addresses(Vec<IpAddr>),
-    Keys(ResolveId, Result<RecordedKeyExchange, String>),
-    Revoked(ResolveId, String),
-    /// What the clock answered, and what it had been asked for: step and frequency.
-    Applied(Applied, Option<NtpDuration>, Option<Frequency>),
-    Command(Box<Command>),
-    Config(Box<EngineConfig>),
-    LeapList(Option<LeapTable>),
+    Suspended {
+        #[serde(with = "plain")]
+        duration: NtpDuration,
+    },
+    Sent {
+        #[serde(with = "plain")]
+        exchange: ExchangeId,
+        #[serde(with = "StampCopy")]
+        timestamp: Stamp,
+    },
+    Failed {
+        #[serde(with = "plain")]
+        exchange: ExchangeId,
+        #[serde(with = "SendErrorCopy")]
+        error: SendError,
+    },
+    Reply {
+        #[serde(with = "plain")]
+        exchange: ExchangeId,
+        #[serde(with = "StampCopy")]
+        timestamp: Stamp,
+        reply: RecordedReply,
+    },
+    Resolved {
+        #[serde(with = "plain")]
+        query: ResolveId,
+        result: Result<Vec<IpAddr>, String>,
+    },
+    Addresses {
+        addresses: Vec<IpAddr>,
+    },
+    KeyExchange {
+        #[serde(with = "plain")]
+        query: ResolveId,
+        result: Result<RecordedKeyExchange, String>,
+    },
+    KeysRevoked {
+        #[serde(with = "plain")]
+        query: ResolveId,
+        reason: String,
+    },
+    Applied {
+        #[serde(with = "AppliedCopy")]
+        applied: Applied,
+        /// Requested step.
+        #[serde(with = "plain")]
+        step: Option<NtpDuration>,
+        /// Requested frequency.
+        #[serde(with = "plain")]
+        frequency: Option<Frequency>,
+    },
+    Command {
+        #[serde(with = "plain")]
+        command: Box<Command>,
+    },
+    Config {
+        #[serde(with = "plain")]
+        config: Box<EngineConfig>,
+    },
+    LeapList {
+        #[serde(with = "plain")]
+        list: Option<LeapTable>,
+    },
 }
 
-/// What matters of a datagram.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A received datagram as recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedReply {
-    /// Its header, or less if it was shorter.
+    /// The header, or less if the datagram was shorter.
+    #[serde(with = "hex")]
     pub header: Vec<u8>,
-    /// It was longer than the buffer.
+    /// The datagram was longer than the buffer.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub truncated: bool,
-    /// Whatever it was, it was no packet.
+    /// The datagram was not a valid packet.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub malformed: bool,
-    /// What it proved.
+    /// Result of its authentication.
+    #[serde(with = "EvidenceCopy")]
     pub evidence: Evidence,
 }
 
-/// What matters of a key exchange.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The result of a key exchange as recorded, without the keys and cookies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedKeyExchange {
-    /// Where it was.
+    /// Address of the key-exchange server.
     pub from: IpAddr,
-    /// The cipher.
+    /// Negotiated algorithm.
+    #[serde(with = "plain")]
     pub algorithm: AeadAlgorithm,
     /// Whether there is a second way to derive the keys.
     pub legacy: bool,
-    /// Cookies.
+    /// Number of cookies.
     pub cookies: usize,
-    /// The NTP server, if one was named.
+    /// Negotiated NTP server, if any.
     pub server: Option<String>,
-    /// Its port, if one was named.
+    /// Negotiated port, if any.
     pub port: Option<u16>,
 }
 
 impl RecordedKeyExchange {
-    fn of(exchanged: &KeyExchanged) -> Self {
+    fn new(exchanged: &KeyExchanged) -> Self {
         let result = &exchanged.result;
         Self {
             from: exchanged.from,
@@ -91,300 +143,175 @@ impl RecordedKeyExchange {
 }
 
 impl RecordedInput {
-    /// What to keep of an input. `requested` is the adjustment that a `ClockApplied` answers, `evidence` what a datagram proved.
-    pub fn of(input: &Input<'_>, requested: Option<&Adjustment>, evidence: Evidence) -> Self {
+    /// Returns the recorded form of an input. `requested` is the adjustment that a `ClockApplied`
+    /// answers, `evidence` the result of a datagram's authentication.
+    pub fn new(input: &Input<'_>, requested: Option<&Adjustment>, evidence: Evidence) -> Self {
         match input {
             Input::Datagram(datagram) => {
                 let length = datagram.payload.len().min(HEADER);
-                let reply = RecordedReply {
-                    header: datagram.payload[..length].to_vec(),
-                    truncated: datagram.truncated,
-                    malformed: Packet::parse(datagram.payload).is_err(),
-                    evidence,
-                };
-                Self::Reply(datagram.exchange, datagram.received, reply)
+                Self::Reply {
+                    exchange: datagram.exchange,
+                    timestamp: datagram.received,
+                    reply: RecordedReply {
+                        header: datagram.payload[..length].to_vec(),
+                        truncated: datagram.truncated,
+                        malformed: Packet::parse(datagram.payload).is_err(),
+                        evidence,
+                    },
+                }
             }
-            Input::Transmitted { exchange, stamp } => Self::Sent(*exchange, *stamp),
-            Input::SendFailed { exchange, error } => Self::Failed(*exchange, *error),
-            Input::Resolved { query, result } => Self::Resolved(
-                *query,
-                result.map(<[IpAddr]>::to_vec).map_err(str::to_owned),
-            ),
-            Input::KeyExchanged { query, result } => Self::Keys(
-                *query,
-                result.map(RecordedKeyExchange::of).map_err(str::to_owned),
-            ),
-            Input::KeysRevoked { query, reason } => Self::Revoked(*query, (*reason).to_owned()),
-            Input::LocalAddresses(addresses) => Self::Addresses(addresses.to_vec()),
-            Input::ClockApplied(applied) => Self::Applied(
-                *applied,
-                requested.and_then(|requested| requested.step),
-                requested.and_then(|requested| requested.frequency),
-            ),
-            Input::Suspended(by) => Self::Suspended(*by),
-            Input::Command(_, command) => Self::Command(Box::new((*command).clone())),
-            Input::Reconfigure(_, config) => Self::Config(Box::new((*config).clone())),
-            Input::LeapList(table) => Self::LeapList(table.cloned()),
+            Input::Transmitted { exchange, stamp } => Self::Sent {
+                exchange: *exchange,
+                timestamp: *stamp,
+            },
+            Input::SendFailed { exchange, error } => Self::Failed {
+                exchange: *exchange,
+                error: *error,
+            },
+            Input::Resolved { query, result } => Self::Resolved {
+                query: *query,
+                result: result.map(<[IpAddr]>::to_vec).map_err(str::to_owned),
+            },
+            Input::KeyExchanged { query, result } => Self::KeyExchange {
+                query: *query,
+                result: result.map(RecordedKeyExchange::new).map_err(str::to_owned),
+            },
+            Input::KeysRevoked { query, reason } => Self::KeysRevoked {
+                query: *query,
+                reason: (*reason).to_owned(),
+            },
+            Input::LocalAddresses(addresses) => Self::Addresses {
+                addresses: addresses.to_vec(),
+            },
+            Input::ClockApplied(applied) => Self::Applied {
+                applied: *applied,
+                step: requested.and_then(|requested| requested.step),
+                frequency: requested.and_then(|requested| requested.frequency),
+            },
+            Input::Suspended(duration) => Self::Suspended {
+                duration: *duration,
+            },
+            Input::Command(_, command) => Self::Command {
+                command: Box::new((*command).clone()),
+            },
+            Input::Reconfigure(_, config) => Self::Config {
+                config: Box::new((*config).clone()),
+            },
+            Input::LeapList(table) => Self::LeapList {
+                list: table.cloned(),
+            },
             Input::Tick => Self::Tick,
             Input::Shutdown => Self::Shutdown,
         }
     }
 
-    /// If an operator is behind it: what was asked for, in words.
+    /// Describes an operator's command or reload; `None` for other inputs.
     pub fn operator_request(&self) -> Option<String> {
         match self {
-            Self::Command(command) => Some(command.to_string()),
-            Self::Config(_) => Some("reload".to_owned()),
+            Self::Command { command } => Some(command.to_string()),
+            Self::Config { .. } => Some("reload".to_owned()),
             _ => None,
         }
     }
 
-    /// Adds it to a line.
-    pub(crate) fn encode(&self, line: &mut Map<String, Value>, redactor: &mut Redactor) {
-        let mut set = |name: &str, value: Value| {
-            line.insert(name.to_owned(), value);
-        };
-        let kind = match self {
-            Self::Tick => "tick",
-            Self::Shutdown => "shutdown",
-            Self::Suspended(by) => {
-                set("by", duration(*by));
-                "suspended"
-            }
-            Self::Sent(exchange, stamp) => {
-                set("x", of_exchange(*exchange));
-                set("stamp", of_stamp(*stamp));
-                "sent"
-            }
-            Self::Failed(exchange, error) => {
-                set("x", of_exchange(*exchange));
-                set("error", of_send_error(*error));
-                "failed"
-            }
-            Self::Reply(exchange, stamp, reply) => {
-                set("x", of_exchange(*exchange));
-                set("stamp", of_stamp(*stamp));
-                set("header", of_octets(&reply.header));
-                if reply.truncated {
-                    set("truncated", true.into());
-                }
-                if reply.malformed {
-                    set("malformed", true.into());
-                }
-                if let Some(proof) = of_evidence(reply.evidence) {
-                    set("proof", proof);
-                }
-                "reply"
-            }
-            Self::Resolved(query, result) => {
-                set("query", query.0.into());
-                match result {
-                    Ok(addresses) => set("addresses", of_addresses(addresses)),
-                    Err(error) => set("error", error.clone().into()),
-                }
-                "resolved"
-            }
-            Self::Addresses(addresses) => {
-                set("addresses", of_addresses(addresses));
-                "addresses"
-            }
-            Self::Keys(query, result) => {
-                set("query", query.0.into());
-                match result {
-                    Ok(exchange) => set("granted", of_exchange_result(exchange)),
-                    Err(error) => set("error", error.clone().into()),
-                }
-                "keys"
-            }
-            Self::Revoked(query, reason) => {
-                set("query", query.0.into());
-                set("reason", reason.clone().into());
-                "revoked"
-            }
-            Self::Applied(applied, step, requested) => {
-                set("at", applied.at.as_nanos().into());
-                set("step", duration(applied.step));
-                set("frequency", frequency(applied.frequency));
-                set(
-                    "wanted",
-                    json!([step.map(duration), requested.map(frequency)]),
-                );
-                "applied"
-            }
-            Self::Command(command) => {
-                set("command", of_command(command, redactor));
-                "command"
-            }
-            Self::Config(config) => {
-                set("config", config::encode(config, redactor));
-                "config"
-            }
-            Self::LeapList(table) => {
-                set("list", table.as_ref().map(LeapTable::to_text).into());
-                "leap-list"
-            }
-        };
-        set("in", kind.into());
+    /// Returns the configured sources in this input.
+    pub(crate) fn sources(&self) -> &[SourceConfig] {
+        match self {
+            Self::Command { command } => match &**command {
+                Command::Add(source) | Command::Replace(_, source) => core::slice::from_ref(source),
+                _ => &[],
+            },
+            Self::Config { config } => &config.sources,
+            _ => &[],
+        }
     }
 
-    pub(crate) fn decode(value: &Value) -> Option<Self> {
-        let query = || Some(ResolveId(usize::try_from(value["query"].as_u64()?).ok()?));
-        let text = |name: &str| value[name].as_str().map(str::to_owned);
-        Some(match value["in"].as_str()? {
-            "tick" => Self::Tick,
-            "shutdown" => Self::Shutdown,
-            "suspended" => Self::Suspended(to_duration(&value["by"])?),
-            "sent" => Self::Sent(to_exchange(&value["x"])?, to_stamp(&value["stamp"])?),
-            "failed" => Self::Failed(to_exchange(&value["x"])?, to_send_error(&value["error"])?),
-            "reply" => Self::Reply(
-                to_exchange(&value["x"])?,
-                to_stamp(&value["stamp"])?,
-                RecordedReply {
-                    header: to_octets(value["header"].as_str()?)?,
-                    truncated: value["truncated"].as_bool().unwrap_or(false),
-                    malformed: value["malformed"].as_bool().unwrap_or(false),
-                    evidence: to_evidence(&value["proof"])?,
-                },
-            ),
-            "resolved" => Self::Resolved(
-                query()?,
-                match text("error") {
-                    Some(error) => Err(error),
-                    None => Ok(to_addresses(&value["addresses"])?),
-                },
-            ),
-            "addresses" => Self::Addresses(to_addresses(&value["addresses"])?),
-            "keys" => Self::Keys(
-                query()?,
-                match text("error") {
-                    Some(error) => Err(error),
-                    None => Ok(to_exchange_result(&value["granted"])?),
-                },
-            ),
-            "revoked" => Self::Revoked(query()?, text("reason")?),
-            "applied" => Self::Applied(
-                Applied {
-                    at: SystemTime::from_nanos(value["at"].as_i64()?),
-                    step: to_duration(&value["step"])?,
-                    frequency: to_frequency(&value["frequency"])?,
-                },
-                optional(&value["wanted"][0], to_duration)?,
-                optional(&value["wanted"][1], to_frequency)?,
-            ),
-            "command" => Self::Command(Box::new(to_command(&value["command"])?)),
-            "config" => Self::Config(Box::new(config::decode(&value["config"])?)),
-            "leap-list" => Self::LeapList(optional(&value["list"], |text| {
-                LeapTable::parse(text.as_str()?).ok()
-            })?),
-            _ => return None,
-        })
+    /// Returns the configured sources in this input.
+    pub(crate) fn sources_mut(&mut self) -> &mut [SourceConfig] {
+        match self {
+            Self::Command { command } => match &mut **command {
+                Command::Add(source) | Command::Replace(_, source) => core::slice::from_mut(source),
+                _ => &mut [],
+            },
+            Self::Config { config } => &mut config.sources,
+            _ => &mut [],
+        }
     }
 }
 
-fn of_send_error(error: SendError) -> Value {
-    match error {
-        SendError::NoRoute => "no-route".into(),
-        SendError::Refused => "refused".into(),
-        SendError::Forbidden => "forbidden".into(),
-        SendError::Other(errno) => errno.into(),
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Stamp")]
+struct StampCopy {
+    #[serde(with = "plain")]
+    time: SystemTime,
+    #[serde(with = "StampSourceCopy")]
+    source: StampSource,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "StampSource", rename_all = "kebab-case")]
+enum StampSourceCopy {
+    Daemon,
+    Kernel,
+    Hardware,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "SendError", rename_all = "kebab-case")]
+enum SendErrorCopy {
+    NoRoute,
+    Refused,
+    Forbidden,
+    Other(i32),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Applied")]
+struct AppliedCopy {
+    #[serde(with = "plain")]
+    at: SystemTime,
+    #[serde(with = "plain")]
+    step: NtpDuration,
+    #[serde(with = "plain")]
+    frequency: Frequency,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Evidence", rename_all = "kebab-case")]
+enum EvidenceCopy {
+    Unasked,
+    Authentic { cookies: usize },
+    Refusal,
+    Nothing,
+}
+
+/// At most a header of octets, as hexadecimal digits.
+mod hex {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        octets: &[u8],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let digits: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+        serializer.serialize_str(&digits)
     }
-}
 
-fn to_send_error(value: &Value) -> Option<SendError> {
-    Some(match value.as_str() {
-        Some("no-route") => SendError::NoRoute,
-        Some("refused") => SendError::Refused,
-        Some("forbidden") => SendError::Forbidden,
-        Some(_) => return None,
-        None => SendError::Other(i32::try_from(value.as_i64()?).ok()?),
-    })
-}
-
-/// The number of cookies if it was authentic: for most replies 0, or 1 with NTS.
-fn of_evidence(evidence: Evidence) -> Option<Value> {
-    match evidence {
-        Evidence::Unasked => None,
-        Evidence::Authentic { cookies } => Some(cookies.into()),
-        Evidence::Refusal => Some("refusal".into()),
-        Evidence::Nothing => Some("nothing".into()),
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digits = text.chars().map(|digit| Some(digit.to_digit(16)? as u8));
+        let digits: Option<Vec<u8>> = digits.collect();
+        digits
+            .filter(|digits| digits.len() % 2 == 0 && digits.len() <= 2 * super::HEADER)
+            .map(|digits| {
+                digits
+                    .chunks(2)
+                    .map(|pair| pair[0] << 4 | pair[1])
+                    .collect()
+            })
+            .ok_or_else(|| D::Error::custom("invalid octets"))
     }
-}
-
-fn to_evidence(value: &Value) -> Option<Evidence> {
-    if value.is_null() {
-        return Some(Evidence::Unasked);
-    }
-    Some(match value.as_str() {
-        Some("refusal") => Evidence::Refusal,
-        Some("nothing") => Evidence::Nothing,
-        Some(_) => return None,
-        None => Evidence::Authentic {
-            cookies: usize::try_from(value.as_u64()?).ok()?,
-        },
-    })
-}
-
-fn of_exchange_result(exchange: &RecordedKeyExchange) -> Value {
-    json!({
-        "from": exchange.from.to_string(), "algorithm": exchange.algorithm.id(), "legacy": exchange.legacy,
-        "cookies": exchange.cookies, "server": exchange.server, "port": exchange.port,
-    })
-}
-
-fn to_exchange_result(value: &Value) -> Option<RecordedKeyExchange> {
-    let number = |value: &Value| u16::try_from(value.as_u64()?).ok();
-    Some(RecordedKeyExchange {
-        from: value["from"].as_str()?.parse().ok()?,
-        algorithm: AeadAlgorithm::from_id(number(&value["algorithm"])?)?,
-        legacy: value["legacy"].as_bool()?,
-        cookies: usize::try_from(value["cookies"].as_u64()?).ok()?,
-        server: optional(&value["server"], |name| Some(name.as_str()?.to_owned()))?,
-        port: optional(&value["port"], number)?,
-    })
-}
-
-fn of_command(command: &Command, redactor: &mut Redactor) -> Value {
-    let mut source = |source: &SourceConfig| config::source(source, redactor);
-    match command {
-        Command::Add(new) => json!({ "add": source(new) }),
-        Command::Remove(name) => json!({ "remove": name }),
-        Command::Online(name) => json!({ "online": name }),
-        Command::Offline(name) => json!({ "offline": name }),
-        Command::Burst(name) => json!({ "burst": name }),
-        Command::Replace(name, new) => json!({ "replace": [name, source(new)] }),
-        Command::Step { forced } => json!({ "step": forced }),
-    }
-}
-
-fn to_command(value: &Value) -> Option<Command> {
-    let text = |value: &Value| Some(value.as_str()?.to_owned());
-    let name = |value: &Value| optional(value, text);
-    let (kind, value) = value.as_object()?.iter().next()?;
-    Some(match kind.as_str() {
-        "add" => Command::Add(config::to_source(value)?),
-        "remove" => Command::Remove(text(value)?),
-        "online" => Command::Online(name(value)?),
-        "offline" => Command::Offline(name(value)?),
-        "burst" => Command::Burst(name(value)?),
-        "replace" => Command::Replace(text(&value[0])?, config::to_source(&value[1])?),
-        "step" => Command::Step {
-            forced: value.as_bool()?,
-        },
-        _ => return None,
-    })
-}
-
-fn of_octets(octets: &[u8]) -> Value {
-    let digits: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
-    digits.into()
-}
-
-fn to_octets(hex: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = hex
-        .chars()
-        .map(|digit| digit.to_digit(16).map(|d| d as u8))
-        .collect();
-    let digits = digits.filter(|digits| digits.len() % 2 == 0 && digits.len() <= 2 * HEADER)?;
-    let octets = digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]);
-    Some(octets.collect())
 }

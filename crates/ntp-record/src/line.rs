@@ -1,86 +1,136 @@
-//! One line of the record, written and read.
+//! Lines of a record and their JSON.
 
 use std::fmt;
 use std::net::SocketAddr;
 
-use ntp_proto::engine::{Drawn, EngineConfig, SourceId};
+use ntp_proto::engine::{Drawn, EngineConfig, SourceConfig, SourceId};
 use ntp_time::{Monotonic, SystemTime};
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::config;
 use crate::input::RecordedInput;
-use crate::json::to_source_id;
-use crate::surrogate::Redactor;
+use crate::plain;
+use crate::surrogate::{RecordedKey, Redactor};
 
 /// Version of the format of the lines. Other ones are refused.
 const FORMAT: u64 = 3;
 
 /// Version of the program. Records of other ones are refused.
-pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// One line.
-#[derive(Clone, Debug, PartialEq)]
+/// A line of a record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Line {
-    /// A file begins.
+    /// Start of a file.
     Start(Box<Start>),
-    /// The engine is told something, and draws random numbers.
+    /// An input of the engine, and the random numbers drawn while it was handled.
     Input {
-        /// When: monotonic.
+        /// Monotonic time of the input.
+        #[serde(rename = "m", with = "plain")]
         monotonic: Monotonic,
-        /// When: the disciplined clock.
+        /// Time of the input by the disciplined clock.
+        #[serde(rename = "s", with = "plain")]
         system: SystemTime,
-        /// What.
+        /// The input.
+        #[serde(flatten)]
         input: RecordedInput,
-        /// The numbers.
+        /// The random numbers.
+        #[serde(
+            rename = "rng",
+            with = "plain",
+            default,
+            skip_serializing_if = "is_default"
+        )]
         rng_trace: Drawn,
     },
-    /// An association began.
+    /// An association was added.
     Association(RecordedAssociation),
-    /// It ended.
-    Removed(SourceId),
-    /// Somebody was told this: an event, or what became of an operator's wish.
+    /// An association was removed.
+    Removed(#[serde(with = "plain")] SourceId),
+    /// An event, or the result of an operator's command.
     Event(String),
-    /// So many lines are missing.
+    /// Number of lines that are missing here, because they could not be written fast enough.
     Dropped(u64),
-    /// Lines are missing here, for this reason. Never written: whoever reads a file puts it where there is something that he cannot read.
+    /// Lines are missing here, for this reason. Never written: the reader of a file inserts it in
+    /// place of unreadable lines.
+    #[serde(skip_deserializing)]
     Gap(String),
 }
 
-/// How a file begins.
-#[derive(Clone, Debug, PartialEq)]
+/// Start of a file of a record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Start {
-    /// The configuration in force.
-    pub config: EngineConfig,
-    /// When.
-    pub monotonic: Monotonic,
-    /// When, by the disciplined clock.
-    pub system: SystemTime,
-    /// When the engine began, by the clock of that moment: tells one run from another.
-    pub run: SystemTime,
-    /// Files of this run before this one. The engine begins in the first.
-    pub part: u32,
-    /// The associations that there are.
-    pub associations: Vec<RecordedAssociation>,
-    /// The version of the daemon.
+    /// Version of the format.
+    format: u64,
+    /// Version of the daemon.
     pub version: String,
+    /// Monotonic time of the start of the file.
+    #[serde(rename = "m", with = "plain")]
+    pub monotonic: Monotonic,
+    /// Time of the start of the file by the disciplined clock.
+    #[serde(rename = "s", with = "plain")]
+    pub system: SystemTime,
+    /// Start time of the engine by its clock, which identifies the run.
+    #[serde(with = "plain")]
+    pub run: SystemTime,
+    /// Number of files of this run before this one. The engine starts in the first.
+    pub part: u32,
+    /// Associations at the start of the file.
+    pub associations: Vec<RecordedAssociation>,
+    /// The configuration in force.
+    #[serde(with = "plain")]
+    pub config: EngineConfig,
 }
 
 impl Start {
-    /// Whether a file that begins so goes on where the file that begins with `before` ends.
+    /// Returns the start of the first file of a run, which begins now.
+    pub(crate) fn new(config: &EngineConfig, monotonic: Monotonic, system: SystemTime) -> Self {
+        Self {
+            format: FORMAT,
+            version: VERSION.to_owned(),
+            monotonic,
+            system,
+            run: system,
+            part: 0,
+            associations: Vec::new(),
+            config: config.clone(),
+        }
+    }
+
+    /// Returns whether this file continues the file that starts with `before`.
     pub fn continues(&self, before: &Self) -> bool {
         self.run == before.run && before.part.checked_add(1) == Some(self.part)
     }
 }
 
 /// An association.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedAssociation {
     /// Its number.
+    #[serde(with = "plain")]
     pub id: SourceId,
-    /// The configured source that it serves.
+    /// Name of its configured source.
     pub name: String,
-    /// Whom it asks.
+    /// Address of its server.
     pub address: SocketAddr,
+}
+
+/// A line with the keys of its sources, in their order.
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(flatten)]
+    line: &'a Line,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keys: Vec<Option<RecordedKey>>,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    #[serde(flatten)]
+    line: Line,
+    #[serde(default)]
+    keys: Vec<Option<RecordedKey>>,
 }
 
 /// Error of a line that cannot be read.
@@ -120,115 +170,72 @@ impl fmt::Display for InvalidLine {
 impl std::error::Error for InvalidLine {}
 
 impl Line {
-    /// Its text, without a line end. `redactor` is the file's, or the run's.
+    /// Encodes the line as JSON, without a line end. `redactor` is that of the file or of the run.
     pub fn encode(&self, redactor: &mut Redactor) -> String {
-        let value = match self {
-            Self::Start(start) => json!({
-                "start": FORMAT, "version": start.version, "m": start.monotonic.as_nanos(), "s": start.system.as_nanos(),
-                "run": start.run.as_nanos(), "part": start.part,
-                "associations": start.associations.iter().map(of_association).collect::<Vec<_>>(),
-                "config": config::encode(&start.config, redactor),
-            }),
-            Self::Input {
-                monotonic,
-                system,
-                input,
-                rng_trace,
-            } => {
-                let mut line = Map::new();
-                line.insert("in".into(), Value::Null);
-                line.insert("m".into(), monotonic.as_nanos().into());
-                line.insert("s".into(), system.as_nanos().into());
-                input.encode(&mut line, redactor);
-                if *rng_trace != Drawn::default() {
-                    line.insert("d".into(), json!([rng_trace.words, rng_trace.longs]));
-                }
-                Value::Object(line)
-            }
-            Self::Association(association) => json!({ "association": of_association(association) }),
-            Self::Removed(id) => json!({ "removed": id.0 }),
-            Self::Event(text) => json!({ "event": text }),
-            Self::Dropped(count) => json!({ "dropped": count }),
-            Self::Gap(why) => json!({ "gap": why }),
-        };
-        value.to_string()
+        let sources = self.sources().iter();
+        let mut keys: Vec<_> = sources.map(|source| redactor.key(source)).collect();
+        if keys.iter().all(Option::is_none) {
+            keys.clear();
+        }
+        let text = serde_json::to_string(&Written { line: self, keys });
+        debug_assert!(text.is_ok(), "every line has a form in JSON");
+        text.unwrap_or_default()
     }
 
-    /// Reads a line.
+    /// Decodes a line.
     ///
     /// # Errors
-    /// If it is none.
+    /// If the text is not a line, or the start of a record of another version.
     pub fn decode(text: &str) -> Result<Self, InvalidLine> {
         let value: Value = serde_json::from_str(text).map_err(|_| InvalidLine::Syntax)?;
-        if let Some(format) = value["start"].as_u64() {
-            let version = value["version"].as_str().unwrap_or_default();
-            if format != FORMAT || version != VERSION {
-                let version = version.to_owned();
-                return Err(InvalidLine::OtherVersion { format, version });
+        check_version(&value)?;
+        let read: Read = serde_json::from_value(value).map_err(|_| InvalidLine::Syntax)?;
+        let mut line = read.line;
+        for (source, key) in line.sources_mut().iter_mut().zip(read.keys) {
+            if let Some(key) = key {
+                source.terms.protection = key.surrogate().ok_or(InvalidLine::Syntax)?;
             }
         }
-        decode(&value).ok_or(InvalidLine::Syntax)
+        Ok(line)
+    }
+
+    fn sources(&self) -> &[SourceConfig] {
+        match self {
+            Self::Start(start) => &start.config.sources,
+            Self::Input { input, .. } => input.sources(),
+            _ => &[],
+        }
+    }
+
+    fn sources_mut(&mut self) -> &mut [SourceConfig] {
+        match self {
+            Self::Start(start) => &mut start.config.sources,
+            Self::Input { input, .. } => input.sources_mut(),
+            _ => &mut [],
+        }
     }
 }
 
-fn decode(value: &Value) -> Option<Line> {
-    if value.get("start").is_some() {
-        let associations = value["associations"].as_array()?.iter();
-        return Some(Line::Start(Box::new(Start {
-            config: config::decode(&value["config"])?,
-            monotonic: Monotonic::from_nanos(value["m"].as_i64()?),
-            system: SystemTime::from_nanos(value["s"].as_i64()?),
-            run: SystemTime::from_nanos(value["run"].as_i64()?),
-            part: u32::try_from(value["part"].as_u64()?).ok()?,
-            associations: associations.map(to_association).collect::<Option<_>>()?,
-            version: value["version"].as_str()?.to_owned(),
-        })));
+/// Compares the versions in the start of a file. Before format 3 they were members of the line
+/// itself.
+fn check_version(line: &Value) -> Result<(), InvalidLine> {
+    let Some(start) = line.get("start") else {
+        return Ok(());
+    };
+    let (format, version) = match start.as_u64() {
+        Some(format) => (format, &line["version"]),
+        None => (start["format"].as_u64().unwrap_or(0), &start["version"]),
+    };
+    let version = version.as_str().unwrap_or_default();
+    if format == FORMAT && version == VERSION {
+        return Ok(());
     }
-    if let Some(association) = value.get("association") {
-        return to_association(association).map(Line::Association);
-    }
-    if let Some(id) = value.get("removed") {
-        return to_source_id(id).map(Line::Removed);
-    }
-    if let Some(text) = value.get("event") {
-        return Some(Line::Event(text.as_str()?.to_owned()));
-    }
-    if let Some(count) = value.get("dropped") {
-        return count.as_u64().map(Line::Dropped);
-    }
-    Some(Line::Input {
-        monotonic: Monotonic::from_nanos(value["m"].as_i64()?),
-        system: SystemTime::from_nanos(value["s"].as_i64()?),
-        input: RecordedInput::decode(value)?,
-        rng_trace: value.get("d").map_or(Some(Drawn::default()), to_drawn)?,
-    })
+    let version = version.to_owned();
+    Err(InvalidLine::OtherVersion { format, version })
 }
 
-fn of_association(association: &RecordedAssociation) -> Value {
-    json!([
-        association.id.0,
-        association.name,
-        association.address.to_string()
-    ])
-}
-
-fn to_association(value: &Value) -> Option<RecordedAssociation> {
-    Some(RecordedAssociation {
-        id: to_source_id(&value[0])?,
-        name: value[1].as_str()?.to_owned(),
-        address: value[2].as_str()?.parse().ok()?,
-    })
-}
-
-fn to_drawn(value: &Value) -> Option<Drawn> {
-    let words = value[0].as_array()?.iter();
-    let longs = value[1].as_array()?.iter();
-    Some(Drawn {
-        words: words
-            .map(|word| u32::try_from(word.as_u64()?).ok())
-            .collect::<Option<_>>()?,
-        longs: longs.map(Value::as_u64).collect::<Option<_>>()?,
-    })
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[cfg(test)]
@@ -263,40 +270,55 @@ mod tests {
             source: SourceId(3),
             sequence: u32::MAX,
         };
-        let stamp = Stamp {
+        let timestamp = Stamp {
             time: SystemTime::from_nanos(-1),
             source: StampSource::Kernel,
         };
         let applied = Applied {
-            at: stamp.time,
+            at: timestamp.time,
             step: NtpDuration::from_bits(-7),
             frequency: Frequency::from_ratio(0.1 + 0.2),
         };
-        round_trip(RecordedInput::Sent(exchange, stamp));
-        round_trip(RecordedInput::Failed(exchange, SendError::Other(-5)));
+        round_trip(RecordedInput::Sent {
+            exchange,
+            timestamp,
+        });
+        round_trip(RecordedInput::Failed {
+            exchange,
+            error: SendError::Other(-5),
+        });
         for evidence in [
             Evidence::Unasked,
             Evidence::Authentic { cookies: 8 },
             Evidence::Refusal,
             Evidence::Nothing,
         ] {
-            let heard = RecordedReply {
+            let reply = RecordedReply {
                 header: vec![0, 255, 16],
                 truncated: true,
                 malformed: true,
                 evidence,
             };
-            round_trip(RecordedInput::Reply(exchange, stamp, heard));
+            round_trip(RecordedInput::Reply {
+                exchange,
+                timestamp,
+                reply,
+            });
         }
-        round_trip(RecordedInput::Resolved(
-            ResolveId(9),
-            Err("no such host".to_owned()),
-        ));
-        round_trip(RecordedInput::Addresses(vec!["::1".parse().unwrap()]));
-        round_trip(RecordedInput::Keys(ResolveId(9), Err("no".to_owned())));
-        round_trip(RecordedInput::Keys(
-            ResolveId(9),
-            Ok(RecordedKeyExchange {
+        round_trip(RecordedInput::Resolved {
+            query: ResolveId(9),
+            result: Err("no such host".to_owned()),
+        });
+        round_trip(RecordedInput::Addresses {
+            addresses: vec!["::1".parse().unwrap()],
+        });
+        round_trip(RecordedInput::KeyExchange {
+            query: ResolveId(9),
+            result: Err("no".to_owned()),
+        });
+        round_trip(RecordedInput::KeyExchange {
+            query: ResolveId(9),
+            result: Ok(RecordedKeyExchange {
                 from: "::1".parse().unwrap(),
                 algorithm: AeadAlgorithm::Aes128GcmSiv,
                 legacy: true,
@@ -304,14 +326,19 @@ mod tests {
                 server: Some("ntp.example".to_owned()),
                 port: Some(1),
             }),
-        ));
-        round_trip(RecordedInput::Revoked(ResolveId(9), "expired".to_owned()));
-        round_trip(RecordedInput::Applied(
+        });
+        round_trip(RecordedInput::KeysRevoked {
+            query: ResolveId(9),
+            reason: "expired".to_owned(),
+        });
+        round_trip(RecordedInput::Applied {
             applied,
-            None,
-            Some(Frequency::from_ratio(-1e-7 / 3.0)),
-        ));
-        round_trip(RecordedInput::Suspended(NtpDuration::MAX));
+            step: None,
+            frequency: Some(Frequency::from_ratio(-1e-7 / 3.0)),
+        });
+        round_trip(RecordedInput::Suspended {
+            duration: NtpDuration::MAX,
+        });
         for command in [
             Command::Remove("a".to_owned()),
             Command::Online(None),
@@ -319,7 +346,9 @@ mod tests {
             Command::Burst(None),
             Command::Step { forced: true },
         ] {
-            round_trip(RecordedInput::Command(Box::new(command)));
+            round_trip(RecordedInput::Command {
+                command: Box::new(command),
+            });
         }
     }
 
@@ -329,9 +358,10 @@ mod tests {
             "",
             "{}",
             "[1]",
-            "{\"in\":\"tick\"}",
-            "{\"in\":\"reply\",\"m\":1,\"s\":1,\"x\":[0,0],\"stamp\":[0,\"kernel\"],\"header\":\"0\u{e9}\"}",
-            "{\"in\":\"command\",\"m\":1,\"s\":1,\"command\":{\"explode\":null}}",
+            "{\"input\":{\"in\":\"tick\"}}",
+            "{\"input\":{\"m\":1,\"s\":1,\"in\":\"reply\",\"exchange\":[0,0],\"timestamp\":{\"time\":0,\"source\":\"kernel\"},\"reply\":{\"header\":\"0\u{e9}\",\"evidence\":\"nothing\"}}}",
+            "{\"input\":{\"m\":1,\"s\":1,\"in\":\"suspended\",\"duration\":\"1\"}}",
+            "{\"input\":{\"m\":1,\"s\":1,\"in\":\"command\",\"command\":{\"explode\":null}}}",
             "{\"removed\":-1}",
             "{\"gap\":\"never written\"}",
         ] {

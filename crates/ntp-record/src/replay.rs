@@ -1,10 +1,13 @@
 //! Runs a new engine on a record.
 //!
-//! Every input is passed to the engine as recorded, every adjustment gets the recorded result, and every random number that the engine draws was recorded with the input.
-//! The random numbers are also the strictest test of the replay: a request that was not sent then, or is not sent now, needs other numbers.
+//! Every input is passed to the engine as recorded, every adjustment gets the recorded result, and
+//! every random number that the engine draws was recorded with the input. The random numbers are
+//! also the strictest test of the replay: a request that was not sent then, or is not sent now,
+//! needs other numbers.
 //!
-//! The replay is exact or it ends: only the version that wrote a record can replay it, from the start of the engine on. At the first input that
-//! the engine handles differently, and at the first gap, the replay stops; of what follows a difference the recorded decisions are returned.
+//! The replay is exact or it ends: only the version that wrote a record can replay it, from the
+//! start of the engine on. At the first input that the engine handles differently, and at the first
+//! gap, the replay stops; of what follows a difference the recorded decisions are returned.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,8 +15,7 @@ use std::sync::Arc;
 
 use ntp_proto::client::Protection;
 use ntp_proto::engine::{
-    Command, CommandId, Datagram, Drawn, Engine, EngineConfig, Event, ExchangeId, Input, Now,
-    Output, SourceConfig,
+    CommandId, Datagram, Drawn, Engine, Event, ExchangeId, Input, Now, Output, SourceConfig,
 };
 use ntp_proto::keys::Key;
 use ntp_time::{Adjustment, Frequency, Monotonic, NtpDuration, Stamp, SystemTime};
@@ -58,7 +60,8 @@ pub struct Outcome {
     pub incomplete: Option<String>,
     /// State of the replayed engine, at most one sample a second.
     pub samples: Vec<Sample>,
-    /// Measurements: name of the source, seconds since the start of the record, and offset in seconds.
+    /// Measurements: name of the source, seconds since the start of the record, and offset in
+    /// seconds.
     pub measurements: Vec<(String, f64, f64)>,
     /// Commands of operators: seconds since the start of the record, and description.
     pub operator_requests: Vec<(f64, String)>,
@@ -164,7 +167,7 @@ impl<'a> Replay<'a> {
                 ..Outcome::default()
             },
         };
-        replay.add_keys(&start.config);
+        replay.add_keys(&start.config.sources);
         replay
     }
 
@@ -226,7 +229,10 @@ impl<'a> Replay<'a> {
             self.outcome.operator_requests.push((at, request.clone()));
             self.trace_writer.set_operator_request(request);
         }
-        if let RecordedInput::Applied(_, step, frequency) = input {
+        if let RecordedInput::Applied {
+            step, frequency, ..
+        } = input
+        {
             // The engine requests an adjustment before this line, or it is none of its own.
             self.record_adjustment(*step, *frequency);
             return self.diverge();
@@ -246,17 +252,18 @@ impl<'a> Replay<'a> {
 
     /// Passes a recorded input to the engine.
     fn pass(&mut self, input: &RecordedInput) {
+        self.add_keys(input.sources());
         match input {
             RecordedInput::Tick => self.handle(Input::Tick),
             RecordedInput::Shutdown => self.handle(Input::Shutdown),
-            RecordedInput::Suspended(duration) => self.handle(Input::Suspended(*duration)),
-            RecordedInput::Addresses(addresses) => self.handle(Input::LocalAddresses(addresses)),
-            RecordedInput::Resolved(query, result) => {
+            RecordedInput::Suspended { duration } => self.handle(Input::Suspended(*duration)),
+            RecordedInput::Addresses { addresses } => self.handle(Input::LocalAddresses(addresses)),
+            RecordedInput::Resolved { query, result } => {
                 let (query, result) = (*query, result.as_ref());
                 let result = result.map(Vec::as_slice).map_err(String::as_str);
                 self.handle(Input::Resolved { query, result });
             }
-            RecordedInput::Keys(query, result) => {
+            RecordedInput::KeyExchange { query, result } => {
                 let exchanged = result.as_ref().map(surrogate::exchanged);
                 let result = match &exchanged {
                     Ok(Some(keys)) => Ok(keys),
@@ -266,32 +273,35 @@ impl<'a> Replay<'a> {
                 let query = *query;
                 self.handle(Input::KeyExchanged { query, result });
             }
-            RecordedInput::Revoked(query, reason) => self.handle(Input::KeysRevoked {
+            RecordedInput::KeysRevoked { query, reason } => self.handle(Input::KeysRevoked {
                 query: *query,
                 reason,
             }),
-            RecordedInput::Sent(exchange, stamp) => self.handle(Input::Transmitted {
+            RecordedInput::Sent {
+                exchange,
+                timestamp,
+            } => self.handle(Input::Transmitted {
                 exchange: *exchange,
-                stamp: *stamp,
+                stamp: *timestamp,
             }),
-            RecordedInput::Failed(exchange, error) => self.handle(Input::SendFailed {
+            RecordedInput::Failed { exchange, error } => self.handle(Input::SendFailed {
                 exchange: *exchange,
                 error: *error,
             }),
-            RecordedInput::Reply(exchange, stamp, reply) => self.reply(*exchange, *stamp, reply),
-            RecordedInput::LeapList(table) => self.handle(Input::LeapList(table.as_ref())),
-            RecordedInput::Command(command) => {
-                if let Command::Add(source) | Command::Replace(_, source) = &**command {
-                    self.add_key(source);
-                }
+            RecordedInput::Reply {
+                exchange,
+                timestamp,
+                reply,
+            } => self.reply(*exchange, *timestamp, reply),
+            RecordedInput::LeapList { list } => self.handle(Input::LeapList(list.as_ref())),
+            RecordedInput::Command { command } => {
                 self.handle(Input::Command(CommandId(0), command));
             }
-            RecordedInput::Config(config) => {
-                self.add_keys(config);
+            RecordedInput::Config { config } => {
                 self.handle(Input::Reconfigure(CommandId(0), config));
             }
             // Handled in `adjust`, as the result of an adjustment.
-            RecordedInput::Applied(..) => {}
+            RecordedInput::Applied { .. } => {}
         }
     }
 
@@ -309,17 +319,13 @@ impl<'a> Replay<'a> {
         }));
     }
 
-    fn add_keys(&mut self, config: &EngineConfig) {
-        for source in &config.sources {
-            self.add_key(source);
-        }
-    }
-
-    fn add_key(&mut self, source: &SourceConfig) {
-        if let Protection::Symmetric(key) = &source.terms.protection
-            && !self.keys.contains(key)
-        {
-            self.keys.push(Arc::clone(key));
+    fn add_keys(&mut self, sources: &[SourceConfig]) {
+        for source in sources {
+            if let Protection::Symmetric(key) = &source.terms.protection
+                && !self.keys.contains(key)
+            {
+                self.keys.push(Arc::clone(key));
+            }
         }
     }
 
@@ -360,7 +366,8 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Returns the recorded result to the engine, if the recorded engine requested the same adjustment.
+    /// Returns the recorded result to the engine, if the recorded engine requested the same
+    /// adjustment.
     fn adjust(&mut self, requested: &Adjustment) {
         let at = self.now.system;
         let text = adjustment(requested.step, requested.frequency);
@@ -378,7 +385,12 @@ impl<'a> Replay<'a> {
             Some((
                 ahead,
                 Line::Input {
-                    input: RecordedInput::Applied(applied, step, frequency),
+                    input:
+                        RecordedInput::Applied {
+                            applied,
+                            step,
+                            frequency,
+                        },
                     monotonic,
                     system,
                     rng_trace,

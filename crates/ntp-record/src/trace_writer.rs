@@ -1,34 +1,28 @@
-//! Makes lines of what goes into the engine and of what comes out: the part that every shell has to do alike.
+//! Converts the inputs and outputs of the engine to lines, for every shell alike.
 
 use ntp_proto::engine::{Engine, EngineConfig, Event, Input, Now, Output, Severity};
 use ntp_time::Adjustment;
 
 use crate::input::RecordedInput;
-use crate::line::{Line, RecordedAssociation, Start, VERSION};
+use crate::line::{Line, RecordedAssociation, Start};
 
-/// Writes down what a shell does. Its lines are to be kept in the order in which they are made.
+/// Produces the lines of a record, which must be written in this order.
 #[derive(Debug, Default)]
 pub struct TraceWriter {
-    /// What an operator asked for last.
+    /// The latest command of an operator.
     operator_request: Option<String>,
 }
 
 impl TraceWriter {
-    /// Of an engine that begins; from here on, everything is to be told.
+    /// Starts the record of a new engine, and returns its first line. All inputs and outputs must
+    /// follow.
     pub fn start(config: &EngineConfig, now: Now) -> (Self, Line) {
-        let start = Start {
-            config: config.clone(),
-            monotonic: now.monotonic,
-            system: now.system,
-            run: now.system,
-            part: 0,
-            associations: Vec::new(),
-            version: VERSION.to_owned(),
-        };
+        let start = Start::new(config, now.monotonic, now.system);
         (Self::default(), Line::Start(Box::new(start)))
     }
 
-    /// The engine has [handled](Engine::handle) this. `requested` is the adjustment that a `ClockApplied` answers.
+    /// Returns the line of an input that the engine has [handled](Engine::handle). `requested` is
+    /// the adjustment that a `ClockApplied` answers.
     pub fn input(
         &mut self,
         engine: &mut Engine,
@@ -36,7 +30,7 @@ impl TraceWriter {
         input: &Input<'_>,
         requested: Option<&Adjustment>,
     ) -> Line {
-        let input = RecordedInput::of(input, requested, engine.evidence());
+        let input = RecordedInput::new(input, requested, engine.evidence());
         if let Some(operator_request) = input.operator_request() {
             self.set_operator_request(operator_request);
         }
@@ -48,12 +42,12 @@ impl TraceWriter {
         }
     }
 
-    /// An operator wants this.
+    /// Sets the latest command of an operator.
     pub(crate) fn set_operator_request(&mut self, operator_request: String) {
         self.operator_request = Some(operator_request);
     }
 
-    /// The engine has put this out.
+    /// Returns the lines of an output of the engine.
     pub fn output(&mut self, output: &Output) -> impl Iterator<Item = Line> {
         let (first, second) = match output {
             Output::Event(event) => {

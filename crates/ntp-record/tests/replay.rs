@@ -1,4 +1,4 @@
-//! Whole runs in a simulated world, recorded as text and replayed from it.
+//! Runs in a simulated world, recorded as text and replayed from it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,7 +19,7 @@ use ntp_sim::{
 };
 use ntp_time::Adjustment;
 
-/// Writes text, in files of so many lines.
+/// Writes records as text, in files of [`LINES`] lines.
 #[derive(Debug)]
 struct Writer {
     trace_writer: TraceWriter,
@@ -29,7 +29,7 @@ struct Writer {
     lines: usize,
 }
 
-/// What the daemon does with its files, in short.
+/// Lines of a file; a short version of what the daemon does.
 const LINES: usize = 1000;
 
 impl Writer {
@@ -47,7 +47,7 @@ impl Writer {
             _ => {}
         }
         let text = line.encode(&mut self.redactor);
-        // Reading is the writer's test.
+        // Every written line must be readable.
         assert!(Line::decode(&text).is_ok(), "{text}");
         let mut files = self.files.borrow_mut();
         let file = files.last_mut().expect("there is one");
@@ -92,7 +92,7 @@ impl Trace for Writer {
     }
 }
 
-/// The files of a run, and the run.
+/// Records a run, and returns its files and the world.
 fn record(scenario: &Scenario, seed: u64) -> (Vec<String>, World) {
     let files = Rc::new(RefCell::new(vec![String::new()]));
     let writer = Writer {
@@ -113,7 +113,7 @@ fn lines(texts: &[String]) -> Vec<Line> {
     texts.map(|text| Line::decode(text).unwrap()).collect()
 }
 
-/// The replay of a whole record, which must be what was recorded.
+/// Replays a whole record, which must give the recorded decisions.
 fn replay_exactly(files: &[String]) -> Outcome {
     let outcome = replay(&lines(files)).unwrap();
     let differ = outcome
@@ -141,7 +141,7 @@ fn keyed(index: usize, key: Key) -> SourceConfig {
     source
 }
 
-/// Everything that an operator can do, in a world with sources of all kinds.
+/// Every command of an operator, in a world with sources of all kinds.
 fn eventful() -> Scenario {
     let pool = SourceKind::Pool {
         count: 2,
@@ -228,7 +228,7 @@ fn records_contain_no_keys_and_cookies() {
         }
     }
     let sources: Vec<&str> = files.iter().flat_map(|text| text.lines()).collect();
-    assert!(sources.iter().any(|line| line.contains("\"granted\"")));
+    assert!(sources.iter().any(|line| line.contains("\"key-exchange\"")));
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn nts_sources_are_replayed_with_surrogate_keys() {
         for server in &mut scenario.servers {
             server.nts = nts(1, true);
         }
-        // One forgets its keys, and does not give new ones for a while.
+        // One server loses its keys, and exchanges no new ones for a while.
         let scenario = scenario
             .at(600.0, Action::Nts(0, nts(2, false)))
             .at(1500.0, Action::Nts(0, nts(2, true)))
@@ -344,7 +344,7 @@ fn only_consecutive_files_of_one_run_are_joined() {
     let (files, _) = record(&eventful(), 7);
     let (other, _) = record(&eventful().with_clock_offset(1.0), 8);
     assert!(files.len() >= 3, "{}", files.len());
-    // Another run's file, and a file that is missing: from there on only.
+    // A file of another run, and a missing file: only the files from there on count.
     for before in [&other[0], &files[0]] {
         let texts = [std::slice::from_ref(before), &files[2..]].concat();
         let outcome = replay(&lines(&texts)).unwrap();

@@ -537,7 +537,7 @@ impl World {
     fn act(&mut self, action: Action) {
         match action {
             Action::Behaviour(server, behaviour) => {
-                self.hosts[server].server.config.behaviour = behaviour
+                self.hosts[server].server.config.behaviour = behaviour;
             }
             Action::ServerError(server, error) => self.hosts[server].server.config.error = error,
             Action::Nts(server, nts) => self.hosts[server].server.config.nts = nts,
