@@ -23,7 +23,7 @@
 //! | `association`, `removed` | an association was added (number, source, address) or removed |
 //! | `event` | an event, or the result of an operator's command |
 //! | `dropped` | number of lines that are missing here, because they could not be written fast enough |
-//! | `keys` | beside `start` and `input`: number, algorithm and index of the secret of each source's symmetric key |
+//! | `keys` | next to `start` and `input`: number, algorithm and index of the secret of each source's symmetric key |
 //!
 //! # Incomplete records
 //! A long run fills several files, of which the oldest are deleted; a disk fails, a daemon is
@@ -49,6 +49,6 @@ mod trace_writer;
 pub use input::{RecordedInput, RecordedKeyExchange, RecordedReply};
 pub use line::{InvalidLine, Line, RecordedAssociation, Start};
 pub use plot::svg;
-pub use replay::{Decision, NoStart, Outcome, Sample, replay};
+pub use replay::{Decision, Outcome, Sample, replay};
 pub use surrogate::Redactor;
 pub use trace_writer::TraceWriter;

@@ -10,7 +10,6 @@
 //! gap, the replay stops; of what follows a difference the recorded decisions are returned.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use ntp_proto::client::Protection;
@@ -78,29 +77,14 @@ impl Outcome {
     }
 }
 
-/// The lines contain no start of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoStart;
-
-impl fmt::Display for NoStart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no start of a record; is it the file of `record-path`?")
-    }
-}
-
-impl std::error::Error for NoStart {}
-
-/// Replays the last run in the lines of a record.
-///
-/// # Errors
-/// If there is no start of a run.
-pub fn replay(lines: &[Line]) -> Result<Outcome, NoStart> {
+/// Replays the last run in the lines of a record. Returns `None` if they contain no start of a file.
+pub fn replay(lines: &[Line]) -> Option<Outcome> {
     let starts = lines.iter().enumerate().rev();
     let mut starts = starts.filter_map(|(index, line)| match line {
         Line::Start(start) => Some((index, start)),
         _ => None,
     });
-    let (mut first, mut start) = starts.next().ok_or(NoStart)?;
+    let (mut first, mut start) = starts.next()?;
     for (index, earlier) in starts {
         if !start.continues(earlier) {
             break;
@@ -116,7 +100,7 @@ pub fn replay(lines: &[Line]) -> Result<Outcome, NoStart> {
         replay.is_running = false;
     }
     replay.run();
-    Ok(replay.into_outcome())
+    Some(replay.into_outcome())
 }
 
 struct Replay<'a> {
@@ -219,8 +203,10 @@ impl<'a> Replay<'a> {
 
     /// The engine handles the present input differently.
     fn diverge(&mut self) {
-        self.outcome.diverged.get_or_insert(self.now.system);
-        self.is_running = false;
+        if self.is_running {
+            self.outcome.diverged = Some(self.now.system);
+            self.is_running = false;
+        }
     }
 
     fn input(&mut self, input: &RecordedInput, rng_trace: &Drawn) {

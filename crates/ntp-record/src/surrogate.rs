@@ -100,17 +100,17 @@ fn cookie(algorithm: AeadAlgorithm) -> Option<Cookie> {
 }
 
 /// Returns the surrogate of a key exchange.
-pub(crate) fn exchanged(granted: &RecordedKeyExchange) -> Option<KeyExchanged> {
-    let keys = session_keys(granted.algorithm)?;
-    let cookie = cookie(granted.algorithm)?;
+pub(crate) fn exchanged(recorded: &RecordedKeyExchange) -> Option<KeyExchanged> {
+    let keys = session_keys(recorded.algorithm)?;
+    let cookie = cookie(recorded.algorithm)?;
     Some(KeyExchanged {
-        from: granted.from,
+        from: recorded.from,
         result: KeyExchangeResult {
-            legacy_keys: granted.legacy.then(|| keys.clone()),
+            legacy_keys: recorded.legacy.then(|| keys.clone()),
             keys,
-            cookies: vec![cookie; granted.cookies.min(Cookie::IN_STOCK)],
-            server: granted.server.clone(),
-            port: granted.port,
+            cookies: vec![cookie; recorded.cookies.min(Cookie::IN_STOCK)],
+            server: recorded.server.clone(),
+            port: recorded.port,
         },
     })
 }

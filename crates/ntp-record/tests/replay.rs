@@ -75,7 +75,7 @@ impl Trace for Writer {
         if self.lines >= LINES && requested.is_none() {
             self.lines = 0;
             self.files.borrow_mut().push(String::new());
-            let start = self.start.as_mut().expect("an engine has begun");
+            let start = self.start.as_mut().expect("an engine has started");
             start.part += 1;
             start.config = engine.config();
             (start.monotonic, start.system) = (now.monotonic, now.system);

@@ -54,21 +54,21 @@ fn a_foreign_step_is_noticed_survived_and_corrected() {
 fn offsets_measured_before_a_step_are_reported_relative_to_the_clock_after_it() {
     for by in [10.0, -3.0] {
         let mut world = World::new(&after(Action::ForeignStep(by)), 1);
-        let mut looks = 0;
+        let mut checks = 0;
         world.run(2999.0).unwrap();
-        for look in 1..=400 {
-            world.run(2999.0 + f64::from(look) / 10.0).unwrap();
+        for tick in 1..=400 {
+            world.run(2999.0 + f64::from(tick) / 10.0).unwrap();
             let noticed = !disturbances(&world).is_empty();
             if !noticed || world.error().abs() > 1e-3 {
                 continue;
             }
-            looks += 1;
+            checks += 1;
             for source in world.snapshot().sources {
                 let offset = source.measured.unwrap().offset.as_seconds_f64();
                 assert!(offset.abs() < 2e-3, "{by} s: {} {offset}", source.name);
             }
         }
-        assert!(looks > 50, "{looks}");
+        assert!(checks > 50, "{checks}");
     }
 }
 

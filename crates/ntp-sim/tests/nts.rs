@@ -189,7 +189,7 @@ fn a_server_that_lost_its_keys_triggers_a_key_exchange() {
         secret: 2,
         ..Nts::default()
     };
-    let scenario = Scenario::new("forgotten keys")
+    let scenario = Scenario::new("lost keys")
         .with_nts_servers(1)
         .with_minimum_agreeing(1)
         .with_poll_limits(4, 6)

@@ -179,10 +179,10 @@ fn a_datagram_longer_than_the_buffer_is_marked() {
 fn datagrams_from_other_addresses_are_not_received() {
     for server in servers() {
         let client = client_of(&server);
-        let stranger = UdpSocket::bind((server.local_addr().unwrap().ip(), 0)).unwrap();
+        let other = UdpSocket::bind((server.local_addr().unwrap().ip(), 0)).unwrap();
         // Delivery over loopback is immediate and in order, so the reply proves that the forgery
         // was dropped.
-        let _ = stranger.send_to(b"forged", client.local_addr().unwrap());
+        let _ = other.send_to(b"forged", client.local_addr().unwrap());
         assert_eq!(receive(&server, &client, b"reply", 1024).len, 5);
         let error = client.receive(&mut [0; 64]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
