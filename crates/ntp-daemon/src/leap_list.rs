@@ -1,8 +1,8 @@
-//! The list of leap seconds: read at the start, and again when somebody has updated it.
+//! The leap second list: read at the start, and again when the file has changed.
 //!
-//! The file comes with the operating system and changes twice a year, without anybody telling us. Once an hour its time of change is looked
-//! at. That is done by a short-lived thread, as all files are read off the main thread; it ends by
-//! closing its end of a pipe, which nobody needs to wait for: its answer is taken at one of the next wake-ups.
+//! The file comes with the operating system and changes twice a year, without a notification. Its
+//! modification time is checked once an hour, by a short-lived thread, as all files are read off
+//! the main thread. The result is collected at one of the next wake-ups.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -15,39 +15,39 @@ use ntp_time::{Monotonic, NtpDuration};
 
 use crate::sandbox::{self, Profile};
 
-/// Between two looks at the file.
+/// Interval between two checks of the file.
 const INTERVAL: NtpDuration = NtpDuration::from_seconds(3600);
 
-/// The list has some kilobytes; whatever is larger is another file.
+/// Size limit in bytes; the list has some kilobytes.
 const LARGEST: u64 = 1 << 20;
 
-/// What came of a look.
+/// Result of a check.
 #[derive(Clone, Debug, PartialEq)]
 enum Found {
-    /// The file is as it was.
+    /// The file is unchanged.
     Same,
-    /// There is none.
+    /// There is no file.
     Nothing,
-    /// A list, and when it was changed.
+    /// A list, and its modification time.
     List(LeapTable, Option<SystemTime>),
-    /// It cannot be used, and why.
+    /// The file cannot be used: the reason, and its modification time.
     Wrong(String, Option<SystemTime>),
 }
 
-/// News for the engine.
+/// A change that the engine must learn.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum News {
-    /// Another list.
+    /// A new list.
     List(LeapTable),
-    /// The list is gone, or cannot be used any more: what was wrong, if it is to be told.
+    /// The list is gone or has become unusable; with a reason if it is worth a message.
     None(Option<String>),
 }
 
-/// The file.
+/// The leap second list file.
 #[derive(Debug, Default)]
 pub struct LeapList {
     path: Option<PathBuf>,
-    /// Whether its absence is worth a message.
+    /// Whether a missing file is worth a message.
     expected: bool,
     changed: Option<SystemTime>,
     /// Whether the engine has a list.
@@ -57,7 +57,7 @@ pub struct LeapList {
 }
 
 impl LeapList {
-    /// The list at `path`, if any is to be used. If it is `expected`, its absence is told.
+    /// Watches the list at `path`, if any. If the file is `expected`, its absence is reported.
     pub fn new(path: Option<PathBuf>, expected: bool) -> Self {
         Self {
             path,
@@ -66,7 +66,7 @@ impl LeapList {
         }
     }
 
-    /// To be called at wake-ups. Returns what is new.
+    /// Checks the file if that is due. Call it at every wake-up. Returns a change, if any.
     pub(crate) fn attend(&mut self, now: Monotonic) -> Option<News> {
         let path = self.path.as_ref()?;
         if let Some(look) = self.look.take_if(|look| look.is_finished()) {
@@ -79,7 +79,7 @@ impl LeapList {
             self.next = Some(now + INTERVAL);
             let (path, known) = (path.clone(), self.changed);
             let look = move || look_at(&path, known);
-            // Without a thread to be had it is tried again in an hour.
+            // If no thread can be started, the next attempt is in an hour.
             self.look = sandbox::spawn("leap list", Profile::Files, look).ok();
         }
         None
@@ -140,7 +140,7 @@ mod tests {
 
     const LIST: &str = "#@ 3928521600\n3644697600 36\n3692217600 37\n";
 
-    /// Looks until there is an answer.
+    /// Checks the file until there is a result.
     fn news(list: &mut LeapList) -> Option<News> {
         list.next = None;
         assert_eq!(list.attend(Monotonic::default()), None);
@@ -156,7 +156,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("ntpd-rs-leap-{}", std::process::id()));
         let _ = fs::remove_file(&path);
         let mut list = LeapList::new(Some(path.clone()), false);
-        assert_eq!(news(&mut list), None, "nobody asked for it");
+        assert_eq!(news(&mut list), None, "its absence is not worth a message");
         fs::write(&path, LIST).unwrap();
         let table = LeapTable::parse(LIST).unwrap();
         assert_eq!(news(&mut list), Some(News::List(table)));
@@ -169,12 +169,12 @@ mod tests {
             .and_then(|file| file.set_modified(later))
             .unwrap();
         let Some(News::None(Some(why))) = news(&mut list) else {
-            panic!("a wrong list is told");
+            panic!("an invalid list is reported");
         };
         assert!(why.contains("line 1"), "{why}");
         fs::remove_file(&path).unwrap();
         let mut named = LeapList::new(Some(path), true);
         assert!(matches!(news(&mut named), Some(News::None(Some(_)))));
-        assert_eq!(news(&mut named), None, "told once");
+        assert_eq!(news(&mut named), None, "reported once");
     }
 }

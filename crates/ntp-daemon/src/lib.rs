@@ -9,10 +9,10 @@
 //! | `resolve` | names, off the main thread |
 //! | `leap_list` | the file of all leap seconds |
 //! | `persist` | the state directory |
-//! | [`observe`] | the observation socket |
+//! | [`observation_socket`] | the observation socket |
 //! | [`control`] | the control socket: reading, and changing the daemon while it runs |
 //! | [`observation`] | the engine's snapshot in that socket's words |
-//! | [`once`] | asking and setting the clock once, without a daemon |
+//! | [`one_shot`] | asking and setting the clock once, without a daemon |
 //! | [`sandbox`] | what is given up once everything is open |
 //! | `service_manager` | what systemd is told |
 //! | [`log`], [`cli`], [`exit`] | messages, command line, exit codes |
@@ -29,8 +29,8 @@ pub mod listeners;
 pub mod log;
 pub mod nts;
 pub mod observation;
-pub mod observe;
-pub mod once;
+pub mod observation_socket;
+pub mod one_shot;
 mod persist;
 mod record;
 mod resolve;
@@ -50,11 +50,11 @@ use ntp_udp::signals;
 use tracing::{Level, error, info, warn};
 
 use cli::Cli;
-use control::{Desk, Door, Standing};
+use control::{CommandHandler, ControlListener, StartupContext};
 pub use leap_list::LeapList;
 use log::{LogFile, Threshold};
 use nts::CookieKeys;
-use observe::Observer;
+use observation_socket::ObservationSocket;
 pub use persist::Store;
 pub use record::Recorder;
 use runtime::{Ending, Failure, Parts, Runtime};
@@ -124,14 +124,14 @@ fn run(
     for finding in loaded.config.check() {
         warn!("{}", finding.diagnostic);
     }
-    sandbox::take_up_capabilities();
+    sandbox::raise_permitted_capabilities();
     if let Err(problem) = signals::install() {
         return fatal(log_file, &format!("cannot catch signals: {problem}"));
     }
     let [a, b, c, d, ..] = seed();
     let steering_key = u32::from_ne_bytes([a, b, c, d]);
     // As whoever we were started: later the socket could not be made or given to a group.
-    let door = Door::open(&loaded.config.control).unwrap_or_else(|problem| {
+    let listener = ControlListener::open(&loaded.config.control).unwrap_or_else(|problem| {
         warn!("no control socket at {problem}; ntp-ctl can change nothing");
         None
     });
@@ -150,7 +150,7 @@ fn run(
         Err(problem) => return fatal(log_file, &problem.to_string()),
     };
     let manager = ServiceManager::from_environment(&loaded.config);
-    let standing = Standing {
+    let startup = StartupContext {
         explicit: cli.config,
         level: cli.log_level.map(Level::from),
         threshold,
@@ -158,11 +158,11 @@ fn run(
         steering_key,
         loaded,
     };
-    runtime.obey(door, Desk::new(standing));
-    runtime.report_to(manager);
-    let code = live(&mut runtime, log_file);
+    runtime.set_control(listener, CommandHandler::new(startup));
+    runtime.set_service_manager(manager);
+    let code = run_until_exit(&mut runtime, log_file);
     let ended = runtime.shut_down();
-    sandbox::tell_refusals();
+    sandbox::log_refusals();
     match ended {
         Ok(()) => code,
         Err(problem) => fatal(log_file, &problem.to_string()),
@@ -180,7 +180,7 @@ fn fatal(log_file: Option<&LogFile>, problem: &str) -> u8 {
 }
 
 /// Runs until there is a reason to end, and says with which code.
-fn live(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
+fn run_until_exit(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
     loop {
         match runtime.run(None) {
             Ok(Ending::Halted(halt)) => return fatal(log_file, &halt.to_string()),
@@ -213,7 +213,7 @@ fn assemble(
     let listeners = listeners::listeners(config, keys, steering_key);
     // Before anything of another instance that may be running is touched.
     let bound = Bound::bind(listeners).map_err(Failure::Serve)?;
-    let giving =
+    let ke_server =
         ntp_nts_ke::server::Bound::bind(nts::endpoints(config)).map_err(Failure::GiveKeys)?;
     let mut clock = open_clock(config).map_err(Failure::Clock)?;
     if let Some(shortcoming) = monotonic_source().shortcoming() {
@@ -233,12 +233,12 @@ fn assemble(
         kept.frequency,
         convert::clock_facts(&clock).map_err(Failure::Clock)?,
     );
-    let observer = config
+    let observation_socket = config
         .observability
         .observation_path
         .as_ref()
         .and_then(|path| {
-            let bound = Observer::bind(path, config.observability.observation_permissions);
+            let bound = ObservationSocket::bind(path, config.observability.observation_permissions);
             if let Err(problem) = &bound {
                 warn!(
                     "no observation socket at {}: {problem}; ntp-ctl status will not work",
@@ -255,7 +255,7 @@ fn assemble(
             sockets,
             store,
             leap_list: LeapList::new(config.leap.list.clone(), config.leap.list_is_named),
-            observer,
+            observation_socket,
             recorder: config
                 .observability
                 .record_path
@@ -264,7 +264,7 @@ fn assemble(
             seed: seed(),
         },
     );
-    runtime.get_keys(nts::Exchanges::new(config, kept.past));
+    runtime.get_keys(nts::KeClient::new(config, kept.past));
     let cookie_keys = if nts::needs_cookie_keys(config) {
         let keys = CookieKeys::new(&config.keyset, config.keyset_file(), runtime.now(), seed);
         Some(keys.map_err(Failure::CookieKeys)?)
@@ -275,7 +275,7 @@ fn assemble(
     runtime.start_recording();
     if let Some(keys) = cookie_keys {
         runtime
-            .give_keys(keys, giving, seed())
+            .give_keys(keys, ke_server, seed())
             .map_err(Failure::GiveKeys)?;
     }
     if !bound.is_empty() {
@@ -345,18 +345,18 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_fails_ends_the_daemon_loudly() {
+    fn a_failed_worker_ends_the_daemon_with_an_error() {
         let mut runtime = serving(
             "[[server]]\nlisten = \"127.83.2.1:0\"\nworkers = 2\n[clock]\nkind = \"none\"\n",
         );
-        runtime.sabotage();
-        // `live` would go on for ever if it did not notice.
-        assert_eq!(live(&mut runtime, None), exit::SOFTWARE);
+        runtime.inject_fault();
+        // `run_until_exit` would go on for ever if it did not notice.
+        assert_eq!(run_until_exit(&mut runtime, None), exit::SOFTWARE);
         assert_eq!(exit::SOFTWARE, 70);
     }
 
     #[test]
-    fn a_daemon_that_served_nobody_can_begin_to_and_end_again() {
+    fn a_daemon_without_servers_can_start_and_stop_serving() {
         let mut runtime = serving("[clock]\nkind = \"none\"\n");
         let listeners = |text: &str| {
             let (config, _) = ntp_config::parse(text, "ntp.toml").unwrap();

@@ -1,12 +1,15 @@
-//! Writing the record (`record-path`), off the timekeeping thread.
+//! Writes the record (`record-path`), off the timekeeping thread.
 //!
-//! The main loop hands lines over through a bounded queue and never waits: what does not fit is counted, and the count is
-//! written where the lines are missing. A thread of its own turns them into text and writes that.
+//! The main loop passes lines through a bounded queue and never waits. Lines that do not fit are
+//! counted, and the count is written in their place. A thread of its own encodes and writes the
+//! lines.
 //!
 //! # Size
-//! A file that has grown to [`FILE_SIZE`] is renamed to `NAME.1`, `NAME.1` to `NAME.2` and so on; there are at most [`FILES`], 64 MiB in all: some ten days of a
-//! client with four servers. Each run of the daemon begins a new file. Each file begins with the configuration in force and the associations that there are, so that it is of use when those
-//! before it are gone. Files belong to the daemon's user alone.
+//! A file that has grown to [`FILE_SIZE`] is renamed to `NAME.1`, `NAME.1` to `NAME.2` and so on.
+//! There are at most [`FILES`] files, 64 MiB in all: some ten days of a client with four servers.
+//! Each run of the daemon begins a new file. Each file begins with the configuration in force and
+//! the existing associations, so that it is usable without the earlier ones. Files are readable by
+//! the daemon's user only.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -22,52 +25,52 @@ use tracing::{info, warn};
 
 use crate::sandbox::{self, Profile};
 
-/// Octets after which a new file is begun.
+/// Size in bytes after which a new file is begun.
 const FILE_SIZE: u64 = 16 << 20;
-/// Files kept, the present one included.
+/// Number of files, including the current one.
 const FILES: usize = 4;
-/// Lines that may wait for the disk.
+/// Capacity of the queue in lines.
 const QUEUE: usize = 4096;
 
-/// What goes to the writer.
+/// An entry of the queue to the writer.
 #[derive(Debug)]
-enum Note {
-    /// To be written.
+enum QueueEntry {
+    /// A line to write.
     Line(Line),
-    /// The configuration in force, with which a later file has to begin.
+    /// The configuration in force, with which a later file begins.
     InForce(Box<EngineConfig>),
 }
 
-/// The main loop's end of the record.
+/// The main loop's side of the record.
 #[derive(Debug)]
 pub struct Recorder {
     path: PathBuf,
     scribe: Scribe,
-    notes: Option<SyncSender<Note>>,
-    /// What was handed over before [`start`](Self::start).
-    waiting: Option<Receiver<Note>>,
+    queue: Option<SyncSender<QueueEntry>>,
+    /// The queue's other end before [`start`](Self::start).
+    waiting: Option<Receiver<QueueEntry>>,
     writer: Option<JoinHandle<()>>,
     dropped: u64,
 }
 
 impl Recorder {
-    /// A record to be written at `path`. Lines may be handed over at once.
+    /// Prepares a record at `path`. Lines may be passed at once.
     pub fn new(path: &Path) -> Self {
-        let (notes, waiting) = sync_channel(QUEUE);
+        let (queue, waiting) = sync_channel(QUEUE);
         Self {
             path: path.to_owned(),
             scribe: Scribe::default(),
-            notes: Some(notes),
+            queue: Some(queue),
             waiting: Some(waiting),
             writer: None,
             dropped: 0,
         }
     }
 
-    /// Begins to write, on a thread of its own: to be called when the process has the rights that it will keep.
+    /// Starts the writing thread. Call it when the process has its final privileges.
     ///
     /// # Errors
-    /// If there can be no file or no thread; nothing is recorded then.
+    /// If the file cannot be opened or no thread can be started; nothing is recorded then.
     pub(crate) fn start(&mut self) -> io::Result<()> {
         let Some(queue) = self.waiting.take() else {
             return Ok(());
@@ -86,20 +89,20 @@ impl Recorder {
         Ok(())
     }
 
-    /// Where it is written.
+    /// Returns the path of the record.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// An engine begins.
+    /// Records the start of an engine.
     pub(crate) fn begin(&mut self, config: &EngineConfig, now: Now) {
         let (scribe, line) = Scribe::begin(config, now, env!("CARGO_PKG_VERSION"));
         self.scribe = scribe;
-        self.note(Note::Line(line));
+        self.entry(QueueEntry::Line(line));
     }
 
-    /// The engine has handled this. `wanted` is the adjustment that it answers.
-    pub(crate) fn told(
+    /// Records an input that the engine has handled. `wanted` is the adjustment that it reports on.
+    pub(crate) fn record_input(
         &mut self,
         engine: &mut Engine,
         now: Now,
@@ -107,25 +110,25 @@ impl Recorder {
         wanted: Option<&Adjustment>,
     ) {
         let line = self.scribe.told(engine, now, input, wanted);
-        self.note(Note::Line(line));
+        self.entry(QueueEntry::Line(line));
     }
 
-    /// The engine has put this out.
-    pub(crate) fn done(&mut self, engine: &Engine, output: &Output) {
+    /// Records an output of the engine.
+    pub(crate) fn record_output(&mut self, engine: &Engine, output: &Output) {
         for line in self.scribe.done(output).collect::<Vec<_>>() {
-            self.note(Note::Line(line));
+            self.entry(QueueEntry::Line(line));
         }
-        // A command changed it, or something was learnt.
+        // A command changed the configuration, or the frequency was learnt.
         if matches!(output, Output::Completed(..) | Output::Persist(_)) {
-            self.note(Note::InForce(Box::new(engine.config())));
+            self.entry(QueueEntry::InForce(Box::new(engine.config())));
         }
     }
 
-    /// Hands a note over, or counts it.
-    fn note(&mut self, note: Note) {
-        let Some(notes) = &self.notes else { return };
+    /// Puts an entry into the queue, or counts it as dropped.
+    fn entry(&mut self, entry: QueueEntry) {
+        let Some(queue) = &self.queue else { return };
         if self.dropped > 0 {
-            match notes.try_send(Note::Line(Line::Dropped(self.dropped))) {
+            match queue.try_send(QueueEntry::Line(Line::Dropped(self.dropped))) {
                 Ok(()) => {
                     warn!(
                         "the record misses {} lines: the disk was too slow",
@@ -139,21 +142,21 @@ impl Recorder {
                 }
             }
         }
-        match notes.try_send(note) {
+        match queue.try_send(entry) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.dropped += 1,
-            // The writer has said why it ended.
-            Err(TrySendError::Disconnected(_)) => self.notes = None,
+            // The writer has logged why it ended.
+            Err(TrySendError::Disconnected(_)) => self.queue = None,
         }
     }
 }
 
 impl Drop for Recorder {
-    /// Waits until what was handed over is written.
+    /// Waits until the queue is written.
     fn drop(&mut self) {
-        self.notes = None;
+        self.queue = None;
         if let Some(writer) = self.writer.take() {
-            // It has said what was wrong.
+            // The writer has logged its problem.
             let _ = writer.join();
         }
     }
@@ -165,7 +168,7 @@ struct Files {
     file: BufWriter<File>,
     size: u64,
     limit: u64,
-    /// What the next file has to begin with, once an engine has begun.
+    /// What the next file begins with, once an engine has started.
     start: Option<Box<Start>>,
     veil: Veil,
 }
@@ -173,7 +176,7 @@ struct Files {
 impl Files {
     fn open(path: &Path, limit: u64) -> io::Result<Self> {
         if fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0) {
-            make_room(path);
+            rotate(path);
         }
         Ok(Self {
             path: path.to_owned(),
@@ -185,24 +188,24 @@ impl Files {
         })
     }
 
-    fn write_all(&mut self, queue: &Receiver<Note>) -> io::Result<()> {
-        while let Ok(note) = queue.recv() {
-            self.take(note)?;
-            // Whatever waits goes with it; then everything can be seen.
-            for note in queue.try_iter().take(QUEUE) {
-                self.take(note)?;
+    fn write_all(&mut self, queue: &Receiver<QueueEntry>) -> io::Result<()> {
+        while let Ok(entry) = queue.recv() {
+            self.take(entry)?;
+            // Writes everything in the queue, then makes it visible.
+            for entry in queue.try_iter().take(QUEUE) {
+                self.take(entry)?;
             }
             self.file.flush()?;
         }
         Ok(())
     }
 
-    fn take(&mut self, note: Note) -> io::Result<()> {
-        match note {
-            Note::Line(line) => self.write(&line),
-            Note::InForce(config) => {
+    fn take(&mut self, entry: QueueEntry) -> io::Result<()> {
+        match entry {
+            QueueEntry::Line(line) => self.write(&line),
+            QueueEntry::InForce(config) => {
                 if let Some(start) = &mut self.start {
-                    // The clock's frequency is kept along with each adjustment.
+                    // The clock's frequency is updated with each adjustment.
                     let clock = start.config.clock;
                     start.config = EngineConfig { clock, ..*config };
                 }
@@ -225,7 +228,8 @@ impl Files {
                 },
                 Some(start),
             ) => {
-                // A later file begins between two inputs, and not between an input and the answer to what it led to.
+                // A later file begins between two inputs, not between an input and the reply to its
+                // output.
                 let between = !matches!(told, Told::Applied(..));
                 if let Told::Applied(applied, ..) = told {
                     start.config.clock.frequency = applied.frequency;
@@ -235,7 +239,7 @@ impl Files {
                     start.part = start.part.saturating_add(1);
                     let line = Line::Start(start.clone());
                     self.file.flush()?;
-                    make_room(&self.path);
+                    rotate(&self.path);
                     self.file = BufWriter::new(create(&self.path)?);
                     self.size = 0;
                     self.put(&line)?;
@@ -263,8 +267,9 @@ fn create(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Renames each file to the next number. What cannot be renamed is overwritten later, and the bound holds all the same.
-fn make_room(path: &Path) {
+/// Renames each file to the next number. A file that cannot be renamed is overwritten later, and
+/// the size limit still holds.
+fn rotate(path: &Path) {
     let numbered = |number: usize| {
         let mut name = path.as_os_str().to_owned();
         if number > 0 {
@@ -316,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_stays_within_its_files_and_each_begins_with_what_is_in_force() {
+    fn each_file_of_a_record_is_bounded_and_begins_with_the_configuration_in_force() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("record");
         fs::write(&path, "of an earlier run").unwrap();
@@ -334,7 +339,7 @@ mod tests {
             warn_on_jump: false,
             ..configuration()
         };
-        files.take(Note::InForce(Box::new(changed))).unwrap();
+        files.take(QueueEntry::InForce(Box::new(changed))).unwrap();
         for number in 0..1000 {
             files.write(&tick(number)).unwrap();
         }

@@ -1,27 +1,28 @@
-//! The control socket: reading the daemon's state and changing its mind while it runs.
+//! The control socket: read state and change configuration of the daemon.
 //!
-//! | module | what it does |
+//! | module | content |
 //! |---|---|
-//! | `door` | the socket and the connections: who waits, how long, and what each may make us remember |
-//! | `caller` | who asks, and whether they may change something |
-//! | `desk` | what a call leads to |
-//! | `status` | the engine's snapshot in the interface's words |
-//! | `clients` | who asks for time, for those who may know |
-//! | `changes` | what was changed at run time, by whom |
-//! | `reload` | reading the configuration again |
-//! | `settings` | sections of the configuration as a call brings them |
+//! | `listener` | the socket and its connections, with their limits |
+//! | `caller` | identity and permissions of a caller |
+//! | `handler` | executes the methods |
+//! | `status` | converts the engine's snapshot into the types of the interface |
+//! | `clients` | the client list |
+//! | `changes` | changes at run time, with their authors |
+//! | `reload` | reloads the configuration |
+//! | `settings` | parses the sections of the configuration that a call carries |
 //!
-//! All of it runs on the timekeeping thread, between two waits; a change is made there and then, so there is no queue, no lock and no state
-//! that is half changed. What bounds the time that strangers can take is in `door`.
+//! All of it runs on the timekeeping thread, between two waits. A change is made at once, so there
+//! is no queue, no lock and no half-changed state. `listener` bounds the time that clients can
+//! take.
 
 pub(crate) mod caller;
 mod changes;
 mod clients;
-pub(crate) mod desk;
-pub(crate) mod door;
+pub(crate) mod handler;
+pub(crate) mod listener;
 mod reload;
 mod settings;
 pub(crate) mod status;
 
-pub use desk::{Desk, Standing};
-pub use door::Door;
+pub use handler::{CommandHandler, StartupContext};
+pub use listener::ControlListener;

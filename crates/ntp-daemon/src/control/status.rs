@@ -1,4 +1,4 @@
-//! The engine's snapshot in the words of the control interface.
+//! Converts the engine's snapshot into the types of the control interface.
 
 use std::net::SocketAddr;
 
@@ -11,40 +11,40 @@ use ntp_proto::discipline::{Opinion, SourceStatus};
 use ntp_proto::engine::{MeasuredSnapshot, Snapshot, SourceSnapshot};
 use ntp_time::{LeapIndicator, Monotonic, NtpDuration, SystemTime};
 
-use crate::nts::{Figures, Given};
+use crate::nts::{KeStats, NtsStatus};
 use crate::observation::{cookies, true_offset, word};
 use crate::runtime::Runtime;
 use crate::serve::Totals;
 
-/// What the interface tells that the engine does not know.
-pub(super) struct Beside<'a> {
+/// The part of the status that the engine does not have.
+pub(super) struct StatusContext<'a> {
     pub(super) served: &'a [(SocketAddr, Totals)],
-    /// In the same order.
+    /// In the order of `served`.
     pub(super) client_list_sizes: &'a [usize],
-    pub(super) nts: Figures<'a>,
+    pub(super) nts: NtsStatus<'a>,
     pub(super) clock: &'a Clock,
     pub(super) started: Monotonic,
     pub(super) config_path: Option<String>,
     pub(super) needed: usize,
 }
 
-/// What stands for an error that nothing is known about; see `engine::view`.
+/// Represents an unknown error; see `engine::view`.
 const UNKNOWN: NtpDuration = NtpDuration::from_seconds(16);
 
-pub(super) fn status(snapshot: &Snapshot, beside: &Beside<'_>) -> Status {
+pub(super) fn status(snapshot: &Snapshot, context: &StatusContext<'_>) -> Status {
     let now = snapshot.now;
     Status {
         program: Program {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            uptime: (now.monotonic - beside.started).as_seconds_f64(),
+            uptime: (now.monotonic - context.started).as_seconds_f64(),
             now: since_1970(now.system),
-            config_path: beside.config_path.clone(),
+            config_path: context.config_path.clone(),
         },
-        system: system(snapshot, beside),
+        system: system(snapshot, context),
         sources: snapshot
             .sources
             .iter()
-            .map(|it| source(it, beside.nts.expiries.get(&it.name), now.monotonic))
+            .map(|it| source(it, context.nts.expiries.get(&it.name), now.monotonic))
             .collect(),
         configured: snapshot
             .configured
@@ -58,31 +58,31 @@ pub(super) fn status(snapshot: &Snapshot, beside: &Beside<'_>) -> Status {
                 trouble: it.trouble.clone(),
             })
             .collect(),
-        servers: beside
+        servers: context
             .served
             .iter()
-            .zip(beside.client_list_sizes)
+            .zip(context.client_list_sizes)
             .map(|(served, size)| server(served, *size))
             .collect(),
-        key_exchange: beside.nts.given.map(key_exchange),
+        key_exchange: context.nts.ke_stats.map(key_exchange),
     }
 }
 
-/// The state of a runtime that serves nobody.
+/// Returns the status of a runtime without servers.
 pub(crate) fn of_runtime(runtime: &Runtime, config_path: Option<String>, needed: usize) -> Status {
-    let beside = Beside {
+    let context = StatusContext {
         served: &[],
         client_list_sizes: &[],
-        nts: runtime.nts_figures(None),
+        nts: runtime.nts_status(None),
         clock: runtime.clock(),
         started: runtime.started(),
         config_path,
         needed,
     };
-    status(&runtime.snapshot(), &beside)
+    status(&runtime.snapshot(), &context)
 }
 
-/// The source that the clock takes its time from, while it is synchronised.
+/// Returns the source that the clock is synchronised to.
 pub(crate) fn reference(snapshot: &Snapshot) -> Option<&SourceSnapshot> {
     let system = &snapshot.system;
     let is_it = |source: &&SourceSnapshot| {
@@ -92,7 +92,7 @@ pub(crate) fn reference(snapshot: &Snapshot) -> Option<&SourceSnapshot> {
     sources.find(is_it).filter(|_| system.synchronized)
 }
 
-fn system(snapshot: &Snapshot, beside: &Beside<'_>) -> System {
+fn system(snapshot: &Snapshot, context: &StatusContext<'_>) -> System {
     let system = &snapshot.system;
     let known = |error: NtpDuration| (error < UNKNOWN).then(|| error.as_seconds_f64());
     System {
@@ -103,7 +103,7 @@ fn system(snapshot: &Snapshot, beside: &Beside<'_>) -> System {
         reference_time: system.reference_time.map(since_1970),
         leap: leap(system.leap),
         offset: known(system.bound).map(|_| -system.offset.as_seconds_f64()),
-        // There is a zero with a sign.
+        // Turns -0.0 into 0.0.
         frequency: system.frequency.as_ppm() + 0.0,
         frequency_sigma: system.frequency_uncertainty.as_ppm(),
         estimated_error: known(system.estimated_error),
@@ -116,10 +116,10 @@ fn system(snapshot: &Snapshot, beside: &Beside<'_>) -> System {
             .map(NtpDuration::as_seconds_f64),
         agreeing: system.agreeing as u64,
         candidates: system.candidates as u64,
-        needed: beside.needed as u64,
+        needed: context.needed as u64,
         majority: system.majority,
-        clock: beside.clock.kind().to_string(),
-        true_offset: true_offset(beside.clock).map(NtpDuration::as_seconds_f64),
+        clock: context.clock.kind().to_string(),
+        true_offset: true_offset(context.clock).map(NtpDuration::as_seconds_f64),
     }
 }
 
@@ -165,17 +165,17 @@ fn source(source: &SourceSnapshot, certificate_expiry: Option<&u64>, now: Monoto
     }
 }
 
-fn key_exchange(given: &Given) -> KeyExchange {
+fn key_exchange(ke_stats: &KeStats) -> KeyExchange {
     KeyExchange {
-        addresses: given.addresses.iter().map(ToString::to_string).collect(),
-        connections: given.connections,
-        granted: given.granted,
-        refused: given.refused,
-        timed_out: given.timed_out,
-        evicted: given.evicted,
-        failed: given.failed,
-        cookie_key: given.cookie_key.map(u64::from),
-        certificates: (given.certificates.iter())
+        addresses: ke_stats.addresses.iter().map(ToString::to_string).collect(),
+        connections: ke_stats.connections,
+        granted: ke_stats.granted,
+        refused: ke_stats.refused,
+        timed_out: ke_stats.timed_out,
+        evicted: ke_stats.evicted,
+        failed: ke_stats.failed,
+        cookie_key: ke_stats.cookie_key.map(u64::from),
+        certificates: (ke_stats.certificates.iter())
             .map(|certificate| Certificate {
                 path: certificate.path.display().to_string(),
                 names: certificate.names.clone(),

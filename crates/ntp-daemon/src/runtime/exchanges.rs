@@ -30,7 +30,7 @@ struct Open {
 
 /// What an open socket had to say. Times are readings of the disciplined clock.
 #[derive(Debug)]
-pub(super) enum Happening {
+pub(super) enum SocketEvent {
     /// A better stamp of a request.
     Stamped(ExchangeId, Stamp),
     /// A datagram of this length lies in the buffer.
@@ -116,7 +116,7 @@ impl Exchanges {
         clock: &Clock,
         set: &PollSet,
         id: ExchangeId,
-        happenings: &mut Vec<Happening>,
+        events: &mut Vec<SocketEvent>,
     ) {
         let Self { open, buffer, .. } = self;
         let Some(open) = open.iter_mut().find(|open| open.id == id) else {
@@ -129,10 +129,10 @@ impl Exchanges {
             match open.socket.take_transmit_stamp() {
                 Ok(ErrorQueue::TransmitStamp(stamp)) => {
                     open.stamped = true;
-                    happenings.push(Happening::Stamped(id, translated(clock, stamp)));
+                    events.push(SocketEvent::Stamped(id, translated(clock, stamp)));
                 }
                 Ok(ErrorQueue::Unreachable(error)) => {
-                    happenings.push(Happening::Failed(id, sort(&error)));
+                    events.push(SocketEvent::Failed(id, sort(&error)));
                 }
                 // An error that is not in the queue is told by the next receive, and cleared by it.
                 Ok(ErrorQueue::Empty) | Err(_) => receive |= ready.error,
@@ -150,7 +150,7 @@ impl Exchanges {
                         source: StampSource::Daemon,
                     },
                 };
-                happenings.push(Happening::Received {
+                events.push(SocketEvent::Received {
                     id,
                     length: datagram.len,
                     truncated: datagram.truncated,
@@ -158,7 +158,7 @@ impl Exchanges {
                 });
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => happenings.push(Happening::Failed(id, sort(&error))),
+            Err(error) => events.push(SocketEvent::Failed(id, sort(&error))),
         }
     }
 

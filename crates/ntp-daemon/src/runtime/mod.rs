@@ -10,13 +10,13 @@
 //! What may block is done elsewhere: names and files by
 //! short-lived threads (`resolve`, `persist`). A facility that is missing is named once and done without.
 
-mod dealings;
+mod driver;
 mod exchanges;
 mod operators;
 mod reading;
 mod waiting;
 
-pub(crate) use operators::NotFollowed;
+pub(crate) use operators::NtsReloadError;
 
 use std::collections::VecDeque;
 use std::io;
@@ -31,18 +31,18 @@ use ntp_udp::wait::PollSet;
 use ntp_udp::{AddressMonitor, Facility, Shortcoming, SocketOptions, StampKeeper};
 use tracing::{info, warn};
 
-use crate::control::{Desk, Door};
+use crate::control::{CommandHandler, ControlListener};
 use crate::leap_list::LeapList;
-use crate::nts::{self, CookieKeys, Giving};
-use crate::observe::Observer;
+use crate::nts::{self, CookieKeys, KeServer};
+use crate::observation_socket::ObservationSocket;
 use crate::persist::Store;
 use crate::record::Recorder;
 use crate::resolve::Resolver;
 use crate::sandbox;
 use crate::serve::{Bound, Listener, ServeError, Servers};
-use crate::service_manager::{Glance, ServiceManager};
-use dealings::Echo;
-use exchanges::{Exchanges, Happening};
+use crate::service_manager::{ClockSummary, ServiceManager};
+use driver::DeferredInput;
+use exchanges::{Exchanges, SocketEvent};
 use reading::now;
 
 /// Why a run ended.
@@ -95,29 +95,29 @@ pub struct Runtime {
     resolver: Resolver,
     store: Store,
     leap_list: LeapList,
-    observer: Option<Observer>,
+    observation_socket: Option<ObservationSocket>,
     recorder: Option<Recorder>,
     servers: Option<Servers>,
     /// What protects our clients' cookies, if any of them uses NTS.
     cookie_keys: Option<CookieKeys>,
-    giving: Option<Giving>,
-    getting: nts::Exchanges,
+    ke_server: Option<KeServer>,
+    ke_client: nts::KeClient,
     addresses: Option<AddressMonitor>,
     /// Keeps the kernel's packet stamping switched on between exchanges; never read.
     _stamp_keeper: Option<StampKeeper>,
     poll_set: PollSet,
     missing: Vec<Shortcoming>,
-    told_missing: Vec<Facility>,
+    logged_missing: Vec<Facility>,
     /// How far the suspend-proof clock was ahead of the other at the last look.
     suspended: NtpDuration,
-    happenings: Vec<Happening>,
-    echoes: VecDeque<Echo>,
+    events: Vec<SocketEvent>,
+    echoes: VecDeque<DeferredInput>,
     halted: Option<Halt>,
     /// Whether the engine has been told anything.
     begun: bool,
     /// What became of the command that the engine was given last.
     completed: Option<Result<Done, Refusal>>,
-    control: Option<(Option<Door>, Desk)>,
+    control: Option<(Option<ControlListener>, CommandHandler)>,
     started: Monotonic,
     manager: Option<ServiceManager>,
 }
@@ -134,7 +134,7 @@ pub struct Parts {
     /// Where leap seconds are listed.
     pub leap_list: LeapList,
     /// Who may look on.
-    pub observer: Option<Observer>,
+    pub observation_socket: Option<ObservationSocket>,
     /// Where everything that the engine is told is written down.
     pub recorder: Option<Recorder>,
     /// Seed of all randomness.
@@ -149,7 +149,7 @@ impl Runtime {
             sockets,
             store,
             leap_list,
-            observer,
+            observation_socket,
             mut recorder,
             seed,
         } = parts;
@@ -166,19 +166,19 @@ impl Runtime {
             resolver: Resolver::default(),
             store,
             leap_list,
-            observer,
+            observation_socket,
             recorder,
             servers: None,
             cookie_keys: None,
-            giving: None,
-            getting: nts::Exchanges::default(),
+            ke_server: None,
+            ke_client: nts::KeClient::default(),
             addresses,
             _stamp_keeper: keeper,
             poll_set: PollSet::new(),
             missing: Vec::new(),
-            told_missing: Vec::new(),
+            logged_missing: Vec::new(),
             suspended: monotonic() - monotonic_unsuspended(),
-            happenings: Vec::new(),
+            events: Vec::new(),
             echoes: VecDeque::new(),
             halted: None,
             begun: false,
@@ -217,9 +217,9 @@ impl Runtime {
         mut seed: impl FnMut() -> [u8; 32],
     ) -> Result<(), ServeError> {
         self.missing.extend_from_slice(bound.missing());
-        self.tell_missing();
+        self.log_missing();
         let claim = self.engine.claim(now(&self.clock));
-        let mut servers = Servers::none(&self.clock.translator())?;
+        let mut servers = Servers::new(&self.clock.translator())?;
         if let Some(keys) = &self.cookie_keys {
             servers.publish_keyset(&keys.current());
         }
@@ -242,18 +242,18 @@ impl Runtime {
         seed: [u8; 32],
     ) -> Result<(), StartError> {
         if !bound.is_empty() {
-            self.giving = Some(Giving::start(bound, keys.shared(), seed)?);
+            self.ke_server = Some(KeServer::start(bound, keys.shared(), seed)?);
         }
         self.cookie_keys = Some(keys);
         Ok(())
     }
 
     /// Gets keys for sources with NTS in this way; to be called before the first [`run`](Self::run).
-    pub(crate) fn get_keys(&mut self, getting: nts::Exchanges) {
-        self.getting = getting;
+    pub(crate) fn get_keys(&mut self, ke_client: nts::KeClient) {
+        self.ke_client = ke_client;
     }
 
-    /// Serves at these addresses from now on and at no others, as a new configuration wants it; see [`Servers::follow`]. What goes wrong is
+    /// Serves at these addresses from now on and at no others, as a new configuration wants it; see [`Servers::reconfigure`]. What goes wrong is
     /// returned, and does not keep the other addresses from being served.
     pub fn serve_at(
         &mut self,
@@ -264,7 +264,7 @@ impl Runtime {
         let servers = match &mut self.servers {
             Some(servers) => servers,
             None if listeners.is_empty() => return Vec::new(),
-            none => match Servers::none(&self.clock.translator()) {
+            none => match Servers::new(&self.clock.translator()) {
                 Ok(servers) => none.insert(servers),
                 Err(problem) => return vec![problem],
             },
@@ -272,9 +272,9 @@ impl Runtime {
         if let Some(keys) = &self.cookie_keys {
             servers.publish_keyset(&keys.current());
         }
-        let (missing, problems) = servers.follow(listeners, claim, seed);
+        let (missing, problems) = servers.reconfigure(listeners, claim, seed);
         self.missing.extend(missing);
-        self.tell_missing();
+        self.log_missing();
         problems
     }
 
@@ -289,7 +289,7 @@ impl Runtime {
             self.drain()?;
         }
         self.handle(Input::Tick)?;
-        self.tell_manager(self.engine.claim(self.now()));
+        self.update_manager(self.engine.claim(self.now()));
         loop {
             if let Some(halt) = self.halted {
                 return Ok(Ending::Halted(halt));
@@ -297,7 +297,7 @@ impl Runtime {
             if until.is_some_and(|until| monotonic() >= until) || ntp_udp::signals::pending() {
                 return Ok(Ending::Paused);
             }
-            sandbox::tell_refusals();
+            sandbox::log_refusals();
             self.wait(until)?;
             self.look_for_suspend()?;
             self.attend_exchanges()?;
@@ -319,21 +319,21 @@ impl Runtime {
             {
                 self.hand_out_cookie_keys();
             }
-            self.tell_manager(claim);
+            self.update_manager(claim);
         }
     }
 
-    fn tell_manager(&mut self, claim: Claim) {
+    fn update_manager(&mut self, claim: Claim) {
         let Some(manager) = &mut self.manager else {
             return;
         };
         let now = now(&self.clock);
-        let glance = Glance {
+        let summary = ClockSummary {
             synchronized: claim.is_synchronized(now.system),
             stratum: claim.stratum,
             reference_id: claim.reference_id,
         };
-        manager.attend(glance, || self.engine.snapshot(now));
+        manager.attend(summary, || self.engine.snapshot(now));
     }
 
     /// Ends in order: no slew left in the clock, state saved, no socket file left.
@@ -348,15 +348,15 @@ impl Runtime {
         self.store.finish();
         // Nobody is told the time of a clock that is kept by no one.
         let served = self.servers.as_mut().map_or(Ok(()), Servers::stop);
-        if let Some(giving) = self.giving.take() {
-            giving.stop();
+        if let Some(ke_server) = self.ke_server.take() {
+            ke_server.stop();
         }
         let result = self.handle(Input::Shutdown);
         self.store.finish();
         if let Some(keys) = &mut self.cookie_keys {
             keys.finish();
         }
-        self.observer = None;
+        self.observation_socket = None;
         self.control = None;
         result.and(served.map_err(Failure::Serve))
     }
@@ -371,13 +371,13 @@ impl Runtime {
         self.engine.snapshot(now(&self.clock))
     }
 
-    /// Follows what operators want, who come through `door` if there is one, and by signal.
-    pub fn obey(&mut self, door: Option<Door>, desk: Desk) {
-        self.control = Some((door, desk));
+    /// Follows what operators want, who come through `listener` if there is one, and by signal.
+    pub fn set_control(&mut self, listener: Option<ControlListener>, handler: CommandHandler) {
+        self.control = Some((listener, handler));
     }
 
     /// Tells the service manager how things stand, from the next [`run`](Self::run) on.
-    pub(crate) fn report_to(&mut self, manager: Option<ServiceManager>) {
+    pub(crate) fn set_service_manager(&mut self, manager: Option<ServiceManager>) {
         self.manager = manager;
     }
 
@@ -393,8 +393,8 @@ impl Runtime {
 
     /// Makes a worker fail at each address.
     #[cfg(test)]
-    pub(crate) fn sabotage(&self) {
-        self.servers.iter().for_each(Servers::sabotage);
+    pub(crate) fn inject_fault(&self) {
+        self.servers.iter().for_each(Servers::inject_fault);
     }
 }
 

@@ -12,22 +12,22 @@ use ntp_time::Monotonic;
 
 use super::reading::now;
 use super::{Failure, Runtime};
-use crate::nts::{self, CookieKeys, Figures, Given, Giving, Rekeyed};
-use crate::serve::{Register, Servers, Totals};
+use crate::nts::{self, CookieKeys, KeServer, KeStats, NtsStatus, Rekeyed};
+use crate::serve::{ClientTable, Servers, Totals};
 
 /// Commands are answered before the next one is given, so that one number does for all.
 const COMMAND: CommandId = CommandId(0);
 
 /// A part of NTS that stays as it was.
 #[derive(Debug)]
-pub(crate) enum NotFollowed {
+pub(crate) enum NtsReloadError {
     /// The keys for cookies.
     Keyset(String),
     /// An address at which keys are given out.
     KeyExchange(StartError),
 }
 
-impl core::fmt::Display for NotFollowed {
+impl core::fmt::Display for NtsReloadError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Keyset(problem) => write!(f, "[keyset]: {problem}"),
@@ -36,7 +36,7 @@ impl core::fmt::Display for NotFollowed {
             {
                 write!(
                     f,
-                    "listen in [[nts-ke-server]]: {address} (TCP) may be taken at the start only: restart the daemon"
+                    "listen in [[nts-ke-server]]: {address} (TCP) can be bound at the start only: restart the daemon"
                 )
             }
             Self::KeyExchange(problem) => write!(f, "[[nts-ke-server]]: {problem}"),
@@ -47,8 +47,8 @@ impl core::fmt::Display for NotFollowed {
 impl Runtime {
     /// Reads the certificates again with which keys are given out.
     pub fn reload_certificates(&mut self) {
-        if let Some(giving) = &mut self.giving {
-            giving.reload();
+        if let Some(ke_server) = &mut self.ke_server {
+            ke_server.reload();
         }
     }
 
@@ -59,26 +59,26 @@ impl Runtime {
     pub(crate) fn rekey(&mut self) -> Result<Rekeyed, &'static str> {
         let now = now(&self.clock);
         let keys = self.cookie_keys.as_mut().ok_or(
-            "there are no cookies here: no keys for NTS are given out, and nothing else asks for a keyset",
+            "no cookie keys are in use: there is no [[nts-ke-server]], and nothing else needs a keyset",
         )?;
         let rekeyed = keys.rekey(now).ok_or(
-            "the keys for cookies follow from the fleet's shared secret and the time; to have others, put another secret into the file of \
-             shared-secret-path on all servers, and reload them",
+            "the cookie keys are derived from the fleet's shared secret and the time; to change them, replace the \
+             secret in the file of shared-secret-path on all servers, and reload them",
         )?;
         self.hand_out_cookie_keys();
         Ok(rekeyed)
     }
 
     /// Makes cookies and gives out keys as a new configuration wants it. What cannot be done is returned; the rest is done all the same.
-    pub(crate) fn follow_nts(
+    pub(crate) fn reconfigure_nts(
         &mut self,
         config: &Config,
         seed: fn() -> [u8; 32],
-    ) -> Vec<NotFollowed> {
+    ) -> Vec<NtsReloadError> {
         let mut problems = Vec::new();
         let now = now(&self.clock);
         let changed = match &mut self.cookie_keys {
-            Some(keys) => keys.follow(&config.keyset, config.keyset_file(), now),
+            Some(keys) => keys.reconfigure(&config.keyset, config.keyset_file(), now),
             None if !nts::needs_cookie_keys(config) => return problems,
             none => CookieKeys::new(&config.keyset, config.keyset_file(), now, seed).map(|keys| {
                 *none = Some(keys);
@@ -88,43 +88,43 @@ impl Runtime {
         match changed {
             Ok(true) => self.hand_out_cookie_keys(),
             Ok(false) => {}
-            Err(problem) => problems.push(NotFollowed::Keyset(problem)),
+            Err(problem) => problems.push(NtsReloadError::Keyset(problem)),
         }
         let endpoints = nts::endpoints(config);
         let Some(keys) = self
             .cookie_keys
             .as_ref()
-            .filter(|_| !endpoints.is_empty() || self.giving.is_some())
+            .filter(|_| !endpoints.is_empty() || self.ke_server.is_some())
         else {
             return problems;
         };
-        let refused = match &mut self.giving {
-            Some(giving) => giving.follow(endpoints),
-            none => match Giving::start(Bound::default(), keys.shared(), seed()) {
-                Ok(giving) => none.insert(giving).follow(endpoints),
+        let refused = match &mut self.ke_server {
+            Some(ke_server) => ke_server.reconfigure(endpoints),
+            none => match KeServer::start(Bound::default(), keys.shared(), seed()) {
+                Ok(ke_server) => none.insert(ke_server).reconfigure(endpoints),
                 Err(problem) => vec![problem],
             },
         };
-        problems.extend(refused.into_iter().map(NotFollowed::KeyExchange));
+        problems.extend(refused.into_iter().map(NtsReloadError::KeyExchange));
         problems
     }
 
     /// Believes the authorities that `config` names for its sources.
-    pub(crate) fn trust_as(&mut self, config: &Config) {
-        self.getting.configure(config);
+    pub(crate) fn configure_ke_client(&mut self, config: &Config) {
+        self.ke_client.configure(config);
     }
 
-    /// The giving out of NTS keys, if any are.
-    pub(crate) fn given(&self) -> Option<Given> {
+    /// The ke_server out of NTS keys, if any are.
+    pub(crate) fn ke_stats(&self) -> Option<KeStats> {
         let keys = self.cookie_keys.as_ref()?;
-        self.giving.as_ref()?.figures(&keys.current())
+        self.ke_server.as_ref()?.stats(&keys.current())
     }
 
     /// What readers are told about NTS.
-    pub(crate) fn nts_figures<'a>(&'a self, given: Option<&'a Given>) -> Figures<'a> {
-        Figures {
-            given,
-            expiries: self.getting.expiries(),
+    pub(crate) fn nts_status<'a>(&'a self, ke_stats: Option<&'a KeStats>) -> NtsStatus<'a> {
+        NtsStatus {
+            ke_stats,
+            expiries: self.ke_client.expiries(),
         }
     }
 
@@ -152,17 +152,17 @@ impl Runtime {
     /// # Errors
     /// If the clock can't be controlled any more.
     pub fn reload(&mut self) -> Result<(), Failure> {
-        let Some((door, mut desk)) = self.control.take() else {
+        let Some((listener, mut handler)) = self.control.take() else {
             return Ok(());
         };
         if let Some(manager) = &mut self.manager {
             manager.reloading();
         }
-        let result = desk.hang_up(self);
+        let result = handler.reload_on_hangup(self);
         if let Some(manager) = &mut self.manager {
             manager.reloaded();
         }
-        self.control = Some((door, desk));
+        self.control = Some((listener, handler));
         result
     }
 
@@ -180,7 +180,7 @@ impl Runtime {
     }
 
     /// Lets the engine notice that the clock was set since the last wake-up.
-    pub(crate) fn look_at_clock(&mut self) -> Result<(), Failure> {
+    pub(crate) fn tick(&mut self) -> Result<(), Failure> {
         self.handle(Input::Tick)
     }
 
@@ -201,10 +201,10 @@ impl Runtime {
     }
 
     /// The clients that are remembered, at one address or at all. `None` if that one is not served.
-    pub(crate) fn clients(&self, address: Option<SocketAddr>) -> Option<Register> {
+    pub(crate) fn clients(&self, address: Option<SocketAddr>) -> Option<ClientTable> {
         match &self.servers {
             Some(servers) => servers.clients(address),
-            None => address.is_none().then(Register::default),
+            None => address.is_none().then(ClientTable::default),
         }
     }
 
@@ -217,9 +217,9 @@ impl Runtime {
     pub(crate) fn dump(&mut self) -> Result<Result<PathBuf, String>, Failure> {
         let kept = self.engine.kept(self.now());
         Ok(match (kept, self.store.path()) {
-            (_, None) => Err("nothing is kept over a restart ([state] enabled = false)".into()),
+            (_, None) => Err("no state is saved ([state] enabled = false)".into()),
             (kept, _) if kept == Kept::default() => {
-                Err("nothing has been learnt yet: the clock has no majority of sources".into())
+                Err("nothing to save yet: the clock has no majority of sources".into())
             }
             (kept, Some(path)) => {
                 self.store.save(kept);

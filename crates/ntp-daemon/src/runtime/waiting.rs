@@ -12,14 +12,14 @@ use ntp_udp::wait::Interest;
 use ntp_udp::{AddressMonitor, local_addresses};
 use tracing::{debug, warn};
 
-use super::dealings::feed;
-use super::exchanges::Happening;
+use super::driver::feed;
+use super::exchanges::SocketEvent;
 use super::reading::now;
 use super::{Failure, Runtime};
 use crate::leap_list::News;
 use crate::nts::{Answer, CookieKeys};
 use crate::observation;
-use crate::observe::Observer;
+use crate::observation_socket::ObservationSocket;
 use crate::service_manager::ServiceManager;
 
 /// A gap between the clocks that run and stand still in suspend that is a suspend and not a reading's spread.
@@ -51,36 +51,40 @@ impl Runtime {
         if let Some(addresses) = &self.addresses {
             self.poll_set.push(addresses, Interest::Readable);
         }
-        if let Some(observer) = &mut self.observer {
-            observer.watch(&mut self.poll_set);
+        if let Some(observation_socket) = &mut self.observation_socket {
+            observation_socket.watch(&mut self.poll_set);
         }
         if let Some(servers) = &mut self.servers {
             servers.watch(&mut self.poll_set);
         }
-        if let Some(giving) = &mut self.giving {
-            giving.watch(&mut self.poll_set);
+        if let Some(ke_server) = &mut self.ke_server {
+            ke_server.watch(&mut self.poll_set);
         }
-        self.getting.watch(&mut self.poll_set);
+        self.ke_client.watch(&mut self.poll_set);
         let mut calls_wait = false;
-        if let Some((Some(door), _)) = &mut self.control {
-            door.watch(&mut self.poll_set);
-            calls_wait = door.is_busy();
+        if let Some((Some(listener), _)) = &mut self.control {
+            listener.watch(&mut self.poll_set);
+            calls_wait = listener.has_pending_call();
         }
         let due = self.engine.next_wakeup().map(|(at, _)| at);
         let due = due
             .into_iter()
             .chain(until)
-            .chain(self.observer.as_ref().and_then(Observer::deadline))
+            .chain(
+                self.observation_socket
+                    .as_ref()
+                    .and_then(ObservationSocket::deadline),
+            )
             .chain(self.cookie_keys.as_ref().and_then(CookieKeys::due))
             .chain(self.manager.as_ref().and_then(ServiceManager::due))
             .chain(
                 self.control
                     .as_ref()
-                    .and_then(|(door, _)| door.as_ref()?.deadline()),
+                    .and_then(|(listener, _)| listener.as_ref()?.deadline()),
             )
             .chain(calls_wait.then(monotonic))
             .min();
-        let at_once = self.getting.has_answers().then_some(Duration::ZERO);
+        let at_once = self.ke_client.has_answers().then_some(Duration::ZERO);
         let timeout = at_once.or_else(|| due.map(|due| (due - monotonic()).to_std()));
         self.poll_set
             .wait(timeout)
@@ -94,28 +98,28 @@ impl Runtime {
             .filter_map(|index| self.exchanges.ready(&self.poll_set, index))
             .collect();
         for id in ready {
-            let mut happenings = core::mem::take(&mut self.happenings);
+            let mut events = core::mem::take(&mut self.events);
             self.exchanges
-                .take(&self.clock, &self.poll_set, id, &mut happenings);
-            for happening in happenings.drain(..) {
-                self.tell(&happening)?;
+                .take(&self.clock, &self.poll_set, id, &mut events);
+            for event in events.drain(..) {
+                self.tell(&event)?;
             }
-            self.happenings = happenings;
+            self.events = events;
         }
         Ok(())
     }
 
-    pub(super) fn tell(&mut self, happening: &Happening) -> Result<(), Failure> {
-        match happening {
-            Happening::Stamped(exchange, stamp) => self.handle(Input::Transmitted {
+    pub(super) fn tell(&mut self, event: &SocketEvent) -> Result<(), Failure> {
+        match event {
+            SocketEvent::Stamped(exchange, stamp) => self.handle(Input::Transmitted {
                 exchange: *exchange,
                 stamp: *stamp,
             }),
-            Happening::Failed(exchange, error) => self.handle(Input::SendFailed {
+            SocketEvent::Failed(exchange, error) => self.handle(Input::SendFailed {
                 exchange: *exchange,
                 error: *error,
             }),
-            Happening::Received {
+            SocketEvent::Received {
                 id,
                 length,
                 truncated,
@@ -148,9 +152,9 @@ impl Runtime {
         }
         let (now, synchronized) = self.time_known();
         if synchronized {
-            self.getting.settle(now);
+            self.ke_client.reverify(now);
         }
-        while let Some(answer) = self.getting.answer(&self.poll_set, now, synchronized) {
+        while let Some(answer) = self.ke_client.answer(&self.poll_set, now, synchronized) {
             match answer {
                 Answer::Exchanged(query, result) => {
                     let result = result.as_deref().map_err(String::as_str);
@@ -179,41 +183,41 @@ impl Runtime {
         if let Some(servers) = &mut self.servers {
             servers.attend(&self.poll_set).map_err(Failure::Serve)?;
         }
-        if let Some(giving) = &mut self.giving {
-            giving
+        if let Some(ke_server) = &mut self.ke_server {
+            ke_server
                 .attend(&self.poll_set)
                 .map_err(Failure::KeyExchange)?;
         }
         if self
-            .observer
+            .observation_socket
             .as_ref()
-            .is_some_and(|observer| observer.has_visitor(&self.poll_set))
+            .is_some_and(|observation_socket| observation_socket.has_visitor(&self.poll_set))
         {
-            // The clock may have been set since the last wake-up; nobody must be told figures from before.
+            // The clock may have been set since the last wake-up; nobody must be told stats from before.
             self.handle(Input::Tick)?;
         }
-        if let Some(mut observer) = self.observer.take() {
-            observer.attend(&self.poll_set, || {
-                let (served, given) = (self.served(), self.given());
-                let nts = self.nts_figures(given.as_ref());
+        if let Some(mut observation_socket) = self.observation_socket.take() {
+            observation_socket.attend(&self.poll_set, || {
+                let (served, ke_stats) = (self.served(), self.ke_stats());
+                let nts = self.nts_status(ke_stats.as_ref());
                 observation::frame(&self.snapshot(), &served, nts, &self.clock, self.started)
             });
-            self.observer = Some(observer);
+            self.observation_socket = Some(observation_socket);
         }
         self.attend_control()
     }
 
     pub(super) fn attend_control(&mut self) -> Result<(), Failure> {
-        let Some((mut door, mut desk)) = self.control.take() else {
+        let Some((mut listener, mut handler)) = self.control.take() else {
             return Ok(());
         };
-        if let Some(door) = &mut door {
-            for visit in door.attend(&self.poll_set) {
-                let result = desk.serve(self, &visit, door.permitted())?;
-                door.answer(&visit, result);
+        if let Some(listener) = &mut listener {
+            for call in listener.attend(&self.poll_set) {
+                let result = handler.serve(self, &call, listener.permitted())?;
+                listener.answer(&call, result);
             }
         }
-        self.control = Some((door, desk));
+        self.control = Some((listener, handler));
         Ok(())
     }
 

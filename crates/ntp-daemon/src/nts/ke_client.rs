@@ -1,11 +1,14 @@
-//! Getting keys from our servers, off the timekeeping thread, and what becomes of certificates that were believed on credit.
+//! NTS key exchange with our servers, off the timekeeping thread, and re-verification of
+//! certificates that were accepted under clock leniency.
 //!
-//! Each exchange is a short-lived thread of its own, as look-ups are (`resolve`): it may wait for a resolver, a connection and a server, and holds up nobody.
-//! Eight are under way at most. A session that an earlier run left in the state directory takes the place of an exchange, once, because its cookies are good
-//! for once: it is gone from the disk before any of them is used.
+//! Each exchange runs on a short-lived thread of its own, as lookups do (`resolve`): it may wait
+//! for a resolver, a connection and a server, and delays no other exchange. At most eight run at a
+//! time. A session that an earlier run stored in the state directory replaces one exchange. Its
+//! cookies may be used once only, so it is deleted from the disk before any of them is used.
 //!
-//! As long as the clock is not synchronised, certificates are judged with leniency about time (see [`ntp_nts_ke::validity`]). Chains that needed it are kept,
-//! and judged again as soon as the clock is synchronised; a source whose chain does not pass loses its keys.
+//! As long as the clock is not synchronised, certificates are verified with leniency about the time
+//! (see [`ntp_nts_ke::validity`]). Chains that needed it are kept and verified again as soon as the
+//! clock is synchronised; a source whose chain fails loses its keys.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, PipeReader};
@@ -26,86 +29,87 @@ use tracing::{info, warn};
 use crate::persist::StateFile;
 use crate::sandbox::{self, Profile};
 
-/// Exchanges at a time.
-const AT_A_TIME: usize = 8;
+/// Maximum number of concurrent exchanges.
+const MAX_CONCURRENT: usize = 8;
 
-/// A session's octets are far less.
+/// Size limit of a stored session in bytes; real ones are far smaller.
 const LARGEST_SESSION: u64 = 65_536;
 
-/// For a whole exchange, but for the resolver.
+/// Time limit of an exchange, without name resolution.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Offered to servers, best first: the one that costs both sides least, then the one that everybody has.
+/// Algorithms offered to servers, best first: the cheapest for both sides, then the one that every
+/// server has.
 const ALGORITHMS: &[AeadAlgorithm] = &[
     AeadAlgorithm::Aes128GcmSiv,
     AeadAlgorithm::AesSivCmac256,
     AeadAlgorithm::AesSivCmac512,
 ];
 
-/// What the engine asks for.
+/// A request of the engine.
 #[derive(Clone, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct KeRequest {
     pub(crate) query: ResolveId,
-    /// The source's configured name.
+    /// Configured name of the source.
     pub(crate) name: String,
     pub(crate) host: String,
     pub(crate) port: u16,
 }
 
-/// What came of it.
+/// Result for the engine.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// The keys, or why there are none.
+    /// The keys, or the reason why there are none.
     Exchanged(ResolveId, Result<Box<KeyExchanged>, String>),
-    /// Keys that were got on credit are worth nothing, and why.
+    /// Keys accepted under clock leniency failed re-verification, with the reason.
     Revoked(ResolveId, String),
 }
 
-/// How far the clock may be wrong, in seconds, as long as it is not synchronised.
+/// Limits for the error of the clock, in seconds, as long as it is not synchronised.
 #[derive(Clone, Copy, Debug, Default)]
 struct Leniency {
     forward: u64,
     backward: u64,
-    /// The last time that an earlier run was sure of.
+    /// The last time that an earlier run knew to be past.
     floor: u64,
 }
 
-/// The exchanges under way, and what they left.
+/// Running and queued exchanges, and what they left.
 #[derive(Debug, Default)]
-pub(crate) struct Exchanges {
-    /// Additional authorities, by the source's name.
+pub(crate) struct KeClient {
+    /// Additional certificate authorities, by the name of the source.
     authorities: Vec<(String, PathBuf)>,
     leniency: Leniency,
     directory: Option<PathBuf>,
-    under_way: Vec<Exchange>,
-    waiting: VecDeque<Wish>,
+    under_way: Vec<Task>,
+    waiting: VecDeque<KeRequest>,
     answers: VecDeque<Answer>,
-    /// Chains that were believed on credit.
-    credit: Vec<(Wish, Presented)>,
-    /// When the certificates expire that were shown last, by the source's name.
+    /// Chains that were accepted under clock leniency.
+    provisional: Vec<(KeRequest, Presented)>,
+    /// Expiry of the certificates that were presented last, by the name of the source.
     expiries: BTreeMap<String, u64>,
 }
 
 #[derive(Debug)]
-struct Exchange {
-    wish: Wish,
+struct Task {
+    request: KeRequest,
     thread: JoinHandle<Outcome>,
-    /// Hangs up when the thread is done.
-    bell: PipeReader,
+    /// Read end of a pipe that hangs up when the thread has finished.
+    completion: PipeReader,
     place: usize,
 }
 
-/// What a thread came back with.
+/// Result of a thread.
 #[derive(Debug)]
 enum Outcome {
-    /// What an earlier run left, if that could be used.
+    /// A session of an earlier run, if it is usable.
     Stored(Option<Box<KeyExchanged>>),
-    /// What the server said.
+    /// Report of the exchange with the server.
     Asked(Box<Report>),
 }
 
-impl Exchanges {
-    /// Nothing is asked for yet. `floor` is the last time that an earlier run was sure of.
+impl KeClient {
+    /// Starts nothing yet. `floor` is the last time that an earlier run knew to be past.
     pub(crate) fn new(config: &Config, floor: Option<SystemTime>) -> Self {
         let mut exchanges = Self {
             leniency: Leniency {
@@ -119,7 +123,7 @@ impl Exchanges {
         exchanges
     }
 
-    /// Believes what a new configuration says from the next exchange on.
+    /// Applies the authorities and the leniency of a new configuration, from the next exchange on.
     pub(crate) fn configure(&mut self, config: &Config) {
         let authority = |kind: &SourceKind| match kind {
             SourceKind::Nts(nts) => {
@@ -142,21 +146,29 @@ impl Exchanges {
         self.expiries.retain(|name, _| is_asked(name));
     }
 
-    /// When the certificates expire that sources showed last, by the source's name: seconds since 1970.
+    /// Expiry of the certificates that sources presented last, by the name of the source: seconds
+    /// since 1970.
     pub(crate) fn expiries(&self) -> &BTreeMap<String, u64> {
         &self.expiries
     }
 
-    /// Asks for keys, now or when it is their turn. `now` and whether the clock is synchronised decide how certificates are judged.
-    pub(crate) fn ask(&mut self, wish: Wish, now: SystemTime, synchronized: bool) {
-        if self.under_way.len() < AT_A_TIME {
-            self.start(wish, true, now, synchronized);
+    /// Starts an exchange, or queues it if [`MAX_CONCURRENT`] are running. `now` and `synchronized`
+    /// decide how certificates are verified.
+    pub(crate) fn request(&mut self, request: KeRequest, now: SystemTime, synchronized: bool) {
+        if self.under_way.len() < MAX_CONCURRENT {
+            self.start(request, true, now, synchronized);
         } else {
-            self.waiting.push_back(wish);
+            self.waiting.push_back(request);
         }
     }
 
-    fn start(&mut self, wish: Wish, may_be_stored: bool, now: SystemTime, synchronized: bool) {
+    fn start(
+        &mut self,
+        request: KeRequest,
+        may_be_stored: bool,
+        now: SystemTime,
+        synchronized: bool,
+    ) {
         let now = unix(now);
         let time = if synchronized {
             TimeKnown::exactly(now)
@@ -168,13 +180,13 @@ impl Exchanges {
             } = self.leniency;
             TimeKnown::within(now, forward, backward, floor)
         };
-        let query = wish.query;
-        let stored = self.file(&wish.name).filter(StateFile::exists);
+        let query = request.query;
+        let stored = self.file(&request.name).filter(StateFile::exists);
         let started = match stored.filter(|_| may_be_stored) {
-            Some(file) => Exchange::take_stored(wish, file),
+            Some(file) => Task::take_stored(request, file),
             None => {
-                let authority = self.authority(&wish.name);
-                Exchange::start(wish, authority, time)
+                let authority = self.authority(&request.name);
+                Task::start(request, authority, time)
             }
         };
         match started {
@@ -193,34 +205,34 @@ impl Exchanges {
         Some(own.1.clone())
     }
 
-    /// The true time is later than this.
-    pub(crate) fn not_before(&mut self, past: SystemTime) {
+    /// Raises the time floor: true time is later than `past`.
+    pub(crate) fn raise_time_floor(&mut self, past: SystemTime) {
         self.leniency.floor = self.leniency.floor.max(unix(past));
     }
 
-    /// Adds the bells to a poll set.
+    /// Adds the pipes of the running exchanges to a poll set.
     pub(crate) fn watch(&mut self, set: &mut PollSet) {
         for exchange in &mut self.under_way {
-            exchange.place = set.push(&exchange.bell, Interest::Readable);
+            exchange.place = set.push(&exchange.completion, Interest::Readable);
         }
     }
 
-    /// Whether an answer waits that no bell announces.
+    /// Whether a result is ready that no pipe announces.
     pub(crate) fn has_answers(&self) -> bool {
         !self.answers.is_empty()
     }
 
-    /// Takes an answer, and lets the next wish have its turn. Never blocks.
+    /// Returns a finished result and starts the next queued request. Never blocks.
     pub(crate) fn answer(
         &mut self,
         set: &PollSet,
         now: SystemTime,
         synchronized: bool,
     ) -> Option<Answer> {
-        if self.under_way.len() < AT_A_TIME
-            && let Some(wish) = self.waiting.pop_front()
+        if self.under_way.len() < MAX_CONCURRENT
+            && let Some(request) = self.waiting.pop_front()
         {
-            self.start(wish, true, now, synchronized);
+            self.start(request, true, now, synchronized);
         }
         if let Some(answer) = self.answers.pop_front() {
             return Some(answer);
@@ -228,48 +240,51 @@ impl Exchanges {
         let done = self.under_way.iter().position(|exchange| {
             set.readiness(exchange.place).any() && exchange.thread.is_finished()
         })?;
-        let Exchange { wish, thread, .. } = self.under_way.swap_remove(done);
-        let query = wish.query;
+        let Task {
+            request, thread, ..
+        } = self.under_way.swap_remove(done);
+        let query = request.query;
         let result = match thread.join() {
             Ok(Outcome::Stored(Some(session))) => {
-                info!("{}: going on with NTS keys of an earlier run", wish.name);
+                info!("{}: going on with NTS keys of an earlier run", request.name);
                 Ok(session)
             }
             Ok(Outcome::Stored(None)) => {
-                self.start(wish, false, now, synchronized);
+                self.start(request, false, now, synchronized);
                 return self.answers.pop_front();
             }
-            Ok(Outcome::Asked(report)) => self.take(wish, *report),
+            Ok(Outcome::Asked(report)) => self.take(request, *report),
             Err(_) => Err("the exchange failed unexpectedly".to_owned()),
         };
         Some(Answer::Exchanged(query, result))
     }
 
-    fn take(&mut self, wish: Wish, report: Report) -> Result<Box<KeyExchanged>, String> {
+    fn take(&mut self, request: KeRequest, report: Report) -> Result<Box<KeyExchanged>, String> {
         let result = report.outcome.map_err(|failure| failure.to_string())?;
         let from = report.peer.ok_or("the server has no address")?.ip();
-        self.credit.retain(|(other, _)| other.query != wish.query);
+        self.provisional
+            .retain(|(other, _)| other.query != request.query);
         let facts = report.presented.iter().flat_map(Presented::facts);
         if let Some(expiry) = facts.map(|facts| facts.not_after).min() {
-            self.expiries.insert(wish.name.clone(), expiry);
+            self.expiries.insert(request.name.clone(), expiry);
         }
         if let Some(presented) = report.presented
             && let Some(moment) = presented.provisional()
         {
             warn!(
                 "{}: its certificate is not valid by our clock, but would be on {}; it is believed until the time is known, and judged again then",
-                wish.name,
+                request.name,
                 ntp_nts_ke::certificate::Date(moment)
             );
-            self.credit.push((wish, presented));
+            self.provisional.push((request, presented));
         }
         Ok(Box::new(KeyExchanged { from, result }))
     }
 
-    /// The time is known: judges again what was believed on credit.
-    pub(crate) fn settle(&mut self, now: SystemTime) {
-        for (wish, presented) in core::mem::take(&mut self.credit) {
-            let trust = Trust::load(self.authority(&wish.name).as_deref());
+    /// Verifies again what was accepted under clock leniency, now that the time is known.
+    pub(crate) fn reverify(&mut self, now: SystemTime) {
+        for (request, presented) in core::mem::take(&mut self.provisional) {
+            let trust = Trust::load(self.authority(&request.name).as_deref());
             let verdict = trust
                 .map_err(|problem| problem.to_string())
                 .and_then(|trust| {
@@ -279,21 +294,24 @@ impl Exchanges {
             match verdict {
                 Ok(()) => info!(
                     "{}: its certificate is valid, now that the time is known",
-                    wish.name
+                    request.name
                 ),
-                Err(problem) => self.answers.push_back(Answer::Revoked(wish.query, problem)),
+                Err(problem) => self
+                    .answers
+                    .push_back(Answer::Revoked(request.query, problem)),
             }
         }
     }
 
-    /// Keeps what is left of a session for the next run.
-    pub(crate) fn keep(&self, name: &str, session: &KeyExchanged) {
+    /// Stores the rest of a session for the next run.
+    pub(crate) fn store_session(&self, name: &str, session: &KeyExchanged) {
         if let Some(file) = self.file(name) {
             file.write(&StoredSession::emit(session));
         }
     }
 
-    /// Names come from the configuration file; what a file name cannot hold is written as a number.
+    /// Names come from the configuration file; bytes that a file name cannot hold are written in
+    /// hexadecimal.
     fn file(&self, name: &str) -> Option<StateFile> {
         let mut file = String::from("nts-");
         for octet in name.bytes() {
@@ -309,11 +327,11 @@ impl Exchanges {
     }
 }
 
-impl Exchange {
-    /// Asks the server.
-    fn start(wish: Wish, authority: Option<PathBuf>, time: TimeKnown) -> io::Result<Self> {
-        let Wish { host, port, .. } = wish.clone();
-        Self::spawn("key exchange", Profile::KeyExchange, wish, move || {
+impl Task {
+    /// Starts an exchange with the server.
+    fn start(request: KeRequest, authority: Option<PathBuf>, time: TimeKnown) -> io::Result<Self> {
+        let KeRequest { host, port, .. } = request.clone();
+        Self::spawn("key exchange", Profile::KeyExchange, request, move || {
             Outcome::Asked(Box::new(exchange(&Request {
                 host: &host,
                 port,
@@ -325,9 +343,9 @@ impl Exchange {
         })
     }
 
-    /// Takes what an earlier run left, on a thread that may change files.
-    fn take_stored(wish: Wish, file: StateFile) -> io::Result<Self> {
-        Self::spawn("session reader", Profile::Files, wish, move || {
+    /// Starts loading a session of an earlier run, on a thread that may change files.
+    fn take_stored(request: KeRequest, file: StateFile) -> io::Result<Self> {
+        Self::spawn("session reader", Profile::Files, request, move || {
             Outcome::Stored(take_stored(&file).map(Box::new))
         })
     }
@@ -335,25 +353,25 @@ impl Exchange {
     fn spawn(
         name: &'static str,
         profile: Profile,
-        wish: Wish,
+        request: KeRequest,
         work: impl FnOnce() -> Outcome + Send + 'static,
     ) -> io::Result<Self> {
-        let (bell, ringer) = io::pipe()?;
+        let (completion, done) = io::pipe()?;
         let thread = sandbox::spawn(name, profile, move || {
             let outcome = work();
-            drop(ringer);
+            drop(done);
             outcome
         })?;
         Ok(Self {
-            wish,
+            request,
             thread,
-            bell,
+            completion,
             place: usize::MAX,
         })
     }
 }
 
-/// What an earlier run left, for once: its cookies must not be used twice.
+/// Loads and deletes a session of an earlier run: its cookies must not be used twice.
 fn take_stored(file: &StateFile) -> Option<KeyExchanged> {
     let octets = file.read()?;
     let session = match StoredSession::parse(&octets) {
@@ -379,7 +397,7 @@ fn unix(time: SystemTime) -> u64 {
     u64::try_from(time.as_nanos() / 1_000_000_000).unwrap_or(0)
 }
 
-/// The length of a limit; no limit is more than there is.
+/// Converts a limit to seconds; no limit is `u64::MAX`.
 fn seconds(limit: Option<NtpDuration>) -> u64 {
     limit.map_or(u64::MAX, |limit| limit.to_std().as_secs())
 }

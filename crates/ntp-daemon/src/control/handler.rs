@@ -1,8 +1,9 @@
-//! What a call leads to.
+//! Executes control methods.
 //!
-//! The desk keeps the configuration that is in force: what the files say, with everything that was changed since. A change of a source or
-//! of a server is a change of that configuration, which is then followed as after a reload; so whatever the file can say can be changed at
-//! run time, and what did not change goes on.
+//! The handler keeps the configuration in force: that of the files with all changes since. A change
+//! of a source or a server is a change of that configuration, which is then applied as after a
+//! reload. So everything that the file can express can be changed at run time, and what did not
+//! change is not disturbed.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -22,83 +23,83 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tracing::{Level, error, info, warn};
 
-use super::caller::{Caller, Permitted};
+use super::caller::{Caller, Permissions};
 use super::changes::{Changes, Kind};
 use super::clients;
-use super::door::Visit;
-use super::reload::told;
+use super::listener::PendingCall;
+use super::reload::summary;
 use super::settings;
-use super::status::{self, Beside};
+use super::status::{self, StatusContext};
 use crate::log::Threshold;
 use crate::runtime::{Failure, Runtime};
 use crate::{convert, listeners, sandbox};
 
 /// What the daemon was started with.
 #[derive(Debug)]
-pub struct Standing {
-    /// The configuration as it was read.
+pub struct StartupContext {
+    /// The configuration as it was loaded.
     pub loaded: Loaded,
-    /// The file named on the command line.
+    /// Configuration file of the command line.
     pub explicit: Option<PathBuf>,
-    /// The log level named on the command line, which wins over the file's.
+    /// Log level of the command line, which overrides the file's.
     pub level: Option<Level>,
-    /// How much is logged.
+    /// Current log threshold.
     pub threshold: Threshold,
-    /// The clock as it was found.
+    /// Properties of the clock before any adjustment.
     pub clock: ClockFacts,
-    /// A secret by which clients are spread over serving threads.
+    /// Secret that spreads clients over serving threads.
     pub steering_key: u32,
 }
 
-/// The configuration in force, and all that changes it.
+/// Holds the configuration in force and executes the methods that read and change it.
 #[derive(Debug)]
-pub struct Desk {
+pub struct CommandHandler {
     pub(super) config: Config,
     pub(super) keys: KeyRing,
-    pub(super) standing: Standing,
+    pub(super) startup: StartupContext,
     /// Names of sources, and addresses of servers, that were added at run time.
     pub(super) added: BTreeSet<String>,
-    /// Who changed what.
+    /// Origins of the changes.
     pub(super) changes: Changes,
-    /// Refusals in the log.
+    /// Rate limit of refusals in the log.
     refusals: Thinner,
 }
 
-/// Who may not change things may still try as often as they like; the log hears of it once in so long.
+/// Interval between two log lines about refused calls, which are not limited themselves.
 const REFUSALS_SILENCE: NtpDuration = NtpDuration::from_seconds(60);
 
-/// What a method gives, as JSON.
-type Told = Box<RawValue>;
+/// Result of a method, as JSON.
+type RawReply = Box<RawValue>;
 
-/// What a method gives, or why it did nothing.
+/// Result of a method, or the error.
 pub(super) type Outcome<T> = Result<T, Error>;
 
-impl Desk {
-    /// Begins with what the daemon was started with.
-    pub fn new(standing: Standing) -> Self {
+impl CommandHandler {
+    /// Starts with the configuration that was loaded.
+    pub fn new(startup: StartupContext) -> Self {
         Self {
-            config: standing.loaded.config.clone(),
-            keys: standing.loaded.keys.clone(),
-            standing,
+            config: startup.loaded.config.clone(),
+            keys: startup.loaded.keys.clone(),
+            startup,
             added: BTreeSet::new(),
             changes: Changes::default(),
             refusals: Thinner::new(REFUSALS_SILENCE),
         }
     }
 
-    /// Does what is asked for, if the caller may ask it.
+    /// Executes a call if the caller has permission.
     ///
     /// # Errors
     /// If the clock can't be controlled any more.
     pub(crate) fn serve(
         &mut self,
         runtime: &mut Runtime,
-        visit: &Visit,
-        permitted: &Permitted,
-    ) -> Result<Result<Told, (String, Value)>, Failure> {
-        let Visit {
+        call: &PendingCall,
+        permitted: &Permissions,
+    ) -> Result<Result<RawReply, (String, Value)>, Failure> {
+        let PendingCall {
             caller, request, ..
-        } = visit;
+        } = call;
         let outcome = if !request.kind().is_for_everyone() && !permitted.includes(caller) {
             let denied = Error::PermissionDenied {
                 caller: caller.to_string(),
@@ -115,23 +116,23 @@ impl Desk {
             Err(denied)
         } else {
             let outcome = self.execute(runtime, request, caller)?;
-            tell(caller, request, &outcome);
+            log_change(caller, request, &outcome);
             outcome
         };
         Ok(outcome.map_err(|error| (format!("{INTERFACE}.{}", error.name()), error.parameters())))
     }
 
-    /// SIGHUP: reads the configuration again, and tells the log what came of it.
+    /// Reloads the configuration after SIGHUP and logs the result.
     ///
     /// # Errors
     /// If the clock can't be controlled any more.
-    pub(crate) fn hang_up(&mut self, runtime: &mut Runtime) -> Result<(), Failure> {
+    pub(crate) fn reload_on_hangup(&mut self, runtime: &mut Runtime) -> Result<(), Failure> {
         match self.reload(runtime)? {
             Ok(reply) => {
                 for warning in &reply.warnings {
                     warn!("{warning}");
                 }
-                info!("configuration read again (SIGHUP): {}", told(&reply));
+                info!("configuration read again (SIGHUP): {}", summary(&reply));
             }
             Err(problem) => {
                 error!("the configuration cannot be taken over; nothing was changed: {problem}");
@@ -145,11 +146,11 @@ impl Desk {
         runtime: &mut Runtime,
         request: &Request,
         caller: &Caller,
-    ) -> Result<Outcome<Told>, Failure> {
+    ) -> Result<Outcome<RawReply>, Failure> {
         Ok(match request {
             Request::GetStatus(_) | Request::Monitor(_) => json(Ok(self.status(runtime)?)),
             Request::GetConfiguration(_) => json(Ok(self.configuration())),
-            Request::GetClients(which) => json(clients::told(runtime, which)),
+            Request::GetClients(which) => json(clients::list(runtime, which)),
             Request::AddSource(new) => self.add_source(runtime, &new.settings, caller)?,
             Request::RemoveSource(which) => self.remove_source(runtime, &which.name, caller)?,
             Request::SetSource(other) => {
@@ -194,18 +195,18 @@ impl Desk {
     }
 
     fn status(&self, runtime: &mut Runtime) -> Result<StatusReply, Failure> {
-        // The clock may have been set since the last wake-up; nobody must be told figures from before.
-        runtime.look_at_clock()?;
+        // The clock may have been set since the last wake-up; the figures must not be older.
+        runtime.tick()?;
         let snapshot = runtime.snapshot();
-        let given = runtime.given();
-        let beside = Beside {
+        let ke_stats = runtime.ke_stats();
+        let context = StatusContext {
             served: &runtime.served(),
             client_list_sizes: &runtime.client_list_sizes(),
-            nts: runtime.nts_figures(given.as_ref()),
+            nts: runtime.nts_status(ke_stats.as_ref()),
             clock: runtime.clock(),
             started: runtime.started(),
             config_path: self
-                .standing
+                .startup
                 .loaded
                 .path
                 .as_ref()
@@ -213,7 +214,7 @@ impl Desk {
             needed: self.config.synchronization.minimum_agreeing_sources,
         };
         Ok(StatusReply {
-            status: status::status(&snapshot, &beside),
+            status: status::status(&snapshot, &context),
         })
     }
 
@@ -225,8 +226,8 @@ impl Desk {
                 .display()
                 .to_string()
         };
-        let loaded = &self.standing.loaded;
-        let level = self.standing.level;
+        let loaded = &self.startup.loaded;
+        let level = self.startup.level;
         let level = level.map(|level| level.to_string().to_lowercase());
         ConfigurationReply {
             path: loaded.path.as_ref().map(absolute),
@@ -243,24 +244,25 @@ impl Desk {
         runtime: &mut Runtime,
         settings: &Settings,
         caller: &Caller,
-    ) -> Result<Outcome<Told>, Failure> {
+    ) -> Result<Outcome<RawReply>, Failure> {
         let (source, engine) = match self.source(settings) {
             Ok(understood) => understood,
             Err(error) => return Ok(Err(error)),
         };
         let mut config = self.config.clone();
         config.sources.push(source.clone());
-        // It may want keys at once.
-        runtime.trust_as(&config);
+        // The source may request keys at once.
+        runtime.configure_ke_client(&config);
         let outcome = command(runtime, &Command::Add(engine))?;
         if outcome.is_ok() {
             if let Some(name) = name_of(&source) {
-                self.changes.made(Kind::Source, name.clone(), caller);
+                self.changes
+                    .record_changed(Kind::Source, name.clone(), caller);
                 self.added.insert(name);
             }
             self.config = config;
         } else {
-            runtime.trust_as(&self.config);
+            runtime.configure_ke_client(&self.config);
         }
         Ok(outcome)
     }
@@ -270,7 +272,7 @@ impl Desk {
         runtime: &mut Runtime,
         name: &str,
         caller: &Caller,
-    ) -> Result<Outcome<Told>, Failure> {
+    ) -> Result<Outcome<RawReply>, Failure> {
         let place = match self.find_source(runtime, name) {
             Ok(place) => place,
             Err(error) => return Ok(Err(error)),
@@ -281,9 +283,9 @@ impl Desk {
             if let Some(name) = name_of(&gone) {
                 self.added.remove(&name);
                 self.changes
-                    .unmade(Kind::Source, &name, &gone.place, caller);
+                    .record_removed(Kind::Source, &name, &gone.place, caller);
             }
-            runtime.trust_as(&self.config);
+            runtime.configure_ke_client(&self.config);
         }
         Ok(outcome)
     }
@@ -294,39 +296,40 @@ impl Desk {
         name: &str,
         changes: &Settings,
         caller: &Caller,
-    ) -> Result<Outcome<Told>, Failure> {
+    ) -> Result<Outcome<RawReply>, Failure> {
         let place = match self.find_source(runtime, name) {
             Ok(place) => place,
             Err(error) => return Ok(Err(error)),
         };
-        let changed = settings::laid_over(&self.config.sources[place].settings, changes);
+        let changed = settings::merged(&self.config.sources[place].settings, changes);
         let (source, engine) = match self.source(&changed) {
             Ok(understood) => understood,
             Err(error) => return Ok(Err(error)),
         };
         let mut config = self.config.clone();
         let before = core::mem::replace(&mut config.sources[place], source);
-        runtime.trust_as(&config);
+        runtime.configure_ke_client(&config);
         let outcome = command(runtime, &Command::Replace(name.to_owned(), engine))?;
         if outcome.is_ok() {
             let after = &mut config.sources[place];
             ntp_config::keep_places(&mut after.said, &before.said);
             if let (Some(was), Some(is)) = (name_of(&before), name_of(after)) {
                 self.changes
-                    .unmade(Kind::Source, &was, &before.place, caller);
-                self.changes.made(Kind::Source, is.clone(), caller);
+                    .record_removed(Kind::Source, &was, &before.place, caller);
+                self.changes
+                    .record_changed(Kind::Source, is.clone(), caller);
                 if self.added.remove(&was) {
                     self.added.insert(is);
                 }
             }
             self.config = config;
         } else {
-            runtime.trust_as(&self.config);
+            runtime.configure_ke_client(&self.config);
         }
         Ok(outcome)
     }
 
-    /// What `settings` say, for the file and for the engine.
+    /// Parses `settings`, for the file and for the engine.
     fn source(
         &self,
         settings: &Settings,
@@ -338,22 +341,21 @@ impl Desk {
             (Some(source), Some(engine)) => {
                 source
                     .certificate_authority()
-                    .map_or(Ok(()), can_be_believed)?;
+                    .map_or(Ok(()), check_readable)?;
                 Ok((source, engine))
             }
             _ => Err(Error::Refused {
-                reason: "the key that the source names is not in the key file (see [keys] path)"
-                    .into(),
+                reason: "the key of the source is not in the key file (see [keys] path)".into(),
             }),
         }
     }
 
-    /// Where in the configuration the source stands that an operator calls `name`.
+    /// Index in the configuration of the source that an operator calls `name`.
     fn find_source(&self, runtime: &Runtime, name: &str) -> Outcome<usize> {
-        let name = runtime.source_called(name).map_err(refused)?;
+        let name = runtime.source_called(name).map_err(refusal_error)?;
         let mut sources = self.config.sources.iter();
         let place = sources.position(|source| name_of(source).as_deref() == Some(&name));
-        place.ok_or_else(|| refused(Refusal::UnknownSource(name)))
+        place.ok_or_else(|| refusal_error(Refusal::UnknownSource(name)))
     }
 
     // ---- servers
@@ -370,14 +372,15 @@ impl Desk {
         let taken = config.servers.iter().any(|old| Some(old.listen) == name);
         if let Some(address) = name.filter(|_| taken) {
             return Err(Error::Refused {
-                reason: format!("time is served at {address} already"),
+                reason: format!("a [[server]] listens at {address} already"),
             });
         }
         config.servers.append(&mut new.servers);
-        self.serve_as(runtime, config)?;
+        self.apply_servers(runtime, config)?;
         if let Some(name) = name {
             let name = name.to_string();
-            self.changes.made(Kind::Server, name.clone(), caller);
+            self.changes
+                .record_changed(Kind::Server, name.clone(), caller);
             self.added.insert(name);
         }
         Ok(names(name.map(|name| name.to_string())))
@@ -392,11 +395,11 @@ impl Desk {
         let place = self.find_server(name)?;
         let mut config = self.config.clone();
         let gone = config.servers.remove(place);
-        self.serve_as(runtime, config)?;
+        self.apply_servers(runtime, config)?;
         let name = gone.listen.to_string();
         self.added.remove(&name);
         self.changes
-            .unmade(Kind::Server, &name, &gone.place, caller);
+            .record_removed(Kind::Server, &name, &gone.place, caller);
         Ok(names(Some(gone.listen.to_string())))
     }
 
@@ -409,7 +412,7 @@ impl Desk {
     ) -> Outcome<Names> {
         let place = self.find_server(name)?;
         let mut config = self.config.clone();
-        let changed = settings::laid_over(&config.servers[place].settings, changes);
+        let changed = settings::merged(&config.servers[place].settings, changes);
         let mut new = settings::section("server", &changed)?;
         let Some(mut server) = new.servers.pop() else {
             return Err(unknown_server(name));
@@ -419,9 +422,11 @@ impl Desk {
         let (was, stood) = (old.listen.to_string(), old.place.clone());
         let name = server.listen.to_string();
         config.servers[place] = server;
-        self.serve_as(runtime, config)?;
-        self.changes.unmade(Kind::Server, &was, &stood, caller);
-        self.changes.made(Kind::Server, name.clone(), caller);
+        self.apply_servers(runtime, config)?;
+        self.changes
+            .record_removed(Kind::Server, &was, &stood, caller);
+        self.changes
+            .record_changed(Kind::Server, name.clone(), caller);
         if self.added.remove(&was) {
             self.added.insert(name.clone());
         }
@@ -434,9 +439,9 @@ impl Desk {
         place.ok_or_else(|| unknown_server(name))
     }
 
-    /// Serves as `config` says, or goes back to what held before.
-    fn serve_as(&mut self, runtime: &mut Runtime, config: Config) -> Outcome<()> {
-        let key = self.standing.steering_key;
+    /// Applies the servers of `config`, or restores the previous ones.
+    fn apply_servers(&mut self, runtime: &mut Runtime, config: Config) -> Outcome<()> {
+        let key = self.startup.steering_key;
         let listeners = |config: &Config, keys: &KeyRing| listeners::listeners(config, keys, key);
         let problems = runtime.serve_at(listeners(&config, &self.keys), &mut crate::seed);
         if problems.is_empty() {
@@ -461,10 +466,12 @@ impl Desk {
             .flatten();
         let Some(known) = known else {
             return Err(Error::Refused {
-                reason: format!("{level:?} is no log level: trace, debug, info, warn or error"),
+                reason: format!(
+                    "unknown log level {level:?} (expected error, warn, info, debug or trace)"
+                ),
             });
         };
-        self.standing
+        self.startup
             .threshold
             .set(known)
             .map_err(|reason| Error::Failed { reason })?;
@@ -473,12 +480,12 @@ impl Desk {
     }
 }
 
-/// Whether a file of authorities can be read, now that the daemon is confined.
-fn can_be_believed(path: &Path) -> Outcome<()> {
+/// Checks that a file of certificate authorities can be read inside the sandbox.
+fn check_readable(path: &Path) -> Outcome<()> {
     let file = path.display();
     let reason = if !sandbox::can_read(path) {
         format!(
-            "certificate-authority: {file} is out of the sandbox's reach: put it below /etc, or into the configuration file and restart the daemon"
+            "certificate-authority: {file} is not accessible inside the sandbox: put it below /etc, or into the configuration file and restart the daemon"
         )
     } else if let Err(error) = File::open(path) {
         format!("certificate-authority: the daemon cannot read {file}: {error}")
@@ -488,12 +495,12 @@ fn can_be_believed(path: &Path) -> Outcome<()> {
     Err(Error::Refused { reason })
 }
 
-/// The name under which the engine knows a source.
+/// Name of a source in the engine.
 pub(super) fn name_of(source: &SourceConfig) -> Option<String> {
     source.kind.ntp().map(|ntp| ntp.address.to_string())
 }
 
-fn command(runtime: &mut Runtime, command: &Command) -> Result<Outcome<Told>, Failure> {
+fn command(runtime: &mut Runtime, command: &Command) -> Result<Outcome<RawReply>, Failure> {
     Ok(match runtime.command(command)? {
         Ok(Done::Sources(names)) => json(Ok(Names { names })),
         Ok(Done::Burst { started, spared }) => json(Ok(BurstReply {
@@ -505,11 +512,11 @@ fn command(runtime: &mut Runtime, command: &Command) -> Result<Outcome<Told>, Fa
             correction: by.as_seconds_f64(),
         })),
         Ok(Done::Reconfigured { .. }) => json(Ok(Empty {})),
-        Err(refusal) => Err(refused(refusal)),
+        Err(refusal) => Err(refusal_error(refusal)),
     })
 }
 
-fn refused(refusal: Refusal) -> Error {
+fn refusal_error(refusal: Refusal) -> Error {
     match refusal {
         Refusal::Panic {
             which,
@@ -540,15 +547,15 @@ fn names(names: Option<String>) -> Names {
     }
 }
 
-fn json<T: Serialize>(outcome: Outcome<T>) -> Outcome<Told> {
+fn json<T: Serialize>(outcome: Outcome<T>) -> Outcome<RawReply> {
     let told = outcome?;
     serde_json::value::to_raw_value(&told).map_err(|problem| Error::Failed {
-        reason: format!("the answer cannot be written: {problem}"),
+        reason: format!("the reply cannot be encoded: {problem}"),
     })
 }
 
-/// Every change is logged with who made it; so is what could not be done.
-fn tell(caller: &Caller, request: &Request, outcome: &Outcome<Told>) {
+/// Logs every change with its author, and every failed change.
+fn log_change(caller: &Caller, request: &Request, outcome: &Outcome<RawReply>) {
     if request.kind() != MethodKind::Changes {
         return;
     }
@@ -556,7 +563,7 @@ fn tell(caller: &Caller, request: &Request, outcome: &Outcome<Told>) {
     match outcome {
         Ok(_) => info!("{} {parameters} by {caller}", request.name()),
         Err(error) => {
-            // A report may have many lines, of which the caller gets all.
+            // A report may have many lines; the caller gets all of them.
             let error = error.to_string();
             let first = error.lines().next().unwrap_or_default();
             info!(

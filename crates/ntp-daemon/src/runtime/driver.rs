@@ -1,4 +1,4 @@
-//! The dealings with the engine: it is told what happened, and all that it asks for is done.
+//! The driver with the engine: it is told what happened, and all that it asks for is done.
 //!
 //! What comes of a request at once (a datagram was sent, a look-up could not be started) is kept as an echo, and told when the engine
 //! has nothing more to ask, so that it is never told anything in the middle of its answer.
@@ -12,7 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use super::reading::now;
 use super::{Failure, Runtime};
-use crate::nts::Wish;
+use crate::nts::KeRequest;
 use crate::record::Recorder;
 
 impl Runtime {
@@ -42,13 +42,13 @@ impl Runtime {
             };
             self.feed(echo.as_input());
         }
-        self.tell_missing();
+        self.log_missing();
         Ok(())
     }
 
     pub(super) fn carry_out(&mut self, output: Output) -> Result<(), Failure> {
         if let Some(recorder) = &mut self.recorder {
-            recorder.done(&self.engine, &output);
+            recorder.record_output(&self.engine, &output);
         }
         match output {
             Output::Adjust(adjustment) => self.adjust(&adjustment)?,
@@ -65,15 +65,15 @@ impl Runtime {
                     &mut self.missing,
                 );
                 self.echoes.push_back(match sent {
-                    Ok(stamp) => Echo::Sent(exchange, stamp),
-                    Err(error) => Echo::NotSent(exchange, error),
+                    Ok(stamp) => DeferredInput::Sent(exchange, stamp),
+                    Err(error) => DeferredInput::NotSent(exchange, error),
                 });
             }
             Output::Close(exchange) => self.exchanges.close(exchange),
             Output::Resolve { query, host } => self.resolve(query, host),
             Output::Persist(kept) => {
                 if let Some(past) = kept.past {
-                    self.getting.not_before(past);
+                    self.ke_client.raise_time_floor(past);
                 }
                 self.store.save(kept);
             }
@@ -83,7 +83,7 @@ impl Runtime {
                 host,
                 port,
             } => {
-                let wish = Wish {
+                let wish = KeRequest {
                     query,
                     name,
                     host: match host {
@@ -93,9 +93,11 @@ impl Runtime {
                     port,
                 };
                 let (now, synchronized) = self.time_known();
-                self.getting.ask(wish, now, synchronized);
+                self.ke_client.request(wish, now, synchronized);
             }
-            Output::PersistSession { name, session } => self.getting.keep(&name, &session),
+            Output::PersistSession { name, session } => {
+                self.ke_client.store_session(&name, &session)
+            }
             Output::Event(event) => log_event(&event),
             Output::Completed(_, result) => self.completed = Some(result),
             Output::Halt(halt) => self.halted = Some(halt),
@@ -120,17 +122,17 @@ impl Runtime {
     }
 
     pub(super) fn resolve(&mut self, query: ResolveId, host: String) {
-        if let Err(error) = self.resolver.ask(query, host) {
+        if let Err(error) = self.resolver.request(query, host) {
             error!("cannot start a look-up: {error}");
-            self.echoes.push_back(Echo::NotAsked(query));
+            self.echoes.push_back(DeferredInput::NotAsked(query));
         }
     }
 
-    pub(super) fn tell_missing(&mut self) {
+    pub(super) fn log_missing(&mut self) {
         for shortcoming in self.missing.drain(..) {
-            if !self.told_missing.contains(&shortcoming.facility) {
+            if !self.logged_missing.contains(&shortcoming.facility) {
                 warn!("{shortcoming}");
-                self.told_missing.push(shortcoming.facility);
+                self.logged_missing.push(shortcoming.facility);
             }
         }
     }
@@ -147,19 +149,19 @@ pub(super) fn feed(
     let now = now(clock);
     engine.handle(now, input);
     if let Some(recorder) = recorder {
-        recorder.told(engine, now, &input, wanted);
+        recorder.record_input(engine, now, &input, wanted);
     }
 }
 
 /// What came of something that the engine asked for; told to it once it has nothing more to ask.
 #[derive(Debug)]
-pub(super) enum Echo {
+pub(super) enum DeferredInput {
     Sent(ExchangeId, Stamp),
     NotSent(ExchangeId, SendError),
     NotAsked(ResolveId),
 }
 
-impl Echo {
+impl DeferredInput {
     fn as_input(&self) -> Input<'static> {
         match *self {
             Self::Sent(exchange, stamp) => Input::Transmitted { exchange, stamp },
