@@ -10,9 +10,13 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
+use ntp_os_clock::monotonic;
+use ntp_proto::engine::Input;
 use ntp_proto::leap::LeapTable;
 use ntp_time::{Monotonic, NtpDuration};
+use tracing::warn;
 
+use crate::runtime::{Context, Failure, Pollable};
 use crate::sandbox::{self, Profile};
 
 /// Interval between two checks of the file.
@@ -31,12 +35,12 @@ enum Found {
     /// A list, and its modification time.
     List(LeapTable, Option<SystemTime>),
     /// The file cannot be used: the reason, and its modification time.
-    Wrong(String, Option<SystemTime>),
+    Invalid(String, Option<SystemTime>),
 }
 
 /// A change that the engine must learn.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum News {
+enum Change {
     /// A new list.
     List(LeapTable),
     /// The list is gone or has become unusable; with a reason if it is worth a message.
@@ -67,25 +71,25 @@ impl LeapList {
     }
 
     /// Checks the file if that is due. Call it at every wake-up. Returns a change, if any.
-    pub(crate) fn attend(&mut self, now: Monotonic) -> Option<News> {
+    fn check(&mut self, now: Monotonic) -> Option<Change> {
         let path = self.path.as_ref()?;
         if let Some(look) = self.look.take_if(|look| look.is_finished()) {
             let found = look
                 .join()
-                .unwrap_or_else(|_| Found::Wrong("the thread that read it failed".into(), None));
+                .unwrap_or_else(|_| Found::Invalid("the thread that read it failed".into(), None));
             return self.take(found);
         }
         if self.look.is_none() && self.next.is_none_or(|next| next <= now) {
             self.next = Some(now + INTERVAL);
             let (path, known) = (path.clone(), self.changed);
-            let look = move || look_at(&path, known);
+            let look = move || read_if_changed(&path, known);
             // If no thread can be started, the next attempt is in an hour.
             self.look = sandbox::spawn("leap list", Profile::Files, look).ok();
         }
         None
     }
 
-    fn take(&mut self, found: Found) -> Option<News> {
+    fn take(&mut self, found: Found) -> Option<Change> {
         let path = self.path.clone().unwrap_or_default();
         let had = core::mem::take(&mut self.given);
         match found {
@@ -98,25 +102,40 @@ impl LeapList {
                 let told = self.expected || had;
                 self.expected = false;
                 (told || had)
-                    .then(|| News::None(told.then(|| format!("{} is not there", path.display()))))
+                    .then(|| Change::None(told.then(|| format!("{} is not there", path.display()))))
             }
             Found::List(table, changed) => {
                 (self.changed, self.given) = (changed, true);
-                Some(News::List(table))
+                Some(Change::List(table))
             }
-            Found::Wrong(why, changed) => {
+            Found::Invalid(why, changed) => {
                 self.changed = changed;
-                Some(News::None(Some(format!("{}: {why}", path.display()))))
+                Some(Change::None(Some(format!("{}: {why}", path.display()))))
             }
         }
     }
 }
 
-fn look_at(path: &Path, known: Option<SystemTime>) -> Found {
+impl Pollable for LeapList {
+    fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
+        match self.check(monotonic()) {
+            Some(Change::List(table)) => context.driver.handle(Input::LeapList(Some(&table))),
+            Some(Change::None(why)) => {
+                if let Some(why) = why {
+                    warn!("no list of leap seconds: {why}; only the sources tell of them");
+                }
+                context.driver.handle(Input::LeapList(None))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn read_if_changed(path: &Path, known: Option<SystemTime>) -> Found {
     let changed = match fs::metadata(path) {
         Ok(facts) => facts.modified().ok(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Found::Nothing,
-        Err(error) => return Found::Wrong(error.to_string(), None),
+        Err(error) => return Found::Invalid(error.to_string(), None),
     };
     if changed.is_some() && changed == known {
         return Found::Same;
@@ -124,10 +143,10 @@ fn look_at(path: &Path, known: Option<SystemTime>) -> Found {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(LARGEST).read_to_string(&mut text));
     match read {
-        Err(error) => Found::Wrong(error.to_string(), changed),
+        Err(error) => Found::Invalid(error.to_string(), changed),
         Ok(_) => match LeapTable::parse(&text) {
             Ok(table) => Found::List(table, changed),
-            Err(error) => Found::Wrong(error.to_string(), changed),
+            Err(error) => Found::Invalid(error.to_string(), changed),
         },
     }
 }
@@ -141,14 +160,14 @@ mod tests {
     const LIST: &str = "#@ 3928521600\n3644697600 36\n3692217600 37\n";
 
     /// Checks the file until there is a result.
-    fn news(list: &mut LeapList) -> Option<News> {
+    fn news(list: &mut LeapList) -> Option<Change> {
         list.next = None;
-        assert_eq!(list.attend(Monotonic::default()), None);
+        assert_eq!(list.check(Monotonic::default()), None);
         while list.look.as_ref().is_some_and(|look| !look.is_finished()) {
             #[expect(clippy::disallowed_methods, reason = "waiting for a thread")]
             std::thread::sleep(Duration::from_millis(1));
         }
-        list.attend(Monotonic::default())
+        list.check(Monotonic::default())
     }
 
     #[test]
@@ -159,7 +178,7 @@ mod tests {
         assert_eq!(news(&mut list), None, "its absence is not worth a message");
         fs::write(&path, LIST).unwrap();
         let table = LeapTable::parse(LIST).unwrap();
-        assert_eq!(news(&mut list), Some(News::List(table)));
+        assert_eq!(news(&mut list), Some(Change::List(table)));
         assert_eq!(news(&mut list), None);
         fs::write(&path, "nonsense").unwrap();
         let later = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
@@ -168,13 +187,13 @@ mod tests {
             .open(&path)
             .and_then(|file| file.set_modified(later))
             .unwrap();
-        let Some(News::None(Some(why))) = news(&mut list) else {
+        let Some(Change::None(Some(why))) = news(&mut list) else {
             panic!("an invalid list is reported");
         };
         assert!(why.contains("line 1"), "{why}");
         fs::remove_file(&path).unwrap();
         let mut named = LeapList::new(Some(path), true);
-        assert!(matches!(news(&mut named), Some(News::None(Some(_)))));
+        assert!(matches!(news(&mut named), Some(Change::None(Some(_)))));
         assert_eq!(news(&mut named), None, "reported once");
     }
 }

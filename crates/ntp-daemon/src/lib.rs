@@ -50,7 +50,7 @@ use ntp_udp::signals;
 use tracing::{Level, error, info, warn};
 
 use cli::Cli;
-use control::{CommandHandler, ControlListener, StartupContext};
+use control::{CommandHandler, Control, ControlListener, StartupContext};
 pub use leap_list::LeapList;
 use log::{LogFile, Threshold};
 use nts::CookieKeys;
@@ -158,7 +158,7 @@ fn run(
         steering_key,
         loaded,
     };
-    runtime.set_control(listener, CommandHandler::new(startup));
+    runtime.set_control(Control::new(listener, CommandHandler::new(startup)));
     runtime.set_service_manager(manager);
     let code = run_until_exit(&mut runtime, log_file);
     let ended = runtime.shut_down();
@@ -194,7 +194,6 @@ fn run_until_exit(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
             if let Err(problem) = runtime.reload() {
                 return fatal(log_file, &problem.to_string());
             }
-            runtime.reload_certificates();
         }
         if signals::terminate_requested() {
             info!("asked to end");
@@ -264,7 +263,7 @@ fn assemble(
             seed: seed(),
         },
     );
-    runtime.get_keys(nts::KeClient::new(config, kept.past));
+    runtime.set_ke_client(nts::KeClient::new(config, kept.past));
     let cookie_keys = if nts::needs_cookie_keys(config) {
         let keys = CookieKeys::new(&config.keyset, config.keyset_file(), runtime.now(), seed);
         Some(keys.map_err(Failure::CookieKeys)?)
@@ -275,7 +274,7 @@ fn assemble(
     runtime.start_recording();
     if let Some(keys) = cookie_keys {
         runtime
-            .give_keys(keys, ke_server, seed())
+            .serve_keys(keys, ke_server, seed())
             .map_err(Failure::GiveKeys)?;
     }
     if !bound.is_empty() {

@@ -18,6 +18,9 @@ use ntp_os_clock::monotonic;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_udp::wait::{Interest, PollSet};
 
+use crate::observation;
+use crate::runtime::{DaemonContext, Failure, Pollable, Services};
+
 /// Maximum number of concurrent clients. A frame of a thousand sources has 0.7 MB, and each client
 /// may hold a frame of its own.
 const MAX_CLIENTS: usize = 64;
@@ -69,32 +72,19 @@ impl ObservationSocket {
         })
     }
 
-    /// Adds the listener and all clients to a poll set.
-    pub(crate) fn watch(&mut self, set: &mut PollSet) {
-        self.place = set.push(&self.listener, Interest::Readable);
-        for client in &mut self.clients {
-            client.place = set.push(&client.stream, Interest::Writable);
-        }
-    }
-
     /// Returns whether a client is waiting to be accepted.
-    pub(crate) fn has_visitor(&self, set: &PollSet) -> bool {
+    fn has_connection(&self, set: &PollSet) -> bool {
         set.readiness(self.place).readable
     }
 
-    /// Earliest time limit of a client.
-    pub(crate) fn deadline(&self) -> Option<Monotonic> {
-        self.clients.iter().map(|client| client.deadline).min()
-    }
-
     /// Serves all clients that are ready; `frame` encodes a frame for new clients.
-    pub(crate) fn attend(&mut self, set: &PollSet, frame: impl Fn() -> Vec<u8>) {
+    fn serve(&mut self, set: &PollSet, frame: impl Fn() -> Vec<u8>) {
         let now = monotonic();
         self.clients.retain_mut(|client| {
             let ready = set.readiness(client.place);
             (!ready.any() || client.advance()) && now < client.deadline
         });
-        if !self.has_visitor(set) {
+        if !self.has_connection(set) {
             return;
         }
         let mut made = None;
@@ -121,6 +111,35 @@ impl ObservationSocket {
                 self.clients.push(client);
             }
         }
+    }
+}
+
+impl Pollable<Services> for ObservationSocket {
+    fn register(&mut self, set: &mut PollSet) {
+        self.place = set.push(&self.listener, Interest::Readable);
+        for client in &mut self.clients {
+            client.place = set.push(&client.stream, Interest::Writable);
+        }
+    }
+
+    /// Earliest time limit of a client.
+    fn deadline(&self) -> Option<Monotonic> {
+        self.clients.iter().map(|client| client.deadline).min()
+    }
+
+    fn on_ready(&mut self, daemon: &mut DaemonContext<'_>) -> Result<(), Failure> {
+        if self.has_connection(daemon.set) {
+            // The clock may have been set since the last wake-up; the figures must not be older.
+            daemon.driver.tick()?;
+        }
+        let (driver, services) = (&*daemon.driver, &*daemon.shared);
+        self.serve(daemon.set, || {
+            let (totals, ke_stats) = (services.totals(), services.ke_stats());
+            let nts = services.nts_status(ke_stats.as_ref());
+            let (clock, started) = (driver.clock(), driver.started());
+            observation::frame(&driver.snapshot(), &totals, nts, clock, started)
+        });
+        Ok(())
     }
 }
 
@@ -154,9 +173,9 @@ mod tests {
 
     fn round(observation_socket: &mut ObservationSocket, frame: &[u8]) {
         let mut set = PollSet::new();
-        observation_socket.watch(&mut set);
+        observation_socket.register(&mut set);
         let _ = set.wait(Some(Duration::from_millis(100)));
-        observation_socket.attend(&set, || frame.to_vec());
+        observation_socket.serve(&set, || frame.to_vec());
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl OneShot {
             seed: crate::seed(),
         };
         let mut runtime = Runtime::new(engine, parts);
-        runtime.get_keys(nts::KeClient::new(config, kept.past));
+        runtime.set_ke_client(nts::KeClient::new(config, kept.past));
         sandbox::enter(loaded, mode)
             .map_err(|error| Failure::System("becoming an unprivileged user", error))?;
         Ok(Self {
@@ -130,7 +130,8 @@ impl OneShot {
 
     /// Returns the status of the sources, to explain why they do not agree.
     pub fn status(&self) -> Status {
-        status::of_runtime(&self.runtime, self.path.clone(), self.needed)
+        let (driver, services) = (self.runtime.driver(), self.runtime.services());
+        status::without_servers(driver, services, self.path.clone(), self.needed)
     }
 }
 

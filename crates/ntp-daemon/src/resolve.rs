@@ -14,9 +14,11 @@ use std::io::{self, PipeReader};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::thread::JoinHandle;
 
-use ntp_proto::engine::ResolveId;
+use ntp_proto::engine::{Input, ResolveId};
 use ntp_udp::wait::{Interest, PollSet};
+use tracing::error;
 
+use crate::runtime::{Context, DeferredInput, Driver, Failure, Pollable};
 use crate::sandbox::{self, Profile};
 
 /// Addresses in the resolver's order, or the reason why there are none.
@@ -60,13 +62,6 @@ impl Resolver {
         Ok(())
     }
 
-    /// Adds the pipes of the running lookups to a poll set.
-    pub(crate) fn watch(&mut self, set: &mut PollSet) {
-        for look_up in &mut self.under_way {
-            look_up.place = set.push(&look_up.completion, Interest::Readable);
-        }
-    }
-
     /// Returns a finished result and starts the next queued lookup. Never blocks.
     pub(crate) fn answer(&mut self, set: &PollSet) -> Option<Answer> {
         if self.under_way.len() < MAX_CONCURRENT
@@ -87,6 +82,31 @@ impl Resolver {
             .join()
             .unwrap_or_else(|_| Err("the look-up failed unexpectedly".into()));
         Some((query, addresses))
+    }
+}
+
+impl Pollable for Resolver {
+    fn register(&mut self, set: &mut PollSet) {
+        for look_up in &mut self.under_way {
+            look_up.place = set.push(&look_up.completion, Interest::Readable);
+        }
+    }
+
+    fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
+        while let Some((query, result)) = self.answer(context.set) {
+            let result = result.as_ref().map(Vec::as_slice).map_err(String::as_str);
+            context.driver.handle(Input::Resolved { query, result })?;
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, driver: &mut Driver) {
+        while let Some((query, host)) = driver.requests.lookups.pop_front() {
+            if let Err(error) = self.request(query, host) {
+                error!("cannot start a look-up: {error}");
+                driver.defer(DeferredInput::LookupFailed(query));
+            }
+        }
     }
 }
 
@@ -135,7 +155,7 @@ mod tests {
         let (mut set, mut answers) = (PollSet::new(), Vec::new());
         while answers.len() < hosts.len() {
             set.clear();
-            resolver.watch(&mut set);
+            resolver.register(&mut set);
             set.wait(None).unwrap();
             answers.extend(core::iter::from_fn(|| resolver.answer(&set)));
         }

@@ -25,6 +25,7 @@ use sd_notify::NotifyState;
 use tracing::warn;
 
 use crate::control::status::reference;
+use crate::runtime::{DaemonContext, Pollable, Services};
 
 /// Notifications within one timeout of the manager: one may be late and one lost.
 const NOTICES_PER_LIMIT: i64 = 3;
@@ -34,13 +35,13 @@ const EXTENSION: Duration = Duration::from_secs(60);
 
 /// Summary of the clock's state; the status line is sent again when it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ClockSummary {
+struct ClockSummary {
     /// Whether clients may trust the clock.
-    pub(crate) synchronized: bool,
+    synchronized: bool,
     /// Stratum of the clock.
-    pub(crate) stratum: Stratum,
+    stratum: Stratum,
     /// Reference ID of the clock.
-    pub(crate) reference_id: ReferenceId,
+    reference_id: ReferenceId,
 }
 
 /// The service manager's socket and what was sent to it.
@@ -98,15 +99,8 @@ impl ServiceManager {
         })
     }
 
-    /// Time of the next periodic notification.
-    pub(crate) fn due(&self) -> Option<Monotonic> {
-        let start_extension = (!self.ready).then_some(self.start_extension.due);
-        let watchdog = self.watchdog.map(|watchdog| watchdog.due);
-        watchdog.into_iter().chain(start_extension).min()
-    }
-
     /// Sends what is due and what has changed. `snapshot` is called if the status line changes.
-    pub(crate) fn attend(&mut self, summary: ClockSummary, snapshot: impl FnOnce() -> Snapshot) {
+    fn update(&mut self, summary: ClockSummary, snapshot: impl FnOnce() -> Snapshot) {
         let now = monotonic();
         if self
             .watchdog
@@ -161,6 +155,25 @@ impl ServiceManager {
         {
             warn!("cannot notify the service manager: {problem}");
         }
+    }
+}
+
+impl Pollable<Services> for ServiceManager {
+    /// Time of the next periodic notification.
+    fn deadline(&self) -> Option<Monotonic> {
+        let start_extension = (!self.ready).then_some(self.start_extension.due);
+        let watchdog = self.watchdog.map(|watchdog| watchdog.due);
+        watchdog.into_iter().chain(start_extension).min()
+    }
+
+    fn after_round(&mut self, daemon: &mut DaemonContext<'_>) {
+        let (now, claim) = daemon.driver.claim();
+        let summary = ClockSummary {
+            synchronized: claim.is_synchronized(now.system),
+            stratum: claim.stratum,
+            reference_id: claim.reference_id,
+        };
+        self.update(summary, || daemon.driver.snapshot());
     }
 }
 

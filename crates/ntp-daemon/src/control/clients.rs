@@ -13,14 +13,14 @@ use ntp_time::{Monotonic, NtpDuration};
 
 use super::handler::{Outcome, unknown_server};
 use super::status::since_1970;
-use crate::runtime::Runtime;
+use crate::runtime::DaemonContext;
 
 /// Largest number of clients in a reply, and the default.
 const MAX_LIMIT: u64 = 1000;
 const DEFAULT_LIMIT: u64 = 100;
 
 /// Returns the clients that `which` selects.
-pub(super) fn list(runtime: &Runtime, which: &ClientsInput) -> Outcome<ClientsReply> {
+pub(super) fn list(daemon: &DaemonContext<'_>, which: &ClientsInput) -> Outcome<ClientsReply> {
     let limit = which.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Error::Refused {
@@ -28,16 +28,16 @@ pub(super) fn list(runtime: &Runtime, which: &ClientsInput) -> Outcome<ClientsRe
         });
     }
     let table = match &which.server {
-        None => runtime.clients(None),
+        None => daemon.shared.clients(None),
         Some(name) => match name.parse() {
-            Ok(address) => runtime.clients(Some(address)),
+            Ok(address) => daemon.shared.clients(Some(address)),
             Err(_) => None,
         },
     };
     let Some(table) = table else {
         return Err(unknown_server(which.server.as_deref().unwrap_or_default()));
     };
-    let now = runtime.now();
+    let now = daemon.driver.now();
     let (listed, size) = (table.len() as u64, table.size as u64);
     let (displaced, missed) = (table.displaced, table.missed);
     let busiest = table.busiest(usize::try_from(limit).unwrap_or(usize::MAX));

@@ -31,29 +31,29 @@ use super::reload::summary;
 use super::settings;
 use super::status::{self, StatusContext};
 use crate::log::Threshold;
-use crate::runtime::{Failure, Runtime};
+use crate::runtime::{DaemonContext, Failure};
 use crate::{convert, listeners, sandbox};
 
 /// What the daemon was started with.
 #[derive(Debug)]
-pub struct StartupContext {
+pub(crate) struct StartupContext {
     /// The configuration as it was loaded.
-    pub loaded: Loaded,
+    pub(crate) loaded: Loaded,
     /// Configuration file of the command line.
-    pub explicit: Option<PathBuf>,
+    pub(crate) explicit: Option<PathBuf>,
     /// Log level of the command line, which overrides the file's.
-    pub level: Option<Level>,
+    pub(crate) level: Option<Level>,
     /// Current log threshold.
-    pub threshold: Threshold,
+    pub(crate) threshold: Threshold,
     /// Properties of the clock before any adjustment.
-    pub clock: ClockFacts,
+    pub(crate) clock: ClockFacts,
     /// Secret that spreads clients over serving threads.
-    pub steering_key: u32,
+    pub(crate) steering_key: u32,
 }
 
 /// Holds the configuration in force and executes the methods that read and change it.
 #[derive(Debug)]
-pub struct CommandHandler {
+pub(crate) struct CommandHandler {
     pub(super) config: Config,
     pub(super) keys: KeyRing,
     pub(super) startup: StartupContext,
@@ -76,7 +76,7 @@ pub(super) type Outcome<T> = Result<T, Error>;
 
 impl CommandHandler {
     /// Starts with the configuration that was loaded.
-    pub fn new(startup: StartupContext) -> Self {
+    pub(crate) fn new(startup: StartupContext) -> Self {
         Self {
             config: startup.loaded.config.clone(),
             keys: startup.loaded.keys.clone(),
@@ -91,9 +91,9 @@ impl CommandHandler {
     ///
     /// # Errors
     /// If the clock can't be controlled any more.
-    pub(crate) fn serve(
+    pub(super) fn handle(
         &mut self,
-        runtime: &mut Runtime,
+        daemon: &mut DaemonContext<'_>,
         call: &PendingCall,
         permitted: &Permissions,
     ) -> Result<Result<RawReply, (String, Value)>, Failure> {
@@ -115,7 +115,7 @@ impl CommandHandler {
             }
             Err(denied)
         } else {
-            let outcome = self.execute(runtime, request, caller)?;
+            let outcome = self.dispatch(daemon, request, caller)?;
             log_change(caller, request, &outcome);
             outcome
         };
@@ -126,8 +126,11 @@ impl CommandHandler {
     ///
     /// # Errors
     /// If the clock can't be controlled any more.
-    pub(crate) fn reload_on_hangup(&mut self, runtime: &mut Runtime) -> Result<(), Failure> {
-        match self.reload(runtime)? {
+    pub(super) fn reload_on_hangup(
+        &mut self,
+        daemon: &mut DaemonContext<'_>,
+    ) -> Result<(), Failure> {
+        match self.reload(daemon)? {
             Ok(reply) => {
                 for warning in &reply.warnings {
                     warn!("{warning}");
@@ -141,39 +144,39 @@ impl CommandHandler {
         Ok(())
     }
 
-    fn execute(
+    fn dispatch(
         &mut self,
-        runtime: &mut Runtime,
+        daemon: &mut DaemonContext<'_>,
         request: &Request,
         caller: &Caller,
     ) -> Result<Outcome<RawReply>, Failure> {
         Ok(match request {
-            Request::GetStatus(_) | Request::Monitor(_) => json(Ok(self.status(runtime)?)),
+            Request::GetStatus(_) | Request::Monitor(_) => json(Ok(self.status(daemon)?)),
             Request::GetConfiguration(_) => json(Ok(self.configuration())),
-            Request::GetClients(which) => json(clients::list(runtime, which)),
-            Request::AddSource(new) => self.add_source(runtime, &new.settings, caller)?,
-            Request::RemoveSource(which) => self.remove_source(runtime, &which.name, caller)?,
+            Request::GetClients(which) => json(clients::list(daemon, which)),
+            Request::AddSource(new) => self.add_source(daemon, &new.settings, caller)?,
+            Request::RemoveSource(which) => self.remove_source(daemon, &which.name, caller)?,
             Request::SetSource(other) => {
-                self.set_source(runtime, &other.name, &other.settings, caller)?
+                self.set_source(daemon, &other.name, &other.settings, caller)?
             }
-            Request::OnlineSource(whom) => command(runtime, &Command::Online(whom.name.clone()))?,
-            Request::OfflineSource(whom) => command(runtime, &Command::Offline(whom.name.clone()))?,
-            Request::BurstSource(whom) => command(runtime, &Command::Burst(whom.name.clone()))?,
+            Request::OnlineSource(whom) => command(daemon, &Command::Online(whom.name.clone()))?,
+            Request::OfflineSource(whom) => command(daemon, &Command::Offline(whom.name.clone()))?,
+            Request::BurstSource(whom) => command(daemon, &Command::Burst(whom.name.clone()))?,
             Request::Step(input) => {
                 let forced = input.forced.unwrap_or(false);
-                command(runtime, &Command::Step { forced })?
+                command(daemon, &Command::Step { forced })?
             }
-            Request::AddServer(new) => json(self.add_server(runtime, &new.settings, caller)),
-            Request::RemoveServer(which) => json(self.remove_server(runtime, &which.name, caller)),
+            Request::AddServer(new) => json(self.add_server(daemon, &new.settings, caller)),
+            Request::RemoveServer(which) => json(self.remove_server(daemon, &which.name, caller)),
             Request::SetServer(other) => {
-                json(self.set_server(runtime, &other.name, &other.settings, caller))
+                json(self.set_server(daemon, &other.name, &other.settings, caller))
             }
             Request::SetLogLevel(input) => json(self.set_level(&input.level, caller)),
             Request::Reload(_) => {
-                runtime.reload_certificates();
-                json(self.reload(runtime)?)
+                daemon.shared.reload_certificates();
+                json(self.reload(daemon)?)
             }
-            Request::Rekey(_) => json(match runtime.rekey() {
+            Request::Rekey(_) => json(match daemon.shared.rekey(daemon.driver.now()) {
                 Ok(rekeyed) => Ok(RekeyReply {
                     key: rekeyed.key.into(),
                     good_for: rekeyed.good_for.as_seconds_f64(),
@@ -184,8 +187,9 @@ impl CommandHandler {
                 }),
             }),
             Request::Dump(_) => json(
-                runtime
-                    .dump()?
+                daemon
+                    .driver
+                    .dump()
                     .map_err(|reason| Error::Failed { reason })
                     .map(|path| Written {
                         paths: vec![path.display().to_string()],
@@ -194,17 +198,17 @@ impl CommandHandler {
         })
     }
 
-    fn status(&self, runtime: &mut Runtime) -> Result<StatusReply, Failure> {
+    fn status(&self, daemon: &mut DaemonContext<'_>) -> Result<StatusReply, Failure> {
         // The clock may have been set since the last wake-up; the figures must not be older.
-        runtime.tick()?;
-        let snapshot = runtime.snapshot();
-        let ke_stats = runtime.ke_stats();
+        daemon.driver.tick()?;
+        let snapshot = daemon.driver.snapshot();
+        let ke_stats = daemon.shared.ke_stats();
         let context = StatusContext {
-            served: &runtime.served(),
-            client_list_sizes: &runtime.client_list_sizes(),
-            nts: runtime.nts_status(ke_stats.as_ref()),
-            clock: runtime.clock(),
-            started: runtime.started(),
+            served: &daemon.shared.totals(),
+            client_list_sizes: &daemon.shared.client_list_sizes(),
+            nts: daemon.shared.nts_status(ke_stats.as_ref()),
+            clock: daemon.driver.clock(),
+            started: daemon.driver.started(),
             config_path: self
                 .startup
                 .loaded
@@ -241,7 +245,7 @@ impl CommandHandler {
 
     fn add_source(
         &mut self,
-        runtime: &mut Runtime,
+        daemon: &mut DaemonContext<'_>,
         settings: &Settings,
         caller: &Caller,
     ) -> Result<Outcome<RawReply>, Failure> {
@@ -252,8 +256,8 @@ impl CommandHandler {
         let mut config = self.config.clone();
         config.sources.push(source.clone());
         // The source may request keys at once.
-        runtime.configure_ke_client(&config);
-        let outcome = command(runtime, &Command::Add(engine))?;
+        daemon.shared.ke_client.configure(&config);
+        let outcome = command(daemon, &Command::Add(engine))?;
         if outcome.is_ok() {
             if let Some(name) = name_of(&source) {
                 self.changes
@@ -262,22 +266,22 @@ impl CommandHandler {
             }
             self.config = config;
         } else {
-            runtime.configure_ke_client(&self.config);
+            daemon.shared.ke_client.configure(&self.config);
         }
         Ok(outcome)
     }
 
     fn remove_source(
         &mut self,
-        runtime: &mut Runtime,
+        daemon: &mut DaemonContext<'_>,
         name: &str,
         caller: &Caller,
     ) -> Result<Outcome<RawReply>, Failure> {
-        let place = match self.find_source(runtime, name) {
+        let place = match self.find_source(daemon, name) {
             Ok(place) => place,
             Err(error) => return Ok(Err(error)),
         };
-        let outcome = command(runtime, &Command::Remove(name.to_owned()))?;
+        let outcome = command(daemon, &Command::Remove(name.to_owned()))?;
         if outcome.is_ok() {
             let gone = self.config.sources.remove(place);
             if let Some(name) = name_of(&gone) {
@@ -285,19 +289,19 @@ impl CommandHandler {
                 self.changes
                     .record_removed(Kind::Source, &name, &gone.place, caller);
             }
-            runtime.configure_ke_client(&self.config);
+            daemon.shared.ke_client.configure(&self.config);
         }
         Ok(outcome)
     }
 
     fn set_source(
         &mut self,
-        runtime: &mut Runtime,
+        daemon: &mut DaemonContext<'_>,
         name: &str,
         changes: &Settings,
         caller: &Caller,
     ) -> Result<Outcome<RawReply>, Failure> {
-        let place = match self.find_source(runtime, name) {
+        let place = match self.find_source(daemon, name) {
             Ok(place) => place,
             Err(error) => return Ok(Err(error)),
         };
@@ -308,8 +312,8 @@ impl CommandHandler {
         };
         let mut config = self.config.clone();
         let before = core::mem::replace(&mut config.sources[place], source);
-        runtime.configure_ke_client(&config);
-        let outcome = command(runtime, &Command::Replace(name.to_owned(), engine))?;
+        daemon.shared.ke_client.configure(&config);
+        let outcome = command(daemon, &Command::Replace(name.to_owned(), engine))?;
         if outcome.is_ok() {
             let after = &mut config.sources[place];
             ntp_config::keep_places(&mut after.said, &before.said);
@@ -324,7 +328,7 @@ impl CommandHandler {
             }
             self.config = config;
         } else {
-            runtime.configure_ke_client(&self.config);
+            daemon.shared.ke_client.configure(&self.config);
         }
         Ok(outcome)
     }
@@ -351,8 +355,8 @@ impl CommandHandler {
     }
 
     /// Index in the configuration of the source that an operator calls `name`.
-    fn find_source(&self, runtime: &Runtime, name: &str) -> Outcome<usize> {
-        let name = runtime.source_called(name).map_err(refusal_error)?;
+    fn find_source(&self, daemon: &DaemonContext<'_>, name: &str) -> Outcome<usize> {
+        let name = daemon.driver.source_called(name).map_err(refusal_error)?;
         let mut sources = self.config.sources.iter();
         let place = sources.position(|source| name_of(source).as_deref() == Some(&name));
         place.ok_or_else(|| refusal_error(Refusal::UnknownSource(name)))
@@ -362,7 +366,7 @@ impl CommandHandler {
 
     fn add_server(
         &mut self,
-        runtime: &mut Runtime,
+        daemon: &mut DaemonContext<'_>,
         settings: &Settings,
         caller: &Caller,
     ) -> Outcome<Names> {
@@ -376,7 +380,7 @@ impl CommandHandler {
             });
         }
         config.servers.append(&mut new.servers);
-        self.apply_servers(runtime, config)?;
+        self.apply_servers(daemon, config)?;
         if let Some(name) = name {
             let name = name.to_string();
             self.changes
@@ -388,14 +392,14 @@ impl CommandHandler {
 
     fn remove_server(
         &mut self,
-        runtime: &mut Runtime,
+        daemon: &mut DaemonContext<'_>,
         name: &str,
         caller: &Caller,
     ) -> Outcome<Names> {
         let place = self.find_server(name)?;
         let mut config = self.config.clone();
         let gone = config.servers.remove(place);
-        self.apply_servers(runtime, config)?;
+        self.apply_servers(daemon, config)?;
         let name = gone.listen.to_string();
         self.added.remove(&name);
         self.changes
@@ -405,7 +409,7 @@ impl CommandHandler {
 
     fn set_server(
         &mut self,
-        runtime: &mut Runtime,
+        daemon: &mut DaemonContext<'_>,
         name: &str,
         changes: &Settings,
         caller: &Caller,
@@ -422,7 +426,7 @@ impl CommandHandler {
         let (was, stood) = (old.listen.to_string(), old.place.clone());
         let name = server.listen.to_string();
         config.servers[place] = server;
-        self.apply_servers(runtime, config)?;
+        self.apply_servers(daemon, config)?;
         self.changes
             .record_removed(Kind::Server, &was, &stood, caller);
         self.changes
@@ -440,15 +444,19 @@ impl CommandHandler {
     }
 
     /// Applies the servers of `config`, or restores the previous ones.
-    fn apply_servers(&mut self, runtime: &mut Runtime, config: Config) -> Outcome<()> {
+    fn apply_servers(&mut self, daemon: &mut DaemonContext<'_>, config: Config) -> Outcome<()> {
         let key = self.startup.steering_key;
-        let listeners = |config: &Config, keys: &KeyRing| listeners::listeners(config, keys, key);
-        let problems = runtime.serve_at(listeners(&config, &self.keys), &mut crate::seed);
+        let (services, driver) = (&mut *daemon.shared, &mut *daemon.driver);
+        let mut serve = |config: &Config, keys: &KeyRing| {
+            let listeners = listeners::listeners(config, keys, key);
+            services.serve_at(driver, listeners, &mut crate::seed)
+        };
+        let problems = serve(&config, &self.keys);
         if problems.is_empty() {
             self.config = config;
             return Ok(());
         }
-        for problem in runtime.serve_at(listeners(&self.config, &self.keys), &mut crate::seed) {
+        for problem in serve(&self.config, &self.keys) {
             warn!("{problem}");
         }
         let reasons: Vec<_> = problems.iter().map(ToString::to_string).collect();
@@ -500,8 +508,11 @@ pub(super) fn name_of(source: &SourceConfig) -> Option<String> {
     source.kind.ntp().map(|ntp| ntp.address.to_string())
 }
 
-fn command(runtime: &mut Runtime, command: &Command) -> Result<Outcome<RawReply>, Failure> {
-    Ok(match runtime.command(command)? {
+fn command(
+    daemon: &mut DaemonContext<'_>,
+    command: &Command,
+) -> Result<Outcome<RawReply>, Failure> {
+    Ok(match daemon.driver.command(command)? {
         Ok(Done::Sources(names)) => json(Ok(Names { names })),
         Ok(Done::Burst { started, spared }) => json(Ok(BurstReply {
             started: started as u64,

@@ -43,7 +43,7 @@ const LONGEST_INTERVAL: f64 = 86_400.0;
 
 /// The listening socket and its connections.
 #[derive(Debug)]
-pub struct ControlListener {
+pub(crate) struct ControlListener {
     listener: UnixListener,
     path: PathBuf,
     permitted: Permissions,
@@ -74,7 +74,7 @@ struct Subscription {
 
 /// A call that waits for its reply.
 #[derive(Debug)]
-pub(crate) struct PendingCall {
+pub(super) struct PendingCall {
     connection: u64,
     pub(crate) caller: Caller,
     pub(crate) request: Request,
@@ -88,7 +88,7 @@ impl ControlListener {
     /// # Errors
     /// If a running daemon owns the socket, the path is not a socket, or the operating system
     /// refuses; the text has advice.
-    pub fn open(config: &ControlConfig) -> Result<Option<Self>, String> {
+    pub(crate) fn open(config: &ControlConfig) -> Result<Option<Self>, String> {
         let Some(path) = &config.path else {
             return Ok(None);
         };
@@ -109,12 +109,12 @@ impl ControlListener {
     }
 
     /// Returns who may make changes.
-    pub(crate) fn permitted(&self) -> &Permissions {
+    pub(super) fn permitted(&self) -> &Permissions {
         &self.permitted
     }
 
     /// Adds the listener and all connections to a poll set.
-    pub(crate) fn watch(&mut self, set: &mut PollSet) {
+    pub(super) fn register(&mut self, set: &mut PollSet) {
         self.place = set.push(&self.listener, Interest::Readable);
         for connection in &mut self.connections {
             let interest = if connection.unsent.is_empty() {
@@ -126,25 +126,23 @@ impl ControlListener {
         }
     }
 
-    /// Earliest time of a subscriber's next reply or of a send timeout.
-    pub(crate) fn deadline(&self) -> Option<Monotonic> {
+    /// Earliest time of a subscriber's next reply or of a send timeout; at once if a call is buffered that was
+    /// received along with the previous one.
+    pub(super) fn deadline(&self) -> Option<Monotonic> {
+        let mut connections = self.connections.iter();
+        if connections.any(Connection::has_pending_call) {
+            return Some(monotonic());
+        }
         let connections = self.connections.iter();
         connections.filter_map(Connection::deadline).min()
     }
 
-    /// Whether a call is buffered that was received along with the previous one.
-    pub(crate) fn has_pending_call(&self) -> bool {
-        self.connections
-            .iter()
-            .any(|connection| connection.unsent.is_empty() && connection.inbox.has_message())
-    }
-
     /// Takes what is ready: at most one call of each connection.
-    pub(crate) fn attend(&mut self, set: &PollSet) -> Vec<PendingCall> {
+    pub(super) fn take_calls(&mut self, set: &PollSet) -> Vec<PendingCall> {
         let now = monotonic();
         let mut calls = Vec::new();
         self.connections.retain_mut(|connection| {
-            connection.attend(now, set.readiness(connection.place).any(), &mut calls)
+            connection.poll(now, set.readiness(connection.place).any(), &mut calls)
         });
         if set.readiness(self.place).readable {
             self.accept_new(now);
@@ -153,7 +151,7 @@ impl ControlListener {
     }
 
     /// Sends the reply to a call.
-    pub(crate) fn answer(
+    pub(super) fn reply(
         &mut self,
         call: &PendingCall,
         result: Result<impl Serialize, (String, Value)>,
@@ -230,6 +228,10 @@ impl ControlListener {
 }
 
 impl Connection {
+    fn has_pending_call(&self) -> bool {
+        self.unsent.is_empty() && self.inbox.has_message()
+    }
+
     fn deadline(&self) -> Option<Monotonic> {
         if !self.unsent.is_empty() {
             return Some(self.active + SEND_TIMEOUT);
@@ -238,7 +240,7 @@ impl Connection {
     }
 
     /// Returns whether the connection stays open.
-    fn attend(&mut self, now: Monotonic, ready: bool, calls: &mut Vec<PendingCall>) -> bool {
+    fn poll(&mut self, now: Monotonic, ready: bool, calls: &mut Vec<PendingCall>) -> bool {
         if !self.unsent.is_empty() {
             return if ready {
                 self.flush(now)

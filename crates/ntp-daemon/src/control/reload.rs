@@ -18,7 +18,7 @@ use ntp_proto::engine::{Done, Refusal};
 
 use super::changes::REQUEST;
 use super::handler::{CommandHandler, Outcome, name_of};
-use crate::runtime::{Failure, NtsReloadError, Runtime};
+use crate::runtime::{DaemonContext, Failure, NtsReloadError};
 use crate::{convert, listeners, sandbox};
 
 /// A section that is fixed at the start: its heading, and a function that keeps it.
@@ -67,7 +67,7 @@ impl CommandHandler {
     /// If the clock can't be controlled any more.
     pub(super) fn reload(
         &mut self,
-        runtime: &mut Runtime,
+        daemon: &mut DaemonContext<'_>,
     ) -> Result<Outcome<ReloadReply>, Failure> {
         let mut loaded = match ntp_config::load(self.startup.explicit.as_deref()) {
             Ok(loaded) => loaded,
@@ -107,8 +107,8 @@ impl CommandHandler {
 
         let sources = convert::engine_config(config, &loaded.keys, None, self.startup.clock);
         // New sources may request keys at once.
-        runtime.configure_ke_client(config);
-        match runtime.reconfigure(&sources)? {
+        daemon.shared.ke_client.configure(config);
+        match daemon.driver.reconfigure(&sources)? {
             Ok(Done::Reconfigured {
                 added,
                 removed,
@@ -120,7 +120,7 @@ impl CommandHandler {
             }
             Ok(_) => {}
             Err(refusal) => {
-                runtime.configure_ke_client(&self.config);
+                daemon.shared.ke_client.configure(&self.config);
                 return Ok(Err(refusal_error(&refusal)));
             }
         }
@@ -129,14 +129,16 @@ impl CommandHandler {
         }
         // The keys of the key file may have changed, too. Without changes this does nothing.
         let listeners = listeners::listeners(config, &loaded.keys, self.startup.steering_key);
-        let problems = runtime.serve_at(listeners, &mut crate::seed);
+        let problems = daemon
+            .shared
+            .serve_at(daemon.driver, listeners, &mut crate::seed);
         if config.servers != self.config.servers {
             reply.applied.push("[[server]]".into());
         }
         reply
             .not_applied
             .extend(problems.iter().map(ToString::to_string));
-        self.reconfigure_nts(runtime, config, &mut reply);
+        self.reconfigure_nts(daemon, config, &mut reply);
         let level = config.observability.log_level;
         let mut level_applied = false;
         if self.startup.level.is_none() && level != self.config.observability.log_level {
@@ -168,8 +170,14 @@ impl CommandHandler {
     }
 
     /// Applies the key exchange and cookie keys of the new configuration.
-    fn reconfigure_nts(&self, runtime: &mut Runtime, config: &mut Config, reply: &mut ReloadReply) {
-        for problem in runtime.reconfigure_nts(config, crate::seed) {
+    fn reconfigure_nts(
+        &self,
+        daemon: &mut DaemonContext<'_>,
+        config: &mut Config,
+        reply: &mut ReloadReply,
+    ) {
+        let now = daemon.driver.now();
+        for problem in daemon.shared.reconfigure_nts(config, now, crate::seed) {
             if matches!(problem, NtsReloadError::Keyset(_)) {
                 config.keyset.clone_from(&self.config.keyset);
             }

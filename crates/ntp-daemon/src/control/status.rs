@@ -13,7 +13,7 @@ use ntp_time::{LeapIndicator, Monotonic, NtpDuration, SystemTime};
 
 use crate::nts::{KeStats, NtsStatus};
 use crate::observation::{cookies, true_offset, word};
-use crate::runtime::Runtime;
+use crate::runtime::{Driver, Services};
 use crate::serve::Totals;
 
 /// The part of the status that the engine does not have.
@@ -68,18 +68,23 @@ pub(super) fn status(snapshot: &Snapshot, context: &StatusContext<'_>) -> Status
     }
 }
 
-/// Returns the status of a runtime without servers.
-pub(crate) fn of_runtime(runtime: &Runtime, config_path: Option<String>, needed: usize) -> Status {
+/// Returns the status without servers.
+pub(crate) fn without_servers(
+    driver: &Driver,
+    services: &Services,
+    config_path: Option<String>,
+    needed: usize,
+) -> Status {
     let context = StatusContext {
         served: &[],
         client_list_sizes: &[],
-        nts: runtime.nts_status(None),
-        clock: runtime.clock(),
-        started: runtime.started(),
+        nts: services.nts_status(None),
+        clock: driver.clock(),
+        started: driver.started(),
         config_path,
         needed,
     };
-    status(&runtime.snapshot(), &context)
+    status(&driver.snapshot(), &context)
 }
 
 /// Returns the source that the clock is synchronised to.

@@ -28,6 +28,7 @@ use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::persist::StateFile;
+use crate::runtime::{Context, Pollable};
 use crate::sandbox::{self, Profile};
 
 /// Permissions: only the daemon reads the file.
@@ -153,7 +154,7 @@ impl CookieKeys {
     }
 
     /// Time of the next rotation, if it is known.
-    pub fn due(&self) -> Option<Monotonic> {
+    fn due(&self) -> Option<Monotonic> {
         match self.origin {
             Origin::Own { due, .. } => Some(due),
             // Checked at every wake-up, several times a minute once the clock is synchronised.
@@ -162,7 +163,7 @@ impl CookieKeys {
     }
 
     /// Rotates the keys if that is due. Returns whether they have changed.
-    pub fn attend(&mut self, now: Now, synchronized: bool) -> bool {
+    fn update(&mut self, now: Now, synchronized: bool) -> bool {
         if core::mem::take(&mut self.unsaved) {
             self.store(now.system);
         }
@@ -304,6 +305,17 @@ impl CookieKeys {
     }
 }
 
+impl Pollable for CookieKeys {
+    fn deadline(&self) -> Option<Monotonic> {
+        self.due()
+    }
+
+    fn after_round(&mut self, context: &mut Context<'_>) {
+        let (now, claim) = context.driver.claim();
+        self.update(now, claim.is_synchronized(now.system));
+    }
+}
+
 fn fleet(config: &KeysetConfig, path: &Path) -> Result<Fleet, String> {
     let cannot = |problem: &dyn core::fmt::Display| {
         format!(
@@ -438,9 +450,9 @@ mod tests {
         let mut keys = CookieKeys::new(&config, None, at(0), seed).unwrap();
         let cookie = keys.current().seal_cookie(&session(), [0; 16]).unwrap();
         assert_eq!(keys.due(), Some(at(DAY).monotonic));
-        assert!(!keys.attend(at(DAY - 1), false));
+        assert!(!keys.update(at(DAY - 1), false));
         for day in 1..=3 {
-            assert!(keys.attend(at(day * DAY), false));
+            assert!(keys.update(at(day * DAY), false));
             assert_eq!(opens(&keys, &cookie), day <= 2, "day {day}");
         }
         let before = keys.current().seal_cookie(&session(), [1; 16]).unwrap();
@@ -462,7 +474,7 @@ mod tests {
             !path.exists(),
             "no thread is started before the first update"
         );
-        before.attend(at(0), false);
+        before.update(at(0), false);
         let cookie = before.current().seal_cookie(&session(), [0; 16]).unwrap();
         before.finish();
         assert_eq!(
@@ -475,7 +487,7 @@ mod tests {
         // A clock that went back delays the rotation by one interval at most.
         let odd = start(at(-50 * DAY));
         assert_eq!(odd.due(), Some(at(-49 * DAY).monotonic));
-        assert!(after.attend(at(DAY), false) && opens(&after, &cookie));
+        assert!(after.update(at(DAY), false) && opens(&after, &cookie));
 
         fs::write(&path, b"garbage").unwrap();
         let anew = start(at(0));
@@ -534,14 +546,14 @@ mod tests {
         assert!(member().unwrap_err().contains("chmod o="));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let (mut one, mut late) = (member().unwrap(), member().unwrap());
-        assert!(!one.attend(at(0), false) && one.current().is_empty());
-        assert!(one.attend(at(0), true) && !one.attend(at(1), true));
+        assert!(!one.update(at(0), false) && one.current().is_empty());
+        assert!(one.update(at(0), true) && !one.update(at(1), true));
         let cookie = one.current().seal_cookie(&session(), [0; 16]).unwrap();
         for hour in 1..=2 {
-            assert!(one.attend(at(hour * 3600), true) && opens(&one, &cookie));
+            assert!(one.update(at(hour * 3600), true) && opens(&one, &cookie));
         }
         // A second server that received nothing, and whose clock is slightly ahead.
-        assert!(late.attend(at(2 * 3600 + 5), true) && opens(&late, &cookie));
+        assert!(late.update(at(2 * 3600 + 5), true) && opens(&late, &cookie));
         let newest = late.current().seal_cookie(&session(), [1; 16]).unwrap();
         assert!(opens(&one, &newest));
         assert_eq!(
@@ -556,8 +568,8 @@ mod tests {
         assert!(opens(&one, &newest));
         fs::write(&path, "t".repeat(32)).unwrap();
         assert_eq!(one.reconfigure(&config, None, at(3 * 3600)), Ok(true));
-        assert!(!one.attend(at(3 * 3600), false) && opens(&one, &newest));
-        assert!(one.attend(at(3 * 3600), true) && !opens(&one, &newest));
+        assert!(!one.update(at(3 * 3600), false) && opens(&one, &newest));
+        assert!(one.update(at(3 * 3600), true) && !opens(&one, &newest));
 
         fs::write(&path, "short").unwrap();
         assert!(member().is_err());

@@ -20,13 +20,15 @@ use ntp_config::{Config, SourceKind, StepThreshold};
 use ntp_nts_ke::client::{Report, Request, exchange};
 use ntp_nts_ke::trust::Trust;
 use ntp_nts_ke::validity::{Presented, TimeKnown};
-use ntp_proto::engine::ResolveId;
+use ntp_os_clock::monotonic;
+use ntp_proto::engine::{Input, ResolveId};
 use ntp_proto::nts::{AeadAlgorithm, KeyExchanged, StoredSession};
-use ntp_time::{NtpDuration, SystemTime};
+use ntp_time::{Monotonic, NtpDuration, SystemTime};
 use ntp_udp::wait::{Interest, PollSet};
 use tracing::{info, warn};
 
 use crate::persist::StateFile;
+use crate::runtime::{Context, Driver, Failure, KeyRequest, Pollable};
 use crate::sandbox::{self, Profile};
 
 /// Maximum number of concurrent exchanges.
@@ -58,7 +60,7 @@ pub(crate) struct KeRequest {
 
 /// Result for the engine.
 #[derive(Debug)]
-pub(crate) enum Answer {
+enum Answer {
     /// The keys, or the reason why there are none.
     Exchanged(ResolveId, Result<Box<KeyExchanged>, String>),
     /// Keys accepted under clock leniency failed re-verification, with the reason.
@@ -154,7 +156,7 @@ impl KeClient {
 
     /// Starts an exchange, or queues it if [`MAX_CONCURRENT`] are running. `now` and `synchronized`
     /// decide how certificates are verified.
-    pub(crate) fn request(&mut self, request: KeRequest, now: SystemTime, synchronized: bool) {
+    fn request(&mut self, request: KeRequest, now: SystemTime, synchronized: bool) {
         if self.under_way.len() < MAX_CONCURRENT {
             self.start(request, true, now, synchronized);
         } else {
@@ -206,29 +208,12 @@ impl KeClient {
     }
 
     /// Raises the time floor: true time is later than `past`.
-    pub(crate) fn raise_time_floor(&mut self, past: SystemTime) {
+    fn raise_time_floor(&mut self, past: SystemTime) {
         self.leniency.floor = self.leniency.floor.max(unix(past));
     }
 
-    /// Adds the pipes of the running exchanges to a poll set.
-    pub(crate) fn watch(&mut self, set: &mut PollSet) {
-        for exchange in &mut self.under_way {
-            exchange.place = set.push(&exchange.completion, Interest::Readable);
-        }
-    }
-
-    /// Whether a result is ready that no pipe announces.
-    pub(crate) fn has_answers(&self) -> bool {
-        !self.answers.is_empty()
-    }
-
     /// Returns a finished result and starts the next queued request. Never blocks.
-    pub(crate) fn answer(
-        &mut self,
-        set: &PollSet,
-        now: SystemTime,
-        synchronized: bool,
-    ) -> Option<Answer> {
+    fn answer(&mut self, set: &PollSet, now: SystemTime, synchronized: bool) -> Option<Answer> {
         if self.under_way.len() < MAX_CONCURRENT
             && let Some(request) = self.waiting.pop_front()
         {
@@ -282,7 +267,7 @@ impl KeClient {
     }
 
     /// Verifies again what was accepted under clock leniency, now that the time is known.
-    pub(crate) fn reverify(&mut self, now: SystemTime) {
+    fn reverify(&mut self, now: SystemTime) {
         for (request, presented) in core::mem::take(&mut self.provisional) {
             let trust = Trust::load(self.authority(&request.name).as_deref());
             let verdict = trust
@@ -304,7 +289,7 @@ impl KeClient {
     }
 
     /// Stores the rest of a session for the next run.
-    pub(crate) fn store_session(&self, name: &str, session: &KeyExchanged) {
+    fn store_session(&self, name: &str, session: &KeyExchanged) {
         if let Some(file) = self.file(name) {
             file.write(&StoredSession::emit(session));
         }
@@ -324,6 +309,56 @@ impl KeClient {
         let path = self.directory.as_ref()?.join(file);
         let loss = "keys will be exchanged anew after a restart (see [state] directory)";
         Some(StateFile::new(path, 0o600, LARGEST_SESSION, loss))
+    }
+}
+
+impl Pollable for KeClient {
+    fn register(&mut self, set: &mut PollSet) {
+        for task in &mut self.under_way {
+            task.place = set.push(&task.completion, Interest::Readable);
+        }
+    }
+
+    /// At once if there is a result that no pipe announces.
+    fn deadline(&self) -> Option<Monotonic> {
+        (!self.answers.is_empty()).then(monotonic)
+    }
+
+    fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
+        let (now, synchronized) = context.driver.time_known();
+        if synchronized {
+            self.reverify(now);
+        }
+        while let Some(answer) = self.answer(context.set, now, synchronized) {
+            match answer {
+                Answer::Exchanged(query, result) => {
+                    let result = result.as_deref().map_err(String::as_str);
+                    context
+                        .driver
+                        .handle(Input::KeyExchanged { query, result })?;
+                }
+                Answer::Revoked(query, reason) => {
+                    let reason = reason.as_str();
+                    context
+                        .driver
+                        .handle(Input::KeysRevoked { query, reason })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, driver: &mut Driver) {
+        while let Some(request) = driver.requests.keys.pop_front() {
+            match request {
+                KeyRequest::Exchange(request) => {
+                    let (now, synchronized) = driver.time_known();
+                    self.request(request, now, synchronized);
+                }
+                KeyRequest::StoreSession { name, session } => self.store_session(&name, &session),
+                KeyRequest::RaiseTimeFloor(past) => self.raise_time_floor(past),
+            }
+        }
     }
 }
 

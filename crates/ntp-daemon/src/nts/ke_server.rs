@@ -1,14 +1,12 @@
 //! NTS key exchange with our clients: the `[[nts-ke-server]]` sections, and what the server thread
 //! needs from the daemon.
 
-use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::sandbox::{self, Profile};
 use arc_swap::ArcSwap;
 use ntp_config::{Config, NtpVersion, NtsKeConfig};
 use ntp_nts_ke::server::{
@@ -20,6 +18,9 @@ use ntp_udp::wait::{Interest, PollSet};
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 use tracing::{info, warn};
+
+use crate::runtime::{Context, Failure, Pollable};
+use crate::sandbox::{self, Profile};
 
 /// Converts the sections into the endpoints of the server thread.
 pub fn endpoints(config: &Config) -> Vec<Endpoint> {
@@ -148,25 +149,25 @@ impl KeServer {
         self.server.reload();
     }
 
-    /// Adds the thread's exit notification to the poll set.
-    pub(crate) fn watch(&mut self, set: &mut PollSet) {
-        self.place = set.push(&self.server.as_fd(), Interest::Readable);
-    }
-
-    /// Checks whether the thread has ended; call it after [`watch`](Self::watch) and a wait.
-    ///
-    /// # Errors
-    /// The reason why the thread has ended.
-    pub(crate) fn attend(&mut self, set: &PollSet) -> io::Result<()> {
-        if !set.readiness(self.place).any() {
-            return Ok(());
-        }
-        self.server.ended().map_or(Ok(()), Err)
-    }
-
     /// Stops the thread.
     pub fn stop(self) {
         self.server.stop();
+    }
+}
+
+impl Pollable for KeServer {
+    /// Adds the exit notification of the thread.
+    fn register(&mut self, set: &mut PollSet) {
+        self.place = set.push(&self.server.as_fd(), Interest::Readable);
+    }
+
+    /// Checks whether the thread has ended.
+    fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
+        if !context.set.readiness(self.place).any() {
+            return Ok(());
+        }
+        let ended = self.server.ended();
+        ended.map_or(Ok(()), |error| Err(Failure::KeyExchange(error)))
     }
 }
 

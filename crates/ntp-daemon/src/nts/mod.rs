@@ -13,7 +13,7 @@ mod ke_server;
 use std::collections::BTreeMap;
 
 pub use cookie_keys::{CookieKeys, Rekeyed};
-pub(crate) use ke_client::{Answer, KeClient, KeRequest};
+pub(crate) use ke_client::{KeClient, KeRequest};
 pub(crate) use ke_server::KeStats;
 pub use ke_server::{KeServer, endpoints, needs_cookie_keys};
 

@@ -35,6 +35,7 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use ntp_os_clock::Translator;
 use ntp_proto::nts::Keyset;
 use ntp_proto::server::{Claim, Policy};
@@ -44,6 +45,7 @@ use ntp_udp::{ServerOptions, ServerSocket, Shortcoming};
 pub use client_table::ClientTable;
 pub use ntp_worker::Totals;
 
+use crate::runtime::{Context, Failure, Pollable};
 use endpoint::{Endpoint, WorkerContext};
 
 /// A listening address and how it is served.
@@ -66,6 +68,8 @@ pub struct Listener {
 pub struct Servers {
     endpoints: Vec<Endpoint>,
     keyset: Option<Arc<Keyset>>,
+    /// Where the current keyset is found, if it may change.
+    keyset_source: Option<Arc<ArcSwap<Keyset>>>,
     translator: Translator,
     /// Readable when a worker has ended.
     exit_notices: UnixStream,
@@ -160,6 +164,7 @@ impl Servers {
         Ok(Self {
             endpoints: Vec::new(),
             keyset: None,
+            keyset_source: None,
             translator: translator.clone(),
             exit_notices,
             report,
@@ -280,6 +285,23 @@ impl Servers {
         }
     }
 
+    /// Uses the current NTS cookie keys of `source` from now on, at the end of each round.
+    pub(crate) fn follow_keyset(&mut self, source: Arc<ArcSwap<Keyset>>) {
+        self.keyset_source = Some(source);
+        self.update_keyset();
+    }
+
+    fn update_keyset(&mut self) {
+        let Some(source) = &self.keyset_source else {
+            return;
+        };
+        let current = source.load_full();
+        let same = |known: &Arc<Keyset>| Arc::ptr_eq(known, &current);
+        if !self.keyset.as_ref().is_some_and(same) {
+            self.publish_keyset(&current);
+        }
+    }
+
     /// Returns the counters of each address, summed over its workers.
     pub fn totals(&self) -> Vec<(SocketAddr, Totals)> {
         let of = |endpoint: &Endpoint| (endpoint.address(), endpoint.totals());
@@ -308,16 +330,11 @@ impl Servers {
         Some(table)
     }
 
-    /// Adds the exit notices to a poll set.
-    pub(crate) fn watch(&mut self, set: &mut PollSet) {
-        self.place = set.push(&self.exit_notices, Interest::Readable);
-    }
-
-    /// Checks whether a worker has ended; call it after [`watch`](Self::watch) and a wait.
+    /// Checks whether a worker has ended; call it after registration and a wait.
     ///
     /// # Errors
     /// The failure of the worker.
-    pub(crate) fn attend(&mut self, set: &PollSet) -> Result<(), ServeError> {
+    fn check_workers(&mut self, set: &PollSet) -> Result<(), ServeError> {
         if !set.readiness(self.place).any() {
             return Ok(());
         }
@@ -345,6 +362,24 @@ impl Servers {
     #[cfg(test)]
     pub(crate) fn inject_fault(&self) {
         self.endpoints.iter().for_each(Endpoint::inject_fault);
+    }
+}
+
+impl Pollable for Servers {
+    /// Adds the exit notices of the workers.
+    fn register(&mut self, set: &mut PollSet) {
+        self.place = set.push(&self.exit_notices, Interest::Readable);
+    }
+
+    fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
+        self.check_workers(context.set).map_err(Failure::Serve)
+    }
+
+    /// Publishes the claim and the cookie keys.
+    fn after_round(&mut self, context: &mut Context<'_>) {
+        let (_, claim) = context.driver.claim();
+        self.publish(claim);
+        self.update_keyset();
     }
 }
 

@@ -157,16 +157,16 @@ fn the_end_of_a_worker_wakes_the_main_thread_and_is_reported() {
     let mut servers = start(vec![listener(2)], &clock);
     let address = servers.addresses().next().unwrap();
     let mut set = PollSet::new();
-    servers.watch(&mut set);
+    servers.register(&mut set);
     assert!(!set.wait(Some(Duration::ZERO)).unwrap());
-    assert!(servers.attend(&set).is_ok());
+    assert!(servers.check_workers(&set).is_ok());
 
     // As if another process had shut the socket down.
     servers.inject_fault();
     set.clear();
-    servers.watch(&mut set);
+    servers.register(&mut set);
     assert!(set.wait(Some(Duration::from_secs(10))).unwrap());
-    let failed = servers.attend(&set).unwrap_err();
+    let failed = servers.check_workers(&set).unwrap_err();
     assert!(matches!(failed, ServeError::Worker(at, _) if at == address));
     assert!(servers.stop().is_ok());
 }
@@ -345,9 +345,9 @@ fn addresses_can_be_added_and_removed_while_others_are_served() {
 
     // The ends of workers that were stopped are no failures.
     let mut set = PollSet::new();
-    servers.watch(&mut set);
+    servers.register(&mut set);
     set.wait(Some(Duration::from_secs(10))).unwrap();
-    assert!(servers.attend(&set).is_ok());
+    assert!(servers.check_workers(&set).is_ok());
     // The port is free again.
     let again = Listener {
         address: first,
