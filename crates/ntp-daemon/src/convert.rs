@@ -122,26 +122,26 @@ fn ntp_source(config: &Config, ntp: &NtpSource, kind: SourceKind) -> SourceConfi
 fn discipline_config(config: &Config) -> discipline::Config {
     let synchronization = &config.synchronization;
     let algorithm = &synchronization.algorithm;
-    let ours = discipline::Config::default();
+    let defaults = discipline::Config::default();
     discipline::Config {
         minimum_agreeing_sources: synchronization.minimum_agreeing_sources,
         maximum_source_uncertainty: algorithm
             .maximum_source_uncertainty
-            .unwrap_or(ours.maximum_source_uncertainty),
+            .unwrap_or(defaults.maximum_source_uncertainty),
         ignore_server_dispersion: algorithm
             .ignore_server_dispersion
-            .unwrap_or(ours.ignore_server_dispersion),
+            .unwrap_or(defaults.ignore_server_dispersion),
         initial_frequency_uncertainty: algorithm
             .initial_frequency_uncertainty
-            .unwrap_or(ours.initial_frequency_uncertainty),
-        ..ours
+            .unwrap_or(defaults.initial_frequency_uncertainty),
+        ..defaults
     }
 }
 
 fn steering_config(config: &Config) -> SteeringConfig {
     let synchronization = &config.synchronization;
     let algorithm = &synchronization.algorithm;
-    let ours = SteeringConfig::default();
+    let defaults = SteeringConfig::default();
     let threshold = |step: StepThreshold| PanicThreshold {
         forward: step.forward,
         backward: step.backward,
@@ -153,14 +153,14 @@ fn steering_config(config: &Config) -> SteeringConfig {
         accumulated_panic: synchronization.accumulated_step_panic_threshold,
         slew_maximum: algorithm
             .slew_maximum_frequency_offset
-            .unwrap_or(ours.slew_maximum),
+            .unwrap_or(defaults.slew_maximum),
         slew_minimum_duration: algorithm
             .slew_minimum_duration
-            .unwrap_or(ours.slew_minimum_duration),
+            .unwrap_or(defaults.slew_minimum_duration),
         maximum_frequency: algorithm
             .maximum_frequency_steer
-            .unwrap_or(ours.maximum_frequency),
-        ..ours
+            .unwrap_or(defaults.maximum_frequency),
+        ..defaults
     }
 }
 

@@ -23,15 +23,15 @@ use crate::sandbox::{self, Profile};
 const INTERVAL: NtpDuration = NtpDuration::from_seconds(3600);
 
 /// Size limit in bytes; the list has some kilobytes.
-const LARGEST: u64 = 1 << 20;
+const MAX_FILE_SIZE: u64 = 1 << 20;
 
 /// Result of a check.
 #[derive(Clone, Debug, PartialEq)]
 enum Found {
     /// The file is unchanged.
-    Same,
+    Unchanged,
     /// There is no file.
-    Nothing,
+    Missing,
     /// A list, and its modification time.
     List(LeapTable, Option<SystemTime>),
     /// The file cannot be used: the reason, and its modification time.
@@ -44,7 +44,7 @@ enum Change {
     /// A new list.
     List(LeapTable),
     /// The list is gone or has become unusable; with a reason if it is worth a message.
-    None(Option<String>),
+    Removed(Option<String>),
 }
 
 /// The leap second list file.
@@ -53,10 +53,10 @@ pub struct LeapList {
     path: Option<PathBuf>,
     /// Whether a missing file is worth a message.
     expected: bool,
-    changed: Option<SystemTime>,
+    mtime: Option<SystemTime>,
     /// Whether the engine has a list.
-    given: bool,
-    look: Option<JoinHandle<Found>>,
+    has_list: bool,
+    check_thread: Option<JoinHandle<Found>>,
     next: Option<Monotonic>,
 }
 
@@ -73,44 +73,46 @@ impl LeapList {
     /// Checks the file if that is due. Call it at every wake-up. Returns a change, if any.
     fn check(&mut self, now: Monotonic) -> Option<Change> {
         let path = self.path.as_ref()?;
-        if let Some(look) = self.look.take_if(|look| look.is_finished()) {
-            let found = look
+        if let Some(check_thread) = self
+            .check_thread
+            .take_if(|check_thread| check_thread.is_finished())
+        {
+            let found = check_thread
                 .join()
                 .unwrap_or_else(|_| Found::Invalid("the thread that read it failed".into(), None));
             return self.take(found);
         }
-        if self.look.is_none() && self.next.is_none_or(|next| next <= now) {
+        if self.check_thread.is_none() && self.next.is_none_or(|next| next <= now) {
             self.next = Some(now + INTERVAL);
-            let (path, known) = (path.clone(), self.changed);
-            let look = move || read_if_changed(&path, known);
+            let (path, known_mtime) = (path.clone(), self.mtime);
+            let check_thread = move || read_if_changed(&path, known_mtime);
             // If no thread can be started, the next attempt is in an hour.
-            self.look = sandbox::spawn("leap list", Profile::Files, look).ok();
+            self.check_thread = sandbox::spawn("leap list", Profile::Files, check_thread).ok();
         }
         None
     }
 
     fn take(&mut self, found: Found) -> Option<Change> {
         let path = self.path.clone().unwrap_or_default();
-        let had = core::mem::take(&mut self.given);
+        let had_list = core::mem::take(&mut self.has_list);
         match found {
-            Found::Same => {
-                self.given = had;
+            Found::Unchanged => {
+                self.has_list = had_list;
                 None
             }
-            Found::Nothing => {
-                self.changed = None;
-                let told = self.expected || had;
+            Found::Missing => {
+                self.mtime = None;
+                let report = self.expected || had_list;
                 self.expected = false;
-                (told || had)
-                    .then(|| Change::None(told.then(|| format!("{} is not there", path.display()))))
+                report.then(|| Change::Removed(Some(format!("{} is not there", path.display()))))
             }
-            Found::List(table, changed) => {
-                (self.changed, self.given) = (changed, true);
+            Found::List(table, mtime) => {
+                (self.mtime, self.has_list) = (mtime, true);
                 Some(Change::List(table))
             }
-            Found::Invalid(why, changed) => {
-                self.changed = changed;
-                Some(Change::None(Some(format!("{}: {why}", path.display()))))
+            Found::Invalid(why, mtime) => {
+                self.mtime = mtime;
+                Some(Change::Removed(Some(format!("{}: {why}", path.display()))))
             }
         }
     }
@@ -120,7 +122,7 @@ impl Pollable for LeapList {
     fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
         match self.check(monotonic()) {
             Some(Change::List(table)) => context.driver.handle(Input::LeapList(Some(&table))),
-            Some(Change::None(why)) => {
+            Some(Change::Removed(why)) => {
                 if let Some(why) = why {
                     warn!("no list of leap seconds: {why}; only the sources tell of them");
                 }
@@ -131,22 +133,22 @@ impl Pollable for LeapList {
     }
 }
 
-fn read_if_changed(path: &Path, known: Option<SystemTime>) -> Found {
-    let changed = match fs::metadata(path) {
+fn read_if_changed(path: &Path, known_mtime: Option<SystemTime>) -> Found {
+    let mtime = match fs::metadata(path) {
         Ok(facts) => facts.modified().ok(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Found::Nothing,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Found::Missing,
         Err(error) => return Found::Invalid(error.to_string(), None),
     };
-    if changed.is_some() && changed == known {
-        return Found::Same;
+    if mtime.is_some() && mtime == known_mtime {
+        return Found::Unchanged;
     }
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(LARGEST).read_to_string(&mut text));
+    let read = File::open(path).and_then(|file| file.take(MAX_FILE_SIZE).read_to_string(&mut text));
     match read {
-        Err(error) => Found::Invalid(error.to_string(), changed),
+        Err(error) => Found::Invalid(error.to_string(), mtime),
         Ok(_) => match LeapTable::parse(&text) {
-            Ok(table) => Found::List(table, changed),
-            Err(error) => Found::Invalid(error.to_string(), changed),
+            Ok(table) => Found::List(table, mtime),
+            Err(error) => Found::Invalid(error.to_string(), mtime),
         },
     }
 }
@@ -160,10 +162,14 @@ mod tests {
     const LIST: &str = "#@ 3928521600\n3644697600 36\n3692217600 37\n";
 
     /// Checks the file until there is a result.
-    fn news(list: &mut LeapList) -> Option<Change> {
+    fn next_change(list: &mut LeapList) -> Option<Change> {
         list.next = None;
         assert_eq!(list.check(Monotonic::default()), None);
-        while list.look.as_ref().is_some_and(|look| !look.is_finished()) {
+        while list
+            .check_thread
+            .as_ref()
+            .is_some_and(|check_thread| !check_thread.is_finished())
+        {
             #[expect(clippy::disallowed_methods, reason = "waiting for a thread")]
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -175,11 +181,15 @@ mod tests {
         let path = std::env::temp_dir().join(format!("ntpd-rs-leap-{}", std::process::id()));
         let _ = fs::remove_file(&path);
         let mut list = LeapList::new(Some(path.clone()), false);
-        assert_eq!(news(&mut list), None, "its absence is not worth a message");
+        assert_eq!(
+            next_change(&mut list),
+            None,
+            "its absence is not worth a message"
+        );
         fs::write(&path, LIST).unwrap();
         let table = LeapTable::parse(LIST).unwrap();
-        assert_eq!(news(&mut list), Some(Change::List(table)));
-        assert_eq!(news(&mut list), None);
+        assert_eq!(next_change(&mut list), Some(Change::List(table)));
+        assert_eq!(next_change(&mut list), None);
         fs::write(&path, "nonsense").unwrap();
         let later = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
         File::options()
@@ -187,13 +197,16 @@ mod tests {
             .open(&path)
             .and_then(|file| file.set_modified(later))
             .unwrap();
-        let Some(Change::None(Some(why))) = news(&mut list) else {
+        let Some(Change::Removed(Some(why))) = next_change(&mut list) else {
             panic!("an invalid list is reported");
         };
         assert!(why.contains("line 1"), "{why}");
         fs::remove_file(&path).unwrap();
         let mut named = LeapList::new(Some(path), true);
-        assert!(matches!(news(&mut named), Some(Change::None(Some(_)))));
-        assert_eq!(news(&mut named), None, "reported once");
+        assert!(matches!(
+            next_change(&mut named),
+            Some(Change::Removed(Some(_)))
+        ));
+        assert_eq!(next_change(&mut named), None, "reported once");
     }
 }

@@ -139,7 +139,7 @@ fn source(source: &SourceSnapshot, certificate_expiry: Option<u64>) -> Source {
         address: source.address.to_string(),
         id: source.id.0.into(),
         details: SourceDetails {
-            state: Some(word(source).to_owned()),
+            state: Some(state_name(source).to_owned()),
             stratum: measured.map(|measured| measured.stratum.get()),
             reference_id: measured.map(|measured| measured.reference_id.to_string()),
             leap_indicator: measured.map(|measured| Leap::from(measured.leap)),
@@ -200,15 +200,15 @@ pub(crate) fn cookies(source: &SourceSnapshot) -> Option<u64> {
 }
 
 fn stamp_kind(stamp: StampSource) -> String {
-    let word = match stamp {
+    let state_name = match stamp {
         StampSource::Daemon => "daemon",
         StampSource::Kernel => "kernel",
         StampSource::Hardware => "hardware",
     };
-    word.to_owned()
+    state_name.to_owned()
 }
 
-pub(crate) fn word(source: &SourceSnapshot) -> &'static str {
+pub(crate) fn state_name(source: &SourceSnapshot) -> &'static str {
     match source.state {
         _ if source.reach.is_dead() => "unreachable",
         SourceState::Ineligible => "unusable",

@@ -20,7 +20,7 @@ use crate::runtime::{Ending, Failure, Parts, Runtime};
 use crate::{convert, nts, sandbox};
 
 /// Interval between two checks of the estimate.
-const LOOK: NtpDuration = NtpDuration::from_millis(50);
+const CHECK_INTERVAL: NtpDuration = NtpDuration::from_millis(50);
 
 /// An engine that measures and does not steer.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl OneShot {
     /// If the operating system refuses a necessary operation.
     pub fn measure(&mut self, deadline: Option<Monotonic>) -> Result<Option<Reading>, Failure> {
         loop {
-            let until = monotonic() + LOOK;
+            let until = monotonic() + CHECK_INTERVAL;
             if let Ending::Halted(_) = self.runtime.run(Some(until))? {
                 return Ok(None);
             }

@@ -30,8 +30,8 @@ pub(crate) type Answer = (ResolveId, Addresses);
 /// Running and queued lookups.
 #[derive(Debug, Default)]
 pub(crate) struct Resolver {
-    under_way: Vec<LookUp>,
-    waiting: VecDeque<(ResolveId, String)>,
+    running: Vec<LookUp>,
+    queued: VecDeque<(ResolveId, String)>,
 }
 
 /// Maximum number of concurrent lookups: a name server that does not reply holds each for half a
@@ -54,30 +54,30 @@ impl Resolver {
     /// # Errors
     /// If the operating system has no descriptor or thread left.
     pub(crate) fn request(&mut self, query: ResolveId, host: String) -> io::Result<()> {
-        if self.under_way.len() < MAX_CONCURRENT {
-            self.under_way.push(LookUp::start(query, host)?);
+        if self.running.len() < MAX_CONCURRENT {
+            self.running.push(LookUp::start(query, host)?);
         } else {
-            self.waiting.push_back((query, host));
+            self.queued.push_back((query, host));
         }
         Ok(())
     }
 
     /// Returns a finished result and starts the next queued lookup. Never blocks.
     pub(crate) fn answer(&mut self, set: &PollSet) -> Option<Answer> {
-        if self.under_way.len() < MAX_CONCURRENT
-            && let Some((query, host)) = self.waiting.pop_front()
+        if self.running.len() < MAX_CONCURRENT
+            && let Some((query, host)) = self.queued.pop_front()
         {
             match LookUp::start(query, host) {
-                Ok(look_up) => self.under_way.push(look_up),
+                Ok(look_up) => self.running.push(look_up),
                 Err(error) => return Some((query, Err(error.to_string()))),
             }
         }
         // The pipe may hang up an instant before the thread has finished; the next wait reports it
         // again.
-        let done = self.under_way.iter().position(|look_up| {
+        let done = self.running.iter().position(|look_up| {
             set.readiness(look_up.place).any() && look_up.thread.is_finished()
         })?;
-        let LookUp { query, thread, .. } = self.under_way.swap_remove(done);
+        let LookUp { query, thread, .. } = self.running.swap_remove(done);
         let addresses = thread
             .join()
             .unwrap_or_else(|_| Err("the look-up failed unexpectedly".into()));
@@ -87,7 +87,7 @@ impl Resolver {
 
 impl Pollable for Resolver {
     fn register(&mut self, set: &mut PollSet) {
-        for look_up in &mut self.under_way {
+        for look_up in &mut self.running {
             look_up.place = set.push(&look_up.completion, Interest::Readable);
         }
     }

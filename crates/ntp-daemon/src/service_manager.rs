@@ -24,7 +24,7 @@ use ntp_time::{Monotonic, NtpDuration, ReferenceId, Stratum};
 use sd_notify::NotifyState;
 use tracing::warn;
 
-use crate::control::status::reference;
+use crate::control::status::reference_source;
 use crate::runtime::{DaemonContext, Pollable, Services};
 
 /// Notifications within one timeout of the manager: one may be late and one lost.
@@ -181,7 +181,7 @@ impl Pollable<Services> for ServiceManager {
 fn status(summary: ClockSummary, snapshot: &Snapshot) -> String {
     let system = &snapshot.system;
     if system.synchronized {
-        let whom = reference(snapshot).map_or_else(
+        let whom = reference_source(snapshot).map_or_else(
             || system.reference_id.to_string(),
             |source| format!("{} ({})", source.name, source.address.ip()),
         );

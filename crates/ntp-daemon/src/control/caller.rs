@@ -28,7 +28,7 @@ pub(crate) struct Permissions {
 }
 
 impl Caller {
-    pub(crate) fn of(stream: &UnixStream) -> io::Result<Self> {
+    pub(crate) fn from_stream(stream: &UnixStream) -> io::Result<Self> {
         let peer = peer::credentials(stream.as_fd())?;
         // For the log only: the process may have been replaced, and can choose its name.
         let program = fs::read_to_string(format!("/proc/{}/comm", peer.pid)).ok();

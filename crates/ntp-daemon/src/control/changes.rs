@@ -37,7 +37,7 @@ pub(super) enum Kind {
 impl Changes {
     /// Records that a call put the section `name` into force.
     pub(super) fn record_changed(&mut self, kind: Kind, name: String, caller: &Caller) {
-        self.of(kind).insert(name, by(caller));
+        self.origins(kind).insert(name, runtime_origin(caller));
     }
 
     /// Records that the section `name` at `place` is no longer in force.
@@ -48,7 +48,7 @@ impl Changes {
         place: &Place,
         caller: &Caller,
     ) {
-        let was_made = self.of(kind).remove(name).is_some();
+        let was_made = self.origins(kind).remove(name).is_some();
         let file = place.file().filter(|file| *file != REQUEST);
         // A section that a call added, or that replaced one of a file, leaves nothing to record.
         if was_made || file.is_none() {
@@ -62,12 +62,12 @@ impl Changes {
             .into(),
             name: name.to_owned(),
             stands: Some(ntp_config::origin(place)),
-            origin: by(caller),
+            origin: runtime_origin(caller),
         });
     }
 
     pub(super) fn level(&mut self, level: &str, caller: &Caller) {
-        self.level = Some((level.to_owned(), by(caller)));
+        self.level = Some((level.to_owned(), runtime_origin(caller)));
     }
 
     /// Resets to the files' content, except for sources and servers that `keep` selects.
@@ -80,7 +80,7 @@ impl Changes {
         }
     }
 
-    fn of(&mut self, kind: Kind) -> &mut BTreeMap<String, Origin> {
+    fn origins(&mut self, kind: Kind) -> &mut BTreeMap<String, Origin> {
         match kind {
             Kind::Source => &mut self.sources,
             Kind::Server => &mut self.servers,
@@ -175,7 +175,7 @@ fn set_level(sections: &mut Vec<Section>, level: &str, origin: &Origin) {
     section.settings.push(setting);
 }
 
-fn by(caller: &Caller) -> Origin {
+fn runtime_origin(caller: &Caller) -> Origin {
     Origin {
         kind: "runtime".into(),
         by: Some(caller.to_string()),

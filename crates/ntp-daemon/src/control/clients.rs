@@ -12,7 +12,7 @@ use ntp_proto::server::ClientEntry;
 use ntp_time::{Monotonic, NtpDuration};
 
 use super::handler::{Outcome, unknown_server};
-use super::status::since_1970;
+use super::status::unix_seconds;
 use crate::runtime::DaemonContext;
 
 /// Largest number of clients in a reply, and the default.
@@ -55,7 +55,7 @@ pub(super) fn list(daemon: &DaemonContext<'_>, which: &ClientsInput) -> Outcome<
 
 fn client(server: SocketAddr, entry: &ClientEntry, now: Now) -> Client {
     // What our clock would have read at that moment, had it not been stepped since.
-    let clock = |moment: Monotonic| since_1970(now.system - (now.monotonic - moment));
+    let clock = |moment: Monotonic| unix_seconds(now.system - (now.monotonic - moment));
     Client {
         address: entry.address.to_string(),
         server: server.to_string(),

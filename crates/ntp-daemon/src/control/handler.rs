@@ -159,9 +159,11 @@ impl CommandHandler {
             Request::SetSource(other) => {
                 self.set_source(daemon, &other.name, &other.settings, caller)?
             }
-            Request::OnlineSource(whom) => command(daemon, &Command::Online(whom.name.clone()))?,
-            Request::OfflineSource(whom) => command(daemon, &Command::Offline(whom.name.clone()))?,
-            Request::BurstSource(whom) => command(daemon, &Command::Burst(whom.name.clone()))?,
+            Request::OnlineSource(which) => command(daemon, &Command::Online(which.name.clone()))?,
+            Request::OfflineSource(which) => {
+                command(daemon, &Command::Offline(which.name.clone()))?
+            }
+            Request::BurstSource(which) => command(daemon, &Command::Burst(which.name.clone()))?,
             Request::Step(input) => {
                 let forced = input.forced.unwrap_or(false);
                 command(daemon, &Command::Step { forced })?
@@ -423,12 +425,12 @@ impl CommandHandler {
         };
         let old = &config.servers[place];
         ntp_config::keep_places(&mut server.said, &old.said);
-        let (was, stood) = (old.listen.to_string(), old.place.clone());
+        let (was, old_place) = (old.listen.to_string(), old.place.clone());
         let name = server.listen.to_string();
         config.servers[place] = server;
         self.apply_servers(daemon, config)?;
         self.changes
-            .record_removed(Kind::Server, &was, &stood, caller);
+            .record_removed(Kind::Server, &was, &old_place, caller);
         self.changes
             .record_changed(Kind::Server, name.clone(), caller);
         if self.added.remove(&was) {
@@ -468,11 +470,11 @@ impl CommandHandler {
     // ---- the daemon itself
 
     fn set_level(&mut self, level: &str, caller: &Caller) -> Outcome<Empty> {
-        let known: Option<Level> = ["trace", "debug", "info", "warn", "error"]
+        let parsed: Option<Level> = ["trace", "debug", "info", "warn", "error"]
             .contains(&level)
             .then(|| level.parse().ok())
             .flatten();
-        let Some(known) = known else {
+        let Some(parsed) = parsed else {
             return Err(Error::Refused {
                 reason: format!(
                     "unknown log level {level:?} (expected error, warn, info, debug or trace)"
@@ -481,7 +483,7 @@ impl CommandHandler {
         };
         self.startup
             .threshold
-            .set(known)
+            .set(parsed)
             .map_err(|reason| Error::Failed { reason })?;
         self.changes.level(level, caller);
         Ok(Empty {})
@@ -559,8 +561,8 @@ fn names(names: Option<String>) -> Names {
 }
 
 fn json<T: Serialize>(outcome: Outcome<T>) -> Outcome<RawReply> {
-    let told = outcome?;
-    serde_json::value::to_raw_value(&told).map_err(|problem| Error::Failed {
+    let reply = outcome?;
+    serde_json::value::to_raw_value(&reply).map_err(|problem| Error::Failed {
         reason: format!("the reply cannot be encoded: {problem}"),
     })
 }

@@ -126,8 +126,8 @@ impl ControlListener {
         }
     }
 
-    /// Earliest time of a subscriber's next reply or of a send timeout; at once if a call is buffered that was
-    /// received along with the previous one.
+    /// Earliest time of a subscriber's next reply or of a send timeout; at once if a call is
+    /// buffered that was received along with the previous one.
     pub(super) fn deadline(&self) -> Option<Monotonic> {
         let mut connections = self.connections.iter();
         if connections.any(Connection::has_pending_call) {
@@ -181,7 +181,7 @@ impl ControlListener {
             };
             let caller = stream
                 .set_nonblocking(true)
-                .and_then(|()| Caller::of(&stream));
+                .and_then(|()| Caller::from_stream(&stream));
             let Ok(caller) = caller else {
                 continue;
             };

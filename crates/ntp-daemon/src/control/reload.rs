@@ -12,9 +12,9 @@
 
 use std::collections::BTreeSet;
 
-use ntp_config::{Config, Place, Said, Style};
+use ntp_config::{Config, Loaded, Place, Said, Style};
 use ntp_control_api::control::methods::{Error, ReloadReply};
-use ntp_proto::engine::{Done, Refusal};
+use ntp_proto::engine::{Done, EngineConfig, Refusal};
 
 use super::changes::REQUEST;
 use super::handler::{CommandHandler, Outcome, name_of};
@@ -69,23 +69,59 @@ impl CommandHandler {
         &mut self,
         daemon: &mut DaemonContext<'_>,
     ) -> Result<Outcome<ReloadReply>, Failure> {
-        let mut loaded = match ntp_config::load(self.startup.explicit.as_deref()) {
+        let (mut loaded, warnings) = match self.load() {
             Ok(loaded) => loaded,
-            Err(problem) => return Ok(Err(unacceptable(problem.render(Style::Plain)))),
+            Err(error) => return Ok(Err(error)),
         };
+        let mut reply = ReloadReply {
+            warnings,
+            ..ReloadReply::default()
+        };
+        let config = &mut loaded.config;
+        self.keep_fixed(config, &mut reply);
+        self.keep_added(config);
+        let sources = convert::engine_config(config, &loaded.keys, None, self.startup.clock);
+        if let Err(error) = self.apply_sources(daemon, config, &sources, &mut reply)? {
+            return Ok(Err(error));
+        }
+        if config.synchronization != self.config.synchronization {
+            reply.applied.push("[synchronization]".into());
+        }
+        // The keys of the key file may have changed, too. Without changes this does nothing.
+        let listeners = listeners::listeners(config, &loaded.keys, self.startup.steering_key);
+        let problems = daemon
+            .shared
+            .serve_at(daemon.driver, listeners, &mut crate::seed);
+        if config.servers != self.config.servers {
+            reply.applied.push("[[server]]".into());
+        }
+        reply
+            .not_applied
+            .extend(problems.iter().map(ToString::to_string));
+        self.reconfigure_nts(daemon, config, &mut reply);
+        let level_applied = self.apply_log_level(config, &mut reply);
+        self.adopt(loaded, level_applied);
+        Ok(Ok(reply))
+    }
+
+    /// Loads the configuration and checks it. Returns it with warnings.
+    fn load(&self) -> Outcome<(Loaded, Vec<String>)> {
+        let loaded = ntp_config::load(self.startup.explicit.as_deref())
+            .map_err(|problem| unacceptable(problem.render(Style::Plain)))?;
         let lacking = loaded.config.unsupported();
         if !lacking.is_empty() {
             let reports: Vec<_> = lacking.iter().map(|it| it.render(Style::Plain)).collect();
-            return Ok(Err(unacceptable(reports.join("\n\n"))));
+            return Err(unacceptable(reports.join("\n\n")));
         }
         let findings = loaded.config.check();
         let findings = findings.iter().map(|finding| &finding.diagnostic);
         let warnings = loaded.warnings.iter().chain(findings);
-        let mut reply = ReloadReply {
-            warnings: warnings.map(|it| it.render(Style::Plain)).collect(),
-            ..ReloadReply::default()
-        };
-        let config = &mut loaded.config;
+        let warnings = warnings.map(|it| it.render(Style::Plain)).collect();
+        Ok((loaded, warnings))
+    }
+
+    /// Keeps what is fixed at the start, and reports what differs or cannot be accessed.
+    fn keep_fixed(&self, config: &mut Config, reply: &mut ReloadReply) {
         for (heading, keep) in FIXED {
             if keep(config, &self.config) {
                 keep_recorded_settings(config, &self.config, heading);
@@ -103,12 +139,19 @@ impl CommandHandler {
                 path.display()
             ));
         }
-        self.keep_added(config);
+    }
 
-        let sources = convert::engine_config(config, &loaded.keys, None, self.startup.clock);
+    /// Applies the sources and the rest of the engine's configuration.
+    fn apply_sources(
+        &self,
+        daemon: &mut DaemonContext<'_>,
+        config: &Config,
+        engine: &EngineConfig,
+        reply: &mut ReloadReply,
+    ) -> Result<Outcome<()>, Failure> {
         // New sources may request keys at once.
         daemon.shared.ke_client.configure(config);
-        match daemon.driver.reconfigure(&sources)? {
+        match daemon.driver.reconfigure(engine)? {
             Ok(Done::Reconfigured {
                 added,
                 removed,
@@ -124,32 +167,29 @@ impl CommandHandler {
                 return Ok(Err(refusal_error(&refusal)));
             }
         }
-        if config.synchronization != self.config.synchronization {
-            reply.applied.push("[synchronization]".into());
-        }
-        // The keys of the key file may have changed, too. Without changes this does nothing.
-        let listeners = listeners::listeners(config, &loaded.keys, self.startup.steering_key);
-        let problems = daemon
-            .shared
-            .serve_at(daemon.driver, listeners, &mut crate::seed);
-        if config.servers != self.config.servers {
-            reply.applied.push("[[server]]".into());
-        }
-        reply
-            .not_applied
-            .extend(problems.iter().map(ToString::to_string));
-        self.reconfigure_nts(daemon, config, &mut reply);
+        Ok(Ok(()))
+    }
+
+    /// Applies the log level, unless the command line sets it. Returns whether it has changed.
+    fn apply_log_level(&self, config: &Config, reply: &mut ReloadReply) -> bool {
         let level = config.observability.log_level;
-        let mut level_applied = false;
-        if self.startup.level.is_none() && level != self.config.observability.log_level {
-            match self.startup.threshold.set(convert::level(level)) {
-                Ok(()) => {
-                    level_applied = true;
-                    reply.applied.push("[observability] log-level".into());
-                }
-                Err(problem) => reply.not_applied.push(problem),
+        if self.startup.level.is_some() || level == self.config.observability.log_level {
+            return false;
+        }
+        match self.startup.threshold.set(convert::level(level)) {
+            Ok(()) => {
+                reply.applied.push("[observability] log-level".into());
+                true
+            }
+            Err(problem) => {
+                reply.not_applied.push(problem);
+                false
             }
         }
+    }
+
+    /// Makes `loaded` the configuration in force.
+    fn adopt(&mut self, loaded: Loaded, level_applied: bool) {
         let in_force = &loaded.config;
         let of_file = |place: &Place| place.file() != Some(REQUEST);
         let sources = in_force.sources.iter().filter(|it| of_file(&it.place));
@@ -166,7 +206,6 @@ impl CommandHandler {
         self.config = loaded.config.clone();
         self.keys = loaded.keys.clone();
         self.startup.loaded = loaded;
-        Ok(Ok(reply))
     }
 
     /// Applies the key exchange and cookie keys of the new configuration.

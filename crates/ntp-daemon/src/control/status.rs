@@ -12,7 +12,7 @@ use ntp_proto::engine::{MeasuredSnapshot, Snapshot, SourceSnapshot};
 use ntp_time::{LeapIndicator, Monotonic, NtpDuration, SystemTime};
 
 use crate::nts::{KeStats, NtsStatus};
-use crate::observation::{cookies, true_offset, word};
+use crate::observation::{cookies, state_name, true_offset};
 use crate::runtime::{Driver, Services};
 use crate::serve::Totals;
 
@@ -37,7 +37,7 @@ pub(super) fn status(snapshot: &Snapshot, context: &StatusContext<'_>) -> Status
         program: Program {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime: (now.monotonic - context.started).as_seconds_f64(),
-            now: since_1970(now.system),
+            now: unix_seconds(now.system),
             config_path: context.config_path.clone(),
         },
         system: system(snapshot, context),
@@ -88,7 +88,7 @@ pub(crate) fn without_servers(
 }
 
 /// Returns the source that the clock is synchronised to.
-pub(crate) fn reference(snapshot: &Snapshot) -> Option<&SourceSnapshot> {
+pub(crate) fn reference_source(snapshot: &Snapshot) -> Option<&SourceSnapshot> {
     let system = &snapshot.system;
     let is_it = |source: &&SourceSnapshot| {
         ntp_proto::client::reference_id_of(source.address.ip()) == system.reference_id
@@ -104,8 +104,8 @@ fn system(snapshot: &Snapshot, context: &StatusContext<'_>) -> System {
         synchronized: system.synchronized,
         stratum: system.stratum.get().into(),
         reference_id: system.reference_id.to_string(),
-        reference: reference(snapshot).map(|source| source.name.clone()),
-        reference_time: system.reference_time.map(since_1970),
+        reference: reference_source(snapshot).map(|source| source.name.clone()),
+        reference_time: system.reference_time.map(unix_seconds),
         leap: leap(system.leap),
         offset: known(system.bound).map(|_| -system.offset.as_seconds_f64()),
         // Turns -0.0 into 0.0.
@@ -130,7 +130,7 @@ fn system(snapshot: &Snapshot, context: &StatusContext<'_>) -> System {
 
 fn source(source: &SourceSnapshot, certificate_expiry: Option<&u64>, now: Monotonic) -> Source {
     let state = if source.online {
-        word(source)
+        state_name(source)
     } else {
         "offline"
     };
@@ -192,7 +192,7 @@ fn key_exchange(ke_stats: &KeStats) -> KeyExchange {
 
 fn measurement(measured: &MeasuredSnapshot) -> Measurement {
     Measurement {
-        at: since_1970(measured.at),
+        at: unix_seconds(measured.at),
         offset: -measured.offset.as_seconds_f64(),
         uncertainty: Some(measured.uncertainty)
             .filter(|known| *known < NtpDuration::MAX)
@@ -254,6 +254,6 @@ fn leap(leap: LeapIndicator) -> String {
     word.to_owned()
 }
 
-pub(super) fn since_1970(time: SystemTime) -> f64 {
+pub(super) fn unix_seconds(time: SystemTime) -> f64 {
     time.as_nanos() as f64 * 1e-9
 }

@@ -1,4 +1,4 @@
-//! The keys that protect the cookies of our clients (RFC 8915 section 6): origin, rotation and
+//! The keys that protect the cookies of our clients (RFC 8915 section 6): source, rotation and
 //! distribution.
 //!
 //! They are needed if NTS keys are given out here, or if cookies made by another server must be
@@ -35,13 +35,13 @@ use crate::sandbox::{self, Profile};
 const MODE: u32 = 0o600;
 
 /// Size limit in bytes; the file has some hundred keys at most.
-const LARGEST: u64 = 1 << 20;
+const MAX_FILE_SIZE: u64 = 1 << 20;
 
 /// Longest shared secret in bytes; bounds the read if the path is a device by mistake.
-const LONGEST_SECRET: u64 = 65_536;
+const MAX_SECRET_LENGTH: u64 = 65_536;
 
 /// Longest rotation interval in seconds.
-const LONGEST: u32 = 10 * 365 * 86_400;
+const MAX_INTERVAL: u32 = 10 * 365 * 86_400;
 
 /// Returns 32 unpredictable bytes.
 pub(crate) type Seed = fn() -> [u8; 32];
@@ -50,7 +50,7 @@ pub(crate) type Seed = fn() -> [u8; 32];
 #[derive(Debug)]
 pub struct CookieKeys {
     shared: Arc<ArcSwap<Keyset>>,
-    origin: Origin,
+    source: KeySource,
     seed: Seed,
     /// Whether the file is older than the keys.
     unsaved: bool,
@@ -58,7 +58,7 @@ pub struct CookieKeys {
 }
 
 #[derive(Debug)]
-enum Origin {
+enum KeySource {
     Own {
         stale: usize,
         interval: NtpDuration,
@@ -98,7 +98,7 @@ impl CookieKeys {
         seed: Seed,
     ) -> Result<Self, String> {
         match &config.shared_secret_path {
-            Some(path) => Self::of_fleet(config, &path.value, seed),
+            Some(path) => Self::from_fleet(config, &path.value, seed),
             None => Ok(Self::own(config, storage, now, seed)),
         }
     }
@@ -119,7 +119,7 @@ impl CookieKeys {
             unsaved: age == NtpDuration::ZERO,
             writer: None,
             shared: Arc::new(ArcSwap::from_pointee(keyset)),
-            origin: Origin::Own {
+            source: KeySource::Own {
                 stale,
                 interval,
                 due: now.monotonic + (interval - age),
@@ -129,14 +129,14 @@ impl CookieKeys {
         }
     }
 
-    fn of_fleet(config: &KeysetConfig, path: &Path, seed: Seed) -> Result<Self, String> {
+    fn from_fleet(config: &KeysetConfig, path: &Path, seed: Seed) -> Result<Self, String> {
         let fleet = fleet(config, path)?;
         info!(
             "no NTS keys until the clock is synchronised: they follow from the fleet's secret and the time"
         );
         Ok(Self {
             shared: Arc::new(ArcSwap::from_pointee(Keyset::EMPTY)),
-            origin: Origin::Fleet { fleet, epoch: None },
+            source: KeySource::Fleet { fleet, epoch: None },
             seed,
             unsaved: false,
             writer: None,
@@ -155,10 +155,10 @@ impl CookieKeys {
 
     /// Time of the next rotation, if it is known.
     fn due(&self) -> Option<Monotonic> {
-        match self.origin {
-            Origin::Own { due, .. } => Some(due),
+        match self.source {
+            KeySource::Own { due, .. } => Some(due),
             // Checked at every wake-up, several times a minute once the clock is synchronised.
-            Origin::Fleet { .. } => None,
+            KeySource::Fleet { .. } => None,
         }
     }
 
@@ -167,10 +167,10 @@ impl CookieKeys {
         if core::mem::take(&mut self.unsaved) {
             self.store(now.system);
         }
-        match &mut self.origin {
-            Origin::Own { due, .. } if *due <= now.monotonic => self.rekey(now).is_some(),
-            Origin::Own { .. } => false,
-            Origin::Fleet { fleet, epoch } => {
+        match &mut self.source {
+            KeySource::Own { due, .. } if *due <= now.monotonic => self.rekey(now).is_some(),
+            KeySource::Own { .. } => false,
+            KeySource::Fleet { fleet, epoch } => {
                 let current = fleet.epoch(now.system);
                 if !synchronized || *epoch == Some(current) {
                     return false;
@@ -190,12 +190,12 @@ impl CookieKeys {
     /// Replaces the key for new cookies at once. Returns `None` for a fleet, whose keys follow from
     /// its secret and the time.
     pub fn rekey(&mut self, now: Now) -> Option<Rekeyed> {
-        let Origin::Own {
+        let KeySource::Own {
             stale,
             interval,
             due,
             storage,
-        } = &mut self.origin
+        } = &mut self.source
         else {
             return None;
         };
@@ -224,36 +224,36 @@ impl CookieKeys {
         file: Option<PathBuf>,
         now: Now,
     ) -> Result<bool, String> {
-        match (&config.shared_secret_path, &mut self.origin) {
-            (Some(path), origin) => {
+        match (&config.shared_secret_path, &mut self.source) {
+            (Some(path), source) => {
                 let wanted = fleet(config, &path.value)?;
-                if matches!(origin, Origin::Fleet { fleet, .. } if *fleet == wanted) {
+                if matches!(source, KeySource::Fleet { fleet, .. } if *fleet == wanted) {
                     return Ok(false);
                 }
                 // The previous keys remain in use until there are new ones, which may take until
                 // the clock is synchronised.
-                *origin = Origin::Fleet {
+                *source = KeySource::Fleet {
                     fleet: wanted,
                     epoch: None,
                 };
             }
-            (None, Origin::Own { .. }) => return Ok(self.reconfigure_own(config, file, now)),
-            (None, Origin::Fleet { .. }) => {
+            (None, KeySource::Own { .. }) => return Ok(self.reconfigure_own(config, file, now)),
+            (None, KeySource::Fleet { .. }) => {
                 let own = Self::own(config, file, now, self.seed);
                 self.shared.store(own.shared.load_full());
-                (self.unsaved, self.origin) = (own.unsaved, own.origin);
+                (self.unsaved, self.source) = (own.unsaved, own.source);
             }
         }
         Ok(true)
     }
 
     fn reconfigure_own(&mut self, config: &KeysetConfig, file: Option<PathBuf>, now: Now) -> bool {
-        let Origin::Own {
+        let KeySource::Own {
             stale,
             interval,
             due,
             storage,
-        } = &mut self.origin
+        } = &mut self.source
         else {
             return false;
         };
@@ -281,10 +281,10 @@ impl CookieKeys {
     /// Writes the keys to their file, on another thread because a disk may be slow. Writes are done
     /// one after the other.
     fn store(&mut self, now: SystemTime) {
-        let Origin::Own {
+        let KeySource::Own {
             storage: Some(file),
             ..
-        } = &self.origin
+        } = &self.source
         else {
             return;
         };
@@ -325,21 +325,21 @@ fn fleet(config: &KeysetConfig, path: &Path) -> Result<Fleet, String> {
     };
     let secret = read_secret(path).map_err(|problem| cannot(&problem))?;
     let interval = u32::try_from(config.key_rotation_interval_seconds)
-        .unwrap_or(LONGEST)
-        .min(LONGEST);
+        .unwrap_or(MAX_INTERVAL)
+        .min(MAX_INTERVAL);
     Fleet::new(&secret, interval, config.stale_key_count).map_err(|problem| cannot(&problem))
 }
 
 fn state_file(path: PathBuf) -> Arc<StateFile> {
     let loss = "clients will have to exchange keys again after a restart (see key-storage-path in [keyset])";
-    Arc::new(StateFile::new(path, MODE, LARGEST, loss))
+    Arc::new(StateFile::new(path, MODE, MAX_FILE_SIZE, loss))
 }
 
 /// Interval between two rotations of our own keys.
 fn own_interval(config: &KeysetConfig) -> NtpDuration {
     let seconds = config
         .key_rotation_interval_seconds
-        .clamp(1, LONGEST.into());
+        .clamp(1, MAX_INTERVAL.into());
     NtpDuration::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
@@ -377,7 +377,7 @@ fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
         return Err("everybody on this machine may read or write it; run chmod o= on it".into());
     }
     let mut octets = Zeroizing::new(Vec::new());
-    file.take(LONGEST_SECRET)
+    file.take(MAX_SECRET_LENGTH)
         .read_to_end(&mut octets)
         .map_err(|error| error.to_string())?;
     let end = octets.trim_ascii_end().len();
@@ -399,7 +399,7 @@ fn unix_seconds(now: SystemTime) -> u64 {
 
 fn age(stored: u64, now: SystemTime) -> i64 {
     let age = i128::from(unix_seconds(now)) - i128::from(stored);
-    let most = i128::from(LONGEST);
+    let most = i128::from(MAX_INTERVAL);
     i64::try_from(age.clamp(0, most)).unwrap_or(0)
 }
 
@@ -490,8 +490,8 @@ mod tests {
         assert!(after.update(at(DAY), false) && opens(&after, &cookie));
 
         fs::write(&path, b"garbage").unwrap();
-        let anew = start(at(0));
-        assert!(!opens(&anew, &cookie));
+        let new = start(at(0));
+        assert!(!opens(&new, &cookie));
         assert!(directory.join("keyset.damaged").exists());
         let _ = fs::remove_dir_all(directory);
     }

@@ -35,10 +35,10 @@ use crate::sandbox::{self, Profile};
 const MAX_CONCURRENT: usize = 8;
 
 /// Size limit of a stored session in bytes; real ones are far smaller.
-const LARGEST_SESSION: u64 = 65_536;
+const MAX_SESSION_SIZE: u64 = 65_536;
 
 /// Time limit of an exchange, without name resolution.
-const LIMIT: Duration = Duration::from_secs(10);
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Algorithms offered to servers, best first: the cheapest for both sides, then the one that every
 /// server has.
@@ -83,8 +83,8 @@ pub(crate) struct KeClient {
     authorities: Vec<(String, PathBuf)>,
     leniency: Leniency,
     directory: Option<PathBuf>,
-    under_way: Vec<Task>,
-    waiting: VecDeque<KeRequest>,
+    running: Vec<Task>,
+    queued: VecDeque<KeRequest>,
     answers: VecDeque<Answer>,
     /// Chains that were accepted under clock leniency.
     provisional: Vec<(KeRequest, Presented)>,
@@ -107,7 +107,7 @@ enum Outcome {
     /// A session of an earlier run, if it is usable.
     Stored(Option<Box<KeyExchanged>>),
     /// Report of the exchange with the server.
-    Asked(Box<Report>),
+    Exchanged(Box<Report>),
 }
 
 impl KeClient {
@@ -141,11 +141,11 @@ impl KeClient {
         let StepThreshold { forward, backward } = config.synchronization.certificate_time_leniency;
         self.leniency.forward = seconds(forward);
         self.leniency.backward = seconds(backward);
-        let is_asked = |name: &String| {
+        let is_source = |name: &String| {
             let mut names = sources().filter_map(|source| source.kind.ntp());
             names.any(|ntp| ntp.address.to_string() == *name)
         };
-        self.expiries.retain(|name, _| is_asked(name));
+        self.expiries.retain(|name, _| is_source(name));
     }
 
     /// Expiry of the certificates that sources presented last, by the name of the source: seconds
@@ -157,10 +157,10 @@ impl KeClient {
     /// Starts an exchange, or queues it if [`MAX_CONCURRENT`] are running. `now` and `synchronized`
     /// decide how certificates are verified.
     fn request(&mut self, request: KeRequest, now: SystemTime, synchronized: bool) {
-        if self.under_way.len() < MAX_CONCURRENT {
+        if self.running.len() < MAX_CONCURRENT {
             self.start(request, true, now, synchronized);
         } else {
-            self.waiting.push_back(request);
+            self.queued.push_back(request);
         }
     }
 
@@ -192,7 +192,7 @@ impl KeClient {
             }
         };
         match started {
-            Ok(exchange) => self.under_way.push(exchange),
+            Ok(exchange) => self.running.push(exchange),
             Err(error) => {
                 let problem = format!("the exchange cannot be started: {error}");
                 let answer = Answer::Exchanged(query, Err(problem));
@@ -214,20 +214,20 @@ impl KeClient {
 
     /// Returns a finished result and starts the next queued request. Never blocks.
     fn answer(&mut self, set: &PollSet, now: SystemTime, synchronized: bool) -> Option<Answer> {
-        if self.under_way.len() < MAX_CONCURRENT
-            && let Some(request) = self.waiting.pop_front()
+        if self.running.len() < MAX_CONCURRENT
+            && let Some(request) = self.queued.pop_front()
         {
             self.start(request, true, now, synchronized);
         }
         if let Some(answer) = self.answers.pop_front() {
             return Some(answer);
         }
-        let done = self.under_way.iter().position(|exchange| {
+        let done = self.running.iter().position(|exchange| {
             set.readiness(exchange.place).any() && exchange.thread.is_finished()
         })?;
         let Task {
             request, thread, ..
-        } = self.under_way.swap_remove(done);
+        } = self.running.swap_remove(done);
         let query = request.query;
         let result = match thread.join() {
             Ok(Outcome::Stored(Some(session))) => {
@@ -238,7 +238,7 @@ impl KeClient {
                 self.start(request, false, now, synchronized);
                 return self.answers.pop_front();
             }
-            Ok(Outcome::Asked(report)) => self.take(request, *report),
+            Ok(Outcome::Exchanged(report)) => self.take(request, *report),
             Err(_) => Err("the exchange failed unexpectedly".to_owned()),
         };
         Some(Answer::Exchanged(query, result))
@@ -308,13 +308,13 @@ impl KeClient {
         }
         let path = self.directory.as_ref()?.join(file);
         let loss = "keys will be exchanged anew after a restart (see [state] directory)";
-        Some(StateFile::new(path, 0o600, LARGEST_SESSION, loss))
+        Some(StateFile::new(path, 0o600, MAX_SESSION_SIZE, loss))
     }
 }
 
 impl Pollable for KeClient {
     fn register(&mut self, set: &mut PollSet) {
-        for task in &mut self.under_way {
+        for task in &mut self.running {
             task.place = set.push(&task.completion, Interest::Readable);
         }
     }
@@ -367,13 +367,13 @@ impl Task {
     fn start(request: KeRequest, authority: Option<PathBuf>, time: TimeKnown) -> io::Result<Self> {
         let KeRequest { host, port, .. } = request.clone();
         Self::spawn("key exchange", Profile::KeyExchange, request, move || {
-            Outcome::Asked(Box::new(exchange(&Request {
+            Outcome::Exchanged(Box::new(exchange(&Request {
                 host: &host,
                 port,
                 authority: authority.as_deref().map(Path::new),
                 algorithms: ALGORITHMS,
                 time,
-                limit: LIMIT,
+                limit: EXCHANGE_TIMEOUT,
             })))
         })
     }

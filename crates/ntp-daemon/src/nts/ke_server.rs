@@ -104,11 +104,11 @@ impl KeServer {
             keyset,
             nonces: ChaCha12Rng::from_seed(seed),
         };
-        let tell = |event: &Event| match event {
+        let log = |event: &Event| match event {
             Event::Certificate { .. } => info!("{event}"),
             Event::BadCertificate(_) | Event::CannotAccept(..) => warn!("{event}"),
         };
-        let server = bound.start(sealer, tell, || {
+        let server = bound.start(sealer, log, || {
             sandbox::confine_thread(Profile::KeyExchange);
         })?;
         log_addresses(&server, &[]);

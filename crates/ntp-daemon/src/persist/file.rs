@@ -9,8 +9,8 @@
 //! The path may be anything: a directory, a pipe without a writer, gigabytes, keys of another user.
 //! Whatever is not a regular file of a sensible size with the right owner is reported, **set
 //! aside** under another name, and replaced; so is what cannot be read or parsed. None of this
-//! stops the daemon. At most [`ASIDE`] files are kept of each: the first ones, which show how the
-//! problem began, and the last.
+//! stops the daemon. At most [`MAX_SET_ASIDE`] files are kept of each: the first ones, which show
+//! how the problem began, and the last.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 /// Maximum number of files set aside for each state file.
-const ASIDE: usize = 3;
+const MAX_SET_ASIDE: usize = 3;
 
 /// A state file.
 #[derive(Debug)]
@@ -165,7 +165,7 @@ fn owner(path: &Path, facts: &Metadata) -> Result<(), String> {
 }
 
 fn replace(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
-    let temporary = beside(path, "new");
+    let temporary = with_suffix(path, "new");
     // A file that a crash left may have other permissions.
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => set_aside(&temporary).map(drop)?,
@@ -203,11 +203,11 @@ fn directory_of(path: &Path) -> &Path {
 
 /// Renames a file and returns its new name.
 fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let mut names = (0..ASIDE).map(|number| match number {
-        0 => beside(path, "damaged"),
-        _ => beside(path, &format!("damaged.{number}")),
+    let mut names = (0..MAX_SET_ASIDE).map(|number| match number {
+        0 => with_suffix(path, "damaged"),
+        _ => with_suffix(path, &format!("damaged.{number}")),
     });
-    let last = beside(path, &format!("damaged.{}", ASIDE - 1));
+    let last = with_suffix(path, &format!("damaged.{}", MAX_SET_ASIDE - 1));
     let aside = names
         .find(|name| fs::symlink_metadata(name).is_err())
         .unwrap_or(last);
@@ -216,7 +216,7 @@ fn set_aside(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Appends another extension to `path`.
-fn beside(path: &Path, extension: &str) -> PathBuf {
+fn with_suffix(path: &Path, extension: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
     name.push(extension);

@@ -47,7 +47,7 @@ pub(crate) use forward::set_forward;
 /// File name in the state directory.
 const FILE: &str = "clock.toml";
 /// Size limit in bytes; the file has a few lines.
-const LARGEST: u64 = 65_536;
+const MAX_FILE_SIZE: u64 = 65_536;
 /// Version of the format.
 const VERSION: i64 = 1;
 
@@ -71,7 +71,7 @@ impl Store {
         let loss = "frequency and time will not be known after a restart (see [state] directory)";
         let file = |directory: PathBuf| {
             let path = directory.join(FILE);
-            Arc::new(StateFile::new(path, 0o644, LARGEST, loss))
+            Arc::new(StateFile::new(path, 0o644, MAX_FILE_SIZE, loss))
         };
         Self {
             file: directory.map(file),

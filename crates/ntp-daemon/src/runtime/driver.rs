@@ -1,11 +1,11 @@
 //! Drives the engine: feeds inputs, executes outputs, and is the only part that touches the engine.
 //!
-//! Outputs that concern the clock, the state file and the log are executed at once. Requests for devices are
-//! queued, each kind in its own queue ([`Requests`]), and the devices carry them out.
+//! Outputs that concern the clock, the state file and the log are executed at once. Requests for
+//! devices are queued, each kind in its own queue ([`Requests`]), and the devices carry them out.
 //!
-//! The result of a request that is known at once (a datagram was sent, a lookup could not be started) is
-//! deferred and fed when the engine has no more outputs, so that it never gets an input while its outputs are
-//! being drained.
+//! The result of a request that is known at once (a datagram was sent, a lookup could not be
+//! started) is deferred and fed when the engine has no more outputs, so that it never gets an input
+//! while its outputs are being drained.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -107,7 +107,8 @@ impl Requests {
 }
 
 impl Driver {
-    /// Creates the engine. Nothing is sent before the first input. `seed` is the seed of all randomness.
+    /// Creates the engine. Nothing is sent before the first input. `seed` is the seed of all
+    /// randomness.
     pub(super) fn new(
         config: EngineConfig,
         clock: Clock,

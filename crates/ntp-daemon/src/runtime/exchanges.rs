@@ -1,9 +1,9 @@
 //! The sockets of open exchanges: one for each request, closed with its reply (RFC 9109).
 //!
-//! A socket is connected, so the kernel passes only what comes from the server's address and port. Its
-//! transmit stamp comes back through the socket's error queue, usually within microseconds. It is read
-//! when the queue reports it and, if it is still missing, once more when the reply arrives; the daemon never
-//! waits for it.
+//! A socket is connected, so the kernel passes only what comes from the server's address and port.
+//! Its transmit stamp comes back through the socket's error queue, usually within microseconds. It
+//! is read when the queue reports it and, if it is still missing, once more when the reply arrives;
+//! the daemon never waits for it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +18,8 @@ use tracing::warn;
 use super::driver::{DeferredInput, SocketRequest};
 use super::{Context, Driver, Failure, Pollable};
 
-/// Size of the receive buffer in bytes: larger than any valid reply. Longer ones are rejected as truncated.
+/// Size of the receive buffer in bytes: larger than any valid reply. Longer ones are rejected as
+/// truncated.
 const BUFFER: usize = 2048;
 
 /// One open socket.
@@ -81,8 +82,8 @@ impl ExchangeSockets {
         Ok(())
     }
 
-    /// Sends `payload` from a fresh socket. Returns the daemon's own stamp, and appends missing facilities
-    /// to `missing`.
+    /// Sends `payload` from a fresh socket. Returns the daemon's own stamp, and appends missing
+    /// facilities to `missing`.
     fn send(
         &mut self,
         clock: &Clock,
@@ -116,7 +117,8 @@ impl ExchangeSockets {
             return events;
         };
         let ready = set.readiness(open.place);
-        // Reading an error queue without a notification is only worth a system call while a stamp is missing.
+        // Reading an error queue without a notification is only worth a system call while a stamp
+        // is missing.
         let mut receive = ready.readable;
         if ready.error || (!open.stamped && open.socket.stamps_transmissions()) {
             match open.socket.take_transmit_stamp() {

@@ -1,7 +1,7 @@
 //! The event loop: waits for devices and interfaces, and lets them feed the engine.
 //!
-//! One thread, one loop: wait until something is ready or due, feed it to the engine, execute the engine's
-//! outputs, repeat. All decisions about time are the engine's.
+//! One thread, one loop: wait until something is ready or due, feed it to the engine, execute the
+//! engine's outputs, repeat. All decisions about time are the engine's.
 //!
 //! | module | content |
 //! |---|---|
@@ -12,15 +12,15 @@
 //! | `services` | servers, cookie keys and key exchange, which interfaces read and change |
 //! | `clock_reading` | reads two clocks together |
 //!
-//! Other pollables have files of their own: `resolve`, `leap_list`, `observation_socket`, `control`,
-//! `service_manager`.
+//! Other pollables have files of their own: `resolve`, `leap_list`, `observation_socket`,
+//! `control`, `service_manager`.
 //!
-//! The loop is built on `poll(2)`, not on an async runtime, for three reasons: its sockets live for one exchange
-//! each, so nothing is gained by registering them; a wake-up costs two system calls; and clock-and-network
-//! simulators that replace libc functions can run the real binary.
+//! The loop is built on `poll(2)`, not on an async runtime, for three reasons: its sockets live for
+//! one exchange each, so nothing is gained by registering them; a wake-up costs two system calls;
+//! and clock-and-network simulators that replace libc functions can run the real binary.
 //!
-//! What may block is done elsewhere: names and files by short-lived threads (`resolve`, `persist`). A missing
-//! facility is logged once, and the daemon runs without it.
+//! What may block is done elsewhere: names and files by short-lived threads (`resolve`, `persist`).
+//! A missing facility is logged once, and the daemon runs without it.
 
 mod clock_reading;
 mod driver;
@@ -59,9 +59,9 @@ use exchanges::ExchangeSockets;
 use local_addresses::LocalAddresses;
 use suspend::SuspendMonitor;
 
-/// How long the daemon waits before the first request. The kernel switches receive stamping on in the
-/// background when the first socket asks for it, so the reply to an immediate request might have no kernel stamp,
-/// and a step depends on the first replies.
+/// How long the daemon waits before the first request. The kernel switches receive stamping on in
+/// the background when the first socket asks for it, so the reply to an immediate request might
+/// have no kernel stamp, and a step depends on the first replies.
 const STAMPING_DELAY: NtpDuration = NtpDuration::from_millis(125);
 
 /// Why a run ended.
@@ -116,7 +116,7 @@ pub struct Runtime {
     interfaces: Interfaces,
     poll_set: PollSet,
     /// Whether the engine has had an input.
-    begun: bool,
+    started: bool,
 }
 
 /// What shows and changes the daemon.
@@ -186,7 +186,7 @@ impl Runtime {
                 manager: None,
             },
             poll_set: PollSet::new(),
-            begun: false,
+            started: false,
         }
     }
 
@@ -195,7 +195,8 @@ impl Runtime {
         self.driver.start_recording();
     }
 
-    /// Starts serving time through `bound`, on threads of their own. `seed` returns a fresh secret for each call.
+    /// Starts serving time through `bound`, on threads of their own. `seed` returns a fresh secret
+    /// for each call.
     ///
     /// # Errors
     /// If the threads cannot be started.
@@ -211,7 +212,8 @@ impl Runtime {
         Ok(())
     }
 
-    /// Protects cookies with `keys`, and serves keys through `bound`. Call it before [`serve`](Self::serve).
+    /// Protects cookies with `keys`, and serves keys through `bound`. Call it before
+    /// [`serve`](Self::serve).
     ///
     /// # Errors
     /// If the operating system gives no thread.
@@ -242,10 +244,11 @@ impl Runtime {
     /// Runs until `until`, until the engine halts, or until a signal arrives.
     ///
     /// # Errors
-    /// If the clock cannot be controlled any more, or a device fails without which there is no daemon.
+    /// If the clock cannot be controlled any more, or a device fails without which there is no
+    /// daemon.
     pub fn run(&mut self, until: Option<Monotonic>) -> Result<Ending, Failure> {
         self.wait_for_stamping(until)?;
-        if !core::mem::replace(&mut self.begun, true) {
+        if !core::mem::replace(&mut self.started, true) {
             local_addresses::report(&mut self.driver)?;
         }
         self.tick()?;

@@ -1,24 +1,27 @@
 //! The contract between the event loop and what it polls: sockets, files, child threads, timers.
 //!
-//! A device feeds the engine or carries out its requests; an interface shows and changes the devices. Each is
-//! one file that implements [`Pollable`] and one line in a list of the [`Runtime`](super::Runtime).
+//! A device feeds the engine or carries out its requests; an interface shows and changes the
+//! devices. Each is one file that implements [`Pollable`] and one line in a list of the
+//! [`Runtime`](super::Runtime).
 //!
 //! # Why two lists
-//! The control socket changes servers, cookie keys and the key exchange, which are pollables themselves. Two
-//! shapes were weighed:
+//! The control socket changes servers, cookie keys and the key exchange, which are pollables
+//! themselves. Two shapes were weighed:
 //!
-//! * One list, with shared pollables behind `Rc<RefCell<_>>`. Everything is uniform, but that no pollable
-//!   reaches itself while it runs is a matter of discipline, and a mistake is a panic in a running daemon.
-//! * Devices in one list and interfaces in another, and the shared devices passed to the interfaces as a plain
-//!   `&mut`. The compiler proves that nothing is borrowed twice, and that a device cannot reach an interface.
+//! * One list, with shared pollables behind `Rc<RefCell<_>>`. Everything is uniform, but that no
+//!   pollable reaches itself while it runs is a matter of discipline, and a mistake is a panic in a
+//!   running daemon.
+//! * Devices in one list and interfaces in another, and the shared devices passed to the interfaces
+//!   as a plain `&mut`. The compiler proves that nothing is borrowed twice, and that a device
+//!   cannot reach an interface.
 //!
-//! The second was chosen. The parameter `S` is what a pollable may use besides the driver: nothing for
-//! a device, the [`Services`](super::Services) for an interface.
+//! The second was chosen. The parameter `S` is what a pollable may use besides the driver: nothing
+//! for a device, the [`Services`](super::Services) for an interface.
 //!
 //! # Why requests are queued
-//! The engine asks for packets and lookups while a device is being polled, possibly the very device that has to
-//! do it. So the driver puts requests into a queue for each kind of device ([`Requests`](super::Requests)), and
-//! a device takes its own in [`Pollable::execute`].
+//! The engine asks for packets and lookups while a device is being polled, possibly the very device
+//! that has to do it. So the driver puts requests into a queue for each kind of device
+//! ([`Requests`](super::Requests)), and a device takes its own in [`Pollable::execute`].
 
 use core::fmt;
 
@@ -40,9 +43,9 @@ pub(crate) struct Context<'a, S = ()> {
 
 /// Something that the event loop waits for.
 ///
-/// In each round the loop calls [`register`](Self::register) and [`deadline`](Self::deadline), waits, then calls
-/// [`on_ready`](Self::on_ready) of all pollables, lets the engine do what is due, and
-/// calls [`after_round`](Self::after_round) of all pollables.
+/// In each round the loop calls [`register`](Self::register) and [`deadline`](Self::deadline),
+/// waits, then calls [`on_ready`](Self::on_ready) of all pollables, lets the engine do what is due,
+/// and calls [`after_round`](Self::after_round) of all pollables.
 pub(crate) trait Pollable<S = ()>: fmt::Debug {
     /// Adds descriptors to the poll set.
     fn register(&mut self, _set: &mut PollSet) {}
@@ -52,7 +55,8 @@ pub(crate) trait Pollable<S = ()>: fmt::Debug {
         None
     }
 
-    /// Handles what has become ready. Called in every round: a pollable checks its own descriptors and times.
+    /// Handles what has become ready. Called in every round: a pollable checks its own descriptors
+    /// and times.
     ///
     /// # Errors
     /// If the daemon cannot continue.

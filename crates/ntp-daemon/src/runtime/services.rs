@@ -1,4 +1,5 @@
-//! The devices that interfaces read and change: what clients are served with, and where keys come from.
+//! The devices that interfaces read and change: what clients are served with, and where keys come
+//! from.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -52,7 +53,8 @@ impl core::fmt::Display for NtsReloadError {
 }
 
 impl Services {
-    /// Lists the services as devices. Servers come after the cookie keys, whose changes they publish.
+    /// Lists the services as devices. Servers come after the cookie keys, whose changes they
+    /// publish.
     pub(super) fn list(&mut self) -> [&mut dyn Pollable; 4] {
         [
             &mut self.ke_client,
@@ -77,8 +79,8 @@ impl Services {
         self.servers(driver)?.add(bound, claim, seed)
     }
 
-    /// Serves at exactly these addresses from now on; see [`Servers::reconfigure`]. Returns the errors; an
-    /// address with an error does not keep the others from being served.
+    /// Serves at exactly these addresses from now on; see [`Servers::reconfigure`]. Returns the
+    /// errors; an address with an error does not keep the others from being served.
     pub(crate) fn serve_at(
         &mut self,
         driver: &mut Driver,
@@ -110,8 +112,8 @@ impl Services {
         Ok(servers)
     }
 
-    /// Protects cookies with `keys`, and starts the key-exchange server if `bound` has addresses. Call it before
-    /// time is [served](Self::serve).
+    /// Protects cookies with `keys`, and starts the key-exchange server if `bound` has addresses.
+    /// Call it before time is [served](Self::serve).
     ///
     /// # Errors
     /// If the operating system gives no thread.
@@ -151,8 +153,8 @@ impl Services {
         Ok(rekeyed)
     }
 
-    /// Applies the cookie keys and the key-exchange servers of a new configuration. Returns what could not be
-    /// done; the rest is done nevertheless.
+    /// Applies the cookie keys and the key-exchange servers of a new configuration. Returns what
+    /// could not be done; the rest is done nevertheless.
     pub(crate) fn reconfigure_nts(
         &mut self,
         config: &Config,
@@ -231,7 +233,8 @@ impl Services {
             .unwrap_or_default()
     }
 
-    /// Returns the capacity of the client list of each address, in the order of [`totals`](Self::totals).
+    /// Returns the capacity of the client list of each address, in the order of
+    /// [`totals`](Self::totals).
     pub(crate) fn client_list_sizes(&self) -> Vec<usize> {
         self.servers
             .as_ref()

@@ -6,7 +6,8 @@ use ntp_time::NtpDuration;
 
 use super::{Context, Failure, Pollable};
 
-/// Smallest difference between the clocks that run and stop in suspend that is not a reading's spread.
+/// Smallest difference between the clocks that run and stop in suspend that is not a reading's
+/// spread.
 const LEAST: NtpDuration = NtpDuration::from_millis(100);
 
 /// Compares a clock that runs in suspend with one that does not.

@@ -6,9 +6,9 @@
 //! | call | permitted | refused |
 //! |---|---|---|
 //! | `clone` | start a thread | start a process, or enter new namespaces |
-//! | `socket` | IP, Unix and netlink sockets | all other families: raw links, virtual machines, the kernel's cryptography |
+//! | `socket` | IP, Unix and netlink sockets | other families: raw links, virtual machines, kernel cryptography |
 //! | `mprotect` | anything else | make memory executable |
-//! | `mmap` | map libraries, where names are resolved | memory both writable and executable; in threads that load no libraries, executable at all |
+//! | `mmap` | map libraries, where names are resolved | writable executable memory (without libraries: any executable) |
 //! | `ioctl` | anything else | type into the terminal that the daemon was started from |
 //! | `open`, `openat` | read files | write them, in threads that only read |
 //! | `tgkill`, `prlimit64` | this process | other processes |
@@ -46,7 +46,7 @@ const FAMILIES: [i32; 4] = [
 ///
 /// # Errors
 /// Only in case of a bug in this file.
-pub(super) fn of(call: i64, profile: Profile) -> Result<Vec<SeccompRule>, BackendError> {
+pub(super) fn rules(call: i64, profile: Profile) -> Result<Vec<SeccompRule>, BackendError> {
     let executable = libc::PROT_EXEC;
     let written_too = libc::PROT_EXEC | libc::PROT_WRITE;
     let ways = match call {

@@ -420,7 +420,7 @@ fn compile(profile: Profile, mode: SandboxMode) -> Result<[BpfProgram; 3], Backe
         .allowed()
         .concat()
         .into_iter()
-        .map(|call| Ok((call, arguments::of(call, profile)?)))
+        .map(|call| Ok((call, arguments::rules(call, profile)?)))
         .collect();
     Ok([
         filter(

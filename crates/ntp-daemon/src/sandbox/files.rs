@@ -63,7 +63,7 @@ pub struct AllowedPaths {
 
 impl AllowedPaths {
     /// Returns the directories that a configuration needs.
-    pub(super) fn of(loaded: &Loaded) -> Self {
+    pub(super) fn for_config(loaded: &Loaded) -> Self {
         let config = &loaded.config;
         let mut allowed = Self {
             read: LIBRARIES_READ.iter().map(PathBuf::from).collect(),

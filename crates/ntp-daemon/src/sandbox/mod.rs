@@ -1,16 +1,17 @@
 //! Drops all privileges that are not needed after start-up, to limit the damage of a vulnerability.
 //!
 //! # Order
-//! 1. With its initial privileges the daemon binds its ports, opens its clock and creates its sockets.
-//! 2. `privileges`: if started by root, it changes to its user and of all capabilities keeps that of
-//!    setting the clock (and, where servers listen below port 1024, of binding such ports).
+//! 1. With its initial privileges the daemon binds its ports, opens its clock and creates its
+//!    sockets.
+//! 2. `privileges`: if started by root, it changes to its user and of all capabilities keeps that
+//!    of setting the clock (and, where servers listen below port 1024, of binding such ports).
 //!    Executing a program can add none from now on.
-//! 3. `files`: landlock leaves the directories that the configuration names, and what name resolution
-//!    needs.
+//! 3. `files`: landlock leaves the directories that the configuration names, and what name
+//!    resolution needs.
 //! 4. `calls`, `arguments`: seccomp leaves the system calls that the daemon makes.
-//! 5. Only then are threads started. Each first restricts itself further to its [`Profile`]: only the
-//!    timekeeping thread can set the clock; a thread that serves clients can receive, send and wait,
-//!    and cannot even open a socket.
+//! 5. Only then are threads started. Each first restricts itself further to its [`Profile`]: only
+//!    the timekeeping thread can set the clock; a thread that serves clients can receive, send and
+//!    wait, and cannot even open a socket.
 //!
 //! # Threat model
 //! Threads share memory, so a thread that runs an attacker's code can write into the others. Rust
@@ -71,17 +72,7 @@ pub fn raise_permitted_capabilities() {
 pub fn enter(loaded: &Loaded, mode: SandboxMode) -> io::Result<()> {
     let config = &loaded.config;
     if let Some(directory) = &config.state.directory {
-        // It could not be created later.
-        let made = DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory);
-        if let Err(error) = made {
-            warn!(
-                "cannot make {}: {error} (see [state] directory)",
-                directory.display()
-            );
-        }
+        create_state_directory(directory);
     }
     privileges::drop_to(
         &config.sandbox.user,
@@ -99,38 +90,13 @@ pub fn enter(loaded: &Loaded, mode: SandboxMode) -> io::Result<()> {
         info!("files and system calls are not restricted (sandbox mode `off`)");
         return Ok(());
     }
-    let allowed = (mode == SandboxMode::Enforce).then(|| AllowedPaths::of(loaded));
-    let allowed = allowed.filter(|allowed| match allowed.restrict() {
-        Ok(files::Enforcement::Full) => true,
-        Ok(files::Enforcement::None) => {
-            warn!("this kernel has no landlock: files are protected by their permissions only");
-            false
-        }
-        Err(error) => {
-            warn!("access to files cannot be restricted: {error}");
-            false
-        }
-    });
-    if mode == SandboxMode::Enforce
-        && refusals::CAN_BE_CAUGHT
-        && let Err(error) = refusals::catch()
-    {
+    let enforce = mode == SandboxMode::Enforce;
+    let allowed = enforce.then(|| restrict_files(loaded)).flatten();
+    if enforce && refusals::CAN_BE_CAUGHT {
         // Without a handler, a refused call would end the process.
-        return Err(error);
+        refusals::catch()?;
     }
-    let calls = match calls::Filters::new(mode) {
-        Ok(filters) => match filters.apply(Profile::Timekeeping) {
-            Ok(()) => Some(filters),
-            Err(error) => {
-                warn!("system calls cannot be restricted: {error}");
-                None
-            }
-        },
-        Err(error) => {
-            warn!("system calls are not restricted on this processor: {error}");
-            None
-        }
-    };
+    let calls = restrict_calls(mode);
     debug!(
         "sandbox: files {}, system calls {}",
         if allowed.is_some() {
@@ -147,6 +113,49 @@ pub fn enter(loaded: &Loaded, mode: SandboxMode) -> io::Result<()> {
     // A process is confined once; a second call finds the first one's filters in force already.
     let _ = CONFINEMENT.set(Confinement { calls, allowed });
     Ok(())
+}
+
+/// Creates the state directory, which would not be possible later.
+fn create_state_directory(directory: &Path) {
+    let created = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory);
+    if let Err(error) = created {
+        warn!(
+            "cannot make {}: {error} (see [state] directory)",
+            directory.display()
+        );
+    }
+}
+
+/// Restricts access to files. Returns the accessible directories, or `None` if that is not
+/// possible.
+fn restrict_files(loaded: &Loaded) -> Option<AllowedPaths> {
+    let allowed = AllowedPaths::for_config(loaded);
+    match allowed.restrict() {
+        Ok(files::Enforcement::Full) => return Some(allowed),
+        Ok(files::Enforcement::None) => {
+            warn!("this kernel has no landlock: files are protected by their permissions only");
+        }
+        Err(error) => warn!("access to files cannot be restricted: {error}"),
+    }
+    None
+}
+
+/// Restricts the system calls of the timekeeping thread. Returns the filters for the other threads,
+/// or `None` if that is not possible.
+fn restrict_calls(mode: SandboxMode) -> Option<calls::Filters> {
+    let filters = calls::Filters::new(mode)
+        .inspect_err(|error| {
+            warn!("system calls are not restricted on this processor: {error}");
+        })
+        .ok()?;
+    filters
+        .apply(Profile::Timekeeping)
+        .inspect_err(|error| warn!("system calls cannot be restricted: {error}"))
+        .ok()?;
+    Some(filters)
 }
 
 /// Returns whether the calling thread is the only one of the process, as [`enter`] requires: others

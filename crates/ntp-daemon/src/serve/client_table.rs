@@ -100,9 +100,9 @@ mod tests {
         let worker = WorkersClients::new([1; 32]);
         worker.resize(64, 1);
         for (host, requests) in clients {
-            let mut heard = vec![([10, 0, 0, *host].into(), TIME); *requests];
-            worker.enter(Monotonic::from_nanos(0), &mut heard);
-            assert!(heard.is_empty());
+            let mut batch = vec![([10, 0, 0, *host].into(), TIME); *requests];
+            worker.enter(Monotonic::from_nanos(0), &mut batch);
+            assert!(batch.is_empty());
         }
         Arc::new(worker)
     }
@@ -122,9 +122,9 @@ mod tests {
         table.add(server(124), 64, &[list(&[(1, 10)])]);
         assert_eq!((table.len(), table.size), (4, 128));
         assert_eq!((table.missed, table.displaced), (0, 0));
-        let told = |limit| -> Vec<(u16, IpAddr, u64)> {
-            let busiest = table.clone().busiest(limit).into_iter();
-            busiest
+        let busiest = |limit| -> Vec<(u16, IpAddr, u64)> {
+            let clients = table.clone().busiest(limit).into_iter();
+            clients
                 .map(|(server, client)| (server.port(), client.address, client.requests))
                 .collect()
         };
@@ -136,19 +136,19 @@ mod tests {
             (123, host(3), 1),
         ];
         for limit in 0..6 {
-            assert_eq!(told(limit), expected[..limit.min(4)], "{limit}");
+            assert_eq!(busiest(limit), expected[..limit.min(4)], "{limit}");
         }
     }
     #[test]
     fn a_batch_during_a_copy_is_missed_and_the_next_is_entered() {
         let worker = list(&[]);
-        let batch = || vec![([10, 0, 0, 1].into(), TIME); 5];
+        let new_batch = || vec![([10, 0, 0, 1].into(), TIME); 5];
         let open = worker.open();
-        let mut heard = batch();
-        worker.enter(Monotonic::from_nanos(0), &mut heard);
-        assert!(heard.is_empty());
+        let mut batch = new_batch();
+        worker.enter(Monotonic::from_nanos(0), &mut batch);
+        assert!(batch.is_empty());
         drop(open);
-        worker.enter(Monotonic::from_nanos(0), &mut batch());
+        worker.enter(Monotonic::from_nanos(0), &mut new_batch());
         let mut table = ClientTable::default();
         table.add(server(123), 64, &[Arc::clone(&worker)]);
         assert_eq!((table.missed, table.busiest(1)[0].1.requests), (5, 5));
