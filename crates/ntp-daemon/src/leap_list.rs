@@ -80,7 +80,7 @@ impl LeapList {
             let found = check_thread
                 .join()
                 .unwrap_or_else(|_| Found::Invalid("the thread that read it failed".into(), None));
-            return self.take(found);
+            return self.apply(found);
         }
         if self.check_thread.is_none() && self.next.is_none_or(|next| next <= now) {
             self.next = Some(now + INTERVAL);
@@ -92,7 +92,7 @@ impl LeapList {
         None
     }
 
-    fn take(&mut self, found: Found) -> Option<Change> {
+    fn apply(&mut self, found: Found) -> Option<Change> {
         let path = self.path.clone().unwrap_or_default();
         let had_list = core::mem::take(&mut self.has_list);
         match found {

@@ -48,7 +48,7 @@ pub struct Recorder {
     scribe: Scribe,
     queue: Option<SyncSender<QueueEntry>>,
     /// The queue's other end before [`start`](Self::start).
-    waiting: Option<Receiver<QueueEntry>>,
+    receiver: Option<Receiver<QueueEntry>>,
     writer: Option<JoinHandle<()>>,
     dropped: u64,
 }
@@ -56,12 +56,12 @@ pub struct Recorder {
 impl Recorder {
     /// Prepares a record at `path`. Lines may be passed at once.
     pub fn new(path: &Path) -> Self {
-        let (queue, waiting) = sync_channel(QUEUE);
+        let (queue, receiver) = sync_channel(QUEUE);
         Self {
             path: path.to_owned(),
             scribe: Scribe::default(),
             queue: Some(queue),
-            waiting: Some(waiting),
+            receiver: Some(receiver),
             writer: None,
             dropped: 0,
         }
@@ -72,7 +72,7 @@ impl Recorder {
     /// # Errors
     /// If the file cannot be opened or no thread can be started; nothing is recorded then.
     pub(crate) fn start(&mut self) -> io::Result<()> {
-        let Some(queue) = self.waiting.take() else {
+        let Some(queue) = self.receiver.take() else {
             return Ok(());
         };
         let mut files = Files::open(&self.path, FILE_SIZE)?;
@@ -98,7 +98,7 @@ impl Recorder {
     pub(crate) fn begin(&mut self, config: &EngineConfig, now: Now) {
         let (scribe, line) = Scribe::begin(config, now, env!("CARGO_PKG_VERSION"));
         self.scribe = scribe;
-        self.entry(QueueEntry::Line(line));
+        self.enqueue(QueueEntry::Line(line));
     }
 
     /// Records an input that the engine has handled. `wanted` is the adjustment that it reports on.
@@ -110,22 +110,22 @@ impl Recorder {
         wanted: Option<&Adjustment>,
     ) {
         let line = self.scribe.told(engine, now, input, wanted);
-        self.entry(QueueEntry::Line(line));
+        self.enqueue(QueueEntry::Line(line));
     }
 
     /// Records an output of the engine.
     pub(crate) fn record_output(&mut self, engine: &Engine, output: &Output) {
         for line in self.scribe.done(output).collect::<Vec<_>>() {
-            self.entry(QueueEntry::Line(line));
+            self.enqueue(QueueEntry::Line(line));
         }
         // A command changed the configuration, or the frequency was learnt.
         if matches!(output, Output::Completed(..) | Output::Persist(_)) {
-            self.entry(QueueEntry::InForce(Box::new(engine.config())));
+            self.enqueue(QueueEntry::InForce(Box::new(engine.config())));
         }
     }
 
     /// Puts an entry into the queue, or counts it as dropped.
-    fn entry(&mut self, entry: QueueEntry) {
+    fn enqueue(&mut self, entry: QueueEntry) {
         let Some(queue) = &self.queue else { return };
         if self.dropped > 0 {
             match queue.try_send(QueueEntry::Line(Line::Dropped(self.dropped))) {
@@ -190,17 +190,17 @@ impl Files {
 
     fn write_all(&mut self, queue: &Receiver<QueueEntry>) -> io::Result<()> {
         while let Ok(entry) = queue.recv() {
-            self.take(entry)?;
+            self.process(entry)?;
             // Writes everything in the queue, then makes it visible.
             for entry in queue.try_iter().take(QUEUE) {
-                self.take(entry)?;
+                self.process(entry)?;
             }
             self.file.flush()?;
         }
         Ok(())
     }
 
-    fn take(&mut self, entry: QueueEntry) -> io::Result<()> {
+    fn process(&mut self, entry: QueueEntry) -> io::Result<()> {
         match entry {
             QueueEntry::Line(line) => self.write(&line),
             QueueEntry::InForce(config) => {
@@ -242,15 +242,15 @@ impl Files {
                     rotate(&self.path);
                     self.file = BufWriter::new(create(&self.path)?);
                     self.size = 0;
-                    self.put(&line)?;
+                    self.append(&line)?;
                 }
             }
             _ => {}
         }
-        self.put(line)
+        self.append(line)
     }
 
-    fn put(&mut self, line: &Line) -> io::Result<()> {
+    fn append(&mut self, line: &Line) -> io::Result<()> {
         let mut text = line.encode(&mut self.veil);
         text.push('\n');
         self.size += text.len() as u64;
@@ -339,7 +339,9 @@ mod tests {
             warn_on_jump: false,
             ..configuration()
         };
-        files.take(QueueEntry::InForce(Box::new(changed))).unwrap();
+        files
+            .process(QueueEntry::InForce(Box::new(changed)))
+            .unwrap();
         for number in 0..1000 {
             files.write(&tick(number)).unwrap();
         }

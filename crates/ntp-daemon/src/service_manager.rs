@@ -74,7 +74,7 @@ impl Periodic {
     }
 
     /// Returns whether the notification is due, and schedules the next one.
-    fn take(&mut self, now: Monotonic) -> bool {
+    fn take_due(&mut self, now: Monotonic) -> bool {
         let is_due = now >= self.due;
         if is_due {
             self.due = now + self.every;
@@ -105,7 +105,7 @@ impl ServiceManager {
         if self
             .watchdog
             .as_mut()
-            .is_some_and(|watchdog| watchdog.take(now))
+            .is_some_and(|watchdog| watchdog.take_due(now))
         {
             self.send(&[NotifyState::Watchdog]);
         }
@@ -119,7 +119,7 @@ impl ServiceManager {
         if summary.synchronized || !self.awaits_clock {
             self.ready = true;
             self.send(&[NotifyState::Ready]);
-        } else if self.start_extension.take(now) {
+        } else if self.start_extension.take_due(now) {
             let more = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
             self.send(&[NotifyState::ExtendTimeoutUsec(more)]);
         }

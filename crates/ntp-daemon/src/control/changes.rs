@@ -48,10 +48,10 @@ impl Changes {
         place: &Place,
         caller: &Caller,
     ) {
-        let was_made = self.origins(kind).remove(name).is_some();
+        let was_changed = self.origins(kind).remove(name).is_some();
         let file = place.file().filter(|file| *file != REQUEST);
         // A section that a call added, or that replaced one of a file, leaves nothing to record.
-        if was_made || file.is_none() {
+        if was_changed || file.is_none() {
             return;
         }
         self.withdrawn.push(Withdrawn {
@@ -66,7 +66,7 @@ impl Changes {
         });
     }
 
-    pub(super) fn level(&mut self, level: &str, caller: &Caller) {
+    pub(super) fn record_level(&mut self, level: &str, caller: &Caller) {
         self.level = Some((level.to_owned(), runtime_origin(caller)));
     }
 

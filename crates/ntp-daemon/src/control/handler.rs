@@ -485,7 +485,7 @@ impl CommandHandler {
             .threshold
             .set(parsed)
             .map_err(|reason| Error::Failed { reason })?;
-        self.changes.level(level, caller);
+        self.changes.record_level(level, caller);
         Ok(Empty {})
     }
 }

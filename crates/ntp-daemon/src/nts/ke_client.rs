@@ -238,13 +238,17 @@ impl KeClient {
                 self.start(request, false, now, synchronized);
                 return self.answers.pop_front();
             }
-            Ok(Outcome::Exchanged(report)) => self.take(request, *report),
+            Ok(Outcome::Exchanged(report)) => self.accept_report(request, *report),
             Err(_) => Err("the exchange failed unexpectedly".to_owned()),
         };
         Some(Answer::Exchanged(query, result))
     }
 
-    fn take(&mut self, request: KeRequest, report: Report) -> Result<Box<KeyExchanged>, String> {
+    fn accept_report(
+        &mut self,
+        request: KeRequest,
+        report: Report,
+    ) -> Result<Box<KeyExchanged>, String> {
         let result = report.outcome.map_err(|failure| failure.to_string())?;
         let from = report.peer.ok_or("the server has no address")?.ip();
         self.provisional

@@ -71,7 +71,7 @@ pub(super) fn drop_to(user: &str, needs: Needs, state: Option<&Path>) -> io::Res
             Err(error) => warn!("user `{user}` cannot be looked up ({error}): staying root"),
         }
     }
-    keep(kept);
+    keep_only(kept);
     if let Err(error) = set_no_new_privs(true) {
         warn!("programs started from here could gain rights: {error}");
     }
@@ -121,7 +121,7 @@ fn limit_bounding_set(kept: CapabilitySet) {
 }
 
 /// Keeps the needed ones of the permitted capabilities, and makes them effective.
-fn keep(kept: CapabilitySet) {
+fn keep_only(kept: CapabilitySet) {
     let _ = clear_ambient_capability_set();
     let result = capabilities(None).and_then(|held| {
         let kept = held.permitted & kept;
@@ -141,5 +141,5 @@ fn keep(kept: CapabilitySet) {
 
 /// Drops all capabilities of the calling thread.
 pub(super) fn drop_all() {
-    keep(CapabilitySet::empty());
+    keep_only(CapabilitySet::empty());
 }
