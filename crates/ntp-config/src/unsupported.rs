@@ -1,8 +1,8 @@
-//! What a file may ask for that this build does not have.
+//! Settings that this build does not support.
 //!
-//! The parser accepts the whole language, so that a file is judged in full. What is asked for
-//! and lacking is then refused by name: a daemon that silently leaves out an authenticated
-//! source does not do what its file says. The table shrinks as facilities arrive.
+//! The parser accepts all settings, so that the whole file is checked. Unsupported ones are then
+//! refused by name: a daemon must not silently ignore an authenticated source. Entries are
+//! removed from the table as facilities are added.
 
 use crate::clock::TimestampMode;
 use crate::config::Config;
@@ -12,83 +12,83 @@ use crate::nts_ke::NtsKeConfig;
 use crate::server::{NtpVersion, ServerConfig};
 use crate::source::{SourceKind, VersionChoice};
 
-/// A facility that this build lacks.
-struct Lacking {
+/// A facility that is not in this build.
+struct Unsupported {
     /// Its name in the file.
     what: &'static str,
-    /// What can be done without it.
+    /// Advice.
     instead: &'static str,
-    /// Where the configuration asks for it.
-    asked: fn(&Config) -> Vec<Place>,
+    /// Places where the configuration uses it.
+    uses: fn(&Config) -> Vec<Place>,
 }
 
-const LACKING: &[Lacking] = &[
-    Lacking {
+const UNSUPPORTED: &[Unsupported] = &[
+    Unsupported {
         what: "`enable-srv-resolution`",
-        instead: "remove the key, and name the key exchange server itself: answers without DNSSEC must not decide whose certificate is good, and nothing here validates it",
-        asked: |config| {
+        instead: "remove the key, and configure the address of the key exchange server: without DNSSEC, which is not validated here, an SRV record must not decide whose certificate is accepted",
+        uses: |config| {
             sources(
                 config,
                 |kind| matches!(kind, SourceKind::Nts(nts) if nts.key_exchange.srv_resolution),
             )
         },
     },
-    Lacking {
+    Unsupported {
         what: "source mode `nts-pool`",
-        instead: "name several servers with `mode = \"nts\"`; the pool's key exchange is a draft whose records changed their numbers from one release of ntpd-rs to the next",
-        asked: |config| sources(config, |kind| matches!(kind, SourceKind::NtsPool(_))),
+        instead: "configure several servers with `mode = \"nts\"`; the pool's key exchange is a draft whose records changed their numbers from one release of ntpd-rs to the next",
+        uses: |config| sources(config, |kind| matches!(kind, SourceKind::NtsPool(_))),
     },
-    Lacking {
+    Unsupported {
         what: "source mode `sock`",
         instead: "remove the source",
-        asked: |config| sources(config, |kind| matches!(kind, SourceKind::Sock(_))),
+        uses: |config| sources(config, |kind| matches!(kind, SourceKind::Sock(_))),
     },
-    Lacking {
+    Unsupported {
         what: "source mode `pps`",
         instead: "remove the source",
-        asked: |config| sources(config, |kind| matches!(kind, SourceKind::Pps(_))),
+        uses: |config| sources(config, |kind| matches!(kind, SourceKind::Pps(_))),
     },
-    Lacking {
+    Unsupported {
         what: "`ntp-version = 5`",
         instead: "leave `ntp-version` out to use NTPv4",
-        asked: |config| versions(config, VersionChoice::V5),
+        uses: |config| versions(config, VersionChoice::V5),
     },
-    Lacking {
+    Unsupported {
         what: "`ntp-version = \"auto\"`",
         instead: "leave `ntp-version` out to use NTPv4",
-        asked: |config| versions(config, VersionChoice::Auto),
+        uses: |config| versions(config, VersionChoice::Auto),
     },
-    Lacking {
+    Unsupported {
         what: "`accept-ntp-versions` with 5",
         instead: "leave 5 out of the list",
-        asked: |config| {
+        uses: |config| {
             servers(config, |server| {
                 server.accept_ntp_versions.contains(&NtpVersion::V5)
             })
         },
     },
-    Lacking {
-        what: "giving out NTS keys for version 5",
+    Unsupported {
+        what: "NTS key exchange for NTPv5",
         instead: "leave 5 out of `accept-ntp-versions`",
-        asked: |config| {
+        uses: |config| {
             key_exchange(config, |ke| {
                 ke.accept_ntp_versions.contains(&NtpVersion::V5)
             })
         },
     },
-    Lacking {
-        what: "giving out keys for members of a pool (`accepted-pool-authentication-tokens`)",
+    Unsupported {
+        what: "NTS key exchange for members of a pool (`accepted-pool-authentication-tokens`)",
         instead: "remove the key; the pool's key exchange is a draft whose records changed their numbers from one release of ntpd-rs to the next",
-        asked: |config| {
+        uses: |config| {
             key_exchange(config, |ke| {
                 !ke.accepted_pool_authentication_tokens.is_empty()
             })
         },
     },
-    Lacking {
-        what: "correcting a PTP device (`clock` in `[clock]`)",
-        instead: "remove the key to correct the system clock",
-        asked: |config| {
+    Unsupported {
+        what: "disciplining a PTP device (`clock` in `[clock]`)",
+        instead: "remove the key to discipline the system clock",
+        uses: |config| {
             config
                 .clock
                 .device
@@ -97,10 +97,10 @@ const LACKING: &[Lacking] = &[
                 .collect()
         },
     },
-    Lacking {
+    Unsupported {
         what: "`timestamp-mode = \"hardware\"`",
         instead: "remove the key: the kernel's timestamps are used",
-        asked: |config| {
+        uses: |config| {
             let mode = &config.clock.timestamp_mode;
             let hardware = mode.value == TimestampMode::Hardware;
             hardware.then(|| mode.place.clone()).into_iter().collect()
@@ -109,17 +109,17 @@ const LACKING: &[Lacking] = &[
 ];
 
 impl Config {
-    /// Everything that is configured and that this build lacks. A daemon must not start if
-    /// this is not empty (exit code 78).
+    /// Returns an error for each configured facility that is not in this build. The daemon must
+    /// not start if there is any (exit code 78).
     pub fn unsupported(&self) -> Vec<Diagnostic> {
-        let lacking = LACKING.iter().flat_map(|lacking| {
-            let places = (lacking.asked)(self).into_iter();
+        let unsupported = UNSUPPORTED.iter().flat_map(|unsupported| {
+            let places = (unsupported.uses)(self).into_iter();
             places.map(|place| {
-                let message = format!("{} is not supported by this build", lacking.what);
-                Diagnostic::error(place, message).with_help(lacking.instead)
+                let message = format!("{} is not supported by this build", unsupported.what);
+                Diagnostic::error(place, message).with_help(unsupported.instead)
             })
         });
-        let mut refused: Vec<Diagnostic> = lacking.collect();
+        let mut refused: Vec<Diagnostic> = unsupported.collect();
         refused.sort_by_key(|diagnostic| diagnostic.place.order());
         refused
     }
@@ -142,14 +142,14 @@ fn key_exchange(config: &Config, is: fn(&NtsKeConfig) -> bool) -> Vec<Place> {
 
 fn versions(config: &Config, version: VersionChoice) -> Vec<Place> {
     let versions = config.sources.iter().filter_map(|source| source.kind.ntp());
-    let asked = versions.filter(|ntp| ntp.version.value == version);
-    asked.map(|ntp| ntp.version.place.clone()).collect()
+    let matching = versions.filter(|ntp| ntp.version.value == version);
+    matching.map(|ntp| ntp.version.place.clone()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn what_is_lacking_is_refused_by_name_and_line_and_nothing_else_is() {
+    fn unsupported_settings_are_refused_by_name_and_line() {
         let text = "\
 [[source]]
 mode = \"pool\"

@@ -1,8 +1,7 @@
-//! From a TOML value to a typed one: numbers with their ranges, texts, paths, choices, lists.
+//! Converters from TOML values to typed ones: numbers with ranges, strings, paths, choices, lists.
 //!
-//! Every converter reports to the context and returns `None` when the value will not do.
-//! TOML 1.0 integers are 64-bit and signed; an integer also serves where a float is wanted, but
-//! never the other way round.
+//! Every converter reports an invalid value to the context and returns `None`. TOML 1.0 integers
+//! are 64-bit and signed; an integer is accepted where a float is expected, but not vice versa.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -12,8 +11,8 @@ use toml::de::DeValue;
 
 use crate::diagnostic::{Diagnostic, quote};
 use crate::document::Located;
-use crate::keys::heading;
 use crate::reader::{Context, Section, Value, list};
+use crate::schema::heading;
 use crate::suggest::closest;
 
 /// An integer in the range of `T`.
@@ -28,7 +27,7 @@ where
     }
 }
 
-/// The 64-bit integer that `value` is.
+/// A 64-bit integer.
 pub(crate) fn integer(
     cx: &mut Context,
     value: &Value<'_>,
@@ -62,7 +61,7 @@ pub(crate) fn integer(
     }
 }
 
-/// A number, whole or not, with any sign; may be infinite or NaN.
+/// An integer or floating-point number of any sign; may be infinite or NaN.
 pub(crate) fn number(cx: &mut Context, value: &Value<'_>) -> Option<f64> {
     match value.node {
         DeValue::Integer(_) => integer(cx, value, || "a number".into()).map(|number| number as f64),
@@ -131,7 +130,7 @@ pub(crate) fn boolean(cx: &mut Context, value: &Value<'_>) -> Option<bool> {
     }
 }
 
-/// A text.
+/// A string.
 pub(crate) fn text<'t>(cx: &mut Context, value: &Value<'t>) -> Option<&'t str> {
     match value.node {
         DeValue::String(text) => Some(text.as_ref()),
@@ -142,15 +141,34 @@ pub(crate) fn text<'t>(cx: &mut Context, value: &Value<'t>) -> Option<&'t str> {
     }
 }
 
-/// A file's path.
+/// A string, owned.
+pub(crate) fn string(cx: &mut Context, value: &Value<'_>) -> Option<String> {
+    text(cx, value).map(str::to_owned)
+}
+
+/// A converter that adds the place of the value.
+pub(crate) fn located<T>(
+    convert: impl Fn(&mut Context, &Value<'_>) -> Option<T>,
+) -> impl Fn(&mut Context, &Value<'_>) -> Option<Located<T>> {
+    move |cx, value| {
+        let converted = convert(cx, value)?;
+        Some(value.locate(cx, converted))
+    }
+}
+
+/// The path of a file.
 pub(crate) fn path(cx: &mut Context, value: &Value<'_>) -> Option<PathBuf> {
     text(cx, value).map(PathBuf::from)
 }
 
-/// A file's path and where the configuration names it.
+/// The path of a file where the default is a path too.
+pub(crate) fn some_path(cx: &mut Context, value: &Value<'_>) -> Option<Option<PathBuf>> {
+    path(cx, value).map(Some)
+}
+
+/// The path of a file, with the place of the value.
 pub(crate) fn located_path(cx: &mut Context, value: &Value<'_>) -> Option<Located<PathBuf>> {
-    let path = path(cx, value)?;
-    Some(value.locate(cx, path))
+    located(path)(cx, value)
 }
 
 /// An IP address without a port.
@@ -166,11 +184,11 @@ pub(crate) fn ip_address(cx: &mut Context, value: &Value<'_>) -> Option<IpAddr> 
     )
 }
 
-/// An IP address with a port; `usual_port` is for advice only.
+/// An IP address with a port; `default_port` is for advice only.
 pub(crate) fn socket_address(
     cx: &mut Context,
     value: &Value<'_>,
-    usual_port: u16,
+    default_port: u16,
 ) -> Option<SocketAddr> {
     let text = text(cx, value)?;
     if let Ok(address) = text.parse() {
@@ -178,13 +196,13 @@ pub(crate) fn socket_address(
     }
     let help = match text.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => {
-            format!("add the port: `\"{address}:{usual_port}\"`")
+            format!("add the port: `\"{address}:{default_port}\"`")
         }
         Ok(IpAddr::V6(address)) => {
-            format!("add the port: `\"[{address}]:{usual_port}\"`")
+            format!("add the port: `\"[{address}]:{default_port}\"`")
         }
         Err(_) => format!(
-            "an IP address and a port: `\"0.0.0.0:{usual_port}\"`, or `\"[::]:{usual_port}\"` for IPv6"
+            "an IP address and a port: `\"0.0.0.0:{default_port}\"`, or `\"[::]:{default_port}\"` for IPv6"
         ),
     };
     value.reject_with(
@@ -218,7 +236,7 @@ pub(crate) fn choice<T: Copy>(
     None
 }
 
-/// A list, each element converted; elements that will not do are reported and left out.
+/// A list, each element converted; invalid elements are reported and left out.
 pub(crate) fn array<'t, T>(
     cx: &mut Context,
     value: &Value<'t>,
@@ -240,7 +258,7 @@ pub(crate) fn array<'t, T>(
     )
 }
 
-/// The sections `[[name]]`, each read; ones that will not do are reported and left out.
+/// The sections `[[name]]`, each read; invalid ones are reported and left out.
 pub(crate) fn sections<'t, T>(
     cx: &mut Context,
     value: &Value<'t>,
@@ -252,7 +270,7 @@ pub(crate) fn sections<'t, T>(
         value.reject_with::<()>(
             cx,
             "invalid type: a table, expected a list of tables",
-            format!("this section may be repeated, so it stands in double brackets: `{heading}`"),
+            format!("this section may be repeated, so it needs double brackets: `{heading}`"),
         );
         let read = read(cx, Section::of_table(name, table, value.span.clone()));
         return read.map(|section| vec![section]);
@@ -263,7 +281,7 @@ pub(crate) fn sections<'t, T>(
     })
 }
 
-/// The value in words, for messages.
+/// Description of the value for messages.
 pub(crate) fn describe(node: &DeValue<'_>) -> String {
     match node {
         DeValue::String(text) => format!("string {}", quote(text, '"')),
@@ -291,7 +309,7 @@ fn out_of_range(node: &DeValue<'_>, range: RangeInclusive<i64>) -> String {
     )
 }
 
-/// An integer type and the part of its range that TOML can write.
+/// An integer type and the part of its range that TOML can represent.
 pub(crate) trait Bounded {
     /// The range.
     const RANGE: RangeInclusive<i64>;
