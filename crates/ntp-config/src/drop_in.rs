@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Diagnostic, quote};
 use crate::document::{Document, Place};
+use crate::files::{self, WRITE};
 use crate::layers::{Layer, Role};
-use crate::load;
 
 /// Maximum number of files in one directory.
 const MAX_FILES: usize = 1000;
@@ -47,7 +47,7 @@ pub(crate) fn read(main: &Path, first: usize) -> (Vec<Layer>, Vec<Diagnostic>) {
             }
         };
         for path in files {
-            match load::read(&path) {
+            match files::read(&path) {
                 Ok((text, warnings)) => {
                     diagnostics.extend(warnings);
                     let name = path.to_string_lossy();
@@ -79,7 +79,7 @@ fn list(
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or_else(|| Path::new("."));
     for (checked, is_parent) in [(parent, true), (directory, false)] {
-        if !load::others_may(&fs::metadata(checked)?, load::WRITE) {
+        if !files::others_may(&fs::metadata(checked)?, WRITE) {
             continue;
         }
         let quoted = quote(&checked.to_string_lossy(), '`');

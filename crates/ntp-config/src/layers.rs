@@ -28,7 +28,7 @@ use toml::de::{DeTable, DeValue, Error};
 use crate::diagnostic::Diagnostic;
 use crate::document::{Document, Place};
 use crate::renamed;
-use crate::schema::{SECTIONS, heading, section_doc};
+use crate::schema::{SECTIONS, SectionDoc, heading, section_doc};
 use crate::syntax::{self, SyntaxProblems};
 
 /// Permitted content of a file.
@@ -183,7 +183,7 @@ pub(crate) fn merge<'t>(trees: &[Spanned<DeTable<'t>>]) -> Option<Spanned<DeTabl
     for tree in others {
         for (key, node) in tree.get_ref() {
             let name = key.get_ref().as_ref();
-            let append = section_doc(name).is_some_and(|section| section.is_repeatable());
+            let append = section_doc(name).is_some_and(SectionDoc::is_repeatable);
             merge_key(merged.get_mut(), key, node, append);
         }
     }

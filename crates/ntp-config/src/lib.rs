@@ -32,6 +32,7 @@ mod diagnostic;
 mod disabled;
 mod document;
 mod drop_in;
+mod files;
 pub mod fuzzing;
 mod keyset;
 mod layers;

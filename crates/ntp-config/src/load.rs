@@ -4,11 +4,11 @@
 //! defaults apply; if it is not readable, the defaults apply with a warning, because `ntp-ctl
 //! status` must work for ordinary users. An explicit path must be readable.
 //!
-//! The drop-ins in `ntp.toml.d` and `sources.d` are read too (`drop_in`); these two modules are
-//! the only ones of the crate that access the file system.
+//! The drop-ins in `ntp.toml.d` and `sources.d` are read too (`drop_in`); these two modules and
+//! `files` are the only ones of the crate that access the file system.
 
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use ntp_proto::keys::KeyRing;
@@ -17,6 +17,7 @@ use crate::config::{self, Config};
 use crate::diagnostic::{Diagnostic, quote};
 use crate::document::{Document, Located, Place};
 use crate::drop_in;
+use crate::files::{READ, WRITE, others_may, read, read_octets, read_text};
 use crate::layers::Layer;
 use crate::report::LoadError;
 use crate::source::SourceKind;
@@ -109,19 +110,6 @@ fn finish(path: &Path, main: Option<(String, Vec<Diagnostic>)>) -> Result<Loaded
     })
 }
 
-/// Reads the text of the file; warns if it is world-writable.
-pub(crate) fn read(path: &Path) -> io::Result<(String, Vec<Diagnostic>)> {
-    let file = fs::File::open(path)?;
-    let mut warnings = Vec::new();
-    if others_may(&file.metadata()?, WRITE) {
-        let message = "Unrestricted config file permissions: Others can write.";
-        let path = quote(&path.to_string_lossy(), ' ');
-        let help = format!("run `chmod o-w {}`", path.trim());
-        warnings.push(Diagnostic::warning(Place::nowhere(), message).with_help(help));
-    }
-    Ok((read_text(file, LARGEST_FILE)?, warnings))
-}
-
 /// Reads and checks the key file, if one is configured.
 fn key_file(config: &Config) -> (KeyRing, Vec<Diagnostic>) {
     let Some(Located { value: path, place }) = &config.keys.path else {
@@ -136,7 +124,7 @@ fn key_file(config: &Config) -> (KeyRing, Vec<Diagnostic>) {
         ]
         .into_iter()
         .find_map(|(what, may)| may.then_some(what));
-        read_octets(file, LARGEST_FILE)
+        read_octets(file)
     });
     let (keys, mut diagnostics) = symmetric::check_key_file(config, octets);
     if let Some(what) = exposed {
@@ -146,40 +134,6 @@ fn key_file(config: &Config) -> (KeyRing, Vec<Diagnostic>) {
         diagnostics.push(Diagnostic::warning(place.clone(), message).with_help(help));
     }
     (keys, diagnostics)
-}
-
-const READ: u32 = 0o004;
-pub(crate) const WRITE: u32 = 0o002;
-
-#[cfg(unix)]
-pub(crate) fn others_may(metadata: &fs::Metadata, what: u32) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    metadata.mode() & what != 0
-}
-
-#[cfg(not(unix))]
-pub(crate) fn others_may(_: &fs::Metadata, _: u32) -> bool {
-    false
-}
-
-fn read_octets(file: fs::File, largest: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(largest + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > largest {
-        let message = format!("the file is longer than {largest} bytes");
-        return Err(io::Error::new(ErrorKind::FileTooLarge, message));
-    }
-    Ok(bytes)
-}
-
-fn read_text(file: fs::File, largest: u64) -> io::Result<String> {
-    let bytes = read_octets(file, largest)?;
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let message = format!("line {line} is not valid UTF-8");
-        io::Error::new(ErrorKind::InvalidData, message)
-    })
 }
 
 /// Checks the file of additional certificate authorities of a source. As in upstream, an
@@ -193,7 +147,7 @@ fn check_authority(kind: &SourceKind) -> Option<Diagnostic> {
     };
     let Located { value: path, place } = key_exchange.certificate_authority.as_ref()?;
     let quoted = quote(&path.to_string_lossy(), '`');
-    let text = fs::File::open(path).and_then(|file| read_text(file, LARGEST_FILE));
+    let text = fs::File::open(path).and_then(read_text);
     let problem = match text {
         Err(error) => format!("cannot read the certificate authority {quoted}: {error}"),
         Ok(text) => {
@@ -210,9 +164,6 @@ fn check_authority(kind: &SourceKind) -> Option<Diagnostic> {
     };
     Some(Diagnostic::error(place.clone(), problem))
 }
-
-/// Maximum size of a file in bytes, against a device or an endless pipe given by mistake.
-const LARGEST_FILE: u64 = 16 << 20;
 
 #[cfg(test)]
 mod tests {

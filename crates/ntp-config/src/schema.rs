@@ -254,42 +254,17 @@ pub const SECTIONS: &[SectionDoc] = &[
     doc("disabled", "[disabled]", false, "In a drop-in: sources and servers of earlier files to remove."),
 ];
 
-/// The declarations, in the order of the manual.
+/// The declarations of keys, in the order of the manual.
+#[rustfmt::skip]
 const DECLARED: &[&[KeyDoc]] = &[
-    &[source::MODE],
-    ServerAddress::KEYS,
-    KeyExchangeAddress::KEYS,
-    NtpSource::KEYS,
-    PollOverrides::KEYS,
-    SelectionOptions::KEYS,
-    SymmetricKey::KEYS,
-    PoolSource::KEYS,
-    NtsPoolSource::KEYS,
-    KeyExchange::KEYS,
-    SockSource::KEYS,
-    PpsSource::KEYS,
-    NoiseKeys::KEYS,
-    SourceLimits::KEYS,
-    SourceDefaults::KEYS,
-    DefaultLimits::KEYS,
-    ServerConfig::KEYS,
-    server::FILTER_KEYS,
-    NtsKeConfig::KEYS,
-    CertificateConfig::KEYS,
-    KeysConfig::KEYS,
-    KeysetConfig::KEYS,
-    SynchronizationConfig::KEYS,
-    threshold::KEYS,
-    AlgorithmConfig::KEYS,
-    algorithm::WITHOUT_EFFECT,
-    ObservabilityConfig::KEYS,
-    ControlConfig::KEYS,
-    ClockKeys::KEYS,
-    LeapConfig::KEYS,
-    StateConfig::KEYS,
-    SandboxConfig::KEYS,
-    ServiceConfig::KEYS,
-    Disabled::KEYS,
+    &[source::MODE], ServerAddress::KEYS, KeyExchangeAddress::KEYS, NtpSource::KEYS,
+    PollOverrides::KEYS, SelectionOptions::KEYS, SymmetricKey::KEYS, PoolSource::KEYS,
+    NtsPoolSource::KEYS, KeyExchange::KEYS, SockSource::KEYS, PpsSource::KEYS, NoiseKeys::KEYS,
+    SourceLimits::KEYS, SourceDefaults::KEYS, DefaultLimits::KEYS, ServerConfig::KEYS,
+    server::FILTER_KEYS, NtsKeConfig::KEYS, CertificateConfig::KEYS, KeysConfig::KEYS,
+    KeysetConfig::KEYS, SynchronizationConfig::KEYS, threshold::KEYS, AlgorithmConfig::KEYS,
+    algorithm::WITHOUT_EFFECT, ObservabilityConfig::KEYS, ControlConfig::KEYS, ClockKeys::KEYS,
+    LeapConfig::KEYS, StateConfig::KEYS, SandboxConfig::KEYS, ServiceConfig::KEYS, Disabled::KEYS,
 ];
 
 /// Every key that the file can hold.

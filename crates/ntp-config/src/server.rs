@@ -65,43 +65,12 @@ const DENYLIST: &str = "server.denylist";
 const ALLOWLIST: &str = "server.allowlist";
 
 /// Keys of the access lists.
+#[rustfmt::skip]
 pub(crate) const FILTER_KEYS: &[KeyDoc] = &[
-    KeyDoc::new(
-        DENYLIST,
-        [
-            "filter",
-            "list of strings",
-            "required",
-            "Networks, for example `192.0.2.0/24`.",
-        ],
-    ),
-    KeyDoc::new(
-        DENYLIST,
-        [
-            "action",
-            "`ignore` or `deny`",
-            "required",
-            "Response to clients in the list: none, or a DENY kiss.",
-        ],
-    ),
-    KeyDoc::new(
-        ALLOWLIST,
-        [
-            "filter",
-            "list of strings",
-            "required",
-            "Networks, for example `2001:db8::/32`.",
-        ],
-    ),
-    KeyDoc::new(
-        ALLOWLIST,
-        [
-            "action",
-            "`ignore` or `deny`",
-            "required",
-            "Response to clients that are not in the list: none, or a DENY kiss.",
-        ],
-    ),
+    KeyDoc::new(DENYLIST, ["filter", "list of strings", "required", "Networks, for example `192.0.2.0/24`."]),
+    KeyDoc::new(DENYLIST, ["action", "`ignore` or `deny`", "required", "Response to clients in the list: none, or a DENY kiss."]),
+    KeyDoc::new(ALLOWLIST, ["filter", "list of strings", "required", "Networks, for example `2001:db8::/32`."]),
+    KeyDoc::new(ALLOWLIST, ["action", "`ignore` or `deny`", "required", "Response to clients that are not in the list: none, or a DENY kiss."]),
 ];
 
 /// Networks, and the response to clients in them (deny list) or outside of them (allow list).

@@ -315,24 +315,20 @@ pub(crate) trait Bounded {
     const RANGE: RangeInclusive<i64>;
 }
 
-impl Bounded for i8 {
-    const RANGE: RangeInclusive<i64> = -128..=127;
+macro_rules! bounded {
+    ($($Integer:ty: $range:expr,)*) => {
+        $(impl Bounded for $Integer {
+            const RANGE: RangeInclusive<i64> = $range;
+        })*
+    };
 }
-impl Bounded for u8 {
-    const RANGE: RangeInclusive<i64> = 0..=255;
-}
-impl Bounded for u16 {
-    const RANGE: RangeInclusive<i64> = 0..=65_535;
-}
-impl Bounded for i32 {
-    const RANGE: RangeInclusive<i64> = -2_147_483_648..=2_147_483_647;
-}
-impl Bounded for u32 {
-    const RANGE: RangeInclusive<i64> = 0..=4_294_967_295;
-}
-impl Bounded for u64 {
-    const RANGE: RangeInclusive<i64> = 0..=i64::MAX;
-}
-impl Bounded for usize {
-    const RANGE: RangeInclusive<i64> = 0..=i64::MAX;
+
+bounded! {
+    i8: -128..=127,
+    u8: 0..=255,
+    u16: 0..=65_535,
+    i32: -2_147_483_648..=2_147_483_647,
+    u32: 0..=4_294_967_295,
+    u64: 0..=i64::MAX,
+    usize: 0..=i64::MAX,
 }
