@@ -12,7 +12,7 @@ use crate::diagnostic::{Diagnostic, quote};
 use crate::document::Located;
 use crate::reader::{Context, Value};
 use crate::schema::{self, section};
-use crate::value::{self, describe};
+use crate::value;
 
 /// The clock and its timestamps.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -112,11 +112,7 @@ fn bounded(cx: &mut Context, value: &Value<'_>, limit: f64) -> Option<f64> {
     if number.abs() <= limit {
         return Some(number);
     }
-    let message = format!(
-        "invalid value: {}, expected a number from -{limit} to {limit}",
-        describe(value.node)
-    );
-    value.reject(cx, message)
+    value.reject_value(cx, &format!("a number from -{limit} to {limit}"))
 }
 
 fn interface(cx: &mut Context, value: &Value<'_>) -> Option<Located<String>> {

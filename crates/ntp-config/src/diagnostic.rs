@@ -140,15 +140,11 @@ impl Diagnostic {
                 .span(span.start - start..span.end - start)
                 .label(self.label.as_deref())
         };
-        let Some((related, label)) = &self.related else {
-            return vec![
-                excerpt(document, line..line + 1).annotation(primary(start_of(document, line))),
-            ];
-        };
-        let Some((other, other_span)) = related.parts() else {
-            return vec![
-                excerpt(document, line..line + 1).annotation(primary(start_of(document, line))),
-            ];
+        let alone = || excerpt(document, line..line + 1);
+        let related = self.related.as_ref();
+        let related = related.and_then(|(place, label)| Some((place.parts()?, label)));
+        let Some(((other, other_span), label)) = related else {
+            return vec![alone().annotation(primary(start_of(document, line)))];
         };
         let (other_line, other_span) = first_line(other, other_span);
         let context = |start: usize| {
@@ -163,7 +159,7 @@ impl Diagnostic {
             return vec![both.annotation(primary(start)).annotation(context(start))];
         }
         vec![
-            excerpt(document, line..line + 1).annotation(primary(start_of(document, line))),
+            alone().annotation(primary(start_of(document, line))),
             excerpt(other, other_line..other_line + 1)
                 .annotation(context(start_of(other, other_line))),
         ]

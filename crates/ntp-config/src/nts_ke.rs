@@ -66,12 +66,7 @@ fn algorithm(cx: &mut Context, value: &Value<'_>) -> Option<AeadAlgorithm> {
         "one of the numbers 15 (AES-SIV-CMAC-256), 17 (AES-SIV-CMAC-512) and 30 (AES-128-GCM-SIV)";
     let number = value::integer(cx, value, || expected.into())?;
     let known = u16::try_from(number).ok().and_then(AeadAlgorithm::from_id);
-    known.or_else(|| {
-        value.reject(
-            cx,
-            format!("invalid value: integer `{number}`, expected {expected}"),
-        )
-    })
+    known.or_else(|| value.reject_value(cx, expected))
 }
 
 fn version(cx: &mut Context, value: &Value<'_>) -> Option<NtpVersion> {
@@ -84,9 +79,6 @@ fn version(cx: &mut Context, value: &Value<'_>) -> Option<NtpVersion> {
             "invalid value: integer `3`: NTS does not exist for NTPv3",
             "list 4, or 4 and 5",
         ),
-        other => value.reject(
-            cx,
-            format!("invalid value: integer `{other}`, expected {expected}"),
-        ),
+        _ => value.reject_value(cx, expected),
     }
 }

@@ -26,6 +26,7 @@ use crate::schema::{self, heading};
 use crate::settings;
 use crate::suggest::closest;
 use crate::syntax::SyntaxProblems;
+use crate::value::describe;
 
 /// Section, mode (of a source) and key.
 pub(crate) type RequestedKey = (&'static str, Option<&'static str>, &'static str);
@@ -132,6 +133,29 @@ impl<'t> Value<'t> {
         None
     }
 
+    /// Rejects a value of the wrong type.
+    pub(crate) fn reject_type<T>(&self, cx: &mut Context, expected: &str) -> Option<T> {
+        self.reject(cx, self.mistyped(expected))
+    }
+
+    /// Rejects a value of the right type.
+    pub(crate) fn reject_value<T>(&self, cx: &mut Context, expected: &str) -> Option<T> {
+        self.reject(cx, self.invalid(expected))
+    }
+
+    /// Message about a value of the wrong type.
+    pub(crate) fn mistyped(&self, expected: &str) -> String {
+        format!("invalid type: {}, expected {expected}", describe(self.node))
+    }
+
+    /// Message about an invalid value of the right type.
+    pub(crate) fn invalid(&self, expected: &str) -> String {
+        format!(
+            "invalid value: {}, expected {expected}",
+            describe(self.node)
+        )
+    }
+
     /// As [`Value::reject`], with advice.
     pub(crate) fn reject_with<T>(
         &self,
@@ -174,10 +198,7 @@ impl<'t> Section<'t> {
         if let DeValue::Table(table) = value.node {
             return Some(Self::of_table(name, table, value.span.clone()));
         }
-        let message = format!(
-            "invalid type: {}, expected a table",
-            crate::value::describe(value.node)
-        );
+        let message = value.mistyped("a table");
         if matches!(value.node, DeValue::Array(_)) && !name.contains('.') {
             let help = format!(
                 "this section is not repeatable and needs single brackets: `{}`",

@@ -13,7 +13,7 @@ use crate::reader::{Context, Section, Value};
 use crate::schema::{self, KeyDoc, section};
 use crate::subnet::{self, Subnet};
 use crate::symmetric;
-use crate::value::{self, describe};
+use crate::value;
 
 section! {
     /// An address at which time is served.
@@ -42,10 +42,10 @@ section! {
             "rate-limiting-leak" "`0` or a power of two" "8" "After 16 refusals in a row, one request in this number is answered nevertheless, so that forged requests cannot silence a client; 0 is none.";
         rate_limiting_kiss: Option<u8> = one_in => or(None),
             "rate-limiting-kiss" "`0` or a power of two" "0" "One refused request in this number gets a RATE kiss, which asks the client to slow down; 0 is none, 1 all.";
-        interleaved_cache_size: usize = |cx, value| at_most(cx, value, Policy::MOST_INTERLEAVED_PAIRS)
+        interleaved_cache_size: usize = |cx, value| value::within(cx, value, 0..=Policy::MOST_INTERLEAVED_PAIRS)
                 => or(Policy::INTERLEAVED_PAIRS),
             "interleaved-cache-size" "integer" "4096" "Transmit timestamps that each thread keeps for clients in interleaved mode (RFC 9769), 24 octets each; 0 switches the mode off.";
-        client_list_size: usize = |cx, value| at_most(cx, value, ClientList::MOST) => or(0),
+        client_list_size: usize = |cx, value| value::within(cx, value, 0..=ClientList::MOST) => or(0),
             "client-list-size" "integer" "0" "Number of client addresses, over all threads, that are kept for `ntp-ctl clients`, up to 65536, 72 octets each: those with the most requests. 0 keeps none.";
         keys: Option<Vec<Located<KeyId>>> = |cx, value| value::array(cx, value, symmetric::key_id) => optional,
             "keys" "list of integers" "all keys of the key file" "Numbers of the symmetric keys that clients may use; with an empty list, authentication codes are not checked.";
@@ -54,13 +54,15 @@ section! {
         accept_ntp_versions: Vec<NtpVersion> = |cx, value| value::array(cx, value, version)
                 => or(vec![NtpVersion::V3, NtpVersion::V4]),
             "accept-ntp-versions" "list of `3`, `4` and `5`" "[3, 4]" "Protocol versions that are answered.";
-        workers: Option<usize> = workers => optional,
+        workers: Option<usize> = |cx, value| value::within(cx, value, 1..=MAX_WORKERS) => optional,
             "workers" "integer" "the number of processors" "Number of threads that serve this address; the requests of one client go to one thread.";
         batching_under_load: bool = value::boolean => or(true),
             "batching-under-load" "boolean" "true" "Whether a thread that receives more than ten thousand requests a second collects them for a tenth of a millisecond at a time: replies are sent that much later, with correct timestamps, for a fraction of the processor time.";
     }
 }
 
+/// Catches typing errors; no machine needs more threads.
+const MAX_WORKERS: usize = 1024;
 const DENYLIST: &str = "server.denylist";
 const ALLOWLIST: &str = "server.allowlist";
 
@@ -114,14 +116,8 @@ impl NtpVersion {
 }
 
 fn burst(cx: &mut Context, value: &Value<'_>) -> Option<u8> {
-    let number: usize = value::whole(cx, value)?;
-    match u8::try_from(number) {
-        Ok(burst) if burst > 0 => Some(burst),
-        _ => value.reject(
-            cx,
-            format!("invalid value: {number}, expected a number from 1 to 255"),
-        ),
-    }
+    let burst = value::within(cx, value, 1..=usize::from(u8::MAX))?;
+    u8::try_from(burst).ok()
 }
 
 /// Binary logarithm of a ratio "one in n": a power of two, or 0 for none. The outer `None` is a
@@ -138,32 +134,8 @@ fn one_in(cx: &mut Context, value: &Value<'_>) -> Option<Option<u8>> {
     let near = number.min(MOST).next_power_of_two();
     value.reject_with(
         cx,
-        format!("invalid value: {number}, expected 0 or a power of two up to {MOST}"),
+        value.invalid(&format!("0 or a power of two up to {MOST}")),
         format!("write {near} for one request in {near}, or 0 for none"),
-    )
-}
-
-fn at_most(cx: &mut Context, value: &Value<'_>, most: usize) -> Option<usize> {
-    let number = value::whole(cx, value)?;
-    if number <= most {
-        return Some(number);
-    }
-    value.reject(
-        cx,
-        format!("invalid value: {number}, expected a number from 0 to {most}"),
-    )
-}
-
-fn workers(cx: &mut Context, value: &Value<'_>) -> Option<usize> {
-    /// Catches typing errors; no machine needs more.
-    const MOST: usize = 1024;
-    let number = value::whole(cx, value)?;
-    if (1..=MOST).contains(&number) {
-        return Some(number);
-    }
-    value.reject(
-        cx,
-        format!("invalid value: {number}, expected a number from 1 to {MOST}"),
     )
 }
 
@@ -191,13 +163,7 @@ fn require_nts(cx: &mut Context, value: &Value<'_>) -> Option<Option<FilterActio
         DeValue::Boolean(false) => Some(None),
         DeValue::Boolean(true) => Some(Some(FilterAction::Ignore)),
         DeValue::String(_) => action(cx, value).map(Some),
-        other => {
-            let message = format!(
-                "invalid type: {}, expected `true`, `false`, `\"ignore\"` or `\"deny\"`",
-                describe(other)
-            );
-            value.reject(cx, message)
-        }
+        _ => value.reject_type(cx, "`true`, `false`, `\"ignore\"` or `\"deny\"`"),
     }
 }
 
@@ -207,10 +173,7 @@ fn version(cx: &mut Context, value: &Value<'_>) -> Option<NtpVersion> {
         3 => Some(NtpVersion::V3),
         4 => Some(NtpVersion::V4),
         5 => Some(NtpVersion::V5),
-        other => value.reject(
-            cx,
-            format!("invalid value: integer `{other}`, expected {expected}"),
-        ),
+        _ => value.reject_value(cx, expected),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::reader::{Context, Section, Value};
 use crate::refclock::{PpsSource, SockSource};
 use crate::schema::{KeyDoc, Table, section};
 use crate::symmetric;
-use crate::value::{self, describe};
+use crate::value;
 
 /// A time source.
 #[derive(Clone, Debug, PartialEq)]
@@ -310,10 +310,7 @@ fn version(cx: &mut Context, value: &Value<'_>) -> Option<Located<VersionChoice>
         _ => None,
     };
     let Some(choice) = choice else {
-        let message = format!(
-            "invalid value: {}, expected `4`, `5` or `\"auto\"`",
-            describe(value.node)
-        );
+        let message = value.invalid("`4`, `5` or `\"auto\"`");
         return match value.node {
             DeValue::String(text) if text == "4" || text == "5" => {
                 let help =

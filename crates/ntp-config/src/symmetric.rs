@@ -20,7 +20,7 @@ use crate::document::Located;
 use crate::reader::{Context, Value};
 use crate::schema::section;
 use crate::source::NtpSource;
-use crate::value::{self, describe};
+use crate::value;
 
 section! {
     /// Location of the symmetric keys.
@@ -41,10 +41,7 @@ pub(crate) fn key_id(cx: &mut Context, value: &Value<'_>) -> Option<Located<KeyI
         Some(id) if id != 0 => Some(value.locate(cx, id)),
         _ => value.reject_with(
             cx,
-            format!(
-                "invalid value: {}, expected the number of a key, from 1 to 4294967295",
-                describe(value.node)
-            ),
+            value.invalid("the number of a key, from 1 to 4294967295"),
             "the keys themselves are in the file that `path` in `[keys]` names",
         ),
     }

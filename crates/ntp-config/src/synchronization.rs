@@ -3,7 +3,6 @@
 use ntp_time::{NtpDuration, ReferenceId, Stratum};
 
 use crate::algorithm::{self, AlgorithmConfig};
-use crate::diagnostic::quote;
 use crate::reader::{Context, Value};
 use crate::schema::section;
 use crate::threshold::{self, StepThreshold};
@@ -44,7 +43,7 @@ fn accumulated(cx: &mut Context, value: &Value<'_>) -> Option<Option<NtpDuration
     {
         return value.reject_with(
             cx,
-            "invalid type: string \"inf\", expected a number",
+            value.mistyped("a number"),
             "leave the key out, or write 0, for no limit",
         );
     }
@@ -68,12 +67,6 @@ fn reference_id(cx: &mut Context, value: &Value<'_>) -> Option<ReferenceId> {
             start.copy_from_slice(text.as_bytes());
             Some(ReferenceId::new(octets))
         }
-        None => {
-            let message = format!(
-                "invalid value: string {}, expected up to 4-character string",
-                quote(text, '"')
-            );
-            value.reject(cx, message)
-        }
+        None => value.reject_value(cx, "up to 4-character string"),
     }
 }

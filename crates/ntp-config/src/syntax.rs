@@ -253,27 +253,11 @@ const EXPLAINED: usize = 200;
 /// Maximum number of lines searched backwards for the first of two duplicates.
 const EARLIER_LINES: usize = 10_000;
 /// Common directives of chrony and ntpd.
+#[rustfmt::skip]
 const FOREIGN: &[&str] = &[
-    "allow",
-    "bindaddress",
-    "deny",
-    "driftfile",
-    "hwtimestamp",
-    "keyfile",
-    "keys",
-    "leapsectz",
-    "local",
-    "logdir",
-    "makestep",
-    "maxdistance",
-    "minsources",
-    "ntsdumpdir",
-    "refclock",
-    "restrict",
-    "rtcsync",
-    "statsdir",
-    "tinker",
-    "tos",
+    "allow", "bindaddress", "deny", "driftfile", "hwtimestamp", "keyfile", "keys", "leapsectz",
+    "local", "logdir", "makestep", "maxdistance", "minsources", "ntsdumpdir", "refclock",
+    "restrict", "rtcsync", "statsdir", "tinker", "tos",
 ];
 
 #[cfg(test)]

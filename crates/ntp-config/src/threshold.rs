@@ -97,17 +97,13 @@ pub(crate) fn read(
                 return value.reject_with(cx, message, help);
             }
             if seconds.is_nan() || seconds < 0.0 {
-                let message = format!(
-                    "invalid value: {}, expected a number of seconds that is not negative",
-                    describe(value.node)
-                );
-                return value.reject(cx, message);
+                return value.reject_value(cx, "a number of seconds that is not negative");
             }
             Some(StepThreshold::symmetric(NtpDuration::from_seconds_f64(seconds)))
         }
-        other => value.reject_with(
+        _ => value.reject_with(
             cx,
-            format!("invalid type: {}, expected a step threshold", describe(other)),
+            value.mistyped("a step threshold"),
             format!(
                 "write a number of seconds, `\"inf\"`, or one for each direction: `{} = {{ forward = 1800, backward = 60 }}`",
                 value.key
@@ -121,13 +117,7 @@ fn direction(cx: &mut Context, value: &Value<'_>) -> Option<Option<NtpDuration>>
     match value.node {
         DeValue::String(text) if text == "inf" => return Some(None),
         DeValue::Integer(_) | DeValue::Float(_) => {}
-        other => {
-            let message = format!(
-                "invalid type: {}, expected a number or \"inf\"",
-                describe(other)
-            );
-            return value.reject(cx, message);
-        }
+        _ => return value.reject_type(cx, "a number or \"inf\""),
     }
     let seconds = value::number(cx, value)?;
     if seconds.is_nan() || seconds < 0.0 {

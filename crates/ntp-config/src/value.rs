@@ -23,8 +23,22 @@ where
     let number = integer(cx, value, || expected_whole(T::RANGE))?;
     match T::try_from(number) {
         Ok(number) => Some(number),
-        Err(_) => value.reject(cx, out_of_range(value.node, T::RANGE)),
+        Err(_) => value.reject_value(cx, &expected_whole(T::RANGE)),
     }
+}
+
+/// A count in `range`.
+pub(crate) fn within(
+    cx: &mut Context,
+    value: &Value<'_>,
+    range: RangeInclusive<usize>,
+) -> Option<usize> {
+    let number = whole(cx, value)?;
+    if range.contains(&number) {
+        return Some(number);
+    }
+    let (low, high) = range.into_inner();
+    value.reject_value(cx, &format!("a number from {low} to {high}"))
 }
 
 /// A 64-bit integer.
@@ -45,7 +59,7 @@ pub(crate) fn integer(
             ),
         },
         other => {
-            let message = format!("invalid type: {}, expected {}", describe(other), expected());
+            let message = value.mistyped(&expected());
             match other {
                 DeValue::String(text) if text.parse::<i64>().is_ok() => value.reject_with(
                     cx,
@@ -79,10 +93,7 @@ pub(crate) fn number(cx: &mut Context, value: &Value<'_>) -> Option<f64> {
                 ),
             }
         }
-        other => value.reject(
-            cx,
-            format!("invalid type: {}, expected a number", describe(other)),
-        ),
+        _ => value.reject_type(cx, "a number"),
     }
 }
 
@@ -92,13 +103,7 @@ pub(crate) fn finite(cx: &mut Context, value: &Value<'_>) -> Option<f64> {
     if number.is_finite() {
         return Some(number);
     }
-    value.reject(
-        cx,
-        format!(
-            "invalid value: {}, expected a finite number",
-            describe(value.node)
-        ),
-    )
+    value.reject_value(cx, "a finite number")
 }
 
 /// A number above zero (infinity passes, as upstream).
@@ -107,26 +112,14 @@ pub(crate) fn positive(cx: &mut Context, value: &Value<'_>) -> Option<f64> {
     if number > 0.0 {
         return Some(number);
     }
-    value.reject(
-        cx,
-        format!(
-            "invalid value: {}, expected a number greater than zero",
-            describe(value.node)
-        ),
-    )
+    value.reject_value(cx, "a number greater than zero")
 }
 
 /// `true` or `false`.
 pub(crate) fn boolean(cx: &mut Context, value: &Value<'_>) -> Option<bool> {
     match value.node {
         DeValue::Boolean(boolean) => Some(*boolean),
-        other => {
-            let message = format!(
-                "invalid type: {}, expected `true` or `false`",
-                describe(other)
-            );
-            value.reject(cx, message)
-        }
+        _ => value.reject_type(cx, "`true` or `false`"),
     }
 }
 
@@ -134,10 +127,7 @@ pub(crate) fn boolean(cx: &mut Context, value: &Value<'_>) -> Option<bool> {
 pub(crate) fn text<'t>(cx: &mut Context, value: &Value<'t>) -> Option<&'t str> {
     match value.node {
         DeValue::String(text) => Some(text.as_ref()),
-        other => value.reject(
-            cx,
-            format!("invalid type: {}, expected a string", describe(other)),
-        ),
+        _ => value.reject_type(cx, "a string"),
     }
 }
 
@@ -243,10 +233,9 @@ pub(crate) fn array<'t, T>(
     mut convert: impl FnMut(&mut Context, &Value<'t>) -> Option<T>,
 ) -> Option<Vec<T>> {
     let DeValue::Array(elements) = value.node else {
-        let message = format!("invalid type: {}, expected a list", describe(value.node));
         return value.reject_with(
             cx,
-            message,
+            value.mistyped("a list"),
             format!("write a list in brackets: `{} = […]`", value.key),
         );
     };
@@ -269,7 +258,7 @@ pub(crate) fn sections<'t, T>(
         let heading = heading(name);
         value.reject_with::<()>(
             cx,
-            "invalid type: a table, expected a list of tables",
+            value.mistyped("a list of tables"),
             format!("this section may be repeated, so it needs double brackets: `{heading}`"),
         );
         let read = read(cx, Section::of_table(name, table, value.span.clone()));
@@ -299,14 +288,6 @@ fn expected_whole(range: RangeInclusive<i64>) -> String {
         (0, i64::MAX) => "a whole number, zero or more".into(),
         (low, high) => format!("a whole number from {low} to {high}"),
     }
-}
-
-fn out_of_range(node: &DeValue<'_>, range: RangeInclusive<i64>) -> String {
-    format!(
-        "invalid value: {}, expected {}",
-        describe(node),
-        expected_whole(range)
-    )
 }
 
 /// An integer type and the part of its range that TOML can represent.
