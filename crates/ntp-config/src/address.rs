@@ -1,9 +1,9 @@
-//! The address of a time source: a host and a port, with the port left out more often than not.
+//! The address of a time source: a host and an optional port.
 //!
-//! Grammar, by the number of colons: two or more make an IPv6 address, bare or as
+//! The number of colons determines the syntax: two or more make an IPv6 address, bare or as
 //! `[address]:port`; one separates host and port; none is a host name or an IPv4 address, and
-//! the default port of the source's mode is added. The host is not looked at further: whether
-//! a name exists is for the resolver to say.
+//! the default port of the source's mode is added. The host is not checked further; the
+//! resolver does that.
 
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -27,7 +27,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Parses `text`, adding `default_port` if it names none.
+    /// Parses `text`; without a port, `default_port` is used.
     pub fn parse(text: &str, default_port: u16) -> Result<Self, AddressError> {
         let with = |host: &str, port| Self {
             host: host.to_owned(),
@@ -44,7 +44,7 @@ impl Address {
             }
             _ => {
                 if let Ok(address) = text.parse::<SocketAddrV6>() {
-                    // The scope is lost in `ip()`; a link-local address is useless without.
+                    // `ip()` has no scope, which a link-local address needs.
                     let scope = match address.scope_id() {
                         0 => String::new(),
                         scope => format!("%{scope}"),
@@ -71,21 +71,21 @@ impl fmt::Display for Address {
     }
 }
 
-/// Why a text is no address.
+/// Reason why a text is not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressError {
-    /// What follows the colon is no port number.
+    /// The text after the colon is not a port number.
     Port,
-    /// It has several colons and is no IPv6 address.
+    /// It has several colons but is not an IPv6 address.
     Ipv6,
 }
 
 impl AddressError {
-    /// What to write instead.
+    /// The correct syntax.
     const fn advice(self) -> &'static str {
         match self {
             Self::Port => {
-                "after the colon stands a port from 0 to 65535; leave both out for the usual one"
+                "a port from 0 to 65535 follows the colon; omit both for the default port"
             }
             Self::Ipv6 => {
                 "an IPv6 address is written `2001:db8::1`, or `[2001:db8::1]:123` with a port"
@@ -105,17 +105,13 @@ impl fmt::Display for AddressError {
 
 impl std::error::Error for AddressError {}
 
-/// An address of the configuration file.
+/// Reads an address of the configuration file.
 pub(crate) fn read(cx: &mut Context, value: &Value<'_>, default_port: u16) -> Option<Address> {
     let text = value::text(cx, value)?;
     match Address::parse(text, default_port) {
         Ok(address) => {
             if address.host.is_empty() {
-                value.warn(
-                    cx,
-                    "the address has no host",
-                    "no server will be found at it",
-                );
+                value.warn(cx, "the address has no host", "it resolves to no server");
             }
             Some(address)
         }
@@ -131,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_of_colons_decides_what_an_address_is() {
+    fn the_number_of_colons_determines_the_syntax() {
         for (text, shown) in [
             ("ntp.example.org", "ntp.example.org:123"),
             ("ntp.example.org:4123", "ntp.example.org:4123"),
@@ -151,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_says_why() {
+    fn invalid_addresses_have_a_reason() {
         for (text, why) in [
             ("host:", AddressError::Port),
             ("host:65536", AddressError::Port),

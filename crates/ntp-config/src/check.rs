@@ -1,7 +1,7 @@
-//! What a valid file may still get wrong: settings that do not go together.
+//! Checks of a valid file: settings that contradict each other.
 //!
-//! The daemon reports these findings and goes on; `ntp-ctl validate` fails if one of them is
-//! not acceptable ([`Finding::is_acceptable`]).
+//! The daemon logs these findings and starts; `ntp-ctl validate` fails if one of them is not
+//! acceptable ([`Finding::is_acceptable`]).
 
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
@@ -10,30 +10,30 @@ use crate::nts_ke::NtsKeConfig;
 use crate::server::NtpVersion;
 use crate::source::VersionChoice;
 
-/// Something that the settings together mean, and what to do about it.
+/// A consequence of several settings, with advice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// What was found.
+    /// Kind of the finding.
     pub kind: FindingKind,
-    /// The same in words, with its place.
+    /// Message and place.
     pub diagnostic: Diagnostic,
 }
 
-/// What can be found.
+/// Kind of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FindingKind {
     /// No time source: the clock will not be corrected.
     NoSources,
     /// Fewer sources than `minimum-agreeing-sources`: the clock will never be corrected.
     TooFewSources,
-    /// A source that is spoken to in a draft protocol only.
+    /// A source that uses a draft protocol only.
     DraftVersion,
-    /// Keys are given out for a server that no `[[server]]` section makes.
+    /// The key exchange server refers clients to a server without a `[[server]]` section.
     KeysWithoutServer,
 }
 
 impl Finding {
-    /// Whether `ntp-ctl validate` lets it pass.
+    /// Whether `ntp-ctl validate` accepts it.
     pub fn is_acceptable(&self) -> bool {
         self.kind == FindingKind::NoSources
     }
@@ -45,7 +45,7 @@ impl Finding {
 }
 
 impl Config {
-    /// The settings that do not go together.
+    /// Returns the settings that contradict each other.
     pub fn check(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         findings.extend(self.check_number_of_sources());
@@ -66,17 +66,17 @@ impl Config {
                 diagnostic: Diagnostic::note(Place::nowhere(), message),
             });
         };
-        let potential = self.sources.iter().fold(0_usize, |sum, source| {
-            sum.saturating_add(source.kind.potential())
+        let maximum = self.sources.iter().fold(0_usize, |sum, source| {
+            sum.saturating_add(source.kind.maximum_voters())
         });
         let needed = self.synchronization.minimum_agreeing_sources;
-        (potential < needed).then(|| {
+        (maximum < needed).then(|| {
             Finding::warning(
                 FindingKind::TooFewSources,
                 &first.place,
                 format!(
-                    "{potential} source{} can be reached, but `minimum-agreeing-sources` is {needed}: the clock will never be corrected",
-                    if potential == 1 { "" } else { "s" },
+                    "{maximum} source{} can be reached, but `minimum-agreeing-sources` is {needed}: the clock will never be corrected",
+                    if maximum == 1 { "" } else { "s" },
                 ),
                 "add sources, or lower `minimum-agreeing-sources` in `[synchronization]`",
             )
@@ -99,7 +99,7 @@ impl Config {
         })
     }
 
-    /// Without `ntp-server`, clients are sent to this host, which must then answer them.
+    /// Without `ntp-server`, clients use this host, which must serve them.
     fn check_key_exchange(&self, ke: &NtsKeConfig) -> Vec<Finding> {
         if ke.ntp_server.is_some() {
             return Vec::new();
@@ -116,8 +116,8 @@ impl Config {
             Finding::warning(
                 FindingKind::KeysWithoutServer,
                 &ke.place,
-                format!("keys are given out for NTPv{number} on port {port}, where no `[[server]]` answers it"),
-                "add such a server, or name another one by `ntp-server` and `ntp-port`",
+                format!("the key exchange server refers clients to NTPv{number} on port {port}, which no `[[server]]` serves"),
+                "add such a server, or set `ntp-server` and `ntp-port`",
             )
         }).collect()
     }

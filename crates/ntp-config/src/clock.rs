@@ -1,45 +1,64 @@
-//! `[clock]`: the clock to be corrected, and how packets are timestamped.
+//! `[clock]`: the clock to discipline, and timestamping of packets.
 //!
-//! The union of upstream's section (which only its hardware builds have: `timestamp-mode`,
-//! `interface`, `clock`) and ours (`kind` and the two errors of a virtual clock). Upstream
-//! demands `timestamp-mode` where the section stands; here it has its usual default.
+//! The keys are those of upstream's section (`timestamp-mode`, `interface` and `clock`, in its
+//! hardware builds only) and our own (`kind` and the two errors of a virtual clock). Upstream
+//! requires `timestamp-mode` in the section; here it has its usual default.
 
 use std::path::PathBuf;
 
 use ntp_time::{Frequency, NtpDuration};
 
-use crate::diagnostic::quote;
+use crate::diagnostic::{Diagnostic, quote};
 use crate::document::Located;
-use crate::reader::{Context, Section, Value};
-use crate::value::{self, describe};
+use crate::reader::{Context, Value};
+use crate::schema::{self, section};
+use crate::value;
 
 /// The clock and its timestamps.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClockConfig {
-    /// The clock to correct.
+    /// The clock to discipline.
     pub kind: ClockKind,
     /// Where packets are timestamped.
     pub timestamp_mode: Located<TimestampMode>,
     /// Network interface that client sockets are bound to: 1 to 15 bytes.
     pub interface: Option<Located<String>>,
-    /// PTP device to correct in place of the system clock.
+    /// PTP device to discipline instead of the system clock.
     pub device: Option<Located<PathBuf>>,
 }
 
-/// The clock to correct.
+section! {
+    pub(crate) struct ClockKeys = "clock" [] {
+        kind: Kind = |cx, value| value::choice(cx, value, KINDS) => or(Kind::System),
+            "kind" "`system`, `virtual` or `none`" "system" "The clock to discipline: the system clock, a simulated one of this process (a dry run), or none.";
+        offset: Option<Located<f64>> = value::located(|cx, value| bounded(cx, value, MAXIMUM_OFFSET_SECONDS)) => optional,
+            "virtual-offset" "number, seconds" "0" "Initial offset of a virtual clock from the system clock; positive if it is ahead.";
+        frequency: Option<Located<f64>> = value::located(|cx, value| bounded(cx, value, MAXIMUM_FREQUENCY_PPM)) => optional,
+            "virtual-frequency" "number, parts per million" "0" "Frequency offset of a virtual clock from the system clock; positive if it is faster.";
+        timestamp_mode: Located<TimestampMode> = value::located(|cx, value| value::choice(cx, value, TIMESTAMP_MODES))
+                => or(Located::default()),
+            "timestamp-mode" "`software`, `kernel-recv`, `kernel-all` or `hardware`" "kernel-all" "Where packets are timestamped.";
+        interface: Option<Located<String>> = interface => optional,
+            "interface" "string" "none" "Network interface that client sockets are bound to.";
+        device: Option<Located<PathBuf>> = value::located_path => optional,
+            "clock" "path" "none" "PTP device to discipline instead of the system clock.";
+    }
+}
+
+/// The clock to discipline.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum ClockKind {
     /// `CLOCK_REALTIME`.
     #[default]
     System,
-    /// A simulated clock laid over the system's: a dry run that needs no privilege.
+    /// A simulated clock on top of the system clock: a dry run that needs no privilege.
     Virtual {
-        /// How far it is ahead of the system clock at start.
+        /// Initial offset from the system clock; positive if it is ahead.
         offset: NtpDuration,
-        /// How much faster it runs.
+        /// Frequency offset; positive if it is faster.
         frequency: Frequency,
     },
-    /// None: measure and serve, correct nothing.
+    /// None: measure and serve only.
     None,
 }
 
@@ -57,80 +76,43 @@ pub enum TimestampMode {
     Hardware,
 }
 
-/// `[clock]`.
+/// Reads `[clock]`.
 pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<ClockConfig> {
-    let mut section = Section::open(cx, "clock", value)?;
-    let kind = section.value(cx, "kind");
-    let word = kind
-        .as_ref()
-        .and_then(|value| value::choice(cx, value, KINDS));
-    let word = word.unwrap_or(Kind::System);
-    let offset = simulated(
-        cx,
-        &mut section,
-        "virtual-offset",
-        word,
-        MAXIMUM_OFFSET_SECONDS,
-    );
-    let frequency = simulated(
-        cx,
-        &mut section,
-        "virtual-frequency",
-        word,
-        MAXIMUM_FREQUENCY_PPM,
-    );
-    let timestamp_mode = section.optional(cx, "timestamp-mode", |cx, value| {
-        let mode = value::choice(cx, value, TIMESTAMP_MODES)?;
-        Some(value.locate(cx, mode))
-    });
-    let interface = section.optional(cx, "interface", interface);
-    let device = section.optional(cx, "clock", value::located_path);
-    section.finish(cx);
+    let keys: ClockKeys = schema::table(cx, value)?;
+    for (key, error) in [
+        ("virtual-offset", &keys.offset),
+        ("virtual-frequency", &keys.frequency),
+    ] {
+        if let (Some(error), false) = (error, keys.kind == Kind::Virtual) {
+            let message = format!("`{key}` has no effect on a clock that is not virtual");
+            cx.report(
+                Diagnostic::warning(error.place.clone(), message)
+                    .with_help("write `kind = \"virtual\"` for a dry run"),
+            );
+        }
+    }
+    let number = |error: Option<Located<f64>>| error.unwrap_or_default().value;
     Some(ClockConfig {
-        kind: match word {
+        kind: match keys.kind {
             Kind::System => ClockKind::System,
             Kind::None => ClockKind::None,
             Kind::Virtual => ClockKind::Virtual {
-                offset: NtpDuration::from_seconds_f64(offset),
-                frequency: Frequency::from_ppm(frequency),
+                offset: NtpDuration::from_seconds_f64(number(keys.offset)),
+                frequency: Frequency::from_ppm(number(keys.frequency)),
             },
         },
-        timestamp_mode: timestamp_mode.unwrap_or_default(),
-        interface,
-        device,
+        timestamp_mode: keys.timestamp_mode,
+        interface: keys.interface,
+        device: keys.device,
     })
 }
 
-/// An error of the virtual clock; remarked on if the clock is not virtual.
-fn simulated(
-    cx: &mut Context,
-    section: &mut Section<'_>,
-    key: &'static str,
-    kind: Kind,
-    limit: f64,
-) -> f64 {
-    let Some(value) = section.value(cx, key) else {
-        return 0.0;
-    };
-    if kind != Kind::Virtual {
-        value.warn(
-            cx,
-            format!("`{key}` has no effect on a clock that is not virtual"),
-            "write `kind = \"virtual\"` for a dry run",
-        );
+fn bounded(cx: &mut Context, value: &Value<'_>, limit: f64) -> Option<f64> {
+    let number = value::finite(cx, value)?;
+    if number.abs() <= limit {
+        return Some(number);
     }
-    match value::finite(cx, &value) {
-        Some(number) if number.abs() <= limit => number,
-        Some(_) => {
-            let message = format!(
-                "invalid value: {}, expected a number from -{limit} to {limit}",
-                describe(value.node)
-            );
-            value.reject::<f64>(cx, message);
-            0.0
-        }
-        None => 0.0,
-    }
+    value.reject_value(cx, &format!("a number from -{limit} to {limit}"))
 }
 
 fn interface(cx: &mut Context, value: &Value<'_>) -> Option<Located<String>> {
@@ -147,7 +129,7 @@ fn interface(cx: &mut Context, value: &Value<'_>) -> Option<Located<String>> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     System,
     Virtual,
     None,
@@ -166,7 +148,7 @@ const TIMESTAMP_MODES: &[(&str, TimestampMode)] = &[
     ("hardware", TimestampMode::Hardware),
 ];
 
-/// An NTP era and a bit less than the range of the arithmetic: 31 years.
+/// 31 years, which is within the range of the arithmetic.
 const MAXIMUM_OFFSET_SECONDS: f64 = 1e9;
-/// Ten per cent: more than any oscillator, less than what breaks the arithmetic of a clock.
+/// Ten per cent: more than the error of any oscillator, and within the range of the arithmetic.
 const MAXIMUM_FREQUENCY_PPM: f64 = 1e5;

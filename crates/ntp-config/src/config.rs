@@ -1,4 +1,4 @@
-//! The whole configuration: its sections, and the way from text to [`Config`].
+//! The whole configuration: its sections, and its construction from text.
 
 use std::collections::BTreeMap;
 
@@ -6,30 +6,30 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::clock::{self, ClockConfig};
-use crate::control::{self, ControlConfig};
+use crate::control::ControlConfig;
 use crate::diagnostic::Diagnostic;
 use crate::disabled::{self, Disabled};
 use crate::document::Document;
-use crate::keys::SECTIONS;
-use crate::keyset::{self, KeysetConfig};
+use crate::keyset::KeysetConfig;
 use crate::layers::{self, Files, Layer};
-use crate::leap::{self, LeapConfig};
-use crate::nts_ke::{self, NtsKeConfig};
-use crate::observability::{self, ObservabilityConfig};
-use crate::outline::{self, Said};
-use crate::poll::{self, SourceDefaults};
+use crate::leap::LeapConfig;
+use crate::nts_ke::NtsKeConfig;
+use crate::observability::ObservabilityConfig;
+use crate::outline::{self, Entry};
+use crate::poll::SourceDefaults;
 use crate::reader::{Context, Section, Value};
 use crate::report::LoadError;
-use crate::sandbox::{self, SandboxConfig};
-use crate::server::{self, ServerConfig};
-use crate::service::{self, ServiceConfig};
+use crate::sandbox::SandboxConfig;
+use crate::schema::{self, SECTIONS, Table};
+use crate::server::ServerConfig;
+use crate::service::ServiceConfig;
 use crate::source::{self, SourceConfig};
-use crate::state::{self, StateConfig};
+use crate::state::StateConfig;
 use crate::symmetric::{self, KeysConfig};
-use crate::synchronization::{self, SynchronizationConfig};
-use crate::syntax::Explained;
+use crate::synchronization::SynchronizationConfig;
+use crate::syntax::SyntaxProblems;
 
-/// A configuration. The default is what holds without a file.
+/// A configuration. The default is the configuration without a file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// `[[source]]`, in the order of the file.
@@ -60,35 +60,35 @@ pub struct Config {
     pub sandbox: SandboxConfig,
     /// `[service]`.
     pub service: ServiceConfig,
-    /// What the files say in sections that stand once, by the section's name.
-    pub said: BTreeMap<&'static str, Vec<Said>>,
-    /// `[disabled]` of all files; what it names is not among the sources and servers any more.
+    /// Values in the files of sections that are not repeatable, by name of the section.
+    pub entries: BTreeMap<&'static str, Vec<Entry>>,
+    /// `[disabled]` of all files; the sources and servers that it names are already removed.
     pub disabled: Disabled,
 }
 
-/// Parses the text of a configuration; `name` is what reports call it. The second value are
-/// warnings about what is accepted but probably not meant.
+/// Parses the text of a configuration; `name` is its name in reports. The second value are
+/// warnings about settings that are accepted but probably not intended.
 ///
-/// Nothing but the text is looked at: files that it names may or may not exist.
+/// Files that the configuration names are not read and need not exist.
 pub fn parse(text: &str, name: &str) -> Result<(Config, Vec<Diagnostic>), LoadError> {
     let (config, cx) = read(&[Layer::whole(&Document::new(name, text))]);
-    let warnings = cx.report.conclude(name)?;
+    let warnings = cx.report.finish(name)?;
     Ok((config, warnings))
 }
 
-/// Reads as much of the files as can be read; the context holds all problems.
+/// Reads the files as far as possible; the context holds all problems.
 pub(crate) fn read(layers: &[Layer]) -> (Config, Context) {
     let files = Files::new(layers);
     let mut texts = layers::repair(layers);
-    let (trees, explained) = layers::parse(layers, &files, &mut texts);
-    let mut cx = Context::new(files.clone(), explained);
+    let (trees, problems) = layers::parse(layers, &files, &mut texts);
+    let mut cx = Context::new(files.clone(), problems);
     let Some(merged) = layers::merge(&trees) else {
         return (Config::default(), cx);
     };
     let mut disabled = Disabled::default();
     for tree in &trees {
         if let Some(node) = tree.get_ref().get("disabled")
-            && let Some(more) = disabled::read(&mut cx, &Value::new(node, "disabled"))
+            && let Some(more) = schema::table::<Disabled>(&mut cx, &Value::new(node, "disabled"))
         {
             disabled.sources.extend(more.sources);
             disabled.servers.extend(more.servers);
@@ -100,7 +100,7 @@ pub(crate) fn read(layers: &[Layer]) -> (Config, Context) {
     symmetric::check(&mut cx, &config);
     if trees.len() > 1 {
         for tree in &trees {
-            let mut part = Context::new(files.clone(), Explained::default());
+            let mut part = Context::new(files.clone(), SyntaxProblems::default());
             part.expect_part();
             top_level(&mut part, tree);
             cx.complete(part);
@@ -113,48 +113,37 @@ fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
     let mut top = Section::of_table("", tree.get_ref(), tree.span());
     let mut config = Config {
         sources: top.or(cx, "source", source::read_all, Vec::new()),
-        source_defaults: top.or(
-            cx,
-            "source-defaults",
-            poll::read_defaults,
-            SourceDefaults::default(),
-        ),
-        servers: top.or(cx, "server", server::read_all, Vec::new()),
-        nts_ke_servers: top.or(cx, "nts-ke-server", nts_ke::read_all, Vec::new()),
-        keys: top.or(cx, "keys", symmetric::read, KeysConfig::default()),
-        keyset: top.or(cx, "keyset", keyset::read, KeysetConfig::default()),
-        synchronization: top.or(
-            cx,
-            "synchronization",
-            synchronization::read,
-            SynchronizationConfig::default(),
-        ),
-        observability: top.or(
-            cx,
-            "observability",
-            observability::read,
-            ObservabilityConfig::default(),
-        ),
-        control: top.or(cx, "control", control::read, ControlConfig::default()),
+        source_defaults: section(cx, &mut top),
+        servers: top.or(cx, ServerConfig::NAME, schema::tables, Vec::new()),
+        nts_ke_servers: top.or(cx, NtsKeConfig::NAME, schema::tables, Vec::new()),
+        keys: section(cx, &mut top),
+        keyset: section(cx, &mut top),
+        synchronization: section(cx, &mut top),
+        observability: section(cx, &mut top),
+        control: section(cx, &mut top),
         clock: top.or(cx, "clock", clock::read, ClockConfig::default()),
-        leap: top.or(cx, "leap", leap::read, LeapConfig::default()),
-        state: top.or(cx, "state", state::read, StateConfig::default()),
-        sandbox: top.or(cx, "sandbox", sandbox::read, SandboxConfig::default()),
-        service: top.or(cx, "service", service::read, ServiceConfig::default()),
-        said: BTreeMap::new(),
+        leap: section(cx, &mut top),
+        state: section(cx, &mut top),
+        sandbox: section(cx, &mut top),
+        service: section(cx, &mut top),
+        entries: BTreeMap::new(),
         disabled: Disabled::default(),
     };
-    let once = SECTIONS.iter().filter(|doc| !doc.heading.starts_with("[["));
-    for doc in once {
+    for doc in SECTIONS.iter().filter(|doc| !doc.is_repeatable()) {
         if let Some(DeValue::Table(table)) = tree.get_ref().get(doc.name).map(Spanned::get_ref) {
-            let said = outline::of_table(cx, table);
-            config.said.insert(doc.name, said);
+            let entries = outline::of_table(cx, table);
+            config.entries.insert(doc.name, entries);
         }
     }
-    // Each file's is read for itself.
+    // Already read, for each file separately.
     top.value(cx, "disabled");
     top.finish(cx);
     config
+}
+
+/// Reads the section of type `T`, which is not repeatable.
+fn section<T: Table + Default>(cx: &mut Context, top: &mut Section<'_>) -> T {
+    top.or(cx, T::NAME, schema::table, T::default())
 }
 
 #[cfg(test)]
@@ -170,8 +159,7 @@ mod tests {
         }
     }
 
-    /// A huge or hostile file is refused in bounded space: the report stays short, and depth
-    /// does not exhaust the stack.
+    /// The report stays short, and nesting does not exhaust the stack.
     #[test]
     fn a_megabyte_of_nonsense_is_refused_with_a_short_report() {
         let megabyte = 1 << 20;

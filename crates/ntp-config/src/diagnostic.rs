@@ -1,7 +1,7 @@
-//! One problem of a configuration, told so that the administrator can act on it.
+//! A problem of a configuration, with its place and advice.
 //!
-//! A [`Diagnostic`] names what is wrong (`message`), shows where (`place`, with a short `label`
-//! at the caret), and says what to write instead (`help`). It renders like a compiler's error:
+//! A [`Diagnostic`] has the problem (`message`), its place (`place`, with a short `label` at the
+//! caret), and the correction (`help`). It is rendered like a compiler's error:
 //!
 //! ```text
 //! error: unknown field `adress` in `[[source]]`
@@ -11,9 +11,9 @@
 //!   | ^^^^^^ did you mean `address`?
 //! ```
 //!
-//! The excerpt handed to the renderer is the affected lines only, so rendering costs the same
-//! in a small file and in a huge one, and text taken from the file goes through [`quote`],
-//! which bounds its length and disarms control characters.
+//! The renderer gets the affected lines only, so its cost does not depend on the size of the
+//! file. Text from the file goes through [`quote`], which limits its length and escapes control
+//! characters.
 
 use std::fmt;
 use std::ops::Range;
@@ -22,18 +22,18 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use crate::document::{Document, Place};
 
-/// How bad a diagnostic is.
+/// Severity of a diagnostic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// Worth knowing; nothing is wrong.
+    /// Information.
     Note,
-    /// Accepted, and probably not what was meant.
+    /// Accepted, but probably not intended.
     Warning,
-    /// Not accepted.
+    /// Rejected.
     Error,
 }
 
-/// How a diagnostic is drawn.
+/// Rendering style.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Style {
     /// Plain text: for logs and pipes.
@@ -43,35 +43,35 @@ pub enum Style {
     Coloured,
 }
 
-/// A problem or remark about a configuration, with its place.
+/// A problem of a configuration, with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// What is wrong, in one line.
+    /// The problem, in one line.
     pub message: String,
-    /// Where.
+    /// Its place.
     pub place: Place,
-    /// A few words shown at the caret.
+    /// Short text at the caret.
     pub label: Option<String>,
-    /// A second place that explains the first, with words for its caret.
+    /// A second place that explains the first, with the text at its caret.
     pub related: Option<(Place, String)>,
-    /// What to do about it, each in one line.
+    /// Advice, one line each.
     pub help: Vec<String>,
 }
 
 impl Diagnostic {
-    /// A problem that makes the configuration unacceptable.
+    /// Creates a problem that makes the configuration invalid.
     pub fn error(place: Place, message: impl Into<String>) -> Self {
         Self::new(Severity::Error, place, message.into())
     }
 
-    /// A remark about something that is accepted but probably not meant.
+    /// Creates a warning about a setting that is accepted but probably not intended.
     pub fn warning(place: Place, message: impl Into<String>) -> Self {
         Self::new(Severity::Warning, place, message.into())
     }
 
-    /// Something to know.
+    /// Creates a note.
     pub fn note(place: Place, message: impl Into<String>) -> Self {
         Self::new(Severity::Note, place, message.into())
     }
@@ -87,28 +87,28 @@ impl Diagnostic {
         }
     }
 
-    /// With words at the caret.
+    /// Sets the text at the caret.
     #[must_use]
     pub fn with_label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self
     }
 
-    /// With one more line of advice.
+    /// Adds a line of advice.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help.push(help.into());
         self
     }
 
-    /// With a second place that explains the first.
+    /// Sets a second place that explains the first.
     #[must_use]
     pub fn with_related(mut self, place: Place, label: impl Into<String>) -> Self {
         self.related = Some((place, label.into()));
         self
     }
 
-    /// The diagnostic with its excerpt, over several lines, without a line break at the end.
+    /// Renders the diagnostic with its excerpt, in several lines, without a final line break.
     pub fn render(&self, style: Style) -> String {
         let renderer = match style {
             Style::Plain => Renderer::plain(),
@@ -140,15 +140,11 @@ impl Diagnostic {
                 .span(span.start - start..span.end - start)
                 .label(self.label.as_deref())
         };
-        let Some((related, label)) = &self.related else {
-            return vec![
-                excerpt(document, line..line + 1).annotation(primary(start_of(document, line))),
-            ];
-        };
-        let Some((other, other_span)) = related.parts() else {
-            return vec![
-                excerpt(document, line..line + 1).annotation(primary(start_of(document, line))),
-            ];
+        let alone = || excerpt(document, line..line + 1);
+        let related = self.related.as_ref();
+        let related = related.and_then(|(place, label)| Some((place.parts()?, label)));
+        let Some(((other, other_span), label)) = related else {
+            return vec![alone().annotation(primary(start_of(document, line)))];
         };
         let (other_line, other_span) = first_line(other, other_span);
         let context = |start: usize| {
@@ -163,7 +159,7 @@ impl Diagnostic {
             return vec![both.annotation(primary(start)).annotation(context(start))];
         }
         vec![
-            excerpt(document, line..line + 1).annotation(primary(start_of(document, line))),
+            alone().annotation(primary(start_of(document, line))),
             excerpt(other, other_line..other_line + 1)
                 .annotation(context(start_of(other, other_line))),
         ]
@@ -177,8 +173,8 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Text from the file as it may stand in a message: between the `mark`s, on one line, without
-/// control characters, and no longer than a line can bear.
+/// Quotes text from the file for a message: between `mark`s, on one line, without control
+/// characters, and limited in length.
 pub(crate) fn quote(text: &str, mark: char) -> String {
     let mut quoted = String::from(mark);
     for (count, character) in text.chars().enumerate() {
@@ -196,8 +192,8 @@ pub(crate) fn quote(text: &str, mark: char) -> String {
     quoted
 }
 
-/// The line on which `span` begins, and the part of the span that stands on it: a caret under
-/// every line of a long table would hide what is meant.
+/// The line on which `span` begins, and the part of the span on that line: carets under every
+/// line of a long table would be unreadable.
 fn first_line(document: &Document, span: Range<usize>) -> (usize, Range<usize>) {
     let line = document.line_of(span.start);
     let end = document.line_range(line).end;
@@ -219,11 +215,11 @@ fn excerpt(
         .path(document.name())
 }
 
-/// Columns of a rendered excerpt; a longer line is cut around its caret.
+/// Width of an excerpt in columns; a longer line is cut around its caret.
 const WIDTH: usize = 120;
-/// Two places at most this many lines apart share an excerpt.
+/// Maximum distance in lines of two places in one excerpt.
 const NEAR_LINES: usize = 12;
-/// Text from the file is cut after this many characters.
+/// Maximum length of quoted text in characters.
 const QUOTED_CHARACTERS: usize = 60;
 
 #[cfg(test)]
@@ -243,13 +239,13 @@ mod tests {
     }
 
     #[test]
-    fn quoted_text_is_bounded_and_harmless() {
+    fn quoted_text_is_short_and_escaped() {
         assert_eq!(quote("a\u{1b}[31m\nb", '`'), "`a\\u{1b}[31m\\nb`");
         assert!(quote(&"x".repeat(1_000_000), '"').chars().count() < 70);
     }
 
     #[test]
-    fn a_diagnostic_without_a_place_still_renders() {
+    fn a_diagnostic_without_a_place_is_rendered() {
         let text = Diagnostic::note(Place::nowhere(), "no sources").to_string();
         assert_eq!(text, "note: no sources");
     }

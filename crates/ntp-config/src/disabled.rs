@@ -1,12 +1,15 @@
-//! `[disabled]`: what files before this one say, and this one takes back.
+//! `[disabled]`: sources and servers of earlier files that a file removes.
 //!
-//! Files only add sources and servers to those of other files. To be rid of one that stands in a file which is not to be touched (it belongs to
-//! a package, to a program that writes `sources.d`, or to configuration management), a later file names it here. `ntp-ctl config save` does so
-//! for what was removed or changed at run time. A file's own sources and servers, and those of files after it, are not meant: a file
-//! may disable a source and have another of that name.
+//! Files only add sources and servers to those of other files. To remove one whose file must
+//! not be changed (it belongs to a package, to a program that writes `sources.d`, or to
+//! configuration management), a later file names it here. `ntp-ctl config save` does so for
+//! sources that were removed or changed at run time. The section does not affect the sources
+//! and servers of its own file or of later files: a file may disable a source and configure
+//! another of that name.
 //!
-//! Without being disabled, a source of the same name in two files is used as the first has it, and the second is reported. Servers are no
-//! matter of choice, because their access lists protect something: one address in two files is an error.
+//! If two files configure the same source and neither disables it, the first one is used and
+//! the second one causes a warning. The same server address in two files is an error, because
+//! the access lists of both are meant to protect it.
 
 use std::net::SocketAddr;
 
@@ -14,63 +17,43 @@ use crate::address::{Address, NTP_PORT};
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, quote};
 use crate::document::{Located, Place};
-use crate::reader::{Context, Section, Value};
+use crate::reader::{Context, Value};
+use crate::schema::section;
 use crate::suggest::closest;
 use crate::value;
 
-/// What a file takes back.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Disabled {
-    /// Addresses of sources (of reference clocks, paths).
-    pub sources: Vec<Located<String>>,
-    /// Addresses at which no time is served.
-    pub servers: Vec<Located<SocketAddr>>,
+section! {
+    /// Sources and servers that a file removes.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Disabled: Default = "disabled" [] {
+        sources: Vec<Located<String>> = |cx, value| value::array(cx, value, value::located(value::string)) => or(Vec::new()),
+            "sources" "list of strings" "[]" "Addresses of sources (paths of reference clocks) of earlier files that are not used.";
+        servers: Vec<Located<SocketAddr>> = |cx, value| value::array(cx, value, value::located(address)) => or(Vec::new()),
+            "servers" "list of strings" "[]" "Addresses and ports of `[[server]]` sections of earlier files that are not served.";
+    }
 }
 
-/// `[disabled]`.
-pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<Disabled> {
-    let mut section = Section::open(cx, "disabled", value)?;
-    let name = |cx: &mut Context, value: &Value<'_>| {
-        let text = value::text(cx, value)?.to_owned();
-        Some(value.locate(cx, text))
-    };
-    let sources = section.or(
-        cx,
-        "sources",
-        |cx, value| value::array(cx, value, name),
-        Vec::new(),
-    );
-    let address = |cx: &mut Context, value: &Value<'_>| {
-        let address = value::socket_address(cx, value, NTP_PORT)?;
-        Some(value.locate(cx, address))
-    };
-    let servers = section.or(
-        cx,
-        "servers",
-        |cx, value| value::array(cx, value, address),
-        Vec::new(),
-    );
-    section.finish(cx);
-    Some(Disabled { sources, servers })
+fn address(cx: &mut Context, value: &Value<'_>) -> Option<SocketAddr> {
+    value::socket_address(cx, value, NTP_PORT)
 }
 
-/// Takes out what is disabled and what is there already, and says so.
+/// Removes disabled sources and servers, and duplicates; reports them.
 pub(crate) fn apply(cx: &mut Context, config: &mut Config) {
     for Located { value: name, place } in &config.disabled.sources {
         let before = config.sources.len();
-        let meant = |at: &Place, source: &crate::SourceConfig| {
-            at.layer() < place.layer() && source.is_called(name)
+        let matches = |at: &Place, source: &crate::SourceConfig| {
+            at.layer() < place.layer() && source.has_name(name)
         };
         let others: Vec<_> = config
             .sources
             .iter()
             .filter_map(crate::SourceConfig::name)
             .collect();
-        config.sources.retain(|it| !meant(&it.place, it));
+        config.sources.retain(|it| !matches(&it.place, it));
         if config.sources.len() == before {
             let message = format!("no file before this one has a source {}", quote(name, '`'));
             let mut warning = Diagnostic::warning(place.clone(), message);
-            // A name that is there stands in this file or after it.
+            // An exact match is in this file or a later one.
             let near = others.iter().filter(|other| *other != name);
             if let Some(near) = closest(name, near.map(String::as_str)) {
                 warning = warning.with_label(format!("did you mean `{near}`?"));
@@ -92,12 +75,12 @@ pub(crate) fn apply(cx: &mut Context, config: &mut Config) {
             cx.report(Diagnostic::warning(place.clone(), message));
         }
     }
-    refuse_second_sources(cx, config);
-    refuse_second_servers(cx, config);
+    remove_second_sources(cx, config);
+    reject_second_servers(cx, config);
 }
 
-/// Within one file a source may stand twice, as upstream has it.
-fn refuse_second_sources(cx: &mut Context, config: &mut Config) {
+/// Removes a source that an earlier file has. As in upstream, one file may repeat a source.
+fn remove_second_sources(cx: &mut Context, config: &mut Config) {
     let mut first: Vec<(String, Place)> = Vec::new();
     config.sources.retain(|source| {
         let Some(name) = source.name() else {
@@ -108,14 +91,14 @@ fn refuse_second_sources(cx: &mut Context, config: &mut Config) {
             .find(|(known, place)| *known == name && place.layer() != source.place.layer());
         if let Some((_, place)) = elsewhere {
             let message = format!(
-                "the source {} stands in two files: the first holds, this one is left out",
+                "the source {} is in two files: the first one is used, this one is ignored",
                 quote(&name, '`')
             );
             cx.report(
                 Diagnostic::warning(source.place.clone(), message)
                     .with_related(place.clone(), "the one that is used")
                     .with_help(format!(
-                        "remove one of the two; or, for this one to hold, write `[disabled]` with `sources = [\"{name}\"]` into a drop-in of `ntp.toml.d` that has it"
+                        "remove one of the two; to use this one, write `[disabled]` with `sources = [\"{name}\"]` into the drop-in of `ntp.toml.d` that has it"
                     )),
             );
             return false;
@@ -125,7 +108,7 @@ fn refuse_second_sources(cx: &mut Context, config: &mut Config) {
     });
 }
 
-fn refuse_second_servers(cx: &mut Context, config: &Config) {
+fn reject_second_servers(cx: &mut Context, config: &Config) {
     for (index, server) in config.servers.iter().enumerate() {
         let mut before = config.servers.iter().take(index);
         let Some(first) = before.find(|other| {
@@ -141,13 +124,13 @@ fn refuse_second_servers(cx: &mut Context, config: &Config) {
             )
             .with_related(first.place.clone(), "the other one")
             .with_help(format!(
-                "remove one of the two; or, for this one to hold, write `[disabled]` with `servers = [\"{listen}\"]` into this file"
+                "remove one of the two; to use this one, write `[disabled]` with `servers = [\"{listen}\"]` into this file"
             )),
         );
     }
 }
 
-/// Whether `text` is an address that means `address`, whose port is `usual` if it is not written.
-pub(crate) fn means(text: &str, address: &Address, usual: u16) -> bool {
-    Address::parse(text, usual).is_ok_and(|parsed| parsed == *address)
+/// Whether `text` is `address`, whose port may be omitted if it is `default_port`.
+pub(crate) fn is_address(text: &str, address: &Address, default_port: u16) -> bool {
+    Address::parse(text, default_port).is_ok_and(|parsed| parsed == *address)
 }

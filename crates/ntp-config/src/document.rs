@@ -1,32 +1,33 @@
-//! Where something stands: the text of a configuration file, and places in it.
+//! The text of a configuration file, and places in it.
 //!
-//! Problems are found long after the file was read: some while converting keys, some when the
-//! daemon notices that it lacks a configured facility. So a [`Place`] carries a handle on its
-//! [`Document`], and a diagnostic can show its excerpt without anyone handing the text around.
+//! Problems are found long after the file was read: some while keys are converted, some when
+//! the daemon finds that a configured facility is missing. Therefore a [`Place`] has a handle
+//! on its [`Document`], and a diagnostic can show its excerpt without access to the text.
 //!
-//! Offsets are bytes into the text; lines and columns are counted from 1, columns in characters.
+//! Offsets are bytes in the text; lines and columns are counted from 1, columns in characters.
 
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-/// A configuration text and the name it is reported under.
+/// A configuration text and its name in reports.
 pub(crate) struct Document {
     name: String,
-    /// Its place among the files that make up one configuration, from 0.
+    /// Index among the files of the configuration, from 0.
     order: usize,
     text: String,
-    /// The offset at which each line begins; never empty.
+    /// The offset of each line; never empty.
     line_starts: Vec<usize>,
 }
 
 impl Document {
-    /// A document; a byte-order mark is dropped, because it would shift the columns of line 1.
+    /// Creates a document. A byte-order mark is removed, because it would shift the columns of
+    /// line 1.
     pub(crate) fn new(name: &str, text: &str) -> Arc<Self> {
         Self::nth(0, name, text)
     }
 
-    /// The same for one of several files of a configuration.
+    /// Creates the document of one of several files.
     pub(crate) fn nth(order: usize, name: &str, text: &str) -> Arc<Self> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
@@ -53,14 +54,14 @@ impl Document {
         &self.text
     }
 
-    /// The line (from 0) that holds `offset`.
+    /// Returns the line (from 0) that contains `offset`.
     pub(crate) fn line_of(&self, offset: usize) -> usize {
         self.line_starts
             .partition_point(|start| *start <= offset)
             .saturating_sub(1)
     }
 
-    /// Where line `line` (from 0) begins and ends, its line break not counted.
+    /// Returns the range of line `line` (from 0) without its line break.
     pub(crate) fn line_range(&self, line: usize) -> Range<usize> {
         let start = self.line_starts.get(line).copied();
         let start = start.unwrap_or(self.text.len());
@@ -69,12 +70,12 @@ impl Document {
         start..start + line.trim_end_matches(['\r', '\n']).len()
     }
 
-    /// The text of line `line` (from 0).
+    /// Returns the text of line `line` (from 0).
     pub(crate) fn line(&self, line: usize) -> &str {
         &self.text[self.line_range(line)]
     }
 
-    /// `span` moved onto character boundaries inside the text.
+    /// Moves `span` to character boundaries inside the text.
     fn clamp(&self, span: Range<usize>) -> Range<usize> {
         let boundary = |mut offset: usize| {
             offset = offset.min(self.text.len());
@@ -88,10 +89,10 @@ impl Document {
     }
 }
 
-/// A stretch of a configuration file, or nowhere (a default, or a setting made at run time).
+/// A range of a configuration file, or nowhere (a default, or a setting made at run time).
 ///
-/// Any two places compare equal: where a setting stands is no part of what it says, and a
-/// reload must not take a moved line for a changed one.
+/// Any two places compare equal: the place is not part of a setting, and a reload must not take
+/// a moved line for a changed one.
 #[derive(Clone, Default)]
 pub struct Place(Option<(Arc<Document>, Range<usize>)>);
 
@@ -101,12 +102,12 @@ impl Place {
         Self(Some((Arc::clone(document), span)))
     }
 
-    /// The place that no file has.
+    /// A place outside of all files.
     pub const fn nowhere() -> Self {
         Self(None)
     }
 
-    /// The name of the file.
+    /// Name of the file.
     pub fn file(&self) -> Option<&str> {
         self.0.as_ref().map(|(document, _)| document.name())
     }
@@ -130,20 +131,20 @@ impl Place {
         Some((document, span.clone()))
     }
 
-    /// What sorts places as they are read: files in their order, and each from its beginning.
+    /// Sort key: the index of the file, then the offset.
     pub(crate) fn order(&self) -> (usize, usize) {
         self.0
             .as_ref()
             .map_or((0, 0), |(document, span)| (document.order(), span.start))
     }
 
-    /// File and line (from 0) as a key.
+    /// Index of the file and line (from 0).
     pub(crate) fn row(&self) -> Option<(usize, usize)> {
         let (document, span) = self.0.as_ref()?;
         Some((document.order(), document.line_of(span.start)))
     }
 
-    /// Which of the files that make up a configuration it is in, from 0; nowhere comes first.
+    /// Index of the file among those of the configuration, from 0; 0 for nowhere.
     pub(crate) fn layer(&self) -> usize {
         self.order().0
     }
@@ -167,12 +168,12 @@ impl fmt::Debug for Place {
     }
 }
 
-/// A value and where the file says it.
+/// A value and its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Located<T> {
     /// The value.
     pub value: T,
-    /// Where it stands; nowhere for a default.
+    /// Its place; nowhere for a default.
     pub place: Place,
 }
 

@@ -1,10 +1,12 @@
-//! The properties that any input must keep, for the fuzzer and for the replay of its corpus.
+//! Properties that hold for any input, for the fuzzer and the replay of its corpus.
 
 use crate::diagnostic::Style;
 
-/// Parses `data` as a configuration and draws whatever is said about it. Panics if a property
-/// is broken: reading and drawing end for any bytes, every problem of a file has a place in
-/// it, and reading the same text again says the same.
+/// Parses `data` as a configuration and renders its diagnostics.
+///
+/// # Panics
+/// If a property is violated: parsing and rendering end for any bytes, every problem has a place
+/// in the text, and parsing the same text again gives the same result.
 pub fn check(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     match crate::parse(&text, "fuzz.toml") {
@@ -39,8 +41,7 @@ mod tests {
     use super::check;
     use crate::{KEYS, SECTIONS};
 
-    /// Lines of real keys and headers with arbitrary values: random bytes alone never get past
-    /// the syntax.
+    /// Lines of known keys and headers with arbitrary values: random bytes are rarely valid syntax.
     fn line() -> impl Strategy<Value = String> {
         let value = prop_oneof![
             Just("\"inf\"".to_owned()),
@@ -67,12 +68,12 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 
         #[test]
-        fn any_bytes_are_judged(data in prop::collection::vec(any::<u8>(), 0..400)) {
+        fn any_bytes_are_checked(data in prop::collection::vec(any::<u8>(), 0..400)) {
             check(&data);
         }
 
         #[test]
-        fn any_lines_of_real_keys_are_judged(lines in prop::collection::vec(line(), 0..20)) {
+        fn any_lines_of_known_keys_are_checked(lines in prop::collection::vec(line(), 0..20)) {
             check(lines.concat().as_bytes());
         }
     }

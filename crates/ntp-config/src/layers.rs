@@ -1,20 +1,22 @@
-//! One configuration from several files.
+//! Merges several files into one configuration.
 //!
-//! The main file comes first, then the files of `sources.d`, then the drop-ins of `ntp.toml.d`, each folder in the order of its names:
-//! what an administrator writes into a drop-in has the last word. The trees of all files are laid over each other, and the result is
-//! read as if it were one file:
+//! The main file comes first, then the files of `sources.d`, then the drop-ins of `ntp.toml.d`,
+//! each directory in the order of its file names: drop-ins of the administrator win. The trees
+//! of all files are merged, and the result is read like one file:
 //!
-//! | what | in two files |
+//! | element | if two files have it |
 //! |---|---|
-//! | a single value, a list | the later file's holds |
-//! | a table | key by key |
-//! | a section that may be repeated (`[[source]]`) | the later file's come after the earlier one's |
-//! | `[disabled]` | each file's is for the files before it (see `disabled`) |
+//! | a single value, a list | the later one wins |
+//! | a table | merged key by key |
+//! | a repeatable section (`[[source]]`) | sections of the later file are appended |
+//! | `[disabled]` | that of each file applies to earlier files (see `disabled`) |
 //!
-//! Spans tell the files apart: the text of each file begins where the one before it ended, as in the source maps of compilers. So whatever
-//! reads the tree knows nothing of files, and every diagnostic names the right one.
+//! Spans distinguish the files: the text of each file begins where the previous one ends, as in
+//! the source maps of compilers. Code that reads the tree therefore does not deal with files,
+//! and every diagnostic names the right one.
 //!
-//! A value that a later file replaces is judged all the same: each file is also read for itself, with nothing missed.
+//! A value that a later file replaces is checked too: each file is also read separately,
+//! without reports of missing keys.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -25,15 +27,16 @@ use toml::de::{DeTable, DeValue, Error};
 
 use crate::diagnostic::Diagnostic;
 use crate::document::{Document, Place};
-use crate::keys::{SECTIONS, heading};
-use crate::syntax::{self, Explained};
+use crate::renamed;
+use crate::schema::{SECTIONS, SectionDoc, heading, section_doc};
+use crate::syntax::{self, SyntaxProblems};
 
-/// What a file may hold.
+/// Permitted content of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Everything.
     Whole,
-    /// Sections `[[source]]` only: such files are written by programs.
+    /// Sections `[[source]]` only, for files written by programs.
     Sources,
 }
 
@@ -44,7 +47,7 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    /// A file that may hold everything.
+    /// Creates a layer that may contain everything.
     pub(crate) fn whole(document: &Arc<Document>) -> Self {
         Self {
             document: Arc::clone(document),
@@ -53,7 +56,7 @@ impl Layer {
     }
 }
 
-/// All files, and which stretch of spans belongs to which.
+/// All files, each with the offset of its spans.
 #[derive(Clone)]
 pub(crate) struct Files(Vec<(usize, Arc<Document>)>);
 
@@ -62,7 +65,7 @@ impl Files {
         let mut base = 0;
         let files = layers.iter().map(|layer| {
             let start = base;
-            // One more, so that the end of a file is not the beginning of the next.
+            // One more, so that the end of a file differs from the beginning of the next.
             base += layer.document.text().len() + 1;
             (start, Arc::clone(&layer.document))
         });
@@ -82,7 +85,7 @@ impl Files {
     }
 }
 
-/// A file's text, made readable.
+/// Text of a file, with unparsable lines blanked.
 pub(crate) struct Repaired<'d> {
     text: Cow<'d, str>,
     errors: Vec<Error>,
@@ -97,28 +100,31 @@ pub(crate) fn repair(layers: &[Layer]) -> Vec<Repaired<'_>> {
     texts.collect()
 }
 
-/// The trees of all files, their spans moved to where each file stands, and what is wrong with their syntax.
+/// Parses all files. The spans of each tree are moved by the offset of its file.
 pub(crate) fn parse<'t>(
     layers: &[Layer],
     files: &Files,
     texts: &'t mut [Repaired<'_>],
-) -> (Vec<Spanned<DeTable<'t>>>, Explained) {
-    let mut explained = Explained::default();
+) -> (Vec<Spanned<DeTable<'t>>>, SyntaxProblems) {
+    let mut problems = SyntaxProblems::default();
     let mut trees = Vec::new();
     for (index, (layer, repaired)) in layers.iter().zip(texts).enumerate() {
         let (tree, more) = DeTable::parse_recoverable(&repaired.text);
         let mut errors = std::mem::take(&mut repaired.errors);
         errors.extend(more);
-        explained.extend(syntax::explain(&layer.document, errors));
+        problems.extend(syntax::explain(&layer.document, errors));
         let base = files.base(index);
         let span = moved(tree.span(), base);
         let mut table = moved_table(tree.into_inner(), base);
+        problems
+            .list
+            .extend(renamed::replace_aliases(&mut table, files));
         if layer.role == Role::Sources {
-            explained.problems.extend(misplaced(&mut table, files));
+            problems.list.extend(misplaced(&mut table, files));
         }
         trees.push(Spanned::new(span, table));
     }
-    (trees, explained)
+    (trees, problems)
 }
 
 fn moved(span: Range<usize>, by: usize) -> Range<usize> {
@@ -148,7 +154,8 @@ fn moved_node(node: Spanned<DeValue<'_>>, by: usize) -> Spanned<DeValue<'_>> {
     Spanned::new(span, value)
 }
 
-/// Takes out what has no place among sources; what nobody knows stays, to be told like any other unknown key.
+/// Removes sections other than sources and reports them. Unknown keys remain, and are reported
+/// like any other unknown key.
 fn misplaced(table: &mut DeTable<'_>, files: &Files) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
     for section in SECTIONS.iter().filter(|section| section.name != "source") {
@@ -159,32 +166,31 @@ fn misplaced(table: &mut DeTable<'_>, files: &Files) -> Vec<Diagnostic> {
         problems.push(
             Diagnostic::error(
                 files.place(key.span()),
-                format!("`{heading}` has no place in a file of `sources.d`"),
+                format!("`{heading}` is not allowed in a file of `sources.d`"),
             )
             .with_help(
-                "such files hold sections `[[source]]` only; everything else belongs into the main file or a drop-in of `ntp.toml.d`",
+                "these files contain `[[source]]` sections only; move it to the main file or to a drop-in of `ntp.toml.d`",
             ),
         );
     }
     problems
 }
 
-/// The trees as one.
+/// Merges the trees; `None` if there is none.
 pub(crate) fn merge<'t>(trees: &[Spanned<DeTable<'t>>]) -> Option<Spanned<DeTable<'t>>> {
     let (first, others) = trees.split_first()?;
     let mut merged = first.clone();
     for tree in others {
         for (key, node) in tree.get_ref() {
             let name = key.get_ref().as_ref();
-            let section = SECTIONS.iter().find(|section| section.name == name);
-            let repeated = section.is_some_and(|section| section.heading.starts_with("[["));
-            lay(merged.get_mut(), key, node, repeated);
+            let append = section_doc(name).is_some_and(SectionDoc::is_repeatable);
+            merge_key(merged.get_mut(), key, node, append);
         }
     }
     Some(merged)
 }
 
-fn lay<'t>(
+fn merge_key<'t>(
     below: &mut DeTable<'t>,
     key: &Spanned<Cow<'t, str>>,
     node: &Spanned<DeValue<'t>>,
@@ -194,7 +200,7 @@ fn lay<'t>(
         match (old.get_mut(), node.get_ref()) {
             (DeValue::Table(old), DeValue::Table(new)) => {
                 for (key, node) in new {
-                    lay(old, key, node, false);
+                    merge_key(old, key, node, false);
                 }
                 return;
             }
@@ -207,7 +213,7 @@ fn lay<'t>(
             _ => {}
         }
     }
-    // The key as well: its place is that of the value.
+    // Replace the key too: its place belongs to the value.
     below.remove(key.get_ref().as_ref());
     below.insert(key.clone(), node.clone());
 }

@@ -1,37 +1,36 @@
-//! `[leap]`: leap seconds. Ours alone.
+//! `[leap]`: leap seconds. Not in upstream ntpd-rs.
 //!
-//! The default list is used if it is there; one that the file names has to be.
+//! The default list is used if it exists; a list that the file names must exist.
 
 use std::path::PathBuf;
 
 use crate::reader::{Context, Section, Value};
+use crate::schema::section;
 use crate::value;
 
-/// What happens at a leap second, and where they are listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeapConfig {
-    /// What the clock does.
-    pub handling: LeapHandling,
-    /// The list; `None` uses none.
-    pub list: Option<PathBuf>,
-    /// Whether the operator named it, and will want to know if it is missing.
-    pub list_is_named: bool,
+section! {
+    /// Handling of leap seconds, and their list.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct LeapConfig: Default = "leap" [] then check_name {
+        + list_is_named: bool = list_is_named, "Whether the configuration names the list, so that its absence is an error.";
+        handling: LeapHandling = |cx, value| value::choice(cx, value, HANDLINGS) => or(LeapHandling::Kernel),
+            "handling" "`kernel`, `slew` or `smear`" "kernel" "How the clock handles a leap second. `kernel`: the kernel inserts or deletes it. `slew`: the clock is one second off and slewed. `smear`: the second is spread over the day from noon to noon (UTC), for the clients of this server too; its reference identifier is then 127.127.1.255.";
+        list: Option<PathBuf> = list => or(Some("/usr/share/zoneinfo/leap-seconds.list".into())),
+            "list" "path or `\"none\"`" "/usr/share/zoneinfo/leap-seconds.list" "List of all leap seconds. While it is valid it takes precedence over the sources, and sets the kernel's TAI - UTC.";
+    }
 }
 
-/// What the clock does at a leap second.
+/// How the clock handles a leap second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LeapHandling {
-    /// The kernel repeats or leaves out a second.
+    /// The kernel inserts or deletes it.
     #[default]
     Kernel,
-    /// The clock is a second off afterwards, and slewed.
+    /// The clock is one second off afterwards, and slewed.
     Slew,
     /// The second is spread from noon to noon.
     Smear,
 }
-
-/// Where most systems have it: with their time zones.
-const USUAL_LIST: &str = "/usr/share/zoneinfo/leap-seconds.list";
 
 const HANDLINGS: &[(&str, LeapHandling)] = &[
     ("kernel", LeapHandling::Kernel),
@@ -39,32 +38,17 @@ const HANDLINGS: &[(&str, LeapHandling)] = &[
     ("smear", LeapHandling::Smear),
 ];
 
-impl Default for LeapConfig {
-    fn default() -> Self {
-        Self {
-            handling: LeapHandling::default(),
-            list: Some(PathBuf::from(USUAL_LIST)),
-            list_is_named: false,
-        }
-    }
+#[expect(clippy::unnecessary_wraps, reason = "the signature of a group")]
+fn list_is_named(_: &mut Context, section: &mut Section<'_>) -> Option<bool> {
+    Some(section.contains("list"))
 }
 
-/// `[leap]`.
-pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<LeapConfig> {
-    let mut section = Section::open(cx, "leap", value)?;
-    let handling = section.optional(cx, "handling", |cx, value| {
-        value::choice(cx, value, HANDLINGS)
-    });
-    let list = section.optional(cx, "list", list);
-    section.finish(cx);
-    let usual = LeapConfig::default();
-    Some(LeapConfig {
-        handling: handling.unwrap_or_default(),
-        list_is_named: list.as_ref().is_some_and(Option::is_some),
-        list: list.unwrap_or(usual.list),
-    })
+fn check_name(_: &mut Context, mut config: LeapConfig) -> LeapConfig {
+    config.list_is_named &= config.list.is_some();
+    config
 }
 
+/// The outer `None` is a rejected value, the inner one no list.
 fn list(cx: &mut Context, value: &Value<'_>) -> Option<Option<PathBuf>> {
     let path = value::path(cx, value)?;
     if path.as_os_str() == "none" {

@@ -1,23 +1,25 @@
-//! The configuration file `ntp.toml`: from text to checked settings, or to a report of
-//! everything that is wrong with it.
+//! The configuration file `ntp.toml`: from text to checked settings, or to a report of all its
+//! problems.
 //!
-//! Every file that upstream ntpd-rs 1.9 accepts is accepted with the same meaning, and what it
-//! rejects is rejected; keys of our own come on top. The way through the crate:
+//! Every file that upstream ntpd-rs 1.9 accepts is accepted with the same meaning, and every
+//! file that it rejects is rejected, except for additional keys. Data flow:
 //!
 //! ```text
 //! load, drop_in  which files, their permissions     (the only I/O)
 //! layers    several files -> one tree
-//!   syntax  text -> tree of values with their spans (recovers, finds all errors)
-//!     reader, value   tree -> typed values, key by key; reports to a context, goes on
-//!       source, server, … one file for each section
-//! check        settings that do not go together
-//! unsupported  settings that this build cannot honour, refused by name
+//!   syntax   text -> tree of values with their spans (recovers, finds all errors)
+//!   renamed  old names of keys, accepted with a warning
+//!     reader, value   tree -> typed values, key by key; reports to a context, continues
+//!       schema                 declaration of keys: struct, defaults, documentation, reading
+//!       source, server, …      one file for each section
+//! check        settings that contradict each other
+//! unsupported  settings that this build does not support, refused by name
 //! ```
 //!
-//! Problems are [`Diagnostic`]s: place, excerpt, and what to write instead. A serde derive
-//! would stop at the first, and lose the place of all that is found later; so sections are
-//! read by hand, and [`KEYS`], the table that the manual is made from, is held to what they
-//! read by a test.
+//! Problems are [`Diagnostic`]s: place, excerpt, and the correction. A derived serde
+//! deserialiser would stop at the first one and lose the places of problems that are found
+//! later. The declarations of sections are also the source of [`KEYS`], from which the manual
+//! is generated.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -30,9 +32,8 @@ mod diagnostic;
 mod disabled;
 mod document;
 mod drop_in;
+mod files;
 pub mod fuzzing;
-mod key_table;
-mod keys;
 mod keyset;
 mod layers;
 mod leap;
@@ -47,6 +48,7 @@ mod refclock;
 mod renamed;
 mod report;
 mod sandbox;
+mod schema;
 mod server;
 mod service;
 mod settings;
@@ -70,22 +72,22 @@ pub use control::ControlConfig;
 pub use diagnostic::{Diagnostic, Severity, Style};
 pub use disabled::Disabled;
 pub use document::{Located, Place};
-pub use drop_in::folders_of;
-pub use keys::{KEYS, KeyDoc, SECTIONS, SectionDoc};
+pub use drop_in::drop_in_directories;
 pub use keyset::KeysetConfig;
 pub use leap::{LeapConfig, LeapHandling};
 pub use load::{DEFAULT_PATH, Loaded, load};
 pub use nts_ke::{CertificateConfig, NtsKeConfig};
 pub use observability::{LogLevel, ObservabilityConfig};
-pub use outline::{Said, keep_places, origin};
-pub use poll::{PollOverrides, SourceDefaults};
+pub use outline::{Entry, keep_places, origin};
+pub use poll::{PollOverrides, SourceDefaults, SourceLimits};
 pub use refclock::{PpsSource, Quality, SockSource};
 pub use report::{Invalid, LoadError};
 pub use sandbox::{SandboxConfig, SandboxMode};
+pub use schema::{KEYS, KeyDoc, SECTIONS, SectionDoc};
 pub use server::{FilterAction, FilterList, NtpVersion, ServerConfig};
 pub use service::{Ready, ServiceConfig};
 pub use source::{
-    KeyExchange, NtpSource, NtsPoolSource, NtsSource, Opinion, PoolSource, SourceConfig,
+    KeyExchange, NtpSource, NtsPoolSource, NtsSource, PoolSource, SelectionOptions, SourceConfig,
     SourceKind, VersionChoice,
 };
 pub use state::StateConfig;

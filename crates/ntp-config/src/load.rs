@@ -1,15 +1,14 @@
-//! From a file to a configuration: which file, who may write it, and the files it names.
+//! Loads the configuration: finds the file, checks its permissions, and reads the files it names.
 //!
-//! Without an explicit path the default file is used if there is one. Its absence is no error
-//! (the defaults hold), and neither is a lack of permission to read it (a warning, and the
-//! defaults hold): `ntp-ctl status` of an ordinary user must work. An explicit path is an
-//! order, and anything that keeps it from being read is an error.
+//! Without an explicit path, the default file is used if it exists. If it does not exist, the
+//! defaults apply; if it is not readable, the defaults apply with a warning, because `ntp-ctl
+//! status` must work for ordinary users. An explicit path must be readable.
 //!
-//! The files beside it, in `ntp.toml.d` and `sources.d`, are read with it (`drop_in`); these two modules are the only ones of the crate that
-//! touch the file system.
+//! The drop-ins in `ntp.toml.d` and `sources.d` are read too (`drop_in`); these two modules and
+//! `files` are the only ones of the crate that access the file system.
 
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use ntp_proto::keys::KeyRing;
@@ -18,30 +17,32 @@ use crate::config::{self, Config};
 use crate::diagnostic::{Diagnostic, quote};
 use crate::document::{Document, Located, Place};
 use crate::drop_in;
+use crate::files::{READ, WRITE, others_may, read, read_octets, read_text};
 use crate::layers::Layer;
 use crate::report::LoadError;
 use crate::source::SourceKind;
 use crate::symmetric;
 
-/// The file that is read if no other is named.
+/// The file that is read without an explicit path.
 pub const DEFAULT_PATH: &str = "/etc/ntpd-rs/ntp.toml";
 
-/// A configuration and how it came about.
+/// A configuration and its files.
 #[derive(Debug, Default)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// The symmetric keys of the file that `[keys]` names.
+    /// The symmetric keys of the key file.
     pub keys: KeyRing,
-    /// What is accepted but probably not meant.
+    /// Settings that are accepted but probably not intended.
     pub warnings: Vec<Diagnostic>,
-    /// The main file; `None` if nothing was read and the defaults hold. It need not exist where there are drop-ins.
+    /// The main file; `None` if no file was read and the defaults apply. With drop-ins it need
+    /// not exist.
     pub path: Option<PathBuf>,
-    /// All files that were read, in the order in which they count.
+    /// All files that were read, in order of precedence, the lowest first.
     pub files: Vec<PathBuf>,
 }
 
-/// Loads the file `explicit`, or else the default file, or else the defaults.
+/// Loads the file `explicit`, or the default file, or the defaults.
 pub fn load(explicit: Option<&Path>) -> Result<Loaded, LoadError> {
     load_or_default(explicit, Path::new(DEFAULT_PATH))
 }
@@ -70,26 +71,26 @@ fn load_or_default(explicit: Option<&Path>, default: &Path) -> Result<Loaded, Lo
     }
 }
 
-/// Reads what lies beside the main file, and makes sense of all together.
+/// Reads the drop-ins and combines all files.
 fn finish(path: &Path, main: Option<(String, Vec<Diagnostic>)>) -> Result<Loaded, LoadError> {
     let name = path.to_string_lossy();
     let mut layers = Vec::new();
-    let mut said = Vec::new();
+    let mut diagnostics = Vec::new();
     if let Some((text, warnings)) = main {
         layers.push(Layer::whole(&Document::new(&name, &text)));
-        said.extend(warnings);
+        diagnostics.extend(warnings);
     }
-    let (beside, more) = drop_in::read(path, layers.len());
-    layers.extend(beside);
-    said.extend(more);
+    let (drop_ins, more) = drop_in::read(path, layers.len());
+    layers.extend(drop_ins);
+    diagnostics.extend(more);
     let (config, mut cx) = config::read(&layers);
-    for diagnostic in said {
+    for diagnostic in diagnostics {
         cx.report(diagnostic);
     }
     for diagnostic in config
         .sources
         .iter()
-        .filter_map(|source| authority(&source.kind))
+        .filter_map(|source| check_authority(&source.kind))
     {
         cx.report(diagnostic);
     }
@@ -97,7 +98,7 @@ fn finish(path: &Path, main: Option<(String, Vec<Diagnostic>)>) -> Result<Loaded
     for diagnostic in diagnostics {
         cx.report(diagnostic);
     }
-    let warnings = cx.report.conclude(&name)?;
+    let warnings = cx.report.finish(&name)?;
     let files = layers.iter().map(|layer| layer.document.name());
     let files: Vec<_> = files.map(PathBuf::from).collect();
     Ok(Loaded {
@@ -109,83 +110,36 @@ fn finish(path: &Path, main: Option<(String, Vec<Diagnostic>)>) -> Result<Loaded
     })
 }
 
-/// The file's text, and a warning if others may write it.
-pub(crate) fn read(path: &Path) -> io::Result<(String, Vec<Diagnostic>)> {
-    let file = fs::File::open(path)?;
-    let mut warnings = Vec::new();
-    if others_may(&file.metadata()?, WRITE) {
-        let message = "Unrestricted config file permissions: Others can write.";
-        let path = quote(&path.to_string_lossy(), ' ');
-        let help = format!("run `chmod o-w {}`", path.trim());
-        warnings.push(Diagnostic::warning(Place::nowhere(), message).with_help(help));
-    }
-    Ok((read_text(file, LARGEST_FILE)?, warnings))
-}
-
-/// Reads the key file, if one is named, and says what is to be said about it.
+/// Reads and checks the key file, if one is configured.
 fn key_file(config: &Config) -> (KeyRing, Vec<Diagnostic>) {
     let Some(Located { value: path, place }) = &config.keys.path else {
         return (KeyRing::default(), Vec::new());
     };
-    let mut open_to = None;
+    let mut exposed = None;
     let octets = fs::File::open(path).and_then(|file| {
         let metadata = file.metadata()?;
-        open_to = [
-            ("write", others_may(&metadata, WRITE)),
-            ("read", others_may(&metadata, READ)),
+        exposed = [
+            ("writable", others_may(&metadata, WRITE)),
+            ("readable", others_may(&metadata, READ)),
         ]
         .into_iter()
         .find_map(|(what, may)| may.then_some(what));
-        read_octets(file, LARGEST_FILE)
+        read_octets(file)
     });
-    let (keys, mut said) = symmetric::judge(config, octets);
-    if let Some(what) = open_to {
+    let (keys, mut diagnostics) = symmetric::check_key_file(config, octets);
+    if let Some(what) = exposed {
         let quoted = quote(&path.to_string_lossy(), '`');
-        let message = format!("everybody on this machine may {what} the key file {quoted}");
+        let message = format!("the key file {quoted} is world-{what}");
         let help = format!("run `chmod o= {}`", quoted.trim_matches('`'));
-        said.push(Diagnostic::warning(place.clone(), message).with_help(help));
+        diagnostics.push(Diagnostic::warning(place.clone(), message).with_help(help));
     }
-    (keys, said)
+    (keys, diagnostics)
 }
 
-const READ: u32 = 0o004;
-pub(crate) const WRITE: u32 = 0o002;
-
-#[cfg(unix)]
-pub(crate) fn others_may(metadata: &fs::Metadata, what: u32) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    metadata.mode() & what != 0
-}
-
-#[cfg(not(unix))]
-pub(crate) fn others_may(_: &fs::Metadata, _: u32) -> bool {
-    false
-}
-
-fn read_octets(file: fs::File, largest: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    file.take(largest + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > largest {
-        let message = format!("the file is longer than {largest} bytes");
-        return Err(io::Error::new(ErrorKind::FileTooLarge, message));
-    }
-    Ok(bytes)
-}
-
-fn read_text(file: fs::File, largest: u64) -> io::Result<String> {
-    let bytes = read_octets(file, largest)?;
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let message = format!("line {line} is not valid UTF-8");
-        io::Error::new(ErrorKind::InvalidData, message)
-    })
-}
-
-/// What is wrong with the file of additional certificate authorities that a source names. As
-/// upstream, an unreadable one makes the configuration unacceptable: without it the source
-/// could only fail later, and less plainly. Certificates are decoded where they are used.
-fn authority(kind: &SourceKind) -> Option<Diagnostic> {
+/// Checks the file of additional certificate authorities of a source. As in upstream, an
+/// unreadable file makes the configuration invalid: without it the source would fail later,
+/// with a less clear message. Certificates are decoded where they are used.
+fn check_authority(kind: &SourceKind) -> Option<Diagnostic> {
     let key_exchange = match kind {
         SourceKind::Nts(nts) => &nts.key_exchange,
         SourceKind::NtsPool(pool) => &pool.key_exchange,
@@ -193,7 +147,7 @@ fn authority(kind: &SourceKind) -> Option<Diagnostic> {
     };
     let Located { value: path, place } = key_exchange.certificate_authority.as_ref()?;
     let quoted = quote(&path.to_string_lossy(), '`');
-    let text = fs::File::open(path).and_then(|file| read_text(file, LARGEST_FILE));
+    let text = fs::File::open(path).and_then(read_text);
     let problem = match text {
         Err(error) => format!("cannot read the certificate authority {quoted}: {error}"),
         Ok(text) => {
@@ -202,7 +156,7 @@ fn authority(kind: &SourceKind) -> Option<Diagnostic> {
                 if text.contains("-----BEGIN CERTIFICATE-----") {
                     return None;
                 }
-                let message = format!("the certificate authority {quoted} holds no certificate");
+                let message = format!("the certificate authority {quoted} contains no certificate");
                 return Some(Diagnostic::warning(place.clone(), message));
             }
             format!("the certificate authority {quoted} is not valid PEM: a section does not end")
@@ -210,9 +164,6 @@ fn authority(kind: &SourceKind) -> Option<Diagnostic> {
     };
     Some(Diagnostic::error(place.clone(), problem))
 }
-
-/// No honest file comes near this; a device or an endless pipe given by mistake would.
-const LARGEST_FILE: u64 = 16 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -247,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_default_is_silent_and_a_missing_explicit_file_is_fatal() {
+    fn a_missing_default_file_is_ignored_and_a_missing_explicit_file_is_fatal() {
         let directory = Directory::new();
         let absent = directory.0.join("absent.toml");
         let loaded = load_or_default(None, &absent).unwrap();
@@ -275,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_an_io_error_with_a_line() {
+    fn invalid_utf8_is_an_io_error_with_a_line() {
         let directory = Directory::new();
         let path = directory.file("ntp.toml", b"# good\n# \xff\n");
         let error = load_or_default(Some(&path), &path).unwrap_err().to_string();
@@ -287,7 +238,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_file_that_others_may_write_is_warned_about() {
+    fn world_writable_files_cause_a_warning() {
         use std::os::unix::fs::PermissionsExt;
         let directory = Directory::new();
         let path = directory.file("ntp.toml", b"");
@@ -318,30 +269,30 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_s_problems_name_its_lines_and_never_show_them() {
+    fn problems_of_the_key_file_name_its_lines_without_their_content() {
         let directory = Directory::new();
         let keys = directory.file("keys", b"1 AES128 hunter2\n2 SHA1 hunter2hunter2\nx\n");
         let rest = "[[source]]\nmode = \"server\"\naddress = \"a\"\nkey = 2\n";
         let path = with_keys(&directory, &keys, rest);
         let error = load_or_default(Some(&path), &path).unwrap_err();
-        let said = error.to_string();
+        let report = error.to_string();
         for expected in [
             "line 1: a secret for AES128",
             "line 3: expected three words",
         ] {
-            assert!(said.contains(expected), "{said}");
+            assert!(report.contains(expected), "{report}");
         }
-        assert!(!said.contains("hunter"), "{said}");
+        assert!(!report.contains("hunter"), "{report}");
         assert!(error.problems().iter().all(|it| it.place.line() == Some(2)));
 
         let absent = with_keys(&directory, &directory.0.join("absent"), "");
-        let said = load_or_default(Some(&absent), &absent).unwrap_err();
-        assert!(said.to_string().contains("cannot read the key file"));
+        let error = load_or_default(Some(&absent), &absent).unwrap_err();
+        assert!(error.to_string().contains("cannot read the key file"));
     }
 
     #[cfg(unix)]
     #[test]
-    fn keys_that_are_named_must_be_there_and_safe() {
+    fn referenced_keys_must_exist_and_weak_ones_cause_a_warning() {
         let directory = Directory::new();
         let keys = directory.file("keys", b"1 MD5 0123456789abc\n2 SHA1 0123456789abc\n");
         restrict(&keys, 0o640);
@@ -353,7 +304,7 @@ mod tests {
             load_or_default(Some(&path), &path)
         };
         let loaded = load(&source(2)).unwrap();
-        assert!(loaded.warnings.is_empty(), "a key that nobody uses");
+        assert!(loaded.warnings.is_empty(), "a key that is not used");
         assert_eq!(loaded.keys.iter().count(), 2);
         for uses in [
             source(1),
@@ -369,11 +320,15 @@ mod tests {
             assert!(error.to_string().contains("there is no key"));
             assert_eq!(error.problems()[0].place.line(), Some(line));
         }
-        for (mode, what) in [(0o644, "read"), (0o606, "write"), (0o602, "write")] {
+        for (mode, what) in [
+            (0o644, "readable"),
+            (0o606, "writable"),
+            (0o602, "writable"),
+        ] {
             restrict(&keys, mode);
             let warnings = load(&source(2)).unwrap().warnings;
-            let expected = format!("everybody on this machine may {what} the key file");
-            assert!(warnings[0].message.starts_with(&expected), "{mode:o}");
+            let expected = format!("is world-{what}");
+            assert!(warnings[0].message.ends_with(&expected), "{mode:o}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! `[[nts-ke-server]]`: where keys for NTS are given out (RFC 8915 section 4).
+//! `[[nts-ke-server]]`: an address of the NTS key exchange server (RFC 8915 section 4).
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,134 +7,58 @@ use ntp_proto::nts::AeadAlgorithm;
 
 use crate::address::NTS_KE_PORT;
 use crate::document::Place;
-use crate::outline::Said;
-use crate::reader::{Context, Section, Value};
+use crate::outline::Entry;
+use crate::reader::{Context, Value};
+use crate::schema::{self, section};
 use crate::server::NtpVersion;
 use crate::value;
 
-/// An address at which keys are given out.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NtsKeConfig {
-    /// Where the section begins.
-    pub place: Place,
-    /// Its keys as the files have them, each with its place.
-    pub said: Vec<Said>,
-    /// The address to listen on (TCP).
-    pub listen: SocketAddr,
-    /// PEM file of the certificate and its chain.
-    pub certificate_chain_path: PathBuf,
-    /// PEM file of the private key.
-    pub private_key_path: PathBuf,
-    /// How long a whole exchange may take, in milliseconds.
-    pub key_exchange_timeout_ms: u64,
-    /// Connections served at the same time.
-    pub concurrent_connections: usize,
-    /// How many of them pool brokers may keep open.
-    pub longlived_connections: usize,
-    /// Port that clients are told; `None` tells none, and they use 123.
-    pub ntp_port: Option<u16>,
-    /// Server that clients are told; `None` tells none, and they use this host.
-    pub ntp_server: Option<String>,
-    /// Versions that keys are given out for.
-    pub accept_ntp_versions: Vec<NtpVersion>,
-    /// Tokens of brokers that may ask for the keys of pool members.
-    pub accepted_pool_authentication_tokens: Vec<String>,
-    /// Connections from one address at the same time, or from one /64 of IPv6.
-    pub connections_per_address: usize,
-    /// Algorithms that keys are given out for, best first.
-    pub aead_algorithms: Vec<AeadAlgorithm>,
-    /// Certificates for other names.
-    pub additional_certificates: Vec<CertificateConfig>,
+section! {
+    /// An address of the key exchange server.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct NtsKeConfig = "nts-ke-server" [] {
+        + place: Place = schema::place, "Start of the section.";
+        + entries: Vec<Entry> = schema::entries, "Its values as the files have them, each with its place.";
+        listen: SocketAddr = |cx, value| value::socket_address(cx, value, NTS_KE_PORT) => required,
+            "listen" "string" "required" "Address and port (TCP) to listen on, for example `0.0.0.0:4460`.";
+        certificate_chain_path: PathBuf = value::path => required,
+            "certificate-chain-path" "path" "required" "PEM file with the server's certificate and its chain.";
+        private_key_path: PathBuf = value::path => required,
+            "private-key-path" "path" "required" "PEM file with the certificate's private key.";
+        key_exchange_timeout_ms: u64 = value::whole => or(1000),
+            "key-exchange-timeout-ms" "integer, milliseconds" "1000" "Time limit of one key exchange.";
+        concurrent_connections: usize = value::whole => or(512),
+            "concurrent-connections" "integer" "512" "Maximum number of connections at the same time.";
+        longlived_connections: usize = value::whole => or(concurrent_connections / 10),
+            "longlived-connections" "integer" "a tenth of `concurrent-connections`" "Number of these that pool brokers may keep open.";
+        ntp_port: Option<u16> = value::whole => optional,
+            "ntp-port" "integer" "none" "Port of the NTP server in the response to clients; without it they use 123.";
+        ntp_server: Option<String> = value::string => optional,
+            "ntp-server" "string" "none" "NTP server in the response to clients; without it they use this host.";
+        accept_ntp_versions: Vec<NtpVersion> = |cx, value| value::array(cx, value, version) => or(vec![NtpVersion::V4]),
+            "accept-ntp-versions" "list of `4` and `5`" "[4]" "Protocol versions that are negotiated.";
+        accepted_pool_authentication_tokens: Vec<String> = |cx, value| value::array(cx, value, value::string) => or(Vec::new()),
+            "accepted-pool-authentication-tokens" "list of strings" "[]" "Tokens of brokers that may request keys for pool members.";
+        connections_per_address: usize = value::whole => or((concurrent_connections / 8).max(1)),
+            "connections-per-address" "integer" "an eighth of `concurrent-connections`" "Maximum number of connections of one address (IPv6: /64) at the same time; a further one closes its oldest.";
+        aead_algorithms: Vec<AeadAlgorithm> = |cx, value| value::array(cx, value, algorithm) => or(vec![
+                AeadAlgorithm::Aes128GcmSiv, AeadAlgorithm::AesSivCmac256, AeadAlgorithm::AesSivCmac512,
+            ]),
+            "aead-algorithms" "list of `15`, `17` and `30`" "[30, 15, 17]" "Algorithms that are negotiated, most preferred first: AES-SIV-CMAC-256, AES-SIV-CMAC-512, AES-128-GCM-SIV. The default prefers the cheapest one.";
+        additional_certificates: Vec<CertificateConfig> = schema::tables => or(Vec::new()),
+            "additional-certificates" "list of tables" "[]" "Certificates for other names, chosen by the name that a client requests.";
+    }
 }
 
-/// A certificate with its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateConfig {
-    /// PEM file of the certificate and its chain.
-    pub certificate_chain_path: PathBuf,
-    /// PEM file of the private key.
-    pub private_key_path: PathBuf,
-}
-
-/// All `[[nts-ke-server]]` sections.
-pub(crate) fn read_all(cx: &mut Context, value: &Value<'_>) -> Option<Vec<NtsKeConfig>> {
-    value::sections(cx, value, "nts-ke-server", read)
-}
-
-fn read(cx: &mut Context, mut section: Section<'_>) -> Option<NtsKeConfig> {
-    let place = section.place(cx);
-    let said = section.said(cx);
-    let listen = section.required(cx, "listen", |cx, value| {
-        value::socket_address(cx, value, NTS_KE_PORT)
-    });
-    let certificate_chain_path = section.required(cx, "certificate-chain-path", value::path);
-    let private_key_path = section.required(cx, "private-key-path", value::path);
-    let key_exchange_timeout_ms = section.or(cx, "key-exchange-timeout-ms", value::whole, 1000);
-    let concurrent_connections = section.or(cx, "concurrent-connections", value::whole, 512);
-    let longlived = section.optional(cx, "longlived-connections", value::whole);
-    let ntp_port = section.optional(cx, "ntp-port", value::whole);
-    let ntp_server = section.optional(cx, "ntp-server", value::text);
-    let versions = |cx: &mut Context, value: &Value<'_>| value::array(cx, value, version);
-    let accept_ntp_versions = section.or(cx, "accept-ntp-versions", versions, vec![NtpVersion::V4]);
-    let tokens = |cx: &mut Context, value: &Value<'_>| value::array(cx, value, owned_text);
-    let tokens = section.or(
-        cx,
-        "accepted-pool-authentication-tokens",
-        tokens,
-        Vec::new(),
-    );
-    let connections_per_address = section.or(
-        cx,
-        "connections-per-address",
-        value::whole,
-        (concurrent_connections / 8).max(1),
-    );
-    let algorithms = |cx: &mut Context, value: &Value<'_>| value::array(cx, value, algorithm);
-    let aead_algorithms = section.or(cx, "aead-algorithms", algorithms, ALGORITHMS.to_vec());
-    let certificates = |cx: &mut Context, value: &Value<'_>| {
-        value::sections(
-            cx,
-            value,
-            "nts-ke-server.additional-certificates",
-            certificate,
-        )
-    };
-    let additional = section.or(cx, "additional-certificates", certificates, Vec::new());
-    section.finish(cx);
-    Some(NtsKeConfig {
-        place,
-        said,
-        listen: listen?,
-        certificate_chain_path: certificate_chain_path?,
-        private_key_path: private_key_path?,
-        key_exchange_timeout_ms,
-        concurrent_connections,
-        longlived_connections: longlived.unwrap_or(concurrent_connections / 10),
-        ntp_port,
-        ntp_server: ntp_server.map(str::to_owned),
-        accept_ntp_versions,
-        accepted_pool_authentication_tokens: tokens,
-        connections_per_address,
-        aead_algorithms,
-        additional_certificates: additional,
-    })
-}
-
-/// What is given out if the file does not say: the one that costs least first.
-const ALGORITHMS: [AeadAlgorithm; 3] = [
-    AeadAlgorithm::Aes128GcmSiv,
-    AeadAlgorithm::AesSivCmac256,
-    AeadAlgorithm::AesSivCmac512,
-];
-
-fn certificate(cx: &mut Context, mut section: Section<'_>) -> Option<CertificateConfig> {
-    let chain = section.required(cx, "certificate-chain-path", value::path);
-    let key = section.required(cx, "private-key-path", value::path);
-    section.finish(cx);
-    Some(CertificateConfig {
-        certificate_chain_path: chain?,
-        private_key_path: key?,
-    })
+section! {
+    /// A certificate with its key.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct CertificateConfig = "nts-ke-server.additional-certificates" [] {
+        certificate_chain_path: PathBuf = value::path => required,
+            "certificate-chain-path" "path" "required" "PEM file with a certificate and its chain.";
+        private_key_path: PathBuf = value::path => required,
+            "private-key-path" "path" "required" "PEM file with the certificate's private key.";
+    }
 }
 
 fn algorithm(cx: &mut Context, value: &Value<'_>) -> Option<AeadAlgorithm> {
@@ -142,16 +66,7 @@ fn algorithm(cx: &mut Context, value: &Value<'_>) -> Option<AeadAlgorithm> {
         "one of the numbers 15 (AES-SIV-CMAC-256), 17 (AES-SIV-CMAC-512) and 30 (AES-128-GCM-SIV)";
     let number = value::integer(cx, value, || expected.into())?;
     let known = u16::try_from(number).ok().and_then(AeadAlgorithm::from_id);
-    known.or_else(|| {
-        value.reject(
-            cx,
-            format!("invalid value: integer `{number}`, expected {expected}"),
-        )
-    })
-}
-
-fn owned_text(cx: &mut Context, value: &Value<'_>) -> Option<String> {
-    value::text(cx, value).map(str::to_owned)
+    known.or_else(|| value.reject_value(cx, expected))
 }
 
 fn version(cx: &mut Context, value: &Value<'_>) -> Option<NtpVersion> {
@@ -164,9 +79,6 @@ fn version(cx: &mut Context, value: &Value<'_>) -> Option<NtpVersion> {
             "invalid value: integer `3`: NTS does not exist for NTPv3",
             "list 4, or 4 and 5",
         ),
-        other => value.reject(
-            cx,
-            format!("invalid value: integer `{other}`, expected {expected}"),
-        ),
+        _ => value.reject_value(cx, expected),
     }
 }

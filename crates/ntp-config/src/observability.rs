@@ -5,93 +5,52 @@ use std::path::PathBuf;
 
 use toml::de::DeValue;
 
-use crate::reader::{Context, Section, Value};
+use crate::reader::{Context, Value};
+use crate::schema::section;
 use crate::value;
 
-/// What the outside sees.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObservabilityConfig {
-    /// What is logged; `None` if the file does not say, which means [`LogLevel::Info`].
-    pub log_level: Option<LogLevel>,
-    /// File that the daemon logs to; `None` is standard output.
-    pub log_path: Option<PathBuf>,
-    /// File that the exporter logs to; `None` is standard output.
-    pub log_path_metrics_exporter: Option<PathBuf>,
-    /// Whether log lines are coloured; `None` colours them on a terminal.
-    pub ansi_colors: Option<bool>,
-    /// Unix stream socket at which the state can be read; `None` makes none.
-    pub observation_path: Option<PathBuf>,
-    /// Permission bits of that socket.
-    pub observation_permissions: u32,
-    /// File in which everything that the engine is told is recorded; `None` records nothing.
-    pub record_path: Option<PathBuf>,
-    /// Where the exporter listens.
-    pub metrics_exporter_listen: SocketAddr,
-}
-
-/// How much is logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LogLevel {
-    /// What cannot go on.
-    Error,
-    /// And what probably should not be.
-    Warn,
-    /// And what happens seldom.
-    #[default]
-    Info,
-    /// And what happens often.
-    Debug,
-    /// And every packet.
-    Trace,
-}
-
-impl Default for ObservabilityConfig {
-    fn default() -> Self {
-        Self {
-            log_level: None,
-            log_path: None,
-            log_path_metrics_exporter: None,
-            ansi_colors: None,
-            observation_path: None,
-            observation_permissions: 0o666,
-            record_path: None,
-            metrics_exporter_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, EXPORTER_PORT)),
-        }
+section! {
+    /// Logs, the observation socket, and the metrics exporter.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct ObservabilityConfig: Default = "observability" [] {
+        log_level: Option<LogLevel> = |cx, value| value::choice(cx, value, LEVELS) => optional,
+            "log-level" "`trace`, `debug`, `info`, `warn` or `error`" "info" "Minimum level of log messages; the command-line option takes precedence.";
+        log_path: Option<PathBuf> = value::path => optional,
+            "log-path" "path" "standard output" "File that the daemon logs to.";
+        log_path_metrics_exporter: Option<PathBuf> = value::path => optional,
+            "log-path-metrics-exporter" "path" "standard output" "File that the metrics exporter logs to.";
+        ansi_colors: Option<bool> = value::boolean => optional,
+            "ansi-colors" "boolean" "true on a terminal" "Whether log lines are coloured.";
+        observation_path: Option<PathBuf> = value::path => optional,
+            "observation-path" "path" "none" "Unix socket at which the daemon's state can be read.";
+        observation_permissions: u32 = permissions => or(0o666),
+            "observation-permissions" "integer" "0o666" "Permissions of that socket; write them in octal.";
+        record_path: Option<PathBuf> = value::path => optional,
+            "record-path" "path" "none" "File that records all inputs of the engine, for `ntp-ctl replay`; at most 64 MiB including older files (`NAME.1` and so on), without keys.";
+        metrics_exporter_listen: SocketAddr = |cx, value| value::socket_address(cx, value, EXPORTER_PORT)
+                => or((Ipv4Addr::LOCALHOST, EXPORTER_PORT).into()),
+            "metrics-exporter-listen" "string" "127.0.0.1:9975" "Address and port at which the metrics exporter listens.";
     }
 }
 
-/// `[observability]`.
-pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<ObservabilityConfig> {
-    let defaults = ObservabilityConfig::default();
-    let mut section = Section::open(cx, "observability", value)?;
-    let config = ObservabilityConfig {
-        log_level: section.optional(cx, "log-level", |cx, value| {
-            value::choice(cx, value, LEVELS)
-        }),
-        log_path: section.optional(cx, "log-path", value::path),
-        log_path_metrics_exporter: section.optional(cx, "log-path-metrics-exporter", value::path),
-        ansi_colors: section.optional(cx, "ansi-colors", value::boolean),
-        observation_path: section.optional(cx, "observation-path", value::path),
-        observation_permissions: section.or(
-            cx,
-            "observation-permissions",
-            permissions,
-            defaults.observation_permissions,
-        ),
-        record_path: section.optional(cx, "record-path", value::path),
-        metrics_exporter_listen: section.or(
-            cx,
-            "metrics-exporter-listen",
-            |cx, value| value::socket_address(cx, value, EXPORTER_PORT),
-            defaults.metrics_exporter_listen,
-        ),
-    };
-    section.finish(cx);
-    Some(config)
+/// Minimum level of log messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogLevel {
+    /// Failures that stop the daemon or a part of it.
+    Error,
+    /// Also probable faults.
+    Warn,
+    /// Also rare events.
+    #[default]
+    Info,
+    /// Also frequent events.
+    Debug,
+    /// Also every packet.
+    Trace,
 }
 
 /// Permission bits. Upstream takes any 32-bit number; `666` without the octal prefix is 0o1232,
-/// which locks out readers and is hard to see, so digits that look octal get a warning.
+/// which denies access and is easily overlooked, so digits that look octal cause a warning.
 pub(crate) fn permissions(cx: &mut Context, value: &Value<'_>) -> Option<u32> {
     let bits = value::whole::<u32>(cx, value)?;
     if let DeValue::Integer(number) = value.node {
@@ -106,7 +65,7 @@ pub(crate) fn permissions(cx: &mut Context, value: &Value<'_>) -> Option<u32> {
         } else if bits > 0o7777 {
             value.warn(
                 cx,
-                format!("0o{bits:o} has more than permission bits"),
+                format!("0o{bits:o} has bits that are not permissions"),
                 "permissions are written in octal, for example `0o660`",
             );
         }
@@ -122,5 +81,5 @@ const LEVELS: &[(&str, LogLevel)] = &[
     ("error", LogLevel::Error),
 ];
 
-/// Where the metrics exporter listens if nothing else is said.
+/// Default port of the metrics exporter.
 const EXPORTER_PORT: u16 = 9975;

@@ -1,8 +1,9 @@
-//! What the files say, value by value, each with its place: for whoever asks where a setting comes from.
+//! The values in the files, each with its place: the origin of each setting.
 //!
-//! Reading a file gives typed settings, in which a default and a value that was written cannot be told apart. An outline is the other view:
-//! only what somebody wrote, as TOML, with keys of tables joined by dots (`poll-interval-limits.min`), so that each line has one value and one place.
-//! Secrets that stand in the configuration itself are left out of it.
+//! Typed settings do not distinguish a default from a value in the file. An outline is the other
+//! view: only values of the files, as TOML, with keys of tables joined by dots
+//! (`poll-interval-limits.min`), so that each line has one value and one place. Secrets in the
+//! configuration itself are left out.
 
 use toml::de::{DeTable, DeValue};
 
@@ -10,20 +11,20 @@ use ntp_control_api::control::types::{Origin, Section, Setting};
 
 use crate::config::Config;
 use crate::document::Place;
-use crate::keys::SECTIONS;
 use crate::reader::Context;
+use crate::schema::SECTIONS;
 use crate::settings;
 
-/// One value that a file has.
+/// One value of a file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Said {
+pub struct Entry {
     /// The key, with those of the tables around it, for example `poll-interval-limits.min`.
     pub key: String,
     /// The value.
     pub value: toml::Value,
     /// The base in which it is written, if it is an integer; 10 otherwise.
     pub radix: u32,
-    /// Where it stands.
+    /// Its place.
     pub place: Place,
 }
 
@@ -31,17 +32,17 @@ pub struct Said {
 const SECRET: &[&str] = &["accepted-pool-authentication-tokens"];
 
 /// All values of a section, in the order of their keys.
-pub(crate) fn of_table(cx: &Context, table: &DeTable<'_>) -> Vec<Said> {
-    let mut said = Vec::new();
-    add(cx, table, "", &mut said);
-    said
+pub(crate) fn of_table(cx: &Context, table: &DeTable<'_>) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    add(cx, table, "", &mut entries);
+    entries
 }
 
-fn add(cx: &Context, table: &DeTable<'_>, around: &str, said: &mut Vec<Said>) {
+fn add(cx: &Context, table: &DeTable<'_>, prefix: &str, entries: &mut Vec<Entry>) {
     for (name, node) in table {
-        let key = format!("{around}{}", bare(name.get_ref()));
+        let key = format!("{prefix}{}", bare(name.get_ref()));
         if let DeValue::Table(inner) = node.get_ref() {
-            add(cx, inner, &format!("{key}."), said);
+            add(cx, inner, &format!("{key}."), entries);
             continue;
         }
         let value = if SECRET.contains(&key.as_str()) {
@@ -54,7 +55,7 @@ fn add(cx: &Context, table: &DeTable<'_>, around: &str, said: &mut Vec<Said>) {
             _ => 10,
         };
         let place = cx.place(name.span());
-        said.extend(value.map(|value| Said {
+        entries.extend(value.map(|value| Entry {
             key,
             value,
             radix,
@@ -63,7 +64,7 @@ fn add(cx: &Context, table: &DeTable<'_>, around: &str, said: &mut Vec<Said>) {
     }
 }
 
-/// A key as TOML has it.
+/// The key as TOML writes it.
 fn bare(key: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     if !key.is_empty() && key.chars().all(plain) {
@@ -72,16 +73,16 @@ fn bare(key: &str) -> String {
     toml::Value::String(key.to_owned()).to_string()
 }
 
-/// Values that `new` has as `old` had them stand where they stood.
-pub fn keep_places(new: &mut [Said], old: &[Said]) {
-    for said in new {
-        if let Some(same) = old.iter().find(|old| *old == said) {
-            said.place = same.place.clone();
+/// Copies the places of values that `new` and `old` have in common to `new`.
+pub fn keep_places(new: &mut [Entry], old: &[Entry]) {
+    for entry in new {
+        if let Some(same) = old.iter().find(|old| *old == entry) {
+            entry.place = same.place.clone();
         }
     }
 }
 
-/// A place as the control interface tells it.
+/// Converts a place to the form of the control interface.
 pub fn origin(place: &Place) -> Origin {
     Origin {
         kind: "file".into(),
@@ -92,33 +93,34 @@ pub fn origin(place: &Place) -> Origin {
 }
 
 impl Config {
-    /// All sections that somebody wrote, in the order of the manual; those that are repeated in the order of the files.
+    /// Returns all sections of the files in the order of the manual, repeated ones in the order of
+    /// the files.
     pub fn outline(&self) -> Vec<Section> {
         let mut sections = Vec::new();
         for doc in SECTIONS.iter().filter(|doc| !doc.name.contains('.')) {
-            let section = |place: &Place, said: &[Said]| Section {
+            let section = |place: &Place, entries: &[Entry]| Section {
                 name: doc.name.to_owned(),
-                repeated: doc.heading.starts_with("[["),
+                repeated: doc.is_repeatable(),
                 origin: origin(place),
-                settings: said.iter().map(setting).collect(),
+                settings: entries.iter().map(setting).collect(),
             };
             match doc.name {
                 "source" => {
                     let all = self.sources.iter();
-                    sections.extend(all.map(|it| section(&it.place, &it.said)));
+                    sections.extend(all.map(|it| section(&it.place, &it.entries)));
                 }
                 "server" => {
                     let all = self.servers.iter();
-                    sections.extend(all.map(|it| section(&it.place, &it.said)));
+                    sections.extend(all.map(|it| section(&it.place, &it.entries)));
                 }
                 "nts-ke-server" => {
                     let all = self.nts_ke_servers.iter();
-                    sections.extend(all.map(|it| section(&it.place, &it.said)));
+                    sections.extend(all.map(|it| section(&it.place, &it.entries)));
                 }
                 name => {
-                    let said = self.said.get(name).map_or(&[][..], Vec::as_slice);
-                    if let Some(first) = said.first() {
-                        sections.push(section(&first.place, said));
+                    let entries = self.entries.get(name).map_or(&[][..], Vec::as_slice);
+                    if let Some(first) = entries.first() {
+                        sections.push(section(&first.place, entries));
                     }
                 }
             }
@@ -127,16 +129,16 @@ impl Config {
     }
 }
 
-fn setting(said: &Said) -> Setting {
+fn setting(entry: &Entry) -> Setting {
     Setting {
-        key: said.key.clone(),
-        value: written(&said.value, said.radix),
-        origin: origin(&said.place),
+        key: entry.key.clone(),
+        value: to_toml(&entry.value, entry.radix),
+        origin: origin(&entry.place),
     }
 }
 
-/// The value as TOML; an integer in its base, for permissions say nothing in decimal.
-fn written(value: &toml::Value, radix: u32) -> String {
+/// The value as TOML; an integer in its base, as permissions are unreadable in decimal.
+fn to_toml(value: &toml::Value, radix: u32) -> String {
     match (value, radix) {
         (toml::Value::Integer(number), 2) => format!("{number:#b}"),
         (toml::Value::Integer(number), 8) => format!("{number:#o}"),
@@ -148,7 +150,7 @@ fn written(value: &toml::Value, radix: u32) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn an_integer_is_told_in_the_base_in_which_it_is_written() {
+    fn integers_are_shown_in_the_base_of_the_file() {
         let text = "[control]\nmode = 0o660\n[observability]\nobservation-permissions = 0x1b6\n[synchronization]\nlocal-stratum = 10\n";
         let (config, _) = crate::parse(text, "ntp.toml").unwrap();
         let sections = config.outline();
@@ -158,14 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn every_value_is_told_with_its_line_and_no_secret() {
+    fn every_value_is_shown_with_its_line_and_without_secrets() {
         let text = "[observability]\nlog-level = \"info\"\n[[source]]\nmode = \"server\"\naddress = \"a\"\npoll-interval-limits = { min = 4, max = 6 }\n[[nts-ke-server]]\nlisten = \"[::]:4460\"\ncertificate-chain-path = \"c\"\nprivate-key-path = \"k\"\naccepted-pool-authentication-tokens = [\"hunter2\"]\n";
         let (config, _) = crate::parse(text, "ntp.toml").unwrap();
-        let mut told = String::new();
+        let mut shown = String::new();
         for section in config.outline() {
             for setting in &section.settings {
                 let line = setting.origin.line.unwrap();
-                told += &format!(
+                shown += &format!(
                     "{line} {}.{}={}\n",
                     section.name, setting.key, setting.value
                 );
@@ -175,8 +177,8 @@ mod tests {
             "2 observability.log-level=\"info\"\n",
             "6 source.poll-interval-limits.max=6\n",
         ] {
-            assert!(told.contains(expected), "{told}");
+            assert!(shown.contains(expected), "{shown}");
         }
-        assert!(!told.contains("hunter2"), "{told}");
+        assert!(!shown.contains("hunter2"), "{shown}");
     }
 }

@@ -1,4 +1,4 @@
-//! Every file that a configuration names, and the key that names it, for whoever has to know them all: the sandbox, and reloads.
+//! All files that a configuration names, with their keys: for the sandbox, and for reloads.
 
 use std::path::{Path, PathBuf};
 
@@ -6,11 +6,11 @@ use crate::config::Config;
 use crate::nts_ke::NtsKeConfig;
 use crate::source::{SourceConfig, SourceKind};
 
-/// The key that names a file, with its section, and the file.
-pub(crate) type Named<'a> = (&'static str, &'a Path);
+/// A key with its section, and the file that it names.
+pub(crate) type KeyedPath<'a> = (&'static str, &'a Path);
 
 impl SourceConfig {
-    /// The file of authorities that are believed for this source, besides the system's.
+    /// The file of certificate authorities for this source, in addition to the system's.
     pub fn certificate_authority(&self) -> Option<&Path> {
         let key_exchange = match &self.kind {
             SourceKind::Nts(nts) => &nts.key_exchange,
@@ -24,7 +24,7 @@ impl SourceConfig {
 
 impl Config {
     /// Files that are read: certificates, keys, the list of leap seconds.
-    pub fn paths_read(&self) -> impl Iterator<Item = Named<'_>> {
+    pub fn paths_read(&self) -> impl Iterator<Item = KeyedPath<'_>> {
         let authorities = self
             .sources
             .iter()
@@ -42,15 +42,15 @@ impl Config {
             .chain(list.map(|path| ("list in [leap]", path)))
     }
 
-    /// The file that keeps the keys of NTS cookies over a restart, if any does.
+    /// The file that keeps the keys of NTS cookies across restarts, if any.
     pub fn keyset_file(&self) -> Option<PathBuf> {
-        let beside_other_state = || Some(self.state.directory.as_ref()?.join("keyset"));
+        let in_state_directory = || Some(self.state.directory.as_ref()?.join("keyset"));
         let named = self.keyset.key_storage_path.clone();
-        named.or_else(beside_other_state)
+        named.or_else(in_state_directory)
     }
 
-    /// Files and sockets that are made or written, apart from those in the state directory.
-    pub fn paths_written(&self) -> impl Iterator<Item = Named<'_>> {
+    /// Files and sockets that are created or written, except for those in the state directory.
+    pub fn paths_written(&self) -> impl Iterator<Item = KeyedPath<'_>> {
         let observability = &self.observability;
         let named = [
             (
@@ -76,7 +76,7 @@ impl Config {
     }
 }
 
-fn certificates(server: &NtsKeConfig) -> impl Iterator<Item = Named<'_>> {
+fn certificates(server: &NtsKeConfig) -> impl Iterator<Item = KeyedPath<'_>> {
     let first = (&server.certificate_chain_path, &server.private_key_path);
     let more = server.additional_certificates.iter();
     let more = more.map(|more| (&more.certificate_chain_path, &more.private_key_path));

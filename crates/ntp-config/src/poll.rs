@@ -1,101 +1,83 @@
-//! How often sources are asked: `[source-defaults]` and what a source says differently.
+//! Poll intervals: `[source-defaults]` and the overrides of a source.
 //!
-//! Intervals are log2 seconds (RFC 5905 section 7.3). Neither bound is checked against the
-//! other, as upstream: files with `min` above `max` load, with a warning, and `max` wins.
+//! Intervals are log2 seconds (RFC 5905 section 7.3). As in upstream, a `min` above `max` is
+//! accepted; it causes a warning, and `max` applies.
 
 use ntp_time::{PollInterval, PollLimits};
 
 use crate::reader::{Context, Section, Value};
+use crate::schema::{Table, section};
 use crate::value;
 
-/// What holds for every source that does not say otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SourceDefaults {
-    /// Range of the poll interval.
-    pub poll_limits: PollLimits,
-    /// Poll interval after the first samples.
-    pub initial_poll: PollInterval,
-}
-
-impl Default for SourceDefaults {
-    fn default() -> Self {
-        Self {
-            poll_limits: PollLimits::default(),
-            initial_poll: PollInterval::from_log2(4),
-        }
+section! {
+    /// Defaults for all sources.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct SourceDefaults: Default = "source-defaults" [] {
+        poll_limits: PollLimits = limits => or(PollLimits::default()),
+            "poll-interval-limits" "table" "{ min = 4, max = 10 }" "Range of the poll interval.";
+        initial_poll: PollInterval = interval => or(PollInterval::from_log2(4)),
+            "initial-poll-interval" "integer, log2 seconds" "4" "Poll interval after the first samples of a source.";
     }
 }
 
-/// What one source says about its poll interval; the rest comes from [`SourceDefaults`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PollOverrides {
-    /// Shortest interval.
-    pub min: Option<PollInterval>,
-    /// Longest interval.
-    pub max: Option<PollInterval>,
-    /// Interval after the first samples.
-    pub initial: Option<PollInterval>,
+section! {
+    pub(crate) struct DefaultLimits = "source-defaults.poll-interval-limits" [] {
+        min: PollInterval = interval => required,
+            "min" "integer, log2 seconds" "required" "Shortest poll interval: 4 is 16 s.";
+        max: PollInterval = interval => required,
+            "max" "integer, log2 seconds" "required" "Longest poll interval: 10 is 1024 s.";
+    }
+}
+
+section! {
+    /// Poll interval settings of one source; the others come from [`SourceDefaults`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct PollOverrides: Default = "source" ["server", "pool", "nts", "nts-pool"] {
+        limits: SourceLimits = some_limits => or(SourceLimits::default()),
+            "poll-interval-limits" "table" "as in `[source-defaults]`" "Range of the poll interval of this source.";
+        initial: Option<PollInterval> = interval => optional,
+            "initial-poll-interval" "integer, log2 seconds" "as in `[source-defaults]`" "Poll interval of this source after its first samples.";
+    }
+}
+
+section! {
+    /// Range of the poll interval of one source.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct SourceLimits: Default = "source.poll-interval-limits" [] {
+        min: Option<PollInterval> = interval => optional,
+            "min" "integer, log2 seconds" "as in `[source-defaults]`" "Shortest poll interval: 4 is 16 s.";
+        max: Option<PollInterval> = interval => optional,
+            "max" "integer, log2 seconds" "as in `[source-defaults]`" "Longest poll interval: 10 is 1024 s.";
+    }
 }
 
 impl PollOverrides {
-    /// The settings that hold for the source.
-    pub fn over(self, defaults: SourceDefaults) -> SourceDefaults {
+    /// Returns the settings of the source.
+    pub fn apply_to(self, defaults: SourceDefaults) -> SourceDefaults {
         SourceDefaults {
             poll_limits: PollLimits {
-                min: self.min.unwrap_or(defaults.poll_limits.min),
-                max: self.max.unwrap_or(defaults.poll_limits.max),
+                min: self.limits.min.unwrap_or(defaults.poll_limits.min),
+                max: self.limits.max.unwrap_or(defaults.poll_limits.max),
             },
             initial_poll: self.initial.unwrap_or(defaults.initial_poll),
         }
     }
 }
 
-/// `[source-defaults]`.
-pub(crate) fn read_defaults(cx: &mut Context, value: &Value<'_>) -> Option<SourceDefaults> {
-    let defaults = SourceDefaults::default();
-    let mut section = Section::open(cx, "source-defaults", value)?;
-    let poll_limits = section.or(cx, "poll-interval-limits", limits, defaults.poll_limits);
-    let initial_poll = section.or(cx, "initial-poll-interval", interval, defaults.initial_poll);
-    section.finish(cx);
-    Some(SourceDefaults {
-        poll_limits,
-        initial_poll,
-    })
-}
-
-/// The poll keys of a source.
-pub(crate) fn read_overrides(cx: &mut Context, section: &mut Section<'_>) -> PollOverrides {
-    let mut overrides = section.or(
-        cx,
-        "poll-interval-limits",
-        some_limits,
-        PollOverrides::default(),
-    );
-    overrides.initial = section.optional(cx, "initial-poll-interval", interval);
-    overrides
-}
-
 fn limits(cx: &mut Context, value: &Value<'_>) -> Option<PollLimits> {
-    let mut table = Section::open(cx, "source-defaults.poll-interval-limits", value)?;
+    let mut table = Section::open(cx, DefaultLimits::NAME, value)?;
     table.accept_unknown();
-    let min = table.required(cx, "min", interval);
-    let max = table.required(cx, "max", interval);
+    let limits = DefaultLimits::read_keys(cx, &mut table);
     table.finish(cx);
-    warn_if_reversed(cx, value, min, max);
-    Some(PollLimits {
-        min: min?,
-        max: max?,
-    })
+    let DefaultLimits { min, max } = limits?;
+    warn_if_reversed(cx, value, Some(min), Some(max));
+    Some(PollLimits { min, max })
 }
 
-fn some_limits(cx: &mut Context, value: &Value<'_>) -> Option<PollOverrides> {
-    let mut table = Section::open(cx, "source.poll-interval-limits", value)?;
-    let min = table.optional(cx, "min", interval);
-    let max = table.optional(cx, "max", interval);
-    table.finish(cx);
-    warn_if_reversed(cx, value, min, max);
-    let initial = None;
-    Some(PollOverrides { min, max, initial })
+fn some_limits(cx: &mut Context, value: &Value<'_>) -> Option<SourceLimits> {
+    let limits: SourceLimits = crate::schema::table(cx, value)?;
+    warn_if_reversed(cx, value, limits.min, limits.max);
+    Some(limits)
 }
 
 fn interval(cx: &mut Context, value: &Value<'_>) -> Option<PollInterval> {
@@ -124,7 +106,7 @@ fn warn_if_reversed(
     }
 }
 
-/// 2^20 s are twelve days; whoever writes more has most probably written seconds.
+/// 2^20 s are twelve days; a larger value is most probably in seconds.
 const LARGEST_PLAUSIBLE: i8 = 19;
 
 #[cfg(test)]
@@ -132,13 +114,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_bound_of_a_source_falls_back_on_the_defaults_by_itself() {
+    fn each_limit_of_a_source_has_its_own_default() {
         let log2 = PollInterval::from_log2;
-        let overrides = PollOverrides {
-            max: Some(log2(8)),
-            ..PollOverrides::default()
-        };
-        let settings = overrides.over(SourceDefaults::default());
+        let mut overrides = PollOverrides::default();
+        overrides.limits.max = Some(log2(8));
+        let settings = overrides.apply_to(SourceDefaults::default());
         assert_eq!(
             (settings.poll_limits.min, settings.poll_limits.max),
             (log2(4), log2(8))

@@ -1,14 +1,14 @@
-//! Reading a section of the tree, key by key, without stopping at the first problem.
+//! Reads a section of the tree, key by key, without stopping at the first problem.
 //!
-//! A derived deserialiser gives up at its first error, and forgets where a value stood. Here
-//! every section is a [`Section`] that hands out the [`Value`] of each key it is asked for and
-//! remembers the question. [`Section::finish`] then knows what was written but never asked for
-//! (unknown keys, each with the known key it resembles) and what was needed but not written.
-//! Converters ([`crate::value`]) report to the [`Context`] and return `None`; the section's
-//! caller goes on with the default, so one pass finds all problems of a file.
+//! A derived deserialiser stops at its first error and loses the places of values. A
+//! [`Section`] instead returns the [`Value`] of each requested key and records the request.
+//! [`Section::finish`] then reports the keys that are in the file but were not requested
+//! (unknown keys, each with the most similar known key) and the required keys that are absent.
+//! Converters ([`crate::value`]) report to the [`Context`] and return `None`; the caller
+//! continues with the default, so one pass finds all problems of a file.
 //!
-//! The questions are the schema. The context keeps them too, and a test holds the documented
-//! keys ([`crate::KEYS`]) to them in both directions.
+//! The context records the requests too, and a test compares them with the documented keys
+//! ([`crate::KEYS`]).
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -18,47 +18,47 @@ use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Diagnostic, quote};
 use crate::document::{Located, Place};
-use crate::keys::{self, heading};
 use crate::layers::Files;
-use crate::outline::{self, Said};
+use crate::outline::{self, Entry};
 use crate::renamed;
 use crate::report::Report;
+use crate::schema::{self, heading};
 use crate::settings;
 use crate::suggest::closest;
-use crate::syntax::Explained;
+use crate::syntax::SyntaxProblems;
+use crate::value::describe;
 
-/// One question: section, mode (of a source) and key.
-pub(crate) type Asked = (&'static str, Option<&'static str>, &'static str);
+/// Section, mode (of a source) and key.
+pub(crate) type RequestedKey = (&'static str, Option<&'static str>, &'static str);
 
-/// What the reading of a whole configuration shares.
+/// State shared while a whole configuration is read.
 pub(crate) struct Context {
     files: Files,
-    /// Lines that are already blamed for their syntax, each with its file: what the tree says about them is not
-    /// worth a complaint.
-    blamed: BTreeSet<(usize, usize)>,
-    /// Whether some line could not be read, or belongs to another file.
+    /// Files and lines with syntax errors: further problems there are not reported.
+    malformed_lines: BTreeSet<(usize, usize)>,
+    /// Whether some line could not be read, or the tree is one of several files.
     incomplete: bool,
     pub(crate) report: Report,
-    pub(crate) asked: BTreeSet<Asked>,
+    pub(crate) requested: BTreeSet<RequestedKey>,
 }
 
 impl Context {
-    /// A context whose report begins with what is wrong with the syntax of the files.
-    pub(crate) fn new(files: Files, syntax: Explained) -> Self {
+    /// Creates a context whose report starts with the syntax errors of the files.
+    pub(crate) fn new(files: Files, syntax: SyntaxProblems) -> Self {
         let mut report = Report::default();
-        for problem in syntax.problems {
+        for problem in syntax.list {
             report.push(problem);
         }
         Self {
             files,
-            blamed: syntax.blamed,
+            malformed_lines: syntax.lines,
             incomplete: syntax.incomplete,
             report,
-            asked: BTreeSet::new(),
+            requested: BTreeSet::new(),
         }
     }
 
-    /// From here on, nothing is missed: what is absent here may stand in another file.
+    /// Stops reports of missing keys: they may be in another file.
     pub(crate) fn expect_part(&mut self) {
         self.incomplete = true;
     }
@@ -67,25 +67,29 @@ impl Context {
         self.files.place(span)
     }
 
-    /// Adds a diagnostic, unless it stands on a line that is already blamed for its syntax.
+    /// Adds a diagnostic, unless its line already has a syntax error.
     pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
         let row = diagnostic.place.row();
-        if !row.is_some_and(|row| self.blamed.contains(&row)) {
+        if !row.is_some_and(|row| self.malformed_lines.contains(&row)) {
             self.report.push(diagnostic);
         }
     }
 
-    /// Adds the errors that another reading of the same files found, and this one did not.
+    /// Adds the errors that only another pass over the same files found.
     pub(crate) fn complete(&mut self, mut other: Self) {
-        let blamed = &self.blamed;
-        let spared =
-            |found: &Diagnostic| !found.place.row().is_some_and(|row| blamed.contains(&row));
-        other.report.retain_errors(spared);
+        let malformed = &self.malformed_lines;
+        let relevant = |found: &Diagnostic| {
+            !found
+                .place
+                .row()
+                .is_some_and(|row| malformed.contains(&row))
+        };
+        other.report.retain_errors(relevant);
         self.report.complete(other.report);
     }
 
-    /// Adds a diagnostic about something absent, unless it may stand on a line that could not
-    /// be read.
+    /// Adds a diagnostic about an absent key, unless the key may be on a line that could not be
+    /// read.
     pub(crate) fn report_missing(&mut self, diagnostic: Diagnostic) {
         if !self.incomplete {
             self.report(diagnostic);
@@ -93,12 +97,12 @@ impl Context {
     }
 }
 
-/// A value of the tree and whose it is.
+/// A value of the tree and its key.
 #[derive(Clone)]
 pub(crate) struct Value<'t> {
     pub(crate) node: &'t DeValue<'t>,
     pub(crate) span: Range<usize>,
-    /// The key, for messages; for an element of an array the array's.
+    /// The key, for messages; for an element of an array that of the array.
     pub(crate) key: &'static str,
 }
 
@@ -123,10 +127,33 @@ impl<'t> Value<'t> {
         }
     }
 
-    /// Reports that this value will not do, and why.
+    /// Reports that this value is invalid, and why.
     pub(crate) fn reject<T>(&self, cx: &mut Context, message: impl Into<String>) -> Option<T> {
         cx.report(Diagnostic::error(self.place(cx), message));
         None
+    }
+
+    /// Rejects a value of the wrong type.
+    pub(crate) fn reject_type<T>(&self, cx: &mut Context, expected: &str) -> Option<T> {
+        self.reject(cx, self.mistyped(expected))
+    }
+
+    /// Rejects a value of the right type.
+    pub(crate) fn reject_value<T>(&self, cx: &mut Context, expected: &str) -> Option<T> {
+        self.reject(cx, self.invalid(expected))
+    }
+
+    /// Message about a value of the wrong type.
+    pub(crate) fn mistyped(&self, expected: &str) -> String {
+        format!("invalid type: {}, expected {expected}", describe(self.node))
+    }
+
+    /// Message about an invalid value of the right type.
+    pub(crate) fn invalid(&self, expected: &str) -> String {
+        format!(
+            "invalid value: {}, expected {expected}",
+            describe(self.node)
+        )
     }
 
     /// As [`Value::reject`], with advice.
@@ -140,7 +167,7 @@ impl<'t> Value<'t> {
         None
     }
 
-    /// Remarks on this value, which is accepted.
+    /// Adds a warning about this value, which is accepted.
     pub(crate) fn warn(
         &self,
         cx: &mut Context,
@@ -159,25 +186,22 @@ pub(crate) struct Section<'t> {
     header: Range<usize>,
     known: Vec<&'static str>,
     missing: Vec<&'static str>,
-    /// Whether an unknown key is only worth a warning.
+    /// Whether an unknown key is only a warning.
     lenient: bool,
-    /// Whether missing keys are passed over: which are needed depends on a mode not known.
-    forgiving: bool,
+    /// Whether missing keys are ignored, because the mode that requires them is unknown.
+    mode_unknown: bool,
 }
 
 impl<'t> Section<'t> {
-    /// The table `value` as section `name` (an entry of [`crate::SECTIONS`]).
+    /// Opens the table `value` as section `name` (of [`crate::SECTIONS`]).
     pub(crate) fn open(cx: &mut Context, name: &'static str, value: &Value<'t>) -> Option<Self> {
         if let DeValue::Table(table) = value.node {
             return Some(Self::of_table(name, table, value.span.clone()));
         }
-        let message = format!(
-            "invalid type: {}, expected a table",
-            crate::value::describe(value.node)
-        );
+        let message = value.mistyped("a table");
         if matches!(value.node, DeValue::Array(_)) && !name.contains('.') {
             let help = format!(
-                "this section stands once, in single brackets: `{}`",
+                "this section is not repeatable and needs single brackets: `{}`",
                 heading(name)
             );
             return value.reject_with(cx, message, help);
@@ -198,55 +222,72 @@ impl<'t> Section<'t> {
             known: Vec::new(),
             missing: Vec::new(),
             lenient: false,
-            forgiving: false,
+            mode_unknown: false,
         }
     }
 
-    /// From here on, keys belong to this mode of the section.
+    /// Sets the mode that the keys requested from here on belong to.
     pub(crate) fn set_mode(&mut self, mode: &'static str) {
         self.mode = Some(mode);
     }
 
-    /// Accepts unknown keys with a warning: where upstream accepts them silently.
+    /// The mode of a source, if it is known.
+    pub(crate) fn mode(&self) -> Option<&'static str> {
+        self.mode
+    }
+
+    /// Whether the file has the key.
+    pub(crate) fn contains(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// Makes the absence of `key` an error.
+    pub(crate) fn require(&mut self, key: &'static str) {
+        if !self.contains(key) {
+            self.missing.push(key);
+        }
+    }
+
+    /// Accepts unknown keys with a warning, where upstream accepts them silently.
     pub(crate) fn accept_unknown(&mut self) {
         self.lenient = true;
     }
 
-    /// Knows every documented key of the section, in whatever mode, and misses none: for a
-    /// section whose mode is not clear.
+    /// Accepts every documented key of the section, in any mode, and requires none: for a source
+    /// whose mode is unknown.
     pub(crate) fn accept_documented(&mut self) {
-        let documented = keys::KEYS.iter().filter(|doc| doc.section == self.name);
+        let documented = schema::KEYS.iter().filter(|doc| doc.section == self.name);
         for doc in documented {
             if !self.known.contains(&doc.key) {
                 self.known.push(doc.key);
             }
         }
-        self.forgiving = true;
+        self.mode_unknown = true;
     }
 
-    /// All that the table says, as plain TOML.
+    /// The table as plain TOML.
     pub(crate) fn settings(&self) -> toml::Table {
         settings::plain(self.table)
     }
 
-    /// The same, each value with its place.
-    pub(crate) fn said(&self, cx: &Context) -> Vec<Said> {
+    /// The values of the table, each with its place.
+    pub(crate) fn entries(&self, cx: &Context) -> Vec<Entry> {
         outline::of_table(cx, self.table)
     }
 
-    /// The table's place: its header.
+    /// Place of the header.
     pub(crate) fn place(&self, cx: &Context) -> Place {
         cx.place(self.header.clone())
     }
 
-    /// The value of `key`, if the file has one. This is the question that makes a key known.
+    /// Returns the value of `key`, if the file has one, and makes the key a known one.
     pub(crate) fn value(&mut self, cx: &mut Context, key: &'static str) -> Option<Value<'t>> {
-        cx.asked.insert((self.name, self.mode, key));
+        cx.requested.insert((self.name, self.mode, key));
         self.known.push(key);
         self.table.get(key).map(|node| Value::new(node, key))
     }
 
-    /// The value of `key`, converted; `None` if absent or wrong (and then reported).
+    /// Returns the value of `key`, converted; `None` if absent or invalid (which is reported).
     pub(crate) fn optional<T>(
         &mut self,
         cx: &mut Context,
@@ -257,7 +298,7 @@ impl<'t> Section<'t> {
         convert(cx, &value)
     }
 
-    /// The value of `key`, converted, or `default`.
+    /// Returns the value of `key`, converted, or `default`.
     pub(crate) fn or<T>(
         &mut self,
         cx: &mut Context,
@@ -268,55 +309,52 @@ impl<'t> Section<'t> {
         self.optional(cx, key, convert).unwrap_or(default)
     }
 
-    /// As [`Section::optional`], and the key's absence is an error.
+    /// As [`Section::optional`]; the absence of the key is an error.
     pub(crate) fn required<T>(
         &mut self,
         cx: &mut Context,
         key: &'static str,
         convert: impl FnOnce(&mut Context, &Value<'t>) -> Option<T>,
     ) -> Option<T> {
-        let value = self.value(cx, key);
-        if value.is_none() {
-            self.missing.push(key);
-        }
-        convert(cx, &value?)
+        self.require(key);
+        self.optional(cx, key, convert)
     }
 
-    /// Reports what was written and never asked for, and what was asked for in vain.
+    /// Reports unknown keys, and required keys that are absent.
     pub(crate) fn finish(self, cx: &mut Context) {
-        let mut misspelled = BTreeSet::new();
+        let mut misspelt = BTreeSet::new();
         for (key, _) in self.table {
             let name = key.get_ref().as_ref();
             if self.known.contains(&name) {
                 continue;
             }
-            // A key that is there already is not meant; a section may be meant again.
+            // A key that is present is not suggested; a section may be, as it may be repeated.
             let top = self.name.is_empty();
             let absent = |known: &&str| top || !self.table.contains_key(*known);
             let absent = self.known.iter().copied().filter(absent);
             let old = renamed::find(self.name, name);
-            let meant = match old {
+            let suggestion = match old {
                 Some(old) => old.right,
                 None => closest(name, absent),
             };
-            // A mere warning does not tell that a required key is absent.
+            // A misspelt required key is not reported as missing too, unless it was only a warning.
             if !self.lenient {
-                misspelled.extend(meant);
+                misspelt.extend(suggestion);
             }
             let advice = old.map(|old| old.advice);
-            let diagnostic = self.unknown(cx.place(key.span()), name, meant, advice);
+            let diagnostic = self.unknown(cx.place(key.span()), name, suggestion, advice);
             cx.report(diagnostic);
         }
-        if self.forgiving {
+        if self.mode_unknown {
             return;
         }
         for key in self.missing {
-            if misspelled.contains(key) {
+            if misspelt.contains(key) {
                 continue;
             }
             let message = format!("missing field `{key}` in {}", title(self.name, self.mode));
             let mut diagnostic = Diagnostic::error(cx.place(self.header.clone()), message);
-            if let Some(doc) = keys::find(self.name, self.mode, key) {
+            if let Some(doc) = schema::find(self.name, self.mode, key) {
                 diagnostic = diagnostic.with_help(format!("`{key}` ({}): {}", doc.kind, doc.doc));
             }
             cx.report_missing(diagnostic);
@@ -327,7 +365,7 @@ impl<'t> Section<'t> {
         &self,
         place: Place,
         name: &str,
-        meant: Option<&'static str>,
+        suggestion: Option<&'static str>,
         advice: Option<&str>,
     ) -> Diagnostic {
         let title = title(self.name, self.mode);
@@ -343,19 +381,19 @@ impl<'t> Section<'t> {
         if let Some(advice) = advice {
             return diagnostic.with_help(advice);
         }
-        if let Some(meant) = meant {
-            let meant = if self.name.is_empty() {
-                heading(meant)
+        if let Some(suggestion) = suggestion {
+            let suggestion = if self.name.is_empty() {
+                heading(suggestion)
             } else {
-                meant
+                suggestion
             };
-            return diagnostic.with_label(format!("did you mean `{meant}`?"));
+            return diagnostic.with_label(format!("did you mean `{suggestion}`?"));
         }
-        if let Some(elsewhere) = keys::elsewhere(self.name, self.mode, name) {
+        if let Some(elsewhere) = schema::elsewhere(self.name, self.mode, name) {
             return diagnostic.with_help(elsewhere);
         }
-        if let Some(twice) = closest(name, self.known.iter().copied()) {
-            return diagnostic.with_label(format!("`{twice}` is written already"));
+        if let Some(present) = closest(name, self.known.iter().copied()) {
+            return diagnostic.with_label(format!("`{present}` is already present"));
         }
         if self.name.is_empty() {
             let headings: Vec<&str> = self.known.iter().copied().map(heading).collect();
@@ -365,7 +403,7 @@ impl<'t> Section<'t> {
     }
 }
 
-/// The section as messages name it.
+/// Name of the section in messages.
 fn title(name: &'static str, mode: Option<&str>) -> String {
     match mode {
         Some(mode) => format!("`{}` of mode `{mode}`", heading(name)),
@@ -373,7 +411,7 @@ fn title(name: &'static str, mode: Option<&str>) -> String {
     }
 }
 
-/// The words in backquotes, with commas.
+/// The words in backquotes, separated by commas.
 pub(crate) fn list(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
     quoted.join(", ")

@@ -1,19 +1,97 @@
-//! Names that were never right here, or are no longer: what to write instead.
+//! Old names of keys, and wrong names with the right ones.
 //!
-//! Edit distance finds slips of the finger. This table holds what it cannot find: keys that
-//! ntpd-rs itself has renamed or removed, keys that its documentation at some time got wrong,
-//! and the words of other daemons for the same thing.
+//! An alias ([`ALIASES`]) is the old name of a key that is still accepted, with a warning, for
+//! one release. It is replaced in the tree of each file, so that everything after sees the new
+//! name only.
+//!
+//! The other names ([`TABLE`]) are errors. Edit distance finds typing errors; the table has
+//! what it cannot find: keys that ntpd-rs itself has renamed or removed, keys that its
+//! documentation at some time got wrong, and the terms of other daemons.
 
-/// A wrong name, the name in the same section that replaces it (if one does), and advice.
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::diagnostic::Diagnostic;
+use crate::layers::Files;
+use crate::schema::section_doc;
+
+/// The old name of a key.
+struct Alias {
+    /// The section.
+    section: &'static str,
+    old: &'static str,
+    new: &'static str,
+}
+
+/// Old names that are still accepted.
+const ALIASES: &[Alias] = &[Alias {
+    section: "server",
+    old: "rest-under-load",
+    new: "batching-under-load",
+}];
+
+/// Replaces the old names in the tree of a file. Returns a warning for each, or an error if the
+/// new name is present too.
+pub(crate) fn replace_aliases(tree: &mut DeTable<'_>, files: &Files) -> Vec<Diagnostic> {
+    let mut diagnostics = Vec::new();
+    for alias in ALIASES {
+        let Alias { section, old, new } = alias;
+        visit(tree, section, &mut |table| {
+            let Some((key, value)) = table.remove_entry(*old) else {
+                return;
+            };
+            let place = files.place(key.span());
+            let heading = section_doc(section).map_or(*section, |doc| doc.heading);
+            if let Some((present, _)) = table.get_key_value(*new) {
+                let message = format!("`{old}` in `{heading}` is the old name of `{new}`");
+                diagnostics.push(
+                    Diagnostic::error(place, message)
+                        .with_related(files.place(present.span()), "the new name is present too")
+                        .with_help(format!("remove `{old}`")),
+                );
+                return;
+            }
+            let message = format!("`{old}` in `{heading}` is deprecated");
+            diagnostics.push(
+                Diagnostic::warning(place, message).with_help(format!("rename it to `{new}`")),
+            );
+            table.insert(Spanned::new(key.span(), (*new).into()), value);
+        });
+    }
+    diagnostics
+}
+
+/// Calls `act` with each table that `path` (keys joined by dots) leads to.
+fn visit<'t>(table: &mut DeTable<'t>, path: &str, act: &mut dyn FnMut(&mut DeTable<'t>)) {
+    let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+    let Some(node) = table.get_mut(first) else {
+        return;
+    };
+    let mut visit_one = |table: &mut DeTable<'t>| match rest {
+        "" => act(table),
+        rest => visit(table, rest, act),
+    };
+    match node.get_mut() {
+        DeValue::Table(table) => visit_one(table),
+        DeValue::Array(elements) => elements.iter_mut().for_each(|element| {
+            if let DeValue::Table(table) = element.get_mut() {
+                visit_one(table);
+            }
+        }),
+        _ => {}
+    }
+}
+
+/// A wrong name, the name in the same section that replaces it (if any), and advice.
 pub(crate) struct Renamed {
-    /// The section it is written in, empty for the top level.
+    /// The section, empty for the top level.
     section: &'static str,
     wrong: &'static str,
     pub(crate) right: Option<&'static str>,
     pub(crate) advice: &'static str,
 }
 
-/// The entry for `wrong` in `section`, whatever its spelling (`min_poll`, `min-poll`).
+/// Finds the entry for `wrong` in `section`, in any spelling (`min_poll`, `min-poll`).
 pub(crate) fn find(section: &str, wrong: &str) -> Option<&'static Renamed> {
     let kebab = wrong.to_lowercase().replace('_', "-");
     TABLE
@@ -60,7 +138,7 @@ const TABLE: &[Renamed] = &[
     renamed("", "system", "synchronization", "named `[synchronization]` since 1.0"),
     renamed("", "observe", "observability", "the observation socket is `observation-path` in `[observability]`"),
     renamed("", "logging", "observability", "logging is set in `[observability]`"),
-    gone("", "configure", "run-time changes are no longer set up by a section of this name"),
+    gone("", "configure", "this section was removed; the control socket is `[control]`"),
     gone("", "csptp", "CSPTP is not part of this release"),
     gone("", "csptp-server", "CSPTP is not part of this release"),
 
@@ -80,9 +158,9 @@ const TABLE: &[Renamed] = &[
     renamed("source", "minpoll", "poll-interval-limits", "write `poll-interval-limits = { min = … }`, in log2 seconds"),
     renamed("source", "maxpoll", "poll-interval-limits", "write `poll-interval-limits = { max = … }`, in log2 seconds"),
     renamed("source", "poll-interval", "poll-interval-limits", "the range is `poll-interval-limits = { min = …, max = … }`, the first value `initial-poll-interval`"),
-    gone("source", "port", "the port is written behind the address: `address = \"ntp.example.org:123\"`"),
-    gone("source", "iburst", "leave it out: the first exchanges with a source are always quick"),
-    gone("source", "burst", "leave it out: the poll interval adapts by itself"),
+    gone("source", "port", "the port follows the address: `address = \"ntp.example.org:123\"`"),
+    gone("source", "iburst", "remove it: the first exchanges with a source are always frequent"),
+    gone("source", "burst", "remove it: the poll interval adapts by itself"),
     renamed("source", "key-id", "key", "write it as `key`: a number in the file of `[keys]`"),
     renamed("source", "keyid", "key", "write it as `key`: a number in the file of `[keys]`"),
     renamed("source", "xleave", "interleaved", "write it as `interleaved`"),
@@ -96,11 +174,11 @@ const TABLE: &[Renamed] = &[
     renamed("server", "key", "keys", "the keys that clients may use are a list: `keys = [1, 2]`"),
     renamed("server", "trustedkey", "keys", "the keys that clients may use are a list: `keys = [1, 2]`"),
     renamed("server", "burst", "rate-limiting-burst", "write it as `rate-limiting-burst`"),
-    renamed("server", "leak", "rate-limiting-leak", "write it as `rate-limiting-leak`: one request in so many"),
-    renamed("server", "kod", "rate-limiting-kiss", "write it as `rate-limiting-kiss`: one request in so many"),
+    renamed("server", "leak", "rate-limiting-leak", "write it as `rate-limiting-leak`: one request in this number"),
+    renamed("server", "kod", "rate-limiting-kiss", "write it as `rate-limiting-kiss`: one request in this number"),
     renamed("server", "ratelimit", "rate-limiting-cutoff-ms", "requests are limited by `rate-limiting-cutoff-ms` and `rate-limiting-cache-size`"),
-    renamed("server", "clientloglimit", "client-list-size", "write it as `client-list-size`: the number of addresses that are remembered"),
-    gone("server", "port", "the port is written behind the address: `listen = \"0.0.0.0:123\"`"),
+    renamed("server", "clientloglimit", "client-list-size", "write it as `client-list-size`: the number of addresses that are kept"),
+    gone("server", "port", "the port follows the address: `listen = \"0.0.0.0:123\"`"),
     renamed("nts-ke-server", "addr", "listen", "the address to listen on is `listen`"),
     renamed("nts-ke-server", "address", "listen", "the address to listen on is `listen`"),
     renamed("nts-ke-server", "cert-chain-path", "certificate-chain-path", "write it as `certificate-chain-path`"),
@@ -110,8 +188,8 @@ const TABLE: &[Renamed] = &[
     renamed("observability", "log", "log-level", "write it as `log-level`"),
     renamed("observability", "verbosity", "log-level", "write it as `log-level`"),
     renamed("observability", "socket", "observation-path", "write it as `observation-path`"),
-    gone("observability", "configure-permissions", "there is no configuration socket of this kind any more (removed in 1.0)"),
-    gone("observability", "configure-path", "there is no configuration socket of this kind any more (removed in 1.0)"),
+    gone("observability", "configure-permissions", "this configuration socket was removed in 1.0"),
+    gone("observability", "configure-path", "this configuration socket was removed in 1.0"),
 
     renamed("synchronization", "startup-panic-threshold", "startup-step-panic-threshold", "write it as `startup-step-panic-threshold`"),
     renamed("synchronization", "panic-threshold", "single-step-panic-threshold", "write it as `single-step-panic-threshold`"),
@@ -131,9 +209,9 @@ const TABLE: &[Renamed] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::{KEYS, SECTIONS};
+    use crate::schema::{KEYS, SECTIONS};
 
-    /// Advice that names a key nobody reads would send the reader in a circle.
+    /// Advice must not lead to another unknown key.
     #[test]
     fn every_replacement_exists_and_no_wrong_name_does() {
         for entry in TABLE {
@@ -148,5 +226,30 @@ mod tests {
             assert!(entry.right.is_none_or(exists), "{:?}", entry.right);
             assert!(!exists(entry.wrong), "{} is a name in use", entry.wrong);
         }
+    }
+
+    #[test]
+    fn aliases_are_accepted_with_a_warning_and_conflicts_are_errors() {
+        for alias in ALIASES {
+            let known = |name: &str| {
+                KEYS.iter()
+                    .any(|key| key.section == alias.section && key.key == name)
+            };
+            assert!(known(alias.new) && !known(alias.old), "{}", alias.old);
+        }
+        let server = "[[server]]\nlisten = \"[::]:123\"\n";
+        let old = format!("{server}rest-under-load = false\n");
+        let (config, warnings) = crate::parse(&old, "ntp.toml").unwrap();
+        assert!(!config.servers[0].batching_under_load);
+        assert_eq!(warnings.len(), 1);
+        assert_eq!(warnings[0].place.line(), Some(3));
+        assert!(
+            config.servers[0]
+                .settings
+                .contains_key("batching-under-load")
+        );
+        let both = format!("{old}batching-under-load = true\n");
+        let error = crate::parse(&both, "ntp.toml").unwrap_err();
+        assert_eq!(error.problems().len(), 1, "{error}");
     }
 }

@@ -1,8 +1,8 @@
-//! Everything found in the files of a configuration, bounded, and the error that a bad file becomes.
+//! All problems of the files of a configuration, bounded, and the error of an invalid file.
 //!
-//! The texts begin as upstream's do, because programs look for them: `config toml parsing
-//! error: ` before what is wrong inside the file, `io error while reading config: ` before what
-//! kept it from being read. All of the rest is the full list of problems with their excerpts.
+//! The texts have the prefixes of upstream, because programs match them: `config toml parsing
+//! error: ` for problems inside the file, `io error while reading config: ` for failures to read
+//! it. The full list of problems with their excerpts follows.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Diagnostic, Severity, Style, quote};
 
-/// Problems and remarks, of which only the first few hundred are kept: a file of another kind
-/// given by mistake must not produce a report as long as itself.
+/// Errors and warnings, limited in number: a file of another kind given by mistake must not
+/// produce a report as long as itself.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     errors: Vec<Diagnostic>,
@@ -33,12 +33,12 @@ impl Report {
         }
     }
 
-    /// Keeps only such errors.
+    /// Keeps only errors for which `keep` is true.
     pub(crate) fn retain_errors(&mut self, keep: impl FnMut(&Diagnostic) -> bool) {
         self.errors.retain(keep);
     }
 
-    /// Takes over the errors of another reading of the same files that this one does not have.
+    /// Adds the errors that only another pass over the same files found.
     pub(crate) fn complete(&mut self, other: Self) {
         let key = |found: &Diagnostic| (found.place.order(), found.message.clone());
         let mut known: BTreeSet<_> = self.errors.iter().map(key).collect();
@@ -50,15 +50,16 @@ impl Report {
         self.omitted = self.omitted.max(other.omitted);
     }
 
-    /// The warnings if there is no error, else the error; both in the order of the files. `name` is that of the main file.
-    pub(crate) fn conclude(mut self, name: &str) -> Result<Vec<Diagnostic>, LoadError> {
+    /// Returns the warnings, or the error if there is any; both in the order of the files. `name`
+    /// is the name of the main file.
+    pub(crate) fn finish(mut self, name: &str) -> Result<Vec<Diagnostic>, LoadError> {
         self.errors.sort_by_key(|found| found.place.order());
         self.warnings.sort_by_key(|found| found.place.order());
         if self.errors.is_empty() {
             return Ok(self.warnings);
         }
         Err(LoadError::Invalid(Invalid {
-            name: blamed(&self.errors, name),
+            name: affected_files(&self.errors, name),
             problems: self.errors,
             warnings: self.warnings,
             omitted: self.omitted,
@@ -69,18 +70,18 @@ impl Report {
 /// Why a configuration could not be loaded. `Display` is the whole report, without colours.
 #[derive(Debug)]
 pub enum LoadError {
-    /// The file could not be read: the operating system or the caller is to blame.
+    /// The file could not be read.
     Io {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         error: io::Error,
     },
-    /// The file was read, and what it says is not acceptable: its writer is to blame.
+    /// The file is invalid.
     Invalid(Invalid),
 }
 
-/// All that is wrong with a file.
+/// All problems of a file.
 #[derive(Debug)]
 pub struct Invalid {
     name: String,
@@ -97,7 +98,7 @@ impl LoadError {
         }
     }
 
-    /// The problems found in the file, in its order; empty for an I/O error.
+    /// The problems in the order of the file; empty for an I/O error.
     pub fn problems(&self) -> &[Diagnostic] {
         match self {
             Self::Io { .. } => &[],
@@ -105,7 +106,7 @@ impl LoadError {
         }
     }
 
-    /// The warnings that the same file would have had if it had been acceptable.
+    /// The warnings, in the order of the file; empty for an I/O error.
     pub fn warnings(&self) -> &[Diagnostic] {
         match self {
             Self::Io { .. } => &[],
@@ -139,8 +140,8 @@ impl LoadError {
     }
 }
 
-/// The files that have problems, for the head of the report.
-fn blamed(problems: &[Diagnostic], main: &str) -> String {
+/// The files that have problems, for the first line of the report.
+fn affected_files(problems: &[Diagnostic], main: &str) -> String {
     let files: BTreeSet<&str> = problems
         .iter()
         .filter_map(|found| found.place.file())
@@ -167,9 +168,9 @@ impl std::error::Error for LoadError {
     }
 }
 
-/// Diagnostics kept of one file, errors and warnings each.
+/// Maximum number of errors and of warnings that are kept.
 const KEPT: usize = 200;
-/// Problems drawn in one report.
+/// Maximum number of problems shown in a report.
 const SHOWN: usize = 50;
 
 #[cfg(test)]
@@ -178,18 +179,18 @@ mod tests {
     use crate::Place;
 
     #[test]
-    fn the_report_of_a_hopeless_file_is_bounded_and_says_so() {
+    fn reports_with_many_problems_are_truncated() {
         let mut report = Report::default();
         for _ in 0..10_000 {
             report.push(Diagnostic::error(Place::nowhere(), "unknown field `x`"));
         }
-        let text = report.conclude("ntp.toml").unwrap_err().to_string();
+        let text = report.finish("ntp.toml").unwrap_err().to_string();
         assert!(text.starts_with("config toml parsing error: 10000 problems in `ntp.toml`"));
         assert!(text.ends_with("… and 9950 more"), "{text}");
     }
 
     #[test]
-    fn an_io_error_names_the_file_after_the_operating_systems_words() {
+    fn io_errors_end_with_the_name_of_the_file() {
         let error = LoadError::io(Path::new("/x.toml"), io::ErrorKind::NotFound.into());
         assert_eq!(
             error.to_string(),

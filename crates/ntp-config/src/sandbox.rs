@@ -1,25 +1,27 @@
-//! `[sandbox]`: what the daemon gives up once it has what it needs. Ours alone.
+//! `[sandbox]`: privileges that the daemon drops after start-up. Not in upstream ntpd-rs.
 
-use crate::reader::{Context, Section, Value};
+use crate::schema::section;
 use crate::value;
 
-/// What the daemon gives up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SandboxConfig {
-    /// Whether files and system calls are restricted.
-    pub mode: SandboxMode,
-    /// The user that a daemon started by root becomes.
-    pub user: String,
+section! {
+    /// Privileges that the daemon drops after start-up.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct SandboxConfig: Default = "sandbox" [] {
+        mode: SandboxMode = |cx, value| value::choice(cx, value, SandboxMode::WORDS) => or(SandboxMode::Enforce),
+            "mode" "`off`, `warn` or `enforce`" "enforce" "Whether each thread is denied the files and system calls that it does not need; `warn` only writes such calls to the kernel's log. The command-line option takes precedence.";
+        user: String = value::string => or("ntpd-rs".into()),
+            "user" "string" "ntpd-rs" "User that a daemon started by root switches to, if that user exists; `root` does not switch.";
+    }
 }
 
-/// Whether what a thread does not need is refused to it.
+/// Whether a thread is denied what it does not need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SandboxMode {
-    /// Nothing is restricted.
+    /// No restriction.
     Off,
-    /// Nothing is refused; what would be is written to the kernel's log.
+    /// No restriction; violations are written to the kernel's log.
     Warn,
-    /// Everything that is not needed is refused.
+    /// Violations are denied.
     #[default]
     Enforce,
 }
@@ -31,28 +33,4 @@ impl SandboxMode {
         ("warn", Self::Warn),
         ("enforce", Self::Enforce),
     ];
-}
-
-impl Default for SandboxConfig {
-    fn default() -> Self {
-        Self {
-            mode: SandboxMode::default(),
-            user: "ntpd-rs".into(),
-        }
-    }
-}
-
-/// `[sandbox]`.
-pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<SandboxConfig> {
-    let defaults = SandboxConfig::default();
-    let mut section = Section::open(cx, "sandbox", value)?;
-    let mode = section.optional(cx, "mode", |cx, value| {
-        value::choice(cx, value, SandboxMode::WORDS)
-    });
-    let user = section.optional(cx, "user", value::text);
-    section.finish(cx);
-    Some(SandboxConfig {
-        mode: mode.unwrap_or(defaults.mode),
-        user: user.map_or(defaults.user, str::to_owned),
-    })
 }

@@ -1,4 +1,4 @@
-//! `[[server]]`: where time is served, and to whom.
+//! `[[server]]`: an address at which time is served, access control and rate limiting.
 
 use std::net::SocketAddr;
 
@@ -8,68 +8,88 @@ use toml::de::DeValue;
 
 use crate::address::NTP_PORT;
 use crate::document::{Located, Place};
-use crate::outline::Said;
+use crate::outline::Entry;
 use crate::reader::{Context, Section, Value};
+use crate::schema::{self, KeyDoc, section};
 use crate::subnet::{self, Subnet};
 use crate::symmetric;
-use crate::value::{self, describe};
+use crate::value;
 
-/// An address at which time is served.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ServerConfig {
-    /// Where the section begins.
-    pub place: Place,
-    /// Its keys as the file has them.
-    pub settings: toml::Table,
-    /// The same, each value with its place.
-    pub said: Vec<Said>,
-    /// The address to listen on.
-    pub listen: SocketAddr,
-    /// Clients that are refused; looked at first.
-    pub denylist: FilterList,
-    /// Clients that are served; looked at second. The action is for all others.
-    pub allowlist: FilterList,
-    /// Clients whose request rate is watched; 0 watches none.
-    pub rate_limiting_cache_size: usize,
-    /// Shortest time between two requests of a client, in milliseconds; 0 permits any.
-    pub rate_limiting_cutoff_ms: u64,
-    /// Requests of a client that are answered in a row before the cutoff holds.
-    pub rate_limiting_burst: u8,
-    /// After many refusals in a row, one request in 2^n is answered all the same; `None` never.
-    pub rate_limiting_leak: Option<u8>,
-    /// One refused request in 2^n gets a RATE kiss; `None` never.
-    pub rate_limiting_kiss: Option<u8>,
-    /// Transmit timestamps that each thread keeps for clients in interleaved mode; 0 switches the mode off.
-    pub interleaved_cache_size: usize,
-    /// Client addresses that are remembered, over all threads, for an operator to see; 0 remembers none.
-    pub client_list_size: usize,
-    /// Symmetric keys that clients may use, by number; `None` stands for all of the key file.
-    pub keys: Option<Vec<Located<KeyId>>>,
-    /// What is done with requests without NTS; `None` answers them.
-    pub require_nts: Option<FilterAction>,
-    /// Versions that are answered; may be empty, and then nothing is.
-    pub accept_ntp_versions: Vec<NtpVersion>,
-    /// Threads that serve; `None` takes one for each processor.
-    pub workers: Option<usize>,
-    /// Whether threads gather requests for a tenth of a millisecond while there are very many.
-    pub rest_under_load: bool,
+section! {
+    /// An address at which time is served.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct ServerConfig = "server" [] {
+        + place: Place = schema::place, "Start of the section.";
+        + settings: toml::Table = schema::settings, "Its keys as the file has them.";
+        + entries: Vec<Entry> = schema::entries, "The same, each value with its place.";
+        listen: SocketAddr = |cx, value| value::socket_address(cx, value, NTP_PORT) => required,
+            "listen" "string" "required" "Address and port to listen on, for example `0.0.0.0:123` or `[::]:123`.";
+        denylist: FilterList = |cx, value| filter_list(cx, value, DENYLIST) => or(FilterList {
+                filter: Vec::new(), action: FilterAction::Deny,
+            }),
+            "denylist" "table" "no clients" "Clients that are refused; checked first.";
+        allowlist: FilterList = |cx, value| filter_list(cx, value, ALLOWLIST) => or(FilterList {
+                filter: vec![Subnet::ALL_IPV6, Subnet::ALL_IPV4], action: FilterAction::Ignore,
+            }),
+            "allowlist" "table" "all clients" "Clients that are served; checked second. All clients that it does not contain are refused.";
+        rate_limiting_cache_size: usize = value::whole => or(0),
+            "rate-limiting-cache-size" "integer" "0" "Number of client addresses whose request rate is tracked; 0 switches rate limiting off.";
+        rate_limiting_cutoff_ms: u64 = value::whole => or(0),
+            "rate-limiting-cutoff-ms" "integer, milliseconds" "0" "Minimum interval between two requests of one address; 0 permits any.";
+        rate_limiting_burst: u8 = burst => or(RateLimit::NONE.burst),
+            "rate-limiting-burst" "integer" "1" "Number of requests of one address that are answered in a row before the cutoff applies, 1 to 255; one is regained in each cutoff interval.";
+        rate_limiting_leak: Option<u8> = one_in => or(RateLimit::NONE.leak),
+            "rate-limiting-leak" "`0` or a power of two" "8" "After 16 refusals in a row, one request in this number is answered nevertheless, so that forged requests cannot silence a client; 0 is none.";
+        rate_limiting_kiss: Option<u8> = one_in => or(None),
+            "rate-limiting-kiss" "`0` or a power of two" "0" "One refused request in this number gets a RATE kiss, which asks the client to slow down; 0 is none, 1 all.";
+        interleaved_cache_size: usize = |cx, value| value::within(cx, value, 0..=Policy::MAX_INTERLEAVED_PAIRS)
+                => or(Policy::INTERLEAVED_PAIRS),
+            "interleaved-cache-size" "integer" "4096" "Transmit timestamps that each thread keeps for clients in interleaved mode (RFC 9769), 24 octets each; 0 switches the mode off.";
+        client_list_size: usize = |cx, value| value::within(cx, value, 0..=ClientList::MAX_ENTRIES) => or(0),
+            "client-list-size" "integer" "0" "Number of client addresses, over all threads, that are kept for `ntp-ctl clients`, up to 65536, 72 octets each: those with the most requests. 0 keeps none.";
+        keys: Option<Vec<Located<KeyId>>> = |cx, value| value::array(cx, value, symmetric::key_id) => optional,
+            "keys" "list of integers" "all keys of the key file" "Numbers of the symmetric keys that clients may use; with an empty list, authentication codes are not checked.";
+        require_nts: Option<FilterAction> = require_nts => or(None),
+            "require-nts" "boolean, `\"ignore\"` or `\"deny\"`" "false" "Whether requests without NTS are refused, and how; `true` is `\"ignore\"`.";
+        accept_ntp_versions: Vec<NtpVersion> = |cx, value| value::array(cx, value, version)
+                => or(vec![NtpVersion::V3, NtpVersion::V4]),
+            "accept-ntp-versions" "list of `3`, `4` and `5`" "[3, 4]" "Protocol versions that are answered.";
+        workers: Option<usize> = |cx, value| value::within(cx, value, 1..=MAX_WORKERS) => optional,
+            "workers" "integer" "the number of processors" "Number of threads that serve this address; the requests of one client go to one thread.";
+        batching_under_load: bool = value::boolean => or(true),
+            "batching-under-load" "boolean" "true" "Whether a thread that receives more than ten thousand requests a second collects them for a tenth of a millisecond at a time: replies are sent that much later, with correct timestamps, for a fraction of the processor time.";
+    }
 }
 
-/// Networks, and what happens to clients in them (deny list) or outside of them (allow list).
+/// Catches typing errors; no machine needs more threads.
+const MAX_WORKERS: usize = 1024;
+const DENYLIST: &str = "server.denylist";
+const ALLOWLIST: &str = "server.allowlist";
+
+/// Keys of the access lists.
+#[rustfmt::skip]
+pub(crate) const FILTER_KEYS: &[KeyDoc] = &[
+    KeyDoc::new(DENYLIST, ["filter", "list of strings", "required", "Networks, for example `192.0.2.0/24`."]),
+    KeyDoc::new(DENYLIST, ["action", "`ignore` or `deny`", "required", "Response to clients in the list: none, or a DENY kiss."]),
+    KeyDoc::new(ALLOWLIST, ["filter", "list of strings", "required", "Networks, for example `2001:db8::/32`."]),
+    KeyDoc::new(ALLOWLIST, ["action", "`ignore` or `deny`", "required", "Response to clients that are not in the list: none, or a DENY kiss."]),
+];
+
+/// Networks, and the response to clients in them (deny list) or outside of them (allow list).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterList {
     /// The networks.
     pub filter: Vec<Subnet>,
-    /// What happens.
+    /// The response.
     pub action: FilterAction,
 }
 
-/// What is done with a request that is not to be answered.
+/// Response to a refused request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilterAction {
-    /// Nothing is sent.
+    /// None.
     Ignore,
-    /// A DENY kiss is sent (RFC 5905 section 7.4).
+    /// A DENY kiss (RFC 5905 section 7.4).
     Deny,
 }
 
@@ -95,102 +115,13 @@ impl NtpVersion {
     }
 }
 
-/// All `[[server]]` sections.
-pub(crate) fn read_all(cx: &mut Context, value: &Value<'_>) -> Option<Vec<ServerConfig>> {
-    value::sections(cx, value, "server", read)
-}
-
-fn read(cx: &mut Context, mut section: Section<'_>) -> Option<ServerConfig> {
-    let place = section.place(cx);
-    let settings = section.settings();
-    let said = section.said(cx);
-    let listen = section.required(cx, "listen", |cx, value| {
-        value::socket_address(cx, value, NTP_PORT)
-    });
-    let nobody = FilterList {
-        filter: Vec::new(),
-        action: FilterAction::Deny,
-    };
-    let everybody = FilterList {
-        filter: vec![Subnet::ALL_IPV6, Subnet::ALL_IPV4],
-        action: FilterAction::Ignore,
-    };
-    let denylist = section.or(
-        cx,
-        "denylist",
-        |cx, value| filter_list(cx, value, "server.denylist"),
-        nobody,
-    );
-    let allowlist = section.or(
-        cx,
-        "allowlist",
-        |cx, value| filter_list(cx, value, "server.allowlist"),
-        everybody,
-    );
-    let rate_limiting_cache_size = section.or(cx, "rate-limiting-cache-size", value::whole, 0);
-    let rate_limiting_cutoff_ms = section.or(cx, "rate-limiting-cutoff-ms", value::whole, 0);
-    let rate_limiting_burst = section.or(cx, "rate-limiting-burst", burst, DEFAULT_BURST);
-    let rate_limiting_leak = section.or(cx, "rate-limiting-leak", one_in, DEFAULT_LEAK);
-    let rate_limiting_kiss = section.or(cx, "rate-limiting-kiss", one_in, None);
-    let interleaved_cache_size = section.or(
-        cx,
-        "interleaved-cache-size",
-        |cx, value| at_most(cx, value, Policy::MAX_INTERLEAVED_PAIRS),
-        Policy::INTERLEAVED_PAIRS,
-    );
-    let client_list_size = section.or(
-        cx,
-        "client-list-size",
-        |cx, value| at_most(cx, value, ClientList::MAX_ENTRIES),
-        0,
-    );
-    let keys = section.optional(cx, "keys", |cx, value| {
-        value::array(cx, value, symmetric::key_id)
-    });
-    let require_nts = section.or(cx, "require-nts", require_nts, None);
-    let accept_ntp_versions = section.or(
-        cx,
-        "accept-ntp-versions",
-        |cx, value| value::array(cx, value, version),
-        vec![NtpVersion::V3, NtpVersion::V4],
-    );
-    let workers = section.optional(cx, "workers", workers);
-    let rest_under_load = section.or(cx, "rest-under-load", value::boolean, true);
-    section.finish(cx);
-    Some(ServerConfig {
-        place,
-        settings,
-        said,
-        listen: listen?,
-        denylist,
-        allowlist,
-        rate_limiting_cache_size,
-        rate_limiting_cutoff_ms,
-        rate_limiting_burst,
-        rate_limiting_leak,
-        rate_limiting_kiss,
-        interleaved_cache_size,
-        client_list_size,
-        keys,
-        require_nts,
-        accept_ntp_versions,
-        workers,
-        rest_under_load,
-    })
-}
-
 fn burst(cx: &mut Context, value: &Value<'_>) -> Option<u8> {
-    let number: usize = value::whole(cx, value)?;
-    match u8::try_from(number) {
-        Ok(burst) if burst > 0 => Some(burst),
-        _ => value.reject(
-            cx,
-            format!("invalid value: {number}, expected a number from 1 to 255"),
-        ),
-    }
+    let burst = value::within(cx, value, 1..=usize::from(u8::MAX))?;
+    u8::try_from(burst).ok()
 }
 
-/// A share, written as "one in so many": a power of two, or 0 for none. The outer `None` is a rejected value.
+/// Binary logarithm of a ratio "one in n": a power of two, or 0 for none. The outer `None` is a
+/// rejected value.
 fn one_in(cx: &mut Context, value: &Value<'_>) -> Option<Option<u8>> {
     const MOST: usize = 1 << 16;
     let number: usize = value::whole(cx, value)?;
@@ -203,32 +134,8 @@ fn one_in(cx: &mut Context, value: &Value<'_>) -> Option<Option<u8>> {
     let near = number.min(MOST).next_power_of_two();
     value.reject_with(
         cx,
-        format!("invalid value: {number}, expected 0 or a power of two up to {MOST}"),
+        value.invalid(&format!("0 or a power of two up to {MOST}")),
         format!("write {near} for one request in {near}, or 0 for none"),
-    )
-}
-
-fn at_most(cx: &mut Context, value: &Value<'_>, most: usize) -> Option<usize> {
-    let number = value::whole(cx, value)?;
-    if number <= most {
-        return Some(number);
-    }
-    value.reject(
-        cx,
-        format!("invalid value: {number}, expected a number from 0 to {most}"),
-    )
-}
-
-fn workers(cx: &mut Context, value: &Value<'_>) -> Option<usize> {
-    /// A slip of the finger is caught, and no machine needs more.
-    const MOST: usize = 1024;
-    let number = value::whole(cx, value)?;
-    if (1..=MOST).contains(&number) {
-        return Some(number);
-    }
-    value.reject(
-        cx,
-        format!("invalid value: {number}, expected a number from 1 to {MOST}"),
     )
 }
 
@@ -256,13 +163,7 @@ fn require_nts(cx: &mut Context, value: &Value<'_>) -> Option<Option<FilterActio
         DeValue::Boolean(false) => Some(None),
         DeValue::Boolean(true) => Some(Some(FilterAction::Ignore)),
         DeValue::String(_) => action(cx, value).map(Some),
-        other => {
-            let message = format!(
-                "invalid type: {}, expected `true`, `false`, `\"ignore\"` or `\"deny\"`",
-                describe(other)
-            );
-            value.reject(cx, message)
-        }
+        _ => value.reject_type(cx, "`true`, `false`, `\"ignore\"` or `\"deny\"`"),
     }
 }
 
@@ -272,16 +173,9 @@ fn version(cx: &mut Context, value: &Value<'_>) -> Option<NtpVersion> {
         3 => Some(NtpVersion::V3),
         4 => Some(NtpVersion::V4),
         5 => Some(NtpVersion::V5),
-        other => value.reject(
-            cx,
-            format!("invalid value: integer `{other}`, expected {expected}"),
-        ),
+        _ => value.reject_value(cx, expected),
     }
 }
-
-/// Of the limiter itself, so that the two cannot differ.
-const DEFAULT_BURST: u8 = RateLimit::NONE.burst;
-const DEFAULT_LEAK: Option<u8> = RateLimit::NONE.leak;
 
 const ACTIONS: &[(&str, FilterAction)] = &[
     ("ignore", FilterAction::Ignore),

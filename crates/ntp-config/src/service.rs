@@ -1,33 +1,25 @@
-//! `[service]`: what the service manager is told. Ours alone.
+//! `[service]`: notification of the service manager. Not in upstream ntpd-rs.
 
-use crate::reader::{Context, Section, Value};
+use crate::schema::section;
 use crate::value;
 
-/// What the service manager (systemd) is told.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ServiceConfig {
-    /// When it hears that the daemon is ready.
-    pub ready: Ready,
+section! {
+    /// Notification of the service manager (systemd).
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct ServiceConfig: Default = "service" [] {
+        ready: Ready = |cx, value| value::choice(cx, value, MOMENTS) => or(Ready::Started),
+            "ready" "`started` or `synchronized`" "started" "When the daemon reports readiness to systemd, so that services ordered after it may start: once it runs, or once the clock is synchronised for the first time. The start-up timeout of systemd is extended while the daemon waits. If no source is configured, `synchronized` means `started`.";
+    }
 }
 
-/// When the daemon counts as ready, and what is ordered after it may start.
+/// When the daemon reports readiness.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ready {
-    /// Once everything is open and the first requests are about to leave.
+    /// Once all sockets are open and the first requests are about to be sent.
     #[default]
     Started,
-    /// Once the clock is synchronised for the first time; as started where no source is configured.
+    /// Once the clock is synchronised for the first time; as `Started` if no source is configured.
     Synchronized,
-}
-
-/// `[service]`.
-pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<ServiceConfig> {
-    let mut section = Section::open(cx, "service", value)?;
-    let ready = section.optional(cx, "ready", |cx, value| value::choice(cx, value, MOMENTS));
-    section.finish(cx);
-    Some(ServiceConfig {
-        ready: ready.unwrap_or_default(),
-    })
 }
 
 const MOMENTS: &[(&str, Ready)] = &[

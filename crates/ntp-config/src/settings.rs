@@ -1,11 +1,11 @@
-//! A section's keys as plain TOML, without their places.
+//! The keys of a section as plain TOML, without their places.
 //!
-//! Changes at run time come as keys too, are laid over those that the file has, and are read by the same parser. What results can be
-//! written to a file again.
+//! Changes at run time are keys too: they are merged with those of the file and read by the same
+//! parser. The result can be written to a file again.
 
 use toml::de::{DeTable, DeValue};
 
-/// The table as plain values. What is no number after all is left out: the parser has said so.
+/// Converts a table. Numbers out of range are left out; the parser reports them.
 pub(crate) fn plain(table: &DeTable<'_>) -> toml::Table {
     let entries = table.iter();
     let plain = entries.filter_map(|(key, node)| {
@@ -15,7 +15,7 @@ pub(crate) fn plain(table: &DeTable<'_>) -> toml::Table {
     plain.collect()
 }
 
-/// A value as TOML without its place.
+/// Converts a value.
 pub(crate) fn value(node: &DeValue<'_>) -> Option<toml::Value> {
     Some(match node {
         DeValue::String(text) => toml::Value::String(text.to_string()),

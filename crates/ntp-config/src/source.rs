@@ -1,7 +1,7 @@
-//! `[[source]]`: where time comes from.
+//! `[[source]]`: a time source.
 //!
-//! The key `mode` decides which other keys there are. When it is missing or unknown, the keys
-//! of all modes are let pass, so that one wrong word does not make every line below it wrong.
+//! The key `mode` decides which other keys there are. If it is missing or unknown, the keys of
+//! all modes are accepted, so that one wrong word does not make every line below it wrong.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -13,28 +13,30 @@ use crate::address::{self, Address, NTP_PORT, NTS_KE_PORT};
 use crate::diagnostic::Diagnostic;
 use crate::disabled;
 use crate::document::{Located, Place};
-use crate::outline::Said;
-use crate::poll::{self, PollOverrides};
+use crate::outline::Entry;
+use crate::poll::PollOverrides;
 use crate::reader::{Context, Section, Value};
-use crate::refclock::{self, PpsSource, SockSource};
+use crate::refclock::{PpsSource, SockSource};
+use crate::schema::{KeyDoc, Table, section};
 use crate::symmetric;
-use crate::value::{self, describe};
+use crate::value;
 
-/// A source of time.
+/// A time source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceConfig {
-    /// Where its mode is written.
+    /// Place of its mode.
     pub place: Place,
     /// Its keys as the file has them.
     pub settings: toml::Table,
     /// The same, each value with its place.
-    pub said: Vec<Said>,
-    /// What it is.
+    pub entries: Vec<Entry>,
+    /// Its mode and keys.
     pub kind: SourceKind,
 }
 
 impl SourceConfig {
-    /// The name by which it is known to the engine and to operators: its address with the port, the path of a reference clock.
+    /// The name that the engine and operators use: the address with its port, or the path of a
+    /// reference clock.
     pub fn name(&self) -> Option<String> {
         match &self.kind {
             SourceKind::Sock(sock) => Some(sock.path.display().to_string()),
@@ -43,20 +45,20 @@ impl SourceConfig {
         }
     }
 
-    /// Whether `text` is its address (with or without the usual port) or path.
-    pub fn is_called(&self, text: &str) -> bool {
-        let usual = match self.kind {
+    /// Whether `text` is its address (with or without the default port) or path.
+    pub(crate) fn has_name(&self, text: &str) -> bool {
+        let default_port = match self.kind {
             SourceKind::Nts(_) | SourceKind::NtsPool(_) => NTS_KE_PORT,
             _ => NTP_PORT,
         };
         match self.kind.ntp() {
-            Some(ntp) => disabled::means(text, &ntp.address, usual),
+            Some(ntp) => disabled::is_address(text, &ntp.address, default_port),
             None => self.name().as_deref() == Some(text),
         }
     }
 }
 
-/// What a source is, by its `mode`.
+/// Mode of a source, and its keys.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceKind {
     /// `server`: one NTP server.
@@ -69,7 +71,7 @@ pub enum SourceKind {
     NtsPool(NtsPoolSource),
     /// `sock`: samples that a program writes to a Unix socket.
     Sock(SockSource),
-    /// `pps`: a pulse per second.
+    /// `pps`: a pulse-per-second signal.
     Pps(PpsSource),
 }
 
@@ -86,7 +88,7 @@ impl SourceKind {
         }
     }
 
-    /// What sources that speak NTP have in common; `None` for a reference clock.
+    /// The keys that all NTP sources have; `None` for a reference clock.
     pub const fn ntp(&self) -> Option<&NtpSource> {
         match self {
             Self::Server(ntp) => Some(ntp),
@@ -97,11 +99,11 @@ impl SourceKind {
         }
     }
 
-    /// How many sources this can become that count towards `minimum-agreeing-sources`. A
-    /// pulse has no number of its own and never counts.
-    pub const fn potential(&self) -> usize {
+    /// Maximum number of sources that it contributes to `minimum-agreeing-sources`. A PPS source
+    /// does not number seconds and never counts.
+    pub const fn maximum_voters(&self) -> usize {
         if let Some(ntp) = self.ntp()
-            && ntp.opinion.noselect
+            && ntp.selection.noselect
         {
             return 0;
         }
@@ -114,37 +116,7 @@ impl SourceKind {
     }
 }
 
-/// The keys that all sources that speak NTP have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NtpSource {
-    /// The server, or its key exchange server.
-    pub address: Address,
-    /// The protocol version.
-    pub version: Located<VersionChoice>,
-    /// Poll intervals, where they differ from `[source-defaults]`.
-    pub poll: PollOverrides,
-    /// What the operator thinks of it.
-    pub opinion: Opinion,
-    /// The number of the symmetric key that its packets are signed with; modes `server` and `pool` only.
-    pub key: Option<Located<KeyId>>,
-    /// Whether interleaved mode (RFC 9769) is tried.
-    pub interleaved: bool,
-}
-
-/// What the operator thinks of a source, beyond what measurements say. These keys are ours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Opinion {
-    /// Used in place of sources without this mark, as long as it is part of the majority.
-    pub prefer: bool,
-    /// Right by decree: only sources that agree with the trusted ones are used.
-    pub trust: bool,
-    /// Without at least one such source in the majority nothing is steered.
-    pub require: bool,
-    /// Measured and shown, never used.
-    pub noselect: bool,
-}
-
-/// The protocol version spoken with a source.
+/// Protocol version of a source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VersionChoice {
     /// NTPv4 (RFC 5905).
@@ -152,57 +124,122 @@ pub enum VersionChoice {
     V4,
     /// The NTPv5 draft.
     V5,
-    /// NTPv4, and NTPv5 where the server shows that it can.
+    /// NTPv4, and NTPv5 if the server supports it.
     Auto,
 }
 
-/// Keys of mode `pool`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolSource {
-    /// The common keys; the address is the pool's name.
-    pub ntp: NtpSource,
-    /// How many members are used at the same time.
-    pub count: usize,
-    /// Members that are never used.
-    pub ignore: Vec<IpAddr>,
+/// The key that decides which other keys there are.
+pub(crate) const MODE: KeyDoc = KeyDoc::new(
+    "source",
+    [
+        "mode",
+        "`server`, `pool`, `nts`, `nts-pool`, `sock` or `pps`",
+        "required",
+        "Kind of this source.",
+    ],
+);
+
+section! {
+    pub(crate) struct ServerAddress = "source" ["server", "pool"] {
+        address: Address = |cx, value| address::read(cx, value, NTP_PORT) => required,
+            "address" "string" "required" "Host name or IP address, with an optional port (default 123).";
+    }
 }
 
-/// Keys of mode `nts`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NtsSource {
-    /// The common keys; the address is the key exchange server's.
-    pub ntp: NtpSource,
-    /// How the key exchange server is found and believed.
-    pub key_exchange: KeyExchange,
+section! {
+    pub(crate) struct KeyExchangeAddress = "source" ["nts", "nts-pool"] {
+        address: Address = |cx, value| address::read(cx, value, NTS_KE_PORT) => required,
+            "address" "string" "required" "Host name or IP address of the key exchange server, with an optional port (default 4460).";
+    }
 }
 
-/// Keys of mode `nts-pool`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NtsPoolSource {
-    /// The common keys; the address is the broker's.
-    pub ntp: NtpSource,
-    /// How the broker is found and believed.
-    pub key_exchange: KeyExchange,
-    /// How many members are used at the same time.
-    pub count: usize,
+section! {
+    /// Keys that all NTP sources have.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct NtpSource = "source" ["server", "pool", "nts", "nts-pool"] {
+        + address: Address = address, "The server, or its key exchange server.";
+        + poll: PollOverrides = PollOverrides::read_keys, "Poll interval settings.";
+        + selection: SelectionOptions = SelectionOptions::read_keys, "Selection options.";
+        + key: Option<Located<KeyId>> = key, "Symmetric key of requests and replies (modes `server` and `pool`).";
+        version: Located<VersionChoice> = version => or(VersionChoice::V4.into()),
+            "ntp-version" "`4`, `5` or `\"auto\"`" "4" "Protocol version; `auto` starts with 4 and switches to 5 if the server supports it.";
+        interleaved: bool = value::boolean => or(false),
+            "interleaved" "boolean" "false" "Whether the client requests interleaved mode (RFC 9769), in which the server's timestamps are those of its kernel or network card; it falls back to basic mode by itself. Requests then repeat the server's last receive timestamp, and two follow each other at poll intervals above 8 s.";
+    }
 }
 
-/// How a key exchange server is found and believed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeyExchange {
-    /// PEM file of certificate authorities trusted in addition to the system's.
-    pub certificate_authority: Option<Located<PathBuf>>,
-    /// Whether the server is looked up by its SRV record.
-    pub srv_resolution: bool,
+section! {
+    /// Selection options of a source, as chrony has them.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct SelectionOptions: Default = "source" ["server", "pool", "nts", "nts-pool"] {
+        prefer: bool = value::boolean => or(false),
+            "prefer" "boolean" "false" "Used instead of sources without this option, as long as it agrees with the majority.";
+        trust: bool = value::boolean => or(false),
+            "trust" "boolean" "false" "Assumed to be correct: only sources that agree with the trusted ones are used.";
+        require: bool = value::boolean => or(false),
+            "require" "boolean" "false" "The clock is corrected only if at least one such source is part of the majority.";
+        noselect: bool = value::boolean => or(false),
+            "noselect" "boolean" "false" "Measured and shown, but never used.";
+    }
 }
 
-/// All `[[source]]` sections.
+section! {
+    pub(crate) struct SymmetricKey = "source" ["server", "pool"] {
+        key: Option<Located<KeyId>> = symmetric::key_id => optional,
+            "key" "integer" "none" "Number of the symmetric key that authenticates requests and replies; see `[keys]`.";
+    }
+}
+
+section! {
+    /// Keys of mode `pool`.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct PoolSource = "source" ["pool"] {
+        + ntp: NtpSource = NtpSource::read_keys, "The common keys.";
+        count: usize = value::whole => or(4),
+            "count" "integer" "4" "Number of servers of the pool that are used at the same time.";
+        ignore: Vec<IpAddr> = |cx, value| value::array(cx, value, value::ip_address) => or(Vec::new()),
+            "ignore" "list of IP addresses" "[]" "Addresses of the pool that are never used.";
+    }
+}
+
+section! {
+    /// Keys of mode `nts`.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct NtsSource = "source" ["nts"] {
+        + ntp: NtpSource = NtpSource::read_keys, "The common keys; the address is the key exchange server's.";
+        + key_exchange: KeyExchange = KeyExchange::read_keys, "How the key exchange server is found and verified.";
+    }
+}
+
+section! {
+    /// Keys of mode `nts-pool`.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct NtsPoolSource = "source" ["nts-pool"] {
+        + ntp: NtpSource = NtpSource::read_keys, "The common keys; the address is the broker's.";
+        + key_exchange: KeyExchange = KeyExchange::read_keys, "How the broker is found and verified.";
+        count: usize = value::whole => or(4),
+            "count" "integer" "4" "Number of servers of the pool that are used at the same time.";
+    }
+}
+
+section! {
+    /// How a key exchange server is found and verified.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct KeyExchange: Default = "source" ["nts", "nts-pool"] {
+        certificate_authority: Option<Located<PathBuf>> = value::located_path => optional,
+            "certificate-authority" "path" "none" "PEM file of certificate authorities that are trusted in addition to the system's.";
+        srv_resolution: bool = value::boolean => or(false),
+            "enable-srv-resolution" "boolean" "false" "Whether the server is looked up by its SRV record (experimental).";
+    }
+}
+
+/// Reads all `[[source]]` sections.
 pub(crate) fn read_all(cx: &mut Context, value: &Value<'_>) -> Option<Vec<SourceConfig>> {
     value::sections(cx, value, "source", read)
 }
 
 fn read(cx: &mut Context, mut section: Section<'_>) -> Option<SourceConfig> {
-    let source = match section.value(cx, "mode") {
+    let source = match section.value(cx, MODE.key) {
         None => {
             let place = section.place(cx);
             cx.report_missing(
@@ -220,100 +257,46 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<SourceConfig> {
         section.accept_documented();
     }
     let settings = section.settings();
-    let said = section.said(cx);
+    let entries = section.entries(cx);
     section.finish(cx);
     let (place, kind) = source?;
     kind.map(|kind| SourceConfig {
         place,
         settings,
-        said,
+        entries,
         kind,
     })
 }
 
 type ReadKind = fn(&mut Context, &mut Section<'_>) -> Option<SourceKind>;
 
+#[rustfmt::skip]
 const MODES: &[(&str, (&str, ReadKind))] = &[
-    ("server", ("server", server)),
-    ("pool", ("pool", pool)),
-    ("nts", ("nts", nts)),
-    ("nts-pool", ("nts-pool", nts_pool)),
-    ("sock", ("sock", refclock::sock)),
-    ("pps", ("pps", refclock::pps)),
+    ("server", ("server", |cx, section| NtpSource::read_keys(cx, section).map(SourceKind::Server))),
+    ("pool", ("pool", |cx, section| PoolSource::read_keys(cx, section).map(SourceKind::Pool))),
+    ("nts", ("nts", |cx, section| NtsSource::read_keys(cx, section).map(SourceKind::Nts))),
+    ("nts-pool", ("nts-pool", |cx, section| NtsPoolSource::read_keys(cx, section).map(SourceKind::NtsPool))),
+    ("sock", ("sock", |cx, section| SockSource::read_keys(cx, section).map(SourceKind::Sock))),
+    ("pps", ("pps", |cx, section| PpsSource::read_keys(cx, section).map(SourceKind::Pps))),
 ];
 
-fn server(cx: &mut Context, section: &mut Section<'_>) -> Option<SourceKind> {
-    let ntp = keyed(cx, section);
-    Some(SourceKind::Server(ntp?))
+fn uses_key_exchange(section: &Section<'_>) -> bool {
+    matches!(section.mode(), Some("nts" | "nts-pool"))
 }
 
-fn pool(cx: &mut Context, section: &mut Section<'_>) -> Option<SourceKind> {
-    let ntp = keyed(cx, section);
-    let count = section.or(cx, "count", value::whole, DEFAULT_COUNT);
-    let addresses =
-        |cx: &mut Context, value: &Value<'_>| value::array(cx, value, value::ip_address);
-    let ignore = section.or(cx, "ignore", addresses, Vec::new());
-    let ntp = ntp?;
-    Some(SourceKind::Pool(PoolSource { ntp, count, ignore }))
-}
-
-fn nts(cx: &mut Context, section: &mut Section<'_>) -> Option<SourceKind> {
-    let ntp = ntp(cx, section, NTS_KE_PORT);
-    let key_exchange = key_exchange(cx, section);
-    let ntp = ntp?;
-    Some(SourceKind::Nts(NtsSource { ntp, key_exchange }))
-}
-
-fn nts_pool(cx: &mut Context, section: &mut Section<'_>) -> Option<SourceKind> {
-    let ntp = ntp(cx, section, NTS_KE_PORT);
-    let key_exchange = key_exchange(cx, section);
-    let count = section.or(cx, "count", value::whole, DEFAULT_COUNT);
-    Some(SourceKind::NtsPool(NtsPoolSource {
-        ntp: ntp?,
-        key_exchange,
-        count,
-    }))
-}
-
-/// A source that is asked directly, perhaps with a symmetric key.
-fn keyed(cx: &mut Context, section: &mut Section<'_>) -> Option<NtpSource> {
-    let ntp = ntp(cx, section, NTP_PORT);
-    let key = section.optional(cx, "key", symmetric::key_id);
-    Some(NtpSource { key, ..ntp? })
-}
-
-fn ntp(cx: &mut Context, section: &mut Section<'_>, default_port: u16) -> Option<NtpSource> {
-    let address = section.required(cx, "address", |cx, value| {
-        address::read(cx, value, default_port)
-    });
-    let version = section.or(cx, "ntp-version", version, VersionChoice::V4.into());
-    let poll = poll::read_overrides(cx, section);
-    let opinion = opinion(cx, section);
-    let interleaved = section.or(cx, "interleaved", value::boolean, false);
-    Some(NtpSource {
-        address: address?,
-        version,
-        poll,
-        opinion,
-        key: None,
-        interleaved,
-    })
-}
-
-fn opinion(cx: &mut Context, section: &mut Section<'_>) -> Opinion {
-    Opinion {
-        prefer: section.or(cx, "prefer", value::boolean, false),
-        trust: section.or(cx, "trust", value::boolean, false),
-        require: section.or(cx, "require", value::boolean, false),
-        noselect: section.or(cx, "noselect", value::boolean, false),
+fn address(cx: &mut Context, section: &mut Section<'_>) -> Option<Address> {
+    if uses_key_exchange(section) {
+        KeyExchangeAddress::read_keys(cx, section).map(|it| it.address)
+    } else {
+        ServerAddress::read_keys(cx, section).map(|it| it.address)
     }
 }
 
-fn key_exchange(cx: &mut Context, section: &mut Section<'_>) -> KeyExchange {
-    KeyExchange {
-        certificate_authority: section.optional(cx, "certificate-authority", value::located_path),
-        srv_resolution: section.or(cx, "enable-srv-resolution", value::boolean, false),
+fn key(cx: &mut Context, section: &mut Section<'_>) -> Option<Option<Located<KeyId>>> {
+    if uses_key_exchange(section) {
+        return Some(None);
     }
+    SymmetricKey::read_keys(cx, section).map(|it| it.key)
 }
 
 fn version(cx: &mut Context, value: &Value<'_>) -> Option<Located<VersionChoice>> {
@@ -327,10 +310,7 @@ fn version(cx: &mut Context, value: &Value<'_>) -> Option<Located<VersionChoice>
         _ => None,
     };
     let Some(choice) = choice else {
-        let message = format!(
-            "invalid value: {}, expected `4`, `5` or `\"auto\"`",
-            describe(value.node)
-        );
+        let message = value.invalid("`4`, `5` or `\"auto\"`");
         return match value.node {
             DeValue::String(text) if text == "4" || text == "5" => {
                 let help =
@@ -342,6 +322,3 @@ fn version(cx: &mut Context, value: &Value<'_>) -> Option<Located<VersionChoice>
     };
     Some(value.locate(cx, choice))
 }
-
-/// Members of a pool that are used at the same time, if the file does not say.
-const DEFAULT_COUNT: usize = 4;

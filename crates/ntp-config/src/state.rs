@@ -1,52 +1,40 @@
-//! `[state]`: what is kept over a restart (frequency, cookies, keys). Ours alone.
+//! `[state]`: state kept across restarts (frequency, cookies, keys). Not in upstream ntpd-rs.
 //!
-//! `enabled = false` switches keeping off; there is no magic directory name for it.
+//! `enabled = false` switches it off; there is no magic directory name for that.
 
 use std::path::PathBuf;
 
-use crate::reader::{Context, Section, Value};
+use crate::reader::{Context, Value};
+use crate::schema::section;
 use crate::value;
 
-/// Where state is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StateConfig {
-    /// The directory; `None` keeps nothing.
-    pub directory: Option<PathBuf>,
-    /// Whether a clock that is behind the time of an earlier run is set forward to that at the start.
-    pub set_clock_forward: bool,
-}
-
-impl Default for StateConfig {
-    fn default() -> Self {
-        Self {
-            directory: Some(PathBuf::from("/var/lib/ntpd-rs")),
-            set_clock_forward: true,
-        }
+section! {
+    /// State kept across restarts.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct StateConfig: Default = "state" [] then disable {
+        directory: Option<PathBuf> = directory => or(Some("/var/lib/ntpd-rs".into())),
+            "directory" "path" "/var/lib/ntpd-rs" "Directory for the oscillator's frequency, the last known time, cookies and keys. Files that cannot be used are renamed to `NAME.damaged`, and new ones are started.";
+        enabled: bool = value::boolean => or(true),
+            "enabled" "boolean" "true" "Whether state is kept across restarts.";
+        set_clock_forward: bool = value::boolean => or(true),
+            "set-clock-forward" "boolean" "true" "Whether a clock that is more than a minute behind the last time known for certain by an earlier run is set forward to that time at start-up, within `startup-step-panic-threshold`: for machines without a battery-backed clock.";
     }
 }
 
-/// `[state]`.
-pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<StateConfig> {
-    let mut section = Section::open(cx, "state", value)?;
-    let directory = section.optional(cx, "directory", directory);
-    let enabled = section.or(cx, "enabled", value::boolean, true);
-    let set_clock_forward = section.or(cx, "set-clock-forward", value::boolean, true);
-    section.finish(cx);
-    let directory = directory.or(StateConfig::default().directory);
-    Some(StateConfig {
-        directory: directory.filter(|_| enabled),
-        set_clock_forward,
-    })
+/// Disabled state has no directory.
+fn disable(_: &mut Context, mut config: StateConfig) -> StateConfig {
+    config.directory = config.directory.filter(|_| config.enabled);
+    config
 }
 
-fn directory(cx: &mut Context, value: &Value<'_>) -> Option<PathBuf> {
+fn directory(cx: &mut Context, value: &Value<'_>) -> Option<Option<PathBuf>> {
     let path = value::path(cx, value)?;
     if path.is_absolute() {
-        return Some(path);
+        return Some(Some(path));
     }
     value.reject_with(
         cx,
         "invalid value: the directory must be an absolute path",
-        "to keep nothing over a restart, write `enabled = false`",
+        "to keep no state across restarts, write `enabled = false`",
     )
 }

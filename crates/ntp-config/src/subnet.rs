@@ -1,9 +1,9 @@
-//! Networks of clients: an IP address and the number of leading bits that matter.
+//! Networks: an IP address and a prefix length.
 //!
-//! A client that reaches a dual-stack socket over IPv4 shows up as `::ffff:a.b.c.d` (RFC 4291
-//! section 2.5.5.2). Addresses of that form are one and the same client as `a.b.c.d`, so both
-//! a network and the address looked up in it are brought into IPv4 form first: otherwise the
-//! IPv4 entries of a list would not apply to clients of a dual-stack socket.
+//! A client that reaches a dual-stack socket over IPv4 has an address `::ffff:a.b.c.d` (RFC 4291
+//! section 2.5.5.2). That is the same client as `a.b.c.d`, so both networks and addresses are
+//! converted to IPv4 first: otherwise the IPv4 entries of a list would not apply to clients of
+//! a dual-stack socket.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -32,7 +32,7 @@ impl Subnet {
         length: 0,
     };
 
-    /// The network of `length` bits that holds `address`. Host bits are cleared; an
+    /// Creates the network of `address` with a prefix of `length` bits. Host bits are cleared; an
     /// IPv4-mapped network becomes the IPv4 network.
     pub fn new(address: IpAddr, length: u8) -> Result<Self, SubnetError> {
         let bits = if address.is_ipv4() { 32 } else { 128 };
@@ -55,7 +55,7 @@ impl Subnet {
         self.address
     }
 
-    /// How many leading bits matter: up to 32 or 128, by the address's family.
+    /// The prefix length: up to 32 or 128, by the address family.
     pub const fn length(self) -> u8 {
         self.length
     }
@@ -85,14 +85,14 @@ impl fmt::Display for Subnet {
     }
 }
 
-/// Why a text is no network.
+/// Reason why a text is not a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubnetError {
     /// There is no slash.
     Syntax,
-    /// What stands before the slash is no IP address.
+    /// The text before the slash is not an IP address.
     Address,
-    /// The length is no number or exceeds the address.
+    /// The length is not a number or exceeds the address.
     Mask,
     /// An IPv4-mapped IPv6 network reaches beyond IPv4.
     Overflow,
@@ -111,7 +111,7 @@ impl fmt::Display for SubnetError {
 
 impl std::error::Error for SubnetError {}
 
-/// An element of a filter.
+/// Reads an element of a filter.
 pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<Subnet> {
     let text = value::text(cx, value)?;
     let error = match text.parse::<Subnet>() {
@@ -123,13 +123,14 @@ pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<Subnet> {
         (_, Ok(IpAddr::V4(address))) => format!("for this one address write `\"{address}/32\"`"),
         (_, Ok(IpAddr::V6(address))) => format!("for this one address write `\"{address}/128\"`"),
         (SubnetError::Mask, _) => {
-            "after the slash stands the number of bits: 0 to 32 for IPv4, 0 to 128 for IPv6".into()
+            "the prefix length after the slash is 0 to 32 for IPv4, 0 to 128 for IPv6".into()
         }
         (SubnetError::Overflow, _) => {
-            "of `::ffff:0.0.0.0`, at least 96 bits matter; better write the network in IPv4".into()
+            "the prefix length of `::ffff:0.0.0.0` is at least 96; better write the network in IPv4"
+                .into()
         }
         (SubnetError::Syntax | SubnetError::Address, _) => {
-            "a network is an IP address and a number of bits: `\"192.0.2.0/24\"`".into()
+            "a network is an IP address and a prefix length: `\"192.0.2.0/24\"`".into()
         }
     };
     value.reject_with(cx, message, help)
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_network_holds_the_clients_of_a_dual_stack_socket() {
+    fn an_ipv4_network_contains_the_clients_of_a_dual_stack_socket() {
         let network: Subnet = "192.0.2.0/24".parse().unwrap();
         assert!(network.contains("::ffff:192.0.2.9".parse().unwrap()));
         assert!(network.contains("192.0.2.9".parse().unwrap()));

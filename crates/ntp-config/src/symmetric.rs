@@ -1,11 +1,12 @@
-//! `[keys]`: the file of symmetric keys (RFC 5905 appendix A, RFC 8573). Ours alone.
+//! `[keys]`: the file of symmetric keys (RFC 5905 appendix A, RFC 8573). Not in upstream ntpd-rs.
 //!
-//! The section names a file in the syntax of `ntp.keys` and `chrony.keys` ([`ntp_proto::keys::KeyFile`]). Sources and servers name its keys by
-//! number. Whether a number may be used is a question to the configuration; whether the file has it is one to the file, and
-//! [`load`](crate::load) asks both.
+//! The section names a file in the syntax of `ntp.keys` and `chrony.keys`
+//! ([`ntp_proto::keys::KeyFile`]). Sources and servers refer to its keys by number. The
+//! configuration shows whether a key file is named at all ([`check`]); the file shows whether
+//! it has the key ([`check_key_file`]). [`load`](crate::load) checks both.
 //!
-//! No secret may end in a log: a diagnostic about the key file stands at the place that names the file, never at the
-//! offending line, which would be drawn with it.
+//! No secret may reach a log: the place of a diagnostic about the key file is the key that
+//! names the file, never the offending line, which would be printed with it.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -16,26 +17,21 @@ use toml::de::DeValue;
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, quote};
 use crate::document::Located;
-use crate::reader::{Context, Section, Value};
+use crate::reader::{Context, Value};
+use crate::schema::section;
 use crate::source::NtpSource;
-use crate::value::{self, describe};
+use crate::value;
 
-/// Where symmetric keys are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeysConfig {
-    /// The key file; `None` if there are no keys.
-    pub path: Option<Located<PathBuf>>,
+section! {
+    /// Location of the symmetric keys.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct KeysConfig: Default = "keys" [] {
+        path: Option<Located<PathBuf>> = value::located_path => needed,
+            "path" "path" "required" "File of symmetric keys in the format of ntpd and chrony, one line `number type secret` for each key; the types are `AES128`, `AES256`, `SHA1`, `SHA256`, `SHA384`, `SHA512` and `MD5`.";
+    }
 }
 
-/// `[keys]`.
-pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<KeysConfig> {
-    let mut section = Section::open(cx, "keys", value)?;
-    let path = section.required(cx, "path", value::located_path);
-    section.finish(cx);
-    Some(KeysConfig { path })
-}
-
-/// The number of a key.
+/// Reads the number of a key.
 pub(crate) fn key_id(cx: &mut Context, value: &Value<'_>) -> Option<Located<KeyId>> {
     let id = match value.node {
         DeValue::Integer(number) => KeyId::from_str_radix(number.as_str(), number.radix()).ok(),
@@ -45,17 +41,14 @@ pub(crate) fn key_id(cx: &mut Context, value: &Value<'_>) -> Option<Located<KeyI
         Some(id) if id != 0 => Some(value.locate(cx, id)),
         _ => value.reject_with(
             cx,
-            format!(
-                "invalid value: {}, expected the number of a key, from 1 to 4294967295",
-                describe(value.node)
-            ),
-            "the keys themselves stand in the file that `path` in `[keys]` names",
+            value.invalid("the number of a key, from 1 to 4294967295"),
+            "the keys themselves are in the file that `path` in `[keys]` names",
         ),
     }
 }
 
-/// The keys that the configuration names, each where it does.
-fn named(config: &Config) -> impl Iterator<Item = &Located<KeyId>> {
+/// Keys that the configuration refers to, each with its place.
+fn referenced(config: &Config) -> impl Iterator<Item = &Located<KeyId>> {
     let sources = config.sources.iter().filter_map(|source| source.kind.ntp());
     let servers = config.servers.iter().flat_map(|server| &server.keys);
     sources
@@ -63,12 +56,12 @@ fn named(config: &Config) -> impl Iterator<Item = &Located<KeyId>> {
         .chain(servers.flatten())
 }
 
-/// Keys are named, and there is no file to have them from.
+/// Reports references to keys if no key file is configured.
 pub(crate) fn check(cx: &mut Context, config: &Config) {
     if config.keys.path.is_some() {
         return;
     }
-    let orphans: Vec<_> = named(config).map(|key| key.place.clone()).collect();
+    let orphans: Vec<_> = referenced(config).map(|key| key.place.clone()).collect();
     for place in orphans {
         cx.report_missing(
             Diagnostic::error(place, "there is no key file to take this key from")
@@ -77,8 +70,12 @@ pub(crate) fn check(cx: &mut Context, config: &Config) {
     }
 }
 
-/// What a key file means to this configuration: the keys, and what is to be said. `file` are the octets read, or why they could not be.
-pub(crate) fn judge(config: &Config, file: std::io::Result<Vec<u8>>) -> (KeyRing, Vec<Diagnostic>) {
+/// Parses the key file and checks it against the configuration. `file` is its content, or the
+/// error of reading it.
+pub(crate) fn check_key_file(
+    config: &Config,
+    file: std::io::Result<Vec<u8>>,
+) -> (KeyRing, Vec<Diagnostic>) {
     let Some(Located { value: path, place }) = &config.keys.path else {
         return (KeyRing::default(), Vec::new());
     };
@@ -97,25 +94,28 @@ pub(crate) fn judge(config: &Config, file: std::io::Result<Vec<u8>>) -> (KeyRing
     let KeyFile { keys, remarks } = match KeyFile::parse(&file) {
         Ok(file) => file,
         Err(problems) => {
-            let told = |problem| error(format!("key file {name}, {problem}"));
-            return (KeyRing::default(), problems.iter().map(told).collect());
+            let diagnostic = |problem| error(format!("key file {name}, {problem}"));
+            return (
+                KeyRing::default(),
+                problems.iter().map(diagnostic).collect(),
+            );
         }
     };
-    let mut said = Vec::new();
-    // A key that nobody uses here is no concern of this machine's.
+    let mut diagnostics = Vec::new();
+    // Remarks on keys that the configuration does not use are left out.
     let all = config.servers.iter().any(|server| server.keys.is_none());
-    let used: BTreeSet<KeyId> = named(config).map(|key| key.value).collect();
+    let used: BTreeSet<KeyId> = referenced(config).map(|key| key.value).collect();
     for remark in remarks {
         if all || used.contains(&remark.key) {
             let message = format!("key file {name}, {remark}");
-            said.push(Diagnostic::warning(place.clone(), message));
+            diagnostics.push(Diagnostic::warning(place.clone(), message));
         }
     }
-    for key in named(config) {
+    for key in referenced(config) {
         if keys.get(key.value).is_none() {
             let message = format!("there is no key {} in {name}", key.value);
-            said.push(Diagnostic::error(key.place.clone(), message));
+            diagnostics.push(Diagnostic::error(key.place.clone(), message));
         }
     }
-    (keys, said)
+    (keys, diagnostics)
 }

@@ -3,110 +3,47 @@
 use ntp_time::{NtpDuration, ReferenceId, Stratum};
 
 use crate::algorithm::{self, AlgorithmConfig};
-use crate::diagnostic::quote;
-use crate::reader::{Context, Section, Value};
+use crate::reader::{Context, Value};
+use crate::schema::section;
 use crate::threshold::{self, StepThreshold};
 use crate::value;
 
-/// When and how far the clock may be corrected, and what is served without a source.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SynchronizationConfig {
-    /// Sources that must agree before the clock is corrected.
-    pub minimum_agreeing_sources: usize,
-    /// Limit of each step after start-up.
-    pub single_step_panic_threshold: StepThreshold,
-    /// Limit of steps until the clock has been set for the first time.
-    pub startup_step_panic_threshold: StepThreshold,
-    /// Limit of the sum of all steps after start-up, as lengths; `None` is no limit.
-    pub accumulated_step_panic_threshold: Option<NtpDuration>,
-    /// How far the clock may be wrong, as long as it is not synchronised, when the validity of certificates is judged.
-    pub certificate_time_leniency: StepThreshold,
-    /// Whether a step is logged as a warning.
-    pub warn_on_jump: bool,
-    /// Stratum served without a source; sources at or above it are not used.
-    pub local_stratum: Stratum,
-    /// Reference identifier served at stratum 1 without a source.
-    pub reference_id: ReferenceId,
-    /// Tuning.
-    pub algorithm: AlgorithmConfig,
-}
-
-impl Default for SynchronizationConfig {
-    fn default() -> Self {
-        Self {
-            minimum_agreeing_sources: 3,
-            single_step_panic_threshold: StepThreshold::symmetric(NtpDuration::from_seconds(1000)),
-            startup_step_panic_threshold: StepThreshold {
-                forward: None,
-                backward: Some(NtpDuration::from_seconds(86_400)),
-            },
-            accumulated_step_panic_threshold: None,
-            certificate_time_leniency: StepThreshold {
-                forward: None,
-                backward: Some(NtpDuration::from_seconds(86_400)),
-            },
-            warn_on_jump: true,
-            local_stratum: Stratum::UNSYNCHRONIZED,
-            reference_id: ReferenceId::XNON,
-            algorithm: AlgorithmConfig::default(),
-        }
+section! {
+    /// When and how far the clock may be corrected, and what is served without a source.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct SynchronizationConfig: Default = "synchronization" [] {
+        minimum_agreeing_sources: usize = value::whole => or(3),
+            "minimum-agreeing-sources" "integer" "3" "Number of sources that must agree before the clock is corrected.";
+        single_step_panic_threshold: StepThreshold = |cx, value| threshold::read(cx, value, threshold::SINGLE)
+                => or(StepThreshold::symmetric(NtpDuration::from_seconds(1000))),
+            "single-step-panic-threshold" "number, `\"inf\"` or table, seconds" "1000" "Steps of this size or more stop the daemon.";
+        startup_step_panic_threshold: StepThreshold = |cx, value| threshold::read(cx, value, threshold::STARTUP)
+                => or(StepThreshold::A_DAY_BACKWARD),
+            "startup-step-panic-threshold" "number, `\"inf\"` or table, seconds" "{ forward = \"inf\", backward = 86400 }" "The same, until the clock has been set for the first time.";
+        accumulated_step_panic_threshold: Option<NtpDuration> = accumulated => or(None),
+            "accumulated-step-panic-threshold" "number, seconds" "none" "Steps whose sum exceeds this stop the daemon; those of start-up do not count. 0 is no limit.";
+        certificate_time_leniency: StepThreshold = |cx, value| threshold::read(cx, value, threshold::LENIENCY)
+                => or(StepThreshold::A_DAY_BACKWARD),
+            "certificate-time-leniency" "number, `\"inf\"` or table, seconds" "{ forward = \"inf\", backward = 86400 }" "While the clock is not synchronised, how far the validity period of an NTS server's certificate may be from the time of the clock (but not before the last time that an earlier run saved); the certificate is verified again when the time is known. 0 is no leniency.";
+        warn_on_jump: bool = value::boolean => or(true),
+            "warn-on-jump" "boolean" "true" "Whether a step is logged as a warning.";
+        local_stratum: Stratum = |cx, value| value::whole(cx, value).map(Stratum::new) => or(Stratum::UNSYNCHRONIZED),
+            "local-stratum" "integer" "16" "Stratum served without a source, and the stratum from which sources are not used.";
+        reference_id: ReferenceId = reference_id => or(ReferenceId::XNON),
+            "reference-id" "string" "\"XNON\"" "Reference identifier served at `local-stratum = 1`, of up to 4 characters.";
+        algorithm: AlgorithmConfig = algorithm::read => or(AlgorithmConfig::default()),
+            "algorithm" "table" "our own steering" "See `[synchronization.algorithm]`.";
     }
 }
 
-/// `[synchronization]`.
-pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<SynchronizationConfig> {
-    let defaults = SynchronizationConfig::default();
-    let mut section = Section::open(cx, "synchronization", value)?;
-    let config = SynchronizationConfig {
-        minimum_agreeing_sources: section.or(
-            cx,
-            "minimum-agreeing-sources",
-            value::whole,
-            defaults.minimum_agreeing_sources,
-        ),
-        single_step_panic_threshold: section.or(
-            cx,
-            "single-step-panic-threshold",
-            |cx, value| threshold::read(cx, value, "synchronization.single-step-panic-threshold"),
-            defaults.single_step_panic_threshold,
-        ),
-        startup_step_panic_threshold: section.or(
-            cx,
-            "startup-step-panic-threshold",
-            |cx, value| threshold::read(cx, value, "synchronization.startup-step-panic-threshold"),
-            defaults.startup_step_panic_threshold,
-        ),
-        accumulated_step_panic_threshold: section.or(
-            cx,
-            "accumulated-step-panic-threshold",
-            accumulated,
-            None,
-        ),
-        certificate_time_leniency: section.or(
-            cx,
-            "certificate-time-leniency",
-            |cx, value| threshold::read(cx, value, "synchronization.certificate-time-leniency"),
-            defaults.certificate_time_leniency,
-        ),
-        warn_on_jump: section.or(cx, "warn-on-jump", value::boolean, defaults.warn_on_jump),
-        local_stratum: section
-            .optional(cx, "local-stratum", value::whole)
-            .map_or(defaults.local_stratum, Stratum::new),
-        reference_id: section.or(cx, "reference-id", reference_id, defaults.reference_id),
-        algorithm: section.or(cx, "algorithm", algorithm::read, defaults.algorithm),
-    };
-    section.finish(cx);
-    Some(config)
-}
-
-/// The outer `None` is a rejected value, the inner one no limit, which is written 0.
+/// The outer `None` is a rejected value, the inner one no limit, written 0.
 fn accumulated(cx: &mut Context, value: &Value<'_>) -> Option<Option<NtpDuration>> {
     if let toml::de::DeValue::String(text) = value.node
         && text == "inf"
     {
         return value.reject_with(
             cx,
-            "invalid type: string \"inf\", expected a number",
+            value.mistyped("a number"),
             "leave the key out, or write 0, for no limit",
         );
     }
@@ -121,7 +58,7 @@ fn accumulated(cx: &mut Context, value: &Value<'_>) -> Option<Option<NtpDuration
     Some((seconds != 0.0).then(|| NtpDuration::from_seconds_f64(seconds)))
 }
 
-/// Up to four octets, filled up with spaces, as upstream does.
+/// Up to four octets, padded with spaces as upstream does.
 fn reference_id(cx: &mut Context, value: &Value<'_>) -> Option<ReferenceId> {
     let text = value::text(cx, value)?;
     let mut octets = [b' '; 4];
@@ -130,12 +67,6 @@ fn reference_id(cx: &mut Context, value: &Value<'_>) -> Option<ReferenceId> {
             start.copy_from_slice(text.as_bytes());
             Some(ReferenceId::new(octets))
         }
-        None => {
-            let message = format!(
-                "invalid value: string {}, expected up to 4-character string",
-                quote(text, '"')
-            );
-            value.reject(cx, message)
-        }
+        None => value.reject_value(cx, "up to 4-character string"),
     }
 }

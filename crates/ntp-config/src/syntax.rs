@@ -1,12 +1,12 @@
-//! From text to tree: TOML's own errors, told in the administrator's terms.
+//! TOML syntax: from text to a tree, with errors in terms of the configuration.
 //!
-//! The parser recovers from an error and goes on, so one pass finds every problem of the file.
-//! One kind of error stops it short, a line without `=` (`server ntp.example.org iburst`, say,
-//! from another daemon's configuration): such lines are blanked, byte for byte so that offsets
-//! stay true, and the rest is parsed again.
+//! The parser recovers from errors, so one pass finds all problems of the file. Only a line
+//! without `=` stops it (for example `server ntp.example.org iburst`, from another daemon's
+//! configuration): such lines are overwritten with blanks, which keeps all offsets, and the
+//! text is parsed again.
 //!
-//! One mistake often upsets the parser several times; a line is blamed once, and no complaint
-//! about what the recovered tree says of it is added, because that is guesswork.
+//! One mistake often causes several parser errors. Each line is reported once, and problems of
+//! its recovered content are not reported, because that content is a guess.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -16,9 +16,9 @@ use toml::de::{DeTable, Error};
 
 use crate::diagnostic::{Diagnostic, quote};
 use crate::document::{Document, Place};
-use crate::keys::SECTIONS;
+use crate::schema::section_doc;
 
-/// The document's text with lines that are no TOML at all blanked, and their errors.
+/// Returns the text of the document with lines that are not TOML blanked, and their errors.
 pub(crate) fn repair(document: &Document) -> (Cow<'_, str>, Vec<Error>) {
     let text = document.text();
     let (_, mut errors) = DeTable::parse_recoverable(text);
@@ -33,30 +33,30 @@ pub(crate) fn repair(document: &Document) -> (Cow<'_, str>, Vec<Error>) {
     }
     match String::from_utf8(bytes) {
         Ok(blanked) => (Cow::Owned(blanked), errors),
-        // Cannot happen: whole lines were filled. Unrepaired text only loses later problems.
+        // Unreachable: whole lines were filled. Unrepaired text only loses later problems.
         Err(_) => (Cow::Borrowed(text), errors),
     }
 }
 
-/// What is wrong with the syntax of files.
+/// Syntax errors of files.
 #[derive(Default)]
-pub(crate) struct Explained {
-    pub(crate) problems: Vec<Diagnostic>,
-    /// Files and lines (from 0) that are blamed: nothing more is said about them.
-    pub(crate) blamed: BTreeSet<(usize, usize)>,
-    /// Whether some line could not be read, so that what seems absent may stand there.
+pub(crate) struct SyntaxProblems {
+    pub(crate) list: Vec<Diagnostic>,
+    /// Files and lines (from 0) with errors: further problems there are not reported.
+    pub(crate) lines: BTreeSet<(usize, usize)>,
+    /// Whether some line could not be read, so that absent keys may be there.
     pub(crate) incomplete: bool,
 }
 
-/// The errors as diagnostics, one for each line.
-pub(crate) fn explain(document: &Arc<Document>, mut errors: Vec<Error>) -> Explained {
+/// Converts the errors to diagnostics, one for each line.
+pub(crate) fn explain(document: &Arc<Document>, mut errors: Vec<Error>) -> SyntaxProblems {
     errors.sort_by_key(offset_of);
-    let mut blamed = BTreeSet::new();
+    let mut lines = BTreeSet::new();
     let mut incomplete = false;
     let mut problems = Vec::new();
     for error in &errors {
         let line = document.line_of(offset_of(error));
-        if !blamed.insert(line) {
+        if !lines.insert(line) {
             continue;
         }
         let duplicated = error.message() == DUPLICATE;
@@ -65,24 +65,24 @@ pub(crate) fn explain(document: &Arc<Document>, mut errors: Vec<Error>) -> Expla
             let place = Place::new(document, error.span().unwrap_or_default());
             problems.push(Diagnostic::error(place, error.message()));
         } else if duplicated {
-            problems.extend(duplicate(document, error, line, &blamed));
+            problems.extend(duplicate(document, error, line, &lines));
         } else {
             problems.push(malformed(document, error, line));
         }
     }
     let order = document.order();
-    Explained {
-        problems,
-        blamed: blamed.into_iter().map(|line| (order, line)).collect(),
+    SyntaxProblems {
+        list: problems,
+        lines: lines.into_iter().map(|line| (order, line)).collect(),
         incomplete,
     }
 }
 
-impl Explained {
-    /// What is wrong with one more file.
+impl SyntaxProblems {
+    /// Adds the errors of another file.
     pub(crate) fn extend(&mut self, other: Self) {
-        self.problems.extend(other.problems);
-        self.blamed.extend(other.blamed);
+        self.list.extend(other.list);
+        self.lines.extend(other.lines);
         self.incomplete |= other.incomplete;
     }
 }
@@ -112,7 +112,7 @@ fn malformed(document: &Arc<Document>, error: &Error, line: usize) -> Diagnostic
     }
 }
 
-/// The same line with its text quoted, if that is what is wrong with it.
+/// The line with its value quoted, if quotation marks are missing.
 fn unquoted(line: &str, what: &str) -> Option<String> {
     let (key, value) = line.split_once('=')?;
     let value = value.split('#').next().unwrap_or("").trim();
@@ -129,7 +129,7 @@ fn unquoted(line: &str, what: &str) -> Option<String> {
     ))
 }
 
-/// What the writer of a malformed line probably wanted.
+/// Correction of common mistakes.
 fn advice(line: &str) -> Option<String> {
     if line.contains(['“', '”', '„', '‘', '’']) {
         return Some("typographic quotation marks do not quote: write straight ones (\")".into());
@@ -155,22 +155,22 @@ fn without_equals(line: &str) -> Option<String> {
         "server" | "pool" | "peer" => {
             let mode = if word == "pool" { "pool" } else { "server" };
             Some(format!(
-                "this is another daemon's way; here write a section `[[source]]` with `mode = \"{mode}\"` and `address = \"…\"`"
+                "this is the syntax of another daemon; write a section `[[source]]` with `mode = \"{mode}\"` and `address = \"…\"`"
             ))
         }
         _ if FOREIGN.contains(&word) => Some(format!(
-            "`{word}` is a directive of another daemon's configuration and has no place here"
+            "`{word}` is a directive of another daemon's configuration"
         )),
         _ => None,
     }
 }
 
-/// A key or section written twice; `None` if that only follows from an earlier mistake.
+/// A duplicate key or section; `None` if it is a consequence of an earlier mistake.
 fn duplicate(
     document: &Arc<Document>,
     error: &Error,
     line: usize,
-    blamed: &BTreeSet<usize>,
+    reported: &BTreeSet<usize>,
 ) -> Option<Diagnostic> {
     let span = error.span().unwrap_or_default();
     let key = document.text().get(span.clone()).unwrap_or("");
@@ -179,30 +179,30 @@ fn duplicate(
     let place = Place::new(document, span);
     let diagnostic = Diagnostic::error(place, format!("duplicate key {}", quote(key, '`')));
     let diagnostic = match earlier(document, key, line, header) {
-        Some(place) => diagnostic.with_related(place, "first written here"),
+        Some(place) => diagnostic.with_related(place, "first defined here"),
         None => diagnostic,
     };
     if !header {
-        // A `[source]` written twice makes each of its keys a duplicate as well.
+        // A duplicate `[source]` makes each of its keys a duplicate as well.
         let section = (0..line)
             .rev()
             .take(EARLIER_LINES)
             .find(|line| is_header(*line));
-        let repeated = section.filter(|section| blamed.contains(section));
+        let repeated = section.filter(|section| reported.contains(section));
         let follows = repeated.is_some_and(|section| repeatable(document.line(section)).is_some());
         return (!follows).then(|| diagnostic.with_help("keep one of the two"));
     }
     match repeatable(document.line(line)) {
-        // Another stands in single brackets, and is reported for that.
+        // Another one has single brackets, and is reported for that.
         Some(_) if document.line(line).trim_start().starts_with("[[") => None,
         Some(heading) => Some(diagnostic.with_help(format!(
-            "a section that may be repeated stands in double brackets: `{heading}`"
+            "a section that may be repeated needs double brackets: `{heading}`"
         ))),
-        None => Some(diagnostic.with_help("this section may stand only once: join the two")),
+        None => Some(diagnostic.with_help("this section is not repeatable: merge the two")),
     }
 }
 
-/// The right header of a section that may be repeated, if `line` is one.
+/// The correct header of a repeatable section, if `line` is the header of one.
 fn repeatable(line: &str) -> Option<&'static str> {
     let name = line
         .trim_start()
@@ -210,16 +210,12 @@ fn repeatable(line: &str) -> Option<&'static str> {
         .split(']')
         .next()?
         .trim();
-    let mut sections = SECTIONS
-        .iter()
-        .filter(|section| section.heading.starts_with("[["));
-    sections
-        .find(|section| section.name == name)
-        .map(|section| section.heading)
+    let section = section_doc(name).filter(|section| section.is_repeatable())?;
+    Some(section.heading)
 }
 
-/// The nearest earlier line that writes the same key or header. The parser knows, but does not
-/// tell; a look at the beginnings of lines finds it in every file written by hand.
+/// The nearest earlier line with the same key or header. The parser does not report it; the
+/// beginnings of lines suffice to find it in every file written by hand.
 fn earlier(document: &Arc<Document>, key: &str, line: usize, header: bool) -> Option<Place> {
     let lines = (0..line).rev().take(EARLIER_LINES);
     lines.into_iter().find_map(|number| {
@@ -248,36 +244,20 @@ fn offset_of(error: &Error) -> usize {
     error.span().map_or(0, |span| span.start)
 }
 
-/// How the parser's message begins for a line without `=`.
+/// Prefix of the parser's message about a line without `=`.
 const STRAY_LINE: &str = "key with no value";
-/// The parser's message for a key or section written twice.
+/// The parser's message about a duplicate key or section.
 const DUPLICATE: &str = "duplicate key";
-/// Problems that are explained with care; no one reads as many.
+/// Maximum number of problems that get advice.
 const EXPLAINED: usize = 200;
-/// How far back the first of two duplicates is looked for.
+/// Maximum number of lines searched backwards for the first of two duplicates.
 const EARLIER_LINES: usize = 10_000;
-/// Directives of chrony and ntpd that are most often pasted.
+/// Common directives of chrony and ntpd.
+#[rustfmt::skip]
 const FOREIGN: &[&str] = &[
-    "allow",
-    "bindaddress",
-    "deny",
-    "driftfile",
-    "hwtimestamp",
-    "keyfile",
-    "keys",
-    "leapsectz",
-    "local",
-    "logdir",
-    "makestep",
-    "maxdistance",
-    "minsources",
-    "ntsdumpdir",
-    "refclock",
-    "restrict",
-    "rtcsync",
-    "statsdir",
-    "tinker",
-    "tos",
+    "allow", "bindaddress", "deny", "driftfile", "hwtimestamp", "keyfile", "keys", "leapsectz",
+    "local", "logdir", "makestep", "maxdistance", "minsources", "ntsdumpdir", "refclock",
+    "restrict", "rtcsync", "statsdir", "tinker", "tos",
 ];
 
 #[cfg(test)]
@@ -288,10 +268,10 @@ mod tests {
         let document = Document::new("ntp.toml", text);
         let (text, mut errors) = repair(&document);
         errors.extend(DeTable::parse_recoverable(&text).1);
-        explain(&document, errors).problems
+        explain(&document, errors).list
     }
 
-    /// If the parser's wording changes, recovery from stray lines silently stops: this notices.
+    /// Notices a change of the parser's wording, which would silently disable the recovery.
     #[test]
     fn a_stray_line_does_not_hide_what_follows() {
         let found = problems("server a iburst\nmode = server\nallow all\nx = 1\nx = 2\n");

@@ -1,10 +1,10 @@
-//! How far the clock may be stepped before the daemon refuses and stops.
+//! Step thresholds: how far the clock may be stepped before the daemon stops.
 //!
 //! A threshold is a number of seconds for both directions, the string `"inf"` for no limit, or
-//! a table with `forward` and `backward`. A direction that a table leaves out has no limit; the
-//! default of the key does not fill it in. The number must be finite and not negative, but
-//! inside a table upstream checks neither, and files may rely on it: a value that permits
-//! nothing there is accepted with a warning.
+//! a table with `forward` and `backward`. A direction that is absent from a table has no
+//! limit; the default of the key does not apply to it. The number must be finite and not
+//! negative, but inside a table upstream checks neither, and files may rely on it: a value
+//! that permits nothing there is accepted with a warning.
 //!
 //! The comparison is strict, so a threshold of 0 forbids every step.
 
@@ -12,22 +12,51 @@ use ntp_time::NtpDuration;
 use toml::de::DeValue;
 
 use crate::reader::{Context, Section, Value};
+use crate::schema::KeyDoc;
 use crate::value::{self, describe};
+
+/// Section names of the table forms.
+pub(crate) const SINGLE: &str = "synchronization.single-step-panic-threshold";
+pub(crate) const STARTUP: &str = "synchronization.startup-step-panic-threshold";
+pub(crate) const LENIENCY: &str = "synchronization.certificate-time-leniency";
+
+/// Keys of the table forms.
+pub(crate) const KEYS: &[KeyDoc] = &[
+    limit(SINGLE, "forward", "Limit of forward steps."),
+    limit(SINGLE, "backward", "Limit of backward steps."),
+    limit(STARTUP, "forward", "Limit of forward steps."),
+    limit(STARTUP, "backward", "Limit of backward steps."),
+    limit(LENIENCY, "forward", "How far the clock may be behind."),
+    limit(LENIENCY, "backward", "How far the clock may be ahead."),
+];
+
+const fn limit(section: &'static str, key: &'static str, doc: &'static str) -> KeyDoc {
+    KeyDoc::new(
+        section,
+        [key, "number or `\"inf\"`, seconds", "\"inf\"", doc],
+    )
+}
 
 /// The largest permitted step in each direction; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepThreshold {
-    /// Limit of steps that set the clock forward.
+    /// Limit of forward steps.
     pub forward: Option<NtpDuration>,
-    /// Limit of steps that set the clock back, as a positive length.
+    /// Limit of backward steps, as a positive length.
     pub backward: Option<NtpDuration>,
 }
 
 impl StepThreshold {
-    /// No step is too large.
+    /// No limit in either direction.
     pub const UNLIMITED: Self = Self {
         forward: None,
         backward: None,
+    };
+
+    /// No limit forward, one day backward.
+    pub(crate) const A_DAY_BACKWARD: Self = Self {
+        forward: None,
+        backward: Some(NtpDuration::from_seconds(86_400)),
     };
 
     /// The same limit in both directions.
@@ -45,7 +74,7 @@ impl StepThreshold {
     }
 }
 
-/// A threshold in any of its forms; `section` names the table form.
+/// Reads a threshold in any of its forms; `section` names the table form.
 pub(crate) fn read(
     cx: &mut Context,
     value: &Value<'_>,
@@ -68,17 +97,13 @@ pub(crate) fn read(
                 return value.reject_with(cx, message, help);
             }
             if seconds.is_nan() || seconds < 0.0 {
-                let message = format!(
-                    "invalid value: {}, expected a number of seconds that is not negative",
-                    describe(value.node)
-                );
-                return value.reject(cx, message);
+                return value.reject_value(cx, "a number of seconds that is not negative");
             }
             Some(StepThreshold::symmetric(NtpDuration::from_seconds_f64(seconds)))
         }
-        other => value.reject_with(
+        _ => value.reject_with(
             cx,
-            format!("invalid type: {}, expected a step threshold", describe(other)),
+            value.mistyped("a step threshold"),
             format!(
                 "write a number of seconds, `\"inf\"`, or one for each direction: `{} = {{ forward = 1800, backward = 60 }}`",
                 value.key
@@ -87,18 +112,12 @@ pub(crate) fn read(
     }
 }
 
-/// The limit of one direction; the outer `None` is a rejected value, the inner one no limit.
+/// Reads the limit of one direction; the outer `None` is a rejected value, the inner one no limit.
 fn direction(cx: &mut Context, value: &Value<'_>) -> Option<Option<NtpDuration>> {
     match value.node {
         DeValue::String(text) if text == "inf" => return Some(None),
         DeValue::Integer(_) | DeValue::Float(_) => {}
-        other => {
-            let message = format!(
-                "invalid type: {}, expected a number or \"inf\"",
-                describe(other)
-            );
-            return value.reject(cx, message);
-        }
+        _ => return value.reject_type(cx, "a number or \"inf\""),
     }
     let seconds = value::number(cx, value)?;
     if seconds.is_nan() || seconds < 0.0 {

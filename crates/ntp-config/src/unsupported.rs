@@ -1,155 +1,108 @@
-//! What a file may ask for that this build does not have.
+//! Settings that this build does not support.
 //!
-//! The parser accepts the whole language, so that a file is judged in full. What is asked for
-//! and lacking is then refused by name: a daemon that silently leaves out an authenticated
-//! source does not do what its file says. The table shrinks as facilities arrive.
+//! The parser accepts all settings, so that the whole file is checked. Unsupported ones are then
+//! refused by name: a daemon must not silently ignore an authenticated source.
 
 use crate::clock::TimestampMode;
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
 use crate::document::Place;
 use crate::nts_ke::NtsKeConfig;
-use crate::server::{NtpVersion, ServerConfig};
-use crate::source::{SourceKind, VersionChoice};
+use crate::server::NtpVersion;
+use crate::source::{SourceConfig, SourceKind, VersionChoice};
 
-/// A facility that this build lacks.
-struct Lacking {
-    /// Its name in the file.
-    what: &'static str,
-    /// What can be done without it.
-    instead: &'static str,
-    /// Where the configuration asks for it.
-    asked: fn(&Config) -> Vec<Place>,
-}
-
-const LACKING: &[Lacking] = &[
-    Lacking {
-        what: "`enable-srv-resolution`",
-        instead: "remove the key, and name the key exchange server itself: answers without DNSSEC must not decide whose certificate is good, and nothing here validates it",
-        asked: |config| {
-            sources(
-                config,
-                |kind| matches!(kind, SourceKind::Nts(nts) if nts.key_exchange.srv_resolution),
-            )
-        },
-    },
-    Lacking {
-        what: "source mode `nts-pool`",
-        instead: "name several servers with `mode = \"nts\"`; the pool's key exchange is a draft whose records changed their numbers from one release of ntpd-rs to the next",
-        asked: |config| sources(config, |kind| matches!(kind, SourceKind::NtsPool(_))),
-    },
-    Lacking {
-        what: "source mode `sock`",
-        instead: "remove the source",
-        asked: |config| sources(config, |kind| matches!(kind, SourceKind::Sock(_))),
-    },
-    Lacking {
-        what: "source mode `pps`",
-        instead: "remove the source",
-        asked: |config| sources(config, |kind| matches!(kind, SourceKind::Pps(_))),
-    },
-    Lacking {
-        what: "`ntp-version = 5`",
-        instead: "leave `ntp-version` out to use NTPv4",
-        asked: |config| versions(config, VersionChoice::V5),
-    },
-    Lacking {
-        what: "`ntp-version = \"auto\"`",
-        instead: "leave `ntp-version` out to use NTPv4",
-        asked: |config| versions(config, VersionChoice::Auto),
-    },
-    Lacking {
-        what: "`accept-ntp-versions` with 5",
-        instead: "leave 5 out of the list",
-        asked: |config| {
-            servers(config, |server| {
-                server.accept_ntp_versions.contains(&NtpVersion::V5)
-            })
-        },
-    },
-    Lacking {
-        what: "giving out NTS keys for version 5",
-        instead: "leave 5 out of `accept-ntp-versions`",
-        asked: |config| {
-            key_exchange(config, |ke| {
-                ke.accept_ntp_versions.contains(&NtpVersion::V5)
-            })
-        },
-    },
-    Lacking {
-        what: "giving out keys for members of a pool (`accepted-pool-authentication-tokens`)",
-        instead: "remove the key; the pool's key exchange is a draft whose records changed their numbers from one release of ntpd-rs to the next",
-        asked: |config| {
-            key_exchange(config, |ke| {
-                !ke.accepted_pool_authentication_tokens.is_empty()
-            })
-        },
-    },
-    Lacking {
-        what: "correcting a PTP device (`clock` in `[clock]`)",
-        instead: "remove the key to correct the system clock",
-        asked: |config| {
-            config
-                .clock
-                .device
-                .iter()
-                .map(|device| device.place.clone())
-                .collect()
-        },
-    },
-    Lacking {
-        what: "`timestamp-mode = \"hardware\"`",
-        instead: "remove the key: the kernel's timestamps are used",
-        asked: |config| {
-            let mode = &config.clock.timestamp_mode;
-            let hardware = mode.value == TimestampMode::Hardware;
-            hardware.then(|| mode.place.clone()).into_iter().collect()
-        },
-    },
-];
+/// Advice about drafts of upstream.
+const POOL_DRAFT: &str =
+    "is a draft whose records changed their numbers from one release of ntpd-rs to the next";
 
 impl Config {
-    /// Everything that is configured and that this build lacks. A daemon must not start if
-    /// this is not empty (exit code 78).
+    /// Returns an error for each configured facility that is not in this build. The daemon must
+    /// not start if there is any (exit code 78).
     pub fn unsupported(&self) -> Vec<Diagnostic> {
-        let lacking = LACKING.iter().flat_map(|lacking| {
-            let places = (lacking.asked)(self).into_iter();
-            places.map(|place| {
-                let message = format!("{} is not supported by this build", lacking.what);
-                Diagnostic::error(place, message).with_help(lacking.instead)
-            })
-        });
-        let mut refused: Vec<Diagnostic> = lacking.collect();
+        let mut refused = Vec::new();
+        self.sources.iter().for_each(|it| source(it, &mut refused));
+        self.nts_ke_servers
+            .iter()
+            .for_each(|it| key_exchange(it, &mut refused));
+        for server in &self.servers {
+            if server.accept_ntp_versions.contains(&NtpVersion::V5) {
+                let advice = "leave 5 out of the list";
+                refused.push(refuse(
+                    &server.place,
+                    "`accept-ntp-versions` with 5",
+                    advice,
+                ));
+            }
+        }
+        if let Some(device) = &self.clock.device {
+            let what = "disciplining a PTP device (`clock` in `[clock]`)";
+            let advice = "remove the key to discipline the system clock";
+            refused.push(refuse(&device.place, what, advice));
+        }
+        let mode = &self.clock.timestamp_mode;
+        if mode.value == TimestampMode::Hardware {
+            let advice = "remove the key: the kernel's timestamps are used";
+            refused.push(refuse(
+                &mode.place,
+                "`timestamp-mode = \"hardware\"`",
+                advice,
+            ));
+        }
         refused.sort_by_key(|diagnostic| diagnostic.place.order());
         refused
     }
 }
 
-fn sources(config: &Config, is: fn(&SourceKind) -> bool) -> Vec<Place> {
-    let sources = config.sources.iter().filter(|source| is(&source.kind));
-    sources.map(|source| source.place.clone()).collect()
+fn source(source: &SourceConfig, refused: &mut Vec<Diagnostic>) {
+    let mode = format!("source mode `{}`", source.kind.mode());
+    match &source.kind {
+        SourceKind::Nts(nts) if nts.key_exchange.srv_resolution => {
+            let advice = "remove the key, and configure the address of the key exchange server: without DNSSEC, which is not validated here, an SRV record must not decide whose certificate is accepted";
+            refused.push(refuse(&source.place, "`enable-srv-resolution`", advice));
+        }
+        SourceKind::NtsPool(_) => {
+            let advice = format!(
+                "configure several servers with `mode = \"nts\"`; the pool's key exchange {POOL_DRAFT}"
+            );
+            refused.push(refuse(&source.place, &mode, &advice));
+        }
+        SourceKind::Sock(_) | SourceKind::Pps(_) => {
+            refused.push(refuse(&source.place, &mode, "remove the source"));
+        }
+        _ => {}
+    }
+    if let Some(version) = source.kind.ntp().map(|ntp| &ntp.version) {
+        let what = match version.value {
+            VersionChoice::V4 => return,
+            VersionChoice::V5 => "`ntp-version = 5`",
+            VersionChoice::Auto => "`ntp-version = \"auto\"`",
+        };
+        let advice = "leave `ntp-version` out to use NTPv4";
+        refused.push(refuse(&version.place, what, advice));
+    }
 }
 
-fn servers(config: &Config, is: fn(&ServerConfig) -> bool) -> Vec<Place> {
-    let servers = config.servers.iter().filter(|server| is(server));
-    servers.map(|server| server.place.clone()).collect()
+fn key_exchange(server: &NtsKeConfig, refused: &mut Vec<Diagnostic>) {
+    if server.accept_ntp_versions.contains(&NtpVersion::V5) {
+        let advice = "leave 5 out of `accept-ntp-versions`";
+        refused.push(refuse(&server.place, "NTS key exchange for NTPv5", advice));
+    }
+    if !server.accepted_pool_authentication_tokens.is_empty() {
+        let what = "NTS key exchange for members of a pool (`accepted-pool-authentication-tokens`)";
+        let advice = format!("remove the key; the pool's key exchange {POOL_DRAFT}");
+        refused.push(refuse(&server.place, what, &advice));
+    }
 }
 
-fn key_exchange(config: &Config, is: fn(&NtsKeConfig) -> bool) -> Vec<Place> {
-    let sections = config.nts_ke_servers.iter().filter(|ke| is(ke));
-    sections.map(|ke| ke.place.clone()).collect()
-}
-
-fn versions(config: &Config, version: VersionChoice) -> Vec<Place> {
-    let versions = config.sources.iter().filter_map(|source| source.kind.ntp());
-    let asked = versions.filter(|ntp| ntp.version.value == version);
-    asked.map(|ntp| ntp.version.place.clone()).collect()
+fn refuse(place: &Place, what: &str, advice: &str) -> Diagnostic {
+    let message = format!("{what} is not supported by this build");
+    Diagnostic::error(place.clone(), message).with_help(advice)
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn what_is_lacking_is_refused_by_name_and_line_and_nothing_else_is() {
+    fn unsupported_settings_are_refused_by_name_and_line() {
         let text = "\
 [[source]]
 mode = \"pool\"

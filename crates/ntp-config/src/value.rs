@@ -1,8 +1,7 @@
-//! From a TOML value to a typed one: numbers with their ranges, texts, paths, choices, lists.
+//! Converters from TOML values to typed ones: numbers with ranges, strings, paths, choices, lists.
 //!
-//! Every converter reports to the context and returns `None` when the value will not do.
-//! TOML 1.0 integers are 64-bit and signed; an integer also serves where a float is wanted, but
-//! never the other way round.
+//! Every converter reports an invalid value to the context and returns `None`. TOML 1.0 integers
+//! are 64-bit and signed; an integer is accepted where a float is expected, but not vice versa.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -12,8 +11,8 @@ use toml::de::DeValue;
 
 use crate::diagnostic::{Diagnostic, quote};
 use crate::document::Located;
-use crate::keys::heading;
 use crate::reader::{Context, Section, Value, list};
+use crate::schema::heading;
 use crate::suggest::closest;
 
 /// An integer in the range of `T`.
@@ -24,11 +23,25 @@ where
     let number = integer(cx, value, || expected_whole(T::RANGE))?;
     match T::try_from(number) {
         Ok(number) => Some(number),
-        Err(_) => value.reject(cx, out_of_range(value.node, T::RANGE)),
+        Err(_) => value.reject_value(cx, &expected_whole(T::RANGE)),
     }
 }
 
-/// The 64-bit integer that `value` is.
+/// A count in `range`.
+pub(crate) fn within(
+    cx: &mut Context,
+    value: &Value<'_>,
+    range: RangeInclusive<usize>,
+) -> Option<usize> {
+    let number = whole(cx, value)?;
+    if range.contains(&number) {
+        return Some(number);
+    }
+    let (low, high) = range.into_inner();
+    value.reject_value(cx, &format!("a number from {low} to {high}"))
+}
+
+/// A 64-bit integer.
 pub(crate) fn integer(
     cx: &mut Context,
     value: &Value<'_>,
@@ -46,7 +59,7 @@ pub(crate) fn integer(
             ),
         },
         other => {
-            let message = format!("invalid type: {}, expected {}", describe(other), expected());
+            let message = value.mistyped(&expected());
             match other {
                 DeValue::String(text) if text.parse::<i64>().is_ok() => value.reject_with(
                     cx,
@@ -62,7 +75,7 @@ pub(crate) fn integer(
     }
 }
 
-/// A number, whole or not, with any sign; may be infinite or NaN.
+/// An integer or floating-point number of any sign; may be infinite or NaN.
 pub(crate) fn number(cx: &mut Context, value: &Value<'_>) -> Option<f64> {
     match value.node {
         DeValue::Integer(_) => integer(cx, value, || "a number".into()).map(|number| number as f64),
@@ -80,10 +93,7 @@ pub(crate) fn number(cx: &mut Context, value: &Value<'_>) -> Option<f64> {
                 ),
             }
         }
-        other => value.reject(
-            cx,
-            format!("invalid type: {}, expected a number", describe(other)),
-        ),
+        _ => value.reject_type(cx, "a number"),
     }
 }
 
@@ -93,13 +103,7 @@ pub(crate) fn finite(cx: &mut Context, value: &Value<'_>) -> Option<f64> {
     if number.is_finite() {
         return Some(number);
     }
-    value.reject(
-        cx,
-        format!(
-            "invalid value: {}, expected a finite number",
-            describe(value.node)
-        ),
-    )
+    value.reject_value(cx, "a finite number")
 }
 
 /// A number above zero (infinity passes, as upstream).
@@ -108,49 +112,53 @@ pub(crate) fn positive(cx: &mut Context, value: &Value<'_>) -> Option<f64> {
     if number > 0.0 {
         return Some(number);
     }
-    value.reject(
-        cx,
-        format!(
-            "invalid value: {}, expected a number greater than zero",
-            describe(value.node)
-        ),
-    )
+    value.reject_value(cx, "a number greater than zero")
 }
 
 /// `true` or `false`.
 pub(crate) fn boolean(cx: &mut Context, value: &Value<'_>) -> Option<bool> {
     match value.node {
         DeValue::Boolean(boolean) => Some(*boolean),
-        other => {
-            let message = format!(
-                "invalid type: {}, expected `true` or `false`",
-                describe(other)
-            );
-            value.reject(cx, message)
-        }
+        _ => value.reject_type(cx, "`true` or `false`"),
     }
 }
 
-/// A text.
+/// A string.
 pub(crate) fn text<'t>(cx: &mut Context, value: &Value<'t>) -> Option<&'t str> {
     match value.node {
         DeValue::String(text) => Some(text.as_ref()),
-        other => value.reject(
-            cx,
-            format!("invalid type: {}, expected a string", describe(other)),
-        ),
+        _ => value.reject_type(cx, "a string"),
     }
 }
 
-/// A file's path.
+/// A string, owned.
+pub(crate) fn string(cx: &mut Context, value: &Value<'_>) -> Option<String> {
+    text(cx, value).map(str::to_owned)
+}
+
+/// A converter that adds the place of the value.
+pub(crate) fn located<T>(
+    convert: impl Fn(&mut Context, &Value<'_>) -> Option<T>,
+) -> impl Fn(&mut Context, &Value<'_>) -> Option<Located<T>> {
+    move |cx, value| {
+        let converted = convert(cx, value)?;
+        Some(value.locate(cx, converted))
+    }
+}
+
+/// The path of a file.
 pub(crate) fn path(cx: &mut Context, value: &Value<'_>) -> Option<PathBuf> {
     text(cx, value).map(PathBuf::from)
 }
 
-/// A file's path and where the configuration names it.
+/// The path of a file where the default is a path too.
+pub(crate) fn some_path(cx: &mut Context, value: &Value<'_>) -> Option<Option<PathBuf>> {
+    path(cx, value).map(Some)
+}
+
+/// The path of a file, with the place of the value.
 pub(crate) fn located_path(cx: &mut Context, value: &Value<'_>) -> Option<Located<PathBuf>> {
-    let path = path(cx, value)?;
-    Some(value.locate(cx, path))
+    located(path)(cx, value)
 }
 
 /// An IP address without a port.
@@ -166,11 +174,11 @@ pub(crate) fn ip_address(cx: &mut Context, value: &Value<'_>) -> Option<IpAddr> 
     )
 }
 
-/// An IP address with a port; `usual_port` is for advice only.
+/// An IP address with a port; `default_port` is for advice only.
 pub(crate) fn socket_address(
     cx: &mut Context,
     value: &Value<'_>,
-    usual_port: u16,
+    default_port: u16,
 ) -> Option<SocketAddr> {
     let text = text(cx, value)?;
     if let Ok(address) = text.parse() {
@@ -178,13 +186,13 @@ pub(crate) fn socket_address(
     }
     let help = match text.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => {
-            format!("add the port: `\"{address}:{usual_port}\"`")
+            format!("add the port: `\"{address}:{default_port}\"`")
         }
         Ok(IpAddr::V6(address)) => {
-            format!("add the port: `\"[{address}]:{usual_port}\"`")
+            format!("add the port: `\"[{address}]:{default_port}\"`")
         }
         Err(_) => format!(
-            "an IP address and a port: `\"0.0.0.0:{usual_port}\"`, or `\"[::]:{usual_port}\"` for IPv6"
+            "an IP address and a port: `\"0.0.0.0:{default_port}\"`, or `\"[::]:{default_port}\"` for IPv6"
         ),
     };
     value.reject_with(
@@ -218,17 +226,16 @@ pub(crate) fn choice<T: Copy>(
     None
 }
 
-/// A list, each element converted; elements that will not do are reported and left out.
+/// A list, each element converted; invalid elements are reported and left out.
 pub(crate) fn array<'t, T>(
     cx: &mut Context,
     value: &Value<'t>,
     mut convert: impl FnMut(&mut Context, &Value<'t>) -> Option<T>,
 ) -> Option<Vec<T>> {
     let DeValue::Array(elements) = value.node else {
-        let message = format!("invalid type: {}, expected a list", describe(value.node));
         return value.reject_with(
             cx,
-            message,
+            value.mistyped("a list"),
             format!("write a list in brackets: `{} = […]`", value.key),
         );
     };
@@ -240,7 +247,7 @@ pub(crate) fn array<'t, T>(
     )
 }
 
-/// The sections `[[name]]`, each read; ones that will not do are reported and left out.
+/// The sections `[[name]]`, each read; invalid ones are reported and left out.
 pub(crate) fn sections<'t, T>(
     cx: &mut Context,
     value: &Value<'t>,
@@ -251,8 +258,8 @@ pub(crate) fn sections<'t, T>(
         let heading = heading(name);
         value.reject_with::<()>(
             cx,
-            "invalid type: a table, expected a list of tables",
-            format!("this section may be repeated, so it stands in double brackets: `{heading}`"),
+            value.mistyped("a list of tables"),
+            format!("this section may be repeated, so it needs double brackets: `{heading}`"),
         );
         let read = read(cx, Section::of_table(name, table, value.span.clone()));
         return read.map(|section| vec![section]);
@@ -263,7 +270,7 @@ pub(crate) fn sections<'t, T>(
     })
 }
 
-/// The value in words, for messages.
+/// Description of the value for messages.
 pub(crate) fn describe(node: &DeValue<'_>) -> String {
     match node {
         DeValue::String(text) => format!("string {}", quote(text, '"')),
@@ -283,38 +290,26 @@ fn expected_whole(range: RangeInclusive<i64>) -> String {
     }
 }
 
-fn out_of_range(node: &DeValue<'_>, range: RangeInclusive<i64>) -> String {
-    format!(
-        "invalid value: {}, expected {}",
-        describe(node),
-        expected_whole(range)
-    )
-}
-
-/// An integer type and the part of its range that TOML can write.
+/// An integer type and the part of its range that TOML can represent.
 pub(crate) trait Bounded {
     /// The range.
     const RANGE: RangeInclusive<i64>;
 }
 
-impl Bounded for i8 {
-    const RANGE: RangeInclusive<i64> = -128..=127;
+macro_rules! bounded {
+    ($($Integer:ty: $range:expr,)*) => {
+        $(impl Bounded for $Integer {
+            const RANGE: RangeInclusive<i64> = $range;
+        })*
+    };
 }
-impl Bounded for u8 {
-    const RANGE: RangeInclusive<i64> = 0..=255;
-}
-impl Bounded for u16 {
-    const RANGE: RangeInclusive<i64> = 0..=65_535;
-}
-impl Bounded for i32 {
-    const RANGE: RangeInclusive<i64> = -2_147_483_648..=2_147_483_647;
-}
-impl Bounded for u32 {
-    const RANGE: RangeInclusive<i64> = 0..=4_294_967_295;
-}
-impl Bounded for u64 {
-    const RANGE: RangeInclusive<i64> = 0..=i64::MAX;
-}
-impl Bounded for usize {
-    const RANGE: RangeInclusive<i64> = 0..=i64::MAX;
+
+bounded! {
+    i8: -128..=127,
+    u8: 0..=255,
+    u16: 0..=65_535,
+    i32: -2_147_483_648..=2_147_483_647,
+    u32: 0..=4_294_967_295,
+    u64: 0..=i64::MAX,
+    usize: 0..=i64::MAX,
 }

@@ -1,9 +1,9 @@
-//! Files that must load and files that must not, each with what must be said about it.
+//! Files that must load and files that must not, each with its expected diagnostics.
 //!
-//! In `good/`, a comment `# warn: …` demands a warning; in `bad/`, `# expect: …` demands a
-//! problem. It stands behind the line it is about, or alone above it. The text must occur in
-//! the drawn diagnostic (message, label or help), the line must be right, and nothing else may
-//! be reported: so a file also proves that one mistake yields one complaint.
+//! In `good/`, a comment `# warn: …` requires a warning; in `bad/`, `# expect: …` requires an
+//! error. The comment is at the end of the line in question, or alone above it. The text must
+//! occur in the diagnostic (message, label or help), the line must match, and there must be no
+//! other diagnostics: one mistake yields one diagnostic.
 
 use std::fs;
 use std::path::Path;
@@ -11,8 +11,8 @@ use std::path::Path;
 use ntp_config::{Diagnostic, parse};
 
 #[test]
-fn good_files_load_with_the_warnings_they_deserve() {
-    judge("good", "# warn: ", |name, text| match parse(text, name) {
+fn good_files_load_with_the_expected_warnings() {
+    check("good", "# warn: ", |name, text| match parse(text, name) {
         Ok((_, warnings)) => warnings,
         Err(error) => error.problems().to_vec(),
     });
@@ -20,15 +20,14 @@ fn good_files_load_with_the_warnings_they_deserve() {
 
 #[test]
 fn bad_files_are_refused_with_every_problem_at_its_line() {
-    judge("bad", "# expect: ", |name, text| match parse(text, name) {
+    check("bad", "# expect: ", |name, text| match parse(text, name) {
         Ok(_) => Vec::new(),
         Err(error) => error.problems().to_vec(),
     });
 }
 
-/// A file cut off anywhere is the likeliest damage of all.
 #[test]
-fn every_beginning_of_every_file_is_judged_without_panic() {
+fn truncated_files_are_checked_without_panic() {
     for (_, text) in corpus("good").into_iter().chain(corpus("bad")) {
         for end in (0..text.len()).step_by(5).chain([text.len()]) {
             ntp_config::fuzzing::check(&text.as_bytes()[..end]);
@@ -36,13 +35,13 @@ fn every_beginning_of_every_file_is_judged_without_panic() {
     }
 }
 
-fn judge(folder: &str, mark: &str, found: impl Fn(&str, &str) -> Vec<Diagnostic>) {
-    let mut complaints = Vec::new();
+fn check(folder: &str, mark: &str, found: impl Fn(&str, &str) -> Vec<Diagnostic>) {
+    let mut failures = Vec::new();
     for (name, text) in corpus(folder) {
         let expected = expectations(&text, mark);
         assert!(
             folder == "good" || !expected.is_empty(),
-            "{name} expects nothing"
+            "{name} has no expectations"
         );
         let mut found = found(&name, &text);
         for (line, words) in expected {
@@ -51,16 +50,16 @@ fn judge(folder: &str, mark: &str, found: impl Fn(&str, &str) -> Vec<Diagnostic>
             };
             match found.iter().position(matches) {
                 Some(index) => drop(found.remove(index)),
-                None => complaints.push(format!("{name}:{line}: nothing says {words:?}")),
+                None => failures.push(format!("{name}:{line}: no diagnostic contains {words:?}")),
             }
         }
         let unexpected = found.iter().map(|found| format!("not expected:\n{found}"));
-        complaints.extend(unexpected);
+        failures.extend(unexpected);
     }
-    assert!(complaints.is_empty(), "{}", complaints.join("\n\n"));
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
-/// The words of a diagnostic: its excerpt repeats the expectation itself.
+/// The text of a diagnostic without its excerpt, which repeats the expectation.
 fn without_excerpt(found: &Diagnostic) -> String {
     let words = [Some(found.message.clone()), found.label.clone()];
     let words = words
@@ -83,10 +82,7 @@ fn expectations(text: &str, mark: &str) -> Vec<(usize, String)> {
             expected.extend(waiting.drain(..).map(|text| (index + 1, text)));
         }
     }
-    assert!(
-        waiting.is_empty(),
-        "an expectation at the end is about no line"
-    );
+    assert!(waiting.is_empty(), "no line follows the last expectation");
     expected
 }
 

@@ -1,4 +1,4 @@
-//! Folders beside the main file: what several files mean together, and what is said when they do not fit.
+//! Drop-in directories: the merging of several files, and the diagnostics of conflicts.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -39,7 +39,7 @@ impl Directory {
 
     fn problems(&self) -> Vec<String> {
         let error = self.load().unwrap_err();
-        let shown = |place: &ntp_config::Place| {
+        let format_place = |place: &ntp_config::Place| {
             let file = place
                 .file()
                 .map(|file| Path::new(file).strip_prefix(&self.0));
@@ -50,7 +50,7 @@ impl Directory {
         };
         let problems = error.problems().iter();
         problems
-            .map(|it| format!("{} {}", shown(&it.place), it.message))
+            .map(|it| format!("{} {}", format_place(&it.place), it.message))
             .collect()
     }
 }
@@ -76,7 +76,7 @@ fn warnings(loaded: &Loaded) -> Vec<&str> {
 }
 
 #[test]
-fn files_are_laid_over_each_other_in_their_order() {
+fn files_are_merged_in_their_order() {
     let directory = Directory::new(&[
         (
             "ntp.toml",
@@ -119,7 +119,7 @@ fn files_are_laid_over_each_other_in_their_order() {
 }
 
 #[test]
-fn every_problem_of_every_file_is_told_with_its_place() {
+fn every_problem_of_every_file_is_reported_with_its_place() {
     let directory = Directory::new(&[
         ("ntp.toml", "[observability]\nlog-level = \"wran\"\n"),
         (
@@ -140,7 +140,7 @@ fn every_problem_of_every_file_is_told_with_its_place() {
         [
             "ntp.toml:2 unknown variant `wran`, expected one of `trace`, `debug`, `info`, `warn`, `error`",
             "sources.d/dhcp.toml:3 unknown field `adress` in `[[source]]` of mode `server`",
-            "sources.d/dhcp.toml:4 `[clock]` has no place in a file of `sources.d`",
+            "sources.d/dhcp.toml:4 `[clock]` is not allowed in a file of `sources.d`",
             "ntp.toml.d/10.toml:4 unknown field `log-pth` in `[observability]`",
             "ntp.toml.d/20.toml:1 invalid TOML: key with no value",
         ]
@@ -153,7 +153,7 @@ fn every_problem_of_every_file_is_told_with_its_place() {
 }
 
 #[test]
-fn one_wrong_line_in_a_drop_in_is_no_problem_of_the_main_file() {
+fn a_problem_in_a_drop_in_names_only_that_file() {
     let main = source("a");
     let directory = Directory::new(&[("ntp.toml", &main), ("ntp.toml.d/x.toml", "[clok]\n")]);
     let report = directory.load().unwrap_err().to_string();
@@ -174,7 +174,14 @@ fn a_source_in_two_files_is_used_once_and_reported() {
     ]);
     let loaded = directory.load().unwrap();
     assert_eq!(names(&loaded), ["a:123", "b:123"]);
-    assert!(loaded.config.sources[0].kind.ntp().unwrap().opinion.prefer);
+    assert!(
+        loaded.config.sources[0]
+            .kind
+            .ntp()
+            .unwrap()
+            .selection
+            .prefer
+    );
     let [warning] = &loaded.warnings[..] else {
         panic!("{:?}", loaded.warnings);
     };
@@ -195,7 +202,7 @@ fn a_source_in_two_files_is_used_once_and_reported() {
 }
 
 #[test]
-fn what_earlier_files_say_can_be_disabled_and_said_otherwise() {
+fn sources_and_servers_of_earlier_files_can_be_disabled_and_replaced() {
     let server = "[[server]]\nlisten = \"127.0.0.1:1230\"\n";
     let directory = Directory::new(&[
         (
@@ -213,7 +220,14 @@ fn what_earlier_files_say_can_be_disabled_and_said_otherwise() {
     ]);
     let loaded = directory.load().unwrap();
     assert_eq!(names(&loaded), ["b:123", "a:123"]);
-    assert!(loaded.config.sources[1].kind.ntp().unwrap().opinion.prefer);
+    assert!(
+        loaded.config.sources[1]
+            .kind
+            .ntp()
+            .unwrap()
+            .selection
+            .prefer
+    );
     assert_eq!(loaded.config.servers.len(), 1);
     assert_eq!(loaded.config.servers[0].workers, Some(1));
     assert_eq!(
@@ -233,7 +247,7 @@ fn two_files_cannot_serve_at_one_address() {
 }
 
 #[test]
-fn drop_ins_need_no_main_section_and_missing_keys_may_stand_elsewhere() {
+fn required_keys_may_be_in_another_file() {
     let directory = Directory::new(&[
         (
             "ntp.toml",
@@ -250,7 +264,7 @@ fn drop_ins_need_no_main_section_and_missing_keys_may_stand_elsewhere() {
 }
 
 #[test]
-fn what_cannot_be_read_is_an_error_and_what_seems_forgotten_a_warning() {
+fn unreadable_drop_ins_are_errors_and_other_extensions_a_warning() {
     let directory = Directory::new(&[("ntp.toml", ""), ("ntp.toml.d/50-x.conf", "")]);
     assert!(
         warnings(&directory.load().unwrap())[0].ends_with("the names of drop-ins end in `.toml`")
@@ -272,18 +286,18 @@ fn what_cannot_be_read_is_an_error_and_what_seems_forgotten_a_warning() {
 }
 
 #[test]
-fn folders_that_everybody_could_make_are_not_read() {
+fn drop_ins_in_a_world_writable_directory_are_not_read() {
     let directory = Directory::new(&[("ntp.toml", ""), ("sources.d/a.toml", &source("a"))]);
     fs::set_permissions(&directory.0, fs::Permissions::from_mode(0o1777)).unwrap();
     let loaded = directory.load().unwrap();
     assert!(loaded.config.sources.is_empty());
-    assert!(warnings(&loaded)[0].contains("is not read, because everybody"));
+    assert!(warnings(&loaded)[0].contains("is not read, because"));
     fs::set_permissions(&directory.0, fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(directory.load().unwrap().config.sources.len(), 1);
 }
 
 #[test]
-fn a_folder_may_be_a_link() {
+fn a_drop_in_directory_may_be_a_symbolic_link() {
     let directory = Directory::new(&[("ntp.toml", ""), ("run/a.toml", &source("a"))]);
     symlink(directory.path("run"), directory.path("sources.d")).unwrap();
     assert_eq!(names(&directory.load().unwrap()), ["a:123"]);

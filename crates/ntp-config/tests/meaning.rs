@@ -1,10 +1,10 @@
-//! What an accepted file means: the values that its keys become, and those of absent keys.
+//! Values of accepted files: those of present keys, and the defaults of absent ones.
 
 use std::path::{Path, PathBuf};
 
 use ntp_config::{
-    ClockKind, Config, FilterAction, LeapHandling, LogLevel, NtpVersion, Opinion, SourceKind,
-    StepThreshold, TimestampMode, VersionChoice, parse,
+    ClockKind, Config, FilterAction, LeapHandling, LogLevel, NtpVersion, SelectionOptions,
+    SourceKind, StepThreshold, TimestampMode, VersionChoice, parse,
 };
 use ntp_time::{Frequency, NtpDuration, PollInterval, ReferenceId, Stratum};
 
@@ -27,7 +27,7 @@ fn seconds(seconds: f64) -> NtpDuration {
 }
 
 #[test]
-fn the_defaults_are_upstreams() {
+fn defaults_are_those_of_upstream() {
     let config = file("defaults.toml");
     assert_eq!(config, Config::default());
     assert!(config.sources.is_empty() && config.servers.is_empty());
@@ -63,9 +63,9 @@ fn the_defaults_are_upstreams() {
 }
 
 #[test]
-fn each_mode_of_a_source_has_its_values_and_defaults() {
+fn each_source_mode_has_its_values_and_defaults() {
     let config = file("sources.toml");
-    let [server, pool, nts, nts_pool, sock, old, pps, liked] = &config.sources[..] else {
+    let [server, pool, nts, nts_pool, sock, old, pps, selected] = &config.sources[..] else {
         panic!("{} sources", config.sources.len());
     };
     let addresses: Vec<String> = config
@@ -81,22 +81,22 @@ fn each_mode_of_a_source_has_its_values_and_defaults() {
             "pool.example.org:123",
             "nts.example.org:4460",
             "ntspool.example.org:4461",
-            "opinion.example.org:123"
+            "selection.example.org:123"
         ]
     );
 
-    let opinion = Opinion {
+    let selection = SelectionOptions {
         prefer: true,
         trust: true,
         require: true,
         noselect: false,
     };
-    assert_eq!(liked.kind.ntp().unwrap().opinion, opinion);
+    assert_eq!(selected.kind.ntp().unwrap().selection, selection);
 
     let ntp = server.kind.ntp().unwrap();
-    assert_eq!(ntp.opinion, Opinion::default());
+    assert_eq!(ntp.selection, SelectionOptions::default());
     assert_eq!(ntp.version.value, VersionChoice::V5);
-    let poll = ntp.poll.over(config.source_defaults);
+    let poll = ntp.poll.apply_to(config.source_defaults);
     assert_eq!(poll.poll_limits.min, PollInterval::from_log2(3));
     assert_eq!(poll.poll_limits.max, PollInterval::from_log2(9));
     assert_eq!(poll.initial_poll, PollInterval::from_log2(7));
@@ -152,13 +152,13 @@ fn servers_and_key_exchange_have_their_values_and_defaults() {
     let plain = &config.servers[0];
     assert!(plain.denylist.filter.is_empty());
     assert_eq!(plain.denylist.action, FilterAction::Deny);
-    let everybody: Vec<String> = plain
+    let all: Vec<String> = plain
         .allowlist
         .filter
         .iter()
         .map(ToString::to_string)
         .collect();
-    assert_eq!(everybody, ["::/0", "0.0.0.0/0"]);
+    assert_eq!(all, ["::/0", "0.0.0.0/0"]);
     assert_eq!(plain.allowlist.action, FilterAction::Ignore);
     assert_eq!(
         (
@@ -207,7 +207,7 @@ fn servers_and_key_exchange_have_their_values_and_defaults() {
 }
 
 #[test]
-fn synchronization_keeps_what_is_set_apart_from_what_is_not() {
+fn synchronization_distinguishes_set_and_unset_values() {
     let config = file("synchronization.toml").synchronization;
     let single = config.single_step_panic_threshold;
     assert_eq!(
@@ -298,10 +298,10 @@ fn the_remaining_sections_have_their_values() {
 }
 
 #[test]
-fn the_usual_leap_second_list_is_used_unless_the_file_says_otherwise() {
-    let usual = inline("").leap;
-    assert_eq!(usual.handling, LeapHandling::Kernel);
-    assert!(usual.list.is_some() && !usual.list_is_named);
+fn the_default_leap_second_list_is_used_unless_the_file_names_another() {
+    let default = inline("").leap;
+    assert_eq!(default.handling, LeapHandling::Kernel);
+    assert!(default.list.is_some() && !default.list_is_named);
     let named = inline("[leap]\nlist = \"/etc/leap\"\nhandling = \"slew\"").leap;
     assert_eq!(named.list.as_deref(), Some(Path::new("/etc/leap")));
     assert!(named.list_is_named);

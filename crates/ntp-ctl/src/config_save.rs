@@ -37,7 +37,7 @@ pub(crate) fn run(
     let mut client = Socket::find(config)?.connect()?;
     let reply = call::<GetConfiguration>(&mut client, &NoInput {})?;
     let main = main_file(config, &reply)?;
-    let [_, folder] = ntp_config::folders_of(&main);
+    let [_, folder] = ntp_config::drop_in_directories(&main);
     let path = folder.join(NAME);
     let before = match fs::read_to_string(&path) {
         Ok(text) => Some(text),

@@ -1,7 +1,7 @@
 //! `ntp-ctl force-sync`: sets the clock once from the configured sources, without the daemon.
 //!
 //! The engine of the daemon polls the configured sources, with their keys and NTS, and follows
-//! their majority by the same rules as the daemon ([`ntp_daemon::once`]). If the daemon runs, it
+//! their majority by the same rules as the daemon ([`ntp_daemon::one_shot`]). If the daemon runs, it
 //! owns the clock, and `ntp-ctl step` is the command to use.
 //!
 //! There are two modes. Interactively, both times are shown and the user confirms, whatever the
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ntp_config::{Loaded, StepThreshold, Style};
-use ntp_daemon::once::{self, Once, Reading};
+use ntp_daemon::one_shot::{self, OneShot, Reading};
 use ntp_os_clock::monotonic;
 use ntp_time::NtpDuration;
 use serde_json::json;
@@ -41,7 +41,7 @@ pub(crate) fn run(
     }
     let loaded = load(config, console)?;
     check_preconditions(config, &loaded)?;
-    let mut once = Once::begin(&loaded, loaded.config.sandbox.mode)
+    let mut once = OneShot::open(&loaded, loaded.config.sandbox.mode)
         .map_err(|problem| not_changed(&problem))?;
     if !as_json {
         console.message(format_args!(
@@ -51,7 +51,7 @@ pub(crate) fn run(
     }
     let deadline = monotonic() + NtpDuration::from(options.timeout);
     let Some(reading) = once
-        .ask(Some(deadline))
+        .measure(Some(deadline))
         .map_err(|problem| not_changed(&problem))?
     else {
         return Err(Failure::WithExitCode {
@@ -85,7 +85,7 @@ pub(crate) fn run(
     }
     // The confirmation may have taken long, so the correction is determined anew.
     let latest = once
-        .ask(Some(monotonic()))
+        .measure(Some(monotonic()))
         .map_err(|problem| not_changed(&problem))?;
     let changed = |latest: &Reading| (latest.correction - correction).abs() > MAX_CHANGE;
     let Some(reading) = latest.filter(|latest| !changed(latest)) else {
@@ -152,7 +152,7 @@ fn check_preconditions(config: Option<&Path>, loaded: &Loaded) -> Result<(), Fai
             "No sources configured: add a [[source]] (see ntp.toml(5))".into(),
         ));
     }
-    if !once::may_set(&loaded.config.clock.kind) {
+    if !one_shot::has_settable_clock(&loaded.config.clock.kind) {
         return Err(Failure::Error(
             "Setting the clock is disabled: `kind = \"none\"` in [clock]".into(),
         ));

@@ -13,7 +13,7 @@ use ntp_proto::client::{Accepted, Association, Kiss, LocalIdentity, Rejection, R
 use ntp_proto::engine::{Datagram, ExchangeId, SourceId};
 use ntp_time::{NtpDuration, Stamp, StampSource, Stratum, SystemTime};
 use ntp_udp::wait::{Interest, PollSet};
-use ntp_udp::{ClientSocket, ErrorQueue, SocketOptions, StampKeeper};
+use ntp_udp::{ClientSocket, ErrorQueue, SocketOptions, TimestampingGuard};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::Serialize;
@@ -88,14 +88,14 @@ pub(crate) struct QueryClient {
     options: SocketOptions,
     rng: ChaCha12Rng,
     sequence: u32,
-    _keeper: Option<StampKeeper>,
+    _keeper: Option<TimestampingGuard>,
 }
 
 impl QueryClient {
     pub(crate) fn new() -> Result<Self, Failure> {
         let options = SocketOptions::default();
         // The kernel enables receive timestamps with the first such socket, after a short delay.
-        let keeper = StampKeeper::open(&options).ok();
+        let keeper = TimestampingGuard::open(&options).ok();
         pause(Duration::from_millis(50));
         Ok(Self {
             options,

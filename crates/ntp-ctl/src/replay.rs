@@ -94,6 +94,12 @@ fn read_one(file: &Path) -> Result<Vec<Line>, String> {
     while let Some((number, text)) = texts.next() {
         let text = text.map_err(unreadable)?;
         match Line::decode(&String::from_utf8_lossy(&text)) {
+            Err(error @ ntp_record::InvalidLine::OtherVersion { .. }) => {
+                return Err(format!("{name}, line {}: {error}", number + 1));
+            }
+            Err(error @ ntp_record::InvalidLine::OtherVersion { .. }) => {
+                return Err(format!("{name}, line {}: {error}", number + 1));
+            }
             Ok(line) => {
                 lines.extend(gaps.end(file));
                 lines.push(line);
@@ -105,7 +111,7 @@ fn read_one(file: &Path) -> Result<Vec<Line>, String> {
     }
     if !lines.iter().any(|line| matches!(line, Line::Start(_))) {
         let first = gaps.first.map_or(String::new(), |first| {
-            format!(" (line {first} is {})", ntp_record::Malformed)
+            format!(" (line {first} is {})", ntp_record::InvalidLine::Syntax)
         });
         return Err(format!("{name}{NO_START}{first}"));
     }
@@ -141,7 +147,7 @@ impl Gaps {
 }
 
 fn report(outcome: &Outcome, all: bool, console: &mut Console<'_>) -> Result<(), Failure> {
-    let time = outcome.course.last().map_or(0.0, |last| last.at);
+    let time = outcome.samples.last().map_or(0.0, |last| last.at);
     writeln!(
         console.out,
         "Record of ntp-daemon {}: {} inputs in {time:.0} s, replayed by {}.",
@@ -149,30 +155,17 @@ fn report(outcome: &Outcome, all: bool, console: &mut Console<'_>) -> Result<(),
         outcome.inputs,
         env!("CARGO_PKG_VERSION")
     )?;
-    for reason in &outcome.inexact {
-        writeln!(console.out, "Not exact: {reason}.")?;
-    }
-    if !outcome.inexact.is_empty() {
-        writeln!(
-            console.out,
-            "The decisions below can differ in detail; the recorded replies are used all the same."
-        )?;
-    }
-    if outcome.unasked > 0 {
-        writeln!(
-            console.out,
-            "{} recorded replies match no request of the replay.",
-            outcome.unasked
-        )?;
+    if let Some(reason) = &outcome.incomplete {
+        writeln!(console.out, "Incomplete replay: {reason}.")?;
     }
     let same = outcome
-        .was
+        .recorded
         .iter()
-        .zip(&outcome.would)
-        .take_while(|(was, would)| was == would)
+        .zip(&outcome.replayed)
+        .take_while(|(recorded, replayed)| recorded == replayed)
         .count();
     if all {
-        show(&outcome.was[..same], " ", console)?;
+        show(&outcome.recorded[..same], " ", console)?;
     }
     if outcome.is_same() {
         writeln!(console.out, "All {same} decisions are identical.")?;
@@ -182,14 +175,14 @@ fn report(outcome: &Outcome, all: bool, console: &mut Console<'_>) -> Result<(),
         console.out,
         "{same} decisions are identical; then (- recorded, + replayed):"
     )?;
-    show(&outcome.was[same..], "-", console)?;
-    show(&outcome.would[same..], "+", console)?;
+    show(&outcome.recorded[same..], "-", console)?;
+    show(&outcome.replayed[same..], "+", console)?;
     Ok(())
 }
 
 fn show(decisions: &[Decision], mark: &str, console: &mut Console<'_>) -> Result<(), Failure> {
-    for Decision { at, what } in decisions {
-        writeln!(console.out, "{mark} {at}  {what}")?;
+    for Decision { at, text } in decisions {
+        writeln!(console.out, "{mark} {at}  {text}")?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use tracing::Level;
 
 use crate::exit;
 
-/// Keeps this machine's clock on time with NTP.
+/// Keeps the clock of this machine synchronised by NTP
 #[derive(Debug, Parser)]
 #[command(
     name = "ntp-daemon",
@@ -22,11 +22,12 @@ pub struct Cli {
     #[arg(short, long, value_name = "PATH")]
     pub config: Option<PathBuf>,
 
-    /// How much to log; wins over `log-level` in the file
+    /// Log level; overrides `log-level` in the file
     #[arg(short, long, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
 
-    /// Whether files and system calls that are not needed are refused; wins over `[sandbox] mode` in the file
+    /// Whether unneeded file access and system calls are refused; overrides `[sandbox] mode` in the
+    /// file
     #[arg(long, value_name = "MODE")]
     pub sandbox: Option<Sandbox>,
 
@@ -35,18 +36,18 @@ pub struct Cli {
     pub version: bool,
 }
 
-/// A log level in the file's words.
+/// A log level, named as in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {
-    /// Everything.
+    /// Everything
     Trace,
-    /// Each measurement and slew.
+    /// Each measurement and slew
     Debug,
-    /// The normal course of things.
+    /// Normal operation
     Info,
-    /// What is wrong but can be lived with.
+    /// Problems that do not stop the daemon
     Warn,
-    /// What needs an operator.
+    /// Problems that need an operator
     Error,
 }
 
@@ -62,14 +63,14 @@ impl From<LogLevel> for Level {
     }
 }
 
-/// The sandbox's mode in the file's words.
+/// A sandbox mode, named as in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Sandbox {
-    /// Restrict nothing.
+    /// Restrict nothing
     Off,
-    /// Refuse nothing, write to the kernel's log what would be.
+    /// Refuse nothing, log to the kernel's log what would be refused
     Warn,
-    /// Refuse what is not needed.
+    /// Refuse what is not needed
     Enforce,
 }
 
@@ -83,14 +84,14 @@ impl From<Sandbox> for SandboxMode {
     }
 }
 
-/// The definition of the command line, from which the manual page is made.
+/// Returns the definition of the command line, from which the manual page is generated.
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
 impl Cli {
-    /// Reads the command line, or says with which code the process is to end at once: 0 after help and
-    /// version, 1 after a message about what is wrong.
+    /// Reads the command line, or returns the exit code with which the process ends at once: 0
+    /// after help and version, 1 after an error message.
     ///
     /// # Errors
     /// The exit code, after everything has been printed.
@@ -112,7 +113,7 @@ impl Cli {
                 } else {
                     exit::FAILURE
                 };
-                // Nothing is left to do if not even this can be printed.
+                // If this cannot be printed, nothing can.
                 let _ = error.print();
                 Err(exit::code(code))
             }

@@ -1,7 +1,8 @@
-//! A checked configuration file becomes what the engine and the sockets are told.
+//! Converts a checked configuration file into the configuration of the engine and the sockets.
 //!
-//! Keys that a file sets keep upstream's meaning; where it is silent, our own rules apply (steps only at the start or after
-//! somebody else's step, slews up to 500 ppm). That is why the algorithm's keys arrive here as options.
+//! Keys that a file sets keep upstream's meaning; unset, our own defaults apply (steps only at the
+//! start or after a foreign step, slews up to 500 ppm). That is why the keys of the algorithm are
+//! options here.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use ntp_proto::leap::LeapHandling;
 use ntp_udp::{InterfaceName, SocketOptions, TimestampMode};
 use tracing::Level;
 
-/// The engine's configuration. `keys` is the key file, which has every key that the sources name.
+/// Returns the configuration of the engine. `keys` is the content of the key file, which has every
+/// key that the sources name.
 pub fn engine_config(
     config: &Config,
     keys: &KeyRing,
@@ -45,7 +47,7 @@ pub fn engine_config(
     }
 }
 
-/// The sources, in the order of the file.
+/// Returns the sources in the order of the file.
 pub fn sources(config: &Config, keys: &KeyRing) -> Vec<SourceConfig> {
     let sources = config.sources.iter();
     sources
@@ -53,7 +55,7 @@ pub fn sources(config: &Config, keys: &KeyRing) -> Vec<SourceConfig> {
         .collect()
 }
 
-/// What is known of the clock before it is touched.
+/// Returns the properties of the clock before any adjustment.
 ///
 /// # Errors
 /// If the clock cannot be read.
@@ -79,19 +81,20 @@ fn source(config: &Config, keys: &KeyRing, kind: &FileKind) -> Option<SourceConf
                 },
             )
         }
-        // Refused before we get here; see `Config::unsupported`.
+        // Refused earlier; see `Config::unsupported`.
         _ => return None,
     };
     let mut source = ntp_source(config, ntp, kind);
     if let Some(key) = &ntp.key {
-        // Loading has refused a key that is not in the file. If it were missing all the same, the source must not do without.
+        // Loading refuses keys that are not in the key file. If one were missing nevertheless, the
+        // source must not run without authentication.
         source.association.protection = Protection::Symmetric(Arc::clone(keys.get(key.value)?));
     }
     Some(source)
 }
 
 fn ntp_source(config: &Config, ntp: &NtpSource, kind: SourceKind) -> SourceConfig {
-    let poll = ntp.poll.over(config.source_defaults);
+    let poll = ntp.poll.apply_to(config.source_defaults);
     let host = match ntp.address.host.parse::<IpAddr>() {
         Ok(address) => Host::Address(address),
         Err(_) => Host::Name(ntp.address.host.clone()),
@@ -108,10 +111,10 @@ fn ntp_source(config: &Config, ntp: &NtpSource, kind: SourceKind) -> SourceConfi
             ..AssociationConfig::default()
         },
         selection: SelectionOptions {
-            prefer: ntp.opinion.prefer,
-            trust: ntp.opinion.trust,
-            require: ntp.opinion.require,
-            noselect: ntp.opinion.noselect,
+            prefer: ntp.selection.prefer,
+            trust: ntp.selection.trust,
+            require: ntp.selection.require,
+            noselect: ntp.selection.noselect,
         },
     }
 }
@@ -119,26 +122,26 @@ fn ntp_source(config: &Config, ntp: &NtpSource, kind: SourceKind) -> SourceConfi
 fn discipline_config(config: &Config) -> discipline::Config {
     let synchronization = &config.synchronization;
     let algorithm = &synchronization.algorithm;
-    let ours = discipline::Config::default();
+    let defaults = discipline::Config::default();
     discipline::Config {
         minimum_agreeing_sources: synchronization.minimum_agreeing_sources,
         maximum_source_uncertainty: algorithm
             .maximum_source_uncertainty
-            .unwrap_or(ours.maximum_source_uncertainty),
+            .unwrap_or(defaults.maximum_source_uncertainty),
         ignore_server_dispersion: algorithm
             .ignore_server_dispersion
-            .unwrap_or(ours.ignore_server_dispersion),
+            .unwrap_or(defaults.ignore_server_dispersion),
         initial_frequency_uncertainty: algorithm
             .initial_frequency_uncertainty
-            .unwrap_or(ours.initial_frequency_uncertainty),
-        ..ours
+            .unwrap_or(defaults.initial_frequency_uncertainty),
+        ..defaults
     }
 }
 
 fn steering_config(config: &Config) -> SteeringConfig {
     let synchronization = &config.synchronization;
     let algorithm = &synchronization.algorithm;
-    let ours = SteeringConfig::default();
+    let defaults = SteeringConfig::default();
     let threshold = |step: StepThreshold| PanicThreshold {
         forward: step.forward,
         backward: step.backward,
@@ -150,22 +153,22 @@ fn steering_config(config: &Config) -> SteeringConfig {
         accumulated_panic: synchronization.accumulated_step_panic_threshold,
         slew_maximum: algorithm
             .slew_maximum_frequency_offset
-            .unwrap_or(ours.slew_maximum),
+            .unwrap_or(defaults.slew_maximum),
         slew_minimum_duration: algorithm
             .slew_minimum_duration
-            .unwrap_or(ours.slew_minimum_duration),
+            .unwrap_or(defaults.slew_minimum_duration),
         maximum_frequency: algorithm
             .maximum_frequency_steer
-            .unwrap_or(ours.maximum_frequency),
-        ..ours
+            .unwrap_or(defaults.maximum_frequency),
+        ..defaults
     }
 }
 
-/// How client sockets are opened.
+/// Returns the options for client sockets.
 pub fn socket_options(config: &Config) -> SocketOptions {
     let clock = &config.clock;
     SocketOptions {
-        // The configuration has checked the name's length.
+        // The configuration has checked the length of the name.
         interface: clock
             .interface
             .as_ref()
@@ -179,7 +182,7 @@ pub fn socket_options(config: &Config) -> SocketOptions {
     }
 }
 
-/// The file's log level.
+/// Returns the log level of the file.
 pub fn level(level: Option<LogLevel>) -> Level {
     match level.unwrap_or_default() {
         LogLevel::Trace => Level::TRACE,

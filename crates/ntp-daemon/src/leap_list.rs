@@ -1,8 +1,8 @@
-//! The list of leap seconds: read at the start, and again when somebody has updated it.
+//! The leap second list: read at the start, and again when the file has changed.
 //!
-//! The file comes with the operating system and changes twice a year, without anybody telling us. Once an hour its time of change is looked
-//! at. That is done by a short-lived thread, as all files are read off the main thread; it ends by
-//! closing its end of a pipe, which nobody needs to wait for: its answer is taken at one of the next wake-ups.
+//! The file comes with the operating system and changes twice a year, without a notification. Its
+//! modification time is checked once an hour, by a short-lived thread, as all files are read off
+//! the main thread. The result is collected at one of the next wake-ups.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -10,54 +10,58 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
+use ntp_os_clock::monotonic;
+use ntp_proto::engine::Input;
 use ntp_proto::leap::LeapTable;
 use ntp_time::{Monotonic, NtpDuration};
+use tracing::warn;
 
+use crate::runtime::{Context, Failure, Pollable};
 use crate::sandbox::{self, Profile};
 
-/// Between two looks at the file.
+/// Interval between two checks of the file.
 const INTERVAL: NtpDuration = NtpDuration::from_seconds(3600);
 
-/// The list has some kilobytes; whatever is larger is another file.
-const LARGEST: u64 = 1 << 20;
+/// Size limit in bytes; the list has some kilobytes.
+const MAX_FILE_SIZE: u64 = 1 << 20;
 
-/// What came of a look.
+/// Result of a check.
 #[derive(Clone, Debug, PartialEq)]
 enum Found {
-    /// The file is as it was.
-    Same,
-    /// There is none.
-    Nothing,
-    /// A list, and when it was changed.
+    /// The file is unchanged.
+    Unchanged,
+    /// There is no file.
+    Missing,
+    /// A list, and its modification time.
     List(LeapTable, Option<SystemTime>),
-    /// It cannot be used, and why.
-    Wrong(String, Option<SystemTime>),
+    /// The file cannot be used: the reason, and its modification time.
+    Invalid(String, Option<SystemTime>),
 }
 
-/// News for the engine.
+/// A change that the engine must learn.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum News {
-    /// Another list.
+enum Change {
+    /// A new list.
     List(LeapTable),
-    /// The list is gone, or cannot be used any more: what was wrong, if it is to be told.
-    None(Option<String>),
+    /// The list is gone or has become unusable; with a reason if it is worth a message.
+    Removed(Option<String>),
 }
 
-/// The file.
+/// The leap second list file.
 #[derive(Debug, Default)]
 pub struct LeapList {
     path: Option<PathBuf>,
-    /// Whether its absence is worth a message.
+    /// Whether a missing file is worth a message.
     expected: bool,
-    changed: Option<SystemTime>,
+    mtime: Option<SystemTime>,
     /// Whether the engine has a list.
-    given: bool,
-    look: Option<JoinHandle<Found>>,
+    has_list: bool,
+    check_thread: Option<JoinHandle<Found>>,
     next: Option<Monotonic>,
 }
 
 impl LeapList {
-    /// The list at `path`, if any is to be used. If it is `expected`, its absence is told.
+    /// Watches the list at `path`, if any. If the file is `expected`, its absence is reported.
     pub fn new(path: Option<PathBuf>, expected: bool) -> Self {
         Self {
             path,
@@ -66,68 +70,85 @@ impl LeapList {
         }
     }
 
-    /// To be called at wake-ups. Returns what is new.
-    pub(crate) fn attend(&mut self, now: Monotonic) -> Option<News> {
+    /// Checks the file if that is due. Call it at every wake-up. Returns a change, if any.
+    fn check(&mut self, now: Monotonic) -> Option<Change> {
         let path = self.path.as_ref()?;
-        if let Some(look) = self.look.take_if(|look| look.is_finished()) {
-            let found = look
+        if let Some(check_thread) = self
+            .check_thread
+            .take_if(|check_thread| check_thread.is_finished())
+        {
+            let found = check_thread
                 .join()
-                .unwrap_or_else(|_| Found::Wrong("the thread that read it failed".into(), None));
-            return self.take(found);
+                .unwrap_or_else(|_| Found::Invalid("the thread that read it failed".into(), None));
+            return self.apply(found);
         }
-        if self.look.is_none() && self.next.is_none_or(|next| next <= now) {
+        if self.check_thread.is_none() && self.next.is_none_or(|next| next <= now) {
             self.next = Some(now + INTERVAL);
-            let (path, known) = (path.clone(), self.changed);
-            let look = move || look_at(&path, known);
-            // Without a thread to be had it is tried again in an hour.
-            self.look = sandbox::spawn("leap list", Profile::Files, look).ok();
+            let (path, known_mtime) = (path.clone(), self.mtime);
+            let check_thread = move || read_if_changed(&path, known_mtime);
+            // If no thread can be started, the next attempt is in an hour.
+            self.check_thread = sandbox::spawn("leap list", Profile::Files, check_thread).ok();
         }
         None
     }
 
-    fn take(&mut self, found: Found) -> Option<News> {
+    fn apply(&mut self, found: Found) -> Option<Change> {
         let path = self.path.clone().unwrap_or_default();
-        let had = core::mem::take(&mut self.given);
+        let had_list = core::mem::take(&mut self.has_list);
         match found {
-            Found::Same => {
-                self.given = had;
+            Found::Unchanged => {
+                self.has_list = had_list;
                 None
             }
-            Found::Nothing => {
-                self.changed = None;
-                let told = self.expected || had;
+            Found::Missing => {
+                self.mtime = None;
+                let report = self.expected || had_list;
                 self.expected = false;
-                (told || had)
-                    .then(|| News::None(told.then(|| format!("{} is not there", path.display()))))
+                report.then(|| Change::Removed(Some(format!("{} is not there", path.display()))))
             }
-            Found::List(table, changed) => {
-                (self.changed, self.given) = (changed, true);
-                Some(News::List(table))
+            Found::List(table, mtime) => {
+                (self.mtime, self.has_list) = (mtime, true);
+                Some(Change::List(table))
             }
-            Found::Wrong(why, changed) => {
-                self.changed = changed;
-                Some(News::None(Some(format!("{}: {why}", path.display()))))
+            Found::Invalid(why, mtime) => {
+                self.mtime = mtime;
+                Some(Change::Removed(Some(format!("{}: {why}", path.display()))))
             }
         }
     }
 }
 
-fn look_at(path: &Path, known: Option<SystemTime>) -> Found {
-    let changed = match fs::metadata(path) {
+impl Pollable for LeapList {
+    fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
+        match self.check(monotonic()) {
+            Some(Change::List(table)) => context.driver.handle(Input::LeapList(Some(&table))),
+            Some(Change::Removed(why)) => {
+                if let Some(why) = why {
+                    warn!("no list of leap seconds: {why}; only the sources tell of them");
+                }
+                context.driver.handle(Input::LeapList(None))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn read_if_changed(path: &Path, known_mtime: Option<SystemTime>) -> Found {
+    let mtime = match fs::metadata(path) {
         Ok(facts) => facts.modified().ok(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Found::Nothing,
-        Err(error) => return Found::Wrong(error.to_string(), None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Found::Missing,
+        Err(error) => return Found::Invalid(error.to_string(), None),
     };
-    if changed.is_some() && changed == known {
-        return Found::Same;
+    if mtime.is_some() && mtime == known_mtime {
+        return Found::Unchanged;
     }
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(LARGEST).read_to_string(&mut text));
+    let read = File::open(path).and_then(|file| file.take(MAX_FILE_SIZE).read_to_string(&mut text));
     match read {
-        Err(error) => Found::Wrong(error.to_string(), changed),
+        Err(error) => Found::Invalid(error.to_string(), mtime),
         Ok(_) => match LeapTable::parse(&text) {
-            Ok(table) => Found::List(table, changed),
-            Err(error) => Found::Wrong(error.to_string(), changed),
+            Ok(table) => Found::List(table, mtime),
+            Err(error) => Found::Invalid(error.to_string(), mtime),
         },
     }
 }
@@ -140,15 +161,19 @@ mod tests {
 
     const LIST: &str = "#@ 3928521600\n3644697600 36\n3692217600 37\n";
 
-    /// Looks until there is an answer.
-    fn news(list: &mut LeapList) -> Option<News> {
+    /// Checks the file until there is a result.
+    fn next_change(list: &mut LeapList) -> Option<Change> {
         list.next = None;
-        assert_eq!(list.attend(Monotonic::default()), None);
-        while list.look.as_ref().is_some_and(|look| !look.is_finished()) {
+        assert_eq!(list.check(Monotonic::default()), None);
+        while list
+            .check_thread
+            .as_ref()
+            .is_some_and(|check_thread| !check_thread.is_finished())
+        {
             #[expect(clippy::disallowed_methods, reason = "waiting for a thread")]
             std::thread::sleep(Duration::from_millis(1));
         }
-        list.attend(Monotonic::default())
+        list.check(Monotonic::default())
     }
 
     #[test]
@@ -156,11 +181,15 @@ mod tests {
         let path = std::env::temp_dir().join(format!("ntpd-rs-leap-{}", std::process::id()));
         let _ = fs::remove_file(&path);
         let mut list = LeapList::new(Some(path.clone()), false);
-        assert_eq!(news(&mut list), None, "nobody asked for it");
+        assert_eq!(
+            next_change(&mut list),
+            None,
+            "its absence is not worth a message"
+        );
         fs::write(&path, LIST).unwrap();
         let table = LeapTable::parse(LIST).unwrap();
-        assert_eq!(news(&mut list), Some(News::List(table)));
-        assert_eq!(news(&mut list), None);
+        assert_eq!(next_change(&mut list), Some(Change::List(table)));
+        assert_eq!(next_change(&mut list), None);
         fs::write(&path, "nonsense").unwrap();
         let later = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
         File::options()
@@ -168,13 +197,16 @@ mod tests {
             .open(&path)
             .and_then(|file| file.set_modified(later))
             .unwrap();
-        let Some(News::None(Some(why))) = news(&mut list) else {
-            panic!("a wrong list is told");
+        let Some(Change::Removed(Some(why))) = next_change(&mut list) else {
+            panic!("an invalid list is reported");
         };
         assert!(why.contains("line 1"), "{why}");
         fs::remove_file(&path).unwrap();
         let mut named = LeapList::new(Some(path), true);
-        assert!(matches!(news(&mut named), Some(News::None(Some(_)))));
-        assert_eq!(news(&mut named), None, "told once");
+        assert!(matches!(
+            next_change(&mut named),
+            Some(Change::Removed(Some(_)))
+        ));
+        assert_eq!(next_change(&mut named), None, "reported once");
     }
 }

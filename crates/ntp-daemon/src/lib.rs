@@ -1,27 +1,27 @@
 //! The daemon: sockets, clock, files and signals around the [engine](ntp_proto::engine).
 //!
-//! | module | what it does |
+//! | module | content |
 //! |---|---|
-//! | [`runtime`] | the main loop: clocks, datagrams, the engine's wishes |
-//! | [`nts`] | cookie keys, and key exchange with clients |
-//! | [`serve`] | the threads that answer clients |
-//! | `convert`, [`listeners`] | a configuration file becomes the engine's configuration, and the servers' |
-//! | `resolve` | names, off the main thread |
-//! | `leap_list` | the file of all leap seconds |
+//! | [`runtime`] | the event loop and the driver of the engine |
+//! | [`nts`] | cookie keys; key exchange with servers and clients |
+//! | [`serve`] | the threads that serve time |
+//! | [`convert`], [`listeners`] | convert the configuration file for the engine and the servers |
+//! | `resolve` | resolves names, off the main thread |
+//! | `leap_list` | the leap second list |
 //! | `persist` | the state directory |
-//! | [`observe`] | the observation socket |
-//! | [`control`] | the control socket: reading, and changing the daemon while it runs |
-//! | [`observation`] | the engine's snapshot in that socket's words |
-//! | [`once`] | asking and setting the clock once, without a daemon |
-//! | [`sandbox`] | what is given up once everything is open |
-//! | `service_manager` | what systemd is told |
-//! | [`log`], [`cli`], [`exit`] | messages, command line, exit codes |
+//! | `record` | the record of the engine's inputs |
+//! | `control` | the control socket: read state and change configuration |
+//! | [`observation_socket`], [`observation`] | the observation socket, and its JSON |
+//! | [`one_shot`] | measures and sets the clock once, without a daemon |
+//! | [`sandbox`] | drops privileges once everything is open |
+//! | `service_manager` | notifications to systemd |
+//! | [`log`], [`cli`], [`exit`] | log output, command line, exit codes |
 //!
-//! A library, so that the demo and tests can run the real thing in their own process.
+//! It is a library, so that the demo and tests can run the real daemon in their own process.
 #![forbid(unsafe_code)]
 
 pub mod cli;
-pub mod control;
+mod control;
 pub mod convert;
 pub mod exit;
 mod leap_list;
@@ -29,8 +29,8 @@ pub mod listeners;
 pub mod log;
 pub mod nts;
 pub mod observation;
-pub mod observe;
-pub mod once;
+pub mod observation_socket;
+pub mod one_shot;
 mod persist;
 mod record;
 mod resolve;
@@ -50,18 +50,18 @@ use ntp_udp::signals;
 use tracing::{Level, error, info, warn};
 
 use cli::Cli;
-use control::{Desk, Door, Standing};
+use control::{CommandHandler, Control, ControlListener, StartupContext};
 pub use leap_list::LeapList;
 use log::{LogFile, Threshold};
 use nts::CookieKeys;
-use observe::Observer;
+use observation_socket::ObservationSocket;
 pub use persist::Store;
 pub use record::Recorder;
 use runtime::{Ending, Failure, Parts, Runtime};
 use serve::Bound;
 use service_manager::ServiceManager;
 
-/// The daemon's whole life.
+/// Runs the daemon until it exits.
 pub fn main() -> ExitCode {
     let cli = match Cli::read() {
         Ok(cli) => cli,
@@ -124,14 +124,14 @@ fn run(
     for finding in loaded.config.check() {
         warn!("{}", finding.diagnostic);
     }
-    sandbox::take_up_capabilities();
+    sandbox::raise_permitted_capabilities();
     if let Err(problem) = signals::install() {
         return fatal(log_file, &format!("cannot catch signals: {problem}"));
     }
     let [a, b, c, d, ..] = seed();
     let steering_key = u32::from_ne_bytes([a, b, c, d]);
-    // As whoever we were started: later the socket could not be made or given to a group.
-    let door = Door::open(&loaded.config.control).unwrap_or_else(|problem| {
+    // With the initial privileges: later the socket could not be created or given to a group.
+    let listener = ControlListener::open(&loaded.config.control).unwrap_or_else(|problem| {
         warn!("no control socket at {problem}; ntp-ctl can change nothing");
         None
     });
@@ -150,7 +150,7 @@ fn run(
         Err(problem) => return fatal(log_file, &problem.to_string()),
     };
     let manager = ServiceManager::from_environment(&loaded.config);
-    let standing = Standing {
+    let startup = StartupContext {
         explicit: cli.config,
         level: cli.log_level.map(Level::from),
         threshold,
@@ -158,19 +158,19 @@ fn run(
         steering_key,
         loaded,
     };
-    runtime.obey(door, Desk::new(standing));
-    runtime.report_to(manager);
-    let code = live(&mut runtime, log_file);
+    runtime.set_control(Control::new(listener, CommandHandler::new(startup)));
+    runtime.set_service_manager(manager);
+    let code = run_until_exit(&mut runtime, log_file);
     let ended = runtime.shut_down();
-    sandbox::tell_refusals();
+    sandbox::log_refusals();
     match ended {
         Ok(()) => code,
         Err(problem) => fatal(log_file, &problem.to_string()),
     }
 }
 
-/// Says why the daemon ends, on standard error too if the log goes to a file: whoever started it should not have
-/// to look for the reason.
+/// Logs why the daemon ends, and prints it to standard error if the log goes to a file. Returns the
+/// exit code.
 fn fatal(log_file: Option<&LogFile>, problem: &str) -> u8 {
     error!("{problem}");
     if log_file.is_some() {
@@ -179,8 +179,8 @@ fn fatal(log_file: Option<&LogFile>, problem: &str) -> u8 {
     exit::SOFTWARE
 }
 
-/// Runs until there is a reason to end, and says with which code.
-fn live(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
+/// Runs until the daemon has to end. Returns the exit code.
+fn run_until_exit(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
     loop {
         match runtime.run(None) {
             Ok(Ending::Halted(halt)) => return fatal(log_file, &halt.to_string()),
@@ -194,7 +194,6 @@ fn live(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
             if let Err(problem) = runtime.reload() {
                 return fatal(log_file, &problem.to_string());
             }
-            runtime.reload_certificates();
         }
         if signals::terminate_requested() {
             info!("asked to end");
@@ -203,7 +202,7 @@ fn live(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
     }
 }
 
-/// Opens everything, calls `confine`, which may give up whatever is not needed after that, and starts the threads.
+/// Opens everything, calls `confine`, which may drop all privileges, and starts the threads.
 fn assemble(
     config: &Config,
     keys: &KeyRing,
@@ -211,9 +210,9 @@ fn assemble(
     confine: impl FnOnce() -> io::Result<()>,
 ) -> Result<Runtime, Failure> {
     let listeners = listeners::listeners(config, keys, steering_key);
-    // Before anything of another instance that may be running is touched.
+    // First: if another instance is running, nothing of it has been touched yet.
     let bound = Bound::bind(listeners).map_err(Failure::Serve)?;
-    let giving =
+    let ke_server =
         ntp_nts_ke::server::Bound::bind(nts::endpoints(config)).map_err(Failure::GiveKeys)?;
     let mut clock = open_clock(config).map_err(Failure::Clock)?;
     if let Some(shortcoming) = monotonic_source().shortcoming() {
@@ -221,7 +220,7 @@ fn assemble(
     }
     let mut store = Store::new(config.state.directory.clone());
     let kept = store.load();
-    // Without a source the clock is somebody else's.
+    // Without a source another program may steer the clock.
     let ours = config.state.set_clock_forward && !config.sources.is_empty();
     if let Some(past) = kept.time_floor.filter(|_| ours) {
         let limit = config.synchronization.startup_step_panic_threshold.forward;
@@ -233,20 +232,6 @@ fn assemble(
         kept.frequency,
         convert::clock_facts(&clock).map_err(Failure::Clock)?,
     );
-    let observer = config
-        .observability
-        .observation_path
-        .as_ref()
-        .and_then(|path| {
-            let bound = Observer::bind(path, config.observability.observation_permissions);
-            if let Err(problem) = &bound {
-                warn!(
-                    "no observation socket at {}: {problem}; ntp-ctl status will not work",
-                    path.display()
-                );
-            }
-            bound.ok()
-        });
     let sockets = convert::socket_options(config);
     let mut runtime = Runtime::new(
         engine,
@@ -255,7 +240,7 @@ fn assemble(
             sockets,
             store,
             leap_list: LeapList::new(config.leap.list.clone(), config.leap.list_is_named),
-            observer,
+            observation_socket: open_observation_socket(config),
             recorder: config
                 .observability
                 .record_path
@@ -264,7 +249,7 @@ fn assemble(
             seed: seed(),
         },
     );
-    runtime.get_keys(nts::Exchanges::new(config, kept.time_floor));
+    runtime.set_ke_client(nts::KeClient::new(config, kept.time_floor));
     let cookie_keys = if nts::needs_cookie_keys(config) {
         let keys = CookieKeys::new(&config.keyset, config.keyset_file(), runtime.now(), seed);
         Some(keys.map_err(Failure::CookieKeys)?)
@@ -275,7 +260,7 @@ fn assemble(
     runtime.start_recording();
     if let Some(keys) = cookie_keys {
         runtime
-            .give_keys(keys, giving, seed())
+            .serve_keys(keys, ke_server, seed())
             .map_err(Failure::GiveKeys)?;
     }
     if !bound.is_empty() {
@@ -284,8 +269,22 @@ fn assemble(
     Ok(runtime)
 }
 
-/// The clock for a daemon. With nobody to ask, the privilege to set it is not demanded: it is left alone until there is a source, and if it may not be
-/// set then, that is told.
+/// Opens the observation socket, if one is configured. Logs if that fails.
+fn open_observation_socket(config: &Config) -> Option<ObservationSocket> {
+    let observability = &config.observability;
+    let path = observability.observation_path.as_ref()?;
+    ObservationSocket::bind(path, observability.observation_permissions)
+        .inspect_err(|problem| {
+            warn!(
+                "no observation socket at {}: {problem}; ntp-ctl status will not work",
+                path.display()
+            );
+        })
+        .ok()
+}
+
+/// Opens the clock of the daemon. Without sources the privilege to set it is not required: the
+/// clock is left alone, and a warning says so if it cannot be set.
 fn open_clock(config: &Config) -> Result<Clock, ClockError> {
     match open_configured_clock(config) {
         Err(problem) if config.sources.is_empty() => {
@@ -315,7 +314,7 @@ fn unsteered() -> Clock {
     Clock::None(clock)
 }
 
-/// The seed of all randomness, from the operating system.
+/// Returns a seed of randomness from the operating system.
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the one place where randomness enters"
@@ -323,7 +322,7 @@ fn unsteered() -> Clock {
 fn seed() -> [u8; 32] {
     let mut seed = [0; 32];
     if let Err(problem) = getrandom::fill(&mut seed) {
-        // Nonces would be guessable; the time of day and the process are better than nothing, and it is said.
+        // Nonces become guessable; the time and the process ID are better than nothing.
         warn!("the operating system gives no random numbers ({problem}); requests can be guessed");
         let now = ntp_os_clock::realtime().as_nanos().to_ne_bytes();
         seed[..8].copy_from_slice(&now);
@@ -345,24 +344,24 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_fails_ends_the_daemon_loudly() {
+    fn a_failed_worker_ends_the_daemon_with_an_error() {
         let mut runtime = serving(
             "[[server]]\nlisten = \"127.83.2.1:0\"\nworkers = 2\n[clock]\nkind = \"none\"\n",
         );
-        runtime.sabotage();
-        // `live` would go on for ever if it did not notice.
-        assert_eq!(live(&mut runtime, None), exit::SOFTWARE);
+        runtime.inject_fault();
+        // `run_until_exit` would never return if it did not notice.
+        assert_eq!(run_until_exit(&mut runtime, None), exit::SOFTWARE);
         assert_eq!(exit::SOFTWARE, 70);
     }
 
     #[test]
-    fn a_daemon_that_served_nobody_can_begin_to_and_end_again() {
+    fn a_daemon_without_servers_can_start_and_stop_serving() {
         let mut runtime = serving("[clock]\nkind = \"none\"\n");
         let listeners = |text: &str| {
             let (config, _) = ntp_config::parse(text, "ntp.toml").unwrap();
             listeners::listeners(&config, &KeyRing::default(), 0)
         };
-        // A port that was free a moment ago, at an address where nobody else looks for one.
+        // A free port, at an address where no other test looks for one.
         let free = UdpSocket::bind("127.83.2.2:0")
             .unwrap()
             .local_addr()
@@ -378,6 +377,6 @@ mod tests {
         client.send_to(&request, free).unwrap();
         assert_eq!(client.recv(&mut [0; 100]).unwrap(), 48);
         assert!(runtime.serve_at(Vec::new(), &mut seed).is_empty());
-        UdpSocket::bind(free).expect("nobody serves there any more");
+        UdpSocket::bind(free).expect("the address is not served any more");
     }
 }

@@ -1,4 +1,4 @@
-//! The `[[server]]` sections become what the serving threads are told.
+//! Converts the `[[server]]` sections into the configuration of the serving threads.
 
 use std::num::NonZero;
 use std::thread;
@@ -13,7 +13,8 @@ use ntp_udp::ServerOptions;
 use crate::convert;
 use crate::serve::Listener;
 
-/// The addresses to serve at. `keys` is the key file; `steering_key` is a secret by which clients are spread over threads.
+/// Returns the listening addresses. `keys` is the content of the key file; `steering_key` is the
+/// secret that spreads clients over threads.
 pub fn listeners(config: &Config, keys: &KeyRing, steering_key: u32) -> Vec<Listener> {
     let timestamps = convert::socket_options(config).timestamps;
     config
@@ -22,7 +23,7 @@ pub fn listeners(config: &Config, keys: &KeyRing, steering_key: u32) -> Vec<List
         .map(|server| Listener {
             address: server.listen,
             workers: server.workers.unwrap_or_else(processors),
-            rest_under_load: server.rest_under_load,
+            batching_under_load: server.batching_under_load,
             policy: policy(server, keys),
             options: ServerOptions {
                 timestamps,
@@ -33,7 +34,8 @@ pub fn listeners(config: &Config, keys: &KeyRing, steering_key: u32) -> Vec<List
         .collect()
 }
 
-/// Both wildcards of a port may be configured; then the one of IPv6 does not take the clients of the other.
+/// Returns whether an IPv4 wildcard of the same port is configured; the IPv6 wildcard then does not
+/// take IPv4 clients.
 fn shares_port_with_ipv4(config: &Config, server: &ServerConfig) -> bool {
     config.servers.iter().any(|other| {
         other.listen.is_ipv4()
@@ -58,7 +60,7 @@ fn policy(server: &ServerConfig, keys: &KeyRing) -> Policy {
             .filter_map(|version| match version {
                 NtpVersion::V3 => Some(Version::V3),
                 NtpVersion::V4 => Some(Version::V4),
-                // Refused before we get here; see `Config::unsupported`.
+                // Refused earlier; see `Config::unsupported`.
                 NtpVersion::V5 => None,
             })
             .collect::<Versions>(),
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_takes_the_keys_that_it_is_to_take() {
+    fn a_server_accepts_the_configured_keys_only() {
         let held = |keys: &str| {
             let server = format!("[keys]\npath = \"k\"\n[[server]]\nlisten = \"[::]:123\"\n{keys}");
             let policy = of(&server).remove(0).policy;
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_limits_and_versions_arrive() {
+    fn access_lists_limits_and_versions_are_converted() {
         let listeners = of("\
 [[server]]
 listen = \"0.0.0.0:123\"
@@ -137,12 +139,12 @@ interleaved-cache-size = 0
 client-list-size = 100
 accept-ntp-versions = [4]
 workers = 3
-rest-under-load = false
+batching-under-load = false
 ");
         let [listener] = listeners.as_slice() else {
             panic!("{listeners:?}");
         };
-        assert_eq!((listener.workers, listener.rest_under_load), (3, false));
+        assert_eq!((listener.workers, listener.batching_under_load), (3, false));
         let policy = &listener.policy;
         let refusal = |text: &str| policy.access.refusal(text.parse::<IpAddr>().unwrap());
         assert_eq!(refusal("192.0.2.1"), Some(Refusal::Deny));
@@ -181,7 +183,7 @@ rest-under-load = false
     }
 
     #[test]
-    fn without_a_number_every_processor_has_a_thread() {
+    fn workers_default_to_the_number_of_processors() {
         assert!(of("[[server]]\nlisten = \"127.0.0.1:123\"\n")[0].workers >= 1);
     }
 }

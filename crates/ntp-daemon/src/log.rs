@@ -1,8 +1,9 @@
-//! Where messages go: standard output, or a file that is reopened on SIGHUP.
+//! Log output: standard output, or a file that is reopened on SIGHUP.
 //!
-//! The layout is that of upstream (`tracing`'s full format): UTC time with microseconds, level, message. The time
-//! comes from our own clock functions: std's may panic on what a clock simulator returns. A log file is
-//! appended to, never cut: what happened before a restart is what one looks for after it.
+//! The layout is that of upstream (`tracing`'s full format): UTC time with microseconds, level,
+//! message. The time comes from our own clock functions, because std's may panic on the values of a
+//! clock simulator. A log file is appended to and never truncated: what happened before a restart
+//! is what one looks for after it.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -18,20 +19,20 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
-/// UTC with microseconds, as upstream prints it.
+/// UTC with microseconds, in upstream's format.
 #[derive(Clone, Copy, Debug)]
 struct Utc;
 
 impl FormatTime for Utc {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let text = ntp_os_clock::realtime().to_string();
-        // Nanoseconds are cut to microseconds.
+        // Truncates nanoseconds to microseconds.
         let micros = text.len().saturating_sub(4);
         write!(writer, "{}Z", text.get(..micros).unwrap_or(&text))
     }
 }
 
-/// A log file that can be opened anew under the same name.
+/// A log file that can be reopened under the same name.
 #[derive(Clone, Debug)]
 pub struct LogFile {
     path: PathBuf,
@@ -46,10 +47,10 @@ impl LogFile {
         })
     }
 
-    /// Opens the file again, after a rotation has moved it away.
+    /// Reopens the file after log rotation has moved it.
     ///
     /// # Errors
-    /// If the file can't be opened; messages then go on to the old one.
+    /// If the file can't be opened; messages then still go to the old one.
     pub fn reopen(&self) -> io::Result<()> {
         let file = append(&self.path)?;
         *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
@@ -77,15 +78,15 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// How much is logged; may be changed while the daemon runs.
+/// Log level; can be changed at run time.
 #[derive(Clone, Debug)]
 pub struct Threshold(reload::Handle<LevelFilter, Registry>);
 
 impl Threshold {
-    /// Logs what is at least as important as `level`.
+    /// Sets the least severe level that is logged.
     ///
     /// # Errors
-    /// If there is no log any more, in words.
+    /// If logging has ended; the reason.
     pub fn set(&self, level: Level) -> Result<(), String> {
         self.0
             .reload(LevelFilter::from_level(level))
@@ -93,7 +94,7 @@ impl Threshold {
     }
 }
 
-/// Begins logging. Returns how much is logged, and the file, if it is one.
+/// Starts logging. Returns the threshold, and the log file if there is one.
 ///
 /// # Errors
 /// If the log file can't be opened.

@@ -1,4 +1,4 @@
-//! The engine's snapshot in the words of the observation socket.
+//! Converts the engine's snapshot into the JSON of the observation socket.
 
 use std::net::SocketAddr;
 
@@ -12,14 +12,15 @@ use ntp_proto::discipline::SourceState;
 use ntp_proto::engine::{Snapshot, SourceSnapshot};
 use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, StampSource, SystemTime};
 
-use crate::nts::{Figures, Given};
+use crate::nts::{KeStats, NtsStatus};
 use crate::serve::Totals;
 
-/// One frame for the socket. If there are so many sources that no reader would take it, the last ones are left out, and their number is told.
+/// Encodes one frame. If there are more sources than a reader accepts, the last ones are left out
+/// and `sources_omitted` has their number.
 pub(crate) fn frame(
     snapshot: &Snapshot,
     served: &[(SocketAddr, Totals)],
-    nts: Figures<'_>,
+    nts: NtsStatus<'_>,
     clock: &Clock,
     started: Monotonic,
 ) -> Vec<u8> {
@@ -29,7 +30,7 @@ pub(crate) fn frame(
         match encode_frame(&state) {
             Ok(frame) => return frame,
             Err(WriteError::TooLong { length }) if !state.sources.is_empty() => {
-                // A little less than what would fit if all were of a length.
+                // Slightly less than what would fit if all sources had the same length.
                 let kept = state.sources.len() as u64 * MAX_FRAME / length.max(1);
                 let kept = usize::try_from(kept).unwrap_or(0) * 31 / 32;
                 state.sources.truncate(kept);
@@ -43,7 +44,7 @@ pub(crate) fn frame(
 fn state(
     snapshot: &Snapshot,
     served: &[(SocketAddr, Totals)],
-    nts: Figures<'_>,
+    nts: NtsStatus<'_>,
     clock: &Clock,
     started: Monotonic,
 ) -> State {
@@ -55,7 +56,7 @@ fn state(
             uptime_seconds: (monotonic() - started).as_seconds_f64(),
             now: snapshot.now.system.to_ntp(),
         },
-        system: system(snapshot, nts.given, clock),
+        system: system(snapshot, nts.ke_stats, clock),
         sources: (snapshot.sources.iter())
             .map(|it| source(it, nts.expiries.get(&it.name).copied()))
             .collect(),
@@ -63,7 +64,7 @@ fn state(
     }
 }
 
-fn system(snapshot: &Snapshot, given: Option<&Given>, clock: &Clock) -> System {
+fn system(snapshot: &Snapshot, ke_stats: Option<&KeStats>, clock: &Clock) -> System {
     let system = &snapshot.system;
     System {
         stratum: system.stratum.get(),
@@ -81,7 +82,7 @@ fn system(snapshot: &Snapshot, given: Option<&Given>, clock: &Clock) -> System {
         details: SystemDetails {
             synchronized: Some(system.synchronized),
             offset: Some(-system.offset),
-            // There is a zero with a sign.
+            // Turns -0.0 into 0.0.
             frequency_ppm: Some(system.frequency.as_ppm() + 0.0),
             frequency_uncertainty_ppm: Some(system.frequency_uncertainty.as_ppm()),
             estimated_error: Some(system.estimated_error),
@@ -96,20 +97,20 @@ fn system(snapshot: &Snapshot, given: Option<&Given>, clock: &Clock) -> System {
                 .leap_list_expires
                 .map(|at| at.as_nanos() / 1_000_000_000),
             reference_time: system.reference_time.map(SystemTime::to_ntp),
-            nts_certificate_expiry: given.and_then(Given::first_expiry),
-            nts_ke_connections: given.map(|given| given.connections),
-            nts_ke_granted: given.map(|given| given.granted),
-            nts_ke_refused: given.map(|given| given.refused),
-            nts_ke_timed_out: given.map(|given| given.timed_out),
-            nts_ke_evicted: given.map(|given| given.evicted),
-            nts_ke_failed: given.map(|given| given.failed),
+            nts_certificate_expiry: ke_stats.and_then(KeStats::first_expiry),
+            nts_ke_connections: ke_stats.map(|ke_stats| ke_stats.connections),
+            nts_ke_granted: ke_stats.map(|ke_stats| ke_stats.granted),
+            nts_ke_refused: ke_stats.map(|ke_stats| ke_stats.refused),
+            nts_ke_timed_out: ke_stats.map(|ke_stats| ke_stats.timed_out),
+            nts_ke_evicted: ke_stats.map(|ke_stats| ke_stats.evicted),
+            nts_ke_failed: ke_stats.map(|ke_stats| ke_stats.failed),
             sources_omitted: None,
             true_offset: true_offset(clock),
         },
     }
 }
 
-/// How far a virtual clock is ahead of the clock it is laid over.
+/// Offset of a virtual clock from the clock that it is based on; `None` for other clocks.
 pub fn true_offset(clock: &Clock) -> Option<NtpDuration> {
     match clock {
         Clock::Virtual(_) => {
@@ -138,7 +139,7 @@ fn source(source: &SourceSnapshot, certificate_expiry: Option<u64>) -> Source {
         address: source.address.to_string(),
         id: source.id.0.into(),
         details: SourceDetails {
-            state: Some(word(source).to_owned()),
+            state: Some(state_name(source).to_owned()),
             stratum: measured.map(|measured| measured.stratum.get()),
             reference_id: measured.map(|measured| measured.reference_id.to_string()),
             leap_indicator: measured.map(|measured| Leap::from(measured.leap)),
@@ -190,7 +191,7 @@ fn server((address, totals): &(SocketAddr, Totals)) -> Server {
     }
 }
 
-/// NTS cookies at hand, if it uses NTS.
+/// Number of NTS cookies in stock; `None` if the source does not use NTS.
 pub(crate) fn cookies(source: &SourceSnapshot) -> Option<u64> {
     match source.authentication {
         Authentication::Nts { cookies, .. } => Some(cookies as u64),
@@ -199,15 +200,15 @@ pub(crate) fn cookies(source: &SourceSnapshot) -> Option<u64> {
 }
 
 fn stamp_kind(stamp: StampSource) -> String {
-    let word = match stamp {
+    let state_name = match stamp {
         StampSource::Daemon => "daemon",
         StampSource::Kernel => "kernel",
         StampSource::Hardware => "hardware",
     };
-    word.to_owned()
+    state_name.to_owned()
 }
 
-pub(crate) fn word(source: &SourceSnapshot) -> &'static str {
+pub(crate) fn state_name(source: &SourceSnapshot) -> &'static str {
     match source.state {
         _ if source.reach.is_dead() => "unreachable",
         SourceState::Ineligible => "unusable",

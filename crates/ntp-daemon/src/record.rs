@@ -1,12 +1,15 @@
-//! Writing the record (`record-path`), off the timekeeping thread.
+//! Writes the record (`record-path`), off the timekeeping thread.
 //!
-//! The main loop hands lines over through a bounded queue and never waits: what does not fit is counted, and the count is
-//! written where the lines are missing. A thread of its own turns them into text and writes that.
+//! The main loop passes lines through a bounded queue and never waits. Lines that do not fit are
+//! counted, and the count is written in their place. A thread of its own encodes and writes the
+//! lines.
 //!
 //! # Size
-//! A file that has grown to [`FILE_SIZE`] is renamed to `NAME.1`, `NAME.1` to `NAME.2` and so on; there are at most [`FILES`], 64 MiB in all: some ten days of a
-//! client with four servers. Each run of the daemon begins a new file. Each file begins with the configuration in force and the associations that there are, so that it is of use when those
-//! before it are gone. Files belong to the daemon's user alone.
+//! A file that has grown to [`FILE_SIZE`] is renamed to `NAME.1`, `NAME.1` to `NAME.2` and so on.
+//! There are at most [`FILES`] files, 64 MiB in all: some ten days of a client with four servers.
+//! Each run of the daemon begins a new file. Each file begins with the configuration in force and
+//! the existing associations, so that it is usable without the earlier ones. Files are readable by
+//! the daemon's user only.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -16,60 +19,60 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use ntp_proto::engine::{Engine, EngineConfig, Input, Now, Output};
-use ntp_record::{Line, Scribe, Start, Told, Veil};
+use ntp_record::{Line, TraceWriter, Start, RecordedInput, Redactor};
 use ntp_time::Adjustment;
 use tracing::{info, warn};
 
 use crate::sandbox::{self, Profile};
 
-/// Octets after which a new file is begun.
+/// Size in bytes after which a new file is begun.
 const FILE_SIZE: u64 = 16 << 20;
-/// Files kept, the present one included.
+/// Number of files, including the current one.
 const FILES: usize = 4;
-/// Lines that may wait for the disk.
+/// Capacity of the queue in lines.
 const QUEUE: usize = 4096;
 
-/// What goes to the writer.
+/// An entry of the queue to the writer.
 #[derive(Debug)]
-enum Note {
-    /// To be written.
+enum QueueEntry {
+    /// A line to write.
     Line(Line),
-    /// The configuration in force, with which a later file has to begin.
+    /// The configuration in force, with which a later file begins.
     InForce(Box<EngineConfig>),
 }
 
-/// The main loop's end of the record.
+/// The main loop's side of the record.
 #[derive(Debug)]
 pub struct Recorder {
     path: PathBuf,
-    scribe: Scribe,
-    notes: Option<SyncSender<Note>>,
-    /// What was handed over before [`start`](Self::start).
-    waiting: Option<Receiver<Note>>,
+    trace_writer: TraceWriter,
+    queue: Option<SyncSender<QueueEntry>>,
+    /// The queue's other end before [`start`](Self::start).
+    receiver: Option<Receiver<QueueEntry>>,
     writer: Option<JoinHandle<()>>,
     dropped: u64,
 }
 
 impl Recorder {
-    /// A record to be written at `path`. Lines may be handed over at once.
+    /// Prepares a record at `path`. Lines may be passed at once.
     pub fn new(path: &Path) -> Self {
-        let (notes, waiting) = sync_channel(QUEUE);
+        let (queue, receiver) = sync_channel(QUEUE);
         Self {
             path: path.to_owned(),
-            scribe: Scribe::default(),
-            notes: Some(notes),
-            waiting: Some(waiting),
+            trace_writer: TraceWriter::default(),
+            queue: Some(queue),
+            receiver: Some(receiver),
             writer: None,
             dropped: 0,
         }
     }
 
-    /// Begins to write, on a thread of its own: to be called when the process has the rights that it will keep.
+    /// Starts the writing thread. Call it when the process has its final privileges.
     ///
     /// # Errors
-    /// If there can be no file or no thread; nothing is recorded then.
+    /// If the file cannot be opened or no thread can be started; nothing is recorded then.
     pub(crate) fn start(&mut self) -> io::Result<()> {
-        let Some(queue) = self.waiting.take() else {
+        let Some(queue) = self.receiver.take() else {
             return Ok(());
         };
         let mut files = Files::open(&self.path, FILE_SIZE)?;
@@ -86,46 +89,46 @@ impl Recorder {
         Ok(())
     }
 
-    /// Where it is written.
+    /// Returns the path of the record.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// An engine begins.
+    /// Records the start of an engine.
     pub(crate) fn begin(&mut self, config: &EngineConfig, now: Now) {
-        let (scribe, line) = Scribe::begin(config, now, env!("CARGO_PKG_VERSION"));
-        self.scribe = scribe;
-        self.note(Note::Line(line));
+        let (trace_writer, line) = TraceWriter::start(config, now);
+        self.trace_writer = trace_writer;
+        self.enqueue(QueueEntry::Line(line));
     }
 
-    /// The engine has handled this. `wanted` is the adjustment that it answers.
-    pub(crate) fn told(
+    /// Records an input that the engine has handled. `wanted` is the adjustment that it reports on.
+    pub(crate) fn record_input(
         &mut self,
         engine: &mut Engine,
         now: Now,
         input: &Input<'_>,
         wanted: Option<&Adjustment>,
     ) {
-        let line = self.scribe.told(engine, now, input, wanted);
-        self.note(Note::Line(line));
+        let line = self.trace_writer.input(engine, now, input, wanted);
+        self.enqueue(QueueEntry::Line(line));
     }
 
-    /// The engine has put this out.
-    pub(crate) fn done(&mut self, engine: &Engine, output: &Output) {
-        for line in self.scribe.done(output).collect::<Vec<_>>() {
-            self.note(Note::Line(line));
+    /// Records an output of the engine.
+    pub(crate) fn record_output(&mut self, engine: &Engine, output: &Output) {
+        for line in self.trace_writer.output(output).collect::<Vec<_>>() {
+            self.enqueue(QueueEntry::Line(line));
         }
-        // A command changed it, or something was learnt.
+        // A command changed the configuration, or the frequency was learnt.
         if matches!(output, Output::Completed(..) | Output::Persist(_)) {
-            self.note(Note::InForce(Box::new(engine.config())));
+            self.enqueue(QueueEntry::InForce(Box::new(engine.config())));
         }
     }
 
-    /// Hands a note over, or counts it.
-    fn note(&mut self, note: Note) {
-        let Some(notes) = &self.notes else { return };
+    /// Puts an entry into the queue, or counts it as dropped.
+    fn enqueue(&mut self, entry: QueueEntry) {
+        let Some(queue) = &self.queue else { return };
         if self.dropped > 0 {
-            match notes.try_send(Note::Line(Line::Dropped(self.dropped))) {
+            match queue.try_send(QueueEntry::Line(Line::Dropped(self.dropped))) {
                 Ok(()) => {
                     warn!(
                         "the record misses {} lines: the disk was too slow",
@@ -139,21 +142,21 @@ impl Recorder {
                 }
             }
         }
-        match notes.try_send(note) {
+        match queue.try_send(entry) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.dropped += 1,
-            // The writer has said why it ended.
-            Err(TrySendError::Disconnected(_)) => self.notes = None,
+            // The writer has logged why it ended.
+            Err(TrySendError::Disconnected(_)) => self.queue = None,
         }
     }
 }
 
 impl Drop for Recorder {
-    /// Waits until what was handed over is written.
+    /// Waits until the queue is written.
     fn drop(&mut self) {
-        self.notes = None;
+        self.queue = None;
         if let Some(writer) = self.writer.take() {
-            // It has said what was wrong.
+            // The writer has logged its problem.
             let _ = writer.join();
         }
     }
@@ -165,15 +168,15 @@ struct Files {
     file: BufWriter<File>,
     size: u64,
     limit: u64,
-    /// What the next file has to begin with, once an engine has begun.
+    /// What the next file begins with, once an engine has started.
     start: Option<Box<Start>>,
-    veil: Veil,
+    redactor: Redactor,
 }
 
 impl Files {
     fn open(path: &Path, limit: u64) -> io::Result<Self> {
         if fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0) {
-            make_room(path);
+            rotate(path);
         }
         Ok(Self {
             path: path.to_owned(),
@@ -181,28 +184,28 @@ impl Files {
             size: 0,
             limit,
             start: None,
-            veil: Veil::default(),
+            redactor: Redactor::default(),
         })
     }
 
-    fn write_all(&mut self, queue: &Receiver<Note>) -> io::Result<()> {
-        while let Ok(note) = queue.recv() {
-            self.take(note)?;
-            // Whatever waits goes with it; then everything can be seen.
-            for note in queue.try_iter().take(QUEUE) {
-                self.take(note)?;
+    fn write_all(&mut self, queue: &Receiver<QueueEntry>) -> io::Result<()> {
+        while let Ok(entry) = queue.recv() {
+            self.process(entry)?;
+            // Writes everything in the queue, then makes it visible.
+            for entry in queue.try_iter().take(QUEUE) {
+                self.process(entry)?;
             }
             self.file.flush()?;
         }
         Ok(())
     }
 
-    fn take(&mut self, note: Note) -> io::Result<()> {
-        match note {
-            Note::Line(line) => self.write(&line),
-            Note::InForce(config) => {
+    fn process(&mut self, entry: QueueEntry) -> io::Result<()> {
+        match entry {
+            QueueEntry::Line(line) => self.write(&line),
+            QueueEntry::InForce(config) => {
                 if let Some(start) = &mut self.start {
-                    // The clock's frequency is kept along with each adjustment.
+                    // The clock's frequency is updated with each adjustment.
                     let clock = start.config.clock;
                     start.config = EngineConfig { clock, ..*config };
                 }
@@ -214,20 +217,21 @@ impl Files {
     fn write(&mut self, line: &Line) -> io::Result<()> {
         match (line, &mut self.start) {
             (Line::Start(start), _) => self.start = Some(start.clone()),
-            (Line::Member(member), Some(start)) => start.members.push(member.clone()),
-            (Line::Gone(id), Some(start)) => start.members.retain(|member| member.id != *id),
+            (Line::Association(member), Some(start)) => start.associations.push(member.clone()),
+            (Line::Removed(id), Some(start)) => start.associations.retain(|member| member.id != *id),
             (
-                Line::Told {
-                    told,
+                Line::Input {
+                    input,
                     monotonic,
                     system,
                     ..
                 },
                 Some(start),
             ) => {
-                // A later file begins between two inputs, and not between an input and the answer to what it led to.
-                let between = !matches!(told, Told::Applied(..));
-                if let Told::Applied(applied, ..) = told {
+                // A later file begins between two inputs, not between an input and the reply to its
+                // output.
+                let between = !matches!(input, RecordedInput::Applied { .. });
+                if let RecordedInput::Applied { applied, .. } = input {
                     start.config.clock.frequency = applied.frequency;
                 }
                 (start.monotonic, start.system) = (*monotonic, *system);
@@ -235,19 +239,19 @@ impl Files {
                     start.part = start.part.saturating_add(1);
                     let line = Line::Start(start.clone());
                     self.file.flush()?;
-                    make_room(&self.path);
+                    rotate(&self.path);
                     self.file = BufWriter::new(create(&self.path)?);
                     self.size = 0;
-                    self.put(&line)?;
+                    self.append(&line)?;
                 }
             }
             _ => {}
         }
-        self.put(line)
+        self.append(line)
     }
 
-    fn put(&mut self, line: &Line) -> io::Result<()> {
-        let mut text = line.encode(&mut self.veil);
+    fn append(&mut self, line: &Line) -> io::Result<()> {
+        let mut text = line.encode(&mut self.redactor);
         text.push('\n');
         self.size += text.len() as u64;
         self.file.write_all(text.as_bytes())
@@ -263,8 +267,9 @@ fn create(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Renames each file to the next number. What cannot be renamed is overwritten later, and the bound holds all the same.
-fn make_room(path: &Path) {
+/// Renames each file to the next number. A file that cannot be renamed is overwritten later, and
+/// the size limit still holds.
+fn rotate(path: &Path) {
     let numbered = |number: usize| {
         let mut name = path.as_os_str().to_owned();
         if number > 0 {
@@ -280,17 +285,17 @@ fn make_room(path: &Path) {
 #[cfg(test)]
 mod tests {
     use ntp_proto::engine::{RngTrace, SourceId};
-    use ntp_record::Member;
+    use ntp_record::RecordedAssociation;
     use ntp_time::{Monotonic, SystemTime};
 
     use super::*;
 
     fn tick(number: i64) -> Line {
-        Line::Told {
+        Line::Input {
             monotonic: Monotonic::from_nanos(number),
             system: SystemTime::from_nanos(number),
-            told: Told::Tick,
-            drawn: RngTrace::default(),
+            input: RecordedInput::Tick,
+            rng_trace: RngTrace::default(),
         }
     }
 
@@ -308,7 +313,7 @@ mod tests {
     }
 
     fn member(id: u32) -> Line {
-        Line::Member(Member {
+        Line::Association(RecordedAssociation {
             id: SourceId(id),
             name: "a".to_owned(),
             address: "192.0.2.1:123".parse().unwrap(),
@@ -316,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_stays_within_its_files_and_each_begins_with_what_is_in_force() {
+    fn each_file_of_a_record_is_bounded_and_begins_with_the_configuration_in_force() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("record");
         fs::write(&path, "of an earlier run").unwrap();
@@ -325,16 +330,18 @@ mod tests {
             monotonic: Monotonic::from_nanos(0),
             system: SystemTime::from_nanos(0),
         };
-        let (_, start) = Scribe::begin(&configuration(), now, "1");
+        let (_, start) = TraceWriter::start(&configuration(), now);
         files.write(&start).unwrap();
-        for line in [member(0), member(1), Line::Gone(SourceId(0))] {
+        for line in [member(0), member(1), Line::Removed(SourceId(0))] {
             files.write(&line).unwrap();
         }
         let changed = EngineConfig {
             warn_on_jump: false,
             ..configuration()
         };
-        files.take(Note::InForce(Box::new(changed))).unwrap();
+        files
+            .process(QueueEntry::InForce(Box::new(changed)))
+            .unwrap();
         for number in 0..1000 {
             files.write(&tick(number)).unwrap();
         }
@@ -353,7 +360,7 @@ mod tests {
                 panic!("{name:?} begins otherwise");
             };
             assert!(start.part > 0 && !start.config.warn_on_jump, "{name:?}");
-            assert_eq!(start.members.len(), 1);
+            assert_eq!(start.associations.len(), 1);
             assert!(after.is_none_or(|after| after.continues(&start)));
             after = Some(*start);
         }

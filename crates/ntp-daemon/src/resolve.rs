@@ -1,86 +1,83 @@
-//! Looking up names off the timekeeping thread.
+//! Resolves host names off the timekeeping thread.
 //!
-//! `getaddrinfo` respects everything that an administrator may have configured, and blocks for as long as it likes.
-//! Each look-up is a short-lived thread of its own, so a name server that does not answer holds up nobody else's name,
-//! and between look-ups the daemon has no thread for them. Eight are under way at most; further names wait their turn. There are
-//! never more of these than configured sources, each of which asks one thing at a time.
+//! `getaddrinfo` respects everything that an administrator may have configured and blocks for an
+//! unbounded time. Each lookup runs on a short-lived thread of its own, so a name server that does
+//! not reply delays no other name, and between lookups the daemon has no such thread. At most eight
+//! lookups run at a time; further names are queued. The queue is never longer than the number of
+//! configured sources, each of which has at most one outstanding query.
 //!
-//! A thread ends by closing its end of a pipe, which wakes the main loop; its answer is the thread's result. Nothing
-//! ever waits for a lock or a channel in here.
+//! A thread signals its end by closing its end of a pipe, which wakes the main loop; the result is
+//! the thread's return value. Nothing here waits for a lock or a channel.
 
 use std::collections::VecDeque;
 use std::io::{self, PipeReader};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::thread::JoinHandle;
 
-use ntp_proto::engine::QueryId;
+use ntp_proto::engine::{Input, QueryId};
 use ntp_udp::wait::{Interest, PollSet};
+use tracing::error;
 
+use crate::runtime::{Context, DeferredInput, Driver, Failure, Pollable};
 use crate::sandbox::{self, Profile};
 
-/// The addresses in the resolver's order, or why there are none.
+/// Addresses in the resolver's order, or the reason why there are none.
 type Addresses = Result<Vec<IpAddr>, String>;
 
-/// An answer to a question.
+/// Result of a query.
 pub(crate) type Answer = (QueryId, Addresses);
 
-/// The look-ups under way.
+/// Running and queued lookups.
 #[derive(Debug, Default)]
 pub(crate) struct Resolver {
-    under_way: Vec<LookUp>,
-    waiting: VecDeque<(QueryId, String)>,
+    running: Vec<LookUp>,
+    queued: VecDeque<(QueryId, String)>,
 }
 
-/// Look-ups at a time: a name server that does not answer holds each for half a minute, and a thousand names must not be a
-/// thousand threads.
-const AT_A_TIME: usize = 8;
+/// Maximum number of concurrent lookups: a name server that does not reply holds each for half a
+/// minute, and a thousand names must not be a thousand threads.
+const MAX_CONCURRENT: usize = 8;
 
 #[derive(Debug)]
 struct LookUp {
     query: QueryId,
     thread: JoinHandle<Addresses>,
-    /// Hangs up when the thread is done.
-    bell: PipeReader,
-    /// Where the bell stands in the poll set; nowhere before the first wait.
+    /// Read end of a pipe that hangs up when the thread has finished.
+    completion: PipeReader,
+    /// Index in the poll set; `usize::MAX` before the first registration.
     place: usize,
 }
 
 impl Resolver {
-    /// Asks for a name, now or when it is its turn.
+    /// Starts the lookup of `host`, or queues it if [`MAX_CONCURRENT`] lookups are running.
     ///
     /// # Errors
     /// If the operating system has no descriptor or thread left.
-    pub(crate) fn ask(&mut self, query: QueryId, host: String) -> io::Result<()> {
-        if self.under_way.len() < AT_A_TIME {
-            self.under_way.push(LookUp::start(query, host)?);
+    pub(crate) fn request(&mut self, query: QueryId, host: String) -> io::Result<()> {
+        if self.running.len() < MAX_CONCURRENT {
+            self.running.push(LookUp::start(query, host)?);
         } else {
-            self.waiting.push_back((query, host));
+            self.queued.push_back((query, host));
         }
         Ok(())
     }
 
-    /// Adds the bells to a poll set.
-    pub(crate) fn watch(&mut self, set: &mut PollSet) {
-        for look_up in &mut self.under_way {
-            look_up.place = set.push(&look_up.bell, Interest::Readable);
-        }
-    }
-
-    /// Takes an answer whose bell the wait has heard, and lets the next name have its turn. Never blocks.
+    /// Returns a finished result and starts the next queued lookup. Never blocks.
     pub(crate) fn answer(&mut self, set: &PollSet) -> Option<Answer> {
-        if self.under_way.len() < AT_A_TIME
-            && let Some((query, host)) = self.waiting.pop_front()
+        if self.running.len() < MAX_CONCURRENT
+            && let Some((query, host)) = self.queued.pop_front()
         {
             match LookUp::start(query, host) {
-                Ok(look_up) => self.under_way.push(look_up),
+                Ok(look_up) => self.running.push(look_up),
                 Err(error) => return Some((query, Err(error.to_string()))),
             }
         }
-        // The bell may be heard an instant before the thread has ended; then the next wait hears it again.
-        let done = self.under_way.iter().position(|look_up| {
+        // The pipe may hang up an instant before the thread has finished; the next wait reports it
+        // again.
+        let done = self.running.iter().position(|look_up| {
             set.readiness(look_up.place).any() && look_up.thread.is_finished()
         })?;
-        let LookUp { query, thread, .. } = self.under_way.swap_remove(done);
+        let LookUp { query, thread, .. } = self.running.swap_remove(done);
         let addresses = thread
             .join()
             .unwrap_or_else(|_| Err("the look-up failed unexpectedly".into()));
@@ -88,18 +85,43 @@ impl Resolver {
     }
 }
 
+impl Pollable for Resolver {
+    fn register(&mut self, set: &mut PollSet) {
+        for look_up in &mut self.running {
+            look_up.place = set.push(&look_up.completion, Interest::Readable);
+        }
+    }
+
+    fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
+        while let Some((query, result)) = self.answer(context.set) {
+            let result = result.as_ref().map(Vec::as_slice).map_err(ntp_proto::engine::ExternalError::from);
+            context.driver.handle(Input::Resolved { query, result })?;
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, driver: &mut Driver) {
+        while let Some((query, host)) = driver.requests.lookups.pop_front() {
+            if let Err(error) = self.request(query, host) {
+                error!("cannot start a look-up: {error}");
+                driver.defer(DeferredInput::LookupFailed(query));
+            }
+        }
+    }
+}
+
 impl LookUp {
     fn start(query: QueryId, host: String) -> io::Result<Self> {
-        let (bell, ringer) = io::pipe()?;
+        let (completion, done) = io::pipe()?;
         let thread = sandbox::spawn("resolver", Profile::Names, move || {
             let addresses = look_up(&host);
-            drop(ringer);
+            drop(done);
             addresses
         })?;
         Ok(Self {
             query,
             thread,
-            bell,
+            completion,
             place: usize::MAX,
         })
     }
@@ -123,17 +145,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_question_gets_its_own_answer() {
+    fn every_query_gets_its_own_result() {
         let mut resolver = Resolver::default();
-        // More than may be under way at a time.
-        let hosts = ["127.0.0.1", "::1"].repeat(AT_A_TIME);
+        // More than may run at a time.
+        let hosts = ["127.0.0.1", "::1"].repeat(MAX_CONCURRENT);
         for (id, host) in (0..).zip(hosts.iter().copied()) {
-            resolver.ask(QueryId(id), host.into()).unwrap();
+            resolver.request(QueryId(id), host.into()).unwrap();
         }
         let (mut set, mut answers) = (PollSet::new(), Vec::new());
         while answers.len() < hosts.len() {
             set.clear();
-            resolver.watch(&mut set);
+            resolver.register(&mut set);
             set.wait(None).unwrap();
             answers.extend(core::iter::from_fn(|| resolver.answer(&set)));
         }

@@ -1,16 +1,19 @@
-//! What the service manager is told (sd_notify(3)): that the daemon is ready, how the clock stands, that the timekeeping loop lives, that a
-//! reload goes on, and that the end has begun.
+//! Notifies the service manager (sd_notify(3)) of readiness, clock status, watchdog, reloads and
+//! shutdown.
 //!
-//! All of it comes from the timekeeping loop and from nowhere else. A manager that asks for signs of life ends and restarts a service that gives
-//! none, and a daemon whose loop hangs is to be noticed, however busy its other threads are.
+//! All notifications come from the timekeeping loop. A manager with a watchdog restarts a service
+//! that sends no keep-alive, so a daemon whose loop hangs must be noticed, however busy its other
+//! threads are.
 //!
-//! # Ready
-//! What is ordered after the daemon starts once the daemon says that it is ready. Where that is to be when the clock is right, a network that
-//! comes late is no failed start: the manager's limit for a start is put off again and again, and its status line says what is waited for.
+//! # Readiness
+//! Units that are ordered after the daemon start once it reports readiness. If `[service] ready`
+//! waits for a synchronised clock, a network that comes late does not fail the start: the start
+//! timeout is extended repeatedly, and the status line shows what the daemon waits for.
 //!
-//! A reload is reported only by a daemon that is ready: the end of one is told as readiness too, and would be taken for the first.
+//! A reload is reported only after readiness: the end of a reload is reported as readiness as well,
+//! and would be mistaken for the first one.
 //!
-//! Without a manager (no `NOTIFY_SOCKET` in the environment) nothing of this happens.
+//! Without a manager (no `NOTIFY_SOCKET` in the environment) nothing is sent.
 
 use std::time::Duration;
 
@@ -21,56 +24,57 @@ use ntp_time::{Monotonic, NtpDuration, ReferenceId, Stratum};
 use sd_notify::NotifyState;
 use tracing::warn;
 
-use crate::control::status::reference;
+use crate::control::status::reference_source;
+use crate::runtime::{DaemonContext, Pollable, Services};
 
-/// Signs in the time after which the manager takes the service for dead: one may be late and one lost.
-const SIGNS: i64 = 3;
+/// Notifications within one timeout of the manager: one may be late and one lost.
+const NOTICES_PER_LIMIT: i64 = 3;
 
-/// How much longer a start may take from each time on that this is asked for.
+/// Extension of the start timeout that each request asks for.
 const EXTENSION: Duration = Duration::from_secs(60);
 
-/// What can be seen of the clock at a glance; the status line changes with it.
+/// Summary of the clock's state; the status line is sent again when it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Glance {
-    /// Whether clients may believe the clock.
-    pub(crate) synchronized: bool,
-    /// Its distance from a reference clock.
-    pub(crate) stratum: Stratum,
-    /// What it takes its time from.
-    pub(crate) reference_id: ReferenceId,
+struct ClockSummary {
+    /// Whether clients may trust the clock.
+    synchronized: bool,
+    /// Stratum of the clock.
+    stratum: Stratum,
+    /// Reference ID of the clock.
+    reference_id: ReferenceId,
 }
 
-/// The manager, and what it was told.
+/// The service manager's socket and what was sent to it.
 #[derive(Debug)]
 pub(crate) struct ServiceManager {
-    /// Whether the daemon is ready only once the clock is right.
+    /// Whether readiness waits for a synchronised clock.
     awaits_clock: bool,
     ready: bool,
-    told: Option<Glance>,
-    /// Signs of life, if they are asked for.
-    life: Option<Repeated>,
-    /// Requests for more time to start.
-    patience: Repeated,
+    last_summary: Option<ClockSummary>,
+    /// Watchdog keep-alives, if the manager requests them.
+    watchdog: Option<Periodic>,
+    /// Requests to extend the start timeout.
+    start_extension: Periodic,
     failed: bool,
 }
 
-/// Something that is told again and again.
+/// A notification that is sent periodically.
 #[derive(Clone, Copy, Debug)]
-struct Repeated {
+struct Periodic {
     every: NtpDuration,
     due: Monotonic,
 }
 
-impl Repeated {
+impl Periodic {
     fn within(limit: Duration) -> Self {
         Self {
-            every: NtpDuration::from_bits(NtpDuration::from(limit).to_bits() / SIGNS),
+            every: NtpDuration::from_bits(NtpDuration::from(limit).to_bits() / NOTICES_PER_LIMIT),
             due: monotonic(),
         }
     }
 
-    /// Whether it is time; then the next time is set.
-    fn take(&mut self, now: Monotonic) -> bool {
+    /// Returns whether the notification is due, and schedules the next one.
+    fn take_due(&mut self, now: Monotonic) -> bool {
         let is_due = now >= self.due;
         if is_due {
             self.due = now + self.every;
@@ -80,74 +84,72 @@ impl Repeated {
 }
 
 impl ServiceManager {
-    /// The manager that this process's environment names, if it does.
+    /// Returns the manager that the environment of this process names, if any.
     pub(crate) fn from_environment(config: &Config) -> Option<Self> {
         std::env::var_os("NOTIFY_SOCKET")?;
         let limit = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero());
         Some(Self {
-            // A clock that nobody is asked about will never be right.
+            // Without sources the clock is never synchronised.
             awaits_clock: config.service.ready == Ready::Synchronized && !config.sources.is_empty(),
             ready: false,
-            told: None,
-            life: limit.map(Repeated::within),
-            patience: Repeated::within(EXTENSION),
+            last_summary: None,
+            watchdog: limit.map(Periodic::within),
+            start_extension: Periodic::within(EXTENSION),
             failed: false,
         })
     }
 
-    /// When [`attend`](Self::attend) is to be called at the latest.
-    pub(crate) fn due(&self) -> Option<Monotonic> {
-        let patience = (!self.ready).then_some(self.patience.due);
-        let life = self.life.map(|life| life.due);
-        life.into_iter().chain(patience).min()
-    }
-
-    /// Tells what is due and what is new. `snapshot` is called if there is something to say about the clock.
-    pub(crate) fn attend(&mut self, glance: Glance, snapshot: impl FnOnce() -> Snapshot) {
+    /// Sends what is due and what has changed. `snapshot` is called if the status line changes.
+    fn update(&mut self, summary: ClockSummary, snapshot: impl FnOnce() -> Snapshot) {
         let now = monotonic();
-        if self.life.as_mut().is_some_and(|life| life.take(now)) {
-            self.tell(&[NotifyState::Watchdog]);
+        if self
+            .watchdog
+            .as_mut()
+            .is_some_and(|watchdog| watchdog.take_due(now))
+        {
+            self.send(&[NotifyState::Watchdog]);
         }
-        if self.told != Some(glance) {
-            self.told = Some(glance);
-            self.tell(&[NotifyState::Status(&status(glance, &snapshot()))]);
+        if self.last_summary != Some(summary) {
+            self.last_summary = Some(summary);
+            self.send(&[NotifyState::Status(&status(summary, &snapshot()))]);
         }
         if self.ready {
             return;
         }
-        if glance.synchronized || !self.awaits_clock {
+        if summary.synchronized || !self.awaits_clock {
             self.ready = true;
-            self.tell(&[NotifyState::Ready]);
-        } else if self.patience.take(now) {
+            self.send(&[NotifyState::Ready]);
+        } else if self.start_extension.take_due(now) {
             let more = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
-            self.tell(&[NotifyState::ExtendTimeoutUsec(more)]);
+            self.send(&[NotifyState::ExtendTimeoutUsec(more)]);
         }
     }
 
-    /// A reload begins.
+    /// Reports that a reload begins.
     pub(crate) fn reloading(&mut self) {
         if self.ready {
-            // Without the time the manager could take a word from an earlier reload for the end of this one.
+            // Without the timestamp, the manager could take a message of an earlier reload for the
+            // end of this one.
             match NotifyState::monotonic_usec_now() {
-                Ok(now) => self.tell(&[NotifyState::Reloading, now]),
-                Err(_) => self.tell(&[NotifyState::Reloading]),
+                Ok(now) => self.send(&[NotifyState::Reloading, now]),
+                Err(_) => self.send(&[NotifyState::Reloading]),
             }
         }
     }
 
-    /// The reload is over, well or not.
+    /// Reports that the reload has ended, whether it succeeded or failed.
     pub(crate) fn reloaded(&mut self) {
         if self.ready {
-            self.tell(&[NotifyState::Ready]);
+            self.send(&[NotifyState::Ready]);
         }
     }
 
-    /// The daemon is about to end.
+    /// Reports that the daemon is shutting down.
     pub(crate) fn stopping(&mut self) {
-        self.tell(&[NotifyState::Stopping]);
+        self.send(&[NotifyState::Stopping]);
     }
 
-    fn tell(&mut self, news: &[NotifyState<'_>]) {
+    fn send(&mut self, news: &[NotifyState<'_>]) {
         if let Err(problem) = sd_notify::notify(news)
             && !core::mem::replace(&mut self.failed, true)
         {
@@ -156,17 +158,36 @@ impl ServiceManager {
     }
 }
 
-/// The line that `systemctl status` shows. Figures that change all the time are not in it.
-fn status(glance: Glance, snapshot: &Snapshot) -> String {
+impl Pollable<Services> for ServiceManager {
+    /// Time of the next periodic notification.
+    fn deadline(&self) -> Option<Monotonic> {
+        let start_extension = (!self.ready).then_some(self.start_extension.due);
+        let watchdog = self.watchdog.map(|watchdog| watchdog.due);
+        watchdog.into_iter().chain(start_extension).min()
+    }
+
+    fn after_round(&mut self, daemon: &mut DaemonContext<'_>) {
+        let (now, claim) = daemon.driver.claim();
+        let summary = ClockSummary {
+            synchronized: claim.is_synchronized(now.system),
+            stratum: claim.stratum,
+            reference_id: claim.reference_id,
+        };
+        self.update(summary, || daemon.driver.snapshot());
+    }
+}
+
+/// Returns the line that `systemctl status` shows. It has no figures that change all the time.
+fn status(summary: ClockSummary, snapshot: &Snapshot) -> String {
     let system = &snapshot.system;
     if system.synchronized {
-        let whom = reference(snapshot).map_or_else(
+        let whom = reference_source(snapshot).map_or_else(
             || system.reference_id.to_string(),
             |source| format!("{} ({})", source.name, source.address.ip()),
         );
         return format!("Clock synchronised to {whom}, stratum {}", system.stratum);
     }
-    if glance.synchronized {
+    if summary.synchronized {
         return "Clock not synchronised, and served as it is (local-stratum)".into();
     }
     "Clock not synchronised; `ntp-ctl explain` says why".into()

@@ -1,8 +1,8 @@
-//! The sandbox, attacked from inside.
+//! Attacks the sandbox from inside.
 //!
-//! A confinement cannot be taken back, so each attack runs in a process of its own: this test program starts itself again with the attack's
-//! name in its environment. The attacker begins where a real one would: in a confined daemon's thread, with code of
-//! his choice.
+//! A confinement cannot be undone, so each attack runs in a process of its own: this test program
+//! starts itself again with the name of the attack in its environment. The attack starts where a
+//! real one would: in a thread of a confined daemon, with code of the attacker's choice.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -14,32 +14,33 @@ use std::thread;
 use ntp_config::SandboxMode;
 use ntp_daemon::sandbox::{self, Profile};
 
-/// Names the attack, for the process that is to make it.
+/// Names the attack, for the process that makes it.
 const ATTACK: &str = "SANDBOX_TEST_ATTACK";
-/// Where that process may read and write.
+/// Directory that the process may read and write.
 const HOME: &str = "SANDBOX_TEST_HOME";
-/// Exit codes of the attacker: what he tried was refused, worked, or was refused and told.
+/// Exit codes of the attacking process: the attempt was refused, succeeded, or was refused and
+/// reported.
 const REFUSED: i32 = 10;
 const WORKED: i32 = 11;
-const TOLD: i32 = 12;
+const REPORTED: i32 = 12;
 
-/// What became of an attack.
+/// Outcome of an attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Worked,
-    /// The kernel's answer was no, as for a file that is out of reach.
+    /// The kernel refused it, as for an inaccessible file.
     Refused,
-    /// It was a system call beyond the thread's profile: refused, and the daemon knows which and where.
-    Told,
+    /// The system call is outside the thread's profile: refused and reported.
+    Reported,
     /// The process was ended by SIGSYS.
     Ended,
 }
-use Outcome::{Ended, Refused, Told, Worked};
+use Outcome::{Ended, Refused, Reported, Worked};
 
-/// An attack: where from, what (true if it worked), and what must become of it.
+/// An attack: where it is made, the attempt (true if it succeeded), and the expected outcome.
 struct Attack {
     name: &'static str,
-    /// The thread that makes it; `None` is the timekeeping one.
+    /// The thread that makes it; `None` is the timekeeping thread.
     from: Option<Profile>,
     attempt: fn(&Path) -> bool,
     expected: Outcome,
@@ -94,26 +95,26 @@ const ATTACKS: &[Attack] = &[
     attack("starts a program", None, starts_program, Ended),
     attack("starts a process", None, starts_process, Ended),
     attack("enters a namespace", None, enters_namespace, Ended),
-    attack("opens a raw link", None, opens_raw_link, Told),
-    attack("makes code", None, makes_code, Told),
-    attack("ends another process", None, signals_another, Told),
+    attack("opens a raw link", None, opens_raw_link, Reported),
+    attack("makes code", None, makes_code, Reported),
+    attack("ends another process", None, signals_another, Reported),
     attack(
         "looks at another's limits",
         None,
         looks_at_anothers_limits,
-        Told,
+        Reported,
     ),
     attack(
         "a worker reads",
         Some(Profile::Serving),
         |home| reads(home, "ntp.toml"),
-        Told,
+        Reported,
     ),
     attack(
         "a worker writes",
         Some(Profile::Serving),
         |home| writes(home, "state/new"),
-        Told,
+        Reported,
     ),
     attack(
         "a worker starts a thread",
@@ -125,7 +126,7 @@ const ATTACKS: &[Attack] = &[
         "a worker makes code",
         Some(Profile::Serving),
         makes_code,
-        Told,
+        Reported,
     ),
     attack(
         "a worker opens a socket",
@@ -155,19 +156,19 @@ const ATTACKS: &[Attack] = &[
         "a name thread writes",
         Some(Profile::Names),
         |home| writes(home, "state/old"),
-        Told,
+        Reported,
     ),
     attack(
         "a name thread removes",
         Some(Profile::Names),
         |home| fs::remove_file(home.join("state/old")).is_ok(),
-        Told,
+        Reported,
     ),
     attack(
         "a key thread writes",
         Some(Profile::KeyExchange),
         |home| writes(home, "state/old"),
-        Told,
+        Reported,
     ),
     attack(
         "a key thread starts a program",
@@ -224,7 +225,7 @@ fn makes_code(_: &Path) -> bool {
     memory.is_ok_and(|memory| memory.make_exec().is_ok())
 }
 
-/// The process that started this one; nothing but a question is sent.
+/// The target is the parent process; the signal only tests for its existence.
 fn signals_another(_: &Path) -> bool {
     use rustix::process::{getppid, test_kill_process};
     getppid().is_some_and(|parent| test_kill_process(parent).is_ok())
@@ -240,12 +241,14 @@ fn looks_at_anothers_limits(_: &Path) -> bool {
 }
 
 fn starts_program(_: &Path) -> bool {
-    // In place, not in a child: it is this process that must not survive the attempt. Returns only if it failed.
+    // In place, not in a child: it is this process that must not survive the attempt. Returns only
+    // on failure.
     let _ = Command::new("/bin/true").exec();
     false
 }
 
-/// Sets it to what it reads, and without the capability, so that nothing happens even if nothing refuses it.
+/// Sets the clock to its own reading, and without the capability, so that nothing happens even if
+/// it is not refused.
 fn sets_clock(_: &Path) -> bool {
     use rustix::time::{ClockId, clock_gettime, clock_settime};
     clock_settime(ClockId::Realtime, clock_gettime(ClockId::Realtime)).is_ok()
@@ -255,13 +258,13 @@ fn outcome(status: ExitStatus) -> Outcome {
     match (status.code(), status.signal()) {
         (Some(WORKED), _) => Worked,
         (Some(REFUSED), _) => Refused,
-        (Some(TOLD), _) => Told,
+        (Some(REPORTED), _) => Reported,
         (None, Some(libc::SIGSYS)) => Ended,
         other => panic!("the attacker could not begin: {other:?}"),
     }
 }
 
-/// Files of an attack: a home to which access is given, and a secret beside it.
+/// Files of an attack: an accessible directory, and a secret beside it.
 fn place() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let home = directory.path().join("home");
@@ -307,18 +310,18 @@ fn the_attacker() {
         .join()
         .unwrap(),
     };
-    let told = ntp_udp::refusals::take();
+    let reported = ntp_udp::refusals::take();
     let expected = attack.from.unwrap_or(Profile::Timekeeping);
-    std::process::exit(match (worked, told.as_slice()) {
+    std::process::exit(match (worked, reported.as_slice()) {
         (true, []) => WORKED,
         (false, []) => REFUSED,
-        (false, [refusal]) if refusal.kind == expected.label() => TOLD,
+        (false, [refusal]) if refusal.kind == expected.label() => REPORTED,
         unexpected => panic!("{unexpected:?}"),
     });
 }
 
 #[test]
-fn what_is_not_needed_is_refused_and_what_nobody_does_by_accident_ends_the_process() {
+fn unneeded_calls_are_refused_and_hostile_calls_end_the_process() {
     if !landlock_is_there() {
         eprintln!("skipped: this kernel has no landlock");
         assert!(std::env::var_os("NTP_E2E_REQUIRE").is_none());

@@ -1,8 +1,8 @@
-//! The one clock that a daemon holds: the kernel's, a software one, or none.
+//! The clock that a daemon disciplines: the kernel's, a software one, or none.
 //!
-//! Kernel packet stamps are always readings of `CLOCK_REALTIME`. Whoever compares them with the disciplined
-//! clock passes them through [`Clock::translate`], or, on another thread, through a [`Translator`]; for every clock but the virtual
-//! one that is the identity and costs nothing.
+//! Kernel packet timestamps are always readings of `CLOCK_REALTIME`. [`Clock::translate`] or, on
+//! another thread, a [`Translator`] converts them to readings of the disciplined clock. For every
+//! clock except the virtual one this is the identity and costs nothing.
 
 use core::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -11,7 +11,7 @@ use ntp_time::{Adjustment, Applied, Frequency, NtpDuration, SystemTime};
 
 use crate::{ClockError, KernelStatus, Shortcoming, SystemClock, VirtualClock, readings};
 
-/// Which clock is disciplined, in the words of the configuration (`[clock] kind`).
+/// Kind of the disciplined clock, as in the configuration (`[clock] kind`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockKind {
     /// The kernel's.
@@ -39,19 +39,19 @@ pub enum Clock {
     System(SystemClock),
     /// A software clock, shared with the translators of other threads.
     Virtual(Arc<RwLock<VirtualClock>>),
-    /// The kernel's clock, which others steer.
+    /// The kernel's clock, which other programs steer.
     None(UnsteeredClock),
 }
 
 impl Clock {
-    /// A software clock over `CLOCK_REALTIME`, ahead of it by `initial_offset` and fast by
+    /// Creates a software clock over `CLOCK_REALTIME`, ahead of it by `initial_offset` and fast by
     /// `frequency_error`, with the kernel's rounding and limits.
     pub fn new_virtual(initial_offset: NtpDuration, frequency_error: Frequency) -> Self {
         let clock = VirtualClock::new(readings::realtime(), initial_offset, frequency_error);
         Self::Virtual(Arc::new(RwLock::new(clock.with_kernel_limits())))
     }
 
-    /// Which one this is.
+    /// Kind of this clock.
     pub fn kind(&self) -> ClockKind {
         match self {
             Self::System(_) => ClockKind::System,
@@ -60,12 +60,12 @@ impl Clock {
         }
     }
 
-    /// The clock's reading.
+    /// Reads the clock.
     pub fn now(&self) -> SystemTime {
         self.translate(readings::realtime())
     }
 
-    /// The reading of this clock at the moment of a kernel stamp.
+    /// Converts a kernel timestamp to the reading of this clock at the same moment.
     pub fn translate(&self, stamp: SystemTime) -> SystemTime {
         match self {
             Self::Virtual(clock) => translate(clock, stamp),
@@ -73,7 +73,7 @@ impl Clock {
         }
     }
 
-    /// The same conversion for use on another thread; follows later changes.
+    /// Returns the same conversion for use on another thread. It follows later changes.
     pub fn translator(&self) -> Translator {
         Translator(match self {
             Self::Virtual(clock) => Some(Arc::clone(clock)),
@@ -81,7 +81,7 @@ impl Clock {
         })
     }
 
-    /// The frequency correction in force.
+    /// Returns the frequency correction in force.
     ///
     /// # Errors
     /// As [`SystemClock::frequency`]; the others never fail.
@@ -96,8 +96,9 @@ impl Clock {
         }
     }
 
-    /// Carries out a change and answers what was done. Without a clock to steer that is nothing, and the
-    /// answer carries the kernel's frequency, which others may have changed.
+    /// Applies an adjustment and returns what was changed. Without a clock to steer nothing is
+    /// changed, and the result contains the kernel's frequency, which other programs may have
+    /// changed.
     ///
     /// # Errors
     /// As [`SystemClock::apply`]; the others never fail.
@@ -112,7 +113,7 @@ impl Clock {
         }
     }
 
-    /// What has been found missing since the last call; nothing is named twice.
+    /// Returns the shortcomings found since the last call; each is returned once.
     pub fn new_shortcomings(&mut self) -> &[Shortcoming] {
         match self {
             Self::System(clock) => clock.new_shortcomings(),
@@ -121,12 +122,12 @@ impl Clock {
     }
 }
 
-/// Converts kernel stamps to readings of the disciplined clock, on any thread.
+/// Converts kernel timestamps to readings of the disciplined clock, on any thread.
 #[derive(Clone, Debug, Default)]
 pub struct Translator(Option<Arc<RwLock<VirtualClock>>>);
 
 impl Translator {
-    /// The reading of the disciplined clock at the moment of a kernel stamp.
+    /// Converts a kernel timestamp to the reading of the disciplined clock at the same moment.
     pub fn translate(&self, stamp: SystemTime) -> SystemTime {
         match &self.0 {
             Some(clock) => translate(clock, stamp),
@@ -134,13 +135,14 @@ impl Translator {
         }
     }
 
-    /// The disciplined clock's reading.
+    /// Reads the disciplined clock.
     pub fn now(&self) -> SystemTime {
         self.translate(readings::realtime())
     }
 }
 
-/// A poisoned lock is no obstacle: a clock is changed by one push at the end, so it is never half changed.
+/// A poisoned lock is ignored: a change of the clock ends with a single push, so the clock is never
+/// left half changed.
 fn translate(clock: &RwLock<VirtualClock>, stamp: SystemTime) -> SystemTime {
     clock
         .read()
@@ -148,15 +150,15 @@ fn translate(clock: &RwLock<VirtualClock>, stamp: SystemTime) -> SystemTime {
         .translate(stamp)
 }
 
-/// The kernel's clock as an onlooker sees it.
+/// The kernel's clock, read but not steered.
 #[derive(Clone, Copy, Debug)]
 pub struct UnsteeredClock {
-    /// Whether the kernel lets us see its frequency.
+    /// Whether the kernel permits reading its frequency.
     readable: bool,
 }
 
 impl UnsteeredClock {
-    /// An onlooker, and what it cannot see.
+    /// Opens the clock and returns what it lacks.
     pub fn open() -> (Self, Option<Shortcoming>) {
         let readable = KernelStatus::read().is_ok();
         (
@@ -216,7 +218,7 @@ mod tests {
             ..Adjustment::default()
         };
         assert_eq!(clock.apply(&step).map(|applied| applied.step), Ok(-offset));
-        // The old stamp keeps its reading; a new one sees the step.
+        // The old timestamp keeps its reading; a new one includes the step.
         assert_eq!(translator.translate(stamp), stamp + offset);
         let later = readings::realtime();
         assert_eq!(translator.translate(later), later);
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_named_as_in_the_configuration() {
+    fn kinds_display_as_in_the_configuration() {
         let names =
             [ClockKind::System, ClockKind::Virtual, ClockKind::None].map(|kind| kind.to_string());
         assert_eq!(names, ["system", "virtual", "none"]);

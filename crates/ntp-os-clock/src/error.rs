@@ -1,21 +1,22 @@
-//! What can go wrong with a clock: errors, which stop steering, and shortcomings, which do not.
+//! Errors of a clock, which stop steering, and shortcomings, which do not.
 
 use core::fmt;
 use std::io;
 
-/// Why a clock could not be opened, read or changed. The operating system or its configuration is to blame.
+/// Error while opening, reading or changing a clock. Its cause is the operating system or its
+/// configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockError {
     /// The process lacks CAP_SYS_TIME.
     NotPermitted,
-    /// Even reading is refused, as system-call filters of containers do.
+    /// Even reading is refused, as by system-call filters of containers.
     ReadingRefused,
-    /// The kernel did not accept a change; the operating system's error number.
+    /// The kernel rejected a change; contains the operating system's error number.
     Rejected(i32),
 }
 
 impl ClockError {
-    /// Sorts the error of a call that would have changed the clock.
+    /// Classifies the error of a call that changes the clock.
     pub(crate) fn from_change(error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => Self::NotPermitted,
@@ -23,7 +24,7 @@ impl ClockError {
         }
     }
 
-    /// Sorts the error of a call that only reads.
+    /// Classifies the error of a call that only reads.
     pub(crate) fn from_reading(error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => Self::ReadingRefused,
@@ -32,7 +33,7 @@ impl ClockError {
     }
 }
 
-/// What an operator can do when the kernel clock is out of reach.
+/// Remedies if the kernel clock cannot be changed.
 const REMEDY: &str = "grant it (systemd: AmbientCapabilities=CAP_SYS_TIME; by hand: \
     setcap cap_sys_time+ep on the daemon; container: --cap-add SYS_TIME), \
     or leave the kernel clock alone with [clock] kind = \"virtual\" or \"none\"";
@@ -60,14 +61,15 @@ impl fmt::Display for ClockError {
 
 impl std::error::Error for ClockError {}
 
-/// An optional facility that this system lacks. The clock works without it; the caller reports it once.
+/// An optional facility that this system lacks. The clock works without it; the caller reports it
+/// once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shortcoming {
     /// No `CLOCK_BOOTTIME`.
     NoBootTime,
-    /// The kernel does not say when a change took effect.
+    /// The kernel does not report when a change took effect.
     NoTimeOfChange,
-    /// A slew that another program had started with `adjtime(3)` could not be ended.
+    /// A slew that another program started with `adjtime(3)` could not be stopped.
     LeftoverSlew,
     /// The kernel's frequency cannot be read.
     NoFrequency,
@@ -80,10 +82,10 @@ impl fmt::Display for Shortcoming {
                 "CLOCK_BOOTTIME is not used: timers and ages stand still while the system is suspended"
             }
             Self::NoTimeOfChange => {
-                "clock_adjtime does not tell when a change took effect: the time is taken from readings around the call"
+                "clock_adjtime does not report when a change took effect: the time is taken from readings around the call"
             }
             Self::LeftoverSlew => {
-                "a slew begun by another program with adjtime could not be ended: the clock may drift until it is over"
+                "a slew started by another program with adjtime could not be stopped: the clock may drift until it is over"
             }
             Self::NoFrequency => {
                 "the frequency of the system clock cannot be read: it is taken for nominal and constant"
@@ -97,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_names_the_capability_and_the_way_out() {
+    fn a_permission_error_names_capability_and_remedy() {
         let refused =
             ClockError::from_change(&io::Error::from_raw_os_error(libc::EPERM)).to_string();
         for word in [
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejected_value_is_no_matter_of_permission() {
+    fn a_rejected_value_is_not_a_permission_error() {
         let error = io::Error::from_raw_os_error(libc::EINVAL);
         assert_eq!(
             ClockError::from_change(&error),

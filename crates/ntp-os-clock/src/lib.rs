@@ -1,24 +1,26 @@
-//! Clocks: reading them, and steering the one that we discipline.
+//! Clocks: reading them, and steering the disciplined one.
 //!
-//! This is one of the two crates that may contain `unsafe`; all of it stands in the private
-//! module `syscall`, a page of thin wrappers around libc. Everything above is safe and most of it is
-//! arithmetic that tests can hold to account without privilege.
+//! This is one of the two crates that may contain `unsafe`; all of it is in the private module
+//! `syscall`, a page of thin wrappers around libc. Everything above is safe, and most of it is
+//! arithmetic that can be tested without privilege.
 //!
-//! | room | what |
+//! | item | purpose |
 //! |---|---|
 //! | [`realtime`], [`monotonic`], [`monotonic_unsuspended`], [`precision`] | the only places of the project where a clock is read |
-//! | [`Rate`] | how Linux writes a frequency down: ticks of 100 ppm plus a fine part |
-//! | [`KernelStatus`] | what `adjtimex(2)` shows of the kernel's clock |
+//! | [`Rate`] | Linux's representation of a frequency: ticks of 100 ppm plus a fine part |
+//! | [`KernelStatus`] | status of the kernel's clock as in `adjtimex(2)` |
 //! | [`SystemClock`] | the kernel's `CLOCK_REALTIME`, steered through `clock_adjtime(2)` |
-//! | [`VirtualClock`] | a software clock laid over any other, whose true error is known |
-//! | [`Clock`] | one of the above, or none: what the daemon holds |
+//! | [`VirtualClock`] | a software clock over any other, whose true error is known |
+//! | [`Clock`] | one of the above, or none: the clock of the daemon |
 //!
-//! Only functions of the C library are called, never raw system calls, so that a preloaded simulator can
-//! put a world of its own in place of the machine's. Whatever is optional and missing becomes a
-//! [`Shortcoming`] for the caller to report; only a clock that cannot be steered at all is an error.
+//! Only functions of the C library are called, never raw system calls, so that a preloaded
+//! simulator can replace the machine's clocks. A missing optional facility becomes a
+//! [`Shortcoming`] for the caller to report; only a clock that cannot be steered at all is an
+//! error.
 //!
 //! The fields of `timex` are `long`: on 32-bit targets frequencies and errors still fit, and times
-//! follow the target's `time_t` (a 32-bit one ends in 2038, as does everything else on such a system).
+//! follow the target's `time_t` (a 32-bit one ends in 2038, as does everything else on such a
+//! system).
 #![allow(
     clippy::useless_conversion,
     clippy::unnecessary_cast,

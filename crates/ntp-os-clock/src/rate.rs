@@ -1,26 +1,25 @@
-//! How Linux writes a frequency down, and how a correction is cut into that form.
+//! Linux's representation of a frequency, and the conversion of a correction to it.
 //!
 //! # The kernel's arithmetic
-//! The length of a second is kept as a sum (`ntp_update_frequency` in the kernel's `kernel/time/ntp.c`):
+//! The length of a second is a sum (`ntp_update_frequency` in the kernel's `kernel/time/ntp.c`):
 //!
 //! ```text
 //! second = tick * USER_HZ  [us]  +  freq * 2^-16  [ppm, i.e. us per s]
 //! ```
 //!
-//! so the two parts **add**; they are not multiplied. `tick` (`ADJ_TICK`) is a whole number of microseconds near
-//! `10^6 / USER_HZ`: at the usual USER_HZ = 100 it is nominally 10000, may go from 9000 to 11000, and one unit is 100
-//! ppm. `freq`
-//! (`ADJ_FREQUENCY`) counts 2^-16 ppm and is clamped to +-500 ppm. Together: +-100500 ppm, in steps of 1.5e-11.
-//! What the kernel keeps after its own division is exact to 3e-16, far below that step.
+//! so the two parts **add**; they are not multiplied. `tick` (`ADJ_TICK`) is a whole number of
+//! microseconds near `10^6 / USER_HZ`: at the usual USER_HZ = 100 it is nominally 10000, its range
+//! is 9000 to 11000, and one unit is 100 ppm. `freq` (`ADJ_FREQUENCY`) counts 2^-16 ppm and is
+//! clamped to +-500 ppm. Together: +-100500 ppm, in steps of 1.5e-11. The result of the kernel's
+//! own division is exact to 3e-16, far below that step.
 //!
 //! # The rule
-//! A correction within +-500 ppm leaves the tick nominal: the fine part alone can carry it, and tools that look at
-//! `freq` only see the truth. Beyond, the nearest tick is taken and the fine part carries the remainder, at most half
-//! a tick. The
-//! rule has no memory, so equal requests give equal settings, and since the sum is rounded once to whole units of
-//! 2^-16 ppm, a larger request
-//! never gives a smaller rate. Since Linux 4.20 both parts change the clock's rate at once, before that at the next
-//! timer tick.
+//! A correction within +-500 ppm leaves the tick nominal: the fine part can represent it alone, and
+//! tools that look at `freq` only show the correct value. Beyond, the nearest tick is chosen and
+//! the fine part holds the remainder, at most half a tick. The rule has no state, so equal requests
+//! give equal settings, and since the sum is rounded once to whole units of 2^-16 ppm, a larger
+//! request never gives a smaller rate. Since Linux 4.20 both parts change the clock's rate at once,
+//! before that at the next timer tick.
 
 use ntp_time::Frequency;
 
@@ -28,7 +27,7 @@ use crate::syscall;
 
 /// Units of `freq` in one ppm.
 const UNITS_PER_PPM: i64 = 1 << 16;
-/// `ADJ_FREQUENCY`'s range: 500 ppm.
+/// Range of `ADJ_FREQUENCY`: 500 ppm.
 const FINE_LIMIT: i64 = 500 * UNITS_PER_PPM;
 
 /// A frequency correction in the kernel's two fields.
@@ -40,7 +39,7 @@ pub struct Rate {
     pub fine: i64,
 }
 
-/// Ticks of a system: how many a second has, and their nominal length.
+/// A system's ticks: their number per second and nominal length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TickScale {
     hz: i64,
@@ -54,17 +53,17 @@ impl TickScale {
         }
     }
 
-    /// As this system has it.
-    pub(crate) fn of_system() -> Self {
+    /// Reads the value of this system.
+    pub(crate) fn system() -> Self {
         Self::new(syscall::ticks_per_second())
     }
 
-    /// The tick at which no correction is made, in microseconds; rounded as the kernel rounds it.
+    /// Nominal tick in microseconds, rounded as the kernel rounds it.
     const fn nominal_tick(self) -> i64 {
         (1_000_000 + self.hz / 2) / self.hz
     }
 
-    /// The kernel's range for the tick.
+    /// Range of the tick that the kernel accepts.
     const fn tick_limits(self) -> (i64, i64) {
         (
             900_000 / self.hz + (900_000 % self.hz != 0) as i64,
@@ -77,8 +76,8 @@ impl TickScale {
         self.hz * UNITS_PER_PPM
     }
 
-    /// The setting nearest to `frequency`, clamped to what the kernel accepts.
-    pub(crate) fn rate_of(self, frequency: Frequency) -> Rate {
+    /// Returns the setting nearest to `frequency`, clamped to the kernel's range.
+    pub(crate) fn to_rate(self, frequency: Frequency) -> Rate {
         let nominal = self.nominal_tick();
         let (slowest, fastest) = self.tick_limits();
         let total = (frequency.as_ppm() * UNITS_PER_PPM as f64).round() as i64;
@@ -95,7 +94,8 @@ impl TickScale {
         let half = self.units_per_tick() / 2;
         let ticks = (total + half).div_euclid(self.units_per_tick());
         let tick = (nominal + ticks).clamp(slowest, fastest);
-        // Half a tick is within the range of the fine part up to USER_HZ = 1000; the clamp is for 1024.
+        // Half a tick is within the range of the fine part up to USER_HZ = 1000; the clamp is for
+        // 1024.
         let fine = total - (tick - nominal) * self.units_per_tick();
         Rate {
             tick,
@@ -103,8 +103,8 @@ impl TickScale {
         }
     }
 
-    /// The correction that a setting stands for.
-    pub(crate) fn frequency_of(self, rate: Rate) -> Frequency {
+    /// Returns the correction of a setting.
+    pub(crate) fn to_frequency(self, rate: Rate) -> Frequency {
         let coarse = (rate.tick - self.nominal_tick()).saturating_mul(self.units_per_tick());
         let total = coarse.saturating_add(rate.fine);
         Frequency::from_ppm(total as f64 / UNITS_PER_PPM as f64)
@@ -125,70 +125,70 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_rate_is_one_the_kernel_accepts(value in -1e7f64..1e7, hz in prop::sample::select(vec![100i64, 1000, 1024])) {
+        fn every_rate_is_accepted_by_the_kernel(value in -1e7f64..1e7, hz in prop::sample::select(vec![100i64, 1000, 1024])) {
             let scale = TickScale::new(hz);
-            let rate = scale.rate_of(ppm(value));
+            let rate = scale.to_rate(ppm(value));
             prop_assert!(rate.tick >= (900_000 + hz - 1) / hz && rate.tick <= 1_100_000 / hz);
             prop_assert!(rate.fine.abs() <= FINE_LIMIT, "{rate:?}");
         }
 
         #[test]
         fn in_range_the_error_is_half_a_unit(value in -100_400f64..100_400.0) {
-            let kept = USUAL.frequency_of(USUAL.rate_of(ppm(value))).as_ppm();
+            let kept = USUAL.to_frequency(USUAL.to_rate(ppm(value))).as_ppm();
             prop_assert!((kept - value).abs() <= 0.5001 / 65536.0, "{kept} for {value}");
         }
 
         #[test]
-        fn what_the_kernel_kept_is_kept_again(value in -200_000f64..200_000.0) {
-            let rate = USUAL.rate_of(ppm(value));
-            prop_assert_eq!(USUAL.rate_of(USUAL.frequency_of(rate)), rate);
+        fn quantised_rates_are_stable(value in -200_000f64..200_000.0) {
+            let rate = USUAL.to_rate(ppm(value));
+            prop_assert_eq!(USUAL.to_rate(USUAL.to_frequency(rate)), rate);
         }
 
         #[test]
-        fn more_never_gives_less(a in -120_000f64..120_000.0, b in -120_000f64..120_000.0) {
+        fn rates_are_monotonic(a in -120_000f64..120_000.0, b in -120_000f64..120_000.0) {
             let (low, high) = (a.min(b), a.max(b));
-            let kept = |value| USUAL.frequency_of(USUAL.rate_of(ppm(value))).as_ppm();
+            let kept = |value| USUAL.to_frequency(USUAL.to_rate(ppm(value))).as_ppm();
             prop_assert!(kept(low) <= kept(high));
         }
 
         #[test]
         fn the_tick_stays_nominal_while_it_can(value in -500f64..500.0) {
-            prop_assert_eq!(USUAL.rate_of(ppm(value)).tick, 10_000);
+            prop_assert_eq!(USUAL.to_rate(ppm(value)).tick, 10_000);
         }
     }
 
     #[test]
-    fn splits_as_documented() {
+    fn corrections_split_as_documented() {
         assert_eq!(
-            USUAL.rate_of(ppm(-12.5)),
+            USUAL.to_rate(ppm(-12.5)),
             Rate {
                 tick: 10_000,
                 fine: -819_200
             }
         );
         assert_eq!(
-            USUAL.rate_of(ppm(530.0)),
+            USUAL.to_rate(ppm(530.0)),
             Rate {
                 tick: 10_005,
                 fine: 30 * 65536
             }
         );
         assert_eq!(
-            USUAL.rate_of(ppm(-100_000.0)),
+            USUAL.to_rate(ppm(-100_000.0)),
             Rate {
                 tick: 9000,
                 fine: 0
             }
         );
         assert_eq!(
-            USUAL.rate_of(ppm(1e9)),
+            USUAL.to_rate(ppm(1e9)),
             Rate {
                 tick: 11_000,
                 fine: FINE_LIMIT
             }
         );
         assert_eq!(
-            USUAL.rate_of(ppm(f64::NAN)),
+            USUAL.to_rate(ppm(f64::NAN)),
             Rate {
                 tick: 10_000,
                 fine: 0

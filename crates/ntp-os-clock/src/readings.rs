@@ -1,14 +1,16 @@
-//! Reading clocks. Nothing else in the project does; everything below the shells gets time as an argument.
+//! Clock readings. No other code of the project reads a clock; everything below the shells gets
+//! time as an argument.
 //!
-//! # Which monotonic clock
-//! Timers and ages should run on while a laptop sleeps: an estimate is an hour old after an hour of suspend.
-//! Linux has `CLOCK_BOOTTIME` for that. The difference to `CLOCK_MONOTONIC`, which stands still, tells how long the system has been
-//! suspended in all, so a growing difference *is* the suspend. The choice is made once, for two readings of different clocks
-//! must never meet in one subtraction.
+//! # Choice of the monotonic clock
+//! Timers and ages should advance while a laptop is suspended: an estimate is an hour old after an
+//! hour of suspend. Linux has `CLOCK_BOOTTIME` for that. Its difference to `CLOCK_MONOTONIC`, which
+//! stops, is the total time of suspend, so a growing difference *is* a suspend. The choice is made
+//! once, because readings of different clocks must never be subtracted from each other.
 //!
-//! A preloaded simulator replaces the C library's clocks by its own, and those that exist know `CLOCK_REALTIME` and
-//! `CLOCK_MONOTONIC` and abort the process for any other. So where another library answers for
-//! `clock_gettime`, only these two are asked for: there is no suspend in a simulation.
+//! A preloaded simulator replaces the C library's clocks by its own. Existing simulators support
+//! `CLOCK_REALTIME` and `CLOCK_MONOTONIC` and abort the process for any other. Where another
+//! library provides `clock_gettime`, only these two are therefore read: there is no suspend in a
+//! simulation.
 
 use std::sync::OnceLock;
 
@@ -16,12 +18,12 @@ use ntp_time::{Monotonic, SystemTime};
 
 use crate::{Shortcoming, syscall};
 
-/// The clock behind [`monotonic`].
+/// The clock that [`monotonic`] reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MonotonicSource {
-    /// `CLOCK_BOOTTIME`: runs on during suspend.
+    /// `CLOCK_BOOTTIME`, which advances during suspend.
     BootTime,
-    /// `CLOCK_MONOTONIC`: the fallback; stands still during suspend.
+    /// `CLOCK_MONOTONIC`, the fallback, which stops during suspend.
     Monotonic,
 }
 
@@ -33,7 +35,7 @@ impl MonotonicSource {
         }
     }
 
-    /// What the caller has to report about the choice.
+    /// Returns the shortcoming of this choice, for the caller to report.
     pub const fn shortcoming(self) -> Option<Shortcoming> {
         match self {
             Self::BootTime => None,
@@ -42,7 +44,8 @@ impl MonotonicSource {
     }
 }
 
-/// The clock that [`monotonic`] reads, chosen at the first use and kept for the life of the process.
+/// Returns the clock that [`monotonic`] reads, chosen at the first use and fixed for the life of
+/// the process.
 pub fn monotonic_source() -> MonotonicSource {
     static SOURCE: OnceLock<MonotonicSource> = OnceLock::new();
     *SOURCE.get_or_init(|| {
@@ -54,28 +57,29 @@ pub fn monotonic_source() -> MonotonicSource {
     })
 }
 
-/// A monotonic reading, for timers and ages; runs on during suspend where the system can.
+/// Reads the monotonic clock, for timers and ages; advances during suspend where the system
+/// supports it.
 pub fn monotonic() -> Monotonic {
     Monotonic::from_nanos(read(monotonic_source().id()))
 }
 
-/// `CLOCK_MONOTONIC`, which stands still during suspend: `monotonic() - monotonic_unsuspended()` grows by
-/// the length of every suspend, and by nothing else.
+/// Reads `CLOCK_MONOTONIC`, which stops during suspend: `monotonic() - monotonic_unsuspended()`
+/// grows by the length of every suspend, and by nothing else.
 pub fn monotonic_unsuspended() -> Monotonic {
     Monotonic::from_nanos(read(libc::CLOCK_MONOTONIC))
 }
 
-/// The kernel's `CLOCK_REALTIME`, read without entering the kernel where libc and hardware allow.
+/// Reads the kernel's `CLOCK_REALTIME`, without entering the kernel where libc and hardware permit.
 pub fn realtime() -> SystemTime {
     SystemTime::from_nanos(read(libc::CLOCK_REALTIME))
 }
 
-/// Readings taken by [`precision`]: a millisecond or so, whatever the clock.
+/// Number of readings by [`precision`]: a millisecond or so, whatever the clock.
 const PRECISION_READINGS: usize = 20_000;
 
-/// The precision of the system clock as log2 seconds (RFC 5905 section 7.3): the smallest step that two
-/// successive readings show, which is the clock's resolution or the cost of reading it, whichever is larger.
-/// Rounded up, and within -32..=-1. Takes about a millisecond; call it once.
+/// Measures the precision of the system clock as log2 seconds (RFC 5905 section 7.3): the smallest
+/// step between two successive readings, which is the clock's resolution or the cost of reading it,
+/// whichever is larger. Rounded up, and within -32..=-1. Takes about a millisecond; call it once.
 pub fn precision() -> i8 {
     let mut smallest: Option<i64> = None;
     let mut last = read(libc::CLOCK_REALTIME);
@@ -87,14 +91,15 @@ pub fn precision() -> i8 {
             smallest = Some(smallest.map_or(step, |known| known.min(step)));
         }
     }
-    // A clock coarser than the loop is long, or one that a simulator moves only while we wait.
+    // A clock whose step is longer than the loop, or one that a simulator advances only during
+    // waits.
     let step = smallest
         .or_else(|| syscall::clock_resolution(libc::CLOCK_REALTIME).ok())
         .unwrap_or(1_000_000);
     log2_seconds(step)
 }
 
-/// The smallest exponent `k` with `2^k s >= nanos`, within -32..=-1.
+/// Returns the smallest exponent `k` with `2^k s >= nanos`, within -32..=-1.
 fn log2_seconds(nanos: i64) -> i8 {
     let nanos = u128::try_from(nanos).unwrap_or(0);
     // 2^k s >= nanos  <=>  10^9 >= nanos * 2^-k
@@ -103,8 +108,8 @@ fn log2_seconds(nanos: i64) -> i8 {
         .unwrap_or(-1)
 }
 
-/// These clocks exist on every Linux and the calls have no other way to fail; zero stands for a broken
-/// libc, and nothing better is known there.
+/// Reads a clock. These clocks exist on every Linux and the calls have no other way to fail; a
+/// broken libc gives zero, for want of anything better.
 fn read(clock: libc::clockid_t) -> i64 {
     syscall::read_clock(clock).unwrap_or(0)
 }

@@ -1,16 +1,18 @@
-//! Steps: the form in which the kernel takes one, and the moment at which it was made.
+//! Steps: the kernel's representation, and the time at which one was made.
 //!
 //! `ADJ_SETOFFSET` adds a signed time to the clock. Its fraction must not be negative, so a step of
-//! -0.3 s is written as -1 s + 0.7 s; with `ADJ_NANO` the field called `tv_usec` counts nanoseconds.
+//! -0.3 s is written as -1 s + 0.7 s; with `ADJ_NANO` the field called `tv_usec` counts
+//! nanoseconds.
 //!
-//! The kernel carries out the step first, then reads the clock for `timex.time`, then sets the rate, all within one call. The reported
-//! time is therefore on the **new** line, and the last reading on the old one is that time minus the step.
+//! The kernel makes the step first, then reads the clock for `timex.time`, then sets the rate, all
+//! within one call. The reported time is therefore **after** the step, and the last reading before
+//! it is that time minus the step.
 
 use ntp_time::{NtpDuration, SystemTime};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
-/// The step in `ADJ_SETOFFSET`'s form with `ADJ_NANO`, rounded to the nanosecond.
+/// Converts a step to the form of `ADJ_SETOFFSET` with `ADJ_NANO`, rounded to the nanosecond.
 pub(crate) fn set_offset(step: NtpDuration) -> libc::timeval {
     let nanos = step.as_nanos();
     libc::timeval {
@@ -20,7 +22,8 @@ pub(crate) fn set_offset(step: NtpDuration) -> libc::timeval {
     }
 }
 
-/// The time that a call reported in `timex.time`; `None` if it was left empty, as simulators do.
+/// Returns the time that a call reported in `timex.time`; `None` if it was left empty, as by
+/// simulators.
 pub(crate) fn reported_time(time: libc::timeval, in_nanos: bool) -> Option<SystemTime> {
     let (seconds, fraction) = (i64::from(time.tv_sec), i64::from(time.tv_usec));
     if seconds == 0 && fraction == 0 {
@@ -38,11 +41,12 @@ pub(crate) fn reported_time(time: libc::timeval, in_nanos: bool) -> Option<Syste
     ))
 }
 
-/// The last reading on the old line, from readings around the call and from what the call reported.
+/// Returns the last reading before the change, from readings around the call and the time that the
+/// call reported.
 ///
-/// A report outside of the readings is none: a clock that someone else stepped in the same microsecond,
-/// or a stand-in that fills the field with something of its own.
-pub(crate) fn moment_of_change(
+/// A reported time outside of the readings is ignored: another program may have stepped the clock
+/// in the same microsecond, or a simulator filled the field with a value of its own.
+pub(crate) fn time_of_change(
     before: SystemTime,
     reported: Option<SystemTime>,
     after: SystemTime,
@@ -71,7 +75,7 @@ mod tests {
         }
 
         #[test]
-        fn the_moment_lies_between_the_readings(
+        fn the_time_of_change_is_between_the_readings(
             before in 0i64..4_000_000_000_000_000_000,
             elapsed in 0i64..1_000_000,
             at in 0f64..=1.0,
@@ -81,14 +85,14 @@ mod tests {
             let old = SystemTime::from_nanos(before);
             let change = SystemTime::from_nanos(before + (elapsed as f64 * at) as i64);
             let after = SystemTime::from_nanos(before + elapsed) + step;
-            prop_assert_eq!(moment_of_change(old, Some(change + step), after, step), change);
-            let guess = moment_of_change(old, None, after, step).as_nanos() - before;
+            prop_assert_eq!(time_of_change(old, Some(change + step), after, step), change);
+            let guess = time_of_change(old, None, after, step).as_nanos() - before;
             prop_assert!((0..=elapsed).contains(&guess));
         }
     }
 
     #[test]
-    fn a_small_step_back() {
+    fn small_backward_steps_are_normalised() {
         let offset = set_offset(NtpDuration::from_millis(-300));
         assert_eq!(
             (offset.tv_sec as i64, offset.tv_usec as i64),
@@ -97,18 +101,18 @@ mod tests {
     }
 
     #[test]
-    fn an_absurd_report_is_not_believed() {
+    fn an_implausible_report_is_ignored() {
         let (before, after) = (
             SystemTime::from_nanos(1_000_000),
             SystemTime::from_nanos(1_002_000),
         );
         let elsewhere = Some(SystemTime::from_nanos(5));
-        let moment = moment_of_change(before, elsewhere, after, NtpDuration::ZERO);
+        let moment = time_of_change(before, elsewhere, after, NtpDuration::ZERO);
         assert_eq!(moment.as_nanos(), 1_001_000);
     }
 
     #[test]
-    fn microseconds_are_understood() {
+    fn microsecond_reports_are_converted() {
         let time = libc::timeval {
             tv_sec: 5,
             tv_usec: 7,

@@ -4,7 +4,10 @@ use std::io;
 
 use libc::{c_int, c_void};
 
-/// Reads a clock, in nanoseconds; an error if the kernel does not have that clock.
+/// Reads a clock, in nanoseconds.
+///
+/// # Errors
+/// If the kernel does not have that clock.
 pub(crate) fn read_clock(clock: libc::clockid_t) -> io::Result<i64> {
     let mut reading = libc::timespec {
         tv_sec: 0,
@@ -17,7 +20,7 @@ pub(crate) fn read_clock(clock: libc::clockid_t) -> io::Result<i64> {
     Ok(nanos(reading))
 }
 
-/// The resolution that the kernel claims for a clock, in nanoseconds.
+/// Returns the resolution that the kernel claims for a clock, in nanoseconds.
 pub(crate) fn clock_resolution(clock: libc::clockid_t) -> io::Result<i64> {
     let mut resolution = libc::timespec {
         tv_sec: 0,
@@ -36,14 +39,14 @@ fn nanos(time: libc::timespec) -> i64 {
         .saturating_add(i64::from(time.tv_nsec))
 }
 
-/// A request that changes nothing: all fields zero, `modes` too.
+/// Returns a request that changes nothing: all fields zero, `modes` too.
 pub(crate) fn blank_timex() -> libc::timex {
     // SAFETY: timex is a C struct of integers, for which all zero bits is a value.
     unsafe { core::mem::zeroed() }
 }
 
-/// Reads and, as far as `request.modes` says so, changes `CLOCK_REALTIME`. `request` holds the kernel's
-/// state afterwards. Returns the leap second state (`TIME_OK` ... `TIME_ERROR`).
+/// Reads and, as far as `request.modes` requests it, changes `CLOCK_REALTIME`. Afterwards `request`
+/// holds the kernel's state. Returns the leap second state (`TIME_OK` ... `TIME_ERROR`).
 pub(crate) fn adjust_realtime(request: &mut libc::timex) -> io::Result<c_int> {
     // SAFETY: `request` is a valid timex, exclusively ours for the duration of the call.
     let state = unsafe { libc::clock_adjtime(libc::CLOCK_REALTIME, core::ptr::from_mut(request)) };
@@ -60,16 +63,18 @@ pub(crate) fn ticks_per_second() -> i64 {
     if ticks > 0 { i64::from(ticks) } else { 100 }
 }
 
-/// Whether another library than the C library answers for `clock_gettime`: a preloaded simulator.
+/// Returns whether a library other than the C library provides `clock_gettime`: a preloaded
+/// simulator.
 ///
-/// False also where it cannot be known (a static program, which nothing can be preloaded into).
+/// False also where this cannot be determined (a static program, into which nothing can be
+/// preloaded).
 pub(crate) fn clock_is_simulated() -> bool {
     let clock = object_of(libc::clock_gettime as *const c_void);
     let libc = object_of(libc::getenv as *const c_void);
     matches!((clock, libc), (Some(clock), Some(libc)) if clock != libc)
 }
 
-/// The load address of the library that a function belongs to.
+/// Returns the load address of the library that contains a function.
 fn object_of(function: *const c_void) -> Option<usize> {
     let mut info = libc::Dl_info {
         dli_fname: core::ptr::null(),

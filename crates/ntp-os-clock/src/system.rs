@@ -1,30 +1,31 @@
-//! The kernel's clock, steered.
+//! Steering of the kernel's clock.
 //!
-//! # One call, one change
-//! A step, a new rate and a new status go to the kernel in **one** `clock_adjtime` call, so that a change happens
-//! whole or not at all.
-//! Within it the kernel steps first, forgets its status as it does after any step, reads the clock for the
-//! report, then writes the status, then the rate. The change thus has one moment, known to the nanosecond,
-//! and the answer carries the rate that the kernel reports back rather than the one that was asked for.
+//! # Atomic changes
+//! A step, a new rate and a new status go to the kernel in **one** `clock_adjtime` call, so that a
+//! change is made completely or not at all. Within it the kernel steps first, resets its status as
+//! after any step, reads the clock for the report, then writes the status, then the rate. The
+//! change thus has one time, known to the nanosecond, and the result contains the rate that the
+//! kernel reports rather than the requested one.
 //!
 //! # Taking over
-//! The kernel has disciplines of its own (phase and frequency locked loops, pulse per second) and may
-//! still be working off an `adjtime(3)` of another program. Any of these would move the clock behind our
-//! back, so the first change is preceded by calls that end them:
+//! The kernel has disciplines of its own (phase and frequency locked loops, pulse per second) and
+//! may still be executing an `adjtime(3)` of another program. Any of these would move the clock
+//! independently, so the first change is preceded by calls that end them:
 //!
 //! 1. `ADJ_OFFSET_SINGLESHOT` with zero ends an adjtime;
-//! 2. the loop's remaining offset can be set only while the loop is on: it is switched on with zero offset and its
-//!    frequency held;
-//! 3. all loops are switched off, which leaves frequency and leap announcement as they were and the clock
-//!    unsynchronised until a status says otherwise.
+//! 2. the loop's remaining offset can be set only while the loop is on: it is switched on with zero
+//!    offset and its frequency held;
+//! 3. all loops are switched off, which leaves frequency and leap announcement as they were and the
+//!    clock unsynchronised until a status is set.
 //!
-//! What a loop had planned for the running second still happens, at most 500 us. Opening alone changes nothing.
+//! What a loop had planned for the running second still happens, at most 500 us. Opening alone
+//! changes nothing.
 
 use ntp_time::{Adjustment, Applied, Frequency, NtpDuration, SystemTime};
 
-use crate::kernel_status::{KernelStatus, rate_in, request_status};
+use crate::kernel_status::{KernelStatus, rate_from_timex, set_status};
 use crate::rate::TickScale;
-use crate::step::{moment_of_change, reported_time, set_offset};
+use crate::step::{reported_time, set_offset, time_of_change};
 use crate::{ClockError, Shortcoming, readings, syscall};
 
 /// `CLOCK_REALTIME` with the right to change it.
@@ -35,20 +36,22 @@ pub struct SystemClock {
     scale: TickScale,
     /// Whether the kernel's own disciplines have been ended.
     taken_over: bool,
-    /// Found while working, in the order of discovery; no entry twice.
+    /// Shortcomings found so far, in the order of discovery; no entry twice.
     shortcomings: Vec<Shortcoming>,
-    /// How many of them the caller has been told of.
+    /// Number of them that the caller has received.
     reported: usize,
 }
 
 impl SystemClock {
-    /// Opens the kernel clock and makes sure that it may be changed.
+    /// Opens the kernel clock and verifies the permission to change it.
     ///
-    /// The proof is a write that changes nothing: the estimated error is read and written back. The
-    /// kernel checks the capability before it looks at any value, and nobody but a time daemon writes that field.
+    /// The test is a write that changes nothing: the estimated error is read and written back. The
+    /// kernel checks the capability before it looks at any value, and only a time daemon writes
+    /// that field.
     ///
     /// # Errors
-    /// [`ClockError::NotPermitted`] without CAP_SYS_TIME, [`ClockError::ReadingRefused`] where the call is filtered.
+    /// [`ClockError::NotPermitted`] without CAP_SYS_TIME, [`ClockError::ReadingRefused`] where the
+    /// call is filtered.
     pub fn open() -> Result<Self, ClockError> {
         let (seen, _) = read_timex()?;
         let mut harmless = syscall::blank_timex();
@@ -56,19 +59,19 @@ impl SystemClock {
         harmless.esterror = seen.esterror;
         change(&mut harmless)?;
         Ok(Self {
-            scale: TickScale::of_system(),
+            scale: TickScale::system(),
             taken_over: false,
             shortcomings: Vec::new(),
             reported: 0,
         })
     }
 
-    /// The clock's reading.
+    /// Reads the clock.
     pub fn now(&self) -> SystemTime {
         readings::realtime()
     }
 
-    /// The frequency correction in force: tick and fine part together.
+    /// Returns the frequency correction in force: tick and fine part together.
     ///
     /// # Errors
     /// See [`ClockError`]; not to be expected once opened.
@@ -76,7 +79,7 @@ impl SystemClock {
         self.read_status().map(|status| status.frequency)
     }
 
-    /// The kernel's whole state.
+    /// Returns the kernel's whole state.
     ///
     /// # Errors
     /// See [`ClockError`]; not to be expected once opened.
@@ -84,15 +87,15 @@ impl SystemClock {
         KernelStatus::read_with(self.scale)
     }
 
-    /// Carries out a change, and answers what was really done and when.
+    /// Applies an adjustment, and returns what was really changed and when.
     ///
-    /// The frequency is limited to +-100500 ppm and rounded to 2^-16 ppm, the step to the nanosecond; the bounds of
-    /// the status are rounded up to
-    /// microseconds. After a step without a status the kernel calls the clock unsynchronised.
+    /// The frequency is limited to +-100500 ppm and rounded to 2^-16 ppm, the step to the
+    /// nanosecond; the error figures of the status are rounded up to microseconds. After a step
+    /// without a status the kernel reports the clock as unsynchronised.
     ///
     /// # Errors
-    /// Nothing of the change has been made then; [`ClockError::Rejected`] for a step that would leave the kernel's
-    /// range of time.
+    /// Nothing has been changed then; [`ClockError::Rejected`] for a step that would leave the
+    /// kernel's range of time.
     pub fn apply(&mut self, adjustment: &Adjustment) -> Result<Applied, ClockError> {
         if !self.taken_over {
             self.take_over()?;
@@ -108,16 +111,16 @@ impl SystemClock {
             self.note(Shortcoming::NoTimeOfChange);
         }
         Ok(Applied {
-            at: moment_of_change(before, reported, after, step),
+            at: time_of_change(before, reported, after, step),
             step,
-            frequency: self.scale.frequency_of(rate_in(&request)),
+            frequency: self.scale.to_frequency(rate_from_timex(&request)),
         })
     }
 
-    /// What has been found missing since the last call; nothing is named twice.
+    /// Returns the shortcomings found since the last call; each is returned once.
     pub fn new_shortcomings(&mut self) -> &[Shortcoming] {
-        let told = core::mem::replace(&mut self.reported, self.shortcomings.len());
-        &self.shortcomings[told..]
+        let reported = core::mem::replace(&mut self.reported, self.shortcomings.len());
+        &self.shortcomings[reported..]
     }
 
     fn note(&mut self, shortcoming: Shortcoming) {
@@ -126,10 +129,10 @@ impl SystemClock {
         }
     }
 
-    /// The whole adjustment as one request, and the step as it will be made.
+    /// Converts an adjustment to one request, and returns the step as it will be made.
     fn request_for(&self, adjustment: &Adjustment) -> (libc::timex, NtpDuration) {
         let mut request = syscall::blank_timex();
-        // Always, so that times come back in nanoseconds whoever used the clock before.
+        // Always, so that times are returned in nanoseconds whatever another program has set.
         request.modes = libc::ADJ_NANO;
         let mut made = NtpDuration::ZERO;
         if let Some(step) = adjustment.step.filter(|step| step.as_nanos() != 0) {
@@ -138,19 +141,19 @@ impl SystemClock {
             made = NtpDuration::from_nanos(step.as_nanos());
         }
         if let Some(frequency) = adjustment.frequency {
-            // Both parts each time: the other one may be a stranger's.
-            let rate = self.scale.rate_of(frequency);
+            // Both parts each time: another program may have set the other one.
+            let rate = self.scale.to_rate(frequency);
             request.modes |= libc::ADJ_TICK | libc::ADJ_FREQUENCY;
             request.tick = rate.tick as libc::c_long;
             request.freq = rate.fine as libc::c_long;
         }
         if let Some(status) = &adjustment.status {
-            request_status(&mut request, status);
+            set_status(&mut request, status);
         }
         (request, made)
     }
 
-    /// Ends whatever else moves the clock.
+    /// Ends everything else that moves the clock.
     fn take_over(&mut self) -> Result<(), ClockError> {
         let mut end_adjtime = syscall::blank_timex();
         end_adjtime.modes = libc::ADJ_OFFSET_SINGLESHOT;
@@ -179,7 +182,7 @@ impl KernelStatus {
     /// # Errors
     /// [`ClockError::ReadingRefused`] where a filter forbids the call.
     pub fn read() -> Result<Self, ClockError> {
-        Self::read_with(TickScale::of_system())
+        Self::read_with(TickScale::system())
     }
 
     fn read_with(scale: TickScale) -> Result<Self, ClockError> {
@@ -205,13 +208,13 @@ fn change(request: &mut libc::timex) -> Result<(), ClockError> {
 
 #[cfg(test)]
 mod tests {
-    //! These read the kernel clock and never change it: the machine's time is not ours.
+    //! These tests read the kernel clock and never change it.
 
     use ntp_time::{ClockStatus, LeapIndicator};
 
     use super::*;
 
-    /// A clock for composing requests, made without the write that `open` tries.
+    /// A clock for composing requests, created without the write that `open` tries.
     fn unopened() -> SystemClock {
         SystemClock {
             scale: TickScale::new(100),
@@ -244,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_adjustment_asks_for_nothing() {
+    fn an_empty_adjustment_changes_nothing() {
         let (request, step) = unopened().request_for(&Adjustment::default());
         assert_eq!((request.modes, step), (libc::ADJ_NANO, NtpDuration::ZERO));
         let zero = Adjustment {
@@ -255,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_adjustment_is_one_request() {
+    fn an_adjustment_is_one_request() {
         let (request, step) = unopened().request_for(&Adjustment {
             step: Some(NtpDuration::from_millis(-250)),
             frequency: Some(Frequency::from_ppm(-620.0)),
@@ -287,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shortcoming_is_named_once() {
+    fn a_shortcoming_is_reported_once() {
         let mut clock = unopened();
         clock.note(Shortcoming::NoTimeOfChange);
         assert_eq!(clock.new_shortcomings(), [Shortcoming::NoTimeOfChange]);

@@ -1,25 +1,24 @@
-//! A software clock laid over another one.
+//! A software clock over another one.
 //!
-//! # Why
-//! A demonstration, a test over real sockets or a dry run on a production machine needs a clock that can be steered
-//! without privilege and
-//! whose true error is known. This one computes its reading from a *base* reading, normally `CLOCK_REALTIME`, so
-//! **any** base
-//! reading converts: the daemon's own and the kernel's packet stamps alike, with no loss of accuracy.
+//! # Purpose
+//! A demonstration, a test over real sockets or a dry run on a production machine needs a clock
+//! that can be steered without privilege and whose true error is known. This one computes its
+//! reading from a *base* reading, normally `CLOCK_REALTIME`, so **any** base reading converts: the
+//! daemon's own and the kernel's packet timestamps alike, with no loss of accuracy.
 //!
-//! # How
-//! The imagined oscillator runs at `1 + e` relative to the base, and a correction `a` at `1 + a` relative to the
-//! oscillator,
-//! exactly as [`Ledger`](ntp_time::Ledger) undoes it. Between two changes the clock is a line over base time:
+//! # Model
+//! The simulated oscillator runs at `1 + e` relative to the base, and a correction `a` at `1 + a`
+//! relative to the oscillator, exactly as [`Ledger`](ntp_time::Ledger) undoes it. Between two
+//! changes the clock is linear in base time:
 //!
 //! ```text
 //! virtual(b) = virtual_k + (b - base_k) * (1 + e)(1 + a_k)
 //!            = virtual_k + (b - base_k) + (b - base_k) * (e + a_k + e a_k)
 //! ```
 //!
-//! Each change closes a line. Some are kept, since a packet's stamp is a little older than a change that
-//! may have happened since; stamps older than all of them extend the oldest. A step needs no special case,
-//! because lines are looked up by base time, which has no gaps.
+//! Each change ends a segment. Some are kept, since a packet's timestamp is a little older than a
+//! change that may have been made since; timestamps older than all of them extend the oldest. A
+//! step needs no special case, because segments are looked up by base time, which has no gaps.
 //!
 //! Time is an argument: the type reads no clock, and a test that calls it is deterministic.
 
@@ -27,11 +26,11 @@ use ntp_time::{Adjustment, Applied, ClockStatus, Frequency, NtpDuration, SystemT
 
 use crate::rate::TickScale;
 
-/// Lines kept; as many as the ledger keeps segments.
-const LINES: usize = 16;
+/// Number of segments kept; as many as the ledger keeps.
+const MAX_SEGMENTS: usize = 16;
 
 #[derive(Clone, Copy, Debug)]
-struct Line {
+struct Segment {
     base: SystemTime,
     reading: SystemTime,
     correction: Frequency,
@@ -41,70 +40,74 @@ struct Line {
 #[derive(Clone, Debug)]
 pub struct VirtualClock {
     /// Oldest first; never empty.
-    lines: Vec<Line>,
+    segments: Vec<Segment>,
     frequency_error: Frequency,
-    /// Rounds and limits corrections as the kernel would, if present.
-    grid: Option<TickScale>,
+    /// Rounds and limits corrections like the kernel, if present.
+    kernel_scale: Option<TickScale>,
     status: Option<ClockStatus>,
 }
 
 impl VirtualClock {
-    /// A clock that at `base_now` is `initial_offset` ahead of the base and whose oscillator runs fast by
-    /// `frequency_error`.
+    /// Creates a clock that at `base_now` is `initial_offset` ahead of the base and whose
+    /// oscillator runs fast by `frequency_error`.
     pub fn new(
         base_now: SystemTime,
         initial_offset: NtpDuration,
         frequency_error: Frequency,
     ) -> Self {
-        let mut lines = Vec::with_capacity(LINES);
-        lines.push(Line {
+        let mut segments = Vec::with_capacity(MAX_SEGMENTS);
+        segments.push(Segment {
             base: base_now,
             reading: base_now + initial_offset,
             correction: Frequency::ZERO,
         });
         Self {
-            lines,
+            segments,
             frequency_error,
-            grid: None,
+            kernel_scale: None,
             status: None,
         }
     }
 
-    /// Rounds and limits corrections as Linux does on a system with 100 ticks a second: multiples of 2^-16 ppm
-    /// within +-100500 ppm.
+    /// Rounds and limits corrections like Linux on a system with 100 ticks a second: multiples of
+    /// 2^-16 ppm within +-100500 ppm.
     #[must_use]
     pub fn with_kernel_limits(mut self) -> Self {
-        self.grid = Some(TickScale::new(100));
+        self.kernel_scale = Some(TickScale::new(100));
         self
     }
 
-    /// The reading of this clock at the moment at which the base clock read `base`.
+    /// Returns the reading of this clock at the moment at which the base clock read `base`.
     pub fn translate(&self, base: SystemTime) -> SystemTime {
-        let line = self.lines.iter().rev().find(|line| line.base <= base);
-        self.reading_on(line.unwrap_or(&self.lines[0]), base)
+        let segment = self
+            .segments
+            .iter()
+            .rev()
+            .find(|segment| segment.base <= base);
+        self.reading_on(segment.unwrap_or(&self.segments[0]), base)
     }
 
-    /// How far this clock is ahead of the base: its true error, as far as the base is true.
+    /// Offset of this clock from the base: its true error, if the base is true.
     pub fn true_offset(&self, base: SystemTime) -> NtpDuration {
         self.translate(base) - base
     }
 
-    /// How fast the bare oscillator runs against the base.
+    /// Frequency error of the free-running oscillator relative to the base.
     pub fn frequency_error(&self) -> Frequency {
         self.frequency_error
     }
 
-    /// The correction in force.
+    /// Frequency correction in force.
     pub fn frequency(&self) -> Frequency {
         self.newest().correction
     }
 
-    /// The status last applied.
+    /// Status last applied.
     pub fn status(&self) -> Option<&ClockStatus> {
         self.status.as_ref()
     }
 
-    /// Carries out a change at the moment at which the base clock reads `base_now`.
+    /// Applies an adjustment at the moment at which the base clock reads `base_now`.
     pub fn apply(&mut self, base_now: SystemTime, adjustment: &Adjustment) -> Applied {
         if let Some(status) = adjustment.status {
             self.status = Some(status);
@@ -113,12 +116,12 @@ impl VirtualClock {
         let step = NtpDuration::from_nanos(adjustment.step.map_or(0, NtpDuration::as_nanos));
         let correction = adjustment
             .frequency
-            .map_or(self.frequency(), |asked| self.kept(asked));
+            .map_or(self.frequency(), |frequency| self.quantized(frequency));
         if step != NtpDuration::ZERO || adjustment.frequency.is_some() {
-            if self.lines.len() == LINES {
-                self.lines.remove(0);
+            if self.segments.len() == MAX_SEGMENTS {
+                self.segments.remove(0);
             }
-            self.lines.push(Line {
+            self.segments.push(Segment {
                 base: base_now,
                 reading: at + step,
                 correction,
@@ -131,21 +134,24 @@ impl VirtualClock {
         }
     }
 
-    fn newest(&self) -> &Line {
-        &self.lines[self.lines.len() - 1]
+    fn newest(&self) -> &Segment {
+        &self.segments[self.segments.len() - 1]
     }
 
-    fn kept(&self, asked: Frequency) -> Frequency {
-        match self.grid {
-            Some(grid) => grid.frequency_of(grid.rate_of(asked)),
-            None => asked,
+    fn quantized(&self, frequency: Frequency) -> Frequency {
+        match self.kernel_scale {
+            Some(kernel_scale) => kernel_scale.to_frequency(kernel_scale.to_rate(frequency)),
+            None => frequency,
         }
     }
 
-    fn reading_on(&self, line: &Line, base: SystemTime) -> SystemTime {
-        let (e, a) = (self.frequency_error.as_ratio(), line.correction.as_ratio());
-        let elapsed = base - line.base;
-        line.reading + elapsed + elapsed.scaled(e + a + e * a)
+    fn reading_on(&self, segment: &Segment, base: SystemTime) -> SystemTime {
+        let (e, a) = (
+            self.frequency_error.as_ratio(),
+            segment.correction.as_ratio(),
+        );
+        let elapsed = base - segment.base;
+        segment.reading + elapsed + elapsed.scaled(e + a + e * a)
     }
 }
 
@@ -172,7 +178,7 @@ mod tests {
         }
     }
 
-    /// A change some time after the one before: pause in ns, step in ns, correction in ppm.
+    /// A change some time after the previous one: pause in ns, step in ns, correction in ppm.
     fn changes() -> impl Strategy<Value = Vec<(i64, i64, f64)>> {
         let change = (
             1i64..2_000_000_000_000,
@@ -183,10 +189,11 @@ mod tests {
     }
 
     proptest! {
-        /// The property on which the whole estimation rests: what the ledger makes of our answers is the bare
-        /// oscillator, whatever was done to the clock. Each change may cost one rounding on either side.
+        /// The property on which the estimation relies: the ledger recovers the free-running
+        /// oscillator from the clock's results, whatever was done to the clock. Each change may
+        /// cost one rounding on either side.
         #[test]
-        fn the_ledger_finds_the_bare_oscillator(
+        fn the_ledger_recovers_the_free_running_oscillator(
             changes in changes(), offset in -1_000_000_000_000i64..1_000_000_000_000, error in -400f64..400.0,
         ) {
             let error = Frequency::from_ppm(error);
@@ -235,7 +242,8 @@ mod tests {
             clock.apply(START, &step(nanos));
             clock.apply(START, &slew(ppm));
             clock.apply(later, &step(-nanos));
-            // The oscillator is exact here, so equal spans at opposite corrections cancel to the rounding.
+            // The oscillator is exact here, so equal spans at opposite corrections cancel to the
+            // rounding.
             clock.apply(later, &slew(-ppm));
             let left = clock.true_offset(end) - NtpDuration::from_millis(7);
             prop_assert!(left.as_nanos().abs() <= 2, "{left}");
@@ -251,7 +259,7 @@ mod tests {
         );
         let stamp = START + NtpDuration::from_millis(10);
         let reading = clock.translate(stamp);
-        for k in 1..LINES as i64 {
+        for k in 1..MAX_SEGMENTS as i64 {
             let base = stamp + NtpDuration::from_micros(k);
             clock.apply(base, &step(-1_000_000_000));
         }
@@ -264,11 +272,11 @@ mod tests {
         for k in 1..1000 {
             clock.apply(START + NtpDuration::from_seconds(k), &slew(0.0));
         }
-        assert_eq!(clock.lines.len(), LINES);
+        assert_eq!(clock.segments.len(), MAX_SEGMENTS);
     }
 
     #[test]
-    fn its_error_is_known() {
+    fn the_true_error_is_known() {
         let offset = NtpDuration::from_millis(-20);
         let clock = VirtualClock::new(START, offset, Frequency::from_ppm(10.0));
         assert_eq!(clock.true_offset(START), offset);
@@ -287,12 +295,12 @@ mod tests {
             clock.apply(START, &slew(1e6)).frequency.as_ppm().round(),
             100_500.0
         );
-        let kept = clock.apply(START, &slew(1.000_001)).frequency;
-        assert_eq!(kept, Frequency::from_ppm(1.0));
+        let quantized = clock.apply(START, &slew(1.000_001)).frequency;
+        assert_eq!(quantized, Frequency::from_ppm(1.0));
     }
 
     #[test]
-    fn a_status_alone_is_no_change_of_the_line() {
+    fn a_status_update_starts_no_segment() {
         let mut clock = VirtualClock::new(START, NtpDuration::ZERO, Frequency::ZERO);
         let status = ClockStatus {
             leap: ntp_time::LeapIndicator::None,
@@ -308,6 +316,6 @@ mod tests {
             },
         );
         assert_eq!((applied.at, applied.step), (START, NtpDuration::ZERO));
-        assert_eq!((clock.lines.len(), clock.status()), (1, Some(&status)));
+        assert_eq!((clock.segments.len(), clock.status()), (1, Some(&status)));
     }
 }

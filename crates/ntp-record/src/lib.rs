@@ -1,52 +1,54 @@
-//! "Why did it do that last night?": everything that the engine was told, line by line, and the engine run on it again.
+//! Record of all inputs of the engine, and its replay.
 //!
 //! # Problem
-//! A clock daemon's decisions depend on packets that nobody can have again. A log of messages tells what was decided, not whether another version would
-//! have decided otherwise, nor on what grounds.
+//! A clock daemon's decisions depend on packets that cannot be received again. A log contains the
+//! decisions, but not the data on which they are based.
 //!
-//! # Idea
-//! The engine is deterministic: its configuration, its inputs with their times, and the random numbers that it drew make it do
-//! the same again. The daemon writes these down ([`line`](Line)), and [`replay`] gives them to a new engine. If that decides as recorded, every intermediate
-//! figure can be looked at; if it does not (another version, another configuration), both are shown side by side.
+//! # Solution
+//! The engine is deterministic: its configuration, its inputs with their times, and the random
+//! numbers that it drew determine everything that it does. The daemon records these, one [`Line`]
+//! each, and [`replay`] passes them to a new engine, every intermediate state of which can then be
+//! inspected. Only the version that wrote a record replays it; records of other versions of the
+//! program or the format are refused.
 //!
-//! # Once it decides otherwise
-//! The recorded readings are of a clock that was steered as recorded. From the first different adjustment on, they are brought to free-running time by the ledger of
-//! what was done, and from there to the clock that the replayed engine would have made. A recorded reply is given to the replayed engine if it has a request under way to
-//! that address; what it would have asked at another time, nobody knows.
+//! # File format
+//! JSON, one object a line. Times are nanoseconds (`m` monotonic, `s` system since 1970), durations
+//! 2^-32 s, frequencies the bits of an IEEE 754 double: a decimal form that is not read back
+//! exactly would change decisions.
 //!
-//! # The file
-//! JSON, one object a line. Times are nanoseconds (`m` monotonic, `s` system since 1970), durations 2^-32 s, frequencies the bits of an IEEE 754 double: a decimal form
-//! that is read back inexactly would change decisions.
-//!
-//! | member | line |
+//! | member | contents |
 //! |---|---|
-//! | `start` | format version; the `config` in force and the associations that there are, of which run this is (`run`) and the how manieth file (`part`) |
-//! | `in` | an input: `tick`, `sent`, `failed`, `reply`, `resolved`, `addresses`, `keys`, `revoked`, `applied`, `suspended`, `command`, `config`, `leap-list`, `shutdown`; `d` are the random numbers drawn |
-//! | `member`, `gone` | an association began (number, source, address) or ended |
-//! | `event` | what a person was told, and what became of an operator's wish |
-//! | `dropped` | lines that are missing here, because they could not be written fast enough |
+//! | `start` | start of a file: versions of format and daemon, start time of the run (`run`) and number of the file in it (`part`), associations, the `config` in force |
+//! | `input` | an input: its kind `in`, its contents, and the random numbers that were drawn (`rng`) |
+//! | `association`, `removed` | an association was added (number, source, address) or removed |
+//! | `event` | an event, or the result of an operator's command |
+//! | `dropped` | number of lines that are missing here, because they could not be written fast enough |
+//! | `keys` | next to `start` and `input`: number, algorithm and index of the secret of each source's symmetric key |
 //!
-//! # What is missing
-//! A long run fills several files, of which the oldest are gone some day; a disk fails, a daemon is killed in mid-line. What is there is replayed all the same, and the outcome says what was missing: see [`replay`].
+//! # Incomplete records
+//! A long run fills several files, of which the oldest are deleted; a disk fails, a daemon is
+//! killed in mid-line. A record is replayed up to the first gap. A record without the start of the
+//! run is not replayed; only its decisions are listed.
 //!
 //! # No secrets
-//! A record may be sent to somebody who is asked for help. Keys and cookies are not in it, nor is the seed of the random numbers: only those of them that have been
-//! used, as transmit timestamps on the wire. Of a reply only the header is kept, and what it proved; in the replay, others (`stand_in`) stand in for the keys.
+//! A record can be sent to others for analysis. It contains no keys, no cookies and not the seed of
+//! the random numbers, but only those random numbers that have been used, as transmit timestamps on
+//! the wire. Of a reply only the header and the result of its authentication are recorded; in the
+//! replay, surrogates (`surrogate`) replace the keys.
 #![forbid(unsafe_code)]
 
-mod clocks;
 mod config;
-mod json;
+mod input;
 mod line;
+mod plain;
 mod plot;
 mod replay;
-mod scribe;
-mod stand_in;
-mod told;
+mod surrogate;
+mod trace_writer;
 
-pub use line::{Line, Malformed, Member, Start};
+pub use input::{RecordedInput, RecordedKeyExchange, RecordedReply};
+pub use line::{InvalidLine, Line, RecordedAssociation, Start};
 pub use plot::svg;
-pub use replay::{Decision, Moment, Outcome, replay};
-pub use scribe::Scribe;
-pub use stand_in::Veil;
-pub use told::{Granted, Heard, Told};
+pub use replay::{Decision, Outcome, Sample, replay};
+pub use surrogate::Redactor;
+pub use trace_writer::TraceWriter;

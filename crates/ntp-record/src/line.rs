@@ -1,199 +1,241 @@
-//! One line of the record, written and read.
+//! Lines of a record and their JSON.
 
 use std::fmt;
-use std::net::SocketAddr;
 
-use ntp_proto::engine::{RngTrace, EngineConfig, SourceId};
+use ntp_proto::engine::{EngineConfig, RngTrace, SourceConfig, SourceId};
 use ntp_time::{Monotonic, SystemTime};
-use serde_json::{Map, Value, json};
+use ntp_types::source::SourceAddress;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::config;
-use crate::json::to_source_id;
-use crate::stand_in::Veil;
-use crate::told::Told;
+use crate::input::RecordedInput;
+use crate::plain;
+use crate::surrogate::{RecordedKey, Redactor};
 
-/// The format of the lines; another one is refused.
-const FORMAT: u64 = 2;
+/// Version of the format of the lines. Other ones are refused.
+const FORMAT: u64 = 3;
 
-/// One line.
-#[derive(Clone, Debug, PartialEq)]
+/// Version of the program. Records of other ones are refused.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A line of a record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Line {
-    /// A file begins.
+    /// Start of a file.
     Start(Box<Start>),
-    /// The engine is told something, and draws random numbers.
-    Told {
-        /// When: monotonic.
+    /// An input of the engine, and the random numbers drawn while it was handled.
+    Input {
+        /// Monotonic time of the input.
+        #[serde(rename = "m", with = "plain")]
         monotonic: Monotonic,
-        /// When: the disciplined clock.
+        /// Time of the input by the disciplined clock.
+        #[serde(rename = "s", with = "plain")]
         system: SystemTime,
-        /// What.
-        told: Told,
-        /// The numbers.
-        drawn: RngTrace,
+        /// The input.
+        #[serde(flatten)]
+        input: RecordedInput,
+        /// The random numbers.
+        #[serde(
+            rename = "rng",
+            with = "plain",
+            default,
+            skip_serializing_if = "is_default"
+        )]
+        rng_trace: RngTrace,
     },
-    /// An association began.
-    Member(Member),
-    /// It ended.
-    Gone(SourceId),
-    /// Somebody was told this: an event, or what became of an operator's wish.
+    /// An association was added.
+    Association(RecordedAssociation),
+    /// An association was removed.
+    Removed(#[serde(with = "plain")] SourceId),
+    /// An event, or the result of an operator's command.
     Event(String),
-    /// So many lines are missing.
+    /// Number of lines that are missing here, because they could not be written fast enough.
     Dropped(u64),
-    /// Lines are missing here, for this reason. Never written: whoever reads a file puts it where there is something that he cannot read.
+    /// Lines are missing here, for this reason. Never written: the reader of a file inserts it in
+    /// place of unreadable lines.
+    #[serde(skip_deserializing)]
     Gap(String),
 }
 
-/// How a file begins.
-#[derive(Clone, Debug, PartialEq)]
+/// Start of a file of a record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Start {
-    /// The configuration in force.
-    pub config: EngineConfig,
-    /// When.
-    pub monotonic: Monotonic,
-    /// When, by the disciplined clock.
-    pub system: SystemTime,
-    /// When the engine began, by the clock of that moment: tells one run from another.
-    pub run: SystemTime,
-    /// Files of this run before this one. The engine begins in the first.
-    pub part: u32,
-    /// The associations that there are.
-    pub members: Vec<Member>,
-    /// The version of the daemon.
+    /// Version of the format.
+    format: u64,
+    /// Version of the daemon.
     pub version: String,
+    /// Monotonic time of the start of the file.
+    #[serde(rename = "m", with = "plain")]
+    pub monotonic: Monotonic,
+    /// Time of the start of the file by the disciplined clock.
+    #[serde(rename = "s", with = "plain")]
+    pub system: SystemTime,
+    /// Start time of the engine by its clock, which identifies the run.
+    #[serde(with = "plain")]
+    pub run: SystemTime,
+    /// Number of files of this run before this one. The engine starts in the first.
+    pub part: u32,
+    /// Associations at the start of the file.
+    pub associations: Vec<RecordedAssociation>,
+    /// The configuration in force.
+    #[serde(with = "plain")]
+    pub config: EngineConfig,
 }
 
 impl Start {
-    /// Whether a file that begins so goes on where the file that begins with `before` ends.
+    /// Returns the start of the first file of a run, which begins now.
+    pub(crate) fn new(config: &EngineConfig, monotonic: Monotonic, system: SystemTime) -> Self {
+        Self {
+            format: FORMAT,
+            version: VERSION.to_owned(),
+            monotonic,
+            system,
+            run: system,
+            part: 0,
+            associations: Vec::new(),
+            config: config.clone(),
+        }
+    }
+
+    /// Returns whether this file continues the file that starts with `before`.
     pub fn continues(&self, before: &Self) -> bool {
         self.run == before.run && before.part.checked_add(1) == Some(self.part)
     }
 }
 
 /// An association.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedAssociation {
     /// Its number.
+    #[serde(with = "plain")]
     pub id: SourceId,
-    /// The configured source that it serves.
+    /// Name of its configured source.
     pub name: String,
-    /// Whom it asks.
-    pub address: SocketAddr,
+    /// Its address or device.
+    pub address: SourceAddress,
 }
 
-/// The text is not a line of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
+/// A line with the keys of its sources, in their order.
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(flatten)]
+    line: &'a Line,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keys: Vec<Option<RecordedKey>>,
+}
 
-impl fmt::Display for Malformed {
+#[derive(Deserialize)]
+struct Read {
+    #[serde(flatten)]
+    line: Line,
+    #[serde(default)]
+    keys: Vec<Option<RecordedKey>>,
+}
+
+/// Error of a line that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvalidLine {
+    /// The text is not a line of a record.
+    Syntax,
+    /// The start of a record of another version of the program or the format.
+    OtherVersion {
+        /// Version of the format.
+        format: u64,
+        /// Version of the program; empty if unknown.
+        version: String,
+    },
+}
+
+impl fmt::Display for InvalidLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a line of a record, or of one that another version wrote")
+        match self {
+            Self::Syntax => f.write_str("not a line of a record"),
+            Self::OtherVersion { format, version } => {
+                let version = if version.is_empty() {
+                    "an unknown version"
+                } else {
+                    version
+                };
+                write!(
+                    f,
+                    "written by ntp-daemon {version} (record format {format}), but this is {VERSION} (record format {FORMAT}): \
+                     a record can only be replayed by the version that wrote it"
+                )
+            }
+        }
     }
 }
 
-impl std::error::Error for Malformed {}
+impl std::error::Error for InvalidLine {}
 
 impl Line {
-    /// Its text, without a line end. `veil` is the file's, or the run's.
-    pub fn encode(&self, veil: &mut Veil) -> String {
-        let value = match self {
-            Self::Start(start) => json!({
-                "start": FORMAT, "version": start.version, "m": start.monotonic.as_nanos(), "s": start.system.as_nanos(),
-                "run": start.run.as_nanos(), "part": start.part,
-                "members": start.members.iter().map(of_member).collect::<Vec<_>>(),
-                "config": config::encode(&start.config, veil),
-            }),
-            Self::Told {
-                monotonic,
-                system,
-                told,
-                drawn,
-            } => {
-                let mut line = Map::new();
-                line.insert("in".into(), Value::Null);
-                line.insert("m".into(), monotonic.as_nanos().into());
-                line.insert("s".into(), system.as_nanos().into());
-                told.encode(&mut line, veil);
-                if *drawn != RngTrace::default() {
-                    line.insert("d".into(), json!([drawn.words, drawn.longs]));
-                }
-                Value::Object(line)
-            }
-            Self::Member(member) => json!({ "member": of_member(member) }),
-            Self::Gone(id) => json!({ "gone": id.0 }),
-            Self::Event(text) => json!({ "event": text }),
-            Self::Dropped(count) => json!({ "dropped": count }),
-            Self::Gap(why) => json!({ "gap": why }),
-        };
-        value.to_string()
+    /// Encodes the line as JSON, without a line end. `redactor` is that of the file or of the run.
+    pub fn encode(&self, redactor: &mut Redactor) -> String {
+        let sources = self.sources().iter();
+        let mut keys: Vec<_> = sources.map(|source| redactor.key(source)).collect();
+        if keys.iter().all(Option::is_none) {
+            keys.clear();
+        }
+        let text = serde_json::to_string(&Written { line: self, keys });
+        debug_assert!(text.is_ok(), "every line has a form in JSON");
+        text.unwrap_or_default()
     }
 
-    /// Reads a line.
+    /// Decodes a line.
     ///
     /// # Errors
-    /// If it is none.
-    pub fn decode(text: &str) -> Result<Self, Malformed> {
-        let value: Value = serde_json::from_str(text).map_err(|_| Malformed)?;
-        decode(&value).ok_or(Malformed)
-    }
-}
-
-fn decode(value: &Value) -> Option<Line> {
-    if let Some(format) = value.get("start") {
-        if format.as_u64()? != FORMAT {
-            return None;
+    /// If the text is not a line, or the start of a record of another version.
+    pub fn decode(text: &str) -> Result<Self, InvalidLine> {
+        let value: Value = serde_json::from_str(text).map_err(|_| InvalidLine::Syntax)?;
+        check_version(&value)?;
+        let read: Read = serde_json::from_value(value).map_err(|_| InvalidLine::Syntax)?;
+        let mut line = read.line;
+        for (source, key) in line.sources_mut().iter_mut().zip(read.keys) {
+            if let Some(key) = key {
+                source.association.protection = key.surrogate().ok_or(InvalidLine::Syntax)?;
+            }
         }
-        let members = value["members"].as_array()?.iter();
-        return Some(Line::Start(Box::new(Start {
-            config: config::decode(&value["config"])?,
-            monotonic: Monotonic::from_nanos(value["m"].as_i64()?),
-            system: SystemTime::from_nanos(value["s"].as_i64()?),
-            run: SystemTime::from_nanos(value["run"].as_i64()?),
-            part: u32::try_from(value["part"].as_u64()?).ok()?,
-            members: members.map(to_member).collect::<Option<_>>()?,
-            version: value["version"].as_str()?.to_owned(),
-        })));
+        Ok(line)
     }
-    if let Some(member) = value.get("member") {
-        return to_member(member).map(Line::Member);
+
+    fn sources(&self) -> &[SourceConfig] {
+        match self {
+            Self::Start(start) => &start.config.sources,
+            Self::Input { input, .. } => input.sources(),
+            _ => &[],
+        }
     }
-    if let Some(id) = value.get("gone") {
-        return to_source_id(id).map(Line::Gone);
+
+    fn sources_mut(&mut self) -> &mut [SourceConfig] {
+        match self {
+            Self::Start(start) => &mut start.config.sources,
+            Self::Input { input, .. } => input.sources_mut(),
+            _ => &mut [],
+        }
     }
-    if let Some(text) = value.get("event") {
-        return Some(Line::Event(text.as_str()?.to_owned()));
-    }
-    if let Some(count) = value.get("dropped") {
-        return count.as_u64().map(Line::Dropped);
-    }
-    Some(Line::Told {
-        monotonic: Monotonic::from_nanos(value["m"].as_i64()?),
-        system: SystemTime::from_nanos(value["s"].as_i64()?),
-        told: Told::decode(value)?,
-        drawn: value.get("d").map_or(Some(RngTrace::default()), to_drawn)?,
-    })
 }
 
-fn of_member(member: &Member) -> Value {
-    json!([member.id.0, member.name, member.address.to_string()])
+/// Compares the versions in the start of a file. Before format 3 they were members of the line
+/// itself.
+fn check_version(line: &Value) -> Result<(), InvalidLine> {
+    let Some(start) = line.get("start") else {
+        return Ok(());
+    };
+    let (format, version) = match start.as_u64() {
+        Some(format) => (format, &line["version"]),
+        None => (start["format"].as_u64().unwrap_or(0), &start["version"]),
+    };
+    let version = version.as_str().unwrap_or_default();
+    if format == FORMAT && version == VERSION {
+        return Ok(());
+    }
+    let version = version.to_owned();
+    Err(InvalidLine::OtherVersion { format, version })
 }
 
-fn to_member(value: &Value) -> Option<Member> {
-    Some(Member {
-        id: to_source_id(&value[0])?,
-        name: value[1].as_str()?.to_owned(),
-        address: value[2].as_str()?.parse().ok()?,
-    })
-}
-
-fn to_drawn(value: &Value) -> Option<RngTrace> {
-    let words = value[0].as_array()?.iter();
-    let longs = value[1].as_array()?.iter();
-    Some(RngTrace {
-        words: words
-            .map(|word| u32::try_from(word.as_u64()?).ok())
-            .collect::<Option<_>>()?,
-        longs: longs.map(Value::as_u64).collect::<Option<_>>()?,
-    })
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[cfg(test)]
@@ -204,58 +246,79 @@ mod tests {
     use ntp_time::{Applied, Frequency, NtpDuration, Stamp, StampSource};
 
     use super::*;
-    use crate::told::{Granted, Heard};
+    use crate::input::{RecordedKeyExchange, RecordedReply};
 
-    fn there_and_back(told: Told) {
-        let line = Line::Told {
+    fn round_trip(input: RecordedInput) {
+        let line = Line::Input {
             monotonic: Monotonic::from_nanos(5),
             system: SystemTime::from_nanos(1_795_408_721_029_000_001),
-            told,
-            drawn: RngTrace {
+            input,
+            rng_trace: RngTrace {
                 words: vec![u32::MAX],
                 longs: vec![u64::MAX, 0],
             },
         };
-        assert_eq!(Line::decode(&line.encode(&mut Veil::default())), Ok(line));
+        assert_eq!(
+            Line::decode(&line.encode(&mut Redactor::default())),
+            Ok(line)
+        );
     }
 
     #[test]
-    fn lines_are_read_as_they_were_written_to_the_last_bit() {
+    fn lines_round_trip_to_the_last_bit() {
         let exchange = ExchangeId {
             source: SourceId(3),
             sequence: u32::MAX,
         };
-        let stamp = Stamp {
+        let timestamp = Stamp {
             time: SystemTime::from_nanos(-1),
             source: StampSource::Kernel,
         };
         let applied = Applied {
-            at: stamp.time,
+            at: timestamp.time,
             step: NtpDuration::from_bits(-7),
             frequency: Frequency::from_ratio(0.1 + 0.2),
         };
-        there_and_back(Told::Sent(exchange, stamp));
-        there_and_back(Told::Failed(exchange, SendError::Other(-5)));
+        round_trip(RecordedInput::Sent {
+            exchange,
+            timestamp,
+        });
+        round_trip(RecordedInput::Failed {
+            exchange,
+            error: SendError::Other { errno: -5 },
+        });
         for evidence in [
             Authenticity::NotChecked,
             Authenticity::Authentic { cookies: 8 },
             Authenticity::Nak,
             Authenticity::Unauthenticated,
         ] {
-            let heard = Heard {
+            let reply = RecordedReply {
                 header: vec![0, 255, 16],
                 truncated: true,
                 malformed: true,
                 evidence,
             };
-            there_and_back(Told::Reply(exchange, stamp, heard));
+            round_trip(RecordedInput::Reply {
+                exchange,
+                timestamp,
+                reply,
+            });
         }
-        there_and_back(Told::Resolved(QueryId(9), Err("no such host".to_owned())));
-        there_and_back(Told::Addresses(vec!["::1".parse().unwrap()]));
-        there_and_back(Told::Keys(QueryId(9), Err("no".to_owned())));
-        there_and_back(Told::Keys(
-            QueryId(9),
-            Ok(Granted {
+        round_trip(RecordedInput::Resolved {
+            query: QueryId(9),
+            result: Err("no such host".to_owned()),
+        });
+        round_trip(RecordedInput::Addresses {
+            addresses: vec!["::1".parse().unwrap()],
+        });
+        round_trip(RecordedInput::KeyExchange {
+            query: QueryId(9),
+            result: Err("no".to_owned()),
+        });
+        round_trip(RecordedInput::KeyExchange {
+            query: QueryId(9),
+            result: Ok(RecordedKeyExchange {
                 from: "::1".parse().unwrap(),
                 algorithm: AeadAlgorithm::Aes128GcmSiv,
                 legacy: true,
@@ -263,14 +326,19 @@ mod tests {
                 server: Some("ntp.example".to_owned()),
                 port: Some(1),
             }),
-        ));
-        there_and_back(Told::Revoked(QueryId(9), "expired".to_owned()));
-        there_and_back(Told::Applied(
+        });
+        round_trip(RecordedInput::KeysRevoked {
+            query: QueryId(9),
+            reason: "expired".to_owned(),
+        });
+        round_trip(RecordedInput::Applied {
             applied,
-            None,
-            Some(Frequency::from_ratio(-1e-7 / 3.0)),
-        ));
-        there_and_back(Told::Suspended(NtpDuration::MAX));
+            step: None,
+            frequency: Some(Frequency::from_ratio(-1e-7 / 3.0)),
+        });
+        round_trip(RecordedInput::Suspended {
+            duration: NtpDuration::MAX,
+        });
         for command in [
             Command::Remove("a".to_owned()),
             Command::Online(None),
@@ -278,24 +346,44 @@ mod tests {
             Command::Burst(None),
             Command::Step { forced: true },
         ] {
-            there_and_back(Told::Command(Box::new(command)));
+            round_trip(RecordedInput::Command {
+                command: Box::new(command),
+            });
         }
     }
 
     #[test]
-    fn what_is_no_line_is_refused() {
+    fn invalid_lines_are_refused() {
         for text in [
             "",
             "{}",
             "[1]",
-            "{\"in\":\"tick\"}",
-            "{\"in\":\"reply\",\"m\":1,\"s\":1,\"x\":[0,0],\"stamp\":[0,\"kernel\"],\"header\":\"0\u{e9}\"}",
-            "{\"in\":\"command\",\"m\":1,\"s\":1,\"command\":{\"explode\":null}}",
-            "{\"gone\":-1}",
-            "{\"gap\":\"nobody writes this\"}",
-            "{\"start\":1}",
+            "{\"input\":{\"in\":\"tick\"}}",
+            "{\"input\":{\"m\":1,\"s\":1,\"in\":\"reply\",\"exchange\":[0,0],\"timestamp\":{\"time\":0,\"source\":\"kernel\"},\"reply\":{\"header\":\"0\u{e9}\",\"evidence\":\"nothing\"}}}",
+            "{\"input\":{\"m\":1,\"s\":1,\"in\":\"suspended\",\"duration\":\"1\"}}",
+            "{\"input\":{\"m\":1,\"s\":1,\"in\":\"command\",\"command\":{\"explode\":null}}}",
+            "{\"removed\":-1}",
+            "{\"gap\":\"never written\"}",
         ] {
-            assert_eq!(Line::decode(text), Err(Malformed), "{text}");
+            assert_eq!(Line::decode(text), Err(InvalidLine::Syntax), "{text}");
+        }
+    }
+
+    #[test]
+    fn records_of_other_versions_are_refused_with_both_versions() {
+        for (text, format, version) in [
+            ("{\"start\":2,\"version\":\"0.0.9\"}", 2, "0.0.9"),
+            ("{\"start\":3,\"version\":\"99.0\"}", 3, "99.0"),
+            ("{\"start\":99}", 99, ""),
+        ] {
+            let error = Line::decode(text).unwrap_err();
+            let version = version.to_owned();
+            assert_eq!(error, InvalidLine::OtherVersion { format, version });
+            let text = error.to_string();
+            assert!(
+                text.contains(VERSION) && text.contains("record format 3"),
+                "{text}"
+            );
         }
     }
 }

@@ -1,458 +1,322 @@
-//! The engine, driven by a record.
+//! Runs a new engine on a record.
 //!
-//! # As long as it decides the same
-//! Every input is given as it was, every adjustment gets the recorded answer, and every random number that is drawn was recorded with the input. The last is also the sharpest test
-//! that all goes as it went: a request that was not made then, or not made now, needs another number.
+//! Every input is passed to the engine as recorded, every adjustment gets the recorded result, and
+//! every random number that the engine draws was recorded with the input. The random numbers are
+//! also the strictest test of the replay: a request that was not sent then, or is not sent now,
+//! needs other numbers.
 //!
-//! # When it does not, or cannot
-//! If the record begins midway or has a gap, the numbers of associations and queries are others than then, and so are the moments at which a new engine would ask. So associations
-//! are told by their addresses, names lead to whom they led to in the record, and [the record says when to ask](Engine::force_poll): what a server answered then was worth something then.
-//! A recorded answer repeats the recorded request's timestamp; it is changed into that of the request that it is now given to.
+//! The replay is exact or it ends: only the version that wrote a record can replay it, from the
+//! start of the engine on. At the first input that the engine handles differently, and at the first
+//! gap, the replay stops; of what follows a difference the recorded decisions are returned.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ntp_proto::client::{Authenticity, Protection};
+use ntp_proto::client::Protection;
 use ntp_proto::engine::{
-    Command, CommandId, Datagram, RngTrace, Engine, EngineConfig, Event, ExchangeId, Host, Input, Now,
-    Output, QueryId, SourceConfig, SourceId,
+    CommandId, Datagram, Engine, Event, ExchangeId, Input, Now, Output, RngTrace, SourceConfig,
 };
 use ntp_proto::keys::Key;
-use ntp_proto::nts::{AeadAlgorithm, Cookie};
-use ntp_proto::wire::{Header, Reader, Writer};
-use ntp_time::{Adjustment, Monotonic, NtpDuration, NtpTimestamp, Stamp, Stratum, SystemTime};
+use ntp_time::{Adjustment, Frequency, Monotonic, NtpDuration, Stamp, SystemTime};
 
-use crate::clocks::Clocks;
-use crate::line::{Line, Member, Start};
-use crate::scribe::Scribe;
-use crate::stand_in;
-use crate::told::{Granted, Heard, Told};
+use crate::input::{RecordedInput, RecordedReply};
+use crate::line::{Line, Start};
+use crate::surrogate;
+use crate::trace_writer::TraceWriter;
 
-/// Something that was done, or would have been.
+/// An adjustment of the clock, an event or the result of an operator's command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// When, by the recorded clock.
+    /// Time of the decision.
     pub at: SystemTime,
-    /// What.
-    pub what: String,
+    /// Description.
+    pub text: String,
 }
 
-/// How the replayed engine saw things after an input, for the plot.
+/// State of the replayed engine after an input, for the plot.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moment {
-    /// Seconds since the record began.
+pub struct Sample {
+    /// Seconds since the start of the record.
     pub at: f64,
-    /// What it would add to the clock, in seconds.
+    /// Offset that the engine would add to the clock, in seconds.
     pub offset: f64,
-    /// The error that it expects, in seconds.
+    /// Estimated error, in seconds.
     pub estimated_error: f64,
-    /// The error that it guarantees, in seconds.
+    /// Guaranteed bound of the error, in seconds.
     pub bound: f64,
 }
 
-/// What came of a replay.
+/// Result of a replay.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// What was done to the clock, and told.
-    pub was: Vec<Decision>,
-    /// What would have been.
-    pub would: Vec<Decision>,
-    /// When the clock would first have been steered otherwise.
+    /// Decisions in the record.
+    pub recorded: Vec<Decision>,
+    /// Decisions of the replayed engine.
+    pub replayed: Vec<Decision>,
+    /// Time of the first input that the replayed engine handled differently.
     pub diverged: Option<SystemTime>,
-    /// When the engine first drew other random numbers: when it would have asked another server, or at another time.
-    pub strayed: Option<SystemTime>,
-    /// The record's course, at most one moment a second.
-    pub course: Vec<Moment>,
-    /// Offset and half interval of each source's measurements, by name: seconds since the record began, and seconds.
-    pub measured: Vec<(String, f64, f64)>,
-    /// What operators asked for: seconds since the record began, and in words.
-    pub wishes: Vec<(f64, String)>,
-    /// Inputs given.
+    /// Reason for which the record was not replayed to its end.
+    pub incomplete: Option<String>,
+    /// State of the replayed engine, at most one sample a second.
+    pub samples: Vec<Sample>,
+    /// Measurements: name of the source, seconds since the start of the record, and offset in
+    /// seconds.
+    pub measurements: Vec<(String, f64, f64)>,
+    /// Commands of operators: seconds since the start of the record, and description.
+    pub operator_requests: Vec<(f64, String)>,
+    /// Number of replayed inputs.
     pub inputs: u64,
-    /// Recorded answers for which the replayed engine had not asked.
-    pub unasked: u64,
-    /// Why equal decisions cannot be expected, if so.
-    pub inexact: Vec<String>,
-    /// The version that wrote the record.
+    /// Version of the daemon that wrote the record.
     pub version: String,
 }
 
 impl Outcome {
-    /// Whether the same was decided.
+    /// Returns whether the replayed engine made the recorded decisions.
     pub fn is_same(&self) -> bool {
-        self.was == self.would && self.diverged.is_none() && self.strayed.is_none()
+        self.recorded == self.replayed && self.diverged.is_none()
     }
 }
 
-/// Runs a new engine on the lines of a record. The last run in it counts, from its first file on if that is there and all between.
+/// Replays the last run in the lines of a record. Returns `None` if they contain no start of a file.
 pub fn replay(lines: &[Line]) -> Option<Outcome> {
     let starts = lines.iter().enumerate().rev();
-    let mut starts = starts.filter_map(|(at, line)| match line {
-        Line::Start(start) => Some((at, start)),
+    let mut starts = starts.filter_map(|(index, line)| match line {
+        Line::Start(start) => Some((index, start)),
         _ => None,
     });
-    let (mut at, mut start) = starts.next()?;
-    for (earlier, before) in starts {
-        if !start.continues(before) {
+    let (mut first, mut start) = starts.next()?;
+    for (index, earlier) in starts {
+        if !start.continues(earlier) {
             break;
         }
-        (at, start) = (earlier, before);
+        (first, start) = (index, earlier);
     }
-    let mut run = Run::new(start, &lines[at + 1..]);
+    let mut replay = Replay::new(start, &lines[first + 1..]);
     if start.part > 0 {
-        run.degrade(
-            "the record begins midway: what the engine had learnt before is not in it".to_owned(),
-        );
+        replay.outcome.incomplete = Some(format!(
+            "the record begins with part {} of a run, and only the start of the run can be replayed",
+            start.part
+        ));
+        replay.is_running = false;
     }
-    run.all();
-    run.outcome.diverged = run.clocks.diverged;
-    Some(run.outcome)
+    replay.run();
+    Some(replay.into_outcome())
 }
 
-/// A request of the replayed engine that is under way.
-struct Request {
-    remote: SocketAddr,
-    payload: Vec<u8>,
-}
+/// Error of a clock about which nothing is known, in seconds: MAXDISP of RFC 5905 section 7.2.
+const UNKNOWN_ERROR: f64 = 16.0;
 
-struct Run<'a> {
+struct Replay<'a> {
     lines: &'a [Line],
+    /// Index of the next line.
     next: usize,
-    clocks: Clocks,
+    /// Whether inputs are passed to the engine. Otherwise only recorded decisions are collected.
+    is_running: bool,
     engine: Engine,
-    scribe: Scribe,
-    open: BTreeMap<ExchangeId, Request>,
-    /// Recorded exchanges that are answered for another one of the replayed engine.
-    paired: BTreeMap<ExchangeId, ExchangeId>,
-    /// Recorded exchanges of which it was told that they left.
-    left: BTreeSet<ExchangeId>,
-    /// The recorded associations.
-    members: BTreeMap<SourceId, Member>,
-    /// Stand-ins for all symmetric keys that are or were in use.
+    trace_writer: TraceWriter,
+    /// Open requests of the engine.
+    requests: BTreeMap<ExchangeId, Vec<u8>>,
+    /// Surrogates of all symmetric keys that are or were configured.
     keys: Vec<Arc<Key>>,
-    /// Names that the replayed engine looks up, and key exchanges that it wants, without a recorded answer.
-    unanswered: Vec<Question>,
-    /// Something is missing.
-    degraded: bool,
-    /// Random numbers that the next input is to draw.
+    /// Number of replayed decisions before the present input.
+    decided: usize,
+    /// Random numbers that the engine must draw for the present input.
     expected: RngTrace,
-    began: Monotonic,
-    /// The recorded clocks' last readings.
-    now: (Monotonic, SystemTime),
+    start: Monotonic,
+    /// Times of the present input.
+    now: Now,
     outcome: Outcome,
 }
 
-/// To be answered by what is known of the recorded associations.
-#[derive(Clone, Debug, PartialEq)]
-enum Question {
-    Addresses(QueryId, String),
-    Keys(QueryId, String),
-}
-
-impl<'a> Run<'a> {
+impl<'a> Replay<'a> {
     fn new(start: &Start, lines: &'a [Line]) -> Self {
-        let mut engine = Engine::new(start.config.clone(), start.now(), [0; 32]);
-        // Numbers are kept from here on, as in the daemon.
+        let now = Now {
+            monotonic: start.monotonic,
+            system: start.system,
+        };
+        let mut engine = Engine::new(start.config.clone(), now, [0; 32]);
+        // Starts the trace of random numbers, as in the daemon.
         engine.take_rng_trace();
-        let mut run = Self {
+        let mut replay = Self {
             lines,
             next: 0,
-            clocks: Clocks::new(start.system, start.config.clock.frequency),
+            is_running: true,
             engine,
-            scribe: Scribe::default(),
-            open: BTreeMap::new(),
-            paired: BTreeMap::new(),
-            left: BTreeSet::new(),
-            members: BTreeMap::new(),
+            trace_writer: TraceWriter::default(),
+            requests: BTreeMap::new(),
             keys: Vec::new(),
-            unanswered: Vec::new(),
-            degraded: false,
+            decided: 0,
             expected: RngTrace::default(),
-            began: start.monotonic,
-            now: (start.monotonic, start.system),
+            start: start.monotonic,
+            now,
             outcome: Outcome {
                 version: start.version.clone(),
                 ..Outcome::default()
             },
         };
-        run.learn_keys(&start.config);
-        for member in &start.members {
-            run.members.insert(member.id, member.clone());
-        }
-        run
+        replay.add_keys(&start.config.sources);
+        replay
     }
 
-    fn all(&mut self) {
+    fn run(&mut self) {
         while let Some(line) = self.lines.get(self.next) {
             self.next += 1;
             match line {
-                Line::Told {
+                Line::Input {
                     monotonic,
                     system,
-                    told,
-                    drawn,
+                    input,
+                    rng_trace,
                 } => {
-                    self.now = (*monotonic, *system);
-                    self.tell(told, drawn);
+                    self.now = Now {
+                        monotonic: *monotonic,
+                        system: *system,
+                    };
+                    self.input(input, rng_trace);
                 }
-                other => self.pass(other),
+                Line::Dropped(count) => {
+                    return self.stop_at_gap(format!("{count} lines were not written in time"));
+                }
+                Line::Gap(reason) => return self.stop_at_gap(reason.clone()),
+                other => self.record_event(other),
             }
         }
     }
 
-    /// A line that is no input.
-    fn pass(&mut self, line: &Line) {
-        match line {
-            Line::Event(text) => {
-                let (at, what) = (self.now.1, text.clone());
-                self.outcome.was.push(Decision { at, what });
-            }
-            Line::Member(member) => {
-                self.members.insert(member.id, member.clone());
-                self.answer_questions();
-            }
-            // Its stamps may still come.
-            Line::Gone(_) | Line::Told { .. } => {}
-            Line::Dropped(count) => self.degrade(format!(
-                "{count} lines are missing, which the disk was too slow for"
-            )),
-            Line::Gap(why) => self.degrade(why.clone()),
-            // The next file of the same run.
-            Line::Start(_) => {}
+    fn into_outcome(self) -> Outcome {
+        let mut outcome = self.outcome;
+        if outcome.diverged.is_none() {
+            // The record may end, or have a gap, before all decisions of its last input.
+            let recorded = outcome.recorded.len().max(self.decided);
+            outcome.replayed.truncate(recorded);
+        }
+        outcome
+    }
+
+    fn stop_at_gap(&mut self, reason: String) {
+        self.outcome.incomplete.get_or_insert(reason);
+    }
+
+    fn record_event(&mut self, line: &Line) {
+        if let Line::Event(text) = line {
+            let (at, text) = (self.now.system, text.clone());
+            self.outcome.recorded.push(Decision { at, text });
         }
     }
 
-    /// From here on nothing can be expected to be as it was.
-    fn degrade(&mut self, why: String) {
-        self.degraded = true;
-        self.engine.force_poll(None, self.now.0);
-        if !self.outcome.inexact.contains(&why) {
-            self.outcome.inexact.push(why);
+    /// The engine handles the present input differently.
+    fn diverge(&mut self) {
+        if self.is_running {
+            self.outcome.diverged = Some(self.now.system);
+            self.is_running = false;
         }
     }
 
-    fn is_exact(&self) -> bool {
-        !self.degraded && self.outcome.strayed.is_none() && self.clocks.diverged.is_none()
-    }
-
-    fn expect(&mut self, drawn: &RngTrace) {
-        self.engine.preload_rng(drawn);
-        self.expected = drawn.clone();
-    }
-
-    fn tell(&mut self, told: &Told, drawn: &RngTrace) {
-        self.expect(drawn);
-        if let Some(wish) = told.wish() {
-            self.outcome.wishes.push((self.seconds(), wish.clone()));
-            self.scribe.hear(wish);
+    fn input(&mut self, input: &RecordedInput, rng_trace: &RngTrace) {
+        if let Some(request) = input.operator_request() {
+            let at = self.seconds();
+            self.outcome.operator_requests.push((at, request.clone()));
+            self.trace_writer.set_operator_request(request);
         }
-        match told {
-            Told::Tick => self.handle(Input::Tick),
-            Told::Shutdown => self.handle(Input::Shutdown),
-            Told::Suspended(by) => self.handle(Input::Suspended(*by)),
-            Told::Addresses(addresses) => self.handle(Input::LocalAddresses(addresses)),
-            // Its number may be another's now.
-            Told::Resolved(..) | Told::Keys(..) | Told::Revoked(..) if self.degraded => {
-                self.handle(Input::Tick);
-            }
-            Told::Resolved(query, result) => {
-                self.forget(*query);
+        if let RecordedInput::Applied {
+            step, frequency, ..
+        } = input
+        {
+            // The engine requests an adjustment before this line, or it is none of its own.
+            self.record_adjustment(*step, *frequency);
+            return self.diverge();
+        }
+        if self.is_running {
+            self.decided = self.outcome.replayed.len();
+            self.expect(rng_trace);
+            self.pass(input);
+            self.sample();
+        }
+    }
+
+    fn expect(&mut self, rng_trace: &RngTrace) {
+        self.engine.preload_rng(rng_trace);
+        self.expected = rng_trace.clone();
+    }
+
+    /// Passes a recorded input to the engine.
+    fn pass(&mut self, input: &RecordedInput) {
+        self.add_keys(input.sources());
+        match input {
+            RecordedInput::Tick => self.handle(Input::Tick),
+            RecordedInput::Shutdown => self.handle(Input::Shutdown),
+            RecordedInput::Suspended { duration } => self.handle(Input::Suspended(*duration)),
+            RecordedInput::Addresses { addresses } => self.handle(Input::LocalAddresses(addresses)),
+            RecordedInput::Resolved { query, result } => {
                 let (query, result) = (*query, result.as_ref());
-                let result = result.map(Vec::as_slice).map_err(ntp_proto::engine::ExternalError::from);
+                let result = result
+                    .map(Vec::as_slice)
+                    .map_err(ntp_proto::engine::ExternalError::from);
                 self.handle(Input::Resolved { query, result });
             }
-            Told::Keys(query, result) => {
-                self.forget(*query);
-                let exchanged = result.as_ref().map(stand_in::exchanged);
+            RecordedInput::KeyExchange { query, result } => {
+                let exchanged = result.as_ref().map(surrogate::exchanged);
                 let result = match &exchanged {
                     Ok(Some(keys)) => Ok(keys),
-                    Ok(None) => Err(ntp_proto::engine::ExternalError("the cipher is unknown")),
+                    Ok(None) => Err(ntp_proto::engine::ExternalError("unknown AEAD algorithm")),
                     Err(error) => Err(ntp_proto::engine::ExternalError(error)),
                 };
                 let query = *query;
                 self.handle(Input::KeyExchanged { query, result });
             }
-            Told::Revoked(query, reason) => self.handle(Input::KeysRevoked {
+            RecordedInput::KeysRevoked { query, reason } => self.handle(Input::KeysRevoked {
                 query: *query,
                 reason,
             }),
-            Told::Sent(exchange, stamp) => self.sent(*exchange, *stamp),
-            Told::Failed(exchange, error) => {
-                self.prompt(*exchange);
-                if let Some(exchange) = self.counterpart(*exchange) {
-                    let error = *error;
-                    self.handle(Input::SendFailed { exchange, error });
-                }
-            }
-            Told::Reply(exchange, stamp, heard) => self.reply(*exchange, *stamp, heard),
-            Told::LeapList(table) => self.handle(Input::LeapList(table.as_ref())),
-            Told::Command(command) => {
-                if let Command::Add(source) | Command::Replace(_, source) = &**command {
-                    self.learn_key(source);
-                }
+            RecordedInput::Sent {
+                exchange,
+                timestamp,
+            } => self.handle(Input::Transmitted {
+                exchange: *exchange,
+                stamp: *timestamp,
+            }),
+            RecordedInput::Failed { exchange, error } => self.handle(Input::SendFailed {
+                exchange: *exchange,
+                error: *error,
+            }),
+            RecordedInput::Reply {
+                exchange,
+                timestamp,
+                reply,
+            } => self.reply(*exchange, *timestamp, reply),
+            RecordedInput::LeapList { list } => self.handle(Input::LeapList(list.as_ref())),
+            RecordedInput::Command { command } => {
                 self.handle(Input::Command(CommandId(0), command));
             }
-            Told::Config(config) => {
-                self.learn_keys(config);
+            RecordedInput::Config { config } => {
                 self.handle(Input::Reconfigure(CommandId(0), config));
             }
-            // Its adjustment is not there any more, or was not recorded with it: the clock was changed all the same.
-            Told::Applied(applied, step, frequency) => {
-                self.was_adjusted(*step, *frequency);
-                self.clocks.was_applied(applied);
-                self.clocks.diverged.get_or_insert(self.now.1);
-            }
-        }
-        self.note();
-    }
-
-    // ---- exchanges
-
-    fn sent(&mut self, recorded: ExchangeId, stamp: Stamp) {
-        if self.left.insert(recorded) {
-            self.prompt(recorded);
-        }
-        if let Some(exchange) = self.counterpart(recorded) {
-            let stamp = self.stamp(stamp);
-            self.handle(Input::Transmitted { exchange, stamp });
+            // Handled in `adjust`, as the result of an adjustment.
+            RecordedInput::Applied { .. } => {}
         }
     }
 
-    /// Has the replayed engine ask now whom the recorded one asked, if it would not do so by itself.
-    fn prompt(&mut self, recorded: ExchangeId) {
-        if self.degraded
-            && let Some(member) = self.members.get(&recorded.source)
-        {
-            self.engine.force_poll(Some(member.address), self.now.0);
-            self.handle(Input::Tick);
-        }
-    }
-
-    /// The replayed engine's request for a recorded one: the same, or after it has decided otherwise one to the same address.
-    fn counterpart(&mut self, recorded: ExchangeId) -> Option<ExchangeId> {
-        if self.is_exact() {
-            return Some(recorded);
-        }
-        let remote = self.members.get(&recorded.source)?.address;
-        let at_remote = |open: &&ExchangeId| {
-            let request = self.open.get(open);
-            request.is_some_and(|request| request.remote == remote)
-        };
-        let paired = self.paired.get(&recorded).filter(at_remote);
-        let other = Some(&recorded)
-            .filter(at_remote)
-            .or(paired)
-            .or_else(|| self.open.keys().find(at_remote))
-            .copied()?;
-        self.paired.insert(recorded, other);
-        Some(other)
-    }
-
-    fn reply(&mut self, recorded: ExchangeId, stamp: Stamp, heard: &Heard) {
-        let Some(exchange) = self.counterpart(recorded) else {
-            self.outcome.unasked += 1;
-            return self.handle(Input::Tick);
-        };
-        let request = self.open.get(&exchange);
-        let mut heard = heard.clone();
-        if !self.is_exact() && heard.evidence != Authenticity::NotChecked {
-            let readdressed = request.and_then(|it| readdressed(&heard.header, &it.payload));
-            let Some(header) = readdressed else {
-                self.outcome.unasked += 1;
-                return self.handle(Input::Tick);
-            };
-            heard.header = header;
-        }
-        // Where it is none of the requests under way, it need not prove anything.
-        let payload = request.map_or_else(
-            || heard.header.clone(),
-            |request| stand_in::reply(&heard, &request.payload, &self.keys),
+    fn reply(&mut self, exchange: ExchangeId, received: Stamp, reply: &RecordedReply) {
+        // A datagram that does not belong to an open request need not be authentic.
+        let payload = self.requests.get(&exchange).map_or_else(
+            || reply.header.clone(),
+            |request| surrogate::reply(reply, request, &self.keys),
         );
-        let received = self.stamp(stamp);
         self.handle(Input::Datagram(Datagram {
             exchange,
             payload: &payload,
-            truncated: heard.truncated,
+            truncated: reply.truncated,
             received,
         }));
     }
 
-    fn stamp(&self, stamp: Stamp) -> Stamp {
-        Stamp {
-            time: self.clocks.reading(stamp.time),
-            source: stamp.source,
-        }
-    }
-
-    // ---- what the record has no answer to
-
-    fn forget(&mut self, query: QueryId) {
-        self.unanswered.retain(|question| match question {
-            Question::Addresses(id, _) | Question::Keys(id, _) => *id != query,
-        });
-    }
-
-    /// Answers what can be answered by the recorded associations, if something is missing.
-    fn answer_questions(&mut self) {
-        if !self.degraded {
-            return;
-        }
-        for question in core::mem::take(&mut self.unanswered) {
-            match &question {
-                Question::Addresses(query, host) => {
-                    let config = self.engine.config();
-                    let asked = |source: &&SourceConfig| source.host == Host::Name(host.clone());
-                    let sources = config.sources.iter().filter(asked);
-                    let members = sources.flat_map(|source| self.members_of(&source.name));
-                    let addresses: Vec<IpAddr> =
-                        members.map(|member| member.address.ip()).collect();
-                    if addresses.is_empty() {
-                        self.unanswered.push(question);
-                    } else {
-                        let (query, result) = (*query, Ok(&addresses[..]));
-                        self.handle(Input::Resolved { query, result });
-                    }
-                }
-                Question::Keys(query, name) => {
-                    let server = self.members_of(name).next().map(|member| member.address);
-                    let exchanged = server.map(|server| Granted {
-                        from: server.ip(),
-                        algorithm: AeadAlgorithm::AesSivCmac256,
-                        legacy: false,
-                        cookies: Cookie::MAX_STORED,
-                        server: None,
-                        port: Some(server.port()),
-                    });
-                    match exchanged.as_ref().and_then(stand_in::exchanged) {
-                        Some(keys) => self.handle(Input::KeyExchanged {
-                            query: *query,
-                            result: Ok(&keys),
-                        }),
-                        None => self.unanswered.push(question),
-                    }
-                }
+    fn add_keys(&mut self, sources: &[SourceConfig]) {
+        for source in sources {
+            if let Protection::Symmetric(key) = &source.association.protection
+                && !self.keys.contains(key)
+            {
+                self.keys.push(Arc::clone(key));
             }
-        }
-    }
-
-    /// The newest first: older ones may be gone.
-    fn members_of(&self, name: &str) -> impl Iterator<Item = &Member> {
-        let members = self.members.values().rev();
-        members.filter(move |member| member.name == name)
-    }
-
-    fn learn_keys(&mut self, config: &EngineConfig) {
-        for source in &config.sources {
-            self.learn_key(source);
-        }
-    }
-
-    fn learn_key(&mut self, source: &SourceConfig) {
-        if let Protection::Symmetric(key) = &source.association.protection
-            && !self.keys.contains(key)
-        {
-            self.keys.push(Arc::clone(key));
         }
     }
 
@@ -460,168 +324,129 @@ impl<'a> Run<'a> {
 
     fn handle(&mut self, input: Input<'_>) {
         self.outcome.inputs += 1;
-        let now = self.reading();
-        self.engine.handle(now, input);
-        if self.engine.take_rng_trace() != core::mem::take(&mut self.expected) && self.is_exact() {
-            self.outcome.strayed = Some(self.now.1);
+        self.engine.handle(self.now, input);
+        if self.engine.take_rng_trace() != core::mem::take(&mut self.expected) {
+            self.diverge();
         }
-        let mut questions = false;
         while let Some(output) = self.engine.poll_output() {
-            for line in self.scribe.done(&output) {
-                if let Line::Event(what) = line {
-                    let at = self.now.1;
-                    self.outcome.would.push(Decision { at, what });
+            for line in self.trace_writer.output(&output) {
+                if let Line::Event(text) = line {
+                    let at = self.now.system;
+                    self.outcome.replayed.push(Decision { at, text });
                 }
             }
             match output {
-                Output::Adjust(wanted) => self.adjust(&wanted),
+                Output::Adjust(requested) => self.adjust(&requested),
                 Output::Transmit {
-                    exchange,
-                    remote,
-                    request,
+                    exchange, request, ..
                 } => {
-                    let payload = request.payload;
-                    self.open.insert(exchange, Request { remote, payload });
+                    self.requests.insert(exchange, request.payload);
                 }
                 Output::Close(exchange) => {
-                    self.open.remove(&exchange);
-                    self.paired.retain(|_, other| *other != exchange);
+                    self.requests.remove(&exchange);
                 }
-                Output::Resolve { query, host } => {
-                    self.unanswered.push(Question::Addresses(query, host));
-                    questions = true;
-                }
-                Output::ExchangeKeys { query, name, .. } => {
-                    self.unanswered.push(Question::Keys(query, name));
-                    questions = true;
-                }
-                Output::Event(event) => self.event(&event),
-                // What is worth saving was saved.
-                Output::Persist(_)
+                Output::Event(event) => self.measurement(&event),
+                // Their results are in the record.
+                Output::Resolve { .. }
+                | Output::ExchangeKeys { .. }
+                | Output::Persist(_)
                 | Output::PersistSession { .. }
                 | Output::Completed(..)
                 | Output::Halt(_) => {}
             }
         }
-        if questions {
-            self.answer_questions();
-        }
     }
 
-    fn reading(&self) -> Now {
-        Now {
-            monotonic: self.now.0,
-            system: self.clocks.reading(self.now.1),
-        }
-    }
-
-    /// The recorded answer, if the recorded engine wanted the same here; otherwise that of a clock that does what it is told.
-    fn adjust(&mut self, wanted: &Adjustment) {
-        let what = adjustment(wanted.step, wanted.frequency);
-        let at = self.now.1;
-        self.outcome
-            .would
-            .extend(what.map(|what| Decision { at, what }));
-        let rest = &self.lines[self.next..];
-        let ahead = rest.iter().position(|line| {
-            let ends = matches!(line, Line::Start(_) | Line::Gap(_) | Line::Dropped(_));
-            ends || matches!(line, Line::Told { .. })
-        });
-        let answer = match ahead.and_then(|ahead| Some((ahead, rest.get(ahead)?))) {
-            Some((
-                ahead,
-                Line::Told {
-                    told: Told::Applied(applied, step, frequency),
-                    monotonic,
-                    system,
-                    drawn,
-                },
-            )) => {
-                // What stands between was told before.
-                for line in &rest[..ahead] {
-                    self.pass(line);
-                }
-                self.next += ahead + 1;
-                let same = *step == wanted.step && *frequency == wanted.frequency;
-                self.was_adjusted(*step, *frequency);
-                let answer = if same && self.clocks.diverged.is_none() {
-                    *applied
-                } else {
-                    self.clocks.would_apply(at, wanted)
-                };
-                self.now = (*monotonic, *system);
-                self.clocks.was_applied(applied);
-                self.expect(drawn);
-                answer
-            }
-            _ => self.clocks.would_apply(at, wanted),
-        };
-        self.handle(Input::ClockApplied(answer));
-    }
-
-    fn was_adjusted(&mut self, step: Option<NtpDuration>, frequency: Option<ntp_time::Frequency>) {
-        let at = self.now.1;
-        let what = adjustment(step, frequency);
-        self.outcome
-            .was
-            .extend(what.map(|what| Decision { at, what }));
-    }
-
-    fn event(&mut self, event: &Event) {
-        if let Event::Measured {
-            subject, offset, ..
-        } = event
-        {
-            let (at, offset) = (self.seconds(), -offset.as_seconds_f64());
-            self.outcome
-                .measured
-                .push((subject.name.clone(), at, offset));
-        }
-    }
-
-    fn seconds(&self) -> f64 {
-        (self.now.0 - self.began).as_seconds_f64()
-    }
-
-    fn note(&mut self) {
-        let at = self.seconds();
-        if self
-            .outcome
-            .course
-            .last()
-            .is_some_and(|last| at - last.at < 1.0)
-        {
+    /// Returns the recorded result to the engine, if the recorded engine requested the same
+    /// adjustment.
+    fn adjust(&mut self, requested: &Adjustment) {
+        let at = self.now.system;
+        let text = adjustment(requested.step, requested.frequency);
+        let decision = text.map(|text| Decision { at, text });
+        self.outcome.replayed.extend(decision);
+        if !self.is_running {
             return;
         }
-        let system = self.engine.snapshot(self.reading()).system;
-        self.outcome.course.push(Moment {
+        let rest = &self.lines[self.next..];
+        let ahead = rest.iter().position(|line| {
+            let ends_part = matches!(line, Line::Start(_) | Line::Gap(_) | Line::Dropped(_));
+            ends_part || matches!(line, Line::Input { .. })
+        });
+        match ahead.and_then(|ahead| Some((ahead, rest.get(ahead)?))) {
+            Some((
+                ahead,
+                Line::Input {
+                    input:
+                        RecordedInput::Applied {
+                            applied,
+                            step,
+                            frequency,
+                        },
+                    monotonic,
+                    system,
+                    rng_trace,
+                },
+            )) if *step == requested.step && *frequency == requested.frequency => {
+                // Events of the previous input.
+                for line in &rest[..ahead] {
+                    self.record_event(line);
+                }
+                self.next += ahead + 1;
+                self.record_adjustment(*step, *frequency);
+                self.now = Now {
+                    monotonic: *monotonic,
+                    system: *system,
+                };
+                self.expect(rng_trace);
+                self.handle(Input::ClockApplied(*applied));
+            }
+            // The result is missing because the record ends or has a gap.
+            None | Some((_, Line::Gap(_) | Line::Dropped(_))) => {}
+            Some(_) => self.diverge(),
+        }
+    }
+
+    fn record_adjustment(&mut self, step: Option<NtpDuration>, frequency: Option<Frequency>) {
+        let at = self.now.system;
+        let text = adjustment(step, frequency);
+        let decision = text.map(|text| Decision { at, text });
+        self.outcome.recorded.extend(decision);
+    }
+
+    fn measurement(&mut self, event: &Event) {
+        if let Event::Measured { source, offset, .. } = event {
+            let (name, at) = (source.name.clone(), self.seconds());
+            let measurement = (name, at, offset.as_seconds_f64());
+            self.outcome.measurements.push(measurement);
+        }
+    }
+
+    /// Seconds since the start of the record.
+    fn seconds(&self) -> f64 {
+        (self.now.monotonic - self.start).as_seconds_f64()
+    }
+
+    fn sample(&mut self) {
+        let at = self.seconds();
+        let samples = &mut self.outcome.samples;
+        if samples.last().is_some_and(|last| at - last.at < 1.0) {
+            return;
+        }
+        let system = self.engine.status(self.now).system;
+        let seconds = |known: Option<NtpDuration>, unknown| {
+            known.map_or(unknown, NtpDuration::as_seconds_f64)
+        };
+        samples.push(Sample {
             at,
-            offset: -system.offset.as_seconds_f64(),
-            estimated_error: system.estimated_error.as_seconds_f64(),
-            bound: system.bound.as_seconds_f64(),
+            offset: seconds(system.offset, 0.0),
+            estimated_error: seconds(system.estimated_error, UNKNOWN_ERROR),
+            bound: seconds(system.error_bound, UNKNOWN_ERROR),
         });
     }
 }
 
-/// The recorded answer's header as an answer to another request. `None` if that asked for something else: in interleaved mode (RFC 9769) the
-/// transmit timestamp is that of the answer before, and lies before the receive timestamp.
-fn readdressed(header: &[u8], request: &[u8]) -> Option<Vec<u8>> {
-    let parse = |octets: &[u8]| Header::parse(&mut Reader::new(octets)).ok();
-    let (mut header, request) = (parse(header)?, parse(request)?);
-    let ahead = header.transmit_timestamp - header.receive_timestamp;
-    let interleaved = header.stratum != Stratum::KISS && ahead < NtpDuration::ZERO;
-    header.origin_timestamp = if interleaved {
-        Some(request.receive_timestamp).filter(|receive| *receive != NtpTimestamp::ZERO)?
-    } else {
-        request.transmit_timestamp
-    };
-    let mut octets = vec![0; Header::LEN];
-    header.emit(&mut Writer::new(&mut octets)).ok()?;
-    Some(octets)
-}
-
-/// In words, if it changes the clock's time or rate.
-fn adjustment(step: Option<NtpDuration>, frequency: Option<ntp_time::Frequency>) -> Option<String> {
+/// Describes an adjustment, if it changes the clock's time or rate.
+fn adjustment(step: Option<NtpDuration>, frequency: Option<Frequency>) -> Option<String> {
     match (step, frequency) {
         (None, None) => None,
         (Some(step), None) => Some(format!("step by {step}")),

@@ -1,4 +1,4 @@
-//! Whole runs in a simulated world, recorded as text and replayed from it.
+//! Runs in a simulated world, recorded as text and replayed from it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,42 +12,42 @@ use ntp_proto::engine::{
 use ntp_proto::keys::{Algorithm, Key};
 use ntp_proto::leap::LeapTable;
 use ntp_proto::nts::AeadAlgorithm;
-use ntp_record::{Line, Outcome, Scribe, Start, Veil, replay};
+use ntp_record::{Decision, Line, Outcome, Redactor, Start, TraceWriter, replay};
 use ntp_sim::{
-    Action, Attack, Forgery, Named, Nts, Scenario, Server, Witness, World, nts_source,
+    Action, Attack, Forgery, NegotiatedServer, Nts, Scenario, Server, Trace, World, nts_source,
     random_world, shared_key, source, source_at,
 };
 use ntp_time::Adjustment;
 
-/// Writes text, in files of so many lines.
+/// Writes records as text, in files of [`LINES`] lines.
 #[derive(Debug)]
 struct Writer {
-    scribe: Scribe,
-    veil: Veil,
+    trace_writer: TraceWriter,
+    redactor: Redactor,
     files: Rc<RefCell<Vec<String>>>,
     start: Option<Start>,
     lines: usize,
 }
 
-/// What the daemon does with its files, in short.
+/// Lines of a file; a short version of what the daemon does.
 const LINES: usize = 1000;
 
 impl Writer {
     fn put(&mut self, line: &Line) {
         match (line, &mut self.start) {
             (Line::Start(start), _) => self.start = Some((**start).clone()),
-            (Line::Member(member), Some(start)) => start.members.push(member.clone()),
-            (Line::Gone(id), Some(start)) => start.members.retain(|it| it.id != *id),
+            (Line::Association(member), Some(start)) => start.associations.push(member.clone()),
+            (Line::Removed(id), Some(start)) => start.associations.retain(|it| it.id != *id),
             (
-                Line::Told {
+                Line::Input {
                     monotonic, system, ..
                 },
                 Some(start),
             ) => (start.monotonic, start.system) = (*monotonic, *system),
             _ => {}
         }
-        let text = line.encode(&mut self.veil);
-        // Reading is the writer's test.
+        let text = line.encode(&mut self.redactor);
+        // Every written line must be readable.
         assert!(Line::decode(&text).is_ok(), "{text}");
         let mut files = self.files.borrow_mut();
         let file = files.last_mut().expect("there is one");
@@ -57,25 +57,25 @@ impl Writer {
     }
 }
 
-impl Witness for Writer {
-    fn begun(&mut self, config: &EngineConfig, now: Now) {
-        let (scribe, line) = Scribe::begin(config, now, "test");
-        self.scribe = scribe;
+impl Trace for Writer {
+    fn start(&mut self, config: &EngineConfig, now: Now) {
+        let (trace_writer, line) = TraceWriter::start(config, now);
+        self.trace_writer = trace_writer;
         self.put(&line);
     }
 
-    fn told(
+    fn input(
         &mut self,
         engine: &mut Engine,
         now: Now,
         input: &Input<'_>,
-        wanted: Option<&Adjustment>,
+        requested: Option<&Adjustment>,
     ) {
-        let line = self.scribe.told(engine, now, input, wanted);
-        if self.lines >= LINES && wanted.is_none() {
+        let line = self.trace_writer.input(engine, now, input, requested);
+        if self.lines >= LINES && requested.is_none() {
             self.lines = 0;
             self.files.borrow_mut().push(String::new());
-            let start = self.start.as_mut().expect("an engine has begun");
+            let start = self.start.as_mut().expect("an engine has started");
             start.part += 1;
             start.config = engine.config();
             (start.monotonic, start.system) = (now.monotonic, now.system);
@@ -85,24 +85,24 @@ impl Witness for Writer {
         self.put(&line);
     }
 
-    fn done(&mut self, output: &Output) {
-        for line in self.scribe.done(output).collect::<Vec<_>>() {
+    fn output(&mut self, output: &Output) {
+        for line in self.trace_writer.output(output).collect::<Vec<_>>() {
             self.put(&line);
         }
     }
 }
 
-/// The files of a run, and the run.
-fn recorded(scenario: &Scenario, seed: u64) -> (Vec<String>, World) {
+/// Records a run, and returns its files and the world.
+fn record(scenario: &Scenario, seed: u64) -> (Vec<String>, World) {
     let files = Rc::new(RefCell::new(vec![String::new()]));
     let writer = Writer {
-        scribe: Scribe::default(),
-        veil: Veil::default(),
+        trace_writer: TraceWriter::default(),
+        redactor: Redactor::default(),
         files: Rc::clone(&files),
         start: None,
         lines: 0,
     };
-    let mut world = World::witnessed(scenario, seed, Box::new(writer));
+    let mut world = World::with_trace(scenario, seed, Box::new(writer));
     world.run(scenario.duration).unwrap();
     let files = files.borrow().clone();
     (files, world)
@@ -113,18 +113,17 @@ fn lines(texts: &[String]) -> Vec<Line> {
     texts.map(|text| Line::decode(text).unwrap()).collect()
 }
 
-/// The replay of a whole record, which must be what was recorded.
-fn exact(files: &[String]) -> Outcome {
+/// Replays a whole record, which must give the recorded decisions.
+fn replay_exactly(files: &[String]) -> Outcome {
     let outcome = replay(&lines(files)).unwrap();
     let differ = outcome
-        .was
+        .recorded
         .iter()
-        .zip(&outcome.would)
-        .find(|(was, would)| was != would);
+        .zip(&outcome.replayed)
+        .find(|(recorded, replayed)| recorded != replayed);
     assert_eq!(differ, None);
-    assert_eq!(outcome.was.len(), outcome.would.len());
-    assert_eq!((outcome.diverged, outcome.strayed), (None, None));
-    assert!(outcome.is_same() && outcome.inexact.is_empty() && outcome.unasked == 0);
+    assert_eq!(outcome.recorded.len(), outcome.replayed.len());
+    assert!(outcome.is_same() && outcome.incomplete.is_none());
     outcome
 }
 
@@ -142,7 +141,7 @@ fn keyed(index: usize, key: Key) -> SourceConfig {
     source
 }
 
-/// Everything that an operator can do, in a world with sources of all kinds.
+/// Every command of an operator, in a world with sources of all kinds.
 fn eventful() -> Scenario {
     let pool = SourceKind::Pool {
         count: 2,
@@ -156,15 +155,15 @@ fn eventful() -> Scenario {
         },
         ..source_at(Scenario::address(0))
     };
-    let stranger = Key::new(2, Algorithm::Aes128Cmac, &[9; 16]).unwrap();
+    let other_key = Key::new(2, Algorithm::Aes128Cmac, &[9; 16]).unwrap();
     let mut scenario = Scenario::new("eventful")
         .with_servers(3)
         .with_nts_servers(1)
-        .with_strangers(4)
+        .with_unconfigured_servers(4)
         .with_name("pool.example", &[4, 5, 6])
         .with_source(source("pool.example", pool))
-        .clock_off_by(0.3)
-        .at(100.0, command(Command::Add(keyed(7, stranger))))
+        .with_clock_offset(0.3)
+        .at(100.0, command(Command::Add(keyed(7, other_key))))
         .at(
             200.0,
             command(Command::Replace(name(7), keyed(7, shared_key().unwrap()))),
@@ -187,7 +186,7 @@ fn eventful() -> Scenario {
                 3,
             ))))),
         )
-        .but(|scenario| scenario.duration = 2400.0);
+        .modify(|scenario| scenario.duration = 2400.0);
     let mut reloaded = scenario.engine.clone();
     reloaded.sources.remove(2);
     reloaded.discipline.minimum_agreeing_sources = 2;
@@ -196,63 +195,65 @@ fn eventful() -> Scenario {
 }
 
 #[test]
-fn what_an_operator_did_is_done_again_and_leads_to_the_same() {
-    let (files, _) = recorded(&eventful(), 1);
+fn operator_commands_are_replayed() {
+    let (files, _) = record(&eventful(), 1);
     assert!(files.len() > 1, "more than one file");
-    let outcome = exact(&files);
-    let wishes: Vec<&str> = outcome
-        .wishes
+    let outcome = replay_exactly(&files);
+    let requests: Vec<&str> = outcome
+        .operator_requests
         .iter()
-        .map(|(_, wish)| wish.as_str())
+        .map(|(_, request)| request.as_str())
         .collect();
-    assert_eq!(wishes.len(), 11);
+    assert_eq!(requests.len(), 11);
     assert_eq!(
-        wishes[3..5],
+        requests[3..5],
         ["offline 198.18.0.2:123", "burst all sources"]
     );
-    assert!(wishes.contains(&"reload"));
-    let told = |what: &str| outcome.would.iter().any(|it| it.what.starts_with(what));
-    assert!(told("remove pool.example: pool.example:123"));
-    assert!(told("remove pool.example: refused: unknown source"));
-    assert!(told("step: from"));
-    assert!(told("reload: "), "{:#?}", outcome.would);
+    assert!(requests.contains(&"reload"));
+    let decided = |text: &str| outcome.replayed.iter().any(|it| it.text.starts_with(text));
+    assert!(decided("remove pool.example: pool.example:123"));
+    assert!(decided("remove pool.example: refused: unknown source"));
+    assert!(decided("step: from"));
+    assert!(decided("reload: "), "{:#?}", outcome.replayed);
     let picture = ntp_record::svg(&outcome, "a day");
-    assert_eq!(picture.matches("class=\"mark\"").count(), wishes.len());
+    assert_eq!(picture.matches("class=\"mark\"").count(), requests.len());
 }
 
 #[test]
-fn no_key_and_no_cookie_is_in_a_record() {
-    let (files, _) = recorded(&eventful(), 2);
+fn records_contain_no_keys_and_cookies() {
+    let (files, _) = record(&eventful(), 2);
     for text in &files {
         for word in ["everybody", "0909090909"] {
             assert!(!text.contains(word), "{word}");
         }
     }
     let sources: Vec<&str> = files.iter().flat_map(|text| text.lines()).collect();
-    assert!(sources.iter().any(|line| line.contains("\"granted\"")));
+    assert!(sources.iter().any(|line| line.contains("\"key-exchange\"")));
 }
 
 #[test]
-fn sources_with_nts_are_asked_again_with_other_keys() {
+fn nts_sources_are_replayed_with_surrogate_keys() {
     for algorithm in AeadAlgorithm::ALL {
-        let nts = |secret, exchanges| {
+        let nts = |secret, available| {
             Some(Nts {
                 secret,
-                exchanges,
+                available,
                 algorithm,
-                names: Named::Itself,
+                server: NegotiatedServer::Same,
             })
         };
-        let mut scenario = Scenario::new("NTS").with_nts_servers(3).clock_off_by(-2.0);
+        let mut scenario = Scenario::new("NTS")
+            .with_nts_servers(3)
+            .with_clock_offset(-2.0);
         for server in &mut scenario.servers {
             server.nts = nts(1, true);
         }
-        // One forgets its keys, and does not give new ones for a while.
+        // One server loses its keys, and exchanges no new ones for a while.
         let scenario = scenario
             .at(600.0, Action::Nts(0, nts(2, false)))
             .at(1500.0, Action::Nts(0, nts(2, true)))
-            .but(|scenario| scenario.duration = 4000.0)
-            .but(|scenario| {
+            .modify(|scenario| scenario.duration = 4000.0)
+            .modify(|scenario| {
                 scenario.attack = Some(Attack {
                     from: 100.0,
                     until: 1e9,
@@ -261,18 +262,18 @@ fn sources_with_nts_are_asked_again_with_other_keys() {
                     forgery: Forgery::Replay,
                 });
             });
-        let (files, world) = recorded(&scenario, 3);
+        let (files, world) = record(&scenario, 3);
         assert!(world.journal().key_exchanges.len() > 4);
-        let outcome = exact(&files);
-        assert!(outcome.measured.len() > 50);
+        let outcome = replay_exactly(&files);
+        assert!(outcome.measurements.len() > 50);
     }
 }
 
 #[test]
-fn whatever_happens_is_replayed_to_the_last_random_number() {
+fn random_worlds_are_replayed_to_the_last_random_number() {
     for seed in 0..24 {
-        let (files, _) = recorded(&random_world(seed), seed);
-        exact(&files);
+        let (files, _) = record(&random_world(seed), seed);
+        replay_exactly(&files);
     }
 }
 
@@ -287,84 +288,68 @@ fn interleaved_exchanges_with_late_stamps_are_replayed() {
     {
         *server = Server {
             interleaved: true,
-            departure: 1e-4,
+            transmit_delay: 1e-4,
             ..*server
         };
         source.association.interleaved = true;
     }
     scenario.duration = 3000.0;
-    let (files, _) = recorded(&scenario, 4);
-    exact(&files);
+    let (files, _) = record(&scenario, 4);
+    replay_exactly(&files);
 }
 
 #[test]
-fn a_record_that_begins_midway_is_replayed_from_there() {
-    let pool = SourceKind::Pool {
-        count: 3,
-        ignore: Vec::new(),
-    };
-    let scenario = Scenario::new("midway")
-        .with_servers(1)
-        .with_nts_servers(1)
-        .with_strangers(3)
-        .with_name("pool.example", &[2, 3, 4])
-        .with_source(source("pool.example", pool))
-        .at(100.0, command(Command::Remove(name(0))))
-        .but(|scenario| scenario.duration = 40_000.0);
-    let (files, world) = recorded(&scenario, 5);
-    assert!(files.len() >= 3, "{}", files.len());
+fn a_record_that_begins_midway_is_not_replayed() {
+    let (files, _) = record(&eventful(), 5);
     let outcome = replay(&lines(&files[1..])).unwrap();
-    assert!(
-        outcome.inexact[0].contains("midway"),
-        "{:?}",
-        outcome.inexact
-    );
-    // Nearly every answer is of use, and tells the same of the clock.
-    let asked = outcome.measured.len() as u64;
-    assert!(
-        outcome.unasked < asked / 20,
-        "{} of {asked}",
-        outcome.unasked
-    );
-    let last = outcome.course.last().unwrap();
-    assert!(last.offset.abs() < 1e-3 && last.bound < 0.1, "{last:?}");
-    assert_eq!(world.snapshot().sources.len(), 4);
-    let names: std::collections::BTreeSet<_> = outcome
-        .measured
-        .iter()
-        .map(|(name, ..)| name.clone())
-        .collect();
-    assert_eq!(names.len(), 2, "{names:?}");
+    assert!(outcome.incomplete.unwrap().contains("part 1"));
+    assert_eq!(outcome.inputs, 0);
+    assert!(!outcome.recorded.is_empty() && outcome.replayed.is_empty());
 }
 
 #[test]
-fn a_damaged_record_is_replayed_as_far_as_it_goes() {
-    let (files, _) = recorded(&eventful(), 6);
+fn a_damaged_record_is_replayed_up_to_the_damage() {
+    let (files, _) = record(&eventful(), 6);
     let whole = lines(&files);
     for (from, to) in [(200, 201), (300, 420), (1200, 1900)] {
         let mut damaged = whole.clone();
         damaged.splice(from..to, [Line::Gap("lines are damaged".to_owned())]);
         let outcome = replay(&damaged).unwrap();
-        assert_eq!(outcome.inexact, ["lines are damaged"]);
-        let same = outcome.was.iter().zip(&outcome.would);
-        let same = same.take_while(|(was, would)| was == would).count();
-        assert!(same > 0, "what comes before is the same");
-        let last = outcome.course.last().unwrap();
-        assert!(last.at > 2300.0 && last.bound < 0.1, "{last:?}");
+        assert_eq!(outcome.incomplete.as_deref(), Some("lines are damaged"));
+        assert!(outcome.is_same() && !outcome.recorded.is_empty());
+    }
+    for length in (1..whole.len()).step_by(97) {
+        assert!(replay(&whole[..length]).unwrap().is_same(), "{length}");
     }
 }
 
 #[test]
-fn only_files_of_one_run_that_follow_each_other_are_taken_together() {
-    let (files, _) = recorded(&eventful(), 7);
-    let (other, _) = recorded(&eventful().clock_off_by(1.0), 8);
+fn a_different_configuration_diverges_at_the_first_different_decision() {
+    let (files, _) = record(&eventful(), 9);
+    let mut lines = lines(&files);
+    if let Some(Line::Start(start)) = lines.first_mut() {
+        start.config.discipline.minimum_agreeing_sources = 9;
+    }
+    let outcome = replay(&lines).unwrap();
+    assert!(outcome.diverged.is_some() && !outcome.is_same());
+    let steps = |decisions: &[Decision]| {
+        let mut decisions = decisions.iter();
+        decisions.any(|decision| decision.text.starts_with("clock stepped by"))
+    };
+    assert!(steps(&outcome.recorded) && !steps(&outcome.replayed));
+}
+
+#[test]
+fn only_consecutive_files_of_one_run_are_joined() {
+    let (files, _) = record(&eventful(), 7);
+    let (other, _) = record(&eventful().with_clock_offset(1.0), 8);
     assert!(files.len() >= 3, "{}", files.len());
-    // Another run's file, and a file that is missing: from there on only.
+    // A file of another run, and a missing file: only the files from there on count.
     for before in [&other[0], &files[0]] {
         let texts = [std::slice::from_ref(before), &files[2..]].concat();
         let outcome = replay(&lines(&texts)).unwrap();
-        assert!(outcome.inexact[0].contains("midway"));
+        assert!(outcome.incomplete.is_some());
     }
     let texts = [other.clone(), files.clone()].concat();
-    exact(&texts);
+    replay_exactly(&texts);
 }

@@ -1,8 +1,10 @@
-//! A stranger who can send to our sockets what he likes, under the server's address.
+//! Attacker that sends forged datagrams to the client's sockets under the server's address.
 //!
-//! Off-path attackers must guess the client's port and address; we are generous and let every forgery reach the open socket,
-//! ahead of the server's reply. What he cannot know is the nonce of the request. A [`Forgery::Replay`] is stronger: that one reads
-//! replies and sends them again later, nonce and all; [`Forgery::NtsNak`] and [`Forgery::WrongBit`] sit on the path.
+//! An off-path attacker must guess the client's port and address. The simulation is generous: every
+//! forgery reaches the open socket, ahead of the server's reply. The attacker does not know the
+//! nonce of the request. [`Forgery::Replay`] is stronger: that attacker reads replies and sends
+//! them again later, with their nonces. [`Forgery::NtsNak`] and [`Forgery::WrongBit`] are on-path
+//! attacks.
 
 use core::net::SocketAddr;
 
@@ -10,71 +12,72 @@ use ntp_proto::engine::ExchangeId;
 use ntp_proto::wire::{ExtensionField, Packet, Writer, emit};
 use ntp_time::{NtpDuration, NtpTimestamp, ReferenceId, Stratum, SystemTime};
 
-use crate::server::{Spoilt, octets_of, plausible_reply};
-use crate::{Chance, TrueTime};
+use crate::server::{Corruption, octets_of, plausible_reply};
+use crate::{Rng, TrueTime};
 
 /// An attack on every exchange.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attack {
-    /// From when, in seconds.
+    /// Start, in seconds.
     pub from: f64,
-    /// Until when.
+    /// End, in seconds.
     pub until: f64,
-    /// Datagrams for each request.
+    /// Forged datagrams for each request.
     pub datagrams: u32,
-    /// They arrive within this many seconds after the request left.
+    /// The forgeries arrive within this many seconds after the request was sent.
     pub within: f64,
-    /// What they are.
+    /// Contents of the forgeries.
     pub forgery: Forgery,
 }
 
-/// What an attacker sends.
+/// Contents of a forged datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forgery {
-    /// Time that is wrong by a minute, with a guessed nonce.
+    /// A time that is wrong by a minute, with a guessed nonce.
     GuessedNonce,
     /// A DENY kiss with a guessed nonce.
     GuessedKiss,
-    /// A reply with a guessed nonce that is spoilt besides.
-    Spoilt(Spoilt),
+    /// A reply with a guessed nonce and a corrupted header or length.
+    Corrupt(Corruption),
     /// An earlier reply of the same server.
     Replay,
-    /// An NTS NAK by somebody who sees our requests: nonce and unique identifier are right.
+    /// An NTS NAK of an on-path attacker: nonce and unique identifier are correct.
     NtsNak,
-    /// The server's own reply with a wrong bit, just before the right one, by somebody who sees our requests.
+    /// The server's own reply with one flipped bit, just before the genuine one, by an on-path
+    /// attacker.
     WrongBit,
 }
 
-/// An attacker at work.
+/// Running state of an attacker.
 #[derive(Clone, Debug)]
 pub(crate) struct Attacker {
     pub(crate) attack: Attack,
-    chance: Chance,
-    /// Replies overheard: the newest few.
-    overheard: Vec<(SocketAddr, Vec<u8>)>,
+    rng: Rng,
+    /// The newest replies that were seen.
+    recorded: Vec<(SocketAddr, Vec<u8>)>,
 }
 
-/// Replies that an attacker remembers.
+/// Number of replies that an attacker stores.
 const MEMORY: usize = 64;
 
 impl Attacker {
-    pub(crate) fn new(attack: Attack, chance: Chance) -> Self {
+    pub(crate) fn new(attack: Attack, rng: Rng) -> Self {
         Self {
             attack,
-            chance,
-            overheard: Vec::new(),
+            rng,
+            recorded: Vec::new(),
         }
     }
 
-    /// A reply passes.
-    pub(crate) fn overhear(&mut self, from: SocketAddr, payload: &[u8]) {
-        if self.overheard.len() >= MEMORY {
-            self.overheard.remove(0);
+    /// Stores a reply of a server.
+    pub(crate) fn record_reply(&mut self, from: SocketAddr, payload: &[u8]) {
+        if self.recorded.len() >= MEMORY {
+            self.recorded.remove(0);
         }
-        self.overheard.push((from, payload.to_vec()));
+        self.recorded.push((from, payload.to_vec()));
     }
 
-    /// A request left at `now`: what the attacker sends to its socket, and when it arrives.
+    /// Returns the forgeries for a request that is sent at `now`, with their times of arrival.
     pub(crate) fn on_request(
         &mut self,
         now: TrueTime,
@@ -87,19 +90,19 @@ impl Attacker {
         }
         (0..self.attack.datagrams)
             .filter_map(|_| {
-                let at = now + self.attack.within * self.chance.uniform();
+                let at = now + self.attack.within * self.rng.uniform();
                 Some((at, exchange, self.forge(utc, remote, request)?))
             })
             .collect()
     }
 
-    /// A reply passes on its way to us: what is sent along with it.
+    /// Returns a corrupted copy of a reply, to be delivered before it.
     pub(crate) fn damage(&mut self, now: TrueTime, reply: &[u8]) -> Option<Vec<u8>> {
         if self.attack.forgery != Forgery::WrongBit || !self.is_active(now) {
             return None;
         }
         let mut octets = reply.to_vec();
-        let bit = self.chance.below(8 * octets.len());
+        let bit = self.rng.below(8 * octets.len());
         *octets.get_mut(bit / 8)? ^= 1 << (bit % 8);
         Some(octets)
     }
@@ -109,7 +112,7 @@ impl Attacker {
     }
 
     fn forge(&mut self, utc: SystemTime, remote: SocketAddr, request: &[u8]) -> Option<Vec<u8>> {
-        let guess = NtpTimestamp::from_bits(self.chance.bits());
+        let guess = NtpTimestamp::from_bits(self.rng.next_u64());
         let mut header = plausible_reply(guess, utc + NtpDuration::from_seconds(60));
         match self.attack.forgery {
             Forgery::GuessedNonce => {}
@@ -117,10 +120,10 @@ impl Attacker {
                 header.stratum = Stratum::KISS;
                 header.reference_id = ReferenceId::new(*b"DENY");
             }
-            Forgery::Spoilt(spoilt) => {
-                spoilt.spoil(&mut header);
+            Forgery::Corrupt(corruption) => {
+                corruption.corrupt_header(&mut header);
                 let mut octets = octets_of(&header);
-                spoilt.spoil_octets(&mut octets);
+                corruption.corrupt_octets(&mut octets);
                 return Some(octets);
             }
             Forgery::WrongBit => return None,
@@ -145,11 +148,11 @@ impl Attacker {
             }
             Forgery::Replay => {
                 let of_server: Vec<_> = self
-                    .overheard
+                    .recorded
                     .iter()
                     .filter(|(from, _)| *from == remote)
                     .collect();
-                let pick = self.chance.below(of_server.len());
+                let pick = self.rng.below(of_server.len());
                 return of_server.get(pick).map(|(_, payload)| payload.clone());
             }
         }

@@ -1,37 +1,41 @@
-//! What must hold in every world, whatever happens in it.
+//! Invariants of every simulated world.
 //!
-//! - **Truth lies inside the bound.** Whenever the engine claims a bound (one below 16 s, which stands for "unknown"), the clock's true
-//!   error is no larger. Suspended from a disturbance of the clock until the engine has had its next look at it, in the
-//!   moments around a leap second, and where a scenario gives the lie to most servers.
-//! - **Synchronised means something.** A clock is called synchronised only while its bound is below 2 s.
-//! - **Time runs forward.** The engine steps only in its first three decisions and in the first three after a
-//!   disturbance, unless the operator set `step-threshold`.
-//! - **No false alarm.** It reports a disturbance only when there was one.
-//! - **Servers are treated well.** Poll intervals stay within their limits, and no association asks twice within a second
-//!   unless clock or network gave it a reason.
-//! - **Numbers are sane.** Frequencies stay within the clock's range; everything is finite.
-//! - **The engine comes to rest.** It does not ask to be woken again and again at the same moment.
+//! - **The bound contains the true error.** Whenever the engine claims a bound (below 16 s, which
+//!   means "unknown"), the clock's true error is no larger. Suspended from a disturbance of the
+//!   clock until the engine is called again, around a leap second, and where a scenario makes most
+//!   servers wrong.
+//! - **Synchronised has a meaning.** A clock is called synchronised only while its bound is below 2
+//!   s.
+//! - **Time runs forward.** The engine steps only in its first three decisions and in the first
+//!   three after a disturbance, unless the operator set `step-threshold`.
+//! - **No false alarm.** The engine reports a disturbance only if there was one.
+//! - **Servers are not overloaded.** Poll intervals stay within their limits, and no association
+//!   sends two requests within a second unless the clock or the network gave it a reason.
+//! - **Numbers are plausible.** Frequencies stay within the clock's range; everything is finite.
+//! - **The engine comes to rest.** It does not request to be woken again and again at the same
+//!   time.
 
 use core::fmt;
 use std::collections::BTreeMap;
 
-use ntp_proto::engine::{EngineConfig, Event, ExchangeId, Snapshot, SourceId};
+use ntp_proto::engine::{EngineConfig, Event, ExchangeId, SourceId};
 use ntp_time::{Adjustment, Applied, NtpDuration, PollLimits};
+use ntp_types::status::EngineStatus;
 
 use crate::TrueTime;
 
-/// Which invariants a scenario promises to leave standing.
+/// Invariants that the checker enforces in a scenario.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rules {
-    /// Truth is inside the bound.
+    /// The bound contains the true error.
     pub bound: bool,
-    /// No step but those that are always allowed.
+    /// No steps except those that are always allowed.
     pub no_steps: bool,
-    /// No association asks twice within a second.
+    /// No association sends two requests within a second.
     pub spacing: bool,
-    /// Seconds between looks at all that the engine shows; zero for none. Its bound is compared with the truth
-    /// each second and whenever it was told something.
-    pub look_every: f64,
+    /// Seconds between checks of the whole status; zero for none. The bound is compared with the
+    /// truth each second and after every input.
+    pub check_interval: f64,
 }
 
 impl Default for Rules {
@@ -40,22 +44,22 @@ impl Default for Rules {
             bound: true,
             no_steps: true,
             spacing: true,
-            look_every: 8.0,
+            check_interval: 8.0,
         }
     }
 }
 
-/// Something that must always hold did not.
+/// An invariant was violated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Violation {
-    /// The scenario.
+    /// Name of the scenario.
     pub scenario: String,
-    /// The seed.
+    /// Seed of the run.
     pub seed: u64,
-    /// When, in seconds since the beginning.
+    /// Time of the violation, in seconds since the beginning.
     pub at: f64,
-    /// What.
-    pub what: String,
+    /// Description of the violation.
+    pub message: String,
 }
 
 impl fmt::Display for Violation {
@@ -63,29 +67,29 @@ impl fmt::Display for Violation {
         write!(
             f,
             "scenario \"{0}\", seed {1}, at {2:.6} s: {3}\nto see it again: ntp_sim::World::new(&scenario, {1}) and run({2:.6})",
-            self.scenario, self.seed, self.at, self.what
+            self.scenario, self.seed, self.at, self.message
         )
     }
 }
 
 impl std::error::Error for Violation {}
 
-/// Decisions at the start that may step.
+/// Number of decisions at the start that may step.
 const STEPS_AT_START: u32 = 3;
-/// What the engine says when it can promise nothing (RFC 5905, MAXDISP).
+/// The engine's bound while it cannot guarantee anything (RFC 5905, MAXDISP).
 const NO_CLAIM: NtpDuration = NtpDuration::from_seconds(16);
-/// The engine gives up at 1.5 s, and looks every 16 s.
+/// The engine gives up at 1.5 s, and checks every 16 s.
 const WORST_SYNCHRONIZED: NtpDuration = NtpDuration::from_seconds(2);
-/// Around a leap second our reading and UTC repeat their second not quite at the same moment.
+/// Around a leap second the clock and UTC do not repeat their second at exactly the same moment.
 const LEAP_MARGIN: f64 = 2.0;
-/// A frequency error of more than this is none of a crystal.
+/// A larger frequency error is not plausible for a crystal.
 const CREDIBLE_FREQUENCY: f64 = 2e-3;
-/// Calls of the engine at one moment, over all causes.
+/// Maximum number of engine calls at one moment, over all causes.
 const CALLS_AT_ONE_MOMENT: u32 = 200_000;
-/// Requests of one association are at least this far apart, seconds.
-const LEAST_SPACING: f64 = 1.0;
+/// Minimum time between requests of one association, in seconds.
+const MINIMUM_SPACING: f64 = 1.0;
 
-/// The checker of one run.
+/// Running state of the checker.
 #[derive(Clone, Debug)]
 pub(crate) struct Checker {
     rules: Rules,
@@ -96,15 +100,15 @@ pub(crate) struct Checker {
     steps_allowed: u32,
     /// Disturbances that the engine has not reported yet.
     unreported: u32,
-    /// The engine has not had a chance yet to notice the latest disturbance.
-    blind: bool,
+    /// The engine has not been called since the latest disturbance.
+    disturbance_unseen: bool,
     requests: BTreeMap<SourceId, TrueTime>,
-    /// Requests are excused from their spacing until then.
-    hurry: TrueTime,
+    /// Requests need not be spaced until then.
+    fast_polls_until: TrueTime,
     moment: (TrueTime, u32),
-    /// The engine was called since the last look.
-    stirred: bool,
-    found: Option<(TrueTime, String)>,
+    /// The engine was called since the last check.
+    called_since_check: bool,
+    violation: Option<(TrueTime, String)>,
 }
 
 impl Checker {
@@ -125,12 +129,12 @@ impl Checker {
             step_threshold: config.steering.step_threshold.is_some(),
             steps_allowed: STEPS_AT_START,
             unreported: 0,
-            blind: false,
+            disturbance_unseen: false,
             requests: BTreeMap::new(),
-            hurry: TrueTime::ZERO,
+            fast_polls_until: TrueTime::ZERO,
             moment: (TrueTime::ZERO, 0),
-            stirred: false,
-            found: None,
+            called_since_check: false,
+            violation: None,
         }
     }
 
@@ -138,37 +142,38 @@ impl Checker {
         self.rules
     }
 
-    /// The first thing that was found.
-    pub(crate) fn found(&self) -> Option<&(TrueTime, String)> {
-        self.found.as_ref()
+    /// Returns the first violation.
+    pub(crate) fn violation(&self) -> Option<&(TrueTime, String)> {
+        self.violation.as_ref()
     }
 
-    fn blame(&mut self, at: TrueTime, what: String) {
-        self.found.get_or_insert((at, what));
+    fn report(&mut self, at: TrueTime, message: String) {
+        self.violation.get_or_insert((at, message));
     }
 
-    /// The script meddles with the clock.
-    pub(crate) fn disturbed(&mut self) {
-        // A sleep is reported as such, and the jump that came with it on its own.
+    /// The script disturbs the clock.
+    pub(crate) fn clock_disturbed(&mut self) {
+        // The engine reports a suspend, and separately the jump of the clock that came with it.
         self.unreported += 2;
-        self.blind = true;
+        self.disturbance_unseen = true;
     }
 
-    /// The network changed: sources may be asked at once.
-    pub(crate) fn hurried(&mut self, at: TrueTime) {
-        self.hurry = at + 1.0;
+    /// The network changed: sources may be polled at once.
+    pub(crate) fn allow_fast_polls(&mut self, at: TrueTime) {
+        self.fast_polls_until = at + 1.0;
     }
 
-    /// An operator asked for something: sources may be asked at once, and the clock stepped if it `steps`.
-    pub(crate) fn commanded(&mut self, at: TrueTime, steps: bool) {
-        self.hurried(at);
+    /// An operator's command: sources may be polled at once, and the clock may be stepped if
+    /// `steps`.
+    pub(crate) fn operator_command(&mut self, at: TrueTime, steps: bool) {
+        self.allow_fast_polls(at);
         if steps {
             self.steps_allowed += 1;
         }
     }
 
     /// The engine is about to be called with a fresh reading of the clocks.
-    pub(crate) fn called(&mut self, at: TrueTime) {
+    pub(crate) fn engine_called(&mut self, at: TrueTime) {
         let (moment, calls) = self.moment;
         self.moment = if moment == at {
             (at, calls + 1)
@@ -176,31 +181,31 @@ impl Checker {
             (at, 1)
         };
         if self.moment.1 == CALLS_AT_ONE_MOMENT {
-            self.blame(
+            self.report(
                 at,
                 format!("the engine was called {CALLS_AT_ONE_MOMENT} times at one moment"),
             );
         }
-        self.blind = false;
-        self.stirred = true;
+        self.disturbance_unseen = false;
+        self.called_since_check = true;
     }
 
-    /// Whether the engine was called since this was last asked.
-    pub(crate) fn take_stirred(&mut self) -> bool {
-        core::mem::replace(&mut self.stirred, false)
+    /// Returns whether the engine was called since the previous call of this method.
+    pub(crate) fn take_engine_called(&mut self) -> bool {
+        core::mem::replace(&mut self.called_since_check, false)
     }
 
     pub(crate) fn request(&mut self, at: TrueTime, exchange: ExchangeId) {
         let last = self.requests.insert(exchange.source, at);
         if let Some(last) = last
             && self.rules.spacing
-            && at - last < LEAST_SPACING
-            && at > self.hurry
+            && at - last < MINIMUM_SPACING
+            && at > self.fast_polls_until
         {
-            self.blame(
+            self.report(
                 at,
                 format!(
-                    "source {} was asked twice within {:.3} s",
+                    "source {} sent two requests within {:.3} s",
                     exchange.source,
                     at - last
                 ),
@@ -210,9 +215,9 @@ impl Checker {
 
     pub(crate) fn adjusted(&mut self, at: TrueTime, adjustment: &Adjustment, applied: &Applied) {
         if !self.steerable {
-            self.blame(
+            self.report(
                 at,
-                format!("a clock that must not be steered was told {adjustment:?}"),
+                format!("a clock that must not be steered was adjusted: {adjustment:?}"),
             );
         }
         if adjustment.step.is_some()
@@ -220,9 +225,12 @@ impl Checker {
             && !self.step_threshold
             && self.steps_allowed == 0
         {
-            self.blame(
+            self.report(
                 at,
-                format!("the clock was stepped by {} without leave", applied.step),
+                format!(
+                    "the clock was stepped by {} without permission",
+                    applied.step
+                ),
             );
         }
         // Written so that NaN fails.
@@ -230,53 +238,51 @@ impl Checker {
         if !within(applied.frequency.as_ratio())
             || !adjustment
                 .frequency
-                .is_none_or(|asked| within(asked.as_ratio()))
+                .is_none_or(|requested| within(requested.as_ratio()))
         {
-            self.blame(
+            self.report(
                 at,
-                format!("the clock was told to run at {}", applied.frequency),
+                format!("the clock was set to run at {}", applied.frequency),
             );
         }
     }
 
     pub(crate) fn event(&mut self, at: TrueTime, event: &Event) {
         match event {
-            Event::Stepped { .. } | Event::Slewing { .. } => {
+            Event::ClockStepped { .. } | Event::ClockSlewing { .. } => {
                 self.steps_allowed = self.steps_allowed.saturating_sub(1);
             }
             Event::ClockDisturbed { .. } | Event::Resumed { .. } => {
                 self.steps_allowed = STEPS_AT_START;
-                self.hurried(at);
+                self.allow_fast_polls(at);
                 match self.unreported.checked_sub(1) {
                     Some(left) => self.unreported = left,
-                    None => self.blame(at, format!("nobody touched the clock, but: {event}")),
+                    None => self.report(at, format!("disturbance without a cause: {event}")),
                 }
             }
             _ => {}
         }
     }
 
-    /// Looks at all that the engine shows.
-    pub(crate) fn look(&mut self, at: TrueTime, snapshot: &Snapshot) {
-        let system = &snapshot.system;
+    /// Checks everything that the engine's status shows.
+    pub(crate) fn check_status(&mut self, at: TrueTime, status: &EngineStatus) {
+        let system = &status.system;
+        let bound = system.error_bound.unwrap_or(NtpDuration::MAX);
         if system.synchronized
-            && system.bound > WORST_SYNCHRONIZED
+            && bound > WORST_SYNCHRONIZED
             && self.rules.bound
-            && !self.blind
+            && !self.disturbance_unseen
         {
-            self.blame(
+            self.report(
                 at,
-                format!(
-                    "the clock is called synchronised at a bound of {}",
-                    system.bound
-                ),
+                format!("the clock is called synchronised at a bound of {bound}"),
             );
         }
         let sane = |frequency: f64| frequency.abs() <= CREDIBLE_FREQUENCY;
         if !sane(system.frequency.as_ratio())
             || !system.frequency_uncertainty.as_ratio().is_finite()
         {
-            self.blame(
+            self.report(
                 at,
                 format!(
                     "frequency {} +- {}",
@@ -284,9 +290,9 @@ impl Checker {
                 ),
             );
         }
-        for source in &snapshot.sources {
+        for source in &status.sources {
             if self.limits.clamp(source.poll) != source.poll {
-                self.blame(
+                self.report(
                     at,
                     format!("source {} is polled every {}", source.name, source.poll),
                 );
@@ -294,24 +300,25 @@ impl Checker {
         }
     }
 
-    /// Compares the bound with the truth: `error` is the clock's true error, `leap` the distance to a leap second, in
-    /// seconds.
-    pub(crate) fn claim(
+    /// Compares the bound with the truth: `error` is the clock's true error and `leap` the distance
+    /// to a leap second, in seconds.
+    pub(crate) fn check_bound(
         &mut self,
         at: TrueTime,
         error: f64,
         leap: Option<f64>,
         bound: NtpDuration,
     ) {
-        let excused =
-            !self.rules.bound || self.blind || leap.is_some_and(|distance| distance < LEAP_MARGIN);
+        let excused = !self.rules.bound
+            || self.disturbance_unseen
+            || leap.is_some_and(|distance| distance < LEAP_MARGIN);
         if excused || bound >= NO_CLAIM {
             return;
         }
         if !bound.is_negative() && error.abs() <= bound.as_seconds_f64() {
             return;
         }
-        self.blame(
+        self.report(
             at,
             format!("the clock is wrong by {error:.9} s, but the bound is {bound}"),
         );
@@ -322,7 +329,7 @@ impl Checker {
 mod tests {
     use crate::{Action, Scenario, run};
 
-    /// What the checker says about a scenario that breaks a promise.
+    /// Returns the violation that a scenario leads to.
     fn verdict(scenario: &Scenario) -> String {
         run(scenario, 5)
             .expect_err("a promise was broken")
@@ -331,18 +338,21 @@ mod tests {
 
     #[test]
     fn a_bound_that_lies_is_found_and_can_be_seen_again() {
-        let conspiracy = Scenario::new("conspiracy").with_servers(3).but(|world| {
-            world
-                .servers
-                .iter_mut()
-                .for_each(|server| server.error = 0.05);
-        });
-        let said = verdict(&conspiracy);
+        let wrong_majority = Scenario::new("wrong majority")
+            .with_servers(3)
+            .modify(|world| {
+                world
+                    .servers
+                    .iter_mut()
+                    .for_each(|server| server.error = 0.05);
+            });
+        let message = verdict(&wrong_majority);
         assert!(
-            said.contains("\"conspiracy\", seed 5, at ") && said.contains("but the bound is"),
-            "{said}"
+            message.contains("\"wrong majority\", seed 5, at ")
+                && message.contains("but the bound is"),
+            "{message}"
         );
-        assert!(said.contains("World::new(&scenario, 5)"), "{said}");
+        assert!(message.contains("World::new(&scenario, 5)"), "{message}");
     }
 
     #[test]
@@ -350,13 +360,13 @@ mod tests {
         let pause = Scenario::new("pause")
             .with_servers(3)
             .at(2000.0, Action::Pause(10.0))
-            .but(|world| {
+            .modify(|world| {
                 world.rules.bound = false;
             });
-        let said = verdict(&pause);
+        let message = verdict(&pause);
         assert!(
-            said.contains("stepped by ") && said.contains("without leave"),
-            "{said}"
+            message.contains("stepped by ") && message.contains("without permission"),
+            "{message}"
         );
     }
 }

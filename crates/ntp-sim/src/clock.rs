@@ -1,17 +1,20 @@
-//! A computer's clock, as its kernel keeps it.
+//! Simulated kernel clock.
 //!
-//! # What it does
-//! The system clock advances by `(1 + y)(1 + a)` for each true second: `y` is the oscillator's error, `a` the
-//! correction that was asked for. The monotonic clock runs at the same rate and is never stepped. Readings count
-//! whole nanoseconds; the fractions are carried along, so that years of advancing lose nothing.
+//! # Model
+//! The system clock advances by `(1 + y)(1 + a)` for each true second: `y` is the oscillator's
+//! error, `a` the requested correction. The monotonic clock runs at the same rate and is never
+//! stepped. Readings are whole nanoseconds; the fractions are accumulated, so that nothing is lost
+//! in years of simulated time.
 //!
-//! # What a kernel makes of it
-//! A real kernel keeps frequencies as multiples of 2^-16 ppm and within limits, and carries out a leap second by itself
-//! when told: at midnight by its own reading the clock goes back by a second (`adjtimex(2)`), once, until the order has been withdrawn.
+//! # Kernel behaviour
+//! A real kernel stores frequencies as multiples of 2^-16 ppm within limits. It carries out an
+//! armed leap second by itself: at midnight by its own reading the clock goes back by a second
+//! (`adjtimex(2)`), once, until the flag has been cleared.
 //!
-//! Between two changes of its rate the clock is a straight line from the latest change, computed from there every time. So its readings do not
-//! depend on how often it is read, and runs that differ only in what does not concern the clock agree to the bit.
-//! Time must be asked for in order; seconds of the oscillator are gone through one after the other.
+//! Between two changes of its rate the clock is a straight line from the latest change, and every
+//! reading is computed from there. Readings therefore do not depend on how often the clock is read,
+//! and runs that differ only in what does not affect the clock agree to the bit. Time must advance
+//! monotonically; the oscillator is updated once for each second.
 
 use ntp_time::{
     Adjustment, Applied, ClockStatus, Frequency, LeapIndicator, Monotonic, NtpDuration, SystemTime,
@@ -23,68 +26,69 @@ use crate::oscillator::Crystal;
 const SECOND: i64 = 1_000_000_000;
 const DAY: i64 = 86_400 * SECOND;
 
-/// What the clock makes of a frequency.
+/// How the clock quantises and limits a frequency.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ClockLimits {
-    /// Takes every frequency exactly.
+    /// Applies every frequency exactly.
     Ideal,
-    /// Multiples of 2^-16 ppm, with the tick's help up to 10 % each way.
+    /// Multiples of 2^-16 ppm, up to 10 % in each direction by means of the tick.
     Kernel,
-    /// Multiples of 2^-16 ppm up to 500 ppm: a kernel whose tick may not be touched.
+    /// Multiples of 2^-16 ppm up to 500 ppm: a kernel whose tick cannot be changed.
     KernelWithoutTick,
 }
 
 impl ClockLimits {
-    fn keep(self, wanted: Frequency) -> Frequency {
+    fn quantize(self, requested: Frequency) -> Frequency {
         let limit = match self {
-            Self::Ideal => return wanted,
+            Self::Ideal => return requested,
             Self::Kernel => 100_500.0,
             Self::KernelWithoutTick => 500.0,
         };
-        let ppm = wanted.as_ppm().clamp(-limit, limit);
+        let ppm = requested.as_ppm().clamp(-limit, limit);
         Frequency::from_ppm((ppm * 65_536.0).round() / 65_536.0)
     }
 }
 
-/// A straight piece of both clocks' courses.
+/// A segment of constant rate of both clocks.
 #[derive(Clone, Copy, Debug)]
-struct Line {
+struct Segment {
     start: TrueTime,
     /// Readings at the start, rounded down.
     system: i64,
     monotonic: i64,
-    /// What both have gained beyond that, below 1 ns.
-    rest: f64,
+    /// Fraction of a nanosecond that both have gained beyond that.
+    fraction: f64,
 }
 
-impl Line {
-    /// Nanoseconds that both clocks have advanced by until `now`: whole ones, and the rest.
+impl Segment {
+    /// Returns the nanoseconds that both clocks have advanced by until `now`: whole ones and the
+    /// fraction.
     fn advanced(&self, now: TrueTime, rate_error: f64) -> (i64, f64) {
         let elapsed = now.as_nanos() - self.start.as_nanos();
-        let gained = elapsed as f64 * rate_error + self.rest;
+        let gained = elapsed as f64 * rate_error + self.fraction;
         let whole = gained.floor();
         (elapsed + whole as i64, gained - whole)
     }
 }
 
-/// Where the kernel stands with a leap second.
+/// State of the kernel's leap second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leap {
     None,
-    /// The reading at which a second is to be inserted.
+    /// The reading at which a second is inserted.
     Armed(i64),
-    /// Done; the order must be withdrawn before another is taken.
+    /// Inserted; the flag must be cleared before another one can be armed.
     Done,
 }
 
-/// The clock.
+/// The simulated clock.
 #[derive(Clone, Debug)]
 pub struct SimClock {
     crystal: Crystal,
     limits: ClockLimits,
     now: TrueTime,
     next_tick: TrueTime,
-    line: Line,
+    segment: Segment,
     correction: Frequency,
     leap: Leap,
     status: Option<ClockStatus>,
@@ -102,62 +106,64 @@ impl SimClock {
             limits,
             now: TrueTime::ZERO,
             next_tick: TrueTime::from_nanos(SECOND),
-            line: Line {
+            segment: Segment {
                 start: TrueTime::ZERO,
                 system: system.as_nanos(),
                 // The machine has been up for a while.
                 monotonic: 1000 * SECOND,
-                rest: 0.0,
+                fraction: 0.0,
             },
-            correction: limits.keep(correction),
+            correction: limits.quantize(correction),
             leap: Leap::None,
             status: None,
         }
     }
 
-    /// Lets time pass until `now`.
+    /// Advances true time to `now`.
     pub(crate) fn advance(&mut self, now: TrueTime) {
         while self.next_tick <= now {
             self.now = self.next_tick;
-            self.begin_line();
+            self.start_segment();
             self.crystal.tick(self.now);
             self.next_tick = TrueTime::from_nanos(self.now.as_nanos() + SECOND);
-            self.carry_out_leap();
+            self.apply_leap();
         }
         self.now = self.now.max(now);
-        self.carry_out_leap();
+        self.apply_leap();
     }
 
-    /// The rate is about to change.
-    fn begin_line(&mut self) {
-        let (advanced, rest) = self.line.advanced(self.now, self.rate_error());
-        self.line = Line {
+    /// Starts a new segment, because the rate is about to change.
+    fn start_segment(&mut self) {
+        let (advanced, fraction) = self.segment.advanced(self.now, self.rate_error());
+        self.segment = Segment {
             start: self.now,
-            system: self.line.system + advanced,
-            monotonic: self.line.monotonic + advanced,
-            rest,
+            system: self.segment.system + advanced,
+            monotonic: self.segment.monotonic + advanced,
+            fraction,
         };
     }
 
-    /// The system clock.
+    /// Returns the reading of the system clock.
     pub fn system(&self) -> SystemTime {
-        SystemTime::from_nanos(self.line.system + self.line.advanced(self.now, self.rate_error()).0)
-    }
-
-    /// The monotonic clock.
-    pub fn monotonic(&self) -> Monotonic {
-        Monotonic::from_nanos(
-            self.line.monotonic + self.line.advanced(self.now, self.rate_error()).0,
+        SystemTime::from_nanos(
+            self.segment.system + self.segment.advanced(self.now, self.rate_error()).0,
         )
     }
 
-    /// How much faster than true time the system clock runs, s/s: oscillator and correction.
+    /// Returns the reading of the monotonic clock.
+    pub fn monotonic(&self) -> Monotonic {
+        Monotonic::from_nanos(
+            self.segment.monotonic + self.segment.advanced(self.now, self.rate_error()).0,
+        )
+    }
+
+    /// Rate of the system clock relative to true time, s/s: oscillator and correction.
     pub fn rate_error(&self) -> f64 {
         let (oscillator, correction) = (self.crystal.error(), self.correction.as_ratio());
         oscillator + correction + oscillator * correction
     }
 
-    /// The bare oscillator's frequency error, s/s.
+    /// Frequency error of the oscillator alone, s/s.
     pub fn oscillator_error(&self) -> f64 {
         self.crystal.error()
     }
@@ -167,36 +173,38 @@ impl SimClock {
         self.correction
     }
 
-    /// What was last told to the kernel for others to read.
+    /// Status that was last set for other programs to read.
     pub fn status(&self) -> Option<ClockStatus> {
         self.status
     }
 
-    /// How far the reading is ahead of `utc`, in seconds, fractions of a nanosecond included.
+    /// Difference between the reading and `utc`, in seconds, fractions of a nanosecond included.
     pub(crate) fn error(&self, utc: SystemTime) -> f64 {
-        let (advanced, rest) = self.line.advanced(self.now, self.rate_error());
-        ((self.line.system + advanced - utc.as_nanos()) as f64 + rest) * 1e-9
+        let (advanced, fraction) = self.segment.advanced(self.now, self.rate_error());
+        ((self.segment.system + advanced - utc.as_nanos()) as f64 + fraction) * 1e-9
     }
 
-    /// When the monotonic clock will read `target`, at the rate of the moment; never before now.
-    pub(crate) fn when(&self, target: Monotonic) -> TrueTime {
-        let wanted = target.as_nanos().saturating_sub(self.line.monotonic);
-        let gain = wanted as f64 - self.line.rest;
+    /// Returns the true time at which the monotonic clock will read `target` at its present rate;
+    /// never before now.
+    pub(crate) fn time_of_reading(&self, target: Monotonic) -> TrueTime {
+        let requested = target.as_nanos().saturating_sub(self.segment.monotonic);
+        let gain = requested as f64 - self.segment.fraction;
         let elapsed = (gain / (1.0 + self.rate_error())).ceil() as i64;
-        let then = TrueTime::from_nanos(self.line.start.as_nanos().saturating_add(elapsed));
-        // Rounding may leave the reading a nanosecond short, and who is woken too early is woken again and again.
-        let short = self.line.advanced(then, self.rate_error()).0 < wanted;
+        let then = TrueTime::from_nanos(self.segment.start.as_nanos().saturating_add(elapsed));
+        // Rounding may leave the reading a nanosecond short, and a wake-up that is too early is
+        // repeated endlessly.
+        let short = self.segment.advanced(then, self.rate_error()).0 < requested;
         TrueTime::from_nanos(then.as_nanos() + i64::from(short)).max(self.now)
     }
 
-    /// Carries an adjustment out.
+    /// Applies an adjustment.
     pub(crate) fn apply(&mut self, adjustment: &Adjustment) -> Applied {
         let at = self.system();
         let step = adjustment.step.unwrap_or(NtpDuration::ZERO);
         self.step(step);
         if let Some(frequency) = adjustment.frequency {
-            self.begin_line();
-            self.correction = self.limits.keep(frequency);
+            self.start_segment();
+            self.correction = self.limits.quantize(frequency);
         }
         if let Some(status) = adjustment.status {
             self.set_status(status);
@@ -208,24 +216,24 @@ impl SimClock {
         }
     }
 
-    /// Sets the clock, by whomever.
+    /// Steps the clock, on behalf of the engine or of another program.
     pub(crate) fn step(&mut self, by: NtpDuration) {
-        self.line.system = self.line.system.saturating_add(by.as_nanos());
+        self.segment.system = self.segment.system.saturating_add(by.as_nanos());
         if let Leap::Armed(_) = self.leap {
             self.leap = Leap::Armed(self.next_midnight());
         }
     }
 
-    /// Both clocks stood still for this many seconds: a virtual machine was paused.
-    pub(crate) fn lose(&mut self, seconds: f64) {
+    /// Stops both clocks for this many seconds: a virtual machine was paused.
+    pub(crate) fn pause(&mut self, seconds: f64) {
         let lost = (seconds * 1e9) as i64;
-        self.line.system -= lost;
-        self.line.monotonic -= lost;
+        self.segment.system -= lost;
+        self.segment.monotonic -= lost;
     }
 
-    /// The oscillator's frequency jumps.
+    /// Changes the oscillator's frequency at once.
     pub(crate) fn jump_frequency(&mut self, by: f64) {
-        self.begin_line();
+        self.start_segment();
         self.crystal.jump(by);
     }
 
@@ -242,11 +250,11 @@ impl SimClock {
         (self.system().as_nanos().div_euclid(DAY) + 1) * DAY
     }
 
-    fn carry_out_leap(&mut self) {
+    fn apply_leap(&mut self) {
         if let Leap::Armed(midnight) = self.leap
             && self.system().as_nanos() >= midnight
         {
-            self.line.system -= SECOND;
+            self.segment.system -= SECOND;
             self.leap = Leap::Done;
         }
     }
@@ -255,15 +263,15 @@ impl SimClock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Chance, Oscillator};
+    use crate::{Oscillator, Rng};
 
     fn clock(offset: f64, limits: ClockLimits) -> SimClock {
-        let laws = Oscillator {
+        let model = Oscillator {
             offset,
             ..Oscillator::default()
         };
         SimClock::new(
-            Crystal::new(laws, Chance::new(0, 0)),
+            Crystal::new(model, Rng::new(0, 0)),
             limits,
             SystemTime::from_nanos(0),
             Frequency::ZERO,
@@ -286,23 +294,23 @@ mod tests {
 
     #[test]
     fn the_kernel_rounds_and_limits_frequencies_and_says_so() {
-        let ask = |limits, ppm| {
+        let apply = |limits, ppm| {
             let adjustment = Adjustment {
                 frequency: Some(Frequency::from_ppm(ppm)),
                 ..Adjustment::default()
             };
             clock(0.0, limits).apply(&adjustment).frequency.as_ppm()
         };
-        assert!((ask(ClockLimits::Kernel, 1.000_003) - 1.0).abs() < 1e-9);
-        assert!((ask(ClockLimits::Kernel, -700.0) + 700.0).abs() < 1e-9);
-        assert!((ask(ClockLimits::KernelWithoutTick, -700.0) + 500.0).abs() < 1e-9);
+        assert!((apply(ClockLimits::Kernel, 1.000_003) - 1.0).abs() < 1e-9);
+        assert!((apply(ClockLimits::Kernel, -700.0) + 700.0).abs() < 1e-9);
+        assert!((apply(ClockLimits::KernelWithoutTick, -700.0) + 500.0).abs() < 1e-9);
     }
 
     #[test]
     fn wakes_when_the_monotonic_clock_says_so() {
         let mut clock = clock(100e-6, ClockLimits::Ideal);
         let target = clock.monotonic() + NtpDuration::from_seconds(10);
-        clock.advance(clock.when(target));
+        clock.advance(clock.time_of_reading(target));
         assert!((0..=1).contains(&(clock.monotonic().as_nanos() - target.as_nanos())));
     }
 

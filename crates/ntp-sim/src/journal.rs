@@ -1,4 +1,4 @@
-//! What happened in a run, as far as tests ask about it, and a fingerprint of all the rest.
+//! Events of a run that tests inspect, and a fingerprint of everything.
 
 use ntp_proto::engine::{CommandOutcome, Event, Halt, PersistedState, Refusal};
 use ntp_proto::nts::KeyExchanged;
@@ -6,38 +6,38 @@ use ntp_time::{Adjustment, Applied, NtpDuration};
 
 use crate::TrueTime;
 
-/// The record of one run.
+/// History of one run.
 #[derive(Clone, Debug)]
 pub struct Journal {
     /// Events in order; measurements and slews are only counted.
     pub events: Vec<(TrueTime, Event)>,
-    /// Measurements taken.
+    /// Number of measurements.
     pub measured: u64,
-    /// Slews begun.
+    /// Number of slews.
     pub slews: u64,
-    /// Steps that the engine asked for.
+    /// Steps that the engine requested.
     pub steps: Vec<(TrueTime, NtpDuration)>,
     /// Adjustments that changed the clock's time or rate.
     pub adjustments: u64,
-    /// Requests sent.
+    /// Number of requests sent.
     pub requests: u64,
-    /// Names looked up.
+    /// Number of name lookups.
     pub lookups: u64,
-    /// Key exchanges wanted.
+    /// Times at which key exchanges were requested.
     pub key_exchanges: Vec<TrueTime>,
-    /// Sessions handed out for saving, by their sources' names.
+    /// NTS sessions that the engine output for saving, by the names of their sources.
     pub sessions: Vec<(String, KeyExchanged)>,
-    /// What was handed out for saving last, and when.
+    /// State that the engine last output for saving, and when.
     pub persisted: Option<(TrueTime, PersistedState)>,
-    /// What became of an operator's commands, in their order.
+    /// Results of an operator's commands, in order.
     pub completed: Vec<Result<CommandOutcome, Refusal>>,
-    /// Why the engine ended, if it did.
+    /// Reason for which the engine stopped, if it did.
     pub halt: Option<Halt>,
     fingerprint: u64,
 }
 
-/// Events kept; a run with more than that has gone wrong in a way that the first of them show.
-const EVENTS_KEPT: usize = 100_000;
+/// Number of stored events. A run with more has failed in a way that the first ones show.
+const MAX_EVENTS: usize = 100_000;
 
 impl Journal {
     pub(crate) fn new() -> Self {
@@ -59,13 +59,13 @@ impl Journal {
         }
     }
 
-    /// A number that depends on every request, adjustment and event, and on when they happened.
+    /// Hash of every request, adjustment and event, and of their times.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
 
-    /// Events that `matches` picks, with their times in seconds.
-    pub fn when(&self, matches: impl Fn(&Event) -> bool) -> Vec<f64> {
+    /// Returns the times of the events that match, in seconds.
+    pub fn event_times(&self, matches: impl Fn(&Event) -> bool) -> Vec<f64> {
         self.events
             .iter()
             .filter(|(_, event)| matches(event))
@@ -77,17 +77,17 @@ impl Journal {
         match &event {
             Event::Measured { offset, delay, .. } => {
                 self.measured += 1;
-                self.mix(at, &offset.to_bits().to_le_bytes());
-                self.mix(at, &delay.to_bits().to_le_bytes());
+                self.hash(at, &offset.to_bits().to_le_bytes());
+                self.hash(at, &delay.to_bits().to_le_bytes());
                 return;
             }
-            Event::Slewing { .. } => {
+            Event::ClockSlewing { .. } => {
                 self.slews += 1;
                 return;
             }
-            other => self.mix(at, format!("{other:?}").as_bytes()),
+            other => self.hash(at, format!("{other:?}").as_bytes()),
         }
-        if self.events.len() < EVENTS_KEPT {
+        if self.events.len() < MAX_EVENTS {
             self.events.push((at, event));
         }
     }
@@ -99,17 +99,17 @@ impl Journal {
         if adjustment.step.is_some() || adjustment.frequency.is_some() {
             self.adjustments += 1;
         }
-        self.mix(at, &applied.step.to_bits().to_le_bytes());
-        self.mix(at, &applied.frequency.as_ratio().to_bits().to_le_bytes());
+        self.hash(at, &applied.step.to_bits().to_le_bytes());
+        self.hash(at, &applied.frequency.as_ratio().to_bits().to_le_bytes());
     }
 
     pub(crate) fn request(&mut self, at: TrueTime, payload: &[u8]) {
         self.requests += 1;
-        self.mix(at, payload);
+        self.hash(at, payload);
     }
 
-    /// FNV-1a.
-    fn mix(&mut self, at: TrueTime, octets: &[u8]) {
+    /// Adds to the FNV-1a hash.
+    fn hash(&mut self, at: TrueTime, octets: &[u8]) {
         for octet in at.as_nanos().to_le_bytes().iter().chain(octets) {
             self.fingerprint =
                 (self.fingerprint ^ u64::from(*octet)).wrapping_mul(0x0000_0100_0000_01b3);

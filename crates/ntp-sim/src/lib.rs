@@ -1,78 +1,83 @@
-//! A simulated world around the engine: days of timekeeping in milliseconds, every fault on demand, truth known.
+//! A simulated world around the engine: days of timekeeping in milliseconds, every fault on demand,
+//! known true time.
 //!
 //! # Problem
-//! A time daemon's errors show after hours, on bad networks, with bad crystals, or when a server turns bad at the wrong
-//! moment. None of that can be waited for, and on a real machine nobody knows what the true time was.
+//! A time daemon's errors appear after hours, on bad networks, with bad crystals, or when a server
+//! fails at the wrong moment. A test cannot wait for that, and on a real machine the true time is
+//! unknown.
 //!
 //! # Idea
-//! The engine does no I/O and reads no clock, so everything around it can be made up: the oscillator and the clock that
-//! the engine steers, the paths and servers, strangers who send forgeries, the resolver. A [`Scenario`] says what the
-//! world is like and what happens in it; a seed decides all chance. The [`World`] plays it against the *unchanged* engine, driven by
-//! the same rules as in the daemon, and the [`checker`](Violation) watches all the time that what must always hold does hold: truth lies inside
-//! the bound, time runs forward, servers are not asked too often. Tests say what a scenario should come to; the checker needs no telling.
+//! The engine does no I/O and reads no clock, so its whole environment can be simulated: the
+//! oscillator and the clock that the engine steers, the paths and servers, attackers, the resolver.
+//! A [`Scenario`] describes the world and a script of events; a seed determines all random numbers.
+//! The [`World`] runs it against the *unchanged* engine, which is driven by the same rules as in
+//! the daemon. The [checker](Violation) verifies the invariants all the time: the bound contains
+//! the true error, time runs forward, servers are not polled too often. Tests assert only what is
+//! specific to their scenario.
 //!
-//! | file | what it imitates |
+//! | file | what it simulates |
 //! |---|---|
-//! | `anchors` | the worlds in which other daemons were measured |
-//! | `further` | worlds with other laws, changing conditions and unequal sources |
+//! | `reference` | the worlds in which other daemons were measured |
+//! | `varied` | worlds with other delay distributions, changing conditions and unequal sources |
 //! | `oscillator` | a crystal: offset, wander, temperature, jumps |
 //! | `clock` | the kernel's clock: reading, stepping, frequency, leap second |
-//! | `link` | one path there and back: delay laws, loss, duplicates, congestion |
-//! | `server` | a server: right, wrong, silent, kissing, or sending nonsense |
+//! | `link` | a path in both directions: delay distributions, loss, duplicates, congestion |
+//! | `server` | a server: correct, wrong, silent, or sending kiss codes or invalid replies |
 //! | `key_exchange` | NTS keys, without TLS |
-//! | `attacker` | a stranger who sends what he likes to our sockets |
+//! | `attacker` | an attacker who sends forged datagrams to the client's sockets |
 //! | `node` | the daemon's shell around the engine |
-//! | `world`, `agenda` | what happens next, and the script |
+//! | `world`, `event_queue` | the event loop and the script |
 //! | `random` | worlds drawn from a seed |
-//! | `checker` | what must hold in every world |
-//! | `journal`, `report`, `spread` | what happened, and how well time was kept |
+//! | `checker` | the invariants of every world |
+//! | `journal`, `report`, `histogram` | events of a run, and how well time was kept |
 //!
 //! # Reproducing a run
-//! Equal scenario, equal seed and equal build give equal runs to the bit; [`Report::fingerprint`] tells. (Builds for other machines may
-//! differ in the last bit of a logarithm.) Each part draws from a stream of its own, so a scenario that only adds
-//! something does not change the luck of the rest.
+//! Equal scenario, equal seed and equal build give runs that are equal to the bit, which
+//! [`Report::fingerprint`] shows. (Builds for other machines may differ in the last bit of a
+//! logarithm.) Each part draws from a random stream of its own, so an addition to a scenario does
+//! not change the random numbers of the rest.
 #![forbid(unsafe_code)]
 
-mod agenda;
-pub mod anchors;
 mod attacker;
-mod chance;
 mod checker;
 mod clock;
-pub mod further;
+mod event_queue;
+mod histogram;
 mod journal;
 mod key_exchange;
 mod link;
 mod node;
 mod oscillator;
 mod random;
+pub mod reference;
 mod report;
+mod rng;
 mod scenario;
 mod server;
-mod spread;
 mod truth;
+pub mod varied;
 mod world;
 
 pub use attacker::{Attack, Forgery};
-pub use chance::Chance;
 pub use checker::{Rules, Violation};
 pub use clock::{ClockLimits, SimClock};
 pub use journal::Journal;
-pub use key_exchange::{Named, Nts};
+pub use key_exchange::{NegotiatedServer, Nts};
 pub use link::{Congestion, Direction, Link, Queue};
-pub use node::{Stamping, Witness};
+pub use node::{Stamping, Trace};
 pub use oscillator::{Oscillator, Sine};
 pub use random::random_world;
 pub use report::Report;
+pub use rng::Rng;
 pub use scenario::{Action, NodeConfig, Scenario, nts_source, source, source_at};
-pub use server::{Conduct, LeapNews, Server, Spoilt, shared_key};
+pub use server::{Behaviour, Corruption, LeapAnnouncement, Server, shared_key};
 pub use truth::{Calendar, TrueTime};
 pub use world::World;
 
-/// Plays `scenario` with `seed` to its end.
+/// Runs `scenario` with `seed` to its end.
 ///
 /// # Errors
-/// If something that must always hold did not; the violation says what, when, and how to see it again.
+/// Returns the first violated invariant, with its time and the way to reproduce it.
 pub fn run(scenario: &Scenario, seed: u64) -> Result<Report, Violation> {
     let mut world = World::new(scenario, seed);
     world.run(scenario.duration)?;

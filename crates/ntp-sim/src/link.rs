@@ -1,18 +1,19 @@
-//! A path there and back.
+//! A network path in both directions.
 //!
-//! A packet takes `length + queue` seconds in each direction, the queue by one of several laws, independently of the other
-//! direction. On top come what networks do besides: packets are lost or doubled, a few are held back for long and so overtaken by
-//! others, and congestion comes in spells. A route change is a new [`Direction`] from some moment on.
+//! A packet takes `length + queue` seconds in each direction. The queueing delay follows one of
+//! several distributions, independently of the other direction. Packets can also be lost,
+//! duplicated or delayed for long and so reordered, and there are periods of congestion. A route
+//! change replaces the [`Direction`].
 
-use crate::{Chance, TrueTime};
+use crate::{Rng, TrueTime};
 
 /// Both directions of a path.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Link {
-    /// From us to the server.
-    pub there: Direction,
-    /// From the server to us.
-    pub back: Direction,
+    /// From the client to the server.
+    pub outbound: Direction,
+    /// From the server to the client.
+    pub inbound: Direction,
 }
 
 /// One direction of a path.
@@ -20,66 +21,67 @@ pub struct Link {
 pub struct Direction {
     /// Delay of an idle path, seconds.
     pub length: f64,
-    /// What waiting adds.
+    /// Distribution of the queueing delay.
     pub queue: Queue,
-    /// Probability that a packet is lost.
+    /// Probability of loss.
     pub loss: f64,
-    /// Probability that it arrives twice.
+    /// Probability of duplication.
     pub duplication: f64,
-    /// Probability that it is held back, and the mean of that in seconds (exponential).
+    /// Probability of an additional delay, and its mean in seconds (exponential).
     pub late: (f64, f64),
-    /// Spells of congestion.
+    /// Periods of congestion.
     pub congestion: Option<Congestion>,
 }
 
-/// The law of waiting times, seconds.
+/// Distribution of queueing delays, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Queue {
-    /// None.
+    /// No delay.
     Idle,
     /// Exponential with this mean.
     Exponential(f64),
-    /// Normal with this standard deviation, cut off at three of them below its mean.
+    /// Normal with this standard deviation, truncated at three of them below its mean.
     Normal(f64),
     /// Uniform from zero to this.
     Uniform(f64),
-    /// This times the product of three exponentials: a mean as usual, and a long tail.
+    /// This times the product of three exponentials: an ordinary mean and a long tail.
     HeavyTail(f64),
     /// Log-normal: this median, and this standard deviation of the logarithm.
     LogNormal(f64, f64),
-    /// Lomax's law, a Pareto tail from zero: this scale and this exponent. With an exponent below 2 there is no variance.
+    /// Lomax distribution, a Pareto tail from zero: this scale and this exponent. With an exponent
+    /// below 2 the variance is infinite.
     Pareto(f64, f64),
 }
 
 impl Queue {
-    fn wait(self, chance: &mut Chance) -> f64 {
+    fn sample(self, rng: &mut Rng) -> f64 {
         match self {
             Self::Idle => 0.0,
-            Self::Exponential(mean) => mean * chance.exponential(),
-            Self::Normal(sigma) => (sigma * (3.0 + chance.normal())).max(0.0),
-            Self::Uniform(width) => width * chance.uniform(),
+            Self::Exponential(mean) => mean * rng.exponential(),
+            Self::Normal(sigma) => (sigma * (3.0 + rng.normal())).max(0.0),
+            Self::Uniform(width) => width * rng.uniform(),
             Self::HeavyTail(scale) => {
-                scale * chance.exponential() * chance.exponential() * chance.exponential()
+                scale * rng.exponential() * rng.exponential() * rng.exponential()
             }
-            Self::LogNormal(median, sigma) => median * (sigma * chance.normal()).exp(),
-            Self::Pareto(scale, exponent) => scale * (chance.exponential() / exponent).exp_m1(),
+            Self::LogNormal(median, sigma) => median * (sigma * rng.normal()).exp(),
+            Self::Pareto(scale, exponent) => scale * (rng.exponential() / exponent).exp_m1(),
         }
     }
 }
 
-/// Spells in which the path is congested.
+/// Periods in which the path is congested.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Congestion {
-    /// Mean time between two spells, seconds.
+    /// Mean time between two periods, seconds.
     pub every: f64,
-    /// Mean length of a spell, seconds.
+    /// Mean length of a period, seconds.
     pub lasting: f64,
-    /// Mean of the additional waiting, seconds.
+    /// Mean of the additional delay, seconds.
     pub queue: f64,
 }
 
 impl Direction {
-    /// A path of this length and law, without faults.
+    /// A path of this length and distribution, without faults.
     pub const fn new(length: f64, queue: Queue) -> Self {
         Self {
             length,
@@ -93,65 +95,66 @@ impl Direction {
 }
 
 impl Link {
-    /// The same in both directions, each independently.
+    /// The same parameters in both directions, each independently.
     pub const fn symmetric(direction: Direction) -> Self {
         Self {
-            there: direction,
-            back: direction,
+            outbound: direction,
+            inbound: direction,
         }
     }
 
-    /// `length` seconds each way, exponential queues of mean `queue`.
+    /// `length` seconds in each direction, exponential queues of mean `queue`.
     pub const fn exponential(length: f64, queue: f64) -> Self {
         Self::symmetric(Direction::new(length, Queue::Exponential(queue)))
     }
 
-    /// The same path with `change` made to both directions.
+    /// Changes both directions.
     #[must_use]
     pub fn with(mut self, change: impl Fn(&mut Direction)) -> Self {
-        change(&mut self.there);
-        change(&mut self.back);
+        change(&mut self.outbound);
+        change(&mut self.inbound);
         self
     }
 
-    /// The same path, longer in both directions; negative is shorter.
+    /// Lengthens both directions by this many seconds; negative shortens.
     #[must_use]
     pub fn longer(self, by: f64) -> Self {
         self.with(|direction| direction.length = (direction.length + by).max(0.0))
     }
 
-    /// The same path with `by` seconds moved from the way back to the way there: what no client can see.
+    /// Moves `by` seconds from the inbound to the outbound direction, which no client can
+    /// observe.
     #[must_use]
     pub fn asymmetric(mut self, by: f64) -> Self {
-        self.there.length += by;
-        self.back.length = (self.back.length - by).max(0.0);
+        self.outbound.length += by;
+        self.inbound.length = (self.inbound.length - by).max(0.0);
         self
     }
 }
 
-/// One direction at work.
+/// Running state of one direction.
 #[derive(Clone, Debug)]
-pub(crate) struct Pipe {
-    pub(crate) law: Direction,
-    chance: Chance,
+pub(crate) struct Channel {
+    pub(crate) model: Direction,
+    rng: Rng,
     congested: bool,
-    changes: TrueTime,
+    next_change: TrueTime,
 }
 
-impl Pipe {
-    pub(crate) fn new(law: Direction, chance: Chance) -> Self {
+impl Channel {
+    pub(crate) fn new(model: Direction, rng: Rng) -> Self {
         Self {
-            law,
-            chance,
+            model,
+            rng,
             congested: true,
-            changes: TrueTime::ZERO,
+            next_change: TrueTime::ZERO,
         }
     }
 
-    /// A packet enters at `now`: when it comes out, none, one or two times.
-    pub(crate) fn carry(&mut self, now: TrueTime) -> impl Iterator<Item = TrueTime> + use<> {
-        let lost = self.chance.happens(self.law.loss);
-        let doubled = self.chance.happens(self.law.duplication);
+    /// Returns the times at which a packet that enters at `now` arrives: none, one or two.
+    pub(crate) fn transmit(&mut self, now: TrueTime) -> impl Iterator<Item = TrueTime> + use<> {
+        let lost = self.rng.bernoulli(self.model.loss);
+        let doubled = self.rng.bernoulli(self.model.duplication);
         let first = self.delay(now);
         let second = if doubled { Some(self.delay(now)) } else { None };
         let arrivals = if lost {
@@ -166,13 +169,13 @@ impl Pipe {
     }
 
     fn delay(&mut self, now: TrueTime) -> f64 {
-        let mut delay = self.law.length + self.law.queue.wait(&mut self.chance);
-        let (share, mean) = self.law.late;
-        if self.chance.happens(share) {
-            delay += mean * self.chance.exponential();
+        let mut delay = self.model.length + self.model.queue.sample(&mut self.rng);
+        let (share, mean) = self.model.late;
+        if self.rng.bernoulli(share) {
+            delay += mean * self.rng.exponential();
         }
-        if let Some(congestion) = self.law.congestion {
-            while self.changes <= now {
+        if let Some(congestion) = self.model.congestion {
+            while self.next_change <= now {
                 self.congested = !self.congested;
                 let mean = if self.congested {
                     congestion.lasting
@@ -180,10 +183,10 @@ impl Pipe {
                     congestion.every
                 };
                 // At least a millisecond, so that this ends whatever the means are.
-                self.changes = self.changes + (mean * self.chance.exponential()).max(1e-3);
+                self.next_change = self.next_change + (mean * self.rng.exponential()).max(1e-3);
             }
             if self.congested {
-                delay += congestion.queue * self.chance.exponential();
+                delay += congestion.queue * self.rng.exponential();
             }
         }
         delay
@@ -194,12 +197,15 @@ impl Pipe {
 mod tests {
     use super::*;
 
-    fn arrivals(law: Direction) -> Vec<f64> {
-        let mut pipe = Pipe::new(law, Chance::new(1, 0));
+    fn arrivals(model: Direction) -> Vec<f64> {
+        let mut channel = Channel::new(model, Rng::new(1, 0));
         (0..10_000)
             .flat_map(|second| {
                 let now = TrueTime::from_seconds(f64::from(second));
-                pipe.carry(now).map(move |at| at - now).collect::<Vec<_>>()
+                channel
+                    .transmit(now)
+                    .map(move |at| at - now)
+                    .collect::<Vec<_>>()
             })
             .collect()
     }
@@ -226,12 +232,12 @@ mod tests {
 
     #[test]
     fn loses_doubles_and_congests_as_often_as_it_should() {
-        let law = Direction {
+        let model = Direction {
             loss: 0.3,
             duplication: 0.1,
             ..Direction::new(0.01, Queue::Idle)
         };
-        let count = arrivals(law).len();
+        let count = arrivals(model).len();
         assert!((7_800..8_200).contains(&count), "{count}");
         let congestion = Some(Congestion {
             every: 300.0,

@@ -1,7 +1,8 @@
-//! The shell around the engine, as the daemon is one.
+//! The shell around the engine, like the daemon's.
 //!
-//! It drives the engine by the rules of [`ntp_proto::engine`]: one input, then all outputs, an adjustment answered on the spot, echoes of
-//! what was sent told afterwards. Times come from the simulated clock, which the world has brought to the true time of the event.
+//! It drives the engine by the rules of [`ntp_proto::engine`]: one input, then all outputs; an
+//! adjustment is answered at once, and the results of transmissions are fed in afterwards. Times
+//! come from the simulated clock, which the world has advanced to the true time of the event.
 
 use core::net::SocketAddr;
 use std::collections::VecDeque;
@@ -9,49 +10,52 @@ use std::net::IpAddr;
 
 use ntp_proto::discipline::ErrorFigures;
 use ntp_proto::engine::{
-    Datagram, Engine, EngineConfig, Event, ExchangeId, Host, Input, Now, Prediction, Output,
-    QueryId, SendError, Snapshot,
+    Datagram, Engine, EngineConfig, Event, ExchangeId, Host, Input, Now, Output, Prediction,
+    QueryId, SendError,
 };
 use ntp_time::{Adjustment, NtpDuration, Stamp, StampSource, SystemTime};
+use ntp_types::status::EngineStatus;
 
 use crate::checker::Checker;
 use crate::journal::Journal;
-use crate::{Chance, SimClock, TrueTime};
+use crate::{Rng, SimClock, TrueTime};
 
-/// Who stamps our packets.
+/// What timestamps the client's packets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stamping {
-    /// The kernel, exactly; its transmit stamp comes at once.
+    /// The kernel, exactly; the transmit timestamp is available at once.
     Kernel,
-    /// The kernel, exactly; its transmit stamp comes this many seconds after the packet left, perhaps after the reply.
+    /// The kernel, exactly; the transmit timestamp arrives this many seconds after the packet left,
+    /// possibly after the reply.
     LateKernel(f64),
-    /// The daemon: packets leave, and are noticed, this many seconds on average (exponential) after the clock was read
-    /// and after they came.
+    /// The daemon: packets leave, and are read, this many seconds on average (exponential) after
+    /// the clock reading and after their arrival.
     Daemon(f64),
 }
 
-/// Octets of the receive buffer, as in the daemon.
+/// Size of the receive buffer, as in the daemon.
 const BUFFER: usize = 2048;
 
-/// Sees what goes into the engine and what comes out, as it happens: whoever writes a record.
-pub trait Witness: core::fmt::Debug {
-    /// An engine begins.
-    fn begun(&mut self, config: &EngineConfig, now: Now);
-    /// The engine has handled this; `wanted` is the adjustment that it answers.
-    fn told(
+/// Observes the engine's inputs and outputs as they happen, to record them.
+pub trait Trace: core::fmt::Debug {
+    /// A new engine starts.
+    fn start(&mut self, config: &EngineConfig, now: Now);
+    /// The engine has handled an input; `requested` is the adjustment that a `ClockApplied`
+    /// answers.
+    fn input(
         &mut self,
         engine: &mut Engine,
         now: Now,
         input: &Input<'_>,
-        wanted: Option<&Adjustment>,
+        requested: Option<&Adjustment>,
     );
-    /// The engine has put this out.
-    fn done(&mut self, output: &Output);
+    /// The engine has produced an output.
+    fn output(&mut self, output: &Output);
 }
 
-/// What the engine wants from the world.
+/// Work for the world that results from the engine's outputs.
 #[derive(Debug)]
-pub(crate) enum Errand {
+pub(crate) enum Task {
     Send {
         exchange: ExchangeId,
         remote: SocketAddr,
@@ -73,14 +77,14 @@ pub(crate) enum Errand {
     },
 }
 
-/// Told to the engine once it has nothing more to ask.
+/// Input that is passed to the engine once it has no more outputs.
 #[derive(Debug)]
-enum Echo {
+enum DeferredInput {
     Sent(ExchangeId, Stamp),
     NotSent(ExchangeId, SendError),
 }
 
-/// Which families there is a route for.
+/// Address families that have a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Routes {
     pub(crate) v4: bool,
@@ -93,24 +97,24 @@ impl Routes {
     }
 }
 
-/// The daemon of the simulated machine.
+/// The simulated machine's daemon.
 #[derive(Debug)]
 pub(crate) struct Node {
     engine: Engine,
-    /// What the engine claims, if it was asked since it was last called.
+    /// The engine's claim, if it was computed since the last input.
     prediction: Option<Option<Prediction>>,
     pub(crate) clock: SimClock,
     pub(crate) routes: Routes,
     pub(crate) journal: Journal,
     pub(crate) checker: Checker,
-    /// To be done by the world; it takes them away.
-    pub(crate) errands: Vec<Errand>,
+    /// Work for the world, which takes it from here.
+    pub(crate) tasks: Vec<Task>,
     stamping: Stamping,
     reading_noise: f64,
-    chance: Chance,
+    rng: Rng,
     open: Vec<(ExchangeId, SocketAddr)>,
-    echoes: VecDeque<Echo>,
-    witness: Option<Box<dyn Witness>>,
+    deferred_inputs: VecDeque<DeferredInput>,
+    trace: Option<Box<dyn Trace>>,
     stopped: bool,
 }
 
@@ -120,67 +124,68 @@ impl Node {
         clock: SimClock,
         checker: Checker,
         (stamping, reading_noise): (Stamping, f64),
-        mut chance: Chance,
-        mut witness: Option<Box<dyn Witness>>,
+        mut rng: Rng,
+        mut trace: Option<Box<dyn Trace>>,
     ) -> Self {
         let now = Now {
             monotonic: clock.monotonic(),
             system: clock.system(),
         };
-        if let Some(witness) = &mut witness {
-            witness.begun(&config, now);
+        if let Some(trace) = &mut trace {
+            trace.start(&config, now);
         }
-        let mut engine = Engine::new(config, now, chance.seed());
-        if witness.is_some() {
+        let mut engine = Engine::new(config, now, rng.seed());
+        if trace.is_some() {
             engine.take_rng_trace();
         }
         Self {
             engine,
-            witness,
+            trace,
             prediction: None,
             clock,
             routes: Routes { v4: true, v6: true },
             journal: Journal::new(),
             checker,
-            errands: Vec::new(),
+            tasks: Vec::new(),
             stamping,
             reading_noise,
-            chance,
+            rng,
             open: Vec::new(),
-            echoes: VecDeque::new(),
+            deferred_inputs: VecDeque::new(),
             stopped: false,
         }
     }
 
-    /// Tells the engine something, and does what it asks for.
-    pub(crate) fn tell(&mut self, at: TrueTime, input: Input<'_>) {
+    /// Passes an input to the engine and executes its outputs.
+    pub(crate) fn handle(&mut self, at: TrueTime, input: Input<'_>) {
         if self.stopped {
             return;
         }
-        self.call(at, input, None);
+        self.call_engine(at, input, None);
         loop {
             while let Some(output) = self.engine.poll_output() {
-                self.carry_out(at, output);
+                self.execute(at, output);
             }
-            match self.echoes.pop_front() {
-                Some(Echo::Sent(exchange, stamp)) => {
-                    self.call(at, Input::Transmitted { exchange, stamp }, None);
+            match self.deferred_inputs.pop_front() {
+                Some(DeferredInput::Sent(exchange, stamp)) => {
+                    self.call_engine(at, Input::Transmitted { exchange, stamp }, None);
                 }
-                Some(Echo::NotSent(exchange, error)) => {
-                    self.call(at, Input::SendFailed { exchange, error }, None);
+                Some(DeferredInput::NotSent(exchange, error)) => {
+                    self.call_engine(at, Input::SendFailed { exchange, error }, None);
                 }
                 None => break,
             }
         }
     }
 
-    /// The last words: whatever comes later is not told any more.
+    /// Shuts the engine down; later inputs are ignored.
     pub(crate) fn shut_down(&mut self, at: TrueTime) {
-        self.tell(at, Input::Shutdown);
+        self.handle(at, Input::Shutdown);
         self.stopped = true;
     }
 
-    /// A datagram from `remote` reaches the socket of `exchange`, if that is still open and connected there.
+    /// Delivers a datagram from `remote` to the socket of `exchange`, if that is open and connected
+    /// to it.
     pub(crate) fn deliver(
         &mut self,
         at: TrueTime,
@@ -204,33 +209,35 @@ impl Node {
             truncated: payload.len() > BUFFER,
             received,
         };
-        self.tell(at, Input::Datagram(datagram));
+        self.handle(at, Input::Datagram(datagram));
     }
 
-    /// How long a datagram lies before a daemon without kernel stamps notices it, in seconds.
+    /// Delay until a daemon without kernel timestamps reads a datagram, in seconds.
     pub(crate) fn reception_delay(&mut self) -> f64 {
         match self.stamping {
-            Stamping::Daemon(mean) => mean * self.chance.exponential(),
+            Stamping::Daemon(mean) => mean * self.rng.exponential(),
             Stamping::Kernel | Stamping::LateKernel(_) => 0.0,
         }
     }
 
-    /// When the engine wants to be called.
+    /// Time at which the engine is to be called.
     pub(crate) fn next_wakeup(&self) -> Option<TrueTime> {
         if self.stopped {
             return None;
         }
-        self.engine.next_wakeup().map(|(at, _)| self.clock.when(at))
+        self.engine
+            .next_wakeup()
+            .map(|(at, _)| self.clock.time_of_reading(at))
     }
 
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        self.engine.snapshot(Now {
+    pub(crate) fn status(&self) -> EngineStatus {
+        self.engine.status(Now {
             monotonic: self.clock.monotonic(),
             system: self.clock.system(),
         })
     }
 
-    /// What the engine claims about the clock now.
+    /// The engine's present claim about the clock.
     pub(crate) fn figures(&mut self) -> Option<ErrorFigures> {
         let engine = &self.engine;
         let prediction = self.prediction.get_or_insert_with(|| engine.prediction());
@@ -241,21 +248,20 @@ impl Node {
         self.stopped || self.journal.halt.is_some()
     }
 
-    fn call(&mut self, at: TrueTime, input: Input<'_>, wanted: Option<&Adjustment>) {
-        self.checker.called(at);
+    fn call_engine(&mut self, at: TrueTime, input: Input<'_>, requested: Option<&Adjustment>) {
+        self.checker.engine_called(at);
         let now = self.now();
         self.prediction = None;
         self.engine.handle(now, input);
-        if let Some(witness) = &mut self.witness {
-            witness.told(&mut self.engine, now, &input, wanted);
+        if let Some(trace) = &mut self.trace {
+            trace.input(&mut self.engine, now, &input, requested);
         }
     }
 
     fn now(&mut self) -> Now {
         let mut system = self.clock.system();
         if self.reading_noise > 0.0 {
-            system =
-                system + NtpDuration::from_seconds_f64(self.reading_noise * self.chance.normal());
+            system = system + NtpDuration::from_seconds_f64(self.reading_noise * self.rng.normal());
         }
         Now {
             monotonic: self.clock.monotonic(),
@@ -263,9 +269,9 @@ impl Node {
         }
     }
 
-    fn carry_out(&mut self, at: TrueTime, output: Output) {
-        if let Some(witness) = &mut self.witness {
-            witness.done(&output);
+    fn execute(&mut self, at: TrueTime, output: Output) {
+        if let Some(trace) = &mut self.trace {
+            trace.output(&output);
         }
         match output {
             Output::Adjust(adjustment) => self.adjust(at, &adjustment),
@@ -277,17 +283,17 @@ impl Node {
             Output::Close(exchange) => self.open.retain(|(id, _)| *id != exchange),
             Output::Resolve { query, host } => {
                 self.journal.lookups += 1;
-                self.errands.push(Errand::Resolve { query, host });
+                self.tasks.push(Task::Resolve { query, host });
             }
             Output::ExchangeKeys { query, host, .. } => {
                 self.journal.key_exchanges.push(at);
-                self.errands.push(Errand::ExchangeKeys { query, host });
+                self.tasks.push(Task::ExchangeKeys { query, host });
             }
             Output::PersistSession { name, session } => {
                 self.journal.sessions.push((name, *session));
             }
             Output::Persist(kept) => self.journal.persisted = Some((at, kept)),
-            Output::Event(event) => self.note(at, event),
+            Output::Event(event) => self.on_event(at, event),
             Output::Completed(_, result) => self.journal.completed.push(result),
             Output::Halt(halt) => self.journal.halt = Some(halt),
         }
@@ -297,13 +303,13 @@ impl Node {
         let applied = self.clock.apply(adjustment);
         self.checker.adjusted(at, adjustment, &applied);
         self.journal.adjusted(at, adjustment, &applied);
-        self.call(at, Input::ClockApplied(applied), Some(adjustment));
+        self.call_engine(at, Input::ClockApplied(applied), Some(adjustment));
     }
 
     fn transmit(&mut self, at: TrueTime, exchange: ExchangeId, remote: SocketAddr, payload: &[u8]) {
         if !self.routes.reach(remote.ip()) {
-            self.echoes
-                .push_back(Echo::NotSent(exchange, SendError::NoRoute));
+            self.deferred_inputs
+                .push_back(DeferredInput::NotSent(exchange, SendError::NoRoute));
             return;
         }
         self.open.push((exchange, remote));
@@ -318,16 +324,17 @@ impl Node {
         match self.stamping {
             Stamping::Kernel => stamp = self.kernel_stamp(),
             Stamping::LateKernel(late) => {
-                self.errands.push(Errand::Stamp {
+                self.tasks.push(Task::Stamp {
                     exchange,
                     stamp: self.kernel_stamp(),
                     at: at + late,
                 });
             }
-            Stamping::Daemon(mean) => leaves = at + mean * self.chance.exponential(),
+            Stamping::Daemon(mean) => leaves = at + mean * self.rng.exponential(),
         }
-        self.echoes.push_back(Echo::Sent(exchange, stamp));
-        self.errands.push(Errand::Send {
+        self.deferred_inputs
+            .push_back(DeferredInput::Sent(exchange, stamp));
+        self.tasks.push(Task::Send {
             exchange,
             remote,
             payload: payload.to_vec(),
@@ -343,7 +350,7 @@ impl Node {
         }
     }
 
-    fn note(&mut self, at: TrueTime, event: Event) {
+    fn on_event(&mut self, at: TrueTime, event: Event) {
         self.checker.event(at, &event);
         self.journal.event(at, event);
     }

@@ -1,20 +1,22 @@
 //! A crystal oscillator.
 //!
-//! Its frequency error, in s/s, is the sum of what crystals do, brought up to date once a second:
+//! Its frequency error, in s/s, is the sum of these parts, updated once a second:
 //!
 //! ```text
 //! y(t) = offset + walk(t) + white(t) + A sin(2 pi t / P) + jumps
 //! ```
 //!
 //! - `offset`: cut and age, tens of ppm;
-//! - `walk`: each second it moves by `wander` x N(0,1) (random-walk frequency noise), the long-term enemy;
-//! - `white`: each second a fresh `white` x N(0,1) (white frequency noise), the short-term one;
+//! - `walk`: each second it moves by `wander` x N(0,1) (random-walk frequency noise), which
+//!   dominates in the long term;
+//! - `white`: each second a new `white` x N(0,1) (white frequency noise), which dominates in the
+//!   short term;
 //! - the sine: the temperature of day and night;
-//! - jumps: a heating that switches on, or what a test wants.
+//! - jumps: a heating that switches on, or a test's script.
 
-use crate::{Chance, TrueTime};
+use crate::{Rng, TrueTime};
 
-/// The laws of an oscillator.
+/// Parameters of an oscillator.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Oscillator {
     /// Constant frequency error, s/s.
@@ -23,61 +25,61 @@ pub struct Oscillator {
     pub wander: f64,
     /// White frequency noise, s/s in each second.
     pub white: f64,
-    /// Periodic change.
+    /// Periodic frequency change.
     pub sine: Option<Sine>,
 }
 
 /// A periodic change of frequency.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sine {
-    /// Largest deviation, s/s.
+    /// Amplitude, s/s.
     pub amplitude: f64,
-    /// Seconds.
+    /// Period, seconds.
     pub period: f64,
 }
 
-/// An oscillator at work.
+/// Running state of an oscillator.
 #[derive(Clone, Debug)]
 pub(crate) struct Crystal {
-    laws: Oscillator,
-    chance: Chance,
-    /// Offset, walk and jumps so far.
+    model: Oscillator,
+    rng: Rng,
+    /// Sum of offset, walk and jumps.
     slow: f64,
     error: f64,
 }
 
 impl Crystal {
-    pub(crate) fn new(laws: Oscillator, chance: Chance) -> Self {
+    pub(crate) fn new(model: Oscillator, rng: Rng) -> Self {
         let mut crystal = Self {
-            laws,
-            chance,
-            slow: laws.offset,
-            error: laws.offset,
+            model,
+            rng,
+            slow: model.offset,
+            error: model.offset,
         };
         crystal.tick(TrueTime::ZERO);
         crystal
     }
 
-    /// The frequency error now, s/s.
+    /// Present frequency error, s/s.
     pub(crate) fn error(&self) -> f64 {
         self.error
     }
 
-    /// A second begins.
+    /// Advances to the next second.
     pub(crate) fn tick(&mut self, now: TrueTime) {
-        if self.laws.wander > 0.0 {
-            self.slow += self.laws.wander * self.chance.normal();
+        if self.model.wander > 0.0 {
+            self.slow += self.model.wander * self.rng.normal();
         }
         self.error = self.slow;
-        if self.laws.white > 0.0 {
-            self.error += self.laws.white * self.chance.normal();
+        if self.model.white > 0.0 {
+            self.error += self.model.white * self.rng.normal();
         }
-        if let Some(Sine { amplitude, period }) = self.laws.sine {
+        if let Some(Sine { amplitude, period }) = self.model.sine {
             self.error += amplitude * (core::f64::consts::TAU * now.as_seconds() / period).sin();
         }
     }
 
-    /// The frequency changes at once, and stays changed.
+    /// Changes the frequency at once and permanently.
     pub(crate) fn jump(&mut self, by: f64) {
         self.slow += by;
         self.error += by;
@@ -90,14 +92,14 @@ mod tests {
 
     #[test]
     fn wander_grows_with_the_root_of_time() {
-        let laws = Oscillator {
+        let model = Oscillator {
             wander: 1e-9,
             ..Oscillator::default()
         };
         let runs = 400;
         let mean_square = (0..runs)
             .map(|seed| {
-                let mut crystal = Crystal::new(laws, Chance::new(seed, 0));
+                let mut crystal = Crystal::new(model, Rng::new(seed, 0));
                 (1..1000)
                     .for_each(|second| crystal.tick(TrueTime::from_seconds(f64::from(second))));
                 crystal.error().powi(2)

@@ -1,11 +1,12 @@
 //! How well a run kept time.
 //!
-//! The clock's true error and what the engine claims about it are taken once a second from the scenario's `settled` on.
+//! The clock's true error and the engine's claims about it are sampled once a second from the
+//! scenario's `settled` on.
 
 use ntp_proto::discipline::ErrorFigures;
-use ntp_proto::engine::Snapshot;
+use ntp_types::status::EngineStatus;
 
-use crate::spread::Spread;
+use crate::histogram::Histogram;
 
 /// Figures of one run.
 #[derive(Clone, Debug)]
@@ -14,30 +15,31 @@ pub struct Report {
     pub rms: f64,
     /// Its largest magnitude, seconds.
     pub maximum: f64,
-    /// Root mean square of the clock's rate error, s/s; slews count.
+    /// Root mean square of the clock's rate error, s/s, slews included.
     pub frequency_rms: f64,
-    /// What its magnitude exceeds one percent of the time, seconds.
+    /// 99th percentile of the magnitude of the error, seconds.
     pub error_99: f64,
-    /// Share of seconds, of those with a claim, in which the truth was inside the bound.
+    /// Share of the seconds with a bound in which the true error was inside it.
     pub bound_coverage: f64,
-    /// Share of them in which it was inside the estimated error.
+    /// Share of those in which the true error was inside the estimated error.
     pub estimate_coverage: f64,
     /// Median bound, seconds.
     pub median_bound: f64,
     /// Median estimated error, seconds.
     pub median_estimate: f64,
-    /// Seconds from the beginning until the error stayed below 10 ms, and below 1 ms; infinite if it did not.
+    /// Seconds from the beginning until the error stayed below 10 ms, and below 1 ms; infinite if
+    /// it did not.
     pub settled_below: (f64, f64),
     /// Requests sent since `settled`.
     pub requests: u64,
-    /// Seconds counted.
+    /// Seconds that the figures cover.
     pub seconds: u64,
     /// Requests sent in the whole run.
-    pub requests_in_all: u64,
-    /// Equal runs have equal ones.
+    pub total_requests: u64,
+    /// Hash of the run; equal runs have equal ones.
     pub fingerprint: u64,
-    /// The engine's state at the end.
-    pub last: Snapshot,
+    /// The engine's status at the end.
+    pub last: EngineStatus,
 }
 
 impl Report {
@@ -47,43 +49,43 @@ impl Report {
     }
 }
 
-/// Sums towards a [`Report`].
+/// Accumulates the figures of a [`Report`].
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct ReportBuilder {
     seconds: u64,
     squares: f64,
     rate_squares: f64,
     maximum: f64,
-    claims: u64,
+    bounds_given: u64,
     inside_bound: u64,
     inside_estimate: u64,
-    errors: Spread,
-    bounds: Spread,
-    estimates: Spread,
+    errors: Histogram,
+    bounds: Histogram,
+    estimates: Histogram,
     requests_before: u64,
-    last_above: (f64, f64),
+    last_exceeded: (f64, f64),
     latest: f64,
 }
 
-impl Tally {
-    /// One second of the whole run.
-    pub(crate) fn second(
+impl ReportBuilder {
+    /// Adds one second of the run. Only those with `counted` enter the figures.
+    pub(crate) fn add_second(
         &mut self,
         at: f64,
         (error, rate): (f64, f64),
         claim: Option<ErrorFigures>,
-        counts: bool,
+        counted: bool,
         requests: u64,
     ) {
         let magnitude = error.abs();
         self.latest = at;
         if magnitude >= 10e-3 {
-            self.last_above.0 = at;
+            self.last_exceeded.0 = at;
         }
         if magnitude >= 1e-3 {
-            self.last_above.1 = at;
+            self.last_exceeded.1 = at;
         }
-        if !counts {
+        if !counted {
             self.requests_before = requests;
             return;
         }
@@ -93,7 +95,7 @@ impl Tally {
         self.maximum = self.maximum.max(magnitude);
         self.errors.add(magnitude);
         if let Some(claim) = claim {
-            self.claims += 1;
+            self.bounds_given += 1;
             let (bound, estimate) = (
                 claim.bound.as_seconds_f64(),
                 claim.estimated_error.as_seconds_f64(),
@@ -105,13 +107,13 @@ impl Tally {
         }
     }
 
-    pub(crate) fn report(&self, requests: u64, fingerprint: u64, last: Snapshot) -> Report {
-        let (seconds, claims) = (self.seconds.max(1) as f64, self.claims.max(1) as f64);
-        let settled = |last_above: f64| {
-            if last_above >= self.latest {
+    pub(crate) fn build(&self, requests: u64, fingerprint: u64, last: EngineStatus) -> Report {
+        let (seconds, bounds_given) = (self.seconds.max(1) as f64, self.bounds_given.max(1) as f64);
+        let settled = |last_exceeded: f64| {
+            if last_exceeded >= self.latest {
                 f64::INFINITY
             } else {
-                last_above
+                last_exceeded
             }
         };
         Report {
@@ -119,14 +121,14 @@ impl Tally {
             maximum: self.maximum,
             frequency_rms: (self.rate_squares / seconds).sqrt(),
             error_99: self.errors.quantile(0.99),
-            bound_coverage: self.inside_bound as f64 / claims,
-            estimate_coverage: self.inside_estimate as f64 / claims,
+            bound_coverage: self.inside_bound as f64 / bounds_given,
+            estimate_coverage: self.inside_estimate as f64 / bounds_given,
             median_bound: self.bounds.quantile(0.5),
             median_estimate: self.estimates.quantile(0.5),
-            settled_below: (settled(self.last_above.0), settled(self.last_above.1)),
+            settled_below: (settled(self.last_exceeded.0), settled(self.last_exceeded.1)),
             requests: requests - self.requests_before,
             seconds: self.seconds,
-            requests_in_all: requests,
+            total_requests: requests,
             fingerprint,
             last,
         }

@@ -1,4 +1,4 @@
-//! What a world is like and what happens in it: data that a test writes down in a few lines.
+//! Description of a world and its script of events: data that a test writes in a few lines.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -10,12 +10,12 @@ use ntp_time::{
     Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum, SystemTime,
 };
 
-use crate::{Attack, ClockLimits, Conduct, Link, Nts, Oscillator, Rules, Server, Stamping};
+use crate::{Attack, Behaviour, ClockLimits, Link, Nts, Oscillator, Rules, Server, Stamping};
 
-/// A world and its story.
+/// A world and its script.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// What it is called in messages.
+    /// Name in messages.
     pub name: String,
     /// UTC at the beginning.
     pub start: SystemTime,
@@ -23,23 +23,23 @@ pub struct Scenario {
     pub node: NodeConfig,
     /// The engine's configuration.
     pub engine: EngineConfig,
-    /// All servers there are, asked or not.
+    /// All servers that exist, polled or not.
     pub servers: Vec<Server>,
-    /// What the resolver knows: names and their addresses, or what it says instead.
+    /// The resolver's answers: names and their addresses, or an error.
     pub names: Vec<(String, Result<Vec<IpAddr>, String>)>,
     /// How long a look-up takes, seconds.
     pub lookup_time: f64,
     /// UTC midnights at whose end a leap second is inserted.
     pub leaps: Vec<SystemTime>,
-    /// Somebody who sends us forgeries.
+    /// An attacker who sends forgeries to the client.
     pub attack: Option<Attack>,
-    /// What happens when, in seconds.
+    /// Events and their times in seconds.
     pub script: Vec<(f64, Action)>,
-    /// How long [`run`](crate::run) plays, seconds.
+    /// Duration of [`run`](crate::run), seconds.
     pub duration: f64,
-    /// From when on the report counts, seconds.
+    /// Time from which on the report counts, seconds.
     pub settled: f64,
-    /// What the checker insists on.
+    /// Invariants that the checker enforces.
     pub rules: Rules,
 }
 
@@ -48,63 +48,63 @@ pub struct Scenario {
 pub struct NodeConfig {
     /// Its crystal.
     pub oscillator: Oscillator,
-    /// How its kernel takes frequencies.
+    /// How its kernel quantises frequencies.
     pub clock: ClockLimits,
     /// How far its clock is ahead of UTC at the beginning.
     pub clock_error: NtpDuration,
-    /// Who stamps its packets.
+    /// What timestamps its packets.
     pub stamping: Stamping,
     /// Noise of the engine's clock readings, seconds.
     pub reading_noise: f64,
 }
 
-/// Something that happens.
+/// An event of the script.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// A server behaves differently from now on.
-    Conduct(usize, Conduct),
-    /// A server's clock is off by this many seconds from now on.
+    /// Changes a server's behaviour.
+    Behaviour(usize, Behaviour),
+    /// Changes the error of a server's clock, in seconds.
     ServerError(usize, f64),
-    /// A server does NTS differently, or not at all, from now on.
+    /// Changes or removes a server's NTS configuration.
     Nts(usize, Option<Nts>),
-    /// The path to a server is another one.
+    /// Changes the path to a server.
     Route(usize, Link),
-    /// The resolver has another answer for a name.
+    /// Changes the resolver's answer for a name.
     Name(String, Result<Vec<IpAddr>, String>),
-    /// There is a route for IPv4, and for IPv6, or none.
+    /// Changes for which address families there is a route.
     Network {
         /// IPv4.
         v4: bool,
         /// IPv6.
         v6: bool,
     },
-    /// The machine's addresses changed, and the shell noticed.
+    /// The machine's addresses change, and the shell notices it.
     AddressesChanged,
-    /// Somebody else sets the clock, by this many seconds.
+    /// Another program steps the clock by this many seconds.
     ForeignStep(f64),
     /// The crystal's frequency jumps, s/s.
     FrequencyJump(f64),
-    /// The machine sleeps, and its clock wakes up wrong.
+    /// The machine is suspended, and its clock is wrong afterwards.
     Suspend {
-        /// For how long, seconds.
+        /// Length of the suspend, seconds.
         seconds: f64,
-        /// How far the clock is off by it afterwards.
+        /// Change of the clock's error by it, seconds.
         error: f64,
     },
-    /// The virtual machine stands still and does not know.
+    /// The virtual machine is paused for this many seconds without noticing it.
     Pause(f64),
-    /// An operator asks for something.
+    /// An operator's command.
     Command(Command),
-    /// The operator changed the configuration, and the daemon reads it again.
+    /// A reload with a changed configuration.
     Reconfigure(Box<EngineConfig>),
-    /// Somebody updated the list of leap seconds, or removed it.
+    /// The list of leap seconds is updated or removed.
     LeapList(Option<LeapTable>),
-    /// The daemon is told to stop.
+    /// The daemon is stopped.
     ShutDown,
 }
 
 impl Scenario {
-    /// A world with a good clock and without servers, at noon of a day in 2026.
+    /// Creates a world with a good clock and without servers, at noon of a day in 2026.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -133,7 +133,7 @@ impl Scenario {
         }
     }
 
-    /// Adds `count` perfect servers and asks each by its address.
+    /// Adds `count` perfect servers and a source by address for each.
     #[must_use]
     pub fn with_servers(mut self, count: usize) -> Self {
         for _ in 0..count {
@@ -143,7 +143,7 @@ impl Scenario {
         self
     }
 
-    /// Adds a server and asks it by its address.
+    /// Adds a server and a source by address for it.
     #[must_use]
     pub fn with_server(mut self, server: Server) -> Self {
         self.engine.sources.push(source_at(server.address));
@@ -151,7 +151,7 @@ impl Scenario {
         self
     }
 
-    /// Adds `count` perfect servers with NTS, and exchanges keys with each by its address.
+    /// Adds `count` perfect servers with NTS, and an NTS source by address for each.
     #[must_use]
     pub fn with_nts_servers(mut self, count: usize) -> Self {
         for _ in 0..count {
@@ -165,9 +165,9 @@ impl Scenario {
         self
     }
 
-    /// Adds `count` perfect servers that only a name leads to.
+    /// Adds `count` perfect servers without a source: they are reached by a name only.
     #[must_use]
-    pub fn with_strangers(mut self, count: usize) -> Self {
+    pub fn with_unconfigured_servers(mut self, count: usize) -> Self {
         for _ in 0..count {
             self.servers
                 .push(Server::new(Self::address(self.servers.len())));
@@ -175,7 +175,7 @@ impl Scenario {
         self
     }
 
-    /// The name leads to these servers, by their numbers.
+    /// Adds a name that resolves to these servers, by their indices.
     #[must_use]
     pub fn with_name(mut self, name: &str, servers: &[usize]) -> Self {
         let addresses = servers
@@ -186,37 +186,37 @@ impl Scenario {
         self
     }
 
-    /// Asks by a name.
+    /// Adds a source.
     #[must_use]
     pub fn with_source(mut self, source: SourceConfig) -> Self {
         self.engine.sources.push(source);
         self
     }
 
-    /// Lets something happen.
+    /// Adds an event to the script.
     #[must_use]
     pub fn at(mut self, seconds: f64, action: Action) -> Self {
         self.script.push((seconds, action));
         self
     }
 
-    /// The clock begins this many seconds ahead of UTC.
+    /// Sets the clock's initial error, in seconds ahead of UTC.
     #[must_use]
-    pub fn clock_off_by(mut self, seconds: f64) -> Self {
+    pub fn with_clock_offset(mut self, seconds: f64) -> Self {
         self.node.clock_error = NtpDuration::from_seconds_f64(seconds);
         self
     }
 
-    /// So many sources must agree.
+    /// Sets the minimum number of agreeing sources.
     #[must_use]
-    pub fn agreeing(mut self, sources: usize) -> Self {
+    pub fn with_minimum_agreeing(mut self, sources: usize) -> Self {
         self.engine.discipline.minimum_agreeing_sources = sources;
         self
     }
 
-    /// Every source is polled within these limits, log2 seconds.
+    /// Sets the poll limits of every source, log2 seconds.
     #[must_use]
-    pub fn polling(mut self, min: i8, max: i8) -> Self {
+    pub fn with_poll_limits(mut self, min: i8, max: i8) -> Self {
         for source in &mut self.engine.sources {
             source.association.limits = PollLimits {
                 min: PollInterval::from_log2(min),
@@ -227,21 +227,21 @@ impl Scenario {
         self
     }
 
-    /// Changes whatever has no name of its own here.
+    /// Changes anything that has no method of its own.
     #[must_use]
-    pub fn but(mut self, change: impl FnOnce(&mut Self)) -> Self {
+    pub fn modify(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
     }
 
-    /// The address of the `index`th server.
+    /// Address of the `index`th server.
     pub fn address(index: usize) -> IpAddr {
         let [.., high, low] = u32::try_from(index + 1).unwrap_or(u32::MAX).to_be_bytes();
         IpAddr::V4(Ipv4Addr::new(198, 18, high, low))
     }
 }
 
-/// A source that is asked by name.
+/// Source configured by name.
 pub fn source(name: &str, kind: SourceKind) -> SourceConfig {
     SourceConfig {
         name: format!("{name}:123"),
@@ -253,7 +253,7 @@ pub fn source(name: &str, kind: SourceKind) -> SourceConfig {
     }
 }
 
-/// A server with which keys are exchanged.
+/// NTS source.
 pub fn nts_source(host: Host) -> SourceConfig {
     let shown = match &host {
         Host::Name(name) => name.clone(),
@@ -269,7 +269,7 @@ pub fn nts_source(host: Host) -> SourceConfig {
     }
 }
 
-/// A server that is asked by address.
+/// Source configured by address.
 pub fn source_at(address: IpAddr) -> SourceConfig {
     SourceConfig {
         name: format!("{address}:123"),

@@ -1,8 +1,8 @@
-//! A time server: right, wrong, or badly behaved.
+//! Simulated time server: correct, wrong or misbehaving.
 //!
-//! Honest replies are drafted by the project's own [`ntp_proto::server`], in the server's own time: true time plus an error that may be
-//! constant, wander, jitter, or be changed by the script. What a [`Conduct`] spoils is spoilt afterwards,
-//! header or octets. A server does not know that it lies; the client must find out.
+//! Replies are composed by the project's own [`ntp_proto::server`], in the server's own time: true
+//! time plus an error that may be constant, wander, jitter, or be changed by the script. A
+//! [`Behaviour`] that corrupts the reply is applied afterwards, to the header or the octets.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -17,29 +17,29 @@ use ntp_time::{
     SystemTime,
 };
 
-use crate::{Chance, Link, Nts, TrueTime};
+use crate::{Link, Nts, Rng, TrueTime};
 
 /// A server and the path to it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Server {
     /// Its address.
     pub address: IpAddr,
-    /// The path.
+    /// Path to it.
     pub link: Link,
-    /// How it behaves.
-    pub conduct: Conduct,
+    /// Behaviour.
+    pub behaviour: Behaviour,
     /// How far its clock is ahead of true time, seconds.
     pub error: f64,
     /// Random walk of its frequency, s/s per sqrt(s).
     pub wander: f64,
-    /// Noise of each of its stamps, seconds.
+    /// Noise of each of its timestamps, seconds.
     pub jitter: f64,
-    /// Mean time from a request's arrival to its reply, seconds.
+    /// Mean time from a request's arrival to its transmit timestamp, seconds.
     pub processing: f64,
-    /// Mean time from its transmit timestamp to the moment at which the reply really leaves, seconds: what a basic reply cannot tell, and an
-    /// interleaved one can.
-    pub departure: f64,
-    /// Whether it knows interleaved mode.
+    /// Mean time from its transmit timestamp to the actual transmission, seconds, which a basic
+    /// reply cannot report and an interleaved one can.
+    pub transmit_delay: f64,
+    /// Whether it supports interleaved mode.
     pub interleaved: bool,
     /// Its stratum.
     pub stratum: u8,
@@ -47,11 +47,11 @@ pub struct Server {
     pub root_delay: f64,
     /// Its own root dispersion, seconds.
     pub root_dispersion: f64,
-    /// What it takes its time from.
+    /// Its reference ID.
     pub reference_id: ReferenceId,
-    /// What it says about leap seconds.
-    pub leap_news: LeapNews,
-    /// Whether and how it does NTS.
+    /// Its announcement of leap seconds.
+    pub leap_announcement: LeapAnnouncement,
+    /// Its NTS configuration, if it supports NTS.
     pub nts: Option<Nts>,
 }
 
@@ -61,86 +61,87 @@ impl Server {
         Self {
             address,
             link: Link::exponential(5e-3, 1e-4),
-            conduct: Conduct::Honest,
+            behaviour: Behaviour::Honest,
             error: 0.0,
             wander: 0.0,
             jitter: 0.0,
             processing: 2e-5,
-            departure: 0.0,
+            transmit_delay: 0.0,
             interleaved: false,
             stratum: 1,
             root_delay: 0.0,
             root_dispersion: 0.0,
             reference_id: ReferenceId::new(*b"GPS\0"),
-            leap_news: LeapNews::Truth,
+            leap_announcement: LeapAnnouncement::Truth,
             nts: None,
         }
     }
 }
 
-/// What a server says about leap seconds.
+/// A server's leap indicator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeapNews {
-    /// That one is inserted at the end of the day, if it is so.
+pub enum LeapAnnouncement {
+    /// Announces a leap second on the day at whose end one is inserted.
     Truth,
-    /// Never anything.
-    Nothing,
-    /// Always that one is inserted.
-    Invention,
+    /// Never announces one.
+    Never,
+    /// Always announces one.
+    Always,
 }
 
-/// What a server does with a request.
+/// How a server handles a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Conduct {
-    /// Answers as well as its clock allows.
+pub enum Behaviour {
+    /// Replies as well as its clock allows.
     Honest,
-    /// Does not answer.
+    /// Does not reply.
     Silent,
-    /// Nobody listens there: the network says so.
+    /// The port is closed; the network reports it as unreachable.
     Refused,
-    /// Answers every request with this kiss code.
+    /// Replies to every request with this kiss code.
     Kiss([u8; 4]),
-    /// Answers with a RATE kiss when less than this many seconds have passed since the request before.
+    /// Replies with a RATE kiss if less than this many seconds have passed since the previous
+    /// request.
     RateBelow(f64),
-    /// Answers, but says that it has no time.
+    /// Replies with the leap indicator "unsynchronised".
     Unsynchronized,
-    /// Answers something that must not be used.
-    Spoilt(Spoilt),
+    /// Replies with something that must not be used.
+    Corrupt(Corruption),
 }
 
-/// Ways to spoil a reply to our own request.
+/// Ways to corrupt a reply to the client's own request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spoilt {
-    /// Cut to 40 octets.
+pub enum Corruption {
+    /// Truncated to 40 octets.
     Short,
-    /// Nothing at all in it.
+    /// An empty datagram.
     Empty,
-    /// Another origin timestamp.
+    /// Wrong origin timestamp.
     WrongOrigin,
-    /// The request sent back.
+    /// The request is sent back.
     WrongMode,
     /// Receive and transmit timestamps zero.
     ZeroTimestamps,
-    /// Sent before it was received.
+    /// Transmit timestamp before the receive timestamp.
     BackwardTimestamps,
     /// Stratum 0 without a kiss code.
     StratumZero,
     /// Stratum 16.
     StratumSixteen,
-    /// A stratum that does not exist.
+    /// An invalid stratum.
     StratumBeyond,
-    /// 16 s from its reference clock.
+    /// Root distance beyond 16 s.
     TooFar,
-    /// Another protocol version.
+    /// Wrong protocol version.
     WrongVersion,
-    /// Octets behind the header that mean nothing.
+    /// Meaningless octets after the header.
     TrailingGarbage,
     /// Far longer than any reply.
     Huge,
 }
 
-impl Spoilt {
-    /// All ways.
+impl Corruption {
+    /// All variants.
     pub const ALL: [Self; 13] = [
         Self::Short,
         Self::Empty,
@@ -157,7 +158,7 @@ impl Spoilt {
         Self::Huge,
     ];
 
-    pub(crate) fn spoil(self, header: &mut Header) {
+    pub(crate) fn corrupt_header(self, header: &mut Header) {
         match self {
             Self::WrongOrigin => {
                 header.origin_timestamp =
@@ -186,7 +187,7 @@ impl Spoilt {
         }
     }
 
-    pub(crate) fn spoil_octets(self, octets: &mut Vec<u8>) {
+    pub(crate) fn corrupt_octets(self, octets: &mut Vec<u8>) {
         match self {
             Self::Short => octets.truncate(40),
             Self::Empty => octets.clear(),
@@ -202,38 +203,38 @@ impl Spoilt {
     }
 }
 
-/// What a server gives back for a request.
+/// Result of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    Nothing,
-    Refusal,
-    /// Leaves at this moment.
+pub(crate) enum Response {
+    None,
+    PortUnreachable,
+    /// Transmitted at this time.
     Reply(TrueTime, Vec<u8>),
 }
 
-/// A server at work.
+/// Running state of a server.
 #[derive(Clone, Debug)]
-pub(crate) struct Host {
+pub(crate) struct SimServer {
     pub(crate) config: Server,
     policy: Arc<Policy>,
     worker: WorkerState,
-    chance: Chance,
-    /// Wander of its frequency, and what that has added to its error.
+    rng: Rng,
+    /// Wander of its frequency, and the error that it has accumulated.
     frequency: f64,
     wandered: f64,
     second: i64,
     last_request: Option<TrueTime>,
-    /// Requests that reached it.
-    pub(crate) asked: u64,
+    /// Number of requests that reached it.
+    pub(crate) requests: u64,
 }
 
-/// A symmetric key that all simulated servers have.
+/// A symmetric key that all simulated servers share.
 pub fn shared_key() -> Option<Key> {
     Key::new(1, Algorithm::Sha1, b"everybody's").ok()
 }
 
-impl Host {
-    pub(crate) fn new(config: Server, chance: Chance) -> Self {
+impl SimServer {
+    pub(crate) fn new(config: Server, rng: Rng) -> Self {
         let policy = Policy {
             interleaved_pairs: if config.interleaved { 64 } else { 0 },
             keys: KeyRing::new(shared_key()).unwrap_or_default(),
@@ -243,31 +244,32 @@ impl Host {
             config,
             worker: WorkerState::new(&policy, 1, [0; 32]),
             policy: Arc::new(policy),
-            chance,
+            rng,
             frequency: 0.0,
             wandered: 0.0,
             second: 0,
             last_request: None,
-            asked: 0,
+            requests: 0,
         }
     }
 
-    /// A request arrives at `now`; `utc` tells UTC at a moment of true time, `leap` whether a leap second is near.
-    pub(crate) fn answer(
+    /// Handles a request that arrives at `now`; `utc` converts true time, `leap` is whether a leap
+    /// second is near.
+    pub(crate) fn handle_request(
         &mut self,
         now: TrueTime,
         utc: impl Fn(TrueTime) -> SystemTime,
         leap: bool,
         request: &[u8],
-    ) -> Answer {
-        self.asked += 1;
+    ) -> Response {
+        self.requests += 1;
         self.wander_until(now);
         let since_last = self.last_request.replace(now).map(|last| now - last);
-        let stamped = now + self.config.processing * self.chance.exponential();
+        let stamped = now + self.config.processing * self.rng.exponential();
         let received = utc(now) + self.stamp_error();
         let sent = (utc(stamped) + self.stamp_error()).max(received);
-        let leaves = if self.config.departure > 0.0 {
-            stamped + self.config.departure * self.chance.exponential()
+        let leaves = if self.config.transmit_delay > 0.0 {
+            stamped + self.config.transmit_delay * self.rng.exponential()
         } else {
             stamped
         };
@@ -286,7 +288,7 @@ impl Host {
             &mut draft,
         );
         if !verdict.is_answer() {
-            return Answer::Nothing;
+            return Response::None;
         }
         if let Some(token) = draft.stamp_token() {
             let left = (utc(leaves) + self.stamp_error()).max(received);
@@ -294,38 +296,38 @@ impl Host {
         }
         let reply = draft.seal(sent);
         let Ok(Packet { mut header, .. }) = Packet::parse(reply) else {
-            return Answer::Nothing;
+            return Response::None;
         };
-        let conduct = match self.config.conduct {
-            Conduct::RateBelow(seconds) if since_last.is_some_and(|since| since < seconds) => {
-                Conduct::Kiss(*b"RATE")
+        let behaviour = match self.config.behaviour {
+            Behaviour::RateBelow(seconds) if since_last.is_some_and(|since| since < seconds) => {
+                Behaviour::Kiss(*b"RATE")
             }
-            conduct => conduct,
+            behaviour => behaviour,
         };
-        match conduct {
-            Conduct::Silent => return Answer::Nothing,
-            Conduct::Refused => return Answer::Refusal,
-            Conduct::Kiss(code) => {
+        match behaviour {
+            Behaviour::Silent => return Response::None,
+            Behaviour::Refused => return Response::PortUnreachable,
+            Behaviour::Kiss(code) => {
                 header.leap = LeapIndicator::Unsynchronized;
                 header.stratum = Stratum::KISS;
                 header.reference_id = ReferenceId::new(code);
             }
-            Conduct::Unsynchronized => header.leap = LeapIndicator::Unsynchronized,
-            Conduct::Spoilt(spoilt) => spoilt.spoil(&mut header),
-            Conduct::Honest | Conduct::RateBelow(_) => {}
+            Behaviour::Unsynchronized => header.leap = LeapIndicator::Unsynchronized,
+            Behaviour::Corrupt(corruption) => corruption.corrupt_header(&mut header),
+            Behaviour::Honest | Behaviour::RateBelow(_) => {}
         }
-        // What is spoilt in the header no longer agrees with what seals it.
+        // A corrupted header no longer matches its authenticator.
         let mut octets = octets_of(&header);
         octets.extend_from_slice(reply.get(Header::LEN..).unwrap_or_default());
-        if let Conduct::Spoilt(spoilt) = conduct {
-            spoilt.spoil_octets(&mut octets);
+        if let Behaviour::Corrupt(corruption) = behaviour {
+            corruption.corrupt_octets(&mut octets);
         }
-        Answer::Reply(leaves, octets)
+        Response::Reply(leaves, octets)
     }
 
     fn stamp_error(&mut self) -> NtpDuration {
         let jitter = if self.config.jitter > 0.0 {
-            self.config.jitter * self.chance.normal()
+            self.config.jitter * self.rng.normal()
         } else {
             0.0
         };
@@ -338,7 +340,7 @@ impl Host {
         }
         while TrueTime::from_nanos((self.second + 1) * 1_000_000_000) <= now {
             self.second += 1;
-            self.frequency += self.config.wander * self.chance.normal();
+            self.frequency += self.config.wander * self.rng.normal();
             self.wandered += self.frequency;
         }
     }
@@ -347,10 +349,10 @@ impl Host {
         let short =
             |seconds: f64| NtpShort::from_duration_ceil(NtpDuration::from_seconds_f64(seconds));
         let claim = Claim {
-            leap: match self.config.leap_news {
-                LeapNews::Truth if leap => LeapIndicator::Insert,
-                LeapNews::Invention => LeapIndicator::Insert,
-                LeapNews::Truth | LeapNews::Nothing => LeapIndicator::None,
+            leap: match self.config.leap_announcement {
+                LeapAnnouncement::Truth if leap => LeapIndicator::Insert,
+                LeapAnnouncement::Always => LeapIndicator::Insert,
+                LeapAnnouncement::Truth | LeapAnnouncement::Never => LeapIndicator::None,
             },
             stratum: Stratum::new(self.config.stratum),
             precision: -30,
@@ -372,10 +374,10 @@ impl Host {
     }
 }
 
-/// Servers without access lists and limits do not care who asks.
+/// Servers without access lists and limits ignore the client's address.
 const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 123);
 
-/// A header on the wire.
+/// Encodes a header.
 pub(crate) fn octets_of(header: &Header) -> Vec<u8> {
     let mut octets = vec![0; Header::LEN];
     let written = header.emit(&mut Writer::new(&mut octets));
@@ -383,7 +385,7 @@ pub(crate) fn octets_of(header: &Header) -> Vec<u8> {
     octets
 }
 
-/// A reply that is plausible in all but its nonce: what an attacker sends.
+/// A reply that is plausible in everything but its nonce, for an attacker.
 pub(crate) fn plausible_reply(origin: NtpTimestamp, time: SystemTime) -> Header {
     Header {
         stratum: Stratum::PRIMARY,
@@ -400,8 +402,8 @@ pub(crate) fn plausible_reply(origin: NtpTimestamp, time: SystemTime) -> Header 
 mod tests {
     use super::*;
 
-    fn ask(config: Server, times: &[f64]) -> Vec<Answer> {
-        let mut host = Host::new(config, Chance::new(1, 0));
+    fn responses(config: Server, times: &[f64]) -> Vec<Response> {
+        let mut server = SimServer::new(config, Rng::new(1, 0));
         let nonce = NtpTimestamp::from_bits(0x0123_4567_89ab_cdef);
         let request = octets_of(&Header {
             transmit_timestamp: nonce,
@@ -410,13 +412,13 @@ mod tests {
         let utc = |at: TrueTime| SystemTime::from_nanos(at.as_nanos());
         times
             .iter()
-            .map(|time| host.answer(TrueTime::from_seconds(*time), utc, false, &request))
+            .map(|time| server.handle_request(TrueTime::from_seconds(*time), utc, false, &request))
             .collect()
     }
 
-    fn header(answer: &Answer) -> Header {
-        match answer {
-            Answer::Reply(_, octets) => Packet::parse(octets).unwrap().header,
+    fn header(response: &Response) -> Header {
+        match response {
+            Response::Reply(_, octets) => Packet::parse(octets).unwrap().header,
             other => panic!("{other:?}"),
         }
     }
@@ -429,8 +431,8 @@ mod tests {
 
     #[test]
     fn stamps_in_its_own_time() {
-        let answer = &ask(server(|server| server.error = 0.05), &[100.0])[0];
-        let received = header(answer).receive_timestamp;
+        let response = &responses(server(|server| server.error = 0.05), &[100.0])[0];
+        let received = header(response).receive_timestamp;
         assert_eq!(
             received - SystemTime::from_nanos(100_050_000_000).to_ntp(),
             NtpDuration::ZERO
@@ -439,13 +441,13 @@ mod tests {
 
     #[test]
     fn a_rate_limit_kisses_only_the_hasty() {
-        let answers = ask(
-            server(|server| server.conduct = Conduct::RateBelow(32.0)),
+        let all = responses(
+            server(|server| server.behaviour = Behaviour::RateBelow(32.0)),
             &[0.0, 16.0, 48.5],
         );
-        let strata: Vec<u8> = answers
+        let strata: Vec<u8> = all
             .iter()
-            .map(|answer| header(answer).stratum.get())
+            .map(|response| header(response).stratum.get())
             .collect();
         assert_eq!(strata, [1, 0, 1]);
     }

@@ -1,8 +1,8 @@
-//! True time: what no program inside the world can read.
+//! True time, which no program inside the world can read.
 //!
-//! The world counts physical time in nanoseconds since its beginning. UTC follows it except where a leap second is inserted: then UTC's
-//! last second is counted twice, as the clocks of servers show it. Deleted leap seconds have never
-//! happened and are left out.
+//! The world counts physical time in nanoseconds since its beginning. UTC follows it except where a
+//! leap second is inserted: UTC's last second is then counted twice, as on the clocks of servers.
+//! Deleted leap seconds have never happened and are not supported.
 
 use core::ops::{Add, Sub};
 
@@ -16,12 +16,12 @@ impl TrueTime {
     /// The beginning.
     pub const ZERO: Self = Self(0);
 
-    /// From nanoseconds since the beginning.
+    /// Converts from nanoseconds since the beginning.
     pub const fn from_nanos(nanos: i64) -> Self {
         Self(nanos)
     }
 
-    /// From seconds since the beginning.
+    /// Converts from seconds since the beginning.
     pub fn from_seconds(seconds: f64) -> Self {
         Self((seconds * 1e9).round() as i64)
     }
@@ -53,7 +53,7 @@ impl Sub for TrueTime {
     }
 }
 
-/// What UTC is at each moment.
+/// Conversion from true time to UTC.
 #[derive(Clone, Debug)]
 pub struct Calendar {
     start: SystemTime,
@@ -61,7 +61,8 @@ pub struct Calendar {
 }
 
 impl Calendar {
-    /// The world begins at `start`; at each of `leaps` a second is inserted.
+    /// Creates the conversion for a world that begins at `start`, with a second inserted at each of
+    /// `leaps`.
     pub fn new(start: SystemTime, leaps: &[TrueTime]) -> Self {
         Self {
             start,
@@ -69,7 +70,7 @@ impl Calendar {
         }
     }
 
-    /// UTC.
+    /// Converts true time to UTC.
     pub fn utc(&self, at: TrueTime) -> SystemTime {
         let inserted = self.leaps.iter().filter(|leap| **leap <= at).count() as i64;
         SystemTime::from_nanos(self.start.as_nanos() + at.as_nanos() - inserted * 1_000_000_000)
@@ -83,7 +84,7 @@ impl Calendar {
             .min_by(f64::total_cmp)
     }
 
-    /// Whether a leap second lies in the coming day: what servers announce.
+    /// Returns whether a leap second is in the coming day, which servers announce.
     pub fn announces_leap(&self, at: TrueTime) -> bool {
         const DAY: f64 = 86_400.0;
         self.leaps
@@ -91,8 +92,8 @@ impl Calendar {
             .any(|leap| (0.0..DAY).contains(&(*leap - at)) && *leap > at)
     }
 
-    /// When UTC reads `time` for the first time, leap seconds left out of account.
-    pub fn moment_of(&self, time: SystemTime) -> TrueTime {
+    /// Returns the time at which UTC first reads `time`, leap seconds disregarded.
+    pub fn true_time_of(&self, time: SystemTime) -> TrueTime {
         TrueTime((time - self.start).as_nanos())
     }
 }

@@ -1,11 +1,11 @@
-//! The world: what happens next, and to whom.
+//! Event loop of the simulation.
 //!
-//! An agenda of coming events in true time, nanoseconds. Next to it stand the engine's own timer and the beat of full seconds, at which
-//! the clock is compared with the truth.
+//! A queue of future events in true time, nanoseconds. The engine's own timer and the full seconds,
+//! at which the clock is compared with true time, are handled beside it.
 //!
 //! ```text
-//! engine -> node -> errands -> path there -> server -> path back -> node -> engine
-//!                                 attacker ------------------------^
+//! engine -> node -> tasks -> outbound path -> server -> inbound path -> node -> engine
+//!                                    attacker ------------------------^
 //! ```
 
 use core::net::SocketAddr;
@@ -13,26 +13,25 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ntp_proto::discipline::ErrorFigures;
-use ntp_proto::engine::{
-    Command, CommandId, ExchangeId, Host as EngineHost, Input, QueryId, SendError, Snapshot,
-};
+use ntp_proto::engine::{Command, CommandId, ExchangeId, Host, Input, QueryId, SendError};
 use ntp_time::{NtpDuration, Stamp};
+use ntp_types::status::EngineStatus;
 
-use crate::agenda::Agenda;
 use crate::attacker::Attacker;
 use crate::checker::Checker;
+use crate::event_queue::EventQueue;
 use crate::key_exchange;
-use crate::link::Pipe;
-use crate::node::{Errand, Node, Routes, Witness};
+use crate::link::Channel;
+use crate::node::{Node, Routes, Task, Trace};
 use crate::oscillator::Crystal;
-use crate::report::Tally;
-use crate::server::{Answer, Host};
-use crate::{Action, Calendar, Chance, Journal, Report, Scenario, SimClock, TrueTime, Violation};
+use crate::report::ReportBuilder;
+use crate::server::{Response, SimServer};
+use crate::{Action, Calendar, Journal, Report, Rng, Scenario, SimClock, TrueTime, Violation};
 
 /// The simulated machine's own address.
 const OUR_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 19, 0, 1));
 
-/// Streams of randomness; servers follow from `SERVERS` on, three each.
+/// Random streams; servers follow from `SERVERS` on, three each.
 mod stream {
     pub(super) const OSCILLATOR: u64 = 0;
     pub(super) const NODE: u64 = 1;
@@ -41,9 +40,9 @@ mod stream {
     pub(super) const SERVERS: u64 = 16;
 }
 
-/// Something that is going to happen.
+/// A future event.
 #[derive(Debug)]
-enum Happening {
+enum ScheduledEvent {
     Request {
         server: usize,
         exchange: ExchangeId,
@@ -55,7 +54,7 @@ enum Happening {
         remote: SocketAddr,
         payload: Vec<u8>,
     },
-    Refusal {
+    PortUnreachable {
         exchange: ExchangeId,
     },
     Stamp {
@@ -68,7 +67,7 @@ enum Happening {
     },
     KeysExchanged {
         query: QueryId,
-        host: EngineHost,
+        host: Host,
     },
     Script(usize),
     WakeUp {
@@ -79,13 +78,13 @@ enum Happening {
 
 /// A server with its paths.
 #[derive(Debug)]
-struct Place {
-    host: Host,
-    there: Pipe,
-    back: Pipe,
+struct SimHost {
+    server: SimServer,
+    outbound: Channel,
+    inbound: Channel,
 }
 
-/// A scenario being played.
+/// A running scenario.
 #[derive(Debug)]
 pub struct World {
     name: String,
@@ -93,46 +92,43 @@ pub struct World {
     now: TrueTime,
     calendar: Calendar,
     node: Node,
-    places: Vec<Place>,
+    hosts: Vec<SimHost>,
     by_address: BTreeMap<IpAddr, usize>,
     names: BTreeMap<String, Result<Vec<IpAddr>, String>>,
     lookup_time: f64,
     attacker: Option<Attacker>,
-    /// Where session keys come from.
-    key_chance: Chance,
+    /// Random numbers for session keys.
+    key_rng: Rng,
     script: Vec<Action>,
-    agenda: Agenda<Happening>,
+    event_queue: EventQueue<ScheduledEvent>,
     next_second: TrueTime,
-    next_look: TrueTime,
+    next_check: TrueTime,
     settled: TrueTime,
-    begun: bool,
-    /// The machine sleeps until then.
+    started: bool,
+    /// The machine is suspended until then.
     asleep: Option<TrueTime>,
-    tally: Tally,
+    report_builder: ReportBuilder,
 }
 
 impl World {
-    /// Sets the scene. Nothing has happened yet.
+    /// Creates the world, without running it.
     pub fn new(scenario: &Scenario, seed: u64) -> Self {
-        Self::set(scenario, seed, None)
+        Self::build(scenario, seed, None)
     }
 
-    /// The same, with somebody who sees what the engine is told and what it puts out.
-    pub fn witnessed(scenario: &Scenario, seed: u64, witness: Box<dyn Witness>) -> Self {
-        Self::set(scenario, seed, Some(witness))
+    /// Creates the world, with an observer of the engine's inputs and outputs.
+    pub fn with_trace(scenario: &Scenario, seed: u64, trace: Box<dyn Trace>) -> Self {
+        Self::build(scenario, seed, Some(trace))
     }
 
-    fn set(scenario: &Scenario, seed: u64, witness: Option<Box<dyn Witness>>) -> Self {
+    fn build(scenario: &Scenario, seed: u64, trace: Option<Box<dyn Trace>>) -> Self {
         let start = Calendar::new(scenario.start, &[]);
         let leaps: Vec<TrueTime> = scenario
             .leaps
             .iter()
-            .map(|leap| start.moment_of(*leap))
+            .map(|leap| start.true_time_of(*leap))
             .collect();
-        let crystal = Crystal::new(
-            scenario.node.oscillator,
-            Chance::new(seed, stream::OSCILLATOR),
-        );
+        let crystal = Crystal::new(scenario.node.oscillator, Rng::new(seed, stream::OSCILLATOR));
         let clock = SimClock::new(
             crystal,
             scenario.node.clock,
@@ -144,20 +140,19 @@ impl World {
             clock,
             Checker::new(scenario.rules, &scenario.engine),
             (scenario.node.stamping, scenario.node.reading_noise),
-            Chance::new(seed, stream::NODE),
-            witness,
+            Rng::new(seed, stream::NODE),
+            trace,
         );
-        let places: Vec<Place> = scenario
+        let hosts: Vec<SimHost> = scenario
             .servers
             .iter()
             .enumerate()
             .map(|(index, server)| {
-                let chance =
-                    |part: u64| Chance::new(seed, stream::SERVERS + 3 * index as u64 + part);
-                Place {
-                    host: Host::new(*server, chance(0)),
-                    there: Pipe::new(server.link.there, chance(1)),
-                    back: Pipe::new(server.link.back, chance(2)),
+                let rng = |part: u64| Rng::new(seed, stream::SERVERS + 3 * index as u64 + part);
+                SimHost {
+                    server: SimServer::new(*server, rng(0)),
+                    outbound: Channel::new(server.link.outbound, rng(1)),
+                    inbound: Channel::new(server.link.inbound, rng(2)),
                 }
             })
             .collect();
@@ -167,49 +162,49 @@ impl World {
             now: TrueTime::ZERO,
             calendar: Calendar::new(scenario.start, &leaps),
             node,
-            by_address: places
+            by_address: hosts
                 .iter()
                 .enumerate()
-                .map(|(index, place)| (place.host.config.address, index))
+                .map(|(index, host)| (host.server.config.address, index))
                 .collect(),
-            places,
+            hosts,
             names: scenario.names.iter().cloned().collect(),
             lookup_time: scenario.lookup_time,
             attacker: scenario
                 .attack
-                .map(|attack| Attacker::new(attack, Chance::new(seed, stream::ATTACKER))),
-            key_chance: Chance::new(seed, stream::KEY_EXCHANGE),
+                .map(|attack| Attacker::new(attack, Rng::new(seed, stream::ATTACKER))),
+            key_rng: Rng::new(seed, stream::KEY_EXCHANGE),
             script: Vec::new(),
-            agenda: Agenda::new(),
+            event_queue: EventQueue::new(),
             next_second: TrueTime::ZERO,
-            next_look: TrueTime::ZERO,
+            next_check: TrueTime::ZERO,
             settled: TrueTime::from_seconds(scenario.settled),
-            begun: false,
+            started: false,
             asleep: None,
-            tally: Tally::default(),
+            report_builder: ReportBuilder::default(),
         };
         for (at, action) in &scenario.script {
             let index = world.script.len();
             world.script.push(action.clone());
-            world.put(TrueTime::from_seconds(*at), Happening::Script(index));
+            world.schedule(TrueTime::from_seconds(*at), ScheduledEvent::Script(index));
         }
         world
     }
 
-    /// Plays until `end`, in seconds since the beginning.
+    /// Runs until `end`, in seconds since the beginning.
     ///
     /// # Errors
-    /// As soon as something that must always hold does not.
+    /// Returns the first violated invariant.
     pub fn run(&mut self, end: f64) -> Result<(), Violation> {
         let end = TrueTime::from_seconds(end);
-        if !core::mem::replace(&mut self.begun, true) {
+        if !core::mem::replace(&mut self.started, true) {
             self.node
-                .tell(self.now, Input::LocalAddresses(&[OUR_ADDRESS]));
-            self.node.tell(self.now, Input::Tick);
-            self.run_errands();
+                .handle(self.now, Input::LocalAddresses(&[OUR_ADDRESS]));
+            self.node.handle(self.now, Input::Tick);
+            self.run_tasks();
         }
         loop {
-            let queued = self.agenda.next();
+            let queued = self.event_queue.next_time();
             let wake = match self.asleep {
                 Some(_) => None,
                 None => self.node.next_wakeup().map(|at| at.max(self.now)),
@@ -230,19 +225,19 @@ impl World {
             if next == self.next_second {
                 self.second();
             } else if queued == Some(next) {
-                if let Some(what) = self.agenda.take() {
-                    self.happen(what);
+                if let Some(event) = self.event_queue.pop() {
+                    self.process(event);
                 }
             } else {
-                self.node.tell(next, Input::Tick);
+                self.node.handle(next, Input::Tick);
             }
-            self.run_errands();
-            self.look();
+            self.run_tasks();
+            self.check();
             self.verdict()?;
         }
     }
 
-    /// The clock's true error now, in seconds; positive is ahead.
+    /// The clock's true error, in seconds; positive is ahead.
     pub fn error(&self) -> f64 {
         self.node.clock.error(self.calendar.utc(self.now))
     }
@@ -257,73 +252,73 @@ impl World {
         self.now.as_seconds()
     }
 
-    /// The engine's state.
-    pub fn snapshot(&self) -> Snapshot {
-        self.node.snapshot()
+    /// The engine's status.
+    pub fn status(&self) -> EngineStatus {
+        self.node.status()
     }
 
-    /// What the engine says about the clock's error; None while it cannot say anything.
+    /// The engine's claim about the clock's error; `None` while it has none.
     pub fn figures(&mut self) -> Option<ErrorFigures> {
         self.node.figures()
     }
 
-    /// What happened so far.
+    /// History of the run so far.
     pub fn journal(&self) -> &Journal {
         &self.node.journal
     }
 
-    /// Requests that reached the `index`th server.
+    /// Number of requests that reached the `index`th server.
     pub fn requests_to(&self, index: usize) -> u64 {
-        self.places[index].host.asked
+        self.hosts[index].server.requests
     }
 
-    /// Figures so far.
+    /// Report on the run so far.
     pub fn report(&self) -> Report {
         let journal = &self.node.journal;
-        self.tally
-            .report(journal.requests, journal.fingerprint(), self.snapshot())
+        self.report_builder
+            .build(journal.requests, journal.fingerprint(), self.status())
     }
 
-    // ---- the course of things
+    // ---- events
 
-    fn put(&mut self, at: TrueTime, what: Happening) {
-        self.agenda.put(at.max(self.now), what);
+    fn schedule(&mut self, at: TrueTime, event: ScheduledEvent) {
+        self.event_queue.push(at.max(self.now), event);
     }
 
     fn second(&mut self) {
         self.next_second = self.now + 1.0;
-        let figures = self.claim();
-        let counts = self.now >= self.settled;
-        self.tally.second(
+        let figures = self.checked_figures();
+        let counted = self.now >= self.settled;
+        self.report_builder.add_second(
             self.now.as_seconds(),
             (self.error(), self.node.clock.rate_error()),
             figures,
-            counts,
+            counted,
             self.node.journal.requests,
         );
     }
 
-    /// Lets the checker compare claims and truth: whenever the engine was told something, and in full now and then.
-    fn look(&mut self) {
-        if self.node.checker.take_stirred() {
-            self.claim();
+    /// Runs the checks: the bound after every input, the whole status at intervals.
+    fn check(&mut self) {
+        if self.node.checker.take_engine_called() {
+            self.checked_figures();
         }
-        let every = self.node.checker.rules().look_every;
-        if every <= 0.0 || self.now < self.next_look || !self.can_be_asked() {
+        let interval = self.node.checker.rules().check_interval;
+        if interval <= 0.0 || self.now < self.next_check || !self.is_awake() {
             return;
         }
-        self.next_look = self.now + every;
-        let snapshot = self.snapshot();
-        self.node.checker.look(self.now, &snapshot);
+        self.next_check = self.now + interval;
+        let status = self.status();
+        self.node.checker.check_status(self.now, &status);
     }
 
-    fn can_be_asked(&self) -> bool {
+    fn is_awake(&self) -> bool {
         !self.node.is_over() && self.asleep.is_none()
     }
 
-    /// What the engine claims about the clock, compared with the truth.
-    fn claim(&mut self) -> Option<ErrorFigures> {
-        if !self.can_be_asked() {
+    /// Returns the engine's claim about the clock, compared with true time.
+    fn checked_figures(&mut self) -> Option<ErrorFigures> {
+        if !self.is_awake() {
             return None;
         }
         let figures = self.node.figures()?;
@@ -331,26 +326,26 @@ impl World {
         let error = self.error();
         self.node
             .checker
-            .claim(self.now, error, leap, figures.bound);
+            .check_bound(self.now, error, leap, figures.bound);
         Some(figures)
     }
 
     fn verdict(&self) -> Result<(), Violation> {
-        match self.node.checker.found() {
+        match self.node.checker.violation() {
             None => Ok(()),
-            Some((at, what)) => Err(Violation {
+            Some((at, message)) => Err(Violation {
                 scenario: self.name.clone(),
                 seed: self.seed,
                 at: at.as_seconds(),
-                what: what.clone(),
+                message: message.clone(),
             }),
         }
     }
 
-    fn happen(&mut self, what: Happening) {
-        match what {
-            Happening::Script(index) => self.act(self.script[index].clone()),
-            Happening::Request {
+    fn process(&mut self, event: ScheduledEvent) {
+        match event {
+            ScheduledEvent::Script(index) => self.act(self.script[index].clone()),
+            ScheduledEvent::Request {
                 server,
                 exchange,
                 remote,
@@ -358,34 +353,34 @@ impl World {
             } => {
                 self.serve(server, exchange, remote, &payload);
             }
-            Happening::WakeUp { slept, error } => {
+            ScheduledEvent::WakeUp { slept, error } => {
                 self.asleep = None;
                 self.node.clock.step(NtpDuration::from_seconds_f64(error));
-                self.node.tell(
+                self.node.handle(
                     self.now,
                     Input::Suspended(NtpDuration::from_seconds_f64(slept)),
                 );
             }
-            // A sleeping machine loses what is sent to it; what it knows already waits.
-            Happening::Reply { .. } if self.asleep.is_some() => {}
-            Happening::Resolved { .. }
-            | Happening::KeysExchanged { .. }
-            | Happening::Stamp { .. }
-            | Happening::Refusal { .. }
+            // A suspended machine loses datagrams; what it has already received waits.
+            ScheduledEvent::Reply { .. } if self.asleep.is_some() => {}
+            ScheduledEvent::Resolved { .. }
+            | ScheduledEvent::KeysExchanged { .. }
+            | ScheduledEvent::Stamp { .. }
+            | ScheduledEvent::PortUnreachable { .. }
                 if self.asleep.is_some() =>
             {
                 let later = self.asleep.unwrap_or(self.now);
-                self.put(later, what);
+                self.schedule(later, event);
             }
-            Happening::Reply {
+            ScheduledEvent::Reply {
                 exchange,
                 remote,
                 payload,
             } => {
                 self.node.deliver(self.now, exchange, remote, &payload);
             }
-            Happening::Refusal { exchange } => {
-                self.node.tell(
+            ScheduledEvent::PortUnreachable { exchange } => {
+                self.node.handle(
                     self.now,
                     Input::SendFailed {
                         exchange,
@@ -393,24 +388,28 @@ impl World {
                     },
                 );
             }
-            Happening::Stamp { exchange, stamp } => {
+            ScheduledEvent::Stamp { exchange, stamp } => {
                 self.node
-                    .tell(self.now, Input::Transmitted { exchange, stamp });
+                    .handle(self.now, Input::Transmitted { exchange, stamp });
             }
-            Happening::Resolved { query, host } => {
-                let nobody = Err("no such name".to_owned());
-                let result = self.names.get(&host).unwrap_or(&nobody);
-                let result = result.as_ref().map(Vec::as_slice).map_err(ntp_proto::engine::ExternalError::from);
-                self.node.tell(self.now, Input::Resolved { query, result });
+            ScheduledEvent::Resolved { query, host } => {
+                let unknown = Err("no such name".to_owned());
+                let result = self.names.get(&host).unwrap_or(&unknown);
+                let result = result
+                    .as_ref()
+                    .map(Vec::as_slice)
+                    .map_err(ntp_proto::engine::ExternalError::from);
+                self.node
+                    .handle(self.now, Input::Resolved { query, result });
             }
-            Happening::KeysExchanged { query, host } => self.exchange_keys(query, &host),
+            ScheduledEvent::KeysExchanged { query, host } => self.exchange_keys(query, &host),
         }
     }
 
-    fn exchange_keys(&mut self, query: QueryId, host: &EngineHost) {
+    fn exchange_keys(&mut self, query: QueryId, host: &Host) {
         let address = match host {
-            EngineHost::Address(address) => Ok(*address),
-            EngineHost::Name(name) => match self.names.get(name) {
+            Host::Address(address) => Ok(*address),
+            Host::Name(name) => match self.names.get(name) {
                 Some(Ok(addresses)) => addresses.first().copied().ok_or("no address".to_owned()),
                 Some(Err(error)) => Err(error.clone()),
                 None => Err("no such name".to_owned()),
@@ -418,54 +417,56 @@ impl World {
         };
         let result = address.and_then(|address| {
             let server = self.by_address.get(&address);
-            let nts = server.and_then(|index| self.places[*index].host.config.nts);
-            let nts = nts.ok_or("nobody exchanges keys there")?;
-            nts.exchange(address, &mut self.key_chance)
+            let nts = server.and_then(|index| self.hosts[*index].server.config.nts);
+            let nts = nts.ok_or("no key exchange at this address")?;
+            nts.exchange(address, &mut self.key_rng)
         });
-        let result = result.as_ref().map_err(ntp_proto::engine::ExternalError::from);
+        let result = result
+            .as_ref()
+            .map_err(ntp_proto::engine::ExternalError::from);
         self.node
-            .tell(self.now, Input::KeyExchanged { query, result });
+            .handle(self.now, Input::KeyExchanged { query, result });
     }
 
     fn serve(&mut self, server: usize, exchange: ExchangeId, remote: SocketAddr, payload: &[u8]) {
         let leap = self.calendar.announces_leap(self.now);
         let calendar = &self.calendar;
-        let place = &mut self.places[server];
-        match place
-            .host
-            .answer(self.now, |at| calendar.utc(at), leap, payload)
+        let host = &mut self.hosts[server];
+        match host
+            .server
+            .handle_request(self.now, |at| calendar.utc(at), leap, payload)
         {
-            Answer::Nothing => {}
-            Answer::Refusal => {
-                let arrivals: Vec<_> = place.back.carry(self.now).collect();
+            Response::None => {}
+            Response::PortUnreachable => {
+                let arrivals: Vec<_> = host.inbound.transmit(self.now).collect();
                 for at in arrivals {
-                    self.put(at, Happening::Refusal { exchange });
+                    self.schedule(at, ScheduledEvent::PortUnreachable { exchange });
                 }
             }
-            Answer::Reply(leaves, reply) => {
+            Response::Reply(leaves, reply) => {
                 if let Some(attacker) = &mut self.attacker {
-                    attacker.overhear(remote, &reply);
+                    attacker.record_reply(remote, &reply);
                 }
                 let damaged = self
                     .attacker
                     .as_mut()
                     .and_then(|attacker| attacker.damage(self.now, &reply));
-                let arrivals: Vec<_> = place.back.carry(leaves).collect();
+                let arrivals: Vec<_> = host.inbound.transmit(leaves).collect();
                 for at in arrivals {
                     let at = at + self.node.reception_delay();
                     if let Some(payload) = damaged.clone() {
-                        self.put(
+                        self.schedule(
                             at,
-                            Happening::Reply {
+                            ScheduledEvent::Reply {
                                 exchange,
                                 remote,
                                 payload,
                             },
                         );
                     }
-                    self.put(
+                    self.schedule(
                         at,
-                        Happening::Reply {
+                        ScheduledEvent::Reply {
                             exchange,
                             remote,
                             payload: reply.clone(),
@@ -476,28 +477,28 @@ impl World {
         }
     }
 
-    fn run_errands(&mut self) {
-        for errand in core::mem::take(&mut self.node.errands) {
-            match errand {
-                Errand::Send {
+    fn run_tasks(&mut self) {
+        for task in core::mem::take(&mut self.node.tasks) {
+            match task {
+                Task::Send {
                     exchange,
                     remote,
                     payload,
                     leaves,
                 } => self.send(exchange, remote, &payload, leaves),
-                Errand::Stamp {
+                Task::Stamp {
                     exchange,
                     stamp,
                     at,
-                } => self.put(at, Happening::Stamp { exchange, stamp }),
-                Errand::ExchangeKeys { query, host } => self.put(
+                } => self.schedule(at, ScheduledEvent::Stamp { exchange, stamp }),
+                Task::ExchangeKeys { query, host } => self.schedule(
                     self.now + key_exchange::DURATION,
-                    Happening::KeysExchanged { query, host },
+                    ScheduledEvent::KeysExchanged { query, host },
                 ),
-                Errand::Resolve { query, host } => {
-                    self.put(
+                Task::Resolve { query, host } => {
+                    self.schedule(
                         self.now + self.lookup_time,
-                        Happening::Resolved { query, host },
+                        ScheduledEvent::Resolved { query, host },
                     );
                 }
             }
@@ -511,9 +512,9 @@ impl World {
             .as_mut()
             .map(|attacker| attacker.on_request(leaves, utc, exchange, (remote, payload)));
         for (at, exchange, payload) in forgeries.unwrap_or_default() {
-            self.put(
+            self.schedule(
                 at,
-                Happening::Reply {
+                ScheduledEvent::Reply {
                     exchange,
                     remote,
                     payload,
@@ -523,11 +524,11 @@ impl World {
         let Some(server) = self.by_address.get(&remote.ip()).copied() else {
             return;
         };
-        let arrivals: Vec<_> = self.places[server].there.carry(leaves).collect();
+        let arrivals: Vec<_> = self.hosts[server].outbound.transmit(leaves).collect();
         for at in arrivals {
-            self.put(
+            self.schedule(
                 at,
-                Happening::Request {
+                ScheduledEvent::Request {
                     server,
                     exchange,
                     remote,
@@ -539,52 +540,54 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Conduct(server, conduct) => self.places[server].host.config.conduct = conduct,
-            Action::ServerError(server, error) => self.places[server].host.config.error = error,
-            Action::Nts(server, nts) => self.places[server].host.config.nts = nts,
+            Action::Behaviour(server, behaviour) => {
+                self.hosts[server].server.config.behaviour = behaviour;
+            }
+            Action::ServerError(server, error) => self.hosts[server].server.config.error = error,
+            Action::Nts(server, nts) => self.hosts[server].server.config.nts = nts,
             Action::Route(server, link) => {
-                self.places[server].there.law = link.there;
-                self.places[server].back.law = link.back;
+                self.hosts[server].outbound.model = link.outbound;
+                self.hosts[server].inbound.model = link.inbound;
             }
             Action::Name(name, result) => {
                 self.names.insert(name, result);
             }
             Action::Network { v4, v6 } => self.node.routes = Routes { v4, v6 },
             Action::AddressesChanged => {
-                self.node.checker.hurried(self.now);
+                self.node.checker.allow_fast_polls(self.now);
                 self.node
-                    .tell(self.now, Input::LocalAddresses(&[OUR_ADDRESS]));
+                    .handle(self.now, Input::LocalAddresses(&[OUR_ADDRESS]));
             }
             Action::ForeignStep(by) => {
-                self.node.checker.disturbed();
+                self.node.checker.clock_disturbed();
                 self.node.clock.step(NtpDuration::from_seconds_f64(by));
             }
             Action::FrequencyJump(by) => self.node.clock.jump_frequency(by),
             Action::Suspend { seconds, error } => {
-                self.node.checker.disturbed();
+                self.node.checker.clock_disturbed();
                 let until = self.now + seconds;
                 self.asleep = Some(until);
-                self.put(
+                self.schedule(
                     until,
-                    Happening::WakeUp {
+                    ScheduledEvent::WakeUp {
                         slept: seconds,
                         error,
                     },
                 );
             }
-            Action::Pause(seconds) => self.node.clock.lose(seconds),
+            Action::Pause(seconds) => self.node.clock.pause(seconds),
             Action::Command(command) => {
                 let steps = matches!(command, Command::Step { .. });
-                self.node.checker.commanded(self.now, steps);
+                self.node.checker.operator_command(self.now, steps);
                 self.node
-                    .tell(self.now, Input::Command(CommandId(0), &command));
+                    .handle(self.now, Input::Command(CommandId(0), &command));
             }
             Action::Reconfigure(config) => {
-                self.node.checker.commanded(self.now, false);
+                self.node.checker.operator_command(self.now, false);
                 self.node
-                    .tell(self.now, Input::Reconfigure(CommandId(0), &config));
+                    .handle(self.now, Input::Reconfigure(CommandId(0), &config));
             }
-            Action::LeapList(table) => self.node.tell(self.now, Input::LeapList(table.as_ref())),
+            Action::LeapList(table) => self.node.handle(self.now, Input::LeapList(table.as_ref())),
             Action::ShutDown => self.node.shut_down(self.now),
         }
     }

@@ -1,23 +1,23 @@
-//! What else happens to a clock: others set it, machines sleep, crystals jump, paths change.
+//! Disturbances of the clock: steps by others, suspends, frequency jumps, route changes.
 
 use ntp_proto::engine::Event;
 use ntp_sim::{Action, Link, Scenario, World, run};
 
-/// Plays `action` at 3000 s into a settled world.
+/// Runs `action` at 3000 s in a settled world.
 fn after(action: Action) -> Scenario {
     Scenario::new("disturbance")
         .with_servers(4)
         .at(3000.0, action)
-        .but(|world| {
+        .modify(|world| {
             world.duration = 6000.0;
-            world.rules.look_every = 4.0;
+            world.rules.check_interval = 4.0;
         })
 }
 
 fn disturbances(world: &World) -> Vec<f64> {
     world
         .journal()
-        .when(|event| matches!(event, Event::ClockDisturbed { .. }))
+        .event_times(|event| matches!(event, Event::ClockDisturbed { .. }))
 }
 
 #[test]
@@ -48,32 +48,33 @@ fn a_foreign_step_is_noticed_survived_and_corrected() {
     }
 }
 
-/// A source that answers again only in minutes was shown with the seconds of a clock that is gone.
+/// A source that answered again only minutes later was shown with the seconds of the clock before
+/// the step.
 #[test]
-fn offsets_measured_before_a_step_are_told_of_the_clock_after_it() {
+fn offsets_measured_before_a_step_are_reported_relative_to_the_clock_after_it() {
     for by in [10.0, -3.0] {
         let mut world = World::new(&after(Action::ForeignStep(by)), 1);
-        let mut looks = 0;
+        let mut checks = 0;
         world.run(2999.0).unwrap();
-        for look in 1..=400 {
-            world.run(2999.0 + f64::from(look) / 10.0).unwrap();
+        for tick in 1..=400 {
+            world.run(2999.0 + f64::from(tick) / 10.0).unwrap();
             let noticed = !disturbances(&world).is_empty();
             if !noticed || world.error().abs() > 1e-3 {
                 continue;
             }
-            looks += 1;
-            for source in world.snapshot().sources {
-                let offset = source.measured.unwrap().offset.as_seconds_f64();
+            checks += 1;
+            for source in world.status().sources {
+                let offset = source.measurement.unwrap().offset.as_seconds_f64();
                 assert!(offset.abs() < 2e-3, "{by} s: {} {offset}", source.name);
             }
         }
-        assert!(looks > 50, "{looks}");
+        assert!(checks > 50, "{checks}");
     }
 }
 
 #[test]
-fn a_small_foreign_step_is_corrected_though_nobody_could_notice_it() {
-    let scenario = after(Action::ForeignStep(0.006)).but(|world| world.rules.bound = false);
+fn an_undetectably_small_foreign_step_is_corrected() {
+    let scenario = after(Action::ForeignStep(0.006)).modify(|world| world.rules.bound = false);
     let mut world = World::new(&scenario, 1);
     world.run(3001.0).unwrap();
     assert!(world.error() > 5e-3);
@@ -95,7 +96,7 @@ fn a_suspend_is_noticed_survived_and_corrected() {
         assert_eq!(
             world
                 .journal()
-                .when(|event| matches!(event, Event::Resumed { .. }))
+                .event_times(|event| matches!(event, Event::Resumed { .. }))
                 .len(),
             1
         );
@@ -106,9 +107,10 @@ fn a_suspend_is_noticed_survived_and_corrected() {
 }
 
 #[test]
-fn a_virtual_machine_that_stood_still_unawares_is_set_right() {
-    let scenario = after(Action::Pause(30.0)).but(|world| {
-        // Both clocks stood still: nothing shows before the servers are heard, and no bound can know.
+fn a_hidden_pause_of_a_virtual_machine_is_corrected() {
+    let scenario = after(Action::Pause(30.0)).modify(|world| {
+        // Both clocks stood still: nothing shows before the next replies, and no bound can cover
+        // it.
         world.rules.bound = false;
         world.rules.no_steps = false;
     });
@@ -125,7 +127,7 @@ fn a_virtual_machine_that_stood_still_unawares_is_set_right() {
 #[test]
 fn a_frequency_jump_of_20_ppm_is_followed() {
     // Beyond the drift allowance, so the bound may fail for a poll interval.
-    let scenario = after(Action::FrequencyJump(20e-6)).but(|world| world.rules.bound = false);
+    let scenario = after(Action::FrequencyJump(20e-6)).modify(|world| world.rules.bound = false);
     for seed in 0..3 {
         let report = run(&scenario, seed).unwrap();
         assert!(
@@ -142,25 +144,25 @@ fn a_frequency_jump_of_20_ppm_is_followed() {
 }
 
 #[test]
-fn a_longer_route_is_told_from_a_wrong_clock() {
+fn a_longer_route_is_distinguished_from_a_wrong_clock() {
     let mut scenario = Scenario::new("route change")
         .with_servers(1)
-        .agreeing(1)
-        .polling(6, 6);
+        .with_minimum_agreeing(1)
+        .with_poll_limits(6, 6);
     let link = scenario.servers[0].link;
     scenario = scenario
         .at(30_000.0, Action::Route(0, link.longer(5e-3)))
-        .but(|world| {
+        .modify(|world| {
             world.duration = 45_000.0;
             world.settled = 20_000.0;
-            world.rules.look_every = 8.0;
+            world.rules.check_interval = 8.0;
         });
     let report = run(&scenario, 1).unwrap();
     assert!(report.maximum < 5e-4, "{:e}", report.maximum);
 }
 
 #[test]
-fn an_hour_without_network_costs_little() {
+fn an_hour_without_network_causes_little_error() {
     let scenario = Scenario::new("outage")
         .with_servers(4)
         .at(
@@ -171,11 +173,11 @@ fn an_hour_without_network_costs_little() {
             },
         )
         .at(23_600.0, Action::Network { v4: true, v6: true })
-        .but(|world| {
+        .modify(|world| {
             world.node.oscillator.wander = 1e-10;
             world.duration = 26_000.0;
             world.settled = 20_000.0;
-            world.rules.look_every = 4.0;
+            world.rules.check_interval = 4.0;
         });
     let report = run(&scenario, 1).unwrap();
     assert!(report.maximum < 1e-3, "{:e}", report.maximum);
@@ -193,20 +195,20 @@ fn after_days_without_a_source_the_clock_is_not_called_synchronised() {
                 v6: false,
             },
         )
-        .but(|world| {
+        .modify(|world| {
             world.node.oscillator.wander = 1e-11;
             world.duration = 300_000.0;
-            world.rules.look_every = 64.0;
+            world.rules.check_interval = 64.0;
         });
     let mut world = World::new(&scenario, 1);
     world.run(20_000.0).unwrap();
-    assert!(world.snapshot().system.synchronized);
+    assert!(world.status().system.synchronized);
     world.run(300_000.0).unwrap();
-    assert!(!world.snapshot().system.synchronized);
+    assert!(!world.status().system.synchronized);
     assert_eq!(
         world
             .journal()
-            .when(|event| matches!(event, Event::SynchronizationLost { .. }))
+            .event_times(|event| matches!(event, Event::SynchronizationLost { .. }))
             .len(),
         1
     );
@@ -228,34 +230,35 @@ fn a_clock_that_was_set_while_no_source_answers_is_not_called_synchronised() {
     let mut world = World::new(&scenario, 1);
     world.run(3999.0).unwrap();
     assert!(
-        world.snapshot().system.synchronized,
+        world.status().system.synchronized,
         "a quarter of an hour without a source is nothing"
     );
     world.run(4017.0).unwrap();
-    assert!(!world.snapshot().system.synchronized);
+    assert!(!world.status().system.synchronized);
     assert_eq!(
         world.clock().status().map(|status| status.leap),
         Some(ntp_time::LeapIndicator::Unsynchronized)
     );
     world.run(6200.0).unwrap();
     assert!(
-        world.snapshot().system.synchronized && world.error().abs() < 1e-3,
+        world.status().system.synchronized && world.error().abs() < 1e-3,
         "{}",
         world.error()
     );
 }
 
 #[test]
-fn a_route_that_hides_more_than_it_moves_is_not_taken_for_the_clock() {
+fn an_asymmetric_route_change_is_not_attributed_to_the_clock() {
     let usual = Link::exponential(20e-3, 1e-4);
     let mut crossed = usual;
-    crossed.back.length += 6e-3;
+    crossed.inbound.length += 6e-3;
     let scenario = Scenario::new("crossed route")
         .with_servers(1)
-        .agreeing(1)
-        .but(|world| world.servers[0].link = usual)
+        .with_minimum_agreeing(1)
+        .modify(|world| world.servers[0].link = usual)
         .at(10_000.0, Action::Route(0, usual.longer(4e-3)))
-        // 4 ms shorter there, 2 ms longer back: the delay moves by 2 ms, the middle of it by 3 ms.
+        // 4 ms shorter outbound, 2 ms longer inbound: the delay changes by 2 ms, the offset by 3
+        // ms.
         .at(30_000.0, Action::Route(0, crossed));
     for seed in 0..3 {
         let mut world = World::new(&scenario, seed);

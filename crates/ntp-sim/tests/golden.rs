@@ -1,10 +1,12 @@
-//! Results of the main worlds, rounded: whoever changes the clock algorithm sees here what became better or worse.
+//! Golden results of the main worlds, rounded: they show what a change of the clock algorithm
+//! improves or worsens.
 //!
-//! One run each, two significant digits, so the figures scatter by some percent around those of `cargo xtask accuracy`. A change is
-//! no failure by itself: look at the whole table (`cargo xtask accuracy --quick`) before writing a new figure down.
+//! One run each, two significant digits, so the figures scatter by some percent around those of
+//! `cargo xtask accuracy`. A change is not a failure by itself: check the whole table (`cargo xtask
+//! accuracy --quick`) before updating a figure.
 
-use ntp_sim::anchors::Other;
-use ntp_sim::further::Further;
+use ntp_sim::reference::ReferenceWorld;
+use ntp_sim::varied::VariedWorld;
 use ntp_sim::{Report, Scenario, World, run};
 
 /// RMS error, largest error and RMS frequency error.
@@ -28,7 +30,7 @@ fn check(worlds: impl Iterator<Item = (Scenario, [&'static str; 3])>) {
 }
 
 #[test]
-fn the_grid_is_kept_as_well_as_ever() {
+fn grid_results_are_unchanged() {
     let cells = [
         (1e-6, 1e-10, ["3.0e-7", "1.4e-6", "1.5e-8"]),
         (1e-6, 1e-7, ["2.1e-5", "1.2e-4", "3.6e-6"]),
@@ -40,23 +42,23 @@ fn the_grid_is_kept_as_well_as_ever() {
     check(
         cells
             .into_iter()
-            .map(|(queue, wander, expected)| (Scenario::anchor(queue, wander), expected)),
+            .map(|(queue, wander, expected)| (Scenario::reference(queue, wander), expected)),
     );
 }
 
 #[test]
-fn other_worlds_are_kept_as_well_as_ever() {
+fn reference_world_results_are_unchanged() {
     let worlds = [
-        (Other::OneWay, ["7.1e-6", "5.3e-5", "1.2e-7"]),
-        (Other::Loss, ["2.1e-5", "6.4e-5", "1.3e-7"]),
-        (Other::Flips, ["2.7e-5", "4.0e-4", "1.0e-6"]),
-        (Other::HeavyTail, ["7.3e-6", "4.3e-5", "1.1e-7"]),
-        (Other::LongerRoute, ["1.4e-5", "4.6e-5", "1.4e-7"]),
-        (Other::FourBiased, ["4.5e-5", "1.4e-4", "4.3e-7"]),
+        (ReferenceWorld::OneWay, ["7.1e-6", "5.3e-5", "1.2e-7"]),
+        (ReferenceWorld::Loss, ["2.1e-5", "6.4e-5", "1.3e-7"]),
+        (ReferenceWorld::Flips, ["2.7e-5", "4.0e-4", "1.0e-6"]),
+        (ReferenceWorld::HeavyTail, ["7.3e-6", "4.3e-5", "1.1e-7"]),
+        (ReferenceWorld::LongerRoute, ["1.4e-5", "4.6e-5", "1.4e-7"]),
+        (ReferenceWorld::FourBiased, ["4.5e-5", "1.4e-4", "4.3e-7"]),
     ];
-    // Half of the usual length is enough to notice.
+    // Half of the usual length is enough to notice a change.
     check(worlds.into_iter().map(|(other, expected)| {
-        let world = other.scenario().but(|world| {
+        let world = other.scenario().modify(|world| {
             world.duration = world.duration.min(60_000.0);
         });
         (world, expected)
@@ -64,23 +66,23 @@ fn other_worlds_are_kept_as_well_as_ever() {
 }
 
 #[test]
-fn worlds_that_nothing_was_tuned_to_are_kept_as_well_as_ever() {
+fn varied_world_results_are_unchanged() {
     let worlds = [
-        (Further::Pareto, ["3.3e-5", "1.4e-4", "2.2e-7"]),
-        (Further::WiFi, ["1.4e-4", "6.2e-4", "2.2e-6"]),
-        (Further::HourlySine, ["3.6e-5", "1.9e-4", "8.7e-7"]),
-        (Further::Routes, ["6.0e-5", "3.3e-4", "1.5e-6"]),
-        (Further::ComeAndGo, ["1.0e-4", "3.6e-4", "5.3e-7"]),
+        (VariedWorld::Pareto, ["3.3e-5", "1.4e-4", "2.2e-7"]),
+        (VariedWorld::WiFi, ["1.4e-4", "6.2e-4", "2.2e-6"]),
+        (VariedWorld::HourlySine, ["3.6e-5", "1.9e-4", "8.7e-7"]),
+        (VariedWorld::Routes, ["6.0e-5", "3.3e-4", "1.5e-6"]),
+        (VariedWorld::ComeAndGo, ["1.0e-4", "3.6e-4", "5.3e-7"]),
     ];
     check(
         worlds
             .into_iter()
-            .map(|(further, expected)| (further.scenario(), expected)),
+            .map(|(varied, expected)| (varied.scenario(), expected)),
     );
 }
 
 #[test]
-fn a_cold_start_is_over_in_seconds() {
+fn a_cold_start_settles_in_seconds() {
     let settled = |queue, offset| {
         let scenario = Scenario::cold_start(queue, offset, 100e-6, None);
         let mut world = World::new(&scenario, 1);

@@ -1,7 +1,7 @@
-//! Strangers who send what they like, and servers that answer nonsense.
+//! Attackers, and servers that send invalid replies.
 
 use ntp_proto::engine::Event;
-use ntp_sim::{Action, Attack, Conduct, Forgery, Scenario, Server, Spoilt, Stamping, World};
+use ntp_sim::{Action, Attack, Behaviour, Corruption, Forgery, Scenario, Server, Stamping, World};
 
 const ATTACK: Attack = Attack {
     from: 0.0,
@@ -11,17 +11,17 @@ const ATTACK: Attack = Attack {
     forgery: Forgery::GuessedNonce,
 };
 
-/// What is known of time, to the bit.
+/// Everything that the engine has learned about time, to the bit.
 fn knowledge(world: &World) -> String {
-    let snapshot = world.snapshot();
-    let sources: Vec<_> = snapshot
+    let status = world.status();
+    let sources: Vec<_> = status
         .sources
         .iter()
-        .map(|source| (source.state, source.measured, source.poll, source.reach))
+        .map(|source| (source.state, source.measurement, source.poll, source.reach))
         .collect();
     format!(
         "{:?} {sources:?} {:?} {:?}",
-        snapshot.system,
+        status.system,
         world.clock().system(),
         world.clock().correction()
     )
@@ -34,104 +34,101 @@ fn knowledge_after(scenario: &Scenario, seconds: f64) -> String {
 }
 
 #[test]
-fn forgeries_of_every_kind_leave_no_trace_in_what_is_known() {
+fn forgeries_do_not_change_the_engine_state() {
     let peaceful = Scenario::new("forgeries")
         .with_servers(4)
-        .but(|world| world.rules.look_every = 16.0);
+        .modify(|world| world.rules.check_interval = 16.0);
     let expected = knowledge_after(&peaceful, 2000.0);
-    let spoilt = Spoilt::ALL.map(Forgery::Spoilt);
+    let corruption = Corruption::ALL.map(Forgery::Corrupt);
     for forgery in
-        spoilt
+        corruption
             .into_iter()
             .chain([Forgery::GuessedNonce, Forgery::GuessedKiss, Forgery::Replay])
     {
         let attacked = peaceful
             .clone()
-            .but(|world| world.attack = Some(Attack { forgery, ..ATTACK }));
+            .modify(|world| world.attack = Some(Attack { forgery, ..ATTACK }));
         assert_eq!(knowledge_after(&attacked, 2000.0), expected, "{forgery:?}");
     }
 }
 
 #[test]
-fn a_server_that_answers_nonsense_is_worth_as_much_as_a_silent_one() {
-    let with = |conduct| {
+fn a_server_with_invalid_replies_equals_a_silent_one() {
+    let with = |behaviour| {
         let server = Server {
-            conduct,
+            behaviour,
             error: 17.0,
             ..Server::new(Scenario::address(0))
         };
         Scenario::new("nonsense")
             .with_server(server)
             .with_servers(3)
-            .but(|world| world.rules.look_every = 16.0)
+            .modify(|world| world.rules.check_interval = 16.0)
     };
-    let expected = knowledge_after(&with(Conduct::Silent), 2000.0);
-    for spoilt in Spoilt::ALL {
+    let expected = knowledge_after(&with(Behaviour::Silent), 2000.0);
+    for corruption in Corruption::ALL {
         assert_eq!(
-            knowledge_after(&with(Conduct::Spoilt(spoilt)), 2000.0),
+            knowledge_after(&with(Behaviour::Corrupt(corruption)), 2000.0),
             expected,
-            "{spoilt:?}"
+            "{corruption:?}"
         );
     }
 }
 
 #[test]
-fn a_server_that_turns_to_nonsense_is_let_go_and_comes_back() {
-    for spoilt in Spoilt::ALL {
+fn a_server_with_temporarily_invalid_replies_is_dropped_and_recovers() {
+    for corruption in Corruption::ALL {
         let scenario = Scenario::new("passing nonsense")
             .with_servers(4)
-            .at(1000.0, Action::Conduct(0, Conduct::Spoilt(spoilt)))
-            .at(3000.0, Action::Conduct(0, Conduct::Honest))
-            .polling(4, 6)
-            .but(|world| world.rules.look_every = 16.0);
+            .at(1000.0, Action::Behaviour(0, Behaviour::Corrupt(corruption)))
+            .at(3000.0, Action::Behaviour(0, Behaviour::Honest))
+            .with_poll_limits(4, 6)
+            .modify(|world| world.rules.check_interval = 16.0);
         let mut world = World::new(&scenario, 1);
         world.run(3000.0).unwrap();
-        assert!(world.error().abs() < 1e-3, "{spoilt:?}");
+        assert!(world.error().abs() < 1e-3, "{corruption:?}");
         world.run(4500.0).unwrap();
-        assert!(
-            world.snapshot().sources[0].reach.is_reachable(),
-            "{spoilt:?}"
-        );
+        assert!(world.status().sources[0].reach != 0, "{corruption:?}");
     }
 }
 
 #[test]
-fn a_flood_of_a_hundred_thousand_datagrams_is_one_message_an_hour() {
+fn a_flood_of_datagrams_logs_one_message_an_hour() {
     let scenario = Scenario::new("flood")
         .with_servers(1)
-        .agreeing(1)
-        .polling(6, 6)
-        .but(|world| {
+        .with_minimum_agreeing(1)
+        .with_poll_limits(6, 6)
+        .modify(|world| {
             world.attack = Some(Attack {
                 datagrams: 2500,
                 within: 9e-3,
                 ..ATTACK
             });
-            world.rules.look_every = 0.0;
+            world.rules.check_interval = 0.0;
         });
     let mut world = World::new(&scenario, 1);
     world.run(3500.0).unwrap();
-    let counters = world.snapshot().sources[0].counters;
+    let counters = world.status().sources[0].packets;
     assert!(counters.bogus > 100_000, "{counters:?}");
     assert!(
         counters.accepted + 1 >= counters.sent,
         "every request was answered all the same: {counters:?}"
     );
-    let told = world
+    let messages = world
         .journal()
-        .when(|event| matches!(event, Event::ReplyRejected { .. }));
-    assert_eq!(told.len(), 1, "{told:?}");
+        .event_times(|event| matches!(event, Event::ReplyRejected { .. }));
+    assert_eq!(messages.len(), 1, "{messages:?}");
     assert!(world.error().abs() < 1e-3);
 }
 
 #[test]
-fn doubled_and_overtaken_replies_do_no_harm() {
+fn duplicated_and_reordered_replies_are_harmless() {
     for stamping in [
         Stamping::Kernel,
         Stamping::LateKernel(0.02),
         Stamping::Daemon(2e-5),
     ] {
-        let scenario = Scenario::new("doubles").with_servers(4).but(|world| {
+        let scenario = Scenario::new("doubles").with_servers(4).modify(|world| {
             for server in &mut world.servers {
                 server.link = server.link.with(|direction| {
                     direction.duplication = 0.3;
@@ -142,7 +139,7 @@ fn doubled_and_overtaken_replies_do_no_harm() {
             world.node.stamping = stamping;
             world.duration = 6000.0;
             world.settled = 2000.0;
-            world.rules.look_every = 4.0;
+            world.rules.check_interval = 4.0;
         });
         let report = ntp_sim::run(&scenario, 1).unwrap();
         assert!(report.maximum < 5e-4, "{stamping:?}: {:e}", report.maximum);

@@ -1,25 +1,25 @@
-//! Interleaved mode: what it is worth, and that nothing is lost by asking for it.
+//! Interleaved mode: its benefit, and that requesting it costs nothing.
 
 use ntp_sim::{Link, Report, Scenario, Server, run};
 
-/// A server across a quiet switch, whose replies leave late by a millisecond in the mean after they were stamped: a
-/// virtual machine, or a busy one.
+/// A server behind a quiet switch whose replies leave a millisecond on average after their transmit
+/// timestamp: a virtual machine, or a busy one.
 fn late(interleaved: bool) -> Server {
     Server {
         link: Link::exponential(5e-5, 5e-6),
-        departure: 1e-3,
+        transmit_delay: 1e-3,
         interleaved,
         ..Server::new(Scenario::address(0))
     }
 }
 
-fn world(server: Server, asks: bool) -> Scenario {
+fn world(server: Server, interleaved: bool) -> Scenario {
     Scenario::new("a server whose replies leave late")
         .with_server(server)
-        .agreeing(1)
-        .but(|world| {
+        .with_minimum_agreeing(1)
+        .modify(|world| {
             for source in &mut world.engine.sources {
-                source.association.interleaved = asks;
+                source.association.interleaved = interleaved;
             }
             world.duration = 20_000.0;
             world.settled = 5_000.0;
@@ -31,10 +31,15 @@ fn report(scenario: &Scenario, seed: u64) -> Report {
 }
 
 #[test]
-fn stamps_of_the_departure_make_a_late_server_a_good_one() {
+fn interleaved_mode_removes_the_transmit_delay_of_a_server() {
     for (min, max) in [(2, 2), (4, 10)] {
         for seed in 0..3 {
-            let of = |asks| report(&world(late(true), asks).polling(min, max), seed);
+            let of = |interleaved| {
+                report(
+                    &world(late(true), interleaved).with_poll_limits(min, max),
+                    seed,
+                )
+            };
             let (basic, interleaved) = (of(false), of(true));
             assert!(!basic.last.sources[0].interleaved);
             assert!(interleaved.last.sources[0].interleaved);
@@ -50,29 +55,29 @@ fn stamps_of_the_departure_make_a_late_server_a_good_one() {
 }
 
 #[test]
-fn a_server_without_the_mode_is_as_good_as_without_asking() {
+fn a_server_without_interleaved_mode_is_used_as_in_basic_mode() {
     for seed in 0..3 {
-        let of = |asks| report(&world(late(false), asks), seed);
-        let (plain, asked) = (of(false), of(true));
-        assert!(!asked.last.sources[0].interleaved);
+        let of = |interleaved| report(&world(late(false), interleaved), seed);
+        let (plain, attempted) = (of(false), of(true));
+        assert!(!attempted.last.sources[0].interleaved);
         assert!(
-            asked.rms < 1.5 * plain.rms,
+            attempted.rms < 1.5 * plain.rms,
             "{:e} {:e}",
-            asked.rms,
+            attempted.rms,
             plain.rms
         );
-        assert!(asked.requests < plain.requests + plain.requests / 5);
+        assert!(attempted.requests < plain.requests + plain.requests / 5);
     }
 }
 
 #[test]
-fn a_lossy_path_falls_back_and_comes_back() {
+fn interleaved_mode_falls_back_and_recovers_on_a_lossy_path() {
     for seed in 0..3 {
         let server = Server {
             link: late(true).link.with(|direction| direction.loss = 0.1),
             ..late(true)
         };
-        let of = |asks| report(&world(server, asks).polling(4, 6), seed);
+        let of = |interleaved| report(&world(server, interleaved).with_poll_limits(4, 6), seed);
         let (basic, interleaved) = (of(false), of(true));
         assert!(
             interleaved.rms * 2.0 < basic.rms,

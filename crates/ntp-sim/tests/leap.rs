@@ -1,9 +1,9 @@
-//! The leap second: announced by the servers or a list, carried out by the kernel, noticed and understood by the engine; or slewed, or
-//! smeared.
+//! Leap seconds: announced by the servers or a list, inserted by the kernel and recognised by the
+//! engine; or slewed, or smeared.
 
 use ntp_proto::engine::Event;
 use ntp_proto::leap::{LeapHandling, LeapTable};
-use ntp_sim::{Action, LeapNews, Scenario, World};
+use ntp_sim::{Action, LeapAnnouncement, Scenario, World};
 use ntp_time::{LeapIndicator, NtpDuration, SystemTime};
 
 /// 2028-06-30T22:00:00Z and the midnight that follows.
@@ -13,11 +13,11 @@ const MIDNIGHT: f64 = 2.0 * 3600.0;
 fn leap_night() -> Scenario {
     Scenario::new("leap second")
         .with_servers(4)
-        .polling(4, 6)
-        .but(|world| {
+        .with_poll_limits(4, 6)
+        .modify(|world| {
             world.start = EVENING;
             world.leaps = vec![EVENING + ntp_time::NtpDuration::from_seconds(2 * 3600)];
-            world.rules.look_every = 4.0;
+            world.rules.check_interval = 4.0;
         })
 }
 
@@ -28,7 +28,7 @@ fn an_announced_leap_second_disturbs_nothing() {
     for seed in 0..10 {
         let mut world = World::new(&leap_night(), seed);
         world.run(MIDNIGHT - 60.0).unwrap();
-        assert_eq!(world.snapshot().system.leap, LeapIndicator::Insert);
+        assert_eq!(world.status().system.leap, LeapIndicator::Insert);
         for minute in 0..60 {
             world
                 .run(MIDNIGHT + 2.0 + 60.0 * f64::from(minute))
@@ -42,7 +42,7 @@ fn an_announced_leap_second_disturbs_nothing() {
         let journal = world.journal();
         assert_eq!(
             journal
-                .when(|event| matches!(
+                .event_times(|event| matches!(
                     event,
                     Event::LeapSecond {
                         leap: LeapIndicator::Insert,
@@ -54,7 +54,7 @@ fn an_announced_leap_second_disturbs_nothing() {
         );
         assert_eq!(
             journal
-                .when(|event| matches!(event, Event::ClockDisturbed { .. }))
+                .event_times(|event| matches!(event, Event::ClockDisturbed { .. }))
                 .len(),
             0
         );
@@ -63,32 +63,32 @@ fn an_announced_leap_second_disturbs_nothing() {
             "{:?}",
             journal.steps
         );
-        assert_eq!(world.snapshot().system.leap, LeapIndicator::None);
+        assert_eq!(world.status().system.leap, LeapIndicator::None);
     }
 }
 
 #[test]
-fn a_leap_second_that_only_a_minority_announces_is_not_made() {
-    let scenario = leap_night().but(|world| {
+fn a_leap_second_announced_by_a_minority_is_not_inserted() {
+    let scenario = leap_night().modify(|world| {
         world.leaps.clear();
-        world.servers[1].leap_news = LeapNews::Invention;
+        world.servers[1].leap_announcement = LeapAnnouncement::Always;
     });
     let mut world = World::new(&scenario, 1);
     world.run(MIDNIGHT + 600.0).unwrap();
     assert!(
         world
             .journal()
-            .when(|event| matches!(event, Event::LeapSecond { .. }))
+            .event_times(|event| matches!(event, Event::LeapSecond { .. }))
             .is_empty()
     );
     assert!(world.error().abs() < 1e-3);
 }
 
 #[test]
-fn a_leap_second_that_nobody_announced_is_found_out_and_survived() {
-    let scenario = leap_night().but(|world| {
+fn an_unannounced_leap_second_is_detected_and_corrected() {
+    let scenario = leap_night().modify(|world| {
         for server in &mut world.servers {
-            server.leap_news = LeapNews::Nothing;
+            server.leap_announcement = LeapAnnouncement::Never;
         }
         world.rules.bound = false;
         world.rules.no_steps = false;
@@ -98,87 +98,87 @@ fn a_leap_second_that_nobody_announced_is_found_out_and_survived() {
     assert!(world.error().abs() < 1e-3, "{}", world.error());
 }
 
-/// A list that has this midnight's leap second and is valid for half a year more.
+/// A list with this midnight's leap second, valid for half a year more.
 const LIST: &str = "#@ 4070563200\n3692217600 37\n4055011200 38\n";
-/// One that has not.
+/// A list without it.
 const EMPTY_LIST: &str = "#@ 4070563200\n3692217600 37\n";
 
 fn with_list(text: &str) -> Scenario {
     let table = LeapTable::parse(text).unwrap();
-    leap_night().but(|world| world.script.push((1.0, Action::LeapList(Some(table)))))
+    leap_night().modify(|world| world.script.push((1.0, Action::LeapList(Some(table)))))
 }
 
 fn leap_seconds(world: &World) -> usize {
     let journal = world.journal();
     journal
-        .when(|event| matches!(event, Event::LeapSecond { .. }))
+        .event_times(|event| matches!(event, Event::LeapSecond { .. }))
         .len()
 }
 
 #[test]
-fn what_all_servers_announce_and_the_list_has_not_is_not_made() {
-    let scenario = with_list(EMPTY_LIST).but(|world| {
+fn a_leap_second_missing_from_the_list_is_not_inserted() {
+    let scenario = with_list(EMPTY_LIST).modify(|world| {
         world.leaps.clear();
         for server in &mut world.servers {
-            server.leap_news = LeapNews::Invention;
+            server.leap_announcement = LeapAnnouncement::Always;
         }
     });
     let mut world = World::new(&scenario, 3);
     world.run(MIDNIGHT - 60.0).unwrap();
-    let system = world.snapshot().system;
+    let system = world.status().system;
     assert_eq!(system.leap, LeapIndicator::None);
     assert_eq!(system.tai_offset, Some(37));
     world.run(MIDNIGHT + 600.0).unwrap();
     assert_eq!(leap_seconds(&world), 0);
     assert!(world.error().abs() < 1e-3);
-    let told = world
+    let reports = world
         .journal()
-        .when(|event| matches!(event, Event::LeapContradicted(_)))
+        .event_times(|event| matches!(event, Event::LeapSecondContradicted { .. }))
         .len();
-    assert!((1..=3).contains(&told), "once an hour, {told} times");
+    assert!((1..=3).contains(&reports), "once an hour, {reports} times");
 }
 
 #[test]
-fn what_the_list_has_needs_no_announcement() {
-    let scenario = with_list(LIST).but(|world| {
+fn a_leap_second_in_the_list_needs_no_announcement() {
+    let scenario = with_list(LIST).modify(|world| {
         for server in &mut world.servers {
-            server.leap_news = LeapNews::Nothing;
+            server.leap_announcement = LeapAnnouncement::Never;
         }
     });
     for seed in 0..4 {
         let mut world = World::new(&scenario, seed);
         world.run(MIDNIGHT + 600.0).unwrap();
         assert_eq!(leap_seconds(&world), 1);
-        assert_eq!(world.snapshot().system.tai_offset, Some(38));
+        assert_eq!(world.status().system.tai_offset, Some(38));
         assert!(world.error().abs() < 1e-3);
     }
 }
 
 #[test]
 fn nothing_is_announced_before_the_last_day_of_the_month() {
-    let scenario = leap_night().but(|world| {
+    let scenario = leap_night().modify(|world| {
         world.start = EVENING - NtpDuration::from_seconds(86_400);
         world.leaps.clear();
         for server in &mut world.servers {
-            server.leap_news = LeapNews::Invention;
+            server.leap_announcement = LeapAnnouncement::Always;
         }
     });
     let mut world = World::new(&scenario, 1);
     world.run(MIDNIGHT - 60.0).unwrap();
-    assert_eq!(world.snapshot().system.leap, LeapIndicator::None);
+    assert_eq!(world.status().system.leap, LeapIndicator::None);
     world.run(MIDNIGHT + 600.0).unwrap();
     assert_eq!(leap_seconds(&world), 0, "at the wrong midnight");
 }
 
 #[test]
-fn a_slewed_leap_second_is_made_up_for_without_a_step() {
-    let scenario = leap_night().but(|world| {
+fn a_slewed_leap_second_needs_no_step() {
+    let scenario = leap_night().modify(|world| {
         world.engine.leap_handling = LeapHandling::Slew;
     });
     for seed in 0..4 {
         let mut world = World::new(&scenario, seed);
         world.run(MIDNIGHT - 60.0).unwrap();
-        assert_eq!(world.snapshot().system.leap, LeapIndicator::Insert);
+        assert_eq!(world.status().system.leap, LeapIndicator::Insert);
         world.run(MIDNIGHT + 5.0).unwrap();
         assert!((world.error() - 1.0).abs() < 0.01, "{}", world.error());
         assert_eq!(leap_seconds(&world), 1);
@@ -196,14 +196,14 @@ fn a_slewed_leap_second_is_made_up_for_without_a_step() {
 fn a_smeared_leap_second_takes_from_noon_to_noon() {
     const NOON: f64 = 2.0 * 3600.0;
     const DAY: f64 = 86_400.0;
-    let scenario = leap_night().but(|world| {
+    let scenario = leap_night().modify(|world| {
         world.start = EVENING - NtpDuration::from_seconds(12 * 3600);
         world.engine.leap_handling = LeapHandling::Smear;
     });
     for seed in 0..4 {
         let mut world = World::new(&scenario, seed);
         for quarter in 0..=60 {
-            // Not at the very moment of the jump, when nobody can say on which side of it we are.
+            // Not at the very moment of the jump, when it is undefined which side of it applies.
             let at = 900.0 + 1800.0 * f64::from(quarter);
             world.run(at).unwrap();
             let smeared = ((at - NOON) / DAY).clamp(0.0, 1.0);
@@ -214,10 +214,10 @@ fn a_smeared_leap_second_takes_from_noon_to_noon() {
                 (error - expected).abs() < 1e-3,
                 "seed {seed}, at {at}: {error} instead of {expected}"
             );
-            let system = world.snapshot().system;
+            let system = world.status().system;
             assert_eq!(system.leap, LeapIndicator::None, "clients must not leap");
             assert!((system.smear.as_seconds_f64() - expected).abs() < 1e-3);
-            assert!(system.bound.as_seconds_f64() >= error.abs());
+            assert!(system.error_bound.unwrap().as_seconds_f64() >= error.abs());
         }
         assert_eq!(leap_seconds(&world), 1);
         let steps = &world.journal().steps;

@@ -1,7 +1,7 @@
-//! What an operator changes while the daemon runs, and what must go on undisturbed meanwhile.
+//! Changes by an operator at run time, and what must continue undisturbed.
 
-use ntp_proto::discipline::{SelectionOptions, PanicThreshold, SourceState};
-use ntp_proto::engine::{Command, CommandOutcome, EngineConfig, Refusal, Snapshot, SourceKind};
+use ntp_proto::discipline::{PanicThreshold, SelectionOptions, SourceState};
+use ntp_proto::engine::{Command, CommandOutcome, EngineConfig, Refusal, SourceKind};
 use ntp_sim::{Action, Scenario, World, source, source_at};
 use ntp_time::{NtpDuration, PollInterval, PollLimits};
 
@@ -10,20 +10,20 @@ fn name(index: usize) -> String {
 }
 
 fn states(world: &World) -> Vec<(String, SourceState)> {
-    let sources = world.snapshot().sources;
-    let state = |source: &ntp_proto::engine::SourceSnapshot| (source.name.clone(), source.state);
+    let sources = world.status().sources;
+    let state = |source: &ntp_types::status::SourceStatus| (source.name.clone(), source.state);
     sources.iter().map(state).collect()
 }
 
-fn ids(snapshot: &Snapshot) -> Vec<u32> {
-    snapshot.sources.iter().map(|source| source.id.0).collect()
+fn ids(status: &ntp_types::status::EngineStatus) -> Vec<u32> {
+    status.sources.iter().map(|source| source.id.0).collect()
 }
 
 #[test]
-fn a_source_that_is_added_is_selected_and_one_that_is_removed_is_asked_no_more() {
+fn added_sources_are_selected_and_removed_sources_are_not_polled() {
     let scenario = Scenario::new("add and remove")
         .with_servers(3)
-        .with_strangers(1)
+        .with_unconfigured_servers(1)
         .at(
             500.0,
             Action::Command(Command::Add(source_at(Scenario::address(3)))),
@@ -34,10 +34,10 @@ fn a_source_that_is_added_is_selected_and_one_that_is_removed_is_asked_no_more()
     world.run(1400.0).unwrap();
     assert!(states(&world).contains(&(name(3), SourceState::Selected)));
     world.run(1500.5).unwrap();
-    let asked = world.requests_to(3);
+    let requests = world.requests_to(3);
     world.run(5000.0).unwrap();
-    assert_eq!(world.requests_to(3), asked);
-    assert_eq!(world.snapshot().sources.len(), 3);
+    assert_eq!(world.requests_to(3), requests);
+    assert_eq!(world.status().sources.len(), 3);
     let gone = Err(Refusal::UnknownSource(name(3)));
     let done = |name| Ok(CommandOutcome::Sources(vec![name]));
     assert_eq!(
@@ -48,10 +48,10 @@ fn a_source_that_is_added_is_selected_and_one_that_is_removed_is_asked_no_more()
 }
 
 #[test]
-fn removing_one_source_leaves_the_look_ups_and_members_of_the_others_alone() {
+fn removing_a_source_does_not_affect_lookups_and_members_of_others() {
     let scenario = Scenario::new("remove the first")
         .with_servers(1)
-        .with_strangers(4)
+        .with_unconfigured_servers(4)
         .with_name("pool.example", &[1, 2, 3, 4])
         .with_source(source(
             "pool.example",
@@ -60,11 +60,12 @@ fn removing_one_source_leaves_the_look_ups_and_members_of_the_others_alone() {
                 ignore: Vec::new(),
             },
         ))
-        // Before the look-up has answered: its answer is the pool's, wherever the pool now stands in the list.
+        // Before the lookup completes: its result belongs to the pool, wherever the pool is in the
+        // list by then.
         .at(0.01, Action::Command(Command::Remove(name(0))));
     let mut world = World::new(&scenario, 1);
     world.run(600.0).unwrap();
-    let sources = world.snapshot().sources;
+    let sources = world.status().sources;
     assert_eq!(sources.len(), 4);
     assert!(
         sources
@@ -81,13 +82,13 @@ fn nothing_is_sent_to_a_source_that_is_offline() {
         .at(4000.0, Action::Command(Command::Online(None)));
     let mut world = World::new(&scenario, 1);
     world.run(500.5).unwrap();
-    let asked: Vec<_> = (0..3).map(|index| world.requests_to(index)).collect();
+    let requests: Vec<_> = (0..3).map(|index| world.requests_to(index)).collect();
     world.run(3999.0).unwrap();
     let later: Vec<_> = (0..3).map(|index| world.requests_to(index)).collect();
-    assert_eq!(asked, later);
-    assert!(world.snapshot().system.bound > NtpDuration::from_millis(20));
+    assert_eq!(requests, later);
+    assert!(world.status().system.error_bound.unwrap() > NtpDuration::from_millis(20));
     world.run(4010.0).unwrap();
-    assert!((0..3).all(|index| world.requests_to(index) > asked[index]));
+    assert!((0..3).all(|index| world.requests_to(index) > requests[index]));
     world.run(4200.0).unwrap();
     assert!(
         states(&world)
@@ -119,7 +120,7 @@ fn a_burst_measures_at_once_but_not_twice_a_minute() {
 }
 
 #[test]
-fn opinions_and_poll_limits_change_while_the_source_is_asked() {
+fn selection_options_and_poll_limits_change_at_run_time() {
     let changed = |noselect, min, max| {
         let mut source = source_at(Scenario::address(1));
         source.selection.noselect = noselect;
@@ -136,11 +137,11 @@ fn opinions_and_poll_limits_change_while_the_source_is_asked() {
         .at(1001.0, changed(false, 6, 5));
     let mut world = World::new(&scenario, 1);
     world.run(501.0).unwrap();
-    let id = world.snapshot().sources[1].id;
-    assert!(states(&world).contains(&(name(1), SourceState::Ineligible)));
+    let id = world.status().sources[1].id;
+    assert!(states(&world).contains(&(name(1), SourceState::Unusable)));
     world.run(1400.0).unwrap();
     assert!(states(&world).contains(&(name(1), SourceState::Selected)));
-    let source = &world.snapshot().sources[1];
+    let source = &world.status().sources[1];
     assert_eq!((source.poll, source.id), (PollInterval::from_log2(5), id));
     assert!(
         world.journal().completed[2].is_err(),
@@ -149,11 +150,11 @@ fn opinions_and_poll_limits_change_while_the_source_is_asked() {
 }
 
 #[test]
-fn a_source_that_becomes_another_begins_anew() {
+fn a_source_with_a_new_address_restarts() {
     let other = source_at(Scenario::address(3));
     let scenario = Scenario::new("another address")
         .with_servers(3)
-        .with_strangers(1)
+        .with_unconfigured_servers(1)
         .at(
             500.0,
             Action::Command(Command::Replace(name(1), other.clone())),
@@ -161,21 +162,21 @@ fn a_source_that_becomes_another_begins_anew() {
         .at(501.0, Action::Command(Command::Replace(name(0), other)));
     let mut world = World::new(&scenario, 1);
     world.run(600.0).unwrap();
-    assert_eq!(ids(&world.snapshot()), [0, 2, 3]);
+    assert_eq!(ids(&world.status()), [0, 2, 3]);
     let taken = Err(Refusal::DuplicateSource(name(3)));
     assert_eq!(world.journal().completed[1], taken);
 }
 
-/// A world that has to slew for minutes, because it does not step by itself.
+/// A world that slews for minutes, because it does not step by itself.
 fn slewing(name: &str) -> Scenario {
     Scenario::new(name)
         .with_servers(3)
-        .clock_off_by(0.1)
-        .but(|world| world.engine.steering.steps_at_start = 0)
+        .with_clock_offset(0.1)
+        .modify(|world| world.engine.steering.steps_at_start = 0)
 }
 
 #[test]
-fn a_step_on_request_closes_the_gap_at_once() {
+fn a_step_command_corrects_the_offset_at_once() {
     let scenario = slewing("step").at(60.0, Action::Command(Command::Step { forced: false }));
     let mut world = World::new(&scenario, 1);
     world.run(59.9).unwrap();
@@ -199,22 +200,25 @@ fn a_step_past_a_panic_threshold_must_be_forced() {
     let scenario = slewing("forced step")
         .at(60.0, Action::Command(Command::Step { forced: false }))
         .at(61.0, Action::Command(Command::Step { forced: true }))
-        .but(|world| world.engine.steering.single_panic = forbidden);
+        .modify(|world| world.engine.steering.single_panic = forbidden);
     let mut world = World::new(&scenario, 1);
     world.run(61.1).unwrap();
     assert!(matches!(
         world.journal().completed[..],
-        [Err(Refusal::Panic { .. }), Ok(CommandOutcome::Stepped { .. })]
+        [
+            Err(Refusal::Panic { .. }),
+            Ok(CommandOutcome::Stepped { .. })
+        ]
     ));
     assert!(world.error().abs() < 5e-3, "{}", world.error());
     assert_eq!(world.journal().halt, None);
 }
 
 #[test]
-fn without_a_majority_there_is_nothing_to_step_to() {
+fn a_step_command_without_a_majority_is_refused() {
     let scenario = Scenario::new("step without knowledge")
         .with_servers(2)
-        .agreeing(3)
+        .with_minimum_agreeing(3)
         .at(100.0, Action::Command(Command::Step { forced: true }));
     let mut world = World::new(&scenario, 1);
     world.run(200.0).unwrap();
@@ -226,7 +230,7 @@ fn without_a_majority_there_is_nothing_to_step_to() {
     assert!(world.journal().steps.is_empty());
 }
 
-/// The engine's configuration of `scenario` with a change.
+/// Reconfigures with a changed copy of the engine's configuration.
 fn changed(scenario: &Scenario, change: impl FnOnce(&mut EngineConfig)) -> Action {
     let mut engine = scenario.engine.clone();
     change(&mut engine);
@@ -234,8 +238,10 @@ fn changed(scenario: &Scenario, change: impl FnOnce(&mut EngineConfig)) -> Actio
 }
 
 #[test]
-fn a_reload_disturbs_nothing_that_did_not_change() {
-    let scenario = Scenario::new("reload").with_servers(4).with_strangers(1);
+fn a_reload_does_not_affect_unchanged_sources() {
+    let scenario = Scenario::new("reload")
+        .with_servers(4)
+        .with_unconfigured_servers(1);
     let reload = changed(&scenario, |engine| {
         engine.sources.remove(0);
         engine.sources[0].selection = SelectionOptions {
@@ -248,15 +254,15 @@ fn a_reload_disturbs_nothing_that_did_not_change() {
     let scenario = scenario.at(1000.0, reload);
     let mut world = World::new(&scenario, 1);
     world.run(999.0).unwrap();
-    let before = world.snapshot();
+    let before = world.status();
     world.run(1000.5).unwrap();
-    let after = world.snapshot();
+    let after = world.status();
     assert_eq!(ids(&after), [1, 2, 3, 4]);
     for (old, new) in before.sources[1..].iter().zip(&after.sources) {
-        assert_eq!((old.id, old.reach.bits()), (new.id, new.reach.bits()));
-        assert_eq!(old.counters.accepted, new.counters.accepted);
+        assert_eq!((old.id, old.reach), (new.id, new.reach));
+        assert_eq!(old.packets.accepted, new.packets.accepted);
     }
-    assert!(after.sources[0].selection.prefer);
+    assert!(after.sources[0].options.prefer);
     assert_eq!(after.system.synchronized, before.system.synchronized);
     let done = CommandOutcome::Reconfigured {
         added: vec![name(4)],
@@ -275,7 +281,7 @@ fn a_pool_that_shrinks_keeps_its_best_members_and_one_that_grows_finds_more() {
         ignore: Vec::new(),
     };
     let scenario = Scenario::new("pool of another size")
-        .with_strangers(6)
+        .with_unconfigured_servers(6)
         .with_name("pool.example", &[0, 1, 2, 3, 4, 5])
         .with_source(source("pool.example", pool(4)));
     let resize = |count| changed(&scenario, |engine| engine.sources[0].kind = pool(count));
@@ -283,16 +289,18 @@ fn a_pool_that_shrinks_keeps_its_best_members_and_one_that_grows_finds_more() {
     let scenario = scenario.clone().at(1000.0, small).at(2000.0, large);
     let mut world = World::new(&scenario, 1);
     world.run(999.0).unwrap();
-    let before = ids(&world.snapshot());
+    let before = ids(&world.status());
     world.run(1001.0).unwrap();
-    assert_eq!(ids(&world.snapshot()), before[..3]);
+    assert_eq!(ids(&world.status()), before[..3]);
     world.run(2100.0).unwrap();
-    assert_eq!(world.snapshot().sources.len(), 6);
+    assert_eq!(world.status().sources.len(), 6);
 }
 
-/// Three servers, the first of them preferred, shortly before `at`, and what an operator does then.
+/// Three servers, the first of them preferred, and an operator's commands.
 fn preferring(commands: &[(f64, Command)]) -> Scenario {
-    let mut scenario = Scenario::new("prefer").with_servers(3).agreeing(1);
+    let mut scenario = Scenario::new("prefer")
+        .with_servers(3)
+        .with_minimum_agreeing(1);
     scenario.engine.sources[0].selection.prefer = true;
     for (at, command) in commands {
         scenario = scenario.at(*at, Action::Command(command.clone()));
@@ -331,7 +339,7 @@ fn the_others_are_used_as_long_as_the_preferred_source_is_offline() {
 }
 
 #[test]
-fn a_changed_opinion_holds_at_once() {
+fn changed_selection_options_apply_at_once() {
     let opinion = |prefer, noselect| {
         let mut source = source_at(Scenario::address(0));
         source.selection = SelectionOptions {

@@ -1,9 +1,9 @@
-//! Which addresses to ask: names, pools, refusals, and a network that comes and goes.
+//! Addresses to poll: names, pools, kiss codes, and a network that comes and goes.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use ntp_proto::engine::{Event, RemovalReason, SourceKind};
-use ntp_sim::{Action, Conduct, Scenario, Server, World, source};
+use ntp_sim::{Action, Behaviour, Scenario, Server, World, source};
 
 fn pool(count: usize) -> SourceKind {
     SourceKind::Pool {
@@ -15,19 +15,19 @@ fn pool(count: usize) -> SourceKind {
 fn removals(world: &World, why: RemovalReason) -> usize {
     world
         .journal()
-        .when(|event| matches!(event, Event::SourceRemoved(_, reason) if *reason == why))
+        .event_times(|event| matches!(event, Event::SourceRemoved { reason, .. } if *reason == why))
         .len()
 }
 
-/// Checks on the way that no address serves twice.
-fn run_watching_for_twins(world: &mut World, from: usize, to: usize) {
+/// Runs the world and checks that no address is used twice.
+fn run_checking_for_duplicates(world: &mut World, from: usize, to: usize) {
     for second in (from..=to).step_by(16) {
         world.run(second as f64).unwrap();
         let mut addresses: Vec<_> = world
-            .snapshot()
+            .status()
             .sources
             .iter()
-            .map(|source| source.address)
+            .map(|source| source.address.clone())
             .collect();
         addresses.sort_unstable();
         let count = addresses.len();
@@ -37,10 +37,10 @@ fn run_watching_for_twins(world: &mut World, from: usize, to: usize) {
 }
 
 #[test]
-fn a_server_that_denies_us_is_gone_for_good() {
+fn a_deny_kiss_removes_the_source_permanently() {
     let scenario = Scenario::new("denied")
         .with_servers(4)
-        .at(1000.0, Action::Conduct(1, Conduct::Kiss(*b"DENY")));
+        .at(1000.0, Action::Behaviour(1, Behaviour::Kiss(*b"DENY")));
     let mut world = World::new(&scenario, 1);
     world.run(1000.0).unwrap();
     let before = world.requests_to(1);
@@ -50,45 +50,45 @@ fn a_server_that_denies_us_is_gone_for_good() {
         before + 1,
         "one more, to learn that we are not welcome"
     );
-    assert_eq!(world.snapshot().sources.len(), 3);
+    assert_eq!(world.status().sources.len(), 3);
     assert_eq!(removals(&world, RemovalReason::Denied), 1);
     assert!(world.error().abs() < 1e-3);
 }
 
 #[test]
-fn a_pool_finds_another_for_a_member_that_denies_us() {
+fn a_pool_replaces_a_member_that_sends_deny() {
     let scenario = Scenario::new("denied in a pool")
-        .with_strangers(6)
+        .with_unconfigured_servers(6)
         .with_name("pool.example", &[0, 1, 2, 3, 4, 5])
         .with_source(source("pool.example", pool(4)))
-        .but(|world| world.servers[2].conduct = Conduct::Kiss(*b"RSTR"));
+        .modify(|world| world.servers[2].behaviour = Behaviour::Kiss(*b"RSTR"));
     let mut world = World::new(&scenario, 1);
-    run_watching_for_twins(&mut world, 0, 3000);
+    run_checking_for_duplicates(&mut world, 0, 3000);
     assert_eq!(world.requests_to(2), 1);
     let addresses: Vec<_> = world
-        .snapshot()
+        .status()
         .sources
         .iter()
-        .map(|source| source.address.ip())
+        .map(|source| source.address.socket().unwrap().ip())
         .collect();
     assert_eq!(addresses.len(), 4);
     assert!(!addresses.contains(&Scenario::address(2)));
 }
 
 #[test]
-fn a_server_that_wants_half_a_minute_between_requests_gets_it() {
+fn a_rate_limit_of_half_a_minute_is_respected() {
     let scenario = Scenario::new("rate limit")
         .with_servers(4)
-        .but(|world| world.servers[0].conduct = Conduct::RateBelow(32.0));
+        .modify(|world| world.servers[0].behaviour = Behaviour::RateBelow(32.0));
     let mut world = World::new(&scenario, 1);
     world.run(3000.0).unwrap();
-    let snapshot = world.snapshot();
-    let limited = &snapshot.sources[0];
+    let status = world.status();
+    let limited = &status.sources[0];
     assert!(limited.poll.as_log2() >= 5, "{}", limited.poll);
-    assert!(limited.counters.accepted > 10, "{:?}", limited.counters);
+    assert!(limited.packets.accepted > 10, "{:?}", limited.packets);
     let kisses = world
         .journal()
-        .when(|event| matches!(event, Event::KissReceived(..)));
+        .event_times(|event| matches!(event, Event::KissReceived { .. }));
     assert!(
         kisses.len() <= 4 && kisses.iter().all(|at| *at < 200.0),
         "{kisses:?}"
@@ -96,30 +96,30 @@ fn a_server_that_wants_half_a_minute_between_requests_gets_it() {
 }
 
 #[test]
-fn a_rate_limited_server_that_is_polled_fast_ends_at_half_a_minute() {
+fn fast_polling_of_a_rate_limited_server_slows_to_half_a_minute() {
     // Limits such that the discipline itself would stay at 16 s.
     let scenario = Scenario::new("rate limit, fast")
         .with_servers(1)
-        .agreeing(1)
-        .but(|world| {
-            world.servers[0].conduct = Conduct::RateBelow(32.0);
+        .with_minimum_agreeing(1)
+        .modify(|world| {
+            world.servers[0].behaviour = Behaviour::RateBelow(32.0);
             world.servers[0].link = ntp_sim::Link::exponential(1e-4, 1e-6);
             world.node.oscillator.wander = 1e-7;
         })
-        .polling(4, 10);
+        .with_poll_limits(4, 10);
     let mut world = World::new(&scenario, 1);
     world.run(3000.0).unwrap();
-    assert_eq!(world.snapshot().sources[0].poll.as_log2(), 5);
+    assert_eq!(world.status().sources[0].poll.as_log2(), 5);
 }
 
 #[test]
-fn a_dead_server_is_replaced_when_its_name_leads_elsewhere() {
+fn an_unreachable_server_is_replaced_when_its_name_resolves_to_another() {
     let scenario = Scenario::new("moved server")
         .with_servers(3)
-        .with_strangers(2)
+        .with_unconfigured_servers(2)
         .with_name("time.example", &[3])
         .with_source(source("time.example", SourceKind::Server))
-        .at(2000.0, Action::Conduct(3, Conduct::Silent))
+        .at(2000.0, Action::Behaviour(3, Behaviour::Silent))
         .at(
             2500.0,
             Action::Name("time.example".to_owned(), Ok(vec![Scenario::address(4)])),
@@ -127,84 +127,86 @@ fn a_dead_server_is_replaced_when_its_name_leads_elsewhere() {
     let mut world = World::new(&scenario, 1);
     world.run(2000.0).unwrap();
     assert_eq!(world.requests_to(4), 0);
-    run_watching_for_twins(&mut world, 2000, 12_000);
+    run_checking_for_duplicates(&mut world, 2000, 12_000);
     assert!(world.requests_to(4) > 10, "{}", world.requests_to(4));
     assert_eq!(removals(&world, RemovalReason::Unreachable), 1);
     assert!(
         world
-            .snapshot()
+            .status()
             .sources
             .iter()
-            .all(|source| source.reach.is_reachable())
+            .all(|source| source.reach != 0)
     );
 }
 
 #[test]
-fn a_server_that_was_only_away_is_asked_on_and_comes_back() {
+fn an_unreachable_server_is_polled_further_and_recovers() {
     let scenario = Scenario::new("reboot")
         .with_servers(4)
-        .at(2000.0, Action::Conduct(0, Conduct::Silent))
-        .at(9000.0, Action::Conduct(0, Conduct::Honest));
+        .at(2000.0, Action::Behaviour(0, Behaviour::Silent))
+        .at(9000.0, Action::Behaviour(0, Behaviour::Honest));
     let mut world = World::new(&scenario, 1);
     world.run(9000.0).unwrap();
-    assert!(!world.snapshot().sources[0].reach.is_reachable());
+    assert!(!world.status().sources[0].reach != 0);
     world.run(12_000.0).unwrap();
-    assert!(world.snapshot().sources[0].reach.is_reachable());
+    assert!(world.status().sources[0].reach != 0);
     assert_eq!(
         world
             .journal()
-            .when(|event| matches!(event, Event::SourceUnreachable(_)))
+            .event_times(|event| matches!(event, Event::SourceUnreachable { .. }))
             .len(),
         1
     );
 }
 
 #[test]
-fn a_server_that_came_back_before_the_ninth_poll_was_called_silent_and_answering_at_once() {
+fn a_server_back_before_the_ninth_poll_was_reported_unreachable_and_reachable_at_once() {
     let silent = Scenario::new("away for eight polls")
         .with_servers(4)
-        .at(2000.0, Action::Conduct(0, Conduct::Silent));
-    let unreachable = |event: &Event| matches!(event, Event::SourceUnreachable(_));
+        .at(2000.0, Action::Behaviour(0, Behaviour::Silent));
+    let unreachable = |event: &Event| matches!(event, Event::SourceUnreachable { .. });
     let mut before = World::new(&silent, 1);
     before.run(12_000.0).unwrap();
-    let told = before.journal().when(unreachable)[0];
-    // It is back by then: a verdict that waits for the next poll comes together with the answer to that.
-    let scenario = silent.at(told - 0.5, Action::Conduct(0, Conduct::Honest));
+    let reported = before.journal().event_times(unreachable)[0];
+    // It is back by then: a decision that waits for the next poll coincides with the reply to that.
+    let scenario = silent.at(reported - 0.5, Action::Behaviour(0, Behaviour::Honest));
     let mut world = World::new(&scenario, 1);
-    world.run(told + 2000.0).unwrap();
-    assert_eq!(world.journal().when(unreachable), [told]);
+    world.run(reported + 2000.0).unwrap();
+    assert_eq!(world.journal().event_times(unreachable), [reported]);
     let back = world
         .journal()
-        .when(|event| matches!(event, Event::SourceReachable(_)));
+        .event_times(|event| matches!(event, Event::SourceReachable { .. }));
     let back = back.last().expect("it answers");
-    assert!(*back > told + 5.0, "{told} s, then {back} s");
+    assert!(*back > reported + 5.0, "{reported} s, then {back} s");
 }
 
 #[test]
-fn a_second_silence_within_the_hour_went_untold_but_not_its_end() {
-    let mut scenario = Scenario::new("away twice").with_servers(4).polling(4, 4);
+fn a_second_outage_within_an_hour_was_not_reported_but_its_end_was() {
+    let mut scenario = Scenario::new("away twice")
+        .with_servers(4)
+        .with_poll_limits(4, 4);
     for begin in [2000.0, 3000.0] {
         scenario = scenario
-            .at(begin, Action::Conduct(0, Conduct::Silent))
-            .at(begin + 500.0, Action::Conduct(0, Conduct::Honest));
+            .at(begin, Action::Behaviour(0, Behaviour::Silent))
+            .at(begin + 500.0, Action::Behaviour(0, Behaviour::Honest));
     }
     let mut world = World::new(&scenario, 1);
     world.run(4000.0).unwrap();
-    let told = |matches: fn(&Event) -> bool| world.journal().when(matches).len();
+    let count = |matches: fn(&Event) -> bool| world.journal().event_times(matches).len();
     assert_eq!(
-        told(|event| matches!(event, Event::SourceUnreachable(_))),
+        count(|event| matches!(event, Event::SourceUnreachable { .. })),
         2
     );
     assert_eq!(
-        told(|event| matches!(event, Event::SourceReachable(_))),
+        count(|event| matches!(event, Event::SourceReachable { .. })),
         4 + 2
     );
 }
 
 #[test]
-fn dead_pool_members_are_replaced() {
+fn unreachable_pool_members_are_replaced() {
     let scenario = Scenario::new("pool loses members")
-        .with_strangers(8)
+        .with_unconfigured_servers(8)
         .with_name("pool.example", &[0, 1, 2, 3])
         .with_source(source("pool.example", pool(4)))
         .at(
@@ -214,59 +216,56 @@ fn dead_pool_members_are_replaced() {
                 Ok((2..8).map(Scenario::address).collect()),
             ),
         )
-        .at(2000.0, Action::Conduct(0, Conduct::Silent))
-        .at(2000.0, Action::Conduct(3, Conduct::Silent));
+        .at(2000.0, Action::Behaviour(0, Behaviour::Silent))
+        .at(2000.0, Action::Behaviour(3, Behaviour::Silent));
     let mut world = World::new(&scenario, 1);
-    run_watching_for_twins(&mut world, 0, 12_000);
-    let snapshot = world.snapshot();
-    assert_eq!(snapshot.sources.len(), 4);
+    run_checking_for_duplicates(&mut world, 0, 12_000);
+    let status = world.status();
+    assert_eq!(status.sources.len(), 4);
     assert!(
-        snapshot
-            .sources
-            .iter()
-            .all(|source| source.reach.is_reachable()),
+        status.sources.iter().all(|source| source.reach != 0),
         "{:?}",
-        snapshot.sources
+        status.sources
     );
     assert_eq!(removals(&world, RemovalReason::Unreachable), 2);
 }
 
 #[test]
-fn a_pool_member_that_lies_is_replaced() {
-    let scenario = Scenario::new("liar in a pool")
-        .with_strangers(5)
+fn a_falseticker_in_a_pool_is_replaced() {
+    let scenario = Scenario::new("falseticker in a pool")
+        .with_unconfigured_servers(5)
         .with_name("pool.example", &[0, 1, 2, 3, 4])
         .with_source(source("pool.example", pool(4)))
-        .but(|world| world.servers[1].error = 0.1);
+        .modify(|world| world.servers[1].error = 0.1);
     let mut world = World::new(&scenario, 1);
-    run_watching_for_twins(&mut world, 0, 3600);
+    run_checking_for_duplicates(&mut world, 0, 3600);
     assert_eq!(removals(&world, RemovalReason::Falseticker), 1);
     assert!(
         !world
-            .snapshot()
+            .status()
             .sources
             .iter()
-            .any(|source| source.address.ip() == Scenario::address(1))
+            .any(|source| source.address.socket().unwrap().ip() == Scenario::address(1))
     );
 }
 
 #[test]
-fn two_pools_behind_the_same_addresses_share_no_member() {
+fn two_pools_with_the_same_addresses_share_no_member() {
     let scenario = Scenario::new("two names for one pool")
-        .with_strangers(8)
+        .with_unconfigured_servers(8)
         .with_name("a.example", &[0, 1, 2, 3, 4, 5, 6, 7])
         .with_name("b.example", &[0, 1, 2, 3, 4, 5, 6, 7])
         .with_source(source("a.example", pool(4)))
         .with_source(source("b.example", pool(4)));
     let mut world = World::new(&scenario, 1);
-    run_watching_for_twins(&mut world, 0, 600);
-    assert_eq!(world.snapshot().sources.len(), 8);
+    run_checking_for_duplicates(&mut world, 0, 600);
+    assert_eq!(world.status().sources.len(), 8);
 }
 
 #[test]
-fn addresses_that_the_operator_excluded_are_never_asked() {
+fn ignored_addresses_are_never_polled() {
     let scenario = Scenario::new("ignored")
-        .with_strangers(4)
+        .with_unconfigured_servers(4)
         .with_name("pool.example", &[0, 1, 2, 3])
         .with_source(source(
             "pool.example",
@@ -278,13 +277,13 @@ fn addresses_that_the_operator_excluded_are_never_asked() {
     let mut world = World::new(&scenario, 1);
     world.run(2000.0).unwrap();
     assert_eq!(world.requests_to(1), 0);
-    assert_eq!(world.snapshot().sources.len(), 3);
+    assert_eq!(world.status().sources.len(), 3);
 }
 
 #[test]
-fn a_resolver_that_fails_is_asked_again_until_it_works() {
+fn failing_lookups_are_retried_until_they_succeed() {
     let scenario = Scenario::new("resolver down")
-        .with_strangers(4)
+        .with_unconfigured_servers(4)
         .with_source(source("pool.example", pool(4)))
         .at(
             0.0,
@@ -304,7 +303,7 @@ fn a_resolver_that_fails_is_asked_again_until_it_works() {
     world.run(200.0).unwrap();
     let failures = world
         .journal()
-        .when(|event| matches!(event, Event::ResolveFailed { .. }));
+        .event_times(|event| matches!(event, Event::ResolveFailed { .. }));
     assert_eq!(failures.len(), 1, "{failures:?}");
     assert!(
         (5..20).contains(&world.journal().lookups),
@@ -312,14 +311,14 @@ fn a_resolver_that_fails_is_asked_again_until_it_works() {
         world.journal().lookups
     );
     world.run(300.0).unwrap();
-    assert!(world.snapshot().system.synchronized);
+    assert!(world.status().system.synchronized);
 }
 
 #[test]
-fn a_network_that_is_down_at_boot_is_noticed_when_it_comes_up() {
+fn sources_recover_when_the_network_comes_up_after_boot() {
     let scenario = Scenario::new("late network")
         .with_servers(4)
-        .clock_off_by(5.0)
+        .with_clock_offset(5.0)
         .at(
             0.0,
             Action::Network {
@@ -328,38 +327,38 @@ fn a_network_that_is_down_at_boot_is_noticed_when_it_comes_up() {
             },
         )
         .at(90.0, Action::Network { v4: true, v6: true });
-    // Without a word from the system, at the next poll; with one, at once.
-    for (told, synchronized_by) in [(false, 120.0), (true, 92.0)] {
-        let scenario = if told {
+    // Without a notification from the system at the next poll; with one, at once.
+    for (notified, synchronized_by) in [(false, 120.0), (true, 92.0)] {
+        let scenario = if notified {
             scenario.clone().at(90.1, Action::AddressesChanged)
         } else {
             scenario.clone()
         };
         let mut world = World::new(&scenario, 1);
         world.run(90.0).unwrap();
-        let told_failures = world
+        let failures = world
             .journal()
-            .when(|event| matches!(event, Event::SendFailed(..)));
-        assert_eq!(told_failures.len(), 4, "each source says so once");
+            .event_times(|event| matches!(event, Event::SendFailed { .. }));
+        assert_eq!(failures.len(), 4, "each source reports it once");
         world.run(synchronized_by).unwrap();
-        assert!(world.snapshot().system.synchronized, "told: {told}");
+        assert!(world.status().system.synchronized, "notified: {notified}");
         world.run(300.0).unwrap();
         assert!(
             world.error().abs() < 1e-3,
-            "told: {told}: {}",
+            "notified: {notified}: {}",
             world.error()
         );
     }
 }
 
 #[test]
-fn without_a_route_for_ipv6_the_ipv4_address_is_taken_at_once() {
+fn without_an_ipv6_route_the_ipv4_address_is_used_at_once() {
     let v6 = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
     let scenario = Scenario::new("no IPv6")
-        .with_strangers(1)
-        .agreeing(1)
+        .with_unconfigured_servers(1)
+        .with_minimum_agreeing(1)
         .with_source(source("time.example", SourceKind::Server))
-        .but(|world| {
+        .modify(|world| {
             world.servers.push(Server::new(v6));
             world.names.push((
                 "time.example".to_owned(),
@@ -376,41 +375,41 @@ fn without_a_route_for_ipv6_the_ipv4_address_is_taken_at_once() {
     let mut world = World::new(&scenario, 1);
     world.run(1.0).unwrap();
     assert!(
-        world.snapshot().system.synchronized,
+        world.status().system.synchronized,
         "{:?}",
         world.journal().events
     );
     assert_eq!(
-        world.snapshot().sources[0].address.ip(),
+        world.status().sources[0].address.socket().unwrap().ip(),
         Scenario::address(0)
     );
 }
 
 #[test]
-fn a_server_whose_port_is_closed_gives_way_to_another_of_its_name() {
+fn a_server_with_a_closed_port_is_replaced_by_another_address_of_its_name() {
     let scenario = Scenario::new("port closed")
-        .with_strangers(2)
-        .agreeing(1)
+        .with_unconfigured_servers(2)
+        .with_minimum_agreeing(1)
         .with_name("time.example", &[0, 1])
         .with_source(source("time.example", SourceKind::Server))
-        .but(|world| world.servers[0].conduct = Conduct::Refused);
+        .modify(|world| world.servers[0].behaviour = Behaviour::Refused);
     let mut world = World::new(&scenario, 1);
     world.run(120.0).unwrap();
-    assert!(world.snapshot().system.synchronized);
+    assert!(world.status().system.synchronized);
     assert_eq!(
-        world.snapshot().sources[0].address.ip(),
+        world.status().sources[0].address.socket().unwrap().ip(),
         Scenario::address(1)
     );
 }
 
 #[test]
-fn a_thousand_sources_are_not_too_many() {
+fn a_thousand_sources_work() {
     let scenario = Scenario::new("a thousand sources")
         .with_servers(1000)
-        .but(|world| {
+        .modify(|world| {
             world.duration = 25.0;
             world.settled = 20.0;
-            world.rules.look_every = 0.0;
+            world.rules.check_interval = 0.0;
         });
     let report = ntp_sim::run(&scenario, 1).unwrap();
     assert_eq!(report.last.sources.len(), 1000);

@@ -1,4 +1,4 @@
-//! How a daemon comes up: fast, cheap, and from whatever the clock says.
+//! Start-up: fast, with few packets, and from any initial clock.
 
 use ntp_proto::discipline::FrequencyPrior;
 use ntp_proto::engine::Event;
@@ -8,7 +8,7 @@ use ntp_time::{Frequency, LeapIndicator, NtpDuration};
 fn synchronized(world: &World) -> Option<f64> {
     world
         .journal()
-        .when(|event| matches!(event, Event::Synchronized { .. }))
+        .event_times(|event| matches!(event, Event::Synchronized { .. }))
         .first()
         .copied()
 }
@@ -17,7 +17,7 @@ fn synchronized(world: &World) -> Option<f64> {
 fn four_servers_synchronise_in_seconds() {
     let scenario = Scenario::new("four servers")
         .with_servers(4)
-        .clock_off_by(0.3);
+        .with_clock_offset(0.3);
     for seed in 0..5 {
         let mut world = World::new(&scenario, seed);
         world.run(3.0).unwrap();
@@ -28,20 +28,15 @@ fn four_servers_synchronise_in_seconds() {
         assert!(world.error().abs() < 5e-3, "seed {seed}: {}", world.error());
         world.run(60.0).unwrap();
         assert!(world.error().abs() < 1e-3, "seed {seed}: {}", world.error());
-        let snapshot = world.snapshot();
-        assert_eq!(snapshot.system.stratum.get(), 2);
-        assert_eq!(snapshot.system.leap, LeapIndicator::None);
-        assert!(
-            snapshot
-                .sources
-                .iter()
-                .all(|source| source.reach.bits() != 0)
-        );
+        let status = world.status();
+        assert_eq!(status.system.stratum.get(), 2);
+        assert_eq!(status.system.leap, LeapIndicator::None);
+        assert!(status.sources.iter().all(|source| source.reach != 0));
     }
 }
 
 #[test]
-fn the_burst_is_short_and_then_it_settles() {
+fn the_initial_burst_is_short() {
     let scenario = Scenario::new("burst").with_servers(4);
     let mut world = World::new(&scenario, 1);
     world.run(16.0).unwrap();
@@ -66,24 +61,24 @@ fn the_burst_is_short_and_then_it_settles() {
 }
 
 #[test]
-fn a_lone_source_is_enough_if_the_operator_says_so() {
+fn a_single_source_suffices_if_configured() {
     let scenario = Scenario::new("lone source")
         .with_servers(1)
-        .agreeing(1)
-        .clock_off_by(-2.0);
+        .with_minimum_agreeing(1)
+        .with_clock_offset(-2.0);
     let mut world = World::new(&scenario, 1);
     world.run(600.0).unwrap();
     assert!(world.error().abs() < 1e-3, "{}", world.error());
 
-    let mut world = World::new(&scenario.agreeing(3), 1);
+    let mut world = World::new(&scenario.with_minimum_agreeing(3), 1);
     world.run(600.0).unwrap();
     assert!(world.journal().adjustments == 0 && world.error() < -1.9);
-    assert!(!world.snapshot().system.synchronized);
+    assert!(!world.status().system.synchronized);
 }
 
 #[test]
 fn a_clock_that_starts_in_1970_is_stepped_once_and_ends_accurate() {
-    let scenario = Scenario::new("no battery").with_servers(4).but(|world| {
+    let scenario = Scenario::new("no battery").with_servers(4).modify(|world| {
         world.node.clock_error = ntp_time::SystemTime::from_nanos(0) - world.start;
     });
     let mut world = World::new(&scenario, 1);
@@ -99,11 +94,13 @@ fn a_clock_that_starts_in_1970_is_stepped_once_and_ends_accurate() {
 }
 
 #[test]
-fn what_was_learnt_about_the_oscillator_speeds_up_the_next_start() {
-    let scenario = Scenario::new("first start").with_servers(4).but(|world| {
-        world.node.oscillator.offset = 80e-6;
-        world.node.oscillator.wander = 1e-10;
-    });
+fn the_saved_frequency_speeds_up_the_next_start() {
+    let scenario = Scenario::new("first start")
+        .with_servers(4)
+        .modify(|world| {
+            world.node.oscillator.offset = 80e-6;
+            world.node.oscillator.wander = 1e-10;
+        });
     let mut first = World::new(&scenario, 1);
     first.run(20_000.0).unwrap();
     let prior = first
@@ -117,7 +114,7 @@ fn what_was_learnt_about_the_oscillator_speeds_up_the_next_start() {
     );
 
     let error_in_the_first_minute = |prior: Option<FrequencyPrior>| {
-        let scenario = scenario.clone().but(|world| {
+        let scenario = scenario.clone().modify(|world| {
             world.engine.frequency_prior = prior;
             world.duration = 60.0;
             world.settled = 1.0;
@@ -135,7 +132,7 @@ fn what_was_learnt_about_the_oscillator_speeds_up_the_next_start() {
 }
 
 #[test]
-fn a_time_that_is_past_is_kept_from_the_first_minute_on() {
+fn the_time_is_saved_from_the_first_minute_on() {
     let scenario = Scenario::new("what is kept").with_servers(4);
     let calendar = Calendar::new(scenario.start, &[]);
     let mut world = World::new(&scenario, 1);
@@ -157,15 +154,15 @@ fn a_time_that_is_past_is_kept_from_the_first_minute_on() {
 }
 
 #[test]
-fn a_wrong_frequency_file_is_overcome() {
+fn a_wrong_frequency_file_is_corrected() {
     let scenario = Scenario::new("wrong frequency file")
         .with_servers(4)
-        .but(|world| {
+        .modify(|world| {
             world.engine.frequency_prior = Some(FrequencyPrior {
                 frequency: Frequency::from_ppm(-200.0),
                 uncertainty: Frequency::from_ppm(0.01),
             });
-            // What the daemon was told to believe is wrong, so no bound can hold at first.
+            // The initial frequency is wrong, so no bound can hold at first.
             world.rules.bound = false;
         });
     let mut world = World::new(&scenario, 1);
@@ -174,18 +171,18 @@ fn a_wrong_frequency_file_is_overcome() {
 }
 
 #[test]
-fn a_correction_that_an_earlier_run_left_in_the_kernel_is_taken_into_account() {
+fn a_kernel_frequency_left_by_an_earlier_run_is_taken_into_account() {
     let scenario = Scenario::new("inherited correction")
         .with_servers(4)
-        .but(|world| {
+        .modify(|world| {
             world.engine.clock.frequency = Frequency::from_ppm(-120.0);
         });
     let mut world = World::new(&scenario, 1);
     world.run(3600.0).unwrap();
     assert!(
-        (world.snapshot().system.frequency.as_ppm() - 20.0).abs() < 0.5,
+        (world.status().system.frequency.as_ppm() - 20.0).abs() < 0.5,
         "{}",
-        world.snapshot().system.frequency
+        world.status().system.frequency
     );
     assert!(world.error().abs() < 5e-4);
 }

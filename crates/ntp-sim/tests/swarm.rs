@@ -1,18 +1,19 @@
-//! Random worlds with random faults: the checker says whether anything that must always hold broke. `cargo xtask worlds` plays thousands.
+//! Random worlds with random faults, judged by the checker. `cargo xtask worlds` runs thousands of
+//! them.
 
 use ntp_sim::{World, random_world};
 
-/// The range of seeds; `NTP_SIM_SEEDS=1000..2000` asks for others.
+/// The range of seeds; set `NTP_SIM_SEEDS=1000..2000` for others.
 fn seeds() -> core::ops::Range<u64> {
-    let asked = std::env::var("NTP_SIM_SEEDS").ok();
-    let range = asked.and_then(|text| {
+    let requested = std::env::var("NTP_SIM_SEEDS").ok();
+    let range = requested.and_then(|text| {
         let (from, to) = text.split_once("..")?;
         Some(from.parse().ok()?..to.parse().ok()?)
     });
     range.unwrap_or(0..200)
 }
 
-/// Violations in the worlds of `seeds`, told with the command that shows them again.
+/// Violations in the worlds of `seeds`, each with the command that reproduces it.
 fn violations(seeds: impl Iterator<Item = u64>) -> Vec<String> {
     seeds
         .filter_map(|seed| {
@@ -26,7 +27,7 @@ fn violations(seeds: impl Iterator<Item = u64>) -> Vec<String> {
 }
 
 #[test]
-fn nothing_that_must_always_hold_breaks_in_a_swarm_of_random_worlds() {
+fn invariants_hold_in_a_swarm_of_random_worlds() {
     let seeds = seeds();
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let found: Vec<String> = std::thread::scope(|scope| {
@@ -49,7 +50,7 @@ fn nothing_that_must_always_hold_breaks_in_a_swarm_of_random_worlds() {
 }
 
 #[test]
-fn a_seed_reproduces_its_run_to_the_bit() {
+fn equal_seeds_give_equal_runs() {
     for seed in 0..10 {
         let scenario = random_world(seed);
         let fingerprint = |seed| {
@@ -58,7 +59,7 @@ fn a_seed_reproduces_its_run_to_the_bit() {
             (
                 world.journal().fingerprint(),
                 world.error().to_bits(),
-                format!("{:?}", world.snapshot()),
+                format!("{:?}", world.status()),
             )
         };
         assert_eq!(fingerprint(seed), fingerprint(seed), "seed {seed}");

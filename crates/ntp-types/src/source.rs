@@ -31,6 +31,16 @@ pub enum SourceAddress {
     Device(String),
 }
 
+impl SourceAddress {
+    /// Returns the address and port of an NTP server, or `None` for a device.
+    pub const fn socket(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Socket(address) => Some(*address),
+            Self::Device(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for SourceAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

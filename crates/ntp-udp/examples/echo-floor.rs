@@ -1,14 +1,16 @@
-//! The least that a UDP server can do, for benchmarks: what remains of the cost of a real one is its own.
+//! The minimal cost of a UDP server, for benchmarks: the cost of a real one beyond it is its own.
 //!
-//! It receives with a kernel timestamp and the destination address, copies a few fields so that the answer looks like one of
-//! NTP, and sends it back from the address that was asked. It checks nothing, knows nothing and never ends. Written straight
-//! on libc, without the parts of this crate, since it is there to judge them.
+//! It receives with a kernel timestamp and the destination address, copies a few fields so that the
+//! reply looks like one of NTP, and sends it back from the destination address of the request. It
+//! checks nothing, keeps no state and never ends. It uses libc directly, without the parts of this
+//! crate, since it is their reference.
 //!
 //! ```text
 //! echo-floor ADDRESS:PORT [batched | single]
 //! ```
 //!
-//! `batched` uses `recvmmsg` and `sendmmsg` with up to 64 datagrams, `single` one system call for each. Never show it to a network.
+//! `batched` uses `recvmmsg` and `sendmmsg` with up to 64 datagrams, `single` one system call for
+//! each. Never expose it to a network.
 
 use std::io;
 use std::mem::zeroed;
@@ -19,7 +21,7 @@ use std::ptr::null_mut;
 use libc::{c_int, c_void, iovec, mmsghdr, socklen_t};
 
 const BATCH: usize = 64;
-const ROOM: usize = 1472;
+const PAYLOAD: usize = 1472;
 const CONTROL: usize = 256;
 
 #[repr(C, align(8))]
@@ -27,7 +29,7 @@ struct Slot {
     name: libc::sockaddr_storage,
     part: iovec,
     control: [u8; CONTROL],
-    payload: [u8; ROOM],
+    payload: [u8; PAYLOAD],
 }
 
 fn main() -> io::Result<()> {
@@ -87,7 +89,8 @@ fn serve(fd: c_int, batch: usize) -> io::Result<()> {
     let mut headers: Vec<mmsghdr> = (0..batch).map(|_| unsafe { zeroed() }).collect();
     let base = slots.as_mut_ptr();
     for (index, header) in headers.iter_mut().enumerate() {
-        // SAFETY: the index is within the vector, which is never touched again but through these pointers.
+        // SAFETY: the index is within the vector, which is never touched again but through these
+        // pointers.
         unsafe {
             let slot = base.add(index);
             (*slot).part.iov_base = (&raw mut (*slot).payload).cast();
@@ -100,13 +103,14 @@ fn serve(fd: c_int, batch: usize) -> io::Result<()> {
     let headers = headers.as_mut_ptr();
     let mut used = batch;
     loop {
-        // SAFETY: headers and slots are live and reached through these pointers only; all lengths are those of the rooms.
+        // SAFETY: headers and slots are live and reached through these pointers only; all lengths
+        // are those of the buffers.
         unsafe {
             for index in 0..used {
                 let header = &mut (*headers.add(index)).msg_hdr;
                 header.msg_namelen = size_of::<libc::sockaddr_storage>() as socklen_t;
                 header.msg_controllen = CONTROL as _;
-                (*base.add(index)).part.iov_len = ROOM;
+                (*base.add(index)).part.iov_len = PAYLOAD;
             }
             let received = if batch == 1 {
                 libc::recvmsg(fd, &raw mut (*headers).msg_hdr, 0) as c_int
@@ -124,7 +128,7 @@ fn serve(fd: c_int, batch: usize) -> io::Result<()> {
             }
             used = if batch == 1 { 1 } else { received as usize };
             for index in 0..used {
-                answer(&mut *base.add(index));
+                make_reply(&mut *base.add(index));
                 keep_source(&mut (*headers.add(index)).msg_hdr);
             }
             if batch == 1 {
@@ -136,23 +140,24 @@ fn serve(fd: c_int, batch: usize) -> io::Result<()> {
     }
 }
 
-/// Turns a request into what passes for an answer: version, mode 4, stratum 1, times copied from the request.
-fn answer(slot: &mut Slot) {
+/// Turns a request into a minimal reply: version, mode 4, stratum 1, times copied from the request.
+fn make_reply(slot: &mut Slot) {
     slot.part.iov_len = 48;
     let packet = &mut slot.payload;
     packet[0] = packet[0] & 0x38 | 4;
     packet[1] = 1;
-    let asked: [u8; 8] = packet[40..48].try_into().unwrap_or_default();
-    packet[24..32].copy_from_slice(&asked);
-    packet[32..40].copy_from_slice(&asked);
+    let transmit: [u8; 8] = packet[40..48].try_into().unwrap_or_default();
+    packet[24..32].copy_from_slice(&transmit);
+    packet[32..40].copy_from_slice(&transmit);
 }
 
-/// Leaves one control message: the destination address, which becomes the source. The stamp must not be sent.
+/// Keeps one control message: the destination address, which becomes the source. The timestamp must
+/// not be sent.
 ///
 /// # Safety
 /// The header's control pointer and length are those of a live buffer.
 unsafe fn keep_source(header: &mut libc::msghdr) {
-    // SAFETY: the caller vouches for the buffer; libc's macros stay inside of it.
+    // SAFETY: the caller guarantees the buffer; libc's macros stay inside of it.
     unsafe {
         let mut message = libc::CMSG_FIRSTHDR(header);
         while let Some(found) = message.as_ref() {

@@ -1,8 +1,8 @@
 //! Socket addresses in the kernel's form.
 //!
-//! A `sockaddr` is bytes whose meaning depends on its first field. It is kept as bytes here and read and written
-//! field by field at the offsets that libc's declarations give, so no pointer is ever cast and a
-//! short or foreign address is `None` instead of undefined behaviour.
+//! A `sockaddr` is bytes whose meaning depends on its first field. It is kept as bytes here and
+//! read and written field by field at the offsets of libc's declarations, so no pointer is ever
+//! cast and a short or unknown address is `None` instead of undefined behaviour.
 
 use core::ffi::c_int;
 use core::mem::{offset_of, size_of};
@@ -12,8 +12,8 @@ use libc::{sockaddr_in, sockaddr_in6, sockaddr_nl};
 
 /// An address as the kernel reads and writes it.
 ///
-/// Invariant: `len <= CAPACITY`; the bytes after `len` mean nothing. Aligned as strictly as any `sockaddr`,
-/// and laid out as in C: the bytes come first.
+/// Invariant: `len <= CAPACITY`; the bytes after `len` are undefined. Aligned as strictly as any
+/// `sockaddr`, and laid out as in C: the bytes come first.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 pub(crate) struct RawAddress {
@@ -26,7 +26,7 @@ const _: () = assert!(align_of::<RawAddress>() >= align_of::<libc::sockaddr_stor
 impl RawAddress {
     pub(crate) const CAPACITY: usize = size_of::<libc::sockaddr_storage>();
 
-    /// Room for an address that the kernel will write.
+    /// Creates an empty buffer for an address that the kernel will write.
     pub(crate) const fn empty() -> Self {
         Self {
             bytes: [0; Self::CAPACITY],
@@ -34,7 +34,8 @@ impl RawAddress {
         }
     }
 
-    /// An address out of kernel memory or a control message; what exceeds the capacity is cut off.
+    /// Copies an address from kernel memory or a control message; bytes beyond the capacity are
+    /// dropped.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         let mut address = Self::empty();
         address.len = bytes.len().min(Self::CAPACITY);
@@ -42,7 +43,7 @@ impl RawAddress {
         address
     }
 
-    /// A netlink address that subscribes to multicast groups.
+    /// Creates a netlink address that subscribes to multicast groups.
     pub(crate) fn netlink(groups: u32) -> Self {
         let mut address = Self::of_family(libc::AF_NETLINK, size_of::<sockaddr_nl>());
         address.put(offset_of!(sockaddr_nl, nl_groups), &groups.to_ne_bytes());
@@ -71,23 +72,24 @@ impl RawAddress {
         &self.bytes[..self.len]
     }
 
-    /// Becomes a copy, without touching the bytes that mean nothing.
+    /// Copies another address, without its undefined bytes.
     pub(crate) fn copy_from(&mut self, other: &Self) {
         self.len = other.len;
         self.bytes[..other.len].copy_from_slice(&other.bytes[..other.len]);
     }
 
-    /// All of the room, for the kernel to write into; [`Self::set_len`] follows.
-    pub(crate) fn room(&mut self) -> &mut [u8; Self::CAPACITY] {
+    /// Returns the whole buffer, for the kernel to write into; [`Self::set_len`] must follow.
+    pub(crate) fn buffer_mut(&mut self) -> &mut [u8; Self::CAPACITY] {
         &mut self.bytes
     }
 
-    /// The kernel wrote an address of `len` bytes; it says so even if the room was too small.
+    /// Sets the length that the kernel returned; the kernel returns the full length even if the
+    /// buffer was too small.
     pub(crate) fn set_len(&mut self, len: usize) {
         self.len = len.min(Self::CAPACITY);
     }
 
-    /// Whether it is of the IPv6 family, in which IPv4 addresses may be clothed.
+    /// Returns whether the family is IPv6, which may contain a mapped IPv4 address.
     pub(crate) fn is_ipv6(&self) -> bool {
         self.field(offset_of!(libc::sockaddr, sa_family))
             .is_some_and(|family| {
@@ -95,7 +97,7 @@ impl RawAddress {
             })
     }
 
-    /// The address, if it is one of the internet's; an IPv4 address in IPv6 clothing is undressed.
+    /// Returns the internet address, if it is one; a mapped IPv4 address becomes IPv4.
     pub(crate) fn to_socket_addr(self) -> Option<SocketAddr> {
         let family =
             libc::sa_family_t::from_ne_bytes(self.field(offset_of!(libc::sockaddr, sa_family))?);
@@ -118,7 +120,7 @@ impl RawAddress {
     }
 }
 
-/// An IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) as what it is.
+/// Converts an IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) to IPv4.
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddrV4::new(ip, address.port()).into(),
@@ -167,7 +169,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn addresses_survive(ip: [u8; 16], port: u16, flow: u32, scope: u32) {
+        fn addresses_round_trip(ip: [u8; 16], port: u16, flow: u32, scope: u32) {
             let v4 = SocketAddr::new(Ipv4Addr::new(ip[0], ip[1], ip[2], ip[3]).into(), port);
             prop_assert_eq!(RawAddress::from(v4).to_socket_addr(), Some(v4));
             let v6 = SocketAddr::from(SocketAddrV6::new(Ipv6Addr::from(ip), port, flow, scope));
@@ -175,13 +177,13 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_an_address_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bytes_are_an_address_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = RawAddress::from_bytes(&bytes).to_socket_addr();
         }
     }
 
     #[test]
-    fn a_cut_address_is_none() {
+    fn a_truncated_address_is_none() {
         let whole = RawAddress::from(SocketAddr::from(([192, 0, 2, 1], 123)));
         for len in 0..8 {
             assert_eq!(
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn mapped_addresses_are_undressed() {
+    fn mapped_addresses_become_ipv4() {
         let mapped: SocketAddr = "[::ffff:192.0.2.1]:123".parse().unwrap();
         assert_eq!(canonical(mapped), "192.0.2.1:123".parse().unwrap());
         let real: SocketAddr = "[2001:db8::1]:123".parse().unwrap();

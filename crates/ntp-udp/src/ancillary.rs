@@ -1,15 +1,15 @@
-//! The meaning of control messages: stamps, destination address, network errors.
+//! Contents of control messages: timestamps, destination address, network errors.
 //!
 //! | message | contents |
 //! |---|---|
-//! | `SCM_TIMESTAMPING` | three times (seconds, nanoseconds): by the kernel, unused, by the interface; zero stands for none |
+//! | `SCM_TIMESTAMPING` | three times (seconds, nanoseconds): by the kernel, unused, by the interface; zero is none |
 //! | `SCM_TIMESTAMPNS`, `SCM_TIMESTAMP` | one time, in nanoseconds or microseconds |
 //! | `IP_PKTINFO` | interface index, local address, destination address of the header |
 //! | `IPV6_PKTINFO` | destination address, interface index |
 //! | `IP_RECVERR`, `IPV6_RECVERR` | `sock_extended_err`: error number and origin |
 //!
-//! Times come as two C longs or, on 32-bit systems that have learnt about 2038, as two 64-bit numbers;
-//! the length of the message tells which.
+//! Times are two C longs or, on 32-bit systems with 64-bit time, two 64-bit numbers; the length of
+//! the message shows which.
 
 use core::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,18 +19,19 @@ use ntp_time::{Stamp, StampSource, SystemTime};
 
 use crate::cmsg::ControlBuffer;
 
-/// What control messages said about one datagram or one entry of the error queue.
+/// Contents of the control messages of one datagram or one entry of the error queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ancillary {
     kernel: Option<SystemTime>,
     hardware: Option<SystemTime>,
     /// Destination address of the datagram.
     pub(crate) local: Option<IpAddr>,
-    /// Our address from which an answer can leave: the same, unless the destination stood for many machines.
+    /// Local address from which a reply can be sent: the same, unless the destination was a
+    /// multicast or broadcast address.
     pub(crate) own: Option<IpAddr>,
     /// Index of the interface at which it arrived.
     pub(crate) interface: Option<u32>,
-    /// Why the entry is in the error queue.
+    /// Entry of the error queue.
     pub(crate) report: Option<Report>,
 }
 
@@ -41,14 +42,14 @@ pub(crate) struct Report {
     pub(crate) error: i32,
     /// `SO_EE_ORIGIN_*`.
     pub(crate) origin: u8,
-    /// For a transmit stamp: which of the moments of a packet's way out, 0 being the last.
+    /// For a transmit timestamp: the stage on the packet's way out, 0 being the last.
     pub(crate) info: u32,
-    /// For a transmit stamp: the number of the stamped datagram (`OPT_ID`).
+    /// For a transmit timestamp: the number of the datagram (`OPT_ID`).
     pub(crate) number: u32,
 }
 
 impl Ancillary {
-    /// Reads all messages of a buffer. Unknown and damaged ones are passed over.
+    /// Parses all messages of a buffer. Unknown and damaged ones are ignored.
     pub(crate) fn of(buffer: &ControlBuffer) -> Self {
         let mut found = Self::default();
         for message in buffer.messages() {
@@ -89,7 +90,7 @@ impl Ancillary {
         found
     }
 
-    /// The best stamp: the interface's if there is one, else the kernel's.
+    /// Returns the best timestamp: the interface's if there is one, else the kernel's.
     pub(crate) fn stamp(&self) -> Option<Stamp> {
         let hardware = self.hardware.map(|time| Stamp {
             time,
@@ -114,14 +115,14 @@ impl Report {
         })
     }
 
-    /// Whether the entry is a transmit stamp, of whatever moment.
+    /// Returns whether the entry is a transmit timestamp, of any stage.
     pub(crate) const fn is_stamp(&self) -> bool {
         self.origin == libc::SO_EE_ORIGIN_TIMESTAMPING
     }
 }
 
-/// The time at the beginning of `data`, made of two halves of a slot of `len` bytes; `None` for zero.
-/// `unit` is the length of the fraction's unit in nanoseconds.
+/// Parses the time at the beginning of `data`, made of two halves of a slot of `len` bytes; `None`
+/// for zero. `unit` is the length of the fraction's unit in nanoseconds.
 fn time(data: &[u8], len: usize, unit: i64) -> Option<SystemTime> {
     let (seconds, fraction) = match len {
         16 => (
@@ -176,7 +177,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_contents_can_hurt(
+        fn arbitrary_control_messages_are_accepted(
             level in prop::sample::select(vec![libc::SOL_SOCKET, libc::IPPROTO_IP, libc::IPPROTO_IPV6]),
             kind in prop::sample::select(vec![
                 libc::SCM_TIMESTAMPING, libc::SCM_TIMESTAMPNS, libc::SCM_TIMESTAMP,
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interface_stamps_better_than_the_kernel() {
+    fn hardware_timestamps_are_preferred() {
         let both = longs(&[5, 6, 0, 0, 7, 8]);
         let stamp = with(libc::SOL_SOCKET, libc::SCM_TIMESTAMPING, &both).stamp();
         assert_eq!(nanos(stamp), Some((7_000_000_008, StampSource::Hardware)));
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn older_and_narrower_stamps_are_understood() {
+    fn older_timestamp_formats_are_parsed() {
         let data = longs(&[5, 6]);
         let fine = with(libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, &data).stamp();
         assert_eq!(nanos(fine), Some((5_000_000_006, StampSource::Kernel)));
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_tells_network_errors_from_stamps() {
+    fn network_errors_are_distinguished_from_timestamps() {
         let report = |number: i32, origin| {
             let mut data = number.to_ne_bytes().to_vec();
             data.extend([origin, 3, 1, 0]);

@@ -1,20 +1,20 @@
-//! A client's socket: one peer, a port that nobody can guess, and stamps on everything.
+//! A client's socket: one peer, an unpredictable port, and timestamps for every datagram.
 //!
-//! # Why connected
-//! The kernel then delivers datagrams from the peer's address and port only, and tells about unreachable
-//! peers. A fresh socket for each exchange makes the kernel choose a new random port each time
-//! (RFC 9109), so that a forger off the path has to guess it.
+//! # Connected
+//! The kernel delivers datagrams only from the peer's address and port, and reports unreachable
+//! peers. A new socket for each exchange makes the kernel choose a new random port each time (RFC
+//! 9109), which an off-path attacker has to guess.
 //!
 //! # Life of an exchange
 //! 1. [`ClientSocket::open`], [`ClientSocket::send`].
-//! 2. If [`ClientSocket::stamps_transmissions`]: [`ClientSocket::take_transmit_stamp`] until it is there, at once for
-//!    most interfaces, else when the socket signals an error or priority event. The stamp may come after the reply.
+//! 2. If [`ClientSocket::stamps_transmissions`]: [`ClientSocket::take_transmit_stamp`] until it is
+//!    there, at once for most interfaces, else when the socket signals an error or priority event.
+//!    The timestamp may come after the reply.
 //! 3. When readable: [`ClientSocket::receive`].
 //!
-//! Errors are the operating system's, unwrapped, so that the caller can sort them by number; the peer they are about is
-//! [`ClientSocket::remote`]. ICMP messages are hints and not proof, for they are easily forged: whoever gets one
-//! should go on waiting for
-//! the reply.
+//! Errors are the operating system's, unchanged, so that the caller can classify them by number;
+//! they refer to the peer [`ClientSocket::remote`]. ICMP messages are hints and not proof, for they
+//! are easily forged: after one, continue to wait for the reply.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -27,7 +27,7 @@ use crate::ancillary::{Ancillary, Report};
 use crate::cmsg::ControlBuffer;
 use crate::{Facility, Shortcoming, SocketOptions, stamping, syscall};
 
-/// A UDP socket that talks with one server.
+/// A UDP socket connected to one server.
 #[derive(Debug)]
 pub struct ClientSocket {
     socket: OwnedFd,
@@ -35,40 +35,42 @@ pub struct ClientSocket {
     stamps_transmissions: bool,
 }
 
-/// A datagram that has been received; its contents are in the caller's buffer.
+/// A received datagram; its contents are in the caller's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
     /// Bytes in the buffer.
     pub len: usize,
-    /// The datagram was longer than the buffer, and its end is lost.
+    /// The datagram was longer than the buffer and was truncated.
     pub truncated: bool,
-    /// Where it came from.
+    /// Source address.
     pub remote: SocketAddr,
-    /// The address it was sent to.
+    /// Destination address.
     pub local: Option<IpAddr>,
-    /// The index of the interface at which it arrived.
+    /// Index of the interface at which it arrived.
     pub interface: Option<u32>,
-    /// When it arrived; `None` if nobody stamped it, and the caller has only its own reading.
+    /// Time of arrival; `None` if it was not timestamped, and only the caller's own reading is
+    /// available.
     pub stamp: Option<Stamp>,
 }
 
 /// An entry of a socket's error queue.
 #[derive(Debug)]
 pub enum ErrorQueue {
-    /// When a datagram left.
+    /// Transmit timestamp of a datagram.
     TransmitStamp(Stamp),
-    /// A datagram did not reach the peer, or so someone on the way says.
+    /// A datagram did not reach the peer, according to an ICMP message.
     Unreachable(io::Error),
-    /// Nothing is in the queue.
+    /// The queue is empty.
     Empty,
 }
 
 impl ClientSocket {
-    /// Opens a socket to `remote` with a port of the kernel's choice, and tells what it lacks of `options`.
+    /// Opens a socket to `remote` with a port of the kernel's choice, and returns its shortcomings.
     ///
     /// # Errors
-    /// If there is no such socket (address family not supported, too many files), no way to the peer at the moment,
-    /// or if the interface that the configuration demands does not exist: another would not be what the operator wants.
+    /// If the socket cannot be opened (address family not supported, too many files), if there is
+    /// no route to the peer at the moment, or if the configured interface does not exist: another
+    /// interface would not be what the operator wants.
     pub fn open(
         remote: SocketAddr,
         options: &SocketOptions,
@@ -95,7 +97,8 @@ impl ClientSocket {
             stamping::enable(socket.as_fd(), options.timestamps, &mut missing);
         enable_information(socket.as_fd(), remote, &mut missing);
 
-        // Connecting chooses the port too. All options are in force before the first datagram can arrive.
+        // Connecting chooses the port too. All options are in force before the first datagram can
+        // arrive.
         syscall::connect(socket.as_fd(), &remote.into())?;
         Ok((
             Self {
@@ -107,15 +110,15 @@ impl ClientSocket {
         ))
     }
 
-    /// The peer.
+    /// Returns the peer's address.
     pub fn remote(&self) -> SocketAddr {
         self.remote
     }
 
-    /// Our own address and port.
+    /// Returns the local address and port.
     ///
     /// # Errors
-    /// If the operating system does not tell.
+    /// Those of `getsockname(2)`.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         let address = syscall::own_address(self.as_fd())?;
         address
@@ -123,7 +126,7 @@ impl ClientSocket {
             .ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
     }
 
-    /// Whether a transmit stamp will follow each datagram, through the error queue.
+    /// Returns whether a transmit timestamp follows each datagram through the error queue.
     pub fn stamps_transmissions(&self) -> bool {
         self.stamps_transmissions
     }
@@ -131,8 +134,8 @@ impl ClientSocket {
     /// Sends a datagram.
     ///
     /// # Errors
-    /// `WouldBlock` if there is no room; else what the operating system says of the peer, which may be the answer to
-    /// an earlier datagram. The datagram has not been sent then.
+    /// `WouldBlock` if the send buffer is full; else the operating system's error about the peer,
+    /// which may be caused by an earlier datagram. The datagram has not been sent then.
     pub fn send(&self, payload: &[u8]) -> io::Result<()> {
         if syscall::send(self.as_fd(), payload)? == payload.len() {
             Ok(())
@@ -144,15 +147,16 @@ impl ClientSocket {
     /// Receives a datagram from the peer into `buffer`.
     ///
     /// # Errors
-    /// `WouldBlock` if there is none; else what the operating system says of the peer, typically
-    /// `ConnectionRefused`: it does not listen.
+    /// `WouldBlock` if there is none; else the operating system's error about the peer, typically
+    /// `ConnectionRefused`: its port is closed.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let (mut sender, mut control) = (RawAddress::empty(), ControlBuffer::new());
         loop {
             let (len, flags) =
                 syscall::receive(self.as_fd(), buffer, &mut sender, &mut control, 0)?;
             let remote = sender.to_socket_addr().unwrap_or(self.remote);
-            // Only possible in the instant between the choice of the port and the connection, so it ends.
+            // Only possible in the instant between the choice of the port and the connection, so
+            // the loop ends.
             if (remote.ip(), remote.port()) != (self.remote.ip(), self.remote.port()) {
                 continue;
             }
@@ -171,9 +175,9 @@ impl ClientSocket {
     /// Takes the next entry from the error queue, without waiting.
     ///
     /// # Errors
-    /// If the queue cannot be read; that it is empty is [`ErrorQueue::Empty`].
+    /// If the queue cannot be read; an empty queue is [`ErrorQueue::Empty`].
     pub fn take_transmit_stamp(&self) -> io::Result<ErrorQueue> {
-        // Room for a whole frame: some systems give the packet back along with its stamp.
+        // Large enough for a whole frame: some systems return the packet with its timestamp.
         let mut frame = [0; 2048];
         let (mut sender, mut control) = (RawAddress::empty(), ControlBuffer::new());
         loop {
@@ -197,18 +201,18 @@ impl ClientSocket {
                     let error = io::Error::from_raw_os_error(report.error);
                     return Ok(ErrorQueue::Unreachable(error));
                 }
-                // 0 is the moment of leaving; others tell of queues and acknowledgements.
+                // 0 is the transmission; others are queues and acknowledgements.
                 (Some(Report { info: 0, .. }) | None, Some(stamp)) => {
                     return Ok(ErrorQueue::TransmitStamp(stamp));
                 }
-                // Each turn takes an entry of a queue that only our own datagrams fill.
+                // Each iteration takes an entry of a queue that only our own datagrams fill.
                 _ => {}
             }
         }
     }
 }
 
-/// Asks for what else the kernel can tell about datagrams.
+/// Enables other information that the kernel can return with datagrams.
 fn enable_information(socket: BorrowedFd<'_>, remote: SocketAddr, missing: &mut Vec<Shortcoming>) {
     let (level, address, errors) = if remote.is_ipv4() {
         (libc::IPPROTO_IP, libc::IP_PKTINFO, libc::IP_RECVERR)

@@ -1,15 +1,17 @@
-//! Control messages: what the kernel tells about a datagram beside its contents.
+//! Control messages: information that the kernel returns with a datagram.
 //!
-//! They lie one after the other in a buffer, each with a header (`cmsghdr`: length, level, type) and aligned to the size of a `long`:
+//! They are stored one after the other in a buffer, each with a header (`cmsghdr`: length, level,
+//! type) and aligned to the size of a `long`:
 //!
 //! ```text
 //!   | len: usize | level: int | type: int | data ... | padding | next header ...
 //!   '------------------ len ------------------------'
 //! ```
 //!
-//! `len` counts header and data, without padding. C programs walk this with macros and pointers; here
-//! the buffer is bytes and the walk is index arithmetic on checked slices. The header's layout is the
-//! kernel's, the same under every C library (musl declares a shorter `cmsg_len` plus padding for it).
+//! `len` counts header and data, without padding. C programs walk this with macros and pointers;
+//! here the buffer is bytes and the iteration is index arithmetic on checked slices. The header's
+//! layout is the kernel's, the same under every C library (musl declares a shorter `cmsg_len` plus
+//! padding for it).
 
 use core::mem::size_of;
 
@@ -20,9 +22,9 @@ const _: () = assert!(HEADER == size_of::<libc::cmsghdr>() && HEADER.is_multiple
 
 /// A buffer of control messages.
 ///
-/// Invariants: aligned as `cmsghdr` demands; `len <= Self::CAPACITY`; the bytes after `len` mean nothing. What
-/// the first `len` bytes say is not trusted: a message that does not fit ends the walk.
-/// Laid out as in C: the bytes come first.
+/// Invariants: aligned as `cmsghdr` demands; `len <= Self::CAPACITY`; the bytes after `len` are
+/// undefined. The contents of the first `len` bytes are not trusted: a message that does not fit
+/// ends the iteration. Laid out as in C: the bytes come first.
 #[repr(C, align(8))]
 pub(crate) struct ControlBuffer {
     bytes: [u8; Self::CAPACITY],
@@ -32,7 +34,7 @@ pub(crate) struct ControlBuffer {
 const _: () = assert!(align_of::<ControlBuffer>() >= align_of::<libc::cmsghdr>());
 
 impl ControlBuffer {
-    /// Room for every control message that our options can ask for at once, several times over.
+    /// Several times the size of all control messages that our options can request at once.
     pub(crate) const CAPACITY: usize = 512;
 
     pub(crate) const fn new() -> Self {
@@ -42,29 +44,29 @@ impl ControlBuffer {
         }
     }
 
-    /// All of the room, for the kernel to write into; [`Self::set_len`] follows.
-    pub(crate) fn room(&mut self) -> &mut [u8] {
+    /// Returns the whole buffer, for the kernel to write into; [`Self::set_len`] must follow.
+    pub(crate) fn buffer_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
 
-    /// The kernel wrote `len` bytes.
+    /// Sets the length that the kernel has written.
     pub(crate) fn set_len(&mut self, len: usize) {
         self.len = len.min(Self::CAPACITY);
     }
 
-    /// How many bytes of messages there are.
+    /// Length of the messages in bytes.
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
-    /// The messages, as far as they are whole.
+    /// Iterates over the messages that are complete.
     pub(crate) fn messages(&self) -> Messages<'_> {
         Messages {
             rest: &self.bytes[..self.len],
         }
     }
 
-    /// Appends a message; false, and no change, if it does not fit.
+    /// Appends a message; returns false, without a change, if it does not fit.
     pub(crate) fn push(&mut self, level: libc::c_int, kind: libc::c_int, data: &[u8]) -> bool {
         let len = HEADER.saturating_add(data.len());
         let Some(room) = self.bytes[self.len..].get_mut(..padded(len)) else {
@@ -93,11 +95,11 @@ const fn padded(len: usize) -> usize {
 pub(crate) struct Message<'a> {
     pub(crate) level: libc::c_int,
     pub(crate) kind: libc::c_int,
-    /// May be shorter than its type promises, if the kernel ran out of room.
+    /// May be shorter than its type requires, if the kernel's buffer was too small.
     pub(crate) data: &'a [u8],
 }
 
-/// The walk over a buffer. `rest` begins at a header or is too short for one.
+/// Iterator over the messages of a buffer. `rest` begins at a header or is too short for one.
 pub(crate) struct Messages<'a> {
     rest: &'a [u8],
 }
@@ -108,7 +110,7 @@ impl<'a> Iterator for Messages<'a> {
     fn next(&mut self) -> Option<Message<'a>> {
         let (header, _) = self.rest.split_at_checked(HEADER)?;
         let len = usize::from_ne_bytes(header[..WORD].try_into().ok()?);
-        // Below a header's size it would not advance; beyond the buffer it lies.
+        // Shorter than a header would not advance; beyond the buffer is invalid.
         let data = self.rest.get(HEADER..len)?;
         let message = Message {
             level: libc::c_int::from_ne_bytes(header[WORD..WORD + 4].try_into().ok()?),
@@ -130,7 +132,7 @@ mod tests {
 
     fn buffer_of(bytes: &[u8]) -> ControlBuffer {
         let mut buffer = ControlBuffer::new();
-        buffer.room()[..bytes.len()].copy_from_slice(bytes);
+        buffer.buffer_mut()[..bytes.len()].copy_from_slice(bytes);
         buffer.set_len(bytes.len());
         buffer
     }
@@ -143,7 +145,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn messages_survive(
+        fn messages_round_trip(
             messages in prop::collection::vec((any::<i32>(), any::<i32>(), prop::collection::vec(any::<u8>(), 0..60)), 0..6),
         ) {
             let mut buffer = ControlBuffer::new();
@@ -154,16 +156,16 @@ mod tests {
             prop_assert_eq!(found, messages);
         }
 
-        /// Anything may stand in the buffer: the walk ends, and stays inside.
+        /// With arbitrary contents the iteration ends and stays inside the buffer.
         #[test]
-        fn random_bytes_are_walked_to_an_end(bytes in prop::collection::vec(any::<u8>(), 0..CAPACITY)) {
+        fn iteration_over_random_bytes_ends(bytes in prop::collection::vec(any::<u8>(), 0..CAPACITY)) {
             let buffer = buffer_of(&bytes);
             prop_assert!(buffer.messages().map(|m| m.data.len() + HEADER).sum::<usize>() <= bytes.len());
         }
 
         /// Plausible lengths reach deeper than random ones.
         #[test]
-        fn plausible_lengths_are_walked_to_an_end(lens in prop::collection::vec(0usize..80, 1..40)) {
+        fn iteration_over_plausible_lengths_ends(lens in prop::collection::vec(0usize..80, 1..40)) {
             let mut bytes: Vec<u8> = lens.iter().flat_map(|len| header(*len)).collect();
             bytes.truncate(CAPACITY);
             prop_assert!(buffer_of(&bytes).messages().count() <= bytes.len() / HEADER);
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn lying_lengths_end_the_walk() {
+    fn invalid_lengths_end_the_iteration() {
         for len in [
             0,
             1,
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_buffer_takes_no_more() {
+    fn a_full_buffer_rejects_messages() {
         let mut buffer = ControlBuffer::new();
         while buffer.push(0, 0, &[1; 40]) {}
         let count = buffer.messages().count();

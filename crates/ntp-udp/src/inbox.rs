@@ -1,4 +1,4 @@
-//! Datagrams received together, in memory that is used again and again.
+//! Datagrams received in batches, in reused memory.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +10,7 @@ use crate::address::RawAddress;
 use crate::ancillary::Ancillary;
 use crate::mmsg::Messages;
 
-/// Room for datagrams of up to 1472 bytes each. Nothing is allocated after it was made.
+/// Buffer for received datagrams of up to 1472 bytes each. Allocates only when created.
 #[derive(Debug)]
 pub struct Inbox {
     messages: Messages,
@@ -21,35 +21,36 @@ pub struct Inbox {
 pub struct Arrival<'a> {
     /// Its contents.
     pub payload: &'a [u8],
-    /// It was longer than the room, and its end is lost.
+    /// It was longer than the buffer and was truncated.
     pub truncated: bool,
-    /// Where it came from, an IPv4 client of a dual-stack socket by its IPv4 address.
+    /// Source address; an IPv4 client of a dual-stack socket by its IPv4 address.
     pub from: SocketAddr,
-    /// When it arrived; `None` if nobody stamped it, and the caller has only its own reading.
+    /// Time of arrival; `None` if it was not timestamped, and only the caller's own reading is
+    /// available.
     pub stamp: Option<Stamp>,
-    /// Our address, from which an answer has to leave; `None` if it is not known, or no answer can leave
-    /// from it (multicast).
+    /// Local address from which a reply has to be sent; `None` if it is not known, or if no reply
+    /// can be sent from it (multicast).
     pub own: Option<IpAddr>,
-    /// The index of the interface at which it arrived.
+    /// Index of the interface at which it arrived.
     pub interface: Option<u32>,
     pub(crate) sender: &'a RawAddress,
 }
 
 impl Inbox {
-    /// Room for `capacity` datagrams, at least one.
+    /// Creates a buffer for `capacity` datagrams, at least one.
     pub fn new(capacity: usize) -> Self {
         Self {
             messages: Messages::new(capacity),
         }
     }
 
-    /// How many datagrams fit.
+    /// Number of datagrams that fit.
     pub fn capacity(&self) -> usize {
         self.messages.capacity()
     }
 
-    /// The `index`th of the datagrams received last. `None` beyond them, and for one without an address of the internet's, which is
-    /// how the end of receiving shows up.
+    /// Returns the `index`th datagram of the last batch. `None` beyond them, and for one without an
+    /// internet address, which is how the end of receiving appears.
     pub fn get(&self, index: usize) -> Option<Arrival<'_>> {
         let incoming = self.messages.incoming(index)?;
         let from = incoming.address.to_socket_addr()?;
@@ -65,10 +66,10 @@ impl Inbox {
         })
     }
 
-    /// As on a system without the calls for many messages.
+    /// Uses single calls, as on a system without batch calls.
     #[cfg(test)]
-    pub(crate) fn one_by_one(mut self) -> Self {
-        self.messages.pretend_one_by_one();
+    pub(crate) fn with_single_calls(mut self) -> Self {
+        self.messages.force_single_calls();
         self
     }
 

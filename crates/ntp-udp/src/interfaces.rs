@@ -1,9 +1,9 @@
-//! The machine's own addresses, and the hint that they have changed.
+//! The machine's own addresses, and notification of their changes.
 //!
-//! A time daemon listens to address changes for two reasons: a server socket bound to an address
-//! that appears late, and sources that come into reach when a network does. Both are remedied by looking again, so the
-//! monitor says no more than "something changed": messages are counted, not parsed, and nothing that
-//! another process might send to the socket can mislead anyone.
+//! A time daemon monitors address changes for two reasons: a server socket bound to an address that
+//! appears late, and sources that become reachable when a network does. For both it has to read the
+//! addresses again, so the monitor only reports that something changed: messages are counted, not
+//! parsed, and nothing that another process might send to the socket can mislead the daemon.
 
 use std::io;
 use std::net::IpAddr;
@@ -14,10 +14,11 @@ use crate::cmsg::ControlBuffer;
 use crate::syscall;
 use crate::{Facility, Shortcoming};
 
-/// The internet addresses of all interfaces, loopback included, sorted and without duplicates.
+/// Returns the internet addresses of all interfaces, loopback included, sorted and without
+/// duplicates.
 ///
 /// # Errors
-/// If the operating system does not tell.
+/// Those of `getifaddrs(3)`.
 pub fn local_addresses() -> io::Result<Vec<IpAddr>> {
     let mut addresses = syscall::interface_addresses()?;
     addresses.sort_unstable();
@@ -25,20 +26,21 @@ pub fn local_addresses() -> io::Result<Vec<IpAddr>> {
     Ok(addresses)
 }
 
-/// Messages read by one [`AddressMonitor::drain`]: more than a real event brings, less than a loop without end.
+/// Messages read by one [`AddressMonitor::drain`]: more than a real change brings, and a bound for
+/// the loop.
 const MESSAGES_PER_DRAIN: usize = 256;
 
-/// Becomes readable when an interface or an address appears, changes or goes.
+/// Becomes readable when an interface or an address appears, changes or disappears.
 #[derive(Debug)]
 pub struct AddressMonitor {
     socket: OwnedFd,
 }
 
 impl AddressMonitor {
-    /// Subscribes to the kernel's announcements (netlink).
+    /// Subscribes to the kernel's notifications (netlink).
     ///
     /// # Errors
-    /// The shortcoming to report; addresses are then only noticed by looking.
+    /// The shortcoming to report; changes are then only noticed at regular checks.
     pub fn open() -> Result<Self, Shortcoming> {
         const GROUPS: libc::c_int =
             libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
@@ -50,16 +52,17 @@ impl AddressMonitor {
         subscribe().map_err(|cause| Shortcoming::new(Facility::AddressChanges, &cause))
     }
 
-    /// Whether anything has been announced since the last look; look at the addresses again then. False also if
-    /// the monitor no longer works, for it is optional.
+    /// Returns whether there was a notification since the last call; read the addresses again then.
+    /// False also if the monitor no longer works, for it is optional.
     pub fn changed(&mut self) -> bool {
         self.drain().is_ok()
     }
 
-    /// Forgets the announcements so far. Returns if there were any; look at the addresses again then.
+    /// Discards the notifications so far. Returns if there were any; read the addresses again then.
     ///
     /// # Errors
-    /// `WouldBlock` if nothing has been announced since the last call. Any other error means that the monitor no longer works.
+    /// `WouldBlock` if there was none since the last call. Any other error means that the monitor
+    /// no longer works.
     pub fn drain(&self) -> io::Result<()> {
         let mut message = [0; 4096];
         let (mut sender, mut control) = (RawAddress::empty(), ControlBuffer::new());
@@ -72,7 +75,7 @@ impl AddressMonitor {
                 0,
             ) {
                 Ok(_) => {}
-                // More was announced than the kernel would keep for us.
+                // More notifications than the kernel's buffer holds.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && count > 0 => break,
                 Err(error) => return Err(error),
@@ -106,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_monitor_never_blocks_and_runs_dry() {
+    fn draining_the_monitor_never_blocks() {
         let monitor = match AddressMonitor::open() {
             Ok(monitor) => monitor,
             Err(shortcoming) => {
@@ -114,7 +117,7 @@ mod tests {
                 return;
             }
         };
-        // Others may change addresses while we look, though hardly this often.
+        // Other processes may change addresses meanwhile, though hardly this often.
         let dry = (0..1000).find_map(|_| monitor.drain().err());
         assert_eq!(
             dry.map(|error| error.kind()),

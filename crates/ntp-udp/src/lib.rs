@@ -1,27 +1,28 @@
-//! UDP sockets as a time daemon needs them: every datagram with the time at which the kernel saw it.
+//! UDP sockets for a time daemon: every datagram with the time at which the kernel saw it.
 //!
-//! This is one of the two crates that may contain `unsafe`; it stands in the private modules `syscall` and `mmsg` and, a few lines
-//! each, in [`wait`], [`signals`], [`refusals`] and [`peer`]. Addresses and control messages are taken apart as plain bytes, in safe code
-//! that checks every length.
+//! This is one of the two crates that may contain `unsafe`; it is in the private modules `syscall`
+//! and `mmsg` and, a few lines each, in [`wait`], [`signals`], [`refusals`] and [`peer`]. Addresses
+//! and control messages are parsed as plain bytes, in safe code that checks every length.
 //!
-//! | room | what |
+//! | item | purpose |
 //! |---|---|
-//! | [`ClientSocket`] | a connected socket for one exchange: send, receive, transmit stamp |
-//! | [`ServerSocket`] | a socket that answers everybody, one for each worker, clients being steered by their address |
-//! | [`Inbox`], [`Outbox`] | datagrams received and sent many at a time, in memory that is used again |
-//! | [`StampKeeper`] | keeps the kernel's stamping switched on |
-//! | [`local_addresses`], [`AddressMonitor`] | the machine's addresses, and a hint that they changed |
-//! | [`wait`], [`signals`] | the bottom of an event loop: `poll(2)` and the signals that interrupt it |
-//! | [`refusals`] | system calls that the sandbox refused, caught as a signal |
-//! | [`peer`] | who is at the other end of a Unix socket |
+//! | [`ClientSocket`] | a connected socket for one exchange: send, receive, transmit timestamp |
+//! | [`ServerSocket`] | a socket that replies to all clients, one for each worker; clients are steered by their address |
+//! | [`Inbox`], [`Outbox`] | datagrams received and sent in batches, in reused memory |
+//! | [`TimestampingGuard`] | keeps the kernel's timestamping enabled |
+//! | [`local_addresses`], [`AddressMonitor`] | the machine's addresses, and notification of their changes |
+//! | [`wait`], [`signals`] | the base of an event loop: `poll(2)` and the signals that interrupt it |
+//! | [`refusals`] | system calls that the sandbox denied, caught as a signal |
+//! | [`peer`] | credentials of the peer of a Unix socket |
 //! | [`Shortcoming`] | an optional facility that this system lacks |
 //!
-//! Only functions of the C library are called, never raw system calls, so that a preloaded simulator can put a
-//! network of its own in place of the machine's. No socket option is vital: whatever the kernel refuses is
-//! named in the list of shortcomings that comes with the socket, and the next best is used.
+//! Only functions of the C library are called, never raw system calls, so that a preloaded
+//! simulator can replace the machine's network. No socket option is required: whatever the kernel
+//! refuses is reported in the list of shortcomings that is returned with the socket, and the next
+//! best is used.
 //!
-//! Nothing but [`wait`] and [`ServerSocket::wait_receive`] blocks. All sockets implement [`AsFd`](std::os::fd::AsFd) for whichever
-//! event loop the caller has.
+//! Only [`wait`] and [`ServerSocket::wait_receive`] block. All sockets implement
+//! [`AsFd`](std::os::fd::AsFd) for the caller's event loop.
 
 mod address;
 mod ancillary;
@@ -53,4 +54,4 @@ pub use options::{InterfaceName, InvalidInterfaceName, SocketOptions, TimestampM
 pub use outbox::{Outbox, Sent};
 pub use server::{ServerOptions, ServerSocket};
 pub use shortcoming::{Facility, Shortcoming};
-pub use stamping::StampKeeper;
+pub use stamping::TimestampingGuard;

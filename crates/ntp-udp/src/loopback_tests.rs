@@ -1,7 +1,7 @@
 //! The real kernel over the loopback interface, IPv4 and IPv6.
 //!
-//! Nothing waits for a fixed time: each wait ends with its condition, and the limit is only there so that
-//! a failure is reported instead of hanging.
+//! No test waits for a fixed time: each wait ends with its condition, and the limit only turns a
+//! hang into a failure.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
@@ -12,10 +12,11 @@ use ntp_time::{NtpDuration, Stamp, StampSource, SystemTime};
 
 use crate::syscall::wait_for;
 use crate::{
-    ClientSocket, ErrorQueue, InterfaceName, Received, SocketOptions, StampKeeper, TimestampMode,
+    ClientSocket, ErrorQueue, InterfaceName, Received, SocketOptions, TimestampMode,
+    TimestampingGuard,
 };
 
-/// Ten seconds, in milliseconds: far beyond anything but a hang.
+/// Ten seconds, in milliseconds: exceeded only by a hang.
 const LIMIT: i32 = 10_000;
 
 #[expect(
@@ -29,7 +30,7 @@ fn realtime() -> SystemTime {
     SystemTime::from_nanos(i64::try_from(since.as_nanos()).unwrap())
 }
 
-/// A server on each loopback address that this machine has.
+/// Binds a server on each loopback address that this machine has.
 fn servers() -> Vec<UdpSocket> {
     let loopback = [
         IpAddr::from(Ipv4Addr::LOCALHOST),
@@ -83,8 +84,8 @@ fn transmit_stamp(client: &ClientSocket) -> Stamp {
     }
 }
 
-/// A datagram that the kernel has stamped, and a reading from before it was sent. The first ones may go
-/// unstamped, until a work queue of the kernel has switched stamping on.
+/// Returns a datagram that the kernel has timestamped, and a reading from before it was sent. The
+/// first ones may lack a timestamp, until a work queue of the kernel has enabled timestamping.
 fn receive_stamped(server: &UdpSocket, client: &ClientSocket) -> (SystemTime, Stamp) {
     let begin = realtime();
     loop {
@@ -100,7 +101,7 @@ fn receive_stamped(server: &UdpSocket, client: &ClientSocket) -> (SystemTime, St
 
 #[test]
 fn a_received_datagram_is_stamped_by_the_kernel_between_two_readings() {
-    let _keeper = StampKeeper::open(&SocketOptions::default()).unwrap();
+    let _keeper = TimestampingGuard::open(&SocketOptions::default()).unwrap();
     for server in servers() {
         let client = client_of(&server);
         let (before, stamp) = receive_stamped(&server, &client);
@@ -133,7 +134,7 @@ fn a_sent_datagram_gets_its_stamp_from_the_error_queue() {
 }
 
 #[test]
-fn a_waiting_transmit_stamp_does_not_stand_in_the_way_of_the_reply() {
+fn a_pending_transmit_timestamp_does_not_block_the_reply() {
     for server in servers() {
         let client = client_of(&server);
         client.send(b"request").unwrap();
@@ -144,7 +145,7 @@ fn a_waiting_transmit_stamp_does_not_stand_in_the_way_of_the_reply() {
 }
 
 #[test]
-fn the_peer_gets_what_was_sent_and_the_client_knows_both_addresses() {
+fn datagrams_arrive_and_both_addresses_are_known() {
     for server in servers() {
         let client = client_of(&server);
         client.send(b"request").unwrap();
@@ -175,12 +176,13 @@ fn a_datagram_longer_than_the_buffer_is_marked() {
 }
 
 #[test]
-fn a_stranger_is_not_heard() {
+fn datagrams_from_other_addresses_are_not_received() {
     for server in servers() {
         let client = client_of(&server);
-        let stranger = UdpSocket::bind((server.local_addr().unwrap().ip(), 0)).unwrap();
-        // Delivery over loopback is immediate and in order, so the reply proves the forgery dropped.
-        let _ = stranger.send_to(b"forged", client.local_addr().unwrap());
+        let other = UdpSocket::bind((server.local_addr().unwrap().ip(), 0)).unwrap();
+        // Delivery over loopback is immediate and in order, so the reply proves that the forgery
+        // was dropped.
+        let _ = other.send_to(b"forged", client.local_addr().unwrap());
         assert_eq!(receive(&server, &client, b"reply", 1024).len, 5);
         let error = client.receive(&mut [0; 64]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
@@ -188,11 +190,11 @@ fn a_stranger_is_not_heard() {
 }
 
 #[test]
-fn a_peer_that_does_not_listen_is_reported() {
+fn a_closed_port_is_reported() {
     for server in servers() {
         let peer = server.local_addr().unwrap();
         drop(server);
-        // Without transmit stamps the error is the first thing in the queue.
+        // Without transmit timestamps the error is the first entry in the queue.
         let options = SocketOptions {
             timestamps: TimestampMode::KernelReceive,
             ..SocketOptions::default()
@@ -215,7 +217,7 @@ fn a_peer_that_does_not_listen_is_reported() {
 }
 
 #[test]
-fn in_software_mode_nobody_stamps() {
+fn without_kernel_timestamps_nothing_is_stamped() {
     for server in servers() {
         let options = SocketOptions {
             timestamps: TimestampMode::Software,
@@ -233,8 +235,8 @@ fn in_software_mode_nobody_stamps() {
 }
 
 #[test]
-fn without_capable_hardware_the_kernel_stamps() {
-    let _keeper = StampKeeper::open(&SocketOptions::default()).unwrap();
+fn without_hardware_support_the_kernel_stamps() {
+    let _keeper = TimestampingGuard::open(&SocketOptions::default()).unwrap();
     for server in servers() {
         let options = SocketOptions {
             timestamps: TimestampMode::Hardware,
@@ -250,7 +252,7 @@ fn without_capable_hardware_the_kernel_stamps() {
 }
 
 #[test]
-fn every_socket_has_a_port_of_its_own() {
+fn every_socket_has_its_own_port() {
     for server in servers() {
         let clients: Vec<_> = (0..20).map(|_| client_of(&server)).collect();
         let mut ports: Vec<_> = clients
@@ -260,13 +262,13 @@ fn every_socket_has_a_port_of_its_own() {
         ports.sort_unstable();
         ports.dedup();
         assert_eq!(ports.len(), clients.len());
-        // A counter would give 20 neighbours; chance practically never does.
+        // A counter would give 20 neighbours; random ports practically never do.
         assert!(ports[ports.len() - 1] - ports[0] > 100, "{ports:?}");
     }
 }
 
 #[test]
-fn an_interface_that_does_not_exist_is_an_error_and_not_ignored() {
+fn a_missing_interface_is_an_error() {
     let interface = InterfaceName::new("no-such-if").ok();
     let options = SocketOptions {
         interface,
@@ -277,7 +279,7 @@ fn an_interface_that_does_not_exist_is_an_error_and_not_ignored() {
 }
 
 #[test]
-fn a_mapped_address_is_reached_as_what_it_is() {
+fn a_mapped_address_is_reached_over_ipv4() {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = server.local_addr().unwrap().port();
     let mapped = (Ipv4Addr::LOCALHOST.to_ipv6_mapped(), port).into();

@@ -1,12 +1,13 @@
-//! Many messages in one system call: `recvmmsg` and `sendmmsg` over memory that never moves.
+//! Batches of messages in one system call: `recvmmsg` and `sendmmsg` over memory that never moves.
 //!
-//! A call costs about as much as a small datagram's way through the kernel, so a server that is busy takes and sends
-//! dozens at a time. The kernel wants an array of `mmsghdr`, each full of pointers to an address, a control buffer and a
-//! payload. Building that anew for each call would eat the gain; it is built once, and after a call only the fields that the kernel has
-//! overwritten (lengths and flags of the messages used) are set back. Forgetting that for the control length is the
-//! classic mistake here: the next message's timestamp then no longer fits.
+//! A call costs about as much as the processing of a small datagram in the kernel, so a busy server
+//! receives and sends dozens at a time. The kernel expects an array of `mmsghdr`, each with
+//! pointers to an address, a control buffer and a payload. Building that anew for each call would
+//! cost as much as it saves; it is built once, and after a call only the fields that the kernel has
+//! overwritten (lengths and flags of the messages used) are reset. Forgetting that for the control
+//! length is the classic mistake here: the next message's timestamp then no longer fits.
 //!
-//! This file and `syscall` are where the unsafe code of sockets stands.
+//! This file and `syscall` contain the unsafe code of sockets.
 
 use core::ffi::{c_int, c_uint, c_void};
 use core::ptr;
@@ -19,10 +20,11 @@ use crate::address::RawAddress;
 use crate::cmsg::ControlBuffer;
 use crate::syscall;
 
-/// Room for a payload in bytes: what fits into an Ethernet frame with IPv4 and UDP headers, so never a fragment.
+/// Payload size in bytes: what fits into an Ethernet frame with IPv4 and UDP headers, so never a
+/// fragment.
 pub(crate) const PAYLOAD: usize = 1472;
 
-/// Everything of one message but its header.
+/// Everything of one message except its header.
 struct Slot {
     part: iovec,
     address: RawAddress,
@@ -30,28 +32,34 @@ struct Slot {
     payload: [u8; PAYLOAD],
 }
 
-/// A row of messages, used for receiving or for sending.
+/// An array of messages, used for receiving or for sending.
 ///
 /// Invariants:
-/// - `headers` and `slots` are arrays of `capacity` initialised elements, allocated by `Box<[_]>`, owned by this
-///   value alone and freed by its `Drop`; they are reached through these pointers only, so no reference outlives a borrow of `self`.
-/// - `headers[i]` points to the address, part and control buffer of `slots[i]`, `slots[i].part` to its payload; these pointers never change.
-/// - Every length in `headers[i]` and `slots[i].part` is at most the size of what its pointer leads to.
-/// - Messages `0..used` have been written by the kernel since their headers were last set back; only meaningful for receiving.
+/// - `headers` and `slots` are arrays of `capacity` initialised elements, allocated by `Box<[_]>`,
+///   owned by this value alone and freed by its `Drop`; they are reached through these pointers
+///   only, so no reference outlives a borrow of `self`.
+/// - `headers[i]` points to the address, part and control buffer of `slots[i]`, `slots[i].part` to
+///   its payload; these pointers never change.
+/// - Every length in `headers[i]` and `slots[i].part` is at most the size of what its pointer leads
+///   to.
+/// - Messages `0..used` have been written by the kernel since their headers were last set back;
+///   only meaningful for receiving.
 #[derive(Debug)]
 pub(crate) struct Messages {
     headers: *mut mmsghdr,
     slots: *mut Slot,
     capacity: usize,
     used: usize,
-    /// The calls for many messages do not exist here (simulators, old kernels): messages go one by one.
-    one_by_one: bool,
+    /// The batch calls do not exist here (simulators, old kernels): messages are sent and received
+    /// one by one.
+    with_single_calls: bool,
 }
 
-// SAFETY: the pointers are to memory that only this value reaches, and plain memory belongs to no thread.
+// SAFETY: the pointers are to memory that only this value reaches, and plain memory is not tied to
+// a thread.
 unsafe impl Send for Messages {}
 
-/// What the kernel said about a received message.
+/// A received message.
 pub(crate) struct Incoming<'a> {
     pub(crate) address: &'a RawAddress,
     pub(crate) control: &'a ControlBuffer,
@@ -60,12 +68,12 @@ pub(crate) struct Incoming<'a> {
 }
 
 impl Messages {
-    /// Room for `capacity` messages; at least 1.
+    /// Allocates `capacity` messages; at least 1.
     pub(crate) fn new(capacity: usize) -> Self {
         let capacity = capacity.max(1);
         let slots: Box<[Slot]> = (0..capacity).map(|_| Slot::new()).collect();
-        // SAFETY: mmsghdr consists of integers and pointers, for which all zero bits are a value; it may have
-        // padding fields that cannot be named.
+        // SAFETY: mmsghdr consists of integers and pointers, for which all zero bits are a value;
+        // it may have padding fields that cannot be named.
         let headers: Box<[mmsghdr]> = (0..capacity)
             .map(|_| unsafe { core::mem::zeroed() })
             .collect();
@@ -74,11 +82,12 @@ impl Messages {
             slots: Box::into_raw(slots).cast(),
             capacity,
             used: 0,
-            one_by_one: false,
+            with_single_calls: false,
         };
         for index in 0..capacity {
-            // SAFETY: the index is below the capacity of both arrays. RawAddress and ControlBuffer are `repr(C)`
-            // and begin with their bytes. All pointers are made by projection, without a reference in between.
+            // SAFETY: the index is below the capacity of both arrays. RawAddress and ControlBuffer
+            // are `repr(C)` and begin with their bytes. All pointers are made by projection,
+            // without a reference in between.
             unsafe {
                 let slot = messages.slots.add(index);
                 (*slot).part = iovec {
@@ -91,7 +100,7 @@ impl Messages {
                 (*header).msg_iovlen = 1;
                 (*header).msg_control = (&raw mut (*slot).control).cast::<c_void>();
             }
-            messages.set_back(index);
+            messages.reset_header(index);
         }
         messages
     }
@@ -101,14 +110,15 @@ impl Messages {
     }
 
     #[cfg(test)]
-    pub(crate) fn pretend_one_by_one(&mut self) {
-        self.one_by_one = true;
+    pub(crate) fn force_single_calls(&mut self) {
+        self.with_single_calls = true;
     }
 
-    /// Offers a message's whole room to the kernel.
-    fn set_back(&self, index: usize) {
+    /// Resets a message's lengths to its whole buffers.
+    fn reset_header(&self, index: usize) {
         debug_assert!(index < self.capacity);
-        // SAFETY: the index is below the capacity; nothing else refers to the header during the statement.
+        // SAFETY: the index is below the capacity; nothing else refers to the header during the
+        // statement.
         let header = unsafe { &mut *self.headers.add(index) };
         header.msg_hdr.msg_namelen = RawAddress::CAPACITY as socklen_t;
         header.msg_hdr.msg_controllen = ControlBuffer::CAPACITY as _;
@@ -118,11 +128,12 @@ impl Messages {
 
     // ---- receiving
 
-    /// Receives as many messages as there are, up to the capacity. With `wait`, waits for the first, and returns 0
-    /// or an empty message when [`syscall::end_receiving`] was called; without, fails with `WouldBlock` if there is none.
+    /// Receives as many messages as there are, up to the capacity. With `wait`, waits for the
+    /// first, and returns 0 or an empty message when [`syscall::stop_receiving`] was called;
+    /// without, fails with `WouldBlock` if there is none.
     pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>, wait: bool) -> io::Result<usize> {
         for index in 0..self.used {
-            self.set_back(index);
+            self.reset_header(index);
         }
         self.used = 0;
         let flags = if wait {
@@ -131,11 +142,12 @@ impl Messages {
             libc::MSG_DONTWAIT
         };
         let count = loop {
-            if self.one_by_one {
+            if self.with_single_calls {
                 break self.receive_one(socket, flags & libc::MSG_DONTWAIT)?;
             }
-            // SAFETY: `headers` is an array of `capacity` headers whose pointers and lengths are valid by the
-            // invariants; `&mut self` makes all of it exclusively ours during the call.
+            // SAFETY: `headers` is an array of `capacity` headers whose pointers and lengths are
+            // valid by the invariants; `&mut self` makes all of it exclusively ours during the
+            // call.
             let result = unsafe {
                 libc::recvmmsg(
                     socket.as_raw_fd(),
@@ -148,13 +160,14 @@ impl Messages {
             match syscall::check(result) {
                 Ok(count) => break count.cast_unsigned() as usize,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_missing(&error) => self.one_by_one = true,
+                Err(error) if is_missing(&error) => self.with_single_calls = true,
                 Err(error) => return Err(error),
             }
         };
         self.used = count.min(self.capacity);
         for index in 0..self.used {
-            // SAFETY: the index is below the capacity, and `&mut self` excludes other references to both.
+            // SAFETY: the index is below the capacity, and `&mut self` excludes other references to
+            // both.
             let (header, slot) =
                 unsafe { (&*self.headers.add(index), &mut *self.slots.add(index)) };
             slot.address.set_len(header.msg_hdr.msg_namelen as usize);
@@ -173,13 +186,13 @@ impl Messages {
         Ok(1)
     }
 
-    /// A message of those received last; `None` beyond them.
+    /// Returns a message of the last batch; `None` beyond them.
     pub(crate) fn incoming(&self, index: usize) -> Option<Incoming<'_>> {
         if index >= self.used {
             return None;
         }
-        // SAFETY: the index is below the capacity, and the references live as long as a borrow of `self`, during
-        // which nothing writes to them.
+        // SAFETY: the index is below the capacity, and the references live as long as a borrow of
+        // `self`, during which nothing writes to them.
         let (header, slot) = unsafe { (&*self.headers.add(index), &*self.slots.add(index)) };
         let len = (header.msg_len as usize).min(PAYLOAD);
         Some(Incoming {
@@ -192,9 +205,9 @@ impl Messages {
 
     // ---- sending
 
-    /// Addresses message `index`, which is empty and without control messages so far. False if there is no such
-    /// message.
-    pub(crate) fn address(&mut self, index: usize, to: &RawAddress) -> bool {
+    /// Sets the destination of message `index`, which has no payload and no control messages yet.
+    /// Returns false if there is no such message.
+    pub(crate) fn set_address(&mut self, index: usize, to: &RawAddress) -> bool {
         let Some((header, slot)) = self.outgoing(index) else {
             return false;
         };
@@ -206,8 +219,9 @@ impl Messages {
         true
     }
 
-    /// Gives message `index` its payload. False, and no change, if there is no such message, or too much payload.
-    pub(crate) fn fill(&mut self, index: usize, payload: &[u8]) -> bool {
+    /// Sets the payload of message `index`. Returns false, without a change, if there is no such
+    /// message or the payload is too long.
+    pub(crate) fn set_payload(&mut self, index: usize, payload: &[u8]) -> bool {
         let Some((_, slot)) = self.outgoing(index) else {
             return false;
         };
@@ -219,8 +233,15 @@ impl Messages {
         true
     }
 
-    /// Adds a control message to message `index`. False, and no change, if there is no such message, or no room.
-    pub(crate) fn control(&mut self, index: usize, level: c_int, kind: c_int, data: &[u8]) -> bool {
+    /// Adds a control message to message `index`. Returns false, without a change, if there is no
+    /// such message or it does not fit.
+    pub(crate) fn push_control(
+        &mut self,
+        index: usize,
+        level: c_int,
+        kind: c_int,
+        data: &[u8],
+    ) -> bool {
         let Some((header, slot)) = self.outgoing(index) else {
             return false;
         };
@@ -233,13 +254,13 @@ impl Messages {
         if index >= self.capacity {
             return None;
         }
-        // SAFETY: the index is below the capacity, and `&mut self` excludes other references to both for as long
-        // as these live. Whoever changes lengths keeps to the invariants.
+        // SAFETY: the index is below the capacity, and `&mut self` excludes other references to
+        // both for as long as these live. Callers that change lengths keep the invariants.
         Some(unsafe { (&mut *self.headers.add(index), &mut *self.slots.add(index)) })
     }
 
-    /// Sends messages `from..to` without waiting; returns how many were sent, at least one. An error is about message
-    /// `from`.
+    /// Sends messages `from..to` without waiting; returns how many were sent, at least one. An
+    /// error refers to message `from`.
     pub(crate) fn send(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -249,9 +270,9 @@ impl Messages {
         assert!(from < to && to <= self.capacity);
         let fd = socket.as_raw_fd();
         loop {
-            if self.one_by_one {
-                // SAFETY: `from` is below the capacity; the header's pointers and lengths are valid by the invariants, and
-                // the call only reads what they lead to.
+            if self.with_single_calls {
+                // SAFETY: `from` is below the capacity; the header's pointers and lengths are valid
+                // by the invariants, and the call only reads what they lead to.
                 syscall::retry(|| unsafe {
                     libc::sendmsg(
                         fd,
@@ -261,8 +282,8 @@ impl Messages {
                 })?;
                 return Ok(1);
             }
-            // SAFETY: `from..to` are headers whose pointers and lengths are valid by the invariants; the call only
-            // writes to their `msg_len`.
+            // SAFETY: `from..to` are headers whose pointers and lengths are valid by the
+            // invariants; the call only writes to their `msg_len`.
             let result = unsafe {
                 libc::sendmmsg(
                     fd,
@@ -274,14 +295,15 @@ impl Messages {
             match syscall::check(result) {
                 Ok(count) => return Ok((count.cast_unsigned() as usize).max(1)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_missing(&error) => self.one_by_one = true,
+                Err(error) if is_missing(&error) => self.with_single_calls = true,
                 Err(error) => return Err(error),
             }
         }
     }
 }
 
-/// Whether the call for many messages is missing. A simulator's sockets are descriptors that the kernel has never heard of; if this one
+/// Returns whether the batch call is missing. A simulator's sockets are descriptors that the kernel
+/// does not know; if this one really is invalid, the call for one message will fail too.
 /// really is bad, the call for one message will say so too.
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EBADF))

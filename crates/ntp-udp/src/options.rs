@@ -1,28 +1,29 @@
-//! How a socket is wanted.
+//! Socket options.
 
 use core::fmt;
 
-/// Who shall stamp packets; the words of the configuration (`[clock] timestamp-mode`). What the system cannot do is
-/// replaced by the next lower mode and reported.
+/// Which component timestamps packets, as in the configuration (`[clock] timestamp-mode`). What the
+/// system does not support is replaced by the next lower mode and reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TimestampMode {
-    /// The daemon itself, by reading the clock around its system calls.
+    /// The daemon, by reading the clock around its system calls.
     Software,
-    /// The kernel when a packet arrives; the daemon when one leaves.
+    /// The kernel for received packets; the daemon for sent ones.
     KernelReceive,
-    /// The kernel, both ways.
+    /// The kernel, in both directions.
     #[default]
     KernelAll,
-    /// The network interface, both ways, and the kernel for packets that the interface has not stamped.
+    /// The network interface, in both directions, and the kernel for packets without an interface
+    /// timestamp.
     ///
-    /// Such stamps are readings of the interface's own clock. They are only of use while that clock is kept at system
-    /// time and its stamping has been switched on (both by other means), and a hardware stamp must not be compared
-    /// with a kernel stamp.
+    /// Such timestamps are readings of the interface's own clock. They are only useful while that
+    /// clock is kept at system time and its timestamping has been enabled (both by other means),
+    /// and a hardware timestamp must not be compared with a kernel timestamp.
     Hardware,
 }
 
 impl TimestampMode {
-    /// Whether departing packets shall be stamped by someone else than the daemon.
+    /// Returns whether sent packets are timestamped by something other than the daemon.
     pub const fn wants_transmit(self) -> bool {
         matches!(self, Self::KernelAll | Self::Hardware)
     }
@@ -36,10 +37,11 @@ pub struct InterfaceName {
 }
 
 impl InterfaceName {
-    /// Checks a name.
+    /// Validates a name.
     ///
     /// # Errors
-    /// If it is empty, longer than 15 bytes, `.` or `..`, or contains a slash, a colon, a space or a control character.
+    /// If it is empty, longer than 15 bytes, `.` or `..`, or contains a slash, a colon, a space or
+    /// a control character.
     pub fn new(name: &str) -> Result<Self, InvalidInterfaceName> {
         let forbidden = |byte: u8| byte <= b' ' || byte == b'/' || byte == b':' || byte == 0x7f;
         if name.is_empty()
@@ -54,13 +56,13 @@ impl InterfaceName {
         Ok(Self { bytes })
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         let end = self.bytes.iter().position(|byte| *byte == 0).unwrap_or(0);
         core::str::from_utf8(&self.bytes[..end]).unwrap_or("")
     }
 
-    /// The name with its terminating zeros.
+    /// Returns the name with its terminating zeros.
     pub(crate) const fn as_c_bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -78,7 +80,7 @@ impl fmt::Debug for InterfaceName {
     }
 }
 
-/// The text is no name that a network interface can have.
+/// The text is not a valid name of a network interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidInterfaceName;
 
@@ -90,12 +92,12 @@ impl fmt::Display for InvalidInterfaceName {
 
 impl std::error::Error for InvalidInterfaceName {}
 
-/// Options of a socket.
+/// Options of a client socket.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SocketOptions {
     /// Send and receive through this interface only.
     pub interface: Option<InterfaceName>,
-    /// Who shall stamp packets.
+    /// Which component timestamps packets.
     pub timestamps: TimestampMode,
 }
 

@@ -1,10 +1,13 @@
-//! Datagrams sent together, each from the address of our choice, and stamped by the kernel if that is asked for.
+//! Datagrams sent in batches, each from a chosen source address, and timestamped by the kernel on
+//! request.
 //!
-//! # Transmit stamps by request
-//! A stamp costs the kernel a copy of the datagram and us a look into the error queue, so it is asked for datagram by
-//! datagram, with a control message (`SO_TIMESTAMPING` in `sendmsg`). The kernel numbers the stamped ones of a socket
-//! (`OPT_ID`), beginning at 0; we count along and keep the caller's token for the last [`REMEMBERED`] of them. A stamped datagram that could not be
-//! sent may or may not have used a number: then the socket's numbering is begun anew, and what is still on its way is forgotten.
+//! # Transmit timestamps on request
+//! A timestamp costs the kernel a copy of the datagram and us a read of the error queue, so it is
+//! requested for each datagram separately, with a control message (`SO_TIMESTAMPING` in `sendmsg`).
+//! The kernel numbers the timestamped ones of a socket (`OPT_ID`), beginning at 0; we count along
+//! and keep the caller's token for the last [`REMEMBERED`] of them. A timestamped datagram that
+//! could not be sent may or may not have used a number: then the socket's numbering is restarted,
+//! and pending timestamps are discarded.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -19,36 +22,36 @@ use crate::inbox::Arrival;
 use crate::mmsg::Messages;
 use crate::{stamping, syscall};
 
-/// Stamps that may be on their way at once; a power of two.
+/// Number of timestamps that may be pending at once; a power of two.
 const REMEMBERED: usize = 256;
 
-/// Room for datagrams of up to 1472 bytes each, all for one socket. Nothing is allocated after it was made. `T` names
-/// those whose stamp is wanted.
+/// Buffer for datagrams of up to 1472 bytes each, all for one socket. Allocates only when created.
+/// `T` identifies those whose timestamp is requested.
 #[derive(Debug)]
 pub struct Outbox<T = ()> {
     messages: Messages,
     filled: usize,
-    /// Which of the waiting datagrams ask for a stamp, and in whose name.
+    /// Which of the queued datagrams request a timestamp, and their tokens.
     tokens: Box<[Option<T>]>,
-    /// The number that the kernel gives to the next stamped datagram.
+    /// Number that the kernel gives to the next timestamped datagram.
     next_number: u32,
     /// Tokens by number.
     remembered: Box<[Option<T>; REMEMBERED]>,
 }
 
-/// What became of the datagrams of an [`Outbox`].
+/// Result of sending an [`Outbox`].
 #[derive(Debug, Default)]
 pub struct Sent {
-    /// Datagrams that left.
+    /// Number of datagrams sent.
     pub sent: usize,
-    /// Datagrams that did not.
+    /// Number of datagrams that failed.
     pub failed: usize,
-    /// Why the first of those did not.
+    /// Error of the first that failed.
     pub error: Option<io::Error>,
 }
 
 impl<T: Copy> Outbox<T> {
-    /// Room for `capacity` datagrams, at least one.
+    /// Creates a buffer for `capacity` datagrams, at least one.
     pub fn new(capacity: usize) -> Self {
         let messages = Messages::new(capacity);
         Self {
@@ -60,25 +63,26 @@ impl<T: Copy> Outbox<T> {
         }
     }
 
-    /// How many datagrams wait.
+    /// Number of queued datagrams.
     pub fn len(&self) -> usize {
         self.filled
     }
 
-    /// Whether none waits.
+    /// Returns whether no datagram is queued.
     pub fn is_empty(&self) -> bool {
         self.filled == 0
     }
 
-    /// Whether no more would fit.
+    /// Returns whether the buffer is full.
     pub fn is_full(&self) -> bool {
         self.filled == self.messages.capacity()
     }
 
-    /// Adds an empty answer to `arrival`, which will leave from the address that it came to; [`write`](Self::write) is to give
-    /// it its contents. Its place is [`len`](Self::len) before the call. False, and no change, if there is no room.
+    /// Adds an empty reply to `arrival`, to be sent from that one's destination address;
+    /// [`write`](Self::write) must set its contents. Its index is [`len`](Self::len) before the
+    /// call. Returns false, without a change, if the buffer is full.
     pub fn reply(&mut self, arrival: &Arrival<'_>) -> bool {
-        // An address that means something on one link only needs that link; others take the way that the routes say.
+        // A link-local address needs its link; others follow the routing table.
         let link = match arrival.from.ip() {
             IpAddr::V6(ip) if ip.is_unicast_link_local() => arrival.interface,
             _ => None,
@@ -86,41 +90,41 @@ impl<T: Copy> Outbox<T> {
         self.add(arrival.sender, arrival.own, link.unwrap_or(0))
     }
 
-    /// Adds an empty datagram for `to` that leaves from `source`, or from the address of the system's choice. Both must be of
-    /// the socket's family. Else as [`reply`](Self::reply).
+    /// Adds an empty datagram for `to` with the source address `source`, or one of the system's
+    /// choice. Both must be of the socket's family. Otherwise like [`reply`](Self::reply).
     pub fn push(&mut self, to: SocketAddr, source: Option<IpAddr>) -> bool {
         self.add(&to.into(), source, 0)
     }
 
-    /// Gives the datagram at `place` its contents. With a `token`, its stamp is asked for. False, and no change, if there is
-    /// no such datagram, or the contents are too long.
-    pub fn write(&mut self, place: usize, payload: &[u8], token: Option<T>) -> bool {
-        if place >= self.filled || !self.messages.fill(place, payload) {
+    /// Sets the contents of the datagram at `index`. With a `token`, its timestamp is requested.
+    /// Returns false, without a change, if there is no such datagram, or the contents are too long.
+    pub fn write(&mut self, index: usize, payload: &[u8], token: Option<T>) -> bool {
+        if index >= self.filled || !self.messages.set_payload(index, payload) {
             return false;
         }
-        // Asked for once, however often the contents change.
-        if token.is_some() && self.tokens[place].is_none() {
+        // Requested once, however often the contents change.
+        if token.is_some() && self.tokens[index].is_none() {
             let what = libc::SOF_TIMESTAMPING_TX_SOFTWARE.to_ne_bytes();
             let (level, kind) = (libc::SOL_SOCKET, libc::SO_TIMESTAMPING);
-            self.messages.control(place, level, kind, &what);
+            self.messages.push_control(index, level, kind, &what);
         }
-        self.tokens[place] = token.or(self.tokens[place]);
+        self.tokens[index] = token.or(self.tokens[index]);
         true
     }
 
     fn add(&mut self, to: &RawAddress, source: Option<IpAddr>, link: u32) -> bool {
-        let place = self.filled;
-        let ready = self.messages.address(place, to)
-            && source.is_none_or(|source| self.leave_from(place, to, source, link));
+        let index = self.filled;
+        let ready = self.messages.set_address(index, to)
+            && source.is_none_or(|source| self.set_source(index, to, source, link));
         if ready {
-            self.tokens[place] = None;
+            self.tokens[index] = None;
             self.filled += 1;
         }
         ready
     }
 
-    /// The address to leave from, in the words of the socket's family, which is that of the address it goes to.
-    fn leave_from(&mut self, place: usize, to: &RawAddress, source: IpAddr, link: u32) -> bool {
+    /// Sets the source address, in the socket's family, which is that of the destination.
+    fn set_source(&mut self, index: usize, to: &RawAddress, source: IpAddr, link: u32) -> bool {
         if to.is_ipv6() {
             let mut info = [0; 20];
             let source = match source {
@@ -130,27 +134,28 @@ impl<T: Copy> Outbox<T> {
             info[..16].copy_from_slice(&source.octets());
             info[16..].copy_from_slice(&link.to_ne_bytes());
             let (level, kind) = (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO);
-            return self.messages.control(place, level, kind, &info);
+            return self.messages.push_control(index, level, kind, &info);
         }
         let IpAddr::V4(source) = source.to_canonical() else {
             return false;
         };
-        // Interface, address to leave from, and one that is of no meaning when sending.
+        // Interface, source address, and one that is ignored when sending.
         let mut info = [0; 12];
         info[..4].copy_from_slice(&link.to_ne_bytes());
         info[4..8].copy_from_slice(&source.octets());
         let (level, kind) = (libc::IPPROTO_IP, libc::IP_PKTINFO);
-        self.messages.control(place, level, kind, &info)
+        self.messages.push_control(index, level, kind, &info)
     }
 
-    /// As on a system without the calls for many messages.
+    /// Uses single calls, as on a system without batch calls.
     #[cfg(test)]
-    pub(crate) fn one_by_one(mut self) -> Self {
-        self.messages.pretend_one_by_one();
+    pub(crate) fn with_single_calls(mut self) -> Self {
+        self.messages.force_single_calls();
         self
     }
 
-    /// Sends all that wait, without waiting, and is empty afterwards. What cannot be sent is skipped.
+    /// Sends all queued datagrams without blocking, and empties the buffer. What cannot be sent is
+    /// skipped.
     pub(crate) fn send(&mut self, socket: BorrowedFd<'_>) -> Sent {
         let mut sent = Sent::default();
         let mut next = 0;
@@ -170,7 +175,7 @@ impl<T: Copy> Outbox<T> {
                 }
                 Err(error) => {
                     lost_count |= self.tokens[next].is_some();
-                    // Without room now there is none for the rest either.
+                    // If the send buffer is full now, it is for the rest too.
                     let skipped = if error.kind() == io::ErrorKind::WouldBlock {
                         self.filled - next
                     } else {
@@ -184,29 +189,29 @@ impl<T: Copy> Outbox<T> {
         }
         self.filled = 0;
         if lost_count {
-            self.renumber(socket);
+            self.restart_numbering(socket);
         }
         sent
     }
 
-    fn renumber(&mut self, socket: BorrowedFd<'_>) {
+    fn restart_numbering(&mut self, socket: BorrowedFd<'_>) {
         self.transmit_stamps(socket, |_, _| {});
         self.next_number = 0;
         self.remembered.fill(None);
-        // If it fails, no token is found any more, and the caller goes without stamps.
+        // If it fails, no token will be found, and the caller gets no timestamps.
         let _ = stamping::restart_numbers(socket);
     }
 
-    /// Takes the stamps that have come back, each with the token it was asked for with.
+    /// Takes the timestamps that have arrived, each with the token of its request.
     pub(crate) fn transmit_stamps(
         &mut self,
         socket: BorrowedFd<'_>,
         mut take: impl FnMut(T, Stamp),
     ) {
-        // The datagram itself is not given back (`OPT_TSONLY`).
+        // The datagram itself is not returned (`OPT_TSONLY`).
         let mut nothing = [0; 64];
         let (mut sender, mut control) = (RawAddress::empty(), ControlBuffer::new());
-        // Our own datagrams fill the queue, no faster than this empties it.
+        // Only our own datagrams fill the queue, no faster than this empties it.
         for _ in 0..REMEMBERED {
             let read = syscall::receive(
                 socket,
@@ -219,7 +224,7 @@ impl<T: Copy> Outbox<T> {
                 break;
             }
             let ancillary = Ancillary::of(&control);
-            // 0 is the moment of leaving; others tell of queues and acknowledgements.
+            // 0 is the transmission; others are queues and acknowledgements.
             if let (Some(report @ Report { info: 0, .. }), Some(stamp)) =
                 (ancillary.report, ancillary.stamp())
                 && report.is_stamp()

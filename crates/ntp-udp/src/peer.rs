@@ -1,7 +1,8 @@
-//! Who is at the other end of a Unix socket, as the kernel knows it.
+//! Credentials of the peer of a Unix socket, as the kernel knows them.
 //!
-//! The credentials are those with which the peer connected; it cannot change or forge them. Groups come from the kernel as
-//! well (`SO_PEERGROUPS`, Linux 4.13), because looking them up by the peer's process would race with its end.
+//! The credentials are those with which the peer connected; it cannot change or forge them. Groups
+//! come from the kernel as well (`SO_PEERGROUPS`, Linux 4.13), because looking them up by the
+//! peer's process would race with its end.
 
 use std::ffi::CString;
 use std::io;
@@ -9,24 +10,25 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-/// A process that connected.
+/// A connected process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its process number; it may have ended since.
+    /// Process ID; the process may have ended since.
     pub pid: i32,
-    /// Its user.
+    /// User ID.
     pub uid: u32,
-    /// All of its groups, the primary one first.
+    /// Group IDs, the primary one first.
     pub groups: Vec<u32>,
 }
 
-/// Groups of one process at most; the kernel permits 65 536, people have a dozen.
-const MOST_GROUPS: usize = 65_536;
+/// Maximum number of groups of a process; the kernel permits 65 536, typical is a dozen.
+const MAX_GROUPS: usize = 65_536;
 
-/// Who connected to `socket`.
+/// Returns the credentials of the peer of `socket`.
 ///
 /// # Errors
-/// Those of `getsockopt(2)`; a kernel without `SO_PEERGROUPS` is no error, only the primary group is known then.
+/// Those of `getsockopt(2)`; a kernel without `SO_PEERGROUPS` is not an error, only the primary
+/// group is known then.
 pub fn credentials(socket: BorrowedFd<'_>) -> io::Result<Peer> {
     let mut credentials = MaybeUninit::<libc::ucred>::uninit();
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;
@@ -77,20 +79,21 @@ fn supplementary_groups(socket: BorrowedFd<'_>) -> Vec<u32> {
             return groups;
         }
         let short = io::Error::last_os_error().raw_os_error() == Some(libc::ERANGE);
-        if !short || count <= groups.len() || count > MOST_GROUPS {
+        if !short || count <= groups.len() || count > MAX_GROUPS {
             return Vec::new();
         }
         groups.resize(count, 0);
     }
 }
 
-/// This process's user.
+/// Returns the user ID of this process.
 pub fn own_user() -> u32 {
     // SAFETY: `geteuid` has no preconditions and cannot fail.
     unsafe { libc::geteuid() }
 }
 
-/// The number of the group `name`; None if there is no such group. Asks whatever the machine is set up to ask, and may block.
+/// Returns the ID of the group `name`; `None` if there is no such group. Queries the machine's name
+/// services, and may block.
 ///
 /// # Errors
 /// Those of `getgrnam_r(3)`.
@@ -100,7 +103,7 @@ pub fn group(name: &str) -> io::Result<Option<u32>> {
     loop {
         let mut entry = MaybeUninit::<libc::group>::uninit();
         let mut found = ptr::null_mut();
-        // SAFETY: `name` ends with a NUL, `buffer` is as long as told, and all outlive the call.
+        // SAFETY: `name` ends with a NUL, `buffer` has the given length, and all outlive the call.
         let error = unsafe {
             libc::getgrnam_r(
                 name.as_ptr(),
@@ -133,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_other_end_of_a_pair_is_ourselves() {
+    fn the_peer_of_a_socket_pair_is_this_process() {
         let (near, _far) = UnixStream::pair().unwrap();
         let peer = credentials(near.as_fd()).unwrap();
         assert_eq!(peer.uid, own_user());
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_have_numbers() {
+    fn group_names_resolve_to_ids() {
         assert_eq!(group("root").unwrap(), Some(0));
         assert_eq!(group("there-is-no-such-group").unwrap(), None);
         assert!(group("a\0b").is_err());

@@ -1,24 +1,29 @@
-//! A server's sockets: one address, several workers, answers from where the question went.
+//! A server's sockets: one address, several workers, replies from the destination address of the
+//! request.
 //!
 //! # Sharing an address
-//! Each worker has a socket of its own at the same address (`SO_REUSEPORT`), and [`steering`](crate::steering) spreads the
-//! clients. That option has a drawback: a second daemon of the same user could join, and each would
-//! get a share of the clients without anyone noticing. So the first socket is bound without it, which the kernel refuses if there is any other, and
-//! allows company only afterwards.
+//! Each worker has a socket of its own at the same address (`SO_REUSEPORT`), and
+//! [`steering`](crate::steering) distributes the clients. That option has a drawback: a second
+//! daemon of the same user could join, and each would get a share of the clients unnoticed. The
+//! first socket is therefore bound without it, which the kernel refuses if there is any other, and
+//! enables sharing only afterwards.
 //!
-//! # Addresses that are not there yet
-//! A daemon may start before the network does. Sockets are bound to an address whether the machine has it or not
-//! (`IP_FREEBIND`), and serve it from when it appears. Wildcard sockets serve every address that there ever is.
+//! # Addresses that do not exist yet
+//! A daemon may start before the network does. Sockets are bound to an address whether the machine
+//! has it or not (`IP_FREEBIND`), and serve it once it appears. Wildcard sockets serve every
+//! address.
 //!
-//! # Never in fragments
-//! Answers leave with the Don't Fragment bit and without asking what size the path takes (`IP_PMTUDISC_PROBE`): they are no longer
-//! than the request that found its way here, and fit every link that IPv6 could cross. So nobody can
-//! talk us into fragmenting by forged ICMP messages, which is a known way to put words into a server's mouth. It also saves the
-//! kernel an identification number for each IPv4 packet (RFC 6864 section 4.1).
+//! # No fragments
+//! Replies are sent with the Don't Fragment bit and without path MTU discovery
+//! (`IP_PMTUDISC_PROBE`): they are no longer than the request that arrived, and fit every link that
+//! IPv6 can use. Forged ICMP messages therefore cannot cause fragmentation, which is a known way to
+//! spoof parts of a server's replies. It also saves the kernel an identification number for each
+//! IPv4 packet (RFC 6864 section 4.1).
 //!
 //! # Waiting
-//! Workers wait inside of the receiving call, not in `poll(2)` before it: under light load that halves the
-//! number of system calls. [`ServerSocket::end_receiving`] ends the wait, from any thread.
+//! Workers wait inside of the receiving call, not in `poll(2)` before it: under light load that
+//! halves the number of system calls. [`ServerSocket::stop_receiving`] ends the wait, from any
+//! thread.
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,26 +36,26 @@ use crate::outbox::{Outbox, Sent};
 use crate::steering::Steering;
 use crate::{Facility, Shortcoming, TimestampMode, stamping, syscall};
 
-/// A UDP socket that receives from everyone and answers.
+/// A UDP socket that serves all clients.
 #[derive(Debug)]
 pub struct ServerSocket {
     socket: OwnedFd,
     stamps_transmissions: bool,
 }
 
-/// How server sockets are wanted.
+/// Options of server sockets.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ServerOptions {
-    /// Who shall stamp packets; the interface is not asked.
+    /// Which component timestamps packets; the interface is not used.
     pub timestamps: TimestampMode,
-    /// An IPv6 wildcard leaves IPv4 to others.
+    /// An IPv6 wildcard does not serve IPv4.
     pub only_ipv6: bool,
-    /// Secret by which clients are spread over workers.
+    /// Secret key of the distribution of clients over workers.
     pub steering_key: u32,
 }
 
 impl ServerSocket {
-    /// One socket at `address`, and what it lacks of `options`. Port 0 lets the system choose.
+    /// Binds one socket at `address`, and returns its shortcomings. Port 0 lets the system choose.
     ///
     /// # Errors
     /// As [`bind_group`](Self::bind_group).
@@ -64,12 +69,13 @@ impl ServerSocket {
         Ok((socket, missing))
     }
 
-    /// `count` sockets that share `address` (at least one), among which the kernel spreads clients by their
-    /// address, and what they lack of `options`.
+    /// Binds `count` sockets that share `address` (at least one), among which the kernel
+    /// distributes clients by their address, and returns their shortcomings.
     ///
     /// # Errors
-    /// `AddrInUse` if anybody else has the address and port, this program's other instance included;
-    /// `PermissionDenied` for a port below 1024 without the right to; else what the operating system says.
+    /// `AddrInUse` if another process has the address and port, another instance of this program
+    /// included; `PermissionDenied` for a port below 1024 without the permission; else the
+    /// operating system's.
     pub fn bind_group(
         address: SocketAddr,
         count: usize,
@@ -82,15 +88,15 @@ impl ServerSocket {
         if count <= 1 {
             return Ok((group, missing));
         }
-        allow_company(&group[0])?;
+        allow_port_sharing(&group[0])?;
         for _ in 1..count {
-            // They lack what the first one lacks.
+            // They have the same shortcomings as the first one.
             let socket = Self::open(address, options, &mut Vec::new())?;
-            allow_company(&socket)?;
+            allow_port_sharing(&socket)?;
             syscall::bind(socket.as_fd(), &address.into())?;
             group.push(socket);
         }
-        // Only now are they a group, which a program can be given to; it is one for all.
+        // Only now do they form a group, which a program can be attached to; there is one for all.
         let steering = Steering::new(options.steering_key, count);
         if let Err(cause) = steering.attach(group[0].as_fd()) {
             missing.push(Shortcoming::new(Facility::Steering, &cause));
@@ -132,7 +138,8 @@ impl ServerSocket {
                 missing.push(Shortcoming::new(facility, &cause));
             }
         }
-        // IPv6 sockets may serve IPv4, too. A system that does not know it fragments when it must, which is no loss to tell of.
+        // IPv6 sockets may serve IPv4, too. A system without the option fragments when it must,
+        // which needs no report.
         let whole = libc::IP_PMTUDISC_PROBE;
         let _ = syscall::set_option(
             socket.as_fd(),
@@ -148,10 +155,10 @@ impl ServerSocket {
         })
     }
 
-    /// Our own address and port.
+    /// Returns the local address and port.
     ///
     /// # Errors
-    /// If the operating system does not tell.
+    /// Those of `getsockname(2)`.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         let address = syscall::own_address(self.as_fd())?;
         address
@@ -159,50 +166,52 @@ impl ServerSocket {
             .ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
     }
 
-    /// Whether the stamp of a sent datagram may be asked for; if not, a token keeps it from being sent.
+    /// Returns whether the timestamp of a sent datagram may be requested; if not, a token keeps it
+    /// from being sent.
     pub fn stamps_transmissions(&self) -> bool {
         self.stamps_transmissions
     }
 
-    /// Waits for a datagram and takes it with all that came meanwhile, as many as fit. Returns how many; 0, or some for
-    /// which [`Inbox::get`] has nothing, after [`end_receiving`](Self::end_receiving).
+    /// Waits for a datagram and receives it with all others that have arrived, as many as fit.
+    /// Returns the number; 0, or some for which [`Inbox::get`] returns `None`, after
+    /// [`stop_receiving`](Self::stop_receiving).
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's.
     pub fn wait_receive(&self, inbox: &mut Inbox) -> io::Result<usize> {
         inbox.receive(self.as_fd(), true)
     }
 
-    /// Takes the datagrams that have come, as many as fit. Returns how many.
+    /// Receives the datagrams that have arrived, as many as fit. Returns the number.
     ///
     /// # Errors
-    /// `WouldBlock` if there are none; else what the operating system says.
+    /// `WouldBlock` if there are none; else the operating system's.
     pub fn receive(&self, inbox: &mut Inbox) -> io::Result<usize> {
         inbox.receive(self.as_fd(), false)
     }
 
-    /// Sends what waits in `outbox`, which is empty afterwards. An outbox that asks for stamps belongs to one socket for
-    /// ever.
+    /// Sends the datagrams of `outbox`, which is empty afterwards. An outbox that requests
+    /// timestamps must always be used with the same socket.
     pub fn send<T: Copy>(&self, outbox: &mut Outbox<T>) -> Sent {
         outbox.send(self.as_fd())
     }
 
-    /// Takes the transmit stamps that have come back for datagrams of `outbox`, each with its token. Most interfaces stamp
-    /// before [`send`](Self::send) returns.
+    /// Takes the transmit timestamps that have arrived for datagrams of `outbox`, each with its
+    /// token. Most interfaces set the timestamp before [`send`](Self::send) returns.
     pub fn transmit_stamps<T: Copy>(&self, outbox: &mut Outbox<T>, take: impl FnMut(T, Stamp)) {
         outbox.transmit_stamps(self.as_fd(), take);
     }
 
-    /// Ends the wait of whoever receives, for good.
+    /// Ends all waits for datagrams, now and in the future.
     ///
     /// # Errors
     /// If the operating system refuses.
-    pub fn end_receiving(&self) -> io::Result<()> {
-        syscall::end_receiving(self.as_fd())
+    pub fn stop_receiving(&self) -> io::Result<()> {
+        syscall::stop_receiving(self.as_fd())
     }
 }
 
-fn allow_company(socket: &ServerSocket) -> io::Result<()> {
+fn allow_port_sharing(socket: &ServerSocket) -> io::Result<()> {
     syscall::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
 }
 

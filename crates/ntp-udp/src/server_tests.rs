@@ -10,7 +10,7 @@ use std::time::Duration;
 use ntp_time::{NtpDuration, StampSource, SystemTime};
 
 use crate::steering::Steering;
-use crate::{Inbox, Outbox, ServerOptions, ServerSocket, SocketOptions, StampKeeper};
+use crate::{Inbox, Outbox, ServerOptions, ServerSocket, SocketOptions, TimestampingGuard};
 
 #[expect(
     clippy::disallowed_methods,
@@ -34,7 +34,7 @@ fn port(socket: &ServerSocket) -> u16 {
     socket.local_addr().unwrap().port()
 }
 
-/// A client at `own` that hears nobody but `server`.
+/// A client at `own` that receives from `server` only.
 fn client(own: IpAddr, server: SocketAddr) -> UdpSocket {
     let client = UdpSocket::bind((own, 0)).unwrap();
     client.connect(server).unwrap();
@@ -44,7 +44,7 @@ fn client(own: IpAddr, server: SocketAddr) -> UdpSocket {
     client
 }
 
-/// Answers everything that has come with its own contents; returns how much that was.
+/// Sends all received datagrams back; returns their number.
 fn echo(server: &ServerSocket, inbox: &mut Inbox, outbox: &mut Outbox<u64>) -> usize {
     let count = server.receive(inbox).unwrap();
     for index in 0..count {
@@ -61,14 +61,14 @@ fn push(outbox: &mut Outbox<u64>, to: SocketAddr, payload: &[u8], token: Option<
     outbox.push(to, None) && outbox.write(place, payload, token)
 }
 
-fn assert_heard(client: &UdpSocket, expected: &[u8]) {
+fn assert_received(client: &UdpSocket, expected: &[u8]) {
     let mut buffer = [0; 64];
     let len = client.recv(&mut buffer).unwrap();
     assert_eq!(&buffer[..len], expected);
 }
 
 #[test]
-fn answers_leave_from_the_address_that_was_asked() {
+fn replies_use_the_destination_address_of_the_request() {
     let (mut inbox, mut outbox) = (Inbox::new(4), Outbox::new(4));
     let cases = [
         ("0.0.0.0:0", "127.0.0.1"),
@@ -78,31 +78,31 @@ fn answers_leave_from_the_address_that_was_asked() {
         ("127.0.0.1:0", "127.0.0.1"),
         ("[::1]:0", "::1"),
     ];
-    for (listen, asked) in cases {
+    for (listen, destination) in cases {
         let server = bind(listen);
-        let asked: IpAddr = asked.parse().unwrap();
-        // A client on the same loopback network, but at another address where there is one.
-        let own = match asked {
+        let destination: IpAddr = destination.parse().unwrap();
+        // A client on the same loopback network, but at another address if there is one.
+        let own = match destination {
             IpAddr::V4(_) => Ipv4Addr::new(127, 9, 9, 9).into(),
             IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         };
-        let client = client(own, (asked, port(&server)).into());
+        let client = client(own, (destination, port(&server)).into());
         client.send(b"question").unwrap();
         assert_eq!(echo(&server, &mut inbox, &mut outbox), 1);
         let arrival = inbox.get(0).unwrap();
         assert_eq!(arrival.from, client.local_addr().unwrap());
-        assert_eq!(arrival.own, Some(asked), "{listen}");
-        assert_heard(&client, b"question");
+        assert_eq!(arrival.own, Some(destination), "{listen}");
+        assert_received(&client, b"question");
     }
 }
 
 #[test]
 fn every_datagram_of_every_batch_is_stamped() {
-    let _keeper = StampKeeper::open(&SocketOptions::default()).unwrap();
+    let _keeper = TimestampingGuard::open(&SocketOptions::default()).unwrap();
     let server = bind("127.0.0.1:0");
     let client = client(Ipv4Addr::LOCALHOST.into(), server.local_addr().unwrap());
     let mut inbox = Inbox::new(4);
-    // The kernel switches stamping on from a work queue.
+    // The kernel enables timestamping from a work queue.
     let begin = realtime();
     loop {
         client.send(b"?").unwrap();
@@ -136,7 +136,7 @@ fn every_datagram_of_every_batch_is_stamped() {
 }
 
 #[test]
-fn a_datagram_longer_than_the_room_is_marked() {
+fn a_truncated_datagram_is_marked() {
     let server = bind("127.0.0.1:0");
     let client = client(Ipv4Addr::LOCALHOST.into(), server.local_addr().unwrap());
     let mut inbox = Inbox::new(2);
@@ -153,7 +153,7 @@ fn a_datagram_longer_than_the_room_is_marked() {
 }
 
 #[test]
-fn a_client_meets_the_same_worker_whatever_its_port() {
+fn clients_are_steered_by_address_not_port() {
     const WORKERS: usize = 3;
     let options = ServerOptions {
         steering_key: 0x1234_5678,
@@ -161,7 +161,7 @@ fn a_client_meets_the_same_worker_whatever_its_port() {
     };
     let steering = Steering::new(options.steering_key, WORKERS);
     let mut inbox = Inbox::new(4);
-    for (listen, asked) in [
+    for (listen, destination) in [
         ("127.0.0.1:0", "127.0.0.1"),
         ("[::]:0", "127.0.0.1"),
         ("[::]:0", "::1"),
@@ -169,7 +169,7 @@ fn a_client_meets_the_same_worker_whatever_its_port() {
         let (group, missing) =
             ServerSocket::bind_group(listen.parse().unwrap(), WORKERS, &options).unwrap();
         assert!(missing.is_empty(), "{missing:?}");
-        let server: SocketAddr = (asked.parse::<IpAddr>().unwrap(), port(&group[0])).into();
+        let server: SocketAddr = (destination.parse::<IpAddr>().unwrap(), port(&group[0])).into();
         let mut served = [0; WORKERS];
         for host in 1..=40 {
             let own: IpAddr = if server.is_ipv4() {
@@ -198,7 +198,7 @@ fn a_client_meets_the_same_worker_whatever_its_port() {
 }
 
 #[test]
-fn an_address_that_is_served_already_is_refused() {
+fn binding_an_address_in_use_fails() {
     let options = ServerOptions::default();
     for workers in [1, 3] {
         let (group, _) =
@@ -214,7 +214,7 @@ fn an_address_that_is_served_already_is_refused() {
 }
 
 #[test]
-fn an_address_that_the_machine_does_not_have_yet_is_listened_on() {
+fn a_missing_address_can_be_bound() {
     for address in ["192.0.2.77:0", "[2001:db8::77]:0"] {
         let expected: SocketAddr = address.parse().unwrap();
         let bound = bind(address).local_addr().unwrap();
@@ -223,7 +223,7 @@ fn an_address_that_the_machine_does_not_have_yet_is_listened_on() {
 }
 
 #[test]
-fn an_ipv6_wildcard_can_leave_ipv4_to_others() {
+fn an_ipv6_only_wildcard_leaves_ipv4_free() {
     let options = ServerOptions {
         only_ipv6: true,
         ..ServerOptions::default()
@@ -236,7 +236,7 @@ fn an_ipv6_wildcard_can_leave_ipv4_to_others() {
 }
 
 #[test]
-fn only_those_who_ask_get_a_transmit_stamp() {
+fn only_requested_transmit_timestamps_are_returned() {
     let server = bind("127.0.0.1:0");
     assert!(server.stamps_transmissions());
     let client = client(Ipv4Addr::LOCALHOST.into(), server.local_addr().unwrap());
@@ -263,7 +263,7 @@ fn only_those_who_ask_get_a_transmit_stamp() {
 }
 
 #[test]
-fn what_cannot_be_sent_is_skipped_and_stamps_keep_their_owners() {
+fn unsendable_datagrams_are_skipped_and_tokens_stay_matched() {
     let server = bind("0.0.0.0:0");
     let hearer = UdpSocket::bind("127.0.0.1:0").unwrap();
     hearer
@@ -286,11 +286,11 @@ fn what_cannot_be_sent_is_skipped_and_stamps_keep_their_owners() {
             sent.error.and_then(|error| error.raw_os_error()),
             Some(libc::EINVAL)
         );
-        assert_heard(&hearer, b"a");
-        assert_heard(&hearer, b"c");
+        assert_received(&hearer, b"a");
+        assert_received(&hearer, b"c");
         assert!(push(&mut outbox, good, b"d", Some(4)));
         assert_eq!(server.send(&mut outbox).sent, 1);
-        assert_heard(&hearer, b"d");
+        assert_received(&hearer, b"d");
         let mut stamped = Vec::new();
         server.transmit_stamps(&mut outbox, |token, _| stamped.push(token));
         assert_eq!(stamped, [4]);
@@ -298,7 +298,7 @@ fn what_cannot_be_sent_is_skipped_and_stamps_keep_their_owners() {
 }
 
 #[test]
-fn a_full_outbox_takes_no_more() {
+fn a_full_outbox_rejects_datagrams() {
     let server = bind("127.0.0.1:0");
     let to = server.local_addr().unwrap();
     let mut outbox = Outbox::<u64>::new(2);
@@ -311,40 +311,43 @@ fn a_full_outbox_takes_no_more() {
 }
 
 #[test]
-fn who_waits_can_be_woken_before_and_while_waiting() {
+fn stop_receiving_wakes_before_and_during_the_wait() {
     let server = bind("127.0.0.1:0");
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut inbox = Inbox::new(4);
-            tell.send(()).unwrap();
+            sender.send(()).unwrap();
             for _ in 0..2 {
                 let count = server.wait_receive(&mut inbox).unwrap();
                 assert!((0..count).all(|index| inbox.get(index).is_none()));
             }
         });
-        told.recv().unwrap();
-        server.end_receiving().unwrap();
+        receiver.recv().unwrap();
+        server.stop_receiving().unwrap();
     });
 }
 
 #[test]
-fn without_the_calls_for_many_messages_they_go_one_by_one() {
+fn single_calls_replace_missing_batch_calls() {
     let server = bind("127.0.0.1:0");
     let client = client(Ipv4Addr::LOCALHOST.into(), server.local_addr().unwrap());
-    let (mut inbox, mut outbox) = (Inbox::new(4).one_by_one(), Outbox::new(4).one_by_one());
+    let (mut inbox, mut outbox) = (
+        Inbox::new(4).with_single_calls(),
+        Outbox::new(4).with_single_calls(),
+    );
     for text in [b"a", b"b"] {
         client.send(text).unwrap();
     }
     for text in [b"a", b"b"] {
         assert_eq!(echo(&server, &mut inbox, &mut outbox), 1);
-        assert_heard(&client, text);
+        assert_received(&client, text);
     }
     let dry = server.receive(&mut inbox).unwrap_err();
     assert_eq!(dry.kind(), io::ErrorKind::WouldBlock);
     let to = client.local_addr().unwrap();
     assert!(push(&mut outbox, to, b"c", None) && push(&mut outbox, to, b"d", None));
     assert_eq!(server.send(&mut outbox).sent, 2);
-    assert_heard(&client, b"c");
-    assert_heard(&client, b"d");
+    assert_received(&client, b"c");
+    assert_received(&client, b"d");
 }

@@ -1,39 +1,39 @@
-//! What this system cannot do, said once and by name, while time is kept all the same.
+//! Optional facilities that this system lacks, each reported once, while timekeeping continues.
 
 use core::fmt;
 use std::io;
 
-/// Something useful that a kernel, a container or a simulator may lack.
+/// An optional facility that a kernel, a container or a simulator may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Facility {
-    /// Receive stamps by the kernel, of any kind.
+    /// Receive timestamps by the kernel, of any kind.
     ReceiveStamps,
-    /// Receive stamps finer than a microsecond.
+    /// Receive timestamps finer than a microsecond.
     NanosecondStamps,
-    /// Transmit stamps by the kernel.
+    /// Transmit timestamps by the kernel.
     TransmitStamps,
-    /// Stamps by the network interface.
+    /// Timestamps by the network interface.
     HardwareStamps,
-    /// Keeping the kernel's stamping switched on between exchanges.
+    /// A socket that keeps the kernel's timestamping enabled between exchanges.
     PermanentStamping,
     /// The address and interface at which a datagram arrived.
     DestinationAddress,
     /// Errors that routers and peers report by ICMP.
     NetworkErrors,
-    /// Waiting for the error queue apart from other errors.
+    /// Waiting for the error queue separately from other errors.
     ErrorQueuePriority,
-    /// Notice of changed addresses.
+    /// Notification of changed addresses.
     AddressChanges,
-    /// The address to which a request was sent.
+    /// The destination address of a request.
     ReplySource,
-    /// Serving addresses that the machine does not have yet.
+    /// Binding addresses that the machine does not have yet.
     LateAddresses,
-    /// Spreading clients over workers by their address.
+    /// Distribution of clients over workers by their address.
     Steering,
 }
 
 impl Facility {
-    /// Its name, and what its absence means.
+    /// Returns its name, and the consequence of its absence.
     const fn describe(self) -> (&'static str, &'static str) {
         match self {
             Self::ReceiveStamps => (
@@ -42,7 +42,7 @@ impl Facility {
             ),
             Self::NanosecondStamps => (
                 "kernel receive timestamps in nanoseconds (SO_TIMESTAMPNS)",
-                "they are rounded to microseconds",
+                "timestamps are rounded to microseconds",
             ),
             Self::TransmitStamps => (
                 "kernel transmit timestamps (SO_TIMESTAMPING)",
@@ -70,11 +70,11 @@ impl Facility {
             ),
             Self::AddressChanges => (
                 "notice of changed network addresses (netlink)",
-                "they are noticed at the next regular look",
+                "changes are noticed at the next regular check",
             ),
             Self::ReplySource => (
                 "the destination address of requests (IP_PKTINFO)",
-                "on a machine with several addresses, answers may leave from another than was asked",
+                "on a machine with several addresses, replies may be sent from another address than the request was sent to",
             ),
             Self::LateAddresses => (
                 "listening on an address before it exists (IP_FREEBIND)",
@@ -82,7 +82,7 @@ impl Facility {
             ),
             Self::Steering => (
                 "spreading clients by address (SO_ATTACH_REUSEPORT_CBPF)",
-                "a client that changes its port meets other workers, so its rate is judged by each alone",
+                "a client that changes its port reaches other workers, each of which limits its rate separately",
             ),
         }
     }
@@ -97,7 +97,7 @@ impl fmt::Display for Facility {
 /// An optional facility that was refused, and why. The caller reports it once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shortcoming {
-    /// What is missing.
+    /// The missing facility.
     pub facility: Facility,
     /// The operating system's error number.
     pub error: i32,
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shortcoming_says_what_is_missing_why_and_what_follows() {
+    fn a_shortcoming_names_facility_cause_and_consequence() {
         let refused = io::Error::from_raw_os_error(libc::ENOPROTOOPT);
         let text = Shortcoming::new(Facility::TransmitStamps, &refused).to_string();
         for part in [

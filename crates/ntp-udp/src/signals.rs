@@ -1,10 +1,12 @@
-//! Signals as flags that the main loop looks at.
+//! Signals as flags that the main loop checks.
 //!
-//! A handler only sets a flag; [`PollSet::wait`](crate::wait::PollSet::wait) is interrupted and the loop looks. A signal
-//! that arrives between the look and the wait would go unnoticed until the next wake-up, so the handler also sets an
-//! alarm for one second later, which interrupts that wait. This needs no descriptor, and no wake-up in quiet times.
+//! A handler only sets a flag; [`PollSet::wait`](crate::wait::PollSet::wait) is interrupted and the
+//! loop checks the flags. A signal that arrives between the check and the wait would remain
+//! unnoticed until the next wake-up, so the handler also sets an alarm for one second later, which
+//! interrupts that wait. This needs no descriptor, and causes no wake-ups otherwise.
 //!
-//! The module stands here because installing a handler needs `unsafe`, and because waiting and signals are one thing.
+//! The module is in this crate because installing a handler needs `unsafe`, and because waiting and
+//! signals belong together.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,14 +24,15 @@ extern "C" fn on_signal(signal: libc::c_int) {
     unsafe { libc::alarm(1) };
 }
 
-/// Catches SIGTERM, SIGINT and SIGHUP for the rest of the process's life.
+/// Installs handlers for SIGTERM, SIGINT and SIGHUP, for the life of the process.
 ///
 /// # Errors
 /// Those of `sigaction(2)`.
 pub fn install() -> io::Result<()> {
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGALRM] {
-        // SAFETY: all-zero is a valid `sigaction` (empty mask, no flags); the handler is an `extern "C"` function that
-        // only touches atomics and calls an async-signal-safe function. Without SA_RESTART waits are interrupted.
+        // SAFETY: all-zero is a valid `sigaction` (empty mask, no flags); the handler is an `extern
+        // "C"` function that only touches atomics and calls an async-signal-safe function. Without
+        // SA_RESTART waits are interrupted.
         let result = unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as libc::sighandler_t;
@@ -42,13 +45,15 @@ pub fn install() -> io::Result<()> {
     Ok(())
 }
 
-/// Leaves all signals to the process's other threads, for the rest of this thread's life; but for those that a thread
-/// causes itself and that end the process if it blocks them.
+/// Blocks all signals in the calling thread, for its life, so that other threads of the process
+/// handle them; except those that a thread causes itself and that end the process if they are
+/// blocked.
 ///
 /// # Errors
 /// Those of `pthread_sigmask(3)`.
 pub fn leave_to_other_threads() -> io::Result<()> {
-    // SAFETY: all-zero is a valid signal set to be overwritten; both pointers are to live sets, and no old set is asked for.
+    // SAFETY: all-zero is a valid signal set to be overwritten; both pointers are to live sets, and
+    // no old set is asked for.
     let error = unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&raw mut all);
@@ -62,17 +67,17 @@ pub fn leave_to_other_threads() -> io::Result<()> {
     }
 }
 
-/// Whether the process was asked to end (SIGTERM, SIGINT).
+/// Returns whether the process was requested to terminate (SIGTERM, SIGINT).
 pub fn terminate_requested() -> bool {
     TERMINATE.load(Ordering::SeqCst)
 }
 
-/// Whether a signal waits to be looked at.
+/// Returns whether a signal is pending.
 pub fn pending() -> bool {
     terminate_requested() || HANGUP.load(Ordering::SeqCst)
 }
 
-/// Whether a SIGHUP arrived since the last call.
+/// Returns whether a SIGHUP arrived since the last call.
 pub fn take_hangup() -> bool {
     HANGUP.swap(false, Ordering::SeqCst)
 }

@@ -1,27 +1,27 @@
-//! Making the kernel stamp packets.
+//! Enabling packet timestamps of the kernel.
 //!
-//! # The ladder
-//! The newest and best option is tried first; whatever the kernel refuses costs one rung and one named
-//! shortcoming:
+//! # Fallbacks
+//! The newest and best option is tried first; each option that the kernel refuses leads to the next
+//! one and to one shortcoming:
 //!
-//! | rung | receive | transmit |
+//! | option | receive | transmit |
 //! |---|---|---|
-//! | `SO_TIMESTAMPING` with hardware (if asked for) | interface, else kernel | interface, else kernel |
+//! | `SO_TIMESTAMPING` with hardware (if requested) | interface, else kernel | interface, else kernel |
 //! | `SO_TIMESTAMPING` | kernel, ns | kernel, ns |
 //! | `SO_TIMESTAMPING`, receive only | kernel, ns | - |
 //! | `SO_TIMESTAMPNS` | kernel, ns | - |
 //! | `SO_TIMESTAMP` | kernel, us | - |
-//! | nothing | - | - |
+//! | none | - | - |
 //!
-//! Transmit stamps come back through the socket's error queue. `OPT_ID` numbers them, `OPT_TSONLY` leaves
-//! the packet itself out (which also needs no privilege where the administrator has forbidden the rest), `OPT_CMSG`
-//! adds address information.
+//! Transmit timestamps are returned through the socket's error queue. `OPT_ID` numbers them,
+//! `OPT_TSONLY` omits the packet itself (which also needs no privilege where the administrator has
+//! forbidden the rest), `OPT_CMSG` adds address information.
 //!
-//! # The keeper
-//! The kernel takes receive stamps only while some socket wants them, and switches that on lazily, from a work queue.
-//! On a machine
-//! where no other socket asks, the first reply of a fresh socket can arrive before the switch and go unstamped.
-//! One idle socket that wants stamps and lives as long as the process keeps the switch on.
+//! # The guard socket
+//! The kernel takes receive timestamps only while some socket has enabled them, and it enables them
+//! lazily, from a work queue. On a machine where no other socket does, the first reply on a new
+//! socket can arrive before that and lack a timestamp. One idle socket that enables timestamps and
+//! lives as long as the process keeps them on.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -41,7 +41,8 @@ const HARDWARE: u32 = BOTH
     | libc::SOF_TIMESTAMPING_TX_HARDWARE
     | libc::SOF_TIMESTAMPING_RAW_HARDWARE;
 
-/// Switches stamping on as far as `mode` asks and the system allows. Returns whether transmissions are stamped.
+/// Enables timestamping as far as `mode` requests and the system supports it. Returns whether
+/// transmissions are timestamped.
 pub(crate) fn enable(
     socket: BorrowedFd<'_>,
     mode: TimestampMode,
@@ -66,8 +67,9 @@ pub(crate) fn enable(
     false
 }
 
-/// For sockets on which stamps of departing packets are asked for one by one: receive stamps as far as the
-/// system allows, and the numbering of transmit stamps. Returns whether these can be asked for.
+/// For sockets on which transmit timestamps are requested for each datagram: enables receive
+/// timestamps as far as the system supports them, and the numbering of transmit timestamps. Returns
+/// whether these can be requested.
 pub(crate) fn enable_by_request(
     socket: BorrowedFd<'_>,
     mode: TimestampMode,
@@ -86,13 +88,13 @@ pub(crate) fn enable_by_request(
     false
 }
 
-/// After [`enable_by_request`]: the next stamped datagram is number 0 again.
+/// After [`enable_by_request`]: restarts the numbering of timestamped datagrams at 0.
 pub(crate) fn restart_numbers(socket: BorrowedFd<'_>) -> io::Result<()> {
     timestamping(socket, RECEIVE)?;
     timestamping(socket, BY_REQUEST)
 }
 
-/// The lower half of the ladder.
+/// The fallbacks for received datagrams.
 fn enable_receive(socket: BorrowedFd<'_>) -> Result<(), Shortcoming> {
     if timestamping(socket, RECEIVE).is_ok() {
         return Ok(());
@@ -122,19 +124,19 @@ fn switch_on(socket: BorrowedFd<'_>, option: libc::c_int) -> io::Result<()> {
     syscall::set_option(socket, libc::SOL_SOCKET, option, 1)
 }
 
-/// An idle socket that keeps the kernel's receive stamping switched on while it lives.
+/// An idle socket that keeps the kernel's receive timestamping enabled while it lives.
 ///
-/// It has no port: nothing can be sent to it.
+/// It is not bound to a port: nothing can be sent to it.
 #[derive(Debug)]
-pub struct StampKeeper {
+pub struct TimestampingGuard {
     _socket: Option<OwnedFd>,
 }
 
-impl StampKeeper {
-    /// Opens the keeper; one without a socket if `options` want no stamps of the kernel.
+impl TimestampingGuard {
+    /// Opens the socket; opens none if `options` need no timestamps of the kernel.
     ///
     /// # Errors
-    /// The shortcoming to report; everything else works without a keeper.
+    /// The shortcoming to report; everything else works without the guard.
     pub fn open(options: &SocketOptions) -> Result<Self, Shortcoming> {
         if options.timestamps == TimestampMode::Software {
             return Ok(Self { _socket: None });
@@ -144,7 +146,7 @@ impl StampKeeper {
             .or_else(|_| open(libc::AF_INET6))
             .map_err(|cause| Shortcoming::new(Facility::PermanentStamping, &cause))?;
         match enable_receive(socket.as_fd()) {
-            // Coarse stamps keep the same switch on.
+            // Coarse timestamps enable the same mechanism.
             Ok(())
             | Err(Shortcoming {
                 facility: Facility::NanosecondStamps,

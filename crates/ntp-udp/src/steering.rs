@@ -1,24 +1,27 @@
-//! Which of several sockets at one address gets a datagram: a small program in the kernel.
+//! Distribution of datagrams to several sockets at one address, by a small program in the kernel.
 //!
-//! # Why
-//! Sockets that share an address and port (`SO_REUSEPORT`) get their datagrams by the kernel's hash of addresses *and ports*.
-//! A client that changes its port with each request, as RFC 9109 wants, then meets another worker each time, and everything that
-//! a worker remembers of a client (its rate, its last transmit time) would have to be shared and locked. Steering by
-//! the source address alone keeps a client on one worker, so that workers share nothing. For IPv6 the first 64 bits count: whoever has one
-//! address of a /64 has all of them.
+//! # Purpose
+//! Sockets that share an address and port (`SO_REUSEPORT`) get their datagrams by the kernel's hash
+//! of addresses *and ports*. A client that changes its port with each request, as RFC 9109
+//! recommends, then reaches another worker each time, and everything that a worker stores about a
+//! client (its rate, its last transmit time) would have to be shared and locked. Steering by the
+//! source address alone keeps a client on one worker, so that workers share nothing. For IPv6 the
+//! first 64 bits count: a host with one address of a /64 can use all of them.
 //!
-//! # How
-//! `SO_ATTACH_REUSEPORT_CBPF` takes a program for the classic packet filter; what it returns is the index of a socket,
-//! in the order in which they were bound. For UDP it sees the datagram from its *payload* on; headers are reached by
-//! negative offsets, of which `SKF_NET_OFF` is the beginning of the IP header. With `w` the source
-//! address (IPv6: its first two words, folded), all numbers of 32 bits and wrapping:
+//! # Implementation
+//! `SO_ATTACH_REUSEPORT_CBPF` takes a classic BPF program; its result is the index of a socket, in
+//! the order in which they were bound. For UDP it sees the datagram from its *payload* on; headers
+//! are reached by negative offsets, of which `SKF_NET_OFF` is the beginning of the IP header. With
+//! `w` the source address (IPv6: its first two words, combined), all numbers of 32 bits and
+//! wrapping:
 //!
 //! ```text
 //! h = (w ^ key) * MULTIPLIER;  worker = (h >> 16) % count
 //! ```
 //!
-//! The key is secret: who does not know it cannot aim at one worker. For a datagram that is neither IPv4 nor IPv6 (there are none),
-//! and for an index without a socket, the kernel falls back to its own hash.
+//! The key is secret: without it, an attacker cannot direct load at one worker. For a datagram that
+//! is neither IPv4 nor IPv6 (there are none), and for an index without a socket, the kernel falls
+//! back to its own hash.
 
 use std::io;
 #[cfg(test)]
@@ -30,7 +33,7 @@ use crate::syscall;
 /// Odd, and with its bits spread evenly: 2^32 divided by the golden ratio.
 const MULTIPLIER: u32 = 0x9e37_79b1;
 
-/// A program that spreads clients over `count` sockets.
+/// A program that distributes clients over `count` sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Steering {
     key: u32,
@@ -38,7 +41,7 @@ pub(crate) struct Steering {
 }
 
 impl Steering {
-    /// `count` of 0 counts as 1.
+    /// A `count` of 0 becomes 1.
     pub(crate) fn new(key: u32, count: usize) -> Self {
         Self {
             key,
@@ -46,7 +49,7 @@ impl Steering {
         }
     }
 
-    /// The socket for a client, as the program finds it.
+    /// Returns the socket index of a client, as computed by the program.
     #[cfg(test)]
     pub(crate) fn index_of(self, client: IpAddr) -> usize {
         let word = match client.to_canonical() {
@@ -60,7 +63,7 @@ impl Steering {
         ((hash >> 16) % self.count) as usize
     }
 
-    /// Gives the program to the kernel, for all sockets that share the address of this one.
+    /// Attaches the program, for all sockets that share the address of this one.
     pub(crate) fn attach(self, socket: BorrowedFd<'_>) -> io::Result<()> {
         syscall::attach_reuseport_filter(socket, &self.program().map(Instruction::encode))
     }
@@ -98,20 +101,20 @@ impl Steering {
     }
 }
 
-/// The instructions that are needed here. They work on an accumulator; offsets count from the IP header; a jump by 0 goes to the next
-/// instruction.
+/// BPF instructions used here. They work on an accumulator; offsets count from the IP header; a
+/// jump by 0 goes to the next instruction.
 #[derive(Clone, Copy, Debug)]
 enum Instruction {
     LoadByte(u8),
-    /// Four bytes, the first being the most significant.
+    /// Four bytes, big-endian.
     LoadWord(u8),
     ShiftRight(u32),
     Multiply(u32),
     Modulo(u32),
     Xor(u32),
-    /// Puts the accumulator aside,
+    /// Copies the accumulator to the index register.
     Move,
-    /// to be combined with it later.
+    /// XORs the accumulator with the index register.
     XorMoved,
     Jump(u32),
     JumpIf {
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_spread_evenly() {
+    fn neighbouring_addresses_are_spread_evenly() {
         for key in [0, 1, 0xdead_beef] {
             let steering = Steering::new(key, 4);
             let v4 = (0..4096u32).map(|low| IpAddr::from((0x0a00_0000 + low).to_be_bytes()));
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_network_counts_in_ipv6_and_mapped_addresses_are_ipv4() {
+    fn ipv6_clients_are_steered_by_their_64_bit_prefix() {
         let steering = Steering::new(7, 1000);
         let of = |text: &str| steering.index_of(text.parse().unwrap());
         assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:ffff:ffff:ffff"));
@@ -198,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn jumps_lead_where_the_comments_say() {
+    fn jump_targets_are_correct() {
         let program = Steering::new(0, 2).program();
         let at = |index: usize| format!("{:?}", program[index]);
         let Instruction::JumpIf {

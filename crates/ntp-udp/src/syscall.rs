@@ -1,6 +1,6 @@
 //! All unsafe code of this crate: libc's socket functions behind safe signatures.
 //!
-//! Calls that a signal interrupted are made again; no other error is judged here.
+//! Interrupted calls are repeated; no other error is handled here.
 
 use std::io;
 use std::net::IpAddr;
@@ -11,11 +11,11 @@ use libc::{c_int, c_void, socklen_t};
 use crate::address::RawAddress;
 use crate::cmsg::ControlBuffer;
 
-/// A new socket that neither blocks nor survives an exec.
+/// Creates a non-blocking, close-on-exec socket.
 pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> io::Result<OwnedFd> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     match plain_socket(family, kind | flags, protocol) {
-        // Simulators and very old kernels know no flags here.
+        // Simulators and very old kernels do not support flags here.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             let socket = plain_socket(family, kind, protocol)?;
             set_flags(&socket)?;
@@ -28,7 +28,7 @@ pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> io::Result<
 fn plain_socket(family: c_int, kind: c_int, protocol: c_int) -> io::Result<OwnedFd> {
     // SAFETY: socket has no preconditions.
     let fd = check(unsafe { libc::socket(family, kind, protocol) })?;
-    // SAFETY: the descriptor is fresh and nobody else's.
+    // SAFETY: the descriptor is new and owned by nothing else.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn set_option_bytes(
     Ok(())
 }
 
-/// Gives a program to all sockets that share the address of this one; it chooses among them.
+/// Attaches a program that selects a socket to all sockets that share the address of this one.
 pub(crate) fn attach_reuseport_filter(
     socket: BorrowedFd<'_>,
     program: &[libc::sock_filter],
@@ -83,7 +83,8 @@ pub(crate) fn attach_reuseport_filter(
         // The call copies the program; nothing is written through the pointer.
         filter: program.as_ptr().cast_mut(),
     };
-    // SAFETY: the value is a sock_fprog whose pointer and length are those of a live slice; the call only reads both.
+    // SAFETY: the value is a sock_fprog whose pointer and length are those of a live slice; the
+    // call only reads both.
     check(unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -96,11 +97,11 @@ pub(crate) fn attach_reuseport_filter(
     Ok(())
 }
 
-/// Wakes whoever waits for a datagram on the socket, now and from now on.
+/// Ends all waits for a datagram on the socket, now and in the future.
 ///
-/// Shutting down is meant for connections; on a UDP socket without a peer Linux answers `ENOTCONN`, but
-/// ends all waiting for datagrams first.
-pub(crate) fn end_receiving(socket: BorrowedFd<'_>) -> io::Result<()> {
+/// Shutting down is meant for connections; on a UDP socket without a peer Linux returns `ENOTCONN`,
+/// but ends all waiting for datagrams first.
+pub(crate) fn stop_receiving(socket: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: shutdown has no preconditions.
     match check(unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RD) }) {
         Err(error) if error.raw_os_error() != Some(libc::ENOTCONN) => Err(error),
@@ -108,7 +109,7 @@ pub(crate) fn end_receiving(socket: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Makes calls on the socket wait.
+/// Makes the socket blocking.
 pub(crate) fn set_blocking(socket: BorrowedFd<'_>) -> io::Result<()> {
     let fd = socket.as_raw_fd();
     // SAFETY: these commands take an int and no pointer.
@@ -118,10 +119,11 @@ pub(crate) fn set_blocking(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the socket its peer; for UDP that sends nothing and cannot block.
+/// Connects the socket to its peer; for UDP that sends nothing and cannot block.
 pub(crate) fn connect(socket: BorrowedFd<'_>, address: &RawAddress) -> io::Result<()> {
     let bytes = address.as_bytes();
-    // SAFETY: pointer and length are those of `bytes`, aligned as RawAddress promises; the call only reads.
+    // SAFETY: pointer and length are those of `bytes`, aligned as RawAddress promises; the call
+    // only reads.
     retry(|| unsafe {
         libc::connect(
             socket.as_raw_fd(),
@@ -132,10 +134,11 @@ pub(crate) fn connect(socket: BorrowedFd<'_>, address: &RawAddress) -> io::Resul
     Ok(())
 }
 
-/// Gives the socket its own address.
+/// Binds the socket to a local address.
 pub(crate) fn bind(socket: BorrowedFd<'_>, address: &RawAddress) -> io::Result<()> {
     let bytes = address.as_bytes();
-    // SAFETY: pointer and length are those of `bytes`, aligned as RawAddress promises; the call only reads.
+    // SAFETY: pointer and length are those of `bytes`, aligned as RawAddress promises; the call
+    // only reads.
     check(unsafe {
         libc::bind(
             socket.as_raw_fd(),
@@ -146,15 +149,16 @@ pub(crate) fn bind(socket: BorrowedFd<'_>, address: &RawAddress) -> io::Result<(
     Ok(())
 }
 
-/// The socket's own address.
+/// Returns the socket's local address.
 pub(crate) fn own_address(socket: BorrowedFd<'_>) -> io::Result<RawAddress> {
     let mut address = RawAddress::empty();
     let mut len = RawAddress::CAPACITY as socklen_t;
-    // SAFETY: the room is `len` bytes, aligned as RawAddress promises, and exclusively ours during the call.
+    // SAFETY: the buffer has `len` bytes, aligned as RawAddress promises, and exclusively ours
+    // during the call.
     check(unsafe {
         libc::getsockname(
             socket.as_raw_fd(),
-            address.room().as_mut_ptr().cast::<libc::sockaddr>(),
+            address.buffer_mut().as_mut_ptr().cast::<libc::sockaddr>(),
             &raw mut len,
         )
     })?;
@@ -162,7 +166,7 @@ pub(crate) fn own_address(socket: BorrowedFd<'_>) -> io::Result<RawAddress> {
     Ok(address)
 }
 
-/// Sends a datagram to the socket's peer. Returns the number of bytes taken.
+/// Sends a datagram to the socket's peer. Returns the number of bytes accepted.
 pub(crate) fn send(socket: BorrowedFd<'_>, payload: &[u8]) -> io::Result<usize> {
     // SAFETY: pointer and length are those of `payload`, which the call only reads.
     retry(|| unsafe {
@@ -175,8 +179,8 @@ pub(crate) fn send(socket: BorrowedFd<'_>, payload: &[u8]) -> io::Result<usize> 
     })
 }
 
-/// Receives a datagram, or with `MSG_ERRQUEUE` an entry of the error queue. Returns the number of bytes written to `payload`,
-/// and the flags of the message.
+/// Receives a datagram, or with `MSG_ERRQUEUE` an entry of the error queue. Returns the number of
+/// bytes written to `payload`, and the flags of the message.
 pub(crate) fn receive(
     socket: BorrowedFd<'_>,
     payload: &mut [u8],
@@ -188,21 +192,21 @@ pub(crate) fn receive(
         iov_base: payload.as_mut_ptr().cast::<c_void>(),
         iov_len: payload.len(),
     };
-    let room = control.room();
-    // SAFETY: msghdr is a C struct of integers and pointers, for which all zero bits is a value; it may
-    // have padding fields that cannot be named.
+    let room = control.buffer_mut();
+    // SAFETY: msghdr is a C struct of integers and pointers, for which all zero bits is a value; it
+    // may have padding fields that cannot be named.
     let mut message: libc::msghdr = unsafe { core::mem::zeroed() };
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     message.msg_control = room.as_mut_ptr().cast::<c_void>();
     let control_room = room.len();
-    message.msg_name = sender.room().as_mut_ptr().cast::<c_void>();
+    message.msg_name = sender.buffer_mut().as_mut_ptr().cast::<c_void>();
 
     let len = retry(|| {
         message.msg_namelen = RawAddress::CAPACITY as socklen_t;
         message.msg_controllen = control_room as _;
-        // SAFETY: all pointers in `message` and their lengths belong to buffers that outlive the call, are
-        // exclusively ours during it, and are aligned as their types promise.
+        // SAFETY: all pointers in `message` and their lengths belong to buffers that outlive the
+        // call, are exclusively ours during it, and are aligned as their types promise.
         unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) }
     })?;
     sender.set_len(message.msg_namelen as usize);
@@ -210,10 +214,10 @@ pub(crate) fn receive(
     Ok((len.min(payload.len()), message.msg_flags))
 }
 
-/// The internet addresses of all interfaces.
+/// Returns the internet addresses of all interfaces.
 pub(crate) fn interface_addresses() -> io::Result<Vec<IpAddr>> {
     let mut list: *mut libc::ifaddrs = core::ptr::null_mut();
-    // SAFETY: `list` is a valid place for the pointer that the call returns.
+    // SAFETY: `list` is a valid location for the pointer that the call returns.
     check(unsafe { libc::getifaddrs(&raw mut list) })?;
 
     let mut found = Vec::new();
@@ -234,21 +238,21 @@ pub(crate) fn interface_addresses() -> io::Result<Vec<IpAddr>> {
 /// # Safety
 /// `address` is null or points to a `sockaddr` that is as long as its family implies.
 unsafe fn internet_address(address: *const libc::sockaddr) -> Option<IpAddr> {
-    // SAFETY: the caller vouches for at least a sockaddr's family field.
+    // SAFETY: the caller guarantees at least a sockaddr's family field.
     let family = unsafe { address.as_ref() }.map(|address| c_int::from(address.sa_family))?;
     let len = match family {
         libc::AF_INET => size_of::<libc::sockaddr_in>(),
         libc::AF_INET6 => size_of::<libc::sockaddr_in6>(),
         _ => return None,
     };
-    // SAFETY: the caller vouches for `len` bytes with this family.
+    // SAFETY: the caller guarantees `len` bytes with this family.
     let bytes = unsafe { core::slice::from_raw_parts(address.cast::<u8>(), len) };
     RawAddress::from_bytes(bytes)
         .to_socket_addr()
         .map(|address| address.ip())
 }
 
-/// Waits until one of `events` is there; false after `limit_ms`.
+/// Waits until one of `events` occurs; returns false after `limit_ms`.
 #[cfg(test)]
 pub(crate) fn wait_for(socket: BorrowedFd<'_>, events: libc::c_short, limit_ms: c_int) -> bool {
     let mut entry = libc::pollfd {
@@ -269,7 +273,7 @@ pub(crate) fn check(result: c_int) -> io::Result<c_int> {
     }
 }
 
-/// Makes a call until no signal interrupts it.
+/// Repeats a call until no signal interrupts it.
 pub(crate) fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
     loop {
         match usize::try_from(call()) {

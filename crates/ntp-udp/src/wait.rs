@@ -1,8 +1,9 @@
 //! Waiting for several descriptors at once: `poll(2)`.
 //!
-//! The daemon's main thread is one loop around this call. `poll` rather than `epoll`: the set is a handful
-//! of sockets that change with every exchange, so it is built anew each time anyway; it needs no descriptor of its
-//! own; and simulators that run a real binary by replacing libc functions know it.
+//! The daemon's main thread is one loop around this call. `poll` rather than `epoll`: the set is a
+//! handful of sockets that change with every exchange, so it is rebuilt each time anyway; it needs
+//! no descriptor of its own; and simulators that run a real binary by replacing libc functions
+//! support it.
 //!
 //! A call returns early when a signal arrives (see [`signals`](crate::signals)).
 
@@ -10,43 +11,43 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-/// What to wait for on one descriptor. Errors are always reported.
+/// Events to wait for on one descriptor. Errors are always reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// Something to read, or to accept.
+    /// Data to read, or a connection to accept.
     Readable,
-    /// Something to read, or an entry in the error queue (a transmit timestamp).
+    /// Data to read, or an entry in the error queue (a transmit timestamp).
     ReadableOrStamped,
-    /// Room to write.
+    /// Space to write.
     Writable,
 }
 
-/// What there is on one descriptor.
+/// Result for one descriptor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
-    /// Something to read; also set at the end of a stream.
+    /// Data to read; also set at the end of a stream.
     pub readable: bool,
-    /// Room to write.
+    /// Space to write.
     pub writable: bool,
     /// The error queue has an entry, or the descriptor an error.
     pub error: bool,
 }
 
 impl Readiness {
-    /// Whether there is anything.
+    /// Returns whether there is any event.
     pub fn any(self) -> bool {
         self.readable || self.writable || self.error
     }
 }
 
-/// A set of descriptors to wait for, built anew for each wait. Its memory is reused.
+/// A set of descriptors to wait for, rebuilt for each wait. Its memory is reused.
 #[derive(Debug, Default)]
 pub struct PollSet {
     entries: Vec<libc::pollfd>,
 }
 
 impl PollSet {
-    /// An empty set.
+    /// Creates an empty set.
     pub fn new() -> Self {
         Self::default()
     }
@@ -56,7 +57,7 @@ impl PollSet {
         self.entries.clear();
     }
 
-    /// Adds a descriptor; returns its place for [`readiness`](Self::readiness).
+    /// Adds a descriptor; returns its index for [`readiness`](Self::readiness).
     pub fn push(&mut self, descriptor: &impl AsRawFd, interest: Interest) -> usize {
         self.push_raw(descriptor.as_raw_fd(), interest)
     }
@@ -64,7 +65,8 @@ impl PollSet {
     fn push_raw(&mut self, fd: RawFd, interest: Interest) -> usize {
         let events = match interest {
             Interest::Readable => libc::POLLIN,
-            // Linux reports the error queue as POLLERR unasked; some simulators only as POLLPRI, and only if asked.
+            // Linux reports the error queue as POLLERR without a request; some simulators only as
+            // POLLPRI, and only on request.
             Interest::ReadableOrStamped => libc::POLLIN | libc::POLLPRI,
             Interest::Writable => libc::POLLOUT,
         };
@@ -76,13 +78,13 @@ impl PollSet {
         self.entries.len() - 1
     }
 
-    /// Waits until something is ready, a signal arrives or `timeout` has passed; no timeout waits for ever.
-    /// Returns whether anything is ready.
+    /// Waits until a descriptor is ready, a signal arrives or `timeout` has passed; without a
+    /// timeout it waits for ever. Returns whether any descriptor is ready.
     ///
     /// # Errors
     /// Those of `poll(2)` except `EINTR`.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
-        // Rounded up: waking a little before a deadline would spin until it has come.
+        // Rounded up: waking a little before a deadline would spin until it is reached.
         let millis = timeout.map_or(-1, |timeout| {
             let millis = timeout.as_nanos().div_ceil(1_000_000);
             libc::c_int::try_from(millis).unwrap_or(libc::c_int::MAX)
@@ -103,9 +105,9 @@ impl PollSet {
         Ok(false)
     }
 
-    /// What the last wait found at `place`.
-    pub fn readiness(&self, place: usize) -> Readiness {
-        let Some(entry) = self.entries.get(place) else {
+    /// Returns the events that the last wait found at `index`.
+    pub fn readiness(&self, index: usize) -> Readiness {
+        let Some(entry) = self.entries.get(index) else {
             return Readiness::default();
         };
         Readiness {
@@ -124,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_which_descriptor_is_ready() {
+    fn ready_descriptors_are_reported() {
         let (mut near, far) = UnixStream::pair().unwrap();
         let (_quiet, other) = UnixStream::pair().unwrap();
         near.write_all(b"x").unwrap();
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn returns_when_the_time_is_up() {
+    fn wait_returns_at_the_timeout() {
         let mut set = PollSet::new();
         assert!(!set.wait(Some(Duration::from_nanos(1))).unwrap());
     }

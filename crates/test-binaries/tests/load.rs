@@ -35,7 +35,7 @@ fn serve(address: &str) -> Servers {
     let listener = Listener {
         address: address.parse().unwrap(),
         workers: 1,
-        rest_under_load: false,
+        batching_under_load: false,
         policy: Policy {
             keys: KeyRing::new(keys()).unwrap(),
             ..Policy::default()

@@ -1,8 +1,8 @@
 //! `cargo xtask dist`: packages for Debian and for rpm distributions.
 //!
-//! Programs are built, manual pages and completions are generated, and cargo-deb and cargo-generate-rpm put them
-//! together as `crates/ntpd/Cargo.toml` says. Both tools are installed below `target/tools` when they are
-//! missing, in the versions that this file was tested with.
+//! Builds the programs, generates manual pages and completions, and runs cargo-deb and
+//! cargo-generate-rpm with the metadata of `crates/ntpd/Cargo.toml`. Both tools are installed below
+//! `target/tools` if they are missing, in the versions below.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use ntp_e2e::binaries::{cargo, workspace_root};
 
-/// What the command line says.
+/// Arguments.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Only the package for Debian
@@ -19,12 +19,12 @@ pub(crate) struct Arguments {
     /// Only the package for rpm distributions
     #[arg(long, conflicts_with = "deb")]
     rpm: bool,
-    /// Cargo profile of the programs; `dev` is quick, for trying the package itself
+    /// Cargo profile of the programs; `dev` builds quickly, for tests of the package
     #[arg(long, default_value = "release")]
     profile: String,
 }
 
-/// A tool, the version that is known to work, and where its programs come from.
+/// A cargo tool and the version that is known to work.
 struct Tool {
     name: &'static str,
     version: &'static str,
@@ -42,13 +42,13 @@ const RPM: Tool = Tool {
 /// The programs of the packages.
 const PROGRAMS: &[&str] = &["ntp-daemon", "ntp-ctl", "ntp-metrics-exporter"];
 
-/// Where manual pages, completions and programs are collected; the packages' file lists name it.
+/// Directory of manual pages, completions and programs, as in the file lists of the packages.
 const STAGE: &str = "target/dist";
 
-/// Makes the packages.
+/// Builds the packages.
 ///
 /// # Errors
-/// Which step failed.
+/// The failed step.
 pub(crate) fn dist(arguments: &Arguments) -> Result<(), String> {
     let root = workspace_root();
     let target = target();
@@ -82,18 +82,18 @@ pub(crate) fn dist(arguments: &Arguments) -> Result<(), String> {
     crate::manual::write_all(&stage)?;
 
     if !arguments.rpm {
-        let tool = DEB.ready(root)?;
+        let tool = DEB.install(root)?;
         run(Command::new(tool)
             .current_dir(root)
             .args(["deb", "-q", "-p", "ntpd", "--no-build", "--no-strip", "-o"])
             .arg(&stage))?;
     }
     if !arguments.deb {
-        let tool = RPM.ready(root)?;
+        let tool = RPM.install(root)?;
         run(Command::new(tool)
             .current_dir(root)
             .args(["generate-rpm", "-p", "crates/ntpd"])
-            // What runs around installation, which makes the users.
+            // Installation scripts, which create the users.
             .args(["--metadata-overwrite", "pkg/rpm/scriptlets.toml", "-o"])
             .arg(&stage))?;
     }
@@ -102,8 +102,8 @@ pub(crate) fn dist(arguments: &Arguments) -> Result<(), String> {
 }
 
 impl Tool {
-    /// Its program, installed first if it is missing or of another version.
-    fn ready(&self, root: &Path) -> Result<PathBuf, String> {
+    /// Returns the path of the program; installs it if it is missing or of another version.
+    fn install(&self, root: &Path) -> Result<PathBuf, String> {
         let tools = root.join("target/tools");
         let program = tools.join("bin").join(self.name);
         let marker = tools.join(format!("{}-{}", self.name, self.version));

@@ -1,4 +1,4 @@
-//! Tasks of development that are too long or too special for `cargo test`.
+//! Development tasks that are too long or too special for `cargo test`.
 #![forbid(unsafe_code)]
 
 mod accuracy;
@@ -6,6 +6,7 @@ mod bench;
 mod dist;
 mod manual;
 mod parallel;
+mod size;
 mod torture;
 mod worlds;
 
@@ -17,18 +18,20 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
 enum Task {
-    /// How well we keep time, beside chrony and ntpd-rs in the same worlds.
+    /// Accuracy in simulated scenarios, compared with chrony and ntpd-rs.
     Accuracy(accuracy::Arguments),
-    /// Thousands of random worlds with faults and attackers, and what must hold in all of them.
+    /// Thousands of random scenarios with faults and attackers, in which invariants must hold.
     Worlds(worlds::Arguments),
-    /// What an answer costs, beside chronyd and the least there can be.
+    /// Benchmarks, compared with chronyd and a minimal server.
     Bench(bench::Arguments),
     /// Manual pages and shell completions.
     Manual(manual::Arguments),
-    /// The daemon killed over and over, at moments of chance.
+    /// Crash tests: the daemon is killed at random times, many times.
     Torture(torture::Arguments),
     /// Packages for Debian and for rpm distributions.
     Dist(dist::Arguments),
+    /// Lines of shipped code, and functions over 70 lines.
+    Size(size::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Task::Manual(arguments) => manual::manual(&arguments),
         Task::Torture(arguments) => torture::torture(&arguments),
         Task::Dist(arguments) => dist::dist(&arguments),
+        Task::Size(arguments) => size::size(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

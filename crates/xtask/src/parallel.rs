@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The results of `job` for `0..count`, in order. Jobs are handed out one by one, so that long and short ones mix.
+/// Returns the results of `job` for `0..count`, in order. Jobs are assigned one by one, which
+/// balances long and short ones.
 pub(crate) fn map<T: Send>(count: usize, job: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let next = AtomicUsize::new(0);

@@ -1,57 +1,57 @@
-//! `cargo xtask torture`: the long runs of [`ntp_e2e::torture`].
+//! `cargo xtask torture`: long runs of the crash tests of [`ntp_e2e::torture`].
 
 use ntp_e2e::torture::{power, restarts};
 
-/// What the command line says.
+/// Arguments.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
-    what: What,
+    test: Test,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum What {
-    /// The process is killed with SIGKILL, and started again.
+enum Test {
+    /// Kill the process with SIGKILL, and restart it.
     Restarts {
-        /// How often.
+        /// Number of restarts.
         #[arg(long, default_value_t = 1000)]
         count: usize,
-        /// Daemons at a time.
+        /// Daemons at the same time.
         #[arg(long, default_value_t = 8)]
         lanes: usize,
-        /// Decides when.
+        /// Seed of the random times.
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// A virtual machine loses its power, and its disk what it was not asked to keep.
+    /// Power off a virtual machine; its disk loses data that was not synced.
     Power {
-        /// How often.
+        /// Number of restarts.
         #[arg(long, default_value_t = 200)]
         count: usize,
-        /// Decides when, and what is lost.
+        /// Seed of the random times and losses.
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
 }
 
-/// Does it, and says what came of it.
+/// Runs the test and prints the result.
 ///
 /// # Errors
-/// If this machine lacks something; a broken promise ends the program with the log of that life.
+/// If a requirement is missing; a violated invariant panics with the log of that run.
 pub(crate) fn torture(arguments: &Arguments) -> Result<(), String> {
-    match arguments.what {
-        What::Restarts { count, lanes, seed } => {
-            let tally = restarts::torture(count, lanes, seed);
-            println!("{tally:#?}\nevery start succeeded, and what was promised was there");
+    match arguments.test {
+        Test::Restarts { count, lanes, seed } => {
+            let counters = restarts::torture(count, lanes, seed);
+            println!("{counters:#?}\nevery start succeeded, and all saved state was present");
         }
-        What::Power { count, seed } => {
+        Test::Power { count, seed } => {
             if let Some(missing) = ntp_e2e::vm::missing() {
                 return Err(format!(
                     "no virtual machines: {missing} (see .ci/install-arenas)"
                 ));
             }
-            let tally = power::torture(count, seed);
-            println!("{tally:#?}\nevery start succeeded, and every promise was kept");
+            let counters = power::torture(count, seed);
+            println!("{counters:#?}\nevery start succeeded, and all synced state was present");
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The guide is a test: its links lead somewhere, no command is left out, and no merge has left its marks.
+//! Tests of the guide: links are valid, all commands are mentioned, no merge conflict markers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ fn root() -> PathBuf {
         .expect("the workspace root exists")
 }
 
-/// The pages for people: the two at the top, and the guide.
+/// README, ARCHITECTURE and the guide.
 fn pages() -> Vec<PathBuf> {
-    let guide = fs::read_dir(root().join("docs")).expect("the guide is there");
+    let guide = fs::read_dir(root().join("docs")).expect("the guide exists");
     let guide = guide.map(|entry| entry.expect("entries can be read").path());
     let top = ["README.md", "ARCHITECTURE.md"].map(|name| root().join(name));
     let pages: Vec<_> = guide
@@ -27,7 +27,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What stands in the second half of `[text](target)`.
+/// The targets of links `[text](target)`.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     text.split("](")
         .skip(1)
@@ -35,7 +35,7 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
         .map(|(target, _)| target)
 }
 
-/// The name by which a heading is linked to: letters and digits in lower case, hyphens for spaces.
+/// The anchor of a heading: letters and digits in lower case, hyphens for spaces.
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     text.chars()
@@ -45,7 +45,7 @@ fn anchor(heading: &str) -> String {
 }
 
 #[test]
-fn every_link_of_the_guide_leads_somewhere() {
+fn links_of_the_guide_are_valid() {
     for page in pages() {
         let text = read(&page);
         for target in links(&text).filter(|target| !target.contains("://")) {
@@ -55,14 +55,14 @@ fn every_link_of_the_guide_leads_somewhere() {
                 file => page.with_file_name("").join(file),
             };
             assert!(linked.exists(), "{}: {target}", page.display());
-            let leads = || {
+            let heading_exists = || {
                 let text = read(&linked);
                 let mut headings = text.lines().filter(|line| line.starts_with('#'));
                 headings.any(|line| anchor(line) == heading)
             };
             assert!(
-                heading.is_empty() || leads(),
-                "{}: {target} names no heading",
+                heading.is_empty() || heading_exists(),
+                "{}: {target} is not a heading",
                 page.display()
             );
         }
@@ -70,7 +70,7 @@ fn every_link_of_the_guide_leads_somewhere() {
 }
 
 #[test]
-fn no_page_holds_what_a_merge_left_over() {
+fn pages_have_no_merge_conflict_markers() {
     for page in pages() {
         let text = read(&page);
         let marks = ["<<<<<<<", "|||||||", "=======", ">>>>>>>"];
@@ -93,7 +93,7 @@ fn every_command_appears_in_the_guide() {
         let shown = format!("ntp-ctl {name}");
         assert!(
             name == "help" || guide.contains(&shown),
-            "`{shown}` is nowhere in the guide"
+            "`{shown}` is missing in the guide"
         );
     }
 }

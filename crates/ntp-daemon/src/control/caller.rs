@@ -1,7 +1,8 @@
-//! Who asks, and what they may.
+//! Identity and permissions of a caller.
 //!
-//! Whoever can open the socket may read. Changes, and what is private, are for root, for the user that the daemon runs as, and for the configured
-//! group. The kernel vouches for the credentials (see `ntp_udp::peer`).
+//! Every process that can open the socket may read. Changes and private data require root, the user
+//! that the daemon runs as, or the configured group. The kernel provides the credentials (see
+//! `ntp_udp::peer`).
 
 use std::fmt;
 use std::fs;
@@ -11,25 +12,25 @@ use std::os::unix::net::UnixStream;
 
 use ntp_udp::peer::{self, Peer};
 
-/// A process that connected.
+/// A process that is connected.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     peer: Peer,
-    /// What its program is called, as far as can be seen.
+    /// Name of the program, if it is visible.
     program: Option<String>,
 }
 
-/// Who may change things, and read what is private.
+/// Who may make changes and read private data.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Permitted {
-    /// The configured group: its name and number.
+pub(crate) struct Permissions {
+    /// The configured group: name and number.
     pub(crate) group: Option<(String, u32)>,
 }
 
 impl Caller {
-    pub(crate) fn of(stream: &UnixStream) -> io::Result<Self> {
+    pub(crate) fn from_stream(stream: &UnixStream) -> io::Result<Self> {
         let peer = peer::credentials(stream.as_fd())?;
-        // For the log only: the process may be another one by now, and may call itself what it likes.
+        // For the log only: the process may have been replaced, and can choose its name.
         let program = fs::read_to_string(format!("/proc/{}/comm", peer.pid)).ok();
         let program = program.map(|name| name.trim_end().escape_debug().to_string());
         Ok(Self { peer, program })
@@ -40,7 +41,7 @@ impl Caller {
     }
 }
 
-impl Permitted {
+impl Permissions {
     pub(crate) fn includes(&self, caller: &Caller) -> bool {
         let Peer { uid, groups, .. } = &caller.peer;
         let in_group = |(_, number): &(String, u32)| groups.contains(number);
@@ -59,7 +60,7 @@ impl fmt::Display for Caller {
     }
 }
 
-impl fmt::Display for Permitted {
+impl fmt::Display for Permissions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (peer::own_user(), &self.group) {
             (0, None) => f.write_str("only root"),

@@ -1,8 +1,9 @@
-//! What was changed at run time, by whom and when.
+//! Changes at run time, with their authors and times.
 //!
-//! The configuration in force says what holds; this says how it came to differ from the files, for `ntp-ctl config show` and for `config
-//! save`, which writes it to a file. Every change of a source or of a server is remembered under its name; a
-//! source of a file that was removed or replaced is remembered as disabled, because a file that is to say the same has to take it back.
+//! The configuration in force has the values; this has how it came to differ from the files, for
+//! `ntp-ctl config show` and for `config save`, which writes it to a file. Every change of a source
+//! or a server is recorded under its name. A source of a file that was removed or replaced is
+//! recorded as disabled, because a file with the same effect must disable it.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +13,21 @@ use ntp_os_clock::realtime;
 
 use super::caller::Caller;
 
-/// The name of the document that a call's settings are read from.
+/// Name of the document that the settings of a call are read from.
 pub(super) const REQUEST: &str = "the request";
 
 /// All changes since the start or the last reload.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    /// Sources in force that a call made or changed, by name.
+    /// Sources in force that a call added or changed, by name.
     sources: BTreeMap<String, Origin>,
-    /// Servers likewise, by address.
+    /// Servers in force that a call added or changed, by address.
     servers: BTreeMap<String, Origin>,
     disabled: Vec<Disabled>,
     level: Option<(String, Origin)>,
 }
 
-/// Which kind of section a change is about.
+/// Kind of section that a change concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Source,
@@ -34,17 +35,23 @@ pub(super) enum Kind {
 }
 
 impl Changes {
-    /// A section named `name` came into force by a call.
-    pub(super) fn made(&mut self, kind: Kind, name: String, caller: &Caller) {
-        self.of(kind).insert(name, by(caller));
+    /// Records that a call put the section `name` into force.
+    pub(super) fn record_changed(&mut self, kind: Kind, name: String, caller: &Caller) {
+        self.origins(kind).insert(name, runtime_origin(caller));
     }
 
-    /// A section named `name` that stood at `place` is not in force any more.
-    pub(super) fn unmade(&mut self, kind: Kind, name: &str, place: &Place, caller: &Caller) {
-        let was_made = self.of(kind).remove(name).is_some();
+    /// Records that the section `name` at `place` is no longer in force.
+    pub(super) fn record_removed(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        place: &Place,
+        caller: &Caller,
+    ) {
+        let was_changed = self.origins(kind).remove(name).is_some();
         let file = place.file().filter(|file| *file != REQUEST);
-        // One that was made by a call, or that replaced a file's, leaves nothing behind but what is remembered already.
-        if was_made || file.is_none() {
+        // A section that a call added, or that replaced one of a file, leaves nothing to record.
+        if was_changed || file.is_none() {
             return;
         }
         self.disabled.push(Disabled {
@@ -55,15 +62,15 @@ impl Changes {
             .into(),
             name: name.to_owned(),
             defined_at: Some(ntp_config::origin(place)),
-            origin: by(caller),
+            origin: runtime_origin(caller),
         });
     }
 
-    pub(super) fn level(&mut self, level: &str, caller: &Caller) {
-        self.level = Some((level.to_owned(), by(caller)));
+    pub(super) fn record_level(&mut self, level: &str, caller: &Caller) {
+        self.level = Some((level.to_owned(), runtime_origin(caller)));
     }
 
-    /// The files hold again, but for the sources and servers that they do not have and `keep` names.
+    /// Resets to the files' content, except for sources and servers that `keep` selects.
     pub(super) fn reloaded(&mut self, level: bool, keep: impl Fn(&str) -> bool) {
         self.sources.retain(|name, _| keep(name));
         self.servers.retain(|name, _| keep(name));
@@ -73,14 +80,14 @@ impl Changes {
         }
     }
 
-    fn of(&mut self, kind: Kind) -> &mut BTreeMap<String, Origin> {
+    fn origins(&mut self, kind: Kind) -> &mut BTreeMap<String, Origin> {
         match kind {
             Kind::Source => &mut self.sources,
             Kind::Server => &mut self.servers,
         }
     }
 
-    /// The sections in force, each value with its origin.
+    /// Returns the sections in force, each value with its origin.
     pub(super) fn outline(
         &self,
         config: &Config,
@@ -108,7 +115,7 @@ impl Changes {
         sections
     }
 
-    /// What files have and what is not in force.
+    /// Returns what the files have and what is not in force.
     pub(super) fn disabled(&self, config: &Config) -> Vec<Disabled> {
         let disabled = |section: &str, name: String, place: &Place| Disabled {
             section: section.to_owned(),
@@ -127,7 +134,8 @@ impl Changes {
     }
 }
 
-/// Sections of this name that a call made or changed are its work, and so are the values that stand in no file.
+/// Attributes sections that a call added or changed to that call, and their values that no file
+/// has.
 fn attribute(
     sections: &mut [Section],
     name: &str,
@@ -167,7 +175,7 @@ fn set_level(sections: &mut Vec<Section>, level: &str, origin: &Origin) {
     section.settings.push(setting);
 }
 
-fn by(caller: &Caller) -> Origin {
+fn runtime_origin(caller: &Caller) -> Origin {
     Origin {
         kind: "runtime".into(),
         by: Some(caller.to_string()),

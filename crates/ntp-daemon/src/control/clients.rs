@@ -1,6 +1,7 @@
-//! Who asks for time, for those who may know.
+//! The client list.
 //!
-//! The workers' lists may be long; they are copied and sorted on the timekeeping thread, but only for callers who could stop the daemon as well. The reply is bounded.
+//! The lists of the workers may be long. They are copied and sorted on the timekeeping thread, but
+//! only for callers who could stop the daemon as well, and the reply is bounded.
 
 use std::net::SocketAddr;
 
@@ -10,36 +11,36 @@ use ntp_proto::engine::Now;
 use ntp_proto::server::ClientEntry;
 use ntp_time::{Monotonic, NtpDuration};
 
-use super::desk::{Outcome, unknown_server};
-use super::status::since_1970;
-use crate::runtime::Runtime;
+use super::handler::{Outcome, unknown_server};
+use super::status::unix_seconds;
+use crate::runtime::DaemonContext;
 
-/// Clients in a reply: at most, and if nothing is said.
-const MOST: u64 = 1000;
-const USUAL: u64 = 100;
+/// Largest number of clients in a reply, and the default.
+const MAX_LIMIT: u64 = 1000;
+const DEFAULT_LIMIT: u64 = 100;
 
-/// The reply to `which`.
-pub(super) fn told(runtime: &Runtime, which: &ClientsInput) -> Outcome<ClientsReply> {
-    let limit = which.limit.unwrap_or(USUAL);
-    if !(1..=MOST).contains(&limit) {
+/// Returns the clients that `which` selects.
+pub(super) fn list(daemon: &DaemonContext<'_>, which: &ClientsInput) -> Outcome<ClientsReply> {
+    let limit = which.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Error::Refused {
-            reason: format!("limit: {limit} clients cannot be told of at once, but 1 to {MOST}"),
+            reason: format!("limit: {limit} is out of range (1 to {MAX_LIMIT})"),
         });
     }
-    let register = match &which.server {
-        None => runtime.clients(None),
+    let table = match &which.server {
+        None => daemon.shared.clients(None),
         Some(name) => match name.parse() {
-            Ok(address) => runtime.clients(Some(address)),
+            Ok(address) => daemon.shared.clients(Some(address)),
             Err(_) => None,
         },
     };
-    let Some(register) = register else {
+    let Some(table) = table else {
         return Err(unknown_server(which.server.as_deref().unwrap_or_default()));
     };
-    let now = runtime.now();
-    let (listed, size) = (register.len() as u64, register.size as u64);
-    let (displaced, missed) = (register.displaced, register.missed);
-    let busiest = register.busiest(usize::try_from(limit).unwrap_or(usize::MAX));
+    let now = daemon.driver.now();
+    let (listed, size) = (table.len() as u64, table.size as u64);
+    let (displaced, missed) = (table.displaced, table.missed);
+    let busiest = table.busiest(usize::try_from(limit).unwrap_or(usize::MAX));
     Ok(ClientsReply {
         clients: busiest
             .iter()
@@ -53,8 +54,8 @@ pub(super) fn told(runtime: &Runtime, which: &ClientsInput) -> Outcome<ClientsRe
 }
 
 fn client(server: SocketAddr, entry: &ClientEntry, now: Now) -> Client {
-    // As our clock would have read then, had it not been set meanwhile.
-    let clock = |moment: Monotonic| since_1970(now.system - (now.monotonic - moment));
+    // What our clock would have read at that moment, had it not been stepped since.
+    let clock = |moment: Monotonic| unix_seconds(now.system - (now.monotonic - moment));
     Client {
         address: entry.address.to_string(),
         server: server.to_string(),

@@ -1,27 +1,77 @@
-//! The control socket: reading the daemon's state and changing its mind while it runs.
+//! The control socket: read state and change configuration of the daemon.
 //!
-//! | module | what it does |
+//! | module | content |
 //! |---|---|
-//! | `door` | the socket and the connections: who waits, how long, and what each may make us remember |
-//! | `caller` | who asks, and whether they may change something |
-//! | `desk` | what a call leads to |
-//! | `status` | the engine's snapshot in the interface's words |
-//! | `clients` | who asks for time, for those who may know |
-//! | `changes` | what was changed at run time, by whom |
-//! | `reload` | reading the configuration again |
-//! | `settings` | sections of the configuration as a call brings them |
+//! | `listener` | the socket and its connections, with their limits |
+//! | `caller` | identity and permissions of a caller |
+//! | `handler` | executes the methods |
+//! | `status` | converts the engine's snapshot into the types of the interface |
+//! | `clients` | the client list |
+//! | `changes` | changes at run time, with their authors |
+//! | `reload` | reloads the configuration |
+//! | `settings` | parses the sections of the configuration that a call carries |
 //!
-//! All of it runs on the timekeeping thread, between two waits; a change is made there and then, so there is no queue, no lock and no state
-//! that is half changed. What bounds the time that strangers can take is in `door`.
+//! All of it runs on the timekeeping thread, between two waits. A change is made at once, so there
+//! is no queue, no lock and no half-changed state. `listener` bounds the time that clients can
+//! take.
 
-pub(crate) mod caller;
+mod caller;
 mod changes;
 mod clients;
-pub(crate) mod desk;
-pub(crate) mod door;
+mod handler;
+mod listener;
 mod reload;
 mod settings;
 pub(crate) mod status;
 
-pub use desk::{Desk, Standing};
-pub use door::Door;
+use ntp_time::Monotonic;
+use ntp_udp::wait::PollSet;
+
+use crate::runtime::{DaemonContext, Failure, Pollable, Services};
+pub(crate) use handler::{CommandHandler, StartupContext};
+pub(crate) use listener::ControlListener;
+
+/// The control interface: the socket, if there is one, and the handler, which SIGHUP needs as well.
+#[derive(Debug)]
+pub(crate) struct Control {
+    listener: Option<ControlListener>,
+    handler: CommandHandler,
+}
+
+impl Control {
+    /// Combines a listener with the handler of its calls.
+    pub(crate) fn new(listener: Option<ControlListener>, handler: CommandHandler) -> Self {
+        Self { listener, handler }
+    }
+
+    /// Reloads the configuration after SIGHUP.
+    ///
+    /// # Errors
+    /// If the clock can't be controlled any more.
+    pub(crate) fn reload(&mut self, daemon: &mut DaemonContext<'_>) -> Result<(), Failure> {
+        self.handler.reload_on_hangup(daemon)
+    }
+}
+
+impl Pollable<Services> for Control {
+    fn register(&mut self, set: &mut PollSet) {
+        if let Some(listener) = &mut self.listener {
+            listener.register(set);
+        }
+    }
+
+    fn deadline(&self) -> Option<Monotonic> {
+        self.listener.as_ref()?.deadline()
+    }
+
+    fn on_ready(&mut self, daemon: &mut DaemonContext<'_>) -> Result<(), Failure> {
+        let Some(listener) = &mut self.listener else {
+            return Ok(());
+        };
+        for call in listener.take_calls(daemon.set) {
+            let reply = self.handler.handle(daemon, &call, listener.permitted())?;
+            listener.reply(&call, reply);
+        }
+        Ok(())
+    }
+}

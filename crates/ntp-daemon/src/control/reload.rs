@@ -1,28 +1,31 @@
-//! Reading the configuration again while the daemon runs.
+//! Reloads the configuration at run time.
 //!
-//! Either all of the new configuration is acceptable, or nothing changes. What can be followed is followed at once: sources, servers,
-//! key exchange and cookie keys, `[synchronization]`, the log level. What is bound to the start (the clock, sockets, directories) stays as it was and is
-//! named, and so is what the sandbox does not let be done any more: a privileged port, a file elsewhere. Both are named
-//! again by the next reload: what is in force is remembered apart from what the file says.
+//! Either all of the new configuration is acceptable, or nothing changes. Sources, servers, key
+//! exchange and cookie keys, `[synchronization]` and the log level are applied at once. What is
+//! fixed at the start (the clock, sockets, directories) stays unchanged and is reported as not
+//! applied, and so is what the sandbox forbids by now: a privileged port, a file elsewhere. The
+//! next reload reports both again, because the configuration in force is kept apart from that of
+//! the file.
 //!
-//! The file's word counts: a source or server of the file that was changed or removed at run time is again as the file has it. What was added
-//! at run time stays, unless the file has one of that name now.
+//! The file wins: a source or server of the file that was changed or removed at run time is
+//! restored. One that was added at run time stays, unless the file has one of that name now.
 
 use std::collections::BTreeSet;
 
-use ntp_config::{Config, Place, Said, Style};
+use ntp_config::{Config, Loaded, Place, Entry, Style};
 use ntp_control_api::control::methods::{Error, ReloadReply};
-use ntp_proto::engine::{CommandOutcome, Refusal};
+use ntp_proto::engine::{CommandOutcome, EngineConfig, Refusal};
 
 use super::changes::REQUEST;
-use super::desk::{Desk, Outcome, name_of};
-use crate::runtime::{Failure, NotFollowed, Runtime};
+use super::handler::{CommandHandler, Outcome, name_of};
+use crate::runtime::{DaemonContext, Failure, NtsReloadError};
 use crate::{convert, listeners, sandbox};
 
-/// A section that stays as it was at the start: its heading, and how to get at it.
+/// A section that is fixed at the start: its heading, and a function that keeps it.
 type Fixed = (&'static str, fn(&mut Config, &Config) -> bool);
 
-/// Each takes the running value over into the new configuration, and says whether it was another.
+/// Each function copies the running value into the new configuration and returns whether it
+/// differed.
 const FIXED: &[Fixed] = &[
     ("[clock]", |new, old| keep(&mut new.clock, &old.clock)),
     ("[state]", |new, old| keep(&mut new.state, &old.state)),
@@ -37,17 +40,18 @@ const FIXED: &[Fixed] = &[
     }),
 ];
 
-/// What is said of a section that stays is what was said when it came into force, but for the log level.
-fn keep_said(new: &mut Config, old: &Config, heading: &str) {
-    let Some((name, said)) = old.said.get_key_value(heading.trim_matches(['[', ']'])) else {
-        new.said.remove(heading.trim_matches(['[', ']']));
+/// Keeps the recorded settings of a fixed section as they were when it came into force, except for
+/// the log level.
+fn keep_recorded_settings(new: &mut Config, old: &Config, heading: &str) {
+    let Some((name, said)) = old.entries.get_key_value(heading.trim_matches(['[', ']'])) else {
+        new.entries.remove(heading.trim_matches(['[', ']']));
         return;
     };
-    let level = |said: &Said| said.key == "log-level";
-    let levels = new.said.get(name).into_iter().flatten();
+    let level = |said: &Entry| said.key == "log-level";
+    let levels = new.entries.get(name).into_iter().flatten();
     let mut kept: Vec<_> = levels.filter(|it| level(it)).cloned().collect();
     kept.extend(said.iter().filter(|it| !level(it)).cloned());
-    new.said.insert(name, kept);
+    new.entries.insert(name, kept);
 }
 
 fn keep<T: PartialEq + Clone>(new: &mut T, old: &T) -> bool {
@@ -56,55 +60,98 @@ fn keep<T: PartialEq + Clone>(new: &mut T, old: &T) -> bool {
     differs
 }
 
-impl Desk {
-    /// Reads the configuration again and follows it.
+impl CommandHandler {
+    /// Loads the configuration and applies it.
     ///
     /// # Errors
     /// If the clock can't be controlled any more.
     pub(super) fn reload(
         &mut self,
-        runtime: &mut Runtime,
+        daemon: &mut DaemonContext<'_>,
     ) -> Result<Outcome<ReloadReply>, Failure> {
-        let mut loaded = match ntp_config::load(self.standing.explicit.as_deref()) {
+        let (mut loaded, warnings) = match self.load() {
             Ok(loaded) => loaded,
-            Err(problem) => return Ok(Err(unacceptable(problem.render(Style::Plain)))),
+            Err(error) => return Ok(Err(error)),
         };
+        let mut reply = ReloadReply {
+            warnings,
+            ..ReloadReply::default()
+        };
+        let config = &mut loaded.config;
+        self.keep_fixed(config, &mut reply);
+        self.keep_added(config);
+        let sources = convert::engine_config(config, &loaded.keys, None, self.startup.clock);
+        if let Err(error) = self.apply_sources(daemon, config, &sources, &mut reply)? {
+            return Ok(Err(error));
+        }
+        if config.synchronization != self.config.synchronization {
+            reply.applied.push("[synchronization]".into());
+        }
+        // The keys of the key file may have changed, too. Without changes this does nothing.
+        let listeners = listeners::listeners(config, &loaded.keys, self.startup.steering_key);
+        let problems = daemon
+            .shared
+            .serve_at(daemon.driver, listeners, &mut crate::seed);
+        if config.servers != self.config.servers {
+            reply.applied.push("[[server]]".into());
+        }
+        reply
+            .not_applied
+            .extend(problems.iter().map(ToString::to_string));
+        self.reconfigure_nts(daemon, config, &mut reply);
+        let level_applied = self.apply_log_level(config, &mut reply);
+        self.adopt(loaded, level_applied);
+        Ok(Ok(reply))
+    }
+
+    /// Loads the configuration and checks it. Returns it with warnings.
+    fn load(&self) -> Outcome<(Loaded, Vec<String>)> {
+        let loaded = ntp_config::load(self.startup.explicit.as_deref())
+            .map_err(|problem| unacceptable(problem.render(Style::Plain)))?;
         let lacking = loaded.config.unsupported();
         if !lacking.is_empty() {
             let reports: Vec<_> = lacking.iter().map(|it| it.render(Style::Plain)).collect();
-            return Ok(Err(unacceptable(reports.join("\n\n"))));
+            return Err(unacceptable(reports.join("\n\n")));
         }
         let findings = loaded.config.check();
         let findings = findings.iter().map(|finding| &finding.diagnostic);
         let warnings = loaded.warnings.iter().chain(findings);
-        let mut reply = ReloadReply {
-            warnings: warnings.map(|it| it.render(Style::Plain)).collect(),
-            ..ReloadReply::default()
-        };
-        let config = &mut loaded.config;
+        let warnings = warnings.map(|it| it.render(Style::Plain)).collect();
+        Ok((loaded, warnings))
+    }
+
+    /// Keeps what is fixed at the start, and reports what differs or cannot be accessed.
+    fn keep_fixed(&self, config: &mut Config, reply: &mut ReloadReply) {
         for (heading, keep) in FIXED {
             if keep(config, &self.config) {
-                keep_said(config, &self.config, heading);
+                keep_recorded_settings(config, &self.config, heading);
                 reply.not_applied.push(format!(
                     "{heading} is read at the start only: restart the daemon"
                 ));
             }
         }
-        for (key, path) in sandbox::out_of_reach(config) {
+        for (key, path) in sandbox::unreachable_paths(config) {
             if key.ends_with("[keyset]") {
                 config.keyset.clone_from(&self.config.keyset);
             }
             reply.not_applied.push(format!(
-                "{key}: {} is out of the sandbox's reach: restart the daemon",
+                "{key}: {} is not accessible inside the sandbox: restart the daemon",
                 path.display()
             ));
         }
-        self.keep_added(config);
+    }
 
-        let sources = convert::engine_config(config, &loaded.keys, None, self.standing.clock);
-        // New sources may want keys at once.
-        runtime.trust_as(config);
-        match runtime.reconfigure(&sources)? {
+    /// Applies the sources and the rest of the engine's configuration.
+    fn apply_sources(
+        &self,
+        daemon: &mut DaemonContext<'_>,
+        config: &Config,
+        engine: &EngineConfig,
+        reply: &mut ReloadReply,
+    ) -> Result<Outcome<()>, Failure> {
+        // New sources may request keys at once.
+        daemon.shared.ke_client.configure(config);
+        match daemon.driver.reconfigure(engine)? {
             Ok(CommandOutcome::Reconfigured {
                 added,
                 removed,
@@ -116,34 +163,33 @@ impl Desk {
             }
             Ok(_) => {}
             Err(refusal) => {
-                runtime.trust_as(&self.config);
-                return Ok(Err(refused(&refusal)));
+                daemon.shared.ke_client.configure(&self.config);
+                return Ok(Err(refusal_error(&refusal)));
             }
         }
-        if config.synchronization != self.config.synchronization {
-            reply.applied.push("[synchronization]".into());
-        }
-        // The keys of the key file may be others too; where nothing changed this does nothing.
-        let listeners = listeners::listeners(config, &loaded.keys, self.standing.steering_key);
-        let problems = runtime.serve_at(listeners, &mut crate::seed);
-        if config.servers != self.config.servers {
-            reply.applied.push("[[server]]".into());
-        }
-        reply
-            .not_applied
-            .extend(problems.iter().map(ToString::to_string));
-        self.follow_nts(runtime, config, &mut reply);
+        Ok(Ok(()))
+    }
+
+    /// Applies the log level, unless the command line sets it. Returns whether it has changed.
+    fn apply_log_level(&self, config: &Config, reply: &mut ReloadReply) -> bool {
         let level = config.observability.log_level;
-        let mut level_applied = false;
-        if self.standing.level.is_none() && level != self.config.observability.log_level {
-            match self.standing.threshold.set(convert::level(level)) {
-                Ok(()) => {
-                    level_applied = true;
-                    reply.applied.push("[observability] log-level".into());
-                }
-                Err(problem) => reply.not_applied.push(problem),
+        if self.startup.level.is_some() || level == self.config.observability.log_level {
+            return false;
+        }
+        match self.startup.threshold.set(convert::level(level)) {
+            Ok(()) => {
+                reply.applied.push("[observability] log-level".into());
+                true
+            }
+            Err(problem) => {
+                reply.not_applied.push(problem);
+                false
             }
         }
+    }
+
+    /// Makes `loaded` the configuration in force.
+    fn adopt(&mut self, loaded: Loaded, level_applied: bool) {
         let in_force = &loaded.config;
         let of_file = |place: &Place| place.file() != Some(REQUEST);
         let sources = in_force.sources.iter().filter(|it| of_file(&it.place));
@@ -152,21 +198,26 @@ impl Desk {
             .filter_map(name_of)
             .chain(servers.map(|it| it.listen.to_string()))
             .collect();
-        // What the files have now is theirs, and goes when they let it go.
+        // What the files have now belongs to them, and is removed with them.
         self.added.retain(|name| !in_file.contains(name));
         let added = &self.added;
         self.changes
             .reloaded(level_applied, |name| added.contains(name));
         self.config = loaded.config.clone();
         self.keys = loaded.keys.clone();
-        self.standing.loaded = loaded;
-        Ok(Ok(reply))
+        self.startup.loaded = loaded;
     }
 
-    /// Gives out keys, and makes cookies, as the new configuration says.
-    fn follow_nts(&self, runtime: &mut Runtime, config: &mut Config, reply: &mut ReloadReply) {
-        for problem in runtime.follow_nts(config, crate::seed) {
-            if matches!(problem, NotFollowed::Keyset(_)) {
+    /// Applies the key exchange and cookie keys of the new configuration.
+    fn reconfigure_nts(
+        &self,
+        daemon: &mut DaemonContext<'_>,
+        config: &mut Config,
+        reply: &mut ReloadReply,
+    ) {
+        let now = daemon.driver.now();
+        for problem in daemon.shared.reconfigure_nts(config, now, crate::seed) {
+            if matches!(problem, NtsReloadError::Keyset(_)) {
                 config.keyset.clone_from(&self.config.keyset);
             }
             reply.not_applied.push(problem.to_string());
@@ -179,7 +230,7 @@ impl Desk {
         }
     }
 
-    /// Sources and servers that were added at run time go on beside those of the file.
+    /// Keeps sources and servers that were added at run time, unless the file has them.
     fn keep_added(&self, new: &mut Config) {
         let in_file: Vec<_> = new.sources.iter().filter_map(name_of).collect();
         let added = self.config.sources.iter().filter(|source| {
@@ -196,8 +247,8 @@ impl Desk {
     }
 }
 
-/// What a reload led to, in a line for the log.
-pub(super) fn told(reply: &ReloadReply) -> String {
+/// Summarises a reload in one line for the log.
+pub(super) fn summary(reply: &ReloadReply) -> String {
     let parts = [
         ("sources added", &reply.added),
         ("sources removed", &reply.removed),
@@ -220,7 +271,7 @@ fn unacceptable(report: String) -> Error {
     Error::InvalidConfiguration { report }
 }
 
-fn refused(refusal: &Refusal) -> Error {
+fn refusal_error(refusal: &Refusal) -> Error {
     Error::Refused {
         reason: refusal.to_string(),
     }

@@ -1,7 +1,8 @@
-//! Sections of the configuration as a call brings them.
+//! Parses sections of the configuration that a call carries.
 //!
-//! They are JSON with the file's own keys. They are written as TOML and read by the parser of the configuration file, so that whatever
-//! the file can say can be said here, in the same words, and mistakes are answered with the same reports.
+//! They are JSON with the keys of the file. They are written as TOML and read by the parser of the
+//! configuration file, so that a call accepts exactly what the file accepts and reports mistakes in
+//! the same way.
 
 use ntp_config::{Config, Style};
 use ntp_control_api::control::methods::{Error, Settings};
@@ -9,9 +10,9 @@ use serde_json::{Map, Value};
 
 use super::changes::REQUEST;
 
-/// A configuration that has only this section.
+/// Returns a configuration with this section only.
 pub(super) fn section(name: &str, settings: &Settings) -> Result<Config, Error> {
-    let text = written(name, settings)?;
+    let text = to_toml(name, settings)?;
     let (config, _) =
         ntp_config::parse(&text, REQUEST).map_err(|problem| Error::InvalidConfiguration {
             report: problem.render(Style::Plain),
@@ -26,8 +27,8 @@ pub(super) fn section(name: &str, settings: &Settings) -> Result<Config, Error> 
     Ok(config)
 }
 
-/// The section as the file would have it.
-pub(super) fn written(name: &str, settings: &Settings) -> Result<String, Error> {
+/// Writes the section in the format of the file.
+pub(super) fn to_toml(name: &str, settings: &Settings) -> Result<String, Error> {
     let mut settings = Value::Object(settings.clone());
     drop_nulls(&mut settings);
     let document = serde_json::json!({ name: [settings] });
@@ -36,20 +37,20 @@ pub(super) fn written(name: &str, settings: &Settings) -> Result<String, Error> 
     })
 }
 
-/// `changes` laid over what holds now. Tables are laid over each other key by key; null takes a key out.
-pub(super) fn laid_over(table: &toml::Table, changes: &Settings) -> Settings {
+/// Merges `changes` into the current settings. Tables are merged key by key; null removes a key.
+pub(super) fn merged(table: &toml::Table, changes: &Settings) -> Settings {
     let mut result = match serde_json::to_value(table) {
         Ok(Value::Object(settings)) => settings,
         _ => Map::new(),
     };
-    lay_over(&mut result, changes);
+    merge(&mut result, changes);
     result
 }
 
-fn lay_over(below: &mut Settings, above: &Settings) {
+fn merge(below: &mut Settings, above: &Settings) {
     for (key, value) in above {
         match (below.get_mut(key), value) {
-            (Some(Value::Object(below)), Value::Object(above)) => lay_over(below, above),
+            (Some(Value::Object(below)), Value::Object(above)) => merge(below, above),
             _ => {
                 below.insert(key.clone(), value.clone());
             }
@@ -57,7 +58,7 @@ fn lay_over(below: &mut Settings, above: &Settings) {
     }
 }
 
-/// TOML has no word for nothing: a key without a value is left out.
+/// TOML has no null: removes keys without a value.
 fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(settings) => {
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_section_is_read_as_the_file_would_be() {
+    fn a_section_is_parsed_as_in_the_file() {
         let good = settings(json!({
             "mode": "server", "address": "a", "prefer": null,
             "poll-interval-limits": { "min": 4, "max": 6 },
@@ -98,21 +99,22 @@ mod tests {
     }
 
     #[test]
-    fn a_text_cannot_break_out_of_its_key() {
-        let sly = settings(json!({ "mode": "server", "address": "a\"\n[clock]\nkind = \"none" }));
-        let config = section("source", &sly).unwrap();
+    fn a_value_cannot_inject_another_key() {
+        let hostile =
+            settings(json!({ "mode": "server", "address": "a\"\n[clock]\nkind = \"none" }));
+        let config = section("source", &hostile).unwrap();
         assert_eq!(
             (config.sources.len(), &config.clock),
             (1, &Config::default().clock)
         );
-        let sly = settings(json!({ "mode": "server", "address": "a", "x]\n[clock": 1 }));
-        assert!(section("source", &sly).is_err());
+        let hostile = settings(json!({ "mode": "server", "address": "a", "x]\n[clock": 1 }));
+        assert!(section("source", &hostile).is_err());
     }
 
     #[test]
-    fn changes_are_laid_over_what_holds() {
+    fn changes_are_merged_into_the_current_settings() {
         let table: toml::Table = "a = 1\nb = 2\nt = { x = 1, y = 2 }\n".parse().unwrap();
-        let changed = laid_over(&table, &settings(json!({ "a": null, "t": { "x": 3 } })));
+        let changed = merged(&table, &settings(json!({ "a": null, "t": { "x": 3 } })));
         let expected = json!({ "a": null, "b": 2, "t": { "x": 3, "y": 2 } });
         assert_eq!(Value::Object(changed), expected);
     }

@@ -1,4 +1,4 @@
-//! The engine's snapshot in the words of the control interface.
+//! Converts the engine's snapshot into the types of the control interface.
 
 use std::net::SocketAddr;
 
@@ -11,40 +11,40 @@ use ntp_proto::discipline::{SelectionOptions, SourceStatus};
 use ntp_proto::engine::{MeasuredSnapshot, Snapshot, SourceSnapshot};
 use ntp_time::{LeapIndicator, Monotonic, NtpDuration, SystemTime};
 
-use crate::nts::{Figures, Given};
-use crate::observation::{cookies, true_offset, word};
-use crate::runtime::Runtime;
+use crate::nts::{KeStats, NtsStatus};
+use crate::observation::{cookies, state_name, true_offset};
+use crate::runtime::{Driver, Services};
 use crate::serve::Totals;
 
-/// What the interface tells that the engine does not know.
-pub(super) struct Beside<'a> {
+/// The part of the status that the engine does not have.
+pub(super) struct StatusContext<'a> {
     pub(super) served: &'a [(SocketAddr, Totals)],
-    /// In the same order.
+    /// In the order of `served`.
     pub(super) client_list_sizes: &'a [usize],
-    pub(super) nts: Figures<'a>,
+    pub(super) nts: NtsStatus<'a>,
     pub(super) clock: &'a Clock,
     pub(super) started: Monotonic,
     pub(super) config_path: Option<String>,
     pub(super) needed: usize,
 }
 
-/// What stands for an error that nothing is known about; see `engine::view`.
+/// Represents an unknown error; see `engine::view`.
 const UNKNOWN: NtpDuration = NtpDuration::from_seconds(16);
 
-pub(super) fn status(snapshot: &Snapshot, beside: &Beside<'_>) -> Status {
+pub(super) fn status(snapshot: &Snapshot, context: &StatusContext<'_>) -> Status {
     let now = snapshot.now;
     Status {
         program: Program {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            uptime: (now.monotonic - beside.started).as_seconds_f64(),
-            now: since_1970(now.system),
-            config_path: beside.config_path.clone(),
+            uptime: (now.monotonic - context.started).as_seconds_f64(),
+            now: unix_seconds(now.system),
+            config_path: context.config_path.clone(),
         },
-        system: system(snapshot, beside),
+        system: system(snapshot, context),
         sources: snapshot
             .sources
             .iter()
-            .map(|it| source(it, beside.nts.expiries.get(&it.name), now.monotonic))
+            .map(|it| source(it, context.nts.expiries.get(&it.name), now.monotonic))
             .collect(),
         configured: snapshot
             .configured
@@ -58,32 +58,37 @@ pub(super) fn status(snapshot: &Snapshot, beside: &Beside<'_>) -> Status {
                 last_error: it.last_error.as_ref().map(ToString::to_string),
             })
             .collect(),
-        servers: beside
+        servers: context
             .served
             .iter()
-            .zip(beside.client_list_sizes)
+            .zip(context.client_list_sizes)
             .map(|(served, size)| server(served, *size))
             .collect(),
-        key_exchange: beside.nts.given.map(key_exchange),
+        key_exchange: context.nts.ke_stats.map(key_exchange),
     }
 }
 
-/// The state of a runtime that serves nobody.
-pub(crate) fn of_runtime(runtime: &Runtime, config_path: Option<String>, needed: usize) -> Status {
-    let beside = Beside {
+/// Returns the status without servers.
+pub(crate) fn without_servers(
+    driver: &Driver,
+    services: &Services,
+    config_path: Option<String>,
+    needed: usize,
+) -> Status {
+    let context = StatusContext {
         served: &[],
         client_list_sizes: &[],
-        nts: runtime.nts_figures(None),
-        clock: runtime.clock(),
-        started: runtime.started(),
+        nts: services.nts_status(None),
+        clock: driver.clock(),
+        started: driver.started(),
         config_path,
         needed,
     };
-    status(&runtime.snapshot(), &beside)
+    status(&driver.snapshot(), &context)
 }
 
-/// The source that the clock takes its time from, while it is synchronised.
-pub(crate) fn reference(snapshot: &Snapshot) -> Option<&SourceSnapshot> {
+/// Returns the source that the clock is synchronised to.
+pub(crate) fn reference_source(snapshot: &Snapshot) -> Option<&SourceSnapshot> {
     let system = &snapshot.system;
     let is_it = |source: &&SourceSnapshot| {
         ntp_proto::client::reference_id_of(source.address.ip()) == system.reference_id
@@ -92,18 +97,18 @@ pub(crate) fn reference(snapshot: &Snapshot) -> Option<&SourceSnapshot> {
     sources.find(is_it).filter(|_| system.synchronized)
 }
 
-fn system(snapshot: &Snapshot, beside: &Beside<'_>) -> System {
+fn system(snapshot: &Snapshot, context: &StatusContext<'_>) -> System {
     let system = &snapshot.system;
     let known = |error: NtpDuration| (error < UNKNOWN).then(|| error.as_seconds_f64());
     System {
         synchronized: system.synchronized,
         stratum: system.stratum.get().into(),
         reference_id: system.reference_id.to_string(),
-        reference: reference(snapshot).map(|source| source.name.clone()),
-        reference_time: system.reference_time.map(since_1970),
+        reference: reference_source(snapshot).map(|source| source.name.clone()),
+        reference_time: system.reference_time.map(unix_seconds),
         leap: leap(system.leap),
         offset: known(system.bound).map(|_| -system.offset.as_seconds_f64()),
-        // There is a zero with a sign.
+        // Turns -0.0 into 0.0.
         frequency: system.frequency.as_ppm() + 0.0,
         frequency_sigma: system.frequency_uncertainty.as_ppm(),
         estimated_error: known(system.estimated_error),
@@ -116,16 +121,16 @@ fn system(snapshot: &Snapshot, beside: &Beside<'_>) -> System {
             .map(NtpDuration::as_seconds_f64),
         agreeing: system.agreeing as u64,
         candidates: system.candidates as u64,
-        needed: beside.needed as u64,
+        needed: context.needed as u64,
         majority: system.majority,
-        clock: beside.clock.kind().to_string(),
-        true_offset: true_offset(beside.clock).map(NtpDuration::as_seconds_f64),
+        clock: context.clock.kind().to_string(),
+        true_offset: true_offset(context.clock).map(NtpDuration::as_seconds_f64),
     }
 }
 
 fn source(source: &SourceSnapshot, certificate_expiry: Option<&u64>, now: Monotonic) -> Source {
     let state = if source.online {
-        word(source)
+        state_name(source)
     } else {
         "offline"
     };
@@ -165,17 +170,17 @@ fn source(source: &SourceSnapshot, certificate_expiry: Option<&u64>, now: Monoto
     }
 }
 
-fn key_exchange(given: &Given) -> KeyExchange {
+fn key_exchange(ke_stats: &KeStats) -> KeyExchange {
     KeyExchange {
-        addresses: given.addresses.iter().map(ToString::to_string).collect(),
-        connections: given.connections,
-        granted: given.granted,
-        refused: given.refused,
-        timed_out: given.timed_out,
-        evicted: given.evicted,
-        failed: given.failed,
-        cookie_key: given.cookie_key.map(u64::from),
-        certificates: (given.certificates.iter())
+        addresses: ke_stats.addresses.iter().map(ToString::to_string).collect(),
+        connections: ke_stats.connections,
+        granted: ke_stats.granted,
+        refused: ke_stats.refused,
+        timed_out: ke_stats.timed_out,
+        evicted: ke_stats.evicted,
+        failed: ke_stats.failed,
+        cookie_key: ke_stats.cookie_key.map(u64::from),
+        certificates: (ke_stats.certificates.iter())
             .map(|certificate| Certificate {
                 path: certificate.path.display().to_string(),
                 names: certificate.names.clone(),
@@ -187,7 +192,7 @@ fn key_exchange(given: &Given) -> KeyExchange {
 
 fn measurement(measured: &MeasuredSnapshot) -> Measurement {
     Measurement {
-        at: since_1970(measured.at),
+        at: unix_seconds(measured.at),
         offset: -measured.offset.as_seconds_f64(),
         uncertainty: Some(measured.uncertainty)
             .filter(|known| *known < NtpDuration::MAX)
@@ -249,6 +254,6 @@ fn leap(leap: LeapIndicator) -> String {
     word.to_owned()
 }
 
-pub(super) fn since_1970(time: SystemTime) -> f64 {
+pub(super) fn unix_seconds(time: SystemTime) -> f64 {
     time.as_nanos() as f64 * 1e-9
 }

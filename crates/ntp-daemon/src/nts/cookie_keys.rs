@@ -1,13 +1,18 @@
-//! The keys that protect our clients' cookies (RFC 8915 section 6): where they come from, when they change, who gets them.
+//! The keys that protect the cookies of our clients (RFC 8915 section 6): source, rotation and
+//! distribution.
 //!
-//! They are needed as soon as keys are given out here, or cookies that another server made are to be opened. There are two kinds:
+//! They are needed if NTS keys are given out here, or if cookies made by another server must be
+//! opened. There are two kinds:
 //!
-//! * **Our own**: drawn at random, replaced after each interval, kept in upstream's file so that cookies outlive a restart.
-//! * **A fleet's**: derived from a secret that several servers share, and from the time ([`Fleet`]). Nothing is stored and nothing is sent between the servers.
-//!   Time must be right to well below an interval, so there are none before the clock is synchronised, and they
-//!   change only while it is; the keys of the intervals around make up for that.
+//! * **Own keys**: random, rotated at each interval, stored in upstream's file format so that
+//!   cookies survive a restart.
+//! * **Fleet keys**: derived from a secret that several servers share and from the time
+//!   ([`Fleet`]). Nothing is stored, and nothing is exchanged between the servers. The time must be
+//!   right to well below an interval, so there are no keys before the clock is synchronised, and
+//!   they change only while it is; the keys of the adjacent intervals cover the rest.
 //!
-//! Whoever seals or opens cookies holds a reference to the keyset of a moment; a new one is swapped in under their feet.
+//! Threads that seal or open cookies hold a reference to the current keyset; a new one is swapped
+//! in atomically.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,66 +28,69 @@ use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::persist::StateFile;
+use crate::runtime::{Context, Pollable};
 use crate::sandbox::{self, Profile};
 
-/// Only the daemon reads the file.
+/// Permissions: only the daemon reads the file.
 const MODE: u32 = 0o600;
 
-/// The file has some hundred keys at most.
-const LARGEST: u64 = 1 << 20;
+/// Size limit in bytes; the file has some hundred keys at most.
+const MAX_FILE_SIZE: u64 = 1 << 20;
 
-/// Nobody shares a longer secret; a device given by mistake has no end.
-const LONGEST_SECRET: u64 = 65_536;
+/// Longest shared secret in bytes; bounds the read if the path is a device by mistake.
+const MAX_SECRET_LENGTH: u64 = 65_536;
 
-/// Longest interval that is looked ahead, and that a fleet may have.
-const LONGEST: u32 = 10 * 365 * 86_400;
+/// Longest rotation interval in seconds.
+const MAX_INTERVAL: u32 = 10 * 365 * 86_400;
 
-/// Gives 32 octets that nobody can guess.
+/// Returns 32 unpredictable bytes.
 pub(crate) type Seed = fn() -> [u8; 32];
 
-/// The keys, and when they change.
+/// The current cookie keys and their rotation.
 #[derive(Debug)]
 pub struct CookieKeys {
     shared: Arc<ArcSwap<Keyset>>,
-    origin: Origin,
+    source: KeySource,
     seed: Seed,
-    /// They are not yet what the file says.
+    /// Whether the file is older than the keys.
     unsaved: bool,
     writer: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-enum Origin {
+enum KeySource {
     Own {
         stale: usize,
         interval: NtpDuration,
-        /// When the next rotation is due.
+        /// Time of the next rotation.
         due: Monotonic,
         storage: Option<Arc<StateFile>>,
     },
     Fleet {
         fleet: Fleet,
-        /// Of the keys in use; none before the clock is synchronised.
+        /// Interval of the keys in use; `None` before the clock is synchronised.
         epoch: Option<i64>,
     },
 }
 
-/// A key that took another's place.
+/// A key that replaced another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rekeyed {
-    /// Its number.
+    /// Number of the key.
     pub key: u32,
-    /// For how long cookies of the one before can still be opened, if nobody asks for another key meanwhile.
+    /// How long cookies of the previous key can still be opened, without a further rekey.
     pub good_for: NtpDuration,
-    /// Where it is stored.
+    /// File that has the key.
     pub stored: Option<PathBuf>,
 }
 
 impl CookieKeys {
-    /// The keys of an earlier run (from the file `storage`), new ones, or none yet, as `config` says.
+    /// Loads the keys of an earlier run from `storage`, makes new ones, or starts without keys, as
+    /// `config` requires.
     ///
     /// # Errors
-    /// If the fleet's secret cannot be used: a server without it would quietly be none of the fleet.
+    /// If the fleet's secret cannot be used: a server without it would silently be none of the
+    /// fleet.
     pub(crate) fn new(
         config: &KeysetConfig,
         storage: Option<PathBuf>,
@@ -90,7 +98,7 @@ impl CookieKeys {
         seed: Seed,
     ) -> Result<Self, String> {
         match &config.shared_secret_path {
-            Some(path) => Self::of_fleet(config, &path.value, seed),
+            Some(path) => Self::from_fleet(config, &path.value, seed),
             None => Ok(Self::own(config, storage, now, seed)),
         }
     }
@@ -111,7 +119,7 @@ impl CookieKeys {
             unsaved: age == NtpDuration::ZERO,
             writer: None,
             shared: Arc::new(ArcSwap::from_pointee(keyset)),
-            origin: Origin::Own {
+            source: KeySource::Own {
                 stale,
                 interval,
                 due: now.monotonic + (interval - age),
@@ -121,48 +129,48 @@ impl CookieKeys {
         }
     }
 
-    fn of_fleet(config: &KeysetConfig, path: &Path, seed: Seed) -> Result<Self, String> {
+    fn from_fleet(config: &KeysetConfig, path: &Path, seed: Seed) -> Result<Self, String> {
         let fleet = fleet(config, path)?;
         info!(
             "no NTS keys until the clock is synchronised: they follow from the fleet's secret and the time"
         );
         Ok(Self {
             shared: Arc::new(ArcSwap::from_pointee(Keyset::EMPTY)),
-            origin: Origin::Fleet { fleet, epoch: None },
+            source: KeySource::Fleet { fleet, epoch: None },
             seed,
             unsaved: false,
             writer: None,
         })
     }
 
-    /// The keys of the moment, and of every later moment.
+    /// Returns a handle that always has the current keys.
     pub fn shared(&self) -> Arc<ArcSwap<Keyset>> {
         Arc::clone(&self.shared)
     }
 
-    /// The keys of the moment.
+    /// Returns the current keys.
     pub fn current(&self) -> Arc<Keyset> {
         self.shared.load_full()
     }
 
-    /// When they are to be looked at, if nothing happens before.
-    pub fn due(&self) -> Option<Monotonic> {
-        match self.origin {
-            Origin::Own { due, .. } => Some(due),
-            // Looked at whenever something happens, which is several times a minute once the clock is synchronised.
-            Origin::Fleet { .. } => None,
+    /// Time of the next rotation, if it is known.
+    fn due(&self) -> Option<Monotonic> {
+        match self.source {
+            KeySource::Own { due, .. } => Some(due),
+            // Checked at every wake-up, several times a minute once the clock is synchronised.
+            KeySource::Fleet { .. } => None,
         }
     }
 
-    /// Changes the keys if it is time; returns whether they have changed.
-    pub fn attend(&mut self, now: Now, synchronized: bool) -> bool {
+    /// Rotates the keys if that is due. Returns whether they have changed.
+    fn update(&mut self, now: Now, synchronized: bool) -> bool {
         if core::mem::take(&mut self.unsaved) {
             self.store(now.system);
         }
-        match &mut self.origin {
-            Origin::Own { due, .. } if *due <= now.monotonic => self.rekey(now).is_some(),
-            Origin::Own { .. } => false,
-            Origin::Fleet { fleet, epoch } => {
+        match &mut self.source {
+            KeySource::Own { due, .. } if *due <= now.monotonic => self.rekey(now).is_some(),
+            KeySource::Own { .. } => false,
+            KeySource::Fleet { fleet, epoch } => {
                 let current = fleet.epoch(now.system);
                 if !synchronized || *epoch == Some(current) {
                     return false;
@@ -179,20 +187,21 @@ impl CookieKeys {
         }
     }
 
-    /// Replaces the key that cookies are made with, at once. `None` if it cannot be: a fleet's keys follow from its secret and the time.
+    /// Replaces the key for new cookies at once. Returns `None` for a fleet, whose keys follow from
+    /// its secret and the time.
     pub fn rekey(&mut self, now: Now) -> Option<Rekeyed> {
-        let Origin::Own {
+        let KeySource::Own {
             stale,
             interval,
             due,
             storage,
-        } = &mut self.origin
+        } = &mut self.source
         else {
             return None;
         };
         let rotated = self.shared.load().rotated(secret(self.seed), *stale);
         *due = now.monotonic + *interval;
-        // The key before is the newest of those that are kept, and goes with the last of them.
+        // The previous key is the newest of the stale ones, and is dropped with the last of them.
         let rotations = (*stale).min(Keyset::MAX_KEYS - 1);
         let rekeyed = Rekeyed {
             key: rotated.primary_id(),
@@ -204,53 +213,54 @@ impl CookieKeys {
         Some(rekeyed)
     }
 
-    /// Goes on as a new configuration wants it. Cookies stay good where their keys do: a fleet that gets another secret is another fleet. Returns whether anything is
-    /// different now.
+    /// Applies a new configuration. Cookies stay valid as long as their keys do: a fleet with
+    /// another secret is another fleet. Returns whether anything has changed.
     ///
     /// # Errors
     /// If the fleet's secret cannot be used; then nothing changes.
-    pub(crate) fn follow(
+    pub(crate) fn reconfigure(
         &mut self,
         config: &KeysetConfig,
         file: Option<PathBuf>,
         now: Now,
     ) -> Result<bool, String> {
-        match (&config.shared_secret_path, &mut self.origin) {
-            (Some(path), origin) => {
+        match (&config.shared_secret_path, &mut self.source) {
+            (Some(path), source) => {
                 let wanted = fleet(config, &path.value)?;
-                if matches!(origin, Origin::Fleet { fleet, .. } if *fleet == wanted) {
+                if matches!(source, KeySource::Fleet { fleet, .. } if *fleet == wanted) {
                     return Ok(false);
                 }
-                // The keys so far serve until there are others, which may take until the clock is synchronised.
-                *origin = Origin::Fleet {
+                // The previous keys remain in use until there are new ones, which may take until
+                // the clock is synchronised.
+                *source = KeySource::Fleet {
                     fleet: wanted,
                     epoch: None,
                 };
             }
-            (None, Origin::Own { .. }) => return Ok(self.follow_own(config, file, now)),
-            (None, Origin::Fleet { .. }) => {
+            (None, KeySource::Own { .. }) => return Ok(self.reconfigure_own(config, file, now)),
+            (None, KeySource::Fleet { .. }) => {
                 let own = Self::own(config, file, now, self.seed);
                 self.shared.store(own.shared.load_full());
-                (self.unsaved, self.origin) = (own.unsaved, own.origin);
+                (self.unsaved, self.source) = (own.unsaved, own.source);
             }
         }
         Ok(true)
     }
 
-    fn follow_own(&mut self, config: &KeysetConfig, file: Option<PathBuf>, now: Now) -> bool {
-        let Origin::Own {
+    fn reconfigure_own(&mut self, config: &KeysetConfig, file: Option<PathBuf>, now: Now) -> bool {
+        let KeySource::Own {
             stale,
             interval,
             due,
             storage,
-        } = &mut self.origin
+        } = &mut self.source
         else {
             return false;
         };
         let wanted = own_interval(config);
         let moved = storage.as_ref().map(|file| file.path()) != file.as_deref();
         let changed = moved || *interval != wanted || *stale != config.stale_key_count;
-        // The age of the key counts on.
+        // The key keeps its age.
         *due = *due - *interval + wanted;
         *interval = wanted;
         *stale = config.stale_key_count;
@@ -261,19 +271,20 @@ impl CookieKeys {
         changed
     }
 
-    /// Waits for the last write.
+    /// Waits for the last write to finish.
     pub(crate) fn finish(&mut self) {
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
         }
     }
 
-    /// Writes the keys to their file, on another thread: a disk may take its time. One write follows another.
+    /// Writes the keys to their file, on another thread because a disk may be slow. Writes are done
+    /// one after the other.
     fn store(&mut self, now: SystemTime) {
-        let Origin::Own {
+        let KeySource::Own {
             storage: Some(file),
             ..
-        } = &self.origin
+        } = &self.source
         else {
             return;
         };
@@ -294,6 +305,17 @@ impl CookieKeys {
     }
 }
 
+impl Pollable for CookieKeys {
+    fn deadline(&self) -> Option<Monotonic> {
+        self.due()
+    }
+
+    fn after_round(&mut self, context: &mut Context<'_>) {
+        let (now, claim) = context.driver.claim();
+        self.update(now, claim.is_synchronized(now.system));
+    }
+}
+
 fn fleet(config: &KeysetConfig, path: &Path) -> Result<Fleet, String> {
     let cannot = |problem: &dyn core::fmt::Display| {
         format!(
@@ -303,21 +325,21 @@ fn fleet(config: &KeysetConfig, path: &Path) -> Result<Fleet, String> {
     };
     let secret = read_secret(path).map_err(|problem| cannot(&problem))?;
     let interval = u32::try_from(config.key_rotation_interval_seconds)
-        .unwrap_or(LONGEST)
-        .min(LONGEST);
+        .unwrap_or(MAX_INTERVAL)
+        .min(MAX_INTERVAL);
     Fleet::new(&secret, interval, config.stale_key_count).map_err(|problem| cannot(&problem))
 }
 
 fn state_file(path: PathBuf) -> Arc<StateFile> {
     let loss = "clients will have to exchange keys again after a restart (see key-storage-path in [keyset])";
-    Arc::new(StateFile::new(path, MODE, LARGEST, loss))
+    Arc::new(StateFile::new(path, MODE, MAX_FILE_SIZE, loss))
 }
 
-/// Between two rotations of keys of our own.
+/// Interval between two rotations of our own keys.
 fn own_interval(config: &KeysetConfig) -> NtpDuration {
     let seconds = config
         .key_rotation_interval_seconds
-        .clamp(1, LONGEST.into());
+        .clamp(1, MAX_INTERVAL.into());
     NtpDuration::from_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
@@ -344,7 +366,8 @@ fn others_may_read(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| file.mode() & 0o077 != 0)
 }
 
-/// A file's octets without the line end that editors leave. Whoever can read it is the fleet, so not everybody may.
+/// Reads a secret without the line end that editors leave. Refuses a file that everybody can read:
+/// the secret is what makes a server part of the fleet.
 fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     use std::io::Read;
     use std::os::unix::fs::MetadataExt;
@@ -354,7 +377,7 @@ fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
         return Err("everybody on this machine may read or write it; run chmod o= on it".into());
     }
     let mut octets = Zeroizing::new(Vec::new());
-    file.take(LONGEST_SECRET)
+    file.take(MAX_SECRET_LENGTH)
         .read_to_end(&mut octets)
         .map_err(|error| error.to_string())?;
     let end = octets.trim_ascii_end().len();
@@ -376,7 +399,7 @@ fn unix_seconds(now: SystemTime) -> u64 {
 
 fn age(stored: u64, now: SystemTime) -> i64 {
     let age = i128::from(unix_seconds(now)) - i128::from(stored);
-    let most = i128::from(LONGEST);
+    let most = i128::from(MAX_INTERVAL);
     i64::try_from(age.clamp(0, most)).unwrap_or(0)
 }
 
@@ -419,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_rotate_on_time_and_stay_good_for_as_long_as_configured() {
+    fn keys_rotate_on_time_and_stay_valid_for_as_long_as_configured() {
         let config = KeysetConfig {
             stale_key_count: 2,
             ..KeysetConfig::default()
@@ -427,9 +450,9 @@ mod tests {
         let mut keys = CookieKeys::new(&config, None, at(0), seed).unwrap();
         let cookie = keys.current().seal_cookie(&session(), [0; 16]).unwrap();
         assert_eq!(keys.due(), Some(at(DAY).monotonic));
-        assert!(!keys.attend(at(DAY - 1), false));
+        assert!(!keys.update(at(DAY - 1), false));
         for day in 1..=3 {
-            assert!(keys.attend(at(day * DAY), false));
+            assert!(keys.update(at(day * DAY), false));
             assert_eq!(opens(&keys, &cookie), day <= 2, "day {day}");
         }
         let before = keys.current().seal_cookie(&session(), [1; 16]).unwrap();
@@ -441,14 +464,17 @@ mod tests {
     }
 
     #[test]
-    fn cookies_outlive_a_restart_and_the_rotation_is_not_put_off_by_it() {
+    fn cookies_survive_a_restart_which_does_not_delay_the_rotation() {
         let directory = directory("keyset");
         let path = directory.join("keyset");
         let start =
             |now| CookieKeys::new(&KeysetConfig::default(), Some(path.clone()), now, seed).unwrap();
         let mut before = start(at(0));
-        assert!(!path.exists(), "no thread is started before it is attended");
-        before.attend(at(0), false);
+        assert!(
+            !path.exists(),
+            "no thread is started before the first update"
+        );
+        before.update(at(0), false);
         let cookie = before.current().seal_cookie(&session(), [0; 16]).unwrap();
         before.finish();
         assert_eq!(
@@ -458,20 +484,20 @@ mod tests {
         let mut after = start(at(1000));
         assert!(opens(&after, &cookie));
         assert_eq!(after.due(), Some(at(DAY).monotonic));
-        // A clock that went back does not put it off for longer than an interval.
+        // A clock that went back delays the rotation by one interval at most.
         let odd = start(at(-50 * DAY));
         assert_eq!(odd.due(), Some(at(-49 * DAY).monotonic));
-        assert!(after.attend(at(DAY), false) && opens(&after, &cookie));
+        assert!(after.update(at(DAY), false) && opens(&after, &cookie));
 
         fs::write(&path, b"garbage").unwrap();
-        let anew = start(at(0));
-        assert!(!opens(&anew, &cookie));
+        let new = start(at(0));
+        assert!(!opens(&new, &cookie));
         assert!(directory.join("keyset.damaged").exists());
         let _ = fs::remove_dir_all(directory);
     }
 
     #[test]
-    fn another_configuration_leaves_the_keys_their_age_and_cookies_their_worth() {
+    fn a_reconfiguration_keeps_the_age_of_keys_and_the_validity_of_cookies() {
         let directory = directory("follow");
         let path = directory.join("keyset");
         let mut keys = CookieKeys::new(&KeysetConfig::default(), None, at(0), seed).unwrap();
@@ -481,8 +507,8 @@ mod tests {
             ..KeysetConfig::default()
         };
         let file = || Some(path.clone());
-        assert_eq!(keys.follow(&other, file(), at(100)), Ok(true));
-        assert_eq!(keys.follow(&other, file(), at(200)), Ok(false));
+        assert_eq!(keys.reconfigure(&other, file(), at(100)), Ok(true));
+        assert_eq!(keys.reconfigure(&other, file(), at(200)), Ok(false));
         assert_eq!(keys.due(), Some(at(3600).monotonic));
         assert!(opens(&keys, &cookie));
         keys.finish();
@@ -490,12 +516,12 @@ mod tests {
             &CookieKeys::new(&other, file(), at(300), seed).unwrap(),
             &cookie
         ));
-        // Nothing that is made with the keys so far is worth anything after this.
+        // Cookies of the previous keys are invalid after this.
         let none = KeysetConfig {
             stale_key_count: 0,
             ..other
         };
-        assert_eq!(keys.follow(&none, file(), at(400)), Ok(true));
+        assert_eq!(keys.reconfigure(&none, file(), at(400)), Ok(true));
         assert!(
             keys.rekey(at(400)).unwrap().good_for == NtpDuration::ZERO && !opens(&keys, &cookie)
         );
@@ -504,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fleet_has_no_keys_before_the_clock_is_synchronised_and_then_the_same_everywhere() {
+    fn a_fleet_has_no_keys_before_synchronisation_and_equal_keys_afterwards() {
         let directory = directory("fleet");
         let path = directory.join("secret");
         let config = KeysetConfig {
@@ -520,14 +546,14 @@ mod tests {
         assert!(member().unwrap_err().contains("chmod o="));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let (mut one, mut late) = (member().unwrap(), member().unwrap());
-        assert!(!one.attend(at(0), false) && one.current().is_empty());
-        assert!(one.attend(at(0), true) && !one.attend(at(1), true));
+        assert!(!one.update(at(0), false) && one.current().is_empty());
+        assert!(one.update(at(0), true) && !one.update(at(1), true));
         let cookie = one.current().seal_cookie(&session(), [0; 16]).unwrap();
         for hour in 1..=2 {
-            assert!(one.attend(at(hour * 3600), true) && opens(&one, &cookie));
+            assert!(one.update(at(hour * 3600), true) && opens(&one, &cookie));
         }
-        // Another one that was never told anything, and whose clock is a little ahead.
-        assert!(late.attend(at(2 * 3600 + 5), true) && opens(&late, &cookie));
+        // A second server that received nothing, and whose clock is slightly ahead.
+        assert!(late.update(at(2 * 3600 + 5), true) && opens(&late, &cookie));
         let newest = late.current().seal_cookie(&session(), [1; 16]).unwrap();
         assert!(opens(&one, &newest));
         assert_eq!(
@@ -536,13 +562,14 @@ mod tests {
             "its keys follow from the secret"
         );
 
-        // Read again, the same secret changes nothing; another one makes another fleet, as soon as the time is known.
-        assert_eq!(one.follow(&config, None, at(3 * 3600)), Ok(false));
+        // The same secret, read again, changes nothing; another secret makes another fleet as soon
+        // as the clock is synchronised.
+        assert_eq!(one.reconfigure(&config, None, at(3 * 3600)), Ok(false));
         assert!(opens(&one, &newest));
         fs::write(&path, "t".repeat(32)).unwrap();
-        assert_eq!(one.follow(&config, None, at(3 * 3600)), Ok(true));
-        assert!(!one.attend(at(3 * 3600), false) && opens(&one, &newest));
-        assert!(one.attend(at(3 * 3600), true) && !opens(&one, &newest));
+        assert_eq!(one.reconfigure(&config, None, at(3 * 3600)), Ok(true));
+        assert!(!one.update(at(3 * 3600), false) && opens(&one, &newest));
+        assert!(one.update(at(3 * 3600), true) && !opens(&one, &newest));
 
         fs::write(&path, "short").unwrap();
         assert!(member().is_err());

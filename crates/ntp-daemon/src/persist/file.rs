@@ -1,14 +1,16 @@
-//! A file of state: written so that it is there in full or as it was, read with distrust.
+//! A state file: written atomically, read with distrust.
 //!
 //! # Writing
-//! To a temporary name, synced, renamed, and the directory synced: whenever the machine stops, either the old or the new file is there
-//! in full. A disk that is full or cannot be written is told once and once more when it is over; timekeeping goes on.
+//! To a temporary name, synced, renamed, and the directory synced: whenever the machine stops,
+//! either the old or the new file is complete. A disk that is full or cannot be written is reported
+//! once, and once more when writing works again; timekeeping goes on.
 //!
 //! # Reading
-//! What lies at the file's place need not be ours: a directory, a pipe whose writer never comes, gigabytes, somebody else's keys.
-//! Whatever is not a regular file of a sensible size that belongs to whom it should is named, **set aside** under another name, and started anew;
-//! so is what cannot be read or understood. Nothing of that stops the daemon. At most [`ASIDE`] files are kept of each: the first ones, which
-//! show how it began, and the last.
+//! The path may be anything: a directory, a pipe without a writer, gigabytes, keys of another user.
+//! Whatever is not a regular file of a sensible size with the right owner is reported, **set
+//! aside** under another name, and replaced; so is what cannot be read or parsed. None of this
+//! stops the daemon. At most [`MAX_SET_ASIDE`] files are kept of each: the first ones, which show
+//! how the problem began, and the last.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
@@ -20,25 +22,25 @@ use rustix::fs::OFlags;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-/// Files set aside for each file of state.
-const ASIDE: usize = 3;
+/// Maximum number of files set aside for each state file.
+const MAX_SET_ASIDE: usize = 3;
 
-/// A place of state on disk.
+/// A state file.
 #[derive(Debug)]
 pub(crate) struct StateFile {
     path: PathBuf,
-    /// Permissions, less what the process's mask takes away.
+    /// Permissions, before the umask of the process.
     mode: u32,
-    /// Octets; whatever is larger is not ours.
+    /// Size limit in bytes; a larger file is not ours.
     largest: u64,
-    /// What it means if it cannot be written, for the operator.
+    /// Consequence of a failed write, for the operator.
     loss: &'static str,
-    /// Whether the last write failed, and that has been told.
+    /// Whether the last write failed and was reported.
     failing: AtomicBool,
 }
 
 impl StateFile {
-    /// Nothing is read or written before it is asked for.
+    /// Neither reads nor writes.
     pub(crate) const fn new(path: PathBuf, mode: u32, largest: u64, loss: &'static str) -> Self {
         Self {
             path,
@@ -49,17 +51,17 @@ impl StateFile {
         }
     }
 
-    /// Where it is.
+    /// Returns the path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether anything is there, usable or not.
+    /// Returns whether anything is at the path, usable or not.
     pub(crate) fn exists(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok()
     }
 
-    /// What it holds, if it is there. What is there and cannot be used has been set aside.
+    /// Returns the content, if there is a file. Sets an unusable file aside.
     pub(crate) fn read(&self) -> Option<Zeroizing<Vec<u8>>> {
         match read(&self.path, self.largest) {
             Ok(octets) => octets,
@@ -70,7 +72,7 @@ impl StateFile {
         }
     }
 
-    /// Replaces it. Returns whether that succeeded; if not, it has been said.
+    /// Replaces the content. Returns whether that succeeded; a failure is logged.
     pub(crate) fn write(&self, octets: &[u8]) -> bool {
         match replace(&self.path, octets, self.mode) {
             Ok(()) => {
@@ -89,16 +91,16 @@ impl StateFile {
         }
     }
 
-    /// Removes it so that not even a loss of power brings it back.
+    /// Removes the file durably: not even a loss of power brings it back.
     ///
     /// # Errors
-    /// If it is still there, or may be.
+    /// If the file still exists, or may exist.
     pub(crate) fn remove(&self) -> io::Result<()> {
         fs::remove_file(&self.path)?;
         sync_directory(&self.path)
     }
 
-    /// Puts it out of the way because of `problem`, and says so.
+    /// Sets the file aside because of `problem`, and logs it.
     pub(crate) fn set_aside(&self, problem: &str) {
         let path = self.path.display();
         match set_aside(&self.path) {
@@ -116,12 +118,12 @@ impl StateFile {
 fn read(path: &Path, largest: u64) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
     let file = OpenOptions::new()
         .read(true)
-        // Nobody may ever write to a pipe at this place.
+        // A pipe may never have a writer.
         .custom_flags(OFlags::NONBLOCK.bits() as i32)
         .open(path);
     let file = match file {
         Ok(file) => file,
-        // A link that leads nowhere is there, too.
+        // A dangling link exists, too.
         Err(error) if error.kind() == io::ErrorKind::NotFound && !is_link(path) => {
             return Ok(None);
         }
@@ -149,8 +151,8 @@ fn is_link(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|facts| facts.is_symlink())
 }
 
-/// A file is ours if it belongs to whom its directory belongs, to us, or to root: before rights are given up we may be root, and the directory
-/// the later user's.
+/// Accepts a file that belongs to the owner of its directory, to us, or to root: before privileges
+/// are dropped we may be root, and the directory may belong to the later user.
 fn owner(path: &Path, facts: &Metadata) -> Result<(), String> {
     let of_directory = fs::metadata(directory_of(path)).map(|facts| facts.uid());
     let own = rustix::process::geteuid().as_raw();
@@ -163,19 +165,19 @@ fn owner(path: &Path, facts: &Metadata) -> Result<(), String> {
 }
 
 fn replace(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
-    let temporary = beside(path, "new");
-    // One that a crash left behind may have other permissions.
+    let temporary = with_suffix(path, "new");
+    // A file that a crash left may have other permissions.
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => set_aside(&temporary).map(drop)?,
         _ => {}
     }
     let written = create(&temporary, octets, mode).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
-        // On a full disk it would only be in the way; what went wrong with it is known already.
+        // It would only fill the disk further; the cause of the failure is known already.
         let _ = fs::remove_file(&temporary);
     }
     written?;
-    // The rename itself lives in the directory.
+    // The rename itself is stored in the directory.
     sync_directory(path)
 }
 
@@ -199,13 +201,13 @@ fn directory_of(path: &Path) -> &Path {
         .unwrap_or_else(|| Path::new("."))
 }
 
-/// Gives a file another name, and returns that.
+/// Renames a file and returns its new name.
 fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let mut names = (0..ASIDE).map(|number| match number {
-        0 => beside(path, "damaged"),
-        _ => beside(path, &format!("damaged.{number}")),
+    let mut names = (0..MAX_SET_ASIDE).map(|number| match number {
+        0 => with_suffix(path, "damaged"),
+        _ => with_suffix(path, &format!("damaged.{number}")),
     });
-    let last = beside(path, &format!("damaged.{}", ASIDE - 1));
+    let last = with_suffix(path, &format!("damaged.{}", MAX_SET_ASIDE - 1));
     let aside = names
         .find(|name| fs::symlink_metadata(name).is_err())
         .unwrap_or(last);
@@ -213,8 +215,8 @@ fn set_aside(path: &Path) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// `path` with another extension after its own.
-fn beside(path: &Path, extension: &str) -> PathBuf {
+/// Appends another extension to `path`.
+fn with_suffix(path: &Path, extension: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
     name.push(extension);
@@ -228,8 +230,8 @@ mod tests {
 
     use super::*;
 
-    /// Puts something where a file of state should be.
-    type Lay = fn(&Path);
+    /// Puts something at the path of a state file.
+    type Prepare = fn(&Path);
 
     fn file_in(directory: &Path) -> StateFile {
         StateFile::new(directory.join("state"), 0o600, 100, "nothing is kept")
@@ -245,8 +247,8 @@ mod tests {
     }
 
     #[test]
-    fn whatever_lies_at_its_place_is_set_aside_and_replaced() {
-        let lay: [(&str, Lay); 7] = [
+    fn an_unusable_file_is_set_aside_and_replaced() {
+        let cases: [(&str, Prepare); 7] = [
             ("a directory", |path| {
                 fs::create_dir_all(path.join("full")).unwrap();
             }),
@@ -265,10 +267,10 @@ mod tests {
             }),
             ("a device", |path| symlink("/dev/zero", path).unwrap()),
         ];
-        for (what, lay) in lay {
+        for (what, prepare) in cases {
             let directory = tempfile::tempdir().unwrap();
             let file = file_in(directory.path());
-            lay(file.path());
+            prepare(file.path());
             assert_eq!(file.read(), None, "{what}");
             assert_eq!(names(directory.path()), ["state.damaged"], "{what}");
             assert!(file.write(b"new"), "{what}");
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_user_or_without_permission_is_set_aside() {
+    fn a_file_of_another_user_is_set_aside() {
         if !rustix::process::geteuid().is_root() {
             eprintln!("skipped: only root can give files away");
             return;
@@ -288,7 +290,7 @@ mod tests {
         std::os::unix::fs::chown(file.path(), Some(12_345), None).unwrap();
         assert_eq!(file.read(), None);
         assert_eq!(names(directory.path()), ["state.damaged"]);
-        // As the directory's owner has given it the rest of the state.
+        // As if the owner of the directory had been given the rest of the state.
         fs::write(file.path(), "handed over").unwrap();
         std::os::unix::fs::chown(file.path(), Some(12_345), None).unwrap();
         std::os::unix::fs::chown(directory.path(), Some(12_345), None).unwrap();
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_aside_is_bounded_and_keeps_the_first_and_the_last() {
+    fn the_files_set_aside_are_bounded_and_include_the_first_and_the_last() {
         let directory = tempfile::tempdir().unwrap();
         let file = file_in(directory.path());
         for number in 0..10 {
@@ -315,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_crash_left_behind_is_no_obstacle() {
+    fn leftovers_of_a_crash_do_not_prevent_a_write() {
         let directory = tempfile::tempdir().unwrap();
         let file = file_in(directory.path());
         let temporary = directory.path().join("state.new");
@@ -331,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_not_there_costs_nothing_but_the_file() {
+    fn a_missing_directory_makes_the_write_fail() {
         let directory = tempfile::tempdir().unwrap();
         let file = StateFile::new(directory.path().join("a/b"), 0o600, 100, "nothing is kept");
         assert!(!file.write(b"x") && !file.write(b"x"));

@@ -1,21 +1,23 @@
-//! A clock that shows a time which is past for certain is set forward before anything else begins.
+//! Sets a clock forward at the start if it shows a time that is certainly past.
 //!
-//! A machine without a battery for its clock starts in 1970, or where its file system or its image was made. Sources put that right within
-//! seconds, if there is a network; until then, or for ever without one, certificates of all programs are judged and files are dated
-//! by a time that is years off. What an earlier run knew is off by the time without power only. (systemd-timesyncd does the same
-//! with a file's date.)
+//! A machine without a battery for its clock starts in 1970, or at the date of its file system or
+//! image. Sources correct that within seconds if there is a network. Until then, or forever without
+//! one, all programs verify certificates and date files by a time that is years off. The time that
+//! an earlier run stored is off by the time without power only. (systemd-timesyncd does the same
+//! with the date of a file.)
 //!
-//! It is no step by measurement: no start-up step is used up for it. But the operator's limit holds, `startup-step-panic-threshold`, and where the clock is less
-//! than [`LEAST`] behind it is left to the first measurements.
+//! This is not a step by measurement and uses up none of the start-up steps. But the operator's
+//! limit applies, `startup-step-panic-threshold`, and a clock that is less than [`LEAST`] behind is
+//! left to the first measurements.
 
 use ntp_os_clock::{Clock, ClockKind};
 use ntp_time::{Adjustment, NtpDuration, SystemTime};
 use tracing::warn;
 
-/// Less than a person would notice is not worth a step by hearsay.
+/// Smallest difference that justifies a step without a measurement.
 const LEAST: NtpDuration = NtpDuration::from_seconds(60);
 
-/// Sets `clock` to `past` if it shows an earlier time, and `limit` (none: unlimited) allows it.
+/// Sets `clock` to `past` if it shows an earlier time and `limit` (`None`: unlimited) allows it.
 pub(crate) fn set_forward(clock: &mut Clock, past: SystemTime, limit: Option<NtpDuration>) {
     let shown = clock.now();
     let behind = past - shown;
@@ -51,7 +53,7 @@ mod tests {
     const YEAR: NtpDuration = NtpDuration::from_seconds(365 * 86_400);
 
     #[test]
-    fn a_clock_is_set_forward_but_never_back_and_never_further_than_allowed() {
+    fn a_clock_is_set_forward_but_never_back_and_never_beyond_the_limit() {
         for (behind, limit, set) in [
             (YEAR, None, true),
             (YEAR, Some(YEAR.half()), false),

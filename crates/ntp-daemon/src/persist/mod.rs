@@ -1,25 +1,31 @@
-//! What is kept over a restart, in the state directory.
+//! State that survives a restart, in the state directory.
 //!
-//! | file | what | written |
+//! | file | content | written |
 //! |---|---|---|
-//! | `clock.toml` | the oscillator's frequency; a time that is past | once the clock is synchronised, hourly, at the end |
-//! | `keyset` | the keys of our clients' cookies (`nts::cookie_keys`) | at each rotation |
-//! | `nts-SOURCE` | keys and cookies for a server (`nts::getting`) | at the end; gone once read |
+//! | `clock.toml` | frequency of the oscillator; a time that is past | once synchronised, hourly, at exit |
+//! | `keyset` | keys of our clients' cookies (`nts::cookie_keys`) | at each rotation |
+//! | `nts-SOURCE` | keys and cookies for a server (`nts::ke_client`) | at exit; deleted once read |
 //!
-//! How files are written so that no moment is a bad one to pull the plug, and what becomes of those that cannot be used, is [`StateFile`]'s business.
-//! Writing is done by short-lived threads: a disk may take seconds, timekeeping has none to spare.
+//! [`StateFile`] writes files so that a loss of power does no harm, and handles files that cannot
+//! be used. Writing is done by short-lived threads: a disk may take seconds, and timekeeping must
+//! not wait.
 //!
 //! # A time that is past
-//! True time only grows, so a moment that the synchronised clock has shown, less its bound, is a **floor** under every later claim. Two things stand on it:
-//! certificates are never judged by an earlier time ([`ntp_nts_ke::validity`]), and a clock that shows an earlier time at the start is wrong for
-//! certain: [`set_forward`] puts it there at once, as a machine without a battery for its clock needs it that starts other programs meanwhile. The floor is at most an
-//! hour and the time without power behind.
+//! True time only grows, so a moment that the synchronised clock has shown, less its error bound,
+//! is a **floor** under every later claim. Two things use it. Certificates are never verified at an
+//! earlier time ([`ntp_nts_ke::validity`]). A clock that shows an earlier time at the start is
+//! certainly wrong, and [`set_forward`] sets it to the floor at once, as needed by a machine
+//! without a battery for its clock that starts other programs meanwhile. The floor is behind by at
+//! most an hour and the time without power.
 //!
 //! # What is not kept, and why
-//! What was learnt about the paths to the servers (least delay, jitter, who was wrong) is not. In the simulator's world of four servers, a start that knows the
-//! frequency is off by 11 us in its first minute and by 20 us (rms) in the next four, and one that has run for hours by 16 us; a start that knows nothing by 43 us and 22 us.
-//! So after a minute there is a quarter to be gained at most, and an old least delay does harm after a change of route, when
-//! all new measurements look late beside it. Where the clock stood is nothing to keep either: the kernel and the battery clock do that.
+//! What was learnt about the paths to the servers (least delay, jitter, falsetickers) is not kept.
+//! In the simulator's world of four servers, a start that knows the frequency is off by 11 us in
+//! its first minute and by 20 us (rms) in the next four, one that has run for hours by 16 us, and a
+//! start that knows nothing by 43 us and 22 us. So after a minute there is a quarter to be gained
+//! at most, and an old least delay does harm after a change of route, when all new measurements
+//! look late beside it. The reading of the clock is not kept either: the kernel and the battery
+//! clock do that.
 
 mod file;
 mod forward;
@@ -38,34 +44,34 @@ use crate::sandbox::{self, Profile};
 pub(crate) use file::StateFile;
 pub(crate) use forward::set_forward;
 
-/// File name within the state directory.
+/// File name in the state directory.
 const FILE: &str = "clock.toml";
-/// It has a few lines.
-const LARGEST: u64 = 65_536;
-/// Its form.
+/// Size limit in bytes; the file has a few lines.
+const MAX_FILE_SIZE: u64 = 65_536;
+/// Version of the format.
 const VERSION: i64 = 1;
 
-/// No oscillator in a computer is off by more; a file that says so is damaged.
+/// Largest credible frequency error of an oscillator; a file with a larger one is damaged.
 const CREDIBLE_PPM: f64 = 100_000.0;
-/// Seconds since 1970 that are a date in this program's life: from 2020 until 2250, which nanoseconds can still count.
+/// Credible times in seconds since 1970: from 2020 to 2250, the limit of 64-bit nanoseconds.
 const CREDIBLE_TIME: core::ops::Range<i64> = 1_577_836_800..8_835_984_000;
 
-/// The state directory, or nothing if saving is switched off.
+/// The state directory; does nothing if saving is switched off.
 #[derive(Debug)]
 pub struct Store {
     file: Option<Arc<StateFile>>,
-    /// What the file says, or is about to.
+    /// Content of the file, or of the write in progress.
     kept: PersistedState,
     writer: Option<JoinHandle<()>>,
 }
 
 impl Store {
-    /// Nothing is read or written before it is asked for.
+    /// Neither reads nor writes.
     pub fn new(directory: Option<PathBuf>) -> Self {
         let loss = "frequency and time will not be known after a restart (see [state] directory)";
         let file = |directory: PathBuf| {
             let path = directory.join(FILE);
-            Arc::new(StateFile::new(path, 0o644, LARGEST, loss))
+            Arc::new(StateFile::new(path, 0o644, MAX_FILE_SIZE, loss))
         };
         Self {
             file: directory.map(file),
@@ -74,12 +80,12 @@ impl Store {
         }
     }
 
-    /// The file that is written, if any.
+    /// Returns the file that is written, if any.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         self.file.as_ref().map(|file| file.path().to_owned())
     }
 
-    /// What the runs before learned, as far as they left anything.
+    /// Loads what earlier runs stored.
     pub fn load(&mut self) -> PersistedState {
         let Some(file) = &self.file else {
             return PersistedState::default();
@@ -99,14 +105,14 @@ impl Store {
         self.kept
     }
 
-    /// Saves what is new, on another thread. If the write before is still going on, this one is left out.
+    /// Saves what is new, on another thread. Skipped if the previous write is still in progress.
     pub(crate) fn save(&mut self, new: PersistedState) {
         let Some(file) = &self.file else {
             return;
         };
         self.kept = PersistedState {
             frequency: new.frequency.or(self.kept.frequency),
-            // It was believed before, and is no less past for a clock that went back.
+            // A stored time remains past, even if the clock went back.
             time_floor: new.time_floor.max(self.kept.time_floor),
         };
         let busy = |writer: &JoinHandle<()>| !writer.is_finished();
@@ -116,7 +122,7 @@ impl Store {
         let (file, text) = (Arc::clone(file), render(self.kept));
         let write = move || {
             if let Some(directory) = file.path().parent() {
-                // What is wrong with it is said when the file cannot be written.
+                // An error here shows when the file cannot be written.
                 let _ = fs::create_dir_all(directory);
             }
             file.write(text.as_bytes());
@@ -124,7 +130,7 @@ impl Store {
         self.writer = sandbox::spawn("state writer", Profile::Files, write).ok();
     }
 
-    /// Waits for the last write.
+    /// Waits for the last write to finish.
     pub(crate) fn finish(&mut self) {
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
@@ -226,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_saved_is_loaded_and_nothing_known_is_forgotten() {
+    fn saved_state_is_loaded_and_merged() {
         let directory = tempfile::tempdir().unwrap();
         let mut first = store(&directory);
         assert_eq!(first.load(), PersistedState::default());
@@ -244,7 +250,7 @@ mod tests {
         let loaded = third.load();
         assert_eq!(loaded.time_floor, KEPT.time_floor);
         assert!((loaded.frequency.unwrap().frequency.as_ppm() + 12.345_678).abs() < 1e-6);
-        // A clock that went back is no reason to believe less.
+        // A clock that went back does not lower the stored time.
         third.save(PersistedState {
             frequency: None,
             time_floor: Some(SystemTime::from_nanos(1_700_000_000_000_000_000)),
@@ -254,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_makes_no_sense_is_set_aside() {
+    fn an_invalid_file_is_set_aside() {
         for damage in [
             b"".as_slice(),
             b"\xff\xfe",
@@ -281,10 +287,10 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_program_is_named_as_what_wrote_a_file() {
+    fn a_file_of_a_newer_version_is_reported_as_such() {
         let problem = parse(b"version = 2\nnobody = \"knows\"").unwrap_err();
         assert!(problem.contains("newer"), "{problem}");
-        // Additions are no new version.
+        // Additional keys need no new version.
         assert_eq!(
             parse(b"version = 1\nnobody = \"knows\""),
             Ok(PersistedState::default())

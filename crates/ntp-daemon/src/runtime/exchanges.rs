@@ -1,20 +1,25 @@
-//! The sockets of open exchanges: one for each request, closed with its answer (RFC 9109).
+//! The sockets of open exchanges: one for each request, closed with its reply (RFC 9109).
 //!
-//! A socket is connected, so the kernel lets through only what comes from the server's address and port. Its
-//! transmit stamp comes back through the socket's error queue, usually within microseconds; it is fetched
-//! when the queue reports it and, if it has not been seen by then, once more when the reply arrives. It is
-//! never waited for.
+//! A socket is connected, so the kernel passes only what comes from the server's address and port.
+//! Its transmit stamp comes back through the socket's error queue, usually within microseconds. It
+//! is read when the queue reports it and, if it is still missing, once more when the reply arrives;
+//! the daemon never waits for it.
 
 use std::io;
 use std::net::SocketAddr;
 
 use ntp_os_clock::Clock;
-use ntp_proto::engine::{ExchangeId, SendError};
+use ntp_proto::engine::{Datagram, ExchangeId, Input, SendError};
 use ntp_time::{Stamp, StampSource, SystemTime};
 use ntp_udp::wait::{Interest, PollSet};
-use ntp_udp::{ClientSocket, ErrorQueue, Shortcoming, SocketOptions};
+use ntp_udp::{ClientSocket, ErrorQueue, Shortcoming, SocketOptions, TimestampingGuard};
+use tracing::warn;
 
-/// Larger than any reply to the requests we send, so that an answer is never cut; longer ones are rejected as such.
+use super::driver::{DeferredInput, SocketRequest};
+use super::{Context, Driver, Failure, Pollable};
+
+/// Size of the receive buffer in bytes: larger than any valid reply. Longer ones are rejected as
+/// truncated.
 const BUFFER: usize = 2048;
 
 /// One open socket.
@@ -22,18 +27,18 @@ const BUFFER: usize = 2048;
 struct Open {
     id: ExchangeId,
     socket: ClientSocket,
-    /// The kernel's transmit stamp has been taken.
+    /// Whether the kernel's transmit stamp has been read.
     stamped: bool,
-    /// Where it stands in the poll set; nowhere before the first wait.
+    /// Index in the poll set; `usize::MAX` before the first registration.
     place: usize,
 }
 
-/// What an open socket had to say. Times are readings of the disciplined clock.
+/// What happened on an open socket. Times are readings of the disciplined clock.
 #[derive(Debug)]
-pub(super) enum Happening {
+enum SocketEvent {
     /// A better stamp of a request.
     Stamped(ExchangeId, Stamp),
-    /// A datagram of this length lies in the buffer.
+    /// A datagram of this length is in the buffer.
     Received {
         id: ExchangeId,
         length: usize,
@@ -46,23 +51,40 @@ pub(super) enum Happening {
 
 /// All open sockets.
 #[derive(Debug)]
-pub(super) struct Exchanges {
+pub(super) struct ExchangeSockets {
     options: SocketOptions,
     open: Vec<Open>,
     buffer: Box<[u8; BUFFER]>,
+    /// Keeps the kernel's packet stamping switched on between exchanges; never read.
+    _stamp_keeper: Option<TimestampingGuard>,
 }
 
-impl Exchanges {
+impl ExchangeSockets {
+    /// Opens no exchange yet, but starts the kernel's packet stamping.
     pub(super) fn new(options: SocketOptions) -> Self {
+        let stamp_keeper = TimestampingGuard::open(&options);
         Self {
             options,
             open: Vec::new(),
             buffer: Box::new([0; BUFFER]),
+            _stamp_keeper: stamp_keeper
+                .inspect_err(|shortcoming| warn!("{shortcoming}"))
+                .ok(),
         }
     }
 
-    /// Sends `payload` from a fresh socket. Returns the daemon's own stamp of it.
-    pub(super) fn send(
+    /// Executes requests until the engine has none for these sockets.
+    fn settle(&mut self, driver: &mut Driver) -> Result<(), Failure> {
+        while !driver.requests.sockets.is_empty() {
+            self.execute(driver);
+            driver.drain()?;
+        }
+        Ok(())
+    }
+
+    /// Sends `payload` from a fresh socket. Returns the daemon's own stamp, and appends missing
+    /// facilities to `missing`.
+    fn send(
         &mut self,
         clock: &Clock,
         id: ExchangeId,
@@ -71,10 +93,10 @@ impl Exchanges {
         missing: &mut Vec<Shortcoming>,
     ) -> Result<Stamp, SendError> {
         let (socket, mut shortcomings) =
-            ClientSocket::open(remote, &self.options).map_err(|error| sort(&error))?;
+            ClientSocket::open(remote, &self.options).map_err(|error| classify(&error))?;
         missing.append(&mut shortcomings);
         let before = clock.now();
-        socket.send(payload).map_err(|error| sort(&error))?;
+        socket.send(payload).map_err(|error| classify(&error))?;
         self.open.push(Open {
             id,
             socket,
@@ -87,59 +109,32 @@ impl Exchanges {
         })
     }
 
-    /// Closes the exchange's socket.
-    pub(super) fn close(&mut self, id: ExchangeId) {
-        self.open.retain(|open| open.id != id);
-    }
-
-    /// Adds all sockets to a poll set.
-    pub(super) fn watch(&mut self, set: &mut PollSet) {
-        for open in &mut self.open {
-            open.place = set.push(&open.socket, Interest::ReadableOrStamped);
-        }
-    }
-
-    /// How many sockets are open.
-    pub(super) fn len(&self) -> usize {
-        self.open.len()
-    }
-
-    /// The identity of the `index`th socket, if something lies ready there.
-    pub(super) fn ready(&self, set: &PollSet, index: usize) -> Option<ExchangeId> {
-        let open = self.open.get(index)?;
-        set.readiness(open.place).any().then_some(open.id)
-    }
-
-    /// Takes what lies ready on one socket: at most one stamp and one datagram.
-    pub(super) fn take(
-        &mut self,
-        clock: &Clock,
-        set: &PollSet,
-        id: ExchangeId,
-        happenings: &mut Vec<Happening>,
-    ) {
+    /// Reads what is ready on one socket: at most one stamp and one datagram.
+    fn receive(&mut self, clock: &Clock, set: &PollSet, id: ExchangeId) -> Vec<SocketEvent> {
+        let mut events = Vec::new();
         let Self { open, buffer, .. } = self;
         let Some(open) = open.iter_mut().find(|open| open.id == id) else {
-            return;
+            return events;
         };
         let ready = set.readiness(open.place);
-        // Reading an error queue that nothing announced is only worth a system call while a stamp is missing.
+        // Reading an error queue without a notification is only worth a system call while a stamp
+        // is missing.
         let mut receive = ready.readable;
         if ready.error || (!open.stamped && open.socket.stamps_transmissions()) {
             match open.socket.take_transmit_stamp() {
                 Ok(ErrorQueue::TransmitStamp(stamp)) => {
                     open.stamped = true;
-                    happenings.push(Happening::Stamped(id, translated(clock, stamp)));
+                    events.push(SocketEvent::Stamped(id, translated(clock, stamp)));
                 }
                 Ok(ErrorQueue::Unreachable(error)) => {
-                    happenings.push(Happening::Failed(id, sort(&error)));
+                    events.push(SocketEvent::Failed(id, classify(&error)));
                 }
-                // An error that is not in the queue is told by the next receive, and cleared by it.
+                // An error that is not in the queue is returned, and cleared, by the next receive.
                 Ok(ErrorQueue::Empty) | Err(_) => receive |= ready.error,
             }
         }
         if !receive {
-            return;
+            return events;
         }
         match open.socket.receive(buffer.as_mut_slice()) {
             Ok(datagram) => {
@@ -150,7 +145,7 @@ impl Exchanges {
                         source: StampSource::Daemon,
                     },
                 };
-                happenings.push(Happening::Received {
+                events.push(SocketEvent::Received {
                     id,
                     length: datagram.len,
                     truncated: datagram.truncated,
@@ -158,13 +153,82 @@ impl Exchanges {
                 });
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => happenings.push(Happening::Failed(id, sort(&error))),
+            Err(error) => events.push(SocketEvent::Failed(id, classify(&error))),
+        }
+        events
+    }
+
+    fn input(&self, event: &SocketEvent) -> Input<'_> {
+        match *event {
+            SocketEvent::Stamped(exchange, stamp) => Input::Transmitted { exchange, stamp },
+            SocketEvent::Failed(exchange, error) => Input::SendFailed { exchange, error },
+            SocketEvent::Received {
+                id,
+                length,
+                truncated,
+                received,
+            } => Input::Datagram(Datagram {
+                exchange: id,
+                payload: &self.buffer[..length.min(BUFFER)],
+                truncated,
+                received,
+            }),
+        }
+    }
+}
+
+impl Pollable for ExchangeSockets {
+    fn register(&mut self, set: &mut PollSet) {
+        for open in &mut self.open {
+            open.place = set.push(&open.socket, Interest::ReadableOrStamped);
         }
     }
 
-    /// The bytes of the datagram received last.
-    pub(super) fn payload(&self, length: usize) -> &[u8] {
-        &self.buffer[..length.min(BUFFER)]
+    fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
+        // Sockets that an earlier input of this round has closed are not read any more.
+        self.settle(context.driver)?;
+        let is_ready = |open: &&Open| context.set.readiness(open.place).any();
+        // Handling an event may close other sockets, so the identities are collected first.
+        let ready: Vec<_> = self
+            .open
+            .iter()
+            .filter(is_ready)
+            .map(|open| open.id)
+            .collect();
+        for id in ready {
+            for event in self.receive(context.driver.clock(), context.set, id) {
+                context.driver.handle(self.input(&event))?;
+                self.settle(context.driver)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, driver: &mut Driver) {
+        let mut missing = Vec::new();
+        while let Some(request) = driver.requests.sockets.pop_front() {
+            match request {
+                SocketRequest::Transmit {
+                    exchange,
+                    remote,
+                    request,
+                } => {
+                    let sent = self.send(
+                        driver.clock(),
+                        exchange,
+                        remote,
+                        &request.payload,
+                        &mut missing,
+                    );
+                    driver.defer(match sent {
+                        Ok(stamp) => DeferredInput::Sent(exchange, stamp),
+                        Err(error) => DeferredInput::NotSent(exchange, error),
+                    });
+                }
+                SocketRequest::Close(id) => self.open.retain(|open| open.id != id),
+            }
+        }
+        driver.log_missing(missing);
     }
 }
 
@@ -173,8 +237,8 @@ fn translated(clock: &Clock, stamp: Stamp) -> Stamp {
     Stamp { time, ..stamp }
 }
 
-/// Sorts an operating system error by what it means for a source.
-fn sort(error: &io::Error) -> SendError {
+/// Classifies an operating system error by its meaning for a source.
+fn classify(error: &io::Error) -> SendError {
     match error.raw_os_error() {
         Some(
             libc::ENETUNREACH

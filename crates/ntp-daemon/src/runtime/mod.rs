@@ -1,73 +1,92 @@
-//! The shell around the engine: it reads clocks, moves datagrams, and does what the engine says.
+//! The event loop: waits for devices and interfaces, and lets them feed the engine.
 //!
-//! One thread, one loop: wait until something is ready or due, tell the engine, do everything that it asks
-//! for, repeat. There is no decision about time in here.
+//! One thread, one loop: wait until something is ready or due, feed it to the engine, execute the
+//! engine's outputs, repeat. All decisions about time are the engine's.
 //!
-//! The loop stands on `poll(2)`, not on an async runtime, for three reasons: its sockets live for one exchange each, so
-//! nothing is gained by registering them; a wake-up costs two system calls; and clock-and-network simulators
-//! that replace libc functions can run the real binary.
+//! | module | content |
+//! |---|---|
+//! | `driver` | the engine with its clock, state file and recorder |
+//! | `pollable` | what the loop waits for, and why there are two lists |
+//! | `exchanges` | the sockets of open exchanges |
+//! | `local_addresses`, `suspend` | changes of this machine's addresses; time in suspend |
+//! | `services` | servers, cookie keys and key exchange, which interfaces read and change |
+//! | `clock_reading` | reads two clocks together |
 //!
-//! What may block is done elsewhere: names and files by
-//! short-lived threads (`resolve`, `persist`). A facility that is missing is named once and done without.
+//! Other pollables have files of their own: `resolve`, `leap_list`, `observation_socket`,
+//! `control`, `service_manager`.
+//!
+//! The loop is built on `poll(2)`, not on an async runtime, for three reasons: its sockets live for
+//! one exchange each, so nothing is gained by registering them; a wake-up costs two system calls;
+//! and clock-and-network simulators that replace libc functions can run the real binary.
+//!
+//! What may block is done elsewhere: names and files by short-lived threads (`resolve`, `persist`).
+//! A missing facility is logged once, and the daemon runs without it.
 
-mod dealings;
+mod clock_reading;
+mod driver;
 mod exchanges;
-mod operators;
-mod reading;
-mod waiting;
+mod local_addresses;
+mod pollable;
+mod services;
+mod suspend;
 
-pub(crate) use operators::NotFollowed;
+pub(crate) use driver::{DeferredInput, Driver, KeyRequest};
+pub(crate) use pollable::{Context, Pollable};
+pub(crate) use services::{DaemonContext, NtsReloadError, Services};
 
-use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
 use ntp_nts_ke::server::StartError;
-use ntp_os_clock::{Clock, ClockError, monotonic, monotonic_unsuspended};
-use ntp_proto::engine::{CommandOutcome, Engine, EngineConfig, Halt, Input, Now, Refusal, Snapshot};
-use ntp_proto::server::Claim;
+use ntp_os_clock::{Clock, ClockError, monotonic};
+use ntp_proto::engine::{EngineConfig, Halt, Input, Now, Snapshot};
 use ntp_time::{Monotonic, NtpDuration};
+use ntp_udp::SocketOptions;
 use ntp_udp::wait::PollSet;
-use ntp_udp::{AddressMonitor, Facility, Shortcoming, SocketOptions, StampKeeper};
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::control::{Desk, Door};
+use crate::control::Control;
 use crate::leap_list::LeapList;
-use crate::nts::{self, CookieKeys, Giving};
-use crate::observe::Observer;
+use crate::nts::{CookieKeys, KeClient};
+use crate::observation_socket::ObservationSocket;
 use crate::persist::Store;
 use crate::record::Recorder;
 use crate::resolve::Resolver;
 use crate::sandbox;
-use crate::serve::{Bound, Listener, ServeError, Servers};
-use crate::service_manager::{Glance, ServiceManager};
-use dealings::Echo;
-use exchanges::{Exchanges, Happening};
-use reading::now;
+use crate::serve::{Bound, ServeError};
+use crate::service_manager::ServiceManager;
+use exchanges::ExchangeSockets;
+use local_addresses::LocalAddresses;
+use suspend::SuspendMonitor;
+
+/// How long the daemon waits before the first request. The kernel switches receive stamping on in
+/// the background when the first socket asks for it, so the reply to an immediate request might
+/// have no kernel stamp, and a step depends on the first replies.
+const STAMPING_DELAY: NtpDuration = NtpDuration::from_millis(125);
 
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ending {
-    /// The time given to [`Runtime::run`] is over; it may be called again.
+    /// The time given to [`Runtime::run`] is over, or a signal has arrived; it may be called again.
     Paused,
-    /// The engine must not go on.
+    /// The engine has halted.
     Halted(Halt),
 }
 
-/// What stopped the shell itself.
+/// An error that ends the daemon.
 #[derive(Debug)]
 pub enum Failure {
     /// The clock cannot be read or controlled.
     Clock(ClockError),
-    /// The operating system refused something without which there is no daemon.
+    /// A necessary system call failed.
     System(&'static str, io::Error),
-    /// Time can't be served any more.
+    /// Time cannot be served any more.
     Serve(ServeError),
-    /// Keys can't be given out.
+    /// The key-exchange server cannot be started.
     GiveKeys(StartError),
-    /// The key exchange thread has ended.
+    /// The key-exchange thread has ended.
     KeyExchange(io::Error),
-    /// The cookie keys can't be had; the whole reason.
+    /// The cookie keys cannot be loaded; the complete message.
     CookieKeys(String),
 }
 
@@ -86,326 +105,370 @@ impl core::fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The engine with its clock, its sockets and its files.
+/// The driver and all that the event loop polls.
 #[derive(Debug)]
 pub struct Runtime {
-    engine: Engine,
-    clock: Clock,
-    exchanges: Exchanges,
-    resolver: Resolver,
-    store: Store,
-    leap_list: LeapList,
-    observer: Option<Observer>,
-    recorder: Option<Recorder>,
-    servers: Option<Servers>,
-    /// What protects our clients' cookies, if any of them uses NTS.
-    cookie_keys: Option<CookieKeys>,
-    giving: Option<Giving>,
-    getting: nts::Exchanges,
-    addresses: Option<AddressMonitor>,
-    /// Keeps the kernel's packet stamping switched on between exchanges; never read.
-    _stamp_keeper: Option<StampKeeper>,
+    driver: Driver,
+    /// Devices that only the engine uses.
+    devices: Vec<Box<dyn Pollable>>,
+    /// Devices that interfaces read and change.
+    services: Services,
+    interfaces: Interfaces,
     poll_set: PollSet,
-    missing: Vec<Shortcoming>,
-    told_missing: Vec<Facility>,
-    /// How far the suspend-proof clock was ahead of the other at the last look.
-    suspended: NtpDuration,
-    happenings: Vec<Happening>,
-    echoes: VecDeque<Echo>,
-    halted: Option<Halt>,
-    /// Whether the engine has been told anything.
-    begun: bool,
-    /// What became of the command that the engine was given last.
-    completed: Option<Result<CommandOutcome, Refusal>>,
-    control: Option<(Option<Door>, Desk)>,
-    started: Monotonic,
+    /// Whether the engine has had an input.
+    started: bool,
+}
+
+/// What shows and changes the daemon.
+#[derive(Debug)]
+struct Interfaces {
+    observation_socket: Option<ObservationSocket>,
+    control: Option<Control>,
     manager: Option<ServiceManager>,
 }
 
-/// What a [`Runtime`] is made of besides the engine's configuration.
+impl Interfaces {
+    fn list(&mut self) -> [&mut dyn Pollable<Services>; 3] {
+        [
+            &mut self.observation_socket,
+            &mut self.control,
+            &mut self.manager,
+        ]
+    }
+}
+
+/// What a [`Runtime`] needs besides the engine's configuration.
 #[derive(Debug)]
 pub struct Parts {
     /// The clock to discipline.
     pub clock: Clock,
-    /// How client sockets are opened.
+    /// Options of client sockets.
     pub sockets: SocketOptions,
-    /// Where state is kept.
+    /// The state directory.
     pub store: Store,
-    /// Where leap seconds are listed.
+    /// The leap second list.
     pub leap_list: LeapList,
-    /// Who may look on.
-    pub observer: Option<Observer>,
-    /// Where everything that the engine is told is written down.
+    /// The observation socket.
+    pub observation_socket: Option<ObservationSocket>,
+    /// Records all inputs of the engine.
     pub recorder: Option<Recorder>,
     /// Seed of all randomness.
     pub seed: [u8; 32],
 }
 
 impl Runtime {
-    /// Puts the parts together. Nothing is sent before [`run`](Self::run).
+    /// Assembles the parts. Nothing is sent before [`run`](Self::run).
     pub fn new(config: EngineConfig, parts: Parts) -> Self {
         let Parts {
             clock,
             sockets,
             store,
             leap_list,
-            observer,
-            mut recorder,
+            observation_socket,
+            recorder,
             seed,
         } = parts;
-        let began = now(&clock);
-        if let Some(recorder) = &mut recorder {
-            recorder.begin(&config, began);
-        }
-        let keeper = optional(StampKeeper::open(&sockets));
-        let addresses = optional(AddressMonitor::open());
-        let mut runtime = Self {
-            engine: Engine::new(config, began, seed),
-            clock,
-            exchanges: Exchanges::new(sockets),
-            resolver: Resolver::default(),
-            store,
-            leap_list,
-            observer,
-            recorder,
-            servers: None,
-            cookie_keys: None,
-            giving: None,
-            getting: nts::Exchanges::default(),
-            addresses,
-            _stamp_keeper: keeper,
+        let driver = Driver::new(config, clock, store, recorder, seed);
+        let devices: Vec<Box<dyn Pollable>> = vec![
+            Box::new(SuspendMonitor::new()),
+            Box::new(ExchangeSockets::new(sockets)),
+            Box::new(Resolver::default()),
+            Box::new(LocalAddresses::open()),
+            Box::new(leap_list),
+        ];
+        Self {
+            driver,
+            devices,
+            services: Services::default(),
+            interfaces: Interfaces {
+                observation_socket,
+                control: None,
+                manager: None,
+            },
             poll_set: PollSet::new(),
-            missing: Vec::new(),
-            told_missing: Vec::new(),
-            suspended: monotonic() - monotonic_unsuspended(),
-            happenings: Vec::new(),
-            echoes: VecDeque::new(),
-            halted: None,
-            begun: false,
-            completed: None,
-            control: None,
-            started: monotonic(),
-            manager: None,
-        };
-        // Numbers are kept from here on.
-        if runtime.recorder.is_some() {
-            runtime.engine.take_rng_trace();
+            started: false,
         }
-        runtime
     }
 
-    /// Begins to write the record, if there is to be one, on a thread of its own.
+    /// Starts writing the record, if one is configured, on a thread of its own.
     pub fn start_recording(&mut self) {
-        if let Some(recorder) = &mut self.recorder
-            && let Err(problem) = recorder.start()
-        {
-            warn!(
-                "no record at {}: {problem} (see [observability] record-path)",
-                recorder.path().display()
-            );
-            self.recorder = None;
-        }
+        self.driver.start_recording();
     }
 
-    /// Serves time from now on, on threads of their own, through `bound`. `seed` gives a fresh secret for each call.
+    /// Starts serving time through `bound`, on threads of their own. `seed` returns a fresh secret
+    /// for each call.
     ///
     /// # Errors
-    /// If time can't be served.
+    /// If the threads cannot be started.
     pub fn serve(
         &mut self,
         bound: Bound,
         mut seed: impl FnMut() -> [u8; 32],
     ) -> Result<(), ServeError> {
-        self.missing.extend_from_slice(bound.missing());
-        self.tell_missing();
-        let claim = self.engine.claim(now(&self.clock));
-        let mut servers = Servers::none(&self.clock.translator())?;
-        if let Some(keys) = &self.cookie_keys {
-            servers.publish_keyset(&keys.current());
-        }
-        servers.add(bound, claim, &mut seed)?;
-        for address in servers.addresses() {
+        self.services.serve(&mut self.driver, bound, &mut seed)?;
+        for address in self.services.addresses() {
             info!("serving time at {address}");
         }
-        self.servers = Some(servers);
         Ok(())
     }
 
-    /// Protects clients' cookies with `keys`, and gives out keys through `bound`. To be called before anybody is [served](Self::serve).
+    /// Protects cookies with `keys`, and serves keys through `bound`. Call it before
+    /// [`serve`](Self::serve).
     ///
     /// # Errors
     /// If the operating system gives no thread.
-    pub fn give_keys(
+    pub fn serve_keys(
         &mut self,
         keys: CookieKeys,
         bound: ntp_nts_ke::server::Bound,
         seed: [u8; 32],
     ) -> Result<(), StartError> {
-        if !bound.is_empty() {
-            self.giving = Some(Giving::start(bound, keys.shared(), seed)?);
-        }
-        self.cookie_keys = Some(keys);
-        Ok(())
+        self.services.serve_keys(keys, bound, seed)
     }
 
-    /// Gets keys for sources with NTS in this way; to be called before the first [`run`](Self::run).
-    pub(crate) fn get_keys(&mut self, getting: nts::Exchanges) {
-        self.getting = getting;
+    /// Sets the key-exchange client. Call it before the first [`run`](Self::run).
+    pub(crate) fn set_ke_client(&mut self, ke_client: KeClient) {
+        self.services.ke_client = ke_client;
     }
 
-    /// Serves at these addresses from now on and at no others, as a new configuration wants it; see [`Servers::follow`]. What goes wrong is
-    /// returned, and does not keep the other addresses from being served.
-    pub fn serve_at(
-        &mut self,
-        listeners: Vec<Listener>,
-        seed: &mut dyn FnMut() -> [u8; 32],
-    ) -> Vec<ServeError> {
-        let claim = self.engine.claim(now(&self.clock));
-        let servers = match &mut self.servers {
-            Some(servers) => servers,
-            None if listeners.is_empty() => return Vec::new(),
-            none => match Servers::none(&self.clock.translator()) {
-                Ok(servers) => none.insert(servers),
-                Err(problem) => return vec![problem],
-            },
-        };
-        if let Some(keys) = &self.cookie_keys {
-            servers.publish_keyset(&keys.current());
-        }
-        let (missing, problems) = servers.follow(listeners, claim, seed);
-        self.missing.extend(missing);
-        self.tell_missing();
-        problems
+    /// Sets the control interface.
+    pub(crate) fn set_control(&mut self, control: Control) {
+        self.interfaces.control = Some(control);
+    }
+
+    /// Sets the service manager, which is notified from the next [`run`](Self::run) on.
+    pub(crate) fn set_service_manager(&mut self, manager: Option<ServiceManager>) {
+        self.interfaces.manager = manager;
     }
 
     /// Runs until `until`, until the engine halts, or until a signal arrives.
     ///
     /// # Errors
-    /// If the clock can't be controlled any more, or `poll(2)` fails.
+    /// If the clock cannot be controlled any more, or a device fails without which there is no
+    /// daemon.
     pub fn run(&mut self, until: Option<Monotonic>) -> Result<Ending, Failure> {
-        self.settle(until)?;
-        if !core::mem::replace(&mut self.begun, true) {
-            self.look_at_addresses();
-            self.drain()?;
+        self.wait_for_stamping(until)?;
+        if !core::mem::replace(&mut self.started, true) {
+            local_addresses::report(&mut self.driver)?;
         }
-        self.handle(Input::Tick)?;
-        self.tell_manager(self.engine.claim(self.now()));
+        self.tick()?;
+        self.end_round();
         loop {
-            if let Some(halt) = self.halted {
+            if let Some(halt) = self.driver.halted() {
                 return Ok(Ending::Halted(halt));
             }
             if until.is_some_and(|until| monotonic() >= until) || ntp_udp::signals::pending() {
                 return Ok(Ending::Paused);
             }
-            sandbox::tell_refusals();
+            sandbox::log_refusals();
             self.wait(until)?;
-            self.look_for_suspend()?;
-            self.attend_exchanges()?;
-            self.attend_others()?;
+            self.poll()?;
             if self
-                .engine
+                .driver
                 .next_wakeup()
-                .is_some_and(|(at, _)| at <= monotonic())
+                .is_some_and(|at| at <= monotonic())
             {
-                self.handle(Input::Tick)?;
+                self.tick()?;
             }
-            let now = now(&self.clock);
-            let claim = self.engine.claim(now);
-            if let Some(servers) = &self.servers {
-                servers.publish(claim);
-            }
-            if let Some(keys) = &mut self.cookie_keys
-                && keys.attend(now, claim.is_synchronized(now.system))
-            {
-                self.hand_out_cookie_keys();
-            }
-            self.tell_manager(claim);
+            self.end_round();
         }
     }
 
-    fn tell_manager(&mut self, claim: Claim) {
-        let Some(manager) = &mut self.manager else {
-            return;
-        };
-        let now = now(&self.clock);
-        let glance = Glance {
-            synchronized: claim.is_synchronized(now.system),
-            stratum: claim.stratum,
-            reference_id: claim.reference_id,
-        };
-        manager.attend(glance, || self.engine.snapshot(now));
+    /// Waits for the rest of [`STAMPING_DELAY`], or for a signal.
+    fn wait_for_stamping(&mut self, until: Option<Monotonic>) -> Result<(), Failure> {
+        let ready = self.driver.started() + STAMPING_DELAY;
+        let wait = until.map_or(ready, |until| until.min(ready)) - monotonic();
+        if wait > NtpDuration::ZERO {
+            self.poll_set.clear();
+            self.poll_set
+                .wait(Some(wait.to_std()))
+                .map_err(|error| Failure::System("poll", error))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until something is ready or due.
+    fn wait(&mut self, until: Option<Monotonic>) -> Result<(), Failure> {
+        let set = &mut self.poll_set;
+        set.clear();
+        let mut due: Vec<_> = until.into_iter().chain(self.driver.next_wakeup()).collect();
+        for device in &mut self.devices {
+            device.register(set);
+            due.extend(device.deadline());
+        }
+        for service in self.services.list() {
+            service.register(set);
+            due.extend(service.deadline());
+        }
+        for interface in self.interfaces.list() {
+            interface.register(set);
+            due.extend(interface.deadline());
+        }
+        let due = due.into_iter().min();
+        let timeout = due.map(|due| (due - monotonic()).to_std());
+        set.wait(timeout)
+            .map_err(|error| Failure::System("poll", error))?;
+        Ok(())
+    }
+
+    /// Handles all that is ready.
+    fn poll(&mut self) -> Result<(), Failure> {
+        for device in &mut self.devices {
+            device.on_ready(&mut Context {
+                driver: &mut self.driver,
+                set: &self.poll_set,
+                shared: &mut (),
+            })?;
+        }
+        self.execute_requests()?;
+        for service in self.services.list() {
+            service.on_ready(&mut Context {
+                driver: &mut self.driver,
+                set: &self.poll_set,
+                shared: &mut (),
+            })?;
+        }
+        self.execute_requests()?;
+        for interface in self.interfaces.list() {
+            interface.on_ready(&mut Context {
+                driver: &mut self.driver,
+                set: &self.poll_set,
+                shared: &mut self.services,
+            })?;
+        }
+        self.execute_requests()
+    }
+
+    /// Lets the engine do what is due.
+    fn tick(&mut self) -> Result<(), Failure> {
+        self.driver.tick()?;
+        self.execute_requests()
+    }
+
+    /// Lets the devices carry out the engine's requests, until there are none.
+    fn execute_requests(&mut self) -> Result<(), Failure> {
+        while !self.driver.requests.is_empty() {
+            for device in &mut self.devices {
+                device.execute(&mut self.driver);
+            }
+            for service in self.services.list() {
+                service.execute(&mut self.driver);
+            }
+            self.driver.drain()?;
+        }
+        Ok(())
+    }
+
+    /// Publishes the state that the engine has reached.
+    fn end_round(&mut self) {
+        for service in self.services.list() {
+            service.after_round(&mut Context {
+                driver: &mut self.driver,
+                set: &self.poll_set,
+                shared: &mut (),
+            });
+        }
+        for interface in self.interfaces.list() {
+            interface.after_round(&mut Context {
+                driver: &mut self.driver,
+                set: &self.poll_set,
+                shared: &mut self.services,
+            });
+        }
+    }
+
+    /// Reloads the configuration, as the control method does, and the certificates.
+    ///
+    /// # Errors
+    /// If the clock cannot be controlled any more.
+    pub fn reload(&mut self) -> Result<(), Failure> {
+        if let Some(control) = &mut self.interfaces.control {
+            if let Some(manager) = &mut self.interfaces.manager {
+                manager.reloading();
+            }
+            let result = control.reload(&mut Context {
+                driver: &mut self.driver,
+                set: &self.poll_set,
+                shared: &mut self.services,
+            });
+            if let Some(manager) = &mut self.interfaces.manager {
+                manager.reloaded();
+            }
+            result?;
+            self.execute_requests()?;
+        }
+        self.services.reload_certificates();
+        Ok(())
     }
 
     /// Ends in order: no slew left in the clock, state saved, no socket file left.
     ///
     /// # Errors
-    /// If the clock can't be controlled.
+    /// If the clock cannot be controlled.
     pub fn shut_down(&mut self) -> Result<(), Failure> {
-        if let Some(manager) = &mut self.manager {
+        if let Some(manager) = &mut self.interfaces.manager {
             manager.stopping();
         }
-        // The last thing saved must not be left out because an earlier write is still going on.
-        self.store.finish();
-        // Nobody is told the time of a clock that is kept by no one.
-        let served = self.servers.as_mut().map_or(Ok(()), Servers::stop);
-        if let Some(giving) = self.giving.take() {
-            giving.stop();
-        }
-        let result = self.handle(Input::Shutdown);
-        self.store.finish();
-        if let Some(keys) = &mut self.cookie_keys {
-            keys.finish();
-        }
-        self.observer = None;
-        self.control = None;
+        // The last save must not be skipped because an earlier write is in progress.
+        self.driver.finish_saving();
+        let served = self.services.stop();
+        let result = self.driver.handle(Input::Shutdown);
+        let result = result.and_then(|()| self.execute_requests());
+        self.driver.finish_saving();
+        self.services.finish_saving();
+        self.interfaces.observation_socket = None;
+        self.interfaces.control = None;
         result.and(served.map_err(Failure::Serve))
     }
 
-    /// What the clocks say now.
+    /// Reads the clocks.
     pub(crate) fn now(&self) -> Now {
-        now(&self.clock)
+        self.driver.now()
     }
 
-    /// The engine's state now.
+    /// Returns the state of the engine.
     pub fn snapshot(&self) -> Snapshot {
-        self.engine.snapshot(now(&self.clock))
+        self.driver.snapshot()
     }
 
-    /// Follows what operators want, who come through `door` if there is one, and by signal.
-    pub fn obey(&mut self, door: Option<Door>, desk: Desk) {
-        self.control = Some((door, desk));
-    }
-
-    /// Tells the service manager how things stand, from the next [`run`](Self::run) on.
-    pub(crate) fn report_to(&mut self, manager: Option<ServiceManager>) {
-        self.manager = manager;
-    }
-
-    /// The clock.
+    /// Returns the clock.
     pub fn clock(&self) -> &Clock {
-        &self.clock
+        self.driver.clock()
     }
 
-    /// The clock, to be changed behind the engine's back once that is needed no more.
+    /// Returns the clock, to change it without the engine when that is no longer needed.
     pub(crate) fn clock_mut(&mut self) -> &mut Clock {
-        &mut self.clock
+        self.driver.clock_mut()
+    }
+
+    /// Returns the driver.
+    pub(crate) fn driver(&self) -> &Driver {
+        &self.driver
+    }
+
+    /// Returns the services.
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Serves at exactly these addresses; see [`Services::serve_at`].
+    #[cfg(test)]
+    pub(crate) fn serve_at(
+        &mut self,
+        listeners: Vec<crate::serve::Listener>,
+        seed: &mut dyn FnMut() -> [u8; 32],
+    ) -> Vec<ServeError> {
+        self.services.serve_at(&mut self.driver, listeners, seed)
     }
 
     /// Makes a worker fail at each address.
     #[cfg(test)]
-    pub(crate) fn sabotage(&self) {
-        self.servers.iter().for_each(Servers::sabotage);
+    pub(crate) fn inject_fault(&self) {
+        self.services.inject_fault();
     }
 }
 
-/// A facility that the daemon can do without; its absence is said once.
-fn optional<T>(facility: Result<T, Shortcoming>) -> Option<T> {
-    facility
-        .inspect_err(|shortcoming| warn!("{shortcoming}"))
-        .ok()
-}
-
-/// A duration that `poll` can wait for, for callers that want to be called regularly.
+/// Returns the time after `duration`, for [`Runtime::run`].
 pub fn after(duration: Duration) -> Monotonic {
     monotonic() + NtpDuration::from(duration)
 }

@@ -1,25 +1,26 @@
-//! With which arguments a permitted system call may be made.
+//! Restrictions on the arguments of permitted system calls.
 //!
-//! Some calls are harmless or not depending on what is asked for. A filter sees numbers, not what pointers point to, so
-//! only what is decided by a number can be told apart:
+//! Some calls are harmless or not depending on their arguments. A filter sees numbers, not what
+//! pointers point to, so only numbers can be tested:
 //!
-//! | call | may | may not |
+//! | call | permitted | refused |
 //! |---|---|---|
 //! | `clone` | start a thread | start a process, or enter new namespaces |
-//! | `socket` | IP, Unix and netlink sockets | all other families: raw links, virtual machines, the kernel's cryptography |
+//! | `socket` | IP, Unix and netlink sockets | other families: raw links, virtual machines, kernel cryptography |
 //! | `mprotect` | anything else | make memory executable |
-//! | `mmap` | map libraries, where names are looked up | have memory that can be written and executed; in threads that load no libraries, executed at all |
+//! | `mmap` | map libraries, where names are resolved | writable executable memory (without libraries: any executable) |
 //! | `ioctl` | anything else | type into the terminal that the daemon was started from |
 //! | `open`, `openat` | read files | write them, in threads that only read |
-//! | `tgkill`, `prlimit64` | concern this process | concern others |
+//! | `tgkill`, `prlimit64` | this process | other processes |
 //!
-//! `clone3` hides its flags behind a pointer. It is answered as by a kernel that does not have it, and the C library takes `clone`.
+//! `clone3` hides its flags behind a pointer. It fails as on a kernel without it, and the C library
+//! falls back to `clone`.
 
 use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
 use super::calls::Profile;
 
-/// Calls that are answered as if the kernel did not know them.
+/// Calls that fail as if the kernel did not implement them.
 pub(super) const UNKNOWN: &[i64] = &[libc::SYS_clone3];
 
 const NAMESPACES: i32 = libc::CLONE_NEWNS
@@ -30,10 +31,10 @@ const NAMESPACES: i32 = libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET;
 
-/// Flags without which a file is opened to be read.
+/// Flags that must be absent when a file is opened for reading.
 const WRITING: i32 = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC;
 
-/// The families of sockets that somebody here needs; netlink for the machine's own addresses.
+/// Permitted socket families; netlink is for the machine's own addresses.
 const FAMILIES: [i32; 4] = [
     libc::AF_UNIX,
     libc::AF_INET,
@@ -41,11 +42,11 @@ const FAMILIES: [i32; 4] = [
     libc::AF_NETLINK,
 ];
 
-/// What a call's arguments must be, in one of several ways; nothing if they do not matter.
+/// Returns alternative conditions for the arguments of a call; empty if any are permitted.
 ///
 /// # Errors
-/// None that does not come from a mistake in this file.
-pub(super) fn of(call: i64, profile: Profile) -> Result<Vec<SeccompRule>, BackendError> {
+/// Only in case of a bug in this file.
+pub(super) fn rules(call: i64, profile: Profile) -> Result<Vec<SeccompRule>, BackendError> {
     let executable = libc::PROT_EXEC;
     let written_too = libc::PROT_EXEC | libc::PROT_WRITE;
     let ways = match call {
@@ -92,7 +93,7 @@ fn equal(argument: u8, value: i32) -> Result<SeccompCondition, BackendError> {
     condition(argument, SeccompCmpOp::Eq, u64::from(value.cast_unsigned()))
 }
 
-/// All arguments looked at here are of 32 bits, or have no meaning beyond those.
+/// All arguments tested here have 32 bits, or no meaning beyond those.
 fn condition(
     argument: u8,
     operator: SeccompCmpOp,

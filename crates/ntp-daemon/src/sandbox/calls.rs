@@ -1,11 +1,13 @@
-//! Which system calls a thread can make (seccomp(2)).
+//! Restricts the system calls of a thread (seccomp(2)).
 //!
-//! Calls stand in groups, and a profile is a list of groups. Two filters hold at the same time: one ends the process for what no
-//! honest thread of that kind does, the other refuses whatever is not listed. Filters are inherited and can only become narrower, so the timekeeping
-//! thread's profile contains all others. Some permitted calls are bound to arguments (`arguments`).
+//! Calls are listed in groups, and a profile is a list of groups. Two filters apply at the same
+//! time: one ends the process for calls that no legitimate thread of that kind makes, the other
+//! refuses whatever is not listed. Filters are inherited and can only become narrower, so the
+//! profile of the timekeeping thread contains all others. Some permitted calls are restricted in
+//! their arguments (`arguments`).
 //!
-//! A refused call is caught as a signal, so that it can be told (`ntp_udp::refusals`). Filters cost the hot path nothing: the
-//! kernel remembers which calls are permitted whatever their arguments.
+//! A refused call is caught as a signal, so that it can be reported (`ntp_udp::refusals`). Filters
+//! cost the hot path nothing: the kernel caches which calls are permitted with any arguments.
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
@@ -42,7 +44,7 @@ use seccompiler::{BackendError, BpfProgram, Error, SeccompAction, SeccompFilter,
 
 use super::arguments;
 
-/// Memory, time, waiting, the end of a thread: what every thread does.
+/// Memory, time, waiting and thread exit: what every thread needs.
 const LIFE: &[i64] = &[
     SYS_brk,
     SYS_clock_getres,
@@ -70,14 +72,14 @@ const LIFE: &[i64] = &[
     SYS_sched_getaffinity,
     SYS_sched_yield,
     SYS_set_robust_list,
-    // The handler of signals sets an alarm, whichever thread it runs in.
+    // The signal handler sets an alarm, in whichever thread it runs.
     SYS_setitimer,
     SYS_sigaltstack,
     SYS_tgkill,
     // Abort on a panic within a panic restores the default action.
     SYS_rt_sigaction,
 ];
-/// What is done with a descriptor that is open already; the log is one.
+/// Operations on open descriptors; the log is one.
 const DESCRIPTORS: &[i64] = &[
     SYS_close,
     SYS_fcntl,
@@ -91,7 +93,7 @@ const DESCRIPTORS: &[i64] = &[
     SYS_write,
     SYS_writev,
 ];
-/// Packets through a socket that is open already.
+/// Packets through open sockets.
 const PACKETS: &[i64] = &[
     SYS_getsockname,
     SYS_getsockopt,
@@ -133,7 +135,7 @@ const EVENTS: &[i64] = &[
     SYS_timerfd_create,
     SYS_timerfd_settime,
 ];
-/// Files to read, and what libraries ask before they do.
+/// Reading files, and what libraries query beforehand.
 const READING: &[i64] = &[
     SYS_faccessat,
     SYS_faccessat2,
@@ -160,7 +162,7 @@ const READING: &[i64] = &[
     SYS_times,
     SYS_uname,
 ];
-/// Files to write.
+/// Writing files.
 const WRITING: &[i64] = &[
     SYS_fchmod,
     SYS_fchmodat,
@@ -176,9 +178,9 @@ const WRITING: &[i64] = &[
     SYS_unlinkat,
     SYS_utimensat,
 ];
-/// Threads of one's own.
+/// Starting threads.
 const THREADS: &[i64] = &[SYS_clone, SYS_clone3, SYS_prctl, SYS_prlimit64];
-/// To give up rights.
+/// Dropping privileges.
 const NARROWING: &[i64] = &[
     SYS_capget,
     SYS_capset,
@@ -189,9 +191,9 @@ const NARROWING: &[i64] = &[
     SYS_prctl,
     SYS_seccomp,
 ];
-/// The clock.
+/// Setting the clock.
 const CLOCK: &[i64] = &[SYS_adjtimex, SYS_clock_adjtime, SYS_clock_settime];
-/// What nobody here does unless an attacker makes him.
+/// Calls that only an attacker would make.
 const NEVER: &[i64] = &[
     SYS_bpf,
     SYS_delete_module,
@@ -217,7 +219,7 @@ const NEVER: &[i64] = &[
     SYS_userfaultfd,
 ];
 
-/// Calls of the first 64-bit processor that later ones left out, because others do the same.
+/// Calls of x86-64 that later architectures omit because others do the same.
 #[cfg(target_arch = "x86_64")]
 mod older {
     use libc::{
@@ -260,18 +262,18 @@ mod older {
     pub(super) const NEVER: &[i64] = &[];
 }
 
-/// The kinds of threads.
+/// Kinds of threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Profile {
-    /// The one that keeps time: everything that the others do, and the clock.
+    /// The timekeeping thread: everything that the others do, and the clock.
     Timekeeping,
-    /// Answers requests: packets in, packets out.
+    /// Serves time: packets in, packets out.
     Serving,
-    /// Gives out and fetches keys: TLS connections, certificates.
+    /// NTS key exchange: TLS connections, certificates.
     KeyExchange,
-    /// Looks names up, with whatever the system's libraries do for that.
+    /// Resolves names, with whatever the system's libraries need.
     Names,
-    /// Writes files of state.
+    /// Reads and writes state files.
     Files,
 }
 
@@ -284,7 +286,7 @@ impl Profile {
         Self::Files,
     ];
 
-    /// What a message calls one of its threads.
+    /// Description of a thread in messages.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Timekeeping => "the timekeeping",
@@ -295,32 +297,33 @@ impl Profile {
         }
     }
 
-    /// By which refused calls are told apart; 0 is for threads that were never confined.
+    /// Identifies the profile in reports of refused calls; 0 is for threads that were never
+    /// confined.
     pub fn label(self) -> usize {
         let place = Self::ALL.iter().position(|profile| *profile == self);
         place.map_or(0, |place| place + 1)
     }
 
-    /// The profile of a label.
+    /// Returns the profile of a label.
     pub(super) fn labelled(label: usize) -> Option<Self> {
         Self::ALL.get(label.checked_sub(1)?).copied()
     }
 
-    /// Whether its threads write files.
+    /// Returns whether its threads write files.
     pub(super) fn writes_files(self) -> bool {
         matches!(self, Self::Timekeeping | Self::Files)
     }
 
-    /// Whether its threads load shared libraries: the system's ways to look up names are such.
+    /// Returns whether its threads load shared libraries, as name resolution does.
     pub(super) fn loads_libraries(self) -> bool {
         match self {
-            // A filter can only become narrower: what the others may, the first has to.
+            // A filter can only become narrower: the first profile must permit what the others do.
             Self::Timekeeping | Self::KeyExchange | Self::Names => true,
             Self::Serving | Self::Files => false,
         }
     }
 
-    /// The groups that its threads need.
+    /// Returns the permitted groups.
     fn allowed(self) -> Vec<&'static [i64]> {
         let mut groups = vec![LIFE, older::LIFE, DESCRIPTORS, older::DESCRIPTORS];
         let reading = [READING, older::READING];
@@ -341,7 +344,7 @@ impl Profile {
         groups
     }
 
-    /// The groups that end the process.
+    /// Returns the groups that end the process.
     fn fatal(self) -> Vec<&'static [i64]> {
         let mut groups = vec![NEVER, older::NEVER];
         match self {
@@ -353,14 +356,14 @@ impl Profile {
     }
 }
 
-/// The compiled filters of all profiles.
+/// Compiled filters of all profiles.
 #[derive(Clone, Debug)]
 pub(super) struct Filters {
     programs: BTreeMap<Profile, [BpfProgram; 3]>,
 }
 
 impl Filters {
-    /// Compiles them for this processor.
+    /// Compiles the filters for this processor.
     pub(super) fn new(mode: SandboxMode) -> Result<Self, Error> {
         let programs: Result<_, BackendError> = Profile::ALL
             .into_iter()
@@ -371,7 +374,7 @@ impl Filters {
         })
     }
 
-    /// Puts a profile into force for the calling thread and all that it starts.
+    /// Applies a profile to the calling thread and all threads that it starts.
     pub(super) fn apply(&self, profile: Profile) -> Result<(), Error> {
         refusals::label_thread(profile.label());
         self.programs
@@ -383,7 +386,8 @@ impl Filters {
     }
 }
 
-/// What ends the process, what the kernel seems not to know, and what is permitted.
+/// Compiles three programs: fatal calls, calls that seem not to be implemented, and permitted
+/// calls.
 fn compile(profile: Profile, mode: SandboxMode) -> Result<[BpfProgram; 3], BackendError> {
     let (unknown, refusal, end) = match mode {
         SandboxMode::Enforce => (
@@ -396,7 +400,7 @@ fn compile(profile: Profile, mode: SandboxMode) -> Result<[BpfProgram; 3], Backe
             SeccompAction::KillProcess,
         ),
         SandboxMode::Warn | SandboxMode::Off => (
-            // To be used is all right; what is done with it cannot be seen.
+            // The call itself is permitted; its flags cannot be seen.
             SeccompAction::Allow,
             SeccompAction::Log,
             SeccompAction::Log,
@@ -404,7 +408,7 @@ fn compile(profile: Profile, mode: SandboxMode) -> Result<[BpfProgram; 3], Backe
     };
     let filter = |rules, otherwise, matched| {
         let arch = TargetArch::try_from(ARCH)?;
-        // The library refuses a filter that could decide nothing.
+        // The library refuses a filter with only one outcome.
         if otherwise == matched {
             return Ok(BpfProgram::new());
         }
@@ -416,7 +420,7 @@ fn compile(profile: Profile, mode: SandboxMode) -> Result<[BpfProgram; 3], Backe
         .allowed()
         .concat()
         .into_iter()
-        .map(|call| Ok((call, arguments::of(call, profile)?)))
+        .map(|call| Ok((call, arguments::rules(call, profile)?)))
         .collect();
     Ok([
         filter(
@@ -437,9 +441,9 @@ fn compile(profile: Profile, mode: SandboxMode) -> Result<[BpfProgram; 3], Backe
 mod tests {
     use super::*;
 
-    /// Filters are inherited: what a thread may do and the timekeeping thread may not, it could not do either.
+    /// Filters are inherited, so a thread cannot do what the timekeeping thread may not.
     #[test]
-    fn the_timekeeping_thread_may_do_all_that_its_threads_may() {
+    fn the_timekeeping_profile_contains_all_others() {
         let all: Vec<i64> = Profile::Timekeeping.allowed().concat();
         for profile in Profile::ALL {
             let beyond: Vec<_> = profile.allowed().concat();
@@ -448,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_needed_and_fatal_at_once() {
+    fn no_permitted_call_is_fatal() {
         for profile in Profile::ALL {
             let (allowed, fatal) = (profile.allowed().concat(), profile.fatal().concat());
             assert!(

@@ -1,10 +1,12 @@
-//! Which files can be reached (landlock(7)).
+//! Restricts access to files (landlock(7)).
 //!
-//! What the configuration names can be read, directories of state, sockets and logs can be written, and what libraries need to look up names and
-//! certificates can be read. Everything else does not exist for the process any more, whatever its user may do. No file can
-//! be executed.
+//! The files that the configuration names can be read, the directories of state, sockets and logs
+//! can be written, and what libraries need to resolve names and verify certificates can be read.
+//! All other files are inaccessible to the process, whatever the permissions of its user. No file
+//! can be executed.
 //!
-//! The rules hold for directories, not for files: files are replaced by renaming others over them.
+//! The rules apply to directories, not to files, because files are replaced by renaming others over
+//! them.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -14,10 +16,12 @@ use landlock::{
 };
 use ntp_config::Loaded;
 
-/// The newest interface whose rights are handled here; older kernels handle fewer, which is taken as it is.
+/// The newest interface whose rights are handled here; an older kernel handles fewer, which is
+/// accepted.
 const ABI_USED: ABI = ABI::V5;
 
-/// What name resolution, certificates, time zones and the C library read (nsswitch.conf(5), resolv.conf(5), ld.so(8)).
+/// What name resolution, certificates, time zones and the C library read (nsswitch.conf(5),
+/// resolv.conf(5), ld.so(8)).
 const LIBRARIES_READ: &[&str] = &[
     "/etc",
     "/usr",
@@ -41,27 +45,27 @@ const LIBRARIES_READ: &[&str] = &[
 /// Devices that are written to.
 const DEVICES: &[&str] = &["/dev/null"];
 
-/// How far landlock got.
+/// Whether landlock is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Strength {
+pub(super) enum Enforcement {
     /// The rules are in force, as far as this kernel knows such rights.
     Full,
     /// The kernel has no landlock.
     None,
 }
 
-/// The directories that stay reachable.
+/// The directories that stay accessible.
 #[derive(Clone, Debug, Default)]
-pub struct Reach {
+pub struct AllowedPaths {
     read: Vec<PathBuf>,
     write: Vec<PathBuf>,
 }
 
-impl Reach {
-    /// What a configuration needs.
-    pub(super) fn of(loaded: &Loaded) -> Self {
+impl AllowedPaths {
+    /// Returns the directories that a configuration needs.
+    pub(super) fn for_config(loaded: &Loaded) -> Self {
         let config = &loaded.config;
-        let mut reach = Self {
+        let mut allowed = Self {
             read: LIBRARIES_READ.iter().map(PathBuf::from).collect(),
             write: DEVICES.iter().map(PathBuf::from).collect(),
         };
@@ -69,23 +73,23 @@ impl Reach {
             .path
             .as_deref()
             .unwrap_or_else(|| Path::new(ntp_config::DEFAULT_PATH));
-        reach.read.extend(directory_of(file));
-        // They lie there, unless they are links.
-        let folders = ntp_config::folders_of(file);
+        allowed.read.extend(directory_of(file));
+        // They are in that directory, unless they are links.
+        let folders = ntp_config::drop_in_directories(file);
         let linked = folders.iter().filter_map(|it| it.canonicalize().ok());
-        reach.read.extend(linked);
+        allowed.read.extend(linked);
         for (_, path) in config.paths_read() {
-            reach.read.extend(directory_of(path));
+            allowed.read.extend(directory_of(path));
         }
         for (_, path) in config.paths_written() {
-            reach.write.extend(directory_of(path));
+            allowed.write.extend(directory_of(path));
         }
-        reach.write.extend(config.state.directory.clone());
-        reach
+        allowed.write.extend(config.state.directory.clone());
+        allowed
     }
 
-    /// Puts the rules into force for this thread and all that it starts.
-    pub(super) fn restrict(&self) -> Result<Strength, RulesetError> {
+    /// Applies the rules to this thread and all threads that it starts.
+    pub(super) fn restrict(&self) -> Result<Enforcement, RulesetError> {
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
         let write: BitFlags<AccessFs> = AccessFs::from_all(ABI_USED) & !AccessFs::Execute;
         let status = Ruleset::default()
@@ -96,30 +100,30 @@ impl Reach {
             .add_rules(path_beneath_rules(&self.write, write))?
             .restrict_self()?;
         Ok(match status.ruleset {
-            RulesetStatus::NotEnforced => Strength::None,
-            RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Strength::Full,
+            RulesetStatus::NotEnforced => Enforcement::None,
+            RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Enforcement::Full,
         })
     }
 
-    /// Whether a file at `path` can be read.
+    /// Returns whether a file at `path` can be read.
     pub(super) fn covers(&self, path: &Path) -> bool {
         lies_in(path, &self.read) || self.covers_writing(path)
     }
 
-    /// Whether a file at `path` can be made and replaced.
+    /// Returns whether a file at `path` can be created and replaced.
     pub(super) fn covers_writing(&self, path: &Path) -> bool {
         lies_in(path, &self.write)
     }
 }
 
 fn lies_in(path: &Path, directories: &[PathBuf]) -> bool {
-    // A path that climbs is not judged by its first steps.
+    // A path with `..` cannot be judged by its prefix.
     let climbs = path.components().any(|part| part == Component::ParentDir);
     let lies = |directory: &PathBuf| path.starts_with(directory);
     !climbs && directories.iter().any(lies)
 }
 
-/// The directory in which a file is made, renamed or replaced.
+/// Returns the directory in which a file is created, renamed or replaced.
 fn directory_of(path: &Path) -> Option<PathBuf> {
     path.parent()
         .filter(|parent| !parent.as_os_str().is_empty())

@@ -1,26 +1,32 @@
-//! What the daemon gives up once it has what it needs, so that a flaw in it is worth little.
+//! Drops all privileges that are not needed after start-up, to limit the damage of a vulnerability.
 //!
-//! # In which order
-//! 1. As whoever it was started, it binds its ports, opens its clock and makes its sockets.
-//! 2. `privileges`: started by root it becomes its user, and of root's powers keeps the setting of the clock (and, where
-//!    servers listen below port 1024, the binding of such ports). No program can be given more from now on.
-//! 3. `files`: landlock leaves the directories that the configuration names, and what looking up names needs.
+//! # Order
+//! 1. With its initial privileges the daemon binds its ports, opens its clock and creates its
+//!    sockets.
+//! 2. `privileges`: if started by root, it changes to its user and of all capabilities keeps that
+//!    of setting the clock (and, where servers listen below port 1024, of binding such ports).
+//!    Executing a program can add none from now on.
+//! 3. `files`: landlock leaves the directories that the configuration names, and what name
+//!    resolution needs.
 //! 4. `calls`, `arguments`: seccomp leaves the system calls that the daemon makes.
-//! 5. Only then are threads started. Each narrows itself further by its [`Profile`] as the first thing that it does: only
-//!    the timekeeping thread can set the clock; a thread that answers strangers can receive, send and wait, and cannot even open a socket.
+//! 5. Only then are threads started. Each first restricts itself further to its [`Profile`]: only
+//!    the timekeeping thread can set the clock; a thread that serves clients can receive, send and
+//!    wait, and cannot even open a socket.
 //!
-//! # What it is worth
-//! Threads share memory, so a thread that runs an attacker's code can write into the others. That Rust has to prevent;
-//! this is the second line: against a process taken over it stands that no program can be started, no file outside its own directories be read or
-//! written, and no kernel interface be reached that the daemon has no business with.
+//! # Threat model
+//! Threads share memory, so a thread that runs an attacker's code can write into the others. Rust
+//! has to prevent that; this is the second line of defence. A process that was taken over cannot
+//! start a program, cannot read or write files outside its own directories, and cannot use kernel
+//! interfaces that the daemon does not need.
 //!
-//! # What happens to a call that is refused
-//! Harmless ones fail with `EPERM`, because a library may try them and live with the answer; each is told once in the daemon's log
-//! ([`tell_refusals`]). What nobody makes by accident
-//! (to start a program, to look into another process, for a server's thread to connect or to set the clock) ends the process by
-//! SIGSYS, and the kernel's log names the call. Loud is right here: a process taken over should not go on.
+//! # Refused calls
+//! Harmless calls fail with `EPERM`, because a library may try them and handle the error; each is
+//! logged once ([`log_refusals`]). Calls that are never made by accident (to start a program, to
+//! look into another process, for a serving thread to connect or to set the clock) end the process
+//! by SIGSYS, and the kernel's log names the call: a process that was taken over must not continue.
 //!
-//! A kernel or a container that lacks one of these means is told once and done without.
+//! If a kernel or a container lacks one of these mechanisms, that is logged once, and the daemon
+//! runs without it.
 
 mod arguments;
 mod calls;
@@ -40,45 +46,38 @@ use syscalls::Sysno;
 use tracing::{debug, info, warn};
 
 pub use calls::Profile;
-pub use files::Reach;
+pub use files::AllowedPaths;
 
-/// What the process was confined to, for threads that start later and for reloads; unset if it never was.
+/// The restrictions in force, for threads that start later and for reloads; unset if there are
+/// none.
 static CONFINEMENT: OnceLock<Confinement> = OnceLock::new();
 
 #[derive(Debug)]
 struct Confinement {
     calls: Option<calls::Filters>,
-    reach: Option<Reach>,
+    allowed: Option<AllowedPaths>,
 }
 
-/// Takes up the capabilities that the process was given and that are not in effect yet. Before anything is opened.
-pub fn take_up_capabilities() {
-    privileges::take_up();
+/// Makes the capabilities effective that the process was given. Call it before anything is opened.
+pub fn raise_permitted_capabilities() {
+    privileges::raise_permitted();
 }
 
-/// Confines the process. Call it when everything that needs privilege is open, and before the first thread starts.
+/// Confines the process. Call it when everything that needs privilege is open, and before the first
+/// thread starts.
 ///
 /// # Errors
-/// If the process was started by root and cannot become the configured user: running on as root in silence would be worse.
+/// If the process was started by root and cannot change to the configured user: continuing silently
+/// as root would be worse.
 pub fn enter(loaded: &Loaded, mode: SandboxMode) -> io::Result<()> {
     let config = &loaded.config;
     if let Some(directory) = &config.state.directory {
-        // Later it could not be made any more.
-        let made = DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory);
-        if let Err(error) = made {
-            warn!(
-                "cannot make {}: {error} (see [state] directory)",
-                directory.display()
-            );
-        }
+        create_state_directory(directory);
     }
     privileges::drop_to(
         &config.sandbox.user,
         privileges::Needs {
-            // Without a source too: one may be added later.
+            // Without a source, too: one may be added later.
             clock: matches!(config.clock.kind, ClockKind::System),
             low_ports: config
                 .servers
@@ -91,41 +90,16 @@ pub fn enter(loaded: &Loaded, mode: SandboxMode) -> io::Result<()> {
         info!("files and system calls are not restricted (sandbox mode `off`)");
         return Ok(());
     }
-    let reach = (mode == SandboxMode::Enforce).then(|| Reach::of(loaded));
-    let reach = reach.filter(|reach| match reach.restrict() {
-        Ok(files::Strength::Full) => true,
-        Ok(files::Strength::None) => {
-            warn!("this kernel has no landlock: files are protected by their permissions only");
-            false
-        }
-        Err(error) => {
-            warn!("access to files cannot be restricted: {error}");
-            false
-        }
-    });
-    if mode == SandboxMode::Enforce
-        && refusals::CAN_BE_CAUGHT
-        && let Err(error) = refusals::catch()
-    {
+    let enforce = mode == SandboxMode::Enforce;
+    let allowed = enforce.then(|| restrict_files(loaded)).flatten();
+    if enforce && refusals::CAN_BE_CAUGHT {
         // Without a handler, a refused call would end the process.
-        return Err(error);
+        refusals::catch()?;
     }
-    let calls = match calls::Filters::new(mode) {
-        Ok(filters) => match filters.apply(Profile::Timekeeping) {
-            Ok(()) => Some(filters),
-            Err(error) => {
-                warn!("system calls cannot be restricted: {error}");
-                None
-            }
-        },
-        Err(error) => {
-            warn!("system calls are not restricted on this processor: {error}");
-            None
-        }
-    };
+    let calls = restrict_calls(mode);
     debug!(
         "sandbox: files {}, system calls {}",
-        if reach.is_some() {
+        if allowed.is_some() {
             "restricted"
         } else {
             "not restricted"
@@ -137,20 +111,63 @@ pub fn enter(loaded: &Loaded, mode: SandboxMode) -> io::Result<()> {
         },
     );
     // A process is confined once; a second call finds the first one's filters in force already.
-    let _ = CONFINEMENT.set(Confinement { calls, reach });
+    let _ = CONFINEMENT.set(Confinement { calls, allowed });
     Ok(())
 }
 
-/// Whether the calling thread is the process's only one, as it has to be for [`enter`]: others would keep what is given up here. True
-/// where it cannot be known.
+/// Creates the state directory, which would not be possible later.
+fn create_state_directory(directory: &Path) {
+    let created = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory);
+    if let Err(error) = created {
+        warn!(
+            "cannot make {}: {error} (see [state] directory)",
+            directory.display()
+        );
+    }
+}
+
+/// Restricts access to files. Returns the accessible directories, or `None` if that is not
+/// possible.
+fn restrict_files(loaded: &Loaded) -> Option<AllowedPaths> {
+    let allowed = AllowedPaths::for_config(loaded);
+    match allowed.restrict() {
+        Ok(files::Enforcement::Full) => return Some(allowed),
+        Ok(files::Enforcement::None) => {
+            warn!("this kernel has no landlock: files are protected by their permissions only");
+        }
+        Err(error) => warn!("access to files cannot be restricted: {error}"),
+    }
+    None
+}
+
+/// Restricts the system calls of the timekeeping thread. Returns the filters for the other threads,
+/// or `None` if that is not possible.
+fn restrict_calls(mode: SandboxMode) -> Option<calls::Filters> {
+    let filters = calls::Filters::new(mode)
+        .inspect_err(|error| {
+            warn!("system calls are not restricted on this processor: {error}");
+        })
+        .ok()?;
+    filters
+        .apply(Profile::Timekeeping)
+        .inspect_err(|error| warn!("system calls cannot be restricted: {error}"))
+        .ok()?;
+    Some(filters)
+}
+
+/// Returns whether the calling thread is the only one of the process, as [`enter`] requires: others
+/// would keep the privileges. Returns true if that cannot be determined.
 pub fn is_single_threaded() -> bool {
     fs::read_dir("/proc/self/task").map_or(true, |tasks| tasks.count() == 1)
 }
 
-/// Starts a thread that does its work with no more than `profile` permits.
+/// Starts a thread that is restricted to `profile`.
 ///
 /// # Errors
-/// If there can be no more threads.
+/// If no more threads can be started.
 pub fn spawn<T: Send + 'static>(
     name: impl Into<String>,
     profile: Profile,
@@ -163,7 +180,7 @@ pub fn spawn<T: Send + 'static>(
     thread::Builder::new().name(name.into()).spawn(confined)
 }
 
-/// Narrows the calling thread to what its kind needs. The first thing that every thread does; without effect in a
+/// Restricts the calling thread to its profile. Every thread does this first. Has no effect in a
 /// process that was never confined, such as a test.
 pub fn confine_thread(profile: Profile) {
     let Some(confinement) = CONFINEMENT.get() else {
@@ -177,18 +194,19 @@ pub fn confine_thread(profile: Profile) {
     }
 }
 
-/// Says which system calls were refused, each once for each kind of thread. To be called now and then.
-pub fn tell_refusals() {
+/// Logs which system calls were refused, each once for each kind of thread. Call it from time to
+/// time.
+pub fn log_refusals() {
     for refusal in refusals::take() {
         warn!(
             "the sandbox refused {}; the thread goes on without. Unless the daemon is under attack this is \
              a mistake in it that is worth reporting; `--sandbox warn` permits everything",
-            shown(refusal)
+            describe(refusal)
         );
     }
 }
 
-fn shown(refusal: Refusal) -> String {
+fn describe(refusal: Refusal) -> String {
     let call = match refusal.call {
         None => "a system call of another convention".to_owned(),
         Some(number) => match Sysno::new(number) {
@@ -200,25 +218,26 @@ fn shown(refusal: Refusal) -> String {
     format!("{call} to {thread} thread")
 }
 
-/// Which of the files that `config` names the running process can't reach any more, so that these need a restart: the key, and the file.
-pub fn out_of_reach(config: &Config) -> Vec<(&'static str, PathBuf)> {
-    let Some(reach) = reach() else {
+/// Returns the files of `config` that the running process cannot access, so that they need a
+/// restart, each with its key.
+pub fn unreachable_paths(config: &Config) -> Vec<(&'static str, PathBuf)> {
+    let Some(allowed) = allowed() else {
         return Vec::new();
     };
-    let read = (config.paths_read()).filter(|(_, path)| !reach.covers(path));
-    let written = (config.paths_written()).filter(|(_, path)| !reach.covers_writing(path));
+    let read = (config.paths_read()).filter(|(_, path)| !allowed.covers(path));
+    let written = (config.paths_written()).filter(|(_, path)| !allowed.covers_writing(path));
     read.chain(written)
         .map(|(key, path)| (key, path.to_path_buf()))
         .collect()
 }
 
-/// Whether the running process can read a file at `path`, as far as the sandbox is concerned.
+/// Returns whether the sandbox lets the running process read a file at `path`.
 pub fn can_read(path: &Path) -> bool {
-    reach().is_none_or(|reach| reach.covers(path))
+    allowed().is_none_or(|allowed| allowed.covers(path))
 }
 
-fn reach() -> Option<&'static Reach> {
-    CONFINEMENT.get()?.reach.as_ref()
+fn allowed() -> Option<&'static AllowedPaths> {
+    CONFINEMENT.get()?.allowed.as_ref()
 }
 
 #[cfg(test)]
@@ -226,14 +245,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_told_by_name() {
+    fn a_refusal_names_the_call_and_the_thread() {
         let refusal = Refusal {
             kind: Profile::Names.label(),
             call: usize::try_from(libc::SYS_ptrace).ok(),
         };
         let number = libc::SYS_ptrace;
         assert_eq!(
-            shown(refusal),
+            describe(refusal),
             format!("the system call ptrace ({number}) to a name resolution thread")
         );
         let unknown = Refusal {
@@ -241,7 +260,7 @@ mod tests {
             call: None,
         };
         assert_eq!(
-            shown(unknown),
+            describe(unknown),
             "a system call of another convention to an unconfined thread"
         );
     }

@@ -1,8 +1,8 @@
 //! Users and capabilities (capabilities(7)).
 //!
-//! Root's power is divided into capabilities. A clock daemon needs one, CAP_SYS_TIME; a server that may have to bind its
-//! port again needs CAP_NET_BIND_SERVICE. All others go, for the process and whatever it might start, and with `no_new_privs` no
-//! file can give one back.
+//! The power of root is divided into capabilities. A clock daemon needs one, CAP_SYS_TIME; a server
+//! that may have to bind its port again needs CAP_NET_BIND_SERVICE. All others are dropped, for the
+//! process and whatever it might start, and with `no_new_privs` no file can restore one.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ use rustix::thread::{
 };
 use tracing::{info, warn};
 
-/// What the configuration cannot do without.
+/// The capabilities that the configuration needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Needs {
     /// To set the clock.
@@ -35,8 +35,9 @@ impl Needs {
     }
 }
 
-/// Takes into use what was given but lies idle: a container gives capabilities to an unprivileged program as permitted only.
-pub(super) fn take_up() {
+/// Makes permitted capabilities effective: a container gives capabilities to an unprivileged
+/// program as permitted only.
+pub(super) fn raise_permitted() {
     let result = capabilities(None).and_then(|held| {
         let given = CapabilitySet::SYS_TIME | CapabilitySet::NET_BIND_SERVICE;
         let effective = held.effective | (held.permitted & given);
@@ -50,13 +51,14 @@ pub(super) fn take_up() {
     }
 }
 
-/// Becomes `user` if root runs us, and keeps of all capabilities what is needed. The state directory goes with us.
+/// Changes to `user` if running as root, and keeps only the needed capabilities. Hands the state
+/// directory over to that user.
 ///
 /// # Errors
-/// If the user exists and cannot be become.
+/// If the user exists but the change fails.
 pub(super) fn drop_to(user: &str, needs: Needs, state: Option<&Path>) -> io::Result<()> {
     let kept = needs.capabilities();
-    // Needs a right that is about to go.
+    // Needs a capability that is about to be dropped.
     limit_bounding_set(kept);
     let root = geteuid().is_root();
     if root && user != "root" {
@@ -69,7 +71,7 @@ pub(super) fn drop_to(user: &str, needs: Needs, state: Option<&Path>) -> io::Res
             Err(error) => warn!("user `{user}` cannot be looked up ({error}): staying root"),
         }
     }
-    keep(kept);
+    keep_only(kept);
     if let Err(error) = set_no_new_privs(true) {
         warn!("programs started from here could gain rights: {error}");
     }
@@ -80,7 +82,7 @@ fn become_user(user: &User, state: Option<&Path>) -> io::Result<()> {
     if let Some(directory) = state {
         hand_over(directory, user);
     }
-    // Capabilities survive the change of user only on request, and are cut down right after it.
+    // Capabilities survive the change of user only on request, and are reduced right after it.
     set_keep_capabilities(true)?;
     let name = std::ffi::CString::new(user.name.as_str())?;
     initgroups(&name, user.gid)?;
@@ -91,13 +93,13 @@ fn become_user(user: &User, state: Option<&Path>) -> io::Result<()> {
     Ok(())
 }
 
-/// What an earlier run as root left in the state directory must stay readable and writable.
+/// Hands over what an earlier run as root left in the state directory.
 fn hand_over(directory: &Path, user: &User) {
     let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path());
     for path in paths.chain([directory.to_path_buf()]) {
-        // Not through links: somebody else may have put one there.
+        // Links are not followed: another user may have created one.
         let of_root =
             fs::symlink_metadata(&path).is_ok_and(|data| data.uid() == 0 && !data.is_symlink());
         if of_root && let Err(error) = chown(&path, Some(uid), Some(gid)) {
@@ -112,13 +114,14 @@ fn hand_over(directory: &Path, user: &User) {
 
 fn limit_bounding_set(kept: CapabilitySet) {
     for capability in CapabilitySet::all() - kept {
-        // Not allowed to anybody but root, and then there is nothing to be limited. Old kernels do not know the newest.
+        // Permitted to root only; for others there is nothing to limit. Old kernels do not know the
+        // newest capabilities.
         let _ = remove_capability_from_bounding_set(capability);
     }
 }
 
-/// Keeps of the permitted capabilities those that are needed, in effect.
-fn keep(kept: CapabilitySet) {
+/// Keeps the needed ones of the permitted capabilities, and makes them effective.
+fn keep_only(kept: CapabilitySet) {
     let _ = clear_ambient_capability_set();
     let result = capabilities(None).and_then(|held| {
         let kept = held.permitted & kept;
@@ -136,7 +139,7 @@ fn keep(kept: CapabilitySet) {
     }
 }
 
-/// Leaves the calling thread no capability.
+/// Drops all capabilities of the calling thread.
 pub(super) fn drop_all() {
-    keep(CapabilitySet::empty());
+    keep_only(CapabilitySet::empty());
 }

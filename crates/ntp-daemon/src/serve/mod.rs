@@ -1,31 +1,33 @@
-//! Serving time: threads that answer, apart from the thread that keeps it.
+//! Serves time, on threads apart from the timekeeping thread.
 //!
-//! # Who talks to whom
+//! # Communication
 //! ```text
 //!            main thread                       one worker per listener and processor
 //!   engine --claim--> publish --(arc-swap)--> view    -> respond, seal -> socket
-//!   observation <---- tallies (relaxed atomics) <-------- counters
-//!   GetClients <----- register (a lock, see below) <----- who asked, if `client-list-size` says so
-//!   poll(2)     <---- obituary (a number in a socket pair) <- the thread's end, whatever its cause
+//!   observation <---- totals (relaxed atomics) <-------- counters
+//!   GetClients <----- table (a lock, see below) <------- client list, if configured
+//!   poll(2)    <----- exit notice (a number in a socket pair) <- end of the thread
 //! ```
-//! Nothing else is shared: no lock is taken on the way of a packet, and a worker remembers its own
-//! clients, which always meet the same worker (see `ntp_udp`'s steering). Whom they served is entered when a batch has been
-//! answered, and only if that lock is free (`register`).
+//! Nothing else is shared. No lock is taken on the path of a packet, and a worker has state of its
+//! own clients only, which always reach the same worker (see `ntp_udp`'s steering). Clients are
+//! entered into the list after a batch has been answered, and only if its lock is free
+//! (`client_table`).
 //!
-//! What a worker does for each packet is in the crate `ntp_worker`.
+//! The crate `ntp_worker` has what a worker does per packet.
 //!
 //! # Changes
-//! What may change is swapped under the workers' feet, not told to them: they look at a view for each batch, and see a new claim or new
-//! rules with the next one. [`Servers::publish_policy`] changes the rules of an address, [`Servers::add`] and [`Servers::remove`] the addresses, and
-//! [`Servers::follow`] does all of it to fit a new configuration.
+//! Workers load the current view for each batch, so they see a new claim or policy with the next
+//! one. [`Servers::publish_policy`] changes the policy of an address, [`Servers::add`] and
+//! [`Servers::remove`] change the addresses, and [`Servers::reconfigure`] does all of it to match a
+//! new configuration.
 //!
-//! # Ends
-//! A worker ends when it is told to, and then it is joined. If it ends otherwise, by an error or a panic, the main thread is
-//! woken and stops the daemon: a server that quietly lost half of its threads would look alive and be deaf to half of its
-//! clients.
+//! # Exit
+//! A worker that is stopped is joined. If it ends otherwise, by an error or a panic, the main
+//! thread is woken and stops the daemon: a server that silently lost half of its threads would look
+//! healthy and ignore half of its clients.
 
-mod register;
-mod site;
+mod client_table;
+mod endpoint;
 
 use std::fmt;
 use std::io::{self, Read};
@@ -33,66 +35,70 @@ use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use ntp_os_clock::Translator;
 use ntp_proto::nts::Keyset;
 use ntp_proto::server::{Claim, Policy};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{ServerOptions, ServerSocket, Shortcoming};
 
+pub use client_table::ClientTable;
 pub use ntp_worker::Totals;
-pub use register::Register;
 
-use site::{Opening, Site};
+use crate::runtime::{Context, Failure, Pollable};
+use endpoint::{Endpoint, WorkerContext};
 
-/// An address to serve at.
+/// A listening address and how it is served.
 #[derive(Clone, Debug)]
 pub struct Listener {
     /// Address and port.
     pub address: SocketAddr,
-    /// Threads that serve there; 0 counts as 1.
+    /// Number of threads; 0 counts as 1.
     pub workers: usize,
-    /// Whether they may gather requests while there are very many.
-    pub rest_under_load: bool,
-    /// Whom to serve, and how.
+    /// Whether workers may batch requests under load.
+    pub batching_under_load: bool,
+    /// Access, rate limits and other rules.
     pub policy: Policy,
-    /// How the sockets are opened.
+    /// Options of the sockets.
     pub options: ServerOptions,
 }
 
-/// All threads that serve. They end with it.
+/// All serving threads. Dropping it stops them.
 #[derive(Debug)]
 pub struct Servers {
-    sites: Vec<Site>,
+    endpoints: Vec<Endpoint>,
     keyset: Option<Arc<Keyset>>,
+    /// Where the current keyset is found, if it may change.
+    keyset_source: Option<Arc<ArcSwap<Keyset>>>,
     translator: Translator,
     /// Readable when a worker has ended.
-    obituaries: UnixStream,
-    /// Where workers write to that.
+    exit_notices: UnixStream,
+    /// Where workers write their exit notices.
     report: Arc<UnixStream>,
     next_thread: u32,
     place: usize,
 }
 
-/// Why there is no server, or no more.
+/// Error of the serving threads.
 #[derive(Debug)]
 pub enum ServeError {
-    /// The address cannot be listened on.
+    /// The address cannot be bound.
     Bind(SocketAddr, io::Error),
-    /// The operating system refused something else.
+    /// Another system call failed.
     System(&'static str, io::Error),
-    /// A worker gave up.
+    /// A worker failed.
     Worker(SocketAddr, io::Error),
-    /// A worker panicked, which is a mistake in this program.
+    /// A worker panicked, which is a bug.
     Panic(SocketAddr),
 }
 
-/// Sockets at all addresses, and nobody who serves there yet.
+/// Bound sockets without serving threads.
 ///
-/// Binding comes first of all when a daemon starts: if another one runs, it finds out here, before it has touched anything of the
-/// other's.
+/// Binding comes first when a daemon starts: if another instance is running, it is detected before
+/// anything of that instance is touched.
 #[derive(Debug, Default)]
 pub struct Bound {
-    sites: Vec<(Listener, Vec<ServerSocket>)>,
+    endpoints: Vec<(Listener, Vec<ServerSocket>)>,
     missing: Vec<Shortcoming>,
 }
 
@@ -100,7 +106,7 @@ impl Bound {
     /// Binds all sockets.
     ///
     /// # Errors
-    /// If one of the addresses cannot be had.
+    /// If one of the addresses cannot be bound.
     pub fn bind(listeners: Vec<Listener>) -> Result<Self, ServeError> {
         let mut bound = Self::default();
         for listener in listeners {
@@ -109,74 +115,75 @@ impl Bound {
                 ServerSocket::bind_group(listener.address, workers, &listener.options)
                     .map_err(|error| ServeError::Bind(listener.address, error))?;
             bound.missing.extend(lacking);
-            bound.sites.push((listener, sockets));
+            bound.endpoints.push((listener, sockets));
         }
         Ok(bound)
     }
 
-    /// Whether there is nothing to serve at.
+    /// Returns whether there are no sockets.
     pub fn is_empty(&self) -> bool {
-        self.sites.is_empty()
+        self.endpoints.is_empty()
     }
 
-    /// What this system lacks for serving well.
+    /// Optional facilities that this system lacks.
     pub fn missing(&self) -> &[Shortcoming] {
         &self.missing
     }
 
-    /// Starts all threads, which serve `claim` until the first [`publish`](Servers::publish). `seed` gives a fresh secret for
-    /// each call.
+    /// Starts all threads, which serve `claim` until the first [`publish`](Servers::publish).
+    /// `seed` returns a fresh secret for each call.
     ///
     /// # Errors
-    /// If there can't be so many threads. Nothing is left running then.
+    /// If not enough threads can be started. No thread is left running then.
     pub fn start(
         self,
         claim: Claim,
         translator: &Translator,
         mut seed: impl FnMut() -> [u8; 32],
     ) -> Result<Servers, ServeError> {
-        let mut servers = Servers::none(translator)?;
+        let mut servers = Servers::new(translator)?;
         servers.add(self, claim, &mut seed)?;
         Ok(servers)
     }
 }
 
 impl Servers {
-    /// Nobody yet. Workers will serve the time of the clock that `translator` belongs to.
+    /// Starts without addresses. Workers will serve the time of the clock of `translator`.
     ///
     /// # Errors
-    /// If there is no socket pair to be had.
-    pub fn none(translator: &Translator) -> Result<Self, ServeError> {
+    /// If no socket pair can be created.
+    pub fn new(translator: &Translator) -> Result<Self, ServeError> {
         let pair = || {
             let (read, write) = UnixStream::pair()?;
             read.set_nonblocking(true)?;
             write.set_nonblocking(true)?;
             Ok((read, Arc::new(write)))
         };
-        let (obituaries, report) =
+        let (exit_notices, report) =
             pair().map_err(|error| ServeError::System("socketpair", error))?;
         Ok(Self {
-            sites: Vec::new(),
+            endpoints: Vec::new(),
             keyset: None,
+            keyset_source: None,
             translator: translator.clone(),
-            obituaries,
+            exit_notices,
             report,
             next_thread: 0,
             place: usize::MAX,
         })
     }
 
-    /// Serves at more addresses, beside those that are served already.
+    /// Serves additional addresses.
     ///
     /// # Errors
-    /// If there can't be so many threads. None of the new addresses is served then.
+    /// If not enough threads can be started. None of the new addresses is served then.
     pub fn add(
         &mut self,
         bound: Bound,
         claim: Claim,
         seed: &mut dyn FnMut() -> [u8; 32],
     ) -> Result<(), ServeError> {
-        let mut opening = Opening {
+        let mut context = WorkerContext {
             claim,
             keyset: self.keyset.clone(),
             translator: &self.translator,
@@ -184,40 +191,47 @@ impl Servers {
             next: &mut self.next_thread,
             seed,
         };
-        let open = |(listener, sockets)| Site::open(listener, sockets, &mut opening);
-        let opened: Result<Vec<_>, _> = bound.sites.into_iter().map(open).collect();
-        self.sites.extend(opened?);
+        let open = |(listener, sockets)| Endpoint::open(listener, sockets, &mut context);
+        let opened: Result<Vec<_>, _> = bound.endpoints.into_iter().map(open).collect();
+        self.endpoints.extend(opened?);
         Ok(())
     }
 
-    /// Stops serving at `address`, one of [`addresses`](Self::addresses). Returns whether it was served. Requests that no worker has taken
-    /// yet are lost.
+    /// Stops serving at `address`, one of [`addresses`](Self::addresses). Returns whether it was
+    /// served. Requests that are still in the socket are lost.
     ///
     /// # Errors
-    /// How a worker there failed before; the address is not served any more.
+    /// The failure of a worker there; the address is not served any more.
     pub fn remove(&mut self, address: SocketAddr) -> Result<bool, ServeError> {
-        let at = self.sites.iter().position(|site| site.address() == address);
+        let at = self
+            .endpoints
+            .iter()
+            .position(|endpoint| endpoint.address() == address);
         match at {
-            Some(at) => self.sites.remove(at).stop().map(|()| true),
+            Some(at) => self.endpoints.remove(at).stop().map(|()| true),
             None => Ok(false),
         }
     }
 
-    /// Puts new rules in place of the old ones at `address`. Returns whether it is served.
+    /// Replaces the policy at `address`. Returns whether it is served.
     ///
-    /// Nothing is dropped and nobody waits: a worker finishes its batch by the old rules and takes up the next by the new ones. What is the same in both
-    /// keeps its memory: clients' rates and interleaved stamps are forgotten only where their limit or table changes.
+    /// Nothing is dropped and no client waits: a worker finishes its batch with the old policy and
+    /// starts the next with the new one. State is kept where both agree: the rates and interleaved
+    /// stamps of clients are forgotten only if their limit or table changes.
     pub fn publish_policy(&mut self, address: SocketAddr, policy: Policy) -> bool {
-        let site = self.sites.iter_mut().find(|it| it.address() == address);
-        site.map(|site| site.publish_policy(policy)).is_some()
+        let endpoint = self.endpoints.iter_mut().find(|it| it.address() == address);
+        endpoint
+            .map(|endpoint| endpoint.publish_policy(policy))
+            .is_some()
     }
 
-    /// Becomes what a new configuration says, address by address: an address that goes is given up, one that stays gets its new policy
-    /// without losing a packet, one that comes is bound. Threads are started anew only where their number or their sockets' options
-    /// change.
+    /// Matches a new configuration address by address. A removed address is closed, a kept one gets
+    /// its new policy without losing a packet, a new one is bound. Threads are restarted only if
+    /// their number or the options of their sockets change.
     ///
-    /// Returns what this system lacks, and what went wrong: an address that cannot be had does not keep the others from being served.
-    pub fn follow(
+    /// Returns missing facilities and errors. An address that cannot be bound does not keep the
+    /// others from being served.
+    pub fn reconfigure(
         &mut self,
         listeners: Vec<Listener>,
         claim: Claim,
@@ -225,14 +239,21 @@ impl Servers {
     ) -> (Vec<Shortcoming>, Vec<ServeError>) {
         let (mut missing, mut problems) = (Vec::new(), Vec::new());
         // First, because a new address may need the port of an old one.
-        let (kept, gone): (Vec<_>, Vec<_>) = core::mem::take(&mut self.sites)
+        let (kept, gone): (Vec<_>, Vec<_>) = core::mem::take(&mut self.endpoints)
             .into_iter()
-            .partition(|site| listeners.iter().any(|listener| site.suits(listener)));
-        self.sites = kept;
-        problems.extend(gone.into_iter().filter_map(|mut site| site.stop().err()));
+            .partition(|endpoint| listeners.iter().any(|listener| endpoint.matches(listener)));
+        self.endpoints = kept;
+        problems.extend(
+            gone.into_iter()
+                .filter_map(|mut endpoint| endpoint.stop().err()),
+        );
         for listener in listeners {
-            if let Some(site) = self.sites.iter_mut().find(|site| site.suits(&listener)) {
-                site.publish_policy(listener.policy);
+            if let Some(endpoint) = self
+                .endpoints
+                .iter_mut()
+                .find(|endpoint| endpoint.matches(&listener))
+            {
+                endpoint.publish_policy(listener.policy);
                 continue;
             }
             let added = Bound::bind(vec![listener]).and_then(|bound| {
@@ -244,69 +265,87 @@ impl Servers {
         (missing, problems)
     }
 
-    /// The addresses served, with the ports that the system chose.
+    /// Returns the addresses served, with the ports that the system chose.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.sites.iter().map(Site::address)
+        self.endpoints.iter().map(Endpoint::address)
     }
 
-    /// Puts a new claim in place of the last one, for all workers. Those at work finish their batch with the old one.
+    /// Replaces the claim for all workers. A batch in progress finishes with the old one.
     pub fn publish(&self, claim: Claim) {
-        for site in &self.sites {
-            site.publish(claim);
+        for endpoint in &self.endpoints {
+            endpoint.publish(claim);
         }
     }
 
-    /// Opens and makes NTS cookies with these keys from now on, at all addresses, those included that come later.
+    /// Replaces the NTS cookie keys at all present and future addresses.
     pub fn publish_keyset(&mut self, keyset: &Arc<Keyset>) {
         self.keyset = Some(Arc::clone(keyset));
-        for site in &mut self.sites {
-            site.publish_keyset(Arc::clone(keyset));
+        for endpoint in &mut self.endpoints {
+            endpoint.publish_keyset(Arc::clone(keyset));
         }
     }
 
-    /// What became of the datagrams at each address, over all of its workers.
+    /// Uses the current NTS cookie keys of `source` from now on, at the end of each round.
+    pub(crate) fn follow_keyset(&mut self, source: Arc<ArcSwap<Keyset>>) {
+        self.keyset_source = Some(source);
+        self.update_keyset();
+    }
+
+    fn update_keyset(&mut self) {
+        let Some(source) = &self.keyset_source else {
+            return;
+        };
+        let current = source.load_full();
+        let same = |known: &Arc<Keyset>| Arc::ptr_eq(known, &current);
+        if !self.keyset.as_ref().is_some_and(same) {
+            self.publish_keyset(&current);
+        }
+    }
+
+    /// Returns the counters of each address, summed over its workers.
     pub fn totals(&self) -> Vec<(SocketAddr, Totals)> {
-        let of = |site: &Site| (site.address(), site.totals());
-        self.sites.iter().map(of).collect()
+        let of = |endpoint: &Endpoint| (endpoint.address(), endpoint.totals());
+        self.endpoints.iter().map(of).collect()
     }
 
-    /// How many clients are to be remembered at each address, in the order of [`totals`](Self::totals).
+    /// Returns the capacity of the client list of each address, in the order of
+    /// [`totals`](Self::totals).
     pub fn client_list_sizes(&self) -> Vec<usize> {
-        self.sites.iter().map(Site::client_list_size).collect()
+        self.endpoints
+            .iter()
+            .map(Endpoint::client_list_size)
+            .collect()
     }
 
-    /// The clients that are remembered at `address`, or at all addresses. `None` if that one is not served.
-    pub fn clients(&self, address: Option<SocketAddr>) -> Option<Register> {
-        let asked = |site: &&Site| address.is_none_or(|address| site.is_called(address));
-        let mut sites = self.sites.iter().filter(asked).peekable();
-        if address.is_some() && sites.peek().is_none() {
+    /// Returns the clients at `address`, or at all addresses; `None` if `address` is not served.
+    pub fn clients(&self, address: Option<SocketAddr>) -> Option<ClientTable> {
+        let asked =
+            |endpoint: &&Endpoint| address.is_none_or(|address| endpoint.has_address(address));
+        let mut endpoints = self.endpoints.iter().filter(asked).peekable();
+        if address.is_some() && endpoints.peek().is_none() {
             return None;
         }
-        let mut register = Register::default();
-        sites.for_each(|site| site.tell_clients(&mut register));
-        Some(register)
+        let mut table = ClientTable::default();
+        endpoints.for_each(|endpoint| endpoint.copy_clients(&mut table));
+        Some(table)
     }
 
-    /// Wakes the poll set when a worker has ended.
-    pub(crate) fn watch(&mut self, set: &mut PollSet) {
-        self.place = set.push(&self.obituaries, Interest::Readable);
-    }
-
-    /// Looks whether a worker has ended; after [`watch`](Self::watch) and a wait.
+    /// Checks whether a worker has ended; call it after registration and a wait.
     ///
     /// # Errors
-    /// Why it has.
-    pub(crate) fn attend(&mut self, set: &PollSet) -> Result<(), ServeError> {
+    /// The failure of the worker.
+    fn check_workers(&mut self, set: &PollSet) -> Result<(), ServeError> {
         if !set.readiness(self.place).any() {
             return Ok(());
         }
         let mut number = [0; 4];
-        while (&self.obituaries).read_exact(&mut number).is_ok() {
+        while (&self.exit_notices).read_exact(&mut number).is_ok() {
             let number = u32::from_ne_bytes(number);
-            // It has nothing left to do but to end. Who was sent away belongs to no site any more.
-            self.sites
+            // The thread has nothing left to do but to end. Workers of removed endpoints belong to
+            // no endpoint any more.
+            self.endpoints
                 .iter_mut()
-                .try_for_each(|site| site.bury(number))?;
+                .try_for_each(|endpoint| endpoint.join_exited(number))?;
         }
         Ok(())
     }
@@ -314,15 +353,33 @@ impl Servers {
     /// Stops all workers and waits for them.
     ///
     /// # Errors
-    /// How one of them failed.
+    /// The failure of one of them.
     pub fn stop(&mut self) -> Result<(), ServeError> {
-        let results: Vec<_> = self.sites.iter_mut().map(Site::stop).collect();
+        let results: Vec<_> = self.endpoints.iter_mut().map(Endpoint::stop).collect();
         results.into_iter().collect()
     }
 
     #[cfg(test)]
-    pub(crate) fn sabotage(&self) {
-        self.sites.iter().for_each(Site::sabotage);
+    pub(crate) fn inject_fault(&self) {
+        self.endpoints.iter().for_each(Endpoint::inject_fault);
+    }
+}
+
+impl Pollable for Servers {
+    /// Adds the exit notices of the workers.
+    fn register(&mut self, set: &mut PollSet) {
+        self.place = set.push(&self.exit_notices, Interest::Readable);
+    }
+
+    fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
+        self.check_workers(context.set).map_err(Failure::Serve)
+    }
+
+    /// Publishes the claim and the cookie keys.
+    fn after_round(&mut self, context: &mut Context<'_>) {
+        let (_, claim) = context.driver.claim();
+        self.publish(claim);
+        self.update_keyset();
     }
 }
 
@@ -345,10 +402,9 @@ impl fmt::Display for ServeError {
             Self::Worker(address, error) => {
                 write!(f, "a thread serving at {address} failed: {error}")
             }
-            Self::Panic(address) => write!(
-                f,
-                "a thread serving at {address} panicked, which is a mistake in this program"
-            ),
+            Self::Panic(address) => {
+                write!(f, "a thread serving at {address} panicked, which is a bug")
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The whole of it over loopback: threads, sockets, claims.
+//! Serving over loopback: threads, sockets, claims.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
@@ -16,14 +16,14 @@ fn listener(workers: usize) -> Listener {
     Listener {
         address: (Ipv4Addr::LOCALHOST, 0).into(),
         workers,
-        rest_under_load: true,
+        batching_under_load: true,
         policy: Policy::default(),
         options: ServerOptions::default(),
     }
 }
 
-/// At an address where no other test is given a port, so that one that was given up stays free.
-fn apart(workers: usize) -> Listener {
+/// Uses an address where no other test is given a port, so that a closed one stays free.
+fn listener_on_reserved_address(workers: usize) -> Listener {
     Listener {
         address: (Ipv4Addr::new(127, 83, 1, 9), 0).into(),
         ..listener(workers)
@@ -38,10 +38,10 @@ fn start(listeners: Vec<Listener>, clock: &Clock) -> Servers {
         .unwrap()
 }
 
-fn ask(server: SocketAddr) -> Header {
+fn query(server: SocketAddr) -> Header {
     let client = client(server);
     send(&client);
-    hear(&client).expect("an answer")
+    receive(&client).expect("a reply")
 }
 
 fn client(server: SocketAddr) -> UdpSocket {
@@ -67,7 +67,7 @@ fn send(client: &UdpSocket) {
     client.send(&octets).unwrap();
 }
 
-fn hear(client: &UdpSocket) -> io::Result<Header> {
+fn receive(client: &UdpSocket) -> io::Result<Header> {
     let mut reply = [0; 100];
     let len = client.recv(&mut reply)?;
     let header = Packet::parse(&reply[..len]).unwrap().header;
@@ -93,14 +93,14 @@ fn is_denied(header: &Header) -> bool {
 }
 
 #[test]
-fn every_address_serves_what_was_published_last_in_the_time_of_our_clock() {
+fn every_address_serves_the_latest_claim_in_the_time_of_the_clock() {
     let ahead = NtpDuration::from_seconds(1000);
     let clock = Clock::new_virtual(ahead, Frequency::ZERO);
     let mut servers = start(vec![listener(1), listener(3)], &clock);
     let addresses: Vec<_> = servers.addresses().collect();
     for address in &addresses {
         let before = clock.now();
-        let header = ask(*address);
+        let header = query(*address);
         let after = clock.now();
         assert_eq!(header.leap, LeapIndicator::Unsynchronized);
         let received = after.nearest(header.receive_timestamp);
@@ -122,7 +122,7 @@ fn every_address_serves_what_was_published_last_in_the_time_of_our_clock() {
         ..Claim::UNSYNCHRONIZED
     });
     for address in &addresses {
-        let header = ask(*address);
+        let header = query(*address);
         assert_eq!(
             (header.leap, header.stratum),
             (LeapIndicator::None, Stratum::new(3))
@@ -138,7 +138,7 @@ fn every_address_serves_what_was_published_last_in_the_time_of_our_clock() {
 }
 
 #[test]
-fn a_second_server_at_the_address_is_refused_by_name() {
+fn a_second_server_at_the_address_is_refused_with_its_address() {
     let clock = Clock::new_virtual(NtpDuration::ZERO, Frequency::ZERO);
     let servers = start(vec![listener(2)], &clock);
     let address = servers.addresses().next().unwrap();
@@ -152,59 +152,59 @@ fn a_second_server_at_the_address_is_refused_by_name() {
 }
 
 #[test]
-fn the_end_of_a_worker_wakes_the_main_thread_and_is_told() {
+fn the_end_of_a_worker_wakes_the_main_thread_and_is_reported() {
     let clock = Clock::new_virtual(NtpDuration::ZERO, Frequency::ZERO);
     let mut servers = start(vec![listener(2)], &clock);
     let address = servers.addresses().next().unwrap();
     let mut set = PollSet::new();
-    servers.watch(&mut set);
+    servers.register(&mut set);
     assert!(!set.wait(Some(Duration::ZERO)).unwrap());
-    assert!(servers.attend(&set).is_ok());
+    assert!(servers.check_workers(&set).is_ok());
 
-    // As if somebody else had shut the socket down.
-    servers.sabotage();
+    // As if another process had shut the socket down.
+    servers.inject_fault();
     set.clear();
-    servers.watch(&mut set);
+    servers.register(&mut set);
     assert!(set.wait(Some(Duration::from_secs(10))).unwrap());
-    let failed = servers.attend(&set).unwrap_err();
+    let failed = servers.check_workers(&set).unwrap_err();
     assert!(matches!(failed, ServeError::Worker(at, _) if at == address));
     assert!(servers.stop().is_ok());
 }
 
 #[test]
-fn a_new_policy_holds_from_the_next_packet_and_no_packet_is_lost() {
+fn a_new_policy_applies_from_the_next_packet_without_losing_one() {
     let clock = Clock::new_virtual(NtpDuration::ZERO, Frequency::ZERO);
     let mut servers = start(vec![listener(2), listener(1)], &clock);
     let addresses: Vec<_> = servers.addresses().collect();
-    let asker = client(addresses[0]);
+    let client = client(addresses[0]);
     let rounds = 100;
     for round in 0..rounds {
         let denies = round % 2 == 1;
         let policy = if denies { denying() } else { Policy::default() };
-        // One request is under way while the policy changes, one comes after it.
-        send(&asker);
+        // One request is in flight while the policy changes, one follows it.
+        send(&client);
         assert!(servers.publish_policy(addresses[0], policy));
-        hear(&asker).expect("whatever the policy, there is an answer");
-        send(&asker);
-        assert_eq!(is_denied(&hear(&asker).unwrap()), denies);
+        receive(&client).expect("there is a reply under either policy");
+        send(&client);
+        assert_eq!(is_denied(&receive(&client).unwrap()), denies);
     }
     assert!(
-        !is_denied(&ask(addresses[1])),
+        !is_denied(&query(addresses[1])),
         "the other address has its own"
     );
-    let nobody = (Ipv4Addr::LOCALHOST, 1).into();
-    assert!(!servers.publish_policy(nobody, denying()));
-    // A claim that is published afterwards does not bring the old policy back.
+    let unserved = (Ipv4Addr::LOCALHOST, 1).into();
+    assert!(!servers.publish_policy(unserved, denying()));
+    // A claim that is published afterwards keeps the new policy.
     servers.publish_policy(addresses[0], denying());
     servers.publish(Claim {
         epoch: 7,
         ..Claim::UNSYNCHRONIZED
     });
-    assert!(is_denied(&ask(addresses[0])));
+    assert!(is_denied(&query(addresses[0])));
     assert!(servers.stop().is_ok());
     let totals = servers.totals()[0].1;
     assert_eq!(totals.received, 2 * rounds + 1);
-    // Every answer took some time, but those to the first requests, which the kernel did not stamp yet.
+    // Every reply took some time, except to the first requests, which the kernel did not stamp yet.
     let timed = totals.latency.count();
     assert!((1..=2 * rounds + 1).contains(&timed), "{timed}");
     assert!(totals.latency.mean().is_some_and(|mean| mean > 0.0));
@@ -217,13 +217,14 @@ fn listing(size: usize) -> Policy {
     }
 }
 
-/// Clients of an address as (last octet, requests). They are entered after they were answered, so this waits until there are `datagrams`, entered or missed.
+/// Returns the clients of an address as (last octet, requests). Clients are entered after they were
+/// answered, so this waits until there are `datagrams`, entered or missed.
 fn listed(servers: &Servers, address: SocketAddr, datagrams: u64) -> Vec<(u8, u64)> {
-    // Far more looks than a worker needs; each lets others have the processor.
+    // Far more attempts than a worker needs; each yields the processor.
     for _ in 0..10_000_000 {
-        let register = servers.clients(Some(address)).expect("it is served");
-        let missed = register.missed;
-        let clients: Vec<_> = register
+        let table = servers.clients(Some(address)).expect("it is served");
+        let missed = table.missed;
+        let clients: Vec<_> = table
             .busiest(100)
             .into_iter()
             .map(|(server, client)| {
@@ -244,7 +245,7 @@ fn listed(servers: &Servers, address: SocketAddr, datagrams: u64) -> Vec<(u8, u6
 }
 
 #[test]
-fn clients_are_remembered_from_when_the_policy_says_so_until_it_says_no_more() {
+fn the_client_list_follows_the_policy() {
     let clock = Clock::new_virtual(NtpDuration::ZERO, Frequency::ZERO);
     let mut servers = start(vec![listener(2), listener(1)], &clock);
     let [address, other] = servers.addresses().collect::<Vec<_>>()[..] else {
@@ -253,19 +254,19 @@ fn clients_are_remembered_from_when_the_policy_says_so_until_it_says_no_more() {
     let clients: Vec<_> = (1..=4)
         .map(|host| client_at(Ipv4Addr::new(127, 0, 0, host), address))
         .collect();
-    let ask_all = || {
+    let query_all = || {
         for (client, times) in clients.iter().zip(1..) {
             for _ in 0..times {
                 send(client);
-                hear(client).expect("an answer");
+                receive(client).expect("a reply");
             }
         }
     };
-    ask_all();
+    query_all();
     assert_eq!(listed(&servers, address, 0), []);
     assert!(servers.publish_policy(address, listing(100)));
     assert_eq!(servers.client_list_sizes(), [100, 0]);
-    ask_all();
+    query_all();
     let four = [(4, 4), (3, 3), (2, 2), (1, 1)];
     let known = listed(&servers, address, 10);
     assert!(known.iter().zip(four).all(|(is, most)| is.1 <= most.1));
@@ -277,7 +278,7 @@ fn clients_are_remembered_from_when_the_policy_says_so_until_it_says_no_more() {
             .is_none()
     );
 
-    // Other rules of the same size leave the list as it is; another size begins anew.
+    // Another policy with the same size keeps the list; another size clears it.
     let before = listed(&servers, address, 10);
     let same = Policy {
         interleaved_pairs: 0,
@@ -287,18 +288,18 @@ fn clients_are_remembered_from_when_the_policy_says_so_until_it_says_no_more() {
     assert_eq!(listed(&servers, address, 10), before);
     servers.publish_policy(address, listing(200));
     assert_eq!(listed(&servers, address, 0), []);
-    ask(address);
+    query(address);
     listed(&servers, address, 1);
-    // Gone at once, though nobody asks any more.
+    // Cleared at once, though no request arrives.
     servers.publish_policy(address, listing(0));
     assert_eq!(listed(&servers, address, 0), []);
-    ask_all();
+    query_all();
     assert!(servers.stop().is_ok());
     assert_eq!(listed(&servers, address, 0), []);
 }
 
 #[test]
-fn nobody_waits_for_a_list_that_is_being_read() {
+fn requests_are_answered_while_the_client_list_is_read() {
     let clock = Clock::new_virtual(NtpDuration::ZERO, Frequency::ZERO);
     let policy = listing(8);
     let mut servers = start(
@@ -310,68 +311,75 @@ fn nobody_waits_for_a_list_that_is_being_read() {
     );
     let address = servers.addresses().next().unwrap();
     let client = client(address);
-    let reading = servers.sites[0].clients_of(0).lock();
+    let reading = servers.endpoints[0].clients_of(0).lock();
     for _ in 0..5 {
         send(&client);
-        hear(&client).expect("an answer, though the list is taken");
+        receive(&client).expect("a reply, though the list is locked");
     }
     drop(reading);
     send(&client);
-    hear(&client).unwrap();
+    receive(&client).unwrap();
     assert!(servers.stop().is_ok());
-    let register = servers.clients(None).unwrap();
-    let missed = register.missed;
-    // The answer to the fifth leaves before it is entered.
+    let table = servers.clients(None).unwrap();
+    let missed = table.missed;
+    // The reply to the fifth request is sent before it is entered.
     assert!(missed == 4 || missed == 5, "{missed}");
-    assert_eq!(register.busiest(1)[0].1.requests, 6 - missed);
+    assert_eq!(table.busiest(1)[0].1.requests, 6 - missed);
 }
 
 #[test]
-fn addresses_come_and_go_while_others_are_served() {
+fn addresses_can_be_added_and_removed_while_others_are_served() {
     let clock = Clock::new_virtual(NtpDuration::ZERO, Frequency::ZERO);
-    let mut servers = start(vec![apart(1)], &clock);
+    let mut servers = start(vec![listener_on_reserved_address(1)], &clock);
     let first = servers.addresses().next().unwrap();
-    let bound = Bound::bind(vec![apart(2)]).unwrap();
+    let bound = Bound::bind(vec![listener_on_reserved_address(2)]).unwrap();
     let claim = Claim::UNSYNCHRONIZED;
     servers.add(bound, claim, &mut || [8; 32]).unwrap();
     let second = servers.addresses().nth(1).unwrap();
-    ask(first);
-    ask(second);
+    query(first);
+    query(second);
     assert!(servers.remove(first).unwrap());
     assert!(!servers.remove(first).unwrap());
-    ask(second);
+    query(second);
     assert_eq!(servers.addresses().collect::<Vec<_>>(), [second]);
 
-    // The ends of those who were sent away are no failures.
+    // The ends of workers that were stopped are no failures.
     let mut set = PollSet::new();
-    servers.watch(&mut set);
+    servers.register(&mut set);
     set.wait(Some(Duration::from_secs(10))).unwrap();
-    assert!(servers.attend(&set).is_ok());
-    // Their port is free again.
+    assert!(servers.check_workers(&set).is_ok());
+    // The port is free again.
     let again = Listener {
         address: first,
-        ..apart(1)
+        ..listener_on_reserved_address(1)
     };
     let bound = Bound::bind(vec![again]).unwrap();
     servers.add(bound, claim, &mut || [9; 32]).unwrap();
-    ask(first);
+    query(first);
 }
 
 #[test]
-fn a_new_configuration_is_followed_address_by_address() {
+fn a_reconfiguration_is_applied_address_by_address() {
     let clock = Clock::new_virtual(NtpDuration::ZERO, Frequency::ZERO);
     let at = |address, workers| Listener {
         address,
-        ..apart(workers)
+        ..listener_on_reserved_address(workers)
     };
-    // Fixed addresses, as a configuration has them; free ports that the system chose before.
-    let free = start(vec![apart(1), apart(1), apart(1)], &clock);
+    // Fixed addresses, as in a configuration; free ports that the system chose before.
+    let free = start(
+        vec![
+            listener_on_reserved_address(1),
+            listener_on_reserved_address(1),
+            listener_on_reserved_address(1),
+        ],
+        &clock,
+    );
     let [stays, grows, goes] = free.addresses().collect::<Vec<_>>()[..] else {
         panic!("three addresses");
     };
     drop(free);
     let mut servers = start(vec![at(stays, 1), at(grows, 1), at(goes, 1)], &clock);
-    ask(stays);
+    query(stays);
     let taken = UdpSocket::bind("127.83.1.9:0").unwrap();
     let wanted = vec![
         Listener {
@@ -382,14 +390,14 @@ fn a_new_configuration_is_followed_address_by_address() {
         at(taken.local_addr().unwrap(), 1),
     ];
     let claim = Claim::UNSYNCHRONIZED;
-    let (_, problems) = servers.follow(wanted, claim, &mut || [9; 32]);
+    let (_, problems) = servers.reconfigure(wanted, claim, &mut || [9; 32]);
     let [ServeError::Bind(address, _)] = problems[..] else {
         panic!("{problems:?}");
     };
     assert_eq!(address, taken.local_addr().unwrap());
     assert_eq!(servers.addresses().collect::<Vec<_>>(), [stays, grows]);
-    assert!(is_denied(&ask(stays)));
-    assert!(!is_denied(&ask(grows)));
+    assert!(is_denied(&query(stays)));
+    assert!(!is_denied(&query(grows)));
     assert_eq!(servers.totals()[0].1.received, 2, "its threads went on");
     UdpSocket::bind(goes).expect("the address that was given up is free");
 }

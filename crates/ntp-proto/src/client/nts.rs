@@ -57,7 +57,11 @@ impl NtsSession {
         Self {
             keys: result.keys,
             other_keys: result.legacy_keys,
-            cookies: result.cookies.into_iter().take(Cookie::MAX_STORED).collect(),
+            cookies: result
+                .cookies
+                .into_iter()
+                .take(Cookie::MAX_STORED)
+                .collect(),
             unique_identifier: None,
             refused: false,
             refusals: 0,

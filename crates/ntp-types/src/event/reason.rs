@@ -3,7 +3,7 @@
 use core::fmt;
 
 use ntp_time::ReferenceId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Declares an enum whose variants have a stable name and a message.
 macro_rules! reasons {
@@ -12,7 +12,7 @@ macro_rules! reasons {
     })*) => {
         $(
             $(#[doc = $doc])*
-            #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
             pub enum $enum {
                 $($(#[doc = $variant_doc])* #[serde(rename = $name)] $variant,)*
             }
@@ -180,7 +180,7 @@ impl LeapHandling {
 }
 
 /// Why a request could not be sent, or what the network reported about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SendError {
     /// No route, network or host unreachable, or the address family is not supported.

@@ -8,7 +8,7 @@ use ntp_os_clock::{monotonic, realtime};
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{
-    Inbox, Outbox, ServerOptions, ServerSocket, SocketOptions, StampKeeper, TimestampMode,
+    Inbox, Outbox, ServerOptions, ServerSocket, SocketOptions, TimestampingGuard, TimestampMode,
 };
 
 use super::clients::{Clients, MAX_REQUEST};
@@ -60,7 +60,7 @@ const MIN_SLEEP: NtpDuration = NtpDuration::from_millis(2);
 /// If a socket cannot be opened or fails.
 pub fn run(plan: &Plan) -> io::Result<Report> {
     // Otherwise the first datagrams may lack kernel timestamps.
-    let _keeper = StampKeeper::open(&SocketOptions::default());
+    let _keeper = TimestampingGuard::open(&SocketOptions::default());
     let mut generator = Generator::new(plan)?;
     generator.run()
 }

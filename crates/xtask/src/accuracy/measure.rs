@@ -1,8 +1,8 @@
-//! Many runs of one world, and what they come to.
+//! Statistics over many runs of a scenario.
 //!
-//! A world is run with the seeds `0..n`. The pooled RMS is the root of the mean square over all runs, not their median: a
-//! run that goes wrong counts in full. With s the standard deviation of the runs' mean squares, the standard error of the
-//! pooled RMS r is s / (2 r sqrt n).
+//! A scenario is run with the seeds `0..n`. The pooled RMS is the root of the mean square over all
+//! runs, not their median: a run that goes wrong counts in full. With s the standard deviation of
+//! the mean squares of the runs, the standard error of the pooled RMS r is s / (2 r sqrt n).
 
 use ntp_sim::{Report, Scenario, Violation, run};
 
@@ -25,7 +25,7 @@ impl Figure {
         }
     }
 
-    /// The median of runs; for values that are not far from normal its standard error is 1.25 times the mean's.
+    /// The median of runs; for nearly normal values its standard error is 1.25 times that of the mean.
     fn median(values: impl Iterator<Item = f64>) -> Self {
         let values: Vec<f64> = values.collect();
         let (_, deviation) = moments(&values);
@@ -36,7 +36,7 @@ impl Figure {
     }
 }
 
-/// All runs of one world.
+/// All runs of one scenario.
 #[derive(Clone, Debug)]
 pub(crate) struct Runs(pub(crate) Vec<Report>);
 
@@ -54,7 +54,7 @@ impl Runs {
         Figure::median(self.0.iter().map(|run| run.maximum))
     }
 
-    /// Mean seconds between packets, to all servers together.
+    /// Mean interval between packets to all servers, in seconds.
     pub(crate) fn interval(&self) -> f64 {
         self.mean(Report::mean_interval)
     }
@@ -64,10 +64,10 @@ impl Runs {
     }
 }
 
-/// Runs each world with the seeds `0..seeds`, on all cores.
+/// Runs each scenario with the seeds `0..seeds`, on all cores.
 ///
 /// # Errors
-/// The first thing that must always hold and did not.
+/// The first violated invariant.
 pub(crate) fn all(worlds: &[Scenario], seeds: u64) -> Result<Vec<Runs>, Violation> {
     let per_world = usize::try_from(seeds).unwrap_or(1).max(1);
     let reports = crate::parallel::map(worlds.len() * per_world, |job| {
@@ -85,7 +85,7 @@ fn moments(values: &[f64]) -> (f64, f64) {
     (mean, (squares / (count - 1.0).max(1.0)).sqrt())
 }
 
-/// The value that this share of all does not exceed.
+/// The quantile `share` (0 to 1) of the values.
 pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);

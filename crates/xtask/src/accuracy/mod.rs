@@ -1,33 +1,34 @@
-//! `cargo xtask accuracy`: how well we keep time, beside chrony and ntpd-rs in the same worlds.
+//! `cargo xtask accuracy`: accuracy in simulated scenarios, compared with chrony and ntpd-rs.
 //!
-//! Prints one table per question: a grid of networks (mean queue J) and oscillators (wander W) at a fixed poll interval, with a free one, and
-//! with one that sends no more packets than a peer does; other worlds; cold starts. Each figure is pooled over
-//! many seeds, with its standard error; the peers' figures are data (`peers`). `--svg` draws what single runs look like.
+//! Prints one table per question: a grid of networks (mean queueing delay J) and oscillators
+//! (wander W) at a fixed poll interval, at an adaptive one, and at one that sends no more packets
+//! than a peer; other scenarios; cold starts. Each figure is pooled over many seeds, with its
+//! standard error; the figures of the peers are constants (`peers`). `--svg` plots single runs.
 
+mod examples;
 mod measure;
 mod peers;
 mod plot;
-mod scenes;
 mod table;
 mod tables;
 
 use std::path::PathBuf;
 
-use tables::Which;
+use tables::TableKind;
 
-/// What the command line says.
+/// Arguments.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Runs of each world.
+    /// Runs of each scenario.
     #[arg(long, default_value_t = 24)]
     seeds: u64,
-    /// Four runs of each world: good to ten percent.
+    /// Four runs of each scenario: accurate to ten percent.
     #[arg(long)]
     quick: bool,
     /// Only these tables.
     #[arg(long, value_name = "NAME")]
-    table: Vec<Which>,
-    /// Draw single runs into this directory instead of measuring.
+    table: Vec<TableKind>,
+    /// Plot single runs into this directory instead of measuring.
     #[arg(long, value_name = "DIR")]
     svg: Option<PathBuf>,
     /// Print JSON.
@@ -35,10 +36,10 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// Measures and prints.
+/// Measures and prints the tables.
 pub(crate) fn accuracy(arguments: &Arguments) -> Result<(), String> {
     if let Some(directory) = &arguments.svg {
-        return scenes::draw(directory);
+        return examples::draw(directory);
     }
     let seeds = if arguments.quick {
         4
@@ -46,7 +47,7 @@ pub(crate) fn accuracy(arguments: &Arguments) -> Result<(), String> {
         arguments.seeds.max(1)
     };
     let wanted = if arguments.table.is_empty() {
-        Which::ALL.to_vec()
+        TableKind::ALL.to_vec()
     } else {
         arguments.table.clone()
     };

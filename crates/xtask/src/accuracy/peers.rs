@@ -1,8 +1,9 @@
-//! How well the other daemons keep time: chrony 4.8 and ntpd-rs 1.9.0, measured on 2026-11-22.
+//! Accuracy of chrony 4.8 and ntpd-rs 1.9.0, measured on 2026-11-22.
 //!
-//! Both ran unmodified in their algorithms inside the clknetsim simulator, in the worlds of [`ntp_sim::anchors`], three seeds
-//! each, the median taken; so a figure is good to 10 or 20 percent. Seconds, and seconds per second. The chrony figure stands
-//! first, then ntpd-rs's.
+//! Both ran with unmodified algorithms inside the clknetsim simulator, in the scenarios of
+//! [`ntp_sim::reference`], with three seeds each, of which the median is given; a figure is accurate
+//! to 10 or 20 percent. Units are seconds, and seconds per second. The figure of chrony comes
+//! first, then that of ntpd-rs.
 
 /// A figure of each peer.
 #[derive(Clone, Copy, Debug)]
@@ -22,18 +23,18 @@ impl Pair {
     }
 }
 
-/// A cell of the grid: rows are queues, columns wanders, as in [`ntp_sim::anchors`].
+/// A cell of the grid: rows are queues, columns wanders, as in [`ntp_sim::reference`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cell {
     /// RMS error at a poll interval of 64 s.
     pub(crate) fixed: Pair,
     /// RMS frequency error in the same runs.
     pub(crate) frequency: Pair,
-    /// RMS error of a Kalman filter that is told queue, wander and distance: nobody reaches it.
+    /// RMS error of a Kalman filter that knows queue, wander and distance: a lower bound.
     pub(crate) limit: f64,
-    /// RMS error with the poll interval free between 16 and 1024 s,
+    /// RMS error with an adaptive poll interval between 16 and 1024 s,
     pub(crate) free: Pair,
-    /// and the mean interval between packets that came of it, seconds.
+    /// and the resulting mean interval between packets, seconds.
     pub(crate) interval: Pair,
 }
 
@@ -88,7 +89,7 @@ pub(crate) const GRID: [[Cell; 4]; 5] = [
     ],
 ];
 
-/// RMS and largest error in the other worlds, in the order of [`ntp_sim::anchors::Other::ALL`].
+/// RMS and maximum error in the other scenarios, in the order of [`ntp_sim::reference::ReferenceWorld::ALL`].
 pub(crate) const OTHER: [(Pair, Pair); 13] = [
     (Pair::of((1.8e-5, 4.5e-4)), Pair::of((6.4e-5, 8.4e-4))),
     (Pair::of((3.9e-5, 6.4e-5)), Pair::of((1.6e-4, 4.9e-4))),
@@ -105,16 +106,16 @@ pub(crate) const OTHER: [(Pair, Pair); 13] = [
     (Pair::of((6.2e-5, 1.1e-4)), Pair::of((1.8e-4, 3.8e-4))),
 ];
 
-/// A cold start: the world, and seconds until the error stays below 10 ms and below 1 ms.
+/// A cold start: the scenario, and seconds until the error stays below 10 ms and below 1 ms.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Start {
     /// Mean queue, seconds.
     pub(crate) queue: f64,
-    /// How far the clock is off, seconds.
+    /// Initial offset, seconds.
     pub(crate) offset: f64,
-    /// How fast the oscillator is, s/s.
+    /// Frequency error of the oscillator, s/s.
     pub(crate) frequency: f64,
-    /// What an earlier run knew of it.
+    /// Frequency error known from an earlier run.
     pub(crate) known: Option<f64>,
     /// Below 10 ms, if it was measured.
     pub(crate) ten: Option<Pair>,

@@ -1,11 +1,12 @@
-//! Offset against time as an SVG, with the bound as a band.
+//! SVG plot of the offset over time, with the bound as a band.
 //!
-//! Errors are microseconds and bounds milliseconds, of both signs, so the ordinate is `asinh(y / unit)`: linear within a unit, logarithmic
-//! beyond. A band is one polygon, a curve one polyline; nothing else is needed, so the file is written by hand.
+//! Errors are microseconds and bounds milliseconds, of both signs, so the ordinate is
+//! `asinh(y / unit)`: linear within a unit, logarithmic beyond. A band is one polygon, a curve one
+//! polyline; no library is needed for that.
 
 use core::fmt::Write as _;
 
-/// A run: time in seconds, the clock's true error, and what was claimed, in seconds.
+/// A point of a run: time, the true error of the clock, and the claimed errors, in seconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Point {
     pub(crate) at: f64,
@@ -14,12 +15,12 @@ pub(crate) struct Point {
     pub(crate) bound: f64,
 }
 
-/// What a plot shows.
+/// A plot.
 #[derive(Clone, Debug)]
 pub(crate) struct Plot {
     pub(crate) title: String,
     pub(crate) points: Vec<Point>,
-    /// Linear within this, seconds.
+    /// The ordinate is linear within this, seconds.
     pub(crate) unit: f64,
 }
 
@@ -81,7 +82,7 @@ impl Plot {
                 y(value),
                 LEFT - 6.0,
                 y(value) + 4.0,
-                named(value)
+                label(value)
             );
         }
         for share in 0..=5 {
@@ -112,8 +113,8 @@ fn ticks(unit: f64, highest: f64) -> Vec<f64> {
         .collect()
 }
 
-/// A power of ten in the unit that suits it.
-fn named(value: f64) -> String {
+/// Formats a power of ten in a suitable unit.
+fn label(value: f64) -> String {
     let sign = if value < 0.0 { "-" } else { "" };
     let nanos = (value.abs() * 1e9).round();
     match nanos {
@@ -130,18 +131,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticks_are_round_and_named() {
-        let names: Vec<String> = ticks(1e-6, 2e-4).into_iter().map(named).collect();
+    fn ticks_are_powers_of_ten_with_units() {
+        let names: Vec<String> = ticks(1e-6, 2e-4).into_iter().map(label).collect();
         assert_eq!(
             names,
             ["1 us", "-1 us", "10 us", "-10 us", "100 us", "-100 us", "0"]
         );
-        assert_eq!(named(1e-8), "10 ns");
-        assert_eq!(named(-1.0), "-1 s");
+        assert_eq!(label(1e-8), "10 ns");
+        assert_eq!(label(-1.0), "-1 s");
     }
 
     #[test]
-    fn a_plot_holds_bands_and_curve() {
+    fn a_plot_has_bands_and_a_curve() {
         let point = |at: f64| Point {
             at,
             error: 1e-6 * at,

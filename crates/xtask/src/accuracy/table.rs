@@ -1,10 +1,10 @@
-//! Tables as data: printed in columns, or as JSON.
+//! Tables, printed in columns or as JSON.
 
 use core::fmt;
 
 use serde_json::{Map, Value, json};
 
-/// What stands in a cell.
+/// Content of a cell.
 #[derive(Clone, Debug)]
 pub(crate) enum Cell {
     Text(String),
@@ -18,7 +18,7 @@ pub(crate) enum Cell {
     Share(f64),
     /// Whole seconds.
     Seconds(f64),
-    /// Nothing to say.
+    /// Empty.
     None,
 }
 
@@ -50,14 +50,14 @@ impl Cell {
     }
 }
 
-/// A table with what it comes to.
+/// A table with a summary.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     pub(crate) name: &'static str,
     pub(crate) title: String,
     pub(crate) head: Vec<&'static str>,
     pub(crate) rows: Vec<Vec<Cell>>,
-    /// Figures over all rows: what, and how much.
+    /// Figures over all rows: description and value.
     pub(crate) summary: Vec<(String, f64)>,
 }
 

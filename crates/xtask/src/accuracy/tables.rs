@@ -1,40 +1,40 @@
-//! The tables: which worlds, which peers, which ratios.
+//! Definition of the tables: scenarios, peers and ratios.
 
-use ntp_sim::anchors::{Other, QUEUES, WANDERS};
-use ntp_sim::further::Further;
+use ntp_sim::reference::{ReferenceWorld, QUEUES, WANDERS};
+use ntp_sim::varied::VariedWorld;
 use ntp_sim::{Scenario, Violation, World};
 
 use super::measure::{Figure, Runs, all, geometric_mean, quantile};
 use super::peers::{Cell as Peers, GRID, OTHER, Pair, STARTS, Start};
 use super::table::{Cell, Table};
 
-/// Length of a run on the grid, and what does not count of it, seconds.
+/// Duration of a run on the grid, and its excluded start, seconds.
 const GRID_DURATION: f64 = 110_000.0;
 const GRID_SETTLED: f64 = 10_000.0;
-/// The same where the poll interval is free.
+/// The same with an adaptive poll interval.
 const FREE_DURATION: f64 = 100_000.0;
 const FREE_SETTLED: f64 = 20_000.0;
 
-/// A table that can be asked for.
+/// Selects a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Which {
+pub(crate) enum TableKind {
     /// The grid at a poll interval of 64 s.
     Fixed,
-    /// The grid with the poll interval free.
+    /// The grid with an adaptive poll interval.
     Free,
     /// The grid, sending no more packets than chrony does.
     HeldChrony,
     /// The grid, sending no more packets than ntpd-rs does.
     HeldNtpdRs,
-    /// Other worlds.
+    /// Other scenarios.
     Other,
-    /// Worlds without peers' figures.
+    /// Scenarios without figures of peers.
     Further,
     /// Cold starts.
     Start,
 }
 
-impl Which {
+impl TableKind {
     pub(crate) const ALL: [Self; 7] = [
         Self::Fixed,
         Self::Free,
@@ -58,18 +58,18 @@ impl Which {
     }
 }
 
-/// The grid's worlds, row by row.
+/// The scenarios of the grid, row by row.
 fn grid(change: impl Fn(Scenario, &Peers) -> Scenario) -> Vec<Scenario> {
     let cells = QUEUES.iter().zip(&GRID).flat_map(|(queue, row)| {
         WANDERS
             .iter()
             .zip(row)
-            .map(move |(wander, peers)| (Scenario::anchor(*queue, *wander), peers))
+            .map(move |(wander, peers)| (Scenario::reference(*queue, *wander), peers))
     });
     cells.map(|(world, peers)| change(world, peers)).collect()
 }
 
-/// What names a cell of the grid.
+/// Row and column headings of a cell of the grid.
 fn names(index: usize) -> [Cell; 2] {
     let (row, column) = (index / WANDERS.len(), index % WANDERS.len());
     [
@@ -82,7 +82,7 @@ fn measured(figure: Figure) -> Cell {
     Cell::Measured(figure.value, figure.error)
 }
 
-/// Geometric mean and largest of ratios.
+/// Geometric mean and maximum of ratios.
 fn summary(what: &str, ratios: &[f64]) -> [(String, f64); 2] {
     let worst = ratios.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     [
@@ -91,7 +91,7 @@ fn summary(what: &str, ratios: &[f64]) -> [(String, f64); 2] {
     ]
 }
 
-/// Size and truth of the error figures.
+/// Size and coverage of the claimed errors.
 const CLAIMS_HEAD: [&str; 5] = ["bound", "in bound %", "est. error", "in est. %", "est./p99"];
 
 fn claims(runs: &Runs) -> [Cell; 5] {
@@ -119,15 +119,15 @@ fn claims_summary(runs: &[Runs]) -> [(String, f64); 3] {
         .fold(0.0, f64::max);
     [
         (
-            "truth in the bound, least, %".to_owned(),
+            "coverage of the bound, minimum, %".to_owned(),
             least(|run| run.bound_coverage),
         ),
         (
-            "truth in the estimated error, least, %".to_owned(),
+            "coverage of the estimated error, minimum, %".to_owned(),
             least(|run| run.estimate_coverage),
         ),
         (
-            "median estimated error / 99th percentile of the error, largest".to_owned(),
+            "median estimated error / 99th percentile of the error, maximum".to_owned(),
             largest,
         ),
     ]
@@ -135,7 +135,7 @@ fn claims_summary(runs: &[Runs]) -> [(String, f64); 3] {
 
 fn fixed(seeds: u64) -> Result<Table, Violation> {
     let worlds = grid(|world, _| {
-        world.but(|world| {
+        world.modify(|world| {
             world.duration = GRID_DURATION;
             world.settled = GRID_SETTLED;
         })
@@ -184,7 +184,7 @@ fn fixed(seeds: u64) -> Result<Table, Violation> {
 }
 
 fn free_poll(world: Scenario, min: i8, max: i8) -> Scenario {
-    world.polling(min, max).but(|world| {
+    world.with_poll_limits(min, max).modify(|world| {
         world.duration = FREE_DURATION;
         world.settled = FREE_SETTLED;
     })
@@ -229,19 +229,20 @@ fn free(seeds: u64) -> Result<Table, Violation> {
     all.extend(claims_summary(&runs));
     Ok(Table {
         name: "free",
-        title: format!("Poll free from 16 to 1024 s, {seeds} runs of {FREE_DURATION} s"),
+        title: format!("Adaptive poll from 16 to 1024 s, {seeds} runs of {FREE_DURATION} s"),
         head,
         rows,
         summary: all,
     })
 }
 
-/// The longest power of two that is no longer than `seconds`: the poll exponent below a peer's mean interval.
+/// The poll exponent below the mean interval of a peer: the largest power of two that does not
+/// exceed `seconds`.
 fn poll_below(seconds: f64) -> i8 {
     (seconds.log2().floor() as i8).clamp(4, 9)
 }
 
-/// A power law through two points, at `interval`.
+/// Interpolates at `interval` by a power law through two points.
 fn interpolated((short, long): (&Runs, &Runs), interval: f64) -> Figure {
     let (a, b) = (short.rms(), long.rms());
     let share = (interval / short.interval()).ln() / (long.interval() / short.interval()).ln();
@@ -270,7 +271,7 @@ fn held(
     let mut rows = Vec::new();
     for (index, peers) in GRID.as_flattened().iter().enumerate() {
         let (short, long) = (&short[index], &long[index]);
-        // A peer that asks as often as it may is met by the same poll exponent.
+        // A peer at its minimum interval is compared at the same poll exponent.
         let interval = of(&peers.interval).max(short.interval());
         let rms = interpolated((short, long), interval);
         ratios.push(rms.value / of(&peers.free));
@@ -291,7 +292,7 @@ fn held(
     Ok(Table {
         name,
         title: format!(
-            "As many packets as {peer} sends, between two poll exponents, {seeds} runs of {FREE_DURATION} s"
+            "As many packets as {peer}, interpolated between two poll exponents, {seeds} runs of {FREE_DURATION} s"
         ),
         head: vec![
             "J",
@@ -312,11 +313,11 @@ fn held(
 }
 
 fn other(seeds: u64) -> Result<Table, Violation> {
-    let worlds: Vec<Scenario> = Other::ALL.iter().map(|other| other.scenario()).collect();
+    let worlds: Vec<Scenario> = ReferenceWorld::ALL.iter().map(|other| other.scenario()).collect();
     let runs = all(&worlds, seeds)?;
     let (mut ratios, mut maxima) = (vec![], vec![]);
     let mut rows = Vec::new();
-    for ((other, runs), (rms, maximum)) in Other::ALL.iter().zip(&runs).zip(OTHER) {
+    for ((other, runs), (rms, maximum)) in ReferenceWorld::ALL.iter().zip(&runs).zip(OTHER) {
         let (ours, ours_maximum) = (runs.rms(), runs.maximum());
         ratios.push(ours.value / rms.better());
         maxima.push(ours_maximum.value / maximum.better());
@@ -345,7 +346,7 @@ fn other(seeds: u64) -> Result<Table, Violation> {
     all.extend(claims_summary(&runs));
     Ok(Table {
         name: "other",
-        title: format!("Other worlds, {seeds} runs each"),
+        title: format!("Other scenarios, {seeds} runs each"),
         head,
         rows,
         summary: all,
@@ -353,12 +354,12 @@ fn other(seeds: u64) -> Result<Table, Violation> {
 }
 
 fn further(seeds: u64) -> Result<Table, Violation> {
-    let worlds: Vec<Scenario> = Further::ALL
+    let worlds: Vec<Scenario> = VariedWorld::ALL
         .iter()
         .map(|further| further.scenario())
         .collect();
     let runs = all(&worlds, seeds)?;
-    let rows = Further::ALL.iter().zip(&runs).map(|(further, runs)| {
+    let rows = VariedWorld::ALL.iter().zip(&runs).map(|(further, runs)| {
         let mut row = vec![
             Cell::Text(further.name().to_owned()),
             measured(runs.rms()),
@@ -374,7 +375,7 @@ fn further(seeds: u64) -> Result<Table, Violation> {
     Ok(Table {
         name: "further",
         title: format!(
-            "Worlds in which nobody else was measured, poll free from 16 to 1024 s, {seeds} runs each"
+            "Scenarios without figures of peers, adaptive poll from 16 to 1024 s, {seeds} runs each"
         ),
         head,
         rows: rows.collect(),
@@ -382,14 +383,15 @@ fn further(seeds: u64) -> Result<Table, Violation> {
     })
 }
 
-/// What a start comes to: seconds until the error stays below 10 ms and 1 ms; packets in the first 16 and 300 s.
-struct Begun {
+/// Result of a cold start: seconds until the error stays below 10 ms and 1 ms; packets in the
+/// first 16 and 300 s.
+struct StartResult {
     ten: f64,
     one: f64,
     packets: (u64, u64),
 }
 
-fn begin(start: &Start, seed: u64) -> Result<Begun, Violation> {
+fn run_start(start: &Start, seed: u64) -> Result<StartResult, Violation> {
     let scenario = Scenario::cold_start(start.queue, start.offset, start.frequency, start.known);
     let mut world = World::new(&scenario, seed);
     let mut packets_until = |end: f64| -> Result<u64, Violation> {
@@ -399,27 +401,30 @@ fn begin(start: &Start, seed: u64) -> Result<Begun, Violation> {
     let packets = (packets_until(16.0)?, packets_until(300.0)?);
     world.run(scenario.duration)?;
     let (ten, one) = world.report().settled_below;
-    Ok(Begun { ten, one, packets })
+    Ok(StartResult { ten, one, packets })
 }
 
 fn start(seeds: u64) -> Result<Table, Violation> {
-    // Starts are short and differ much: ten times as many of them.
+    // Starts are short and vary much: ten times as many runs.
     let seeds = 10 * seeds;
     let per_start = usize::try_from(seeds).unwrap_or(1).max(1);
-    let begun = crate::parallel::map(STARTS.len() * per_start, |job| {
-        begin(&STARTS[job / per_start], (job % per_start) as u64)
+    let results = crate::parallel::map(STARTS.len() * per_start, |job| {
+        run_start(&STARTS[job / per_start], (job % per_start) as u64)
     });
-    let begun: Vec<Begun> = begun.into_iter().collect::<Result<_, _>>()?;
+    let results: Vec<StartResult> = results.into_iter().collect::<Result<_, _>>()?;
     let peer = |pair: Option<Pair>, of: fn(Pair) -> f64| {
         pair.map_or(Cell::None, |pair| Cell::Seconds(of(pair)))
     };
-    let rows = STARTS.iter().zip(begun.chunks(per_start));
-    let rows = rows.map(|(start, begun)| {
-        let over = |of: fn(&Begun) -> f64, share| {
-            let values: Vec<f64> = begun.iter().map(of).collect();
+    let rows = STARTS.iter().zip(results.chunks(per_start));
+    let rows = rows.map(|(start, results)| {
+        let over = |of: fn(&StartResult) -> f64, share| {
+            let values: Vec<f64> = results.iter().map(of).collect();
             Cell::Seconds(quantile(&values, share))
         };
-        let (ten, one) = (|begun: &Begun| begun.ten, |begun: &Begun| begun.one);
+        let (ten, one) = (
+            |result: &StartResult| result.ten,
+            |result: &StartResult| result.one,
+        );
         let known = if start.known.is_some() { ", known" } else { "" };
         vec![
             Cell::Text(format!(
@@ -435,8 +440,8 @@ fn start(seeds: u64) -> Result<Table, Violation> {
             over(one, 0.9),
             peer(start.one, |pair| pair.chrony),
             peer(start.one, |pair| pair.ntpd_rs),
-            over(|begun| begun.packets.0 as f64, 1.0),
-            over(|begun| begun.packets.1 as f64, 1.0),
+            over(|result| result.packets.0 as f64, 1.0),
+            over(|result| result.packets.1 as f64, 1.0),
         ]
     });
     Ok(Table {

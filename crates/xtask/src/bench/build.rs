@@ -1,4 +1,4 @@
-//! Building what is measured, with the release profile and beside the program that runs.
+//! Builds the measured programs with the release profile.
 
 use std::path::{Path, PathBuf};
 
@@ -29,10 +29,10 @@ fn cargo(arguments: &[&str]) -> Result<(), String> {
     }
 }
 
-/// Beside the directory that this program was built in.
+/// Sibling of the directory that this program was built in.
 fn release_directory() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let target = own.parent().and_then(Path::parent);
-    let target = target.ok_or("this program is in no target directory")?;
+    let target = target.ok_or("this program is not in a target directory")?;
     Ok(target.join("release"))
 }

@@ -1,4 +1,4 @@
-//! A certificate for the servers under test, signed by itself: the generator believes that and nothing else.
+//! A self-signed certificate for the servers under test, the only one that the generator trusts.
 
 use std::fs;
 use std::net::IpAddr;
@@ -15,10 +15,11 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    /// A new one for `host`, in `directory`. Its key is of ECDSA with P-256, as most are.
+    /// Creates a certificate for `host` in `directory`. Its key is for ECDSA with P-256, the most
+    /// common kind.
     pub(super) fn new(directory: &Path, host: IpAddr) -> Result<Self, String> {
         let made = rcgen::generate_simple_self_signed([host.to_string()])
-            .map_err(|error| format!("no certificate can be made: {error}"))?;
+            .map_err(|error| format!("cannot create a certificate: {error}"))?;
         let files = Self {
             chain: directory.join(CHAIN),
             key: directory.join("certificate.key"),

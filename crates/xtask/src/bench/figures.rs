@@ -1,8 +1,9 @@
-//! Medians, and how sure they are.
+//! Medians and their confidence intervals.
 //!
-//! Measurements on a shared machine have no normal distribution: most are close together, some are far too high. The median
-//! does not mind those. Its confidence interval comes from the order of the values alone: the true median lies between
-//! the values of rank `n/2 - 0.98 sqrt(n)` and `n/2 + 0.98 sqrt(n)` with a probability of 95 %, whatever the distribution.
+//! Measurements on a shared machine are not normally distributed: most are close together, some
+//! are far too high. These do not affect the median. Its confidence interval depends on the
+//! order of the values only: for any distribution, the true median is between the values of
+//! rank `n/2 - 0.98 sqrt(n)` and `n/2 + 0.98 sqrt(n)` with a probability of 95 %.
 
 /// A median and its interval of 95 % confidence.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,7 +14,7 @@ pub(super) struct Figure {
 }
 
 impl Figure {
-    /// `None` without values.
+    /// Computes the figure of `values`; `None` if there are none.
     pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);

@@ -1,13 +1,14 @@
-//! What the programs take of a machine: memory, size, and time until the first packet.
+//! Memory, size, and time until the first packet of the programs.
 //!
-//! | figure | how it is measured |
+//! | figure | method |
 //! |---|---|
-//! | time to first packet | processor time of the daemon, all of the process, when its first request arrives; the median of [`STARTS`] starts. Without the loader's cache being warmed on purpose |
-//! | memory | resident set (`VmRSS`), shared pages of libraries included, once clients are synchronised |
+//! | time to first packet | processor time of the daemon process when its first request arrives; the median of [`STARTS`] starts, without warming up the loader's cache |
+//! | memory | resident set (`VmRSS`), including shared pages of libraries, once the clients are synchronised |
 //! | size | the program after `strip` |
-//! | build | time of `cargo build --release` of the programs in an empty directory, on request only: it takes minutes |
+//! | build | time of `cargo build --release` of the programs in an empty directory; on request only, as it takes minutes |
 //!
-//! All of it happens on the loopback interface with a virtual clock: no right is needed. Memory does not depend on the machine's load, and processor time hardly.
+//! Everything runs on the loopback interface with a virtual clock: no privilege is needed. Memory
+//! does not depend on the load of the machine, and processor time hardly does.
 
 #![expect(
     clippy::disallowed_methods,
@@ -25,20 +26,20 @@ use ntp_e2e::binaries::cargo;
 
 use super::build;
 use super::certificate::Certificate;
-use super::stage::{
-    PATIENCE, Row, Running, Stage, fetch, free_port_of, free_ports, free_tcp_port, run, source,
-    told,
+use super::process::{
+    Process, Programs, Row, TIMEOUT, exporter_address, fetch, free_ports, free_tcp_port, run,
+    source, to_text,
 };
 
-/// What to measure besides.
+/// Additional measurements.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Plan {
-    /// Also how long a release build takes, from nothing
+    /// Also measure a release build from scratch
     #[arg(long)]
     build: bool,
 }
 
-/// How often the daemon is started for its time to the first packet.
+/// Number of starts for the time to the first packet.
 const STARTS: usize = 9;
 /// Sources of the client.
 const SOURCES: usize = 4;
@@ -48,7 +49,7 @@ pub(super) fn bench(plan: &Plan) -> Result<(), String> {
     let ctl = build::binary("ntpd", "ntp-ctl")?;
     let exporter = build::binary("ntpd", "ntp-metrics-exporter")?;
     let files = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let stage = Stage {
+    let programs = Programs {
         files: files.path(),
         daemon: &daemon,
         ctl: &ctl,
@@ -62,13 +63,13 @@ pub(super) fn bench(plan: &Plan) -> Result<(), String> {
     let mut rows = vec![
         row(
             "ntp-daemon: processor time to first packet",
-            stage.time_to_first_packet()?,
+            programs.time_to_first_packet()?,
             50.0,
             "ms",
         ),
-        row("ntp-daemon: stripped", stage.stripped()?, 8.0, "MB"),
+        row("ntp-daemon: stripped", programs.stripped()?, 8.0, "MB"),
     ];
-    let memory = stage.memory(&exporter)?;
+    let memory = programs.memory(&exporter)?;
     rows.extend([
         row("client of four sources: memory", memory.client, 6.0, "MB"),
         row("server with NTS: memory", memory.server, 12.0, "MB"),
@@ -76,7 +77,7 @@ pub(super) fn bench(plan: &Plan) -> Result<(), String> {
     ]);
     if plan.build {
         rows.push(row(
-            "cargo build --release from nothing",
+            "cargo build --release from scratch",
             build_time()?,
             5.0,
             "min",
@@ -92,32 +93,32 @@ struct Memory {
     exporter: f64,
 }
 
-impl Stage<'_> {
-    /// In milliseconds.
+impl Programs<'_> {
+    /// Processor time to the first packet in milliseconds.
     fn time_to_first_packet(&self) -> Result<f64, String> {
-        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(told)?;
-        server.set_read_timeout(Some(PATIENCE)).map_err(told)?;
-        let address = server.local_addr().map_err(told)?;
+        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(to_text)?;
+        server.set_read_timeout(Some(TIMEOUT)).map_err(to_text)?;
+        let address = server.local_addr().map_err(to_text)?;
         let mut times = Vec::with_capacity(STARTS);
         for _ in 0..STARTS {
             let daemon = self.start("start", &source(address), "virtual")?;
             server
                 .recv_from(&mut [0; 512])
-                .map_err(|error| format!("no request came from the daemon: {error}"))?;
+                .map_err(|error| format!("the daemon sent no request: {error}"))?;
             times.push(daemon.processor_milliseconds()?);
         }
         times.sort_by(f64::total_cmp);
         Ok(times[STARTS / 2])
     }
 
-    /// In megabytes.
+    /// Size of the stripped daemon in megabytes.
     fn stripped(&self) -> Result<f64, String> {
         let stripped = self.files.join("stripped");
         run(Command::new("strip")
             .arg("-o")
             .arg(&stripped)
             .arg(self.daemon))?;
-        let length = fs::metadata(&stripped).map_err(told)?.len();
+        let length = fs::metadata(&stripped).map_err(to_text)?.len();
         Ok(length as f64 / 1e6)
     }
 
@@ -152,8 +153,8 @@ impl Stage<'_> {
                 .arg(&daemon.config)
                 .stdout(Stdio::null()))?;
         }
-        let exporter = Running::spawn(exporter, &client.config)?;
-        let page = free_port_of(&client.config)?;
+        let exporter = Process::spawn(exporter, &client.config)?;
+        let page = exporter_address(&client.config)?;
         for path in ["/", "/metrics", "/metrics"] {
             fetch(page, path)?;
         }
@@ -165,10 +166,10 @@ impl Stage<'_> {
     }
 }
 
-/// In minutes.
+/// Time of a release build in minutes.
 fn build_time() -> Result<f64, String> {
-    let place = tempfile::tempdir().map_err(told)?;
-    let begun = Instant::now();
+    let directory = tempfile::tempdir().map_err(to_text)?;
+    let start = Instant::now();
     run(cargo()
         .args([
             "build",
@@ -178,6 +179,6 @@ fn build_time() -> Result<f64, String> {
             "ntpd",
             "--target-dir",
         ])
-        .arg(place.path()))?;
-    Ok(begun.elapsed().as_secs_f64() / 60.0)
+        .arg(directory.path()))?;
+    Ok(start.elapsed().as_secs_f64() / 60.0)
 }

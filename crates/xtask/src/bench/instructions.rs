@@ -1,21 +1,23 @@
-//! How many instructions an answer takes, and whether that has changed.
+//! Number of instructions of a response, compared with a baseline.
 //!
 //! # Why instructions
-//! Times of this machine move by a tenth from one minute to the next; the number of instructions of pure code does not move
-//! at all. So a change of a few per cent can be seen, and held against a baseline that is kept with the source. What it
-//! cannot show is what the processor makes of them: memory that is not in the cache, branches that are guessed wrong.
+//! Times vary by a tenth from one minute to the next; the number of instructions of pure code is
+//! constant. Therefore a change of a few per cent is visible, and can be compared with a baseline
+//! that is kept with the source. Cache misses and mispredicted branches are not visible.
 //!
-//! # How
-//! The example `respond_cost` of `ntp-proto` answers each kind of request a thousand times under valgrind's callgrind, once while
-//! what happens inside of `respond` is counted, once inside of `Draft::seal`. Callgrind is run directly: harnesses for it need a
-//! helper program of the very version of a library that would have to be installed first, and give nothing here that two options of callgrind
-//! do not.
+//! # Method
+//! The example `respond_cost` of `ntp-proto` answers each kind of request a thousand times under
+//! valgrind's callgrind, once counting inside of `respond`, once inside of `Draft::seal`.
+//! Callgrind is run directly: harnesses for it need a helper program of exactly matching version
+//! to be installed, and offer nothing here beyond two options of callgrind.
 //!
-//! Valgrind knows the AES instructions but not those for SHA, nor the widest vectors: SHA-1 and SHA-256 are counted as programs without them.
+//! Valgrind supports the AES instructions but not those for SHA, nor the widest vectors: SHA-1
+//! and SHA-256 are counted as on processors without them.
 //!
 //! # Tolerance
-//! A kind may cost up to [`TOLERATED_PART`] and [`TOLERATED_COUNT`] instructions more than its baseline. Other compilers
-//! make other code; against a baseline made by another one nothing is judged, only told.
+//! A kind fails if it exceeds its baseline by more than both [`TOLERATED_PART`] and
+//! [`TOLERATED_COUNT`] instructions. Other compilers generate other code; a comparison with the
+//! baseline of another compiler never fails.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -28,10 +30,10 @@ use serde_json::{Value, json};
 
 use super::build;
 
-/// How to count.
+/// Options.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Plan {
-    /// Make the figures the new baseline
+    /// Write the figures as the new baseline
     #[arg(long)]
     write: bool,
 
@@ -40,16 +42,16 @@ pub(super) struct Plan {
     json: bool,
 }
 
-/// Requests of each kind that count.
+/// Counted requests of each kind.
 const ROUNDS: u64 = 1000;
-/// What a kind may cost more than its baseline: both.
+/// Tolerated increase over the baseline; both must be exceeded.
 const TOLERATED_PART: f64 = 0.02;
 const TOLERATED_COUNT: f64 = 5.0;
-/// The functions whose insides are counted: the example's own, which are never inlined. What they call may be.
+/// The counted functions of the example, which are never inlined.
 const RESPOND: &str = "respond_cost::decide*";
 const SEAL: &str = "respond_cost::seal*";
 
-/// What one kind of request takes.
+/// Instructions for one kind of request.
 #[derive(Clone, Debug, PartialEq)]
 struct Figure {
     kind: String,
@@ -81,7 +83,7 @@ pub(super) fn bench(plan: &Plan) -> Result<(), String> {
             .map_err(|error| format!("cannot write {}: {error}", path.display()));
     }
     let baseline = fs::read_to_string(&path)
-        .map_err(|error| format!("{}: {error} (--write makes it)", path.display()))?;
+        .map_err(|error| format!("{}: {error} (--write creates it)", path.display()))?;
     let baseline = Baseline::parse(&baseline)
         .map_err(|line| format!("{}: line {line} is damaged", path.display()))?;
     let same_compiler = baseline.rustc == rustc;
@@ -107,16 +109,17 @@ pub(super) fn bench(plan: &Plan) -> Result<(), String> {
     let worse = changes.iter().filter(|change| change.is_worse()).count();
     if worse > 0 && same_compiler {
         return Err(format!(
-            "{worse} kinds of requests cost more than the baseline allows; if they are worth it: --write"
+            "{worse} kinds of requests exceed the baseline; use --write to accept them"
         ));
     }
     if !same_compiler {
-        eprintln!("the baseline is of {}: nothing is judged", baseline.rustc);
+        eprintln!("the baseline is of {}: not compared", baseline.rustc);
     }
     Ok(())
 }
 
-/// Runs the example under callgrind. Returns instructions inside of `function` for one request, by kind.
+/// Runs the example under callgrind. Returns the instructions inside `function` for one request,
+/// by kind.
 fn count(program: &Path, function: &str) -> Result<Vec<(String, f64)>, String> {
     let files = tempfile::tempdir().map_err(|error| error.to_string())?;
     let dump = files.path().join("callgrind");
@@ -138,7 +141,7 @@ fn count(program: &Path, function: &str) -> Result<Vec<(String, f64)>, String> {
     }
     let kinds = String::from_utf8_lossy(&output.stdout);
     let kinds = kinds.lines().enumerate().map(|(index, kind)| {
-        // Parts are numbered from 1; each kind has its warming up first.
+        // Parts are numbered from 1; the warm-up of each kind comes first.
         let part = PathBuf::from(format!("{}.{}", dump.display(), 2 * index + 2));
         let text = fs::read_to_string(&part)
             .map_err(|error| format!("callgrind wrote no part for {kind}: {error}"))?;
@@ -148,7 +151,7 @@ fn count(program: &Path, function: &str) -> Result<Vec<(String, f64)>, String> {
     kinds.collect()
 }
 
-/// The sum of a part of callgrind's output.
+/// The total of a part of callgrind's output.
 fn total(part: &str) -> Option<u64> {
     let line = part.lines().find_map(|line| line.strip_prefix("totals: "));
     line?.trim().parse().ok()
@@ -166,7 +169,7 @@ fn version(program: &str, advice: &str) -> Result<String, String> {
 
 // ---- the baseline
 
-/// What was measured once, and by whose code.
+/// Earlier figures, and their compiler.
 #[derive(Clone, Debug, PartialEq)]
 struct Baseline {
     rustc: String,
@@ -191,7 +194,7 @@ impl Baseline {
         text
     }
 
-    /// The number of the line that makes no sense, if there is one.
+    /// Parses a baseline; the error is the number of the invalid line.
     fn parse(text: &str) -> Result<Self, usize> {
         let mut baseline = Self {
             rustc: String::new(),
@@ -220,11 +223,11 @@ impl Baseline {
     }
 }
 
-/// What a kind takes now and took then.
+/// Current and earlier figures of a kind.
 #[derive(Clone, Debug)]
 struct Change {
     now: Figure,
-    /// Both together.
+    /// Sum of both parts in the baseline.
     then: Option<f64>,
 }
 
@@ -295,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_baseline_is_read_as_it_was_written() {
+    fn a_baseline_is_parsed_as_it_was_written() {
         let baseline = Baseline {
             rustc: "rustc 1.95.0 (abc 2026-01-01)".into(),
             figures: vec![figure("plain", 382.0), figure("sha1", 3950.0)],

@@ -1,7 +1,9 @@
-//! What a key exchange costs the server (RFC 8915 section 4): connection, handshake, request and response.
+//! Cost of a key exchange for the server (RFC 8915 section 4): connection, handshake, request and
+//! response.
 //!
-//! The servers take turns, round after round, with a few dozen exchanges each time, which fit into less than a second. What is compared is
-//! the processor time of the server for one exchange; how many it makes in a second beside a generator on the other processor says as much about that.
+//! In each round, every server performs a few dozen exchanges, which take less than a second.
+//! The compared figure is the processor time of the server for one exchange; the rate beside a
+//! generator on the other processor would depend on that too.
 
 use std::fmt::Write as _;
 
@@ -11,7 +13,7 @@ use super::figures::Figure;
 use super::load::Generator;
 use super::subject::{Role, Subject};
 
-/// One server's exchanges.
+/// Exchanges of one server.
 #[derive(Debug)]
 pub(super) struct Cost {
     name: &'static str,
@@ -24,7 +26,7 @@ pub(super) struct Cost {
 /// Exchanges of one server in one round.
 const EXCHANGES: u32 = 48;
 
-/// Measures ours and the plain chronyd.
+/// Measures our server and chronyd without client log.
 pub(super) fn rounds(
     generator: &Generator<'_>,
     subjects: &[Subject],
@@ -32,9 +34,9 @@ pub(super) fn rounds(
 ) -> Result<Vec<Cost>, String> {
     let mut all = Vec::new();
     for role in [Role::Ours, Role::Peer] {
-        // Rests under load have nothing to do with it, so the first of ours is enough.
+        // Batching under load does not matter here, so the first of ours suffices.
         if let Some(subject) = subjects.iter().find(|subject| subject.role == role)
-            && let Some(place) = subject.key_exchange
+            && let Some(address) = subject.key_exchange
         {
             let cost = Cost {
                 name: subject.name,
@@ -42,23 +44,23 @@ pub(super) fn rounds(
                 role,
                 micros: Vec::new(),
             };
-            all.push((subject.id(), place, cost));
+            all.push((subject.id(), address, cost));
         }
     }
     for round in 1..=rounds {
         eprintln!("key exchanges, round {round} of {rounds}");
-        for (process, place, cost) in &mut all {
-            let outcome = generator.exchange_keys(*place, *process, EXCHANGES)?;
+        for (process, address, cost) in &mut all {
+            let outcome = generator.exchange_keys(*address, *process, EXCHANGES)?;
             let good = outcome.count("exchanges");
             let used = outcome.process_cpu().filter(|_| good > 0);
-            let used = used.ok_or_else(|| format!("{} gives out no keys", cost.name))?;
+            let used = used.ok_or_else(|| format!("{} does not exchange keys", cost.name))?;
             cost.micros.push(used * 1e6 / good as f64);
         }
     }
     Ok(all.into_iter().map(|(_, _, cost)| cost).collect())
 }
 
-/// What a server's exchanges cost, as a multiple of chronyd's of the same rounds.
+/// Cost relative to chronyd in the same rounds.
 fn to_peer(cost: &Cost, all: &[Cost]) -> Option<Figure> {
     let peer = all.iter().find(|other| other.role == Role::Peer)?;
     Figure::of(

@@ -1,4 +1,4 @@
-//! The load generators, as processes of their own with their own processor.
+//! The load generators, as processes on their own processor.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,50 +7,51 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::arena::{Arena, End, Urgency};
 use super::build;
+use super::namespaces::{End, Namespaces, Priority};
 
-/// The generator, where it runs.
+/// The load generators and where they run.
 #[derive(Debug)]
 pub(super) struct Generator<'a> {
-    arena: &'a Arena,
+    namespaces: &'a Namespaces,
     processor: u16,
-    urgency: Urgency,
+    priority: Priority,
     program: PathBuf,
     key_exchanges: PathBuf,
-    /// Whose certificate is believed, if there is to be NTS.
+    /// The trusted certificate, if NTS is used.
     authority: Option<PathBuf>,
 }
 
-/// What it reported.
+/// The report of a run.
 #[derive(Clone, Debug)]
 pub(super) struct Outcome(Value);
 
 impl<'a> Generator<'a> {
-    pub(super) fn new(arena: &'a Arena, processor: u16) -> Result<Self, String> {
+    pub(super) fn new(namespaces: &'a Namespaces, processor: u16) -> Result<Self, String> {
         Ok(Self {
-            arena,
+            namespaces,
             processor,
-            urgency: Urgency::First,
+            priority: Priority::RealTime,
             program: build::binary("test-binaries", "ntp-load")?,
             key_exchanges: build::binary("test-binaries", "nts-ke-load")?,
             authority: None,
         })
     }
 
-    /// It believes this certificate and no other, not even the system's: to read those takes longer than an exchange.
-    pub(super) fn believing(mut self, certificate: &Path) -> Self {
+    /// Sets the only trusted certificate. The system's certificates are not read, which would take
+    /// longer than an exchange.
+    pub(super) fn with_authority(mut self, certificate: &Path) -> Self {
         self.authority = Some(certificate.to_owned());
         self
     }
 
-    /// It lets others go first, and may run for minutes.
-    pub(super) fn patient(mut self) -> Self {
-        self.urgency = Urgency::InTurn;
+    /// Runs with normal priority, for runs of minutes.
+    pub(super) fn with_normal_priority(mut self) -> Self {
+        self.priority = Priority::Normal;
         self
     }
 
-    /// One run; `further` are options of `ntp-load`, the addresses to send from among them.
+    /// Runs `ntp-load`; `further` are more of its options, including the source addresses.
     pub(super) fn run(
         &self,
         target: SocketAddr,
@@ -68,7 +69,7 @@ impl<'a> Generator<'a> {
         })
     }
 
-    /// Exchanges keys `count` times, and watches what that costs the process.
+    /// Exchanges keys `count` times, and measures the processor time of the process.
     pub(super) fn exchange_keys(
         &self,
         target: SocketAddr,
@@ -88,9 +89,9 @@ impl<'a> Generator<'a> {
         program: &Path,
         arguments: impl FnOnce(&mut Command),
     ) -> Result<Outcome, String> {
-        let mut command = self
-            .arena
-            .command(End::Client, self.processor, self.urgency, program);
+        let mut command =
+            self.namespaces
+                .command(End::Client, self.processor, self.priority, program);
         arguments(&mut command);
         if let Some(authority) = &self.authority {
             command.env("SSL_CERT_FILE", authority);
@@ -102,17 +103,17 @@ impl<'a> Generator<'a> {
         let outcome = serde_json::from_slice(&output.stdout);
         outcome
             .map(Outcome)
-            .map_err(|error| format!("the load generator did not report: {error}"))
+            .map_err(|error| format!("the load generator printed no report: {error}"))
     }
 }
 
 impl Outcome {
-    /// A figure of the report, zero if there is none.
+    /// Returns a count of the report, zero if it is absent.
     pub(super) fn count(&self, name: &str) -> u64 {
         self.0[name].as_u64().unwrap_or(0)
     }
 
-    /// Seconds of processor time of the process that was watched.
+    /// Processor time of the measured process in seconds.
     pub(super) fn process_cpu(&self) -> Option<f64> {
         self.0["process_cpu_seconds"].as_f64()
     }
@@ -127,7 +128,7 @@ impl Outcome {
             .unwrap_or(f64::NAN)
     }
 
-    /// Whether it was the generator that could not go on.
+    /// Whether the generator could not keep up.
     pub(super) fn is_spoiled(&self) -> bool {
         self.0["spoiled"]
             .as_array()

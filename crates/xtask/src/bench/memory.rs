@@ -1,9 +1,10 @@
-//! Memory of the real daemon before and after 16 million clients.
+//! Memory of the daemon before and after 16 million clients.
 //!
-//! A server that kept something for each client would be easy to fill: source addresses are forged at will. Ours keeps tables of
-//! a configured size, taken when it starts. Here both are in use, the rate limit's and that of interleaved mode. First some thousand clients in interleaved
-//! mode come until the tables' pages have all been touched, then as many addresses as asked for, each once, over IPv4 and over IPv6, where each is in a
-//! /64 of its own. An address counts when it was answered.
+//! State per client would be easy to exhaust, as source addresses can be forged. The server has
+//! tables of configured size, allocated at start-up. Here both are in use, that of the rate limit
+//! and that of interleaved mode. First some thousand clients in interleaved mode send requests
+//! until all pages of the tables are touched, then the given number of addresses send one request
+//! each, over IPv4 and over IPv6, where each is in a /64 of its own. Only answered requests count.
 //!
 //! The resident set must not grow by more than [`SLACK`] between the two.
 
@@ -13,19 +14,19 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::arena::{Arena, CLIENTS, MILLIONS, MILLIONS_V6, SERVER, SERVER_V6, Urgency};
 use super::load::Generator;
+use super::namespaces::{CLIENTS, MILLIONS, MILLIONS_V6, Namespaces, Priority, SERVER, SERVER_V6};
 use super::server::await_answers;
-use super::subject::{Stage, Subject};
+use super::subject::{Launcher, Subject};
 
-/// How to flood.
+/// Options.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Plan {
     /// Distinct addresses of each family
     #[arg(long, value_name = "NUMBER", default_value_t = 1 << 24, value_parser = clap::value_parser!(u32).range(1000..=1 << 24))]
     clients: u32,
 
-    /// Requests in a second
+    /// Requests per second
     #[arg(long, value_name = "NUMBER", default_value_t = 100_000)]
     rate: u32,
 
@@ -42,34 +43,34 @@ pub(super) struct Plan {
     json: bool,
 }
 
-/// What the daemon may grow by, in kilobytes: pages of stacks and of the main thread's buffers.
+/// Tolerated growth in kilobytes: pages of stacks and of buffers of the main thread.
 const SLACK: u64 = 256;
 /// The tables: 1 MB of buckets, 1.5 MB of pairs.
 const TABLES: &str = "rate-limiting-cache-size = 65536\nrate-limiting-cutoff-ms = 1\n\
                       interleaved-cache-size = 65536\n";
-/// What fills them beforehand: every bucket and pair several times over.
+/// Load that fills them first: every bucket and pair several times.
 const FILLING_SECONDS: u64 = 12;
 const FILLING_RATE: f64 = 30_000.0;
 
 pub(super) fn bench(plan: &Plan) -> Result<(), String> {
     let files = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let arena = Arena::new()?;
-    let mut stage = Stage {
-        arena: &arena,
+    let namespaces = Namespaces::new()?;
+    let mut launcher = Launcher {
+        namespaces: &namespaces,
         processor: plan.server_processor,
         files: files.path(),
-        urgency: Urgency::InTurn,
+        priority: Priority::Normal,
         host: SERVER.into(),
         port: 12_300,
     };
-    let generator = Generator::new(&arena, plan.load_processor)?.patient();
+    let generator = Generator::new(&namespaces, plan.load_processor)?.with_normal_priority();
     let mut rows = Vec::new();
     for (family, host, filling, clients) in [
         ("IPv4", SERVER.into(), CLIENTS, MILLIONS),
         ("IPv6", SERVER_V6.into(), MILLIONS_V6, MILLIONS_V6),
     ] {
-        stage.host = host;
-        let mut daemon = stage.daemon("ntp-daemon", "", TABLES)?;
+        launcher.host = host;
+        let mut daemon = launcher.daemon("ntp-daemon", "", TABLES)?;
         await_answers(&generator, &mut daemon)?;
         eprintln!("{family}: filling the tables");
         let options = ["--interleaved", "--clients", "65536", "--from", filling];
@@ -111,7 +112,7 @@ pub(super) fn bench(plan: &Plan) -> Result<(), String> {
     }
 }
 
-/// What one family's clients have left behind.
+/// Memory before and after the clients of an address family.
 struct Row {
     family: &'static str,
     /// Resident kilobytes.
@@ -147,5 +148,5 @@ fn resident(daemon: &Subject) -> Result<u64, String> {
     let status = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    number.ok_or_else(|| format!("{path} tells no resident set"))
+    number.ok_or_else(|| format!("{path} has no resident set"))
 }

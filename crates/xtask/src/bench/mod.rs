@@ -1,41 +1,48 @@
-//! `cargo xtask bench`: what an answer costs, here and elsewhere.
+//! `cargo xtask bench`: benchmarks, in comparison with chronyd and a minimal server.
 //!
-//! | command | what it measures |
+//! | command | measures |
 //! |---|---|
-//! | `server` | processor time for each answered request and each key exchange, beside chronyd and the least there can be |
-//! | `instructions` | instructions of the pure part, for each kind of request (see `instructions.rs`) |
-//! | `footprint` | memory, size, time until the first packet, and time of a build, beside their limits (see `footprint.rs`) |
-//! | `readers` | how long a daemon with a thousand sources takes to be read, with and without a crowd that says nothing (see `readers.rs`) |
-//! | `memory` | that millions of clients leave no trace in memory (see `memory.rs`) |
+//! | `server` | processor time of each answered request and each key exchange, compared with chronyd and a minimal server |
+//! | `instructions` | instructions of the I/O-free part, for each kind of request (see `instructions.rs`) |
+//! | `footprint` | memory, size, time until the first packet, and build time, compared with their limits (see `footprint.rs`) |
+//! | `readers` | time to read the state of a daemon with a thousand sources, with and without idle clients (see `readers.rs`) |
+//! | `memory` | memory of the daemon before and after millions of clients (see `memory.rs`) |
 //!
-//! # The set-up
-//! Two network namespaces joined by a pair of virtual interfaces; the load generator pinned to one processor, all servers to another.
-//! The servers run all the time, each at a port of its own, and are asked in turn, for half a second each; those that are not asked sleep.
-//! Round after round, in another order each time: absolute times of a machine mean little and its moods change by the second; what counts
-//! is the ratio of two measurements of the same round, and of these ratios the median over the rounds (see `figures.rs`).
+//! # Set-up
+//! Two network namespaces are connected by a pair of virtual interfaces; the load generator is
+//! pinned to one processor, all servers to another. The servers run all the time, each on its own
+//! port, and receive requests in turn, for half a second each; the others sleep. The order differs
+//! in each round. Absolute times vary from second to second; the result is therefore the ratio of
+//! two measurements of the same round, and of these ratios the median over the rounds (see
+//! `figures.rs`).
 //!
-//! Generator and servers run with real-time priority, ahead of everything else on the machine. That is what makes the figures
-//! steady on a busy machine; it is also why a measurement must be shorter than a second, after which the kernel gives others a turn.
-//! A measurement in which the generator was late all the same counts as spoiled: it is repeated, and left out of the figures.
+//! Generator and servers run with real-time priority, ahead of everything else on the machine.
+//! This makes the figures steady on a busy machine, and limits a measurement to less than a
+//! second, after which the kernel schedules other processes. A measurement in which the generator
+//! was late nevertheless is spoiled: it is repeated, and left out of the figures.
 //!
-//! # The floor
-//! `echo-floor` does what no server can do without: receive with a timestamp and a destination address, send back. It is run
-//! in two ways, with batches and one by one, and the cheaper one is the floor.
+//! # Floor
+//! `echo-floor` does the minimum of any server: it receives with a timestamp and a destination
+//! address, and sends back. It is run in two modes, with batches and one by one; the cheaper one
+//! is the floor.
 //!
-//! Our own server is measured twice: as it is, and without the rests that it takes under load (`rest-under-load`), which is how the
-//! others work. chronyd has its client log switched off but for interleaved mode, which needs it.
+//! Our own server is measured twice: with defaults, and without batching (`batching-under-load`),
+//! as the others work. chronyd's client log is switched off except for interleaved mode, which
+//! needs it.
 //!
 //! # NTS
-//! Both give out keys with the same certificate, and chronyd does so in its main process, so that all its costs are in one. Requests with
-//! AES-128-GCM-SIV are for servers that have it; Debian's chronyd has not. A key exchange is measured for itself, TCP and TLS
-//! included: as processor time of the server, whose inverse is the number of exchanges that one processor makes in a second.
+//! All servers use the same certificate, and chronyd exchanges keys in its main process, so that
+//! all its costs are in one process. Requests with AES-128-GCM-SIV are for servers that support
+//! it, which Debian's chronyd does not. A key exchange is measured separately, including TCP and
+//! TLS: as processor time of the server, whose inverse is the number of exchanges per second of
+//! one processor.
 //!
-//! # What is measured
-//! Processor time of the server process, all threads, user and system, over answered requests, from the first of them on: the key
-//! exchanges before a run with NTS do not count. It includes the kernel's work on
-//! the way out, and with virtual interfaces even the delivery to the generator's socket. The way in is on the generator's account.
+//! # Measured quantity
+//! Processor time of the server process (all threads, user and system) per answered request, from
+//! the first answer on: key exchanges before a run with NTS do not count. It includes the kernel's
+//! send path, and with virtual interfaces even the delivery to the generator's socket. The receive
+//! path is accounted to the generator.
 
-mod arena;
 mod build;
 mod certificate;
 mod figures;
@@ -44,28 +51,29 @@ mod instructions;
 mod key_exchange;
 mod load;
 mod memory;
+mod namespaces;
+mod process;
 mod readers;
 mod report;
 mod server;
-mod stage;
 mod subject;
 
 use clap::{Args, Subcommand};
 
-/// What to measure.
+/// Arguments.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
-    what: What,
+    benchmark: Benchmark,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
-    /// Processor time for each answered request and key exchange: ours, chronyd's, and the least there can be. Needs root.
+enum Benchmark {
+    /// Processor time of each answered request and key exchange, compared with chronyd and a minimal server. Needs root.
     Server(server::Plan),
-    /// Instructions for each kind of request, against the baseline that is kept. Needs valgrind.
+    /// Instructions for each kind of request, compared with the baseline. Needs valgrind.
     Instructions(instructions::Plan),
-    /// Memory, size and time to the first packet of the programs, beside their limits.
+    /// Memory, size and time to the first packet of the programs, compared with their limits.
     Footprint(footprint::Plan),
     /// Time to read the state of a daemon with a thousand sources.
     Readers,
@@ -73,13 +81,13 @@ enum What {
     Memory(memory::Plan),
 }
 
-/// Carries out a benchmark.
+/// Runs a benchmark.
 pub(crate) fn bench(arguments: &Arguments) -> Result<(), String> {
-    match &arguments.what {
-        What::Server(plan) => server::bench(plan),
-        What::Instructions(plan) => instructions::bench(plan),
-        What::Footprint(plan) => footprint::bench(plan),
-        What::Readers => readers::bench(),
-        What::Memory(plan) => memory::bench(plan),
+    match &arguments.benchmark {
+        Benchmark::Server(plan) => server::bench(plan),
+        Benchmark::Instructions(plan) => instructions::bench(plan),
+        Benchmark::Footprint(plan) => footprint::bench(plan),
+        Benchmark::Readers => readers::bench(),
+        Benchmark::Memory(plan) => memory::bench(plan),
     }
 }

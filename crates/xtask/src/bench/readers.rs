@@ -1,9 +1,10 @@
-//! How long it takes to read the state of a daemon with a thousand sources.
+//! Time to read the state of a daemon with a thousand sources.
 //!
-//! Each way in is tried [`READS`] times; the median counts, and the worst is shown. First with nobody else there, then while
-//! [`SILENT`] others have opened each socket and say nothing: whoever waits must not make others wait.
+//! Each interface is used [`READS`] times; the median counts, and the maximum is shown. First
+//! without other clients, then while [`IDLE`] clients have each socket open without sending a
+//! request: idle clients must not delay others.
 //!
-//! The sources are addresses of the loopback interface, all of them one server's.
+//! The sources are addresses of the loopback interface, all served by one server.
 
 #![expect(
     clippy::disallowed_methods,
@@ -21,19 +22,21 @@ use ntp_control_api::control::methods::{GetStatus, NoInput};
 use ntp_control_api::observation::fetch as observe;
 
 use super::build;
-use super::stage::{PATIENCE, Row, Running, Stage, fetch, free_port_of, free_ports, source};
+use super::process::{
+    Process, Programs, Row, TIMEOUT, exporter_address, fetch, free_ports, source,
+};
 
-/// Sources of the daemon.
+/// Sources in each network.
 const SOURCES: u8 = 250;
-/// Networks of so many.
+/// Networks.
 const NETWORKS: u8 = 4;
-/// Clients that open a socket and say nothing.
-const SILENT: usize = 200;
-/// Requests of a burst at the start.
+/// Clients that open a socket and send nothing.
+const IDLE: usize = 200;
+/// Requests of the initial burst.
 const BURST: u64 = 8;
-/// How often each way in is tried.
+/// Reads over each interface.
 const READS: usize = 50;
-/// What reading may take, in milliseconds.
+/// Limit in milliseconds.
 const LIMIT: f64 = 20.0;
 
 pub(super) fn bench() -> Result<(), String> {
@@ -41,7 +44,7 @@ pub(super) fn bench() -> Result<(), String> {
     let ctl = build::binary("ntpd", "ntp-ctl")?;
     let exporter = build::binary("ntpd", "ntp-metrics-exporter")?;
     let files = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let stage = Stage {
+    let programs = Programs {
         files: files.path(),
         daemon: &daemon,
         ctl: &ctl,
@@ -49,24 +52,24 @@ pub(super) fn bench() -> Result<(), String> {
     let port = free_ports(1)?[0];
     let serving =
         format!("[[server]]\nlisten = \"0.0.0.0:{port}\"\n[synchronization]\nlocal-stratum = 1\n");
-    let _server = stage.start("server", &serving, "none")?;
+    let _server = programs.start("server", &serving, "none")?;
     let mut sources = String::new();
     for network in 1..=NETWORKS {
         for host in 1..=SOURCES {
             let _ = sources.write_str(&source(([127, 1, network, host], port).into()));
         }
     }
-    let daemon = stage.start("daemon", &sources, "virtual")?;
-    let place = files.path().join("daemon");
+    let daemon = programs.start("daemon", &sources, "virtual")?;
+    let directory = files.path().join("daemon");
     let reader = Reader {
-        control: place.join("control"),
-        observation: place.join("observe"),
+        control: directory.join("control"),
+        observation: directory.join("observe"),
         ctl: &ctl,
         config: &daemon.config,
     };
     reader.wait_for_all(usize::from(SOURCES) * usize::from(NETWORKS))?;
-    let exporter = Running::spawn(&exporter, &daemon.config)?;
-    let page = free_port_of(&daemon.config)?;
+    let exporter = Process::spawn(&exporter, &daemon.config)?;
+    let page = exporter_address(&daemon.config)?;
     fetch(page, "/metrics")?;
 
     let mut rows = Vec::new();
@@ -80,20 +83,20 @@ pub(super) fn bench() -> Result<(), String> {
     )?;
     let scrape = Series::of(|| fetch(page, "/metrics"))?;
     rows.push(scrape.row("alone: a scrape through the exporter"));
-    let crowd: Result<Vec<_>, _> = [&reader.control, &reader.observation]
+    let idle: Result<Vec<_>, _> = [&reader.control, &reader.observation]
         .into_iter()
-        .flat_map(|path| (0..SILENT).map(move |_| UnixStream::connect(path)))
+        .flat_map(|path| (0..IDLE).map(move |_| UnixStream::connect(path)))
         .collect();
-    let crowd = crowd.map_err(|error| format!("the crowd was not let in: {error}"))?;
+    let idle = idle.map_err(|error| format!("idle clients cannot connect: {error}"))?;
     reader.measure(
         &mut rows,
         [
-            "in a crowd: GetStatus",
-            "in a crowd: observation socket",
-            "in a crowd: `ntp-ctl status`, the whole program",
+            "with idle clients: GetStatus",
+            "with idle clients: observation socket",
+            "with idle clients: `ntp-ctl status`, the whole program",
         ],
     )?;
-    drop(crowd);
+    drop(idle);
     rows.push(Row {
         what: "metrics exporter: memory",
         measured: exporter.resident_megabytes()?,
@@ -108,7 +111,7 @@ pub(super) fn bench() -> Result<(), String> {
     Row::print(&rows)
 }
 
-/// Whoever reads.
+/// Client of all interfaces.
 struct Reader<'a> {
     control: PathBuf,
     observation: PathBuf,
@@ -117,27 +120,28 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Waits until all sources have been measured, and their bursts at the start are over.
+    /// Waits until all sources have been measured and their initial bursts are over.
     fn wait_for_all(&self, sources: usize) -> Result<(), String> {
-        let begun = Instant::now();
+        let start = Instant::now();
         loop {
-            let measured = self.ask().ok();
+            let measured = self.query().ok();
             if measured.is_some_and(|measured| measured == sources) {
                 return Ok(());
             }
-            if begun.elapsed() > PATIENCE {
+            if start.elapsed() > TIMEOUT {
                 return Err(format!(
-                    "of {sources} sources, {measured:?} are done with their bursts"
+                    "{measured:?} of {sources} sources have finished their initial bursts"
                 ));
             }
             std::thread::sleep(Duration::from_millis(200));
         }
     }
 
-    /// By the control socket, over a new connection; the number of sources that have been measured for long enough.
-    fn ask(&self) -> Result<usize, String> {
+    /// Queries the control socket over a new connection. Returns the number of sources whose
+    /// initial burst is over.
+    fn query(&self) -> Result<usize, String> {
         let mut client =
-            Client::connect(&self.control, PATIENCE).map_err(|error| error.to_string())?;
+            Client::connect(&self.control, TIMEOUT).map_err(|error| error.to_string())?;
         let reply = client
             .call::<GetStatus>(&NoInput {})
             .map_err(|error| error.to_string())?;
@@ -147,9 +151,9 @@ impl Reader<'_> {
     }
 
     fn measure(&self, rows: &mut Vec<Row>, names: [&'static str; 3]) -> Result<(), String> {
-        let asked = Series::of(|| self.ask().map(drop))?;
+        let queried = Series::of(|| self.query().map(drop))?;
         let observed = Series::of(|| {
-            let state = observe(&self.observation, PATIENCE);
+            let state = observe(&self.observation, TIMEOUT);
             state.map(drop).map_err(|error| error.to_string())
         })?;
         let run = Series::of(|| {
@@ -161,29 +165,29 @@ impl Reader<'_> {
                 other => Err(format!("ntp-ctl status: {other:?}")),
             }
         })?;
-        let series = [asked, observed, run];
+        let series = [queried, observed, run];
         rows.extend(series.iter().zip(names).map(|(it, name)| it.row(name)));
         Ok(())
     }
 }
 
-/// How long something took, time after time, in milliseconds.
+/// Durations in milliseconds, sorted.
 struct Series(Vec<f64>);
 
 impl Series {
     fn of(mut work: impl FnMut() -> Result<(), String>) -> Result<Self, String> {
         let mut times = Vec::with_capacity(READS);
         for _ in 0..READS {
-            let begun = Instant::now();
+            let start = Instant::now();
             work()?;
-            times.push(begun.elapsed().as_secs_f64() * 1e3);
+            times.push(start.elapsed().as_secs_f64() * 1e3);
         }
         times.sort_by(f64::total_cmp);
         Ok(Self(times))
     }
 
     fn row(&self, what: &'static str) -> Row {
-        println!("{what}: {:.1} ms at worst", self.0[READS - 1]);
+        println!("{what}: {:.1} ms at most", self.0[READS - 1]);
         Row {
             what,
             measured: self.0[READS / 2],

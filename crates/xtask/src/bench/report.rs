@@ -1,4 +1,4 @@
-//! What the rounds have shown, as a table and as JSON.
+//! Results of the rounds, as a table and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,26 +14,26 @@ use super::subject::{Role, Subject};
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub(super) round: u16,
-    /// Processor time of the server for each answered request.
+    /// Processor time of the server per answered request.
     pub(super) micros: f64,
     pub(super) latency_us: f64,
     pub(super) latency_99_us: f64,
     pub(super) loss: f64,
-    /// The generator was late.
+    /// Whether the generator was late.
     pub(super) spoiled: bool,
 }
 
-/// Samples by rate, kind and place of the subject.
+/// Samples by rate, kind and index of the server.
 pub(super) type Samples = BTreeMap<(u32, Kind, usize), Vec<Sample>>;
 
-/// The highest rate that a server held.
+/// Maximum rate of a server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peak {
     pub(super) rate: u32,
     pub(super) limited_by_generator: bool,
 }
 
-/// Everything about one server, one kind and one rate. Spoiled measurements are in `spoiled` only.
+/// Results of one server, kind and rate. Spoiled measurements are in `spoiled` only.
 struct Row<'a> {
     subject: &'a Subject,
     cost: Option<Figure>,
@@ -44,7 +44,7 @@ struct Row<'a> {
     latency_99_us: f64,
     loss: f64,
     good: usize,
-    /// How many were spoiled, and what they would have said.
+    /// Number of spoiled measurements, and their cost.
     spoiled: usize,
     spoiled_cost: Option<Figure>,
 }
@@ -57,7 +57,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     Figure::of(values).map_or(f64::NAN, |figure| figure.median)
 }
 
-/// What two servers' costs of the same rounds have as their ratio.
+/// Ratio of the costs of two servers in the same rounds.
 fn ratio(samples: &[Sample], others: &[Sample]) -> Option<Figure> {
     Figure::of(good(samples).filter_map(|sample| {
         let other = good(others).find(|other| other.round == sample.round)?;
@@ -79,7 +79,7 @@ fn row<'a>(
             .filter_map(move |(index, _)| samples.get(&(rate, kind, index)))
     };
     let cost = |samples: &[Sample]| median(good(samples).map(|sample| sample.micros));
-    // The cheaper of the two ways to echo.
+    // The cheaper one of the two echo modes.
     let floor = of(Kind::Plain, Role::Echo).min_by(|a, b| cost(a).total_cmp(&cost(b)));
     let peer = match kind {
         Kind::Interleaved => Role::PeerWithLog,
@@ -114,7 +114,7 @@ pub(super) fn table(
     peaks: &[Peak],
 ) -> String {
     let mut text = format!(
-        "{}, {} rounds of {:.1} s; medians, with the interval of 95 % confidence behind ratios\n",
+        "{}, {} rounds of {:.1} s; medians, with the 95 % confidence intervals after ratios\n",
         machine(),
         plan.rounds,
         plan.duration.as_secs_f64()
@@ -124,7 +124,7 @@ pub(super) fn table(
         if last.replace((rate, kind)) != Some((rate, kind)) {
             let _ = writeln!(
                 text,
-                "\n{rate} {} requests a second\n{:<26} {:>8} {:>18} {:>18} {:>18} {:>13} {:>8}  rounds",
+                "\n{rate} {} requests per second\n{:<26} {:>8} {:>18} {:>18} {:>18} {:>13} {:>8}  rounds",
                 kind.name(),
                 "server",
                 "us/req",
@@ -142,16 +142,20 @@ pub(super) fn table(
     if !peaks.is_empty() {
         let _ = writeln!(
             text,
-            "\nhighest rate of plain requests with under 0.1 % lost"
+            "\nmaximum rate of plain requests with less than 0.1 % lost"
         );
     }
     for (subject, peak) in subjects.iter().zip(peaks) {
         let mark = if peak.limited_by_generator {
-            "  or more: the generator was the limit"
+            "  or more: limited by the generator"
         } else {
             ""
         };
-        let _ = writeln!(text, "{:<26} {:>8} a second{mark}", subject.name, peak.rate);
+        let _ = writeln!(
+            text,
+            "{:<26} {:>8} per second{mark}",
+            subject.name, peak.rate
+        );
     }
     text
 }

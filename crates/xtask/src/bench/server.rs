@@ -1,21 +1,21 @@
-//! The rounds: everybody is asked everything, in turn.
+//! Measurement of all servers with all kinds of requests, in rounds.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::arena::{Arena, CLIENTS, SERVER, Urgency};
 use super::certificate::CHAIN;
 use super::key_exchange;
 use super::load::Generator;
+use super::namespaces::{CLIENTS, Namespaces, Priority, SERVER};
 use super::report::{self, Peak, Sample, Samples};
-use super::subject::{KEYS, Role, Stage, Subject};
+use super::subject::{KEYS, Launcher, Role, Subject};
 
-/// How to measure.
+/// Options.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Plan {
-    /// Requests in a second; may be repeated
+    /// Requests per second; may be repeated
     #[arg(long = "rate", value_name = "NUMBER", default_values_t = [20_000, 50_000])]
     pub(super) rates: Vec<u32>,
 
@@ -27,7 +27,7 @@ pub(super) struct Plan {
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = duration)]
     pub(super) duration: Duration,
 
-    /// Also look for the highest rate with less than a thousandth lost
+    /// Also search for the maximum rate with less than 0.1 % lost
     #[arg(long)]
     peak: bool,
 
@@ -48,7 +48,7 @@ pub(super) struct Plan {
     json: bool,
 }
 
-/// What is asked for.
+/// Kind of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Plain,
@@ -80,7 +80,7 @@ impl Kind {
         }
     }
 
-    /// Whether it is asked of servers of this role.
+    /// Whether servers of this role support it.
     const fn is_for(self, role: Role) -> bool {
         match role {
             Role::Ours => true,
@@ -91,16 +91,16 @@ impl Kind {
     }
 }
 
-/// How often a measurement is repeated that was spoiled.
+/// Maximum number of repetitions of a spoiled measurement.
 const REPETITIONS: usize = 2;
-/// Part of the requests that may be lost at the peak.
+/// Tolerated loss at the maximum rate.
 const PEAK_LOSS: f64 = 0.001;
-/// Where the search for the peak begins, how often it doubles at most, and how fine it is then.
+/// First rate of the search for the maximum, and maximum number of its steps.
 const PEAK_START: u32 = 50_000;
 const PEAK_STEPS: u32 = 8;
-/// Clients in interleaved mode: what chronyd's client log has room for, so that none is forgotten.
+/// Clients in interleaved mode: as many as fit into chronyd's client log.
 const INTERLEAVED_CLIENTS: u32 = 512;
-/// How often a server is asked whether it answers yet.
+/// Attempts to get an answer of a started server.
 const ATTEMPTS: usize = 50;
 
 struct Bench<'a> {
@@ -111,20 +111,20 @@ struct Bench<'a> {
 
 pub(super) fn bench(plan: &Plan) -> Result<(), String> {
     let files = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let arena = Arena::new()?;
-    let mut stage = Stage {
-        arena: &arena,
+    let namespaces = Namespaces::new()?;
+    let mut launcher = Launcher {
+        namespaces: &namespaces,
         processor: plan.server_processor,
         files: files.path(),
-        urgency: Urgency::First,
+        priority: Priority::RealTime,
         host: SERVER.into(),
         port: 12_300,
     };
-    let mut subjects = stage.everybody(plan.chronyd.as_deref())?;
+    let mut subjects = launcher.start_all(plan.chronyd.as_deref())?;
     let bench = Bench {
         plan,
-        generator: Generator::new(&arena, plan.load_processor)?
-            .believing(&files.path().join(CHAIN)),
+        generator: Generator::new(&namespaces, plan.load_processor)?
+            .with_authority(&files.path().join(CHAIN)),
         keys: files.path().join(KEYS).display().to_string(),
     };
     for subject in &mut subjects {
@@ -156,7 +156,7 @@ pub(super) fn await_answers(
 ) -> Result<(), String> {
     for _ in 0..ATTEMPTS {
         if subject.has_ended() {
-            return Err(format!("{} did not stay alive", subject.name));
+            return Err(format!("{} exited", subject.name));
         }
         let outcome = generator.run(subject.address, 10.0, Duration::from_millis(100), &[])?;
         if outcome.count("answered") > 0 {
@@ -171,15 +171,15 @@ impl Bench<'_> {
         let mut everything = Vec::new();
         for rate in &self.plan.rates {
             for kind in Kind::ALL {
-                let able = subjects.iter().enumerate();
-                let able = able.filter(|(_, subject)| kind.is_for(subject.role));
-                everything.extend(able.map(|(index, _)| (index, kind, *rate)));
+                let supported = subjects.iter().enumerate();
+                let supported = supported.filter(|(_, subject)| kind.is_for(subject.role));
+                everything.extend(supported.map(|(index, _)| (index, kind, *rate)));
             }
         }
         let mut samples = Samples::new();
         for round in 1..=self.plan.rounds {
             eprintln!("round {round} of {}", self.plan.rounds);
-            // What comes before a measurement may leave its mark on it, so it is something else each time.
+            // The previous measurement may affect the next one, so the order varies.
             let start = usize::from(round) * 7 % everything.len();
             everything.rotate_left(start);
             if round % 2 == 0 {
@@ -217,10 +217,11 @@ impl Bench<'_> {
                 options.extend(["--interleaved".to_owned(), "--clients".to_owned(), clients]);
             }
             Kind::Siv | Kind::GcmSiv => {
-                let place = subject.key_exchange.map(|place| place.to_string());
-                let place = place.ok_or_else(|| format!("{} gives out no keys", subject.name))?;
+                let address = subject.key_exchange.map(|address| address.to_string());
+                let address =
+                    address.ok_or_else(|| format!("{} does not exchange keys", subject.name))?;
                 let number = if kind == Kind::Siv { "15" } else { "30" };
-                options.extend(["--nts", &place, "--aead", number].map(str::to_owned));
+                options.extend(["--nts", &address, "--aead", number].map(str::to_owned));
             }
         }
         options.extend(["--process".to_owned(), subject.id().to_string()]);
@@ -254,15 +255,15 @@ impl Bench<'_> {
         })
     }
 
-    /// The highest rate at which a server loses less than [`PEAK_LOSS`], within a sixteenth; and whether it was the
-    /// generator that could not go on.
+    /// Finds the maximum rate at which a server loses less than [`PEAK_LOSS`], to a sixteenth, and
+    /// whether the generator was the limit.
     fn peak(&self, subject: &mut Subject) -> Result<Peak, String> {
         let (mut good, mut bad) = (0, None);
         let mut rate = PEAK_START;
         let mut limited_by_generator = false;
         for _ in 0..PEAK_STEPS {
-            eprintln!("peak, {rate} a second: {}", subject.name);
-            // One disturbance is no verdict: it counts what a server can do.
+            eprintln!("maximum, {rate} per second: {}", subject.name);
+            // The best of several attempts counts, against disturbances.
             let mut best = self.measure(subject, Kind::Plain, rate, 0)?;
             for _ in 0..REPETITIONS {
                 if best.loss >= PEAK_LOSS {

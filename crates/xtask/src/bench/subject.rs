@@ -1,4 +1,4 @@
-//! Who is measured, and how each is started.
+//! The servers under test, and how each is started.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -6,32 +6,32 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::arena::{Arena, End, Urgency};
 use super::build;
 use super::certificate::Certificate;
+use super::namespaces::{End, Namespaces, Priority};
 use ntp_e2e::binaries::workspace_root;
 
-/// A server under test, which runs; it ends when dropped.
+/// A running server under test; killed when dropped.
 #[derive(Debug)]
 pub(super) struct Subject {
     pub(super) name: &'static str,
     pub(super) role: Role,
     pub(super) version: String,
     pub(super) address: SocketAddr,
-    /// Where it gives out keys for NTS, if it does.
+    /// Address of its key exchange server, if it has one.
     pub(super) key_exchange: Option<SocketAddr>,
     process: Child,
 }
 
-/// What a subject is to the others.
+/// Role of a server in the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Ours,
     /// chronyd without its client log.
     Peer,
-    /// chronyd with its client log, without which it speaks no interleaved mode.
+    /// chronyd with its client log, which it needs for interleaved mode.
     PeerWithLog,
-    /// One of the two ways to echo.
+    /// One of the two echo modes.
     Echo,
 }
 
@@ -39,39 +39,39 @@ pub(super) enum Role {
 pub(super) const KEYS: &str = "keys";
 const KEY: &str = "1 AES128 HEX:000102030405060708090a0b0c0d0e0f\n";
 
-/// Starts everybody.
+/// Starts the servers.
 #[derive(Debug)]
-pub(super) struct Stage<'a> {
-    pub(super) arena: &'a Arena,
+pub(super) struct Launcher<'a> {
+    pub(super) namespaces: &'a Namespaces,
     pub(super) processor: u16,
     /// For configurations.
     pub(super) files: &'a Path,
-    /// Before whom the servers run.
-    pub(super) urgency: Urgency,
-    /// Where they listen, and the port before that of the next one.
+    /// Scheduling priority of the servers.
+    pub(super) priority: Priority,
+    /// Address of the servers, and the port before that of the next one.
     pub(super) host: IpAddr,
     pub(super) port: u16,
 }
 
-impl Stage<'_> {
-    /// Builds what is ours, finds what is not, and starts all of it.
-    pub(super) fn everybody(&mut self, chronyd: Option<&Path>) -> Result<Vec<Subject>, String> {
+impl Launcher<'_> {
+    /// Builds our servers, finds the others, and starts all of them.
+    pub(super) fn start_all(&mut self, chronyd: Option<&Path>) -> Result<Vec<Subject>, String> {
         let keys = self.file(KEYS, KEY)?;
         let restricted = fs::Permissions::from_mode(0o600);
         fs::set_permissions(&keys, restricted).map_err(|error| format!("{keys}: {error}"))?;
         let Certificate { chain, key } = Certificate::new(self.files, self.host)?;
         let (chain, key) = (chain.display(), key.display());
         let mut all = Vec::new();
-        for (name, rests) in [("ntp-daemon", true), ("ntp-daemon, no rests", false)] {
-            let place = self.next_address();
+        for (name, batching) in [("ntp-daemon", true), ("ntp-daemon, no batching", false)] {
+            let key_exchange = self.next_address();
             let top = format!(
-                "[keys]\npath = \"{keys}\"\n[[nts-ke-server]]\nlisten = \"{place}\"\n\
+                "[keys]\npath = \"{keys}\"\n[[nts-ke-server]]\nlisten = \"{key_exchange}\"\n\
                  certificate-chain-path = \"{chain}\"\nprivate-key-path = \"{key}\"\n\
                  key-exchange-timeout-ms = 10000\n"
             );
-            let rests = format!("rest-under-load = {rests}\n");
-            let mut daemon = self.daemon(name, &top, &rests)?;
-            daemon.key_exchange = Some(place);
+            let batching = format!("batching-under-load = {batching}\n");
+            let mut daemon = self.daemon(name, &top, &batching)?;
+            daemon.key_exchange = Some(key_exchange);
             all.push(daemon);
         }
         let chronyd = find_chronyd(chronyd);
@@ -81,15 +81,15 @@ impl Stage<'_> {
                     ("chronyd", Role::Peer, "noclientlog\n"),
                     ("chronyd, client log", Role::PeerWithLog, ""),
                 ] {
-                    // By default a helper process exchanges keys; without it, one process has all of the costs.
-                    let place = self.next_address();
+                    // Without the helper process for key exchanges, one process has all costs.
+                    let key_exchange = self.next_address();
                     let options = format!(
                         "keyfile {keys}\n{option}ntsservercert {chain}\nntsserverkey {key}\n\
                          ntsport {}\nntsprocesses 0\n",
-                        place.port()
+                        key_exchange.port()
                     );
                     let mut chronyd = self.chronyd(&chronyd, name, role, &version, &options)?;
-                    chronyd.key_exchange = Some(place);
+                    chronyd.key_exchange = Some(key_exchange);
                     all.push(chronyd);
                 }
             }
@@ -105,7 +105,8 @@ impl Stage<'_> {
         Ok(all)
     }
 
-    /// Our server; `top` are further sections of its configuration, `server` further keys of the server's section.
+    /// Starts our server; `top` are further sections of its configuration, `server` further keys of
+    /// `[[server]]`.
     pub(super) fn daemon(
         &mut self,
         name: &'static str,
@@ -155,8 +156,8 @@ impl Stage<'_> {
         arguments: &[String],
     ) -> Result<Subject, String> {
         let process = self
-            .arena
-            .command(End::Server, self.processor, self.urgency, program)
+            .namespaces
+            .command(End::Server, self.processor, self.priority, program)
             .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -197,7 +198,7 @@ impl Subject {
 
 impl Drop for Subject {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -217,7 +218,7 @@ fn version(command: &mut Command) -> Result<String, String> {
     let output = command
         .output()
         .map_err(|error| format!("{} cannot be run: {error}", command.get_program().display()))?;
-    // Some print it to one stream, some to the other.
+    // Some programs print it to standard output, some to standard error.
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     let number = text
@@ -225,5 +226,5 @@ fn version(command: &mut Command) -> Result<String, String> {
         .find(|word| word.starts_with(|first: char| first.is_ascii_digit()));
     number
         .map(str::to_owned)
-        .ok_or_else(|| format!("{} tells no version", command.get_program().display()))
+        .ok_or_else(|| format!("{} prints no version", command.get_program().display()))
 }

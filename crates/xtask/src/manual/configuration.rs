@@ -1,4 +1,4 @@
-//! The configuration file's manual page and its chapter of the guide, from the table of keys.
+//! Manual page of the configuration file, and its chapter of the guide, from the declared keys.
 
 use core::fmt::Write as _;
 
@@ -8,26 +8,25 @@ use roff::{bold, italic, roman};
 use super::{head, inlines, see_also};
 
 const INTRODUCTION: &str = "The file is TOML. Every section and every key is optional unless it is marked required. \
-A key that is not known is an error, so that a misspelt one cannot go unnoticed; `ntp-ctl validate` \
-tells everything that is wrong, with line and advice.";
+An unknown key is an error, so that misspellings are noticed; `ntp-ctl validate` \
+reports all problems, with line and advice.";
 
-/// How several files make one configuration: paragraphs, and what they are about.
-const FOLDERS: [&str; 5] = [
-    "Beside the main file, `/etc/ntpd-rs/ntp.toml`, two folders are read, each in the order of its file names, as far as these end in `.toml` and \
-begin with no dot: first `/etc/ntpd-rs/sources.d`, which holds sections `[[source]]` only and is meant for programs (a DHCP client's hook, cloud-init), then \
-`/etc/ntpd-rs/ntp.toml.d`, which holds anything and is meant for administrators. For another main file they have its directory, and its name with `.d`. None of the files \
-needs to exist; a folder may be a symbolic link.",
-    "Of a value that several files give, the last one holds; tables are laid over each other key by key; sections that may be repeated are \
-added to those of earlier files. To be rid of a source or a server of an earlier file, name it in `[disabled]`; another of the same name may stand in the same file. A source \
-that two files have without that is used as the first has it, with a warning; a server that two files have is an error.",
-    "All files are judged together: a problem in any of them is told with its file and line, and the daemon does not start, or does not follow a reload. A file that cannot \
-be read is such a problem.",
-    "After a change, `ntp-ctl reload` (or SIGHUP, `systemctl reload ntpd-rs`) reads all files again. The daemon reads them as the unprivileged user that it has become, so they \
-must be readable for everybody; secrets belong into the files that `[keys]` and the like name.",
-    "Folders in a directory that everybody may write to are not read: with `--config /tmp/test.toml` anybody could make `/tmp/sources.d`.",
+/// Paragraphs about drop-in files.
+const DROP_INS: [&str; 5] = [
+    "In addition to the main file, `/etc/ntpd-rs/ntp.toml`, the files of two directories are read: first `/etc/ntpd-rs/sources.d`, for programs (a DHCP client's \
+hook, cloud-init), with `[[source]]` sections only, then `/etc/ntpd-rs/ntp.toml.d`, for administrators, with any section. Each directory is read in the order of the file names; \
+only files `*.toml` that do not start with a dot are read. For another main file the directories are `sources.d` beside it, and its name with `.d` appended. None of the files \
+needs to exist; a directory may be a symbolic link.",
+    "If several files set a value, the last one wins; tables are merged key by key; sections that may be repeated are \
+appended to those of earlier files. To remove a source or a server of an earlier file, name it in `[disabled]`; the same file may configure another one of that name. If two files \
+configure the same source without that, the first one is used, with a warning; the same server address in two files is an error.",
+    "All files are checked together: any problem is reported with its file and line, and the daemon does not start, or rejects a reload. An unreadable file is an error.",
+    "After a change, `ntp-ctl reload` (or SIGHUP, `systemctl reload ntpd-rs`) reads all files again. The daemon reads them as its unprivileged user, so they \
+must be world-readable; secrets belong in separate files, which `[keys]` and other sections name.",
+    "Drop-in directories inside a world-writable directory are not read: with `--config /tmp/test.toml` any user could create `/tmp/sources.d`.",
 ];
 
-/// `ntp.toml(5)` in roff.
+/// Returns `ntp.toml(5)` in roff.
 pub(super) fn page() -> String {
     let mut page = head("ntp.toml", "5", "configuration of the NTP daemon ntpd-rs");
     page.control("SH", ["SYNOPSIS"]);
@@ -39,7 +38,7 @@ pub(super) fn page() -> String {
     page.control("SH", ["DESCRIPTION"]);
     page.text(inlines(INTRODUCTION));
     page.control("SH", ["DROP-IN FILES"]);
-    for paragraph in FOLDERS {
+    for paragraph in DROP_INS {
         page.control("PP", []);
         page.text(inlines(paragraph));
     }
@@ -60,13 +59,13 @@ pub(super) fn page() -> String {
     page.to_roff()
 }
 
-/// The chapter of the guide, in Markdown.
+/// Returns the chapter of the guide, in Markdown.
 pub(super) fn guide() -> String {
     let mut text = String::from("# Configuration: every key\n\n");
-    text.push_str("<!-- Written by `cargo xtask manual` from the table that the parser is tested against: change it there. -->\n\n");
+    text.push_str("<!-- Generated by `cargo xtask manual` from the declarations of keys in ntp-config: change it there. -->\n\n");
     text.push_str(INTRODUCTION);
     text.push_str("\n\n## Drop-in files\n");
-    for paragraph in FOLDERS {
+    for paragraph in DROP_INS {
         let _ = writeln!(text, "\n{paragraph}");
     }
     for section in SECTIONS {
@@ -87,7 +86,7 @@ pub(super) fn guide() -> String {
         if keys.peek().is_none() {
             continue;
         }
-        text.push_str("| key | value | default | what it does |\n|---|---|---|---|\n");
+        text.push_str("| key | value | default | meaning |\n|---|---|---|---|\n");
         for doc in keys {
             let _ = writeln!(
                 text,
@@ -103,7 +102,7 @@ pub(super) fn guide() -> String {
     text
 }
 
-/// A table's cell ends at a bar.
+/// Escapes bars, which end a cell.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }

@@ -1,8 +1,11 @@
-//! `cargo xtask manual`: manual pages and shell completions, from what the programs themselves know.
+//! `cargo xtask manual`: manual pages and shell completions.
 //!
-//! Nothing in them is written twice: pages of programs come from the definition of the command line, which also
-//! prints `--help`; the page of the configuration file comes from the table that the parser is tested against.
-//! So they cannot be out of date.
+//! They are generated from the definitions of the programs: pages of programs from the definition
+//! of the command line, which also prints `--help`; the page of the configuration file from the
+//! declarations that the parser uses.
+//!
+//! `clap_mangen` is not used: it makes a page of each subcommand, and lists them in the page of
+//! the program by name only.
 
 mod configuration;
 mod program;
@@ -14,7 +17,7 @@ use clap::Command;
 use clap_complete::{Shell, generate_to};
 use roff::{Inline, Roff, bold, roman};
 
-/// What the command line says.
+/// Arguments.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Where to write
@@ -25,9 +28,9 @@ pub(crate) struct Arguments {
 /// A program that has a manual page.
 struct Program {
     command: fn() -> Command,
-    /// What its exit codes mean.
+    /// Meaning of its exit codes.
     codes: &'static [(&'static str, &'static str)],
-    /// Other pages that its reader may want.
+    /// Related pages.
     see_also: &'static [(&'static str, &'static str)],
 }
 
@@ -49,10 +52,10 @@ const PROGRAMS: &[Program] = &[
     },
 ];
 
-/// Writes everything that `Arguments` ask for.
+/// Writes the pages, the completions, and the chapter of the guide.
 ///
 /// # Errors
-/// What could not be written.
+/// The file that could not be written.
 pub(crate) fn manual(arguments: &Arguments) -> Result<(), String> {
     write_all(&arguments.out)?;
     write(&chapter(), &configuration::guide())?;
@@ -63,7 +66,7 @@ pub(crate) fn manual(arguments: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
-/// The guide's chapter about the configuration, which is committed, so that it can be read on the web.
+/// Chapter of the guide about the configuration; committed, so that it can be read on the web.
 fn chapter() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md")
 }
@@ -94,7 +97,7 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// The head of a page.
+/// Creates a page with its header.
 fn head(name: &str, section: &str, about: &str) -> Roff {
     let mut page = Roff::new();
     let version = format!("ntpd-rs {}", env!("CARGO_PKG_VERSION"));
@@ -113,7 +116,7 @@ fn head(name: &str, section: &str, about: &str) -> Roff {
     page
 }
 
-/// The last section of a page.
+/// Adds the last section of a page.
 fn see_also(page: &mut Roff, others: &[(&str, &str)]) {
     page.control("SH", ["SEE ALSO"]);
     let mut line: Vec<Inline> = Vec::new();
@@ -127,7 +130,7 @@ fn see_also(page: &mut Roff, others: &[(&str, &str)]) {
     page.text(line);
 }
 
-/// Text in which `code` is set in bold, as manual pages do.
+/// Formats text; `code` is bold, as usual in manual pages.
 fn inlines(text: &str) -> Vec<Inline> {
     text.split('`')
         .enumerate()

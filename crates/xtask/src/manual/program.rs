@@ -5,7 +5,7 @@ use roff::{Inline, Roff, bold, italic, roman};
 
 use super::{head, inlines, see_also};
 
-/// The page in roff.
+/// Returns the page in roff.
 pub(super) fn page(
     command: &mut Command,
     codes: &[(&str, &str)],
@@ -69,7 +69,7 @@ fn synopsis(page: &mut Roff, command: &Command, name: &str) {
     page.text(line);
 }
 
-/// Commands of commands stand flat, each under its whole name.
+/// Lists nested subcommands flat, each with its full name.
 fn describe_commands(page: &mut Roff, command: &Command, path: &mut Vec<String>) {
     for inner in commands(command) {
         path.push(inner.get_name().to_owned());
@@ -135,7 +135,7 @@ fn describe(page: &mut Roff, argument: &Arg) {
     paragraphs(page, &text);
 }
 
-/// `-c, --config PATH`, or the name of what stands for itself.
+/// Formats `-c, --config PATH`, or the name of a positional argument.
 fn spelling(argument: &Arg) -> Vec<Inline> {
     let mut line = Vec::new();
     if let Some(short) = argument.get_short() {
@@ -189,7 +189,7 @@ fn paragraphs(page: &mut Roff, text: &str) {
     }
 }
 
-/// Text whose lines were laid out by hand, such as tables of exit codes.
+/// Adds preformatted text, such as tables of exit codes.
 fn verbatim(page: &mut Roff, text: &str) {
     page.control("nf", []);
     for line in text.lines() {

@@ -1,9 +1,10 @@
-//! A demonstration that needs nothing: no network, no privilege, no configuration.
+//! A demonstration without network, privileges or configuration.
 //!
-//! It starts a small NTP server on the loopback interface, which serves this machine's time, and the daemon's own engine with
-//! a virtual clock that begins a quarter of a second wrong and runs 40 ppm fast. Real packets, real sockets, real
-//! timestamps; only the clock is software, so its true error is known and shown beside what the daemon believes.
-//! After the given time it says whether the truth was inside the reported bound and below 100 us, and exits with 0 only then.
+//! It starts a small NTP server on the loopback interface, which serves the time of this machine,
+//! and the daemon's engine with a virtual clock that starts a quarter of a second wrong and runs 40
+//! ppm fast. Packets, sockets and timestamps are real; only the clock is software, so its true
+//! error is known and shown beside the daemon's estimate. After the given time it reports whether
+//! the true error was within the reported bound and below 100 us, and exits with 0 only then.
 #![forbid(unsafe_code)]
 
 mod screen;
@@ -27,14 +28,14 @@ use test_binaries::{Behaviour, ReferenceServer};
 
 use screen::{Row, Screen};
 
-/// The virtual clock's error at the start.
+/// Error of the virtual clock at the start.
 const OFFSET: NtpDuration = NtpDuration::from_millis(250);
-/// How fast its oscillator runs.
+/// Frequency error of its oscillator.
 const FREQUENCY: Frequency = Frequency::from_ppm(40.0);
-/// The error that the demonstration promises at its end.
+/// Error that the demonstration promises at its end.
 const PROMISE: NtpDuration = NtpDuration::from_micros(100);
 
-/// Watch the daemon put a wrong clock right.
+/// Watch the daemon correct a wrong clock.
 #[derive(Debug, Parser)]
 #[command(name = "ntp-demo", version)]
 struct Cli {
@@ -67,9 +68,9 @@ fn demonstrate(seconds: u32) -> Result<bool, Box<dyn std::error::Error>> {
         sockets: SocketOptions::default(),
         store: Store::new(None),
         leap_list: LeapList::default(),
-        observer: None,
+        observation_socket: None,
         recorder: None,
-        // Nothing here needs to be unpredictable, and so each demonstration asks at the same times.
+        // Nothing here needs to be unpredictable, so each demonstration polls at the same times.
         seed: [0; 32],
     };
     let mut runtime = Runtime::new(config, parts);

@@ -1,4 +1,5 @@
-//! What the demonstration shows: a live table, one line a second, with a bar of the error on a logarithmic scale.
+//! Output of the demonstration: a live table, one line a second, with a bar of the error on a
+//! logarithmic scale.
 
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
@@ -146,7 +147,7 @@ fn signed(duration: NtpDuration) -> String {
     format!("{sign}{}", human(duration.abs()))
 }
 
-/// Three or four digits and the unit that fits.
+/// Formats a duration with three or four digits and a suitable unit.
 fn human(duration: NtpDuration) -> String {
     let seconds = duration.as_seconds_f64();
     match seconds.abs() {

@@ -1,19 +1,19 @@
-//! One reading of two clocks.
+//! Reads the monotonic and the system clock together.
 
 use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::engine::Now;
 use ntp_time::NtpDuration;
 
-/// Readings of the two clocks further apart than this are taken again: the process was interrupted in between.
-const READING_SPREAD: NtpDuration = NtpDuration::from_micros(20);
-/// How often they are taken again at most.
-const READING_ATTEMPTS: usize = 5;
+/// Readings further apart than this are repeated: the process was interrupted in between.
+const MAX_SPREAD: NtpDuration = NtpDuration::from_micros(20);
+/// Maximum number of attempts.
+const MAX_ATTEMPTS: usize = 5;
 
-/// Both clocks, read so close together that their difference means something.
-pub(super) fn now(clock: &Clock) -> Now {
+/// Reads both clocks, so close together that their difference is meaningful.
+pub(super) fn read_clocks(clock: &Clock) -> Now {
     let mut before = monotonic();
     let mut best: Option<(NtpDuration, Now)> = None;
-    for _ in 0..READING_ATTEMPTS {
+    for _ in 0..MAX_ATTEMPTS {
         let system = clock.now();
         let after = monotonic();
         let spread = after - before;
@@ -26,7 +26,7 @@ pub(super) fn now(clock: &Clock) -> Now {
                 },
             ));
         }
-        if spread <= READING_SPREAD {
+        if spread <= MAX_SPREAD {
             break;
         }
         before = after;

@@ -1,4 +1,4 @@
-//! One address: its sockets, the threads that serve there, and what they are told.
+//! One listening address: its sockets, its worker threads, and the view that these share.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,53 +14,53 @@ use ntp_proto::server::{Claim, Policy, ServerView};
 use ntp_udp::ServerSocket;
 use ntp_worker::{ExitNotice, SharedCounters, Totals, Worker, SharedClientList};
 
-use super::register::Register;
+use super::client_table::ClientTable;
 use super::{Listener, ServeError};
 use crate::sandbox::{self, Profile};
 
-/// What the workers at one address share. They end with it.
+/// The state that the workers at one address share. Dropping it stops them.
 #[derive(Debug)]
-pub(super) struct Site {
-    /// As it was asked for; the policy in it is the one that the workers began with.
+pub(super) struct Endpoint {
+    /// As configured; its policy is the one that the workers started with.
     listener: Listener,
     /// With the port that the system chose.
     address: SocketAddr,
     policy: Arc<Policy>,
     keyset: Option<Arc<Keyset>>,
     view: Arc<ArcSwap<ServerView>>,
-    tallies: Vec<Arc<SharedCounters>>,
+    counters: Vec<Arc<SharedCounters>>,
     clients: Vec<Arc<SharedClientList>>,
     threads: Vec<Thread>,
     stop: Arc<AtomicBool>,
 }
 
-/// What every new thread needs.
-pub(super) struct Opening<'a> {
+/// What every new worker needs.
+pub(super) struct WorkerContext<'a> {
     pub(super) claim: Claim,
     pub(super) keyset: Option<Arc<Keyset>>,
     pub(super) translator: &'a Translator,
-    /// Where workers report their end.
+    /// Where workers write their exit notice.
     pub(super) report: &'a Arc<UnixStream>,
     /// Number of the next thread.
     pub(super) next: &'a mut u32,
-    /// Gives a fresh secret for each call.
+    /// Returns a fresh secret for each call.
     pub(super) seed: &'a mut dyn FnMut() -> [u8; 32],
 }
 
 #[derive(Debug)]
 struct Thread {
-    /// By which its end is reported.
+    /// Identifies the thread in its exit notice.
     number: u32,
     socket: Arc<ServerSocket>,
     handle: Option<JoinHandle<io::Result<()>>>,
 }
 
-impl Site {
+impl Endpoint {
     /// Starts a thread for each socket.
     pub(super) fn open(
         listener: Listener,
         sockets: Vec<ServerSocket>,
-        opening: &mut Opening<'_>,
+        context: &mut WorkerContext<'_>,
     ) -> Result<Self, ServeError> {
         let address = sockets
             .first()
@@ -68,16 +68,16 @@ impl Site {
             .unwrap_or(listener.address);
         let policy = Arc::new(listener.policy.clone());
         let view = ServerView {
-            claim: opening.claim,
+            claim: context.claim,
             policy: Arc::clone(&policy),
-            keyset: opening.keyset.clone(),
+            keyset: context.keyset.clone(),
         };
-        let mut site = Self {
+        let mut endpoint = Self {
             address,
             policy,
-            keyset: opening.keyset.clone(),
+            keyset: context.keyset.clone(),
             view: Arc::new(ArcSwap::from_pointee(view)),
-            tallies: Vec::new(),
+            counters: Vec::new(),
             clients: Vec::new(),
             threads: Vec::new(),
             stop: Arc::new(AtomicBool::new(false)),
@@ -87,34 +87,38 @@ impl Site {
         for socket in sockets {
             let worker = Worker {
                 socket: Arc::new(socket),
-                view: Arc::clone(&site.view),
+                view: Arc::clone(&endpoint.view),
                 counters: Arc::default(),
-                clients: Arc::new(SharedClientList::new((opening.seed)())),
-                translator: opening.translator.clone(),
-                stop: Arc::clone(&site.stop),
+                clients: Arc::new(SharedClientList::new((context.seed)())),
+                translator: context.translator.clone(),
+                stop: Arc::clone(&endpoint.stop),
                 workers,
-                coalesce: site.listener.rest_under_load,
-                seed: (opening.seed)(),
+                coalesce: endpoint.listener.batching_under_load,
+                seed: (context.seed)(),
             };
-            let size = site.policy.client_list_size;
+            let size = endpoint.policy.client_list_size;
             worker.clients.resize(size, workers);
-            site.employ(worker, opening)?;
+            endpoint.start_worker(worker, context)?;
         }
-        Ok(site)
+        Ok(endpoint)
     }
 
-    fn employ(&mut self, worker: Worker, opening: &mut Opening<'_>) -> Result<(), ServeError> {
-        let number = *opening.next;
-        *opening.next = number.wrapping_add(1);
+    fn start_worker(
+        &mut self,
+        worker: Worker,
+        context: &mut WorkerContext<'_>,
+    ) -> Result<(), ServeError> {
+        let number = *context.next;
+        *context.next = number.wrapping_add(1);
         let socket = Arc::clone(&worker.socket);
-        self.tallies.push(Arc::clone(&worker.counters));
+        self.counters.push(Arc::clone(&worker.counters));
         self.clients.push(Arc::clone(&worker.clients));
-        let obituary = ExitNotice {
-            report: Arc::clone(opening.report),
+        let exit_notice = ExitNotice {
+            report: Arc::clone(context.report),
             number,
         };
         let work = move || {
-            let _obituary = obituary;
+            let _exit_notice = exit_notice;
             worker.run()
         };
         let handle = sandbox::spawn(format!("serve-{number}"), Profile::Serving, work)
@@ -131,13 +135,13 @@ impl Site {
         self.address
     }
 
-    /// Whether `listener` wants this very site, but for its policy.
-    pub(super) fn suits(&self, listener: &Listener) -> bool {
+    /// Returns whether this endpoint fits `listener` in all but its policy.
+    pub(super) fn matches(&self, listener: &Listener) -> bool {
         let (ours, theirs) = (&self.listener, listener);
-        // The steering key is a secret drawn at random, and as good as any other.
+        // The steering key is a random secret, and any other would do as well.
         ours.address == theirs.address
             && ours.workers == theirs.workers
-            && ours.rest_under_load == theirs.rest_under_load
+            && ours.batching_under_load == theirs.batching_under_load
             && ours.options.timestamps == theirs.options.timestamps
             && ours.options.only_ipv6 == theirs.options.only_ipv6
     }
@@ -151,8 +155,9 @@ impl Site {
     pub(super) fn publish_policy(&mut self, policy: Policy) {
         let size = policy.client_list_size;
         if size != self.policy.client_list_size {
-            // Here and not by the workers: what is switched off is gone at once, whether or not anybody asks again. A worker that goes by the old
-            // rules for another batch finds no room.
+            // CommandOutcome here and not by the workers: a list that is switched off is gone at once,
+            // whether or not requests arrive. A worker that applies the old policy for another
+            // batch finds a capacity of zero.
             for clients in &self.clients {
                 clients.resize(size, self.clients.len());
             }
@@ -180,29 +185,31 @@ impl Site {
 
     pub(super) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for tally in &self.tallies {
+        for tally in &self.counters {
             totals.add(tally);
         }
         totals
     }
 
-    /// How many clients are to be remembered.
+    /// Number of clients to remember.
     pub(super) fn client_list_size(&self) -> usize {
         self.policy.client_list_size
     }
 
-    /// Adds what the workers know of their clients to `register`.
-    pub(super) fn tell_clients(&self, register: &mut Register) {
-        register.add(self.address, self.client_list_size(), &self.clients);
+    /// Adds the clients of all workers to `table`.
+    pub(super) fn copy_clients(&self, table: &mut ClientTable) {
+        table.add(self.address, self.client_list_size(), &self.clients);
     }
 
-    /// Whether this is the site that an operator calls `address`: as it was asked for, or with the port that the system chose.
-    pub(super) fn is_called(&self, address: SocketAddr) -> bool {
+    /// Returns whether `address` names this endpoint: as configured, or with the port that the
+    /// system chose.
+    pub(super) fn has_address(&self, address: SocketAddr) -> bool {
         self.address == address || self.listener.address == address
     }
 
-    /// Joins thread `number`, which has reported its end. Nothing if it is none of ours.
-    pub(super) fn bury(&mut self, number: u32) -> Result<(), ServeError> {
+    /// Joins the thread `number`, which has sent its exit notice. Ignores threads of other
+    /// endpoints.
+    pub(super) fn join_exited(&mut self, number: u32) -> Result<(), ServeError> {
         let address = self.address;
         let thread = self.threads.iter_mut().find(|it| it.number == number);
         thread.map_or(Ok(()), |thread| thread.join(address))
@@ -212,7 +219,7 @@ impl Site {
     pub(super) fn stop(&mut self) -> Result<(), ServeError> {
         self.stop.store(true, Ordering::Release);
         for thread in &self.threads {
-            if let Err(error) = thread.socket.end_receiving() {
+            if let Err(error) = thread.socket.stop_receiving() {
                 return Err(ServeError::System("shutdown", error));
             }
         }
@@ -230,11 +237,11 @@ impl Site {
         &self.clients[worker]
     }
 
-    /// What a defect of the kernel or of ours would do: a worker's socket goes away under it.
+    /// Simulates a fault of the kernel or of this program: shuts the socket of a worker down.
     #[cfg(test)]
-    pub(super) fn sabotage(&self) {
-        let last = self.threads.last().expect("a site has workers");
-        last.socket.end_receiving().unwrap();
+    pub(super) fn inject_fault(&self) {
+        let last = self.threads.last().expect("an endpoint has workers");
+        last.socket.stop_receiving().unwrap();
     }
 }
 
@@ -248,9 +255,9 @@ impl Thread {
     }
 }
 
-impl Drop for Site {
+impl Drop for Endpoint {
     fn drop(&mut self) {
-        // Whoever wants to know calls it before.
+        // Errors matter only to callers of `stop`.
         let _ = self.stop();
     }
 }

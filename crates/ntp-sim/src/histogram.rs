@@ -1,22 +1,22 @@
-//! How a magnitude is distributed, in little memory: quantiles of millions of values to two percent.
+//! Distribution of a magnitude in constant memory: quantiles of millions of values to two percent.
 //!
-//! A histogram with bins of equal ratio from a picosecond up, 32 to a factor of two.
+//! A histogram with bins of equal ratio from a picosecond up, 32 for each factor of two.
 
 /// Bins per factor of two: each is 2.2 % wide.
 const BINS_PER_OCTAVE: f64 = 32.0;
-/// What falls into the first bin, seconds.
-const LEAST: f64 = 1e-12;
+/// Upper end of the first bin, seconds.
+const SMALLEST: f64 = 1e-12;
 /// 2^58 picoseconds are three days.
 const BINS: usize = 58 * 32;
 
 /// Distribution of a positive quantity.
 #[derive(Clone, Debug)]
-pub(crate) struct Spread {
+pub(crate) struct Histogram {
     bins: Vec<u32>,
     count: u64,
 }
 
-impl Default for Spread {
+impl Default for Histogram {
     fn default() -> Self {
         Self {
             bins: vec![0; BINS],
@@ -25,21 +25,21 @@ impl Default for Spread {
     }
 }
 
-impl Spread {
+impl Histogram {
     pub(crate) fn add(&mut self, value: f64) {
-        let bin = ((value.abs() / LEAST).log2() * BINS_PER_OCTAVE).max(0.0);
+        let bin = ((value.abs() / SMALLEST).log2() * BINS_PER_OCTAVE).max(0.0);
         self.bins[(bin as usize).min(BINS - 1)] += 1;
         self.count += 1;
     }
 
-    /// The value that this share of all does not exceed; zero if there are none.
+    /// Returns the value that this share of all values does not exceed; zero if there are none.
     pub(crate) fn quantile(&self, share: f64) -> f64 {
         let wanted = share * self.count as f64;
         let mut seen = 0;
         for (bin, count) in self.bins.iter().enumerate() {
             seen += u64::from(*count);
             if seen > 0 && seen as f64 >= wanted {
-                return LEAST * ((bin as f64 + 0.5) / BINS_PER_OCTAVE).exp2();
+                return SMALLEST * ((bin as f64 + 0.5) / BINS_PER_OCTAVE).exp2();
             }
         }
         0.0
@@ -52,21 +52,21 @@ mod tests {
 
     #[test]
     fn quantiles_are_right_to_two_percent() {
-        let mut spread = Spread::default();
-        assert_eq!(spread.quantile(0.5), 0.0);
-        (1..=10_000).for_each(|value| spread.add(f64::from(value) * 1e-7));
+        let mut histogram = Histogram::default();
+        assert_eq!(histogram.quantile(0.5), 0.0);
+        (1..=10_000).for_each(|value| histogram.add(f64::from(value) * 1e-7));
         for share in [0.01, 0.5, 0.99] {
-            let found = spread.quantile(share) / (share * 1e-3);
+            let found = histogram.quantile(share) / (share * 1e-3);
             assert!((found - 1.0).abs() < 0.02, "{share}: {found}");
         }
     }
 
     #[test]
     fn extremes_are_kept_at_the_ends() {
-        let mut spread = Spread::default();
-        spread.add(0.0);
-        assert!(spread.quantile(1.0) < 2e-12);
-        spread.add(1e9);
-        assert!(spread.quantile(1.0) > 1e5);
+        let mut histogram = Histogram::default();
+        histogram.add(0.0);
+        assert!(histogram.quantile(1.0) < 2e-12);
+        histogram.add(1e9);
+        assert!(histogram.quantile(1.0) > 1e5);
     }
 }

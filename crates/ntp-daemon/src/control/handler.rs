@@ -1,8 +1,9 @@
-//! What a call leads to.
+//! Executes control methods.
 //!
-//! The desk keeps the configuration that is in force: what the files say, with everything that was changed since. A change of a source or
-//! of a server is a change of that configuration, which is then followed as after a reload; so whatever the file can say can be changed at
-//! run time, and what did not change goes on.
+//! The handler keeps the configuration in force: that of the files with all changes since. A change
+//! of a source or a server is a change of that configuration, which is then applied as after a
+//! reload. So everything that the file can express can be changed at run time, and what did not
+//! change is not disturbed.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -22,83 +23,83 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tracing::{Level, error, info, warn};
 
-use super::caller::{Caller, Permitted};
+use super::caller::{Caller, Permissions};
 use super::changes::{Changes, Kind};
 use super::clients;
-use super::door::Visit;
-use super::reload::told;
+use super::listener::PendingCall;
+use super::reload::summary;
 use super::settings;
-use super::status::{self, Beside};
+use super::status::{self, StatusContext};
 use crate::log::Threshold;
-use crate::runtime::{Failure, Runtime};
+use crate::runtime::{DaemonContext, Failure};
 use crate::{convert, listeners, sandbox};
 
 /// What the daemon was started with.
 #[derive(Debug)]
-pub struct Standing {
-    /// The configuration as it was read.
-    pub loaded: Loaded,
-    /// The file named on the command line.
-    pub explicit: Option<PathBuf>,
-    /// The log level named on the command line, which wins over the file's.
-    pub level: Option<Level>,
-    /// How much is logged.
-    pub threshold: Threshold,
-    /// The clock as it was found.
-    pub clock: ClockFacts,
-    /// A secret by which clients are spread over serving threads.
-    pub steering_key: u32,
+pub(crate) struct StartupContext {
+    /// The configuration as it was loaded.
+    pub(crate) loaded: Loaded,
+    /// Configuration file of the command line.
+    pub(crate) explicit: Option<PathBuf>,
+    /// Log level of the command line, which overrides the file's.
+    pub(crate) level: Option<Level>,
+    /// Current log threshold.
+    pub(crate) threshold: Threshold,
+    /// Properties of the clock before any adjustment.
+    pub(crate) clock: ClockFacts,
+    /// Secret that spreads clients over serving threads.
+    pub(crate) steering_key: u32,
 }
 
-/// The configuration in force, and all that changes it.
+/// Holds the configuration in force and executes the methods that read and change it.
 #[derive(Debug)]
-pub struct Desk {
+pub(crate) struct CommandHandler {
     pub(super) config: Config,
     pub(super) keys: KeyRing,
-    pub(super) standing: Standing,
+    pub(super) startup: StartupContext,
     /// Names of sources, and addresses of servers, that were added at run time.
     pub(super) added: BTreeSet<String>,
-    /// Who changed what.
+    /// Origins of the changes.
     pub(super) changes: Changes,
-    /// Refusals in the log.
+    /// Rate limit of refusals in the log.
     refusals: LogRateLimit,
 }
 
-/// Who may not change things may still try as often as they like; the log hears of it once in so long.
+/// Interval between two log lines about refused calls, which are not limited themselves.
 const REFUSALS_SILENCE: NtpDuration = NtpDuration::from_seconds(60);
 
-/// What a method gives, as JSON.
-type Told = Box<RawValue>;
+/// Result of a method, as JSON.
+type RawReply = Box<RawValue>;
 
-/// What a method gives, or why it did nothing.
+/// Result of a method, or the error.
 pub(super) type Outcome<T> = Result<T, Error>;
 
-impl Desk {
-    /// Begins with what the daemon was started with.
-    pub fn new(standing: Standing) -> Self {
+impl CommandHandler {
+    /// Starts with the configuration that was loaded.
+    pub(crate) fn new(startup: StartupContext) -> Self {
         Self {
-            config: standing.loaded.config.clone(),
-            keys: standing.loaded.keys.clone(),
-            standing,
+            config: startup.loaded.config.clone(),
+            keys: startup.loaded.keys.clone(),
+            startup,
             added: BTreeSet::new(),
             changes: Changes::default(),
             refusals: LogRateLimit::new(REFUSALS_SILENCE),
         }
     }
 
-    /// Does what is asked for, if the caller may ask it.
+    /// Executes a call if the caller has permission.
     ///
     /// # Errors
     /// If the clock can't be controlled any more.
-    pub(crate) fn serve(
+    pub(super) fn handle(
         &mut self,
-        runtime: &mut Runtime,
-        visit: &Visit,
-        permitted: &Permitted,
-    ) -> Result<Result<Told, (String, Value)>, Failure> {
-        let Visit {
+        daemon: &mut DaemonContext<'_>,
+        call: &PendingCall,
+        permitted: &Permissions,
+    ) -> Result<Result<RawReply, (String, Value)>, Failure> {
+        let PendingCall {
             caller, request, ..
-        } = visit;
+        } = call;
         let outcome = if !request.access().is_public() && !permitted.includes(caller) {
             let denied = Error::PermissionDenied {
                 caller: caller.to_string(),
@@ -114,24 +115,27 @@ impl Desk {
             }
             Err(denied)
         } else {
-            let outcome = self.execute(runtime, request, caller)?;
-            tell(caller, request, &outcome);
+            let outcome = self.dispatch(daemon, request, caller)?;
+            log_change(caller, request, &outcome);
             outcome
         };
         Ok(outcome.map_err(|error| (format!("{INTERFACE}.{}", error.name()), error.parameters())))
     }
 
-    /// SIGHUP: reads the configuration again, and tells the log what came of it.
+    /// Reloads the configuration after SIGHUP and logs the result.
     ///
     /// # Errors
     /// If the clock can't be controlled any more.
-    pub(crate) fn hang_up(&mut self, runtime: &mut Runtime) -> Result<(), Failure> {
-        match self.reload(runtime)? {
+    pub(super) fn reload_on_hangup(
+        &mut self,
+        daemon: &mut DaemonContext<'_>,
+    ) -> Result<(), Failure> {
+        match self.reload(daemon)? {
             Ok(reply) => {
                 for warning in &reply.warnings {
                     warn!("{warning}");
                 }
-                info!("configuration read again (SIGHUP): {}", told(&reply));
+                info!("configuration read again (SIGHUP): {}", summary(&reply));
             }
             Err(problem) => {
                 error!("the configuration cannot be taken over; nothing was changed: {problem}");
@@ -140,39 +144,41 @@ impl Desk {
         Ok(())
     }
 
-    fn execute(
+    fn dispatch(
         &mut self,
-        runtime: &mut Runtime,
+        daemon: &mut DaemonContext<'_>,
         request: &Request,
         caller: &Caller,
-    ) -> Result<Outcome<Told>, Failure> {
+    ) -> Result<Outcome<RawReply>, Failure> {
         Ok(match request {
-            Request::GetStatus(_) | Request::Monitor(_) => json(Ok(self.status(runtime)?)),
+            Request::GetStatus(_) | Request::Monitor(_) => json(Ok(self.status(daemon)?)),
             Request::GetConfiguration(_) => json(Ok(self.configuration())),
-            Request::GetClients(which) => json(clients::told(runtime, which)),
-            Request::AddSource(new) => self.add_source(runtime, &new.settings, caller)?,
-            Request::RemoveSource(which) => self.remove_source(runtime, &which.name, caller)?,
+            Request::GetClients(which) => json(clients::list(daemon, which)),
+            Request::AddSource(new) => self.add_source(daemon, &new.settings, caller)?,
+            Request::RemoveSource(which) => self.remove_source(daemon, &which.name, caller)?,
             Request::SetSource(other) => {
-                self.set_source(runtime, &other.name, &other.settings, caller)?
+                self.set_source(daemon, &other.name, &other.settings, caller)?
             }
-            Request::OnlineSource(whom) => command(runtime, &Command::Online(whom.name.clone()))?,
-            Request::OfflineSource(whom) => command(runtime, &Command::Offline(whom.name.clone()))?,
-            Request::BurstSource(whom) => command(runtime, &Command::Burst(whom.name.clone()))?,
+            Request::OnlineSource(which) => command(daemon, &Command::Online(which.name.clone()))?,
+            Request::OfflineSource(which) => {
+                command(daemon, &Command::Offline(which.name.clone()))?
+            }
+            Request::BurstSource(which) => command(daemon, &Command::Burst(which.name.clone()))?,
             Request::Step(input) => {
                 let forced = input.forced.unwrap_or(false);
-                command(runtime, &Command::Step { forced })?
+                command(daemon, &Command::Step { forced })?
             }
-            Request::AddServer(new) => json(self.add_server(runtime, &new.settings, caller)),
-            Request::RemoveServer(which) => json(self.remove_server(runtime, &which.name, caller)),
+            Request::AddServer(new) => json(self.add_server(daemon, &new.settings, caller)),
+            Request::RemoveServer(which) => json(self.remove_server(daemon, &which.name, caller)),
             Request::SetServer(other) => {
-                json(self.set_server(runtime, &other.name, &other.settings, caller))
+                json(self.set_server(daemon, &other.name, &other.settings, caller))
             }
             Request::SetLogLevel(input) => json(self.set_level(&input.level, caller)),
             Request::Reload(_) => {
-                runtime.reload_certificates();
-                json(self.reload(runtime)?)
+                daemon.shared.reload_certificates();
+                json(self.reload(daemon)?)
             }
-            Request::Rekey(_) => json(match runtime.rekey() {
+            Request::Rekey(_) => json(match daemon.shared.rekey(daemon.driver.now()) {
                 Ok(rekeyed) => Ok(RekeyReply {
                     key: rekeyed.key.into(),
                     old_cookies_valid_for: rekeyed.good_for.as_seconds_f64(),
@@ -183,8 +189,9 @@ impl Desk {
                 }),
             }),
             Request::Dump(_) => json(
-                runtime
-                    .dump()?
+                daemon
+                    .driver
+                    .dump()
                     .map_err(|reason| Error::Failed { reason })
                     .map(|path| DumpReply {
                         paths: vec![path.display().to_string()],
@@ -193,19 +200,19 @@ impl Desk {
         })
     }
 
-    fn status(&self, runtime: &mut Runtime) -> Result<StatusReply, Failure> {
-        // The clock may have been set since the last wake-up; nobody must be told figures from before.
-        runtime.look_at_clock()?;
-        let snapshot = runtime.snapshot();
-        let given = runtime.given();
-        let beside = Beside {
-            served: &runtime.served(),
-            client_list_sizes: &runtime.client_list_sizes(),
-            nts: runtime.nts_figures(given.as_ref()),
-            clock: runtime.clock(),
-            started: runtime.started(),
+    fn status(&self, daemon: &mut DaemonContext<'_>) -> Result<StatusReply, Failure> {
+        // The clock may have been set since the last wake-up; the figures must not be older.
+        daemon.driver.tick()?;
+        let snapshot = daemon.driver.snapshot();
+        let ke_stats = daemon.shared.ke_stats();
+        let context = StatusContext {
+            served: &daemon.shared.totals(),
+            client_list_sizes: &daemon.shared.client_list_sizes(),
+            nts: daemon.shared.nts_status(ke_stats.as_ref()),
+            clock: daemon.driver.clock(),
+            started: daemon.driver.started(),
             config_path: self
-                .standing
+                .startup
                 .loaded
                 .path
                 .as_ref()
@@ -213,7 +220,7 @@ impl Desk {
             needed: self.config.synchronization.minimum_agreeing_sources,
         };
         Ok(StatusReply {
-            status: status::status(&snapshot, &beside),
+            status: status::status(&snapshot, &context),
         })
     }
 
@@ -225,8 +232,8 @@ impl Desk {
                 .display()
                 .to_string()
         };
-        let loaded = &self.standing.loaded;
-        let level = self.standing.level;
+        let loaded = &self.startup.loaded;
+        let level = self.startup.level;
         let level = level.map(|level| level.to_string().to_lowercase());
         ConfigurationReply {
             path: loaded.path.as_ref().map(absolute),
@@ -240,93 +247,95 @@ impl Desk {
 
     fn add_source(
         &mut self,
-        runtime: &mut Runtime,
+        daemon: &mut DaemonContext<'_>,
         settings: &Settings,
         caller: &Caller,
-    ) -> Result<Outcome<Told>, Failure> {
+    ) -> Result<Outcome<RawReply>, Failure> {
         let (source, engine) = match self.source(settings) {
             Ok(understood) => understood,
             Err(error) => return Ok(Err(error)),
         };
         let mut config = self.config.clone();
         config.sources.push(source.clone());
-        // It may want keys at once.
-        runtime.trust_as(&config);
-        let outcome = command(runtime, &Command::Add(engine))?;
+        // The source may request keys at once.
+        daemon.shared.ke_client.configure(&config);
+        let outcome = command(daemon, &Command::Add(engine))?;
         if outcome.is_ok() {
             if let Some(name) = name_of(&source) {
-                self.changes.made(Kind::Source, name.clone(), caller);
+                self.changes
+                    .record_changed(Kind::Source, name.clone(), caller);
                 self.added.insert(name);
             }
             self.config = config;
         } else {
-            runtime.trust_as(&self.config);
+            daemon.shared.ke_client.configure(&self.config);
         }
         Ok(outcome)
     }
 
     fn remove_source(
         &mut self,
-        runtime: &mut Runtime,
+        daemon: &mut DaemonContext<'_>,
         name: &str,
         caller: &Caller,
-    ) -> Result<Outcome<Told>, Failure> {
-        let place = match self.find_source(runtime, name) {
+    ) -> Result<Outcome<RawReply>, Failure> {
+        let place = match self.find_source(daemon, name) {
             Ok(place) => place,
             Err(error) => return Ok(Err(error)),
         };
-        let outcome = command(runtime, &Command::Remove(name.to_owned()))?;
+        let outcome = command(daemon, &Command::Remove(name.to_owned()))?;
         if outcome.is_ok() {
             let gone = self.config.sources.remove(place);
             if let Some(name) = name_of(&gone) {
                 self.added.remove(&name);
                 self.changes
-                    .unmade(Kind::Source, &name, &gone.place, caller);
+                    .record_removed(Kind::Source, &name, &gone.place, caller);
             }
-            runtime.trust_as(&self.config);
+            daemon.shared.ke_client.configure(&self.config);
         }
         Ok(outcome)
     }
 
     fn set_source(
         &mut self,
-        runtime: &mut Runtime,
+        daemon: &mut DaemonContext<'_>,
         name: &str,
         changes: &Settings,
         caller: &Caller,
-    ) -> Result<Outcome<Told>, Failure> {
-        let place = match self.find_source(runtime, name) {
+    ) -> Result<Outcome<RawReply>, Failure> {
+        let place = match self.find_source(daemon, name) {
             Ok(place) => place,
             Err(error) => return Ok(Err(error)),
         };
-        let changed = settings::laid_over(&self.config.sources[place].settings, changes);
+        let changed = settings::merged(&self.config.sources[place].settings, changes);
         let (source, engine) = match self.source(&changed) {
             Ok(understood) => understood,
             Err(error) => return Ok(Err(error)),
         };
         let mut config = self.config.clone();
         let before = core::mem::replace(&mut config.sources[place], source);
-        runtime.trust_as(&config);
-        let outcome = command(runtime, &Command::Replace(name.to_owned(), engine))?;
+        daemon.shared.ke_client.configure(&config);
+        let outcome = command(daemon, &Command::Replace(name.to_owned(), engine))?;
         if outcome.is_ok() {
             let after = &mut config.sources[place];
-            ntp_config::keep_places(&mut after.said, &before.said);
+            ntp_config::keep_places(&mut after.entries, &before.entries);
             if let (Some(was), Some(is)) = (name_of(&before), name_of(after)) {
                 self.changes
-                    .unmade(Kind::Source, &was, &before.place, caller);
-                self.changes.made(Kind::Source, is.clone(), caller);
+                    .record_removed(Kind::Source, &was, &before.place, caller);
+                self.changes
+                    .record_changed(Kind::Source, is.clone(), caller);
                 if self.added.remove(&was) {
                     self.added.insert(is);
                 }
             }
             self.config = config;
         } else {
-            runtime.trust_as(&self.config);
+            daemon.shared.ke_client.configure(&self.config);
         }
         Ok(outcome)
     }
 
-    /// What `settings` say, for the file and for the engine.
+    /// Parses `settings`, for the file and for the engine.
     fn source(
         &self,
         settings: &Settings,
@@ -338,29 +347,28 @@ impl Desk {
             (Some(source), Some(engine)) => {
                 source
                     .certificate_authority()
-                    .map_or(Ok(()), can_be_believed)?;
+                    .map_or(Ok(()), check_readable)?;
                 Ok((source, engine))
             }
             _ => Err(Error::Refused {
-                reason: "the key that the source names is not in the key file (see [keys] path)"
-                    .into(),
+                reason: "the key of the source is not in the key file (see [keys] path)".into(),
             }),
         }
     }
 
-    /// Where in the configuration the source stands that an operator calls `name`.
-    fn find_source(&self, runtime: &Runtime, name: &str) -> Outcome<usize> {
-        let name = runtime.source_called(name).map_err(refused)?;
+    /// Index in the configuration of the source that an operator calls `name`.
+    fn find_source(&self, daemon: &DaemonContext<'_>, name: &str) -> Outcome<usize> {
+        let name = daemon.driver.source_called(name).map_err(refusal_error)?;
         let mut sources = self.config.sources.iter();
         let place = sources.position(|source| name_of(source).as_deref() == Some(&name));
-        place.ok_or_else(|| refused(Refusal::UnknownSource(name)))
+        place.ok_or_else(|| refusal_error(Refusal::UnknownSource(name)))
     }
 
     // ---- servers
 
     fn add_server(
         &mut self,
-        runtime: &mut Runtime,
+        daemon: &mut DaemonContext<'_>,
         settings: &Settings,
         caller: &Caller,
     ) -> Outcome<NamesReply> {
@@ -370,14 +378,15 @@ impl Desk {
         let taken = config.servers.iter().any(|old| Some(old.listen) == name);
         if let Some(address) = name.filter(|_| taken) {
             return Err(Error::Refused {
-                reason: format!("time is served at {address} already"),
+                reason: format!("a [[server]] listens at {address} already"),
             });
         }
         config.servers.append(&mut new.servers);
-        self.serve_as(runtime, config)?;
+        self.apply_servers(daemon, config)?;
         if let Some(name) = name {
             let name = name.to_string();
-            self.changes.made(Kind::Server, name.clone(), caller);
+            self.changes
+                .record_changed(Kind::Server, name.clone(), caller);
             self.added.insert(name);
         }
         Ok(names(name.map(|name| name.to_string())))
@@ -385,43 +394,45 @@ impl Desk {
 
     fn remove_server(
         &mut self,
-        runtime: &mut Runtime,
+        daemon: &mut DaemonContext<'_>,
         name: &str,
         caller: &Caller,
     ) -> Outcome<NamesReply> {
         let place = self.find_server(name)?;
         let mut config = self.config.clone();
         let gone = config.servers.remove(place);
-        self.serve_as(runtime, config)?;
+        self.apply_servers(daemon, config)?;
         let name = gone.listen.to_string();
         self.added.remove(&name);
         self.changes
-            .unmade(Kind::Server, &name, &gone.place, caller);
+            .record_removed(Kind::Server, &name, &gone.place, caller);
         Ok(names(Some(gone.listen.to_string())))
     }
 
     fn set_server(
         &mut self,
-        runtime: &mut Runtime,
+        daemon: &mut DaemonContext<'_>,
         name: &str,
         changes: &Settings,
         caller: &Caller,
     ) -> Outcome<NamesReply> {
         let place = self.find_server(name)?;
         let mut config = self.config.clone();
-        let changed = settings::laid_over(&config.servers[place].settings, changes);
+        let changed = settings::merged(&config.servers[place].settings, changes);
         let mut new = settings::section("server", &changed)?;
         let Some(mut server) = new.servers.pop() else {
             return Err(unknown_server(name));
         };
         let old = &config.servers[place];
-        ntp_config::keep_places(&mut server.said, &old.said);
-        let (was, stood) = (old.listen.to_string(), old.place.clone());
+        ntp_config::keep_places(&mut server.entries, &old.entries);
+        let (was, old_place) = (old.listen.to_string(), old.place.clone());
         let name = server.listen.to_string();
         config.servers[place] = server;
-        self.serve_as(runtime, config)?;
-        self.changes.unmade(Kind::Server, &was, &stood, caller);
-        self.changes.made(Kind::Server, name.clone(), caller);
+        self.apply_servers(daemon, config)?;
+        self.changes
+            .record_removed(Kind::Server, &was, &old_place, caller);
+        self.changes
+            .record_changed(Kind::Server, name.clone(), caller);
         if self.added.remove(&was) {
             self.added.insert(name.clone());
         }
@@ -434,16 +445,20 @@ impl Desk {
         place.ok_or_else(|| unknown_server(name))
     }
 
-    /// Serves as `config` says, or goes back to what held before.
-    fn serve_as(&mut self, runtime: &mut Runtime, config: Config) -> Outcome<()> {
-        let key = self.standing.steering_key;
-        let listeners = |config: &Config, keys: &KeyRing| listeners::listeners(config, keys, key);
-        let problems = runtime.serve_at(listeners(&config, &self.keys), &mut crate::seed);
+    /// Applies the servers of `config`, or restores the previous ones.
+    fn apply_servers(&mut self, daemon: &mut DaemonContext<'_>, config: Config) -> Outcome<()> {
+        let key = self.startup.steering_key;
+        let (services, driver) = (&mut *daemon.shared, &mut *daemon.driver);
+        let mut serve = |config: &Config, keys: &KeyRing| {
+            let listeners = listeners::listeners(config, keys, key);
+            services.serve_at(driver, listeners, &mut crate::seed)
+        };
+        let problems = serve(&config, &self.keys);
         if problems.is_empty() {
             self.config = config;
             return Ok(());
         }
-        for problem in runtime.serve_at(listeners(&self.config, &self.keys), &mut crate::seed) {
+        for problem in serve(&self.config, &self.keys) {
             warn!("{problem}");
         }
         let reasons: Vec<_> = problems.iter().map(ToString::to_string).collect();
@@ -455,30 +470,32 @@ impl Desk {
     // ---- the daemon itself
 
     fn set_level(&mut self, level: &str, caller: &Caller) -> Outcome<EmptyReply> {
-        let known: Option<Level> = ["trace", "debug", "info", "warn", "error"]
+        let parsed: Option<Level> = ["trace", "debug", "info", "warn", "error"]
             .contains(&level)
             .then(|| level.parse().ok())
             .flatten();
-        let Some(known) = known else {
+        let Some(parsed) = parsed else {
             return Err(Error::Refused {
-                reason: format!("{level:?} is no log level: trace, debug, info, warn or error"),
+                reason: format!(
+                    "unknown log level {level:?} (expected error, warn, info, debug or trace)"
+                ),
             });
         };
-        self.standing
+        self.startup
             .threshold
-            .set(known)
+            .set(parsed)
             .map_err(|reason| Error::Failed { reason })?;
-        self.changes.level(level, caller);
+        self.changes.record_level(level, caller);
         Ok(EmptyReply {})
     }
 }
 
-/// Whether a file of authorities can be read, now that the daemon is confined.
-fn can_be_believed(path: &Path) -> Outcome<()> {
+/// Checks that a file of certificate authorities can be read inside the sandbox.
+fn check_readable(path: &Path) -> Outcome<()> {
     let file = path.display();
     let reason = if !sandbox::can_read(path) {
         format!(
-            "certificate-authority: {file} is out of the sandbox's reach: put it below /etc, or into the configuration file and restart the daemon"
+            "certificate-authority: {file} is not accessible inside the sandbox: put it below /etc, or into the configuration file and restart the daemon"
         )
     } else if let Err(error) = File::open(path) {
         format!("certificate-authority: the daemon cannot read {file}: {error}")
@@ -488,13 +505,16 @@ fn can_be_believed(path: &Path) -> Outcome<()> {
     Err(Error::Refused { reason })
 }
 
-/// The name under which the engine knows a source.
+/// Name of a source in the engine.
 pub(super) fn name_of(source: &SourceConfig) -> Option<String> {
     source.kind.ntp().map(|ntp| ntp.address.to_string())
 }
 
-fn command(runtime: &mut Runtime, command: &Command) -> Result<Outcome<Told>, Failure> {
-    Ok(match runtime.command(command)? {
+fn command(
+    daemon: &mut DaemonContext<'_>,
+    command: &Command,
+) -> Result<Outcome<RawReply>, Failure> {
+    Ok(match daemon.driver.command(command)? {
         Ok(CommandOutcome::Sources(names)) => json(Ok(NamesReply { names })),
         Ok(CommandOutcome::Burst { started, skipped: spared }) => json(Ok(BurstReply {
             started: started as u64,
@@ -505,11 +525,11 @@ fn command(runtime: &mut Runtime, command: &Command) -> Result<Outcome<Told>, Fa
             correction: by.as_seconds_f64(),
         })),
         Ok(CommandOutcome::Reconfigured { .. }) => json(Ok(EmptyReply {})),
-        Err(refusal) => Err(refused(refusal)),
+        Err(refusal) => Err(refusal_error(refusal)),
     })
 }
 
-fn refused(refusal: Refusal) -> Error {
+fn refusal_error(refusal: Refusal) -> Error {
     match refusal {
         Refusal::Panic {
             which,
@@ -540,15 +560,15 @@ fn names(names: Option<String>) -> NamesReply {
     }
 }
 
-fn json<T: Serialize>(outcome: Outcome<T>) -> Outcome<Told> {
-    let told = outcome?;
-    serde_json::value::to_raw_value(&told).map_err(|problem| Error::Failed {
-        reason: format!("the answer cannot be written: {problem}"),
+fn json<T: Serialize>(outcome: Outcome<T>) -> Outcome<RawReply> {
+    let reply = outcome?;
+    serde_json::value::to_raw_value(&reply).map_err(|problem| Error::Failed {
+        reason: format!("the reply cannot be encoded: {problem}"),
     })
 }
 
-/// Every change is logged with who made it; so is what could not be done.
-fn tell(caller: &Caller, request: &Request, outcome: &Outcome<Told>) {
+/// Logs every change with its author, and every failed change.
+fn log_change(caller: &Caller, request: &Request, outcome: &Outcome<RawReply>) {
     if request.access() != Access::Change {
         return;
     }
@@ -556,7 +576,7 @@ fn tell(caller: &Caller, request: &Request, outcome: &Outcome<Told>) {
     match outcome {
         Ok(_) => info!("{} {parameters} by {caller}", request.name()),
         Err(error) => {
-            // A report may have many lines, of which the caller gets all.
+            // A report may have many lines; the caller gets all of them.
             let error = error.to_string();
             let first = error.lines().next().unwrap_or_default();
             info!(

@@ -1,10 +1,11 @@
-//! Asking the configured sources once, and setting the clock once: the daemon's engine without the daemon.
+//! Measures the configured sources once and sets the clock once: the engine without the daemon.
 //!
-//! The engine runs with its sources, its sanity tests, its key exchange and its selection, and with a clock that it may only read. When a majority of
-//! sources agrees, its estimate is the answer; what is done with it is the caller's business. No server is opened, nothing is saved, no
-//! socket is made: a daemon that starts afterwards finds everything as it would have.
+//! The engine runs with its sources, sanity tests, key exchange and selection, and with a clock
+//! that it may only read. When a majority of sources agrees, its estimate is the result; what is
+//! done with it is up to the caller. No server is opened, nothing is saved and no listening socket
+//! is created: a daemon that starts afterwards finds everything unchanged.
 //!
-//! The clock stays in its configured kind, so that a virtual one makes a dry run of the whole.
+//! The clock is of the configured kind, so a virtual clock makes a dry run.
 
 use ntp_config::{ClockKind, Loaded, SandboxMode};
 use ntp_control_api::control::types::Status;
@@ -18,36 +19,37 @@ use crate::persist::Store;
 use crate::runtime::{Ending, Failure, Parts, Runtime};
 use crate::{convert, nts, sandbox};
 
-/// How long the engine runs between two looks at its estimate.
-const LOOK: NtpDuration = NtpDuration::from_millis(50);
+/// Interval between two checks of the estimate.
+const CHECK_INTERVAL: NtpDuration = NtpDuration::from_millis(50);
 
-/// An engine that asks and does not steer.
+/// An engine that measures and does not steer.
 #[derive(Debug)]
-pub struct Once {
+pub struct OneShot {
     runtime: Runtime,
     needed: usize,
     path: Option<String>,
 }
 
-/// What a majority of the sources says.
+/// The estimate that a majority of the sources supports.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {
-    /// What the clock reads.
+    /// Reading of the clock.
     pub clock: SystemTime,
-    /// What has to be added to it.
+    /// Correction to add to the clock.
     pub correction: NtpDuration,
-    /// How far the clock may be from true time at most once that was done.
+    /// Largest error of the clock after the correction.
     pub bound: NtpDuration,
 }
 
-impl Once {
-    /// Opens the clock that `loaded` names, asks for the right to set it, and gives up all others as the daemon does. Nothing is sent yet.
+impl OneShot {
+    /// Opens the configured clock, acquires the right to set it, and drops all other privileges as
+    /// the daemon does. Sends nothing yet.
     ///
     /// # Errors
-    /// If the clock may not be set, or the process cannot become an unprivileged user.
-    pub fn begin(loaded: &Loaded, mode: SandboxMode) -> Result<Self, Failure> {
+    /// If the clock may not be set, or the process cannot change to the unprivileged user.
+    pub fn open(loaded: &Loaded, mode: SandboxMode) -> Result<Self, Failure> {
         let config = &loaded.config;
-        sandbox::take_up_capabilities();
+        sandbox::raise_permitted_capabilities();
         let clock = crate::open_configured_clock(config).map_err(Failure::Clock)?;
         let facts = ClockFacts {
             steerable: false,
@@ -60,12 +62,12 @@ impl Once {
             sockets: convert::socket_options(config),
             store: Store::new(None),
             leap_list: LeapList::new(None, false),
-            observer: None,
+            observation_socket: None,
             recorder: None,
             seed: crate::seed(),
         };
         let mut runtime = Runtime::new(engine, parts);
-        runtime.get_keys(nts::Exchanges::new(config, kept.time_floor));
+        runtime.set_ke_client(nts::KeClient::new(config, kept.time_floor));
         sandbox::enter(loaded, mode)
             .map_err(|error| Failure::System("becoming an unprivileged user", error))?;
         Ok(Self {
@@ -75,13 +77,13 @@ impl Once {
         })
     }
 
-    /// Asks until a majority agrees, until `deadline`, or until a signal ends it.
+    /// Measures until a majority agrees, `deadline` passes, or a signal arrives.
     ///
     /// # Errors
-    /// If the operating system fails us.
-    pub fn ask(&mut self, deadline: Option<Monotonic>) -> Result<Option<Reading>, Failure> {
+    /// If the operating system refuses a necessary operation.
+    pub fn measure(&mut self, deadline: Option<Monotonic>) -> Result<Option<Reading>, Failure> {
         loop {
-            let until = monotonic() + LOOK;
+            let until = monotonic() + CHECK_INTERVAL;
             if let Ending::Halted(_) = self.runtime.run(Some(until))? {
                 return Ok(None);
             }
@@ -107,10 +109,11 @@ impl Once {
         })
     }
 
-    /// Steps the clock. To be asked no more afterwards: the engine does not know of it.
+    /// Steps the clock. Do not call [`measure`](Self::measure) afterwards: the engine does not know
+    /// of the step.
     ///
     /// # Errors
-    /// If the clock refuses; it is untouched then.
+    /// If the clock cannot be set; it is unchanged then.
     pub fn step(&mut self, by: NtpDuration) -> Result<(), Failure> {
         let adjustment = Adjustment {
             step: Some(by),
@@ -120,18 +123,19 @@ impl Once {
         applied.map(|_| ()).map_err(Failure::Clock)
     }
 
-    /// The clock.
+    /// Returns the clock.
     pub fn clock(&self) -> &Clock {
         self.runtime.clock()
     }
 
-    /// What is known of the sources, for saying why they do not agree.
+    /// Returns the status of the sources, to explain why they do not agree.
     pub fn status(&self) -> Status {
-        status::of_runtime(&self.runtime, self.path.clone(), self.needed)
+        let (driver, services) = (self.runtime.driver(), self.runtime.services());
+        status::without_servers(driver, services, self.path.clone(), self.needed)
     }
 }
 
-/// Whether there is a clock to set in this configuration.
-pub fn may_set(kind: &ClockKind) -> bool {
+/// Returns whether this kind of clock can be set.
+pub fn has_settable_clock(kind: &ClockKind) -> bool {
     !matches!(kind, ClockKind::None)
 }

@@ -1,18 +1,18 @@
-//! Two network namespaces and a wire between them.
+//! Two network namespaces, connected by a pair of virtual interfaces.
 
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::{self, Command, Stdio};
 
-/// Where servers listen.
+/// Addresses of the servers.
 pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 pub(super) const SERVER_V6: Ipv6Addr = Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, 1);
 const CLIENT: &str = "10.99.0.2";
 const CLIENT_V6: &str = "fd99::2";
-/// The addresses of the clients. All of them are the generator's.
+/// Addresses of the clients; all of them belong to the load generator.
 pub(super) const CLIENTS: &str = "10.98.0.0/20";
-/// 16 million addresses, and as many /64 networks. They are routed here only.
+/// 16 million addresses, and as many /64 networks. They are routed between the namespaces only.
 pub(super) const MILLIONS: &str = "11.0.0.0/8";
 pub(super) const MILLIONS_V6: &str = "fd98::/40";
 
@@ -20,36 +20,36 @@ const PREFIX: &str = "ntpbench-";
 
 /// The namespaces; removed when dropped.
 #[derive(Debug)]
-pub(super) struct Arena {
+pub(super) struct Namespaces {
     server: String,
     client: String,
 }
 
-/// Which end of the wire.
+/// The namespace of a program.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum End {
     Server,
     Client,
 }
 
-/// Before whom a program runs.
+/// Scheduling priority of a program.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Urgency {
-    /// Before everything else on the machine.
-    First,
-    /// As all others.
-    InTurn,
+pub(super) enum Priority {
+    /// Real-time, ahead of everything else on the machine.
+    RealTime,
+    /// As other programs.
+    Normal,
 }
 
-impl Arena {
+impl Namespaces {
     pub(super) fn new() -> Result<Self, String> {
         remove_stale();
         let own = process::id();
-        let arena = Self {
+        let namespaces = Self {
             server: format!("{PREFIX}{own}-server"),
             client: format!("{PREFIX}{own}-client"),
         };
-        let Self { server, client } = &arena;
+        let Self { server, client } = &namespaces;
         for arguments in [
             format!("netns add {server}"),
             format!("netns add {client}"),
@@ -71,29 +71,30 @@ impl Arena {
         ] {
             ip(&arguments)?;
         }
-        Ok(arena)
+        Ok(namespaces)
     }
 
-    /// A command for `program` at one end of the wire, on one processor only and without the right to set the machine's clock. The
-    /// process that is started becomes the program, so that its number is the program's.
+    /// Returns a command that runs `program` in one namespace, on one processor only and without
+    /// `CAP_SYS_TIME`. The started process is replaced by the program, so that its process ID is
+    /// that of the program.
     pub(super) fn command(
         &self,
         end: End,
         processor: u16,
-        urgency: Urgency,
+        priority: Priority,
         program: impl AsRef<OsStr>,
     ) -> Command {
         let namespace = match end {
             End::Server => &self.server,
             End::Client => &self.client,
         };
-        let (policy, priority) = match urgency {
-            Urgency::First => ("--fifo", "10"),
-            Urgency::InTurn => ("--other", "0"),
+        let (policy, level) = match priority {
+            Priority::RealTime => ("--fifo", "10"),
+            Priority::Normal => ("--other", "0"),
         };
         let mut command = Command::new("chrt");
         command
-            .args([policy, priority])
+            .args([policy, level])
             .args(["taskset", "-c", &processor.to_string()])
             .args(["ip", "netns", "exec", namespace])
             .args(["setpriv", "--bounding-set=-sys_time"])
@@ -104,16 +105,16 @@ impl Arena {
     }
 }
 
-impl Drop for Arena {
+impl Drop for Namespaces {
     fn drop(&mut self) {
         for namespace in [&self.server, &self.client] {
-            // Whatever cannot be removed now is stale for the next run.
+            // The next run removes what cannot be removed now.
             let _ = ip(&format!("netns delete {namespace}"));
         }
     }
 }
 
-/// Removes what killed runs have left.
+/// Removes the namespaces of killed runs.
 fn remove_stale() {
     let Ok(entries) = std::fs::read_dir("/run/netns") else {
         return;

@@ -1,9 +1,11 @@
-//! The observation socket: whoever connects is sent the daemon's state as one frame, then the connection is closed.
+//! The observation socket: sends each client one frame with the state of the daemon and closes the
+//! connection.
 //!
-//! Nothing is ever read. It is served from the main loop without blocking it: what a client's
-//! socket does not take at once waits for room, for half a second at most. Most frames fit into a socket; where there are hundreds of sources they do
-//! not, and whoever connects and reads nothing takes a place. Such a crowd must not keep others from theirs: if all places are taken, the client that has
-//! had one for longest goes. Those who come at the same time get the same frame.
+//! Nothing is read from clients. They are served from the main loop without blocking: what a
+//! client's socket does not take at once is sent later, for half a second at most. Most frames fit
+//! into the socket buffer; with hundreds of sources they do not, and a client that does not read
+//! occupies a slot. Such clients must not lock out others: if all slots are taken, the oldest
+//! connection is closed. Clients that connect at the same time get the same frame.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
@@ -16,10 +18,14 @@ use ntp_os_clock::monotonic;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_udp::wait::{Interest, PollSet};
 
-/// Clients served at once. A frame of a thousand sources has 0.7 MB, and each may have one of its own.
-const CLIENTS: usize = 64;
-/// Time that a client has for its frame. Upstream's number.
-const PATIENCE: NtpDuration = NtpDuration::from_millis(500);
+use crate::observation;
+use crate::runtime::{DaemonContext, Failure, Pollable, Services};
+
+/// Maximum number of concurrent clients. A frame of a thousand sources has 0.7 MB, and each client
+/// may hold a frame of its own.
+const MAX_CLIENTS: usize = 64;
+/// Time limit for sending a frame, as in upstream.
+const SEND_TIMEOUT: NtpDuration = NtpDuration::from_millis(500);
 
 #[derive(Debug)]
 struct Client {
@@ -30,20 +36,20 @@ struct Client {
     place: usize,
 }
 
-/// The listening socket and those who are being served.
+/// The listening socket and its clients.
 #[derive(Debug)]
-pub struct Observer {
+pub struct ObservationSocket {
     listener: UnixListener,
     path: PathBuf,
     place: usize,
     clients: Vec<Client>,
 }
 
-impl Observer {
-    /// Listens at `path`, in place of a socket that an earlier run left there, and gives it `permissions`.
+impl ObservationSocket {
+    /// Listens at `path`, replaces a socket that an earlier run left there, and sets `permissions`.
     ///
     /// # Errors
-    /// If something that is not a socket is in the way, or the operating system refuses.
+    /// If `path` exists and is not a socket, or the operating system refuses.
     pub fn bind(path: &Path, permissions: u32) -> io::Result<Self> {
         match fs::symlink_metadata(path) {
             Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
@@ -66,37 +72,24 @@ impl Observer {
         })
     }
 
-    /// Adds the listener and all clients to a poll set.
-    pub(crate) fn watch(&mut self, set: &mut PollSet) {
-        self.place = set.push(&self.listener, Interest::Readable);
-        for client in &mut self.clients {
-            client.place = set.push(&client.stream, Interest::Writable);
-        }
-    }
-
-    /// Whether somebody has connected.
-    pub(crate) fn has_visitor(&self, set: &PollSet) -> bool {
+    /// Returns whether a client is waiting to be accepted.
+    fn has_connection(&self, set: &PollSet) -> bool {
         set.readiness(self.place).readable
     }
 
-    /// When the most patient wait for a client ends.
-    pub(crate) fn deadline(&self) -> Option<Monotonic> {
-        self.clients.iter().map(|client| client.deadline).min()
-    }
-
-    /// Serves whoever is ready; `frame` makes a frame for a new client.
-    pub(crate) fn attend(&mut self, set: &PollSet, frame: impl Fn() -> Vec<u8>) {
+    /// Serves all clients that are ready; `frame` encodes a frame for new clients.
+    fn serve(&mut self, set: &PollSet, frame: impl Fn() -> Vec<u8>) {
         let now = monotonic();
         self.clients.retain_mut(|client| {
             let ready = set.readiness(client.place);
             (!ready.any() || client.advance()) && now < client.deadline
         });
-        if !self.has_visitor(set) {
+        if !self.has_connection(set) {
             return;
         }
         let mut made = None;
-        // A bounded number, lest a flood of connections keep the loop here.
-        for _ in 0..CLIENTS {
+        // Bounded, so that a flood of connections cannot keep the loop here.
+        for _ in 0..MAX_CLIENTS {
             let Ok((stream, _)) = self.listener.accept() else {
                 break;
             };
@@ -108,11 +101,11 @@ impl Observer {
                 stream,
                 frame: Arc::clone(frame),
                 written: 0,
-                deadline: now + PATIENCE,
+                deadline: now + SEND_TIMEOUT,
                 place: usize::MAX,
             };
             if client.advance() {
-                if self.clients.len() >= CLIENTS {
+                if self.clients.len() >= MAX_CLIENTS {
                     self.clients.remove(0);
                 }
                 self.clients.push(client);
@@ -121,8 +114,37 @@ impl Observer {
     }
 }
 
+impl Pollable<Services> for ObservationSocket {
+    fn register(&mut self, set: &mut PollSet) {
+        self.place = set.push(&self.listener, Interest::Readable);
+        for client in &mut self.clients {
+            client.place = set.push(&client.stream, Interest::Writable);
+        }
+    }
+
+    /// Earliest time limit of a client.
+    fn deadline(&self) -> Option<Monotonic> {
+        self.clients.iter().map(|client| client.deadline).min()
+    }
+
+    fn on_ready(&mut self, daemon: &mut DaemonContext<'_>) -> Result<(), Failure> {
+        if self.has_connection(daemon.set) {
+            // The clock may have been set since the last wake-up; the figures must not be older.
+            daemon.driver.tick()?;
+        }
+        let (driver, services) = (&*daemon.driver, &*daemon.shared);
+        self.serve(daemon.set, || {
+            let (totals, ke_stats) = (services.totals(), services.ke_stats());
+            let nts = services.nts_status(ke_stats.as_ref());
+            let (clock, started) = (driver.clock(), driver.started());
+            observation::frame(&driver.snapshot(), &totals, nts, clock, started)
+        });
+        Ok(())
+    }
+}
+
 impl Client {
-    /// Writes what the socket takes. Returns whether there is more.
+    /// Writes what the socket takes. Returns whether anything is left to send.
     fn advance(&mut self) -> bool {
         while self.written < self.frame.len() {
             match self.stream.write(&self.frame[self.written..]) {
@@ -136,7 +158,7 @@ impl Client {
     }
 }
 
-impl Drop for Observer {
+impl Drop for ObservationSocket {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
@@ -149,52 +171,52 @@ mod tests {
 
     use super::*;
 
-    fn round(observer: &mut Observer, frame: &[u8]) {
+    fn round(observation_socket: &mut ObservationSocket, frame: &[u8]) {
         let mut set = PollSet::new();
-        observer.watch(&mut set);
+        observation_socket.register(&mut set);
         let _ = set.wait(Some(Duration::from_millis(100)));
-        observer.attend(&set, || frame.to_vec());
+        observation_socket.serve(&set, || frame.to_vec());
     }
 
     #[test]
-    fn everyone_gets_a_frame_and_the_silent_hold_nobody_up() {
+    fn clients_that_do_not_read_do_not_block_others() {
         let path = std::env::temp_dir().join(format!("ntpd-rs-observe-{}", std::process::id()));
-        let mut observer = Observer::bind(&path, 0o666).unwrap();
+        let mut observation_socket = ObservationSocket::bind(&path, 0o666).unwrap();
         let frame = vec![7u8; 4_000_000];
-        // More than there is room for never read, ...
+        // More clients than there are slots never read, ...
         let mut silent = Vec::new();
         for _ in 0..4 {
             silent.extend((0..50).map(|_| UnixStream::connect(&path).unwrap()));
-            round(&mut observer, &frame);
+            round(&mut observation_socket, &frame);
         }
-        assert_eq!(observer.clients.len(), CLIENTS);
-        // ... and somebody who comes then is served at once, not when their time is up.
+        assert_eq!(observation_socket.clients.len(), MAX_CLIENTS);
+        // ... and a client that connects then is served at once, not after their time limit.
         let mut reader = UnixStream::connect(&path).unwrap();
-        round(&mut observer, &frame);
+        round(&mut observation_socket, &frame);
         reader.set_nonblocking(true).unwrap();
         let mut first = [0];
         reader.read_exact(&mut first).unwrap();
         reader.set_nonblocking(false).unwrap();
-        assert_eq!(observer.clients.len(), CLIENTS);
+        assert_eq!(observation_socket.clients.len(), MAX_CLIENTS);
         let reading = std::thread::spawn(move || {
             let mut all = Vec::new();
             reader.read_to_end(&mut all).map(|_| all)
         });
         while !reading.is_finished() {
-            round(&mut observer, &frame);
+            round(&mut observation_socket, &frame);
         }
         assert_eq!(reading.join().unwrap().unwrap(), frame[1..]);
         drop(silent);
-        drop(observer);
+        drop(observation_socket);
         assert!(!path.exists());
     }
 
     #[test]
-    fn a_file_in_the_way_is_not_deleted() {
+    fn a_file_at_the_socket_path_is_not_deleted() {
         let path =
             std::env::temp_dir().join(format!("ntpd-rs-observe-file-{}", std::process::id()));
         fs::write(&path, "precious").unwrap();
-        assert!(Observer::bind(&path, 0o666).is_err());
+        assert!(ObservationSocket::bind(&path, 0o666).is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         fs::remove_file(&path).unwrap();
     }

@@ -1,36 +1,39 @@
-//! Worlds in which nobody else was measured: other laws of delay, conditions that change, sources of unequal quality.
+//! Worlds in which only this engine was measured: other delay distributions, changing conditions,
+//! sources of unequal quality.
 //!
-//! Nothing was tuned to them. What they show is whether an idea that is good for exponential queues and a steady walk is good
-//! for anything else: the table `further` of `cargo xtask accuracy` prints our figures, and how honest the error figures are.
+//! The algorithm was not tuned to them. They show whether an idea that is good for exponential
+//! queues and a steady random walk is good in general: the table `further` of `cargo xtask
+//! accuracy` prints the figures, and how honest the error estimates are.
 //!
-//! 100 000 s, of which the first 10 000 do not count, the poll interval free between 16 and 1024 s, ideal clock and stamps.
+//! 100 000 s, the first 10 000 excluded from the figures, poll interval between 16 and 1024 s,
+//! ideal clock and timestamps.
 
 use crate::{Action, Congestion, Direction, Link, Queue, Scenario, Server, Sine};
 
-/// A world without peers' figures.
+/// A world without figures of other daemons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Further {
+pub enum VariedWorld {
     /// Log-normal queues.
     LogNormal,
-    /// Queues without a variance.
+    /// Queues of infinite variance.
     Pareto,
-    /// Bell-shaped jitter, which the delay does not reveal.
+    /// Normally distributed jitter, which the delay does not reveal.
     Normal,
-    /// A server whose stamps are noisy.
+    /// A server with noisy timestamps.
     NoisyServer,
     /// Queues that grow from 100 us to 3 ms towards the evening, more in one direction.
     Diurnal,
-    /// Bursts of 20 ms on the way back, of 5 ms on the way there, and lost packets.
+    /// Bursts of 20 ms inbound and 5 ms outbound, and lost packets.
     WiFi,
-    /// 20 ms of log-normal queues, and a tenth of the packets lost.
+    /// 20 ms of log-normal queues, and 10 % packet loss.
     Mobile,
     /// An air conditioner: a sine of 0.3 ppm every hour.
     HourlySine,
     /// A machine that warms up: 2 ppm within 40 minutes, and back.
     WarmUp,
-    /// A laptop that sleeps and wakes up with a wrong clock.
+    /// A laptop that is suspended and resumes with a wrong clock.
     Sleep,
-    /// Routes that change there and back, by opposite amounts too.
+    /// Routes that change in both directions, by opposite amounts too.
     Routes,
     /// A near server, and three far ones with asymmetric paths.
     OneGood,
@@ -40,8 +43,8 @@ pub enum Further {
     ComeAndGo,
 }
 
-impl Further {
-    /// All of them.
+impl VariedWorld {
+    /// All variants.
     pub const ALL: [Self; 14] = [
         Self::LogNormal,
         Self::Pareto,
@@ -59,7 +62,7 @@ impl Further {
         Self::ComeAndGo,
     ];
 
-    /// What it is called.
+    /// Display name.
     pub fn name(self) -> &'static str {
         match self {
             Self::LogNormal => "log-normal",
@@ -79,7 +82,7 @@ impl Further {
         }
     }
 
-    /// The world.
+    /// Returns the scenario.
     pub fn scenario(self) -> Scenario {
         let path = |length, queue| Link::symmetric(Direction::new(length, queue));
         let usual = |length| Link::exponential(length, 1e-4);
@@ -88,15 +91,15 @@ impl Further {
             Self::Pareto => world(path(5e-3, Queue::Pareto(1e-4, 1.5)), 1e-9),
             Self::Normal => world(path(5e-3, Queue::Normal(3e-4)), 1e-9),
             Self::NoisyServer => world(Link::exponential(2e-3, 1e-5), 1e-9)
-                .but(|world| world.servers[0].jitter = 3e-4),
+                .modify(|world| world.servers[0].jitter = 3e-4),
             Self::Diurnal => busy_evenings(),
             Self::WiFi => world(wifi(), 2e-9),
             Self::Mobile => {
                 let mut link = path(3e-2, Queue::LogNormal(8e-3, 0.8));
-                link.there.queue = Queue::LogNormal(1.5e-2, 1.0);
+                link.outbound.queue = Queue::LogNormal(1.5e-2, 1.0);
                 world(link.with(|direction| direction.loss = 0.1), 5e-9)
             }
-            Self::HourlySine => world(usual(3e-3), 3e-10).but(|world| {
+            Self::HourlySine => world(usual(3e-3), 3e-10).modify(|world| {
                 world.node.oscillator.sine = Some(Sine {
                     amplitude: 3e-7,
                     period: 3600.0,
@@ -116,7 +119,7 @@ impl Further {
                 ),
             Self::Routes => {
                 let mut crossed = usual(2e-2);
-                crossed.back.length += 6e-3;
+                crossed.inbound.length += 6e-3;
                 world(usual(2e-2), 1e-9)
                     .at(30_000.0, Action::Route(0, usual(2.4e-2)))
                     .at(60_000.0, Action::Route(0, crossed))
@@ -133,20 +136,20 @@ impl Further {
                 silent(world, turn as usize % 5, from, from + 12_000.0)
             }),
         };
-        scenario.but(|world| {
-            world.name = format!("further: {}", self.name());
+        scenario.modify(|world| {
+            world.name = format!("varied: {}", self.name());
             world.settled = 10_000.0;
         })
     }
 }
 
-/// One server; oscillator, clock and stamps as in the anchors' worlds.
+/// One server; oscillator, clock and timestamps as in the reference worlds.
 fn world(link: Link, wander: f64) -> Scenario {
     several(&[link], wander)
 }
 
 fn several(links: &[Link], wander: f64) -> Scenario {
-    let anchor = Scenario::anchor(1e-4, wander).but(|world| {
+    let reference = Scenario::reference(1e-4, wander).modify(|world| {
         world.servers.clear();
         world.engine.sources.clear();
         world.duration = 100_000.0;
@@ -157,15 +160,15 @@ fn several(links: &[Link], wander: f64) -> Scenario {
         ..Server::new(Scenario::address(index))
     });
     servers
-        .fold(anchor, Scenario::with_server)
-        .polling(4, 10)
-        .agreeing(1)
+        .fold(reference, Scenario::with_server)
+        .with_poll_limits(4, 10)
+        .with_minimum_agreeing(1)
 }
 
 fn silent(world: Scenario, server: usize, from: f64, until: f64) -> Scenario {
     world
-        .at(from, Action::Conduct(server, crate::Conduct::Silent))
-        .at(until, Action::Conduct(server, crate::Conduct::Honest))
+        .at(from, Action::Behaviour(server, crate::Behaviour::Silent))
+        .at(until, Action::Behaviour(server, crate::Behaviour::Honest))
 }
 
 fn busy_evenings() -> Scenario {
@@ -176,23 +179,23 @@ fn busy_evenings() -> Scenario {
             let part = (f64::from(hour) + 0.5) / 8.0;
             let queue = 1e-4 + 3e-3 * (core::f64::consts::PI * part).sin();
             let mut busy = Link::exponential(1e-2, queue);
-            busy.there.queue = Queue::Exponential(queue / 4.0);
+            busy.outbound.queue = Queue::Exponential(queue / 4.0);
             world.at(noon + 3600.0 * f64::from(hour), Action::Route(0, busy))
         });
         hours
             .at(noon + 8.0 * 3600.0, Action::Route(0, quiet))
-            .but(|world| world.duration = 260_000.0)
+            .modify(|world| world.duration = 260_000.0)
     })
 }
 
 fn wifi() -> Link {
     let mut link = Link::exponential(4e-3, 3e-4).with(|direction| direction.loss = 0.02);
-    link.back.congestion = Some(Congestion {
+    link.inbound.congestion = Some(Congestion {
         every: 600.0,
         lasting: 120.0,
         queue: 2e-2,
     });
-    link.there.congestion = Some(Congestion {
+    link.outbound.congestion = Some(Congestion {
         every: 2000.0,
         lasting: 60.0,
         queue: 5e-3,

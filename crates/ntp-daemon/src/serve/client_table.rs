@@ -1,9 +1,11 @@
-//! Who asks, over all workers and addresses: their lists put together for somebody who wants to see them.
+//! The clients of all workers and addresses, merged into one table.
 //!
-//! Each worker has a list of its own ([`SharedClientList`]), which is locked for nothing but copying it; sorting comes afterwards.
+//! Each worker has a list of its own ([`SharedClientList`]), which is locked only while it is copied;
+//! sorting is done afterwards.
 //!
-//! One client meets one worker, but where the kernel cannot steer it may be in several lists; so what they say of one address is added up. What a client
-//! asked at different addresses of ours stays apart.
+//! A client normally reaches one worker, but where the kernel cannot steer it may be in several
+//! lists, so the entries of one address are added up. Requests of one client to different addresses
+//! of ours stay separate.
 
 use std::cmp::Reverse;
 use std::net::SocketAddr;
@@ -12,20 +14,20 @@ use std::sync::Arc;
 use ntp_proto::server::ClientEntry;
 use ntp_worker::SharedClientList;
 
-/// Clients of one address or of several.
+/// Clients of one listening address or of several.
 #[derive(Clone, Debug, Default)]
-pub struct Register {
+pub struct ClientTable {
     clients: Vec<(SocketAddr, ClientEntry)>,
-    /// For how many clients there is room (`client-list-size`).
+    /// Capacity (`client-list-size`).
     pub size: usize,
-    /// Datagrams that were not entered, because a list was just being copied.
+    /// Datagrams that were not entered because a list was being copied.
     pub missed: u64,
-    /// How often a client had to make room for another one.
+    /// Number of entries that were replaced by another client.
     pub displaced: u64,
 }
 
-impl Register {
-    /// Takes in what the workers at `address` know.
+impl ClientTable {
+    /// Adds the clients that the workers at `address` know.
     pub(super) fn add(
         &mut self,
         address: SocketAddr,
@@ -54,17 +56,17 @@ impl Register {
         self.clients.extend(clients);
     }
 
-    /// How many clients are remembered.
+    /// Number of clients.
     pub fn len(&self) -> usize {
         self.clients.len()
     }
 
-    /// Whether none is.
+    /// Returns whether there are no clients.
     pub fn is_empty(&self) -> bool {
         self.clients.is_empty()
     }
 
-    /// Those who asked most often, at most `limit` of them, with the address at which they asked.
+    /// Returns the at most `limit` clients with the most requests, each with the listening address.
     pub fn busiest(mut self, limit: usize) -> Vec<(SocketAddr, ClientEntry)> {
         let order = |(server, client): &(SocketAddr, ClientEntry)| {
             (Reverse(client.requests), client.address, *server)
@@ -93,14 +95,14 @@ mod tests {
         authenticated: false,
     };
 
-    /// A worker's list of clients 10.0.0.N, each with its number of requests.
+    /// Returns a worker's list of clients 10.0.0.N, each with its number of requests.
     fn list(clients: &[(u8, usize)]) -> Arc<SharedClientList> {
         let worker = SharedClientList::new([1; 32]);
         worker.resize(64, 1);
         for (host, requests) in clients {
-            let mut heard = vec![([10, 0, 0, *host].into(), TIME); *requests];
-            worker.record_batch(Monotonic::from_nanos(0), &mut heard);
-            assert!(heard.is_empty());
+            let mut batch = vec![([10, 0, 0, *host].into(), TIME); *requests];
+            worker.record_batch(Monotonic::from_nanos(0), &mut batch);
+            assert!(batch.is_empty());
         }
         Arc::new(worker)
     }
@@ -110,19 +112,19 @@ mod tests {
     }
 
     #[test]
-    fn one_client_of_several_workers_is_one_and_of_several_addresses_is_several() {
-        let mut register = Register::default();
-        register.add(
+    fn clients_are_merged_over_workers_but_not_over_addresses() {
+        let mut table = ClientTable::default();
+        table.add(
             server(123),
             64,
             &[list(&[(1, 5), (2, 9)]), list(&[(3, 1), (1, 6)])],
         );
-        register.add(server(124), 64, &[list(&[(1, 10)])]);
-        assert_eq!((register.len(), register.size), (4, 128));
-        assert_eq!((register.missed, register.displaced), (0, 0));
-        let told = |limit| -> Vec<(u16, IpAddr, u64)> {
-            let busiest = register.clone().busiest(limit).into_iter();
-            busiest
+        table.add(server(124), 64, &[list(&[(1, 10)])]);
+        assert_eq!((table.len(), table.size), (4, 128));
+        assert_eq!((table.missed, table.displaced), (0, 0));
+        let busiest = |limit| -> Vec<(u16, IpAddr, u64)> {
+            let clients = table.clone().busiest(limit).into_iter();
+            clients
                 .map(|(server, client)| (server.port(), client.address, client.requests))
                 .collect()
         };
@@ -134,25 +136,25 @@ mod tests {
             (123, host(3), 1),
         ];
         for limit in 0..6 {
-            assert_eq!(told(limit), expected[..limit.min(4)], "{limit}");
+            assert_eq!(busiest(limit), expected[..limit.min(4)], "{limit}");
         }
     }
     #[test]
-    fn a_batch_that_comes_while_the_list_is_open_is_missed_and_the_next_is_not() {
+    fn a_batch_during_a_copy_is_missed_and_the_next_is_entered() {
         let worker = list(&[]);
-        let batch = || vec![([10, 0, 0, 1].into(), TIME); 5];
+        let new_batch = || vec![([10, 0, 0, 1].into(), TIME); 5];
         let open = worker.lock();
-        let mut heard = batch();
-        worker.record_batch(Monotonic::from_nanos(0), &mut heard);
-        assert!(heard.is_empty());
+        let mut batch = new_batch();
+        worker.record_batch(Monotonic::from_nanos(0), &mut batch);
+        assert!(batch.is_empty());
         drop(open);
-        worker.record_batch(Monotonic::from_nanos(0), &mut batch());
-        let mut register = Register::default();
-        register.add(server(123), 64, &[Arc::clone(&worker)]);
-        assert_eq!((register.missed, register.busiest(1)[0].1.requests), (5, 5));
+        worker.record_batch(Monotonic::from_nanos(0), &mut new_batch());
+        let mut table = ClientTable::default();
+        table.add(server(123), 64, &[Arc::clone(&worker)]);
+        assert_eq!((table.missed, table.busiest(1)[0].1.requests), (5, 5));
         worker.resize(64, 1);
-        let mut register = Register::default();
-        register.add(server(123), 64, &[worker]);
-        assert_eq!((register.missed, register.len()), (0, 0));
+        let mut table = ClientTable::default();
+        table.add(server(123), 64, &[worker]);
+        assert_eq!((table.missed, table.len()), (0, 0));
     }
 }

@@ -1,15 +1,15 @@
-//! What is going to happen: earliest first, and at one moment in the order in which it was put in.
+//! Queue of future events: earliest first, and in the order of insertion at equal times.
 //!
-//! The second rule makes runs reproducible: a heap alone would give events of one moment in any order.
+//! The second rule makes runs reproducible: a heap alone returns simultaneous events in any order.
 
 use core::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use crate::TrueTime;
 
-/// Events to come.
+/// Future events.
 #[derive(Debug)]
-pub(crate) struct Agenda<T> {
+pub(crate) struct EventQueue<T> {
     heap: BinaryHeap<Reverse<Entry<T>>>,
     count: u64,
 }
@@ -18,10 +18,10 @@ pub(crate) struct Agenda<T> {
 struct Entry<T> {
     at: TrueTime,
     order: u64,
-    what: T,
+    event: T,
 }
 
-impl<T> Agenda<T> {
+impl<T> EventQueue<T> {
     pub(crate) fn new() -> Self {
         Self {
             heap: BinaryHeap::new(),
@@ -29,23 +29,23 @@ impl<T> Agenda<T> {
         }
     }
 
-    pub(crate) fn put(&mut self, at: TrueTime, what: T) {
+    pub(crate) fn push(&mut self, at: TrueTime, event: T) {
         self.count += 1;
         self.heap.push(Reverse(Entry {
             at,
             order: self.count,
-            what,
+            event,
         }));
     }
 
-    /// When the next event is due.
-    pub(crate) fn next(&self) -> Option<TrueTime> {
+    /// Time of the next event.
+    pub(crate) fn next_time(&self) -> Option<TrueTime> {
         self.heap.peek().map(|Reverse(entry)| entry.at)
     }
 
-    /// Takes the next event out.
-    pub(crate) fn take(&mut self) -> Option<T> {
-        self.heap.pop().map(|Reverse(entry)| entry.what)
+    /// Removes and returns the next event.
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        self.heap.pop().map(|Reverse(entry)| entry.event)
     }
 }
 
@@ -75,11 +75,11 @@ mod tests {
 
     #[test]
     fn events_of_one_moment_keep_their_order() {
-        let mut agenda = Agenda::new();
-        for (at, what) in [(2, 'c'), (1, 'a'), (2, 'd'), (1, 'b')] {
-            agenda.put(TrueTime::from_nanos(at), what);
+        let mut event_queue = EventQueue::new();
+        for (at, event) in [(2, 'c'), (1, 'a'), (2, 'd'), (1, 'b')] {
+            event_queue.push(TrueTime::from_nanos(at), event);
         }
-        let order: String = core::iter::from_fn(|| agenda.take()).collect();
+        let order: String = core::iter::from_fn(|| event_queue.pop()).collect();
         assert_eq!(order, "abcd");
     }
 }

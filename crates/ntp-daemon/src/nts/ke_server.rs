@@ -1,13 +1,12 @@
-//! Giving keys to our clients: the `[[nts-ke-server]]` sections, and what the key exchange thread needs of the daemon.
+//! NTS key exchange with our clients: the `[[nts-ke-server]]` sections, and what the server thread
+//! needs from the daemon.
 
-use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::sandbox::{self, Profile};
 use arc_swap::ArcSwap;
 use ntp_config::{Config, NtpVersion, NtsKeConfig};
 use ntp_nts_ke::server::{
@@ -20,7 +19,10 @@ use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 use tracing::{info, warn};
 
-/// The sections, as the thread is told.
+use crate::runtime::{Context, Failure, Pollable};
+use crate::sandbox::{self, Profile};
+
+/// Converts the sections into the endpoints of the server thread.
 pub fn endpoints(config: &Config) -> Vec<EndpointConfig> {
     let sections = &config.nts_ke_servers;
     sections
@@ -43,7 +45,8 @@ pub fn endpoints(config: &Config) -> Vec<EndpointConfig> {
         .collect()
 }
 
-/// Whether clients of ours may come with cookies: because they get them here, or from another server of the fleet, or because they must.
+/// Returns whether clients may come with cookies: because keys are given out here or by another
+/// server of the fleet, or because NTS is required.
 pub fn needs_cookie_keys(config: &Config) -> bool {
     let keyset = &config.keyset;
     !config.nts_ke_servers.is_empty()
@@ -53,7 +56,7 @@ pub fn needs_cookie_keys(config: &Config) -> bool {
 }
 
 fn policy(section: &NtsKeConfig) -> ServerPolicy {
-    // Version 5 is refused before we get here; see `Config::unsupported`.
+    // Version 5 is refused earlier; see `Config::unsupported`.
     let serves = section.accept_ntp_versions.contains(&NtpVersion::V4);
     ServerPolicy {
         algorithms: if serves {
@@ -79,16 +82,16 @@ fn certificates(section: &NtsKeConfig) -> Vec<CertificatePaths> {
     core::iter::once(first).chain(more).collect()
 }
 
-/// The thread that gives keys.
+/// The thread of the key-exchange server.
 #[derive(Debug)]
-pub struct Giving {
+pub struct KeServer {
     server: Server,
-    /// Where it stands in the poll set; nowhere before the first wait.
+    /// Index in the poll set; `usize::MAX` before the first registration.
     place: usize,
 }
 
-impl Giving {
-    /// Gives keys through `bound`, with cookies of `keyset`. `seed` is a secret of this call.
+impl KeServer {
+    /// Starts serving through `bound`, with cookies of `keyset`. `seed` is a fresh secret.
     ///
     /// # Errors
     /// If the operating system gives no thread.
@@ -101,34 +104,34 @@ impl Giving {
             keyset,
             nonces: ChaCha12Rng::from_seed(seed),
         };
-        let tell = |event: &Event| match event {
+        let log = |event: &Event| match event {
             Event::Certificate { .. } => info!("{event}"),
             Event::BadCertificate(_) | Event::CannotAccept(..) => warn!("{event}"),
         };
-        let server = bound.start(sealer, tell, || {
+        let server = bound.start(sealer, log, || {
             sandbox::confine_thread(Profile::KeyExchange);
         })?;
-        tell_addresses(&server, &[]);
+        log_addresses(&server, &[]);
         Ok(Self {
             server,
             place: usize::MAX,
         })
     }
 
-    /// Gives keys at these endpoints from now on and at no others; see [`Server::follow`].
-    pub fn follow(&mut self, endpoints: Vec<EndpointConfig>) -> Vec<StartError> {
+    /// Serves at exactly these endpoints from now on; see [`Server::follow`].
+    pub fn reconfigure(&mut self, endpoints: Vec<EndpointConfig>) -> Vec<StartError> {
         let before: Vec<_> = self.server.addresses().collect();
         let problems = self.server.set_endpoints(endpoints);
-        tell_addresses(&self.server, &before);
+        log_addresses(&self.server, &before);
         problems
     }
 
-    /// What readers are told; nothing if there is no address at which keys are given out.
-    pub(crate) fn figures(&self, keyset: &Keyset) -> Option<Given> {
+    /// Returns the statistics; `None` without a listening address.
+    pub(crate) fn stats(&self, keyset: &Keyset) -> Option<KeStats> {
         let counters = self.server.counters();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let addresses: Vec<_> = self.server.addresses().collect();
-        (!addresses.is_empty()).then(|| Given {
+        (!addresses.is_empty()).then(|| KeStats {
             addresses,
             connections: count(&counters.accepted),
             granted: count(&counters.granted),
@@ -141,36 +144,36 @@ impl Giving {
         })
     }
 
-    /// Reads the certificates again.
+    /// Reloads the certificates.
     pub fn reload(&self) {
         self.server.reload();
     }
 
-    /// Wakes the poll set when the thread has ended.
-    pub(crate) fn watch(&mut self, set: &mut PollSet) {
-        self.place = set.push(&self.server.as_fd(), Interest::Readable);
-    }
-
-    /// Looks whether the thread has ended; after [`watch`](Self::watch) and a wait.
-    ///
-    /// # Errors
-    /// Why it has.
-    pub(crate) fn attend(&mut self, set: &PollSet) -> io::Result<()> {
-        if !set.readiness(self.place).any() {
-            return Ok(());
-        }
-        self.server.exit_error().map_or(Ok(()), Err)
-    }
-
-    /// Ends it.
+    /// Stops the thread.
     pub fn stop(self) {
         self.server.stop();
     }
 }
 
-/// The giving out of keys in figures; see [`Counters`](ntp_nts_ke::server::Counters).
+impl Pollable for KeServer {
+    /// Adds the exit notification of the thread.
+    fn register(&mut self, set: &mut PollSet) {
+        self.place = set.push(&self.server.as_fd(), Interest::Readable);
+    }
+
+    /// Checks whether the thread has ended.
+    fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
+        if !context.set.readiness(self.place).any() {
+            return Ok(());
+        }
+        let ended = self.server.exit_error();
+        ended.map_or(Ok(()), |error| Err(Failure::KeyExchange(error)))
+    }
+}
+
+/// Statistics of the key-exchange server; see [`Counters`](ntp_nts_ke::server::Counters).
 #[derive(Clone, Debug)]
-pub(crate) struct Given {
+pub(crate) struct KeStats {
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) connections: u64,
     pub(crate) granted: u64,
@@ -178,20 +181,20 @@ pub(crate) struct Given {
     pub(crate) timed_out: u64,
     pub(crate) evicted: u64,
     pub(crate) failed: u64,
-    /// Number of the key that cookies are made with.
+    /// Number of the key for new cookies.
     pub(crate) cookie_key: Option<u32>,
     pub(crate) certificates: Vec<CertificateInUse>,
 }
 
-impl Given {
-    /// When the first certificate expires, in seconds since 1970.
+impl KeStats {
+    /// Expiry of the first certificate, in seconds since 1970.
     pub(crate) fn first_expiry(&self) -> Option<u64> {
         let expiries = self.certificates.iter();
         expiries.filter_map(|certificate| certificate.expires).min()
     }
 }
 
-fn tell_addresses(server: &Server, before: &[SocketAddr]) {
+fn log_addresses(server: &Server, before: &[SocketAddr]) {
     for address in server.addresses().filter(|it| !before.contains(it)) {
         info!("giving out NTS keys at {address}");
     }

@@ -1,9 +1,10 @@
-//! The worlds in which chrony 4.8 and ntpd-rs 1.9 were measured, so that figures compare.
+//! Worlds in which chrony 4.8 and ntpd-rs 1.9 were measured, for comparison.
 //!
-//! Unless said otherwise: one client, one perfect server. The client's frequency error walks by `wander` x N(0,1) each second, from zero; each
-//! packet takes `length + queue` x Exp(1) seconds in each direction, independently. The clock takes every frequency exactly and
-//! stamps are exact, so that nothing but oscillator and network is measured. A claim that turns out to be wrong does not end
-//! such a run, it shows in the report's coverage.
+//! Unless stated otherwise: one client, one perfect server. The client's frequency error walks by
+//! `wander` x N(0,1) each second, from zero; each packet takes `length + queue` x Exp(1) seconds in
+//! each direction, independently. The clock applies every frequency exactly and timestamps are
+//! exact, so that only oscillator and network are measured. A bound that turns out to be wrong does
+//! not end such a run; it appears in the report's coverage.
 
 use ntp_proto::discipline::FrequencyPrior;
 use ntp_time::Frequency;
@@ -15,35 +16,35 @@ pub const QUEUES: [f64; 5] = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2];
 /// Wander of the grid's columns, s/s per sqrt(s).
 pub const WANDERS: [f64; 4] = [1e-10, 1e-9, 1e-8, 1e-7];
 
-/// How far away a server is if nothing else is said, seconds.
+/// Default path length, seconds.
 const USUAL_LENGTH: f64 = 1e-3;
-/// Poll exponent if nothing else is said.
+/// Default poll exponent.
 const USUAL_POLL: i8 = 6;
 
-/// The other worlds, in the order of the anchors' table.
+/// Worlds outside the grid, in the order of the reference table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Other {
-    /// A queue towards the client only.
+pub enum ReferenceWorld {
+    /// A queue in the inbound direction only.
     OneWay,
-    /// Three packets in ten are lost.
+    /// 30 % packet loss.
     Loss,
-    /// Day and night.
+    /// A daily frequency cycle.
     DailySine,
     /// The frequency flips by 1 ppm every 20 000 s.
     Flips,
-    /// One packet in twenty is late.
+    /// 5 % of the packets are late.
     Late,
-    /// The product of three exponentials.
+    /// Queues that are the product of three exponentials.
     HeavyTail,
     /// The route becomes longer by 5 ms in both directions.
     LongerRoute,
     /// The route becomes shorter by 5 ms in both directions.
     ShorterRoute,
-    /// A local network, a packet each second, queues of 1 us.
+    /// A local network, a poll each second, queues of 1 us.
     QuietLan,
     /// The same with queues of 10 us.
     Lan,
-    /// A packet each 1024 s.
+    /// A poll each 1024 s.
     Sparse,
     /// Four servers 10 ms away.
     FourServers,
@@ -51,8 +52,8 @@ pub enum Other {
     FourBiased,
 }
 
-impl Other {
-    /// All of them.
+impl ReferenceWorld {
+    /// All variants.
     pub const ALL: [Self; 13] = [
         Self::OneWay,
         Self::Loss,
@@ -69,7 +70,7 @@ impl Other {
         Self::FourBiased,
     ];
 
-    /// What it is called.
+    /// Display name.
     pub fn name(self) -> &'static str {
         match self {
             Self::OneWay => "queue one way",
@@ -88,24 +89,24 @@ impl Other {
         }
     }
 
-    /// The world.
+    /// Returns the scenario.
     pub fn scenario(self) -> Scenario {
         let usual = |queue| Link::exponential(USUAL_LENGTH, queue);
         let scenario = match self {
             Self::OneWay => {
                 let mut link = usual(1e-5);
-                link.back.queue = Queue::Exponential(1e-3);
+                link.inbound.queue = Queue::Exponential(1e-3);
                 world(link, 1e-9)
             }
             Self::Loss => world(usual(1e-4).with(|direction| direction.loss = 0.3), 1e-9),
-            Self::DailySine => world(usual(1e-4), 1e-10).but(|world| {
+            Self::DailySine => world(usual(1e-4), 1e-10).modify(|world| {
                 world.node.oscillator.sine = Some(Sine {
                     amplitude: 1e-7,
                     period: 86_400.0,
                 });
                 world.duration = 300_000.0;
             }),
-            Self::Flips => world(usual(1e-4), 1e-10).but(flip),
+            Self::Flips => world(usual(1e-4), 1e-10).modify(flip),
             Self::Late => {
                 let link = usual(1e-4).with(|direction| direction.late = (0.05, 1e-2));
                 world(link, 1e-9)
@@ -119,33 +120,35 @@ impl Other {
             Self::QuietLan => local_network(1e-6),
             Self::Lan => local_network(1e-5),
             Self::Sparse => world(Link::exponential(1e-2, 1e-3), 1e-9)
-                .polling(10, 10)
-                .but(|world| world.duration = 800_000.0),
+                .with_poll_limits(10, 10)
+                .modify(|world| world.duration = 800_000.0),
             Self::FourServers => four_servers([0.0; 4]),
             Self::FourBiased => four_servers([200e-6, -200e-6, 100e-6, -100e-6]),
         };
-        scenario.but(|world| world.name = format!("anchor: {}", self.name()))
+        scenario.modify(|world| world.name = format!("reference: {}", self.name()))
     }
 }
 
 impl Scenario {
-    /// A cell of the grid: one perfect server at `max(queue, 100 us)`, queues of mean `queue` seconds, a wander of
-    /// `wander`, a poll interval fixed at 64 s; 50 000 s, of which the first 10 000 do not count.
-    pub fn anchor(queue: f64, wander: f64) -> Self {
-        world(Link::exponential(queue.max(1e-4), queue), wander).but(|world| {
-            world.name = format!("anchor J={queue:e} W={wander:e}");
+    /// A cell of the grid: one perfect server at `max(queue, 100 us)`, queues of mean `queue`
+    /// seconds, a wander of `wander`, a poll interval fixed at 64 s; 50 000 s, the first 10 000
+    /// excluded from the figures.
+    pub fn reference(queue: f64, wander: f64) -> Self {
+        world(Link::exponential(queue.max(1e-4), queue), wander).modify(|world| {
+            world.name = format!("reference J={queue:e} W={wander:e}");
             world.duration = 50_000.0;
             world.settled = 10_000.0;
         })
     }
 
-    /// A cold start, a server 10 ms away: the clock begins `offset` seconds ahead, the oscillator runs `frequency` s/s fast;
-    /// of the latter an earlier run may know this much.
+    /// A cold start with a server 10 ms away: the clock begins `offset` seconds ahead, the
+    /// oscillator runs `frequency` s/s fast, and `known` is the frequency that an earlier run
+    /// saved.
     pub fn cold_start(queue: f64, offset: f64, frequency: f64, known: Option<f64>) -> Self {
         world(Link::exponential(1e-2, queue), 1e-9)
-            .polling(6, 10)
-            .clock_off_by(offset)
-            .but(|world| {
+            .with_poll_limits(6, 10)
+            .with_clock_offset(offset)
+            .modify(|world| {
                 world.name = format!("cold start J={queue:e} {offset} s {frequency:e}");
                 world.node.oscillator.offset = frequency;
                 world.engine.frequency_prior = known.map(|known| FrequencyPrior {
@@ -158,13 +161,13 @@ impl Scenario {
     }
 }
 
-/// One server, 100 000 s, of which the first 20 000 do not count.
+/// One server, 100 000 s, the first 20 000 excluded from the figures.
 fn world(link: Link, wander: f64) -> Scenario {
-    Scenario::new("anchor")
+    Scenario::new("reference")
         .with_server(server(0, link))
-        .polling(USUAL_POLL, USUAL_POLL)
-        .agreeing(1)
-        .but(|world| {
+        .with_poll_limits(USUAL_POLL, USUAL_POLL)
+        .with_minimum_agreeing(1)
+        .modify(|world| {
             world.node.oscillator = Oscillator {
                 wander,
                 ..Oscillator::default()
@@ -172,7 +175,7 @@ fn world(link: Link, wander: f64) -> Scenario {
             world.node.clock = ClockLimits::Ideal;
             world.duration = 100_000.0;
             world.settled = 20_000.0;
-            world.rules.look_every = 0.0;
+            world.rules.check_interval = 0.0;
             world.rules.bound = false;
         })
 }
@@ -197,17 +200,17 @@ fn flip(world: &mut Scenario) {
 fn route_change(before: f64, after: f64) -> Scenario {
     world(Link::exponential(before, 1e-4), 1e-9)
         .at(30_000.0, Action::Route(0, Link::exponential(after, 1e-4)))
-        .but(|world| world.duration = 60_000.0)
+        .modify(|world| world.duration = 60_000.0)
 }
 
-/// A fifth of the time does not count, as elsewhere.
+/// As elsewhere, the first fifth of the time is excluded from the figures.
 fn local_network(queue: f64) -> Scenario {
     world(Link::exponential(5e-5, queue), 1e-9)
-        .polling(0, 0)
-        .but(|world| {
+        .with_poll_limits(0, 0)
+        .modify(|world| {
             world.duration = 20_000.0;
             world.settled = 4000.0;
-            // The interval is a second by our clock.
+            // The interval is a second by the client's clock.
             world.rules.spacing = false;
         })
 }
@@ -220,5 +223,7 @@ fn four_servers(asymmetries: [f64; 4]) -> Scenario {
         let link = Link::exponential(1e-2, 1e-3).asymmetric(asymmetry);
         scenario = scenario.with_server(server(index, link));
     }
-    scenario.polling(USUAL_POLL, USUAL_POLL).agreeing(3)
+    scenario
+        .with_poll_limits(USUAL_POLL, USUAL_POLL)
+        .with_minimum_agreeing(3)
 }

@@ -1,6 +1,7 @@
-//! Programs that run on the loopback interface with files of their own, what they take, and a figure beside its limit.
+//! Processes on the loopback interface with their own files, their resource usage, and figures
+//! with limits.
 //!
-//! The clock is a virtual one, or none: no right is needed.
+//! The clock is a virtual one, or none: no privilege is needed.
 
 #![expect(
     clippy::disallowed_methods,
@@ -14,10 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a program may take to do what is waited for.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit of each step of a program.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A measured figure and what it should stay below.
+/// A measured figure and its limit.
 pub(super) struct Row {
     pub(super) what: &'static str,
     pub(super) measured: f64,
@@ -37,38 +38,39 @@ impl Row {
         format!("{what:<52} {measured:>9.1} {unit:<3} at most {target:>5} {unit}{verdict}")
     }
 
-    /// Prints all.
+    /// Prints all rows.
     ///
     /// # Errors
-    /// If one of them is beyond its limit.
+    /// If one of them exceeds its limit.
     pub(super) fn print(rows: &[Self]) -> Result<(), String> {
         for row in rows {
             println!("{}", row.line());
         }
         match rows.iter().find(|row| row.measured > row.target) {
             None => Ok(()),
-            Some(row) => Err(format!("{} is more than it should be", row.what)),
+            Some(row) => Err(format!("{} exceeds its limit", row.what)),
         }
     }
 }
 
-/// Programs, and a place for their files.
-pub(super) struct Stage<'a> {
+/// Programs, and a directory for their files.
+pub(super) struct Programs<'a> {
     pub(super) files: &'a Path,
     pub(super) daemon: &'a Path,
     pub(super) ctl: &'a Path,
 }
 
-impl Stage<'_> {
-    /// Starts a daemon with files of its own, which `text` begins the configuration of.
+impl Programs<'_> {
+    /// Starts a daemon with its own files; `text` is the first part of its configuration.
     ///
-    /// Its user stays who it is, as with the packaged service, which systemd starts as its user. Otherwise root's daemon looks for a user that this
-    /// machine may not have, and the C library then loads everything that could know one: with systemd's that is 0.4 MB which the packaged
-    /// service does not have.
-    pub(super) fn start(&self, name: &str, text: &str, clock: &str) -> Result<Running, String> {
-        let place = self.files.join(name);
-        fs::create_dir_all(&place).map_err(told)?;
-        let path = |file: &str| place.join(file).display().to_string();
+    /// It does not switch its user, like the packaged service, which systemd starts as its user.
+    /// Otherwise a daemon started by root would look up a user that may not exist, for which the C
+    /// library loads all name services: with systemd's these are 0.4 MB, which the packaged service
+    /// does not load.
+    pub(super) fn start(&self, name: &str, text: &str, clock: &str) -> Result<Process, String> {
+        let directory = self.files.join(name);
+        fs::create_dir_all(&directory).map_err(to_text)?;
+        let path = |file: &str| directory.join(file).display().to_string();
         let text = format!(
             "{text}{}[clock]\nkind = \"{clock}\"\n[sandbox]\nuser = \"root\"\n[state]\ndirectory = \"{}\"\n[control]\npath = \"{}\"\n\
              [observability]\nobservation-path = \"{}\"\nlog-path = \"{}\"\nmetrics-exporter-listen = \"127.0.0.1:{}\"\n",
@@ -83,19 +85,19 @@ impl Stage<'_> {
             path("log"),
             free_tcp_port()?,
         );
-        let config = place.join("ntp.toml");
-        fs::write(&config, text).map_err(told)?;
-        Running::spawn(self.daemon, &config)
+        let config = directory.join("ntp.toml");
+        fs::write(&config, text).map_err(to_text)?;
+        Process::spawn(self.daemon, &config)
     }
 }
 
-/// A program that runs; it ends when dropped.
-pub(super) struct Running {
+/// A running program; killed when dropped.
+pub(super) struct Process {
     process: Child,
     pub(super) config: PathBuf,
 }
 
-impl Running {
+impl Process {
     pub(super) fn spawn(program: &Path, config: &Path) -> Result<Self, String> {
         let process = Command::new(program)
             .arg("-c")
@@ -110,7 +112,7 @@ impl Running {
         })
     }
 
-    /// Of all threads that it has had (proc(5), `schedstat`: nanoseconds on a processor come first).
+    /// Processor time of the process (proc(5), `schedstat`: the first field, in nanoseconds).
     pub(super) fn processor_milliseconds(&self) -> Result<f64, String> {
         let text = self.proc("schedstat")?;
         let nanoseconds = text
@@ -119,16 +121,17 @@ impl Running {
             .and_then(|word| word.parse::<f64>().ok());
         nanoseconds
             .map(|nanoseconds| nanoseconds / 1e6)
-            .ok_or_else(|| format!("not understood: {text}"))
+            .ok_or_else(|| format!("invalid schedstat: {text}"))
     }
 
+    /// Resident set in megabytes.
     pub(super) fn resident_megabytes(&self) -> Result<f64, String> {
         let text = self.proc("status")?;
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
         kilobytes
             .map(|kilobytes| kilobytes * 1024.0 / 1e6)
-            .ok_or_else(|| "no resident set is told; did the program end?".to_owned())
+            .ok_or_else(|| "no resident set; did the program exit?".to_owned())
     }
 
     fn proc(&self, file: &str) -> Result<String, String> {
@@ -137,7 +140,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -148,57 +151,58 @@ pub(super) fn source(address: SocketAddr) -> String {
     format!("[[source]]\nmode = \"server\"\naddress = \"{address}\"\n")
 }
 
-/// Ports that were free a moment ago.
+/// Returns ports that were free at the time of the call.
 pub(super) fn free_ports(count: usize) -> Result<Vec<u16>, String> {
     let sockets: Result<Vec<_>, _> = (0..count)
         .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))
         .collect();
     let ports = sockets
-        .map_err(told)?
+        .map_err(to_text)?
         .iter()
         .map(|socket| socket.local_addr().map(|address| address.port()))
         .collect::<Result<_, _>>();
-    ports.map_err(told)
+    ports.map_err(to_text)
 }
 
 pub(super) fn free_tcp_port() -> Result<u16, String> {
-    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(told)?;
-    Ok(socket.local_addr().map_err(told)?.port())
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(to_text)?;
+    Ok(socket.local_addr().map_err(to_text)?.port())
 }
 
-/// Where the exporter of a configuration listens.
-pub(super) fn free_port_of(config: &Path) -> Result<SocketAddr, String> {
-    let text = fs::read_to_string(config).map_err(told)?;
-    let said = text
+/// Returns the address of the exporter of a configuration.
+pub(super) fn exporter_address(config: &Path) -> Result<SocketAddr, String> {
+    let text = fs::read_to_string(config).map_err(to_text)?;
+    let address = text
         .lines()
         .find_map(|line| line.strip_prefix("metrics-exporter-listen = "));
-    said.and_then(|said| said.trim_matches('"').parse().ok())
-        .ok_or_else(|| "the configuration names no address for the exporter".to_owned())
+    address
+        .and_then(|address| address.trim_matches('"').parse().ok())
+        .ok_or_else(|| "the configuration has no address of the exporter".to_owned())
 }
 
-/// Gets a page, as soon as somebody listens.
+/// Fetches a page, and waits for the server to listen first.
 pub(super) fn fetch(address: SocketAddr, path: &str) -> Result<(), String> {
-    let begun = Instant::now();
+    let start = Instant::now();
     let mut stream = loop {
         match TcpStream::connect(address) {
             Ok(stream) => break stream,
-            Err(error) if begun.elapsed() > PATIENCE => {
-                return Err(format!("nobody listens at {address}: {error}"));
+            Err(error) if start.elapsed() > TIMEOUT => {
+                return Err(format!("{address} does not accept connections: {error}"));
             }
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     };
-    stream.set_read_timeout(Some(PATIENCE)).map_err(told)?;
+    stream.set_read_timeout(Some(TIMEOUT)).map_err(to_text)?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).map_err(told)?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).map_err(told)?;
-    if answer.starts_with(b"HTTP/1.1 200") {
+    stream.write_all(request.as_bytes()).map_err(to_text)?;
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).map_err(to_text)?;
+    if response.starts_with(b"HTTP/1.1 200") {
         Ok(())
     } else {
         Err(format!(
-            "{path} was not answered: {}",
-            String::from_utf8_lossy(&answer)
+            "the request for {path} failed: {}",
+            String::from_utf8_lossy(&response)
         ))
     }
 }
@@ -213,6 +217,6 @@ pub(super) fn run(command: &mut Command) -> Result<(), String> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
-pub(super) fn told(error: std::io::Error) -> String {
+pub(super) fn to_text(error: std::io::Error) -> String {
     error.to_string()
 }

@@ -1,21 +1,22 @@
-//! Randomness from a seed, in independent streams.
+//! Random numbers from a seed, in independent streams.
 //!
-//! Every part of a world (each path, each server, the oscillator) draws from its own stream of the same seed. What one part
-//! does then never shifts the luck of another, and two runs that differ in one thing differ in nothing else.
+//! Every part of a world (each path, each server, the oscillator) draws from its own stream of the
+//! same seed. What one part does never shifts the numbers of another, and two runs that differ in
+//! one thing differ in nothing else.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
 /// A stream of random numbers.
 #[derive(Clone, Debug)]
-pub struct Chance {
+pub struct Rng {
     generator: ChaCha8Rng,
-    /// Normal numbers come in pairs.
+    /// Second number of a normal pair.
     spare: Option<f64>,
 }
 
-impl Chance {
-    /// Stream number `stream` of `seed`.
+impl Rng {
+    /// Creates stream number `stream` of `seed`.
     pub fn new(seed: u64, stream: u64) -> Self {
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
         generator.set_stream(stream);
@@ -25,12 +26,12 @@ impl Chance {
         }
     }
 
-    /// 64 random bits.
-    pub fn bits(&mut self) -> u64 {
+    /// Returns 64 random bits.
+    pub fn next_u64(&mut self) -> u64 {
         self.generator.next_u64()
     }
 
-    /// 256 random bits, as the engine takes its seed.
+    /// Returns 256 random bits, as a seed of the engine.
     pub fn seed(&mut self) -> [u8; 32] {
         let mut seed = [0; 32];
         self.generator.fill_bytes(&mut seed);
@@ -39,27 +40,27 @@ impl Chance {
 
     /// Uniform in (0, 1].
     pub fn uniform(&mut self) -> f64 {
-        ((self.bits() >> 11) + 1) as f64 / (1u64 << 53) as f64
+        ((self.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64
     }
 
     /// Uniform between two values.
-    pub fn between(&mut self, low: f64, high: f64) -> f64 {
+    pub fn uniform_between(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.uniform()
     }
 
     /// Log-uniform between two positive values.
-    pub fn scale_between(&mut self, low: f64, high: f64) -> f64 {
-        self.between(low.ln(), high.ln()).exp()
+    pub fn log_uniform(&mut self, low: f64, high: f64) -> f64 {
+        self.uniform_between(low.ln(), high.ln()).exp()
     }
 
     /// Uniform among `0..count`; zero if `count` is.
     pub fn below(&mut self, count: usize) -> usize {
-        usize::try_from(self.bits() % (count.max(1) as u64)).unwrap_or(0)
+        usize::try_from(self.next_u64() % (count.max(1) as u64)).unwrap_or(0)
     }
 
     /// True with this probability.
-    pub fn happens(&mut self, probability: f64) -> bool {
-        // Uniform excludes zero, so that "never" is never.
+    pub fn bernoulli(&mut self, probability: f64) -> bool {
+        // Uniform excludes zero, so that a probability of 0 never occurs.
         probability > 0.0 && self.uniform() <= probability
     }
 
@@ -87,8 +88,8 @@ mod tests {
     #[test]
     fn streams_are_reproducible_and_differ() {
         let draw = |seed, stream| {
-            let mut chance = Chance::new(seed, stream);
-            [chance.bits(), chance.bits()]
+            let mut rng = Rng::new(seed, stream);
+            [rng.next_u64(), rng.next_u64()]
         };
         assert_eq!(draw(1, 2), draw(1, 2));
         assert_ne!(draw(1, 2), draw(1, 3));
@@ -97,14 +98,14 @@ mod tests {
 
     #[test]
     fn the_laws_have_the_moments_they_should() {
-        let mut chance = Chance::new(1, 0);
+        let mut rng = Rng::new(1, 0);
         let count = 100_000;
         let mean = |draw: &mut dyn FnMut() -> f64| {
             (0..count).map(|_| draw()).sum::<f64>() / f64::from(count)
         };
-        assert!((mean(&mut || chance.exponential()) - 1.0).abs() < 0.02);
-        assert!(mean(&mut || chance.normal()).abs() < 0.02);
-        assert!((mean(&mut || chance.normal().powi(2)) - 1.0).abs() < 0.02);
-        assert!((mean(&mut || f64::from(chance.happens(0.3))) - 0.3).abs() < 0.01);
+        assert!((mean(&mut || rng.exponential()) - 1.0).abs() < 0.02);
+        assert!(mean(&mut || rng.normal()).abs() < 0.02);
+        assert!((mean(&mut || rng.normal().powi(2)) - 1.0).abs() < 0.02);
+        assert!((mean(&mut || f64::from(rng.bernoulli(0.3))) - 0.3).abs() < 0.01);
     }
 }

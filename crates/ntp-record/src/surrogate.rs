@@ -1,45 +1,63 @@
-//! Keys, cookies and proofs that stand in for the real ones.
+//! Surrogates of keys, cookies and authenticators.
 //!
 //! # Problem
-//! A record holds no key, yet the engine asks with keys and believes only what was proved with them. A switch in the engine that has it believe without proof would be a
-//! hole in the wall for the sake of looking at it.
+//! A record contains no key, but the engine authenticates its requests with keys and accepts only
+//! authenticated replies. A switch in the engine that disables authentication for a replay would be
+//! a vulnerability.
 //!
-//! # Idea
-//! The record says what each reply proved ([`Authenticity`]). The replay gives the engine keys that everybody knows, plays the server who has them too, and proves as
-//! much again. So the engine's own code runs, unchanged.
+//! # Solution
+//! The record contains the result of each reply's authentication ([`Authenticity`]). The replay gives
+//! the engine well-known keys, acts as the server with the same keys, and reproduces that result.
+//! The engine's own code runs unchanged.
 //!
-//! A stand-in for an NTS cookie is the number of the cipher; as with real cookies, the request thereby tells what its reply is to be sealed with.
-//! A symmetric key is known by its number, its type, and the how manieth secret it is that the record has met, so that another secret under the same number is another key.
+//! The surrogate of an NTS cookie is the number of the AEAD algorithm: as with real cookies, the
+//! request thereby determines the keys of its reply. A symmetric key is recorded by its number, its
+//! algorithm and the index of its secret in the record, so that another secret under the same
+//! number is another key.
 
 use std::sync::Arc;
 
-use ntp_proto::client::Authenticity;
+use ntp_proto::client::{Authenticity, Protection};
+use ntp_proto::engine::SourceConfig;
 use ntp_proto::keys::{Algorithm, Key, KeyId};
 use ntp_proto::nts::{
     AeadAlgorithm, Cookie, Direction, KeyExchangeResult, KeyExchanged, SessionKeys,
 };
 use ntp_proto::wire::{ExtensionField, Header, NtsAuthenticator, Packet, Reader, Writer, emit};
+use serde::{Deserialize, Serialize};
 
-use crate::told::{Granted, Heard};
+use crate::input::{RecordedKeyExchange, RecordedReply};
 
-/// Secrets told apart. A key file that is changed more often than that is not told from the one before.
+/// Maximum number of distinguished secrets. Later ones count as the last.
 const SECRETS: usize = 1024;
 
-/// Octets of a stand-in's secret where the algorithm does not say.
+/// Octets of a surrogate secret if the algorithm does not define its length.
 const SECRET: usize = 16;
 
 /// Octets of a cookie field in a reply.
 const COOKIE_FIELD: usize = 16;
 
-/// Which secrets there are, without telling them.
+/// Replaces the secrets of keys by indices.
 #[derive(Debug, Default)]
-pub struct Veil {
+pub struct Redactor {
     seen: Vec<Arc<Key>>,
 }
 
-impl Veil {
-    /// The how manieth secret this is.
-    pub(crate) fn number(&mut self, key: &Arc<Key>) -> usize {
+impl Redactor {
+    /// Returns the recorded form of a source's symmetric key, if it has one.
+    pub(crate) fn key(&mut self, source: &SourceConfig) -> Option<RecordedKey> {
+        match &source.association.protection {
+            Protection::Symmetric(key) => Some(RecordedKey {
+                id: key.id(),
+                algorithm: key.algorithm().name().to_owned(),
+                secret: self.index(key),
+            }),
+            Protection::None | Protection::Nts(_) => None,
+        }
+    }
+
+    /// Returns the index of a key's secret.
+    fn index(&mut self, key: &Arc<Key>) -> usize {
         let known = self.seen.iter().position(|seen| seen == key);
         known.unwrap_or_else(|| {
             if self.seen.len() < SECRETS {
@@ -50,12 +68,26 @@ impl Veil {
     }
 }
 
-/// The key that stands in for the `number`th secret.
-pub(crate) fn key(id: KeyId, algorithm: Algorithm, number: u64) -> Option<Key> {
-    let length = algorithm.secret_length().unwrap_or(SECRET);
-    let number = number.to_be_bytes();
-    let secret: Vec<u8> = number.iter().copied().cycle().take(length).collect();
-    Key::new(id, algorithm, &secret).ok()
+/// A symmetric key as recorded, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RecordedKey {
+    id: KeyId,
+    algorithm: String,
+    /// Index of the secret.
+    secret: usize,
+}
+
+impl RecordedKey {
+    /// Returns a key with a well-known secret that depends on the index.
+    pub(crate) fn surrogate(&self) -> Option<Protection> {
+        let mut algorithms = Algorithm::ALL.into_iter();
+        let algorithm = algorithms.find(|algorithm| algorithm.name() == self.algorithm)?;
+        let length = algorithm.secret_length().unwrap_or(SECRET);
+        let index = (self.secret as u64).to_be_bytes();
+        let secret: Vec<u8> = index.iter().copied().cycle().take(length).collect();
+        let key = Key::new(self.id, algorithm, &secret).ok()?;
+        Some(Protection::Symmetric(Arc::new(key)))
+    }
 }
 
 fn session_keys(algorithm: AeadAlgorithm) -> Option<SessionKeys> {
@@ -67,36 +99,37 @@ fn cookie(algorithm: AeadAlgorithm) -> Option<Cookie> {
     Cookie::new(&algorithm.id().to_be_bytes())
 }
 
-/// What stands in for the outcome of a key exchange.
-pub(crate) fn exchanged(granted: &Granted) -> Option<KeyExchanged> {
-    let keys = session_keys(granted.algorithm)?;
-    let cookie = cookie(granted.algorithm)?;
+/// Returns the surrogate of a key exchange.
+pub(crate) fn exchanged(recorded: &RecordedKeyExchange) -> Option<KeyExchanged> {
+    let keys = session_keys(recorded.algorithm)?;
+    let cookie = cookie(recorded.algorithm)?;
     Some(KeyExchanged {
-        from: granted.from,
+        from: recorded.from,
         result: KeyExchangeResult {
-            legacy_keys: granted.legacy.then(|| keys.clone()),
+            legacy_keys: recorded.legacy.then(|| keys.clone()),
             keys,
-            cookies: vec![cookie; granted.cookies.min(Cookie::MAX_STORED)],
-            server: granted.server.clone(),
-            port: granted.port,
+            cookies: vec![cookie; recorded.cookies.min(Cookie::MAX_STORED)],
+            server: recorded.server.clone(),
+            port: recorded.port,
         },
     })
 }
 
-/// A datagram that proves to whoever sent `request` what the recorded one proved. `keys` are those in use.
-pub(crate) fn reply(heard: &Heard, request: &[u8], keys: &[Arc<Key>]) -> Vec<u8> {
-    let mut octets = heard.header.clone();
-    if heard.malformed {
-        // One octet short of a header, or whatever was even shorter.
+/// Returns a reply to `request` that is authenticated as the recorded one. `keys` are the
+/// configured symmetric keys.
+pub(crate) fn reply(recorded: &RecordedReply, request: &[u8], keys: &[Arc<Key>]) -> Vec<u8> {
+    let mut octets = recorded.header.clone();
+    if recorded.malformed {
+        // Shorter than a header.
         octets.truncate(Header::LEN - 1);
         return octets;
     }
-    let proved = match heard.evidence {
+    let authenticated = match recorded.evidence {
         Authenticity::NotChecked | Authenticity::Unauthenticated => None,
         Authenticity::Nak => Some(refusal(&octets, request)),
         Authenticity::Authentic { cookies } => authentic(&octets, request, cookies, keys),
     };
-    proved.unwrap_or(octets)
+    authenticated.unwrap_or(octets)
 }
 
 /// An NTS NAK repeats the request's identifier; a crypto-NAK is a key number of 0.
@@ -120,7 +153,7 @@ fn authentic(header: &[u8], request: &[u8], cookies: usize, keys: &[Arc<Key>]) -
     Some([header, &id, key.sign(header).version_4()].concat())
 }
 
-/// The identifier of a request with NTS, and the cipher that its cookie names.
+/// Returns the unique identifier of a request with NTS, and the algorithm in its surrogate cookie.
 fn nts_of(request: &[u8]) -> Option<(Vec<u8>, AeadAlgorithm)> {
     let packet = Packet::parse(request).ok()?;
     let body = |wanted: u16| {
@@ -133,7 +166,8 @@ fn nts_of(request: &[u8]) -> Option<(Vec<u8>, AeadAlgorithm)> {
     Some((identifier, algorithm))
 }
 
-/// A packet with the identifier and, if it is to have any length, the body of an authenticator in blank.
+/// Returns a packet with the unique identifier and, unless `body` is 0, an authenticator with a
+/// zeroed body of that length.
 fn with_fields(header: &[u8], identifier: &[u8], body: usize) -> Option<Vec<u8>> {
     let header = Header::parse(&mut Reader::new(header)).ok()?;
     let blank = vec![0; body];
@@ -177,13 +211,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_secret_is_another_key_and_the_same_one_the_same() {
-        let real = |secret: &[u8]| Arc::new(Key::new(5, Algorithm::Sha1, secret).unwrap());
-        let mut veil = Veil::default();
-        let numbers = [b"a", b"b", b"a"].map(|secret| veil.number(&real(secret)));
-        assert_eq!(numbers, [0, 1, 0]);
-        let stand_in = |number| key(5, Algorithm::Sha1, number).unwrap();
-        assert_eq!(stand_in(0), stand_in(0));
-        assert_ne!(stand_in(0), stand_in(1));
+    fn equal_secrets_have_equal_surrogates() {
+        let mut redactor = Redactor::default();
+        let mut index = |secret: &[u8]| {
+            redactor.index(&Arc::new(Key::new(5, Algorithm::Sha1, secret).unwrap()))
+        };
+        assert_eq!([index(b"a"), index(b"b"), index(b"a")], [0, 1, 0]);
+        let surrogate = |secret| {
+            let algorithm = Algorithm::Sha1.name().to_owned();
+            let key = RecordedKey {
+                id: 5,
+                algorithm,
+                secret,
+            };
+            key.surrogate().unwrap()
+        };
+        assert_eq!(surrogate(0), surrogate(0));
+        assert_ne!(surrogate(0), surrogate(1));
     }
 }

@@ -1,13 +1,15 @@
-//! The control socket and the connections to it.
+//! The control socket and its connections.
 //!
-//! Nobody who connects can hold the daemon up or make it remember much:
+//! Limits on what a client can make the daemon do or store:
 //!
-//! - everything is non-blocking; a connection holds at most one call that is not complete and one reply that is not sent, and no
-//!   further call is read before the reply has left;
-//! - of each connection one call is answered between two waits, so that packets have their turn;
-//! - a reply that does not leave for ten seconds ends the connection; a subscriber who reads slowly is told less often;
-//! - there are at most 64 connections. When one more comes, the one that has been silent longest makes room, taken from the user who has the
-//!   most: whoever opens two hundred and says nothing loses their own.
+//! - Everything is non-blocking. A connection holds at most one incomplete call and one unsent
+//!   reply, and no further call is read before the reply is sent.
+//! - One call of each connection is executed between two waits, so that packets are not delayed.
+//! - A reply that cannot be sent for ten seconds ends the connection; a slow subscriber gets fewer
+//!   replies.
+//! - There are at most 64 connections. A further one evicts the connection that has been idle
+//!   longest, of the user who has the most: a client that opens two hundred idle connections loses
+//!   its own.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -28,23 +30,23 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::warn;
 
-use super::caller::{Caller, Permitted};
+use super::caller::{Caller, Permissions};
 
-/// Connections at a time.
-const CONNECTIONS: usize = 64;
-/// How long a reply may take to leave.
-const PATIENCE: NtpDuration = NtpDuration::from_seconds(10);
-/// Shortest interval between two replies to a subscriber, seconds.
+/// Maximum number of connections.
+const MAX_CONNECTIONS: usize = 64;
+/// Time limit for sending a reply.
+const SEND_TIMEOUT: NtpDuration = NtpDuration::from_seconds(10);
+/// Shortest interval between two replies to a subscriber, in seconds.
 const SHORTEST_INTERVAL: f64 = 0.1;
-/// Longest, seconds.
+/// Longest interval between two replies to a subscriber, in seconds.
 const LONGEST_INTERVAL: f64 = 86_400.0;
 
-/// The socket and who is there.
+/// The listening socket and its connections.
 #[derive(Debug)]
-pub struct Door {
+pub(crate) struct ControlListener {
     listener: UnixListener,
     path: PathBuf,
-    permitted: Permitted,
+    permitted: Permissions,
     place: usize,
     connections: Vec<Connection>,
     next: u64,
@@ -58,7 +60,7 @@ struct Connection {
     inbox: MessageBuffer,
     unsent: Vec<u8>,
     sent: usize,
-    /// When it last said or took something.
+    /// Time of the last successful read or write.
     active: Monotonic,
     subscription: Option<Subscription>,
     place: usize,
@@ -70,21 +72,23 @@ struct Subscription {
     due: Monotonic,
 }
 
-/// A call that is the daemon's to answer.
+/// A call that waits for its reply.
 #[derive(Debug)]
-pub(crate) struct Visit {
+pub(super) struct PendingCall {
     connection: u64,
     pub(crate) caller: Caller,
     pub(crate) request: Request,
     oneway: bool,
 }
 
-impl Door {
-    /// Listens where `config` says, in place of a socket that an earlier run left there. None if there is to be no socket.
+impl ControlListener {
+    /// Listens as `config` requires, and replaces a socket that an earlier run left. Returns `None`
+    /// if no socket is configured.
     ///
     /// # Errors
-    /// If a daemon that runs has it, something that is not a socket is in the way, or the operating system refuses; with what to do.
-    pub fn open(config: &ControlConfig) -> Result<Option<Self>, String> {
+    /// If a running daemon owns the socket, the path is not a socket, or the operating system
+    /// refuses; the text has advice.
+    pub(crate) fn open(config: &ControlConfig) -> Result<Option<Self>, String> {
         let Some(path) = &config.path else {
             return Ok(None);
         };
@@ -97,20 +101,20 @@ impl Door {
         Ok(Some(Self {
             listener,
             path: path.clone(),
-            permitted: Permitted { group },
+            permitted: Permissions { group },
             place: usize::MAX,
             connections: Vec::new(),
             next: 0,
         }))
     }
 
-    /// Who may change things.
-    pub(crate) fn permitted(&self) -> &Permitted {
+    /// Returns who may make changes.
+    pub(super) fn permitted(&self) -> &Permissions {
         &self.permitted
     }
 
     /// Adds the listener and all connections to a poll set.
-    pub(crate) fn watch(&mut self, set: &mut PollSet) {
+    pub(super) fn register(&mut self, set: &mut PollSet) {
         self.place = set.push(&self.listener, Interest::Readable);
         for connection in &mut self.connections {
             let interest = if connection.unsent.is_empty() {
@@ -122,69 +126,67 @@ impl Door {
         }
     }
 
-    /// When something is due: a subscriber's next reply, or the end of patience.
-    pub(crate) fn deadline(&self) -> Option<Monotonic> {
+    /// Earliest time of a subscriber's next reply or of a send timeout; at once if a call is
+    /// buffered that was received along with the previous one.
+    pub(super) fn deadline(&self) -> Option<Monotonic> {
+        let mut connections = self.connections.iter();
+        if connections.any(Connection::has_pending_call) {
+            return Some(monotonic());
+        }
         let connections = self.connections.iter();
         connections.filter_map(Connection::deadline).min()
     }
 
-    /// Whether a call lies there that was received along with the one before.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.connections
-            .iter()
-            .any(|connection| connection.unsent.is_empty() && connection.inbox.has_message())
-    }
-
     /// Takes what is ready: at most one call of each connection.
-    pub(crate) fn attend(&mut self, set: &PollSet) -> Vec<Visit> {
+    pub(super) fn take_calls(&mut self, set: &PollSet) -> Vec<PendingCall> {
         let now = monotonic();
-        let mut visits = Vec::new();
+        let mut calls = Vec::new();
         self.connections.retain_mut(|connection| {
-            connection.attend(now, set.readiness(connection.place).any(), &mut visits)
+            connection.poll(now, set.readiness(connection.place).any(), &mut calls)
         });
         if set.readiness(self.place).readable {
-            self.admit(now);
+            self.accept_new(now);
         }
-        visits
+        calls
     }
 
-    /// Answers a visit.
-    pub(crate) fn answer(
+    /// Sends the reply to a call.
+    pub(super) fn reply(
         &mut self,
-        visit: &Visit,
+        call: &PendingCall,
         result: Result<impl Serialize, (String, Value)>,
     ) {
         let connections = &mut self.connections;
         let connection = connections
             .iter_mut()
-            .find(|connection| connection.number == visit.connection);
+            .find(|connection| connection.number == call.connection);
         let Some(connection) = connection else {
             return;
         };
-        if visit.oneway {
+        if call.oneway {
             return;
         }
         let continues = connection.subscription.is_some() && result.is_ok();
         if result.is_err() {
             connection.subscription = None;
         }
-        connection.say(result, continues);
+        connection.send_reply(result, continues);
     }
 
-    fn admit(&mut self, now: Monotonic) {
-        // A bounded number, lest a flood of connections keep the loop here.
-        for _ in 0..CONNECTIONS {
+    fn accept_new(&mut self, now: Monotonic) {
+        // Bounded, so that a flood of connections cannot keep the loop here.
+        for _ in 0..MAX_CONNECTIONS {
             let Ok((stream, _)) = self.listener.accept() else {
                 break;
             };
             let caller = stream
                 .set_nonblocking(true)
-                .and_then(|()| Caller::of(&stream));
+                .and_then(|()| Caller::from_stream(&stream));
             let Ok(caller) = caller else {
                 continue;
             };
-            if self.connections.len() >= CONNECTIONS {
-                self.make_room();
+            if self.connections.len() >= MAX_CONNECTIONS {
+                self.evict();
             }
             self.connections.push(Connection {
                 number: self.next,
@@ -201,8 +203,8 @@ impl Door {
         }
     }
 
-    /// Ends the most idle connection of the user who has the most of them.
-    fn make_room(&mut self) {
+    /// Closes the connection that has been idle longest, of the user who has the most connections.
+    fn evict(&mut self) {
         let of_user = |user: u32| {
             let connections = self.connections.iter();
             connections
@@ -226,29 +228,33 @@ impl Door {
 }
 
 impl Connection {
+    fn has_pending_call(&self) -> bool {
+        self.unsent.is_empty() && self.inbox.has_message()
+    }
+
     fn deadline(&self) -> Option<Monotonic> {
         if !self.unsent.is_empty() {
-            return Some(self.active + PATIENCE);
+            return Some(self.active + SEND_TIMEOUT);
         }
         self.subscription.map(|subscription| subscription.due)
     }
 
-    /// Returns whether it goes on.
-    fn attend(&mut self, now: Monotonic, ready: bool, visits: &mut Vec<Visit>) -> bool {
+    /// Returns whether the connection stays open.
+    fn poll(&mut self, now: Monotonic, ready: bool, calls: &mut Vec<PendingCall>) -> bool {
         if !self.unsent.is_empty() {
             return if ready {
-                self.push_out(now)
+                self.flush(now)
             } else {
-                now < self.active + PATIENCE
+                now < self.active + SEND_TIMEOUT
             };
         }
-        if ready && !self.take_in(now) {
+        if ready && !self.receive(now) {
             return false;
         }
         if let Some(subscription) = &mut self.subscription {
             if subscription.due <= now {
                 subscription.due = now + subscription.interval;
-                visits.push(Visit {
+                calls.push(PendingCall {
                     connection: self.number,
                     caller: self.caller.clone(),
                     request: Request::Monitor(MonitorInput::default()),
@@ -258,14 +264,14 @@ impl Connection {
             return true;
         }
         match self.inbox.next(MAX_CALL) {
-            Ok(Some(message)) => self.understand(now, &message, visits),
+            Ok(Some(message)) => self.parse_call(now, &message, calls),
             Ok(None) => true,
             Err(_) => false,
         }
     }
 
-    /// Receives what there is, up to the length of a call.
-    fn take_in(&mut self, now: Monotonic) -> bool {
+    /// Receives what is available, up to the length limit of a call.
+    fn receive(&mut self, now: Monotonic) -> bool {
         let mut buffer = [0; 4096];
         while self.inbox.len() <= MAX_CALL {
             match self.stream.read(&mut buffer) {
@@ -278,12 +284,12 @@ impl Connection {
                 Err(error) => return error.kind() == ErrorKind::WouldBlock,
             }
         }
-        // A subscriber has nothing to say; whatever it is, there is too much of it.
+        // A subscriber must not send; whatever it is, it exceeds the limit.
         self.subscription.is_none()
     }
 
-    /// Returns whether the connection goes on: not after something that is no call.
-    fn understand(&mut self, now: Monotonic, message: &[u8], visits: &mut Vec<Visit>) -> bool {
+    /// Returns whether the connection stays open; it is closed after an invalid call.
+    fn parse_call(&mut self, now: Monotonic, message: &[u8], calls: &mut Vec<PendingCall>) -> bool {
         let Ok(mut call) = serde_json::from_slice::<Call>(message) else {
             return false;
         };
@@ -304,14 +310,14 @@ impl Connection {
                         if !(SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&seconds) {
                             let wrong =
                                 refuse("InvalidParameter", json!({ "parameter": "interval" }));
-                            self.say(wrong, false);
+                            self.send_reply(wrong, false);
                             return true;
                         }
                         let interval = NtpDuration::from_seconds_f64(seconds);
                         let due = now + interval;
                         self.subscription = Some(Subscription { interval, due });
                     }
-                    visits.push(Visit {
+                    calls.push(PendingCall {
                         connection: self.number,
                         caller: self.caller.clone(),
                         request,
@@ -330,12 +336,12 @@ impl Connection {
             refuse("InterfaceNotFound", json!({ "interface": interface }))
         };
         if !oneway {
-            self.say(result, false);
+            self.send_reply(result, false);
         }
         true
     }
 
-    fn say(&mut self, result: Result<impl Serialize, (String, Value)>, continues: bool) {
+    fn send_reply(&mut self, result: Result<impl Serialize, (String, Value)>, continues: bool) {
         self.unsent = match result {
             Ok(parameters) => encode(&Reply {
                 error: None,
@@ -349,14 +355,14 @@ impl Connection {
             }),
         };
         self.sent = 0;
-        // What does not leave at once waits for room. A connection that has failed is noticed at the next look.
+        // The rest is sent when the socket is writable. A failed connection is noticed then.
         let now = monotonic();
         self.active = now;
-        let _ = self.push_out(now);
+        let _ = self.flush(now);
     }
 
-    /// Sends what the socket takes. Returns whether the connection goes on.
-    fn push_out(&mut self, now: Monotonic) -> bool {
+    /// Sends what the socket takes. Returns whether the connection stays open.
+    fn flush(&mut self, now: Monotonic) -> bool {
         while let Some(rest) = self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()) {
             match self.stream.write(rest) {
                 Ok(0) => return false,
@@ -378,7 +384,7 @@ fn method_of<'m>(full: &'m str, interface: &str) -> Option<&'m str> {
     full.strip_prefix(interface)?.strip_prefix('.')
 }
 
-/// Answers for `org.varlink.service`.
+/// Implements `org.varlink.service`.
 fn describe(method: &str, parameters: &Value) -> Result<Value, (String, Value)> {
     let service = |name: &str| format!("{SERVICE}.{name}");
     match method {
@@ -456,7 +462,7 @@ fn advice(path: &Path, error: &io::Error) -> String {
     format!("{}: {error}{what}", path.display())
 }
 
-impl Drop for Door {
+impl Drop for ControlListener {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }

@@ -1,0 +1,442 @@
+//! NTS key exchange with our servers, off the timekeeping thread, and re-verification of
+//! certificates that were accepted under clock leniency.
+//!
+//! Each exchange runs on a short-lived thread of its own, as lookups do (`resolve`): it may wait
+//! for a resolver, a connection and a server, and delays no other exchange. At most eight run at a
+//! time. A session that an earlier run stored in the state directory replaces one exchange. Its
+//! cookies may be used once only, so it is deleted from the disk before any of them is used.
+//!
+//! As long as the clock is not synchronised, certificates are verified with leniency about the time
+//! (see [`ntp_nts_ke::validity`]). Chains that needed it are kept and verified again as soon as the
+//! clock is synchronised; a source whose chain fails loses its keys.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, PipeReader};
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ntp_config::{Config, SourceKind, StepThreshold};
+use ntp_nts_ke::client::{Report, Request, exchange};
+use ntp_nts_ke::trust::Trust;
+use ntp_nts_ke::validity::{Presented, TimeBounds};
+use ntp_os_clock::monotonic;
+use ntp_proto::engine::{Input, QueryId};
+use ntp_proto::nts::{AeadAlgorithm, KeyExchanged, StoredSession};
+use ntp_time::{Monotonic, NtpDuration, SystemTime};
+use ntp_udp::wait::{Interest, PollSet};
+use tracing::{info, warn};
+
+use crate::persist::StateFile;
+use crate::runtime::{Context, Driver, Failure, KeyRequest, Pollable};
+use crate::sandbox::{self, Profile};
+
+/// Maximum number of concurrent exchanges.
+const MAX_CONCURRENT: usize = 8;
+
+/// Size limit of a stored session in bytes; real ones are far smaller.
+const MAX_SESSION_SIZE: u64 = 65_536;
+
+/// Time limit of an exchange, without name resolution.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Algorithms offered to servers, best first: the cheapest for both sides, then the one that every
+/// server has.
+const ALGORITHMS: &[AeadAlgorithm] = &[
+    AeadAlgorithm::Aes128GcmSiv,
+    AeadAlgorithm::AesSivCmac256,
+    AeadAlgorithm::AesSivCmac512,
+];
+
+/// A request of the engine.
+#[derive(Clone, Debug)]
+pub(crate) struct KeRequest {
+    pub(crate) query: QueryId,
+    /// Configured name of the source.
+    pub(crate) name: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+/// Result for the engine.
+#[derive(Debug)]
+enum Answer {
+    /// The keys, or the reason why there are none.
+    Exchanged(QueryId, Result<Box<KeyExchanged>, String>),
+    /// Keys accepted under clock leniency failed re-verification, with the reason.
+    Revoked(QueryId, String),
+}
+
+/// Limits for the error of the clock, in seconds, as long as it is not synchronised.
+#[derive(Clone, Copy, Debug, Default)]
+struct Leniency {
+    forward: u64,
+    backward: u64,
+    /// The last time that an earlier run knew to be past.
+    floor: u64,
+}
+
+/// Running and queued exchanges, and what they left.
+#[derive(Debug, Default)]
+pub(crate) struct KeClient {
+    /// Additional certificate authorities, by the name of the source.
+    authorities: Vec<(String, PathBuf)>,
+    leniency: Leniency,
+    directory: Option<PathBuf>,
+    running: Vec<Task>,
+    queued: VecDeque<KeRequest>,
+    answers: VecDeque<Answer>,
+    /// Chains that were accepted under clock leniency.
+    provisional: Vec<(KeRequest, Presented)>,
+    /// Expiry of the certificates that were presented last, by the name of the source.
+    expiries: BTreeMap<String, u64>,
+}
+
+#[derive(Debug)]
+struct Task {
+    request: KeRequest,
+    thread: JoinHandle<Outcome>,
+    /// Read end of a pipe that hangs up when the thread has finished.
+    completion: PipeReader,
+    place: usize,
+}
+
+/// Result of a thread.
+#[derive(Debug)]
+enum Outcome {
+    /// A session of an earlier run, if it is usable.
+    Stored(Option<Box<KeyExchanged>>),
+    /// Report of the exchange with the server.
+    Exchanged(Box<Report>),
+}
+
+impl KeClient {
+    /// Starts nothing yet. `floor` is the last time that an earlier run knew to be past.
+    pub(crate) fn new(config: &Config, floor: Option<SystemTime>) -> Self {
+        let mut exchanges = Self {
+            leniency: Leniency {
+                floor: floor.map_or(0, unix),
+                ..Leniency::default()
+            },
+            directory: config.state.directory.clone(),
+            ..Self::default()
+        };
+        exchanges.configure(config);
+        exchanges
+    }
+
+    /// Applies the authorities and the leniency of a new configuration, from the next exchange on.
+    pub(crate) fn configure(&mut self, config: &Config) {
+        let authority = |kind: &SourceKind| match kind {
+            SourceKind::Nts(nts) => {
+                let path = nts.key_exchange.certificate_authority.as_ref()?;
+                Some((nts.ntp.address.to_string(), path.value.clone()))
+            }
+            _ => None,
+        };
+        let sources = || config.sources.iter();
+        self.authorities = sources()
+            .filter_map(|source| authority(&source.kind))
+            .collect();
+        let StepThreshold { forward, backward } = config.synchronization.certificate_time_leniency;
+        self.leniency.forward = seconds(forward);
+        self.leniency.backward = seconds(backward);
+        let is_source = |name: &String| {
+            let mut names = sources().filter_map(|source| source.kind.ntp());
+            names.any(|ntp| ntp.address.to_string() == *name)
+        };
+        self.expiries.retain(|name, _| is_source(name));
+    }
+
+    /// Expiry of the certificates that sources presented last, by the name of the source: seconds
+    /// since 1970.
+    pub(crate) fn expiries(&self) -> &BTreeMap<String, u64> {
+        &self.expiries
+    }
+
+    /// Starts an exchange, or queues it if [`MAX_CONCURRENT`] are running. `now` and `synchronized`
+    /// decide how certificates are verified.
+    fn request(&mut self, request: KeRequest, now: SystemTime, synchronized: bool) {
+        if self.running.len() < MAX_CONCURRENT {
+            self.start(request, true, now, synchronized);
+        } else {
+            self.queued.push_back(request);
+        }
+    }
+
+    fn start(
+        &mut self,
+        request: KeRequest,
+        may_be_stored: bool,
+        now: SystemTime,
+        synchronized: bool,
+    ) {
+        let now = unix(now);
+        let time = if synchronized {
+            TimeBounds::exact(now)
+        } else {
+            let Leniency {
+                forward,
+                backward,
+                floor,
+            } = self.leniency;
+            TimeBounds::within(now, forward, backward, floor)
+        };
+        let query = request.query;
+        let stored = self.file(&request.name).filter(StateFile::exists);
+        let started = match stored.filter(|_| may_be_stored) {
+            Some(file) => Task::take_stored(request, file),
+            None => {
+                let authority = self.authority(&request.name);
+                Task::start(request, authority, time)
+            }
+        };
+        match started {
+            Ok(exchange) => self.running.push(exchange),
+            Err(error) => {
+                let problem = format!("the exchange cannot be started: {error}");
+                let answer = Answer::Exchanged(query, Err(problem));
+                self.answers.push_back(answer);
+            }
+        }
+    }
+
+    fn authority(&self, name: &str) -> Option<PathBuf> {
+        let mut authorities = self.authorities.iter();
+        let own = authorities.find(|(source, _)| source == name)?;
+        Some(own.1.clone())
+    }
+
+    /// Raises the time floor: true time is later than `past`.
+    fn raise_time_floor(&mut self, past: SystemTime) {
+        self.leniency.floor = self.leniency.floor.max(unix(past));
+    }
+
+    /// Returns a finished result and starts the next queued request. Never blocks.
+    fn answer(&mut self, set: &PollSet, now: SystemTime, synchronized: bool) -> Option<Answer> {
+        if self.running.len() < MAX_CONCURRENT
+            && let Some(request) = self.queued.pop_front()
+        {
+            self.start(request, true, now, synchronized);
+        }
+        if let Some(answer) = self.answers.pop_front() {
+            return Some(answer);
+        }
+        let done = self.running.iter().position(|exchange| {
+            set.readiness(exchange.place).any() && exchange.thread.is_finished()
+        })?;
+        let Task {
+            request, thread, ..
+        } = self.running.swap_remove(done);
+        let query = request.query;
+        let result = match thread.join() {
+            Ok(Outcome::Stored(Some(session))) => {
+                info!("{}: going on with NTS keys of an earlier run", request.name);
+                Ok(session)
+            }
+            Ok(Outcome::Stored(None)) => {
+                self.start(request, false, now, synchronized);
+                return self.answers.pop_front();
+            }
+            Ok(Outcome::Exchanged(report)) => self.accept_report(request, *report),
+            Err(_) => Err("the exchange failed unexpectedly".to_owned()),
+        };
+        Some(Answer::Exchanged(query, result))
+    }
+
+    fn accept_report(
+        &mut self,
+        request: KeRequest,
+        report: Report,
+    ) -> Result<Box<KeyExchanged>, String> {
+        let result = report.outcome.map_err(|failure| failure.to_string())?;
+        let from = report.peer.ok_or("the server has no address")?.ip();
+        self.provisional
+            .retain(|(other, _)| other.query != request.query);
+        let facts = report.presented.iter().flat_map(Presented::facts);
+        if let Some(expiry) = facts.map(|facts| facts.not_after).min() {
+            self.expiries.insert(request.name.clone(), expiry);
+        }
+        if let Some(presented) = report.presented
+            && let Some(moment) = presented.assumed_time()
+        {
+            warn!(
+                "{}: its certificate is not valid by our clock, but would be on {}; it is believed until the time is known, and judged again then",
+                request.name,
+                ntp_nts_ke::certificate::Date(moment)
+            );
+            self.provisional.push((request, presented));
+        }
+        Ok(Box::new(KeyExchanged { from, result }))
+    }
+
+    /// Verifies again what was accepted under clock leniency, now that the time is known.
+    fn reverify(&mut self, now: SystemTime) {
+        for (request, presented) in core::mem::take(&mut self.provisional) {
+            let trust = Trust::load(self.authority(&request.name).as_deref());
+            let verdict = trust
+                .map_err(|problem| problem.to_string())
+                .and_then(|trust| {
+                    let verdict = presented.reverify(&trust, unix(now));
+                    verdict.map_err(|failure| failure.to_string())
+                });
+            match verdict {
+                Ok(()) => info!(
+                    "{}: its certificate is valid, now that the time is known",
+                    request.name
+                ),
+                Err(problem) => self
+                    .answers
+                    .push_back(Answer::Revoked(request.query, problem)),
+            }
+        }
+    }
+
+    /// Stores the rest of a session for the next run.
+    fn store_session(&self, name: &str, session: &KeyExchanged) {
+        if let Some(file) = self.file(name) {
+            file.write(&StoredSession::emit(session));
+        }
+    }
+
+    /// Names come from the configuration file; bytes that a file name cannot hold are written in
+    /// hexadecimal.
+    fn file(&self, name: &str) -> Option<StateFile> {
+        let mut file = String::from("nts-");
+        for octet in name.bytes() {
+            if octet.is_ascii_alphanumeric() || b".-".contains(&octet) {
+                file.push(octet.into());
+            } else {
+                file.push_str(&format!("_{octet:02x}"));
+            }
+        }
+        let path = self.directory.as_ref()?.join(file);
+        let loss = "keys will be exchanged anew after a restart (see [state] directory)";
+        Some(StateFile::new(path, 0o600, MAX_SESSION_SIZE, loss))
+    }
+}
+
+impl Pollable for KeClient {
+    fn register(&mut self, set: &mut PollSet) {
+        for task in &mut self.running {
+            task.place = set.push(&task.completion, Interest::Readable);
+        }
+    }
+
+    /// At once if there is a result that no pipe announces.
+    fn deadline(&self) -> Option<Monotonic> {
+        (!self.answers.is_empty()).then(monotonic)
+    }
+
+    fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
+        let (now, synchronized) = context.driver.time_known();
+        if synchronized {
+            self.reverify(now);
+        }
+        while let Some(answer) = self.answer(context.set, now, synchronized) {
+            match answer {
+                Answer::Exchanged(query, result) => {
+                    let result = result.as_deref().map_err(ntp_proto::engine::ExternalError::from);
+                    context
+                        .driver
+                        .handle(Input::KeyExchanged { query, result })?;
+                }
+                Answer::Revoked(query, reason) => {
+                    let reason = reason.as_str();
+                    context
+                        .driver
+                        .handle(Input::KeysRevoked { query, reason })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, driver: &mut Driver) {
+        while let Some(request) = driver.requests.keys.pop_front() {
+            match request {
+                KeyRequest::Exchange(request) => {
+                    let (now, synchronized) = driver.time_known();
+                    self.request(request, now, synchronized);
+                }
+                KeyRequest::StoreSession { name, session } => self.store_session(&name, &session),
+                KeyRequest::RaiseTimeFloor(past) => self.raise_time_floor(past),
+            }
+        }
+    }
+}
+
+impl Task {
+    /// Starts an exchange with the server.
+    fn start(request: KeRequest, authority: Option<PathBuf>, time: TimeBounds) -> io::Result<Self> {
+        let KeRequest { host, port, .. } = request.clone();
+        Self::spawn("key exchange", Profile::KeyExchange, request, move || {
+            Outcome::Exchanged(Box::new(exchange(&Request {
+                host: &host,
+                port,
+                authority: authority.as_deref().map(Path::new),
+                algorithms: ALGORITHMS,
+                time,
+                limit: EXCHANGE_TIMEOUT,
+            })))
+        })
+    }
+
+    /// Starts loading a session of an earlier run, on a thread that may change files.
+    fn take_stored(request: KeRequest, file: StateFile) -> io::Result<Self> {
+        Self::spawn("session reader", Profile::Files, request, move || {
+            Outcome::Stored(take_stored(&file).map(Box::new))
+        })
+    }
+
+    fn spawn(
+        name: &'static str,
+        profile: Profile,
+        request: KeRequest,
+        work: impl FnOnce() -> Outcome + Send + 'static,
+    ) -> io::Result<Self> {
+        let (completion, done) = io::pipe()?;
+        let thread = sandbox::spawn(name, profile, move || {
+            let outcome = work();
+            drop(done);
+            outcome
+        })?;
+        Ok(Self {
+            request,
+            thread,
+            completion,
+            place: usize::MAX,
+        })
+    }
+}
+
+/// Loads and deletes a session of an earlier run: its cookies must not be used twice.
+fn take_stored(file: &StateFile) -> Option<KeyExchanged> {
+    let octets = file.read()?;
+    let session = match StoredSession::parse(&octets) {
+        Ok(session) => session,
+        Err(problem) => {
+            file.set_aside(&problem.to_string());
+            return None;
+        }
+    };
+    match file.remove() {
+        Ok(()) => Some(session),
+        Err(error) => {
+            warn!(
+                "{} cannot be removed: {error}; as its cookies are good for once, keys are exchanged anew (see [state] directory)",
+                file.path().display()
+            );
+            None
+        }
+    }
+}
+
+fn unix(time: SystemTime) -> u64 {
+    u64::try_from(time.as_nanos() / 1_000_000_000).unwrap_or(0)
+}
+
+/// Converts a limit to seconds; no limit is `u64::MAX`.
+fn seconds(limit: Option<NtpDuration>) -> u64 {
+    limit.map_or(u64::MAX, |limit| limit.to_std().as_secs())
+}

@@ -1,0 +1,277 @@
+//! The devices that interfaces read and change: what clients are served with, and where keys come
+//! from.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use ntp_config::Config;
+use ntp_nts_ke::server::{Bound, StartError};
+use ntp_proto::engine::Now;
+
+use super::{Context, Driver, Pollable};
+use crate::nts::{self, CookieKeys, KeClient, KeServer, KeStats, NtsStatus, Rekeyed};
+use crate::serve::{self, ClientTable, Listener, ServeError, Servers, Totals};
+
+/// What an interface works on: the driver and the services.
+pub(crate) type DaemonContext<'a> = Context<'a, Services>;
+
+/// Servers, cookie keys and key exchange.
+#[derive(Debug, Default)]
+pub(crate) struct Services {
+    /// Key exchange with our servers.
+    pub(crate) ke_client: KeClient,
+    /// The keys of our clients' cookies, if any of them uses NTS.
+    cookie_keys: Option<CookieKeys>,
+    servers: Option<Servers>,
+    ke_server: Option<KeServer>,
+}
+
+/// A part of NTS that a reload could not change.
+#[derive(Debug)]
+pub(crate) enum NtsReloadError {
+    /// The cookie keys.
+    Keyset(String),
+    /// An address of the key-exchange server.
+    KeyExchange(StartError),
+}
+
+impl core::fmt::Display for NtsReloadError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Keyset(problem) => write!(f, "[keyset]: {problem}"),
+            Self::KeyExchange(StartError::Listen(address, error))
+                if error.kind() == ErrorKind::PermissionDenied =>
+            {
+                write!(
+                    f,
+                    "listen in [[nts-ke-server]]: {address} (TCP) can be bound at the start only: restart the daemon"
+                )
+            }
+            Self::KeyExchange(problem) => write!(f, "[[nts-ke-server]]: {problem}"),
+        }
+    }
+}
+
+impl Services {
+    /// Lists the services as devices. Servers come after the cookie keys, whose changes they
+    /// publish.
+    pub(super) fn list(&mut self) -> [&mut dyn Pollable; 4] {
+        [
+            &mut self.ke_client,
+            &mut self.cookie_keys,
+            &mut self.servers,
+            &mut self.ke_server,
+        ]
+    }
+
+    /// Starts serving time through `bound`. `seed` returns a fresh secret for each call.
+    ///
+    /// # Errors
+    /// If the threads cannot be started.
+    pub(super) fn serve(
+        &mut self,
+        driver: &mut Driver,
+        bound: serve::Bound,
+        seed: &mut dyn FnMut() -> [u8; 32],
+    ) -> Result<(), ServeError> {
+        driver.log_missing(bound.missing().iter().copied());
+        let (_, claim) = driver.claim();
+        self.servers(driver)?.add(bound, claim, seed)
+    }
+
+    /// Serves at exactly these addresses from now on; see [`Servers::reconfigure`]. Returns the
+    /// errors; an address with an error does not keep the others from being served.
+    pub(crate) fn serve_at(
+        &mut self,
+        driver: &mut Driver,
+        listeners: Vec<Listener>,
+        seed: &mut dyn FnMut() -> [u8; 32],
+    ) -> Vec<ServeError> {
+        if self.servers.is_none() && listeners.is_empty() {
+            return Vec::new();
+        }
+        let (_, claim) = driver.claim();
+        let servers = match self.servers(driver) {
+            Ok(servers) => servers,
+            Err(problem) => return vec![problem],
+        };
+        let (missing, problems) = servers.reconfigure(listeners, claim, seed);
+        driver.log_missing(missing);
+        problems
+    }
+
+    /// Returns the servers with the current cookie keys.
+    fn servers(&mut self, driver: &Driver) -> Result<&mut Servers, ServeError> {
+        let servers = match &mut self.servers {
+            Some(servers) => servers,
+            none => none.insert(Servers::new(&driver.clock().translator())?),
+        };
+        if let Some(keys) = &self.cookie_keys {
+            servers.follow_keyset(keys.shared());
+        }
+        Ok(servers)
+    }
+
+    /// Protects cookies with `keys`, and starts the key-exchange server if `bound` has addresses.
+    /// Call it before time is [served](Self::serve).
+    ///
+    /// # Errors
+    /// If the operating system gives no thread.
+    pub(super) fn serve_keys(
+        &mut self,
+        keys: CookieKeys,
+        bound: Bound,
+        seed: [u8; 32],
+    ) -> Result<(), StartError> {
+        if !bound.is_empty() {
+            self.ke_server = Some(KeServer::start(bound, keys.shared(), seed)?);
+        }
+        self.cookie_keys = Some(keys);
+        Ok(())
+    }
+
+    /// Reloads the certificates of the key-exchange server.
+    pub(crate) fn reload_certificates(&self) {
+        if let Some(ke_server) = &self.ke_server {
+            ke_server.reload();
+        }
+    }
+
+    /// Replaces the key for new cookies.
+    ///
+    /// # Errors
+    /// The reason why there is no new key.
+    pub(crate) fn rekey(&mut self, now: Now) -> Result<Rekeyed, &'static str> {
+        let keys = self.cookie_keys.as_mut().ok_or(
+            "no cookie keys are in use: there is no [[nts-ke-server]], and nothing else needs a keyset",
+        )?;
+        let rekeyed = keys.rekey(now).ok_or(
+            "the cookie keys are derived from the fleet's shared secret and the time; to change them, replace the \
+             secret in the file of shared-secret-path on all servers, and reload them",
+        )?;
+        self.publish_keyset();
+        Ok(rekeyed)
+    }
+
+    /// Applies the cookie keys and the key-exchange servers of a new configuration. Returns what
+    /// could not be done; the rest is done nevertheless.
+    pub(crate) fn reconfigure_nts(
+        &mut self,
+        config: &Config,
+        now: Now,
+        seed: fn() -> [u8; 32],
+    ) -> Vec<NtsReloadError> {
+        let mut problems = Vec::new();
+        let changed = match &mut self.cookie_keys {
+            Some(keys) => keys.reconfigure(&config.keyset, config.keyset_file(), now),
+            None if !nts::needs_cookie_keys(config) => return problems,
+            none => CookieKeys::new(&config.keyset, config.keyset_file(), now, seed).map(|keys| {
+                *none = Some(keys);
+                true
+            }),
+        };
+        match changed {
+            Ok(true) => self.publish_keyset(),
+            Ok(false) => {}
+            Err(problem) => problems.push(NtsReloadError::Keyset(problem)),
+        }
+        let refused = self.reconfigure_ke_server(nts::endpoints(config), seed);
+        problems.extend(refused.into_iter().map(NtsReloadError::KeyExchange));
+        problems
+    }
+
+    fn reconfigure_ke_server(
+        &mut self,
+        endpoints: Vec<ntp_nts_ke::server::Endpoint>,
+        seed: fn() -> [u8; 32],
+    ) -> Vec<StartError> {
+        let Some(keys) = &self.cookie_keys else {
+            return Vec::new();
+        };
+        match &mut self.ke_server {
+            Some(ke_server) => ke_server.reconfigure(endpoints),
+            None if endpoints.is_empty() => Vec::new(),
+            none => match KeServer::start(Bound::default(), keys.shared(), seed()) {
+                Ok(ke_server) => none.insert(ke_server).reconfigure(endpoints),
+                Err(problem) => vec![problem],
+            },
+        }
+    }
+
+    /// Gives the servers the current cookie keys.
+    fn publish_keyset(&mut self) {
+        if let (Some(keys), Some(servers)) = (&self.cookie_keys, &mut self.servers) {
+            servers.follow_keyset(keys.shared());
+        }
+    }
+
+    /// Returns the statistics of the key-exchange server, if there is one.
+    pub(crate) fn ke_stats(&self) -> Option<KeStats> {
+        let keys = self.cookie_keys.as_ref()?;
+        self.ke_server.as_ref()?.stats(&keys.current())
+    }
+
+    /// Returns the part of the NTS status that the engine does not have.
+    pub(crate) fn nts_status<'a>(&'a self, ke_stats: Option<&'a KeStats>) -> NtsStatus<'a> {
+        NtsStatus {
+            ke_stats,
+            expiries: self.ke_client.expiries(),
+        }
+    }
+
+    /// Returns the addresses at which time is served.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let servers = self.servers.iter();
+        servers.flat_map(Servers::addresses).collect()
+    }
+
+    /// Returns the counters of each address.
+    pub(crate) fn totals(&self) -> Vec<(SocketAddr, Totals)> {
+        self.servers
+            .as_ref()
+            .map(Servers::totals)
+            .unwrap_or_default()
+    }
+
+    /// Returns the capacity of the client list of each address, in the order of
+    /// [`totals`](Self::totals).
+    pub(crate) fn client_list_sizes(&self) -> Vec<usize> {
+        self.servers
+            .as_ref()
+            .map(Servers::client_list_sizes)
+            .unwrap_or_default()
+    }
+
+    /// Returns the clients of one address or of all; `None` if `address` is not served.
+    pub(crate) fn clients(&self, address: Option<SocketAddr>) -> Option<ClientTable> {
+        match &self.servers {
+            Some(servers) => servers.clients(address),
+            None => address.is_none().then(ClientTable::default),
+        }
+    }
+
+    /// Stops all threads, so that no client gets the time of a clock that is not steered any more.
+    ///
+    /// # Errors
+    /// The failure of a serving thread.
+    pub(super) fn stop(&mut self) -> Result<(), ServeError> {
+        let stopped = self.servers.as_mut().map_or(Ok(()), Servers::stop);
+        if let Some(ke_server) = self.ke_server.take() {
+            ke_server.stop();
+        }
+        stopped
+    }
+
+    /// Waits until the cookie keys are written.
+    pub(super) fn finish_saving(&mut self) {
+        if let Some(keys) = &mut self.cookie_keys {
+            keys.finish();
+        }
+    }
+
+    /// Makes a worker fail at each address.
+    #[cfg(test)]
+    pub(super) fn inject_fault(&self) {
+        self.servers.iter().for_each(Servers::inject_fault);
+    }
+}
