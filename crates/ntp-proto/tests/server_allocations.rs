@@ -127,7 +127,7 @@ fn a_reply_allocates_nothing() {
     assert_eq!(allocations.count_total, 0);
     // Every kind of reply occurred.
     let counters = worker.counters();
-    assert_eq!(counters.received(), 8_000);
+    assert_eq!(counters.total(), 8_000);
     for count in [
         counters.accepted,
         counters.ignored,

@@ -1,8 +1,8 @@
 //! A serde type and its description for the Varlink interface file, from the same lines.
 //!
 //! [`record!`](crate::record) declares a struct that the daemon sends. Its doc comments become the comments
-//! of the interface file. Readers ignore members that they do not know, so a later version may add some;
-//! a member that an earlier version lacks must be an `Option`.
+//! of the interface file. Readers ignore members that they do not know, and take the default for members that
+//! an earlier version does not send.
 
 use ntp_time::{
     Frequency, LeapIndicator, NtpDuration, PollInterval, ReferenceId, StampSource, Stratum,
@@ -41,6 +41,12 @@ impl<T: Described> Described for Option<T> {
 }
 
 impl<T: Described> Described for Vec<T> {
+    fn name() -> String {
+        format!("[]{}", T::name())
+    }
+}
+
+impl<T: Described, const N: usize> Described for [T; N] {
     fn name() -> String {
         format!("[]{}", T::name())
     }
@@ -98,8 +104,10 @@ macro_rules! record {
     })*) => {
         $(
             $(#[doc = $doc])*
-            #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+            #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
             $(#[derive($($derive),*)])?
+            // A daemon of an earlier version sends fewer members.
+            #[serde(default)]
             pub struct $name {
                 $($(#[doc = $member_doc])* pub $member: $kind,)*
             }

@@ -6,7 +6,7 @@ use crate::record;
 
 record! {
     /// Packets exchanged with a source.
-    #[derive(Copy, Default, Eq)]
+    #[derive(Copy, Eq)]
     PacketCounters {
         /// Requests sent.
         sent: u64,
@@ -26,7 +26,7 @@ record! {
 
     /// Requests at one listening address, by result. Each is counted once:
     /// `received` = `accepted` + `denied` + `ignored` + `rate_limited` + `nts_nak`.
-    #[derive(Copy, Default, Eq)]
+    #[derive(Copy, Eq)]
     ServerStatistics {
         /// All datagrams.
         received: u64,
@@ -64,7 +64,7 @@ record! {
 
     /// Connections to the NTS key exchange server (RFC 8915 section 4). Each connection that has ended is
     /// counted in one of the five results.
-    #[derive(Copy, Default, Eq)]
+    #[derive(Copy, Eq)]
     KeStatistics {
         /// Connections accepted.
         connections: u64,
@@ -78,6 +78,17 @@ record! {
         evicted: u64,
         /// Broken connections and TLS failures.
         failed: u64,
+    }
+}
+
+impl ServerStatistics {
+    /// Returns the number of datagrams by the sum of the results.
+    pub const fn total(&self) -> u64 {
+        self.accepted
+            .wrapping_add(self.denied)
+            .wrapping_add(self.ignored)
+            .wrapping_add(self.rate_limited)
+            .wrapping_add(self.nts_nak)
     }
 }
 
@@ -100,6 +111,16 @@ pub struct Latency {
     pub counts: [u64; Self::BUCKETS],
     /// Sum of all times in nanoseconds.
     pub sum_nanos: u64,
+}
+
+crate::describe! {
+    ["Histogram of the time from the receive timestamp of a request to its reply. Bounds double from 8192 ns to 16.8 ms."]
+    Latency {
+        ["Number of replies in each bucket, up to its bound; the last has no bound."]
+        counts: [u64; BOUNDS + 1],
+        ["Sum of all times in nanoseconds."]
+        sum_nanos: u64,
+    }
 }
 
 impl Latency {

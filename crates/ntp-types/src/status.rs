@@ -10,7 +10,7 @@ use ntp_time::{
 
 use crate::record;
 use crate::source::{SelectionOptions, SourceAddress, SourceId, SourceState};
-use crate::statistics::{KeStatistics, PacketCounters, ServerStatistics};
+use crate::statistics::{KeStatistics, Latency, PacketCounters, ServerStatistics};
 
 /// The parts of [`Status`] that the engine knows.
 #[derive(Clone, Debug, PartialEq)]
@@ -245,8 +245,34 @@ record! {
         address: String,
         /// Requests by result.
         requests: ServerStatistics,
+        /// Time from the receive timestamp of a request to its reply.
+        latency: Latency,
         /// Maximum number of clients that are remembered (client-list-size); 0 if none.
         client_list_size: u64,
+    }
+
+    /// A client in the list of one listening address.
+    ClientStatus {
+        /// Address.
+        address: String,
+        /// Listening address that it sent requests to.
+        server: String,
+        /// Number of its datagrams: an upper bound.
+        requests: u64,
+        /// Maximum error of `requests`: the count inherited from an evicted entry (Space-Saving).
+        overcount: u64,
+        /// Requests answered with time.
+        answered: u64,
+        /// Requests denied by an access list or because NTS is required.
+        denied: u64,
+        /// Requests over the rate limit.
+        rate_limited: u64,
+        /// Mean time between requests; absent before the second request.
+        interval: Option<NtpDuration>,
+        /// Time of the first request in the list.
+        first_seen: SystemTime,
+        /// Time of the last request.
+        last_seen: SystemTime,
     }
 
     /// The NTS key exchange server (RFC 8915 section 4).

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Cache};
-use ntp_control_api::observation::Latency;
+use ntp_types::statistics::Latency;
 use ntp_os_clock::{Translator, monotonic, realtime};
 use ntp_proto::server::{Draft, Policy, ServerNow, ServerView, Verdict, WorkerState, respond};
 use ntp_time::{Monotonic, SystemTime};

@@ -78,7 +78,6 @@ use ntp_time::{Monotonic, NtpTimestamp, SystemTime};
 
 pub use access::{Access, AccessList, Networks, Refusal};
 pub use client_list::{ClientEntry, ClientList};
-pub use counters::Counters;
 pub use draft::Draft;
 pub use interleaved::StampToken;
 pub use policy::{Policy, Versions};
@@ -194,7 +193,7 @@ pub fn respond(
         context.decide_with_extensions(worker, port, request, draft, &mut nts)
     };
     let verdict = verdict.unwrap_or_else(Verdict::Ignore);
-    worker.counters.count(verdict, nts);
+    counters::count(&mut worker.counters, verdict, nts);
     verdict
 }
 

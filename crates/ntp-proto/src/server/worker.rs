@@ -6,7 +6,9 @@ use rand_core::{RngCore, SeedableRng};
 
 use super::interleaved::Store;
 use super::rate_limit::Limiter;
-use super::{Counters, Policy, StampToken};
+use ntp_types::statistics::ServerStatistics;
+
+use super::{Policy, StampToken};
 
 /// Rate limiter, store of transmit timestamps, and counters of one worker.
 ///
@@ -16,7 +18,7 @@ pub struct WorkerState {
     pub(super) limiter: Limiter,
     pub(super) store: Store,
     pub(super) random: ChaCha8Rng,
-    pub(super) counters: Counters,
+    pub(super) counters: ServerStatistics,
     workers: usize,
 }
 
@@ -31,7 +33,7 @@ impl WorkerState {
             limiter: Limiter::new(policy.rate_limit, workers, hash_key(&mut random)),
             store: Store::new(policy.interleaved_pairs, hash_key(&mut random)),
             random,
-            counters: Counters::default(),
+            counters: ServerStatistics::default(),
             workers,
         }
     }
@@ -55,7 +57,7 @@ impl WorkerState {
     }
 
     /// Counts of the datagrams so far.
-    pub const fn counters(&self) -> &Counters {
+    pub const fn counters(&self) -> &ServerStatistics {
         &self.counters
     }
 }

@@ -161,7 +161,7 @@ fn an_invalid_cookie_gets_an_ntsn_kiss() {
     );
     let counters = server.worker.counters();
     assert_eq!(
-        (counters.nts_nak, counters.nts_received, counters.received()),
+        (counters.nts_nak, counters.nts_received, counters.total()),
         (1, 1, 1)
     );
 }
