@@ -8,15 +8,15 @@
 //! The clock is of the configured kind, so a virtual clock makes a dry run.
 
 use ntp_config::{ClockKind, Loaded, SandboxMode};
-use ntp_control_api::control::types::Status;
 use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::engine::ClockFacts;
 use ntp_time::{Adjustment, Monotonic, NtpDuration, SystemTime};
+use ntp_types::status::Status;
 
-use crate::control::status;
 use crate::leap_list::LeapList;
 use crate::persist::Store;
 use crate::runtime::{Ending, Failure, Parts, Runtime};
+use crate::status::status;
 use crate::{convert, nts, sandbox};
 
 /// Interval between two checks of the estimate.
@@ -26,7 +26,6 @@ const CHECK_INTERVAL: NtpDuration = NtpDuration::from_millis(50);
 #[derive(Debug)]
 pub struct OneShot {
     runtime: Runtime,
-    needed: usize,
     path: Option<String>,
 }
 
@@ -72,7 +71,6 @@ impl OneShot {
             .map_err(|error| Failure::System("becoming an unprivileged user", error))?;
         Ok(Self {
             runtime,
-            needed: config.synchronization.minimum_agreeing_sources,
             path: loaded.path.as_ref().map(|path| path.display().to_string()),
         })
     }
@@ -98,14 +96,14 @@ impl OneShot {
     }
 
     fn reading(&self) -> Option<Reading> {
-        let snapshot = self.runtime.snapshot();
-        let system = &snapshot.system;
-        // An unknown clock has no offset and an unlimited error.
+        let (now, status) = self.runtime.driver().status();
+        let system = status.system;
         let known = system.majority && system.reference_time.is_some();
+        let (correction, bound) = (system.offset?, system.error_bound?);
         known.then(|| Reading {
-            clock: snapshot.now.system,
-            correction: -system.offset,
-            bound: system.bound - system.offset.abs(),
+            clock: now.system,
+            correction,
+            bound: bound - correction.abs(),
         })
     }
 
@@ -131,7 +129,7 @@ impl OneShot {
     /// Returns the status of the sources, to explain why they do not agree.
     pub fn status(&self) -> Status {
         let (driver, services) = (self.runtime.driver(), self.runtime.services());
-        status::without_servers(driver, services, self.path.clone(), self.needed)
+        status(driver, services, self.path.clone())
     }
 }
 

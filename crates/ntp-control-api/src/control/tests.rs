@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::methods::{Access, Error, NoInput, Request, Settings, interface};
-use ntp_types::status::Status;
 use super::wire::{Call, MAX_CALL, MessageBuffer, Reply, TooLong, encode};
+use ntp_types::status::Status;
 
 /// The file in the repository is for readers and packages. `UPDATE=1 cargo test -p ntp-control-api`
 /// regenerates it.

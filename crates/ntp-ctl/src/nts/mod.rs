@@ -29,7 +29,7 @@ use ntp_nts_ke::failure::Failure as KeFailure;
 use ntp_nts_ke::trust::Trust;
 use ntp_nts_ke::validity::TimeBounds;
 use ntp_os_clock::{monotonic, realtime};
-use ntp_proto::client::{Association, NtsSession, Protection, Rejection, AssociationConfig};
+use ntp_proto::client::{Association, AssociationConfig, NtsSession, Protection, Rejection};
 use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult};
 
 use crate::console::{Console, Failure};

@@ -9,56 +9,59 @@ use super::{Kind, Reason, Verdict};
 /// `received` is not counted here: it is the sum of the outcomes.
 #[inline]
 pub(super) fn count(statistics: &mut ServerStatistics, verdict: Verdict, nts: bool) {
-        let one = |counter: &mut u64, condition: bool| {
-            *counter = counter.wrapping_add(u64::from(condition));
-        };
-        match verdict {
-            Verdict::Answer {
-                kind: Kind::Time,
-                interleaved,
-                authenticated,
-            } => {
-                one(&mut statistics.accepted, true);
-                one(&mut statistics.interleaved, interleaved);
-                one(&mut statistics.authenticated, authenticated && !nts);
-            }
-            Verdict::Answer { kind, .. } => match kind {
-                Kind::Time | Kind::Deny => one(&mut statistics.denied, true),
-                Kind::CryptoNak => {
-                    one(&mut statistics.denied, true);
-                    one(&mut statistics.bad_authentication, true);
-                }
-                Kind::Rate => {
-                    one(&mut statistics.rate_limited, true);
-                    one(&mut statistics.rate_kisses, true);
-                }
-                Kind::NtsNak => one(&mut statistics.nts_nak, true),
-            },
-            Verdict::Ignore(Reason::RateLimited) => one(&mut statistics.rate_limited, true),
-            Verdict::Ignore(reason) => {
-                one(&mut statistics.ignored, true);
-                one(&mut statistics.malformed, matches!(reason, Reason::Malformed(_)));
-            }
+    let one = |counter: &mut u64, condition: bool| {
+        *counter = counter.wrapping_add(u64::from(condition));
+    };
+    match verdict {
+        Verdict::Answer {
+            kind: Kind::Time,
+            interleaved,
+            authenticated,
+        } => {
+            one(&mut statistics.accepted, true);
+            one(&mut statistics.interleaved, interleaved);
+            one(&mut statistics.authenticated, authenticated && !nts);
         }
-        if nts {
-            count_nts(statistics, verdict);
+        Verdict::Answer { kind, .. } => match kind {
+            Kind::Time | Kind::Deny => one(&mut statistics.denied, true),
+            Kind::CryptoNak => {
+                one(&mut statistics.denied, true);
+                one(&mut statistics.bad_authentication, true);
+            }
+            Kind::Rate => {
+                one(&mut statistics.rate_limited, true);
+                one(&mut statistics.rate_kisses, true);
+            }
+            Kind::NtsNak => one(&mut statistics.nts_nak, true),
+        },
+        Verdict::Ignore(Reason::RateLimited) => one(&mut statistics.rate_limited, true),
+        Verdict::Ignore(reason) => {
+            one(&mut statistics.ignored, true);
+            one(
+                &mut statistics.malformed,
+                matches!(reason, Reason::Malformed(_)),
+            );
         }
+    }
+    if nts {
+        count_nts(statistics, verdict);
+    }
 }
 
 fn count_nts(statistics: &mut ServerStatistics, verdict: Verdict) {
-        statistics.nts_received = statistics.nts_received.wrapping_add(1);
-        let share = match verdict {
-            Verdict::Answer {
-                kind: Kind::Time, ..
-            } => &mut statistics.nts_accepted,
-            Verdict::Answer {
-                kind: Kind::Deny, ..
-            } => &mut statistics.nts_denied,
-            Verdict::Answer {
-                kind: Kind::Rate, ..
-            }
-            | Verdict::Ignore(Reason::RateLimited) => &mut statistics.nts_rate_limited,
-            _ => return,
-        };
-        *share = share.wrapping_add(1);
-    }
+    statistics.nts_received = statistics.nts_received.wrapping_add(1);
+    let share = match verdict {
+        Verdict::Answer {
+            kind: Kind::Time, ..
+        } => &mut statistics.nts_accepted,
+        Verdict::Answer {
+            kind: Kind::Deny, ..
+        } => &mut statistics.nts_denied,
+        Verdict::Answer {
+            kind: Kind::Rate, ..
+        }
+        | Verdict::Ignore(Reason::RateLimited) => &mut statistics.nts_rate_limited,
+        _ => return,
+    };
+    *share = share.wrapping_add(1);
+}
