@@ -3,6 +3,8 @@
 //! The JSON of these types is what `GetStatus` and `Monitor` of the Varlink interface return. The observation
 //! socket, metrics and tables are made from them by adapters. Units and signs: see the [crate](crate).
 
+use std::net::SocketAddr;
+
 use ntp_time::{
     Frequency, LeapIndicator, NtpDuration, PollInterval, ReferenceId, StampSource, Stratum,
     SystemTime,
@@ -10,7 +12,7 @@ use ntp_time::{
 
 use crate::record;
 use crate::source::{SelectionOptions, SourceAddress, SourceId, SourceState};
-use crate::statistics::{KeStatistics, PacketCounters, ServerStatistics};
+use crate::statistics::{KeStatistics, PacketCounters, ServerDetails, ServerStatistics};
 
 /// The parts of [`Status`] that the engine knows.
 #[derive(Clone, Debug, PartialEq)]
@@ -242,9 +244,11 @@ record! {
     /// An address at which time is served.
     ServerStatus {
         /// The listening address.
-        address: String,
+        address: SocketAddr,
         /// Requests by result.
         requests: ServerStatistics,
+        /// Subsets of these, and latency.
+        details: ServerDetails,
         /// Maximum number of clients that are remembered (client-list-size); 0 if none.
         client_list_size: u64,
     }
