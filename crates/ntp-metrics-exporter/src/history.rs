@@ -17,7 +17,7 @@
 
 use std::collections::VecDeque;
 
-use ntp_control_api::observation::{ServerStats, State, seconds};
+use ntp_control_api::observation::{State, seconds};
 use ntp_time::NtpDuration;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
@@ -76,7 +76,7 @@ struct Ring {
     length: usize,
     points: VecDeque<Point>,
     next: u64,
-    served: Option<(i64, ServerStats)>,
+    served: Option<(i64, Requests)>,
 }
 
 impl Ring {
@@ -91,7 +91,7 @@ impl Ring {
     }
 
     fn record(&mut self, at: i64, state: Option<&State>) {
-        let served = state.and_then(|state| Some((at, total(state)?)));
+        let served = state.and_then(|state| Some((at, Requests::total(state)?)));
         let rates = match (&self.served, &served) {
             (Some(before), Some(after)) => Rates::between(before, after),
             _ => None,
@@ -162,45 +162,53 @@ struct Rates {
 }
 
 impl Rates {
-    fn between(before: &(i64, ServerStats), after: &(i64, ServerStats)) -> Option<Self> {
+    fn between(before: &(i64, Requests), after: &(i64, Requests)) -> Option<Self> {
         let time = (after.0 - before.0) as f64 / 1000.0;
         let (b, a) = (&before.1, &after.1);
         // After a restart of the daemon or a step of the clock.
-        if time <= 0.0 || a.received_packets < b.received_packets {
+        if time <= 0.0 || a.received < b.received {
             return None;
         }
         let rate = |after: u64, before: u64| (after.saturating_sub(before) as f64 / time) as f32;
-        let refused = |s: &ServerStats| {
-            s.denied_packets
-                .wrapping_add(s.rate_limited_packets)
-                .wrapping_add(s.ignored_packets)
-                .wrapping_add(s.nts_nak_packets)
-        };
         Some(Self {
-            received: rate(a.received_packets, b.received_packets),
-            accepted: rate(a.accepted_packets, b.accepted_packets),
-            refused: rate(refused(a), refused(b)),
+            received: rate(a.received, b.received),
+            accepted: rate(a.accepted, b.accepted),
+            refused: rate(a.refused, b.refused),
         })
     }
 }
 
-/// Returns the total of all servers, if there are any.
-fn total(state: &State) -> Option<ServerStats> {
-    let mut all = state.servers.iter().map(|server| server.stats);
-    let first = all.next()?;
-    Some(all.fold(first, |sum, one| {
-        ServerStats {
-            received_packets: sum.received_packets.wrapping_add(one.received_packets),
-            accepted_packets: sum.accepted_packets.wrapping_add(one.accepted_packets),
-            denied_packets: sum.denied_packets.wrapping_add(one.denied_packets),
-            ignored_packets: sum.ignored_packets.wrapping_add(one.ignored_packets),
-            rate_limited_packets: sum
-                .rate_limited_packets
-                .wrapping_add(one.rate_limited_packets),
-            nts_nak_packets: sum.nts_nak_packets.wrapping_add(one.nts_nak_packets),
-            ..sum
-        }
-    }))
+/// Number of requests to all servers since the daemon started.
+#[derive(Clone, Copy, Debug)]
+struct Requests {
+    received: u64,
+    accepted: u64,
+    refused: u64,
+}
+
+impl Requests {
+    /// Adds up those of all servers; `None` without servers.
+    fn total(state: &State) -> Option<Self> {
+        let requests = state.servers.iter().map(|server| {
+            let stats = server.stats;
+            let refused = [
+                stats.denied,
+                stats.rate_limited,
+                stats.ignored,
+                stats.nts_nak,
+            ];
+            Self {
+                received: stats.received,
+                accepted: stats.accepted,
+                refused: refused.into_iter().fold(0, u64::wrapping_add),
+            }
+        });
+        requests.reduce(|sum, one| Self {
+            received: sum.received.wrapping_add(one.received),
+            accepted: sum.accepted.wrapping_add(one.accepted),
+            refused: sum.refused.wrapping_add(one.refused),
+        })
+    }
 }
 
 /// Part of a ring, serialised as JSON.
@@ -325,12 +333,13 @@ mod tests {
 
     #[test]
     fn rates_are_absent_after_a_restart_of_the_daemon() {
-        let stats = |received_packets| ServerStats {
-            received_packets,
-            accepted_packets: received_packets,
-            ..ServerStats::default()
+        let requests = |received| Requests {
+            received,
+            accepted: received,
+            refused: 0,
         };
-        let rates = |before, after| Rates::between(&(0, stats(before)), &(2000, stats(after)));
+        let rates =
+            |before, after| Rates::between(&(0, requests(before)), &(2000, requests(after)));
         assert_eq!(rates(10, 30).unwrap().accepted, 10.0);
         assert_eq!(rates(30, 10), None);
     }
