@@ -10,11 +10,11 @@ fn root() -> PathBuf {
         .expect("the workspace root exists")
 }
 
-/// README, ARCHITECTURE and the guide.
+/// The guide and the documents at the top level.
 fn pages() -> Vec<PathBuf> {
     let guide = fs::read_dir(root().join("docs")).expect("the guide exists");
     let guide = guide.map(|entry| entry.expect("entries can be read").path());
-    let top = ["README.md", "ARCHITECTURE.md"].map(|name| root().join(name));
+    let top = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(|name| root().join(name));
     let pages: Vec<_> = guide
         .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
         .chain(top)
