@@ -5,11 +5,12 @@ use core::fmt::Write as _;
 use ntp_config::{KEYS, KeyDoc, SECTIONS};
 use roff::{bold, italic, roman};
 
-use super::{head, inlines, see_also};
+use super::texts::{CONFIGURATION_EXAMPLES, CONFIGURATION_FILES};
+use super::{description, examples, head, inlines, see_also, terms};
 
-const INTRODUCTION: &str = "The file is TOML. Every section and every key is optional unless it is marked required. \
-An unknown key is an error, so that misspellings are noticed; `ntp-ctl validate` \
-reports all problems, with line and advice.";
+const INTRODUCTION: &str = "The file is TOML. All sections and keys are optional unless they are marked required. \
+An unknown key is an error, so that misspellings are noticed. `ntp-ctl validate` \
+reports all problems at once, with line and correction. A key or value that is marked \"not in this build\" is refused by name (exit code 78), never ignored.";
 
 /// Paragraphs about drop-in files.
 const DROP_INS: [&str; 5] = [
@@ -35,8 +36,7 @@ pub(super) fn page() -> String {
     page.text([bold("/etc/ntpd-rs/sources.d/*.toml")]);
     page.control("br", []);
     page.text([bold("/etc/ntpd-rs/ntp.toml.d/*.toml")]);
-    page.control("SH", ["DESCRIPTION"]);
-    page.text(inlines(INTRODUCTION));
+    description(&mut page, &[INTRODUCTION]);
     page.control("SH", ["DROP-IN FILES"]);
     for paragraph in DROP_INS {
         page.control("PP", []);
@@ -52,9 +52,12 @@ pub(super) fn page() -> String {
             page.text(line);
             page.text(inlines(doc.doc));
             let (default, modes) = (default_of(doc), modes_of(doc));
-            page.text(inlines(&format!("{default}{modes}")));
+            let refused = doc.not_in_this_build();
+            page.text(inlines(&format!("{default}{modes}{refused}")));
         }
     }
+    examples(&mut page, CONFIGURATION_EXAMPLES);
+    terms(&mut page, "FILES", CONFIGURATION_FILES);
     see_also(&mut page, &[("ntp-daemon", "8"), ("ntp-ctl", "8")]);
     page.to_roff()
 }
@@ -90,12 +93,13 @@ pub(super) fn guide() -> String {
         for doc in keys {
             let _ = writeln!(
                 text,
-                "| `{}` | {} | {} | {}{} |",
+                "| `{}` | {} | {} | {}{}{} |",
                 doc.key,
                 cell(doc.kind),
                 cell(doc.default),
                 cell(doc.doc),
-                modes_of(doc)
+                modes_of(doc),
+                doc.not_in_this_build()
             );
         }
     }
