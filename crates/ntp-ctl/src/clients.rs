@@ -49,7 +49,7 @@ pub(crate) fn run(
     let mut daemon = Socket::find(config)?.connect()?;
     let mut status = call::<GetStatus>(&mut daemon, &NoInput {})?.status;
     if let Some(address) = server {
-        status.servers.retain(|server| server.address == address);
+        status.servers.retain(|server| server.address.to_string() == address);
         if status.servers.is_empty() {
             return Err(Failure::Error(format!(
                 "Unknown server {address:?}; `ntp-ctl servers` lists the addresses"
@@ -130,7 +130,7 @@ fn how_to_enable(text: &mut String, servers: &[ServerStatus]) {
     text.push_str("Client list      : disabled; enable it with\n");
     for server in servers {
         // Brackets are special to a shell.
-        let quote = if server.address.contains('[') {
+        let quote = if server.address.0.is_ipv6() {
             "'"
         } else {
             ""
