@@ -79,7 +79,7 @@ fn row(server: &ServerStatus) -> Vec<String> {
         requests.send_errors,
     ];
     let counts = counts.iter().map(ToString::to_string);
-    std::iter::once(server.address.clone())
+    std::iter::once(server.address.to_string())
         .chain(counts)
         .collect()
 }
