@@ -32,6 +32,25 @@ const LAYERS: &[(&str, u8)] = &[
     ("xtask", 7),
 ];
 
+/// Dependencies that the layers would permit, with what takes their place.
+const REFUSED: &[(&str, &str, &str)] = &[
+    (
+        "ntp-ctl",
+        "ntp-daemon",
+        "the entry point in `ntpd` passes the one-shot measurement of `force-sync`",
+    ),
+    (
+        "ntp-config",
+        "ntp-control-api",
+        "settings and statuses are in `ntp-types`",
+    ),
+    (
+        "ntp-worker",
+        "ntp-control-api",
+        "statistics are in `ntp-types`",
+    ),
+];
+
 /// Crates that may contain unsafe code.
 const UNSAFE: &[&str] = &["ntp-os-clock", "ntp-udp"];
 
@@ -132,6 +151,18 @@ fn crates_depend_on_lower_layers_only() {
                     name(package)
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn crates_that_were_separated_stay_separate() {
+    for package in &packages() {
+        for (own, refused, instead) in REFUSED {
+            assert!(
+                name(package) != *own || dependencies(package).all(|it| it != *refused),
+                "{own} must not depend on {refused}: {instead}"
+            );
         }
     }
 }
