@@ -40,6 +40,7 @@
 mod config;
 mod input;
 mod line;
+mod matching;
 mod plain;
 mod plot;
 mod replay;

@@ -1,6 +1,7 @@
 //! Runs in a simulated world, recorded as text and replayed from it.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,7 +13,9 @@ use ntp_proto::engine::{
 use ntp_proto::keys::{Algorithm, Key};
 use ntp_proto::leap::LeapTable;
 use ntp_proto::nts::AeadAlgorithm;
-use ntp_record::{Decision, Line, Outcome, Redactor, Start, TraceWriter, replay};
+use ntp_record::{
+    Decision, Line, Outcome, RecordedInput, Redactor, Start, TraceWriter, replay,
+};
 use ntp_sim::{
     Action, Attack, Forgery, NegotiatedServer, Nts, Scenario, Server, Trace, World, nts_source,
     random_world, shared_key, source, source_at,
@@ -40,10 +43,18 @@ impl Writer {
             (Line::Removed(id), Some(start)) => start.associations.retain(|it| it.id != *id),
             (
                 Line::Input {
-                    monotonic, system, ..
+                    monotonic,
+                    system,
+                    input,
+                    ..
                 },
                 Some(start),
-            ) => (start.monotonic, start.system) = (*monotonic, *system),
+            ) => {
+                (start.monotonic, start.system) = (*monotonic, *system);
+                if let RecordedInput::Applied { applied, .. } = input {
+                    start.config.clock.frequency = applied.frequency;
+                }
+            }
             _ => {}
         }
         let text = line.encode(&mut self.redactor);
@@ -77,7 +88,11 @@ impl Trace for Writer {
             self.files.borrow_mut().push(String::new());
             let start = self.start.as_mut().expect("an engine has started");
             start.part += 1;
-            start.config = engine.config();
+            let clock = start.config.clock;
+            start.config = EngineConfig {
+                clock,
+                ..engine.config()
+            };
             (start.monotonic, start.system) = (now.monotonic, now.system);
             let start = start.clone();
             self.put(&Line::Start(Box::new(start)));
@@ -123,7 +138,7 @@ fn replay_exactly(files: &[String]) -> Outcome {
         .find(|(recorded, replayed)| recorded != replayed);
     assert_eq!(differ, None);
     assert_eq!(outcome.recorded.len(), outcome.replayed.len());
-    assert!(outcome.is_same() && outcome.incomplete.is_none());
+    assert!(outcome.is_same() && outcome.inexact.is_empty());
     outcome
 }
 
@@ -299,24 +314,59 @@ fn interleaved_exchanges_with_late_stamps_are_replayed() {
 }
 
 #[test]
-fn a_record_that_begins_midway_is_not_replayed() {
-    let (files, _) = record(&eventful(), 5);
+fn a_record_that_begins_midway_is_replayed_from_there() {
+    let pool = SourceKind::Pool {
+        count: 3,
+        ignore: Vec::new(),
+    };
+    let scenario = Scenario::new("midway")
+        .with_servers(1)
+        .with_nts_servers(1)
+        .with_unconfigured_servers(3)
+        .with_name("pool.example", &[2, 3, 4])
+        .with_source(source("pool.example", pool))
+        .at(100.0, command(Command::Remove(name(0))))
+        .modify(|scenario| scenario.duration = 40_000.0);
+    let (files, world) = record(&scenario, 5);
+    assert!(files.len() >= 3, "{}", files.len());
     let outcome = replay(&lines(&files[1..])).unwrap();
-    assert!(outcome.incomplete.unwrap().contains("part 1"));
-    assert_eq!(outcome.inputs, 0);
-    assert!(!outcome.recorded.is_empty() && outcome.replayed.is_empty());
+    assert!(
+        outcome.inexact[0].contains("midway"),
+        "{:?}",
+        outcome.inexact
+    );
+    // Nearly every reply is used.
+    let measurements = outcome.measurements.len() as u64;
+    assert!(
+        outcome.unmatched < measurements / 20,
+        "{} of {measurements}",
+        outcome.unmatched
+    );
+    let last = outcome.samples.last().unwrap();
+    println!("{last:?} {} {} {:#?} {:#?}", outcome.unmatched, measurements, &outcome.recorded[..12], &outcome.replayed[..30]);
+    assert!(last.offset.abs() < 1e-3 && last.bound < 0.1, "{last:?}");
+    assert_eq!(world.status().sources.len(), 4);
+    let names = outcome.measurements.iter().map(|(name, ..)| name.as_str());
+    let names: BTreeSet<&str> = names.collect();
+    assert_eq!(names.len(), 2, "{names:?}");
 }
 
 #[test]
-fn a_damaged_record_is_replayed_up_to_the_damage() {
+fn a_damaged_record_is_replayed_inexactly_after_the_damage() {
     let (files, _) = record(&eventful(), 6);
     let whole = lines(&files);
     for (from, to) in [(200, 201), (300, 420), (1200, 1900)] {
         let mut damaged = whole.clone();
         damaged.splice(from..to, [Line::Gap("lines are damaged".to_owned())]);
         let outcome = replay(&damaged).unwrap();
-        assert_eq!(outcome.incomplete.as_deref(), Some("lines are damaged"));
-        assert!(outcome.is_same() && !outcome.recorded.is_empty());
+        assert_eq!(outcome.inexact, ["lines are damaged"]);
+        // What precedes the damage is replayed exactly.
+        let before = replay(&whole[..from]).unwrap();
+        assert!(before.is_same() && !before.replayed.is_empty());
+        assert!(outcome.replayed.starts_with(&before.replayed));
+        let last = outcome.samples.last().unwrap();
+        println!("{last:?} {} {}", outcome.unmatched, outcome.measurements.len());
+        assert!(last.at > 2300.0 && last.bound < 0.1, "{last:?}");
     }
     for length in (1..whole.len()).step_by(97) {
         assert!(replay(&whole[..length]).unwrap().is_same(), "{length}");
@@ -348,7 +398,7 @@ fn only_consecutive_files_of_one_run_are_joined() {
     for before in [&other[0], &files[0]] {
         let texts = [std::slice::from_ref(before), &files[2..]].concat();
         let outcome = replay(&lines(&texts)).unwrap();
-        assert!(outcome.incomplete.is_some());
+        assert!(outcome.inexact[0].contains("midway"));
     }
     let texts = [other.clone(), files.clone()].concat();
     replay_exactly(&texts);
