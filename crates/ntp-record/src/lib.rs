@@ -27,8 +27,9 @@
 //!
 //! # Incomplete records
 //! A long run fills several files, of which the oldest are deleted; a disk fails, a daemon is
-//! killed in mid-line. A record is replayed up to the first gap. A record without the start of the
-//! run is not replayed; only its decisions are listed.
+//! killed in mid-line. A record is replayed exactly up to the first gap. From there on, and if the
+//! record begins midway, the replay is inexact: it uses the recorded replies, but what the engine
+//! learnt from the missing lines is unknown. [`Outcome::inexact`] gives the reasons.
 //!
 //! # No secrets
 //! A record can be sent to others for analysis. It contains no keys, no cookies and not the seed of

@@ -9,9 +9,10 @@
 //! Associations are matched by address. A name resolves to the recorded addresses of its source,
 //! and a key exchange leads to the recorded address. The first line of a recorded exchange causes a
 //! request of the replayed engine, with which all its lines are paired. A recorded reply gets the
-//! origin timestamp of that request.
+//! origin timestamp of that request. An address that the recorded engine has removed is polled once
+//! more, because an engine replaces an unreachable address when it is due for a poll.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use ntp_proto::engine::{ExchangeId, Host, QueryId, SourceConfig, SourceId};
@@ -27,6 +28,7 @@ use crate::line::RecordedAssociation;
 pub(crate) struct Matching {
     /// All associations, including removed ones, of which replies may still be recorded.
     associations: BTreeMap<SourceId, RecordedAssociation>,
+    removed: BTreeSet<SourceId>,
     /// Exchange of the replayed engine for each recorded one.
     exchanges: BTreeMap<ExchangeId, ExchangeId>,
     queries: Vec<(QueryId, Wanted)>,
@@ -44,6 +46,21 @@ impl Matching {
     pub(crate) fn add(&mut self, association: &RecordedAssociation) {
         let association = association.clone();
         self.associations.insert(association.id, association);
+    }
+
+    pub(crate) fn remove(&mut self, source: SourceId) {
+        self.removed.insert(source);
+    }
+
+    /// Returns the addresses that the recorded engine does not use any more.
+    pub(crate) fn removed_addresses(&self) -> BTreeSet<SocketAddr> {
+        let addresses = |removed| {
+            let ids = self.associations.keys().copied();
+            let ids = ids.filter(move |id| self.removed.contains(id) == removed);
+            ids.filter_map(|id| self.address(id)).collect()
+        };
+        let used: BTreeSet<SocketAddr> = addresses(false);
+        &addresses(true) - &used
     }
 
     /// Returns the address of a recorded association.
@@ -73,6 +90,10 @@ impl Matching {
         {
             self.queries.retain(|(open, _)| open != query);
         }
+    }
+
+    pub(crate) fn has_queries(&self) -> bool {
+        !self.queries.is_empty()
     }
 
     /// Returns the results of the open queries, as far as recorded associations provide them.

@@ -204,6 +204,9 @@ impl<'a> Replay<'a> {
                 other => {
                     self.pass_line(other);
                     self.answer_queries();
+                    if matches!(other, Line::Removed(_)) {
+                        self.poll_removed();
+                    }
                 }
             }
         }
@@ -251,8 +254,8 @@ impl<'a> Replay<'a> {
                 self.continue_inexactly(format!("{count} lines were not written in time"));
             }
             Line::Gap(reason) => self.continue_inexactly(reason.clone()),
-            // A late timestamp of a removed association may follow.
-            Line::Removed(_) | Line::Input { .. } => {}
+            Line::Removed(id) => self.matching.remove(*id),
+            Line::Input { .. } => {}
         }
     }
 
@@ -339,21 +342,38 @@ impl<'a> Replay<'a> {
         let Some(address) = address.filter(|_| self.matching.exchange(recorded).is_none()) else {
             return;
         };
-        self.engine.force_poll(Some(address), self.now.monotonic);
-        self.handle(Input::Tick);
+        self.force_poll(address);
         let mut newest_first = self.requests.iter().rev();
         if let Some((sent, _)) = newest_first.find(|(_, (remote, _))| *remote == address) {
             self.matching.pair(recorded, *sent);
         }
     }
 
+    fn force_poll(&mut self, address: SocketAddr) {
+        self.engine.force_poll(Some(address), self.now.monotonic);
+        self.handle(Input::Tick);
+    }
+
+    /// Makes the engine replace the addresses that the recorded engine has replaced.
+    fn poll_removed(&mut self) {
+        if self.mode == Mode::Inexact {
+            for address in self.matching.removed_addresses() {
+                self.force_poll(address);
+            }
+        }
+    }
+
     /// Passes the results of the engine's queries that recorded associations provide.
     fn answer_queries(&mut self) {
-        if self.mode == Mode::Inexact {
-            let sources = self.engine.config().sources;
-            for result in self.matching.answer_queries(&sources) {
-                self.pass(&result);
-            }
+        if self.mode != Mode::Inexact || !self.matching.has_queries() {
+            return;
+        }
+        let results = self.matching.answer_queries(&self.engine.config().sources);
+        for result in &results {
+            self.pass(result);
+        }
+        if !results.is_empty() {
+            self.poll_removed();
         }
     }
 

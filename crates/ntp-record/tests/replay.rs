@@ -13,14 +13,12 @@ use ntp_proto::engine::{
 use ntp_proto::keys::{Algorithm, Key};
 use ntp_proto::leap::LeapTable;
 use ntp_proto::nts::AeadAlgorithm;
-use ntp_record::{
-    Decision, Line, Outcome, RecordedInput, Redactor, Start, TraceWriter, replay,
-};
+use ntp_record::{Decision, Line, Outcome, RecordedInput, Redactor, Start, TraceWriter, replay};
 use ntp_sim::{
-    Action, Attack, Forgery, NegotiatedServer, Nts, Scenario, Server, Trace, World, nts_source,
-    random_world, shared_key, source, source_at,
+    Action, Attack, Behaviour, Forgery, NegotiatedServer, Nts, Scenario, Server, Trace, World,
+    nts_source, random_world, shared_key, source, source_at,
 };
-use ntp_time::Adjustment;
+use ntp_time::{Adjustment, NtpDuration};
 
 /// Writes records as text, in files of [`LINES`] lines.
 #[derive(Debug)]
@@ -343,12 +341,55 @@ fn a_record_that_begins_midway_is_replayed_from_there() {
         outcome.unmatched
     );
     let last = outcome.samples.last().unwrap();
-    println!("{last:?} {} {} {:#?} {:#?}", outcome.unmatched, measurements, &outcome.recorded[..12], &outcome.replayed[..30]);
     assert!(last.offset.abs() < 1e-3 && last.bound < 0.1, "{last:?}");
     assert_eq!(world.status().sources.len(), 4);
     let names = outcome.measurements.iter().map(|(name, ..)| name.as_str());
     let names: BTreeSet<&str> = names.collect();
     assert_eq!(names.len(), 2, "{names:?}");
+}
+
+#[test]
+fn a_fault_long_after_the_first_file_is_found_again() {
+    let pool = SourceKind::Pool {
+        count: 3,
+        ignore: Vec::new(),
+    };
+    let scenario = Scenario::new("night")
+        .with_servers(3)
+        .with_unconfigured_servers(4)
+        .with_name("pool.example", &[3, 4, 5, 6])
+        .with_source(source("pool.example", pool))
+        .at(20_000.0, Action::Behaviour(4, Behaviour::Silent))
+        .at(25_000.0, Action::ForeignStep(0.2))
+        .at(30_000.0, Action::ServerError(1, 0.5))
+        .modify(|scenario| scenario.duration = 40_000.0);
+    let (files, _) = record(&scenario, 5);
+    let whole = replay_exactly(&files);
+    let outcome = replay(&lines(&files[1..])).unwrap();
+    let night = scenario.start + NtpDuration::from_seconds(20_000);
+    let events = |decisions: &[Decision]| -> Vec<String> {
+        let decisions = decisions.iter().filter(|decision| decision.at > night);
+        let texts = decisions.map(|decision| decision.text.clone());
+        texts
+            .filter(|text| text.starts_with("source ") || text.starts_with("clock changed"))
+            .collect()
+    };
+    let replayed = events(&outcome.replayed);
+    assert_eq!(replayed, events(&whole.recorded));
+    assert_eq!(replayed.len(), 5, "{replayed:?}");
+    let steps = |decisions: &[Decision]| {
+        let mut decisions = decisions.iter();
+        decisions.any(|decision| decision.text.starts_with("clock stepped by"))
+    };
+    assert!(steps(&outcome.replayed) && steps(&whole.recorded));
+    // The clock is the recorded one, so both engines agree on its error.
+    let ends = (
+        whole.samples.last().unwrap(),
+        outcome.samples.last().unwrap(),
+    );
+    let difference = (ends.0.offset - ends.1.offset).abs();
+    assert!(difference < ends.0.estimated_error, "{ends:?}");
+    assert!(outcome.unmatched < 5, "{}", outcome.unmatched);
 }
 
 #[test]
@@ -365,7 +406,6 @@ fn a_damaged_record_is_replayed_inexactly_after_the_damage() {
         assert!(before.is_same() && !before.replayed.is_empty());
         assert!(outcome.replayed.starts_with(&before.replayed));
         let last = outcome.samples.last().unwrap();
-        println!("{last:?} {} {}", outcome.unmatched, outcome.measurements.len());
         assert!(last.at > 2300.0 && last.bound < 0.1, "{last:?}");
     }
     for length in (1..whole.len()).step_by(97) {
