@@ -150,19 +150,23 @@ impl Matching {
     }
 }
 
-/// Turns the header of a reply into that of a reply to `request`. Returns `None` if that request
-/// was of another mode: the transmit timestamp of an interleaved reply (RFC 9769) is that of the
-/// previous reply, earlier than its receive timestamp.
+/// Turns the header of a reply into that of a reply to `request`. Returns `None` if one of them has
+/// no header.
+///
+/// The transmit timestamp of an interleaved reply (RFC 9769) is that of the previous reply, earlier
+/// than its receive timestamp. For a request in basic mode, which the engine sends first, it is
+/// replaced by the receive timestamp: the error is the time that the server took.
 pub(crate) fn readdress(header: &[u8], request: &[u8]) -> Option<Vec<u8>> {
     let parse = |octets: &[u8]| Header::parse(&mut Reader::new(octets)).ok();
     let (mut header, request) = (parse(header)?, parse(request)?);
     let residence = header.transmit_timestamp - header.receive_timestamp;
     let interleaved = header.stratum != Stratum::KISS && residence < NtpDuration::ZERO;
-    header.origin_timestamp = if interleaved {
-        Some(request.receive_timestamp).filter(|receive| *receive != NtpTimestamp::ZERO)?
-    } else {
-        request.transmit_timestamp
-    };
+    header.origin_timestamp = request.transmit_timestamp;
+    if interleaved && request.receive_timestamp == NtpTimestamp::ZERO {
+        header.transmit_timestamp = header.receive_timestamp;
+    } else if interleaved {
+        header.origin_timestamp = request.receive_timestamp;
+    }
     let mut octets = vec![0; Header::LEN];
     header.emit(&mut Writer::new(&mut octets)).ok()?;
     Some(octets)

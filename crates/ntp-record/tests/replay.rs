@@ -309,6 +309,11 @@ fn interleaved_exchanges_with_late_stamps_are_replayed() {
     scenario.duration = 3000.0;
     let (files, _) = record(&scenario, 4);
     replay_exactly(&files);
+    // A new engine begins in basic mode with the recorded interleaved replies.
+    let midway = replay(&lines(&files[1..])).unwrap();
+    assert!(midway.unmatched == 0 && midway.measurements.len() > 10);
+    let last = midway.samples.last().unwrap();
+    assert!(last.offset.abs() < 1e-3 && last.bound < 0.1, "{last:?}");
 }
 
 #[test]
