@@ -13,8 +13,8 @@
 //!
 //! # File format
 //! JSON, one object a line. Times are nanoseconds (`m` monotonic, `s` system since 1970), durations
-//! 2^-32 s, frequencies the bits of an IEEE 754 double: a decimal form that is not read back
-//! exactly would change decisions.
+//! 2^-32 s, frequencies the bits of an IEEE 754 double ([`ntp_time::exact`]): a decimal form that is
+//! not read back exactly would change decisions.
 //!
 //! | member | contents |
 //! |---|---|
@@ -38,18 +38,16 @@
 //! replay, surrogates (`surrogate`) replace the keys.
 #![forbid(unsafe_code)]
 
-mod config;
 mod input;
 mod line;
 mod matching;
-mod plain;
 mod plot;
 mod replay;
 mod surrogate;
 mod trace_writer;
 
 pub use input::{RecordedInput, RecordedKeyExchange, RecordedReply};
-pub use line::{InvalidLine, Line, RecordedAssociation, Start};
+pub use line::{InvalidLine, Line, Start};
 pub use plot::svg;
 pub use replay::{Decision, Outcome, Sample, replay};
 pub use surrogate::Redactor;

@@ -19,15 +19,15 @@ use ntp_proto::engine::{ExchangeId, Host, QueryId, SourceConfig, SourceId};
 use ntp_proto::nts::{AeadAlgorithm, Cookie};
 use ntp_proto::wire::{Header, Reader, Writer};
 use ntp_time::{NtpDuration, NtpTimestamp, Stratum};
+use ntp_types::source::SourceName;
 
 use crate::input::{RecordedInput, RecordedKeyExchange};
-use crate::line::RecordedAssociation;
 
 /// Associations and exchanges of the record, and open queries of the replayed engine.
 #[derive(Default)]
 pub(crate) struct Matching {
     /// All associations, including removed ones, of which replies may still be recorded.
-    associations: BTreeMap<SourceId, RecordedAssociation>,
+    associations: BTreeMap<SourceId, SourceName>,
     removed: BTreeSet<SourceId>,
     /// Exchange of the replayed engine for each recorded one.
     exchanges: BTreeMap<ExchangeId, ExchangeId>,
@@ -43,7 +43,7 @@ pub(crate) enum Wanted {
 }
 
 impl Matching {
-    pub(crate) fn add(&mut self, association: &RecordedAssociation) {
+    pub(crate) fn add(&mut self, association: &SourceName) {
         let association = association.clone();
         self.associations.insert(association.id, association);
     }
@@ -130,7 +130,7 @@ impl Matching {
                 let address = self.addresses(name).next()?;
                 let result = Ok(RecordedKeyExchange {
                     from: address.ip(),
-                    algorithm: AeadAlgorithm::AesSivCmac256,
+                    algorithm: AeadAlgorithm::AesSivCmac256.id(),
                     legacy: false,
                     cookies: Cookie::MAX_STORED,
                     server: None,

@@ -27,10 +27,12 @@ use ntp_proto::engine::{
     CommandId, Datagram, Engine, Event, ExchangeId, Input, Now, Output, RngTrace, SourceConfig,
 };
 use ntp_proto::keys::Key;
+use ntp_proto::leap::LeapTable;
 use ntp_time::{Adjustment, Applied, Frequency, Monotonic, NtpDuration, Stamp, SystemTime};
+use ntp_types::source::SourceName;
 
 use crate::input::{RecordedInput, RecordedReply};
-use crate::line::{Line, RecordedAssociation, Start};
+use crate::line::{Line, Start};
 use crate::matching::{Matching, Wanted, readdress};
 use crate::surrogate;
 use crate::trace_writer::TraceWriter;
@@ -259,7 +261,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn add_associations(&mut self, associations: &[RecordedAssociation]) {
+    fn add_associations(&mut self, associations: &[SourceName]) {
         for association in associations {
             self.matching.add(association);
         }
@@ -427,7 +429,10 @@ impl<'a> Replay<'a> {
                 timestamp,
                 reply,
             } => self.reply(*exchange, *timestamp, reply),
-            RecordedInput::LeapList { list } => self.handle(Input::LeapList(list.as_ref())),
+            RecordedInput::LeapList { list } => {
+                let table = list.as_ref().and_then(|text| LeapTable::parse(text).ok());
+                self.handle(Input::LeapList(table.as_ref()));
+            }
             RecordedInput::Command { command } => {
                 self.handle(Input::Command(CommandId(0), command));
             }
