@@ -24,7 +24,8 @@ use std::sync::Arc;
 
 use ntp_proto::client::{Authenticity, Protection};
 use ntp_proto::engine::{
-    CommandId, Datagram, Engine, Event, ExchangeId, Input, Now, Output, RngTrace, SourceConfig,
+    CommandId, Datagram, Engine, Event, ExchangeId, ExternalError, Input, Now, Output, RngTrace,
+    SourceConfig,
 };
 use ntp_proto::keys::Key;
 use ntp_proto::leap::LeapTable;
@@ -394,17 +395,15 @@ impl<'a> Replay<'a> {
             RecordedInput::Addresses { addresses } => self.handle(Input::LocalAddresses(addresses)),
             RecordedInput::Resolved { query, result } => {
                 let (query, result) = (*query, result.as_ref());
-                let result = result
-                    .map(Vec::as_slice)
-                    .map_err(ntp_proto::engine::ExternalError::from);
+                let result = result.map(Vec::as_slice).map_err(ExternalError::from);
                 self.handle(Input::Resolved { query, result });
             }
             RecordedInput::KeyExchange { query, result } => {
                 let exchanged = result.as_ref().map(surrogate::exchanged);
                 let result = match &exchanged {
                     Ok(Some(keys)) => Ok(keys),
-                    Ok(None) => Err(ntp_proto::engine::ExternalError("unknown AEAD algorithm")),
-                    Err(error) => Err(ntp_proto::engine::ExternalError(error)),
+                    Ok(None) => Err(ExternalError("unknown AEAD algorithm")),
+                    Err(error) => Err(ExternalError(error)),
                 };
                 let query = *query;
                 self.handle(Input::KeyExchanged { query, result });
