@@ -291,6 +291,28 @@ fn random_worlds_are_replayed_to_the_last_random_number() {
 }
 
 #[test]
+fn random_worlds_are_replayed_from_any_file() {
+    let mut compared = 0;
+    for seed in 0..24 {
+        let (files, _) = record(&random_world(seed), seed);
+        let whole = replay_exactly(&files);
+        let last = whole.samples.last().unwrap();
+        for first in 1..files.len() {
+            let later = replay(&lines(&files[first..])).unwrap();
+            let end = later.samples.last().unwrap();
+            let start = last.at - end.at;
+            let measurements = whole.measurements.iter().filter(|(_, at, _)| *at >= start);
+            // Up to the reply to a request in the file before.
+            assert!(later.measurements.len() + 1 >= measurements.count());
+            let difference = (end.offset - last.offset).abs();
+            assert!(difference <= end.bound + last.bound, "{seed} {first}");
+            compared += later.measurements.len();
+        }
+    }
+    assert!(compared > 1000, "{compared}");
+}
+
+#[test]
 fn interleaved_exchanges_with_late_stamps_are_replayed() {
     let mut scenario = Scenario::new("interleaved").with_servers(3);
     scenario.node.stamping = ntp_sim::Stamping::LateKernel(0.05);
