@@ -10,9 +10,9 @@
 //! and a key exchange leads to the recorded address. The first line of a recorded exchange causes a
 //! request of the replayed engine, with which all its lines are paired. A recorded reply gets the
 //! origin timestamp of that request. An address that the recorded engine has removed is polled once
-//! more, because an engine replaces an unreachable address when it is due for a poll.
+//! more: an engine replaces an unreachable address when it is due for a poll.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use ntp_proto::engine::{ExchangeId, Host, QueryId, SourceConfig, SourceId};
@@ -28,7 +28,6 @@ use crate::input::{RecordedInput, RecordedKeyExchange};
 pub(crate) struct Matching {
     /// All associations, including removed ones, of which replies may still be recorded.
     associations: BTreeMap<SourceId, SourceName>,
-    removed: BTreeSet<SourceId>,
     /// Exchange of the replayed engine for each recorded one.
     exchanges: BTreeMap<ExchangeId, ExchangeId>,
     queries: Vec<(QueryId, Wanted)>,
@@ -46,21 +45,6 @@ impl Matching {
     pub(crate) fn add(&mut self, association: &SourceName) {
         let association = association.clone();
         self.associations.insert(association.id, association);
-    }
-
-    pub(crate) fn remove(&mut self, source: SourceId) {
-        self.removed.insert(source);
-    }
-
-    /// Returns the addresses that the recorded engine does not use any more.
-    pub(crate) fn removed_addresses(&self) -> BTreeSet<SocketAddr> {
-        let addresses = |removed| {
-            let ids = self.associations.keys().copied();
-            let ids = ids.filter(move |id| self.removed.contains(id) == removed);
-            ids.filter_map(|id| self.address(id)).collect()
-        };
-        let used: BTreeSet<SocketAddr> = addresses(false);
-        &addresses(true) - &used
     }
 
     /// Returns the address of a recorded association.

@@ -207,9 +207,7 @@ impl<'a> Replay<'a> {
                 other => {
                     self.pass_line(other);
                     self.answer_queries();
-                    if matches!(other, Line::Removed(_)) {
-                        self.poll_removed();
-                    }
+                    self.poll_removed(other);
                 }
             }
         }
@@ -254,11 +252,10 @@ impl<'a> Replay<'a> {
             // The next file of the run. Associations may have been added in a gap.
             Line::Start(start) => self.add_associations(&start.associations),
             Line::Dropped(count) => {
-                self.continue_inexactly(format!("{count} lines were not written in time"));
+                self.continue_inexactly(format!("lines not written in time: {count}"));
             }
             Line::Gap(reason) => self.continue_inexactly(reason.clone()),
-            Line::Removed(id) => self.matching.remove(*id),
-            Line::Input { .. } => {}
+            Line::Removed(_) | Line::Input { .. } => {}
         }
     }
 
@@ -357,12 +354,13 @@ impl<'a> Replay<'a> {
         self.handle(Input::Tick);
     }
 
-    /// Makes the engine replace the addresses that the recorded engine has replaced.
-    fn poll_removed(&mut self) {
-        if self.mode == Mode::Inexact {
-            for address in self.matching.removed_addresses() {
-                self.force_poll(address);
-            }
+    /// Makes the engine replace an unreachable address that the recorded engine replaced.
+    fn poll_removed(&mut self, line: &Line) {
+        if self.mode == Mode::Inexact
+            && let Line::Removed(id) = line
+            && let Some(address) = self.matching.address(*id)
+        {
+            self.force_poll(address);
         }
     }
 
@@ -372,11 +370,8 @@ impl<'a> Replay<'a> {
             return;
         }
         let results = self.matching.answer_queries(&self.engine.config().sources);
-        for result in &results {
-            self.pass(result);
-        }
-        if !results.is_empty() {
-            self.poll_removed();
+        for result in results {
+            self.pass(&result);
         }
     }
 
