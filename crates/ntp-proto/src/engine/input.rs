@@ -4,6 +4,7 @@ use core::fmt;
 use std::net::IpAddr;
 
 use ntp_time::{Applied, Monotonic, NtpDuration, Stamp, SystemTime};
+use serde::{Deserialize, Serialize};
 
 use super::{Command, CommandId, EngineConfig, SendError, SourceId};
 use crate::leap::LeapTable;
@@ -22,7 +23,7 @@ pub struct Now {
 }
 
 /// Identifies one request and its socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ExchangeId {
     /// The association.
     pub source: SourceId,
@@ -123,5 +124,5 @@ pub enum Input<'a> {
 
 /// Identifies a configured source in queries to the resolver and to the key-exchange client. Not
 /// reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct QueryId(pub usize);

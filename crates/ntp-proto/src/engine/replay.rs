@@ -14,17 +14,20 @@ use std::net::SocketAddr;
 use ntp_time::Monotonic;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
+use serde::{Deserialize, Serialize};
 
 use super::source_set::Member;
 use super::{Engine, SourceId};
 use crate::client::Authenticity;
 
 /// Random numbers that were drawn during one input.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RngTrace {
     /// Numbers of 32 bits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub words: Vec<u32>,
     /// Numbers of 64 bits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub longs: Vec<u64>,
 }
 
