@@ -4,11 +4,11 @@
 //! come from the kernel as well (`SO_PEERGROUPS`, Linux 4.13), because looking them up by the
 //! peer's process would race with its end.
 
-use std::ffi::CString;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr;
+
+use nix::unistd::Group;
 
 /// A connected process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,8 +88,7 @@ fn supplementary_groups(socket: BorrowedFd<'_>) -> Vec<u32> {
 
 /// Returns the user ID of this process.
 pub fn own_user() -> u32 {
-    // SAFETY: `geteuid` has no preconditions and cannot fail.
-    unsafe { libc::geteuid() }
+    nix::unistd::geteuid().as_raw()
 }
 
 /// Returns the ID of the group `name`; `None` if there is no such group. Queries the machine's name
@@ -98,34 +97,8 @@ pub fn own_user() -> u32 {
 /// # Errors
 /// Those of `getgrnam_r(3)`.
 pub fn group(name: &str) -> io::Result<Option<u32>> {
-    let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let mut buffer = vec![0 as libc::c_char; 16 << 10];
-    loop {
-        let mut entry = MaybeUninit::<libc::group>::uninit();
-        let mut found = ptr::null_mut();
-        // SAFETY: `name` ends with a NUL, `buffer` has the given length, and all outlive the call.
-        let error = unsafe {
-            libc::getgrnam_r(
-                name.as_ptr(),
-                entry.as_mut_ptr(),
-                buffer.as_mut_ptr(),
-                buffer.len(),
-                &raw mut found,
-            )
-        };
-        if error == libc::ERANGE && buffer.len() < 16 << 20 {
-            buffer.resize(buffer.len() * 4, 0);
-            continue;
-        }
-        if error != 0 {
-            return Err(io::Error::from_raw_os_error(error));
-        }
-        if found.is_null() {
-            return Ok(None);
-        }
-        // SAFETY: a result that is not null points to `entry`, which has been filled in.
-        return Ok(Some(unsafe { entry.assume_init() }.gr_gid));
-    }
+    let group = Group::from_name(name)?;
+    Ok(group.map(|group| group.gid.as_raw()))
 }
 
 #[cfg(test)]
@@ -148,6 +121,6 @@ mod tests {
     fn group_names_resolve_to_ids() {
         assert_eq!(group("root").unwrap(), Some(0));
         assert_eq!(group("there-is-no-such-group").unwrap(), None);
-        assert!(group("a\0b").is_err());
+        assert_eq!(group("a\0b").unwrap(), None);
     }
 }

@@ -56,8 +56,8 @@ const OUTSIDE: &[(&str, &[&str])] = &[
             "zeroize",
         ],
     ),
-    ("ntp-os-clock", &["libc"]),
-    ("ntp-udp", &["libc"]),
+    ("ntp-os-clock", &["libc", "nix"]),
+    ("ntp-udp", &["libc", "nix"]),
     ("ntp-control-api", &["serde", "serde_json"]),
     ("ntp-config", &["annotate-snippets", "strsim", "toml"]),
     (
