@@ -254,34 +254,22 @@ impl Tag {
 }
 
 /// Why a secret is not a valid key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSecret {
     /// Key ID 0 is not a key.
+    #[error("key ID must be from 1 to 4294967295")]
     Id,
     /// The secret is empty.
+    #[error("the secret is empty")]
     Empty,
     /// The algorithm requires a secret of another length.
+    #[error(
+        "a secret for {0} must be {octets} octets: write `HEX:` and {digits} hexadecimal digits",
+        octets = .0.secret_length().unwrap_or(0),
+        digits = 2 * .0.secret_length().unwrap_or(0)
+    )]
     Length(Algorithm),
 }
-
-impl fmt::Display for InvalidSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Id => f.write_str("key ID must be from 1 to 4294967295"),
-            Self::Empty => f.write_str("the secret is empty"),
-            Self::Length(algorithm) => {
-                let octets = algorithm.secret_length().unwrap_or(0);
-                write!(
-                    f,
-                    "a secret for {algorithm} must be {octets} octets: write `HEX:` and {} hexadecimal digits",
-                    2 * octets
-                )
-            }
-        }
-    }
-}
-
-impl core::error::Error for InvalidSecret {}
 
 #[cfg(test)]
 mod tests {

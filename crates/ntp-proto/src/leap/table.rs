@@ -10,8 +10,6 @@
 //! An expired list is still right about the past, but no longer shows that a leap second does
 //! **not** happen: then it neither announces nor contradicts.
 
-use core::fmt;
-
 use ntp_time::{NtpDuration, SystemTime};
 use sha1::{Digest, Sha1};
 
@@ -35,38 +33,26 @@ pub struct LeapTable {
 }
 
 /// Defect of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListError {
     /// A line has the wrong format.
+    #[error("line {0}: expected 'NTP-SECONDS OFFSET'")]
     Line(usize),
     /// An entry is not later than the one before, or does not differ from it by one second.
+    #[error("line {0}: must be later than the line before, and differ from it by one second")]
     Order(usize),
     /// It has no entries.
+    #[error("no entries")]
     Empty,
     /// It has no expiry time.
+    #[error("no expiry time (line '#@ NTP-SECONDS')")]
     NoExpiry,
     /// The numbers do not match the hash.
+    #[error("numbers do not match the hash (line '#h'): damaged or edited")]
     Hash,
     /// It has too many entries.
+    #[error("too long for a list of leap seconds")]
     TooLong,
-}
-
-impl fmt::Display for ListError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Line(line) => write!(f, "line {line}: expected 'NTP-SECONDS OFFSET'"),
-            Self::Order(line) => write!(
-                f,
-                "line {line}: must be later than the line before, and differ from it by one second"
-            ),
-            Self::Empty => f.write_str("no entries"),
-            Self::NoExpiry => f.write_str("no expiry time (line '#@ NTP-SECONDS')"),
-            Self::Hash => {
-                f.write_str("numbers do not match the hash (line '#h'): damaged or edited")
-            }
-            Self::TooLong => f.write_str("too long for a list of leap seconds"),
-        }
-    }
 }
 
 impl LeapTable {
