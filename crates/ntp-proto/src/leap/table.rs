@@ -98,7 +98,7 @@ impl LeapTable {
         if entries.is_empty() {
             return Err(ListError::Empty);
         }
-        if hash.is_some_and(|hash| hash != digest_words(&digest.finalize())) {
+        if hash.is_some_and(|hash| hash.as_flattened() != &*digest.finalize()) {
             return Err(ListError::Hash);
         }
         let expires = expires.ok_or(ListError::NoExpiry)?;
@@ -159,23 +159,13 @@ fn entry(since: &str, offset: &str) -> Option<(SystemTime, i32)> {
         .then_some((ntp_seconds(since)?, offset))
 }
 
-fn words(text: &str) -> Option<[u32; 5]> {
-    let mut words = [0; 5];
-    let mut fields = text.split_whitespace();
-    for word in &mut words {
-        *word = u32::from_str_radix(fields.next()?, 16).ok()?;
-    }
-    fields.next().is_none().then_some(words)
-}
-
-fn digest_words(digest: &[u8]) -> [u32; 5] {
-    let mut words = [0; 5];
-    for (word, octets) in words.iter_mut().zip(digest.chunks_exact(4)) {
-        *word = octets
-            .iter()
-            .fold(0, |word, octet| word << 8 | u32::from(*octet));
-    }
-    words
+/// Five words of hexadecimal.
+fn words(text: &str) -> Option<[[u8; 4]; 5]> {
+    let words = text.split_whitespace().map(|word| {
+        let word = u32::from_str_radix(word, 16).ok();
+        word.map(u32::to_be_bytes)
+    });
+    words.collect::<Option<Vec<_>>>()?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -264,9 +254,14 @@ mod tests {
             "37",
         ];
         let digest = Sha1::digest(numbers.concat());
-        let words = digest_words(&digest)
-            .map(|word| format!("{word:x}"))
-            .join(" ");
+        // Without leading zeroes.
+        let words = digest
+            .as_chunks()
+            .0
+            .iter()
+            .map(|word| u32::from_be_bytes(*word));
+        let words: Vec<_> = words.map(|word| format!("{word:x}")).collect();
+        let words = words.join(" ");
         let hashed = format!("{LIST}#h {words}\n");
         assert!(LeapTable::parse(&hashed).is_ok());
         let damaged = hashed.replace("3644697600", "3644697601");
