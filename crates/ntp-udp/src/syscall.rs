@@ -3,7 +3,7 @@
 //! Interrupted calls are repeated; no other error is handled here.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libc::{c_int, c_void, socklen_t};
@@ -144,7 +144,7 @@ pub(crate) fn bind(socket: BorrowedFd<'_>, address: &RawAddress) -> io::Result<(
 }
 
 /// Returns the socket's local address.
-pub(crate) fn own_address(socket: BorrowedFd<'_>) -> io::Result<RawAddress> {
+pub(crate) fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     let mut address = RawAddress::empty();
     let mut len = RawAddress::CAPACITY as socklen_t;
     // SAFETY: the buffer has `len` bytes, aligned as RawAddress promises, and exclusively ours
@@ -157,7 +157,8 @@ pub(crate) fn own_address(socket: BorrowedFd<'_>) -> io::Result<RawAddress> {
         )
     })?;
     address.set_len(len as usize);
-    Ok(address)
+    let address = address.to_socket_addr();
+    address.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
 /// Sends a datagram to the socket's peer. Returns the number of bytes accepted.
