@@ -7,7 +7,7 @@
 
 use toml::de::{DeTable, DeValue};
 
-use ntp_control_api::control::types::{Origin, Section, Setting};
+use ntp_types::configuration::{Origin, Section, Setting};
 
 use crate::config::Config;
 use crate::document::Place;

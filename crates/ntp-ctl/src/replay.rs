@@ -97,9 +97,6 @@ fn read_one(file: &Path) -> Result<Vec<Line>, String> {
             Err(error @ ntp_record::InvalidLine::OtherVersion { .. }) => {
                 return Err(format!("{name}, line {}: {error}", number + 1));
             }
-            Err(error @ ntp_record::InvalidLine::OtherVersion { .. }) => {
-                return Err(format!("{name}, line {}: {error}", number + 1));
-            }
             Ok(line) => {
                 lines.extend(gaps.end(file));
                 lines.push(line);

@@ -12,8 +12,10 @@ use ntp_config::{
     StepThreshold, TimestampMode as FileMode,
 };
 use ntp_os_clock::{Clock, ClockError, ClockKind, precision};
-use ntp_proto::client::{Protection, AssociationConfig};
-use ntp_proto::discipline::{self, FrequencyPrior, SelectionOptions, PanicThreshold, SteeringConfig};
+use ntp_proto::client::{AssociationConfig, Protection};
+use ntp_proto::discipline::{
+    self, FrequencyPrior, PanicThreshold, SelectionOptions, SteeringConfig,
+};
 use ntp_proto::engine::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
 use ntp_proto::keys::KeyRing;
 use ntp_proto::leap::LeapHandling;

@@ -11,6 +11,7 @@
 //! | `persist` | the state directory |
 //! | `record` | the record of the engine's inputs |
 //! | `control` | the control socket: read state and change configuration |
+//! | [`status`] | the status of the daemon, for all readers |
 //! | [`observation_socket`], [`observation`] | the observation socket, and its JSON |
 //! | [`one_shot`] | measures and sets the clock once, without a daemon |
 //! | [`sandbox`] | drops privileges once everything is open |
@@ -38,6 +39,7 @@ pub mod runtime;
 pub mod sandbox;
 pub mod serve;
 mod service_manager;
+pub mod status;
 
 use std::io;
 use std::process::ExitCode;

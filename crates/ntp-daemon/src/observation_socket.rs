@@ -20,6 +20,7 @@ use ntp_udp::wait::{Interest, PollSet};
 
 use crate::observation;
 use crate::runtime::{DaemonContext, Failure, Pollable, Services};
+use crate::status::status;
 
 /// Maximum number of concurrent clients. A frame of a thousand sources has 0.7 MB, and each client
 /// may hold a frame of its own.
@@ -134,10 +135,7 @@ impl Pollable<Services> for ObservationSocket {
         }
         let (driver, services) = (&*daemon.driver, &*daemon.shared);
         self.serve(daemon.set, || {
-            let (totals, ke_stats) = (services.totals(), services.ke_stats());
-            let nts = services.nts_status(ke_stats.as_ref());
-            let (clock, started) = (driver.clock(), driver.started());
-            observation::frame(&driver.snapshot(), &totals, nts, clock, started)
+            observation::frame(&status(driver, services, None))
         });
         Ok(())
     }

@@ -7,16 +7,16 @@
 //!
 //! The clock is of the configured kind, so a virtual clock makes a dry run.
 
-use ntp_config::{ClockKind, Loaded, SandboxMode};
-use ntp_control_api::control::types::Status;
+use ntp_config::{Loaded, SandboxMode};
 use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::engine::ClockFacts;
-use ntp_time::{Adjustment, Monotonic, NtpDuration, SystemTime};
+use ntp_time::{Adjustment, Monotonic, NtpDuration};
+use ntp_types::status::{OneShotReading, Status};
 
-use crate::control::status;
 use crate::leap_list::LeapList;
 use crate::persist::Store;
 use crate::runtime::{Ending, Failure, Parts, Runtime};
+use crate::status::status;
 use crate::{convert, nts, sandbox};
 
 /// Interval between two checks of the estimate.
@@ -26,19 +26,7 @@ const CHECK_INTERVAL: NtpDuration = NtpDuration::from_millis(50);
 #[derive(Debug)]
 pub struct OneShot {
     runtime: Runtime,
-    needed: usize,
     path: Option<String>,
-}
-
-/// The estimate that a majority of the sources supports.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Reading {
-    /// Reading of the clock.
-    pub clock: SystemTime,
-    /// Correction to add to the clock.
-    pub correction: NtpDuration,
-    /// Largest error of the clock after the correction.
-    pub bound: NtpDuration,
 }
 
 impl OneShot {
@@ -72,7 +60,6 @@ impl OneShot {
             .map_err(|error| Failure::System("becoming an unprivileged user", error))?;
         Ok(Self {
             runtime,
-            needed: config.synchronization.minimum_agreeing_sources,
             path: loaded.path.as_ref().map(|path| path.display().to_string()),
         })
     }
@@ -81,7 +68,7 @@ impl OneShot {
     ///
     /// # Errors
     /// If the operating system refuses a necessary operation.
-    pub fn measure(&mut self, deadline: Option<Monotonic>) -> Result<Option<Reading>, Failure> {
+    pub fn measure(&mut self, deadline: Option<Monotonic>) -> Result<Option<OneShotReading>, Failure> {
         loop {
             let until = monotonic() + CHECK_INTERVAL;
             if let Ending::Halted(_) = self.runtime.run(Some(until))? {
@@ -97,15 +84,15 @@ impl OneShot {
         }
     }
 
-    fn reading(&self) -> Option<Reading> {
-        let snapshot = self.runtime.snapshot();
-        let system = &snapshot.system;
-        // An unknown clock has no offset and an unlimited error.
+    fn reading(&self) -> Option<OneShotReading> {
+        let (now, status) = self.runtime.driver().status();
+        let system = status.system;
         let known = system.majority && system.reference_time.is_some();
-        known.then(|| Reading {
-            clock: snapshot.now.system,
-            correction: -system.offset,
-            bound: system.bound - system.offset.abs(),
+        let (correction, bound) = (system.offset?, system.error_bound?);
+        known.then(|| OneShotReading {
+            clock: now.system,
+            correction,
+            bound: bound - correction.abs(),
         })
     }
 
@@ -131,11 +118,6 @@ impl OneShot {
     /// Returns the status of the sources, to explain why they do not agree.
     pub fn status(&self) -> Status {
         let (driver, services) = (self.runtime.driver(), self.runtime.services());
-        status::without_servers(driver, services, self.path.clone(), self.needed)
+        status(driver, services, self.path.clone())
     }
-}
-
-/// Returns whether this kind of clock can be set.
-pub fn has_settable_clock(kind: &ClockKind) -> bool {
-    !matches!(kind, ClockKind::None)
 }

@@ -19,7 +19,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use ntp_proto::engine::{Engine, EngineConfig, Input, Now, Output};
-use ntp_record::{Line, TraceWriter, Start, RecordedInput, Redactor};
+use ntp_record::{Line, RecordedInput, Redactor, Start, TraceWriter};
 use ntp_time::Adjustment;
 use tracing::{info, warn};
 
@@ -218,7 +218,9 @@ impl Files {
         match (line, &mut self.start) {
             (Line::Start(start), _) => self.start = Some(start.clone()),
             (Line::Association(member), Some(start)) => start.associations.push(member.clone()),
-            (Line::Removed(id), Some(start)) => start.associations.retain(|member| member.id != *id),
+            (Line::Removed(id), Some(start)) => {
+                start.associations.retain(|member| member.id != *id)
+            }
             (
                 Line::Input {
                     input,

@@ -94,7 +94,10 @@ impl Pollable for Resolver {
 
     fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
         while let Some((query, result)) = self.answer(context.set) {
-            let result = result.as_ref().map(Vec::as_slice).map_err(ntp_proto::engine::ExternalError::from);
+            let result = result
+                .as_ref()
+                .map(Vec::as_slice)
+                .map_err(ntp_proto::engine::ExternalError::from);
             context.driver.handle(Input::Resolved { query, result })?;
         }
         Ok(())

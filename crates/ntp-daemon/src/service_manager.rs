@@ -19,13 +19,14 @@ use std::time::Duration;
 
 use ntp_config::{Config, Ready};
 use ntp_os_clock::monotonic;
-use ntp_proto::engine::Snapshot;
 use ntp_time::{Monotonic, NtpDuration, ReferenceId, Stratum};
+use ntp_types::source::SourceAddress;
+use ntp_types::status::EngineStatus;
 use sd_notify::NotifyState;
 use tracing::warn;
 
-use crate::control::status::reference_source;
 use crate::runtime::{DaemonContext, Pollable, Services};
+use crate::status::reference_source;
 
 /// Notifications within one timeout of the manager: one may be late and one lost.
 const NOTICES_PER_LIMIT: i64 = 3;
@@ -99,8 +100,8 @@ impl ServiceManager {
         })
     }
 
-    /// Sends what is due and what has changed. `snapshot` is called if the status line changes.
-    fn update(&mut self, summary: ClockSummary, snapshot: impl FnOnce() -> Snapshot) {
+    /// Sends what is due and what has changed. `status` is called if the status line changes.
+    fn update(&mut self, summary: ClockSummary, status: impl FnOnce() -> EngineStatus) {
         let now = monotonic();
         if self
             .watchdog
@@ -111,7 +112,7 @@ impl ServiceManager {
         }
         if self.last_summary != Some(summary) {
             self.last_summary = Some(summary);
-            self.send(&[NotifyState::Status(&status(summary, &snapshot()))]);
+            self.send(&[NotifyState::Status(&status_line(summary, &status()))]);
         }
         if self.ready {
             return;
@@ -173,19 +174,25 @@ impl Pollable<Services> for ServiceManager {
             stratum: claim.stratum,
             reference_id: claim.reference_id,
         };
-        self.update(summary, || daemon.driver.snapshot());
+        self.update(summary, || daemon.driver.status().1);
     }
 }
 
+/// Returns the address without the port.
+fn shown_address(address: &SourceAddress) -> String {
+    let socket = address.socket();
+    socket.map_or_else(|| address.to_string(), |socket| socket.ip().to_string())
+}
+
 /// Returns the line that `systemctl status` shows. It has no figures that change all the time.
-fn status(summary: ClockSummary, snapshot: &Snapshot) -> String {
-    let system = &snapshot.system;
+fn status_line(summary: ClockSummary, status: &EngineStatus) -> String {
+    let system = &status.system;
     if system.synchronized {
-        let whom = reference_source(snapshot).map_or_else(
+        let source = reference_source(status).map_or_else(
             || system.reference_id.to_string(),
-            |source| format!("{} ({})", source.name, source.address.ip()),
+            |source| format!("{} ({})", source.name, shown_address(&source.address)),
         );
-        return format!("Clock synchronised to {whom}, stratum {}", system.stratum);
+        return format!("Clock synchronised to {source}, stratum {}", system.stratum);
     }
     if summary.synchronized {
         return "Clock not synchronised, and served as it is (local-stratum)".into();

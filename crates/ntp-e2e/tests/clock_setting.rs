@@ -46,10 +46,7 @@ fn force_sync_sets_the_clock_without_a_daemon() {
     let setup = Setup::new(1).server(&server.address().to_string());
     let (code, output) = setup.ntp_ctl(&["force-sync", "--yes"]);
     assert_eq!(code, Some(0), "{output}");
-    assert!(
-        output.contains("not changed: offset -250 ms"),
-        "{output}"
-    );
+    assert!(output.contains("not changed: offset -250 ms"), "{output}");
     let (code, reply) = ntp_ctl_json(
         &setup,
         &["force-sync", "-y", "--min-offset", "0s", "-f", "json"],
@@ -72,10 +69,7 @@ fn force_sync_sets_the_clock_without_a_daemon() {
     }
     let (code, output) = far.ntp_ctl(&["force-sync", "--yes", "--max-offset", "72h"]);
     assert_eq!(code, Some(0), "{output}");
-    assert!(
-        output.contains("Clock stepped by -1728"),
-        "{output}"
-    );
+    assert!(output.contains("Clock stepped by -1728"), "{output}");
 
     let silent = UdpSocket::bind("127.0.0.1:0").expect("loopback");
     let address = silent.local_addr().expect("an address").to_string();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ntp_control_api::control::client::{CallError, Client};
 use ntp_control_api::control::methods::{
-    AddSource, Error, GetStatus, NameInput, AddInput, NoInput, Reload, RemoveSource, Settings,
+    AddInput, AddSource, Error, GetStatus, NameInput, NoInput, Reload, RemoveSource, Settings,
 };
 use ntp_control_api::control::types::Status;
 use ntp_e2e::binaries::{self, Program};
@@ -380,7 +380,10 @@ fn a_saved_configuration_is_loaded_after_a_restart() {
         "{output}"
     );
     let (_, output) = setup.ntp_ctl(&["reload"]);
-    assert!(output.contains("No changes in the configuration"), "{output}");
+    assert!(
+        output.contains("No changes in the configuration"),
+        "{output}"
+    );
     assert_eq!(in_force(&setup), running);
     daemon.stop();
 
@@ -410,10 +413,7 @@ fn every_command_succeeds() {
         (&["tracking"], "Synchronised    : yes"),
         (&["sources"], "* "),
         (&["source", &first], "State             : selected"),
-        (
-            &["source", "add", &second, "prefer=true"],
-            "added",
-        ),
+        (&["source", "add", &second, "prefer=true"], "added"),
         (
             &["source", "set", &second, "prefer=null", "noselect=true"],
             "changed",

@@ -136,7 +136,10 @@ fn cases(
             KeBehaviour::OtherAlpn,
             Some("speaks TLS but not NTS key exchange (ALPN ntske/1)"),
         ),
-        with_good_certificate(KeBehaviour::OnlyTls12, Some("the server does not support TLS 1.3")),
+        with_good_certificate(
+            KeBehaviour::OnlyTls12,
+            Some("the server does not support TLS 1.3"),
+        ),
         with_good_certificate(
             KeBehaviour::Silent,
             Some("timeout during the TLS handshake"),

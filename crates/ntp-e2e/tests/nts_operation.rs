@@ -298,7 +298,10 @@ fn the_certificate_authority_of_an_added_source_is_loaded_or_refused() {
     };
     let (code, output) = add(&authority.path());
     assert_eq!(code, Some(1), "{output}");
-    assert!(output.contains("not accessible inside the sandbox"), "{output}");
+    assert!(
+        output.contains("not accessible inside the sandbox"),
+        "{output}"
+    );
     let (code, output) = add(&near.with_file_name("missing.pem"));
     assert_eq!(code, Some(1), "{output}");
     assert!(

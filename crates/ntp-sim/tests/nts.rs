@@ -231,7 +231,10 @@ fn the_negotiated_ntp_server_is_polled() {
         let mut world = world(&named(names));
         world.run(1_000.0).unwrap();
         assert_eq!(addresses(&world), [Scenario::address(server)]);
-        assert_eq!(world.status().sources[0].address.socket().unwrap().port(), 123);
+        assert_eq!(
+            world.status().sources[0].address.socket().unwrap().port(),
+            123
+        );
         for other in 0..3 {
             assert_eq!(world.requests_to(other) > 0, other == server, "{names:?}");
         }
@@ -287,7 +290,15 @@ fn an_authenticated_deny_stops_the_source() {
         .at(4_600.0, Action::Behaviour(1, Behaviour::Honest));
     let mut world = world(&scenario);
     world.run(8_000.0).unwrap();
-    let removed = |event: &Event| matches!(event, Event::SourceRemoved { reason: RemovalReason::Denied, .. });
+    let removed = |event: &Event| {
+        matches!(
+            event,
+            Event::SourceRemoved {
+                reason: RemovalReason::Denied,
+                ..
+            }
+        )
+    };
     assert!(world.journal().event_times(removed).is_empty());
     assert!(
         world

@@ -78,6 +78,34 @@ impl<'de> Deserialize<'de> for ReferenceId {
     }
 }
 
+/// Not synchronised: the value that claims nothing.
+impl Default for LeapIndicator {
+    fn default() -> Self {
+        Self::Unsynchronized
+    }
+}
+
+/// Not synchronised: the value that claims nothing.
+impl Default for Stratum {
+    fn default() -> Self {
+        Self::UNSYNCHRONIZED
+    }
+}
+
+/// The daemon: the value that claims least.
+impl Default for StampSource {
+    fn default() -> Self {
+        Self::Daemon
+    }
+}
+
+/// The shortest usual interval, 16 s.
+impl Default for PollInterval {
+    fn default() -> Self {
+        Self::from_log2(4)
+    }
+}
+
 impl fmt::Display for LeapIndicator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

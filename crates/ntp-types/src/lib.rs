@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`status`] | the state of the daemon as any reader may show it |
 //! | [`statistics`] | counters of packets, requests and key exchanges |
+//! | [`configuration`] | the configuration in force, with the origin of each value |
 //! | [`event`] | what happened, with a stable name, a severity and typed fields |
 //! | [`source`] | how a source is named, addressed, configured and judged |
 //! | [`schema`] | descriptions of these types for the Varlink interface file |
@@ -19,6 +20,7 @@
 //! the server's) time minus ours, as in RFC 5905 section 8. It is positive if our clock is behind.
 #![forbid(unsafe_code)]
 
+pub mod configuration;
 pub mod event;
 pub mod schema;
 pub mod source;

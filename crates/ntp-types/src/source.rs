@@ -41,6 +41,13 @@ impl SourceAddress {
     }
 }
 
+/// No device.
+impl Default for SourceAddress {
+    fn default() -> Self {
+        Self::Device(String::new())
+    }
+}
+
 impl fmt::Display for SourceAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -105,7 +112,7 @@ impl fmt::Display for SourceName {
 }
 
 /// The result of selection for one source (RFC 5905 section 11.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SourceState {
     /// Part of the majority; its measurements are used.
@@ -119,6 +126,7 @@ pub enum SourceState {
     /// Its correctness interval is wider than `maximum-source-uncertainty`.
     TooUncertain,
     /// No measurement yet, or none since the clock was disturbed.
+    #[default]
     NoSamples,
     /// No measurement for eight of its poll intervals.
     Stale,

@@ -3,14 +3,39 @@
 //! The JSON of these types is what `GetStatus` and `Monitor` of the Varlink interface return. The observation
 //! socket, metrics and tables are made from them by adapters. Units and signs: see the [crate](crate).
 
+use core::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
 use ntp_time::{
     Frequency, LeapIndicator, NtpDuration, PollInterval, ReferenceId, StampSource, Stratum,
     SystemTime,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::record;
 use crate::source::{SelectionOptions, SourceAddress, SourceId, SourceState};
-use crate::statistics::{KeStatistics, PacketCounters, ServerStatistics};
+use crate::statistics::{KeStatistics, PacketCounters, ServerDetails, ServerStatistics};
+
+/// An address at which time is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ListenAddress(pub SocketAddr);
+
+/// No address.
+impl Default for ListenAddress {
+    fn default() -> Self {
+        Self(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0))
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+crate::schema::plain! { "string": ListenAddress; }
 
 /// The parts of [`Status`] that the engine knows.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +46,17 @@ pub struct EngineStatus {
     pub sources: Vec<SourceStatus>,
     /// The configured sources.
     pub configured: Vec<ConfiguredSource>,
+}
+
+/// The estimate that a majority of the sources supports, when the clock is set once without the daemon.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OneShotReading {
+    /// Reading of the clock.
+    pub clock: SystemTime,
+    /// Correction to add to the clock.
+    pub correction: NtpDuration,
+    /// Largest error of the clock after the correction.
+    pub bound: NtpDuration,
 }
 
 record! {
@@ -242,11 +278,37 @@ record! {
     /// An address at which time is served.
     ServerStatus {
         /// The listening address.
-        address: String,
+        address: ListenAddress,
         /// Requests by result.
         requests: ServerStatistics,
+        /// Subsets of these, and latency.
+        details: ServerDetails,
         /// Maximum number of clients that are remembered (client-list-size); 0 if none.
         client_list_size: u64,
+    }
+
+    /// A client in the list of one listening address.
+    ClientStatus {
+        /// Address.
+        address: String,
+        /// Listening address that it sent requests to.
+        server: String,
+        /// Number of its datagrams: an upper bound.
+        requests: u64,
+        /// Maximum error of `requests`: the count inherited from an evicted entry (Space-Saving).
+        overcount: u64,
+        /// Requests answered with time.
+        answered: u64,
+        /// Requests denied by an access list or because NTS is required.
+        denied: u64,
+        /// Requests over the rate limit.
+        rate_limited: u64,
+        /// Mean time between requests; absent before the second request.
+        interval: Option<NtpDuration>,
+        /// Time of the first request in the list.
+        first_seen: SystemTime,
+        /// Time of the last request.
+        last_seen: SystemTime,
     }
 
     /// The NTS key exchange server (RFC 8915 section 4).

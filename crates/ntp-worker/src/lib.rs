@@ -22,5 +22,5 @@ mod transmit_delay;
 mod worker;
 
 pub use client_list::SharedClientList;
-pub use counters::{SharedCounters, Totals};
+pub use counters::SharedCounters;
 pub use worker::{ExitNotice, Worker};

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Cache};
-use ntp_control_api::observation::Latency;
 use ntp_os_clock::{Translator, monotonic, realtime};
 use ntp_proto::server::{Draft, Policy, ServerNow, ServerView, Verdict, WorkerState, respond};
 use ntp_time::{Monotonic, SystemTime};
+use ntp_types::statistics::Latency;
 use ntp_udp::{ServerSocket, signals};
 
 use crate::backend::{BATCH, Backend, SocketBackend, StampRequest};

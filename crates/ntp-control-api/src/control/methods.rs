@@ -10,11 +10,19 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::schema::{VarlinkType, comment, input, record, signature, type_definition};
-use super::types::{
-    Certificate, Client, ConfiguredSource, Disabled, KeyExchange, Measurement, Origin, Packets,
-    Path, Program, Section, Server, Setting, Source, Status, System,
+use ntp_types::configuration::{Disabled, Origin, Section, Setting};
+use ntp_types::record;
+use ntp_types::schema::Described;
+use ntp_types::statistics::{
+    KeStatistics, Latency, PacketCounters, ServerDetails, ServerStatistics,
 };
+use ntp_types::status::{
+    CertificateStatus, ClientStatus, ConfiguredSource, DisciplinedClock, KeServerStatus,
+    KeyExchangeStatus, MeasurementStatus, PathStatus, ProgramStatus, ServerStatus, SourceStatus,
+    Status, SystemStatus,
+};
+
+use super::schema::{comment, input, signature, type_definition};
 
 /// Name of the interface.
 pub const INTERFACE: &str = "org.ntpd-rs.Control1";
@@ -147,7 +155,7 @@ record! {
     /// The client list.
     ClientsReply {
         /// The most active clients, in descending order of requests.
-        clients: Vec<Client>,
+        clients: Vec<ClientStatus>,
         /// Number of entries in the list.
         listed: u64,
         /// Capacity of the list (client-list-size); 0 if it is disabled.
@@ -359,7 +367,7 @@ macro_rules! errors {
             $(
                 text.push('\n');
                 comment(text, "", &[$($doc),*]);
-                let members: &[(&str, String)] = &[$((stringify!($member), <$kind as VarlinkType>::name())),*];
+                let members: &[(&str, String)] = &[$((stringify!($member), <$kind as Described>::name())),*];
                 let members: Vec<_> = members.iter().map(|(name, kind)| format!("{name}: {kind}")).collect();
                 let _ = writeln!(text, "error {} ({})", stringify!($name), members.join(", "));
             )*
@@ -417,17 +425,23 @@ pub fn interface() -> String {
          # Changes within this version are additions only.\ninterface {INTERFACE}\n"
     );
     type_definition::<Status>(&mut text);
-    type_definition::<Program>(&mut text);
-    type_definition::<System>(&mut text);
-    type_definition::<Source>(&mut text);
-    type_definition::<Measurement>(&mut text);
-    type_definition::<Path>(&mut text);
-    type_definition::<Packets>(&mut text);
+    type_definition::<ProgramStatus>(&mut text);
+    type_definition::<DisciplinedClock>(&mut text);
+    type_definition::<SystemStatus>(&mut text);
+    type_definition::<SourceStatus>(&mut text);
+    type_definition::<MeasurementStatus>(&mut text);
+    type_definition::<PathStatus>(&mut text);
+    type_definition::<PacketCounters>(&mut text);
     type_definition::<ConfiguredSource>(&mut text);
-    type_definition::<Server>(&mut text);
-    type_definition::<Client>(&mut text);
-    type_definition::<KeyExchange>(&mut text);
-    type_definition::<Certificate>(&mut text);
+    type_definition::<KeyExchangeStatus>(&mut text);
+    type_definition::<ServerStatus>(&mut text);
+    type_definition::<ServerStatistics>(&mut text);
+    type_definition::<ServerDetails>(&mut text);
+    type_definition::<Latency>(&mut text);
+    type_definition::<ClientStatus>(&mut text);
+    type_definition::<KeServerStatus>(&mut text);
+    type_definition::<KeStatistics>(&mut text);
+    type_definition::<CertificateStatus>(&mut text);
     type_definition::<Section>(&mut text);
     type_definition::<Setting>(&mut text);
     type_definition::<Origin>(&mut text);

@@ -9,8 +9,8 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | `schema` | macros that define a serde type and its Varlink definition from the same lines |
-//! | [`types`] | types of replies |
+//! | [`ntp_types`] | types of replies, with their descriptions |
+//! | `schema` | types of parameters, and the interface file from all of them |
 //! | [`methods`] | methods, errors and the interface file |
 //! | [`wire`] | messages and their framing, with a size limit |
 //! | [`client`] | a blocking client |
@@ -24,7 +24,6 @@ pub mod client;
 pub mod fuzzing;
 pub mod methods;
 mod schema;
-pub mod types;
 pub mod wire;
 
 /// Default path of the socket.

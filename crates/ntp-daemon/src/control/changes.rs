@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use ntp_config::{Config, Place};
-use ntp_control_api::control::types::{Origin, Section, Setting, Disabled};
 use ntp_os_clock::realtime;
+use ntp_types::configuration::{Disabled, Origin, Section, Setting};
 
 use super::caller::Caller;
 
@@ -179,7 +179,7 @@ fn runtime_origin(caller: &Caller) -> Origin {
     Origin {
         kind: "runtime".into(),
         by: Some(caller.to_string()),
-        at: Some(realtime().as_nanos() as f64 * 1e-9),
+        at: Some(realtime()),
         ..Origin::default()
     }
 }

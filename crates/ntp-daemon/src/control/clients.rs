@@ -6,13 +6,12 @@
 use std::net::SocketAddr;
 
 use ntp_control_api::control::methods::{ClientsInput, ClientsReply, Error};
-use ntp_control_api::control::types::Client;
 use ntp_proto::engine::Now;
 use ntp_proto::server::ClientEntry;
-use ntp_time::{Monotonic, NtpDuration};
+use ntp_time::Monotonic;
+use ntp_types::status::ClientStatus;
 
 use super::handler::{Outcome, unknown_server};
-use super::status::unix_seconds;
 use crate::runtime::DaemonContext;
 
 /// Largest number of clients in a reply, and the default.
@@ -53,10 +52,10 @@ pub(super) fn list(daemon: &DaemonContext<'_>, which: &ClientsInput) -> Outcome<
     })
 }
 
-fn client(server: SocketAddr, entry: &ClientEntry, now: Now) -> Client {
+fn client(server: SocketAddr, entry: &ClientEntry, now: Now) -> ClientStatus {
     // What our clock would have read at that moment, had it not been stepped since.
-    let clock = |moment: Monotonic| unix_seconds(now.system - (now.monotonic - moment));
-    Client {
+    let clock = |moment: Monotonic| now.system - (now.monotonic - moment);
+    ClientStatus {
         address: entry.address.to_string(),
         server: server.to_string(),
         requests: entry.requests,
@@ -64,7 +63,7 @@ fn client(server: SocketAddr, entry: &ClientEntry, now: Now) -> Client {
         answered: entry.answered,
         denied: entry.denied,
         rate_limited: entry.limited,
-        interval: entry.interval().map(NtpDuration::as_seconds_f64),
+        interval: entry.interval(),
         first_seen: clock(entry.first),
         last_seen: clock(entry.last),
     }

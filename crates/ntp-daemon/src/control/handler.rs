@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 use ntp_config::{Config, Loaded, SourceConfig};
 use ntp_control_api::control::methods::{
-    BurstReply, ConfigurationReply, EmptyReply, Error, INTERFACE, Access, NamesReply, RekeyReply,
-    Request, Settings, StatusReply, StepReply, DumpReply,
+    Access, BurstReply, ConfigurationReply, DumpReply, EmptyReply, Error, INTERFACE, NamesReply,
+    RekeyReply, Request, Settings, StatusReply, StepReply,
 };
 use ntp_os_clock::monotonic;
-use ntp_proto::engine::{ClockFacts, Command, CommandOutcome, Refusal, LogRateLimit};
+use ntp_proto::engine::{ClockFacts, Command, CommandOutcome, LogRateLimit, Refusal};
 use ntp_proto::keys::KeyRing;
 use ntp_time::NtpDuration;
 use serde::Serialize;
@@ -29,9 +29,9 @@ use super::clients;
 use super::listener::PendingCall;
 use super::reload::summary;
 use super::settings;
-use super::status::{self, StatusContext};
 use crate::log::Threshold;
 use crate::runtime::{DaemonContext, Failure};
+use crate::status::status;
 use crate::{convert, listeners, sandbox};
 
 /// What the daemon was started with.
@@ -203,24 +203,10 @@ impl CommandHandler {
     fn status(&self, daemon: &mut DaemonContext<'_>) -> Result<StatusReply, Failure> {
         // The clock may have been set since the last wake-up; the figures must not be older.
         daemon.driver.tick()?;
-        let snapshot = daemon.driver.snapshot();
-        let ke_stats = daemon.shared.ke_stats();
-        let context = StatusContext {
-            served: &daemon.shared.totals(),
-            client_list_sizes: &daemon.shared.client_list_sizes(),
-            nts: daemon.shared.nts_status(ke_stats.as_ref()),
-            clock: daemon.driver.clock(),
-            started: daemon.driver.started(),
-            config_path: self
-                .startup
-                .loaded
-                .path
-                .as_ref()
-                .map(|path| path.display().to_string()),
-            needed: self.config.synchronization.minimum_agreeing_sources,
-        };
+        let path = self.startup.loaded.path.as_ref();
+        let path = path.map(|path| path.display().to_string());
         Ok(StatusReply {
-            status: status::status(&snapshot, &context),
+            status: status(daemon.driver, daemon.shared, path),
         })
     }
 
@@ -516,7 +502,10 @@ fn command(
 ) -> Result<Outcome<RawReply>, Failure> {
     Ok(match daemon.driver.command(command)? {
         Ok(CommandOutcome::Sources(names)) => json(Ok(NamesReply { names })),
-        Ok(CommandOutcome::Burst { started, skipped: spared }) => json(Ok(BurstReply {
+        Ok(CommandOutcome::Burst {
+            started,
+            skipped: spared,
+        }) => json(Ok(BurstReply {
             started: started as u64,
             skipped: spared as u64,
         })),

@@ -21,7 +21,7 @@ use ntp_config::ControlConfig;
 use ntp_control_api::control::methods::{
     INTERFACE, MonitorInput, Request, SERVICE, SERVICE_DESCRIPTION, interface,
 };
-use ntp_control_api::control::wire::{Call, MessageBuffer, MAX_CALL, Reply, encode};
+use ntp_control_api::control::wire::{Call, MAX_CALL, MessageBuffer, Reply, encode};
 use ntp_os_clock::monotonic;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_udp::peer;

@@ -5,7 +5,6 @@
 //! | `listener` | the socket and its connections, with their limits |
 //! | `caller` | identity and permissions of a caller |
 //! | `handler` | executes the methods |
-//! | `status` | converts the engine's snapshot into the types of the interface |
 //! | `clients` | the client list |
 //! | `changes` | changes at run time, with their authors |
 //! | `reload` | reloads the configuration |
@@ -22,7 +21,6 @@ mod handler;
 mod listener;
 mod reload;
 mod settings;
-pub(crate) mod status;
 
 use ntp_time::Monotonic;
 use ntp_udp::wait::PollSet;

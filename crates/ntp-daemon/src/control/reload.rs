@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 
-use ntp_config::{Config, Loaded, Place, Entry, Style};
+use ntp_config::{Config, Entry, Loaded, Place, Style};
 use ntp_control_api::control::methods::{Error, ReloadReply};
 use ntp_proto::engine::{CommandOutcome, EngineConfig, Refusal};
 

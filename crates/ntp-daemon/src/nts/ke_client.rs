@@ -336,7 +336,9 @@ impl Pollable for KeClient {
         while let Some(answer) = self.answer(context.set, now, synchronized) {
             match answer {
                 Answer::Exchanged(query, result) => {
-                    let result = result.as_deref().map_err(ntp_proto::engine::ExternalError::from);
+                    let result = result
+                        .as_deref()
+                        .map_err(ntp_proto::engine::ExternalError::from);
                     context
                         .driver
                         .handle(Input::KeyExchanged { query, result })?;

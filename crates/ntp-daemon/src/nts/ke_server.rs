@@ -7,13 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::status::from_unix;
 use arc_swap::ArcSwap;
 use ntp_config::{Config, NtpVersion, NtsKeConfig};
 use ntp_nts_ke::server::{
-    Bound, CertificatePaths, EndpointConfig, Event, CertificateInUse, Limits, CookieSealer, Server, StartError,
+    Bound, CertificateInUse, CertificatePaths, CookieSealer, EndpointConfig, Event, Limits, Server,
+    StartError,
 };
 use ntp_proto::nts::exchange::{COOKIES_PER_RESPONSE, ServerPolicy};
 use ntp_proto::nts::{Cookie, Keyset, SessionKeys};
+use ntp_types::statistics::KeStatistics;
+use ntp_types::status::{CertificateStatus, KeServerStatus};
 use ntp_udp::wait::{Interest, PollSet};
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -126,21 +130,30 @@ impl KeServer {
         problems
     }
 
-    /// Returns the statistics; `None` without a listening address.
-    pub(crate) fn stats(&self, keyset: &Keyset) -> Option<KeStats> {
+    /// Returns the status; `None` if keys are given out at no address.
+    pub(crate) fn status(&self, keyset: &Keyset) -> Option<KeServerStatus> {
         let counters = self.server.counters();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let addresses: Vec<_> = self.server.addresses().collect();
-        (!addresses.is_empty()).then(|| KeStats {
+        let addresses: Vec<_> = self.server.addresses().map(|it| it.to_string()).collect();
+        let certificate = |it: CertificateInUse| CertificateStatus {
+            path: it.path.display().to_string(),
+            names: it.names,
+            expires: it.expires.map(from_unix),
+        };
+        (!addresses.is_empty()).then(|| KeServerStatus {
             addresses,
-            connections: count(&counters.accepted),
-            granted: count(&counters.granted),
-            refused: count(&counters.refused),
-            timed_out: count(&counters.timed_out),
-            evicted: count(&counters.evicted),
-            failed: count(&counters.failed),
-            cookie_key: (!keyset.is_empty()).then(|| keyset.primary_id()),
-            certificates: self.server.certificates(),
+            connections: KeStatistics {
+                connections: count(&counters.accepted),
+                granted: count(&counters.granted),
+                refused: count(&counters.refused),
+                timed_out: count(&counters.timed_out),
+                evicted: count(&counters.evicted),
+                failed: count(&counters.failed),
+            },
+            cookie_key: (!keyset.is_empty()).then(|| keyset.primary_id().into()),
+            certificates: (self.server.certificates().into_iter())
+                .map(certificate)
+                .collect(),
         })
     }
 
@@ -168,29 +181,6 @@ impl Pollable for KeServer {
         }
         let ended = self.server.exit_error();
         ended.map_or(Ok(()), |error| Err(Failure::KeyExchange(error)))
-    }
-}
-
-/// Statistics of the key-exchange server; see [`Counters`](ntp_nts_ke::server::Counters).
-#[derive(Clone, Debug)]
-pub(crate) struct KeStats {
-    pub(crate) addresses: Vec<SocketAddr>,
-    pub(crate) connections: u64,
-    pub(crate) granted: u64,
-    pub(crate) refused: u64,
-    pub(crate) timed_out: u64,
-    pub(crate) evicted: u64,
-    pub(crate) failed: u64,
-    /// Number of the key for new cookies.
-    pub(crate) cookie_key: Option<u32>,
-    pub(crate) certificates: Vec<CertificateInUse>,
-}
-
-impl KeStats {
-    /// Expiry of the first certificate, in seconds since 1970.
-    pub(crate) fn first_expiry(&self) -> Option<u64> {
-        let expiries = self.certificates.iter();
-        expiries.filter_map(|certificate| certificate.expires).min()
     }
 }
 

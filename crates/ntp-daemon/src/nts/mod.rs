@@ -10,19 +10,6 @@ mod cookie_keys;
 mod ke_client;
 mod ke_server;
 
-use std::collections::BTreeMap;
-
 pub use cookie_keys::{CookieKeys, Rekeyed};
 pub(crate) use ke_client::{KeClient, KeRequest};
-pub(crate) use ke_server::KeStats;
 pub use ke_server::{KeServer, endpoints, needs_cookie_keys};
-
-/// The part of the NTS status that the engine does not have.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NtsStatus<'a> {
-    /// Statistics of the key-exchange server, if there is one.
-    pub(crate) ke_stats: Option<&'a KeStats>,
-    /// Expiry of the certificates that sources presented last, by the name of the source: seconds
-    /// since 1970.
-    pub(crate) expiries: &'a BTreeMap<String, u64>,
-}

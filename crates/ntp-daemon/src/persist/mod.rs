@@ -277,7 +277,11 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join(FILE);
             fs::write(&path, damage).unwrap();
-            assert_eq!(store(&directory).load(), PersistedState::default(), "{damage:?}");
+            assert_eq!(
+                store(&directory).load(),
+                PersistedState::default(),
+                "{damage:?}"
+            );
             assert!(!path.exists(), "{damage:?}");
             assert_eq!(
                 fs::read(directory.path().join("clock.toml.damaged")).unwrap(),

@@ -14,12 +14,14 @@ use std::path::PathBuf;
 use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::client::Request;
 use ntp_proto::engine::{
-    Command, CommandId, CommandOutcome, Engine, EngineConfig, Event, ExchangeId, Halt, Host, Input, PersistedState,
-    Now, Output, Refusal, QueryId, SendError, Severity, Snapshot,
+    Command, CommandId, CommandOutcome, Engine, EngineConfig, Event, ExchangeId, Halt, Host, Input,
+    Now, Output, PersistedState, QueryId, Refusal, SendError, Severity,
 };
 use ntp_proto::nts::KeyExchanged;
 use ntp_proto::server::Claim;
 use ntp_time::{Adjustment, Monotonic, Stamp, SystemTime};
+use ntp_types::event::Logfmt;
+use ntp_types::status::EngineStatus;
 use ntp_udp::{Facility, Shortcoming};
 use tracing::{debug, error, info, warn};
 
@@ -262,7 +264,10 @@ impl Driver {
     ///
     /// # Errors
     /// If the clock cannot be controlled any more.
-    pub(crate) fn command(&mut self, command: &Command) -> Result<Result<CommandOutcome, Refusal>, Failure> {
+    pub(crate) fn command(
+        &mut self,
+        command: &Command,
+    ) -> Result<Result<CommandOutcome, Refusal>, Failure> {
         self.complete(Input::Command(COMMAND, command))
     }
 
@@ -280,9 +285,8 @@ impl Driver {
     fn complete(&mut self, input: Input<'_>) -> Result<Result<CommandOutcome, Refusal>, Failure> {
         self.completed = None;
         self.handle(input)?;
-        // A halted engine does nothing more; the event loop ends the daemon.
-        let nothing = Ok(CommandOutcome::Sources(Vec::new()));
-        Ok(self.completed.take().unwrap_or(nothing))
+        // The engine completes every command before it returns; if it did not, nothing was done.
+        Ok(self.completed.take().unwrap_or(Err(Refusal::Stopped)))
     }
 
     /// Lets the engine do what is due, and notice that the clock was set.
@@ -338,9 +342,10 @@ impl Driver {
         (now.system, claim.is_synchronized(now.system))
     }
 
-    /// Returns the state of the engine.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        self.engine.snapshot(self.now())
+    /// Returns a reading of the clocks and the status of the engine then.
+    pub(crate) fn status(&self) -> (Now, EngineStatus) {
+        let now = self.now();
+        (now, self.engine.status(now))
     }
 
     /// Time at which the engine wants the next input.
@@ -381,7 +386,9 @@ impl DeferredInput {
             Self::NotSent(exchange, error) => Input::SendFailed { exchange, error },
             Self::LookupFailed(query) => Input::Resolved {
                 query,
-                result: Err(ntp_proto::engine::ExternalError("no look-up could be started")),
+                result: Err(ntp_proto::engine::ExternalError(
+                    "no look-up could be started",
+                )),
             },
         }
     }
@@ -389,9 +396,9 @@ impl DeferredInput {
 
 fn log_event(event: &Event) {
     match event.severity() {
-        Severity::Debug => debug!("{event}"),
-        Severity::Info => info!("{event}"),
-        Severity::Warning => warn!("{event}"),
-        Severity::Error => error!("{event}"),
+        Severity::Debug => debug!("{event} {}", Logfmt(event)),
+        Severity::Info => info!("{event} {}", Logfmt(event)),
+        Severity::Warning => warn!("{event} {}", Logfmt(event)),
+        Severity::Error => error!("{event} {}", Logfmt(event)),
     }
 }

@@ -251,6 +251,8 @@ fn classify(error: &io::Error) -> SendError {
         ) => SendError::NoRoute,
         Some(libc::ECONNREFUSED) => SendError::Refused,
         Some(libc::EPERM | libc::EACCES) => SendError::Forbidden,
-        number => SendError::Other(number.unwrap_or(0)),
+        number => SendError::Other {
+            errno: number.unwrap_or(0),
+        },
     }
 }

@@ -39,8 +39,9 @@ use std::time::Duration;
 
 use ntp_nts_ke::server::StartError;
 use ntp_os_clock::{Clock, ClockError, monotonic};
-use ntp_proto::engine::{EngineConfig, Halt, Input, Now, Snapshot};
+use ntp_proto::engine::{EngineConfig, Halt, Input, Now};
 use ntp_time::{Monotonic, NtpDuration};
+use ntp_types::status::EngineStatus;
 use ntp_udp::SocketOptions;
 use ntp_udp::wait::PollSet;
 use tracing::info;
@@ -426,9 +427,9 @@ impl Runtime {
         self.driver.now()
     }
 
-    /// Returns the state of the engine.
-    pub fn snapshot(&self) -> Snapshot {
-        self.driver.snapshot()
+    /// Returns the status of the engine.
+    pub fn status(&self) -> EngineStatus {
+        self.driver.status().1
     }
 
     /// Returns the clock.

@@ -1,16 +1,18 @@
 //! The devices that interfaces read and change: what clients are served with, and where keys come
 //! from.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use ntp_config::Config;
 use ntp_nts_ke::server::{Bound, StartError};
 use ntp_proto::engine::Now;
+use ntp_types::status::{KeServerStatus, ServerStatus};
 
 use super::{Context, Driver, Pollable};
-use crate::nts::{self, CookieKeys, KeClient, KeServer, KeStats, NtsStatus, Rekeyed};
-use crate::serve::{self, ClientTable, Listener, ServeError, Servers, Totals};
+use crate::nts::{self, CookieKeys, KeClient, KeServer, Rekeyed};
+use crate::serve::{self, ClientTable, Listener, ServeError, Servers};
 
 /// What an interface works on: the driver and the services.
 pub(crate) type DaemonContext<'a> = Context<'a, Services>;
@@ -182,7 +184,7 @@ impl Services {
 
     fn reconfigure_ke_server(
         &mut self,
-        endpoints: Vec<ntp_nts_ke::server::Endpoint>,
+        endpoints: Vec<ntp_nts_ke::server::EndpointConfig>,
         seed: fn() -> [u8; 32],
     ) -> Vec<StartError> {
         let Some(keys) = &self.cookie_keys else {
@@ -205,18 +207,16 @@ impl Services {
         }
     }
 
-    /// Returns the statistics of the key-exchange server, if there is one.
-    pub(crate) fn ke_stats(&self) -> Option<KeStats> {
+    /// Returns the status of the key-exchange server, if there is one.
+    pub(crate) fn ke_status(&self) -> Option<KeServerStatus> {
         let keys = self.cookie_keys.as_ref()?;
-        self.ke_server.as_ref()?.stats(&keys.current())
+        self.ke_server.as_ref()?.status(&keys.current())
     }
 
-    /// Returns the part of the NTS status that the engine does not have.
-    pub(crate) fn nts_status<'a>(&'a self, ke_stats: Option<&'a KeStats>) -> NtsStatus<'a> {
-        NtsStatus {
-            ke_stats,
-            expiries: self.ke_client.expiries(),
-        }
+    /// Returns the expiry of the certificates that sources presented last, by the name of the
+    /// source: seconds since 1970.
+    pub(crate) fn certificate_expiries(&self) -> &BTreeMap<String, u64> {
+        self.ke_client.expiries()
     }
 
     /// Returns the addresses at which time is served.
@@ -225,20 +225,11 @@ impl Services {
         servers.flat_map(Servers::addresses).collect()
     }
 
-    /// Returns the counters of each address.
-    pub(crate) fn totals(&self) -> Vec<(SocketAddr, Totals)> {
+    /// Returns the status of each address at which time is served.
+    pub(crate) fn server_status(&self) -> Vec<ServerStatus> {
         self.servers
             .as_ref()
-            .map(Servers::totals)
-            .unwrap_or_default()
-    }
-
-    /// Returns the capacity of the client list of each address, in the order of
-    /// [`totals`](Self::totals).
-    pub(crate) fn client_list_sizes(&self) -> Vec<usize> {
-        self.servers
-            .as_ref()
-            .map(Servers::client_list_sizes)
+            .map(Servers::status)
             .unwrap_or_default()
     }
 

@@ -11,8 +11,9 @@ use arc_swap::ArcSwap;
 use ntp_os_clock::Translator;
 use ntp_proto::nts::Keyset;
 use ntp_proto::server::{Claim, Policy, ServerView};
+use ntp_types::status::{ListenAddress, ServerStatus};
 use ntp_udp::ServerSocket;
-use ntp_worker::{ExitNotice, SharedCounters, Totals, Worker, SharedClientList};
+use ntp_worker::{ExitNotice, SharedClientList, SharedCounters, Worker};
 
 use super::client_table::ClientTable;
 use super::{Listener, ServeError};
@@ -155,7 +156,7 @@ impl Endpoint {
     pub(super) fn publish_policy(&mut self, policy: Policy) {
         let size = policy.client_list_size;
         if size != self.policy.client_list_size {
-            // CommandOutcome here and not by the workers: a list that is switched off is gone at once,
+            // Done here and not by the workers: a list that is switched off is gone at once,
             // whether or not requests arrive. A worker that applies the old policy for another
             // batch finds a capacity of zero.
             for clients in &self.clients {
@@ -183,12 +184,18 @@ impl Endpoint {
         }));
     }
 
-    pub(super) fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        for tally in &self.counters {
-            totals.add(tally);
+    /// Returns the status of the endpoint, over all workers.
+    pub(super) fn status(&self) -> ServerStatus {
+        let (mut requests, mut details) = Default::default();
+        for worker in &self.counters {
+            worker.add_to(&mut requests, &mut details);
         }
-        totals
+        ServerStatus {
+            address: ListenAddress(self.address),
+            requests,
+            details,
+            client_list_size: self.client_list_size() as u64,
+        }
     }
 
     /// Number of clients to remember.

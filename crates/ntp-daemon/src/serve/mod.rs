@@ -43,7 +43,7 @@ use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{ServerOptions, ServerSocket, Shortcoming};
 
 pub use client_table::ClientTable;
-pub use ntp_worker::Totals;
+use ntp_types::status::ServerStatus;
 
 use crate::runtime::{Context, Failure, Pollable};
 use endpoint::{Endpoint, WorkerContext};
@@ -302,19 +302,9 @@ impl Servers {
         }
     }
 
-    /// Returns the counters of each address, summed over its workers.
-    pub fn totals(&self) -> Vec<(SocketAddr, Totals)> {
-        let of = |endpoint: &Endpoint| (endpoint.address(), endpoint.totals());
-        self.endpoints.iter().map(of).collect()
-    }
-
-    /// Returns the capacity of the client list of each address, in the order of
-    /// [`totals`](Self::totals).
-    pub fn client_list_sizes(&self) -> Vec<usize> {
-        self.endpoints
-            .iter()
-            .map(Endpoint::client_list_size)
-            .collect()
+    /// Returns the status of each address.
+    pub fn status(&self) -> Vec<ServerStatus> {
+        self.endpoints.iter().map(Endpoint::status).collect()
     }
 
     /// Returns the clients at `address`, or at all addresses; `None` if `address` is not served.

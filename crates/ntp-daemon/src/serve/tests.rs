@@ -130,9 +130,9 @@ fn every_address_serves_the_latest_claim_in_the_time_of_the_clock() {
     }
     assert!(servers.stop().is_ok());
     let accepted: Vec<_> = servers
-        .totals()
+        .status()
         .iter()
-        .map(|(_, totals)| (totals.received, totals.accepted))
+        .map(|status| (status.requests.received, status.requests.accepted))
         .collect();
     assert_eq!(accepted, [(2, 2), (2, 2)]);
 }
@@ -202,12 +202,12 @@ fn a_new_policy_applies_from_the_next_packet_without_losing_one() {
     });
     assert!(is_denied(&query(addresses[0])));
     assert!(servers.stop().is_ok());
-    let totals = servers.totals()[0].1;
-    assert_eq!(totals.received, 2 * rounds + 1);
+    let status = servers.status().remove(0);
+    assert_eq!(status.requests.received, 2 * rounds + 1);
     // Every reply took some time, except to the first requests, which the kernel did not stamp yet.
-    let timed = totals.latency.count();
+    let timed = status.details.latency.count();
     assert!((1..=2 * rounds + 1).contains(&timed), "{timed}");
-    assert!(totals.latency.mean().is_some_and(|mean| mean > 0.0));
+    assert!(status.details.latency.mean().is_some_and(|mean| mean > 0.0));
 }
 
 fn listing(size: usize) -> Policy {
@@ -265,7 +265,10 @@ fn the_client_list_follows_the_policy() {
     query_all();
     assert_eq!(listed(&servers, address, 0), []);
     assert!(servers.publish_policy(address, listing(100)));
-    assert_eq!(servers.client_list_sizes(), [100, 0]);
+    let sizes: Vec<_> = (servers.status().iter())
+        .map(|status| status.client_list_size)
+        .collect();
+    assert_eq!(sizes, [100, 0]);
     query_all();
     let four = [(4, 4), (3, 3), (2, 2), (1, 1)];
     let known = listed(&servers, address, 10);
@@ -398,6 +401,10 @@ fn a_reconfiguration_is_applied_address_by_address() {
     assert_eq!(servers.addresses().collect::<Vec<_>>(), [stays, grows]);
     assert!(is_denied(&query(stays)));
     assert!(!is_denied(&query(grows)));
-    assert_eq!(servers.totals()[0].1.received, 2, "its threads went on");
+    assert_eq!(
+        servers.status()[0].requests.received,
+        2,
+        "its threads went on"
+    );
     UdpSocket::bind(goes).expect("the address that was given up is free");
 }

@@ -195,7 +195,7 @@ pub fn respond(
         context.decide_with_extensions(worker, port, request, draft, &mut nts)
     };
     let verdict = verdict.unwrap_or_else(Verdict::Ignore);
-    worker.counters.count(verdict, nts);
+    counters::count(&mut worker.counters, verdict, nts);
     verdict
 }
 

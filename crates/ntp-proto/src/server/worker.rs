@@ -4,9 +4,10 @@ use ntp_time::SystemTime;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
+use super::counters::Counters;
 use super::interleaved::Store;
 use super::rate_limit::Limiter;
-use super::{Counters, Policy, StampToken};
+use super::{Policy, StampToken};
 
 /// Rate limiter, store of transmit timestamps, and counters of one worker.
 ///

@@ -8,7 +8,7 @@ use ntp_os_clock::{monotonic, realtime};
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{
-    Inbox, Outbox, ServerOptions, ServerSocket, SocketOptions, TimestampingGuard, TimestampMode,
+    Inbox, Outbox, ServerOptions, ServerSocket, SocketOptions, TimestampMode, TimestampingGuard,
 };
 
 use super::clients::{Clients, MAX_REQUEST};

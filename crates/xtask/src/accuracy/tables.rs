@@ -1,6 +1,6 @@
 //! Definition of the tables: scenarios, peers and ratios.
 
-use ntp_sim::reference::{ReferenceWorld, QUEUES, WANDERS};
+use ntp_sim::reference::{QUEUES, ReferenceWorld, WANDERS};
 use ntp_sim::varied::VariedWorld;
 use ntp_sim::{Scenario, Violation, World};
 
@@ -313,7 +313,10 @@ fn held(
 }
 
 fn other(seeds: u64) -> Result<Table, Violation> {
-    let worlds: Vec<Scenario> = ReferenceWorld::ALL.iter().map(|other| other.scenario()).collect();
+    let worlds: Vec<Scenario> = ReferenceWorld::ALL
+        .iter()
+        .map(|other| other.scenario())
+        .collect();
     let runs = all(&worlds, seeds)?;
     let (mut ratios, mut maxima) = (vec![], vec![]);
     let mut rows = Vec::new();
