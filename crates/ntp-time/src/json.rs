@@ -15,7 +15,6 @@
 //! [`Monotonic`](crate::Monotonic).
 
 use core::fmt;
-use core::str::FromStr;
 use std::net::Ipv4Addr;
 
 use serde::de::Error as _;
@@ -26,68 +25,39 @@ use crate::{
     SystemTime,
 };
 
-impl Serialize for NtpDuration {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(self.as_seconds_f64())
-    }
+/// Serialises a type as a number, by a function to it and one from it.
+macro_rules! as_number {
+    ($($type:ty: $number:ty, $to:expr, $from:expr;)*) => {
+        $(impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let to: fn($type) -> $number = $to;
+                to(*self).serialize(serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <$number>::deserialize(deserializer).map($from)
+            }
+        })*
+    };
 }
 
-impl<'de> Deserialize<'de> for NtpDuration {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        f64::deserialize(deserializer).map(Self::from_seconds_f64)
-    }
+as_number! {
+    NtpDuration: f64, NtpDuration::as_seconds_f64, NtpDuration::from_seconds_f64;
+    // Adding zero turns -0.0 into 0.0.
+    Frequency: f64, |frequency| frequency.as_ppm() + 0.0, Frequency::from_ppm;
+    // The conversion to an integer saturates.
+    SystemTime: f64, |time| time.as_nanos() as f64 * 1e-9,
+        |seconds| SystemTime::from_nanos((seconds * 1e9) as i64);
+    PollInterval: f64, |poll| poll.to_duration().as_seconds_f64(), poll_interval;
+    Stratum: u8, Stratum::get, Stratum::new;
 }
 
-impl Serialize for Frequency {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Adding zero turns -0.0 into 0.0.
-        serializer.serialize_f64(self.as_ppm() + 0.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Frequency {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        f64::deserialize(deserializer).map(Self::from_ppm)
-    }
-}
-
-impl Serialize for SystemTime {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(self.as_nanos() as f64 * 1e-9)
-    }
-}
-
-impl<'de> Deserialize<'de> for SystemTime {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The conversion saturates.
-        f64::deserialize(deserializer).map(|seconds| Self::from_nanos((seconds * 1e9) as i64))
-    }
-}
-
-impl Serialize for PollInterval {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(self.to_duration().as_seconds_f64())
-    }
-}
-
-impl<'de> Deserialize<'de> for PollInterval {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let seconds = f64::deserialize(deserializer)?;
-        let log2 = (0..=30).find(|log2| f64::from(1u32 << log2) >= seconds);
-        Ok(Self::from_log2(log2.unwrap_or(30)))
-    }
-}
-
-impl Serialize for Stratum {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u8(self.get())
-    }
-}
-
-impl<'de> Deserialize<'de> for Stratum {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        u8::deserialize(deserializer).map(Self::new)
-    }
+/// The shortest interval of at least `seconds`.
+fn poll_interval(seconds: f64) -> PollInterval {
+    let log2 = (0..=30).find(|log2| f64::from(1u32 << log2) >= seconds);
+    PollInterval::from_log2(log2.unwrap_or(30))
 }
 
 impl Serialize for ReferenceId {
@@ -139,31 +109,17 @@ impl Default for PollInterval {
     }
 }
 
-/// Serialises a type by its display form and its parser.
-macro_rules! by_name {
-    ($($type:ty)*) => {
-        $(impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let name = String::deserialize(deserializer)?;
-                name.parse().map_err(|()| D::Error::custom(format_args!("unknown name {name:?}")))
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        })*
-    };
+impl fmt::Display for LeapIndicator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
-by_name! { LeapIndicator StampSource }
+impl fmt::Display for StampSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 impl LeapIndicator {
     /// Returns the name that every interface uses.
@@ -177,17 +133,6 @@ impl LeapIndicator {
     }
 }
 
-impl FromStr for LeapIndicator {
-    type Err = ();
-
-    fn from_str(name: &str) -> Result<Self, ()> {
-        [Self::None, Self::Insert, Self::Delete, Self::Unsynchronized]
-            .into_iter()
-            .find(|leap| leap.as_str() == name)
-            .ok_or(())
-    }
-}
-
 impl StampSource {
     /// Returns the name that every interface uses.
     pub const fn as_str(self) -> &'static str {
@@ -196,17 +141,6 @@ impl StampSource {
             Self::Kernel => "kernel",
             Self::Hardware => "hardware",
         }
-    }
-}
-
-impl FromStr for StampSource {
-    type Err = ();
-
-    fn from_str(name: &str) -> Result<Self, ()> {
-        [Self::Daemon, Self::Kernel, Self::Hardware]
-            .into_iter()
-            .find(|source| source.as_str() == name)
-            .ok_or(())
     }
 }
 

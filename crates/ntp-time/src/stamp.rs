@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::SystemTime;
 
 /// Origin of a timestamp; the closer to the wire, the smaller its noise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum StampSource {
     /// The daemon, which reads the clock around its system call.
     Daemon,

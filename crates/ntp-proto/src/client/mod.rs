@@ -6,6 +6,7 @@
 //! the [engine](crate::engine), which drives it and turns accepted replies into measurements.
 
 mod association;
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod interleaved;
 mod nts;
