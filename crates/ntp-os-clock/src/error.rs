@@ -75,6 +75,18 @@ pub enum Shortcoming {
     NoFrequency,
 }
 
+impl Shortcoming {
+    /// Returns the stable name of the missing facility.
+    pub const fn facility(self) -> &'static str {
+        match self {
+            Self::NoBootTime => "boot-time",
+            Self::NoTimeOfChange => "time-of-change",
+            Self::LeftoverSlew => "slew-control",
+            Self::NoFrequency => "frequency",
+        }
+    }
+}
+
 impl fmt::Display for Shortcoming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -135,35 +135,6 @@ impl fmt::Display for BadCertificate {
     }
 }
 
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Certificate { path, facts } => {
-                write!(
-                    f,
-                    "keys are given out with the certificate {}",
-                    path.display()
-                )?;
-                let Some(facts) = facts else {
-                    return Ok(());
-                };
-                let until = crate::certificate::Date(facts.not_after);
-                write!(f, " for {}, valid until {until}", facts.names.join(", "))
-            }
-            Self::BadCertificate(bad) => write!(
-                f,
-                "{bad}; going on with the certificate that was read before, which is looked for again when the files change"
-            ),
-            Self::CannotAccept(address, problem) => {
-                write!(
-                    f,
-                    "no connection can be accepted at {address}: {problem}; trying again"
-                )
-            }
-        }
-    }
-}
-
 /// Why an endpoint or the server cannot be started.
 #[derive(Debug)]
 pub enum StartError {
