@@ -45,8 +45,49 @@ pub enum Severity {
     Error,
 }
 
+/// An event as it is declared, for documentation.
+#[derive(Clone, Copy, Debug)]
+pub struct Declaration {
+    /// Its stable name.
+    pub name: &'static str,
+    /// What happened.
+    pub description: &'static str,
+    /// The expression that determines the severity.
+    severity: &'static str,
+    /// The declared fields: name, whether the name is that of a value, and names of further values.
+    fields: &'static [(&'static str, bool, &'static [&'static str])],
+}
+
+impl Declaration {
+    /// Returns the severities that it can have.
+    pub fn severities(self) -> impl Iterator<Item = Severity> {
+        [
+            (Severity::Debug, "Debug"),
+            (Severity::Info, "Info"),
+            (Severity::Warning, "Warning"),
+            (Severity::Error, "Error"),
+        ]
+        .into_iter()
+        .filter(move |(_, name)| self.severity.contains(name))
+        .map(|(severity, _)| severity)
+    }
+
+    /// Returns the names of the fields in a log line.
+    pub fn fields(self) -> impl Iterator<Item = &'static str> {
+        self.fields.iter().flat_map(|(name, is_value, more)| {
+            let own = is_value.then_some(*name);
+            own.into_iter().chain(more.iter().copied())
+        })
+    }
+}
+
 /// A field of an event: one name and value, or several.
 trait Field {
+    /// Whether the name in the declaration is that of a value.
+    const IS_VALUE: bool = true;
+    /// Names of further values.
+    const MORE: &'static [&'static str] = &[];
+
     /// Calls `visit` with each name and value.
     fn visit(&self, name: &'static str, visit: &mut dyn FnMut(&'static str, &dyn fmt::Display));
 }
@@ -105,6 +146,8 @@ impl Field for PollInterval {
 
 /// A source is its configured name and the address in use.
 impl Field for SourceName {
+    const MORE: &'static [&'static str] = &["address"];
+
     fn visit(&self, name: &'static str, visit: &mut dyn FnMut(&'static str, &dyn fmt::Display)) {
         visit(name, &self.name);
         visit("address", &self.address);
@@ -127,11 +170,16 @@ impl Field for Frequency {
 
 /// Nothing: it is part of the message only.
 impl Field for Prose {
+    const IS_VALUE: bool = false;
+
     fn visit(&self, _: &'static str, _: &mut dyn FnMut(&'static str, &dyn fmt::Display)) {}
 }
 
 /// Nothing, or the value.
 impl<T: Field> Field for Option<T> {
+    const IS_VALUE: bool = T::IS_VALUE;
+    const MORE: &'static [&'static str] = T::MORE;
+
     fn visit(&self, name: &'static str, visit: &mut dyn FnMut(&'static str, &dyn fmt::Display)) {
         if let Some(value) = self {
             value.visit(name, visit);
@@ -148,6 +196,9 @@ impl Field for Vec<String> {
 
 /// A caller is its user, its process and its program.
 impl Field for Caller {
+    const IS_VALUE: bool = false;
+    const MORE: &'static [&'static str] = &["uid", "pid", "program"];
+
     fn visit(&self, _: &'static str, visit: &mut dyn FnMut(&'static str, &dyn fmt::Display)) {
         visit("uid", &self.uid);
         visit("pid", &self.pid);
@@ -182,6 +233,18 @@ macro_rules! events {
         impl Event {
             /// The names of all events.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
+
+            /// All events.
+            pub const DECLARED: &'static [Declaration] = &[$(Declaration {
+                name: stringify!($name),
+                description: concat!($($doc),*),
+                severity: stringify!($severity),
+                fields: &[$((
+                    stringify!($field),
+                    <$type as Field>::IS_VALUE,
+                    <$type as Field>::MORE,
+                )),*],
+            }),*];
 
             /// Returns the stable name.
             pub fn name(&self) -> &'static str {
