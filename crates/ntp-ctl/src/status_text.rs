@@ -115,17 +115,17 @@ fn server(text: &mut Text, server: &Server) {
     let stats = &server.stats;
     text.line(format_args!("\n{}", server.address));
     for (label, count) in [
-        ("Ignored\t\t\t", stats.ignored_packets),
-        ("Response send errors\t", stats.response_send_errors),
-        ("NTS NAK\t\t\t", stats.nts_nak_packets),
-        ("Received\t\t", stats.received_packets),
-        ("Accepted\t\t", stats.accepted_packets),
-        ("Denied\t\t\t", stats.denied_packets),
-        ("Rate limited\t\t", stats.rate_limited_packets),
-        ("NTS Received\t\t", stats.nts_received_packets),
-        ("NTS Accepted\t\t", stats.nts_accepted_packets),
-        ("NTS Denied\t\t", stats.nts_denied_packets),
-        ("NTS Rate limited\t", stats.nts_rate_limited_packets),
+        ("Ignored\t\t\t", stats.ignored),
+        ("Response send errors\t", stats.send_errors),
+        ("NTS NAK\t\t\t", stats.nts_nak),
+        ("Received\t\t", stats.received),
+        ("Accepted\t\t", stats.accepted),
+        ("Denied\t\t\t", stats.denied),
+        ("Rate limited\t\t", stats.rate_limited),
+        ("NTS Received\t\t", stats.nts_received),
+        ("NTS Accepted\t\t", stats.nts_accepted),
+        ("NTS Denied\t\t", stats.nts_denied),
+        ("NTS Rate limited\t", stats.nts_rate_limited),
     ] {
         text.line(format_args!("\t{label}{count}"));
     }

@@ -4,86 +4,75 @@
 //! minus true time; its frequency is that of the uncorrected clock, as ours. Sources have the
 //! labels of chrony_exporter, with the configured name as `source_name`.
 
-use std::fmt;
-
 use ntp_control_api::metrics::{Kind, Number, Text};
-use ntp_control_api::observation::{SELECTED, Source, State, seconds};
+use ntp_control_api::observation::{SELECTED, Source, State};
+use ntp_time::NtpDuration;
 
-struct Tracking {
-    name: &'static str,
-    help: &'static str,
-    value: fn(&State) -> Option<Number>,
-}
-
-struct PerSource {
-    name: &'static str,
-    help: &'static str,
-    value: fn(&Source) -> Option<Number>,
-}
+/// A family of gauges: name, help text, and value for an object of type `T`.
+type Gauge<T> = (&'static str, &'static str, fn(&T) -> Option<Number>);
 
 #[rustfmt::skip]
-const TRACKING: &[Tracking] = &[
-    Tracking { name: "chrony_up", help: "Whether the daemon told its state",
-        value: |_| Some(true.into()) },
-    Tracking { name: "chrony_tracking_stratum", help: "Stratum of this machine",
-        value: |state| Some(state.system.stratum.into()) },
-    Tracking { name: "chrony_tracking_system_time_seconds", help: "How far the clock is ahead of true time by the best estimate",
-        value: |state| state.system.details.offset.map(|offset| (-offset).into()) },
-    Tracking { name: "chrony_tracking_last_offset_seconds", help: "How far the clock is ahead of true time by the best estimate",
-        value: |state| state.system.details.offset.map(|offset| (-offset).into()) },
-    Tracking { name: "chrony_tracking_frequency_ppms", help: "How fast the clock would run uncorrected",
-        value: |state| state.system.details.frequency_ppm.map(Number::from) },
-    Tracking { name: "chrony_tracking_skew_ppms", help: "Uncertainty of that",
-        value: |state| state.system.details.frequency_uncertainty_ppm.map(Number::from) },
-    Tracking { name: "chrony_tracking_root_delay_seconds", help: "Round trip to the primary reference",
-        value: |state| Some(state.system.root_delay.into()) },
-    Tracking { name: "chrony_tracking_root_dispersion_seconds", help: "Error accumulated on the way from the primary reference",
-        value: |state| Some(state.root_dispersion().into()) },
+const TRACKING: &[Gauge<State>] = &[
+    ("chrony_up", "Whether the state of the daemon could be read",
+        |_| Some(true.into())),
+    ("chrony_tracking_stratum", "Stratum of the local clock",
+        |state| Some(state.system.stratum.into())),
+    ("chrony_tracking_system_time_seconds", "Local clock minus estimated true time",
+        |state| state.system.details.offset.map(|offset| (-offset).into())),
+    ("chrony_tracking_last_offset_seconds", "Local clock minus estimated true time",
+        |state| state.system.details.offset.map(|offset| (-offset).into())),
+    ("chrony_tracking_frequency_ppms", "Frequency error of the uncorrected oscillator, positive if it runs fast",
+        |state| state.system.details.frequency_ppm.map(Number::from)),
+    ("chrony_tracking_skew_ppms", "Standard deviation of the frequency error",
+        |state| state.system.details.frequency_uncertainty_ppm.map(Number::from)),
+    ("chrony_tracking_root_delay_seconds", "Round-trip delay to the primary reference",
+        |state| Some(state.system.root_delay.into())),
+    ("chrony_tracking_root_dispersion_seconds", "Dispersion accumulated from the primary reference",
+        |state| Some(state.root_dispersion().into())),
 ];
 
 #[rustfmt::skip]
-const SOURCES: &[PerSource] = &[
-    PerSource { name: "chrony_sources_stratum", help: "Stratum of the source",
-        value: |source| source.details.stratum.map(Number::from) },
-    PerSource { name: "chrony_sources_polling_interval_seconds", help: "Time between two requests",
-        value: |source| Some(source.poll_interval.to_duration().as_seconds_f64().into()) },
-    PerSource { name: "chrony_sources_reachability_ratio", help: "Share of the last eight requests that were answered",
-        value: |source| source.details.reach.map(|reach| (f64::from(reach.count_ones()) / 8.0).into()) },
-    PerSource { name: "chrony_sources_reachability_success", help: "Whether the last request was answered",
-        value: |source| source.details.reach.map(|reach| (reach & 1 == 1).into()) },
-    PerSource { name: "chrony_sources_last_sample_offset_seconds", help: "How far the clock is ahead of the source",
-        value: |source| measured(source).then(|| (-source.offset).into()) },
-    PerSource { name: "chrony_sources_last_sample_error_margin_seconds", help: "How wrong that can be",
-        value: |source| measured(source).then(|| source.uncertainty.into()) },
+const SOURCES: &[Gauge<Source>] = &[
+    ("chrony_sources_stratum", "Stratum of the source",
+        |source| source.details.stratum.map(Number::from)),
+    ("chrony_sources_polling_interval_seconds", "Poll interval in use",
+        |source| Some(source.poll_interval.to_duration().as_seconds_f64().into())),
+    ("chrony_sources_reachability_ratio", "Fraction of the last eight polls that were answered",
+        |source| source.details.reach.map(|reach| (f64::from(reach.count_ones()) / 8.0).into())),
+    ("chrony_sources_reachability_success", "Whether the last poll was answered",
+        |source| source.details.reach.map(|reach| (reach & 1 == 1).into())),
+    ("chrony_sources_last_sample_offset_seconds", "Local clock minus time of the source at the last measurement",
+        |source| measured(source).then(|| (-source.offset).into())),
+    ("chrony_sources_last_sample_error_margin_seconds", "Uncertainty of the last measurement",
+        |source| measured(source).then(|| source.uncertainty.into())),
 ];
 
 fn measured(source: &Source) -> bool {
-    seconds(source.uncertainty) < seconds(ntp_time::NtpDuration::MAX)
+    source.uncertainty < NtpDuration::MAX
 }
 
 pub(crate) fn write(text: &mut Text, state: &State) {
-    for family in TRACKING {
-        if let Some(value) = (family.value)(state) {
-            text.declare(family.name, Kind::Gauge, family.help);
-            text.sample(family.name, "", value);
+    for (name, help, value) in TRACKING {
+        if let Some(value) = value(state) {
+            text.declare(name, Kind::Gauge, help);
+            text.sample(name, "", value);
         }
     }
-    for family in SOURCES {
-        text.declare(family.name, Kind::Gauge, family.help);
-        for source in state.sorted_sources() {
-            if let Some(value) = (family.value)(source) {
-                text.sample(family.name, Labels(source, None), value);
+    let sources = state.sorted_sources();
+    for (name, help, value) in SOURCES {
+        text.declare(name, Kind::Gauge, help);
+        for source in &sources {
+            if let Some(value) = value(source) {
+                text.sample(name, format_args!("{{{}}}", labels(source)), value);
             }
         }
     }
     let name = "chrony_sources_state_info";
-    text.declare(
-        name,
-        Kind::Gauge,
-        "Where the source stands in the selection",
-    );
-    for source in state.sorted_sources() {
-        text.sample(name, Labels(source, Some(state_name(source))), true.into());
+    text.declare(name, Kind::Gauge, "State of the source in the selection");
+    for source in &sources {
+        let (labels, state) = (labels(source), state_name(source));
+        let labels = format_args!("{{{labels},source_state=\"{state}\"}}");
+        text.sample(name, labels, true.into());
     }
 }
 
@@ -98,24 +87,12 @@ fn state_name(source: &Source) -> &'static str {
     }
 }
 
-struct Labels<'a>(&'a Source, Option<&'static str>);
-
-impl fmt::Display for Labels<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Addresses and names of the configuration contain no quotes; they are escaped as a
-        // precaution.
-        let (address, port) = self
-            .0
-            .address
-            .rsplit_once(':')
-            .unwrap_or((&self.0.address, ""));
-        let _ = port;
-        let address = address.trim_matches(['[', ']']).escape_default();
-        let name = self.0.name.escape_default();
-        write!(f, "{{source_address=\"{address}\",source_name=\"{name}\"")?;
-        if let Some(state) = self.1 {
-            write!(f, ",source_state=\"{state}\"")?;
-        }
-        f.write_str("}")
-    }
+/// Returns the labels of a source. Addresses and names of the configuration contain no quotes; they are escaped
+/// as a precaution.
+fn labels(source: &Source) -> String {
+    let address = source.address.rsplit_once(':');
+    let address = address.map_or(source.address.as_str(), |(host, _port)| host);
+    let address = address.trim_matches(['[', ']']).escape_default();
+    let name = source.name.escape_default();
+    format!("source_address=\"{address}\",source_name=\"{name}\"")
 }

@@ -3,8 +3,7 @@
 //! The state is read on request, but at most four times a second and once at a time: concurrent
 //! requests share the result, also a failed one.
 
-use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -102,13 +101,11 @@ impl Daemon {
             return Rc::clone(reading);
         }
         let begin = Instant::now();
-        let (state, process) = match timeout(TIMEOUT, fetch(&self.path)).await {
-            Ok(Ok((state, process))) => (Ok(state), process),
-            Ok(Err(failure)) => (Err(Problem::of(&failure, &self.path)), None),
-            Err(_) => {
-                let failure = Failure::Io(ErrorKind::TimedOut.into());
-                (Err(Problem::of(&failure, &self.path)), None)
-            }
+        let read = timeout(TIMEOUT, fetch(&self.path)).await;
+        let read = read.unwrap_or_else(|_| Err(ReadError::Io(ErrorKind::TimedOut.into())));
+        let (state, process) = match read {
+            Ok((state, process)) => (Ok(state), process),
+            Err(error) => (Err(Problem::new(&error, &self.path)), None),
         };
         let reading = Rc::new(Reading {
             state,
@@ -120,73 +117,50 @@ impl Daemon {
     }
 }
 
-/// Error of reading the state.
-enum Failure {
-    Io(io::Error),
-    Frame(ReadError),
-}
-
-async fn fetch(path: &Path) -> Result<(State, Option<Process>), Failure> {
-    let stream = UnixStream::connect(path).await.map_err(Failure::Io)?;
+async fn fetch(path: &Path) -> Result<(State, Option<Process>), ReadError> {
+    let stream = UnixStream::connect(path).await.map_err(ReadError::Io)?;
     let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
     let mut frame = Vec::new();
     // One octet over the limit, so that longer frames are detected.
-    let limit = 8 + MAX_FRAME + 1;
+    let mut stream = stream.take(8 + MAX_FRAME + 1);
     stream
-        .take(limit)
         .read_to_end(&mut frame)
         .await
-        .map_err(Failure::Io)?;
-    let state = read_frame(frame.as_slice()).map_err(Failure::Frame)?;
-    Ok((state, pid.and_then(process::read)))
+        .map_err(ReadError::Io)?;
+    Ok((read_frame(frame.as_slice())?, pid.and_then(process::read)))
 }
 
 impl Problem {
-    fn of(failure: &Failure, path: &Path) -> Self {
+    fn new(error: &ReadError, path: &Path) -> Self {
         let at = path.display();
-        let (kind, text) = match failure {
-            Failure::Frame(error) => (
-                ProblemKind::Unreadable,
-                format!(
-                    "Invalid state from {at}: {error}. Check that it is the `observation-path` of the daemon's configuration."
-                ),
-            ),
-            Failure::Io(error) => match error.kind() {
-                ErrorKind::NotFound | ErrorKind::NotADirectory => (
-                    ProblemKind::NoSocket,
-                    format!(
-                        "No socket at {at}. Check that ntp-daemon is running with this `observation-path`."
-                    ),
-                ),
-                ErrorKind::ConnectionRefused => (
-                    ProblemKind::ConnectionRefused,
-                    format!("Stale socket {at}: the daemon that created it is no longer running."),
-                ),
-                ErrorKind::PermissionDenied => (
-                    ProblemKind::Forbidden,
-                    format!(
-                        "Permission denied for {at}: see `observation-permissions` in [observability], and the permissions of its directory."
-                    ),
-                ),
-                ErrorKind::TimedOut => (
-                    ProblemKind::TimedOut,
-                    format!(
-                        "No reply from the daemon at {at} within {} s.",
-                        TIMEOUT.as_secs()
-                    ),
-                ),
-                _ => (
-                    ProblemKind::Unreadable,
-                    format!("Reading {at} failed: {error}."),
-                ),
+        let kind = match error {
+            ReadError::Io(error) => match error.kind() {
+                ErrorKind::NotFound | ErrorKind::NotADirectory => ProblemKind::NoSocket,
+                ErrorKind::ConnectionRefused => ProblemKind::ConnectionRefused,
+                ErrorKind::PermissionDenied => ProblemKind::Forbidden,
+                ErrorKind::TimedOut => ProblemKind::TimedOut,
+                _ => ProblemKind::Unreadable,
             },
+            _ => ProblemKind::Unreadable,
+        };
+        let text = match kind {
+            ProblemKind::NoSocket => format!(
+                "No socket at {at}. Check that ntp-daemon is running with this `observation-path`."
+            ),
+            ProblemKind::ConnectionRefused => {
+                format!("Stale socket {at}: the daemon that created it is no longer running.")
+            }
+            ProblemKind::Forbidden => format!(
+                "Permission denied for {at}: see `observation-permissions` in [observability], and the permissions of its directory."
+            ),
+            ProblemKind::TimedOut => {
+                let timeout = TIMEOUT.as_secs();
+                format!("No reply from the daemon at {at} within {timeout} s.")
+            }
+            ProblemKind::Unreadable => format!(
+                "Cannot read the state from {at}: {error}. Check that it is the `observation-path` of the daemon's configuration."
+            ),
         };
         Self { kind, text }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
     }
 }

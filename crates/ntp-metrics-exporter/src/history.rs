@@ -5,8 +5,8 @@
 //! interval of at most [`MAX_SOURCES`] sources, and the total rates of all servers since the
 //! previous point. If the daemon did not reply, the point has no values, and the plot a gap.
 //!
-//! Values are stored as f32 and sent with four digits, enough for a plot. The rings have 2340
-//! points of at most about 270 octets: 0.6 MB.
+//! A point is stored as the JSON that is sent, with numbers of four digits, enough for a plot: at most
+//! about 550 octets with sixteen sources, so 1.3 MB for both rings.
 //!
 //! # JSON
 //! A point is a list: number of the point, milliseconds since 1970, then `null`, or `[synchronised,
@@ -15,11 +15,12 @@
 //! its last one; a changed `started` shows that the exporter was restarted and the numbers start at
 //! 0 again.
 
+use std::array;
 use std::collections::VecDeque;
 
-use ntp_control_api::observation::{ServerStats, State, seconds};
+use ntp_control_api::observation::{Server, State, seconds};
 use ntp_time::NtpDuration;
-use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde_json::{Map, Value, json};
 
 /// Maximum number of sources with a history; the table of the dashboard shows all.
 pub(crate) const MAX_SOURCES: usize = 16;
@@ -50,22 +51,23 @@ impl History {
     /// Adds a point for `at`, in milliseconds since 1970. Call it at the interval of [`FINE`].
     pub(crate) fn record(&mut self, at: i64, state: Option<&State>) {
         self.fine.record(at, state);
-        let due = self.coarse.points.back().is_none_or(|last| {
+        let due = self.coarse.last.is_none_or(|last| {
             // Also after a backward step of the clock.
-            (at - last.at).unsigned_abs() >= u64::from(COARSE.0) * 1000
+            (at - last).unsigned_abs() >= u64::from(COARSE.0) * 1000
         });
         if due {
             self.coarse.record(at, state);
         }
     }
 
-    /// Returns the points of a ring after the one with this number.
-    pub(crate) fn after(&self, number: Option<u64>, coarse: bool) -> Excerpt<'_> {
-        Excerpt {
-            started: self.started,
-            ring: if coarse { &self.coarse } else { &self.fine },
-            number,
-        }
+    /// Returns the points of a ring after the one with this number, as JSON.
+    pub(crate) fn json_after(&self, number: Option<u64>, coarse: bool) -> String {
+        let ring = if coarse { &self.coarse } else { &self.fine };
+        let points = ring.after(number).join(",");
+        format!(
+            "{{\"started\":{},\"step\":{},\"length\":{},\"points\":[{points}]}}",
+            self.started, ring.step, ring.length
+        )
     }
 }
 
@@ -74,9 +76,13 @@ impl History {
 struct Ring {
     step: u32,
     length: usize,
-    points: VecDeque<Point>,
+    points: VecDeque<Box<str>>,
+    /// Number of the next point.
     next: u64,
-    served: Option<(i64, ServerStats)>,
+    /// Time of the last point.
+    last: Option<i64>,
+    /// Time and requests of the last point, if it has any.
+    requests: Option<(i64, [u64; 3])>,
 }
 
 impl Ring {
@@ -86,211 +92,90 @@ impl Ring {
             length,
             points: VecDeque::new(),
             next: 0,
-            served: None,
+            last: None,
+            requests: None,
         }
     }
 
     fn record(&mut self, at: i64, state: Option<&State>) {
-        let served = state.and_then(|state| Some((at, total(state)?)));
-        let rates = match (&self.served, &served) {
-            (Some(before), Some(after)) => Rates::between(before, after),
-            _ => None,
-        };
-        self.served = served;
+        let requests = state.and_then(|state| Some((at, requests(&state.servers)?)));
+        let rates = (self.requests.zip(requests)).and_then(|(before, after)| rates(before, after));
+        let values = state.map_or("null".to_owned(), |state| values(state, rates));
         if self.points.len() >= self.length {
             self.points.pop_front();
         }
-        self.points.push_back(Point {
-            number: self.next,
-            at,
-            values: state.map(|state| Values::new(state, rates)),
-        });
+        let point = format!("[{},{at},{values}]", self.next);
+        self.points.push_back(point.into_boxed_str());
         self.next += 1;
+        self.last = Some(at);
+        self.requests = requests;
+    }
+
+    fn after(&self, number: Option<u64>) -> Vec<&str> {
+        let oldest = self.next - self.points.len() as u64;
+        let known = number.map_or(0, |number| number.saturating_add(1).saturating_sub(oldest));
+        let points = self.points.iter().map(AsRef::as_ref);
+        points
+            .skip(usize::try_from(known).unwrap_or(usize::MAX))
+            .collect()
     }
 }
 
-#[derive(Debug)]
-struct Point {
-    number: u64,
-    at: i64,
-    values: Option<Values>,
-}
-
-#[derive(Debug)]
-struct Values {
-    synchronized: bool,
-    offset: Option<f32>,
-    estimated_error: Option<f32>,
-    bound: Option<f32>,
-    truth: Option<f32>,
-    sources: Box<[(u64, f32, f32)]>,
-    rates: Option<Rates>,
-}
-
-impl Values {
-    fn new(state: &State, rates: Option<Rates>) -> Self {
-        let details = &state.system.details;
-        let optional = |duration: Option<NtpDuration>| duration.map(|it| seconds(it) as f32);
-        let measured = |uncertainty: &NtpDuration| *uncertainty < NtpDuration::MAX;
-        let sources = state.sorted_sources().into_iter();
-        Self {
-            synchronized: details.synchronized.unwrap_or(state.system.stratum < 16),
-            offset: optional(details.offset),
-            estimated_error: optional(details.estimated_error),
-            bound: optional(details.error_bound),
-            // With the sign of an offset.
-            truth: optional(details.true_offset.map(|ahead| -ahead)),
-            sources: sources
-                .filter(|source| measured(&source.uncertainty))
-                .take(MAX_SOURCES)
-                .map(|source| {
-                    let (offset, half) = (seconds(source.offset), seconds(source.uncertainty));
-                    (source.id, offset as f32, half as f32)
-                })
-                .collect(),
-            rates,
-        }
-    }
-}
-
-/// Rates of requests per second.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Rates {
-    received: f32,
-    accepted: f32,
-    refused: f32,
-}
-
-impl Rates {
-    fn between(before: &(i64, ServerStats), after: &(i64, ServerStats)) -> Option<Self> {
-        let time = (after.0 - before.0) as f64 / 1000.0;
-        let (b, a) = (&before.1, &after.1);
-        // After a restart of the daemon or a step of the clock.
-        if time <= 0.0 || a.received_packets < b.received_packets {
-            return None;
-        }
-        let rate = |after: u64, before: u64| (after.saturating_sub(before) as f64 / time) as f32;
-        let refused = |s: &ServerStats| {
-            s.denied_packets
-                .wrapping_add(s.rate_limited_packets)
-                .wrapping_add(s.ignored_packets)
-                .wrapping_add(s.nts_nak_packets)
-        };
-        Some(Self {
-            received: rate(a.received_packets, b.received_packets),
-            accepted: rate(a.accepted_packets, b.accepted_packets),
-            refused: rate(refused(a), refused(b)),
+/// Returns the values of a point as elements of a JSON list.
+fn values(state: &State, rates: Option<[f64; 3]>) -> String {
+    let details = &state.system.details;
+    let rounded_seconds = |duration: NtpDuration| rounded(seconds(duration));
+    let clock = json!([
+        u8::from(details.synchronized.unwrap_or(state.system.stratum < 16)),
+        details.offset.map(rounded_seconds),
+        details.estimated_error.map(rounded_seconds),
+        details.error_bound.map(rounded_seconds),
+        // With the sign of an offset.
+        details.true_offset.map(|ahead| rounded_seconds(-ahead)),
+    ]);
+    let measured = state
+        .sorted_sources()
+        .into_iter()
+        .filter(|it| it.uncertainty < NtpDuration::MAX);
+    let sources: Map<String, Value> = measured
+        .take(MAX_SOURCES)
+        .map(|source| {
+            let values = [source.offset, source.uncertainty].map(rounded_seconds);
+            (source.id.to_string(), json!(values))
         })
-    }
+        .collect();
+    let rates = rates.map(|rates| rates.map(rounded));
+    format!("{clock},{},{}", Value::Object(sources), json!(rates))
 }
 
-/// Returns the total of all servers, if there are any.
-fn total(state: &State) -> Option<ServerStats> {
-    let mut all = state.servers.iter().map(|server| server.stats);
-    let first = all.next()?;
-    Some(all.fold(first, |sum, one| {
-        ServerStats {
-            received_packets: sum.received_packets.wrapping_add(one.received_packets),
-            accepted_packets: sum.accepted_packets.wrapping_add(one.accepted_packets),
-            denied_packets: sum.denied_packets.wrapping_add(one.denied_packets),
-            ignored_packets: sum.ignored_packets.wrapping_add(one.ignored_packets),
-            rate_limited_packets: sum
-                .rate_limited_packets
-                .wrapping_add(one.rate_limited_packets),
-            nts_nak_packets: sum.nts_nak_packets.wrapping_add(one.nts_nak_packets),
-            ..sum
-        }
-    }))
+/// Returns the requests to all servers since the daemon started: received, accepted and refused; `None`
+/// without servers.
+fn requests(servers: &[Server]) -> Option<[u64; 3]> {
+    let requests = servers.iter().map(|Server { stats, .. }| {
+        let refused = [
+            stats.denied,
+            stats.rate_limited,
+            stats.ignored,
+            stats.nts_nak,
+        ];
+        let refused = refused.into_iter().fold(0, u64::wrapping_add);
+        [stats.received, stats.accepted, refused]
+    });
+    requests.reduce(|sum, one| array::from_fn(|index| sum[index].wrapping_add(one[index])))
 }
 
-/// Part of a ring, serialised as JSON.
-#[derive(Debug)]
-pub(crate) struct Excerpt<'a> {
-    started: i64,
-    ring: &'a Ring,
-    number: Option<u64>,
-}
-
-impl Serialize for Excerpt<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut map = to.serialize_map(Some(4))?;
-        map.serialize_entry("started", &self.started)?;
-        map.serialize_entry("step", &self.ring.step)?;
-        map.serialize_entry("length", &self.ring.length)?;
-        map.serialize_entry("points", &Points(self))?;
-        map.end()
-    }
-}
-
-struct Points<'a>(&'a Excerpt<'a>);
-
-impl Serialize for Points<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let after = self.0.number;
-        let points = self.0.ring.points.iter();
-        to.collect_seq(points.filter(|point| after.is_none_or(|after| point.number > after)))
-    }
-}
-
-impl Serialize for Point {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut list = to.serialize_seq(None)?;
-        list.serialize_element(&self.number)?;
-        list.serialize_element(&self.at)?;
-        let Some(values) = &self.values else {
-            list.serialize_element(&None::<u8>)?;
-            return list.end();
-        };
-        let Values {
-            synchronized,
-            offset,
-            estimated_error,
-            bound,
-            truth,
-            sources,
-            rates,
-        } = values;
-        let rounded = |value: &Option<f32>| value.map(digits);
-        list.serialize_element(&(
-            u8::from(*synchronized),
-            rounded(offset),
-            rounded(estimated_error),
-            rounded(bound),
-            rounded(truth),
-        ))?;
-        list.serialize_element(&SourceValues(sources))?;
-        let rates = rates.map(|r| [digits(r.received), digits(r.accepted), digits(r.refused)]);
-        list.serialize_element(&rates)?;
-        list.end()
-    }
-}
-
-struct SourceValues<'a>(&'a [(u64, f32, f32)]);
-
-impl Serialize for SourceValues<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_map(
-            self.0
-                .iter()
-                .map(|(id, a, b)| (id, [digits(*a), digits(*b)])),
-        )
-    }
+/// Returns the rates per second between two times in milliseconds; `None` after a restart of the daemon or a
+/// backward step of the clock.
+fn rates(before: (i64, [u64; 3]), after: (i64, [u64; 3])) -> Option<[f64; 3]> {
+    let time = (after.0 - before.0) as f64 / 1000.0;
+    let (before, after) = (before.1, after.1);
+    (time > 0.0 && after[0] >= before[0])
+        .then(|| array::from_fn(|index| after[index].saturating_sub(before[index]) as f64 / time))
 }
 
 /// Rounds to four significant digits.
-fn digits(number: f32) -> f64 {
-    let number = f64::from(number);
-    if number == 0.0 || !number.is_finite() {
-        return 0.0;
-    }
-    let decimals = 3 - number.abs().log10().floor() as i32;
-    // The shortest decimal form of the parsed double has these digits.
-    format!(
-        "{number:.*}",
-        usize::try_from(decimals.clamp(0, 60)).unwrap_or(0)
-    )
-    .parse()
-    .unwrap_or(number)
+fn rounded(number: f64) -> f64 {
+    format!("{number:.3e}").parse().unwrap_or(number)
 }
 
 #[cfg(test)]
@@ -305,7 +190,8 @@ mod tests {
         }
         assert_eq!(history.fine.points.len(), FINE.1);
         assert_eq!(history.coarse.points.len(), 2000 * 2 / 60 + 1);
-        let json = |after| serde_json::to_value(history.after(after, false)).unwrap();
+        let json =
+            |after| -> Value { serde_json::from_str(&history.json_after(after, false)).unwrap() };
         assert_eq!(json(None)["points"].as_array().unwrap().len(), FINE.1);
         let two = json(Some(1997));
         assert_eq!(
@@ -315,23 +201,41 @@ mod tests {
     }
 
     #[test]
+    fn a_point_has_the_values_of_the_clock_the_sources_and_the_servers() {
+        let json = include_str!("../../ntp-control-api/tests/data/ours.json");
+        let mut state: State = serde_json::from_str(json).unwrap();
+        state.servers[0].stats.received = 100;
+        let mut history = History::new(7);
+        history.record(0, Some(&state));
+        state.servers[0].stats.received = 120;
+        state.servers[0].stats.denied += 5;
+        history.record(2000, Some(&state));
+        let json: Value = serde_json::from_str(&history.json_after(Some(0), false)).unwrap();
+        assert_eq!(
+            json,
+            json!({ "started": 7, "step": 2, "length": FINE.1, "points": [[
+                1,
+                2000,
+                [1, -1.25e-5, 0.0002, 0.02, -0.000_244_1],
+                // The second source has not been measured.
+                { "2": [-0.000_244_1, 0.000_122_1] },
+                [10.0, 0.0, 2.5],
+            ]] })
+        );
+    }
+
+    #[test]
     fn values_are_rounded_to_four_digits() {
-        let text = |number| serde_json::to_string(&digits(number)).unwrap();
-        assert_eq!(text(1.234_567e-5), "0.00001235");
-        assert_eq!(text(-0.25), "-0.25");
-        assert_eq!(text(1_234_567.0), "1234567.0");
-        assert_eq!(text(f32::NAN), "0.0");
+        assert_eq!(rounded(1.234_567e-5), 1.235e-5);
+        assert_eq!(rounded(-0.25), -0.25);
+        assert_eq!(rounded(1_234_567.0), 1_235_000.0);
+        assert_eq!(rounded(0.0), 0.0);
     }
 
     #[test]
     fn rates_are_absent_after_a_restart_of_the_daemon() {
-        let stats = |received_packets| ServerStats {
-            received_packets,
-            accepted_packets: received_packets,
-            ..ServerStats::default()
-        };
-        let rates = |before, after| Rates::between(&(0, stats(before)), &(2000, stats(after)));
-        assert_eq!(rates(10, 30).unwrap().accepted, 10.0);
+        let rates = |before, after| rates((0, [before; 3]), (2000, [after; 3]));
+        assert_eq!(rates(10, 30), Some([10.0; 3]));
         assert_eq!(rates(30, 10), None);
     }
 }

@@ -13,7 +13,7 @@
 //! | path | content |
 //! |---|---|
 //! | `/metrics` | OpenMetrics or the classic text, as the scraper prefers; so is every other path for a scraper, because upstream's exporter ignores the path |
-//! | `/` | the dashboard, which fetches the next two |
+//! | `/` | the dashboard, which fetches `/dashboard.css`, `/dashboard.js` and the next two |
 //! | `/api/state` | state of the daemon, or the error, as JSON |
 //! | `/api/history` | the last half hour or the last day as JSON |
 //!
@@ -32,7 +32,7 @@
 //! One thread. A fixed number of connections (`connections`), of which a new one replaces the
 //! oldest; eight kilobytes of request; five seconds for its head and a minute for a connection. The
 //! daemon is read at most four times a second, whatever the number of requests. The history is two
-//! rings of fixed length with at most sixteen sources each, less than a megabyte.
+//! rings of fixed length with at most sixteen sources each, at most 1.3 MB.
 //!
 //! If the daemon does not reply, a scrape still succeeds: `ntp_up` is 0 and
 //! `ntp_exporter_observation` has the reason, so that "daemon down" and "exporter down" are

@@ -10,6 +10,7 @@ use ntp_config::{LogLevel, ObservabilityConfig};
 use tracing::Level;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 struct Utc;
 
@@ -31,24 +32,19 @@ pub(crate) fn start(config: &ObservabilityConfig) -> io::Result<()> {
         LogLevel::Warn => Level::WARN,
         LogLevel::Error => Level::ERROR,
     };
-    let builder = tracing_subscriber::fmt()
+    let (writer, is_terminal) = match &config.log_path_metrics_exporter {
+        Some(path) => {
+            let file = OpenOptions::new().create(true).append(true).open(path)?;
+            (BoxMakeWriter::new(Mutex::new(file)), false)
+        }
+        None => (BoxMakeWriter::new(io::stdout), io::stdout().is_terminal()),
+    };
+    tracing_subscriber::fmt()
         .with_max_level(level)
         .with_timer(Utc)
-        .with_target(false);
-    if let Some(path) = &config.log_path_metrics_exporter {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
-        builder
-            .with_ansi(config.ansi_colors.unwrap_or(false))
-            .with_writer(Mutex::new(file))
-            .init();
-    } else {
-        builder
-            .with_ansi(
-                config
-                    .ansi_colors
-                    .unwrap_or_else(|| io::stdout().is_terminal()),
-            )
-            .init();
-    }
+        .with_target(false)
+        .with_ansi(config.ansi_colors.unwrap_or(is_terminal))
+        .with_writer(writer)
+        .init();
     Ok(())
 }

@@ -6,89 +6,83 @@
 
 use ntp_control_api::metrics::Format;
 
-/// Preference of a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Preference {
-    /// Preferred format of metrics.
-    pub(crate) format: Format,
-    /// Whether the client accepts a metrics format explicitly.
-    pub(crate) is_scraper: bool,
-}
-
-/// Parses the header.
-pub(crate) fn negotiate(accept: Option<&str>) -> Preference {
-    let mut open = 0.0f32;
-    let mut classic = 0.0f32;
-    for range in accept.unwrap_or_default().split(',') {
-        let mut parts = range.split(';').map(str::trim);
-        let media = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let mut weight = 1.0f32;
-        let mut version = None;
-        for parameter in parts {
-            match parameter.split_once('=') {
-                Some(("q", q)) => weight = q.trim().parse().unwrap_or(0.0),
-                Some(("version", value)) => version = Some(value.trim_matches('"')),
-                _ => {}
-            }
-        }
-        match media.as_str() {
+/// Returns the metrics format that a client prefers; `None` if it accepts none explicitly, so that it is no
+/// scraper.
+pub(crate) fn negotiate(accept: &str) -> Option<Format> {
+    let ranges = accept.split(',').filter_map(|range| {
+        let (media, parameters) = range.split_once(';').unwrap_or((range, ""));
+        let parameter = |name: &str| {
+            let mut pairs = parameters
+                .split(';')
+                .filter_map(|it| it.trim().split_once('='));
+            pairs.find_map(|(key, value)| (key == name).then_some(value.trim_matches(['"', ' '])))
+        };
+        let weight: f32 = parameter("q").map_or(1.0, |q| q.parse().unwrap_or(0.0));
+        let format = match (
+            media.trim().to_ascii_lowercase().as_str(),
+            parameter("version"),
+        ) {
             // Version 0.0.1 is compatible with 1.0.0 for all current scrapers.
-            "application/openmetrics-text" if version.is_none_or(|v| v != "2.0.0") => {
-                open = open.max(weight);
+            ("application/openmetrics-text", version) if version != Some("2.0.0") => {
+                Format::OpenMetrics
             }
-            "text/plain" if version.is_some() => classic = classic.max(weight),
-            _ => {}
-        }
-    }
-    let format = if open > 0.0 && open >= classic {
-        Format::OpenMetrics
-    } else {
-        Format::Classic
-    };
-    Preference {
-        format,
-        is_scraper: open > 0.0 || classic > 0.0,
-    }
+            ("text/plain", Some(_)) => Format::Classic,
+            _ => return None,
+        };
+        (weight > 0.0).then_some((weight, format))
+    });
+    // With equal weights OpenMetrics.
+    let preferred = ranges.reduce(|best, range| {
+        let wins =
+            (range.0, range.1 == Format::OpenMetrics) > (best.0, best.1 == Format::OpenMetrics);
+        if wins { range } else { best }
+    });
+    preferred.map(|(_, format)| format)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn format(accept: &str) -> Format {
-        negotiate(Some(accept)).format
-    }
-
     #[test]
     fn a_prometheus_server_gets_its_preferred_format() {
         // Headers of Prometheus 2.42 and 3.x.
         assert_eq!(
-            format(
+            negotiate(
                 "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
             ),
-            Format::OpenMetrics
+            Some(Format::OpenMetrics)
         );
         assert_eq!(
-            format(
+            negotiate(
                 "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=1.0.0;q=0.6,*/*;q=0.1"
             ),
-            Format::Classic
+            Some(Format::Classic)
         );
     }
 
     #[test]
-    fn other_clients_get_the_classic_text_and_are_not_scrapers() {
+    fn with_equal_weights_the_format_is_openmetrics() {
+        for accept in [
+            "text/plain;version=0.0.4,application/openmetrics-text",
+            "Application/OpenMetrics-Text; q=0.5 , text/plain; version=\"0.0.4\"; q=0.5",
+        ] {
+            assert_eq!(negotiate(accept), Some(Format::OpenMetrics), "{accept}");
+        }
+    }
+
+    #[test]
+    fn other_clients_are_not_scrapers() {
         for accept in [
             "*/*",
             "",
             "text/html,application/xhtml+xml,*/*;q=0.8",
             "text/plain",
+            "application/openmetrics-text;version=2.0.0",
+            "application/openmetrics-text;q=0",
             ";;,=,q",
         ] {
-            let preference = negotiate(Some(accept));
-            assert_eq!(preference.format, Format::Classic, "{accept}");
-            assert!(!preference.is_scraper, "{accept}");
+            assert_eq!(negotiate(accept), None, "{accept}");
         }
-        assert!(!negotiate(None).is_scraper);
     }
 }

@@ -11,14 +11,14 @@ use hyper::header::{
     REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
-use ntp_control_api::metrics::Text;
+use ntp_control_api::metrics::{Format, Text};
 use ntp_os_clock::realtime;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::daemon::Daemon;
 use crate::history::{FINE, History};
-use crate::negotiation::{Preference, negotiate};
+use crate::negotiation::negotiate;
 use crate::{dashboard, families};
 
 /// State of the service.
@@ -68,38 +68,38 @@ impl Service {
                 StatusCode::METHOD_NOT_ALLOWED,
                 "Only GET and HEAD are supported\n",
             );
-            reply
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            let methods = HeaderValue::from_static("GET, HEAD");
+            reply.headers_mut().insert(ALLOW, methods);
             return reply;
         }
-        let accept = request
-            .headers()
-            .get(ACCEPT)
-            .and_then(|it| it.to_str().ok());
-        let preference = negotiate(accept);
-        match request.uri().path() {
-            "/metrics" => self.metrics(preference).await,
-            _ if preference.is_scraper => self.metrics(preference).await,
-            "/" => page(),
-            "/api/state" => self.state().await,
-            "/api/history" => self.history(request.uri().query().unwrap_or_default()),
-            _ => plain(
+        let accept = request.headers().get(ACCEPT);
+        let accept = accept.and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let uri = request.uri();
+        match (uri.path(), negotiate(accept)) {
+            ("/metrics", format) => self.metrics(format.unwrap_or(Format::Classic)).await,
+            (_, Some(format)) => self.metrics(format).await,
+            (path, None) => self.page(path, uri.query().unwrap_or_default()).await,
+        }
+    }
+
+    /// Replies to a client that is no scraper.
+    async fn page(&self, path: &str, query: &str) -> Reply {
+        match (path, dashboard::file(path)) {
+            ("/api/state", _) => self.state().await,
+            ("/api/history", _) => self.history(query),
+            (_, Some((media_type, content))) => reply(StatusCode::OK, media_type, content),
+            (_, None) => plain(
                 StatusCode::NOT_FOUND,
                 "Not found; see / and /metrics, or /api/state and /api/history\n",
             ),
         }
     }
 
-    async fn metrics(&self, Preference { format, .. }: Preference) -> Reply {
+    async fn metrics(&self, format: Format) -> Reply {
         let reading = self.daemon.read().await;
         let mut text = Text::new(format);
         families::write(&mut text, &reading, self.chrony_names);
-        let mut reply = reply(StatusCode::OK, format.media_type(), text.finish());
-        reply
-            .headers_mut()
-            .insert(VARY, HeaderValue::from_static("accept"));
-        reply
+        reply(StatusCode::OK, format.media_type(), text.finish())
     }
 
     async fn state(&self) -> Reply {
@@ -109,7 +109,7 @@ impl Service {
             Err(problem) => json!({
                 "up": false,
                 "problem": problem.kind.name(),
-                "text": problem.to_string(),
+                "text": problem.text,
             }),
         };
         reply(StatusCode::OK, JSON, body.to_string())
@@ -124,39 +124,30 @@ impl Service {
                 .find_map(|(key, value)| (key == name).then_some(value))
         };
         let after = parameter("after").and_then(|number| number.parse().ok());
-        let history = self.history.borrow();
-        let excerpt = history.after(after, parameter("span") == Some("day"));
-        match serde_json::to_string(&excerpt) {
-            Ok(body) => reply(StatusCode::OK, JSON, body),
-            Err(problem) => plain(StatusCode::INTERNAL_SERVER_ERROR, &problem.to_string()),
-        }
+        let is_day = parameter("span") == Some("day");
+        let body = self.history.borrow().json_after(after, is_day);
+        reply(StatusCode::OK, JSON, body)
     }
 }
 
 const JSON: &str = "application/json";
 
-fn page() -> Reply {
-    let mut reply = reply(StatusCode::OK, "text/html; charset=utf-8", dashboard::PAGE);
-    let headers = reply.headers_mut();
-    headers.insert(
-        CONTENT_SECURITY_POLICY,
-        dashboard::content_security_policy().clone(),
-    );
-    headers.insert(VARY, HeaderValue::from_static("accept"));
-    reply
-}
-
-fn plain(status: StatusCode, text: &str) -> Reply {
-    reply(status, "text/plain; charset=utf-8", text.to_owned())
+fn plain(status: StatusCode, text: &'static str) -> Reply {
+    reply(status, "text/plain; charset=utf-8", text)
 }
 
 fn reply(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(Full::new(body.into()));
     *reply.status_mut() = status;
-    let headers = reply.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let headers = [
+        (CONTENT_TYPE, media_type),
+        (CACHE_CONTROL, "no-store"),
+        (CONTENT_SECURITY_POLICY, dashboard::POLICY),
+        (REFERRER_POLICY, "no-referrer"),
+        (VARY, "accept"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
+    reply.headers_mut().extend(headers);
     reply
 }

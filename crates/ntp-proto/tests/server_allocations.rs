@@ -127,13 +127,13 @@ fn a_reply_allocates_nothing() {
     assert_eq!(allocations.count_total, 0);
     // Every kind of reply occurred.
     let counters = worker.counters();
-    assert_eq!(counters.total(), 8_000);
+    assert_eq!(counters.statistics.total(), 8_000);
     for count in [
-        counters.accepted,
-        counters.ignored,
-        counters.rate_limited,
-        counters.rate_kisses,
-        counters.nts_received,
+        counters.statistics.accepted,
+        counters.statistics.ignored,
+        counters.statistics.rate_limited,
+        counters.details.rate_kisses,
+        counters.statistics.nts_received,
     ] {
         assert!(count > 0, "{counters:?}");
     }

@@ -72,10 +72,13 @@ pub struct Member {
     pub doc: &'static [&'static str],
 }
 
-/// Implements [`Described`] and [`Record`] for a struct that is declared elsewhere.
+/// Implements [`Described`] and [`Record`] for a struct that is declared elsewhere. `member as "name"` is a
+/// member whose name in JSON differs.
 #[macro_export]
 macro_rules! describe {
-    ([$($doc:literal)*] $name:ident { $([$($member_doc:literal)*] $member:ident: $kind:ty,)* }) => {
+    ([$($doc:literal)*] $name:ident {
+        $([$($member_doc:literal)*] $member:ident $(as $json_name:literal)?: $kind:ty,)*
+    }) => {
         impl $crate::schema::Described for $name {
             fn name() -> String {
                 stringify!($name).to_owned()
@@ -87,7 +90,7 @@ macro_rules! describe {
 
             fn members() -> Vec<$crate::schema::Member> {
                 vec![$($crate::schema::Member {
-                    name: stringify!($member),
+                    name: [$($json_name,)? stringify!($member)][0],
                     kind: <$kind as $crate::schema::Described>::name(),
                     doc: &[$($member_doc),*],
                 }),*]
@@ -96,11 +99,15 @@ macro_rules! describe {
     };
 }
 
-/// Declares structs that the daemon sends, with their descriptions.
+/// Declares structs that the daemon sends, with their descriptions. `#[serde(rename = "name")]` gives a member
+/// another name in JSON.
 #[macro_export]
 macro_rules! record {
     ($($(#[doc = $doc:literal])* $(#[derive($($derive:ident),*)])? $name:ident {
-        $($(#[doc = $member_doc:literal])* $member:ident: $kind:ty,)*
+        $(
+            $(#[doc = $member_doc:literal])* $(#[serde(rename = $json_name:literal)])?
+            $member:ident: $kind:ty,
+        )*
     })*) => {
         $(
             $(#[doc = $doc])*
@@ -109,12 +116,33 @@ macro_rules! record {
             // A daemon of an earlier version sends fewer members.
             #[serde(default)]
             pub struct $name {
-                $($(#[doc = $member_doc])* pub $member: $kind,)*
+                $(
+                    $(#[doc = $member_doc])* $(#[serde(rename = $json_name)])?
+                    pub $member: $kind,
+                )*
             }
 
             $crate::describe! {
-                [$($doc)*] $name { $([$($member_doc)*] $member: $kind,)* }
+                [$($doc)*] $name { $([$($member_doc)*] $member $(as $json_name)?: $kind,)* }
             }
         )*
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Record as _;
+    use crate::statistics::ServerStatistics;
+
+    #[test]
+    fn members_are_described_by_their_name_in_json() {
+        let json = serde_json::to_value(ServerStatistics::default()).unwrap();
+        let names: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
+        let mut described: Vec<_> = ServerStatistics::members()
+            .iter()
+            .map(|it| it.name)
+            .collect();
+        described.sort_unstable();
+        assert_eq!(described, names);
+    }
 }

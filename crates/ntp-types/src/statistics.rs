@@ -1,7 +1,5 @@
 //! Counters. All of them count since the daemon (or the source) started and wrap at 2^64.
 
-use serde::{Deserialize, Serialize};
-
 use crate::record;
 
 record! {
@@ -26,40 +24,79 @@ record! {
 
     /// Requests at one listening address, by result. Each is counted once:
     /// `received` = `accepted` + `denied` + `ignored` + `rate_limited` + `nts_nak`.
+    /// The names in JSON are those of ntpd-rs 1.9.
     #[derive(Copy, Eq)]
     ServerStatistics {
         /// All datagrams.
+        #[serde(rename = "received_packets")]
         received: u64,
         /// Answered with time.
+        #[serde(rename = "accepted_packets")]
         accepted: u64,
         /// Refused with a DENY kiss or, if authentication failed, a crypto-NAK.
+        #[serde(rename = "denied_packets")]
         denied: u64,
         /// Dropped without a reply, for any reason but the rate limit.
+        #[serde(rename = "ignored_packets")]
         ignored: u64,
         /// Over the rate limit, with or without a RATE kiss.
+        #[serde(rename = "rate_limited_packets")]
         rate_limited: u64,
-        /// Refused with an NTSN kiss: cookie or authentication failed.
-        nts_nak: u64,
         /// Replies that could not be sent.
+        #[serde(rename = "response_send_errors")]
         send_errors: u64,
+        /// With NTS extension fields that could be checked.
+        #[serde(rename = "nts_received_packets")]
+        nts_received: u64,
+        /// With NTS: answered with time.
+        #[serde(rename = "nts_accepted_packets")]
+        nts_accepted: u64,
+        /// With NTS: refused with a kiss, by configuration.
+        #[serde(rename = "nts_denied_packets")]
+        nts_denied: u64,
+        /// With NTS: over the rate limit.
+        #[serde(rename = "nts_rate_limited_packets")]
+        nts_rate_limited: u64,
+        /// Refused with an NTSN kiss: cookie or authentication failed.
+        #[serde(rename = "nts_nak_packets")]
+        nts_nak: u64,
+    }
+
+    /// Subsets of the counters of `ServerStatistics`, and how long replies take.
+    #[derive(Copy, Eq)]
+    ServerDetails {
         /// Of the ignored: no NTP packet, or a version that is not accepted.
+        #[serde(rename = "malformed_packets")]
         malformed: u64,
         /// Of the accepted: authenticated with a symmetric key.
+        #[serde(rename = "authenticated_packets")]
         authenticated: u64,
         /// Of the denied: unknown key or wrong digest.
+        #[serde(rename = "bad_authentication_packets")]
         bad_authentication: u64,
         /// Of the accepted: in interleaved mode (RFC 9769).
+        #[serde(rename = "interleaved_packets")]
         interleaved: u64,
         /// Of the rate limited: answered with a RATE kiss.
         rate_kisses: u64,
-        /// With NTS extension fields.
-        nts_received: u64,
-        /// With NTS: answered with time.
-        nts_accepted: u64,
-        /// With NTS: refused with a kiss, by configuration.
-        nts_denied: u64,
-        /// With NTS: over the rate limit.
-        nts_rate_limited: u64,
+        /// Latency of the accepted.
+        latency: Latency,
+    }
+
+    /// Histogram of the time from the kernel's receive timestamp of a request to the moment in which its reply is
+    /// sent.
+    ///
+    /// It shows whether the machine keeps up: a queue before the server or a delayed thread shows here before
+    /// requests are lost. Clients' offsets do not suffer, because both timestamps are in the reply.
+    ///
+    /// Bounds double, so the bucket follows from the position of the highest bit. Histograms of several workers
+    /// are added member by member.
+    #[derive(Copy, Eq)]
+    Latency {
+        /// Number of replies in each bucket: above the bound before and up to its own; the last has no bound.
+        counts: [u64; BOUNDS + 1],
+        /// Sum of all times in nanoseconds.
+        sum_nanos: u64,
     }
 
     /// Connections to the NTS key exchange server (RFC 8915 section 4). Each connection that has ended is
@@ -96,32 +133,6 @@ impl ServerStatistics {
 const LOWEST_BOUND_LOG2: u32 = 13;
 /// Number of histogram bounds; the highest is 17 ms.
 const BOUNDS: usize = 12;
-
-/// Histogram of the time from the kernel's receive timestamp of a request to the moment in which its reply is
-/// sent.
-///
-/// It shows whether the machine keeps up: a queue before the server or a delayed thread shows here before
-/// requests are lost. Clients' offsets do not suffer, because both timestamps are in the reply.
-///
-/// Bounds double, so the bucket follows from the position of the highest bit. Histograms of several workers
-/// are added member by member.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Latency {
-    /// Number of replies in each bucket: above the bound before and up to its own; the last has no bound.
-    pub counts: [u64; Self::BUCKETS],
-    /// Sum of all times in nanoseconds.
-    pub sum_nanos: u64,
-}
-
-crate::describe! {
-    ["Histogram of the time from the receive timestamp of a request to its reply. Bounds double from 8192 ns to 16.8 ms."]
-    Latency {
-        ["Number of replies in each bucket, up to its bound; the last has no bound."]
-        counts: [u64; BOUNDS + 1],
-        ["Sum of all times in nanoseconds."]
-        sum_nanos: u64,
-    }
-}
 
 impl Latency {
     /// Number of buckets.

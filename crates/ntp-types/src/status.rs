@@ -3,14 +3,39 @@
 //! The JSON of these types is what `GetStatus` and `Monitor` of the Varlink interface return. The observation
 //! socket, metrics and tables are made from them by adapters. Units and signs: see the [crate](crate).
 
+use core::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
 use ntp_time::{
     Frequency, LeapIndicator, NtpDuration, PollInterval, ReferenceId, StampSource, Stratum,
     SystemTime,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::record;
 use crate::source::{SelectionOptions, SourceAddress, SourceId, SourceState};
-use crate::statistics::{KeStatistics, Latency, PacketCounters, ServerStatistics};
+use crate::statistics::{KeStatistics, PacketCounters, ServerDetails, ServerStatistics};
+
+/// An address at which time is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ListenAddress(pub SocketAddr);
+
+/// No address.
+impl Default for ListenAddress {
+    fn default() -> Self {
+        Self(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0))
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+crate::schema::plain! { "string": ListenAddress; }
 
 /// The parts of [`Status`] that the engine knows.
 #[derive(Clone, Debug, PartialEq)]
@@ -242,11 +267,11 @@ record! {
     /// An address at which time is served.
     ServerStatus {
         /// The listening address.
-        address: String,
+        address: ListenAddress,
         /// Requests by result.
         requests: ServerStatistics,
-        /// Time from the receive timestamp of a request to its reply.
-        latency: Latency,
+        /// Subsets of these, and latency.
+        details: ServerDetails,
         /// Maximum number of clients that are remembered (client-list-size); 0 if none.
         client_list_size: u64,
     }

@@ -6,31 +6,39 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use ntp_types::statistics::{Latency, ServerStatistics};
+use ntp_proto::server::Counters;
+use ntp_types::statistics::{Latency, ServerDetails, ServerStatistics};
 
 macro_rules! counters {
-    ($($name:ident)*) => {
+    ($($name:ident)*; $($detail:ident)*) => {
         /// Counters of one worker. They only grow.
         #[derive(Debug, Default)]
         #[repr(align(128))]
         pub struct SharedCounters {
             $($name: AtomicU64,)*
+            $($detail: AtomicU64,)*
             latencies: [AtomicU64; Latency::BUCKETS],
             latency_sum: AtomicU64,
         }
 
         impl SharedCounters {
-            fn store_statistics(&self, statistics: &ServerStatistics) {
+            fn store_all(&self, statistics: &ServerStatistics, details: &ServerDetails) {
                 $(self.$name.store(statistics.$name, Relaxed);)*
+                $(self.$detail.store(details.$detail, Relaxed);)*
+                for (bucket, count) in self.latencies.iter().zip(details.latency.counts) {
+                    bucket.store(count, Relaxed);
+                }
+                self.latency_sum.store(details.latency.sum_nanos, Relaxed);
             }
 
-            /// Adds the statistics of this worker to those of others.
-            pub fn add_to(&self, statistics: &mut ServerStatistics, latency: &mut Latency) {
+            /// Adds the counters of this worker to those of others.
+            pub fn add_to(&self, statistics: &mut ServerStatistics, details: &mut ServerDetails) {
                 $(statistics.$name += self.$name.load(Relaxed);)*
-                for (sum, count) in latency.counts.iter_mut().zip(&self.latencies) {
+                $(details.$detail += self.$detail.load(Relaxed);)*
+                for (sum, count) in details.latency.counts.iter_mut().zip(&self.latencies) {
                     *sum += count.load(Relaxed);
                 }
-                let sum = &mut latency.sum_nanos;
+                let sum = &mut details.latency.sum_nanos;
                 *sum = sum.wrapping_add(self.latency_sum.load(Relaxed));
             }
         }
@@ -38,22 +46,24 @@ macro_rules! counters {
 }
 
 counters! {
-    received accepted denied ignored rate_limited nts_nak send_errors malformed authenticated
-    bad_authentication interleaved rate_kisses nts_received nts_accepted nts_denied nts_rate_limited
+    received accepted denied ignored rate_limited send_errors nts_received nts_accepted nts_denied
+    nts_rate_limited nts_nak;
+    malformed authenticated bad_authentication interleaved rate_kisses
 }
 
 impl SharedCounters {
-    /// Publishes the counts of the engine, and what only the worker counts.
-    pub(super) fn store(&self, counted: &ServerStatistics, send_errors: u64, latency: &Latency) {
-        self.store_statistics(&ServerStatistics {
-            received: counted.total(),
+    /// Publishes what the server counted, and what only the worker counts.
+    pub(super) fn store(&self, counted: &Counters, send_errors: u64, latency: &Latency) {
+        let statistics = ServerStatistics {
+            received: counted.statistics.total(),
             send_errors,
-            ..*counted
-        });
-        for (bucket, count) in self.latencies.iter().zip(latency.counts) {
-            bucket.store(count, Relaxed);
-        }
-        self.latency_sum.store(latency.sum_nanos, Relaxed);
+            ..counted.statistics
+        };
+        let details = ServerDetails {
+            latency: *latency,
+            ..counted.details
+        };
+        self.store_all(&statistics, &details);
     }
 }
 
@@ -64,21 +74,20 @@ mod tests {
     #[test]
     fn totals_are_the_sum_over_workers() {
         let (first, second) = (SharedCounters::default(), SharedCounters::default());
-        let counters = ServerStatistics {
-            accepted: 3,
-            ignored: 4,
-            ..ServerStatistics::default()
-        };
+        let mut counters = Counters::default();
+        counters.statistics.accepted = 3;
+        counters.statistics.ignored = 4;
         let mut latency = Latency::default();
         latency.record(20_000);
         first.store(&counters, 1, &latency);
         first.store(&counters, 2, &latency);
         second.store(&counters, 5, &latency);
-        let (mut sum, mut latency) = (ServerStatistics::default(), Latency::default());
-        first.add_to(&mut sum, &mut latency);
-        second.add_to(&mut sum, &mut latency);
+        let (mut sum, mut details) = (ServerStatistics::default(), ServerDetails::default());
+        first.add_to(&mut sum, &mut details);
+        second.add_to(&mut sum, &mut details);
         assert_eq!((sum.received, sum.accepted), (14, 6));
         assert_eq!((sum.ignored, sum.send_errors), (8, 7));
+        let latency = details.latency;
         assert_eq!((latency.count(), latency.sum_nanos), (2, 40_000));
     }
 }

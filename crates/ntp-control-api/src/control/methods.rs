@@ -13,7 +13,9 @@ use serde_json::{Map, Value};
 use ntp_types::configuration::{Disabled, Origin, Section, Setting};
 use ntp_types::record;
 use ntp_types::schema::Described;
-use ntp_types::statistics::{KeStatistics, Latency, PacketCounters, ServerStatistics};
+use ntp_types::statistics::{
+    KeStatistics, Latency, PacketCounters, ServerDetails, ServerStatistics,
+};
 use ntp_types::status::{
     CertificateStatus, ClientStatus, ConfiguredSource, DisciplinedClock, KeServerStatus,
     KeyExchangeStatus, MeasurementStatus, PathStatus, ProgramStatus, ServerStatus, SourceStatus,
@@ -434,6 +436,7 @@ pub fn interface() -> String {
     type_definition::<KeyExchangeStatus>(&mut text);
     type_definition::<ServerStatus>(&mut text);
     type_definition::<ServerStatistics>(&mut text);
+    type_definition::<ServerDetails>(&mut text);
     type_definition::<Latency>(&mut text);
     type_definition::<ClientStatus>(&mut text);
     type_definition::<KeServerStatus>(&mut text);

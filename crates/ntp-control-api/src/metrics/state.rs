@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::text::Escaped;
 use super::{Family, Format, Number, OURS, Samples, Text, UPSTREAM};
-use crate::observation::{Latency, Program, Server, Source, State};
+use crate::observation::{Latency, Server, Source, State};
 
 /// Formats the metrics of `state` as upstream does, sources and servers in sorted order.
 pub fn prometheus_text(state: &State) -> String {
@@ -18,20 +18,16 @@ pub fn prometheus_text(state: &State) -> String {
 
 /// Appends the metrics of `state` to `text`.
 pub fn write_state(text: &mut Text, state: &State) {
-    let sorted = Sorted {
-        state,
-        sources: state.sorted_sources(),
-        servers: state.sorted_servers(),
-    };
+    let objects = Objects::new(state);
     for family in UPSTREAM {
         text.declare(family.name, family.kind, family.help);
-        sorted.each_sample(family, |suffix, labels, value| {
+        objects.each_sample(family, |suffix, labels, value| {
             text.sample(format_args!("{}{suffix}", family.name), labels, value);
         });
     }
     for family in OURS {
         let mut declared = false;
-        sorted.each_sample(family, |suffix, labels, value| {
+        objects.each_sample(family, |suffix, labels, value| {
             if !declared {
                 text.declare(family.name, family.kind, family.help);
                 declared = true;
@@ -41,39 +37,57 @@ pub fn write_state(text: &mut Text, state: &State) {
     }
 }
 
-struct Sorted<'a> {
+/// The objects of a state in sorted order, each with its labels.
+struct Objects<'a> {
     state: &'a State,
-    sources: Vec<&'a Source>,
-    servers: Vec<&'a Server>,
+    program: String,
+    sources: Vec<(String, &'a Source)>,
+    servers: Vec<(String, &'a Server)>,
 }
 
-impl Sorted<'_> {
+impl<'a> Objects<'a> {
+    fn new(state: &'a State) -> Self {
+        let program = &state.program;
+        let source = |source: &'a Source| {
+            let (name, address) = (Escaped(&source.name), Escaped(&source.address));
+            let labels = format!("name=\"{name}\",address=\"{address}\",id=\"{}\"", source.id);
+            (labels, source)
+        };
+        let server =
+            |server: &'a Server| (format!("listen_address=\"{}\"", server.address), server);
+        Self {
+            state,
+            program: format!(
+                "version=\"{}\",build_commit=\"{}\",build_commit_date=\"{}\"",
+                Escaped(&program.version),
+                Escaped(&program.build_commit),
+                Escaped(&program.build_commit_date)
+            ),
+            sources: state.sorted_sources().into_iter().map(source).collect(),
+            servers: state.sorted_servers().into_iter().map(server).collect(),
+        }
+    }
+
     /// Calls `sample` with suffix, labels and value of each sample.
     fn each_sample(
         &self,
         family: &Family,
-        mut sample: impl FnMut(&str, &dyn fmt::Display, Number),
+        mut sample: impl FnMut(&str, fmt::Arguments<'_>, Number),
     ) {
         match family.samples {
             Samples::Program(value) => {
-                sample("", &ProgramLabels(&self.state.program), value(self.state));
+                let labels = &self.program;
+                sample("", format_args!("{{{labels}}}"), value(self.state));
             }
             Samples::System(value) => {
                 if let Some(value) = value(self.state) {
-                    sample("", &"", value);
+                    sample("", format_args!(""), value);
                 }
             }
             Samples::Source(value) => {
-                for source in &self.sources {
+                for (labels, source) in &self.sources {
                     if let Some(value) = value(source) {
-                        sample(
-                            "",
-                            &SourceLabels {
-                                source,
-                                state: None,
-                            },
-                            value,
-                        );
+                        sample("", format_args!("{{{labels}}}"), value);
                     }
                 }
             }
@@ -82,98 +96,56 @@ impl Sorted<'_> {
                 states,
                 current,
             } => {
-                for source in &self.sources {
+                for (labels, source) in &self.sources {
                     let Some(current) = current(source) else {
                         continue;
                     };
                     let unknown = (!states.contains(&current)).then_some(current);
                     for &state in states.iter().chain(&unknown) {
-                        let labels = SourceLabels {
-                            source,
-                            state: Some((label, state)),
-                        };
-                        sample("", &labels, (state == current).into());
+                        let value = (state == current).into();
+                        let state = Escaped(state);
+                        sample("", format_args!("{{{labels},{label}=\"{state}\"}}"), value);
                     }
                 }
             }
             Samples::Server(value) => {
-                for server in &self.servers {
+                for (labels, server) in &self.servers {
                     if let Some(value) = value(server) {
-                        sample("", &ServerLabels(server, None), value);
+                        sample("", format_args!("{{{labels}}}"), value);
                     }
                 }
             }
             Samples::ServerLatency(latency) => {
-                for server in &self.servers {
-                    let Some(latency) = latency(server) else {
-                        continue;
-                    };
-                    // Buckets of Prometheus are cumulative.
-                    let mut count = 0;
-                    let bounds = Latency::bounds().chain([f64::INFINITY]);
-                    for (bound, in_bucket) in bounds.zip(latency.counts) {
-                        count += in_bucket;
-                        sample("_bucket", &ServerLabels(server, Some(bound)), count.into());
+                for (labels, server) in &self.servers {
+                    if let Some(latency) = latency(server) {
+                        histogram(labels, &latency, &mut sample);
                     }
-                    let labels = ServerLabels(server, None);
-                    sample("_sum", &labels, (latency.sum_nanos as f64 / 1e9).into());
-                    sample("_count", &labels, count.into());
                 }
             }
         }
     }
 }
 
-struct ProgramLabels<'a>(&'a Program);
-
-impl fmt::Display for ProgramLabels<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Program {
-            version,
-            build_commit,
-            build_commit_date,
-            ..
-        } = self.0;
-        write!(
-            f,
-            "{{version=\"{}\",build_commit=\"{}\",build_commit_date=\"{}\"}}",
-            Escaped(version),
-            Escaped(build_commit),
-            Escaped(build_commit_date)
-        )
+/// Calls `sample` with the samples of a histogram. Buckets of Prometheus are cumulative.
+fn histogram(
+    labels: &str,
+    latency: &Latency,
+    sample: &mut impl FnMut(&str, fmt::Arguments<'_>, Number),
+) {
+    let mut count = 0;
+    let bounds = Latency::bounds().chain([f64::INFINITY]);
+    for (bound, in_bucket) in bounds.zip(latency.counts) {
+        count += in_bucket;
+        let bound = Number::Real(bound);
+        sample(
+            "_bucket",
+            format_args!("{{{labels},le=\"{bound}\"}}"),
+            count.into(),
+        );
     }
-}
-
-struct SourceLabels<'a> {
-    source: &'a Source,
-    state: Option<(&'static str, &'a str)>,
-}
-
-impl fmt::Display for SourceLabels<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Source {
-            name, address, id, ..
-        } = self.source;
-        let (name, address) = (Escaped(name), Escaped(address));
-        write!(f, "{{name=\"{name}\",address=\"{address}\",id=\"{id}\"")?;
-        if let Some((label, state)) = self.state {
-            write!(f, ",{label}=\"{}\"", Escaped(state))?;
-        }
-        f.write_str("}")
-    }
-}
-
-/// Labels of a server, and the upper bound in seconds of a histogram bucket.
-struct ServerLabels<'a>(&'a Server, Option<f64>);
-
-impl fmt::Display for ServerLabels<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{listen_address=\"{}\"", self.0.address)?;
-        if let Some(bound) = self.1 {
-            write!(f, ",le=\"{}\"", Number::Real(bound))?;
-        }
-        f.write_str("}")
-    }
+    let sum = latency.sum_nanos as f64 / 1e9;
+    sample("_sum", format_args!("{{{labels}}}"), sum.into());
+    sample("_count", format_args!("{{{labels}}}"), count.into());
 }
 
 #[cfg(test)]

@@ -26,6 +26,27 @@ pub fn encode_frame(state: &State) -> Result<Vec<u8>, WriteError> {
     Ok(frame)
 }
 
+/// Encodes `state` as a frame. If it is longer than [`MAX_FRAME`], the last sources are left out and
+/// `sources_omitted` has their number.
+///
+/// # Errors
+/// The JSON is too long even without sources.
+pub fn encode_truncated_frame(mut state: State) -> Result<Vec<u8>, WriteError> {
+    let all = state.sources.len();
+    loop {
+        match encode_frame(&state) {
+            Err(WriteError::TooLong { length }) if !state.sources.is_empty() => {
+                // Slightly less than what would fit if all sources had the same length.
+                let kept = state.sources.len() as u64 * MAX_FRAME / length;
+                let kept = usize::try_from(kept).unwrap_or(0) * 31 / 32;
+                state.sources.truncate(kept);
+                state.system.details.sources_omitted = Some((all - kept) as u64);
+            }
+            result => return result,
+        }
+    }
+}
+
 /// Writes `state` as a frame.
 ///
 /// # Errors
@@ -217,5 +238,21 @@ mod tests {
         let error = write_frame(&mut sent, &state).unwrap_err();
         assert!(matches!(error, WriteError::TooLong { length } if length > MAX_FRAME));
         assert!(sent.is_empty());
+    }
+    #[test]
+    fn sources_over_the_limit_are_left_out_and_counted() {
+        let mut state = sample();
+        let all = 10_000;
+        state.sources = vec![state.sources[0].clone(); all];
+        let read = read_frame(encode_truncated_frame(state).unwrap().as_slice()).unwrap();
+        let kept = read.sources.len();
+        assert!(kept > 1000, "{kept}");
+        assert_eq!(
+            read.system.details.sources_omitted,
+            Some((all - kept) as u64)
+        );
+
+        let whole = encode_truncated_frame(sample()).unwrap();
+        assert_eq!(read_frame(whole.as_slice()).unwrap(), sample());
     }
 }

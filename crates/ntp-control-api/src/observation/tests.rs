@@ -1,6 +1,15 @@
 //! Compares the JSON with a hand-made sample of upstream's.
 
-use ntp_time::Frequency;
+use ntp_time::{
+    Frequency, LeapIndicator, NtpDuration, NtpTimestamp, PollInterval, ReferenceId, StampSource,
+    Stratum, SystemTime,
+};
+use ntp_types::source::{SelectionOptions, SourceId, SourceState};
+use ntp_types::statistics::{KeStatistics, PacketCounters};
+use ntp_types::status::{
+    CertificateStatus, DisciplinedClock, KeServerStatus, MeasurementStatus, PathStatus,
+    ProgramStatus, ServerStatus, SourceStatus, Status, SystemStatus,
+};
 
 use super::*;
 
@@ -57,17 +66,17 @@ pub(crate) fn sample() -> State {
         authentication: Some("key 7 (AES128)".into()),
         interleaved: Some(true),
     };
-    state.servers[0].details = ServerDetails {
-        malformed_packets: Some(12),
-        authenticated_packets: Some(13),
-        bad_authentication_packets: Some(14),
-        interleaved_packets: Some(15),
-        rate_kisses: Some(16),
-        latency: Some(Latency {
+    state.servers[0].details = Some(ServerDetails {
+        malformed: 12,
+        authenticated: 13,
+        bad_authentication: 14,
+        interleaved: 15,
+        rate_kisses: 16,
+        latency: Latency {
             counts: [1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3],
             sum_nanos: 60_000_000,
-        }),
-    };
+        },
+    });
     state
 }
 
@@ -131,22 +140,238 @@ pub(crate) fn upstream_sample() -> State {
         ],
         servers: vec![Server {
             address: "[::]:123".parse().unwrap(),
-            stats: ServerStats {
-                received_packets: u64::MAX,
-                accepted_packets: 2,
-                denied_packets: 3,
-                ignored_packets: 4,
-                rate_limited_packets: 5,
-                response_send_errors: 6,
-                nts_received_packets: 7,
-                nts_accepted_packets: 8,
-                nts_denied_packets: 9,
-                nts_rate_limited_packets: 10,
-                nts_nak_packets: 11,
+            stats: ServerStatistics {
+                received: u64::MAX,
+                accepted: 2,
+                denied: 3,
+                ignored: 4,
+                rate_limited: 5,
+                send_errors: 6,
+                nts_received: 7,
+                nts_accepted: 8,
+                nts_denied: 9,
+                nts_rate_limited: 10,
+                nts_nak: 11,
             },
-            details: ServerDetails::default(),
+            details: None,
         }],
     }
+}
+
+/// Returns a status whose conversion is [`sample`], but for what no status has: unknown details of the
+/// second source.
+fn status() -> Status {
+    let sample = sample();
+    let system = &sample.system;
+    let unix = |seconds: i64| SystemTime::from_nanos(seconds * 1_000_000_000);
+    let certificate = |expires| CertificateStatus {
+        path: "chain.pem".into(),
+        names: vec![],
+        expires,
+    };
+    Status {
+        program: ProgramStatus {
+            version: sample.program.version.clone(),
+            uptime: NtpDuration::from_millis(3_600_500),
+            now: SystemTime::default().nearest(sample.program.now),
+            config_path: None,
+        },
+        clock: DisciplinedClock {
+            kind: "system".into(),
+            true_offset: system.details.true_offset,
+        },
+        system: SystemStatus {
+            synchronized: true,
+            leap: LeapIndicator::None,
+            stratum: Stratum::new(2),
+            reference_id: system.reference_id,
+            reference: Some(SourceId(2)),
+            reference_time: Some(SystemTime::default().nearest(system.root_variance.base_time)),
+            precision: -18,
+            offset: system.details.offset,
+            frequency: Frequency::from_ppm(-12.25),
+            frequency_uncertainty: Frequency::from_ppm(0.0625),
+            estimated_error: system.details.estimated_error,
+            error_bound: system.details.error_bound,
+            root_delay: system.root_delay,
+            root_dispersion: system.details.root_dispersion,
+            dispersion_rate: Frequency::from_ppm(15.0),
+            accumulated_steps: NtpDuration::ZERO,
+            accumulated_steps_limit: None,
+            agreeing: 3,
+            candidates: 4,
+            required: 3,
+            majority: true,
+            smear: NtpDuration::from_millis(-500),
+            tai_offset: Some(37),
+            leap_list_expires: Some(unix(1_798_156_800)),
+        },
+        sources: sources(&sample),
+        configured: vec![],
+        servers: vec![ServerStatus {
+            address: ntp_types::status::ListenAddress(sample.servers[0].address),
+            requests: sample.servers[0].stats,
+            details: sample.servers[0].details.unwrap(),
+            client_list_size: 0,
+        }],
+        key_exchange: Some(KeServerStatus {
+            addresses: vec![],
+            connections: KeStatistics {
+                connections: 106,
+                granted: 101,
+                refused: 2,
+                timed_out: 1,
+                evicted: 0,
+                failed: 2,
+            },
+            cookie_key: None,
+            certificates: vec![
+                certificate(Some(unix(1_900_000_000))),
+                certificate(Some(unix(1_800_000_000))),
+                certificate(None),
+            ],
+        }),
+    }
+}
+
+/// Returns the sources of [`status`]: one that was measured, and one that was not.
+fn sources(sample: &State) -> Vec<SourceStatus> {
+    let source = &sample.sources[0];
+    let measured = SourceStatus {
+        id: SourceId(2),
+        name: source.name.clone(),
+        address: source.address.parse().unwrap(),
+        state: SourceState::Selected,
+        online: true,
+        authentication: "key 7 (AES128)".into(),
+        interleaved: true,
+        options: SelectionOptions::default(),
+        poll: source.poll_interval,
+        poll_min: PollInterval::from_log2(4),
+        poll_max: PollInterval::from_log2(10),
+        next_poll: None,
+        reach: 0o377,
+        unanswered: 0,
+        last_error: None,
+        measurement: Some(MeasurementStatus {
+            at: SystemTime::default().nearest(source.last_update),
+            offset: source.offset,
+            uncertainty: Some(source.uncertainty),
+            delay: Some(source.delay),
+            root_delay: source.remote_delay,
+            root_dispersion: source.remote_uncertainty,
+            stratum: Stratum::new(1),
+            reference_id: ReferenceId::new(*b"GPS\0"),
+            leap: LeapIndicator::None,
+            transmit_stamp: Some(StampSource::Daemon),
+            receive_stamp: StampSource::Kernel,
+        }),
+        path: Some(PathStatus {
+            base_delay: NtpDuration::from_millis(3),
+            typical_excess: NtpDuration::from_millis(1),
+            jitter: NtpDuration::from_bits(42_950),
+            bias: NtpDuration::ZERO,
+            bias_uncertainty: NtpDuration::from_millis(1),
+            residual: NtpDuration::ZERO,
+            combined: true,
+            consecutive_outliers: 0,
+        }),
+        packets: PacketCounters {
+            sent: 20,
+            received: 21,
+            accepted: 19,
+            unusable: 2,
+            bogus: 1,
+            crypto_naks: 1,
+            nts_naks: 1,
+        },
+        nts_cookies: Some(8),
+        certificate_expires: Some(SystemTime::from_nanos(1_790_000_000_999_999_999)),
+    };
+    let unmeasured = SourceStatus {
+        id: SourceId(1),
+        name: sample.sources[1].name.clone(),
+        address: sample.sources[1].address.parse().unwrap(),
+        state: SourceState::Unreachable,
+        authentication: "none".into(),
+        interleaved: false,
+        poll: PollInterval::from_log2(4),
+        reach: 0,
+        unanswered: 8,
+        measurement: None,
+        path: None,
+        nts_cookies: None,
+        certificate_expires: None,
+        ..measured.clone()
+    };
+    vec![measured, unmeasured]
+}
+
+#[test]
+fn a_status_is_converted_to_the_same_state() {
+    let mut expected = sample();
+    let state = State::from_status(&status(), "46ec9bb4", "2026-06-12");
+    let root_dispersion = expected.system.details.root_dispersion.unwrap();
+    expected.system.root_variance = RootVariance::growing(
+        expected.program.now,
+        root_dispersion,
+        Frequency::from_ppm(15.0),
+    );
+    expected.sources[1].details = state.sources[1].details.clone();
+    // An inexact product.
+    let frequency = state.system.details.frequency_ppm.unwrap();
+    assert!((frequency - -12.25).abs() < 1e-12);
+    expected.system.details.frequency_ppm = Some(frequency);
+    assert_eq!(state, expected);
+}
+
+#[test]
+fn figures_that_are_not_known_have_the_value_that_upstream_sends() {
+    let mut status = status();
+    status.system.offset = None;
+    status.system.estimated_error = None;
+    status.system.error_bound = None;
+    status.system.root_dispersion = None;
+    status.system.frequency = -Frequency::ZERO;
+    status.key_exchange = None;
+    let state = State::from_status(&status, "-", "-");
+
+    let details = &state.system.details;
+    let largest = Some(NtpDuration::from_seconds(16));
+    assert_eq!(details.offset, Some(NtpDuration::ZERO));
+    assert_eq!(details.estimated_error, largest);
+    assert_eq!(details.error_bound, largest);
+    assert_eq!(details.root_dispersion, largest);
+    assert_eq!(Some(state.root_dispersion()), largest);
+    assert!(details.frequency_ppm.unwrap().is_sign_positive());
+    assert_eq!(details.nts_ke_connections, None);
+    assert_eq!(details.nts_certificate_expiry, None);
+
+    let mut expected = upstream_sample().sources.remove(1);
+    expected.details = SourceDetails {
+        state: Some("unreachable".into()),
+        reach: Some(0),
+        packets_sent: Some(20),
+        packets_received: Some(21),
+        packets_accepted: Some(19),
+        packets_bogus: Some(1),
+        packets_unusable: Some(2),
+        crypto_naks: Some(1),
+        authentication: Some("none".into()),
+        interleaved: Some(false),
+        ..SourceDetails::default()
+    };
+    assert_eq!(state.sources[1], expected);
+
+    // A wide correctness interval and a reference clock, which has no delay.
+    let measurement = status.sources[0].measurement.as_mut().unwrap();
+    measurement.uncertainty = None;
+    measurement.delay = None;
+    measurement.transmit_stamp = None;
+    let source = State::from_status(&status, "-", "-").sources.remove(0);
+    assert_eq!(source.uncertainty, NtpDuration::MAX);
+    assert_eq!(source.delay, NtpDuration::MAX);
+    assert_eq!(source.details.transmit_stamp, None);
 }
 
 /// Formats `state` as indented JSON, for readable differences.

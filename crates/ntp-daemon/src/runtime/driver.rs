@@ -284,9 +284,8 @@ impl Driver {
     fn complete(&mut self, input: Input<'_>) -> Result<Result<CommandOutcome, Refusal>, Failure> {
         self.completed = None;
         self.handle(input)?;
-        // A halted engine does nothing more; the event loop ends the daemon.
-        let nothing = Ok(CommandOutcome::Sources(Vec::new()));
-        Ok(self.completed.take().unwrap_or(nothing))
+        // The engine completes every command before it returns; if it did not, nothing was done.
+        Ok(self.completed.take().unwrap_or(Err(Refusal::Stopped)))
     }
 
     /// Lets the engine do what is due, and notice that the clock was set.

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use ntp_os_clock::Translator;
 use ntp_proto::nts::Keyset;
 use ntp_proto::server::{Claim, Policy, ServerView};
-use ntp_types::status::ServerStatus;
+use ntp_types::status::{ListenAddress, ServerStatus};
 use ntp_udp::ServerSocket;
 use ntp_worker::{ExitNotice, SharedClientList, SharedCounters, Worker};
 
@@ -186,14 +186,14 @@ impl Endpoint {
 
     /// Returns the status of the endpoint, over all workers.
     pub(super) fn status(&self) -> ServerStatus {
-        let (mut requests, mut latency) = Default::default();
+        let (mut requests, mut details) = Default::default();
         for worker in &self.counters {
-            worker.add_to(&mut requests, &mut latency);
+            worker.add_to(&mut requests, &mut details);
         }
         ServerStatus {
-            address: self.address.to_string(),
+            address: ListenAddress(self.address),
             requests,
-            latency,
+            details,
             client_list_size: self.client_list_size() as u64,
         }
     }

@@ -205,9 +205,9 @@ fn a_new_policy_applies_from_the_next_packet_without_losing_one() {
     let status = servers.status().remove(0);
     assert_eq!(status.requests.received, 2 * rounds + 1);
     // Every reply took some time, except to the first requests, which the kernel did not stamp yet.
-    let timed = status.latency.count();
+    let timed = status.details.latency.count();
     assert!((1..=2 * rounds + 1).contains(&timed), "{timed}");
-    assert!(status.latency.mean().is_some_and(|mean| mean > 0.0));
+    assert!(status.details.latency.mean().is_some_and(|mean| mean > 0.0));
 }
 
 fn listing(size: usize) -> Policy {

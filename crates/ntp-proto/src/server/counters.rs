@@ -1,14 +1,25 @@
-//! Counts datagrams by outcome in [`ServerStatistics`].
+//! Counts datagrams by outcome in [`ServerStatistics`] and [`ServerDetails`].
 
-use ntp_types::statistics::ServerStatistics;
+use ntp_types::statistics::{ServerDetails, ServerStatistics};
 
 use super::{Kind, Reason, Verdict};
 
+/// Counters of a worker. `received`, `send_errors` and `latency` are not counted here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Datagrams by outcome. Their number is [`ServerStatistics::total`].
+    pub statistics: ServerStatistics,
+    /// Subsets of these.
+    pub details: ServerDetails,
+}
+
 /// Counts one datagram. `nts` is whether the request has NTS.
-///
-/// `received` is not counted here: it is the sum of the outcomes.
 #[inline]
-pub(super) fn count(statistics: &mut ServerStatistics, verdict: Verdict, nts: bool) {
+pub(super) fn count(counters: &mut Counters, verdict: Verdict, nts: bool) {
+    let Counters {
+        statistics,
+        details,
+    } = counters;
     let one = |counter: &mut u64, condition: bool| {
         *counter = counter.wrapping_add(u64::from(condition));
     };
@@ -19,18 +30,18 @@ pub(super) fn count(statistics: &mut ServerStatistics, verdict: Verdict, nts: bo
             authenticated,
         } => {
             one(&mut statistics.accepted, true);
-            one(&mut statistics.interleaved, interleaved);
-            one(&mut statistics.authenticated, authenticated && !nts);
+            one(&mut details.interleaved, interleaved);
+            one(&mut details.authenticated, authenticated && !nts);
         }
         Verdict::Answer { kind, .. } => match kind {
             Kind::Time | Kind::Deny => one(&mut statistics.denied, true),
             Kind::CryptoNak => {
                 one(&mut statistics.denied, true);
-                one(&mut statistics.bad_authentication, true);
+                one(&mut details.bad_authentication, true);
             }
             Kind::Rate => {
                 one(&mut statistics.rate_limited, true);
-                one(&mut statistics.rate_kisses, true);
+                one(&mut details.rate_kisses, true);
             }
             Kind::NtsNak => one(&mut statistics.nts_nak, true),
         },
@@ -38,7 +49,7 @@ pub(super) fn count(statistics: &mut ServerStatistics, verdict: Verdict, nts: bo
         Verdict::Ignore(reason) => {
             one(&mut statistics.ignored, true);
             one(
-                &mut statistics.malformed,
+                &mut details.malformed,
                 matches!(reason, Reason::Malformed(_)),
             );
         }

@@ -33,7 +33,7 @@ pub fn check(request: &[u8]) {
         // The second is a repetition, which the rate limit may refuse.
         for sent in 1..=2 {
             let reply = exchange(&view, &mut worker, request);
-            assert_eq!(worker.counters().total(), sent);
+            assert_eq!(worker.counters().statistics.total(), sent);
             assert!(reply.len() <= request.len(), "a reply amplifies");
             check_reply_is_not_answered(&reply);
         }

@@ -78,6 +78,7 @@ use ntp_time::{Monotonic, NtpTimestamp, SystemTime};
 
 pub use access::{Access, AccessList, Networks, Refusal};
 pub use client_list::{ClientEntry, ClientList};
+pub use counters::Counters;
 pub use draft::Draft;
 pub use interleaved::StampToken;
 pub use policy::{Policy, Versions};

@@ -4,10 +4,9 @@ use ntp_time::SystemTime;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
+use super::counters::Counters;
 use super::interleaved::Store;
 use super::rate_limit::Limiter;
-use ntp_types::statistics::ServerStatistics;
-
 use super::{Policy, StampToken};
 
 /// Rate limiter, store of transmit timestamps, and counters of one worker.
@@ -18,7 +17,7 @@ pub struct WorkerState {
     pub(super) limiter: Limiter,
     pub(super) store: Store,
     pub(super) random: ChaCha8Rng,
-    pub(super) counters: ServerStatistics,
+    pub(super) counters: Counters,
     workers: usize,
 }
 
@@ -33,7 +32,7 @@ impl WorkerState {
             limiter: Limiter::new(policy.rate_limit, workers, hash_key(&mut random)),
             store: Store::new(policy.interleaved_pairs, hash_key(&mut random)),
             random,
-            counters: ServerStatistics::default(),
+            counters: Counters::default(),
             workers,
         }
     }
@@ -57,7 +56,7 @@ impl WorkerState {
     }
 
     /// Counts of the datagrams so far.
-    pub const fn counters(&self) -> &ServerStatistics {
+    pub const fn counters(&self) -> &Counters {
         &self.counters
     }
 }

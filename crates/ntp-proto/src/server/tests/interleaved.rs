@@ -37,7 +37,7 @@ fn the_third_reply_is_interleaved() {
     assert_eq!(header.origin_timestamp, request.receive_timestamp);
     assert!((header.transmit_timestamp - left.to_ntp()).abs() <= NtpDuration::EPSILON);
     assert!(header.receive_timestamp.to_bits() != second.header().receive_timestamp.to_bits());
-    assert_eq!(server.worker.counters().interleaved, 1);
+    assert_eq!(server.worker.counters().details.interleaved, 1);
 
     // No stamp was recorded for the third reply: the fourth is basic, and the next may be
     // interleaved again.

@@ -212,8 +212,14 @@ fn an_ignored_datagram_clears_the_draft() {
     );
     assert!(outcome.octets.is_empty() && server.draft.is_empty());
     let counters = server.worker.counters();
-    assert_eq!((counters.accepted, counters.ignored), (1, 1));
-    assert_eq!((counters.malformed, counters.total()), (1, 2));
+    assert_eq!(
+        (counters.statistics.accepted, counters.statistics.ignored),
+        (1, 1)
+    );
+    assert_eq!(
+        (counters.details.malformed, counters.statistics.total()),
+        (1, 2)
+    );
 }
 
 #[test]
@@ -296,10 +302,14 @@ fn refused_clients_are_ignored_or_get_a_deny_kiss() {
 
     let counters = server.worker.counters();
     assert_eq!(
-        (counters.denied, counters.ignored, counters.accepted),
+        (
+            counters.statistics.denied,
+            counters.statistics.ignored,
+            counters.statistics.accepted
+        ),
         (2, 2, 1)
     );
-    assert_eq!(counters.total(), 5);
+    assert_eq!(counters.statistics.total(), 5);
 }
 
 fn limited(kiss: Option<u8>) -> TestServer {
@@ -342,7 +352,11 @@ fn requests_over_the_rate_limit_are_ignored() {
     assert_eq!(server.request(&request).verdict, TIME);
     let counters = server.worker.counters();
     assert_eq!(
-        (counters.accepted, counters.rate_limited, counters.ignored),
+        (
+            counters.statistics.accepted,
+            counters.statistics.rate_limited,
+            counters.statistics.ignored
+        ),
         (3, 1, 2)
     );
 }
@@ -359,9 +373,9 @@ fn a_rate_kiss_suggests_a_poll_interval() {
     let counters = server.worker.counters();
     assert_eq!(
         (
-            counters.rate_limited,
-            counters.rate_kisses,
-            counters.total()
+            counters.statistics.rate_limited,
+            counters.details.rate_kisses,
+            counters.statistics.total()
         ),
         (1, 1, 2)
     );
@@ -405,7 +419,7 @@ fn a_new_policy_resets_only_the_state_it_changes() {
     server.worker.apply_policy(&policy);
     assert_eq!(server.request(&request).verdict, TIME);
     assert_eq!(server.request(&request).verdict, TIME);
-    assert_eq!(server.worker.counters().total(), 4);
+    assert_eq!(server.worker.counters().statistics.total(), 4);
 }
 
 #[test]

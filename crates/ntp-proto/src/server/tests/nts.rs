@@ -92,8 +92,17 @@ fn an_authentic_request_gets_the_time_and_one_cookie_per_cookie_or_placeholder_f
             }
             let counters = server.worker.counters();
             let all = 1 + fresh.len() as u64;
-            assert_eq!((counters.nts_accepted, counters.nts_received), (all, all));
-            assert_eq!((counters.accepted, counters.authenticated), (all, 0));
+            assert_eq!(
+                (
+                    counters.statistics.nts_accepted,
+                    counters.statistics.nts_received
+                ),
+                (all, all)
+            );
+            assert_eq!(
+                (counters.statistics.accepted, counters.details.authenticated),
+                (all, 0)
+            );
         }
     }
 }
@@ -134,7 +143,7 @@ fn an_inauthentic_request_gets_an_unauthenticated_ntsn_kiss() {
         if at != 60 {
             assert_eq!(proof(&outcome, &request, algorithm), Proof::Unauthenticated);
         }
-        assert_eq!(server.worker.counters().nts_nak, 1);
+        assert_eq!(server.worker.counters().statistics.nts_nak, 1);
     }
     // A cookie of another server, or whose key is gone.
     let mut server = with_nts(Policy::default());
@@ -234,7 +243,7 @@ fn kisses_to_authentic_requests_are_authentic_and_carry_cookies() {
     let outcome = denying.request(&request.octets);
     assert_eq!(&outcome.kiss(), b"DENY");
     assert_eq!(cookies(&outcome, &request, algorithm).len(), 1);
-    assert_eq!(denying.worker.counters().nts_denied, 1);
+    assert_eq!(denying.worker.counters().statistics.nts_denied, 1);
 
     let mut limiting = with_nts(Policy {
         rate_limit: RateLimit {
@@ -249,7 +258,7 @@ fn kisses_to_authentic_requests_are_authentic_and_carry_cookies() {
     let outcome = limiting.request(&request.octets);
     assert_eq!(&outcome.kiss(), b"RATE");
     assert_eq!(cookies(&outcome, &request, algorithm).len(), 1);
-    assert_eq!(limiting.worker.counters().nts_rate_limited, 1);
+    assert_eq!(limiting.worker.counters().statistics.nts_rate_limited, 1);
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn a_reply_is_signed_with_the_key_of_its_request() {
             server.request(&octets(&super::request(version))).verdict,
             TIME
         );
-        assert_eq!(server.worker.counters().authenticated, 1);
+        assert_eq!(server.worker.counters().details.authenticated, 1);
     }
 }
 
@@ -90,7 +90,13 @@ fn a_wrong_signature_gets_a_crypto_nak() {
         assert!(outcome.octets.len() < request.len());
     }
     let counters = *server.worker.counters();
-    assert_eq!((counters.denied, counters.bad_authentication), (3, 3));
+    assert_eq!(
+        (
+            counters.statistics.denied,
+            counters.details.bad_authentication
+        ),
+        (3, 3)
+    );
 }
 
 #[test]
@@ -161,7 +167,11 @@ fn an_invalid_cookie_gets_an_ntsn_kiss() {
     );
     let counters = server.worker.counters();
     assert_eq!(
-        (counters.nts_nak, counters.nts_received, counters.total()),
+        (
+            counters.statistics.nts_nak,
+            counters.statistics.nts_received,
+            counters.statistics.total()
+        ),
         (1, 1, 1)
     );
 }
