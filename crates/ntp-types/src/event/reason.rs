@@ -111,6 +111,22 @@ reasons! {
         Clock = "clock": "our clock",
     }
 
+    /// A restriction of the daemon's process that could not be put into force.
+    Restriction {
+        /// The capabilities that were given are not in effect.
+        RaiseCapabilities = "raise-capabilities": "capabilities not raised",
+        /// Capabilities that are not needed remain.
+        DropCapabilities = "drop-capabilities": "capabilities not dropped",
+        /// Executed programs could gain privileges.
+        NoNewPrivileges = "no-new-privileges": "no_new_privs not set, executed programs could gain privileges",
+        /// Access to files is limited by their permissions only.
+        Files = "files": "access to files not restricted",
+        /// System calls of all threads.
+        SystemCalls = "system-calls": "system calls not restricted",
+        /// System calls of one thread.
+        Thread = "thread": "system calls of a thread not restricted further",
+    }
+
     /// Why a measurement is not valid.
     InvalidMeasurement {
         /// No source has this key.
