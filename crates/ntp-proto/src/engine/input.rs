@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use ntp_time::{Applied, Monotonic, NtpDuration, Stamp, SystemTime};
 
-use super::{Command, CommandId, EngineConfig, SendError, SourceId};
+use super::{Command, CommandId, EngineConfig, SendError};
+use crate::client::{Datagram, ExchangeId};
 use crate::leap::LeapTable;
 use crate::nts::KeyExchanged;
 
@@ -19,29 +20,6 @@ pub struct Now {
     pub monotonic: Monotonic,
     /// System clock, which the engine disciplines.
     pub system: SystemTime,
-}
-
-/// Identifies one request and its socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExchangeId {
-    /// The association.
-    pub source: SourceId,
-    /// Sequence number of the request, from zero; wraps.
-    pub sequence: u32,
-}
-
-/// A datagram received on the socket of an exchange. The socket is connected, so the kernel has
-/// checked the source address.
-#[derive(Clone, Copy, Debug)]
-pub struct Datagram<'a> {
-    /// Exchange that owns the socket.
-    pub exchange: ExchangeId,
-    /// Content of the datagram.
-    pub payload: &'a [u8],
-    /// Whether the datagram was longer than the receive buffer.
-    pub truncated: bool,
-    /// Receive timestamp.
-    pub received: Stamp,
 }
 
 /// Reason for a failure outside the engine, as text: the system resolver and the TLS library report

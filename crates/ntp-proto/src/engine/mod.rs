@@ -59,10 +59,11 @@ use std::net::{IpAddr, SocketAddr};
 use ntp_time::{Adjustment, Frequency, LeapIndicator, Ledger, Monotonic, NtpDuration};
 use rand_core::RngCore as _;
 
+pub use crate::client::{Datagram, ExchangeId};
 pub use command::{Command, CommandId, CommandOutcome, Refusal};
 pub use config::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
 pub use error::{KeyExchangeError, LastError, ResolveError, SourceError};
-pub use input::{Datagram, ExchangeId, ExternalError, Input, Now, QueryId};
+pub use input::{ExternalError, Input, Now, QueryId};
 pub use log_rate_limit::LogRateLimit;
 pub use ntp_types::event::{Event, RemovalReason, SendError, Severity, SourceOffset};
 pub use ntp_types::source::{SourceId, SourceName};
