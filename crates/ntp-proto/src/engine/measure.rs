@@ -124,7 +124,7 @@ impl Engine {
                 .status(key, measurement.at)
                 .map(|status| status.uncertainty)
                 .filter(|known| *known < NtpDuration::MAX),
-            delay: Some(delay),
+            delay,
             root_delay: measurement.root_delay,
             root_dispersion: measurement.root_dispersion,
             stratum: header.stratum,
@@ -179,7 +179,7 @@ impl Engine {
         Measurement {
             at: f1 + (f4 - f1).half(),
             phase,
-            delay,
+            delay: Some(delay),
             stamp_noise: self.noise(accepted),
             root_delay: header.root_delay.to_duration(),
             root_dispersion: header.root_dispersion.to_duration(),

@@ -72,7 +72,7 @@ pub use prediction::Prediction;
 pub use replay::RngTrace;
 
 use crate::client::{Association, LocalIdentity};
-use crate::discipline::{Discipline, FrequencyPrior, Steering};
+use crate::discipline::{Discipline, FrequencyPrior, NoiseLaw, Steering};
 use jump_detector::JumpDetector;
 use leap::LeapPlan;
 use replay::{ReplayHooks, Rng};
@@ -404,7 +404,10 @@ impl Engine {
         };
         let start = now.monotonic + NtpDuration::from_seconds_f64(wait);
         let mut association = Association::new(address, config.association.clone(), start);
-        let (key, selection) = (self.discipline.add_source(), config.selection);
+        let (key, selection) = (
+            self.discipline.add_source(NoiseLaw::Queue),
+            config.selection,
+        );
         if let Some(session) = self.sources.take_session(configured) {
             association.install_session(session);
         }
