@@ -8,7 +8,9 @@ use ntp_proto::client::{AssociationConfig, Protection};
 use ntp_proto::discipline::{
     self, FrequencyPrior, PanicThreshold, SelectionOptions, SteeringConfig,
 };
-use ntp_proto::engine::{ClockFacts, Command, EngineConfig, Host, SourceConfig, SourceKind};
+use ntp_proto::engine::{
+    ClockFacts, Command, EngineConfig, Host, RefClockConfig, SourceConfig, SourceKind,
+};
 use ntp_proto::leap::LeapHandling;
 use ntp_time::{Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum};
 use serde::{Deserialize, Serialize};
@@ -129,6 +131,23 @@ enum SourceKindCopy {
     Server,
     Nts,
     Pool { count: usize, ignore: Vec<IpAddr> },
+    RefClock(#[serde(with = "RefClockCopy")] RefClockConfig),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "RefClockConfig", rename_all = "kebab-case")]
+struct RefClockCopy {
+    device: String,
+    #[serde(with = "plain")]
+    sigma: NtpDuration,
+    #[serde(with = "plain")]
+    accuracy: NtpDuration,
+    #[serde(with = "plain")]
+    stratum: Stratum,
+    #[serde(with = "plain")]
+    reference_id: ReferenceId,
+    #[serde(with = "plain")]
+    interval: PollInterval,
 }
 
 #[derive(Serialize, Deserialize)]

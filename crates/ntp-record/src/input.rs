@@ -8,12 +8,15 @@ use std::net::IpAddr;
 
 use ntp_proto::client::Authenticity;
 use ntp_proto::engine::{
-    Command, EngineConfig, ExchangeId, Input, QueryId, SendError, SourceConfig,
+    ClockSample, Command, EngineConfig, ExchangeId, Input, QueryId, SendError, SourceConfig,
+    SourceId,
 };
 use ntp_proto::leap::LeapTable;
 use ntp_proto::nts::{AeadAlgorithm, KeyExchanged};
 use ntp_proto::wire::Packet;
-use ntp_time::{Adjustment, Applied, Frequency, NtpDuration, Stamp, StampSource, SystemTime};
+use ntp_time::{
+    Adjustment, Applied, Frequency, LeapIndicator, NtpDuration, Stamp, StampSource, SystemTime,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::plain;
@@ -49,6 +52,12 @@ pub enum RecordedInput {
         #[serde(with = "StampCopy")]
         timestamp: Stamp,
         reply: RecordedReply,
+    },
+    Sample {
+        #[serde(with = "plain")]
+        source: SourceId,
+        #[serde(with = "ClockSampleCopy")]
+        sample: ClockSample,
     },
     Resolved {
         #[serde(with = "plain")]
@@ -167,6 +176,10 @@ impl RecordedInput {
                 exchange: *exchange,
                 error: *error,
             },
+            Input::Sample { source, sample } => Self::Sample {
+                source: *source,
+                sample: *sample,
+            },
             Input::Resolved { query, result } => Self::Resolved {
                 query: *query,
                 result: result
@@ -249,6 +262,16 @@ struct StampCopy {
     time: SystemTime,
     #[serde(with = "StampSourceCopy")]
     source: StampSource,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "ClockSample")]
+struct ClockSampleCopy {
+    #[serde(with = "StampCopy")]
+    at: Stamp,
+    #[serde(with = "plain")]
+    offset: NtpDuration,
+    leap: LeapIndicator,
 }
 
 #[derive(Serialize, Deserialize)]

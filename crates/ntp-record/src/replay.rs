@@ -284,6 +284,10 @@ impl<'a> Replay<'a> {
                 timestamp,
                 reply,
             } => self.reply(*exchange, *timestamp, reply),
+            RecordedInput::Sample { source, sample } => self.handle(Input::Sample {
+                source: *source,
+                sample: *sample,
+            }),
             RecordedInput::LeapList { list } => self.handle(Input::LeapList(list.as_ref())),
             RecordedInput::Command { command } => {
                 self.handle(Input::Command(CommandId(0), command));
@@ -349,6 +353,8 @@ impl<'a> Replay<'a> {
                 // Their results are in the record.
                 Output::Resolve { .. }
                 | Output::ExchangeKeys { .. }
+                | Output::OpenDevice { .. }
+                | Output::CloseDevice { .. }
                 | Output::Persist(_)
                 | Output::PersistSession { .. }
                 | Output::Completed(..)

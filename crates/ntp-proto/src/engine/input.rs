@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ntp_time::{Applied, Monotonic, NtpDuration, Stamp, SystemTime};
 
-use super::{Command, CommandId, EngineConfig, SendError};
+use super::{ClockSample, Command, CommandId, EngineConfig, SendError, SourceId};
 use crate::client::{Datagram, ExchangeId};
 use crate::leap::LeapTable;
 use crate::nts::KeyExchanged;
@@ -80,6 +80,13 @@ pub enum Input<'a> {
         query: QueryId,
         /// Result of the certificate verification, as text for operators.
         reason: &'a str,
+    },
+    /// A sample of a reference clock whose device is [open](super::Output::OpenDevice).
+    Sample {
+        /// The reference clock.
+        source: SourceId,
+        /// The sample.
+        sample: ClockSample,
     },
     /// Addresses of this machine, at start-up and after every change.
     LocalAddresses(&'a [IpAddr]),

@@ -8,15 +8,12 @@
 //! Each kind has a queue of its own, so that a replay that sends requests without protection still
 //! finds the numbers of the other kind.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::collections::VecDeque;
 
-use ntp_time::Monotonic;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 
-use super::source_set::Member;
-use super::{Engine, SourceId};
+use super::Engine;
 use crate::client::Authenticity;
 
 /// Random numbers that were drawn during one input.
@@ -43,8 +40,6 @@ pub(super) struct Rng {
 pub(super) struct ReplayHooks {
     /// What the datagram of the last input proved.
     pub(super) authenticity: Authenticity,
-    /// Times of polls that the replay forces. Once set, associations ignore their own schedules.
-    forced_polls: Option<BTreeMap<SourceId, Monotonic>>,
 }
 
 /// Hooks for a recorder and for a replay. No other shell needs them.
@@ -63,40 +58,6 @@ impl Engine {
     /// Returns what the datagram of the last input proved, and resets it.
     pub fn take_authenticity(&mut self) -> Authenticity {
         core::mem::take(&mut self.replay.authenticity)
-    }
-
-    /// Disables the associations' own poll schedules from now on and, if `remote` is given, makes
-    /// the next input poll the association with that address.
-    ///
-    /// For a recording whose beginning is missing: it holds the replies to other requests than a
-    /// new engine would send.
-    pub fn force_poll(&mut self, remote: Option<SocketAddr>, now: Monotonic) {
-        let mut members = self.sources.members.iter();
-        let member = members.find(|member| Some(member.association.remote()) == remote);
-        let forced = self.replay.forced_polls.get_or_insert_default();
-        if let Some(member) = member {
-            forced.insert(member.id, now);
-        }
-    }
-
-    /// Time of the next poll of `member`. `None` while its source is offline.
-    pub(super) fn next_poll(&self, member: &Member) -> Option<Monotonic> {
-        match &self.replay.forced_polls {
-            Some(forced) => forced.get(&member.id).copied(),
-            None => self
-                .sources
-                .is_online(member.configured)
-                .then(|| member.association.next_poll()),
-        }
-    }
-}
-
-impl ReplayHooks {
-    /// Records that the association has been polled.
-    pub(super) fn polled(&mut self, id: SourceId) {
-        if let Some(forced) = &mut self.forced_polls {
-            forced.remove(&id);
-        }
     }
 }
 
