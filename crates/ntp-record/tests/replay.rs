@@ -17,8 +17,8 @@ use ntp_record::{
     Decision, Line, Outcome, RecordedInput, Redactor, Sample, Start, TraceWriter, replay,
 };
 use ntp_sim::{
-    Action, Attack, Behaviour, Forgery, NegotiatedServer, Nts, Scenario, Server, Trace, World,
-    nts_source, random_world, shared_key, source, source_at,
+    Action, Attack, Behaviour, Forgery, NegotiatedServer, Nts, RefClock, Scenario, Server, Trace,
+    World, nts_source, random_world, shared_key, source, source_at,
 };
 use ntp_time::{Adjustment, NtpDuration};
 
@@ -393,6 +393,33 @@ fn a_record_that_begins_midway_is_replayed_from_there() {
     let names = outcome.measurements.iter().map(|(name, ..)| name.as_str());
     let names: BTreeSet<&str> = names.collect();
     assert_eq!(names.len(), 2, "{names:?}");
+}
+
+#[test]
+fn reference_clocks_are_replayed() {
+    let scenario = Scenario::new("reference clock")
+        .with_servers(2)
+        .with_ref_clock(RefClock {
+            interval: 16.0,
+            ..RefClock::new("/dev/pps0")
+        })
+        .with_minimum_agreeing(2)
+        // So that the clock has another number in a replay that begins later.
+        .at(100.0, command(Command::Remove(name(0))))
+        .modify(|scenario| scenario.duration = 20_000.0);
+    let (files, _) = record(&scenario, 10);
+    assert!(files.len() > 1, "more than one file");
+    let samples = |outcome: &Outcome| {
+        let measurements = outcome.measurements.iter();
+        let samples = measurements.filter(|(name, ..)| name == "/dev/pps0");
+        samples.count()
+    };
+    let whole = replay_exactly(&files);
+    let later = replay(&lines(&files[1..])).unwrap();
+    let recorded = |texts: &[String]| texts.concat().matches("\"in\":\"sample\"").count();
+    assert_eq!(samples(&whole), recorded(&files));
+    assert_eq!(samples(&later), recorded(&files[1..]));
+    assert!(samples(&later) > 100 && later.unmatched == 0);
 }
 
 #[test]

@@ -108,6 +108,15 @@ impl Field for NtpDuration {
     }
 }
 
+/// The value, if there is one.
+impl<T: Field> Field for Option<T> {
+    fn visit(&self, name: &'static str, visit: &mut dyn FnMut(&'static str, &dyn fmt::Display)) {
+        if let Some(value) = self {
+            value.visit(name, visit);
+        }
+    }
+}
+
 /// Parts per million.
 impl Field for Frequency {
     fn visit(&self, name: &'static str, visit: &mut dyn FnMut(&'static str, &dyn fmt::Display)) {
@@ -331,11 +340,11 @@ events! {
         source: SourceName,
         /// The source's time minus ours.
         offset: NtpDuration,
-        /// Round trip.
-        delay: NtpDuration,
+        /// Round trip; absent for a reference clock.
+        delay: Option<NtpDuration>,
         /// What the discipline did with it.
         outcome: MeasurementOutcome,
-    } Severity::Debug => "source {source}: offset {offset}, delay {delay}: {outcome}";
+    } Severity::Debug => "source {source}: offset {offset}{}: {outcome}", delay.map_or(String::new(), |delay| format!(", delay {delay}"));
 
     /// The clock follows its sources.
     synchronized = Synchronized {
