@@ -260,7 +260,7 @@ events! {
     source_unreachable = SourceUnreachable {
         /// The source.
         source: SourceName,
-    } Severity::Warning => "source {source} unreachable: no reply";
+    } Severity::Warning => "source {source} unreachable: no {}", if source.address.socket().is_some() { "reply" } else { "sample" };
 
     /// A request could not be sent.
     send_failed = SendFailed {

@@ -34,6 +34,8 @@ impl fmt::Display for LastError {
 pub enum InvalidSample {
     /// It is later than the present time.
     Future,
+    /// It was taken before the last step of the system clock.
+    Stepped,
     /// The reference is not synchronised, for example without satellites.
     Unsynchronized,
 }
@@ -42,6 +44,7 @@ impl fmt::Display for InvalidSample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Future => "it is from the future",
+            Self::Stepped => "it is from before a step of the clock",
             Self::Unsynchronized => "the reference is not synchronised",
         })
     }

@@ -6,6 +6,7 @@
 
 use ntp_time::{
     LeapIndicator, Ledger, Monotonic, NtpDuration, PollInterval, ReferenceId, Stamp, Stratum,
+    SystemTime,
 };
 use ntp_types::source::SourceId;
 use ntp_types::status::{MeasurementStatus, SourceStatus};
@@ -48,7 +49,7 @@ impl RefClockConfig {
     }
 }
 
-/// A sample of a reference clock. It must have been taken after the last step of the system clock.
+/// A sample of a reference clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockSample {
     /// When it was taken, by our system clock, and what took the timestamp.
@@ -69,6 +70,9 @@ pub(in crate::engine) struct RefClock {
     /// When the next sample counts as missing. `None` while the device is closed, and once the
     /// clock is unreachable.
     deadline: Option<Monotonic>,
+    /// Reading of the system clock after its last step. Samples up to then were taken by a clock
+    /// that no longer exists.
+    stepped: Option<SystemTime>,
     /// A sample that was accepted and not measured yet.
     sample: Option<ClockSample>,
 }
@@ -81,6 +85,7 @@ impl RefClock {
             is_open: false,
             reach: Reach::default(),
             deadline: None,
+            stepped: None,
             sample: None,
         }
     }
@@ -106,13 +111,13 @@ impl RefClock {
                 self.deadline = None;
                 context.outputs.push_back(Output::CloseDevice { source });
             }
+            SourceInput::ClockStepped => self.stepped = Some(now.system),
             SourceInput::Timeout => return Ok(self.expire(now)),
             SourceInput::Sample(sample) if self.is_open => return self.receive(now, sample),
             SourceInput::Start
             | SourceInput::Stop
             | SourceInput::Sample(_)
             | SourceInput::Poll
-            | SourceInput::ClockStepped
             | SourceInput::Datagram(_)
             | SourceInput::Transmitted(..)
             | SourceInput::SendFailed(_) => {}
@@ -147,6 +152,12 @@ impl RefClock {
     fn receive(&mut self, now: Now, sample: &ClockSample) -> Result<Notice, InvalidSample> {
         if sample.at.time > now.system {
             return Err(InvalidSample::Future);
+        }
+        if self
+            .stepped
+            .is_some_and(|stepped| sample.at.time <= stepped)
+        {
+            return Err(InvalidSample::Stepped);
         }
         if sample.leap == LeapIndicator::Unsynchronized {
             return Err(InvalidSample::Unsynchronized);
