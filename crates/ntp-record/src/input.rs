@@ -8,7 +8,8 @@ use std::net::IpAddr;
 
 use ntp_proto::client::Authenticity;
 use ntp_proto::engine::{
-    Command, EngineConfig, ExchangeId, Input, QueryId, SendError, SourceConfig,
+    ClockSample, Command, EngineConfig, ExchangeId, Input, QueryId, SendError, SourceConfig,
+    SourceId,
 };
 use ntp_proto::leap::LeapTable;
 use ntp_proto::nts::KeyExchanged;
@@ -42,6 +43,10 @@ pub enum RecordedInput {
         exchange: ExchangeId,
         timestamp: Stamp,
         reply: RecordedReply,
+    },
+    Sample {
+        source: SourceId,
+        sample: ClockSample,
     },
     Resolved {
         query: QueryId,
@@ -151,6 +156,10 @@ impl RecordedInput {
             Input::SendFailed { exchange, error } => Self::Failed {
                 exchange: *exchange,
                 error: *error,
+            },
+            Input::Sample { source, sample } => Self::Sample {
+                source: *source,
+                sample: *sample,
             },
             Input::Resolved { query, result } => Self::Resolved {
                 query: *query,

@@ -6,7 +6,7 @@
 //! timestamps.
 //!
 //! # Solution
-//! Associations are matched by address. A name resolves to the recorded addresses of its source,
+//! Associations are matched by address, reference clocks by device. A name resolves to the recorded addresses of its source,
 //! and a key exchange leads to the recorded address. The first line of a recorded exchange causes a
 //! request of the replayed engine, with which all its lines are paired. A recorded reply gets the
 //! origin timestamp of that request. An address that the recorded engine has removed is polled once
@@ -19,7 +19,7 @@ use ntp_proto::engine::{ExchangeId, Host, QueryId, SourceConfig, SourceId};
 use ntp_proto::nts::{AeadAlgorithm, Cookie};
 use ntp_proto::wire::{Header, Reader, Writer};
 use ntp_time::{NtpDuration, NtpTimestamp, Stratum};
-use ntp_types::source::SourceName;
+use ntp_types::source::{SourceAddress, SourceName};
 
 use crate::input::{RecordedInput, RecordedKeyExchange};
 
@@ -31,6 +31,8 @@ pub(crate) struct Matching {
     /// Exchange of the replayed engine for each recorded one.
     exchanges: BTreeMap<ExchangeId, ExchangeId>,
     queries: Vec<(QueryId, Wanted)>,
+    /// Reference clocks of the replayed engine by device.
+    devices: BTreeMap<String, SourceId>,
 }
 
 /// What the replayed engine asks for.
@@ -50,6 +52,18 @@ impl Matching {
     /// Returns the address of a recorded association.
     pub(crate) fn address(&self, source: SourceId) -> Option<SocketAddr> {
         self.associations.get(&source)?.address.socket()
+    }
+
+    pub(crate) fn open_device(&mut self, device: String, source: SourceId) {
+        self.devices.insert(device, source);
+    }
+
+    /// Returns the reference clock with the device of a recorded one.
+    pub(crate) fn device(&self, recorded: SourceId) -> Option<SourceId> {
+        match &self.associations.get(&recorded)?.address {
+            SourceAddress::Device(device) => self.devices.get(device).copied(),
+            SourceAddress::Socket(_) => None,
+        }
     }
 
     /// Returns the exchange that is paired with a recorded one.

@@ -331,6 +331,7 @@ impl<'a> Replay<'a> {
                     reply.header = readdress(&reply.header, request)?;
                 }
             }
+            RecordedInput::Sample { source, .. } => *source = self.matching.device(*source)?,
             _ => {}
         }
         Some(input)
@@ -423,6 +424,10 @@ impl<'a> Replay<'a> {
                 timestamp,
                 reply,
             } => self.reply(*exchange, *timestamp, reply),
+            RecordedInput::Sample { source, sample } => self.handle(Input::Sample {
+                source: *source,
+                sample: *sample,
+            }),
             RecordedInput::LeapList { list } => {
                 let table = list.as_ref().and_then(|text| LeapTable::parse(text).ok());
                 self.handle(Input::LeapList(table.as_ref()));
@@ -496,8 +501,12 @@ impl<'a> Replay<'a> {
                 Output::ExchangeKeys { query, name, .. } => {
                     self.matching.open_query(query, Wanted::Keys(name));
                 }
+                Output::OpenDevice { source, device } => {
+                    self.matching.open_device(device, source);
+                }
                 // Their results are in the record.
-                Output::Persist(_)
+                Output::CloseDevice { .. }
+                | Output::Persist(_)
                 | Output::PersistSession { .. }
                 | Output::Completed(..)
                 | Output::Halt(_) => {}

@@ -17,8 +17,9 @@ use ntp_record::{
     Decision, Line, Outcome, RecordedInput, Redactor, Sample, Start, TraceWriter, replay,
 };
 use ntp_sim::{
-    Action, Attack, Behaviour, Forgery, NegotiatedServer, Nts, Scenario, Server, Trace, World,
-    nts_source, random_world, shared_key, source, source_at,
+    Action, Attack, Behaviour, ClockBehaviour, Forgery, NegotiatedServer, Nts, RefClock, Scenario,
+    Server, Trace, World, nts_source, random_world, ref_clock_source, shared_key, source,
+    source_at,
 };
 use ntp_time::{Adjustment, NtpDuration};
 
@@ -396,6 +397,33 @@ fn a_record_that_begins_midway_is_replayed_from_there() {
 }
 
 #[test]
+fn reference_clocks_are_replayed_from_a_later_file() {
+    let scenario = Scenario::new("reference clock")
+        .with_servers(2)
+        .with_ref_clock(RefClock {
+            interval: 16.0,
+            ..RefClock::new("/dev/pps0")
+        })
+        .with_minimum_agreeing(2)
+        // So that the clock has another number in a replay that begins later.
+        .at(100.0, command(Command::Remove(name(0))))
+        .modify(|scenario| scenario.duration = 20_000.0);
+    let (files, _) = record(&scenario, 10);
+    assert!(files.len() > 1, "more than one file");
+    let samples = |outcome: &Outcome| {
+        let measurements = outcome.measurements.iter();
+        let samples = measurements.filter(|(name, ..)| name == "/dev/pps0");
+        samples.count()
+    };
+    let whole = replay_exactly(&files);
+    let later = replay(&lines(&files[1..])).unwrap();
+    let recorded = |texts: &[String]| texts.concat().matches("\"in\":\"sample\"").count();
+    assert_eq!(samples(&whole), recorded(&files));
+    assert_eq!(samples(&later), recorded(&files[1..]));
+    assert!(samples(&later) > 100 && later.unmatched == 0);
+}
+
+#[test]
 fn a_fault_long_after_the_first_file_is_found_again() {
     let pool = SourceKind::Pool {
         count: 3,
@@ -507,4 +535,45 @@ fn only_consecutive_files_of_one_run_are_joined() {
     }
     let texts = [other.clone(), files.clone()].concat();
     replay_exactly(&texts);
+}
+
+#[test]
+fn reference_clocks_are_replayed() {
+    let clock = RefClock::new("/dev/pps0");
+    let (offline, online) = (
+        Command::Offline(Some(clock.device.clone())),
+        Command::Online(Some(clock.device.clone())),
+    );
+    let mut other = ref_clock_source(&clock);
+    other.selection.prefer = true;
+    let scenario = Scenario::new("reference clock")
+        .with_servers(3)
+        .with_ref_clock(clock)
+        .with_clock_offset(-0.4)
+        .at(600.0, Action::ClockBehaviour(0, ClockBehaviour::Silent))
+        .at(700.0, Action::ClockBehaviour(0, ClockBehaviour::Normal))
+        .at(900.0, command(offline))
+        .at(1000.0, command(online))
+        .at(
+            1100.0,
+            Action::ClockBehaviour(0, ClockBehaviour::Unsynchronized),
+        )
+        .at(1200.0, Action::ClockBehaviour(0, ClockBehaviour::Normal))
+        .at(1300.0, Action::ClockError(0, 0.2))
+        .at(1500.0, Action::ClockError(0, 0.0))
+        .at(
+            1600.0,
+            command(Command::Replace("/dev/pps0".to_owned(), other)),
+        )
+        .at(1700.0, Action::ForeignStep(0.3))
+        .modify(|scenario| scenario.duration = 2400.0);
+    let (files, world) = record(&scenario, 10);
+    assert!(files.len() > 1, "more than one file");
+    let outcome = replay_exactly(&files);
+    let of_the_clock = |it: &&(String, f64, f64)| it.0 == "/dev/pps0";
+    let samples = outcome.measurements.iter().filter(of_the_clock).count();
+    assert!(samples > 1500, "{samples}");
+    let decided = |text: &str| outcome.replayed.iter().any(|it| it.text.contains(text));
+    assert!(decided("source /dev/pps0 unreachable: no sample"));
+    assert!(world.error().abs() < 1e-4);
 }

@@ -357,6 +357,35 @@ fn modules_do_not_import_each_other_in_cycles() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+/// Modules and the modules of the same crate that they and their submodules must not import.
+const FORBIDDEN_IMPORTS: &[(&str, &str, &[&str])] = &[
+    // The algorithms can be read, tested and reused without what drives them.
+    ("ntp-proto", "discipline", &["client", "engine"]),
+    ("ntp-proto", "client", &["engine"]),
+];
+
+#[test]
+fn modules_do_not_import_what_drives_them() {
+    let is_in = |module: &str, outer: &str| {
+        let rest = module.strip_prefix(outer);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    for (crate_name, importer, forbidden) in FORBIDDEN_IMPORTS {
+        let graph = import_graph(&root().join("crates").join(crate_name).join("src"));
+        let modules = graph.iter().filter(|(module, _)| is_in(module, importer));
+        assert!(
+            modules.clone().count() > 0,
+            "{crate_name} has no {importer}"
+        );
+        for (module, imports) in modules {
+            for import in imports {
+                let allowed = forbidden.iter().all(|outer| !is_in(import, outer));
+                assert!(allowed, "{crate_name}: {module} must not import {import}");
+            }
+        }
+    }
+}
+
 /// The modules of a crate, and the modules that each one imports by paths `crate::...`.
 fn import_graph(source: &Path) -> BTreeMap<String, BTreeSet<String>> {
     let module = |file: &Path| {

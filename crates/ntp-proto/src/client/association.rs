@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 use super::interleaved::{self, AnsweredExchange, FOLLOW_UP, InterleavedFields, ReplyMode};
 use super::protection::{Authenticity, Protection};
 use super::sanity::{self, LocalIdentity};
-use super::{KissCode, NtsSession, PacketCounters, Reach, Rejection, Schedule};
-use crate::engine::{Datagram, ExchangeId};
+use super::{
+    Datagram, ExchangeId, KissCode, NtsSession, PacketCounters, Reach, Rejection, Schedule,
+};
 use crate::wire::{Header, Mode, Packet, Version};
 
 /// Time after which an exchange is closed without a reply. Longer than any path (a geostationary
@@ -91,8 +92,8 @@ impl Default for AssociationConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The datagram. On the heap: the allocation is negligible beside the socket of each request,
-    /// and an inline buffer for the longest request would make every
-    /// [`Output`](crate::engine::Output) a kilobyte.
+    /// and an inline buffer for the longest request would make every output of the engine a
+    /// kilobyte.
     pub payload: Vec<u8>,
 }
 

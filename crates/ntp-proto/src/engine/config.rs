@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use ntp_time::{Frequency, NtpDuration, ReferenceId, Stratum};
+use ntp_time::{Frequency, NtpDuration, PollLimits, ReferenceId, Stratum};
 use serde::{Deserialize, Serialize};
 
+use super::source::refclock::RefClockConfig;
 use crate::client::AssociationConfig;
 use crate::discipline::{self, FrequencyPrior, SelectionOptions, SteeringConfig};
 use crate::leap::LeapHandling;
@@ -51,15 +52,16 @@ pub struct ClockFacts {
 /// A configured source (`[[source]]`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceConfig {
-    /// Canonical `host:port`, the name shown to operators.
+    /// Canonical `host:port`, or the name of a reference clock: the name shown to operators.
     pub name: String,
-    /// Host of the server, of the pool or of the key exchange.
+    /// Host of the server, of the pool or of the key exchange; the device of a reference clock.
     pub host: Host,
-    /// UDP port, or with NTS the TCP port of the key exchange.
+    /// UDP port, or with NTS the TCP port of the key exchange; zero for a reference clock.
     pub port: u16,
     /// Kind of source.
     pub kind: SourceKind,
-    /// Parameters of its associations.
+    /// Parameters of its associations. A reference clock only has the poll limits, both of which
+    /// are the interval of its samples.
     pub association: AssociationConfig,
     /// Selection options.
     pub selection: SelectionOptions,
@@ -90,13 +92,35 @@ pub enum SourceKind {
         /// Addresses that are never used.
         ignore: Vec<IpAddr>,
     },
+    /// A reference clock at this machine.
+    RefClock(RefClockConfig),
 }
 
 impl SourceConfig {
-    /// Number of associations to maintain.
+    /// Creates a reference clock, named by its device.
+    pub fn ref_clock(clock: RefClockConfig) -> Self {
+        let limits = PollLimits {
+            min: clock.interval,
+            max: clock.interval,
+        };
+        Self {
+            name: clock.device.clone(),
+            host: Host::Name(clock.device.clone()),
+            port: 0,
+            association: AssociationConfig {
+                limits,
+                initial_poll: clock.interval,
+                ..AssociationConfig::default()
+            },
+            kind: SourceKind::RefClock(clock),
+            selection: SelectionOptions::default(),
+        }
+    }
+
+    /// Number of sources in use to maintain.
     pub fn wanted(&self) -> usize {
         match &self.kind {
-            SourceKind::Server | SourceKind::Nts => 1,
+            SourceKind::Server | SourceKind::Nts | SourceKind::RefClock(_) => 1,
             SourceKind::Pool { count, .. } => *count,
         }
     }
@@ -104,7 +128,7 @@ impl SourceConfig {
     /// Whether the source may use `address`.
     pub fn permits(&self, address: IpAddr) -> bool {
         match &self.kind {
-            SourceKind::Server | SourceKind::Nts => true,
+            SourceKind::Server | SourceKind::Nts | SourceKind::RefClock(_) => true,
             SourceKind::Pool { ignore, .. } => !ignore.contains(&address),
         }
     }
