@@ -49,9 +49,10 @@ pub(crate) fn run(
     let mut daemon = Socket::find(config)?.connect()?;
     let mut status = call::<GetStatus>(&mut daemon, &NoInput {})?.status;
     if let Some(address) = server {
-        status
-            .servers
-            .retain(|server| server.address.to_string() == address);
+        status.servers.retain(|server| {
+            let shown = server.address.to_string();
+            shown == address
+        });
         if status.servers.is_empty() {
             return Err(Failure::Error(format!(
                 "Unknown server {address:?}; `ntp-ctl servers` lists the addresses"

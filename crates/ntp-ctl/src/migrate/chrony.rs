@@ -3,158 +3,52 @@
 use ntp_config::NTS_KE_PORT;
 use ntp_proto::server::ClientList;
 
-use super::draft::{Directives, Draft, Table};
+use super::draft::{Draft, Table};
 use super::source::{Mapping, source};
 use super::{Line, lines, number};
 
-/// Directives that need no equivalent, with the reason.
-const NOT_NEEDED: Directives = &[
-    (
-        &["driftfile", "dumpdir", "dumponexit", "ntsdumpdir"],
-        "the frequency, keys and cookies are kept in [state] directory, /var/lib/ntpd-rs if unset",
-    ),
-    (
-        &["logdir", "logbanner"],
-        "log lines go to the journal, or to [observability] log-path",
-    ),
-    (
-        &["cmdport", "bindcmdaddress", "cmdratelimit", "cmddeny"],
-        "no remote control over the network; file permissions protect the control socket ([control])",
-    ),
-    (
-        &["initstepslew"],
-        "ntpd-rs steps the clock at start if the offset is too large to slew",
-    ),
-    (
-        &["leapsectz"],
-        "the leap second list /usr/share/zoneinfo/leap-seconds.list is used if it exists ([leap] list)",
-    ),
-    (
-        &["pidfile", "user"],
-        "set in the service unit, which runs ntpd-rs as its own user",
-    ),
-    (
-        &[
-            "maxupdateskew",
-            "maxdrift",
-            "maxjitter",
-            "corrtimeratio",
-            "stratumweight",
-            "combinelimit",
-            "reselectdist",
-            "maxclockerror",
-            "fallbackdrift",
-        ],
-        "ntpd-rs weights sources and models the oscillator automatically (docs/algorithm.md)",
-    ),
-    (
-        &["rtcsync"],
-        "the kernel copies a synchronised clock to the real-time clock every 11 minutes",
-    ),
-    (
-        &[
-            "rtcfile",
-            "rtcautotrim",
-            "rtcdevice",
-            "rtconutc",
-            "hwclockfile",
-        ],
-        "the kernel maintains the real-time clock",
-    ),
-];
+/// Directives that need no equivalent, with the reason; one group in each line.
+const NOT_NEEDED: &str = "\
+driftfile dumpdir dumponexit ntsdumpdir => \
+    the frequency, keys and cookies are kept in [state] directory, /var/lib/ntpd-rs if unset
+logdir logbanner => log lines go to the journal, or to [observability] log-path
+cmdport bindcmdaddress cmdratelimit cmddeny => \
+    no remote control over the network; file permissions protect the control socket ([control])
+initstepslew => ntpd-rs steps the clock at start if the offset is too large to slew
+leapsectz => the leap second list /usr/share/zoneinfo/leap-seconds.list is used if it exists ([leap] list)
+pidfile user => set in the service unit, which runs ntpd-rs as its own user
+maxupdateskew maxdrift maxjitter corrtimeratio stratumweight combinelimit reselectdist maxclockerror fallbackdrift => \
+    ntpd-rs weights sources and models the oscillator automatically (docs/algorithm.md)
+rtcsync => the kernel copies a synchronised clock to the real-time clock every 11 minutes
+rtcfile rtcautotrim rtcdevice rtconutc hwclockfile => the kernel maintains the real-time clock
+";
 
-/// Directives without an equivalent, with the reason.
-const UNSUPPORTED: Directives = &[
-    (
-        &["maxdistance"],
-        "sources are judged by comparison with each other, not by their root distance",
-    ),
-    (
-        &["log"],
-        "use [observability] record-path to record measurements, and `ntp-ctl replay` to read them",
-    ),
-    (
-        &["logchange", "mailonchange"],
-        "steps are logged; use the metrics for alerts (docs/monitoring.md)",
-    ),
-    (
-        &["lock_all", "sched_priority"],
-        "set in the service unit: systemctl edit ntpd-rs",
-    ),
-    (
-        &["cmdallow", "opencommands"],
-        "no remote control over the network; file permissions protect the control socket ([control])",
-    ),
-    (
-        &["confdir", "include"],
-        "migrate these files separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d",
-    ),
-    (
-        &["sourcedir"],
-        "migrate these files separately; sources are in /etc/ntpd-rs/sources.d",
-    ),
-    (&["refclock"], "reference clocks are not in this version"),
-    (
-        &["hwtimestamp"],
-        "kernel timestamps are used; hardware timestamps are not in this version",
-    ),
-    (
-        &["manual", "settime"],
-        "manual time input is not supported; see `ntp-ctl step`",
-    ),
-    (
-        &["broadcast"],
-        "broadcast cannot be authenticated and is not supported",
-    ),
-    (
-        &["peer"],
-        "symmetric mode is not supported: configure each host as a server of the other",
-    ),
-    (&["tempcomp"], "temperature compensation is not supported"),
-    (
-        &["smoothtime"],
-        "served time is smoothed over leap seconds only ([leap] handling)",
-    ),
-    (
-        &["ntsratelimit"],
-        "the number of concurrent key exchanges is limited instead; see [[nts-ke-server]] in the manual",
-    ),
-    // Valid values are converted.
-    (&["clientloglimit"], "invalid value"),
-    (&["dscp"], "not supported"),
-    (
-        &[
-            "bindacqaddress",
-            "acquisitionport",
-            "bindacqdevice",
-            "binddevice",
-        ],
-        "each request has a new port; the kernel chooses the route",
-    ),
-    (
-        &[
-            "ntsprocesses",
-            "ntsrotate",
-            "ntsaeads",
-            "ntsrefresh",
-            "maxntsconnections",
-            "ntsntpserver",
-        ],
-        "see [keyset] and [[nts-ke-server]] in the manual",
-    ),
-    (
-        &["authselectmode"],
-        "authenticated sources have no precedence: configure only authenticated ones to use no others",
-    ),
-    (
-        &["nosystemcert"],
-        "the authorities of the system are always trusted; certificate-authority of a source adds to them",
-    ),
-    (
-        &["nocerttimecheck"],
-        "use certificate-time-leniency in [synchronization] for clocks that are wrong at start",
-    ),
-];
+/// Directives without an equivalent, with the reason; one group in each line.
+const UNSUPPORTED: &str = "\
+maxdistance => sources are judged by comparison with each other, not by their root distance
+log => use [observability] record-path to record measurements, and `ntp-ctl replay` to read them
+logchange mailonchange => steps are logged; use the metrics for alerts (docs/monitoring.md)
+lock_all sched_priority => set in the service unit: systemctl edit ntpd-rs
+cmdallow opencommands => no remote control over the network; file permissions protect the control socket ([control])
+confdir include => migrate these files separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d
+sourcedir => migrate these files separately; sources are in /etc/ntpd-rs/sources.d
+refclock => reference clocks are not in this version
+hwtimestamp => kernel timestamps are used; hardware timestamps are not in this version
+manual settime => manual time input is not supported; see `ntp-ctl step`
+broadcast => broadcast cannot be authenticated and is not supported
+peer => symmetric mode is not supported: configure each host as a server of the other
+tempcomp => temperature compensation is not supported
+smoothtime => served time is smoothed over leap seconds only ([leap] handling)
+ntsratelimit => the number of concurrent key exchanges is limited instead; see [[nts-ke-server]] in the manual
+clientloglimit => invalid value
+dscp => not supported
+bindacqaddress acquisitionport bindacqdevice binddevice => each request has a new port; the kernel chooses the route
+ntsprocesses ntsrotate ntsaeads ntsrefresh maxntsconnections ntsntpserver => \
+    see [keyset] and [[nts-ke-server]] in the manual
+authselectmode => authenticated sources have no precedence: configure only authenticated ones to use no others
+nosystemcert => the authorities of the system are always trusted; certificate-authority of a source adds to them
+nocerttimecheck => use certificate-time-leniency in [synchronization] for clocks that are wrong at start
+";
 
 /// Converts the file.
 pub(super) fn draft(text: &str) -> Draft {

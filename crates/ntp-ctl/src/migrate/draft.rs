@@ -104,9 +104,6 @@ impl Table {
     }
 }
 
-/// Names of directives, and the reason why they are not converted.
-pub(super) type Directives = &'static [(&'static [&'static str], &'static str)];
-
 /// A line that was not converted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Unconverted {
@@ -160,22 +157,24 @@ impl Draft {
         self.not_needed.push(Unconverted::new(number, text, why));
     }
 
-    /// Records a line whose directive is in one of two tables of directives and reasons, or
-    /// unknown.
-    pub(super) fn by_table(
-        &mut self,
-        line: &Line<'_>,
-        not_needed: Directives,
-        unsupported: Directives,
-    ) {
-        let why = |table: Directives| {
-            let mut rows = table.iter();
-            let found = rows.find(|(names, _)| names.contains(&line.directive.as_str()));
-            found.map(|(_, why)| *why)
-        };
-        match why(not_needed) {
+    /// Records a line whose directive is in one of two tables, or unknown. A line of a table is
+    /// `names => reason`.
+    pub(super) fn by_table(&mut self, line: &Line<'_>, not_needed: &str, unsupported: &str) {
+        fn why<'t>(table: &'t str, directive: &str) -> Option<&'t str> {
+            table.lines().find_map(|row| {
+                let (names, why) = row.split_once(" => ")?;
+                names
+                    .split(' ')
+                    .any(|name| name == directive)
+                    .then_some(why)
+            })
+        }
+        match why(not_needed, &line.directive) {
             Some(why) => self.not_needed(line, why),
-            None => self.unsupported(line, why(unsupported).unwrap_or("unknown directive")),
+            None => {
+                let why = why(unsupported, &line.directive);
+                self.unsupported(line, why.unwrap_or("unknown directive"));
+            }
         }
     }
 

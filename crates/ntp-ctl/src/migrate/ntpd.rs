@@ -4,82 +4,33 @@
 
 use ntp_config::NTS_KE_PORT;
 
-use super::draft::{Directives, Draft, Table};
+use super::draft::{Draft, Table};
 use super::source::{Mapping, source};
 use super::{Line, lines, number};
 
-/// Directives that need no equivalent, with the reason.
-const NOT_NEEDED: Directives = &[
-    (
-        &["driftfile"],
-        "the frequency is kept in [state] directory, /var/lib/ntpd-rs if unset",
-    ),
-    (
-        &["logconfig", "logfile"],
-        "log lines go to the journal, or to [observability] log-path",
-    ),
-    (&["trustedkey"], "all keys of the file are trusted"),
-    (
-        &["requestkey", "controlkey", "mru"],
-        "no remote control over the network; modes 6 and 7 are not supported",
-    ),
-    (
-        &["pidfile", "rlimit", "saveconfigdir"],
-        "set in the service unit",
-    ),
-    (&["mdnstries"], "multicast DNS is not supported"),
-];
+/// Directives that need no equivalent, with the reason; one group in each line.
+const NOT_NEEDED: &str = "\
+driftfile => the frequency is kept in [state] directory, /var/lib/ntpd-rs if unset
+logconfig logfile => log lines go to the journal, or to [observability] log-path
+trustedkey => all keys of the file are trusted
+requestkey controlkey mru => no remote control over the network; modes 6 and 7 are not supported
+pidfile rlimit saveconfigdir => set in the service unit
+mdnstries => multicast DNS is not supported
+";
 
-/// Directives without an equivalent, with the reason.
-const UNSUPPORTED: Directives = &[
-    (
-        &["statsdir", "statistics", "filegen"],
-        "use [observability] record-path to record measurements, and `ntp-ctl replay` to read them",
-    ),
-    (
-        &["discard"],
-        "use rate-limiting-cutoff-ms and rate-limiting-burst of [[server]]",
-    ),
-    (&["refclock"], "reference clocks are not in this version"),
-    (
-        &["autokey", "crypto", "keysdir", "ntpsigndsocket"],
-        "not supported: set keys in the sources and servers that use them",
-    ),
-    (
-        &[
-            "broadcast",
-            "broadcastclient",
-            "multicastclient",
-            "manycastclient",
-            "manycastserver",
-            "broadcastdelay",
-        ],
-        "broadcast and multicast cannot be authenticated and are not supported",
-    ),
-    (
-        &["peer"],
-        "symmetric mode is not supported: configure each host as a server of the other",
-    ),
-    (
-        &["includefile"],
-        "migrate this file separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d",
-    ),
-    (
-        &[
-            "disable",
-            "enable",
-            "tick",
-            "calldelay",
-            "reset",
-            "setvar",
-            "ttl",
-            "dscp",
-            "pollskewlist",
-            "phone",
-        ],
-        "no equivalent",
-    ),
-];
+/// Directives without an equivalent, with the reason; one group in each line.
+const UNSUPPORTED: &str = "\
+statsdir statistics filegen => \
+    use [observability] record-path to record measurements, and `ntp-ctl replay` to read them
+discard => use rate-limiting-cutoff-ms and rate-limiting-burst of [[server]]
+refclock => reference clocks are not in this version
+autokey crypto keysdir ntpsigndsocket => not supported: set keys in the sources and servers that use them
+broadcast broadcastclient multicastclient manycastclient manycastserver broadcastdelay => \
+    broadcast and multicast cannot be authenticated and are not supported
+peer => symmetric mode is not supported: configure each host as a server of the other
+includefile => migrate this file separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d
+disable enable tick calldelay reset setvar ttl dscp pollskewlist phone => no equivalent
+";
 
 /// Converts the file.
 pub(super) fn draft(text: &str) -> Draft {
@@ -167,7 +118,7 @@ fn add_source(draft: &mut Draft, line: &Line<'_>) {
             ));
         }
         Some(host) if host.starts_with("127.127.") => {
-            draft.unsupported(line, "reference clocks are not in this version")
+            draft.unsupported(line, "reference clocks are not in this version");
         }
         _ => match source(line, line.directive == "pool", option) {
             Some(table) => draft.sources.push(table),
@@ -360,7 +311,7 @@ impl Access {
         match line.words.as_slice() {
             ["listen", address] if let Ok(address) = address.parse() => self.listen.push(address),
             ["ignore" | "drop", "wildcard" | "all"] => {
-                draft.not_needed(line, "[[server]] listen sets the listening addresses")
+                draft.not_needed(line, "[[server]] listen sets the listening addresses");
             }
             _ => draft.unsupported(line, "use [[server]] listen with an address"),
         }

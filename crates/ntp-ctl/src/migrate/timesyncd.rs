@@ -36,7 +36,7 @@ pub(super) fn draft(text: &str) -> Draft {
             "PollIntervalMinSec" => shortest = log2_seconds(value),
             "PollIntervalMaxSec" => longest = log2_seconds(value),
             "RootDistanceMaxSec" | "ConnectionRetrySec" => {
-                draft.not_needed(&line, "weighting and retries of sources are automatic")
+                draft.not_needed(&line, "weighting and retries of sources are automatic");
             }
             "SaveIntervalSec" => draft.not_needed(
                 &line,
