@@ -1,5 +1,7 @@
 //! Packet timestamps and their origin.
 
+use serde::{Deserialize, Serialize};
+
 use crate::SystemTime;
 
 /// Origin of a timestamp; the closer to the wire, the smaller its noise.
@@ -14,9 +16,10 @@ pub enum StampSource {
 }
 
 /// Timestamp of a packet's transmission or arrival, in system time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     /// The reading.
+    #[serde(with = "crate::exact")]
     pub time: SystemTime,
     /// Origin of the reading.
     pub source: StampSource,

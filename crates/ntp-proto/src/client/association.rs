@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 
 use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, PollInterval, PollLimits, Stamp, Stratum};
 use rand_core::RngCore;
+use serde::{Deserialize, Serialize};
 
 use super::interleaved::{self, AnsweredExchange, FOLLOW_UP, InterleavedFields, ReplyMode};
 use super::protection::{Authenticity, Protection};
@@ -61,13 +62,14 @@ enum Purpose {
 }
 
 /// Parameters of an association.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssociationConfig {
     /// Range of the poll interval.
     pub limits: PollLimits,
     /// Poll interval after the start-up schedule.
     pub initial_poll: PollInterval,
-    /// Authentication of packets.
+    /// Authentication of packets. Not serialised, because it contains secrets.
+    #[serde(skip)]
     pub protection: Protection,
     /// Whether interleaved mode (RFC 9769) is attempted.
     pub interleaved: bool,

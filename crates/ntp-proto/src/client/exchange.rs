@@ -2,9 +2,10 @@
 
 use ntp_time::Stamp;
 use ntp_types::source::SourceId;
+use serde::{Deserialize, Serialize};
 
 /// Identifies one request and its socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ExchangeId {
     /// The association.
     pub source: SourceId,

@@ -75,6 +75,7 @@ mod testworld;
 use core::cell::OnceCell;
 
 use ntp_time::{FreeTime, Frequency, NtpDuration, PollInterval, PollLimits};
+use serde::{Deserialize, Serialize};
 
 pub use intersection::Agreement;
 pub use measurement::{Measurement, NoiseLaw};
@@ -95,17 +96,20 @@ use source::{DatedInterval, Source};
 use update::Sample;
 
 /// Configuration of estimation and selection.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     /// Number of sources that must agree before the clock is adjusted.
     pub minimum_agreeing_sources: usize,
     /// Sources whose correctness interval has a larger half-width are not candidates.
+    #[serde(with = "ntp_time::exact")]
     pub maximum_source_uncertainty: NtpDuration,
     /// Assumed drift rate of any clock: PHI of RFC 5905 section 4.
+    #[serde(with = "ntp_time::exact")]
     pub drift_allowance: Frequency,
     /// Whether to leave the servers' root dispersion out of their correctness intervals.
     pub ignore_server_dispersion: bool,
     /// Standard deviation of the frequency error of an unknown oscillator.
+    #[serde(with = "ntp_time::exact")]
     pub initial_frequency_uncertainty: Frequency,
     /// Whether any configured source is required ([`SelectionOptions::require`]), even if it has
     /// never answered.
@@ -128,12 +132,14 @@ impl Default for Config {
 }
 
 /// Prior of the oscillator's frequency: the estimate when the daemon last stopped.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrequencyPrior {
     /// Frequency error; positive runs fast.
+    #[serde(with = "ntp_time::exact")]
     pub frequency: Frequency,
     /// Standard deviation of the frequency error. At least 1 ppm is assumed: that costs nothing if
     /// the drift file is right, and reduces the damage if it is wrong.
+    #[serde(with = "ntp_time::exact")]
     pub uncertainty: Frequency,
 }
 

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ntp_time::{Frequency, NtpDuration, PollLimits, ReferenceId, Stratum};
+use serde::{Deserialize, Serialize};
 
 use super::source::refclock::RefClockConfig;
 use crate::client::AssociationConfig;
@@ -10,7 +11,7 @@ use crate::discipline::{self, FrequencyPrior, SelectionOptions, SteeringConfig};
 use crate::leap::LeapHandling;
 
 /// All settings of the engine.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EngineConfig {
     /// The configured sources, in the order of the file.
     pub sources: Vec<SourceConfig>,
@@ -28,6 +29,7 @@ pub struct EngineConfig {
     pub frequency_prior: Option<FrequencyPrior>,
     /// Difference between system and monotonic clock above which a step by another program is
     /// assumed (upstream's `meddling-threshold`). `None` selects the default.
+    #[serde(with = "ntp_time::exact")]
     pub meddling_threshold: Option<NtpDuration>,
     /// How leap seconds are handled.
     pub leap_handling: LeapHandling,
@@ -36,9 +38,10 @@ pub struct EngineConfig {
 }
 
 /// Properties of the clock before the engine adjusts it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClockFacts {
     /// Frequency correction in force.
+    #[serde(with = "ntp_time::exact")]
     pub frequency: Frequency,
     /// Base-2 logarithm of the resolution in seconds (RFC 5905 section 7.3).
     pub precision: i8,
@@ -47,7 +50,7 @@ pub struct ClockFacts {
 }
 
 /// A configured source (`[[source]]`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceConfig {
     /// Canonical `host:port`, or the name of a reference clock: the name shown to operators.
     pub name: String,
@@ -65,7 +68,8 @@ pub struct SourceConfig {
 }
 
 /// A configured host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Host {
     /// A literal address, never resolved.
     Address(IpAddr),
@@ -74,7 +78,8 @@ pub enum Host {
 }
 
 /// The kind of a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum SourceKind {
     /// One server.
     Server,

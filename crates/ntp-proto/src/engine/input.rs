@@ -4,6 +4,7 @@ use core::fmt;
 use std::net::IpAddr;
 
 use ntp_time::{Applied, Monotonic, NtpDuration, Stamp, SystemTime};
+use serde::{Deserialize, Serialize};
 
 use super::{ClockSample, Command, CommandId, EngineConfig, SendError, SourceId};
 use crate::client::{Datagram, ExchangeId};
@@ -108,5 +109,5 @@ pub enum Input<'a> {
 
 /// Identifies a configured source in queries to the resolver and to the key-exchange client. Not
 /// reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct QueryId(pub usize);

@@ -305,7 +305,7 @@ impl Engine {
         let mut position = 0;
         while position < self.sources.in_use.len() {
             let source = &self.sources.in_use[position];
-            let (id, next) = (source.id, source.next_poll());
+            let (id, next) = (source.id, self.next_poll(source));
             if next.is_some_and(|at| at <= now.monotonic) {
                 self.poll(now, position);
             }
@@ -335,6 +335,7 @@ impl Engine {
                 return self.drop_source(now, position, RemovalReason::Unreachable);
             }
         }
+        self.replay.polled(self.sources.in_use[position].id);
         self.handle_source(now, position, SourceInput::Poll);
         self.request_keys_if_needed(now, position);
     }

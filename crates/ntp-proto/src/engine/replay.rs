@@ -8,20 +8,26 @@
 //! Each kind has a queue of its own, so that a replay that sends requests without protection still
 //! finds the numbers of the other kind.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 
+use ntp_time::Monotonic;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
+use serde::{Deserialize, Serialize};
 
-use super::Engine;
+use super::source::Source;
+use super::{Engine, SourceId};
 use crate::client::Authenticity;
 
 /// Random numbers that were drawn during one input.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RngTrace {
     /// Numbers of 32 bits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub words: Vec<u32>,
     /// Numbers of 64 bits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub longs: Vec<u64>,
 }
 
@@ -40,6 +46,8 @@ pub(super) struct Rng {
 pub(super) struct ReplayHooks {
     /// What the datagram of the last input proved.
     pub(super) authenticity: Authenticity,
+    /// Times of polls that the replay forces. Once set, associations ignore their own schedules.
+    forced_polls: Option<BTreeMap<SourceId, Monotonic>>,
 }
 
 /// Hooks for a recorder and for a replay. No other shell needs them.
@@ -58,6 +66,37 @@ impl Engine {
     /// Returns what the datagram of the last input proved, and resets it.
     pub fn take_authenticity(&mut self) -> Authenticity {
         core::mem::take(&mut self.replay.authenticity)
+    }
+
+    /// Disables the associations' own poll schedules from now on and, if `remote` is given, makes
+    /// the next input poll the association with that address.
+    ///
+    /// For a record whose beginning is missing: it holds the replies to other requests than a new
+    /// engine would send.
+    pub fn force_poll(&mut self, remote: Option<SocketAddr>, now: Monotonic) {
+        let mut sources = self.sources.in_use.iter();
+        let source = sources.find(|source| remote.is_some() && source.remote() == remote);
+        let forced = self.replay.forced_polls.get_or_insert_default();
+        if let Some(source) = source {
+            forced.insert(source.id, now);
+        }
+    }
+
+    /// Time of the next poll of `source`. `None` while it is offline.
+    pub(super) fn next_poll(&self, source: &Source) -> Option<Monotonic> {
+        match &self.replay.forced_polls {
+            Some(forced) => forced.get(&source.id).copied(),
+            None => source.next_poll(),
+        }
+    }
+}
+
+impl ReplayHooks {
+    /// Records that the association has been polled.
+    pub(super) fn polled(&mut self, id: SourceId) {
+        if let Some(forced) = &mut self.forced_polls {
+            forced.remove(&id);
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use ntp_time::{
 };
 use ntp_types::source::SourceId;
 use ntp_types::status::{MeasurementStatus, SourceStatus};
+use serde::{Deserialize, Serialize};
 
 use super::{Context, Notice, Sample, SourceInput, resolution_noise, stamp_noise};
 use crate::client::Reach;
@@ -22,13 +23,15 @@ use crate::engine::{InvalidSample, Now, Output};
 const SILENT_INTERVALS: u32 = 8;
 
 /// Settings of a reference clock.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefClockConfig {
     /// The device or socket file, for display; the shell knows how to open it.
     pub device: String,
     /// Standard deviation of a sample.
+    #[serde(with = "ntp_time::exact")]
     pub sigma: NtpDuration,
     /// Largest systematic error of the clock, which takes the place of a server's root dispersion.
+    #[serde(with = "ntp_time::exact")]
     pub accuracy: NtpDuration,
     /// Stratum of the clock. Zero for a clock that is a reference itself, so that we become stratum
     /// 1.
@@ -47,11 +50,12 @@ impl RefClockConfig {
 }
 
 /// A sample of a reference clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockSample {
     /// When it was taken, by our system clock, and what took the timestamp.
     pub at: Stamp,
     /// The reference's time minus ours.
+    #[serde(with = "ntp_time::exact")]
     pub offset: NtpDuration,
     /// What the reference announces. A sample of an unsynchronised reference is not used.
     pub leap: LeapIndicator,
