@@ -11,7 +11,9 @@ use std::time::Duration;
 use ntp_os_clock::{monotonic, realtime};
 use ntp_proto::client::{Accepted, Association, KissCode, LocalIdentity, Rejection, Reply};
 use ntp_proto::engine::{Datagram, ExchangeId, SourceId};
-use ntp_time::{LeapIndicator, NtpDuration, ReferenceId, Stamp, StampSource, Stratum, SystemTime};
+use ntp_time::{
+    LeapIndicator, NtpDuration, RawStamp, ReferenceId, Stamp, StampSource, Stratum, SystemTime,
+};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{ClientSocket, ErrorQueue, SocketOptions, TimestampingGuard};
 use rand_chacha::ChaCha12Rng;
@@ -147,7 +149,11 @@ impl QueryClient {
             set.wait(Some(left.to_std()))
                 .map_err(QueryError::Unreachable)?;
             match socket.take_transmit_stamp() {
-                Ok(ErrorQueue::TransmitStamp(stamp)) => association.transmitted(id, stamp),
+                Ok(ErrorQueue::TransmitStamp(stamp)) => {
+                    if let Some(stamp) = stamp.to_stamp() {
+                        association.transmitted(id, stamp);
+                    }
+                }
                 Ok(ErrorQueue::Unreachable(error)) => return Err(QueryError::Unreachable(error)),
                 Ok(ErrorQueue::Empty) | Err(_) => {}
             }
@@ -156,7 +162,8 @@ impl QueryClient {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(QueryError::Unreachable(error)),
             };
-            let received = datagram.stamp.unwrap_or_else(|| daemon_stamp(realtime()));
+            let received = datagram.stamp.and_then(RawStamp::to_stamp);
+            let received = received.unwrap_or_else(|| daemon_stamp(realtime()));
             let datagram = Datagram {
                 exchange: id,
                 payload: &buffer[..datagram.len.min(BUFFER)],

@@ -538,7 +538,7 @@ fn only_consecutive_files_of_one_run_are_joined() {
 }
 
 #[test]
-fn reference_clocks_are_replayed() {
+fn failures_and_commands_of_a_reference_clock_are_replayed() {
     let clock = RefClock::new("/dev/pps0");
     let (offline, online) = (
         Command::Offline(Some(clock.device.clone())),

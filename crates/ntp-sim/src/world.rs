@@ -119,6 +119,23 @@ pub struct World {
     report_builder: ReportBuilder,
 }
 
+/// The servers and their paths.
+fn hosts(scenario: &Scenario, seed: u64) -> Vec<SimHost> {
+    scenario
+        .servers
+        .iter()
+        .enumerate()
+        .map(|(index, server)| {
+            let rng = |part: u64| Rng::new(seed, stream::SERVERS + 3 * index as u64 + part);
+            SimHost {
+                server: SimServer::new(*server, rng(0)),
+                outbound: Channel::new(server.link.outbound, rng(1)),
+                inbound: Channel::new(server.link.inbound, rng(2)),
+            }
+        })
+        .collect()
+}
+
 impl World {
     /// Creates the world, without running it.
     pub fn new(scenario: &Scenario, seed: u64) -> Self {
@@ -152,19 +169,7 @@ impl World {
             Rng::new(seed, stream::NODE),
             trace,
         );
-        let hosts: Vec<SimHost> = scenario
-            .servers
-            .iter()
-            .enumerate()
-            .map(|(index, server)| {
-                let rng = |part: u64| Rng::new(seed, stream::SERVERS + 3 * index as u64 + part);
-                SimHost {
-                    server: SimServer::new(*server, rng(0)),
-                    outbound: Channel::new(server.link.outbound, rng(1)),
-                    inbound: Channel::new(server.link.inbound, rng(2)),
-                }
-            })
-            .collect();
+        let hosts = hosts(scenario, seed);
         let mut world = Self {
             name: scenario.name.clone(),
             seed,

@@ -38,6 +38,6 @@ pub use json::exact;
 pub use leap::LeapIndicator;
 pub use poll::{PollInterval, PollLimits};
 pub use refid::ReferenceId;
-pub use stamp::{Stamp, StampSource};
+pub use stamp::{RawStamp, Stamp, StampClock, StampSource};
 pub use stratum::Stratum;
 pub use timestamp::{Monotonic, NtpTimestamp, SystemTime};

@@ -2,7 +2,7 @@
 //!
 //! | message | contents |
 //! |---|---|
-//! | `SCM_TIMESTAMPING` | three times (seconds, nanoseconds): by the kernel, unused, by the interface; zero is none |
+//! | `SCM_TIMESTAMPING` | three times (seconds, nanoseconds): by the kernel, unused, by the interface's clock; zero is none |
 //! | `SCM_TIMESTAMPNS`, `SCM_TIMESTAMP` | one time, in nanoseconds or microseconds |
 //! | `IP_PKTINFO` | interface index, local address, destination address of the header |
 //! | `IPV6_PKTINFO` | destination address, interface index |
@@ -10,20 +10,23 @@
 //!
 //! Times are two C longs or, on 32-bit systems with 64-bit time, two 64-bit numbers; the length of
 //! the message shows which.
+//!
+//! The time by the interface's clock is ignored: it is not system time, and the message does not say
+//! which clock it is.
 
 use core::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use libc::{in_pktinfo, sock_extended_err};
-use ntp_time::{Stamp, StampSource, SystemTime};
+use ntp_time::{RawStamp, StampClock};
 
 use crate::cmsg::ControlBuffer;
 
 /// Contents of the control messages of one datagram or one entry of the error queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ancillary {
-    kernel: Option<SystemTime>,
-    hardware: Option<SystemTime>,
+    /// Time by the system clock, nanoseconds.
+    kernel: Option<i64>,
     /// Destination address of the datagram.
     pub(crate) local: Option<IpAddr>,
     /// Local address from which a reply can be sent: the same, unless the destination was a
@@ -55,12 +58,7 @@ impl Ancillary {
         for message in buffer.messages() {
             match (message.level, message.kind) {
                 (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => {
-                    let slot = message.data.len() / 3;
-                    found.kernel = time(message.data, slot, 1);
-                    found.hardware = message
-                        .data
-                        .get(2 * slot..)
-                        .and_then(|data| time(data, slot, 1));
+                    found.kernel = time(message.data, message.data.len() / 3, 1);
                 }
                 (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
                     found.kernel = time(message.data, message.data.len(), 1);
@@ -90,16 +88,10 @@ impl Ancillary {
         found
     }
 
-    /// Returns the best timestamp: the interface's if there is one, else the kernel's.
-    pub(crate) fn stamp(&self) -> Option<Stamp> {
-        let hardware = self.hardware.map(|time| Stamp {
-            time,
-            source: StampSource::Hardware,
-        });
-        hardware.or(self.kernel.map(|time| Stamp {
-            time,
-            source: StampSource::Kernel,
-        }))
+    /// Returns the timestamp of the kernel.
+    pub(crate) fn stamp(&self) -> Option<RawStamp> {
+        let nanos = self.kernel?;
+        Some(RawStamp::new(StampClock::System, nanos))
     }
 }
 
@@ -123,7 +115,7 @@ impl Report {
 
 /// Parses the time at the beginning of `data`, made of two halves of a slot of `len` bytes; `None`
 /// for zero. `unit` is the length of the fraction's unit in nanoseconds.
-fn time(data: &[u8], len: usize, unit: i64) -> Option<SystemTime> {
+fn time(data: &[u8], len: usize, unit: i64) -> Option<i64> {
     let (seconds, fraction) = match len {
         16 => (
             i64::from_ne_bytes(bytes(data, 0)?),
@@ -138,10 +130,9 @@ fn time(data: &[u8], len: usize, unit: i64) -> Option<SystemTime> {
     if seconds == 0 && fraction == 0 {
         return None;
     }
-    let nanos = seconds
+    seconds
         .checked_mul(1_000_000_000)?
-        .checked_add(fraction.checked_mul(unit)?)?;
-    Some(SystemTime::from_nanos(nanos))
+        .checked_add(fraction.checked_mul(unit)?)
 }
 
 fn bytes<const N: usize>(data: &[u8], at: usize) -> Option<[u8; N]> {
@@ -171,8 +162,8 @@ mod tests {
             .collect()
     }
 
-    fn nanos(stamp: Option<Stamp>) -> Option<(i64, StampSource)> {
-        stamp.map(|stamp| (stamp.time.as_nanos(), stamp.source))
+    fn system(nanos: i64) -> Option<RawStamp> {
+        Some(RawStamp::new(StampClock::System, nanos))
     }
 
     proptest! {
@@ -190,33 +181,30 @@ mod tests {
     }
 
     #[test]
-    fn hardware_timestamps_are_preferred() {
+    fn readings_of_the_interface_are_not_taken_for_system_time() {
         let both = longs(&[5, 6, 0, 0, 7, 8]);
         let stamp = with(libc::SOL_SOCKET, libc::SCM_TIMESTAMPING, &both).stamp();
-        assert_eq!(nanos(stamp), Some((7_000_000_008, StampSource::Hardware)));
-        let kernel = longs(&[5, 6, 0, 0, 0, 0]);
-        let stamp = with(libc::SOL_SOCKET, libc::SCM_TIMESTAMPING, &kernel).stamp();
-        assert_eq!(nanos(stamp), Some((5_000_000_006, StampSource::Kernel)));
-        let none = longs(&[0; 6]);
-        assert_eq!(
-            with(libc::SOL_SOCKET, libc::SCM_TIMESTAMPING, &none).stamp(),
-            None
-        );
+        assert_eq!(stamp, system(5_000_000_006));
+        for without in [[0; 6], [0, 0, 0, 0, 7, 8]] {
+            let without = longs(&without);
+            let stamp = with(libc::SOL_SOCKET, libc::SCM_TIMESTAMPING, &without).stamp();
+            assert_eq!(stamp, None);
+        }
     }
 
     #[test]
     fn older_timestamp_formats_are_parsed() {
         let data = longs(&[5, 6]);
         let fine = with(libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, &data).stamp();
-        assert_eq!(nanos(fine), Some((5_000_000_006, StampSource::Kernel)));
+        assert_eq!(fine, system(5_000_000_006));
         let coarse = with(libc::SOL_SOCKET, libc::SCM_TIMESTAMP, &data).stamp();
-        assert_eq!(nanos(coarse), Some((5_000_006_000, StampSource::Kernel)));
+        assert_eq!(coarse, system(5_000_006_000));
         let narrow: Vec<u8> = [5i32, 6]
             .iter()
             .flat_map(|value| value.to_ne_bytes())
             .collect();
         let fine = with(libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, &narrow).stamp();
-        assert_eq!(nanos(fine), Some((5_000_000_006, StampSource::Kernel)));
+        assert_eq!(fine, system(5_000_000_006));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use ntp_time::Stamp;
+use ntp_time::RawStamp;
 
 use crate::address::{RawAddress, canonical};
 use crate::ancillary::{Ancillary, Report};
@@ -50,14 +50,14 @@ pub struct Received {
     pub interface: Option<u32>,
     /// Time of arrival; `None` if it was not timestamped, and only the caller's own reading is
     /// available.
-    pub stamp: Option<Stamp>,
+    pub stamp: Option<RawStamp>,
 }
 
 /// An entry of a socket's error queue.
 #[derive(Debug)]
 pub enum ErrorQueue {
     /// Transmit timestamp of a datagram.
-    TransmitStamp(Stamp),
+    TransmitStamp(RawStamp),
     /// A datagram did not reach the peer, according to an ICMP message.
     Unreachable(io::Error),
     /// The queue is empty.

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 
-use ntp_time::Stamp;
+use ntp_time::RawStamp;
 
 use crate::address::RawAddress;
 use crate::ancillary::Ancillary;
@@ -27,7 +27,7 @@ pub struct Arrival<'a> {
     pub from: SocketAddr,
     /// Time of arrival; `None` if it was not timestamped, and only the caller's own reading is
     /// available.
-    pub stamp: Option<Stamp>,
+    pub stamp: Option<RawStamp>,
     /// Local address from which a reply has to be sent; `None` if it is not known, or if no reply
     /// can be sent from it (multicast).
     pub own: Option<IpAddr>,

@@ -75,7 +75,7 @@ fn receive(server: &UdpSocket, client: &ClientSocket, reply: &[u8], room: usize)
 fn transmit_stamp(client: &ClientSocket) -> Stamp {
     loop {
         match client.take_transmit_stamp().unwrap() {
-            ErrorQueue::TransmitStamp(stamp) => return stamp,
+            ErrorQueue::TransmitStamp(stamp) => return stamp.to_stamp().unwrap(),
             ErrorQueue::Empty => {
                 assert!(wait_for(client.as_fd(), libc::POLLPRI, LIMIT), "no stamp");
             }
@@ -91,7 +91,7 @@ fn receive_stamped(server: &UdpSocket, client: &ClientSocket) -> (SystemTime, St
     loop {
         let before = realtime();
         if let Some(stamp) = receive(server, client, &[7; 48], 1024).stamp {
-            return (before, stamp);
+            return (before, stamp.to_stamp().unwrap());
         }
         let limit = NtpDuration::from_millis(LIMIT.into());
         assert!(before - begin < limit, "the kernel never stamped");

@@ -13,7 +13,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 
-use ntp_time::Stamp;
+use ntp_time::RawStamp;
 
 use crate::address::RawAddress;
 use crate::ancillary::{Ancillary, Report};
@@ -206,7 +206,7 @@ impl<T: Copy> Outbox<T> {
     pub(crate) fn transmit_stamps(
         &mut self,
         socket: BorrowedFd<'_>,
-        mut take: impl FnMut(T, Stamp),
+        mut take: impl FnMut(T, RawStamp),
     ) {
         // The datagram itself is not returned (`OPT_TSONLY`).
         let mut nothing = [0; 64];

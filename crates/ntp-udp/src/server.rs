@@ -29,7 +29,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use ntp_time::Stamp;
+use ntp_time::RawStamp;
 
 use crate::inbox::Inbox;
 use crate::outbox::{Outbox, Sent};
@@ -195,7 +195,7 @@ impl ServerSocket {
 
     /// Takes the transmit timestamps that have arrived for datagrams of `outbox`, each with its
     /// token. Most interfaces set the timestamp before [`send`](Self::send) returns.
-    pub fn transmit_stamps<T: Copy>(&self, outbox: &mut Outbox<T>, take: impl FnMut(T, Stamp)) {
+    pub fn transmit_stamps<T: Copy>(&self, outbox: &mut Outbox<T>, take: impl FnMut(T, RawStamp)) {
         outbox.transmit_stamps(self.as_fd(), take);
     }
 

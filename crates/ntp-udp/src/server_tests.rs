@@ -123,7 +123,7 @@ fn every_datagram_of_every_batch_is_stamped() {
         sizes.push(count);
         for index in 0..count {
             let arrival = inbox.get(index).unwrap();
-            let stamp = arrival.stamp.unwrap();
+            let stamp = arrival.stamp.unwrap().to_stamp().unwrap();
             assert_eq!(stamp.source, StampSource::Kernel);
             assert!(before <= stamp.time && stamp.time <= realtime());
             assert_eq!(arrival.payload.len(), 48);
@@ -254,6 +254,7 @@ fn only_requested_transmit_timestamps_are_returned() {
         assert_eq!(server.send(&mut outbox).sent, 4);
         let mut stamped = Vec::new();
         server.transmit_stamps(&mut outbox, |token, stamp| {
+            let stamp = stamp.to_stamp().unwrap();
             assert!(before <= stamp.time && stamp.time <= realtime());
             assert_eq!(stamp.source, StampSource::Kernel);
             stamped.push(token);

@@ -6,7 +6,7 @@
 //!
 //! | option | receive | transmit |
 //! |---|---|---|
-//! | `SO_TIMESTAMPING` with hardware (if requested) | interface, else kernel | interface, else kernel |
+//! | `SO_TIMESTAMPING` with hardware (if requested) | kernel, ns; the interface's are not used yet | the same |
 //! | `SO_TIMESTAMPING` | kernel, ns | kernel, ns |
 //! | `SO_TIMESTAMPING`, receive only | kernel, ns | - |
 //! | `SO_TIMESTAMPNS` | kernel, ns | - |

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ntp_proto::server::StampToken;
-use ntp_time::SystemTime;
+use ntp_time::{RawStamp, SystemTime};
 use ntp_udp::{Inbox, Outbox, ServerSocket};
 
 /// Largest number of datagrams that are handled together. A larger batch would not be cheaper, only
@@ -113,7 +113,7 @@ impl Backend for SocketBackend {
                 } else {
                     arrival.payload
                 },
-                received: arrival.stamp.map(|stamp| stamp.time),
+                received: arrival.stamp.and_then(system_time),
             };
             if respond(self.outbox.len(), datagram) {
                 self.outbox.reply(&arrival);
@@ -144,6 +144,16 @@ impl Backend for SocketBackend {
     #[inline]
     fn take_transmit_stamps(&mut self, mut take: impl FnMut(StampRequest, SystemTime)) {
         self.socket
-            .transmit_stamps(&mut self.outbox, |request, stamp| take(request, stamp.time));
+            .transmit_stamps(&mut self.outbox, |request, stamp| {
+                if let Some(left) = system_time(stamp) {
+                    take(request, left);
+                }
+            });
     }
+}
+
+/// Time of a stamp that the system clock has taken.
+#[inline]
+fn system_time(stamp: RawStamp) -> Option<SystemTime> {
+    stamp.to_stamp().map(|stamp| stamp.time)
 }

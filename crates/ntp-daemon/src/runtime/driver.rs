@@ -249,6 +249,7 @@ impl Driver {
                 let exchange = KeyRequest::Exchange(request);
                 self.requests.keys.push_back(exchange);
             }
+            // No configuration leads to a device before there is a driver for one.
             Output::PersistSession { name, session } => {
                 let store = KeyRequest::StoreSession { name, session };
                 self.requests.keys.push_back(store);

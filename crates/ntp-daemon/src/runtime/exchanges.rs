@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use ntp_os_clock::Clock;
 use ntp_proto::engine::{Datagram, ExchangeId, Input, SendError};
-use ntp_time::{Stamp, StampSource, SystemTime};
+use ntp_time::{RawStamp, Stamp, StampSource, SystemTime};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{ClientSocket, ErrorQueue, Shortcoming, SocketOptions, TimestampingGuard};
 
@@ -122,7 +122,8 @@ impl ExchangeSockets {
             match open.socket.take_transmit_stamp() {
                 Ok(ErrorQueue::TransmitStamp(stamp)) => {
                     open.stamped = true;
-                    events.push(SocketEvent::Stamped(id, translated(clock, stamp)));
+                    let stamp = translated(clock, stamp);
+                    events.extend(stamp.map(|stamp| SocketEvent::Stamped(id, stamp)));
                 }
                 Ok(ErrorQueue::Unreachable(error)) => {
                     events.push(SocketEvent::Failed(id, classify(&error)));
@@ -136,13 +137,11 @@ impl ExchangeSockets {
         }
         match open.socket.receive(buffer.as_mut_slice()) {
             Ok(datagram) => {
-                let received = match datagram.stamp {
-                    Some(stamp) => translated(clock, stamp),
-                    None => Stamp {
-                        time: clock.now(),
-                        source: StampSource::Daemon,
-                    },
-                };
+                let received = datagram.stamp.and_then(|stamp| translated(clock, stamp));
+                let received = received.unwrap_or_else(|| Stamp {
+                    time: clock.now(),
+                    source: StampSource::Daemon,
+                });
                 events.push(SocketEvent::Received {
                     id,
                     length: datagram.len,
@@ -230,9 +229,11 @@ impl Pollable for ExchangeSockets {
     }
 }
 
-fn translated(clock: &Clock, stamp: Stamp) -> Stamp {
+/// Converts a stamp of the kernel to the clock that is disciplined.
+fn translated(clock: &Clock, stamp: RawStamp) -> Option<Stamp> {
+    let stamp = stamp.to_stamp()?;
     let time: SystemTime = clock.translate(stamp.time);
-    Stamp { time, ..stamp }
+    Some(Stamp { time, ..stamp })
 }
 
 /// Classifies an operating system error by its meaning for a source.

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ntp_os_clock::{monotonic, realtime};
-use ntp_time::{Monotonic, NtpDuration};
+use ntp_time::{Monotonic, NtpDuration, RawStamp};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{
     Inbox, Outbox, ServerOptions, ServerSocket, SocketOptions, TimestampMode, TimestampingGuard,
@@ -227,7 +227,8 @@ impl<'a> Generator<'a> {
                 let now = realtime();
                 for index in 0..count {
                     if let Some(arrival) = port.inbox.get(index) {
-                        let arrived = arrival.stamp.map_or(now, |stamp| stamp.time);
+                        let stamp = arrival.stamp.and_then(RawStamp::to_stamp);
+                        let arrived = stamp.map_or(now, |stamp| stamp.time);
                         let outcome =
                             self.clients
                                 .handle_reply(&arrival, arrived, self.plan.target);
