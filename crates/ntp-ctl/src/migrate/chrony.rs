@@ -2,12 +2,12 @@
 
 use ntp_proto::server::ClientList;
 
-use super::draft::{Draft, Table, list};
+use super::draft::{Draft, Reasons, Table};
 use super::source::{Mapping, source};
 use super::{Line, lines, number};
 
 /// Directives that need no equivalent, with the reason.
-const NOT_NEEDED: &[(&[&str], &str)] = &[
+const NOT_NEEDED: Reasons = &[
     (
         &["driftfile", "dumpdir", "dumponexit", "ntsdumpdir"],
         "the frequency, keys and cookies are kept in [state] directory, /var/lib/ntpd-rs if unset",
@@ -63,7 +63,7 @@ const NOT_NEEDED: &[(&[&str], &str)] = &[
 ];
 
 /// Directives without an equivalent, with the reason.
-const UNSUPPORTED: &[(&[&str], &str)] = &[
+const UNSUPPORTED: Reasons = &[
     (
         &["maxdistance"],
         "sources are judged by comparison with each other, not by their root distance",
@@ -169,7 +169,7 @@ pub(super) fn draft(text: &str) -> Draft {
         match line.directive.as_str() {
             "server" | "pool" => match source(&line, line.directive == "pool", option) {
                 Some(table) => draft.sources.push(table),
-                None => draft.unsupported(line.number, line.text, "no server given"),
+                None => draft.unsupported(&line, "no server given"),
             },
             "makestep" => stepping = Some((number(0), number(1), line.number)),
             "maxchange" => match number(0) {
@@ -182,14 +182,14 @@ pub(super) fn draft(text: &str) -> Draft {
                         line.number
                     ));
                 }
-                None => draft.unsupported(line.number, line.text, "invalid value"),
+                None => draft.unsupported(&line, "invalid value"),
             },
             "maxslewrate" => match number(0) {
                 // A fraction in ntp.toml; the kernel's maximum is 0.1.
                 Some(ppm) => draft
                     .algorithm
                     .set("slew-maximum-frequency-offset", (ppm * 1e-6).min(0.1)),
-                None => draft.unsupported(line.number, line.text, "invalid value"),
+                None => draft.unsupported(&line, "invalid value"),
             },
             "minsources" => minimum = number(0),
             "local" => local(&mut draft, &line),
@@ -197,31 +197,18 @@ pub(super) fn draft(text: &str) -> Draft {
                 Some(path) => {
                     draft.key_file = Some((line.number, line.text.into(), path.to_owned()));
                 }
-                None => draft.unsupported(line.number, line.text, "no file given"),
+                None => draft.unsupported(&line, "no file given"),
             },
             "leapseclist" => match word(0) {
                 Some(path) => draft.leap.set_text("list", path),
-                None => draft.unsupported(line.number, line.text, "no file given"),
+                None => draft.unsupported(&line, "no file given"),
             },
             "leapsecmode" => leap = word(0).map(str::to_owned),
             // chronyd smears leap seconds by slewing its clock and smoothing the served time.
             "smoothtime" if line.words.contains(&"leaponly") => smooth = true,
-            "ntstrustedcerts" => trusted.add(&line),
-            _ if serving.add_line(&line) => {}
-            directive => {
-                let why = |known: &'static [(&[&str], &str)]| {
-                    let found = known.iter().find(|(names, _)| names.contains(&directive));
-                    found.map(|(_, why)| *why)
-                };
-                match why(NOT_NEEDED) {
-                    Some(why) => draft.not_needed(line.number, line.text, why),
-                    None => draft.unsupported(
-                        line.number,
-                        line.text,
-                        why(UNSUPPORTED).unwrap_or("unknown directive"),
-                    ),
-                }
-            }
+            "ntstrustedcerts" => trusted.add(&mut draft, &line),
+            _ if serving.add_line(&mut draft, &line) => {}
+            _ => draft.by_reason(&line, NOT_NEEDED, UNSUPPORTED),
         }
     }
     trusted.write(&mut draft);
@@ -233,18 +220,13 @@ pub(super) fn draft(text: &str) -> Draft {
         .set("minimum-agreeing-sources", minimum.unwrap_or(1.0).max(1.0));
     serving.write(&mut draft);
     draft
-        .observability
-        .set_text("observation-path", "/run/ntpd-rs/observe");
-    draft
 }
 
 fn option(name: &str) -> Option<Mapping> {
     const AUTOMATIC: &str = "ntpd-rs estimates typical delays automatically";
     Some(match name {
-        "iburst" | "burst" | "presend" | "offline" | "auto_offline" => Mapping::NotNeeded {
-            value: name == "presend",
-        },
-        "minsamples" | "maxsamples" | "polltarget" | "filter" => Mapping::NotNeeded { value: true },
+        "iburst" | "burst" | "offline" | "auto_offline" => Mapping::Ignored,
+        "presend" | "minsamples" | "maxsamples" | "polltarget" | "filter" => Mapping::IgnoredValue,
         "minpoll" => Mapping::MinPoll,
         "maxpoll" => Mapping::MaxPoll,
         "maxsources" => Mapping::Count,
@@ -258,41 +240,17 @@ fn option(name: &str) -> Option<Mapping> {
         "ntsport" => Mapping::KeyExchangePort,
         "port" => Mapping::Port,
         "maxdelay" | "maxdelayratio" | "maxdelaydevratio" | "maxdelayquant" | "mindelay" => {
-            Mapping::Unsupported {
-                value: true,
-                why: AUTOMATIC,
-            }
+            Mapping::OmittedValue(AUTOMATIC)
         }
-        "asymmetry" => Mapping::Unsupported {
-            value: true,
-            why: "the asymmetry of jitter is estimated automatically",
-        },
-        "offset" => Mapping::Unsupported {
-            value: true,
-            why: "correction of a constant offset is not supported",
-        },
-        "minstratum" => Mapping::Unsupported {
-            value: true,
-            why: "the stratum of the server is used",
-        },
-        "version" => Mapping::Unsupported {
-            value: true,
-            why: "requests have version 4",
-        },
+        "asymmetry" => Mapping::OmittedValue("the asymmetry of jitter is estimated automatically"),
+        "offset" => Mapping::OmittedValue("correction of a constant offset is not supported"),
+        "minstratum" => Mapping::OmittedValue("the stratum of the server is used"),
+        "version" => Mapping::OmittedValue("requests have version 4"),
         // Replaced by `Trusted`, which has the sets.
         "certset" => Mapping::Value(CERTIFICATE_SET),
-        "extfield" | "maxunreach" => Mapping::Unsupported {
-            value: true,
-            why: "not supported",
-        },
-        "copy" => Mapping::Unsupported {
-            value: false,
-            why: "not supported",
-        },
-        "ipv4" | "ipv6" => Mapping::Unsupported {
-            value: false,
-            why: "addresses are used in the order of the resolver",
-        },
+        "extfield" | "maxunreach" => Mapping::OmittedValue("not supported"),
+        "copy" => Mapping::Omitted("not supported"),
+        "ipv4" | "ipv6" => Mapping::Omitted("addresses are used in the order of the resolver"),
         _ => return None,
     })
 }
@@ -305,35 +263,30 @@ const CERTIFICATE_SET: &str = "certset";
 #[derive(Default)]
 struct Trusted {
     sets: Vec<(String, String)>,
-    unclear: Vec<(usize, String)>,
 }
 
 impl Trusted {
-    fn add(&mut self, line: &Line<'_>) {
+    fn add(&mut self, draft: &mut Draft, line: &Line<'_>) {
         let (set, path) = match line.words.as_slice() {
             [path] => ("0", path),
             [set, path] => (*set, path),
-            _ => return self.unclear.push((line.number, line.text.into())),
+            _ => ("", &""),
         };
-        if self.sets.iter().any(|(known, _)| known == set) {
-            self.unclear.push((line.number, line.text.into()));
+        if set.is_empty() || self.sets.iter().any(|(known, _)| known == set) {
+            draft.unsupported(
+                line,
+                "a source has a single file of authorities: put all certificates into it",
+            );
         } else {
             self.sets.push((set.to_owned(), (*path).to_owned()));
         }
     }
 
     fn write(self, draft: &mut Draft) {
-        for (number, text) in &self.unclear {
-            draft.unsupported(
-                *number,
-                text,
-                "a source has a single file of authorities: put all certificates into it",
-            );
-        }
         for source in &mut draft.sources {
             let set = source.take(CERTIFICATE_SET).unwrap_or_else(|| "0".into());
             let found = self.sets.iter().find(|(known, _)| *known == set);
-            if let Some((_, path)) = found.filter(|_| source.is_nts()) {
+            if let Some((_, path)) = found.filter(|_| source.has_mode("nts")) {
                 source.set_text("certificate-authority", path);
             }
         }
@@ -418,12 +371,12 @@ struct Serving {
     ke_port: Option<u16>,
     /// Line number, text and value of the directive with the size of the client list.
     clients: Option<(usize, String, usize)>,
-    unclear: Vec<(usize, String)>,
 }
 
 impl Serving {
     /// Adds the line and returns true if it is a setting of the server.
-    fn add_line(&mut self, line: &Line<'_>) -> bool {
+    fn add_line(&mut self, draft: &mut Draft, line: &Line<'_>) -> bool {
+        const NOT_A_NETWORK: &str = "use addresses of networks, for example 192.0.2.0/24";
         let words: Vec<&str> = line
             .words
             .iter()
@@ -437,14 +390,14 @@ impl Serving {
                     None => allowed.extend(["0.0.0.0/0".into(), "::/0".into()]),
                     Some(word) => match network(word) {
                         Some(networks) => allowed.extend(networks),
-                        None => self.unclear.push((line.number, line.text.into())),
+                        None => draft.unsupported(line, NOT_A_NETWORK),
                     },
                 }
             }
             "deny" => match words.first().map(|word| network(word)) {
                 None => self.deny.extend(["0.0.0.0/0".into(), "::/0".into()]),
                 Some(Some(networks)) => self.deny.extend(networks),
-                Some(None) => self.unclear.push((line.number, line.text.into())),
+                Some(None) => draft.unsupported(line, NOT_A_NETWORK),
             },
             "bindaddress" => self
                 .addresses
@@ -475,26 +428,17 @@ impl Serving {
     }
 
     fn write(self, draft: &mut Draft) {
-        for (number, text) in &self.unclear {
-            draft.unsupported(
-                *number,
-                text,
-                "use addresses of networks, for example 192.0.2.0/24",
-            );
-        }
-        if let (Some(certificate), Some(key)) = (&self.certificate, &self.private_key) {
-            let mut table = Table::default();
-            table.set_text("listen", &format!("[::]:{}", self.ke_port.unwrap_or(4460)));
-            table.set_text("certificate-chain-path", certificate);
-            table.set_text("private-key-path", key);
-            draft.key_exchange.push(table);
-        }
+        let certificate = self.certificate.as_deref();
+        draft.add_key_exchange(
+            self.ke_port.unwrap_or(4460),
+            certificate,
+            self.private_key.as_deref(),
+        );
         // Without `allow`, or with port 0, chronyd is a client only.
         let Some(allow) = self.allow.filter(|_| self.port != Some(0)) else {
             if let Some((number, text, _)) = &self.clients {
                 draft.not_needed(
-                    *number,
-                    text,
+                    &Line::new(*number, text),
                     "no server configured, so there are no clients",
                 );
             }
@@ -514,19 +458,11 @@ impl Serving {
             let mut table = Table::default();
             table.set_text("listen", &address);
             if !(allow.contains(&"0.0.0.0/0".into()) && allow.contains(&"::/0".into())) {
-                let networks = list(allow.iter().map(String::as_str));
-                table.set(
-                    "allowlist",
-                    format!("{{ filter = {networks}, action = \"ignore\" }}"),
-                );
+                table.set_access_list("allowlist", &allow);
             }
             if !self.deny.is_empty() {
                 table.comment("chronyd uses the most specific of `allow` and `deny`; here `denylist` has precedence");
-                let networks = list(self.deny.iter().map(String::as_str));
-                table.set(
-                    "denylist",
-                    format!("{{ filter = {networks}, action = \"ignore\" }}"),
-                );
+                table.set_access_list("denylist", &self.deny);
             }
             if let Some(limit) = &self.limit {
                 // In log2 seconds; the default is 8 s.

@@ -6,6 +6,8 @@
 
 use core::fmt::Write as _;
 
+use super::Line;
+
 /// A section: comments, then keys in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Table {
@@ -32,6 +34,22 @@ impl Table {
         self.set(key, quoted(value));
     }
 
+    /// Sets an access list, which ignores the refused clients.
+    pub(super) fn set_access_list(&mut self, key: &'static str, networks: &[String]) {
+        let networks: Vec<_> = networks.iter().map(|network| quoted(network)).collect();
+        let networks = networks.join(", ");
+        self.set(
+            key,
+            format!("{{ filter = [{networks}], action = \"ignore\" }}"),
+        );
+    }
+
+    /// Sets the range of poll intervals, in log2 seconds.
+    pub(super) fn set_poll_limits(&mut self, min: i32, max: i32) {
+        let limits = format!("{{ min = {min}, max = {max} }}");
+        self.set("poll-interval-limits", limits);
+    }
+
     /// Whether a key is set.
     fn has(&self, key: &str) -> bool {
         self.keys.iter().any(|(known, _)| *known == key)
@@ -43,18 +61,11 @@ impl Table {
         Some(self.keys.remove(at).1)
     }
 
-    /// Whether the section is a pool of servers.
-    pub(super) fn is_pool(&self) -> bool {
-        self.keys
-            .iter()
-            .any(|(key, value)| *key == "mode" && value == "\"pool\"")
-    }
-
-    /// Whether the section is a source with NTS.
-    pub(super) fn is_nts(&self) -> bool {
-        self.keys
-            .iter()
-            .any(|(key, value)| *key == "mode" && value == "\"nts\"")
+    /// Whether the section is a source of this mode.
+    pub(super) fn has_mode(&self, mode: &str) -> bool {
+        let mode = quoted(mode);
+        let mut keys = self.keys.iter();
+        keys.any(|(key, value)| *key == "mode" && *value == mode)
     }
 
     /// Removes a key; returns whether it was set.
@@ -101,12 +112,25 @@ struct Unconverted {
     why: String,
 }
 
+impl Unconverted {
+    fn new(line: &Line<'_>, why: impl Into<String>) -> Self {
+        Self {
+            line: line.number,
+            text: line.text.to_owned(),
+            why: why.into(),
+        }
+    }
+}
+
+/// Directives, with the reason why they are not converted.
+pub(super) type Reasons = &'static [(&'static [&'static str], &'static str)];
+
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Draft {
     pub(super) sources: Vec<Table>,
     pub(super) servers: Vec<Table>,
-    pub(super) key_exchange: Vec<Table>,
+    key_exchange: Vec<Table>,
     pub(super) leap: Table,
     /// Line number, text and path of the directive with the file of symmetric keys.
     pub(super) key_file: Option<(usize, String, String)>,
@@ -120,21 +144,42 @@ pub(super) struct Draft {
 
 impl Draft {
     /// Records a line without an equivalent whose effect is lost, with the reason.
-    pub(super) fn unsupported(&mut self, line: usize, text: &str, why: impl Into<String>) {
-        self.unsupported.push(Unconverted {
-            line,
-            text: text.to_owned(),
-            why: why.into(),
-        });
+    pub(super) fn unsupported(&mut self, line: &Line<'_>, why: impl Into<String>) {
+        self.unsupported.push(Unconverted::new(line, why));
     }
 
     /// Records a line that needs no equivalent, with the reason.
-    pub(super) fn not_needed(&mut self, line: usize, text: &str, why: impl Into<String>) {
-        self.not_needed.push(Unconverted {
-            line,
-            text: text.to_owned(),
-            why: why.into(),
-        });
+    pub(super) fn not_needed(&mut self, line: &Line<'_>, why: impl Into<String>) {
+        self.not_needed.push(Unconverted::new(line, why));
+    }
+
+    /// Records a line that is not converted, with the reason that a table has for its directive.
+    pub(super) fn by_reason(&mut self, line: &Line<'_>, not_needed: Reasons, unsupported: Reasons) {
+        let why = |known: Reasons| {
+            let directive = line.directive.as_str();
+            let found = known.iter().find(|(names, _)| names.contains(&directive));
+            found.map(|(_, why)| *why)
+        };
+        match why(not_needed) {
+            Some(why) => self.not_needed(line, why),
+            None => self.unsupported(line, why(unsupported).unwrap_or("unknown directive")),
+        }
+    }
+
+    /// Adds a key exchange server, if it has a certificate and a key.
+    pub(super) fn add_key_exchange(
+        &mut self,
+        port: u16,
+        certificate: Option<&str>,
+        key: Option<&str>,
+    ) {
+        if let (Some(certificate), Some(key)) = (certificate, key) {
+            let mut table = Table::default();
+            table.set_text("listen", &format!("[::]:{port}"));
+            table.set_text("certificate-chain-path", certificate);
+            table.set_text("private-key-path", key);
+            self.key_exchange.push(table);
+        }
     }
 
     /// Number of lines without an equivalent.
@@ -146,6 +191,8 @@ impl Draft {
     /// is kept only if a source or a server can use it: distributions configure one that often does
     /// not exist.
     pub(super) fn finish(&mut self) {
+        self.observability
+            .set_text("observation-path", "/run/ntpd-rs/observe");
         match self.key_file.take() {
             None => {
                 for source in &mut self.sources {
@@ -163,7 +210,8 @@ impl Draft {
                         .comment("the user ntpd-rs must be able to read this file");
                     self.keys.set_text("path", &path);
                 } else {
-                    self.not_needed(line, &text, "no source uses a key");
+                    let why = "no source uses a key".into();
+                    self.not_needed.push(Unconverted { line, text, why });
                 }
             }
         }
@@ -233,10 +281,4 @@ pub(super) fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
-}
-
-/// Formats a TOML array of strings.
-pub(super) fn list<'a>(items: impl IntoIterator<Item = &'a str>) -> String {
-    let items: Vec<_> = items.into_iter().map(quoted).collect();
-    format!("[{}]", items.join(", "))
 }

@@ -2,12 +2,12 @@
 //!
 //! ntpd serves all clients except those that `restrict` lines exclude.
 
-use super::draft::{Draft, Table, list};
+use super::draft::{Draft, Reasons, Table};
 use super::source::{Mapping, source};
 use super::{Line, lines, number};
 
 /// Directives that need no equivalent, with the reason.
-const NOT_NEEDED: &[(&[&str], &str)] = &[
+const NOT_NEEDED: Reasons = &[
     (
         &["driftfile"],
         "the frequency is kept in [state] directory, /var/lib/ntpd-rs if unset",
@@ -29,7 +29,7 @@ const NOT_NEEDED: &[(&[&str], &str)] = &[
 ];
 
 /// Directives without an equivalent, with the reason.
-const UNSUPPORTED: &[(&[&str], &str)] = &[
+const UNSUPPORTED: Reasons = &[
     (
         &["statsdir", "statistics", "filegen"],
         "use [observability] record-path to record measurements, and `ntp-ctl replay` to read them",
@@ -95,11 +95,11 @@ pub(super) fn draft(text: &str) -> Draft {
                     let path = path.trim_matches('"').to_owned();
                     draft.key_file = Some((line.number, line.text.into(), path));
                 }
-                None => draft.unsupported(line.number, line.text, "no file given"),
+                None => draft.unsupported(&line, "no file given"),
             },
             "leapfile" => match line.words.first() {
                 Some(path) => draft.leap.set_text("list", path.trim_matches('"')),
-                None => draft.unsupported(line.number, line.text, "no file given"),
+                None => draft.unsupported(&line, "no file given"),
             },
             "leapsmearinterval" => {
                 draft.leap.set_text("handling", "smear");
@@ -114,28 +114,14 @@ pub(super) fn draft(text: &str) -> Draft {
                 }) =>
             {
                 draft.not_needed(
-                    line.number,
-                    line.text,
+                    &line,
                     "modes 6 and 7 and remote monitoring are not supported",
                 );
             }
             "tos" => minimum = tos(&mut draft, &line).unwrap_or(minimum),
             "tinker" => tinker(&mut draft, &line),
             "nts" => nts.add_line(&mut draft, &line),
-            directive => {
-                let why = |known: &'static [(&[&str], &str)]| {
-                    let found = known.iter().find(|(names, _)| names.contains(&directive));
-                    found.map(|(_, why)| *why)
-                };
-                match why(NOT_NEEDED) {
-                    Some(why) => draft.not_needed(line.number, line.text, why),
-                    None => draft.unsupported(
-                        line.number,
-                        line.text,
-                        why(UNSUPPORTED).unwrap_or("unknown directive"),
-                    ),
-                }
-            }
+            _ => draft.by_reason(&line, NOT_NEEDED, UNSUPPORTED),
         }
     }
     set_pool_sizes(&mut draft);
@@ -148,9 +134,6 @@ pub(super) fn draft(text: &str) -> Draft {
     access.write(&mut draft);
     nts.write(&mut draft);
     draft
-        .observability
-        .set_text("observation-path", "/run/ntpd-rs/observe");
-    draft
 }
 
 /// Sets the sizes of the pools: ntpd uses up to ten sources of all pools together, ntpd-rs a number
@@ -160,10 +143,14 @@ fn set_pool_sizes(draft: &mut Draft) {
     let pools = draft
         .sources
         .iter()
-        .filter(|source| source.is_pool())
+        .filter(|source| source.has_mode("pool"))
         .count();
     if pools > 2 {
-        for pool in draft.sources.iter_mut().filter(|source| source.is_pool()) {
+        for pool in draft
+            .sources
+            .iter_mut()
+            .filter(|source| source.has_mode("pool"))
+        {
             pool.set("count", (MAX_SOURCES / pools).max(1));
         }
     }
@@ -181,23 +168,19 @@ fn add_source(draft: &mut Draft, line: &Line<'_>) {
                 line.number
             ));
         }
-        Some(host) if host.starts_with("127.127.") => draft.unsupported(
-            line.number,
-            line.text,
-            "reference clocks are not in this version",
-        ),
+        Some(host) if host.starts_with("127.127.") => {
+            draft.unsupported(line, "reference clocks are not in this version")
+        }
         _ => match source(line, line.directive == "pool", option) {
             Some(table) => draft.sources.push(table),
-            None => draft.unsupported(line.number, line.text, "no server given"),
+            None => draft.unsupported(line, "no server given"),
         },
     }
 }
 
 fn option(name: &str) -> Option<Mapping> {
     Some(match name {
-        "iburst" | "burst" | "preempt" | "dynamic" | "xmtnonce" => {
-            Mapping::NotNeeded { value: false }
-        }
+        "iburst" | "burst" | "preempt" | "dynamic" | "xmtnonce" => Mapping::Ignored,
         "minpoll" => Mapping::MinPoll,
         "maxpoll" => Mapping::MaxPoll,
         "prefer" => Mapping::Flag("prefer"),
@@ -207,22 +190,12 @@ fn option(name: &str) -> Option<Mapping> {
         "key" => Mapping::Value("key"),
         "nts" => Mapping::Nts,
         "port" => Mapping::Port,
-        "version" | "mode" | "ttl" | "subtype" => Mapping::Unsupported {
-            value: true,
-            why: "not supported",
-        },
-        "ca" | "cert" | "aead" | "ask" | "require" => Mapping::Unsupported {
-            value: true,
-            why: "see certificate-authority in the manual",
-        },
-        "bias" => Mapping::Unsupported {
-            value: true,
-            why: "correction of a constant offset is not supported",
-        },
-        "autokey" | "noval" => Mapping::Unsupported {
-            value: false,
-            why: "not supported",
-        },
+        "version" | "mode" | "ttl" | "subtype" => Mapping::OmittedValue("not supported"),
+        "ca" | "cert" | "aead" | "ask" | "require" => {
+            Mapping::OmittedValue("see certificate-authority in the manual")
+        }
+        "bias" => Mapping::OmittedValue("correction of a constant offset is not supported"),
+        "autokey" | "noval" => Mapping::Omitted("not supported"),
         _ => return None,
     })
 }
@@ -236,11 +209,7 @@ fn fudge(draft: &mut Draft, line: &Line<'_>) {
         Some(stratum) => draft
             .synchronization
             .set("local-stratum", stratum.clamp(1.0, 15.0) as u8),
-        None => draft.unsupported(
-            line.number,
-            line.text,
-            "only the stratum of the local clock is converted",
-        ),
+        None => draft.unsupported(line, "only the stratum of the local clock is converted"),
     }
 }
 
@@ -263,8 +232,7 @@ fn tos(draft: &mut Draft, line: &Line<'_>) -> Option<u32> {
                 ));
             }
             _ => draft.not_needed(
-                line.number,
-                &format!("tos {}", pair.join(" ")),
+                &Line::new(line.number, &format!("tos {}", pair.join(" "))),
                 "ntpd-rs weights its sources automatically",
             ),
         }
@@ -290,14 +258,12 @@ fn tinker(draft: &mut Draft, line: &Line<'_>) {
                     .set("single-step-panic-threshold", limit);
             }
             (Some("step"), Some(0.0)) => draft.unsupported(
-                line.number,
-                "tinker step 0",
+                &Line::new(line.number, "tinker step 0"),
                 "disables steps: ntpd-rs steps in the first updates only",
             ),
             (Some("step"), Some(threshold)) => draft.algorithm.set("step-threshold", threshold),
             _ => draft.not_needed(
-                line.number,
-                &format!("tinker {}", pair.join(" ")),
+                &Line::new(line.number, &format!("tinker {}", pair.join(" "))),
                 "ntpd-rs models the oscillator and the network automatically",
             ),
         }
@@ -318,23 +284,13 @@ impl Nts {
                 ["enable"] => {}
                 ["cert", path] => self.certificate = Some((*path).to_owned()),
                 ["key", path] => self.key = Some((*path).to_owned()),
-                _ => draft.unsupported(
-                    line.number,
-                    line.text,
-                    "see [keyset] and [[nts-ke-server]] in the manual",
-                ),
+                _ => draft.unsupported(line, "see [keyset] and [[nts-ke-server]] in the manual"),
             }
         }
     }
 
     fn write(self, draft: &mut Draft) {
-        if let (Some(certificate), Some(key)) = (self.certificate, self.key) {
-            let mut table = Table::default();
-            table.set_text("listen", "[::]:4460");
-            table.set_text("certificate-chain-path", &certificate);
-            table.set_text("private-key-path", &key);
-            draft.key_exchange.push(table);
-        }
+        draft.add_key_exchange(4460, self.certificate.as_deref(), self.key.as_deref());
     }
 }
 
@@ -358,14 +314,14 @@ impl Access {
             .filter(|word| !matches!(*word, "-4" | "-6"))
             .collect();
         if words.is_empty() {
-            return draft.unsupported(line.number, line.text, "no address given");
+            return draft.unsupported(line, "no address given");
         }
         let host = words.remove(0);
         let mut length = None;
         if words.first() == Some(&"mask") && words.len() >= 2 {
             length = mask_length(words[1]);
             if length.is_none() {
-                return draft.unsupported(line.number, line.text, "invalid mask");
+                return draft.unsupported(line, "invalid mask");
             }
             words.drain(..2);
         }
@@ -378,22 +334,14 @@ impl Access {
             return;
         }
         if host == "source" {
-            return draft.not_needed(
-                line.number,
-                line.text,
-                "only replies to own requests are accepted",
-            );
+            return draft.not_needed(line, "only replies to own requests are accepted");
         }
         let (address, slash) = match host.split_once('/') {
             Some((address, length)) => (address, length.parse::<u8>().ok()),
             None => (host, None),
         };
         let Ok(address) = address.parse::<std::net::IpAddr>() else {
-            return draft.unsupported(
-                line.number,
-                line.text,
-                "use addresses of networks, for example 192.0.2.0/24",
-            );
+            return draft.unsupported(line, "use addresses of networks, for example 192.0.2.0/24");
         };
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let length = length.or(slash).unwrap_or(bits).min(bits);
@@ -408,16 +356,10 @@ impl Access {
     fn interface(&mut self, draft: &mut Draft, line: &Line<'_>) {
         match line.words.as_slice() {
             ["listen", address] if let Ok(address) = address.parse() => self.listen.push(address),
-            ["ignore" | "drop", "wildcard" | "all"] => draft.not_needed(
-                line.number,
-                line.text,
-                "[[server]] listen sets the listening addresses",
-            ),
-            _ => draft.unsupported(
-                line.number,
-                line.text,
-                "use [[server]] listen with an address",
-            ),
+            ["ignore" | "drop", "wildcard" | "all"] => {
+                draft.not_needed(line, "[[server]] listen sets the listening addresses")
+            }
+            _ => draft.unsupported(line, "use [[server]] listen with an address"),
         }
     }
 
@@ -431,20 +373,12 @@ impl Access {
         }
         let mut table = Table::default();
         if self.denied_by_default {
-            let networks = list(self.allowed.iter().map(String::as_str));
-            table.set(
-                "allowlist",
-                format!("{{ filter = {networks}, action = \"ignore\" }}"),
-            );
+            table.set_access_list("allowlist", &self.allowed);
         } else {
             table.comment("ntpd serves all clients that are not restricted; remove this section for a client only");
         }
         if !self.denied.is_empty() {
-            let networks = list(self.denied.iter().map(String::as_str));
-            table.set(
-                "denylist",
-                format!("{{ filter = {networks}, action = \"ignore\" }}"),
-            );
+            table.set_access_list("denylist", &self.denied);
         }
         if self.rate_limited {
             // Default of ntpd: 2 s between packets of one client.

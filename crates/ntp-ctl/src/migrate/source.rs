@@ -1,7 +1,5 @@
 //! Sources of the other daemons: a name, and options with and without a value.
 
-use core::fmt::Write as _;
-
 use super::Line;
 use super::draft::Table;
 
@@ -28,10 +26,14 @@ pub(super) enum Mapping {
     Count,
     /// Authentication by NTS.
     Nts,
-    /// Not needed; `value` tells whether a value follows.
-    NotNeeded { value: bool },
-    /// No equivalent; `value` tells whether a value follows.
-    Unsupported { value: bool, why: &'static str },
+    /// Not needed.
+    Ignored,
+    /// Not needed, and a value follows.
+    IgnoredValue,
+    /// No equivalent, with the reason.
+    Omitted(&'static str),
+    /// No equivalent, with the reason, and a value follows.
+    OmittedValue(&'static str),
 }
 
 /// Converts a line of another daemon to a source.
@@ -41,6 +43,9 @@ pub(super) fn source(
     mapping: fn(&str) -> Option<Mapping>,
 ) -> Option<Table> {
     let mut table = Table::default();
+    let omitted = |table: &mut Table, option: &str, why: &str| {
+        table.comment(format!("line {}: omitted `{option}`: {why}", line.number));
+    };
     let mut words = line.words.iter().copied();
     let host = words.find(|word| !matches!(*word, "-4" | "-6" | "ipv4" | "ipv6"))?;
     let (mut nts, mut port, mut ke_port) = (false, None, None);
@@ -62,29 +67,18 @@ pub(super) fn source(
             Some(Mapping::KeyExchangePort) => ke_port = number(),
             Some(Mapping::Count) => count = number(),
             Some(Mapping::Nts) => nts = true,
-            Some(Mapping::NotNeeded { value }) => {
-                if value {
-                    let _ = words.next();
-                }
+            Some(Mapping::Ignored) => {}
+            Some(Mapping::IgnoredValue) => drop(words.next()),
+            Some(Mapping::Omitted(why)) => omitted(&mut table, &option, why),
+            Some(Mapping::OmittedValue(why)) => {
+                let value = words.next().map(|value| format!(" {value}"));
+                omitted(&mut table, &(option + &value.unwrap_or_default()), why);
             }
-            Some(Mapping::Unsupported { value, why }) => {
-                let mut text = option.clone();
-                if value && let Some(value) = words.next() {
-                    let _ = write!(text, " {value}");
-                }
-                table.comment(format!("line {}: omitted `{text}`: {why}", line.number));
-            }
-            None => table.comment(format!(
-                "line {}: omitted `{word}`: unknown option",
-                line.number
-            )),
+            None => omitted(&mut table, word, "unknown option"),
         }
     }
     if nts && table.remove("key") {
-        table.comment(format!(
-            "line {}: omitted `key`: this source is authenticated by NTS",
-            line.number
-        ));
+        omitted(&mut table, "key", "this source is authenticated by NTS");
     }
     if nts && pool {
         table.comment(format!(
@@ -107,15 +101,12 @@ pub(super) fn source(
         let clamped = |poll: i32| poll.clamp(*POLL.start(), *POLL.end());
         let (min, max) = (clamped(polls.0), clamped(polls.1.max(polls.0)));
         if (min, max) != polls {
+            let number = line.number;
             table.comment(format!(
-                "line {}: poll intervals limited to 2^{} to 2^{} s",
-                line.number, min, max
+                "line {number}: poll intervals limited to 2^{min} to 2^{max} s"
             ));
         }
-        head.set(
-            "poll-interval-limits",
-            format!("{{ min = {min}, max = {max} }}"),
-        );
+        head.set_poll_limits(min, max);
     }
     Some(head.followed_by(table))
 }

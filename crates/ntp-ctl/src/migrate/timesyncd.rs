@@ -4,7 +4,7 @@
 //! majority.
 
 use super::draft::{Draft, Table};
-use super::lines;
+use super::{Line, lines};
 
 /// Pool of the packaged configuration.
 const POOL: &str = "ntpd-rs.pool.ntp.org";
@@ -18,12 +18,12 @@ pub(super) fn draft(text: &str) -> Draft {
     for line in lines(text, &['#', ';']) {
         if line.text.starts_with('[') {
             if !line.text.eq_ignore_ascii_case("[time]") {
-                draft.unsupported(line.number, line.text, "unknown directive");
+                draft.unsupported(&line, "unknown directive");
             }
             continue;
         }
         let Some((key, value)) = line.text.split_once('=') else {
-            draft.unsupported(line.number, line.text, "invalid line");
+            draft.unsupported(&line, "invalid line");
             continue;
         };
         let (key, value) = (key.trim(), value.trim());
@@ -35,17 +35,14 @@ pub(super) fn draft(text: &str) -> Draft {
             }
             "PollIntervalMinSec" => shortest = log2_seconds(value),
             "PollIntervalMaxSec" => longest = log2_seconds(value),
-            "RootDistanceMaxSec" | "ConnectionRetrySec" => draft.not_needed(
-                line.number,
-                line.text,
-                "weighting and retries of sources are automatic",
-            ),
+            "RootDistanceMaxSec" | "ConnectionRetrySec" => {
+                draft.not_needed(&line, "weighting and retries of sources are automatic")
+            }
             "SaveIntervalSec" => draft.not_needed(
-                line.number,
-                line.text,
+                &line,
                 "persistent state is saved in [state] directory when it changes",
             ),
-            _ => draft.unsupported(line.number, line.text, "unknown directive"),
+            _ => draft.unsupported(&line, "unknown directive"),
         }
     }
     let used = if servers.is_empty() {
@@ -53,8 +50,7 @@ pub(super) fn draft(text: &str) -> Draft {
     } else {
         if !fallback.is_empty() {
             draft.unsupported(
-                fallback_line.0,
-                &fallback_line.1,
+                &Line::new(fallback_line.0, &fallback_line.1),
                 "timesyncd uses these only without NTP=; add them as [[source]] if needed",
             );
         }
@@ -67,10 +63,7 @@ pub(super) fn draft(text: &str) -> Draft {
         if shortest.is_some() || longest.is_some() {
             // timesyncd's defaults, 32 s and 2048 s.
             let (min, max) = (shortest.unwrap_or(5), longest.unwrap_or(11));
-            table.set(
-                "poll-interval-limits",
-                format!("{{ min = {min}, max = {} }}", max.max(min)),
-            );
+            table.set_poll_limits(min, max.max(min));
         }
         draft.sources.push(table);
     }
@@ -86,9 +79,6 @@ pub(super) fn draft(text: &str) -> Draft {
             .comment("timesyncd follows a single server");
         draft.synchronization.set("minimum-agreeing-sources", 1);
     }
-    draft
-        .observability
-        .set_text("observation-path", "/run/ntpd-rs/observe");
     draft
 }
 
