@@ -86,13 +86,9 @@ pub(super) fn source(
             line.number
         ));
     }
-    let mode = match (nts, pool) {
-        (true, _) => "nts",
-        (false, true) => "pool",
-        (false, false) => "server",
-    };
+    let without_nts = if pool { "pool" } else { "server" };
     let mut head = Table::default();
-    head.set_text("mode", mode);
+    head.set_text("mode", if nts { "nts" } else { without_nts });
     head.set_text("address", &address(host, if nts { ke_port } else { port }));
     if let Some(count) = count.filter(|count| pool && !nts && *count > 0) {
         head.set("count", count);

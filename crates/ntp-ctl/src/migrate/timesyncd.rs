@@ -56,17 +56,9 @@ pub(super) fn draft(text: &str) -> Draft {
         }
         servers
     };
-    for name in &used {
-        let mut table = Table::default();
-        table.set_text("mode", "server");
-        table.set_text("address", name);
-        if shortest.is_some() || longest.is_some() {
-            // timesyncd's defaults, 32 s and 2048 s.
-            let (min, max) = (shortest.unwrap_or(5), longest.unwrap_or(11));
-            table.set_poll_limits(min, max.max(min));
-        }
-        draft.sources.push(table);
-    }
+    let polls = (shortest, longest);
+    let sources = used.iter().map(|name| source(name, polls));
+    draft.sources.extend(sources);
     if used.is_empty() {
         let mut pool = Table::default();
         pool.comment("no server configured: timesyncd uses those of the network or built-in ones; this is a public pool");
@@ -80,6 +72,19 @@ pub(super) fn draft(text: &str) -> Draft {
         draft.synchronization.set("minimum-agreeing-sources", 1);
     }
     draft
+}
+
+/// Creates a source with its shortest and longest poll interval, in log2 seconds.
+fn source(name: &str, polls: (Option<i32>, Option<i32>)) -> Table {
+    let mut table = Table::default();
+    table.set_text("mode", "server");
+    table.set_text("address", name);
+    if polls != (None, None) {
+        // timesyncd's defaults, 32 s and 2048 s.
+        let (min, max) = (polls.0.unwrap_or(5), polls.1.unwrap_or(11));
+        table.set_poll_limits(min, max.max(min));
+    }
+    table
 }
 
 /// Adds the names of a value; an empty value clears the list, as everywhere in systemd.
