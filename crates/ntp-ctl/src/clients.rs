@@ -49,7 +49,10 @@ pub(crate) fn run(
     let mut daemon = Socket::find(config)?.connect()?;
     let mut status = call::<GetStatus>(&mut daemon, &NoInput {})?.status;
     if let Some(address) = server {
-        status.servers.retain(|server| server.address.to_string() == address);
+        status.servers.retain(|server| {
+            let shown = server.address.to_string();
+            shown == address
+        });
         if status.servers.is_empty() {
             return Err(Failure::Error(format!(
                 "Unknown server {address:?}; `ntp-ctl servers` lists the addresses"
@@ -130,15 +133,11 @@ fn how_to_enable(text: &mut String, servers: &[ServerStatus]) {
     text.push_str("Client list      : disabled; enable it with\n");
     for server in servers {
         // Brackets are special to a shell.
-        let quote = if server.address.0.is_ipv6() {
-            "'"
-        } else {
-            ""
-        };
+        let address = server.address.to_string();
+        let quote = if address.contains('[') { "'" } else { "" };
         let _ = writeln!(
             text,
-            "  ntp-ctl server set {quote}{}{quote} client-list-size={SUGGESTED_SIZE}",
-            server.address
+            "  ntp-ctl server set {quote}{address}{quote} client-list-size={SUGGESTED_SIZE}"
         );
     }
 }
@@ -235,7 +234,7 @@ mod tests {
 
     fn server(address: &str, client_list_size: u64) -> ServerStatus {
         ServerStatus {
-            address: address.into(),
+            address: ntp_types::status::ListenAddress(address.parse().unwrap()),
             requests: ServerStatistics {
                 received: 30,
                 accepted: 20,

@@ -15,7 +15,7 @@ use std::io::{BufRead, IsTerminal};
 use std::path::Path;
 use std::time::Duration;
 
-use ntp_config::{ClockKind, Loaded, StepThreshold, Style};
+use ntp_config::{ClockKind, Config, Loaded, StepThreshold, Style};
 use ntp_os_clock::monotonic;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_types::status::{OneShotReading, Status};
@@ -76,7 +76,18 @@ pub(crate) fn run(
             loaded.config.sources.len()
         ));
     }
-    let reading = measure(&mut *once, options.timeout)?;
+    set(&mut *once, options, &loaded.config, as_json, console)
+}
+
+/// Measures, asks or checks the limit, and sets the clock.
+fn set(
+    once: &mut dyn OneShot,
+    options: &ForceSync,
+    config: &Config,
+    as_json: bool,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let reading = measure(once, options.timeout)?;
     let correction = reading.correction;
     if correction.abs() <= NtpDuration::from(options.min_offset).max(reading.bound) {
         let text = format!(
@@ -88,11 +99,11 @@ pub(crate) fn run(
     }
     let times = times(&reading);
     if options.yes {
-        check_limit(options.max_offset, &loaded, correction, &times)?;
+        check_limit(options.max_offset, config, correction, &times)?;
     } else if !confirm(&times, console)? {
         return finish(console, as_json, &reading, false, "Clock not changed");
     }
-    let reading = step(&mut *once, correction)?;
+    let reading = step(once, correction)?;
     let text = format!(
         "Clock stepped by {}, from {}; error bound {}",
         signed(reading.correction),
@@ -187,7 +198,7 @@ fn check_preconditions(config: Option<&Path>, loaded: &Loaded) -> Result<(), Fai
 /// Checks that an unattended correction is within its limit.
 fn check_limit(
     max_offset: Option<Duration>,
-    loaded: &Loaded,
+    config: &Config,
     correction: NtpDuration,
     times: &str,
 ) -> Result<(), Failure> {
@@ -197,7 +208,7 @@ fn check_limit(
             "`--max-offset`",
         ),
         None => (
-            loaded.config.synchronization.startup_step_panic_threshold,
+            config.synchronization.startup_step_panic_threshold,
             "`startup-step-panic-threshold` in [synchronization]",
         ),
     };
@@ -241,4 +252,98 @@ fn finish(
 #[expect(clippy::needless_pass_by_value, reason = "a function for `map_err`")]
 fn not_changed(problem: Box<dyn Error>) -> Failure {
     Failure::Error(format!("Clock not changed: {problem}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use ntp_time::SystemTime;
+
+    use super::*;
+
+    /// Sources that agree on these corrections, one for each measurement.
+    struct Scripted {
+        corrections: Vec<i64>,
+        stepped: Rc<Cell<NtpDuration>>,
+    }
+
+    impl OneShot for Scripted {
+        fn measure(&mut self, _: Monotonic) -> Result<Option<OneShotReading>, Box<dyn Error>> {
+            let correction = self.corrections.pop();
+            Ok(correction.map(|seconds| OneShotReading {
+                clock: SystemTime::from_nanos(0),
+                correction: NtpDuration::from_seconds(seconds),
+                bound: NtpDuration::from_millis(5),
+            }))
+        }
+
+        fn step(&mut self, by: NtpDuration) -> Result<(), Box<dyn Error>> {
+            self.stepped.set(by);
+            Ok(())
+        }
+
+        fn status(&self) -> Status {
+            Status::default()
+        }
+    }
+
+    /// Runs `force-sync --yes` and returns its exit, its message, and the step.
+    fn forced(first: i64, second: i64) -> (Result<String, Failure>, NtpDuration) {
+        let stepped = Rc::new(Cell::new(NtpDuration::ZERO));
+        let mut once = Scripted {
+            corrections: vec![second, first],
+            stepped: Rc::clone(&stepped),
+        };
+        let options = ForceSync {
+            yes: true,
+            max_offset: Some(Duration::from_secs(100)),
+            min_offset: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+        };
+        let (config, _) = ntp_config::parse("", "ntp.toml").unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut console = Console {
+            out: &mut out,
+            err: &mut err,
+            style: Style::Plain,
+            coloured: false,
+            width: crate::console::DEFAULT_WIDTH,
+        };
+        let result = set(&mut once, &options, &config, false, &mut console);
+        let text = String::from_utf8(out).unwrap();
+        (result.map(|()| text), stepped.get())
+    }
+
+    #[test]
+    fn a_correction_within_the_limit_steps_the_clock_by_the_newest_measurement() {
+        let (result, stepped) = forced(-90, -90);
+        assert_eq!(
+            result.unwrap(),
+            "Clock stepped by -90.000 s, from 1970-01-01T00:00:00.000000 UTC; error bound 5.00 ms\n"
+        );
+        assert_eq!(stepped, NtpDuration::from_seconds(-90));
+    }
+
+    #[test]
+    fn nothing_is_changed_without_need_over_the_limit_or_after_another_change() {
+        let (result, stepped) = forced(1, 1);
+        assert_eq!(
+            result.unwrap(),
+            "Clock not changed: offset +1.000 s (maximum 1.005 s)\n"
+        );
+        assert_eq!(stepped, NtpDuration::ZERO);
+        for (first, second, reason) in [
+            (101, 101, "The correction exceeds `--max-offset`"),
+            (90, 92, "another program set it in the meantime"),
+        ] {
+            let (result, stepped) = forced(first, second);
+            let Err(Failure::Error(text)) = result else {
+                panic!("{result:?}");
+            };
+            assert!(text.contains(reason), "{text}");
+            assert_eq!(stepped, NtpDuration::ZERO);
+        }
+    }
 }

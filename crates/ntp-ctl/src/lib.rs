@@ -46,7 +46,7 @@ use ntp_types::status::Status;
 use serde_json::{Value, json};
 
 use change::Change;
-use cli::{Command, ConfigAction, Format, Invocation, NtsAction, Options};
+use cli::{Command, ConfigAction, Format, Invocation, NtsAction, Options, SourceAction};
 use console::{Console, DEFAULT_WIDTH, Failure};
 pub use exit::CODES;
 pub use force_sync::{OneShot, OpenOneShot};
@@ -194,29 +194,16 @@ fn run_command(
             let text = |it: &Status| sources::plain(it, width, coloured);
             show(config, json, console, |it| json!(it.sources), text)
         }
-        Command::Source {
-            name: Some(name), ..
-        } => {
-            let status = connect::status(config)?;
-            let found = sources::find(&status, name)?;
-            if json {
-                return console.print_json(&found);
-            }
-            let texts: Vec<_> = found
-                .iter()
-                .map(|source| sources::details(&status, source))
-                .collect();
-            console.print(&texts.join("\n"))
+        Command::Source { name, action } => {
+            source(name.as_deref(), action.as_ref(), config, json, console)
         }
-        Command::Source {
-            action: Some(action),
-            ..
-        } => Change::connect(config, json, console)?.source(action),
-        Command::Source { .. } => Err(Failure::Error(
-            "No source given; `ntp-ctl sources` lists them, `ntp-ctl source --help` shows the actions"
-                .into(),
-        )),
-        Command::Servers => show(config, json, console, |it| json!(it.servers), servers::plain),
+        Command::Servers => show(
+            config,
+            json,
+            console,
+            |it| json!(it.servers),
+            servers::plain,
+        ),
         Command::Clients { limit, server } => {
             clients::run(config, *limit, server.as_deref(), json, console)
         }
@@ -249,6 +236,32 @@ fn run_command(
         Command::Migrate { file, from } => migrate::run(file, *from, console),
         Command::Replay { file, svg, all } => replay::run(file, svg.as_deref(), *all, console),
         Command::ForceSync(options) => force_sync::run(config, options, json, open, console),
+    }
+}
+
+/// Shows or changes a source.
+fn source(
+    name: Option<&str>,
+    action: Option<&SourceAction>,
+    config: Option<&Path>,
+    json: bool,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    if let Some(name) = name {
+        let status = connect::status(config)?;
+        let found = sources::find(&status, name)?;
+        if json {
+            return console.print_json(&found);
+        }
+        let texts = found.iter().map(|source| sources::details(&status, source));
+        return console.print(&texts.collect::<Vec<_>>().join("\n"));
+    }
+    match action {
+        Some(action) => Change::connect(config, json, console)?.source(action),
+        None => Err(Failure::Error(
+            "No source given; `ntp-ctl sources` lists them, `ntp-ctl source --help` shows the actions"
+                .into(),
+        )),
     }
 }
 

@@ -14,8 +14,9 @@ use ntp_os_clock::monotonic;
 use ntp_proto::engine::Input;
 use ntp_proto::leap::LeapTable;
 use ntp_time::{Monotonic, NtpDuration};
-use tracing::warn;
+use ntp_types::event::Event;
 
+use crate::log;
 use crate::runtime::{Context, Failure, Pollable};
 use crate::sandbox::{self, Profile};
 
@@ -123,8 +124,8 @@ impl Pollable for LeapList {
         match self.check(monotonic()) {
             Some(Change::List(table)) => context.driver.handle(Input::LeapList(Some(&table))),
             Some(Change::Removed(why)) => {
-                if let Some(why) = why {
-                    warn!("no list of leap seconds: {why}; only the sources tell of them");
+                if let Some(error) = why {
+                    log::emit(&Event::LeapListMissing { error });
                 }
                 context.driver.handle(Input::LeapList(None))
             }

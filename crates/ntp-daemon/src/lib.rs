@@ -46,10 +46,11 @@ use std::process::ExitCode;
 
 use ntp_config::{Config, Loaded, SandboxMode};
 use ntp_os_clock::{Clock, ClockError, SystemClock, UnsteeredClock, monotonic_source};
-use ntp_proto::engine::EngineConfig;
+use ntp_proto::engine::{EngineConfig, Halt};
 use ntp_proto::keys::KeyRing;
+use ntp_types::event::{Event, Prose};
 use ntp_udp::signals;
-use tracing::{Level, error, info, warn};
+use tracing::Level;
 
 use cli::Cli;
 use control::{CommandHandler, Control, ControlListener, StartupContext};
@@ -119,22 +120,22 @@ fn run(
     threshold: Threshold,
     log_file: Option<&LogFile>,
 ) -> u8 {
-    info!("ntp-daemon {} starting", env!("CARGO_PKG_VERSION"));
-    for warning in &loaded.warnings {
-        warn!("{warning}");
-    }
-    for finding in loaded.config.check() {
-        warn!("{}", finding.diagnostic);
-    }
+    log::emit(&Event::DaemonStarting {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    });
+    log::emit(&Event::ConfigurationRead {
+        path: loaded.path.as_ref().map(|path| path.display().to_string()),
+    });
+    log::emit_warnings(&loaded);
     sandbox::raise_permitted_capabilities();
     if let Err(problem) = signals::install() {
-        return fatal(log_file, &format!("cannot catch signals: {problem}"));
+        return failed(log_file, &format!("cannot catch signals: {problem}"));
     }
     let [a, b, c, d, ..] = seed();
     let steering_key = u32::from_ne_bytes([a, b, c, d]);
     // With the initial privileges: later the socket could not be created or given to a group.
-    let listener = ControlListener::open(&loaded.config.control).unwrap_or_else(|problem| {
-        warn!("no control socket at {problem}; ntp-ctl can change nothing");
+    let listener = ControlListener::open(&loaded.config.control).unwrap_or_else(|error| {
+        log::emit(&Event::ControlSocketFailed { error });
         None
     });
     let confine = || {
@@ -145,11 +146,11 @@ fn run(
     };
     let mut runtime = match assemble(&loaded.config, &loaded.keys, steering_key, confine) {
         Ok(runtime) => runtime,
-        Err(problem) => return fatal(log_file, &problem.to_string()),
+        Err(problem) => return failed(log_file, &problem),
     };
     let clock = match convert::clock_facts(runtime.clock()) {
         Ok(clock) => clock,
-        Err(problem) => return fatal(log_file, &problem.to_string()),
+        Err(problem) => return failed(log_file, &problem),
     };
     let manager = ServiceManager::from_environment(&loaded.config);
     let startup = StartupContext {
@@ -167,38 +168,64 @@ fn run(
     sandbox::log_refusals();
     match ended {
         Ok(()) => code,
-        Err(problem) => fatal(log_file, &problem.to_string()),
+        Err(problem) => failed(log_file, &problem),
     }
 }
 
 /// Logs why the daemon ends, and prints it to standard error if the log goes to a file. Returns the
 /// exit code.
-fn fatal(log_file: Option<&LogFile>, problem: &str) -> u8 {
-    error!("{problem}");
+fn fatal(log_file: Option<&LogFile>, event: &Event) -> u8 {
+    log::emit(event);
     if log_file.is_some() {
-        eprintln!("ntp-daemon: {problem}");
+        eprintln!("ntp-daemon: {event}");
     }
     exit::SOFTWARE
+}
+
+/// Ends the daemon because of `problem`; see [`fatal`].
+fn failed(log_file: Option<&LogFile>, problem: &impl ToString) -> u8 {
+    let error = Prose(problem.to_string());
+    fatal(log_file, &Event::DaemonFailed { error })
+}
+
+/// Ends the daemon because the engine has halted; see [`fatal`].
+fn halted(log_file: Option<&LogFile>, halt: &Halt) -> u8 {
+    let Halt::Panic {
+        which,
+        correction,
+        limit,
+        clock,
+    } = *halt;
+    let event = Event::StepRefused {
+        threshold: which.key().to_owned(),
+        limit,
+        correction,
+        clock,
+        text: Prose(halt.to_string()),
+    };
+    fatal(log_file, &event)
 }
 
 /// Runs until the daemon has to end. Returns the exit code.
 fn run_until_exit(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
     loop {
         match runtime.run(None) {
-            Ok(Ending::Halted(halt)) => return fatal(log_file, &halt.to_string()),
+            Ok(Ending::Halted(halt)) => return halted(log_file, &halt),
             Ok(Ending::Paused) => {}
-            Err(problem) => return fatal(log_file, &problem.to_string()),
+            Err(problem) => return failed(log_file, &problem),
         }
         if signals::take_hangup() {
             if let Some(Err(problem)) = log_file.map(LogFile::reopen) {
-                error!("cannot reopen the log file: {problem}; going on with the old one");
+                log::emit(&Event::LogReopenFailed {
+                    error: problem.to_string(),
+                });
             }
             if let Err(problem) = runtime.reload() {
-                return fatal(log_file, &problem.to_string());
+                return failed(log_file, &problem);
             }
         }
         if signals::terminate_requested() {
-            info!("asked to end");
+            log::emit(&Event::DaemonStopping {});
             return exit::OK;
         }
     }
@@ -218,7 +245,7 @@ fn assemble(
         ntp_nts_ke::server::Bound::bind(nts::endpoints(config)).map_err(Failure::GiveKeys)?;
     let mut clock = open_clock(config).map_err(Failure::Clock)?;
     if let Some(shortcoming) = monotonic_source().shortcoming() {
-        info!("{shortcoming}");
+        log::emit_clock_shortcoming(shortcoming);
     }
     let mut store = Store::new(config.state.directory.clone());
     let kept = store.load();
@@ -277,10 +304,10 @@ fn open_observation_socket(config: &Config) -> Option<ObservationSocket> {
     let path = observability.observation_path.as_ref()?;
     ObservationSocket::bind(path, observability.observation_permissions)
         .inspect_err(|problem| {
-            warn!(
-                "no observation socket at {}: {problem}; ntp-ctl status will not work",
-                path.display()
-            );
+            log::emit(&Event::ObservationSocketFailed {
+                path: path.display().to_string(),
+                error: problem.to_string(),
+            });
         })
         .ok()
 }
@@ -290,9 +317,9 @@ fn open_observation_socket(config: &Config) -> Option<ObservationSocket> {
 fn open_clock(config: &Config) -> Result<Clock, ClockError> {
     match open_configured_clock(config) {
         Err(problem) if config.sources.is_empty() => {
-            warn!(
-                "{problem}; sources that are added later are measured, and the clock is left alone"
-            );
+            log::emit(&Event::ClockNotSettable {
+                error: problem.to_string(),
+            });
             Ok(unsteered())
         }
         opened => opened,
@@ -311,7 +338,7 @@ fn open_configured_clock(config: &Config) -> Result<Clock, ClockError> {
 fn unsteered() -> Clock {
     let (clock, shortcoming) = UnsteeredClock::open();
     if let Some(shortcoming) = shortcoming {
-        warn!("{shortcoming}");
+        log::emit_clock_shortcoming(shortcoming);
     }
     Clock::None(clock)
 }
@@ -325,7 +352,9 @@ fn seed() -> [u8; 32] {
     let mut seed = [0; 32];
     if let Err(problem) = getrandom::fill(&mut seed) {
         // Nonces become guessable; the time and the process ID are better than nothing.
-        warn!("the operating system gives no random numbers ({problem}); requests can be guessed");
+        log::emit(&Event::RandomNumbersMissing {
+            error: problem.to_string(),
+        });
         let now = ntp_os_clock::realtime().as_nanos().to_ne_bytes();
         seed[..8].copy_from_slice(&now);
         seed[8..12].copy_from_slice(&std::process::id().to_ne_bytes());

@@ -1,4 +1,6 @@
-//! Log output: standard output, or a file that is reopened on SIGHUP.
+//! Log output: events, to standard output or to a file that is reopened on SIGHUP.
+//!
+//! Every line is an [`Event`]: `emit` is the only place that writes one.
 //!
 //! The layout is that of upstream (`tracing`'s full format): UTC time with microseconds, level,
 //! message. The time comes from our own clock functions, because std's may panic on the values of a
@@ -11,7 +13,9 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tracing::Level;
+use ntp_config::Loaded;
+use ntp_types::event::{Event, Logfmt, Prose, Severity};
+use tracing::{Level, debug, error, info, warn};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
@@ -92,6 +96,51 @@ impl Threshold {
             .reload(LevelFilter::from_level(level))
             .map_err(|problem| format!("the log level cannot be changed: {problem}"))
     }
+}
+
+/// Logs an event: its message, its name and its fields, on one line.
+pub(crate) fn emit(event: &Event) {
+    match event.severity() {
+        Severity::Debug => debug!("{event} {}", Logfmt(event)),
+        Severity::Info => info!("{event} {}", Logfmt(event)),
+        Severity::Warning => warn!("{event} {}", Logfmt(event)),
+        Severity::Error => error!("{event} {}", Logfmt(event)),
+    }
+}
+
+/// Logs what is probably not intended in a configuration.
+pub(crate) fn emit_warnings(loaded: &Loaded) {
+    let findings = loaded.config.check();
+    let findings = findings.iter().map(|finding| &finding.diagnostic);
+    for warning in loaded.warnings.iter().chain(findings) {
+        let help: String = warning
+            .help
+            .iter()
+            .map(|line| format!("; {line}"))
+            .collect();
+        emit(&Event::ConfigurationWarning {
+            file: warning.place.file().map(ToOwned::to_owned),
+            line: warning.place.line(),
+            problem: warning.message.clone(),
+            help: Prose(help),
+        });
+    }
+}
+
+/// Logs that sockets lack an optional facility.
+pub(crate) fn emit_missing_facility(shortcoming: &ntp_udp::Shortcoming) {
+    emit(&Event::FacilityMissing {
+        facility: shortcoming.facility.name().to_owned(),
+        text: Prose(shortcoming.to_string()),
+    });
+}
+
+/// Logs that the clock lacks an optional facility.
+pub(crate) fn emit_clock_shortcoming(shortcoming: ntp_os_clock::Shortcoming) {
+    emit(&Event::FacilityMissing {
+        facility: shortcoming.facility().to_owned(),
+        text: Prose(shortcoming.to_string()),
+    });
 }
 
 /// Starts logging. Returns the threshold, and the log file if there is one.

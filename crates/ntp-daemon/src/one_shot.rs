@@ -68,7 +68,10 @@ impl OneShot {
     ///
     /// # Errors
     /// If the operating system refuses a necessary operation.
-    pub fn measure(&mut self, deadline: Option<Monotonic>) -> Result<Option<OneShotReading>, Failure> {
+    pub fn measure(
+        &mut self,
+        deadline: Option<Monotonic>,
+    ) -> Result<Option<OneShotReading>, Failure> {
         loop {
             let until = monotonic() + CHECK_INTERVAL;
             if let Ending::Halted(_) = self.runtime.run(Some(until))? {

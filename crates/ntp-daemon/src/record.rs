@@ -21,8 +21,9 @@ use std::thread::JoinHandle;
 use ntp_proto::engine::{Engine, EngineConfig, Input, Now, Output};
 use ntp_record::{Line, RecordedInput, Redactor, Start, TraceWriter};
 use ntp_time::Adjustment;
-use tracing::{info, warn};
+use ntp_types::event::Event;
 
+use crate::log;
 use crate::sandbox::{self, Profile};
 
 /// Size in bytes after which a new file is begun.
@@ -78,14 +79,16 @@ impl Recorder {
         let mut files = Files::open(&self.path, FILE_SIZE)?;
         let writer = sandbox::spawn("record", Profile::Files, move || {
             if let Err(problem) = files.write_all(&queue) {
-                warn!(
-                    "cannot write the record {}: {problem}; nothing more is recorded",
-                    files.path.display()
-                );
+                log::emit(&Event::RecordFailed {
+                    path: files.path.display().to_string(),
+                    error: problem.to_string(),
+                });
             }
         })?;
         self.writer = Some(writer);
-        info!("recording to {}", self.path.display());
+        log::emit(&Event::RecordStarted {
+            path: self.path.display().to_string(),
+        });
         Ok(())
     }
 
@@ -130,10 +133,10 @@ impl Recorder {
         if self.dropped > 0 {
             match queue.try_send(QueueEntry::Line(Line::Dropped(self.dropped))) {
                 Ok(()) => {
-                    warn!(
-                        "the record misses {} lines: the disk was too slow",
-                        self.dropped
-                    );
+                    log::emit(&Event::RecordIncomplete {
+                        path: self.path.display().to_string(),
+                        lines: self.dropped,
+                    });
                     self.dropped = 0;
                 }
                 Err(_) => {

@@ -15,9 +15,10 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::thread::JoinHandle;
 
 use ntp_proto::engine::{Input, QueryId};
+use ntp_types::event::Event;
 use ntp_udp::wait::{Interest, PollSet};
-use tracing::error;
 
+use crate::log;
 use crate::runtime::{Context, DeferredInput, Driver, Failure, Pollable};
 use crate::sandbox::{self, Profile};
 
@@ -105,8 +106,11 @@ impl Pollable for Resolver {
 
     fn execute(&mut self, driver: &mut Driver) {
         while let Some((query, host)) = driver.requests.lookups.pop_front() {
-            if let Err(error) = self.request(query, host) {
-                error!("cannot start a look-up: {error}");
+            if let Err(error) = self.request(query, host.clone()) {
+                log::emit(&Event::LookupNotStarted {
+                    host,
+                    error: error.to_string(),
+                });
                 driver.defer(DeferredInput::LookupFailed(query));
             }
         }

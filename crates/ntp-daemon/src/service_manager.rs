@@ -20,11 +20,12 @@ use std::time::Duration;
 use ntp_config::{Config, Ready};
 use ntp_os_clock::monotonic;
 use ntp_time::{Monotonic, NtpDuration, ReferenceId, Stratum};
+use ntp_types::event::Event;
 use ntp_types::source::SourceAddress;
 use ntp_types::status::EngineStatus;
 use sd_notify::NotifyState;
-use tracing::warn;
 
+use crate::log;
 use crate::runtime::{DaemonContext, Pollable, Services};
 use crate::status::reference_source;
 
@@ -154,7 +155,9 @@ impl ServiceManager {
         if let Err(problem) = sd_notify::notify(news)
             && !core::mem::replace(&mut self.failed, true)
         {
-            warn!("cannot notify the service manager: {problem}");
+            log::emit(&Event::ServiceManagerFailed {
+                error: problem.to_string(),
+            });
         }
     }
 }

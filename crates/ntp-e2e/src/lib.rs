@@ -44,6 +44,7 @@ pub mod faulty_ke_server;
 mod files;
 pub mod harness;
 pub mod http;
+pub mod log_event;
 pub mod netns;
 pub mod nts_query;
 pub mod observation;

@@ -25,11 +25,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
+use crate::log_event::LogEvent;
 use crate::netns::Host;
 use crate::wait::{self, Deadline};
 
-/// Log message of the daemon about a system call that the sandbox refused.
-const SANDBOX_REFUSAL: &str = "the sandbox refused the system call";
 /// Time between SIGTERM and SIGKILL when a process is dropped.
 const TERMINATION_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -114,21 +113,71 @@ impl Process {
         lines
     }
 
+    /// The events of the daemon called `name` so far.
+    ///
+    /// # Panics
+    /// If no event has this name.
+    #[track_caller]
+    pub fn events(&self, name: &str) -> Vec<LogEvent> {
+        LogEvent::assert_declared(name);
+        let mut events = self.all_events();
+        events.retain(|event| event.name() == name);
+        events
+    }
+
+    /// All events of the daemon so far.
+    pub fn all_events(&self) -> Vec<LogEvent> {
+        let lines = self.output.lock();
+        lines
+            .iter()
+            .filter_map(|line| LogEvent::parse(&line.text))
+            .collect()
+    }
+
+    /// Waits until the daemon logs an event called `name` with `fields`. Returns the first such
+    /// event, which may be an old one.
+    ///
+    /// # Panics
+    /// If no event has this name, or if there is none within `limit`.
+    #[track_caller]
+    pub fn wait_for_event(&self, limit: Duration, name: &str, fields: &[(&str, &str)]) -> LogEvent {
+        LogEvent::assert_declared(name);
+        let found = self.wait_for(limit, |line| {
+            LogEvent::parse(line).filter(|event| event.matches(name, fields))
+        });
+        match found {
+            Some(event) => event,
+            None => panic!("{}: no {name} {fields:?} within {limit:?}", self.name),
+        }
+    }
+
     /// Waits until a line contains `needle`. Returns the first such line, which may be an old one.
     ///
     /// # Panics
     /// If there is none within `limit`.
+    #[track_caller]
     pub fn wait_for_line(&self, limit: Duration, needle: &str) -> String {
+        let found = self.wait_for(limit, |line| line.contains(needle).then(|| line.to_owned()));
+        match found {
+            Some(line) => line,
+            None => panic!("{} did not print '{needle}' within {limit:?}", self.name),
+        }
+    }
+
+    /// Waits for the first line for which `read` returns a value. `None` if there is none within
+    /// `limit`.
+    fn wait_for<T>(&self, limit: Duration, read: impl Fn(&str) -> Option<T>) -> Option<T> {
         let deadline = Deadline::after(limit);
         let mut lines = self.output.lock();
+        let mut seen = 0;
         loop {
-            if let Some(line) = lines.iter().find(|line| line.text.contains(needle)) {
-                return line.text.clone();
+            if let Some(found) = lines.iter().skip(seen).find_map(|line| read(&line.text)) {
+                return Some(found);
             }
+            seen = lines.len();
             let left = deadline.left();
             if left.is_zero() {
-                drop(lines);
-                panic!("{} did not print '{needle}' within {limit:?}", self.name);
+                return None;
             }
             let waited = self.output.changed.wait_timeout(lines, left);
             lines = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -231,12 +280,8 @@ impl Drop for Process {
             return;
         }
         // In every scenario, a system call that the sandbox refuses is a bug.
-        if let Some(line) = self
-            .lines()
-            .iter()
-            .find(|line| line.contains(SANDBOX_REFUSAL))
-        {
-            panic!("{line}\n{}", self.transcript());
+        if let Some(event) = self.events("system_call_refused").first() {
+            panic!("{}\n{}", event.line(), self.transcript());
         }
     }
 }

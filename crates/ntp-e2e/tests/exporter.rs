@@ -54,7 +54,7 @@ fn the_accept_header_selects_the_format_and_all_families_are_present() {
         Some("text/plain; version=0.0.4; charset=utf-8")
     );
     for family in UPSTREAM {
-        let line = format!("# TYPE {} {}\n", family.name, family.kind.word());
+        let line = format!("# TYPE {} {}\n", family.name, family.kind.name());
         assert!(classic.body.contains(&line), "{line}");
     }
     let classic = samples(&classic.body);

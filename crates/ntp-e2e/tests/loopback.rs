@@ -10,6 +10,7 @@ use ntp_e2e::daemon::{
     Setup, VIRTUAL_FREQUENCY_PPM, VIRTUAL_OFFSET, assert_error_within, files_in,
 };
 use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::log_event::LogEvent;
 use ntp_e2e::observation::{Observation, Source};
 use ntp_e2e::peers::reference_server;
 use ntp_e2e::process::{self, Process};
@@ -81,7 +82,7 @@ fn a_wrong_clock_is_corrected_over_ipv4_and_ipv6() {
         let server = TestServer::correct(listen);
         let setup = Setup::new(1).server(&server.name());
         let mut daemon = setup.start(None);
-        daemon.process.wait_for_line(LIMIT, "clock stepped by");
+        daemon.process.wait_for_event(LIMIT, "clock_stepped", &[]);
         let synchronized = daemon.wait_synchronized(LIMIT);
         assert_eq!(synchronized.stratum(), 2);
         let source = synchronized.source(&server.name()).expect("the source");
@@ -133,7 +134,7 @@ fn the_frequency_is_restored_after_a_restart() {
     let mut second = setup.start(None);
     second
         .process
-        .wait_for_line(LIMIT, "known from an earlier run");
+        .wait_for_event(LIMIT, "frequency_restored", &[]);
     let known = second.wait_until(LIMIT, "the socket", |_| true);
     let change = known.frequency_ppm() - learned.frequency_ppm();
     assert!(
@@ -150,7 +151,11 @@ fn a_damaged_state_file_is_set_aside() {
     let setup = Setup::new(1).server(&server.name());
     std::fs::write(setup.state().join("clock.toml"), b"\0\xff garbage").expect("written");
     let mut daemon = setup.start(None);
-    daemon.process.wait_for_line(LIMIT, "clock.toml");
+    let damaged = daemon.process.wait_for_event(LIMIT, "state_damaged", &[]);
+    assert!(
+        damaged.field("path").ends_with("/clock.toml"),
+        "{damaged:?}"
+    );
     daemon.wait_synchronized(LIMIT);
     assert!(files_in(&setup.state()).contains(&"clock.toml.damaged".to_owned()));
 }
@@ -164,19 +169,16 @@ fn a_server_that_sends_deny_is_removed() {
     let mut daemon = setup.start(None);
     daemon
         .process
-        .wait_for_line(LIMIT, "it refuses to serve us");
+        .wait_for_event(LIMIT, "source_removed", &[("reason", "denied")]);
     let without = daemon.wait_until(LIMIT, "only the correct source", |observation| {
         observation.is_synchronized() && observation.sources().len() == 1
     });
     assert!(without.source(&correct.name()).is_some());
-    assert_eq!(daemon.process.lines_with("it refuses to serve us").len(), 1);
-    assert_eq!(
-        daemon
-            .process
-            .lines_with(&format!("new source {0}", denying.name()))
-            .len(),
-        1
-    );
+    assert_eq!(daemon.process.events("source_removed").len(), 1);
+    let added = daemon.process.events("source_added");
+    let denying = denying.name();
+    let of_denying = |event: &&LogEvent| event.field("source") == denying;
+    assert_eq!(added.iter().filter(of_denying).count(), 1, "{added:?}");
 }
 
 fn a_rate_kiss_increases_the_poll_interval() {
@@ -189,8 +191,12 @@ fn a_rate_kiss_increases_the_poll_interval() {
             .is_some_and(|source| source.poll_interval() == 5)
     });
     // Two kisses, one in the burst, which ended it, and one after 16 s: one line per new interval.
-    assert_eq!(daemon.process.lines_with("polling every 16s").len(), 1);
-    daemon.process.wait_for_line(LIMIT, "polling every 32s");
+    let kisses = daemon.process.events("kiss_received");
+    let slower = kisses.iter().filter(|kiss| kiss.field("poll") == "16");
+    assert_eq!(slower.count(), 1, "{kisses:?}");
+    daemon
+        .process
+        .wait_for_event(LIMIT, "kiss_received", &[("code", "RATE"), ("poll", "32")]);
     assert!(daemon.process.is_running());
 }
 
@@ -251,11 +257,9 @@ fn misbehaving_servers_neither_move_the_clock_nor_flood_the_log() {
         }
     }
     let mut counts = BTreeMap::<String, u32>::new();
-    for line in daemon.process.lines_with(" ignored: ") {
-        // Without time and level, and without the varying parts.
-        let message = line.split("reply from").nth(1).unwrap_or(&line);
-        let message = message.split(" (1 more").next().unwrap_or(message);
-        *counts.entry(message.to_owned()).or_default() += 1;
+    for event in daemon.process.events("reply_rejected") {
+        let problem = format!("{} {}", event.field("source"), event.field("reason"));
+        *counts.entry(problem).or_default() += 1;
     }
     assert!(
         counts.values().all(|count| *count == 1),
@@ -291,7 +295,7 @@ fn without_a_majority_the_clock_is_not_steered() {
         .iter()
         .fold(Setup::new(2), |setup, server| setup.server(&server.name()));
     let mut daemon = setup.start(None);
-    daemon.process.wait_for_line(LIMIT, "no majority");
+    daemon.process.wait_for_event(LIMIT, "no_majority", &[]);
     let after = daemon.wait_until(LIMIT, "ten polls of each source", |observation| {
         observation
             .sources()
@@ -304,7 +308,7 @@ fn without_a_majority_the_clock_is_not_steered() {
         "{} s",
         after.true_offset()
     );
-    assert_eq!(daemon.process.lines_with("clock stepped by"), [""; 0]);
+    assert_eq!(daemon.process.events("clock_stepped"), []);
 }
 
 /// Runs the daemon, which must exit with `code`. Returns its output.
@@ -351,14 +355,15 @@ fn a_missing_socket_directory_is_only_a_warning() {
         .server(&server.name())
         .replacing("/observe\"", "/missing/observe\"");
     let mut daemon = setup.start(None);
-    let warning = daemon.process.wait_for_line(LIMIT, "no observation socket");
+    let warning = (daemon.process).wait_for_event(LIMIT, "observation_socket_failed", &[]);
+    assert_eq!(warning.level(), "WARN");
     assert!(
-        warning.contains("WARN") && warning.contains("/missing/observe"),
-        "{warning}"
+        warning.field("path").ends_with("/missing/observe"),
+        "{warning:?}"
     );
     daemon
         .process
-        .wait_for_line(LIMIT, "synchronised at stratum 2");
+        .wait_for_event(LIMIT, "synchronized", &[("stratum", "2")]);
     assert_eq!(daemon.stop().code(), Some(0));
 }
 

@@ -92,7 +92,7 @@ fn prometheus_keeps_scraping_across_a_daemon_restart() {
         let entries = known.as_array().expect("a list");
         let entry = entries.iter().find(|entry| entry["metric"] == name);
         let entry = entry.unwrap_or_else(|| panic!("{name} is missing"));
-        assert_eq!(entry["type"], family.kind.word(), "{name}");
+        assert_eq!(entry["type"], family.kind.name(), "{name}");
     }
 
     daemon.stop();

@@ -110,7 +110,7 @@ fn an_unreachable_server_leads_to_holdover_and_is_used_again() {
     });
     assert_error_within(&back, CLOSE);
     assert_eq!(
-        daemon.process.lines_with("clock stepped by").len(),
+        daemon.process.events("clock_stepped").len(),
         1,
         "the first correction only"
     );
@@ -222,8 +222,9 @@ fn a_failed_name_lookup_is_retried() {
     client.set_names(&[]);
     let setup = Setup::new(1).server("late.test");
     let mut daemon = setup.start(Some(&client));
-    let warning = daemon.process.wait_for_line(LIMIT, "late.test");
-    assert!(warning.contains("WARN"), "{warning}");
+    let host = [("host", "late.test")];
+    let warning = (daemon.process).wait_for_event(LIMIT, "resolve_failed", &host);
+    assert_eq!(warning.level(), "WARN");
     client.set_names(&[("late.test", &[server.v6()])]);
     let found = daemon.wait_synchronized(LIMIT);
     assert_eq!(addresses(&found), [name(server.v6())]);
@@ -333,13 +334,9 @@ fn forged_replies_are_ignored() {
     assert_eq!(last.sources()[0].state(), "selected");
     assert_error_within(&last, CLOSE);
     // They arrived at an open socket, and were logged once.
-    assert_eq!(
-        daemon
-            .process
-            .lines_with("does not answer our request")
-            .len(),
-        1
-    );
+    let mut rejected = daemon.process.events("reply_rejected");
+    rejected.retain(|event| event.field("reason") == "wrong-origin");
+    assert_eq!(rejected.len(), 1, "{rejected:?}");
     drop(attack);
 }
 

@@ -14,10 +14,12 @@ use std::time::Duration;
 
 use ntp_e2e::daemon::{Daemon, Setup, assert_error_within};
 use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::log_event::LogEvent;
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::observation::{Observation, Source};
 use ntp_e2e::query::{self, Reply};
 use ntp_e2e::{peers, scenario, wait};
+use ntp_types::event::Rejection;
 
 /// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -58,13 +60,13 @@ fn polls(observation: &Observation, name: &str) -> u64 {
     observation.source(name).map_or(0, Source::packets_sent)
 }
 
-/// Log lines of level WARN and ERROR after the first `before` lines, which may contain warnings
+/// Events of level WARN and ERROR after the first `before` events, which may contain warnings
 /// about the machine. Ignores warnings about the leap-second list, which come later.
-fn problems(daemon: &Daemon, before: usize) -> Vec<String> {
-    let mut lines = daemon.process.lines().split_off(before);
-    lines.retain(|line| line.contains(" WARN ") || line.contains(" ERROR "));
-    lines.retain(|line| !line.contains("the list of leap seconds"));
-    lines
+fn problems(daemon: &Daemon, before: usize) -> Vec<LogEvent> {
+    let mut events = daemon.process.all_events().split_off(before);
+    events.retain(|event| ["WARN", "ERROR"].contains(&event.level()));
+    events.retain(|event| !["leap_list_expired", "leap_list_missing"].contains(&event.name()));
+    events
 }
 
 /// Waits until the clock can no longer be stepped: only the first three updates may step it.
@@ -78,7 +80,7 @@ fn wait_settled(daemon: &mut Daemon, source: &str) -> Observation {
 /// Asserts that the clock was stepped once, at the start.
 #[track_caller]
 fn assert_no_further_step(daemon: &Daemon) {
-    let steps = daemon.process.lines_with("clock stepped by");
+    let steps = daemon.process.events("clock_stepped");
     assert_eq!(steps.len(), 1, "{steps:?}");
 }
 
@@ -197,7 +199,7 @@ fn a_client_sends_from_its_new_address_after_a_network_change() {
             .all(|address| *address == client.v4())
     );
 
-    let lines_before = daemon.process.lines().len();
+    let events_before = daemon.process.all_events().len();
     // The new network is up before the old one is removed, so that there is always one, and no
     // reason to warn.
     client.ip(&format!("address add {moved}/24 dev eth1"));
@@ -217,8 +219,8 @@ fn a_client_sends_from_its_new_address_after_a_network_change() {
     assert_error_within(&last, CLOSE);
     let late = proxy.clients().split_off(before + 1);
     assert!(late.iter().all(|address| *address == moved), "{late:?}");
-    assert_eq!(problems(&daemon, lines_before), Vec::<String>::new());
-    assert_eq!(daemon.process.lines_with("new source").len(), 1);
+    assert_eq!(problems(&daemon, events_before), []);
+    assert_eq!(daemon.process.events("source_added").len(), 1);
     assert_no_further_step(&daemon);
 }
 
@@ -237,7 +239,7 @@ fn a_server_answers_on_added_addresses_and_survives_their_removal() {
     let setup = Setup::new(1).server(&name(upstream.v4())).with(SERVERS);
     let mut daemon = setup.start(Some(&server));
     wait_settled(&mut daemon, &name(upstream.v4()));
-    let lines_before = daemon.process.lines().len();
+    let events_before = daemon.process.all_events().len();
     let late: [(IpAddr, u8); 2] = [
         ([10, 77, 0, 200].into(), 24),
         ([0xfd00, 0x77, 0, 0, 0, 0, 0, 0x200].into(), 64),
@@ -277,7 +279,7 @@ fn a_server_answers_on_added_addresses_and_survives_their_removal() {
         );
     }
     assert!(daemon.process.is_running());
-    assert_eq!(problems(&daemon, lines_before), Vec::<String>::new());
+    assert_eq!(problems(&daemon, events_before), []);
     assert_no_further_step(&daemon);
     assert_eq!(daemon.stop().code(), Some(0));
 }
@@ -290,7 +292,7 @@ fn an_interface_that_goes_down_is_logged_once_and_reused_when_up() {
     let setup = Setup::new(1).server(&server_name);
     let mut daemon = setup.start(Some(&client));
     let before = wait_settled(&mut daemon, &server_name);
-    let lines_before = daemon.process.lines().len();
+    let events_before = daemon.process.all_events().len();
     client.ip("link set eth0 down");
     let down = daemon.wait_until(LIMIT, "an unanswered poll", |observation| {
         polls(observation, &server_name) > polls(&before, &server_name)
@@ -306,9 +308,9 @@ fn an_interface_that_goes_down_is_logged_once_and_reused_when_up() {
     assert!(dead.is_synchronized(), "holdover");
     assert!(dead.error_bound() > down.error_bound());
     assert_error_within(&dead, CLOSE.max(before.error_bound()));
-    let logged = problems(&daemon, lines_before);
+    let logged = problems(&daemon, events_before);
     assert!(
-        matches!(&logged[..], [once] if once.contains(&server_name)),
+        matches!(&logged[..], [once] if once.field("source") == server_name),
         "{logged:#?}"
     );
     let explanation = setup.ntp_ctl(&["explain"]).1;
@@ -321,8 +323,9 @@ fn an_interface_that_goes_down_is_logged_once_and_reused_when_up() {
     });
     assert!(polls(&back, &server_name) <= polls(&up, &server_name) + 3);
     assert_error_within(&back, CLOSE);
-    let answers = format!("source {server_name} answers");
-    assert_eq!(daemon.process.lines_with(&answers).len(), 2);
+    let reachable = daemon.process.events("source_reachable");
+    let of_server = |event: &&LogEvent| event.field("source") == server_name;
+    assert_eq!(reachable.iter().filter(of_server).count(), 2);
     assert_no_further_step(&daemon);
 }
 
@@ -361,8 +364,9 @@ fn a_source_at_our_own_address_is_not_used() {
         is_answering(observation, &name(upstream.v4()))
     });
     host.ip(&format!("address add {own}/24 dev eth0"));
-    let ours = "its address leads to this very daemon";
-    daemon.process.wait_for_line(LIMIT, ours);
+    let ours = Rejection::Ourselves;
+    let reason = [("reason", ours.name())];
+    (daemon.process).wait_for_event(LIMIT, "reply_rejected", &reason);
     let recognised = daemon.observe().expect("an observation");
     daemon.wait_until(LIMIT, "five more polls of ourselves", |observation| {
         let source = observation.source(&own_name).expect("it is configured");
@@ -370,8 +374,10 @@ fn a_source_at_our_own_address_is_not_used() {
         polls(observation, &own_name) >= polls(&recognised, &own_name) + 5
     });
     let explanation = setup.ntp_ctl(&["explain"]).1;
-    assert!(explanation.contains(ours), "{explanation}");
-    assert_eq!(daemon.process.lines_with(ours).len(), 1);
+    assert!(explanation.contains(&ours.to_string()), "{explanation}");
+    let mut rejected = daemon.process.events("reply_rejected");
+    rejected.retain(|event| event.field("reason") == ours.name());
+    assert_eq!(rejected.len(), 1, "{rejected:?}");
     assert_no_further_step(&daemon);
 }
 
@@ -393,11 +399,10 @@ fn a_server_synchronised_to_our_new_address_is_rejected_as_a_loop() {
         let sources = observation.sources();
         observation.is_synchronized() && sources.iter().all(|source| source.is_measured())
     });
-    let ours = "the server takes its time from this machine";
-    assert!(daemon.process.lines_with(ours).is_empty());
+    assert_eq!(daemon.process.events("reply_rejected"), []);
     host.ip(&format!("address add {own}/24 dev eth0"));
-    let line = daemon.process.wait_for_line(LIMIT, ours);
-    assert!(line.contains(&fellow_name), "{line}");
+    let fields = [("source", &*fellow_name), ("reason", "loop")];
+    (daemon.process).wait_for_event(LIMIT, "reply_rejected", &fields);
     host.ip(&format!("address del {own}/24 dev eth0"));
     daemon.wait_until(LIMIT, "its time again", |observation| {
         is_answering(observation, &fellow_name)

@@ -42,7 +42,7 @@ fn start(setup: &Setup, host: &Host) -> Daemon {
     let daemon = setup.start(Some(host));
     daemon
         .process
-        .wait_for_line(LIMIT, "giving out NTS keys at");
+        .wait_for_event(LIMIT, "ke_server_started", &[]);
     daemon
 }
 
@@ -111,7 +111,7 @@ fn assert_nts_works_with(start: impl Fn(&Host, &Certificate) -> Peer) {
     for address in [host.v4(), host.v6()] {
         let setup = Setup::new(1).nts_source((address, 4460).into(), &authority);
         let mut daemon = setup.start(Some(&client));
-        daemon.process.wait_for_line(LIMIT, "exchanged keys with");
+        daemon.process.wait_for_event(LIMIT, "keys_exchanged", &[]);
         daemon.wait_synchronized(LIMIT);
         daemon.wait_until(LIMIT, "a small error", |observation| {
             observation.true_offset().abs() < 0.01
@@ -155,7 +155,7 @@ fn nts_sessions_survive_a_restart_of_both_sides() {
     daemon.wait_synchronized(LIMIT);
     daemon
         .process
-        .wait_for_line(LIMIT, "NTS keys of an earlier run");
+        .wait_for_event(LIMIT, "nts_session_restored", &[]);
 }
 
 fn a_clock_in_the_past_accepts_a_certificate_by_leniency() {
@@ -170,15 +170,19 @@ fn a_clock_in_the_past_accepts_a_certificate_by_leniency() {
         .nts_source((host.v4(), 4460).into(), &authority)
         .synchronization("certificate-time-leniency = 0");
     let daemon = strict.start(Some(&client));
-    daemon.process.wait_for_line(LIMIT, "is not valid before");
+    let failed = daemon
+        .process
+        .wait_for_event(LIMIT, "key_exchange_failed", &[]);
+    let error = failed.field("error");
+    assert!(error.contains("not valid before"), "{error}");
     drop(daemon);
     let lenient = strict.replacing("certificate-time-leniency = 0\n", "");
     let mut daemon = lenient.start(Some(&client));
     daemon
         .process
-        .wait_for_line(LIMIT, "believed until the time is known");
+        .wait_for_event(LIMIT, "certificate_accepted", &[]);
     daemon.wait_synchronized(LIMIT);
     daemon
         .process
-        .wait_for_line(LIMIT, "now that the time is known");
+        .wait_for_event(LIMIT, "certificate_verified", &[]);
 }

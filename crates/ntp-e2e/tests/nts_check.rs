@@ -111,7 +111,7 @@ fn start(setup: &Setup, host: &Host) -> Daemon {
     let daemon = setup.start(Some(host));
     daemon
         .process
-        .wait_for_line(LIMIT, "giving out NTS keys at");
+        .wait_for_event(LIMIT, "ke_server_started", &[]);
     daemon
 }
 
@@ -304,7 +304,7 @@ fn problems_after_the_key_exchange_are_reported() {
     let keyset = plain_directory(&authority);
     let other = server(0.0).with(&format!("[keyset]\nkey-storage-path = \"{keyset}\""));
     let other = other.start(Some(&other_keyset));
-    other.process.wait_for_line(LIMIT, "serving time at");
+    other.process.wait_for_event(LIMIT, "server_started", &[]);
     // Receives requests, but never replies.
     let _silent = plain.udp(plain.v6(), 1123);
     // Serves time and keys, but is not synchronised.

@@ -13,6 +13,7 @@ use ntp_e2e::certificates::{Authority, Certificate};
 use ntp_e2e::daemon::{Daemon, Setup};
 use ntp_e2e::faulty_ke_server::{CRITICAL, FaultyKeServer, KeBehaviour, keyset_file, record};
 use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::log_event::LogEvent;
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::observation::Source;
 use ntp_e2e::process::Process;
@@ -50,7 +51,7 @@ fn time_server(host: &Host) -> (Daemon, Setup) {
         path.display()
     ));
     let daemon = setup.start(Some(host));
-    daemon.process.wait_for_line(LIMIT, "serving time at");
+    daemon.process.wait_for_event(LIMIT, "server_started", &[]);
     (daemon, setup)
 }
 
@@ -234,27 +235,28 @@ fn faulty_key_servers_are_reported_once_and_retried_with_backoff() {
     let mut daemon = setup.start(Some(&client_host));
 
     let failures = |daemon: &Daemon, name: &SocketAddr| {
-        let prefix = format!("no key exchange with {name}: ");
-        daemon.process.lines_with(&prefix)
+        let mut failures = daemon.process.events("key_exchange_failed");
+        failures.retain(|event| event.field("source") == name.to_string());
+        failures
     };
     for (own, name, server, message) in &pairs {
         let Some(message) = message else {
-            let success = format!("exchanged keys with {name}: ");
-            daemon.process.wait_for_line(LIMIT, &success);
+            let source = [("source", &*name.to_string())];
+            (daemon.process).wait_for_event(LIMIT, "keys_exchanged", &source);
             continue;
         };
         // By then a second line would have been logged.
         wait::until(LIMIT, "the third attempt", || {
             (server.connections_from(*own).len() >= 3).then_some(())
         });
-        let lines = failures(&daemon, name);
-        assert_eq!(lines.len(), 1, "{lines:?}");
-        assert!(lines[0].contains(message), "{lines:?}");
-        assert!(lines[0].contains("trying again in "), "{lines:?}");
-        assert!(
-            lines[0].contains(&format!("`ntp-ctl nts check {name}`")),
-            "{lines:?}"
-        );
+        let failures = failures(&daemon, name);
+        assert_eq!(failures.len(), 1, "{failures:?}");
+        let error = failures[0].field("error");
+        assert!(error.contains(message), "{error}");
+        let retry: f64 = failures[0].field("retry").parse().expect("seconds");
+        assert!((3.0..6.0).contains(&retry), "{retry}");
+        let advice = format!("ntp-ctl nts check {name}");
+        assert!(failures[0].line().contains(&advice), "{failures:?}");
         // 4 s and 8 s, randomised by a quarter.
         let times = server.connections_from(*own);
         for (pair, least) in times.windows(2).zip([3, 6]) {
@@ -276,8 +278,8 @@ fn faulty_key_servers_are_reported_once_and_retried_with_backoff() {
         server.repair(&good);
     }
     for (_, name, ..) in &pairs {
-        let success = format!("exchanged keys with {name}: ");
-        daemon.process.wait_for_line(LIMIT, &success);
+        let source = [("source", &*name.to_string())];
+        (daemon.process).wait_for_event(LIMIT, "keys_exchanged", &source);
         daemon.wait_until(LIMIT, "an authenticated reply", |observation| {
             let source = observation.source(&name.to_string());
             source.is_some_and(Source::is_measured)
@@ -285,6 +287,13 @@ fn faulty_key_servers_are_reported_once_and_retried_with_backoff() {
         assert!(failures(&daemon, name).len() <= 1);
     }
     assert_eq!(daemon.stop().code(), Some(0));
+}
+
+/// Reports of NTS NAKs.
+fn nts_naks(daemon: &Daemon) -> Vec<LogEvent> {
+    let mut rejected = daemon.process.events("reply_rejected");
+    rejected.retain(|event| event.field("reason") == "nts-nak");
+    rejected
 }
 
 fn repeated_nts_naks_increase_the_key_exchange_backoff() {
@@ -296,7 +305,9 @@ fn repeated_nts_naks_increase_the_key_exchange_backoff() {
     // A time server with another keyset.
     let server_setup = local().with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"");
     let other_keyset = server_setup.start(Some(&host));
-    other_keyset.process.wait_for_line(LIMIT, "serving time at");
+    other_keyset
+        .process
+        .wait_for_event(LIMIT, "server_started", &[]);
     let sources = [host.v4(), host.v6()].map(|address| SocketAddr::new(address, 4460));
     let setup = client(&sources, &authority);
     let mut daemon = setup.start(Some(&client_host));
@@ -310,7 +321,7 @@ fn repeated_nts_naks_increase_the_key_exchange_backoff() {
             assert!(waited >= Duration::from_secs(least), "{waited:?}");
         }
     }
-    let refusals = daemon.process.lines_with("cannot read our NTS cookie");
+    let refusals = nts_naks(&daemon);
     assert_eq!(refusals.len(), 2, "one for each source: {refusals:?}");
     for (name, why) in explained(&setup) {
         assert!(why.contains("NTSN"), "{name}: {why}");
@@ -440,8 +451,8 @@ fn forged_nts_naks_do_not_discard_keys() {
         (observation.sources().first()).is_some_and(|source| source.unanswered_polls() == 0)
     });
     assert!(server.connections_from(client_host.v4()).len() <= 4);
-    let lines = daemon.process.lines_with("cannot read our NTS cookie");
-    assert!(lines.len() <= 1, "{lines:?}");
+    let refusals = nts_naks(&daemon);
+    assert!(refusals.len() <= 1, "{refusals:?}");
 }
 
 /// Pieces of a message, each sent separately.
@@ -487,12 +498,12 @@ fn faulty_key_exchange_clients_are_only_logged_at_debug_level() {
     let mut daemon = setup.start(Some(&host));
     daemon
         .process
-        .wait_for_line(LIMIT, "giving out NTS keys at");
+        .wait_for_event(LIMIT, "ke_server_started", &[]);
     daemon
         .process
-        .wait_for_line(LIMIT, "keys are given out with the certificate");
-    daemon.process.wait_for_line(LIMIT, "serving time at");
-    let before = daemon.process.lines().len();
+        .wait_for_event(LIMIT, "certificate_loaded", &[]);
+    daemon.process.wait_for_event(LIMIT, "server_started", &[]);
+    let before = daemon.process.all_events().len();
     for address in [host.v4(), host.v6()] {
         let client = FaultyClient {
             host: &client_host,
@@ -511,8 +522,8 @@ fn faulty_key_exchange_clients_are_only_logged_at_debug_level() {
         );
         assert_eq!(honest.expect("keys").cookies.len(), 8);
     }
-    let log = daemon.process.lines().split_off(before);
-    assert!(log.iter().all(|line| line.contains("DEBUG")), "{log:#?}");
+    let log = daemon.process.all_events().split_off(before);
+    assert!(log.iter().all(|event| event.level() == "DEBUG"), "{log:#?}");
     assert_eq!(daemon.stop().code(), Some(0));
 }
 

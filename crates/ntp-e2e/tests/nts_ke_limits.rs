@@ -65,7 +65,7 @@ fn check_limits(hosts: usize, connections: usize) {
     let daemon = setup.start(Some(&host));
     daemon
         .process
-        .wait_for_line(LIMIT, "giving out NTS keys at");
+        .wait_for_event(LIMIT, "ke_server_started", &[]);
     let server = |number: usize| {
         let address = if number.is_multiple_of(2) {
             host.v4()

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use ntp_control_api::control::client::Client;
 use ntp_control_api::control::methods::{GetStatus, NoInput};
-use ntp_control_api::control::types::{KeyExchange, Status};
 use ntp_e2e::binaries::Program;
 use ntp_e2e::certificates::{Authority, Certificate};
 use ntp_e2e::daemon::{Daemon, Setup};
@@ -15,12 +14,14 @@ use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::process::{self, Process};
 use ntp_e2e::{scenario, wait};
+use ntp_time::SystemTime;
+use ntp_types::status::{KeServerStatus, Status};
 
 /// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Expiry of the tests' certificates: 2100-01-01, in Unix seconds.
-const EXPIRY: f64 = 4_102_444_800.0;
+/// Expiry of the tests' certificates: 2100-01-01.
+const EXPIRY: SystemTime = SystemTime::from_nanos(4_102_444_800_000_000_000);
 
 fn main() -> ExitCode {
     harness::run(
@@ -49,7 +50,7 @@ fn key_exchange(port: u16, certificate: &Certificate) -> String {
 
 fn start(setup: &Setup, host: &Host) -> Daemon {
     let daemon = setup.start(Some(host));
-    daemon.process.wait_for_line(LIMIT, "serving time at");
+    daemon.process.wait_for_event(LIMIT, "server_started", &[]);
     daemon
 }
 
@@ -80,7 +81,7 @@ fn status(setup: &Setup) -> Status {
 }
 
 /// Statistics of the key-exchange server.
-fn ke_statistics(setup: &Setup) -> KeyExchange {
+fn ke_statistics(setup: &Setup) -> KeServerStatus {
     status(setup).key_exchange.expect("a key-exchange server")
 }
 
@@ -114,7 +115,11 @@ fn rekey_keeps_old_cookies_valid() {
 
     // Statistics of server and client.
     let shown = ke_statistics(&server_setup);
-    assert!(shown.granted >= 1 && shown.connections >= 1, "{shown:?}");
+    let connections = &shown.connections;
+    assert!(
+        connections.granted >= 1 && connections.connections >= 1,
+        "{shown:?}"
+    );
     assert_eq!(shown.certificates[0].expires, Some(EXPIRY));
     let output = ntp_ctl_ok(&server_setup, &["servers"]);
     assert!(output.contains("valid until 2100-01-01"), "{output}");
@@ -149,7 +154,11 @@ fn rekey_keeps_old_cookies_valid() {
         "{output}"
     );
     assert!(output.contains("Written: "), "{output}");
-    daemon.process.wait_for_line(LIMIT, "Rekey {} by ");
+    daemon.process.wait_for_event(
+        LIMIT,
+        "control_call",
+        &[("method", "Rekey"), ("parameters", "{}")],
+    );
     assert_eq!(ke_statistics(&server_setup).cookie_key, Some(1));
     let now = daemon.observe().expect("its state");
     let enough = now.server_counter("nts_accepted_packets") + 12;
@@ -158,13 +167,7 @@ fn rekey_keeps_old_cookies_valid() {
         observation.server_counter("nts_accepted_packets") >= enough
     });
     assert_eq!(after.server_counter("nts_nak_packets"), 0);
-    assert_eq!(
-        client_daemon
-            .process
-            .lines_with("exchanged keys with")
-            .len(),
-        1
-    );
+    assert_eq!(client_daemon.process.events("keys_exchanged").len(), 1);
     assert_eq!(daemon.stop().code(), Some(0));
 
     // The new key was stored.
@@ -323,19 +326,13 @@ fn keys_are_dropped_if_the_certificate_fails_re_verification() {
     let late = Setup::new(1).replacing("virtual-offset = 0.25", "virtual-offset = -473040000.0");
     let setup = late.nts_source((host.v4(), 4460).into(), &authority);
     let mut daemon = setup.start(Some(&client));
-    let wait = |needle| daemon.process.wait_for_line(LIMIT, needle);
-    wait("believed until the time is known");
-    let output = wait("loses its keys, which were accepted while our clock was wrong");
-    assert!(
-        output.contains("its certificate expired on 2020-01-01"),
-        "{output}"
-    );
+    let wait = |event| daemon.process.wait_for_event(LIMIT, event, &[]);
+    wait("certificate_accepted");
     // Once the clock is set there is no leniency.
-    let output = wait("no key exchange with");
-    assert!(
-        output.contains("its certificate expired on 2020-01-01"),
-        "{output}"
-    );
+    for event in [wait("keys_revoked"), wait("key_exchange_failed")] {
+        let error = event.field("error");
+        assert!(error.contains("expired on 2020-01-01"), "{error}");
+    }
     daemon.wait_until(LIMIT, "no source left", |observation| {
         observation
             .sources()

@@ -264,9 +264,9 @@ fn cookies_of_one_member_work_on_all_members_for_two_rotations() {
     // A client that was stopped meanwhile has only expired cookies, and exchanges keys again.
     let mut back = client.start(Some(&fleet.client));
     back.process
-        .wait_for_line(LIMIT, "NTS keys of an earlier run");
+        .wait_for_event(LIMIT, "nts_session_restored", &[]);
     wait::until(LIMIT, "another key exchange", || {
-        (back.process.lines_with("exchanged keys with").len() == 2).then_some(())
+        (back.process.events("keys_exchanged").len() == 2).then_some(())
     });
     back.wait_synchronized(LIMIT);
     running[0].0.wait_until(LIMIT, "refusals", |observation| {
@@ -290,19 +290,14 @@ fn an_unsynchronised_member_issues_no_keys() {
     let (mut daemon, _setup) = fleet.member(host);
     daemon
         .process
-        .wait_for_line(LIMIT, "giving out NTS keys at");
-    daemon.process.wait_for_line(
-        LIMIT,
-        "no NTS keys until the clock is synchronised: they follow from the fleet's secret and the time",
-    );
+        .wait_for_event(LIMIT, "ke_server_started", &[]);
+    daemon.process.wait_for_event(LIMIT, "keyset_waiting", &[]);
     let refused = fleet.exchange(host).expect_err("no keys");
     assert!(refused.contains("internal"), "{refused}");
 
     fleet.reference.set_behaviour(fleet.correct());
     daemon.wait_synchronized(LIMIT);
-    daemon
-        .process
-        .wait_for_line(LIMIT, "NTS keys are derived from the fleet's secret");
+    daemon.process.wait_for_event(LIMIT, "keyset_derived", &[]);
     fleet.wait_epoch(&[host], 0);
     // A member without its time source cannot open this one's cookies, and does not send NTS NAKs.
     let exchanged = fleet.exchange(host).expect("keys");
@@ -311,7 +306,7 @@ fn an_unsynchronised_member_issues_no_keys() {
         ..Behaviour::with(Misbehaviour::Drop(1.0))
     });
     let (mut lost, _setup) = fleet.member(other);
-    lost.process.wait_for_line(LIMIT, "serving time at");
+    lost.process.wait_for_event(LIMIT, "server_started", &[]);
     let socket = fleet.client.udp_to(other.v4());
     let server = SocketAddr::new(other.v4(), 123);
     let reply = nts_query::query(

@@ -100,7 +100,8 @@ fn a_second_instance_fails_and_the_first_keeps_serving() {
     let mut daemon = first.start(Some(&server));
     wait_for_reply(&client, server.v4(), "a reply", |_| true);
     let refused = second.start(Some(&server));
-    refused.process.wait_for_line(LIMIT, "[::]:123");
+    let failed = refused.process.wait_for_event(LIMIT, "daemon_failed", &[]);
+    assert!(failed.line().contains("[::]:123"), "{failed:?}");
     assert_exit_code(refused, 70);
     wait_for_reply(&client, server.v6(), "another reply", |_| true);
     assert!(daemon.process.is_running());

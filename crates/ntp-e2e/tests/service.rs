@@ -138,7 +138,7 @@ fn ready_synchronized_extends_the_start_timeout() {
     );
     // Before readiness a reload must not be announced, since its READY=1 would be premature.
     daemon.signal(Signal::HUP);
-    daemon.wait_for_line(LIMIT, "configuration read again");
+    daemon.wait_for_event(LIMIT, "configuration_reloaded", &[]);
     let second = self::server();
     let address = second.address().to_string();
     let mut command = setup.command(None, Program::Ctl);

@@ -78,17 +78,15 @@ fn without_a_disk(spoil: &str, error: &str) {
     });
     assert_error_within(&synchronized, VIRTUAL_OFFSET);
     for file in ["keyset", "clock.toml"] {
-        let line = process.wait_for_line(LIMIT, &format!("{file}: "));
-        assert!(
-            line.contains("cannot write") && line.contains(error),
-            "{line}"
-        );
+        let path = setup.state().join(file).display().to_string();
+        let failed = process.wait_for_event(LIMIT, "state_write_failed", &[("path", &path)]);
+        assert!(failed.field("error").contains(error), "{failed:?}");
     }
     // The key is rotated each second, and storing it fails each time.
     wait::throughout(Duration::from_secs(4), || {
         assert!(process.is_running(), "the daemon exited");
-        let lines = process.lines_with("cannot write");
-        assert!(lines.len() <= 2, "{lines:?}");
+        let failed = process.events("state_write_failed");
+        assert!(failed.len() <= 2, "{failed:?}");
     });
     assert_eq!(process.terminate(LIMIT).code(), Some(0));
 }

@@ -69,6 +69,18 @@ pub enum Shortcoming {
     NoFrequency,
 }
 
+impl Shortcoming {
+    /// Returns the stable name of the missing facility.
+    pub const fn facility(self) -> &'static str {
+        match self {
+            Self::NoBootTime => "boot-time",
+            Self::NoTimeOfChange => "time-of-change",
+            Self::LeftoverSlew => "slew-control",
+            Self::NoFrequency => "frequency",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,9 @@
 //! | [`ReferenceId`] | four characters at most, or an IPv4 address |
 //! | [`LeapIndicator`] | `none`, `insert`, `delete`, `unsynchronized` |
 //! | [`StampSource`] | `daemon`, `kernel`, `hardware` |
+//!
+//! Records need each bit: [`exact`] is another form of the first three and of
+//! [`Monotonic`](crate::Monotonic).
 
 use core::fmt;
 use std::net::Ipv4Addr;
@@ -138,6 +141,85 @@ impl StampSource {
             Self::Kernel => "kernel",
             Self::Hardware => "hardware",
         }
+    }
+}
+
+/// Integers from which each bit is read back, for `#[serde(with = "ntp_time::exact")]`.
+pub mod exact {
+    use serde::de::{DeserializeOwned, Error as _};
+    use serde::{Deserialize as _, Deserializer, Serialize, Serializer};
+
+    use crate::{Frequency, Monotonic, NtpDuration, SystemTime};
+
+    /// A type with an exact form.
+    pub trait Exact: Copy {
+        /// The form.
+        type Form: Serialize + DeserializeOwned;
+
+        /// Converts to the form.
+        fn to_form(self) -> Self::Form;
+
+        /// Converts from the form. Returns `None` if it is not valid.
+        fn from_form(form: Self::Form) -> Option<Self>;
+    }
+
+    macro_rules! exact {
+        ($($type:ty => $form:ty, $to:expr, $from:expr;)*) => {
+            $(impl Exact for $type {
+                type Form = $form;
+
+                fn to_form(self) -> $form {
+                    $to(self)
+                }
+
+                fn from_form(form: $form) -> Option<Self> {
+                    $from(form)
+                }
+            })*
+        };
+    }
+
+    exact! {
+        Monotonic => i64, Self::as_nanos, |nanos| Some(Self::from_nanos(nanos));
+        SystemTime => i64, Self::as_nanos, |nanos| Some(Self::from_nanos(nanos));
+        // 2^-32 s.
+        NtpDuration => i64, Self::to_bits, |bits| Some(Self::from_bits(bits));
+        // The bits of an IEEE 754 double.
+        Frequency => u64, |it: Self| it.as_ratio().to_bits(), |bits| {
+            let ratio = f64::from_bits(bits);
+            ratio.is_finite().then(|| Self::from_ratio(ratio))
+        };
+    }
+
+    impl<T: Exact> Exact for Option<T> {
+        type Form = Option<T::Form>;
+
+        fn to_form(self) -> Self::Form {
+            self.map(T::to_form)
+        }
+
+        fn from_form(form: Self::Form) -> Option<Self> {
+            form.map_or(Some(None), |form| T::from_form(form).map(Some))
+        }
+    }
+
+    /// Serialises the exact form.
+    ///
+    /// # Errors
+    /// Those of the serialiser.
+    pub fn serialize<T: Exact, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        value.to_form().serialize(serializer)
+    }
+
+    /// Deserialises the exact form.
+    ///
+    /// # Errors
+    /// Those of the deserialiser, or if the form is not valid.
+    pub fn deserialize<'de, T: Exact, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
+        let form = T::Form::deserialize(deserializer)?;
+        T::from_form(form).ok_or_else(|| D::Error::custom("invalid value"))
     }
 }
 

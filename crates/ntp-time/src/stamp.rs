@@ -17,9 +17,10 @@ pub enum StampSource {
 }
 
 /// Timestamp of a packet's transmission or arrival, in system time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     /// The reading.
+    #[serde(with = "crate::exact")]
     pub time: SystemTime,
     /// Origin of the reading.
     pub source: StampSource,

@@ -3,23 +3,33 @@
 //! The log line, the `ntp_events_total` metric, the JSON form and the tests take name and fields from
 //! the one declaration below. The prose of a log line may change from version to version; the name and the
 //! fields may not: alert rules and tests match `event=source_unreachable source=time.example:123`.
+//! The events of the engine are declared in `event/engine.rs`, those of the daemon around it in
+//! `event/daemon.rs`.
 //!
 //! Events that a stranger on the network can cause are rate limited by the engine where they arise, so no
 //! subscriber can be flooded: the first is reported at once, then a count (`suppressed`) at most once an hour.
 
-use core::fmt;
+use core::fmt::{self, Write as _};
+use std::net::SocketAddr;
 
 use ntp_time::{Frequency, LeapIndicator, NtpDuration, PollInterval, Stratum, SystemTime};
 use serde::Serialize;
 
 use crate::source::SourceName;
 
+#[macro_use]
+mod engine;
+#[macro_use]
+mod daemon;
 mod reason;
+mod text;
 
 pub use reason::{
     Cause, InvalidMeasurement, KissCode, LeapHandling, MeasurementOutcome, Rejection,
-    RemovalReason, SendError,
+    RemovalReason, Restriction, SendError,
 };
+pub use text::{Caller, Logfmt, Prose, SourceOffset};
+use text::{CertificateFacts, Escaped, Listed, Place, Restricted, SetAside, Suppressed};
 
 /// How much an event matters to an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -35,8 +45,49 @@ pub enum Severity {
     Error,
 }
 
+/// An event as it is declared, for documentation.
+#[derive(Clone, Copy, Debug)]
+pub struct Declaration {
+    /// Its stable name.
+    pub name: &'static str,
+    /// What happened.
+    pub description: &'static str,
+    /// The expression that determines the severity.
+    severity: &'static str,
+    /// The declared fields: name, whether the name is that of a value, and names of further values.
+    fields: &'static [(&'static str, bool, &'static [&'static str])],
+}
+
+impl Declaration {
+    /// Returns the severities that it can have.
+    pub fn severities(self) -> impl Iterator<Item = Severity> {
+        [
+            (Severity::Debug, "Debug"),
+            (Severity::Info, "Info"),
+            (Severity::Warning, "Warning"),
+            (Severity::Error, "Error"),
+        ]
+        .into_iter()
+        .filter(move |(_, name)| self.severity.contains(name))
+        .map(|(severity, _)| severity)
+    }
+
+    /// Returns the names of the fields in a log line.
+    pub fn fields(self) -> impl Iterator<Item = &'static str> {
+        self.fields.iter().flat_map(|(name, is_value, more)| {
+            let own = is_value.then_some(*name);
+            own.into_iter().chain(more.iter().copied())
+        })
+    }
+}
+
 /// A field of an event: one name and value, or several.
 trait Field {
+    /// Whether the name in the declaration is that of a value.
+    const IS_VALUE: bool = true;
+    /// Names of further values.
+    const MORE: &'static [&'static str] = &[];
+
     /// Calls `visit` with each name and value.
     fn visit(&self, name: &'static str, visit: &mut dyn FnMut(&'static str, &dyn fmt::Display));
 }
@@ -52,7 +103,7 @@ macro_rules! displayed {
 }
 
 displayed! {
-    u64 usize bool String Stratum SystemTime LeapIndicator
+    u32 u64 usize bool String SocketAddr Stratum SystemTime LeapIndicator
 }
 
 macro_rules! named {
@@ -65,7 +116,7 @@ macro_rules! named {
     };
 }
 
-named! { Rejection RemovalReason LeapHandling MeasurementOutcome }
+named! { Rejection RemovalReason LeapHandling MeasurementOutcome Restriction }
 
 /// The name, or `errno-N`.
 impl Field for SendError {
@@ -95,6 +146,8 @@ impl Field for PollInterval {
 
 /// A source is its configured name and the address in use.
 impl Field for SourceName {
+    const MORE: &'static [&'static str] = &["address"];
+
     fn visit(&self, name: &'static str, visit: &mut dyn FnMut(&'static str, &dyn fmt::Display)) {
         visit(name, &self.name);
         visit("address", &self.address);
@@ -115,58 +168,48 @@ impl Field for Frequency {
     }
 }
 
+/// Nothing: it is part of the message only.
+impl Field for Prose {
+    const IS_VALUE: bool = false;
+
+    fn visit(&self, _: &'static str, _: &mut dyn FnMut(&'static str, &dyn fmt::Display)) {}
+}
+
+/// Nothing, or the value.
+impl<T: Field> Field for Option<T> {
+    const IS_VALUE: bool = T::IS_VALUE;
+    const MORE: &'static [&'static str] = T::MORE;
+
+    fn visit(&self, name: &'static str, visit: &mut dyn FnMut(&'static str, &dyn fmt::Display)) {
+        if let Some(value) = self {
+            value.visit(name, visit);
+        }
+    }
+}
+
+/// The names, separated by commas.
+impl Field for Vec<String> {
+    fn visit(&self, name: &'static str, visit: &mut dyn FnMut(&'static str, &dyn fmt::Display)) {
+        visit(name, &self.join(","));
+    }
+}
+
+/// A caller is its user, its process and its program.
+impl Field for Caller {
+    const IS_VALUE: bool = false;
+    const MORE: &'static [&'static str] = &["uid", "pid", "program"];
+
+    fn visit(&self, _: &'static str, visit: &mut dyn FnMut(&'static str, &dyn fmt::Display)) {
+        visit("uid", &self.uid);
+        visit("pid", &self.pid);
+        self.program.visit("program", visit);
+    }
+}
+
 /// The number of opinions; the prose lists them.
 impl Field for Vec<SourceOffset> {
     fn visit(&self, name: &'static str, visit: &mut dyn FnMut(&'static str, &dyn fmt::Display)) {
         visit(name, &self.len());
-    }
-}
-
-/// The offset that one source measures.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct SourceOffset {
-    /// The source.
-    pub source: SourceName,
-    /// What it would add to the clock.
-    pub offset: NtpDuration,
-    /// Half width of its correctness interval.
-    pub uncertainty: NtpDuration,
-}
-
-/// Number of sources that one log line lists.
-const LISTED: usize = 8;
-
-/// Offsets of several sources in one line, shortened.
-struct Listed<'a>(&'a [SourceOffset]);
-
-impl fmt::Display for Listed<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, opinion) in self.0.iter().take(LISTED).enumerate() {
-            let separator = if index == 0 { "" } else { "; " };
-            write!(
-                f,
-                "{separator}{}: {:+.6} s +- {:.6} s",
-                opinion.source,
-                opinion.offset.as_seconds_f64(),
-                opinion.uncertainty.as_seconds_f64()
-            )?;
-        }
-        match self.0.len().checked_sub(LISTED) {
-            Some(more @ 1..) => write!(f, "; {more} more (ntp-ctl explain)"),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// `; 3 more since the last report`, or nothing.
-struct Suppressed(u64);
-
-impl fmt::Display for Suppressed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => Ok(()),
-            count => write!(f, " ({count} more since the last report)"),
-        }
     }
 }
 
@@ -191,6 +234,18 @@ macro_rules! events {
             /// The names of all events.
             pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
 
+            /// All events.
+            pub const DECLARED: &'static [Declaration] = &[$(Declaration {
+                name: stringify!($name),
+                description: concat!($($doc),*),
+                severity: stringify!($severity),
+                fields: &[$((
+                    stringify!($field),
+                    <$type as Field>::IS_VALUE,
+                    <$type as Field>::MORE,
+                )),*],
+            }),*];
+
             /// Returns the stable name.
             pub fn name(&self) -> &'static str {
                 match self {
@@ -214,248 +269,19 @@ macro_rules! events {
             }
         }
 
-        /// The message for people, without name and fields.
+        /// The message for people, on one line, without name and fields.
         impl fmt::Display for Event {
             #[expect(unused_variables, reason = "some fields are not part of the message")]
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self {
-                    $(Self::$variant { $($field,)* } => write!(f, $($message),+),)*
+                    $(Self::$variant { $($field,)* } => write!(Escaped(f), $($message),+),)*
                 }
             }
         }
     };
 }
 
-events! {
-    /// A source was added: an association, or a reference clock.
-    source_added = SourceAdded {
-        /// The source.
-        source: SourceName,
-    } Severity::Info => "source {source} added";
-
-    /// A source was removed.
-    source_removed = SourceRemoved {
-        /// The source.
-        source: SourceName,
-        /// Why.
-        reason: RemovalReason,
-    } if reason.is_normal() { Severity::Info } else { Severity::Warning } => "source {source} removed: {reason}";
-
-    /// A source gives usable time, for the first time or again.
-    source_reachable = SourceReachable {
-        /// The source.
-        source: SourceName,
-    } Severity::Info => "source {source} reachable";
-
-    /// A source does not answer any more.
-    source_unreachable = SourceUnreachable {
-        /// The source.
-        source: SourceName,
-    } Severity::Warning => "source {source} unreachable: no reply";
-
-    /// A request could not be sent.
-    send_failed = SendFailed {
-        /// The source.
-        source: SourceName,
-        /// What the operating system reported.
-        error: SendError,
-    } Severity::Warning => "source {source}: cannot send a request: {error}";
-
-    /// A reply was rejected.
-    reply_rejected = ReplyRejected {
-        /// The source.
-        source: SourceName,
-        /// Why.
-        reason: Rejection,
-        /// Number of such events since the last report.
-        suppressed: u64,
-    } Severity::Warning => "source {source}: reply ignored: {reason}{}", Suppressed(*suppressed);
-
-    /// A server sent a kiss-o'-death packet (RFC 5905 section 7.4).
-    kiss_received = KissReceived {
-        /// The source.
-        source: SourceName,
-        /// The kiss code.
-        code: KissCode,
-        /// The poll interval from now on.
-        poll: PollInterval,
-    } Severity::Warning => "source {source}: {code}, polling every {poll}";
-
-    /// A host name could not be resolved.
-    resolve_failed = ResolveFailed {
-        /// The host name.
-        host: String,
-        /// What the resolver reported.
-        error: String,
-        /// Time until the next attempt.
-        retry: NtpDuration,
-    } Severity::Warning => "{host}: cannot resolve the name: {error}; next attempt in {:.0} s", retry.as_seconds_f64();
-
-    /// A host name has no address that can be used.
-    no_usable_address = NoUsableAddress {
-        /// The host name.
-        host: String,
-    } Severity::Warning => "{host}: every address is in use already, or ignored";
-
-    /// An NTS key exchange succeeded (RFC 8915 section 4).
-    keys_exchanged = KeysExchanged {
-        /// The source's configured name.
-        source: String,
-        /// The AEAD algorithm.
-        algorithm: String,
-        /// The NTP server.
-        server: String,
-    } Severity::Info => "source {source}: NTS keys exchanged, {algorithm}, NTP server {server}";
-
-    /// NTS keys that were accepted under clock leniency failed re-verification.
-    keys_revoked = KeysRevoked {
-        /// The source's configured name.
-        source: String,
-        /// Why.
-        error: String,
-    } Severity::Error => "source {source}: NTS keys revoked, they were accepted while the clock was wrong: {error}";
-
-    /// An NTS key exchange failed.
-    key_exchange_failed = KeyExchangeFailed {
-        /// The source's configured name.
-        source: String,
-        /// Why.
-        error: String,
-        /// Time until the next attempt.
-        retry: NtpDuration,
-    } Severity::Warning => "source {source}: NTS key exchange failed: {error}; next attempt in {:.0} s (details: ntp-ctl nts check {source})", retry.as_seconds_f64();
-
-    /// A measurement was taken.
-    measured = Measured {
-        /// The source.
-        source: SourceName,
-        /// The source's time minus ours.
-        offset: NtpDuration,
-        /// Round trip.
-        delay: NtpDuration,
-        /// What the discipline did with it.
-        outcome: MeasurementOutcome,
-    } Severity::Debug => "source {source}: offset {offset}, delay {delay}: {outcome}";
-
-    /// The clock follows its sources.
-    synchronized = Synchronized {
-        /// Our stratum.
-        stratum: Stratum,
-        /// The source with the smallest root distance.
-        source: SourceName,
-    } Severity::Info => "clock synchronised to {source}, stratum {stratum}";
-
-    /// The sources do not agree; the clock is not steered.
-    no_majority = NoMajority {
-        /// Number of sources that agree.
-        agreeing: usize,
-        /// Number of sources that must agree.
-        required: usize,
-        /// What each source measures.
-        sources: Vec<SourceOffset>,
-    } Severity::Warning => "no majority: {agreeing} of {} sources agree ({required} required), the clock is not steered; offsets: {}. Remove the wrong \
-                  sources, add more, or see minimum-agreeing-sources", sources.len(), Listed(sources);
-
-    /// No source has given usable time for so long that the error bound passed its limit.
-    synchronization_lost = SynchronizationLost {
-        /// The error bound.
-        bound: NtpDuration,
-    } Severity::Warning => "clock not synchronised any more: no usable source, the error bound is {bound}";
-
-    /// The clock was stepped.
-    clock_stepped = ClockStepped {
-        /// What was added to the clock.
-        step: NtpDuration,
-        /// Whether `warn-on-jump` makes it a warning.
-        warn: bool,
-    } if *warn { Severity::Warning } else { Severity::Info } => "clock stepped by {step}";
-
-    /// The clock is being slewed.
-    clock_slewing = ClockSlewing {
-        /// What is to be added to the clock.
-        offset: NtpDuration,
-        /// Frequency correction of the oscillator.
-        frequency: Frequency,
-        /// Duration of the slew.
-        duration: NtpDuration,
-    } Severity::Debug => "clock slewed: offset {offset} over {duration}, frequency correction {frequency}";
-
-    /// Another program changed the clock. Measurements start again.
-    clock_disturbed = ClockDisturbed {
-        /// By how much, about.
-        change: NtpDuration,
-    } Severity::Warning => "clock changed by another program by about {change}; measuring again";
-
-    /// The machine was suspended. Measurements start again.
-    resumed = Resumed {
-        /// For how long, about.
-        suspended: NtpDuration,
-    } Severity::Info => "resumed after {suspended}; measuring again";
-
-    /// A leap second is ahead.
-    leap_second_ahead = LeapSecondAhead {
-        /// Inserted or deleted.
-        leap: LeapIndicator,
-        /// What will be done.
-        handling: LeapHandling,
-    } Severity::Info => "leap second at the end of this day ({leap}): {}", handling.plan();
-
-    /// UTC had a leap second.
-    leap_second = LeapSecond {
-        /// Inserted or deleted.
-        leap: LeapIndicator,
-        /// What was done.
-        handling: LeapHandling,
-    } Severity::Info => "leap second ({leap}): {}", handling.result();
-
-    /// Most sources announce a leap second that the list of leap seconds lacks.
-    leap_second_contradicted = LeapSecondContradicted {
-        /// Inserted or deleted.
-        leap: LeapIndicator,
-    } Severity::Warning => "leap second ({leap}) announced by most sources, but not in the list of leap seconds: ignored";
-
-    /// The list of leap seconds has expired.
-    leap_list_expired = LeapListExpired {
-        /// When it expired.
-        expired: SystemTime,
-    } Severity::Warning => "list of leap seconds expired at {expired}: update it (usually part of the time zone package); until then only the sources \
-                  announce leap seconds";
-
-    /// A source smears leap seconds.
-    source_smears = SourceSmears {
-        /// The source.
-        source: SourceName,
-    } Severity::Warning => "source {source} smears leap seconds: near one, its time is not UTC and it disagrees with sources that do not smear";
-
-    /// The sources contradicted the clock model; the estimator started again.
-    discipline_restarted = DisciplineRestarted {} Severity::Error => "estimation restarted: the sources contradict the clock model";
-}
-
-/// One line of logfmt fields: `event=source_added source=ntp.example:123 address=192.0.2.1:123`. A value that
-/// contains anything but printable ASCII without spaces, quotes and `=` is quoted and escaped.
-pub struct Logfmt<'a>(pub &'a Event);
-
-impl fmt::Display for Logfmt<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "event={}", self.0.name())?;
-        let mut result = Ok(());
-        self.0.fields(&mut |name, value| {
-            let text = value.to_string();
-            let is_plain = !text.is_empty()
-                && text
-                    .bytes()
-                    .all(|byte| byte.is_ascii_graphic() && !b"\"=\\".contains(&byte));
-            result = result.and_then(|()| {
-                if is_plain {
-                    write!(f, " {name}={text}")
-                } else {
-                    write!(f, " {name}={text:?}")
-                }
-            });
-        });
-        result
-    }
-}
+engine_events! {}
 
 #[cfg(test)]
 mod tests {
@@ -514,5 +340,60 @@ mod tests {
         let json = serde_json::to_value(&event).unwrap();
         assert_eq!(json["event"], event.name());
         assert!(Event::NAMES.contains(&event.name()));
+    }
+
+    #[test]
+    fn names_are_unique_and_those_of_the_variants() {
+        let mut names = Event::NAMES.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Event::NAMES.len());
+        // serde derives its names from the variants.
+        let json = serde_json::to_value(Event::KeysetWaiting {}).unwrap();
+        assert_eq!(json["event"], "keyset_waiting");
+    }
+
+    #[test]
+    fn text_from_outside_neither_breaks_nor_reorders_a_line() {
+        let event = Event::ResolveFailed {
+            host: "ntp.example".to_owned(),
+            error: "no\nhost\r\x1b[2J \u{202e}\u{2028}é".to_owned(),
+            retry: NtpDuration::from_seconds(64),
+        };
+        assert_eq!(
+            event.to_string(),
+            r"ntp.example: cannot resolve the name: no\nhost\r\u{1b}[2J \u{202e}\u{2028}é; next attempt in 64 s"
+        );
+        assert_eq!(Logfmt(&event).to_string().lines().count(), 1);
+    }
+
+    #[test]
+    fn fields_that_are_not_known_are_left_out_and_prose_is_no_field() {
+        let event = Event::ConfigurationWarning {
+            file: None,
+            line: None,
+            problem: "odd".to_owned(),
+            help: Prose("; change it".to_owned()),
+        };
+        assert_eq!(event.to_string(), "configuration: odd; change it");
+        assert_eq!(
+            Logfmt(&event).to_string(),
+            "event=configuration_warning problem=odd"
+        );
+        let caller = Caller {
+            uid: 1000,
+            pid: 4711,
+            program: Some("ntp-ctl".to_owned()),
+        };
+        let event = Event::ControlCallDenied {
+            method: "Step".to_owned(),
+            caller,
+            permitted: "only root".to_owned(),
+            suppressed: 2,
+        };
+        assert_eq!(
+            Logfmt(&event).to_string(),
+            "event=control_call_denied method=Step uid=1000 pid=4711 program=ntp-ctl permitted=\"only root\" suppressed=2"
+        );
     }
 }

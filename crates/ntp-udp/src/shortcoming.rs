@@ -33,6 +33,24 @@ pub enum Facility {
 }
 
 impl Facility {
+    /// Returns its stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ReceiveStamps => "receive-stamps",
+            Self::NanosecondStamps => "nanosecond-stamps",
+            Self::TransmitStamps => "transmit-stamps",
+            Self::HardwareStamps => "hardware-stamps",
+            Self::PermanentStamping => "permanent-stamping",
+            Self::DestinationAddress => "destination-address",
+            Self::NetworkErrors => "network-errors",
+            Self::ErrorQueuePriority => "error-queue-priority",
+            Self::AddressChanges => "address-changes",
+            Self::ReplySource => "reply-source",
+            Self::LateAddresses => "late-addresses",
+            Self::Steering => "steering",
+        }
+    }
+
     /// Returns its name, and the consequence of its absence.
     const fn describe(self) -> (&'static str, &'static str) {
         match self {

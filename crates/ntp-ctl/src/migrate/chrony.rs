@@ -1,159 +1,54 @@
 //! chronyd's `chrony.conf` (chrony 4).
 
+use ntp_config::NTS_KE_PORT;
 use ntp_proto::server::ClientList;
 
-use super::draft::{Draft, Reasons, Table};
+use super::draft::{Draft, Table};
 use super::source::{Mapping, source};
 use super::{Line, lines, number};
 
-/// Directives that need no equivalent, with the reason.
-const NOT_NEEDED: Reasons = &[
-    (
-        &["driftfile", "dumpdir", "dumponexit", "ntsdumpdir"],
-        "the frequency, keys and cookies are kept in [state] directory, /var/lib/ntpd-rs if unset",
-    ),
-    (
-        &["logdir", "logbanner"],
-        "log lines go to the journal, or to [observability] log-path",
-    ),
-    (
-        &["cmdport", "bindcmdaddress", "cmdratelimit", "cmddeny"],
-        "no remote control over the network; file permissions protect the control socket ([control])",
-    ),
-    (
-        &["initstepslew"],
-        "ntpd-rs steps the clock at start if the offset is too large to slew",
-    ),
-    (
-        &["leapsectz"],
-        "the leap second list /usr/share/zoneinfo/leap-seconds.list is used if it exists ([leap] list)",
-    ),
-    (
-        &["pidfile", "user"],
-        "set in the service unit, which runs ntpd-rs as its own user",
-    ),
-    (
-        &[
-            "maxupdateskew",
-            "maxdrift",
-            "maxjitter",
-            "corrtimeratio",
-            "stratumweight",
-            "combinelimit",
-            "reselectdist",
-            "maxclockerror",
-            "fallbackdrift",
-        ],
-        "ntpd-rs weights sources and models the oscillator automatically (docs/algorithm.md)",
-    ),
-    (
-        &["rtcsync"],
-        "the kernel copies a synchronised clock to the real-time clock every 11 minutes",
-    ),
-    (
-        &[
-            "rtcfile",
-            "rtcautotrim",
-            "rtcdevice",
-            "rtconutc",
-            "hwclockfile",
-        ],
-        "the kernel maintains the real-time clock",
-    ),
-];
+/// Directives that need no equivalent, with the reason; one group in each line.
+const NOT_NEEDED: &str = "\
+driftfile dumpdir dumponexit ntsdumpdir => \
+    the frequency, keys and cookies are kept in [state] directory, /var/lib/ntpd-rs if unset
+logdir logbanner => log lines go to the journal, or to [observability] log-path
+cmdport bindcmdaddress cmdratelimit cmddeny => \
+    no remote control over the network; file permissions protect the control socket ([control])
+initstepslew => ntpd-rs steps the clock at start if the offset is too large to slew
+leapsectz => the leap second list /usr/share/zoneinfo/leap-seconds.list is used if it exists ([leap] list)
+pidfile user => set in the service unit, which runs ntpd-rs as its own user
+maxupdateskew maxdrift maxjitter corrtimeratio stratumweight combinelimit reselectdist maxclockerror fallbackdrift => \
+    ntpd-rs weights sources and models the oscillator automatically (docs/algorithm.md)
+rtcsync => the kernel copies a synchronised clock to the real-time clock every 11 minutes
+rtcfile rtcautotrim rtcdevice rtconutc hwclockfile => the kernel maintains the real-time clock
+";
 
-/// Directives without an equivalent, with the reason.
-const UNSUPPORTED: Reasons = &[
-    (
-        &["maxdistance"],
-        "sources are judged by comparison with each other, not by their root distance",
-    ),
-    (
-        &["log"],
-        "use [observability] record-path to record measurements, and `ntp-ctl replay` to read them",
-    ),
-    (
-        &["logchange", "mailonchange"],
-        "steps are logged; use the metrics for alerts (docs/monitoring.md)",
-    ),
-    (
-        &["lock_all", "sched_priority"],
-        "set in the service unit: systemctl edit ntpd-rs",
-    ),
-    (
-        &["cmdallow", "opencommands"],
-        "no remote control over the network; file permissions protect the control socket ([control])",
-    ),
-    (
-        &["confdir", "include"],
-        "migrate these files separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d",
-    ),
-    (
-        &["sourcedir"],
-        "migrate these files separately; sources are in /etc/ntpd-rs/sources.d",
-    ),
-    (&["refclock"], "reference clocks are not in this version"),
-    (
-        &["hwtimestamp"],
-        "kernel timestamps are used; hardware timestamps are not in this version",
-    ),
-    (
-        &["manual", "settime"],
-        "manual time input is not supported; see `ntp-ctl step`",
-    ),
-    (
-        &["broadcast"],
-        "broadcast cannot be authenticated and is not supported",
-    ),
-    (
-        &["peer"],
-        "symmetric mode is not supported: configure each host as a server of the other",
-    ),
-    (&["tempcomp"], "temperature compensation is not supported"),
-    (
-        &["smoothtime"],
-        "served time is smoothed over leap seconds only ([leap] handling)",
-    ),
-    (
-        &["ntsratelimit"],
-        "the number of concurrent key exchanges is limited instead; see [[nts-ke-server]] in the manual",
-    ),
-    // Valid values are converted.
-    (&["clientloglimit"], "invalid value"),
-    (&["dscp"], "not supported"),
-    (
-        &[
-            "bindacqaddress",
-            "acquisitionport",
-            "bindacqdevice",
-            "binddevice",
-        ],
-        "each request has a new port; the kernel chooses the route",
-    ),
-    (
-        &[
-            "ntsprocesses",
-            "ntsrotate",
-            "ntsaeads",
-            "ntsrefresh",
-            "maxntsconnections",
-            "ntsntpserver",
-        ],
-        "see [keyset] and [[nts-ke-server]] in the manual",
-    ),
-    (
-        &["authselectmode"],
-        "authenticated sources have no precedence: configure only authenticated ones to use no others",
-    ),
-    (
-        &["nosystemcert"],
-        "the authorities of the system are always trusted; certificate-authority of a source adds to them",
-    ),
-    (
-        &["nocerttimecheck"],
-        "use certificate-time-leniency in [synchronization] for clocks that are wrong at start",
-    ),
-];
+/// Directives without an equivalent, with the reason; one group in each line.
+const UNSUPPORTED: &str = "\
+maxdistance => sources are judged by comparison with each other, not by their root distance
+log => use [observability] record-path to record measurements, and `ntp-ctl replay` to read them
+logchange mailonchange => steps are logged; use the metrics for alerts (docs/monitoring.md)
+lock_all sched_priority => set in the service unit: systemctl edit ntpd-rs
+cmdallow opencommands => no remote control over the network; file permissions protect the control socket ([control])
+confdir include => migrate these files separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d
+sourcedir => migrate these files separately; sources are in /etc/ntpd-rs/sources.d
+refclock => reference clocks are not in this version
+hwtimestamp => kernel timestamps are used; hardware timestamps are not in this version
+manual settime => manual time input is not supported; see `ntp-ctl step`
+broadcast => broadcast cannot be authenticated and is not supported
+peer => symmetric mode is not supported: configure each host as a server of the other
+tempcomp => temperature compensation is not supported
+smoothtime => served time is smoothed over leap seconds only ([leap] handling)
+ntsratelimit => the number of concurrent key exchanges is limited instead; see [[nts-ke-server]] in the manual
+clientloglimit => invalid value
+dscp => not supported
+bindacqaddress acquisitionport bindacqdevice binddevice => each request has a new port; the kernel chooses the route
+ntsprocesses ntsrotate ntsaeads ntsrefresh maxntsconnections ntsntpserver => \
+    see [keyset] and [[nts-ke-server]] in the manual
+authselectmode => authenticated sources have no precedence: configure only authenticated ones to use no others
+nosystemcert => the authorities of the system are always trusted; certificate-authority of a source adds to them
+nocerttimecheck => use certificate-time-leniency in [synchronization] for clocks that are wrong at start
+";
 
 /// Converts the file.
 pub(super) fn draft(text: &str) -> Draft {
@@ -206,9 +101,9 @@ pub(super) fn draft(text: &str) -> Draft {
             "leapsecmode" => leap = word(0).map(str::to_owned),
             // chronyd smears leap seconds by slewing its clock and smoothing the served time.
             "smoothtime" if line.words.contains(&"leaponly") => smooth = true,
-            "ntstrustedcerts" => trusted.add(&mut draft, &line),
-            _ if serving.add_line(&mut draft, &line) => {}
-            _ => draft.by_reason(&line, NOT_NEEDED, UNSUPPORTED),
+            "ntstrustedcerts" => trusted.add(&line),
+            _ if serving.add_line(&line) => {}
+            _ => draft.by_table(&line, NOT_NEEDED, UNSUPPORTED),
         }
     }
     trusted.write(&mut draft);
@@ -225,8 +120,8 @@ pub(super) fn draft(text: &str) -> Draft {
 fn option(name: &str) -> Option<Mapping> {
     const AUTOMATIC: &str = "ntpd-rs estimates typical delays automatically";
     Some(match name {
-        "iburst" | "burst" | "offline" | "auto_offline" => Mapping::Ignored,
-        "presend" | "minsamples" | "maxsamples" | "polltarget" | "filter" => Mapping::IgnoredValue,
+        "iburst" | "burst" | "offline" | "auto_offline" => Mapping::NotNeeded(0),
+        "presend" | "minsamples" | "maxsamples" | "polltarget" | "filter" => Mapping::NotNeeded(1),
         "minpoll" => Mapping::MinPoll,
         "maxpoll" => Mapping::MaxPoll,
         "maxsources" => Mapping::Count,
@@ -240,17 +135,21 @@ fn option(name: &str) -> Option<Mapping> {
         "ntsport" => Mapping::KeyExchangePort,
         "port" => Mapping::Port,
         "maxdelay" | "maxdelayratio" | "maxdelaydevratio" | "maxdelayquant" | "mindelay" => {
-            Mapping::OmittedValue(AUTOMATIC)
+            Mapping::Unsupported(1, AUTOMATIC)
         }
-        "asymmetry" => Mapping::OmittedValue("the asymmetry of jitter is estimated automatically"),
-        "offset" => Mapping::OmittedValue("correction of a constant offset is not supported"),
-        "minstratum" => Mapping::OmittedValue("the stratum of the server is used"),
-        "version" => Mapping::OmittedValue("requests have version 4"),
+        "asymmetry" => {
+            Mapping::Unsupported(1, "the asymmetry of jitter is estimated automatically")
+        }
+        "offset" => Mapping::Unsupported(1, "correction of a constant offset is not supported"),
+        "minstratum" => Mapping::Unsupported(1, "the stratum of the server is used"),
+        "version" => Mapping::Unsupported(1, "requests have version 4"),
         // Replaced by `Trusted`, which has the sets.
         "certset" => Mapping::Value(CERTIFICATE_SET),
-        "extfield" | "maxunreach" => Mapping::OmittedValue("not supported"),
-        "copy" => Mapping::Omitted("not supported"),
-        "ipv4" | "ipv6" => Mapping::Omitted("addresses are used in the order of the resolver"),
+        "extfield" | "maxunreach" => Mapping::Unsupported(1, "not supported"),
+        "copy" => Mapping::Unsupported(0, "not supported"),
+        "ipv4" | "ipv6" => {
+            Mapping::Unsupported(0, "addresses are used in the order of the resolver")
+        }
         _ => return None,
     })
 }
@@ -263,30 +162,35 @@ const CERTIFICATE_SET: &str = "certset";
 #[derive(Default)]
 struct Trusted {
     sets: Vec<(String, String)>,
+    unclear: Vec<(usize, String)>,
 }
 
 impl Trusted {
-    fn add(&mut self, draft: &mut Draft, line: &Line<'_>) {
+    fn add(&mut self, line: &Line<'_>) {
         let (set, path) = match line.words.as_slice() {
             [path] => ("0", path),
             [set, path] => (*set, path),
-            _ => ("", &""),
+            _ => return self.unclear.push((line.number, line.text.into())),
         };
-        if set.is_empty() || self.sets.iter().any(|(known, _)| known == set) {
-            draft.unsupported(
-                line,
-                "a source has a single file of authorities: put all certificates into it",
-            );
+        if self.sets.iter().any(|(known, _)| known == set) {
+            self.unclear.push((line.number, line.text.into()));
         } else {
             self.sets.push((set.to_owned(), (*path).to_owned()));
         }
     }
 
     fn write(self, draft: &mut Draft) {
+        for (number, text) in &self.unclear {
+            draft.unsupported_text(
+                *number,
+                text,
+                "a source has a single file of authorities: put all certificates into it",
+            );
+        }
         for source in &mut draft.sources {
             let set = source.take(CERTIFICATE_SET).unwrap_or_else(|| "0".into());
             let found = self.sets.iter().find(|(known, _)| *known == set);
-            if let Some((_, path)) = found.filter(|_| source.has_mode("nts")) {
+            if let Some((_, path)) = found.filter(|_| source.is_nts()) {
                 source.set_text("certificate-authority", path);
             }
         }
@@ -371,12 +275,12 @@ struct Serving {
     ke_port: Option<u16>,
     /// Line number, text and value of the directive with the size of the client list.
     clients: Option<(usize, String, usize)>,
+    unclear: Vec<(usize, String)>,
 }
 
 impl Serving {
     /// Adds the line and returns true if it is a setting of the server.
-    fn add_line(&mut self, draft: &mut Draft, line: &Line<'_>) -> bool {
-        const NOT_A_NETWORK: &str = "use addresses of networks, for example 192.0.2.0/24";
+    fn add_line(&mut self, line: &Line<'_>) -> bool {
         let words: Vec<&str> = line
             .words
             .iter()
@@ -390,14 +294,14 @@ impl Serving {
                     None => allowed.extend(["0.0.0.0/0".into(), "::/0".into()]),
                     Some(word) => match network(word) {
                         Some(networks) => allowed.extend(networks),
-                        None => draft.unsupported(line, NOT_A_NETWORK),
+                        None => self.unclear.push((line.number, line.text.into())),
                     },
                 }
             }
             "deny" => match words.first().map(|word| network(word)) {
                 None => self.deny.extend(["0.0.0.0/0".into(), "::/0".into()]),
                 Some(Some(networks)) => self.deny.extend(networks),
-                Some(None) => draft.unsupported(line, NOT_A_NETWORK),
+                Some(None) => self.unclear.push((line.number, line.text.into())),
             },
             "bindaddress" => self
                 .addresses
@@ -428,17 +332,22 @@ impl Serving {
     }
 
     fn write(self, draft: &mut Draft) {
-        let certificate = self.certificate.as_deref();
-        draft.add_key_exchange(
-            self.ke_port.unwrap_or(4460),
-            certificate,
-            self.private_key.as_deref(),
-        );
+        for (number, text) in &self.unclear {
+            draft.unsupported_text(
+                *number,
+                text,
+                "use addresses of networks, for example 192.0.2.0/24",
+            );
+        }
+        if let (Some(certificate), Some(key)) = (&self.certificate, &self.private_key) {
+            draft.add_key_exchange(self.ke_port.unwrap_or(NTS_KE_PORT), certificate, key);
+        }
         // Without `allow`, or with port 0, chronyd is a client only.
         let Some(allow) = self.allow.filter(|_| self.port != Some(0)) else {
             if let Some((number, text, _)) = &self.clients {
-                draft.not_needed(
-                    &Line::new(*number, text),
+                draft.not_needed_text(
+                    *number,
+                    text,
                     "no server configured, so there are no clients",
                 );
             }
@@ -458,24 +367,14 @@ impl Serving {
             let mut table = Table::default();
             table.set_text("listen", &address);
             if !(allow.contains(&"0.0.0.0/0".into()) && allow.contains(&"::/0".into())) {
-                table.set_access_list("allowlist", &allow);
+                table.set_filter("allowlist", &allow);
             }
             if !self.deny.is_empty() {
                 table.comment("chronyd uses the most specific of `allow` and `deny`; here `denylist` has precedence");
-                table.set_access_list("denylist", &self.deny);
+                table.set_filter("denylist", &self.deny);
             }
             if let Some(limit) = &self.limit {
-                // In log2 seconds; the default is 8 s.
-                let interval = limit
-                    .iter()
-                    .find(|(name, _)| name == "interval")
-                    .map_or(3.0, |(_, value)| *value);
-                table.set("rate-limiting-cache-size", 16_384);
-                let milliseconds = (interval.clamp(-10.0, 12.0).exp2() * 1000.0).ceil() as u64;
-                table.set("rate-limiting-cutoff-ms", milliseconds);
-                let burst = limit.iter().find(|(name, _)| name == "burst");
-                let burst = burst.map_or(8.0, |(_, value)| *value).clamp(1.0, 255.0);
-                table.set("rate-limiting-burst", burst as u8);
+                rate_limit(&mut table, limit);
             }
             if let Some((.., size)) = &self.clients {
                 table.set("client-list-size", size);
@@ -483,6 +382,21 @@ impl Serving {
             draft.servers.push(table);
         }
     }
+}
+
+/// Converts `ratelimit`; `limit` has the words with their numbers.
+fn rate_limit(table: &mut Table, limit: &[(String, f64)]) {
+    let value = |key: &str| {
+        let found = limit.iter().find(|(name, _)| name == key);
+        found.map(|(_, value)| *value)
+    };
+    // In log2 seconds; the default is 8 s.
+    let interval = value("interval").unwrap_or(3.0).clamp(-10.0, 12.0);
+    let milliseconds = (interval.exp2() * 1000.0).ceil() as u64;
+    table.set("rate-limiting-cache-size", 16_384);
+    table.set("rate-limiting-cutoff-ms", milliseconds);
+    let burst = value("burst").unwrap_or(8.0).clamp(1.0, 255.0);
+    table.set("rate-limiting-burst", burst as u8);
 }
 
 /// Parses a network in chronyd's syntax, which allows to omit trailing octets of IPv4 addresses.

@@ -34,20 +34,14 @@ impl Table {
         self.set(key, quoted(value));
     }
 
-    /// Sets an access list, which ignores the refused clients.
-    pub(super) fn set_access_list(&mut self, key: &'static str, networks: &[String]) {
-        let networks: Vec<_> = networks.iter().map(|network| quoted(network)).collect();
+    /// Sets an access list, whose other clients are ignored.
+    pub(super) fn set_filter(&mut self, key: &'static str, networks: &[String]) {
+        let networks: Vec<_> = networks.iter().map(|it| quoted(it)).collect();
         let networks = networks.join(", ");
         self.set(
             key,
             format!("{{ filter = [{networks}], action = \"ignore\" }}"),
         );
-    }
-
-    /// Sets the range of poll intervals, in log2 seconds.
-    pub(super) fn set_poll_limits(&mut self, min: i32, max: i32) {
-        let limits = format!("{{ min = {min}, max = {max} }}");
-        self.set("poll-interval-limits", limits);
     }
 
     /// Whether a key is set.
@@ -61,18 +55,24 @@ impl Table {
         Some(self.keys.remove(at).1)
     }
 
-    /// Whether the section is a source of this mode.
-    pub(super) fn has_mode(&self, mode: &str) -> bool {
-        let mode = quoted(mode);
+    /// Whether the section is a pool of servers.
+    pub(super) fn is_pool(&self) -> bool {
+        self.has_mode("\"pool\"")
+    }
+
+    /// Whether the section is a source with NTS.
+    pub(super) fn is_nts(&self) -> bool {
+        self.has_mode("\"nts\"")
+    }
+
+    fn has_mode(&self, mode: &str) -> bool {
         let mut keys = self.keys.iter();
-        keys.any(|(key, value)| *key == "mode" && *value == mode)
+        keys.any(|(key, value)| *key == "mode" && value == mode)
     }
 
     /// Removes a key; returns whether it was set.
     pub(super) fn remove(&mut self, key: &str) -> bool {
-        let before = self.keys.len();
-        self.keys.retain(|(known, _)| *known != key);
-        self.keys.len() < before
+        self.take(key).is_some()
     }
 
     /// Adds a comment above the section.
@@ -113,17 +113,11 @@ struct Unconverted {
 }
 
 impl Unconverted {
-    fn new(line: &Line<'_>, why: impl Into<String>) -> Self {
-        Self {
-            line: line.number,
-            text: line.text.to_owned(),
-            why: why.into(),
-        }
+    fn new(line: usize, text: &str, why: &str) -> Self {
+        let (text, why) = (text.to_owned(), why.to_owned());
+        Self { line, text, why }
     }
 }
-
-/// Directives, with the reason why they are not converted.
-pub(super) type Reasons = &'static [(&'static [&'static str], &'static str)];
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -144,42 +138,53 @@ pub(super) struct Draft {
 
 impl Draft {
     /// Records a line without an equivalent whose effect is lost, with the reason.
-    pub(super) fn unsupported(&mut self, line: &Line<'_>, why: impl Into<String>) {
-        self.unsupported.push(Unconverted::new(line, why));
+    pub(super) fn unsupported(&mut self, line: &Line<'_>, why: &str) {
+        self.unsupported_text(line.number, line.text, why);
+    }
+
+    /// As `unsupported`, for part of a line or a line of which only this is kept.
+    pub(super) fn unsupported_text(&mut self, number: usize, text: &str, why: &str) {
+        self.unsupported.push(Unconverted::new(number, text, why));
     }
 
     /// Records a line that needs no equivalent, with the reason.
-    pub(super) fn not_needed(&mut self, line: &Line<'_>, why: impl Into<String>) {
-        self.not_needed.push(Unconverted::new(line, why));
+    pub(super) fn not_needed(&mut self, line: &Line<'_>, why: &str) {
+        self.not_needed_text(line.number, line.text, why);
     }
 
-    /// Records a line that is not converted, with the reason that a table has for its directive.
-    pub(super) fn by_reason(&mut self, line: &Line<'_>, not_needed: Reasons, unsupported: Reasons) {
-        let why = |known: Reasons| {
-            let directive = line.directive.as_str();
-            let found = known.iter().find(|(names, _)| names.contains(&directive));
-            found.map(|(_, why)| *why)
-        };
-        match why(not_needed) {
+    /// As `not_needed`, for part of a line or a line of which only this is kept.
+    pub(super) fn not_needed_text(&mut self, number: usize, text: &str, why: &str) {
+        self.not_needed.push(Unconverted::new(number, text, why));
+    }
+
+    /// Records a line whose directive is in one of two tables, or unknown. A line of a table is
+    /// `names => reason`.
+    pub(super) fn by_table(&mut self, line: &Line<'_>, not_needed: &str, unsupported: &str) {
+        fn why<'t>(table: &'t str, directive: &str) -> Option<&'t str> {
+            table.lines().find_map(|row| {
+                let (names, why) = row.split_once(" => ")?;
+                names
+                    .split(' ')
+                    .any(|name| name == directive)
+                    .then_some(why)
+            })
+        }
+        match why(not_needed, &line.directive) {
             Some(why) => self.not_needed(line, why),
-            None => self.unsupported(line, why(unsupported).unwrap_or("unknown directive")),
+            None => {
+                let why = why(unsupported, &line.directive);
+                self.unsupported(line, why.unwrap_or("unknown directive"));
+            }
         }
     }
 
-    /// Adds a key exchange server, if it has a certificate and a key.
-    pub(super) fn add_key_exchange(
-        &mut self,
-        port: u16,
-        certificate: Option<&str>,
-        key: Option<&str>,
-    ) {
-        if let (Some(certificate), Some(key)) = (certificate, key) {
-            let mut table = Table::default();
-            table.set_text("listen", &format!("[::]:{port}"));
-            table.set_text("certificate-chain-path", certificate);
-            table.set_text("private-key-path", key);
-            self.key_exchange.push(table);
-        }
+    /// Adds a server of NTS keys.
+    pub(super) fn add_key_exchange(&mut self, port: u16, certificate: &str, key: &str) {
+        let mut table = Table::default();
+        table.set_text("listen", &format!("[::]:{port}"));
+        table.set_text("certificate-chain-path", certificate);
+        table.set_text("private-key-path", key);
+        self.key_exchange.push(table);
     }
 
     /// Number of lines without an equivalent.
@@ -191,8 +196,6 @@ impl Draft {
     /// is kept only if a source or a server can use it: distributions configure one that often does
     /// not exist.
     pub(super) fn finish(&mut self) {
-        self.observability
-            .set_text("observation-path", "/run/ntpd-rs/observe");
         match self.key_file.take() {
             None => {
                 for source in &mut self.sources {
@@ -210,11 +213,12 @@ impl Draft {
                         .comment("the user ntpd-rs must be able to read this file");
                     self.keys.set_text("path", &path);
                 } else {
-                    let why = "no source uses a key".into();
-                    self.not_needed.push(Unconverted { line, text, why });
+                    self.not_needed_text(line, &text, "no source uses a key");
                 }
             }
         }
+        self.observability
+            .set_text("observation-path", "/run/ntpd-rs/observe");
         for lines in [&mut self.unsupported, &mut self.not_needed] {
             lines.sort_by_key(|it| it.line);
         }
@@ -265,7 +269,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// Formats a TOML basic string.
-pub(super) fn quoted(text: &str) -> String {
+fn quoted(text: &str) -> String {
     let mut out = String::from('"');
     for c in text.chars() {
         match c {

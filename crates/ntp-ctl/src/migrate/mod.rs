@@ -145,18 +145,6 @@ struct Line<'a> {
     words: Vec<&'a str>,
 }
 
-impl<'a> Line<'a> {
-    /// A line, or a part of it, that is not converted.
-    fn new(number: usize, text: &'a str) -> Self {
-        Self {
-            number,
-            text,
-            directive: String::new(),
-            words: Vec::new(),
-        }
-    }
-}
-
 /// Returns the lines with directives; a comment begins with one of `comment_marks`.
 fn lines<'a>(text: &'a str, comment_marks: &'static [char]) -> impl Iterator<Item = Line<'a>> {
     text.lines().enumerate().filter_map(move |(index, text)| {

@@ -2,82 +2,35 @@
 //!
 //! ntpd serves all clients except those that `restrict` lines exclude.
 
-use super::draft::{Draft, Reasons, Table};
+use ntp_config::NTS_KE_PORT;
+
+use super::draft::{Draft, Table};
 use super::source::{Mapping, source};
 use super::{Line, lines, number};
 
-/// Directives that need no equivalent, with the reason.
-const NOT_NEEDED: Reasons = &[
-    (
-        &["driftfile"],
-        "the frequency is kept in [state] directory, /var/lib/ntpd-rs if unset",
-    ),
-    (
-        &["logconfig", "logfile"],
-        "log lines go to the journal, or to [observability] log-path",
-    ),
-    (&["trustedkey"], "all keys of the file are trusted"),
-    (
-        &["requestkey", "controlkey", "mru"],
-        "no remote control over the network; modes 6 and 7 are not supported",
-    ),
-    (
-        &["pidfile", "rlimit", "saveconfigdir"],
-        "set in the service unit",
-    ),
-    (&["mdnstries"], "multicast DNS is not supported"),
-];
+/// Directives that need no equivalent, with the reason; one group in each line.
+const NOT_NEEDED: &str = "\
+driftfile => the frequency is kept in [state] directory, /var/lib/ntpd-rs if unset
+logconfig logfile => log lines go to the journal, or to [observability] log-path
+trustedkey => all keys of the file are trusted
+requestkey controlkey mru => no remote control over the network; modes 6 and 7 are not supported
+pidfile rlimit saveconfigdir => set in the service unit
+mdnstries => multicast DNS is not supported
+";
 
-/// Directives without an equivalent, with the reason.
-const UNSUPPORTED: Reasons = &[
-    (
-        &["statsdir", "statistics", "filegen"],
-        "use [observability] record-path to record measurements, and `ntp-ctl replay` to read them",
-    ),
-    (
-        &["discard"],
-        "use rate-limiting-cutoff-ms and rate-limiting-burst of [[server]]",
-    ),
-    (&["refclock"], "reference clocks are not in this version"),
-    (
-        &["autokey", "crypto", "keysdir", "ntpsigndsocket"],
-        "not supported: set keys in the sources and servers that use them",
-    ),
-    (
-        &[
-            "broadcast",
-            "broadcastclient",
-            "multicastclient",
-            "manycastclient",
-            "manycastserver",
-            "broadcastdelay",
-        ],
-        "broadcast and multicast cannot be authenticated and are not supported",
-    ),
-    (
-        &["peer"],
-        "symmetric mode is not supported: configure each host as a server of the other",
-    ),
-    (
-        &["includefile"],
-        "migrate this file separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d",
-    ),
-    (
-        &[
-            "disable",
-            "enable",
-            "tick",
-            "calldelay",
-            "reset",
-            "setvar",
-            "ttl",
-            "dscp",
-            "pollskewlist",
-            "phone",
-        ],
-        "no equivalent",
-    ),
-];
+/// Directives without an equivalent, with the reason; one group in each line.
+const UNSUPPORTED: &str = "\
+statsdir statistics filegen => \
+    use [observability] record-path to record measurements, and `ntp-ctl replay` to read them
+discard => use rate-limiting-cutoff-ms and rate-limiting-burst of [[server]]
+refclock => reference clocks are not in this version
+autokey crypto keysdir ntpsigndsocket => not supported: set keys in the sources and servers that use them
+broadcast broadcastclient multicastclient manycastclient manycastserver broadcastdelay => \
+    broadcast and multicast cannot be authenticated and are not supported
+peer => symmetric mode is not supported: configure each host as a server of the other
+includefile => migrate this file separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d
+disable enable tick calldelay reset setvar ttl dscp pollskewlist phone => no equivalent
+";
 
 /// Converts the file.
 pub(super) fn draft(text: &str) -> Draft {
@@ -121,7 +74,7 @@ pub(super) fn draft(text: &str) -> Draft {
             "tos" => minimum = tos(&mut draft, &line).unwrap_or(minimum),
             "tinker" => tinker(&mut draft, &line),
             "nts" => nts.add_line(&mut draft, &line),
-            _ => draft.by_reason(&line, NOT_NEEDED, UNSUPPORTED),
+            _ => draft.by_table(&line, NOT_NEEDED, UNSUPPORTED),
         }
     }
     set_pool_sizes(&mut draft);
@@ -143,14 +96,10 @@ fn set_pool_sizes(draft: &mut Draft) {
     let pools = draft
         .sources
         .iter()
-        .filter(|source| source.has_mode("pool"))
+        .filter(|source| source.is_pool())
         .count();
     if pools > 2 {
-        for pool in draft
-            .sources
-            .iter_mut()
-            .filter(|source| source.has_mode("pool"))
-        {
+        for pool in draft.sources.iter_mut().filter(|source| source.is_pool()) {
             pool.set("count", (MAX_SOURCES / pools).max(1));
         }
     }
@@ -169,7 +118,7 @@ fn add_source(draft: &mut Draft, line: &Line<'_>) {
             ));
         }
         Some(host) if host.starts_with("127.127.") => {
-            draft.unsupported(line, "reference clocks are not in this version")
+            draft.unsupported(line, "reference clocks are not in this version");
         }
         _ => match source(line, line.directive == "pool", option) {
             Some(table) => draft.sources.push(table),
@@ -180,7 +129,7 @@ fn add_source(draft: &mut Draft, line: &Line<'_>) {
 
 fn option(name: &str) -> Option<Mapping> {
     Some(match name {
-        "iburst" | "burst" | "preempt" | "dynamic" | "xmtnonce" => Mapping::Ignored,
+        "iburst" | "burst" | "preempt" | "dynamic" | "xmtnonce" => Mapping::NotNeeded(0),
         "minpoll" => Mapping::MinPoll,
         "maxpoll" => Mapping::MaxPoll,
         "prefer" => Mapping::Flag("prefer"),
@@ -190,12 +139,12 @@ fn option(name: &str) -> Option<Mapping> {
         "key" => Mapping::Value("key"),
         "nts" => Mapping::Nts,
         "port" => Mapping::Port,
-        "version" | "mode" | "ttl" | "subtype" => Mapping::OmittedValue("not supported"),
+        "version" | "mode" | "ttl" | "subtype" => Mapping::Unsupported(1, "not supported"),
         "ca" | "cert" | "aead" | "ask" | "require" => {
-            Mapping::OmittedValue("see certificate-authority in the manual")
+            Mapping::Unsupported(1, "see certificate-authority in the manual")
         }
-        "bias" => Mapping::OmittedValue("correction of a constant offset is not supported"),
-        "autokey" | "noval" => Mapping::Omitted("not supported"),
+        "bias" => Mapping::Unsupported(1, "correction of a constant offset is not supported"),
+        "autokey" | "noval" => Mapping::Unsupported(0, "not supported"),
         _ => return None,
     })
 }
@@ -231,8 +180,9 @@ fn tos(draft: &mut Draft, line: &Line<'_>) -> Option<u32> {
                     line.number
                 ));
             }
-            _ => draft.not_needed(
-                &Line::new(line.number, &format!("tos {}", pair.join(" "))),
+            _ => draft.not_needed_text(
+                line.number,
+                &format!("tos {}", pair.join(" ")),
                 "ntpd-rs weights its sources automatically",
             ),
         }
@@ -257,13 +207,15 @@ fn tinker(draft: &mut Draft, line: &Line<'_>) {
                     .synchronization
                     .set("single-step-panic-threshold", limit);
             }
-            (Some("step"), Some(0.0)) => draft.unsupported(
-                &Line::new(line.number, "tinker step 0"),
+            (Some("step"), Some(0.0)) => draft.unsupported_text(
+                line.number,
+                "tinker step 0",
                 "disables steps: ntpd-rs steps in the first updates only",
             ),
             (Some("step"), Some(threshold)) => draft.algorithm.set("step-threshold", threshold),
-            _ => draft.not_needed(
-                &Line::new(line.number, &format!("tinker {}", pair.join(" "))),
+            _ => draft.not_needed_text(
+                line.number,
+                &format!("tinker {}", pair.join(" ")),
                 "ntpd-rs models the oscillator and the network automatically",
             ),
         }
@@ -290,7 +242,9 @@ impl Nts {
     }
 
     fn write(self, draft: &mut Draft) {
-        draft.add_key_exchange(4460, self.certificate.as_deref(), self.key.as_deref());
+        if let (Some(certificate), Some(key)) = (self.certificate, self.key) {
+            draft.add_key_exchange(NTS_KE_PORT, &certificate, &key);
+        }
     }
 }
 
@@ -357,7 +311,7 @@ impl Access {
         match line.words.as_slice() {
             ["listen", address] if let Ok(address) = address.parse() => self.listen.push(address),
             ["ignore" | "drop", "wildcard" | "all"] => {
-                draft.not_needed(line, "[[server]] listen sets the listening addresses")
+                draft.not_needed(line, "[[server]] listen sets the listening addresses");
             }
             _ => draft.unsupported(line, "use [[server]] listen with an address"),
         }
@@ -373,12 +327,12 @@ impl Access {
         }
         let mut table = Table::default();
         if self.denied_by_default {
-            table.set_access_list("allowlist", &self.allowed);
+            table.set_filter("allowlist", &self.allowed);
         } else {
             table.comment("ntpd serves all clients that are not restricted; remove this section for a client only");
         }
         if !self.denied.is_empty() {
-            table.set_access_list("denylist", &self.denied);
+            table.set_filter("denylist", &self.denied);
         }
         if self.rate_limited {
             // Default of ntpd: 2 s between packets of one client.

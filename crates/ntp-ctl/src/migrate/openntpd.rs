@@ -36,8 +36,8 @@ pub(super) fn draft(text: &str) -> Draft {
 fn option(name: &str) -> Option<Mapping> {
     Some(match name {
         "trusted" => Mapping::Flag("trust"),
-        "weight" => Mapping::OmittedValue("ntpd-rs weights its sources automatically"),
-        "rtable" => Mapping::OmittedValue("not supported"),
+        "weight" => Mapping::Unsupported(1, "ntpd-rs weights its sources automatically"),
+        "rtable" => Mapping::Unsupported(1, "not supported"),
         _ => return None,
     })
 }

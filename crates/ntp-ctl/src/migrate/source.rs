@@ -26,14 +26,21 @@ pub(super) enum Mapping {
     Count,
     /// Authentication by NTS.
     Nts,
-    /// Not needed.
-    Ignored,
-    /// Not needed, and a value follows.
-    IgnoredValue,
-    /// No equivalent, with the reason.
-    Omitted(&'static str),
-    /// No equivalent, with the reason, and a value follows.
-    OmittedValue(&'static str),
+    /// Not needed; the number of words that follow.
+    NotNeeded(usize),
+    /// No equivalent; the number of words that follow, and the reason.
+    Unsupported(usize, &'static str),
+}
+
+/// Options of a source that several keys depend on.
+struct Options {
+    nts: bool,
+    port: Option<i32>,
+    ke_port: Option<i32>,
+    count: Option<i32>,
+    polls: (i32, i32),
+    /// Other options, converted one by one.
+    table: Table,
 }
 
 /// Converts a line of another daemon to a source.
@@ -42,53 +49,38 @@ pub(super) fn source(
     pool: bool,
     mapping: fn(&str) -> Option<Mapping>,
 ) -> Option<Table> {
-    let mut table = Table::default();
-    let omitted = |table: &mut Table, option: &str, why: &str| {
-        table.comment(format!("line {}: omitted `{option}`: {why}", line.number));
-    };
     let mut words = line.words.iter().copied();
     let host = words.find(|word| !matches!(*word, "-4" | "-6" | "ipv4" | "ipv6"))?;
-    let (mut nts, mut port, mut ke_port) = (false, None, None);
-    let mut polls = DEFAULT_POLL;
-    let mut count = None;
-    while let Some(word) = words.next() {
-        let option = word.to_ascii_lowercase();
-        let mut number = || words.next().and_then(|value| value.parse::<i32>().ok());
-        match mapping(&option) {
-            Some(Mapping::Flag(key)) => table.set(key, true),
-            Some(Mapping::Value(key)) => {
-                if let Some(value) = number() {
-                    table.set(key, value);
-                }
-            }
-            Some(Mapping::MinPoll) => polls.0 = number().unwrap_or(polls.0),
-            Some(Mapping::MaxPoll) => polls.1 = number().unwrap_or(polls.1),
-            Some(Mapping::Port) => port = number(),
-            Some(Mapping::KeyExchangePort) => ke_port = number(),
-            Some(Mapping::Count) => count = number(),
-            Some(Mapping::Nts) => nts = true,
-            Some(Mapping::Ignored) => {}
-            Some(Mapping::IgnoredValue) => drop(words.next()),
-            Some(Mapping::Omitted(why)) => omitted(&mut table, &option, why),
-            Some(Mapping::OmittedValue(why)) => {
-                let value = words.next().map(|value| format!(" {value}"));
-                omitted(&mut table, &(option + &value.unwrap_or_default()), why);
-            }
-            None => omitted(&mut table, word, "unknown option"),
-        }
-    }
+    let Options {
+        nts,
+        port,
+        ke_port,
+        count,
+        polls,
+        mut table,
+    } = options(line.number, words, mapping);
+    let comment = |table: &mut Table, text: &str| {
+        table.comment(format!("line {}: {text}", line.number));
+    };
     if nts && table.remove("key") {
-        omitted(&mut table, "key", "this source is authenticated by NTS");
+        comment(
+            &mut table,
+            "omitted `key`: this source is authenticated by NTS",
+        );
     }
     if nts && pool {
-        table.comment(format!(
-            "line {}: one server of the pool; add others as separate sources",
-            line.number
-        ));
+        comment(
+            &mut table,
+            "one server of the pool; add others as separate sources",
+        );
     }
-    let without_nts = if pool { "pool" } else { "server" };
+    let mode = match (nts, pool) {
+        (true, _) => "nts",
+        (false, true) => "pool",
+        (false, false) => "server",
+    };
     let mut head = Table::default();
-    head.set_text("mode", if nts { "nts" } else { without_nts });
+    head.set_text("mode", mode);
     head.set_text("address", &address(host, if nts { ke_port } else { port }));
     if let Some(count) = count.filter(|count| pool && !nts && *count > 0) {
         head.set("count", count);
@@ -97,14 +89,63 @@ pub(super) fn source(
         let clamped = |poll: i32| poll.clamp(*POLL.start(), *POLL.end());
         let (min, max) = (clamped(polls.0), clamped(polls.1.max(polls.0)));
         if (min, max) != polls {
-            let number = line.number;
-            table.comment(format!(
-                "line {number}: poll intervals limited to 2^{min} to 2^{max} s"
-            ));
+            let text = format!("poll intervals limited to 2^{min} to 2^{max} s");
+            comment(&mut table, &text);
         }
-        head.set_poll_limits(min, max);
+        head.set(
+            "poll-interval-limits",
+            format!("{{ min = {min}, max = {max} }}"),
+        );
     }
     Some(head.followed_by(table))
+}
+
+/// Converts the words after the host.
+fn options<'a>(
+    number: usize,
+    mut words: impl Iterator<Item = &'a str>,
+    mapping: fn(&str) -> Option<Mapping>,
+) -> Options {
+    let mut all = Options {
+        nts: false,
+        port: None,
+        ke_port: None,
+        count: None,
+        polls: DEFAULT_POLL,
+        table: Table::default(),
+    };
+    while let Some(word) = words.next() {
+        let option = word.to_ascii_lowercase();
+        let mut value = || words.next().and_then(|value| value.parse::<i32>().ok());
+        match mapping(&option) {
+            Some(Mapping::Flag(key)) => all.table.set(key, true),
+            Some(Mapping::Value(key)) => {
+                if let Some(value) = value() {
+                    all.table.set(key, value);
+                }
+            }
+            Some(Mapping::MinPoll) => all.polls.0 = value().unwrap_or(all.polls.0),
+            Some(Mapping::MaxPoll) => all.polls.1 = value().unwrap_or(all.polls.1),
+            Some(Mapping::Port) => all.port = value(),
+            Some(Mapping::KeyExchangePort) => all.ke_port = value(),
+            Some(Mapping::Count) => all.count = value(),
+            Some(Mapping::Nts) => all.nts = true,
+            Some(Mapping::NotNeeded(values)) => {
+                let _ = words.by_ref().take(values).count();
+            }
+            Some(Mapping::Unsupported(values, why)) => {
+                let mut text = option;
+                for value in words.by_ref().take(values) {
+                    text = format!("{text} {value}");
+                }
+                (all.table).comment(format!("line {number}: omitted `{text}`: {why}"));
+            }
+            None => {
+                (all.table).comment(format!("line {number}: omitted `{word}`: unknown option"));
+            }
+        }
+    }
+    all
 }
 
 /// Formats a host with an optional port; an IPv6 address with a port needs brackets.

@@ -4,7 +4,7 @@
 //! majority.
 
 use super::draft::{Draft, Table};
-use super::{Line, lines};
+use super::lines;
 
 /// Pool of the packaged configuration.
 const POOL: &str = "ntpd-rs.pool.ntp.org";
@@ -36,7 +36,7 @@ pub(super) fn draft(text: &str) -> Draft {
             "PollIntervalMinSec" => shortest = log2_seconds(value),
             "PollIntervalMaxSec" => longest = log2_seconds(value),
             "RootDistanceMaxSec" | "ConnectionRetrySec" => {
-                draft.not_needed(&line, "weighting and retries of sources are automatic")
+                draft.not_needed(&line, "weighting and retries of sources are automatic");
             }
             "SaveIntervalSec" => draft.not_needed(
                 &line,
@@ -45,21 +45,36 @@ pub(super) fn draft(text: &str) -> Draft {
             _ => draft.unsupported(&line, "unknown directive"),
         }
     }
-    let used = if servers.is_empty() {
-        fallback
-    } else {
-        if !fallback.is_empty() {
-            draft.unsupported(
-                &Line::new(fallback_line.0, &fallback_line.1),
-                "timesyncd uses these only without NTP=; add them as [[source]] if needed",
+    if servers.is_empty() {
+        servers = fallback;
+    } else if !fallback.is_empty() {
+        draft.unsupported_text(
+            fallback_line.0,
+            &fallback_line.1,
+            "timesyncd uses these only without NTP=; add them as [[source]] if needed",
+        );
+    }
+    add_sources(&mut draft, &servers, shortest, longest);
+    draft
+}
+
+/// Adds a source for each server, or a pool if there is none.
+fn add_sources(draft: &mut Draft, servers: &[String], shortest: Option<i32>, longest: Option<i32>) {
+    for name in servers {
+        let mut table = Table::default();
+        table.set_text("mode", "server");
+        table.set_text("address", name);
+        if shortest.is_some() || longest.is_some() {
+            // timesyncd's defaults, 32 s and 2048 s.
+            let (min, max) = (shortest.unwrap_or(5), longest.unwrap_or(11));
+            table.set(
+                "poll-interval-limits",
+                format!("{{ min = {min}, max = {} }}", max.max(min)),
             );
         }
-        servers
-    };
-    let polls = (shortest, longest);
-    let sources = used.iter().map(|name| source(name, polls));
-    draft.sources.extend(sources);
-    if used.is_empty() {
+        draft.sources.push(table);
+    }
+    if servers.is_empty() {
         let mut pool = Table::default();
         pool.comment("no server configured: timesyncd uses those of the network or built-in ones; this is a public pool");
         pool.set_text("mode", "pool");
@@ -71,20 +86,6 @@ pub(super) fn draft(text: &str) -> Draft {
             .comment("timesyncd follows a single server");
         draft.synchronization.set("minimum-agreeing-sources", 1);
     }
-    draft
-}
-
-/// Creates a source with its shortest and longest poll interval, in log2 seconds.
-fn source(name: &str, polls: (Option<i32>, Option<i32>)) -> Table {
-    let mut table = Table::default();
-    table.set_text("mode", "server");
-    table.set_text("address", name);
-    if polls != (None, None) {
-        // timesyncd's defaults, 32 s and 2048 s.
-        let (min, max) = (polls.0.unwrap_or(5), polls.1.unwrap_or(11));
-        table.set_poll_limits(min, max.max(min));
-    }
-    table
 }
 
 /// Adds the names of a value; an empty value clears the list, as everywhere in systemd.

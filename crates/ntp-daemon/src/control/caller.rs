@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
+use ntp_types::event;
 use ntp_udp::peer::{self, Peer};
 
 /// A process that is connected.
@@ -36,6 +37,15 @@ impl Caller {
         Ok(Self { peer, program })
     }
 
+    /// Returns the caller as events name it.
+    pub(super) fn to_event(&self) -> event::Caller {
+        event::Caller {
+            uid: self.peer.uid,
+            pid: self.peer.pid,
+            program: self.program.clone(),
+        }
+    }
+
     pub(crate) fn user(&self) -> u32 {
         self.peer.uid
     }
@@ -52,11 +62,7 @@ impl Permissions {
 /// For example `uid 1000 (process 4711, ntp-ctl)`.
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "uid {} (process {}", self.peer.uid, self.peer.pid)?;
-        if let Some(program) = &self.program {
-            write!(f, ", {program}")?;
-        }
-        f.write_str(")")
+        self.to_event().fmt(f)
     }
 }
 

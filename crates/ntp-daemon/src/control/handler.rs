@@ -18,10 +18,11 @@ use ntp_os_clock::monotonic;
 use ntp_proto::engine::{ClockFacts, Command, CommandOutcome, LogRateLimit, Refusal};
 use ntp_proto::keys::KeyRing;
 use ntp_time::NtpDuration;
+use ntp_types::event::{Event, Prose};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tracing::{Level, error, info, warn};
+use tracing::Level;
 
 use super::caller::{Caller, Permissions};
 use super::changes::{Changes, Kind};
@@ -29,7 +30,7 @@ use super::clients;
 use super::listener::PendingCall;
 use super::reload::summary;
 use super::settings;
-use crate::log::Threshold;
+use crate::log::{self, Threshold};
 use crate::runtime::{DaemonContext, Failure};
 use crate::status::status;
 use crate::{convert, listeners, sandbox};
@@ -68,6 +69,9 @@ pub(crate) struct CommandHandler {
 /// Interval between two log lines about refused calls, which are not limited themselves.
 const REFUSALS_SILENCE: NtpDuration = NtpDuration::from_seconds(60);
 
+/// Number of lines of a report on a configuration that are logged.
+const LOGGED_LINES: usize = 10;
+
 /// Result of a method, as JSON.
 type RawReply = Box<RawValue>;
 
@@ -105,13 +109,13 @@ impl CommandHandler {
                 caller: caller.to_string(),
                 permitted: permitted.to_string(),
             };
-            match self.refusals.admit(monotonic()) {
-                Some(0) => info!("{} refused: {denied}", request.name()),
-                Some(more) => info!(
-                    "{} refused: {denied}; so were {more} calls before it",
-                    request.name()
-                ),
-                None => {}
+            if let Some(suppressed) = self.refusals.admit(monotonic()) {
+                log::emit(&Event::ControlCallDenied {
+                    method: request.name().to_owned(),
+                    caller: caller.to_event(),
+                    permitted: permitted.to_string(),
+                    suppressed,
+                });
             }
             Err(denied)
         } else {
@@ -132,14 +136,18 @@ impl CommandHandler {
     ) -> Result<(), Failure> {
         match self.reload(daemon)? {
             Ok(reply) => {
-                for warning in &reply.warnings {
-                    warn!("{warning}");
-                }
-                info!("configuration read again (SIGHUP): {}", summary(&reply));
+                log::emit_warnings(&self.startup.loaded);
+                log::emit(&Event::ConfigurationReloaded {
+                    added: reply.added.len(),
+                    removed: reply.removed.len(),
+                    changed: reply.changed.len(),
+                    not_applied: reply.not_applied.len(),
+                    summary: Prose(summary(&reply)),
+                });
             }
-            Err(problem) => {
-                error!("the configuration cannot be taken over; nothing was changed: {problem}");
-            }
+            Err(problem) => log::emit(&Event::ConfigurationRefused {
+                error: one_line(&problem),
+            }),
         }
         Ok(())
     }
@@ -445,7 +453,9 @@ impl CommandHandler {
             return Ok(());
         }
         for problem in serve(&self.config, &self.keys) {
-            warn!("{problem}");
+            log::emit(&Event::ServerFailed {
+                error: problem.to_string(),
+            });
         }
         let reasons: Vec<_> = problems.iter().map(ToString::to_string).collect();
         Err(Error::Failed {
@@ -556,22 +566,39 @@ fn json<T: Serialize>(outcome: Outcome<T>) -> Outcome<RawReply> {
     })
 }
 
+/// The error for the log. Of the report on a configuration, which the caller gets in full and `ntp-ctl
+/// validate` prints, it has the problems and their places.
+fn one_line(error: &Error) -> String {
+    let Error::InvalidConfiguration { report } = error else {
+        return error.to_string();
+    };
+    let lines = report.lines().map(str::trim_start);
+    let main: Vec<_> = lines
+        .filter(|line| line.contains("error: ") || line.starts_with("--> "))
+        .take(LOGGED_LINES)
+        .collect();
+    main.join(" ")
+}
+
 /// Logs every change with its author, and every failed change.
 fn log_change(caller: &Caller, request: &Request, outcome: &Outcome<RawReply>) {
     if request.access() != Access::Change {
         return;
     }
-    let parameters = request.parameters();
-    match outcome {
-        Ok(_) => info!("{} {parameters} by {caller}", request.name()),
-        Err(error) => {
-            // A report may have many lines; the caller gets all of them.
-            let error = error.to_string();
-            let first = error.lines().next().unwrap_or_default();
-            info!(
-                "{} {parameters} by {caller} failed: {first}",
-                request.name()
-            );
-        }
-    }
+    let method = request.name().to_owned();
+    let parameters = request.parameters().to_string();
+    let caller = caller.to_event();
+    log::emit(&match outcome {
+        Ok(_) => Event::ControlCall {
+            method,
+            parameters,
+            caller,
+        },
+        Err(error) => Event::ControlCallFailed {
+            method,
+            parameters,
+            caller,
+            error: one_line(error),
+        },
+    });
 }

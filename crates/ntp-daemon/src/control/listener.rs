@@ -24,11 +24,13 @@ use ntp_control_api::control::methods::{
 use ntp_control_api::control::wire::{Call, MAX_CALL, MessageBuffer, Reply, encode};
 use ntp_os_clock::monotonic;
 use ntp_time::{Monotonic, NtpDuration};
+use ntp_types::event::Event;
 use ntp_udp::peer;
 use ntp_udp::wait::{Interest, PollSet};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tracing::warn;
+
+use crate::log;
 
 use super::caller::{Caller, Permissions};
 
@@ -444,7 +446,10 @@ fn listen(path: &Path, config: &ControlConfig, group: Option<u32>) -> io::Result
     if let Some(group) = group
         && let Err(error) = chown(path, None, Some(group))
     {
-        warn!("the control socket cannot be given to group {group}: {error}");
+        log::emit(&Event::ControlGroupFailed {
+            group,
+            error: error.to_string(),
+        });
     }
     fs::set_permissions(path, fs::Permissions::from_mode(config.mode))?;
     Ok(listener)

@@ -24,9 +24,10 @@ use ntp_config::KeysetConfig;
 use ntp_proto::engine::Now;
 use ntp_proto::nts::{Fleet, Keyset, MasterSecret, StoredKeyset};
 use ntp_time::{Monotonic, NtpDuration, SystemTime};
-use tracing::{info, warn};
+use ntp_types::event::{Event, Prose};
 use zeroize::Zeroizing;
 
+use crate::log;
 use crate::persist::StateFile;
 use crate::runtime::{Context, Pollable};
 use crate::sandbox::{self, Profile};
@@ -131,9 +132,7 @@ impl CookieKeys {
 
     fn from_fleet(config: &KeysetConfig, path: &Path, seed: Seed) -> Result<Self, String> {
         let fleet = fleet(config, path)?;
-        info!(
-            "no NTS keys until the clock is synchronised: they follow from the fleet's secret and the time"
-        );
+        log::emit(&Event::KeysetWaiting {});
         Ok(Self {
             shared: Arc::new(ArcSwap::from_pointee(Keyset::EMPTY)),
             source: KeySource::Fleet { fleet, epoch: None },
@@ -176,9 +175,7 @@ impl CookieKeys {
                     return false;
                 }
                 if epoch.is_none() {
-                    info!(
-                        "the clock is synchronised: NTS keys are derived from the fleet's secret from now on"
-                    );
+                    log::emit(&Event::KeysetDerived {});
                 }
                 *epoch = Some(current);
                 self.shared.store(Arc::new(fleet.keyset(now.system)));
@@ -293,6 +290,7 @@ impl CookieKeys {
             stored: unix_seconds(now),
         };
         let (file, before) = (Arc::clone(file), self.writer.take());
+        let path = file.path().display().to_string();
         let write = move || {
             if let Some(before) = before {
                 let _ = before.join();
@@ -300,7 +298,13 @@ impl CookieKeys {
             file.write(&stored.emit());
         };
         self.writer = sandbox::spawn("keyset writer", Profile::Files, write)
-            .inspect_err(|error| warn!("cannot store the keyset: {error}"))
+            .inspect_err(|error| {
+                log::emit(&Event::StateWriteFailed {
+                    path,
+                    error: error.to_string(),
+                    consequence: Prose(LOSS.to_owned()),
+                });
+            })
             .ok();
     }
 }
@@ -330,9 +334,12 @@ fn fleet(config: &KeysetConfig, path: &Path) -> Result<Fleet, String> {
     Fleet::new(&secret, interval, config.stale_key_count).map_err(|problem| cannot(&problem))
 }
 
+/// Consequence of a failed write.
+const LOSS: &str =
+    "clients must exchange keys again after a restart (see key-storage-path in [keyset])";
+
 fn state_file(path: PathBuf) -> Arc<StateFile> {
-    let loss = "clients will have to exchange keys again after a restart (see key-storage-path in [keyset])";
-    Arc::new(StateFile::new(path, MODE, MAX_FILE_SIZE, loss))
+    Arc::new(StateFile::new(path, MODE, MAX_FILE_SIZE, LOSS))
 }
 
 /// Interval between two rotations of our own keys.
@@ -347,10 +354,9 @@ fn load(file: &StateFile, stale: usize) -> Option<StoredKeyset> {
     let octets = file.read()?;
     let path = file.path();
     if others_may_read(path) {
-        warn!(
-            "{} can be read by others, who could open our clients' cookies; run chmod 600 on it",
-            path.display()
-        );
+        log::emit(&Event::KeysetExposed {
+            path: path.display().to_string(),
+        });
     }
     match StoredKeyset::parse(&octets, stale) {
         Ok(stored) => Some(stored),

@@ -24,9 +24,10 @@ use ntp_os_clock::monotonic;
 use ntp_proto::engine::{Input, QueryId};
 use ntp_proto::nts::{AeadAlgorithm, KeyExchanged, StoredSession};
 use ntp_time::{Monotonic, NtpDuration, SystemTime};
+use ntp_types::event::{Event, Prose};
 use ntp_udp::wait::{Interest, PollSet};
-use tracing::{info, warn};
 
+use crate::log;
 use crate::persist::StateFile;
 use crate::runtime::{Context, Driver, Failure, KeyRequest, Pollable};
 use crate::sandbox::{self, Profile};
@@ -231,7 +232,9 @@ impl KeClient {
         let query = request.query;
         let result = match thread.join() {
             Ok(Outcome::Stored(Some(session))) => {
-                info!("{}: going on with NTS keys of an earlier run", request.name);
+                log::emit(&Event::NtsSessionRestored {
+                    source: request.name,
+                });
                 Ok(session)
             }
             Ok(Outcome::Stored(None)) => {
@@ -260,11 +263,10 @@ impl KeClient {
         if let Some(presented) = report.presented
             && let Some(moment) = presented.assumed_time()
         {
-            warn!(
-                "{}: its certificate is not valid by our clock, but would be on {}; it is believed until the time is known, and judged again then",
-                request.name,
-                ntp_nts_ke::certificate::Date(moment)
-            );
+            log::emit(&Event::CertificateAccepted {
+                source: request.name.clone(),
+                assumed_time: ntp_nts_ke::certificate::Date(moment).to_string(),
+            });
             self.provisional.push((request, presented));
         }
         Ok(Box::new(KeyExchanged { from, result }))
@@ -281,10 +283,9 @@ impl KeClient {
                     verdict.map_err(|failure| failure.to_string())
                 });
             match verdict {
-                Ok(()) => info!(
-                    "{}: its certificate is valid, now that the time is known",
-                    request.name
-                ),
+                Ok(()) => log::emit(&Event::CertificateVerified {
+                    source: request.name,
+                }),
                 Err(problem) => self
                     .answers
                     .push_back(Answer::Revoked(request.query, problem)),
@@ -425,10 +426,13 @@ fn take_stored(file: &StateFile) -> Option<KeyExchanged> {
     match file.remove() {
         Ok(()) => Some(session),
         Err(error) => {
-            warn!(
-                "{} cannot be removed: {error}; as its cookies are good for once, keys are exchanged anew (see [state] directory)",
-                file.path().display()
-            );
+            log::emit(&Event::StateRemoveFailed {
+                path: file.path().display().to_string(),
+                error: error.to_string(),
+                consequence: Prose(
+                    "its cookies may be used once only, so keys are exchanged again".to_owned(),
+                ),
+            });
             None
         }
     }

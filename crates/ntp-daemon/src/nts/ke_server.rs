@@ -7,24 +7,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::status::from_unix;
 use arc_swap::ArcSwap;
 use ntp_config::{Config, NtpVersion, NtsKeConfig};
+use ntp_nts_ke::certificate::Date;
 use ntp_nts_ke::server::{
-    Bound, CertificateInUse, CertificatePaths, CookieSealer, EndpointConfig, Event, Limits, Server,
-    StartError,
+    Bound, CertificateInUse, CertificatePaths, CookieSealer, EndpointConfig, Event as ServerEvent,
+    Limits, Server, StartError,
 };
 use ntp_proto::nts::exchange::{COOKIES_PER_RESPONSE, ServerPolicy};
 use ntp_proto::nts::{Cookie, Keyset, SessionKeys};
+use ntp_types::event::Event;
 use ntp_types::statistics::KeStatistics;
 use ntp_types::status::{CertificateStatus, KeServerStatus};
 use ntp_udp::wait::{Interest, PollSet};
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
-use tracing::{info, warn};
 
+use crate::log;
 use crate::runtime::{Context, Failure, Pollable};
 use crate::sandbox::{self, Profile};
+use crate::status::from_unix;
 
 /// Converts the sections into the endpoints of the server thread.
 pub fn endpoints(config: &Config) -> Vec<EndpointConfig> {
@@ -108,10 +110,7 @@ impl KeServer {
             keyset,
             nonces: ChaCha12Rng::from_seed(seed),
         };
-        let log = |event: &Event| match event {
-            Event::Certificate { .. } => info!("{event}"),
-            Event::BadCertificate(_) | Event::CannotAccept(..) => warn!("{event}"),
-        };
+        let log = |event: &ServerEvent| log::emit(&event_of(event));
         let server = bound.start(sealer, log, || {
             sandbox::confine_thread(Profile::KeyExchange);
         })?;
@@ -184,9 +183,37 @@ impl Pollable for KeServer {
     }
 }
 
+/// Logs the addresses that are served now and were not `before`, and the reverse.
 fn log_addresses(server: &Server, before: &[SocketAddr]) {
-    for address in server.addresses().filter(|it| !before.contains(it)) {
-        info!("giving out NTS keys at {address}");
+    let now: Vec<_> = server.addresses().collect();
+    for &address in before.iter().filter(|it| !now.contains(it)) {
+        log::emit(&Event::KeServerStopped { address });
+    }
+    for &address in now.iter().filter(|it| !before.contains(it)) {
+        log::emit(&Event::KeServerStarted { address });
+    }
+}
+
+/// Converts an event of the server.
+fn event_of(event: &ServerEvent) -> Event {
+    match event {
+        ServerEvent::Certificate { path, facts } => Event::CertificateLoaded {
+            path: path.display().to_string(),
+            names: facts
+                .as_ref()
+                .map_or_else(Vec::new, |facts| facts.names.clone()),
+            expires: facts
+                .as_ref()
+                .map(|facts| Date(facts.not_after).to_string()),
+        },
+        ServerEvent::BadCertificate(bad) => Event::CertificateFailed {
+            path: bad.path.display().to_string(),
+            problem: bad.problem.clone(),
+        },
+        ServerEvent::CannotAccept(address, error) => Event::KeAcceptFailed {
+            address: *address,
+            error: error.clone(),
+        },
     }
 }
 

@@ -18,9 +18,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ntp_types::event::{Event, Prose};
 use rustix::fs::OFlags;
-use tracing::{info, warn};
 use zeroize::Zeroizing;
+
+use crate::log;
 
 /// Maximum number of files set aside for each state file.
 const MAX_SET_ASIDE: usize = 3;
@@ -77,14 +79,19 @@ impl StateFile {
         match replace(&self.path, octets, self.mode) {
             Ok(()) => {
                 if self.failing.swap(false, Ordering::Relaxed) {
-                    info!("{} can be written again", self.path.display());
+                    log::emit(&Event::StateWriteRecovered {
+                        path: self.path.display().to_string(),
+                    });
                 }
                 true
             }
             Err(error) => {
                 if !self.failing.swap(true, Ordering::Relaxed) {
-                    let (path, loss) = (self.path.display(), self.loss);
-                    warn!("cannot write {path}: {error}; {loss}");
+                    log::emit(&Event::StateWriteFailed {
+                        path: self.path.display().to_string(),
+                        error: error.to_string(),
+                        consequence: Prose(self.loss.to_owned()),
+                    });
                 }
                 false
             }
@@ -102,16 +109,16 @@ impl StateFile {
 
     /// Sets the file aside because of `problem`, and logs it.
     pub(crate) fn set_aside(&self, problem: &str) {
-        let path = self.path.display();
-        match set_aside(&self.path) {
-            Ok(aside) => warn!(
-                "{path} cannot be used: {problem}; set aside as {} and begun anew",
-                aside.display()
-            ),
-            Err(error) => warn!(
-                "{path} cannot be used: {problem}; nor can it be set aside: {error}; remove it"
-            ),
-        }
+        let (set_aside, error) = match set_aside(&self.path) {
+            Ok(aside) => (Some(aside.display().to_string()), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        log::emit(&Event::StateDamaged {
+            path: self.path.display().to_string(),
+            problem: problem.to_owned(),
+            set_aside,
+            error,
+        });
     }
 }
 

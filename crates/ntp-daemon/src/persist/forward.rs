@@ -12,7 +12,9 @@
 
 use ntp_os_clock::{Clock, ClockKind};
 use ntp_time::{Adjustment, NtpDuration, SystemTime};
-use tracing::warn;
+use ntp_types::event::Event;
+
+use crate::log;
 
 /// Smallest difference that justifies a step without a measurement.
 const LEAST: NtpDuration = NtpDuration::from_seconds(60);
@@ -25,23 +27,30 @@ pub(crate) fn set_forward(clock: &mut Clock, past: SystemTime, limit: Option<Ntp
         return;
     }
     if limit.is_some_and(|limit| behind > limit) {
-        warn!(
-            "the clock shows {shown}, but an earlier run knew the time to be {past}; it is not set forward, because \
-             startup-step-panic-threshold in [synchronization] is less"
-        );
+        let error = "startup-step-panic-threshold in [synchronization] is less".to_owned();
+        log::emit(&Event::ClockNotSetForward {
+            clock: shown,
+            known: past,
+            error,
+        });
         return;
     }
     let step = Adjustment {
         step: Some(behind),
         ..Adjustment::default()
     };
-    match clock.apply(&step) {
-        Ok(_) => warn!(
-            "the clock shows {shown}, but an earlier run knew the time to be {past}: set forward to that, until a source \
-             says more (see [state] set-clock-forward)"
-        ),
-        Err(error) => warn!("the clock shows {shown}, which is past, and cannot be set: {error}"),
-    }
+    let event = match clock.apply(&step) {
+        Ok(_) => Event::ClockSetForward {
+            clock: shown,
+            known: past,
+        },
+        Err(error) => Event::ClockNotSetForward {
+            clock: shown,
+            known: past,
+            error: error.to_string(),
+        },
+    };
+    log::emit(&event);
 }
 
 #[cfg(test)]

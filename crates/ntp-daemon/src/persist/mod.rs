@@ -38,8 +38,9 @@ use std::thread::JoinHandle;
 use ntp_proto::discipline::FrequencyPrior;
 use ntp_proto::engine::PersistedState;
 use ntp_time::{Frequency, SystemTime};
-use tracing::info;
+use ntp_types::event::Event;
 
+use crate::log;
 use crate::sandbox::{self, Profile};
 pub(crate) use file::StateFile;
 pub(crate) use forward::set_forward;
@@ -96,7 +97,8 @@ impl Store {
         match parse(&octets) {
             Ok(kept) => {
                 if let Some(prior) = kept.frequency {
-                    info!("frequency {} known from an earlier run", prior.frequency);
+                    let frequency = prior.frequency;
+                    log::emit(&Event::FrequencyRestored { frequency });
                 }
                 self.kept = kept;
             }

@@ -15,18 +15,17 @@ use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::client::Request;
 use ntp_proto::engine::{
     Command, CommandId, CommandOutcome, Engine, EngineConfig, Event, ExchangeId, Halt, Host, Input,
-    Now, Output, PersistedState, QueryId, Refusal, SendError, Severity,
+    Now, Output, PersistedState, QueryId, Refusal, SendError,
 };
 use ntp_proto::nts::KeyExchanged;
 use ntp_proto::server::Claim;
 use ntp_time::{Adjustment, Monotonic, Stamp, SystemTime};
-use ntp_types::event::Logfmt;
 use ntp_types::status::EngineStatus;
 use ntp_udp::{Facility, Shortcoming};
-use tracing::{debug, error, info, warn};
 
 use super::Failure;
 use super::clock_reading::read_clocks;
+use crate::log;
 use crate::nts::KeRequest;
 use crate::persist::Store;
 use crate::record::Recorder;
@@ -146,10 +145,10 @@ impl Driver {
         if let Some(recorder) = &mut self.recorder
             && let Err(problem) = recorder.start()
         {
-            warn!(
-                "no record at {}: {problem} (see [observability] record-path)",
-                recorder.path().display()
-            );
+            log::emit(&Event::RecordFailed {
+                path: recorder.path().display().to_string(),
+                error: problem.to_string(),
+            });
             self.recorder = None;
         }
     }
@@ -243,7 +242,7 @@ impl Driver {
                 let store = KeyRequest::StoreSession { name, session };
                 self.requests.keys.push_back(store);
             }
-            Output::Event(event) => log_event(&event),
+            Output::Event(event) => log::emit(&event),
             Output::Completed(_, result) => self.completed = Some(result),
             Output::Halt(halt) => self.halted = Some(halt),
         }
@@ -253,8 +252,8 @@ impl Driver {
     /// Adjusts the clock and feeds the result before any other input.
     fn adjust(&mut self, adjustment: &Adjustment) -> Result<(), Failure> {
         let applied = self.clock.apply(adjustment).map_err(Failure::Clock)?;
-        for shortcoming in self.clock.new_shortcomings() {
-            warn!("{shortcoming}");
+        for &shortcoming in self.clock.new_shortcomings() {
+            log::emit_clock_shortcoming(shortcoming);
         }
         self.feed(Input::ClockApplied(applied), Some(adjustment));
         Ok(())
@@ -319,7 +318,7 @@ impl Driver {
     pub(crate) fn log_missing(&mut self, shortcomings: impl IntoIterator<Item = Shortcoming>) {
         for shortcoming in shortcomings {
             if !self.logged_missing.contains(&shortcoming.facility) {
-                warn!("{shortcoming}");
+                log::emit_missing_facility(&shortcoming);
                 self.logged_missing.push(shortcoming.facility);
             }
         }
@@ -391,14 +390,5 @@ impl DeferredInput {
                 )),
             },
         }
-    }
-}
-
-fn log_event(event: &Event) {
-    match event.severity() {
-        Severity::Debug => debug!("{event} {}", Logfmt(event)),
-        Severity::Info => info!("{event} {}", Logfmt(event)),
-        Severity::Warning => warn!("{event} {}", Logfmt(event)),
-        Severity::Error => error!("{event} {}", Logfmt(event)),
     }
 }

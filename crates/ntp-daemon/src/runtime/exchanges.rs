@@ -13,10 +13,10 @@ use ntp_proto::engine::{Datagram, ExchangeId, Input, SendError};
 use ntp_time::{Stamp, StampSource, SystemTime};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{ClientSocket, ErrorQueue, Shortcoming, SocketOptions, TimestampingGuard};
-use tracing::warn;
 
 use super::driver::{DeferredInput, SocketRequest};
 use super::{Context, Driver, Failure, Pollable};
+use crate::log;
 
 /// Size of the receive buffer in bytes: larger than any valid reply. Longer ones are rejected as
 /// truncated.
@@ -67,9 +67,7 @@ impl ExchangeSockets {
             options,
             open: Vec::new(),
             buffer: Box::new([0; BUFFER]),
-            _stamp_keeper: stamp_keeper
-                .inspect_err(|shortcoming| warn!("{shortcoming}"))
-                .ok(),
+            _stamp_keeper: stamp_keeper.inspect_err(log::emit_missing_facility).ok(),
         }
     }
 

@@ -1,11 +1,12 @@
 //! Reports the addresses of this machine to the engine, at the start and whenever they change.
 
 use ntp_proto::engine::Input;
+use ntp_types::event::Event;
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{AddressMonitor, local_addresses};
-use tracing::{debug, warn};
 
 use super::{Context, Driver, Failure, Pollable};
+use crate::log;
 
 /// Watches the addresses of this machine, if the kernel announces changes.
 #[derive(Debug)]
@@ -18,9 +19,7 @@ impl LocalAddresses {
     pub(super) fn open() -> Self {
         let monitor = AddressMonitor::open();
         Self {
-            monitor: monitor
-                .inspect_err(|shortcoming| warn!("{shortcoming}"))
-                .ok(),
+            monitor: monitor.inspect_err(log::emit_missing_facility).ok(),
         }
     }
 }
@@ -45,7 +44,9 @@ pub(super) fn report(driver: &mut Driver) -> Result<(), Failure> {
     match local_addresses() {
         Ok(addresses) => driver.handle(Input::LocalAddresses(&addresses)),
         Err(error) => {
-            debug!("this machine's addresses cannot be listed: {error}");
+            log::emit(&Event::LocalAddressesUnknown {
+                error: error.to_string(),
+            });
             Ok(())
         }
     }

@@ -44,7 +44,6 @@ use ntp_time::{Monotonic, NtpDuration};
 use ntp_types::status::EngineStatus;
 use ntp_udp::SocketOptions;
 use ntp_udp::wait::PollSet;
-use tracing::info;
 
 use crate::control::Control;
 use crate::leap_list::LeapList;
@@ -206,11 +205,7 @@ impl Runtime {
         bound: Bound,
         mut seed: impl FnMut() -> [u8; 32],
     ) -> Result<(), ServeError> {
-        self.services.serve(&mut self.driver, bound, &mut seed)?;
-        for address in self.services.addresses() {
-            info!("serving time at {address}");
-        }
-        Ok(())
+        self.services.serve(&mut self.driver, bound, &mut seed)
     }
 
     /// Protects cookies with `keys`, and serves keys through `bound`. Call it before

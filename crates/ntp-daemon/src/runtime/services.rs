@@ -8,9 +8,11 @@ use std::net::SocketAddr;
 use ntp_config::Config;
 use ntp_nts_ke::server::{Bound, StartError};
 use ntp_proto::engine::Now;
+use ntp_types::event::Event;
 use ntp_types::status::{KeServerStatus, ServerStatus};
 
 use super::{Context, Driver, Pollable};
+use crate::log;
 use crate::nts::{self, CookieKeys, KeClient, KeServer, Rekeyed};
 use crate::serve::{self, ClientTable, Listener, ServeError, Servers};
 
@@ -78,7 +80,21 @@ impl Services {
     ) -> Result<(), ServeError> {
         driver.log_missing(bound.missing().iter().copied());
         let (_, claim) = driver.claim();
-        self.servers(driver)?.add(bound, claim, seed)
+        let before = self.addresses();
+        self.servers(driver)?.add(bound, claim, seed)?;
+        self.log_addresses(&before);
+        Ok(())
+    }
+
+    /// Logs the addresses that are served now and were not `before`, and the reverse.
+    fn log_addresses(&self, before: &[SocketAddr]) {
+        let now = self.addresses();
+        for &address in before.iter().filter(|it| !now.contains(it)) {
+            log::emit(&Event::ServerStopped { address });
+        }
+        for &address in now.iter().filter(|it| !before.contains(it)) {
+            log::emit(&Event::ServerStarted { address });
+        }
     }
 
     /// Serves at exactly these addresses from now on; see [`Servers::reconfigure`]. Returns the
@@ -93,12 +109,14 @@ impl Services {
             return Vec::new();
         }
         let (_, claim) = driver.claim();
+        let before = self.addresses();
         let servers = match self.servers(driver) {
             Ok(servers) => servers,
             Err(problem) => return vec![problem],
         };
         let (missing, problems) = servers.reconfigure(listeners, claim, seed);
         driver.log_missing(missing);
+        self.log_addresses(&before);
         problems
     }
 

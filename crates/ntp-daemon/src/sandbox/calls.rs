@@ -289,11 +289,11 @@ impl Profile {
     /// Description of a thread in messages.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Timekeeping => "the timekeeping",
-            Self::Serving => "a serving",
-            Self::KeyExchange => "a key exchange",
-            Self::Names => "a name resolution",
-            Self::Files => "a file",
+            Self::Timekeeping => "timekeeping",
+            Self::Serving => "serving",
+            Self::KeyExchange => "key-exchange",
+            Self::Names => "name-resolution",
+            Self::Files => "file",
         }
     }
 

@@ -41,9 +41,11 @@ use std::sync::OnceLock;
 use std::thread::{self, JoinHandle};
 
 use ntp_config::{ClockKind, Config, Loaded, SandboxMode};
+use ntp_types::event::{Event, Restriction};
 use ntp_udp::refusals::{self, Refusal};
 use syscalls::Sysno;
-use tracing::{debug, info, warn};
+
+use crate::log;
 
 pub use calls::Profile;
 pub use files::AllowedPaths;
@@ -87,7 +89,7 @@ pub fn enter(loaded: &Loaded, mode: SandboxMode) -> io::Result<()> {
         config.state.directory.as_deref(),
     )?;
     if mode == SandboxMode::Off {
-        info!("files and system calls are not restricted (sandbox mode `off`)");
+        log::emit(&Event::SandboxOff {});
         return Ok(());
     }
     let enforce = mode == SandboxMode::Enforce;
@@ -97,19 +99,10 @@ pub fn enter(loaded: &Loaded, mode: SandboxMode) -> io::Result<()> {
         refusals::catch()?;
     }
     let calls = restrict_calls(mode);
-    debug!(
-        "sandbox: files {}, system calls {}",
-        if allowed.is_some() {
-            "restricted"
-        } else {
-            "not restricted"
-        },
-        if calls.is_some() {
-            "restricted"
-        } else {
-            "not restricted"
-        },
-    );
+    log::emit(&Event::SandboxEntered {
+        files: allowed.is_some(),
+        system_calls: calls.is_some(),
+    });
     // A process is confined once; a second call finds the first one's filters in force already.
     let _ = CONFINEMENT.set(Confinement { calls, allowed });
     Ok(())
@@ -122,10 +115,10 @@ fn create_state_directory(directory: &Path) {
         .mode(0o700)
         .create(directory);
     if let Err(error) = created {
-        warn!(
-            "cannot make {}: {error} (see [state] directory)",
-            directory.display()
-        );
+        log::emit(&Event::StateDirectoryFailed {
+            path: directory.display().to_string(),
+            error: error.to_string(),
+        });
     }
 }
 
@@ -136,9 +129,9 @@ fn restrict_files(loaded: &Loaded) -> Option<AllowedPaths> {
     match allowed.restrict() {
         Ok(files::Enforcement::Full) => return Some(allowed),
         Ok(files::Enforcement::None) => {
-            warn!("this kernel has no landlock: files are protected by their permissions only");
+            not_restricted(Restriction::Files, &"this kernel has no landlock");
         }
-        Err(error) => warn!("access to files cannot be restricted: {error}"),
+        Err(error) => not_restricted(Restriction::Files, &error),
     }
     None
 }
@@ -148,12 +141,12 @@ fn restrict_files(loaded: &Loaded) -> Option<AllowedPaths> {
 fn restrict_calls(mode: SandboxMode) -> Option<calls::Filters> {
     let filters = calls::Filters::new(mode)
         .inspect_err(|error| {
-            warn!("system calls are not restricted on this processor: {error}");
+            not_restricted(Restriction::SystemCalls, error);
         })
         .ok()?;
     filters
         .apply(Profile::Timekeeping)
-        .inspect_err(|error| warn!("system calls cannot be restricted: {error}"))
+        .inspect_err(|error| not_restricted(Restriction::SystemCalls, error))
         .ok()?;
     Some(filters)
 }
@@ -190,32 +183,37 @@ pub fn confine_thread(profile: Profile) {
     if let Some(filters) = &confinement.calls
         && let Err(error) = filters.apply(profile)
     {
-        warn!("the system calls of a thread cannot be restricted: {error}");
+        not_restricted(Restriction::Thread, &error);
     }
+}
+
+/// Logs that a restriction could not be put into force.
+fn not_restricted(restriction: Restriction, error: &dyn std::fmt::Display) {
+    log::emit(&Event::RestrictionFailed {
+        restriction,
+        error: error.to_string(),
+    });
 }
 
 /// Logs which system calls were refused, each once for each kind of thread. Call it from time to
 /// time.
 pub fn log_refusals() {
     for refusal in refusals::take() {
-        warn!(
-            "the sandbox refused {}; the thread goes on without. Unless the daemon is under attack this is \
-             a mistake in it that is worth reporting; `--sandbox warn` permits everything",
-            describe(refusal)
-        );
+        log::emit(&refusal_event(refusal));
     }
 }
 
-fn describe(refusal: Refusal) -> String {
+fn refusal_event(refusal: Refusal) -> Event {
     let call = match refusal.call {
-        None => "a system call of another convention".to_owned(),
-        Some(number) => match Sysno::new(number) {
-            Some(known) => format!("the system call {known} ({number})"),
-            None => format!("the system call {number}"),
-        },
+        // Of another calling convention.
+        None => "unknown".to_owned(),
+        Some(number) => Sysno::new(number).map_or_else(|| number.to_string(), |it| it.to_string()),
     };
-    let thread = Profile::labelled(refusal.kind).map_or("an unconfined", Profile::name);
-    format!("{call} to {thread} thread")
+    let thread = Profile::labelled(refusal.kind).map_or("unconfined", Profile::name);
+    Event::SystemCallRefused {
+        call,
+        thread: thread.to_owned(),
+    }
 }
 
 /// Returns the files of `config` that the running process cannot access, so that they need a
@@ -250,18 +248,15 @@ mod tests {
             kind: Profile::Names.label(),
             call: usize::try_from(libc::SYS_ptrace).ok(),
         };
-        let number = libc::SYS_ptrace;
-        assert_eq!(
-            describe(refusal),
-            format!("the system call ptrace ({number}) to a name resolution thread")
-        );
+        let event = |call: &str, thread: &str| Event::SystemCallRefused {
+            call: call.to_owned(),
+            thread: thread.to_owned(),
+        };
+        assert_eq!(refusal_event(refusal), event("ptrace", "name-resolution"));
         let unknown = Refusal {
             kind: 0,
             call: None,
         };
-        assert_eq!(
-            describe(unknown),
-            "a system call of another convention to an unconfined thread"
-        );
+        assert_eq!(refusal_event(unknown), event("unknown", "unconfined"));
     }
 }

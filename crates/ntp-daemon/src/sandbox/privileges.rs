@@ -10,12 +10,15 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
 use nix::unistd::{User, initgroups, setresgid, setresuid};
+use ntp_types::event::{Event, Restriction};
 use rustix::process::geteuid;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities, set_no_new_privs,
 };
-use tracing::{info, warn};
+
+use super::not_restricted;
+use crate::log;
 
 /// The capabilities that the configuration needs.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +50,7 @@ pub(super) fn raise_permitted() {
         set_capabilities(None, CapabilitySets { effective, ..held })
     });
     if let Err(error) = result {
-        warn!("capabilities cannot be taken into use: {error}");
+        not_restricted(Restriction::RaiseCapabilities, &error);
     }
 }
 
@@ -64,16 +67,19 @@ pub(super) fn drop_to(user: &str, needs: Needs, state: Option<&Path>) -> io::Res
     if root && user != "root" {
         match User::from_name(user) {
             Ok(Some(found)) => become_user(&found, state)?,
-            Ok(None) => warn!(
-                "there is no user `{user}`: staying root, without most of its powers; \
-                 to make one: useradd --system {user} (see [sandbox] user)"
-            ),
-            Err(error) => warn!("user `{user}` cannot be looked up ({error}): staying root"),
+            Ok(None) => log::emit(&Event::UserNotChanged {
+                user: user.to_owned(),
+                error: format!("there is no user {user}; create it: useradd --system {user}"),
+            }),
+            Err(error) => log::emit(&Event::UserNotChanged {
+                user: user.to_owned(),
+                error: format!("user {user} cannot be looked up: {error}"),
+            }),
         }
     }
     keep_only(kept);
     if let Err(error) = set_no_new_privs(true) {
-        warn!("programs started from here could gain rights: {error}");
+        not_restricted(Restriction::NoNewPrivileges, &error);
     }
     Ok(())
 }
@@ -89,7 +95,9 @@ fn become_user(user: &User, state: Option<&Path>) -> io::Result<()> {
     setresgid(user.gid, user.gid, user.gid)?;
     setresuid(user.uid, user.uid, user.uid)?;
     set_keep_capabilities(false)?;
-    info!("running as user {} from here on", user.name);
+    log::emit(&Event::UserChanged {
+        user: user.name.clone(),
+    });
     Ok(())
 }
 
@@ -103,11 +111,11 @@ fn hand_over(directory: &Path, user: &User) {
         let of_root =
             fs::symlink_metadata(&path).is_ok_and(|data| data.uid() == 0 && !data.is_symlink());
         if of_root && let Err(error) = chown(&path, Some(uid), Some(gid)) {
-            warn!(
-                "{} cannot be given to user {}: {error}",
-                path.display(),
-                user.name
-            );
+            log::emit(&Event::OwnershipFailed {
+                path: path.display().to_string(),
+                user: user.name.clone(),
+                error: error.to_string(),
+            });
         }
     }
 }
@@ -135,7 +143,7 @@ fn keep_only(kept: CapabilitySet) {
         )
     });
     if let Err(error) = result {
-        warn!("capabilities cannot be given up: {error}");
+        not_restricted(Restriction::DropCapabilities, &error);
     }
 }
 

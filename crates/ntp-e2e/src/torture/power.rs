@@ -54,10 +54,11 @@ report_state boot
 serve_truth
 while true; do
     start_daemon
-    await 120 'synchronised at stratum' || echo \"@broken not synchronised\"
+    await_event 120 synchronized || echo \"@broken not synchronised\"
     sleep 2
     stop_daemon
-    grep -e 'cannot be used' -e 'cannot write' -e panicked -e ERROR /run/daemon.log | sed 's/^/@broken /'
+    log_events state_damaged state_write_failed | sed 's/^@log /@broken /'
+    grep -e panicked -e ERROR /run/daemon.log | sed 's/^/@broken /'
     report_state saved
 done";
 

@@ -32,14 +32,16 @@ use crate::wait;
 /// Time limit for each step; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Texts that no log may contain.
-const FORBIDDEN_LOG_TEXTS: [&str; 5] = [
-    "panicked",
-    "cannot be used",
-    "cannot write",
-    "ERROR",
-    "in use",
+/// Events that no log may contain: damage, and an address or a socket that is still in use.
+const FORBIDDEN_EVENTS: [&str; 5] = [
+    "state_damaged",
+    "state_write_failed",
+    "observation_socket_failed",
+    "control_socket_failed",
+    "record_failed",
 ];
+/// Texts that no log may contain.
+const FORBIDDEN_LOG_TEXTS: [&str; 2] = ["panicked", "ERROR"];
 
 /// Result of a run, in numbers of daemon processes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,7 +89,7 @@ pub fn torture(count: usize, lanes: usize, seed: u64) -> Summary {
     let mut server = upstream.setup.start(None);
     server
         .process
-        .wait_for_line(LIMIT, "giving out NTS keys at");
+        .wait_for_event(LIMIT, "ke_server_started", &[]);
     let lanes = lanes.clamp(1, count.max(1));
     let mut summary = Summary::default();
     thread::scope(|scope| {
@@ -237,13 +239,13 @@ impl Lane {
         if self.snapshot.has_frequency() {
             daemon
                 .process
-                .wait_for_line(LIMIT, "known from an earlier run");
+                .wait_for_event(LIMIT, "frequency_restored", &[]);
             self.summary.restored_frequency += 1;
         }
         if stored {
             daemon
                 .process
-                .wait_for_line(LIMIT, "going on with NTS keys of an earlier run");
+                .wait_for_event(LIMIT, "nts_session_restored", &[]);
             self.summary.restored_session += 1;
         }
         self.summary.restored_keyset += usize::from(self.snapshot.has_keyset());
@@ -251,6 +253,10 @@ impl Lane {
 
     /// Checks the log and the state directory of a process that has ended.
     fn check(&mut self, daemon: &Daemon) {
+        for name in FORBIDDEN_EVENTS {
+            let events = daemon.process.events(name);
+            assert!(events.is_empty(), "{events:?}");
+        }
         for text in FORBIDDEN_LOG_TEXTS {
             let lines = daemon.process.lines_with(text);
             assert!(lines.is_empty(), "{lines:?}");

@@ -55,8 +55,11 @@ stop_daemon() {
     echo "@exit code=$?"
 }
 
-# await SECONDS TEXT [COUNT]: waits until COUNT (default 1) lines of the daemon's log contain TEXT.
-await() {
+# await_event SECONDS NAME [COUNT]: waits until the daemon has logged COUNT (default 1) events called NAME.
+await_event() { await_line "$1" "\<event=$2\>" "${3:-1}"; }
+
+# await_line SECONDS PATTERN [COUNT]: waits until COUNT (default 1) lines of the daemon's log match PATTERN.
+await_line() {
     local turns=$(($1 * 4))
     while [ "$turns" -gt 0 ]; do
         if [ "$(grep -c -e "$2" /run/daemon.log)" -ge "${3:-1}" ]; then return 0; fi
@@ -67,8 +70,15 @@ await() {
     return 1
 }
 
-# log_lines TEXT: reports the lines of the daemon's log that contain TEXT.
-log_lines() { grep -e "$1" /run/daemon.log | sed 's/^/@log /'; }
+# log_events NAME...: reports the events called NAME in the daemon's log.
+log_events() {
+    for event in "$@"; do
+        grep -w -e "event=$event" /run/daemon.log | sed 's/^/@log /'
+    done
+}
+
+# count_events NAME: prints the number of events called NAME in the daemon's log.
+count_events() { grep -c -w -e "event=$1" /run/daemon.log; }
 
 # kernel NAME: reports the kernel's clock state as another program (adjtimex) sees it.
 kernel() { adjtimex | sed -n 's/^ *\(-. *\)\{0,1\}\([a-z_. ]*\): *\(-\{0,1\}[0-9]*\).*/\2=\3/p' | tr ' \n' '_ ' | sed "s/^/@kernel name=$1 /"; echo; }

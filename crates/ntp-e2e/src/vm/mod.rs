@@ -39,6 +39,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::files;
+use crate::log_event::LogEvent;
 use crate::process::{self, Process};
 use cpio::Archive;
 pub use image::missing;
@@ -79,8 +80,12 @@ impl Guest {
     }
 
     /// Appends to the script.
+    ///
+    /// # Panics
+    /// If it names an event that the daemon does not have.
     #[must_use]
     pub fn script(mut self, text: &str) -> Self {
+        assert_events_declared(text);
         self.script.push_str(text);
         self.script.push('\n');
         self
@@ -226,4 +231,23 @@ fn emulator(initrd: &Path, date: &str) -> Command {
             "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable",
         ]);
     command
+}
+
+/// Asserts that the events that a script awaits, reports or counts exist.
+fn assert_events_declared(script: &str) {
+    let is_name = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    for line in script.lines() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        for (place, word) in words.iter().enumerate() {
+            let names = words.iter().skip(place + 1).copied();
+            match *word {
+                "await_event" => names.skip(1).take(1).for_each(LogEvent::assert_declared),
+                "count_events" => names.take(1).for_each(LogEvent::assert_declared),
+                "log_events" => names
+                    .take_while(is_name)
+                    .for_each(LogEvent::assert_declared),
+                _ => {}
+            }
+        }
+    }
 }

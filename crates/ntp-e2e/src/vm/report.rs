@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::log_event::LogEvent;
+
 /// One line of a report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
@@ -102,12 +104,22 @@ impl Report {
         }
     }
 
-    /// Reported lines of the daemon's log that contain `text`.
-    pub fn log_lines(&self, text: &str) -> Vec<&str> {
-        self.all("log")
-            .map(Record::text)
-            .filter(|line| line.contains(text))
-            .collect()
+    /// Reported events of the daemon called `name`.
+    ///
+    /// # Panics
+    /// If no event has this name.
+    #[track_caller]
+    pub fn events(&self, name: &str) -> Vec<LogEvent> {
+        LogEvent::assert_declared(name);
+        let mut events = self.all_events();
+        events.retain(|event| event.name() == name);
+        events
+    }
+
+    /// All reported events of the daemon.
+    pub fn all_events(&self) -> Vec<LogEvent> {
+        let lines = self.all("log").map(Record::text);
+        lines.filter_map(LogEvent::parse).collect()
     }
 }
 
@@ -120,7 +132,8 @@ mod tests {
         let report = Report::parse([
             "[    1.0] kernel: noise",
             "@compare name=first offset=-0.25 bits=0x40\r",
-            "@log clock stepped by 5 s",
+            "@log 2026 INFO clock stepped by 5 s event=clock_stepped step=5.0 warn=false",
+            "@log a line that is no event",
             "@done",
         ]);
         assert!(report.is_complete());
@@ -129,6 +142,8 @@ mod tests {
             (first.number("offset"), first.value("bits")),
             (-0.25, "0x40")
         );
-        assert_eq!(report.log_lines("stepped"), ["clock stepped by 5 s"]);
+        assert_eq!(report.events("clock_stepped").len(), 1);
+        assert_eq!(report.events("clock_stepped")[0].field("step"), "5.0");
+        assert_eq!(report.events("resumed"), []);
     }
 }

@@ -100,5 +100,5 @@ fn assert_reliable(watch: &Record) {
 
 /// Number of steps by the daemon in the reported log lines.
 fn steps(report: &Report) -> usize {
-    report.log_lines("clock stepped by").len()
+    report.events("clock_stepped").len()
 }

@@ -25,7 +25,6 @@ mod connection_table;
 mod endpoints;
 mod listen;
 
-use core::fmt;
 use std::io::{self, PipeReader};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -123,35 +122,6 @@ pub struct BadCertificate {
     pub path: PathBuf,
     /// What is wrong with it.
     pub problem: String,
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Certificate { path, facts } => {
-                write!(
-                    f,
-                    "keys are given out with the certificate {}",
-                    path.display()
-                )?;
-                let Some(facts) = facts else {
-                    return Ok(());
-                };
-                let until = crate::certificate::Date(facts.not_after);
-                write!(f, " for {}, valid until {until}", facts.names.join(", "))
-            }
-            Self::BadCertificate(bad) => write!(
-                f,
-                "{bad}; going on with the certificate that was read before, which is looked for again when the files change"
-            ),
-            Self::CannotAccept(address, problem) => {
-                write!(
-                    f,
-                    "no connection can be accepted at {address}: {problem}; trying again"
-                )
-            }
-        }
-    }
 }
 
 /// Why an endpoint or the server cannot be started.

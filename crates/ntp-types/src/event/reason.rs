@@ -111,12 +111,30 @@ reasons! {
         Clock = "clock": "our clock",
     }
 
+    /// A restriction of the daemon's process that could not be put into force.
+    Restriction {
+        /// The capabilities that were given are not in effect.
+        RaiseCapabilities = "raise-capabilities": "capabilities not raised",
+        /// Capabilities that are not needed remain.
+        DropCapabilities = "drop-capabilities": "capabilities not dropped",
+        /// Executed programs could gain privileges.
+        NoNewPrivileges = "no-new-privileges": "no_new_privs not set, executed programs could gain privileges",
+        /// Access to files is limited by their permissions only.
+        Files = "files": "access to files not restricted",
+        /// System calls of all threads.
+        SystemCalls = "system-calls": "system calls not restricted",
+        /// System calls of one thread.
+        Thread = "thread": "system calls of a thread not restricted further",
+    }
+
     /// Why a measurement is not valid.
     InvalidMeasurement {
         /// No source has this key.
         UnknownSource = "unknown-source": "unknown source",
         /// The timestamp noise is not between 0 and 1 s: a defect of the caller.
         AbsurdNoise = "absurd-noise": "invalid timestamp noise",
+        /// It lacks the delay that shows the noise of its source.
+        MissingDelay = "missing-delay": "missing delay",
         /// The delay is more negative than timestamp noise explains.
         NegativeDelay = "negative-delay": "negative delay",
         /// It was taken before the newest measurement.

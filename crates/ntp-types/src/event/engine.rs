@@ -1,0 +1,211 @@
+//! The events of the engine: sources, measurements, the clock, leap seconds, NTS keys.
+
+/// Declares the events of the engine, and then those of the daemon.
+macro_rules! engine_events {
+    () => {
+        daemon_events! {
+            /// A source was added: an association, or a reference clock.
+            source_added = SourceAdded {
+                /// The source.
+                source: SourceName,
+            } Severity::Info => "source {source} added";
+
+            /// A source was removed.
+            source_removed = SourceRemoved {
+                /// The source.
+                source: SourceName,
+                /// Why.
+                reason: RemovalReason,
+            } if reason.is_normal() { Severity::Info } else { Severity::Warning } => "source {source} removed: {reason}";
+
+            /// A source gives usable time, for the first time or again.
+            source_reachable = SourceReachable {
+                /// The source.
+                source: SourceName,
+            } Severity::Info => "source {source} reachable";
+
+            /// A source does not answer any more.
+            source_unreachable = SourceUnreachable {
+                /// The source.
+                source: SourceName,
+            } Severity::Warning => "source {source} unreachable: no {}", if source.address.socket().is_some() { "reply" } else { "sample" };
+
+            /// A request could not be sent.
+            send_failed = SendFailed {
+                /// The source.
+                source: SourceName,
+                /// What the operating system reported.
+                error: SendError,
+            } Severity::Warning => "source {source}: cannot send a request: {error}";
+
+            /// A reply was rejected.
+            reply_rejected = ReplyRejected {
+                /// The source.
+                source: SourceName,
+                /// Why.
+                reason: Rejection,
+                /// Number of such events since the last report.
+                suppressed: u64,
+            } Severity::Warning => "source {source}: reply ignored: {reason}{}", Suppressed(*suppressed);
+
+            /// A server sent a kiss-o'-death packet (RFC 5905 section 7.4).
+            kiss_received = KissReceived {
+                /// The source.
+                source: SourceName,
+                /// The kiss code.
+                code: KissCode,
+                /// The poll interval from now on.
+                poll: PollInterval,
+            } Severity::Warning => "source {source}: {code}, polling every {poll}";
+
+            /// A host name could not be resolved.
+            resolve_failed = ResolveFailed {
+                /// The host name.
+                host: String,
+                /// What the resolver reported.
+                error: String,
+                /// Time until the next attempt.
+                retry: NtpDuration,
+            } Severity::Warning => "{host}: cannot resolve the name: {error}; next attempt in {:.0} s", retry.as_seconds_f64();
+
+            /// A host name has no address that can be used.
+            no_usable_address = NoUsableAddress {
+                /// The host name.
+                host: String,
+            } Severity::Warning => "{host}: every address is in use already, or ignored";
+
+            /// An NTS key exchange succeeded (RFC 8915 section 4).
+            keys_exchanged = KeysExchanged {
+                /// The source's configured name.
+                source: String,
+                /// The AEAD algorithm.
+                algorithm: String,
+                /// The NTP server.
+                server: String,
+            } Severity::Info => "source {source}: NTS keys exchanged, {algorithm}, NTP server {server}";
+
+            /// NTS keys that were accepted under clock leniency failed re-verification.
+            keys_revoked = KeysRevoked {
+                /// The source's configured name.
+                source: String,
+                /// Why.
+                error: String,
+            } Severity::Error => "source {source}: NTS keys revoked, they were accepted while the clock was wrong: {error}";
+
+            /// An NTS key exchange failed.
+            key_exchange_failed = KeyExchangeFailed {
+                /// The source's configured name.
+                source: String,
+                /// Why.
+                error: String,
+                /// Time until the next attempt.
+                retry: NtpDuration,
+            } Severity::Warning => "source {source}: NTS key exchange failed: {error}; next attempt in {:.0} s (details: ntp-ctl nts check {source})", retry.as_seconds_f64();
+
+            /// A measurement was taken.
+            measured = Measured {
+                /// The source.
+                source: SourceName,
+                /// The source's time minus ours.
+                offset: NtpDuration,
+                /// Round trip; absent for a reference clock.
+                delay: Option<NtpDuration>,
+                /// What the discipline did with it.
+                outcome: MeasurementOutcome,
+            } Severity::Debug => "source {source}: offset {offset}{}: {outcome}", delay.map_or(String::new(), |delay| format!(", delay {delay}"));
+
+            /// The clock follows its sources.
+            synchronized = Synchronized {
+                /// Our stratum.
+                stratum: Stratum,
+                /// The source with the smallest root distance.
+                source: SourceName,
+            } Severity::Info => "clock synchronised to {source}, stratum {stratum}";
+
+            /// The sources do not agree; the clock is not steered.
+            no_majority = NoMajority {
+                /// Number of sources that agree.
+                agreeing: usize,
+                /// Number of sources that must agree.
+                required: usize,
+                /// What each source measures.
+                sources: Vec<SourceOffset>,
+            } Severity::Warning => "no majority: {agreeing} of {} sources agree ({required} required), the clock is not steered; offsets: {}. Remove the wrong \
+                          sources, add more, or see minimum-agreeing-sources", sources.len(), Listed(sources);
+
+            /// No source has given usable time for so long that the error bound passed its limit.
+            synchronization_lost = SynchronizationLost {
+                /// The error bound.
+                bound: NtpDuration,
+            } Severity::Warning => "clock not synchronised any more: no usable source, the error bound is {bound}";
+
+            /// The clock was stepped.
+            clock_stepped = ClockStepped {
+                /// What was added to the clock.
+                step: NtpDuration,
+                /// Whether `warn-on-jump` makes it a warning.
+                warn: bool,
+            } if *warn { Severity::Warning } else { Severity::Info } => "clock stepped by {step}";
+
+            /// The clock is being slewed.
+            clock_slewing = ClockSlewing {
+                /// What is to be added to the clock.
+                offset: NtpDuration,
+                /// Frequency correction of the oscillator.
+                frequency: Frequency,
+                /// Duration of the slew.
+                duration: NtpDuration,
+            } Severity::Debug => "clock slewed: offset {offset} over {duration}, frequency correction {frequency}";
+
+            /// Another program changed the clock. Measurements start again.
+            clock_disturbed = ClockDisturbed {
+                /// By how much, about.
+                change: NtpDuration,
+            } Severity::Warning => "clock changed by another program by about {change}; measuring again";
+
+            /// The machine was suspended. Measurements start again.
+            resumed = Resumed {
+                /// For how long, about.
+                suspended: NtpDuration,
+            } Severity::Info => "resumed after {suspended}; measuring again";
+
+            /// A leap second is ahead.
+            leap_second_ahead = LeapSecondAhead {
+                /// Inserted or deleted.
+                leap: LeapIndicator,
+                /// What will be done.
+                handling: LeapHandling,
+            } Severity::Info => "leap second at the end of this day ({leap}): {}", handling.plan();
+
+            /// UTC had a leap second.
+            leap_second = LeapSecond {
+                /// Inserted or deleted.
+                leap: LeapIndicator,
+                /// What was done.
+                handling: LeapHandling,
+            } Severity::Info => "leap second ({leap}): {}", handling.result();
+
+            /// Most sources announce a leap second that the list of leap seconds lacks.
+            leap_second_contradicted = LeapSecondContradicted {
+                /// Inserted or deleted.
+                leap: LeapIndicator,
+            } Severity::Warning => "leap second ({leap}) announced by most sources, but not in the list of leap seconds: ignored";
+
+            /// The list of leap seconds has expired.
+            leap_list_expired = LeapListExpired {
+                /// When it expired.
+                expired: SystemTime,
+            } Severity::Warning => "list of leap seconds expired at {expired}: update it (usually part of the time zone package); until then only the sources \
+                          announce leap seconds";
+
+            /// A source smears leap seconds.
+            source_smears = SourceSmears {
+                /// The source.
+                source: SourceName,
+            } Severity::Warning => "source {source} smears leap seconds: near one, its time is not UTC and it disagrees with sources that do not smear";
+
+            /// The sources contradicted the clock model; the estimator started again.
+            discipline_restarted = DisciplineRestarted {} Severity::Error => "estimation restarted: the sources contradict the clock model";
+        }
+    };
+}

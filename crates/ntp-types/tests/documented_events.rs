@@ -1,0 +1,51 @@
+//! The guide lists every event as it is declared.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use ntp_types::event::{Declaration, Event};
+
+/// A row of the table in `docs/monitoring.md`.
+fn row(event: &Declaration) -> String {
+    let severities: Vec<_> = event
+        .severities()
+        .map(|it| format!("{it:?}").to_lowercase())
+        .collect();
+    let fields: Vec<_> = event.fields().map(|name| format!("`{name}`")).collect();
+    let description = event.description.trim().trim_end_matches('.');
+    format!(
+        "| `{}` | {} | {} | {description} |",
+        event.name,
+        severities.join(", "),
+        fields.join(", ")
+    )
+}
+
+#[test]
+fn the_guide_lists_every_event_with_severity_and_fields() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/monitoring.md");
+    let guide = fs::read_to_string(path).expect("the guide");
+    let written: BTreeSet<_> = guide.lines().map(str::to_owned).collect();
+    let expected: BTreeSet<_> = Event::DECLARED.iter().map(row).collect();
+    let declared = Event::DECLARED.iter().map(row);
+    let missing: Vec<_> = declared.filter(|row| !written.contains(row)).collect();
+    assert!(
+        missing.is_empty(),
+        "not in the guide:\n{}",
+        missing.join("\n")
+    );
+    let is_row = |line: &&String| line.starts_with("| `") && line.matches('|').count() == 5;
+    let unknown = |line: &&String| {
+        let first = line.split('`').nth(1).unwrap_or_default();
+        first.contains('_') && !expected.contains(*line)
+    };
+    let stale: Vec<_> = written.iter().filter(is_row).filter(unknown).collect();
+    assert!(stale.is_empty(), "no such event: {stale:#?}");
+}
+
+#[test]
+fn every_event_has_a_severity() {
+    for event in Event::DECLARED {
+        assert!(event.severities().count() > 0, "{}", event.name);
+    }
+}
