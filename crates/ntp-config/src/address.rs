@@ -72,11 +72,13 @@ impl fmt::Display for Address {
 }
 
 /// Reason why a text is not an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// The text after the colon is not a port number.
+    #[error("invalid port number")]
     Port,
     /// It has several colons but is not an IPv6 address.
+    #[error("invalid IPv6 address syntax")]
     Ipv6,
 }
 
@@ -93,17 +95,6 @@ impl AddressError {
         }
     }
 }
-
-impl fmt::Display for AddressError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Port => "invalid port number",
-            Self::Ipv6 => "invalid IPv6 address syntax",
-        })
-    }
-}
-
-impl std::error::Error for AddressError {}
 
 /// Reads an address of the configuration file.
 pub(crate) fn read(cx: &mut Context, value: &Value<'_>, default_port: u16) -> Option<Address> {

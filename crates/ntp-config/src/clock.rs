@@ -37,7 +37,7 @@ section! {
             "virtual-frequency" "number, parts per million" "0" "Frequency offset of a virtual clock from the system clock; positive if it is faster.";
         timestamp_mode: Located<TimestampMode> = value::located(|cx, value| value::choice(cx, value, TIMESTAMP_MODES))
                 => or(Located::default()),
-            "timestamp-mode" "`software`, `kernel-recv`, `kernel-all` or `hardware`" "kernel-all" "Where packets are timestamped.";
+            "timestamp-mode" "`software`, `kernel-recv`, `kernel-all` or `hardware`" "kernel-all" "What timestamps packets: the daemon (`software`), the kernel on reception (`kernel-recv`) or in both directions (`kernel-all`), or the network card (`hardware`).";
         interface: Option<Located<String>> = interface => optional,
             "interface" "string" "none" "Network interface that client sockets are bound to.";
         device: Option<Located<PathBuf>> = value::located_path => optional,

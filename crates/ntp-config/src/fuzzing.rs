@@ -36,6 +36,9 @@ pub fn check(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use proptest::prelude::*;
 
     use super::check;
@@ -62,6 +65,21 @@ mod tests {
             2 => heading,
             1 => ".{0,40}\r\n",
         ]
+    }
+
+    #[test]
+    fn truncated_files_of_the_corpus_are_checked() {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        for folder in ["good", "bad"] {
+            let mut entries = fs::read_dir(tests.join(folder)).unwrap().peekable();
+            assert!(entries.peek().is_some(), "{folder} is empty");
+            for entry in entries {
+                let text = fs::read(entry.unwrap().path()).unwrap();
+                for end in (0..text.len()).step_by(5).chain([text.len()]) {
+                    check(&text[..end]);
+                }
+            }
+        }
     }
 
     proptest! {

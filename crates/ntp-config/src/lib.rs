@@ -33,6 +33,7 @@ mod disabled;
 mod document;
 mod drop_in;
 mod files;
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod keyset;
 mod layers;

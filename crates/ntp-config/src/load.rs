@@ -140,12 +140,7 @@ fn key_file(config: &Config) -> (KeyRing, Vec<Diagnostic>) {
 /// unreadable file makes the configuration invalid: without it the source would fail later,
 /// with a less clear message. Certificates are decoded where they are used.
 fn check_authority(kind: &SourceKind) -> Option<Diagnostic> {
-    let key_exchange = match kind {
-        SourceKind::Nts(nts) => &nts.key_exchange,
-        SourceKind::NtsPool(pool) => &pool.key_exchange,
-        _ => return None,
-    };
-    let Located { value: path, place } = key_exchange.certificate_authority.as_ref()?;
+    let Located { value: path, place } = kind.key_exchange()?.certificate_authority.as_ref()?;
     let quoted = quote(&path.to_string_lossy(), '`');
     let text = fs::File::open(path).and_then(read_text);
     let problem = match text {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::nts_ke::NtsKeConfig;
-use crate::source::{SourceConfig, SourceKind};
+use crate::source::SourceConfig;
 
 /// A key with its section, and the file that it names.
 pub(crate) type KeyedPath<'a> = (&'static str, &'a Path);
@@ -12,12 +12,7 @@ pub(crate) type KeyedPath<'a> = (&'static str, &'a Path);
 impl SourceConfig {
     /// The file of certificate authorities for this source, in addition to the system's.
     pub fn certificate_authority(&self) -> Option<&Path> {
-        let key_exchange = match &self.kind {
-            SourceKind::Nts(nts) => &nts.key_exchange,
-            SourceKind::NtsPool(pool) => &pool.key_exchange,
-            _ => return None,
-        };
-        let authority = key_exchange.certificate_authority.as_ref()?;
+        let authority = self.kind.key_exchange()?.certificate_authority.as_ref()?;
         Some(authority.value.as_path())
     }
 }
@@ -55,24 +50,18 @@ impl Config {
         let named = [
             (
                 "observation-path in [observability]",
-                observability.observation_path.as_deref(),
+                &observability.observation_path,
             ),
-            ("path in [control]", self.control.path.as_deref()),
-            (
-                "log-path in [observability]",
-                observability.log_path.as_deref(),
-            ),
-            (
-                "record-path in [observability]",
-                observability.record_path.as_deref(),
-            ),
+            ("path in [control]", &self.control.path),
+            ("log-path in [observability]", &observability.log_path),
+            ("record-path in [observability]", &observability.record_path),
             (
                 "key-storage-path in [keyset]",
-                self.keyset.key_storage_path.as_deref(),
+                &self.keyset.key_storage_path,
             ),
         ];
         let named = named.into_iter();
-        named.filter_map(|(key, path)| path.map(|path| (key, path)))
+        named.filter_map(|(key, path)| path.as_deref().map(|path| (key, path)))
     }
 }
 

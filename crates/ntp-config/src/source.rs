@@ -99,6 +99,15 @@ impl SourceKind {
         }
     }
 
+    /// How its key exchange server is found and verified; `None` without one.
+    pub(crate) const fn key_exchange(&self) -> Option<&KeyExchange> {
+        match self {
+            Self::Nts(nts) => Some(&nts.key_exchange),
+            Self::NtsPool(pool) => Some(&pool.key_exchange),
+            Self::Server(_) | Self::Pool(_) | Self::Sock(_) | Self::Pps(_) => None,
+        }
+    }
+
     /// Maximum number of sources that it contributes to `minimum-agreeing-sources`. A PPS source
     /// does not number seconds and never counts.
     pub const fn maximum_voters(&self) -> usize {

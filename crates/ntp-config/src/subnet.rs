@@ -86,30 +86,21 @@ impl fmt::Display for Subnet {
 }
 
 /// Reason why a text is not a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubnetError {
     /// There is no slash.
+    #[error("Invalid subnet syntax")]
     Syntax,
     /// The text before the slash is not an IP address.
+    #[error("invalid IP address syntax")]
     Address,
     /// The length is not a number or exceeds the address.
+    #[error("Invalid subnet mask")]
     Mask,
     /// An IPv4-mapped IPv6 network reaches beyond IPv4.
+    #[error("Subnet mask overflows the IPv4 range of an IPv4-mapped IPv6 address")]
     Overflow,
 }
-
-impl fmt::Display for SubnetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Syntax => "Invalid subnet syntax",
-            Self::Address => "invalid IP address syntax",
-            Self::Mask => "Invalid subnet mask",
-            Self::Overflow => "Subnet mask overflows the IPv4 range of an IPv4-mapped IPv6 address",
-        })
-    }
-}
-
-impl std::error::Error for SubnetError {}
 
 /// Reads an element of a filter.
 pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<Subnet> {

@@ -1,19 +1,101 @@
 //! Settings that this build does not support.
 //!
 //! The parser accepts all settings, so that the whole file is checked. Unsupported ones are then
-//! refused by name: a daemon must not silently ignore an authenticated source.
+//! refused by name: a daemon must not silently ignore an authenticated source. The table of refusals
+//! also marks these settings in the configuration reference.
 
 use crate::clock::TimestampMode;
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
 use crate::document::Place;
 use crate::nts_ke::NtsKeConfig;
+use crate::schema::KeyDoc;
 use crate::server::NtpVersion;
 use crate::source::{SourceConfig, SourceKind, VersionChoice};
 
-/// Advice about drafts of upstream.
-const POOL_DRAFT: &str =
-    "is a draft whose records changed their numbers from one release of ntpd-rs to the next";
+/// A setting that this build refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Unsupported {
+    /// Name of its section.
+    section: &'static str,
+    key: &'static str,
+    /// The refused value; `None` if all values are refused.
+    value: Option<&'static str>,
+    /// Its name in the error message.
+    what: &'static str,
+    /// What to do instead.
+    advice: &'static str,
+}
+
+/// Declares the refusals as constants, and the table of all of them.
+macro_rules! unsupported {
+    ($($name:ident = $section:literal $key:literal $value:expr, $what:literal, $advice:literal;)*) => {
+        $(const $name: Unsupported = Unsupported {
+            section: $section, key: $key, value: $value, what: $what, advice: $advice,
+        };)*
+        const UNSUPPORTED: &[Unsupported] = &[$($name),*];
+    };
+}
+
+unsupported! {
+    NTS_POOL = "source" "mode" Some("nts-pool"), "source mode `nts-pool`",
+        "configure several servers with `mode = \"nts\"`; the pool's key exchange is a draft whose records changed their numbers from one release of ntpd-rs to the next";
+    SOCK = "source" "mode" Some("sock"), "source mode `sock`", "remove the source";
+    PPS = "source" "mode" Some("pps"), "source mode `pps`", "remove the source";
+    SRV_RESOLUTION = "source" "enable-srv-resolution" Some("true"), "`enable-srv-resolution`",
+        "remove the key, and configure the address of the key exchange server: without DNSSEC, which is not validated here, an SRV record must not decide whose certificate is accepted";
+    NTP_VERSION_5 = "source" "ntp-version" Some("5"), "`ntp-version = 5`",
+        "leave `ntp-version` out to use NTPv4";
+    NTP_VERSION_AUTO = "source" "ntp-version" Some("\"auto\""), "`ntp-version = \"auto\"`",
+        "leave `ntp-version` out to use NTPv4";
+    SERVER_VERSION_5 = "server" "accept-ntp-versions" Some("5"), "`accept-ntp-versions` with 5",
+        "leave 5 out of the list";
+    KEY_EXCHANGE_VERSION_5 = "nts-ke-server" "accept-ntp-versions" Some("5"), "NTS key exchange for NTPv5",
+        "leave 5 out of `accept-ntp-versions`";
+    POOL_TOKENS = "nts-ke-server" "accepted-pool-authentication-tokens" None,
+        "NTS key exchange for members of a pool (`accepted-pool-authentication-tokens`)",
+        "remove the key; the pool's key exchange is a draft whose records changed their numbers from one release of ntpd-rs to the next";
+    PTP_CLOCK = "clock" "clock" None, "disciplining a PTP device (`clock` in `[clock]`)",
+        "remove the key to discipline the system clock";
+    HARDWARE_TIMESTAMPS = "clock" "timestamp-mode" Some("hardware"), "`timestamp-mode = \"hardware\"`",
+        "remove the key: the kernel's timestamps are used";
+}
+
+impl Unsupported {
+    fn at(&self, place: &Place) -> Diagnostic {
+        let message = format!("{} is not supported by this build", self.what);
+        Diagnostic::error(place.clone(), message).with_help(self.advice)
+    }
+}
+
+impl KeyDoc {
+    /// Returns a note for the manual if this build refuses the key or some of its values, or an
+    /// empty string.
+    pub fn not_in_this_build(&self) -> String {
+        let has_mode = |mode: &str| {
+            !UNSUPPORTED.iter().any(|entry| {
+                (entry.section, entry.key, entry.value) == (self.section, "mode", Some(mode))
+            })
+        };
+        let refused = UNSUPPORTED
+            .iter()
+            .filter(|entry| (entry.section, entry.key) == (self.section, self.key));
+        let values: Vec<_> = refused.map(|entry| entry.value).collect();
+        let no_mode = !self.modes.is_empty() && !self.modes.iter().any(|mode| has_mode(mode));
+        if no_mode || values.contains(&None) {
+            return " Not in this build.".to_owned();
+        }
+        let values: Vec<_> = values
+            .iter()
+            .flatten()
+            .map(|it| format!("`{it}`"))
+            .collect();
+        match values.len() {
+            0 => String::new(),
+            _ => format!(" Not in this build: {}.", values.join(", ")),
+        }
+    }
+}
 
 impl Config {
     /// Returns an error for each configured facility that is not in this build. The daemon must
@@ -26,27 +108,15 @@ impl Config {
             .for_each(|it| key_exchange(it, &mut refused));
         for server in &self.servers {
             if server.accept_ntp_versions.contains(&NtpVersion::V5) {
-                let advice = "leave 5 out of the list";
-                refused.push(refuse(
-                    &server.place,
-                    "`accept-ntp-versions` with 5",
-                    advice,
-                ));
+                refused.push(SERVER_VERSION_5.at(&server.place));
             }
         }
         if let Some(device) = &self.clock.device {
-            let what = "disciplining a PTP device (`clock` in `[clock]`)";
-            let advice = "remove the key to discipline the system clock";
-            refused.push(refuse(&device.place, what, advice));
+            refused.push(PTP_CLOCK.at(&device.place));
         }
         let mode = &self.clock.timestamp_mode;
         if mode.value == TimestampMode::Hardware {
-            let advice = "remove the key: the kernel's timestamps are used";
-            refused.push(refuse(
-                &mode.place,
-                "`timestamp-mode = \"hardware\"`",
-                advice,
-            ));
+            refused.push(HARDWARE_TIMESTAMPS.at(&mode.place));
         }
         refused.sort_by_key(|diagnostic| diagnostic.place.order());
         refused
@@ -54,53 +124,37 @@ impl Config {
 }
 
 fn source(source: &SourceConfig, refused: &mut Vec<Diagnostic>) {
-    let mode = format!("source mode `{}`", source.kind.mode());
-    match &source.kind {
-        SourceKind::Nts(nts) if nts.key_exchange.srv_resolution => {
-            let advice = "remove the key, and configure the address of the key exchange server: without DNSSEC, which is not validated here, an SRV record must not decide whose certificate is accepted";
-            refused.push(refuse(&source.place, "`enable-srv-resolution`", advice));
-        }
-        SourceKind::NtsPool(_) => {
-            let advice = format!(
-                "configure several servers with `mode = \"nts\"`; the pool's key exchange {POOL_DRAFT}"
-            );
-            refused.push(refuse(&source.place, &mode, &advice));
-        }
-        SourceKind::Sock(_) | SourceKind::Pps(_) => {
-            refused.push(refuse(&source.place, &mode, "remove the source"));
-        }
-        _ => {}
-    }
+    let kind = match &source.kind {
+        SourceKind::Nts(nts) if nts.key_exchange.srv_resolution => Some(SRV_RESOLUTION),
+        SourceKind::NtsPool(_) => Some(NTS_POOL),
+        SourceKind::Sock(_) => Some(SOCK),
+        SourceKind::Pps(_) => Some(PPS),
+        _ => None,
+    };
+    refused.extend(kind.map(|kind| kind.at(&source.place)));
     if let Some(version) = source.kind.ntp().map(|ntp| &ntp.version) {
-        let what = match version.value {
-            VersionChoice::V4 => return,
-            VersionChoice::V5 => "`ntp-version = 5`",
-            VersionChoice::Auto => "`ntp-version = \"auto\"`",
-        };
-        let advice = "leave `ntp-version` out to use NTPv4";
-        refused.push(refuse(&version.place, what, advice));
+        match version.value {
+            VersionChoice::V4 => {}
+            VersionChoice::V5 => refused.push(NTP_VERSION_5.at(&version.place)),
+            VersionChoice::Auto => refused.push(NTP_VERSION_AUTO.at(&version.place)),
+        }
     }
 }
 
 fn key_exchange(server: &NtsKeConfig, refused: &mut Vec<Diagnostic>) {
     if server.accept_ntp_versions.contains(&NtpVersion::V5) {
-        let advice = "leave 5 out of `accept-ntp-versions`";
-        refused.push(refuse(&server.place, "NTS key exchange for NTPv5", advice));
+        refused.push(KEY_EXCHANGE_VERSION_5.at(&server.place));
     }
     if !server.accepted_pool_authentication_tokens.is_empty() {
-        let what = "NTS key exchange for members of a pool (`accepted-pool-authentication-tokens`)";
-        let advice = format!("remove the key; the pool's key exchange {POOL_DRAFT}");
-        refused.push(refuse(&server.place, what, &advice));
+        refused.push(POOL_TOKENS.at(&server.place));
     }
-}
-
-fn refuse(place: &Place, what: &str, advice: &str) -> Diagnostic {
-    let message = format!("{what} is not supported by this build");
-    Diagnostic::error(place.clone(), message).with_help(advice)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::UNSUPPORTED;
+    use crate::KEYS;
+
     #[test]
     fn unsupported_settings_are_refused_by_name_and_line() {
         let text = "\
@@ -141,5 +195,58 @@ require-nts = true
             ),
         ];
         assert_eq!(named, expected);
+    }
+
+    #[test]
+    fn the_reference_marks_every_refused_setting() {
+        let note = |section: &str, key: &str, mode: Option<&str>| {
+            let mut docs = KEYS.iter().filter(|doc| {
+                (doc.section, doc.key) == (section, key)
+                    && mode.is_none_or(|mode| doc.modes.contains(&mode))
+            });
+            docs.next().unwrap().not_in_this_build()
+        };
+        assert_eq!(
+            note("source", "mode", None),
+            " Not in this build: `nts-pool`, `sock`, `pps`."
+        );
+        assert_eq!(note("source", "path", Some("pps")), " Not in this build.");
+        assert_eq!(note("source", "count", Some("pool")), "");
+        assert_eq!(
+            note("source", "count", Some("nts-pool")),
+            " Not in this build."
+        );
+        assert_eq!(note("clock", "clock", None), " Not in this build.");
+        for entry in UNSUPPORTED {
+            assert_ne!(note(entry.section, entry.key, None), "", "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn every_setting_of_the_table_is_refused() {
+        let source = |settings: &str| format!("[[source]]\n{settings}\n");
+        let ke = "[[nts-ke-server]]\nlisten = \"[::]:4460\"\ncertificate-chain-path = \"a\"\nprivate-key-path = \"b\"\n";
+        let files = [
+            source("mode = \"nts-pool\"\naddress = \"a\""),
+            source("mode = \"sock\"\npath = \"/run/a\"\nprecision = 1e-6"),
+            source("mode = \"pps\"\npath = \"/dev/pps0\"\nprecision = 1e-6"),
+            source("mode = \"nts\"\naddress = \"a\"\nenable-srv-resolution = true"),
+            source("mode = \"server\"\naddress = \"a\"\nntp-version = 5"),
+            source("mode = \"server\"\naddress = \"a\"\nntp-version = \"auto\""),
+            "[[server]]\nlisten = \"[::]:123\"\naccept-ntp-versions = [5]\n".to_owned(),
+            format!("{ke}accept-ntp-versions = [4, 5]\n"),
+            format!("{ke}accepted-pool-authentication-tokens = [\"t\"]\n"),
+            "[clock]\nclock = \"/dev/ptp0\"\n".to_owned(),
+            "[clock]\ntimestamp-mode = \"hardware\"\n".to_owned(),
+        ];
+        assert_eq!(files.len(), UNSUPPORTED.len());
+        for (text, entry) in files.iter().zip(UNSUPPORTED) {
+            let (config, _) = crate::parse(text, "ntp.toml").unwrap();
+            let refused = config.unsupported();
+            assert!(
+                refused.iter().any(|it| it.message.starts_with(entry.what)),
+                "{text}{refused:?}"
+            );
+        }
     }
 }

@@ -9,6 +9,7 @@ use ntp_control_api::control::methods::{
     RemoveServer, RemoveSource, SetInput, SetLogLevel, SetServer, SetSource, Settings, Step,
     StepInput,
 };
+use ntp_time::SystemTime;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -137,7 +138,7 @@ impl<'c, 'o> Change<'c, 'o> {
                 let text = format!(
                     "Clock stepped by {}, from {}\n",
                     signed(reply.correction),
-                    timestamp(reply.clock)
+                    timestamp(from_unix(reply.clock))
                 );
                 self.finish(&reply, &text)
             }
@@ -238,6 +239,10 @@ impl<'c, 'o> Change<'c, 'o> {
     }
 }
 
+fn from_unix(seconds: f64) -> SystemTime {
+    SystemTime::from_nanos((seconds * 1e9) as i64)
+}
+
 /// Formats system time, time of the sources and threshold of a step that is too large.
 fn both_times(error: &CallError) -> Option<String> {
     let CallError::Refused(Error::StepTooLarge {
@@ -252,8 +257,8 @@ fn both_times(error: &CallError) -> Option<String> {
     Some(format!(
         "System time      : {}\nTime of sources  : {}\nCorrection       : {}\n\
          Limit            : {limit} s (`{threshold}` in [synchronization])\n",
-        timestamp(*clock),
-        timestamp(clock + correction),
+        timestamp(from_unix(*clock)),
+        timestamp(from_unix(clock + correction)),
         signed(*correction)
     ))
 }

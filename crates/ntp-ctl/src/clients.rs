@@ -14,12 +14,15 @@ use ntp_control_api::control::client::CallError;
 use ntp_control_api::control::methods::{
     ClientsInput, ClientsReply, Error, GetClients, GetStatus, NoInput,
 };
-use ntp_control_api::control::types::{Client, Server, Status};
+use ntp_time::{NtpDuration, SystemTime};
+use ntp_types::statistics::ServerStatistics;
+use ntp_types::status::{ClientStatus, ServerStatus, Status};
 use serde_json::json;
 
 use crate::connect::{Socket, call, to_failure};
 use crate::console::{Console, Failure};
-use crate::format::{age, duration, paragraph};
+use crate::format::{Seconds as _, age, duration, paragraph};
+use crate::layout::{left, or_dash, right, table};
 use crate::servers::NONE;
 
 /// Availability of the client list.
@@ -46,7 +49,10 @@ pub(crate) fn run(
     let mut daemon = Socket::find(config)?.connect()?;
     let mut status = call::<GetStatus>(&mut daemon, &NoInput {})?.status;
     if let Some(address) = server {
-        status.servers.retain(|server| server.address == address);
+        status.servers.retain(|server| {
+            let shown = server.address.to_string();
+            shown == address
+        });
         if status.servers.is_empty() {
             return Err(Failure::Error(format!(
                 "Unknown server {address:?}; `ntp-ctl servers` lists the addresses"
@@ -106,8 +112,9 @@ fn plain(status: &Status, clients: &ClientList) -> String {
 }
 
 fn counts(status: &Status) -> String {
-    let sum = |count: fn(&Server) -> u64| status.servers.iter().map(count).sum::<u64>();
-    let rate = sum(|it| it.received) as f64 / status.program.uptime.max(1.0);
+    let requests = status.servers.iter().map(|server| &server.requests);
+    let sum = |count: fn(&ServerStatistics) -> u64| requests.clone().map(count).sum::<u64>();
+    let rate = sum(|it| it.received) as f64 / status.program.uptime.seconds().max(1.0);
     format!(
         "Requests         : {}, {rate:.2} per second since the start\n\
          Answered         : {}\n\
@@ -122,19 +129,15 @@ fn counts(status: &Status) -> String {
 }
 
 /// Appends the commands that enable the client list.
-fn how_to_enable(text: &mut String, servers: &[Server]) {
+fn how_to_enable(text: &mut String, servers: &[ServerStatus]) {
     text.push_str("Client list      : disabled; enable it with\n");
     for server in servers {
         // Brackets are special to a shell.
-        let quote = if server.address.contains('[') {
-            "'"
-        } else {
-            ""
-        };
+        let address = server.address.to_string();
+        let quote = if address.contains('[') { "'" } else { "" };
         let _ = writeln!(
             text,
-            "  ntp-ctl server set {quote}{}{quote} client-list-size={SUGGESTED_SIZE}",
-            server.address
+            "  ntp-ctl server set {quote}{address}{quote} client-list-size={SUGGESTED_SIZE}"
         );
     }
 }
@@ -155,7 +158,8 @@ fn list(text: &mut String, status: &Status, reply: &ClientsReply) {
     let several = status.servers.iter().filter(|it| it.client_list_size > 0);
     let with_server = several.count() > 1;
     if !clients.is_empty() {
-        table(text, clients, with_server, status.program.now);
+        text.push('\n');
+        *text += &rows(clients, with_server, status.program.now);
     }
     if clients.iter().any(|client| client.overcount > 0) {
         text.push_str("\n~ upper bound: the entry replaced another one and inherited its count\n");
@@ -174,55 +178,45 @@ fn list(text: &mut String, status: &Status, reply: &ClientsReply) {
     }
 }
 
-/// Appends the table; columns are as wide as their content, which fits 80 columns with IPv4
-/// addresses.
-fn table(text: &mut String, clients: &[Client], with_server: bool, now: f64) {
-    let heading = [
-        "Address", "Server", "Requests", "Answered", "Limited", "Denied", "Intvl", "Last",
+/// Formats the table, which fits 80 columns with IPv4 addresses.
+fn rows(clients: &[ClientStatus], with_server: bool, now: SystemTime) -> String {
+    let mut columns = vec![
+        left("Address", 0),
+        right("Requests", 0),
+        right("Answered", 0),
+        right("Limited", 0),
+        right("Denied", 0),
+        right("Intvl", 0),
+        right("Last", 0),
     ];
-    let mut rows = vec![heading.map(ToOwned::to_owned)];
-    rows.extend(clients.iter().map(|client| row(client, now)));
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..heading.len()).map(width).collect();
-    text.push('\n');
-    for row in &rows {
-        let mut line = String::new();
-        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            match column {
-                0 => line = format!("{cell:<width$}"),
-                1 if with_server => {
-                    let _ = write!(line, " {cell:<width$}");
-                }
-                1 => {}
-                _ => {
-                    let _ = write!(line, " {cell:>width$}");
-                }
-            }
-        }
-        let _ = writeln!(text, "{}", line.trim_end());
+    if with_server {
+        columns.insert(1, left("Server", 0));
     }
-}
-
-fn row(client: &Client, now: f64) -> [String; 8] {
-    let mark = if client.overcount > 0 { "~" } else { "" };
-    [
-        client.address.clone(),
-        client.server.clone(),
-        format!("{mark}{}", client.requests),
-        client.answered.to_string(),
-        client.rate_limited.to_string(),
-        client.denied.to_string(),
-        client.interval.map_or_else(|| "-".into(), interval),
-        age(now - client.last_seen),
-    ]
+    let row = |client: &ClientStatus| {
+        let mark = if client.overcount > 0 { "~" } else { "" };
+        let mut cells = vec![
+            client.address.clone(),
+            format!("{mark}{}", client.requests),
+            client.answered.to_string(),
+            client.rate_limited.to_string(),
+            client.denied.to_string(),
+            or_dash(client.interval.map(interval)),
+            age(now - client.last_seen),
+        ];
+        if with_server {
+            cells.insert(1, client.server.clone());
+        }
+        cells
+    };
+    table(&columns, clients.iter().map(row))
 }
 
 /// Formats an interval in at most six characters.
-fn interval(seconds: f64) -> String {
-    match seconds {
-        ..1.0 => duration(seconds).replace(' ', ""),
-        1.0..10.0 => format!("{seconds:.1}s"),
-        _ => age(seconds),
+fn interval(span: NtpDuration) -> String {
+    match span.seconds() {
+        ..1.0 => duration(span).replace(' ', ""),
+        seconds @ 1.0..10.0 => format!("{seconds:.1}s"),
+        _ => age(span),
     }
 }
 
@@ -230,31 +224,42 @@ fn interval(seconds: f64) -> String {
 mod tests {
     use super::*;
 
-    fn server(address: &str, client_list_size: u64) -> Server {
-        Server {
-            address: address.into(),
-            received: 30,
-            accepted: 20,
-            denied: 4,
-            ignored: 1,
-            rate_limited: 5,
+    fn seconds(seconds: f64) -> NtpDuration {
+        NtpDuration::from_seconds_f64(seconds)
+    }
+
+    fn at(since_1970: f64) -> SystemTime {
+        SystemTime::from_nanos(0) + seconds(since_1970)
+    }
+
+    fn server(address: &str, client_list_size: u64) -> ServerStatus {
+        ServerStatus {
+            address: ntp_types::status::ListenAddress(address.parse().unwrap()),
+            requests: ServerStatistics {
+                received: 30,
+                accepted: 20,
+                denied: 4,
+                ignored: 1,
+                rate_limited: 5,
+                ..ServerStatistics::default()
+            },
             client_list_size,
-            ..Server::default()
+            ..ServerStatus::default()
         }
     }
 
-    fn status(servers: &[Server]) -> Status {
+    fn status(servers: &[ServerStatus]) -> Status {
         let mut status = Status {
             servers: servers.to_vec(),
             ..Status::default()
         };
-        status.program.uptime = 10.0;
-        status.program.now = 1000.0;
+        status.program.uptime = seconds(10.0);
+        status.program.now = at(1000.0);
         status
     }
 
-    fn client(address: &str, requests: u64, overcount: u64) -> Client {
-        Client {
+    fn client(address: &str, requests: u64, overcount: u64) -> ClientStatus {
+        ClientStatus {
             address: address.into(),
             server: "192.0.2.123:123".into(),
             requests,
@@ -262,9 +267,9 @@ mod tests {
             answered: requests - overcount,
             rate_limited: 0,
             denied: 0,
-            interval: (requests > 1).then_some(64.0),
-            first_seen: 10.0,
-            last_seen: 900.0,
+            interval: (requests > 1).then_some(seconds(64.0)),
+            first_seen: at(10.0),
+            last_seen: at(900.0),
         }
     }
 
@@ -304,11 +309,11 @@ Client list      : disabled; enable it with
     fn inexact_counts_are_marked_in_the_table() {
         let reply = ClientsReply {
             clients: vec![
-                Client {
+                ClientStatus {
                     rate_limited: 3,
                     denied: 2,
-                    interval: Some(0.25),
-                    last_seen: 1000.2,
+                    interval: Some(seconds(0.25)),
+                    last_seen: at(1000.2),
                     ..client("192.0.2.1", 4321, 0)
                 },
                 client("2001:db8::77", 42, 1),
@@ -344,12 +349,12 @@ Address      Requests Answered Limited Denied Intvl Last
 
     #[test]
     fn ipv4_clients_of_several_servers_fit_80_columns() {
-        let widest = Client {
+        let widest = ClientStatus {
             server: "255.255.255.255:123".into(),
             answered: 99_999_999,
             rate_limited: 9_999_999,
             denied: 999_999,
-            interval: Some(0.0999),
+            interval: Some(seconds(0.0999)),
             ..client("255.255.255.255", 99_999_999, 0)
         };
         let reply = ClientsReply {
@@ -371,10 +376,10 @@ Address      Requests Answered Limited Denied Intvl Last
 
     #[test]
     fn an_interval_has_six_characters_at_most() {
-        for seconds in [
+        for length in [
             0.0, 1e-7, 9.99e-4, 0.0999, 0.9999, 1.0, 9.99, 99.9, 1e5, 1e8,
         ] {
-            let text = interval(seconds);
+            let text = interval(seconds(length));
             assert!(text.len() <= 6, "{text}");
         }
     }

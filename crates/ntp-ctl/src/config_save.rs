@@ -19,7 +19,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use ntp_control_api::control::methods::{ConfigurationReply, GetConfiguration, NoInput};
-use ntp_control_api::control::types::{Origin, Section};
+use ntp_types::configuration::{Origin, Section};
 use serde_json::json;
 use toml::{Table, Value};
 

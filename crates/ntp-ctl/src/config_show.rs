@@ -11,7 +11,7 @@ use std::path::Path;
 
 use ntp_config::{KEYS, KeyDoc, SECTIONS};
 use ntp_control_api::control::methods::{ConfigurationReply, GetConfiguration, NoInput};
-use ntp_control_api::control::types::{Disabled, Origin, Section, Setting};
+use ntp_types::configuration::{Disabled, Origin, Section, Setting};
 use serde_json::{Value, json};
 
 use crate::connect::{Socket, call};
@@ -96,7 +96,7 @@ fn origin_text(origin: &Origin) -> String {
         "runtime" => format!(
             "changed at run time by {}, {}",
             origin.by.as_deref().unwrap_or("?"),
-            timestamp(origin.at.unwrap_or(0.0))
+            timestamp(origin.at.unwrap_or_default())
         ),
         "command-line" => "command line of the daemon".into(),
         other => other.to_owned(),

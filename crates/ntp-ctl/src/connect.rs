@@ -11,7 +11,7 @@ use ntp_config::LoadError;
 use ntp_control_api::control::DEFAULT_PATH;
 use ntp_control_api::control::client::{CallError, Client};
 use ntp_control_api::control::methods::{Error, GetStatus, Method, NoInput};
-use ntp_control_api::control::types::Status;
+use ntp_types::status::Status;
 
 use crate::console::Failure;
 

@@ -4,18 +4,23 @@
 //! A finding states the object, then the cause, then the configuration key or command that changes
 //! it.
 
-use ntp_control_api::control::types::{ConfiguredSource, Source, Status};
+use ntp_config::NTP_PORT;
+use ntp_time::NtpDuration;
+use ntp_types::source::SourceState;
+use ntp_types::status::{ConfiguredSource, SourceStatus, Status};
 
-use crate::format::{age, or_unknown, paragraph, signed};
+use crate::format::{Seconds as _, age, or_unknown, paragraph, signed};
+use crate::sources::{self, reference_name};
 
 pub(crate) fn plain(status: &Status) -> String {
     let mut text = String::new();
     block(&mut text, "Clock", &clock(status));
     for source in &status.sources {
-        let name = if source.name == source.address {
-            source.name.clone()
+        let address = source.address.to_string();
+        let name = if source.name == address {
+            address
         } else {
-            format!("{} ({})", source.name, source.address)
+            format!("{} ({address})", source.name)
         };
         block(&mut text, &name, &self::source(status, source));
     }
@@ -37,12 +42,12 @@ fn block(text: &mut String, title: &str, findings: &[String]) {
 
 /// Returns the findings as JSON.
 pub(crate) fn data(status: &Status) -> serde_json::Value {
-    let of_source = |source: &Source| {
+    let of_source = |source: &SourceStatus| {
         serde_json::json!({
             "name": source.name,
             "address": source.address,
-            "state": source.state,
-            "used": source.state == "selected",
+            "state": sources::state(source),
+            "used": is_selected(source),
             "why": self::source(status, source),
         })
     };
@@ -62,11 +67,14 @@ fn incomplete(status: &Status) -> impl Iterator<Item = &ConfiguredSource> {
     status.configured.iter().filter(|it| it.present < it.wanted)
 }
 
+/// A remaining correction below this is not reported.
+const SLEW_REPORT_THRESHOLD: NtpDuration = NtpDuration::from_micros(100);
+
 /// Returns the findings about the clock.
 pub(crate) fn clock(status: &Status) -> Vec<String> {
     let system = &status.system;
     let mut findings = Vec::new();
-    if system.clock == "none" {
+    if status.clock.kind == "none" {
         findings.push(
             "not steered: `kind = \"none\"` in [clock], or no source at the start; sources are only measured"
                 .into(),
@@ -79,10 +87,10 @@ pub(crate) fn clock(status: &Status) -> Vec<String> {
         return findings;
     }
     if system.synchronized {
-        let reference = system.reference.as_deref().unwrap_or(&system.reference_id);
         findings.push(format!(
-            "synchronised at stratum {} to {reference}",
-            system.stratum
+            "synchronised at stratum {} to {}",
+            system.stratum,
+            reference_name(status)
         ));
         findings.push(format!(
             "error bound {}, estimated error {} (99.9 % of the time)",
@@ -96,7 +104,10 @@ pub(crate) fn clock(status: &Status) -> Vec<String> {
     }
     if !system.majority {
         findings.extend(no_majority(status));
-    } else if let Some(offset) = system.offset.filter(|offset| offset.abs() > 1e-4) {
+    } else if let Some(offset) = system
+        .offset
+        .filter(|offset| offset.abs() > SLEW_REPORT_THRESHOLD)
+    {
         findings.push(format!(
             "slewing: {} remaining; `ntp-ctl step` corrects it at once",
             signed(offset)
@@ -109,12 +120,12 @@ pub(crate) fn clock(status: &Status) -> Vec<String> {
 fn no_majority(status: &Status) -> Vec<String> {
     let system = &status.system;
     let potential: u64 = status.configured.iter().map(|it| it.wanted).sum();
-    if potential < system.needed {
+    if potential < system.required {
         return vec![
             format!(
                 "not steered: {potential} source{} configured, {} must agree",
                 if potential == 1 { "" } else { "s" },
-                system.needed
+                system.required
             ),
             "add sources, or lower `minimum-agreeing-sources` in [synchronization]".into(),
         ];
@@ -122,8 +133,8 @@ fn no_majority(status: &Status) -> Vec<String> {
     if system.candidates == 0 {
         return vec!["not steered: no source has usable time".into()];
     }
-    if system.agreeing < system.needed {
-        let advice = if system.candidates >= system.needed {
+    if system.agreeing < system.required {
+        let advice = if system.candidates >= system.required {
             "replace the wrong sources"
         } else {
             "check the other sources"
@@ -131,7 +142,7 @@ fn no_majority(status: &Status) -> Vec<String> {
         return vec![
             format!(
                 "not steered: {} of {} candidate sources agree ({} required)",
-                system.agreeing, system.candidates, system.needed
+                system.agreeing, system.candidates, system.required
             ),
             format!(
                 "{advice}, add sources, or lower `minimum-agreeing-sources` in [synchronization]"
@@ -153,7 +164,7 @@ fn no_majority(status: &Status) -> Vec<String> {
             format!("{advice}, or set `trust = true` in the [[source]] that is right"),
         ];
     }
-    if let Some(required) = status.sources.iter().find(|it| has_option(it, "require")) {
+    if let Some(required) = status.sources.iter().find(|it| it.options.require) {
         return vec![format!(
             "not steered: no source with `require` (for example {}) is among the {} that agree",
             required.name, system.agreeing
@@ -162,25 +173,28 @@ fn no_majority(status: &Status) -> Vec<String> {
     vec!["not steered yet: first polls in progress".into()]
 }
 
-fn has_option(source: &Source, option: &str) -> bool {
-    source.selection_options.iter().any(|it| it == option)
+/// Whether the source is part of the majority and polled.
+fn is_selected(source: &SourceStatus) -> bool {
+    source.online && source.state == SourceState::Selected
 }
 
 /// Returns which sources agree and disagree with `source` by their last measurements.
-fn agreement(status: &Status, source: &Source) -> Option<String> {
-    let interval = |source: &Source| {
+fn agreement(status: &Status, source: &SourceStatus) -> Option<String> {
+    let interval = |source: &SourceStatus| {
         let measured = source.measurement.as_ref()?;
         let half = measured.uncertainty?;
         Some((measured.offset - half, measured.offset + half))
     };
     let (low, high) = interval(source)?;
     // Measurements of sources that no longer reply are of another time.
-    let comparable = |other: &&Source| other.id != source.id && other.state == source.state;
+    let comparable = |other: &&SourceStatus| {
+        other.id != source.id && other.online && other.state == source.state
+    };
     let others = status.sources.iter().filter(comparable);
     let others = others.filter_map(|other| Some((other, interval(other)?)));
     let (with, against): (Vec<_>, Vec<_>) =
         others.partition(|(_, (from, to))| *from <= high && low <= *to);
-    let names = |sources: &[(&Source, _)]| {
+    let names = |sources: &[(&SourceStatus, _)]| {
         let names: Vec<_> = sources
             .iter()
             .take(MAX_NAMES)
@@ -208,34 +222,31 @@ const MAX_NAMES: usize = 4;
 const ESTIMATE_SLOTS: usize = 16;
 
 /// Whether the source is part of the joint estimate; true if the daemon does not report it.
-fn in_estimate(source: &Source) -> bool {
-    source
-        .path
-        .as_ref()
-        .is_none_or(|path| path.in_joint_estimate)
+fn in_estimate(source: &SourceStatus) -> bool {
+    source.path.is_none_or(|path| path.combined)
 }
 
 /// Returns why `source` is or is not used.
-pub(crate) fn source(status: &Status, source: &Source) -> Vec<String> {
+pub(crate) fn source(status: &Status, source: &SourceStatus) -> Vec<String> {
     let mut findings = state(status, source);
     // A single unanswered request is not reported: it may be in flight.
-    let relied_on = matches!(source.state.as_str(), "selected" | "outranked");
+    let relied_on = matches!(source.state, SourceState::Selected | SourceState::Outranked);
     let failed = source.last_error.is_some();
-    if relied_on && (source.unanswered > 1 || source.unanswered > 0 && failed) {
+    if source.online && relied_on && (source.unanswered > 1 || source.unanswered > 0 && failed) {
         findings.push(unanswered(source));
     }
     packets(source, &mut findings);
     if source.online
         && let Some(wait) = source.next_poll
-        && source.state != "selected"
+        && !is_selected(source)
     {
-        findings.push(if wait < 1.0 {
+        findings.push(if wait.seconds() < 1.0 {
             "next poll now".into()
         } else {
             format!("next poll in {}", age(wait))
         });
     }
-    if source.state == "selected"
+    if is_selected(source)
         && let Some(it) = &source.measurement
     {
         findings.push(format!(
@@ -248,7 +259,7 @@ pub(crate) fn source(status: &Status, source: &Source) -> Vec<String> {
     findings
 }
 
-fn unanswered(source: &Source) -> String {
+fn unanswered(source: &SourceStatus) -> String {
     match &source.last_error {
         Some(error) => format!("last request failed: {error}"),
         None => format!("{} consecutive requests unanswered", source.unanswered),
@@ -256,27 +267,33 @@ fn unanswered(source: &Source) -> String {
 }
 
 /// Returns the reason of the state in the selection, and what to do.
-fn state(status: &Status, source: &Source) -> Vec<String> {
+fn state(status: &Status, source: &SourceStatus) -> Vec<String> {
     let measurement = source.measurement.as_ref();
-    let offset = signed(measurement.map_or(0.0, |it| it.offset));
-    let reason = match source.state.as_str() {
-        "selected" => selected(status, source).into(),
-        "outranked" => {
+    let offset = signed(measurement.map_or(NtpDuration::ZERO, |it| it.offset));
+    if !source.online {
+        return vec![format!(
+            "not polled: taken offline; resume with `ntp-ctl source online {}`",
+            source.name
+        )];
+    }
+    let reason = match source.state {
+        SourceState::Selected => selected(status, source).into(),
+        SourceState::Outranked => {
             "not used: agrees with the majority, but a source with `prefer` takes precedence".into()
         }
-        "falseticker" => {
+        SourceState::Falseticker => {
             return vec![
                 format!("not used: its interval does not overlap the majority's; offset {offset}"),
                 "if it is right and the others are wrong, set `trust = true` in its [[source]]"
                     .into(),
             ];
         }
-        "no-majority" => {
+        SourceState::NoMajority => {
             let agreement = agreement(status, source);
             let agreement = agreement.map_or_else(String::new, |it| format!("; {it}"));
             format!("not used: no majority; offset {offset}{agreement}")
         }
-        "too-uncertain" => {
+        SourceState::TooUncertain => {
             return vec![
                 format!(
                     "not used: uncertainty {} exceeds the limit",
@@ -285,36 +302,31 @@ fn state(status: &Status, source: &Source) -> Vec<String> {
                 "`maximum-source-uncertainty` in [synchronization.algorithm] sets the limit".into(),
             ];
         }
-        "no-samples" if source.packets.sent == 0 => "not used yet: not polled yet".into(),
-        "no-samples" => format!("not used yet: {}", unanswered(source)),
-        "stale" => format!("no longer used: {}", unanswered(source)),
-        "unreachable" if source.packets.received == 0 => return never_answered(source),
-        "unreachable" => format!("not used: {}", unanswered(source)),
-        "offline" => format!(
-            "not polled: taken offline; resume with `ntp-ctl source online {}`",
-            source.name
-        ),
-        "unusable" if has_option(source, "noselect") => {
+        SourceState::NoSamples if source.packets.sent == 0 => "not used yet: not polled yet".into(),
+        SourceState::NoSamples => format!("not used yet: {}", unanswered(source)),
+        SourceState::Stale => format!("no longer used: {}", unanswered(source)),
+        SourceState::Unreachable if source.packets.received == 0 => return never_answered(source),
+        SourceState::Unreachable => format!("not used: {}", unanswered(source)),
+        SourceState::Unusable if source.options.noselect => {
             "not used: `noselect` in its [[source]]; only measured".into()
         }
-        "unusable" => format!(
+        SourceState::Unusable => format!(
             "not used: {}",
             source
                 .last_error
                 .as_deref()
                 .unwrap_or("replies have no usable time")
         ),
-        other => format!("state {other}"),
     };
     vec![reason]
 }
 
-fn selected(status: &Status, source: &Source) -> &'static str {
+fn selected(status: &Status, source: &SourceStatus) -> &'static str {
     if in_estimate(source) {
         return "used: agrees with the majority";
     }
     // A source without path statistics has no slot.
-    let in_slot = |it: &&Source| it.path.is_some() && in_estimate(it);
+    let in_slot = |it: &&SourceStatus| it.path.is_some() && in_estimate(it);
     // One request may be in flight.
     if source.unanswered > 1 {
         "not used: agreed with the majority at its last reply"
@@ -325,7 +337,7 @@ fn selected(status: &Status, source: &Source) -> &'static str {
     }
 }
 
-fn never_answered(source: &Source) -> Vec<String> {
+fn never_answered(source: &SourceStatus) -> Vec<String> {
     let mut findings = vec![format!(
         "not used: none of {} requests answered",
         source.packets.sent
@@ -338,7 +350,7 @@ fn never_answered(source: &Source) -> Vec<String> {
         None => findings.push(format!(
             "check the address, that firewalls pass UDP port {}, and that an NTP server runs there; \
              `ntp-ctl query {}` tests it directly",
-            source.address.rsplit(':').next().unwrap_or("123"),
+            source.address.socket().map_or(NTP_PORT, |address| address.port()),
             source.address
         )),
     }
@@ -346,7 +358,7 @@ fn never_answered(source: &Source) -> Vec<String> {
 }
 
 /// Appends findings from the packet counters.
-fn packets(source: &Source, findings: &mut Vec<String>) {
+fn packets(source: &SourceStatus, findings: &mut Vec<String>) {
     let packets = &source.packets;
     let naks = packets.nts_naks;
     // New keys reset the count of unanswered requests, but not the last error.
@@ -419,7 +431,7 @@ mod tests {
         let received = u32::from(measurement.is_some());
         json!({
             "id": name.len(), "name": name, "address": name, "state": state, "online": true, "authentication": "none",
-            "selection_options": [], "poll": 16.0, "poll_min": 16.0, "poll_max": 1024.0, "next_poll": 0.2, "reach": 0,
+            "options": [], "poll": 16.0, "poll_min": 16.0, "poll_max": 1024.0, "next_poll": 0.2, "reach": 0,
             "unanswered": 8, "last_error": error, "measurement": measurement, "path": null,
             "packets": { "sent": 8, "received": received, "accepted": received, "unusable": 0, "bogus": 0 },
         })
@@ -427,7 +439,7 @@ mod tests {
 
     /// Returns the explanation for sources with the given numbers of agreeing, candidate and
     /// required ones.
-    fn explained(sources: &[Value], (agreeing, candidates, needed): (u64, u64, u64)) -> String {
+    fn explained(sources: &[Value], (agreeing, candidates, required): (u64, u64, u64)) -> String {
         let configured: Vec<Value> = sources
             .iter()
             .map(|it| json!({ "name": it["name"], "wanted": 1, "present": 1, "online": true, "denied": false }))
@@ -436,11 +448,12 @@ mod tests {
             "program": { "version": "1", "uptime": 1.0, "now": 1.0, "config_path": null },
             "system": {
                 "synchronized": false, "stratum": 16, "reference_id": "XNON", "reference": null, "reference_time": null,
-                "leap": "unsynchronized", "offset": null, "frequency": 0.0, "frequency_sigma": 1.0, "estimated_error": null,
+                "leap": "unsynchronized", "offset": null, "frequency": 0.0, "frequency_uncertainty": 1.0, "estimated_error": null,
                 "error_bound": null, "root_delay": 0.0, "root_dispersion": null, "accumulated_steps": 0.0,
-                "accumulated_steps_limit": null, "agreeing": agreeing, "candidates": candidates, "needed": needed,
-                "majority": false, "clock": "virtual", "true_offset": null,
+                "accumulated_steps_limit": null, "agreeing": agreeing, "candidates": candidates, "required": required,
+                "majority": false,
             },
+            "clock": { "kind": "virtual", "true_offset": null },
             "sources": sources, "configured": configured, "servers": [],
         });
         plain(&serde_json::from_value(status).unwrap())

@@ -1,7 +1,7 @@
 //! `ntp-ctl force-sync`: sets the clock once from the configured sources, without the daemon.
 //!
 //! The engine of the daemon polls the configured sources, with their keys and NTS, and follows
-//! their majority by the same rules as the daemon ([`ntp_daemon::one_shot`]). If the daemon runs, it
+//! their majority by the same rules as the daemon ([`OneShot`]). If the daemon runs, it
 //! owns the clock, and `ntp-ctl step` is the command to use.
 //!
 //! There are two modes. Interactively, both times are shown and the user confirms, whatever the
@@ -10,14 +10,15 @@
 //! `startup-step-panic-threshold`. A difference below `--min-offset` is left to the daemon, which
 //! slews it.
 
+use std::error::Error;
 use std::io::{BufRead, IsTerminal};
 use std::path::Path;
 use std::time::Duration;
 
-use ntp_config::{Loaded, StepThreshold, Style};
-use ntp_daemon::one_shot::{self, OneShot, Reading};
+use ntp_config::{ClockKind, Config, Loaded, StepThreshold, Style};
 use ntp_os_clock::monotonic;
-use ntp_time::NtpDuration;
+use ntp_time::{Monotonic, NtpDuration};
+use ntp_types::status::{OneShotReading, Status};
 use serde_json::json;
 
 use crate::cli::ForceSync;
@@ -27,10 +28,37 @@ use crate::exit;
 use crate::explain;
 use crate::format::{duration, signed, timestamp};
 
+/// Measures the configured sources once and sets the clock once, by the engine of the daemon.
+///
+/// The entry point of the program passes the implementation, so that this crate does not contain
+/// the daemon.
+pub trait OneShot {
+    /// Measures until a majority of the sources agrees, or returns `None` if `deadline` passes or a
+    /// signal arrives before.
+    ///
+    /// # Errors
+    /// If the operating system refuses a necessary operation.
+    fn measure(&mut self, deadline: Monotonic) -> Result<Option<OneShotReading>, Box<dyn Error>>;
+
+    /// Steps the clock. The last call.
+    ///
+    /// # Errors
+    /// If the clock cannot be set; it is unchanged then.
+    fn step(&mut self, by: NtpDuration) -> Result<(), Box<dyn Error>>;
+
+    /// Returns the status, to explain why sources do not agree.
+    fn status(&self) -> Status;
+}
+
+/// Opens the clock and the sources of a configuration, and drops all privileges but that to set
+/// the clock. Fails if the clock may not be set.
+pub type OpenOneShot<'a> = &'a dyn Fn(&Loaded) -> Result<Box<dyn OneShot>, Box<dyn Error>>;
+
 pub(crate) fn run(
     config: Option<&Path>,
     options: &ForceSync,
     as_json: bool,
+    open: OpenOneShot<'_>,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     if !options.yes && !std::io::stdin().is_terminal() {
@@ -41,67 +69,74 @@ pub(crate) fn run(
     }
     let loaded = load(config, console)?;
     check_preconditions(config, &loaded)?;
-    let mut once = OneShot::open(&loaded, loaded.config.sandbox.mode)
-        .map_err(|problem| not_changed(&problem))?;
+    let mut once = open(&loaded).map_err(not_changed)?;
     if !as_json {
         console.message(format_args!(
             "Polling {} sources ...",
             loaded.config.sources.len()
         ));
     }
-    let deadline = monotonic() + NtpDuration::from(options.timeout);
-    let Some(reading) = once
-        .measure(Some(deadline))
-        .map_err(|problem| not_changed(&problem))?
-    else {
-        return Err(Failure::WithExitCode {
-            exit_code: exit::TIMED_OUT,
-            text: format!(
-                "Clock not changed: no majority of sources within {}\n\n{}",
-                duration(options.timeout.as_secs_f64()),
-                explain::plain(&once.status()).trim_end()
-            ),
-        });
-    };
+    set(&mut *once, options, &loaded.config, as_json, console)
+}
+
+/// Measures, asks or checks the limit, and sets the clock.
+fn set(
+    once: &mut dyn OneShot,
+    options: &ForceSync,
+    config: &Config,
+    as_json: bool,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let reading = measure(once, options.timeout)?;
     let correction = reading.correction;
     if correction.abs() <= NtpDuration::from(options.min_offset).max(reading.bound) {
         let text = format!(
             "Clock not changed: offset {} (maximum {})",
-            signed(correction.as_seconds_f64()),
-            duration((correction.abs() + reading.bound).as_seconds_f64())
+            signed(correction),
+            duration(correction.abs() + reading.bound)
         );
         return finish(console, as_json, &reading, false, &text);
     }
     let times = times(&reading);
     if options.yes {
-        if let Some(limit) = exceeded_limit(options.max_offset, &loaded, correction) {
-            return Err(Failure::Error(format!(
-                "Clock not changed\n{times}\nThe correction exceeds {limit}.\n\
-                 If the sources are right, raise `--max-offset`, or run this without `--yes`"
-            )));
-        }
+        check_limit(options.max_offset, config, correction, &times)?;
     } else if !confirm(&times, console)? {
         return finish(console, as_json, &reading, false, "Clock not changed");
     }
-    // The confirmation may have taken long, so the correction is determined anew.
-    let latest = once
-        .measure(Some(monotonic()))
-        .map_err(|problem| not_changed(&problem))?;
-    let changed = |latest: &Reading| (latest.correction - correction).abs() > MAX_CHANGE;
-    let Some(reading) = latest.filter(|latest| !changed(latest)) else {
+    let reading = step(once, correction)?;
+    let text = format!(
+        "Clock stepped by {}, from {}; error bound {}",
+        signed(reading.correction),
+        timestamp(reading.clock),
+        duration(reading.bound)
+    );
+    finish(console, as_json, &reading, true, &text)
+}
+
+fn measure(once: &mut dyn OneShot, timeout: Duration) -> Result<OneShotReading, Failure> {
+    let deadline = monotonic() + NtpDuration::from(timeout);
+    let reading = once.measure(deadline).map_err(not_changed)?;
+    reading.ok_or_else(|| Failure::WithExitCode {
+        exit_code: exit::TIMED_OUT,
+        text: format!(
+            "Clock not changed: no majority of sources within {}\n\n{}",
+            duration(timeout),
+            explain::plain(&once.status()).trim_end()
+        ),
+    })
+}
+
+/// Steps the clock. The confirmation may have taken long, so the correction is determined anew.
+fn step(once: &mut dyn OneShot, confirmed: NtpDuration) -> Result<OneShotReading, Failure> {
+    let latest = once.measure(monotonic()).map_err(not_changed)?;
+    let is_same = |it: &OneShotReading| (it.correction - confirmed).abs() <= MAX_CHANGE;
+    let Some(reading) = latest.filter(is_same) else {
         return Err(Failure::Error(
             "Clock not changed: another program set it in the meantime".into(),
         ));
     };
-    once.step(reading.correction)
-        .map_err(|problem| not_changed(&problem))?;
-    let text = format!(
-        "Clock stepped by {}, from {}; error bound {}",
-        signed(reading.correction.as_seconds_f64()),
-        system_timestamp(reading.clock),
-        duration(reading.bound.as_seconds_f64())
-    );
-    finish(console, as_json, &reading, true, &text)
+    once.step(reading.correction).map_err(not_changed)?;
+    Ok(reading)
 }
 
 /// Maximum change of the correction during the confirmation: more is not the drift of an
@@ -152,7 +187,7 @@ fn check_preconditions(config: Option<&Path>, loaded: &Loaded) -> Result<(), Fai
             "No sources configured: add a [[source]] (see ntp.toml(5))".into(),
         ));
     }
-    if !one_shot::has_settable_clock(&loaded.config.clock.kind) {
+    if matches!(loaded.config.clock.kind, ClockKind::None) {
         return Err(Failure::Error(
             "Setting the clock is disabled: `kind = \"none\"` in [clock]".into(),
         ));
@@ -160,39 +195,45 @@ fn check_preconditions(config: Option<&Path>, loaded: &Loaded) -> Result<(), Fai
     Ok(())
 }
 
-/// Returns the limit that an unattended correction exceeds.
-fn exceeded_limit(
+/// Checks that an unattended correction is within its limit.
+fn check_limit(
     max_offset: Option<Duration>,
-    loaded: &Loaded,
+    config: &Config,
     correction: NtpDuration,
-) -> Option<&'static str> {
-    let max_offset = max_offset.map(|it| StepThreshold::symmetric(NtpDuration::from(it)));
-    let threshold = loaded.config.synchronization.startup_step_panic_threshold;
-    let name = if max_offset.is_some() {
-        "`--max-offset`"
-    } else {
-        "`startup-step-panic-threshold` in [synchronization]"
+    times: &str,
+) -> Result<(), Failure> {
+    let (threshold, name) = match max_offset {
+        Some(limit) => (
+            StepThreshold::symmetric(NtpDuration::from(limit)),
+            "`--max-offset`",
+        ),
+        None => (
+            config.synchronization.startup_step_panic_threshold,
+            "`startup-step-panic-threshold` in [synchronization]",
+        ),
     };
-    (!max_offset.unwrap_or(threshold).permits(correction)).then_some(name)
+    if threshold.permits(correction) {
+        return Ok(());
+    }
+    Err(Failure::Error(format!(
+        "Clock not changed\n{times}\nThe correction exceeds {name}.\n\
+         If the sources are right, raise `--max-offset`, or run this without `--yes`"
+    )))
 }
 
-fn times(reading: &Reading) -> String {
+fn times(reading: &OneShotReading) -> String {
     format!(
         "System time      : {}\nTime of sources  : {}\nCorrection       : {}",
-        system_timestamp(reading.clock),
-        system_timestamp(reading.clock + reading.correction),
-        signed(reading.correction.as_seconds_f64())
+        timestamp(reading.clock),
+        timestamp(reading.clock + reading.correction),
+        signed(reading.correction)
     )
-}
-
-fn system_timestamp(time: ntp_time::SystemTime) -> String {
-    timestamp(time.as_nanos() as f64 * 1e-9)
 }
 
 fn finish(
     console: &mut Console<'_>,
     as_json: bool,
-    reading: &Reading,
+    reading: &OneShotReading,
     stepped: bool,
     text: &str,
 ) -> Result<(), Failure> {
@@ -200,14 +241,109 @@ fn finish(
         return console.print_json(&json!({
             "done": true,
             "stepped": stepped,
-            "clock": reading.clock.as_nanos() as f64 * 1e-9,
-            "correction": reading.correction.as_seconds_f64(),
-            "error_bound": reading.bound.as_seconds_f64(),
+            "clock": reading.clock,
+            "correction": reading.correction,
+            "error_bound": reading.bound,
         }));
     }
     Ok(writeln!(console.out, "{text}")?)
 }
 
-fn not_changed(problem: &impl std::fmt::Display) -> Failure {
+#[expect(clippy::needless_pass_by_value, reason = "a function for `map_err`")]
+fn not_changed(problem: Box<dyn Error>) -> Failure {
     Failure::Error(format!("Clock not changed: {problem}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use ntp_time::SystemTime;
+
+    use super::*;
+
+    /// Sources that agree on these corrections, one for each measurement.
+    struct Scripted {
+        corrections: Vec<i64>,
+        stepped: Rc<Cell<NtpDuration>>,
+    }
+
+    impl OneShot for Scripted {
+        fn measure(&mut self, _: Monotonic) -> Result<Option<OneShotReading>, Box<dyn Error>> {
+            let correction = self.corrections.pop();
+            Ok(correction.map(|seconds| OneShotReading {
+                clock: SystemTime::from_nanos(0),
+                correction: NtpDuration::from_seconds(seconds),
+                bound: NtpDuration::from_millis(5),
+            }))
+        }
+
+        fn step(&mut self, by: NtpDuration) -> Result<(), Box<dyn Error>> {
+            self.stepped.set(by);
+            Ok(())
+        }
+
+        fn status(&self) -> Status {
+            Status::default()
+        }
+    }
+
+    /// Runs `force-sync --yes` and returns its exit, its message, and the step.
+    fn forced(first: i64, second: i64) -> (Result<String, Failure>, NtpDuration) {
+        let stepped = Rc::new(Cell::new(NtpDuration::ZERO));
+        let mut once = Scripted {
+            corrections: vec![second, first],
+            stepped: Rc::clone(&stepped),
+        };
+        let options = ForceSync {
+            yes: true,
+            max_offset: Some(Duration::from_secs(100)),
+            min_offset: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+        };
+        let (config, _) = ntp_config::parse("", "ntp.toml").unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut console = Console {
+            out: &mut out,
+            err: &mut err,
+            style: Style::Plain,
+            coloured: false,
+            width: crate::console::DEFAULT_WIDTH,
+        };
+        let result = set(&mut once, &options, &config, false, &mut console);
+        let text = String::from_utf8(out).unwrap();
+        (result.map(|()| text), stepped.get())
+    }
+
+    #[test]
+    fn a_correction_within_the_limit_steps_the_clock_by_the_newest_measurement() {
+        let (result, stepped) = forced(-90, -90);
+        assert_eq!(
+            result.unwrap(),
+            "Clock stepped by -90.000 s, from 1970-01-01T00:00:00.000000 UTC; error bound 5.00 ms\n"
+        );
+        assert_eq!(stepped, NtpDuration::from_seconds(-90));
+    }
+
+    #[test]
+    fn nothing_is_changed_without_need_over_the_limit_or_after_another_change() {
+        let (result, stepped) = forced(1, 1);
+        assert_eq!(
+            result.unwrap(),
+            "Clock not changed: offset +1.000 s (maximum 1.005 s)\n"
+        );
+        assert_eq!(stepped, NtpDuration::ZERO);
+        for (first, second, reason) in [
+            (101, 101, "The correction exceeds `--max-offset`"),
+            (90, 92, "another program set it in the meantime"),
+        ] {
+            let (result, stepped) = forced(first, second);
+            let Err(Failure::Error(text)) = result else {
+                panic!("{result:?}");
+            };
+            assert!(text.contains(reason), "{text}");
+            assert_eq!(stepped, NtpDuration::ZERO);
+        }
+    }
 }

@@ -1,9 +1,45 @@
 //! Formatting of values for people: three or four digits and a suitable unit.
 
+use std::time::Duration;
+
+use ntp_time::{NtpDuration, PollInterval, SystemTime};
+
 use crate::console::DEFAULT_WIDTH;
 
-/// Formats a duration in seconds, for example `12.3 us` or `1.204 s`.
-pub(crate) fn duration(seconds: f64) -> String {
+/// A span of time, in any type that carries one.
+pub(crate) trait Seconds {
+    /// Returns the span in seconds.
+    fn seconds(self) -> f64;
+}
+
+impl Seconds for NtpDuration {
+    fn seconds(self) -> f64 {
+        self.as_seconds_f64()
+    }
+}
+
+impl Seconds for PollInterval {
+    fn seconds(self) -> f64 {
+        self.to_duration().as_seconds_f64()
+    }
+}
+
+impl Seconds for Duration {
+    fn seconds(self) -> f64 {
+        self.as_secs_f64()
+    }
+}
+
+/// Already in seconds, as in the axes of a plot.
+impl Seconds for f64 {
+    fn seconds(self) -> f64 {
+        self
+    }
+}
+
+/// Formats a duration, for example `12.3 us` or `1.204 s`.
+pub(crate) fn duration(span: impl Seconds) -> String {
+    let seconds = span.seconds();
     let magnitude = seconds.abs();
     let (scale, unit) = if magnitude == 0.0 {
         return "0 s".into();
@@ -28,44 +64,42 @@ pub(crate) fn duration(seconds: f64) -> String {
     format!("{value:.digits$} {unit}")
 }
 
-/// Formats a duration in seconds with its sign.
-pub(crate) fn signed(seconds: f64) -> String {
-    let text = duration(seconds);
-    if seconds >= 0.0 {
-        format!("+{text}")
-    } else {
-        text
-    }
+/// Formats a duration with its sign.
+pub(crate) fn signed(span: impl Seconds) -> String {
+    let seconds = span.seconds();
+    let sign = if seconds >= 0.0 { "+" } else { "" };
+    format!("{sign}{}", duration(seconds))
 }
 
-/// Formats a duration in seconds, or `unknown`.
-pub(crate) fn or_unknown(seconds: Option<f64>) -> String {
-    seconds.map_or_else(|| "unknown".into(), duration)
+/// Formats a duration, or `unknown`.
+pub(crate) fn or_unknown(span: Option<impl Seconds>) -> String {
+    span.map_or_else(|| "unknown".into(), duration)
 }
 
-/// Formats a time in seconds since 1970 as date and time of day in UTC.
-pub(crate) fn timestamp(since_1970: f64) -> String {
-    let nanos = since_1970 * 1e9;
-    let text = ntp_time::SystemTime::from_nanos(nanos as i64).to_string();
-    // A double resolves microseconds today; the text ends with nanoseconds and a Z.
+/// Formats a time as date and time of day in UTC.
+pub(crate) fn timestamp(time: SystemTime) -> String {
+    let text = time.to_string();
+    // JSON resolves microseconds; the text ends with nanoseconds and a Z.
     let cut = text.len().saturating_sub(4);
     format!("{} UTC", text.get(..cut).unwrap_or(&text))
 }
 
-/// Formats the end of validity, for example of a certificate; both times in seconds since 1970.
-pub(crate) fn validity(end: f64, now: f64) -> String {
+/// Formats the end of validity, for example of a certificate.
+pub(crate) fn validity(end: SystemTime, now: SystemTime) -> String {
     let end_text = timestamp(end);
     let day = end_text.split('T').next().unwrap_or(&end_text);
-    if end < now {
-        format!("expired on {day}, {} ago", age(now - end))
+    // Certificates can be valid for longer than the 68 years of an `NtpDuration`.
+    let left = (end.as_nanos() as f64 - now.as_nanos() as f64) * 1e-9;
+    if left < 0.0 {
+        format!("expired on {day}, {} ago", age(-left))
     } else {
-        format!("valid until {day}, {} left", age(end - now))
+        format!("valid until {day}, {} left", age(left))
     }
 }
 
-/// Formats an age in seconds in the largest suitable unit, for example `34s` or `17m`.
-pub(crate) fn age(seconds: f64) -> String {
-    let seconds = seconds.max(0.0);
+/// Formats an age in the largest suitable unit, for example `34s` or `17m`.
+pub(crate) fn age(span: impl Seconds) -> String {
+    let seconds = span.seconds().max(0.0);
     if seconds < 100.0 {
         format!("{seconds:.0}s")
     } else if seconds < 6000.0 {
@@ -116,13 +150,17 @@ mod tests {
         }
         assert_eq!(signed(1e-3), "+1.00 ms");
         assert_eq!(age(3600.0), "60m");
-        let day = 86_400.0;
+        let day = |number: i64| SystemTime::from_nanos(number * 86_400_000_000_000);
         assert_eq!(
-            validity(20.0 * day, 0.0),
+            validity(day(20), day(0)),
             "valid until 1970-01-21, 20d left"
         );
-        assert_eq!(validity(0.0, 9.0 * day), "expired on 1970-01-01, 9d ago");
-        assert_eq!(timestamp(0.0), "1970-01-01T00:00:00.000000 UTC");
+        assert_eq!(
+            validity(day(36_500), day(0)),
+            "valid until 2069-12-07, 36500d left"
+        );
+        assert_eq!(validity(day(0), day(9)), "expired on 1970-01-01, 9d ago");
+        assert_eq!(timestamp(day(0)), "1970-01-01T00:00:00.000000 UTC");
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod exit;
 mod explain;
 mod force_sync;
 mod format;
+mod layout;
 pub mod migrate;
 mod nts;
 mod query;
@@ -41,14 +42,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use ntp_config::Style;
-use ntp_control_api::control::types::Status;
-use serde::Serialize;
+use ntp_types::status::Status;
 use serde_json::{Value, json};
 
 use change::Change;
-use cli::{Command, ConfigAction, Format, Invocation, NtsAction, Options};
+use cli::{Command, ConfigAction, Format, Invocation, NtsAction, Options, SourceAction};
 use console::{Console, DEFAULT_WIDTH, Failure};
 pub use exit::CODES;
+pub use force_sync::{OneShot, OpenOneShot};
 
 /// Returns the definition of the command line, from which manual page and completions are
 /// generated.
@@ -56,8 +57,8 @@ pub fn command() -> clap::Command {
     cli::command()
 }
 
-/// Runs the program.
-pub fn main() -> ExitCode {
+/// Runs the program. `open` is for `force-sync`.
+pub fn main(open: OpenOneShot<'_>) -> ExitCode {
     let colours = std::env::var_os("NO_COLOR").is_none();
     let is_terminal = io::stdout().is_terminal();
     let size = is_terminal.then(|| ratatui::crossterm::terminal::size().ok());
@@ -75,13 +76,17 @@ pub fn main() -> ExitCode {
             Style::Plain
         },
     };
-    run(std::env::args_os(), &mut console).into()
+    run(std::env::args_os(), open, &mut console).into()
 }
 
 /// Runs the command of `arguments`, the first of which is the name of the program, and returns the
 /// exit code.
-fn run(arguments: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) -> u8 {
-    let result = execute(arguments, console);
+fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    open: OpenOneShot<'_>,
+    console: &mut Console<'_>,
+) -> u8 {
+    let result = execute(arguments, open, console);
     match result.and_then(|()| console.out.flush().map_err(Failure::Output)) {
         Ok(()) => exit::SUCCESS,
         Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => exit::SUCCESS,
@@ -106,6 +111,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, console: &mut Console<'_>)
 
 fn execute(
     arguments: impl IntoIterator<Item = OsString>,
+    open: OpenOneShot<'_>,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     match cli::parse(arguments)? {
@@ -113,7 +119,7 @@ fn execute(
         // On standard error, as upstream.
         Invocation::Version => console.message(concat!("ntp-ctl ", env!("CARGO_PKG_VERSION"))),
         Invocation::Run(command, options) => {
-            let result = run_command(&command, &options, console);
+            let result = run_command(&command, &options, open, console);
             if options.format == Format::Json {
                 print_json_error(&result, console)?;
             }
@@ -149,16 +155,16 @@ fn print_json_error(
 }
 
 /// Prints part of the state of the daemon, as JSON or as text.
-fn show<T: Serialize>(
+fn show(
     config: Option<&Path>,
     json: bool,
     console: &mut Console<'_>,
-    value: impl FnOnce(&Status) -> &T,
+    value: impl FnOnce(&Status) -> Value,
     text: impl FnOnce(&Status) -> String,
 ) -> Result<(), Failure> {
     let status = connect::status(config)?;
     if json {
-        return console.print_json(value(&status));
+        return console.print_json(&value(&status));
     }
     console.print(&text(&status))
 }
@@ -166,6 +172,7 @@ fn show<T: Serialize>(
 fn run_command(
     command: &Command,
     options: &Options,
+    open: OpenOneShot<'_>,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let config = options.config.as_deref();
@@ -181,46 +188,27 @@ fn run_command(
             let format = if json { Format::Json } else { options.format };
             status::run(config, format, console)
         }
-        Command::Tracking => show(config, json, console, |it| &it.system, tracking::plain),
+        Command::Tracking => show(config, json, console, tracking::data, tracking::plain),
         Command::Sources => {
             let (width, coloured) = (console.width, console.coloured);
             let text = |it: &Status| sources::plain(it, width, coloured);
-            show(config, json, console, |it| &it.sources, text)
+            show(config, json, console, |it| json!(it.sources), text)
         }
-        Command::Source {
-            name: Some(name), ..
-        } => {
-            let status = connect::status(config)?;
-            let found = sources::find(&status, name)?;
-            if json {
-                return console.print_json(&found);
-            }
-            let texts: Vec<_> = found
-                .iter()
-                .map(|source| sources::details(&status, source))
-                .collect();
-            console.print(&texts.join("\n"))
+        Command::Source { name, action } => {
+            source(name.as_deref(), action.as_ref(), config, json, console)
         }
-        Command::Source {
-            action: Some(action),
-            ..
-        } => Change::connect(config, json, console)?.source(action),
-        Command::Source { .. } => Err(Failure::Error(
-            "No source given; `ntp-ctl sources` lists them, `ntp-ctl source --help` shows the actions"
-                .into(),
-        )),
-        Command::Servers => show(config, json, console, |it| &it.servers, servers::plain),
+        Command::Servers => show(
+            config,
+            json,
+            console,
+            |it| json!(it.servers),
+            servers::plain,
+        ),
         Command::Clients { limit, server } => {
             clients::run(config, *limit, server.as_deref(), json, console)
         }
         Command::Server { action } => Change::connect(config, json, console)?.server(action),
-        Command::Explain => {
-            let status = connect::status(config)?;
-            if json {
-                return console.print_json(&explain::data(&status));
-            }
-            console.print(&explain::plain(&status))
-        }
+        Command::Explain => show(config, json, console, explain::data, explain::plain),
         Command::Waitsync { max_error, timeout } => {
             waitsync::run(config, *max_error, *timeout, console)
         }
@@ -247,7 +235,33 @@ fn run_command(
         }
         Command::Migrate { file, from } => migrate::run(file, *from, console),
         Command::Replay { file, svg, all } => replay::run(file, svg.as_deref(), *all, console),
-        Command::ForceSync(options) => force_sync::run(config, options, json, console),
+        Command::ForceSync(options) => force_sync::run(config, options, json, open, console),
+    }
+}
+
+/// Shows or changes a source.
+fn source(
+    name: Option<&str>,
+    action: Option<&SourceAction>,
+    config: Option<&Path>,
+    json: bool,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    if let Some(name) = name {
+        let status = connect::status(config)?;
+        let found = sources::find(&status, name)?;
+        if json {
+            return console.print_json(&found);
+        }
+        let texts = found.iter().map(|source| sources::details(&status, source));
+        return console.print(&texts.collect::<Vec<_>>().join("\n"));
+    }
+    match action {
+        Some(action) => Change::connect(config, json, console)?.source(action),
+        None => Err(Failure::Error(
+            "No source given; `ntp-ctl sources` lists them, `ntp-ctl source --help` shows the actions"
+                .into(),
+        )),
     }
 }
 

@@ -7,45 +7,32 @@ use std::time::Duration;
 use ntp_config::Address;
 use ntp_os_clock::{monotonic, realtime};
 use ntp_proto::client::{Association, AssociationConfig};
-use serde::Serialize;
+use serde_json::json;
 
 use crate::console::{Console, Failure};
 use crate::exit;
 use crate::format::{duration, signed, timestamp};
+use crate::layout::Page;
 use crate::query_client::{Measurement, QueryClient, QueryError, pause};
 
 /// Time between requests: servers accept this rate as a burst.
 const SPACING: Duration = Duration::from_secs(2);
 
-/// Result of one request.
-#[derive(Clone, Debug, Serialize)]
-struct Sample {
-    /// Server time minus local time in seconds.
-    offset: f64,
-    /// Round-trip delay in seconds.
-    delay: f64,
-    /// Origin of the timestamps of request and reply.
-    stamps: (&'static str, &'static str),
-}
-
 /// Results of all requests to a server.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Debug)]
 struct Results {
     host: String,
-    address: String,
-    stratum: Option<u8>,
-    reference_id: Option<String>,
-    leap: Option<String>,
-    root_delay: Option<f64>,
-    root_dispersion: Option<f64>,
-    /// Offset of the sample with the smallest delay in seconds.
-    offset: Option<f64>,
-    /// Half width of the interval that contains the true offset in seconds.
-    uncertainty: Option<f64>,
-    delay: Option<f64>,
-    samples: Vec<Sample>,
+    address: SocketAddr,
+    samples: Vec<Measurement>,
     /// Errors, one for each request without a usable reply.
     problems: Vec<String>,
+}
+
+impl Results {
+    /// Returns the sample with the smallest delay.
+    fn best(&self) -> Option<&Measurement> {
+        self.samples.iter().min_by_key(|sample| sample.delay)
+    }
 }
 
 pub(crate) fn run(
@@ -59,7 +46,7 @@ pub(crate) fn run(
     let remote = resolve(&address)?;
     let results = query(&address, remote, samples.max(1))?;
     if json {
-        console.print_json(&results)?;
+        console.print_json(&data(&results))?;
     } else {
         console.print(&plain(&results))?;
     }
@@ -92,17 +79,17 @@ fn query(address: &Address, remote: SocketAddr, samples: u32) -> Result<Results,
     let mut client = QueryClient::new()?;
     let mut results = Results {
         host: address.to_string(),
-        address: remote.to_string(),
-        ..Results::default()
+        address: remote,
+        samples: Vec::new(),
+        problems: Vec::new(),
     };
     let mut association = Association::new(remote, AssociationConfig::default(), monotonic());
-    let mut all: Vec<Measurement> = Vec::new();
     for number in 0..samples {
         if number > 0 {
             pause(SPACING);
         }
         match client.query(&mut association) {
-            Ok(measured) => all.push(measured),
+            Ok(measured) => results.samples.push(measured),
             Err(problem) => {
                 results.problems.push(problem.to_string());
                 if matches!(problem, QueryError::Kiss(_)) {
@@ -111,37 +98,39 @@ fn query(address: &Address, remote: SocketAddr, samples: u32) -> Result<Results,
             }
         }
     }
-    if let Some(last) = all.last() {
-        results.stratum = Some(last.stratum);
-        results.reference_id = Some(last.reference_id.clone());
-        results.leap = Some(last.leap.clone());
-        results.root_delay = Some(last.root_delay);
-        results.root_dispersion = Some(last.root_dispersion);
-    }
-    if let Some(best) = all.iter().min_by(|a, b| a.delay.total_cmp(&b.delay)) {
-        results.offset = Some(best.offset);
-        results.delay = Some(best.delay);
-        results.uncertainty = Some(best.uncertainty());
-    }
-    results.samples = (all.into_iter())
-        .map(|measured| Sample {
-            offset: measured.offset,
-            delay: measured.delay,
-            stamps: measured.stamps,
-        })
-        .collect();
     Ok(results)
 }
 
+fn data(results: &Results) -> serde_json::Value {
+    let (best, last) = (results.best(), results.samples.last());
+    let sample =
+        |it: &Measurement| json!({ "offset": it.offset, "delay": it.delay, "stamps": it.stamps });
+    json!({
+        "host": results.host,
+        "address": results.address,
+        "stratum": last.map(|it| it.stratum),
+        "reference_id": last.map(|it| it.reference_id),
+        "leap": last.map(|it| it.leap),
+        "root_delay": last.map(|it| it.root_delay),
+        "root_dispersion": last.map(|it| it.root_dispersion),
+        "offset": best.map(|it| it.offset),
+        "uncertainty": best.map(|it| it.uncertainty),
+        "delay": best.map(|it| it.delay),
+        "samples": results.samples.iter().map(sample).collect::<Vec<_>>(),
+        "problems": results.problems,
+    })
+}
+
 fn plain(results: &Results) -> String {
-    let mut text = format!("Server          : {} ({})\n", results.host, results.address);
-    let mut line = |label: &str, value: String| {
-        text.push_str(&format!("{label:<16}: {value}\n"));
-    };
-    for (number, sample) in results.samples.iter().enumerate() {
-        line(
-            &format!("Sample {}", number + 1),
-            format!(
+    let mut page = Page::new(16);
+    page.line(
+        "Server",
+        format_args!("{} ({})", results.host, results.address),
+    );
+    for (index, sample) in results.samples.iter().enumerate() {
+        page.line(
+            &format!("Sample {}", index + 1),
+            format_args!(
                 "offset {}, delay {} (timestamps: {}, {})",
                 signed(sample.offset),
                 duration(sample.delay),
@@ -151,36 +140,28 @@ fn plain(results: &Results) -> String {
         );
     }
     for problem in &results.problems {
-        line("Error", problem.clone());
+        page.line("Error", problem);
     }
-    if let (Some(offset), Some(uncertainty), Some(delay)) =
-        (results.offset, results.uncertainty, results.delay)
-    {
-        let now = realtime().as_nanos() as f64 * 1e-9;
-        line(
+    if let Some(best) = results.best() {
+        let now = realtime();
+        page.line(
             "Offset",
-            format!(
+            format_args!(
                 "{} ± {} (if the server is right)",
-                signed(offset),
-                duration(uncertainty)
+                signed(best.offset),
+                duration(best.uncertainty)
             ),
         );
-        line("Delay", duration(delay));
-        line("Server time", timestamp(now + offset));
-        line("Local time", timestamp(now));
+        page.line("Delay", duration(best.delay));
+        page.line("Server time", timestamp(now + best.offset));
+        page.line("Local time", timestamp(now));
     }
-    if let Some(stratum) = results.stratum {
-        line("Stratum", stratum.to_string());
+    if let Some(last) = results.samples.last() {
+        page.line("Stratum", last.stratum);
+        page.line("Reference", last.reference_id);
+        page.line("Root delay", duration(last.root_delay));
+        page.line("Root dispersion", duration(last.root_dispersion));
+        page.line("Leap status", last.leap);
     }
-    if let Some(reference) = &results.reference_id {
-        line("Reference", reference.clone());
-    }
-    if let (Some(delay), Some(dispersion)) = (results.root_delay, results.root_dispersion) {
-        line("Root delay", duration(delay));
-        line("Root dispersion", duration(dispersion));
-    }
-    if let Some(leap) = &results.leap {
-        line("Leap status", leap.clone());
-    }
-    text
+    page.into_text()
 }

@@ -9,9 +9,9 @@ use std::io;
 use std::time::Duration;
 
 use ntp_os_clock::{monotonic, realtime};
-use ntp_proto::client::{Accepted, Association, Kiss, LocalIdentity, Rejection, Reply};
+use ntp_proto::client::{Accepted, Association, KissCode, LocalIdentity, Rejection, Reply};
 use ntp_proto::engine::{Datagram, ExchangeId, SourceId};
-use ntp_time::{NtpDuration, Stamp, StampSource, Stratum, SystemTime};
+use ntp_time::{LeapIndicator, NtpDuration, ReferenceId, Stamp, StampSource, Stratum, SystemTime};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{ClientSocket, ErrorQueue, SocketOptions, TimestampingGuard};
 use rand_chacha::ChaCha12Rng;
@@ -27,29 +27,22 @@ const REPLY_TIMEOUT: NtpDuration = NtpDuration::from_seconds(3);
 const BUFFER: usize = 2048;
 
 /// A measurement, with data of the reply.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Measurement {
-    /// Server time minus local time in seconds.
-    pub(crate) offset: f64,
-    /// Round-trip delay in seconds.
-    pub(crate) delay: f64,
+    /// Server time minus local time.
+    pub(crate) offset: NtpDuration,
+    /// Round-trip delay.
+    pub(crate) delay: NtpDuration,
+    /// Half width of the interval around the offset that contains the true one if the server is
+    /// right.
+    pub(crate) uncertainty: NtpDuration,
     /// Origin of the timestamps of request and reply.
     pub(crate) stamps: (&'static str, &'static str),
-    pub(crate) stratum: u8,
-    pub(crate) reference_id: String,
-    pub(crate) leap: String,
-    /// In seconds.
-    pub(crate) root_delay: f64,
-    /// In seconds.
-    pub(crate) root_dispersion: f64,
-}
-
-impl Measurement {
-    /// Half width of the interval around the offset that contains the true one if the server is
-    /// right, in seconds.
-    pub(crate) fn uncertainty(&self) -> f64 {
-        self.delay.max(0.0) / 2.0 + self.root_delay / 2.0 + self.root_dispersion
-    }
+    pub(crate) stratum: Stratum,
+    pub(crate) reference_id: ReferenceId,
+    pub(crate) leap: LeapIndicator,
+    pub(crate) root_delay: NtpDuration,
+    pub(crate) root_dispersion: NtpDuration,
 }
 
 /// Why a request yielded no measurement.
@@ -62,7 +55,7 @@ pub(crate) enum QueryError {
     /// No valid reply; the most specific reason for rejecting an invalid one.
     NoReply(Option<Rejection>),
     /// Kiss-o'-death.
-    Kiss(Kiss),
+    Kiss(KissCode),
     /// A valid reply without usable time.
     Unusable(Rejection),
 }
@@ -73,11 +66,11 @@ impl fmt::Display for QueryError {
             Self::NotSent(problem) => f.write_str(problem),
             Self::Unreachable(error) => write!(f, "{error}"),
             Self::NoReply(rejected) => {
-                let timeout = duration(REPLY_TIMEOUT.as_seconds_f64());
+                let timeout = duration(REPLY_TIMEOUT);
                 write!(f, "no usable reply within {timeout}")?;
                 rejected.map_or(Ok(()), |reason| write!(f, " ({reason})"))
             }
-            Self::Kiss(kiss) => write!(f, "request refused with kiss code {kiss:?}"),
+            Self::Kiss(kiss) => write!(f, "request refused: {kiss}"),
             Self::Unusable(rejection) => write!(f, "{rejection}"),
         }
     }
@@ -192,17 +185,18 @@ fn measurement(accepted: &Accepted) -> Measurement {
     let (t1, t4) = (accepted.sent.time, accepted.received.time);
     let (t2, t3) = (header.receive_timestamp, header.transmit_timestamp);
     let delay = (t4 - t1) - (t3 - t2);
+    let root_delay = header.root_delay.to_duration();
+    let root_dispersion = header.root_dispersion.to_duration();
     Measurement {
-        offset: (t2 - t1.to_ntp())
-            .midpoint(t3 - t4.to_ntp())
-            .as_seconds_f64(),
-        delay: delay.as_seconds_f64(),
+        offset: (t2 - t1.to_ntp()).midpoint(t3 - t4.to_ntp()),
+        delay,
+        uncertainty: delay.max(NtpDuration::ZERO).half() + root_delay.half() + root_dispersion,
         stamps: (word(accepted.sent.source), word(accepted.received.source)),
-        stratum: header.stratum.get(),
-        reference_id: header.reference_id.to_string(),
-        leap: format!("{:?}", header.leap).to_lowercase(),
-        root_delay: header.root_delay.to_duration().as_seconds_f64(),
-        root_dispersion: header.root_dispersion.to_duration().as_seconds_f64(),
+        stratum: header.stratum,
+        reference_id: header.reference_id,
+        leap: header.leap,
+        root_delay,
+        root_dispersion,
     }
 }
 

@@ -97,9 +97,6 @@ fn read_one(file: &Path) -> Result<Vec<Line>, String> {
             Err(error @ ntp_record::InvalidLine::OtherVersion { .. }) => {
                 return Err(format!("{name}, line {}: {error}", number + 1));
             }
-            Err(error @ ntp_record::InvalidLine::OtherVersion { .. }) => {
-                return Err(format!("{name}, line {}: {error}", number + 1));
-            }
             Ok(line) => {
                 lines.extend(gaps.end(file));
                 lines.push(line);
@@ -155,8 +152,21 @@ fn report(outcome: &Outcome, all: bool, console: &mut Console<'_>) -> Result<(),
         outcome.inputs,
         env!("CARGO_PKG_VERSION")
     )?;
-    if let Some(reason) = &outcome.incomplete {
-        writeln!(console.out, "Incomplete replay: {reason}.")?;
+    for reason in &outcome.inexact {
+        writeln!(console.out, "Inexact replay: {reason}.")?;
+    }
+    if !outcome.inexact.is_empty() {
+        writeln!(
+            console.out,
+            "The clock follows the record; replayed decisions may differ from it in detail."
+        )?;
+    }
+    if outcome.unmatched > 0 {
+        writeln!(
+            console.out,
+            "{} recorded replies match no request of the replay.",
+            outcome.unmatched
+        )?;
     }
     let same = outcome
         .recorded

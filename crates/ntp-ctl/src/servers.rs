@@ -1,10 +1,11 @@
 //! `ntp-ctl servers`: listening addresses of NTP and NTS key exchange, with counters.
 
-use std::fmt::Write as _;
-
-use ntp_control_api::control::types::{KeyExchange, Status};
+use ntp_time::SystemTime;
+use ntp_types::statistics::KeStatistics;
+use ntp_types::status::{KeServerStatus, ServerStatus, Status};
 
 use crate::format::validity;
+use crate::layout::{Column, Page, left, right, table};
 
 /// Output if the daemon serves no time.
 pub(crate) const NONE: &str =
@@ -14,33 +15,34 @@ pub(crate) fn plain(status: &Status) -> String {
     let mut text = if status.servers.is_empty() {
         NONE.into()
     } else {
-        table(status)
+        table(&COLUMNS, status.servers.iter().map(row))
     };
     if let Some(exchange) = &status.key_exchange {
-        key_exchange(&mut text, exchange, status.program.now);
+        text.push('\n');
+        text += &key_exchange(exchange, status.program.now);
     }
     text
 }
 
-fn key_exchange(text: &mut String, exchange: &KeyExchange, now: f64) {
-    text.push('\n');
-    let mut line = |label: &str, value: String| {
-        let _ = writeln!(text, "{label:<17}: {value}");
-    };
-    line("NTS key exchange", exchange.addresses.join(", "));
-    line("  Connections", exchange.connections.to_string());
-    line(
+fn key_exchange(exchange: &KeServerStatus, now: SystemTime) -> String {
+    let mut page = Page::new(17);
+    let KeStatistics {
+        connections,
+        granted,
+        refused,
+        timed_out,
+        evicted,
+        failed,
+    } = exchange.connections;
+    page.line("NTS key exchange", exchange.addresses.join(", "));
+    page.line("  Connections", connections);
+    page.line(
         "  Keys granted",
-        format!(
-            "{} ({} refused, {} timed out, {} evicted, {} failed)",
-            exchange.granted,
-            exchange.refused,
-            exchange.timed_out,
-            exchange.evicted,
-            exchange.failed
+        format_args!(
+            "{granted} ({refused} refused, {timed_out} timed out, {evicted} evicted, {failed} failed)"
         ),
     );
-    line(
+    page.line(
         "  Cookie key",
         match exchange.cookie_key {
             Some(number) => format!("number {number}"),
@@ -48,30 +50,36 @@ fn key_exchange(text: &mut String, exchange: &KeyExchange, now: f64) {
         },
     );
     for certificate in &exchange.certificates {
-        line("  Certificate", certificate.path.clone());
-        line("    for", certificate.names.join(", "));
+        page.line("  Certificate", &certificate.path);
+        page.line("    for", certificate.names.join(", "));
         let valid = certificate.expires.map(|end| validity(end, now));
-        line("    validity", valid.unwrap_or_else(|| "unreadable".into()));
+        page.line("    validity", valid.unwrap_or_else(|| "unreadable".into()));
     }
+    page.into_text()
 }
 
-fn table(status: &Status) -> String {
-    let mut text = format!(
-        "{:<24} {:>10} {:>10} {:>8} {:>8} {:>8} {:>6}\n",
-        "Address", "Received", "Answered", "Denied", "Ignored", "Limited", "Failed"
-    );
-    for server in &status.servers {
-        let _ = writeln!(
-            text,
-            "{:<24} {:>10} {:>10} {:>8} {:>8} {:>8} {:>6}",
-            server.address,
-            server.received,
-            server.accepted,
-            server.denied,
-            server.ignored,
-            server.rate_limited,
-            server.send_errors
-        );
-    }
-    text
+const COLUMNS: [Column; 7] = [
+    left("Address", 24),
+    right("Received", 10),
+    right("Answered", 10),
+    right("Denied", 8),
+    right("Ignored", 8),
+    right("Limited", 8),
+    right("Failed", 6),
+];
+
+fn row(server: &ServerStatus) -> Vec<String> {
+    let requests = &server.requests;
+    let counts = [
+        requests.received,
+        requests.accepted,
+        requests.denied,
+        requests.ignored,
+        requests.rate_limited,
+        requests.send_errors,
+    ];
+    let counts = counts.iter().map(ToString::to_string);
+    std::iter::once(server.address.to_string())
+        .chain(counts)
+        .collect()
 }

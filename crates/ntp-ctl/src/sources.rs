@@ -1,11 +1,13 @@
 //! `ntp-ctl sources` and `ntp-ctl source NAME`: the sources and their state.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Write as _;
 
-use ntp_control_api::control::types::{Measurement, Path, Source, Status};
+use ntp_types::source::SourceState;
+use ntp_types::status::{MeasurementStatus, PathStatus, SourceStatus, Status};
 
 use crate::console::Failure;
 use crate::format::{age, duration, or_unknown, signed, timestamp, validity};
+use crate::layout::{Column, Page, left, or_dash, right, table};
 
 /// Meaning of the symbols before the names.
 const LEGEND: &str = "\
@@ -17,33 +19,44 @@ const COLUMNS: usize = 57;
 /// Maximum width of a name.
 const MAX_NAME: usize = 60;
 
-/// Returns the symbol of the state of a source.
-pub(crate) fn symbol(source: &Source, reference: Option<&str>) -> char {
-    match source.state.as_str() {
-        "selected" if reference == Some(source.address.as_str()) => '*',
-        "selected" => '+',
-        "outranked" => '-',
-        "falseticker" => 'x',
-        "too-uncertain" => '~',
-        "no-samples" | "stale" | "unreachable" => '?',
-        "offline" => 'o',
-        "no-majority" => '.',
-        _ => '!',
+/// Returns the source that the clock is synchronised to.
+pub(crate) fn reference(status: &Status) -> Option<&SourceStatus> {
+    let id = status.system.reference?;
+    status.sources.iter().find(|source| source.id == id)
+}
+
+/// Returns the name of the reference source, or the reference ID.
+pub(crate) fn reference_name(status: &Status) -> String {
+    reference(status).map_or_else(
+        || status.system.reference_id.to_string(),
+        |source| source.name.clone(),
+    )
+}
+
+/// Returns the state of a source, or `offline`: then it is not polled, whatever its state was.
+pub(crate) fn state(source: &SourceStatus) -> &'static str {
+    if source.online {
+        source.state.as_str()
+    } else {
+        "offline"
     }
 }
 
-/// Returns the address of the source that is the reference.
-pub(crate) fn reference(status: &Status) -> Option<&str> {
-    let system = &status.system;
-    let by_name = |source: &&Source| {
-        Some(&source.name) == system.reference.as_ref() && source.state == "selected"
-    };
-    let mut candidates = status.sources.iter().filter(by_name);
-    let by_address = |source: &&Source| host(&source.address) == system.reference_id;
-    let exact = candidates.clone().find(by_address);
-    exact
-        .or_else(|| candidates.next())
-        .map(|source| source.address.as_str())
+/// Returns the symbol of the state of a source.
+pub(crate) fn symbol(status: &Status, source: &SourceStatus) -> char {
+    if !source.online {
+        return 'o';
+    }
+    match source.state {
+        SourceState::Selected if status.system.reference == Some(source.id) => '*',
+        SourceState::Selected => '+',
+        SourceState::Outranked => '-',
+        SourceState::Falseticker => 'x',
+        SourceState::TooUncertain => '~',
+        SourceState::NoSamples | SourceState::Stale | SourceState::Unreachable => '?',
+        SourceState::NoMajority => '.',
+        SourceState::Unusable => '!',
+    }
 }
 
 fn host(address: &str) -> &str {
@@ -53,22 +66,30 @@ fn host(address: &str) -> &str {
 
 /// Returns the table, `width` columns wide; `coloured` enables colours.
 pub(crate) fn plain(status: &Status, width: usize, coloured: bool) -> String {
-    let reference = reference(status);
     let name_width = width.saturating_sub(COLUMNS).min(MAX_NAME);
-    let mut text = String::from(LEGEND);
-    let _ = writeln!(
-        text,
-        "\n  {:<name_width$} {:>2} {:>4} {:>5} {:>4} {:>10} {:>9}  State",
-        "Source", "St", "Poll", "Reach", "Last", "Offset", "Max error"
-    );
-    for source in &status.sources {
-        let symbol = symbol(source, reference);
-        if coloured {
-            text.push_str(&coloured_symbol(symbol));
-        } else {
-            text.push(symbol);
+    let columns: [Column; 9] = [
+        left("", 1),
+        left("Source", name_width),
+        right("St", 2),
+        right("Poll", 4),
+        right("Reach", 5),
+        right("Last", 4),
+        right("Offset", 10),
+        right("Max error", 9),
+        left(" State", 0),
+    ];
+    let rows = status.sources.iter();
+    let rows = table(&columns, rows.map(|source| row(status, source, name_width)));
+    let mut text = format!("{LEGEND}\n");
+    for line in rows.lines() {
+        match line.chars().next() {
+            Some(symbol) if coloured => {
+                text += &coloured_symbol(symbol);
+                text += &line[symbol.len_utf8()..];
+            }
+            _ => text += line,
         }
-        row(&mut text, source, name_width, status.program.now);
+        text.push('\n');
     }
     for configured in status.configured.iter().filter(|it| it.present == 0) {
         let reason = match (configured.denied, configured.online) {
@@ -96,27 +117,25 @@ fn coloured_symbol(symbol: char) -> String {
     format!("{colour}{symbol}\x1b[0m")
 }
 
-/// Appends the row of a source after its symbol.
-fn row(text: &mut String, source: &Source, name_width: usize, now: f64) {
-    let name = if source.name == source.address {
-        source.name.clone()
+fn row(status: &Status, source: &SourceStatus, name_width: usize) -> Vec<String> {
+    let address = source.address.to_string();
+    let name = if source.name == address {
+        address
     } else {
-        format!("{} ({})", host(&source.name), host(&source.address))
+        format!("{} ({})", host(&source.name), host(&address))
     };
     let measured = source.measurement.as_ref();
-    let column = |value: Option<String>| value.unwrap_or_else(|| "-".into());
-    let _ = writeln!(
-        text,
-        " {:<name_width$} {:>2} {:>4} {:>5} {:>4} {:>10} {:>9}  {}",
+    vec![
+        symbol(status, source).to_string(),
         truncate(&name, name_width),
-        column(measured.map(|it| it.stratum.to_string())),
+        or_dash(measured.map(|it| it.stratum)),
         age(source.poll),
         format!("{:o}", source.reach),
-        column(measured.map(|it| age(now - it.at))),
-        column(measured.map(|it| signed(it.offset))),
-        column(measured.and_then(|it| it.uncertainty).map(duration)),
-        source.state,
-    );
+        or_dash(measured.map(|it| age(status.program.now - it.at))),
+        or_dash(measured.map(|it| signed(it.offset))),
+        or_dash(measured.and_then(|it| it.uncertainty).map(duration)),
+        format!(" {}", state(source)),
+    ]
 }
 
 /// Truncates `text` to `width` characters, the last one an ellipsis.
@@ -129,12 +148,13 @@ fn truncate(text: &str, width: usize) -> String {
 }
 
 /// Returns the sources with this configured name, host, address or identifier.
-pub(crate) fn find<'s>(status: &'s Status, name: &str) -> Result<Vec<&'s Source>, Failure> {
-    let matches = |source: &&Source| {
+pub(crate) fn find<'s>(status: &'s Status, name: &str) -> Result<Vec<&'s SourceStatus>, Failure> {
+    let matches = |source: &&SourceStatus| {
+        let address = source.address.to_string();
         source.name == name
-            || source.address == name
+            || address == name
             || host(&source.name) == name
-            || host(&source.address) == name
+            || host(&address) == name
             || source.id.to_string() == name
     };
     let found: Vec<_> = status.sources.iter().filter(matches).collect();
@@ -157,28 +177,30 @@ pub(crate) fn find<'s>(status: &'s Status, name: &str) -> Result<Vec<&'s Source>
 }
 
 /// Returns all details of one source.
-pub(crate) fn details(status: &Status, source: &Source) -> String {
-    let mut page = Page::default();
+pub(crate) fn details(status: &Status, source: &SourceStatus) -> String {
+    let mut page = Page::new(18);
     let now = status.program.now;
     page.line("Source", &source.name);
     page.line("Address", &source.address);
     page.line("ID", source.id);
-    page.line("State", &source.state);
+    page.line("State", state(source));
     page.line("Authentication", &source.authentication);
-    if let Some(cookies) = source.nts_cookies {
-        page.line("  Cookies", format!("{cookies} of 8"));
-    }
-    if let Some(expires) = source.certificate_expires {
-        page.line("  Certificate", validity(expires, now));
-    }
-    let options = source.selection_options.join(", ");
+    let cookies = source.nts_cookies;
+    page.optional("  Cookies", cookies.map(|count| format!("{count} of 8")));
+    let expires = source.certificate_expires;
+    page.optional("  Certificate", expires.map(|end| validity(end, now)));
+    let options: Vec<_> = source.options.names().collect();
     page.line(
         "Options",
-        if options.is_empty() { "none" } else { &options },
+        if options.is_empty() {
+            "none".into()
+        } else {
+            options.join(", ")
+        },
     );
     page.line(
         "Poll interval",
-        format!(
+        format_args!(
             "{} (min {}, max {})",
             age(source.poll),
             age(source.poll_min),
@@ -189,108 +211,100 @@ pub(crate) fn details(status: &Status, source: &Source) -> String {
     page.line("Next poll", next.unwrap_or_else(|| "none (offline)".into()));
     page.line(
         "Reach",
-        format!(
+        format_args!(
             "{:o} (octal; {} polls since the last reply)",
             source.reach, source.unanswered
         ),
     );
-    if let Some(error) = &source.last_error {
-        page.line("Last error", error);
-    }
+    page.optional("Last error", source.last_error.as_ref());
     match &source.measurement {
-        Some(measurement) => page.measurement(measurement, now),
+        Some(it) => {
+            let ago = age(now - it.at);
+            let at = timestamp(it.at);
+            page.line("Last measurement", format_args!("{at} ({ago} ago)"));
+            measurement(&mut page, it);
+        }
         None => page.line("Last measurement", "none"),
     }
-    if let Some(path) = &source.path {
-        page.path(path);
+    if let Some(it) = &source.path {
+        path(&mut page, it);
     }
     let packets = &source.packets;
     page.line(
         "Packets",
-        format!("{} sent, {} received", packets.sent, packets.received),
+        format_args!("{} sent, {} received", packets.sent, packets.received),
     );
     page.line(
         "  Replies",
-        format!(
+        format_args!(
             "{} accepted, {} unusable, {} bogus",
             packets.accepted, packets.unusable, packets.bogus
         ),
     );
-    page.0
+    page.into_text()
 }
 
-#[derive(Default)]
-struct Page(String);
+fn measurement(page: &mut Page, it: &MeasurementStatus) {
+    page.line(
+        "  Offset",
+        format_args!("{} ± {}", signed(it.offset), or_unknown(it.uncertainty)),
+    );
+    page.optional("  Delay", it.delay.map(duration));
+    page.line("  Stratum", it.stratum);
+    page.line("  Reference", it.reference_id);
+    page.line("  Root delay", duration(it.root_delay));
+    page.line("  Root dispersion", duration(it.root_dispersion));
+    page.line("  Leap status", it.leap);
+}
 
-impl Page {
-    fn line(&mut self, label: &str, value: impl Display) {
-        let _ = writeln!(self.0, "{label:<18}: {value}");
-    }
-
-    fn measurement(&mut self, it: &Measurement, now: f64) {
-        self.line(
-            "Last measurement",
-            format!("{} ({} ago)", timestamp(it.at), age(now - it.at)),
-        );
-        self.line(
-            "  Offset",
-            format!("{} ± {}", signed(it.offset), or_unknown(it.uncertainty)),
-        );
-        self.line("  Delay", duration(it.delay));
-        self.line("  Stratum", it.stratum);
-        self.line("  Reference", &it.reference_id);
-        self.line("  Root delay", duration(it.root_delay));
-        self.line("  Root dispersion", duration(it.root_dispersion));
-        self.line("  Leap status", &it.leap);
-    }
-
-    fn path(&mut self, it: &Path) {
-        self.line(
-            "Path delay",
-            format!(
-                "{} minimum, {} typical excess",
-                duration(it.base_delay),
-                duration(it.typical_excess)
-            ),
-        );
-        self.line("  Jitter", duration(it.jitter));
-        self.line(
-            "  Asymmetry",
-            format!("{} ± {}", signed(it.bias), duration(it.bias_sigma)),
-        );
-        self.line("  Residual", signed(it.residual));
-        self.line(
-            "  In estimate",
-            if it.in_joint_estimate { "yes" } else { "no" },
-        );
-        self.line(
-            "  Outliers",
-            format!("{} consecutive", it.consecutive_outliers),
-        );
-    }
+fn path(page: &mut Page, it: &PathStatus) {
+    page.line(
+        "Path delay",
+        format_args!(
+            "{} minimum, {} typical excess",
+            duration(it.base_delay),
+            duration(it.typical_excess)
+        ),
+    );
+    page.line("  Jitter", duration(it.jitter));
+    page.line(
+        "  Asymmetry",
+        format_args!("{} ± {}", signed(it.bias), duration(it.bias_uncertainty)),
+    );
+    page.line("  Residual", signed(it.residual));
+    page.line("  In estimate", if it.combined { "yes" } else { "no" });
+    page.line(
+        "  Outliers",
+        format_args!("{} consecutive", it.consecutive_outliers),
+    );
 }
 
 #[cfg(test)]
 mod tests {
-    use ntp_control_api::control::types::ConfiguredSource;
+    use ntp_time::{NtpDuration, PollInterval, Stratum};
+    use ntp_types::source::{SourceAddress, SourceId};
+    use ntp_types::status::ConfiguredSource;
 
     use super::*;
 
     #[test]
     fn the_table_fits_the_width_and_truncates_names() {
-        let source = Source {
+        let source = SourceStatus {
             name: "a-server-with-a-long-name.example.org:123".into(),
-            address: "[2001:db8:1234:5678:9abc:def0:1234:5678]:123".into(),
-            state: "too-uncertain".into(),
-            poll: 131_072.0,
+            address: "[2001:db8:1234:5678:9abc:def0:1234:5678]:123"
+                .parse()
+                .unwrap(),
+            state: SourceState::TooUncertain,
+            online: true,
+            poll: PollInterval::from_log2(17),
             reach: 0o377,
-            measurement: Some(Measurement {
-                offset: -123.456,
-                uncertainty: Some(100.5),
-                stratum: 15,
-                ..Measurement::default()
+            measurement: Some(MeasurementStatus {
+                offset: NtpDuration::from_millis(-123_456),
+                uncertainty: Some(NtpDuration::from_millis(100_500)),
+                stratum: Stratum::new(15),
+                ..MeasurementStatus::default()
             }),
-            ..Source::default()
+            ..SourceStatus::default()
         };
         let status = Status {
             sources: vec![source],
@@ -305,5 +319,36 @@ mod tests {
             let longest = text.lines().map(|line| line.chars().count()).max();
             assert_eq!(longest, Some(width.min(COLUMNS + MAX_NAME)), "{text}");
         }
+    }
+
+    #[test]
+    fn the_reference_is_the_selected_source_with_its_identifier() {
+        let source = |id: u32, state| SourceStatus {
+            id: SourceId(id),
+            // The same address twice: identifiers tell them apart.
+            address: SourceAddress::Device("/dev/pps0".into()),
+            name: format!("pulse {id}"),
+            state,
+            online: true,
+            ..SourceStatus::default()
+        };
+        let mut status = Status {
+            sources: vec![
+                source(3, SourceState::Selected),
+                source(4, SourceState::Selected),
+                source(5, SourceState::Stale),
+            ],
+            ..Status::default()
+        };
+        status.system.reference = Some(SourceId(4));
+        status.sources[2].online = false;
+        let symbols: String = (status.sources.iter())
+            .map(|source| symbol(&status, source))
+            .collect();
+        assert_eq!(symbols, "+*o");
+        assert_eq!(reference_name(&status), "pulse 4");
+        assert_eq!(state(&status.sources[2]), "offline");
+        status.system.reference = None;
+        assert_eq!(reference_name(&status), "0.0.0.0");
     }
 }

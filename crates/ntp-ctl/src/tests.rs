@@ -1,5 +1,6 @@
 //! Complete commands, run in process against a daemon in a thread.
 
+use std::error::Error;
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixListener;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 
+use ntp_config::Loaded;
 use ntp_control_api::observation::{MAX_FRAME, State, encode_frame};
 
 use super::*;
@@ -28,6 +30,10 @@ struct Outcome {
     err: String,
 }
 
+fn no_clock(_: &Loaded) -> Result<Box<dyn OneShot>, Box<dyn Error>> {
+    Err("tests set no clock".into())
+}
+
 fn ntp_ctl(arguments: &[&str]) -> Outcome {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut console = Console {
@@ -38,7 +44,7 @@ fn ntp_ctl(arguments: &[&str]) -> Outcome {
         width: DEFAULT_WIDTH,
     };
     let arguments = std::iter::once(&"ntp-ctl").chain(arguments);
-    let code = run(arguments.map(OsString::from), &mut console);
+    let code = run(arguments.map(OsString::from), &no_clock, &mut console);
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Outcome {
         succeeded: code == 0,
@@ -392,7 +398,11 @@ fn run_on(out: ErrorKind, err: &mut dyn Write, arguments: &[&str]) -> bool {
         coloured: false,
         width: DEFAULT_WIDTH,
     };
-    run(arguments.iter().map(OsString::from), &mut console) == 0
+    run(
+        arguments.iter().map(OsString::from),
+        &no_clock,
+        &mut console,
+    ) == 0
 }
 
 #[test]

@@ -1,84 +1,129 @@
 //! `ntp-ctl tracking`: the state of the clock on one screen.
 
-use std::fmt::Write as _;
-
-use ntp_control_api::control::types::{Status, System};
+use ntp_types::status::{Status, SystemStatus};
+use serde_json::{Value, json};
 
 use crate::format::{age, duration, or_unknown, signed, timestamp};
+use crate::layout::Page;
+use crate::sources::reference;
+
+/// Returns the state as JSON, with the clock and the name of the reference beside it.
+pub(crate) fn data(status: &Status) -> Value {
+    let mut value = json!(status.system);
+    value["reference_name"] = json!(reference(status).map(|source| &source.name));
+    value["clock"] = json!(status.clock);
+    value
+}
 
 pub(crate) fn plain(status: &Status) -> String {
-    let System {
-        synchronized,
-        stratum,
-        reference_id,
-        reference,
-        reference_time,
-        leap,
-        offset,
-        frequency,
-        frequency_sigma,
-        estimated_error,
-        error_bound,
-        root_delay,
-        root_dispersion,
-        accumulated_steps,
-        agreeing,
-        candidates,
-        needed,
-        clock,
-        true_offset,
-        ..
-    } = &status.system;
-    let mut text = String::new();
-    let mut line = |label: &str, value: String| {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{label:<16}: {value}");
-    };
-    let yes_or_no = if *synchronized { "yes" } else { "no" };
-    line("Synchronised", yes_or_no.into());
-    let name = reference.as_ref().map(|name| format!(" ({name})"));
-    line(
+    let mut page = Page::new(16);
+    let system = &status.system;
+    let now = status.program.now;
+    page.line(
+        "Synchronised",
+        if system.synchronized { "yes" } else { "no" },
+    );
+    let name = reference(status).map(|source| format!(" ({})", source.name));
+    page.line(
         "Reference",
-        format!("{reference_id}{}", name.unwrap_or_default()),
+        format_args!("{}{}", system.reference_id, name.unwrap_or_default()),
     );
-    line("Stratum", stratum.to_string());
-    let updated = reference_time.map(|at| {
-        let ago = age(status.program.now - at);
-        format!("{} ({ago} ago)", timestamp(at))
-    });
-    line("Last update", updated.unwrap_or_else(|| "never".into()));
-    line("System time", timestamp(status.program.now));
-    let correction = offset.map_or_else(
-        || "unknown".into(),
-        |offset| format!("{} (true time minus system time)", signed(offset)),
-    );
-    line("Offset", correction);
-    line(
-        "Estimated error",
-        format!("{} (99.9 % of the time)", or_unknown(*estimated_error)),
-    );
-    line(
-        "Error bound",
-        format!("{} (if most sources are right)", or_unknown(*error_bound)),
-    );
-    line(
-        "Frequency",
-        format!("{frequency:+.3} ppm ± {frequency_sigma:.3} ppm (positive: oscillator is fast)"),
-    );
-    line("Root delay", duration(*root_delay));
-    line("Root dispersion", or_unknown(*root_dispersion));
-    line("Leap status", leap.clone());
-    line(
+    page.line("Stratum", system.stratum);
+    let updated = system.reference_time;
+    let updated = updated.map(|at| format!("{} ({} ago)", timestamp(at), age(now - at)));
+    page.line("Last update", updated.unwrap_or_else(|| "never".into()));
+    page.line("System time", timestamp(now));
+    errors(&mut page, system);
+    page.line("Leap status", system.leap);
+    page.line(
         "Sources",
-        format!("{agreeing} of {candidates} agree ({needed} required)"),
+        format_args!(
+            "{} of {} agree ({} required)",
+            system.agreeing, system.candidates, system.required
+        ),
     );
-    line(
+    page.line(
         "Steps",
-        format!("{} in total since the start", duration(*accumulated_steps)),
+        format_args!(
+            "{} in total since the start",
+            duration(system.accumulated_steps)
+        ),
     );
-    line("Clock", clock.clone());
-    if let Some(error) = true_offset {
-        line("True error", format!("{} (virtual clock)", signed(*error)));
+    page.line("Clock", &status.clock.kind);
+    let true_error = status.clock.true_offset.map(signed);
+    page.optional(
+        "True error",
+        true_error.map(|it| format!("{it} (virtual clock)")),
+    );
+    page.into_text()
+}
+
+/// Adds what is known about time and frequency, and how well.
+fn errors(page: &mut Page, system: &SystemStatus) {
+    let offset = system.offset.map(signed);
+    let offset = offset.map(|it| format!("{it} (true time minus system time)"));
+    page.line("Offset", offset.unwrap_or_else(|| "unknown".into()));
+    page.line(
+        "Estimated error",
+        format_args!(
+            "{} (99.9 % of the time)",
+            or_unknown(system.estimated_error)
+        ),
+    );
+    page.line(
+        "Error bound",
+        format_args!(
+            "{} (if most sources are right)",
+            or_unknown(system.error_bound)
+        ),
+    );
+    page.line(
+        "Frequency",
+        format_args!(
+            "{:+.3} ppm ± {:.3} ppm (positive: oscillator is fast)",
+            system.frequency.as_ppm(),
+            system.frequency_uncertainty.as_ppm()
+        ),
+    );
+    page.line("Root delay", duration(system.root_delay));
+    page.line("Root dispersion", or_unknown(system.root_dispersion));
+}
+
+#[cfg(test)]
+mod tests {
+    use ntp_time::NtpDuration;
+    use ntp_types::source::SourceId;
+    use ntp_types::status::{DisciplinedClock, SourceStatus};
+
+    use super::*;
+
+    #[test]
+    fn the_reference_is_named_and_a_virtual_clock_has_its_true_error() {
+        let mut status = Status {
+            clock: DisciplinedClock {
+                kind: "virtual".into(),
+                true_offset: Some(NtpDuration::from_micros(-25)),
+            },
+            sources: vec![SourceStatus {
+                id: SourceId(7),
+                name: "pulse".into(),
+                ..SourceStatus::default()
+            }],
+            ..Status::default()
+        };
+        status.system.reference = Some(SourceId(7));
+        let text = plain(&status);
+        for line in [
+            "Synchronised    : no\n",
+            "Reference       : 0.0.0.0 (pulse)\n",
+            "Offset          : unknown\n",
+            "True error      : -25.0 us (virtual clock)\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        let value = data(&status);
+        assert_eq!(value["reference_name"], "pulse");
+        assert_eq!(value["clock"]["kind"], "virtual");
+        assert_eq!(value["stratum"], 16);
     }
-    text
 }

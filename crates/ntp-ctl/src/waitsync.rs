@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use ntp_control_api::control::methods::{Monitor, MonitorInput};
-use ntp_control_api::control::types::Status;
 use ntp_os_clock::monotonic;
 use ntp_time::{Monotonic, NtpDuration};
+use ntp_types::status::Status;
 
 use crate::connect::Socket;
 use crate::console::{Console, Failure};
@@ -42,7 +42,7 @@ pub(crate) fn run(
         }
         pause();
     }
-    let waited = duration(timeout.unwrap_or_default().as_secs_f64());
+    let waited = duration(timeout.unwrap_or_default());
     let Some(status) = last else {
         // The reason of a failed connection is more useful than the timeout.
         socket.connect()?;
@@ -54,7 +54,7 @@ pub(crate) fn run(
         (Some(required), true) => format!(
             "\n  error bound {}, required {}",
             or_unknown(status.system.error_bound),
-            duration(required.as_secs_f64())
+            duration(required)
         ),
         _ => String::new(),
     };
@@ -84,7 +84,7 @@ fn watch(
         let system = &status.system;
         let is_accurate = max_error.is_none_or(|limit| {
             let bound = system.error_bound;
-            bound.is_some_and(|bound| bound <= limit.as_secs_f64())
+            bound.is_some_and(|bound| bound <= NtpDuration::from(limit))
         });
         if system.synchronized && is_accurate {
             return Some(status);

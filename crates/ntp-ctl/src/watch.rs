@@ -12,7 +12,9 @@ use std::thread;
 use std::time::Duration;
 
 use ntp_control_api::control::methods::{Monitor, MonitorInput};
-use ntp_control_api::control::types::{Source, Status};
+use ntp_time::{NtpDuration, SystemTime};
+use ntp_types::source::SourceId;
+use ntp_types::status::{SourceStatus, Status};
 use ratatui::Frame;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -23,8 +25,9 @@ use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType, Paragraph, Row, T
 
 use crate::connect::Socket;
 use crate::console::Failure;
-use crate::format::{age, duration, or_unknown, signed};
-use crate::sources::{reference, symbol};
+use crate::format::{Seconds as _, age, duration, or_unknown, signed};
+use crate::layout::or_dash;
+use crate::sources::{reference_name, state, symbol};
 
 /// Length of a history in points: ten minutes.
 const HISTORY: usize = 600;
@@ -41,6 +44,21 @@ struct Point {
     half: f64,
 }
 
+impl Point {
+    fn new(at: SystemTime, offset: NtpDuration, half: NtpDuration) -> Self {
+        Self {
+            at: unix(at),
+            offset: offset.seconds(),
+            half: half.seconds(),
+        }
+    }
+}
+
+/// Returns seconds since 1970.
+fn unix(time: SystemTime) -> f64 {
+    time.as_nanos() as f64 * 1e-9
+}
+
 /// Returns the plotted value of a point.
 type Value = fn(&Point) -> f64;
 
@@ -50,7 +68,7 @@ struct View {
     status: Option<Status>,
     connected: bool,
     clock: VecDeque<Point>,
-    sources: BTreeMap<u64, VecDeque<Point>>,
+    sources: BTreeMap<SourceId, VecDeque<Point>>,
     /// Row of the table that is plotted; `None` plots the clock.
     chosen: Option<usize>,
 }
@@ -139,22 +157,21 @@ fn interact(
 
 impl View {
     fn update(&mut self, status: Status) {
-        let at = status.program.now;
         let system = &status.system;
         if let (Some(offset), Some(half)) = (system.offset, system.error_bound) {
-            push(&mut self.clock, Point { at, offset, half });
+            push(
+                &mut self.clock,
+                Point::new(status.program.now, offset, half),
+            );
         }
-        let exists = |id: &u64| status.sources.iter().any(|source| source.id == *id);
+        let exists = |id: &SourceId| status.sources.iter().any(|source| source.id == *id);
         self.sources.retain(|id, _| exists(id));
         for source in &status.sources {
             let Some(measured) = &source.measurement else {
                 continue;
             };
-            let point = Point {
-                at: measured.at,
-                offset: measured.offset,
-                half: measured.uncertainty.unwrap_or(0.0),
-            };
+            let half = measured.uncertainty.unwrap_or_default();
+            let point = Point::new(measured.at, measured.offset, half);
             if self.sources.len() < MAX_SOURCES || self.sources.contains_key(&source.id) {
                 let history = self.sources.entry(source.id).or_default();
                 if history.back().is_none_or(|last| last.at < point.at) {
@@ -177,7 +194,7 @@ impl View {
         self.chosen = next.checked_sub(1);
     }
 
-    fn chosen_source(&self) -> Option<&Source> {
+    fn chosen_source(&self) -> Option<&SourceStatus> {
         self.status.as_ref()?.sources.get(self.chosen?)
     }
 }
@@ -220,7 +237,7 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, view: &View, status: &Status) {
         (true, true) => ("synchronised", Color::Green),
         (true, false) => ("NOT synchronised", Color::Red),
     };
-    let reference = system.reference.as_deref().unwrap_or(&system.reference_id);
+    let reference = reference_name(status);
     let lines = vec![
         Line::styled(
             format!("{word}, stratum {}, reference {reference}", system.stratum),
@@ -234,11 +251,11 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, view: &View, status: &Status) {
         )),
         Line::raw(format!(
             "frequency {:+.3} ppm ± {:.3}  {} of {} sources agree ({} required)",
-            system.frequency,
-            system.frequency_sigma,
+            system.frequency.as_ppm(),
+            system.frequency_uncertainty.as_ppm(),
             system.agreeing,
             system.candidates,
-            system.needed
+            system.required
         )),
     ];
     frame.render_widget(Paragraph::new(lines), area);
@@ -261,7 +278,7 @@ fn draw_plot(frame: &mut Frame<'_>, area: Rect, view: &View) {
     let now = view
         .status
         .as_ref()
-        .map_or(last.at, |status| status.program.now);
+        .map_or(last.at, |status| unix(status.program.now));
     let span = (now - first.at).max(10.0);
     let line = |value: fn(&Point) -> f64| -> Vec<(f64, f64)> {
         history
@@ -309,7 +326,6 @@ fn draw_plot(frame: &mut Frame<'_>, area: Rect, view: &View) {
 }
 
 fn draw_table(frame: &mut Frame<'_>, area: Rect, view: &View, status: &Status) {
-    let reference = reference(status);
     // The chosen row stays visible.
     let room = usize::from(area.height.saturating_sub(3));
     let first = view.chosen.map_or(0, |row| (row + 1).saturating_sub(room));
@@ -319,7 +335,7 @@ fn draw_table(frame: &mut Frame<'_>, area: Rect, view: &View, status: &Status) {
         .enumerate()
         .skip(first)
         .map(|(index, source)| {
-            let symbol = symbol(source, reference);
+            let symbol = symbol(status, source);
             let colour = match symbol {
                 '*' | '+' => Color::Green,
                 'x' | '!' => Color::Red,
@@ -327,16 +343,15 @@ fn draw_table(frame: &mut Frame<'_>, area: Rect, view: &View, status: &Status) {
                 _ => Color::Reset,
             };
             let measured = source.measurement.as_ref();
-            let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".into());
             let row = Row::new([
                 symbol.to_string(),
                 source.name.clone(),
-                or_dash(measured.map(|it| it.stratum.to_string())),
+                or_dash(measured.map(|it| it.stratum)),
                 format!("{:o}", source.reach),
                 age(source.poll),
                 or_dash(measured.map(|it| signed(it.offset))),
                 or_dash(measured.and_then(|it| it.uncertainty).map(duration)),
-                source.state.clone(),
+                state(source).to_owned(),
             ]);
             let style = Style::new().fg(colour);
             row.style(if view.chosen == Some(index) {
@@ -372,37 +387,43 @@ fn pause() {
 
 #[cfg(test)]
 mod tests {
-    use ntp_control_api::control::types::{Measurement, System};
+    use ntp_time::Stratum;
+    use ntp_types::source::SourceState;
+    use ntp_types::status::{MeasurementStatus, SystemStatus};
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
     use super::*;
 
-    fn status(second: u32, sources: u64) -> Status {
-        let at = f64::from(second);
-        let source = |id: u64| Source {
-            id,
+    fn status(second: u32, sources: u32) -> Status {
+        let at = SystemTime::from_nanos(0) + NtpDuration::from_seconds(second.into());
+        let source = |id: u32| SourceStatus {
+            id: SourceId(id),
             name: format!("192.0.2.{id}:123"),
-            address: format!("192.0.2.{id}:123"),
-            state: if id == 2 { "falseticker" } else { "selected" }.into(),
+            address: format!("192.0.2.{id}:123").parse().unwrap(),
+            state: match id {
+                2 => SourceState::Falseticker,
+                _ => SourceState::Selected,
+            },
             online: true,
-            measurement: Some(Measurement {
+            measurement: Some(MeasurementStatus {
                 at,
-                offset: 1e-4,
-                uncertainty: Some(2e-3),
-                ..Measurement::default()
+                offset: NtpDuration::from_micros(100),
+                uncertainty: Some(NtpDuration::from_millis(2)),
+                ..MeasurementStatus::default()
             }),
-            ..Source::default()
+            ..SourceStatus::default()
         };
         let mut status = Status {
-            system: System {
+            system: SystemStatus {
                 synchronized: true,
-                stratum: 2,
-                reference_id: "192.0.2.1".into(),
-                reference: Some("192.0.2.1:123".into()),
-                offset: Some(2e-5 * at.sin()),
-                error_bound: Some(3e-3),
-                ..System::default()
+                stratum: Stratum::new(2),
+                reference: Some(SourceId(1)),
+                offset: Some(NtpDuration::from_seconds_f64(
+                    2e-5 * f64::from(second).sin(),
+                )),
+                error_bound: Some(NtpDuration::from_millis(3)),
+                ..SystemStatus::default()
             },
             sources: (1..=sources).map(source).collect(),
             ..Status::default()

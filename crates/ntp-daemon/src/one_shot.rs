@@ -7,11 +7,11 @@
 //!
 //! The clock is of the configured kind, so a virtual clock makes a dry run.
 
-use ntp_config::{ClockKind, Loaded, SandboxMode};
+use ntp_config::{Loaded, SandboxMode};
 use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::engine::ClockFacts;
-use ntp_time::{Adjustment, Monotonic, NtpDuration, SystemTime};
-use ntp_types::status::Status;
+use ntp_time::{Adjustment, Monotonic, NtpDuration};
+use ntp_types::status::{OneShotReading, Status};
 
 use crate::leap_list::LeapList;
 use crate::persist::Store;
@@ -27,17 +27,6 @@ const CHECK_INTERVAL: NtpDuration = NtpDuration::from_millis(50);
 pub struct OneShot {
     runtime: Runtime,
     path: Option<String>,
-}
-
-/// The estimate that a majority of the sources supports.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Reading {
-    /// Reading of the clock.
-    pub clock: SystemTime,
-    /// Correction to add to the clock.
-    pub correction: NtpDuration,
-    /// Largest error of the clock after the correction.
-    pub bound: NtpDuration,
 }
 
 impl OneShot {
@@ -79,7 +68,10 @@ impl OneShot {
     ///
     /// # Errors
     /// If the operating system refuses a necessary operation.
-    pub fn measure(&mut self, deadline: Option<Monotonic>) -> Result<Option<Reading>, Failure> {
+    pub fn measure(
+        &mut self,
+        deadline: Option<Monotonic>,
+    ) -> Result<Option<OneShotReading>, Failure> {
         loop {
             let until = monotonic() + CHECK_INTERVAL;
             if let Ending::Halted(_) = self.runtime.run(Some(until))? {
@@ -95,12 +87,12 @@ impl OneShot {
         }
     }
 
-    fn reading(&self) -> Option<Reading> {
+    fn reading(&self) -> Option<OneShotReading> {
         let (now, status) = self.runtime.driver().status();
         let system = status.system;
         let known = system.majority && system.reference_time.is_some();
         let (correction, bound) = (system.offset?, system.error_bound?);
-        known.then(|| Reading {
+        known.then(|| OneShotReading {
             clock: now.system,
             correction,
             bound: bound - correction.abs(),
@@ -131,9 +123,4 @@ impl OneShot {
         let (driver, services) = (self.runtime.driver(), self.runtime.services());
         status(driver, services, self.path.clone())
     }
-}
-
-/// Returns whether this kind of clock can be set.
-pub fn has_settable_clock(kind: &ClockKind) -> bool {
-    !matches!(kind, ClockKind::None)
 }

@@ -290,8 +290,8 @@ fn rotate(path: &Path) {
 #[cfg(test)]
 mod tests {
     use ntp_proto::engine::{RngTrace, SourceId};
-    use ntp_record::RecordedAssociation;
     use ntp_time::{Monotonic, SystemTime};
+    use ntp_types::source::SourceName;
 
     use super::*;
 
@@ -318,7 +318,7 @@ mod tests {
     }
 
     fn member(id: u32) -> Line {
-        Line::Association(RecordedAssociation {
+        Line::Association(SourceName {
             id: SourceId(id),
             name: "a".to_owned(),
             address: "192.0.2.1:123".parse().unwrap(),

@@ -16,15 +16,15 @@ const MISSING = { "no-socket": "The daemon is not running", "nobody-listens": "T
 // ---- numbers
 const UNITS = [[1, "s"], [1e-3, "ms"], [1e-6, "µs"], [1e-9, "ns"]];
 function unitOf(value) { const m = Math.abs(value); return UNITS.find(([scale]) => m >= scale * 0.9995) || UNITS[3]; }
-function three(number) { const m = Math.abs(number); return number.toFixed(m >= 99.95 ? 0 : m >= 9.995 ? 1 : 2); }
-function split(seconds, signed) {
+function threeDigits(number) { const m = Math.abs(number); return number.toFixed(m >= 99.95 ? 0 : m >= 9.995 ? 1 : 2); }
+function valueAndUnit(seconds, signed) {
   if (seconds === null || seconds === undefined || Math.abs(seconds) >= UNKNOWN) return ["–", ""];
   if (Math.abs(seconds) < 5e-10) return ["0", "ns"];
   const [scale, unit] = unitOf(seconds), value = seconds / scale;
-  const text = unit === "ns" ? Math.abs(value).toFixed(0) : three(Math.abs(value));
+  const text = unit === "ns" ? Math.abs(value).toFixed(0) : threeDigits(Math.abs(value));
   return [(value < 0 ? "−" : signed ? "+" : "") + text, unit];
 }
-function time(seconds, signed) { return split(seconds, signed).join(" ").trim(); }
+function time(seconds, signed) { return valueAndUnit(seconds, signed).join(" ").trim(); }
 function count(n) { return Number(n).toLocaleString("en"); }
 function span(seconds) {
   const s = Math.round(seconds);
@@ -37,7 +37,7 @@ function rate(n) { return n >= 100 ? Math.round(n).toLocaleString("en") : n.toFi
 function clockText(ms, seconds) { return new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: seconds ? "2-digit" : undefined, hour12: false }); }
 
 // The estimated error is at most the error bound.
-function expected(estimate, bound) { return estimate > bound ? bound : estimate; }
+function boundedEstimate(estimate, bound) { return estimate > bound ? bound : estimate; }
 
 // ---- elements
 function el(name, attributes, ...children) {
@@ -94,7 +94,7 @@ function frame(id, points, room) {
   }
   return { svg, x, width, height, left, right, top, bottom, start, end, plot: height - top - bottom };
 }
-function rungs(f, scale) {
+function drawGrid(f, scale) {
   const middle = f.top + f.plot / 2, y = v => middle - scale.at(v) * f.plot / 2;
   for (const v of ticks(scale, f.plot)) {
     f.svg.append(shape("line", { class: v === 0 ? "zero" : "grid", x1: f.left, x2: f.width - f.right, y1: y(v), y2: y(v) }));
@@ -113,21 +113,21 @@ function runs(points, value, step) {
   if (run.length) all.push(run);
   return all;
 }
-const n1 = v => v.toFixed(1);
-function curve(f, y, points, value, step, attributes) {
+const oneDecimal = v => v.toFixed(1);
+function drawCurve(f, y, points, value, step, attributes) {
   for (const run of runs(points, value, step)) {
     if (run.length === 1) run.push([run[0][0] + step * 1000, run[0][1]]);
-    f.svg.append(shape("polyline", { ...attributes, points: run.map(([t, v]) => n1(Math.min(f.x(t), f.width - f.right)) + "," + n1(y(v))).join(" ") }));
+    f.svg.append(shape("polyline", { ...attributes, points: run.map(([t, v]) => oneDecimal(Math.min(f.x(t), f.width - f.right)) + "," + oneDecimal(y(v))).join(" ") }));
   }
 }
-function ribbon(f, y, points, low, high, step, attributes) {
+function drawBand(f, y, points, low, high, step, attributes) {
   const lows = runs(points, low, step), highs = runs(points, high, step);
   highs.forEach((run, i) => {
-    const edge = ([t, v]) => n1(f.x(t)) + "," + n1(y(v));
+    const edge = ([t, v]) => oneDecimal(f.x(t)) + "," + oneDecimal(y(v));
     f.svg.append(shape("polygon", { ...attributes, points: run.map(edge).join(" ") + " " + lows[i].slice().reverse().map(edge).join(" ") }));
   });
 }
-function follow(f, points, report) {
+function addCrosshair(f, points, report) {
   const hair = shape("line", { class: "hair", y1: f.top, y2: f.height - f.bottom, visibility: "hidden" });
   f.svg.append(hair);
   const move = event => {
@@ -156,16 +156,16 @@ function drawOffset() {
   const scale = axis(figures.flatMap(v => [v[1], v[2], v[3], v[4]]), figures.map(v => v[2]).concat(figures.map(v => v[1])));
   const sign = (i, s) => p => p[2] && p[2][i] !== null ? s * p[2][i] : null;
   const middle = f.top + f.plot / 2, y = v => middle - scale.at(v) * f.plot / 2;
-  ribbon(f, y, points, sign(3, -1), sign(3, 1), step, { class: "band" });
-  ribbon(f, y, points, sign(2, -1), sign(2, 1), step, { class: "inner" });
-  rungs(f, scale);
-  curve(f, y, points, of(1), step, { class: "line", id: "offset-line" });
+  drawBand(f, y, points, sign(3, -1), sign(3, 1), step, { class: "band" });
+  drawBand(f, y, points, sign(2, -1), sign(2, 1), step, { class: "inner" });
+  drawGrid(f, scale);
+  drawCurve(f, y, points, of(1), step, { class: "line", id: "offset-line" });
   const truth = figures.some(v => v[4] !== null);
   $("truth-legend").hidden = !truth;
-  if (truth) curve(f, y, points, of(4), step, { class: "truth" });
-  follow(f, points, p => p ? p[2]
-      ? readout("offset-readout", clockText(p[1], true) + "  ", [time(p[2][1], true)], ", expected ± " + time(p[2][2]) + ", guaranteed ± " + time(p[2][3]) + (p[2][0] ? "" : ", not synchronised"))
-      : readout("offset-readout", clockText(p[1], true) + "  the daemon did not answer") : readout("offset-readout"));
+  if (truth) drawCurve(f, y, points, of(4), step, { class: "truth" });
+  addCrosshair(f, points, p => p ? p[2]
+      ? readout("offset-readout", clockText(p[1], true) + "  ", [time(p[2][1], true)], ", estimated error ± " + time(p[2][2]) + ", error bound ± " + time(p[2][3]) + (p[2][0] ? "" : ", not synchronised"))
+      : readout("offset-readout", clockText(p[1], true) + "  no reply from the daemon") : readout("offset-readout"));
 }
 function drawSources() {
   const { points, step } = past[shown];
@@ -181,11 +181,11 @@ function drawSources() {
   const at = (id, g) => p => p[3] && p[3][id] ? g(p[3][id]) : null;
   for (const id of drawn) {
     const strong = highlighted === id;
-    ribbon(f, y, points, at(id, ([o, h]) => o - h), at(id, ([o, h]) => o + h), step, { fill: colour(id), opacity: strong ? 0.28 : highlighted ? 0.03 : 0.9 / (drawn.length + 3) });
+    drawBand(f, y, points, at(id, ([o, h]) => o - h), at(id, ([o, h]) => o + h), step, { fill: colour(id), opacity: strong ? 0.28 : highlighted ? 0.03 : 0.9 / (drawn.length + 3) });
   }
-  rungs(f, scale);
-  for (const id of drawn) curve(f, y, points, at(id, ([o]) => o), step, { class: "thin", stroke: colour(id), opacity: highlighted && highlighted !== id ? 0.25 : 1 });
-  follow(f, points, p => {
+  drawGrid(f, scale);
+  for (const id of drawn) drawCurve(f, y, points, at(id, ([o]) => o), step, { class: "thin", stroke: colour(id), opacity: highlighted && highlighted !== id ? 0.25 : 1 });
+  addCrosshair(f, points, p => {
     if (!p || !p[3]) return readout("sources-readout");
     const parts = state.sources.filter(s => p[3][s.id]).slice(0, 4).flatMap(s => [[s.name], " " + time(p[3][s.id][0], true) + " ± " + time(p[3][s.id][1]) + "   "]);
     readout("sources-readout", clockText(p[1], true) + "  ", ...parts);
@@ -203,13 +203,13 @@ function drawRates() {
     f.svg.append(shape("text", { x: f.left - 8, y: y(v) + 4, "text-anchor": "end" }, rate(v) + "/s"));
   }
   const of = i => p => p[4] ? p[4][i] : null;
-  ribbon(f, y, points, p => p[4] ? 0 : null, of(1), step, { class: "inner" });
-  curve(f, y, points, of(1), step, { class: "thin", stroke: "var(--accent)" });
-  curve(f, y, points, of(2), step, { class: "thin", stroke: "var(--bad)" });
+  drawBand(f, y, points, p => p[4] ? 0 : null, of(1), step, { class: "inner" });
+  drawCurve(f, y, points, of(1), step, { class: "thin", stroke: "var(--accent)" });
+  drawCurve(f, y, points, of(2), step, { class: "thin", stroke: "var(--bad)" });
   const last = known[known.length - 1];
   const report = r => readout("rates-readout", [rate(r[1]) + "/s"], " answered", ...(r[2] > 0 ? [", ", [rate(r[2]) + "/s"], " denied or ignored"] : []));
   report(last);
-  follow(f, points, p => report(p && p[4] ? p[4] : last));
+  addCrosshair(f, points, p => report(p && p[4] ? p[4] : last));
 }
 function draw() { drawOffset(); drawSources(); drawRates(); }
 
@@ -228,11 +228,11 @@ function update(answer) {
   $("host").textContent = answer.host; document.title = "Time on " + answer.host;
   state.sources.sort((a, b) => a.name < b.name ? -1 : a.name > b.name ? 1 : a.id - b.id);
   const synchronized = system.synchronized !== undefined ? system.synchronized : system.stratum < 16;
-  const agreeing = system.agreeing_sources, quarrel = state.sources.some(s => s.state === "no-majority");
+  const agreeing = system.agreeing_sources, disagree = state.sources.some(s => s.state === "no-majority");
   pill.className = "pill " + (synchronized ? "good" : "warn");
-  pill.textContent = synchronized ? "Synchronised" : quarrel ? "Sources disagree" : "Not synchronised";
+  pill.textContent = synchronized ? "Synchronised" : disagree ? "Sources disagree" : "Not synchronised";
   $("problem").hidden = true; $("known").hidden = false;
-  const [value, unit] = split(expected(system.estimated_error, system.error_bound));
+  const [value, unit] = valueAndUnit(boundedEstimate(system.estimated_error, system.error_bound));
   $("estimated").replaceChildren(value === "–" ? "–" : "± " + value, el("small", {}, unit));
   $("bound").textContent = "± " + time(system.error_bound);
   $("offset").textContent = time(system.offset, true);
@@ -341,7 +341,7 @@ async function refreshPast(name) {
     if (again) return refreshPast(name);
   }
   ring.step = answer.step; ring.length = answer.length;
-  for (const point of answer.points) if (point[2]) point[2][2] = expected(point[2][2], point[2][3]);
+  for (const point of answer.points) if (point[2]) point[2][2] = boundedEstimate(point[2][2], point[2][3]);
   ring.points = ring.points.concat(answer.points).slice(-answer.length);
 }
 async function refresh() {

@@ -4,10 +4,11 @@
 //! control characters are replaced, so that they cannot affect a terminal or a log.
 
 use core::fmt;
+use core::time::Duration;
 
 use rustls::pki_types::{CertificateDer, UnixTime};
 use x509_cert::Certificate;
-use x509_cert::der::Decode;
+use x509_cert::der::{DateTime, Decode};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
@@ -83,34 +84,15 @@ impl From<UnixTime> for Date {
 /// For example `2026-11-23 04:17:45 UTC`.
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // `SystemTime` counts nanoseconds in 64 bits, and certificates may be valid until the year
-        // 9999.
-        let days = self.0 / 86_400;
-        let (year, month, day) = civil(days);
-        let second = self.0 % 86_400;
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        // Certificates are valid until the end of the year 9999 at most.
+        let time = DateTime::from_unix_duration(Duration::from_secs(self.0));
+        let time = time.unwrap_or(DateTime::INFINITY);
+        let (year, month, day) = (time.year(), time.month(), time.day());
+        let (hour, minute, second) = (time.hour(), time.minutes(), time.seconds());
         write!(
             f,
             "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC"
         )
-    }
-}
-
-/// Year, month and day of a day since 1970 in the Gregorian calendar, which repeats every 146 097
-/// days.
-fn civil(days: u64) -> (u64, u64, u64) {
-    // Years start in March, so that the leap day is the last day.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let year = era * 400 + year;
-    if month < 10 {
-        (year, month + 3, day)
-    } else {
-        (year + 1, month - 9, day)
     }
 }
 

@@ -15,21 +15,28 @@ use crate::trust::TrustError;
 use crate::validity::Presented;
 
 /// Why a key exchange failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The host is neither a valid name nor an address.
+    #[error("`{0}` is neither a valid name nor an address")]
     BadHost(String),
     /// Name resolution failed, with the resolver's error.
+    #[error("name resolution failed: {0}")]
     Lookup(String),
     /// The connection failed to all addresses, for these reasons.
+    #[error("connection failed: {}", tried(.0))]
     Connect(Vec<(SocketAddr, ConnectError)>),
     /// The time limit was reached in this stage.
+    #[error("timeout during {0}")]
     Timeout(Stage),
     /// The connection was lost in this stage, for this reason.
+    #[error("connection lost during {0}: {1}")]
     Broken(Stage, String),
     /// There are no trusted certificate authorities.
+    #[error("{0}")]
     Trust(TrustError),
     /// The certificate is not valid for the server's name.
+    #[error("certificate {}", validity(.wanted, .names))]
     Name {
         /// Name of the server.
         wanted: String,
@@ -37,6 +44,11 @@ pub enum Failure {
         names: Vec<String>,
     },
     /// A certificate has expired, by our clock.
+    #[error(
+        "certificate expired on {}; the local clock reads {}: renew the server's certificate, or correct the clock",
+        Date(*.not_after),
+        Date(*.now)
+    )]
     Expired {
         /// Reading of our clock, in seconds since 1970.
         now: u64,
@@ -44,6 +56,11 @@ pub enum Failure {
         not_after: u64,
     },
     /// A certificate is not valid yet, by our clock.
+    #[error(
+        "certificate is not valid before {}; the local clock reads {} and is probably wrong: set it, or see certificate-time-leniency",
+        Date(*.not_before),
+        Date(*.now)
+    )]
     NotYetValid {
         /// Reading of our clock, in seconds since 1970.
         now: u64,
@@ -51,33 +68,55 @@ pub enum Failure {
         not_before: u64,
     },
     /// The chain does not lead to a trusted authority; the issuer of its last certificate.
+    #[error(
+        "certificate is not signed by a trusted authority; the last one of its chain is signed by {0}. To trust that authority, set \
+         certificate-authority to its file; otherwise the server omits an intermediate certificate, or the connection is intercepted"
+    )]
     UnknownIssuer(String),
     /// The issuer has the name of a trusted authority, given here, but not its key.
+    #[error(
+        "certificate names {0} as its issuer, but is not signed with a trusted key of that name: certificate-authority is the file of \
+         another authority of the same name (an earlier one?), or the connection is intercepted"
+    )]
     BadSignature(String),
     /// The server uses the certificate of an authority as its own.
+    #[error(
+        "certificate is that of an authority, which a server must not use: issue a server certificate with it"
+    )]
     AuthorityAsServer,
     /// The server sent no certificate.
+    #[error("the server sent no certificate")]
     NoCertificate,
     /// The certificates are invalid for another reason.
+    #[error("certificate is invalid: {0}")]
     Certificate(String),
     /// The server speaks TLS, but not NTS key exchange.
+    #[error(
+        "the server speaks TLS but not NTS key exchange (ALPN ntske/1): another service uses this port"
+    )]
     Alpn,
     /// The TLS handshake failed.
+    #[error("TLS failed: {0}")]
     Tls(String),
     /// The response is invalid, or the server refuses the request.
+    #[error("{0}")]
     Response(ResponseError),
 }
 
 /// Why the connection to an address failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     /// Connection refused.
+    #[error("refused the connection: nothing listens on that port")]
     Refused,
     /// No reply within the time limit.
+    #[error("does not answer: the host is down, or a firewall drops TCP to that port")]
     NoAnswer,
     /// No route to the address.
+    #[error("is unreachable")]
     NoRoute,
     /// Another error.
+    #[error("failed: {0}")]
     Other(io::ErrorKind),
 }
 
@@ -165,66 +204,21 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::BadHost(host) => write!(f, "`{host}` is neither a valid name nor an address"),
-            Self::Lookup(problem) => write!(f, "name resolution failed: {problem}"),
-            Self::Connect(tried) => fmt_connect(f, tried),
-            Self::Timeout(stage) => write!(f, "timeout during {stage}"),
-            Self::Broken(stage, problem) => write!(f, "connection lost during {stage}: {problem}"),
-            Self::Trust(problem) => write!(f, "{problem}"),
-            Self::Name { wanted, names } if names.is_empty() => {
-                write!(f, "certificate has no subjectAltName and is not valid for {wanted}")
-            }
-            Self::Name { wanted, names } => {
-                write!(f, "certificate is not valid for {wanted}, only for {}", names.join(", "))
-            }
-            Self::Expired { now, not_after } => write!(
-                f,
-                "certificate expired on {}; the local clock reads {}: renew the server's certificate, or correct the clock",
-                Date(*not_after),
-                Date(*now)
-            ),
-            Self::NotYetValid { now, not_before } => write!(
-                f,
-                "certificate is not valid before {}; the local clock reads {} and is probably wrong: set it, or see certificate-time-leniency",
-                Date(*not_before),
-                Date(*now)
-            ),
-            Self::UnknownIssuer(issuer) => write!(
-                f,
-                "certificate is not signed by a trusted authority; the last one of its chain is signed by {issuer}. To trust that authority, set \
-                 certificate-authority to its file; otherwise the server omits an intermediate certificate, or the connection is intercepted"
-            ),
-            Self::BadSignature(issuer) => write!(
-                f,
-                "certificate names {issuer} as its issuer, but is not signed with a trusted key of that name: certificate-authority is the file of \
-                 another authority of the same name (an earlier one?), or the connection is intercepted"
-            ),
-            Self::AuthorityAsServer => f.write_str(
-                "certificate is that of an authority, which a server must not use: issue a server certificate with it",
-            ),
-            Self::NoCertificate => f.write_str("the server sent no certificate"),
-            Self::Certificate(problem) => write!(f, "certificate is invalid: {problem}"),
-            Self::Alpn => f.write_str(
-                "the server speaks TLS but not NTS key exchange (ALPN ntske/1): another service uses this port",
-            ),
-            Self::Tls(problem) => write!(f, "TLS failed: {problem}"),
-            Self::Response(error) => write!(f, "{error}"),
-        }
-    }
+/// The addresses that were tried, each with its error.
+fn tried(addresses: &[(SocketAddr, ConnectError)]) -> String {
+    let tried = addresses
+        .iter()
+        .map(|(address, error)| format!("{address} {error}"));
+    tried.collect::<Vec<_>>().join("; ")
 }
 
-impl std::error::Error for Failure {}
-
-fn fmt_connect(f: &mut fmt::Formatter<'_>, tried: &[(SocketAddr, ConnectError)]) -> fmt::Result {
-    f.write_str("connection failed")?;
-    for (index, (address, error)) in tried.iter().enumerate() {
-        let separator = if index == 0 { ": " } else { "; " };
-        write!(f, "{separator}{address} {error}")?;
+/// For which names a certificate is valid instead of `wanted`.
+fn validity(wanted: &str, names: &[String]) -> String {
+    if names.is_empty() {
+        return format!("has no subjectAltName and is not valid for {wanted}");
     }
-    Ok(())
+    let names = names.join(", ");
+    format!("is not valid for {wanted}, only for {names}")
 }
 
 impl From<&io::Error> for ConnectError {
@@ -236,19 +230,6 @@ impl From<&io::Error> for ConnectError {
             | io::ErrorKind::HostUnreachable
             | io::ErrorKind::AddrNotAvailable => Self::NoRoute,
             other => Self::Other(other),
-        }
-    }
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused => f.write_str("refused the connection: nothing listens on that port"),
-            Self::NoAnswer => f.write_str(
-                "does not answer: the host is down, or a firewall drops TCP to that port",
-            ),
-            Self::NoRoute => f.write_str("is unreachable"),
-            Self::Other(kind) => write!(f, "failed: {kind}"),
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Both are read for every key exchange. That costs a few milliseconds in weeks, and an added or
 //! removed authority takes effect without a restart.
 
-use core::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,32 +17,17 @@ pub struct Trust {
 }
 
 /// Why there are no trusted authorities.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
     /// The additional file cannot be used.
+    #[error("the certificate authorities in {file} cannot be used: {1}", file = .0.display())]
     File(PathBuf, String),
     /// The system has no authorities, and there is no additional file.
+    #[error(
+        "no system certificate authorities found{0}: install the package ca-certificates, or set certificate-authority to a PEM file"
+    )]
     NoAuthorities(String),
 }
-
-impl fmt::Display for TrustError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path, problem) => write!(
-                f,
-                "the certificate authorities in {} cannot be used: {problem}",
-                path.display()
-            ),
-            Self::NoAuthorities(problem) => write!(
-                f,
-                "no system certificate authorities found{problem}: install the package \
-                 ca-certificates, or set certificate-authority to a PEM file"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for TrustError {}
 
 impl Trust {
     /// Loads the system's authorities and those in the PEM file `additional`.

@@ -1,17 +1,22 @@
 //! Errors of a clock, which stop steering, and shortcomings, which do not.
 
-use core::fmt;
 use std::io;
 
 /// Error while opening, reading or changing a clock. Its cause is the operating system or its
 /// configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClockError {
     /// The process lacks CAP_SYS_TIME.
+    #[error("not permitted to change the system clock: the process lacks CAP_SYS_TIME; {REMEDY}")]
     NotPermitted,
     /// Even reading is refused, as by system-call filters of containers.
+    #[error(
+        "the state of the system clock cannot be read: clock_adjtime is refused, probably by the \
+         system-call filter of a container without CAP_SYS_TIME; {REMEDY}"
+    )]
     ReadingRefused,
     /// The kernel rejected a change; contains the operating system's error number.
+    #[error("the kernel rejected the change of the system clock: {}", io::Error::from_raw_os_error(*.0))]
     Rejected(i32),
 }
 
@@ -38,40 +43,29 @@ const REMEDY: &str = "grant it (systemd: AmbientCapabilities=CAP_SYS_TIME; by ha
     setcap cap_sys_time+ep on the daemon; container: --cap-add SYS_TIME), \
     or leave the kernel clock alone with [clock] kind = \"virtual\" or \"none\"";
 
-impl fmt::Display for ClockError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotPermitted => write!(
-                f,
-                "not permitted to change the system clock: the process lacks CAP_SYS_TIME; {REMEDY}"
-            ),
-            Self::ReadingRefused => write!(
-                f,
-                "the state of the system clock cannot be read: clock_adjtime is refused, probably by the \
-                 system-call filter of a container without CAP_SYS_TIME; {REMEDY}"
-            ),
-            Self::Rejected(number) => write!(
-                f,
-                "the kernel rejected the change of the system clock: {}",
-                io::Error::from_raw_os_error(*number)
-            ),
-        }
-    }
-}
-
-impl std::error::Error for ClockError {}
-
 /// An optional facility that this system lacks. The clock works without it; the caller reports it
 /// once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Shortcoming {
     /// No `CLOCK_BOOTTIME`.
+    #[error(
+        "CLOCK_BOOTTIME is not used: timers and ages stand still while the system is suspended"
+    )]
     NoBootTime,
     /// The kernel does not report when a change took effect.
+    #[error(
+        "clock_adjtime does not report when a change took effect: the time is taken from readings around the call"
+    )]
     NoTimeOfChange,
     /// A slew that another program started with `adjtime(3)` could not be stopped.
+    #[error(
+        "a slew started by another program with adjtime could not be stopped: the clock may drift until it is over"
+    )]
     LeftoverSlew,
     /// The kernel's frequency cannot be read.
+    #[error(
+        "the frequency of the system clock cannot be read: it is taken for nominal and constant"
+    )]
     NoFrequency,
 }
 
@@ -84,25 +78,6 @@ impl Shortcoming {
             Self::LeftoverSlew => "slew-control",
             Self::NoFrequency => "frequency",
         }
-    }
-}
-
-impl fmt::Display for Shortcoming {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoBootTime => {
-                "CLOCK_BOOTTIME is not used: timers and ages stand still while the system is suspended"
-            }
-            Self::NoTimeOfChange => {
-                "clock_adjtime does not report when a change took effect: the time is taken from readings around the call"
-            }
-            Self::LeftoverSlew => {
-                "a slew started by another program with adjtime could not be stopped: the clock may drift until it is over"
-            }
-            Self::NoFrequency => {
-                "the frequency of the system clock cannot be read: it is taken for nominal and constant"
-            }
-        })
     }
 }
 

@@ -14,6 +14,7 @@
 
 use std::sync::OnceLock;
 
+use nix::time::ClockId;
 use ntp_time::{Monotonic, SystemTime};
 
 use crate::{Shortcoming, syscall};
@@ -28,10 +29,10 @@ pub enum MonotonicSource {
 }
 
 impl MonotonicSource {
-    const fn id(self) -> libc::clockid_t {
+    const fn id(self) -> ClockId {
         match self {
-            Self::BootTime => libc::CLOCK_BOOTTIME,
-            Self::Monotonic => libc::CLOCK_MONOTONIC,
+            Self::BootTime => ClockId::CLOCK_BOOTTIME,
+            Self::Monotonic => ClockId::CLOCK_MONOTONIC,
         }
     }
 
@@ -49,7 +50,7 @@ impl MonotonicSource {
 pub fn monotonic_source() -> MonotonicSource {
     static SOURCE: OnceLock<MonotonicSource> = OnceLock::new();
     *SOURCE.get_or_init(|| {
-        if !syscall::clock_is_simulated() && syscall::read_clock(libc::CLOCK_BOOTTIME).is_ok() {
+        if !syscall::clock_is_simulated() && syscall::read_clock(ClockId::CLOCK_BOOTTIME).is_ok() {
             MonotonicSource::BootTime
         } else {
             MonotonicSource::Monotonic
@@ -66,12 +67,12 @@ pub fn monotonic() -> Monotonic {
 /// Reads `CLOCK_MONOTONIC`, which stops during suspend: `monotonic() - monotonic_unsuspended()`
 /// grows by the length of every suspend, and by nothing else.
 pub fn monotonic_unsuspended() -> Monotonic {
-    Monotonic::from_nanos(read(libc::CLOCK_MONOTONIC))
+    Monotonic::from_nanos(read(ClockId::CLOCK_MONOTONIC))
 }
 
 /// Reads the kernel's `CLOCK_REALTIME`, without entering the kernel where libc and hardware permit.
 pub fn realtime() -> SystemTime {
-    SystemTime::from_nanos(read(libc::CLOCK_REALTIME))
+    SystemTime::from_nanos(read(ClockId::CLOCK_REALTIME))
 }
 
 /// Number of readings by [`precision`]: a millisecond or so, whatever the clock.
@@ -82,9 +83,9 @@ const PRECISION_READINGS: usize = 20_000;
 /// whichever is larger. Rounded up, and within -32..=-1. Takes about a millisecond; call it once.
 pub fn precision() -> i8 {
     let mut smallest: Option<i64> = None;
-    let mut last = read(libc::CLOCK_REALTIME);
+    let mut last = read(ClockId::CLOCK_REALTIME);
     for _ in 0..PRECISION_READINGS {
-        let next = read(libc::CLOCK_REALTIME);
+        let next = read(ClockId::CLOCK_REALTIME);
         let step = next.saturating_sub(last);
         last = next;
         if step > 0 {
@@ -94,7 +95,7 @@ pub fn precision() -> i8 {
     // A clock whose step is longer than the loop, or one that a simulator advances only during
     // waits.
     let step = smallest
-        .or_else(|| syscall::clock_resolution(libc::CLOCK_REALTIME).ok())
+        .or_else(|| syscall::clock_resolution(ClockId::CLOCK_REALTIME).ok())
         .unwrap_or(1_000_000);
     log2_seconds(step)
 }
@@ -110,7 +111,7 @@ fn log2_seconds(nanos: i64) -> i8 {
 
 /// Reads a clock. These clocks exist on every Linux and the calls have no other way to fail; a
 /// broken libc gives zero, for want of anything better.
-fn read(clock: libc::clockid_t) -> i64 {
+fn read(clock: ClockId) -> i64 {
     syscall::read_clock(clock).unwrap_or(0)
 }
 

@@ -1,42 +1,31 @@
-//! All unsafe code of this crate: libc's clock functions behind safe signatures.
+//! All unsafe code of this crate: libc's clock functions behind safe signatures, where `nix` has
+//! none.
 
 use std::io;
 
 use libc::{c_int, c_void};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_getres, clock_gettime};
+use nix::unistd::{SysconfVar, sysconf};
 
 /// Reads a clock, in nanoseconds.
 ///
 /// # Errors
 /// If the kernel does not have that clock.
-pub(crate) fn read_clock(clock: libc::clockid_t) -> io::Result<i64> {
-    let mut reading = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `reading` is a valid timespec, and the call keeps no pointer to it.
-    if unsafe { libc::clock_gettime(clock, &raw mut reading) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(nanos(reading))
+#[inline]
+pub(crate) fn read_clock(clock: ClockId) -> nix::Result<i64> {
+    clock_gettime(clock).map(nanos)
 }
 
 /// Returns the resolution that the kernel claims for a clock, in nanoseconds.
-pub(crate) fn clock_resolution(clock: libc::clockid_t) -> io::Result<i64> {
-    let mut resolution = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `resolution` is a valid timespec, and the call keeps no pointer to it.
-    if unsafe { libc::clock_getres(clock, &raw mut resolution) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(nanos(resolution))
+pub(crate) fn clock_resolution(clock: ClockId) -> nix::Result<i64> {
+    clock_getres(clock).map(nanos)
 }
 
-fn nanos(time: libc::timespec) -> i64 {
-    i64::from(time.tv_sec)
+fn nanos(time: TimeSpec) -> i64 {
+    i64::from(time.tv_sec())
         .saturating_mul(1_000_000_000)
-        .saturating_add(i64::from(time.tv_nsec))
+        .saturating_add(i64::from(time.tv_nsec()))
 }
 
 /// Returns a request that changes nothing: all fields zero, `modes` too.
@@ -58,9 +47,8 @@ pub(crate) fn adjust_realtime(request: &mut libc::timex) -> io::Result<c_int> {
 
 /// Clock ticks per second as user space counts them (`USER_HZ`), 100 on nearly every system.
 pub(crate) fn ticks_per_second() -> i64 {
-    // SAFETY: sysconf has no preconditions.
-    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    if ticks > 0 { i64::from(ticks) } else { 100 }
+    let ticks = sysconf(SysconfVar::CLK_TCK).ok().flatten();
+    ticks.map_or(100, i64::from)
 }
 
 /// Returns whether a library other than the C library provides `clock_gettime`: a preloaded

@@ -15,6 +15,8 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+#[cfg(test)]
+mod corpus;
 pub mod discipline;
 pub mod engine;
 pub mod keys;

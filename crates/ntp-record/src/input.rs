@@ -8,15 +8,14 @@ use std::net::IpAddr;
 
 use ntp_proto::client::Authenticity;
 use ntp_proto::engine::{
-    Command, EngineConfig, ExchangeId, Input, QueryId, SendError, SourceConfig,
+    ClockSample, Command, EngineConfig, ExchangeId, Input, QueryId, SendError, SourceConfig,
+    SourceId,
 };
 use ntp_proto::leap::LeapTable;
-use ntp_proto::nts::{AeadAlgorithm, KeyExchanged};
+use ntp_proto::nts::KeyExchanged;
 use ntp_proto::wire::Packet;
-use ntp_time::{Adjustment, Applied, Frequency, NtpDuration, Stamp, StampSource, SystemTime};
+use ntp_time::{Adjustment, Applied, Frequency, NtpDuration, Stamp};
 use serde::{Deserialize, Serialize};
-
-use crate::plain;
 
 /// Octets of a reply that are recorded: the header.
 const HEADER: usize = 48;
@@ -29,29 +28,27 @@ pub enum RecordedInput {
     Tick,
     Shutdown,
     Suspended {
-        #[serde(with = "plain")]
+        #[serde(with = "ntp_time::exact")]
         duration: NtpDuration,
     },
     Sent {
-        #[serde(with = "plain")]
         exchange: ExchangeId,
-        #[serde(with = "StampCopy")]
         timestamp: Stamp,
     },
     Failed {
-        #[serde(with = "plain")]
         exchange: ExchangeId,
         error: SendError,
     },
     Reply {
-        #[serde(with = "plain")]
         exchange: ExchangeId,
-        #[serde(with = "StampCopy")]
         timestamp: Stamp,
         reply: RecordedReply,
     },
+    Sample {
+        source: SourceId,
+        sample: ClockSample,
+    },
     Resolved {
-        #[serde(with = "plain")]
         query: QueryId,
         result: Result<Vec<IpAddr>, String>,
     },
@@ -59,36 +56,31 @@ pub enum RecordedInput {
         addresses: Vec<IpAddr>,
     },
     KeyExchange {
-        #[serde(with = "plain")]
         query: QueryId,
         result: Result<RecordedKeyExchange, String>,
     },
     KeysRevoked {
-        #[serde(with = "plain")]
         query: QueryId,
         reason: String,
     },
     Applied {
-        #[serde(with = "AppliedCopy")]
         applied: Applied,
         /// Requested step.
-        #[serde(with = "plain")]
+        #[serde(with = "ntp_time::exact")]
         step: Option<NtpDuration>,
         /// Requested frequency.
-        #[serde(with = "plain")]
+        #[serde(with = "ntp_time::exact")]
         frequency: Option<Frequency>,
     },
     Command {
-        #[serde(with = "plain")]
         command: Box<Command>,
     },
     Config {
-        #[serde(with = "plain")]
         config: Box<EngineConfig>,
     },
     LeapList {
-        #[serde(with = "plain")]
-        list: Option<LeapTable>,
+        /// The text of the list.
+        list: Option<String>,
     },
 }
 
@@ -105,7 +97,6 @@ pub struct RecordedReply {
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub malformed: bool,
     /// Result of its authentication.
-    #[serde(with = "EvidenceCopy")]
     pub evidence: Authenticity,
 }
 
@@ -114,9 +105,8 @@ pub struct RecordedReply {
 pub struct RecordedKeyExchange {
     /// Address of the key-exchange server.
     pub from: IpAddr,
-    /// Negotiated algorithm.
-    #[serde(with = "plain")]
-    pub algorithm: AeadAlgorithm,
+    /// Number of the negotiated AEAD algorithm.
+    pub algorithm: u16,
     /// Whether there is a second way to derive the keys.
     pub legacy: bool,
     /// Number of cookies.
@@ -132,7 +122,7 @@ impl RecordedKeyExchange {
         let result = &exchanged.result;
         Self {
             from: exchanged.from,
-            algorithm: result.keys.algorithm(),
+            algorithm: result.keys.algorithm().id(),
             legacy: result.legacy_keys.is_some(),
             cookies: result.cookies.len(),
             server: result.server.clone(),
@@ -166,6 +156,10 @@ impl RecordedInput {
             Input::SendFailed { exchange, error } => Self::Failed {
                 exchange: *exchange,
                 error: *error,
+            },
+            Input::Sample { source, sample } => Self::Sample {
+                source: *source,
+                sample: *sample,
             },
             Input::Resolved { query, result } => Self::Resolved {
                 query: *query,
@@ -201,7 +195,7 @@ impl RecordedInput {
                 config: Box::new((*config).clone()),
             },
             Input::LeapList(table) => Self::LeapList {
-                list: table.cloned(),
+                list: table.map(LeapTable::to_text),
             },
             Input::Tick => Self::Tick,
             Input::Shutdown => Self::Shutdown,
@@ -240,43 +234,6 @@ impl RecordedInput {
             _ => &mut [],
         }
     }
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Stamp")]
-struct StampCopy {
-    #[serde(with = "plain")]
-    time: SystemTime,
-    #[serde(with = "StampSourceCopy")]
-    source: StampSource,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "StampSource", rename_all = "kebab-case")]
-enum StampSourceCopy {
-    Daemon,
-    Kernel,
-    Hardware,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Applied")]
-struct AppliedCopy {
-    #[serde(with = "plain")]
-    at: SystemTime,
-    #[serde(with = "plain")]
-    step: NtpDuration,
-    #[serde(with = "plain")]
-    frequency: Frequency,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Authenticity", rename_all = "kebab-case")]
-enum EvidenceCopy {
-    NotChecked,
-    Authentic { cookies: usize },
-    Nak,
-    Unauthenticated,
 }
 
 /// At most a header of octets, as hexadecimal digits.

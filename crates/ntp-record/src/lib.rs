@@ -13,8 +13,8 @@
 //!
 //! # File format
 //! JSON, one object a line. Times are nanoseconds (`m` monotonic, `s` system since 1970), durations
-//! 2^-32 s, frequencies the bits of an IEEE 754 double: a decimal form that is not read back
-//! exactly would change decisions.
+//! 2^-32 s, frequencies the bits of an IEEE 754 double ([`ntp_time::exact`]): a decimal form that is
+//! not read back exactly would change decisions.
 //!
 //! | member | contents |
 //! |---|---|
@@ -27,8 +27,9 @@
 //!
 //! # Incomplete records
 //! A long run fills several files, of which the oldest are deleted; a disk fails, a daemon is
-//! killed in mid-line. A record is replayed up to the first gap. A record without the start of the
-//! run is not replayed; only its decisions are listed.
+//! killed in mid-line. A record is replayed exactly up to the first gap. From there on, and if the
+//! record begins midway, the replay is inexact: it uses the recorded replies, but what the engine
+//! learnt from the missing lines is unknown. [`Outcome::inexact`] gives the reasons.
 //!
 //! # No secrets
 //! A record can be sent to others for analysis. It contains no keys, no cookies and not the seed of
@@ -37,17 +38,16 @@
 //! replay, surrogates (`surrogate`) replace the keys.
 #![forbid(unsafe_code)]
 
-mod config;
 mod input;
 mod line;
-mod plain;
+mod matching;
 mod plot;
 mod replay;
 mod surrogate;
 mod trace_writer;
 
 pub use input::{RecordedInput, RecordedKeyExchange, RecordedReply};
-pub use line::{InvalidLine, Line, RecordedAssociation, Start};
+pub use line::{InvalidLine, Line, Start};
 pub use plot::svg;
 pub use replay::{Decision, Outcome, Sample, replay};
 pub use surrogate::Redactor;

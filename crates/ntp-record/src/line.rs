@@ -4,12 +4,11 @@ use std::fmt;
 
 use ntp_proto::engine::{EngineConfig, RngTrace, SourceConfig, SourceId};
 use ntp_time::{Monotonic, SystemTime};
-use ntp_types::source::SourceAddress;
+use ntp_types::source::SourceName;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::input::RecordedInput;
-use crate::plain;
 use crate::surrogate::{RecordedKey, Redactor};
 
 /// Version of the format of the lines. Other ones are refused.
@@ -27,27 +26,22 @@ pub enum Line {
     /// An input of the engine, and the random numbers drawn while it was handled.
     Input {
         /// Monotonic time of the input.
-        #[serde(rename = "m", with = "plain")]
+        #[serde(rename = "m", with = "ntp_time::exact")]
         monotonic: Monotonic,
         /// Time of the input by the disciplined clock.
-        #[serde(rename = "s", with = "plain")]
+        #[serde(rename = "s", with = "ntp_time::exact")]
         system: SystemTime,
         /// The input.
         #[serde(flatten)]
         input: RecordedInput,
         /// The random numbers.
-        #[serde(
-            rename = "rng",
-            with = "plain",
-            default,
-            skip_serializing_if = "is_default"
-        )]
+        #[serde(rename = "rng", default, skip_serializing_if = "is_default")]
         rng_trace: RngTrace,
     },
     /// An association was added.
-    Association(RecordedAssociation),
+    Association(SourceName),
     /// An association was removed.
-    Removed(#[serde(with = "plain")] SourceId),
+    Removed(SourceId),
     /// An event, or the result of an operator's command.
     Event(String),
     /// Number of lines that are missing here, because they could not be written fast enough.
@@ -66,20 +60,19 @@ pub struct Start {
     /// Version of the daemon.
     pub version: String,
     /// Monotonic time of the start of the file.
-    #[serde(rename = "m", with = "plain")]
+    #[serde(rename = "m", with = "ntp_time::exact")]
     pub monotonic: Monotonic,
     /// Time of the start of the file by the disciplined clock.
-    #[serde(rename = "s", with = "plain")]
+    #[serde(rename = "s", with = "ntp_time::exact")]
     pub system: SystemTime,
     /// Start time of the engine by its clock, which identifies the run.
-    #[serde(with = "plain")]
+    #[serde(with = "ntp_time::exact")]
     pub run: SystemTime,
     /// Number of files of this run before this one. The engine starts in the first.
     pub part: u32,
     /// Associations at the start of the file.
-    pub associations: Vec<RecordedAssociation>,
+    pub associations: Vec<SourceName>,
     /// The configuration in force.
-    #[serde(with = "plain")]
     pub config: EngineConfig,
 }
 
@@ -102,18 +95,6 @@ impl Start {
     pub fn continues(&self, before: &Self) -> bool {
         self.run == before.run && before.part.checked_add(1) == Some(self.part)
     }
-}
-
-/// An association.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordedAssociation {
-    /// Its number.
-    #[serde(with = "plain")]
-    pub id: SourceId,
-    /// Name of its configured source.
-    pub name: String,
-    /// Its address or device.
-    pub address: SourceAddress,
 }
 
 /// A line with the keys of its sources, in their order.
@@ -241,9 +222,13 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[cfg(test)]
 mod tests {
     use ntp_proto::client::Authenticity;
+    use ntp_proto::discipline::{FrequencyPrior, PanicThreshold, SteeringConfig};
     use ntp_proto::engine::{Command, ExchangeId, QueryId, SendError};
     use ntp_proto::nts::AeadAlgorithm;
-    use ntp_time::{Applied, Frequency, NtpDuration, Stamp, StampSource};
+    use ntp_sim::Scenario;
+    use ntp_time::{
+        Applied, Frequency, NtpDuration, PollInterval, ReferenceId, Stamp, StampSource,
+    };
 
     use super::*;
     use crate::input::{RecordedKeyExchange, RecordedReply};
@@ -320,7 +305,7 @@ mod tests {
             query: QueryId(9),
             result: Ok(RecordedKeyExchange {
                 from: "::1".parse().unwrap(),
-                algorithm: AeadAlgorithm::Aes128GcmSiv,
+                algorithm: AeadAlgorithm::Aes128GcmSiv.id(),
                 legacy: true,
                 cookies: 7,
                 server: Some("ntp.example".to_owned()),
@@ -350,6 +335,42 @@ mod tests {
                 command: Box::new(command),
             });
         }
+    }
+
+    #[test]
+    fn configurations_round_trip_to_the_last_bit() {
+        let mut config = Scenario::new("odd").with_servers(1).engine;
+        // None of these is exact in seconds or in ppm.
+        let duration = NtpDuration::from_bits(i64::MAX - 2);
+        let frequency = Frequency::from_ratio(1e-4 / 3.0 + f64::EPSILON);
+        let threshold = PanicThreshold {
+            forward: Some(duration),
+            backward: None,
+        };
+        config.steering = SteeringConfig {
+            step_threshold: Some(duration),
+            steps_at_start: u32::MAX,
+            startup_panic: threshold,
+            single_panic: threshold,
+            accumulated_panic: Some(duration),
+            slew_maximum: frequency,
+            slew_minimum_duration: duration,
+            maximum_frequency: frequency,
+        };
+        config.discipline.maximum_source_uncertainty = duration;
+        config.discipline.drift_allowance = frequency;
+        config.discipline.initial_frequency_uncertainty = frequency;
+        config.frequency_prior = Some(FrequencyPrior {
+            frequency,
+            uncertainty: frequency,
+        });
+        config.meddling_threshold = Some(duration);
+        config.local_reference_id = ReferenceId::new([0, 1, 0, 255]);
+        config.clock.frequency = frequency;
+        config.sources[0].association.limits.max = PollInterval::from_log2(17);
+        round_trip(RecordedInput::Config {
+            config: Box::new(config),
+        });
     }
 
     #[test]

@@ -5,22 +5,36 @@
 //! also the strictest test of the replay: a request that was not sent then, or is not sent now,
 //! needs other numbers.
 //!
-//! The replay is exact or it ends: only the version that wrote a record can replay it, from the
-//! start of the engine on. At the first input that the engine handles differently, and at the first
-//! gap, the replay stops; of what follows a difference the recorded decisions are returned.
+//! # Exact replay
+//! Only the version that wrote a record replays it. From the start of the engine on, it makes the
+//! recorded decisions; at the first input that it handles differently, the replay stops, and of what
+//! follows the recorded decisions are returned.
+//!
+//! # Inexact replay
+//! If the record begins midway or has a gap, what the engine learnt from the missing lines is
+//! unknown. Its requests, and the results of its queries, are those of the record as far as
+//! [`matching`](crate::matching) finds them. The clock follows the record: it makes the recorded
+//! adjustments, whether the replayed engine requests the same or not, so that all recorded readings
+//! stay valid. The decisions of the replayed engine are those that it would have made with that
+//! clock.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ntp_proto::client::Protection;
+use ntp_proto::client::{Authenticity, Protection};
 use ntp_proto::engine::{
-    CommandId, Datagram, Engine, Event, ExchangeId, Input, Now, Output, RngTrace, SourceConfig,
+    CommandId, Datagram, Engine, Event, ExchangeId, ExternalError, Input, Now, Output, RngTrace,
+    SourceConfig,
 };
 use ntp_proto::keys::Key;
-use ntp_time::{Adjustment, Frequency, Monotonic, NtpDuration, Stamp, SystemTime};
+use ntp_proto::leap::LeapTable;
+use ntp_time::{Adjustment, Applied, Frequency, Monotonic, NtpDuration, Stamp, SystemTime};
+use ntp_types::source::SourceName;
 
 use crate::input::{RecordedInput, RecordedReply};
 use crate::line::{Line, Start};
+use crate::matching::{Matching, Wanted, readdress};
 use crate::surrogate;
 use crate::trace_writer::TraceWriter;
 
@@ -55,8 +69,10 @@ pub struct Outcome {
     pub replayed: Vec<Decision>,
     /// Time of the first input that the replayed engine handled differently.
     pub diverged: Option<SystemTime>,
-    /// Reason for which the record was not replayed to its end.
-    pub incomplete: Option<String>,
+    /// Reasons for which the replayed engine need not make the recorded decisions.
+    pub inexact: Vec<String>,
+    /// Number of recorded replies that match no request of the replayed engine.
+    pub unmatched: u64,
     /// State of the replayed engine, at most one sample a second.
     pub samples: Vec<Sample>,
     /// Measurements: name of the source, seconds since the start of the record, and offset in
@@ -93,11 +109,9 @@ pub fn replay(lines: &[Line]) -> Option<Outcome> {
     }
     let mut replay = Replay::new(start, &lines[first + 1..]);
     if start.part > 0 {
-        replay.outcome.incomplete = Some(format!(
-            "the record begins with part {} of a run, and only the start of the run can be replayed",
-            start.part
-        ));
-        replay.is_running = false;
+        replay.continue_inexactly(
+            "the record begins midway: what the engine learnt before is unknown".to_owned(),
+        );
     }
     replay.run();
     Some(replay.into_outcome())
@@ -106,22 +120,35 @@ pub fn replay(lines: &[Line]) -> Option<Outcome> {
 /// Error of a clock about which nothing is known, in seconds: MAXDISP of RFC 5905 section 7.2.
 const UNKNOWN_ERROR: f64 = 16.0;
 
+/// How the replayed engine relates to the record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// It handles every input as recorded.
+    Exact,
+    /// Lines are missing.
+    Inexact,
+    /// It handled an input differently and gets no more; only recorded decisions are collected.
+    Stopped,
+}
+
 struct Replay<'a> {
     lines: &'a [Line],
     /// Index of the next line.
     next: usize,
-    /// Whether inputs are passed to the engine. Otherwise only recorded decisions are collected.
-    is_running: bool,
+    mode: Mode,
+    matching: Matching,
     engine: Engine,
     trace_writer: TraceWriter,
-    /// Open requests of the engine.
-    requests: BTreeMap<ExchangeId, Vec<u8>>,
+    /// Open requests of the engine: remote address and payload.
+    requests: BTreeMap<ExchangeId, (SocketAddr, Vec<u8>)>,
     /// Surrogates of all symmetric keys that are or were configured.
     keys: Vec<Arc<Key>>,
     /// Number of replayed decisions before the present input.
     decided: usize,
     /// Random numbers that the engine must draw for the present input.
     expected: RngTrace,
+    /// Recorded frequency of the clock.
+    frequency: Frequency,
     start: Monotonic,
     /// Times of the present input.
     now: Now,
@@ -140,13 +167,15 @@ impl<'a> Replay<'a> {
         let mut replay = Self {
             lines,
             next: 0,
-            is_running: true,
+            mode: Mode::Exact,
+            matching: Matching::default(),
             engine,
             trace_writer: TraceWriter::default(),
             requests: BTreeMap::new(),
             keys: Vec::new(),
             decided: 0,
             expected: RngTrace::default(),
+            frequency: start.config.clock.frequency,
             start: start.monotonic,
             now,
             outcome: Outcome {
@@ -155,6 +184,7 @@ impl<'a> Replay<'a> {
             },
         };
         replay.add_keys(&start.config.sources);
+        replay.add_associations(&start.associations);
         replay
     }
 
@@ -174,41 +204,72 @@ impl<'a> Replay<'a> {
                     };
                     self.input(input, rng_trace);
                 }
-                Line::Dropped(count) => {
-                    return self.stop_at_gap(format!("{count} lines were not written in time"));
+                other => {
+                    self.pass_line(other);
+                    self.answer_queries();
+                    self.poll_removed(other);
                 }
-                Line::Gap(reason) => return self.stop_at_gap(reason.clone()),
-                other => self.record_event(other),
             }
         }
     }
 
-    fn into_outcome(self) -> Outcome {
-        let mut outcome = self.outcome;
-        if outcome.diverged.is_none() {
-            // The record may end, or have a gap, before all decisions of its last input.
-            let recorded = outcome.recorded.len().max(self.decided);
-            outcome.replayed.truncate(recorded);
+    fn into_outcome(mut self) -> Outcome {
+        self.truncate_decisions();
+        self.outcome
+    }
+
+    /// An exact record may end, or have a gap, before all decisions of its last input.
+    fn truncate_decisions(&mut self) {
+        if self.mode == Mode::Exact {
+            let recorded = self.outcome.recorded.len().max(self.decided);
+            self.outcome.replayed.truncate(recorded);
         }
-        outcome
     }
 
-    fn stop_at_gap(&mut self, reason: String) {
-        self.outcome.incomplete.get_or_insert(reason);
+    /// Continues after missing lines.
+    fn continue_inexactly(&mut self, reason: String) {
+        if self.mode == Mode::Exact {
+            self.truncate_decisions();
+            self.mode = Mode::Inexact;
+            self.engine.force_poll(None, self.now.monotonic);
+            for exchange in self.requests.keys() {
+                self.matching.pair(*exchange, *exchange);
+            }
+        }
+        if !self.outcome.inexact.contains(&reason) {
+            self.outcome.inexact.push(reason);
+        }
     }
 
-    fn record_event(&mut self, line: &Line) {
-        if let Line::Event(text) = line {
-            let (at, text) = (self.now.system, text.clone());
-            self.outcome.recorded.push(Decision { at, text });
+    /// Handles a line that is not an input.
+    fn pass_line(&mut self, line: &Line) {
+        match line {
+            Line::Event(text) => {
+                let (at, text) = (self.now.system, text.clone());
+                self.outcome.recorded.push(Decision { at, text });
+            }
+            Line::Association(added) => self.add_associations(core::slice::from_ref(added)),
+            // The next file of the run. Associations may have been added in a gap.
+            Line::Start(start) => self.add_associations(&start.associations),
+            Line::Dropped(count) => {
+                self.continue_inexactly(format!("lines not written in time: {count}"));
+            }
+            Line::Gap(reason) => self.continue_inexactly(reason.clone()),
+            Line::Removed(_) | Line::Input { .. } => {}
+        }
+    }
+
+    fn add_associations(&mut self, associations: &[SourceName]) {
+        for association in associations {
+            self.matching.add(association);
         }
     }
 
     /// The engine handles the present input differently.
     fn diverge(&mut self) {
-        if self.is_running {
+        if self.mode == Mode::Exact {
             self.outcome.diverged = Some(self.now.system);
-            self.is_running = false;
+            self.mode = Mode::Stopped;
         }
     }
 
@@ -219,18 +280,99 @@ impl<'a> Replay<'a> {
             self.trace_writer.set_operator_request(request);
         }
         if let RecordedInput::Applied {
-            step, frequency, ..
+            applied,
+            step,
+            frequency,
         } = input
         {
             // The engine requests an adjustment before this line, or it is none of its own.
             self.record_adjustment(*step, *frequency);
-            return self.diverge();
+            self.diverge();
+            return self.apply(applied);
         }
-        if self.is_running {
-            self.decided = self.outcome.replayed.len();
-            self.expect(rng_trace);
-            self.pass(input);
-            self.sample();
+        match self.mode {
+            Mode::Exact => {
+                self.decided = self.outcome.replayed.len();
+                self.expect(rng_trace);
+                self.matching.close_query(input);
+                self.pass(input);
+            }
+            Mode::Inexact => {
+                let matched = self.matched(input);
+                if matched.is_none() && matches!(input, RecordedInput::Reply { .. }) {
+                    self.outcome.unmatched += 1;
+                }
+                self.pass(&matched.unwrap_or(RecordedInput::Tick));
+            }
+            Mode::Stopped => return,
+        }
+        self.sample();
+    }
+
+    /// Returns the input for an engine with other exchanges and queries than the recorded one, if
+    /// there is a counterpart.
+    fn matched(&mut self, input: &RecordedInput) -> Option<RecordedInput> {
+        let mut input = input.clone();
+        match &mut input {
+            RecordedInput::Resolved { .. }
+            | RecordedInput::KeyExchange { .. }
+            | RecordedInput::KeysRevoked { .. } => return None,
+            RecordedInput::Sent { exchange, .. } | RecordedInput::Failed { exchange, .. } => {
+                self.send_request(*exchange);
+                *exchange = self.matching.exchange(*exchange)?;
+            }
+            RecordedInput::Reply {
+                exchange, reply, ..
+            } => {
+                *exchange = self.matching.exchange(*exchange)?;
+                // A reply that was not checked remains one that the engine does not check.
+                if reply.evidence != Authenticity::NotChecked {
+                    let (_, request) = self.requests.get(exchange)?;
+                    reply.header = readdress(&reply.header, request)?;
+                }
+            }
+            RecordedInput::Sample { source, .. } => *source = self.matching.device(*source)?,
+            _ => {}
+        }
+        Some(input)
+    }
+
+    /// Makes the engine send a request when the record shows one.
+    fn send_request(&mut self, recorded: ExchangeId) {
+        let address = self.matching.address(recorded.source);
+        let Some(address) = address.filter(|_| self.matching.exchange(recorded).is_none()) else {
+            return;
+        };
+        self.force_poll(address);
+        let mut newest_first = self.requests.iter().rev();
+        if let Some((sent, _)) = newest_first.find(|(_, (remote, _))| *remote == address) {
+            self.matching.pair(recorded, *sent);
+        }
+    }
+
+    fn force_poll(&mut self, address: SocketAddr) {
+        self.engine.force_poll(Some(address), self.now.monotonic);
+        self.handle(Input::Tick);
+    }
+
+    /// Makes the engine replace an unreachable address that the recorded engine replaced.
+    fn poll_removed(&mut self, line: &Line) {
+        if self.mode == Mode::Inexact
+            && let Line::Removed(id) = line
+            && let Some(address) = self.matching.address(*id)
+        {
+            self.force_poll(address);
+        }
+    }
+
+    /// Passes the results of the engine's queries that recorded associations provide.
+    fn answer_queries(&mut self) {
+        if self.mode != Mode::Inexact || !self.matching.has_queries() {
+            return;
+        }
+        let results = self.matching.answer_queries(&self.engine.config().sources);
+        for result in results {
+            self.pass(&result);
         }
     }
 
@@ -249,17 +391,15 @@ impl<'a> Replay<'a> {
             RecordedInput::Addresses { addresses } => self.handle(Input::LocalAddresses(addresses)),
             RecordedInput::Resolved { query, result } => {
                 let (query, result) = (*query, result.as_ref());
-                let result = result
-                    .map(Vec::as_slice)
-                    .map_err(ntp_proto::engine::ExternalError::from);
+                let result = result.map(Vec::as_slice).map_err(ExternalError::from);
                 self.handle(Input::Resolved { query, result });
             }
             RecordedInput::KeyExchange { query, result } => {
                 let exchanged = result.as_ref().map(surrogate::exchanged);
                 let result = match &exchanged {
                     Ok(Some(keys)) => Ok(keys),
-                    Ok(None) => Err(ntp_proto::engine::ExternalError("unknown AEAD algorithm")),
-                    Err(error) => Err(ntp_proto::engine::ExternalError(error)),
+                    Ok(None) => Err(ExternalError("unknown AEAD algorithm")),
+                    Err(error) => Err(ExternalError(error)),
                 };
                 let query = *query;
                 self.handle(Input::KeyExchanged { query, result });
@@ -284,7 +424,14 @@ impl<'a> Replay<'a> {
                 timestamp,
                 reply,
             } => self.reply(*exchange, *timestamp, reply),
-            RecordedInput::LeapList { list } => self.handle(Input::LeapList(list.as_ref())),
+            RecordedInput::Sample { source, sample } => self.handle(Input::Sample {
+                source: *source,
+                sample: *sample,
+            }),
+            RecordedInput::LeapList { list } => {
+                let table = list.as_ref().and_then(|text| LeapTable::parse(text).ok());
+                self.handle(Input::LeapList(table.as_ref()));
+            }
             RecordedInput::Command { command } => {
                 self.handle(Input::Command(CommandId(0), command));
             }
@@ -300,7 +447,7 @@ impl<'a> Replay<'a> {
         // A datagram that does not belong to an open request need not be authentic.
         let payload = self.requests.get(&exchange).map_or_else(
             || reply.header.clone(),
-            |request| surrogate::reply(reply, request, &self.keys),
+            |(_, request)| surrogate::reply(reply, request, &self.keys),
         );
         self.handle(Input::Datagram(Datagram {
             exchange,
@@ -338,33 +485,43 @@ impl<'a> Replay<'a> {
             match output {
                 Output::Adjust(requested) => self.adjust(&requested),
                 Output::Transmit {
-                    exchange, request, ..
+                    exchange,
+                    remote,
+                    request,
                 } => {
-                    self.requests.insert(exchange, request.payload);
+                    self.requests.insert(exchange, (remote, request.payload));
                 }
                 Output::Close(exchange) => {
                     self.requests.remove(&exchange);
                 }
                 Output::Event(event) => self.measurement(&event),
+                Output::Resolve { query, host } => {
+                    self.matching.open_query(query, Wanted::Addresses(host));
+                }
+                Output::ExchangeKeys { query, name, .. } => {
+                    self.matching.open_query(query, Wanted::Keys(name));
+                }
+                Output::OpenDevice { source, device } => {
+                    self.matching.open_device(device, source);
+                }
                 // Their results are in the record.
-                Output::Resolve { .. }
-                | Output::ExchangeKeys { .. }
+                Output::CloseDevice { .. }
                 | Output::Persist(_)
                 | Output::PersistSession { .. }
                 | Output::Completed(..)
                 | Output::Halt(_) => {}
             }
         }
+        self.answer_queries();
     }
 
-    /// Returns the recorded result to the engine, if the recorded engine requested the same
-    /// adjustment.
+    /// Passes the recorded result of an adjustment to the engine.
     fn adjust(&mut self, requested: &Adjustment) {
         let at = self.now.system;
         let text = adjustment(requested.step, requested.frequency);
         let decision = text.map(|text| Decision { at, text });
         self.outcome.replayed.extend(decision);
-        if !self.is_running {
+        if self.mode == Mode::Stopped {
             return;
         }
         let rest = &self.lines[self.next..];
@@ -372,37 +529,67 @@ impl<'a> Replay<'a> {
             let ends_part = matches!(line, Line::Start(_) | Line::Gap(_) | Line::Dropped(_));
             ends_part || matches!(line, Line::Input { .. })
         });
-        match ahead.and_then(|ahead| Some((ahead, rest.get(ahead)?))) {
-            Some((
-                ahead,
-                Line::Input {
-                    input:
-                        RecordedInput::Applied {
-                            applied,
-                            step,
-                            frequency,
-                        },
-                    monotonic,
-                    system,
-                    rng_trace,
-                },
-            )) if *step == requested.step && *frequency == requested.frequency => {
-                // Events of the previous input.
-                for line in &rest[..ahead] {
-                    self.record_event(line);
-                }
-                self.next += ahead + 1;
+        let Some((events, next)) = ahead.map(|ahead| (&rest[..ahead], &rest[ahead])) else {
+            // The record ends.
+            return;
+        };
+        let is_exact = self.mode == Mode::Exact;
+        match next {
+            Line::Input {
+                input:
+                    RecordedInput::Applied {
+                        applied,
+                        step,
+                        frequency,
+                    },
+                monotonic,
+                system,
+                rng_trace,
+            } if !is_exact || *step == requested.step && *frequency == requested.frequency => {
+                self.skip_past(events);
                 self.record_adjustment(*step, *frequency);
                 self.now = Now {
                     monotonic: *monotonic,
                     system: *system,
                 };
-                self.expect(rng_trace);
-                self.handle(Input::ClockApplied(*applied));
+                if is_exact {
+                    self.expect(rng_trace);
+                }
+                self.apply(applied);
             }
-            // The result is missing because the record ends or has a gap.
-            None | Some((_, Line::Gap(_) | Line::Dropped(_))) => {}
-            Some(_) => self.diverge(),
+            Line::Gap(_) | Line::Dropped(_) if is_exact => {
+                // The result is missing, but the clock was adjusted.
+                self.skip_past(events);
+                self.pass_line(next);
+                self.apply(&Applied {
+                    at,
+                    step: requested.step.unwrap_or(NtpDuration::ZERO),
+                    frequency: requested.frequency.unwrap_or(self.frequency),
+                });
+            }
+            _ if is_exact => self.diverge(),
+            // The recorded engine did not adjust the clock here.
+            _ => self.apply(&Applied {
+                at,
+                step: NtpDuration::ZERO,
+                frequency: self.frequency,
+            }),
+        }
+    }
+
+    /// Handles the events of the previous input, and skips the line after them.
+    fn skip_past(&mut self, events: &[Line]) {
+        self.next += events.len() + 1;
+        for line in events {
+            self.pass_line(line);
+        }
+    }
+
+    /// The clock was adjusted.
+    fn apply(&mut self, applied: &Applied) {
+        self.frequency = applied.frequency;
+        if self.mode != Mode::Stopped {
+            self.handle(Input::ClockApplied(*applied));
         }
     }
 

@@ -101,8 +101,8 @@ fn cookie(algorithm: AeadAlgorithm) -> Option<Cookie> {
 
 /// Returns the surrogate of a key exchange.
 pub(crate) fn exchanged(recorded: &RecordedKeyExchange) -> Option<KeyExchanged> {
-    let keys = session_keys(recorded.algorithm)?;
-    let cookie = cookie(recorded.algorithm)?;
+    let algorithm = AeadAlgorithm::from_id(recorded.algorithm)?;
+    let (keys, cookie) = (session_keys(algorithm)?, cookie(algorithm)?);
     Some(KeyExchanged {
         from: recorded.from,
         result: KeyExchangeResult {

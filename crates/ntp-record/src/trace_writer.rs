@@ -4,7 +4,7 @@ use ntp_proto::engine::{Engine, EngineConfig, Event, Input, Now, Output, Severit
 use ntp_time::Adjustment;
 
 use crate::input::RecordedInput;
-use crate::line::{Line, RecordedAssociation, Start};
+use crate::line::{Line, Start};
 
 /// Produces the lines of a record, which must be written in this order.
 #[derive(Debug, Default)]
@@ -54,11 +54,7 @@ impl TraceWriter {
                 let shown = event.severity() > Severity::Debug;
                 let shown = shown.then(|| Line::Event(event.to_string()));
                 let association = match event {
-                    Event::SourceAdded { source } => Some(Line::Association(RecordedAssociation {
-                        id: source.id,
-                        name: source.name.clone(),
-                        address: source.address.clone(),
-                    })),
+                    Event::SourceAdded { source } => Some(Line::Association(source.clone())),
                     Event::SourceRemoved { source, .. } => Some(Line::Removed(source.id)),
                     _ => None,
                 };

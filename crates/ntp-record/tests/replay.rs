@@ -1,6 +1,7 @@
 //! Runs in a simulated world, recorded as text and replayed from it.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,12 +13,15 @@ use ntp_proto::engine::{
 use ntp_proto::keys::{Algorithm, Key};
 use ntp_proto::leap::LeapTable;
 use ntp_proto::nts::AeadAlgorithm;
-use ntp_record::{Decision, Line, Outcome, Redactor, Start, TraceWriter, replay};
-use ntp_sim::{
-    Action, Attack, Forgery, NegotiatedServer, Nts, Scenario, Server, Trace, World, nts_source,
-    random_world, shared_key, source, source_at,
+use ntp_record::{
+    Decision, Line, Outcome, RecordedInput, Redactor, Sample, Start, TraceWriter, replay,
 };
-use ntp_time::Adjustment;
+use ntp_sim::{
+    Action, Attack, Behaviour, ClockBehaviour, Forgery, NegotiatedServer, Nts, RefClock, Scenario,
+    Server, Trace, World, nts_source, random_world, ref_clock_source, shared_key, source,
+    source_at,
+};
+use ntp_time::{Adjustment, NtpDuration};
 
 /// Writes records as text, in files of [`LINES`] lines.
 #[derive(Debug)]
@@ -40,10 +44,18 @@ impl Writer {
             (Line::Removed(id), Some(start)) => start.associations.retain(|it| it.id != *id),
             (
                 Line::Input {
-                    monotonic, system, ..
+                    monotonic,
+                    system,
+                    input,
+                    ..
                 },
                 Some(start),
-            ) => (start.monotonic, start.system) = (*monotonic, *system),
+            ) => {
+                (start.monotonic, start.system) = (*monotonic, *system);
+                if let RecordedInput::Applied { applied, .. } = input {
+                    start.config.clock.frequency = applied.frequency;
+                }
+            }
             _ => {}
         }
         let text = line.encode(&mut self.redactor);
@@ -77,7 +89,11 @@ impl Trace for Writer {
             self.files.borrow_mut().push(String::new());
             let start = self.start.as_mut().expect("an engine has started");
             start.part += 1;
-            start.config = engine.config();
+            let clock = start.config.clock;
+            start.config = EngineConfig {
+                clock,
+                ..engine.config()
+            };
             (start.monotonic, start.system) = (now.monotonic, now.system);
             let start = start.clone();
             self.put(&Line::Start(Box::new(start)));
@@ -123,8 +139,26 @@ fn replay_exactly(files: &[String]) -> Outcome {
         .find(|(recorded, replayed)| recorded != replayed);
     assert_eq!(differ, None);
     assert_eq!(outcome.recorded.len(), outcome.replayed.len());
-    assert!(outcome.is_same() && outcome.incomplete.is_none());
+    assert!(outcome.is_same() && outcome.inexact.is_empty());
     outcome
+}
+
+/// Largest difference of the clock's offset between two replays of a record at the same time, at
+/// least `from` seconds after the start of the run.
+fn largest_difference(whole: &Outcome, later: &Outcome, from: f64) -> f64 {
+    let start = whole.samples.last().unwrap().at - later.samples.last().unwrap().at;
+    let mut compared = 0;
+    let mut largest = 0.0f64;
+    for sample in later.samples.iter().filter(|it| it.at + start >= from) {
+        let mut same_time = whole.samples.iter();
+        let is_same_time = |it: &&Sample| (it.at - sample.at - start).abs() < 1e-6;
+        if let Some(other) = same_time.find(is_same_time) {
+            compared += 1;
+            largest = largest.max((sample.offset - other.offset).abs());
+        }
+    }
+    assert!(compared > 1000, "{compared}");
+    largest
 }
 
 fn command(command: Command) -> Action {
@@ -278,6 +312,28 @@ fn random_worlds_are_replayed_to_the_last_random_number() {
 }
 
 #[test]
+fn random_worlds_are_replayed_from_any_file() {
+    let mut compared = 0;
+    for seed in 0..24 {
+        let (files, _) = record(&random_world(seed), seed);
+        let whole = replay_exactly(&files);
+        let last = whole.samples.last().unwrap();
+        for first in 1..files.len() {
+            let later = replay(&lines(&files[first..])).unwrap();
+            let end = later.samples.last().unwrap();
+            let start = last.at - end.at;
+            let measurements = whole.measurements.iter().filter(|(_, at, _)| *at >= start);
+            // Up to the reply to a request in the file before.
+            assert!(later.measurements.len() + 1 >= measurements.count());
+            let difference = (end.offset - last.offset).abs();
+            assert!(difference <= end.bound + last.bound, "{seed} {first}");
+            compared += later.measurements.len();
+        }
+    }
+    assert!(compared > 1000, "{compared}");
+}
+
+#[test]
 fn interleaved_exchanges_with_late_stamps_are_replayed() {
     let mut scenario = Scenario::new("interleaved").with_servers(3);
     scenario.node.stamping = ntp_sim::Stamping::LateKernel(0.05);
@@ -296,28 +352,155 @@ fn interleaved_exchanges_with_late_stamps_are_replayed() {
     scenario.duration = 3000.0;
     let (files, _) = record(&scenario, 4);
     replay_exactly(&files);
+    // A new engine begins in basic mode with the recorded interleaved replies.
+    let midway = replay(&lines(&files[1..])).unwrap();
+    assert!(midway.unmatched == 0 && midway.measurements.len() > 10);
+    let last = midway.samples.last().unwrap();
+    assert!(last.offset.abs() < 1e-3 && last.bound < 0.1, "{last:?}");
 }
 
 #[test]
-fn a_record_that_begins_midway_is_not_replayed() {
-    let (files, _) = record(&eventful(), 5);
+fn a_record_that_begins_midway_is_replayed_from_there() {
+    let pool = SourceKind::Pool {
+        count: 3,
+        ignore: Vec::new(),
+    };
+    let scenario = Scenario::new("midway")
+        .with_servers(1)
+        .with_nts_servers(1)
+        .with_unconfigured_servers(3)
+        .with_name("pool.example", &[2, 3, 4])
+        .with_source(source("pool.example", pool))
+        .at(100.0, command(Command::Remove(name(0))))
+        .modify(|scenario| scenario.duration = 40_000.0);
+    let (files, world) = record(&scenario, 5);
+    assert!(files.len() >= 3, "{}", files.len());
     let outcome = replay(&lines(&files[1..])).unwrap();
-    assert!(outcome.incomplete.unwrap().contains("part 1"));
-    assert_eq!(outcome.inputs, 0);
-    assert!(!outcome.recorded.is_empty() && outcome.replayed.is_empty());
+    assert!(
+        outcome.inexact[0].contains("midway"),
+        "{:?}",
+        outcome.inexact
+    );
+    // Nearly every reply is used.
+    let measurements = outcome.measurements.len() as u64;
+    assert!(
+        outcome.unmatched < measurements / 20,
+        "{} of {measurements}",
+        outcome.unmatched
+    );
+    let last = outcome.samples.last().unwrap();
+    assert!(last.offset.abs() < 1e-3 && last.bound < 0.1, "{last:?}");
+    assert_eq!(world.status().sources.len(), 4);
+    let names = outcome.measurements.iter().map(|(name, ..)| name.as_str());
+    let names: BTreeSet<&str> = names.collect();
+    assert_eq!(names.len(), 2, "{names:?}");
 }
 
 #[test]
-fn a_damaged_record_is_replayed_up_to_the_damage() {
+fn reference_clocks_are_replayed_from_a_later_file() {
+    let scenario = Scenario::new("reference clock")
+        .with_servers(2)
+        .with_ref_clock(RefClock {
+            interval: 16.0,
+            ..RefClock::new("/dev/pps0")
+        })
+        .with_minimum_agreeing(2)
+        // So that the clock has another number in a replay that begins later.
+        .at(100.0, command(Command::Remove(name(0))))
+        .modify(|scenario| scenario.duration = 20_000.0);
+    let (files, _) = record(&scenario, 10);
+    assert!(files.len() > 1, "more than one file");
+    let samples = |outcome: &Outcome| {
+        let measurements = outcome.measurements.iter();
+        let samples = measurements.filter(|(name, ..)| name == "/dev/pps0");
+        samples.count()
+    };
+    let whole = replay_exactly(&files);
+    let later = replay(&lines(&files[1..])).unwrap();
+    let recorded = |texts: &[String]| texts.concat().matches("\"in\":\"sample\"").count();
+    assert_eq!(samples(&whole), recorded(&files));
+    assert_eq!(samples(&later), recorded(&files[1..]));
+    assert!(samples(&later) > 100 && later.unmatched == 0);
+}
+
+#[test]
+fn a_fault_long_after_the_first_file_is_found_again() {
+    let pool = SourceKind::Pool {
+        count: 3,
+        ignore: Vec::new(),
+    };
+    let scenario = Scenario::new("night")
+        .with_servers(3)
+        .with_unconfigured_servers(4)
+        .with_name("pool.example", &[3, 4, 5, 6])
+        .with_source(source("pool.example", pool))
+        .at(20_000.0, Action::Behaviour(4, Behaviour::Silent))
+        .at(25_000.0, Action::ForeignStep(2.0))
+        .at(30_000.0, Action::ForeignStep(0.5))
+        .modify(|scenario| {
+            scenario.duration = 40_000.0;
+            // The smaller error is slewed.
+            scenario.engine.steering.step_threshold = Some(NtpDuration::from_seconds(1));
+        });
+    let (files, _) = record(&scenario, 5);
+    let whole = replay_exactly(&files);
+    let outcome = replay(&lines(&files[1..])).unwrap();
+    let night = scenario.start + NtpDuration::from_seconds(20_000);
+    let events = |decisions: &[Decision]| -> Vec<String> {
+        let decisions = decisions.iter().filter(|decision| decision.at > night);
+        let texts = decisions.map(|decision| decision.text.clone());
+        texts
+            .filter(|text| text.starts_with("source ") || text.starts_with("clock changed"))
+            .collect()
+    };
+    let replayed = events(&outcome.replayed);
+    assert_eq!(replayed, events(&whole.recorded));
+    assert_eq!(replayed.len(), 6, "{replayed:?}");
+    let steps = |decisions: &[Decision]| {
+        let mut decisions = decisions.iter();
+        decisions.any(|decision| decision.text.starts_with("clock stepped by"))
+    };
+    assert!(steps(&outcome.replayed) && steps(&whole.recorded));
+    assert!(largest_difference(&whole, &outcome, 20_000.0) < 1e-3);
+    // The clock follows the record even if the replayed engine does not adjust it.
+    let mut observed = lines(&files[1..]);
+    if let Some(Line::Start(start)) = observed.first_mut() {
+        start.config.clock.steerable = false;
+    }
+    let observed = replay(&observed).unwrap();
+    assert!(largest_difference(&whole, &observed, 20_000.0) < 1e-3);
+    assert!(outcome.unmatched < 5, "{}", outcome.unmatched);
+}
+
+#[test]
+fn a_damaged_record_is_replayed_inexactly_after_the_damage() {
     let (files, _) = record(&eventful(), 6);
     let whole = lines(&files);
     for (from, to) in [(200, 201), (300, 420), (1200, 1900)] {
         let mut damaged = whole.clone();
         damaged.splice(from..to, [Line::Gap("lines are damaged".to_owned())]);
         let outcome = replay(&damaged).unwrap();
-        assert_eq!(outcome.incomplete.as_deref(), Some("lines are damaged"));
-        assert!(outcome.is_same() && !outcome.recorded.is_empty());
+        assert_eq!(outcome.inexact, ["lines are damaged"]);
+        // What precedes the damage is replayed exactly.
+        let before = replay(&whole[..from]).unwrap();
+        assert!(before.is_same() && !before.replayed.is_empty());
+        assert!(outcome.replayed.starts_with(&before.replayed));
+        let last = outcome.samples.last().unwrap();
+        assert!(last.at > 2300.0 && last.bound < 0.1, "{last:?}");
     }
+    // A gap between a request and its reply.
+    let is_reply = |line: &Line| {
+        let Line::Input { input, .. } = line else {
+            return false;
+        };
+        matches!(input, RecordedInput::Reply { .. })
+    };
+    let reply = 300 + whole[300..].iter().position(is_reply).unwrap();
+    let mut damaged = whole.clone();
+    damaged.insert(reply, Line::Dropped(1));
+    let outcome = replay(&damaged).unwrap();
+    assert_eq!(outcome.inexact, ["lines not written in time: 1"]);
+    assert_eq!(outcome.unmatched, 0);
     for length in (1..whole.len()).step_by(97) {
         assert!(replay(&whole[..length]).unwrap().is_same(), "{length}");
     }
@@ -348,8 +531,49 @@ fn only_consecutive_files_of_one_run_are_joined() {
     for before in [&other[0], &files[0]] {
         let texts = [std::slice::from_ref(before), &files[2..]].concat();
         let outcome = replay(&lines(&texts)).unwrap();
-        assert!(outcome.incomplete.is_some());
+        assert!(outcome.inexact[0].contains("midway"));
     }
     let texts = [other.clone(), files.clone()].concat();
     replay_exactly(&texts);
+}
+
+#[test]
+fn reference_clocks_are_replayed() {
+    let clock = RefClock::new("/dev/pps0");
+    let (offline, online) = (
+        Command::Offline(Some(clock.device.clone())),
+        Command::Online(Some(clock.device.clone())),
+    );
+    let mut other = ref_clock_source(&clock);
+    other.selection.prefer = true;
+    let scenario = Scenario::new("reference clock")
+        .with_servers(3)
+        .with_ref_clock(clock)
+        .with_clock_offset(-0.4)
+        .at(600.0, Action::ClockBehaviour(0, ClockBehaviour::Silent))
+        .at(700.0, Action::ClockBehaviour(0, ClockBehaviour::Normal))
+        .at(900.0, command(offline))
+        .at(1000.0, command(online))
+        .at(
+            1100.0,
+            Action::ClockBehaviour(0, ClockBehaviour::Unsynchronized),
+        )
+        .at(1200.0, Action::ClockBehaviour(0, ClockBehaviour::Normal))
+        .at(1300.0, Action::ClockError(0, 0.2))
+        .at(1500.0, Action::ClockError(0, 0.0))
+        .at(
+            1600.0,
+            command(Command::Replace("/dev/pps0".to_owned(), other)),
+        )
+        .at(1700.0, Action::ForeignStep(0.3))
+        .modify(|scenario| scenario.duration = 2400.0);
+    let (files, world) = record(&scenario, 10);
+    assert!(files.len() > 1, "more than one file");
+    let outcome = replay_exactly(&files);
+    let of_the_clock = |it: &&(String, f64, f64)| it.0 == "/dev/pps0";
+    let samples = outcome.measurements.iter().filter(of_the_clock).count();
+    assert!(samples > 1500, "{samples}");
+    let decided = |text: &str| outcome.replayed.iter().any(|it| it.text.contains(text));
+    assert!(decided("source /dev/pps0 unreachable: no sample"));
+    assert!(world.error().abs() < 1e-4);
 }

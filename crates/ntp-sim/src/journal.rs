@@ -78,7 +78,9 @@ impl Journal {
             Event::Measured { offset, delay, .. } => {
                 self.measured += 1;
                 self.hash(at, &offset.to_bits().to_le_bytes());
-                self.hash(at, &delay.to_bits().to_le_bytes());
+                if let Some(delay) = delay {
+                    self.hash(at, &delay.to_bits().to_le_bytes());
+                }
                 return;
             }
             Event::ClockSlewing { .. } => {

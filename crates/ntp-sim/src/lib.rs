@@ -23,6 +23,7 @@
 //! | `clock` | the kernel's clock: reading, stepping, frequency, leap second |
 //! | `link` | a path in both directions: delay distributions, loss, duplicates, congestion |
 //! | `server` | a server: correct, wrong, silent, or sending kiss codes or invalid replies |
+//! | `ref_clock` | a reference clock: samples with noise and error, silence |
 //! | `key_exchange` | NTS keys, without TLS |
 //! | `attacker` | an attacker who sends forged datagrams to the client's sockets |
 //! | `node` | the daemon's shell around the engine |
@@ -49,6 +50,7 @@ mod link;
 mod node;
 mod oscillator;
 mod random;
+mod ref_clock;
 pub mod reference;
 mod report;
 mod rng;
@@ -67,9 +69,10 @@ pub use link::{Congestion, Direction, Link, Queue};
 pub use node::{Stamping, Trace};
 pub use oscillator::{Oscillator, Sine};
 pub use random::random_world;
+pub use ref_clock::{ClockBehaviour, RefClock};
 pub use report::Report;
 pub use rng::Rng;
-pub use scenario::{Action, NodeConfig, Scenario, nts_source, source, source_at};
+pub use scenario::{Action, NodeConfig, Scenario, nts_source, ref_clock_source, source, source_at};
 pub use server::{Behaviour, Corruption, LeapAnnouncement, Server, shared_key};
 pub use truth::{Calendar, TrueTime};
 pub use world::World;

@@ -10,10 +10,10 @@ use std::net::IpAddr;
 
 use ntp_proto::discipline::ErrorFigures;
 use ntp_proto::engine::{
-    Datagram, Engine, EngineConfig, Event, ExchangeId, Host, Input, Now, Output, Prediction,
-    QueryId, SendError,
+    ClockSample, Datagram, Engine, EngineConfig, Event, ExchangeId, Host, Input, Now, Output,
+    Prediction, QueryId, SendError, SourceId,
 };
-use ntp_time::{Adjustment, NtpDuration, Stamp, StampSource, SystemTime};
+use ntp_time::{Adjustment, LeapIndicator, NtpDuration, Stamp, StampSource, SystemTime};
 use ntp_types::status::EngineStatus;
 
 use crate::checker::Checker;
@@ -75,6 +75,11 @@ pub(crate) enum Task {
         query: QueryId,
         host: Host,
     },
+    OpenDevice {
+        source: SourceId,
+        device: String,
+    },
+    CloseDevice(SourceId),
 }
 
 /// Input that is passed to the engine once it has no more outputs.
@@ -212,6 +217,22 @@ impl Node {
         self.handle(at, Input::Datagram(datagram));
     }
 
+    /// Passes a sample of a reference clock taken at this moment.
+    pub(crate) fn sample(
+        &mut self,
+        at: TrueTime,
+        source: SourceId,
+        offset: NtpDuration,
+        leap: LeapIndicator,
+    ) {
+        let sample = ClockSample {
+            at: self.kernel_stamp(),
+            offset,
+            leap,
+        };
+        self.handle(at, Input::Sample { source, sample });
+    }
+
     /// Delay until a daemon without kernel timestamps reads a datagram, in seconds.
     pub(crate) fn reception_delay(&mut self) -> f64 {
         match self.stamping {
@@ -289,6 +310,10 @@ impl Node {
                 self.journal.key_exchanges.push(at);
                 self.tasks.push(Task::ExchangeKeys { query, host });
             }
+            Output::OpenDevice { source, device } => {
+                self.tasks.push(Task::OpenDevice { source, device });
+            }
+            Output::CloseDevice { source } => self.tasks.push(Task::CloseDevice(source)),
             Output::PersistSession { name, session } => {
                 self.journal.sessions.push((name, *session));
             }

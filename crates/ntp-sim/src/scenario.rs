@@ -4,13 +4,18 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ntp_proto::client::AssociationConfig;
 use ntp_proto::discipline::{Config, SelectionOptions, SteeringConfig};
-use ntp_proto::engine::{ClockFacts, Command, EngineConfig, Host, SourceConfig, SourceKind};
+use ntp_proto::engine::{
+    ClockFacts, Command, EngineConfig, Host, RefClockConfig, SourceConfig, SourceKind,
+};
 use ntp_proto::leap::{LeapHandling, LeapTable};
 use ntp_time::{
     Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum, SystemTime,
 };
 
-use crate::{Attack, Behaviour, ClockLimits, Link, Nts, Oscillator, Rules, Server, Stamping};
+use crate::{
+    Attack, Behaviour, ClockBehaviour, ClockLimits, Link, Nts, Oscillator, RefClock, Rules, Server,
+    Stamping,
+};
 
 /// A world and its script.
 #[derive(Clone, Debug)]
@@ -25,6 +30,8 @@ pub struct Scenario {
     pub engine: EngineConfig,
     /// All servers that exist, polled or not.
     pub servers: Vec<Server>,
+    /// All reference clocks that exist, used or not.
+    pub ref_clocks: Vec<RefClock>,
     /// The resolver's answers: names and their addresses, or an error.
     pub names: Vec<(String, Result<Vec<IpAddr>, String>)>,
     /// How long a look-up takes, seconds.
@@ -65,6 +72,10 @@ pub enum Action {
     Behaviour(usize, Behaviour),
     /// Changes the error of a server's clock, in seconds.
     ServerError(usize, f64),
+    /// Changes a reference clock's behaviour.
+    ClockBehaviour(usize, ClockBehaviour),
+    /// Changes the error of a reference clock, in seconds.
+    ClockError(usize, f64),
     /// Changes or removes a server's NTS configuration.
     Nts(usize, Option<Nts>),
     /// Changes the path to a server.
@@ -122,6 +133,7 @@ impl Scenario {
             },
             engine: engine_defaults(),
             servers: Vec::new(),
+            ref_clocks: Vec::new(),
             names: Vec::new(),
             lookup_time: 0.02,
             leaps: Vec::new(),
@@ -148,6 +160,14 @@ impl Scenario {
     pub fn with_server(mut self, server: Server) -> Self {
         self.engine.sources.push(source_at(server.address));
         self.servers.push(server);
+        self
+    }
+
+    /// Adds a reference clock and a source for it.
+    #[must_use]
+    pub fn with_ref_clock(mut self, clock: RefClock) -> Self {
+        self.engine.sources.push(ref_clock_source(&clock));
+        self.ref_clocks.push(clock);
         self
     }
 
@@ -279,6 +299,19 @@ pub fn source_at(address: IpAddr) -> SourceConfig {
         association: AssociationConfig::default(),
         selection: SelectionOptions::default(),
     }
+}
+
+/// Source of a reference clock at stratum 0, which states the clock's noise and an accuracy of
+/// 100 us.
+pub fn ref_clock_source(clock: &RefClock) -> SourceConfig {
+    SourceConfig::ref_clock(RefClockConfig {
+        device: clock.device.clone(),
+        sigma: NtpDuration::from_seconds_f64(clock.noise),
+        accuracy: NtpDuration::from_micros(100),
+        stratum: Stratum::new(0),
+        reference_id: ReferenceId::new(*b"GPS\0"),
+        interval: PollInterval::from_log2(clock.interval.log2().round() as i8),
+    })
 }
 
 fn engine_defaults() -> EngineConfig {

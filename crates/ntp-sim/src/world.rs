@@ -13,8 +13,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ntp_proto::discipline::ErrorFigures;
-use ntp_proto::engine::{Command, CommandId, ExchangeId, Host, Input, QueryId, SendError};
-use ntp_time::{NtpDuration, Stamp};
+use ntp_proto::engine::{
+    Command, CommandId, ExchangeId, Host, Input, QueryId, SendError, SourceId,
+};
+use ntp_time::{LeapIndicator, NtpDuration, Stamp};
 use ntp_types::status::EngineStatus;
 
 use crate::attacker::Attacker;
@@ -24,6 +26,7 @@ use crate::key_exchange;
 use crate::link::Channel;
 use crate::node::{Node, Routes, Task, Trace};
 use crate::oscillator::Crystal;
+use crate::ref_clock::SimRefClock;
 use crate::report::ReportBuilder;
 use crate::server::{Response, SimServer};
 use crate::{Action, Calendar, Journal, Report, Rng, Scenario, SimClock, TrueTime, Violation};
@@ -31,12 +34,14 @@ use crate::{Action, Calendar, Journal, Report, Rng, Scenario, SimClock, TrueTime
 /// The simulated machine's own address.
 const OUR_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 19, 0, 1));
 
-/// Random streams; servers follow from `SERVERS` on, three each.
+/// Random streams; servers follow from `SERVERS` on, three each, reference clocks from
+/// `REF_CLOCKS` on.
 mod stream {
     pub(super) const OSCILLATOR: u64 = 0;
     pub(super) const NODE: u64 = 1;
     pub(super) const ATTACKER: u64 = 2;
     pub(super) const KEY_EXCHANGE: u64 = 3;
+    pub(super) const REF_CLOCKS: u64 = 1 << 32;
     pub(super) const SERVERS: u64 = 16;
 }
 
@@ -69,6 +74,9 @@ enum ScheduledEvent {
         query: QueryId,
         host: Host,
     },
+    ClockSample {
+        clock: usize,
+    },
     Script(usize),
     WakeUp {
         slept: f64,
@@ -93,6 +101,7 @@ pub struct World {
     calendar: Calendar,
     node: Node,
     hosts: Vec<SimHost>,
+    ref_clocks: Vec<SimRefClock>,
     by_address: BTreeMap<IpAddr, usize>,
     names: BTreeMap<String, Result<Vec<IpAddr>, String>>,
     lookup_time: f64,
@@ -168,6 +177,10 @@ impl World {
                 .map(|(index, host)| (host.server.config.address, index))
                 .collect(),
             hosts,
+            ref_clocks: (stream::REF_CLOCKS..)
+                .zip(&scenario.ref_clocks)
+                .map(|(stream, clock)| SimRefClock::new(clock.clone(), Rng::new(seed, stream)))
+                .collect(),
             names: scenario.names.iter().cloned().collect(),
             lookup_time: scenario.lookup_time,
             attacker: scenario
@@ -361,6 +374,7 @@ impl World {
                     Input::Suspended(NtpDuration::from_seconds_f64(slept)),
                 );
             }
+            ScheduledEvent::ClockSample { clock } => self.sample_clock(clock),
             // A suspended machine loses datagrams; what it has already received waits.
             ScheduledEvent::Reply { .. } if self.asleep.is_some() => {}
             ScheduledEvent::Resolved { .. }
@@ -403,6 +417,47 @@ impl World {
                     .handle(self.now, Input::Resolved { query, result });
             }
             ScheduledEvent::KeysExchanged { query, host } => self.exchange_keys(query, &host),
+        }
+    }
+
+    /// Takes a sample of a reference clock, which a suspended machine misses.
+    fn sample_clock(&mut self, index: usize) {
+        let our_error = self.error();
+        let leap = if self.calendar.announces_leap(self.now) {
+            LeapIndicator::Insert
+        } else {
+            LeapIndicator::None
+        };
+        let clock = &mut self.ref_clocks[index];
+        let Some(source) = clock.opened_by else {
+            clock.is_running = false;
+            return;
+        };
+        let next = self.now + clock.config.interval;
+        let sample = clock.sample(our_error, leap);
+        if let Some((offset, leap)) = sample.filter(|_| self.asleep.is_none()) {
+            self.node.sample(self.now, source, offset, leap);
+        }
+        self.schedule(next, ScheduledEvent::ClockSample { clock: index });
+    }
+
+    /// A source opens a device.
+    fn open_device(&mut self, source: SourceId, device: &str) {
+        let mut clocks = self.ref_clocks.iter_mut();
+        let Some(index) = clocks.position(|clock| clock.config.device == device) else {
+            return;
+        };
+        let clock = &mut self.ref_clocks[index];
+        clock.opened_by = Some(source);
+        if !core::mem::replace(&mut clock.is_running, true) {
+            let first = self.now + clock.config.interval;
+            self.schedule(first, ScheduledEvent::ClockSample { clock: index });
+        }
+    }
+
+    fn close_device(&mut self, source: SourceId) {
+        for clock in &mut self.ref_clocks {
+            clock.opened_by = clock.opened_by.filter(|opener| *opener != source);
         }
     }
 
@@ -495,6 +550,8 @@ impl World {
                     self.now + key_exchange::DURATION,
                     ScheduledEvent::KeysExchanged { query, host },
                 ),
+                Task::OpenDevice { source, device } => self.open_device(source, &device),
+                Task::CloseDevice(source) => self.close_device(source),
                 Task::Resolve { query, host } => {
                     self.schedule(
                         self.now + self.lookup_time,
@@ -544,6 +601,10 @@ impl World {
                 self.hosts[server].server.config.behaviour = behaviour;
             }
             Action::ServerError(server, error) => self.hosts[server].server.config.error = error,
+            Action::ClockBehaviour(clock, behaviour) => {
+                self.ref_clocks[clock].config.behaviour = behaviour;
+            }
+            Action::ClockError(clock, error) => self.ref_clocks[clock].config.error = error,
             Action::Nts(server, nts) => self.hosts[server].server.config.nts = nts,
             Action::Route(server, link) => {
                 self.hosts[server].outbound.model = link.outbound;

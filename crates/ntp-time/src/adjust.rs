@@ -4,6 +4,8 @@
 //! what was done and when, because a kernel rounds frequencies and a timer fires late. The
 //! [`Ledger`](crate::Ledger) is written from results, never from requests.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Frequency, LeapIndicator, NtpDuration, SystemTime};
 
 /// Change of the disciplined clock. Parts that are `None` stay as they are.
@@ -31,12 +33,15 @@ pub struct ClockStatus {
 }
 
 /// Result of an [`Adjustment`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Applied {
     /// System time at which the change took effect: the last reading on the old line.
+    #[serde(with = "crate::exact")]
     pub at: SystemTime,
     /// Step that was made; the first reading on the new line is `at + step`.
+    #[serde(with = "crate::exact")]
     pub step: NtpDuration,
     /// Frequency correction in force now, after the kernel's rounding and limits.
+    #[serde(with = "crate::exact")]
     pub frequency: Frequency,
 }

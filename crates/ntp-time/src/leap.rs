@@ -1,7 +1,10 @@
 //! The leap indicator (RFC 5905 section 7.3, figure 9).
 
+use serde::{Deserialize, Serialize};
+
 /// Announcement about the last minute of the current month, or that the clock is not synchronised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LeapIndicator {
     /// 0: no leap second announced.
     None,

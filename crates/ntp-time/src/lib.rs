@@ -34,6 +34,7 @@ pub use bound::UtcEstimate;
 pub use duration::{NtpDuration, NtpShort};
 pub use free::{FreeTime, Ledger};
 pub use frequency::Frequency;
+pub use json::exact;
 pub use leap::LeapIndicator;
 pub use poll::{PollInterval, PollLimits};
 pub use refid::ReferenceId;

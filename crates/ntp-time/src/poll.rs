@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::NtpDuration;
 
 /// Poll interval as the binary logarithm of its seconds.
@@ -51,7 +53,7 @@ impl fmt::Display for PollInterval {
 }
 
 /// Configured range of a poll interval. If `min` exceeds `max`, `max` wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PollLimits {
     /// Shortest interval.
     pub min: PollInterval,

@@ -1,8 +1,8 @@
 //! A serde type and its description for the Varlink interface file, from the same lines.
 //!
 //! [`record!`](crate::record) declares a struct that the daemon sends. Its doc comments become the comments
-//! of the interface file. Readers ignore members that they do not know, and take the default for members that
-//! an earlier version does not send.
+//! of the interface file. Readers ignore members that they do not know, so a later version may add some;
+//! a member that an earlier version lacks must be an `Option`.
 
 use ntp_time::{
     Frequency, LeapIndicator, NtpDuration, PollInterval, ReferenceId, StampSource, Stratum,
@@ -113,8 +113,6 @@ macro_rules! record {
             $(#[doc = $doc])*
             #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
             $(#[derive($($derive),*)])?
-            // A daemon of an earlier version sends fewer members.
-            #[serde(default)]
             pub struct $name {
                 $(
                     $(#[doc = $member_doc])* $(#[serde(rename = $json_name)])?

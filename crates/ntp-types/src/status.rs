@@ -48,6 +48,17 @@ pub struct EngineStatus {
     pub configured: Vec<ConfiguredSource>,
 }
 
+/// The estimate that a majority of the sources supports, when the clock is set once without the daemon.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OneShotReading {
+    /// Reading of the clock.
+    pub clock: SystemTime,
+    /// Correction to add to the clock.
+    pub correction: NtpDuration,
+    /// Largest error of the clock after the correction.
+    pub bound: NtpDuration,
+}
+
 record! {
     /// The whole state of the daemon.
     Status {

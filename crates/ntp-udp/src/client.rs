@@ -120,10 +120,7 @@ impl ClientSocket {
     /// # Errors
     /// Those of `getsockname(2)`.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        let address = syscall::own_address(self.as_fd())?;
-        address
-            .to_socket_addr()
-            .ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+        syscall::local_address(self.as_fd())
     }
 
     /// Returns whether a transmit timestamp follows each datagram through the error queue.

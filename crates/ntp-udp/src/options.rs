@@ -81,16 +81,9 @@ impl fmt::Debug for InterfaceName {
 }
 
 /// The text is not a valid name of a network interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an interface name has 1 to 15 bytes, without slash, colon, spaces and control characters")]
 pub struct InvalidInterfaceName;
-
-impl fmt::Display for InvalidInterfaceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an interface name has 1 to 15 bytes, without slash, colon, spaces and control characters")
-    }
-}
-
-impl std::error::Error for InvalidInterfaceName {}
 
 /// Options of a client socket.
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,11 +4,12 @@
 //! come from the kernel as well (`SO_PEERGROUPS`, Linux 4.13), because looking them up by the
 //! peer's process would race with its end.
 
-use std::ffi::CString;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr;
+
+use nix::unistd::Group;
+
+use crate::syscall;
 
 /// A connected process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,55 +31,32 @@ const MAX_GROUPS: usize = 65_536;
 /// Those of `getsockopt(2)`; a kernel without `SO_PEERGROUPS` is not an error, only the primary
 /// group is known then.
 pub fn credentials(socket: BorrowedFd<'_>) -> io::Result<Peer> {
-    let mut credentials = MaybeUninit::<libc::ucred>::uninit();
-    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the buffer is as long as `length` says, and the kernel writes no more than that.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            credentials.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    if length as usize != size_of::<libc::ucred>() {
+    // `struct ucred`: three 32-bit numbers.
+    let mut credentials = [0; 3];
+    let (result, count) = numbers(socket, libc::SO_PEERCRED, &mut credentials);
+    result?;
+    if count != credentials.len() {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    // SAFETY: the kernel has filled in all of it, and any bits are valid numbers.
-    let credentials = unsafe { credentials.assume_init() };
-    let mut groups = vec![credentials.gid];
+    let [pid, uid, group] = credentials;
+    let mut groups = vec![group];
     groups.extend(supplementary_groups(socket));
     Ok(Peer {
-        pid: credentials.pid,
-        uid: credentials.uid,
+        pid: pid.cast_signed(),
+        uid,
         groups,
     })
 }
 
 fn supplementary_groups(socket: BorrowedFd<'_>) -> Vec<u32> {
-    let mut groups = vec![0u32; 64];
+    let mut groups = vec![0; 64];
     loop {
-        let mut length = size_of_val(groups.as_slice()) as libc::socklen_t;
-        // SAFETY: the buffer is as long as `length` says, and the kernel writes no more than that.
-        let result = unsafe {
-            libc::getsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_PEERGROUPS,
-                groups.as_mut_ptr().cast(),
-                &raw mut length,
-            )
-        };
-        let count = length as usize / size_of::<u32>();
-        if result == 0 {
+        let (result, count) = numbers(socket, libc::SO_PEERGROUPS, &mut groups);
+        let Err(error) = result else {
             groups.truncate(count);
             return groups;
-        }
-        let short = io::Error::last_os_error().raw_os_error() == Some(libc::ERANGE);
+        };
+        let short = error.raw_os_error() == Some(libc::ERANGE);
         if !short || count <= groups.len() || count > MAX_GROUPS {
             return Vec::new();
         }
@@ -86,10 +64,32 @@ fn supplementary_groups(socket: BorrowedFd<'_>) -> Vec<u32> {
     }
 }
 
+/// Reads a socket option that consists of 32-bit numbers. Returns their number too, also if they
+/// are more than the buffer holds.
+fn numbers(
+    socket: BorrowedFd<'_>,
+    option: libc::c_int,
+    buffer: &mut [u32],
+) -> (io::Result<()>, usize) {
+    let mut length = size_of_val(buffer) as libc::socklen_t;
+    // SAFETY: the buffer is as long as `length` says, the kernel writes no more than that, and any
+    // bits are valid numbers.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            buffer.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    let result = syscall::check(result).map(|_| ());
+    (result, length as usize / size_of::<u32>())
+}
+
 /// Returns the user ID of this process.
 pub fn own_user() -> u32 {
-    // SAFETY: `geteuid` has no preconditions and cannot fail.
-    unsafe { libc::geteuid() }
+    nix::unistd::geteuid().as_raw()
 }
 
 /// Returns the ID of the group `name`; `None` if there is no such group. Queries the machine's name
@@ -98,34 +98,8 @@ pub fn own_user() -> u32 {
 /// # Errors
 /// Those of `getgrnam_r(3)`.
 pub fn group(name: &str) -> io::Result<Option<u32>> {
-    let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let mut buffer = vec![0 as libc::c_char; 16 << 10];
-    loop {
-        let mut entry = MaybeUninit::<libc::group>::uninit();
-        let mut found = ptr::null_mut();
-        // SAFETY: `name` ends with a NUL, `buffer` has the given length, and all outlive the call.
-        let error = unsafe {
-            libc::getgrnam_r(
-                name.as_ptr(),
-                entry.as_mut_ptr(),
-                buffer.as_mut_ptr(),
-                buffer.len(),
-                &raw mut found,
-            )
-        };
-        if error == libc::ERANGE && buffer.len() < 16 << 20 {
-            buffer.resize(buffer.len() * 4, 0);
-            continue;
-        }
-        if error != 0 {
-            return Err(io::Error::from_raw_os_error(error));
-        }
-        if found.is_null() {
-            return Ok(None);
-        }
-        // SAFETY: a result that is not null points to `entry`, which has been filled in.
-        return Ok(Some(unsafe { entry.assume_init() }.gr_gid));
-    }
+    let group = Group::from_name(name)?;
+    Ok(group.map(|group| group.gid.as_raw()))
 }
 
 #[cfg(test)]
@@ -148,6 +122,6 @@ mod tests {
     fn group_names_resolve_to_ids() {
         assert_eq!(group("root").unwrap(), Some(0));
         assert_eq!(group("there-is-no-such-group").unwrap(), None);
-        assert!(group("a\0b").is_err());
+        assert_eq!(group("a\0b").unwrap(), None);
     }
 }

@@ -160,10 +160,7 @@ impl ServerSocket {
     /// # Errors
     /// Those of `getsockname(2)`.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        let address = syscall::own_address(self.as_fd())?;
-        address
-            .to_socket_addr()
-            .ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+        syscall::local_address(self.as_fd())
     }
 
     /// Returns whether the timestamp of a sent datagram may be requested; if not, a token keeps it

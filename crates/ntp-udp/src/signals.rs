@@ -11,6 +11,9 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::unistd::alarm;
+
 static TERMINATE: AtomicBool = AtomicBool::new(false);
 static HANGUP: AtomicBool = AtomicBool::new(false);
 
@@ -20,8 +23,7 @@ extern "C" fn on_signal(signal: libc::c_int) {
         libc::SIGHUP => HANGUP.store(true, Ordering::SeqCst),
         _ => return,
     }
-    // SAFETY: `alarm` is async-signal-safe and has no preconditions.
-    unsafe { libc::alarm(1) };
+    alarm::set(1);
 }
 
 /// Installs handlers for SIGTERM, SIGINT and SIGHUP, for the life of the process.
@@ -29,18 +31,17 @@ extern "C" fn on_signal(signal: libc::c_int) {
 /// # Errors
 /// Those of `sigaction(2)`.
 pub fn install() -> io::Result<()> {
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGALRM] {
-        // SAFETY: all-zero is a valid `sigaction` (empty mask, no flags); the handler is an `extern
-        // "C"` function that only touches atomics and calls an async-signal-safe function. Without
-        // SA_RESTART waits are interrupted.
-        let result = unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as libc::sighandler_t;
-            libc::sigaction(signal, &raw const action, std::ptr::null_mut())
-        };
-        if result != 0 {
-            return Err(io::Error::last_os_error());
-        }
+    // Without SA_RESTART waits are interrupted.
+    let handler = SigHandler::Handler(on_signal);
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGALRM,
+    ] {
+        // SAFETY: the handler only touches atomics and calls `alarm`, which is async-signal-safe.
+        unsafe { sigaction(signal, &action) }?;
     }
     Ok(())
 }
@@ -52,19 +53,9 @@ pub fn install() -> io::Result<()> {
 /// # Errors
 /// Those of `pthread_sigmask(3)`.
 pub fn leave_to_other_threads() -> io::Result<()> {
-    // SAFETY: all-zero is a valid signal set to be overwritten; both pointers are to live sets, and
-    // no old set is asked for.
-    let error = unsafe {
-        let mut all: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&raw mut all);
-        libc::sigdelset(&raw mut all, libc::SIGSYS);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut())
-    };
-    if error == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(error))
-    }
+    let mut all = SigSet::all();
+    all.remove(Signal::SIGSYS);
+    Ok(all.thread_set_mask()?)
 }
 
 /// Returns whether the process was requested to terminate (SIGTERM, SIGINT).

@@ -48,23 +48,12 @@ pub(crate) fn enable(
     mode: TimestampMode,
     missing: &mut Vec<Shortcoming>,
 ) -> bool {
-    if mode == TimestampMode::Software {
-        return false;
-    }
-    if mode == TimestampMode::Hardware {
-        match timestamping(socket, HARDWARE) {
-            Ok(()) => return true,
-            Err(cause) => missing.push(Shortcoming::new(Facility::HardwareStamps, &cause)),
-        }
-    }
-    if mode.wants_transmit() {
-        match timestamping(socket, BOTH) {
-            Ok(()) => return true,
-            Err(cause) => missing.push(Shortcoming::new(Facility::TransmitStamps, &cause)),
-        }
-    }
-    missing.extend(enable_receive(socket).err());
-    false
+    let hardware = mode == TimestampMode::Hardware;
+    let choices = [
+        (hardware, HARDWARE, Facility::HardwareStamps),
+        (mode.wants_transmit(), BOTH, Facility::TransmitStamps),
+    ];
+    enable_first(socket, mode, &choices, missing)
 }
 
 /// For sockets on which transmit timestamps are requested for each datagram: enables receive
@@ -75,13 +64,25 @@ pub(crate) fn enable_by_request(
     mode: TimestampMode,
     missing: &mut Vec<Shortcoming>,
 ) -> bool {
+    let choices = [(mode.wants_transmit(), BY_REQUEST, Facility::TransmitStamps)];
+    enable_first(socket, mode, &choices, missing)
+}
+
+/// Enables the first choice that is wanted and supported: whether it is wanted, its flags, and what
+/// is missing without it. Without any, enables receive timestamps and returns false.
+fn enable_first(
+    socket: BorrowedFd<'_>,
+    mode: TimestampMode,
+    choices: &[(bool, u32, Facility)],
+    missing: &mut Vec<Shortcoming>,
+) -> bool {
     if mode == TimestampMode::Software {
         return false;
     }
-    if mode.wants_transmit() {
-        match timestamping(socket, BY_REQUEST) {
+    for (_, flags, facility) in choices.iter().filter(|(wanted, ..)| *wanted) {
+        match timestamping(socket, *flags) {
             Ok(()) => return true,
-            Err(cause) => missing.push(Shortcoming::new(Facility::TransmitStamps, &cause)),
+            Err(cause) => missing.push(Shortcoming::new(*facility, &cause)),
         }
     }
     missing.extend(enable_receive(socket).err());

@@ -1,12 +1,13 @@
-//! All unsafe code of this crate: libc's socket functions behind safe signatures.
+//! Libc's socket functions behind safe signatures, where `nix` has none.
 //!
 //! Interrupted calls are repeated; no other error is handled here.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libc::{c_int, c_void, socklen_t};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 
 use crate::address::RawAddress;
 use crate::cmsg::ControlBuffer;
@@ -33,13 +34,9 @@ fn plain_socket(family: c_int, kind: c_int, protocol: c_int) -> io::Result<Owned
 }
 
 fn set_flags(socket: &OwnedFd) -> io::Result<()> {
-    let fd = socket.as_raw_fd();
-    // SAFETY: these commands take an int and no pointer.
-    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
-    // SAFETY: as above.
-    let status = check(unsafe { libc::fcntl(fd, libc::F_GETFL, 0) })?;
-    // SAFETY: as above.
-    check(unsafe { libc::fcntl(fd, libc::F_SETFL, status | libc::O_NONBLOCK) })?;
+    fcntl(socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    let status = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
+    fcntl(socket, FcntlArg::F_SETFL(status | OFlag::O_NONBLOCK))?;
     Ok(())
 }
 
@@ -111,11 +108,8 @@ pub(crate) fn stop_receiving(socket: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Makes the socket blocking.
 pub(crate) fn set_blocking(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let fd = socket.as_raw_fd();
-    // SAFETY: these commands take an int and no pointer.
-    let status = check(unsafe { libc::fcntl(fd, libc::F_GETFL, 0) })?;
-    // SAFETY: as above.
-    check(unsafe { libc::fcntl(fd, libc::F_SETFL, status & !libc::O_NONBLOCK) })?;
+    let status = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
+    fcntl(socket, FcntlArg::F_SETFL(status - OFlag::O_NONBLOCK))?;
     Ok(())
 }
 
@@ -150,7 +144,7 @@ pub(crate) fn bind(socket: BorrowedFd<'_>, address: &RawAddress) -> io::Result<(
 }
 
 /// Returns the socket's local address.
-pub(crate) fn own_address(socket: BorrowedFd<'_>) -> io::Result<RawAddress> {
+pub(crate) fn local_address(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     let mut address = RawAddress::empty();
     let mut len = RawAddress::CAPACITY as socklen_t;
     // SAFETY: the buffer has `len` bytes, aligned as RawAddress promises, and exclusively ours
@@ -163,7 +157,8 @@ pub(crate) fn own_address(socket: BorrowedFd<'_>) -> io::Result<RawAddress> {
         )
     })?;
     address.set_len(len as usize);
-    Ok(address)
+    let address = address.to_socket_addr();
+    address.ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
 /// Sends a datagram to the socket's peer. Returns the number of bytes accepted.

@@ -32,6 +32,25 @@ const LAYERS: &[(&str, u8)] = &[
     ("xtask", 7),
 ];
 
+/// Dependencies that the layers would permit, with what takes their place.
+const REFUSED: &[(&str, &str, &str)] = &[
+    (
+        "ntp-ctl",
+        "ntp-daemon",
+        "the entry point in `ntpd` passes the one-shot measurement of `force-sync`",
+    ),
+    (
+        "ntp-config",
+        "ntp-control-api",
+        "settings and statuses are in `ntp-types`",
+    ),
+    (
+        "ntp-worker",
+        "ntp-control-api",
+        "statistics are in `ntp-types`",
+    ),
+];
+
 /// Crates that may contain unsafe code.
 const UNSAFE: &[&str] = &["ntp-os-clock", "ntp-udp"];
 
@@ -53,19 +72,24 @@ const OUTSIDE: &[(&str, &[&str])] = &[
             "sha2",
             "siphasher",
             "subtle",
+            "thiserror",
             "zeroize",
         ],
     ),
-    ("ntp-os-clock", &["libc"]),
-    ("ntp-udp", &["libc"]),
-    ("ntp-control-api", &["serde", "serde_json"]),
-    ("ntp-config", &["annotate-snippets", "strsim", "toml"]),
+    ("ntp-os-clock", &["libc", "nix", "thiserror"]),
+    ("ntp-udp", &["libc", "nix", "thiserror"]),
+    ("ntp-control-api", &["serde", "serde_json", "thiserror"]),
+    (
+        "ntp-config",
+        &["annotate-snippets", "strsim", "thiserror", "toml"],
+    ),
     (
         "ntp-nts-ke",
         &[
             "rustix",
             "rustls",
             "rustls-native-certs",
+            "thiserror",
             "tokio",
             "tokio-rustls",
             "x509-cert",
@@ -132,6 +156,18 @@ fn crates_depend_on_lower_layers_only() {
                     name(package)
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn crates_that_were_separated_stay_separate() {
+    for package in &packages() {
+        for (own, refused, instead) in REFUSED {
+            assert!(
+                name(package) != *own || dependencies(package).all(|it| it != *refused),
+                "{own} must not depend on {refused}: {instead}"
+            );
         }
     }
 }
@@ -319,6 +355,35 @@ fn modules_do_not_import_each_other_in_cycles() {
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// Modules and the modules of the same crate that they and their submodules must not import.
+const FORBIDDEN_IMPORTS: &[(&str, &str, &[&str])] = &[
+    // The algorithms can be read, tested and reused without what drives them.
+    ("ntp-proto", "discipline", &["client", "engine"]),
+    ("ntp-proto", "client", &["engine"]),
+];
+
+#[test]
+fn modules_do_not_import_what_drives_them() {
+    let is_in = |module: &str, outer: &str| {
+        let rest = module.strip_prefix(outer);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    for (crate_name, importer, forbidden) in FORBIDDEN_IMPORTS {
+        let graph = import_graph(&root().join("crates").join(crate_name).join("src"));
+        let modules = graph.iter().filter(|(module, _)| is_in(module, importer));
+        assert!(
+            modules.clone().count() > 0,
+            "{crate_name} has no {importer}"
+        );
+        for (module, imports) in modules {
+            for import in imports {
+                let allowed = forbidden.iter().all(|outer| !is_in(import, outer));
+                assert!(allowed, "{crate_name}: {module} must not import {import}");
+            }
+        }
+    }
 }
 
 /// The modules of a crate, and the modules that each one imports by paths `crate::...`.

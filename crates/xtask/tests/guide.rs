@@ -1,4 +1,5 @@
-//! Tests of the guide: links are valid, all commands are mentioned, no merge conflict markers.
+//! Tests of the guide: links are valid, also in the installed packages; all commands are mentioned;
+//! no merge conflict markers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,11 +11,18 @@ fn root() -> PathBuf {
         .expect("the workspace root exists")
 }
 
-/// README, ARCHITECTURE and the guide.
+/// The guide and the documents at the top level.
 fn pages() -> Vec<PathBuf> {
     let guide = fs::read_dir(root().join("docs")).expect("the guide exists");
     let guide = guide.map(|entry| entry.expect("entries can be read").path());
-    let top = ["README.md", "ARCHITECTURE.md"].map(|name| root().join(name));
+    let top = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+    ]
+    .map(|name| root().join(name));
     let pages: Vec<_> = guide
         .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
         .chain(top)
@@ -67,6 +75,44 @@ fn links_of_the_guide_are_valid() {
             );
         }
     }
+}
+
+/// Both packages install the documents with their places relative to each other, so a link is valid
+/// there if its target is installed.
+#[test]
+fn packages_contain_what_the_guide_links_to() {
+    let manifest = read(&root().join("crates/ntpd/Cargo.toml"));
+    let (deb, rpm) = manifest
+        .split_once("[package.metadata.generate-rpm]")
+        .expect("the manifest describes both packages");
+    let mut checked = 0;
+    for page in pages() {
+        let text = read(&page);
+        for target in links(&text).filter(|target| !target.contains("://")) {
+            let file = target.split('#').next().unwrap_or_default();
+            if file.is_empty() {
+                continue;
+            }
+            let linked = page.with_file_name("").join(file);
+            let linked = linked.canonicalize().expect("the link is valid");
+            let path = linked
+                .strip_prefix(root())
+                .expect("it is in the repository");
+            let path = match (path.parent(), path.extension()) {
+                // Whole folders are installed with a pattern.
+                (Some(folder), Some(_)) if folder.starts_with("docs") => folder,
+                _ => path,
+            };
+            let installed = format!("/usr/share/doc/ntpd-rs/{}", path.display());
+            assert!(
+                deb.contains(&installed[1..]) && rpm.contains(&installed),
+                "{}: {target} is not installed",
+                page.display()
+            );
+            checked += 1;
+        }
+    }
+    assert!(checked > 30, "only {checked} links were checked");
 }
 
 #[test]

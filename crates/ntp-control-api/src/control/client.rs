@@ -20,15 +20,19 @@ pub struct Client {
 }
 
 /// Why a call failed.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The connection failed.
+    #[error("connection to the daemon failed: {0}")]
     Io(io::Error),
     /// The reply does not conform to this version of the interface.
+    #[error("invalid reply from the daemon: {0}")]
     Malformed(String),
     /// The daemon refused the call with an error of the interface.
+    #[error("{0}")]
     Refused(Error),
     /// The daemon replied with an unknown error or one of Varlink's own.
+    #[error("unexpected error from the daemon: {name} {parameters}")]
     Other {
         /// Full name of the error.
         name: String,
@@ -42,21 +46,6 @@ impl From<io::Error> for CallError {
         Self::Io(error)
     }
 }
-
-impl fmt::Display for CallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => write!(f, "connection to the daemon failed: {error}"),
-            Self::Malformed(problem) => write!(f, "invalid reply from the daemon: {problem}"),
-            Self::Refused(error) => write!(f, "{error}"),
-            Self::Other { name, parameters } => {
-                write!(f, "unexpected error from the daemon: {name} {parameters}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for CallError {}
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -20,7 +20,7 @@
 //! daemon rejects unknown parameters, because a misspelt option must not be ignored silently.
 
 pub mod client;
-#[doc(hidden)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod methods;
 mod schema;

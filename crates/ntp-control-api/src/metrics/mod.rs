@@ -23,6 +23,15 @@ pub use text::{Format, Text};
 use crate::observation::{Latency, Server, Source, State, seconds};
 
 /// A metric family.
+///
+/// To add a metric:
+///
+/// | file | change |
+/// |---|---|
+/// | `ntp-types/src/status.rs` or `statistics.rs` | a member of the status |
+/// | where the status is built | its value |
+/// | `observation/state.rs` | a member of the JSON, and a line in the conversion from the status |
+/// | `metrics/families.rs` | a row of the table |
 #[derive(Clone, Copy, Debug)]
 pub struct Family {
     /// Full name, with the suffixes of its unit and type.
@@ -99,27 +108,25 @@ impl From<u64> for Number {
     }
 }
 
-impl From<u32> for Number {
-    fn from(count: u32) -> Self {
-        Self::Whole(count.into())
-    }
+macro_rules! number_from {
+    ($($variant:ident: $($type:ty)*;)*) => {
+        $($(impl From<$type> for Number {
+            fn from(value: $type) -> Self {
+                Self::$variant(value.into())
+            }
+        })*)*
+    };
 }
 
-impl From<u8> for Number {
-    fn from(count: u8) -> Self {
-        Self::Whole(count.into())
-    }
+number_from! {
+    Whole: u32 u8 bool;
+    Real: f64;
 }
 
-impl From<bool> for Number {
-    fn from(value: bool) -> Self {
-        Self::Whole(value.into())
-    }
-}
-
-impl From<f64> for Number {
-    fn from(value: f64) -> Self {
-        Self::Real(value)
+/// A count that may be negative; exact up to 2^53.
+impl From<i64> for Number {
+    fn from(count: i64) -> Self {
+        Self::Real(count as f64)
     }
 }
 

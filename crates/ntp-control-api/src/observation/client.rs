@@ -1,6 +1,5 @@
 //! Fetches the state from a running daemon.
 
-use std::fmt;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -22,21 +21,12 @@ pub fn fetch(path: &Path, timeout: Duration) -> Result<State, FetchError> {
 }
 
 /// Why the state could not be fetched.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The socket could not be opened.
+    #[error("{0}")]
     Connect(io::Error),
     /// The reply could not be read.
+    #[error("{0}")]
     Read(ReadError),
 }
-
-impl fmt::Display for FetchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connect(error) => write!(f, "{error}"),
-            Self::Read(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl std::error::Error for FetchError {}

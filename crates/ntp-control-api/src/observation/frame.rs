@@ -97,33 +97,21 @@ fn read_up_to(from: &mut impl Read, limit: u64) -> Result<Vec<u8>, ReadError> {
 const HEADER: usize = 8;
 
 /// Why a state could not be written.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The state is longer than [`MAX_FRAME`]: the daemon has too many sources or servers.
+    #[error("state of {length} bytes exceeds the limit of {MAX_FRAME} bytes")]
     TooLong {
         /// Length of the JSON in bytes.
         length: u64,
     },
     /// The state cannot be encoded as JSON.
+    #[error("state cannot be encoded as JSON: {0}")]
     Encode(serde_json::Error),
     /// Writing failed: the reader closed the connection or is too slow.
+    #[error("state could not be sent: {0}")]
     Io(io::Error),
 }
-
-impl fmt::Display for WriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong { length } => write!(
-                f,
-                "state of {length} bytes exceeds the limit of {MAX_FRAME} bytes"
-            ),
-            Self::Encode(error) => write!(f, "state cannot be encoded as JSON: {error}"),
-            Self::Io(error) => write!(f, "state could not be sent: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for WriteError {}
 
 /// Why a state could not be read.
 #[derive(Debug)]

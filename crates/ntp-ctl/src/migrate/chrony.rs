@@ -1,159 +1,54 @@
 //! chronyd's `chrony.conf` (chrony 4).
 
+use ntp_config::NTS_KE_PORT;
 use ntp_proto::server::ClientList;
 
-use super::draft::{Draft, Table, list};
+use super::draft::{Draft, Table};
 use super::source::{Mapping, source};
 use super::{Line, lines, number};
 
-/// Directives that need no equivalent, with the reason.
-const NOT_NEEDED: &[(&[&str], &str)] = &[
-    (
-        &["driftfile", "dumpdir", "dumponexit", "ntsdumpdir"],
-        "the frequency, keys and cookies are kept in [state] directory, /var/lib/ntpd-rs if unset",
-    ),
-    (
-        &["logdir", "logbanner"],
-        "log lines go to the journal, or to [observability] log-path",
-    ),
-    (
-        &["cmdport", "bindcmdaddress", "cmdratelimit", "cmddeny"],
-        "no remote control over the network; file permissions protect the control socket ([control])",
-    ),
-    (
-        &["initstepslew"],
-        "ntpd-rs steps the clock at start if the offset is too large to slew",
-    ),
-    (
-        &["leapsectz"],
-        "the leap second list /usr/share/zoneinfo/leap-seconds.list is used if it exists ([leap] list)",
-    ),
-    (
-        &["pidfile", "user"],
-        "set in the service unit, which runs ntpd-rs as its own user",
-    ),
-    (
-        &[
-            "maxupdateskew",
-            "maxdrift",
-            "maxjitter",
-            "corrtimeratio",
-            "stratumweight",
-            "combinelimit",
-            "reselectdist",
-            "maxclockerror",
-            "fallbackdrift",
-        ],
-        "ntpd-rs weights sources and models the oscillator automatically (docs/algorithm.md)",
-    ),
-    (
-        &["rtcsync"],
-        "the kernel copies a synchronised clock to the real-time clock every 11 minutes",
-    ),
-    (
-        &[
-            "rtcfile",
-            "rtcautotrim",
-            "rtcdevice",
-            "rtconutc",
-            "hwclockfile",
-        ],
-        "the kernel maintains the real-time clock",
-    ),
-];
+/// Directives that need no equivalent, with the reason; one group in each line.
+const NOT_NEEDED: &str = "\
+driftfile dumpdir dumponexit ntsdumpdir => \
+    the frequency, keys and cookies are kept in [state] directory, /var/lib/ntpd-rs if unset
+logdir logbanner => log lines go to the journal, or to [observability] log-path
+cmdport bindcmdaddress cmdratelimit cmddeny => \
+    no remote control over the network; file permissions protect the control socket ([control])
+initstepslew => ntpd-rs steps the clock at start if the offset is too large to slew
+leapsectz => the leap second list /usr/share/zoneinfo/leap-seconds.list is used if it exists ([leap] list)
+pidfile user => set in the service unit, which runs ntpd-rs as its own user
+maxupdateskew maxdrift maxjitter corrtimeratio stratumweight combinelimit reselectdist maxclockerror fallbackdrift => \
+    ntpd-rs weights sources and models the oscillator automatically (docs/algorithm.md)
+rtcsync => the kernel copies a synchronised clock to the real-time clock every 11 minutes
+rtcfile rtcautotrim rtcdevice rtconutc hwclockfile => the kernel maintains the real-time clock
+";
 
-/// Directives without an equivalent, with the reason.
-const UNSUPPORTED: &[(&[&str], &str)] = &[
-    (
-        &["maxdistance"],
-        "sources are judged by comparison with each other, not by their root distance",
-    ),
-    (
-        &["log"],
-        "use [observability] record-path to record measurements, and `ntp-ctl replay` to read them",
-    ),
-    (
-        &["logchange", "mailonchange"],
-        "steps are logged; use the metrics for alerts (docs/monitoring.md)",
-    ),
-    (
-        &["lock_all", "sched_priority"],
-        "set in the service unit: systemctl edit ntpd-rs",
-    ),
-    (
-        &["cmdallow", "opencommands"],
-        "no remote control over the network; file permissions protect the control socket ([control])",
-    ),
-    (
-        &["confdir", "include"],
-        "migrate these files separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d",
-    ),
-    (
-        &["sourcedir"],
-        "migrate these files separately; sources are in /etc/ntpd-rs/sources.d",
-    ),
-    (&["refclock"], "reference clocks are not in this version"),
-    (
-        &["hwtimestamp"],
-        "kernel timestamps are used; hardware timestamps are not in this version",
-    ),
-    (
-        &["manual", "settime"],
-        "manual time input is not supported; see `ntp-ctl step`",
-    ),
-    (
-        &["broadcast"],
-        "broadcast cannot be authenticated and is not supported",
-    ),
-    (
-        &["peer"],
-        "symmetric mode is not supported: configure each host as a server of the other",
-    ),
-    (&["tempcomp"], "temperature compensation is not supported"),
-    (
-        &["smoothtime"],
-        "served time is smoothed over leap seconds only ([leap] handling)",
-    ),
-    (
-        &["ntsratelimit"],
-        "the number of concurrent key exchanges is limited instead; see [[nts-ke-server]] in the manual",
-    ),
-    // Valid values are converted.
-    (&["clientloglimit"], "invalid value"),
-    (&["dscp"], "not supported"),
-    (
-        &[
-            "bindacqaddress",
-            "acquisitionport",
-            "bindacqdevice",
-            "binddevice",
-        ],
-        "each request has a new port; the kernel chooses the route",
-    ),
-    (
-        &[
-            "ntsprocesses",
-            "ntsrotate",
-            "ntsaeads",
-            "ntsrefresh",
-            "maxntsconnections",
-            "ntsntpserver",
-        ],
-        "see [keyset] and [[nts-ke-server]] in the manual",
-    ),
-    (
-        &["authselectmode"],
-        "authenticated sources have no precedence: configure only authenticated ones to use no others",
-    ),
-    (
-        &["nosystemcert"],
-        "the authorities of the system are always trusted; certificate-authority of a source adds to them",
-    ),
-    (
-        &["nocerttimecheck"],
-        "use certificate-time-leniency in [synchronization] for clocks that are wrong at start",
-    ),
-];
+/// Directives without an equivalent, with the reason; one group in each line.
+const UNSUPPORTED: &str = "\
+maxdistance => sources are judged by comparison with each other, not by their root distance
+log => use [observability] record-path to record measurements, and `ntp-ctl replay` to read them
+logchange mailonchange => steps are logged; use the metrics for alerts (docs/monitoring.md)
+lock_all sched_priority => set in the service unit: systemctl edit ntpd-rs
+cmdallow opencommands => no remote control over the network; file permissions protect the control socket ([control])
+confdir include => migrate these files separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d
+sourcedir => migrate these files separately; sources are in /etc/ntpd-rs/sources.d
+refclock => reference clocks are not in this version
+hwtimestamp => kernel timestamps are used; hardware timestamps are not in this version
+manual settime => manual time input is not supported; see `ntp-ctl step`
+broadcast => broadcast cannot be authenticated and is not supported
+peer => symmetric mode is not supported: configure each host as a server of the other
+tempcomp => temperature compensation is not supported
+smoothtime => served time is smoothed over leap seconds only ([leap] handling)
+ntsratelimit => the number of concurrent key exchanges is limited instead; see [[nts-ke-server]] in the manual
+clientloglimit => invalid value
+dscp => not supported
+bindacqaddress acquisitionport bindacqdevice binddevice => each request has a new port; the kernel chooses the route
+ntsprocesses ntsrotate ntsaeads ntsrefresh maxntsconnections ntsntpserver => \
+    see [keyset] and [[nts-ke-server]] in the manual
+authselectmode => authenticated sources have no precedence: configure only authenticated ones to use no others
+nosystemcert => the authorities of the system are always trusted; certificate-authority of a source adds to them
+nocerttimecheck => use certificate-time-leniency in [synchronization] for clocks that are wrong at start
+";
 
 /// Converts the file.
 pub(super) fn draft(text: &str) -> Draft {
@@ -169,7 +64,7 @@ pub(super) fn draft(text: &str) -> Draft {
         match line.directive.as_str() {
             "server" | "pool" => match source(&line, line.directive == "pool", option) {
                 Some(table) => draft.sources.push(table),
-                None => draft.unsupported(line.number, line.text, "no server given"),
+                None => draft.unsupported(&line, "no server given"),
             },
             "makestep" => stepping = Some((number(0), number(1), line.number)),
             "maxchange" => match number(0) {
@@ -182,14 +77,14 @@ pub(super) fn draft(text: &str) -> Draft {
                         line.number
                     ));
                 }
-                None => draft.unsupported(line.number, line.text, "invalid value"),
+                None => draft.unsupported(&line, "invalid value"),
             },
             "maxslewrate" => match number(0) {
                 // A fraction in ntp.toml; the kernel's maximum is 0.1.
                 Some(ppm) => draft
                     .algorithm
                     .set("slew-maximum-frequency-offset", (ppm * 1e-6).min(0.1)),
-                None => draft.unsupported(line.number, line.text, "invalid value"),
+                None => draft.unsupported(&line, "invalid value"),
             },
             "minsources" => minimum = number(0),
             "local" => local(&mut draft, &line),
@@ -197,31 +92,18 @@ pub(super) fn draft(text: &str) -> Draft {
                 Some(path) => {
                     draft.key_file = Some((line.number, line.text.into(), path.to_owned()));
                 }
-                None => draft.unsupported(line.number, line.text, "no file given"),
+                None => draft.unsupported(&line, "no file given"),
             },
             "leapseclist" => match word(0) {
                 Some(path) => draft.leap.set_text("list", path),
-                None => draft.unsupported(line.number, line.text, "no file given"),
+                None => draft.unsupported(&line, "no file given"),
             },
             "leapsecmode" => leap = word(0).map(str::to_owned),
             // chronyd smears leap seconds by slewing its clock and smoothing the served time.
             "smoothtime" if line.words.contains(&"leaponly") => smooth = true,
             "ntstrustedcerts" => trusted.add(&line),
             _ if serving.add_line(&line) => {}
-            directive => {
-                let why = |known: &'static [(&[&str], &str)]| {
-                    let found = known.iter().find(|(names, _)| names.contains(&directive));
-                    found.map(|(_, why)| *why)
-                };
-                match why(NOT_NEEDED) {
-                    Some(why) => draft.not_needed(line.number, line.text, why),
-                    None => draft.unsupported(
-                        line.number,
-                        line.text,
-                        why(UNSUPPORTED).unwrap_or("unknown directive"),
-                    ),
-                }
-            }
+            _ => draft.by_table(&line, NOT_NEEDED, UNSUPPORTED),
         }
     }
     trusted.write(&mut draft);
@@ -233,18 +115,13 @@ pub(super) fn draft(text: &str) -> Draft {
         .set("minimum-agreeing-sources", minimum.unwrap_or(1.0).max(1.0));
     serving.write(&mut draft);
     draft
-        .observability
-        .set_text("observation-path", "/run/ntpd-rs/observe");
-    draft
 }
 
 fn option(name: &str) -> Option<Mapping> {
     const AUTOMATIC: &str = "ntpd-rs estimates typical delays automatically";
     Some(match name {
-        "iburst" | "burst" | "presend" | "offline" | "auto_offline" => Mapping::NotNeeded {
-            value: name == "presend",
-        },
-        "minsamples" | "maxsamples" | "polltarget" | "filter" => Mapping::NotNeeded { value: true },
+        "iburst" | "burst" | "offline" | "auto_offline" => Mapping::NotNeeded(0),
+        "presend" | "minsamples" | "maxsamples" | "polltarget" | "filter" => Mapping::NotNeeded(1),
         "minpoll" => Mapping::MinPoll,
         "maxpoll" => Mapping::MaxPoll,
         "maxsources" => Mapping::Count,
@@ -258,41 +135,21 @@ fn option(name: &str) -> Option<Mapping> {
         "ntsport" => Mapping::KeyExchangePort,
         "port" => Mapping::Port,
         "maxdelay" | "maxdelayratio" | "maxdelaydevratio" | "maxdelayquant" | "mindelay" => {
-            Mapping::Unsupported {
-                value: true,
-                why: AUTOMATIC,
-            }
+            Mapping::Unsupported(1, AUTOMATIC)
         }
-        "asymmetry" => Mapping::Unsupported {
-            value: true,
-            why: "the asymmetry of jitter is estimated automatically",
-        },
-        "offset" => Mapping::Unsupported {
-            value: true,
-            why: "correction of a constant offset is not supported",
-        },
-        "minstratum" => Mapping::Unsupported {
-            value: true,
-            why: "the stratum of the server is used",
-        },
-        "version" => Mapping::Unsupported {
-            value: true,
-            why: "requests have version 4",
-        },
+        "asymmetry" => {
+            Mapping::Unsupported(1, "the asymmetry of jitter is estimated automatically")
+        }
+        "offset" => Mapping::Unsupported(1, "correction of a constant offset is not supported"),
+        "minstratum" => Mapping::Unsupported(1, "the stratum of the server is used"),
+        "version" => Mapping::Unsupported(1, "requests have version 4"),
         // Replaced by `Trusted`, which has the sets.
         "certset" => Mapping::Value(CERTIFICATE_SET),
-        "extfield" | "maxunreach" => Mapping::Unsupported {
-            value: true,
-            why: "not supported",
-        },
-        "copy" => Mapping::Unsupported {
-            value: false,
-            why: "not supported",
-        },
-        "ipv4" | "ipv6" => Mapping::Unsupported {
-            value: false,
-            why: "addresses are used in the order of the resolver",
-        },
+        "extfield" | "maxunreach" => Mapping::Unsupported(1, "not supported"),
+        "copy" => Mapping::Unsupported(0, "not supported"),
+        "ipv4" | "ipv6" => {
+            Mapping::Unsupported(0, "addresses are used in the order of the resolver")
+        }
         _ => return None,
     })
 }
@@ -324,7 +181,7 @@ impl Trusted {
 
     fn write(self, draft: &mut Draft) {
         for (number, text) in &self.unclear {
-            draft.unsupported(
+            draft.unsupported_text(
                 *number,
                 text,
                 "a source has a single file of authorities: put all certificates into it",
@@ -476,23 +333,19 @@ impl Serving {
 
     fn write(self, draft: &mut Draft) {
         for (number, text) in &self.unclear {
-            draft.unsupported(
+            draft.unsupported_text(
                 *number,
                 text,
                 "use addresses of networks, for example 192.0.2.0/24",
             );
         }
         if let (Some(certificate), Some(key)) = (&self.certificate, &self.private_key) {
-            let mut table = Table::default();
-            table.set_text("listen", &format!("[::]:{}", self.ke_port.unwrap_or(4460)));
-            table.set_text("certificate-chain-path", certificate);
-            table.set_text("private-key-path", key);
-            draft.key_exchange.push(table);
+            draft.add_key_exchange(self.ke_port.unwrap_or(NTS_KE_PORT), certificate, key);
         }
         // Without `allow`, or with port 0, chronyd is a client only.
         let Some(allow) = self.allow.filter(|_| self.port != Some(0)) else {
             if let Some((number, text, _)) = &self.clients {
-                draft.not_needed(
+                draft.not_needed_text(
                     *number,
                     text,
                     "no server configured, so there are no clients",
@@ -514,32 +367,14 @@ impl Serving {
             let mut table = Table::default();
             table.set_text("listen", &address);
             if !(allow.contains(&"0.0.0.0/0".into()) && allow.contains(&"::/0".into())) {
-                let networks = list(allow.iter().map(String::as_str));
-                table.set(
-                    "allowlist",
-                    format!("{{ filter = {networks}, action = \"ignore\" }}"),
-                );
+                table.set_filter("allowlist", &allow);
             }
             if !self.deny.is_empty() {
                 table.comment("chronyd uses the most specific of `allow` and `deny`; here `denylist` has precedence");
-                let networks = list(self.deny.iter().map(String::as_str));
-                table.set(
-                    "denylist",
-                    format!("{{ filter = {networks}, action = \"ignore\" }}"),
-                );
+                table.set_filter("denylist", &self.deny);
             }
             if let Some(limit) = &self.limit {
-                // In log2 seconds; the default is 8 s.
-                let interval = limit
-                    .iter()
-                    .find(|(name, _)| name == "interval")
-                    .map_or(3.0, |(_, value)| *value);
-                table.set("rate-limiting-cache-size", 16_384);
-                let milliseconds = (interval.clamp(-10.0, 12.0).exp2() * 1000.0).ceil() as u64;
-                table.set("rate-limiting-cutoff-ms", milliseconds);
-                let burst = limit.iter().find(|(name, _)| name == "burst");
-                let burst = burst.map_or(8.0, |(_, value)| *value).clamp(1.0, 255.0);
-                table.set("rate-limiting-burst", burst as u8);
+                rate_limit(&mut table, limit);
             }
             if let Some((.., size)) = &self.clients {
                 table.set("client-list-size", size);
@@ -547,6 +382,21 @@ impl Serving {
             draft.servers.push(table);
         }
     }
+}
+
+/// Converts `ratelimit`; `limit` has the words with their numbers.
+fn rate_limit(table: &mut Table, limit: &[(String, f64)]) {
+    let value = |key: &str| {
+        let found = limit.iter().find(|(name, _)| name == key);
+        found.map(|(_, value)| *value)
+    };
+    // In log2 seconds; the default is 8 s.
+    let interval = value("interval").unwrap_or(3.0).clamp(-10.0, 12.0);
+    let milliseconds = (interval.exp2() * 1000.0).ceil() as u64;
+    table.set("rate-limiting-cache-size", 16_384);
+    table.set("rate-limiting-cutoff-ms", milliseconds);
+    let burst = value("burst").unwrap_or(8.0).clamp(1.0, 255.0);
+    table.set("rate-limiting-burst", burst as u8);
 }
 
 /// Parses a network in chronyd's syntax, which allows to omit trailing octets of IPv4 addresses.

@@ -6,6 +6,8 @@
 
 use core::fmt::Write as _;
 
+use super::Line;
+
 /// A section: comments, then keys in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Table {
@@ -32,6 +34,16 @@ impl Table {
         self.set(key, quoted(value));
     }
 
+    /// Sets an access list, whose other clients are ignored.
+    pub(super) fn set_filter(&mut self, key: &'static str, networks: &[String]) {
+        let networks: Vec<_> = networks.iter().map(|it| quoted(it)).collect();
+        let networks = networks.join(", ");
+        self.set(
+            key,
+            format!("{{ filter = [{networks}], action = \"ignore\" }}"),
+        );
+    }
+
     /// Whether a key is set.
     fn has(&self, key: &str) -> bool {
         self.keys.iter().any(|(known, _)| *known == key)
@@ -45,23 +57,22 @@ impl Table {
 
     /// Whether the section is a pool of servers.
     pub(super) fn is_pool(&self) -> bool {
-        self.keys
-            .iter()
-            .any(|(key, value)| *key == "mode" && value == "\"pool\"")
+        self.has_mode("\"pool\"")
     }
 
     /// Whether the section is a source with NTS.
     pub(super) fn is_nts(&self) -> bool {
-        self.keys
-            .iter()
-            .any(|(key, value)| *key == "mode" && value == "\"nts\"")
+        self.has_mode("\"nts\"")
+    }
+
+    fn has_mode(&self, mode: &str) -> bool {
+        let mut keys = self.keys.iter();
+        keys.any(|(key, value)| *key == "mode" && value == mode)
     }
 
     /// Removes a key; returns whether it was set.
     pub(super) fn remove(&mut self, key: &str) -> bool {
-        let before = self.keys.len();
-        self.keys.retain(|(known, _)| *known != key);
-        self.keys.len() < before
+        self.take(key).is_some()
     }
 
     /// Adds a comment above the section.
@@ -101,12 +112,19 @@ struct Unconverted {
     why: String,
 }
 
+impl Unconverted {
+    fn new(line: usize, text: &str, why: &str) -> Self {
+        let (text, why) = (text.to_owned(), why.to_owned());
+        Self { line, text, why }
+    }
+}
+
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Draft {
     pub(super) sources: Vec<Table>,
     pub(super) servers: Vec<Table>,
-    pub(super) key_exchange: Vec<Table>,
+    key_exchange: Vec<Table>,
     pub(super) leap: Table,
     /// Line number, text and path of the directive with the file of symmetric keys.
     pub(super) key_file: Option<(usize, String, String)>,
@@ -120,21 +138,53 @@ pub(super) struct Draft {
 
 impl Draft {
     /// Records a line without an equivalent whose effect is lost, with the reason.
-    pub(super) fn unsupported(&mut self, line: usize, text: &str, why: impl Into<String>) {
-        self.unsupported.push(Unconverted {
-            line,
-            text: text.to_owned(),
-            why: why.into(),
-        });
+    pub(super) fn unsupported(&mut self, line: &Line<'_>, why: &str) {
+        self.unsupported_text(line.number, line.text, why);
+    }
+
+    /// As `unsupported`, for part of a line or a line of which only this is kept.
+    pub(super) fn unsupported_text(&mut self, number: usize, text: &str, why: &str) {
+        self.unsupported.push(Unconverted::new(number, text, why));
     }
 
     /// Records a line that needs no equivalent, with the reason.
-    pub(super) fn not_needed(&mut self, line: usize, text: &str, why: impl Into<String>) {
-        self.not_needed.push(Unconverted {
-            line,
-            text: text.to_owned(),
-            why: why.into(),
-        });
+    pub(super) fn not_needed(&mut self, line: &Line<'_>, why: &str) {
+        self.not_needed_text(line.number, line.text, why);
+    }
+
+    /// As `not_needed`, for part of a line or a line of which only this is kept.
+    pub(super) fn not_needed_text(&mut self, number: usize, text: &str, why: &str) {
+        self.not_needed.push(Unconverted::new(number, text, why));
+    }
+
+    /// Records a line whose directive is in one of two tables, or unknown. A line of a table is
+    /// `names => reason`.
+    pub(super) fn by_table(&mut self, line: &Line<'_>, not_needed: &str, unsupported: &str) {
+        fn why<'t>(table: &'t str, directive: &str) -> Option<&'t str> {
+            table.lines().find_map(|row| {
+                let (names, why) = row.split_once(" => ")?;
+                names
+                    .split(' ')
+                    .any(|name| name == directive)
+                    .then_some(why)
+            })
+        }
+        match why(not_needed, &line.directive) {
+            Some(why) => self.not_needed(line, why),
+            None => {
+                let why = why(unsupported, &line.directive);
+                self.unsupported(line, why.unwrap_or("unknown directive"));
+            }
+        }
+    }
+
+    /// Adds a server of NTS keys.
+    pub(super) fn add_key_exchange(&mut self, port: u16, certificate: &str, key: &str) {
+        let mut table = Table::default();
+        table.set_text("listen", &format!("[::]:{port}"));
+        table.set_text("certificate-chain-path", certificate);
+        table.set_text("private-key-path", key);
+        self.key_exchange.push(table);
     }
 
     /// Number of lines without an equivalent.
@@ -163,10 +213,12 @@ impl Draft {
                         .comment("the user ntpd-rs must be able to read this file");
                     self.keys.set_text("path", &path);
                 } else {
-                    self.not_needed(line, &text, "no source uses a key");
+                    self.not_needed_text(line, &text, "no source uses a key");
                 }
             }
         }
+        self.observability
+            .set_text("observation-path", "/run/ntpd-rs/observe");
         for lines in [&mut self.unsupported, &mut self.not_needed] {
             lines.sort_by_key(|it| it.line);
         }
@@ -217,7 +269,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// Formats a TOML basic string.
-pub(super) fn quoted(text: &str) -> String {
+fn quoted(text: &str) -> String {
     let mut out = String::from('"');
     for c in text.chars() {
         match c {
@@ -233,10 +285,4 @@ pub(super) fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
-}
-
-/// Formats a TOML array of strings.
-pub(super) fn list<'a>(items: impl IntoIterator<Item = &'a str>) -> String {
-    let items: Vec<_> = items.into_iter().map(quoted).collect();
-    format!("[{}]", items.join(", "))
 }

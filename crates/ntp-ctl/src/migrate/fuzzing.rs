@@ -63,6 +63,9 @@ pub fn check(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use proptest::prelude::*;
 
     /// Words of configuration files, because random text has no known directive.
@@ -146,6 +149,17 @@ mod tests {
         fn any_octets_become_toml(data in prop::collection::vec(any::<u8>(), 0..300)) {
             super::check(&data);
         }
+    }
+
+    #[test]
+    fn every_configuration_of_the_corpus_becomes_toml() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/migrate-corpus");
+        let mut replayed = 0;
+        for entry in fs::read_dir(directory).unwrap() {
+            super::check(&fs::read(entry.unwrap().path()).unwrap());
+            replayed += 1;
+        }
+        assert!(replayed >= 4);
     }
 
     #[test]

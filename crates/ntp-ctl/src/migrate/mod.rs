@@ -11,6 +11,7 @@
 
 mod chrony;
 mod draft;
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod ntpd;
 mod openntpd;

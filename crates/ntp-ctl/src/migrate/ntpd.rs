@@ -2,82 +2,35 @@
 //!
 //! ntpd serves all clients except those that `restrict` lines exclude.
 
-use super::draft::{Draft, Table, list};
+use ntp_config::NTS_KE_PORT;
+
+use super::draft::{Draft, Table};
 use super::source::{Mapping, source};
 use super::{Line, lines, number};
 
-/// Directives that need no equivalent, with the reason.
-const NOT_NEEDED: &[(&[&str], &str)] = &[
-    (
-        &["driftfile"],
-        "the frequency is kept in [state] directory, /var/lib/ntpd-rs if unset",
-    ),
-    (
-        &["logconfig", "logfile"],
-        "log lines go to the journal, or to [observability] log-path",
-    ),
-    (&["trustedkey"], "all keys of the file are trusted"),
-    (
-        &["requestkey", "controlkey", "mru"],
-        "no remote control over the network; modes 6 and 7 are not supported",
-    ),
-    (
-        &["pidfile", "rlimit", "saveconfigdir"],
-        "set in the service unit",
-    ),
-    (&["mdnstries"], "multicast DNS is not supported"),
-];
+/// Directives that need no equivalent, with the reason; one group in each line.
+const NOT_NEEDED: &str = "\
+driftfile => the frequency is kept in [state] directory, /var/lib/ntpd-rs if unset
+logconfig logfile => log lines go to the journal, or to [observability] log-path
+trustedkey => all keys of the file are trusted
+requestkey controlkey mru => no remote control over the network; modes 6 and 7 are not supported
+pidfile rlimit saveconfigdir => set in the service unit
+mdnstries => multicast DNS is not supported
+";
 
-/// Directives without an equivalent, with the reason.
-const UNSUPPORTED: &[(&[&str], &str)] = &[
-    (
-        &["statsdir", "statistics", "filegen"],
-        "use [observability] record-path to record measurements, and `ntp-ctl replay` to read them",
-    ),
-    (
-        &["discard"],
-        "use rate-limiting-cutoff-ms and rate-limiting-burst of [[server]]",
-    ),
-    (&["refclock"], "reference clocks are not in this version"),
-    (
-        &["autokey", "crypto", "keysdir", "ntpsigndsocket"],
-        "not supported: set keys in the sources and servers that use them",
-    ),
-    (
-        &[
-            "broadcast",
-            "broadcastclient",
-            "multicastclient",
-            "manycastclient",
-            "manycastserver",
-            "broadcastdelay",
-        ],
-        "broadcast and multicast cannot be authenticated and are not supported",
-    ),
-    (
-        &["peer"],
-        "symmetric mode is not supported: configure each host as a server of the other",
-    ),
-    (
-        &["includefile"],
-        "migrate this file separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d",
-    ),
-    (
-        &[
-            "disable",
-            "enable",
-            "tick",
-            "calldelay",
-            "reset",
-            "setvar",
-            "ttl",
-            "dscp",
-            "pollskewlist",
-            "phone",
-        ],
-        "no equivalent",
-    ),
-];
+/// Directives without an equivalent, with the reason; one group in each line.
+const UNSUPPORTED: &str = "\
+statsdir statistics filegen => \
+    use [observability] record-path to record measurements, and `ntp-ctl replay` to read them
+discard => use rate-limiting-cutoff-ms and rate-limiting-burst of [[server]]
+refclock => reference clocks are not in this version
+autokey crypto keysdir ntpsigndsocket => not supported: set keys in the sources and servers that use them
+broadcast broadcastclient multicastclient manycastclient manycastserver broadcastdelay => \
+    broadcast and multicast cannot be authenticated and are not supported
+peer => symmetric mode is not supported: configure each host as a server of the other
+includefile => migrate this file separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d
+disable enable tick calldelay reset setvar ttl dscp pollskewlist phone => no equivalent
+";
 
 /// Converts the file.
 pub(super) fn draft(text: &str) -> Draft {
@@ -95,11 +48,11 @@ pub(super) fn draft(text: &str) -> Draft {
                     let path = path.trim_matches('"').to_owned();
                     draft.key_file = Some((line.number, line.text.into(), path));
                 }
-                None => draft.unsupported(line.number, line.text, "no file given"),
+                None => draft.unsupported(&line, "no file given"),
             },
             "leapfile" => match line.words.first() {
                 Some(path) => draft.leap.set_text("list", path.trim_matches('"')),
-                None => draft.unsupported(line.number, line.text, "no file given"),
+                None => draft.unsupported(&line, "no file given"),
             },
             "leapsmearinterval" => {
                 draft.leap.set_text("handling", "smear");
@@ -114,28 +67,14 @@ pub(super) fn draft(text: &str) -> Draft {
                 }) =>
             {
                 draft.not_needed(
-                    line.number,
-                    line.text,
+                    &line,
                     "modes 6 and 7 and remote monitoring are not supported",
                 );
             }
             "tos" => minimum = tos(&mut draft, &line).unwrap_or(minimum),
             "tinker" => tinker(&mut draft, &line),
             "nts" => nts.add_line(&mut draft, &line),
-            directive => {
-                let why = |known: &'static [(&[&str], &str)]| {
-                    let found = known.iter().find(|(names, _)| names.contains(&directive));
-                    found.map(|(_, why)| *why)
-                };
-                match why(NOT_NEEDED) {
-                    Some(why) => draft.not_needed(line.number, line.text, why),
-                    None => draft.unsupported(
-                        line.number,
-                        line.text,
-                        why(UNSUPPORTED).unwrap_or("unknown directive"),
-                    ),
-                }
-            }
+            _ => draft.by_table(&line, NOT_NEEDED, UNSUPPORTED),
         }
     }
     set_pool_sizes(&mut draft);
@@ -147,9 +86,6 @@ pub(super) fn draft(text: &str) -> Draft {
     );
     access.write(&mut draft);
     nts.write(&mut draft);
-    draft
-        .observability
-        .set_text("observation-path", "/run/ntpd-rs/observe");
     draft
 }
 
@@ -181,23 +117,19 @@ fn add_source(draft: &mut Draft, line: &Line<'_>) {
                 line.number
             ));
         }
-        Some(host) if host.starts_with("127.127.") => draft.unsupported(
-            line.number,
-            line.text,
-            "reference clocks are not in this version",
-        ),
+        Some(host) if host.starts_with("127.127.") => {
+            draft.unsupported(line, "reference clocks are not in this version");
+        }
         _ => match source(line, line.directive == "pool", option) {
             Some(table) => draft.sources.push(table),
-            None => draft.unsupported(line.number, line.text, "no server given"),
+            None => draft.unsupported(line, "no server given"),
         },
     }
 }
 
 fn option(name: &str) -> Option<Mapping> {
     Some(match name {
-        "iburst" | "burst" | "preempt" | "dynamic" | "xmtnonce" => {
-            Mapping::NotNeeded { value: false }
-        }
+        "iburst" | "burst" | "preempt" | "dynamic" | "xmtnonce" => Mapping::NotNeeded(0),
         "minpoll" => Mapping::MinPoll,
         "maxpoll" => Mapping::MaxPoll,
         "prefer" => Mapping::Flag("prefer"),
@@ -207,22 +139,12 @@ fn option(name: &str) -> Option<Mapping> {
         "key" => Mapping::Value("key"),
         "nts" => Mapping::Nts,
         "port" => Mapping::Port,
-        "version" | "mode" | "ttl" | "subtype" => Mapping::Unsupported {
-            value: true,
-            why: "not supported",
-        },
-        "ca" | "cert" | "aead" | "ask" | "require" => Mapping::Unsupported {
-            value: true,
-            why: "see certificate-authority in the manual",
-        },
-        "bias" => Mapping::Unsupported {
-            value: true,
-            why: "correction of a constant offset is not supported",
-        },
-        "autokey" | "noval" => Mapping::Unsupported {
-            value: false,
-            why: "not supported",
-        },
+        "version" | "mode" | "ttl" | "subtype" => Mapping::Unsupported(1, "not supported"),
+        "ca" | "cert" | "aead" | "ask" | "require" => {
+            Mapping::Unsupported(1, "see certificate-authority in the manual")
+        }
+        "bias" => Mapping::Unsupported(1, "correction of a constant offset is not supported"),
+        "autokey" | "noval" => Mapping::Unsupported(0, "not supported"),
         _ => return None,
     })
 }
@@ -236,11 +158,7 @@ fn fudge(draft: &mut Draft, line: &Line<'_>) {
         Some(stratum) => draft
             .synchronization
             .set("local-stratum", stratum.clamp(1.0, 15.0) as u8),
-        None => draft.unsupported(
-            line.number,
-            line.text,
-            "only the stratum of the local clock is converted",
-        ),
+        None => draft.unsupported(line, "only the stratum of the local clock is converted"),
     }
 }
 
@@ -262,7 +180,7 @@ fn tos(draft: &mut Draft, line: &Line<'_>) -> Option<u32> {
                     line.number
                 ));
             }
-            _ => draft.not_needed(
+            _ => draft.not_needed_text(
                 line.number,
                 &format!("tos {}", pair.join(" ")),
                 "ntpd-rs weights its sources automatically",
@@ -289,13 +207,13 @@ fn tinker(draft: &mut Draft, line: &Line<'_>) {
                     .synchronization
                     .set("single-step-panic-threshold", limit);
             }
-            (Some("step"), Some(0.0)) => draft.unsupported(
+            (Some("step"), Some(0.0)) => draft.unsupported_text(
                 line.number,
                 "tinker step 0",
                 "disables steps: ntpd-rs steps in the first updates only",
             ),
             (Some("step"), Some(threshold)) => draft.algorithm.set("step-threshold", threshold),
-            _ => draft.not_needed(
+            _ => draft.not_needed_text(
                 line.number,
                 &format!("tinker {}", pair.join(" ")),
                 "ntpd-rs models the oscillator and the network automatically",
@@ -318,22 +236,14 @@ impl Nts {
                 ["enable"] => {}
                 ["cert", path] => self.certificate = Some((*path).to_owned()),
                 ["key", path] => self.key = Some((*path).to_owned()),
-                _ => draft.unsupported(
-                    line.number,
-                    line.text,
-                    "see [keyset] and [[nts-ke-server]] in the manual",
-                ),
+                _ => draft.unsupported(line, "see [keyset] and [[nts-ke-server]] in the manual"),
             }
         }
     }
 
     fn write(self, draft: &mut Draft) {
         if let (Some(certificate), Some(key)) = (self.certificate, self.key) {
-            let mut table = Table::default();
-            table.set_text("listen", "[::]:4460");
-            table.set_text("certificate-chain-path", &certificate);
-            table.set_text("private-key-path", &key);
-            draft.key_exchange.push(table);
+            draft.add_key_exchange(NTS_KE_PORT, &certificate, &key);
         }
     }
 }
@@ -358,14 +268,14 @@ impl Access {
             .filter(|word| !matches!(*word, "-4" | "-6"))
             .collect();
         if words.is_empty() {
-            return draft.unsupported(line.number, line.text, "no address given");
+            return draft.unsupported(line, "no address given");
         }
         let host = words.remove(0);
         let mut length = None;
         if words.first() == Some(&"mask") && words.len() >= 2 {
             length = mask_length(words[1]);
             if length.is_none() {
-                return draft.unsupported(line.number, line.text, "invalid mask");
+                return draft.unsupported(line, "invalid mask");
             }
             words.drain(..2);
         }
@@ -378,22 +288,14 @@ impl Access {
             return;
         }
         if host == "source" {
-            return draft.not_needed(
-                line.number,
-                line.text,
-                "only replies to own requests are accepted",
-            );
+            return draft.not_needed(line, "only replies to own requests are accepted");
         }
         let (address, slash) = match host.split_once('/') {
             Some((address, length)) => (address, length.parse::<u8>().ok()),
             None => (host, None),
         };
         let Ok(address) = address.parse::<std::net::IpAddr>() else {
-            return draft.unsupported(
-                line.number,
-                line.text,
-                "use addresses of networks, for example 192.0.2.0/24",
-            );
+            return draft.unsupported(line, "use addresses of networks, for example 192.0.2.0/24");
         };
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let length = length.or(slash).unwrap_or(bits).min(bits);
@@ -408,16 +310,10 @@ impl Access {
     fn interface(&mut self, draft: &mut Draft, line: &Line<'_>) {
         match line.words.as_slice() {
             ["listen", address] if let Ok(address) = address.parse() => self.listen.push(address),
-            ["ignore" | "drop", "wildcard" | "all"] => draft.not_needed(
-                line.number,
-                line.text,
-                "[[server]] listen sets the listening addresses",
-            ),
-            _ => draft.unsupported(
-                line.number,
-                line.text,
-                "use [[server]] listen with an address",
-            ),
+            ["ignore" | "drop", "wildcard" | "all"] => {
+                draft.not_needed(line, "[[server]] listen sets the listening addresses");
+            }
+            _ => draft.unsupported(line, "use [[server]] listen with an address"),
         }
     }
 
@@ -431,20 +327,12 @@ impl Access {
         }
         let mut table = Table::default();
         if self.denied_by_default {
-            let networks = list(self.allowed.iter().map(String::as_str));
-            table.set(
-                "allowlist",
-                format!("{{ filter = {networks}, action = \"ignore\" }}"),
-            );
+            table.set_filter("allowlist", &self.allowed);
         } else {
             table.comment("ntpd serves all clients that are not restricted; remove this section for a client only");
         }
         if !self.denied.is_empty() {
-            let networks = list(self.denied.iter().map(String::as_str));
-            table.set(
-                "denylist",
-                format!("{{ filter = {networks}, action = \"ignore\" }}"),
-            );
+            table.set_filter("denylist", &self.denied);
         }
         if self.rate_limited {
             // Default of ntpd: 2 s between packets of one client.

@@ -14,25 +14,16 @@ pub(super) fn draft(text: &str) -> Draft {
         match line.directive.as_str() {
             "server" | "servers" => match source(&line, line.directive == "servers", option) {
                 Some(table) => draft.sources.push(table),
-                None => draft.unsupported(line.number, line.text, "no server given"),
+                None => draft.unsupported(&line, "no server given"),
             },
             "listen" => listen(&mut draft, &line),
-            "sensor" => draft.unsupported(
-                line.number,
-                line.text,
-                "reference clocks are not in this version",
-            ),
+            "sensor" => draft.unsupported(&line, "reference clocks are not in this version"),
             "constraint" | "constraints" => draft.unsupported(
-                line.number,
-                line.text,
+                &line,
                 "time from HTTPS is not supported: use authenticated sources of mode `nts`",
             ),
-            "query" => draft.unsupported(
-                line.number,
-                line.text,
-                "the kernel chooses the route of requests",
-            ),
-            _ => draft.unsupported(line.number, line.text, "unknown directive"),
+            "query" => draft.unsupported(&line, "the kernel chooses the route of requests"),
+            _ => draft.unsupported(&line, "unknown directive"),
         }
     }
     draft
@@ -40,22 +31,13 @@ pub(super) fn draft(text: &str) -> Draft {
         .comment("OpenNTPD follows a single source if it has no other");
     draft.synchronization.set("minimum-agreeing-sources", 1);
     draft
-        .observability
-        .set_text("observation-path", "/run/ntpd-rs/observe");
-    draft
 }
 
 fn option(name: &str) -> Option<Mapping> {
     Some(match name {
         "trusted" => Mapping::Flag("trust"),
-        "weight" => Mapping::Unsupported {
-            value: true,
-            why: "ntpd-rs weights its sources automatically",
-        },
-        "rtable" => Mapping::Unsupported {
-            value: true,
-            why: "not supported",
-        },
+        "weight" => Mapping::Unsupported(1, "ntpd-rs weights its sources automatically"),
+        "rtable" => Mapping::Unsupported(1, "not supported"),
         _ => return None,
     })
 }
@@ -68,14 +50,10 @@ fn listen(draft: &mut Draft, line: &Line<'_>) {
             Ok(std::net::IpAddr::V4(address)) => format!("{address}:123"),
             Ok(std::net::IpAddr::V6(address)) => format!("[{address}]:123"),
             Err(_) => {
-                return draft.unsupported(
-                    line.number,
-                    line.text,
-                    "use the address of the interface",
-                );
+                return draft.unsupported(line, "use the address of the interface");
             }
         },
-        None => return draft.unsupported(line.number, line.text, "no address given"),
+        None => return draft.unsupported(line, "no address given"),
     };
     let mut table = Table::default();
     table.set_text("listen", &address);

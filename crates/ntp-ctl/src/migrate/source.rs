@@ -1,7 +1,5 @@
 //! Sources of the other daemons: a name, and options with and without a value.
 
-use core::fmt::Write as _;
-
 use super::Line;
 use super::draft::Table;
 
@@ -28,10 +26,21 @@ pub(super) enum Mapping {
     Count,
     /// Authentication by NTS.
     Nts,
-    /// Not needed; `value` tells whether a value follows.
-    NotNeeded { value: bool },
-    /// No equivalent; `value` tells whether a value follows.
-    Unsupported { value: bool, why: &'static str },
+    /// Not needed; the number of words that follow.
+    NotNeeded(usize),
+    /// No equivalent; the number of words that follow, and the reason.
+    Unsupported(usize, &'static str),
+}
+
+/// Options of a source that several keys depend on.
+struct Options {
+    nts: bool,
+    port: Option<i32>,
+    ke_port: Option<i32>,
+    count: Option<i32>,
+    polls: (i32, i32),
+    /// Other options, converted one by one.
+    table: Table,
 }
 
 /// Converts a line of another daemon to a source.
@@ -40,57 +49,30 @@ pub(super) fn source(
     pool: bool,
     mapping: fn(&str) -> Option<Mapping>,
 ) -> Option<Table> {
-    let mut table = Table::default();
     let mut words = line.words.iter().copied();
     let host = words.find(|word| !matches!(*word, "-4" | "-6" | "ipv4" | "ipv6"))?;
-    let (mut nts, mut port, mut ke_port) = (false, None, None);
-    let mut polls = DEFAULT_POLL;
-    let mut count = None;
-    while let Some(word) = words.next() {
-        let option = word.to_ascii_lowercase();
-        let mut number = || words.next().and_then(|value| value.parse::<i32>().ok());
-        match mapping(&option) {
-            Some(Mapping::Flag(key)) => table.set(key, true),
-            Some(Mapping::Value(key)) => {
-                if let Some(value) = number() {
-                    table.set(key, value);
-                }
-            }
-            Some(Mapping::MinPoll) => polls.0 = number().unwrap_or(polls.0),
-            Some(Mapping::MaxPoll) => polls.1 = number().unwrap_or(polls.1),
-            Some(Mapping::Port) => port = number(),
-            Some(Mapping::KeyExchangePort) => ke_port = number(),
-            Some(Mapping::Count) => count = number(),
-            Some(Mapping::Nts) => nts = true,
-            Some(Mapping::NotNeeded { value }) => {
-                if value {
-                    let _ = words.next();
-                }
-            }
-            Some(Mapping::Unsupported { value, why }) => {
-                let mut text = option.clone();
-                if value && let Some(value) = words.next() {
-                    let _ = write!(text, " {value}");
-                }
-                table.comment(format!("line {}: omitted `{text}`: {why}", line.number));
-            }
-            None => table.comment(format!(
-                "line {}: omitted `{word}`: unknown option",
-                line.number
-            )),
-        }
-    }
+    let Options {
+        nts,
+        port,
+        ke_port,
+        count,
+        polls,
+        mut table,
+    } = options(line.number, words, mapping);
+    let comment = |table: &mut Table, text: &str| {
+        table.comment(format!("line {}: {text}", line.number));
+    };
     if nts && table.remove("key") {
-        table.comment(format!(
-            "line {}: omitted `key`: this source is authenticated by NTS",
-            line.number
-        ));
+        comment(
+            &mut table,
+            "omitted `key`: this source is authenticated by NTS",
+        );
     }
     if nts && pool {
-        table.comment(format!(
-            "line {}: one server of the pool; add others as separate sources",
-            line.number
-        ));
+        comment(
+            &mut table,
+            "one server of the pool; add others as separate sources",
+        );
     }
     let mode = match (nts, pool) {
         (true, _) => "nts",
@@ -107,10 +89,8 @@ pub(super) fn source(
         let clamped = |poll: i32| poll.clamp(*POLL.start(), *POLL.end());
         let (min, max) = (clamped(polls.0), clamped(polls.1.max(polls.0)));
         if (min, max) != polls {
-            table.comment(format!(
-                "line {}: poll intervals limited to 2^{} to 2^{} s",
-                line.number, min, max
-            ));
+            let text = format!("poll intervals limited to 2^{min} to 2^{max} s");
+            comment(&mut table, &text);
         }
         head.set(
             "poll-interval-limits",
@@ -118,6 +98,54 @@ pub(super) fn source(
         );
     }
     Some(head.followed_by(table))
+}
+
+/// Converts the words after the host.
+fn options<'a>(
+    number: usize,
+    mut words: impl Iterator<Item = &'a str>,
+    mapping: fn(&str) -> Option<Mapping>,
+) -> Options {
+    let mut all = Options {
+        nts: false,
+        port: None,
+        ke_port: None,
+        count: None,
+        polls: DEFAULT_POLL,
+        table: Table::default(),
+    };
+    while let Some(word) = words.next() {
+        let option = word.to_ascii_lowercase();
+        let mut value = || words.next().and_then(|value| value.parse::<i32>().ok());
+        match mapping(&option) {
+            Some(Mapping::Flag(key)) => all.table.set(key, true),
+            Some(Mapping::Value(key)) => {
+                if let Some(value) = value() {
+                    all.table.set(key, value);
+                }
+            }
+            Some(Mapping::MinPoll) => all.polls.0 = value().unwrap_or(all.polls.0),
+            Some(Mapping::MaxPoll) => all.polls.1 = value().unwrap_or(all.polls.1),
+            Some(Mapping::Port) => all.port = value(),
+            Some(Mapping::KeyExchangePort) => all.ke_port = value(),
+            Some(Mapping::Count) => all.count = value(),
+            Some(Mapping::Nts) => all.nts = true,
+            Some(Mapping::NotNeeded(values)) => {
+                let _ = words.by_ref().take(values).count();
+            }
+            Some(Mapping::Unsupported(values, why)) => {
+                let mut text = option;
+                for value in words.by_ref().take(values) {
+                    text = format!("{text} {value}");
+                }
+                (all.table).comment(format!("line {number}: omitted `{text}`: {why}"));
+            }
+            None => {
+                (all.table).comment(format!("line {number}: omitted `{word}`: unknown option"));
+            }
+        }
+    }
+    all
 }
 
 /// Formats a host with an optional port; an IPv6 address with a port needs brackets.

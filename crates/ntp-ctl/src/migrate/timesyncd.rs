@@ -18,12 +18,12 @@ pub(super) fn draft(text: &str) -> Draft {
     for line in lines(text, &['#', ';']) {
         if line.text.starts_with('[') {
             if !line.text.eq_ignore_ascii_case("[time]") {
-                draft.unsupported(line.number, line.text, "unknown directive");
+                draft.unsupported(&line, "unknown directive");
             }
             continue;
         }
         let Some((key, value)) = line.text.split_once('=') else {
-            draft.unsupported(line.number, line.text, "invalid line");
+            draft.unsupported(&line, "invalid line");
             continue;
         };
         let (key, value) = (key.trim(), value.trim());
@@ -35,32 +35,32 @@ pub(super) fn draft(text: &str) -> Draft {
             }
             "PollIntervalMinSec" => shortest = log2_seconds(value),
             "PollIntervalMaxSec" => longest = log2_seconds(value),
-            "RootDistanceMaxSec" | "ConnectionRetrySec" => draft.not_needed(
-                line.number,
-                line.text,
-                "weighting and retries of sources are automatic",
-            ),
+            "RootDistanceMaxSec" | "ConnectionRetrySec" => {
+                draft.not_needed(&line, "weighting and retries of sources are automatic");
+            }
             "SaveIntervalSec" => draft.not_needed(
-                line.number,
-                line.text,
+                &line,
                 "persistent state is saved in [state] directory when it changes",
             ),
-            _ => draft.unsupported(line.number, line.text, "unknown directive"),
+            _ => draft.unsupported(&line, "unknown directive"),
         }
     }
-    let used = if servers.is_empty() {
-        fallback
-    } else {
-        if !fallback.is_empty() {
-            draft.unsupported(
-                fallback_line.0,
-                &fallback_line.1,
-                "timesyncd uses these only without NTP=; add them as [[source]] if needed",
-            );
-        }
-        servers
-    };
-    for name in &used {
+    if servers.is_empty() {
+        servers = fallback;
+    } else if !fallback.is_empty() {
+        draft.unsupported_text(
+            fallback_line.0,
+            &fallback_line.1,
+            "timesyncd uses these only without NTP=; add them as [[source]] if needed",
+        );
+    }
+    add_sources(&mut draft, &servers, shortest, longest);
+    draft
+}
+
+/// Adds a source for each server, or a pool if there is none.
+fn add_sources(draft: &mut Draft, servers: &[String], shortest: Option<i32>, longest: Option<i32>) {
+    for name in servers {
         let mut table = Table::default();
         table.set_text("mode", "server");
         table.set_text("address", name);
@@ -74,7 +74,7 @@ pub(super) fn draft(text: &str) -> Draft {
         }
         draft.sources.push(table);
     }
-    if used.is_empty() {
+    if servers.is_empty() {
         let mut pool = Table::default();
         pool.comment("no server configured: timesyncd uses those of the network or built-in ones; this is a public pool");
         pool.set_text("mode", "pool");
@@ -86,10 +86,6 @@ pub(super) fn draft(text: &str) -> Draft {
             .comment("timesyncd follows a single server");
         draft.synchronization.set("minimum-agreeing-sources", 1);
     }
-    draft
-        .observability
-        .set_text("observation-path", "/run/ntpd-rs/observe");
-    draft
 }
 
 /// Adds the names of a value; an empty value clears the list, as everywhere in systemd.

@@ -112,7 +112,8 @@ fn perform(address: &Address, check: &Check<'_>) -> Result<CheckReport, Failure>
     if let Some(failure) = validity_failure {
         let mut problem = Problem::of_exchange(&failure, address, check.authority);
         if let Ok(measurement) = &measurement {
-            problem.compare_clocks(&report.certificates, clock, measurement.offset);
+            let offset = measurement.offset.as_seconds_f64();
+            problem.compare_clocks(&report.certificates, clock, offset);
         }
         report.problem = Some(problem);
         report.set_time(measurement.ok());

@@ -181,13 +181,7 @@ impl Problem {
             ),
             KeFailure::Name { names, .. } => (
                 Class::Name,
-                match names.iter().find(|name| !name.contains('*')) {
-                    Some(name) => format!(
-                        "If one of these names is the intended server, use it: ntp-ctl nts check {name}. Otherwise its operator must \
-                         get a certificate for {host}."
-                    ),
-                    None => format!("The operator of the server must get a certificate for {host}."),
-                },
+                name_advice(names, host),
             ),
             KeFailure::Expired { .. } => (
                 Class::Expired,
@@ -201,16 +195,7 @@ impl Problem {
             ),
             KeFailure::UnknownIssuer(_) | KeFailure::BadSignature(_) => (
                 Class::Issuer,
-                match authority {
-                    None => "For a private authority, use --ca FILE with its certificate (PEM), and certificate-authority in \
-                             [[source]]. For a public one, update the certificates of this system (package ca-certificates), or have the \
-                             operator send the complete chain."
-                        .into(),
-                    Some(path) => format!(
-                        "Not signed by the authority in {}. Check the file, and that the server sends its intermediate certificates.",
-                        path.display()
-                    ),
-                },
+                issuer_advice(authority),
             ),
             KeFailure::AuthorityAsServer | KeFailure::NoCertificate | KeFailure::Certificate(_) => (
                 Class::Certificate,
@@ -250,6 +235,31 @@ impl Problem {
             )
         };
         self.advice = format!("{} {hint}", self.advice);
+    }
+}
+
+/// Returns what to do if the certificate is for other names.
+fn name_advice(names: &[String], host: &str) -> String {
+    match names.iter().find(|name| !name.contains('*')) {
+        Some(name) => format!(
+            "If one of these names is the intended server, use it: ntp-ctl nts check {name}. Otherwise its operator must \
+             get a certificate for {host}."
+        ),
+        None => format!("The operator of the server must get a certificate for {host}."),
+    }
+}
+
+/// Returns what to do if no trusted authority signed the certificate.
+fn issuer_advice(authority: Option<&Path>) -> String {
+    match authority {
+        None => "For a private authority, use --ca FILE with its certificate (PEM), and certificate-authority in \
+                 [[source]]. For a public one, update the certificates of this system (package ca-certificates), or have the \
+                 operator send the complete chain."
+            .into(),
+        Some(path) => format!(
+            "Not signed by the authority in {}. Check the file, and that the server sends its intermediate certificates.",
+            path.display()
+        ),
     }
 }
 

@@ -7,6 +7,7 @@ use ntp_nts_ke::certificate::CertificateFacts;
 use ntp_nts_ke::client::Report;
 use ntp_nts_ke::failure::Stage;
 use ntp_proto::nts::{Cookie, KeyExchangeResult};
+use ntp_time::NtpDuration;
 use serde::Serialize;
 
 use super::problem::Problem;
@@ -36,7 +37,8 @@ pub(super) struct CheckReport {
     pub(super) cookies: Option<Cookies>,
     pub(super) ntp_server: Option<Server>,
     pub(super) timings: Timings,
-    pub(super) time: Option<Time>,
+    /// Result of the authenticated request.
+    pub(super) time: Option<Measurement>,
     /// Possible improvements.
     pub(super) notes: Vec<String>,
     /// Why NTS does not work.
@@ -88,24 +90,14 @@ pub(super) struct Server {
     pub(super) address: Option<SocketAddr>,
 }
 
-/// Duration of each stage in seconds.
+/// Duration of each stage.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Timings {
-    pub(super) lookup: Option<f64>,
-    pub(super) connect: Option<f64>,
-    pub(super) tls: Option<f64>,
-    pub(super) exchange: Option<f64>,
-    pub(super) ntp_round_trip: Option<f64>,
-}
-
-/// Result of the authenticated request.
-#[derive(Debug, Serialize)]
-pub(super) struct Time {
-    #[serde(flatten)]
-    pub(super) measurement: Measurement,
-    /// Half width of the interval around the offset that contains the true one if the server is
-    /// right, in seconds.
-    pub(super) uncertainty: f64,
+    pub(super) lookup: Option<NtpDuration>,
+    pub(super) connect: Option<NtpDuration>,
+    pub(super) tls: Option<NtpDuration>,
+    pub(super) exchange: Option<NtpDuration>,
+    pub(super) ntp_round_trip: Option<NtpDuration>,
 }
 
 impl CheckReport {
@@ -128,7 +120,7 @@ impl CheckReport {
                 Stage::Handshake => &mut timings.tls,
                 Stage::Exchange => &mut timings.exchange,
             };
-            *place = Some(length.as_seconds_f64());
+            *place = Some(*length);
         }
         Self {
             host: address.host.clone(),
@@ -178,11 +170,8 @@ impl CheckReport {
     }
 
     pub(super) fn set_time(&mut self, measurement: Option<Measurement>) {
-        self.timings.ntp_round_trip = measurement.as_ref().map(|it| it.delay);
-        self.time = measurement.map(|measurement| Time {
-            uncertainty: measurement.uncertainty(),
-            measurement,
-        });
+        self.timings.ntp_round_trip = measurement.map(|it| it.delay);
+        self.time = measurement;
     }
 
     pub(super) fn note(&mut self, text: &str) {

@@ -1,15 +1,14 @@
 //! Plain text of the report of `ntp-ctl nts check`.
 
-use std::fmt::{Display, Write as _};
-
 use ntp_nts_ke::certificate::Date;
 
 use super::report::{Certificate, CheckReport, Server};
 use crate::format::{duration, signed};
+use crate::layout::Page;
 
 /// Formats the report.
 pub(super) fn format(report: &CheckReport) -> String {
-    let mut page = Page::default();
+    let mut page = Page::new(16);
     let host = &report.host;
     page.line(
         "Key exchange",
@@ -22,7 +21,7 @@ pub(super) fn format(report: &CheckReport) -> String {
         page.line("Failed", format!("{}: {}", failed.address, failed.problem));
     }
     for (index, certificate) in report.certificates.iter().enumerate() {
-        page.certificate(index, certificate);
+        self::certificate(&mut page, index, certificate);
     }
     if let Some(aead) = &report.aead {
         page.line("AEAD", format!("{} ({})", aead.name, aead.id));
@@ -34,7 +33,7 @@ pub(super) fn format(report: &CheckReport) -> String {
         );
     }
     if let Some(server) = &report.ntp_server {
-        page.ntp_server(server);
+        ntp_server(&mut page, server);
     }
     let timings = &report.timings;
     for (label, time) in [
@@ -44,18 +43,15 @@ pub(super) fn format(report: &CheckReport) -> String {
         ("Key exchange", timings.exchange),
         ("NTP round trip", timings.ntp_round_trip),
     ] {
-        if let Some(time) = time {
-            page.line(label, duration(time));
-        }
+        page.optional(label, time.map(duration));
     }
-    if let Some(time) = &report.time {
-        let measurement = &time.measurement;
+    if let Some(measurement) = &report.time {
         page.line(
             "Offset",
             format!(
                 "{} ± {} (if the server is right)",
                 signed(measurement.offset),
-                duration(time.uncertainty)
+                duration(measurement.uncertainty)
             ),
         );
         let (sent, received) = measurement.stamps;
@@ -72,59 +68,50 @@ pub(super) fn format(report: &CheckReport) -> String {
             Some(problem) => format!("NTS does not work ({})", problem.class),
         },
     );
-    page.0
+    page.into_text()
 }
 
-#[derive(Default)]
-struct Page(String);
+fn ntp_server(page: &mut Page, server: &Server) {
+    let origin = if server.named {
+        "named by the key exchange"
+    } else {
+        "address of the key exchange"
+    };
+    let address = server
+        .address
+        .filter(|address| address.ip().to_string() != server.host)
+        .map_or_else(String::new, |address| format!(" ({address})"));
+    page.line(
+        "NTP server",
+        format!(
+            "{}, UDP port {}{address}; {origin}",
+            server.host, server.port
+        ),
+    );
+}
 
-impl Page {
-    fn line(&mut self, label: &str, value: impl Display) {
-        let _ = writeln!(self.0, "{label:<16}: {value}");
-    }
-
-    fn ntp_server(&mut self, server: &Server) {
-        let origin = if server.named {
-            "named by the key exchange"
+fn certificate(page: &mut Page, index: usize, certificate: &Certificate) {
+    let label = if index == 0 {
+        "Certificate".to_owned()
+    } else {
+        format!("Issuer {index}")
+    };
+    page.line(&label, &certificate.subject);
+    if index == 0 {
+        let names = if certificate.names.is_empty() {
+            "no name (subjectAltName is missing)".into()
         } else {
-            "address of the key exchange"
+            certificate.names.join(", ")
         };
-        let address = server
-            .address
-            .filter(|address| address.ip().to_string() != server.host)
-            .map_or_else(String::new, |address| format!(" ({address})"));
-        self.line(
-            "NTP server",
-            format!(
-                "{}, UDP port {}{address}; {origin}",
-                server.host, server.port
-            ),
-        );
+        page.line("  for", names);
     }
-
-    fn certificate(&mut self, index: usize, certificate: &Certificate) {
-        let label = if index == 0 {
-            "Certificate".to_owned()
-        } else {
-            format!("Issuer {index}")
-        };
-        self.line(&label, &certificate.subject);
-        if index == 0 {
-            let names = if certificate.names.is_empty() {
-                "no name (subjectAltName is missing)".into()
-            } else {
-                certificate.names.join(", ")
-            };
-            self.line("  for", names);
-        }
-        self.line("  signed by", &certificate.issuer);
-        let left = certificate.days_left;
-        let left = if left < 0.0 {
-            format!("{:.0} days ago", -left)
-        } else {
-            format!("{left:.0} days left")
-        };
-        let (from, until) = (Date(certificate.not_before), Date(certificate.not_after));
-        self.line("  valid", format!("from {from} until {until} ({left})"));
-    }
+    page.line("  signed by", &certificate.issuer);
+    let left = certificate.days_left;
+    let left = if left < 0.0 {
+        format!("{:.0} days ago", -left)
+    } else {
+        format!("{left:.0} days left")
+    };
+    let (from, until) = (Date(certificate.not_before), Date(certificate.not_after));
+    page.line("  valid", format!("from {from} until {until} ({left})"));
 }

@@ -15,7 +15,7 @@ use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::client::Request;
 use ntp_proto::engine::{
     Command, CommandId, CommandOutcome, Engine, EngineConfig, Event, ExchangeId, Halt, Host, Input,
-    Now, Output, PersistedState, QueryId, Refusal, SendError,
+    Now, Output, PersistedState, QueryId, Refusal, SendError, SourceId,
 };
 use ntp_proto::nts::KeyExchanged;
 use ntp_proto::server::Claim;
@@ -60,6 +60,17 @@ pub(crate) struct Requests {
     pub(crate) lookups: VecDeque<(QueryId, String)>,
     /// For the key-exchange client.
     pub(crate) keys: VecDeque<KeyRequest>,
+    /// For the drivers of reference clocks.
+    pub(crate) clocks: VecDeque<ClockRequest>,
+}
+
+/// A request for the driver of a reference clock.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ClockRequest {
+    /// Open the device and feed its samples as `Input::Sample`.
+    Open { source: SourceId, device: String },
+    /// Close the device.
+    Close { source: SourceId },
 }
 
 /// A request for the exchange sockets.
@@ -241,6 +252,14 @@ impl Driver {
             Output::PersistSession { name, session } => {
                 let store = KeyRequest::StoreSession { name, session };
                 self.requests.keys.push_back(store);
+            }
+            Output::OpenDevice { source, device } => {
+                let request = ClockRequest::Open { source, device };
+                self.requests.clocks.push_back(request);
+            }
+            Output::CloseDevice { source } => {
+                let request = ClockRequest::Close { source };
+                self.requests.clocks.push_back(request);
             }
             Output::Event(event) => log::emit(&event),
             Output::Completed(_, result) => self.completed = Some(result),

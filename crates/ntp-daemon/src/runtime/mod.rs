@@ -29,6 +29,8 @@ mod local_addresses;
 mod pollable;
 mod services;
 mod suspend;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use driver::{DeferredInput, Driver, KeyRequest};
 pub(crate) use pollable::{Context, Pollable};
@@ -188,6 +190,12 @@ impl Runtime {
             poll_set: PollSet::new(),
             started: false,
         }
+    }
+
+    /// Adds a device to the event loop.
+    #[cfg(test)]
+    pub(crate) fn add_device(&mut self, device: Box<dyn Pollable>) {
+        self.devices.push(device);
     }
 
     /// Starts writing the record, if one is configured, on a thread of its own.

@@ -25,7 +25,6 @@ mod connection_table;
 mod endpoints;
 mod listen;
 
-use core::fmt;
 use std::io::{self, PipeReader};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -116,7 +115,8 @@ pub enum Event {
 }
 
 /// A certificate that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} cannot be used: {problem}", .path.display())]
 pub struct BadCertificate {
     /// The invalid file; that of the certificate if certificate and key do not match.
     pub path: PathBuf,
@@ -124,42 +124,19 @@ pub struct BadCertificate {
     pub problem: String,
 }
 
-impl fmt::Display for BadCertificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} cannot be used: {}",
-            self.path.display(),
-            self.problem
-        )
-    }
-}
-
 /// Why an endpoint or the server cannot be started.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Listening on the address failed.
+    #[error("cannot listen on {0} (TCP) for key exchange: {1} (see listen in [[nts-ke-server]])")]
     Listen(SocketAddr, io::Error),
     /// A certificate cannot be used.
+    #[error("{0} (see [[nts-ke-server]])")]
     Certificate(BadCertificate),
     /// The operating system cannot provide a thread, descriptor or runtime.
+    #[error("cannot start key exchange: {0}")]
     System(io::Error),
 }
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Listen(address, error) => write!(
-                f,
-                "cannot listen on {address} (TCP) for key exchange: {error} (see listen in [[nts-ke-server]])"
-            ),
-            Self::Certificate(bad) => write!(f, "{bad} (see [[nts-ke-server]])"),
-            Self::System(error) => write!(f, "cannot start key exchange: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
 
 /// Listening sockets and certificates of a server that has not been started. There may be none.
 #[derive(Debug, Default)]

@@ -14,12 +14,14 @@ use std::net::SocketAddr;
 
 use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, PollInterval, PollLimits, Stamp, Stratum};
 use rand_core::RngCore;
+use serde::{Deserialize, Serialize};
 
 use super::interleaved::{self, AnsweredExchange, FOLLOW_UP, InterleavedFields, ReplyMode};
 use super::protection::{Authenticity, Protection};
 use super::sanity::{self, LocalIdentity};
-use super::{KissCode, NtsSession, PacketCounters, Reach, Rejection, Schedule};
-use crate::engine::{Datagram, ExchangeId};
+use super::{
+    Datagram, ExchangeId, KissCode, NtsSession, PacketCounters, Reach, Rejection, Schedule,
+};
 use crate::wire::{Header, Mode, Packet, Version};
 
 /// Time after which an exchange is closed without a reply. Longer than any path (a geostationary
@@ -60,13 +62,14 @@ enum Purpose {
 }
 
 /// Parameters of an association.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssociationConfig {
     /// Range of the poll interval.
     pub limits: PollLimits,
     /// Poll interval after the start-up schedule.
     pub initial_poll: PollInterval,
-    /// Authentication of packets.
+    /// Authentication of packets. Not serialised, because it contains secrets.
+    #[serde(skip)]
     pub protection: Protection,
     /// Whether interleaved mode (RFC 9769) is attempted.
     pub interleaved: bool,
@@ -89,8 +92,8 @@ impl Default for AssociationConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The datagram. On the heap: the allocation is negligible beside the socket of each request,
-    /// and an inline buffer for the longest request would make every
-    /// [`Output`](crate::engine::Output) a kilobyte.
+    /// and an inline buffer for the longest request would make every output of the engine a
+    /// kilobyte.
     pub payload: Vec<u8>,
 }
 

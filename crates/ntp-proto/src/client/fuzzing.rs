@@ -4,11 +4,11 @@
 use std::net::SocketAddr;
 
 use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, Stamp, StampSource, Stratum, SystemTime};
+use ntp_types::source::SourceId;
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
 
-use super::{Association, AssociationConfig, LocalIdentity, Reply};
-use crate::engine::{Datagram, ExchangeId, SourceId};
+use super::{Association, AssociationConfig, Datagram, ExchangeId, LocalIdentity, Reply};
 use crate::wire::{Header, Reader};
 
 /// Position of the origin timestamp in a packet (RFC 5905 section 7.3).

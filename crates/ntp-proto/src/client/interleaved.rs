@@ -45,7 +45,7 @@
 use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, Stamp};
 use rand_core::RngCore;
 
-use crate::engine::ExchangeId;
+use super::ExchangeId;
 use crate::wire::Header;
 
 /// Time between the two requests of a poll: that of requests in a burst, which rate limits of

@@ -3,9 +3,11 @@
 //! An [`Association`] is the client's state for one server address. It builds requests, validates
 //! replies ([`sanity`], [`Protection`]), keeps the reach register and decides when to poll next
 //! ([`schedule`]). It has no sockets, resolves no names and knows no other servers: those belong to
-//! the [engine](crate::engine), which drives it and turns accepted replies into measurements.
+//! its driver, the engine or a one-shot query. Nothing here imports the engine.
 
 mod association;
+mod exchange;
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod interleaved;
 mod nts;
@@ -17,6 +19,7 @@ pub mod schedule;
 mod tests;
 
 pub use association::{Accepted, Association, AssociationConfig, Reply, Request};
+pub use exchange::{Datagram, ExchangeId};
 pub use ntp_types::event::{KissCode, Rejection};
 pub use ntp_types::statistics::PacketCounters;
 pub use nts::NtsSession;

@@ -30,6 +30,7 @@ use core::fmt;
 use std::sync::Arc;
 
 use rand_core::RngCore;
+use serde::{Deserialize, Serialize};
 
 use super::{NtsSession, Rejection};
 use crate::keys::{Algorithm, Key, KeyId};
@@ -71,7 +72,8 @@ pub enum Authentication {
 
 /// Result of the authentication of a reply to the open exchange. Recorded with the engine's inputs,
 /// since a replay has no keys.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Authenticity {
     /// Not checked: the datagram matched no open exchange or could not be parsed.
     #[default]

@@ -6,12 +6,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, Stamp, StampSource, Stratum, SystemTime};
+use ntp_types::source::SourceId;
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
 
 use super::interleaved::FOLLOW_UP;
-use super::{Association, AssociationConfig, LocalIdentity, Protection, Rejection, Reply};
-use crate::engine::{Datagram, ExchangeId, SourceId};
+use super::{
+    Association, AssociationConfig, Datagram, ExchangeId, LocalIdentity, Protection, Rejection,
+    Reply,
+};
 use crate::keys::{Algorithm, Key, KeyRing};
 use crate::server::{Claim, Draft, LocalMode, Policy, ServerNow, ServerView, WorkerState, respond};
 use crate::wire::Packet;

@@ -3,7 +3,7 @@
 use ntp_time::{FreeTime, NtpDuration};
 
 use super::testworld::Rng;
-use super::{Config, Discipline, Measurement, SourceKey};
+use super::{Config, Discipline, Measurement, NoiseLaw, SourceKey};
 
 const SOURCES: usize = 8;
 
@@ -18,7 +18,9 @@ impl Bench {
     fn new() -> Self {
         let mut discipline = Discipline::new(Config::default(), None);
         Self {
-            keys: (0..SOURCES).map(|_| discipline.add_source()).collect(),
+            keys: (0..SOURCES)
+                .map(|_| discipline.add_source(NoiseLaw::Queue))
+                .collect(),
             discipline,
             rng: Rng::new(1),
             measured: 0,
@@ -33,7 +35,7 @@ impl Bench {
             let measurement = Measurement {
                 at,
                 phase: NtpDuration::from_seconds_f64(1e-4 * (there - back) / 2.0),
-                delay: NtpDuration::from_seconds_f64(0.02 + 1e-4 * (there + back)),
+                delay: Some(NtpDuration::from_seconds_f64(0.02 + 1e-4 * (there + back))),
                 stamp_noise: 1e-6,
                 root_delay: NtpDuration::ZERO,
                 root_dispersion: NtpDuration::ZERO,

@@ -19,16 +19,17 @@ use ntp_time::FreeTime;
 use super::Discipline;
 use super::SelectionOptions;
 use super::hypothesis::MAX_SLOTS;
+use super::measurement::NoiseLaw;
 use super::selection::CLEARLY_NEARER;
 use super::source::{Source, SourceKey};
 
 impl Discipline {
-    /// Adds a source, eligible at once. It counts as polled, so the engine should make it
+    /// Adds a source whose samples are as noisy as `law` says, eligible at once. It counts as polled, so the engine should make it
     /// ineligible ([`Self::set_eligible`]) if it does not answer.
-    pub fn add_source(&mut self) -> SourceKey {
+    pub fn add_source(&mut self, law: NoiseLaw) -> SourceKey {
         let key = SourceKey(self.next_key);
         self.next_key = self.next_key.wrapping_add(1);
-        self.sources.push(Source::new(key));
+        self.sources.push(Source::new(key, law));
         self.edges.clear();
         self.edges.reserve(2 * self.sources.len());
         key

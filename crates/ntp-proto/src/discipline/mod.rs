@@ -75,9 +75,10 @@ mod testworld;
 use core::cell::OnceCell;
 
 use ntp_time::{FreeTime, Frequency, NtpDuration, PollInterval, PollLimits};
+use serde::{Deserialize, Serialize};
 
 pub use intersection::Agreement;
-pub use measurement::Measurement;
+pub use measurement::{Measurement, NoiseLaw};
 pub use ntp_types::event::{Cause, InvalidMeasurement, MeasurementOutcome};
 pub use ntp_types::source::{SelectionOptions, SourceState};
 pub use prediction::Prediction;
@@ -95,17 +96,20 @@ use source::{DatedInterval, Source};
 use update::Sample;
 
 /// Configuration of estimation and selection.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     /// Number of sources that must agree before the clock is adjusted.
     pub minimum_agreeing_sources: usize,
     /// Sources whose correctness interval has a larger half-width are not candidates.
+    #[serde(with = "ntp_time::exact")]
     pub maximum_source_uncertainty: NtpDuration,
     /// Assumed drift rate of any clock: PHI of RFC 5905 section 4.
+    #[serde(with = "ntp_time::exact")]
     pub drift_allowance: Frequency,
     /// Whether to leave the servers' root dispersion out of their correctness intervals.
     pub ignore_server_dispersion: bool,
     /// Standard deviation of the frequency error of an unknown oscillator.
+    #[serde(with = "ntp_time::exact")]
     pub initial_frequency_uncertainty: Frequency,
     /// Whether any configured source is required ([`SelectionOptions::require`]), even if it has
     /// never answered.
@@ -128,12 +132,14 @@ impl Default for Config {
 }
 
 /// Prior of the oscillator's frequency: the estimate when the daemon last stopped.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrequencyPrior {
     /// Frequency error; positive runs fast.
+    #[serde(with = "ntp_time::exact")]
     pub frequency: Frequency,
     /// Standard deviation of the frequency error. At least 1 ppm is assumed: that costs nothing if
     /// the drift file is right, and reduces the damage if it is wrong.
+    #[serde(with = "ntp_time::exact")]
     pub uncertainty: Frequency,
 }
 
@@ -266,12 +272,14 @@ impl Discipline {
         measurement: &Measurement,
     ) -> MeasurementOutcome {
         self.prediction.take();
-        if let Err(rejection) = measurement.check() {
-            return MeasurementOutcome::Rejected(rejection);
-        }
         let Some(index) = self.index(key) else {
             return MeasurementOutcome::Rejected(InvalidMeasurement::UnknownSource);
         };
+        let law = self.sources[index].law;
+        if let Err(rejection) = measurement.check(law) {
+            return MeasurementOutcome::Rejected(rejection);
+        }
+        let measurement = &measurement.under(law);
         let Some(lag) = self.advance(measurement.at) else {
             return MeasurementOutcome::Rejected(InvalidMeasurement::OutOfOrder);
         };
@@ -455,21 +463,26 @@ impl Discipline {
         };
         self.samples = self.samples.saturating_add(1);
         let source = &mut self.sources[index];
+        source.samples = source.samples.saturating_add(1);
         let stamp_noise = measurement.noise();
-        let reading = source.path.observe(
-            measurement.at,
-            measurement.delay_seconds(),
-            stamp_noise,
-            predicted,
-        );
+        let reading = (source.law == NoiseLaw::Queue).then(|| {
+            let delay = measurement.delay_seconds();
+            source
+                .path
+                .observe(measurement.at, delay, stamp_noise, predicted)
+        });
+        let shift = reading.and_then(|reading| reading.shift);
         source.flat.observe(measurement.at, measurement.phase);
-        source.record_route(reading.shift.is_some());
+        source.record_route(shift.is_some());
         source.record_interval(measurement, self.config.ignore_server_dispersion);
-        let noise = Noise::new(&reading, &source.flat, stamp_noise);
+        let noise = match &reading {
+            Some(reading) => Noise::new(reading, &source.flat, stamp_noise),
+            None => Noise::stated(stamp_noise, &source.flat),
+        };
         source.noise = Some(noise);
         let queue = source.belief.collapse(&noise).variance;
         source.record_information(self.bank.noise_variance(queue, noise.flat));
-        (noise, reading.shift)
+        (noise, shift)
     }
 
     /// Initialises the phase from one source, when a majority exists and the phase is unknown.

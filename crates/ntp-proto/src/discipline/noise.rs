@@ -26,6 +26,12 @@
 //! estimated, only weighted, and the weights leak back towards "symmetric", which has a prior of
 //! 96 %: with equal priors a cold start took twice as long.
 //!
+//! # Stated noise
+//! A sample of a reference clock has no delay. Its variance is the stated one, or the measured one
+//! of the flat law if that is larger: a clock that is worse than its operator believes must not
+//! make every second sample an outlier. Both laws and all kinds then say the same, so such a source
+//! does not shift the weights that network paths have taught.
+//!
 //! Units are seconds and seconds squared.
 
 use ntp_time::{FreeTime, NtpDuration};
@@ -116,6 +122,20 @@ impl Noise {
         Self {
             kinds: KINDS.map(|kind| kind.evaluate(path, floor)),
             flat,
+        }
+    }
+
+    /// Noise of a sample without a delay, whose variance `sigma`^2 is stated.
+    pub(super) fn stated(sigma: f64, flat: &FlatNoise) -> Self {
+        let stated = sigma * sigma;
+        let variance = flat.variance().map_or(stated, |known| known.max(stated));
+        let kind = KindNoise {
+            shift: 0.0,
+            variance,
+        };
+        Self {
+            kinds: [kind; KIND_COUNT],
+            flat: variance,
         }
     }
 

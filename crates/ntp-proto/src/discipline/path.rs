@@ -141,11 +141,6 @@ impl PathModel {
         }
     }
 
-    /// Number of samples ever seen.
-    pub(super) const fn samples(&self) -> u32 {
-        self.samples
-    }
-
     /// Current delay of the idle path; zero before the first sample.
     pub(super) fn baseline(&self) -> f64 {
         if self.baseline.is_finite() {

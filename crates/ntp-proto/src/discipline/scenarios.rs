@@ -8,7 +8,7 @@ use ntp_time::{FreeTime, NtpDuration, PollInterval, PollLimits};
 use super::testworld::{Rng, World};
 use super::{
     Cause, Config, Discipline, FrequencyPrior, InvalidMeasurement, Measurement, MeasurementOutcome,
-    SourceState,
+    NoiseLaw, SourceState,
 };
 
 /// RMS error of clock and frequency over 40 000 s after the first 10 000 s, pooled over the seeds.
@@ -441,7 +441,7 @@ fn random_measurement(rng: &mut Rng) -> Measurement {
     Measurement {
         at: FreeTime::from_nanos(rng.bits() as i64 >> (rng.bits() % 64)),
         phase: any(rng),
-        delay: any(rng).abs(),
+        delay: Some(any(rng).abs()),
         stamp_noise: noises[rng.bits() as usize % noises.len()],
         root_delay: any(rng).abs(),
         root_dispersion: any(rng).abs(),
@@ -459,9 +459,9 @@ fn random_measurements_leave_no_lasting_damage() {
     let mut rng = Rng::new(19);
     let mut discipline = Discipline::new(config, None);
     let keys = [
-        discipline.add_source(),
-        discipline.add_source(),
-        discipline.add_source(),
+        discipline.add_source(NoiseLaw::Queue),
+        discipline.add_source(NoiseLaw::Queue),
+        discipline.add_source(NoiseLaw::Queue),
     ];
     for round in 0..20_000u64 {
         let measurement = random_measurement(&mut rng);
@@ -485,7 +485,7 @@ fn random_measurements_leave_no_lasting_damage() {
                 at: FreeTime::from_nanos((1_000_000 + 16 * second) * 1_000_000_000),
                 phase: NtpDuration::from_seconds(7)
                     + NtpDuration::from_seconds_f64(1e-4 * rng.normal()),
-                delay: NtpDuration::from_millis(10),
+                delay: Some(NtpDuration::from_millis(10)),
                 stamp_noise: 1e-6,
                 root_delay: NtpDuration::ZERO,
                 root_dispersion: NtpDuration::ZERO,
@@ -502,7 +502,9 @@ fn random_measurements_leave_no_lasting_damage() {
 #[test]
 fn a_thousand_sources_share_sixteen_slots() {
     let mut discipline = Discipline::new(Config::default(), None);
-    let keys: Vec<_> = (0..1000).map(|_| discipline.add_source()).collect();
+    let keys: Vec<_> = (0..1000)
+        .map(|_| discipline.add_source(NoiseLaw::Queue))
+        .collect();
     let mut without_slot = 0;
     for round in 0..2 {
         for (index, key) in keys.iter().enumerate() {
@@ -510,7 +512,7 @@ fn a_thousand_sources_share_sixteen_slots() {
                 at: FreeTime::from_nanos((64 * round * 1000 + index as i64) * 1_000_000),
                 phase: NtpDuration::from_millis(3),
                 // The nearest come last, and must get a slot all the same.
-                delay: NtpDuration::from_millis(40 - 36 * (index as i64) / 1000),
+                delay: Some(NtpDuration::from_millis(40 - 36 * (index as i64) / 1000)),
                 stamp_noise: 1e-6,
                 root_delay: NtpDuration::ZERO,
                 root_dispersion: NtpDuration::ZERO,
@@ -544,7 +546,7 @@ fn memory_is_below_128_kib() {
 #[test]
 fn a_removed_source_is_unknown() {
     let mut discipline = Discipline::new(Config::default(), None);
-    let key = discipline.add_source();
+    let key = discipline.add_source(NoiseLaw::Queue);
     discipline.remove_source(key);
     let measurement = Measurement {
         stamp_noise: 0.0,
@@ -570,6 +572,52 @@ fn too_few_agreeing_sources_do_not_adjust_the_clock() {
     world.link(5e-3, 1e-3, 4);
     world.run(200);
     assert!(world.error().abs() < 5e-3);
+}
+
+/// Samples a reference clock every 4 s, whose stated noise is 10 us and whose noise is `actual`
+/// seconds. Returns the RMS error of the estimate and the share of outliers after ten minutes.
+fn sampled_without_delay(actual: f64) -> (f64, f64) {
+    let config = Config {
+        minimum_agreeing_sources: 1,
+        ..Config::default()
+    };
+    let mut discipline = Discipline::new(config, None);
+    let sigma = NtpDuration::from_micros(10);
+    let key = discipline.add_source(NoiseLaw::Gaussian { sigma });
+    let mut rng = Rng::new(5);
+    let (mut squares, mut outliers, mut count) = (0.0, 0.0, 0.0);
+    for seconds in (0..7200).step_by(4) {
+        let at = FreeTime::from_nanos(seconds * 1_000_000_000);
+        let truth = 0.2 + 5e-6 * seconds as f64;
+        let measurement = Measurement {
+            at,
+            phase: NtpDuration::from_seconds_f64(truth + actual * rng.normal()),
+            delay: None,
+            stamp_noise: 1e-7,
+            root_delay: NtpDuration::ZERO,
+            root_dispersion: NtpDuration::from_micros(500),
+        };
+        let outcome = discipline.add_measurement(key, &measurement);
+        if seconds >= 600 {
+            let estimate = discipline.estimate(at).unwrap();
+            squares += (estimate.phase.as_seconds_f64() - truth).powi(2);
+            outliers += f64::from(u8::from(outcome != MeasurementOutcome::Used));
+            count += 1.0;
+        }
+    }
+    (f64::sqrt(squares / count), outliers / count)
+}
+
+#[test]
+fn samples_without_a_delay_are_averaged_by_their_stated_noise() {
+    let (rms, outliers) = sampled_without_delay(10e-6);
+    assert!(rms < 4e-6 && outliers < 0.01, "{rms:e} {outliers}");
+}
+
+#[test]
+fn an_understated_noise_is_learnt() {
+    let (rms, outliers) = sampled_without_delay(200e-6);
+    assert!(rms < 80e-6 && outliers < 0.01, "{rms:e} {outliers}");
 }
 
 #[test]

@@ -242,7 +242,7 @@ impl Discipline {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, Measurement};
+    use super::super::{Config, Measurement, NoiseLaw};
     use super::*;
 
     #[test]
@@ -252,13 +252,16 @@ mod tests {
             ..Config::default()
         };
         let mut discipline = Discipline::new(config, None);
-        let keys = [discipline.add_source(), discipline.add_source()];
+        let keys = [
+            discipline.add_source(NoiseLaw::Queue),
+            discipline.add_source(NoiseLaw::Queue),
+        ];
         let mut measure = |seconds: i64, key, delay_us| {
             let at = FreeTime::from_nanos(seconds * 1_000_000_000);
             let measurement = Measurement {
                 at,
                 phase: NtpDuration::ZERO,
-                delay: NtpDuration::from_micros(delay_us),
+                delay: Some(NtpDuration::from_micros(delay_us)),
                 stamp_noise: 1e-6,
                 root_delay: NtpDuration::ZERO,
                 root_dispersion: NtpDuration::from_millis(1),
@@ -296,16 +299,16 @@ mod tests {
     fn the_phase_starts_from_the_narrowest_interval_not_the_last_answer() {
         let mut discipline = Discipline::new(Config::default(), None);
         let keys = [
-            discipline.add_source(),
-            discipline.add_source(),
-            discipline.add_source(),
+            discipline.add_source(NoiseLaw::Queue),
+            discipline.add_source(NoiseLaw::Queue),
+            discipline.add_source(NoiseLaw::Queue),
         ];
         // The whole delay is in one direction.
         for (key, delay_ms) in keys.into_iter().zip([10, 40, 200]) {
             let measurement = Measurement {
                 at: FreeTime::from_nanos(delay_ms * 1_000_000),
                 phase: NtpDuration::from_millis(-delay_ms / 2),
-                delay: NtpDuration::from_millis(delay_ms),
+                delay: Some(NtpDuration::from_millis(delay_ms)),
                 stamp_noise: 1e-6,
                 root_delay: NtpDuration::ZERO,
                 root_dispersion: NtpDuration::ZERO,

@@ -2,7 +2,7 @@
 
 use ntp_time::{FreeTime, NtpDuration};
 
-use super::{Config, Discipline, Measurement, SelectionOptions, SourceKey, SourceState};
+use super::{Config, Discipline, Measurement, NoiseLaw, SelectionOptions, SourceKey, SourceState};
 
 const PLAIN: SelectionOptions = SelectionOptions {
     prefer: false,
@@ -20,7 +20,10 @@ fn measured(minimum: usize, sources: &[(f64, SelectionOptions)]) -> (Discipline,
         ..Config::default()
     };
     let mut discipline = Discipline::new(config, None);
-    let keys: Vec<_> = sources.iter().map(|_| discipline.add_source()).collect();
+    let keys: Vec<_> = sources
+        .iter()
+        .map(|_| discipline.add_source(NoiseLaw::Queue))
+        .collect();
     for (key, (_, options)) in keys.iter().zip(sources) {
         discipline.set_selection_options(*key, *options);
     }
@@ -29,7 +32,7 @@ fn measured(minimum: usize, sources: &[(f64, SelectionOptions)]) -> (Discipline,
             let measurement = Measurement {
                 at: FreeTime::from_nanos(round * 2_000_000_000),
                 phase: NtpDuration::from_seconds_f64(wrong_ms * 1e-3),
-                delay: NtpDuration::from_millis(2),
+                delay: Some(NtpDuration::from_millis(2)),
                 stamp_noise: 1e-6,
                 root_delay: NtpDuration::ZERO,
                 root_dispersion: NtpDuration::ZERO,

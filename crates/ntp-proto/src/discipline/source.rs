@@ -5,7 +5,7 @@ use ntp_time::{FreeTime, Frequency, NtpDuration};
 use super::confidence::CLAIM;
 use super::gate::{DriftTest, ROUTE_MEMORY};
 use super::intersection::Interval;
-use super::measurement::Measurement;
+use super::measurement::{Measurement, NoiseLaw};
 use super::noise::{FlatNoise, KindBelief, Noise};
 use super::path::PathModel;
 use super::{SelectionOptions, SourceState};
@@ -90,6 +90,7 @@ const MIN_SPACING: f64 = 64.0;
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub(super) key: SourceKey,
+    pub(super) law: NoiseLaw,
     pub(super) eligible: bool,
     pub(super) options: SelectionOptions,
     /// Whether it was part of the majority at the last selection.
@@ -112,6 +113,8 @@ pub(super) struct Source {
     /// Number of consecutive outliers.
     pub(super) consecutive_outliers: u32,
     pub(super) drift_test: DriftTest,
+    /// Number of samples ever seen.
+    pub(super) samples: u32,
     /// Running mean of 1/variance of its samples, 1/s^2.
     pub(super) information: f64,
     /// Number of samples used since its poll interval was last lengthened, or the last outlier.
@@ -125,9 +128,10 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(key: SourceKey) -> Self {
+    pub(super) fn new(key: SourceKey, law: NoiseLaw) -> Self {
         Self {
             key,
+            law,
             eligible: true,
             options: SelectionOptions::default(),
             selected: false,
@@ -142,6 +146,7 @@ impl Source {
             last_used: None,
             consecutive_outliers: 0,
             drift_test: DriftTest::default(),
+            samples: 0,
             information: 0.0,
             samples_since_poll_change: 0,
             server_error: 0.0,
@@ -167,7 +172,7 @@ impl Source {
 
     /// Updates the running mean of the information with the variance of a sample.
     pub(super) fn record_information(&mut self, variance: f64) {
-        let memory = self.path.samples().clamp(1, INFORMATION_MEMORY);
+        let memory = self.samples.clamp(1, INFORMATION_MEMORY);
         self.information += (1.0 / variance - self.information) / f64::from(memory);
     }
 

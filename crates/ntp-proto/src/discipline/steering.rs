@@ -36,17 +36,20 @@
 //! an operator must look at it first.
 
 use ntp_time::{Frequency, NtpDuration};
+use serde::{Deserialize, Serialize};
 
 use super::confidence::{OUTLIER, STEP};
 use super::report::Estimate;
 
 /// Largest correction by a step or slew in each direction; `None` is no limit. A correction equal
 /// to the limit is refused, as upstream does, so zero forbids all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PanicThreshold {
     /// Limit for setting the clock forward.
+    #[serde(with = "ntp_time::exact")]
     pub forward: Option<NtpDuration>,
     /// Limit for setting it back.
+    #[serde(with = "ntp_time::exact")]
     pub backward: Option<NtpDuration>,
 }
 
@@ -63,9 +66,10 @@ impl PanicThreshold {
 }
 
 /// Configuration of steering.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SteeringConfig {
     /// Gaps larger than this are stepped at any time; `None`: our own rule, see the module.
+    #[serde(with = "ntp_time::exact")]
     pub step_threshold: Option<NtpDuration>,
     /// Number of updates at the start that may step.
     pub steps_at_start: u32,
@@ -74,12 +78,16 @@ pub struct SteeringConfig {
     /// Panic threshold for each later correction.
     pub single_panic: PanicThreshold,
     /// Limit of the sum of all later steps' magnitudes; `None` is no limit.
+    #[serde(with = "ntp_time::exact")]
     pub accumulated_panic: Option<NtpDuration>,
     /// Largest frequency of a slew, on top of the base frequency.
+    #[serde(with = "ntp_time::exact")]
     pub slew_maximum: Frequency,
     /// Shortest slew.
+    #[serde(with = "ntp_time::exact")]
     pub slew_minimum_duration: NtpDuration,
     /// Largest total frequency correction: what the clock can do.
+    #[serde(with = "ntp_time::exact")]
     pub maximum_frequency: Frequency,
 }
 

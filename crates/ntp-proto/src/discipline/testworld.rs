@@ -7,8 +7,8 @@
 use ntp_time::{FreeTime, Frequency, NtpDuration, PollInterval, PollLimits};
 
 use super::{
-    Config, Decision, Discipline, FrequencyPrior, Measurement, MeasurementOutcome, SourceKey,
-    Steering, SteeringConfig,
+    Config, Decision, Discipline, FrequencyPrior, Measurement, MeasurementOutcome, NoiseLaw,
+    SourceKey, Steering, SteeringConfig,
 };
 
 /// Seeded random number generator (splitmix64).
@@ -180,7 +180,7 @@ impl World {
     pub(super) fn link(&mut self, length: f64, queue: f64, poll: i8) -> usize {
         let stagger = 2 * self.links.len() as i64;
         self.links.push(Link {
-            key: self.discipline.add_source(),
+            key: self.discipline.add_source(NoiseLaw::Queue),
             length: [length; 2],
             queue: [queue; 2],
             server_error: 0.0,
@@ -306,7 +306,7 @@ impl World {
             at: self.free_time(self.second as f64 + duration / 2.0 + middle),
             phase: self.epoch
                 + NtpDuration::from_seconds_f64(middle + (reply - request) / 2.0 - server_error),
-            delay: NtpDuration::from_seconds_f64(duration),
+            delay: Some(NtpDuration::from_seconds_f64(duration)),
             stamp_noise: 1e-9,
             root_delay: NtpDuration::from_seconds_f64(root_delay),
             root_dispersion: NtpDuration::ZERO,

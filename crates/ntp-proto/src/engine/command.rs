@@ -10,6 +10,7 @@
 use core::fmt;
 
 use ntp_time::{NtpDuration, PollInterval, SystemTime};
+use serde::{Deserialize, Serialize};
 
 use super::SourceConfig;
 use crate::discipline::Panic;
@@ -19,7 +20,8 @@ use crate::discipline::Panic;
 pub struct CommandId(pub u64);
 
 /// A change requested by an operator.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Command {
     /// Adds a source.
     Add(SourceConfig),

@@ -2,14 +2,16 @@
 
 use std::net::IpAddr;
 
-use ntp_time::{Frequency, NtpDuration, ReferenceId, Stratum};
+use ntp_time::{Frequency, NtpDuration, PollLimits, ReferenceId, Stratum};
+use serde::{Deserialize, Serialize};
 
+use super::source::refclock::RefClockConfig;
 use crate::client::AssociationConfig;
 use crate::discipline::{self, FrequencyPrior, SelectionOptions, SteeringConfig};
 use crate::leap::LeapHandling;
 
 /// All settings of the engine.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EngineConfig {
     /// The configured sources, in the order of the file.
     pub sources: Vec<SourceConfig>,
@@ -27,6 +29,7 @@ pub struct EngineConfig {
     pub frequency_prior: Option<FrequencyPrior>,
     /// Difference between system and monotonic clock above which a step by another program is
     /// assumed (upstream's `meddling-threshold`). `None` selects the default.
+    #[serde(with = "ntp_time::exact")]
     pub meddling_threshold: Option<NtpDuration>,
     /// How leap seconds are handled.
     pub leap_handling: LeapHandling,
@@ -35,9 +38,10 @@ pub struct EngineConfig {
 }
 
 /// Properties of the clock before the engine adjusts it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClockFacts {
     /// Frequency correction in force.
+    #[serde(with = "ntp_time::exact")]
     pub frequency: Frequency,
     /// Base-2 logarithm of the resolution in seconds (RFC 5905 section 7.3).
     pub precision: i8,
@@ -46,24 +50,26 @@ pub struct ClockFacts {
 }
 
 /// A configured source (`[[source]]`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceConfig {
-    /// Canonical `host:port`, the name shown to operators.
+    /// Canonical `host:port`, or the name of a reference clock: the name shown to operators.
     pub name: String,
-    /// Host of the server, of the pool or of the key exchange.
+    /// Host of the server, of the pool or of the key exchange; the device of a reference clock.
     pub host: Host,
-    /// UDP port, or with NTS the TCP port of the key exchange.
+    /// UDP port, or with NTS the TCP port of the key exchange; zero for a reference clock.
     pub port: u16,
     /// Kind of source.
     pub kind: SourceKind,
-    /// Parameters of its associations.
+    /// Parameters of its associations. A reference clock only has the poll limits, both of which
+    /// are the interval of its samples.
     pub association: AssociationConfig,
     /// Selection options.
     pub selection: SelectionOptions,
 }
 
 /// A configured host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Host {
     /// A literal address, never resolved.
     Address(IpAddr),
@@ -72,7 +78,8 @@ pub enum Host {
 }
 
 /// The kind of a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum SourceKind {
     /// One server.
     Server,
@@ -85,13 +92,35 @@ pub enum SourceKind {
         /// Addresses that are never used.
         ignore: Vec<IpAddr>,
     },
+    /// A reference clock at this machine.
+    RefClock(RefClockConfig),
 }
 
 impl SourceConfig {
-    /// Number of associations to maintain.
+    /// Creates a reference clock, named by its device.
+    pub fn ref_clock(clock: RefClockConfig) -> Self {
+        let limits = PollLimits {
+            min: clock.interval,
+            max: clock.interval,
+        };
+        Self {
+            name: clock.device.clone(),
+            host: Host::Name(clock.device.clone()),
+            port: 0,
+            association: AssociationConfig {
+                limits,
+                initial_poll: clock.interval,
+                ..AssociationConfig::default()
+            },
+            kind: SourceKind::RefClock(clock),
+            selection: SelectionOptions::default(),
+        }
+    }
+
+    /// Number of sources in use to maintain.
     pub fn wanted(&self) -> usize {
         match &self.kind {
-            SourceKind::Server | SourceKind::Nts => 1,
+            SourceKind::Server | SourceKind::Nts | SourceKind::RefClock(_) => 1,
             SourceKind::Pool { count, .. } => *count,
         }
     }
@@ -99,7 +128,7 @@ impl SourceConfig {
     /// Whether the source may use `address`.
     pub fn permits(&self, address: IpAddr) -> bool {
         match &self.kind {
-            SourceKind::Server | SourceKind::Nts => true,
+            SourceKind::Server | SourceKind::Nts | SourceKind::RefClock(_) => true,
             SourceKind::Pool { ignore, .. } => !ignore.contains(&address),
         }
     }

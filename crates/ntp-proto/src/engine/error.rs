@@ -5,7 +5,7 @@ use core::fmt;
 use super::SendError;
 use crate::client::{KissCode, Rejection};
 
-/// Error of the last request or reply of an association.
+/// Error of the last request, reply or sample of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LastError {
     /// The request could not be sent, or caused an ICMP error.
@@ -14,6 +14,8 @@ pub enum LastError {
     Reply(Rejection),
     /// The server replied with a kiss code.
     Kiss(KissCode),
+    /// The sample of a reference clock was rejected.
+    Sample(InvalidSample),
 }
 
 impl fmt::Display for LastError {
@@ -22,7 +24,29 @@ impl fmt::Display for LastError {
             Self::Send(error) => write!(f, "{error}"),
             Self::Reply(rejection) => write!(f, "reply ignored: {rejection}"),
             Self::Kiss(kiss) => write!(f, "{kiss}"),
+            Self::Sample(error) => write!(f, "sample ignored: {error}"),
         }
+    }
+}
+
+/// Reason why a sample of a reference clock is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidSample {
+    /// It is later than the present time.
+    Future,
+    /// It was taken before the last step of the system clock.
+    Stepped,
+    /// The reference is not synchronised, for example without satellites.
+    Unsynchronized,
+}
+
+impl fmt::Display for InvalidSample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Future => "it is from the future",
+            Self::Stepped => "it is from before a step of the clock",
+            Self::Unsynchronized => "the reference is not synchronised",
+        })
     }
 }
 

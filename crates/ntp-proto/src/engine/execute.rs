@@ -8,7 +8,8 @@
 use ntp_time::PollLimits;
 
 use super::config::{EngineConfig, SourceConfig, SourceKind};
-use super::{Command, CommandOutcome, Engine, Event, Now, Output, Phase, Refusal, RemovalReason};
+use super::source::SourceInput;
+use super::{Command, CommandOutcome, Engine, Event, Now, Phase, Refusal, RemovalReason};
 use crate::client::AssociationConfig;
 use crate::discipline::Decision;
 
@@ -25,7 +26,7 @@ impl Engine {
             Command::Add(config) => self.add_source(now, config),
             Command::Remove(name) => {
                 let index = self.sources.find(name)?;
-                let name = self.remove_source(index);
+                let name = self.remove_source(now, index);
                 self.selection_options_changed(now);
                 Ok(CommandOutcome::Sources(vec![name]))
             }
@@ -46,7 +47,7 @@ impl Engine {
         while index < self.sources.count() {
             let old = self.sources.config_at(index);
             let Some(at) = sources.iter().position(|new| can_continue_as(old, new)) else {
-                removed.push(self.remove_source(index));
+                removed.push(self.remove_source(now, index));
                 continue;
             };
             let new = sources.remove(at);
@@ -108,10 +109,10 @@ impl Engine {
         self.config.clock.steerable && self.phase != Phase::NoSources
     }
 
-    /// Removes a configured source and its associations. Returns its name.
-    fn remove_source(&mut self, index: usize) -> String {
-        while let Some(position) = self.sources.member_of(index) {
-            self.end_association(position, RemovalReason::Operator);
+    /// Removes a configured source and its sources in use. Returns its name.
+    fn remove_source(&mut self, now: Now, index: usize) -> String {
+        while let Some(position) = self.sources.in_use_of(index) {
+            self.end_source(now, position, RemovalReason::Operator);
         }
         self.sources.remove_configured(index).name
     }
@@ -119,22 +120,23 @@ impl Engine {
     fn change_source(&mut self, now: Now, index: usize, new: &SourceConfig) {
         let old = self.sources.replace_config(index, new.clone());
         let selection = self.sources.selection_at(index);
-        for position in 0..self.sources.members.len() {
-            let member = &mut self.sources.members[position];
-            if member.configured != index {
+        for source in &mut self.sources.in_use {
+            if source.configured != index {
                 continue;
             }
-            member.association.set_limits(new.association.limits);
+            if let Some(ntp) = source.ntp_mut() {
+                ntp.association.set_limits(new.association.limits);
+            }
             if old.selection != new.selection {
-                self.discipline.set_selection_options(member.key, selection);
+                self.discipline.set_selection_options(source.key, selection);
                 // The discipline does not keep the reachability of a source that is excluded from
                 // selection.
-                let reachable = !member.association.reach().is_dead();
-                self.discipline.set_eligible(member.key, reachable);
+                let reachable = !source.is_unreachable();
+                self.discipline.set_eligible(source.key, reachable);
             }
         }
         while let Some(position) = self.sources.surplus_of(index) {
-            self.end_association(position, RemovalReason::Operator);
+            self.end_source(now, position, RemovalReason::Operator);
         }
         self.sources.schedule_lookup_if_short(index, now.monotonic);
     }
@@ -153,7 +155,7 @@ impl Engine {
         if can_continue_as(self.sources.config_at(index), new) {
             self.change_source(now, index, new);
         } else {
-            self.remove_source(index);
+            self.remove_source(now, index);
             self.sources.add_configured(new.clone(), now.monotonic);
         }
         self.selection_options_changed(now);
@@ -174,22 +176,22 @@ impl Engine {
     ) -> Result<CommandOutcome, Refusal> {
         let selector = self.sources.select(name)?;
         let names = self.sources.set_online(selector, online, now.monotonic);
-        for position in 0..self.sources.members.len() {
-            let configured = self.sources.members[position].configured;
-            let selection = self.sources.selection_at(configured);
-            let member = &mut self.sources.members[position];
-            if !selector.includes(configured) {
+        for position in 0..self.sources.in_use.len() {
+            let source = &self.sources.in_use[position];
+            if !selector.includes(source.configured) {
                 continue;
             }
+            let selection = self.sources.selection_at(source.configured);
             // The discipline does not keep the reachability.
-            let reachable = !member.association.reach().is_dead();
-            self.discipline.set_selection_options(member.key, selection);
-            self.discipline.set_eligible(member.key, reachable);
-            if online {
-                member.association.restart(now.monotonic);
-            } else if let Some(exchange) = member.association.abandon() {
-                self.outputs.push_back(Output::Close(exchange));
-            }
+            let reachable = !source.is_unreachable();
+            self.discipline.set_selection_options(source.key, selection);
+            self.discipline.set_eligible(source.key, reachable);
+            let input = if online {
+                SourceInput::Start
+            } else {
+                SourceInput::Stop
+            };
+            self.handle_source(now, position, input);
         }
         self.reselect(now);
         Ok(CommandOutcome::Sources(names))
@@ -198,14 +200,13 @@ impl Engine {
     fn burst(&mut self, now: Now, name: Option<&str>) -> Result<CommandOutcome, Refusal> {
         let selector = self.sources.select(name)?;
         let (mut started, mut skipped) = (0, 0);
-        for position in 0..self.sources.members.len() {
-            let configured = self.sources.members[position].configured;
+        for position in 0..self.sources.in_use.len() {
+            let configured = self.sources.in_use[position].configured;
             if !selector.includes(configured) {
                 continue;
             }
             let online = self.sources.is_online(configured);
-            let member = &mut self.sources.members[position];
-            if online && member.association.restart(now.monotonic) {
+            if online && self.sources.in_use[position].restart(now.monotonic) {
                 started += 1;
             } else {
                 skipped += 1;
@@ -228,7 +229,7 @@ impl Engine {
             let needed = self.config.discipline.minimum_agreeing_sources;
             return Err(Refusal::NoMajority {
                 agreeing: agreement.agreeing,
-                needed: needed.max(self.sources.members.len() / 2 + 1),
+                needed: needed.max(self.sources.in_use.len() / 2 + 1),
             });
         };
         let (offset, estimate) = self.relative_to_target(now, &estimate);

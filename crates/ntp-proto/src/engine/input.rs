@@ -4,8 +4,10 @@ use core::fmt;
 use std::net::IpAddr;
 
 use ntp_time::{Applied, Monotonic, NtpDuration, Stamp, SystemTime};
+use serde::{Deserialize, Serialize};
 
-use super::{Command, CommandId, EngineConfig, SendError, SourceId};
+use super::{ClockSample, Command, CommandId, EngineConfig, SendError, SourceId};
+use crate::client::{Datagram, ExchangeId};
 use crate::leap::LeapTable;
 use crate::nts::KeyExchanged;
 
@@ -19,29 +21,6 @@ pub struct Now {
     pub monotonic: Monotonic,
     /// System clock, which the engine disciplines.
     pub system: SystemTime,
-}
-
-/// Identifies one request and its socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExchangeId {
-    /// The association.
-    pub source: SourceId,
-    /// Sequence number of the request, from zero; wraps.
-    pub sequence: u32,
-}
-
-/// A datagram received on the socket of an exchange. The socket is connected, so the kernel has
-/// checked the source address.
-#[derive(Clone, Copy, Debug)]
-pub struct Datagram<'a> {
-    /// Exchange that owns the socket.
-    pub exchange: ExchangeId,
-    /// Content of the datagram.
-    pub payload: &'a [u8],
-    /// Whether the datagram was longer than the receive buffer.
-    pub truncated: bool,
-    /// Receive timestamp.
-    pub received: Stamp,
 }
 
 /// Reason for a failure outside the engine, as text: the system resolver and the TLS library report
@@ -103,6 +82,13 @@ pub enum Input<'a> {
         /// Result of the certificate verification, as text for operators.
         reason: &'a str,
     },
+    /// A sample of a reference clock whose device is [open](super::Output::OpenDevice).
+    Sample {
+        /// The reference clock.
+        source: SourceId,
+        /// The sample.
+        sample: ClockSample,
+    },
     /// Addresses of this machine, at start-up and after every change.
     LocalAddresses(&'a [IpAddr]),
     /// Result of [`Output::Adjust`](super::Output::Adjust). Must precede any other input.
@@ -123,5 +109,5 @@ pub enum Input<'a> {
 
 /// Identifies a configured source in queries to the resolver and to the key-exchange client. Not
 /// reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct QueryId(pub usize);

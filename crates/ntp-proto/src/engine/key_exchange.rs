@@ -1,12 +1,12 @@
 //! NTS key exchanges: requests them from the shell and applies their results.
 //!
-//! The times are decided in `source_set/key_exchanges.rs`. The shell performs the exchange off the
+//! The times are decided in `source/ntp/key_exchanges.rs`. The shell performs the exchange off the
 //! timekeeping thread and may return a session saved by an earlier run (see
 //! [`StoredSession`](crate::nts::StoredSession)), which makes no difference to the engine.
 
 use rand_core::RngCore;
 
-use super::source_set::{KeyExchangeEffect, SourceSet};
+use super::source::ntp::key_exchanges::KeyExchangeEffect;
 use super::{Engine, Event, ExternalError, Now, Output, QueryId, RemovalReason};
 use crate::client::Protection;
 use crate::nts::{KeyExchangeResult, KeyExchanged};
@@ -85,12 +85,8 @@ impl Engine {
             source: name,
             error,
         });
-        let member = |sources: &SourceSet| {
-            let mut members = sources.members.iter();
-            members.position(|member| member.configured == index)
-        };
-        while let Some(position) = member(&self.sources) {
-            self.end_association(position, RemovalReason::KeysRevoked);
+        while let Some(position) = self.sources.in_use_of(index) {
+            self.end_source(now, position, RemovalReason::KeysRevoked);
         }
         self.reselect(now);
         // The saved session of the association is revoked as well.
@@ -108,15 +104,16 @@ impl Engine {
     fn apply_key_exchange(&mut self, now: Now, effect: KeyExchangeEffect) {
         match effect {
             KeyExchangeEffect::Renewed(position, session) => {
-                let association = &mut self.sources.members[position].association;
-                let silent = !association.reach().is_reachable();
-                association.install_session(*session);
-                if silent {
-                    association.poll_soon(now.monotonic);
+                if let Some(ntp) = self.sources.in_use[position].ntp_mut() {
+                    let silent = !ntp.association.reach().is_reachable();
+                    ntp.association.install_session(*session);
+                    if silent {
+                        ntp.association.poll_soon(now.monotonic);
+                    }
                 }
             }
             KeyExchangeEffect::Moved(position) => {
-                self.drop_member(now, position, RemovalReason::Moved);
+                self.drop_source(now, position, RemovalReason::Moved);
             }
             KeyExchangeEffect::Unexpected
             | KeyExchangeEffect::Failed(..)
@@ -127,11 +124,14 @@ impl Engine {
 
     /// Requests new keys for the association at `position` if it needs them.
     pub(super) fn request_keys_if_needed(&mut self, now: Now, position: usize) {
-        let member = &self.sources.members[position];
-        let Some(session) = member.association.protection().nts() else {
+        let source = &self.sources.in_use[position];
+        let session = source
+            .ntp()
+            .and_then(|ntp| ntp.association.protection().nts());
+        let Some(session) = session else {
             return;
         };
-        let (index, silent) = (member.configured, member.association.reach().is_dead());
+        let (index, silent) = (source.configured, source.is_unreachable());
         if silent || session.needs_key_exchange() || self.sources.keys_expired(index, now.monotonic)
         {
             self.sources.request_keys(index, now.monotonic);
@@ -140,26 +140,29 @@ impl Engine {
 
     /// Hands out the sessions at shutdown, so that the next run needs no key exchange.
     pub(super) fn persist_sessions(&mut self) {
-        for member in &self.sources.members {
-            let Protection::Nts(session) = member.association.protection() else {
+        for source in &self.sources.in_use {
+            let Some(association) = source.ntp().map(|ntp| &ntp.association) else {
+                continue;
+            };
+            let Protection::Nts(session) = association.protection() else {
                 continue;
             };
             let Some((keys, legacy_keys, cookies)) = session.persistent_parts() else {
                 continue;
             };
-            let remote = member.association.remote();
+            let remote = association.remote();
             let session = KeyExchanged {
                 from: remote.ip(),
                 result: KeyExchangeResult {
                     keys,
                     legacy_keys,
                     cookies,
-                    server: self.sources.server_name(member.configured),
+                    server: self.sources.server_name(source.configured),
                     port: Some(remote.port()),
                 },
             };
             self.outputs.push_back(Output::PersistSession {
-                name: self.sources.config(member).name.clone(),
+                name: self.sources.config(source).name.clone(),
                 session: Box::new(session),
             });
         }

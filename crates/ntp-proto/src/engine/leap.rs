@@ -18,6 +18,7 @@
 
 use ntp_time::{Frequency, LeapIndicator, Monotonic, NtpDuration, ReferenceId, SystemTime};
 
+use super::source::SourceInput;
 use super::{Engine, Event, LogRateLimit, Now};
 use crate::leap::{LeapHandling, LeapSecond, LeapTable, SMEAR, is_last_day_of_month};
 
@@ -127,9 +128,9 @@ impl Engine {
     fn majority_announces(&self, now: Now) -> LeapIndicator {
         let free = self.ledger.free_time(now.system);
         let (mut selected, mut inserting, mut deleting) = (0, 0, 0);
-        for member in &self.sources.members {
-            if let Some(measured) = member.measured
-                && self.discipline.is_selected(member.key, free)
+        for source in &self.sources.in_use {
+            if let Some(measured) = source.measured
+                && self.discipline.is_selected(source.key, free)
             {
                 selected += 1;
                 inserting += usize::from(measured.leap == LeapIndicator::Insert);
@@ -148,9 +149,9 @@ impl Engine {
     fn follows_smeared_time(&self) -> bool {
         let mut measured = self
             .sources
-            .members
+            .in_use
             .iter()
-            .filter_map(|member| member.measured);
+            .filter_map(|source| source.measured);
         measured.any(|measured| measured.reference_id == SMEARED)
     }
 
@@ -204,7 +205,7 @@ impl Engine {
                 }
             };
             if jumps {
-                self.abandon_exchanges();
+                self.handle_all(now, SourceInput::ClockStepped);
                 self.utc_jumped(now, second);
             }
             if self.config.leap_handling == LeapHandling::Smear

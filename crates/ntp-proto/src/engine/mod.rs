@@ -19,10 +19,13 @@
 //! # Files
 //! | file | content |
 //! |---|---|
-//! | `source_set` | addresses in use, name lookups, pool members |
+//! | `source` | the sources in use: what all kinds share |
+//! | `source/pool` | configured sources, addresses in use, name lookups, pool members |
+//! | `source/ntp` | an NTP server: turns a reply into a measurement |
+//! | `source/refclock` | a reference clock: turns a sample into a measurement |
 //! | `key_exchange` | NTS keys of the sources that use NTS |
 //! | [`client`](crate::client) | poll times and validation of replies of one address |
-//! | `measure` | turns a reply into a measurement |
+//! | `measure` | passes inputs to sources, and their measurements to the discipline |
 //! | [`discipline`](crate::discipline) | clock estimation and source selection |
 //! | `steer` | turns an estimate into an adjustment |
 //! | `command`, `execute` | operator commands and their execution |
@@ -47,7 +50,7 @@ mod output;
 mod prediction;
 mod replay;
 mod serving;
-mod source_set;
+mod source;
 mod steer;
 #[cfg(test)]
 mod tests;
@@ -59,23 +62,28 @@ use std::net::{IpAddr, SocketAddr};
 use ntp_time::{Adjustment, Frequency, LeapIndicator, Ledger, Monotonic, NtpDuration};
 use rand_core::RngCore as _;
 
+pub use crate::client::{Datagram, ExchangeId};
 pub use command::{Command, CommandId, CommandOutcome, Refusal};
 pub use config::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
-pub use error::{KeyExchangeError, LastError, ResolveError, SourceError};
-pub use input::{Datagram, ExchangeId, ExternalError, Input, Now, QueryId};
+pub use error::{InvalidSample, KeyExchangeError, LastError, ResolveError, SourceError};
+pub use input::{ExternalError, Input, Now, QueryId};
 pub use log_rate_limit::LogRateLimit;
 pub use ntp_types::event::{Event, RemovalReason, SendError, Severity, SourceOffset};
 pub use ntp_types::source::{SourceId, SourceName};
 pub use output::{Halt, Output, PersistedState, Reason};
 pub use prediction::Prediction;
 pub use replay::RngTrace;
+pub use source::refclock::{ClockSample, RefClockConfig};
 
 use crate::client::{Association, LocalIdentity};
-use crate::discipline::{Discipline, FrequencyPrior, Steering};
+use crate::discipline::{Discipline, FrequencyPrior, NoiseLaw, Steering};
 use jump_detector::JumpDetector;
 use leap::LeapPlan;
 use replay::{ReplayHooks, Rng};
-use source_set::{Member, Need, SourceSet};
+use source::ntp::NtpSource;
+use source::pool::{Need, SourceSet};
+use source::refclock::RefClock;
+use source::{Kind, Source, SourceInput};
 use steer::{Slew, SyncState};
 
 /// Interval at which the error estimates in the kernel are refreshed and the clocks compared if
@@ -195,7 +203,7 @@ impl Engine {
     /// Processes one input.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         if let Input::ClockApplied(applied) = input {
-            self.clock_applied(applied);
+            self.clock_applied(now, applied);
         }
         if self.phase == Phase::Stopped {
             return self.refuse(&input);
@@ -207,11 +215,16 @@ impl Engine {
             self.clock_jumped(now, jump);
         }
         match input {
-            Input::Datagram(datagram) => self.receive(now, &datagram),
+            Input::Datagram(datagram) => {
+                let source = datagram.exchange.source;
+                self.pass(now, source, SourceInput::Datagram(&datagram));
+            }
             Input::Transmitted { exchange, stamp } => {
-                if let Some(member) = self.member_mut(exchange) {
-                    member.association.transmitted(exchange, stamp);
-                }
+                let sent = SourceInput::Transmitted(exchange, stamp);
+                self.pass(now, exchange.source, sent);
+            }
+            Input::Sample { source, sample } => {
+                self.pass(now, source, SourceInput::Sample(&sample));
             }
             Input::SendFailed { exchange, error } => self.send_failed(now, exchange, error),
             Input::Resolved { query, result } => self.resolved(now, query, result),
@@ -261,16 +274,8 @@ impl Engine {
         if self.phase == Phase::Stopped {
             return None;
         }
-        let members = self.sources.members.iter().flat_map(|member| {
-            let next = self.next_poll(member);
-            let poll = next.map(|at| (at, Reason::Poll(member.id)));
-            let deadline = member
-                .association
-                .deadline()
-                .map(|at| (at, Reason::ReplyTimeout(member.id)));
-            poll.into_iter().chain(deadline)
-        });
-        members
+        let sources = self.sources.in_use.iter().filter_map(Source::next_wakeup);
+        sources
             .chain(self.slew.map(|slew| (slew.ends, Reason::SlewEnd)))
             .chain(
                 self.sources
@@ -293,22 +298,23 @@ impl Engine {
         self.end_slew(now);
         self.run_leap_timer(now);
         self.fill_sources(now);
-        for position in 0..self.sources.members.len() {
-            self.expire_exchange(now, position);
+        for position in 0..self.sources.in_use.len() {
+            let notice = self.handle_source(now, position, SourceInput::Timeout);
+            self.follow(now, position, notice);
         }
         let mut position = 0;
-        while position < self.sources.members.len() {
-            let member = &self.sources.members[position];
-            let (id, next) = (member.id, self.next_poll(member));
+        while position < self.sources.in_use.len() {
+            let source = &self.sources.in_use[position];
+            let (id, next) = (source.id, self.next_poll(source));
             if next.is_some_and(|at| at <= now.monotonic) {
                 self.poll(now, position);
             }
-            // The poll may have removed the association.
+            // The poll may have removed the source.
             if self
                 .sources
-                .members
+                .in_use
                 .get(position)
-                .is_some_and(|member| member.id == id)
+                .is_some_and(|source| source.id == id)
             {
                 position += 1;
             }
@@ -321,55 +327,16 @@ impl Engine {
         }
     }
 
-    /// Ends an exchange that timed out. If the address is unreachable by that, this is reported now
-    /// and not with the next poll, whose reply may contradict it.
-    fn expire_exchange(&mut self, now: Now, position: usize) {
-        let association = &mut self.sources.members[position].association;
-        if association
-            .deadline()
-            .is_some_and(|deadline| deadline <= now.monotonic)
-            && let Some(exchange) = association.expire(now.monotonic)
-        {
-            let dead = association.reach().is_dead();
-            self.outputs.push_back(Output::Close(exchange));
-            if dead {
-                self.report_unreachable(now, position);
-            }
-        }
-    }
-
-    /// Sends the request that is due, unless the address is unreachable and another one replaces
-    /// it.
+    /// Polls the source that is due, unless it is unreachable and another one replaces it.
     fn poll(&mut self, now: Now, position: usize) {
-        if self.sources.members[position].association.reach().is_dead() {
+        if self.sources.in_use[position].is_unreachable() {
             self.report_unreachable(now, position);
             if self.sources.has_replacement(now.monotonic, position) {
-                return self.drop_member(now, position, RemovalReason::Unreachable);
+                return self.drop_source(now, position, RemovalReason::Unreachable);
             }
         }
-        let Self {
-            sources,
-            rng,
-            outputs,
-            ..
-        } = self;
-        let member = &mut sources.members[position];
-        if let Some(old) = member.association.abandon() {
-            outputs.push_back(Output::Close(old));
-        }
-        self.replay.polled(member.id);
-        let exchange = ExchangeId {
-            source: member.id,
-            sequence: member.sequence,
-        };
-        member.sequence = member.sequence.wrapping_add(1);
-        if let Some(request) = member.association.request(now.monotonic, exchange, rng) {
-            outputs.push_back(Output::Transmit {
-                exchange,
-                remote: member.association.remote(),
-                request,
-            });
-        }
+        self.replay.polled(self.sources.in_use[position].id);
+        self.handle_source(now, position, SourceInput::Poll);
         self.request_keys_if_needed(now, position);
     }
 
@@ -378,7 +345,10 @@ impl Engine {
     fn fill_sources(&mut self, now: Now) {
         loop {
             match self.sources.next_need(now.monotonic) {
-                Need::Member(configured, address) => self.add_member(now, configured, address),
+                Need::Association(configured, address) => {
+                    self.add_association(now, configured, address);
+                }
+                Need::RefClock(configured, clock) => self.add_ref_clock(now, configured, clock),
                 Need::Lookup(query, host) => {
                     self.outputs.push_back(Output::Resolve { query, host });
                 }
@@ -391,67 +361,72 @@ impl Engine {
         self.start_due_key_exchanges(now);
     }
 
-    fn add_member(&mut self, now: Now, configured: usize, address: SocketAddr) {
-        let id = SourceId(self.next_source);
-        self.next_source = self.next_source.wrapping_add(1);
-        let config = self.sources.config_at(configured);
+    fn add_association(&mut self, now: Now, configured: usize, address: SocketAddr) {
+        let config = self.sources.config_at(configured).association.clone();
         let spread = START_SPREAD * f64::from(self.rng.next_u32()) / f64::from(u32::MAX);
-        let wait = if self.sources.members.is_empty() {
+        let wait = if self.sources.in_use.is_empty() {
             0.0
         } else {
             spread
         };
         let start = now.monotonic + NtpDuration::from_seconds_f64(wait);
-        let mut association = Association::new(address, config.association.clone(), start);
-        let (key, selection) = (self.discipline.add_source(), config.selection);
+        let mut association = Association::new(address, config, start);
         if let Some(session) = self.sources.take_session(configured) {
             association.install_session(session);
         }
-        self.discipline.set_selection_options(key, selection);
-        let member = Member {
-            id,
-            configured,
-            association,
-            key,
-            measured: None,
-            last_error: None,
-            sequence: 0,
-            bogus_limit: LogRateLimit::default(),
-            unusable_limit: LogRateLimit::default(),
-            send_failure_limit: LogRateLimit::default(),
-            kiss_limit: LogRateLimit::default(),
-            reachable: false,
-            unreachable_reported: false,
-            falseticker_polls: 0,
-        };
-        self.emit(Event::SourceAdded {
-            source: self.sources.source_name(&member),
-        });
-        self.sources.add(member);
+        let kind = Kind::Ntp(Box::new(NtpSource::new(association)));
+        self.add_source_in_use(configured, NoiseLaw::Queue, kind);
     }
 
-    fn drop_member(&mut self, now: Now, position: usize, reason: RemovalReason) {
-        self.end_association(position, reason);
+    fn add_ref_clock(&mut self, now: Now, configured: usize, clock: RefClockConfig) {
+        let law = clock.noise_law();
+        let kind = Kind::RefClock(Box::new(RefClock::new(clock)));
+        let position = self.add_source_in_use(configured, law, kind);
+        self.handle_source(now, position, SourceInput::Start);
+    }
+
+    /// Adds a source in use and returns its position.
+    fn add_source_in_use(&mut self, configured: usize, law: NoiseLaw, kind: Kind) -> usize {
+        let id = SourceId(self.next_source);
+        self.next_source = self.next_source.wrapping_add(1);
+        let selection = self.sources.config_at(configured).selection;
+        let key = self.discipline.add_source(law);
+        self.discipline.set_selection_options(key, selection);
+        let source = Source::new(id, configured, key, kind);
+        self.emit(Event::SourceAdded {
+            source: self.sources.source_name(&source),
+        });
+        self.sources.add(source);
+        self.sources.in_use.len() - 1
+    }
+
+    fn drop_source(&mut self, now: Now, position: usize, reason: RemovalReason) {
+        self.end_source(now, position, reason);
         self.reselect(now);
         self.fill_sources(now);
     }
 
-    /// Ends an association without a replacement.
-    fn end_association(&mut self, position: usize, reason: RemovalReason) {
-        let source = self.sources.source_name(&self.sources.members[position]);
-        let mut member = if reason == RemovalReason::Denied {
+    /// Ends a source in use without a replacement.
+    fn end_source(&mut self, now: Now, position: usize, reason: RemovalReason) {
+        let name = self.sources.source_name(&self.sources.in_use[position]);
+        self.handle_source(now, position, SourceInput::Stop);
+        let source = if reason == RemovalReason::Denied {
             self.sources.deny(position)
         } else {
             self.sources.remove(position)
         };
-        if let Some(exchange) = member.association.abandon() {
-            self.outputs.push_back(Output::Close(exchange));
+        self.discipline.remove_source(source.key);
+        let configured = source.configured;
+        let session = source
+            .into_ntp()
+            .and_then(|ntp| ntp.association.into_session());
+        if let Some(session) = session {
+            self.sources.store_session(configured, session);
         }
-        self.discipline.remove_source(member.key);
-        if let Some(session) = member.association.into_session() {
-            self.sources.store_session(member.configured, session);
-        }
-        self.emit(Event::SourceRemoved { source, reason });
+        self.emit(Event::SourceRemoved {
+            source: name,
+            reason,
+        });
     }
 
     fn resolved(&mut self, now: Now, query: QueryId, result: Result<&[IpAddr], ExternalError<'_>>) {
@@ -484,44 +459,16 @@ impl Engine {
     /// a replacement.
     fn replace_dead(&mut self, now: Now, index: usize) {
         let mut position = 0;
-        while position < self.sources.members.len() {
-            let member = &self.sources.members[position];
-            if member.configured == index
-                && member.association.reach().is_dead()
+        while position < self.sources.in_use.len() {
+            let source = &self.sources.in_use[position];
+            if source.configured == index
+                && source.is_unreachable()
                 && self.sources.has_replacement(now.monotonic, position)
             {
-                self.drop_member(now, position, RemovalReason::Unreachable);
+                self.drop_source(now, position, RemovalReason::Unreachable);
             } else {
                 position += 1;
             }
-        }
-    }
-
-    fn send_failed(&mut self, now: Now, exchange: ExchangeId, error: SendError) {
-        let Some(position) = self.position(exchange) else {
-            return;
-        };
-        let member = &mut self.sources.members[position];
-        if member.association.exchange() != Some(exchange) {
-            return;
-        }
-        // ICMP errors may be forged: after the request was sent, a reply may still arrive.
-        if !member.association.is_sent() {
-            member.association.abandon();
-            self.outputs.push_back(Output::Close(exchange));
-        }
-        member.last_error = Some(LastError::Send(error));
-        // Reported once for each period without replies, and at most once an hour, because ICMP
-        // errors may be forged.
-        let report = !member.unreachable_reported
-            && member.send_failure_limit.admit(now.monotonic).is_some();
-        member.unreachable_reported |= report;
-        let source = self.sources.source_name(&self.sources.members[position]);
-        if report {
-            self.emit(Event::SendFailed { source, error });
-        }
-        if error == SendError::NoRoute {
-            self.replace_unroutable(now, position);
         }
     }
 
@@ -530,42 +477,44 @@ impl Engine {
     /// An address that has replied before is kept, because routes return and its path estimates
     /// would be lost, unless this machine has addresses of the other family only.
     fn replace_unroutable(&mut self, now: Now, position: usize) {
-        let association = &self.sources.members[position].association;
-        let reachable_family = self.local_identity.can_reach(association.remote().ip());
+        let source = &self.sources.in_use[position];
+        let Some(remote) = source.remote() else {
+            return;
+        };
+        let reachable_family = self.local_identity.can_reach(remote.ip());
         if !reachable_family {
             self.sources
                 .skip_unreachable_families(position, &self.local_identity);
-        } else if association.reach().is_reachable() {
+        } else if source.reach().is_reachable() {
             return;
         }
         if self.sources.has_replacement(now.monotonic, position) {
-            self.drop_member(now, position, RemovalReason::NoRoute);
+            self.drop_source(now, position, RemovalReason::NoRoute);
         }
     }
 
     fn network_changed(&mut self, now: Now) {
         self.sources.network_changed(now.monotonic);
-        for member in &mut self.sources.members {
+        let sources = self.sources.in_use.iter_mut();
+        for association in sources.filter_map(|source| Some(&mut source.ntp_mut()?.association)) {
             // The last poll may have failed because of the old network.
-            if member.association.reach().unanswered() > 0
-                && !member.association.restart(now.monotonic)
-            {
-                member.association.poll_soon(now.monotonic);
+            if association.reach().unanswered() > 0 && !association.restart(now.monotonic) {
+                association.poll_soon(now.monotonic);
             }
         }
     }
 
     fn report_unreachable(&mut self, now: Now, position: usize) {
-        let member = &mut self.sources.members[position];
-        if self.discipline.set_eligible(member.key, false) {
+        let source = &mut self.sources.in_use[position];
+        if self.discipline.set_eligible(source.key, false) {
             self.reselect(now);
         }
-        let member = &mut self.sources.members[position];
-        member.reachable = false;
+        let source = &mut self.sources.in_use[position];
+        source.reachable = false;
         // Reported once for each period without replies, and not if a send error was reported
         // already.
-        if !core::mem::replace(&mut member.unreachable_reported, true) {
-            let source = self.sources.source_name(&self.sources.members[position]);
+        if !core::mem::replace(&mut source.unreachable_reported, true) {
+            let source = self.sources.source_name(&self.sources.in_use[position]);
             self.emit(Event::SourceUnreachable { source });
         }
     }
@@ -574,11 +523,7 @@ impl Engine {
 
     /// Ends the slew, hands out the persistent state and stops.
     fn shut_down(&mut self, now: Now) {
-        for position in 0..self.sources.members.len() {
-            if let Some(exchange) = self.sources.members[position].association.abandon() {
-                self.outputs.push_back(Output::Close(exchange));
-            }
-        }
+        self.handle_all(now, SourceInput::Stop);
         if let Some(slew) = self.slew.take() {
             self.pending_adjustment.frequency = Some(slew.base);
         }
@@ -603,16 +548,6 @@ impl Engine {
 
     fn emit(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
-    }
-
-    fn position(&self, exchange: ExchangeId) -> Option<usize> {
-        self.sources.position(exchange.source)
-    }
-
-    fn member_mut(&mut self, exchange: ExchangeId) -> Option<&mut Member> {
-        self.sources
-            .position(exchange.source)
-            .map(|position| &mut self.sources.members[position])
     }
 
     /// Returns the configuration in force, including changes by commands and the estimated

@@ -28,6 +28,19 @@ pub enum Output {
     },
     /// Close the socket of this exchange.
     Close(ExchangeId),
+    /// Open the device of a reference clock and pass its samples as
+    /// [`Input::Sample`](super::Input::Sample). Open it again whenever it fails.
+    OpenDevice {
+        /// The reference clock.
+        source: SourceId,
+        /// Its configured device.
+        device: String,
+    },
+    /// Close the device of this reference clock.
+    CloseDevice {
+        /// The reference clock.
+        source: SourceId,
+    },
     /// Resolve a name, off the timekeeping thread.
     Resolve {
         /// ID of the query.
@@ -98,6 +111,8 @@ pub enum Reason {
     Poll(SourceId),
     /// An open exchange times out.
     ReplyTimeout(SourceId),
+    /// A sample of a reference clock counts as missing.
+    SampleTimeout(SourceId),
     /// A slew ends.
     SlewEnd,
     /// The error estimates in the kernel are refreshed and the clocks compared.

@@ -14,17 +14,20 @@ use std::net::SocketAddr;
 use ntp_time::Monotonic;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
+use serde::{Deserialize, Serialize};
 
-use super::source_set::Member;
+use super::source::Source;
 use super::{Engine, SourceId};
 use crate::client::Authenticity;
 
 /// Random numbers that were drawn during one input.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RngTrace {
     /// Numbers of 32 bits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub words: Vec<u32>,
     /// Numbers of 64 bits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub longs: Vec<u64>,
 }
 
@@ -68,25 +71,22 @@ impl Engine {
     /// Disables the associations' own poll schedules from now on and, if `remote` is given, makes
     /// the next input poll the association with that address.
     ///
-    /// For a recording whose beginning is missing: it holds the replies to other requests than a
-    /// new engine would send.
+    /// For a record whose beginning is missing: it holds the replies to other requests than a new
+    /// engine would send.
     pub fn force_poll(&mut self, remote: Option<SocketAddr>, now: Monotonic) {
-        let mut members = self.sources.members.iter();
-        let member = members.find(|member| Some(member.association.remote()) == remote);
+        let mut sources = self.sources.in_use.iter();
+        let source = sources.find(|source| remote.is_some() && source.remote() == remote);
         let forced = self.replay.forced_polls.get_or_insert_default();
-        if let Some(member) = member {
-            forced.insert(member.id, now);
+        if let Some(source) = source {
+            forced.insert(source.id, now);
         }
     }
 
-    /// Time of the next poll of `member`. `None` while its source is offline.
-    pub(super) fn next_poll(&self, member: &Member) -> Option<Monotonic> {
+    /// Time of the next poll of `source`. `None` while it is offline.
+    pub(super) fn next_poll(&self, source: &Source) -> Option<Monotonic> {
         match &self.replay.forced_polls {
-            Some(forced) => forced.get(&member.id).copied(),
-            None => self
-                .sources
-                .is_online(member.configured)
-                .then(|| member.association.next_poll()),
+            Some(forced) => forced.get(&source.id).copied(),
+            None => source.next_poll(),
         }
     }
 }

@@ -20,8 +20,8 @@ use ntp_time::{
     SystemTime,
 };
 
+use super::source::{Source, SourceInput};
 use super::{Engine, Event, Halt, Now, Output, PersistedState, SourceId, SourceOffset};
-use crate::client::sanity::reference_id_of;
 use crate::discipline::{Cause, Decision, ErrorFigures, Estimate, MeasurementOutcome};
 
 /// Error bound above which the clock is not synchronised. RFC 5905's MAXDIST is of this order; at a
@@ -200,10 +200,10 @@ impl Engine {
     /// measurement may come much sooner if two sources are polled in succession; it then takes over
     /// the rest of the slew.
     fn measurement_spacing(&self) -> NtpDuration {
-        let members = self.sources.members.iter();
-        let reachable = members.filter(|member| member.association.reach().is_reachable());
+        let sources = self.sources.in_use.iter();
+        let reachable = sources.filter(|source| source.reach().is_reachable());
         let rate: f64 = reachable
-            .map(|member| member.association.interval().as_seconds_f64().recip())
+            .map(|source| source.interval().as_seconds_f64().recip())
             .sum();
         NtpDuration::from_seconds_f64(rate.recip()).max(SLEW_MINIMUM)
     }
@@ -231,7 +231,7 @@ impl Engine {
     }
 
     /// Records the change that the clock made.
-    pub(super) fn clock_applied(&mut self, applied: Applied) {
+    pub(super) fn clock_applied(&mut self, now: Now, applied: Applied) {
         self.awaiting_clock = false;
         self.jump_detector.record_own_step(applied.step);
         if applied.step != NtpDuration::ZERO || applied.frequency != self.ledger.frequency() {
@@ -239,7 +239,7 @@ impl Engine {
         }
         if applied.step != NtpDuration::ZERO {
             self.clock_epoch = self.clock_epoch.wrapping_add(1);
-            self.abandon_exchanges();
+            self.handle_all(now, SourceInput::ClockStepped);
             self.shift_measurements(applied.step);
         }
     }
@@ -247,8 +247,8 @@ impl Engine {
     /// Corrects the last measurements for a step of the clock. Otherwise readers would see offsets
     /// of the clock before the step until each source has replied again.
     fn shift_measurements(&mut self, step: NtpDuration) {
-        let members = self.sources.members.iter_mut();
-        for measured in members.filter_map(|member| member.measured.as_mut()) {
+        let sources = self.sources.in_use.iter_mut();
+        for measured in sources.filter_map(|source| source.measured.as_mut()) {
             measured.offset -= step;
             measured.at = measured.at + step;
         }
@@ -263,7 +263,7 @@ impl Engine {
             step: jump,
             frequency,
         });
-        self.abandon_exchanges();
+        self.handle_all(now, SourceInput::ClockStepped);
         if self.detect_leap_second(now, jump) {
             return;
         }
@@ -286,16 +286,8 @@ impl Engine {
             self.sync.synchronized = false;
             self.set_status(now, UNKNOWN_ERROR, UNKNOWN_ERROR);
         }
-        for member in &mut self.sources.members {
-            member.association.restart(now.monotonic);
-        }
-    }
-
-    pub(super) fn abandon_exchanges(&mut self) {
-        for member in &mut self.sources.members {
-            if let Some(exchange) = member.association.discard_timestamps() {
-                self.outputs.push_back(Output::Close(exchange));
-            }
+        for source in &mut self.sources.in_use {
+            source.restart(now.monotonic);
         }
     }
 
@@ -310,19 +302,16 @@ impl Engine {
         let system = now.system + step;
         let best = self
             .sources
-            .members
+            .in_use
             .iter()
-            .position(|member| member.key == figures.best);
-        let Some((position, measured)) =
-            best.and_then(|at| Some((at, self.sources.members[at].measured?)))
-        else {
+            .find(|source| source.key == figures.best);
+        let Some((best, measured)) = best.and_then(|best| Some((best, best.measured?))) else {
             return;
         };
-        let member = &self.sources.members[position];
         let was_synchronized = self.sync.synchronized;
         let stratum = measured.stratum.below();
-        let reference_id = reference_id_of(member.association.remote().ip());
-        let source = self.sources.source_name(member);
+        let reference_id = best.reference_id();
+        let source = self.sources.source_name(best);
         self.plan_leap(now, system);
         self.sync = SyncState {
             synchronized: figures.bound <= SYNCHRONIZED_BOUND,
@@ -407,24 +396,19 @@ impl Engine {
         let agreement = self.discipline.agreement(free);
         let sources: Vec<_> = self
             .sources
-            .members
+            .in_use
             .iter()
-            .filter_map(|member| {
-                let measured = member.measured?;
+            .filter_map(|source| {
+                let measured = source.measured?;
                 Some(SourceOffset {
-                    source: self.sources.source_name(member),
+                    source: self.sources.source_name(source),
                     offset: measured.offset,
                     uncertainty: measured.uncertainty.unwrap_or(NtpDuration::MAX),
                 })
             })
             .collect();
         // During the initial burst, disagreement is only missing data.
-        if self
-            .sources
-            .members
-            .iter()
-            .any(|member| member.association.schedule().is_in_burst())
-        {
+        if self.sources.in_use.iter().any(Source::is_in_burst) {
             return;
         }
         let required = self

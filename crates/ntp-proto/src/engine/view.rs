@@ -1,20 +1,18 @@
 //! Status of the engine for readers.
 
 use ntp_time::{Frequency, NtpDuration, Stratum};
-use ntp_types::status::{EngineStatus, PathStatus, SourceStatus, SystemStatus};
+use ntp_types::status::{EngineStatus, SourceStatus, SystemStatus};
 
-use super::source_set::Member;
+use super::source::Source;
 use super::{Engine, Now};
-use crate::client::Authentication;
-use crate::discipline::{self, SourceState};
 
 impl Engine {
     /// Returns everything that readers may show, at `now`.
     pub fn status(&self, now: Now) -> EngineStatus {
         EngineStatus {
             system: self.system_status(now),
-            sources: (self.sources.members.iter())
-                .map(|member| self.source_status(now, member))
+            sources: (self.sources.in_use.iter())
+                .map(|source| self.source_status(now, source))
                 .collect(),
             configured: self.sources.status(now.monotonic),
         }
@@ -73,59 +71,9 @@ impl Engine {
         }
     }
 
-    fn source_status(&self, now: Now, member: &Member) -> SourceStatus {
-        let association = &member.association;
-        let config = self.sources.config(member);
-        let estimate = self
-            .discipline
-            .status(member.key, self.ledger.free_time(now.system));
-        let state = estimate.map_or(SourceState::NoSamples, |estimate| estimate.state);
-        let reach = association.reach();
-        let limits = association.schedule().limits();
-        let authentication = association.protection().authentication();
-        SourceStatus {
-            id: member.id,
-            name: config.name.clone(),
-            address: association.remote().into(),
-            state: if reach.is_dead() {
-                SourceState::Unreachable
-            } else {
-                state
-            },
-            online: self.sources.is_online(member.configured),
-            authentication: authentication.to_string(),
-            interleaved: association.is_interleaved(),
-            options: config.selection,
-            poll: association.schedule().poll(),
-            poll_min: limits.min,
-            poll_max: limits.max,
-            next_poll: self.next_poll(member).map(|at| at - now.monotonic),
-            reach: reach.bits(),
-            unanswered: reach.unanswered(),
-            last_error: member.last_error.map(|error| error.to_string()),
-            measurement: member.measured,
-            path: estimate
-                .filter(|estimate| estimate.last.is_some() && member.measured.is_some())
-                .map(path_status),
-            packets: association.counters(),
-            nts_cookies: match authentication {
-                Authentication::Nts { cookies, .. } => Some(cookies as u64),
-                Authentication::None | Authentication::Symmetric { .. } => None,
-            },
-            certificate_expires: None,
-        }
-    }
-}
-
-fn path_status(estimate: discipline::SourceEstimate) -> PathStatus {
-    PathStatus {
-        base_delay: estimate.base_delay,
-        typical_excess: estimate.typical_excess,
-        jitter: estimate.jitter,
-        bias: estimate.bias,
-        bias_uncertainty: estimate.bias_sigma,
-        residual: estimate.offset,
-        combined: estimate.in_joint_estimate,
-        consecutive_outliers: estimate.consecutive_outliers,
+    fn source_status(&self, now: Now, source: &Source) -> SourceStatus {
+        let free = self.ledger.free_time(now.system);
+        let estimate = self.discipline.status(source.key, free);
+        source.status(now.monotonic, self.sources.config(source), estimate)
     }
 }

@@ -76,7 +76,8 @@ impl KeyFile {
 }
 
 /// An invalid line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {error}")]
 pub struct KeyFileError {
     /// Line number, from 1.
     pub line: usize,
@@ -85,19 +86,25 @@ pub struct KeyFileError {
 }
 
 /// What is wrong with a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
     /// It does not have three words.
+    #[error("expected three words: key ID, type and secret")]
     Words,
     /// The first word is not a number from 1 to 2^32 - 1.
+    #[error("key ID must be a number from 1 to 4294967295")]
     Id,
     /// The second word is not a known type.
+    #[error("unknown key type (expected AES128, AES256, SHA1, SHA256, SHA384, SHA512 or MD5)")]
     Type,
     /// The text after `HEX:` is not pairs of hexadecimal digits.
+    #[error("`HEX:` must be followed by pairs of hexadecimal digits")]
     Hex,
     /// The secret is not valid for its type.
+    #[error("{0}")]
     Secret(InvalidSecret),
     /// Another line has the same number.
+    #[error("key ID is already used on line {first}")]
     Duplicate {
         /// The other line.
         first: usize,
@@ -222,27 +229,6 @@ fn hexadecimal(digits: &[u8]) -> Option<Secret> {
     Some(octets)
 }
 
-impl fmt::Display for KeyFileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.error)
-    }
-}
-
-impl fmt::Display for LineError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Words => f.write_str("expected three words: key ID, type and secret"),
-            Self::Id => f.write_str("key ID must be a number from 1 to 4294967295"),
-            Self::Type => f.write_str(
-                "unknown key type (expected AES128, AES256, SHA1, SHA256, SHA384, SHA512 or MD5)",
-            ),
-            Self::Hex => f.write_str("`HEX:` must be followed by pairs of hexadecimal digits"),
-            Self::Secret(bad) => bad.fmt(f),
-            Self::Duplicate { first } => write!(f, "key ID is already used on line {first}"),
-        }
-    }
-}
-
 impl fmt::Display for KeyFileWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: key {} ", self.line, self.key)?;
@@ -255,8 +241,6 @@ impl fmt::Display for KeyFileWarning {
         })
     }
 }
-
-impl core::error::Error for KeyFileError {}
 
 #[cfg(test)]
 mod tests {

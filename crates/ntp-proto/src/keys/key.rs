@@ -6,7 +6,7 @@ use aes::{Aes128, Aes256};
 use cmac::{Cmac, KeyInit, Mac as _};
 use md5::Md5;
 use sha1::Sha1;
-use sha2::digest::{Digest, Output};
+use sha2::digest::Digest;
 use sha2::{Sha256, Sha384, Sha512};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -79,24 +79,19 @@ impl fmt::Display for Algorithm {
 /// A secret shared with a peer, ready for use.
 pub struct Key {
     id: KeyId,
+    algorithm: Algorithm,
     secret: Secret,
 }
 
 /// The ciphers wipe their round keys on drop (feature `zeroize`).
 enum Secret {
-    Hashed(Hash, Zeroizing<Vec<u8>>),
+    Hashed(HashFunction, Zeroizing<Vec<u8>>),
     Aes128(Box<Cmac<Aes128>>),
     Aes256(Box<Cmac<Aes256>>),
 }
 
-#[derive(Clone, Copy)]
-enum Hash {
-    Md5,
-    Sha1,
-    Sha256,
-    Sha384,
-    Sha512,
-}
+/// Calculates the digest of a secret and a message.
+type HashFunction = fn(&[u8], &[u8]) -> Tag;
 
 impl Key {
     /// Creates a key from its secret.
@@ -109,17 +104,17 @@ impl Key {
         if id == 0 {
             return Err(InvalidSecret::Id);
         }
-        let hashed = |hash| match secret.len() {
+        let hashed = |function: HashFunction| match secret.len() {
             0 => Err(InvalidSecret::Empty),
-            _ => Ok(Secret::Hashed(hash, Zeroizing::new(secret.to_vec()))),
+            _ => Ok(Secret::Hashed(function, Zeroizing::new(secret.to_vec()))),
         };
         let length = |_| InvalidSecret::Length(algorithm);
         let secret = match algorithm {
-            Algorithm::Md5 => hashed(Hash::Md5)?,
-            Algorithm::Sha1 => hashed(Hash::Sha1)?,
-            Algorithm::Sha256 => hashed(Hash::Sha256)?,
-            Algorithm::Sha384 => hashed(Hash::Sha384)?,
-            Algorithm::Sha512 => hashed(Hash::Sha512)?,
+            Algorithm::Md5 => hashed(digest::<Md5>)?,
+            Algorithm::Sha1 => hashed(digest::<Sha1>)?,
+            Algorithm::Sha256 => hashed(digest::<Sha256>)?,
+            Algorithm::Sha384 => hashed(digest::<Sha384>)?,
+            Algorithm::Sha512 => hashed(digest::<Sha512>)?,
             Algorithm::Aes128Cmac => {
                 Secret::Aes128(Box::new(Cmac::new_from_slice(secret).map_err(length)?))
             }
@@ -127,7 +122,11 @@ impl Key {
                 Secret::Aes256(Box::new(Cmac::new_from_slice(secret).map_err(length)?))
             }
         };
-        Ok(Self { id, secret })
+        Ok(Self {
+            id,
+            algorithm,
+            secret,
+        })
     }
 
     /// Number of the key.
@@ -137,27 +136,13 @@ impl Key {
 
     /// Algorithm of the key.
     pub const fn algorithm(&self) -> Algorithm {
-        match &self.secret {
-            Secret::Hashed(Hash::Md5, _) => Algorithm::Md5,
-            Secret::Hashed(Hash::Sha1, _) => Algorithm::Sha1,
-            Secret::Hashed(Hash::Sha256, _) => Algorithm::Sha256,
-            Secret::Hashed(Hash::Sha384, _) => Algorithm::Sha384,
-            Secret::Hashed(Hash::Sha512, _) => Algorithm::Sha512,
-            Secret::Aes128(_) => Algorithm::Aes128Cmac,
-            Secret::Aes256(_) => Algorithm::Aes256Cmac,
-        }
+        self.algorithm
     }
 
     /// Calculates the digest of `message`: the octets of a packet before the key ID.
     pub fn sign(&self, message: &[u8]) -> Tag {
         match &self.secret {
-            Secret::Hashed(hash, secret) => match hash {
-                Hash::Md5 => Tag::from(hashed::<Md5>(secret, message)),
-                Hash::Sha1 => Tag::from(hashed::<Sha1>(secret, message)),
-                Hash::Sha256 => Tag::from(hashed::<Sha256>(secret, message)),
-                Hash::Sha384 => Tag::from(hashed::<Sha384>(secret, message)),
-                Hash::Sha512 => Tag::from(hashed::<Sha512>(secret, message)),
-            },
+            Secret::Hashed(function, secret) => function(secret, message),
             Secret::Aes128(cipher) => {
                 let mut mac = (**cipher).clone();
                 mac.update(message);
@@ -184,11 +169,9 @@ impl Key {
     }
 }
 
-fn hashed<H: Digest>(secret: &[u8], message: &[u8]) -> Output<H> {
-    H::new()
-        .chain_update(secret)
-        .chain_update(message)
-        .finalize()
+fn digest<H: Digest>(secret: &[u8], message: &[u8]) -> Tag {
+    let hash = H::new().chain_update(secret).chain_update(message);
+    Tag::from(hash.finalize())
 }
 
 /// Equal if number, algorithm and secret are equal. Secrets are compared by their digest of an
@@ -254,34 +237,22 @@ impl Tag {
 }
 
 /// Why a secret is not a valid key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSecret {
     /// Key ID 0 is not a key.
+    #[error("key ID must be from 1 to 4294967295")]
     Id,
     /// The secret is empty.
+    #[error("the secret is empty")]
     Empty,
     /// The algorithm requires a secret of another length.
+    #[error(
+        "a secret for {0} must be {octets} octets: write `HEX:` and {digits} hexadecimal digits",
+        octets = .0.secret_length().unwrap_or(0),
+        digits = 2 * .0.secret_length().unwrap_or(0)
+    )]
     Length(Algorithm),
 }
-
-impl fmt::Display for InvalidSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Id => f.write_str("key ID must be from 1 to 4294967295"),
-            Self::Empty => f.write_str("the secret is empty"),
-            Self::Length(algorithm) => {
-                let octets = algorithm.secret_length().unwrap_or(0);
-                write!(
-                    f,
-                    "a secret for {algorithm} must be {octets} octets: write `HEX:` and {} hexadecimal digits",
-                    2 * octets
-                )
-            }
-        }
-    }
-}
-
-impl core::error::Error for InvalidSecret {}
 
 #[cfg(test)]
 mod tests {

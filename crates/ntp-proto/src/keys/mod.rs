@@ -27,6 +27,7 @@
 //! type.
 
 mod file;
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod key;
 mod ring;

@@ -54,16 +54,9 @@ impl KeyRing {
 }
 
 /// Two keys have this number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("key {0} is defined twice")]
 pub struct DuplicateKey(pub KeyId);
-
-impl core::fmt::Display for DuplicateKey {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "key {} is defined twice", self.0)
-    }
-}
-
-impl core::error::Error for DuplicateKey {}
 
 #[cfg(test)]
 mod tests {

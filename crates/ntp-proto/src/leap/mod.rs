@@ -26,6 +26,7 @@
 //!
 //! The smeared clock has no jump: its offset jumps by -J when UTC jumps by J.
 
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod table;
 

@@ -10,8 +10,6 @@
 //! An expired list is still right about the past, but no longer shows that a leap second does
 //! **not** happen: then it neither announces nor contradicts.
 
-use core::fmt;
-
 use ntp_time::{NtpDuration, SystemTime};
 use sha1::{Digest, Sha1};
 
@@ -35,38 +33,26 @@ pub struct LeapTable {
 }
 
 /// Defect of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListError {
     /// A line has the wrong format.
+    #[error("line {0}: expected 'NTP-SECONDS OFFSET'")]
     Line(usize),
     /// An entry is not later than the one before, or does not differ from it by one second.
+    #[error("line {0}: must be later than the line before, and differ from it by one second")]
     Order(usize),
     /// It has no entries.
+    #[error("no entries")]
     Empty,
     /// It has no expiry time.
+    #[error("no expiry time (line '#@ NTP-SECONDS')")]
     NoExpiry,
     /// The numbers do not match the hash.
+    #[error("numbers do not match the hash (line '#h'): damaged or edited")]
     Hash,
     /// It has too many entries.
+    #[error("too long for a list of leap seconds")]
     TooLong,
-}
-
-impl fmt::Display for ListError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Line(line) => write!(f, "line {line}: expected 'NTP-SECONDS OFFSET'"),
-            Self::Order(line) => write!(
-                f,
-                "line {line}: must be later than the line before, and differ from it by one second"
-            ),
-            Self::Empty => f.write_str("no entries"),
-            Self::NoExpiry => f.write_str("no expiry time (line '#@ NTP-SECONDS')"),
-            Self::Hash => {
-                f.write_str("numbers do not match the hash (line '#h'): damaged or edited")
-            }
-            Self::TooLong => f.write_str("too long for a list of leap seconds"),
-        }
-    }
 }
 
 impl LeapTable {
@@ -112,7 +98,7 @@ impl LeapTable {
         if entries.is_empty() {
             return Err(ListError::Empty);
         }
-        if hash.is_some_and(|hash| hash != digest_words(&digest.finalize())) {
+        if hash.is_some_and(|hash| hash.as_flattened() != &*digest.finalize()) {
             return Err(ListError::Hash);
         }
         let expires = expires.ok_or(ListError::NoExpiry)?;
@@ -173,23 +159,13 @@ fn entry(since: &str, offset: &str) -> Option<(SystemTime, i32)> {
         .then_some((ntp_seconds(since)?, offset))
 }
 
-fn words(text: &str) -> Option<[u32; 5]> {
-    let mut words = [0; 5];
-    let mut fields = text.split_whitespace();
-    for word in &mut words {
-        *word = u32::from_str_radix(fields.next()?, 16).ok()?;
-    }
-    fields.next().is_none().then_some(words)
-}
-
-fn digest_words(digest: &[u8]) -> [u32; 5] {
-    let mut words = [0; 5];
-    for (word, octets) in words.iter_mut().zip(digest.chunks_exact(4)) {
-        *word = octets
-            .iter()
-            .fold(0, |word, octet| word << 8 | u32::from(*octet));
-    }
-    words
+/// Five words of hexadecimal.
+fn words(text: &str) -> Option<[[u8; 4]; 5]> {
+    let words = text.split_whitespace().map(|word| {
+        let word = u32::from_str_radix(word, 16).ok();
+        word.map(u32::to_be_bytes)
+    });
+    words.collect::<Option<Vec<_>>>()?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -278,9 +254,14 @@ mod tests {
             "37",
         ];
         let digest = Sha1::digest(numbers.concat());
-        let words = digest_words(&digest)
-            .map(|word| format!("{word:x}"))
-            .join(" ");
+        // Without leading zeroes.
+        let words = digest
+            .as_chunks()
+            .0
+            .iter()
+            .map(|word| u32::from_be_bytes(*word));
+        let words: Vec<_> = words.map(|word| format!("{word:x}")).collect();
+        let words = words.join(" ");
         let hashed = format!("{LIST}#h {words}\n");
         assert!(LeapTable::parse(&hashed).is_ok());
         let damaged = hashed.replace("3644697600", "3644697601");

@@ -134,39 +134,24 @@ impl fmt::Debug for Fleet {
 }
 
 /// Why the parameters of a fleet are invalid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FleetError {
     /// Length of the secret in octets, which is too short.
+    #[error(
+        "the shared secret has {0} octets; at least {least} are required (for example from `head -c 32 /dev/urandom`)",
+        least = Fleet::MIN_SECRET_LENGTH
+    )]
     Secret(usize),
     /// Length of an epoch in seconds, which is too short.
+    #[error(
+        "the rotation interval of shared keys is {0} s; at least {least} s are required",
+        least = Fleet::MIN_INTERVAL
+    )]
     Interval(u32),
     /// Number of stale keys, which is too large.
+    #[error("{0} stale keys are too many; at most {most} are kept", most = Keyset::MAX_KEYS - 2)]
     TooManyKeys(usize),
 }
-
-impl fmt::Display for FleetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Secret(octets) => write!(
-                f,
-                "the shared secret has {octets} octets; at least {} are required (for example from `head -c 32 /dev/urandom`)",
-                Fleet::MIN_SECRET_LENGTH
-            ),
-            Self::Interval(seconds) => write!(
-                f,
-                "the rotation interval of shared keys is {seconds} s; at least {} s are required",
-                Fleet::MIN_INTERVAL
-            ),
-            Self::TooManyKeys(stale) => write!(
-                f,
-                "{stale} stale keys are too many; at most {} are kept",
-                Keyset::MAX_KEYS - 2
-            ),
-        }
-    }
-}
-
-impl core::error::Error for FleetError {}
 
 #[cfg(test)]
 mod tests {

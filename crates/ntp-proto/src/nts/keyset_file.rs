@@ -8,8 +8,6 @@
 //! Stricter than upstream: the primary key must exist, the number of keys is limited, and no octets
 //! may follow. The daemon reads and writes the file, atomically and with restricted permissions.
 
-use core::fmt;
-
 use zeroize::Zeroizing;
 
 use super::{Keyset, MasterSecret};
@@ -76,13 +74,19 @@ impl StoredKeyset {
 }
 
 /// Why a file is not a valid keyset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeysetFileError {
     /// It is truncated.
+    #[error("the keyset is truncated")]
     Truncated,
     /// Its number of keys, which exceeds the maximum.
+    #[error(
+        "the keyset has {0} keys, more than the maximum of {most}",
+        most = Keyset::MAX_KEYS
+    )]
     TooManyKeys(u32),
     /// The index of the primary key is not that of a key.
+    #[error("the keyset's primary key is number {primary} of {count}")]
     NoPrimary {
         /// The index.
         primary: u32,
@@ -90,6 +94,7 @@ pub enum KeysetFileError {
         count: u32,
     },
     /// Number of octets after the last key.
+    #[error("{0} octets follow the last key of the keyset")]
     TooLong(usize),
 }
 
@@ -98,25 +103,6 @@ impl From<Truncated> for KeysetFileError {
         Self::Truncated
     }
 }
-
-impl fmt::Display for KeysetFileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Truncated => f.write_str("the keyset is truncated"),
-            Self::TooManyKeys(count) => write!(
-                f,
-                "the keyset has {count} keys, more than the maximum of {}",
-                Keyset::MAX_KEYS
-            ),
-            Self::NoPrimary { primary, count } => {
-                write!(f, "the keyset's primary key is number {primary} of {count}")
-            }
-            Self::TooLong(octets) => write!(f, "{octets} octets follow the last key of the keyset"),
-        }
-    }
-}
-
-impl core::error::Error for KeysetFileError {}
 
 #[cfg(test)]
 mod tests {

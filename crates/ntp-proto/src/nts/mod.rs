@@ -29,6 +29,7 @@ mod aead;
 mod cookie;
 pub mod exchange;
 mod fleet;
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod keyset;
 mod keyset_file;

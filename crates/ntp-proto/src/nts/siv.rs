@@ -9,6 +9,11 @@
 //! chains advance in lock-step, in pairs of blocks. The cipher is that of the `aes` crate, and a
 //! test compares results with the `aes-siv` crate.
 //!
+//! The gain, measured by `cargo run --release -p ntp-proto --example siv_cost` on one x86-64
+//! machine with AES instructions: encryption and decryption with a key that is used once, 76 octets
+//! of associated data and a nonce take 581 ns for a text of 200 octets, and 1297 ns with `aes-siv`
+//! (2.2 times); for an empty text, as most requests have, 404 ns and 689 ns (1.7 times).
+//!
 //! ```text
 //! D = CMAC(0); for each header: D = dbl(D) ^ CMAC(header)
 //! V = CMAC(plaintext with D mixed into its last 16 octets)     tag, and counter of the key stream

@@ -9,7 +9,6 @@
 //! | port: 16 bits, 0 if none | number of cookies: 8 bits | each: 16 bits length, octets |
 //! ```
 
-use core::fmt;
 use std::net::IpAddr;
 
 use zeroize::Zeroizing;
@@ -24,16 +23,9 @@ const MAGIC: [u8; 5] = *b"NTSC1";
 pub struct StoredSession;
 
 /// The octets are not a valid session; do a key exchange instead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the stored NTS session is damaged")]
 pub struct StoredSessionError;
-
-impl fmt::Display for StoredSessionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the stored NTS session is damaged")
-    }
-}
-
-impl core::error::Error for StoredSessionError {}
 
 impl StoredSession {
     /// The octets of the session, which are secret; wiped on drop.

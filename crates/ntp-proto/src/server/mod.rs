@@ -61,6 +61,7 @@ mod client;
 mod client_list;
 mod counters;
 mod draft;
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod interleaved;
 mod nts;

@@ -4,31 +4,15 @@
 //! if a [`Reader`] has too little left, [`BufferTooSmall`] if the buffer of a [`Writer`] is full.
 //! Numbers are in network byte order.
 
-use core::fmt;
-
 /// Fewer octets are left than were requested: the peer's data is too short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unexpected end of data")]
 pub struct Truncated;
 
-impl fmt::Display for Truncated {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("unexpected end of data")
-    }
-}
-
-impl core::error::Error for Truncated {}
-
 /// The buffer is too small for what is to be written: a mistake of the caller, never of a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the output buffer is too small")]
 pub struct BufferTooSmall;
-
-impl fmt::Display for BufferTooSmall {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the output buffer is too small")
-    }
-}
-
-impl core::error::Error for BufferTooSmall {}
 
 /// Reads octets from the front of a slice. A failed call does not advance.
 #[derive(Clone, Debug)]

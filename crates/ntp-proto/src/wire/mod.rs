@@ -42,12 +42,13 @@
 //!   would refuse.
 //! * Only [`Reader`] and [`Writer`] calculate offsets into a packet.
 //!
-//! [`fuzzing`] checks these properties; the fuzz target, the corpus replay and the property tests
+//! `fuzzing` checks these properties; the fuzz target, the corpus replay and the property tests
 //! call the same functions.
 
 mod authenticator;
 mod codec;
 mod extension;
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod header;
 mod packet;

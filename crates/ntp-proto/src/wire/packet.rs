@@ -1,8 +1,6 @@
 //! The whole packet: header, extension fields, MAC. The [module documentation](super) has the rule
 //! that distinguishes the last two.
 
-use core::fmt;
-
 use super::{BufferTooSmall, ExtensionField, Extensions, Header, Reader, Version, Writer};
 
 /// A parsed packet, borrowing from its datagram.
@@ -178,57 +176,45 @@ impl<'a> Mac<'a> {
 }
 
 /// Why a datagram is not a valid packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Malformed {
     /// It ends inside the header.
+    #[error("packet shorter than an NTP header")]
     TooShort,
     /// Its protocol version, given here, is not supported.
+    #[error("NTP version {0} is not supported")]
     Version(u8),
     /// The extension field that begins at this octet has a length below 16, not a multiple of 4, or
     /// beyond the end.
+    #[error("extension field at octet {at} has an invalid length")]
     FieldLength {
         /// Octets from the start of the packet.
         at: usize,
     },
     /// The octets from here to the end are too few for an extension field and do not have the
     /// length of a MAC.
+    #[error("octets from {at} on are neither an extension field nor a MAC")]
     Trailer {
         /// Octets from the start of the packet.
         at: usize,
     },
 }
 
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooShort => f.write_str("packet shorter than an NTP header"),
-            Self::Version(number) => write!(f, "NTP version {number} is not supported"),
-            Self::FieldLength { at } => {
-                write!(f, "extension field at octet {at} has an invalid length")
-            }
-            Self::Trailer { at } => {
-                write!(
-                    f,
-                    "octets from {at} on are neither an extension field nor a MAC"
-                )
-            }
-        }
-    }
-}
-
-impl core::error::Error for Malformed {}
-
 /// Why a packet cannot be emitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EmitError {
     /// The buffer is too small.
+    #[error("the output buffer is too small")]
     BufferTooSmall,
     /// A field is longer than its 16-bit length can express.
+    #[error("extension field longer than 65532 octets")]
     FieldTooLong,
     /// The packet is of version 3, which has no extension fields.
+    #[error("NTP version 3 has no extension fields")]
     FieldInVersion3,
     /// The digest has a length that this version does not allow, or is empty with a key ID other
     /// than 0.
+    #[error("digest length not allowed in this NTP version")]
     Digest,
 }
 
@@ -237,19 +223,6 @@ impl From<BufferTooSmall> for EmitError {
         Self::BufferTooSmall
     }
 }
-
-impl fmt::Display for EmitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::BufferTooSmall => "the output buffer is too small",
-            Self::FieldTooLong => "extension field longer than 65532 octets",
-            Self::FieldInVersion3 => "NTP version 3 has no extension fields",
-            Self::Digest => "digest length not allowed in this NTP version",
-        })
-    }
-}
-
-impl core::error::Error for EmitError {}
 
 #[cfg(test)]
 mod tests {

@@ -28,7 +28,7 @@ macro_rules! engine_events {
             source_unreachable = SourceUnreachable {
                 /// The source.
                 source: SourceName,
-            } Severity::Warning => "source {source} unreachable: no reply";
+            } Severity::Warning => "source {source} unreachable: no {}", if source.address.socket().is_some() { "reply" } else { "sample" };
 
             /// A request could not be sent.
             send_failed = SendFailed {
@@ -108,11 +108,11 @@ macro_rules! engine_events {
                 source: SourceName,
                 /// The source's time minus ours.
                 offset: NtpDuration,
-                /// Round trip.
-                delay: NtpDuration,
+                /// Round trip; absent for a reference clock.
+                delay: Option<NtpDuration>,
                 /// What the discipline did with it.
                 outcome: MeasurementOutcome,
-            } Severity::Debug => "source {source}: offset {offset}, delay {delay}: {outcome}";
+            } Severity::Debug => "source {source}: offset {offset}{}: {outcome}", delay.map_or(String::new(), |delay| format!(", delay {delay}"));
 
             /// The clock follows its sources.
             synchronized = Synchronized {

@@ -133,6 +133,8 @@ reasons! {
         UnknownSource = "unknown-source": "unknown source",
         /// The timestamp noise is not between 0 and 1 s: a defect of the caller.
         AbsurdNoise = "absurd-noise": "invalid timestamp noise",
+        /// It lacks the delay that shows the noise of its source.
+        MissingDelay = "missing-delay": "missing delay",
         /// The delay is more negative than timestamp noise explains.
         NegativeDelay = "negative-delay": "negative delay",
         /// It was taken before the newest measurement.

@@ -39,7 +39,7 @@ fn examples() -> Vec<Example> {
         Example {
             file: "flip.svg",
             title: "The oscillator's frequency jumps by 1 ppm at 40 000 s",
-            world: Other::Flips.scenario(),
+            world: ReferenceWorld::Flips.scenario(),
             from: 38_000.0,
             until: 44_000.0,
             every: 8.0,

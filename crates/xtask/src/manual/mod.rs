@@ -2,13 +2,14 @@
 //!
 //! They are generated from the definitions of the programs: pages of programs from the definition
 //! of the command line, which also prints `--help`; the page of the configuration file from the
-//! declarations that the parser uses.
+//! declarations that the parser uses. What no definition contains is in `texts`.
 //!
 //! `clap_mangen` is not used: it makes a page of each subcommand, and lists them in the page of
 //! the program by name only.
 
 mod configuration;
 mod program;
+mod texts;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ use std::path::{Path, PathBuf};
 use clap::Command;
 use clap_complete::{Shell, generate_to};
 use roff::{Inline, Roff, bold, roman};
+
+use texts::{Terms, Texts};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -28,26 +31,38 @@ pub(crate) struct Arguments {
 /// A program that has a manual page.
 struct Program {
     command: fn() -> Command,
+    texts: Texts,
     /// Meaning of its exit codes.
-    codes: &'static [(&'static str, &'static str)],
+    codes: Terms,
     /// Related pages.
-    see_also: &'static [(&'static str, &'static str)],
+    see_also: Terms,
 }
 
 const PROGRAMS: &[Program] = &[
     Program {
         command: ntp_daemon::cli::command,
+        texts: texts::DAEMON,
         codes: ntp_daemon::exit::CODES,
-        see_also: &[("ntp-ctl", "8"), ("ntp.toml", "5")],
+        see_also: &[
+            ("ntp-ctl", "8"),
+            ("ntp-metrics-exporter", "8"),
+            ("ntp.toml", "5"),
+        ],
     },
     Program {
         command: ntp_ctl::command,
+        texts: texts::CTL,
         codes: ntp_ctl::CODES,
-        see_also: &[("ntp-daemon", "8"), ("ntp.toml", "5")],
+        see_also: &[
+            ("ntp-daemon", "8"),
+            ("ntp-metrics-exporter", "8"),
+            ("ntp.toml", "5"),
+        ],
     },
     Program {
         command: ntp_metrics_exporter::command,
-        codes: &[],
+        texts: texts::EXPORTER,
+        codes: texts::EXPORTER_CODES,
         see_also: &[("ntp-daemon", "8"), ("ntp-ctl", "8"), ("ntp.toml", "5")],
     },
 ];
@@ -76,7 +91,7 @@ pub(crate) fn write_all(out: &Path) -> Result<(), String> {
     let man = out.join("man");
     make(&man)?;
     for program in PROGRAMS {
-        let page = program::page(&mut (program.command)(), program.codes, program.see_also);
+        let page = program::page(program);
         let name = (program.command)().get_name().to_owned();
         write(&man.join(format!("{name}.8")), &page)?;
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
@@ -114,6 +129,49 @@ fn head(name: &str, section: &str, about: &str) -> Roff {
     page.control("SH", ["NAME"]);
     page.text([roman(format!("{name} - {}", about.trim_end_matches('.')))]);
     page
+}
+
+/// Adds a section of paragraphs.
+fn description(page: &mut Roff, paragraphs: &[&str]) {
+    page.control("SH", ["DESCRIPTION"]);
+    for paragraph in paragraphs {
+        page.control("PP", []);
+        page.text(inlines(paragraph));
+    }
+}
+
+/// Adds a section of terms with their meanings, unless there are none.
+fn terms(page: &mut Roff, heading: &str, terms: &[(&str, &str)]) {
+    if !terms.is_empty() {
+        page.control("SH", [heading]);
+    }
+    for (term, meaning) in terms {
+        page.control("TP", []);
+        page.text([bold(*term)]);
+        page.text(inlines(meaning));
+    }
+}
+
+/// Adds a section of examples: for each one its purpose, and its lines as they are typed.
+fn examples(page: &mut Roff, examples: &[(&str, &str)]) {
+    page.control("SH", ["EXAMPLES"]);
+    for (purpose, lines) in examples {
+        page.control("PP", []);
+        page.text(inlines(purpose));
+        page.control("PP", []);
+        page.control("RS", ["4"]);
+        verbatim(page, lines);
+        page.control("RE", []);
+    }
+}
+
+/// Adds preformatted text.
+fn verbatim(page: &mut Roff, text: &str) {
+    page.control("nf", []);
+    for line in text.lines() {
+        page.text([roman(line)]);
+    }
+    page.control("fi", []);
 }
 
 /// Adds the last section of a page.
@@ -154,21 +212,38 @@ mod tests {
         let out = tempfile::tempdir().unwrap();
         write_all(out.path()).unwrap();
         let read = |path: &str| fs::read_to_string(out.path().join(path)).unwrap();
-        for name in ["ntp-daemon", "ntp-ctl"] {
+        for name in ["ntp-daemon", "ntp-ctl", "ntp-metrics-exporter"] {
             let page = read(&format!("man/{name}.8"));
-            assert!(
-                page.contains(".SH SYNOPSIS") && page.contains("\\-\\-config"),
-                "{page}"
-            );
+            for section in [
+                "SYNOPSIS",
+                "DESCRIPTION",
+                "OPTIONS",
+                "EXAMPLES",
+                "FILES",
+                "EXIT STATUS",
+                "SEE ALSO",
+            ] {
+                assert!(has_section(&page, section), "{section} is missing: {page}");
+            }
+            assert!(page.contains("\\-\\-config"), "{page}");
             assert!(read(&format!("completions/bash/{name}.bash")).contains(name));
             assert!(read(&format!("completions/fish/{name}.fish")).contains(name));
             assert!(read(&format!("completions/zsh/_{name}")).contains(name));
         }
+        assert!(has_section(&read("man/ntp-daemon.8"), "SIGNALS"));
         let keys = read("man/ntp.toml.5");
+        for section in ["DESCRIPTION", "EXAMPLES", "FILES"] {
+            assert!(has_section(&keys, section), "{section} is missing: {keys}");
+        }
         for doc in ntp_config::KEYS {
             let key = doc.key.replace('-', "\\-");
             assert!(keys.contains(&key), "{key} is missing");
         }
+    }
+
+    fn has_section(page: &str, heading: &str) -> bool {
+        let heading = [format!(".SH {heading}"), format!(".SH \"{heading}\"")];
+        page.lines().any(|line| heading.iter().any(|it| it == line))
     }
 
     #[test]
@@ -178,6 +253,14 @@ mod tests {
             committed == configuration::guide(),
             "docs/configuration.md is out of date: run `cargo xtask manual` and commit it"
         );
+    }
+
+    #[test]
+    fn the_examples_are_valid_configurations() {
+        for (purpose, text) in texts::CONFIGURATION_EXAMPLES {
+            let parsed = ntp_config::parse(text, "ntp.toml");
+            assert!(parsed.is_ok(), "{purpose} {parsed:?}");
+        }
     }
 
     #[test]

@@ -3,14 +3,12 @@
 use clap::{Arg, ArgAction, Command};
 use roff::{Inline, Roff, bold, italic, roman};
 
-use super::{head, inlines, see_also};
+use super::{Program, description, examples, head, inlines, see_also, terms, verbatim};
 
 /// Returns the page in roff.
-pub(super) fn page(
-    command: &mut Command,
-    codes: &[(&str, &str)],
-    others: &[(&str, &str)],
-) -> String {
+pub(super) fn page(program: &Program) -> String {
+    let command = &mut (program.command)();
+    let texts = &program.texts;
     command.build();
     let name = command.get_name().to_owned();
     let about = command
@@ -22,10 +20,7 @@ pub(super) fn page(
     page.control("SH", ["SYNOPSIS"]);
     synopsis(&mut page, command, &name);
 
-    if let Some(long) = command.get_long_about() {
-        page.control("SH", ["DESCRIPTION"]);
-        paragraphs(&mut page, &long.to_string());
-    }
+    description(&mut page, texts.description);
     page.control("SH", ["OPTIONS"]);
     for argument in shown(command) {
         describe(&mut page, argument);
@@ -39,15 +34,11 @@ pub(super) fn page(
         page.control("SH", ["NOTES"]);
         verbatim(&mut page, &after.to_string());
     }
-    if !codes.is_empty() {
-        page.control("SH", ["EXIT STATUS"]);
-    }
-    for (code, when) in codes {
-        page.control("TP", []);
-        page.text([bold(*code)]);
-        page.text(inlines(when));
-    }
-    see_also(&mut page, others);
+    examples(&mut page, texts.examples);
+    terms(&mut page, "FILES", texts.files);
+    terms(&mut page, "SIGNALS", texts.signals);
+    terms(&mut page, "EXIT STATUS", program.codes);
+    see_also(&mut page, program.see_also);
     page.to_roff()
 }
 
@@ -187,13 +178,4 @@ fn paragraphs(page: &mut Roff, text: &str) {
         }
         page.text(inlines(&paragraph.replace('\n', " ")));
     }
-}
-
-/// Adds preformatted text, such as tables of exit codes.
-fn verbatim(page: &mut Roff, text: &str) {
-    page.control("nf", []);
-    for line in text.lines() {
-        page.text([roman(line)]);
-    }
-    page.control("fi", []);
 }

@@ -5,8 +5,6 @@
 //! be relied on (section 4.1.4). Cookies beyond eight, and those that do not fit in a request, are
 //! dropped.
 
-use core::fmt;
-
 use super::{Agreement, ErrorCode, Export, NTPV4, UniqueRecord};
 use crate::nts::record::{
     MessageBuffer, MessageWriter, RESPONSE_LIMIT, Record, RecordKind, TooLong,
@@ -35,68 +33,45 @@ pub struct Granted {
 }
 
 /// Why a response is refused: it is invalid, or the server refuses the request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResponseError {
     /// It is incomplete.
+    #[error("the server closed the connection before the end of its response")]
     Truncated,
     /// It is longer than the limit.
+    #[error("the server's response is longer than {RESPONSE_LIMIT} octets")]
     TooLong,
     /// A critical record is unknown.
+    #[error("the server sent an unknown critical {0}")]
     UnknownCritical(RecordKind),
     /// The contents of a record are invalid for its type.
+    #[error("the server sent a malformed {0}")]
     Malformed(RecordKind),
     /// A record that must be unique is repeated.
+    #[error("the server sent more than one {0}")]
     Repeated(RecordKind),
     /// A mandatory record is missing.
+    #[error("the server sent no {0}")]
     Missing(RecordKind),
     /// The server reports an error.
+    #[error("the server replied with an error: {0}")]
     Error(ErrorCode),
     /// The server sent a warning, and none is defined so far.
+    #[error("the server sent the unknown warning {0}")]
     Warning(u16),
     /// The server does not support NTPv4.
+    #[error("the server does not offer keys for NTPv4")]
     NoProtocol,
     /// The server supports none of the offered algorithms.
+    #[error("the server supports none of our AEAD algorithms")]
     NoAlgorithm,
     /// The server chose a value that was not offered.
+    #[error("the server chose {1} in its {0}, which was not offered")]
     NotOffered(RecordKind, u16),
     /// There is no usable cookie.
+    #[error("the server sent no usable cookie")]
     NoCookie,
 }
-
-impl fmt::Display for ResponseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Truncated => {
-                f.write_str("the server closed the connection before the end of its response")
-            }
-            Self::TooLong => {
-                write!(
-                    f,
-                    "the server's response is longer than {RESPONSE_LIMIT} octets"
-                )
-            }
-            Self::UnknownCritical(kind) => {
-                write!(f, "the server sent an unknown critical {kind}")
-            }
-            Self::Malformed(kind) => write!(f, "the server sent a malformed {kind}"),
-            Self::Repeated(kind) => write!(f, "the server sent more than one {kind}"),
-            Self::Missing(kind) => write!(f, "the server sent no {kind}"),
-            Self::Error(code) => write!(f, "the server replied with an error: {code}"),
-            Self::Warning(number) => write!(f, "the server sent the unknown warning {number}"),
-            Self::NoProtocol => f.write_str("the server does not offer keys for NTPv4"),
-            Self::NoAlgorithm => f.write_str("the server supports none of our AEAD algorithms"),
-            Self::NotOffered(kind, number) => {
-                write!(
-                    f,
-                    "the server chose {number} in its {kind}, which was not offered"
-                )
-            }
-            Self::NoCookie => f.write_str("the server sent no usable cookie"),
-        }
-    }
-}
-
-impl core::error::Error for ResponseError {}
 
 impl ClientExchange {
     /// An exchange that offers `algorithms`, in order of preference.

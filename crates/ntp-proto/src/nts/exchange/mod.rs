@@ -26,6 +26,7 @@
 //! offers one.
 
 mod client;
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod server;
 

@@ -14,8 +14,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use ntp_daemon::observation::true_offset;
 use ntp_daemon::runtime::{Ending, Parts, Runtime, after};
+use ntp_daemon::status::true_offset;
 use ntp_daemon::{LeapList, Store, convert};
 use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::client::AssociationConfig;
@@ -88,30 +88,26 @@ fn demonstrate(seconds: u32) -> Result<bool, Box<dyn std::error::Error>> {
     }
     runtime.shut_down()?;
     let last = row(seconds, &runtime);
-    let inside = last.true_error.abs() <= last.bound;
+    let inside = last.is_inside();
     let small = last.true_error.abs() < PROMISE;
     screen.conclude(&last, inside, small, PROMISE)?;
     Ok(inside && small)
 }
 
 fn row(second: u32, runtime: &Runtime) -> Row {
-    let snapshot = runtime.snapshot();
+    let status = runtime.status();
+    let system = status.system;
+    let source = status.sources.first();
     Row {
         second,
         true_error: true_offset(runtime.clock()).unwrap_or(NtpDuration::MAX),
-        estimate: snapshot
-            .system
-            .synchronized
-            .then_some(snapshot.system.offset),
-        frequency: snapshot.system.frequency,
-        frequency_uncertainty: snapshot.system.frequency_uncertainty,
-        estimated_error: snapshot.system.estimated_error,
-        bound: snapshot.system.bound,
-        poll: snapshot.sources.first().map(|source| source.poll),
-        replies: snapshot
-            .sources
-            .first()
-            .map_or(0, |source| source.counters.accepted),
+        synchronized: system.synchronized,
+        frequency: system.frequency,
+        frequency_uncertainty: system.frequency_uncertainty,
+        estimated_error: system.estimated_error,
+        bound: system.error_bound,
+        poll: source.map(|source| source.poll),
+        replies: source.map_or(0, |source| source.packets.accepted),
     }
 }
 

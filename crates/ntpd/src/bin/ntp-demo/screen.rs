@@ -11,13 +11,21 @@ use ntp_time::{Frequency, NtpDuration, PollInterval};
 pub(crate) struct Row {
     pub(crate) second: u32,
     pub(crate) true_error: NtpDuration,
-    pub(crate) estimate: Option<NtpDuration>,
+    pub(crate) synchronized: bool,
     pub(crate) frequency: Frequency,
     pub(crate) frequency_uncertainty: Frequency,
-    pub(crate) estimated_error: NtpDuration,
-    pub(crate) bound: NtpDuration,
+    pub(crate) estimated_error: Option<NtpDuration>,
+    pub(crate) bound: Option<NtpDuration>,
     pub(crate) poll: Option<PollInterval>,
     pub(crate) replies: u64,
+}
+
+impl Row {
+    /// Whether the true error is within the reported bound.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.bound
+            .is_none_or(|bound| self.true_error.abs() <= bound)
+    }
 }
 
 /// The table on standard output.
@@ -60,28 +68,23 @@ impl Screen {
             )?;
             writeln!(out, "{RULE}")?;
         }
-        let inside = row.true_error.abs() <= row.bound;
         let truth = format!("{:>13}", signed(row.true_error));
-        let truth = if inside {
+        let truth = if row.is_inside() {
             self.paint("32", &truth)
         } else {
             self.paint("31;1", &truth)
         };
-        let estimate = row.estimate.map_or_else(
-            || "measuring".to_owned(),
-            |_| format!("±{}", human(row.estimated_error)),
-        );
-        let bound = row.estimate.map_or_else(
-            || "unknown".to_owned(),
-            |_| format!("±{}", human(row.bound)),
-        );
-        let frequency = match row.estimate {
-            Some(_) => format!(
+        let known = |value: Option<NtpDuration>| value.filter(|_| row.synchronized);
+        let estimate = known(row.estimated_error).map_or_else(|| "measuring".into(), within);
+        let bound = known(row.bound).map_or_else(|| "unknown".into(), within);
+        let frequency = if row.synchronized {
+            format!(
                 "{:+.3} ±{:.3} ppm",
                 row.frequency.as_ppm(),
                 row.frequency_uncertainty.as_ppm()
-            ),
-            None => "unknown".to_owned(),
+            )
+        } else {
+            "unknown".to_owned()
         };
         let poll = row.poll.map_or_else(String::new, |poll| poll.to_string());
         writeln!(
@@ -117,8 +120,8 @@ impl Screen {
         )?;
         writeln!(
             out,
-            "  inside the reported bound of ±{}: {}",
-            human(row.bound),
+            "  inside the reported bound of {}: {}",
+            row.bound.map_or_else(|| "unknown size".into(), within),
             verdict(inside)
         )?;
         writeln!(out, "  below {}: {}", human(promise), verdict(small))?;
@@ -145,6 +148,10 @@ fn bar(error: NtpDuration) -> String {
 fn signed(duration: NtpDuration) -> String {
     let sign = if duration.is_negative() { "-" } else { "+" };
     format!("{sign}{}", human(duration.abs()))
+}
+
+fn within(bound: NtpDuration) -> String {
+    format!("±{}", human(bound))
 }
 
 /// Formats a duration with three or four digits and a suitable unit.

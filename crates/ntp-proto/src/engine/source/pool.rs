@@ -1,8 +1,8 @@
-//! The configured sources and their associations.
+//! The configured sources, and the sources in use for each.
 //!
-//! A configured source is a name and a number of associations: one for a server, several for a
-//! pool. This module maintains that number: it keeps the candidate addresses, schedules name
-//! lookups, and selects the address that replaces a failed one.
+//! A configured source is a name and a number of sources in use: one for a server or a reference
+//! clock, several for a pool. This module maintains that number: it keeps the candidate addresses,
+//! schedules name lookups, and selects the address that replaces a failed one.
 //!
 //! - Addresses are used in the order of the resolver. Each serves at most one association of the
 //!   daemon: a pool that returns an address in use would vote twice otherwise.
@@ -12,21 +12,20 @@
 //! - The lookup interval grows from one second to a minute, and is reset when the network changes.
 
 mod changes;
-mod key_exchanges;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use ntp_time::{Monotonic, NtpDuration};
 
-use super::config::{Host, SourceConfig, SourceKind};
-use super::{ExternalError, LastError, LogRateLimit, QueryId, ResolveError, SourceId};
-use crate::client::{Association, LocalIdentity};
-use crate::discipline::SourceKey;
-pub(super) use key_exchanges::KeyExchangeEffect;
-use key_exchanges::KeyExchanges;
-use ntp_types::source::SourceName;
-use ntp_types::status::MeasurementStatus;
+use ntp_types::source::{SourceId, SourceName};
+
+use super::Source;
+use super::ntp::key_exchanges::KeyExchanges;
+use super::refclock::RefClockConfig;
+use crate::client::LocalIdentity;
+use crate::engine::config::{Host, SourceConfig, SourceKind};
+use crate::engine::{ExternalError, LogRateLimit, QueryId, ResolveError};
 
 /// Shortest and longest interval between two lookups of a name.
 const RESOLVE_BACKOFF: (NtpDuration, NtpDuration) =
@@ -38,66 +37,40 @@ const MAX_FAILED: usize = 32;
 /// Maximum number of candidates kept from one lookup.
 const MAX_CANDIDATES: usize = 64;
 
-/// An association and the state that the engine keeps about it.
-#[derive(Debug)]
-pub(super) struct Member {
-    pub(super) id: SourceId,
-    /// Index of its configured source.
-    pub(super) configured: usize,
-    pub(super) association: Association,
-    /// Its key in the discipline.
-    pub(super) key: SourceKey,
-    pub(super) measured: Option<MeasurementStatus>,
-    pub(super) last_error: Option<LastError>,
-    pub(super) sequence: u32,
-    /// Limits the events about datagrams of third parties.
-    pub(super) bogus_limit: LogRateLimit,
-    /// Limits the events about unusable replies.
-    pub(super) unusable_limit: LogRateLimit,
-    pub(super) send_failure_limit: LogRateLimit,
-    pub(super) kiss_limit: LogRateLimit,
-    /// Whether its last polls were answered.
-    pub(super) reachable: bool,
-    /// Whether its unreachability or a send error was reported since the last reply.
-    pub(super) unreachable_reported: bool,
-    /// Number of consecutive polls as falseticker.
-    pub(super) falseticker_polls: u8,
-}
-
 /// A configured source and the state of its name.
 #[derive(Debug)]
-struct Configured {
-    config: SourceConfig,
-    /// Its NTP server. With NTS, `None` before the first key exchange.
-    endpoint: Option<Endpoint>,
+pub(super) struct Configured {
+    pub(super) config: SourceConfig,
+    /// Its NTP server. With NTS, `None` before the first key exchange; `None` for a device.
+    pub(super) endpoint: Option<Endpoint>,
     /// State of the key exchanges, if it uses NTS.
-    keys: Option<KeyExchanges>,
+    pub(super) keys: Option<KeyExchanges>,
     /// ID in queries. Never reused, since results may arrive late.
-    query: QueryId,
-    /// Whether it is polled.
-    online: bool,
-    /// Number of its associations. Counted, because it is needed for every datagram.
+    pub(super) query: QueryId,
+    /// Whether it is measured.
+    pub(super) online: bool,
+    /// Number of its sources in use. Counted, because it is needed for every datagram.
     present: usize,
-    candidates: VecDeque<IpAddr>,
-    failed: VecDeque<IpAddr>,
+    pub(super) candidates: VecDeque<IpAddr>,
+    pub(super) failed: VecDeque<IpAddr>,
     /// Addresses that sent DENY or RSTR.
     denied: Vec<IpAddr>,
-    lookup: Lookup,
+    pub(super) lookup: Lookup,
     backoff: NtpDuration,
     failure_limit: LogRateLimit,
     /// Error of the last lookup.
-    resolve_error: Option<ResolveError>,
+    pub(super) resolve_error: Option<ResolveError>,
 }
 
 /// Address or name and port of an NTP server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Endpoint {
-    host: Host,
-    port: u16,
+pub(super) struct Endpoint {
+    pub(super) host: Host,
+    pub(super) port: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lookup {
+pub(super) enum Lookup {
     /// No lookup is needed.
     Idle,
     /// A lookup is due at this time.
@@ -110,28 +83,30 @@ enum Lookup {
 
 /// What the set needs to be complete.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Need {
+pub(in crate::engine) enum Need {
     /// An association with this address for this configured source.
-    Member(usize, SocketAddr),
+    Association(usize, SocketAddr),
+    /// A reference clock for this configured source.
+    RefClock(usize, RefClockConfig),
     /// A name lookup.
     Lookup(QueryId, String),
     /// Nothing at present.
     Nothing,
 }
 
-/// All configured sources and all associations.
+/// All configured sources and all sources in use.
 #[derive(Debug)]
-pub(super) struct SourceSet {
-    configured: Vec<Configured>,
-    pub(super) members: Vec<Member>,
+pub(in crate::engine) struct SourceSet {
+    pub(super) configured: Vec<Configured>,
+    pub(in crate::engine) in_use: Vec<Source>,
     next_query: usize,
 }
 
 impl SourceSet {
-    pub(super) fn new(configs: Vec<SourceConfig>, now: Monotonic) -> Self {
+    pub(in crate::engine) fn new(configs: Vec<SourceConfig>, now: Monotonic) -> Self {
         let mut set = Self {
             configured: Vec::new(),
-            members: Vec::new(),
+            in_use: Vec::new(),
             next_query: 0,
         };
         for config in configs {
@@ -141,9 +116,10 @@ impl SourceSet {
     }
 
     /// Adds a configured source.
-    pub(super) fn add_configured(&mut self, config: SourceConfig, now: Monotonic) {
+    pub(in crate::engine) fn add_configured(&mut self, config: SourceConfig, now: Monotonic) {
         let nts = config.kind == SourceKind::Nts;
-        let endpoint = (!nts).then(|| Endpoint {
+        let is_device = matches!(config.kind, SourceKind::RefClock(_));
+        let endpoint = (!nts && !is_device).then(|| Endpoint {
             host: config.host.clone(),
             port: config.port,
         });
@@ -170,45 +146,48 @@ impl SourceSet {
         self.next_query = self.next_query.wrapping_add(1);
     }
 
-    pub(super) fn config(&self, member: &Member) -> &SourceConfig {
-        &self.configured[member.configured].config
+    pub(in crate::engine) fn config(&self, source: &Source) -> &SourceConfig {
+        &self.configured[source.configured].config
     }
 
-    pub(super) fn config_at(&self, configured: usize) -> &SourceConfig {
+    pub(in crate::engine) fn config_at(&self, configured: usize) -> &SourceConfig {
         &self.configured[configured].config
     }
 
     /// Index of the configured source with this query ID. `None` if it was removed meanwhile.
-    pub(super) fn index_of(&self, query: QueryId) -> Option<usize> {
+    pub(in crate::engine) fn index_of(&self, query: QueryId) -> Option<usize> {
         self.configured
             .iter()
             .position(|configured| configured.query == query)
     }
 
-    pub(super) fn position(&self, id: SourceId) -> Option<usize> {
-        self.members.iter().position(|member| member.id == id)
+    pub(in crate::engine) fn position(&self, id: SourceId) -> Option<usize> {
+        self.in_use.iter().position(|source| source.id == id)
     }
 
-    pub(super) fn source_name(&self, member: &Member) -> SourceName {
+    pub(in crate::engine) fn source_name(&self, source: &Source) -> SourceName {
         SourceName {
-            id: member.id,
-            name: self.config(member).name.clone(),
-            address: member.association.remote().into(),
+            id: source.id,
+            name: self.config(source).name.clone(),
+            address: source.address(),
         }
     }
 
-    /// Adds an association.
-    pub(super) fn add(&mut self, member: Member) {
-        self.configured[member.configured].present += 1;
-        self.members.push(member);
+    /// Adds a source in use.
+    pub(in crate::engine) fn add(&mut self, source: Source) {
+        self.configured[source.configured].present += 1;
+        self.in_use.push(source);
     }
 
     /// Returns the next missing item. To be called until it returns `Need::Nothing`.
-    pub(super) fn next_need(&mut self, now: Monotonic) -> Need {
+    pub(in crate::engine) fn next_need(&mut self, now: Monotonic) -> Need {
         for index in 0..self.configured.len() {
             let configured = &self.configured[index];
             if !configured.online || configured.present >= configured.config.wanted() {
                 continue;
+            }
+            if let SourceKind::RefClock(clock) = &configured.config.kind {
+                return Need::RefClock(index, clock.clone());
             }
             if configured
                 .keys
@@ -219,7 +198,7 @@ impl SourceSet {
                 continue;
             }
             if let Some(address) = self.take_candidate(index) {
-                return Need::Member(index, address);
+                return Need::Association(index, address);
             }
             let configured = &mut self.configured[index];
             if let Some(Host::Name(host)) = configured.host() {
@@ -241,9 +220,8 @@ impl SourceSet {
     fn take_candidate(&mut self, index: usize) -> Option<SocketAddr> {
         let port = self.configured[index].port()?;
         let in_use = |address: IpAddr| {
-            self.members
-                .iter()
-                .any(|member| member.association.remote() == SocketAddr::new(address, port))
+            let remote = Some(SocketAddr::new(address, port));
+            self.in_use.iter().any(|source| source.remote() == remote)
         };
         let configured = &self.configured[index];
         // A single server may share an address with another source, since the operator named both.
@@ -270,7 +248,7 @@ impl SourceSet {
 
     /// Processes the result of a lookup. On failure, returns the error and the time until the next
     /// attempt.
-    pub(super) fn resolved(
+    pub(in crate::engine) fn resolved(
         &mut self,
         now: Monotonic,
         index: usize,
@@ -306,32 +284,36 @@ impl SourceSet {
     }
 
     /// Whether a lookup failure should be reported now.
-    pub(super) fn should_report_failure(&mut self, now: Monotonic, index: usize) -> bool {
+    pub(in crate::engine) fn should_report_failure(
+        &mut self,
+        now: Monotonic,
+        index: usize,
+    ) -> bool {
         let configured = self.configured.get_mut(index);
         configured.is_some_and(|configured| configured.failure_limit.admit(now).is_some())
     }
 
     /// Whether a source was resolved and still has neither associations nor candidates.
-    pub(super) fn lacks_addresses(&self, index: usize) -> bool {
+    pub(in crate::engine) fn lacks_addresses(&self, index: usize) -> bool {
         self.configured
             .get(index)
             .is_some_and(|configured| configured.present == 0 && configured.candidates.is_empty())
     }
 
     /// Marks the address at `position` as failed. Returns whether another address can replace it
-    /// now; if not, a lookup is scheduled and the association should be kept.
-    pub(super) fn has_replacement(&mut self, now: Monotonic, position: usize) -> bool {
-        let member = &self.members[position];
-        let (index, address) = (member.configured, member.association.remote().ip());
+    /// now; if not, a lookup is scheduled and the association should be kept. Nothing replaces a
+    /// device.
+    pub(in crate::engine) fn has_replacement(&mut self, now: Monotonic, position: usize) -> bool {
+        let source = &self.in_use[position];
+        let Some(remote) = source.remote() else {
+            return false;
+        };
+        let (index, address) = (source.configured, remote.ip());
         self.mark_failed(index, address);
         let Some(port) = self.configured[index].port() else {
             return false;
         };
-        let others: Vec<SocketAddr> = self
-            .members
-            .iter()
-            .map(|member| member.association.remote())
-            .collect();
+        let others: Vec<SocketAddr> = self.in_use.iter().filter_map(Source::remote).collect();
         let configured = &mut self.configured[index];
         let found = configured.candidates.iter().any(|candidate| {
             *candidate != address
@@ -351,12 +333,12 @@ impl SourceSet {
 
     /// Marks candidates of families in which this machine has no address as failed, so that they do
     /// not replace the association at `position`.
-    pub(super) fn skip_unreachable_families(
+    pub(in crate::engine) fn skip_unreachable_families(
         &mut self,
         position: usize,
         local_identity: &LocalIdentity,
     ) {
-        let index = self.members[position].configured;
+        let index = self.in_use[position].configured;
         let candidates = self.configured[index].candidates.clone();
         for address in candidates {
             if !local_identity.can_reach(address) {
@@ -366,7 +348,10 @@ impl SourceSet {
     }
 
     /// Starts a due lookup of a source that has all its associations, one of which is unreachable.
-    pub(super) fn take_due_lookup(&mut self, now: Monotonic) -> Option<(QueryId, String)> {
+    pub(in crate::engine) fn take_due_lookup(
+        &mut self,
+        now: Monotonic,
+    ) -> Option<(QueryId, String)> {
         self.configured
             .iter_mut()
             .filter(|configured| configured.online)
@@ -382,10 +367,12 @@ impl SourceSet {
 
     /// Removes an association whose server refused service and bans its address. A pool finds
     /// another server, a single server stays removed.
-    pub(super) fn deny(&mut self, position: usize) -> Member {
-        let member = self.remove(position);
-        let address = member.association.remote().ip();
-        let configured = &mut self.configured[member.configured];
+    pub(in crate::engine) fn deny(&mut self, position: usize) -> Source {
+        let source = self.remove(position);
+        let configured = &mut self.configured[source.configured];
+        let Some(address) = source.remote().map(|remote| remote.ip()) else {
+            return source;
+        };
         if !configured.denied.contains(&address) && configured.denied.len() < MAX_CANDIDATES {
             configured.denied.push(address);
         }
@@ -397,22 +384,24 @@ impl SourceSet {
             configured.candidates.clear();
             configured.lookup = Lookup::Disabled;
         }
-        member
+        source
     }
 
-    /// Removes an association, to be replaced.
-    pub(super) fn remove(&mut self, position: usize) -> Member {
-        let member = self.members.remove(position);
-        self.configured[member.configured].present -= 1;
-        member
+    /// Removes a source in use, to be replaced.
+    pub(in crate::engine) fn remove(&mut self, position: usize) -> Source {
+        let source = self.in_use.remove(position);
+        self.configured[source.configured].present -= 1;
+        source
     }
 
-    /// Processes a usable reply of the association at `position`: resets the lookup interval and
-    /// its failure mark.
-    pub(super) fn reply_received(&mut self, position: usize) {
-        let member = &self.members[position];
-        let address = member.association.remote().ip();
-        let configured = &mut self.configured[member.configured];
+    /// Processes a sample of the source at `position`: resets the lookup interval and its failure
+    /// mark.
+    pub(in crate::engine) fn sample_received(&mut self, position: usize) {
+        let source = &self.in_use[position];
+        let Some(address) = source.remote().map(|remote| remote.ip()) else {
+            return;
+        };
+        let configured = &mut self.configured[source.configured];
         configured.backoff = RESOLVE_BACKOFF.0;
         configured.failed.retain(|failed| *failed != address);
         if let Some(keys) = &mut configured.keys {
@@ -422,7 +411,7 @@ impl SourceSet {
 
     /// The addresses of this machine changed, and failed addresses may work now. Interfaces may
     /// change every second, so lookups are not more frequent than after a failed lookup.
-    pub(super) fn network_changed(&mut self, now: Monotonic) {
+    pub(in crate::engine) fn network_changed(&mut self, now: Monotonic) {
         for configured in &mut self.configured {
             configured.failed.clear();
             configured.backoff = RESOLVE_BACKOFF.0;
@@ -436,7 +425,7 @@ impl SourceSet {
     }
 
     /// Time of the next lookup.
-    pub(super) fn next_lookup(&self) -> Option<(Monotonic, QueryId)> {
+    pub(in crate::engine) fn next_lookup(&self) -> Option<(Monotonic, QueryId)> {
         let online = self.configured.iter().filter(|source| source.online);
         let due = online.filter_map(|source| match source.lookup {
             Lookup::Due(at) => Some((at, source.query)),
@@ -446,7 +435,7 @@ impl SourceSet {
     }
 
     /// Name or address of the server of the configured source at `index`.
-    pub(super) fn host_name(&self, index: usize) -> String {
+    pub(in crate::engine) fn host_name(&self, index: usize) -> String {
         let configured = &self.configured[index];
         match configured.host().unwrap_or(&configured.config.host) {
             Host::Name(name) => name.clone(),
@@ -466,7 +455,7 @@ impl SourceSet {
 }
 
 impl Configured {
-    fn host(&self) -> Option<&Host> {
+    pub(super) fn host(&self) -> Option<&Host> {
         self.endpoint.as_ref().map(|endpoint| &endpoint.host)
     }
 

@@ -1,32 +1,45 @@
-//! Replays the committed corpus of datagrams, and checks that this file still generates it.
+//! Replays the committed corpora: the seeds of the fuzz targets, and inputs that once caused a
+//! failure (copy the fuzzer's artifact under a descriptive name).
 //!
-//! `corpus/` has one datagram per file, the format of the fuzz target's seeds. The datagrams of
-//! [`specimens`] are written by `NTP_CORPUS_WRITE=1 cargo test -p ntp-proto --test corpus`; their
-//! files must not change, because real peers send these datagrams. Every other file is a datagram
-//! that once caused a failure (copy the fuzzer's artifact under a descriptive name).
+//! `tests/corpus/` has one datagram per file. The datagrams of [`specimens`] are written by
+//! `NTP_CORPUS_WRITE=1 cargo test -p ntp-proto corpus`; their files must not change, because real
+//! peers send these datagrams.
 
 use std::path::PathBuf;
 use std::{env, fs};
 
-use ntp_proto::wire::{
-    ExtensionField, Header, Mac, Malformed, Mode, Packet, Version, Writer, emit,
-};
-use ntp_proto::{server, wire};
 use ntp_time::{
     LeapIndicator, NtpShort, NtpTimestamp, PollInterval, ReferenceId, Stratum, SystemTime,
 };
 
+use crate::wire::{
+    self, ExtensionField, Header, Mac, Malformed, Mode, Packet, Version, Writer, emit,
+};
+use crate::{client, keys, leap, nts, server};
+
 #[test]
 fn every_datagram_of_the_corpus_has_the_properties() {
-    let mut replayed = 0;
-    for entry in fs::read_dir(directory()).unwrap() {
-        let datagram = fs::read(entry.unwrap().path()).unwrap();
-        wire::fuzzing::check(&datagram);
-        server::fuzzing::check(&datagram);
-        ntp_proto::client::fuzzing::check(&datagram);
-        replayed += 1;
-    }
+    let replayed = replay("corpus", |datagram| {
+        wire::fuzzing::check(datagram);
+        server::fuzzing::check(datagram);
+        client::fuzzing::check(datagram);
+    });
     assert!(replayed >= specimens().len());
+}
+
+#[test]
+fn every_key_exchange_message_of_the_corpus_has_the_properties() {
+    assert!(replay("exchange-corpus", nts::exchange::fuzzing::check) >= 5);
+}
+
+#[test]
+fn every_key_file_of_the_corpus_has_the_properties() {
+    assert!(replay("key-file-corpus", keys::fuzzing::check) >= 3);
+}
+
+#[test]
+fn every_leap_second_list_of_the_corpus_has_the_properties() {
+    assert!(replay("leap-list-corpus", leap::fuzzing::check) >= 3);
 }
 
 #[test]
@@ -37,7 +50,7 @@ fn specimens_equal_the_committed_files_and_parse_as_expected() {
         shape,
     } in specimens()
     {
-        let path = directory().join(name).with_extension("bin");
+        let path = directory("corpus").join(name).with_extension("bin");
         if env::var_os("NTP_CORPUS_WRITE").is_some() {
             fs::write(&path, &octets).unwrap();
         }
@@ -50,8 +63,16 @@ fn specimens_equal_the_committed_files_and_parse_as_expected() {
     }
 }
 
-fn directory() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
+/// Checks every file of a corpus, and returns their number.
+fn replay(corpus: &str, check: fn(&[u8])) -> usize {
+    let entries = fs::read_dir(directory(corpus)).unwrap();
+    let checked = entries.map(|entry| check(&fs::read(entry.unwrap().path()).unwrap()));
+    checked.count()
+}
+
+fn directory(corpus: &str) -> PathBuf {
+    let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests");
+    tests.join(corpus)
 }
 
 struct Specimen {

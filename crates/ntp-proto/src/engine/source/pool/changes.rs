@@ -1,12 +1,12 @@
 //! Changes of the source set by operator commands.
 //!
 //! Configured sources are identified by their index in a list. When one is removed, the indices of
-//! those behind it shift, including the references of associations. Everything that outlives a call
+//! those behind it shift, including the references of sources in use. Everything that outlives a call
 //! (lookups) uses IDs that are never reused.
 
 use ntp_time::Monotonic;
 
-use super::{Host, Lookup, Member, SocketAddr, SourceConfig, SourceSet};
+use super::{Configured, Host, Lookup, SocketAddr, Source, SourceConfig, SourceSet};
 use crate::discipline::SelectionOptions;
 use crate::engine::{Refusal, SourceId};
 use ntp_types::status::ConfiguredSource;
@@ -43,8 +43,8 @@ impl SourceSet {
         };
         let in_use =
             |remote: SocketAddr| Ok(remote) == name.parse() || Ok(remote.ip()) == name.parse();
-        let member = |member: &Member| {
-            in_use(member.association.remote()) || Ok(member.id) == name.parse().map(SourceId)
+        let matches = |source: &Source| {
+            source.remote().is_some_and(in_use) || Ok(source.id) == name.parse().map(SourceId)
         };
         let configured = |matches: &dyn Fn(&SourceConfig) -> bool| -> Vec<usize> {
             let indices = 0..self.configured.len();
@@ -57,8 +57,8 @@ impl SourceSet {
             found = configured(&host);
         }
         if found.is_empty() {
-            let members = self.members.iter().filter(|candidate| member(candidate));
-            found = members.map(|member| member.configured).collect();
+            let sources = self.in_use.iter().filter(|source| matches(source));
+            found = sources.map(|source| source.configured).collect();
             found.sort_unstable();
             found.dedup();
         }
@@ -118,19 +118,19 @@ impl SourceSet {
         names
     }
 
-    /// Position of an association of the configured source at `index`.
-    pub(in crate::engine) fn member_of(&self, index: usize) -> Option<usize> {
-        self.members
+    /// Position of a source in use of the configured source at `index`.
+    pub(in crate::engine) fn in_use_of(&self, index: usize) -> Option<usize> {
+        self.in_use
             .iter()
-            .position(|member| member.configured == index)
+            .position(|source| source.configured == index)
     }
 
-    /// Removes a configured source that has no associations.
+    /// Removes a configured source that has no sources in use.
     pub(in crate::engine) fn remove_configured(&mut self, index: usize) -> SourceConfig {
         let removed = self.configured.remove(index);
-        for member in &mut self.members {
-            if member.configured > index {
-                member.configured -= 1;
+        for source in &mut self.in_use {
+            if source.configured > index {
+                source.configured -= 1;
             }
         }
         removed.config
@@ -155,16 +155,16 @@ impl SourceSet {
         }
     }
 
-    /// Position of an association that the configured source may not have, or the least reachable
+    /// Position of a source in use that the configured source may not have, or the least reachable
     /// one in excess of its number.
     pub(in crate::engine) fn surplus_of(&self, index: usize) -> Option<usize> {
         let source = &self.configured[index];
         let of_source = || {
-            let members = self.members.iter().enumerate();
-            members.filter(|(_, member)| member.configured == index)
+            let sources = self.in_use.iter().enumerate();
+            sources.filter(|(_, source)| source.configured == index)
         };
-        let forbidden = of_source()
-            .find(|(_, member)| !source.config.permits(member.association.remote().ip()));
+        let is_forbidden = |remote: SocketAddr| !source.config.permits(remote.ip());
+        let forbidden = of_source().find(|(_, source)| source.remote().is_some_and(is_forbidden));
         if let Some((position, _)) = forbidden {
             return Some(position);
         }
@@ -172,8 +172,8 @@ impl SourceSet {
             return None;
         }
         // The newest of the least reachable.
-        let surplus = of_source().min_by_key(|(position, member)| {
-            let reach = member.association.reach().bits().count_ones();
+        let surplus = of_source().min_by_key(|(position, source)| {
+            let reach = source.reach().bits().count_ones();
             (reach, core::cmp::Reverse(*position))
         });
         surplus.map(|(position, _)| position)
@@ -188,7 +188,7 @@ impl SourceSet {
 
     /// Returns the status of all configured sources.
     pub(in crate::engine) fn status(&self, now: Monotonic) -> Vec<ConfiguredSource> {
-        let status = |source: &super::Configured| ConfiguredSource {
+        let status = |source: &Configured| ConfiguredSource {
             name: source.config.name.clone(),
             wanted: source.config.wanted() as u64,
             present: source.present as u64,

@@ -20,8 +20,9 @@
 
 use ntp_time::{Monotonic, NtpDuration};
 
-use super::{Configured, Endpoint, Host, Lookup, SourceKind, SourceSet};
+use super::super::pool::{Configured, Endpoint, Lookup, SourceSet};
 use crate::client::NtsSession;
+use crate::engine::config::{Host, SourceKind};
 use crate::engine::{ExternalError, KeyExchangeError, QueryId, SourceError};
 use crate::nts::KeyExchanged;
 use ntp_types::status::KeyExchangeStatus;
@@ -55,7 +56,7 @@ enum Stage {
 
 /// State of the key exchanges of one source.
 #[derive(Debug)]
-pub(super) struct KeyExchanges {
+pub(in crate::engine::source) struct KeyExchanges {
     stage: Stage,
     backoff: NtpDuration,
     /// Delay between the end of a failed key exchange and the next one. Counted from the end,
@@ -74,7 +75,7 @@ pub(super) struct KeyExchanges {
 }
 
 impl KeyExchanges {
-    pub(super) fn new(now: Monotonic) -> Self {
+    pub(in crate::engine::source) fn new(now: Monotonic) -> Self {
         Self {
             stage: Stage::Due(now),
             backoff: BACKOFF.0,
@@ -107,7 +108,7 @@ impl KeyExchanges {
     }
 
     /// Resets the back-off after an authenticated packet.
-    pub(super) fn authenticated(&mut self) {
+    pub(in crate::engine::source) fn authenticated(&mut self) {
         self.backoff = BACKOFF.0;
         self.reported = None;
     }
@@ -115,7 +116,7 @@ impl KeyExchanges {
     /// The addresses of this machine changed, so a failed exchange may succeed soon. Routes and
     /// name servers follow addresses with a delay, and a flapping interface must not cause a
     /// handshake each time.
-    pub(super) fn network_changed(&mut self, now: Monotonic) {
+    pub(in crate::engine::source) fn network_changed(&mut self, now: Monotonic) {
         self.backoff = BACKOFF.0;
         self.not_before = self.not_before.min(now + NETWORK_GRACE);
         if let Stage::Due(at) = self.stage {
@@ -123,23 +124,23 @@ impl KeyExchanges {
         }
     }
 
-    pub(super) fn disable(&mut self) {
+    pub(in crate::engine::source) fn disable(&mut self) {
         self.stage = Stage::Disabled;
         self.session = None;
     }
 
-    pub(super) fn has_session(&self) -> bool {
+    pub(in crate::engine::source) fn has_session(&self) -> bool {
         self.session.is_some()
     }
 
-    pub(super) fn store(&mut self, session: NtsSession) {
+    pub(in crate::engine::source) fn store(&mut self, session: NtsSession) {
         let wanted = self.session.is_none() && self.stage != Stage::Disabled;
         if wanted && session.cookies() > 0 {
             self.session = Some(Box::new(session));
         }
     }
 
-    pub(super) fn status(&self, now: Monotonic) -> KeyExchangeStatus {
+    pub(in crate::engine::source) fn status(&self, now: Monotonic) -> KeyExchangeStatus {
         KeyExchangeStatus {
             exchanges: self.exchanges,
             error: self.error.as_ref().map(ToString::to_string),
@@ -148,7 +149,7 @@ impl KeyExchanges {
         }
     }
 
-    pub(super) fn due(&self) -> Option<Monotonic> {
+    pub(in crate::engine::source) fn due(&self) -> Option<Monotonic> {
         match self.stage {
             Stage::Due(at) => Some(at),
             Stage::Idle | Stage::InProgress | Stage::Disabled => None,
@@ -274,7 +275,7 @@ impl SourceSet {
         let endpoint = Endpoint::of(exchanged);
         let session = Box::new(NtsSession::new(exchanged.result.clone()));
         let moved = source.endpoint.as_ref() != Some(&endpoint);
-        match self.member_of(index) {
+        match self.in_use_of(index) {
             // Same server, and not unreachable: the association continues with the new keys.
             Some(position) if !moved && !self.is_unreachable(position) => {
                 return KeyExchangeEffect::Renewed(position, session);
@@ -302,12 +303,13 @@ impl SourceSet {
         if !ready || source.candidates.is_empty() {
             return KeyExchangeEffect::Waiting;
         }
-        let Some(position) = self.member_of(index) else {
+        let Some(position) = self.in_use_of(index) else {
             return KeyExchangeEffect::Waiting;
         };
-        let remote = self.members[position].association.remote();
         let port = source.endpoint.as_ref().map(|endpoint| endpoint.port);
-        let unchanged = port == Some(remote.port()) && source.candidates.contains(&remote.ip());
+        let unchanged = self.in_use[position].remote().is_some_and(|remote| {
+            port == Some(remote.port()) && source.candidates.contains(&remote.ip())
+        });
         if !unchanged || (self.is_unreachable(position) && self.has_replacement(now, position)) {
             return KeyExchangeEffect::Moved(position);
         }
@@ -333,7 +335,7 @@ impl SourceSet {
     }
 
     fn is_unreachable(&self, position: usize) -> bool {
-        self.members[position].association.reach().is_dead()
+        self.in_use[position].is_unreachable()
     }
 
     fn keys_of(&mut self, index: usize) -> Option<&mut KeyExchanges> {
@@ -363,7 +365,7 @@ impl Endpoint {
 
 impl Configured {
     /// Reason why the source has no address or no keys.
-    pub(super) fn last_error(&self) -> Option<SourceError> {
+    pub(in crate::engine::source) fn last_error(&self) -> Option<SourceError> {
         let failed = self.keys.as_ref().and_then(|keys| keys.error.clone());
         let unresolved = self.resolve_error.clone();
         failed
@@ -386,8 +388,8 @@ impl Configured {
         self.endpoint = Some(endpoint);
     }
 
-    /// Whether the source is a single server.
-    pub(super) fn is_single(&self) -> bool {
-        matches!(self.config.kind, SourceKind::Server | SourceKind::Nts)
+    /// Whether the source is a single one.
+    pub(in crate::engine::source) fn is_single(&self) -> bool {
+        !matches!(self.config.kind, SourceKind::Pool { .. })
     }
 }

@@ -1,0 +1,132 @@
+//! A reference clock in the real event loop: a source without address and packets goes through the
+//! driver, selection, status and metrics.
+
+use ntp_config::Config;
+use ntp_control_api::metrics::prometheus_text;
+use ntp_control_api::observation::State;
+use ntp_os_clock::{Clock, monotonic};
+use ntp_proto::engine::{ClockSample, Input, RefClockConfig, SourceConfig, SourceId};
+use ntp_proto::keys::KeyRing;
+use ntp_time::{
+    Frequency, LeapIndicator, Monotonic, NtpDuration, PollInterval, ReferenceId, Stamp,
+    StampSource, Stratum,
+};
+use ntp_types::source::{SourceAddress, SourceState};
+
+use super::driver::ClockRequest;
+use super::{Context, Driver, Failure, Parts, Pollable, Runtime};
+use crate::convert;
+use crate::leap_list::LeapList;
+use crate::persist::Store;
+use crate::status::{status, true_offset};
+
+const DEVICE: &str = "/dev/scripted0";
+
+/// A device that measures the virtual clock's true error exactly, once in an interval.
+#[derive(Debug)]
+struct ScriptedClock {
+    source: Option<SourceId>,
+    next: Monotonic,
+}
+
+impl Pollable for ScriptedClock {
+    fn deadline(&self) -> Option<Monotonic> {
+        self.source.map(|_| self.next)
+    }
+
+    fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
+        let Some(source) = self.source.filter(|_| self.next <= monotonic()) else {
+            return Ok(());
+        };
+        self.next = monotonic() + NtpDuration::from_millis(100);
+        let clock = context.driver.clock();
+        let sample = ClockSample {
+            at: Stamp {
+                time: clock.now(),
+                source: StampSource::Daemon,
+            },
+            offset: -true_offset(clock).expect("the clock is virtual"),
+            leap: LeapIndicator::None,
+        };
+        context.driver.handle(Input::Sample { source, sample })
+    }
+
+    fn execute(&mut self, driver: &mut Driver) {
+        while let Some(request) = driver.requests.clocks.pop_front() {
+            self.source = match request {
+                ClockRequest::Open { source, device } => {
+                    assert_eq!(device, DEVICE);
+                    Some(source)
+                }
+                ClockRequest::Close { .. } => None,
+            };
+        }
+    }
+}
+
+fn runtime() -> Runtime {
+    let clock = Clock::new_virtual(NtpDuration::from_millis(250), Frequency::from_ppm(40.0));
+    let facts = convert::clock_facts(&clock).expect("a virtual clock can be read");
+    let mut config = Config::default();
+    config.synchronization.minimum_agreeing_sources = 1;
+    let mut engine = convert::engine_config(&config, &KeyRing::default(), None, facts);
+    engine.sources = vec![SourceConfig::ref_clock(RefClockConfig {
+        device: DEVICE.to_owned(),
+        sigma: NtpDuration::from_micros(1),
+        accuracy: NtpDuration::from_micros(10),
+        stratum: Stratum::new(0),
+        reference_id: ReferenceId::new(*b"TEST"),
+        interval: PollInterval::from_log2(0),
+    })];
+    let parts = Parts {
+        clock,
+        sockets: convert::socket_options(&config),
+        store: Store::new(None),
+        leap_list: LeapList::new(None, false),
+        observation_socket: None,
+        recorder: None,
+        seed: [7; 32],
+    };
+    let mut runtime = Runtime::new(engine, parts);
+    runtime.add_device(Box::new(ScriptedClock {
+        source: None,
+        next: monotonic(),
+    }));
+    runtime
+}
+
+#[test]
+fn a_reference_clock_disciplines_the_clock_and_shows_in_status_and_metrics() {
+    let mut runtime = runtime();
+    let limit = monotonic() + NtpDuration::from_seconds(60);
+    while !runtime.status().system.synchronized {
+        assert!(monotonic() < limit, "{:?}", runtime.status());
+        let slice = monotonic() + NtpDuration::from_millis(50);
+        runtime.run(Some(slice)).expect("the loop runs");
+    }
+    let status = status(runtime.driver(), runtime.services(), None);
+    let system = &status.system;
+    assert_eq!(
+        (system.stratum, system.reference_id),
+        (Stratum::PRIMARY, ReferenceId::new(*b"TEST"))
+    );
+    let source = &status.sources[0];
+    assert_eq!(system.reference, Some(source.id));
+    assert_eq!(source.address, SourceAddress::Device(DEVICE.to_owned()));
+    assert_eq!(source.state, SourceState::Selected);
+    assert_eq!(source.measurement.and_then(|it| it.delay), None);
+    let error = true_offset(runtime.clock())
+        .expect("the clock is virtual")
+        .abs();
+    assert!(Some(error) <= system.error_bound, "{error}");
+    let metrics = prometheus_text(&State::from_status(&status, "-", "-"));
+    let labels = format!(
+        "{{name=\"{DEVICE}\",address=\"{DEVICE}\",id=\"{}\"}}",
+        source.id
+    );
+    assert!(
+        metrics.contains(&format!("ntp_source_selected{labels} 1\n")),
+        "{metrics}"
+    );
+    runtime.shut_down().expect("the clock can be released");
+}
