@@ -229,7 +229,7 @@ fn a_damaged_record_is_replayed_as_far_as_it_goes() {
     fs::write(&record, damaged).expect("a record");
     let (code, lines) = ntp_ctl(&setup, &["replay", &record]);
     assert_eq!(code, Some(0), "{lines:#?}");
-    let gap = format!("Not exact: line 41 of {record} is damaged.");
+    let gap = format!("Incomplete replay: line 41 of {record} is damaged.");
     assert!(lines.contains(&gap), "{lines:#?}");
     fs::write(&record, &text[..end]).expect("a record");
     let (code, lines) = ntp_ctl(&setup, &["replay", &record]);
@@ -249,7 +249,7 @@ fn a_file_that_is_not_a_record_is_refused_with_the_line_number() {
     let setup = Setup::new(1);
     let file = setup.state().join("record");
     for (text, error) in [
-        ("", "holds no start"),
+        ("", "no start of a record"),
         (
             "{\"event\":\"x\"}\nnonsense\n{\"event\":\"y\"}\n",
             "line 2 is not a line",

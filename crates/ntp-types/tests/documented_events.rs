@@ -1,7 +1,8 @@
-//! The guide lists every event as it is declared.
+//! The guide lists every event as it is declared, and the daemon logs nothing but events.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 use ntp_types::event::{Declaration, Event};
 
@@ -41,6 +42,28 @@ fn the_guide_lists_every_event_with_severity_and_fields() {
     };
     let stale: Vec<_> = written.iter().filter(is_row).filter(unknown).collect();
     assert!(stale.is_empty(), "no such event: {stale:#?}");
+}
+
+#[test]
+fn the_daemon_logs_nothing_but_events() {
+    let daemon = concat!(env!("CARGO_MANIFEST_DIR"), "/../ntp-daemon/src");
+    let mut directories = vec![PathBuf::from(daemon)];
+    let mut files = 0;
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).expect("a source file");
+            let macros = ["error!(", "warn!(", "info!(", "debug!(", "trace!("];
+            let logs = macros.iter().any(|name| text.contains(name));
+            assert_eq!(logs, path.ends_with("src/log.rs"), "{}", path.display());
+            files += 1;
+        }
+    }
+    assert!(files > 20, "{files} files");
 }
 
 #[test]
