@@ -412,56 +412,76 @@ fn missing(configured: &ConfiguredSource) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use ntp_time::NtpDuration;
+    use ntp_types::source::{SourceId, SourceState};
+    use ntp_types::statistics::PacketCounters;
+    use ntp_types::status::{MeasurementStatus, SystemStatus};
 
     use super::*;
 
     fn source(
         name: &str,
-        state: &str,
+        state: SourceState,
         measurement: Option<(f64, f64)>,
         error: Option<&str>,
-    ) -> Value {
-        let measurement = measurement.map(|(offset, uncertainty)| {
-            json!({
-                "at": 0.0, "offset": offset, "uncertainty": uncertainty, "delay": 0.0, "root_delay": 0.0,
-                "root_dispersion": 0.0, "stratum": 1, "reference_id": "GPS", "leap": "none",
-            })
+    ) -> SourceStatus {
+        let measurement = measurement.map(|(offset, uncertainty)| MeasurementStatus {
+            offset: NtpDuration::from_seconds_f64(offset),
+            uncertainty: Some(NtpDuration::from_seconds_f64(uncertainty)),
+            ..MeasurementStatus::default()
         });
-        let received = u32::from(measurement.is_some());
-        json!({
-            "id": name.len(), "name": name, "address": name, "state": state, "online": true, "authentication": "none",
-            "options": [], "poll": 16.0, "poll_min": 16.0, "poll_max": 1024.0, "next_poll": 0.2, "reach": 0,
-            "unanswered": 8, "last_error": error, "measurement": measurement, "path": null,
-            "packets": { "sent": 8, "received": received, "accepted": received, "unusable": 0, "bogus": 0 },
-        })
+        let received = u64::from(measurement.is_some());
+        SourceStatus {
+            id: SourceId(name.len() as u32),
+            name: name.to_owned(),
+            address: name.parse().unwrap_or_default(),
+            state,
+            online: true,
+            authentication: "none".to_owned(),
+            next_poll: Some(NtpDuration::from_millis(200)),
+            unanswered: 8,
+            last_error: error.map(str::to_owned),
+            measurement,
+            packets: PacketCounters {
+                sent: 8,
+                received,
+                accepted: received,
+                ..PacketCounters::default()
+            },
+            ..SourceStatus::default()
+        }
     }
 
     /// Returns the explanation for sources with the given numbers of agreeing, candidate and
     /// required ones.
-    fn explained(sources: &[Value], (agreeing, candidates, required): (u64, u64, u64)) -> String {
-        let configured: Vec<Value> = sources
-            .iter()
-            .map(|it| json!({ "name": it["name"], "wanted": 1, "present": 1, "online": true, "denied": false }))
-            .collect();
-        let status = json!({
-            "program": { "version": "1", "uptime": 1.0, "now": 1.0, "config_path": null },
-            "system": {
-                "synchronized": false, "stratum": 16, "reference_id": "XNON", "reference": null, "reference_time": null,
-                "leap": "unsynchronized", "offset": null, "frequency": 0.0, "frequency_uncertainty": 1.0, "estimated_error": null,
-                "error_bound": null, "root_delay": 0.0, "root_dispersion": null, "accumulated_steps": 0.0,
-                "accumulated_steps_limit": null, "agreeing": agreeing, "candidates": candidates, "required": required,
-                "majority": false,
+    fn explained(
+        sources: &[SourceStatus],
+        (agreeing, candidates, required): (u64, u64, u64),
+    ) -> String {
+        let configured = |it: &SourceStatus| ConfiguredSource {
+            name: it.name.clone(),
+            wanted: 1,
+            present: 1,
+            online: true,
+            ..ConfiguredSource::default()
+        };
+        plain(&Status {
+            system: SystemStatus {
+                agreeing,
+                candidates,
+                required,
+                ..SystemStatus::default()
             },
-            "clock": { "kind": "virtual", "true_offset": null },
-            "sources": sources, "configured": configured, "servers": [],
-        });
-        plain(&serde_json::from_value(status).unwrap())
+            sources: sources.to_vec(),
+            configured: sources.iter().map(configured).collect(),
+            ..Status::default()
+        })
     }
 
     #[test]
     fn a_disagreement_names_the_sources_of_each_side() {
-        let measured = |name, offset| source(name, "no-majority", Some((offset, 1e-3)), None);
+        let measured =
+            |name, offset| source(name, SourceState::NoMajority, Some((offset, 1e-3)), None);
         let sources = [
             measured("a", 0.0),
             measured("bb", 5e-4),
@@ -489,11 +509,14 @@ mod tests {
     fn the_last_error_replaces_general_advice() {
         let known = source(
             "a",
-            "unreachable",
+            SourceState::Unreachable,
             None,
             Some("nothing listens on its port"),
         );
-        let text = explained(&[known, source("bb", "unreachable", None, None)], (0, 0, 1));
+        let text = explained(
+            &[known, source("bb", SourceState::Unreachable, None, None)],
+            (0, 0, 1),
+        );
         let none = "not used: none of 8 requests answered";
         for expected in [
             format!("a:\n  {none}\n  last error: nothing listens on its port\n"),
@@ -506,8 +529,13 @@ mod tests {
     #[test]
     fn failed_requests_to_a_selected_source_are_reported() {
         let sources = [
-            source("a", "selected", Some((0.0, 1e-3)), Some("no route to it")),
-            source("bb", "selected", Some((0.0, 1e-3)), None),
+            source(
+                "a",
+                SourceState::Selected,
+                Some((0.0, 1e-3)),
+                Some("no route to it"),
+            ),
+            source("bb", SourceState::Selected, Some((0.0, 1e-3)), None),
         ];
         let text = explained(&sources, (2, 2, 1));
         let used = "used: agrees with the majority";

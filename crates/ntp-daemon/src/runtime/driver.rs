@@ -64,7 +64,7 @@ pub(crate) struct Requests {
     pub(crate) clocks: VecDeque<ClockRequest>,
 }
 
-/// A request for the driver of a reference clock.
+/// A request for the driver of a reference clock. No configuration leads to one in this build.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ClockRequest {
     /// Open the device and feed its samples as `Input::Sample`.
@@ -114,7 +114,10 @@ pub(crate) enum DeferredInput {
 impl Requests {
     /// Returns whether there are no requests.
     pub(crate) fn is_empty(&self) -> bool {
-        self.sockets.is_empty() && self.lookups.is_empty() && self.keys.is_empty()
+        self.sockets.is_empty()
+            && self.lookups.is_empty()
+            && self.keys.is_empty()
+            && self.clocks.is_empty()
     }
 }
 
@@ -249,7 +252,6 @@ impl Driver {
                 let exchange = KeyRequest::Exchange(request);
                 self.requests.keys.push_back(exchange);
             }
-            // No configuration leads to a device before there is a driver for one.
             Output::PersistSession { name, session } => {
                 let store = KeyRequest::StoreSession { name, session };
                 self.requests.keys.push_back(store);
