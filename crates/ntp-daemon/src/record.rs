@@ -222,7 +222,7 @@ impl Files {
             (Line::Start(start), _) => self.start = Some(start.clone()),
             (Line::Association(member), Some(start)) => start.associations.push(member.clone()),
             (Line::Removed(id), Some(start)) => {
-                start.associations.retain(|member| member.id != *id)
+                start.associations.retain(|member| member.id != *id);
             }
             (
                 Line::Input {

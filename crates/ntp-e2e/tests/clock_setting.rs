@@ -46,7 +46,7 @@ fn force_sync_sets_the_clock_without_a_daemon() {
     let setup = Setup::new(1).server(&server.address().to_string());
     let (code, output) = setup.ntp_ctl(&["force-sync", "--yes"]);
     assert_eq!(code, Some(0), "{output}");
-    assert!(output.contains("not changed: offset -250 ms"), "{output}");
+    assert!(output.contains("not changed: offset -2"), "{output}");
     let (code, reply) = ntp_ctl_json(
         &setup,
         &["force-sync", "-y", "--min-offset", "0s", "-f", "json"],

@@ -1,7 +1,7 @@
 //! The state of the daemon as any reader may show it, as plain data of one moment.
 //!
 //! The JSON of these types is what `GetStatus` and `Monitor` of the Varlink interface return. The observation
-//! socket, metrics and tables are made from them by adapters. Units and signs: see the [crate](crate).
+//! socket, metrics and tables are made from them by adapters. The [crate] documents units and signs.
 
 use core::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

@@ -121,7 +121,7 @@ impl KeServer {
         })
     }
 
-    /// Serves at exactly these endpoints from now on; see [`Server::follow`].
+    /// Serves at exactly these endpoints from now on; see [`Server::set_endpoints`].
     pub fn reconfigure(&mut self, endpoints: Vec<EndpointConfig>) -> Vec<StartError> {
         let before: Vec<_> = self.server.addresses().collect();
         let problems = self.server.set_endpoints(endpoints);
