@@ -48,7 +48,7 @@ as_number! {
     // Adding zero turns -0.0 into 0.0.
     Frequency: f64, |frequency| frequency.as_ppm() + 0.0, Frequency::from_ppm;
     // The conversion to an integer saturates.
-    SystemTime: f64, |time| time.as_nanos() as f64 * 1e-9,
+    SystemTime: f64, |time| time.as_nanos() as f64 / 1e9,
         |seconds| SystemTime::from_nanos((seconds * 1e9) as i64);
     PollInterval: f64, |poll| poll.to_duration().as_seconds_f64(), poll_interval;
     Stratum: u8, Stratum::get, Stratum::new;
