@@ -17,7 +17,8 @@ use ntp_time::{Monotonic, NtpDuration};
 use ntp_types::event::Event;
 
 use crate::log;
-use crate::runtime::{Context, Failure, Pollable};
+use crate::runtime::failure::Failure;
+use crate::runtime::pollable::{Context, Pollable};
 use crate::sandbox::{self, Profile};
 
 /// Interval between two checks of the file.

@@ -19,7 +19,9 @@ use ntp_time::{Monotonic, NtpDuration};
 use ntp_udp::wait::{Interest, PollSet};
 
 use crate::observation;
-use crate::runtime::{DaemonContext, Failure, Pollable, Services};
+use crate::runtime::failure::Failure;
+use crate::runtime::pollable::Pollable;
+use crate::runtime::services::{DaemonContext, Services};
 use crate::status::status;
 
 /// Maximum number of concurrent clients. A frame of a thousand sources has 0.7 MB, and each client

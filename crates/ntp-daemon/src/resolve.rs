@@ -19,7 +19,9 @@ use ntp_types::event::Event;
 use ntp_udp::wait::{Interest, PollSet};
 
 use crate::log;
-use crate::runtime::{Context, DeferredInput, Driver, Failure, Pollable};
+use crate::runtime::driver::{DeferredInput, Driver};
+use crate::runtime::failure::Failure;
+use crate::runtime::pollable::{Context, Pollable};
 use crate::sandbox::{self, Profile};
 
 /// Addresses in the resolver's order, or the reason why there are none.

@@ -26,7 +26,8 @@ use ntp_types::status::EngineStatus;
 use sd_notify::NotifyState;
 
 use crate::log;
-use crate::runtime::{DaemonContext, Pollable, Services};
+use crate::runtime::pollable::Pollable;
+use crate::runtime::services::{DaemonContext, Services};
 use crate::status::reference_source;
 
 /// Notifications within one timeout of the manager: one may be late and one lost.

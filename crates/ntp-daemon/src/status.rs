@@ -5,7 +5,8 @@ use ntp_proto::engine::Now;
 use ntp_time::{NtpDuration, SystemTime};
 use ntp_types::status::{DisciplinedClock, EngineStatus, ProgramStatus, SourceStatus, Status};
 
-use crate::runtime::{Driver, Services};
+use crate::runtime::driver::Driver;
+use crate::runtime::services::Services;
 
 /// Returns the status of the daemon now. `config_path` is its main configuration file.
 pub(crate) fn status(driver: &Driver, services: &Services, config_path: Option<String>) -> Status {

@@ -276,7 +276,7 @@ impl StreamError {
             }
             Self::Io(stage, error) => Failure::Broken(stage, error.to_string()),
             Self::Tls(problem) => match presented {
-                Some(presented) => Failure::from_tls(&problem, presented),
+                Some(presented) => Failure::from_tls(&problem, &presented.facts()),
                 None => Failure::from_handshake(&problem),
             },
             Self::Response(error) => Failure::Response(error),

@@ -10,9 +10,8 @@ use std::net::SocketAddr;
 use ntp_proto::nts::exchange::ResponseError;
 use rustls::{AlertDescription, CertificateError, Error};
 
-use crate::certificate::Date;
+use crate::certificate::{CertificateFacts, Date};
 use crate::trust::TrustError;
-use crate::validity::Presented;
 
 /// Why a key exchange failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -153,15 +152,14 @@ impl Failure {
         }
     }
 
-    /// Classifies an error of the certificate verification; `presented` are the server's
-    /// certificates.
-    pub(crate) fn from_tls(problem: &Error, presented: &Presented) -> Self {
+    /// Classifies an error of the certificate verification; `presented` is the content of the
+    /// server's certificates, its own first.
+    pub(crate) fn from_tls(problem: &Error, presented: &[CertificateFacts]) -> Self {
         let Error::InvalidCertificate(problem) = problem else {
             return Self::from_handshake(problem);
         };
         let issuer = || {
-            let facts = presented.facts();
-            facts
+            presented
                 .last()
                 .map_or_else(String::new, |last| last.issuer.clone())
         };
@@ -176,9 +174,9 @@ impl Failure {
             },
             CertificateError::NotValidForNameContext { expected, .. } => Self::Name {
                 wanted: expected.to_str().into_owned(),
-                names: (presented.facts().into_iter())
-                    .next()
-                    .map_or_else(Vec::new, |own| own.names),
+                names: presented
+                    .first()
+                    .map_or_else(Vec::new, |own| own.names.clone()),
             },
             CertificateError::UnknownIssuer => Self::UnknownIssuer(issuer()),
             CertificateError::BadSignature => Self::BadSignature(issuer()),

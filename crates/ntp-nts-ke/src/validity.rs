@@ -121,7 +121,7 @@ impl Presented {
         let (end_entity, intermediates) = self.chain.split_first().ok_or(Failure::NoCertificate)?;
         verifier(trust)?
             .verify_server_cert(end_entity, intermediates, &self.name, &[], unix(now))
-            .map_err(|error| Failure::from_tls(&error, self))?;
+            .map_err(|error| Failure::from_tls(&error, &self.facts()))?;
         Ok(())
     }
 }

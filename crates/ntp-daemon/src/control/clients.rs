@@ -12,7 +12,7 @@ use ntp_time::Monotonic;
 use ntp_types::status::ClientStatus;
 
 use super::handler::{Outcome, unknown_server};
-use crate::runtime::DaemonContext;
+use crate::runtime::services::DaemonContext;
 
 /// Largest number of clients in a reply, and the default.
 const MAX_LIMIT: u64 = 1000;

@@ -31,7 +31,8 @@ use super::listener::PendingCall;
 use super::reload::summary;
 use super::settings;
 use crate::log::{self, Threshold};
-use crate::runtime::{DaemonContext, Failure};
+use crate::runtime::failure::Failure;
+use crate::runtime::services::DaemonContext;
 use crate::status::status;
 use crate::{convert, listeners, sandbox};
 

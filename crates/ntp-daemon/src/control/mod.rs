@@ -25,7 +25,9 @@ mod settings;
 use ntp_time::Monotonic;
 use ntp_udp::wait::PollSet;
 
-use crate::runtime::{DaemonContext, Failure, Pollable, Services};
+use crate::runtime::failure::Failure;
+use crate::runtime::pollable::Pollable;
+use crate::runtime::services::{DaemonContext, Services};
 pub(crate) use handler::{CommandHandler, StartupContext};
 pub(crate) use listener::ControlListener;
 

@@ -18,7 +18,8 @@ use ntp_proto::engine::{CommandOutcome, EngineConfig, Refusal};
 
 use super::changes::REQUEST;
 use super::handler::{CommandHandler, Outcome, name_of};
-use crate::runtime::{DaemonContext, Failure, NtsReloadError};
+use crate::runtime::failure::Failure;
+use crate::runtime::services::{DaemonContext, NtsReloadError};
 use crate::{convert, listeners, sandbox};
 
 /// A section that is fixed at the start: its heading, and a function that keeps it.

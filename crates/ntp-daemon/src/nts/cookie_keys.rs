@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 
 use crate::log;
 use crate::persist::StateFile;
-use crate::runtime::{Context, Pollable};
+use crate::runtime::pollable::{Context, Pollable};
 use crate::sandbox::{self, Profile};
 
 /// Permissions: only the daemon reads the file.

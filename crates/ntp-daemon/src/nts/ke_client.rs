@@ -29,7 +29,9 @@ use ntp_udp::wait::{Interest, PollSet};
 
 use crate::log;
 use crate::persist::StateFile;
-use crate::runtime::{Context, Driver, Failure, KeyRequest, Pollable};
+use crate::runtime::driver::{Driver, KeRequest, KeyRequest};
+use crate::runtime::failure::Failure;
+use crate::runtime::pollable::{Context, Pollable};
 use crate::sandbox::{self, Profile};
 
 /// Maximum number of concurrent exchanges.
@@ -48,16 +50,6 @@ const ALGORITHMS: &[AeadAlgorithm] = &[
     AeadAlgorithm::AesSivCmac256,
     AeadAlgorithm::AesSivCmac512,
 ];
-
-/// A request of the engine.
-#[derive(Clone, Debug)]
-pub(crate) struct KeRequest {
-    pub(crate) query: QueryId,
-    /// Configured name of the source.
-    pub(crate) name: String,
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
 
 /// Result for the engine.
 #[derive(Debug)]

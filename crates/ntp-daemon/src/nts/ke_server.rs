@@ -24,7 +24,8 @@ use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 
 use crate::log;
-use crate::runtime::{Context, Failure, Pollable};
+use crate::runtime::failure::Failure;
+use crate::runtime::pollable::{Context, Pollable};
 use crate::sandbox::{self, Profile};
 use crate::status::from_unix;
 

@@ -11,5 +11,5 @@ mod ke_client;
 mod ke_server;
 
 pub use cookie_keys::{CookieKeys, Rekeyed};
-pub(crate) use ke_client::{KeClient, KeRequest};
+pub(crate) use ke_client::KeClient;
 pub use ke_server::{KeServer, endpoints, needs_cookie_keys};

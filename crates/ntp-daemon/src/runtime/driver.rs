@@ -23,10 +23,9 @@ use ntp_time::{Adjustment, Monotonic, Stamp, SystemTime};
 use ntp_types::status::EngineStatus;
 use ntp_udp::{Facility, Shortcoming};
 
-use super::Failure;
 use super::clock_reading::read_clocks;
+use super::failure::Failure;
 use crate::log;
-use crate::nts::KeRequest;
 use crate::persist::Store;
 use crate::record::Recorder;
 
@@ -98,6 +97,16 @@ pub(crate) enum KeyRequest {
     },
     /// True time is later than this.
     RaiseTimeFloor(SystemTime),
+}
+
+/// A request for a key exchange.
+#[derive(Clone, Debug)]
+pub(crate) struct KeRequest {
+    pub(crate) query: QueryId,
+    /// Configured name of the source.
+    pub(crate) name: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
 }
 
 /// The result of a request, fed to the engine once it has no more outputs.

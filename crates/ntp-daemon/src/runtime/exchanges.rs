@@ -14,8 +14,9 @@ use ntp_time::{RawStamp, Stamp, StampSource, SystemTime};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{ClientSocket, ErrorQueue, Shortcoming, SocketOptions, TimestampingGuard};
 
-use super::driver::{DeferredInput, SocketRequest};
-use super::{Context, Driver, Failure, Pollable};
+use super::driver::{DeferredInput, Driver, SocketRequest};
+use super::failure::Failure;
+use super::pollable::{Context, Pollable};
 use crate::log;
 
 /// Size of the receive buffer in bytes: larger than any valid reply. Longer ones are rejected as

@@ -5,7 +5,9 @@ use ntp_types::event::Event;
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{AddressMonitor, local_addresses};
 
-use super::{Context, Driver, Failure, Pollable};
+use super::driver::Driver;
+use super::failure::Failure;
+use super::pollable::{Context, Pollable};
 use crate::log;
 
 /// Watches the addresses of this machine, if the kernel announces changes.

@@ -6,6 +6,7 @@
 //! | module | content |
 //! |---|---|
 //! | `driver` | the engine with its clock, state file and recorder |
+//! | `failure` | errors that end the daemon |
 //! | `pollable` | what the loop waits for, and why there are two lists |
 //! | `exchanges` | the sockets of open exchanges |
 //! | `local_addresses`, `suspend` | changes of this machine's addresses; time in suspend |
@@ -13,7 +14,8 @@
 //! | `clock_reading` | reads two clocks together |
 //!
 //! Other pollables have files of their own: `resolve`, `leap_list`, `observation_socket`,
-//! `control`, `service_manager`.
+//! `control`, `service_manager`. This module imports them; they import only the modules `driver`,
+//! `failure`, `pollable` and `services`, by their full paths.
 //!
 //! The loop is built on `poll(2)`, not on an async runtime, for three reasons: its sockets live for
 //! one exchange each, so nothing is gained by registering them; a wake-up costs two system calls;
@@ -23,24 +25,22 @@
 //! A missing facility is logged once, and the daemon runs without it.
 
 mod clock_reading;
-mod driver;
+pub(crate) mod driver;
 mod exchanges;
+pub(crate) mod failure;
 mod local_addresses;
-mod pollable;
-mod services;
+pub(crate) mod pollable;
+pub(crate) mod services;
 mod suspend;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use driver::{DeferredInput, Driver, KeyRequest};
-pub(crate) use pollable::{Context, Pollable};
-pub(crate) use services::{DaemonContext, NtsReloadError, Services};
+pub use failure::Failure;
 
-use std::io;
 use std::time::Duration;
 
 use ntp_nts_ke::server::StartError;
-use ntp_os_clock::{Clock, ClockError, monotonic};
+use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::engine::{EngineConfig, Halt, Input, Now};
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_types::status::EngineStatus;
@@ -57,8 +57,11 @@ use crate::resolve::Resolver;
 use crate::sandbox;
 use crate::serve::{Bound, ServeError};
 use crate::service_manager::ServiceManager;
+use driver::Driver;
 use exchanges::ExchangeSockets;
 use local_addresses::LocalAddresses;
+use pollable::{Context, Pollable};
+use services::Services;
 use suspend::SuspendMonitor;
 
 /// How long the daemon waits before the first request. The kernel switches receive stamping on in
@@ -74,38 +77,6 @@ pub enum Ending {
     /// The engine has halted.
     Halted(Halt),
 }
-
-/// An error that ends the daemon.
-#[derive(Debug)]
-pub enum Failure {
-    /// The clock cannot be read or controlled.
-    Clock(ClockError),
-    /// A necessary system call failed.
-    System(&'static str, io::Error),
-    /// Time cannot be served any more.
-    Serve(ServeError),
-    /// The key-exchange server cannot be started.
-    GiveKeys(StartError),
-    /// The key-exchange thread has ended.
-    KeyExchange(io::Error),
-    /// The cookie keys cannot be loaded; the complete message.
-    CookieKeys(String),
-}
-
-impl core::fmt::Display for Failure {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Clock(error) => write!(f, "{error}"),
-            Self::System(call, error) => write!(f, "{call} failed: {error}"),
-            Self::Serve(error) => write!(f, "{error}"),
-            Self::GiveKeys(error) => write!(f, "{error}"),
-            Self::KeyExchange(error) => write!(f, "key exchange has stopped: {error}"),
-            Self::CookieKeys(problem) => f.write_str(problem),
-        }
-    }
-}
-
-impl std::error::Error for Failure {}
 
 /// The driver and all that the event loop polls.
 #[derive(Debug)]

@@ -16,19 +16,20 @@
 //!   cannot reach an interface.
 //!
 //! The second was chosen. The parameter `S` is what a pollable may use besides the driver: nothing
-//! for a device, the [`Services`](super::Services) for an interface.
+//! for a device, the [`Services`](super::services::Services) for an interface.
 //!
 //! # Why requests are queued
 //! The engine asks for packets and lookups while a device is being polled, possibly the very device
 //! that has to do it. So the driver puts requests into a queue for each kind of device
-//! ([`Requests`](super::Requests)), and a device takes its own in [`Pollable::execute`].
+//! ([`Requests`](super::driver::Requests)), and a device takes its own in [`Pollable::execute`].
 
 use core::fmt;
 
 use ntp_time::Monotonic;
 use ntp_udp::wait::PollSet;
 
-use super::{Driver, Failure};
+use super::driver::Driver;
+use super::failure::Failure;
 
 /// What a pollable may use while it runs.
 #[derive(Debug)]

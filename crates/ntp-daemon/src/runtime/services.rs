@@ -11,7 +11,8 @@ use ntp_proto::engine::Now;
 use ntp_types::event::Event;
 use ntp_types::status::{KeServerStatus, ServerStatus};
 
-use super::{Context, Driver, Pollable};
+use super::driver::Driver;
+use super::pollable::{Context, Pollable};
 use crate::log;
 use crate::nts::{self, CookieKeys, KeClient, KeServer, Rekeyed};
 use crate::serve::{self, ClientTable, Listener, ServeError, Servers};

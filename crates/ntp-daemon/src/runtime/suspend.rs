@@ -4,7 +4,8 @@ use ntp_os_clock::{monotonic, monotonic_unsuspended};
 use ntp_proto::engine::Input;
 use ntp_time::NtpDuration;
 
-use super::{Context, Failure, Pollable};
+use super::failure::Failure;
+use super::pollable::{Context, Pollable};
 
 /// Smallest difference between the clocks that run and stop in suspend that is not a reading's
 /// spread.

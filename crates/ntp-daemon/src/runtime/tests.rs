@@ -13,8 +13,10 @@ use ntp_time::{
 };
 use ntp_types::source::{SourceAddress, SourceState};
 
-use super::driver::ClockRequest;
-use super::{Context, Driver, Failure, Parts, Pollable, Runtime};
+use super::driver::{ClockRequest, Driver};
+use super::failure::Failure;
+use super::pollable::{Context, Pollable};
+use super::{Parts, Runtime};
 use crate::convert;
 use crate::leap_list::LeapList;
 use crate::persist::Store;

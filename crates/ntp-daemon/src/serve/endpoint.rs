@@ -15,8 +15,9 @@ use ntp_types::status::{ListenAddress, ServerStatus};
 use ntp_udp::ServerSocket;
 use ntp_worker::{ExitNotice, SharedClientList, SharedCounters, Worker};
 
+use super::Listener;
 use super::client_table::ClientTable;
-use super::{Listener, ServeError};
+use super::error::ServeError;
 use crate::sandbox::{self, Profile};
 
 /// The state that the workers at one address share. Dropping it stops them.

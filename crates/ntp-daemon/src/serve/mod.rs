@@ -28,9 +28,9 @@
 
 mod client_table;
 mod endpoint;
+pub(crate) mod error;
 
-use std::fmt;
-use std::io::{self, Read};
+use std::io::Read;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -43,9 +43,11 @@ use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{ServerOptions, ServerSocket, Shortcoming};
 
 pub use client_table::ClientTable;
+pub use error::ServeError;
 use ntp_types::status::ServerStatus;
 
-use crate::runtime::{Context, Failure, Pollable};
+use crate::runtime::failure::Failure;
+use crate::runtime::pollable::{Context, Pollable};
 use endpoint::{Endpoint, WorkerContext};
 
 /// A listening address and how it is served.
@@ -77,19 +79,6 @@ pub struct Servers {
     report: Arc<UnixStream>,
     next_thread: u32,
     place: usize,
-}
-
-/// Error of the serving threads.
-#[derive(Debug)]
-pub enum ServeError {
-    /// The address cannot be bound.
-    Bind(SocketAddr, io::Error),
-    /// Another system call failed.
-    System(&'static str, io::Error),
-    /// A worker failed.
-    Worker(SocketAddr, io::Error),
-    /// A worker panicked, which is a bug.
-    Panic(SocketAddr),
 }
 
 /// Bound sockets without serving threads.
@@ -372,34 +361,6 @@ impl Pollable for Servers {
         self.update_keyset();
     }
 }
-
-impl fmt::Display for ServeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bind(address, error) => {
-                write!(f, "cannot serve at {address}: {error}")?;
-                match error.kind() {
-                    io::ErrorKind::AddrInUse => {
-                        write!(f, " (is another time server running?)")
-                    }
-                    io::ErrorKind::PermissionDenied => {
-                        write!(f, " (ports below 1024 need CAP_NET_BIND_SERVICE)")
-                    }
-                    _ => Ok(()),
-                }
-            }
-            Self::System(call, error) => write!(f, "cannot serve: {call} failed: {error}"),
-            Self::Worker(address, error) => {
-                write!(f, "a thread serving at {address} failed: {error}")
-            }
-            Self::Panic(address) => {
-                write!(f, "a thread serving at {address} panicked, which is a bug")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ServeError {}
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Serving over loopback: threads, sockets, claims.
 
+use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
