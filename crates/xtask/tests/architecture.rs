@@ -330,7 +330,6 @@ fn the_engine_has_the_same_results_on_every_machine() {
 /// Known causes: in `ntp-config`, the list of all keys refers to all sections, and their reading
 /// code uses that list for advice in error messages.
 const MODULES_IN_CYCLES: &[(&str, usize)] = &[
-    ("ntp-config", 28),
     ("ntp-daemon", 3),
     ("ntp-nts-ke", 2),
     ("ntp-record", 3),
