@@ -58,6 +58,11 @@ impl Address {
             }
         }
     }
+
+    /// Whether `text` is this address; the port may be omitted if it is `default_port`.
+    pub(crate) fn matches(&self, text: &str, default_port: u16) -> bool {
+        Self::parse(text, default_port).is_ok_and(|parsed| parsed == *self)
+    }
 }
 
 /// `host:port`, with brackets around an IPv6 address.

@@ -10,9 +10,10 @@
 
 use ntp_time::{Frequency, NtpDuration};
 
+use crate::documentation::KeyDoc;
 use crate::reader::{Context, Section, Value};
-use crate::schema::{KeyDoc, Table, section};
-use crate::value::{self, describe};
+use crate::schema::{Table, section};
+use crate::value;
 
 section! {
     /// Values that the file sets; `None` where it does not.
@@ -105,7 +106,7 @@ fn not_negative(cx: &mut Context, value: &Value<'_>) -> Option<f64> {
     }
     value.warn(
         cx,
-        format!("`{}` is {} and ignored", value.key, describe(value.node)),
+        format!("`{}` is {} and ignored", value.key, value.describe()),
         "write a number that is not negative",
     );
     None

@@ -9,18 +9,20 @@ use crate::clock::{self, ClockConfig};
 use crate::control::ControlConfig;
 use crate::diagnostic::Diagnostic;
 use crate::disabled::{self, Disabled};
-use crate::document::Document;
+use crate::document::{Document, Files};
+use crate::documentation::SECTIONS;
+use crate::entry::Entry;
+use crate::key_list::KEYS;
 use crate::keyset::KeysetConfig;
-use crate::layers::{self, Files, Layer};
+use crate::layers::{self, Layer};
 use crate::leap::LeapConfig;
 use crate::nts_ke::NtsKeConfig;
 use crate::observability::ObservabilityConfig;
-use crate::outline::{self, Entry};
 use crate::poll::SourceDefaults;
 use crate::reader::{Context, Section, Value};
 use crate::report::LoadError;
 use crate::sandbox::SandboxConfig;
-use crate::schema::{self, SECTIONS, Table};
+use crate::schema::{self, Table};
 use crate::server::ServerConfig;
 use crate::service::ServiceConfig;
 use crate::source::{self, SourceConfig};
@@ -78,10 +80,10 @@ pub fn parse(text: &str, name: &str) -> Result<(Config, Vec<Diagnostic>), LoadEr
 
 /// Reads the files as far as possible; the context holds all problems.
 pub(crate) fn read(layers: &[Layer]) -> (Config, Context) {
-    let files = Files::new(layers);
+    let files = Files::new(layers.iter().map(|layer| &layer.document));
     let mut texts = layers::repair(layers);
     let (trees, problems) = layers::parse(layers, &files, &mut texts);
-    let mut cx = Context::new(files.clone(), problems);
+    let mut cx = Context::new(files.clone(), problems, KEYS);
     let Some(merged) = layers::merge(&trees) else {
         return (Config::default(), cx);
     };
@@ -95,12 +97,12 @@ pub(crate) fn read(layers: &[Layer]) -> (Config, Context) {
         }
     }
     let mut config = top_level(&mut cx, &merged);
+    disabled::apply(&mut cx, &disabled, &mut config.sources, &mut config.servers);
     config.disabled = disabled;
-    disabled::apply(&mut cx, &mut config);
-    symmetric::check(&mut cx, &config);
+    symmetric::check(&mut cx, &config.keys, &config.sources, &config.servers);
     if trees.len() > 1 {
         for tree in &trees {
-            let mut part = Context::new(files.clone(), SyntaxProblems::default());
+            let mut part = Context::new(files.clone(), SyntaxProblems::default(), KEYS);
             part.expect_part();
             top_level(&mut part, tree);
             cx.complete(part);
@@ -131,8 +133,7 @@ fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
     };
     for doc in SECTIONS.iter().filter(|doc| !doc.is_repeatable()) {
         if let Some(DeValue::Table(table)) = tree.get_ref().get(doc.name).map(Spanned::get_ref) {
-            let entries = outline::of_table(cx, table);
-            config.entries.insert(doc.name, entries);
+            config.entries.insert(doc.name, cx.entries(table));
         }
     }
     // Already read, for each file separately.

@@ -192,6 +192,12 @@ pub(crate) fn quote(text: &str, mark: char) -> String {
     quoted
 }
 
+/// The words in backquotes, separated by commas.
+pub(crate) fn list(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    quoted.join(", ")
+}
+
 /// The line on which `span` begins, and the part of the span on that line: carets under every
 /// line of a long table would be unreadable.
 fn first_line(document: &Document, span: Range<usize>) -> (usize, Range<usize>) {

@@ -13,12 +13,13 @@
 
 use std::net::SocketAddr;
 
-use crate::address::{Address, NTP_PORT};
-use crate::config::Config;
+use crate::address::NTP_PORT;
 use crate::diagnostic::{Diagnostic, quote};
 use crate::document::{Located, Place};
 use crate::reader::{Context, Value};
 use crate::schema::section;
+use crate::server::ServerConfig;
+use crate::source::SourceConfig;
 use crate::suggest::closest;
 use crate::value;
 
@@ -38,19 +39,19 @@ fn address(cx: &mut Context, value: &Value<'_>) -> Option<SocketAddr> {
 }
 
 /// Removes disabled sources and servers, and duplicates; reports them.
-pub(crate) fn apply(cx: &mut Context, config: &mut Config) {
-    for Located { value: name, place } in &config.disabled.sources {
-        let before = config.sources.len();
-        let matches = |at: &Place, source: &crate::SourceConfig| {
-            at.layer() < place.layer() && source.has_name(name)
-        };
-        let others: Vec<_> = config
-            .sources
-            .iter()
-            .filter_map(crate::SourceConfig::name)
-            .collect();
-        config.sources.retain(|it| !matches(&it.place, it));
-        if config.sources.len() == before {
+pub(crate) fn apply(
+    cx: &mut Context,
+    disabled: &Disabled,
+    sources: &mut Vec<SourceConfig>,
+    servers: &mut Vec<ServerConfig>,
+) {
+    for Located { value: name, place } in &disabled.sources {
+        let before = sources.len();
+        let matches =
+            |at: &Place, source: &SourceConfig| at.layer() < place.layer() && source.has_name(name);
+        let others: Vec<_> = sources.iter().filter_map(SourceConfig::name).collect();
+        sources.retain(|it| !matches(&it.place, it));
+        if sources.len() == before {
             let message = format!("no file before this one has a source {}", quote(name, '`'));
             let mut warning = Diagnostic::warning(place.clone(), message);
             // An exact match is in this file or a later one.
@@ -64,25 +65,23 @@ pub(crate) fn apply(cx: &mut Context, config: &mut Config) {
     for Located {
         value: listen,
         place,
-    } in &config.disabled.servers
+    } in &disabled.servers
     {
-        let before = config.servers.len();
-        config
-            .servers
-            .retain(|it| it.listen != *listen || it.place.layer() >= place.layer());
-        if config.servers.len() == before {
+        let before = servers.len();
+        servers.retain(|it| it.listen != *listen || it.place.layer() >= place.layer());
+        if servers.len() == before {
             let message = format!("no file before this one has a server at `{listen}`");
             cx.report(Diagnostic::warning(place.clone(), message));
         }
     }
-    remove_second_sources(cx, config);
-    reject_second_servers(cx, config);
+    remove_second_sources(cx, sources);
+    reject_second_servers(cx, servers);
 }
 
 /// Removes a source that an earlier file has. As in upstream, one file may repeat a source.
-fn remove_second_sources(cx: &mut Context, config: &mut Config) {
+fn remove_second_sources(cx: &mut Context, sources: &mut Vec<SourceConfig>) {
     let mut first: Vec<(String, Place)> = Vec::new();
-    config.sources.retain(|source| {
+    sources.retain(|source| {
         let Some(name) = source.name() else {
             return true;
         };
@@ -108,9 +107,9 @@ fn remove_second_sources(cx: &mut Context, config: &mut Config) {
     });
 }
 
-fn reject_second_servers(cx: &mut Context, config: &Config) {
-    for (index, server) in config.servers.iter().enumerate() {
-        let mut before = config.servers.iter().take(index);
+fn reject_second_servers(cx: &mut Context, servers: &[ServerConfig]) {
+    for (index, server) in servers.iter().enumerate() {
+        let mut before = servers.iter().take(index);
         let Some(first) = before.find(|other| {
             other.listen == server.listen && other.place.layer() != server.place.layer()
         }) else {
@@ -128,9 +127,4 @@ fn reject_second_servers(cx: &mut Context, config: &Config) {
             )),
         );
     }
-}
-
-/// Whether `text` is `address`, whose port may be omitted if it is `default_port`.
-pub(crate) fn is_address(text: &str, address: &Address, default_port: u16) -> bool {
-    Address::parse(text, default_port).is_ok_and(|parsed| parsed == *address)
 }

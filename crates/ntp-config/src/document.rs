@@ -168,6 +168,37 @@ impl fmt::Debug for Place {
     }
 }
 
+/// All files of a configuration, each with the offset of its spans.
+#[derive(Clone)]
+pub(crate) struct Files(Vec<(usize, Arc<Document>)>);
+
+impl Files {
+    pub(crate) fn new<'d>(documents: impl Iterator<Item = &'d Arc<Document>>) -> Self {
+        let mut base = 0;
+        let files = documents.map(|document| {
+            let start = base;
+            // One more, so that the end of a file differs from the beginning of the next.
+            base += document.text().len() + 1;
+            (start, Arc::clone(document))
+        });
+        Self(files.collect())
+    }
+
+    /// Offset of the spans of file `index`.
+    pub(crate) fn base(&self, index: usize) -> usize {
+        self.0.get(index).map_or(0, |(base, _)| *base)
+    }
+
+    /// The place of a span.
+    pub(crate) fn place(&self, span: Range<usize>) -> Place {
+        let after = self.0.partition_point(|(base, _)| *base <= span.start);
+        let Some((base, document)) = self.0.get(after.saturating_sub(1)) else {
+            return Place::nowhere();
+        };
+        Place::new(document, span.start - base..span.end.max(span.start) - base)
+    }
+}
+
 /// A value and its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Located<T> {

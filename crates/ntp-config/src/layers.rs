@@ -26,9 +26,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
 use crate::diagnostic::Diagnostic;
-use crate::document::{Document, Place};
+use crate::document::{Document, Files};
+use crate::documentation::{SECTIONS, SectionDoc, heading, section_doc};
 use crate::renamed;
-use crate::schema::{SECTIONS, SectionDoc, heading, section_doc};
 use crate::syntax::{self, SyntaxProblems};
 
 /// Permitted content of a file.
@@ -53,35 +53,6 @@ impl Layer {
             document: Arc::clone(document),
             role: Role::Whole,
         }
-    }
-}
-
-/// All files, each with the offset of its spans.
-#[derive(Clone)]
-pub(crate) struct Files(Vec<(usize, Arc<Document>)>);
-
-impl Files {
-    pub(crate) fn new(layers: &[Layer]) -> Self {
-        let mut base = 0;
-        let files = layers.iter().map(|layer| {
-            let start = base;
-            // One more, so that the end of a file differs from the beginning of the next.
-            base += layer.document.text().len() + 1;
-            (start, Arc::clone(&layer.document))
-        });
-        Self(files.collect())
-    }
-
-    fn base(&self, index: usize) -> usize {
-        self.0.get(index).map_or(0, |(base, _)| *base)
-    }
-
-    pub(crate) fn place(&self, span: Range<usize>) -> Place {
-        let after = self.0.partition_point(|(base, _)| *base <= span.start);
-        let Some((base, document)) = self.0.get(after.saturating_sub(1)) else {
-            return Place::nowhere();
-        };
-        Place::new(document, span.start - base..span.end.max(span.start) - base)
     }
 }
 

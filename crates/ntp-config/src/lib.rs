@@ -12,6 +12,7 @@
 //!     reader, value   tree -> typed values, key by key; reports to a context, continues
 //!       schema                 declaration of keys: struct, defaults, documentation, reading
 //!       source, server, …      one file for each section
+//!       key_list               all keys, for the manual and for advice
 //! check        settings that contradict each other
 //! unsupported  settings that this build does not support, refused by name
 //! ```
@@ -31,10 +32,13 @@ mod control;
 mod diagnostic;
 mod disabled;
 mod document;
+mod documentation;
 mod drop_in;
+mod entry;
 mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod key_list;
 mod keyset;
 mod layers;
 mod leap;
@@ -73,18 +77,20 @@ pub use control::ControlConfig;
 pub use diagnostic::{Diagnostic, Severity, Style};
 pub use disabled::Disabled;
 pub use document::{Located, Place};
+pub use documentation::{KeyDoc, SECTIONS, SectionDoc};
 pub use drop_in::drop_in_directories;
+pub use entry::{Entry, keep_places};
+pub use key_list::KEYS;
 pub use keyset::KeysetConfig;
 pub use leap::{LeapConfig, LeapHandling};
 pub use load::{DEFAULT_PATH, Loaded, load};
 pub use nts_ke::{CertificateConfig, NtsKeConfig};
 pub use observability::{LogLevel, ObservabilityConfig};
-pub use outline::{Entry, keep_places, origin};
+pub use outline::origin;
 pub use poll::{PollOverrides, SourceDefaults, SourceLimits};
 pub use refclock::{PpsSource, Quality, SockSource};
 pub use report::{Invalid, LoadError};
 pub use sandbox::{SandboxConfig, SandboxMode};
-pub use schema::{KEYS, KeyDoc, SECTIONS, SectionDoc};
 pub use server::{FilterAction, FilterList, NtpVersion, ServerConfig};
 pub use service::{Ready, ServiceConfig};
 pub use source::{

@@ -126,7 +126,8 @@ fn key_file(config: &Config) -> (KeyRing, Vec<Diagnostic>) {
         .find_map(|(what, may)| may.then_some(what));
         read_octets(file)
     });
-    let (keys, mut diagnostics) = symmetric::check_key_file(config, octets);
+    let (keys, mut diagnostics) =
+        symmetric::check_key_file(&config.keys, &config.sources, &config.servers, octets);
     if let Some(what) = exposed {
         let quoted = quote(&path.to_string_lossy(), '`');
         let message = format!("the key file {quoted} is world-{what}");

@@ -7,7 +7,7 @@ use ntp_proto::nts::AeadAlgorithm;
 
 use crate::address::NTS_KE_PORT;
 use crate::document::Place;
-use crate::outline::Entry;
+use crate::entry::Entry;
 use crate::reader::{Context, Value};
 use crate::schema::{self, section};
 use crate::server::NtpVersion;

@@ -16,17 +16,15 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::diagnostic::{Diagnostic, quote};
-use crate::document::{Located, Place};
-use crate::layers::Files;
-use crate::outline::{self, Entry};
+use crate::diagnostic::{Diagnostic, list, quote};
+use crate::document::{Files, Located, Place};
+use crate::documentation::{self, KeyDoc, heading};
+use crate::entry::{self, Entry};
 use crate::renamed;
 use crate::report::Report;
-use crate::schema::{self, heading};
 use crate::settings;
 use crate::suggest::closest;
 use crate::syntax::SyntaxProblems;
-use crate::value::describe;
 
 /// Section, mode (of a source) and key.
 pub(crate) type RequestedKey = (&'static str, Option<&'static str>, &'static str);
@@ -34,6 +32,8 @@ pub(crate) type RequestedKey = (&'static str, Option<&'static str>, &'static str
 /// State shared while a whole configuration is read.
 pub(crate) struct Context {
     files: Files,
+    /// Every key that the files can have, for advice.
+    documented: &'static [KeyDoc],
     /// Files and lines with syntax errors: further problems there are not reported.
     malformed_lines: BTreeSet<(usize, usize)>,
     /// Whether some line could not be read, or the tree is one of several files.
@@ -44,13 +44,14 @@ pub(crate) struct Context {
 
 impl Context {
     /// Creates a context whose report starts with the syntax errors of the files.
-    pub(crate) fn new(files: Files, syntax: SyntaxProblems) -> Self {
+    pub(crate) fn new(files: Files, syntax: SyntaxProblems, documented: &'static [KeyDoc]) -> Self {
         let mut report = Report::default();
         for problem in syntax.list {
             report.push(problem);
         }
         Self {
             files,
+            documented,
             malformed_lines: syntax.lines,
             incomplete: syntax.incomplete,
             report,
@@ -65,6 +66,11 @@ impl Context {
 
     pub(crate) fn place(&self, span: Range<usize>) -> Place {
         self.files.place(span)
+    }
+
+    /// The values of `table`, each with its place.
+    pub(crate) fn entries(&self, table: &DeTable<'_>) -> Vec<Entry> {
+        entry::of_table(&self.files, table)
     }
 
     /// Adds a diagnostic, unless its line already has a syntax error.
@@ -143,17 +149,27 @@ impl<'t> Value<'t> {
         self.reject(cx, self.invalid(expected))
     }
 
+    /// Description of the value for messages.
+    pub(crate) fn describe(&self) -> String {
+        match self.node {
+            DeValue::String(text) => format!("string {}", quote(text, '"')),
+            DeValue::Integer(integer) => format!("integer {}", quote(&integer.to_string(), '`')),
+            DeValue::Float(float) => format!("floating point {}", quote(float.as_str(), '`')),
+            DeValue::Boolean(boolean) => format!("boolean `{boolean}`"),
+            DeValue::Datetime(_) => "a date or time".into(),
+            DeValue::Array(_) => "a list".into(),
+            DeValue::Table(_) => "a table".into(),
+        }
+    }
+
     /// Message about a value of the wrong type.
     pub(crate) fn mistyped(&self, expected: &str) -> String {
-        format!("invalid type: {}, expected {expected}", describe(self.node))
+        format!("invalid type: {}, expected {expected}", self.describe())
     }
 
     /// Message about an invalid value of the right type.
     pub(crate) fn invalid(&self, expected: &str) -> String {
-        format!(
-            "invalid value: {}, expected {expected}",
-            describe(self.node)
-        )
+        format!("invalid value: {}, expected {expected}", self.describe())
     }
 
     /// As [`Value::reject`], with advice.
@@ -255,9 +271,9 @@ impl<'t> Section<'t> {
 
     /// Accepts every documented key of the section, in any mode, and requires none: for a source
     /// whose mode is unknown.
-    pub(crate) fn accept_documented(&mut self) {
-        let documented = schema::KEYS.iter().filter(|doc| doc.section == self.name);
-        for doc in documented {
+    pub(crate) fn accept_documented(&mut self, cx: &Context) {
+        let documented = cx.documented.iter();
+        for doc in documented.filter(|doc| doc.section == self.name) {
             if !self.known.contains(&doc.key) {
                 self.known.push(doc.key);
             }
@@ -272,7 +288,7 @@ impl<'t> Section<'t> {
 
     /// The values of the table, each with its place.
     pub(crate) fn entries(&self, cx: &Context) -> Vec<Entry> {
-        outline::of_table(cx, self.table)
+        cx.entries(self.table)
     }
 
     /// Place of the header.
@@ -342,7 +358,7 @@ impl<'t> Section<'t> {
                 misspelt.extend(suggestion);
             }
             let advice = old.map(|old| old.advice);
-            let diagnostic = self.unknown(cx.place(key.span()), name, suggestion, advice);
+            let diagnostic = self.unknown(cx, cx.place(key.span()), name, suggestion, advice);
             cx.report(diagnostic);
         }
         if self.mode_unknown {
@@ -354,7 +370,7 @@ impl<'t> Section<'t> {
             }
             let message = format!("missing field `{key}` in {}", title(self.name, self.mode));
             let mut diagnostic = Diagnostic::error(cx.place(self.header.clone()), message);
-            if let Some(doc) = schema::find(self.name, self.mode, key) {
+            if let Some(doc) = documentation::find(cx.documented, self.name, self.mode, key) {
                 diagnostic = diagnostic.with_help(format!("`{key}` ({}): {}", doc.kind, doc.doc));
             }
             cx.report_missing(diagnostic);
@@ -363,6 +379,7 @@ impl<'t> Section<'t> {
 
     fn unknown(
         &self,
+        cx: &Context,
         place: Place,
         name: &str,
         suggestion: Option<&'static str>,
@@ -389,7 +406,8 @@ impl<'t> Section<'t> {
             };
             return diagnostic.with_label(format!("did you mean `{suggestion}`?"));
         }
-        if let Some(elsewhere) = schema::elsewhere(self.name, self.mode, name) {
+        if let Some(elsewhere) = documentation::elsewhere(cx.documented, self.name, self.mode, name)
+        {
             return diagnostic.with_help(elsewhere);
         }
         if let Some(present) = closest(name, self.known.iter().copied()) {
@@ -409,10 +427,4 @@ fn title(name: &'static str, mode: Option<&str>) -> String {
         Some(mode) => format!("`{}` of mode `{mode}`", heading(name)),
         None => format!("`{}`", heading(name)),
     }
-}
-
-/// The words in backquotes, separated by commas.
-pub(crate) fn list(words: &[&str]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    quoted.join(", ")
 }

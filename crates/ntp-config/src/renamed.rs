@@ -12,8 +12,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::Diagnostic;
-use crate::layers::Files;
-use crate::schema::section_doc;
+use crate::document::Files;
+use crate::documentation::section_doc;
 
 /// The old name of a key.
 struct Alias {
@@ -209,7 +209,8 @@ const TABLE: &[Renamed] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{KEYS, SECTIONS};
+    use crate::documentation::SECTIONS;
+    use crate::key_list::KEYS;
 
     /// Advice must not lead to another unknown key.
     #[test]

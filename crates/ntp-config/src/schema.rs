@@ -21,84 +21,11 @@
 //! }
 //! ```
 
-use crate::algorithm::AlgorithmConfig;
-use crate::clock::ClockKeys;
-use crate::control::ControlConfig;
-use crate::disabled::Disabled;
 use crate::document::Place;
-use crate::keyset::KeysetConfig;
-use crate::leap::LeapConfig;
-use crate::nts_ke::{CertificateConfig, NtsKeConfig};
-use crate::observability::ObservabilityConfig;
-use crate::outline::Entry;
-use crate::poll::{DefaultLimits, PollOverrides, SourceDefaults, SourceLimits};
+use crate::documentation::KeyDoc;
+use crate::entry::Entry;
 use crate::reader::{Context, Section, Value};
-use crate::refclock::{NoiseKeys, PpsSource, SockSource};
-use crate::sandbox::SandboxConfig;
-use crate::server::{self, ServerConfig};
-use crate::service::ServiceConfig;
-use crate::source::{
-    self, KeyExchange, KeyExchangeAddress, NtpSource, NtsPoolSource, PoolSource, SelectionOptions,
-    ServerAddress, SymmetricKey,
-};
-use crate::state::StateConfig;
-use crate::symmetric::KeysConfig;
-use crate::synchronization::SynchronizationConfig;
-use crate::{algorithm, threshold, value};
-
-/// A section of the file, or a table that is the value of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SectionDoc {
-    /// The path of keys, for example `synchronization.algorithm`.
-    pub name: &'static str,
-    /// The header as it is written in the file, for example `[[source]]`.
-    pub heading: &'static str,
-    /// Whether upstream ntpd-rs has it too.
-    pub upstream: bool,
-    /// Its purpose, in one line.
-    pub doc: &'static str,
-}
-
-/// A key of a section.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyDoc {
-    /// Name of the section.
-    pub section: &'static str,
-    /// Modes of `[[source]]` that have the key; empty where there are no modes.
-    pub modes: &'static [&'static str],
-    /// The key.
-    pub key: &'static str,
-    /// Type of its value, and the unit.
-    pub kind: &'static str,
-    /// Value of an absent key, or `required`.
-    pub default: &'static str,
-    /// Its meaning, in one line.
-    pub doc: &'static str,
-}
-
-impl SectionDoc {
-    /// Whether the section may be repeated.
-    pub(crate) fn is_repeatable(&self) -> bool {
-        self.heading.starts_with("[[")
-    }
-}
-
-impl KeyDoc {
-    /// A key of a section without modes.
-    pub(crate) const fn new(
-        section: &'static str,
-        [key, kind, default, doc]: [&'static str; 4],
-    ) -> Self {
-        Self {
-            section,
-            modes: &[],
-            key,
-            kind,
-            default,
-            doc,
-        }
-    }
-}
+use crate::value;
 
 /// A table with declared keys; implemented by [`section!`].
 pub(crate) trait Table: Sized {
@@ -162,9 +89,12 @@ macro_rules! section {
 
         impl $crate::schema::Table for $Name {
             const NAME: &'static str = $section;
-            const KEYS: &'static [$crate::schema::KeyDoc] = &[$($crate::schema::KeyDoc {
-                section: $section, modes: &$modes, key: $key, kind: $form, default: $shown, doc: $doc,
-            }),*];
+            const KEYS: &'static [$crate::documentation::KeyDoc] = &[$(
+                $crate::documentation::KeyDoc {
+                    section: $section, modes: &$modes, key: $key,
+                    kind: $form, default: $shown, doc: $doc,
+                }
+            ),*];
 
             fn read_keys(
                 cx: &mut $crate::reader::Context,
@@ -211,129 +141,14 @@ macro_rules! section {
 }
 pub(crate) use section;
 
-const fn doc(
-    name: &'static str,
-    heading: &'static str,
-    upstream: bool,
-    doc: &'static str,
-) -> SectionDoc {
-    SectionDoc {
-        name,
-        heading,
-        upstream,
-        doc,
-    }
-}
-
-/// Every section and table that the file can hold, in the order of the manual.
-#[rustfmt::skip]
-pub const SECTIONS: &[SectionDoc] = &[
-    doc("source", "[[source]]", true, "A time source; may be repeated."),
-    doc("source.poll-interval-limits", "[source.poll-interval-limits]", true, "Range of the poll interval of one source."),
-    doc("source-defaults", "[source-defaults]", true, "Defaults for all sources."),
-    doc("source-defaults.poll-interval-limits", "[source-defaults.poll-interval-limits]", true, "Range of the poll interval."),
-    doc("server", "[[server]]", true, "An address at which time is served; may be repeated."),
-    doc("server.denylist", "[server.denylist]", true, "Clients that are refused."),
-    doc("server.allowlist", "[server.allowlist]", true, "Clients that are served; all others are refused."),
-    doc("nts-ke-server", "[[nts-ke-server]]", true, "An address of the NTS key exchange server; may be repeated."),
-    doc("nts-ke-server.additional-certificates", "[[nts-ke-server.additional-certificates]]", false, "A certificate for other names; may be repeated."),
-    doc("keys", "[keys]", false, "Symmetric keys, for sources and servers."),
-    doc("keyset", "[keyset]", true, "The keys that protect NTS cookies."),
-    doc("synchronization", "[synchronization]", true, "When and how far the clock may be corrected."),
-    doc("synchronization.single-step-panic-threshold", "[synchronization.single-step-panic-threshold]", true, "The limit of a step, by direction."),
-    doc("synchronization.startup-step-panic-threshold", "[synchronization.startup-step-panic-threshold]", true, "The limit of a step at start-up, by direction."),
-    doc("synchronization.certificate-time-leniency", "[synchronization.certificate-time-leniency]", false, "How far the clock may be wrong when certificates are validated, by direction."),
-    doc("synchronization.algorithm", "[synchronization.algorithm]", true, "Tuning of estimation and steering; the defaults suit nearly all installations."),
-    doc("observability", "[observability]", true, "Logs, metrics and the observation socket."),
-    doc("control", "[control]", false, "The control socket, which reads state and changes configuration at run time."),
-    doc("clock", "[clock]", true, "The clock to discipline, and timestamping of packets."),
-    doc("leap", "[leap]", false, "Handling of leap seconds."),
-    doc("state", "[state]", false, "State that is kept across restarts."),
-    doc("sandbox", "[sandbox]", false, "Privileges that the daemon drops after start-up."),
-    doc("service", "[service]", false, "Notification of the service manager."),
-    doc("disabled", "[disabled]", false, "In a drop-in: sources and servers of earlier files to remove."),
-];
-
-/// The declarations of keys, in the order of the manual.
-#[rustfmt::skip]
-const DECLARED: &[&[KeyDoc]] = &[
-    &[source::MODE], ServerAddress::KEYS, KeyExchangeAddress::KEYS, NtpSource::KEYS,
-    PollOverrides::KEYS, SelectionOptions::KEYS, SymmetricKey::KEYS, PoolSource::KEYS,
-    NtsPoolSource::KEYS, KeyExchange::KEYS, SockSource::KEYS, PpsSource::KEYS, NoiseKeys::KEYS,
-    SourceLimits::KEYS, SourceDefaults::KEYS, DefaultLimits::KEYS, ServerConfig::KEYS,
-    server::FILTER_KEYS, NtsKeConfig::KEYS, CertificateConfig::KEYS, KeysConfig::KEYS,
-    KeysetConfig::KEYS, SynchronizationConfig::KEYS, threshold::KEYS, AlgorithmConfig::KEYS,
-    algorithm::WITHOUT_EFFECT, ObservabilityConfig::KEYS, ControlConfig::KEYS, ClockKeys::KEYS,
-    LeapConfig::KEYS, StateConfig::KEYS, SandboxConfig::KEYS, ServiceConfig::KEYS, Disabled::KEYS,
-];
-
-/// Every key that the file can hold.
-pub const KEYS: &[KeyDoc] = &concat::<{ count() }>();
-
-const fn count() -> usize {
-    let (mut group, mut count) = (0, 0);
-    while group < DECLARED.len() {
-        count += DECLARED[group].len();
-        group += 1;
-    }
-    count
-}
-
-const fn concat<const COUNT: usize>() -> [KeyDoc; COUNT] {
-    let mut keys = [source::MODE; COUNT];
-    let (mut group, mut next) = (0, 0);
-    while group < DECLARED.len() {
-        let mut index = 0;
-        while index < DECLARED[group].len() {
-            keys[next] = DECLARED[group][index];
-            next += 1;
-            index += 1;
-        }
-        group += 1;
-    }
-    keys
-}
-
-/// The section of this name.
-pub(crate) fn section_doc(name: &str) -> Option<&'static SectionDoc> {
-    SECTIONS.iter().find(|section| section.name == name)
-}
-
-/// The header of section `name` as it is written in the file.
-pub(crate) fn heading(name: &'static str) -> &'static str {
-    section_doc(name).map_or(name, |section| section.heading)
-}
-
-/// The documentation of a key.
-pub(crate) fn find(section: &str, mode: Option<&str>, key: &str) -> Option<&'static KeyDoc> {
-    KEYS.iter().find(|doc| {
-        doc.section == section
-            && doc.key == key
-            && (doc.modes.is_empty() || mode.is_none_or(|mode| doc.modes.contains(&mode)))
-    })
-}
-
-/// Advice for a key that exists in another mode or section.
-pub(crate) fn elsewhere(section: &str, mode: Option<&str>, key: &str) -> Option<String> {
-    if mode.is_some()
-        && let Some(doc) = find(section, None, key)
-    {
-        let modes = crate::reader::list(doc.modes);
-        return Some(format!("`{key}` belongs to sources of mode {modes}"));
-    }
-    let doc = KEYS
-        .iter()
-        .find(|doc| doc.section != section && doc.key == key)?;
-    Some(format!("`{key}` belongs in `{}`", heading(doc.section)))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::*;
     use crate::config::{self, Config};
     use crate::document::Document;
+    use crate::documentation::{SECTIONS, section_doc};
+    use crate::key_list::KEYS;
     use crate::layers::Layer;
     use crate::reader::RequestedKey;
 

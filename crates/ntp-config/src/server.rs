@@ -8,11 +8,11 @@ use toml::de::DeValue;
 
 use crate::address::NTP_PORT;
 use crate::document::{Located, Place};
-use crate::outline::Entry;
+use crate::documentation::KeyDoc;
+use crate::entry::Entry;
 use crate::reader::{Context, Section, Value};
-use crate::schema::{self, KeyDoc, section};
+use crate::schema::{self, section};
 use crate::subnet::{self, Subnet};
-use crate::symmetric;
 use crate::value;
 
 section! {
@@ -47,7 +47,7 @@ section! {
             "interleaved-cache-size" "integer" "4096" "Transmit timestamps that each thread keeps for clients in interleaved mode (RFC 9769), 24 octets each; 0 switches the mode off.";
         client_list_size: usize = |cx, value| value::within(cx, value, 0..=ClientList::MAX_ENTRIES) => or(0),
             "client-list-size" "integer" "0" "Number of client addresses, over all threads, that are kept for `ntp-ctl clients`, up to 65536, 72 octets each: those with the most requests. 0 keeps none.";
-        keys: Option<Vec<Located<KeyId>>> = |cx, value| value::array(cx, value, symmetric::key_id) => optional,
+        keys: Option<Vec<Located<KeyId>>> = |cx, value| value::array(cx, value, value::key_id) => optional,
             "keys" "list of integers" "all keys of the key file" "Numbers of the symmetric keys that clients may use; with an empty list, authentication codes are not checked.";
         require_nts: Option<FilterAction> = require_nts => or(None),
             "require-nts" "boolean, `\"ignore\"` or `\"deny\"`" "false" "Whether requests without NTS are refused, and how; `true` is `\"ignore\"`.";

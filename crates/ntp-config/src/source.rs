@@ -11,14 +11,13 @@ use toml::de::DeValue;
 
 use crate::address::{self, Address, NTP_PORT, NTS_KE_PORT};
 use crate::diagnostic::Diagnostic;
-use crate::disabled;
 use crate::document::{Located, Place};
-use crate::outline::Entry;
+use crate::documentation::KeyDoc;
+use crate::entry::Entry;
 use crate::poll::PollOverrides;
 use crate::reader::{Context, Section, Value};
 use crate::refclock::{PpsSource, SockSource};
-use crate::schema::{KeyDoc, Table, section};
-use crate::symmetric;
+use crate::schema::{Table, section};
 use crate::value;
 
 /// A time source.
@@ -52,7 +51,7 @@ impl SourceConfig {
             _ => NTP_PORT,
         };
         match self.kind.ntp() {
-            Some(ntp) => disabled::is_address(text, &ntp.address, default_port),
+            Some(ntp) => ntp.address.matches(text, default_port),
             None => self.name().as_deref() == Some(text),
         }
     }
@@ -194,7 +193,7 @@ section! {
 
 section! {
     pub(crate) struct SymmetricKey = "source" ["server", "pool"] {
-        key: Option<Located<KeyId>> = symmetric::key_id => optional,
+        key: Option<Located<KeyId>> = value::key_id => optional,
             "key" "integer" "none" "Number of the symmetric key that authenticates requests and replies; see `[keys]`.";
     }
 }
@@ -263,7 +262,7 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<SourceConfig> {
         }),
     };
     if source.is_none() {
-        section.accept_documented();
+        section.accept_documented(cx);
     }
     let settings = section.settings();
     let entries = section.entries(cx);

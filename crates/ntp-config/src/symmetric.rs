@@ -12,14 +12,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use ntp_proto::keys::{KeyFile, KeyId, KeyRing};
-use toml::de::DeValue;
 
-use crate::config::Config;
 use crate::diagnostic::{Diagnostic, quote};
 use crate::document::Located;
-use crate::reader::{Context, Value};
+use crate::reader::Context;
 use crate::schema::section;
-use crate::source::NtpSource;
+use crate::server::ServerConfig;
+use crate::source::{NtpSource, SourceConfig};
 use crate::value;
 
 section! {
@@ -31,37 +30,30 @@ section! {
     }
 }
 
-/// Reads the number of a key.
-pub(crate) fn key_id(cx: &mut Context, value: &Value<'_>) -> Option<Located<KeyId>> {
-    let id = match value.node {
-        DeValue::Integer(number) => KeyId::from_str_radix(number.as_str(), number.radix()).ok(),
-        _ => None,
-    };
-    match id {
-        Some(id) if id != 0 => Some(value.locate(cx, id)),
-        _ => value.reject_with(
-            cx,
-            value.invalid("the number of a key, from 1 to 4294967295"),
-            "the keys themselves are in the file that `path` in `[keys]` names",
-        ),
-    }
-}
-
 /// Keys that the configuration refers to, each with its place.
-fn referenced(config: &Config) -> impl Iterator<Item = &Located<KeyId>> {
-    let sources = config.sources.iter().filter_map(|source| source.kind.ntp());
-    let servers = config.servers.iter().flat_map(|server| &server.keys);
+fn referenced<'c>(
+    sources: &'c [SourceConfig],
+    servers: &'c [ServerConfig],
+) -> impl Iterator<Item = &'c Located<KeyId>> {
+    let sources = sources.iter().filter_map(|source| source.kind.ntp());
+    let servers = servers.iter().flat_map(|server| &server.keys);
     sources
         .filter_map(|NtpSource { key, .. }| key.as_ref())
         .chain(servers.flatten())
 }
 
 /// Reports references to keys if no key file is configured.
-pub(crate) fn check(cx: &mut Context, config: &Config) {
-    if config.keys.path.is_some() {
+pub(crate) fn check(
+    cx: &mut Context,
+    config: &KeysConfig,
+    sources: &[SourceConfig],
+    servers: &[ServerConfig],
+) {
+    if config.path.is_some() {
         return;
     }
-    let orphans: Vec<_> = referenced(config).map(|key| key.place.clone()).collect();
+    let keys = referenced(sources, servers);
+    let orphans: Vec<_> = keys.map(|key| key.place.clone()).collect();
     for place in orphans {
         cx.report_missing(
             Diagnostic::error(place, "there is no key file to take this key from")
@@ -73,10 +65,12 @@ pub(crate) fn check(cx: &mut Context, config: &Config) {
 /// Parses the key file and checks it against the configuration. `file` is its content, or the
 /// error of reading it.
 pub(crate) fn check_key_file(
-    config: &Config,
+    config: &KeysConfig,
+    sources: &[SourceConfig],
+    servers: &[ServerConfig],
     file: std::io::Result<Vec<u8>>,
 ) -> (KeyRing, Vec<Diagnostic>) {
-    let Some(Located { value: path, place }) = &config.keys.path else {
+    let Some(Located { value: path, place }) = &config.path else {
         return (KeyRing::default(), Vec::new());
     };
     let name = path.to_string_lossy();
@@ -103,15 +97,15 @@ pub(crate) fn check_key_file(
     };
     let mut diagnostics = Vec::new();
     // Remarks on keys that the configuration does not use are left out.
-    let all = config.servers.iter().any(|server| server.keys.is_none());
-    let used: BTreeSet<KeyId> = referenced(config).map(|key| key.value).collect();
+    let all = servers.iter().any(|server| server.keys.is_none());
+    let used: BTreeSet<KeyId> = referenced(sources, servers).map(|key| key.value).collect();
     for remark in remarks {
         if all || used.contains(&remark.key) {
             let message = format!("key file {name}, {remark}");
             diagnostics.push(Diagnostic::warning(place.clone(), message));
         }
     }
-    for key in referenced(config) {
+    for key in referenced(sources, servers) {
         if keys.get(key.value).is_none() {
             let message = format!("there is no key {} in {name}", key.value);
             diagnostics.push(Diagnostic::error(key.place.clone(), message));

@@ -16,7 +16,7 @@ use toml::de::{DeTable, Error};
 
 use crate::diagnostic::{Diagnostic, quote};
 use crate::document::{Document, Place};
-use crate::schema::section_doc;
+use crate::documentation::section_doc;
 
 /// Returns the text of the document with lines that are not TOML blanked, and their errors.
 pub(crate) fn repair(document: &Document) -> (Cow<'_, str>, Vec<Error>) {

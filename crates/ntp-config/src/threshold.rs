@@ -11,9 +11,9 @@
 use ntp_time::NtpDuration;
 use toml::de::DeValue;
 
+use crate::documentation::KeyDoc;
 use crate::reader::{Context, Section, Value};
-use crate::schema::KeyDoc;
-use crate::value::{self, describe};
+use crate::value;
 
 /// Section names of the table forms.
 pub(crate) const SINGLE: &str = "synchronization.single-step-panic-threshold";
@@ -92,7 +92,7 @@ pub(crate) fn read(
         DeValue::Integer(_) | DeValue::Float(_) => {
             let seconds = value::number(cx, value)?;
             if seconds.is_infinite() {
-                let message = format!("invalid value: {}", describe(value.node));
+                let message = format!("invalid value: {}", value.describe());
                 let help = format!("no limit is written in quotation marks: `{} = \"inf\"`", value.key);
                 return value.reject_with(cx, message, help);
             }
@@ -123,7 +123,7 @@ fn direction(cx: &mut Context, value: &Value<'_>) -> Option<Option<NtpDuration>>
     if seconds.is_nan() || seconds < 0.0 {
         value.warn(
             cx,
-            format!("with {} no step is permitted", describe(value.node)),
+            format!("with {} no step is permitted", value.describe()),
             "write a number of seconds that is not negative, or \"inf\"",
         );
     }

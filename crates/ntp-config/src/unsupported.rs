@@ -8,8 +8,8 @@ use crate::clock::TimestampMode;
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
 use crate::document::Place;
+use crate::documentation::KeyDoc;
 use crate::nts_ke::NtsKeConfig;
-use crate::schema::KeyDoc;
 use crate::server::NtpVersion;
 use crate::source::{SourceConfig, SourceKind, VersionChoice};
 

@@ -7,12 +7,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use ntp_proto::keys::KeyId;
 use toml::de::DeValue;
 
-use crate::diagnostic::{Diagnostic, quote};
+use crate::diagnostic::{Diagnostic, list, quote};
 use crate::document::Located;
-use crate::reader::{Context, Section, Value, list};
-use crate::schema::heading;
+use crate::documentation::heading;
+use crate::reader::{Context, Section, Value};
 use crate::suggest::closest;
 
 /// An integer in the range of `T`.
@@ -54,7 +55,7 @@ pub(crate) fn integer(
                 cx,
                 format!(
                     "invalid value: {} does not fit in 64 bits",
-                    describe(value.node)
+                    value.describe()
                 ),
             ),
         },
@@ -89,7 +90,7 @@ pub(crate) fn number(cx: &mut Context, value: &Value<'_>) -> Option<f64> {
                 }
                 _ => value.reject(
                     cx,
-                    format!("invalid value: {} is too large", describe(value.node)),
+                    format!("invalid value: {} is too large", value.describe()),
                 ),
             }
         }
@@ -202,6 +203,22 @@ pub(crate) fn socket_address(
     )
 }
 
+/// The number of a symmetric key.
+pub(crate) fn key_id(cx: &mut Context, value: &Value<'_>) -> Option<Located<KeyId>> {
+    let id = match value.node {
+        DeValue::Integer(number) => KeyId::from_str_radix(number.as_str(), number.radix()).ok(),
+        _ => None,
+    };
+    match id {
+        Some(id) if id != 0 => Some(value.locate(cx, id)),
+        _ => value.reject_with(
+            cx,
+            value.invalid("the number of a key, from 1 to 4294967295"),
+            "the keys themselves are in the file that `path` in `[keys]` names",
+        ),
+    }
+}
+
 /// One of the words of `choices`.
 pub(crate) fn choice<T: Copy>(
     cx: &mut Context,
@@ -268,19 +285,6 @@ pub(crate) fn sections<'t, T>(
         let section = Section::open(cx, name, element)?;
         read(cx, section)
     })
-}
-
-/// Description of the value for messages.
-pub(crate) fn describe(node: &DeValue<'_>) -> String {
-    match node {
-        DeValue::String(text) => format!("string {}", quote(text, '"')),
-        DeValue::Integer(integer) => format!("integer {}", quote(&integer.to_string(), '`')),
-        DeValue::Float(float) => format!("floating point {}", quote(float.as_str(), '`')),
-        DeValue::Boolean(boolean) => format!("boolean `{boolean}`"),
-        DeValue::Datetime(_) => "a date or time".into(),
-        DeValue::Array(_) => "a list".into(),
-        DeValue::Table(_) => "a table".into(),
-    }
 }
 
 fn expected_whole(range: RangeInclusive<i64>) -> String {

@@ -133,8 +133,8 @@ fn an_unprivileged_user_may_read_but_not_change() {
     let setup = Setup::new(1).server(&server.address().to_string());
     let _daemon = started(&setup);
     open_to_all(setup.control().parent().expect("a directory"));
-    let as_nobody = |arguments: &[&str]| as_nobody(&setup, arguments);
-    let (code, output) = as_nobody(&["tracking"]);
+    let as_unprivileged_user = |arguments: &[&str]| as_unprivileged_user(&setup, arguments);
+    let (code, output) = as_unprivileged_user(&["tracking"]);
     assert_eq!(code, Some(0), "{output}");
     let name = server.address().to_string();
     let changes: &[&[&str]] = &[
@@ -154,7 +154,7 @@ fn an_unprivileged_user_may_read_but_not_change() {
         &["dump"],
     ];
     for change in changes {
-        let (code, output) = as_nobody(change);
+        let (code, output) = as_unprivileged_user(change);
         assert_eq!(code, Some(1), "{change:?}: {output}");
         assert!(
             output.contains("you are uid 65534") && output.contains("only root"),
@@ -167,7 +167,7 @@ fn an_unprivileged_user_may_read_but_not_change() {
 }
 
 /// Runs `ntp-ctl` as an unprivileged user.
-fn as_nobody(setup: &Setup, arguments: &[&str]) -> (Option<i32>, String) {
+fn as_unprivileged_user(setup: &Setup, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = process::command(None, Path::new("setpriv"));
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
     // Other users have no access to the build directory.
@@ -574,7 +574,7 @@ fn assert_clients_are_restricted(setup: &Setup, daemon: &Daemon) {
     }
     open_to_all(setup.control().parent().expect("a directory"));
     for _ in 0..3 {
-        let (code, output) = as_nobody(setup, &["clients"]);
+        let (code, output) = as_unprivileged_user(setup, &["clients"]);
         assert_eq!(code, Some(0), "{output}");
         assert!(output.starts_with("Requests         : 18,"), "{output}");
         assert!(

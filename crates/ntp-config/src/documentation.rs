@@ -1,0 +1,146 @@
+//! The documentation of sections and keys.
+//!
+//! Every section is listed here, so that code that reads files knows their headers. Keys are
+//! documented where they are declared; [`crate::KEYS`] lists them.
+
+use crate::diagnostic::list;
+
+/// A section of the file, or a table that is the value of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SectionDoc {
+    /// The path of keys, for example `synchronization.algorithm`.
+    pub name: &'static str,
+    /// The header as it is written in the file, for example `[[source]]`.
+    pub heading: &'static str,
+    /// Whether upstream ntpd-rs has it too.
+    pub upstream: bool,
+    /// Its purpose, in one line.
+    pub doc: &'static str,
+}
+
+/// A key of a section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyDoc {
+    /// Name of the section.
+    pub section: &'static str,
+    /// Modes of `[[source]]` that have the key; empty where there are no modes.
+    pub modes: &'static [&'static str],
+    /// The key.
+    pub key: &'static str,
+    /// Type of its value, and the unit.
+    pub kind: &'static str,
+    /// Value of an absent key, or `required`.
+    pub default: &'static str,
+    /// Its meaning, in one line.
+    pub doc: &'static str,
+}
+
+impl SectionDoc {
+    /// Whether the section may be repeated.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.heading.starts_with("[[")
+    }
+}
+
+impl KeyDoc {
+    /// A key of a section without modes.
+    pub(crate) const fn new(
+        section: &'static str,
+        [key, kind, default, doc]: [&'static str; 4],
+    ) -> Self {
+        Self {
+            section,
+            modes: &[],
+            key,
+            kind,
+            default,
+            doc,
+        }
+    }
+}
+
+const fn doc(
+    name: &'static str,
+    heading: &'static str,
+    upstream: bool,
+    doc: &'static str,
+) -> SectionDoc {
+    SectionDoc {
+        name,
+        heading,
+        upstream,
+        doc,
+    }
+}
+
+/// Every section and table that the file can hold, in the order of the manual.
+#[rustfmt::skip]
+pub const SECTIONS: &[SectionDoc] = &[
+    doc("source", "[[source]]", true, "A time source; may be repeated."),
+    doc("source.poll-interval-limits", "[source.poll-interval-limits]", true, "Range of the poll interval of one source."),
+    doc("source-defaults", "[source-defaults]", true, "Defaults for all sources."),
+    doc("source-defaults.poll-interval-limits", "[source-defaults.poll-interval-limits]", true, "Range of the poll interval."),
+    doc("server", "[[server]]", true, "An address at which time is served; may be repeated."),
+    doc("server.denylist", "[server.denylist]", true, "Clients that are refused."),
+    doc("server.allowlist", "[server.allowlist]", true, "Clients that are served; all others are refused."),
+    doc("nts-ke-server", "[[nts-ke-server]]", true, "An address of the NTS key exchange server; may be repeated."),
+    doc("nts-ke-server.additional-certificates", "[[nts-ke-server.additional-certificates]]", false, "A certificate for other names; may be repeated."),
+    doc("keys", "[keys]", false, "Symmetric keys, for sources and servers."),
+    doc("keyset", "[keyset]", true, "The keys that protect NTS cookies."),
+    doc("synchronization", "[synchronization]", true, "When and how far the clock may be corrected."),
+    doc("synchronization.single-step-panic-threshold", "[synchronization.single-step-panic-threshold]", true, "The limit of a step, by direction."),
+    doc("synchronization.startup-step-panic-threshold", "[synchronization.startup-step-panic-threshold]", true, "The limit of a step at start-up, by direction."),
+    doc("synchronization.certificate-time-leniency", "[synchronization.certificate-time-leniency]", false, "How far the clock may be wrong when certificates are validated, by direction."),
+    doc("synchronization.algorithm", "[synchronization.algorithm]", true, "Tuning of estimation and steering; the defaults suit nearly all installations."),
+    doc("observability", "[observability]", true, "Logs, metrics and the observation socket."),
+    doc("control", "[control]", false, "The control socket, which reads state and changes configuration at run time."),
+    doc("clock", "[clock]", true, "The clock to discipline, and timestamping of packets."),
+    doc("leap", "[leap]", false, "Handling of leap seconds."),
+    doc("state", "[state]", false, "State that is kept across restarts."),
+    doc("sandbox", "[sandbox]", false, "Privileges that the daemon drops after start-up."),
+    doc("service", "[service]", false, "Notification of the service manager."),
+    doc("disabled", "[disabled]", false, "In a drop-in: sources and servers of earlier files to remove."),
+];
+
+/// The section of this name.
+pub(crate) fn section_doc(name: &str) -> Option<&'static SectionDoc> {
+    SECTIONS.iter().find(|section| section.name == name)
+}
+
+/// The header of section `name` as it is written in the file.
+pub(crate) fn heading(name: &'static str) -> &'static str {
+    section_doc(name).map_or(name, |section| section.heading)
+}
+
+/// Finds the documentation of a key in `keys`.
+pub(crate) fn find(
+    keys: &'static [KeyDoc],
+    section: &str,
+    mode: Option<&str>,
+    key: &str,
+) -> Option<&'static KeyDoc> {
+    keys.iter().find(|doc| {
+        doc.section == section
+            && doc.key == key
+            && (doc.modes.is_empty() || mode.is_none_or(|mode| doc.modes.contains(&mode)))
+    })
+}
+
+/// Advice for a key that exists in another mode or section.
+pub(crate) fn elsewhere(
+    keys: &'static [KeyDoc],
+    section: &str,
+    mode: Option<&str>,
+    key: &str,
+) -> Option<String> {
+    if mode.is_some()
+        && let Some(doc) = find(keys, section, None, key)
+    {
+        let modes = list(doc.modes);
+        return Some(format!("`{key}` belongs to sources of mode {modes}"));
+    }
+    let doc = keys
+        .iter()
+        .find(|doc| doc.section != section && doc.key == key)?;
+    Some(format!("`{key}` belongs in `{}`", heading(doc.section)))
+}

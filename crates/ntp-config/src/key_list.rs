@@ -1,0 +1,68 @@
+//! The list of all keys, for the manual and for advice in error messages.
+//!
+//! It refers to all sections. The code that reads sections therefore gets the list from the
+//! context ([`crate::reader::Context`]) and does not import this module.
+
+use crate::algorithm::{self, AlgorithmConfig};
+use crate::clock::ClockKeys;
+use crate::control::ControlConfig;
+use crate::disabled::Disabled;
+use crate::documentation::KeyDoc;
+use crate::keyset::KeysetConfig;
+use crate::leap::LeapConfig;
+use crate::nts_ke::{CertificateConfig, NtsKeConfig};
+use crate::observability::ObservabilityConfig;
+use crate::poll::{DefaultLimits, PollOverrides, SourceDefaults, SourceLimits};
+use crate::refclock::{NoiseKeys, PpsSource, SockSource};
+use crate::sandbox::SandboxConfig;
+use crate::schema::Table;
+use crate::server::{self, ServerConfig};
+use crate::service::ServiceConfig;
+use crate::source::{
+    self, KeyExchange, KeyExchangeAddress, NtpSource, NtsPoolSource, PoolSource, SelectionOptions,
+    ServerAddress, SymmetricKey,
+};
+use crate::state::StateConfig;
+use crate::symmetric::KeysConfig;
+use crate::synchronization::SynchronizationConfig;
+use crate::threshold;
+
+/// The declarations of keys, in the order of the manual.
+#[rustfmt::skip]
+const DECLARED: &[&[KeyDoc]] = &[
+    &[source::MODE], ServerAddress::KEYS, KeyExchangeAddress::KEYS, NtpSource::KEYS,
+    PollOverrides::KEYS, SelectionOptions::KEYS, SymmetricKey::KEYS, PoolSource::KEYS,
+    NtsPoolSource::KEYS, KeyExchange::KEYS, SockSource::KEYS, PpsSource::KEYS, NoiseKeys::KEYS,
+    SourceLimits::KEYS, SourceDefaults::KEYS, DefaultLimits::KEYS, ServerConfig::KEYS,
+    server::FILTER_KEYS, NtsKeConfig::KEYS, CertificateConfig::KEYS, KeysConfig::KEYS,
+    KeysetConfig::KEYS, SynchronizationConfig::KEYS, threshold::KEYS, AlgorithmConfig::KEYS,
+    algorithm::WITHOUT_EFFECT, ObservabilityConfig::KEYS, ControlConfig::KEYS, ClockKeys::KEYS,
+    LeapConfig::KEYS, StateConfig::KEYS, SandboxConfig::KEYS, ServiceConfig::KEYS, Disabled::KEYS,
+];
+
+/// Every key that the file can hold.
+pub const KEYS: &[KeyDoc] = &concat::<{ count() }>();
+
+const fn count() -> usize {
+    let (mut group, mut count) = (0, 0);
+    while group < DECLARED.len() {
+        count += DECLARED[group].len();
+        group += 1;
+    }
+    count
+}
+
+const fn concat<const COUNT: usize>() -> [KeyDoc; COUNT] {
+    let mut keys = [source::MODE; COUNT];
+    let (mut group, mut next) = (0, 0);
+    while group < DECLARED.len() {
+        let mut index = 0;
+        while index < DECLARED[group].len() {
+            keys[next] = DECLARED[group][index];
+            next += 1;
+            index += 1;
+        }
+        group += 1;
+    }
+    keys
+}
