@@ -92,8 +92,8 @@ fn replay_with_the_same_version_is_exact() {
 
     // With more agreeing sources required than there are, the clock is not stepped.
     let other = text.replacen(
-        "\"minimum-agreeing-sources\":2",
-        "\"minimum-agreeing-sources\":5",
+        "\"minimum_agreeing_sources\":2",
+        "\"minimum_agreeing_sources\":5",
         1,
     );
     fs::write(&record, other).expect("a record");
@@ -229,7 +229,7 @@ fn a_damaged_record_is_replayed_as_far_as_it_goes() {
     fs::write(&record, damaged).expect("a record");
     let (code, lines) = ntp_ctl(&setup, &["replay", &record]);
     assert_eq!(code, Some(0), "{lines:#?}");
-    let gap = format!("Incomplete replay: line 41 of {record} is damaged.");
+    let gap = format!("Inexact replay: line 41 of {record} is damaged.");
     assert!(lines.contains(&gap), "{lines:#?}");
     fs::write(&record, &text[..end]).expect("a record");
     let (code, lines) = ntp_ctl(&setup, &["replay", &record]);

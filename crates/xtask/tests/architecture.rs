@@ -401,7 +401,10 @@ fn import_graph(source: &Path) -> BTreeMap<String, BTreeSet<String>> {
             code => code,
         });
         let code = code.collect::<Vec<_>>().concat();
-        let code = code.split("#[cfg(test)]").next().unwrap_or_default();
+        let code = code
+            .split("#[cfg(test)]mod tests {")
+            .next()
+            .unwrap_or_default();
         let mut paths = Vec::new();
         for part in code.split("crate::").skip(1) {
             flatten(part, "", &mut paths);
