@@ -149,7 +149,8 @@ fn our_server_chronyd_and_ntpsec_pass_over_ipv4_and_ipv6() {
             assert_eq!(found["ntp_server"]["named"], false);
             for stage in ["lookup", "connect", "tls", "exchange", "ntp_round_trip"] {
                 let took = found["timings"][stage].as_f64().expect(stage);
-                assert!((0.0..60.0).contains(&took), "{stage}: {took}");
+                // On a busy machine a server's predicted transmit timestamp may be some microseconds late.
+                assert!((-1e-4..60.0).contains(&took), "{stage}: {took}");
             }
             let offset = found["time"]["offset"].as_f64().expect("an offset");
             assert!(offset.abs() < 1.0, "{offset}");
