@@ -44,14 +44,14 @@ const FIXED: &[Fixed] = &[
 /// Keeps the recorded settings of a fixed section as they were when it came into force, except for
 /// the log level.
 fn keep_recorded_settings(new: &mut Config, old: &Config, heading: &str) {
-    let Some((name, said)) = old.entries.get_key_value(heading.trim_matches(['[', ']'])) else {
+    let Some((name, set)) = old.entries.get_key_value(heading.trim_matches(['[', ']'])) else {
         new.entries.remove(heading.trim_matches(['[', ']']));
         return;
     };
-    let level = |said: &Entry| said.key == "log-level";
+    let level = |entry: &Entry| entry.key == "log-level";
     let levels = new.entries.get(name).into_iter().flatten();
     let mut kept: Vec<_> = levels.filter(|it| level(it)).cloned().collect();
-    kept.extend(said.iter().filter(|it| !level(it)).cloned());
+    kept.extend(set.iter().filter(|it| !level(it)).cloned());
     new.entries.insert(name, kept);
 }
 
