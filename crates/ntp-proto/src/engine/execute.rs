@@ -9,7 +9,7 @@ use ntp_time::PollLimits;
 
 use super::config::{EngineConfig, SourceConfig, SourceKind};
 use super::source::SourceInput;
-use super::{Command, CommandOutcome, Engine, Event, Now, Phase, Refusal, RemovalReason};
+use super::{Command, CommandOutcome, Engine, Now, Phase, Refusal, RemovalReason};
 use crate::client::AssociationConfig;
 use crate::discipline::Decision;
 
@@ -235,13 +235,7 @@ impl Engine {
         let (offset, estimate) = self.relative_to_target(now, &estimate);
         match self.steering.step(offset, &estimate, forced) {
             Decision::Step { by, frequency } => {
-                self.slew = None;
-                self.pending_adjustment.step = Some(by);
-                self.pending_adjustment.frequency = Some(frequency);
-                self.emit(Event::ClockStepped {
-                    step: by,
-                    warn: self.config.warn_on_jump,
-                });
+                self.request_step(by, frequency);
                 self.follow_reference(now, by);
                 Ok(CommandOutcome::Stepped {
                     from: now.system,

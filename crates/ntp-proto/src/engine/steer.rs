@@ -150,19 +150,22 @@ impl Engine {
         }
     }
 
+    /// Requests a step, which ends a slew in progress.
+    pub(super) fn request_step(&mut self, by: NtpDuration, frequency: Frequency) {
+        self.slew = None;
+        self.pending_adjustment.step = Some(by);
+        self.pending_adjustment.frequency = Some(frequency);
+        self.emit(Event::ClockStepped {
+            step: by,
+            warn: self.config.warn_on_jump,
+        });
+    }
+
     /// Requests the adjustment. Returns false if the engine halts.
     fn apply_decision(&mut self, now: Now, offset: NtpDuration, decision: Decision) -> bool {
         match decision {
             Decision::Hold => {}
-            Decision::Step { by, frequency } => {
-                self.slew = None;
-                self.pending_adjustment.step = Some(by);
-                self.pending_adjustment.frequency = Some(frequency);
-                self.emit(Event::ClockStepped {
-                    step: by,
-                    warn: self.config.warn_on_jump,
-                });
-            }
+            Decision::Step { by, frequency } => self.request_step(by, frequency),
             Decision::Slew {
                 frequency,
                 base,
