@@ -255,6 +255,14 @@ fn measurement(page: &mut Page, it: &MeasurementStatus) {
     page.line("  Root delay", duration(it.root_delay));
     page.line("  Root dispersion", duration(it.root_dispersion));
     page.line("  Leap status", it.leap);
+    let receive = it.receive_stamp;
+    match it.transmit_stamp {
+        Some(transmit) => page.line(
+            "  Timestamps",
+            format_args!("{transmit} (transmit), {receive} (receive)"),
+        ),
+        None => page.line("  Timestamps", receive),
+    }
 }
 
 fn path(page: &mut Page, it: &PathStatus) {
@@ -281,7 +289,7 @@ fn path(page: &mut Page, it: &PathStatus) {
 
 #[cfg(test)]
 mod tests {
-    use ntp_time::{NtpDuration, PollInterval, Stratum};
+    use ntp_time::{NtpDuration, PollInterval, StampSource, Stratum};
     use ntp_types::source::{SourceAddress, SourceId};
     use ntp_types::status::ConfiguredSource;
 
@@ -319,6 +327,28 @@ mod tests {
             let longest = text.lines().map(|line| line.chars().count()).max();
             assert_eq!(longest, Some(width.min(COLUMNS + MAX_NAME)), "{text}");
         }
+    }
+
+    #[test]
+    fn details_show_who_took_the_timestamps() {
+        let details_with = |transmit_stamp| {
+            let source = SourceStatus {
+                measurement: Some(MeasurementStatus {
+                    transmit_stamp,
+                    receive_stamp: StampSource::Kernel,
+                    ..MeasurementStatus::default()
+                }),
+                ..SourceStatus::default()
+            };
+            details(&Status::default(), &source)
+        };
+        let network = details_with(Some(StampSource::Daemon));
+        assert!(
+            network.contains(": daemon (transmit), kernel (receive)\n"),
+            "{network}"
+        );
+        let device = details_with(None);
+        assert!(device.contains(": kernel\n"), "{device}");
     }
 
     #[test]
