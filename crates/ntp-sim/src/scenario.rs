@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ntp_proto::client::AssociationConfig;
-use ntp_proto::discipline::{Config, SelectionOptions, SteeringConfig};
+use ntp_proto::discipline::SelectionOptions;
 use ntp_proto::engine::{
     ClockFacts, Command, EngineConfig, Host, RefClockConfig, SourceConfig, SourceKind,
 };
-use ntp_proto::leap::{LeapHandling, LeapTable};
+use ntp_proto::leap::LeapTable;
 use ntp_time::{
     Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum, SystemTime,
 };
@@ -314,21 +314,14 @@ pub fn ref_clock_source(clock: &RefClock) -> SourceConfig {
     })
 }
 
+/// A clock whose resolution is a nanosecond, as that of a simulated host.
 fn engine_defaults() -> EngineConfig {
     EngineConfig {
-        sources: Vec::new(),
-        discipline: Config::default(),
-        steering: SteeringConfig::default(),
-        warn_on_jump: true,
-        local_stratum: Stratum::UNSYNCHRONIZED,
-        local_reference_id: ReferenceId::XNON,
-        frequency_prior: None,
-        meddling_threshold: None,
-        leap_handling: LeapHandling::Kernel,
         clock: ClockFacts {
             frequency: Frequency::ZERO,
             precision: -30,
             steerable: true,
         },
+        ..EngineConfig::default()
     }
 }

@@ -37,6 +37,29 @@ pub struct EngineConfig {
     pub clock: ClockFacts,
 }
 
+/// Defaults of the configuration file, no sources, and a steerable clock whose resolution is a
+/// microsecond.
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            sources: Vec::new(),
+            discipline: discipline::Config::default(),
+            steering: SteeringConfig::default(),
+            warn_on_jump: true,
+            local_stratum: Stratum::UNSYNCHRONIZED,
+            local_reference_id: ReferenceId::XNON,
+            frequency_prior: None,
+            meddling_threshold: None,
+            leap_handling: LeapHandling::default(),
+            clock: ClockFacts {
+                frequency: Frequency::ZERO,
+                precision: -20,
+                steerable: true,
+            },
+        }
+    }
+}
+
 /// Properties of the clock before the engine adjusts it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClockFacts {

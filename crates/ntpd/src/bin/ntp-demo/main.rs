@@ -19,10 +19,9 @@ use ntp_daemon::status::true_offset;
 use ntp_daemon::{LeapList, Store, convert};
 use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::client::AssociationConfig;
-use ntp_proto::discipline::{self, SelectionOptions, SteeringConfig};
+use ntp_proto::discipline::{self, SelectionOptions};
 use ntp_proto::engine::{EngineConfig, Host, SourceConfig, SourceKind};
-use ntp_proto::leap::LeapHandling;
-use ntp_time::{Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum};
+use ntp_time::{Frequency, NtpDuration, PollInterval, PollLimits};
 use ntp_udp::{SocketOptions, signals};
 use test_binaries::{Behaviour, ReferenceServer};
 
@@ -136,13 +135,8 @@ fn engine_config(
             minimum_agreeing_sources: 1,
             ..discipline::Config::default()
         },
-        steering: SteeringConfig::default(),
         warn_on_jump: false,
-        local_stratum: Stratum::UNSYNCHRONIZED,
-        local_reference_id: ReferenceId::XNON,
-        frequency_prior: None,
-        meddling_threshold: None,
-        leap_handling: LeapHandling::Kernel,
         clock: convert::clock_facts(clock)?,
+        ..EngineConfig::default()
     })
 }
