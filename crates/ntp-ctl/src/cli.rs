@@ -11,6 +11,8 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::console::Failure;
+use crate::daemon_command::DaemonCommand;
+use crate::format::time;
 use crate::migrate::Dialect;
 
 /// A parsed command line.
@@ -69,42 +71,8 @@ pub(crate) enum Command {
     Validate,
     /// Show the state of the running daemon
     Status,
-    /// Show the state of the clock: reference, offset, frequency and errors
-    Tracking,
-    /// List the sources and their state
-    Sources,
-    /// Show all details of a source, or change the sources
-    #[command(args_conflicts_with_subcommands = true)]
-    Source {
-        /// Configured name, host, address in use or ID of a source
-        name: Option<String>,
-        #[command(subcommand)]
-        action: Option<SourceAction>,
-    },
-    /// List the servers (listening addresses) with counters
-    Servers,
-    /// Change the servers
-    Server {
-        #[command(subcommand)]
-        action: ServerAction,
-    },
-    /// Show counters of client requests and the client list
-    ///
-    /// The daemon records addresses of clients only if `client-list-size` in [[server]] is set.
-    /// Addresses are personal data, so reading the list requires the right to change the state of
-    /// the daemon.
-    Clients {
-        /// Number of clients to list, the most active first
-        #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
-        limit: u16,
-        /// List only clients of this server, as shown by `ntp-ctl servers`
-        #[arg(long, value_name = "ADDRESS")]
-        server: Option<String>,
-    },
-    /// Explain why the clock is or is not steered, and why each source is or is not used
-    Explain,
-    /// Monitor the clock and its sources live, with plots (q quits)
-    Watch,
+    #[command(flatten)]
+    Daemon(DaemonCommand),
     /// Query a server for the time, without the daemon; changes nothing
     Query {
         /// Host name or address, with an optional port
@@ -118,37 +86,6 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: NtsAction,
     },
-    /// Wait until the clock is synchronised, for boot scripts
-    Waitsync {
-        /// Wait also until the error bound is at most this, for example 10ms
-        #[arg(long, value_name = "TIME", value_parser = time)]
-        max_error: Option<Duration>,
-        /// Timeout, for example 60s [default: none]
-        #[arg(long, value_name = "TIME", value_parser = time)]
-        timeout: Option<Duration>,
-    },
-    /// Step the clock by the estimated offset instead of slewing it
-    Step {
-        /// Override the panic thresholds
-        #[arg(long)]
-        force: bool,
-    },
-    /// Change the log level of the running daemon
-    LogLevel {
-        /// error, warn, info, debug or trace
-        level: String,
-    },
-    /// Show the active configuration with the origin of each value, or save run-time changes
-    Config {
-        #[command(subcommand)]
-        action: ConfigAction,
-    },
-    /// Reload the configuration and its drop-ins; reports changes that require a restart
-    Reload,
-    /// Replace the NTS cookie key; existing cookies remain valid for a while
-    Rekey,
-    /// Save the persistent state (the frequency of the oscillator) now
-    Dump,
     /// Replay the recorded inputs of a daemon and compare the decisions
     Replay {
         /// The record: the file of `record-path`, or an older one (`NAME.1`)
@@ -192,86 +129,6 @@ pub(crate) struct ForceSync {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
-pub(crate) enum SourceAction {
-    /// Add a source
-    Add {
-        /// Host name or address, with an optional port
-        address: String,
-        /// Use several servers of this name
-        #[arg(long)]
-        pool: bool,
-        /// Keys of [[source]] with their values, for example prefer=true poll-interval-limits.max=6
-        #[arg(value_name = "KEY=VALUE")]
-        settings: Vec<String>,
-    },
-    /// Remove a source
-    Remove {
-        /// Configured name, host, address in use or ID
-        name: String,
-    },
-    /// Change settings of a source
-    Set {
-        /// Configured name, host, address in use or ID
-        name: String,
-        /// Keys of [[source]] with their values; null resets a key to its default
-        #[arg(value_name = "KEY=VALUE", required = true)]
-        settings: Vec<String>,
-    },
-    /// Resume polling of a source, or of all
-    Online {
-        /// Configured name, host, address in use or ID
-        name: Option<String>,
-    },
-    /// Suspend polling of a source, or of all
-    Offline {
-        /// Configured name, host, address in use or ID
-        name: Option<String>,
-    },
-    /// Send a burst of eight requests within 16 s to a source, or to all
-    Burst {
-        /// Configured name, host, address in use or ID
-        name: Option<String>,
-    },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
-pub(crate) enum ConfigAction {
-    /// Print the active configuration as TOML, with the origin of each value as a comment
-    Show {
-        /// Include all defaults
-        #[arg(long)]
-        all: bool,
-    },
-    /// Write run-time changes to the drop-in ntp.toml.d/90-runtime.toml, for the next start
-    Save,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
-pub(crate) enum ServerAction {
-    /// Add a server
-    Add {
-        /// Address and port, for example 0.0.0.0:123
-        listen: String,
-        /// Keys of [[server]] with their values, for example rate-limiting-cutoff-ms=1000
-        #[arg(value_name = "KEY=VALUE")]
-        settings: Vec<String>,
-    },
-    /// Remove a server
-    Remove {
-        /// Address and port as configured
-        listen: String,
-    },
-    /// Change settings of a server
-    Set {
-        /// Address and port as configured
-        listen: String,
-        /// Keys of [[server]] with their values; null resets a key to its default
-        #[arg(value_name = "KEY=VALUE", required = true)]
-        settings: Vec<String>,
-    },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum NtsAction {
     /// Exchange keys with a server and send one authenticated request; report problems and remedies
     ///
@@ -289,27 +146,6 @@ pub(crate) enum NtsAction {
         #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
         timeout: Duration,
     },
-}
-
-/// Parses a time with its unit, for example `10ms`, `1.5s`, `2min`; a bare number is in seconds.
-fn time(text: &str) -> Result<Duration, String> {
-    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-    let scale = match unit {
-        "" | "s" => 1.0,
-        "ns" => 1e-9,
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "min" | "m" => 60.0,
-        "h" => 3600.0,
-        _ => {
-            return Err(format!(
-                "unknown unit {unit:?} (expected ns, us, ms, s, min or h)"
-            ));
-        }
-    };
-    let number = text.strip_suffix(unit).unwrap_or(text);
-    let seconds = number.parse::<f64>().map_err(|error| error.to_string())? * scale;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 #[derive(Args, Debug)]
@@ -396,16 +232,6 @@ mod tests {
         }
         for line in ["ntp-ctl -v", "ntp-ctl --version", "ntp-ctl validate -v"] {
             assert!(matches!(parse(line), Ok(Invocation::Version)), "{line}");
-        }
-    }
-
-    #[test]
-    fn times_have_units() {
-        assert_eq!(time("10ms"), Ok(Duration::from_millis(10)));
-        assert_eq!(time("1.5"), Ok(Duration::from_millis(1500)));
-        assert_eq!(time("2min"), Ok(Duration::from_secs(120)));
-        for wrong in ["", "ms", "10 parsecs", "-1s", "1e400s"] {
-            assert!(time(wrong).is_err(), "{wrong}");
         }
     }
 

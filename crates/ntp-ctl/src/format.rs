@@ -111,6 +111,27 @@ pub(crate) fn age(span: impl Seconds) -> String {
     }
 }
 
+/// Parses a time with its unit, for example `10ms`, `1.5s`, `2min`; a bare number is in seconds.
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let scale = match unit {
+        "" | "s" => 1.0,
+        "ns" => 1e-9,
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "min" | "m" => 60.0,
+        "h" => 3600.0,
+        _ => {
+            return Err(format!(
+                "unknown unit {unit:?} (expected ns, us, ms, s, min or h)"
+            ));
+        }
+    };
+    let number = text.strip_suffix(unit).unwrap_or(text);
+    let seconds = number.parse::<f64>().map_err(|error| error.to_string())? * scale;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
 /// Appends `text`, indented and wrapped at [`DEFAULT_WIDTH`] columns.
 pub(crate) fn paragraph(out: &mut String, text: &str) {
     let mut column = 0;
@@ -161,6 +182,16 @@ mod tests {
         );
         assert_eq!(validity(day(0), day(9)), "expired on 1970-01-01, 9d ago");
         assert_eq!(timestamp(day(0)), "1970-01-01T00:00:00.000000 UTC");
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(time("10ms"), Ok(Duration::from_millis(10)));
+        assert_eq!(time("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(time("2min"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "ms", "10 parsecs", "-1s", "1e400s"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -10,13 +10,13 @@
 //! in process. A closed pipe on standard output is not a failure.
 #![forbid(unsafe_code)]
 
-mod change;
 mod cli;
 mod clients;
 mod config_save;
 mod config_show;
 mod connect;
 mod console;
+mod daemon_command;
 mod exit;
 mod explain;
 mod force_sync;
@@ -28,6 +28,7 @@ mod query;
 mod query_client;
 mod replay;
 mod servers;
+mod settings;
 mod sources;
 mod status;
 mod status_text;
@@ -38,15 +39,12 @@ mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal};
-use std::path::Path;
 use std::process::ExitCode;
 
 use ntp_config::Style;
-use ntp_types::status::Status;
 use serde_json::{Value, json};
 
-use change::Change;
-use cli::{Command, ConfigAction, Format, Invocation, NtsAction, Options, SourceAction};
+use cli::{Command, Format, Invocation, NtsAction, Options};
 use console::{Console, DEFAULT_WIDTH, Failure};
 pub use exit::CODES;
 pub use force_sync::{OneShot, OpenOneShot};
@@ -154,21 +152,6 @@ fn print_json_error(
     }))
 }
 
-/// Prints part of the state of the daemon, as JSON or as text.
-fn show(
-    config: Option<&Path>,
-    json: bool,
-    console: &mut Console<'_>,
-    value: impl FnOnce(&Status) -> Value,
-    text: impl FnOnce(&Status) -> String,
-) -> Result<(), Failure> {
-    let status = connect::status(config)?;
-    if json {
-        return console.print_json(&value(&status));
-    }
-    console.print(&text(&status))
-}
-
 fn run_command(
     command: &Command,
     options: &Options,
@@ -188,40 +171,7 @@ fn run_command(
             let format = if json { Format::Json } else { options.format };
             status::run(config, format, console)
         }
-        Command::Tracking => show(config, json, console, tracking::data, tracking::plain),
-        Command::Sources => {
-            let (width, coloured) = (console.width, console.coloured);
-            let text = |it: &Status| sources::plain(it, width, coloured);
-            show(config, json, console, |it| json!(it.sources), text)
-        }
-        Command::Source { name, action } => {
-            source(name.as_deref(), action.as_ref(), config, json, console)
-        }
-        Command::Servers => show(
-            config,
-            json,
-            console,
-            |it| json!(it.servers),
-            servers::plain,
-        ),
-        Command::Clients { limit, server } => {
-            clients::run(config, *limit, server.as_deref(), json, console)
-        }
-        Command::Server { action } => Change::connect(config, json, console)?.server(action),
-        Command::Explain => show(config, json, console, explain::data, explain::plain),
-        Command::Waitsync { max_error, timeout } => {
-            waitsync::run(config, *max_error, *timeout, console)
-        }
-        Command::Step { force } => Change::connect(config, json, console)?.step(*force),
-        Command::LogLevel { level } => Change::connect(config, json, console)?.log_level(level),
-        Command::Config { action } => match action {
-            ConfigAction::Show { all } => config_show::run(config, *all, json, console),
-            ConfigAction::Save => config_save::run(config, json, console),
-        },
-        Command::Reload => Change::connect(config, json, console)?.reload(),
-        Command::Rekey => Change::connect(config, json, console)?.rekey(),
-        Command::Dump => Change::connect(config, json, console)?.dump(),
-        Command::Watch => watch::run(config),
+        Command::Daemon(command) => command.run(config, json, console),
         Command::Query { host, samples } => query::run(host, *samples, json, console),
         Command::Nts {
             action: NtsAction::Check { host, ca, timeout },
@@ -236,32 +186,6 @@ fn run_command(
         Command::Migrate { file, from } => migrate::run(file, *from, console),
         Command::Replay { file, svg, all } => replay::run(file, svg.as_deref(), *all, console),
         Command::ForceSync(options) => force_sync::run(config, options, json, open, console),
-    }
-}
-
-/// Shows or changes a source.
-fn source(
-    name: Option<&str>,
-    action: Option<&SourceAction>,
-    config: Option<&Path>,
-    json: bool,
-    console: &mut Console<'_>,
-) -> Result<(), Failure> {
-    if let Some(name) = name {
-        let status = connect::status(config)?;
-        let found = sources::find(&status, name)?;
-        if json {
-            return console.print_json(&found);
-        }
-        let texts = found.iter().map(|source| sources::details(&status, source));
-        return console.print(&texts.collect::<Vec<_>>().join("\n"));
-    }
-    match action {
-        Some(action) => Change::connect(config, json, console)?.source(action),
-        None => Err(Failure::Error(
-            "No source given; `ntp-ctl sources` lists them, `ntp-ctl source --help` shows the actions"
-                .into(),
-        )),
     }
 }
 

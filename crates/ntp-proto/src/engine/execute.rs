@@ -1,20 +1,74 @@
-//! Executes operator commands and changes of the configuration.
+//! Operator commands, their execution, and that of changes of the configuration.
 //!
-//! Both are reduced to a few changes of the source set. A new configuration is compared with the
+//! Every command carries an ID and is answered by [`Output::Completed`](super::Output::Completed)
+//! with that ID, after all outputs that it causes. A refused command changes nothing.
+//!
+//! A command identifies a source by its configured name (`host:port`), its host alone, the address
+//! in use, or the number of an association. A name that matches several configured sources is
+//! refused.
+//!
+//! Commands and changes of the configuration are reduced to a few changes of the source set. A new configuration is compared with the
 //! one in force, and unchanged parts continue undisturbed: an association keeps its history as long
 //! as its name, host, port and mode are the same; changes of poll limits, selection options or the
 //! pool size are applied in place.
 
+use core::fmt;
+
 use ntp_time::PollLimits;
+use serde::{Deserialize, Serialize};
 
 use super::config::{EngineConfig, SourceConfig, SourceKind};
 use super::source::SourceInput;
-use super::{Command, CommandOutcome, Engine, Now, Phase, Refusal, RemovalReason};
+use super::{CommandOutcome, Engine, Now, Phase, Refusal, RemovalReason};
 use crate::client::AssociationConfig;
 use crate::discipline::Decision;
 
 /// Maximum number of configured sources. Each takes a few kilobytes and a check at every wake-up.
 const MAX_SOURCES: usize = 4096;
+
+/// A change requested by an operator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Command {
+    /// Adds a source.
+    Add(SourceConfig),
+    /// Removes a source.
+    Remove(String),
+    /// Resumes polling of this source, or of all, immediately. Reverts [`Command::Offline`].
+    Online(Option<String>),
+    /// Suspends polling of this source, or of all. Earlier measurements are used as long as they
+    /// are fresh.
+    Offline(Option<String>),
+    /// Starts a burst of requests to this source, or to all. Skips servers that sent a RATE kiss
+    /// and those whose last burst began less than a minute ago.
+    Burst(Option<String>),
+    /// Replaces the settings of a source. If only poll limits, selection options or the size of a
+    /// pool change, its associations are kept.
+    Replace(String, SourceConfig),
+    /// Steps the clock to the estimated true time now.
+    Step {
+        /// Whether to ignore the panic thresholds.
+        forced: bool,
+    },
+}
+
+/// Formats the command as `ntp-ctl` spells it, for example `offline ntp.example:123`.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let selected =
+            |name: &Option<String>| name.clone().unwrap_or_else(|| "all sources".to_owned());
+        match self {
+            Self::Add(source) => write!(f, "add {}", source.name),
+            Self::Remove(name) => write!(f, "remove {name}"),
+            Self::Online(name) => write!(f, "online {}", selected(name)),
+            Self::Offline(name) => write!(f, "offline {}", selected(name)),
+            Self::Burst(name) => write!(f, "burst {}", selected(name)),
+            Self::Replace(name, _) => write!(f, "set {name}"),
+            Self::Step { forced: false } => f.write_str("step"),
+            Self::Step { forced: true } => f.write_str("step --force"),
+        }
+    }
+}
 
 impl Engine {
     pub(super) fn execute(

@@ -63,9 +63,10 @@ use ntp_time::{Adjustment, Frequency, LeapIndicator, Ledger, Monotonic, NtpDurat
 use rand_core::RngCore as _;
 
 pub use crate::client::{Datagram, ExchangeId};
-pub use command::{Command, CommandId, CommandOutcome, Refusal};
+pub use command::{CommandId, CommandOutcome, Refusal};
 pub use config::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
 pub use error::{InvalidSample, KeyExchangeError, LastError, ResolveError, SourceError};
+pub use execute::Command;
 pub use input::{ExternalError, Input, Now, QueryId};
 pub use log_rate_limit::LogRateLimit;
 pub use ntp_types::event::{Event, RemovalReason, SendError, Severity, SourceOffset};

@@ -1,0 +1,484 @@
+//! Commands of the running daemon: the subcommands, what each calls, and what it prints.
+//!
+//! A new command is a variant of [`DaemonCommand`] and an arm of its `run`: a view of the state
+//! ([`Daemon::show`]) or a call of one method of the control interface ([`Daemon::call`]).
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Subcommand;
+use ntp_control_api::control::client::CallError;
+use ntp_control_api::control::methods::{
+    AddInput, AddServer, AddSource, BurstSource, Dump, Error, LogLevelInput, Method, NameInput,
+    NamesReply, NoInput, OfflineSource, OnlineSource, OptionalNameInput, Rekey, RekeyReply, Reload,
+    RemoveServer, RemoveSource, SetInput, SetLogLevel, SetServer, SetSource, Step, StepInput,
+};
+use ntp_time::SystemTime;
+use ntp_types::status::Status;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::connect::{self, Socket, call, to_failure};
+use crate::console::{Console, Failure};
+use crate::format::{age, signed, time, timestamp};
+use crate::settings::parse_settings;
+use crate::{
+    clients, config_save, config_show, explain, servers, sources, tracking, waitsync, watch,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum DaemonCommand {
+    /// Show the state of the clock: reference, offset, frequency and errors
+    Tracking,
+    /// List the sources and their state
+    Sources,
+    /// Show all details of a source, or change the sources
+    #[command(args_conflicts_with_subcommands = true)]
+    Source {
+        /// Configured name, host, address in use or ID of a source
+        name: Option<String>,
+        #[command(subcommand)]
+        action: Option<SourceAction>,
+    },
+    /// List the servers (listening addresses) with counters
+    Servers,
+    /// Change the servers
+    Server {
+        #[command(subcommand)]
+        action: ServerAction,
+    },
+    /// Show counters of client requests and the client list
+    ///
+    /// The daemon records addresses of clients only if `client-list-size` in [[server]] is set.
+    /// Addresses are personal data, so reading the list requires the right to change the state of
+    /// the daemon.
+    Clients {
+        /// Number of clients to list, the most active first
+        #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+        /// List only clients of this server, as shown by `ntp-ctl servers`
+        #[arg(long, value_name = "ADDRESS")]
+        server: Option<String>,
+    },
+    /// Explain why the clock is or is not steered, and why each source is or is not used
+    Explain,
+    /// Monitor the clock and its sources live, with plots (q quits)
+    Watch,
+    /// Wait until the clock is synchronised, for boot scripts
+    Waitsync {
+        /// Wait also until the error bound is at most this, for example 10ms
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        max_error: Option<Duration>,
+        /// Timeout, for example 60s [default: none]
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        timeout: Option<Duration>,
+    },
+    /// Step the clock by the estimated offset instead of slewing it
+    Step {
+        /// Override the panic thresholds
+        #[arg(long)]
+        force: bool,
+    },
+    /// Change the log level of the running daemon
+    LogLevel {
+        /// error, warn, info, debug or trace
+        level: String,
+    },
+    /// Show the active configuration with the origin of each value, or save run-time changes
+    Config {
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+    /// Reload the configuration and its drop-ins; reports changes that require a restart
+    Reload,
+    /// Replace the NTS cookie key; existing cookies remain valid for a while
+    Rekey,
+    /// Save the persistent state (the frequency of the oscillator) now
+    Dump,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum SourceAction {
+    /// Add a source
+    Add {
+        /// Host name or address, with an optional port
+        address: String,
+        /// Use several servers of this name
+        #[arg(long)]
+        pool: bool,
+        /// Keys of [[source]] with their values, for example prefer=true poll-interval-limits.max=6
+        #[arg(value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Remove a source
+    Remove {
+        /// Configured name, host, address in use or ID
+        name: String,
+    },
+    /// Change settings of a source
+    Set {
+        /// Configured name, host, address in use or ID
+        name: String,
+        /// Keys of [[source]] with their values; null resets a key to its default
+        #[arg(value_name = "KEY=VALUE", required = true)]
+        settings: Vec<String>,
+    },
+    /// Resume polling of a source, or of all
+    Online {
+        /// Configured name, host, address in use or ID
+        name: Option<String>,
+    },
+    /// Suspend polling of a source, or of all
+    Offline {
+        /// Configured name, host, address in use or ID
+        name: Option<String>,
+    },
+    /// Send a burst of eight requests within 16 s to a source, or to all
+    Burst {
+        /// Configured name, host, address in use or ID
+        name: Option<String>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum ServerAction {
+    /// Add a server
+    Add {
+        /// Address and port, for example 0.0.0.0:123
+        listen: String,
+        /// Keys of [[server]] with their values, for example rate-limiting-cutoff-ms=1000
+        #[arg(value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Remove a server
+    Remove {
+        /// Address and port as configured
+        listen: String,
+    },
+    /// Change settings of a server
+    Set {
+        /// Address and port as configured
+        listen: String,
+        /// Keys of [[server]] with their values; null resets a key to its default
+        #[arg(value_name = "KEY=VALUE", required = true)]
+        settings: Vec<String>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum ConfigAction {
+    /// Print the active configuration as TOML, with the origin of each value as a comment
+    Show {
+        /// Include all defaults
+        #[arg(long)]
+        all: bool,
+    },
+    /// Write run-time changes to the drop-in ntp.toml.d/90-runtime.toml, for the next start
+    Save,
+}
+
+impl DaemonCommand {
+    /// Runs the command.
+    pub(crate) fn run(
+        &self,
+        config: Option<&Path>,
+        json: bool,
+        console: &mut Console<'_>,
+    ) -> Result<(), Failure> {
+        let (width, coloured) = (console.width, console.coloured);
+        let mut daemon = Daemon {
+            config,
+            json,
+            console,
+        };
+        match self {
+            Self::Tracking => daemon.show(tracking::data, tracking::plain),
+            Self::Sources => daemon.show(
+                |it| json!(it.sources),
+                |it| sources::plain(it, width, coloured),
+            ),
+            Self::Source {
+                action: Some(action),
+                ..
+            } => action.run(&mut daemon),
+            Self::Source { name, .. } => daemon.show_source(name.as_deref()),
+            Self::Servers => daemon.show(|it| json!(it.servers), servers::plain),
+            Self::Server { action } => action.run(&mut daemon),
+            Self::Clients { limit, server } => {
+                clients::run(config, *limit, server.as_deref(), json, console)
+            }
+            Self::Explain => daemon.show(explain::data, explain::plain),
+            Self::Watch => watch::run(config),
+            Self::Waitsync { max_error, timeout } => {
+                waitsync::run(config, *max_error, *timeout, console)
+            }
+            Self::Step { force } => daemon.step(*force),
+            Self::LogLevel { level } => {
+                let input = LogLevelInput {
+                    level: level.clone(),
+                };
+                daemon.call::<SetLogLevel>(&input, |_| {
+                    format!(
+                        "Log level set to {level} until the next start or reload of another level\n"
+                    )
+                })
+            }
+            Self::Config { action } => match action {
+                ConfigAction::Show { all } => config_show::run(config, *all, json, console),
+                ConfigAction::Save => config_save::run(config, json, console),
+            },
+            Self::Reload => daemon.reload(),
+            Self::Rekey => daemon.call::<Rekey>(&NoInput {}, rekeyed),
+            Self::Dump => daemon.call::<Dump>(&NoInput {}, |reply| {
+                let written = reply.paths.iter();
+                written.map(|path| format!("Written: {path}\n")).collect()
+            }),
+        }
+    }
+}
+
+impl SourceAction {
+    fn run(&self, daemon: &mut Daemon<'_, '_>) -> Result<(), Failure> {
+        let optional = |name: &Option<String>| OptionalNameInput { name: name.clone() };
+        match self {
+            Self::Add {
+                address,
+                pool,
+                settings,
+            } => {
+                let mode = if *pool { "pool" } else { "server" };
+                let keys = [("mode", mode), ("address", address)];
+                let settings = parse_settings(&keys, settings)?;
+                daemon.call::<AddSource>(&AddInput { settings }, names("added"))
+            }
+            Self::Remove { name } => {
+                let input = NameInput { name: name.clone() };
+                daemon.call::<RemoveSource>(&input, names("removed"))
+            }
+            Self::Set { name, settings } => {
+                daemon.call::<SetSource>(&set_input(name, settings)?, names("changed"))
+            }
+            Self::Online { name } => daemon.call::<OnlineSource>(&optional(name), names("online")),
+            Self::Offline { name } => {
+                daemon.call::<OfflineSource>(&optional(name), names("offline"))
+            }
+            Self::Burst { name } => daemon.call::<BurstSource>(&optional(name), |reply| {
+                let mut text = format!("Burst started: {}\n", addresses(reply.started));
+                if reply.skipped > 0 {
+                    text += &format!(
+                        "Skipped: {} (offline, measured within the last minute, or rate limited)\n",
+                        addresses(reply.skipped)
+                    );
+                }
+                text
+            }),
+        }
+    }
+}
+
+impl ServerAction {
+    fn run(&self, daemon: &mut Daemon<'_, '_>) -> Result<(), Failure> {
+        match self {
+            Self::Add { listen, settings } => {
+                let settings = parse_settings(&[("listen", listen)], settings)?;
+                daemon.call::<AddServer>(&AddInput { settings }, names("added"))
+            }
+            Self::Remove { listen } => {
+                let input = NameInput {
+                    name: listen.clone(),
+                };
+                daemon.call::<RemoveServer>(&input, names("removed"))
+            }
+            Self::Set { listen, settings } => {
+                daemon.call::<SetServer>(&set_input(listen, settings)?, names("changed"))
+            }
+        }
+    }
+}
+
+/// The running daemon, and where results are printed.
+struct Daemon<'c, 'o> {
+    /// Configuration file that names the socket.
+    config: Option<&'c Path>,
+    /// Whether results are printed as JSON.
+    json: bool,
+    console: &'c mut Console<'o>,
+}
+
+impl Daemon<'_, '_> {
+    /// Prints part of the state, as JSON or as text.
+    fn show(
+        &mut self,
+        value: impl FnOnce(&Status) -> Value,
+        text: impl FnOnce(&Status) -> String,
+    ) -> Result<(), Failure> {
+        let status = connect::status(self.config)?;
+        if self.json {
+            return self.console.print_json(&value(&status));
+        }
+        self.console.print(&text(&status))
+    }
+
+    /// Calls a method and prints its reply, as JSON with `done` or as text.
+    fn call<M: Method<Output: Serialize>>(
+        &mut self,
+        input: &M::Input,
+        text: impl FnOnce(&M::Output) -> String,
+    ) -> Result<(), Failure> {
+        let mut client = Socket::find(self.config)?.connect()?;
+        let reply = call::<M>(&mut client, input)?;
+        self.finish(&reply, &text(&reply))
+    }
+
+    fn finish(&mut self, reply: &impl Serialize, text: &str) -> Result<(), Failure> {
+        if !self.json {
+            return self.console.print(text);
+        }
+        let mut result = serde_json::to_value(reply).unwrap_or_default();
+        result["done"] = true.into();
+        self.console.print_json(&result)
+    }
+
+    fn show_source(&mut self, name: Option<&str>) -> Result<(), Failure> {
+        let status = connect::status(self.config)?;
+        let found = match name {
+            Some(name) => sources::find(&status, name)?,
+            None => status.sources.iter().collect(),
+        };
+        if self.json {
+            return self.console.print_json(&found);
+        }
+        let texts = found.iter().map(|source| sources::details(&status, source));
+        self.console.print(&texts.collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Steps the clock. A step over a threshold takes two calls, so that both times are printed
+    /// even if the second fails.
+    fn step(&mut self, forced: bool) -> Result<(), Failure> {
+        let mut client = Socket::find(self.config)?.connect()?;
+        let unforced = StepInput {
+            forced: Some(false),
+        };
+        let mut outcome = client.call::<Step>(&unforced);
+        if forced
+            && let Err(error) = &outcome
+            && let Some(times) = both_times(error)
+        {
+            if !self.json {
+                self.console.print(&times)?;
+            }
+            outcome = client.call::<Step>(&StepInput { forced: Some(true) });
+        }
+        let error = match outcome {
+            Ok(reply) => {
+                let text = format!(
+                    "Clock stepped by {}, from {}\n",
+                    signed(reply.correction),
+                    timestamp(from_unix(reply.clock))
+                );
+                return self.finish(&reply, &text);
+            }
+            Err(error) => error,
+        };
+        Err(match (both_times(&error), to_failure(&error)) {
+            (Some(times), Failure::Refused(_, name, parameters)) => Failure::Refused(
+                format!(
+                    "Clock not changed\n{times}If the sources are right, use `ntp-ctl step --force`"
+                ),
+                name,
+                parameters,
+            ),
+            (_, failure) => failure,
+        })
+    }
+
+    fn reload(&mut self) -> Result<(), Failure> {
+        let mut client = Socket::find(self.config)?.connect()?;
+        let reply = call::<Reload>(&mut client, &NoInput {})?;
+        for warning in &reply.warnings {
+            self.console.message(format_args!("{warning}\n"));
+        }
+        let mut text = String::new();
+        for (what, names) in [
+            ("Source added", &reply.added),
+            ("Source removed", &reply.removed),
+            ("Source changed", &reply.changed),
+            ("Applied", &reply.applied),
+            ("NOT applied", &reply.not_applied),
+        ] {
+            for name in names {
+                text += &format!("{what:<15}: {name}\n");
+            }
+        }
+        if text.is_empty() {
+            text += "No changes in the configuration\n";
+        }
+        self.finish(&reply, &text)
+    }
+}
+
+fn rekeyed(reply: &RekeyReply) -> String {
+    let key = reply.key;
+    let old_cookies = if reply.old_cookies_valid_for > 0.0 {
+        let time = age(reply.old_cookies_valid_for);
+        format!("Existing cookies remain valid for {time}; each reply brings clients a new one")
+    } else {
+        "Existing cookies are invalid (stale-key-count = 0); clients repeat the key exchange".into()
+    };
+    let key_file = match &reply.key_file {
+        Some(path) => format!("Written: {path}"),
+        None => "Not written: after a restart, clients repeat the key exchange\n\
+                 (`key-storage-path` in [keyset])"
+            .into(),
+    };
+    format!(
+        "NTS cookie key replaced: new cookies use key number {key}\n{old_cookies}\n{key_file}\n"
+    )
+}
+
+/// Formats the names that a change affected, each with its result.
+fn names(result: &str) -> impl FnOnce(&NamesReply) -> String {
+    move |reply| {
+        let lines = reply.names.iter().map(|name| format!("{name}: {result}\n"));
+        let text: String = lines.collect();
+        if text.is_empty() {
+            return "Nothing to change\n".into();
+        }
+        text
+    }
+}
+
+fn from_unix(seconds: f64) -> SystemTime {
+    SystemTime::from_nanos((seconds * 1e9) as i64)
+}
+
+/// Formats system time, time of the sources and threshold of a step that is too large.
+fn both_times(error: &CallError) -> Option<String> {
+    let CallError::Refused(Error::StepTooLarge {
+        clock,
+        correction,
+        threshold,
+        limit,
+    }) = error
+    else {
+        return None;
+    };
+    Some(format!(
+        "System time      : {}\nTime of sources  : {}\nCorrection       : {}\n\
+         Limit            : {limit} s (`{threshold}` in [synchronization])\n",
+        timestamp(from_unix(*clock)),
+        timestamp(from_unix(clock + correction)),
+        signed(*correction)
+    ))
+}
+
+fn set_input(name: &str, settings: &[String]) -> Result<SetInput, Failure> {
+    Ok(SetInput {
+        name: name.to_owned(),
+        settings: parse_settings(&[], settings)?,
+    })
+}
+
+fn addresses(count: u64) -> String {
+    format!("{count} address{}", if count == 1 { "" } else { "es" })
+}
