@@ -1,31 +1,31 @@
 //! A test server in its own thread.
 //!
-//! One blocking socket, one request at a time. Dropping the server waits for its thread, which
-//! takes [`STOP_CHECK_INTERVAL`] at most, unless a delayed reply is pending.
+//! One blocking socket, one request at a time. Dropping the server waits for its thread, which ends
+//! at once, unless a delayed reply is pending.
+//!
+//! The kernel timestamps arrivals, as it does for the clients under test. With readings taken by the
+//! thread instead, the time until a busy machine runs it would count as delay of one direction, and
+//! half of it would be an error that no client can detect.
 #![expect(
     clippy::disallowed_methods,
     reason = "a real-time server: it timestamps packets and sleeps"
 )]
 
 use core::sync::atomic::{AtomicBool, Ordering};
-use core::time::Duration;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{self, Instant};
 
-use ntp_time::{LeapIndicator, Monotonic, NtpDuration, SystemTime};
+use ntp_time::{LeapIndicator, Monotonic, NtpDuration, RawStamp, SystemTime};
+use ntp_udp::{Arrival, Inbox, ServerOptions, ServerSocket};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::comparison::Reading;
 use crate::true_time::TrueTime;
 use crate::{Behaviour, Request, Responder, Via};
-
-/// Interval at which the thread checks whether to stop.
-const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Longer than any valid request, in octets; longer ones are truncated and thus malformed.
-const MAX_REQUEST: usize = 2048;
 
 /// A running server. Stopped when dropped.
 #[derive(Debug)]
@@ -62,16 +62,18 @@ impl ReferenceServer {
         seed: u64,
         source: Source,
     ) -> io::Result<Self> {
-        let listener = UdpSocket::bind(listen)?;
-        listener.set_read_timeout(Some(STOP_CHECK_INTERVAL))?;
+        // A socket with shortcomings serves less accurate timestamps, or fewer addresses.
+        let (listener, _shortcomings) = ServerSocket::bind(listen, &ServerOptions::default())?;
         let address = listener.local_addr()?;
+        let sender = UdpSocket::from(listener.as_fd().try_clone_to_owned()?);
         let other_port = UdpSocket::bind(SocketAddr::new(address.ip(), 0))?;
         let shared = Arc::new(Shared {
             behaviour: Mutex::new(behaviour),
             stop: AtomicBool::new(false),
+            listener,
         });
         let service = Service {
-            listener,
+            sender,
             other_port,
             shared: Arc::clone(&shared),
             responder: Responder::new(seed),
@@ -114,6 +116,8 @@ impl ReferenceServer {
 impl Drop for ReferenceServer {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
+        // Fails if the socket has failed, which has ended the thread.
+        let _failed = self.shared.listener.stop_receiving();
         if let Some(thread) = self.thread.take() {
             // Its result is not needed.
             let _ended = thread.join();
@@ -125,6 +129,7 @@ impl Drop for ReferenceServer {
 struct Shared {
     behaviour: Mutex<Behaviour>,
     stop: AtomicBool,
+    listener: ServerSocket,
 }
 
 /// The clock that is served.
@@ -144,6 +149,22 @@ impl Source {
             Self::True(truth) => truth.utc(raw_clock()),
         }
     }
+
+    /// Time of an arrival by this clock; `stamp` is the kernel's reading of the system clock.
+    fn at_arrival(self, stamp: Option<RawStamp>) -> SystemTime {
+        let Some(stamp) = stamp.and_then(RawStamp::to_stamp) else {
+            return self.now();
+        };
+        match self {
+            Self::System => stamp.time,
+            Self::True(truth) => {
+                let now = Reading::take();
+                // Both clocks count the milliseconds since the arrival alike.
+                let age = now.system - stamp.time;
+                truth.utc(now.raw - age.as_nanos())
+            }
+        }
+    }
 }
 
 /// Reads `CLOCK_MONOTONIC_RAW` in nanoseconds: the unsteered oscillator.
@@ -154,7 +175,8 @@ pub fn raw_clock() -> i64 {
 
 /// State of the server thread.
 struct Service {
-    listener: UdpSocket,
+    /// Sends replies from the listening socket.
+    sender: UdpSocket,
     /// Sends replies from the wrong port.
     other_port: UdpSocket,
     shared: Arc<Shared>,
@@ -165,11 +187,14 @@ struct Service {
 
 impl Service {
     fn run(mut self) -> io::Result<()> {
-        let mut buffer = [0; MAX_REQUEST];
-        while !self.shared.stop.load(Ordering::Relaxed) {
-            match self.listener.recv_from(&mut buffer) {
-                Ok((length, client)) => {
-                    self.serve(buffer.get(..length).unwrap_or_default(), client);
+        let shared = Arc::clone(&self.shared);
+        let mut inbox = Inbox::new(1);
+        while !shared.stop.load(Ordering::Relaxed) {
+            match shared.listener.wait_receive(&mut inbox) {
+                Ok(_) => {
+                    if let Some(arrival) = inbox.get(0) {
+                        self.serve(&arrival);
+                    }
                 }
                 Err(error) if is_temporary(&error) => {}
                 Err(error) => return Err(error),
@@ -178,11 +203,11 @@ impl Service {
         Ok(())
     }
 
-    fn serve(&mut self, octets: &[u8], client: SocketAddr) {
+    fn serve(&mut self, arrival: &Arrival<'_>) {
         let request = Request {
-            octets,
-            client: client.ip(),
-            received: self.source.now(),
+            octets: arrival.payload,
+            client: arrival.from.ip(),
+            received: self.source.at_arrival(arrival.stamp),
             now: Monotonic::from_nanos(0) + NtpDuration::from(self.start.elapsed()),
         };
         // A copy, so that changing the behaviour never waits for a delayed reply.
@@ -199,23 +224,20 @@ impl Service {
         }
         for datagram in &response.datagrams {
             let socket = match datagram.via {
-                Via::Listener => &self.listener,
+                Via::Listener => &self.sender,
                 Via::OtherPort => &self.other_port,
             };
             // An unreachable client or a too long datagram does not stop the server.
-            let _unsent = socket.send_to(&datagram.octets, client);
+            let _unsent = socket.send_to(&datagram.octets, arrival.from);
         }
     }
 }
 
-/// Whether an error of receiving is temporary: a timeout, a signal, or an ICMP error caused by an
-/// earlier reply.
+/// Whether an error of receiving is temporary: a signal, or an ICMP error caused by an earlier
+/// reply.
 fn is_temporary(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionRefused, Interrupted, TimedOut, WouldBlock};
-    matches!(
-        error.kind(),
-        WouldBlock | TimedOut | Interrupted | ConnectionRefused
-    )
+    use io::ErrorKind::{ConnectionRefused, Interrupted};
+    matches!(error.kind(), Interrupted | ConnectionRefused)
 }
 
 fn lock(behaviour: &Mutex<Behaviour>) -> std::sync::MutexGuard<'_, Behaviour> {

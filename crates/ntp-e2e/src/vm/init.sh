@@ -77,6 +77,11 @@ log_events() {
     done
 }
 
+# delays: reports the largest delay of the last eight measurements; half of it is the largest error that the daemon cannot detect.
+delays() {
+    echo "@delays largest=$(grep -w -e event=measured /run/daemon.log | tail -n 8 | sed 's/.* delay=\([0-9.]*\).*/\1/' | sort -g | tail -n 1)"
+}
+
 # count_events NAME: prints the number of events called NAME in the daemon's log.
 count_events() { grep -c -w -e "event=$1" /run/daemon.log; }
 
@@ -85,6 +90,7 @@ kernel() { adjtimex | sed -n 's/^ *\(-. *\)\{0,1\}\([a-z_. ]*\): *\(-\{0,1\}[0-9
 
 . /scenario
 
+delays
 echo "--- the daemon's log"
 cat /run/daemon.log 2>/dev/null
 echo "--- the kernel's log about time"
