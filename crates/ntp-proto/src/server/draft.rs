@@ -7,9 +7,10 @@ use rand_core::RngCore;
 
 use crate::keys::Key;
 use crate::nts::Keyset;
-use crate::wire::{EmitError, ExtensionField, Header, Mac, Writer, emit};
+use crate::wire::{EmitError, Header, Mac, Writer, emit};
 
 use super::StampToken;
+use super::echoed::Echoed;
 use super::interleaved::mark_transmit;
 use super::nts::{self, NtsFields, Session};
 
@@ -38,8 +39,8 @@ pub(super) struct Signature {
 /// Parts of a reply.
 pub(super) struct Reply<'a> {
     pub(super) header: &'a Header,
-    /// The echoed extension field.
-    pub(super) field: Option<ExtensionField<'a>>,
+    /// The extension fields that it repeats.
+    pub(super) echoed: Echoed<'a>,
     pub(super) authenticator: Authenticator<'a>,
     /// Whether the header's transmit timestamp is already set.
     pub(super) interleaved: bool,
@@ -150,18 +151,18 @@ impl Draft {
     ) -> Result<(), EmitError> {
         let room = limit.min(Self::CAPACITY);
         // The case of nearly every reply.
-        if let (Authenticator::None, None) = (&reply.authenticator, reply.field) {
+        if matches!(reply.authenticator, Authenticator::None) && reply.echoed.is_empty() {
             let room = self.octets.get_mut(..room).unwrap_or_default();
             reply.header.emit(&mut Writer::new(room))?;
             self.length = Header::LEN;
         } else {
             let Reply {
                 header,
-                field,
+                echoed,
                 authenticator,
                 ..
             } = reply;
-            self.length = self.write_long(header, field, authenticator, room, random)?;
+            self.length = self.write_long(header, echoed, authenticator, room, random)?;
         }
         self.interleaved = reply.interleaved;
         self.token = reply.token;
@@ -173,22 +174,24 @@ impl Draft {
     fn write_long(
         &mut self,
         header: &Header,
-        field: Option<ExtensionField<'_>>,
+        echoed: Echoed<'_>,
         authenticator: Authenticator<'_>,
         room: usize,
         random: &mut impl RngCore,
     ) -> Result<usize, EmitError> {
         let mut writer = Writer::new(self.octets.get_mut(..room).unwrap_or_default());
         match authenticator {
-            Authenticator::None => emit(header, field, None, &mut writer)?,
-            Authenticator::CryptoNak => emit(header, field, Some(Mac::CRYPTO_NAK), &mut writer)?,
+            Authenticator::None => emit(header, echoed.iter(), None, &mut writer)?,
+            Authenticator::CryptoNak => {
+                emit(header, echoed.iter(), Some(Mac::CRYPTO_NAK), &mut writer)?
+            }
             Authenticator::Signature(signature) => {
-                emit(header, field, Some(signature.blank()), &mut writer)?;
+                emit(header, echoed.iter(), Some(signature.blank()), &mut writer)?;
                 self.signature = Some(signature);
             }
             Authenticator::Nts(keyset) => {
                 let session = self.session.as_mut().ok_or(EmitError::BufferTooSmall)?;
-                nts::write(header, field, session, keyset, random, &mut writer)?;
+                nts::write(header, echoed, session, keyset, random, &mut writer)?;
             }
         }
         Ok(writer.written().len())

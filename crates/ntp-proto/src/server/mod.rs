@@ -61,6 +61,7 @@ mod client;
 mod client_list;
 mod counters;
 mod draft;
+mod echoed;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod interleaved;
@@ -321,7 +322,7 @@ impl RequestContext<'_> {
         );
         let reply = Reply {
             header: &header,
-            field: fields.unique_identifier,
+            echoed: fields.echoed,
             authenticator,
             interleaved,
             token,

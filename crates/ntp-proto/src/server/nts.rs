@@ -9,13 +9,14 @@
 use rand_core::RngCore;
 
 use super::Draft;
+use super::echoed::Echoed;
 use crate::nts::{AeadAlgorithm, Cookie, Direction, Keyset, SessionKeys};
 use crate::wire::{EmitError, ExtensionField, Header, NtsAuthenticator, Packet, Writer, emit};
 
 /// Extension fields of a request that concern the server.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
-    pub(super) unique_identifier: Option<ExtensionField<'a>>,
+    pub(super) echoed: Echoed<'a>,
     /// Set if the request has an NTS authenticator.
     pub(super) nts: Option<NtsFields<'a>>,
 }
@@ -36,7 +37,7 @@ pub(super) struct NtsFields<'a> {
 impl<'a> Fields<'a> {
     /// No fields, as in most requests.
     pub(super) const NONE: Self = Self {
-        unique_identifier: None,
+        echoed: Echoed::NONE,
         nts: None,
     };
 
@@ -59,10 +60,10 @@ impl<'a> Fields<'a> {
             let Some(field) = extensions.next() else {
                 return fields;
             };
+            if fields.echoed.keep(field) {
+                continue;
+            }
             match field.field_type {
-                ExtensionField::UNIQUE_IDENTIFIER => {
-                    fields.unique_identifier = fields.unique_identifier.or(Some(field));
-                }
                 ExtensionField::NTS_COOKIE => {
                     cookies += 1;
                     cookie = Some(field.body);
@@ -151,7 +152,7 @@ fn open_long(sealed: &[u8], open: impl FnOnce(&mut [u8]) -> bool) -> bool {
 #[inline(never)]
 pub(super) fn write(
     header: &Header,
-    unique_identifier: Option<ExtensionField<'_>>,
+    echoed: Echoed<'_>,
     session: &mut Session,
     keyset: &Keyset,
     random: &mut impl RngCore,
@@ -164,8 +165,7 @@ pub(super) fn write(
         let sealed = AeadAlgorithm::OVERHEAD + cookies * (ExtensionField::PREFIX + cookie);
         NtsAuthenticator::body_length(algorithm.nonce_length(), sealed)
     };
-    let identifier = unique_identifier.map_or(0, |field| ExtensionField::PREFIX + field.body.len());
-    let without = Header::LEN + identifier + ExtensionField::PREFIX + body(0);
+    let without = Header::LEN + echoed.length() + ExtensionField::PREFIX + body(0);
     let room = writer.remaining().saturating_sub(without);
     let cookies = (room / (ExtensionField::PREFIX + cookie))
         .min(session.requested)
@@ -175,7 +175,7 @@ pub(super) fn write(
         field_type: ExtensionField::NTS_AUTHENTICATOR,
         body: BLANK.get(..body).ok_or(EmitError::BufferTooSmall)?,
     };
-    let fields = unique_identifier.into_iter().chain([authenticator]);
+    let fields = echoed.iter().chain([authenticator]);
     emit(header, fields, None, writer)?;
     let (_, place) = NtsAuthenticator::split_packet(writer.written_mut(), body)
         .ok_or(EmitError::BufferTooSmall)?;
