@@ -183,7 +183,7 @@ impl Draft {
         match authenticator {
             Authenticator::None => emit(header, echoed.iter(), None, &mut writer)?,
             Authenticator::CryptoNak => {
-                emit(header, echoed.iter(), Some(Mac::CRYPTO_NAK), &mut writer)?
+                emit(header, echoed.iter(), Some(Mac::CRYPTO_NAK), &mut writer)?;
             }
             Authenticator::Signature(signature) => {
                 emit(header, echoed.iter(), Some(signature.blank()), &mut writer)?;
