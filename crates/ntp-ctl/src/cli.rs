@@ -8,12 +8,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::console::Failure;
 use crate::daemon_command::DaemonCommand;
 use crate::format::time;
 use crate::migrate::Dialect;
+
+/// Width of help texts on wider terminals: longer lines are hard to read.
+const MAX_HELP_WIDTH: usize = 100;
 
 /// A parsed command line.
 pub(crate) enum Invocation {
@@ -25,15 +28,21 @@ pub(crate) enum Invocation {
     Run(Command, Options),
 }
 
-/// Parses the arguments, the first of which is the name of the program.
-pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Failure> {
-    match Cli::try_parse_from(arguments) {
+/// Parses the arguments, the first of which is the name of the program. Help texts are `width`
+/// columns wide.
+pub(crate) fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    width: usize,
+) -> Result<Invocation, Failure> {
+    let mut definition = Cli::command().term_width(width.min(MAX_HELP_WIDTH));
+    let matches = definition.try_get_matches_from_mut(arguments);
+    match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(Cli {
             command: Some(command),
             options,
             ..
         }) => Ok(Invocation::Run(command, options)),
-        Ok(_) => Ok(Invocation::Help(Cli::command().render_help().to_string())),
+        Ok(_) => Ok(Invocation::Help(definition.render_help().to_string())),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp => Ok(Invocation::Help(error.render().to_string())),
             ErrorKind::DisplayVersion => Ok(Invocation::Version),
@@ -189,9 +198,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::console::DEFAULT_WIDTH;
 
     fn parse(line: &str) -> Result<Invocation, Failure> {
-        super::parse(line.split(' ').map(OsString::from))
+        super::parse(line.split(' ').map(OsString::from), DEFAULT_WIDTH)
     }
 
     #[test]
@@ -233,6 +243,21 @@ mod tests {
         for line in ["ntp-ctl -v", "ntp-ctl --version", "ntp-ctl validate -v"] {
             assert!(matches!(parse(line), Ok(Invocation::Version)), "{line}");
         }
+    }
+
+    #[test]
+    fn the_help_of_every_command_fits_80_columns() {
+        fn check(mut command: clap::Command) {
+            let long = command.render_long_help().to_string();
+            let short = command.render_help().to_string();
+            for line in long.lines().chain(short.lines()) {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+            }
+            command.get_subcommands().for_each(|it| check(it.clone()));
+        }
+        let mut definition = Cli::command().term_width(DEFAULT_WIDTH);
+        definition.build();
+        check(definition);
     }
 
     #[test]

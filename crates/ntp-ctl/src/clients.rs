@@ -14,7 +14,7 @@ use ntp_control_api::control::client::CallError;
 use ntp_control_api::control::methods::{
     ClientsInput, ClientsReply, Error, GetClients, GetStatus, NoInput,
 };
-use ntp_time::{NtpDuration, SystemTime};
+use ntp_time::NtpDuration;
 use ntp_types::statistics::ServerStatistics;
 use ntp_types::status::{ClientStatus, ServerStatus, Status};
 use serde_json::json;
@@ -22,7 +22,7 @@ use serde_json::json;
 use crate::connect::{Socket, call, to_failure};
 use crate::console::{Console, Failure};
 use crate::format::{Seconds as _, age, duration, paragraph};
-use crate::layout::{left, or_dash, right, table};
+use crate::layout::{Column, if_room, or_dash, table};
 use crate::servers::NONE;
 
 /// Availability of the client list.
@@ -77,7 +77,8 @@ pub(crate) fn run(
     if json {
         return console.print_json(&data(&status, &list));
     }
-    console.print(&plain(&status, &list))
+    let text = plain(&status, &list, console.width);
+    console.print(&text)
 }
 
 fn data(status: &Status, list: &ClientList) -> serde_json::Value {
@@ -92,7 +93,7 @@ fn data(status: &Status, list: &ClientList) -> serde_json::Value {
     json!({ "servers": status.servers, "list": list, "private": private })
 }
 
-fn plain(status: &Status, clients: &ClientList) -> String {
+fn plain(status: &Status, clients: &ClientList, width: usize) -> String {
     if status.servers.is_empty() {
         return NONE.into();
     }
@@ -106,7 +107,7 @@ fn plain(status: &Status, clients: &ClientList) -> String {
                 &format!("you are {caller}; permitted: {permitted}; use sudo"),
             );
         }
-        ClientList::Available(reply) => list(&mut text, status, reply),
+        ClientList::Available(reply) => list(&mut text, status, reply, width),
     }
     text
 }
@@ -142,7 +143,7 @@ fn how_to_enable(text: &mut String, servers: &[ServerStatus]) {
     }
 }
 
-fn list(text: &mut String, status: &Status, reply: &ClientsReply) {
+fn list(text: &mut String, status: &Status, reply: &ClientsReply, width: usize) {
     let ClientsReply {
         clients,
         listed,
@@ -156,10 +157,13 @@ fn list(text: &mut String, status: &Status, reply: &ClientsReply) {
     }
     text.push('\n');
     let several = status.servers.iter().filter(|it| it.client_list_size > 0);
-    let with_server = several.count() > 1;
+    let columns = match several.count() {
+        0 | 1 => &COLUMNS[..COLUMNS.len() - 1],
+        _ => &COLUMNS,
+    };
     if !clients.is_empty() {
         text.push('\n');
-        *text += &rows(clients, with_server, status.program.now);
+        *text += &table(width, columns, status, clients);
     }
     if clients.iter().any(|client| client.overcount > 0) {
         text.push_str("\n~ upper bound: the entry replaced another one and inherited its count\n");
@@ -178,38 +182,30 @@ fn list(text: &mut String, status: &Status, reply: &ClientsReply) {
     }
 }
 
-/// Formats the table, which fits 80 columns with IPv4 addresses.
-fn rows(clients: &[ClientStatus], with_server: bool, now: SystemTime) -> String {
-    let mut columns = vec![
-        left("Address", 0),
-        right("Requests", 0),
-        right("Answered", 0),
-        right("Limited", 0),
-        right("Denied", 0),
-        right("Intvl", 0),
-        right("Last", 0),
-    ];
-    if with_server {
-        columns.insert(1, left("Server", 0));
-    }
-    let row = |client: &ClientStatus| {
-        let mark = if client.overcount > 0 { "~" } else { "" };
-        let mut cells = vec![
-            client.address.clone(),
-            format!("{mark}{}", client.requests),
-            client.answered.to_string(),
-            client.rate_limited.to_string(),
-            client.denied.to_string(),
-            or_dash(client.interval.map(interval)),
-            age(now - client.last_seen),
-        ];
-        if with_server {
-            cells.insert(1, client.server.clone());
-        }
-        cells
-    };
-    table(&columns, clients.iter().map(row))
-}
+/// Columns of the table. An IPv6 address leaves no room for all of them in 80 columns.
+const COLUMNS: [Column<ClientStatus>; 8] = [
+    Column::left("Address", |_, it| it.address.clone()),
+    Column::right("Requests", |_, it| {
+        let mark = if it.overcount > 0 { "~" } else { "" };
+        format!("{mark}{}", it.requests)
+    }),
+    if_room(
+        1,
+        Column::right("Answered", |_, it| it.answered.to_string()),
+    ),
+    if_room(
+        2,
+        Column::right("Limited", |_, it| it.rate_limited.to_string()),
+    ),
+    if_room(3, Column::right("Denied", |_, it| it.denied.to_string())),
+    if_room(
+        4,
+        Column::right("Intvl", |_, it| or_dash(it.interval.map(interval))),
+    ),
+    Column::right("Last", |status, it| age(status.program.now - it.last_seen)),
+    // Last, so that a table of one server can leave it out.
+    Column::name("Server", |_, it| it.server.clone()),
+];
 
 /// Formats an interval in at most six characters.
 fn interval(span: NtpDuration) -> String {
@@ -222,7 +218,10 @@ fn interval(span: NtpDuration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ntp_time::SystemTime;
+
     use super::*;
+    use crate::console::DEFAULT_WIDTH;
 
     fn seconds(seconds: f64) -> NtpDuration {
         NtpDuration::from_seconds_f64(seconds)
@@ -278,6 +277,7 @@ mod tests {
         let shown = plain(
             &status(&[server("0.0.0.0:123", 0), server("[::1]:123", 0)]),
             &ClientList::Disabled,
+            DEFAULT_WIDTH,
         );
         let expected = "\
 Requests         : 60, 6.00 per second since the start
@@ -289,14 +289,17 @@ Client list      : disabled; enable it with
   ntp-ctl server set '[::1]:123' client-list-size=1000
 ";
         assert_eq!(shown, expected);
-        assert_eq!(plain(&status(&[]), &ClientList::Disabled), NONE);
+        assert_eq!(
+            plain(&status(&[]), &ClientList::Disabled, DEFAULT_WIDTH),
+            NONE
+        );
     }
 
     #[test]
     fn without_permission_the_counters_and_the_permitted_users_are_shown() {
         let private = ClientList::Private("uid 7".into(), "only root".into());
         let status = status(&[server("[::]:123", 10)]);
-        let shown = plain(&status, &private);
+        let shown = plain(&status, &private, DEFAULT_WIDTH);
         assert!(shown.starts_with("Requests         : 30,"), "{shown}");
         let advice = "permission denied\n  you are uid 7; permitted: only root; use sudo\n";
         assert!(shown.ends_with(advice), "{shown}");
@@ -325,7 +328,11 @@ Client list      : disabled; enable it with
             uncounted: 64,
         };
         let status = status(&[server("[::]:123", 8)]);
-        let shown = plain(&status, &ClientList::Available(reply.clone()));
+        let shown = plain(
+            &status,
+            &ClientList::Available(reply.clone()),
+            DEFAULT_WIDTH,
+        );
         let (_, shown) = shown.split_once("or by access list)\n").unwrap();
         let expected = "\
 Client list      : 8 entries, capacity 8; 3 most active shown
@@ -348,7 +355,7 @@ Address      Requests Answered Limited Denied Intvl Last
     }
 
     #[test]
-    fn ipv4_clients_of_several_servers_fit_80_columns() {
+    fn clients_of_several_servers_fit_80_columns() {
         let widest = ClientStatus {
             server: "255.255.255.255:123".into(),
             answered: 99_999_999,
@@ -358,7 +365,7 @@ Address      Requests Answered Limited Denied Intvl Last
             ..client("255.255.255.255", 99_999_999, 0)
         };
         let reply = ClientsReply {
-            clients: vec![widest, client("192.0.2.1", 5, 0)],
+            clients: vec![widest.clone(), client("192.0.2.1", 5, 0)],
             listed: 2,
             size: 2000,
             ..ClientsReply::default()
@@ -367,11 +374,36 @@ Address      Requests Answered Limited Denied Intvl Last
             server("192.0.2.123:123", 1000),
             server("192.0.2.124:123", 1000),
         ];
-        let shown = plain(&status(&servers), &ClientList::Available(reply));
+        let shown = plain(
+            &status(&servers),
+            &ClientList::Available(reply),
+            DEFAULT_WIDTH,
+        );
         let (_, table) = shown.split_once("\n\n").unwrap();
         assert_eq!(table.lines().count(), 3, "{table}");
         assert!(table.lines().all(|line| line.len() <= 80), "{table}");
-        assert!(table.contains(" 192.0.2.123:123 "), "{table}");
+        assert!(table.contains(" 192.0.2.123:123\n"), "{table}");
+
+        let longest = "2001:db8:1234:5678:9abc:def0:1234:5678";
+        let reply = ClientsReply {
+            clients: vec![ClientStatus {
+                address: longest.into(),
+                server: format!("[{longest}]:123"),
+                ..widest
+            }],
+            listed: 1,
+            ..ClientsReply::default()
+        };
+        let shown = plain(
+            &status(&servers),
+            &ClientList::Available(reply),
+            DEFAULT_WIDTH,
+        );
+        assert!(
+            shown.lines().all(|line| line.chars().count() <= 80),
+            "{shown}"
+        );
+        assert!(shown.contains(longest), "{shown}");
     }
 
     #[test]

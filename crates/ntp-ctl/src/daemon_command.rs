@@ -202,7 +202,7 @@ impl DaemonCommand {
                 ..
             } => action.run(&mut daemon),
             Self::Source { name, .. } => daemon.show_source(name.as_deref()),
-            Self::Servers => daemon.show(|it| json!(it.servers), servers::plain),
+            Self::Servers => daemon.show(|it| json!(it.servers), |it| servers::plain(it, width)),
             Self::Server { action } => action.run(&mut daemon),
             Self::Clients { limit, server } => {
                 clients::run(config, *limit, server.as_deref(), json, console)

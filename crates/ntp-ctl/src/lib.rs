@@ -112,7 +112,7 @@ fn execute(
     open: OpenOneShot<'_>,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    match cli::parse(arguments)? {
+    match cli::parse(arguments, console.width)? {
         Invocation::Help(text) => console.out.write_all(text.as_bytes())?,
         // On standard error, as upstream.
         Invocation::Version => console.message(concat!("ntp-ctl ", env!("CARGO_PKG_VERSION"))),

@@ -5,17 +5,17 @@ use ntp_types::statistics::KeStatistics;
 use ntp_types::status::{KeServerStatus, ServerStatus, Status};
 
 use crate::format::validity;
-use crate::layout::{Column, Page, left, right, table};
+use crate::layout::{Column, Page, if_room, table};
 
 /// Output if the daemon serves no time.
 pub(crate) const NONE: &str =
     "No servers configured; add one with `ntp-ctl server add ADDRESS` or [[server]]\n";
 
-pub(crate) fn plain(status: &Status) -> String {
+pub(crate) fn plain(status: &Status, width: usize) -> String {
     let mut text = if status.servers.is_empty() {
         NONE.into()
     } else {
-        table(&COLUMNS, status.servers.iter().map(row))
+        table(width, &COLUMNS, status, &status.servers)
     };
     if let Some(exchange) = &status.key_exchange {
         text.push('\n');
@@ -58,28 +58,23 @@ fn key_exchange(exchange: &KeServerStatus, now: SystemTime) -> String {
     page.into_text()
 }
 
-const COLUMNS: [Column; 7] = [
-    left("Address", 24),
-    right("Received", 10),
-    right("Answered", 10),
-    right("Denied", 8),
-    right("Ignored", 8),
-    right("Limited", 8),
-    right("Failed", 6),
+const COLUMNS: [Column<ServerStatus>; 9] = [
+    Column::name("Address", |_, it| it.address.to_string()),
+    Column::right("Received", |_, it| it.requests.received.to_string()),
+    Column::right("Answered", |_, it| it.requests.accepted.to_string()),
+    Column::right("Denied", |_, it| it.requests.denied.to_string()),
+    Column::right("Ignored", |_, it| it.requests.ignored.to_string()),
+    Column::right("Limited", |_, it| it.requests.rate_limited.to_string()),
+    if_room(
+        1,
+        Column::right("Failed", |_, it| it.requests.send_errors.to_string()),
+    ),
+    if_room(
+        2,
+        Column::right("NTS", |_, it| it.requests.nts_accepted.to_string()),
+    ),
+    if_room(
+        3,
+        Column::right("NTS NAK", |_, it| it.requests.nts_nak.to_string()),
+    ),
 ];
-
-fn row(server: &ServerStatus) -> Vec<String> {
-    let requests = &server.requests;
-    let counts = [
-        requests.received,
-        requests.accepted,
-        requests.denied,
-        requests.ignored,
-        requests.rate_limited,
-        requests.send_errors,
-    ];
-    let counts = counts.iter().map(ToString::to_string);
-    std::iter::once(server.address.to_string())
-        .chain(counts)
-        .collect()
-}

@@ -7,17 +7,58 @@ use ntp_types::status::{MeasurementStatus, PathStatus, SourceStatus, Status};
 
 use crate::console::Failure;
 use crate::format::{age, duration, or_unknown, signed, timestamp, validity};
-use crate::layout::{Column, Page, left, or_dash, right, table};
+use crate::layout::{Column, Page, if_room, or_dash, table};
 
 /// Meaning of the symbols before the names.
 const LEGEND: &str = "\
 * reference  + selected  - outranked by a `prefer` source  x falseticker
 . no majority  ~ too uncertain  ? no reply  ! unusable  o offline
 ";
-/// Width of all columns of the table but the name.
-const COLUMNS: usize = 57;
-/// Maximum width of a name.
-const MAX_NAME: usize = 60;
+/// The symbol and the name, with which every table of sources begins.
+const SYMBOL: Column<SourceStatus> = Column::left("", |status, it| symbol(status, it).to_string());
+const NAME: Column<SourceStatus> = Column::name("Source", |_, it| name(it));
+
+/// Columns of `sources`.
+const SOURCES: [Column<SourceStatus>; 13] = [
+    SYMBOL,
+    NAME,
+    Column::right("St", |_, it| {
+        or_dash(it.measurement.as_ref().map(|it| it.stratum))
+    }),
+    Column::right("Poll", |_, it| age(it.poll)),
+    Column::right("Reach", |_, it| format!("{:o}", it.reach)),
+    Column::right("Last", last),
+    Column::right("    Offset", |_, it| {
+        or_dash(it.measurement.as_ref().map(|it| signed(it.offset)))
+    }),
+    Column::right("Max error", |_, it| {
+        let uncertainty = it.measurement.as_ref().and_then(|it| it.uncertainty);
+        or_dash(uncertainty.map(duration))
+    }),
+    if_room(
+        2,
+        Column::right("Delay", |_, it| {
+            or_dash(
+                it.measurement
+                    .as_ref()
+                    .and_then(|it| it.delay)
+                    .map(duration),
+            )
+        }),
+    ),
+    if_room(
+        1,
+        Column::right("Jitter", |_, it| {
+            or_dash(it.path.map(|it| duration(it.jitter)))
+        }),
+    ),
+    Column::left(" State", |_, it| format!(" {}", state(it))),
+    if_room(
+        3,
+        Column::left("Authentication", |_, it| it.authentication.clone()),
+    ),
+    if_room(4, Column::left("Options", |_, it| options(it))),
+];
 
 /// Returns the source that the clock is synchronised to.
 pub(crate) fn reference(status: &Status) -> Option<&SourceStatus> {
@@ -64,24 +105,18 @@ fn host(address: &str) -> &str {
     host.trim_matches(['[', ']'])
 }
 
-/// Returns the table, `width` columns wide; `coloured` enables colours.
+/// Returns the table of `sources`.
 pub(crate) fn plain(status: &Status, width: usize, coloured: bool) -> String {
-    let name_width = width.saturating_sub(COLUMNS).min(MAX_NAME);
-    let columns: [Column; 9] = [
-        left("", 1),
-        left("Source", name_width),
-        right("St", 2),
-        right("Poll", 4),
-        right("Reach", 5),
-        right("Last", 4),
-        right("Offset", 10),
-        right("Max error", 9),
-        left(" State", 0),
-    ];
-    let rows = status.sources.iter();
-    let rows = table(&columns, rows.map(|source| row(status, source, name_width)));
     let mut text = format!("{LEGEND}\n");
-    for line in rows.lines() {
+    text += &rows(&SOURCES, status, width, coloured);
+    text += &without_addresses(status);
+    text
+}
+
+/// Returns a table of the sources in use, `width` columns wide; `coloured` enables colours.
+fn rows(columns: &[Column<SourceStatus>], status: &Status, width: usize, coloured: bool) -> String {
+    let mut text = String::new();
+    for line in table(width, columns, status, &status.sources).lines() {
         match line.chars().next() {
             Some(symbol) if coloured => {
                 text += &coloured_symbol(symbol);
@@ -91,13 +126,19 @@ pub(crate) fn plain(status: &Status, width: usize, coloured: bool) -> String {
         }
         text.push('\n');
     }
+    text
+}
+
+/// Lists the configured sources of which none is in use.
+fn without_addresses(status: &Status) -> String {
+    let mut text = String::new();
     for configured in status.configured.iter().filter(|it| it.present == 0) {
         let reason = match (configured.denied, configured.online) {
             (true, _) => "denied by the server",
             (_, false) => "offline",
             _ => "no address yet",
         };
-        let _ = writeln!(text, "? {:<name_width$} {reason}", configured.name);
+        let _ = writeln!(text, "? {}: {reason}", configured.name);
     }
     if status.configured.is_empty() {
         text.push_str(
@@ -117,34 +158,30 @@ fn coloured_symbol(symbol: char) -> String {
     format!("{colour}{symbol}\x1b[0m")
 }
 
-fn row(status: &Status, source: &SourceStatus, name_width: usize) -> Vec<String> {
+fn name(source: &SourceStatus) -> String {
     let address = source.address.to_string();
-    let name = if source.name == address {
-        address
-    } else {
-        format!("{} ({})", host(&source.name), host(&address))
-    };
-    let measured = source.measurement.as_ref();
-    vec![
-        symbol(status, source).to_string(),
-        truncate(&name, name_width),
-        or_dash(measured.map(|it| it.stratum)),
-        age(source.poll),
-        format!("{:o}", source.reach),
-        or_dash(measured.map(|it| age(status.program.now - it.at))),
-        or_dash(measured.map(|it| signed(it.offset))),
-        or_dash(measured.and_then(|it| it.uncertainty).map(duration)),
-        format!(" {}", state(source)),
-    ]
+    if source.name == address {
+        return address;
+    }
+    format!("{} ({})", host(&source.name), host(&address))
 }
 
-/// Truncates `text` to `width` characters, the last one an ellipsis.
-fn truncate(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
+fn last(status: &Status, source: &SourceStatus) -> String {
+    or_dash(
+        source
+            .measurement
+            .as_ref()
+            .map(|it| age(status.program.now - it.at)),
+    )
+}
+
+/// Formats the selection options.
+fn options(source: &SourceStatus) -> String {
+    let names: Vec<_> = source.options.names().collect();
+    if names.is_empty() {
+        return "none".into();
     }
-    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
-    format!("{kept}…")
+    names.join(", ")
 }
 
 /// Returns the sources with this configured name, host, address or identifier.
@@ -189,15 +226,7 @@ pub(crate) fn details(status: &Status, source: &SourceStatus) -> String {
     page.optional("  Cookies", cookies.map(|count| format!("{count} of 8")));
     let expires = source.certificate_expires;
     page.optional("  Certificate", expires.map(|end| validity(end, now)));
-    let options: Vec<_> = source.options.names().collect();
-    page.line(
-        "Options",
-        if options.is_empty() {
-            "none".into()
-        } else {
-            options.join(", ")
-        },
-    );
+    page.line("Options", options(source));
     page.line(
         "Poll interval",
         format_args!(
@@ -322,10 +351,11 @@ mod tests {
             }],
             ..Status::default()
         };
-        for width in [80, 120] {
+        for width in [80, 120, 200] {
             let text = plain(&status, width, false);
             let longest = text.lines().map(|line| line.chars().count()).max();
-            assert_eq!(longest, Some(width.min(COLUMNS + MAX_NAME)), "{text}");
+            assert!(longest.is_some_and(|longest| longest <= width), "{text}");
+            assert_eq!(text.contains("Authentication"), width == 200, "{text}");
         }
     }
 

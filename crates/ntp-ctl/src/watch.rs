@@ -20,7 +20,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::Marker;
-use ratatui::text::Line;
+use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType, Paragraph, Row, Table};
 
 use crate::connect::Socket;
@@ -33,6 +33,9 @@ use crate::sources::{reference_name, state, symbol};
 const HISTORY: usize = 600;
 /// Maximum number of sources with a history; further ones have none.
 const MAX_SOURCES: usize = 64;
+/// Colours of the curves.
+const OFFSET: Color = Color::Cyan;
+const BAND: Color = Color::DarkGray;
 /// Interval of polling the keyboard.
 const KEY_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -263,13 +266,22 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, view: &View, status: &Status) {
 
 fn draw_plot(frame: &mut Frame<'_>, area: Rect, view: &View) {
     let nothing = VecDeque::new();
-    let (title, history) = match view.chosen_source() {
+    let (name, band, history) = match view.chosen_source() {
         Some(source) => (
-            format!(" {}: offset and interval ", source.name),
+            source.name.as_str(),
+            "interval",
             view.sources.get(&source.id).unwrap_or(&nothing),
         ),
-        None => (" clock: offset and error bound ".into(), &view.clock),
+        None => ("clock", "error bound", &view.clock),
     };
+    // The key of the curves.
+    let title = Line::from(vec![
+        format!(" {name}: ").into(),
+        Span::styled("━ offset", OFFSET),
+        "  ".into(),
+        Span::styled(format!("━ {band}"), BAND),
+        " ".into(),
+    ]);
     let block = Block::bordered().title(title);
     let (Some(first), Some(last)) = (history.front(), history.back()) else {
         let text = Paragraph::new("no measurements yet").block(block);
@@ -299,17 +311,17 @@ fn draw_plot(frame: &mut Frame<'_>, area: Rect, view: &View) {
     let (offsets, above, below) = (line(|point| point.offset), line(upper), line(lower));
     let largest = above.iter().chain(&below).chain(&offsets);
     let largest = largest.map(|(_, y)| y.abs()).fold(1e-9, f64::max) * 1.1;
-    let set = |data, colour| {
+    let set = |data, colour: Color| {
         Dataset::default()
             .data(data)
             .marker(Marker::Braille)
             .graph_type(GraphType::Line)
-            .style(Style::new().fg(colour))
+            .style(colour)
     };
     let chart = Chart::new(vec![
-        set(&above, Color::DarkGray),
-        set(&below, Color::DarkGray),
-        set(&offsets, Color::Cyan),
+        set(&above, BAND),
+        set(&below, BAND),
+        set(&offsets, OFFSET),
     ])
     .block(block)
     .x_axis(
@@ -325,10 +337,47 @@ fn draw_plot(frame: &mut Frame<'_>, area: Rect, view: &View) {
     frame.render_widget(chart, area);
 }
 
+/// A column of the table: heading, width, the least width of a terminal that shows it, and its cell.
+type Column = (&'static str, u16, u16, fn(&Status, &SourceStatus) -> String);
+
+/// Columns of the table, beside the symbol and the name.
+const COLUMNS: [Column; 10] = [
+    ("st", 2, 0, |_, it| {
+        or_dash(it.measurement.as_ref().map(|it| it.stratum))
+    }),
+    ("reach", 5, 0, |_, it| format!("{:o}", it.reach)),
+    ("poll", 5, 0, |_, it| age(it.poll)),
+    ("last", 4, 90, |status, it| {
+        let measured = it.measurement.as_ref();
+        or_dash(measured.map(|it| age(status.program.now - it.at)))
+    }),
+    ("offset", 10, 0, |_, it| {
+        or_dash(it.measurement.as_ref().map(|it| signed(it.offset)))
+    }),
+    ("±", 9, 0, |_, it| {
+        let uncertainty = it.measurement.as_ref().and_then(|it| it.uncertainty);
+        or_dash(uncertainty.map(duration))
+    }),
+    ("delay", 9, 100, |_, it| {
+        let delay = it.measurement.as_ref().and_then(|it| it.delay);
+        or_dash(delay.map(duration))
+    }),
+    ("jitter", 9, 110, |_, it| {
+        or_dash(it.path.map(|it| duration(it.jitter)))
+    }),
+    ("state", 13, 0, |_, it| state(it).to_owned()),
+    ("authentication", 22, 150, |_, it| it.authentication.clone()),
+];
+
 fn draw_table(frame: &mut Frame<'_>, area: Rect, view: &View, status: &Status) {
     // The chosen row stays visible.
     let room = usize::from(area.height.saturating_sub(3));
     let first = view.chosen.map_or(0, |row| (row + 1).saturating_sub(room));
+    let columns = || {
+        COLUMNS
+            .iter()
+            .filter(|(_, _, least, _)| *least <= area.width)
+    };
     let rows = status
         .sources
         .iter()
@@ -342,35 +391,21 @@ fn draw_table(frame: &mut Frame<'_>, area: Rect, view: &View, status: &Status) {
                 '?' | '~' | '.' => Color::Yellow,
                 _ => Color::Reset,
             };
-            let measured = source.measurement.as_ref();
-            let row = Row::new([
-                symbol.to_string(),
-                source.name.clone(),
-                or_dash(measured.map(|it| it.stratum)),
-                format!("{:o}", source.reach),
-                age(source.poll),
-                or_dash(measured.map(|it| signed(it.offset))),
-                or_dash(measured.and_then(|it| it.uncertainty).map(duration)),
-                state(source).to_owned(),
-            ]);
+            let cells = columns().map(|(.., cell)| cell(status, source));
+            let row = [symbol.to_string(), source.name.clone()].into_iter();
             let style = Style::new().fg(colour);
-            row.style(if view.chosen == Some(index) {
+            Row::new(row.chain(cells)).style(if view.chosen == Some(index) {
                 style.add_modifier(Modifier::REVERSED)
             } else {
                 style
             })
         });
-    let widths = [
-        Constraint::Length(1),
-        Constraint::Min(18),
-        Constraint::Length(2),
-        Constraint::Length(5),
-        Constraint::Length(5),
-        Constraint::Length(10),
-        Constraint::Length(9),
-        Constraint::Length(13),
-    ];
-    let header = Row::new(["", "source", "st", "reach", "poll", "offset", "±", "state"]);
+    let widths = columns().map(|(_, width, ..)| Constraint::Length(*width));
+    let widths = [Constraint::Length(1), Constraint::Min(18)]
+        .into_iter()
+        .chain(widths);
+    let headings = columns().map(|(heading, ..)| *heading);
+    let header = Row::new(["", "source"].into_iter().chain(headings));
     let table = Table::new(rows, widths)
         .header(header.style(Style::new().add_modifier(Modifier::BOLD)))
         .block(Block::bordered().title(format!(" {} sources ", status.sources.len())));
@@ -449,7 +484,7 @@ mod tests {
         for expected in [
             "synchronised, stratum 2, reference 192.0.2.1:123",
             "error bound 3.00 ms",
-            "clock: offset and error bound",
+            "clock: ━ offset  ━ error bound",
             "+3.30 ms",
             "now",
             "* 192.0.2.1:123",
@@ -460,9 +495,13 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");
         }
+        let wide = screen(&view, 150, 24);
+        for column in ["last", "delay", "jitter", "authentication"] {
+            assert!(!text.contains(column) && wide.contains(column), "{wide}");
+        }
         view.choose(1);
         view.choose(1);
-        assert!(screen(&view, 80, 24).contains(" 192.0.2.2:123: offset and interval "));
+        assert!(screen(&view, 80, 24).contains(" 192.0.2.2:123: ━ offset  ━ interval "));
         view.connected = false;
         assert!(screen(&view, 80, 24).contains("disconnected, waiting for the daemon"));
     }
