@@ -59,8 +59,8 @@ pub(crate) fn parse(
     version,
     propagate_version = true,
     disable_version_flag = true,
-    after_help = "Exit codes: 0 success (waitsync: the clock is synchronised), 124 timeout of waitsync or force-sync, 78 invalid configuration \
-                  (force-sync), 1 any other failure; `nts check` has further ones. Standard error has the reason."
+    after_help = "Exit codes: 0 success (waitsync: the clock is synchronised), 2 invalid command line, 124 timeout of waitsync or force-sync, \
+                  78 invalid configuration (force-sync), 1 any other failure; `nts check` has further ones. Standard error has the reason."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -171,11 +171,18 @@ pub(crate) struct Options {
         global = true,
         default_value = "plain"
     )]
-    pub(crate) format: Format,
+    format: Format,
 
     /// The same as `--format json`
     #[arg(long, global = true, conflicts_with = "format")]
-    pub(crate) json: bool,
+    json: bool,
+}
+
+impl Options {
+    /// Returns the output format.
+    pub(crate) fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -221,7 +228,7 @@ mod tests {
                 panic!("{line}");
             };
             assert_eq!(options.config.as_deref(), Some(Path::new("/a")), "{line}");
-            assert_eq!(options.format, Format::Prometheus, "{line}");
+            assert_eq!(options.format(), Format::Prometheus, "{line}");
         }
     }
 

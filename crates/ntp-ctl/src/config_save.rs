@@ -102,7 +102,6 @@ fn main_file(config: Option<&Path>, reply: &ConfigurationReply) -> Result<PathBu
         .path
         .as_deref()
         .map_or_else(|| ours.clone(), PathBuf::from);
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     if real(&ours) != real(&theirs) {
         return Err(Failure::Error(format!(
             "The daemon uses another configuration: run this with `--config {}`",
@@ -110,6 +109,12 @@ fn main_file(config: Option<&Path>, reply: &ConfigurationReply) -> Result<PathBu
         )));
     }
     Ok(ours)
+}
+
+/// Returns the path without symbolic links and `..`: the daemon may have been started with another
+/// path of the same file. A path without a file is returned as it is.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// Returns the sections of an existing file that this command does not write.
@@ -138,8 +143,11 @@ struct Changes {
 
 impl Changes {
     fn from_reply(reply: &ConfigurationReply, path: &Path) -> Self {
-        let path = path.display().to_string();
-        let here = |origin: &Origin| origin.file.as_deref() == Some(&path);
+        let path = real(path);
+        let here = |origin: &Origin| {
+            let file = origin.file.as_deref().map(Path::new);
+            file.is_some_and(|file| real(file) == path)
+        };
         let ours = |origin: &Origin| origin.kind == "runtime" || here(origin);
         let mut changes = Self::default();
         for section in &reply.sections {
@@ -335,6 +343,28 @@ mod tests {
         assert_eq!(config.sources[0].kind, expected.sources[0].kind);
         let again = Changes::from_reply(&reply(&text, &here.display().to_string()), here);
         assert_eq!(again.sources, saved.sources);
+    }
+
+    /// The daemon may have been started with another path of the same files.
+    #[test]
+    fn saved_changes_are_found_by_every_path_of_their_file() {
+        let name = format!("ntp-ctl-save-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        let [folder, link] = ["ntp.toml.d", "link"].map(|name| directory.join(name));
+        fs::create_dir_all(&folder).unwrap();
+        let _ = std::os::unix::fs::symlink(&folder, &link);
+        let here = folder.join(NAME);
+        let text = "[[source]]\nmode = \"server\"\naddress = \"a\"\n";
+        fs::write(&here, text).unwrap();
+        for path in [link.join(NAME), folder.join("../ntp.toml.d").join(NAME)] {
+            let daemon = reply(text, &path.display().to_string());
+            assert_eq!(
+                Changes::from_reply(&daemon, &here).sources.len(),
+                1,
+                "{path:?}"
+            );
+        }
+        fs::remove_dir_all(&directory).unwrap();
     }
 
     /// A compromised daemon must not control what root writes.

@@ -54,8 +54,15 @@ pub(crate) enum Failure {
     Usage(String),
     /// Any other error, with exit code 1.
     Error(String),
-    /// An error with its own exit code, or of a command that has printed its JSON already.
+    /// An error with its own exit code.
     WithExitCode {
+        /// Not 0.
+        exit_code: u8,
+        /// Message.
+        text: String,
+    },
+    /// An error of a command that has printed its result already, also as JSON.
+    Reported {
         /// Not 0.
         exit_code: u8,
         /// Message.

@@ -210,7 +210,7 @@ impl DaemonCommand {
             Self::Explain => daemon.show(explain::data, explain::plain),
             Self::Watch => watch::run(config),
             Self::Waitsync { max_error, timeout } => {
-                waitsync::run(config, *max_error, *timeout, console)
+                waitsync::run(config, *max_error, *timeout, json, console)
             }
             Self::Step { force } => daemon.step(*force),
             Self::LogLevel { level } => {

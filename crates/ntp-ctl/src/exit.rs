@@ -1,13 +1,15 @@
 //! Exit codes: one table, from which the manual and the help are generated.
 //!
 //! Codes 0, 1 and 78 (invalid configuration, `force-sync`) are those of upstream's tool. Our
-//! additions are 124 for a timeout, as in timeout(1), which distinguishes it from a wait that could
-//! not start, and the codes of `nts check`.
+//! additions are 2 for an invalid command line, as of most tools; 124 for a timeout, as in
+//! timeout(1), which distinguishes it from a wait that could not start; and the codes of `nts check`.
 
 /// Success.
 pub(crate) const SUCCESS: u8 = 0;
 /// Failure without a code of its own.
 pub(crate) const FAILURE: u8 = 1;
+/// Invalid command line.
+pub(crate) const USAGE: u8 = 2;
 /// Timeout.
 pub(crate) const TIMED_OUT: u8 = 124;
 /// EX_CONFIG of `sysexits.h`.
@@ -22,11 +24,12 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     (
         "1",
-        "Any other failure: invalid command line, no connection to the daemon, refused change, file not writable. Standard error has the \
+        "Any other failure: no connection to the daemon, refused change, file not writable. Standard error has the \
          reason; with `--format json`, standard output has it too (`\"done\": false`, `error`, `reason`).",
     ),
+    ("2", "Invalid command line; nothing was done."),
     (
-        "2 to 15",
+        "3 to 16",
         "`nts check`: the part of NTS that failed; `ntp-ctl nts check --help` lists the codes.",
     ),
     ("78", "`force-sync`: invalid configuration."),

@@ -111,16 +111,21 @@ pub(crate) fn age(span: impl Seconds) -> String {
     }
 }
 
-/// Parses a time with its unit, for example `10ms`, `1.5s`, `2min`; a bare number is in seconds.
+/// Parses a time with its unit, for example `10ms`, `1.5s`, `2min`. Only 0 needs no unit: of a bare
+/// number, some readers expect milliseconds, others seconds or minutes.
 pub(crate) fn time(text: &str) -> Result<Duration, String> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
     let scale = match unit {
-        "" | "s" => 1.0,
+        "s" => 1.0,
         "ns" => 1e-9,
         "us" => 1e-6,
         "ms" => 1e-3,
         "min" | "m" => 60.0,
         "h" => 3600.0,
+        "" if text == "0" => 1.0,
+        "" => {
+            return Err(format!("unit missing: {text}ms, {text}s or {text}min?"));
+        }
         _ => {
             return Err(format!(
                 "unknown unit {unit:?} (expected ns, us, ms, s, min or h)"
@@ -187,9 +192,10 @@ mod tests {
     #[test]
     fn times_have_units() {
         assert_eq!(time("10ms"), Ok(Duration::from_millis(10)));
-        assert_eq!(time("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(time("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(time("0"), Ok(Duration::ZERO));
         assert_eq!(time("2min"), Ok(Duration::from_secs(120)));
-        for wrong in ["", "ms", "10 parsecs", "-1s", "1e400s"] {
+        for wrong in ["", "10", "ms", "10 parsecs", "-1s", "1e400s"] {
             assert!(time(wrong).is_err(), "{wrong}");
         }
     }

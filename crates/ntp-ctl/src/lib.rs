@@ -94,13 +94,13 @@ fn run(
         }
         Err(Failure::Usage(text)) => {
             console.message(text.trim_end());
-            exit::FAILURE
+            exit::USAGE
         }
         Err(Failure::Error(text) | Failure::Refused(text, ..)) => {
             console.message(format_args!("Error: {text}"));
             exit::FAILURE
         }
-        Err(Failure::WithExitCode { exit_code, text }) => {
+        Err(Failure::WithExitCode { exit_code, text } | Failure::Reported { exit_code, text }) => {
             console.message(format_args!("Error: {text}"));
             exit_code
         }
@@ -117,9 +117,12 @@ fn execute(
         // On standard error, as upstream.
         Invocation::Version => console.message(concat!("ntp-ctl ", env!("CARGO_PKG_VERSION"))),
         Invocation::Run(command, options) => {
+            let format = options.format();
             let result = run_command(&command, &options, open, console);
-            if options.format == Format::Json {
-                print_json_error(&result, console)?;
+            if let Err(failure) = &result
+                && format == Format::Json
+            {
+                print_json_error(failure, console)?;
             }
             result?;
         }
@@ -128,24 +131,16 @@ fn execute(
 }
 
 /// Prints the error of a command as JSON.
-fn print_json_error(
-    result: &Result<(), Failure>,
-    console: &mut Console<'_>,
-) -> Result<(), Failure> {
-    let (reason, error, parameters) = match result {
-        Err(
-            Failure::Error(text)
-            | Failure::WithExitCode {
-                exit_code: exit::CONFIG,
-                text,
-            },
-        ) => (text, "Failed", &Value::Null),
-        Err(Failure::WithExitCode {
-            exit_code: exit::TIMED_OUT,
-            text,
-        }) => (text, "TimedOut", &Value::Null),
-        Err(Failure::Refused(text, error, parameters)) => (text, *error, parameters),
-        _ => return Ok(()),
+fn print_json_error(failure: &Failure, console: &mut Console<'_>) -> Result<(), Failure> {
+    let (error, reason, parameters) = match failure {
+        Failure::Usage(text) => ("Usage", text, &Value::Null),
+        Failure::Error(text) => ("Failed", text, &Value::Null),
+        Failure::WithExitCode { exit_code, text } => match *exit_code {
+            exit::TIMED_OUT => ("TimedOut", text, &Value::Null),
+            _ => ("Failed", text, &Value::Null),
+        },
+        Failure::Refused(text, error, parameters) => (*error, text, parameters),
+        Failure::Reported { .. } | Failure::Output(_) => return Ok(()),
     };
     console.print_json(&json!({
         "done": false, "error": error, "reason": reason, "parameters": parameters,
@@ -159,18 +154,16 @@ fn run_command(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let config = options.config.as_deref();
-    if options.format == Format::Prometheus && *command != Command::Status {
-        return Err(Failure::Error(
-            "`--format prometheus` is for `status` only".into(),
+    let format = options.format();
+    if format == Format::Prometheus && *command != Command::Status {
+        return Err(Failure::Usage(
+            "error: `--format prometheus` is for `status` only".into(),
         ));
     }
-    let json = options.json || options.format == Format::Json;
+    let json = format == Format::Json;
     match command {
-        Command::Validate => validate::run(config, console),
-        Command::Status => {
-            let format = if json { Format::Json } else { options.format };
-            status::run(config, format, console)
-        }
+        Command::Validate => validate::run(config, json, console),
+        Command::Status => status::run(config, format, console),
         Command::Daemon(command) => command.run(config, json, console),
         Command::Query { host, samples } => query::run(host, *samples, json, console),
         Command::Nts {
@@ -183,8 +176,10 @@ fn run_command(
             };
             nts::run(&check, json, console)
         }
-        Command::Migrate { file, from } => migrate::run(file, *from, console),
-        Command::Replay { file, svg, all } => replay::run(file, svg.as_deref(), *all, console),
+        Command::Migrate { file, from } => migrate::run(file, *from, json, console),
+        Command::Replay { file, svg, all } => {
+            replay::run(file, svg.as_deref(), *all, json, console)
+        }
         Command::ForceSync(options) => force_sync::run(config, options, json, open, console),
     }
 }

@@ -51,8 +51,7 @@ pub(crate) fn run(
         console.print(&plain(&results))?;
     }
     if results.samples.is_empty() {
-        // The JSON is printed already.
-        return Err(Failure::WithExitCode {
+        return Err(Failure::Reported {
             exit_code: exit::FAILURE,
             text: format!(
                 "No usable reply from {address} ({remote}). Check the address, that firewalls pass\n\

@@ -9,6 +9,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use ntp_record::{Decision, Line, Outcome, replay, svg};
+use serde_json::{Value, json};
 
 use crate::console::{Console, Failure};
 
@@ -16,6 +17,7 @@ pub(crate) fn run(
     file: &Path,
     picture: Option<&Path>,
     all: bool,
+    json: bool,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let lines = read(file).map_err(Failure::Error)?;
@@ -30,6 +32,9 @@ pub(crate) fn run(
         fs::write(picture, svg(&outcome, &title)).map_err(|error| {
             Failure::Error(format!("Could not write {}: {error}", picture.display()))
         })?;
+    }
+    if json {
+        return console.print_json(&data(&outcome, all));
     }
     report(&outcome, all, console)
 }
@@ -143,6 +148,37 @@ impl Gaps {
     }
 }
 
+/// Number of identical decisions before the first different one.
+fn identical(outcome: &Outcome) -> usize {
+    let pairs = outcome.recorded.iter().zip(&outcome.replayed);
+    pairs.take_while(|(left, right)| left == right).count()
+}
+
+/// Returns the result as JSON: the decisions from the first different one on, or all.
+fn data(outcome: &Outcome, all: bool) -> Value {
+    let same = identical(outcome);
+    let first = if all { 0 } else { same };
+    let list = |decisions: &[Decision]| -> Vec<Value> {
+        let decisions = decisions.iter().skip(first);
+        decisions
+            .map(|it| json!({ "at": it.at, "decision": it.text }))
+            .collect()
+    };
+    json!({
+        "done": true,
+        "recorded_by": outcome.version,
+        "replayed_by": env!("CARGO_PKG_VERSION"),
+        "inputs": outcome.inputs,
+        "seconds": outcome.samples.last().map(|last| last.at),
+        "inexact": outcome.inexact,
+        "unmatched_replies": outcome.unmatched,
+        "identical": outcome.is_same(),
+        "identical_decisions": same,
+        "recorded": list(&outcome.recorded),
+        "replayed": list(&outcome.replayed),
+    })
+}
+
 fn report(outcome: &Outcome, all: bool, console: &mut Console<'_>) -> Result<(), Failure> {
     let time = outcome.samples.last().map_or(0.0, |last| last.at);
     writeln!(
@@ -168,12 +204,7 @@ fn report(outcome: &Outcome, all: bool, console: &mut Console<'_>) -> Result<(),
             outcome.unmatched
         )?;
     }
-    let same = outcome
-        .recorded
-        .iter()
-        .zip(&outcome.replayed)
-        .take_while(|(recorded, replayed)| recorded == replayed)
-        .count();
+    let same = identical(outcome);
     if all {
         show(&outcome.recorded[..same], " ", console)?;
     }

@@ -339,7 +339,10 @@ fn exit_codes_are_those_of_the_table() {
     for (arguments, code) in [
         (&["validate", "-c", &good][..], 0),
         (&["validate", "-c", bad], 1),
-        (&["statsu"], 1),
+        (&["statsu"], 2),
+        (&["tracking", "-f", "prometheus", "-c", &good], 2),
+        (&["source", "add", "a", "prefer", "-c", &good], 2),
+        (&["waitsync", "--max-error", "10", "-c", &good], 2),
         (&["tracking", "-c", &good], 1),
         (&["waitsync", "--timeout", "0.1s", "-c", &good], 1),
         (&["force-sync", "--yes", "-c", bad], 78),
@@ -349,7 +352,7 @@ fn exit_codes_are_those_of_the_table() {
         seen.insert(code);
     }
     // A timeout requires a daemon and `nts check` a server: `ntp-e2e` tests these codes.
-    seen.extend([124, 2, 15]);
+    seen.extend([124, 3, 16]);
     let table = crate::CODES
         .iter()
         .flat_map(|(codes, _)| codes.split(" to "));
@@ -367,13 +370,51 @@ fn errors_are_printed_as_json_on_request() {
         &["step"],
         &["tracking"],
     ] {
-        let outcome = ntp_ctl(&[command, &["-f", "json", "-c", &good]].concat());
-        assert_eq!(outcome.code, 1);
-        let error: serde_json::Value = serde_json::from_str(&outcome.out).unwrap();
-        assert_eq!(error["done"], false, "{command:?}");
-        let reason = error["reason"].as_str().unwrap();
-        assert!(reason.contains("Could not connect"), "{error}");
+        for format in [&["-f", "json"][..], &["--json"]] {
+            let outcome = ntp_ctl(&[command, format, &["-c", &good]].concat());
+            assert_eq!(outcome.code, 1);
+            let error: Value = serde_json::from_str(&outcome.out).unwrap();
+            assert_eq!(error["done"], false, "{command:?}");
+            let reason = error["reason"].as_str().unwrap();
+            assert!(reason.contains("Could not connect"), "{error}");
+        }
     }
+}
+
+#[test]
+fn commands_without_a_daemon_have_json_on_success_and_failure() {
+    let directory = Directory::new();
+    let bad = directory.config("[[source]]\nmode = \"server\"\nadress = \"a\"\n");
+    let chrony = directory.0.join("chrony.conf");
+    fs::write(&chrony, "server ntp.example.org\nmailonchange a 1\n").unwrap();
+    let chrony = chrony.to_str().unwrap();
+    let json = |arguments: &[&str]| -> Value {
+        let outcome = ntp_ctl(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&outcome.out).unwrap_or_else(|_| panic!("{}", outcome.err))
+    };
+
+    let invalid = json(&["validate", "-c", &bad]);
+    assert_eq!(invalid["done"], false);
+    let problems = invalid["problems"].as_array().unwrap();
+    let misspelt = problems.iter().find(|it| it["line"] == 3).unwrap();
+    assert_eq!(misspelt["severity"], "error");
+    assert!(misspelt["message"].as_str().unwrap().contains("`adress`"));
+    let migrated = json(&["migrate", chrony]);
+    assert_eq!(migrated["unsupported_lines"], 1);
+    assert!(
+        migrated["toml"]
+            .as_str()
+            .unwrap()
+            .contains("ntp.example.org")
+    );
+    for missing in [
+        &["migrate", "/nonexistent"][..],
+        &["replay", "/nonexistent"],
+    ] {
+        assert_eq!(json(missing)["done"], false, "{missing:?}");
+    }
+    let good = directory.config("");
+    assert_eq!(json(&["validate", "-c", &good])["done"], true);
 }
 
 /// A stream that fails with this error.

@@ -6,25 +6,90 @@
 
 use std::path::Path;
 
-use ntp_config::{DEFAULT_PATH, Finding, load};
+use ntp_config::{DEFAULT_PATH, Diagnostic, Finding, Severity, load};
+use serde_json::{Value, json};
 
 use crate::console::{Console, Failure};
+use crate::exit;
 
-pub(crate) fn run(config: Option<&Path>, console: &mut Console<'_>) -> Result<(), Failure> {
+pub(crate) fn run(
+    config: Option<&Path>,
+    json: bool,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let mut report = Report {
+        console,
+        problems: json.then(Vec::new),
+    };
+    let result = check(config, &mut report);
+    let Report { console, problems } = report;
+    let Some(problems) = problems else {
+        return result;
+    };
+    let reason = match &result {
+        Err(Failure::Error(text)) => Some(text),
+        _ => None,
+    };
+    console.print_json(&json!({
+        "done": result.is_ok(), "reason": reason, "problems": problems,
+    }))?;
+    result.map_err(|failure| match failure {
+        Failure::Error(text) => Failure::Reported {
+            exit_code: exit::FAILURE,
+            text,
+        },
+        other => other,
+    })
+}
+
+/// Where problems go: to standard error as text, or into the JSON.
+struct Report<'c, 'o> {
+    console: &'c mut Console<'o>,
+    /// The problems found so far, if the output is JSON.
+    problems: Option<Vec<Value>>,
+}
+
+impl Report<'_, '_> {
+    fn add(&mut self, diagnostic: &Diagnostic) {
+        match &mut self.problems {
+            Some(problems) => problems.push(data(diagnostic)),
+            None => self.console.diagnostic(diagnostic),
+        }
+    }
+}
+
+fn data(diagnostic: &Diagnostic) -> Value {
+    let place = &diagnostic.place;
+    json!({
+        "severity": match diagnostic.severity {
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        },
+        "message": diagnostic.message,
+        "file": place.file(), "line": place.line(), "column": place.column(),
+        "label": diagnostic.label, "help": diagnostic.help,
+    })
+}
+
+fn check(config: Option<&Path>, report: &mut Report<'_, '_>) -> Result<(), Failure> {
     let loaded = match load(config) {
         Ok(loaded) => loaded,
         Err(error) => {
             for warning in error.warnings() {
-                console.diagnostic(warning);
+                report.add(warning);
             }
-            let report = error.render(console.style);
+            if let Some(problems) = &mut report.problems {
+                problems.extend(error.problems().iter().map(data));
+            }
+            let text = error.render(report.console.style);
             return Err(Failure::Error(format!(
-                "Could not load configuration: {report}"
+                "Could not load configuration: {text}"
             )));
         }
     };
     if loaded.path.is_none() && loaded.warnings.is_empty() {
-        console.message(format_args!(
+        report.console.message(format_args!(
             "note: no {DEFAULT_PATH}; checking the built-in defaults"
         ));
     }
@@ -34,18 +99,20 @@ pub(crate) fn run(config: Option<&Path>, console: &mut Console<'_>) -> Result<()
         .filter(|file| Some(*file) != loaded.path.as_ref());
     let drop_ins: Vec<_> = drop_ins.map(|file| file.display().to_string()).collect();
     if !drop_ins.is_empty() {
-        console.message(format_args!("note: including {}", drop_ins.join(", ")));
+        let drop_ins = drop_ins.join(", ");
+        let note = format_args!("note: including {drop_ins}");
+        report.console.message(note);
     }
     for warning in &loaded.warnings {
-        console.diagnostic(warning);
+        report.add(warning);
     }
     let findings = loaded.config.check();
     for finding in &findings {
-        console.diagnostic(&finding.diagnostic);
+        report.add(&finding.diagnostic);
     }
     let unsupported = loaded.config.unsupported();
     for diagnostic in &unsupported {
-        console.diagnostic(diagnostic);
+        report.add(diagnostic);
     }
     if !findings.iter().all(Finding::is_acceptable) {
         return Err(Failure::Error(
@@ -58,6 +125,6 @@ pub(crate) fn run(config: Option<&Path>, console: &mut Console<'_>) -> Result<()
                 .into(),
         ));
     }
-    console.message("Config looks good");
+    report.console.message("Config looks good");
     Ok(())
 }

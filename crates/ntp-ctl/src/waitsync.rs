@@ -9,6 +9,7 @@ use ntp_control_api::control::methods::{Monitor, MonitorInput};
 use ntp_os_clock::monotonic;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_types::status::Status;
+use serde_json::json;
 
 use crate::connect::Socket;
 use crate::console::{Console, Failure};
@@ -23,6 +24,7 @@ pub(crate) fn run(
     config: Option<&Path>,
     max_error: Option<Duration>,
     timeout: Option<Duration>,
+    json: bool,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let socket = Socket::find(config)?;
@@ -30,12 +32,12 @@ pub(crate) fn run(
     let mut last = None;
     loop {
         if let Some(status) = watch(&socket, max_error, deadline, &mut last) {
-            writeln!(
-                console.out,
-                "Synchronised; error bound {}",
-                or_unknown(status.system.error_bound)
-            )?;
-            return Ok(());
+            let bound = status.system.error_bound;
+            if json {
+                return console.print_json(&json!({ "done": true, "error_bound": bound }));
+            }
+            let text = format!("Synchronised; error bound {}\n", or_unknown(bound));
+            return console.print(&text);
         }
         if deadline.is_some_and(|deadline| deadline <= monotonic()) {
             break;

@@ -90,6 +90,17 @@ pub fn command() -> clap::Command {
 }
 
 impl Cli {
+    /// Makes the path of the configuration absolute. The daemon reports the origin of each value to
+    /// programs with other working directories.
+    fn with_absolute_path(mut self) -> Self {
+        if let Some(path) = &mut self.config
+            && let Ok(absolute) = std::path::absolute(&*path)
+        {
+            *path = absolute;
+        }
+        self
+    }
+
     /// Reads the command line, or returns the exit code with which the process ends at once: 0
     /// after help and version, 1 after an error message.
     ///
@@ -106,7 +117,7 @@ impl Cli {
                 );
                 Err(exit::code(exit::OK))
             }
-            Ok(cli) => Ok(cli),
+            Ok(cli) => Ok(cli.with_absolute_path()),
             Err(error) => {
                 let code = if error.kind() == ErrorKind::DisplayHelp {
                     exit::OK
@@ -128,6 +139,13 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_relative_path_of_the_configuration_becomes_absolute() {
+        let cli = Cli::parse_from(["ntp-daemon", "-c", "./ntp.toml"]).with_absolute_path();
+        let expected = std::env::current_dir().unwrap().join("ntp.toml");
+        assert_eq!(cli.config, Some(expected));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use ntp_types::status::{
     Status, SystemStatus,
 };
 
-use super::schema::{comment, input, signature, type_definition};
+use super::schema::{Input, comment, input, signature, type_definition};
 
 /// Name of the interface.
 pub const INTERFACE: &str = "org.ntpd-rs.Control1";
@@ -238,12 +238,14 @@ macro_rules! methods {
             /// Parses a call of the method `name` (without the name of the interface).
             ///
             /// # Errors
-            /// The invalid parameter and the reason, or `None` if the method does not exist.
+            /// The name of the invalid parameter, or `None` if the method does not exist.
             pub fn parse(name: &str, parameters: Value) -> Result<Self, Option<String>> {
+                let parameters = match parameters {
+                    Value::Object(members) => Ok(members),
+                    _ => Err(Some("parameters".to_owned())),
+                };
                 match name {
-                    $(stringify!($name) => serde_json::from_value(parameters)
-                        .map(Self::$name)
-                        .map_err(|error| Some(error.to_string())),)*
+                    $(stringify!($name) => Input::parse(parameters?).map(Self::$name).map_err(Some),)*
                     _ => Err(None),
                 }
             }

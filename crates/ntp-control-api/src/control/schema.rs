@@ -39,14 +39,40 @@ pub(super) fn signature<T: Record>() -> String {
     format!("({})", words.join(", "))
 }
 
+/// Parameters of a method.
+pub(super) trait Input: Sized {
+    /// Parses the members of the object. An absent member is as null.
+    ///
+    /// # Errors
+    /// Name of the member that is invalid, missing or unknown: `parameter` of Varlink's
+    /// `InvalidParameter`.
+    fn parse(parameters: serde_json::Map<String, serde_json::Value>) -> Result<Self, String>;
+}
+
 macro_rules! input {
     ($($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $member_doc:literal])* $member:ident: $kind:ty,)* })*) => {
         $(
             $(#[doc = $doc])*
-            #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-            #[serde(deny_unknown_fields)]
+            #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
             pub struct $name {
                 $($(#[doc = $member_doc])* pub $member: $kind,)*
+            }
+
+            impl $crate::control::schema::Input for $name {
+                #[allow(unused_mut, reason = "an input without members takes none")]
+                fn parse(
+                    mut parameters: serde_json::Map<String, serde_json::Value>,
+                ) -> Result<Self, String> {
+                    $(
+                        let value = parameters.remove(stringify!($member)).unwrap_or_default();
+                        let $member = serde_json::from_value(value)
+                            .map_err(|_| stringify!($member).to_owned())?;
+                    )*
+                    match parameters.into_iter().next() {
+                        Some((unknown, _)) => Err(unknown),
+                        None => Ok(Self { $($member),* }),
+                    }
+                }
             }
 
             ntp_types::describe! {

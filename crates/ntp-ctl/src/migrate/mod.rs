@@ -21,12 +21,15 @@ mod timesyncd;
 use std::fs;
 use std::path::Path;
 
+use serde_json::json;
+
 use crate::console::{Console, Failure};
 
 /// Converts the file and prints the result.
 pub(crate) fn run(
     path: &Path,
     dialect: Option<Dialect>,
+    json: bool,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let bytes = fs::read(path)
@@ -39,7 +42,12 @@ pub(crate) fn run(
         )));
     };
     let migrated = migrate(dialect, &path.display().to_string(), &text);
-    console.out.write_all(migrated.toml.as_bytes())?;
+    if json {
+        return console.print_json(&json!({
+            "done": true, "toml": migrated.toml, "unsupported_lines": migrated.unsupported,
+        }));
+    }
+    console.print(&migrated.toml)?;
     if migrated.unsupported > 0 {
         console.message(format_args!(
             "{}: {} without an equivalent; see the comments at the end",

@@ -75,7 +75,7 @@ pub(crate) fn run(check: &Check<'_>, json: bool, console: &mut Console<'_>) -> R
     }
     match report.problem {
         None => Ok(()),
-        Some(problem) => Err(Failure::WithExitCode {
+        Some(problem) => Err(Failure::Reported {
             exit_code: problem.exit_code,
             text: format!("{}: {}\n\n{}", address, problem.text, problem.advice),
         }),

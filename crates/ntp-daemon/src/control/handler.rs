@@ -220,19 +220,13 @@ impl CommandHandler {
     }
 
     fn configuration(&self) -> ConfigurationReply {
-        let absolute = |path: &PathBuf| {
-            let absolute = std::path::absolute(path);
-            absolute
-                .unwrap_or_else(|_| path.clone())
-                .display()
-                .to_string()
-        };
+        let shown = |path: &PathBuf| path.display().to_string();
         let loaded = &self.startup.loaded;
         let level = self.startup.level;
         let level = level.map(|level| level.to_string().to_lowercase());
         ConfigurationReply {
-            path: loaded.path.as_ref().map(absolute),
-            files: loaded.files.iter().map(absolute).collect(),
+            path: loaded.path.as_ref().map(shown),
+            files: loaded.files.iter().map(shown).collect(),
             sections: self.changes.outline(&self.config, level),
             disabled: self.changes.disabled(&self.config),
         }
