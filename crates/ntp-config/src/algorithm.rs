@@ -20,7 +20,7 @@ section! {
     #[derive(Clone, Copy, Debug, PartialEq)]
     pub struct AlgorithmConfig: Default = "synchronization.algorithm" [] {
         step_threshold: Option<NtpDuration> = duration => optional,
-            "step-threshold" "number, seconds" "none" "Offsets above it are stepped, at any time; unset, only the first updates and those after a disturbance step.";
+            "step-threshold" "number, seconds" "none" "Offsets above it are stepped, at any time (above 0.1 s after `stepout-time`); unset, only the first updates, those after a disturbance, and those after `stepout-time` step.";
         slew_maximum_frequency_offset: Option<Frequency> = frequency => optional,
             "slew-maximum-frequency-offset" "number, seconds per second" "500e-6" "Maximum frequency offset while an offset is slewed.";
         slew_minimum_duration: Option<NtpDuration> = duration => optional,

@@ -22,6 +22,10 @@ section! {
             "startup-step-panic-threshold" "number, `\"inf\"` or table, seconds" "{ forward = \"inf\", backward = 86400 }" "The same, until the clock has been set for the first time.";
         accumulated_step_panic_threshold: Option<NtpDuration> = accumulated => or(None),
             "accumulated-step-panic-threshold" "number, seconds" "none" "Steps whose sum exceeds this stop the daemon; those of start-up do not count. 0 is no limit.";
+        stepout_time: NtpDuration = stepout => or(NtpDuration::from_seconds(300)),
+            "stepout-time" "number, seconds" "300" "After start-up, a step of more than 0.1 s that only the sources ask for is made once they have held their new time this long. Each such step doubles the time for the next one, up to a day; each day without one halves it again. A suspend, or a step by another program, is corrected at once. 0 does not wait.";
+        stepout_polls: u32 = value::whole => or(4),
+            "stepout-polls" "integer" "4" "Number of polls of each source during which they must hold it, too.";
         certificate_time_leniency: StepThreshold = |cx, value| threshold::read(cx, value, threshold::LENIENCY)
                 => or(StepThreshold::A_DAY_BACKWARD),
             "certificate-time-leniency" "number, `\"inf\"` or table, seconds" "{ forward = \"inf\", backward = 86400 }" "While the clock is not synchronised, how far the validity period of an NTS server's certificate may be from the time of the clock (but not before the last time that an earlier run saved); the certificate is verified again when the time is known. 0 is no leniency.";
@@ -56,6 +60,15 @@ fn accumulated(cx: &mut Context, value: &Value<'_>) -> Option<Option<NtpDuration
         );
     }
     Some((seconds != 0.0).then(|| NtpDuration::from_seconds_f64(seconds)))
+}
+
+/// A finite number of seconds that is not negative.
+fn stepout(cx: &mut Context, value: &Value<'_>) -> Option<NtpDuration> {
+    let seconds = value::finite(cx, value)?;
+    if seconds < 0.0 {
+        return value.reject_value(cx, "a number of seconds that is not negative");
+    }
+    Some(NtpDuration::from_seconds_f64(seconds))
 }
 
 /// Up to four octets, padded with spaces as upstream does.

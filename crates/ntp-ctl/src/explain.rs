@@ -9,7 +9,7 @@ use ntp_time::NtpDuration;
 use ntp_types::source::SourceState;
 use ntp_types::status::{ConfiguredSource, SourceStatus, Status};
 
-use crate::format::{Seconds as _, age, or_unknown, paragraph, signed};
+use crate::format::{Seconds as _, age, duration, or_unknown, paragraph, signed};
 use crate::sources::{self, reference_name};
 
 pub(crate) fn plain(status: &Status) -> String {
@@ -97,13 +97,21 @@ pub(crate) fn clock(status: &Status) -> Vec<String> {
             or_unknown(system.error_bound),
             or_unknown(system.estimated_error)
         ));
-    } else if system.majority {
+    } else if system.majority && system.step_wait.is_none() {
         findings.push("not synchronised: sources agree, first correction pending".into());
     } else {
         findings.push("not synchronised".into());
     }
     if !system.majority {
         findings.extend(no_majority(status));
+    } else if let (Some(wait), Some(offset)) = (system.step_wait, system.offset) {
+        findings.push(format!(
+            "not steered: the sources have moved by {}, which needs confirmation; \
+             the clock follows if they hold it for {} more (`stepout-time`); \
+             `ntp-ctl step` follows at once",
+            signed(offset),
+            duration(wait)
+        ));
     } else if let Some(offset) = system
         .offset
         .filter(|offset| offset.abs() > SLEW_REPORT_THRESHOLD)
@@ -503,6 +511,24 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("require"), "{text}");
+    }
+
+    #[test]
+    fn a_step_that_waits_for_confirmation_is_not_called_a_slew() {
+        let mut status = Status {
+            configured: vec![ConfiguredSource::default()],
+            ..Status::default()
+        };
+        status.system = SystemStatus {
+            majority: true,
+            offset: Some(NtpDuration::from_seconds(900)),
+            step_wait: Some(NtpDuration::from_seconds(120)),
+            ..SystemStatus::default()
+        };
+        let findings = clock(&status);
+        assert_eq!(findings[0], "not synchronised");
+        assert!(findings[1].contains("moved by +900"), "{findings:?}");
+        assert!(findings[1].contains("stepout-time"), "{findings:?}");
     }
 
     #[test]

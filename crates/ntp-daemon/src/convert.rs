@@ -150,6 +150,8 @@ fn steering_config(config: &Config) -> SteeringConfig {
     };
     SteeringConfig {
         step_threshold: algorithm.step_threshold,
+        stepout_time: synchronization.stepout_time,
+        stepout_polls: synchronization.stepout_polls,
         startup_panic: threshold(synchronization.startup_step_panic_threshold),
         single_panic: threshold(synchronization.single_step_panic_threshold),
         accumulated_panic: synchronization.accumulated_step_panic_threshold,

@@ -350,6 +350,8 @@ mod tests {
         config.steering = SteeringConfig {
             step_threshold: Some(duration),
             steps_at_start: u32::MAX,
+            stepout_time: duration,
+            stepout_polls: u32::MAX,
             startup_panic: threshold,
             single_panic: threshold,
             accumulated_panic: Some(duration),

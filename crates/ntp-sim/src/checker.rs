@@ -6,8 +6,9 @@
 //!   servers wrong.
 //! - **Synchronised has a meaning.** A clock is called synchronised only while its bound is below 2
 //!   s.
-//! - **Time runs forward.** The engine steps only in its first three decisions and in the first
-//!   three after a disturbance, unless the operator set `step-threshold`.
+//! - **Time runs forward.** The engine steps only in its first three decisions, in the first three
+//!   after a disturbance, and some minutes after it has reported that the sources ask for a step,
+//!   unless the operator set `step-threshold`.
 //! - **No false alarm.** The engine reports a disturbance only if there was one.
 //! - **Servers are not overloaded.** Poll intervals stay within their limits, and no association
 //!   sends two requests within a second unless the clock or the network gave it a reason.
@@ -74,6 +75,8 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
+/// Shortest time from the report of a pending step to the step, seconds.
+const STEPOUT: f64 = 290.0;
 /// Number of decisions at the start that may step.
 const STEPS_AT_START: u32 = 3;
 /// The engine's bound while it cannot guarantee anything (RFC 5905, MAXDISP).
@@ -98,6 +101,8 @@ pub(crate) struct Checker {
     steerable: bool,
     step_threshold: bool,
     steps_allowed: u32,
+    /// When the engine reported that the sources ask for a step.
+    step_pending: Option<TrueTime>,
     /// Disturbances that the engine has not reported yet.
     unreported: u32,
     /// The engine has not been called since the latest disturbance.
@@ -128,6 +133,7 @@ impl Checker {
             steerable: config.clock.steerable,
             step_threshold: config.steering.step_threshold.is_some(),
             steps_allowed: STEPS_AT_START,
+            step_pending: None,
             unreported: 0,
             disturbance_unseen: false,
             requests: BTreeMap::new(),
@@ -224,6 +230,7 @@ impl Checker {
             && self.rules.no_steps
             && !self.step_threshold
             && self.steps_allowed == 0
+            && self.step_pending.is_none_or(|since| at - since < STEPOUT)
         {
             self.report(
                 at,
@@ -252,6 +259,7 @@ impl Checker {
             Event::ClockStepped { .. } | Event::ClockSlewing { .. } => {
                 self.steps_allowed = self.steps_allowed.saturating_sub(1);
             }
+            Event::StepPending { .. } => self.step_pending = Some(at),
             Event::ClockDisturbed { .. } | Event::Resumed { .. } => {
                 self.steps_allowed = STEPS_AT_START;
                 self.allow_fast_polls(at);
@@ -327,6 +335,8 @@ impl Checker {
 
 #[cfg(test)]
 mod tests {
+    use ntp_time::NtpDuration;
+
     use crate::{Action, Scenario, run};
 
     /// Returns the violation that a scenario leads to.
@@ -362,6 +372,7 @@ mod tests {
             .at(2000.0, Action::Pause(10.0))
             .modify(|world| {
                 world.rules.bound = false;
+                world.engine.steering.stepout_time = NtpDuration::ZERO;
             });
         let message = verdict(&pause);
         assert!(

@@ -171,7 +171,7 @@ fn a_source_with_a_new_address_restarts() {
 fn slewing(name: &str) -> Scenario {
     Scenario::new(name)
         .with_servers(3)
-        .with_clock_offset(0.1)
+        .with_clock_offset(0.09)
         .modify(|world| world.engine.steering.steps_at_start = 0)
 }
 

@@ -135,6 +135,8 @@ record! {
         accumulated_steps: NtpDuration,
         /// Limit of that sum, if configured.
         accumulated_steps_limit: Option<NtpDuration>,
+        /// Shortest time until the clock is stepped to the new time that the sources hold; absent if no step is pending.
+        step_wait: Option<NtpDuration>,
         /// Number of sources in the majority.
         agreeing: u64,
         /// Number of sources that are candidates for it.

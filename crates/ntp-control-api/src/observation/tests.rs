@@ -205,6 +205,7 @@ fn status() -> Status {
             dispersion_rate: Frequency::from_ppm(15.0),
             accumulated_steps: NtpDuration::ZERO,
             accumulated_steps_limit: None,
+            step_wait: None,
             agreeing: 3,
             candidates: 4,
             required: 3,

@@ -142,7 +142,8 @@ await_event 120 synchronized
 sleep 20
 measure_with_chronyd settled 10.9.0.1
 echo @ready
-await_event 400 clock_stepped 2
+# Nothing but the sources shows the pause, so they must hold their time for 300 s first.
+await_event 1000 clock_stepped 2
 sleep 10
 measure_with_chronyd again 10.9.0.1
 echo @back

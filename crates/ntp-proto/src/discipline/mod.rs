@@ -61,6 +61,7 @@ mod ring;
 mod selection;
 mod source;
 mod steering;
+mod stepout;
 mod update;
 
 #[cfg(test)]
@@ -84,7 +85,7 @@ pub use ntp_types::source::{SelectionOptions, SourceState};
 pub use prediction::Prediction;
 pub use report::{ErrorFigures, Estimate};
 pub use source::{SourceEstimate, SourceKey};
-pub use steering::{Decision, Panic, PanicThreshold, Steering, SteeringConfig};
+pub use steering::{Decision, Panic, PanicThreshold, Steering, SteeringConfig, Update};
 
 use bank::Bank;
 use gate::{Contradiction, DriftTest};

@@ -10,6 +10,8 @@
 //! first three updates, or when the engine allows it because someone else stepped the clock, or the
 //! machine slept or migrated. Even then a gap that a slew removes before the next update is slewed.
 //! With `step-threshold` configured the rule is upstream's: larger gaps are stepped at any time.
+//! Steps after start-up that nothing but the sources asks for are delayed, see
+//! [`stepout`](super::stepout).
 //!
 //! # Duration of a slew
 //! A short slew is good for the phase, a long one for the frequency: a gap g removed over L of
@@ -35,11 +37,12 @@
 //! A gap beyond the configured panic thresholds is not corrected, neither by a step nor by a slew:
 //! an operator must look at it first.
 
-use ntp_time::{Frequency, NtpDuration};
+use ntp_time::{Frequency, Monotonic, NtpDuration};
 use serde::{Deserialize, Serialize};
 
 use super::confidence::{OUTLIER, STEP};
 use super::report::Estimate;
+use super::stepout::{Conditions, NEW_TIME, Stepout, Verdict};
 
 /// Largest correction by a step or slew in each direction; `None` is no limit. A correction equal
 /// to the limit is refused, as upstream does, so zero forbids all.
@@ -73,6 +76,12 @@ pub struct SteeringConfig {
     pub step_threshold: Option<NtpDuration>,
     /// Number of updates at the start that may step.
     pub steps_at_start: u32,
+    /// Shortest time for which the sources must hold a new time before the clock is stepped to it,
+    /// after start-up. Zero does not wait.
+    #[serde(with = "ntp_time::exact")]
+    pub stepout_time: NtpDuration,
+    /// Number of polls of each source during which they must hold it.
+    pub stepout_polls: u32,
     /// Panic threshold until the first update has succeeded.
     pub startup_panic: PanicThreshold,
     /// Panic threshold for each later correction.
@@ -99,6 +108,10 @@ impl Default for SteeringConfig {
         Self {
             step_threshold: None,
             steps_at_start: 3,
+            // ntpd's default. Shorter than the polls of several sources need, it would protect from
+            // nothing; much longer, a machine that was paused unnoticed stays wrong.
+            stepout_time: NtpDuration::from_seconds(300),
+            stepout_polls: 4,
             startup_panic: PanicThreshold {
                 forward: None,
                 backward: Some(NtpDuration::from_seconds(86_400)),
@@ -137,6 +150,18 @@ pub enum Decision {
     },
     /// Change nothing, because the estimate is not finite.
     Hold,
+    /// Run at `frequency` without a correction of the phase: the sources have not held their new
+    /// time for long enough.
+    Wait {
+        /// Correction relative to the bare oscillator.
+        frequency: Frequency,
+        /// The step that is waited for.
+        step: NtpDuration,
+        /// Shortest time until the step.
+        remaining: NtpDuration,
+        /// Whether the sources have only now come to this time.
+        begins: bool,
+    },
     /// Change nothing and report that a panic threshold was reached.
     Panic {
         /// Threshold that was reached.
@@ -146,6 +171,17 @@ pub enum Decision {
         /// Value of the threshold.
         limit: NtpDuration,
     },
+}
+
+/// Circumstances of an update.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    /// Time of the update.
+    pub at: Monotonic,
+    /// Expected time to the next update.
+    pub until_next: NtpDuration,
+    /// Number of sources that agree.
+    pub agreeing: usize,
 }
 
 /// A panic threshold.
@@ -188,6 +224,9 @@ pub struct Steering {
     settled: bool,
     /// Sum of the magnitudes of the steps after the first update.
     accumulated: NtpDuration,
+    stepout: Stepout,
+    /// Size of a gap that we made ourselves and that is slewed, however long that takes.
+    slewed_gap: NtpDuration,
 }
 
 impl Steering {
@@ -198,7 +237,19 @@ impl Steering {
             steps_left: config.steps_at_start,
             settled: false,
             accumulated: NtpDuration::ZERO,
+            stepout: Stepout::default(),
+            slewed_gap: NtpDuration::ZERO,
         }
+    }
+
+    /// Records that the sources have no majority.
+    pub fn record_no_majority(&mut self) {
+        self.stepout.forget();
+    }
+
+    /// Records that the target of the clock moves by `gap`, which is slewed and not stepped.
+    pub fn slew_gap(&mut self, gap: NtpDuration) {
+        self.slewed_gap = gap.abs();
     }
 
     /// Allows the next updates to step as at the start, after someone else stepped the clock, or
@@ -232,10 +283,16 @@ impl Steering {
             self.accumulated += correction.abs();
         }
         self.settled = true;
+        self.stepout.forget();
         Decision::Step {
             by: correction,
             frequency: base.limited(self.config.maximum_frequency),
         }
+    }
+
+    /// Shortest time until the sources have held their new time for long enough, if they hold one.
+    pub fn step_wait(&self, now: Monotonic) -> Option<NtpDuration> {
+        self.stepout.remaining(now, self.config.stepout_time)
     }
 
     /// Sum of the magnitudes of all steps after the first update.
@@ -244,53 +301,96 @@ impl Steering {
     }
 
     /// Decides on the correction, once per update. `gap` is the system clock minus the estimate of
-    /// true time, `until_next` the expected time to the next update.
+    /// true time.
     ///
     /// Each call is an update: steps are counted as made.
-    pub fn decide(
-        &mut self,
-        gap: NtpDuration,
-        estimate: &Estimate,
-        until_next: NtpDuration,
-    ) -> Decision {
+    pub fn decide(&mut self, gap: NtpDuration, estimate: &Estimate, update: Update) -> Decision {
         let base = -estimate.frequency;
         if !base.as_ratio().is_finite() || !estimate.link_sigma.is_finite() {
             return Decision::Hold;
         }
         let base = base.limited(self.config.maximum_frequency);
         let correction = -gap;
-        let steps = self.should_step(gap, estimate, until_next);
-        if let Some((which, limit)) = self.panic_limit(correction, steps) {
+        let wants_step = self.wants_step(gap, estimate, update.until_next);
+        let permitted = self.may_step_at_once(gap);
+        if wants_step && !permitted {
+            let conditions = self.stepout_conditions(update.agreeing);
+            if let Verdict::Wait { remaining, begins } =
+                self.stepout.demand(update.at, correction, conditions)
+            {
+                return Decision::Wait {
+                    frequency: base,
+                    step: correction,
+                    remaining,
+                    begins,
+                };
+            }
+        }
+        if let Some((which, limit)) = self.panic_limit(correction, wants_step) {
             return Decision::Panic {
                 which,
                 correction,
                 limit,
             };
         }
-        if steps && self.settled {
+        if wants_step && self.settled {
             self.accumulated += correction.abs();
         }
         self.settled = true;
         self.steps_left = self.steps_left.saturating_sub(1);
-        if steps {
-            Decision::Step {
-                by: correction,
-                frequency: base,
-            }
+        if gap.abs() <= NEW_TIME {
+            self.slewed_gap = NtpDuration::ZERO;
+        }
+        if !wants_step {
+            self.stepout.record_agreement(update.at);
+            return self.slew(
+                correction.as_seconds_f64(),
+                base,
+                estimate,
+                update.until_next,
+            );
+        }
+        if permitted {
+            self.stepout.forget();
         } else {
-            self.slew(correction.as_seconds_f64(), base, estimate, until_next)
+            self.stepout.record_step();
+        }
+        Decision::Step {
+            by: correction,
+            frequency: base,
         }
     }
 
-    /// Whether to remove the gap by a step rather than a slew.
-    fn should_step(&self, gap: NtpDuration, estimate: &Estimate, until_next: NtpDuration) -> bool {
+    /// Whether the gap should be removed by a step rather than a slew.
+    fn wants_step(&self, gap: NtpDuration, estimate: &Estimate, until_next: NtpDuration) -> bool {
         if let Some(threshold) = self.config.step_threshold {
             return gap.abs() > threshold;
         }
+        let new_time = gap.abs() > NEW_TIME + self.slewed_gap;
         let gap = gap.abs().as_seconds_f64();
         let slewed_in_time =
             gap <= self.config.slew_maximum.as_ratio() * until_next.as_seconds_f64();
-        self.steps_left > 0 && gap > STEP * estimate.link_sigma && !slewed_in_time
+        (self.steps_left > 0 || new_time) && gap > STEP * estimate.link_sigma && !slewed_in_time
+    }
+
+    /// Whether a step needs no confirmation: there is a reason for it other than the sources, or it
+    /// is small.
+    fn may_step_at_once(&self, gap: NtpDuration) -> bool {
+        self.steps_left > 0 || gap.abs() <= NEW_TIME
+    }
+
+    fn stepout_conditions(&self, agreeing: usize) -> Conditions {
+        let agreeing = u32::try_from(agreeing.max(1)).unwrap_or(u32::MAX);
+        let threshold = self.config.stepout_time;
+        let polls = if threshold > NtpDuration::ZERO {
+            self.config.stepout_polls
+        } else {
+            0
+        };
+        Conditions {
+            threshold,
+            updates: polls.saturating_mul(agreeing),
+        }
     }
 
     /// The panic threshold that forbids the correction, and its value.
@@ -353,7 +453,15 @@ impl Steering {
 mod tests {
     use super::*;
 
-    const POLL: NtpDuration = NtpDuration::from_seconds(64);
+    const POLL: Update = update(64);
+
+    const fn update(until_next: i64) -> Update {
+        Update {
+            at: Monotonic::from_nanos(0),
+            until_next: NtpDuration::from_seconds(until_next),
+            agreeing: 3,
+        }
+    }
 
     fn estimate_with(link_sigma: f64) -> Estimate {
         Estimate {
@@ -394,36 +502,24 @@ mod tests {
     fn the_first_updates_step_what_a_slew_cannot_reach() {
         let mut steering = Steering::new(SteeringConfig::default());
         assert_eq!(
-            steering.decide(
-                seconds(0.1),
-                &estimate_with(1e-3),
-                NtpDuration::from_seconds(2)
-            ),
+            steering.decide(seconds(0.1), &estimate_with(1e-3), update(2)),
             Decision::Step {
                 by: seconds(-0.1),
                 frequency: Frequency::from_ppm(-30.0)
             }
         );
         // Half a millisecond is slewed before the next sample.
-        slew_of(steering.decide(
-            seconds(5e-4),
-            &estimate_with(1e-5),
-            NtpDuration::from_seconds(2),
-        ));
+        slew_of(steering.decide(seconds(5e-4), &estimate_with(1e-5), update(2)));
         // What may be noise is not stepped.
-        slew_of(steering.decide(
-            seconds(0.1),
-            &estimate_with(0.1),
-            NtpDuration::from_seconds(2),
-        ));
+        slew_of(steering.decide(seconds(0.1), &estimate_with(0.1), update(2)));
     }
 
     #[test]
     fn later_gaps_are_slewed_at_500_ppm() {
         let mut steering = settled(SteeringConfig::default());
-        let (rate, duration) = slew_of(steering.decide(seconds(1.0), &estimate_with(1e-4), POLL));
+        let (rate, duration) = slew_of(steering.decide(seconds(0.09), &estimate_with(1e-4), POLL));
         assert!((rate + 500e-6).abs() < 1e-12);
-        assert!((duration - 2000.0).abs() < 1e-6);
+        assert!((duration - 180.0).abs() < 1e-6);
         steering.allow_step();
         for _ in 0..SteeringConfig::default().steps_at_start {
             assert!(matches!(
@@ -431,7 +527,38 @@ mod tests {
                 Decision::Step { .. }
             ));
         }
-        slew_of(steering.decide(seconds(1.0), &estimate_with(1e-4), POLL));
+        slew_of(steering.decide(seconds(0.09), &estimate_with(1e-4), POLL));
+    }
+
+    #[test]
+    fn a_later_step_waits_until_the_sources_have_held_their_time() {
+        for step_threshold in [None, Some(seconds(0.01))] {
+            let mut steering = settled(SteeringConfig {
+                step_threshold,
+                ..SteeringConfig::default()
+            });
+            let mut at = |second: i64, gap: f64| {
+                let at = Monotonic::from_nanos(second * 1_000_000_000);
+                steering.decide(seconds(gap), &estimate_with(1e-4), Update { at, ..POLL })
+            };
+            for second in (0..300).step_by(20) {
+                assert_eq!(
+                    at(second, 900.0),
+                    Decision::Wait {
+                        frequency: Frequency::from_ppm(-30.0),
+                        step: seconds(-900.0),
+                        remaining: NtpDuration::from_seconds(300 - second),
+                        begins: second == 0,
+                    }
+                );
+            }
+            assert!(matches!(at(300, 900.0), Decision::Step { .. }));
+            // Beyond the panic threshold nothing happens before the time is held, either.
+            for second in (400..1000).step_by(20) {
+                assert!(matches!(at(second, 2000.0), Decision::Wait { .. }));
+            }
+            assert!(matches!(at(1000, 2000.0), Decision::Panic { .. }));
+        }
     }
 
     #[test]
@@ -471,6 +598,7 @@ mod tests {
             steering.decide(-(day * 20_000), &estimate_with(1e-4), POLL),
             Decision::Step { .. }
         ));
+        steering.allow_step();
         for gap in [1000, -1000, 5000] {
             assert!(matches!(
                 steering.decide(NtpDuration::from_seconds(gap), &estimate_with(1e-4), POLL),
@@ -536,10 +664,10 @@ mod tests {
             maximum_frequency: Frequency::from_ppm(50.0),
             ..SteeringConfig::default()
         });
-        let (rate, duration) = slew_of(steering.decide(seconds(1.0), &estimate_with(1e-4), POLL));
+        let (rate, duration) = slew_of(steering.decide(seconds(0.09), &estimate_with(1e-4), POLL));
         // The base takes -30 ppm of -50.
         assert!((rate + 20e-6).abs() < 1e-12);
-        assert!((rate * duration + 1.0).abs() < 1e-9);
+        assert!((rate * duration + 0.09).abs() < 1e-9);
     }
 
     #[test]

@@ -4,11 +4,11 @@
 //! queue x Exp(1)` in each direction. Those are the worlds of the accuracy anchors. Corrections are
 //! kept exactly, in free time.
 
-use ntp_time::{FreeTime, Frequency, NtpDuration, PollInterval, PollLimits};
+use ntp_time::{FreeTime, Frequency, Monotonic, NtpDuration, PollInterval, PollLimits};
 
 use super::{
     Config, Decision, Discipline, FrequencyPrior, Measurement, MeasurementOutcome, NoiseLaw,
-    SourceKey, Steering, SteeringConfig,
+    SourceKey, Steering, SteeringConfig, Update,
 };
 
 /// Seeded random number generator (splitmix64).
@@ -342,9 +342,14 @@ impl World {
             return;
         };
         let correction = self.clock.stepped + NtpDuration::from_seconds_f64(self.clock.correction);
+        let update = Update {
+            at: Monotonic::from_nanos(self.second * 1_000_000_000),
+            until_next,
+            agreeing: self.links.len(),
+        };
         match self
             .steering
-            .decide(estimate.phase + correction, &estimate, until_next)
+            .decide(estimate.phase + correction, &estimate, update)
         {
             Decision::Step { by, frequency } => {
                 self.clock.stepped += by;
@@ -361,6 +366,10 @@ impl World {
                 self.clock.base = base.as_ratio();
                 self.clock.slew = (frequency - base).as_ratio();
                 self.clock.slew_until = free + duration.as_seconds_f64();
+            }
+            Decision::Wait { frequency, .. } => {
+                self.clock.base = frequency.as_ratio();
+                self.clock.slew = 0.0;
             }
             Decision::Hold => {}
             Decision::Panic { .. } => panic!("no panic threshold is configured"),

@@ -306,10 +306,12 @@ impl Engine {
                 limit,
                 clock: now.system,
             }),
-            Decision::Slew { .. } | Decision::Hold => Err(Refusal::NoMajority {
-                agreeing: agreement.agreeing,
-                needed: self.config.discipline.minimum_agreeing_sources,
-            }),
+            Decision::Slew { .. } | Decision::Wait { .. } | Decision::Hold => {
+                Err(Refusal::NoMajority {
+                    agreeing: agreement.agreeing,
+                    needed: self.config.discipline.minimum_agreeing_sources,
+                })
+            }
         }
     }
 

@@ -224,6 +224,9 @@ impl Engine {
     fn utc_jumped(&mut self, now: Now, second: LeapSecond) {
         let handling = self.config.leap_handling;
         self.discipline.apply_leap_second(second.jump());
+        if handling == LeapHandling::Slew {
+            self.steering.slew_gap(second.jump());
+        }
         self.leap.last_jump = Some(now.monotonic);
         self.leap.utc_jumped = true;
         if handling != LeapHandling::Smear {

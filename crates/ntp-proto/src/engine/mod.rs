@@ -139,6 +139,7 @@ pub struct Engine {
     persisted: Option<(Monotonic, bool)>,
     next_source: u32,
     no_majority_limit: LogRateLimit,
+    pending_step_limit: LogRateLimit,
     outputs: VecDeque<Output>,
     replay: ReplayHooks,
 }
@@ -193,6 +194,7 @@ impl Engine {
             persisted: None,
             next_source: 0,
             no_majority_limit: LogRateLimit::default(),
+            pending_step_limit: LogRateLimit::default(),
             outputs: VecDeque::new(),
             replay: ReplayHooks::default(),
             config,

@@ -22,15 +22,11 @@ use ntp_time::{
 
 use super::source::{Source, SourceInput};
 use super::{Engine, Event, Halt, Now, Output, PersistedState, SourceId, SourceOffset};
-use crate::discipline::{Cause, Decision, ErrorFigures, Estimate, MeasurementOutcome};
+use crate::discipline::{Decision, ErrorFigures, Estimate, MeasurementOutcome, Update};
 
 /// Error bound above which the clock is not synchronised. RFC 5905's MAXDIST is of this order; at a
 /// drift allowance of 15 ppm it is reached after about a day without sources.
 pub(super) const SYNCHRONIZED_BOUND: NtpDuration = NtpDuration::from_millis(1500);
-
-/// Offset between two polls that no oscillator causes: the clock was changed (by a pause or a
-/// migration of a virtual machine), and may be stepped as at start-up.
-const CLOCK_CHANGED: NtpDuration = NtpDuration::from_millis(100);
 
 /// Minimum duration of a slew: below it, the jitter of two system calls matters.
 const SLEW_MINIMUM: NtpDuration = NtpDuration::from_seconds(1);
@@ -94,6 +90,7 @@ impl Engine {
         let free = self.ledger.free_time(now.system);
         let agreement = self.discipline.agreement(free);
         if !agreement.majority {
+            self.steering.record_no_majority();
             return self.report_no_majority(now);
         }
         let Some(estimate) = self.discipline.estimate(free) else {
@@ -102,14 +99,8 @@ impl Engine {
         let mut step = NtpDuration::ZERO;
         if self.steers() {
             let (offset, estimate) = self.relative_to_target(now, &estimate);
-            if *outcome == MeasurementOutcome::StepDetected(Cause::Clock)
-                && offset.abs() > CLOCK_CHANGED
-            {
-                self.steering.allow_step();
-            }
-            let decision = self
-                .steering
-                .decide(offset, &estimate, self.measurement_spacing());
+            let update = self.steering_update(now);
+            let decision = self.steering.decide(offset, &estimate, update);
             if !self.apply_decision(now, offset, decision) {
                 return;
             }
@@ -141,9 +132,8 @@ impl Engine {
             return;
         };
         let (offset, estimate) = self.relative_to_target(now, &estimate);
-        let decision = self
-            .steering
-            .decide(offset, &estimate, self.measurement_spacing());
+        let update = self.steering_update(now);
+        let decision = self.steering.decide(offset, &estimate, update);
         if self.apply_decision(now, offset, decision) {
             let step = self.pending_adjustment.step.unwrap_or(NtpDuration::ZERO);
             self.update_kernel_errors(now, step);
@@ -165,6 +155,18 @@ impl Engine {
     fn apply_decision(&mut self, now: Now, offset: NtpDuration, decision: Decision) -> bool {
         match decision {
             Decision::Hold => {}
+            Decision::Wait {
+                frequency,
+                step,
+                remaining,
+                begins,
+            } => {
+                self.slew = None;
+                self.pending_adjustment.frequency = Some(frequency);
+                if begins {
+                    self.report_pending_step(now, step, remaining);
+                }
+            }
             Decision::Step { by, frequency } => self.request_step(by, frequency),
             Decision::Slew {
                 frequency,
@@ -197,6 +199,25 @@ impl Engine {
             }
         }
         true
+    }
+
+    fn report_pending_step(&mut self, now: Now, step: NtpDuration, wait: NtpDuration) {
+        if let Some(suppressed) = self.pending_step_limit.admit(now.monotonic) {
+            self.emit(Event::StepPending {
+                step,
+                wait,
+                suppressed,
+            });
+        }
+    }
+
+    fn steering_update(&self, now: Now) -> Update {
+        let free = self.ledger.free_time(now.system);
+        Update {
+            at: now.monotonic,
+            until_next: self.measurement_spacing(),
+            agreeing: self.discipline.agreement(free).agreeing,
+        }
     }
 
     /// Mean time between two measurements of any source: the time available for a slew. The next
@@ -326,8 +347,13 @@ impl Engine {
         };
         self.local_identity
             .record_reference_timestamp(system.to_ntp());
-        if self.sync.synchronized && !was_synchronized {
-            self.emit(Event::Synchronized { stratum, source });
+        match (was_synchronized, self.sync.synchronized) {
+            (false, true) => self.emit(Event::Synchronized { stratum, source }),
+            (true, false) => {
+                let bound = figures.bound;
+                self.emit(Event::SynchronizationLost { bound });
+            }
+            _ => {}
         }
         self.update_kernel_errors(now, step);
     }

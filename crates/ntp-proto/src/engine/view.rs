@@ -61,6 +61,7 @@ impl Engine {
             dispersion_rate: self.config.discipline.drift_allowance,
             accumulated_steps: self.steering.accumulated(),
             accumulated_steps_limit: self.config.steering.accumulated_panic,
+            step_wait: self.steering.step_wait(now.monotonic),
             agreeing: agreement.agreeing as u64,
             candidates: agreement.candidates as u64,
             required: self.config.discipline.minimum_agreeing_sources as u64,

@@ -133,11 +133,22 @@ macro_rules! engine_events {
             } Severity::Warning => "no majority: {agreeing} of {} sources agree ({required} required), the clock is not steered; offsets: {}. Remove the wrong \
                           sources, add more, or see minimum-agreeing-sources", sources.len(), Listed(sources);
 
-            /// No source has given usable time for so long that the error bound passed its limit.
+            /// The error bound passed its limit: no source has given usable time for long, or the sources hold another time.
             synchronization_lost = SynchronizationLost {
                 /// The error bound.
                 bound: NtpDuration,
-            } Severity::Warning => "clock not synchronised any more: no usable source, the error bound is {bound}";
+            } Severity::Warning => "clock not synchronised any more: the error bound is {bound} (details: ntp-ctl explain)";
+
+            /// The majority of the sources suddenly holds another time. The clock is not stepped before they have held it for a while.
+            step_pending = StepPending {
+                /// The step that they ask for.
+                step: NtpDuration,
+                /// How long they must hold the time.
+                wait: NtpDuration,
+                /// Number of such events since the last report.
+                suppressed: u64,
+            } Severity::Warning => "sources ask for a step of {step} after start-up: not made before they have held that time for {:.0} s (stepout-time){}; if they \
+                          are right, ntp-ctl step makes it at once", wait.as_seconds_f64(), Suppressed(*suppressed);
 
             /// The clock was stepped.
             clock_stepped = ClockStepped {

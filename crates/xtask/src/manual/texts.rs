@@ -35,7 +35,7 @@ const GUIDE: (&str, &str) = (
 pub(super) const DAEMON: Texts = Texts {
     description: &[
         "`ntp-daemon` synchronises the clock of this machine with NTP servers (NTPv4, RFC 5905; NTS, RFC 8915) and, if a `[[server]]` is configured, serves the time to others. It \
-         disciplines the clock by slewing; it steps the clock only at start-up, after a suspend, after another program has set the clock, or if `step-threshold` is configured.",
+         disciplines the clock by slewing; it steps the clock only at start-up, after a suspend, after another program has set the clock, if the sources have held another time for `stepout-time`, or if `step-threshold` is configured.",
         "It reports two error figures. The error bound holds as long as most sources are right within what they state and the oscillator drifts no faster than 15 ppm. The estimated error is \
          exceeded 0.1 % of the time. The kernel carries both as maxerror and esterror, see `adjtimex`(2).",
         "A correction beyond a panic threshold is not made: the daemon logs both times and exits with code 70, so that an operator can decide.",
