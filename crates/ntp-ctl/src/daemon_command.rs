@@ -403,6 +403,7 @@ impl Daemon<'_, '_> {
             ("Source added", &reply.added),
             ("Source removed", &reply.removed),
             ("Source changed", &reply.changed),
+            ("Tried again", &reply.retried),
             ("Applied", &reply.applied),
             ("NOT applied", &reply.not_applied),
         ] {

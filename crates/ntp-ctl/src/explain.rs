@@ -399,7 +399,15 @@ fn missing(configured: &ConfiguredSource) -> String {
         wanted, present, ..
     } = configured;
     if configured.denied {
-        return "server denied access (kiss code DENY); not polled until a restart; contact its operator".into();
+        let error = configured.last_error.as_deref();
+        return format!(
+            "not used: {}; next attempt in {}, or at once with `ntp-ctl source online {}`; contact its operator",
+            error.unwrap_or("server denies access"),
+            configured
+                .retry
+                .map_or_else(|| "an unknown time".into(), age),
+            configured.name
+        );
     }
     if !configured.online {
         return format!(
@@ -550,6 +558,24 @@ mod tests {
         ] {
             assert!(text.contains(&expected), "{expected} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_denied_source_has_the_time_of_the_next_attempt_and_how_to_make_it_now() {
+        let configured = ConfiguredSource {
+            name: "ntp.example:123".into(),
+            wanted: 1,
+            online: true,
+            denied: true,
+            retry: Some(NtpDuration::from_seconds(1800)),
+            last_error: Some("access denied by policy (kiss code RSTR)".into()),
+            ..ConfiguredSource::default()
+        };
+        let text = missing(&configured);
+        for part in ["kiss code RSTR", "in 30m", "source online ntp.example:123"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(!text.contains("DENY"), "{text}");
     }
 
     #[test]

@@ -134,9 +134,12 @@ fn without_addresses(status: &Status) -> String {
     let mut text = String::new();
     for configured in status.configured.iter().filter(|it| it.present == 0) {
         let reason = match (configured.denied, configured.online) {
-            (true, _) => "denied by the server",
-            (_, false) => "offline",
-            _ => "no address yet",
+            (_, false) => "offline".to_owned(),
+            (true, _) => configured.retry.map_or_else(
+                || "access denied".to_owned(),
+                |wait| format!("access denied, next attempt in {}", age(wait)),
+            ),
+            _ => "no address yet".to_owned(),
         };
         let _ = writeln!(text, "? {}: {reason}", configured.name);
     }

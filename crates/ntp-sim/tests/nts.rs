@@ -282,7 +282,7 @@ fn a_moved_server_is_found_by_a_new_key_exchange() {
 }
 
 #[test]
-fn an_authenticated_deny_stops_the_source() {
+fn an_unauthenticated_deny_changes_nothing() {
     // A DENY without authentication, for an hour.
     let scenario = Scenario::new("denied")
         .with_nts_servers(3)

@@ -268,6 +268,7 @@ fn a_reload_does_not_affect_unchanged_sources() {
         added: vec![name(4)],
         removed: vec![name(0)],
         changed: vec![name(1)],
+        retried: Vec::new(),
     };
     assert_eq!(world.journal().completed, [Ok(done)]);
     world.run(3000.0).unwrap();

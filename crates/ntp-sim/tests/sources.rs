@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use ntp_proto::engine::{Event, RemovalReason, SourceKind};
+use ntp_proto::engine::{Command, CommandOutcome, Event, RemovalReason, SourceKind};
 use ntp_sim::{Action, Behaviour, Scenario, Server, World, source};
 
 fn pool(count: usize) -> SourceKind {
@@ -36,23 +36,111 @@ fn run_checking_for_duplicates(world: &mut World, from: usize, to: usize) {
     }
 }
 
+/// Times of all DENY and RSTR kisses, in seconds.
+fn denials(world: &World) -> Vec<f64> {
+    world
+        .journal()
+        .event_times(|event| matches!(event, Event::KissReceived { retry: Some(_), .. }))
+}
+
 #[test]
-fn a_deny_kiss_removes_the_source_permanently() {
-    let scenario = Scenario::new("denied")
+fn a_server_that_denies_access_is_tried_again_after_an_hour_doubling_to_a_day() {
+    for (code, name) in [(*b"DENY", None), (*b"RSTR", Some("time.example"))] {
+        let scenario = Scenario::new("denied")
+            .with_servers(4)
+            .modify(|world| {
+                if let Some(name) = name {
+                    world.engine.sources[1] = source(name, SourceKind::Server);
+                    world.names = vec![(name.to_owned(), Ok(vec![Scenario::address(1)]))];
+                }
+            })
+            .at(1000.0, Action::Behaviour(1, Behaviour::Kiss(code)))
+            .at(500_000.0, Action::Behaviour(1, Behaviour::Honest));
+        let mut world = World::new(&scenario, 1);
+        world.run(1000.0).unwrap();
+        let before = world.requests_to(1);
+        world.run(499_000.0).unwrap();
+        let times = denials(&world);
+        assert_eq!(world.requests_to(1), before + times.len() as u64);
+        let delays: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        for (delay, least) in delays.iter().zip([1.0, 2.0, 4.0, 8.0, 16.0, 24.0, 24.0]) {
+            let least = least * 3600.0;
+            assert!((least..1.26 * least + 70.0).contains(delay), "{delays:?}");
+        }
+        assert!(delays.len() >= 7, "{delays:?}");
+        assert_eq!(removals(&world, RemovalReason::Denied), times.len());
+        let denied = &world.status().configured[1];
+        assert!(denied.denied && denied.retry.unwrap().as_seconds_f64() > 0.0);
+        assert!(
+            denied
+                .last_error
+                .as_ref()
+                .unwrap()
+                .contains(core::str::from_utf8(&code).unwrap())
+        );
+        // The mistake is corrected.
+        world.run(620_000.0).unwrap();
+        assert_eq!(world.status().sources.len(), 4);
+        assert!(!world.status().configured[1].denied);
+        assert!(world.error().abs() < 1e-3);
+    }
+}
+
+#[test]
+fn an_operator_or_another_address_makes_a_denied_server_be_tried_at_once() {
+    let attempts = |actions: &[(f64, Action)]| {
+        let mut scenario = Scenario::new("denied by mistake")
+            .with_servers(3)
+            .with_unconfigured_servers(2)
+            .with_name("time.example", &[3])
+            .with_source(source("time.example", SourceKind::Server))
+            .at(1000.0, Action::Behaviour(3, Behaviour::Kiss(*b"DENY")));
+        scenario.script.extend_from_slice(actions);
+        let mut world = World::new(&scenario, 1);
+        world.run(1999.0).unwrap();
+        let before = world.requests_to(3) + world.requests_to(4);
+        assert_eq!(world.status().sources.len(), 3);
+        world.run(2100.0).unwrap();
+        let outcome = world.journal().completed.first().cloned();
+        (
+            world.requests_to(3) + world.requests_to(4) - before,
+            outcome,
+        )
+    };
+    assert_eq!(attempts(&[]), (0, None));
+    let online = Command::Online(Some("time.example".to_owned()));
+    assert_eq!(attempts(&[(2000.0, Action::Command(online))]).0, 1);
+    assert_eq!(attempts(&[(2000.0, Action::AddressesChanged)]).0, 1);
+    let resolves = Action::Name("time.example".to_owned(), Ok(vec![Scenario::address(4)]));
+    assert!(attempts(&[(2000.0, resolves)]).0 > 1, "another server");
+    let unchanged = Scenario::new("as it was")
+        .with_servers(3)
+        .with_source(source("time.example", SourceKind::Server));
+    let reload = Action::Reconfigure(Box::new(unchanged.engine));
+    let (sent, outcome) = attempts(&[(2000.0, reload)]);
+    let Some(Ok(CommandOutcome::Reconfigured { retried, .. })) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(
+        (sent, &retried[..]),
+        (1, &["time.example:123".to_owned()][..])
+    );
+}
+
+#[test]
+fn a_flapping_interface_asks_a_denied_server_once_a_minute_at_most() {
+    let mut scenario = Scenario::new("flapping")
         .with_servers(4)
         .at(1000.0, Action::Behaviour(1, Behaviour::Kiss(*b"DENY")));
+    for second in 0..1200 {
+        scenario = scenario.at(1200.0 + f64::from(second), Action::AddressesChanged);
+    }
     let mut world = World::new(&scenario, 1);
-    world.run(1000.0).unwrap();
+    world.run(1200.0).unwrap();
     let before = world.requests_to(1);
-    world.run(8000.0).unwrap();
-    assert_eq!(
-        world.requests_to(1),
-        before + 1,
-        "one more, to learn that we are not welcome"
-    );
-    assert_eq!(world.status().sources.len(), 3);
-    assert_eq!(removals(&world, RemovalReason::Denied), 1);
-    assert!(world.error().abs() < 1e-3);
+    world.run(2400.0).unwrap();
+    let sent = world.requests_to(1) - before;
+    assert!((15..=20).contains(&sent), "{sent} requests in 20 minutes");
 }
 
 #[test]

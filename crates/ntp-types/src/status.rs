@@ -257,9 +257,11 @@ record! {
         present: u64,
         /// Whether it is polled; false after OfflineSource.
         online: bool,
-        /// Whether the server refused to serve us (DENY or RSTR).
+        /// Whether the server denies access (DENY or RSTR), so that no source is in use.
         denied: bool,
-        /// Why the last look-up or key exchange failed, if it did.
+        /// Time until a server that denies access is tried again.
+        retry: Option<NtpDuration>,
+        /// Why no server is in use: access denied, or the last look-up or key exchange failed.
         last_error: Option<String>,
         /// Its NTS key exchanges; absent without NTS.
         key_exchange: Option<KeyExchangeStatus>,

@@ -133,6 +133,8 @@ record! {
         removed: Vec<String>,
         /// Sources whose settings changed.
         changed: Vec<String>,
+        /// Sources whose server denied access and is tried again now.
+        retried: Vec<String>,
         /// Other sections whose changes took effect.
         applied: Vec<String>,
         /// Changes that did not take effect, each with what it requires.

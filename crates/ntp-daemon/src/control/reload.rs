@@ -157,10 +157,12 @@ impl CommandHandler {
                 added,
                 removed,
                 changed,
+                retried,
             }) => {
                 reply.added = added;
                 reply.removed = removed;
                 reply.changed = changed;
+                reply.retried = retried;
             }
             Ok(_) => {}
             Err(refusal) => {
@@ -254,6 +256,7 @@ pub(super) fn summary(reply: &ReloadReply) -> String {
         ("sources added", &reply.added),
         ("sources removed", &reply.removed),
         ("sources changed", &reply.changed),
+        ("sources tried again", &reply.retried),
         ("applied", &reply.applied),
         ("not applied", &reply.not_applied),
     ];

@@ -37,6 +37,8 @@ pub enum CommandOutcome {
         removed: Vec<String>,
         /// Sources that were kept with other settings.
         changed: Vec<String>,
+        /// Sources whose server denied access and is tried again now.
+        retried: Vec<String>,
     },
 }
 
@@ -50,12 +52,14 @@ impl fmt::Display for CommandOutcome {
                 added,
                 removed,
                 changed,
+                retried,
             } => write!(
                 f,
-                "{} sources added, {} removed, {} changed",
+                "{} sources added, {} removed, {} changed, {} tried again",
                 added.len(),
                 removed.len(),
-                changed.len()
+                changed.len(),
+                retried.len()
             ),
         }
     }

@@ -50,9 +50,11 @@ impl fmt::Display for InvalidSample {
     }
 }
 
-/// Reason why a configured source has no address or no keys.
+/// Reason why a configured source has no usable address or no keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceError {
+    /// The server denied access by this kiss code.
+    Denied(KissCode),
     /// The last key exchange failed.
     KeyExchange(KeyExchangeError),
     /// The last name lookup failed.
@@ -62,6 +64,7 @@ pub enum SourceError {
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Denied(code) => write!(f, "{code}"),
             Self::KeyExchange(error) => write!(f, "key exchange failed: {error}"),
             Self::Resolve(error) => write!(f, "name resolution failed: {error}"),
         }

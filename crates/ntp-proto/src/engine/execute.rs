@@ -34,7 +34,8 @@ pub enum Command {
     Add(SourceConfig),
     /// Removes a source.
     Remove(String),
-    /// Resumes polling of this source, or of all, immediately. Reverts [`Command::Offline`].
+    /// Resumes polling of this source, or of all, immediately, also of servers that denied access.
+    /// Reverts [`Command::Offline`].
     Online(Option<String>),
     /// Suspends polling of this source, or of all. Earlier measurements are used as long as they
     /// are fresh.
@@ -96,7 +97,7 @@ impl Engine {
     /// and stay.
     pub(super) fn reconfigure(&mut self, now: Now, new: &EngineConfig) -> CommandOutcome {
         let mut sources = new.sources.iter().collect::<Vec<_>>();
-        let (mut removed, mut changed) = (Vec::new(), Vec::new());
+        let (mut removed, mut changed, mut retried) = (Vec::new(), Vec::new(), Vec::new());
         let mut index = 0;
         while index < self.sources.count() {
             let old = self.sources.config_at(index);
@@ -105,6 +106,10 @@ impl Engine {
                 continue;
             };
             let new = sources.remove(at);
+            if self.sources.lift_denials(index) {
+                retried.push(new.name.clone());
+            }
+            let old = self.sources.config_at(index);
             if old != new {
                 changed.push(new.name.clone());
                 self.change_source(now, index, new);
@@ -129,6 +134,7 @@ impl Engine {
             added,
             removed,
             changed,
+            retried,
         }
     }
 
@@ -192,6 +198,7 @@ impl Engine {
         while let Some(position) = self.sources.surplus_of(index) {
             self.end_source(now, position, RemovalReason::Operator);
         }
+        self.sources.lift_denials(index);
         self.sources.schedule_lookup_if_short(index, now.monotonic);
     }
 

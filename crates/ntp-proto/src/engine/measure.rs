@@ -1,6 +1,7 @@
 //! Passes inputs to the sources and follows what they yield: samples, kisses, rejections, silence.
 
 use ntp_time::{NtpDuration, Stratum};
+use rand_core::RngCore as _;
 
 use super::leap::SMEARED;
 use super::source::{Context, Notice, Sample, SourceInput};
@@ -147,6 +148,9 @@ impl Engine {
         let Some(ntp) = source.ntp_mut() else {
             return;
         };
+        if matches!(kiss, KissCode::Deny | KissCode::Restrict) {
+            return self.handle_denial(now, position, kiss);
+        }
         let before = ntp.association.schedule().poll();
         if kiss == KissCode::Rate {
             ntp.association.handle_rate_kiss(now.monotonic, rng);
@@ -159,12 +163,24 @@ impl Engine {
             self.emit(Event::KissReceived {
                 source,
                 code: kiss,
-                poll,
+                poll: Some(poll),
+                retry: None,
             });
         }
-        if matches!(kiss, KissCode::Deny | KissCode::Restrict) {
-            self.drop_source(now, position, RemovalReason::Denied);
-        }
+    }
+
+    /// Ends the association (RFC 5905 section 7.4). Its server is tried again after hours.
+    fn handle_denial(&mut self, now: Now, position: usize, code: KissCode) {
+        let scatter = f64::from(self.rng.next_u32()) / f64::from(u32::MAX);
+        let source = self.sources.source_name(&self.sources.in_use[position]);
+        let retry = (self.sources).record_denial(now.monotonic, position, code, scatter);
+        self.emit(Event::KissReceived {
+            source,
+            code,
+            poll: None,
+            retry,
+        });
+        self.drop_source(now, position, RemovalReason::Denied);
     }
 
     /// Follows a send error: replaces an address without a route.

@@ -290,6 +290,11 @@ impl Engine {
                     .next_key_exchange()
                     .map(|(at, query)| (at, Reason::ExchangeKeys(query))),
             )
+            .chain(
+                self.sources
+                    .next_retry()
+                    .map(|(at, query)| (at, Reason::RetryDenied(query))),
+            )
             .chain(self.leap.due.map(|at| (at, Reason::LeapSecond)))
             .chain([(self.housekeeping, Reason::Housekeeping)])
             .min_by_key(|(at, _)| *at)
@@ -413,11 +418,7 @@ impl Engine {
     fn end_source(&mut self, now: Now, position: usize, reason: RemovalReason) {
         let name = self.sources.source_name(&self.sources.in_use[position]);
         self.handle_source(now, position, SourceInput::Stop);
-        let source = if reason == RemovalReason::Denied {
-            self.sources.deny(position)
-        } else {
-            self.sources.remove(position)
-        };
+        let source = self.sources.remove(position);
         self.discipline.remove_source(source.key);
         let configured = source.configured;
         let session = source

@@ -119,6 +119,8 @@ pub enum Reason {
     Housekeeping,
     /// A name is due for resolution.
     Resolve(QueryId),
+    /// A server that denied access is tried again.
+    RetryDenied(QueryId),
     /// An NTS key exchange is due.
     ExchangeKeys(QueryId),
     /// A leap second takes effect. Until it is detected, the error estimates are off by a second.

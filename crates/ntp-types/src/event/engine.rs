@@ -54,9 +54,14 @@ macro_rules! engine_events {
                 source: SourceName,
                 /// The kiss code.
                 code: KissCode,
-                /// The poll interval from now on.
-                poll: PollInterval,
-            } Severity::Warning => "source {source}: {code}, polling every {poll}";
+                /// The poll interval from now on; absent with DENY and RSTR.
+                poll: Option<PollInterval>,
+                /// Time until the server is tried again after DENY or RSTR.
+                retry: Option<NtpDuration>,
+            } Severity::Warning => "source {source}: {code}{}{}", poll.map_or(String::new(), |poll| format!(", polled every {poll}")),
+                retry.map_or(String::new(), |wait| format!(
+                    ", next attempt in {:.0} s (at once: ntp-ctl source online {})", wait.as_seconds_f64(), source.name
+                ));
 
             /// A host name could not be resolved.
             resolve_failed = ResolveFailed {

@@ -76,7 +76,7 @@ reasons! {
     /// Why a source was removed.
     RemovalReason {
         /// The server refused to serve us (DENY or RSTR).
-        Denied = "denied": "the server refuses to serve us; it is not polled again before a restart",
+        Denied = "denied": "the server denies access",
         /// It does not answer, and another address takes its place.
         Unreachable = "unreachable": "no reply; another address takes its place",
         /// This machine has no route to it, and another address takes its place.

@@ -9,9 +9,11 @@
 //! - An unreachable or refused address is not used again while there is another one. Without
 //!   another one, an unreachable address is kept: polling it costs little, and its history would be
 //!   lost.
+//! - An address that denied access is not used until its denial ends ([`Denials`]).
 //! - The lookup interval grows from one second to a minute, and is reset when the network changes.
 
 mod changes;
+mod denials;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -23,9 +25,10 @@ use ntp_types::source::{SourceId, SourceName};
 use super::Source;
 use super::ntp::key_exchanges::KeyExchanges;
 use super::refclock::RefClockConfig;
-use crate::client::LocalIdentity;
+use crate::client::{KissCode, LocalIdentity};
 use crate::engine::config::{Host, SourceConfig, SourceKind};
 use crate::engine::{ExternalError, LogRateLimit, QueryId, ResolveError};
+use denials::Denials;
 
 /// Shortest and longest interval between two lookups of a name.
 const RESOLVE_BACKOFF: (NtpDuration, NtpDuration) =
@@ -54,7 +57,7 @@ pub(super) struct Configured {
     pub(super) candidates: VecDeque<IpAddr>,
     pub(super) failed: VecDeque<IpAddr>,
     /// Addresses that sent DENY or RSTR.
-    denied: Vec<IpAddr>,
+    pub(super) denials: Denials,
     pub(super) lookup: Lookup,
     backoff: NtpDuration,
     failure_limit: LogRateLimit,
@@ -77,8 +80,6 @@ pub(super) enum Lookup {
     Due(Monotonic),
     /// A lookup is in progress.
     InProgress,
-    /// No more lookups: the server refused service.
-    Disabled,
 }
 
 /// What the set needs to be complete.
@@ -137,7 +138,7 @@ impl SourceSet {
             present: 0,
             candidates,
             failed: VecDeque::new(),
-            denied: Vec::new(),
+            denials: Denials::default(),
             lookup,
             backoff: RESOLVE_BACKOFF.0,
             failure_limit: LogRateLimit::default(),
@@ -182,7 +183,8 @@ impl SourceSet {
     /// Returns the next missing item. To be called until it returns `Need::Nothing`.
     pub(in crate::engine) fn next_need(&mut self, now: Monotonic) -> Need {
         for index in 0..self.configured.len() {
-            let configured = &self.configured[index];
+            let configured = &mut self.configured[index];
+            configured.denials.expire(now);
             if !configured.online || configured.present >= configured.config.wanted() {
                 continue;
             }
@@ -209,7 +211,7 @@ impl SourceSet {
                         return Need::Lookup(configured.query, host);
                     }
                     Lookup::Idle => configured.lookup = Lookup::Due(now + configured.backoff),
-                    Lookup::Due(_) | Lookup::InProgress | Lookup::Disabled => {}
+                    Lookup::Due(_) | Lookup::InProgress => {}
                 }
             }
         }
@@ -227,7 +229,7 @@ impl SourceSet {
         // A single server may share an address with another source, since the operator named both.
         let may_share = configured.is_single();
         let usable = |address: &IpAddr| {
-            !configured.denied.contains(address)
+            !configured.denials.forbid(*address)
                 && configured.config.permits(*address)
                 && (may_share || !in_use(*address))
         };
@@ -318,7 +320,7 @@ impl SourceSet {
         let found = configured.candidates.iter().any(|candidate| {
             *candidate != address
                 && !configured.failed.contains(candidate)
-                && !configured.denied.contains(candidate)
+                && !configured.denials.forbid(*candidate)
                 && configured.config.permits(*candidate)
                 && !others.contains(&SocketAddr::new(*candidate, port))
         });
@@ -365,26 +367,36 @@ impl SourceSet {
             })
     }
 
-    /// Removes an association whose server refused service and bans its address. A pool finds
-    /// another server, a single server stays removed.
-    pub(in crate::engine) fn deny(&mut self, position: usize) -> Source {
-        let source = self.remove(position);
+    /// Records that the server at `position` denied access. For a single server, the denial applies
+    /// to all known addresses of its name. `scatter` is a random number from 0 to 1. Returns the
+    /// time until the next attempt.
+    pub(in crate::engine) fn record_denial(
+        &mut self,
+        now: Monotonic,
+        position: usize,
+        code: KissCode,
+        scatter: f64,
+    ) -> Option<NtpDuration> {
+        let source = &self.in_use[position];
+        let address = source.remote()?.ip();
         let configured = &mut self.configured[source.configured];
-        let Some(address) = source.remote().map(|remote| remote.ip()) else {
-            return source;
-        };
-        if !configured.denied.contains(&address) && configured.denied.len() < MAX_CANDIDATES {
-            configured.denied.push(address);
-        }
-        if let Some(keys) = &mut configured.keys {
-            keys.disable();
-        }
         if configured.is_single() {
-            // For a single server, the refusal applies to all addresses of its name.
-            configured.candidates.clear();
-            configured.lookup = Lookup::Disabled;
+            let others = configured.candidates.iter();
+            for other in others.filter(|other| **other != address) {
+                configured.denials.record(now, *other, code, scatter);
+            }
         }
-        source
+        Some(configured.denials.record(now, address, code, scatter))
+    }
+
+    /// Time of the next attempt at an address that denied access.
+    pub(in crate::engine) fn next_retry(&self) -> Option<(Monotonic, QueryId)> {
+        let short = self
+            .configured
+            .iter()
+            .filter(|source| source.online && source.present < source.config.wanted());
+        let due = short.filter_map(|source| Some((source.denials.next_retry()?, source.query)));
+        due.min_by_key(|(at, _)| *at)
     }
 
     /// Removes a source in use, to be replaced.
@@ -404,6 +416,7 @@ impl SourceSet {
         let configured = &mut self.configured[source.configured];
         configured.backoff = RESOLVE_BACKOFF.0;
         configured.failed.retain(|failed| *failed != address);
+        configured.denials.served(address);
         if let Some(keys) = &mut configured.keys {
             keys.authenticated();
         }
@@ -414,6 +427,7 @@ impl SourceSet {
     pub(in crate::engine) fn network_changed(&mut self, now: Monotonic) {
         for configured in &mut self.configured {
             configured.failed.clear();
+            configured.denials.network_changed(now);
             configured.backoff = RESOLVE_BACKOFF.0;
             if let Lookup::Due(at) = configured.lookup {
                 configured.lookup = Lookup::Due(at.min(now + RESOLVE_BACKOFF.0));
@@ -429,7 +443,7 @@ impl SourceSet {
         let online = self.configured.iter().filter(|source| source.online);
         let due = online.filter_map(|source| match source.lookup {
             Lookup::Due(at) => Some((at, source.query)),
-            Lookup::Idle | Lookup::InProgress | Lookup::Disabled => None,
+            Lookup::Idle | Lookup::InProgress => None,
         });
         due.min_by_key(|(at, _)| *at)
     }
@@ -455,6 +469,11 @@ impl SourceSet {
 }
 
 impl Configured {
+    /// The kiss code by which the server denied access, if no source is in use for that reason.
+    pub(super) fn denied(&self) -> Option<KissCode> {
+        self.denials.code().filter(|_| self.present == 0)
+    }
+
     pub(super) fn host(&self) -> Option<&Host> {
         self.endpoint.as_ref().map(|endpoint| &endpoint.host)
     }

@@ -50,8 +50,6 @@ enum Stage {
     Due(Monotonic),
     /// A key exchange is in progress.
     InProgress,
-    /// No more key exchanges: the server refused service.
-    Disabled,
 }
 
 /// State of the key exchanges of one source.
@@ -124,18 +122,12 @@ impl KeyExchanges {
         }
     }
 
-    pub(in crate::engine::source) fn disable(&mut self) {
-        self.stage = Stage::Disabled;
-        self.session = None;
-    }
-
     pub(in crate::engine::source) fn has_session(&self) -> bool {
         self.session.is_some()
     }
 
     pub(in crate::engine::source) fn store(&mut self, session: NtsSession) {
-        let wanted = self.session.is_none() && self.stage != Stage::Disabled;
-        if wanted && session.cookies() > 0 {
+        if self.session.is_none() && session.cookies() > 0 {
             self.session = Some(Box::new(session));
         }
     }
@@ -152,7 +144,7 @@ impl KeyExchanges {
     pub(in crate::engine::source) fn due(&self) -> Option<Monotonic> {
         match self.stage {
             Stage::Due(at) => Some(at),
-            Stage::Idle | Stage::InProgress | Stage::Disabled => None,
+            Stage::Idle | Stage::InProgress => None,
         }
     }
 }
@@ -364,12 +356,13 @@ impl Endpoint {
 }
 
 impl Configured {
-    /// Reason why the source has no address or no keys.
+    /// Reason why the source has no usable address or no keys.
     pub(in crate::engine::source) fn last_error(&self) -> Option<SourceError> {
         let failed = self.keys.as_ref().and_then(|keys| keys.error.clone());
         let unresolved = self.resolve_error.clone();
-        failed
-            .map(SourceError::KeyExchange)
+        let denied = self.denied().map(SourceError::Denied);
+        denied
+            .or_else(|| failed.map(SourceError::KeyExchange))
             .or_else(|| unresolved.map(SourceError::Resolve))
     }
 

@@ -4,7 +4,7 @@
 //! those behind it shift, including the references of sources in use. Everything that outlives a call
 //! (lookups) uses IDs that are never reused.
 
-use ntp_time::Monotonic;
+use ntp_time::{Monotonic, NtpDuration};
 
 use super::{Configured, Host, Lookup, SocketAddr, Source, SourceConfig, SourceSet};
 use crate::discipline::SelectionOptions;
@@ -98,7 +98,7 @@ impl SourceSet {
     }
 
     /// Sets the online state of the selected sources and returns their names. Due lookups are made
-    /// at once.
+    /// at once; `online` also tries servers again that denied access.
     pub(in crate::engine) fn set_online(
         &mut self,
         selector: SourceSelector,
@@ -110,6 +110,9 @@ impl SourceSet {
         let mut names = Vec::new();
         for (_, source) in selected {
             source.online = online;
+            if online {
+                source.denials.lift();
+            }
             if let Lookup::Due(_) = source.lookup {
                 source.lookup = Lookup::Due(now);
             }
@@ -179,6 +182,12 @@ impl SourceSet {
         surplus.map(|(position, _)| position)
     }
 
+    /// Tries the servers of the configured source at `index` again that denied access. Returns
+    /// whether there are any.
+    pub(in crate::engine) fn lift_denials(&mut self, index: usize) -> bool {
+        self.configured[index].denials.lift()
+    }
+
     /// Whether any source has the option `require`.
     pub(in crate::engine) fn is_any_required(&self) -> bool {
         self.configured
@@ -195,8 +204,9 @@ impl SourceSet {
             online: source.online,
             key_exchange: source.keys.as_ref().map(|keys| keys.status(now)),
             last_error: source.last_error().map(|error| error.to_string()),
-            denied: source.lookup == Lookup::Disabled
-                || (source.is_single() && !source.denied.is_empty()),
+            denied: source.denied().is_some(),
+            retry: (source.denied().and_then(|_| source.denials.next_retry()))
+                .map(|at| (at - now).max(NtpDuration::ZERO)),
         };
         self.configured.iter().map(status).collect()
     }
