@@ -1,7 +1,9 @@
 //! Attackers, and servers that send invalid replies.
 
+use ntp_proto::discipline::SourceState;
 use ntp_proto::engine::Event;
 use ntp_sim::{Action, Attack, Behaviour, Corruption, Forgery, Scenario, Server, Stamping, World};
+use ntp_types::status::SourceStatus;
 
 const ATTACK: Attack = Attack {
     from: 0.0,
@@ -11,13 +13,22 @@ const ATTACK: Attack = Attack {
     forgery: Forgery::GuessedNonce,
 };
 
+/// The state of a source. One that answers without usable time is worth as much as one that does
+/// not answer.
+fn state(source: &SourceStatus) -> SourceState {
+    match source.state {
+        SourceState::Unusable => SourceState::Unreachable,
+        state => state,
+    }
+}
+
 /// Everything that the engine has learned about time, to the bit.
 fn knowledge(world: &World) -> String {
     let status = world.status();
     let sources: Vec<_> = status
         .sources
         .iter()
-        .map(|source| (source.state, source.measurement, source.poll, source.reach))
+        .map(|source| (state(source), source.measurement, source.poll, source.reach))
         .collect();
     format!(
         "{:?} {sources:?} {:?} {:?}",

@@ -125,6 +125,8 @@ pub struct Association {
     remote: SocketAddr,
     protection: Protection,
     reach: Reach,
+    /// Polls with an authentic reply, usable or not.
+    answered: Reach,
     schedule: Schedule,
     exchange: Option<Exchange>,
     /// Time of the last scheduled request.
@@ -147,6 +149,7 @@ impl Association {
             remote,
             protection: config.protection,
             reach: Reach::default(),
+            answered: Reach::default(),
             schedule: Schedule::new(config.limits, config.initial_poll, start),
             exchange: None,
             last_poll: start,
@@ -178,6 +181,9 @@ impl Association {
         if !self.reach.is_reachable() {
             self.reach = Reach::default();
         }
+        if !self.answered.is_reachable() {
+            self.answered = Reach::default();
+        }
         self.protection = match core::mem::take(&mut self.protection) {
             Protection::Nts(previous) => Protection::Nts(Box::new(session.replacing(*previous))),
             Protection::None | Protection::Symmetric(_) => Protection::Nts(Box::new(session)),
@@ -195,6 +201,11 @@ impl Association {
     /// The reach register.
     pub fn reach(&self) -> Reach {
         self.reach
+    }
+
+    /// Which of the last polls had an authentic reply, usable or not.
+    pub fn answered(&self) -> Reach {
+        self.answered
     }
 
     /// The poll schedule.
@@ -280,6 +291,7 @@ impl Association {
         // Additional requests do not count as polls.
         if purpose == Purpose::Poll {
             self.reach.record_poll();
+            self.answered.record_poll();
             self.last_poll = now;
             self.next_scheduled = self.schedule.record_request(now, rng);
         }
@@ -344,6 +356,7 @@ impl Association {
             .match_reply(now, datagram)
             .inspect_err(|rejection| self.count_mismatch(*rejection))?;
         self.exchange = None;
+        self.answered.record_reply();
         let header = matched.header;
         if header.stratum == Stratum::KISS {
             self.counters.unusable += 1;

@@ -131,7 +131,9 @@ impl Engine {
         let Some(session) = session else {
             return;
         };
-        let (index, silent) = (source.configured, source.is_unreachable());
+        // Authentic replies without usable time prove that the keys are good.
+        let silent = source.is_unreachable() && !source.answers_without_time();
+        let index = source.configured;
         if silent || session.needs_key_exchange() || self.sources.keys_expired(index, now.monotonic)
         {
             self.sources.request_keys(index, now.monotonic);

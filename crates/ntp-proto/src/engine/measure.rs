@@ -9,7 +9,7 @@ use super::{
     Engine, Event, ExchangeId, FALSETICKER_LIMIT, LastError, Now, RemovalReason, SendError,
     SourceId, SourceKind,
 };
-use crate::client::{KissCode, Rejection};
+use crate::client::{Authenticity, KissCode, Rejection};
 use crate::discipline::SourceState;
 use ntp_types::status::MeasurementStatus;
 
@@ -18,6 +18,11 @@ impl Engine {
     pub(super) fn pass(&mut self, now: Now, source: SourceId, input: SourceInput<'_>) {
         if let Some(position) = self.sources.position(source) {
             let notice = self.handle_source(now, position, input);
+            if let (SourceInput::Datagram(_), Authenticity::Authentic { .. }) =
+                (input, self.replay.authenticity)
+            {
+                self.sources.authenticated(position);
+            }
             self.follow(now, position, notice);
         }
     }

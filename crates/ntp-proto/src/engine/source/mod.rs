@@ -252,7 +252,9 @@ impl Source {
             id: self.id,
             name: config.name.clone(),
             address: self.address(),
-            state: if self.is_unreachable() {
+            state: if self.answers_without_time() {
+                SourceState::Unusable
+            } else if self.is_unreachable() {
                 SourceState::Unreachable
             } else {
                 estimate.map_or(SourceState::NoSamples, |estimate| estimate.state)
@@ -314,6 +316,13 @@ impl Source {
             Kind::Ntp(ntp) => ntp.association.reach().is_dead(),
             Kind::RefClock(clock) => clock.is_silent(),
         }
+    }
+
+    /// Whether it is unreachable although its server answers: its replies are authentic, but have
+    /// no usable time.
+    pub(super) fn answers_without_time(&self) -> bool {
+        let ntp = self.ntp().filter(|_| self.is_unreachable());
+        ntp.is_some_and(|ntp| ntp.association.answered().is_reachable())
     }
 
     /// Usual time between two samples, at least one second.

@@ -417,6 +417,11 @@ impl SourceSet {
         configured.backoff = RESOLVE_BACKOFF.0;
         configured.failed.retain(|failed| *failed != address);
         configured.denials.served(address);
+    }
+
+    /// Processes an authentic reply to the source at `position`, usable or not.
+    pub(in crate::engine) fn authenticated(&mut self, position: usize) {
+        let configured = &mut self.configured[self.in_use[position].configured];
         if let Some(keys) = &mut configured.keys {
             keys.authenticated();
         }
