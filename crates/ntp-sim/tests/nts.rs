@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ntp_proto::discipline::SourceState;
 use ntp_proto::engine::{Event, Host, RemovalReason};
 use ntp_proto::nts::{AeadAlgorithm, StoredSession};
 use ntp_sim::{
@@ -354,4 +355,29 @@ fn a_source_recovered_by_new_keys_was_reported_unreachable_when_it_answered() {
     };
     assert!(source.reach != 0);
     assert_eq!(exchanges(&world), 2);
+}
+
+#[test]
+fn authentic_replies_without_time_cause_no_key_exchange() {
+    let scenario = Scenario::new("not synchronised yet")
+        .with_nts_servers(3)
+        .modify(|world| world.servers[0].stratum = 16);
+    let mut world = world(&scenario);
+    world.run(20_000.0).unwrap();
+    assert_eq!(exchanges(&world), 3);
+    let source = &world.status().sources[0];
+    assert_eq!(source.state, SourceState::Unusable);
+    assert_eq!(source.nts_cookies, Some(8));
+    assert!(
+        source
+            .last_error
+            .as_ref()
+            .unwrap()
+            .contains("not synchronised")
+    );
+    let error = |event: &Event| {
+        matches!(event, Event::SourceUnreachable { error: Some(error), .. }
+            if error.contains("not synchronised"))
+    };
+    assert_eq!(world.journal().event_times(error).len(), 1);
 }

@@ -176,7 +176,7 @@ fn eight_missing_samples_make_it_unreachable_and_the_next_one_reachable() {
 
     let journal = world.journal();
     let of_the_clock = |event: &Event| match event {
-        Event::SourceUnreachable { source } | Event::SourceReachable { source } => {
+        Event::SourceUnreachable { source, .. } | Event::SourceReachable { source } => {
             source.id == silent.id
         }
         _ => false,

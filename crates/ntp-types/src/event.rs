@@ -327,7 +327,10 @@ mod tests {
             Logfmt(&event).to_string(),
             r#"event=resolve_failed host=ntp.example error="no such host\u{1b}[2J" retry=64.000000000"#
         );
-        let event = Event::SourceUnreachable { source: source(7) };
+        let event = Event::SourceUnreachable {
+            source: source(7),
+            error: None,
+        };
         assert_eq!(
             Logfmt(&event).to_string(),
             "event=source_unreachable source=time7.example.com:123 address=192.0.2.1:123"

@@ -130,7 +130,8 @@ pub enum SourceState {
     NoSamples,
     /// No measurement for eight of its poll intervals.
     Stale,
-    /// It does not answer: three polls at the start, eight later.
+    /// It does not answer: three polls at the start, eight later. If it answers without usable time,
+    /// it is unusable.
     Unreachable,
     /// Excluded by `noselect` or by what it reports about itself.
     Unusable,

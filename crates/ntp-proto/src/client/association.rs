@@ -360,9 +360,10 @@ impl Association {
         let header = matched.header;
         if header.stratum == Stratum::KISS {
             self.counters.unusable += 1;
-            return Ok(Reply::Kiss(KissCode::from_reference_id(
-                header.reference_id,
-            )));
+            return match KissCode::from_reference_id(header.reference_id) {
+                Some(kiss) => Ok(Reply::Kiss(kiss)),
+                None => Err(Rejection::Unsynchronized),
+            };
         }
         sanity::check_server(&header, local_identity, stratum_limit)
             .and_then(|()| self.process_reply(now, datagram, &matched))
@@ -416,7 +417,7 @@ impl Association {
 
     fn count_mismatch(&mut self, rejection: Rejection) {
         match rejection {
-            Rejection::CryptoNak => {
+            Rejection::CryptoNak | Rejection::UnexpectedNak => {
                 self.counters.unusable += 1;
                 self.counters.crypto_naks += 1;
             }

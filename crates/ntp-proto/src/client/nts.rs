@@ -164,5 +164,5 @@ impl NtsSession {
 /// Whether this is an NTS NAK (RFC 8915 section 5.7).
 fn is_nts_nak(header: &Header) -> bool {
     header.stratum == ntp_time::Stratum::KISS
-        && super::KissCode::from_reference_id(header.reference_id) == super::KissCode::NtsNak
+        && header.reference_id == super::KissCode::NtsNak.reference_id()
 }

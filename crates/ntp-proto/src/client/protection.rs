@@ -93,7 +93,7 @@ impl Authenticity {
     pub(super) fn from_result(result: Result<usize, Rejection>) -> Self {
         match result {
             Ok(cookies) => Self::Authentic { cookies },
-            Err(Rejection::CryptoNak | Rejection::NtsNak) => Self::Nak,
+            Err(Rejection::CryptoNak | Rejection::UnexpectedNak | Rejection::NtsNak) => Self::Nak,
             Err(_) => Self::Unauthenticated,
         }
     }
@@ -126,13 +126,17 @@ impl Protection {
     ///
     /// # Errors
     /// [`Rejection::Unauthenticated`] if authentication failed, [`Rejection::CryptoNak`] or
-    /// [`Rejection::NtsNak`] if the server reports that it could not verify our request.
+    /// [`Rejection::NtsNak`] if the server reports that it could not verify our request,
+    /// [`Rejection::UnexpectedNak`] if there was nothing to verify.
     pub(super) fn check(&mut self, packet: &Packet<'_>) -> Result<usize, Rejection> {
         if let Self::Nts(session) = self {
             return session.check(packet);
         }
         if packet.mac.is_some_and(|mac| mac.is_crypto_nak()) {
-            return Err(Rejection::CryptoNak);
+            return Err(match self {
+                Self::None => Rejection::UnexpectedNak,
+                Self::Symmetric(_) | Self::Nts(_) => Rejection::CryptoNak,
+            });
         }
         let authentic = match (self, packet.mac) {
             (Self::None, _) => true,
@@ -267,9 +271,12 @@ mod tests {
             Some(Mac::CRYPTO_NAK),
         );
         let keyed = Protection::Symmetric(key(5, Algorithm::Sha1));
-        for protection in [Protection::None, keyed] {
-            assert_eq!(verdict(&protection, &nak), Err(Rejection::CryptoNak));
-        }
+        assert_eq!(verdict(&keyed, &nak), Err(Rejection::CryptoNak));
+        assert_eq!(
+            verdict(&Protection::None, &nak),
+            Err(Rejection::UnexpectedNak),
+            "no key can be wrong"
+        );
     }
 
     #[test]

@@ -518,8 +518,10 @@ impl Engine {
         // Reported once for each period without replies, and not if a send error was reported
         // already.
         if !core::mem::replace(&mut source.unreachable_reported, true) {
-            let source = self.sources.source_name(&self.sources.in_use[position]);
-            self.emit(Event::SourceUnreachable { source });
+            let source = &self.sources.in_use[position];
+            let error = source.last_error.map(|error| error.to_string());
+            let source = self.sources.source_name(source);
+            self.emit(Event::SourceUnreachable { source, error });
         }
     }
 

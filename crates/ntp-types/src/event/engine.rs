@@ -24,11 +24,17 @@ macro_rules! engine_events {
                 source: SourceName,
             } Severity::Info => "source {source} reachable";
 
-            /// A source does not answer any more.
+            /// A source gives no usable time any more.
             source_unreachable = SourceUnreachable {
                 /// The source.
                 source: SourceName,
-            } Severity::Warning => "source {source} unreachable: no {}", if source.address.socket().is_some() { "reply" } else { "sample" };
+                /// What was wrong with its last reply; absent if there was none.
+                error: Option<String>,
+            } Severity::Warning => "source {source} unreachable: {}", match error {
+                Some(error) => format!("no usable time: {error}"),
+                None if source.address.socket().is_some() => "no reply".to_owned(),
+                None => "no sample".to_owned(),
+            };
 
             /// A request could not be sent.
             send_failed = SendFailed {

@@ -57,9 +57,11 @@ reasons! {
         Unauthenticated = "unauthenticated": "not authenticated with the source's key",
         /// The server reports that it could not verify our request; anybody on the path can send that.
         CryptoNak = "crypto-nak": "the server does not accept our key (compare number, type and secret on both sides)",
+        /// A crypto-NAK, though our request had no key.
+        UnexpectedNak = "unexpected-nak": "the server rejects a key (four octets of zero follow the header), but the source has none",
         /// The server reports that it could not read our NTS cookie; anybody on the path can send that.
         NtsNak = "nts-nak": "the server cannot read our NTS cookie",
-        /// The server reports that it is not synchronised (leap indicator 3 or stratum 16).
+        /// The server reports that it is not synchronised (leap indicator 3, stratum 16, or stratum 0 without a kiss code).
         Unsynchronized = "unsynchronized": "the server is not synchronised",
         /// Stratum above 16, or not below our own `local-stratum`.
         Stratum = "stratum": "the server's stratum is too high",
@@ -146,7 +148,10 @@ impl Rejection {
     /// Returns whether its sender knew the nonce of the open exchange: the server, or somebody on the path.
     pub const fn matches_nonce(self) -> bool {
         self.is_server_fault()
-            || matches!(self, Self::Unauthenticated | Self::CryptoNak | Self::NtsNak)
+            || matches!(
+                self,
+                Self::Unauthenticated | Self::CryptoNak | Self::UnexpectedNak | Self::NtsNak
+            )
     }
 
     /// Returns whether the datagram answers our request, so that the server is to blame.
@@ -237,7 +242,7 @@ pub enum KissCode {
     Rate,
     /// NTSN: the NTS cookie or authenticator cannot be used (RFC 8915 section 5.7).
     NtsNak,
-    /// Any other code, or none (0.0.0.0).
+    /// Any other code.
     Other(ReferenceId),
 }
 
@@ -253,15 +258,18 @@ impl KissCode {
         }
     }
 
-    /// Returns the code in the reference ID of a stratum 0 reply.
-    pub fn from_reference_id(id: ReferenceId) -> Self {
-        match &id.octets() {
+    /// Returns the code in the reference ID of a stratum 0 reply. Returns `None` if the server only
+    /// reports that it is not synchronised: without a code, as chrony does, or with the codes INIT
+    /// and STEP of RFC 5905 section 7.4, as ntpd does.
+    pub fn from_reference_id(id: ReferenceId) -> Option<Self> {
+        Some(match &id.octets() {
             b"DENY" => Self::Deny,
             b"RSTR" => Self::Restrict,
             b"RATE" => Self::Rate,
             b"NTSN" => Self::NtsNak,
+            [0, 0, 0, 0] | b"INIT" | b"STEP" => return None,
             _ => Self::Other(id),
-        }
+        })
     }
 }
 
@@ -273,9 +281,6 @@ impl fmt::Display for KissCode {
             Self::Restrict => f.write_str("access denied by policy (kiss code RSTR)"),
             Self::Rate => f.write_str("rate limit exceeded (kiss code RATE)"),
             Self::NtsNak => f.write_str("NTS cookie not accepted (kiss code NTSN)"),
-            Self::Other(id) if id.octets() == [0; 4] => {
-                f.write_str("the server is not synchronised (stratum 0 without a kiss code)")
-            }
             Self::Other(id) => write!(f, "kiss code {id}"),
         }
     }
