@@ -1,6 +1,8 @@
 //! Interleaved mode: its benefit, and that requesting it costs nothing.
 
-use ntp_sim::{Link, Report, Scenario, Server, run};
+use ntp_proto::engine::Event;
+use ntp_sim::{Link, Report, Scenario, Server, World, run};
+use ntp_time::NtpDuration;
 
 /// A server behind a quiet switch whose replies leave a millisecond on average after their transmit
 /// timestamp: a virtual machine, or a busy one.
@@ -86,4 +88,23 @@ fn interleaved_mode_falls_back_and_recovers_on_a_lossy_path() {
             basic.rms
         );
     }
+}
+
+#[test]
+fn the_offset_of_an_interleaved_source_is_that_of_the_moment_of_its_exchange() {
+    // The exchange that a reply completes was two seconds earlier, in which a correction of 400 ppm
+    // moves the clock by 800 us.
+    let scenario = world(late(true), true)
+        .with_poll_limits(4, 6)
+        .modify(|world| world.node.oscillator.offset = 400e-6);
+    let mut world = World::new(&scenario, 1);
+    world.run(3_000.0).unwrap();
+    let limit = NtpDuration::from_micros(50);
+    let source = &world.status().sources[0];
+    assert!(source.interleaved);
+    assert!(source.measurement.unwrap().offset.abs() < limit);
+    let wrong =
+        |event: &Event| matches!(event, Event::Measured { offset, .. } if offset.abs() > limit);
+    let wrong = world.journal().event_times(wrong);
+    assert!(wrong.iter().all(|at| *at < 1_000.0), "{wrong:?}");
 }

@@ -131,6 +131,13 @@ impl Ledger {
         )
     }
 
+    /// System clock minus bare oscillator when the system clock read `system`, by the segment in
+    /// which `system` lies.
+    pub fn past_correction(&self, system: SystemTime) -> NtpDuration {
+        let free = self.free_time(system).0;
+        NtpDuration::from_nanos(system.as_nanos().saturating_sub(free))
+    }
+
     /// Frequency correction in force.
     pub fn frequency(&self) -> Frequency {
         self.newest().frequency
@@ -163,6 +170,8 @@ mod tests {
             (free - FreeTime::from_nanos(1_100_000_000_000)).as_nanos(),
             99_990_001_000
         );
+        assert_eq!(ledger.past_correction(at(1050.0)), NtpDuration::ZERO);
+        assert_eq!(ledger.past_correction(at(1200.0)).as_nanos(), 9_999_000);
         ledger.record(&change(1200.0, -10.0, 0.0));
         assert_eq!(ledger.free_time(at(1190.0)), free);
         assert_eq!(

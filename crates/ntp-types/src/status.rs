@@ -204,7 +204,8 @@ record! {
     MeasurementStatus {
         /// When it was taken.
         at: SystemTime,
-        /// The source's time minus ours. Steps of our clock since then are taken into account.
+        /// The source's time minus ours in the middle of that exchange, or at the pulse. Slews since then are not
+        /// taken into account, steps are.
         offset: NtpDuration,
         /// Half width of the source's correctness interval when it was taken; absent if it is unbounded.
         uncertainty: Option<NtpDuration>,

@@ -104,12 +104,10 @@ impl Engine {
         self.discipline.set_eligible(key, true);
         let outcome = self.discipline.add_measurement(key, &measurement);
 
-        let offset = measurement.phase + self.ledger.correction(now.system);
         let source = &mut self.sources.in_use[position];
         source.last_error = None;
         let before = source.measured.map(|measured| measured.reference_id);
         source.measured = Some(MeasurementStatus {
-            offset: -offset,
             uncertainty: self
                 .discipline
                 .status(key, measurement.at)
@@ -138,7 +136,7 @@ impl Engine {
         }
         self.emit(Event::Measured {
             source,
-            offset: -offset,
+            offset: shown.offset,
             delay: shown.delay,
             outcome,
         });

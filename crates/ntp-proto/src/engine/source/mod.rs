@@ -137,8 +137,7 @@ pub(super) struct Context<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     pub(super) measurement: Measurement,
-    /// The sample as shown. The engine fills in the offset, which it knows at the present time, and
-    /// the uncertainty.
+    /// The sample as shown. The engine fills in the uncertainty.
     pub(super) shown: MeasurementStatus,
 }
 

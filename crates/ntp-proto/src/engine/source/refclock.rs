@@ -185,7 +185,7 @@ impl RefClock {
         Some(Sample {
             measurement,
             shown: MeasurementStatus {
-                offset: NtpDuration::ZERO,
+                offset: -(measurement.phase + ledger.past_correction(at.time)),
                 uncertainty: None,
                 delay: None,
                 root_delay: NtpDuration::ZERO,

@@ -18,7 +18,7 @@
 
 pub(in crate::engine) mod key_exchanges;
 
-use ntp_time::{Ledger, NtpDuration, ReferenceId};
+use ntp_time::{Ledger, ReferenceId};
 use ntp_types::source::SourceId;
 use ntp_types::status::{MeasurementStatus, SourceStatus};
 
@@ -155,6 +155,8 @@ impl NtpSource {
         let (t2, t3) = (header.receive_timestamp, header.transmit_timestamp);
 
         let phase = f1.ahead_of(t2).midpoint(f4.ahead_of(t3));
+        let correction = ledger.past_correction(sent.time);
+        let correction = correction.midpoint(ledger.past_correction(received.time));
         let delay = (f4 - f1) - (t3 - t2);
         let measurement = Measurement {
             at: f1 + (f4 - f1).half(),
@@ -167,7 +169,7 @@ impl NtpSource {
         Some(Sample {
             measurement,
             shown: MeasurementStatus {
-                offset: NtpDuration::ZERO,
+                offset: -(phase + correction),
                 uncertainty: None,
                 delay: measurement.delay,
                 root_delay: measurement.root_delay,
