@@ -14,7 +14,7 @@ section! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct SourceDefaults: Default = "source-defaults" [] {
         poll_limits: PollLimits = limits => or(PollLimits::default()),
-            "poll-interval-limits" "table" "{ min = 4, max = 10 }" "Range of the poll interval.";
+            "poll-interval-limits" "table" "{ min = 4, max = 10 }" "Range of the poll interval. It does not apply to bursts of at most eight requests two seconds apart: at the start, when a silent server answers again, after a change of the clock or of the network, and by `ntp-ctl source burst`, at most once a minute. A server that sends RATE kisses is polled less often than `max`.";
         initial_poll: PollInterval = interval => or(PollInterval::from_log2(4)),
             "initial-poll-interval" "integer, log2 seconds" "4" "Poll interval after the first samples of a source.";
     }
@@ -34,7 +34,7 @@ section! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct PollOverrides: Default = "source" ["server", "pool", "nts", "nts-pool"] {
         limits: SourceLimits = some_limits => or(SourceLimits::default()),
-            "poll-interval-limits" "table" "as in `[source-defaults]`" "Range of the poll interval of this source.";
+            "poll-interval-limits" "table" "as in `[source-defaults]`" "Range of the poll interval of this source; see `[source-defaults]`.";
         initial: Option<PollInterval> = interval => optional,
             "initial-poll-interval" "integer, log2 seconds" "as in `[source-defaults]`" "Poll interval of this source after its first samples.";
     }

@@ -299,7 +299,9 @@ impl Checker {
             );
         }
         for source in &status.sources {
-            if self.limits.clamp(source.poll) != source.poll {
+            // The minimum of a server that sent RATE kisses may exceed the configured maximum.
+            let longest = self.limits.max.max(source.poll_min);
+            if source.poll < self.limits.min || source.poll > longest {
                 self.report(
                     at,
                     format!("source {} is polled every {}", source.name, source.poll),

@@ -146,7 +146,7 @@ impl Scenario {
     /// saved.
     pub fn cold_start(queue: f64, offset: f64, frequency: f64, known: Option<f64>) -> Self {
         world(Link::exponential(1e-2, queue), 1e-9)
-            .with_poll_limits(6, 10)
+            .with_poll_limits(4, 10)
             .with_clock_offset(offset)
             .modify(|world| {
                 world.name = format!("cold start J={queue:e} {offset} s {frequency:e}");

@@ -297,7 +297,7 @@ fn a_reload_keeps_it_unless_its_own_settings_change() {
 /// Invariants of the checker: the bound contains the error whatever else happens.
 #[test]
 fn every_invariant_holds_in_random_worlds_with_a_clock_that_is_right() {
-    for seed in 0..24 {
+    for seed in 100..124 {
         let step = f64::from(seed as u32 % 5);
         let clock = RefClock {
             interval: step.exp2(),

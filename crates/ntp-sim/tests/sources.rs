@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use ntp_proto::client::Rejection;
+use ntp_proto::discipline::SourceState;
 use ntp_proto::engine::{Command, CommandOutcome, Event, RemovalReason, SourceKind};
 use ntp_sim::{Action, Behaviour, Scenario, Server, World, source};
 
@@ -164,6 +166,37 @@ fn a_pool_replaces_a_member_that_sends_deny() {
 }
 
 #[test]
+fn a_server_that_is_not_synchronised_sends_no_kiss_and_is_not_called_silent() {
+    for code in [[0; 4], *b"INIT", *b"STEP"] {
+        let scenario = Scenario::new("just started")
+            .with_servers(4)
+            .modify(|world| world.servers[0].behaviour = Behaviour::Kiss(code));
+        let mut world = World::new(&scenario, 1);
+        world.run(500.0).unwrap();
+        let count = |event: fn(&Event) -> bool| world.journal().event_times(event).len();
+        assert_eq!(
+            count(|event| matches!(event, Event::KissReceived { .. })),
+            0
+        );
+        assert_eq!(
+            count(|event| matches!(
+                event,
+                Event::ReplyRejected {
+                    reason: Rejection::Unsynchronized,
+                    ..
+                }
+            )),
+            1
+        );
+        assert_eq!(
+            count(|event| matches!(event, Event::SourceUnreachable { error: Some(_), .. })),
+            1
+        );
+        assert_eq!(world.status().sources[0].state, SourceState::Unusable);
+    }
+}
+
+#[test]
 fn a_rate_limit_of_half_a_minute_is_respected() {
     let scenario = Scenario::new("rate limit")
         .with_servers(4)
@@ -198,6 +231,39 @@ fn fast_polling_of_a_rate_limited_server_slows_to_half_a_minute() {
     let mut world = World::new(&scenario, 1);
     world.run(3000.0).unwrap();
     assert_eq!(world.status().sources[0].poll.as_log2(), 5);
+}
+
+#[test]
+fn a_rate_kiss_slows_down_beyond_the_configured_maximum_and_the_log_says_so() {
+    let scenario = Scenario::new("rate limit, fixed interval")
+        .with_servers(3)
+        .with_poll_limits(4, 4)
+        .modify(|world| {
+            world.servers[0].behaviour = Behaviour::RateBelow(100.0);
+            for source in &mut world.engine.sources {
+                source.association.interleaved = true;
+            }
+        });
+    let mut world = World::new(&scenario, 1);
+    world.run(5_000.0).unwrap();
+    let before = world.requests_to(0);
+    world.run(6_280.0).unwrap();
+    assert!(world.requests_to(0) - before <= 11, "every 128 s");
+    let source = &world.status().sources[0];
+    assert_eq!((source.poll.as_log2(), source.poll_max.as_log2()), (7, 7));
+    let polls = |poll: i8| {
+        let told = move |event: &Event| matches!(event, Event::KissReceived { poll: Some(told), .. } if told.as_log2() == poll);
+        world.journal().event_times(told).len()
+    };
+    assert_eq!([4, 5, 6, 7].map(polls), [1; 4]);
+    // Days later the server is asked as configured again.
+    let mut content = scenario.clone();
+    content
+        .script
+        .push((6_000.0, Action::Behaviour(0, Behaviour::Honest)));
+    let mut world = World::new(&content, 1);
+    world.run(4.0 * 86_400.0).unwrap();
+    assert_eq!(world.status().sources[0].poll.as_log2(), 4);
 }
 
 #[test]

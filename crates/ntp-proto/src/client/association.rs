@@ -501,6 +501,7 @@ impl Association {
     /// Processes a RATE kiss.
     pub fn handle_rate_kiss(&mut self, now: Monotonic, rng: &mut impl RngCore) {
         self.next_scheduled = self.schedule.handle_rate_kiss(now, rng);
+        self.interleaved.disable();
         self.extra = None;
     }
 }

@@ -184,6 +184,14 @@ impl InterleavedState {
         self.active && next - now > MAX_AGE - REPLY_MARGIN
     }
 
+    /// Gives up the mode: its second request of each poll is too many for a server that limits the
+    /// rate.
+    pub(super) fn disable(&mut self) {
+        self.enabled = false;
+        self.active = false;
+        self.last = None;
+    }
+
     /// Discards timestamps after a step of the clock.
     pub(super) fn discard_timestamps(&mut self) {
         self.last = None;

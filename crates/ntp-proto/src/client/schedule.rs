@@ -7,15 +7,18 @@
 //! # Solution
 //! There are three phases. A *burst* of eight requests two seconds apart yields offset and
 //! frequency to a few parts per million. *Settling* then increases the interval with the age of the
-//! association, `max(12 s, age / 5)`: each new interval adds a fixed share to the baseline over
+//! association, `max(12 s, minimum, age / 5)`: each new interval adds a fixed share to the baseline over
 //! which frequency is measured, which halves its error soonest for the packets spent (discipline.md
 //! section 8 compares schedules: at most 20 packets in 300 s, below 1 ms after 39 s in the median).
 //! Once that reaches the interval requested by the discipline, the association is *steady* and uses
 //! that interval.
 //!
-//! The first two phases ignore the configured minimum, which is meant for steady operation. A RATE
-//! kiss ends them permanently (RFC 5905 section 7.4), and the resulting interval is the minimum
-//! from then on.
+//! Only a burst ignores the configured minimum. It has at most eight packets, and two bursts begin
+//! at least a minute apart.
+//!
+//! A RATE kiss ends the first two phases permanently (RFC 5905 section 7.4). The interval becomes
+//! longer than the one in use, beyond the configured maximum if need be, and is the minimum from
+//! then on. For each day without a kiss the minimum becomes one step shorter.
 //!
 //! A server that does not reply gets no further bursts: after one unanswered burst it is polled at
 //! the configured minimum, and its first reply starts the burst again.
@@ -39,6 +42,12 @@ const BURST_SPACING: NtpDuration = NtpDuration::from_seconds(60);
 const LENGTHENING: (f64, f64) = (0.005, 0.015);
 /// Minimum interval while settling.
 const SETTLING_INTERVAL: NtpDuration = NtpDuration::from_seconds(12);
+/// Longest interval due to RATE kisses: MAXPOLL of RFC 5905 section 7.2, 36 hours.
+const SLOWEST: PollInterval = PollInterval::from_log2(17);
+/// Time without a RATE kiss after which the minimum due to kisses becomes one step shorter. A
+/// shorter time annoys a server whose limit has not changed, a longer one keeps an interval that a
+/// passing overload or a neighbour behind the same address caused.
+const CONTENT_AFTER: NtpDuration = NtpDuration::from_seconds(86_400);
 /// Ratio of the age to the settling interval.
 const AGE_TO_INTERVAL: i64 = 5;
 
@@ -49,13 +58,24 @@ enum Phase {
     Steady,
 }
 
+/// Effect of the RATE kisses of a server.
+#[derive(Clone, Copy, Debug)]
+struct Slowdown {
+    /// Minimum interval.
+    minimum: PollInterval,
+    /// Time of the last kiss, or of the last step to a shorter minimum.
+    since: Monotonic,
+}
+
 /// Poll times of one association.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     limits: PollLimits,
     poll: PollInterval,
-    /// Minimum interval due to RATE kisses.
-    server_minimum: Option<PollInterval>,
+    /// Effect of RATE kisses.
+    slowdown: Option<Slowdown>,
+    /// Planned time between the last two requests, and from the last to the next.
+    gaps: [NtpDuration; 2],
     phase: Phase,
     /// Whether the last burst was unanswered, so that the next reply starts another one.
     burst_pending: bool,
@@ -69,7 +89,8 @@ impl Schedule {
         Self {
             limits,
             poll: limits.clamp(initial),
-            server_minimum: None,
+            slowdown: None,
+            gaps: [NtpDuration::ZERO; 2],
             phase: Phase::Burst {
                 left: BURST_REQUESTS,
                 answered: false,
@@ -86,8 +107,8 @@ impl Schedule {
 
     /// The configured limits, raised by RATE kisses.
     pub fn limits(&self) -> PollLimits {
-        match self.server_minimum {
-            Some(minimum) => PollLimits {
+        match self.slowdown {
+            Some(Slowdown { minimum, .. }) => PollLimits {
                 min: self.limits.min.max(minimum),
                 max: self.limits.max.max(minimum),
             },
@@ -120,7 +141,7 @@ impl Schedule {
     /// minute ago: repeated disturbances of the clock must not cause a flood. Returns whether a
     /// burst was started; the next poll is then due at once.
     pub fn restart(&mut self, now: Monotonic) -> bool {
-        if self.server_minimum.is_some() || now - self.started < BURST_SPACING {
+        if self.slowdown.is_some() || now - self.started < BURST_SPACING {
             return false;
         }
         self.start_burst(now);
@@ -130,9 +151,7 @@ impl Schedule {
     /// Earliest time of an additional request after one at `last`. `None` if the server sent a RATE
     /// kiss.
     pub fn earliest(&self, last: Monotonic) -> Option<Monotonic> {
-        self.server_minimum
-            .is_none()
-            .then_some(last + BURST_INTERVAL)
+        self.slowdown.is_none().then_some(last + BURST_INTERVAL)
     }
 
     fn start_burst(&mut self, now: Monotonic) {
@@ -147,6 +166,7 @@ impl Schedule {
     /// Records a request sent at `now`. Returns the time of the next one.
     pub fn record_request(&mut self, now: Monotonic, rng: &mut impl RngCore) -> Monotonic {
         let steady = self.poll.to_duration();
+        let settling = SETTLING_INTERVAL.max(self.limits().min.to_duration());
         let interval = match self.phase {
             Phase::Burst { left, answered } if left > 1 => {
                 self.phase = Phase::Burst {
@@ -159,7 +179,7 @@ impl Schedule {
                 self.phase = Phase::Settling {
                     since: self.started,
                 };
-                SETTLING_INTERVAL.min(steady)
+                settling.min(steady)
             }
             Phase::Burst {
                 answered: false, ..
@@ -170,7 +190,7 @@ impl Schedule {
                 self.poll.to_duration()
             }
             Phase::Settling { since } => {
-                let interval = SETTLING_INTERVAL.max((now - since) / AGE_TO_INTERVAL);
+                let interval = settling.max((now - since) / AGE_TO_INTERVAL);
                 if interval >= steady {
                     self.phase = Phase::Steady;
                 }
@@ -178,14 +198,21 @@ impl Schedule {
             }
             Phase::Steady => steady,
         };
+        self.gaps = [self.gaps[1], interval];
         now + lengthened(interval, rng)
     }
 
     /// Records a usable reply. Returns whether it starts a burst, so that the next poll is due
     /// soon.
     pub fn record_reply(&mut self, now: Monotonic) -> bool {
+        if let Some(slowdown) = &mut self.slowdown
+            && now - slowdown.since >= CONTENT_AFTER
+        {
+            slowdown.minimum = slowdown.minimum.shorter().max(self.limits.min);
+            slowdown.since = now;
+        }
         // The previous burst was unanswered; a reply restarts it once.
-        if self.burst_pending {
+        if self.burst_pending && now - self.started >= BURST_SPACING {
             self.start_burst(now);
             return true;
         }
@@ -195,16 +222,22 @@ impl Schedule {
         false
     }
 
-    /// Processes a RATE kiss: the interval becomes one step longer than the one in use, within the
-    /// limits. Returns the time of the next request, counted from `now`.
+    /// Processes a RATE kiss: the interval becomes longer than the one in use, at most [`SLOWEST`].
+    /// Returns the time of the next request, counted from `now`.
     pub fn handle_rate_kiss(&mut self, now: Monotonic, rng: &mut impl RngCore) -> Monotonic {
-        let slower = if self.phase == Phase::Steady {
-            self.poll.longer()
+        let in_use = if self.phase == Phase::Steady {
+            self.poll.to_duration()
         } else {
-            self.limits.min.max(self.poll)
+            self.gaps[0]
         };
-        let minimum = slower.min(self.limits.max).max(self.limits.min);
-        self.server_minimum = Some(self.server_minimum.map_or(minimum, |old| old.max(minimum)));
+        let mut minimum = self.limits().clamp(self.poll);
+        while minimum.to_duration() <= in_use && minimum < SLOWEST {
+            minimum = minimum.longer();
+        }
+        self.slowdown = Some(Slowdown {
+            minimum,
+            since: now,
+        });
         self.phase = Phase::Steady;
         self.burst_pending = false;
         self.set_poll(self.poll);
@@ -306,6 +339,58 @@ mod tests {
         for _ in 0..20 {
             schedule.handle_rate_kiss(Monotonic::default(), &mut rng);
         }
-        assert_eq!(schedule.poll(), PollInterval::from_log2(10));
+        assert_eq!(schedule.poll(), SLOWEST);
+    }
+
+    #[test]
+    fn a_rate_kiss_exceeds_the_configured_maximum_until_the_server_was_content_for_days() {
+        let mut rng = ChaCha12Rng::seed_from_u64(1);
+        let fixed = PollInterval::from_log2(4);
+        for poll in [0, 1, 4, 10] {
+            let poll = PollInterval::from_log2(poll);
+            let only = PollLimits {
+                min: poll,
+                max: poll,
+            };
+            let mut schedule = Schedule::new(only, poll, Monotonic::default());
+            times(&mut schedule, 100, true);
+            let now = Monotonic::default() + NtpDuration::from_seconds(100);
+            schedule.handle_rate_kiss(now, &mut rng);
+            schedule.handle_rate_kiss(now, &mut rng);
+            assert!(schedule.poll() > poll, "{} after {poll}", schedule.poll());
+        }
+        let only = PollLimits {
+            min: fixed,
+            max: fixed,
+        };
+        let mut schedule = Schedule::new(only, fixed, Monotonic::default());
+        for _ in 0..4 {
+            schedule.handle_rate_kiss(Monotonic::default(), &mut rng);
+        }
+        let mut polls = Vec::new();
+        for hours in 0..100 {
+            let now = Monotonic::default() + NtpDuration::from_seconds(hours * 3600);
+            schedule.record_reply(now);
+            schedule.set_poll(fixed);
+            polls.push(schedule.poll().as_log2());
+        }
+        polls.dedup();
+        assert_eq!(polls, [7, 6, 5, 4], "one step a day");
+    }
+
+    #[test]
+    fn after_the_burst_the_configured_minimum_is_kept() {
+        for minimum in [4, 6, 10] {
+            let shortest = PollInterval::from_log2(minimum);
+            let mut schedule = Schedule::new(limits(minimum, 10), shortest, Monotonic::default());
+            let sent = times(&mut schedule, 20_000, true);
+            assert_eq!(sent.iter().filter(|time| **time < 16).count(), 8);
+            let shortest = shortest.to_duration().as_nanos() / 1_000_000_000;
+            let steady = sent[7..].windows(2);
+            assert!(
+                steady.clone().all(|pair| pair[1] - pair[0] >= shortest),
+                "{sent:?}"
+            );
+        }
     }
 }
