@@ -207,3 +207,34 @@ fn the_bound_holds_for_every_delay_distribution() {
         );
     }
 }
+
+#[test]
+fn three_equal_servers_on_a_local_network_are_not_the_reference_in_turn() {
+    for seed in 0..8 {
+        let scenario = Scenario::new("a local network").modify(|world| {
+            for index in 0..3 {
+                let server = Server {
+                    link: Link::exponential(1e-4, 3e-5),
+                    stratum: 1 + u8::from(index == 2),
+                    root_dispersion: 1e-5,
+                    ..Server::new(Scenario::address(index))
+                };
+                *world = world.clone().with_server(server);
+            }
+        });
+        let mut world = World::new(&scenario, seed);
+        let mut seen = Vec::new();
+        for second in 1..3_000 {
+            world.run(f64::from(second)).unwrap();
+            let system = world.status().system;
+            if system.synchronized {
+                seen.push((system.stratum, system.reference_id));
+            }
+        }
+        assert!(seen.len() > 2_900);
+        seen.dedup();
+        let logged = |event: &Event| matches!(event, Event::ReferenceChanged { .. });
+        assert_eq!(world.journal().event_times(logged).len(), seen.len() - 1);
+        assert!(seen.len() <= 2, "seed {seed}: {seen:?}");
+    }
+}

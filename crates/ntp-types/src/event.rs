@@ -12,7 +12,9 @@
 use core::fmt::{self, Write as _};
 use std::net::SocketAddr;
 
-use ntp_time::{Frequency, LeapIndicator, NtpDuration, PollInterval, Stratum, SystemTime};
+use ntp_time::{
+    Frequency, LeapIndicator, NtpDuration, PollInterval, ReferenceId, Stratum, SystemTime,
+};
 use serde::Serialize;
 
 use crate::source::SourceName;
@@ -103,7 +105,7 @@ macro_rules! displayed {
 }
 
 displayed! {
-    u32 u64 usize bool String SocketAddr Stratum SystemTime LeapIndicator
+    u32 u64 usize bool String SocketAddr Stratum ReferenceId SystemTime LeapIndicator
 }
 
 macro_rules! named {

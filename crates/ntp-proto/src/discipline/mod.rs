@@ -220,6 +220,8 @@ pub struct Discipline {
     /// Correctness interval of the selection at the last sample used; kept in holdover, when its
     /// sources are gone.
     guarantee: Option<Guarantee>,
+    /// Since when another source has been clearly nearer than the reference.
+    reference_beaten: Option<FreeTime>,
     contradiction: Contradiction,
     /// Number of consecutive outliers of all sources together.
     consecutive_outliers: u32,
@@ -252,6 +254,7 @@ impl Discipline {
             edges: Vec::new(),
             agreement: Agreement::default(),
             guarantee: None,
+            reference_beaten: None,
             contradiction: Contradiction::default(),
             consecutive_outliers: 0,
             samples: 0,

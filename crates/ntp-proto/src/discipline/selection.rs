@@ -21,6 +21,14 @@ use super::{Discipline, Guarantee};
 /// alternates more easily, a smaller one keeps worse sources for longer.
 pub(super) const CLEARLY_NEARER: f64 = 0.8;
 
+/// Hysteresis in time: another source must have been clearly nearer without interruption for this
+/// long, in seconds, and for [`REFERENCE_HOLD_SAMPLES`] samples of the reference, before it becomes
+/// the reference. Clients see the reference as our stratum and reference ID; with less, the last
+/// source that answered on a local network is the nearest.
+const REFERENCE_HOLD: f64 = 128.0;
+/// See [`REFERENCE_HOLD`]. With less, the age of its last sample alone would replace a reference.
+const REFERENCE_HOLD_SAMPLES: f64 = 2.0;
+
 /// Conditions under which a source is a candidate at some time.
 struct CandidateCriteria {
     now: FreeTime,
@@ -203,7 +211,7 @@ impl Discipline {
     }
 
     /// The guarantee for `span`, with the reference source.
-    fn guarantee_of(&self, span: Interval, propagation: &Propagation) -> Option<Guarantee> {
+    fn guarantee_of(&mut self, span: Interval, propagation: &Propagation) -> Option<Guarantee> {
         let (best, last) = self.reference(propagation)?;
         Some(Guarantee {
             interval: DatedInterval {
@@ -216,9 +224,9 @@ impl Discipline {
         })
     }
 
-    /// The nearest source in use, by root distance. The previous one stays until another is clearly
-    /// nearer.
-    fn reference(&self, propagation: &Propagation) -> Option<(SourceKey, DatedInterval)> {
+    /// The nearest source in use, by root distance. The previous one stays until others have been
+    /// clearly nearer for long enough.
+    fn reference(&mut self, propagation: &Propagation) -> Option<(SourceKey, DatedInterval)> {
         let used = self.sources.iter().filter(|source| source.in_use);
         let intervals = used.filter_map(|source| Some((source.key, source.last?)));
         // The frequency uncertainty is left out: at the start it would make the newest the nearest.
@@ -232,11 +240,19 @@ impl Discipline {
             .guarantee
             .and_then(|guarantee| self.source(guarantee.best));
         let before = before.filter(|source| source.in_use);
-        let before = before.and_then(|source| Some((source.key, source.last?)));
-        let keeps = |before: &(SourceKey, DatedInterval)| {
-            distance(&nearest.1) >= CLEARLY_NEARER * distance(&before.1)
+        let before = before.and_then(|source| {
+            let hold = REFERENCE_HOLD.max(REFERENCE_HOLD_SAMPLES * source.spacing());
+            Some((source.key, source.last?, hold))
+        });
+        let Some((key, last, hold)) = before else {
+            self.reference_beaten = None;
+            return Some(nearest);
         };
-        Some(before.filter(keeps).unwrap_or(nearest))
+        let beaten = distance(&nearest.1) < CLEARLY_NEARER * distance(&last);
+        let since = beaten.then(|| self.reference_beaten.unwrap_or(propagation.now));
+        let replace = since.is_some_and(|since| (propagation.now - since).as_seconds_f64() >= hold);
+        self.reference_beaten = since.filter(|_| !replace);
+        Some(if replace { nearest } else { (key, last) })
     }
 }
 
@@ -288,10 +304,20 @@ mod tests {
         } else {
             (keys[1], keys[0])
         };
+        // The reference moves away, and returns before the time is up.
+        for second in 40..160 {
+            assert_eq!(measure(second, first, 4000), Some(first), "second {second}");
+        }
+        measure(160, first, 1000);
+        for second in 161..288 {
+            measure(second, other, 1000);
+            assert_eq!(measure(second, first, 4000), Some(first), "second {second}");
+        }
+        measure(289, other, 1000);
         assert_eq!(
-            measure(40, first, 4000),
+            measure(290, first, 4000),
             Some(other),
-            "a clearly nearer one takes over"
+            "one that was clearly nearer for two minutes takes over"
         );
     }
 

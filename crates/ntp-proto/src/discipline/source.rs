@@ -182,6 +182,11 @@ impl Source {
             .is_some_and(|last| (now - last.at).as_seconds_f64() > STALE_INTERVALS * self.spacing)
     }
 
+    /// Time between the last two samples in seconds, at least [`MIN_SPACING`].
+    pub(super) fn spacing(&self) -> f64 {
+        self.spacing
+    }
+
     /// Records whether the path changed its length with this sample.
     pub(super) fn record_route(&mut self, changed: bool) {
         self.samples_on_route = if changed {

@@ -99,6 +99,10 @@ const PLAUSIBLE_CORRECTION: Frequency = Frequency::from_ppm(250.0);
 /// replies do not queue behind each other.
 const START_SPREAD: f64 = 0.2;
 
+/// Shortest time between two messages about a change of the reference. Sources that come and go, or
+/// whose stratum changes with every reply, must not flood the log.
+const REFERENCE_LOG_INTERVAL: NtpDuration = NtpDuration::from_seconds(64);
+
 /// Number of consecutive polls as falseticker after which a pool member is replaced.
 const FALSETICKER_LIMIT: u8 = 8;
 
@@ -140,6 +144,7 @@ pub struct Engine {
     next_source: u32,
     no_majority_limit: LogRateLimit,
     pending_step_limit: LogRateLimit,
+    reference_limit: LogRateLimit,
     outputs: VecDeque<Output>,
     replay: ReplayHooks,
 }
@@ -195,6 +200,7 @@ impl Engine {
             next_source: 0,
             no_majority_limit: LogRateLimit::default(),
             pending_step_limit: LogRateLimit::default(),
+            reference_limit: LogRateLimit::new(REFERENCE_LOG_INTERVAL),
             outputs: VecDeque::new(),
             replay: ReplayHooks::default(),
             config,

@@ -21,7 +21,7 @@ use ntp_time::{
 };
 
 use super::source::{Source, SourceInput};
-use super::{Engine, Event, Halt, Now, Output, PersistedState, SourceId, SourceOffset};
+use super::{Engine, Event, Halt, Now, Output, PersistedState, SourceId, SourceName, SourceOffset};
 use crate::discipline::{Decision, ErrorFigures, Estimate, MeasurementOutcome, Update};
 
 /// Error bound above which the clock is not synchronised. RFC 5905's MAXDIST is of this order; at a
@@ -332,7 +332,7 @@ impl Engine {
         let Some((best, measured)) = best.and_then(|best| Some((best, best.measured?))) else {
             return;
         };
-        let was_synchronized = self.sync.synchronized;
+        let before = self.sync;
         let stratum = measured.stratum.below();
         let reference_id = best.reference_id();
         let source = self.sources.source_name(best);
@@ -347,15 +347,35 @@ impl Engine {
         };
         self.local_identity
             .record_reference_timestamp(system.to_ntp());
-        match (was_synchronized, self.sync.synchronized) {
+        match (before.synchronized, self.sync.synchronized) {
             (false, true) => self.emit(Event::Synchronized { stratum, source }),
             (true, false) => {
                 let bound = figures.bound;
                 self.emit(Event::SynchronizationLost { bound });
             }
-            _ => {}
+            (true, true) => self.report_reference(now, &before, source),
+            (false, false) => {}
         }
         self.update_kernel_errors(now, step);
+    }
+
+    /// Reports that stratum or reference ID differ from those of `before`.
+    fn report_reference(&mut self, now: Now, before: &SyncState, source: SourceName) {
+        let SyncState {
+            stratum,
+            reference_id,
+            ..
+        } = self.sync;
+        if (before.stratum, before.reference_id) != (stratum, reference_id)
+            && let Some(suppressed) = self.reference_limit.admit(now.monotonic)
+        {
+            self.emit(Event::ReferenceChanged {
+                stratum,
+                reference_id,
+                source,
+                suppressed,
+            });
+        }
     }
 
     /// Error estimates of the system clock.

@@ -133,6 +133,18 @@ macro_rules! engine_events {
                 source: SourceName,
             } Severity::Info => "clock synchronised to {source}, stratum {stratum}";
 
+            /// The stratum or the reference ID of the clock changed while it is synchronised.
+            reference_changed = ReferenceChanged {
+                /// Our stratum.
+                stratum: Stratum,
+                /// Our reference ID.
+                reference_id: ReferenceId,
+                /// The source that is followed now: the one with the smallest root distance for some time.
+                source: SourceName,
+                /// Number of such events since the last report.
+                suppressed: u64,
+            } Severity::Info => "reference changed to {source}: stratum {stratum}, reference ID {reference_id}{}", Suppressed(*suppressed);
+
             /// The sources do not agree; the clock is not steered.
             no_majority = NoMajority {
                 /// Number of sources that agree.
