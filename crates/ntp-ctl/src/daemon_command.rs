@@ -10,8 +10,9 @@ use clap::Subcommand;
 use ntp_control_api::control::client::CallError;
 use ntp_control_api::control::methods::{
     AddInput, AddServer, AddSource, BurstSource, Dump, Error, LogLevelInput, Method, NameInput,
-    NamesReply, NoInput, OfflineSource, OnlineSource, OptionalNameInput, Rekey, RekeyReply, Reload,
-    RemoveServer, RemoveSource, SetInput, SetLogLevel, SetServer, SetSource, Step, StepInput,
+    NamesReply, NoInput, OfflineSource, OnlineSource, OptionalNameInput, Refresh, Rekey,
+    RekeyReply, Reload, RemoveServer, RemoveSource, Reselect, Reset, SetInput, SetLogLevel,
+    SetServer, SetSource, Shutdown, Step, StepInput,
 };
 use ntp_time::SystemTime;
 use ntp_types::status::Status;
@@ -22,8 +23,10 @@ use crate::connect::{self, Socket, call, to_failure};
 use crate::console::{Console, Failure};
 use crate::format::{age, signed, time, timestamp};
 use crate::settings::parse_settings;
+use crate::sources::View;
 use crate::{
-    clients, config_save, config_show, explain, servers, sources, tracking, waitsync, watch,
+    clients, config_save, config_show, explain, servers, source_details, sources, tracking,
+    waitsync, watch,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -32,8 +35,16 @@ pub(crate) enum DaemonCommand {
     Tracking,
     /// List the sources and their state
     Sources,
-    /// Show all details of a source, or change the sources
-    #[command(args_conflicts_with_subcommands = true)]
+    /// Show the line through the newest measurements of each source: frequency, deviation
+    Sourcestats,
+    /// Show the selection: options, weight, correctness interval and state of each source
+    Selectdata,
+    /// Show the authentication of each source: keys, key exchanges, cookies
+    Authdata,
+    /// Count the sources that are online, offline, or without an address
+    Activity,
+    /// Show all details of a source, or of all, or change the sources
+    #[command(args_conflicts_with_subcommands = true, visible_alias = "ntpdata")]
     Source {
         /// Configured name, host, address in use or ID of a source
         name: Option<String>,
@@ -89,6 +100,14 @@ pub(crate) enum DaemonCommand {
         #[command(subcommand)]
         action: ConfigAction,
     },
+    /// Resolve the names of the sources again, and replace addresses that they no longer have
+    Refresh,
+    /// Repeat the selection of the sources; a nearer one may become the reference at once
+    Reselect,
+    /// Drop all measurements, poll all sources, and follow them as after the start
+    Reset,
+    /// Stop the daemon, as SIGTERM does
+    Shutdown,
     /// Reload the configuration and its drop-ins; reports changes that require a restart
     Reload,
     /// Replace the NTS cookie key; existing cookies remain valid for a while
@@ -197,6 +216,10 @@ impl DaemonCommand {
                 |it| json!(it.sources),
                 |it| sources::plain(it, width, coloured),
             ),
+            Self::Sourcestats => daemon.show_sources(View::Statistics),
+            Self::Selectdata => daemon.show_sources(View::Selection),
+            Self::Authdata => daemon.show_sources(View::Authentication),
+            Self::Activity => daemon.show(sources::activity, sources::activity_text),
             Self::Source {
                 action: Some(action),
                 ..
@@ -227,6 +250,12 @@ impl DaemonCommand {
                 ConfigAction::Show { all } => config_show::run(config, *all, json, console),
                 ConfigAction::Save => config_save::run(config, json, console),
             },
+            Self::Refresh => daemon.call::<Refresh>(&NoInput {}, names("name looked up")),
+            Self::Reselect => daemon.call::<Reselect>(&NoInput {}, names("selected")),
+            Self::Reset => daemon.call::<Reset>(&NoInput {}, names("measurements dropped")),
+            Self::Shutdown => {
+                daemon.call::<Shutdown>(&NoInput {}, |_| "The daemon is stopping\n".into())
+            }
             Self::Reload => daemon.reload(),
             Self::Rekey => daemon.call::<Rekey>(&NoInput {}, rekeyed),
             Self::Dump => daemon.call::<Dump>(&NoInput {}, |reply| {
@@ -339,6 +368,14 @@ impl Daemon<'_, '_> {
         self.console.print_json(&result)
     }
 
+    fn show_sources(&mut self, view: View) -> Result<(), Failure> {
+        let (width, coloured) = (self.console.width, self.console.coloured);
+        self.show(
+            |it| json!(it.sources),
+            |it| sources::view(view, it, width, coloured),
+        )
+    }
+
     fn show_source(&mut self, name: Option<&str>) -> Result<(), Failure> {
         let status = connect::status(self.config)?;
         let found = match name {
@@ -348,7 +385,9 @@ impl Daemon<'_, '_> {
         if self.json {
             return self.console.print_json(&found);
         }
-        let texts = found.iter().map(|source| sources::details(&status, source));
+        let texts = found
+            .iter()
+            .map(|source| source_details::plain(&status, source));
         self.console.print(&texts.collect::<Vec<_>>().join("\n"))
     }
 

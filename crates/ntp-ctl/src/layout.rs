@@ -92,6 +92,10 @@ impl<T> Column<T> {
 }
 
 /// Shows the column only if there is room for it and those of lower rank.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "columns are constants, built once"
+)]
 pub(crate) const fn if_room<T>(rank: u8, column: Column<T>) -> Column<T> {
     Column { rank, ..column }
 }

@@ -29,6 +29,7 @@ mod query_client;
 mod replay;
 mod servers;
 mod settings;
+mod source_details;
 mod sources;
 mod status;
 mod status_text;

@@ -1,13 +1,16 @@
-//! `ntp-ctl sources` and `ntp-ctl source NAME`: the sources and their state.
+//! Tables of the sources: `sources`, and what `chronyc` shows as `sourcestats`, `selectdata`,
+//! `authdata` and `activity`.
 
 use std::fmt::Write as _;
 
+use ntp_time::{Frequency, NtpDuration};
 use ntp_types::source::SourceState;
-use ntp_types::status::{MeasurementStatus, PathStatus, SourceStatus, Status};
+use ntp_types::status::{KeyExchangeStatus, SourceStatus, Status};
+use serde_json::{Value, json};
 
 use crate::console::Failure;
-use crate::format::{age, duration, or_unknown, signed, timestamp, validity};
-use crate::layout::{Column, Page, if_room, or_dash, table};
+use crate::format::{age, duration, signed};
+use crate::layout::{Column, if_room, or_dash, table};
 
 /// Meaning of the symbols before the names.
 const LEGEND: &str = "\
@@ -105,6 +108,192 @@ fn host(address: &str) -> &str {
     host.trim_matches(['[', ']'])
 }
 
+/// Columns of `sourcestats`.
+const STATISTICS: [Column<SourceStatus>; 10] = [
+    SYMBOL,
+    NAME,
+    Column::right("N", |_, it| or_dash(it.trend.map(|it| it.samples))),
+    Column::right("Span", |_, it| or_dash(it.trend.map(|it| age(it.span)))),
+    Column::right("Frequency", |status, it| {
+        // As chronyc: of the corrected clock, not of the oscillator.
+        let residual = |frequency: Frequency| (frequency - status.system.frequency).as_ppm();
+        or_dash(
+            it.trend
+                .map(|it| format!("{:+.3} ppm", residual(it.frequency))),
+        )
+    }),
+    Column::right("Skew", |_, it| {
+        let skew = it.trend.map(|it| it.frequency_uncertainty.as_ppm());
+        or_dash(skew.map(|skew| format!("{skew:.3} ppm")))
+    }),
+    Column::right("Bias", |_, it| or_dash(it.path.map(|it| signed(it.bias)))),
+    Column::right("Std dev", |_, it| {
+        or_dash(it.trend.map(|it| duration(it.deviation)))
+    }),
+    if_room(
+        1,
+        Column::right("Jitter", |_, it| {
+            or_dash(it.path.map(|it| duration(it.jitter)))
+        }),
+    ),
+    if_room(
+        2,
+        Column::right("Outliers", |_, it| {
+            or_dash(it.path.map(|it| it.consecutive_outliers))
+        }),
+    ),
+];
+
+/// Columns of `selectdata`.
+const SELECTION: [Column<SourceStatus>; 11] = [
+    SYMBOL,
+    NAME,
+    Column::left("Auth", |_, it| {
+        if it.key.is_some() { "yes" } else { "no" }.into()
+    }),
+    Column::left("Opts", option_letters),
+    Column::right("Last", last),
+    Column::right("Weight", |_, it| {
+        let weight = it.path.and_then(|it| it.weight);
+        or_dash(weight.map(|weight| format!("{:.1}%", 100.0 * weight)))
+    }),
+    Column::right("From", |_, it| {
+        or_dash(interval(it).map(|(from, _)| signed(from)))
+    }),
+    Column::right("To", |_, it| {
+        or_dash(interval(it).map(|(_, to)| signed(to)))
+    }),
+    if_room(
+        1,
+        Column::left("Leap", |_, it| {
+            or_dash(it.measurement.as_ref().map(|it| it.leap))
+        }),
+    ),
+    Column::left("State", |_, it| state(it).to_owned()),
+    if_room(
+        2,
+        Column::left("Last error", |_, it| or_dash(it.last_error.as_ref())),
+    ),
+];
+
+/// Columns of `authdata`.
+const AUTHENTICATION: [Column<SourceStatus>; 10] = [
+    SYMBOL,
+    NAME,
+    Column::left("Mode", |_, it| {
+        let mode = it
+            .key
+            .as_ref()
+            .map(|key| if key.id.is_some() { "key" } else { "NTS" });
+        or_dash(mode)
+    }),
+    Column::right("Key", |_, it| {
+        or_dash(it.key.as_ref().and_then(|key| key.id))
+    }),
+    Column::left("Type", |_, it| {
+        or_dash(it.key.as_ref().map(|key| &key.algorithm))
+    }),
+    Column::right("Bits", |_, it| or_dash(it.key.as_ref().map(|key| key.bits))),
+    Column::right("Last", |status, it| {
+        or_dash(key_exchange(status, it).and_then(|it| it.age).map(age))
+    }),
+    Column::right("KE", |status, it| {
+        or_dash(key_exchange(status, it).map(|it| it.exchanges))
+    }),
+    Column::right("NAK", |_, it| {
+        (it.packets.nts_naks + it.packets.crypto_naks).to_string()
+    }),
+    Column::right("Cookies", |_, it| {
+        let length = it.key.as_ref().and_then(|key| key.cookie_length);
+        or_dash(it.nts_cookies.map(|count| match length {
+            Some(length) => format!("{count} of {length}"),
+            None => count.to_string(),
+        }))
+    }),
+];
+
+/// A table of the sources in use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum View {
+    Statistics,
+    Selection,
+    Authentication,
+}
+
+/// Returns the table, `width` columns wide; `coloured` enables colours.
+pub(crate) fn view(view: View, status: &Status, width: usize, coloured: bool) -> String {
+    match view {
+        View::Statistics => rows(&STATISTICS, status, width, coloured),
+        View::Selection => rows(&SELECTION, status, width, coloured),
+        View::Authentication => rows(&AUTHENTICATION, status, width, coloured),
+    }
+}
+
+/// The options as chronyc abbreviates them: N, P, T, R for noselect, prefer, trust, require.
+fn option_letters(_: &Status, source: &SourceStatus) -> String {
+    let options = source.options;
+    [
+        ('N', options.noselect),
+        ('P', options.prefer),
+        ('T', options.trust),
+        ('R', options.require),
+    ]
+    .iter()
+    .map(|(letter, set)| if *set { *letter } else { '-' })
+    .collect()
+}
+
+/// The correctness interval at the newest measurement.
+fn interval(source: &SourceStatus) -> Option<(NtpDuration, NtpDuration)> {
+    let measured = source.measurement.as_ref()?;
+    let half = measured.uncertainty?;
+    Some((measured.offset - half, measured.offset + half))
+}
+
+/// Key exchanges of the configured source.
+fn key_exchange<'s>(status: &'s Status, source: &SourceStatus) -> Option<&'s KeyExchangeStatus> {
+    let configured = status.configured.iter().find(|it| it.name == source.name);
+    configured?.key_exchange.as_ref()
+}
+
+/// Returns the numbers of sources, as JSON.
+pub(crate) fn activity(status: &Status) -> Value {
+    let count = |online| {
+        status
+            .sources
+            .iter()
+            .filter(|it| it.online == online)
+            .count()
+    };
+    let missing = status.configured.iter().filter(|it| it.present == 0);
+    json!({
+        "online": count(true),
+        "offline": count(false),
+        "without_address": missing.clone().filter(|it| it.online && !it.denied).count(),
+        "not_asked": missing.filter(|it| !it.online || it.denied).count(),
+    })
+}
+
+/// Returns the numbers of sources, one in each line.
+pub(crate) fn activity_text(status: &Status) -> String {
+    let counts = activity(status);
+    let line = |(name, text)| format!("{} {text}\n", counts[name]);
+    [
+        ("online", "sources online"),
+        ("offline", "sources offline"),
+        (
+            "without_address",
+            "configured sources without an address yet",
+        ),
+        (
+            "not_asked",
+            "configured sources not polled: offline or denied by the server",
+        ),
+    ]
+    .map(line)
+    .concat()
+}
+
 /// Returns the table of `sources`.
 pub(crate) fn plain(status: &Status, width: usize, coloured: bool) -> String {
     let mut text = format!("{LEGEND}\n");
@@ -179,7 +368,7 @@ fn last(status: &Status, source: &SourceStatus) -> String {
 }
 
 /// Formats the selection options.
-fn options(source: &SourceStatus) -> String {
+pub(crate) fn options(source: &SourceStatus) -> String {
     let names: Vec<_> = source.options.names().collect();
     if names.is_empty() {
         return "none".into();
@@ -216,114 +405,13 @@ pub(crate) fn find<'s>(status: &'s Status, name: &str) -> Result<Vec<&'s SourceS
     Ok(found)
 }
 
-/// Returns all details of one source.
-pub(crate) fn details(status: &Status, source: &SourceStatus) -> String {
-    let mut page = Page::new(18);
-    let now = status.program.now;
-    page.line("Source", &source.name);
-    page.line("Address", &source.address);
-    page.line("ID", source.id);
-    page.line("State", state(source));
-    page.line("Authentication", &source.authentication);
-    let cookies = source.nts_cookies;
-    page.optional("  Cookies", cookies.map(|count| format!("{count} of 8")));
-    let expires = source.certificate_expires;
-    page.optional("  Certificate", expires.map(|end| validity(end, now)));
-    page.line("Options", options(source));
-    page.line(
-        "Poll interval",
-        format_args!(
-            "{} (min {}, max {})",
-            age(source.poll),
-            age(source.poll_min),
-            age(source.poll_max)
-        ),
-    );
-    let next = source.next_poll.map(|wait| format!("in {}", age(wait)));
-    page.line("Next poll", next.unwrap_or_else(|| "none (offline)".into()));
-    page.line(
-        "Reach",
-        format_args!(
-            "{:o} (octal; {} polls since the last reply)",
-            source.reach, source.unanswered
-        ),
-    );
-    page.optional("Last error", source.last_error.as_ref());
-    match &source.measurement {
-        Some(it) => {
-            let ago = age(now - it.at);
-            let at = timestamp(it.at);
-            page.line("Last measurement", format_args!("{at} ({ago} ago)"));
-            measurement(&mut page, it);
-        }
-        None => page.line("Last measurement", "none"),
-    }
-    if let Some(it) = &source.path {
-        path(&mut page, it);
-    }
-    let packets = &source.packets;
-    page.line(
-        "Packets",
-        format_args!("{} sent, {} received", packets.sent, packets.received),
-    );
-    page.line(
-        "  Replies",
-        format_args!(
-            "{} accepted, {} unusable, {} bogus",
-            packets.accepted, packets.unusable, packets.bogus
-        ),
-    );
-    page.into_text()
-}
-
-fn measurement(page: &mut Page, it: &MeasurementStatus) {
-    page.line(
-        "  Offset",
-        format_args!("{} ± {}", signed(it.offset), or_unknown(it.uncertainty)),
-    );
-    page.optional("  Delay", it.delay.map(duration));
-    page.line("  Stratum", it.stratum);
-    page.line("  Reference", it.reference_id);
-    page.line("  Root delay", duration(it.root_delay));
-    page.line("  Root dispersion", duration(it.root_dispersion));
-    page.line("  Leap status", it.leap);
-    let receive = it.receive_stamp;
-    match it.transmit_stamp {
-        Some(transmit) => page.line(
-            "  Timestamps",
-            format_args!("{transmit} (transmit), {receive} (receive)"),
-        ),
-        None => page.line("  Timestamps", receive),
-    }
-}
-
-fn path(page: &mut Page, it: &PathStatus) {
-    page.line(
-        "Path delay",
-        format_args!(
-            "{} minimum, {} typical excess",
-            duration(it.base_delay),
-            duration(it.typical_excess)
-        ),
-    );
-    page.line("  Jitter", duration(it.jitter));
-    page.line(
-        "  Asymmetry",
-        format_args!("{} ± {}", signed(it.bias), duration(it.bias_uncertainty)),
-    );
-    page.line("  Residual", signed(it.residual));
-    page.line("  In estimate", if it.combined { "yes" } else { "no" });
-    page.line(
-        "  Outliers",
-        format_args!("{} consecutive", it.consecutive_outliers),
-    );
-}
-
 #[cfg(test)]
 mod tests {
-    use ntp_time::{NtpDuration, PollInterval, StampSource, Stratum};
+    use ntp_time::{PollInterval, Stratum};
     use ntp_types::source::{SourceAddress, SourceId};
-    use ntp_types::status::ConfiguredSource;
+    use ntp_types::status::{
+        ConfiguredSource, KeyStatus, MeasurementStatus, PathStatus, TrendStatus,
+    };
 
     use super::*;
 
@@ -338,6 +426,25 @@ mod tests {
             online: true,
             poll: PollInterval::from_log2(17),
             reach: 0o377,
+            key: Some(KeyStatus {
+                id: Some(1_234_567),
+                algorithm: "AES-SIV-CMAC-512".into(),
+                bits: 512,
+                cookie_length: Some(168),
+            }),
+            nts_cookies: Some(8),
+            trend: Some(TrendStatus {
+                samples: 32,
+                span: NtpDuration::from_seconds(86_400),
+                frequency: Frequency::from_ppm(1234.567),
+                frequency_uncertainty: Frequency::from_ppm(123.456),
+                deviation: NtpDuration::from_millis(99),
+            }),
+            path: Some(PathStatus {
+                bias: NtpDuration::from_millis(-123),
+                weight: Some(1.0),
+                ..PathStatus::default()
+            }),
             measurement: Some(MeasurementStatus {
                 offset: NtpDuration::from_millis(-123_456),
                 uncertainty: Some(NtpDuration::from_millis(100_500)),
@@ -359,29 +466,12 @@ mod tests {
             let longest = text.lines().map(|line| line.chars().count()).max();
             assert!(longest.is_some_and(|longest| longest <= width), "{text}");
             assert_eq!(text.contains("Authentication"), width == 200, "{text}");
+            for chosen in [View::Statistics, View::Selection, View::Authentication] {
+                let text = view(chosen, &status, width, false);
+                let longest = text.lines().map(|line| line.chars().count()).max();
+                assert!(longest.is_some_and(|longest| longest <= width), "{text}");
+            }
         }
-    }
-
-    #[test]
-    fn details_show_who_took_the_timestamps() {
-        let details_with = |transmit_stamp| {
-            let source = SourceStatus {
-                measurement: Some(MeasurementStatus {
-                    transmit_stamp,
-                    receive_stamp: StampSource::Kernel,
-                    ..MeasurementStatus::default()
-                }),
-                ..SourceStatus::default()
-            };
-            details(&Status::default(), &source)
-        };
-        let network = details_with(Some(StampSource::Daemon));
-        assert!(
-            network.contains(": daemon (transmit), kernel (receive)\n"),
-            "{network}"
-        );
-        let device = details_with(None);
-        assert!(device.contains(": kernel\n"), "{device}");
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub(crate) fn plain(status: &Status) -> String {
     page.line("Last update", updated.unwrap_or_else(|| "never".into()));
     page.line("System time", timestamp(now));
     errors(&mut page, system);
+    page.optional("Last offset", system.last_offset.map(signed));
+    page.optional("RMS offset", system.rms_offset.map(duration));
+    page.optional("Update interval", system.update_interval.map(duration));
     page.line("Leap status", system.leap);
     page.line(
         "Sources",

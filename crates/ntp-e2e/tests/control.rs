@@ -42,6 +42,7 @@ fn main() -> ExitCode {
             scenario!(a_saved_configuration_is_loaded_after_a_restart),
             scenario!(a_reload_reads_drop_ins_created_after_the_start),
             scenario!(every_command_succeeds),
+            scenario!(a_shutdown_is_answered_and_ends_the_daemon),
             scenario!(the_client_list_is_optional_and_restricted_to_privileged_users),
             scenario!(explain_and_waitsync_report_the_cause_of_a_failure),
         ],
@@ -420,6 +421,13 @@ fn every_command_succeeds() {
         (&["tracking"], "Synchronised    : yes"),
         (&["sources"], "* "),
         (&["source", &first], "State             : selected"),
+        (&["ntpdata"], "Local address     : 127."),
+        (&["sourcestats"], "* "),
+        (&["selectdata"], "100.0%"),
+        (&["authdata"], "* "),
+        (&["activity"], "1 sources online"),
+        (&["refresh"], "Nothing to change"),
+        (&["reselect"], ": selected"),
         (&["source", "add", &second, "prefer=true"], "added"),
         (
             &["source", "set", &second, "prefer=null", "noselect=true"],
@@ -461,11 +469,25 @@ fn every_command_succeeds() {
         ["servers"],
         ["clients"],
         ["explain"],
+        ["sourcestats"],
+        ["activity"],
     ] {
         let (code, output) = setup.ntp_ctl(&[&arguments[..], &["-f", "json"]].concat());
         assert_eq!(code, Some(0), "{arguments:?}: {output}");
         serde_json::from_str::<serde_json::Value>(&output).expect("JSON");
     }
+    let (code, output) = setup.ntp_ctl(&["reset"]);
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("measurements dropped"), "{output}");
+}
+
+fn a_shutdown_is_answered_and_ends_the_daemon() {
+    let one = server();
+    let setup = Setup::new(1).server(&one.address().to_string());
+    let mut daemon = started(&setup);
+    let (code, output) = setup.ntp_ctl(&["shutdown"]);
+    assert_eq!((code, output.trim()), (Some(0), "The daemon is stopping"));
+    assert_eq!(daemon.process.wait_exit(LIMIT).code(), Some(0));
 }
 
 fn the_client_list_is_optional_and_restricted_to_privileged_users() {

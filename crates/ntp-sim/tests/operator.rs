@@ -98,6 +98,97 @@ fn nothing_is_sent_to_a_source_that_is_offline() {
 }
 
 #[test]
+fn a_refresh_replaces_addresses_that_a_name_no_longer_has() {
+    let moved = Action::Name("time.example".to_owned(), Ok(vec![Scenario::address(4)]));
+    let scenario = Scenario::new("refresh")
+        .with_servers(3)
+        .with_unconfigured_servers(2)
+        .with_name("time.example", &[3])
+        .with_source(source("time.example", SourceKind::Server))
+        .at(1000.0, Action::Command(Command::Refresh))
+        .at(1500.0, moved)
+        .at(2000.0, Action::Command(Command::Refresh));
+    let mut world = World::new(&scenario, 1);
+    world.run(1000.0).unwrap();
+    let before = ids(&world.status());
+    // The answer of the resolver is the same: nothing changes.
+    world.run(1900.0).unwrap();
+    assert_eq!(ids(&world.status()), before);
+    world.run(2400.0).unwrap();
+    let addresses: Vec<_> = world
+        .status()
+        .sources
+        .iter()
+        .map(|it| it.address.socket())
+        .collect();
+    let has = |index| {
+        let address = Some(Scenario::address(index));
+        addresses.iter().any(|it| it.map(|it| it.ip()) == address)
+    };
+    assert!(has(4) && !has(3), "{addresses:?}");
+    assert_eq!(addresses.len(), 4);
+    let done = Ok(CommandOutcome::Sources(vec!["time.example:123".to_owned()]));
+    assert_eq!(world.journal().completed, [done.clone(), done]);
+}
+
+#[test]
+fn a_reset_drops_all_measurements_and_the_sources_are_followed_again() {
+    let scenario = Scenario::new("reset")
+        .with_servers(3)
+        .at(2000.0, Action::Command(Command::Reselect))
+        .at(2001.0, Action::Command(Command::Reset));
+    let mut world = World::new(&scenario, 1);
+    world.run(2000.5).unwrap();
+    assert!(world.status().system.synchronized);
+    let frequency = world.status().system.frequency;
+    world.run(2001.001).unwrap();
+    let status = world.status();
+    assert!(!status.system.synchronized);
+    assert!(
+        status
+            .sources
+            .iter()
+            .all(|source| source.measurement.is_none())
+    );
+    world.run(2060.0).unwrap();
+    let status = world.status();
+    assert!(status.system.synchronized);
+    assert!((status.system.frequency - frequency).as_ppm().abs() < 1.0);
+    assert!(world.error().abs() < 1e-3);
+    let all = Ok(CommandOutcome::Sources((0..3).map(name).collect()));
+    assert_eq!(world.journal().completed, [all.clone(), all]);
+}
+
+#[test]
+fn readers_get_the_statistics_that_chronyc_shows() {
+    let scenario = Scenario::new("statistics").with_servers(3);
+    let mut world = World::new(&scenario, 1);
+    assert_eq!(world.status().system.last_offset, None);
+    world.run(5000.0).unwrap();
+    let status = world.status();
+    let system = &status.system;
+    let rms = system.rms_offset.unwrap();
+    assert!(system.last_offset.unwrap().abs() < NtpDuration::from_millis(1));
+    assert!(
+        rms > NtpDuration::ZERO && rms < NtpDuration::from_millis(1),
+        "{rms}"
+    );
+    assert!(system.update_interval.unwrap() <= NtpDuration::from_seconds(64));
+    let weights: f64 = status.sources.iter().filter_map(|it| it.path?.weight).sum();
+    assert!((weights - 1.0).abs() < 1e-9, "{weights}");
+    for source in &status.sources {
+        let trend = source.trend.unwrap();
+        assert_eq!(trend.samples, 32);
+        let difference = (trend.frequency - system.frequency).as_ppm().abs();
+        let limit = 4.0 * (trend.frequency_uncertainty + system.frequency_uncertainty).as_ppm();
+        assert!(difference < limit, "{difference} {limit}");
+        let measured = source.measurement.unwrap();
+        assert_eq!(measured.version, Some(4));
+        assert!(measured.response_time.unwrap() >= NtpDuration::ZERO);
+    }
+}
+
+#[test]
 fn a_burst_measures_at_once_but_not_twice_a_minute() {
     let burst = || Action::Command(Command::Burst(Some(name(0))));
     let scenario = Scenario::new("burst")

@@ -4,6 +4,8 @@
 //! of the interface file. Readers ignore members that they do not know, so a later version may add some;
 //! a member that an earlier version lacks must be an `Option`.
 
+use std::net::IpAddr;
+
 use ntp_time::{
     Frequency, LeapIndicator, NtpDuration, PollInterval, ReferenceId, StampSource, Stratum,
     SystemTime,
@@ -27,7 +29,7 @@ macro_rules! plain {
 
 plain! {
     "bool": bool;
-    "string": String LeapIndicator ReferenceId StampSource;
+    "string": String IpAddr LeapIndicator ReferenceId StampSource;
     "float": f64 NtpDuration Frequency SystemTime PollInterval;
     "int": i8 i32 i64 u8 u32 u64 usize Stratum;
     "object": serde_json::Map<String, serde_json::Value>;

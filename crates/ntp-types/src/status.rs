@@ -116,6 +116,12 @@ record! {
         precision: i8,
         /// What is still to be added to the clock by the best estimate; absent before there is one.
         offset: Option<NtpDuration>,
+        /// How far the last update from a source moved the estimate of the offset.
+        last_offset: Option<NtpDuration>,
+        /// Root mean square of these, over about the last ten updates.
+        rms_offset: Option<NtpDuration>,
+        /// Time between the last two updates.
+        update_interval: Option<NtpDuration>,
         /// Frequency error of the oscillator without our corrections; positive if it runs fast.
         frequency: Frequency,
         /// Standard deviation of the frequency.
@@ -166,8 +172,12 @@ record! {
         state: SourceState,
         /// Whether it is polled; false after OfflineSource.
         online: bool,
+        /// Our address towards it; absent for a reference clock, and before the first request.
+        local_address: Option<IpAddr>,
         /// How packets are authenticated: none, key 7 (AES128), NTS (AES-SIV-CMAC-256).
         authentication: String,
+        /// The key that authenticates them, without the secret.
+        key: Option<KeyStatus>,
         /// Whether the newest reply was in interleaved mode (RFC 9769).
         interleaved: bool,
         /// Selection options: prefer, trust, require, noselect.
@@ -190,6 +200,8 @@ record! {
         measurement: Option<MeasurementStatus>,
         /// The learnt model of the path.
         path: Option<PathStatus>,
+        /// The line through its newest measurements; absent with fewer than three.
+        trend: Option<TrendStatus>,
         /// Packet counters.
         packets: PacketCounters,
         /// Number of unused NTS cookies, at most 8; absent without NTS.
@@ -221,10 +233,46 @@ record! {
         reference_id: ReferenceId,
         /// The server's leap indicator: none, insert, delete or unsynchronized.
         leap: LeapIndicator,
+        /// NTP version of the reply; absent for a reference clock.
+        version: Option<u8>,
+        /// Binary logarithm of the resolution of the server's clock in seconds; absent for a reference clock.
+        precision: Option<i8>,
+        /// When the server's clock was last updated; absent if it does not say so.
+        reference_time: Option<SystemTime>,
+        /// How long the server took to reply; absent for a reference clock.
+        response_time: Option<NtpDuration>,
         /// Who timestamped the request: daemon, kernel or hardware; absent for a reference clock.
         transmit_stamp: Option<StampSource>,
         /// Who timestamped the reply, or the pulse.
         receive_stamp: StampSource,
+    }
+
+    /// The key that authenticates the packets of a source, without the secret.
+    KeyStatus {
+        /// Number of a symmetric key; absent with NTS.
+        id: Option<u32>,
+        /// Its type: AES128, SHA1, AES-SIV-CMAC-256 and others.
+        algorithm: String,
+        /// Its length in bits.
+        bits: u64,
+        /// Length of the next NTS cookie in octets; absent with a symmetric key, and if there is no cookie.
+        cookie_length: Option<u64>,
+    }
+
+    /// The straight line through the newest measurements of a source, at most 32. It is for readers only; the estimate
+    /// weighs measurements by their quality.
+    #[derive(Copy)]
+    TrendStatus {
+        /// Number of measurements.
+        samples: u64,
+        /// Time between the oldest and the newest of them.
+        span: NtpDuration,
+        /// Frequency error of the oscillator as this source alone shows it; positive if it runs fast.
+        frequency: Frequency,
+        /// Standard deviation of this frequency.
+        frequency_uncertainty: Frequency,
+        /// Standard deviation of the measurements from the line.
+        deviation: NtpDuration,
     }
 
     /// The learnt model of the path to a source.
@@ -244,6 +292,8 @@ record! {
         residual: NtpDuration,
         /// Whether it is part of the joint estimate; if not, sixteen better sources are.
         combined: bool,
+        /// Its share of the information of the joint estimate, from 0 to 1.
+        weight: Option<f64>,
         /// Number of consecutive outliers.
         consecutive_outliers: u32,
     }

@@ -58,6 +58,11 @@ pub fn leave_to_other_threads() -> io::Result<()> {
     Ok(all.thread_set_mask()?)
 }
 
+/// Requests the process to terminate, as SIGTERM does.
+pub fn request_termination() {
+    TERMINATE.store(true, Ordering::SeqCst);
+}
+
 /// Returns whether the process was requested to terminate (SIGTERM, SIGINT).
 pub fn terminate_requested() -> bool {
     TERMINATE.load(Ordering::SeqCst)

@@ -18,8 +18,8 @@ use ntp_types::statistics::{
 };
 use ntp_types::status::{
     CertificateStatus, ClientStatus, ConfiguredSource, DisciplinedClock, KeServerStatus,
-    KeyExchangeStatus, MeasurementStatus, PathStatus, ProgramStatus, ServerStatus, SourceStatus,
-    Status, SystemStatus,
+    KeyExchangeStatus, KeyStatus, MeasurementStatus, PathStatus, ProgramStatus, ServerStatus,
+    SourceStatus, Status, SystemStatus, TrendStatus,
 };
 
 use super::schema::{Input, comment, input, signature, type_definition};
@@ -315,6 +315,17 @@ methods! {
     Change BurstSource(OptionalNameInput) -> BurstReply;
     /// Steps the clock by the estimated offset.
     Change Step(StepInput) -> StepReply;
+    /// Resolves the names of the sources again and replaces addresses that a name no longer has.
+    /// Returns the sources that have a name.
+    Change Refresh(NoInput) -> NamesReply;
+    /// Repeats the selection, and lets a source that is clearly nearer become the reference with the
+    /// next measurement. Returns the selected sources.
+    Change Reselect(NoInput) -> NamesReply;
+    /// Drops all measurements and polls all sources. The clock is not synchronised until a majority
+    /// agrees again, and may be stepped then, as at start-up. The frequency is kept.
+    Change Reset(NoInput) -> NamesReply;
+    /// Stops the daemon, as SIGTERM does, after the reply.
+    Change Shutdown(NoInput) -> EmptyReply;
     /// Adds a server, a listening address.
     Change AddServer(AddInput) -> NamesReply;
     /// Removes a server.
@@ -434,6 +445,8 @@ pub fn interface() -> String {
     type_definition::<SystemStatus>(&mut text);
     type_definition::<SourceStatus>(&mut text);
     type_definition::<MeasurementStatus>(&mut text);
+    type_definition::<KeyStatus>(&mut text);
+    type_definition::<TrendStatus>(&mut text);
     type_definition::<PathStatus>(&mut text);
     type_definition::<PacketCounters>(&mut text);
     type_definition::<ConfiguredSource>(&mut text);

@@ -213,6 +213,7 @@ fn status() -> Status {
             smear: NtpDuration::from_millis(-500),
             tai_offset: Some(37),
             leap_list_expires: Some(unix(1_798_156_800)),
+            ..SystemStatus::default()
         },
         sources: sources(&sample),
         configured: vec![],
@@ -273,6 +274,7 @@ fn sources(sample: &State) -> Vec<SourceStatus> {
             leap: LeapIndicator::None,
             transmit_stamp: Some(StampSource::Daemon),
             receive_stamp: StampSource::Kernel,
+            ..MeasurementStatus::default()
         }),
         path: Some(PathStatus {
             base_delay: NtpDuration::from_millis(3),
@@ -283,6 +285,7 @@ fn sources(sample: &State) -> Vec<SourceStatus> {
             residual: NtpDuration::ZERO,
             combined: true,
             consecutive_outliers: 0,
+            ..PathStatus::default()
         }),
         packets: PacketCounters {
             sent: 20,
@@ -295,6 +298,7 @@ fn sources(sample: &State) -> Vec<SourceStatus> {
         },
         nts_cookies: Some(8),
         certificate_expires: Some(SystemTime::from_nanos(1_790_000_000_999_999_999)),
+        ..SourceStatus::default()
     };
     let unmeasured = SourceStatus {
         id: SourceId(1),

@@ -177,6 +177,13 @@ impl CommandHandler {
                 let forced = input.forced.unwrap_or(false);
                 command(daemon, &Command::Step { forced })?
             }
+            Request::Refresh(_) => command(daemon, &Command::Refresh)?,
+            Request::Reselect(_) => command(daemon, &Command::Reselect)?,
+            Request::Reset(_) => command(daemon, &Command::Reset)?,
+            Request::Shutdown(_) => {
+                ntp_udp::signals::request_termination();
+                json(Ok(EmptyReply {}))
+            }
             Request::AddServer(new) => json(self.add_server(daemon, &new.settings, caller)),
             Request::RemoveServer(which) => json(self.remove_server(daemon, &which.name, caller)),
             Request::SetServer(other) => {

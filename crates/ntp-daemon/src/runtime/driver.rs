@@ -7,8 +7,8 @@
 //! started) is deferred and fed when the engine has no more outputs, so that it never gets an input
 //! while its outputs are being drained.
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ntp_os_clock::{Clock, monotonic};
@@ -32,6 +32,10 @@ use crate::record::Recorder;
 /// Identifies every command: each is completed before the next one is fed.
 const COMMAND: CommandId = CommandId(0);
 
+/// Number of sources whose local address is remembered: more than can be configured, pools included,
+/// on any machine that was seen. Each takes 24 octets.
+const MAX_LOCAL_ADDRESSES: usize = 8192;
+
 /// The engine with its clock, its state file and its recorder.
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -42,6 +46,8 @@ pub(crate) struct Driver {
     /// Requests that the devices have not taken yet.
     pub(crate) requests: Requests,
     deferred: VecDeque<DeferredInput>,
+    /// Our address in the newest exchange of each source, for readers.
+    local_addresses: BTreeMap<SourceId, IpAddr>,
     /// Facilities whose absence has been logged.
     logged_missing: Vec<Facility>,
     /// Result of the last command.
@@ -156,6 +162,7 @@ impl Driver {
             recorder,
             requests: Requests::default(),
             deferred: VecDeque::new(),
+            local_addresses: BTreeMap::new(),
             logged_missing: Vec::new(),
             completed: None,
             halted: None,
@@ -375,7 +382,20 @@ impl Driver {
     /// Returns a reading of the clocks and the status of the engine then.
     pub(crate) fn status(&self) -> (Now, EngineStatus) {
         let now = self.now();
-        (now, self.engine.status(now))
+        let mut status = self.engine.status(now);
+        for source in &mut status.sources {
+            source.local_address = self.local_addresses.get(&source.id).copied();
+        }
+        (now, status)
+    }
+
+    /// Records our address in an exchange with a source. The oldest sources are forgotten first;
+    /// identifiers grow, so these have ended.
+    pub(super) fn record_local_address(&mut self, source: SourceId, address: IpAddr) {
+        self.local_addresses.insert(source, address);
+        if self.local_addresses.len() > MAX_LOCAL_ADDRESSES {
+            self.local_addresses.pop_first();
+        }
     }
 
     /// Time at which the engine wants the next input.

@@ -218,6 +218,11 @@ impl Pollable for ExchangeSockets {
                         &request.payload,
                         &mut missing,
                     );
+                    let local = self.open.last().filter(|_| sent.is_ok());
+                    let local = local.and_then(|open| open.socket.local_addr().ok());
+                    if let Some(local) = local {
+                        driver.record_local_address(exchange.source, local.ip());
+                    }
                     driver.defer(match sent {
                         Ok(stamp) => DeferredInput::Sent(exchange, stamp),
                         Err(error) => DeferredInput::NotSent(exchange, error),

@@ -92,6 +92,11 @@ impl NtsSession {
         self.cookies.len()
     }
 
+    /// Length of the next cookie in octets.
+    pub fn cookie_length(&self) -> Option<usize> {
+        self.cookies.front().map(|cookie| cookie.octets().len())
+    }
+
     /// Whether a key exchange is needed.
     pub fn needs_key_exchange(&self) -> bool {
         self.cookies.is_empty() || self.refusals >= MAX_REFUSALS

@@ -29,6 +29,7 @@
 use core::fmt;
 use std::sync::Arc;
 
+use ntp_types::status::KeyStatus;
 use rand_core::RngCore;
 use serde::{Deserialize, Serialize};
 
@@ -162,6 +163,25 @@ impl Protection {
                 algorithm: session.algorithm(),
                 cookies: session.cookies(),
             },
+        }
+    }
+
+    /// The key, without its secret.
+    pub fn key_status(&self) -> Option<KeyStatus> {
+        match self {
+            Self::None => None,
+            Self::Symmetric(key) => Some(KeyStatus {
+                id: Some(key.id()),
+                algorithm: key.algorithm().to_string(),
+                bits: key.secret_bits() as u64,
+                cookie_length: None,
+            }),
+            Self::Nts(session) => Some(KeyStatus {
+                id: None,
+                algorithm: session.algorithm().to_string(),
+                bits: session.algorithm().key_length() as u64 * 8,
+                cookie_length: session.cookie_length().map(|length| length as u64),
+            }),
         }
     }
 

@@ -62,6 +62,7 @@ mod selection;
 mod source;
 mod steering;
 mod stepout;
+mod trend;
 mod update;
 
 #[cfg(test)]
@@ -86,6 +87,7 @@ pub use prediction::Prediction;
 pub use report::{ErrorFigures, Estimate};
 pub use source::{SourceEstimate, SourceKey};
 pub use steering::{Decision, Panic, PanicThreshold, Steering, SteeringConfig, Update};
+pub use trend::Trend;
 
 use bank::Bank;
 use gate::{Contradiction, DriftTest};

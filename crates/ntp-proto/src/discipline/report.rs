@@ -208,7 +208,19 @@ impl Discipline {
             bias: seconds(bias.0),
             bias_sigma: seconds(bias.1),
             consecutive_outliers: source.consecutive_outliers,
+            weight: self.weight(source),
+            trend: source.points.trend(),
         })
+    }
+
+    /// Share of a source in the information of the joint estimate.
+    fn weight(&self, source: &Source) -> f64 {
+        let members = self.sources.iter().filter(|source| source.slot.is_some());
+        let total: f64 = members.map(|source| source.information).sum();
+        if source.slot.is_none() || total <= 0.0 {
+            return 0.0;
+        }
+        source.information / total
     }
 
     fn state(&self, source: &Source, at: FreeTime, half_width: Option<f64>) -> SourceState {

@@ -224,6 +224,12 @@ impl Discipline {
         })
     }
 
+    /// Lets a source that is clearly nearer become the reference with the next sample, however short
+    /// it has been so.
+    pub fn release_reference(&mut self) {
+        self.reference_beaten = Some(FreeTime::from_nanos(i64::MIN));
+    }
+
     /// The nearest source in use, by root distance. The previous one stays until others have been
     /// clearly nearer for long enough.
     fn reference(&mut self, propagation: &Propagation) -> Option<(SourceKey, DatedInterval)> {
@@ -272,7 +278,7 @@ mod tests {
             discipline.add_source(NoiseLaw::Queue),
             discipline.add_source(NoiseLaw::Queue),
         ];
-        let mut measure = |seconds: i64, key, delay_us| {
+        let measure = |discipline: &mut Discipline, seconds: i64, key, delay_us| {
             let at = FreeTime::from_nanos(seconds * 1_000_000_000);
             let measurement = Measurement {
                 at,
@@ -287,14 +293,14 @@ mod tests {
                 .error_figures(at, NtpDuration::ZERO)
                 .map(|figures| figures.best)
         };
-        measure(0, keys[0], 1000);
-        let first = measure(1, keys[1], 1000);
+        measure(&mut discipline, 0, keys[0], 1000);
+        let first = measure(&mut discipline, 1, keys[1], 1000);
         assert!(first.is_some());
         // The nearer one of both varies; the first remains.
         for second in 2..40 {
             let key = keys[second as usize % 2];
             assert_eq!(
-                measure(second, key, 900 + (second * 37) % 200),
+                measure(&mut discipline, second, key, 900 + (second * 37) % 200),
                 first,
                 "second {second}"
             );
@@ -306,19 +312,31 @@ mod tests {
         };
         // The reference moves away, and returns before the time is up.
         for second in 40..160 {
-            assert_eq!(measure(second, first, 4000), Some(first), "second {second}");
+            assert_eq!(
+                measure(&mut discipline, second, first, 4000),
+                Some(first),
+                "second {second}"
+            );
         }
-        measure(160, first, 1000);
+        measure(&mut discipline, 160, first, 1000);
         for second in 161..288 {
-            measure(second, other, 1000);
-            assert_eq!(measure(second, first, 4000), Some(first), "second {second}");
+            measure(&mut discipline, second, other, 1000);
+            assert_eq!(
+                measure(&mut discipline, second, first, 4000),
+                Some(first),
+                "second {second}"
+            );
         }
-        measure(289, other, 1000);
+        measure(&mut discipline, 289, other, 1000);
         assert_eq!(
-            measure(290, first, 4000),
+            measure(&mut discipline, 290, first, 4000),
             Some(other),
             "one that was clearly nearer for two minutes takes over"
         );
+        discipline.release_reference();
+        measure(&mut discipline, 291, first, 100);
+        let reference = measure(&mut discipline, 292, first, 100);
+        assert_eq!(reference, Some(first), "released by an operator");
     }
 
     #[test]

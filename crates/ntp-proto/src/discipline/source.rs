@@ -8,6 +8,7 @@ use super::intersection::Interval;
 use super::measurement::{Measurement, NoiseLaw};
 use super::noise::{FlatNoise, KindBelief, Noise};
 use super::path::PathModel;
+use super::trend::{Points, Trend};
 use super::{SelectionOptions, SourceState};
 
 /// Handle of a source, returned by [`Discipline::add_source`](super::Discipline::add_source) and
@@ -40,6 +41,10 @@ pub struct SourceEstimate {
     pub bias_sigma: NtpDuration,
     /// Number of consecutive outliers.
     pub consecutive_outliers: u32,
+    /// Its share of the information of the joint estimate, from 0 to 1.
+    pub weight: f64,
+    /// The line through its newest measurements.
+    pub trend: Option<Trend>,
 }
 
 /// Correctness interval at the time of its sample.
@@ -107,6 +112,8 @@ pub(super) struct Source {
     pub(super) belief: KindBelief,
     /// Correctness interval of the last sample.
     pub(super) last: Option<DatedInterval>,
+    /// The newest measurements, for readers.
+    pub(super) points: Points,
     /// Noise of the last sample.
     pub(super) noise: Option<Noise>,
     pub(super) last_used: Option<FreeTime>,
@@ -142,6 +149,7 @@ impl Source {
             flat: FlatNoise::new(),
             belief: KindBelief::PRIOR,
             last: None,
+            points: Points::new(),
             noise: None,
             last_used: None,
             consecutive_outliers: 0,
@@ -161,6 +169,7 @@ impl Source {
             let gap = (measurement.at - last.at).as_seconds_f64();
             self.spacing = gap.max(MIN_SPACING);
         }
+        self.points.push(measurement.at, measurement.phase);
         self.server_error = measurement.server_error(ignore_dispersion);
         self.last = Some(DatedInterval {
             at: measurement.at,
@@ -222,6 +231,7 @@ impl Source {
     /// Forgets what cannot be kept after the clock moved by an unknown amount.
     pub(super) fn forget_measurements(&mut self) {
         self.last = None;
+        self.points.clear();
         self.flat.forget_neighbours();
         self.drift_test = DriftTest::default();
         self.consecutive_outliers = 0;
@@ -232,6 +242,7 @@ impl Source {
         if let Some(last) = &mut self.last {
             last.half_width += allowance;
         }
+        self.points.clear();
         self.flat.forget_neighbours();
         self.drift_test = DriftTest::default();
         self.consecutive_outliers = 0;

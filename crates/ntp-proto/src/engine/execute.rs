@@ -14,7 +14,7 @@
 
 use core::fmt;
 
-use ntp_time::PollLimits;
+use ntp_time::{NtpDuration, PollLimits};
 use serde::{Deserialize, Serialize};
 
 use super::config::{EngineConfig, SourceConfig, SourceKind};
@@ -46,6 +46,12 @@ pub enum Command {
     /// Replaces the settings of a source. If only poll limits, selection options or the size of a
     /// pool change, its associations are kept.
     Replace(String, SourceConfig),
+    /// Resolves all names again, and replaces addresses that they no longer have.
+    Refresh,
+    /// Repeats the selection, and lets a nearer source become the reference with the next sample.
+    Reselect,
+    /// Drops all measurements and polls all sources.
+    Reset,
     /// Steps the clock to the estimated true time now.
     Step {
         /// Whether to ignore the panic thresholds.
@@ -65,6 +71,9 @@ impl fmt::Display for Command {
             Self::Offline(name) => write!(f, "offline {}", selected(name)),
             Self::Burst(name) => write!(f, "burst {}", selected(name)),
             Self::Replace(name, _) => write!(f, "set {name}"),
+            Self::Refresh => f.write_str("refresh"),
+            Self::Reselect => f.write_str("reselect"),
+            Self::Reset => f.write_str("reset"),
             Self::Step { forced: false } => f.write_str("step"),
             Self::Step { forced: true } => f.write_str("step --force"),
         }
@@ -89,6 +98,9 @@ impl Engine {
             Command::Offline(name) => self.set_online(now, name.as_deref(), false),
             Command::Burst(name) => self.burst(now, name.as_deref()),
             Command::Replace(name, new) => self.replace_source(now, name, new),
+            Command::Refresh => Ok(CommandOutcome::Sources(self.sources.refresh(now.monotonic))),
+            Command::Reselect => Ok(self.reselect_reference(now)),
+            Command::Reset => Ok(self.reset(now)),
             Command::Step { forced } => self.step(now, *forced),
         }
     }
@@ -274,6 +286,27 @@ impl Engine {
             }
         }
         Ok(CommandOutcome::Burst { started, skipped })
+    }
+
+    fn reselect_reference(&mut self, now: Now) -> CommandOutcome {
+        self.reselect(now);
+        self.discipline.release_reference();
+        let free = self.ledger.free_time(now.system);
+        let selected = self.sources.in_use.iter();
+        let selected = selected.filter(|source| self.discipline.is_selected(source.key, free));
+        let names = selected.map(|source| self.sources.config(source).name.clone());
+        CommandOutcome::Sources(names.collect())
+    }
+
+    /// Forgets the phase, as after a change of the clock by an unknown amount.
+    fn reset(&mut self, now: Now) -> CommandOutcome {
+        self.reacquire(now, NtpDuration::MAX);
+        for source in &mut self.sources.in_use {
+            source.measured = None;
+        }
+        let indices = 0..self.sources.count();
+        let names = indices.map(|index| self.sources.config_at(index).name.clone());
+        CommandOutcome::Sources(names.collect())
     }
 
     fn step(&mut self, now: Now, forced: bool) -> Result<CommandOutcome, Refusal> {

@@ -102,6 +102,8 @@ impl Engine {
         let key = source.key;
         self.sources.sample_received(position);
         self.discipline.set_eligible(key, true);
+        let free = self.ledger.free_time(now.system);
+        let predicted = self.discipline.estimate(free);
         let outcome = self.discipline.add_measurement(key, &measurement);
 
         let source = &mut self.sources.in_use[position];
@@ -140,7 +142,15 @@ impl Engine {
             delay: shown.delay,
             outcome,
         });
+        let updated = self.sync.reference_time;
         self.steer(now, &outcome);
+        if self.sync.reference_time != updated
+            && let Some(after) = self.discipline.estimate(free)
+        {
+            // The first update corrects the whole offset.
+            let known = predicted.map_or(-self.ledger.correction(now.system), |it| it.phase);
+            self.updates.record(now.monotonic, known - after.phase);
+        }
         self.replace_falseticker(now, position);
     }
 

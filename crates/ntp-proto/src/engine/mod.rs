@@ -54,6 +54,7 @@ mod source;
 mod steer;
 #[cfg(test)]
 mod tests;
+mod updates;
 mod view;
 
 use std::collections::VecDeque;
@@ -86,6 +87,7 @@ use source::pool::{Need, SourceSet};
 use source::refclock::RefClock;
 use source::{Kind, Source, SourceInput};
 use steer::{Slew, SyncState};
+use updates::Updates;
 
 /// Interval at which the error estimates in the kernel are refreshed and the clocks compared if
 /// there is no other input. The kernel increases its `maxerror` by 500 ppm, 8 ms in this time.
@@ -129,6 +131,7 @@ pub struct Engine {
     sources: SourceSet,
     local_identity: LocalIdentity,
     sync: SyncState,
+    updates: Updates,
     slew: Option<Slew>,
     /// Number of steps of the clock, by the engine or by others; wraps.
     clock_epoch: u32,
@@ -185,6 +188,7 @@ impl Engine {
             sources,
             local_identity: LocalIdentity::default(),
             sync: SyncState::default(),
+            updates: Updates::default(),
             slew: None,
             clock_epoch: 0,
             pending_adjustment: if config.clock.steerable && phase == Phase::Running {
@@ -456,6 +460,7 @@ impl Engine {
             return;
         }
         self.apply_stored_keys(now, index);
+        self.replace_outdated(now, index);
         self.replace_dead(now, index);
         self.fill_sources(now);
         if self.sources.lacks_addresses(index)
@@ -479,6 +484,19 @@ impl Engine {
             } else {
                 position += 1;
             }
+        }
+    }
+
+    /// Replaces the addresses that a refreshed name no longer has.
+    fn replace_outdated(&mut self, now: Now, index: usize) {
+        let mut removed = false;
+        while let Some(position) = self.sources.outdated_of(index) {
+            self.end_source(now, position, RemovalReason::Operator);
+            removed = true;
+        }
+        self.sources.end_refresh(index);
+        if removed {
+            self.reselect(now);
         }
     }
 

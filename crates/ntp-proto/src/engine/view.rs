@@ -49,6 +49,9 @@ impl Engine {
             reference_time: self.sync.reference_time,
             precision: self.config.clock.precision,
             offset: offset.filter(|_| figures.is_some()),
+            last_offset: self.updates.last_offset(),
+            rms_offset: self.updates.rms_offset(),
+            update_interval: self.updates.interval(),
             frequency: estimate.map_or(-self.ledger.frequency(), |estimate| estimate.frequency),
             frequency_uncertainty: estimate.map_or(
                 prior.map_or(Frequency::ZERO, |prior| prior.uncertainty),

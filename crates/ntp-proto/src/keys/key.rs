@@ -134,6 +134,15 @@ impl Key {
         self.id
     }
 
+    /// Length of the secret in bits.
+    pub fn secret_bits(&self) -> usize {
+        match &self.secret {
+            Secret::Hashed(_, secret) => secret.len() * 8,
+            Secret::Aes128(_) => 128,
+            Secret::Aes256(_) => 256,
+        }
+    }
+
     /// Algorithm of the key.
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm

@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 use ntp_time::{Ledger, Monotonic, NtpDuration, ReferenceId, Stamp, StampSource, Stratum};
 use ntp_types::source::{SourceAddress, SourceId, SourceState};
 use ntp_types::statistics::PacketCounters;
-use ntp_types::status::{MeasurementStatus, PathStatus, SourceStatus};
+use ntp_types::status::{MeasurementStatus, PathStatus, SourceStatus, TrendStatus};
 
 use super::config::SourceConfig;
 use super::replay::Rng;
@@ -35,7 +35,7 @@ use super::{LastError, LogRateLimit, Now, Output, Reason};
 use crate::client::{
     Authenticity, Datagram, ExchangeId, KissCode, LocalIdentity, Reach, Rejection,
 };
-use crate::discipline::{Measurement, SourceEstimate, SourceKey};
+use crate::discipline::{Measurement, SourceEstimate, SourceKey, Trend};
 use ntp::NtpSource;
 use refclock::{ClockSample, RefClock};
 
@@ -259,7 +259,9 @@ impl Source {
                 estimate.map_or(SourceState::NoSamples, |estimate| estimate.state)
             },
             online: self.online,
+            local_address: None,
             authentication: "none".to_owned(),
+            key: None,
             interleaved: false,
             options: config.selection,
             poll: limits.min,
@@ -273,6 +275,9 @@ impl Source {
             path: estimate
                 .filter(|estimate| estimate.last.is_some() && self.measured.is_some())
                 .map(path_status),
+            trend: estimate
+                .and_then(|estimate| estimate.trend)
+                .map(trend_status),
             packets: PacketCounters::default(),
             nts_cookies: None,
             certificate_expires: None,
@@ -380,6 +385,16 @@ impl Source {
     }
 }
 
+fn trend_status(trend: Trend) -> TrendStatus {
+    TrendStatus {
+        samples: trend.samples as u64,
+        span: trend.span,
+        frequency: trend.frequency,
+        frequency_uncertainty: trend.frequency_sigma,
+        deviation: trend.deviation,
+    }
+}
+
 fn path_status(estimate: SourceEstimate) -> PathStatus {
     PathStatus {
         base_delay: estimate.base_delay,
@@ -389,6 +404,7 @@ fn path_status(estimate: SourceEstimate) -> PathStatus {
         bias_uncertainty: estimate.bias_sigma,
         residual: estimate.offset,
         combined: estimate.in_joint_estimate,
+        weight: Some(estimate.weight),
         consecutive_outliers: estimate.consecutive_outliers,
     }
 }

@@ -59,6 +59,8 @@ pub(super) struct Configured {
     /// Addresses that sent DENY or RSTR.
     pub(super) denials: Denials,
     pub(super) lookup: Lookup,
+    /// Whether addresses that the next lookup does not return are replaced.
+    refresh: bool,
     backoff: NtpDuration,
     failure_limit: LogRateLimit,
     /// Error of the last lookup.
@@ -140,6 +142,7 @@ impl SourceSet {
             failed: VecDeque::new(),
             denials: Denials::default(),
             lookup,
+            refresh: false,
             backoff: RESOLVE_BACKOFF.0,
             failure_limit: LogRateLimit::default(),
             resolve_error: None,

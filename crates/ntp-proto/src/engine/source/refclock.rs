@@ -196,6 +196,7 @@ impl RefClock {
                 at: at.time,
                 transmit_stamp: None,
                 receive_stamp: at.source,
+                ..MeasurementStatus::default()
             },
         })
     }

@@ -178,6 +178,11 @@ impl NtpSource {
                 leap: header.leap,
                 reference_id: header.reference_id,
                 at: received.time,
+                version: Some(header.version.number()),
+                precision: Some(header.precision),
+                reference_time: (!header.reference_timestamp.is_zero())
+                    .then(|| received.time.nearest(header.reference_timestamp)),
+                response_time: Some(t3 - t2),
                 transmit_stamp: Some(sent.source),
                 receive_stamp: received.source,
             },
@@ -191,6 +196,7 @@ impl NtpSource {
         let authentication = association.protection().authentication();
         SourceStatus {
             authentication: authentication.to_string(),
+            key: association.protection().key_status(),
             interleaved: association.is_interleaved(),
             poll: association.schedule().poll(),
             poll_min: limits.min,

@@ -121,6 +121,43 @@ impl SourceSet {
         names
     }
 
+    /// Makes a lookup of every name due, after which addresses that it does not return are replaced.
+    /// Returns the names of the sources.
+    pub(in crate::engine) fn refresh(&mut self, now: Monotonic) -> Vec<String> {
+        let mut names = Vec::new();
+        for source in &mut self.configured {
+            if !matches!(source.host(), Some(Host::Name(_))) {
+                continue;
+            }
+            if source.lookup != Lookup::InProgress {
+                source.lookup = Lookup::Due(now);
+            }
+            source.refresh = true;
+            source.failed.clear();
+            names.push(source.config.name.clone());
+        }
+        names
+    }
+
+    /// Position of a source in use of the configured source at `index` whose address the lookup that
+    /// just ended did not return, if it was made for a refresh.
+    pub(in crate::engine) fn outdated_of(&self, index: usize) -> Option<usize> {
+        let configured = self.configured.get(index).filter(|it| it.refresh)?;
+        let is_outdated = |source: &Source| {
+            let address = source.remote().map(|remote| remote.ip());
+            source.configured == index
+                && address.is_some_and(|address| !configured.candidates.contains(&address))
+        };
+        self.in_use.iter().position(is_outdated)
+    }
+
+    /// Ends the refresh of the configured source at `index`.
+    pub(in crate::engine) fn end_refresh(&mut self, index: usize) {
+        if let Some(configured) = self.configured.get_mut(index) {
+            configured.refresh = false;
+        }
+    }
+
     /// Position of a source in use of the configured source at `index`.
     pub(in crate::engine) fn in_use_of(&self, index: usize) -> Option<usize> {
         self.in_use

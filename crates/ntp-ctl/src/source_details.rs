@@ -1,0 +1,195 @@
+//! `ntp-ctl source NAME`: every figure of one source, as `chronyc ntpdata` shows them.
+
+use ntp_types::status::{MeasurementStatus, PathStatus, SourceStatus, Status, TrendStatus};
+
+use crate::format::{age, duration, or_unknown, signed, timestamp, validity};
+use crate::layout::Page;
+use crate::sources::{options, state};
+
+/// Returns all details of one source.
+pub(crate) fn plain(status: &Status, source: &SourceStatus) -> String {
+    let mut page = Page::new(18);
+    let now = status.program.now;
+    page.line("Source", &source.name);
+    page.line("Address", &source.address);
+    page.line("ID", source.id);
+    page.line("State", state(source));
+    page.optional("Local address", source.local_address);
+    page.line("Authentication", &source.authentication);
+    let cookies = source.nts_cookies;
+    page.optional("  Cookies", cookies.map(|count| format!("{count} of 8")));
+    let expires = source.certificate_expires;
+    page.optional("  Certificate", expires.map(|end| validity(end, now)));
+    page.line("Options", options(source));
+    page.line(
+        "Poll interval",
+        format_args!(
+            "{} (min {}, max {})",
+            age(source.poll),
+            age(source.poll_min),
+            age(source.poll_max)
+        ),
+    );
+    let next = source.next_poll.map(|wait| format!("in {}", age(wait)));
+    page.line("Next poll", next.unwrap_or_else(|| "none (offline)".into()));
+    page.line(
+        "Reach",
+        format_args!(
+            "{:o} (octal; {} polls since the last reply)",
+            source.reach, source.unanswered
+        ),
+    );
+    page.optional("Last error", source.last_error.as_ref());
+    match &source.measurement {
+        Some(it) => {
+            let ago = age(now - it.at);
+            let at = timestamp(it.at);
+            page.line("Last measurement", format_args!("{at} ({ago} ago)"));
+            let mode = if source.interleaved {
+                "interleaved"
+            } else {
+                "basic"
+            };
+            let version = it
+                .version
+                .map(|version| format!("NTPv{version}, server, {mode}"));
+            page.optional("  Version, mode", version);
+            measurement(&mut page, it);
+        }
+        None => page.line("Last measurement", "none"),
+    }
+    if let Some(it) = &source.path {
+        path(&mut page, it);
+    }
+    if let Some(it) = &source.trend {
+        trend(&mut page, it);
+    }
+    let packets = &source.packets;
+    page.line(
+        "Packets",
+        format_args!("{} sent, {} received", packets.sent, packets.received),
+    );
+    page.line(
+        "  Replies",
+        format_args!(
+            "{} accepted, {} unusable, {} bogus",
+            packets.accepted, packets.unusable, packets.bogus
+        ),
+    );
+    page.line(
+        "  Checks",
+        match &source.last_error {
+            None if packets.accepted > 0 => "the last reply passed all tests",
+            None => "no reply yet",
+            Some(_) => "failed, see last error",
+        },
+    );
+    page.into_text()
+}
+
+fn measurement(page: &mut Page, it: &MeasurementStatus) {
+    page.line(
+        "  Offset",
+        format_args!("{} ± {}", signed(it.offset), or_unknown(it.uncertainty)),
+    );
+    page.optional("  Delay", it.delay.map(duration));
+    page.line("  Stratum", it.stratum);
+    page.line("  Reference", it.reference_id);
+    let updated = it.reference_time.map(timestamp);
+    page.optional("  Reference time", updated);
+    let precision = it
+        .precision
+        .map(|log2| (log2, duration(2f64.powi(log2.into()))));
+    page.optional(
+        "  Precision",
+        precision.map(|(log2, seconds)| format!("{seconds} (2^{log2} s)")),
+    );
+    page.optional("  Response time", it.response_time.map(duration));
+    page.line("  Root delay", duration(it.root_delay));
+    page.line("  Root dispersion", duration(it.root_dispersion));
+    page.line("  Leap status", it.leap);
+    let receive = it.receive_stamp;
+    match it.transmit_stamp {
+        Some(transmit) => page.line(
+            "  Timestamps",
+            format_args!("{transmit} (transmit), {receive} (receive)"),
+        ),
+        None => page.line("  Timestamps", receive),
+    }
+}
+
+fn path(page: &mut Page, it: &PathStatus) {
+    page.line(
+        "Path delay",
+        format_args!(
+            "{} minimum, {} typical excess",
+            duration(it.base_delay),
+            duration(it.typical_excess)
+        ),
+    );
+    page.line("  Jitter", duration(it.jitter));
+    page.line(
+        "  Asymmetry",
+        format_args!("{} ± {}", signed(it.bias), duration(it.bias_uncertainty)),
+    );
+    page.line("  Residual", signed(it.residual));
+    let weight = it
+        .weight
+        .map(|weight| format!(", weight {:.1} %", 100.0 * weight));
+    page.line(
+        "  In estimate",
+        match it.combined {
+            true => format!("yes{}", weight.unwrap_or_default()),
+            false => "no".into(),
+        },
+    );
+    page.line(
+        "  Outliers",
+        format_args!("{} consecutive", it.consecutive_outliers),
+    );
+}
+
+fn trend(page: &mut Page, it: &TrendStatus) {
+    page.line(
+        "Trend",
+        format_args!("{} measurements in {}", it.samples, age(it.span)),
+    );
+    page.line(
+        "  Frequency",
+        format_args!(
+            "{:+.3} ppm ± {:.3} ppm (of the oscillator)",
+            it.frequency.as_ppm(),
+            it.frequency_uncertainty.as_ppm()
+        ),
+    );
+    page.line("  Std deviation", duration(it.deviation));
+}
+
+#[cfg(test)]
+mod tests {
+    use ntp_time::StampSource;
+
+    use super::*;
+
+    #[test]
+    fn details_show_who_took_the_timestamps() {
+        let details_with = |transmit_stamp| {
+            let source = SourceStatus {
+                measurement: Some(MeasurementStatus {
+                    transmit_stamp,
+                    receive_stamp: StampSource::Kernel,
+                    ..MeasurementStatus::default()
+                }),
+                ..SourceStatus::default()
+            };
+            plain(&Status::default(), &source)
+        };
+        let network = details_with(Some(StampSource::Daemon));
+        assert!(
+            network.contains(": daemon (transmit), kernel (receive)\n"),
+            "{network}"
+        );
+        let device = details_with(None);
+        assert!(device.contains(": kernel\n"), "{device}");
+    }
+}
