@@ -274,7 +274,7 @@ mod tests {
         let report = error.to_string();
         for expected in [
             "line 1: a secret for AES128",
-            "line 3: expected three words",
+            "line 3: expected two or three words",
         ] {
             assert!(report.contains(expected), "{report}");
         }

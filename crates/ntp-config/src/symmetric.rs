@@ -26,7 +26,7 @@ section! {
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct KeysConfig: Default = "keys" [] {
         path: Option<Located<PathBuf>> = value::located_path => needed,
-            "path" "path" "required" "File of symmetric keys in the format of ntpd and chrony, one line `number type secret` for each key; the types are `AES128`, `AES256`, `SHA1`, `SHA256`, `SHA384`, `SHA512` and `MD5`.";
+            "path" "path" "required" "File of symmetric keys in the format of ntpd and chrony, one line `number type secret` for each key (without a type, as chrony permits, the key is of type MD5); the types are `AES128`, `AES256`, `SHA1`, `SHA256`, `SHA384`, `SHA512` and `MD5`.";
     }
 }
 

@@ -10,12 +10,16 @@
 //! comments after the secret that begin with `#`. Types are case-insensitive and may contain
 //! dashes; `AES` means `AES128`, `M` means `MD5` and `SHA` means `SHA1`, as in older files.
 //!
+//! chrony's type is optional: a line of two words is an MD5 key, with a [`WarningKind`]. If the
+//! second word is a type, the secret is missing.
+//!
 //! # Text or hexadecimal?
 //! The prefixes `HEX:` and `ASCII:` are explicit, as in chrony. Without one, the two traditions
 //! disagree: chrony reads any secret as text, ntpd and ntpsec read one of more than 20 characters
 //! as hexadecimal. We read an even number of more than 20 hexadecimal digits as hexadecimal,
 //! because key generators write them, with a [`WarningKind`] that names both readings; everything
-//! else is text.
+//! else is text, and so is the secret of a line of two words, which only chrony accepts. `#` is
+//! part of a secret, as in chrony; ntpd and ntpsec end the secret there, which is a warning too.
 //!
 //! # Errors
 //! All errors of a file are reported at once, by line. No message contains a word of the file: a
@@ -88,12 +92,15 @@ pub struct KeyFileError {
 /// What is wrong with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
-    /// It does not have three words.
-    #[error("expected three words: key ID, type and secret")]
+    /// It does not have two or three words.
+    #[error("expected two or three words: key ID, type (MD5 if left out) and secret")]
     Words,
     /// The first word is not a number from 1 to 2^32 - 1.
     #[error("key ID must be a number from 1 to 4294967295")]
     Id,
+    /// It ends after the type.
+    #[error("the secret after the key type is missing")]
+    NoSecret,
     /// The second word is not a known type.
     #[error("unknown key type (expected AES128, AES256, SHA1, SHA256, SHA384, SHA512 or MD5)")]
     Type,
@@ -129,8 +136,12 @@ pub enum WarningKind {
     Md5,
     /// The secret has fewer than 10 octets and can be guessed.
     Short,
+    /// It has no type and is an MD5 key, as in chrony; see [`Self::Md5`].
+    NoType,
     /// The secret was read as hexadecimal; chrony would read it as text.
     ReadAsHex,
+    /// The secret contains `#`, at which ntpd would end it.
+    ContainsHash,
 }
 
 /// A secret with fewer octets can be found by exhaustive search.
@@ -140,7 +151,7 @@ const MAX_TEXT_LENGTH: usize = 20;
 
 struct Line {
     key: Key,
-    warnings: [Option<WarningKind>; 3],
+    warnings: [Option<WarningKind>; 5],
 }
 
 fn parse_line(text: &[u8]) -> Result<Option<Line>, LineError> {
@@ -153,28 +164,46 @@ fn parse_line(text: &[u8]) -> Result<Option<Line>, LineError> {
     if matches!(id.first(), Some(b'#' | b'!' | b';' | b'%')) {
         return Ok(None);
     }
-    let (Some(kind), Some(secret)) = (words.next(), words.next()) else {
-        return Err(LineError::Words);
+    let second = words.next().ok_or(LineError::Words)?;
+    let third = words.next();
+    // After a type, a word that begins with `#` is a secret; after a secret, it is a comment.
+    let (kind, secret) = match (algorithm(second), third) {
+        (Some(_), None) => return Err(LineError::NoSecret),
+        (None, None) => (None, second),
+        (None, Some(comment)) if comment.starts_with(b"#") => {
+            words.by_ref().for_each(drop);
+            (None, second)
+        }
+        (_, Some(secret)) => (Some(second), secret),
     };
     if words.next().is_some_and(|word| !word.starts_with(b"#")) {
         return Err(LineError::Words);
     }
     let id = core::str::from_utf8(id).ok().and_then(|id| id.parse().ok());
     let id = id.filter(|id| *id != 0).ok_or(LineError::Id)?;
-    let algorithm = algorithm(kind).ok_or(LineError::Type)?;
-    let (secret, guessed) = read_secret(secret)?;
+    let algorithm = match kind {
+        Some(kind) => algorithm(kind).ok_or(LineError::Type)?,
+        None => Algorithm::Md5,
+    };
+    let contains_hash = secret.contains(&b'#');
+    let (secret, guessed) = read_secret(secret, kind.is_some())?;
     let key = Key::new(id, algorithm, &secret).map_err(LineError::Secret)?;
     let warn = |condition: bool, warning| condition.then_some(warning);
     Ok(Some(Line {
         key,
         warnings: [
-            warn(algorithm == Algorithm::Md5, WarningKind::Md5),
+            warn(kind.is_none(), WarningKind::NoType),
+            warn(
+                kind.is_some() && algorithm == Algorithm::Md5,
+                WarningKind::Md5,
+            ),
             warn(secret.len() < MIN_SECRET_LENGTH, WarningKind::Short),
             // A type with a prescribed length is valid in one of the two readings only.
             warn(
                 guessed && algorithm.secret_length().is_none(),
                 WarningKind::ReadAsHex,
             ),
+            warn(contains_hash, WarningKind::ContainsHash),
         ],
     }))
 }
@@ -197,15 +226,16 @@ fn algorithm(word: &[u8]) -> Option<Algorithm> {
     })
 }
 
-/// The secret's octets, and whether it was read as hexadecimal without a prefix.
-fn read_secret(word: &[u8]) -> Result<(Secret, bool), LineError> {
+/// The secret's octets, and whether it was read as hexadecimal without a prefix, which
+/// `may_be_hexadecimal` permits.
+fn read_secret(word: &[u8], may_be_hexadecimal: bool) -> Result<(Secret, bool), LineError> {
     if let Some(digits) = word.strip_prefix(b"HEX:") {
         return Ok((hexadecimal(digits).ok_or(LineError::Hex)?, false));
     }
     if let Some(text) = word.strip_prefix(b"ASCII:") {
         return Ok((Secret::new(text.to_vec()), false));
     }
-    let digits = (word.len() > MAX_TEXT_LENGTH)
+    let digits = (may_be_hexadecimal && word.len() > MAX_TEXT_LENGTH)
         .then(|| hexadecimal(word))
         .flatten();
     Ok(match digits {
@@ -235,6 +265,8 @@ impl fmt::Display for KeyFileWarning {
         f.write_str(match self.warning {
             WarningKind::Md5 => "uses MD5, which RFC 8573 forbids; use AES128 if the other side supports it",
             WarningKind::Short => "has a secret of less than 10 octets, which can be guessed",
+            WarningKind::NoType => "has no type and was read as MD5, as in chrony; RFC 8573 forbids MD5: use AES128 if the other side supports it",
+            WarningKind::ContainsHash => "has a secret with `#`, where ntpd would end it: write it in hexadecimal after `HEX:`",
             WarningKind::ReadAsHex => {
                 "was read as hexadecimal, as in ntpd; chrony would read it as text: write `HEX:` or `ASCII:` before the secret"
             }
@@ -289,12 +321,41 @@ mod tests {
             b"a#b;longer-than-twenty-characters",
         );
         assert_eq!(file.keys.iter().count(), 8);
-        let remark = KeyFileWarning {
-            line: 4,
-            key: 1,
-            warning: WarningKind::Md5,
-        };
-        assert_eq!(file.remarks, [remark]);
+        let remarks = [
+            (4, 1, WarningKind::Md5),
+            (11, u32::MAX, WarningKind::ContainsHash),
+        ];
+        let remarks = remarks.map(|(line, key, warning)| KeyFileWarning { line, key, warning });
+        assert_eq!(file.remarks, remarks);
+    }
+
+    #[test]
+    fn the_type_is_optional_as_in_chrony() {
+        let file = parse(
+            "1 a-secret-of-md5\n\
+             2 HEX:000102030405060708090a0b0c0d0e0f\n\
+             3 ASCII:HEX:x12345678 # comment\n\
+             4 00112233445566778899aabb\t#comment\n\
+             5 SHA1 #not-a-comment\n\
+             % 6 text\n",
+        );
+        let counting: Vec<u8> = (0..16).collect();
+        assert_key(&file, 1, Algorithm::Md5, b"a-secret-of-md5");
+        assert_key(&file, 2, Algorithm::Md5, &counting);
+        assert_key(&file, 3, Algorithm::Md5, b"HEX:x12345678");
+        assert_key(&file, 4, Algorithm::Md5, b"00112233445566778899aabb");
+        assert_key(&file, 5, Algorithm::Sha1, b"#not-a-comment");
+        let warnings: Vec<_> = file
+            .remarks
+            .iter()
+            .map(|it| (it.line, it.warning))
+            .collect();
+        let no_type = |line| (line, WarningKind::NoType);
+        let hash = (5, WarningKind::ContainsHash);
+        assert_eq!(
+            warnings,
+            [no_type(1), no_type(2), no_type(3), no_type(4), hash]
+        );
     }
 
     #[test]
@@ -329,10 +390,14 @@ mod tests {
                     8 SHA1 two hunter2\n\
                     9 SHA1 hunter2hunter2\n\
                     9 SHA1 hunter2hunter3\n\
-                    10 SHA1 HEX:";
+                    10 SHA1 HEX:\n\
+                    11\n\
+                    12 SHA9 hunter2hunter2\n\
+                    13 hunter2 hunter2 # hunter2\n\
+                    14 hunter2 hunter2 hunter2";
         let problems = KeyFile::parse(text.as_bytes()).unwrap_err();
         let expected = [
-            (1, LineError::Words),
+            (1, LineError::NoSecret),
             (2, LineError::Id),
             (3, LineError::Id),
             (4, LineError::Id),
@@ -346,6 +411,10 @@ mod tests {
             (9, LineError::Words),
             (11, LineError::Duplicate { first: 10 }),
             (12, LineError::Secret(InvalidSecret::Empty)),
+            (13, LineError::Words),
+            (14, LineError::Type),
+            (15, LineError::Type),
+            (16, LineError::Words),
         ];
         assert_eq!(
             problems,
