@@ -83,6 +83,7 @@ pub const SECTIONS: &[SectionDoc] = &[
     doc("server", "[[server]]", true, "An address at which time is served; may be repeated."),
     doc("server.denylist", "[server.denylist]", true, "Clients that are refused."),
     doc("server.allowlist", "[server.allowlist]", true, "Clients that are served; all others are refused."),
+    doc("server.access", "[server.access]", false, "Decision for each network of clients; of those that contain a client, the most specific one counts."),
     doc("nts-ke-server", "[[nts-ke-server]]", true, "An address of the NTS key exchange server; may be repeated."),
     doc("nts-ke-server.additional-certificates", "[[nts-ke-server.additional-certificates]]", false, "A certificate for other names; may be repeated."),
     doc("keys", "[keys]", false, "Symmetric keys, for sources and servers."),

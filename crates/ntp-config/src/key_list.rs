@@ -3,6 +3,7 @@
 //! It refers to all sections. The code that reads sections therefore gets the list from the
 //! context ([`crate::reader::Context`]) and does not import this module.
 
+use crate::access;
 use crate::algorithm::{self, AlgorithmConfig};
 use crate::clock::ClockKeys;
 use crate::control::ControlConfig;
@@ -34,7 +35,7 @@ const DECLARED: &[&[KeyDoc]] = &[
     PollOverrides::KEYS, SelectionOptions::KEYS, SymmetricKey::KEYS, PoolSource::KEYS,
     NtsPoolSource::KEYS, KeyExchange::KEYS, SockSource::KEYS, PpsSource::KEYS, NoiseKeys::KEYS,
     SourceLimits::KEYS, SourceDefaults::KEYS, DefaultLimits::KEYS, ServerConfig::KEYS,
-    server::FILTER_KEYS, NtsKeConfig::KEYS, CertificateConfig::KEYS, KeysConfig::KEYS,
+    server::FILTER_KEYS, access::KEYS, NtsKeConfig::KEYS, CertificateConfig::KEYS, KeysConfig::KEYS,
     KeysetConfig::KEYS, SynchronizationConfig::KEYS, threshold::KEYS, AlgorithmConfig::KEYS,
     algorithm::WITHOUT_EFFECT, ObservabilityConfig::KEYS, ControlConfig::KEYS, ClockKeys::KEYS,
     LeapConfig::KEYS, StateConfig::KEYS, SandboxConfig::KEYS, ServiceConfig::KEYS, Disabled::KEYS,

@@ -23,6 +23,7 @@
 //! is generated.
 #![forbid(unsafe_code)]
 
+mod access;
 mod address;
 mod algorithm;
 mod check;
@@ -68,6 +69,7 @@ mod threshold;
 mod unsupported;
 mod value;
 
+pub use access::{AccessDecision, AccessRules};
 pub use address::{Address, AddressError, NTP_PORT, NTS_KE_PORT};
 pub use algorithm::AlgorithmConfig;
 pub use check::{Finding, FindingKind};

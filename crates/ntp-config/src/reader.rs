@@ -204,6 +204,8 @@ pub(crate) struct Section<'t> {
     missing: Vec<&'static str>,
     /// Whether an unknown key is only a warning.
     lenient: bool,
+    /// Whether keys that were not requested are data.
+    keys_are_data: bool,
     /// Whether missing keys are ignored, because the mode that requires them is unknown.
     mode_unknown: bool,
 }
@@ -238,6 +240,7 @@ impl<'t> Section<'t> {
             known: Vec::new(),
             missing: Vec::new(),
             lenient: false,
+            keys_are_data: false,
             mode_unknown: false,
         }
     }
@@ -267,6 +270,26 @@ impl<'t> Section<'t> {
     /// Accepts unknown keys with a warning, where upstream accepts them silently.
     pub(crate) fn accept_unknown(&mut self) {
         self.lenient = true;
+    }
+
+    /// The keys that were not requested, for a table whose keys are data: the text of each, itself
+    /// as a value (for messages), and its value. `name` is the key of the table.
+    pub(crate) fn other_keys(
+        &mut self,
+        name: &'static str,
+    ) -> impl Iterator<Item = (&'t str, Value<'t>, Value<'t>)> {
+        self.keys_are_data = true;
+        let known = self.known.clone();
+        let all = self.table.iter();
+        let other = all.filter(move |(key, _)| !known.contains(&key.get_ref().as_ref()));
+        other.map(move |(key, node)| {
+            let value = Value::new(node, name);
+            let key_as_value = Value {
+                span: key.span(),
+                ..value.clone()
+            };
+            (key.get_ref().as_ref(), key_as_value, value)
+        })
     }
 
     /// Accepts every documented key of the section, in any mode, and requires none: for a source
@@ -341,7 +364,7 @@ impl<'t> Section<'t> {
         let mut misspelt = BTreeSet::new();
         for (key, _) in self.table {
             let name = key.get_ref().as_ref();
-            if self.known.contains(&name) {
+            if self.keys_are_data || self.known.contains(&name) {
                 continue;
             }
             // A key that is present is not suggested; a section may be, as it may be repeated.

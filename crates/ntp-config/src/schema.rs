@@ -172,6 +172,7 @@ mod tests {
         [[server]]
         denylist = {}
         allowlist = {}
+        access = {}
         [[nts-ke-server]]
         additional-certificates = [{}]
         [keys]

@@ -6,7 +6,9 @@ use ntp_proto::keys::KeyId;
 use ntp_proto::server::{ClientList, Policy, RateLimit};
 use toml::de::DeValue;
 
+use crate::access::{self, AccessRules};
 use crate::address::NTP_PORT;
+use crate::diagnostic::Diagnostic;
 use crate::document::{Located, Place};
 use crate::documentation::KeyDoc;
 use crate::entry::Entry;
@@ -18,7 +20,7 @@ use crate::value;
 section! {
     /// An address at which time is served.
     #[derive(Clone, Debug, PartialEq)]
-    pub struct ServerConfig = "server" [] {
+    pub struct ServerConfig = "server" [] then check_access {
         + place: Place = schema::place, "Start of the section.";
         + settings: toml::Table = schema::settings, "Its keys as the file has them.";
         + entries: Vec<Entry> = schema::entries, "The same, each value with its place.";
@@ -32,6 +34,8 @@ section! {
                 filter: vec![Subnet::ALL_IPV6, Subnet::ALL_IPV4], action: FilterAction::Ignore,
             }),
             "allowlist" "table" "all clients" "Clients that are served; checked second. All clients that it does not contain are refused.";
+        access: Option<AccessRules> = access::read => optional,
+            "access" "table" "none" "Decision for each network, of which the most specific one counts; replaces `denylist` and `allowlist`.";
         rate_limiting_cache_size: usize = value::whole => or(0),
             "rate-limiting-cache-size" "integer" "0" "Number of client addresses whose request rate is tracked; 0 switches rate limiting off.";
         rate_limiting_cutoff_ms: u64 = value::whole => or(0),
@@ -65,6 +69,22 @@ section! {
 const MAX_WORKERS: usize = 1024;
 const DENYLIST: &str = "server.denylist";
 const ALLOWLIST: &str = "server.allowlist";
+
+/// `access` decides about every client, so that lists beside it would have no meaning.
+fn check_access(cx: &mut Context, server: ServerConfig) -> ServerConfig {
+    if server.access.is_some() {
+        let entries = server.entries.iter();
+        for (list, prefix) in [("denylist", "denylist."), ("allowlist", "allowlist.")] {
+            if let Some(entry) = entries.clone().find(|entry| entry.key.starts_with(prefix)) {
+                let message = format!("`{list}` beside `access` has no meaning");
+                cx.report(Diagnostic::error(entry.place.clone(), message).with_help(
+                    "write its networks into `access`, where the most specific one counts",
+                ));
+            }
+        }
+    }
+    server
+}
 
 /// Keys of the access lists.
 #[rustfmt::skip]

@@ -105,6 +105,11 @@ pub enum SubnetError {
 /// Reads an element of a filter.
 pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<Subnet> {
     let text = value::text(cx, value)?;
+    parse(cx, value, text)
+}
+
+/// Parses `text`, which is part of `value`.
+pub(crate) fn parse(cx: &mut Context, value: &Value<'_>, text: &str) -> Option<Subnet> {
     let error = match text.parse::<Subnet>() {
         Ok(subnet) => return Some(subnet),
         Err(error) => error,

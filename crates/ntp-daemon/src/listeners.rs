@@ -3,9 +3,11 @@
 use std::num::NonZero;
 use std::thread;
 
-use ntp_config::{Config, FilterAction, FilterList, NtpVersion, ServerConfig};
+use ntp_config::{AccessDecision, Config, FilterAction, FilterList, NtpVersion, ServerConfig};
 use ntp_proto::keys::KeyRing;
-use ntp_proto::server::{Access, AccessList, Networks, Policy, RateLimit, Refusal, Versions};
+use ntp_proto::server::{
+    Access, AccessList, AccessRule, Networks, Policy, RateLimit, Refusal, Versions,
+};
 use ntp_proto::wire::Version;
 use ntp_time::NtpDuration;
 use ntp_udp::ServerOptions;
@@ -50,10 +52,7 @@ fn processors() -> usize {
 
 fn policy(server: &ServerConfig, keys: &KeyRing) -> Policy {
     Policy {
-        access: Access {
-            denylist: list(&server.denylist),
-            allowlist: list(&server.allowlist),
-        },
+        access: access(server),
         versions: server
             .accept_ntp_versions
             .iter()
@@ -79,6 +78,27 @@ fn policy(server: &ServerConfig, keys: &KeyRing) -> Policy {
         require_nts: server.require_nts.map(refusal),
         interleaved_pairs: server.interleaved_cache_size,
         client_list_size: server.client_list_size,
+    }
+}
+
+fn access(server: &ServerConfig) -> Access {
+    let Some(rules) = &server.access else {
+        return Access::from_lists(&list(&server.denylist), &list(&server.allowlist));
+    };
+    let networks = rules.networks.iter();
+    let networks = networks.map(|(network, decision)| AccessRule {
+        address: network.address(),
+        length: network.length(),
+        refusal: decision_refusal(*decision),
+    });
+    Access::from_rules(decision_refusal(rules.default), networks)
+}
+
+fn decision_refusal(decision: AccessDecision) -> Option<Refusal> {
+    match decision {
+        AccessDecision::Allow => None,
+        AccessDecision::Ignore => Some(Refusal::Ignore),
+        AccessDecision::Deny => Some(Refusal::Deny),
     }
 }
 
@@ -164,6 +184,25 @@ batching-under-load = false
         );
         assert!(policy.versions.contains(Version::V4));
         assert!(!policy.versions.contains(Version::V3));
+    }
+
+    #[test]
+    fn the_most_specific_network_of_the_access_table_decides() {
+        let listeners = of("\
+[[server]]
+listen = \"[::]:123\"
+[server.access]
+\"192.0.2.8/32\" = \"allow\"
+\"192.0.0.0/16\" = \"deny\"
+\"::/0\" = \"ignore\"
+default = \"allow\"
+");
+        let access = &listeners[0].policy.access;
+        let refusal = |text: &str| access.refusal(text.parse::<IpAddr>().unwrap());
+        assert_eq!(refusal("192.0.2.8"), None);
+        assert_eq!(refusal("::ffff:192.0.2.9"), Some(Refusal::Deny));
+        assert_eq!(refusal("198.51.100.1"), None);
+        assert_eq!(refusal("2001:db8::1"), Some(Refusal::Ignore));
     }
 
     #[test]

@@ -160,27 +160,20 @@ fn kinds() -> Vec<Kind> {
             Networks::new(hosts)
         };
         let deny = Refusal::Deny;
-        Access {
-            denylist: AccessList {
+        let allowed =
+            (0..10_000u32).map(|host| (IpAddr::from((10 << 24 | host << 1).to_be_bytes()), 31));
+        Access::from_lists(
+            &AccessList {
                 networks: networks(200),
                 refusal: deny,
             },
-            allowlist: AccessList {
-                networks: Networks::new(
-                    (0..10_000u32)
-                        .map(|host| (IpAddr::from((10 << 24 | host << 1).to_be_bytes()), 31)),
-                ),
+            &AccessList {
+                networks: Networks::new(allowed),
                 refusal: deny,
             },
-        }
+        )
     };
-    let closed = Access {
-        allowlist: AccessList {
-            networks: Networks::NONE,
-            refusal: Refusal::Deny,
-        },
-        ..Access::allow_all()
-    };
+    let closed = Access::from_rules(Some(Refusal::Deny), []);
     let key = |algorithm| Key::new(1, algorithm, b"0123456789abcdef").expect("a valid secret");
     let keyed = |name, algorithm| Kind {
         name,

@@ -111,6 +111,21 @@ mod tests {
         assert!(section("source", &hostile).is_err());
     }
 
+    /// Rules are changed one by one: the others stay.
+    #[test]
+    fn access_rules_are_added_and_removed_by_network() {
+        let table: toml::Table = "listen = \"[::]:123\"\n[access]\ndefault = \"ignore\"\n\
+             \"192.0.2.0/24\" = \"allow\"\n\"2001:db8::/32\" = \"allow\"\n"
+            .parse()
+            .unwrap();
+        let changes = json!({ "access": { "192.0.2.66/32": "deny", "2001:db8::/32": null } });
+        let config = section("server", &merged(&table, &settings(changes))).unwrap();
+        let access = config.servers[0].access.clone().unwrap();
+        let mut networks: Vec<_> = access.networks.iter().map(|it| it.0.to_string()).collect();
+        networks.sort();
+        assert_eq!(networks, ["192.0.2.0/24", "192.0.2.66/32"]);
+    }
+
     #[test]
     fn changes_are_merged_into_the_current_settings() {
         let table: toml::Table = "a = 1\nb = 2\nt = { x = 1, y = 2 }\n".parse().unwrap();

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
 use ntp_os_clock::Clock;
-use ntp_proto::server::{Access, AccessList, Networks, Refusal};
+use ntp_proto::server::{Access, AccessRule, Refusal};
 use ntp_proto::wire::{Header, Mode, Packet, Version, Writer};
 use ntp_time::{
     Frequency, LeapIndicator, NtpDuration, NtpShort, NtpTimestamp, ReferenceId, Stratum,
@@ -78,13 +78,14 @@ fn receive(client: &UdpSocket) -> io::Result<Header> {
 
 fn denying() -> Policy {
     Policy {
-        access: Access {
-            denylist: AccessList {
-                networks: Networks::new([("127.0.0.0".parse().unwrap(), 8)]),
-                refusal: Refusal::Deny,
-            },
-            ..Access::allow_all()
-        },
+        access: Access::from_rules(
+            None,
+            [AccessRule {
+                address: "127.0.0.0".parse().unwrap(),
+                length: 8,
+                refusal: Some(Refusal::Deny),
+            }],
+        ),
         ..Policy::default()
     }
 }

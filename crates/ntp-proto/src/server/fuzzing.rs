@@ -7,8 +7,8 @@ use std::sync::Arc;
 use ntp_time::{Monotonic, NtpDuration, SystemTime};
 
 use super::{
-    Access, AccessList, Claim, Draft, Kind, Networks, Policy, RateLimit, Reason, Refusal,
-    ServerNow, ServerView, Verdict, WorkerState, respond,
+    Access, Claim, Draft, Kind, Policy, RateLimit, Reason, Refusal, ServerNow, ServerView, Verdict,
+    WorkerState, respond,
 };
 use crate::keys::{Algorithm, Key, KeyRing};
 use crate::nts::{Keyset, MasterSecret};
@@ -133,7 +133,6 @@ fn check_reply_is_not_answered(reply: &[u8]) {
 }
 
 fn policies() -> [Policy; 4] {
-    let client = || Networks::new([(FROM.ip(), 24)]);
     let key = |id, algorithm| Key::new(id, algorithm, b"0123456789abcdef").ok();
     // Key ids that fuzzers and the corpus use.
     let keys = [key(42, Algorithm::Aes128Cmac), key(1, Algorithm::Sha1)];
@@ -144,13 +143,7 @@ fn policies() -> [Policy; 4] {
             ..Policy::default()
         },
         Policy {
-            access: Access {
-                denylist: AccessList {
-                    networks: client(),
-                    refusal: Refusal::Deny,
-                },
-                ..Access::allow_all()
-            },
+            access: Access::from_rules(Some(Refusal::Deny), []),
             ..Policy::default()
         },
         Policy {

@@ -31,7 +31,7 @@
 //!
 //! | step | otherwise |
 //! |---|---|
-//! | access: the client is not in a list whose action is to ignore it | ignored |
+//! | access: no list and no rule ignores the client | ignored |
 //! | it is a packet, of an accepted version, and a request | ignored |
 //! | rate limit: the client is within it | ignored, or occasionally a RATE kiss |
 //! | access, NTS required: the client is not refused | a DENY kiss, or ignored |
@@ -78,7 +78,7 @@ use std::sync::Arc;
 
 use ntp_time::{Monotonic, NtpTimestamp, SystemTime};
 
-pub use access::{Access, AccessList, Networks, Refusal};
+pub use access::{Access, AccessList, AccessRule, Networks, Refusal};
 pub use client_list::{ClientEntry, ClientList};
 pub use counters::Counters;
 pub use draft::Draft;

@@ -192,7 +192,7 @@ pub(super) const CONFIGURATION_EXAMPLES: Terms = &[
     ),
     (
         "A server for a local network, with a rate limit:",
-        "[[server]]\nlisten = \"[::]:123\"\nrate-limiting-cache-size = 10000\nrate-limiting-cutoff-ms = 1000\nrate-limiting-burst = 8\n\n[server.allowlist]\nfilter = [\"192.168.0.0/16\", \"fd00::/8\"]\naction = \"ignore\"",
+        "[[server]]\nlisten = \"[::]:123\"\nrate-limiting-cache-size = 10000\nrate-limiting-cutoff-ms = 1000\nrate-limiting-burst = 8\n\n[server.access]\ndefault = \"ignore\"\n\"192.168.0.0/16\" = \"allow\"\n\"fd00::/8\" = \"allow\"",
     ),
     (
         "A single source; without the key, the daemon waits for three sources that agree:",

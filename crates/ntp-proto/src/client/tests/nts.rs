@@ -226,13 +226,7 @@ fn an_unauthenticated_kiss_is_rejected() {
     let request = pair.send_request();
     let open = pair.view.clone();
     pair.view.policy = Arc::new(Policy {
-        access: crate::server::Access {
-            denylist: crate::server::AccessList {
-                networks: crate::server::Networks::all(),
-                refusal: crate::server::Refusal::Deny,
-            },
-            ..crate::server::Access::allow_all()
-        },
+        access: crate::server::Access::from_rules(Some(crate::server::Refusal::Deny), []),
         ..Policy::default()
     });
     // A forged DENY first, then the server's.

@@ -270,10 +270,10 @@ fn refused_clients_are_ignored_or_get_a_deny_kiss() {
         refusal,
     };
     let policy = Policy {
-        access: Access {
-            denylist: list("192.0.2.0", Refusal::Deny),
-            allowlist: list("198.51.100.0", Refusal::Ignore),
-        },
+        access: Access::from_lists(
+            &list("192.0.2.0", Refusal::Deny),
+            &list("198.51.100.0", Refusal::Ignore),
+        ),
         ..Policy::default()
     };
     let mut server = TestServer::new(policy);
@@ -385,13 +385,7 @@ fn a_rate_kiss_suggests_a_poll_interval() {
 fn kisses_count_against_the_rate_limit() {
     let mut server = limited(None);
     let policy = Policy {
-        access: Access {
-            allowlist: AccessList {
-                networks: Networks::NONE,
-                refusal: Refusal::Deny,
-            },
-            ..Access::allow_all()
-        },
+        access: Access::from_rules(Some(Refusal::Deny), []),
         ..(*server.view.policy).clone()
     };
     server.view.policy = Arc::new(policy);

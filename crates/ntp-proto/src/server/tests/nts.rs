@@ -231,13 +231,7 @@ fn kisses_to_authentic_requests_are_authentic_and_carry_cookies() {
     let algorithm = AeadAlgorithm::AesSivCmac256;
     let request = nts_request(algorithm, 1);
     let mut denying = with_nts(Policy {
-        access: Access {
-            denylist: AccessList {
-                networks: Networks::all(),
-                refusal: Refusal::Deny,
-            },
-            ..Access::allow_all()
-        },
+        access: Access::from_rules(Some(Refusal::Deny), []),
         ..Policy::default()
     });
     let outcome = denying.request(&request.octets);
