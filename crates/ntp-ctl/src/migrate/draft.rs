@@ -1,18 +1,23 @@
-//! Draft of a configuration: the converted settings and the lines without an equivalent.
+//! Draft of a configuration: the converted settings, and remarks on everything else.
 //!
-//! The text is written directly, not by a serialiser, because of its comments:
-//! above each source what was omitted, and at the end every line without an equivalent, with the
-//! reason.
+//! The text is written directly, not by a serialiser, because of its comments: above a section what
+//! to know about it, and at the end every line or option without an equivalent, with the reason.
+//!
+//! What does not pass the parser of the configuration file becomes a remark too, so that the result
+//! is always valid: each section of a list is checked as a whole, other sections key by key.
 
 use core::fmt::Write as _;
 
-use super::Line;
+use ntp_config::Config;
 
-/// A section: comments, then keys in order.
+use super::lines::Line;
+
+/// A section: comments, keys in order, then tables that belong to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Table {
     comments: Vec<String>,
-    keys: Vec<(&'static str, String)>,
+    keys: Vec<(String, String)>,
+    inner: Vec<(&'static str, Self)>,
 }
 
 impl Table {
@@ -21,58 +26,35 @@ impl Table {
         clippy::needless_pass_by_value,
         reason = "numbers and temporary strings read better without `&`"
     )]
-    pub(super) fn set(&mut self, key: &'static str, value: impl ToString) {
+    pub(super) fn set(&mut self, key: &str, value: impl ToString) {
         let value = value.to_string();
         match self.keys.iter_mut().find(|(known, _)| *known == key) {
             Some((_, old)) => *old = value,
-            None => self.keys.push((key, value)),
+            None => self.keys.push((key.to_owned(), value)),
         }
     }
 
     /// Sets a key to a string.
-    pub(super) fn set_text(&mut self, key: &'static str, value: &str) {
+    pub(super) fn set_text(&mut self, key: &str, value: &str) {
         self.set(key, quoted(value));
     }
 
-    /// Sets an access list, whose other clients are ignored.
-    pub(super) fn set_filter(&mut self, key: &'static str, networks: &[String]) {
-        let networks: Vec<_> = networks.iter().map(|it| quoted(it)).collect();
-        let networks = networks.join(", ");
-        self.set(
-            key,
-            format!("{{ filter = [{networks}], action = \"ignore\" }}"),
-        );
-    }
-
-    /// Whether a key is set.
-    fn has(&self, key: &str) -> bool {
-        self.keys.iter().any(|(known, _)| *known == key)
-    }
-
-    /// Removes a key and returns its value.
-    pub(super) fn take(&mut self, key: &str) -> Option<String> {
-        let at = self.keys.iter().position(|(known, _)| *known == key)?;
-        Some(self.keys.remove(at).1)
-    }
-
-    /// Whether the section is a pool of servers.
-    pub(super) fn is_pool(&self) -> bool {
-        self.has_mode("\"pool\"")
-    }
-
-    /// Whether the section is a source with NTS.
-    pub(super) fn is_nts(&self) -> bool {
-        self.has_mode("\"nts\"")
-    }
-
-    fn has_mode(&self, mode: &str) -> bool {
-        let mut keys = self.keys.iter();
-        keys.any(|(key, value)| *key == "mode" && value == mode)
+    /// The value of a key.
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        let found = self.keys.iter().find(|(known, _)| *known == key);
+        found.map(|(_, value)| value.as_str())
     }
 
     /// Removes a key; returns whether it was set.
-    pub(super) fn remove(&mut self, key: &str) -> bool {
-        self.take(key).is_some()
+    fn remove(&mut self, key: &str) -> bool {
+        let before = self.keys.len();
+        self.keys.retain(|(known, _)| *known != key);
+        self.keys.len() < before
+    }
+
+    /// Whether the section is a source of this mode.
+    pub(super) fn has_mode(&self, mode: &str) -> bool {
+        self.get("mode") == Some(&quoted(mode))
     }
 
     /// Adds a comment above the section.
@@ -80,13 +62,9 @@ impl Table {
         self.comments.push(text.into());
     }
 
-    /// Appends the comments and keys of another section.
-    pub(super) fn followed_by(mut self, other: Self) -> Self {
-        self.comments.extend(other.comments);
-        for (key, value) in other.keys {
-            self.set(key, value);
-        }
-        self
+    /// Adds a table of the section, with its header.
+    pub(super) fn push(&mut self, heading: &'static str, table: Self) {
+        self.inner.push((heading, table));
     }
 
     fn write(&self, heading: &str, out: &mut String) {
@@ -101,127 +79,309 @@ impl Table {
         for (key, value) in &self.keys {
             let _ = writeln!(out, "{key} = {value}");
         }
+        for (heading, table) in &self.inner {
+            table.write(heading, out);
+        }
     }
 }
 
-/// A line that was not converted.
+/// A line or option that is not converted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Unconverted {
-    line: usize,
+struct Remark {
+    /// Whether its effect is lost.
+    lost: bool,
+    lines: Vec<usize>,
     text: String,
     why: String,
 }
 
-impl Unconverted {
-    fn new(line: usize, text: &str, why: &str) -> Self {
-        let (text, why) = (text.to_owned(), why.to_owned());
-        Self { line, text, why }
+/// Lines and options that are not converted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Remarks(Vec<Remark>);
+
+impl Remarks {
+    /// Records a text of a line whose effect is lost, with the reason.
+    pub(super) fn unsupported(&mut self, line: usize, text: &str, why: &str) {
+        self.add(true, line, text, why);
+    }
+
+    /// Records a text of a line that needs no equivalent, with the reason.
+    pub(super) fn not_needed(&mut self, line: usize, text: &str, why: &str) {
+        self.add(false, line, text, why);
+    }
+
+    fn add(&mut self, lost: bool, line: usize, text: &str, why: &str) {
+        let same = |it: &&mut Remark| it.lost == lost && it.text == text && it.why == why;
+        match self.0.iter_mut().find(same) {
+            Some(remark) if remark.lines.contains(&line) => {}
+            Some(remark) => remark.lines.push(line),
+            None => self.0.push(Remark {
+                lost,
+                lines: vec![line],
+                text: text.to_owned(),
+                why: why.to_owned(),
+            }),
+        }
+    }
+
+    pub(super) fn append(&mut self, other: Self) {
+        for remark in other.0 {
+            for line in remark.lines {
+                self.add(remark.lost, line, &remark.text, &remark.why);
+            }
+        }
+    }
+
+    fn write(&self, lost: bool, heading: &str, out: &mut String) {
+        let mut remarks: Vec<_> = self.0.iter().filter(|it| it.lost == lost).collect();
+        remarks.sort_by_key(|it| it.lines.first().copied());
+        if !remarks.is_empty() {
+            let _ = writeln!(out, "\n# {heading}:");
+        }
+        for it in remarks {
+            let lines: Vec<_> = it.lines.iter().map(ToString::to_string).collect();
+            let plural = if lines.len() == 1 { "" } else { "s" };
+            let lines = lines.join(", ");
+            let _ = writeln!(out, "#\n# line{plural} {lines}: {}", one_line(&it.text));
+            let _ = writeln!(out, "#     {}", one_line(&it.why));
+        }
     }
 }
+
+/// A section of a list, and the line that it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Element {
+    heading: &'static str,
+    line: usize,
+    text: String,
+    table: Table,
+}
+
+/// Headers of the sections that exist once, in the order of the result.
+const SECTIONS: &[&str] = &[
+    "[keys]",
+    "[keyset]",
+    "[synchronization]",
+    "[synchronization.algorithm]",
+    "[clock]",
+    "[leap]",
+    "[observability]",
+];
+
+/// Header of a source.
+pub(super) const SOURCE: &str = "[[source]]";
+/// Header of a server.
+pub(super) const SERVER: &str = "[[server]]";
+/// Header of a key-exchange server.
+pub(super) const KEY_EXCHANGE: &str = "[[nts-ke-server]]";
 
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Draft {
-    pub(super) sources: Vec<Table>,
-    pub(super) servers: Vec<Table>,
-    key_exchange: Vec<Table>,
-    pub(super) leap: Table,
+    elements: Vec<Element>,
+    /// In the order of [`SECTIONS`].
+    sections: [Table; SECTIONS.len()],
     /// Line number, text and path of the directive with the file of symmetric keys.
-    pub(super) key_file: Option<(usize, String, String)>,
-    keys: Table,
-    pub(super) synchronization: Table,
-    pub(super) algorithm: Table,
-    pub(super) observability: Table,
-    unsupported: Vec<Unconverted>,
-    not_needed: Vec<Unconverted>,
+    key_file: Option<(usize, String, String)>,
+    pub(super) remarks: Remarks,
 }
 
 impl Draft {
     /// Records a line without an equivalent whose effect is lost, with the reason.
     pub(super) fn unsupported(&mut self, line: &Line<'_>, why: &str) {
-        self.unsupported_text(line.number, line.text, why);
-    }
-
-    /// As `unsupported`, for part of a line or a line of which only this is kept.
-    pub(super) fn unsupported_text(&mut self, number: usize, text: &str, why: &str) {
-        self.unsupported.push(Unconverted::new(number, text, why));
+        self.remarks.unsupported(line.number, line.text, why);
     }
 
     /// Records a line that needs no equivalent, with the reason.
     pub(super) fn not_needed(&mut self, line: &Line<'_>, why: &str) {
-        self.not_needed_text(line.number, line.text, why);
+        self.remarks.not_needed(line.number, line.text, why);
     }
 
-    /// As `not_needed`, for part of a line or a line of which only this is kept.
-    pub(super) fn not_needed_text(&mut self, number: usize, text: &str, why: &str) {
-        self.not_needed.push(Unconverted::new(number, text, why));
+    fn section(&mut self, heading: &str) -> &mut Table {
+        let at = SECTIONS.iter().position(|known| *known == heading);
+        &mut self.sections[at.unwrap_or_default()]
     }
 
-    /// Records a line whose directive is in one of two tables, or unknown. A line of a table is
-    /// `names => reason`.
-    pub(super) fn by_table(&mut self, line: &Line<'_>, not_needed: &str, unsupported: &str) {
-        fn why<'t>(table: &'t str, directive: &str) -> Option<&'t str> {
-            table.lines().find_map(|row| {
-                let (names, why) = row.split_once(" => ")?;
-                names
-                    .split(' ')
-                    .any(|name| name == directive)
-                    .then_some(why)
-            })
-        }
-        match why(not_needed, &line.directive) {
-            Some(why) => self.not_needed(line, why),
-            None => {
-                let why = why(unsupported, &line.directive);
-                self.unsupported(line, why.unwrap_or("unknown directive"));
-            }
+    /// Sets a key of a section that exists once to a value in TOML syntax; a value that the
+    /// parser rejects becomes a remark on the line.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "numbers and temporary strings read better without `&`"
+    )]
+    pub(super) fn set(&mut self, line: &Line<'_>, heading: &str, key: &str, value: impl ToString) {
+        let value = value.to_string();
+        match problem(&format!("{heading}\n{key} = {value}\n")) {
+            None => self.section(heading).set(key, value),
+            Some(why) => self.unsupported(line, &why),
         }
     }
 
-    /// Adds a server of NTS keys.
-    pub(super) fn add_key_exchange(&mut self, port: u16, certificate: &str, key: &str) {
-        let mut table = Table::default();
-        table.set_text("listen", &format!("[::]:{port}"));
-        table.set_text("certificate-chain-path", certificate);
-        table.set_text("private-key-path", key);
-        self.key_exchange.push(table);
+    /// As [`Self::set`], for a string.
+    pub(super) fn set_text(&mut self, line: &Line<'_>, heading: &str, key: &str, value: &str) {
+        self.set(line, heading, key, quoted(value));
     }
 
-    /// Number of lines without an equivalent.
-    pub(super) fn unsupported_lines(&self) -> usize {
-        self.unsupported.len()
+    /// Sets `minimum-agreeing-sources`.
+    pub(super) fn set_minimum(&mut self, minimum: u32) {
+        let section = self.section("[synchronization]");
+        section.set("minimum-agreeing-sources", minimum);
     }
 
-    /// Completes what depends on the whole file. Key numbers require a key file, and the key file
-    /// is kept only if a source or a server can use it: distributions configure one that often does
-    /// not exist.
+    /// Adds a comment above a section that exists once.
+    pub(super) fn comment(&mut self, heading: &str, text: impl Into<String>) {
+        self.section(heading).comment(text);
+    }
+
+    /// Sets the file of symmetric keys.
+    pub(super) fn set_key_file(&mut self, line: &Line<'_>, path: &str) {
+        self.key_file = Some((line.number, line.text.into(), path.to_owned()));
+    }
+
+    /// Adds a section of a list, which comes from `line`.
+    pub(super) fn push(&mut self, heading: &'static str, line: (usize, &str), table: Table) {
+        let (line, text) = (line.0, line.1.to_owned());
+        self.elements.push(Element {
+            heading,
+            line,
+            text,
+            table,
+        });
+    }
+
+    /// The sections of a list.
+    pub(super) fn tables(&mut self, heading: &'static str) -> impl Iterator<Item = &mut Table> {
+        let elements = self.elements.iter_mut();
+        let of_list = elements.filter(move |element| element.heading == heading);
+        of_list.map(|element| &mut element.table)
+    }
+
+    /// Number of remarks on lost effects.
+    pub(super) fn lost(&self) -> usize {
+        self.remarks.0.iter().filter(|it| it.lost).count()
+    }
+
+    /// Completes what depends on the whole file.
     pub(super) fn finish(&mut self) {
-        match self.key_file.take() {
-            None => {
-                for source in &mut self.sources {
-                    if source.remove("key") {
-                        source.comment(
-                            "omitted `key`: no key file configured; see [keys] in the manual",
-                        );
-                    }
-                }
-            }
-            Some((line, text, path)) => {
-                let keyed = self.sources.iter().any(|source| source.has("key"));
-                if keyed || !self.servers.is_empty() {
-                    self.keys
-                        .comment("the user ntpd-rs must be able to read this file");
-                    self.keys.set_text("path", &path);
-                } else {
-                    self.not_needed_text(line, &text, "no source uses a key");
-                }
-            }
-        }
-        self.observability
+        self.remove_invalid_elements();
+        self.remove_duplicates();
+        self.finish_keys();
+        self.finish_key_exchange();
+        self.finish_minimum();
+        self.section("[observability]")
             .set_text("observation-path", "/run/ntpd-rs/observe");
-        for lines in [&mut self.unsupported, &mut self.not_needed] {
-            lines.sort_by_key(|it| it.line);
+    }
+
+    /// Sections that are not valid become remarks.
+    fn remove_invalid_elements(&mut self) {
+        let remarks = &mut self.remarks;
+        self.elements.retain(|it| {
+            let mut text = String::new();
+            it.table.write(it.heading, &mut text);
+            let problem = problem(&text);
+            if let Some(why) = &problem {
+                remarks.unsupported(it.line, &it.text, why);
+            }
+            problem.is_none()
+        });
+    }
+
+    /// Of equal sections, and of servers of one address, the first one is kept.
+    fn remove_duplicates(&mut self) {
+        let mut kept: Vec<Element> = Vec::new();
+        for element in self.elements.drain(..) {
+            let same = |it: &&Element| {
+                let listen = element.table.get("listen");
+                let same_address = listen.is_some() && listen == it.table.get("listen");
+                it.heading == element.heading && (same_address || it.table == element.table)
+            };
+            match kept.iter().find(same) {
+                Some(first) if first.table == element.table => self.remarks.not_needed(
+                    element.line,
+                    &element.text,
+                    &format!("the same as line {}", first.line),
+                ),
+                Some(first) => self.remarks.unsupported(
+                    element.line,
+                    &element.text,
+                    &format!("the address is that of line {}", first.line),
+                ),
+                None => kept.push(element),
+            }
         }
+        self.elements = kept;
+    }
+
+    /// Key numbers require a key file, and the key file is kept only if a source or a server can
+    /// use it: distributions configure one that often does not exist.
+    fn finish_keys(&mut self) {
+        let Some((line, text, path)) = self.key_file.take() else {
+            for element in &mut self.elements {
+                if element.heading == SOURCE && element.table.remove("key") {
+                    let why = "no key file configured; see [keys] in the manual";
+                    self.remarks.unsupported(element.line, "key", why);
+                }
+            }
+            return;
+        };
+        let uses = |it: &Element| it.heading == SERVER || it.table.get("key").is_some();
+        if self.elements.iter().any(uses) {
+            let section = self.section("[keys]");
+            section.comment("the user ntpd-rs must be able to read this file");
+            section.set_text("path", &path);
+        } else {
+            self.remarks.not_needed(line, &text, "no source uses a key");
+        }
+    }
+
+    /// Servers of keys are kept only if a server answers their clients.
+    fn finish_key_exchange(&mut self) {
+        let servers = self.elements.iter().filter(|it| it.heading == SERVER);
+        let listening = servers.filter_map(|it| it.table.get("listen"));
+        let listening: Vec<String> = listening.map(str::to_owned).collect();
+        let remarks = &mut self.remarks;
+        self.elements.retain(|it| {
+            let port = it.table.get("ntp-port").unwrap_or("123");
+            let answered = |listen: &String| listen.ends_with(&format!(":{port}\""));
+            let useless = it.heading == KEY_EXCHANGE
+                && it.table.get("ntp-server").is_none()
+                && !listening.iter().any(answered);
+            if useless {
+                let why = "no server for the clients of this key exchange";
+                remarks.unsupported(it.line, &it.text, why);
+            }
+            !useless
+        });
+    }
+
+    /// More sources than there are cannot agree.
+    fn finish_minimum(&mut self) {
+        let Ok((config, _)) = ntp_config::parse(&self.text(), "migrated") else {
+            return;
+        };
+        let sources = config.sources.iter();
+        let most: usize = sources.map(|source| source.kind.maximum_voters()).sum();
+        let minimum = config.synchronization.minimum_agreeing_sources;
+        if !config.sources.is_empty() && minimum > most {
+            let section = self.section("[synchronization]");
+            section.comment(format!(
+                "{minimum} sources had to agree, and at most {most} can: the clock was never set"
+            ));
+            section.set("minimum-agreeing-sources", most);
+        }
+    }
+
+    /// The sections, without remarks.
+    fn text(&self) -> String {
+        let mut out = String::new();
+        for heading in [SOURCE, SERVER, KEY_EXCHANGE] {
+            for element in self.elements.iter().filter(|it| it.heading == heading) {
+                element.table.write(heading, &mut out);
+            }
+        }
+        for (heading, section) in SECTIONS.iter().zip(&self.sections) {
+            section.write(heading, &mut out);
+        }
+        out
     }
 
     /// Formats the draft as `ntp.toml`; `origin` is the name of the converted file.
@@ -230,34 +390,24 @@ impl Draft {
             "# Converted from {}. Read the comments, and check with `ntp-ctl validate`.\n",
             one_line(origin)
         );
-        for source in &self.sources {
-            source.write("[[source]]", &mut out);
-        }
-        for server in &self.servers {
-            server.write("[[server]]", &mut out);
-        }
-        for server in &self.key_exchange {
-            server.write("[[nts-ke-server]]", &mut out);
-        }
-        self.keys.write("[keys]", &mut out);
-        self.synchronization.write("[synchronization]", &mut out);
-        self.algorithm
-            .write("[synchronization.algorithm]", &mut out);
-        self.leap.write("[leap]", &mut out);
-        self.observability.write("[observability]", &mut out);
-        for (heading, lines) in [
-            ("Without an equivalent", &self.unsupported),
-            ("Needs no equivalent", &self.not_needed),
-        ] {
-            if !lines.is_empty() {
-                let _ = writeln!(out, "\n# {heading}:");
-            }
-            for it in lines {
-                let _ = writeln!(out, "#\n# line {}: {}", it.line, one_line(&it.text));
-                let _ = writeln!(out, "#     {}", one_line(&it.why));
-            }
-        }
+        out.push_str(&self.text());
+        self.remarks.write(true, "Without an equivalent", &mut out);
+        self.remarks.write(false, "Needs no equivalent", &mut out);
         out
+    }
+}
+
+/// Why the daemon would not accept a configuration; `None` if it does.
+pub(super) fn problem(text: &str) -> Option<String> {
+    let first = |config: Config| config.unsupported().into_iter().next();
+    // A key needs a key file.
+    let text = format!("{text}\n[keys]\npath = \"keys\"\n");
+    match ntp_config::parse(&text, "migrated") {
+        Ok((config, _)) => first(config).map(|it| it.message),
+        Err(error) => {
+            let first = error.problems().first();
+            Some(first.map_or_else(|| error.to_string(), |it| it.message.clone()))
+        }
     }
 }
 
@@ -269,7 +419,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// Formats a TOML basic string.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut out = String::from('"');
     for c in text.chars() {
         match c {

@@ -17,7 +17,9 @@ const SECTIONS: &[&str] = &[
     "server",
     "nts-ke-server",
     "keys",
+    "keyset",
     "synchronization",
+    "clock",
     "leap",
     "observability",
 ];
@@ -25,8 +27,9 @@ const SECTIONS: &[&str] = &[
 /// Converts `data` from each format.
 ///
 /// # Panics
-/// If the result is not TOML with only known sections, if a line that is not a comment is neither a
-/// heading nor a key, or if a second conversion differs.
+/// If `ntp-ctl validate` would not accept the result, if it has other sections than those that this
+/// command writes, if a line that is not a comment is neither a heading nor a key, or if a second
+/// conversion differs.
 pub fn check(data: &[u8]) {
     let data = data.get(..LIMIT).unwrap_or(data);
     let text = String::from_utf8_lossy(data);
@@ -50,15 +53,28 @@ pub fn check(data: &[u8]) {
             );
         }
         for line in toml.lines() {
-            let harmless = line.is_empty() || line.starts_with(['#', '[']);
+            let harmless = line.is_empty() || line.starts_with(['#', '[', '"']);
             let key = line.split(" = ").next().unwrap_or_default();
             let is_key = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             assert!(harmless || key.chars().all(is_key), "{line}\n{toml}");
         }
-        let comments = toml.matches("\n# line ").count();
+        check_validates(toml);
+        let comments = toml.matches("\n# line").count();
         assert!(comments >= migrated.unsupported, "a line was lost:\n{toml}");
         assert_eq!(migrate(dialect, &text, &text), migrated);
     }
+}
+
+/// As `ntp-ctl validate` does.
+fn check_validates(toml: &str) {
+    let config = match ntp_config::parse(toml, "migrated") {
+        Ok((config, _)) => config,
+        Err(problem) => panic!("invalid configuration: {problem}\n{toml}"),
+    };
+    for finding in config.check() {
+        assert!(finding.is_acceptable(), "{finding:?}\n{toml}");
+    }
+    assert!(config.unsupported().is_empty(), "{toml}");
 }
 
 #[cfg(test)]
@@ -112,6 +128,14 @@ mod tests {
         "local",
         "stratum",
         "ntsservercert",
+        "ntsserverkey",
+        "nts enable cert c key k",
+        "bindaddress",
+        "noselect",
+        "disable ntp",
+        "limited",
+        "all",
+        "certset",
         "0",
         "1",
         "-1",

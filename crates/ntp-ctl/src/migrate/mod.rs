@@ -6,16 +6,22 @@
 //! those that are not needed because ntpd-rs has the effect by default or in another way. The
 //! result is a proposal for review.
 //!
-//! The formats are similar: one directive per line, followed by words. `chrony`, `ntpd`, `openntpd`
-//! and `timesyncd` convert their directives; `draft` holds the result.
+//! The formats are similar: one directive per line, followed by words. `lines` splits them. `chrony`,
+//! `ntpd`, `openntpd` and `timesyncd` have tables of their directives and options (`table`), which
+//! name every one that their daemon has; `draft` holds the result.
 
+mod access;
 mod chrony;
+#[cfg(test)]
+mod completeness;
 mod draft;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod lines;
 mod ntpd;
 mod openntpd;
 mod source;
+mod table;
 mod timesyncd;
 
 use std::fs;
@@ -125,7 +131,7 @@ impl Dialect {
 pub(crate) struct Migrated {
     /// The text of `ntp.toml`.
     pub(crate) toml: String,
-    /// Number of lines without an equivalent.
+    /// Number of lines and options without an equivalent.
     pub(crate) unsupported: usize,
 }
 
@@ -139,48 +145,9 @@ pub(crate) fn migrate(dialect: Dialect, origin: &str, text: &str) -> Migrated {
     };
     draft.finish();
     Migrated {
-        unsupported: draft.unsupported_lines(),
+        unsupported: draft.lost(),
         toml: draft.render(origin),
     }
-}
-
-/// A directive and its words, with the number of its line.
-struct Line<'a> {
-    number: usize,
-    text: &'a str,
-    /// In lower case.
-    directive: String,
-    words: Vec<&'a str>,
-}
-
-/// Returns the lines with directives; a comment begins with one of `comment_marks`.
-fn lines<'a>(text: &'a str, comment_marks: &'static [char]) -> impl Iterator<Item = Line<'a>> {
-    text.lines().enumerate().filter_map(move |(index, text)| {
-        let text = text.trim();
-        if text.starts_with(comment_marks) {
-            return None;
-        }
-        // After a directive, only '#' begins a comment.
-        let code = text.split(" #").next().unwrap_or(text).trim();
-        let mut words = code.split_whitespace();
-        let directive = words.next()?.to_ascii_lowercase();
-        Some(Line {
-            number: index + 1,
-            text: code,
-            directive,
-            words: words.collect(),
-        })
-    })
-}
-
-/// Maximum value of a number: larger ones are not valid settings, and their decimal form is not a
-/// TOML number.
-const MAX_NUMBER: f64 = 1e15;
-
-/// Parses a number. Rejects `nan` and `inf`, which Rust accepts in spellings that TOML does not.
-fn number(word: &str) -> Option<f64> {
-    let number = word.parse::<f64>().ok()?;
-    (number.abs() <= MAX_NUMBER).then_some(number)
 }
 
 #[cfg(test)]

@@ -1,61 +1,100 @@
 //! OpenNTPD's `ntpd.conf`.
 //!
 //! `server` uses one address of a name and `servers` all of them, like a pool. OpenNTPD serves time
-//! only with `listen on`.
+//! only with `listen on`, and then to all clients: it has no access rules.
 
-use super::draft::{Draft, Table};
-use super::source::{Mapping, source};
-use super::{Line, lines};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use super::draft::{Draft, SERVER, Table};
+use super::lines::{Continuation, Line, Syntax};
+use super::source::{self, Source};
+use super::table::Fate::{Converted, Unsupported};
+use super::table::{Conversion, Directive, OptionFate, OptionRow, convert_options};
 
 /// Converts the file.
-pub(super) fn draft(text: &str) -> Draft {
-    let mut draft = Draft::default();
-    for line in lines(text, &['#']) {
-        match line.directive.as_str() {
-            "server" | "servers" => match source(&line, line.directive == "servers", option) {
-                Some(table) => draft.sources.push(table),
-                None => draft.unsupported(&line, "no server given"),
-            },
-            "listen" => listen(&mut draft, &line),
-            "sensor" => draft.unsupported(&line, "reference clocks are not in this version"),
-            "constraint" | "constraints" => draft.unsupported(
-                &line,
-                "time from HTTPS is not supported: use authenticated sources of mode `nts`",
-            ),
-            "query" => draft.unsupported(&line, "the kernel chooses the route of requests"),
-            _ => draft.unsupported(&line, "unknown directive"),
-        }
-    }
-    draft
-        .synchronization
-        .comment("OpenNTPD follows a single source if it has no other");
-    draft.synchronization.set("minimum-agreeing-sources", 1);
+pub(super) fn draft(file: &str) -> Draft {
+    let mut openntpd = Openntpd::default();
+    openntpd.convert(file);
+    let mut draft = openntpd.draft;
+    let section = "[synchronization]";
+    draft.comment(
+        section,
+        "OpenNTPD follows a single source if it has no other",
+    );
+    draft.set_minimum(1);
     draft
 }
 
-fn option(name: &str) -> Option<Mapping> {
-    Some(match name {
-        "trusted" => Mapping::Flag("trust"),
-        "weight" => Mapping::Unsupported(1, "ntpd-rs weights its sources automatically"),
-        "rtable" => Mapping::Unsupported(1, "not supported"),
-        _ => return None,
-    })
+/// State of the conversion.
+#[derive(Default)]
+pub(super) struct Openntpd {
+    draft: Draft,
 }
 
-/// Converts `listen on ADDRESS`; `*` is any address.
-fn listen(draft: &mut Draft, line: &Line<'_>) {
-    let address = match line.words.get(1).copied() {
-        Some("*") => "[::]:123".to_owned(),
-        Some(word) => match word.parse() {
-            Ok(std::net::IpAddr::V4(address)) => format!("{address}:123"),
-            Ok(std::net::IpAddr::V6(address)) => format!("[{address}]:123"),
-            Err(_) => {
-                return draft.unsupported(line, "use the address of the interface");
-            }
-        },
-        None => return draft.unsupported(line, "no address given"),
+const NO_TABLES: &str = "the kernel chooses the routing table";
+
+impl Conversion for Openntpd {
+    const SYNTAX: Syntax = Syntax {
+        comments: &['#'],
+        comment_in_word: true,
+        quotes: &['"', '\''],
+        continuation: Continuation::Every,
     };
-    let mut table = Table::default();
-    table.set_text("listen", &address);
-    draft.servers.push(table);
+
+    #[rustfmt::skip]
+    const DIRECTIVES: &'static [Directive<Self>] = &[
+        ("server", Converted(|it, line| it.source(line, false))),
+        ("servers", Converted(|it, line| it.source(line, true))),
+        ("listen", Converted(Self::listen)),
+        ("sensor", Unsupported("reference clocks are not in this version")),
+        ("constraint constraints", Unsupported("time from HTTPS is not supported: use authenticated sources of mode `nts`")),
+        ("query", Unsupported("the kernel chooses the route of requests")),
+        ("rtable", Unsupported(NO_TABLES)),
+    ];
+
+    fn draft(&mut self) -> &mut Draft {
+        &mut self.draft
+    }
+}
+
+/// Options of `server` and `servers`.
+#[rustfmt::skip]
+pub(super) const SOURCE_OPTIONS: &[OptionRow<Source>] = &[
+    ("trusted", 0, OptionFate::Converted(|it, _| it.flag("trusted", "trust"))),
+    ("weight", 1, OptionFate::Unsupported("ntpd-rs weights its sources automatically")),
+    ("rtable", 1, OptionFate::Unsupported(NO_TABLES)),
+];
+
+/// Options of `listen on`.
+pub(super) const LISTEN_OPTIONS: &[OptionRow<()>] =
+    &[("rtable", 1, OptionFate::Unsupported(NO_TABLES))];
+
+impl Openntpd {
+    fn source(&mut self, line: &Line<'_>, pool: bool) {
+        source::add(&mut self.draft, line, pool, SOURCE_OPTIONS, &|_| None);
+    }
+
+    /// Converts `listen on ADDRESS`; `*` is any address.
+    fn listen(&mut self, line: &Line<'_>) {
+        let Some(("on", [address, options @ ..])) =
+            line.words.split_first().map(|(on, rest)| (*on, rest))
+        else {
+            return self.draft.unsupported(line, "no address given");
+        };
+        let address = match *address {
+            "*" => Some(IpAddr::from(Ipv6Addr::UNSPECIFIED)),
+            word => word.parse().ok(),
+        };
+        let Some(address) = address else {
+            return self
+                .draft
+                .unsupported(line, "use the address of the interface");
+        };
+        let remarks = convert_options(&mut (), line, options, LISTEN_OPTIONS);
+        self.draft.remarks.append(remarks);
+        let mut table = Table::default();
+        let listen = SocketAddr::from((address, ntp_config::NTP_PORT));
+        table.set_text("listen", &listen.to_string());
+        self.draft.push(SERVER, (line.number, line.text), table);
+    }
 }

@@ -1,155 +1,246 @@
-//! Sources of the other daemons: a name, and options with and without a value.
+//! Sources of the other daemons: a name, and options that each format names in a table.
 
-use super::Line;
-use super::draft::Table;
+use super::draft::{Draft, Remarks, SOURCE, Table, problem, quoted};
+use super::lines::Line;
+use super::table::{INVALID, OptionRow, convert_options};
 
 /// Permitted poll intervals in log2 seconds.
 const POLL: core::ops::RangeInclusive<i32> = 0..=17;
 /// Default poll intervals of chronyd and ntpd, 64 s and 1024 s, in log2 seconds.
 const DEFAULT_POLL: (i32, i32) = (6, 10);
 
-/// Conversion of an option of another daemon.
-pub(super) enum Mapping {
-    /// A boolean key.
-    Flag(&'static str),
-    /// A key whose value is the number that follows.
-    Value(&'static str),
-    /// Minimum poll interval.
-    MinPoll,
-    /// Maximum poll interval.
-    MaxPoll,
-    /// Port of the server.
-    Port,
-    /// Port of the key exchange, used with NTS.
-    KeyExchangePort,
-    /// Number of servers of a pool.
-    Count,
-    /// Authentication by NTS.
-    Nts,
-    /// Not needed; the number of words that follow.
-    NotNeeded(usize),
-    /// No equivalent; the number of words that follow, and the reason.
-    Unsupported(usize, &'static str),
-}
-
-/// Options of a source that several keys depend on.
-struct Options {
-    nts: bool,
-    port: Option<i32>,
-    ke_port: Option<i32>,
-    count: Option<i32>,
-    polls: (i32, i32),
-    /// Other options, converted one by one.
-    table: Table,
-}
-
-/// Converts a line of another daemon to a source.
-pub(super) fn source(
-    line: &Line<'_>,
+/// Settings of a source.
+#[derive(Default)]
+pub(super) struct Source {
     pool: bool,
-    mapping: fn(&str) -> Option<Mapping>,
-) -> Option<Table> {
-    let mut words = line.words.iter().copied();
-    let host = words.find(|word| !matches!(*word, "-4" | "-6" | "ipv4" | "ipv6"))?;
-    let Options {
-        nts,
-        port,
-        ke_port,
-        count,
-        polls,
-        mut table,
-    } = options(line.number, words, mapping);
-    let comment = |table: &mut Table, text: &str| {
-        table.comment(format!("line {}: {text}", line.number));
-    };
-    if nts && table.remove("key") {
-        comment(
-            &mut table,
-            "omitted `key`: this source is authenticated by NTS",
-        );
+    pub(super) nts: bool,
+    port: Option<String>,
+    key_exchange_port: Option<String>,
+    count: Option<String>,
+    /// Shortest and longest poll interval in log2 seconds.
+    polls: (Option<i32>, Option<i32>),
+    /// Set of certificate authorities; chronyd's default is 0.
+    pub(super) certificate_set: Option<String>,
+    /// Other options, their keys and values.
+    keys: Vec<(&'static str, &'static str, String)>,
+}
+
+/// What a converter of an option returns.
+type Converted = Result<(), &'static str>;
+
+impl Source {
+    /// Sets the boolean key of an option.
+    pub(super) fn flag(&mut self, option: &'static str, key: &'static str) -> Converted {
+        self.keys.push((option, key, "true".into()));
+        Ok(())
     }
-    if nts && pool {
-        comment(
-            &mut table,
-            "one server of the pool; add others as separate sources",
-        );
+
+    /// Sets the key of an option to a whole number.
+    pub(super) fn whole(
+        &mut self,
+        option: &'static str,
+        key: &'static str,
+        value: &str,
+    ) -> Converted {
+        let value: u32 = value.parse().map_err(|_| INVALID)?;
+        self.keys.push((option, key, value.to_string()));
+        Ok(())
     }
-    let mode = match (nts, pool) {
-        (true, _) => "nts",
-        (false, true) => "pool",
-        (false, false) => "server",
-    };
-    let mut head = Table::default();
-    head.set_text("mode", mode);
-    head.set_text("address", &address(host, if nts { ke_port } else { port }));
-    if let Some(count) = count.filter(|count| pool && !nts && *count > 0) {
-        head.set("count", count);
+
+    /// Sets the key of an option to a string.
+    pub(super) fn text(
+        &mut self,
+        option: &'static str,
+        key: &'static str,
+        value: &str,
+    ) -> Converted {
+        self.keys.push((option, key, quoted(value)));
+        Ok(())
     }
-    if polls != DEFAULT_POLL {
-        let clamped = |poll: i32| poll.clamp(*POLL.start(), *POLL.end());
-        let (min, max) = (clamped(polls.0), clamped(polls.1.max(polls.0)));
-        if (min, max) != polls {
-            let text = format!("poll intervals limited to 2^{min} to 2^{max} s");
-            comment(&mut table, &text);
+
+    pub(super) fn set_nts(&mut self) -> Converted {
+        self.nts = true;
+        Ok(())
+    }
+
+    pub(super) fn port(&mut self, value: &str) -> Converted {
+        self.port = Some(port(value)?);
+        Ok(())
+    }
+
+    pub(super) fn key_exchange_port(&mut self, value: &str) -> Converted {
+        self.key_exchange_port = Some(port(value)?);
+        Ok(())
+    }
+
+    pub(super) fn count(&mut self, value: &str) -> Converted {
+        self.count = Some(value.parse::<u16>().map_err(|_| INVALID)?.to_string());
+        Ok(())
+    }
+
+    pub(super) fn shortest_poll(&mut self, value: &str) -> Converted {
+        self.polls.0 = Some(value.parse().map_err(|_| INVALID)?);
+        Ok(())
+    }
+
+    pub(super) fn longest_poll(&mut self, value: &str) -> Converted {
+        self.polls.1 = Some(value.parse().map_err(|_| INVALID)?);
+        Ok(())
+    }
+
+    pub(super) fn certificate_set(&mut self, value: &str) -> Converted {
+        self.certificate_set = Some(value.to_owned());
+        Ok(())
+    }
+
+    fn mode(&self) -> &'static str {
+        match (self.nts, self.pool) {
+            (true, _) => "nts",
+            (false, true) => "pool",
+            (false, false) => "server",
         }
-        head.set(
+    }
+
+    /// The section, and what it cannot express. `certificates` finds the file of a set of
+    /// certificate authorities.
+    fn into_table(
+        mut self,
+        line: &Line<'_>,
+        host: &str,
+        certificates: &dyn Fn(&str) -> Option<String>,
+    ) -> (Table, Remarks) {
+        let mut remarks = Remarks::default();
+        let mut table = Table::default();
+        let number = line.number;
+        table.set_text("mode", self.mode());
+        let text = |option: &str, value: &str| format!("{} {option} {value}", line.directive);
+        let port = if self.nts {
+            if let Some(port) = &self.port {
+                let why = "the key exchange names the port of the server";
+                remarks.unsupported(number, &text("port", port), why);
+            }
+            self.key_exchange_port.take()
+        } else {
+            if let Some(port) = &self.key_exchange_port {
+                let why = "only for a source with `nts`";
+                remarks.not_needed(number, &text("ntsport", port), why);
+            }
+            self.port.take()
+        };
+        table.set_text("address", &address(host, port.as_deref()));
+        match self.count.take() {
+            Some(count) if self.pool && !self.nts => {
+                self.keys.push(("maxsources", "count", count));
+            }
+            Some(count) => {
+                let why = "only for a pool without `nts`; add the servers as separate sources";
+                remarks.unsupported(number, &text("maxsources", &count), why);
+            }
+            None => {}
+        }
+        if self.nts && self.pool {
+            table.comment("one server of the pool; add others as separate sources");
+        }
+        self.write_polls(line, &mut table, &mut remarks);
+        if self.nts {
+            let set = self.certificate_set.as_deref().unwrap_or("0");
+            if let Some(path) = certificates(set) {
+                let key = "certificate-authority";
+                self.keys.push(("certset", key, quoted(&path)));
+            } else if let Some(set) = &self.certificate_set {
+                let why = "no certificates are configured for this set";
+                remarks.not_needed(number, &text("certset", set), why);
+            }
+        } else if let Some(set) = &self.certificate_set {
+            let why = "only for a source with `nts`";
+            remarks.not_needed(number, &text("certset", set), why);
+        }
+        for (option, key, value) in &self.keys {
+            let probe = format!(
+                "{SOURCE}\nmode = \"{}\"\naddress = \"a.example\"\n{key} = {value}\n",
+                self.mode()
+            );
+            match problem(&probe) {
+                _ if *key == "key" && self.nts => {
+                    let why = "this source is authenticated by NTS";
+                    remarks.unsupported(number, &text(option, value), why);
+                }
+                None => table.set(key, value),
+                Some(why) => remarks.unsupported(number, &text(option, value), &why),
+            }
+        }
+        (table, remarks)
+    }
+
+    fn write_polls(&self, line: &Line<'_>, table: &mut Table, remarks: &mut Remarks) {
+        if self.polls == (None, None) {
+            return;
+        }
+        let (shortest, longest) = DEFAULT_POLL;
+        let asked = (
+            self.polls.0.unwrap_or(shortest),
+            self.polls.1.unwrap_or(longest),
+        );
+        let clamped = |poll: i32| poll.clamp(*POLL.start(), *POLL.end());
+        let (min, max) = (clamped(asked.0), clamped(asked.1.max(asked.0)));
+        if (min, max) != asked {
+            let text = format!("{} minpoll {} maxpoll {}", line.directive, asked.0, asked.1);
+            let why = format!("poll intervals limited to 2^{min} to 2^{max} s");
+            remarks.unsupported(line.number, &text, &why);
+        }
+        table.set(
             "poll-interval-limits",
             format!("{{ min = {min}, max = {max} }}"),
         );
     }
-    Some(head.followed_by(table))
 }
 
-/// Converts the words after the host.
-fn options<'a>(
-    number: usize,
-    mut words: impl Iterator<Item = &'a str>,
-    mapping: fn(&str) -> Option<Mapping>,
-) -> Options {
-    let mut all = Options {
-        nts: false,
-        port: None,
-        ke_port: None,
-        count: None,
-        polls: DEFAULT_POLL,
-        table: Table::default(),
-    };
-    while let Some(word) = words.next() {
-        let option = word.to_ascii_lowercase();
-        let mut value = || words.next().and_then(|value| value.parse::<i32>().ok());
-        match mapping(&option) {
-            Some(Mapping::Flag(key)) => all.table.set(key, true),
-            Some(Mapping::Value(key)) => {
-                if let Some(value) = value() {
-                    all.table.set(key, value);
-                }
-            }
-            Some(Mapping::MinPoll) => all.polls.0 = value().unwrap_or(all.polls.0),
-            Some(Mapping::MaxPoll) => all.polls.1 = value().unwrap_or(all.polls.1),
-            Some(Mapping::Port) => all.port = value(),
-            Some(Mapping::KeyExchangePort) => all.ke_port = value(),
-            Some(Mapping::Count) => all.count = value(),
-            Some(Mapping::Nts) => all.nts = true,
-            Some(Mapping::NotNeeded(values)) => {
-                let _ = words.by_ref().take(values).count();
-            }
-            Some(Mapping::Unsupported(values, why)) => {
-                let mut text = option;
-                for value in words.by_ref().take(values) {
-                    text = format!("{text} {value}");
-                }
-                (all.table).comment(format!("line {number}: omitted `{text}`: {why}"));
-            }
-            None => {
-                (all.table).comment(format!("line {number}: omitted `{word}`: unknown option"));
-            }
-        }
+/// Adds the source of a line: words that select the address family, a host and options.
+pub(super) fn add(
+    draft: &mut Draft,
+    line: &Line<'_>,
+    pool: bool,
+    options: &[OptionRow<Source>],
+    certificates: &dyn Fn(&str) -> Option<String>,
+) {
+    let families = ["-4", "-6", "--ipv4", "--ipv6"];
+    let is_family = |word: &&&str| families.contains(*word);
+    let first = line.words.iter().take_while(is_family).count();
+    for word in &line.words[..first] {
+        let text = format!("{} {word}", line.directive);
+        draft.remarks.unsupported(line.number, &text, ANY_FAMILY);
     }
-    all
+    let Some(host) = line.words.get(first) else {
+        return draft.unsupported(line, "no server given");
+    };
+    let mut source = Source {
+        pool,
+        ..Source::default()
+    };
+    let words = &line.words[first + 1..];
+    let remarks = convert_options(&mut source, line, words, options);
+    draft.remarks.append(remarks);
+    let (table, remarks) = source.into_table(line, host, certificates);
+    draft.remarks.append(remarks);
+    draft.push(SOURCE, (line.number, line.text), table);
+}
+
+/// Reason why the address family of a source is not converted.
+pub(super) const ANY_FAMILY: &str = "addresses of both families are used, in the resolver's order";
+
+fn port(value: &str) -> Result<String, &'static str> {
+    match value.parse::<u16>() {
+        Ok(port) if port > 0 => Ok(port.to_string()),
+        _ => Err(INVALID),
+    }
 }
 
 /// Formats a host with an optional port; an IPv6 address with a port needs brackets.
-fn address(host: &str, port: Option<i32>) -> String {
+fn address(host: &str, port: Option<&str>) -> String {
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let host = bare.unwrap_or(host);
     match port {
         Some(port) if host.contains(':') => format!("[{host}]:{port}"),
         Some(port) => format!("{host}:{port}"),

@@ -3,111 +3,207 @@
 //! timesyncd polls one server of its list at a time. ntpd-rs polls all of them and follows the
 //! majority.
 
-use super::draft::{Draft, Table};
-use super::lines;
+use super::draft::{Draft, SOURCE, Table};
+use super::lines::{Continuation, Line, Syntax};
+use super::table::Fate::{Converted, NotNeeded};
+use super::table::{Conversion, Directive, INVALID};
 
 /// Pool of the packaged configuration.
 const POOL: &str = "ntpd-rs.pool.ntp.org";
 
 /// Converts the file.
-pub(super) fn draft(text: &str) -> Draft {
-    let mut draft = Draft::default();
-    let (mut servers, mut fallback) = (Vec::new(), Vec::new());
-    let mut fallback_line = (0, String::new());
-    let (mut shortest, mut longest) = (None, None);
-    for line in lines(text, &['#', ';']) {
+pub(super) fn draft(file: &str) -> Draft {
+    let mut timesyncd = Timesyncd::default();
+    for line in &Timesyncd::SYNTAX.lines(file) {
+        let line = Timesyncd::SYNTAX.split(line);
         if line.text.starts_with('[') {
             if !line.text.eq_ignore_ascii_case("[time]") {
-                draft.unsupported(&line, "unknown directive");
+                timesyncd.draft.unsupported(&line, "unknown section");
             }
             continue;
         }
         let Some((key, value)) = line.text.split_once('=') else {
-            draft.unsupported(&line, "invalid line");
+            timesyncd.draft.unsupported(&line, "invalid line");
             continue;
         };
-        let (key, value) = (key.trim(), value.trim());
-        match key {
-            "NTP" => add(&mut servers, value),
-            "FallbackNTP" => {
-                add(&mut fallback, value);
-                fallback_line = (line.number, line.text.to_owned());
-            }
-            "PollIntervalMinSec" => shortest = log2_seconds(value),
-            "PollIntervalMaxSec" => longest = log2_seconds(value),
-            "RootDistanceMaxSec" | "ConnectionRetrySec" => {
-                draft.not_needed(&line, "weighting and retries of sources are automatic");
-            }
-            "SaveIntervalSec" => draft.not_needed(
-                &line,
-                "persistent state is saved in [state] directory when it changes",
-            ),
-            _ => draft.unsupported(&line, "unknown directive"),
-        }
+        // Keys are distinguished by case in systemd; a row of the table is in lower case.
+        let assignment = Line {
+            directive: key.trim().to_ascii_lowercase(),
+            words: value.split_whitespace().collect(),
+            ..line
+        };
+        timesyncd.convert_line(&assignment);
     }
-    if servers.is_empty() {
-        servers = fallback;
-    } else if !fallback.is_empty() {
-        draft.unsupported_text(
-            fallback_line.0,
-            &fallback_line.1,
-            "timesyncd uses these only without NTP=; add them as [[source]] if needed",
-        );
-    }
-    add_sources(&mut draft, &servers, shortest, longest);
-    draft
+    timesyncd.finish()
 }
 
-/// Adds a source for each server, or a pool if there is none.
-fn add_sources(draft: &mut Draft, servers: &[String], shortest: Option<i32>, longest: Option<i32>) {
-    for name in servers {
-        let mut table = Table::default();
-        table.set_text("mode", "server");
-        table.set_text("address", name);
-        if shortest.is_some() || longest.is_some() {
-            // timesyncd's defaults, 32 s and 2048 s.
-            let (min, max) = (shortest.unwrap_or(5), longest.unwrap_or(11));
-            table.set(
-                "poll-interval-limits",
-                format!("{{ min = {min}, max = {} }}", max.max(min)),
-            );
+/// A server, and the line that names it.
+type Server = (String, usize, String);
+
+/// State of the conversion.
+#[derive(Default)]
+pub(super) struct Timesyncd {
+    draft: Draft,
+    servers: Vec<Server>,
+    fallback: Vec<Server>,
+    /// Shortest and longest poll interval in log2 seconds.
+    polls: (Option<i32>, Option<i32>),
+}
+
+impl Conversion for Timesyncd {
+    const SYNTAX: Syntax = Syntax {
+        comments: &['#', ';'],
+        comment_in_word: false,
+        quotes: &[],
+        continuation: Continuation::NotComments,
+    };
+
+    #[rustfmt::skip]
+    const DIRECTIVES: &'static [Directive<Self>] = &[
+        ("ntp servers", Converted(|it, line| add(&mut it.servers, line))),
+        ("fallbackntp", Converted(|it, line| add(&mut it.fallback, line))),
+        ("pollintervalminsec", Converted(|it, line| it.poll(line, false))),
+        ("pollintervalmaxsec", Converted(|it, line| it.poll(line, true))),
+        ("rootdistancemaxsec connectionretrysec", NotNeeded("weighting and retries of sources are automatic")),
+        ("saveintervalsec", NotNeeded("persistent state is saved in [state] directory when it changes")),
+    ];
+
+    fn draft(&mut self) -> &mut Draft {
+        &mut self.draft
+    }
+}
+
+impl Timesyncd {
+    fn poll(&mut self, line: &Line<'_>, longest: bool) {
+        let Some(seconds) = span(&line.words.join(" ")).filter(|it| *it >= 1.0) else {
+            return self.draft.unsupported(line, INVALID);
+        };
+        let exact = seconds.log2();
+        let log2 = exact.ceil().clamp(0.0, 17.0);
+        if (log2 - exact).abs() > f64::EPSILON {
+            let why = format!("poll intervals are powers of two: 2^{log2} s");
+            self.draft.not_needed(line, &why);
         }
-        draft.sources.push(table);
+        let log2 = Some(log2 as i32);
+        match longest {
+            true => self.polls.1 = log2,
+            false => self.polls.0 = log2,
+        }
     }
-    if servers.is_empty() {
-        let mut pool = Table::default();
-        pool.comment("no server configured: timesyncd uses those of the network or built-in ones; this is a public pool");
-        pool.set_text("mode", "pool");
-        pool.set_text("address", POOL);
-        draft.sources.push(pool);
-    } else {
-        draft
-            .synchronization
-            .comment("timesyncd follows a single server");
-        draft.synchronization.set("minimum-agreeing-sources", 1);
+
+    fn finish(mut self) -> Draft {
+        if self.servers.is_empty() {
+            self.servers = self.fallback;
+        } else {
+            let why = "timesyncd uses these only without NTP=; add them as [[source]] if needed";
+            for (_, line, text) in &self.fallback {
+                self.draft.remarks.unsupported(*line, text, why);
+            }
+        }
+        for (name, line, text) in &self.servers {
+            let mut table = Table::default();
+            table.set_text("mode", "server");
+            table.set_text("address", name);
+            if let Some(limits) = limits(self.polls) {
+                table.set("poll-interval-limits", limits);
+            }
+            self.draft.push(SOURCE, (*line, text), table);
+        }
+        if self.servers.is_empty() {
+            let mut pool = Table::default();
+            pool.comment("no server configured: timesyncd uses those of the network or built-in ones; this is a public pool");
+            pool.set_text("mode", "pool");
+            pool.set_text("address", POOL);
+            if let Some(limits) = limits(self.polls) {
+                pool.set("poll-interval-limits", limits);
+            }
+            self.draft.push(SOURCE, (0, ""), pool);
+        } else {
+            let section = "[synchronization]";
+            self.draft
+                .comment(section, "timesyncd follows a single server");
+            self.draft.set_minimum(1);
+        }
+        self.draft
     }
+}
+
+/// The range of poll intervals, if one of its ends is set.
+fn limits(polls: (Option<i32>, Option<i32>)) -> Option<String> {
+    if polls == (None, None) {
+        return None;
+    }
+    // timesyncd's defaults, 32 s and 2048 s.
+    let (min, max) = (polls.0.unwrap_or(5), polls.1.unwrap_or(11));
+    Some(format!("{{ min = {min}, max = {} }}", max.max(min)))
 }
 
 /// Adds the names of a value; an empty value clears the list, as everywhere in systemd.
-fn add(names: &mut Vec<String>, value: &str) {
-    if value.is_empty() {
-        names.clear();
+fn add(servers: &mut Vec<Server>, line: &Line<'_>) {
+    if line.words.is_empty() {
+        servers.clear();
     }
-    names.extend(value.split_whitespace().map(str::to_owned));
+    let names = line.words.iter();
+    servers.extend(names.map(|name| ((*name).to_owned(), line.number, line.text.to_owned())));
 }
 
-/// Parses a time span of systemd with a common unit; returns log2 seconds, rounded up.
-fn log2_seconds(text: &str) -> Option<i32> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let number: f64 = text[..digits].parse().ok()?;
-    let unit = match text[digits..].trim() {
-        "" | "s" | "sec" | "second" | "seconds" => 1.0,
-        "min" | "m" | "minute" | "minutes" => 60.0,
-        "h" | "hr" | "hour" | "hours" => 3600.0,
-        _ => return None,
-    };
-    let seconds = number * unit;
-    (seconds >= 1.0).then(|| (seconds.log2().ceil() as i32).clamp(0, 17))
+/// Parses a time span of systemd (systemd.time(7)): numbers with units, whose sum counts; a number
+/// without a unit is in seconds. Returns seconds.
+fn span(text: &str) -> Option<f64> {
+    const MINUTE: f64 = 60.0;
+    const DAY: f64 = 86_400.0;
+    let mut sum = 0.0;
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.'));
+        let (value, after) = rest.split_at(digits.unwrap_or(rest.len()));
+        let value: f64 = value.parse().ok()?;
+        let after = after.trim_start();
+        let end = after.find(|c: char| !c.is_alphabetic());
+        let (unit, after) = after.split_at(end.unwrap_or(after.len()));
+        let seconds = match unit {
+            "" | "s" | "sec" | "second" | "seconds" => 1.0,
+            "us" | "usec" | "µs" | "μs" => 1e-6,
+            "ms" | "msec" => 1e-3,
+            "min" | "m" | "minute" | "minutes" => MINUTE,
+            "h" | "hr" | "hour" | "hours" => 60.0 * MINUTE,
+            "d" | "day" | "days" => DAY,
+            "w" | "week" | "weeks" => 7.0 * DAY,
+            // The mean of the Gregorian calendar, as in systemd.
+            "M" | "month" | "months" => 30.44 * DAY,
+            "y" | "year" | "years" => 365.25 * DAY,
+            _ => return None,
+        };
+        sum += value * seconds;
+        rest = after.trim_start();
+    }
+    Some(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_spans_are_those_of_systemd() {
+        for (text, seconds) in [
+            ("5", Some(5.0)),
+            ("1min 30s", Some(90.0)),
+            ("34min8s", Some(2048.0)),
+            ("1.5h", Some(5400.0)),
+            ("1d 2 hours", Some(93_600.0)),
+            ("500 ms", Some(0.5)),
+            ("2w", Some(1_209_600.0)),
+            ("", None),
+            ("5 parsecs", None),
+            ("min", None),
+            ("-5", None),
+            ("1..2", None),
+        ] {
+            assert_eq!(span(text), seconds, "{text}");
+        }
+    }
 }

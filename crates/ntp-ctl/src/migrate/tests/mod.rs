@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod serving;
+
 /// Directives as distributions ship them and operators of public servers use them.
 const CHRONY: &[(&str, &str)] = &[
     (
@@ -83,6 +85,28 @@ fn of(files: &[(&str, &str)], name: &str) -> &'static str {
     Box::leak(file.unwrap().1.to_owned().into_boxed_str())
 }
 
+/// The decisions of the first server of a result about some clients.
+fn served(toml: &str, clients: &[&str]) -> Vec<bool> {
+    let (config, _) = ntp_config::parse(toml, "migrated").unwrap();
+    let Some(server) = config.servers.first() else {
+        return vec![false; clients.len()];
+    };
+    let decide = |client: &&str| {
+        let client: std::net::IpAddr = client.parse().unwrap();
+        let Some(access) = &server.access else {
+            return true;
+        };
+        let networks = access
+            .networks
+            .iter()
+            .filter(|(network, _)| network.contains(client));
+        let narrowest = networks.max_by_key(|(network, _)| network.length());
+        let decision = narrowest.map_or(access.default, |(_, decision)| *decision);
+        decision == ntp_config::AccessDecision::Allow
+    };
+    clients.iter().map(decide).collect()
+}
+
 #[test]
 fn every_file_becomes_a_valid_configuration() {
     for (dialect, files) in [
@@ -141,7 +165,7 @@ fn options_of_sources_are_converted() {
         "mode = \"nts\"\naddress = \"ntp1.example.net:4443\"\ninterleaved = true\n",
         "address = \"[2001:db8::1]:1123\"\npoll-interval-limits = { min = 0, max = 17 }\nkey = 7\n",
         "one server of the pool; add others as separate sources\n[[source]]\nmode = \"nts\"\naddress = \"nts.example.org\"\n",
-        "omitted `maxdelay 0.2`",
+        "pool maxdelay 0.2\n#     ntpd-rs estimates",
         "listen = \"192.0.2.1:123\"",
         "listen = \"[2001:db8::5]:123\"",
         "rate-limiting-cutoff-ms = 2000",
@@ -150,7 +174,7 @@ fn options_of_sources_are_converted() {
         "local-stratum = 8",
         "minimum-agreeing-sources = 2",
         "single-step-panic-threshold = 100",
-        "denylist = { filter = [\"192.0.2.128/25\"], action = \"ignore\" }",
+        "[server.access]\ndefault = \"allow\"\n\"10.1.0.0/16\" = \"allow\"\n\"192.0.2.128/25\" = \"ignore\"\n",
         "frobnicate 7\n#     unknown directive",
         "allow backbone.example.net\n#     use addresses of networks",
     ] {
@@ -163,74 +187,6 @@ fn options_of_sources_are_converted() {
     );
     assert!(cloud.contains("step-threshold = 1\n"), "{cloud}");
     assert!(!cloud.contains("[[server]]"), "{cloud}");
-}
-
-#[test]
-fn the_client_log_becomes_a_client_list() {
-    let of = |lines: &str| migrated(Dialect::Chrony, &format!("server a\n{lines}"));
-    for (lines, expected) in [
-        (
-            "allow\nclientloglimit 524288\n",
-            "client-list-size = 4096\n",
-        ),
-        ("clientloglimit 1\nallow\n", "client-list-size = 1\n"),
-        ("allow\nnoclientlog\n", "client-list-size = 0\n"),
-        (
-            "allow\nnoclientlog\nclientloglimit 524288\n",
-            "client-list-size = 0\n",
-        ),
-        (
-            "allow\nclientloglimit 524288\nnoclientlog\n",
-            "client-list-size = 0\n",
-        ),
-        (
-            "clientloglimit 524288\n",
-            "clientloglimit 524288\n#     no server configured",
-        ),
-        (
-            "allow\nclientloglimit much\n",
-            "clientloglimit much\n#     invalid value",
-        ),
-    ] {
-        let toml = of(lines);
-        assert!(toml.contains(expected), "{lines}\n{toml}");
-    }
-    // By default, chronyd records clients and ntpd-rs does not.
-    assert!(!of("allow\n").contains("client-list-size"));
-}
-
-#[test]
-fn access_control_is_converted() {
-    let open = migrated(Dialect::Ntpd, of(NTPD, "debian"));
-    assert!(
-        open.contains("[[server]]") && !open.contains("allowlist"),
-        "{open}"
-    );
-    assert!(open.contains("rate-limiting-cutoff-ms = 2000"), "{open}");
-    assert!(open.contains("minimum-agreeing-sources = 3"), "{open}");
-    let client = migrated(Dialect::Ntpd, of(NTPD, "client"));
-    assert!(
-        !client.contains("[[server]]") && client.contains("\"inf\""),
-        "{client}"
-    );
-    let network = migrated(Dialect::Ntpd, of(NTPD, "local network"));
-    for expected in [
-        "allowlist = { filter = [\"192.168.0.0/16\"]",
-        "denylist = { filter = [\"192.168.7.7/32\"]",
-        "local-stratum = 10",
-        "certificate-chain-path = \"/etc/ntp/c.pem\"",
-    ] {
-        assert!(network.contains(expected), "{expected}\n{network}");
-    }
-    let short = migrated(
-        Dialect::Chrony,
-        "server a\nallow 10.1\nallow 192.168.3\nallow 2001:db8::/32\nport 1123\n",
-    );
-    assert!(
-        short.contains("[\"10.1.0.0/16\", \"192.168.3.0/24\", \"2001:db8::/32\"]")
-            && short.contains("[::]:1123"),
-        "{short}"
-    );
 }
 
 #[test]
@@ -340,7 +296,7 @@ fn leap_seconds_are_treated_as_before() {
         "server a\nleapsecmode slew\nleapseclist /l\n",
     );
     assert!(
-        chrony.contains("list = \"/l\"\nhandling = \"slew\""),
+        chrony.contains("handling = \"slew\"\nlist = \"/l\""),
         "{chrony}"
     );
     let smear = "server a\nleapsecmode slew\nsmoothtime 400 0.01 leaponly\n";
@@ -360,52 +316,131 @@ fn the_pools_of_ntpd_share_its_ten_sources() {
 }
 
 #[test]
-fn ntpd_serves_where_it_listens() {
-    let toml = migrated(
-        Dialect::Ntpd,
-        "server a\ninterface ignore wildcard\ninterface listen 192.0.2.1\ninterface listen 2001:db8::1\ninterface listen eth0\n",
-    );
-    for expected in [
-        "listen = \"192.0.2.1:123\"",
-        "listen = \"[2001:db8::1]:123\"",
-        "# line 5: interface listen eth0",
-    ] {
-        assert!(toml.contains(expected), "{expected}\n{toml}");
-    }
-    assert!(!toml.contains("[::]:123"), "{toml}");
-}
-
-#[test]
-fn openntpd_serves_only_with_listen_on() {
-    let client = "servers pool.example\nserver time.example trusted\nsensor *\nconstraint from \"192.0.2.1\"\n";
-    assert_eq!(
-        Dialect::detect(Path::new("x.conf"), client),
-        Some(Dialect::Openntpd)
-    );
-    let toml = migrated(Dialect::Openntpd, client);
-    for expected in [
-        "mode = \"pool\"\naddress = \"pool.example\"",
-        "address = \"time.example\"\ntrust = true",
-        "# line 3: sensor *",
-        "# line 4: constraint from",
-    ] {
-        assert!(toml.contains(expected), "{expected}\n{toml}");
-    }
-    assert!(!toml.contains("[[server]]"), "{toml}");
-    let server = migrated(
-        Dialect::Openntpd,
-        "server a\nlisten on *\nlisten on 192.0.2.1\n",
-    );
-    assert_eq!(server.matches("[[server]]").count(), 2, "{server}");
-}
-
-#[test]
 fn timesyncd_without_servers_becomes_a_pool() {
     let toml = migrated(Dialect::Timesyncd, of(TIMESYNCD, "default"));
     assert!(
         toml.contains("mode = \"pool\"") && !toml.contains("minimum-agreeing"),
         "{toml}"
     );
+}
+
+/// Words of a comment became options.
+#[test]
+fn comments_are_ignored_after_any_white_space() {
+    let words = "# prefer this one, never nts or key 5";
+    for (dialect, line) in [
+        (Dialect::Ntpd, "server ntp1.example.net iburst"),
+        (Dialect::Chrony, "server ntp1.example.net iburst"),
+        (Dialect::Openntpd, "server ntp1.example.net"),
+        (Dialect::Timesyncd, "[Time]\nNTP=ntp1.example.net"),
+    ] {
+        let plain = migrated(dialect, &format!("{line}\n"));
+        for space in [" ", "\t", "  \t "] {
+            for comment in [words, "#noselect", "#"] {
+                let commented = migrated(dialect, &format!("{line}{space}{comment}\n"));
+                assert_eq!(commented, plain, "{space:?}{comment}");
+            }
+        }
+    }
+    let flags = "server a\nrestrict 192.0.2.0 mask 255.255.255.0\t# noserve was here\nrestrict default nomodify\t# do not ignore\n";
+    assert_eq!(
+        served(&migrated(Dialect::Ntpd, flags), &["192.0.2.1", "10.0.0.1"]),
+        [true, true]
+    );
+}
+
+#[test]
+fn continuation_lines_and_time_spans_of_timesyncd_are_read() {
+    let toml = migrated(
+        Dialect::Timesyncd,
+        "[Time]\nNTP=ntp1.example.net ntp2.example.net \\\n# between\n    ntp3.example.net\nFallbackNTP=0.pool.example.net\n\
+         RootDistanceMaxSec=5\nPollIntervalMinSec=1min 30s\nPollIntervalMaxSec=1d\n",
+    );
+    assert_eq!(toml.matches("mode = \"server\"").count(), 3, "{toml}");
+    assert_eq!(toml.matches("{ min = 7, max = 17 }").count(), 3, "{toml}");
+    for named in [
+        "# line 5: FallbackNTP",
+        "# line 6: RootDistance",
+        "# line 7: PollIntervalMin",
+        "2^7 s",
+    ] {
+        assert!(toml.contains(named), "{named}\n{toml}");
+    }
+}
+
+#[test]
+fn a_clock_that_ntpd_does_not_steer_is_not_steered() {
+    let toml = migrated(Dialect::Ntpd, "server a\ndisable ntp monitor\n");
+    assert!(toml.contains("[clock]\nkind = \"none\""), "{toml}");
+    let toml = migrated(Dialect::Ntpd, "server a\ndisable ntp\nenable ntp\n");
+    assert!(toml.contains("[clock]\nkind = \"system\""), "{toml}");
+}
+
+/// What cannot be expressed is named, and the result stays valid.
+#[test]
+fn results_are_valid_whatever_the_lines_say() {
+    for (dialect, text, named) in [
+        (
+            Dialect::Chrony,
+            "server a noselect\nserver b noselect\n",
+            "at most 0 can",
+        ),
+        (
+            Dialect::Chrony,
+            "server a\nminsources 3\n",
+            "3 sources had to agree",
+        ),
+        (
+            Dialect::Chrony,
+            "server a\nntsservercert /c\nntsserverkey /k\n",
+            "ntsservercert /c",
+        ),
+        (
+            Dialect::Chrony,
+            "server a:b:c\n",
+            "server a:b:c\n#     invalid IPv6",
+        ),
+        (
+            Dialect::Chrony,
+            "server a nts port 124 key 3\n",
+            "server port 124",
+        ),
+        (
+            Dialect::Chrony,
+            "server a\nleapseclist leap.list\n",
+            "must be an absolute path",
+        ),
+        (
+            Dialect::Chrony,
+            "server a\nserver a\n",
+            "the same as line 1",
+        ),
+        (
+            Dialect::Ntpd,
+            "server -4 a\n",
+            "server -4\n#     addresses of both",
+        ),
+        (
+            Dialect::Ntpd,
+            "server a\ninterface ignore all\n",
+            "interface ignore all",
+        ),
+        (
+            Dialect::Openntpd,
+            "server a\nlisten on *\nlisten on *\n",
+            "the same as line 2",
+        ),
+        (
+            Dialect::Openntpd,
+            "listen on ::1 rtable 4\n",
+            "listen rtable 4",
+        ),
+        (Dialect::Timesyncd, "[Time]\nNTP=a:b:c\n", "NTP=a:b:c"),
+    ] {
+        fuzzing::check(text.as_bytes());
+        let toml = migrated(dialect, text);
+        assert!(toml.contains(named), "{named}\n{toml}");
+    }
 }
 
 /// Such values were copied, and the result was invalid TOML.

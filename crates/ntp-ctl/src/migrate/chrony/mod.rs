@@ -1,0 +1,353 @@
+//! chronyd's `chrony.conf`, up to chrony 4.9.
+
+mod access;
+mod serving;
+
+use super::draft::{Draft, SOURCE, Table, quoted};
+use super::lines::{Continuation, Line, Syntax, number};
+use super::source::{self, ANY_FAMILY, Source};
+use super::table::Fate::{Converted, NotNeeded, Unsupported};
+use super::table::{Conversion, Directive, INVALID, OptionFate, OptionRow, convert_options};
+#[cfg(test)]
+pub(super) use serving::RATE_LIMIT_OPTIONS;
+use serving::Serving;
+
+/// Converts the file.
+pub(super) fn draft(file: &str) -> Draft {
+    let mut chrony = Chrony::default();
+    for line in &Chrony::SYNTAX.lines(file) {
+        chrony.collect_authorities(&Chrony::SYNTAX.split(line));
+    }
+    chrony.convert(file);
+    chrony.finish()
+}
+
+/// State of the conversion.
+#[derive(Default)]
+pub(super) struct Chrony {
+    draft: Draft,
+    serving: Serving,
+    /// Line, set number and file of certificate authorities.
+    authorities: Vec<(usize, String, String)>,
+    steps: bool,
+    minimum: Option<u32>,
+    leap_mode: Option<String>,
+    /// Line number and text of a `smoothtime` with `leaponly`.
+    smooth: Option<(usize, String)>,
+}
+
+const SET_IN_UNIT: &str = "set in the service unit: systemctl edit ntpd-rs";
+const NO_REMOTE_CONTROL: &str =
+    "no remote control over the network; file permissions protect the control socket ([control])";
+const AUTOMATIC: &str =
+    "ntpd-rs weights sources and models the oscillator automatically (docs/algorithm.md)";
+const STATE: &str =
+    "the frequency, keys and cookies are kept in [state] directory, /var/lib/ntpd-rs if unset";
+const KEPT_CLOCK: &str = "the kernel maintains the real-time clock";
+const FREE_PORT: &str = "each request has a new port; the kernel chooses the route";
+const KEY_EXCHANGE: &str = "see [keyset] and [[nts-ke-server]] in the manual";
+
+impl Conversion for Chrony {
+    const SYNTAX: Syntax = Syntax {
+        // chronyd has comments at the start of a line only, and refuses them after a directive.
+        comments: &['#', '!', ';', '%'],
+        comment_in_word: false,
+        quotes: &[],
+        continuation: Continuation::No,
+    };
+
+    #[rustfmt::skip]
+    const DIRECTIVES: &'static [Directive<Self>] = &[
+        ("server", Converted(|it, line| it.source(line, false))),
+        ("pool", Converted(|it, line| it.source(line, true))),
+        ("makestep", Converted(Self::makestep)),
+        ("maxchange", Converted(Self::maxchange)),
+        ("maxslewrate", Converted(Self::maxslewrate)),
+        ("minsources", Converted(Self::minsources)),
+        ("local", Converted(Self::local)),
+        ("keyfile", Converted(Self::keyfile)),
+        ("leapseclist", Converted(Self::leap_list)),
+        ("leapsecmode", Converted(Self::leap_mode)),
+        ("smoothtime", Converted(Self::smoothtime)),
+        ("ntstrustedcerts", Converted(Self::authority)),
+        ("bindacqdevice", Converted(Self::interface)),
+        ("ntsrotate", Converted(Self::rotation)),
+        ("allow deny port bindaddress ratelimit clientloglimit noclientlog ntsservercert ntsserverkey ntsport ntsntpserver maxntsconnections",
+            Converted(|it, line| it.serving.add(&mut it.draft, line))),
+
+        ("driftfile dumpdir dumponexit ntsdumpdir ntscachedir", NotNeeded(STATE)),
+        ("logdir logbanner", NotNeeded("log lines go to the journal, or to [observability] log-path")),
+        ("cmdport bindcmdaddress bindcmddevice cmdratelimit cmddeny", NotNeeded(NO_REMOTE_CONTROL)),
+        ("commandkey generatecommandkey linux_freq_scale linux_hz", NotNeeded("chronyd ignores it, too")),
+        ("initstepslew", NotNeeded("ntpd-rs steps the clock at start if the offset is too large to slew")),
+        ("leapsectz", NotNeeded("the leap second list /usr/share/zoneinfo/leap-seconds.list is used if it exists ([leap] list)")),
+        ("pidfile user", NotNeeded("set in the service unit, which runs ntpd-rs as its own user")),
+        ("maxupdateskew maxdrift maxjitter corrtimeratio stratumweight combinelimit reselectdist maxclockerror fallbackdrift minsamples maxsamples clockprecision",
+            NotNeeded(AUTOMATIC)),
+        ("refresh", NotNeeded("names are looked up again when a source does not answer")),
+        ("rtcsync", NotNeeded("the kernel copies a synchronised clock to the real-time clock every 11 minutes")),
+        ("rtcfile rtcautotrim rtcdevice rtconutc hwclockfile", NotNeeded(KEPT_CLOCK)),
+        ("ntsprocesses", NotNeeded("key exchange has a thread of its own")),
+
+        ("maxdistance", Unsupported("sources are judged by comparison with each other, not by their root distance")),
+        ("minstratum maxstratum", Unsupported("the stratum of sources is not limited")),
+        ("log", Unsupported("use [observability] record-path to record measurements, and `ntp-ctl replay` to read them")),
+        ("logchange mailonchange", Unsupported("steps are logged; use the metrics for alerts (docs/monitoring.md)")),
+        ("lock_all sched_priority", Unsupported(SET_IN_UNIT)),
+        ("cmdallow opencommands", Unsupported(NO_REMOTE_CONTROL)),
+        ("confdir include", Unsupported("migrate these files separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d")),
+        ("sourcedir", Unsupported("migrate these files separately; sources are in /etc/ntpd-rs/sources.d")),
+        ("refclock", Unsupported("reference clocks are not in this version")),
+        ("hwtimestamp hwtstimeout maxtxbuffers", Unsupported("kernel timestamps are used; hardware timestamps are not in this version")),
+        ("ptpport ptpdomain", Unsupported("NTP over PTP is not supported")),
+        ("manual", Unsupported("manual time input is not supported; see `ntp-ctl step`")),
+        ("broadcast", Unsupported("broadcast cannot be authenticated and is not supported")),
+        ("peer", Unsupported("symmetric mode is not supported: configure each host as a server of the other")),
+        ("tempcomp", Unsupported("temperature compensation is not supported")),
+        ("ntsratelimit", Unsupported("the number of concurrent key exchanges is limited instead; see [[nts-ke-server]] in the manual")),
+        ("ntpsigndsocket", Unsupported("Microsoft's authentication (MS-SNTP) is not supported")),
+        ("dscp", Unsupported("the traffic class of packets is not set")),
+        ("binddevice", Unsupported("use [[server]] listen with the address of the interface")),
+        ("bindacqaddress acquisitionport", Unsupported(FREE_PORT)),
+        ("ntsaeads ntsrefresh", Unsupported(KEY_EXCHANGE)),
+        ("authselectmode", Unsupported("authenticated sources have no precedence: configure only authenticated ones to use no others")),
+        ("nosystemcert", Unsupported("the authorities of the system are always trusted; certificate-authority of a source adds to them")),
+        ("nocerttimecheck", Unsupported("use certificate-time-leniency in [synchronization] for clocks that are wrong at start")),
+    ];
+
+    fn draft(&mut self) -> &mut Draft {
+        &mut self.draft
+    }
+}
+
+/// Options of `server` and `pool`.
+#[rustfmt::skip]
+pub(super) const SOURCE_OPTIONS: &[OptionRow<Source>] = &[
+    ("minpoll", 1, OptionFate::Converted(Source::shortest_poll)),
+    ("maxpoll", 1, OptionFate::Converted(Source::longest_poll)),
+    ("maxsources", 1, OptionFate::Converted(Source::count)),
+    ("prefer", 0, OptionFate::Converted(|it, _| it.flag("prefer", "prefer"))),
+    ("noselect", 0, OptionFate::Converted(|it, _| it.flag("noselect", "noselect"))),
+    ("trust", 0, OptionFate::Converted(|it, _| it.flag("trust", "trust"))),
+    ("require", 0, OptionFate::Converted(|it, _| it.flag("require", "require"))),
+    ("xleave", 0, OptionFate::Converted(|it, _| it.flag("xleave", "interleaved"))),
+    ("key", 1, OptionFate::Converted(|it, value| it.whole("key", "key", value))),
+    ("version", 1, OptionFate::Converted(|it, value| it.whole("version", "ntp-version", value))),
+    ("nts", 0, OptionFate::Converted(|it, _| it.set_nts())),
+    ("ntsport", 1, OptionFate::Converted(Source::key_exchange_port)),
+    ("port", 1, OptionFate::Converted(Source::port)),
+    ("certset", 1, OptionFate::Converted(Source::certificate_set)),
+    ("iburst burst", 0, OptionFate::NotNeeded("the first exchanges are always frequent, and the interval adapts")),
+    ("presend minsamples maxsamples polltarget filter", 1, OptionFate::NotNeeded("ntpd-rs models the network automatically")),
+    ("offline auto_offline", 0, OptionFate::Unsupported("sources are polled at once; see `ntp-ctl source offline`")),
+    ("maxdelay maxdelayratio maxdelaydevratio maxdelayquant mindelay", 1, OptionFate::Unsupported("ntpd-rs estimates typical delays automatically")),
+    ("asymmetry", 1, OptionFate::Unsupported("the asymmetry of jitter is estimated automatically")),
+    ("offset", 1, OptionFate::Unsupported("correction of a constant offset is not supported")),
+    ("minstratum", 1, OptionFate::Unsupported("the stratum of the server is used")),
+    ("extfield maxunreach", 1, OptionFate::Unsupported("not supported")),
+    ("copy", 0, OptionFate::Unsupported("not supported")),
+    ("ipv4 ipv6", 0, OptionFate::Unsupported(ANY_FAMILY)),
+];
+
+/// Options of `local`, whose state is the stratum.
+#[rustfmt::skip]
+pub(super) const LOCAL_OPTIONS: &[OptionRow<u8>] = &[
+    ("stratum", 1, OptionFate::Converted(|it, value| {
+        *it = value.parse().ok().filter(|it| (1..16).contains(it)).ok_or(INVALID)?;
+        Ok(())
+    })),
+    ("orphan", 0, OptionFate::Unsupported("hosts do not elect one of them: give each a different stratum")),
+    ("distance activate waitsynced waitunsynced", 1, OptionFate::Unsupported("local mode has no such condition")),
+];
+
+impl Chrony {
+    fn source(&mut self, line: &Line<'_>, pool: bool) {
+        let authorities = &self.authorities;
+        let certificates = |set: &str| {
+            let found = authorities.iter().find(|(_, known, _)| known == set);
+            found.map(|(_, _, path)| path.clone())
+        };
+        source::add(&mut self.draft, line, pool, SOURCE_OPTIONS, &certificates);
+    }
+
+    /// Converts `makestep`. By default, chronyd never steps; ntpd-rs steps at start.
+    fn makestep(&mut self, line: &Line<'_>) {
+        self.steps = true;
+        match line.words.as_slice() {
+            [threshold, limit] => match (number(threshold), number(limit)) {
+                (Some(threshold), Some(limit)) if limit < 0.0 => {
+                    let section = "[synchronization.algorithm]";
+                    self.draft.set(line, section, "step-threshold", threshold);
+                }
+                (Some(_), Some(_)) => self.draft.not_needed(
+                    line,
+                    "ntpd-rs steps in the first updates only, whatever is too large to slew",
+                ),
+                _ => self.draft.unsupported(line, INVALID),
+            },
+            _ => self.draft.unsupported(line, INVALID),
+        }
+    }
+
+    fn maxchange(&mut self, line: &Line<'_>) {
+        let words = line.words.iter().map(|word| number(word));
+        let words: Option<Vec<f64>> = words.collect();
+        let Some([limit, start, ignored]) = words.as_deref() else {
+            return self.draft.unsupported(line, INVALID);
+        };
+        let section = "[synchronization]";
+        let key = "single-step-panic-threshold";
+        self.draft.set(line, section, key, limit);
+        let text = format!("maxchange {limit} {start} {ignored}");
+        let why = "a larger correction stops the daemon without a change of the clock, from the first update after start-up on; none is ignored";
+        self.draft.remarks.unsupported(line.number, &text, why);
+    }
+
+    fn maxslewrate(&mut self, line: &Line<'_>) {
+        match line.words.first().and_then(|word| number(word)) {
+            Some(ppm) if ppm >= 0.0 => {
+                // A fraction in ntp.toml; the kernel's maximum is 0.1.
+                let (section, key) = (
+                    "[synchronization.algorithm]",
+                    "slew-maximum-frequency-offset",
+                );
+                self.draft.set(line, section, key, (ppm * 1e-6).min(0.1));
+            }
+            _ => self.draft.unsupported(line, INVALID),
+        }
+    }
+
+    fn minsources(&mut self, line: &Line<'_>) {
+        match line.words.first().and_then(|word| word.parse().ok()) {
+            Some(minimum) => self.minimum = Some(minimum),
+            None => self.draft.unsupported(line, INVALID),
+        }
+    }
+
+    fn local(&mut self, line: &Line<'_>) {
+        // chronyd's default.
+        let mut stratum = 10;
+        let remarks = convert_options(&mut stratum, line, &line.words, LOCAL_OPTIONS);
+        self.draft.remarks.append(remarks);
+        self.draft
+            .set(line, "[synchronization]", "local-stratum", stratum);
+    }
+
+    fn keyfile(&mut self, line: &Line<'_>) {
+        match line.words.first() {
+            Some(path) => self.draft.set_key_file(line, path),
+            None => self.draft.unsupported(line, "no file given"),
+        }
+    }
+
+    fn leap_list(&mut self, line: &Line<'_>) {
+        match line.words.first() {
+            Some(path) => self.draft.set_text(line, "[leap]", "list", path),
+            None => self.draft.unsupported(line, "no file given"),
+        }
+    }
+
+    fn leap_mode(&mut self, line: &Line<'_>) {
+        let mode = line.words.first().map(|word| word.to_ascii_lowercase());
+        match mode.as_deref() {
+            Some("system") => self.draft.set_text(line, "[leap]", "handling", "kernel"),
+            Some("slew") => self.draft.set_text(line, "[leap]", "handling", "slew"),
+            Some("step" | "ignore") => self.draft.unsupported(
+                line,
+                "the kernel inserts or deletes leap seconds; see `handling` in [leap]",
+            ),
+            _ => self.draft.unsupported(line, INVALID),
+        }
+        self.leap_mode = mode;
+    }
+
+    fn smoothtime(&mut self, line: &Line<'_>) {
+        if line.words.contains(&"leaponly") {
+            self.smooth = Some((line.number, line.text.to_owned()));
+        } else {
+            let why = "served time is smoothed over leap seconds only ([leap] handling)";
+            self.draft.unsupported(line, why);
+        }
+    }
+
+    fn interface(&mut self, line: &Line<'_>) {
+        let interface = line.words.first().copied().unwrap_or_default();
+        self.draft.set_text(line, "[clock]", "interface", interface);
+    }
+
+    fn rotation(&mut self, line: &Line<'_>) {
+        match line.words.first().and_then(|word| word.parse::<u32>().ok()) {
+            Some(seconds) if seconds > 0 => {
+                let key = "key-rotation-interval";
+                self.draft.set(line, "[keyset]", key, seconds);
+            }
+            _ => self.draft.unsupported(line, KEY_EXCHANGE),
+        }
+    }
+
+    /// Sets of certificate authorities, which sources before their line use too.
+    fn collect_authorities(&mut self, line: &Line<'_>) {
+        if line.directive == "ntstrustedcerts"
+            && let Some((set, path)) = authority(line)
+            && !self.authorities.iter().any(|(_, known, _)| known == set)
+        {
+            let (set, path) = (set.to_owned(), path.to_owned());
+            self.authorities.push((line.number, set, path));
+        }
+    }
+
+    fn authority(&mut self, line: &Line<'_>) {
+        if !self.authorities.iter().any(|(at, ..)| *at == line.number) {
+            let why = "a source has a single file of authorities: put all certificates into it";
+            self.draft.unsupported(line, why);
+        }
+    }
+
+    fn finish(mut self) -> Draft {
+        for (line, set, path) in &self.authorities {
+            let path_in_toml = quoted(path);
+            let used = |it: &mut Table| it.get("certificate-authority") == Some(&path_in_toml);
+            if !self.draft.tables(SOURCE).any(used) {
+                let text = format!("ntstrustedcerts {set} {path}");
+                let why = "no source with `nts` uses these certificates";
+                self.draft.remarks.not_needed(*line, &text, why);
+            }
+        }
+        if let Some((line, text)) = self.smooth {
+            // chronyd smears leap seconds by slewing its clock and smoothing the served time.
+            if matches!(self.leap_mode.as_deref(), Some("slew" | "ignore")) {
+                let line = Line {
+                    number: line,
+                    text: &text,
+                    directive: "smoothtime".into(),
+                    words: Vec::new(),
+                };
+                self.draft.set_text(&line, "[leap]", "handling", "smear");
+                let comment = "smeared from noon to noon; chronyd uses another interval";
+                self.draft.comment("[leap]", comment);
+            } else {
+                let why = "without `leapsecmode slew`, there is nothing to smooth";
+                self.draft.remarks.not_needed(line, &text, why);
+            }
+        }
+        if !self.steps {
+            self.draft.comment(
+                "[synchronization]",
+                "chronyd without `makestep` never steps; ntpd-rs steps in the first updates",
+            );
+        }
+        // chronyd follows a single source; the default of ntpd-rs is three.
+        self.draft.set_minimum(self.minimum.unwrap_or(1).max(1));
+        self.serving.write(&mut self.draft);
+        self.draft
+    }
+}
+
+/// Set number and file of `ntstrustedcerts`; the set without a number is 0.
+fn authority<'l>(line: &Line<'l>) -> Option<(&'l str, &'l str)> {
+    match line.words.as_slice() {
+        [path] => Some(("0", path)),
+        [set, path] => Some((set, path)),
+        _ => None,
+    }
+}
