@@ -25,7 +25,7 @@ use crate::format::{age, signed, time, timestamp};
 use crate::settings::parse_settings;
 use crate::sources::View;
 use crate::{
-    clients, config_save, config_show, explain, servers, source_details, sources, tracking,
+    clients, config_save, config_show, explain_text, servers, source_details, sources, tracking,
     waitsync, watch,
 };
 
@@ -230,7 +230,7 @@ impl DaemonCommand {
             Self::Clients { limit, server } => {
                 clients::run(config, *limit, server.as_deref(), json, console)
             }
-            Self::Explain => daemon.show(explain::data, explain::plain),
+            Self::Explain => daemon.show(explain_text::data, explain_text::plain),
             Self::Watch => watch::run(config),
             Self::Waitsync { max_error, timeout } => {
                 waitsync::run(config, *max_error, *timeout, json, console)

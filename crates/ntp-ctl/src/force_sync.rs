@@ -25,7 +25,7 @@ use crate::cli::ForceSync;
 use crate::connect::Socket;
 use crate::console::{Console, Failure};
 use crate::exit;
-use crate::explain;
+use crate::explain_text;
 use crate::format::{duration, signed, timestamp};
 
 /// Measures the configured sources once and sets the clock once, by the engine of the daemon.
@@ -121,7 +121,7 @@ fn measure(once: &mut dyn OneShot, timeout: Duration) -> Result<OneShotReading, 
         text: format!(
             "Clock not changed: no majority of sources within {}\n\n{}",
             duration(timeout),
-            explain::plain(&once.status()).trim_end()
+            explain_text::plain(&once.status()).trim_end()
         ),
     })
 }

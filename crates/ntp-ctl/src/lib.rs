@@ -18,7 +18,7 @@ mod connect;
 mod console;
 mod daemon_command;
 mod exit;
-mod explain;
+mod explain_text;
 mod force_sync;
 mod format;
 mod layout;

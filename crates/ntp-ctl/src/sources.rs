@@ -9,6 +9,8 @@ use ntp_types::status::{KeyExchangeStatus, SourceStatus, Status};
 use serde_json::{Value, json};
 
 use crate::console::Failure;
+pub(crate) use ntp_control_api::explain::reference_name;
+
 use crate::format::{age, duration, signed};
 use crate::layout::{Column, if_room, or_dash, table};
 
@@ -67,14 +69,6 @@ const SOURCES: [Column<SourceStatus>; 13] = [
 pub(crate) fn reference(status: &Status) -> Option<&SourceStatus> {
     let id = status.system.reference?;
     status.sources.iter().find(|source| source.id == id)
-}
-
-/// Returns the name of the reference source, or the reference ID.
-pub(crate) fn reference_name(status: &Status) -> String {
-    reference(status).map_or_else(
-        || status.system.reference_id.to_string(),
-        |source| source.name.clone(),
-    )
 }
 
 /// Returns the state of a source, or `offline`: then it is not polled, whatever its state was.

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::connect::Socket;
 use crate::console::{Console, Failure};
 use crate::exit;
-use crate::explain;
+use crate::explain_text;
 use crate::format::{duration, or_unknown};
 
 /// Seconds between two replies of the daemon.
@@ -64,7 +64,7 @@ pub(crate) fn run(
         exit_code: exit::TIMED_OUT,
         text: format!(
             "Not synchronised within {waited}\n  {}{bound}\nSee `ntp-ctl explain`",
-            explain::clock(&status).join("\n  ")
+            explain_text::clock(&status).join("\n  ")
         ),
     })
 }

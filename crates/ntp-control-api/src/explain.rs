@@ -1,77 +1,40 @@
-//! `ntp-ctl explain`: reports why the clock is or is not steered, and why each source is or is not
-//! used.
+//! Explains why the clock is or is not steered, and why each source is or is not used: the sentences
+//! of `ntp-ctl explain` and of the status page.
 //!
 //! A finding states the object, then the cause, then the configuration key or command that changes
 //! it.
 
-use ntp_config::NTP_PORT;
 use ntp_time::NtpDuration;
 use ntp_types::source::SourceState;
 use ntp_types::status::{ConfiguredSource, SourceStatus, Status};
+use serde::{Deserialize, Serialize};
 
-use crate::format::{Seconds as _, age, duration, or_unknown, paragraph, signed};
-use crate::sources::{self, reference_name};
+use crate::format::{Seconds as _, age, duration, or_unknown, signed};
 
-pub(crate) fn plain(status: &Status) -> String {
-    let mut text = String::new();
-    block(&mut text, "Clock", &clock(status));
-    for source in &status.sources {
-        let address = source.address.to_string();
-        let name = if source.name == address {
-            address
-        } else {
-            format!("{} ({address})", source.name)
-        };
-        block(&mut text, &name, &self::source(status, source));
-    }
-    for configured in incomplete(status) {
-        block(&mut text, &configured.name, &[missing(configured)]);
-    }
-    text
+/// A configured source that has fewer servers in use than requested.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingSource {
+    /// Its name.
+    pub name: String,
+    /// The finding.
+    pub why: String,
 }
 
-fn block(text: &mut String, title: &str, findings: &[String]) {
-    if !text.is_empty() {
-        text.push('\n');
-    }
-    text.push_str(&format!("{title}:\n"));
-    for finding in findings {
-        paragraph(text, finding);
-    }
-}
-
-/// Returns the findings as JSON.
-pub(crate) fn data(status: &Status) -> serde_json::Value {
-    let of_source = |source: &SourceStatus| {
-        serde_json::json!({
-            "name": source.name,
-            "address": source.address,
-            "state": sources::state(source),
-            "used": is_selected(source),
-            "why": self::source(status, source),
-        })
+/// Returns the configured sources with fewer servers in use than requested, and why.
+pub fn missing(status: &Status) -> Vec<MissingSource> {
+    let incomplete = status.configured.iter().filter(|it| it.present < it.wanted);
+    let finding = |it: &ConfiguredSource| MissingSource {
+        name: it.name.clone(),
+        why: incomplete_because(it),
     };
-    let of_configured = |configured: &ConfiguredSource| serde_json::json!({ "name": configured.name, "why": missing(configured) });
-    let sources: Vec<_> = status.sources.iter().map(of_source).collect();
-    let missing: Vec<_> = incomplete(status).map(of_configured).collect();
-    serde_json::json!({
-        "synchronized": status.system.synchronized,
-        "clock": clock(status),
-        "sources": sources,
-        "missing": missing,
-    })
-}
-
-/// Returns the configured sources with fewer associations than requested.
-fn incomplete(status: &Status) -> impl Iterator<Item = &ConfiguredSource> {
-    status.configured.iter().filter(|it| it.present < it.wanted)
+    incomplete.map(finding).collect()
 }
 
 /// A remaining correction below this is not reported.
 const SLEW_REPORT_THRESHOLD: NtpDuration = NtpDuration::from_micros(100);
 
 /// Returns the findings about the clock.
-pub(crate) fn clock(status: &Status) -> Vec<String> {
+pub fn clock(status: &Status) -> Vec<String> {
     let system = &status.system;
     let mut findings = Vec::new();
     if status.clock.kind == "none" {
@@ -122,6 +85,16 @@ pub(crate) fn clock(status: &Status) -> Vec<String> {
         ));
     }
     findings
+}
+
+/// Returns the name of the source that the clock is synchronised to, or the reference ID.
+pub fn reference_name(status: &Status) -> String {
+    let id = status.system.reference;
+    let source = status.sources.iter().find(|source| Some(source.id) == id);
+    source.map_or_else(
+        || status.system.reference_id.to_string(),
+        |source| source.name.clone(),
+    )
 }
 
 /// Returns why the sources do not determine the time, and what to do.
@@ -182,7 +155,7 @@ fn no_majority(status: &Status) -> Vec<String> {
 }
 
 /// Whether the source is part of the majority and polled.
-fn is_selected(source: &SourceStatus) -> bool {
+pub fn is_selected(source: &SourceStatus) -> bool {
     source.online && source.state == SourceState::Selected
 }
 
@@ -235,7 +208,7 @@ fn in_estimate(source: &SourceStatus) -> bool {
 }
 
 /// Returns why `source` is or is not used.
-pub(crate) fn source(status: &Status, source: &SourceStatus) -> Vec<String> {
+pub fn source(status: &Status, source: &SourceStatus) -> Vec<String> {
     let mut findings = state(status, source);
     // A single unanswered request is not reported: it may be in flight.
     let relied_on = matches!(source.state, SourceState::Selected | SourceState::Outranked);
@@ -355,12 +328,14 @@ fn never_answered(source: &SourceStatus) -> Vec<String> {
             findings.push(format!("last error: {error}"));
             findings.push("check the address and the route to it".into());
         }
-        None => findings.push(format!(
-            "check the address, that firewalls pass UDP port {}, and that an NTP server runs there; \
-             `ntp-ctl query {}` tests it directly",
-            source.address.socket().map_or(NTP_PORT, |address| address.port()),
-            source.address
-        )),
+        None => findings.push(match source.address.socket() {
+            Some(address) => format!(
+                "check the address, that firewalls pass UDP port {}, and that an NTP server runs \
+                 there; `ntp-ctl query {address}` tests it directly",
+                address.port()
+            ),
+            None => format!("check the device {}", source.address),
+        }),
     }
     findings
 }
@@ -394,7 +369,7 @@ fn packets(source: &SourceStatus, findings: &mut Vec<String>) {
 }
 
 /// Returns why a configured source has fewer associations than requested.
-fn missing(configured: &ConfiguredSource) -> String {
+fn incomplete_because(configured: &ConfiguredSource) -> String {
     let ConfiguredSource {
         wanted, present, ..
     } = configured;
@@ -434,6 +409,24 @@ mod tests {
     use ntp_types::status::{MeasurementStatus, SystemStatus};
 
     use super::*;
+
+    /// Returns all findings, each with its object.
+    fn findings(status: &Status) -> String {
+        let mut text = String::new();
+        let mut add = |name: &str, findings: Vec<String>| {
+            for finding in findings {
+                text.push_str(&format!("{name}: {finding}\n"));
+            }
+        };
+        add("Clock", clock(status));
+        for it in &status.sources {
+            add(&it.name, super::source(status, it));
+        }
+        for it in missing(status) {
+            add(&it.name, vec![it.why]);
+        }
+        text
+    }
 
     fn source(
         name: &str,
@@ -481,7 +474,7 @@ mod tests {
             online: true,
             ..ConfiguredSource::default()
         };
-        plain(&Status {
+        findings(&Status {
             system: SystemStatus {
                 agreeing,
                 candidates,
@@ -505,14 +498,13 @@ mod tests {
         ];
         let text = explained(&sources, (2, 3, 3));
         for expected in [
-            "Clock:\n  not synchronised\n  not steered: 2 of 3 candidate sources agree (3 required)\n",
-            "a:\n  not used: no majority; offset +0 s; agrees with bb, disagrees with ccc\n",
-            "ccc:\n  not used: no majority; offset +500 ms; disagrees with a, bb\n",
-            "  next poll now\n",
+            "Clock: not synchronised\nClock: not steered: 2 of 3 candidate sources agree (3 required)\n",
+            "a: not used: no majority; offset +0 s; agrees with bb, disagrees with ccc\n",
+            "ccc: not used: no majority; offset +500 ms; disagrees with a, bb\n",
+            "a: next poll now\n",
         ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");
         }
-        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
         let text = explained(&sources[1..], (1, 2, 1));
         assert!(
             text.contains("add a third") && text.contains("`trust = true`"),
@@ -553,8 +545,8 @@ mod tests {
         );
         let none = "not used: none of 8 requests answered";
         for expected in [
-            format!("a:\n  {none}\n  last error: nothing listens on its port\n"),
-            format!("bb:\n  {none}\n  check the address, that firewalls pass UDP"),
+            format!("a: {none}\na: last error: nothing listens on its port\n"),
+            format!("bb: {none}\nbb: check the address, that firewalls pass UDP"),
         ] {
             assert!(text.contains(&expected), "{expected} is not in\n{text}");
         }
@@ -571,7 +563,7 @@ mod tests {
             last_error: Some("access denied by policy (kiss code RSTR)".into()),
             ..ConfiguredSource::default()
         };
-        let text = missing(&configured);
+        let text = incomplete_because(&configured);
         for part in ["kiss code RSTR", "in 30m", "source online ntp.example:123"] {
             assert!(text.contains(part), "{text}");
         }
@@ -593,13 +585,13 @@ mod tests {
         let used = "used: agrees with the majority";
         assert!(
             text.contains(&format!(
-                "a:\n  {used}\n  last request failed: no route to it\n"
+                "a: {used}\na: last request failed: no route to it\n"
             )),
             "{text}"
         );
         assert!(
             text.contains(&format!(
-                "bb:\n  {used}\n  8 consecutive requests unanswered\n"
+                "bb: {used}\nbb: 8 consecutive requests unanswered\n"
             )),
             "{text}"
         );
