@@ -403,6 +403,8 @@ fn incomplete_because(configured: &ConfiguredSource) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use ntp_time::NtpDuration;
     use ntp_types::source::{SourceId, SourceState};
     use ntp_types::statistics::PacketCounters;
@@ -443,7 +445,7 @@ mod tests {
         SourceStatus {
             id: SourceId(name.len() as u32),
             name: name.to_owned(),
-            address: name.parse().unwrap_or_default(),
+            address: SocketAddr::from(([192, 0, 2, 1], 123)).into(),
             state,
             online: true,
             authentication: "none".to_owned(),

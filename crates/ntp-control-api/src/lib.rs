@@ -8,6 +8,7 @@
 //! | [`observation`] | state of the daemon as data, its JSON and framing, and a client that fetches it |
 //! | [`control`] | Varlink: reads state and changes configuration at run time |
 //! | [`explain`] | why the clock is or is not steered, and each source used |
+//! | [`figure`] | a value with its metric |
 //! | [`metrics`] | metric families of the state and their text format for Prometheus |
 //!
 //! The observation socket is read-only and its format is older than this implementation: members
@@ -19,6 +20,7 @@
 
 pub mod control;
 pub mod explain;
+pub mod figure;
 pub mod format;
 pub mod metrics;
 pub mod observation;

@@ -11,10 +11,12 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ntp_config::Loaded;
 use ntp_types::event::{Event, Logfmt, Prose, Severity};
+use ntp_types::status::EventCount;
 use tracing::{Level, debug, error, info, warn};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
@@ -98,8 +100,26 @@ impl Threshold {
     }
 }
 
-/// Logs an event: its message, its name and its fields, on one line.
+/// Number of occurrences of each event in this process, in the order of [`Event::NAMES`]. Like the
+/// log it is one for the process, because all threads emit events.
+static COUNTS: [AtomicU64; Event::NAMES.len()] = [const { AtomicU64::new(0) }; Event::NAMES.len()];
+
+/// Returns how often each event was emitted; without those that were not.
+pub(crate) fn event_counts() -> Vec<EventCount> {
+    let counts = Event::NAMES.iter().zip(&COUNTS);
+    let counts = counts.map(|(name, count)| EventCount {
+        name: (*name).to_owned(),
+        count: count.load(Ordering::Relaxed),
+    });
+    counts.filter(|it| it.count > 0).collect()
+}
+
+/// Logs and counts an event: its message, its name and its fields, on one line.
 pub(crate) fn emit(event: &Event) {
+    let mut counts = Event::NAMES.iter().zip(&COUNTS);
+    if let Some((_, count)) = counts.find(|(name, _)| **name == event.name()) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
     match event.severity() {
         Severity::Debug => debug!("{event} {}", Logfmt(event)),
         Severity::Info => info!("{event} {}", Logfmt(event)),

@@ -5,6 +5,7 @@ use ntp_proto::engine::Now;
 use ntp_time::{NtpDuration, SystemTime};
 use ntp_types::status::{DisciplinedClock, EngineStatus, ProgramStatus, SourceStatus, Status};
 
+use crate::log;
 use crate::runtime::driver::Driver;
 use crate::runtime::services::Services;
 
@@ -29,6 +30,7 @@ pub(crate) fn status(driver: &Driver, services: &Services, config_path: Option<S
         configured,
         servers: services.server_status(),
         key_exchange: services.ke_status(),
+        events: log::event_counts(),
     }
 }
 

@@ -76,6 +76,16 @@ record! {
         servers: Vec<ServerStatus>,
         /// The NTS key exchange server; absent if there is none.
         key_exchange: Option<KeServerStatus>,
+        /// Number of events since the start, for those that occurred.
+        events: Vec<EventCount>,
+    }
+
+    /// How often an event occurred.
+    EventCount {
+        /// Its stable name, as in the log.
+        name: String,
+        /// Number of occurrences.
+        count: u64,
     }
 
     /// The daemon.

@@ -17,9 +17,9 @@ use ntp_types::statistics::{
     KeStatistics, Latency, PacketCounters, ServerDetails, ServerStatistics,
 };
 use ntp_types::status::{
-    CertificateStatus, ClientStatus, ConfiguredSource, DisciplinedClock, KeServerStatus,
-    KeyExchangeStatus, KeyStatus, MeasurementStatus, PathStatus, ProgramStatus, ServerStatus,
-    SourceStatus, Status, SystemStatus, TrendStatus,
+    CertificateStatus, ClientStatus, ConfiguredSource, DisciplinedClock, EventCount,
+    KeServerStatus, KeyExchangeStatus, KeyStatus, MeasurementStatus, PathStatus, ProgramStatus,
+    ServerStatus, SourceStatus, Status, SystemStatus, TrendStatus,
 };
 
 use super::schema::{Input, comment, input, signature, type_definition};
@@ -451,6 +451,7 @@ pub fn interface() -> String {
     type_definition::<PacketCounters>(&mut text);
     type_definition::<ConfiguredSource>(&mut text);
     type_definition::<KeyExchangeStatus>(&mut text);
+    type_definition::<EventCount>(&mut text);
     type_definition::<ServerStatus>(&mut text);
     type_definition::<ServerStatistics>(&mut text);
     type_definition::<ServerDetails>(&mut text);

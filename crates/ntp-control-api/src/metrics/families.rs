@@ -1,12 +1,16 @@
 //! Table of metric families.
 //!
 //! A row has a name, a type, a help text and a getter of the value. The output is in the order of
-//! the table. Add to [`OURS`]; [`UPSTREAM`] must not change.
+//! the table; [`UPSTREAM`] must not change. A metric of one member of the observation JSON is
+//! declared with it (`observation/details.rs`), every other in [`COMBINED`].
 
 use ntp_time::PollInterval;
+use ntp_types::event::Event;
 
 use super::{Family, Kind, Number, Samples};
-use crate::observation::{Leap, SELECTED, SOURCE_STATES, STAMP_KINDS, Source, State};
+use crate::observation::{
+    Leap, SELECTED, SOURCE_STATES, STAMP_KINDS, Source, SourceDetails, State, SystemDetails,
+};
 
 /// Families of upstream's exporter, in its order.
 #[rustfmt::skip]
@@ -69,83 +73,42 @@ pub const UPSTREAM: &[Family] = &[
         Samples::Server(|server| Some(server.stats.nts_nak.into()))),
 ];
 
-/// Families that only this implementation has; written after upstream's, and only if they have
-/// samples.
-#[rustfmt::skip]
-pub const OURS: &[Family] = &[
-    gauge("ntp_system_synchronized", "Whether the clock follows its sources and its error bound is below the limit: 1 or 0",
-        Samples::System(|state| state.system.details.synchronized.map(Number::from))),
-    gauge("ntp_system_offset_seconds", "Estimated true time minus local time, positive if the local clock is behind",
-        Samples::System(|state| state.system.details.offset.map(Number::from))),
-    gauge("ntp_system_smear_seconds", "Local time minus UTC due to the smearing of a leap second",
-        Samples::System(|state| state.system.details.smear.map(Number::from))),
-    gauge("ntp_system_tai_offset_seconds", "TAI minus UTC, from a valid leap second list",
-        Samples::System(|state| state.system.details.tai_offset.map(Number::from))),
-    gauge("ntp_system_leap_list_expiry_seconds", "Expiry of the leap second list in seconds since 1970",
-        Samples::System(|state| state.system.details.leap_list_expires.map(Number::from))),
-    gauge("ntp_system_frequency_ppm", "Frequency error of the uncorrected oscillator, positive if it runs fast",
-        Samples::System(|state| state.system.details.frequency_ppm.map(Number::from))),
-    gauge("ntp_system_frequency_uncertainty_ppm", "Standard deviation of the frequency error",
-        Samples::System(|state| state.system.details.frequency_uncertainty_ppm.map(Number::from))),
-    gauge("ntp_system_estimated_error_seconds", "Estimated error: the clock stays within it 99.9 % of the time",
-        Samples::System(|state| state.system.details.estimated_error.map(Number::from))),
-    gauge("ntp_system_error_bound_seconds", "Error bound: maximum error, as long as most sources are right",
-        Samples::System(|state| state.system.details.error_bound.map(Number::from))),
-    gauge("ntp_system_agreeing_sources", "Number of sources in the agreeing majority",
-        Samples::System(|state| state.system.details.agreeing_sources.map(Number::from))),
-    gauge("ntp_system_candidate_sources", "Number of sources that take part in the selection",
-        Samples::System(|state| state.system.details.candidate_sources.map(Number::from))),
-    gauge("ntp_system_nts_certificate_expiry_seconds", "Earliest expiry of the certificates of the NTS key exchange servers in seconds since 1970",
-        Samples::System(|state| state.system.details.nts_certificate_expiry.map(Number::from))),
-    counter("ntp_system_nts_ke_connections_total", "Connections to the NTS key exchange servers",
-        Samples::System(|state| state.system.details.nts_ke_connections.map(Number::from))),
-    counter("ntp_system_nts_ke_granted_total", "NTS key exchanges that succeeded",
-        Samples::System(|state| state.system.details.nts_ke_granted.map(Number::from))),
-    counter("ntp_system_nts_ke_refused_total", "NTS key exchanges that were refused with an error",
-        Samples::System(|state| state.system.details.nts_ke_refused.map(Number::from))),
-    counter("ntp_system_nts_ke_timed_out_total", "NTS key exchange connections that were closed by timeout",
-        Samples::System(|state| state.system.details.nts_ke_timed_out.map(Number::from))),
-    counter("ntp_system_nts_ke_evicted_total", "NTS key exchange connections that were closed in favour of new ones",
-        Samples::System(|state| state.system.details.nts_ke_evicted.map(Number::from))),
-    counter("ntp_system_nts_ke_failed_total", "NTS key exchange connections that failed or did not speak the protocol",
-        Samples::System(|state| state.system.details.nts_ke_failed.map(Number::from))),
+/// Returns the families that only this implementation has; written after upstream's, and only if
+/// they have samples.
+pub fn ours() -> impl Iterator<Item = Family> {
+    let system = SystemDetails::FIGURES.iter().map(|figure| Family {
+        name: figure.name,
+        help: figure.help,
+        kind: figure.kind,
+        samples: Samples::SystemDetails(figure.value),
+    });
+    let source = SourceDetails::FIGURES.iter().map(|figure| Family {
+        name: figure.name,
+        help: figure.help,
+        kind: figure.kind,
+        samples: Samples::SourceDetails(figure.value),
+    });
+    system.chain(source).chain(COMBINED.iter().copied())
+}
 
+/// Families of values that are no member of the observation JSON of their own, and those of servers,
+/// whose members are declared in `ntp-types/src/statistics.rs`.
+#[rustfmt::skip]
+const COMBINED: &[Family] = &[
+    counter("ntp_events_total", "Events by name, as logged since the start of the daemon",
+        Samples::Counts { label: "event", names: Event::NAMES, counts: |state| state.system.details.events.as_ref() }),
     gauge("ntp_source_selected", "Whether the source is part of the agreeing majority: 1 or 0",
         Samples::Source(|source| source.details.state.as_deref().map(|state| (state == SELECTED).into()))),
     gauge("ntp_source_reachable", "Whether the source replied to one of the last eight polls: 1 or 0",
         Samples::Source(|source| source.details.reach.map(|reach| (reach != 0).into()))),
-    gauge("ntp_source_stratum", "Stratum of the source",
-        Samples::Source(|source| source.details.stratum.map(Number::from))),
     gauge("ntp_source_state", "State of the source in the selection: 1 for the current state, 0 for the others",
         Samples::SourceStateSet { label: "state", states: SOURCE_STATES, current: |source| source.details.state.as_deref() }),
-    gauge("ntp_source_reach_register", "Reachability register: the last eight polls as bits, the newest lowest, 1 for a reply",
-        Samples::Source(|source| source.details.reach.map(Number::from))),
-    gauge("ntp_source_jitter_seconds", "Standard deviation of a typical measurement of the source",
-        Samples::Source(|source| source.details.jitter.map(Number::from))),
     gauge("ntp_source_authentication", "Authentication method of the source: 1 for the method in use, 0 for the others",
         Samples::SourceStateSet { label: "method", states: AUTHENTICATION_METHODS, current: authentication }),
     gauge("ntp_source_transmit_timestamp", "Origin of the transmit timestamp of the last answered request: 1 for the current one, 0 for the others",
         Samples::SourceStateSet { label: "kind", states: STAMP_KINDS, current: |source| source.details.transmit_stamp.as_deref() }),
     gauge("ntp_source_receive_timestamp", "Origin of the receive timestamp of the last reply: 1 for the current one, 0 for the others",
         Samples::SourceStateSet { label: "kind", states: STAMP_KINDS, current: |source| source.details.receive_stamp.as_deref() }),
-    counter("ntp_source_packets_sent_total", "Requests sent to the source",
-        Samples::Source(|source| source.details.packets_sent.map(Number::from))),
-    counter("ntp_source_packets_received_total", "Datagrams received from the address of the source",
-        Samples::Source(|source| source.details.packets_received.map(Number::from))),
-    counter("ntp_source_packets_accepted_total", "Replies of the source that led to a measurement",
-        Samples::Source(|source| source.details.packets_accepted.map(Number::from))),
-    counter("ntp_source_packets_bogus_total", "Datagrams from the address of the source that match no request or fail authentication",
-        Samples::Source(|source| source.details.packets_bogus.map(Number::from))),
-    counter("ntp_source_packets_unusable_total", "Replies of the source without usable time",
-        Samples::Source(|source| source.details.packets_unusable.map(Number::from))),
-    counter("ntp_source_crypto_naks_total", "Replies of the source that reject the symmetric key",
-        Samples::Source(|source| source.details.crypto_naks.map(Number::from))),
-    counter("ntp_source_nts_naks_total", "Replies of the source that reject the NTS cookie",
-        Samples::Source(|source| source.details.nts_naks.map(Number::from))),
-    gauge("ntp_source_nts_certificate_expiry_seconds", "Expiry of the certificate chain of the last NTS key exchange with the source in seconds since 1970",
-        Samples::Source(|source| source.details.nts_certificate_expiry.map(Number::from))),
-    gauge("ntp_source_interleaved", "Whether the last reply of the source was in interleaved mode: 1 or 0",
-        Samples::Source(|source| source.details.interleaved.map(Number::from))),
 
     counter("ntp_server_malformed_packets_total", "Of the ignored datagrams: not an NTP packet, or of an unsupported version",
         Samples::Server(|server| server.details.map(|details| details.malformed.into()))),
@@ -225,7 +188,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_follow_the_conventions_of_prometheus() {
-        let all: Vec<_> = UPSTREAM.iter().chain(OURS).collect();
+        let all: Vec<_> = UPSTREAM.iter().copied().chain(ours()).collect();
         for (index, family) in all.iter().enumerate() {
             let name = family.name;
             assert!(
@@ -243,9 +206,11 @@ mod tests {
                 "{name}"
             );
             let part = match family.samples {
-                Samples::Program(_) => "ntp_",
-                Samples::System(_) => "ntp_system_",
-                Samples::Source(_) | Samples::SourceStateSet { .. } => "ntp_source_",
+                Samples::Program(_) | Samples::Counts { .. } => "ntp_",
+                Samples::System(_) | Samples::SystemDetails(_) => "ntp_system_",
+                Samples::Source(_) | Samples::SourceDetails(_) | Samples::SourceStateSet { .. } => {
+                    "ntp_source_"
+                }
                 Samples::Server(_) | Samples::ServerLatency(_) => "ntp_server_",
             };
             assert!(name.starts_with(part), "{name}");

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::text::Escaped;
-use super::{Family, Format, Number, OURS, Samples, Text, UPSTREAM};
+use super::{Family, Format, Number, Samples, Text, UPSTREAM, ours};
 use crate::observation::{Latency, Server, Source, State};
 
 /// Formats the metrics of `state` as upstream does, sources and servers in sorted order.
@@ -25,9 +25,9 @@ pub fn write_state(text: &mut Text, state: &State) {
             text.sample(format_args!("{}{suffix}", family.name), labels, value);
         });
     }
-    for family in OURS {
+    for family in ours() {
         let mut declared = false;
-        objects.each_sample(family, |suffix, labels, value| {
+        objects.each_sample(&family, |suffix, labels, value| {
             if !declared {
                 text.declare(family.name, family.kind, family.help);
                 declared = true;
@@ -84,9 +84,37 @@ impl<'a> Objects<'a> {
                     sample("", format_args!(""), value);
                 }
             }
+            Samples::SystemDetails(value) => {
+                if let Some(value) = value(&self.state.system.details) {
+                    sample("", format_args!(""), value);
+                }
+            }
+            Samples::Counts {
+                label,
+                names,
+                counts,
+            } => {
+                let Some(counts) = counts(self.state) else {
+                    return;
+                };
+                let is_unknown = |name: &&str| !names.contains(name);
+                let unknown = counts.keys().map(String::as_str).filter(is_unknown);
+                for name in names.iter().copied().chain(unknown) {
+                    let count = counts.get(name).copied().unwrap_or(0);
+                    let name = Escaped(name);
+                    sample("", format_args!("{{{label}=\"{name}\"}}"), count.into());
+                }
+            }
             Samples::Source(value) => {
                 for (labels, source) in &self.sources {
                     if let Some(value) = value(source) {
+                        sample("", format_args!("{{{labels}}}"), value);
+                    }
+                }
+            }
+            Samples::SourceDetails(value) => {
+                for (labels, source) in &self.sources {
+                    if let Some(value) = value(&source.details) {
                         sample("", format_args!("{{{labels}}}"), value);
                     }
                 }
@@ -164,7 +192,29 @@ mod tests {
         let upstream = prometheus_text(&upstream_sample());
         let ours = prometheus_text(&sample());
         let added = ours.strip_prefix(upstream.strip_suffix("# EOF\n").unwrap());
-        assert_eq!(added.unwrap(), include_str!("../../tests/data/ours.prom"));
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ours.prom");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, added.unwrap()).unwrap();
+        }
+        assert_eq!(added.unwrap(), std::fs::read_to_string(path).unwrap());
+    }
+
+    #[test]
+    fn events_that_did_not_occur_count_zero_and_unknown_ones_are_written_too() {
+        let mut state = sample();
+        assert!(!prometheus_text(&state).contains("ntp_events_total"));
+        let counts = [("synchronized", 2), ("unheard_of", 3)];
+        let counts = counts.map(|(name, count)| (name.to_owned(), count));
+        state.system.details.events = Some(counts.into());
+        let text = prometheus_text(&state);
+        for line in [
+            "# TYPE ntp_events_total counter",
+            "ntp_events_total{event=\"synchronized\"} 2",
+            "ntp_events_total{event=\"clock_stepped\"} 0",
+            "ntp_events_total{event=\"unheard_of\"} 3",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line}");
+        }
     }
 
     #[test]

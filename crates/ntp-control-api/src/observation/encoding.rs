@@ -18,20 +18,32 @@
 //! Used as `#[serde(with = "encoding")]` and `#[serde(with = "encoding::optional")]`; the type of
 //! the field determines the encoding.
 
+use std::collections::BTreeMap;
+
 use ntp_time::{NtpDuration, NtpTimestamp, PollInterval, ReferenceId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::state::Leap;
+use crate::figure::Number;
 
 /// Returns `duration` in seconds as encoded on the socket, for all output made from it.
 pub fn seconds(duration: NtpDuration) -> f64 {
     duration.to_bits() as f64 / UNITS_PER_SECOND
 }
 
+/// Seconds, with the same digits as on the observation socket.
+impl From<NtpDuration> for Number {
+    fn from(duration: NtpDuration) -> Self {
+        Self::Real(seconds(duration))
+    }
+}
+
 /// Divisor from units of 2^-32 s to seconds, as upstream has it.
 const UNITS_PER_SECOND: f64 = u32::MAX as f64;
 
 /// A type that is encoded in JSON as another type.
-pub(super) trait Encoding: Copy {
+pub(super) trait Encoding: Clone {
     /// Type in JSON.
     type Wire: Serialize + DeserializeOwned;
 
@@ -40,7 +52,7 @@ pub(super) trait Encoding: Copy {
 }
 
 pub(super) fn serialize<T: Encoding, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
-    value.to_wire().serialize(to)
+    value.clone().to_wire().serialize(to)
 }
 
 pub(super) fn deserialize<'a, T: Encoding, D: Deserializer<'a>>(from: D) -> Result<T, D::Error> {
@@ -55,7 +67,7 @@ pub(super) mod optional {
         value: &Option<T>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
-        value.map(T::to_wire).serialize(to)
+        value.clone().map(T::to_wire).serialize(to)
     }
 
     pub(in crate::observation) fn deserialize<'a, T: Encoding, D: Deserializer<'a>>(
@@ -121,6 +133,26 @@ impl Encoding for PollInterval {
     fn from_wire(exponent: i8) -> Self {
         Self::from_log2(exponent)
     }
+}
+
+macro_rules! same_in_json {
+    ($($type:ty)*) => {
+        $(impl Encoding for $type {
+            type Wire = Self;
+
+            fn to_wire(self) -> Self {
+                self
+            }
+
+            fn from_wire(wire: Self) -> Self {
+                wire
+            }
+        })*
+    };
+}
+
+same_in_json! {
+    bool u8 u64 i64 String Leap BTreeMap<String, u64>
 }
 
 impl Encoding for f64 {

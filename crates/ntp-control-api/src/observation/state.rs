@@ -2,14 +2,12 @@
 
 use std::net::SocketAddr;
 
-use ntp_time::{
-    LeapIndicator, NtpDuration, NtpTimestamp, PollInterval, ReferenceId, StampSource, SystemTime,
-};
-use ntp_types::source::SourceState;
+use ntp_time::{LeapIndicator, NtpDuration, NtpTimestamp, PollInterval, ReferenceId};
 use ntp_types::statistics::{ServerDetails, ServerStatistics};
 use ntp_types::status::{ServerStatus, SourceStatus, Status};
 use serde::{Deserialize, Serialize};
 
+use super::details::{MAX_DISPERSION, SourceDetails, SystemDetails};
 use super::{RootVariance, encoding};
 
 /// State of the daemon.
@@ -111,89 +109,6 @@ pub struct System {
     pub details: SystemDetails,
 }
 
-/// Members of [`System`] that upstream does not have.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct SystemDetails {
-    /// Whether the clock follows its sources and its error bound is below the limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub synchronized: Option<bool>,
-    /// Estimated correction that the clock still needs.
-    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
-    pub offset: Option<NtpDuration>,
-    /// Frequency error of the uncorrected oscillator in parts per million, positive if it runs
-    /// fast.
-    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
-    pub frequency_ppm: Option<f64>,
-    /// Standard deviation of `frequency_ppm`.
-    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
-    pub frequency_uncertainty_ppm: Option<f64>,
-    /// Estimated error: the clock stays within it 99.9 % of the time.
-    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
-    pub estimated_error: Option<NtpDuration>,
-    /// Maximum error: true time is never further away, as long as most sources are right.
-    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
-    pub error_bound: Option<NtpDuration>,
-    /// Dispersion accumulated from the primary reference, at the time of the observation.
-    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
-    pub root_dispersion: Option<NtpDuration>,
-    /// Number of sources in the agreeing majority.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agreeing_sources: Option<u64>,
-    /// Number of sources that take part in the selection.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub candidate_sources: Option<u64>,
-    /// The clock that is disciplined: `system`, `virtual` or `none`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clock_kind: Option<String>,
-    /// Local clock minus UTC due to the smearing of a leap second.
-    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
-    pub smear: Option<NtpDuration>,
-    /// TAI - UTC in seconds, from a valid leap second list.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tai_offset: Option<i64>,
-    /// Expiry of the leap second list in seconds since 1970; absent without a list.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub leap_list_expires: Option<i64>,
-    /// Time of the last clock update from a source; absent before the first.
-    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
-    pub reference_time: Option<NtpTimestamp>,
-    /// Earliest expiry of the certificates of our NTS key exchange servers in seconds since 1970;
-    /// absent without such a server.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nts_certificate_expiry: Option<u64>,
-    /// Connections to our NTS key exchange servers; absent, like the next five, without such a
-    /// server.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nts_ke_connections: Option<u64>,
-    /// Of these: key exchanges that succeeded.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nts_ke_granted: Option<u64>,
-    /// Of these: refused with an error, because the request was invalid or there was no cookie key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nts_ke_refused: Option<u64>,
-    /// Of these: closed by timeout.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nts_ke_timed_out: Option<u64>,
-    /// Of these: closed in favour of new connections.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nts_ke_evicted: Option<u64>,
-    /// Of these: failed or did not speak the protocol.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nts_ke_failed: Option<u64>,
-    /// Number of sources left out because the frame would exceed its limit; the control socket has
-    /// no such limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sources_omitted: Option<u64>,
-    /// Virtual clock minus the clock below it: the true error of the virtual clock, if the clock
-    /// below is right.
-    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
-    pub true_offset: Option<NtpDuration>,
-}
-
-/// Dispersion without a source: the largest that NTP can express (RFC 5905 section 7.3, MAXDISP).
-const MAX_DISPERSION: NtpDuration = NtpDuration::from_seconds(16);
-
 impl System {
     fn from_status(status: &Status) -> Self {
         let system = &status.system;
@@ -212,43 +127,6 @@ impl System {
             leap_indicator: system.leap.into(),
             accumulated_steps: system.accumulated_steps,
             details: SystemDetails::from_status(status),
-        }
-    }
-}
-
-impl SystemDetails {
-    fn from_status(status: &Status) -> Self {
-        let system = &status.system;
-        let key_exchange = status.key_exchange.as_ref();
-        let exchanges = key_exchange.map(|server| server.connections);
-        Self {
-            synchronized: Some(system.synchronized),
-            offset: Some(system.offset.unwrap_or_default()),
-            // Turns -0.0 into 0.0.
-            frequency_ppm: Some(system.frequency.as_ppm() + 0.0),
-            frequency_uncertainty_ppm: Some(system.frequency_uncertainty.as_ppm()),
-            estimated_error: Some(system.estimated_error.unwrap_or(MAX_DISPERSION)),
-            error_bound: Some(system.error_bound.unwrap_or(MAX_DISPERSION)),
-            root_dispersion: Some(system.root_dispersion.unwrap_or(MAX_DISPERSION)),
-            agreeing_sources: Some(system.agreeing),
-            candidate_sources: Some(system.candidates),
-            clock_kind: Some(status.clock.kind.clone()),
-            smear: Some(system.smear),
-            tai_offset: system.tai_offset.map(i64::from),
-            leap_list_expires: system.leap_list_expires.map(unix_seconds),
-            reference_time: system.reference_time.map(SystemTime::to_ntp),
-            nts_certificate_expiry: key_exchange.and_then(|server| {
-                let expiries = server.certificates.iter().map(|it| it.expires);
-                expiries.flatten().min().and_then(expiry)
-            }),
-            nts_ke_connections: exchanges.map(|count| count.connections),
-            nts_ke_granted: exchanges.map(|count| count.granted),
-            nts_ke_refused: exchanges.map(|count| count.refused),
-            nts_ke_timed_out: exchanges.map(|count| count.timed_out),
-            nts_ke_evicted: exchanges.map(|count| count.evicted),
-            nts_ke_failed: exchanges.map(|count| count.failed),
-            sources_omitted: None,
-            true_offset: status.clock.true_offset,
         }
     }
 }
@@ -341,119 +219,6 @@ impl Source {
     }
 }
 
-impl SourceDetails {
-    fn from_status(source: &SourceStatus) -> Self {
-        let measured = source.measurement.as_ref();
-        let packets = &source.packets;
-        Self {
-            state: Some(source.state.to_string()),
-            stratum: measured.map(|measured| measured.stratum.get()),
-            reference_id: measured.map(|measured| measured.reference_id.to_string()),
-            leap_indicator: measured.map(|measured| measured.leap.into()),
-            reach: Some(source.reach),
-            jitter: source.path.map(|path| path.jitter),
-            transmit_stamp: (measured.and_then(|measured| measured.transmit_stamp))
-                .map(|stamp| stamp.to_string()),
-            receive_stamp: measured.map(|measured| measured.receive_stamp.to_string()),
-            packets_sent: Some(packets.sent),
-            packets_received: Some(packets.received),
-            packets_accepted: Some(packets.accepted),
-            packets_bogus: Some(packets.bogus),
-            packets_unusable: Some(packets.unusable),
-            crypto_naks: Some(packets.crypto_naks),
-            nts_naks: source.nts_cookies.map(|_| packets.nts_naks),
-            nts_certificate_expiry: source.certificate_expires.and_then(expiry),
-            authentication: Some(source.authentication.clone()),
-            interleaved: Some(source.interleaved),
-        }
-    }
-}
-
-/// Members of [`Source`] that upstream does not have.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct SourceDetails {
-    /// State in the selection: one of [`SOURCE_STATES`]. Later versions may add states.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
-    /// Stratum of the source.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stratum: Option<u8>,
-    /// Reference ID of the source: a code (`GPS`) or an address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reference_id: Option<String>,
-    /// Leap status of the source.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub leap_indicator: Option<Leap>,
-    /// Reachability register: the last eight polls, the newest in the lowest bit; 1 is a reply
-    /// (RFC 5905 section 9.2, `peer.reach`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reach: Option<u8>,
-    /// Standard deviation of a typical measurement.
-    #[serde(with = "encoding::optional", skip_serializing_if = "Option::is_none")]
-    pub jitter: Option<NtpDuration>,
-    /// Origin of the transmit timestamp of the last answered request: one of [`STAMP_KINDS`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub transmit_stamp: Option<String>,
-    /// Origin of the receive timestamp of the last reply: one of [`STAMP_KINDS`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub receive_stamp: Option<String>,
-    /// Requests sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub packets_sent: Option<u64>,
-    /// Datagrams received.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub packets_received: Option<u64>,
-    /// Replies that led to a measurement.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub packets_accepted: Option<u64>,
-    /// Datagrams that match no request or fail authentication.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub packets_bogus: Option<u64>,
-    /// Valid replies without usable time: kiss-o'-death packets, NAKs and replies of an
-    /// unsynchronised source.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub packets_unusable: Option<u64>,
-    /// Unusable replies that are crypto-NAKs: the source does not accept the symmetric key.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub crypto_naks: Option<u64>,
-    /// Unusable replies that are NTS NAKs: the source cannot decrypt the cookie.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nts_naks: Option<u64>,
-    /// Expiry of the certificate chain of the last NTS key exchange in seconds since 1970; absent
-    /// without NTS and while keys of an earlier run are in use.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub nts_certificate_expiry: Option<u64>,
-    /// Authentication method: `none`, or for example `key 7 (AES128)`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub authentication: Option<String>,
-    /// Whether the last reply was in interleaved mode (RFC 9769).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub interleaved: Option<bool>,
-}
-
-/// The [`SourceDetails::state`] of a source that is part of the agreeing majority.
-pub const SELECTED: &str = SourceState::Selected.as_str();
-
-/// Values of [`SourceDetails::state`].
-pub const SOURCE_STATES: &[&str] = &{
-    let mut names = [""; SourceState::ALL.len()];
-    let mut index = 0;
-    while index < names.len() {
-        names[index] = SourceState::ALL[index].as_str();
-        index += 1;
-    }
-    names
-};
-
-/// Values of [`SourceDetails::transmit_stamp`] and [`SourceDetails::receive_stamp`], in order of
-/// accuracy.
-pub const STAMP_KINDS: &[&str] = &[
-    StampSource::Daemon.as_str(),
-    StampSource::Kernel.as_str(),
-    StampSource::Hardware.as_str(),
-];
-
 /// An address on which time is served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
@@ -474,14 +239,4 @@ impl Server {
             details: Some(server.details),
         }
     }
-}
-
-/// Returns whole seconds since 1970.
-fn unix_seconds(time: SystemTime) -> i64 {
-    time.as_nanos() / 1_000_000_000
-}
-
-/// Returns the expiry of a certificate; `None` before 1970.
-fn expiry(time: SystemTime) -> Option<u64> {
-    u64::try_from(unix_seconds(time)).ok()
 }

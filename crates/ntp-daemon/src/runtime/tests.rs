@@ -130,5 +130,13 @@ fn a_reference_clock_disciplines_the_clock_and_shows_in_status_and_metrics() {
         metrics.contains(&format!("ntp_source_selected{labels} 1\n")),
         "{metrics}"
     );
+    // The counters are those of the process, in which other tests run, too.
+    let events = |name| {
+        let sample = format!("ntp_events_total{{event=\"{name}\"}} ");
+        let count = metrics.lines().find_map(|it| it.strip_prefix(&sample));
+        count.and_then(|count| count.parse::<u64>().ok())
+    };
+    assert!(events("synchronized") >= Some(1), "{metrics}");
+    assert_eq!(events("leap_second"), Some(0));
     runtime.shut_down().expect("the clock can be released");
 }
