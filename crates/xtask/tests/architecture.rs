@@ -28,6 +28,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("ntp-metrics-exporter", 5),
     ("test-binaries", 5),
     ("ntpd", 6),
+    ("ntp-demo", 6),
     // Development only: may use anything; no other crate may use them.
     ("ntp-e2e", 7),
     ("xtask", 8),
