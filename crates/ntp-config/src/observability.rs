@@ -30,6 +30,8 @@ section! {
         metrics_exporter_listen: SocketAddr = |cx, value| value::socket_address(cx, value, EXPORTER_PORT)
                 => or((Ipv4Addr::LOCALHOST, EXPORTER_PORT).into()),
             "metrics-exporter-listen" "string" "127.0.0.1:9975" "Address and port at which the metrics exporter listens.";
+        metrics_exporter_hosts: Vec<String> = |cx, value| value::array(cx, value, host_name) => or(Vec::new()),
+            "metrics-exporter-hosts" "array of strings" "none" "Host names under which the metrics exporter and its status page are requested, without port. Addresses, `localhost` and the name of this machine are always answered; a request for another name gets status 421, so that web pages of strangers cannot read the state (DNS rebinding).";
     }
 }
 
@@ -47,6 +49,19 @@ pub enum LogLevel {
     Debug,
     /// Also every packet.
     Trace,
+}
+
+/// A host name as in a URL, without port.
+fn host_name(cx: &mut Context, value: &Value<'_>) -> Option<String> {
+    let name = value::text(cx, value)?;
+    let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if name.is_empty() || !name.bytes().all(is_valid) {
+        return value.reject_value(
+            cx,
+            "a host name without port, for example \"ntp.example.org\"",
+        );
+    }
+    Some(name.to_owned())
 }
 
 /// Permission bits. Upstream takes any 32-bit number; `666` without the octal prefix is 0o1232,

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         &[
             scenario!(the_accept_header_selects_the_format_and_all_families_are_present),
             scenario!(ntp_up_is_zero_while_the_daemon_is_down),
+            scenario!(a_page_of_a_stranger_cannot_read_the_state),
             scenario!(idle_connections_do_not_block_a_scrape),
             scenario!(an_exporter_without_observation_path_names_the_missing_key),
         ],
@@ -120,6 +121,30 @@ fn ntp_up_is_zero_while_the_daemon_is_down() {
     assert_eq!(exporter.samples()["ntp_up"], 0.0);
     let _again = setup.start(None);
     exporter.wait_for_sample("ntp_up", 1.0);
+}
+
+/// DNS rebinding: the name of a stranger resolves to the address of the exporter.
+fn a_page_of_a_stranger_cannot_read_the_state() {
+    let setup = Setup::new(1).with_exporter_at("127.0.0.1:0").replacing(
+        "[observability]",
+        "[observability]\nmetrics-exporter-hosts = [\"ntp.example\"]",
+    );
+    let exporter = setup.start_exporter(&[]);
+    let metrics = "Accept: application/openmetrics-text";
+    for path in ["/", "/metrics", "/api/state", "/api/history", "/none"] {
+        for accept in [metrics, "Accept: */*"] {
+            let reply = exporter.get(path, &["Host: attacker.example:9975", accept]);
+            let reply = reply.expect("a reply");
+            assert_eq!(reply.status, 421, "{path}");
+            assert!(reply.body.contains("metrics-exporter-hosts"), "{path}");
+        }
+    }
+    let refusals = exporter.process.lines_with("attacker.example");
+    assert_eq!(refusals.len(), 1, "{refusals:?}");
+    for host in ["Host: ntp.example", "Host: localhost:9975"] {
+        let reply = exporter.get("/metrics", &[host]).expect("a reply");
+        assert_eq!(reply.status, 200, "{host}");
+    }
 }
 
 fn idle_connections_do_not_block_a_scrape() {

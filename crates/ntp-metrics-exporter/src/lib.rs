@@ -8,7 +8,8 @@
 //! # Idea
 //! A separate process, with its own user and no right but to read the daemon's observation socket.
 //! It reads the state on each request, and every two seconds for the history of the dashboard.
-//! Everyone who can reach its address (by default only this machine) can read the state.
+//! Everyone who can reach its address (by default only this machine) can read the state, but not a web
+//! page that a browser on such a machine shows (`hosts`).
 //!
 //! | path | content |
 //! |---|---|
@@ -24,6 +25,7 @@
 //! | `families` | metrics of the exporter and the process |
 //! | `chrony` | metrics under the names of chrony_exporter |
 //! | `history` | bounded history |
+//! | `hosts` | names under which requests are answered |
 //! | `negotiation`, `service` | content negotiation and replies |
 //! | `dashboard` | the dashboard |
 //! | `connections` | bounded number of connections |
@@ -46,6 +48,7 @@ mod daemon;
 mod dashboard;
 mod families;
 mod history;
+mod hosts;
 mod log;
 mod negotiation;
 mod process;
@@ -115,7 +118,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(FAILURE);
         }
     };
-    let service = Rc::new(Service::new(Daemon::new(path), cli.chrony_names));
+    let service = Rc::new(Service::new(
+        Daemon::new(path),
+        cli.chrony_names,
+        &observability.metrics_exporter_hosts,
+    ));
     LocalSet::new().block_on(&runtime, run(&config, service));
     ExitCode::SUCCESS
 }

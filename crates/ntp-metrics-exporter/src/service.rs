@@ -18,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::daemon::Daemon;
 use crate::history::{FINE, History};
+use crate::hosts::Hosts;
 use crate::negotiation::negotiate;
 use crate::{dashboard, families};
 
@@ -28,6 +29,7 @@ pub(crate) struct Service {
     history: RefCell<History>,
     chrony_names: bool,
     host: String,
+    hosts: Hosts,
 }
 
 /// Reads the state of the daemon periodically into the history. Does not return.
@@ -49,20 +51,24 @@ fn now_millis() -> i64 {
 type Reply = Response<Full<Bytes>>;
 
 impl Service {
-    pub(crate) fn new(daemon: Daemon, chrony_names: bool) -> Self {
+    /// Permits requests for `hosts` beside the names of this machine.
+    pub(crate) fn new(daemon: Daemon, chrony_names: bool, hosts: &[String]) -> Self {
+        let uname = rustix::system::uname();
+        let host = uname.nodename().to_string_lossy().into_owned();
         Self {
             daemon,
             history: RefCell::new(History::new(now_millis())),
             chrony_names,
-            host: rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned(),
+            hosts: Hosts::new(&host, hosts),
+            host,
         }
     }
 
     /// Handles a request; its body is ignored.
     pub(crate) async fn handle(&self, request: &Request<Incoming>) -> Reply {
+        if let Some(text) = self.hosts.refusal(request) {
+            return reply(StatusCode::MISDIRECTED_REQUEST, TEXT, text);
+        }
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let mut reply = plain(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -131,9 +137,10 @@ impl Service {
 }
 
 const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
 
 fn plain(status: StatusCode, text: &'static str) -> Reply {
-    reply(status, "text/plain; charset=utf-8", text)
+    reply(status, TEXT, text)
 }
 
 fn reply(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Reply {
