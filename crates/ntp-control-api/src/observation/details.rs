@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::encoding;
 use super::state::Leap;
+use crate::explain::{self, MissingSource};
 use crate::figure::{self, Figure, Number};
 
 /// Declares a struct of optional members, its conversion from a status, and its metrics.
@@ -72,9 +73,10 @@ details! {
         /// Estimated error: the clock stays within it 99.9 % of the time.
         estimated_error: NtpDuration = |status| Some(status.system.estimated_error.unwrap_or(MAX_DISPERSION)),
             gauge "ntp_system_estimated_error_seconds" "Estimated error: the clock stays within it 99.9 % of the time";
-        /// Maximum error: true time is never further away, as long as most sources are right.
+        /// Maximum error: true time is never further away, as long as most sources are right within
+        /// what they state and the oscillator drifts by at most 15 ppm.
         error_bound: NtpDuration = |status| Some(status.system.error_bound.unwrap_or(MAX_DISPERSION)),
-            gauge "ntp_system_error_bound_seconds" "Error bound: maximum error, as long as most sources are right";
+            gauge "ntp_system_error_bound_seconds" "Error bound: guaranteed as long as most sources are right within what they state and the oscillator drifts by at most 15 ppm";
         /// Dispersion accumulated from the primary reference, at the time of the observation.
         root_dispersion: NtpDuration = |status| Some(status.system.root_dispersion.unwrap_or(MAX_DISPERSION));
         /// Number of sources in the agreeing majority.
@@ -119,6 +121,10 @@ details! {
         /// Of these: failed or did not speak the protocol.
         nts_ke_failed: u64 = |status| exchanges(status).map(|count| count.failed),
             counter "ntp_system_nts_ke_failed_total" "NTS key exchange connections that failed or did not speak the protocol";
+        /// Findings of `ntp-ctl explain` about the clock: why it is or is not steered.
+        why: Vec<String> = |status| Some(explain::clock(status));
+        /// Configured sources with fewer servers in use than requested, and why.
+        missing_sources: Vec<MissingSource> = |status| Some(explain::missing(status));
         /// Number of events by name, as logged since the start; names that did not occur are absent.
         events: BTreeMap<String, u64> = |status| Some(events(status));
         /// Number of sources left out because the frame would exceed its limit; the control socket has
@@ -179,11 +185,21 @@ details! {
             gauge "ntp_source_nts_certificate_expiry_seconds" "Expiry of the certificate chain of the last NTS key exchange with the source in seconds since 1970";
         /// Authentication method: `none`, or for example `key 7 (AES128)`.
         authentication: String = |source| Some(source.authentication.clone());
+        /// Whether it is polled; false after `ntp-ctl source offline`.
+        online: bool = |source| Some(source.online),
+            gauge "ntp_source_online" "Whether the source is polled: 1, or 0 after it was taken offline";
+        /// Findings of `ntp-ctl explain` about the source: why it is or is not used. Absent for
+        /// sources after the first [`MAX_EXPLAINED`].
+        why: Vec<String> = |_| None;
         /// Whether the last reply was in interleaved mode (RFC 9769).
         interleaved: bool = |source| Some(source.interleaved),
             gauge "ntp_source_interleaved" "Whether the last reply of the source was in interleaved mode: 1 or 0";
     }
 }
+
+/// Maximum number of sources with findings. Each compares a source with all others, on the
+/// timekeeping thread, so a daemon with a thousand sources leaves most of them out.
+pub(super) const MAX_EXPLAINED: usize = 100;
 
 /// Dispersion without a source: the largest that NTP can express (RFC 5905 section 7.3, MAXDISP).
 pub(super) const MAX_DISPERSION: NtpDuration = NtpDuration::from_seconds(16);

@@ -25,6 +25,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::state::Leap;
+use crate::explain::MissingSource;
 use crate::figure::Number;
 
 /// Returns `duration` in seconds as encoded on the socket, for all output made from it.
@@ -152,7 +153,7 @@ macro_rules! same_in_json {
 }
 
 same_in_json! {
-    bool u8 u64 i64 String Leap BTreeMap<String, u64>
+    bool u8 u64 i64 String Leap Vec<String> Vec<MissingSource> BTreeMap<String, u64>
 }
 
 impl Encoding for f64 {

@@ -7,8 +7,9 @@ use ntp_types::statistics::{ServerDetails, ServerStatistics};
 use ntp_types::status::{ServerStatus, SourceStatus, Status};
 use serde::{Deserialize, Serialize};
 
-use super::details::{MAX_DISPERSION, SourceDetails, SystemDetails};
+use super::details::{MAX_DISPERSION, MAX_EXPLAINED, SourceDetails, SystemDetails};
 use super::{RootVariance, encoding};
+use crate::explain;
 
 /// State of the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +29,10 @@ impl State {
     /// `build_commit_date`.
     pub fn from_status(status: &Status, build_commit: &str, build_commit_date: &str) -> Self {
         let program = &status.program;
+        let mut sources: Vec<_> = status.sources.iter().map(Source::from_status).collect();
+        for (source, of) in sources.iter_mut().zip(&status.sources).take(MAX_EXPLAINED) {
+            source.details.why = Some(explain::source(status, of));
+        }
         Self {
             program: Program {
                 version: program.version.clone(),
@@ -37,7 +42,7 @@ impl State {
                 now: program.now.to_ntp(),
             },
             system: System::from_status(status),
-            sources: status.sources.iter().map(Source::from_status).collect(),
+            sources,
             servers: status.servers.iter().map(Server::from_status).collect(),
         }
     }
