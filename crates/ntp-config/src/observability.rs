@@ -30,6 +30,8 @@ section! {
         metrics_exporter_listen: SocketAddr = |cx, value| value::socket_address(cx, value, EXPORTER_PORT)
                 => or((Ipv4Addr::LOCALHOST, EXPORTER_PORT).into()),
             "metrics-exporter-listen" "string" "127.0.0.1:9975" "Address and port at which the metrics exporter listens.";
+        metrics_exporter_history_path: Option<PathBuf> = value::path => optional,
+            "metrics-exporter-history-path" "path" "`history` in the directory that systemd made (`CacheDirectory=`), else none" "File that keeps the history of the status page across restarts of the metrics exporter; at most 4 MiB. Without it, a restart clears the history.";
         metrics_exporter_hosts: Vec<String> = |cx, value| value::array(cx, value, host_name) => or(Vec::new()),
             "metrics-exporter-hosts" "array of strings" "none" "Host names under which the metrics exporter and its status page are requested, without port. Addresses, `localhost` and the name of this machine are always answered; a request for another name gets status 421, so that web pages of strangers cannot read the state (DNS rebinding).";
     }

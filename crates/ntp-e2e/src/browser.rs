@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::binaries::workspace_root;
 use crate::files;
 use crate::http;
 use crate::process::{self, Process};
@@ -31,7 +32,13 @@ pub fn missing() -> Option<String> {
             other => return Some(format!("{program} cannot be run: {other:?}")),
         }
     }
-    None
+    let axe = axe_core();
+    (!axe.exists()).then(|| format!("{} does not exist", axe.display()))
+}
+
+/// Returns the file of axe-core, which checks the accessibility of a page.
+pub fn axe_core() -> PathBuf {
+    workspace_root().join("target/arena/axe-core/axe.min.js")
 }
 
 /// A browser with one window. Stopped when dropped.

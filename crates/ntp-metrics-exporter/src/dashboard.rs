@@ -8,15 +8,15 @@
 pub(crate) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
 /// Returns media type and content of a file of the dashboard.
 pub(crate) fn file(path: &str) -> Option<(&'static str, &'static str)> {
     Some(match path {
         "/" => ("text/html; charset=utf-8", include_str!("dashboard.html")),
         "/dashboard.css" => ("text/css; charset=utf-8", include_str!("dashboard.css")),
-        "/dashboard.js" => (
-            "text/javascript; charset=utf-8",
-            include_str!("dashboard.js"),
-        ),
+        "/dashboard.js" => (JAVASCRIPT, include_str!("dashboard.js")),
+        "/plots.js" => (JAVASCRIPT, include_str!("plots.js")),
         _ => return None,
     })
 }
@@ -30,11 +30,10 @@ mod tests {
         let (_, page) = file("/").unwrap();
         let mut links = page
             .split(['"', '\''])
-            .filter(|it| it.starts_with("/dashboard"));
-        assert_eq!(links.next(), Some("/dashboard.css"));
-        assert_eq!(links.next(), Some("/dashboard.js"));
-        assert_eq!(links.next(), None);
-        for path in ["/dashboard.css", "/dashboard.js"] {
+            .filter(|it| it.starts_with('/') && (it.ends_with(".css") || it.ends_with(".js")));
+        let files = ["/dashboard.css", "/plots.js", "/dashboard.js"];
+        assert!(links.by_ref().eq(files));
+        for path in files {
             assert!(file(path).is_some_and(|(_, content)| content.len() > 1000));
         }
         assert!(!POLICY.contains("unsafe") && !page.contains("<style"));
@@ -42,7 +41,8 @@ mod tests {
 
     #[test]
     fn the_page_loads_nothing_from_other_hosts_and_inserts_no_html() {
-        let page = ["/", "/dashboard.css", "/dashboard.js"].map(|path| file(path).unwrap().1);
+        let page =
+            ["/", "/dashboard.css", "/plots.js", "/dashboard.js"].map(|path| file(path).unwrap().1);
         // The name space of SVG is no address.
         let page = page.concat().replace("http://www.w3.org/", "");
         for forbidden in [

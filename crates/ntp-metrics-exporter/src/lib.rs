@@ -14,9 +14,9 @@
 //! | path | content |
 //! |---|---|
 //! | `/metrics` | OpenMetrics or the classic text, as the scraper prefers; so is every other path for a scraper, because upstream's exporter ignores the path |
-//! | `/` | the dashboard, which fetches `/dashboard.css`, `/dashboard.js` and the next two |
+//! | `/` | the dashboard, which fetches `/dashboard.css`, `/plots.js`, `/dashboard.js` and the next two |
 //! | `/api/state` | state of the daemon, or the error, as JSON |
-//! | `/api/history` | the last half hour or the last day as JSON |
+//! | `/api/history` | the last half hour or the last day, and what changed, as JSON |
 //!
 //! | module | content |
 //! |---|---|
@@ -24,7 +24,8 @@
 //! | `process` | resources of the daemon's process, from the kernel |
 //! | `families` | metrics of the exporter and the process |
 //! | `chrony` | metrics under the names of chrony_exporter |
-//! | `history` | bounded history |
+//! | `history`, `journal` | bounded history: values over time, and what changed |
+//! | `store` | the file that keeps the history across restarts |
 //! | `hosts` | names under which requests are answered |
 //! | `negotiation`, `service` | content negotiation and replies |
 //! | `dashboard` | the dashboard |
@@ -34,7 +35,7 @@
 //! One thread. A fixed number of connections (`connections`), of which a new one replaces the
 //! oldest; eight kilobytes of request; five seconds for its head and a minute for a connection. The
 //! daemon is read at most four times a second, whatever the number of requests. The history is two
-//! rings of fixed length with at most sixteen sources each, at most 1.3 MB.
+//! rings of fixed length with at most sixteen sources each, at most 1.3 MB; its file has at most 4 MiB.
 //!
 //! If the daemon does not reply, a scrape still succeeds: `ntp_up` is 0 and
 //! `ntp_exporter_observation` has the reason, so that "daemon down" and "exporter down" are
@@ -49,16 +50,22 @@ mod dashboard;
 mod families;
 mod history;
 mod hosts;
+mod journal;
 mod log;
 mod negotiation;
 mod process;
 mod service;
+mod store;
 
+use std::env;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ntp_config::Config;
+use ntp_config::ObservabilityConfig;
+use ntp_udp::signals;
 use tokio::net::TcpListener;
 use tokio::task::LocalSet;
 use tracing::{info, warn};
@@ -69,6 +76,7 @@ pub use families::{OBSERVATION, OWN};
 use cli::Cli;
 use daemon::Daemon;
 use service::Service;
+use store::Store;
 
 /// Exit code of failures without one of their own.
 const FAILURE: u8 = 1;
@@ -108,6 +116,13 @@ pub fn main() -> ExitCode {
         );
         return ExitCode::from(FAILURE);
     };
+    let store = Store::new(history_path(observability));
+    if store.is_present()
+        && let Err(problem) = signals::install()
+    {
+        eprintln!("Could not handle signals: {problem}");
+        return ExitCode::from(SOFTWARE);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -120,26 +135,46 @@ pub fn main() -> ExitCode {
     };
     let service = Rc::new(Service::new(
         Daemon::new(path),
+        store,
         cli.chrony_names,
         &observability.metrics_exporter_hosts,
     ));
-    LocalSet::new().block_on(&runtime, run(&config, service));
+    LocalSet::new().block_on(
+        &runtime,
+        run(observability.metrics_exporter_listen, service),
+    );
     ExitCode::SUCCESS
 }
 
-/// Serves requests. Does not return.
-async fn run(config: &Config, service: Rc<Service>) {
-    let listener = listen(config).await;
+/// Returns the file of the history: as configured, or in the directory that the service manager made
+/// (systemd.exec(5), `CacheDirectory=`).
+fn history_path(config: &ObservabilityConfig) -> Option<PathBuf> {
+    let configured = config.metrics_exporter_history_path.clone();
+    configured.or_else(|| {
+        let directories = env::var_os("CACHE_DIRECTORY")?;
+        // The first of several, which are separated by colons.
+        let first = env::split_paths(&directories).next()?;
+        first.is_absolute().then(|| first.join("history"))
+    })
+}
+
+/// Serves requests and records the history. Returns when the process shall end.
+async fn run(address: SocketAddr, service: Rc<Service>) {
+    tokio::task::spawn_local(serve(address, Rc::clone(&service)));
+    service::record_history(service).await;
+}
+
+/// Listens and serves requests. Does not return.
+async fn serve(address: SocketAddr, service: Rc<Service>) {
+    let listener = listen(address).await;
     if let Err(problem) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         warn!("cannot notify the service manager: {problem}");
     }
-    tokio::task::spawn_local(service::record_history(Rc::clone(&service)));
     connections::serve(listener, service).await;
 }
 
 /// Listens on the configured address; retries, because its interface may not be up yet.
-async fn listen(config: &Config) -> TcpListener {
-    let address = config.observability.metrics_exporter_listen;
+async fn listen(address: SocketAddr) -> TcpListener {
     let mut logged = None;
     loop {
         match TcpListener::bind(address).await {

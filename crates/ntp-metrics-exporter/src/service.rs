@@ -13,13 +13,15 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 use ntp_control_api::metrics::{Format, Text};
 use ntp_os_clock::realtime;
+use ntp_udp::signals;
 use serde_json::json;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::daemon::Daemon;
 use crate::history::{FINE, History};
 use crate::hosts::Hosts;
 use crate::negotiation::negotiate;
+use crate::store::{SAVE_INTERVAL, Store};
 use crate::{dashboard, families};
 
 /// State of the service.
@@ -27,19 +29,31 @@ use crate::{dashboard, families};
 pub(crate) struct Service {
     daemon: Daemon,
     history: RefCell<History>,
+    store: RefCell<Store>,
     chrony_names: bool,
     host: String,
     hosts: Hosts,
 }
 
-/// Reads the state of the daemon periodically into the history. Does not return.
+/// Reads the state of the daemon periodically into the history, and saves it. Returns after SIGTERM or
+/// SIGINT, if the history is saved; otherwise these signals end the process.
 pub(crate) async fn record_history(service: Rc<Service>) {
     let mut ticks = interval(Duration::from_secs(FINE.0.into()));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut saved = Instant::now();
     loop {
         ticks.tick().await;
+        let is_end = signals::terminate_requested();
+        if is_end || saved.elapsed() >= SAVE_INTERVAL {
+            saved = Instant::now();
+            let history = service.history.borrow();
+            service.store.borrow_mut().save(&history);
+        }
+        if is_end {
+            return;
+        }
         let reading = service.daemon.read().await;
-        let state = reading.state.as_ref().ok();
+        let state = reading.state.as_ref().map_err(|it| it.text.as_str());
         service.history.borrow_mut().record(now_millis(), state);
     }
 }
@@ -52,12 +66,13 @@ type Reply = Response<Full<Bytes>>;
 
 impl Service {
     /// Permits requests for `hosts` beside the names of this machine.
-    pub(crate) fn new(daemon: Daemon, chrony_names: bool, hosts: &[String]) -> Self {
+    pub(crate) fn new(daemon: Daemon, store: Store, chrony_names: bool, hosts: &[String]) -> Self {
         let uname = rustix::system::uname();
         let host = uname.nodename().to_string_lossy().into_owned();
         Self {
             daemon,
-            history: RefCell::new(History::new(now_millis())),
+            history: RefCell::new(store.load(now_millis())),
+            store: RefCell::new(store),
             chrony_names,
             hosts: Hosts::new(&host, hosts),
             host,
@@ -114,6 +129,7 @@ impl Service {
             Ok(state) => json!({ "up": true, "host": self.host, "state": state }),
             Err(problem) => json!({
                 "up": false,
+                "host": self.host,
                 "problem": problem.kind.name(),
                 "text": problem.text,
             }),
@@ -121,7 +137,8 @@ impl Service {
         reply(StatusCode::OK, JSON, body.to_string())
     }
 
-    /// Query parameters: `span=day` selects the coarse ring, `after=N` the points after number N.
+    /// Query parameters: `span=day` selects the coarse ring, `after=N` the points after number N,
+    /// `change=N` the changes after number N.
     fn history(&self, query: &str) -> Reply {
         let parameter = |name: &str| {
             query
@@ -129,9 +146,12 @@ impl Service {
                 .filter_map(|pair| pair.split_once('='))
                 .find_map(|(key, value)| (key == name).then_some(value))
         };
-        let after = parameter("after").and_then(|number| number.parse().ok());
+        let number = |name: &str| parameter(name).and_then(|number| number.parse().ok());
         let is_day = parameter("span") == Some("day");
-        let body = self.history.borrow().json_after(after, is_day);
+        let body = self
+            .history
+            .borrow()
+            .json_after(number("after"), is_day, number("change"));
         reply(StatusCode::OK, JSON, body)
     }
 }

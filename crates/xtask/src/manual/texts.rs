@@ -137,7 +137,9 @@ pub(super) const EXPORTER: Texts = Texts {
         "`ntp-metrics-exporter` serves the state of `ntp-daemon`(8) over HTTP: metrics for Prometheus at /metrics (OpenMetrics or the classic text format, as the client asks), and a status page for people at /. It is a \
          separate process that needs no privilege. It reads the observation socket.",
         "The address and the socket are set in `[observability]` of `ntp.toml`(5): `metrics-exporter-listen` (default 127.0.0.1:9975) and `observation-path` (required). Everyone who can reach the address \
-         can read the state; addresses of clients are not part of it.",
+         can read the state; addresses of clients are not part of it. Requests for host names that are not known to be of this machine are refused (`metrics-exporter-hosts`).",
+        "The history that the page shows is kept in the file of `metrics-exporter-history-path`, as a service in /var/cache/ntpd-rs-observe/history. It is written every ten minutes and at the end; SIGTERM \
+         and SIGINT end the process within seconds.",
         "If the daemon does not answer, a scrape still succeeds: `ntp_up` is 0, and `ntp_exporter_observation` has the reason. The metrics and their meanings are in the guide, in \
          /usr/share/doc/ntpd-rs/docs/figures.md.",
     ],
