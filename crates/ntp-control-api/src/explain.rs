@@ -534,6 +534,20 @@ mod tests {
     }
 
     #[test]
+    fn a_stratum_that_is_too_high_names_the_key_that_sets_the_limit() {
+        let error = ntp_types::event::Rejection::Stratum.to_string();
+        let high = source("a", SourceState::Unusable, None, Some(&error));
+        let text = explained(&[high], (0, 0, 1));
+        let words: Vec<_> = text.split_whitespace().collect();
+        assert!(
+            words
+                .join(" ")
+                .contains("below `local-stratum` in [synchronization]"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn the_last_error_replaces_general_advice() {
         let known = source(
             "a",

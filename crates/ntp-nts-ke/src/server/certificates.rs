@@ -22,11 +22,13 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, Res
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{InconsistentKeys, ServerConfig};
+use zeroize::Zeroizing;
 
+use super::unusable::{no_private_key, unusable_certificate, unusable_key};
 use super::{BadCertificate, CertificateInUse, CertificatePaths, Event};
 use crate::certificate::CertificateFacts;
 use crate::provider;
-use crate::trust::{certificates, pem_problem};
+use crate::trust::certificates;
 
 /// Interval between checks of the files.
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -147,28 +149,23 @@ fn read(paths: &[CertificatePaths]) -> Result<Loaded, BadCertificate> {
 /// Reads a certificate and its private key.
 fn read_pair(paths: &CertificatePaths) -> Result<Arc<CertifiedKey>, BadCertificate> {
     let chain = certificates(&paths.chain).map_err(|problem| invalid(&paths.chain, problem))?;
-    let key = PrivateKeyDer::from_pem_file(&paths.key).map_err(|problem| {
-        invalid(
-            &paths.key,
-            format!("no private key: {}", pem_problem(&problem)),
-        )
-    })?;
-    let parses = chain
+    let text = fs::read(&paths.key).map_err(|error| invalid(&paths.key, error.to_string()))?;
+    let text = Zeroizing::new(text);
+    let key = PrivateKeyDer::from_pem_slice(&text)
+        .map_err(|problem| invalid(&paths.key, no_private_key(&text, &problem)))?;
+    if let Some(own) = chain
         .first()
-        .is_some_and(|own| ParsedCertificate::try_from(own).is_ok());
-    if !parses {
-        return Err(invalid(
-            &paths.chain,
-            "the first certificate cannot be parsed".into(),
-        ));
+        .filter(|own| ParsedCertificate::try_from(*own).is_err())
+    {
+        return Err(invalid(&paths.chain, unusable_certificate(own).into()));
     }
-    let key = CertifiedKey::from_der(chain, key, &provider());
-    key.map(Arc::new).map_err(|problem| match problem {
+    let usable = CertifiedKey::from_der(chain, key.clone_key(), &provider());
+    usable.map(Arc::new).map_err(|problem| match problem {
         rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => invalid(
             &paths.chain,
             format!("private key {} does not match", paths.key.display()),
         ),
-        other => invalid(&paths.key, other.to_string()),
+        other => invalid(&paths.key, unusable_key(&key, &other)),
     })
 }
 

@@ -24,6 +24,7 @@ mod connection;
 mod connection_table;
 mod endpoints;
 mod listen;
+mod unusable;
 
 use std::io::{self, PipeReader};
 use std::net::{SocketAddr, TcpListener};

@@ -64,7 +64,7 @@ reasons! {
         /// The server reports that it is not synchronised (leap indicator 3, stratum 16, or stratum 0 without a kiss code).
         Unsynchronized = "unsynchronized": "the server is not synchronised",
         /// Stratum above 16, or not below our own `local-stratum`.
-        Stratum = "stratum": "the server's stratum is too high",
+        Stratum = "stratum": "the server's stratum is too high (it must be below `local-stratum` in [synchronization])",
         /// A receive or transmit timestamp of zero, transmit before receive, or seconds apart.
         Timestamps = "timestamps": "the server's timestamps are zero or contradict each other",
         /// Half of root delay plus root dispersion is 16 s or more.
