@@ -85,7 +85,8 @@ impl Config {
 
     fn check_versions(&self) -> impl Iterator<Item = Finding> {
         let versions = self.sources.iter().filter_map(|source| source.kind.ntp());
-        let drafts = versions.filter(|ntp| ntp.version.value == VersionChoice::V5);
+        let drafts =
+            versions.filter(|ntp| ntp.version.value == VersionChoice::Number(NtpVersion::V5));
         drafts.map(|ntp| {
             Finding::warning(
                 FindingKind::DraftVersion,

@@ -20,8 +20,8 @@ use crate::schema::Table;
 use crate::server::{self, ServerConfig};
 use crate::service::ServiceConfig;
 use crate::source::{
-    self, KeyExchange, KeyExchangeAddress, NtpSource, NtsPoolSource, PoolSource, SelectionOptions,
-    ServerAddress, SymmetricKey,
+    self, KeyExchange, KeyExchangeAddress, NtpSource, NtsPoolSource, PoolSource, ProtocolVersion,
+    SelectionOptions, ServerAddress, SymmetricKey,
 };
 use crate::state::StateConfig;
 use crate::symmetric::KeysConfig;
@@ -31,7 +31,8 @@ use crate::threshold;
 /// The declarations of keys, in the order of the manual.
 #[rustfmt::skip]
 const DECLARED: &[&[KeyDoc]] = &[
-    &[source::MODE], ServerAddress::KEYS, KeyExchangeAddress::KEYS, NtpSource::KEYS,
+    &[source::MODE], ServerAddress::KEYS, KeyExchangeAddress::KEYS,
+    ProtocolVersion::KEYS, NtpSource::KEYS,
     PollOverrides::KEYS, SelectionOptions::KEYS, SymmetricKey::KEYS, PoolSource::KEYS,
     NtsPoolSource::KEYS, KeyExchange::KEYS, SockSource::KEYS, PpsSource::KEYS, NoiseKeys::KEYS,
     SourceLimits::KEYS, SourceDefaults::KEYS, DefaultLimits::KEYS, ServerConfig::KEYS,

@@ -56,8 +56,8 @@ section! {
         require_nts: Option<FilterAction> = require_nts => or(None),
             "require-nts" "boolean, `\"ignore\"` or `\"deny\"`" "false" "Whether requests without NTS are refused, and how; `true` is `\"ignore\"`.";
         accept_ntp_versions: Vec<NtpVersion> = |cx, value| value::array(cx, value, version)
-                => or(vec![NtpVersion::V3, NtpVersion::V4]),
-            "accept-ntp-versions" "list of `3`, `4` and `5`" "[3, 4]" "Protocol versions that are answered.";
+                => or(vec![NtpVersion::V1, NtpVersion::V2, NtpVersion::V3, NtpVersion::V4]),
+            "accept-ntp-versions" "list of `1` to `5`" "[1, 2, 3, 4]" "Protocol versions that are answered.";
         workers: Option<usize> = |cx, value| value::within(cx, value, 1..=MAX_WORKERS) => optional,
             "workers" "integer" "the number of processors" "Number of threads that serve this address; the requests of one client go to one thread.";
         batching_under_load: bool = value::boolean => or(true),
@@ -116,6 +116,10 @@ pub enum FilterAction {
 /// A version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NtpVersion {
+    /// RFC 1059.
+    V1,
+    /// RFC 1119.
+    V2,
     /// RFC 1305.
     V3,
     /// RFC 5905.
@@ -125,9 +129,23 @@ pub enum NtpVersion {
 }
 
 impl NtpVersion {
+    /// The version with this number.
+    pub(crate) const fn from_number(number: i64) -> Option<Self> {
+        match number {
+            1 => Some(Self::V1),
+            2 => Some(Self::V2),
+            3 => Some(Self::V3),
+            4 => Some(Self::V4),
+            5 => Some(Self::V5),
+            _ => None,
+        }
+    }
+
     /// The version's number.
     pub const fn number(self) -> u8 {
         match self {
+            Self::V1 => 1,
+            Self::V2 => 2,
             Self::V3 => 3,
             Self::V4 => 4,
             Self::V5 => 5,
@@ -188,13 +206,9 @@ fn require_nts(cx: &mut Context, value: &Value<'_>) -> Option<Option<FilterActio
 }
 
 fn version(cx: &mut Context, value: &Value<'_>) -> Option<NtpVersion> {
-    let expected = "one of the numbers 3, 4 and 5";
-    match value::integer(cx, value, || expected.into())? {
-        3 => Some(NtpVersion::V3),
-        4 => Some(NtpVersion::V4),
-        5 => Some(NtpVersion::V5),
-        _ => value.reject_value(cx, expected),
-    }
+    let expected = "one of the numbers 1 to 5";
+    let number = value::integer(cx, value, || expected.into())?;
+    NtpVersion::from_number(number).or_else(|| value.reject_value(cx, expected))
 }
 
 const ACTIONS: &[(&str, FilterAction)] = &[

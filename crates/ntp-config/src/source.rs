@@ -18,6 +18,7 @@ use crate::poll::PollOverrides;
 use crate::reader::{Context, Section, Value};
 use crate::refclock::{PpsSource, SockSource};
 use crate::schema::{Table, section};
+use crate::server::NtpVersion;
 use crate::value;
 
 /// A time source.
@@ -125,15 +126,19 @@ impl SourceKind {
 }
 
 /// Protocol version of a source.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VersionChoice {
-    /// NTPv4 (RFC 5905).
-    #[default]
-    V4,
-    /// The NTPv5 draft.
-    V5,
+    /// This one.
+    Number(NtpVersion),
     /// NTPv4, and NTPv5 if the server supports it.
     Auto,
+}
+
+/// NTPv4.
+impl Default for VersionChoice {
+    fn default() -> Self {
+        Self::Number(NtpVersion::V4)
+    }
 }
 
 /// The key that decides which other keys there are.
@@ -169,8 +174,7 @@ section! {
         + poll: PollOverrides = PollOverrides::read_keys, "Poll interval settings.";
         + selection: SelectionOptions = SelectionOptions::read_keys, "Selection options.";
         + key: Option<Located<KeyId>> = key, "Symmetric key of requests and replies (modes `server` and `pool`).";
-        version: Located<VersionChoice> = version => or(VersionChoice::V4.into()),
-            "ntp-version" "`4`, `5` or `\"auto\"`" "4" "Protocol version; `auto` starts with 4 and switches to 5 if the server supports it.";
+        + version: Located<VersionChoice> = version, "Protocol version.";
         interleaved: bool = value::boolean => or(false),
             "interleaved" "boolean" "false" "Whether the client requests interleaved mode (RFC 9769), in which the server's timestamps are those of its kernel or network card; it falls back to basic mode by itself. Requests then repeat the server's last receive timestamp, and two follow each other at poll intervals above 8 s.";
     }
@@ -188,6 +192,13 @@ section! {
             "require" "boolean" "false" "The clock is corrected only if at least one such source is part of the majority.";
         noselect: bool = value::boolean => or(false),
             "noselect" "boolean" "false" "Measured and shown, but never used.";
+    }
+}
+
+section! {
+    pub(crate) struct ProtocolVersion = "source" ["server", "pool", "nts", "nts-pool"] {
+        version: Located<VersionChoice> = version_choice => or(VersionChoice::default().into()),
+            "ntp-version" "`1` to `5` or `\"auto\"`" "4" "Protocol version of the requests; 1 to 3 for servers that do not answer newer ones, without NTS. `auto` starts with 4 and switches to 5 if the server supports it.";
     }
 }
 
@@ -307,20 +318,36 @@ fn key(cx: &mut Context, section: &mut Section<'_>) -> Option<Option<Located<Key
     SymmetricKey::read_keys(cx, section).map(|it| it.key)
 }
 
-fn version(cx: &mut Context, value: &Value<'_>) -> Option<Located<VersionChoice>> {
+fn version(cx: &mut Context, section: &mut Section<'_>) -> Option<Located<VersionChoice>> {
+    let version = ProtocolVersion::read_keys(cx, section)?.version;
+    if uses_key_exchange(section)
+        && let VersionChoice::Number(number) = version.value
+        && number.number() < NtpVersion::V4.number()
+    {
+        let message = format!(
+            "NTS does not exist in NTPv{} (RFC 8915 section 5)",
+            number.number()
+        );
+        let error = Diagnostic::error(version.place, message);
+        cx.report(error.with_help("leave `ntp-version` out"));
+        return None;
+    }
+    Some(version)
+}
+
+fn version_choice(cx: &mut Context, value: &Value<'_>) -> Option<Located<VersionChoice>> {
     let choice = match value.node {
-        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
-            Ok(4) => Some(VersionChoice::V4),
-            Ok(5) => Some(VersionChoice::V5),
-            _ => None,
-        },
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .ok()
+            .and_then(NtpVersion::from_number)
+            .map(VersionChoice::Number),
         DeValue::String(text) if text == "auto" => Some(VersionChoice::Auto),
         _ => None,
     };
     let Some(choice) = choice else {
-        let message = value.invalid("`4`, `5` or `\"auto\"`");
+        let message = value.invalid("`1` to `5` or `\"auto\"`");
         return match value.node {
-            DeValue::String(text) if text == "4" || text == "5" => {
+            DeValue::String(text) if matches!(text.as_bytes(), [b'1'..=b'5']) => {
                 let help =
                     format!("write the number without quotation marks: `ntp-version = {text}`");
                 value.reject_with(cx, message, help)

@@ -134,8 +134,8 @@ fn source(source: &SourceConfig, refused: &mut Vec<Diagnostic>) {
     refused.extend(kind.map(|kind| kind.at(&source.place)));
     if let Some(version) = source.kind.ntp().map(|ntp| &ntp.version) {
         match version.value {
-            VersionChoice::V4 => {}
-            VersionChoice::V5 => refused.push(NTP_VERSION_5.at(&version.place)),
+            VersionChoice::Number(NtpVersion::V5) => refused.push(NTP_VERSION_5.at(&version.place)),
+            VersionChoice::Number(_) => {}
             VersionChoice::Auto => refused.push(NTP_VERSION_AUTO.at(&version.place)),
         }
     }

@@ -95,7 +95,7 @@ fn each_source_mode_has_its_values_and_defaults() {
 
     let ntp = server.kind.ntp().unwrap();
     assert_eq!(ntp.selection, SelectionOptions::default());
-    assert_eq!(ntp.version.value, VersionChoice::V5);
+    assert_eq!(ntp.version.value, VersionChoice::Number(NtpVersion::V5));
     let poll = ntp.poll.apply_to(config.source_defaults);
     assert_eq!(poll.poll_limits.min, PollInterval::from_log2(3));
     assert_eq!(poll.poll_limits.max, PollInterval::from_log2(9));
@@ -168,7 +168,15 @@ fn servers_and_key_exchange_have_their_values_and_defaults() {
         (0, 0)
     );
     assert_eq!(plain.require_nts, None);
-    assert_eq!(plain.accept_ntp_versions, [NtpVersion::V3, NtpVersion::V4]);
+    assert_eq!(
+        plain.accept_ntp_versions,
+        [
+            NtpVersion::V1,
+            NtpVersion::V2,
+            NtpVersion::V3,
+            NtpVersion::V4
+        ]
+    );
 
     let full = &config.servers[1];
     assert_eq!(full.denylist.filter[0].to_string(), "192.0.2.0/24");

@@ -355,10 +355,7 @@ fn packets(source: &SourceStatus, findings: &mut Vec<String>) {
             source.name
         ));
     } else if packets.accepted == 0 && packets.unusable > 0 {
-        findings.push(format!(
-            "{} replies without usable time: server is not synchronised, or denies access",
-            packets.unusable
-        ));
+        findings.push(format!("{} replies without usable time", packets.unusable));
     }
     if packets.bogus > 0 {
         findings.push(format!(

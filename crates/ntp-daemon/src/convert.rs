@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ntp_config::{
     Config, LeapHandling as FileHandling, LogLevel, NtpSource, SourceKind as FileKind,
-    StepThreshold, TimestampMode as FileMode,
+    StepThreshold, TimestampMode as FileMode, VersionChoice,
 };
 use ntp_os_clock::{Clock, ClockError, ClockKind, precision};
 use ntp_proto::client::{AssociationConfig, Protection};
@@ -19,6 +19,7 @@ use ntp_proto::discipline::{
 use ntp_proto::engine::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
 use ntp_proto::keys::KeyRing;
 use ntp_proto::leap::LeapHandling;
+use ntp_proto::wire::Version;
 use ntp_udp::{InterfaceName, SocketOptions, TimestampMode};
 use tracing::Level;
 
@@ -110,6 +111,12 @@ fn ntp_source(config: &Config, ntp: &NtpSource, kind: SourceKind) -> SourceConfi
             limits: poll.poll_limits,
             initial_poll: poll.initial_poll,
             interleaved: ntp.interleaved,
+            version: match ntp.version.value {
+                VersionChoice::Number(number) => Version::from_number(number.number()),
+                VersionChoice::Auto => None,
+            }
+            // Others are refused earlier; see `Config::unsupported`.
+            .unwrap_or_default(),
             ..AssociationConfig::default()
         },
         selection: SelectionOptions {

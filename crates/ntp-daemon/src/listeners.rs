@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::thread;
 
-use ntp_config::{AccessDecision, Config, FilterAction, FilterList, NtpVersion, ServerConfig};
+use ntp_config::{AccessDecision, Config, FilterAction, FilterList, ServerConfig};
 use ntp_proto::keys::KeyRing;
 use ntp_proto::server::{
     Access, AccessList, AccessRule, Networks, Policy, RateLimit, Refusal, Versions,
@@ -56,12 +56,8 @@ fn policy(server: &ServerConfig, keys: &KeyRing) -> Policy {
         versions: server
             .accept_ntp_versions
             .iter()
-            .filter_map(|version| match version {
-                NtpVersion::V3 => Some(Version::V3),
-                NtpVersion::V4 => Some(Version::V4),
-                // Refused earlier; see `Config::unsupported`.
-                NtpVersion::V5 => None,
-            })
+            // Version 5 is refused earlier; see `Config::unsupported`.
+            .filter_map(|version| Version::from_number(version.number()))
             .collect::<Versions>(),
         rate_limit: RateLimit {
             slots: server.rate_limiting_cache_size,

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         &[
             scenario!(the_daemon_synchronises_to_chronyd_over_ipv4_and_ipv6),
             scenario!(the_daemon_synchronises_to_ntpsec_over_ipv4_and_ipv6),
+            scenario!(the_daemon_synchronises_to_others_in_versions_1_to_3),
             scenario!(an_unreachable_server_leads_to_holdover_and_is_used_again),
             scenario!(one_falseticker_among_four_servers_is_rejected),
             scenario!(an_unreachable_pool_member_is_replaced),
@@ -72,6 +73,26 @@ fn the_daemon_synchronises_to_chronyd_over_ipv4_and_ipv6() {
 
 fn the_daemon_synchronises_to_ntpsec_over_ipv4_and_ipv6() {
     assert_synchronises_over_ipv4_and_ipv6(|host| peers::ntpsec(host, 2), 2);
+}
+
+fn the_daemon_synchronises_to_others_in_versions_1_to_3() {
+    let network = Network::new();
+    let (client, one, other) = (network.host(), network.host(), network.host());
+    let _servers = [peers::chronyd(&one, 1), peers::ntpsec(&other, 2)];
+    for version in 1..=3 {
+        let key = format!("ntp-version = {version}");
+        let setup = Setup::new(2)
+            .server_with(&name(one.v4()), &key)
+            .server_with(&name(other.v6()), &key);
+        let mut daemon = setup.start(Some(&client));
+        daemon.wait_synchronized(LIMIT);
+        daemon.wait_until(LIMIT, "both in use", |observation| {
+            [name(one.v4()), name(other.v6())]
+                .iter()
+                .all(|name| observation.source(name).map(Source::state) == Some("selected"))
+        });
+        assert_eq!(daemon.stop().code(), Some(0));
+    }
 }
 
 fn an_unreachable_server_leads_to_holdover_and_is_used_again() {

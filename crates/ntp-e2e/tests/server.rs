@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     harness::run(
         Arena::Namespaces,
         &[
-            scenario!(chronyd_synchronises_to_us_over_ipv4_and_ipv6),
+            scenario!(chronyd_synchronises_to_us_over_ipv4_and_ipv6_and_in_every_version),
             scenario!(a_server_without_sources_announces_unsynchronised),
             scenario!(local_stratum_serves_without_sources),
             scenario!(a_second_instance_fails_and_the_first_keeps_serving),
@@ -49,7 +49,7 @@ fn assert_exit_code(mut daemon: Daemon, code: i32) {
     assert_eq!(daemon.process.wait_exit(LIMIT).code(), Some(code));
 }
 
-fn chronyd_synchronises_to_us_over_ipv4_and_ipv6() {
+fn chronyd_synchronises_to_us_over_ipv4_and_ipv6_and_in_every_version() {
     let network = Network::new();
     let (client, server, upstream) = (network.host(), network.host(), network.host());
     let _chronyd = peers::chronyd(&upstream, 3);
@@ -67,6 +67,14 @@ fn chronyd_synchronises_to_us_over_ipv4_and_ipv6() {
         assert!(
             offset.abs() < CLOSE,
             "chronyd measures {offset} s over {address}"
+        );
+    }
+    for version in 1..=3 {
+        let lines = format!("server {} iburst version {version}", server.v4());
+        let offset = peers::try_measure_with_chronyd(&client, &lines).unwrap();
+        assert!(
+            offset.abs() < CLOSE,
+            "chronyd measures {offset} s with version {version}"
         );
     }
     assert_eq!(daemon.stop().code(), Some(0));

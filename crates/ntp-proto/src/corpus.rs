@@ -255,10 +255,15 @@ fn specimens() -> Vec<Specimen> {
             [&[5 << 3 | 3], &bare[1..]].concat(),
             Malformed::Version(5),
         ),
+        Specimen {
+            name: "version-1",
+            octets: [&[1 << 3], &bare[1..]].concat(),
+            shape: Ok((Mode::Reserved, 0, 0)),
+        },
         malformed(
-            "version-1",
-            [&[1 << 3], &bare[1..]].concat(),
-            Malformed::Version(1),
+            "version-0",
+            [&[3], &bare[1..]].concat(),
+            Malformed::Version(0),
         ),
     ]
 }

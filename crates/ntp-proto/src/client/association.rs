@@ -73,6 +73,8 @@ pub struct AssociationConfig {
     pub protection: Protection,
     /// Whether interleaved mode (RFC 9769) is attempted.
     pub interleaved: bool,
+    /// Protocol version of the requests. NTS requires version 4.
+    pub version: Version,
 }
 
 impl Default for AssociationConfig {
@@ -84,6 +86,7 @@ impl Default for AssociationConfig {
             initial_poll: limits.min,
             protection: Protection::None,
             interleaved: false,
+            version: Version::V4,
         }
     }
 }
@@ -123,6 +126,7 @@ pub enum Reply {
 #[derive(Clone, Debug)]
 pub struct Association {
     remote: SocketAddr,
+    version: Version,
     protection: Protection,
     reach: Reach,
     /// Polls with an authentic reply, usable or not.
@@ -147,6 +151,7 @@ impl Association {
     pub fn new(remote: SocketAddr, config: AssociationConfig, start: Monotonic) -> Self {
         Self {
             remote,
+            version: config.version,
             protection: config.protection,
             reach: Reach::default(),
             answered: Reach::default(),
@@ -295,7 +300,8 @@ impl Association {
             self.last_poll = now;
             self.next_scheduled = self.schedule.record_request(now, rng);
         }
-        let payload = self.protection.request(&request_header(nonce, fields), rng);
+        let header = request_header(self.version, nonce, fields);
+        let payload = self.protection.request(&header, rng);
         if payload.is_none() {
             self.exchange = None;
         }
@@ -516,11 +522,15 @@ struct Matched {
 
 /// Header of a client request: version, mode and nonce only, plus the fields that interleaved mode
 /// needs. Fields that a server does not need cannot be used to track or to manipulate the client.
-fn request_header(nonce: NtpTimestamp, fields: Option<InterleavedFields>) -> Header {
+fn request_header(
+    version: Version,
+    nonce: NtpTimestamp,
+    fields: Option<InterleavedFields>,
+) -> Header {
     Header {
         origin_timestamp: fields.map_or(NtpTimestamp::ZERO, |fields| fields.origin),
         receive_timestamp: fields.map_or(NtpTimestamp::ZERO, |fields| fields.receive),
         transmit_timestamp: nonce,
-        ..Header::blank(Version::V4, Mode::Client)
+        ..Header::blank(version, Mode::Client)
     }
 }

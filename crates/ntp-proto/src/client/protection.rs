@@ -23,8 +23,8 @@
 //!
 //! # Symmetric keys
 //! The key and its ID belong to the source: a reply under any other ID fails, even if that ID names
-//! a key that we hold (RFC 5905 section 9.2). Requests are of version 4, so digests are truncated
-//! to 20 octets.
+//! a key that we hold (RFC 5905 section 9.2). Digests are truncated to 20 octets in requests of
+//! version 4, and whole in those of earlier versions.
 
 use core::fmt;
 use std::sync::Arc;
@@ -34,9 +34,9 @@ use rand_core::RngCore;
 use serde::{Deserialize, Serialize};
 
 use super::{NtsSession, Rejection};
-use crate::keys::{Algorithm, Key, KeyId};
+use crate::keys::{Algorithm, Key, KeyId, Tag};
 use crate::nts::AeadAlgorithm;
-use crate::wire::{Header, Mac, Packet, Writer, emit};
+use crate::wire::{Header, Mac, Packet, Version, Writer, emit};
 
 /// How an association's packets are authenticated.
 #[derive(Clone, Debug, Default)]
@@ -107,14 +107,14 @@ impl Protection {
             Self::None => encode(header, None),
             Self::Symmetric(key) => {
                 let blank = key.sign(&[]);
-                let digest = blank.version_4();
+                let blank = digest(&blank, header.version);
                 let mac = Mac {
                     key_id: key.id(),
-                    digest,
+                    digest: blank,
                 };
                 let mut octets = encode(header, Some(mac));
-                if let Some((covered, place)) = Mac::split_packet(&mut octets, digest.len()) {
-                    place.copy_from_slice(key.sign(covered).version_4());
+                if let Some((covered, place)) = Mac::split_packet(&mut octets, blank.len()) {
+                    place.copy_from_slice(digest(&key.sign(covered), header.version));
                 }
                 octets
             }
@@ -216,6 +216,14 @@ impl fmt::Display for Authentication {
             Self::Symmetric { id, algorithm } => write!(f, "key {id} ({algorithm})"),
             Self::Nts { algorithm, .. } => write!(f, "NTS ({algorithm})"),
         }
+    }
+}
+
+/// The digest as in packets of this version.
+fn digest(tag: &Tag, version: Version) -> &[u8] {
+    match version {
+        Version::V4 => tag.version_4(),
+        Version::V1 | Version::V2 | Version::V3 => tag.whole(),
     }
 }
 

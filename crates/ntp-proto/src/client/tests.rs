@@ -17,7 +17,7 @@ use super::{
 };
 use crate::keys::{Algorithm, Key, KeyRing};
 use crate::server::{Claim, Draft, LocalMode, Policy, ServerNow, ServerView, WorkerState, respond};
-use crate::wire::Packet;
+use crate::wire::{Packet, Version};
 
 const EPOCH: SystemTime = SystemTime::from_nanos(1_700_000_000_000_000_000);
 
@@ -417,4 +417,32 @@ fn a_timestamp_that_arrives_after_the_reply_is_used_for_its_exchange() {
         panic!("a measurement");
     };
     assert_eq!(accepted.sent, late);
+}
+
+#[test]
+fn requests_of_every_version_are_answered_with_and_without_a_key() {
+    let shared = Arc::new(key(7, b"secret"));
+    for version in [Version::V1, Version::V2, Version::V3, Version::V4] {
+        for protection in [Protection::None, Protection::Symmetric(Arc::clone(&shared))] {
+            let config = AssociationConfig {
+                version,
+                protection,
+                ..AssociationConfig::default()
+            };
+            let policy = Policy {
+                keys: KeyRing::new([key(7, b"secret")]).unwrap(),
+                ..Policy::default()
+            };
+            let mut pair = Pair::with(config, policy);
+            let request = pair.send_request();
+            let reply = pair.serve(&request);
+            for octets in [&request, &reply] {
+                assert_eq!(octets[0] >> 3 & 7, version.number());
+            }
+            assert!(
+                matches!(pair.receive(&reply), Ok(Reply::Time(_))),
+                "{version:?}"
+            );
+        }
+    }
 }

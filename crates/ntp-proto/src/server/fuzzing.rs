@@ -12,7 +12,7 @@ use super::{
 };
 use crate::keys::{Algorithm, Key, KeyRing};
 use crate::nts::{Keyset, MasterSecret};
-use crate::wire::{ExtensionField, Header, Mode, Packet};
+use crate::wire::{ExtensionField, Header, Mode, Packet, Version};
 
 const FROM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 123);
 const RECEIVED: SystemTime = SystemTime::from_nanos(1_700_000_000_123_456_789);
@@ -109,6 +109,9 @@ fn exchange(view: &ServerView, worker: &mut WorkerState, request: &[u8]) -> Vec<
 fn check_header(request: &Header, reply: &Header, transmit: SystemTime) {
     match request.mode {
         Mode::Client => assert_eq!(reply.mode, Mode::Server),
+        Mode::Reserved => {
+            assert_eq!((request.version, reply.mode), (Version::V1, Mode::Server));
+        }
         Mode::SymmetricActive => assert_eq!(reply.mode, Mode::SymmetricPassive),
         other => panic!("answered {other:?}, which is not a request"),
     }

@@ -15,7 +15,8 @@
 //! transmit time is needed; see `interleaved.rs`.
 //!
 //! # Which requests are answered
-//! A client's request (mode 3) is answered with mode 4, a peer's (mode 1) with mode 2: the server
+//! A client's request (mode 3; in version 1 also mode 0, since RFC 1059 section 3.3 knows no mode of
+//! clients) is answered with mode 4, a peer's (mode 1) with mode 2: the server
 //! keeps no association with an unknown peer and acts as a plain server for it (RFC 5905 section
 //! 9.2). Version and poll are echoed, and the request's transmit timestamp returns as the origin
 //! timestamp, by which the client recognises its reply.
@@ -253,7 +254,12 @@ impl RequestContext<'_> {
         };
         let packet = Packet::parse(request).map_err(Reason::Malformed)?;
         let Header { mode, version, .. } = packet.header;
-        if !matches!(mode, Mode::Client | Mode::SymmetricActive) {
+        let is_request = match mode {
+            Mode::Client | Mode::SymmetricActive => true,
+            Mode::Reserved => version == Version::V1,
+            _ => false,
+        };
+        if !is_request {
             return Err(Reason::NotARequest(mode));
         }
         if !policy.versions.contains(version) {

@@ -58,7 +58,11 @@ impl Versions {
     /// No version: nothing is answered.
     pub const NONE: Self = Self(0);
     /// All supported versions.
-    pub const ALL: Self = Self::NONE.with(Version::V3).with(Version::V4);
+    pub const ALL: Self = Self::NONE
+        .with(Version::V1)
+        .with(Version::V2)
+        .with(Version::V3)
+        .with(Version::V4);
 
     /// Returns the set with `version` added.
     #[must_use]

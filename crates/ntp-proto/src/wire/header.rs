@@ -21,9 +21,11 @@
 
 use ntp_time::{LeapIndicator, NtpShort, NtpTimestamp, PollInterval, ReferenceId, Stratum};
 
+use serde::{Deserialize, Serialize};
+
 use super::{BufferTooSmall, Malformed, Reader, Truncated, Writer};
 
-/// Header of a packet of version 3 or 4.
+/// Header of a packet of versions 1 to 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Announced leap second, or that the sender is not synchronised.
@@ -140,12 +142,19 @@ impl Header {
     }
 }
 
-/// Supported protocol versions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Supported protocol versions. The header is the same in all of them.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum Version {
-    /// RFC 1305: no extension fields.
+    /// RFC 1059: requests may have mode 0.
+    V1,
+    /// RFC 1119.
+    V2,
+    /// RFC 1305.
     V3,
-    /// RFC 5905.
+    /// RFC 5905: the first with extension fields.
+    #[default]
     V4,
 }
 
@@ -153,6 +162,8 @@ impl Version {
     /// Version from its number in the header; `None` if it is not supported.
     pub const fn from_number(number: u8) -> Option<Self> {
         match number {
+            1 => Some(Self::V1),
+            2 => Some(Self::V2),
             3 => Some(Self::V3),
             4 => Some(Self::V4),
             _ => None,
@@ -162,6 +173,8 @@ impl Version {
     /// Number of the version in the header.
     pub const fn number(self) -> u8 {
         match self {
+            Self::V1 => 1,
+            Self::V2 => 2,
             Self::V3 => 3,
             Self::V4 => 4,
         }
@@ -267,7 +280,7 @@ mod tests {
             let version = (first >> 3) & 7;
             match Header::parse(&mut Reader::new(&octets)) {
                 Ok(header) => {
-                    assert!(version == 3 || version == 4);
+                    assert!((1..=4).contains(&version));
                     let mut buffer = [0; Header::LEN];
                     header.emit(&mut Writer::new(&mut buffer)).unwrap();
                     assert_eq!(buffer, octets);

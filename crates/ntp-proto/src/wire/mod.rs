@@ -27,13 +27,12 @@
 //! refused. The RFC leaves one gap: a last field of 16 or 20 octets followed by a crypto-NAK, which
 //! together have the length of a MAC. [`emit`] pads such a field to 24.
 //!
-//! Version 3 has no extension fields: everything after the header is a MAC, 4 octets of zero
+//! Versions 1 to 3 have no extension fields: everything after the header is a MAC, 4 octets of zero
 //! (crypto-NAK) or 4 + 16 to 4 + 68 octets in steps of 4. That includes untruncated SHA-512 digests
 //! and the 72-octet authenticator of Windows domain members.
 //!
 //! Other versions are refused as [`Malformed::Version`] with the number, so that a caller can
-//! distinguish a newer peer from garbage. Versions 1 and 2 are obsolete and refused; so is version
-//! 5, which is not implemented.
+//! distinguish a newer peer from garbage. Version 5 is not implemented.
 //!
 //! # Invariants
 //! * [`Packet::parse`] never panics, never allocates, and borrows everything from the datagram.

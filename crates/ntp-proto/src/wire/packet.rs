@@ -36,7 +36,7 @@ impl<'a> Packet<'a> {
         })
     }
 
-    /// The extension fields in order; none in version 3.
+    /// The extension fields in order; none before version 4.
     pub fn extensions(&self) -> Extensions<'a> {
         let mut reader = Reader::new(self.authenticated);
         // Cannot fail: a header was parsed from these octets.
@@ -82,8 +82,8 @@ pub fn emit<'a>(
     let last_minimum = ExtensionField::MIN_LENGTH.max(Mac::MIN_LAST_FIELD.saturating_sub(trailer));
     let mut fields = fields.into_iter().peekable();
     while let Some(field) = fields.next() {
-        if header.version == Version::V3 {
-            return Err(EmitError::FieldInVersion3);
+        if header.version != Version::V4 {
+            return Err(EmitError::FieldBeforeVersion4);
         }
         let minimum = match fields.peek() {
             Some(_) => ExtensionField::MIN_LENGTH,
@@ -170,7 +170,9 @@ impl<'a> Mac<'a> {
         match (version, self.digest.len()) {
             (_, 0) => self.key_id == 0,
             (Version::V4, length) => matches!(length, 16 | 20),
-            (Version::V3, length) => (16..=68).contains(&length) && length.is_multiple_of(4),
+            (Version::V1 | Version::V2 | Version::V3, length) => {
+                (16..=68).contains(&length) && length.is_multiple_of(4)
+            }
         }
     }
 }
@@ -209,9 +211,9 @@ pub enum EmitError {
     /// A field is longer than its 16-bit length can express.
     #[error("extension field longer than 65532 octets")]
     FieldTooLong,
-    /// The packet is of version 3, which has no extension fields.
-    #[error("NTP version 3 has no extension fields")]
-    FieldInVersion3,
+    /// The packet is of a version before 4, which has no extension fields.
+    #[error("NTP versions before 4 have no extension fields")]
+    FieldBeforeVersion4,
     /// The digest has a length that this version does not allow, or is empty with a key ID other
     /// than 0.
     #[error("digest length not allowed in this NTP version")]
@@ -320,9 +322,13 @@ mod tests {
     }
 
     #[test]
-    fn version_3_packets_have_no_extension_fields() {
-        for length in 0..100 {
-            let datagram = datagram(Version::V3, &vec![0; length]);
+    fn packets_before_version_4_have_no_extension_fields() {
+        let versions = [Version::V1, Version::V2, Version::V3];
+        for (version, length) in versions
+            .iter()
+            .flat_map(|it| (0..100).map(move |at| (*it, at)))
+        {
+            let datagram = datagram(version, &vec![0; length]);
             let valid =
                 length == 0 || length == 4 || (20..=72).contains(&length) && length % 4 == 0;
             let parsed = Packet::parse(&datagram);
@@ -427,7 +433,7 @@ mod tests {
         );
         assert_eq!(
             try_emit(&v3, Some(&[]), None, 100),
-            Err(EmitError::FieldInVersion3)
+            Err(EmitError::FieldBeforeVersion4)
         );
         assert_eq!(try_emit(&v4, None, digest(32), 100), Err(EmitError::Digest));
         assert_eq!(try_emit(&v4, None, digest(0), 100), Err(EmitError::Digest));
@@ -443,7 +449,7 @@ mod tests {
         /// Random octets seldom have a plausible version and field lengths; these always do.
         #[test]
         fn invariants_hold_for_plausible_octets(
-            first in prop_oneof![Just(0x23u8), Just(0x1b), Just(0xe4), Just(0x19)],
+            first in prop_oneof![Just(0x23u8), Just(0x1b), Just(0x13), Just(0x0b), Just(0x08), Just(0xe4), Just(0x19)],
             header in vec(any::<u8>(), 47),
             fields in vec((any::<u16>(), 3u16..12, -1i8..2), 0..4),
             trailer in 0usize..32,

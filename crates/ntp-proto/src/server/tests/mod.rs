@@ -157,7 +157,7 @@ fn refused(kind: Kind) -> Verdict {
 
 #[test]
 fn every_field_of_a_reply_is_set() {
-    for version in [Version::V3, Version::V4] {
+    for version in [Version::V1, Version::V2, Version::V3, Version::V4] {
         let outcome = unrestricted().request(&octets(&request(version)));
         assert_eq!(outcome.verdict, TIME);
         let expected = Header {
@@ -180,6 +180,44 @@ fn every_field_of_a_reply_is_set() {
         };
         assert_eq!(outcome.header(), expected);
         assert_eq!(outcome.token, None);
+    }
+}
+
+#[test]
+fn requests_of_versions_1_to_4_are_answered_and_no_reply_is_longer_than_its_request() {
+    let reply = |first: u8, trailer: &[u8]| {
+        let mut request = octets(&request(Version::V4));
+        request[0] = first;
+        request.extend_from_slice(trailer);
+        let outcome = unrestricted().request(&request);
+        assert!(
+            outcome.octets.len() <= request.len(),
+            "{first:#x} + {}",
+            trailer.len()
+        );
+        outcome.octets.first().copied()
+    };
+    for version in 0..8 {
+        for mode in 0..8 {
+            let answered = match (version, mode) {
+                (1, 0) | (1..=4, 3) => Some(4),
+                (1..=4, 1) => Some(2),
+                _ => None,
+            };
+            let reply = reply(version << 3 | mode, &[]);
+            let expected = answered.map(|answer| version << 3 | answer);
+            assert_eq!(
+                reply.map(|first| first & 0x3f),
+                expected,
+                "version {version}, mode {mode}"
+            );
+        }
+    }
+    let mac = [&[0, 0, 0, 7][..], &[0; 16]].concat();
+    for version in 1..=4 {
+        for trailer in [&[0; 4][..], &[1; 12], &mac, &[0; 60], &[0; 1000]] {
+            reply(version << 3 | 3, trailer);
+        }
     }
 }
 

@@ -19,7 +19,9 @@ proptest! {
     /// Random octets are seldom a request with fields or a MAC; these always are.
     #[test]
     fn invariants_hold_for_any_request(
-        version in prop_oneof![Just(Version::V3), Just(Version::V4)],
+        version in prop_oneof![
+            Just(Version::V1), Just(Version::V2), Just(Version::V3), Just(Version::V4)
+        ],
         mode in prop_oneof![Just(Mode::Client), Just(Mode::SymmetricActive)],
         stamps in any::<[u64; 3]>(),
         poll in any::<i8>(),
