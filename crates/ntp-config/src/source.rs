@@ -187,7 +187,7 @@ section! {
         prefer: bool = value::boolean => or(false),
             "prefer" "boolean" "false" "Used instead of sources without this option, as long as it agrees with the majority.";
         trust: bool = value::boolean => or(false),
-            "trust" "boolean" "false" "Assumed to be correct: only sources that agree with the trusted ones are used.";
+            "trust" "boolean" "false" "Assumed to be correct: while trusted sources answer, only they are used; others that agree with them are counted.";
         require: bool = value::boolean => or(false),
             "require" "boolean" "false" "The clock is corrected only if at least one such source is part of the majority.";
         noselect: bool = value::boolean => or(false),

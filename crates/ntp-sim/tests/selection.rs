@@ -87,6 +87,35 @@ fn two_disagreeing_sources_steer_nothing_and_are_reported() {
 }
 
 #[test]
+fn liars_within_the_interval_of_a_trusted_source_do_not_move_the_clock() {
+    // The trusted server is far away: its interval contains both others.
+    for trusted_is_late in [false, true] {
+        let scenario = Scenario::new("trust")
+            .with_servers(3)
+            .with_minimum_agreeing(1)
+            .modify(|world| {
+                let far = Link::exponential(0.6, 1e-4);
+                for (server, error) in world.servers.iter_mut().zip([0.25, 0.3, 0.0]) {
+                    server.link = far;
+                    server.error = error;
+                }
+                world.engine.sources[2].selection.trust = true;
+                // Nothing contradicts the two while they are alone.
+                world.rules.bound = !trusted_is_late;
+                if trusted_is_late {
+                    world.servers[2].behaviour = Behaviour::Silent;
+                }
+                world.script = vec![(600.0, Action::Behaviour(2, Behaviour::Honest))];
+            });
+        let mut world = World::new(&scenario, 1);
+        world.run(6000.0).unwrap();
+        use SourceState::{Outranked, Selected};
+        assert_eq!(states(&world), [Outranked, Outranked, Selected]);
+        assert!(world.error().abs() < 1e-3, "{}", world.error());
+    }
+}
+
+#[test]
 fn a_wrong_majority_wins() {
     // A wrong majority cannot be detected; the engine must only not become unstable.
     let scenario = Scenario::new("wrong majority")

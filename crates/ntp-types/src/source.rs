@@ -117,7 +117,7 @@ impl fmt::Display for SourceName {
 pub enum SourceState {
     /// Part of the majority; its measurements are used.
     Selected,
-    /// Part of the majority, but sources with `prefer` are used in its place.
+    /// Part of the majority, but sources with `trust` or `prefer` are used in its place.
     Outranked,
     /// Its correctness interval lies outside that of the majority.
     Falseticker,
@@ -178,7 +178,7 @@ impl fmt::Display for SourceState {
 pub struct SelectionOptions {
     /// Used in place of sources without this option, as long as it is part of the majority.
     pub prefer: bool,
-    /// While such sources answer, only they vote; others are used only if they agree with them.
+    /// While such sources answer, only they vote and are used; others only confirm them.
     pub trust: bool,
     /// Without at least one such source in the majority the clock is not steered.
     pub require: bool,

@@ -249,6 +249,22 @@ impl Hypothesis {
         self.covariance[bias][PHASE] -= variance;
     }
 
+    /// Moves the bias of `slot` to the phase, the reverse of [`Self::split_asymmetry`]: `theta + b`
+    /// and its variance stay, and the bias is zero and certain.
+    pub(super) fn merge_bias(&mut self, slot: usize) {
+        let bias = FIRST_BIAS + slot;
+        self.mean[PHASE] += self.mean[bias];
+        self.mean[bias] = 0.0;
+        for k in 0..self.size {
+            self.covariance[PHASE][k] += self.covariance[bias][k];
+        }
+        for line in &mut self.covariance {
+            line[PHASE] += line[bias];
+            line[bias] = 0.0;
+        }
+        self.covariance[bias] = [0.0; DIMENSION];
+    }
+
     /// Removes a source; the last one moves into its slot.
     pub(super) fn remove_source(&mut self, slot: usize) {
         let gone = FIRST_BIAS + slot;

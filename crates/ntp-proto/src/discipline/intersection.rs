@@ -15,8 +15,8 @@
 //!
 //! # Selection options
 //! Configuration can override the vote ([`SelectionOptions`](super::SelectionOptions)). While any
-//! *trusted* source answers, only trusted sources vote, and others are used only if they agree with
-//! the result. A *required* source must be part of the majority, or the clock is not steered.
+//! *trusted* source answers, only trusted sources vote and are used; the others that agree confirm
+//! them. A *required* source must be part of the majority, or the clock is not steered.
 //! *Preferred* sources that are part of the majority replace the others of it, which then only
 //! confirm them.
 //!

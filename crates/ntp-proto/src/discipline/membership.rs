@@ -13,6 +13,13 @@
 //! stays known, the new source's bias gets its own prior, and the data divide the difference. The
 //! estimate does not jump, neither then nor when a source leaves, which drops its row and column
 //! (exact for Gaussians).
+//!
+//! # Precedence
+//! When sources with precedence (`trust`, `prefer`) replace others, the others' opinion is still in
+//! the state: the biases of the new ones are relative to them. So the others lose their slots, the
+//! best of those that remain carries the phase alone, as at the start, and the rest join again with
+//! their next samples. If none remains, the next sample initialises the phase; the frequency is
+//! kept.
 
 use ntp_time::FreeTime;
 
@@ -142,6 +149,35 @@ impl Discipline {
             if source.slot == Some(last) {
                 source.slot = Some(slot);
             }
+        }
+    }
+
+    /// Releases the slots of sources without precedence, if there are any, and makes the best source
+    /// that remains carry the phase alone.
+    pub(super) fn apply_precedence(&mut self) {
+        let excluded = |source: &Source| source.slot.is_some() && !source.has_precedence;
+        if !self.sources.iter().any(excluded) {
+            return;
+        }
+        self.release_slots(excluded);
+        let Some(best) = self.best_slot() else {
+            self.phase_lost = true;
+            return;
+        };
+        let best = self.sources.iter().find(|source| source.slot == Some(best));
+        let Some(best) = best.map(|source| source.key) else {
+            return;
+        };
+        self.release_slots(|source| source.slot.is_some() && source.key != best);
+        self.bank.for_each(|filter| filter.merge_bias(0));
+        for source in &mut self.sources {
+            source.asymmetric &= source.slot.is_none();
+        }
+    }
+
+    fn release_slots(&mut self, which: impl Fn(&Source) -> bool) {
+        while let Some(index) = self.sources.iter().position(&which) {
+            self.release_slot(index);
         }
     }
 

@@ -417,6 +417,7 @@ impl Discipline {
         if !(source.eligible && source.in_use) {
             return MeasurementOutcome::NotSelected;
         }
+        self.apply_precedence();
         if !self.estimate_exists() {
             if self.filter_time.is_none() {
                 self.start_interval = guarantee.map(|guarantee| guarantee.interval);

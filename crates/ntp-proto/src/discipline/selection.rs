@@ -3,9 +3,16 @@
 //! [`intersection`](super::intersection) has the geometry of intervals; this module applies it to
 //! sources. A source is a *candidate* if it is eligible, has answered recently and is certain
 //! enough. All candidates are *voters*, unless some of them are trusted: then only those are, and
-//! the others are used if they agree with the result. The result is valid if a majority of the
-//! voters agree, the candidates are a majority of the sources that were polled, as many sources
-//! agree as configured, and a required source is among them.
+//! the others only confirm the result. The result is valid if a majority of the voters agree, the
+//! candidates are a majority of the sources that were polled, as many sources agree as configured,
+//! and a required source is among them.
+//!
+//! # Precedence
+//! Of the sources that agree, those with precedence are *in use*: the trusted ones if any source is
+//! trusted, and of these the preferred ones if any is preferred. The others must not move the
+//! estimate, neither by new samples nor by what they left in it: a source without precedence may be
+//! wrong by the whole interval of the one that has it. It therefore gives up its slot in the joint
+//! state, see `Discipline::apply_precedence`.
 
 use ntp_time::{FreeTime, NtpDuration};
 
@@ -195,11 +202,14 @@ impl Discipline {
             candidates,
             majority,
         };
-        let preferred = |source: &Source| source.selected && source.options.prefer;
-        let ranked = self.sources.iter().any(preferred);
+        let permitted = |source: &Source| !voters.trusted_only || source.options.trust;
+        let preferred =
+            |source: &Source| source.selected && permitted(source) && source.options.prefer;
+        let preferred_only = self.sources.iter().any(preferred);
         for source in &mut self.sources {
+            source.has_precedence = permitted(source) && (!preferred_only || source.options.prefer);
             source.selected &= majority;
-            source.in_use = source.selected && (!ranked || source.options.prefer);
+            source.in_use = source.selected && source.has_precedence;
         }
     }
 

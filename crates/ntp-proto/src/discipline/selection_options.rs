@@ -29,18 +29,22 @@ fn measured(minimum: usize, sources: &[(f64, SelectionOptions)]) -> (Discipline,
     }
     for round in 0..4 {
         for (key, (wrong_ms, _)) in keys.iter().zip(sources) {
-            let measurement = Measurement {
-                at: FreeTime::from_nanos(round * 2_000_000_000),
-                phase: NtpDuration::from_seconds_f64(wrong_ms * 1e-3),
-                delay: Some(NtpDuration::from_millis(2)),
-                stamp_noise: 1e-6,
-                root_delay: NtpDuration::ZERO,
-                root_dispersion: NtpDuration::ZERO,
-            };
-            discipline.add_measurement(*key, &measurement);
+            discipline.add_measurement(*key, &sample(round, *wrong_ms));
         }
     }
     (discipline, keys)
+}
+
+/// A sample of a server that is wrong by so many milliseconds; rounds are 2 s apart.
+fn sample(round: i64, wrong_ms: f64) -> Measurement {
+    Measurement {
+        at: FreeTime::from_nanos(round * 2_000_000_000),
+        phase: NtpDuration::from_seconds_f64(wrong_ms * 1e-3),
+        delay: Some(NtpDuration::from_millis(2)),
+        stamp_noise: 1e-6,
+        root_delay: NtpDuration::ZERO,
+        root_dispersion: NtpDuration::ZERO,
+    }
 }
 
 fn states(discipline: &Discipline, keys: &[SourceKey]) -> Vec<SourceState> {
@@ -71,18 +75,66 @@ fn one_trusted_source_outvotes_three_others_that_agree() {
 }
 
 #[test]
-fn sources_that_agree_with_a_trusted_one_are_used_and_counted() {
+fn sources_that_agree_with_a_trusted_one_are_counted_and_not_used() {
     let trust = SelectionOptions {
         trust: true,
         ..PLAIN
     };
     let sources = [(0.2, PLAIN), (0.1, PLAIN), (50.0, PLAIN), (0.0, trust)];
     let (discipline, keys) = measured(3, &sources);
-    use SourceState::{Falseticker, Selected};
+    use SourceState::{Falseticker, Outranked, Selected};
     assert_eq!(
         states(&discipline, &keys),
-        [Selected, Selected, Falseticker, Selected]
+        [Outranked, Outranked, Falseticker, Selected]
     );
+    assert!(phase_ms(&discipline).is_some_and(|phase| phase.abs() < 0.01));
+}
+
+#[test]
+fn sources_with_precedence_set_the_phase_also_if_they_come_later() {
+    let options = |prefer, trust| SelectionOptions {
+        prefer,
+        trust,
+        ..PLAIN
+    };
+    // Without precedence the last source, which the others contradict or not, is one of four.
+    for (wrong_ms, precedence) in [
+        (0.4, options(true, false)),
+        (0.4, options(false, true)),
+        (50.0, options(false, true)),
+    ] {
+        for precede_from_start in [false, true] {
+            let mut sources = vec![(wrong_ms, PLAIN); 3];
+            sources.push((0.0, PLAIN));
+            let last = if precede_from_start {
+                precedence
+            } else {
+                PLAIN
+            };
+            sources[3].1 = last;
+            let (mut discipline, keys) = measured(1, &sources[..3]);
+            let key = discipline.add_source(NoiseLaw::Queue);
+            discipline.set_selection_options(key, last);
+            let measure = |discipline: &mut Discipline, rounds: core::ops::Range<i64>| {
+                for round in rounds {
+                    for (key, wrong_ms) in
+                        keys.iter().map(|key| (*key, wrong_ms)).chain([(key, 0.0)])
+                    {
+                        discipline.add_measurement(key, &sample(round, wrong_ms));
+                    }
+                }
+            };
+            measure(&mut discipline, 4..8);
+            discipline.set_selection_options(key, precedence);
+            measure(&mut discipline, 8..12);
+            let estimate = discipline.estimate(FreeTime::from_nanos(22_000_000_000));
+            let phase = estimate.map(|it| it.phase.as_seconds_f64() * 1e3);
+            assert!(
+                phase.is_some_and(|phase| phase.abs() < 0.01),
+                "{wrong_ms} ms, {precedence:?}, from the start {precede_from_start}: {phase:?}"
+            );
+        }
+    }
 }
 
 #[test]

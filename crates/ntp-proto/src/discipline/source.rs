@@ -100,7 +100,9 @@ pub(super) struct Source {
     pub(super) options: SelectionOptions,
     /// Whether it was part of the majority at the last selection.
     pub(super) selected: bool,
-    /// Whether it is selected, and preferred if any selected source is.
+    /// Whether its options permit its use beside those of the other sources, at the last selection.
+    pub(super) has_precedence: bool,
+    /// Whether it is selected and has precedence.
     pub(super) in_use: bool,
     /// Position in the joint state.
     pub(super) slot: Option<usize>,
@@ -142,6 +144,7 @@ impl Source {
             eligible: true,
             options: SelectionOptions::default(),
             selected: false,
+            has_precedence: true,
             in_use: false,
             slot: None,
             asymmetric: false,
