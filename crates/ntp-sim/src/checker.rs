@@ -34,6 +34,8 @@ pub struct Rules {
     pub no_steps: bool,
     /// No association sends two requests within a second.
     pub spacing: bool,
+    /// Largest plausible frequency error in the status, s/s.
+    pub frequency: f64,
     /// Seconds between checks of the whole status; zero for none. The bound is compared with the
     /// truth each second and after every input.
     pub check_interval: f64,
@@ -45,6 +47,7 @@ impl Default for Rules {
             bound: true,
             no_steps: true,
             spacing: true,
+            frequency: CREDIBLE_FREQUENCY,
             check_interval: 8.0,
         }
     }
@@ -286,7 +289,7 @@ impl Checker {
                 format!("the clock is called synchronised at a bound of {bound}"),
             );
         }
-        let sane = |frequency: f64| frequency.abs() <= CREDIBLE_FREQUENCY;
+        let sane = |frequency: f64| frequency.abs() <= self.rules.frequency;
         if !sane(system.frequency.as_ratio())
             || !system.frequency_uncertainty.as_ratio().is_finite()
         {

@@ -167,9 +167,14 @@ impl Contradiction {
     /// Counts a good sample; enough of them clear the clock changes.
     pub(super) fn record_good_sample(&mut self, sources: usize) {
         self.good_samples = self.good_samples.saturating_add(1);
-        if u64::from(self.good_samples) >= u64::from(GOOD_SAMPLES_PER_SOURCE) * sources as u64 {
+        if self.is_settled(sources) {
             self.clock_changes = 0;
         }
+    }
+
+    /// Whether enough good samples followed the last clock change, or the start.
+    pub(super) fn is_settled(&self, sources: usize) -> bool {
+        u64::from(self.good_samples) >= u64::from(GOOD_SAMPLES_PER_SOURCE) * sources as u64
     }
 }
 

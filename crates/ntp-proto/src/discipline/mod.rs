@@ -47,6 +47,7 @@ mod bank;
 mod confidence;
 mod gate;
 mod hypothesis;
+mod initial_frequency;
 mod intersection;
 mod leap_second;
 mod math;
@@ -182,8 +183,9 @@ const MAX_GAP: f64 = 30.0 * 86_400.0;
 const MAX_OUT_OF_ORDER: u32 = 8;
 /// Smallest assumed uncertainty of a drift file, see [`FrequencyPrior::uncertainty`].
 const MIN_PRIOR_UNCERTAINTY: f64 = 1e-6;
-/// A frequency above this is not kept over a restart: no crystal is 1000 ppm off.
-const MAX_CREDIBLE_FREQUENCY: f64 = 1e-3;
+/// A frequency above this is not kept over a restart: 10 %, the range in which Linux can correct
+/// one.
+const MAX_CREDIBLE_FREQUENCY: f64 = 0.1;
 /// Standard deviation of the frequency change at a disturbance (suspend, migration), by temperature
 /// or by a new host's crystal, s/s. A larger value forgets a good frequency, a smaller one follows
 /// the new one more slowly.
@@ -225,6 +227,8 @@ pub struct Discipline {
     /// Since when another source has been clearly nearer than the reference.
     reference_beaten: Option<FreeTime>,
     contradiction: Contradiction,
+    /// Whether the frequency was ever known well; see `initial_frequency`.
+    frequency_confirmed: bool,
     /// Number of consecutive outliers of all sources together.
     consecutive_outliers: u32,
     /// Number of measurements processed.
@@ -258,6 +262,7 @@ impl Discipline {
             guarantee: None,
             reference_beaten: None,
             contradiction: Contradiction::default(),
+            frequency_confirmed: false,
             consecutive_outliers: 0,
             samples: 0,
             out_of_order: 0,
@@ -411,7 +416,23 @@ impl Discipline {
 
     /// Processes a valid measurement: all of [`Self::add_measurement`] after the checks.
     fn process(&mut self, index: usize, measurement: &Measurement, lag: f64) -> MeasurementOutcome {
-        let (noise, shift) = self.update_models(index, measurement, lag);
+        let models = self.update_models(index, measurement, lag);
+        if self.replace_wrong_prior(index) {
+            // The filters start at this sample.
+            self.estimate_from(index, measurement, 0.0, models);
+            return MeasurementOutcome::FrequencyReplaced;
+        }
+        self.estimate_from(index, measurement, lag, models)
+    }
+
+    /// Selects sources and updates the filters; `models` is the result of [`Self::update_models`].
+    fn estimate_from(
+        &mut self,
+        index: usize,
+        measurement: &Measurement,
+        lag: f64,
+        (noise, shift): (Noise, Option<f64>),
+    ) -> MeasurementOutcome {
         let guarantee = self.select(measurement.at);
         let source = &self.sources[index];
         if !(source.eligible && source.in_use) {

@@ -4,6 +4,7 @@ use ntp_time::{FreeTime, Frequency, NtpDuration};
 
 use super::confidence::CLAIM;
 use super::gate::{DriftTest, ROUTE_MEMORY};
+use super::initial_frequency::{RateSample, RateWindow};
 use super::intersection::Interval;
 use super::measurement::{Measurement, NoiseLaw};
 use super::noise::{FlatNoise, KindBelief, Noise};
@@ -116,6 +117,8 @@ pub(super) struct Source {
     pub(super) last: Option<DatedInterval>,
     /// The newest measurements, for readers.
     pub(super) points: Points,
+    /// Samples that show the rate of the free-running clock at the start.
+    pub(super) rates: RateWindow,
     /// Noise of the last sample.
     pub(super) noise: Option<Noise>,
     pub(super) last_used: Option<FreeTime>,
@@ -153,6 +156,7 @@ impl Source {
             belief: KindBelief::PRIOR,
             last: None,
             points: Points::new(),
+            rates: RateWindow::default(),
             noise: None,
             last_used: None,
             consecutive_outliers: 0,
@@ -174,10 +178,16 @@ impl Source {
         }
         self.points.push(measurement.at, measurement.phase);
         self.server_error = measurement.server_error(ignore_dispersion);
+        let half_width = measurement.half_width(ignore_dispersion);
+        self.rates.push(RateSample {
+            at: measurement.at,
+            phase: measurement.phase,
+            half_width: half_width - self.server_error,
+        });
         self.last = Some(DatedInterval {
             at: measurement.at,
             phase: measurement.phase,
-            half_width: measurement.half_width(ignore_dispersion),
+            half_width,
             root_delay: measurement.delay_seconds() + measurement.root_delay.as_seconds_f64(),
         });
     }
@@ -235,6 +245,7 @@ impl Source {
     pub(super) fn forget_measurements(&mut self) {
         self.last = None;
         self.points.clear();
+        self.rates = RateWindow::default();
         self.flat.forget_neighbours();
         self.drift_test = DriftTest::default();
         self.consecutive_outliers = 0;
@@ -246,6 +257,7 @@ impl Source {
             last.half_width += allowance;
         }
         self.points.clear();
+        self.rates = RateWindow::default();
         self.flat.forget_neighbours();
         self.drift_test = DriftTest::default();
         self.consecutive_outliers = 0;

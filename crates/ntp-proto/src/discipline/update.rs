@@ -97,6 +97,7 @@ impl Discipline {
             Some(drift) => MeasurementOutcome::DriftDetected(self.apply_drift(sample, drift)),
             None => {
                 self.contradiction.record_good_sample(self.slots_used);
+                self.confirm_frequency(sample.measurement.at);
                 MeasurementOutcome::Used
             }
         };

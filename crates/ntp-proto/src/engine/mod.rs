@@ -148,6 +148,7 @@ pub struct Engine {
     no_majority_limit: LogRateLimit,
     pending_step_limit: LogRateLimit,
     reference_limit: LogRateLimit,
+    frequency_report_limit: LogRateLimit,
     outputs: VecDeque<Output>,
     replay: ReplayHooks,
 }
@@ -205,6 +206,7 @@ impl Engine {
             no_majority_limit: LogRateLimit::default(),
             pending_step_limit: LogRateLimit::default(),
             reference_limit: LogRateLimit::new(REFERENCE_LOG_INTERVAL),
+            frequency_report_limit: LogRateLimit::default(),
             outputs: VecDeque::new(),
             replay: ReplayHooks::default(),
             config,

@@ -87,6 +87,10 @@ impl Engine {
         if *outcome == MeasurementOutcome::Restarted {
             self.emit(Event::DisciplineRestarted {});
         }
+        if *outcome == MeasurementOutcome::FrequencyReplaced {
+            // Corrections that were based on the wrong frequency do not count.
+            self.steering.allow_step();
+        }
         let free = self.ledger.free_time(now.system);
         let agreement = self.discipline.agreement(free);
         if !agreement.majority {
@@ -98,6 +102,7 @@ impl Engine {
         };
         let mut step = NtpDuration::ZERO;
         if self.steers() {
+            self.report_frequency(now, &estimate);
             let (offset, estimate) = self.relative_to_target(now, &estimate);
             let update = self.steering_update(now);
             let decision = self.steering.decide(offset, &estimate, update);
@@ -107,6 +112,19 @@ impl Engine {
             step = self.pending_adjustment.step.unwrap_or(step);
         }
         self.follow_reference(now, step);
+    }
+
+    /// Reports an oscillator whose error exceeds what the clock can correct.
+    fn report_frequency(&mut self, now: Now, estimate: &Estimate) {
+        let limit = self.config.steering.maximum_frequency;
+        let excess = estimate.frequency.as_ratio().abs() - limit.as_ratio();
+        // An estimate that is still uncertain may exceed the limit by chance.
+        if excess > estimate.frequency_sigma
+            && self.frequency_report_limit.admit(now.monotonic).is_some()
+        {
+            let frequency = estimate.frequency;
+            self.emit(Event::FrequencyOutOfRange { frequency, limit });
+        }
     }
 
     /// Returns the offset of the clock from its target, and the estimate relative to the target:

@@ -191,6 +191,15 @@ macro_rules! engine_events {
                 duration: NtpDuration,
             } Severity::Debug => "clock slewed: offset {offset} over {duration}, frequency correction {frequency}";
 
+            /// The oscillator's error exceeds what the clock can correct.
+            frequency_out_of_range = FrequencyOutOfRange {
+                /// Frequency error of the oscillator; positive if it runs fast.
+                frequency: Frequency,
+                /// Largest correction.
+                limit: Frequency,
+            } Severity::Error => "oscillator wrong by {frequency}, more than the largest correction of {limit} (maximum-frequency-steer, 10 % at \
+                          most): the clock cannot be kept right";
+
             /// Another program changed the clock. Measurements start again.
             clock_disturbed = ClockDisturbed {
                 /// By how much, about.

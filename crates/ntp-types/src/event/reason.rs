@@ -314,6 +314,9 @@ pub enum MeasurementOutcome {
     /// Not an outlier, but recent deviations together prove a drift: the component that caused it
     /// was made uncertain by what has built up, and the measurement was used.
     DriftDetected(Cause),
+    /// Most sources show at the start that the assumed frequency of the oscillator is wrong: the
+    /// filters started again with another one.
+    FrequencyReplaced,
     /// The sources contradict the model, or arithmetic failed. The next majority restarts the
     /// filters.
     Restarted,
@@ -331,6 +334,7 @@ impl MeasurementOutcome {
             Self::Outlier { .. } => "outlier",
             Self::StepDetected(_) => "step-detected",
             Self::DriftDetected(_) => "drift-detected",
+            Self::FrequencyReplaced => "frequency-replaced",
             Self::Restarted => "restarted",
             Self::Rejected(_) => "rejected",
         }
@@ -347,6 +351,7 @@ impl fmt::Display for MeasurementOutcome {
             Self::Outlier { consecutive } => write!(f, "outlier, dropped ({consecutive} in a row)"),
             Self::StepDetected(cause) => write!(f, "outliers attributed to {cause}"),
             Self::DriftDetected(cause) => write!(f, "drift attributed to {cause}"),
+            Self::FrequencyReplaced => f.write_str("initial frequency replaced"),
             Self::Restarted => f.write_str("estimation restarted"),
             Self::Rejected(reason) => write!(f, "rejected: {reason}"),
         }
