@@ -25,9 +25,10 @@
 //! it may lie where the liar's interval happens to overlap the others'. If most candidates are
 //! right, the truth is somewhere within the intervals of more than half of them; nothing more is
 //! certain. The error bound must reach the whole *span* from the first such point to the last.
-//! Sources that were polled and have no usable interval may be among those that are right, so each
-//! of them reduces the overlap that is required by one; where a single interval would suffice, the
-//! span is all that the selected sources cover.
+//! Sources that have answered before and have no usable interval may be among those that are right,
+//! so each of them reduces the overlap that is required by one; where a single interval would
+//! suffice, the span is all that the selected sources cover. Sources that never answered do not
+//! count: many dead entries would make the guarantee that of the least accurate servers.
 //!
 //! Reading: K. Marzullo, S. Owicki, "Maintaining the time in a distributed system" (1983); RFC 5905
 //! section 11.2.1.
@@ -153,6 +154,8 @@ pub struct Agreement {
     pub agreeing: usize,
     /// Number of candidates: sources that are eligible, not stale, and certain enough.
     pub candidates: usize,
+    /// Number of sources that must agree: more than half, and as many as configured.
+    pub required: usize,
     /// Whether the agreeing sources are a valid majority.
     pub majority: bool,
 }

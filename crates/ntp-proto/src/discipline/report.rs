@@ -255,6 +255,10 @@ impl Discipline {
                 .agreement
                 .candidates
                 .min(self.sources.iter().filter(present).count()),
+            required: self
+                .agreement
+                .required
+                .max(self.config.minimum_agreeing_sources),
             majority,
         }
     }

@@ -64,13 +64,21 @@ struct Voters {
     /// Number of sources that were polled and have not answered yet, as far as they matter.
     unanswered: usize,
     /// Number of sources that would vote but have no usable interval: unanswered, stale, too
-    /// uncertain, or not eligible.
+    /// uncertain, or unreachable. A source that has never answered and is not waited for any more
+    /// is none of them: nothing shows that there is a server.
     absent: usize,
     /// Whether a trusted source has not answered yet and is still eligible.
     awaiting_trusted: bool,
 }
 
 impl Voters {
+    /// Number of sources that must agree for a majority, `minimum` at least: half of the voters, or
+    /// of those without which there are too few candidates.
+    fn required_agreement(&self, minimum: usize) -> usize {
+        let quorum = self.count.max((self.count + self.unanswered) / 2 + 1);
+        minimum.max(quorum / 2 + 1)
+    }
+
     /// Number of voters that are right at least, if most of those that should vote are right: all
     /// absent ones may be among the right ones.
     fn required_overlap(&self) -> usize {
@@ -154,6 +162,7 @@ impl Discipline {
             absent: self
                 .sources
                 .iter()
+                .filter(|source| source.eligible || source.samples > 0)
                 .filter(|source| {
                     !source.options.noselect && (!trusted_only || source.options.trust)
                 })
@@ -200,6 +209,7 @@ impl Discipline {
         self.agreement = Agreement {
             agreeing,
             candidates,
+            required: voters.required_agreement(self.config.minimum_agreeing_sources),
             majority,
         };
         let permitted = |source: &Source| !voters.trusted_only || source.options.trust;
@@ -372,5 +382,82 @@ mod tests {
         let now = FreeTime::from_nanos(200_000_000);
         let phase = discipline.estimate(now).expect("a majority").phase;
         assert!(phase.abs() < NtpDuration::from_millis(20), "{phase:?}");
+    }
+
+    /// A measurement at some millisecond of a server that is wrong by `phase_ms` and states an error
+    /// of `dispersion_ms`.
+    fn measurement(at_ms: i64, phase_ms: i64, dispersion_ms: i64) -> Measurement {
+        Measurement {
+            at: FreeTime::from_nanos(at_ms * 1_000_000),
+            phase: NtpDuration::from_millis(phase_ms),
+            delay: Some(NtpDuration::from_millis(1)),
+            stamp_noise: 1e-6,
+            root_delay: NtpDuration::ZERO,
+            root_dispersion: NtpDuration::from_millis(dispersion_ms),
+        }
+    }
+
+    #[test]
+    fn sources_that_never_answered_leave_the_bound_to_those_that_did() {
+        let mut discipline = Discipline::new(Config::default(), None);
+        let answering: Vec<_> = (0..28)
+            .map(|_| discipline.add_source(NoiseLaw::Queue))
+            .collect();
+        let dead: Vec<_> = (0..26)
+            .map(|_| discipline.add_source(NoiseLaw::Queue))
+            .collect();
+        for key in dead {
+            discipline.set_eligible(key, false);
+        }
+        let bound_ms = |discipline: &Discipline, at_ms: i64| {
+            let at = FreeTime::from_nanos(at_ms * 1_000_000);
+            let figures = discipline.error_figures(at, NtpDuration::ZERO);
+            figures.map(|figures| (figures.bound.as_seconds_f64() * 1e3).round())
+        };
+        for round in 0..4 {
+            for (place, key) in (0..).zip(&answering) {
+                // The last two are servers whose clock counts seconds.
+                let dispersion_ms = if place < 26 { 1 } else { 630 };
+                let sample = measurement(2000 * round + place, 0, dispersion_ms);
+                discipline.add_measurement(*key, &sample);
+            }
+        }
+        let bound = bound_ms(&discipline, 6100);
+        assert!(bound.is_some_and(|bound| bound < 10.0), "{bound:?}");
+        // Those that have answered may be among those that are right.
+        for key in &answering[..24] {
+            discipline.set_eligible(*key, false);
+        }
+        discipline.add_measurement(answering[24], &measurement(6200, 0, 1));
+        let bound = bound_ms(&discipline, 6200);
+        assert!(bound.is_some_and(|bound| bound > 600.0), "{bound:?}");
+    }
+
+    #[test]
+    fn the_required_number_is_a_majority_at_least() {
+        for (configured, sources, agreeing, required) in [
+            (1, 1, 1, 1),
+            (1, 2, 1, 2),
+            (1, 4, 1, 3),
+            (3, 4, 1, 3),
+            (3, 2, 1, 3),
+        ] {
+            let config = Config {
+                minimum_agreeing_sources: configured,
+                ..Config::default()
+            };
+            let mut discipline = Discipline::new(config, None);
+            let keys: Vec<_> = (0..sources)
+                .map(|_| discipline.add_source(NoiseLaw::Queue))
+                .collect();
+            for (place, key) in (0..).zip(keys) {
+                // No two agree.
+                discipline.add_measurement(key, &measurement(place, 50 * place, 1));
+            }
+            let agreement = discipline.agreement(FreeTime::from_nanos(10_000_000));
+            let counts = (agreement.agreeing, agreement.required);
+            assert_eq!(counts, (agreeing, required), "{configured} of {sources}");
+            assert_eq!(agreement.majority, agreeing >= required);
+        }
     }
 }

@@ -76,6 +76,8 @@ pub enum Refusal {
     DuplicateSource(String),
     /// The number of sources is at its limit.
     TooManySources(usize),
+    /// The `count` of a pool exceeds the number of servers that are used at most.
+    LargePool(usize),
     /// The minimum poll interval exceeds the maximum.
     PollLimits(PollInterval, PollInterval),
     /// The clock is not steered (`[clock] kind = "none"`).
@@ -111,6 +113,12 @@ impl fmt::Display for Refusal {
             }
             Self::DuplicateSource(name) => write!(f, "source {name} already exists"),
             Self::TooManySources(limit) => write!(f, "too many sources (limit {limit})"),
+            Self::LargePool(limit) => {
+                write!(
+                    f,
+                    "at most {limit} servers of a pool are used: lower `count`"
+                )
+            }
             Self::PollLimits(min, max) => write!(
                 f,
                 "the minimum poll interval ({min}) exceeds the maximum ({max})"

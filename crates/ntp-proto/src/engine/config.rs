@@ -10,6 +10,10 @@ use crate::client::AssociationConfig;
 use crate::discipline::{self, FrequencyPrior, SelectionOptions, SteeringConfig};
 use crate::leap::LeapHandling;
 
+/// Maximum number of servers of a pool that are used at the same time: more than any name has
+/// addresses. A lookup does not yield more.
+pub const MAX_POOL_SIZE: usize = 64;
+
 /// All settings of the engine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EngineConfig {
@@ -110,7 +114,7 @@ pub enum SourceKind {
     Nts,
     /// Several servers behind one name.
     Pool {
-        /// Number of servers to use.
+        /// Number of servers to use, at most [`MAX_POOL_SIZE`].
         count: usize,
         /// Addresses that are never used.
         ignore: Vec<IpAddr>,
@@ -144,7 +148,7 @@ impl SourceConfig {
     pub fn wanted(&self) -> usize {
         match &self.kind {
             SourceKind::Server | SourceKind::Nts | SourceKind::RefClock(_) => 1,
-            SourceKind::Pool { count, .. } => *count,
+            SourceKind::Pool { count, .. } => (*count).min(MAX_POOL_SIZE),
         }
     }
 

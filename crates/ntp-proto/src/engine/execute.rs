@@ -17,7 +17,7 @@ use core::fmt;
 use ntp_time::{NtpDuration, PollLimits};
 use serde::{Deserialize, Serialize};
 
-use super::config::{EngineConfig, SourceConfig, SourceKind};
+use super::config::{EngineConfig, MAX_POOL_SIZE, SourceConfig, SourceKind};
 use super::source::SourceInput;
 use super::{CommandOutcome, Engine, Now, Phase, Refusal, RemovalReason};
 use crate::client::AssociationConfig;
@@ -156,6 +156,9 @@ impl Engine {
         }
         if self.sources.count() >= MAX_SOURCES {
             return Err(Refusal::TooManySources(MAX_SOURCES));
+        }
+        if matches!(config.kind, SourceKind::Pool { count, .. } if count > MAX_POOL_SIZE) {
+            return Err(Refusal::LargePool(MAX_POOL_SIZE));
         }
         check_limits(config.association.limits)?;
         self.sources.add_configured(config.clone(), now.monotonic);
@@ -320,10 +323,9 @@ impl Engine {
             .estimate(free)
             .filter(|_| agreement.majority);
         let Some(estimate) = estimate else {
-            let needed = self.config.discipline.minimum_agreeing_sources;
             return Err(Refusal::NoMajority {
                 agreeing: agreement.agreeing,
-                needed: needed.max(self.sources.in_use.len() / 2 + 1),
+                needed: agreement.required,
             });
         };
         let (offset, estimate) = self.relative_to_target(now, &estimate);
@@ -349,7 +351,7 @@ impl Engine {
             Decision::Slew { .. } | Decision::Wait { .. } | Decision::Hold => {
                 Err(Refusal::NoMajority {
                     agreeing: agreement.agreeing,
-                    needed: self.config.discipline.minimum_agreeing_sources,
+                    needed: agreement.required,
                 })
             }
         }

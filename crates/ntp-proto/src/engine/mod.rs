@@ -65,7 +65,7 @@ use rand_core::RngCore as _;
 
 pub use crate::client::{Datagram, ExchangeId};
 pub use command::{CommandId, CommandOutcome, Refusal};
-pub use config::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
+pub use config::{ClockFacts, EngineConfig, Host, MAX_POOL_SIZE, SourceConfig, SourceKind};
 pub use error::{InvalidSample, KeyExchangeError, LastError, ResolveError, SourceError};
 pub use execute::Command;
 pub use input::{ExternalError, Input, Now, QueryId};

@@ -478,15 +478,10 @@ impl Engine {
         if self.sources.in_use.iter().any(Source::is_in_burst) {
             return;
         }
-        let required = self
-            .config
-            .discipline
-            .minimum_agreeing_sources
-            .max(sources.len() / 2 + 1);
         if self.no_majority_limit.admit(now.monotonic).is_some() {
             self.emit(Event::NoMajority {
                 agreeing: agreement.agreeing,
-                required,
+                required: agreement.required,
                 sources,
             });
         }

@@ -67,7 +67,7 @@ impl Engine {
             step_wait: self.steering.step_wait(now.monotonic),
             agreeing: agreement.agreeing as u64,
             candidates: agreement.candidates as u64,
-            required: self.config.discipline.minimum_agreeing_sources as u64,
+            required: agreement.required as u64,
             majority: agreement.majority,
             smear: self.smear_target(now.system).0,
             tai_offset: self.tai_offset(now),

@@ -26,7 +26,7 @@ use super::Source;
 use super::ntp::key_exchanges::KeyExchanges;
 use super::refclock::RefClockConfig;
 use crate::client::{KissCode, LocalIdentity};
-use crate::engine::config::{Host, SourceConfig, SourceKind};
+use crate::engine::config::{Host, MAX_POOL_SIZE, SourceConfig, SourceKind};
 use crate::engine::{ExternalError, LogRateLimit, QueryId, ResolveError};
 use denials::Denials;
 
@@ -38,7 +38,7 @@ const RESOLVE_BACKOFF: (NtpDuration, NtpDuration) =
 const MAX_FAILED: usize = 32;
 
 /// Maximum number of candidates kept from one lookup.
-const MAX_CANDIDATES: usize = 64;
+const MAX_CANDIDATES: usize = MAX_POOL_SIZE;
 
 /// A configured source and the state of its name.
 #[derive(Debug)]
