@@ -100,12 +100,20 @@ pub fn reference_name(status: &Status) -> String {
 /// Returns why the sources do not determine the time, and what to do.
 fn no_majority(status: &Status) -> Vec<String> {
     let system = &status.system;
-    let potential: u64 = status.configured.iter().map(|it| it.wanted).sum();
+    let configured: u64 = status.configured.iter().map(|it| it.wanted).sum();
+    let duplicates = status.sources.iter().filter(|it| it.duplicate_of.is_some());
+    let duplicates = duplicates.count() as u64;
+    let potential = configured.saturating_sub(duplicates);
     if potential < system.required {
         return vec![
             format!(
-                "not steered: {potential} source{} configured, {} must agree",
+                "not steered: {potential} server{} configured{}, {} must agree",
                 if potential == 1 { "" } else { "s" },
+                if duplicates > 0 {
+                    " besides duplicates"
+                } else {
+                    ""
+                },
                 system.required
             ),
             "add sources, or lower `minimum-agreeing-sources` in [synchronization]".into(),
@@ -140,6 +148,12 @@ fn no_majority(status: &Status) -> Vec<String> {
         )];
     }
     vec!["not steered yet: first polls in progress".into()]
+}
+
+/// Returns the source that votes for the server of a duplicate.
+pub fn duplicate_of<'s>(status: &'s Status, source: &SourceStatus) -> Option<&'s SourceStatus> {
+    let id = source.duplicate_of?;
+    status.sources.iter().find(|source| source.id == id)
 }
 
 /// Whether the source is part of the majority and polled.
@@ -248,7 +262,16 @@ fn state(status: &Status, source: &SourceStatus) -> Vec<String> {
     let reason = match source.state {
         SourceState::Selected => selected(status, source).into(),
         SourceState::Outranked => {
-            "not used: agrees with the majority, but a source with `prefer` takes precedence".into()
+            "not used: agrees with the majority, but sources with `trust` or `prefer` take precedence"
+                .into()
+        }
+        SourceState::Duplicate => {
+            let voter = duplicate_of(status, source);
+            let voter = voter.map_or("another source", |voter| &voter.name);
+            return vec![
+                format!("not used: leads to the same server as {voter}; one server has one vote"),
+                "remove one of them, or configure another server".into(),
+            ];
         }
         SourceState::Falseticker => {
             return vec![
@@ -530,6 +553,21 @@ mod tests {
                 .contains("below `local-stratum` in [synchronization]"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_duplicate_names_the_source_that_votes_and_is_not_counted() {
+        let measured = Some((0.0, 1e-3));
+        let first = source("a", SourceState::NoMajority, measured, None);
+        let mut second = source("bb", SourceState::Duplicate, measured, None);
+        second.duplicate_of = Some(first.id);
+        let text = explained(&[first, second], (1, 1, 2));
+        for expected in [
+            "not steered: 1 server configured besides duplicates, 2 must agree\n",
+            "bb: not used: leads to the same server as a; one server has one vote\n",
+        ] {
+            assert!(text.contains(expected), "{expected} is not in\n{text}");
+        }
     }
 
     #[test]

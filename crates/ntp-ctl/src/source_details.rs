@@ -1,5 +1,6 @@
 //! `ntp-ctl source NAME`: every figure of one source, as `chronyc ntpdata` shows them.
 
+use ntp_control_api::explain::duplicate_of;
 use ntp_types::status::{MeasurementStatus, PathStatus, SourceStatus, Status, TrendStatus};
 
 use crate::format::{age, duration, or_unknown, signed, timestamp, validity};
@@ -14,6 +15,8 @@ pub(crate) fn plain(status: &Status, source: &SourceStatus) -> String {
     page.line("Address", &source.address);
     page.line("ID", source.id);
     page.line("State", state(source));
+    let voter = duplicate_of(status, source).map(|voter| &voter.name);
+    page.optional("Duplicate of", voter);
     page.optional("Local address", source.local_address);
     page.line("Authentication", &source.authentication);
     let cookies = source.nts_cookies;

@@ -16,8 +16,8 @@ use crate::layout::{Column, if_room, or_dash, table};
 
 /// Meaning of the symbols before the names.
 const LEGEND: &str = "\
-* reference  + selected  - outranked by a `prefer` source  x falseticker
-. no majority  ~ too uncertain  ? no reply  ! unusable  o offline
+* reference  + selected  - outranked (`prefer`, `trust`)  x falseticker
+. no majority  ~ too uncertain  ? no reply  ! unusable  = duplicate  o offline
 ";
 /// The symbol and the name, with which every table of sources begins.
 const SYMBOL: Column<SourceStatus> = Column::left("", |status, it| symbol(status, it).to_string());
@@ -93,6 +93,7 @@ pub(crate) fn symbol(status: &Status, source: &SourceStatus) -> char {
         SourceState::TooUncertain => '~',
         SourceState::NoSamples | SourceState::Stale | SourceState::Unreachable => '?',
         SourceState::NoMajority => '.',
+        SourceState::Duplicate => '=',
         SourceState::Unusable => '!',
     }
 }

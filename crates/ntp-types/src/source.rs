@@ -133,13 +133,15 @@ pub enum SourceState {
     /// It does not answer: three polls at the start, eight later. If it answers without usable time,
     /// it is unusable.
     Unreachable,
+    /// Leads to the same server as another source, which votes for it.
+    Duplicate,
     /// Excluded by `noselect` or by what it reports about itself.
     Unusable,
 }
 
 impl SourceState {
     /// All states, in the order in which they are listed to people.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Selected,
         Self::Outranked,
         Self::Falseticker,
@@ -148,6 +150,7 @@ impl SourceState {
         Self::NoSamples,
         Self::Stale,
         Self::Unreachable,
+        Self::Duplicate,
         Self::Unusable,
     ];
 
@@ -162,6 +165,7 @@ impl SourceState {
             Self::NoSamples => "no-samples",
             Self::Stale => "stale",
             Self::Unreachable => "unreachable",
+            Self::Duplicate => "duplicate",
             Self::Unusable => "unusable",
         }
     }

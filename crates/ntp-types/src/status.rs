@@ -178,8 +178,10 @@ record! {
         /// The address in use, or the device.
         address: SourceAddress,
         /// Result of selection: selected, outranked, falseticker, no-majority, too-uncertain, no-samples, stale,
-        /// unreachable or unusable.
+        /// unreachable, duplicate or unusable.
         state: SourceState,
+        /// The source that votes for its server, if it is a duplicate.
+        duplicate_of: Option<SourceId>,
         /// Whether it is polled; false after OfflineSource.
         online: bool,
         /// Our address towards it; absent for a reference clock, and before the first request.

@@ -260,6 +260,7 @@ fn sources(sample: &State) -> Vec<SourceStatus> {
         name: source.name.clone(),
         address: source.address.parse().unwrap(),
         state: SourceState::Selected,
+        duplicate_of: None,
         online: true,
         authentication: "key 7 (AES128)".into(),
         interleaved: true,

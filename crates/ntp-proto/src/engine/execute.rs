@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{EngineConfig, MAX_POOL_SIZE, SourceConfig, SourceKind};
 use super::source::SourceInput;
-use super::{CommandOutcome, Engine, Now, Phase, Refusal, RemovalReason};
+use super::{CommandOutcome, Engine, Event, Now, Phase, Refusal, RemovalReason};
 use crate::client::AssociationConfig;
 use crate::discipline::Decision;
 
@@ -193,21 +193,13 @@ impl Engine {
     }
 
     fn change_source(&mut self, now: Now, index: usize, new: &SourceConfig) {
-        let old = self.sources.replace_config(index, new.clone());
-        let selection = self.sources.selection_at(index);
+        self.sources.replace_config(index, new.clone());
         for source in &mut self.sources.in_use {
             if source.configured != index {
                 continue;
             }
             if let Some(ntp) = source.ntp_mut() {
                 ntp.association.set_limits(new.association.limits);
-            }
-            if old.selection != new.selection {
-                self.discipline.set_selection_options(source.key, selection);
-                // The discipline does not keep the reachability of a source that is excluded from
-                // selection.
-                let reachable = !source.is_unreachable();
-                self.discipline.set_eligible(source.key, reachable);
             }
         }
         while let Some(position) = self.sources.surplus_of(index) {
@@ -257,11 +249,6 @@ impl Engine {
             if !selector.includes(source.configured) {
                 continue;
             }
-            let selection = self.sources.selection_at(source.configured);
-            // The discipline does not keep the reachability.
-            let reachable = !source.is_unreachable();
-            self.discipline.set_selection_options(source.key, selection);
-            self.discipline.set_eligible(source.key, reachable);
             let input = if online {
                 SourceInput::Start
             } else {
@@ -269,7 +256,7 @@ impl Engine {
             };
             self.handle_source(now, position, input);
         }
-        self.reselect(now);
+        self.update_selection(now);
         Ok(CommandOutcome::Sources(names))
     }
 
@@ -362,7 +349,36 @@ impl Engine {
         let config = &mut self.config.discipline;
         config.some_required = self.sources.is_any_required();
         self.discipline.reconfigure(*config);
+        self.update_selection(now);
         self.reselect(now);
+    }
+
+    /// Passes selection options that changed to the discipline, and repeats the selection.
+    pub(super) fn update_selection(&mut self, now: Now) {
+        let changed = self.sources.update_selection();
+        for change in &changed {
+            let source = &self.sources.in_use[change.position];
+            self.discipline
+                .set_selection_options(source.key, source.selection);
+            // The discipline does not keep the reachability of a source that is excluded from
+            // selection.
+            self.discipline
+                .set_eligible(source.key, !source.is_unreachable());
+            if change.new_duplicate {
+                self.report_duplicate(change.position);
+            }
+        }
+        if !changed.is_empty() {
+            self.reselect(now);
+        }
+    }
+
+    fn report_duplicate(&mut self, position: usize) {
+        if let Some(voter) = self.sources.voter_of(position) {
+            let of = self.sources.config(voter).name.clone();
+            let source = self.sources.source_name(&self.sources.in_use[position]);
+            self.emit(Event::SourceDuplicate { source, of });
+        }
     }
 
     /// Repeats the selection, which must be correct at once and not only after the next

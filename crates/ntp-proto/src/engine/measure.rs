@@ -6,8 +6,8 @@ use rand_core::RngCore as _;
 use super::leap::SMEARED;
 use super::source::{Context, Notice, Sample, SourceInput};
 use super::{
-    Engine, Event, ExchangeId, FALSETICKER_LIMIT, LastError, Now, RemovalReason, SendError,
-    SourceId, SourceKind,
+    Engine, Event, ExchangeId, LastError, Now, REJECTED_LIMIT, RemovalReason, SendError, SourceId,
+    SourceKind,
 };
 use crate::client::{Authenticity, KissCode, Rejection};
 use crate::discipline::SourceState;
@@ -127,6 +127,7 @@ impl Engine {
 
         let source = self.sources.source_name(&self.sources.in_use[position]);
         if became_reachable {
+            self.sources.selection_outdated = true;
             self.emit(Event::SourceReachable {
                 source: source.clone(),
             });
@@ -151,7 +152,7 @@ impl Engine {
             let known = predicted.map_or(-self.ledger.correction(now.system), |it| it.phase);
             self.updates.record(now.monotonic, known - after.phase);
         }
-        self.replace_falseticker(now, position);
+        self.follow_selection(now, position);
     }
 
     fn handle_kiss(&mut self, now: Now, position: usize, kiss: KissCode) {
@@ -221,31 +222,64 @@ impl Engine {
         }
     }
 
-    /// Replaces a pool member that stays a falseticker.
-    fn replace_falseticker(&mut self, now: Now, position: usize) {
+    /// Reports whether the source at `position` is a falseticker, and replaces the address of a pool
+    /// member that stays one, and of a duplicate.
+    fn follow_selection(&mut self, now: Now, position: usize) {
         let free = self.ledger.free_time(now.system);
         let Some(source) = self.sources.in_use.get_mut(position) else {
             return;
         };
-        if self
-            .discipline
-            .status(source.key, free)
-            .map(|status| status.state)
-            != Some(SourceState::Falseticker)
-        {
-            source.falseticker_polls = 0;
+        let status = self.discipline.status(source.key, free);
+        let reason = match status.map(|status| status.state) {
+            _ if source.duplicate_of.is_some() => Some(RemovalReason::Duplicate),
+            Some(SourceState::Falseticker) => Some(RemovalReason::Falseticker),
+            _ => None,
+        };
+        source.rejected_polls = match reason {
+            Some(_) => source.rejected_polls.saturating_add(1),
+            None => 0,
+        };
+        let is_due = source.rejected_polls >= REJECTED_LIMIT;
+        if let Some(status) = status {
+            self.report_falseticker(now, position, status.state);
+        }
+        let Some(reason) = reason.filter(|_| is_due) else {
             return;
+        };
+        let source = &self.sources.in_use[position];
+        let replaceable = match reason {
+            RemovalReason::Duplicate => self.sources.is_duplicate_by_address(position),
+            _ => matches!(self.sources.config(source).kind, SourceKind::Pool { .. }),
+        };
+        if replaceable && self.sources.has_replacement(now.monotonic, position) {
+            self.drop_source(now, position, reason);
         }
-        source.falseticker_polls = source.falseticker_polls.saturating_add(1);
-        let in_pool = matches!(
-            self.sources.config(&self.sources.in_use[position]).kind,
-            SourceKind::Pool { .. }
-        );
-        if in_pool
-            && self.sources.in_use[position].falseticker_polls >= FALSETICKER_LIMIT
-            && self.sources.has_replacement(now.monotonic, position)
-        {
-            self.drop_source(now, position, RemovalReason::Falseticker);
-        }
+    }
+
+    /// Reports that a source became a falseticker, at most once an hour, and that a reported one agrees
+    /// again.
+    fn report_falseticker(&mut self, now: Now, position: usize, state: SourceState) {
+        let source = &mut self.sources.in_use[position];
+        let in_burst = source.is_in_burst();
+        let limit = &mut source.log_limits.falseticker;
+        let suppressed = match (source.falseticker_reported, state) {
+            (true, SourceState::Selected | SourceState::Outranked) => Some(0),
+            // During the initial burst, disagreement is only missing data.
+            (false, SourceState::Falseticker) if !in_burst => limit.admit(now.monotonic),
+            _ => None,
+        };
+        let Some(suppressed) = suppressed else { return };
+        source.falseticker_reported = state == SourceState::Falseticker;
+        let offset = source.measured.map_or(NtpDuration::ZERO, |it| it.offset);
+        let source = self.sources.source_name(&self.sources.in_use[position]);
+        self.emit(if state == SourceState::Falseticker {
+            Event::SourceFalseticker {
+                source,
+                offset,
+                suppressed,
+            }
+        } else {
+            Event::SourceAgrees { source }
+        });
     }
 }

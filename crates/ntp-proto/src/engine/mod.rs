@@ -105,8 +105,9 @@ const START_SPREAD: f64 = 0.2;
 /// whose stratum changes with every reply, must not flood the log.
 const REFERENCE_LOG_INTERVAL: NtpDuration = NtpDuration::from_seconds(64);
 
-/// Number of consecutive polls as falseticker after which a pool member is replaced.
-const FALSETICKER_LIMIT: u8 = 8;
+/// Number of consecutive samples as falseticker after which a pool member is replaced, and as
+/// duplicate after which another address is looked for.
+const REJECTED_LIMIT: u8 = 8;
 
 /// Phase of operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -363,6 +364,15 @@ impl Engine {
     // ---- the source set
 
     fn fill_sources(&mut self, now: Now) {
+        self.add_missing_sources(now);
+        self.update_selection(now);
+        while let Some((query, host)) = self.sources.take_due_lookup(now.monotonic) {
+            self.outputs.push_back(Output::Resolve { query, host });
+        }
+        self.start_due_key_exchanges(now);
+    }
+
+    fn add_missing_sources(&mut self, now: Now) {
         loop {
             match self.sources.next_need(now.monotonic) {
                 Need::Association(configured, address) => {
@@ -375,10 +385,6 @@ impl Engine {
                 Need::Nothing => break,
             }
         }
-        while let Some((query, host)) = self.sources.take_due_lookup(now.monotonic) {
-            self.outputs.push_back(Output::Resolve { query, host });
-        }
-        self.start_due_key_exchanges(now);
     }
 
     fn add_association(&mut self, now: Now, configured: usize, address: SocketAddr) {
@@ -412,7 +418,7 @@ impl Engine {
         let selection = self.sources.config_at(configured).selection;
         let key = self.discipline.add_source(law);
         self.discipline.set_selection_options(key, selection);
-        let source = Source::new(id, configured, key, kind);
+        let source = Source::new(id, configured, key, selection, kind);
         self.emit(Event::SourceAdded {
             source: self.sources.source_name(&source),
         });
@@ -463,7 +469,7 @@ impl Engine {
         }
         self.apply_stored_keys(now, index);
         self.replace_outdated(now, index);
-        self.replace_dead(now, index);
+        self.replace_unusable(now, index);
         self.fill_sources(now);
         if self.sources.lacks_addresses(index)
             && self.sources.should_report_failure(now.monotonic, index)
@@ -474,17 +480,14 @@ impl Engine {
 
     /// New addresses are known: removes associations of this source that were kept only for lack of
     /// a replacement.
-    fn replace_dead(&mut self, now: Now, index: usize) {
+    fn replace_unusable(&mut self, now: Now, index: usize) {
         let mut position = 0;
         while position < self.sources.in_use.len() {
-            let source = &self.sources.in_use[position];
-            if source.configured == index
-                && source.is_unreachable()
-                && self.sources.has_replacement(now.monotonic, position)
-            {
-                self.drop_source(now, position, RemovalReason::Unreachable);
-            } else {
-                position += 1;
+            let is_own = self.sources.in_use[position].configured == index;
+            let reason = is_own.then(|| self.reason_to_replace(now, position));
+            match reason.flatten() {
+                Some(reason) => self.drop_source(now, position, reason),
+                None => position += 1,
             }
         }
     }
@@ -500,6 +503,23 @@ impl Engine {
         if removed {
             self.reselect(now);
         }
+    }
+
+    /// Why the association at `position` should give way to an address that a lookup yielded.
+    fn reason_to_replace(&mut self, now: Now, position: usize) -> Option<RemovalReason> {
+        let unreachable = self.sources.in_use[position].is_unreachable();
+        if unreachable && self.sources.has_moved_to_shared_address(position) {
+            return Some(RemovalReason::Unreachable);
+        }
+        let reason = if unreachable {
+            RemovalReason::Unreachable
+        } else if self.sources.is_duplicate_by_address(position) {
+            RemovalReason::Duplicate
+        } else {
+            return None;
+        };
+        let has_replacement = self.sources.has_replacement(now.monotonic, position);
+        has_replacement.then_some(reason)
     }
 
     /// Replaces an address without a route by the next one, which may be of the other family.
@@ -539,6 +559,7 @@ impl Engine {
         if self.discipline.set_eligible(source.key, false) {
             self.reselect(now);
         }
+        self.sources.selection_outdated = true;
         let source = &mut self.sources.in_use[position];
         source.reachable = false;
         // Reported once for each period without replies, and not if a send error was reported

@@ -36,6 +36,30 @@ macro_rules! engine_events {
                 None => "no sample".to_owned(),
             };
 
+            /// A source leads to the same server as another one, which votes for it.
+            source_duplicate = SourceDuplicate {
+                /// The source.
+                source: SourceName,
+                /// The configured name of the source that votes.
+                of: String,
+            } Severity::Warning => "source {source} is a duplicate of {of}: both lead to one server, which has one vote";
+
+            /// A source became a falseticker: its correctness interval lies outside that of the majority (RFC 5905 section 11.2.1).
+            source_falseticker = SourceFalseticker {
+                /// The source.
+                source: SourceName,
+                /// The source's time minus ours.
+                offset: NtpDuration,
+                /// Number of its measurements outside the majority since the last report of this kind.
+                suppressed: u64,
+            } Severity::Info => "source {source} is a falseticker: it disagrees with the majority; offset {offset}{}", Suppressed(*suppressed);
+
+            /// A source that was a falseticker agrees with the majority again.
+            source_agrees = SourceAgrees {
+                /// The source.
+                source: SourceName,
+            } Severity::Info => "source {source} agrees with the majority again";
+
             /// A request could not be sent.
             send_failed = SendFailed {
                 /// The source.

@@ -85,6 +85,8 @@ reasons! {
         NoRoute = "no-route": "no route; another address takes its place",
         /// It disagreed with the majority for too long.
         Falseticker = "falseticker": "falseticker for too long; another address takes its place",
+        /// Another source leads to the same server.
+        Duplicate = "duplicate": "the same server as another source; another address takes its place",
         /// By an operator.
         Operator = "operator": "removed by operator",
         /// The key exchange names another NTP server.
@@ -171,7 +173,7 @@ impl Rejection {
 impl RemovalReason {
     /// Returns whether it is part of normal operation.
     pub const fn is_normal(self) -> bool {
-        matches!(self, Self::Operator | Self::Moved)
+        matches!(self, Self::Operator | Self::Moved | Self::Duplicate)
     }
 }
 

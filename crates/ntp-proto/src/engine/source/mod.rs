@@ -12,11 +12,13 @@
 //!   [`Measurement`].
 //! - [`Source::status`] returns what readers may show.
 //!
-//! [`pool`] has the configured sources, and decides which sources are in use for each.
+//! [`pool`] has the configured sources, and decides which sources are in use for each;
+//! `duplicates` finds those that lead to the same server.
 //!
 //! A new kind is a variant of [`Kind`] and a file. Kinds are an enum and not trait objects: there
 //! are few, all of them are known here, and a match that lacks one does not compile.
 
+mod duplicates;
 pub(super) mod ntp;
 pub(super) mod pool;
 pub(super) mod refclock;
@@ -35,7 +37,7 @@ use super::{LastError, LogRateLimit, Now, Output, Reason};
 use crate::client::{
     Authenticity, Datagram, ExchangeId, KissCode, LocalIdentity, Reach, Rejection,
 };
-use crate::discipline::{Measurement, SourceEstimate, SourceKey, Trend};
+use crate::discipline::{Measurement, SelectionOptions, SourceEstimate, SourceKey, Trend};
 use ntp::NtpSource;
 use refclock::{ClockSample, RefClock};
 
@@ -55,8 +57,14 @@ pub(super) struct Source {
     pub(super) reachable: bool,
     /// Whether its unreachability or a send error was reported since the last sample.
     pub(super) unreachable_reported: bool,
-    /// Number of consecutive samples as falseticker.
-    pub(super) falseticker_polls: u8,
+    /// Number of consecutive samples as falseticker or duplicate.
+    pub(super) rejected_polls: u8,
+    /// Whether it was last reported to be a falseticker.
+    pub(super) falseticker_reported: bool,
+    /// The source that votes for its server, if that is another one.
+    pub(super) duplicate_of: Option<SourceId>,
+    /// Selection options in force: those of its configured source, or of all sources of its server.
+    pub(super) selection: SelectionOptions,
     /// Whether it is measured; false after an operator's `offline`.
     online: bool,
     kind: Kind,
@@ -80,6 +88,8 @@ pub(super) struct LogLimits {
     pub(super) unusable: LogRateLimit,
     pub(super) send_failure: LogRateLimit,
     pub(super) kiss: LogRateLimit,
+    /// Changes of its state in the selection.
+    pub(super) falseticker: LogRateLimit,
 }
 
 /// An input of a source. A kind ignores those of other kinds.
@@ -165,7 +175,13 @@ fn resolution_noise(precision: i8) -> f64 {
 }
 
 impl Source {
-    pub(super) fn new(id: SourceId, configured: usize, key: SourceKey, kind: Kind) -> Self {
+    pub(super) fn new(
+        id: SourceId,
+        configured: usize,
+        key: SourceKey,
+        selection: SelectionOptions,
+        kind: Kind,
+    ) -> Self {
         Self {
             id,
             configured,
@@ -175,7 +191,10 @@ impl Source {
             log_limits: LogLimits::default(),
             reachable: false,
             unreachable_reported: false,
-            falseticker_polls: 0,
+            rejected_polls: 0,
+            falseticker_reported: false,
+            duplicate_of: None,
+            selection,
             online: true,
             kind,
         }
@@ -251,13 +270,14 @@ impl Source {
             id: self.id,
             name: config.name.clone(),
             address: self.address(),
-            state: if self.answers_without_time() {
-                SourceState::Unusable
-            } else if self.is_unreachable() {
-                SourceState::Unreachable
-            } else {
-                estimate.map_or(SourceState::NoSamples, |estimate| estimate.state)
+            state: match estimate {
+                _ if self.answers_without_time() => SourceState::Unusable,
+                _ if self.is_unreachable() => SourceState::Unreachable,
+                _ if self.duplicate_of.is_some() => SourceState::Duplicate,
+                Some(estimate) => estimate.state,
+                None => SourceState::NoSamples,
             },
+            duplicate_of: self.duplicate_of,
             online: self.online,
             local_address: None,
             authentication: "none".to_owned(),

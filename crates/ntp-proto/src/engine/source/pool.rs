@@ -4,8 +4,9 @@
 //! clock, several for a pool. This module maintains that number: it keeps the candidate addresses,
 //! schedules name lookups, and selects the address that replaces a failed one.
 //!
-//! - Addresses are used in the order of the resolver. Each serves at most one association of the
-//!   daemon: a pool that returns an address in use would vote twice otherwise.
+//! - Addresses are used in the order of the resolver. A pool does not use an address that is in
+//!   use already. A single server may, since the operator named both, if its name has no other
+//!   address; it is then a [duplicate](super::duplicates).
 //! - An unreachable or refused address is not used again while there is another one. Without
 //!   another one, an unreachable address is kept: polling it costs little, and its history would be
 //!   lost.
@@ -102,6 +103,8 @@ pub(in crate::engine) enum Need {
 pub(in crate::engine) struct SourceSet {
     pub(super) configured: Vec<Configured>,
     pub(in crate::engine) in_use: Vec<Source>,
+    /// Whether duplicates and selection options must be determined again.
+    pub(in crate::engine) selection_outdated: bool,
     next_query: usize,
 }
 
@@ -110,6 +113,7 @@ impl SourceSet {
         let mut set = Self {
             configured: Vec::new(),
             in_use: Vec::new(),
+            selection_outdated: false,
             next_query: 0,
         };
         for config in configs {
@@ -181,6 +185,7 @@ impl SourceSet {
     pub(in crate::engine) fn add(&mut self, source: Source) {
         self.configured[source.configured].present += 1;
         self.in_use.push(source);
+        self.selection_outdated = true;
     }
 
     /// Returns the next missing item. To be called until it returns `Need::Nothing`.
@@ -221,7 +226,8 @@ impl SourceSet {
         Need::Nothing
     }
 
-    /// Takes the first usable candidate, preferably one that has not failed yet.
+    /// Takes the first usable candidate, preferably one that has not failed yet, and then one that no
+    /// other source uses.
     fn take_candidate(&mut self, index: usize) -> Option<SocketAddr> {
         let port = self.configured[index].port()?;
         let in_use = |address: IpAddr| {
@@ -229,19 +235,16 @@ impl SourceSet {
             self.in_use.iter().any(|source| source.remote() == remote)
         };
         let configured = &self.configured[index];
-        // A single server may share an address with another source, since the operator named both.
         let may_share = configured.is_single();
-        let usable = |address: &IpAddr| {
-            !configured.denials.forbid(*address)
-                && configured.config.permits(*address)
-                && (may_share || !in_use(*address))
+        let usable = |address: IpAddr| {
+            !configured.denials.forbid(address)
+                && configured.config.permits(address)
+                && (may_share || !in_use(address))
         };
-        let fresh = |address: &IpAddr| usable(address) && !configured.failed.contains(address);
-        let at = configured
-            .candidates
-            .iter()
-            .position(fresh)
-            .or_else(|| configured.candidates.iter().position(usable))?;
+        let candidates = configured.candidates.iter().copied().enumerate();
+        let usable = candidates.filter(|(_, address)| usable(*address));
+        let (at, _) = usable
+            .min_by_key(|(_, address)| (configured.failed.contains(address), in_use(*address)))?;
         let configured = &mut self.configured[index];
         let address = configured.candidates.remove(at)?;
         // A literal address stays the only candidate.
@@ -336,6 +339,19 @@ impl SourceSet {
         found
     }
 
+    /// Whether a lookup no longer yields the address of the single server at `position`, only addresses
+    /// that other sources use: the name leads to a server that has a vote.
+    pub(in crate::engine) fn has_moved_to_shared_address(&self, position: usize) -> bool {
+        let source = &self.in_use[position];
+        let configured = &self.configured[source.configured];
+        let permitted = |address: &IpAddr| !configured.denials.forbid(*address);
+        configured.is_single()
+            && configured.candidates.iter().any(permitted)
+            && source
+                .remote()
+                .is_some_and(|remote| !configured.candidates.contains(&remote.ip()))
+    }
+
     /// Marks candidates of families in which this machine has no address as failed, so that they do
     /// not replace the association at `position`.
     pub(in crate::engine) fn skip_unreachable_families(
@@ -406,6 +422,7 @@ impl SourceSet {
     pub(in crate::engine) fn remove(&mut self, position: usize) -> Source {
         let source = self.in_use.remove(position);
         self.configured[source.configured].present -= 1;
+        self.selection_outdated = true;
         source
     }
 

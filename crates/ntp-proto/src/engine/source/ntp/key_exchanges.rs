@@ -18,6 +18,8 @@
 //! seconds. It is randomised, so that the clients of a server that returns do not connect
 //! simultaneously.
 
+use std::net::IpAddr;
+
 use ntp_time::{Monotonic, NtpDuration};
 
 use super::super::pool::{Configured, Endpoint, Lookup, SourceSet};
@@ -64,6 +66,9 @@ pub(in crate::engine::source) struct KeyExchanges {
     not_before: Monotonic,
     /// Session that no association uses yet.
     session: Option<Box<NtsSession>>,
+    /// Address of the key-exchange server that answered last. After a restart with a stored
+    /// session, that of the NTP server.
+    server: Option<IpAddr>,
     /// Time of the last success.
     last_success: Option<Monotonic>,
     exchanges: u64,
@@ -80,6 +85,7 @@ impl KeyExchanges {
             retry_delay: BACKOFF.0,
             not_before: now,
             session: None,
+            server: None,
             last_success: None,
             exchanges: 0,
             error: None,
@@ -120,6 +126,10 @@ impl KeyExchanges {
         if let Stage::Due(at) = self.stage {
             self.stage = Stage::Due(at.min(now + NETWORK_GRACE));
         }
+    }
+
+    pub(in crate::engine::source) const fn server(&self) -> Option<IpAddr> {
+        self.server
     }
 
     pub(in crate::engine::source) fn has_session(&self) -> bool {
@@ -264,6 +274,8 @@ impl SourceSet {
         keys.stage = Stage::Idle;
         keys.last_success = Some(now);
         keys.error = None;
+        keys.server = Some(exchanged.from);
+        self.selection_outdated = true;
         let endpoint = Endpoint::of(exchanged);
         let session = Box::new(NtsSession::new(exchanged.result.clone()));
         let moved = source.endpoint.as_ref() != Some(&endpoint);

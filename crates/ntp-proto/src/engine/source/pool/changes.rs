@@ -118,6 +118,7 @@ impl SourceSet {
             }
             names.push(source.config.name.clone());
         }
+        self.selection_outdated = true;
         names
     }
 
@@ -182,6 +183,7 @@ impl SourceSet {
         index: usize,
         config: SourceConfig,
     ) -> SourceConfig {
+        self.selection_outdated = true;
         core::mem::replace(&mut self.configured[index].config, config)
     }
 
