@@ -1,14 +1,20 @@
-//! Checks of a valid file: settings that contradict each other.
+//! Checks of a valid file: settings that contradict each other or have less effect than expected.
 //!
 //! The daemon logs these findings and starts; `ntp-ctl validate` fails if one of them is not
 //! acceptable ([`Finding::is_acceptable`]).
 
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use ntp_proto::engine::MAX_POOL_SIZE;
+
+use crate::address::Address;
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
 use crate::document::Place;
 use crate::nts_ke::NtsKeConfig;
 use crate::server::NtpVersion;
-use crate::source::VersionChoice;
+use crate::source::{SourceKind, VersionChoice};
 
 /// A consequence of several settings, with advice.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +32,10 @@ pub enum FindingKind {
     NoSources,
     /// Fewer sources than `minimum-agreeing-sources`: the clock will never be corrected.
     TooFewSources,
+    /// Two sources are one server, which has one vote.
+    DuplicateSource,
+    /// A pool of more servers than are ever used.
+    LargePool,
     /// A source that uses a draft protocol only.
     DraftVersion,
     /// The key exchange server refers clients to a server without a `[[server]]` section.
@@ -35,7 +45,12 @@ pub enum FindingKind {
 impl Finding {
     /// Whether `ntp-ctl validate` accepts it.
     pub fn is_acceptable(&self) -> bool {
-        self.kind == FindingKind::NoSources
+        match self.kind {
+            FindingKind::NoSources | FindingKind::DuplicateSource | FindingKind::LargePool => true,
+            FindingKind::TooFewSources
+            | FindingKind::DraftVersion
+            | FindingKind::KeysWithoutServer => false,
+        }
     }
 
     fn warning(kind: FindingKind, place: &Place, message: String, help: &str) -> Self {
@@ -49,6 +64,8 @@ impl Config {
     pub fn check(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         findings.extend(self.check_number_of_sources());
+        findings.extend(self.check_duplicates());
+        findings.extend(self.check_pools());
         findings.extend(self.check_versions());
         findings.extend(
             self.nts_ke_servers
@@ -66,8 +83,17 @@ impl Config {
                 diagnostic: Diagnostic::note(Place::nowhere(), message),
             });
         };
+        let mut servers = HashSet::new();
         let maximum = self.sources.iter().fold(0_usize, |sum, source| {
-            sum.saturating_add(source.kind.maximum_voters())
+            let known = Server::of(&source.kind)
+                .filter(Server::is_certain)
+                .is_some_and(|server| !servers.insert(server));
+            let voters = if known {
+                0
+            } else {
+                source.kind.maximum_voters()
+            };
+            sum.saturating_add(voters)
         });
         let needed = self.synchronization.minimum_agreeing_sources;
         (maximum < needed).then(|| {
@@ -79,6 +105,55 @@ impl Config {
                     if maximum == 1 { "" } else { "s" },
                 ),
                 "add sources, or lower `minimum-agreeing-sources` in `[synchronization]`",
+            )
+        })
+    }
+
+    /// Sources that lead to one server as they are written.
+    fn check_duplicates(&self) -> Vec<Finding> {
+        let mut servers = HashSet::new();
+        let mut findings = Vec::new();
+        for source in &self.sources {
+            let Some(server) = Server::of(&source.kind) else {
+                continue;
+            };
+            let help = if server.is_certain() {
+                "remove one of them, or write the address of another server"
+            } else {
+                "remove one of them; to use several servers of one name, write `mode = \"pool\"`"
+            };
+            if !servers.insert(server) {
+                let name = source.name().unwrap_or_default();
+                findings.push(Finding::warning(
+                    FindingKind::DuplicateSource,
+                    &source.place,
+                    format!("`{name}` is configured before: one server has one vote"),
+                    help,
+                ));
+            }
+        }
+        findings
+    }
+
+    /// Pools whose `count` is larger than what is used.
+    fn check_pools(&self) -> impl Iterator<Item = Finding> {
+        let large = self.sources.iter().filter_map(|source| {
+            let (ntp, count) = match &source.kind {
+                SourceKind::Pool(pool) => (&pool.ntp, pool.count),
+                SourceKind::NtsPool(pool) => (&pool.ntp, pool.count),
+                _ => return None,
+            };
+            (count > MAX_POOL_SIZE).then_some((source, ntp, count))
+        });
+        large.map(|(source, ntp, count)| {
+            Finding::warning(
+                FindingKind::LargePool,
+                &source.place,
+                format!(
+                    "`count = {count}` of `{}`: at most {MAX_POOL_SIZE} servers of a pool are used",
+                    ntp.address
+                ),
+                "write a smaller `count`; four servers are usual",
             )
         })
     }
@@ -124,6 +199,45 @@ impl Config {
     }
 }
 
+/// A server as a source of mode `server` or `nts` names it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Server {
+    key_exchange: bool,
+    host: Host,
+    port: u16,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Host {
+    Address(IpAddr),
+    Name(String),
+}
+
+impl Server {
+    fn of(kind: &SourceKind) -> Option<Self> {
+        let (key_exchange, Address { host, port }) = match kind {
+            SourceKind::Server(ntp) => (false, &ntp.address),
+            SourceKind::Nts(nts) => (true, &nts.ntp.address),
+            _ => return None,
+        };
+        let host = match host.parse::<IpAddr>() {
+            Ok(address) => Host::Address(address.to_canonical()),
+            Err(_) => Host::Name(host.trim_end_matches('.').to_ascii_lowercase()),
+        };
+        Some(Self {
+            key_exchange,
+            host,
+            port: *port,
+        })
+    }
+
+    /// Whether two sources that name it have one vote in any case. Two sources with one host name
+    /// use two of its addresses, if it has two.
+    fn is_certain(&self) -> bool {
+        self.key_exchange || matches!(self.host, Host::Address(_))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,7 +253,12 @@ mod tests {
         assert!(Config::default().check()[0].is_acceptable());
         let one = "[[source]]\nmode = \"server\"\naddress = \"a\"\n";
         assert_eq!(findings(one), [FindingKind::TooFewSources]);
-        assert_eq!(findings(&one.repeat(3)), []);
+        assert_eq!(
+            findings(
+                &(one.repeat(1) + &one.replace("\"a\"", "\"b\"") + &one.replace("\"a\"", "\"c\""))
+            ),
+            []
+        );
         assert_eq!(
             findings("[[source]]\nmode = \"pool\"\naddress = \"a\"\n"),
             []
@@ -148,7 +267,61 @@ mod tests {
         let enough = format!("{pulse}[synchronization]\nminimum-agreeing-sources = 1\n");
         assert_eq!(findings(&enough), [FindingKind::TooFewSources]);
         let huge = "[[source]]\nmode = \"pool\"\naddress = \"a\"\ncount = 9223372036854775807\n";
-        assert_eq!(findings(&huge.repeat(3)), []);
+        assert_eq!(findings(&huge.repeat(3)), [FindingKind::LargePool; 3]);
+    }
+
+    fn source(mode: &str, address: &str) -> String {
+        format!("[[source]]\nmode = \"{mode}\"\naddress = \"{address}\"\n")
+    }
+
+    #[test]
+    fn one_server_that_is_named_twice_is_found_and_has_one_vote() {
+        use FindingKind::{DuplicateSource, TooFewSources};
+        let one = "[synchronization]\nminimum-agreeing-sources = 1\n";
+        let two = "[synchronization]\nminimum-agreeing-sources = 2\n";
+        for (mode, first, second, is_certain) in [
+            ("server", "192.0.2.1", "192.0.2.1:123", true),
+            ("server", "::ffff:192.0.2.1", "192.0.2.1", true),
+            ("server", "[2001:db8::1]:123", "2001:db8:0::1", true),
+            ("server", "time.example", "Time.Example.", false),
+            ("nts", "time.example", "time.example:4460", true),
+        ] {
+            let sources = source(mode, first) + &source(mode, second);
+            assert_eq!(
+                findings(&(sources.clone() + one)),
+                [DuplicateSource],
+                "{first}"
+            );
+            let expected = [TooFewSources, DuplicateSource];
+            let expected = &expected[usize::from(!is_certain)..];
+            assert_eq!(findings(&(sources + two)), expected, "{first}");
+        }
+        for (mode, first, second) in [
+            ("server", "192.0.2.1:123", "192.0.2.1:124"),
+            ("server", "a.example", "b.example"),
+            ("pool", "a.example", "a.example"),
+        ] {
+            let sources = source(mode, first) + &source(mode, second);
+            assert_eq!(findings(&(sources + one)), [], "{first}");
+        }
+        let mixed = source("server", "a.example") + &source("nts", "a.example") + one;
+        assert_eq!(findings(&mixed), []);
+    }
+
+    #[test]
+    fn a_pool_of_more_servers_than_are_used_is_found() {
+        let with = |count| findings(&format!("{}count = {count}\n", source("pool", "a")));
+        assert_eq!(with(64), []);
+        assert_eq!(with(500), [FindingKind::LargePool]);
+        let (config, _) =
+            crate::parse(&format!("{}count = 500\n", source("pool", "a")), "test").unwrap();
+        let finding = &config.check()[0];
+        assert!(finding.is_acceptable());
+        let message = finding.diagnostic.to_string();
+        assert!(
+            message.contains("`count = 500`") && message.contains("64"),
+            "{message}"
+        );
     }
 
     #[test]
