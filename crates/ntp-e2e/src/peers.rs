@@ -9,7 +9,9 @@
 //! only mode that needs no discipline.
 
 use std::ffi::OsString;
+use std::fs::DirBuilder;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -217,6 +219,46 @@ pub fn try_measure_with_chronyd(host: &Host, lines: &str) -> Result<f64, String>
         .ok_or_else(|| format!("{status}; {}", client.lines_with("").join("; ")))
 }
 
+/// Asks chronyd with these lines of configuration which clients it serves.
+///
+/// # Panics
+/// If it does not start in time or does not answer for every client.
+pub fn chronyd_access(host: &Host, lines: &str, clients: &[IpAddr]) -> Vec<bool> {
+    let files = temporary_directory();
+    // chronyd refuses a directory that others may enter.
+    let private = files.path().join("private");
+    let made = DirBuilder::new().mode(0o700).create(&private);
+    assert!(
+        made.is_ok(),
+        "cannot create {}: {made:?}",
+        private.display()
+    );
+    let socket = private.join("chronyd.sock");
+    let configuration = format!(
+        "pidfile {0}/pid\ncmdport 0\nbindcmdaddress {1}\nlocal\nallow 127.0.0.1\n{lines}",
+        files.path().display(),
+        socket.display(),
+    );
+    let command = chronyd_command(host, &files, &configuration);
+    let _process = Process::spawn("chronyd", command);
+    let (package, _) = CHRONYD;
+    let chronyc = locate(package, "usr/bin/chronyc");
+    wait::until(READY_LIMIT, "chronyd to answer", || {
+        let mut command = Command::new(&chronyc);
+        command.args(["-n", "-m", "-h"]).arg(&socket);
+        command.args(clients.iter().map(|client| format!("accheck {client}")));
+        let output = command.output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let answers = text.lines().filter_map(|line| match line.trim() {
+            "208 Access allowed" => Some(true),
+            "209 Access denied" => Some(false),
+            _ => None,
+        });
+        let answers: Vec<bool> = answers.collect();
+        (answers.len() == clients.len()).then_some(answers)
+    })
+}
+
 /// Starts ntpsec's ntpd on `host` as a server of this stratum. Returns when it answers.
 ///
 /// # Panics
@@ -240,6 +282,22 @@ pub fn ntpsec_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
     let configuration = format!(
         "disable kernel\ndisable ntp\ntos orphan {stratum} orphanwait 1\nrestrict default\n\
          keys {0}/keys\n{trusted}driftfile {0}/drift\nstatsdir {0}/\n",
+        files.path().display(),
+    );
+    let command = ntpd_command(host, &files, &configuration);
+    start("ntpd of ntpsec", command, host, Some(files))
+}
+
+/// Starts ntpsec's ntpd on `host` as a server with these lines of configuration, which permit this
+/// host. Returns when it answers.
+///
+/// # Panics
+/// If it does not answer in time.
+pub fn ntpsec_with_lines(host: &Host, lines: &str) -> Peer {
+    let files = temporary_directory();
+    let configuration = format!(
+        "disable kernel\ndisable ntp\ntos orphan 5 orphanwait 1\ndriftfile {0}/drift\n\
+         statsdir {0}/\n{lines}",
         files.path().display(),
     );
     let command = ntpd_command(host, &files, &configuration);
