@@ -228,7 +228,9 @@ impl fmt::Display for SendError {
             Self::NoRoute => f.write_str("no route"),
             Self::Refused => f.write_str("nothing listens on the port"),
             Self::Forbidden => f.write_str("forbidden by this machine's firewall"),
-            Self::Other { errno } => write!(f, "system error {errno}"),
+            Self::Other { errno } => {
+                write!(f, "{}", std::io::Error::from_raw_os_error(*errno))
+            }
         }
     }
 }
