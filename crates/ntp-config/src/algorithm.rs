@@ -24,15 +24,15 @@ section! {
         slew_maximum_frequency_offset: Option<Frequency> = frequency => optional,
             "slew-maximum-frequency-offset" "number, seconds per second" "500e-6" "Maximum frequency offset while an offset is slewed.";
         slew_minimum_duration: Option<NtpDuration> = duration => optional,
-            "slew-minimum-duration" "number, seconds" "none" "Minimum duration of a slew; unset, 1 s.";
+            "slew-minimum-duration" "number, seconds" "1" "Minimum duration of a slew.";
         maximum_frequency_steer: Option<Frequency> = frequency => optional,
             "maximum-frequency-steer" "number, seconds per second" "none" "Limit of the whole frequency correction; unset, what the clock can do (0.1 for the kernel's).";
         maximum_source_uncertainty: Option<NtpDuration> = duration => optional,
-            "maximum-source-uncertainty" "number, seconds" "none" "Sources with a larger uncertainty are not used; unset, 1.5 s.";
+            "maximum-source-uncertainty" "number, seconds" "1.5" "Sources with a larger uncertainty are not used.";
         meddling_threshold: Option<NtpDuration> = finite_duration => optional,
-            "meddling-threshold" "number, seconds" "none" "A larger change of the clock by another program is treated as a disturbance: all sources are measured again. Unset, 0.01 s.";
+            "meddling-threshold" "number, seconds" "0.01" "A larger change of the clock by another program is treated as a disturbance: all sources are measured again.";
         initial_frequency_uncertainty: Option<Frequency> = frequency => optional,
-            "initial-frequency-uncertainty" "number, seconds per second" "none" "Standard deviation of the frequency error of an oscillator that is not known yet; unset, 100e-6.";
+            "initial-frequency-uncertainty" "number, seconds per second" "100e-6" "Standard deviation of the frequency error of an oscillator that is not known yet.";
         ignore_server_dispersion: Option<bool> = value::boolean => optional,
             "ignore-server-dispersion" "boolean" "false" "Whether the root dispersion that servers state is left out of their correctness intervals.";
     }

@@ -203,3 +203,28 @@ pub fn level(level: Option<LogLevel>) -> Level {
         LogLevel::Error => Level::ERROR,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documented_defaults_of_the_algorithm_are_those_of_the_engine() {
+        let engine = |text: &str| {
+            let (config, _) = ntp_config::parse(text, "defaults").unwrap();
+            (discipline_config(&config), steering_config(&config))
+        };
+        let section = "synchronization.algorithm";
+        let keys = ntp_config::KEYS.iter().filter(|key| key.section == section);
+        // Without a value these depend on other things.
+        let values = keys.filter(|key| key.default != "none");
+        let mut checked = 0;
+        for key in values {
+            let text = format!("[{section}]\n{} = {}\n", key.key, key.default);
+            let (set, unset) = (engine(&text), engine(""));
+            assert_eq!(format!("{set:?}"), format!("{unset:?}"), "{text}");
+            checked += 1;
+        }
+        assert!(checked > 4, "only {checked} defaults are values");
+    }
+}
