@@ -343,7 +343,9 @@ fn unsteered() -> Clock {
     Clock::None(clock)
 }
 
-/// Returns a seed of randomness from the operating system.
+/// Returns a seed of randomness from the operating system. Without one the process ends: whoever
+/// guesses nonces can answer in the name of a server, and whoever guesses the keys of cookies can
+/// read them. A clock that is not steered is the smaller damage, and shows.
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the one place where randomness enters"
@@ -351,13 +353,13 @@ fn unsteered() -> Clock {
 fn seed() -> [u8; 32] {
     let mut seed = [0; 32];
     if let Err(problem) = getrandom::fill(&mut seed) {
-        // Nonces become guessable; the time and the process ID are better than nothing.
-        log::emit(&Event::RandomNumbersMissing {
+        let event = Event::RandomNumbersMissing {
             error: problem.to_string(),
-        });
-        let now = ntp_os_clock::realtime().as_nanos().to_ne_bytes();
-        seed[..8].copy_from_slice(&now);
-        seed[8..12].copy_from_slice(&std::process::id().to_ne_bytes());
+        };
+        log::emit(&event);
+        // The log may be a file.
+        eprintln!("{event}");
+        std::process::exit(exit::SOFTWARE.into());
     }
     seed
 }

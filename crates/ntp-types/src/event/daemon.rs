@@ -58,11 +58,11 @@ macro_rules! daemon_events {
                 text: Prose,
             } Severity::Warning => "{text}";
 
-            /// The operating system gives no random numbers.
+            /// The operating system gives no random numbers; the daemon ends.
             random_numbers_missing = RandomNumbersMissing {
                 /// What it reported.
                 error: String,
-            } Severity::Warning => "no random numbers from the operating system: {error}; requests can be guessed";
+            } Severity::Error => "no random numbers from the operating system: {error}; without them requests and keys can be guessed: ntp-daemon ends";
 
             /// The addresses of this machine could not be listed.
             local_addresses_unknown = LocalAddressesUnknown {
