@@ -9,6 +9,9 @@ pub const FAILURE: u8 = 1;
 /// EX_SOFTWARE: the clock cannot be controlled, a panic threshold was exceeded, or the log file
 /// cannot be opened.
 pub const SOFTWARE: u8 = 70;
+/// EX_OSERR: a thread of the daemon, or a system call that always works, failed while the daemon
+/// ran. Starting again may help; the unit does so.
+pub const FAILED: u8 = 71;
 /// EX_CONFIG: the configuration cannot be used.
 pub const CONFIG: u8 = 78;
 
@@ -22,7 +25,12 @@ pub const CODES: &[(&str, &str)] = &[
     (
         "70",
         "The clock cannot be controlled, a port cannot be bound, the log cannot be opened; or a correction exceeded a panic \
-         threshold and was not applied: the log has both times. If the sources are right, `ntp-ctl force-sync` sets the clock.",
+         threshold and was not applied: the log has both times. If the sources are right, `ntp-ctl force-sync` sets the clock. Also: the operating system gives no random \
+         numbers, privileges cannot be dropped, or the daemon did not end within 10 s of SIGTERM.",
+    ),
+    (
+        "71",
+        "A part of the daemon failed while it ran: see the log for the reason. Starting again may help, and the systemd unit does so.",
     ),
     (
         "78",
@@ -33,4 +41,24 @@ pub const CODES: &[(&str, &str)] = &[
 /// Converts a code for the operating system.
 pub fn code(code: u8) -> ExitCode {
     ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_starts_a_daemon_again_that_failed_and_no_other() {
+        let unit = include_str!("../../../pkg/systemd/ntpd-rs.service");
+        assert!(unit.lines().any(|line| line == "Restart=on-failure"));
+        let prevented = unit
+            .lines()
+            .filter_map(|line| line.strip_prefix("RestartPreventExitStatus="))
+            .flat_map(str::split_ascii_whitespace)
+            .map(|code| code.parse::<u8>().unwrap());
+        let mut prevented: Vec<_> = prevented.collect();
+        prevented.sort_unstable();
+        assert_eq!(prevented, [FAILURE, SOFTWARE, CONFIG]);
+        assert!(!prevented.contains(&FAILED));
+    }
 }

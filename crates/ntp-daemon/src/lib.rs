@@ -166,9 +166,13 @@ fn run(
     let code = run_until_exit(&mut runtime, log_file);
     let ended = runtime.shut_down();
     sandbox::log_refusals();
-    match ended {
-        Ok(()) => code,
-        Err(problem) => failed(log_file, &problem),
+    let Err(problem) = ended else { return code };
+    failed(log_file, &problem);
+    // The first failure decides.
+    if code == exit::OK {
+        problem.exit_code()
+    } else {
+        code
     }
 }
 
@@ -212,7 +216,10 @@ fn run_until_exit(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
         match runtime.run(None) {
             Ok(Ending::Halted(halt)) => return halted(log_file, &halt),
             Ok(Ending::Paused) => {}
-            Err(problem) => return failed(log_file, &problem),
+            Err(problem) => {
+                failed(log_file, &problem);
+                return problem.exit_code();
+            }
         }
         if signals::take_hangup() {
             if let Some(Err(problem)) = log_file.map(LogFile::reopen) {
@@ -383,8 +390,8 @@ mod tests {
         );
         runtime.inject_fault();
         // `run_until_exit` would never return if it did not notice.
-        assert_eq!(run_until_exit(&mut runtime, None), exit::SOFTWARE);
-        assert_eq!(exit::SOFTWARE, 70);
+        assert_eq!(run_until_exit(&mut runtime, None), exit::FAILED);
+        assert_eq!(exit::FAILED, 71);
     }
 
     #[test]

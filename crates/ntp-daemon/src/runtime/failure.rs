@@ -5,6 +5,7 @@ use std::io;
 use ntp_nts_ke::server::StartError;
 use ntp_os_clock::ClockError;
 
+use crate::exit;
 use crate::serve::error::ServeError;
 
 /// An error that ends the daemon.
@@ -22,6 +23,17 @@ pub enum Failure {
     KeyExchange(io::Error),
     /// The cookie keys cannot be loaded; the complete message.
     CookieKeys(String),
+}
+
+impl Failure {
+    /// Returns the exit code of a daemon that this error ends while it runs.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Clock(_) | Self::GiveKeys(_) | Self::CookieKeys(_) => exit::SOFTWARE,
+            // Like a crash, but noticed.
+            Self::System(..) | Self::Serve(_) | Self::KeyExchange(_) => exit::FAILED,
+        }
+    }
 }
 
 impl core::fmt::Display for Failure {
