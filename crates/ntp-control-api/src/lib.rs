@@ -18,9 +18,12 @@
 //! socket whose path they are given.
 #![forbid(unsafe_code)]
 
+mod connect;
 pub mod control;
 pub mod explain;
 pub mod figure;
 pub mod format;
 pub mod metrics;
 pub mod observation;
+
+pub use connect::{connect_within, is_listening};

@@ -83,6 +83,10 @@ impl Socket {
                 "Access to the socket requires the permissions that `mode` in [control] sets (0o666: everyone),\n\
                  and access to its directory."
             }
+            ErrorKind::TimedOut => {
+                "The daemon runs, but does not respond: it is stopped (SIGSTOP) or hangs.\n\
+                 Check `journalctl -u ntpd-rs`, and restart it."
+            }
             _ => "",
         };
         format!(

@@ -3,7 +3,7 @@
 //! The state is read on request, but at most four times a second and once at a time: concurrent
 //! requests share the result, also a failed one.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,6 +21,9 @@ const MAX_AGE: Duration = Duration::from_millis(250);
 /// Timeout of reading. The daemon replies within a millisecond; the default timeout of a scrape is
 /// ten seconds.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// Interval of attempts to connect while the queue of the socket is full; the kernel does not
+/// announce a free place.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A daemon with an observation socket.
 #[derive(Debug)]
@@ -118,7 +121,7 @@ impl Daemon {
 }
 
 async fn fetch(path: &Path) -> Result<(State, Option<Process>), ReadError> {
-    let stream = UnixStream::connect(path).await.map_err(ReadError::Io)?;
+    let stream = connect(path).await.map_err(ReadError::Io)?;
     let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
     let mut frame = Vec::new();
     // One octet over the limit, so that longer frames are detected.
@@ -128,6 +131,18 @@ async fn fetch(path: &Path) -> Result<(State, Option<Process>), ReadError> {
         .await
         .map_err(ReadError::Io)?;
     Ok((read_frame(frame.as_slice())?, pid.and_then(process::read)))
+}
+
+/// Connects; waits as long as the daemon accepts no connection and its queue is full.
+async fn connect(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                tokio::time::sleep(RETRY_INTERVAL).await;
+            }
+            connected => return connected,
+        }
+    }
 }
 
 impl Problem {

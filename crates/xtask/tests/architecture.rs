@@ -82,7 +82,10 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ),
     ("ntp-os-clock", &["libc", "nix", "thiserror"]),
     ("ntp-udp", &["libc", "nix", "thiserror"]),
-    ("ntp-control-api", &["serde", "serde_json", "thiserror"]),
+    (
+        "ntp-control-api",
+        &["rustix", "serde", "serde_json", "thiserror"],
+    ),
     (
         "ntp-config",
         &["annotate-snippets", "strsim", "thiserror", "toml"],

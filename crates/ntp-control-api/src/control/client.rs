@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::methods::{Error, INTERFACE, Method};
 use super::wire::{Call, MAX_REPLY, MessageBuffer, Reply, encode};
+use crate::connect_within;
 
 /// A connection to the control socket of the daemon.
 #[derive(Debug)]
@@ -69,13 +70,13 @@ impl fmt::Display for Error {
 }
 
 impl Client {
-    /// Connects to the socket at `path`. Each read and write is limited to `timeout`, which must
-    /// not be zero.
+    /// Connects to the socket at `path`. Connecting, each read and each write are limited to
+    /// `timeout`, which must not be zero.
     ///
     /// # Errors
     /// The connection is refused, or the caller has no permission to connect.
     pub fn connect(path: &Path, timeout: Duration) -> io::Result<Self> {
-        let stream = UnixStream::connect(path)?;
+        let stream = connect_within(path, timeout)?;
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
         Ok(Self {

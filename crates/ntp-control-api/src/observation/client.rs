@@ -1,19 +1,19 @@
 //! Fetches the state from a running daemon.
 
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use super::{ReadError, State, read_frame};
+use crate::connect_within;
 
-/// Connects to the socket at `path` and reads the state. Blocks; each read is limited to `timeout`,
-/// which must not be zero.
+/// Connects to the socket at `path` and reads the state. Blocks; connecting and each read
+/// are limited to `timeout`, which must not be zero.
 ///
 /// # Errors
 /// The connection is refused, the caller has no permission to connect, or the reply is not a state.
 pub fn fetch(path: &Path, timeout: Duration) -> Result<State, FetchError> {
-    let stream = UnixStream::connect(path).map_err(FetchError::Connect)?;
+    let stream = connect_within(path, timeout).map_err(FetchError::Connect)?;
     stream
         .set_read_timeout(Some(timeout))
         .map_err(FetchError::Connect)?;

@@ -429,7 +429,7 @@ fn group_number(name: &str) -> Result<u32, String> {
 fn listen(path: &Path, config: &ControlConfig, group: Option<u32>) -> io::Result<UnixListener> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => {
-            if UnixStream::connect(path).is_ok() {
+            if ntp_control_api::is_listening(path) {
                 let message = "another daemon that runs has it";
                 return Err(io::Error::new(ErrorKind::AddrInUse, message));
             }
