@@ -16,6 +16,7 @@
 //! | [`one_shot`] | measures and sets the clock once, without a daemon |
 //! | [`sandbox`] | drops privileges once everything is open |
 //! | `service_manager` | notifications to systemd |
+//! | `join` | waits for threads when the daemon ends |
 //! | [`log`], [`cli`], [`exit`] | log output, command line, exit codes |
 //!
 //! It is a library, so that the demo and tests can run the real daemon in their own process.
@@ -25,6 +26,7 @@ pub mod cli;
 mod control;
 pub mod convert;
 pub mod exit;
+mod join;
 mod leap_list;
 pub mod listeners;
 pub mod log;

@@ -27,10 +27,10 @@ use ntp_time::{Monotonic, NtpDuration, SystemTime};
 use ntp_types::event::{Event, Prose};
 use zeroize::Zeroizing;
 
-use crate::log;
 use crate::persist::StateFile;
 use crate::runtime::pollable::{Context, Pollable};
 use crate::sandbox::{self, Profile};
+use crate::{join, log};
 
 /// Permissions: only the daemon reads the file.
 const MODE: u32 = 0o600;
@@ -268,11 +268,9 @@ impl CookieKeys {
         changed
     }
 
-    /// Waits for the last write to finish.
+    /// Waits for the last write to finish, within [`join::LIMIT`].
     pub(crate) fn finish(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
-        }
+        join::join_last(self.writer.take());
     }
 
     /// Writes the keys to their file, on another thread because a disk may be slow. Writes are done

@@ -23,11 +23,11 @@ use ntp_udp::wait::{Interest, PollSet};
 use rand_chacha::ChaCha12Rng;
 use rand_core::{RngCore, SeedableRng};
 
-use crate::log;
 use crate::runtime::failure::Failure;
 use crate::runtime::pollable::{Context, Pollable};
 use crate::sandbox::{self, Profile};
 use crate::status::from_unix;
+use crate::{join, log};
 
 /// Converts the sections into the endpoints of the server thread.
 pub fn endpoints(config: &Config) -> Vec<EndpointConfig> {
@@ -164,7 +164,10 @@ impl KeServer {
 
     /// Stops the thread.
     pub fn stop(self) {
-        self.server.stop();
+        if let Some(thread) = self.server.stop() {
+            // A failure of the thread has ended the daemon before.
+            let _ = join::join_within(thread, join::LIMIT);
+        }
     }
 }
 

@@ -40,8 +40,8 @@ use ntp_proto::engine::PersistedState;
 use ntp_time::{Frequency, SystemTime};
 use ntp_types::event::Event;
 
-use crate::log;
 use crate::sandbox::{self, Profile};
+use crate::{join, log};
 pub(crate) use file::StateFile;
 pub(crate) use forward::set_forward;
 
@@ -132,11 +132,9 @@ impl Store {
         self.writer = sandbox::spawn("state writer", Profile::Files, write).ok();
     }
 
-    /// Waits for the last write to finish.
+    /// Waits for the last write to finish, within [`join::LIMIT`].
     pub(crate) fn finish(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
-        }
+        join::join_last(self.writer.take());
     }
 }
 

@@ -332,15 +332,10 @@ impl Server {
         })
     }
 
-    /// Stops the thread and closes all connections.
-    pub fn stop(self) {
-        let Self {
-            commands, thread, ..
-        } = self;
-        drop(commands);
-        if let Some(thread) = thread {
-            let _ = thread.join();
-        }
+    /// Tells the thread to close all connections and to end. Returns the thread: it ends soon, unless
+    /// it reads a certificate from a file system that does not answer.
+    pub fn stop(self) -> Option<JoinHandle<io::Result<()>>> {
+        self.thread
     }
 }
 

@@ -18,6 +18,12 @@ macro_rules! daemon_events {
             /// The daemon stops because it was asked to, by a signal.
             daemon_stopping = DaemonStopping {} Severity::Info => "ntp-daemon stopping: termination requested";
 
+            /// The daemon stops, and a thread of it does not: a file system or a disk does not answer.
+            thread_not_ended = ThreadNotEnded {
+                /// Its name.
+                thread: String,
+            } Severity::Warning => "thread \"{thread}\" does not end: the daemon stops without it, and what it was writing may be lost";
+
             /// The daemon cannot go on.
             daemon_failed = DaemonFailed {
                 /// Why, and what to do.
