@@ -12,6 +12,7 @@ use serde_json::Value;
 
 /// Layer of every crate of the workspace. `ntp-types` is made of `ntp-time`.
 const LAYERS: &[(&str, u8)] = &[
+    ("ntp-files", 0),
     ("ntp-time", 0),
     ("ntp-types", 1),
     ("ntp-proto", 2),
@@ -58,6 +59,7 @@ const UNSAFE: &[&str] = &["ntp-os-clock", "ntp-udp"];
 
 /// Permitted external dependencies of the lower crates, which an auditor reads first.
 const OUTSIDE: &[(&str, &[&str])] = &[
+    ("ntp-files", &["libc"]),
     ("ntp-time", &["serde"]),
     ("ntp-types", &["serde", "serde_json"]),
     (
