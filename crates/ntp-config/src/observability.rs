@@ -26,7 +26,7 @@ section! {
         observation_permissions: u32 = permissions => or(0o666),
             "observation-permissions" "integer" "0o666" "Permissions of that socket; write them in octal.";
         record_path: Option<PathBuf> = value::path => optional,
-            "record-path" "path" "none" "File that records all inputs of the engine, for `ntp-ctl replay`; at most 64 MiB including older files (`NAME.1` and so on), without keys.";
+            "record-path" "path" "none" "File that records all inputs of the engine, for `ntp-ctl replay`; at most 64 MiB including older files (`NAME.1` and so on), without keys. What cannot be written is left out and counted, until the disk has room again.";
         metrics_exporter_listen: SocketAddr = |cx, value| value::socket_address(cx, value, EXPORTER_PORT)
                 => or((Ipv4Addr::LOCALHOST, EXPORTER_PORT).into()),
             "metrics-exporter-listen" "string" "127.0.0.1:9975" "Address and port at which the metrics exporter listens.";

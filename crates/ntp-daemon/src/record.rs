@@ -10,28 +10,37 @@
 //! Each run of the daemon begins a new file. Each file begins with the configuration in force and
 //! the existing associations, so that it is usable without the earlier ones. Files are readable by
 //! the daemon's user only.
+//!
+//! # Errors
+//! A disk that is full or a directory that is missing need not stay so. What cannot be written is
+//! counted, and every [`RETRY_INTERVAL`] a new file is begun, which says how much is missing.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
+use ntp_os_clock::monotonic;
 use ntp_proto::engine::{Engine, EngineConfig, Input, Now, Output};
 use ntp_record::{Line, RecordedInput, Redactor, Start, TraceWriter};
-use ntp_time::Adjustment;
+use ntp_time::{Adjustment, Monotonic, NtpDuration};
 use ntp_types::event::Event;
 
-use crate::log;
 use crate::sandbox::{self, Profile};
+use crate::{join, log};
 
 /// Size in bytes after which a new file is begun.
 const FILE_SIZE: u64 = 16 << 20;
 /// Number of files, including the current one.
 const FILES: usize = 4;
+/// Time between two attempts to write after a failure. Somebody has to make room, which takes
+/// minutes; an attempt costs little.
+const RETRY_INTERVAL: NtpDuration = NtpDuration::from_seconds(60);
 /// Capacity of the queue in lines.
 const QUEUE: usize = 4096;
+/// Permissions of the files: a record names servers and clients.
+const MODE: u32 = 0o600;
 
 /// An entry of the queue to the writer.
 #[derive(Debug)]
@@ -71,24 +80,14 @@ impl Recorder {
     /// Starts the writing thread. Call it when the process has its final privileges.
     ///
     /// # Errors
-    /// If the file cannot be opened or no thread can be started; nothing is recorded then.
+    /// If no thread can be started; nothing is recorded then.
     pub(crate) fn start(&mut self) -> io::Result<()> {
         let Some(queue) = self.receiver.take() else {
             return Ok(());
         };
-        let mut files = Files::open(&self.path, FILE_SIZE)?;
-        let writer = sandbox::spawn("record", Profile::Files, move || {
-            if let Err(problem) = files.write_all(&queue) {
-                log::emit(&Event::RecordFailed {
-                    path: files.path.display().to_string(),
-                    error: problem.to_string(),
-                });
-            }
-        })?;
-        self.writer = Some(writer);
-        log::emit(&Event::RecordStarted {
-            path: self.path.display().to_string(),
-        });
+        let path = self.path.clone();
+        let write = move || Files::open(&path, FILE_SIZE).write_all(&queue);
+        self.writer = Some(sandbox::spawn("record", Profile::Files, write)?);
         Ok(())
     }
 
@@ -148,76 +147,103 @@ impl Recorder {
         match queue.try_send(entry) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.dropped += 1,
-            // The writer has logged why it ended.
+            // The writer has ended, which it does only if it panics.
             Err(TrySendError::Disconnected(_)) => self.queue = None,
         }
     }
 }
 
 impl Drop for Recorder {
-    /// Waits until the queue is written.
+    /// Waits until the queue is written, within [`join::LIMIT`]. The writer has logged its problem.
     fn drop(&mut self) {
         self.queue = None;
-        if let Some(writer) = self.writer.take() {
-            // The writer has logged its problem.
-            let _ = writer.join();
-        }
+        join::join_last(self.writer.take());
     }
 }
 
+/// The writer's side of the record.
 #[derive(Debug)]
 struct Files {
     path: PathBuf,
-    file: BufWriter<File>,
+    /// The current file; `None` while it cannot be written.
+    file: Option<BufWriter<File>>,
     size: u64,
     limit: u64,
     /// What the next file begins with, once an engine has started.
     start: Option<Box<Start>>,
     redactor: Redactor,
+    /// Number of lines that are missing because they could not be written.
+    missing: u64,
+    /// Time of the next attempt to write, after a failure.
+    retry: Monotonic,
+    /// Whether what is at `path` has no line worth keeping.
+    worthless: bool,
 }
 
 impl Files {
-    fn open(path: &Path, limit: u64) -> io::Result<Self> {
-        if fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0) {
-            rotate(path);
-        }
-        Ok(Self {
+    /// Begins a file. If that fails, it is logged and tried again later.
+    fn open(path: &Path, limit: u64) -> Self {
+        let earlier = fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0);
+        let mut files = Self {
             path: path.to_owned(),
-            file: BufWriter::new(create(path)?),
+            file: None,
             size: 0,
             limit,
             start: None,
             redactor: Redactor::default(),
-        })
+            missing: 0,
+            retry: Monotonic::default(),
+            worthless: !earlier,
+        };
+        match files.begin() {
+            Ok(()) => files.log_started(),
+            Err(error) => files.fail(&error, 0),
+        }
+        files
     }
 
-    fn write_all(&mut self, queue: &Receiver<QueueEntry>) -> io::Result<()> {
+    /// Writes until the other end of the queue is dropped.
+    fn write_all(&mut self, queue: &Receiver<QueueEntry>) {
         while let Ok(entry) = queue.recv() {
-            self.process(entry)?;
+            self.process(entry);
             // Writes everything in the queue, then makes it visible.
             for entry in queue.try_iter().take(QUEUE) {
-                self.process(entry)?;
+                self.process(entry);
             }
-            self.file.flush()?;
+            let flushed = self.file.as_mut().map_or(Ok(()), BufWriter::flush);
+            if let Err(error) = flushed {
+                // At least one of the lines that were buffered.
+                self.fail(&error, 1);
+            }
         }
-        Ok(())
     }
 
-    fn process(&mut self, entry: QueueEntry) -> io::Result<()> {
+    fn process(&mut self, entry: QueueEntry) {
         match entry {
-            QueueEntry::Line(line) => self.write(&line),
+            QueueEntry::Line(line) => {
+                let begins_file = self.follow(&line);
+                if self.file.is_none() {
+                    self.missing += 1;
+                    if begins_file && self.retry <= monotonic() {
+                        self.resume();
+                    }
+                } else if let Err(error) = self.write(&line, begins_file) {
+                    self.fail(&error, 1);
+                }
+            }
             QueueEntry::InForce(config) => {
                 if let Some(start) = &mut self.start {
                     // The clock's frequency is updated with each adjustment.
                     let clock = start.config.clock;
                     start.config = EngineConfig { clock, ..*config };
                 }
-                Ok(())
             }
         }
     }
 
-    fn write(&mut self, line: &Line) -> io::Result<()> {
+    /// Follows the state that a file begins with. Returns whether a new file may begin before this
+    /// line: between two inputs, and not between an input and the reply to its output.
+    fn follow(&mut self, line: &Line) -> bool {
         match (line, &mut self.start) {
             (Line::Start(start), _) => self.start = Some(start.clone()),
             (Line::Association(member), Some(start)) => start.associations.push(member.clone()),
@@ -233,43 +259,93 @@ impl Files {
                 },
                 Some(start),
             ) => {
-                // A later file begins between two inputs, not between an input and the reply to its
-                // output.
-                let between = !matches!(input, RecordedInput::Applied { .. });
                 if let RecordedInput::Applied { applied, .. } = input {
                     start.config.clock.frequency = applied.frequency;
                 }
                 (start.monotonic, start.system) = (*monotonic, *system);
-                if self.size > self.limit && between {
-                    start.part = start.part.saturating_add(1);
-                    let line = Line::Start(start.clone());
-                    self.file.flush()?;
-                    rotate(&self.path);
-                    self.file = BufWriter::new(create(&self.path)?);
-                    self.size = 0;
-                    self.append(&line)?;
-                }
+                return !matches!(input, RecordedInput::Applied { .. });
             }
             _ => {}
         }
+        false
+    }
+
+    fn write(&mut self, line: &Line, begins_file: bool) -> io::Result<()> {
+        if begins_file && self.size > self.limit {
+            self.file.as_mut().map_or(Ok(()), BufWriter::flush)?;
+            self.begin()?;
+        }
         self.append(line)
+    }
+
+    /// Begins a new file, with what is in force.
+    fn begin(&mut self) -> io::Result<()> {
+        if !core::mem::replace(&mut self.worthless, true) {
+            rotate(&self.path);
+        }
+        self.file = Some(BufWriter::new(ntp_files::create(&self.path, MODE)?));
+        self.size = 0;
+        if let Some(start) = &mut self.start {
+            start.part = start.part.saturating_add(1);
+            let line = Line::Start(start.clone());
+            self.append(&line)?;
+        }
+        Ok(())
+    }
+
+    /// Begins a new file after a failure, and says what is missing.
+    fn resume(&mut self) {
+        let resumed = self.begin().and_then(|()| {
+            self.append(&Line::Dropped(self.missing))?;
+            self.file.as_mut().map_or(Ok(()), BufWriter::flush)
+        });
+        match resumed {
+            Ok(()) => {
+                self.log_started();
+                log::emit(&Event::RecordIncomplete {
+                    path: self.path.display().to_string(),
+                    lines: core::mem::take(&mut self.missing),
+                });
+            }
+            Err(error) => {
+                self.worthless = true;
+                self.fail(&error, 0);
+            }
+        }
+    }
+
+    /// Stops writing for [`RETRY_INTERVAL`], with `lost` more missing lines; logs the first of
+    /// several failures.
+    fn fail(&mut self, error: &io::Error, lost: u64) {
+        if self.missing == 0 {
+            log::emit(&Event::RecordFailed {
+                path: self.path.display().to_string(),
+                error: error.to_string(),
+            });
+        }
+        self.missing += lost;
+        self.retry = monotonic() + RETRY_INTERVAL;
+        if let Some(file) = self.file.take() {
+            // Without another attempt to write what is buffered.
+            let _ = file.into_parts();
+        }
+    }
+
+    fn log_started(&self) {
+        log::emit(&Event::RecordStarted {
+            path: self.path.display().to_string(),
+        });
     }
 
     fn append(&mut self, line: &Line) -> io::Result<()> {
         let mut text = line.encode(&mut self.redactor);
         text.push('\n');
         self.size += text.len() as u64;
-        self.file.write_all(text.as_bytes())
+        let file = self.file.as_mut();
+        file.map_or(Ok(()), |file| file.write_all(text.as_bytes()))?;
+        self.worthless = false;
+        Ok(())
     }
-}
-
-fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
 }
 
 /// Renames each file to the next number. A file that cannot be renamed is overwritten later, and
@@ -290,7 +366,7 @@ fn rotate(path: &Path) {
 #[cfg(test)]
 mod tests {
     use ntp_proto::engine::{RngTrace, SourceId};
-    use ntp_time::{Monotonic, SystemTime};
+    use ntp_time::SystemTime;
     use ntp_types::source::SourceName;
 
     use super::*;
@@ -330,27 +406,25 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("record");
         fs::write(&path, "of an earlier run").unwrap();
-        let mut files = Files::open(&path, 4000).unwrap();
+        let mut files = Files::open(&path, 4000);
         let now = Now {
             monotonic: Monotonic::from_nanos(0),
             system: SystemTime::from_nanos(0),
         };
         let (_, start) = TraceWriter::start(&configuration(), now);
-        files.write(&start).unwrap();
+        files.process(QueueEntry::Line(start));
         for line in [member(0), member(1), Line::Removed(SourceId(0))] {
-            files.write(&line).unwrap();
+            files.process(QueueEntry::Line(line));
         }
         let changed = EngineConfig {
             warn_on_jump: false,
             ..configuration()
         };
-        files
-            .process(QueueEntry::InForce(Box::new(changed)))
-            .unwrap();
+        files.process(QueueEntry::InForce(Box::new(changed)));
         for number in 0..1000 {
-            files.write(&tick(number)).unwrap();
+            files.process(QueueEntry::Line(tick(number)));
         }
-        files.file.flush().unwrap();
+        files.file.as_mut().unwrap().flush().unwrap();
         let mut names: Vec<_> = fs::read_dir(directory.path())
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -369,5 +443,82 @@ mod tests {
             assert!(after.is_none_or(|after| after.continues(&start)));
             after = Some(*start);
         }
+    }
+
+    /// Lines of a file.
+    fn lines(path: &Path) -> Vec<Line> {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines()
+            .map(|line| Line::decode(line).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_record_goes_on_when_the_disk_has_room_again_and_says_what_is_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("record");
+        let now = Now {
+            monotonic: Monotonic::from_nanos(0),
+            system: SystemTime::from_nanos(0),
+        };
+        let (_, start) = TraceWriter::start(&configuration(), now);
+        let mut files = Files::open(&path, 1 << 20);
+        files.process(QueueEntry::Line(start));
+        files.process(QueueEntry::Line(tick(1)));
+        files.file.as_mut().unwrap().flush().unwrap();
+        // A disk without room, which the tests of a machine rarely have.
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        files.file = Some(BufWriter::with_capacity(1, full));
+        files.process(QueueEntry::Line(tick(2)));
+        assert!(files.file.is_none() && files.retry > monotonic());
+        files.process(QueueEntry::Line(tick(3)));
+        // The next attempt fails as well, because somebody has put something else there.
+        fs::rename(&path, directory.path().join("kept")).unwrap();
+        fs::create_dir(&path).unwrap();
+        files.worthless = true;
+        files.retry = Monotonic::default();
+        files.process(QueueEntry::Line(tick(4)));
+        assert!(files.file.is_none());
+        fs::remove_dir(&path).unwrap();
+        fs::rename(directory.path().join("kept"), &path).unwrap();
+        files.worthless = false;
+        files.retry = Monotonic::default();
+        files.process(QueueEntry::Line(tick(5)));
+        files.process(QueueEntry::Line(tick(6)));
+        files.file.as_mut().unwrap().flush().unwrap();
+
+        let before = lines(&directory.path().join("record.1"));
+        assert!(matches!(before[..], [Line::Start(_), Line::Input { .. }]));
+        let after = lines(&path);
+        let [
+            Line::Start(start),
+            Line::Dropped(missing),
+            Line::Input { .. },
+        ] = &after[..]
+        else {
+            panic!("{after:?}");
+        };
+        assert_eq!((start.part, *missing), (1, 4));
+    }
+
+    #[test]
+    fn a_record_begins_when_its_directory_exists() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("later/record");
+        let now = Now {
+            monotonic: Monotonic::from_nanos(0),
+            system: SystemTime::from_nanos(0),
+        };
+        let (_, start) = TraceWriter::start(&configuration(), now);
+        let mut files = Files::open(&path, 1 << 20);
+        files.process(QueueEntry::Line(start));
+        fs::create_dir(directory.path().join("later")).unwrap();
+        files.retry = Monotonic::default();
+        files.process(QueueEntry::Line(tick(1)));
+        files.file.as_mut().unwrap().flush().unwrap();
+        assert!(matches!(
+            lines(&path)[..],
+            [Line::Start(_), Line::Dropped(_)]
+        ));
     }
 }
