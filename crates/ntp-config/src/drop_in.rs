@@ -17,9 +17,11 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use ntp_files::Exposure;
+
 use crate::diagnostic::{Diagnostic, quote};
 use crate::document::{Document, Place};
-use crate::files::{self, WRITE};
+use crate::files;
 use crate::layers::{Layer, Role};
 
 /// Maximum number of files in one directory.
@@ -79,7 +81,7 @@ fn list(
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or_else(|| Path::new("."));
     for (checked, is_parent) in [(parent, true), (directory, false)] {
-        if !files::others_may(&fs::metadata(checked)?, WRITE) {
+        if Exposure::of(&fs::metadata(checked)?) != Some(Exposure::Writable) {
             continue;
         }
         let quoted = quote(&checked.to_string_lossy(), '`');

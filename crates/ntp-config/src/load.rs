@@ -7,17 +7,17 @@
 //! The drop-ins in `ntp.toml.d` and `sources.d` are read too (`drop_in`); these two modules and
 //! `files` are the only ones of the crate that access the file system.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use ntp_files::{Exposure, MAX_TEXT, RegularFile};
 use ntp_proto::keys::KeyRing;
 
 use crate::config::{self, Config};
 use crate::diagnostic::{Diagnostic, quote};
 use crate::document::{Document, Located, Place};
 use crate::drop_in;
-use crate::files::{READ, WRITE, others_may, read, read_octets, read_text};
+use crate::files::read;
 use crate::layers::Layer;
 use crate::report::LoadError;
 use crate::source::SourceKind;
@@ -94,6 +94,9 @@ fn finish(path: &Path, main: Option<(String, Vec<Diagnostic>)>) -> Result<Loaded
     {
         cx.report(diagnostic);
     }
+    for diagnostic in check_secrets(&config) {
+        cx.report(diagnostic);
+    }
     let (keys, diagnostics) = key_file(&config);
     for diagnostic in diagnostics {
         cx.report(diagnostic);
@@ -116,25 +119,57 @@ fn key_file(config: &Config) -> (KeyRing, Vec<Diagnostic>) {
         return (KeyRing::default(), Vec::new());
     };
     let mut exposed = None;
-    let octets = fs::File::open(path).and_then(|file| {
-        let metadata = file.metadata()?;
-        exposed = [
-            ("writable", others_may(&metadata, WRITE)),
-            ("readable", others_may(&metadata, READ)),
-        ]
-        .into_iter()
-        .find_map(|(what, may)| may.then_some(what));
-        read_octets(file)
+    let octets = RegularFile::open(path).and_then(|file| {
+        exposed = file.exposure();
+        file.read(MAX_TEXT)
     });
     let (keys, mut diagnostics) =
         symmetric::check_key_file(&config.keys, &config.sources, &config.servers, octets);
-    if let Some(what) = exposed {
-        let quoted = quote(&path.to_string_lossy(), '`');
-        let message = format!("the key file {quoted} is world-{what}");
-        let help = format!("run `chmod o= {}`", quoted.trim_matches('`'));
-        diagnostics.push(Diagnostic::warning(place.clone(), message).with_help(help));
-    }
+    diagnostics.extend(exposed.map(|exposed| exposure(exposed, "the key file", path, place)));
     (keys, diagnostics)
+}
+
+/// Warns of a secret that all users of the machine may read or write.
+fn exposure(exposed: Exposure, what: &str, path: &Path, place: &Place) -> Diagnostic {
+    let quoted = quote(&path.to_string_lossy(), '`');
+    let message = format!("{what} {quoted} is world-{exposed}");
+    let help = format!("run `chmod o= {}`", quoted.trim_matches('`'));
+    Diagnostic::warning(place.clone(), message).with_help(help)
+}
+
+/// Checks the secrets that the daemon reads itself: private keys of certificates, keys of cookies
+/// and the secret of a fleet. It reports those that it cannot use when it starts; whoever validates
+/// the file may lack the permission to read them.
+fn check_secrets(config: &Config) -> Vec<Diagnostic> {
+    let private = config.nts_ke_servers.iter().flat_map(|server| {
+        let more = server.additional_certificates.iter();
+        let more = more.map(|more| &more.private_key_path);
+        let paths = core::iter::once(&server.private_key_path).chain(more);
+        paths.map(|path| ("the private key", path.clone(), server.place.clone()))
+    });
+    let fleet = config.keyset.shared_secret_path.iter();
+    let fleet = fleet.map(|it| ("the shared secret", it.value.clone(), it.place.clone()));
+    // A fleet has no file of keys.
+    let own = config.keyset.shared_secret_path.is_none();
+    let keyset = config.keyset_file().filter(|_| own);
+    let keyset = keyset
+        .into_iter()
+        .map(|path| ("the keyset", path, Place::nowhere()));
+    let secrets = private.chain(fleet).chain(keyset);
+    let checked = secrets.filter_map(|(what, path, place)| {
+        match RegularFile::open(&path).map(|file| file.exposure()) {
+            Ok(exposed) => Some(exposure(exposed?, what, &path, &place)),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
+            // It is created.
+            Err(error) if error.kind() == ErrorKind::NotFound && what == "the keyset" => None,
+            Err(error) => {
+                let quoted = quote(&path.to_string_lossy(), '`');
+                let message = format!("cannot read {what} {quoted}: {error}");
+                Some(Diagnostic::warning(place, message))
+            }
+        }
+    });
+    checked.collect()
 }
 
 /// Checks the file of additional certificate authorities of a source. As in upstream, an
@@ -143,8 +178,7 @@ fn key_file(config: &Config) -> (KeyRing, Vec<Diagnostic>) {
 fn check_authority(kind: &SourceKind) -> Option<Diagnostic> {
     let Located { value: path, place } = kind.key_exchange()?.certificate_authority.as_ref()?;
     let quoted = quote(&path.to_string_lossy(), '`');
-    let text = fs::File::open(path).and_then(read_text);
-    let problem = match text {
+    let problem = match ntp_files::read_text(path, MAX_TEXT) {
         Err(error) => format!("cannot read the certificate authority {quoted}: {error}"),
         Ok(text) => {
             let begun = text.matches("-----BEGIN ").count();
@@ -163,6 +197,7 @@ fn check_authority(kind: &SourceKind) -> Option<Diagnostic> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
@@ -326,6 +361,51 @@ mod tests {
             let expected = format!("is world-{what}");
             assert!(warnings[0].message.ends_with(&expected), "{mode:o}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn every_secret_that_everybody_can_read_causes_a_warning() {
+        let directory = Directory::new();
+        let file = |name: &str| directory.file(name, b"");
+        let key = file("a.key");
+        let secrets = [key.clone(), file("b.key"), file("secret"), file("keyset")];
+        let [first, second, secret, keyset] = secrets.each_ref().map(|path| path.display());
+        let text = |keyset: &str| {
+            format!(
+                "[[nts-ke-server]]\nlisten = \"[::]:4460\"\ncertificate-chain-path = \"c\"\n\
+                 private-key-path = \"{first}\"\nadditional-certificates = \
+                 [{{ certificate-chain-path = \"c\", private-key-path = \"{second}\" }}]\n\
+                 [keyset]\n{keyset}\n"
+            )
+        };
+        let path = directory.file("ntp.toml", b"");
+        restrict(&path, 0o600);
+        let warnings = || load_or_default(Some(&path), &path).unwrap().warnings;
+        for (keyset, last) in [
+            (format!("shared-secret-path = \"{secret}\""), 2),
+            (format!("key-storage-path = \"{keyset}\""), 3),
+        ] {
+            fs::write(&path, text(&keyset)).unwrap();
+            for secret in &secrets {
+                restrict(secret, 0o640);
+            }
+            assert_eq!(warnings(), []);
+            for secret in [&secrets[0], &secrets[1], &secrets[last]] {
+                restrict(secret, 0o644);
+                let found = warnings();
+                assert_eq!(found.len(), 1, "{found:?}");
+                assert!(found[0].message.ends_with("is world-readable"));
+                assert!(found[0].message.contains(&*secret.to_string_lossy()));
+                restrict(secret, 0o600);
+            }
+        }
+        fs::remove_file(&key).unwrap();
+        assert!(
+            warnings()[0]
+                .message
+                .starts_with("cannot read the private key")
+        );
     }
 
     #[test]

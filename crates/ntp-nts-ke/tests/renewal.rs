@@ -14,6 +14,34 @@ fn presented(report: &ntp_nts_ke::client::Report) -> CertificateFacts {
 }
 
 #[test]
+fn a_renewed_key_that_everybody_can_read_is_reported_once() {
+    use std::os::unix::fs::PermissionsExt;
+    let authority = Authority::new();
+    let paths = authority.good();
+    let permit = |mode| {
+        fs::set_permissions(&paths.key, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    permit(0o600);
+    let running = start(endpoint(vec![paths.clone()]));
+    let reports = || {
+        let events = running.events.lock().unwrap();
+        let exposed = |event: &&Event| **event == Event::ExposedKey(paths.key.clone());
+        events.iter().filter(exposed).count()
+    };
+    permit(0o640);
+    running.server.reload();
+    let loaded = |event: &&Event| matches!(event, Event::Certificate { .. });
+    until("the reload", || {
+        running.events.lock().unwrap().iter().filter(loaded).count() == 2
+    });
+    assert_eq!(reports(), 0);
+    permit(0o644);
+    until("the key is reported", || reports() == 1);
+    running.server.reload();
+    assert_eq!(reports(), 1);
+}
+
+#[test]
 fn a_renewed_certificate_is_used_and_an_invalid_one_is_not() {
     let authority = Authority::new();
     let paths = authority.good();

@@ -214,6 +214,9 @@ fn event_of(event: &ServerEvent) -> Event {
             path: bad.path.display().to_string(),
             problem: bad.problem.clone(),
         },
+        ServerEvent::ExposedKey(path) => Event::PrivateKeyExposed {
+            path: path.display().to_string(),
+        },
         ServerEvent::CannotAccept(address, error) => Event::KeAcceptFailed {
             address: *address,
             error: error.clone(),

@@ -11,10 +11,11 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ntp_files::{MAX_TEXT, RegularFile};
 use ntp_proto::nts::exchange::ALPN;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -42,6 +43,8 @@ pub(super) struct Certificates {
     config: Arc<ServerConfig>,
     /// State of the files when they were read last.
     files: Vec<FileState>,
+    /// Files of keys that all users of the machine may read or write.
+    exposed: Vec<PathBuf>,
     /// What was wrong with them then, and whether it was reported.
     invalid: Option<(BadCertificate, bool)>,
 }
@@ -54,12 +57,13 @@ impl Certificates {
     /// Reads all certificates.
     pub(super) fn load(paths: &[CertificatePaths]) -> Result<Self, BadCertificate> {
         let files = file_states(paths);
-        let (keys, config) = read(paths)?;
+        let (keys, config, exposed) = read(paths)?;
         Ok(Self {
             paths: paths.to_vec(),
             keys,
             config,
             files,
+            exposed,
             invalid: None,
         })
     }
@@ -83,7 +87,7 @@ impl Certificates {
         }
         self.files = files;
         match read(&self.paths) {
-            Ok((keys, config)) => {
+            Ok((keys, config, exposed)) => {
                 let differs =
                     |(new, old): (&Arc<CertifiedKey>, &Arc<CertifiedKey>)| new.cert != old.cert;
                 let changed = keys.iter().zip(&self.keys).any(differs);
@@ -91,6 +95,12 @@ impl Certificates {
                 if changed || requested {
                     self.report(on_event);
                 }
+                // Whoever loads the configuration checks this; nobody loads it after a renewal.
+                let new = |path: &&PathBuf| !requested && !self.exposed.contains(path);
+                for path in exposed.iter().filter(new) {
+                    on_event(&Event::ExposedKey(path.clone()));
+                }
+                self.exposed = exposed;
                 true
             }
             Err(error) => {
@@ -130,10 +140,14 @@ impl Certificates {
     }
 }
 
-type Loaded = (Vec<Arc<CertifiedKey>>, Arc<ServerConfig>);
+/// Certificates with their keys, the configuration with them, and the files of keys that all users
+/// of the machine may read or write.
+type Loaded = (Vec<Arc<CertifiedKey>>, Arc<ServerConfig>, Vec<PathBuf>);
 
 fn read(paths: &[CertificatePaths]) -> Result<Loaded, BadCertificate> {
-    let keys: Vec<_> = paths.iter().map(read_pair).collect::<Result<_, _>>()?;
+    let mut exposed = Vec::new();
+    let pairs = paths.iter().map(|paths| read_pair(paths, &mut exposed));
+    let keys: Vec<_> = pairs.collect::<Result<_, _>>()?;
     let resolver = ByName(keys.clone());
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
@@ -143,14 +157,21 @@ fn read(paths: &[CertificatePaths]) -> Result<Loaded, BadCertificate> {
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok((keys, Arc::new(config)))
+    Ok((keys, Arc::new(config), exposed))
 }
 
-/// Reads a certificate and its private key.
-fn read_pair(paths: &CertificatePaths) -> Result<Arc<CertifiedKey>, BadCertificate> {
+/// Reads a certificate and its private key. Adds the file of the key to `exposed` if it is.
+fn read_pair(
+    paths: &CertificatePaths,
+    exposed: &mut Vec<PathBuf>,
+) -> Result<Arc<CertifiedKey>, BadCertificate> {
     let chain = certificates(&paths.chain).map_err(|problem| invalid(&paths.chain, problem))?;
-    let text = fs::read(&paths.key).map_err(|error| invalid(&paths.key, error.to_string()))?;
-    let text = Zeroizing::new(text);
+    let text = RegularFile::open(&paths.key).and_then(|file| {
+        let exposure = file.exposure();
+        exposed.extend(exposure.map(|_| paths.key.clone()));
+        file.read(MAX_TEXT)
+    });
+    let text = Zeroizing::new(text.map_err(|error| invalid(&paths.key, error.to_string()))?);
     let key = PrivateKeyDer::from_pem_slice(&text)
         .map_err(|problem| invalid(&paths.key, no_private_key(&text, &problem)))?;
     if let Some(own) = chain

@@ -111,6 +111,8 @@ pub enum Event {
     },
     /// A certificate cannot be used; the previous one stays in use.
     BadCertificate(BadCertificate),
+    /// All users of the machine may read or write the file of a private key that was renewed.
+    ExposedKey(PathBuf),
     /// Accepting connections fails, with the error; reported once until it succeeds again.
     CannotAccept(SocketAddr, String),
 }

@@ -270,6 +270,12 @@ macro_rules! daemon_events {
                 problem: String,
             } Severity::Warning => "certificate {path} not usable: {problem}; the previous one stays in use until the files change";
 
+            /// The private key of a certificate was renewed, and all users of the machine may read or write its file.
+            private_key_exposed = PrivateKeyExposed {
+                /// The file.
+                path: String,
+            } Severity::Warning => "private key {path} accessible to all users, who could pass for this server: chmod o= {path}";
+
             /// Cookie keys are derived from a shared secret and the time, which is not known yet.
             keyset_waiting = KeysetWaiting {} Severity::Info => "no NTS keys before the clock is synchronised: they are derived from the shared secret \
                               and the time";
