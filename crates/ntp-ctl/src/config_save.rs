@@ -14,11 +14,12 @@
 //! The file is replaced atomically (temporary file, fsync, rename). If all files together are
 //! invalid afterwards, the previous one is restored.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use ntp_control_api::control::methods::{ConfigurationReply, GetConfiguration, NoInput};
+use ntp_files::MAX_TEXT;
 use ntp_types::configuration::{Origin, Section};
 use serde_json::json;
 use toml::{Table, Value};
@@ -39,7 +40,7 @@ pub(crate) fn run(
     let main = main_file(config, &reply)?;
     let [_, folder] = ntp_config::drop_in_directories(&main);
     let path = folder.join(NAME);
-    let before = match fs::read_to_string(&path) {
+    let before = match ntp_files::read_text(&path, MAX_TEXT) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(failed("read", &path, &error)),
@@ -266,11 +267,11 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     // Hidden, so that a concurrent reload ignores it.
     let temporary = folder.join(format!(".{NAME}.new"));
-    let written = File::create(&temporary).and_then(|mut file| {
+    let written = ntp_files::create(&temporary, 0o666).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
-        File::open(folder)?.sync_all()
+        ntp_files::sync_directory(folder)
     });
     if written.is_err() {
         let _ = fs::remove_file(&temporary);

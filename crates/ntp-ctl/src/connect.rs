@@ -11,6 +11,7 @@ use ntp_config::LoadError;
 use ntp_control_api::control::DEFAULT_PATH;
 use ntp_control_api::control::client::{CallError, Client};
 use ntp_control_api::control::methods::{Error, GetStatus, Method, NoInput};
+use ntp_files::MAX_TEXT;
 use ntp_types::status::Status;
 
 use crate::console::Failure;
@@ -106,7 +107,7 @@ pub(crate) fn no_configuration() -> String {
 
 /// Returns the path of the socket from a main file that is invalid otherwise.
 fn path_in_invalid_file(main: &Path) -> Option<PathBuf> {
-    let table: toml::Table = std::fs::read_to_string(main).ok()?.parse().ok()?;
+    let table: toml::Table = ntp_files::read_text(main, MAX_TEXT).ok()?.parse().ok()?;
     let path = table.get("control")?.get("path")?.as_str()?;
     Some(PathBuf::from(path))
 }

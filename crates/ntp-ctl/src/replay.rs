@@ -5,7 +5,7 @@
 //! found by name. Damaged lines of a file are skipped.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ntp_record::{Decision, Line, Outcome, replay, svg};
@@ -40,6 +40,9 @@ pub(crate) fn run(
 }
 
 const NO_START: &str = ": no start of a record; check that it is the file of `record-path`";
+
+/// Maximum size of a file in octets: sixteen times that at which the daemon begins the next one.
+const MAX_SIZE: u64 = 256 << 20;
 
 /// Returns the lines of a file and of its predecessors, as far as they are of the same run without
 /// gaps.
@@ -92,13 +95,13 @@ fn read_one(file: &Path) -> Result<Vec<Line>, String> {
         };
         format!("Could not read {name}: {error}{hint}")
     };
-    let opened = fs::File::open(file).map_err(unreadable)?;
+    let octets = ntp_files::read_input(file, MAX_SIZE).map_err(unreadable)?;
     let mut lines: Vec<Line> = Vec::new();
     let mut gaps = Gaps::default();
-    let mut texts = BufReader::new(opened).split(b'\n').enumerate().peekable();
+    let octets = octets.strip_suffix(b"\n").unwrap_or(&octets);
+    let mut texts = octets.split(|octet| *octet == b'\n').enumerate().peekable();
     while let Some((number, text)) = texts.next() {
-        let text = text.map_err(unreadable)?;
-        match Line::decode(&String::from_utf8_lossy(&text)) {
+        match Line::decode(&String::from_utf8_lossy(text)) {
             Err(error @ ntp_record::InvalidLine::OtherVersion { .. }) => {
                 return Err(format!("{name}, line {}: {error}", number + 1));
             }

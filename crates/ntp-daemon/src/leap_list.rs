@@ -4,8 +4,7 @@
 //! modification time is checked once an hour, by a short-lived thread, as all files are read off
 //! the main thread. The result is collected at one of the next wake-ups.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
@@ -144,11 +143,9 @@ fn read_if_changed(path: &Path, known_mtime: Option<SystemTime>) -> Found {
     if mtime.is_some() && mtime == known_mtime {
         return Found::Unchanged;
     }
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_FILE_SIZE).read_to_string(&mut text));
-    match read {
+    match ntp_files::read_text(path, MAX_FILE_SIZE) {
         Err(error) => Found::Invalid(error.to_string(), mtime),
-        Ok(_) => match LeapTable::parse(&text) {
+        Ok(text) => match LeapTable::parse(&text) {
             Ok(table) => Found::List(table, mtime),
             Err(error) => Found::Invalid(error.to_string(), mtime),
         },
@@ -157,6 +154,7 @@ fn read_if_changed(path: &Path, known_mtime: Option<SystemTime>) -> Found {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::time::Duration;
 
     use super::*;

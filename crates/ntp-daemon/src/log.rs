@@ -8,7 +8,7 @@
 //! is what one looks for after it.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,7 +49,7 @@ impl LogFile {
     fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
-            file: Arc::new(Mutex::new(append(path)?)),
+            file: Arc::new(Mutex::new(ntp_files::append(path)?)),
         })
     }
 
@@ -58,7 +58,7 @@ impl LogFile {
     /// # Errors
     /// If the file can't be opened; messages then still go to the old one.
     pub fn reopen(&self) -> io::Result<()> {
-        let file = append(&self.path)?;
+        let file = ntp_files::append(&self.path)?;
         *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
         Ok(())
     }
@@ -78,10 +78,6 @@ impl Write for LogFile {
             .unwrap_or_else(PoisonError::into_inner)
             .flush()
     }
-}
-
-fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
 }
 
 /// Log level; can be changed at run time.

@@ -2,7 +2,6 @@
 //! of the daemon.
 
 use std::fmt;
-use std::fs::OpenOptions;
 use std::io::{self, IsTerminal};
 use std::sync::Mutex;
 
@@ -34,7 +33,7 @@ pub(crate) fn start(config: &ObservabilityConfig) -> io::Result<()> {
     };
     let (writer, is_terminal) = match &config.log_path_metrics_exporter {
         Some(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path)?;
+            let file = ntp_files::append(path)?;
             (BoxMakeWriter::new(Mutex::new(file)), false)
         }
         None => (BoxMakeWriter::new(io::stdout), io::stdout().is_terminal()),

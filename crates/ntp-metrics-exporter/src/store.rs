@@ -6,8 +6,8 @@
 //! whole every [`SAVE_INTERVAL`] and at the end of the exporter: a crash loses at most the points
 //! since then, and a flash memory sees a few megabytes an hour.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, ErrorKind, Read, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -110,9 +110,7 @@ fn read(path: &Path) -> io::Result<String> {
         let message = format!("not a regular file of at most {MAX_SIZE} octets");
         return Err(io::Error::new(ErrorKind::InvalidInput, message));
     }
-    let mut text = String::new();
-    File::open(path)?.take(MAX_SIZE).read_to_string(&mut text)?;
-    Ok(text)
+    ntp_files::read_text(path, MAX_SIZE)
 }
 
 /// Returns the history, or the number of the first damaged line.

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ntp_files::MAX_TEXT;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -62,9 +63,8 @@ impl Trust {
 
 /// Reads the certificates of a PEM file, at least one.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
-        .map_err(|problem| pem_problem(&problem))?
-        .collect();
+    let text = ntp_files::read(path, MAX_TEXT).map_err(|error| error.to_string())?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let all = all.map_err(|problem| pem_problem(&problem))?;
     if all.is_empty() {
         return Err("no certificate found".into());

@@ -241,6 +241,75 @@ fn threads_of_the_daemon_are_sandboxed() {
     }
 }
 
+/// Functions that open files, which may wait for ever if somebody puts a named pipe there.
+const OPENING: &[&str] = &[
+    "File::create",
+    "File::open",
+    "File::options",
+    "OpenOptions",
+    "from_pem_file",
+    "fs::copy(",
+    "fs::read(",
+    "fs::read_to_string",
+    "fs::write(",
+    "pem_file_iter",
+];
+
+/// Files that may open files by themselves: nobody but the kernel or the program made those.
+const OPENERS: &[(&str, &str)] = &[
+    (
+        "ntp-ctl/src/replay.rs",
+        "writes the picture that the user names, perhaps to a terminal or a pipe",
+    ),
+    ("ntp-daemon/src/control/caller.rs", "reads below /proc"),
+    (
+        "ntp-daemon/src/persist/file.rs",
+        "creates files with O_EXCL only",
+    ),
+    ("ntp-metrics-exporter/src/process.rs", "reads below /proc"),
+    (
+        "ntp-metrics-exporter/src/store.rs",
+        "creates files with O_EXCL only",
+    ),
+];
+
+#[test]
+fn files_that_others_may_have_made_are_opened_in_one_place() {
+    let crates = root().join("crates");
+    let development = ["ntp-e2e", "ntp-files", "test-binaries", "xtask"];
+    let of_tests = ["tests.rs", "fuzzing.rs", "corpus.rs"];
+    let mut allowed: BTreeSet<&str> = OPENERS.iter().map(|(file, _)| *file).collect();
+    for package in &packages() {
+        let source = crates.join(name(package)).join("src");
+        if development.contains(&name(package)) || !source.exists() {
+            continue;
+        }
+        for file in sources(&source) {
+            if of_tests.iter().any(|name| file.ends_with(name)) {
+                continue;
+            }
+            let text = fs::read_to_string(&file).expect("sources can be read");
+            let shipped = text.split("#[cfg(test)]\nmod tests").next();
+            let shipped = shipped.unwrap_or_default();
+            // The names of other types may end in these words.
+            let calls = |call: &str| {
+                let mut found = shipped.match_indices(call);
+                found.any(|(at, _)| !shipped[..at].ends_with(char::is_alphanumeric))
+            };
+            let Some(call) = OPENING.iter().find(|call| calls(call)) else {
+                continue;
+            };
+            let file = file.strip_prefix(&crates).expect("files are in crates");
+            let file = file.to_string_lossy();
+            assert!(
+                allowed.remove(&*file),
+                "{file} uses {call}: use the functions of ntp-files"
+            );
+        }
+    }
+    assert!(allowed.is_empty(), "no exceptions any more: {allowed:?}");
+}
+
 #[test]
 fn every_source_file_starts_with_a_description() {
     for file in sources(&root().join("crates")) {

@@ -24,9 +24,9 @@ mod source;
 mod table;
 mod timesyncd;
 
-use std::fs;
 use std::path::Path;
 
+use ntp_files::MAX_TEXT;
 use serde_json::json;
 
 use crate::console::{Console, Failure};
@@ -38,7 +38,7 @@ pub(crate) fn run(
     json: bool,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let bytes = fs::read(path)
+    let bytes = ntp_files::read_input(path, MAX_TEXT)
         .map_err(|error| Failure::Error(format!("Could not read {}: {error}", path.display())))?;
     let text = String::from_utf8_lossy(&bytes);
     let Some(dialect) = dialect.or_else(|| Dialect::detect(path, &text)) else {

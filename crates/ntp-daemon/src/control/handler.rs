@@ -6,7 +6,6 @@
 //! change is not disturbed.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use ntp_config::{Config, Loaded, SourceConfig};
@@ -14,6 +13,7 @@ use ntp_control_api::control::methods::{
     Access, BurstReply, ConfigurationReply, DumpReply, EmptyReply, Error, INTERFACE, NamesReply,
     RekeyReply, Request, Settings, StatusReply, StepReply,
 };
+use ntp_files::RegularFile;
 use ntp_os_clock::monotonic;
 use ntp_proto::engine::{ClockFacts, Command, CommandOutcome, LogRateLimit, Refusal};
 use ntp_proto::keys::KeyRing;
@@ -495,7 +495,7 @@ fn check_readable(path: &Path) -> Outcome<()> {
         format!(
             "certificate-authority: {file} is not accessible inside the sandbox: put it below /etc, or into the configuration file and restart the daemon"
         )
-    } else if let Err(error) = File::open(path) {
+    } else if let Err(error) = RegularFile::open(path) {
         format!("certificate-authority: the daemon cannot read {file}: {error}")
     } else {
         return Ok(());

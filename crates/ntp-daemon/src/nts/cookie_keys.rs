@@ -21,6 +21,7 @@ use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use ntp_config::KeysetConfig;
+use ntp_files::RegularFile;
 use ntp_proto::engine::Now;
 use ntp_proto::nts::{Fleet, Keyset, MasterSecret, StoredKeyset};
 use ntp_time::{Monotonic, NtpDuration, SystemTime};
@@ -373,17 +374,12 @@ fn others_may_read(path: &Path) -> bool {
 /// Reads a secret without the line end that editors leave. Refuses a file that everybody can read:
 /// the secret is what makes a server part of the fleet.
 fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    use std::io::Read;
-    use std::os::unix::fs::MetadataExt;
-    let file = fs::File::open(path).map_err(|error| error.to_string())?;
-    let metadata = file.metadata().map_err(|error| error.to_string())?;
-    if metadata.mode() & 0o007 != 0 {
+    let file = RegularFile::open(path).map_err(|error| error.to_string())?;
+    if file.exposure().is_some() {
         return Err("everybody on this machine may read or write it; run chmod o= on it".into());
     }
-    let mut octets = Zeroizing::new(Vec::new());
-    file.take(MAX_SECRET_LENGTH)
-        .read_to_end(&mut octets)
-        .map_err(|error| error.to_string())?;
+    let octets = file.read(MAX_SECRET_LENGTH);
+    let mut octets = Zeroizing::new(octets.map_err(|error| error.to_string())?);
     let end = octets.trim_ascii_end().len();
     octets.truncate(end);
     Ok(octets)

@@ -12,14 +12,14 @@
 //! stops the daemon. At most [`MAX_SET_ASIDE`] files are kept of each: the first ones, which show
 //! how the problem began, and the last.
 
-use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, Metadata, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ntp_files::RegularFile;
 use ntp_types::event::{Event, Prose};
-use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use crate::log;
@@ -123,35 +123,18 @@ impl StateFile {
 }
 
 fn read(path: &Path, largest: u64) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
-    let file = OpenOptions::new()
-        .read(true)
-        // A pipe may never have a writer.
-        .custom_flags(OFlags::NONBLOCK.bits() as i32)
-        .open(path);
-    let file = match file {
+    let unreadable = |error: io::Error| format!("it cannot be read ({error})");
+    let file = match RegularFile::open(path) {
         Ok(file) => file,
         // A dangling link exists, too.
         Err(error) if error.kind() == io::ErrorKind::NotFound && !is_link(path) => {
             return Ok(None);
         }
-        Err(error) => return Err(format!("it cannot be read ({error})")),
+        Err(error) => return Err(unreadable(error)),
     };
-    let facts = file.metadata().map_err(|error| error.to_string())?;
-    if !facts.is_file() {
-        return Err("it is not a file".into());
-    }
-    if facts.len() > largest {
-        return Err(format!(
-            "it has {} octets, where {largest} are the most",
-            facts.len()
-        ));
-    }
-    owner(path, &facts)?;
-    let mut octets = Zeroizing::new(Vec::with_capacity(facts.len() as usize));
-    match file.take(largest).read_to_end(&mut octets) {
-        Ok(_) => Ok(Some(octets)),
-        Err(error) => Err(format!("it cannot be read ({error})")),
-    }
+    owner(path, file.metadata())?;
+    let octets = file.read(largest).map_err(unreadable)?;
+    Ok(Some(Zeroizing::new(octets)))
 }
 
 fn is_link(path: &Path) -> bool {
@@ -199,7 +182,7 @@ fn create(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(directory_of(path))?.sync_all()
+    ntp_files::sync_directory(directory_of(path))
 }
 
 fn directory_of(path: &Path) -> &Path {
@@ -232,6 +215,7 @@ fn with_suffix(path: &Path, extension: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::process::Command;
 
