@@ -229,9 +229,7 @@ fn run_until_exit(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
                     error: problem.to_string(),
                 });
             }
-            if let Err(problem) = runtime.reload() {
-                return failed(log_file, &problem);
-            }
+            runtime.reload();
         }
         if signals::terminate_requested() {
             log::emit(&Event::DaemonStopping {});
@@ -289,8 +287,10 @@ fn assemble(
     );
     runtime.set_ke_client(nts::KeClient::new(config, kept.time_floor));
     let cookie_keys = if nts::needs_cookie_keys(config) {
-        let keys = CookieKeys::new(&config.keyset, config.keyset_file(), runtime.now(), seed);
-        Some(keys.map_err(Failure::CookieKeys)?)
+        let fleet = nts::read_fleet(&config.keyset).map_err(Failure::CookieKeys)?;
+        let (keyset, now) = (&config.keyset, runtime.now());
+        let keys = CookieKeys::new(keyset, fleet, config.keyset_file(), now, seed);
+        Some(keys)
     } else {
         None
     };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{Authority, endpoint, exchange_keys, request, start, until};
 use ntp_nts_ke::client::{Report, exchange};
 use ntp_nts_ke::failure::Failure;
-use ntp_nts_ke::server::{CertificatePaths, EndpointConfig, StartError};
+use ntp_nts_ke::server::{CertificatePaths, EndpointConfig, PreparedEndpoint, StartError};
 
 fn port_in_response(report: Report) -> Option<u16> {
     report.outcome.expect("keys").port
@@ -18,6 +18,10 @@ fn port_in_response(report: Report) -> Option<u16> {
 fn with_port(mut endpoint: EndpointConfig, port: u16) -> EndpointConfig {
     endpoint.policy.ntp_port = Some(port);
     endpoint
+}
+
+fn prepared(endpoints: Vec<EndpointConfig>) -> Vec<PreparedEndpoint> {
+    endpoints.into_iter().map(PreparedEndpoint::read).collect()
 }
 
 #[test]
@@ -38,7 +42,7 @@ fn endpoints_are_changed_added_and_removed_without_interruption() {
     let changed = with_port(first.clone(), 1);
     let problems = running
         .server
-        .set_endpoints(vec![changed.clone(), second.clone()]);
+        .set_endpoints(prepared(vec![changed.clone(), second.clone()]));
     assert!(problems.is_empty(), "{problems:?}");
     let addresses: Vec<_> = running.server.addresses().collect();
     assert_eq!(addresses, [running.address, free]);
@@ -57,7 +61,9 @@ fn endpoints_are_changed_added_and_removed_without_interruption() {
     // The address of a removed endpoint can be bound at once, also as a wildcard.
     let mut wildcard = with_port(first, 3);
     wildcard.listen = SocketAddr::new([0, 0, 0, 0].into(), free.port());
-    let problems = running.server.set_endpoints(vec![changed, wildcard]);
+    let problems = running
+        .server
+        .set_endpoints(prepared(vec![changed, wildcard]));
     assert!(problems.is_empty(), "{problems:?}");
     until("the wildcard", || {
         at(free).outcome.is_ok_and(|keys| keys.port == Some(3))
@@ -86,9 +92,10 @@ fn a_failed_change_is_reported_and_leaves_the_endpoint_unchanged() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut second = endpoint(vec![authority.good()]);
     second.listen = taken.local_addr().unwrap();
-    let problems = running
-        .server
-        .set_endpoints(vec![with_port(endpoint(vec![missing]), 2), second]);
+    let problems = running.server.set_endpoints(prepared(vec![
+        with_port(endpoint(vec![missing]), 2),
+        second,
+    ]));
     assert!(
         matches!(
             problems[..],

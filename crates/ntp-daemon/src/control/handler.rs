@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use ntp_config::{Config, Loaded, SourceConfig};
 use ntp_control_api::control::methods::{
     Access, BurstReply, ConfigurationReply, DumpReply, EmptyReply, Error, INTERFACE, NamesReply,
-    RekeyReply, Request, Settings, StatusReply, StepReply,
+    RekeyReply, ReloadReply, Request, Settings, StatusReply, StepReply,
 };
 use ntp_files::RegularFile;
 use ntp_os_clock::monotonic;
@@ -92,50 +92,45 @@ impl CommandHandler {
         }
     }
 
-    /// Executes a call if the caller has permission.
-    ///
-    /// # Errors
-    /// If the clock can't be controlled any more.
-    pub(super) fn handle(
-        &mut self,
-        daemon: &mut DaemonContext<'_>,
-        call: &PendingCall,
-        permitted: &Permissions,
-    ) -> Result<Result<RawReply, (String, Value)>, Failure> {
+    /// Returns the error if the caller has no permission.
+    pub(super) fn denied(&mut self, call: &PendingCall, permitted: &Permissions) -> Option<Error> {
         let PendingCall {
             caller, request, ..
         } = call;
-        let outcome = if !request.access().is_public() && !permitted.includes(caller) {
-            let denied = Error::PermissionDenied {
-                caller: caller.to_string(),
+        if request.access().is_public() || permitted.includes(caller) {
+            return None;
+        }
+        if let Some(suppressed) = self.refusals.admit(monotonic()) {
+            log::emit(&Event::ControlCallDenied {
+                method: request.name().to_owned(),
+                caller: caller.to_event(),
                 permitted: permitted.to_string(),
-            };
-            if let Some(suppressed) = self.refusals.admit(monotonic()) {
-                log::emit(&Event::ControlCallDenied {
-                    method: request.name().to_owned(),
-                    caller: caller.to_event(),
-                    permitted: permitted.to_string(),
-                    suppressed,
-                });
-            }
-            Err(denied)
-        } else {
-            let outcome = self.dispatch(daemon, request, caller)?;
-            log_change(caller, request, &outcome);
-            outcome
-        };
-        Ok(outcome.map_err(|error| (format!("{INTERFACE}.{}", error.name()), error.parameters())))
+                suppressed,
+            });
+        }
+        Some(Error::PermissionDenied {
+            caller: caller.to_string(),
+            permitted: permitted.to_string(),
+        })
     }
 
-    /// Reloads the configuration after SIGHUP and logs the result.
+    /// Executes a permitted call.
     ///
     /// # Errors
     /// If the clock can't be controlled any more.
-    pub(super) fn reload_on_hangup(
+    pub(super) fn execute(
         &mut self,
         daemon: &mut DaemonContext<'_>,
-    ) -> Result<(), Failure> {
-        match self.reload(daemon)? {
+        call: &PendingCall,
+    ) -> Result<Outcome<RawReply>, Failure> {
+        let outcome = self.dispatch(daemon, &call.request, &call.caller)?;
+        log_change(&call.caller, &call.request, &outcome);
+        Ok(outcome)
+    }
+
+    /// Logs the result of a reload after SIGHUP.
+    pub(super) fn log_reload(&self, outcome: &Outcome<ReloadReply>) {
+        match outcome {
             Ok(reply) => {
                 log::emit_warnings(&self.startup.loaded);
                 log::emit(&Event::ConfigurationReloaded {
@@ -143,14 +138,13 @@ impl CommandHandler {
                     removed: reply.removed.len(),
                     changed: reply.changed.len(),
                     not_applied: reply.not_applied.len(),
-                    summary: Prose(summary(&reply)),
+                    summary: Prose(summary(reply)),
                 });
             }
             Err(problem) => log::emit(&Event::ConfigurationRefused {
-                error: one_line(&problem),
+                error: one_line(problem),
             }),
         }
-        Ok(())
     }
 
     fn dispatch(
@@ -190,10 +184,8 @@ impl CommandHandler {
                 json(self.set_server(daemon, &other.name, &other.settings, caller))
             }
             Request::SetLogLevel(input) => json(self.set_level(&input.level, caller)),
-            Request::Reload(_) => {
-                daemon.shared.reload_certificates();
-                json(self.reload(daemon)?)
-            }
+            // Answered when the files have been read.
+            Request::Reload(_) => json(Ok(EmptyReply {})),
             Request::Rekey(_) => json(match daemon.shared.rekey(daemon.driver.now()) {
                 Ok(rekeyed) => Ok(RekeyReply {
                     key: rekeyed.key.into(),
@@ -559,6 +551,18 @@ fn names(names: Option<String>) -> NamesReply {
     NamesReply {
         names: names.into_iter().collect(),
     }
+}
+
+/// Returns the reply to a call that was answered late, and logs the change.
+pub(super) fn finish(call: &PendingCall, outcome: Outcome<impl Serialize>) -> Outcome<RawReply> {
+    let outcome = json(outcome);
+    log_change(&call.caller, &call.request, &outcome);
+    outcome
+}
+
+/// Converts an error to that of Varlink: its full name and its parameters.
+pub(super) fn wire_error(error: &Error) -> (String, Value) {
+    (format!("{INTERFACE}.{}", error.name()), error.parameters())
 }
 
 fn json<T: Serialize>(outcome: Outcome<T>) -> Outcome<RawReply> {

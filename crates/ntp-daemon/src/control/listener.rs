@@ -65,6 +65,8 @@ struct Connection {
     /// Time of the last successful read or write.
     active: Monotonic,
     subscription: Option<Subscription>,
+    /// Whether a call waits for a reply that takes a while. Nothing is received meanwhile.
+    held: bool,
     place: usize,
 }
 
@@ -119,6 +121,10 @@ impl ControlListener {
     pub(super) fn register(&mut self, set: &mut PollSet) {
         self.place = set.push(&self.listener, Interest::Readable);
         for connection in &mut self.connections {
+            connection.place = usize::MAX;
+            if connection.held {
+                continue;
+            }
             let interest = if connection.unsent.is_empty() {
                 Interest::Readable
             } else {
@@ -152,6 +158,14 @@ impl ControlListener {
         calls
     }
 
+    /// Keeps the connection of a call waiting until its [`reply`](Self::reply).
+    pub(super) fn hold(&mut self, call: &PendingCall) {
+        let mut connections = self.connections.iter_mut();
+        if let Some(connection) = connections.find(|it| it.number == call.connection) {
+            connection.held = true;
+        }
+    }
+
     /// Sends the reply to a call.
     pub(super) fn reply(
         &mut self,
@@ -165,6 +179,7 @@ impl ControlListener {
         let Some(connection) = connection else {
             return;
         };
+        connection.held = false;
         if call.oneway {
             return;
         }
@@ -199,6 +214,7 @@ impl ControlListener {
                 sent: 0,
                 active: now,
                 subscription: None,
+                held: false,
                 place: usize::MAX,
             });
             self.next += 1;
@@ -231,7 +247,7 @@ impl ControlListener {
 
 impl Connection {
     fn has_pending_call(&self) -> bool {
-        self.unsent.is_empty() && self.inbox.has_message()
+        self.unsent.is_empty() && !self.held && self.inbox.has_message()
     }
 
     fn deadline(&self) -> Option<Monotonic> {
@@ -249,6 +265,9 @@ impl Connection {
             } else {
                 now < self.active + SEND_TIMEOUT
             };
+        }
+        if self.held {
+            return true;
         }
         if ready && !self.receive(now) {
             return false;

@@ -7,21 +7,26 @@
 //! | `handler` | executes the methods |
 //! | `clients` | the client list |
 //! | `changes` | changes at run time, with their authors |
-//! | `reload` | reloads the configuration |
+//! | `reader` | reads the configuration again, on a thread |
+//! | `reload` | applies what was read |
 //! | `settings` | parses the sections of the configuration that a call carries |
 //!
 //! All of it runs on the timekeeping thread, between two waits. A change is made at once, so there
 //! is no queue, no lock and no half-changed state. `listener` bounds the time that clients can
-//! take.
+//! take. A reload is the exception: it reads files, which may block, so a thread does that, and the
+//! reply waits for it.
 
 mod caller;
 mod changes;
 mod clients;
 mod handler;
 mod listener;
+mod reader;
 mod reload;
 mod settings;
 
+use ntp_control_api::control::methods::Request;
+use ntp_os_clock::monotonic;
 use ntp_time::Monotonic;
 use ntp_udp::wait::PollSet;
 
@@ -30,26 +35,88 @@ use crate::runtime::pollable::Pollable;
 use crate::runtime::services::{DaemonContext, Services};
 pub(crate) use handler::{CommandHandler, StartupContext};
 pub(crate) use listener::ControlListener;
+use reader::{ConfigurationReader, Origin, Reading};
 
 /// The control interface: the socket, if there is one, and the handler, which SIGHUP needs as well.
 #[derive(Debug)]
 pub(crate) struct Control {
     listener: Option<ControlListener>,
     handler: CommandHandler,
+    reader: ConfigurationReader,
+    /// Whether a reload that SIGHUP requested has ended.
+    reloaded: bool,
 }
 
 impl Control {
     /// Combines a listener with the handler of its calls.
     pub(crate) fn new(listener: Option<ControlListener>, handler: CommandHandler) -> Self {
-        Self { listener, handler }
+        let reader = ConfigurationReader::new(handler.startup.explicit.clone());
+        Self {
+            listener,
+            handler,
+            reader,
+            reloaded: false,
+        }
     }
 
-    /// Reloads the configuration after SIGHUP.
-    ///
-    /// # Errors
-    /// If the clock can't be controlled any more.
-    pub(crate) fn reload(&mut self, daemon: &mut DaemonContext<'_>) -> Result<(), Failure> {
-        self.handler.reload_on_hangup(daemon)
+    /// Begins to reload the configuration after SIGHUP.
+    pub(crate) fn request_reload(&mut self) {
+        self.reader.request(Origin::Hangup, monotonic());
+    }
+
+    /// Returns whether a reload that SIGHUP requested has ended since the last call, with or
+    /// without success.
+    pub(crate) fn take_reloaded(&mut self) -> bool {
+        core::mem::take(&mut self.reloaded)
+    }
+
+    fn take_calls(&mut self, daemon: &mut DaemonContext<'_>) -> Result<(), Failure> {
+        let Some(listener) = &mut self.listener else {
+            return Ok(());
+        };
+        for call in listener.take_calls(daemon.set) {
+            let denied = self.handler.denied(&call, listener.permitted());
+            if denied.is_none() && matches!(call.request, Request::Reload(_)) {
+                listener.hold(&call);
+                let origin = Origin::Call(Box::new(call));
+                self.reader.request(origin, monotonic());
+                continue;
+            }
+            let outcome = match denied {
+                Some(error) => Err(error),
+                None => self.handler.execute(daemon, &call)?,
+            };
+            listener.reply(&call, outcome.map_err(|it| handler::wire_error(&it)));
+        }
+        Ok(())
+    }
+
+    /// Applies what the reader has read, and tells whoever asked for it.
+    fn finish_reload(
+        &mut self,
+        daemon: &mut DaemonContext<'_>,
+        reading: Reading,
+    ) -> Result<(), Failure> {
+        daemon.shared.reload_certificates();
+        let outcome = match reading.result {
+            Ok(new) => self.handler.apply(daemon, new)?,
+            Err(error) => Err(error),
+        };
+        for origin in reading.origins {
+            match origin {
+                Origin::Hangup => {
+                    self.handler.log_reload(&outcome);
+                    self.reloaded = true;
+                }
+                Origin::Call(call) => {
+                    let reply = handler::finish(&call, outcome.clone());
+                    if let Some(listener) = &mut self.listener {
+                        listener.reply(&call, reply.map_err(|it| handler::wire_error(&it)));
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -58,19 +125,19 @@ impl Pollable<Services> for Control {
         if let Some(listener) = &mut self.listener {
             listener.register(set);
         }
+        self.reader.register(set);
     }
 
     fn deadline(&self) -> Option<Monotonic> {
-        self.listener.as_ref()?.deadline()
+        let listener = self.listener.as_ref();
+        let calls = listener.and_then(ControlListener::deadline);
+        calls.into_iter().chain(self.reader.deadline()).min()
     }
 
     fn on_ready(&mut self, daemon: &mut DaemonContext<'_>) -> Result<(), Failure> {
-        let Some(listener) = &mut self.listener else {
-            return Ok(());
-        };
-        for call in listener.take_calls(daemon.set) {
-            let reply = self.handler.handle(daemon, &call, listener.permitted())?;
-            listener.reply(&call, reply);
+        self.take_calls(daemon)?;
+        if let Some(reading) = self.reader.take(daemon.set, monotonic()) {
+            self.finish_reload(daemon, reading)?;
         }
         Ok(())
     }

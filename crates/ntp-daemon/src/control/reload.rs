@@ -1,4 +1,4 @@
-//! Reloads the configuration at run time.
+//! Applies a configuration that was read again at run time.
 //!
 //! Either all of the new configuration is acceptable, or nothing changes. Sources, servers, key
 //! exchange and cookie keys, `[synchronization]` and the log level are applied at once. What is
@@ -12,12 +12,14 @@
 
 use std::collections::BTreeSet;
 
-use ntp_config::{Config, Entry, Loaded, Place, Style};
+use ntp_config::{Config, Entry, Loaded, Place};
 use ntp_control_api::control::methods::{Error, ReloadReply};
 use ntp_proto::engine::{CommandOutcome, EngineConfig, Refusal};
 
 use super::changes::REQUEST;
 use super::handler::{CommandHandler, Outcome, name_of};
+use super::reader::NewConfiguration;
+use crate::nts::NtsFiles;
 use crate::runtime::failure::Failure;
 use crate::runtime::services::{DaemonContext, NtsReloadError};
 use crate::{convert, listeners, sandbox};
@@ -62,18 +64,20 @@ fn keep<T: PartialEq + Clone>(new: &mut T, old: &T) -> bool {
 }
 
 impl CommandHandler {
-    /// Loads the configuration and applies it.
+    /// Applies a configuration.
     ///
     /// # Errors
     /// If the clock can't be controlled any more.
-    pub(super) fn reload(
+    pub(super) fn apply(
         &mut self,
         daemon: &mut DaemonContext<'_>,
+        new: NewConfiguration,
     ) -> Result<Outcome<ReloadReply>, Failure> {
-        let (mut loaded, warnings) = match self.load() {
-            Ok(loaded) => loaded,
-            Err(error) => return Ok(Err(error)),
-        };
+        let NewConfiguration {
+            mut loaded,
+            warnings,
+            nts,
+        } = new;
         let mut reply = ReloadReply {
             warnings,
             ..ReloadReply::default()
@@ -99,26 +103,10 @@ impl CommandHandler {
         reply
             .not_applied
             .extend(problems.iter().map(ToString::to_string));
-        self.reconfigure_nts(daemon, config, &mut reply);
+        self.reconfigure_nts(daemon, config, nts, &mut reply);
         let level_applied = self.apply_log_level(config, &mut reply);
         self.adopt(loaded, level_applied);
         Ok(Ok(reply))
-    }
-
-    /// Loads the configuration and checks it. Returns it with warnings.
-    fn load(&self) -> Outcome<(Loaded, Vec<String>)> {
-        let loaded = ntp_config::load(self.startup.explicit.as_deref())
-            .map_err(|problem| unacceptable(problem.render(Style::Plain)))?;
-        let lacking = loaded.config.unsupported();
-        if !lacking.is_empty() {
-            let reports: Vec<_> = lacking.iter().map(|it| it.render(Style::Plain)).collect();
-            return Err(unacceptable(reports.join("\n\n")));
-        }
-        let findings = loaded.config.check();
-        let findings = findings.iter().map(|finding| &finding.diagnostic);
-        let warnings = loaded.warnings.iter().chain(findings);
-        let warnings = warnings.map(|it| it.render(Style::Plain)).collect();
-        Ok((loaded, warnings))
     }
 
     /// Keeps what is fixed at the start, and reports what differs or cannot be accessed.
@@ -216,10 +204,14 @@ impl CommandHandler {
         &self,
         daemon: &mut DaemonContext<'_>,
         config: &mut Config,
+        files: NtsFiles,
         reply: &mut ReloadReply,
     ) {
         let now = daemon.driver.now();
-        for problem in daemon.shared.reconfigure_nts(config, now, crate::seed) {
+        let problems = daemon
+            .shared
+            .reconfigure_nts(config, files, now, crate::seed);
+        for problem in problems {
             if matches!(problem, NtsReloadError::Keyset(_)) {
                 config.keyset.clone_from(&self.config.keyset);
             }
@@ -269,10 +261,6 @@ pub(super) fn summary(reply: &ReloadReply) -> String {
     } else {
         parts.join("; ")
     }
-}
-
-fn unacceptable(report: String) -> Error {
-    Error::InvalidConfiguration { report }
 }
 
 fn refusal_error(refusal: &Refusal) -> Error {

@@ -87,21 +87,18 @@ pub struct Rekeyed {
 }
 
 impl CookieKeys {
-    /// Loads the keys of an earlier run from `storage`, makes new ones, or starts without keys, as
-    /// `config` requires.
-    ///
-    /// # Errors
-    /// If the fleet's secret cannot be used: a server without it would silently be none of the
-    /// fleet.
+    /// Waits for the keys of `fleet`; without one, loads the keys of an earlier run from `storage`,
+    /// or makes new ones.
     pub(crate) fn new(
         config: &KeysetConfig,
+        fleet: Option<Fleet>,
         storage: Option<PathBuf>,
         now: Now,
         seed: Seed,
-    ) -> Result<Self, String> {
-        match &config.shared_secret_path {
-            Some(path) => Self::from_fleet(config, &path.value, seed),
-            None => Ok(Self::own(config, storage, now, seed)),
+    ) -> Self {
+        match fleet {
+            Some(fleet) => Self::from_fleet(fleet, seed),
+            None => Self::own(config, storage, now, seed),
         }
     }
 
@@ -131,16 +128,15 @@ impl CookieKeys {
         }
     }
 
-    fn from_fleet(config: &KeysetConfig, path: &Path, seed: Seed) -> Result<Self, String> {
-        let fleet = fleet(config, path)?;
+    fn from_fleet(fleet: Fleet, seed: Seed) -> Self {
         log::emit(&Event::KeysetWaiting {});
-        Ok(Self {
+        Self {
             shared: Arc::new(ArcSwap::from_pointee(Keyset::EMPTY)),
             source: KeySource::Fleet { fleet, epoch: None },
             seed,
             unsaved: false,
             writer: None,
-        })
+        }
     }
 
     /// Returns a handle that always has the current keys.
@@ -211,22 +207,20 @@ impl CookieKeys {
         Some(rekeyed)
     }
 
-    /// Applies a new configuration. Cookies stay valid as long as their keys do: a fleet with
-    /// another secret is another fleet. Returns whether anything has changed.
-    ///
-    /// # Errors
-    /// If the fleet's secret cannot be used; then nothing changes.
+    /// Applies a new configuration, with its fleet if it has one. Cookies stay valid as long as
+    /// their keys do: a fleet with another secret is another fleet. Returns whether anything has
+    /// changed.
     pub(crate) fn reconfigure(
         &mut self,
         config: &KeysetConfig,
+        fleet: Option<Fleet>,
         file: Option<PathBuf>,
         now: Now,
-    ) -> Result<bool, String> {
-        match (&config.shared_secret_path, &mut self.source) {
-            (Some(path), source) => {
-                let wanted = fleet(config, &path.value)?;
+    ) -> bool {
+        match (fleet, &mut self.source) {
+            (Some(wanted), source) => {
                 if matches!(source, KeySource::Fleet { fleet, .. } if *fleet == wanted) {
-                    return Ok(false);
+                    return false;
                 }
                 // The previous keys remain in use until there are new ones, which may take until
                 // the clock is synchronised.
@@ -235,14 +229,14 @@ impl CookieKeys {
                     epoch: None,
                 };
             }
-            (None, KeySource::Own { .. }) => return Ok(self.reconfigure_own(config, file, now)),
+            (None, KeySource::Own { .. }) => return self.reconfigure_own(config, file, now),
             (None, KeySource::Fleet { .. }) => {
                 let own = Self::own(config, file, now, self.seed);
                 self.shared.store(own.shared.load_full());
                 (self.unsaved, self.source) = (own.unsaved, own.source);
             }
         }
-        Ok(true)
+        true
     }
 
     fn reconfigure_own(&mut self, config: &KeysetConfig, file: Option<PathBuf>, now: Now) -> bool {
@@ -319,7 +313,14 @@ impl Pollable for CookieKeys {
     }
 }
 
-fn fleet(config: &KeysetConfig, path: &Path) -> Result<Fleet, String> {
+/// Reads the secret of the fleet, if `config` names one.
+///
+/// # Errors
+/// If it cannot be used: a server without it would silently be none of the fleet.
+pub(crate) fn read_fleet(config: &KeysetConfig) -> Result<Option<Fleet>, String> {
+    let Some(path) = config.shared_secret_path.as_ref().map(|path| &path.value) else {
+        return Ok(None);
+    };
     let cannot = |problem: &dyn core::fmt::Display| {
         format!(
             "the fleet's secret {} cannot be used: {problem} (see shared-secret-path in [keyset])",
@@ -330,7 +331,8 @@ fn fleet(config: &KeysetConfig, path: &Path) -> Result<Fleet, String> {
     let interval = u32::try_from(config.key_rotation_interval_seconds)
         .unwrap_or(MAX_INTERVAL)
         .min(MAX_INTERVAL);
-    Fleet::new(&secret, interval, config.stale_key_count).map_err(|problem| cannot(&problem))
+    let fleet = Fleet::new(&secret, interval, config.stale_key_count);
+    fleet.map(Some).map_err(|problem| cannot(&problem))
 }
 
 /// Consequence of a failed write.
@@ -441,13 +443,28 @@ mod tests {
         keys.current().open_cookie(cookie.octets()).is_some()
     }
 
+    fn new(config: &KeysetConfig, file: Option<PathBuf>, now: Now) -> Result<CookieKeys, String> {
+        let fleet = read_fleet(config)?;
+        Ok(CookieKeys::new(config, fleet, file, now, seed))
+    }
+
+    fn reconfigure(
+        keys: &mut CookieKeys,
+        config: &KeysetConfig,
+        file: Option<PathBuf>,
+        now: Now,
+    ) -> Result<bool, String> {
+        let fleet = read_fleet(config)?;
+        Ok(keys.reconfigure(config, fleet, file, now))
+    }
+
     #[test]
     fn keys_rotate_on_time_and_stay_valid_for_as_long_as_configured() {
         let config = KeysetConfig {
             stale_key_count: 2,
             ..KeysetConfig::default()
         };
-        let mut keys = CookieKeys::new(&config, None, at(0), seed).unwrap();
+        let mut keys = new(&config, None, at(0)).unwrap();
         let cookie = keys.current().seal_cookie(&session(), [0; 16]).unwrap();
         assert_eq!(keys.due(), Some(at(DAY).monotonic));
         assert!(!keys.update(at(DAY - 1), false));
@@ -467,8 +484,7 @@ mod tests {
     fn cookies_survive_a_restart_which_does_not_delay_the_rotation() {
         let directory = directory("keyset");
         let path = directory.join("keyset");
-        let start =
-            |now| CookieKeys::new(&KeysetConfig::default(), Some(path.clone()), now, seed).unwrap();
+        let start = |now| new(&KeysetConfig::default(), Some(path.clone()), now).unwrap();
         let mut before = start(at(0));
         assert!(
             !path.exists(),
@@ -500,28 +516,25 @@ mod tests {
     fn a_reconfiguration_keeps_the_age_of_keys_and_the_validity_of_cookies() {
         let directory = directory("follow");
         let path = directory.join("keyset");
-        let mut keys = CookieKeys::new(&KeysetConfig::default(), None, at(0), seed).unwrap();
+        let mut keys = new(&KeysetConfig::default(), None, at(0)).unwrap();
         let cookie = keys.current().seal_cookie(&session(), [0; 16]).unwrap();
         let other = KeysetConfig {
             key_rotation_interval_seconds: 3600,
             ..KeysetConfig::default()
         };
         let file = || Some(path.clone());
-        assert_eq!(keys.reconfigure(&other, file(), at(100)), Ok(true));
-        assert_eq!(keys.reconfigure(&other, file(), at(200)), Ok(false));
+        assert_eq!(reconfigure(&mut keys, &other, file(), at(100)), Ok(true));
+        assert_eq!(reconfigure(&mut keys, &other, file(), at(200)), Ok(false));
         assert_eq!(keys.due(), Some(at(3600).monotonic));
         assert!(opens(&keys, &cookie));
         keys.finish();
-        assert!(opens(
-            &CookieKeys::new(&other, file(), at(300), seed).unwrap(),
-            &cookie
-        ));
+        assert!(opens(&new(&other, file(), at(300)).unwrap(), &cookie));
         // Cookies of the previous keys are invalid after this.
         let none = KeysetConfig {
             stale_key_count: 0,
             ..other
         };
-        assert_eq!(keys.reconfigure(&none, file(), at(400)), Ok(true));
+        assert_eq!(reconfigure(&mut keys, &none, file(), at(400)), Ok(true));
         assert!(
             keys.rekey(at(400)).unwrap().good_for == NtpDuration::ZERO && !opens(&keys, &cookie)
         );
@@ -539,7 +552,7 @@ mod tests {
             shared_secret_path: Some(ntp_config::Located::from(path.clone())),
             ..KeysetConfig::default()
         };
-        let member = || CookieKeys::new(&config, None, at(0), seed);
+        let member = || new(&config, None, at(0));
         assert!(member().unwrap_err().contains("No such file"));
         fs::write(&path, format!("{}\n", "s".repeat(32))).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
@@ -564,10 +577,13 @@ mod tests {
 
         // The same secret, read again, changes nothing; another secret makes another fleet as soon
         // as the clock is synchronised.
-        assert_eq!(one.reconfigure(&config, None, at(3 * 3600)), Ok(false));
+        assert_eq!(
+            reconfigure(&mut one, &config, None, at(3 * 3600)),
+            Ok(false)
+        );
         assert!(opens(&one, &newest));
         fs::write(&path, "t".repeat(32)).unwrap();
-        assert_eq!(one.reconfigure(&config, None, at(3 * 3600)), Ok(true));
+        assert_eq!(reconfigure(&mut one, &config, None, at(3 * 3600)), Ok(true));
         assert!(!one.update(at(3 * 3600), false) && opens(&one, &newest));
         assert!(one.update(at(3 * 3600), true) && !opens(&one, &newest));
 

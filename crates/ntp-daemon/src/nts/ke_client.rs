@@ -11,9 +11,8 @@
 //! clock is synchronised; a source whose chain fails loses its keys.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, PipeReader};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ntp_config::{Config, SourceKind, StepThreshold};
@@ -25,14 +24,15 @@ use ntp_proto::engine::{Input, QueryId};
 use ntp_proto::nts::{AeadAlgorithm, KeyExchanged, StoredSession};
 use ntp_time::{Monotonic, NtpDuration, SystemTime};
 use ntp_types::event::{Event, Prose};
-use ntp_udp::wait::{Interest, PollSet};
+use ntp_udp::wait::PollSet;
 
 use crate::log;
 use crate::persist::StateFile;
+use crate::runtime::background::Background;
 use crate::runtime::driver::{Driver, KeRequest, KeyRequest};
 use crate::runtime::failure::Failure;
 use crate::runtime::pollable::{Context, Pollable};
-use crate::sandbox::{self, Profile};
+use crate::sandbox::Profile;
 
 /// Maximum number of concurrent exchanges.
 const MAX_CONCURRENT: usize = 8;
@@ -81,6 +81,10 @@ pub(crate) struct KeClient {
     answers: VecDeque<Answer>,
     /// Chains that were accepted under clock leniency.
     provisional: Vec<(KeRequest, Presented)>,
+    /// Their verification, now that the time is known.
+    verification: Option<Background<Verdicts>>,
+    /// What it is about, without the queries that have new keys by now.
+    in_verification: Vec<KeRequest>,
     /// Expiry of the certificates that were presented last, by the name of the source.
     expiries: BTreeMap<String, u64>,
 }
@@ -88,11 +92,11 @@ pub(crate) struct KeClient {
 #[derive(Debug)]
 struct Task {
     request: KeRequest,
-    thread: JoinHandle<Outcome>,
-    /// Read end of a pipe that hangs up when the thread has finished.
-    completion: PipeReader,
-    place: usize,
+    work: Background<Outcome>,
 }
+
+/// Result of the verification of chains that were accepted under clock leniency.
+type Verdicts = Vec<(QueryId, Result<(), String>)>;
 
 /// Result of a thread.
 #[derive(Debug)]
@@ -215,14 +219,11 @@ impl KeClient {
         if let Some(answer) = self.answers.pop_front() {
             return Some(answer);
         }
-        let done = self.running.iter().position(|exchange| {
-            set.readiness(exchange.place).any() && exchange.thread.is_finished()
-        })?;
-        let Task {
-            request, thread, ..
-        } = self.running.swap_remove(done);
+        let mut running = self.running.iter();
+        let done = running.position(|exchange| exchange.work.has_ended(set))?;
+        let Task { request, work } = self.running.swap_remove(done);
         let query = request.query;
-        let result = match thread.join() {
+        let result = match work.finish() {
             Ok(Outcome::Stored(Some(session))) => {
                 log::emit(&Event::NtsSessionRestored {
                     source: request.name,
@@ -248,6 +249,8 @@ impl KeClient {
         let from = report.peer.ok_or("the server has no address")?.ip();
         self.provisional
             .retain(|(other, _)| other.query != request.query);
+        self.in_verification
+            .retain(|other| other.query != request.query);
         let facts = report.presented.iter().flat_map(Presented::facts);
         if let Some(expiry) = facts.map(|facts| facts.not_after).min() {
             self.expiries.insert(request.name.clone(), expiry);
@@ -264,17 +267,46 @@ impl KeClient {
         Ok(Box::new(KeyExchanged { from, result }))
     }
 
-    /// Verifies again what was accepted under clock leniency, now that the time is known.
+    /// Verifies again what was accepted under clock leniency, now that the time is known: on a
+    /// thread, because it reads the files of the authorities.
     fn reverify(&mut self, now: SystemTime) {
-        for (request, presented) in core::mem::take(&mut self.provisional) {
-            let trust = Trust::load(self.authority(&request.name).as_deref());
-            let verdict = trust
-                .map_err(|problem| problem.to_string())
-                .and_then(|trust| {
-                    let verdict = presented.reverify(&trust, unix(now));
-                    verdict.map_err(|failure| failure.to_string())
-                });
-            match verdict {
+        if self.provisional.is_empty() || self.verification.is_some() {
+            return;
+        }
+        let chains: Vec<_> = core::mem::take(&mut self.provisional)
+            .into_iter()
+            .map(|(request, presented)| (self.authority(&request.name), request, presented))
+            .collect();
+        let requests = chains.iter().map(|(_, request, _)| request.clone());
+        self.in_verification = requests.collect();
+        let now = unix(now);
+        let verify_all = move || {
+            let verdict = |(authority, request, presented): (Option<PathBuf>, KeRequest, _)| {
+                (request.query, verify(authority.as_deref(), &presented, now))
+            };
+            chains.into_iter().map(verdict).collect()
+        };
+        match Background::start("verification", Profile::KeyExchange, verify_all) {
+            Ok(work) => self.verification = Some(work),
+            Err(error) => self.accept_verdicts(&Vec::new(), &error.to_string()),
+        }
+    }
+
+    /// Collects the result of [`reverify`](Self::reverify).
+    fn take_verdicts(&mut self, set: &PollSet) {
+        let ended = |work: &mut Background<Verdicts>| work.has_ended(set);
+        if let Some(work) = self.verification.take_if(ended) {
+            let verdicts = work.finish().unwrap_or_default();
+            self.accept_verdicts(&verdicts, "the verification failed unexpectedly");
+        }
+    }
+
+    /// Applies the verdicts. Keys without one are worth nothing, for the reason `missing`.
+    fn accept_verdicts(&mut self, verdicts: &Verdicts, missing: &str) {
+        for request in core::mem::take(&mut self.in_verification) {
+            let verdict = verdicts.iter().find(|(query, _)| *query == request.query);
+            let verdict = verdict.map(|(_, verdict)| verdict.clone());
+            match verdict.unwrap_or_else(|| Err(missing.to_owned())) {
                 Ok(()) => log::emit(&Event::CertificateVerified {
                     source: request.name,
                 }),
@@ -312,7 +344,10 @@ impl KeClient {
 impl Pollable for KeClient {
     fn register(&mut self, set: &mut PollSet) {
         for task in &mut self.running {
-            task.place = set.push(&task.completion, Interest::Readable);
+            task.work.register(set);
+        }
+        if let Some(verification) = &mut self.verification {
+            verification.register(set);
         }
     }
 
@@ -323,6 +358,7 @@ impl Pollable for KeClient {
 
     fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
         let (now, synchronized) = context.driver.time_known();
+        self.take_verdicts(context.set);
         if synchronized {
             self.reverify(now);
         }
@@ -390,19 +426,16 @@ impl Task {
         request: KeRequest,
         work: impl FnOnce() -> Outcome + Send + 'static,
     ) -> io::Result<Self> {
-        let (completion, done) = io::pipe()?;
-        let thread = sandbox::spawn(name, profile, move || {
-            let outcome = work();
-            drop(done);
-            outcome
-        })?;
-        Ok(Self {
-            request,
-            thread,
-            completion,
-            place: usize::MAX,
-        })
+        let work = Background::start(name, profile, work)?;
+        Ok(Self { request, work })
     }
+}
+
+/// Verifies a chain at a time that is known.
+fn verify(authority: Option<&Path>, presented: &Presented, now: u64) -> Result<(), String> {
+    let trust = Trust::load(authority).map_err(|problem| problem.to_string())?;
+    let verdict = presented.reverify(&trust, now);
+    verdict.map_err(|failure| failure.to_string())
 }
 
 /// Loads and deletes a session of an earlier run: its cookies must not be used twice.

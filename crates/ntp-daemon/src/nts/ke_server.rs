@@ -12,7 +12,7 @@ use ntp_config::{Config, NtpVersion, NtsKeConfig};
 use ntp_nts_ke::certificate::Date;
 use ntp_nts_ke::server::{
     Bound, CertificateInUse, CertificatePaths, CookieSealer, EndpointConfig, Event as ServerEvent,
-    Limits, Server, StartError,
+    Limits, PreparedEndpoint, Server, StartError,
 };
 use ntp_proto::nts::exchange::{COOKIES_PER_RESPONSE, ServerPolicy};
 use ntp_proto::nts::{Cookie, Keyset, SessionKeys};
@@ -123,7 +123,7 @@ impl KeServer {
     }
 
     /// Serves at exactly these endpoints from now on; see [`Server::set_endpoints`].
-    pub fn reconfigure(&mut self, endpoints: Vec<EndpointConfig>) -> Vec<StartError> {
+    pub fn reconfigure(&mut self, endpoints: Vec<PreparedEndpoint>) -> Vec<StartError> {
         let before: Vec<_> = self.server.addresses().collect();
         let problems = self.server.set_endpoints(endpoints);
         log_addresses(&self.server, &before);

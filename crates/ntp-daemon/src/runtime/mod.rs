@@ -5,6 +5,7 @@
 //!
 //! | module | content |
 //! |---|---|
+//! | `background` | threads that the event loop waits for |
 //! | `driver` | the engine with its clock, state file and recorder |
 //! | `failure` | errors that end the daemon |
 //! | `pollable` | what the loop waits for, and why there are two lists |
@@ -14,8 +15,8 @@
 //! | `clock_reading` | reads two clocks together |
 //!
 //! Other pollables have files of their own: `resolve`, `leap_list`, `observation_socket`,
-//! `control`, `service_manager`. This module imports them; they import only the modules `driver`,
-//! `failure`, `pollable` and `services`, by their full paths.
+//! `control`, `service_manager`. This module imports them; they import only the modules
+//! `background`, `driver`, `failure`, `pollable` and `services`, by their full paths.
 //!
 //! The loop is built on `poll(2)`, not on an async runtime, for three reasons: its sockets live for
 //! one exchange each, so nothing is gained by registering them; a wake-up costs two system calls;
@@ -24,6 +25,7 @@
 //! What may block is done elsewhere: names and files by short-lived threads (`resolve`, `persist`).
 //! A missing facility is logged once, and the daemon runs without it.
 
+pub(crate) mod background;
 mod clock_reading;
 pub(crate) mod driver;
 mod exchanges;
@@ -311,6 +313,13 @@ impl Runtime {
                 shared: &mut self.services,
             })?;
         }
+        let Interfaces {
+            control, manager, ..
+        } = &mut self.interfaces;
+        let reloaded = control.as_mut().is_some_and(Control::take_reloaded);
+        if let Some(manager) = manager.as_mut().filter(|_| reloaded) {
+            manager.reloaded();
+        }
         self.execute_requests()
     }
 
@@ -354,28 +363,16 @@ impl Runtime {
         }
     }
 
-    /// Reloads the configuration, as the control method does, and the certificates.
-    ///
-    /// # Errors
-    /// If the clock cannot be controlled any more.
-    pub fn reload(&mut self) -> Result<(), Failure> {
+    /// Begins to reload the configuration, as the control method does, and the certificates.
+    pub fn reload(&mut self) {
         if let Some(control) = &mut self.interfaces.control {
             if let Some(manager) = &mut self.interfaces.manager {
                 manager.reloading();
             }
-            let result = control.reload(&mut Context {
-                driver: &mut self.driver,
-                set: &self.poll_set,
-                shared: &mut self.services,
-            });
-            if let Some(manager) = &mut self.interfaces.manager {
-                manager.reloaded();
-            }
-            result?;
-            self.execute_requests()?;
+            control.request_reload();
+        } else {
+            self.services.reload_certificates();
         }
-        self.services.reload_certificates();
-        Ok(())
     }
 
     /// Ends in order: no slew left in the clock, state saved, no socket file left.

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use ntp_config::Config;
-use ntp_nts_ke::server::{Bound, StartError};
+use ntp_nts_ke::server::{Bound, PreparedEndpoint, StartError};
 use ntp_proto::engine::Now;
 use ntp_types::event::Event;
 use ntp_types::status::{KeServerStatus, ServerStatus};
@@ -14,7 +14,7 @@ use ntp_types::status::{KeServerStatus, ServerStatus};
 use super::driver::Driver;
 use super::pollable::{Context, Pollable};
 use crate::log;
-use crate::nts::{self, CookieKeys, KeClient, KeServer, Rekeyed};
+use crate::nts::{self, CookieKeys, KeClient, KeServer, NtsFiles, Rekeyed};
 use crate::serve::{self, ClientTable, Listener, ServeError, Servers};
 
 /// What an interface works on: the driver and the services.
@@ -174,36 +174,48 @@ impl Services {
         Ok(rekeyed)
     }
 
-    /// Applies the cookie keys and the key-exchange servers of a new configuration. Returns what
-    /// could not be done; the rest is done nevertheless.
+    /// Applies the cookie keys and the key-exchange servers of a new configuration, with the files
+    /// that it names. Returns what could not be done; the rest is done nevertheless.
     pub(crate) fn reconfigure_nts(
         &mut self,
         config: &Config,
+        files: NtsFiles,
         now: Now,
         seed: fn() -> [u8; 32],
     ) -> Vec<NtsReloadError> {
         let mut problems = Vec::new();
-        let changed = match &mut self.cookie_keys {
-            Some(keys) => keys.reconfigure(&config.keyset, config.keyset_file(), now),
-            None if !nts::needs_cookie_keys(config) => return problems,
-            none => CookieKeys::new(&config.keyset, config.keyset_file(), now, seed).map(|keys| {
-                *none = Some(keys);
-                true
-            }),
-        };
-        match changed {
-            Ok(true) => self.publish_keyset(),
-            Ok(false) => {}
-            Err(problem) => problems.push(NtsReloadError::Keyset(problem)),
+        if self.cookie_keys.is_none() && !nts::needs_cookie_keys(config) {
+            return problems;
         }
-        let refused = self.reconfigure_ke_server(nts::endpoints(config), seed);
+        let (keyset, storage) = (&config.keyset, config.keyset_file());
+        let fleet = match (&mut self.cookie_keys, files.fleet) {
+            // The section was kept as it is.
+            (Some(_), _) if files.keyset != *keyset => None,
+            (_, Err(problem)) => {
+                problems.push(NtsReloadError::Keyset(problem));
+                None
+            }
+            (_, Ok(fleet)) => Some(fleet),
+        };
+        let changed = match (&mut self.cookie_keys, fleet) {
+            (_, None) => false,
+            (Some(keys), Some(fleet)) => keys.reconfigure(keyset, fleet, storage, now),
+            (none, Some(fleet)) => {
+                *none = Some(CookieKeys::new(keyset, fleet, storage, now, seed));
+                true
+            }
+        };
+        if changed {
+            self.publish_keyset();
+        }
+        let refused = self.reconfigure_ke_server(files.endpoints, seed);
         problems.extend(refused.into_iter().map(NtsReloadError::KeyExchange));
         problems
     }
 
     fn reconfigure_ke_server(
         &mut self,
-        endpoints: Vec<ntp_nts_ke::server::EndpointConfig>,
+        endpoints: Vec<PreparedEndpoint>,
         seed: fn() -> [u8; 32],
     ) -> Vec<StartError> {
         let Some(keys) = &self.cookie_keys else {

@@ -141,6 +141,36 @@ pub enum StartError {
     System(io::Error),
 }
 
+/// An endpoint whose certificates have been read: the only part of opening it that may block, so
+/// that a thread of its own can do it.
+#[derive(Debug)]
+pub struct PreparedEndpoint {
+    config: EndpointConfig,
+    certificates: Result<Certificates, BadCertificate>,
+}
+
+impl PreparedEndpoint {
+    /// Reads the certificates. An error is reported when the endpoint is opened or changed.
+    pub fn read(config: EndpointConfig) -> Self {
+        Self {
+            certificates: Certificates::load(&config.certificates),
+            config,
+        }
+    }
+
+    /// Binds the address.
+    fn open(self) -> Result<(EndpointConfig, TcpListener, Certificates), StartError> {
+        let Self {
+            config,
+            certificates,
+        } = self;
+        let listener = listen::listen(config.listen, config.only_ipv6)
+            .map_err(|error| StartError::Listen(config.listen, error))?;
+        let certificates = certificates.map_err(StartError::Certificate)?;
+        Ok((config, listener, certificates))
+    }
+}
+
 /// Listening sockets and certificates of a server that has not been started. There may be none.
 #[derive(Debug, Default)]
 pub struct Bound {
@@ -153,6 +183,7 @@ impl Bound {
     /// # Errors
     /// If an address is in use or a certificate cannot be used.
     pub fn bind(endpoints: Vec<EndpointConfig>) -> Result<Self, StartError> {
+        let open = |config| PreparedEndpoint::read(config).open();
         let endpoints = endpoints.into_iter().map(open).collect::<Result<_, _>>()?;
         Ok(Self { endpoints })
     }
@@ -235,9 +266,12 @@ impl EndpointHandle {
         })
     }
 
-    fn change(&mut self, config: EndpointConfig) -> Result<EndpointChange, StartError> {
-        let certificates =
-            Certificates::load(&config.certificates).map_err(StartError::Certificate)?;
+    fn change(&mut self, prepared: PreparedEndpoint) -> Result<EndpointChange, StartError> {
+        let PreparedEndpoint {
+            config,
+            certificates,
+        } = prepared;
+        let certificates = certificates.map_err(StartError::Certificate)?;
         // Whether the wildcard accepts IPv4 was fixed when it was bound.
         self.config = EndpointConfig {
             only_ipv6: self.config.only_ipv6,
@@ -270,11 +304,11 @@ impl Server {
     /// Serves these endpoints and no others. Endpoints are identified by address: one that already
     /// exists stays open, and open connections finish with the configuration they started with.
     /// Returns what failed; then an existing endpoint stays unchanged, and a new one is not opened.
-    pub fn set_endpoints(&mut self, configs: Vec<EndpointConfig>) -> Vec<StartError> {
+    pub fn set_endpoints(&mut self, prepared: Vec<PreparedEndpoint>) -> Vec<StartError> {
         let mut errors = Vec::new();
         let mut changes = Vec::new();
         let is_wanted = |endpoint: &EndpointHandle| {
-            let mut addresses = configs.iter().map(|config| config.listen);
+            let mut addresses = prepared.iter().map(|wanted| wanted.config.listen);
             addresses.any(|address| address == endpoint.config.listen)
         };
         // Closed first: a new endpoint may need the address, for example as part of a wildcard.
@@ -282,13 +316,15 @@ impl Server {
             // Fails if the socket is closed already.
             let _ = rustix::net::shutdown(&endpoint.listener, rustix::net::Shutdown::Both);
         }
-        for config in configs {
-            let listen = config.listen;
+        for wanted in prepared {
+            let listen = wanted.config.listen;
             let mut existing = self.endpoints.iter_mut();
             let change = match existing.find(|endpoint| endpoint.config.listen == listen) {
-                Some(endpoint) if endpoint.config == config => Ok(EndpointChange::Keep(listen)),
-                Some(endpoint) => endpoint.change(config),
-                None => self.add(config),
+                Some(endpoint) if endpoint.config == wanted.config => {
+                    Ok(EndpointChange::Keep(listen))
+                }
+                Some(endpoint) => endpoint.change(wanted),
+                None => self.add(wanted),
             };
             changes.push(change.unwrap_or_else(|error| {
                 errors.push(error);
@@ -300,8 +336,8 @@ impl Server {
         errors
     }
 
-    fn add(&mut self, config: EndpointConfig) -> Result<EndpointChange, StartError> {
-        let (config, listener, certificates) = open(config)?;
+    fn add(&mut self, wanted: PreparedEndpoint) -> Result<EndpointChange, StartError> {
+        let (config, listener, certificates) = wanted.open()?;
         self.endpoints
             .push(EndpointHandle::new(&config, &listener).map_err(StartError::System)?);
         Ok(EndpointChange::Add(config, listener, certificates))
@@ -346,12 +382,4 @@ impl AsFd for Server {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.exit_reader.as_fd()
     }
-}
-
-/// Binds the address of an endpoint and reads its certificates.
-fn open(config: EndpointConfig) -> Result<(EndpointConfig, TcpListener, Certificates), StartError> {
-    let listener = listen::listen(config.listen, config.only_ipv6)
-        .map_err(|error| StartError::Listen(config.listen, error))?;
-    let certificates = Certificates::load(&config.certificates).map_err(StartError::Certificate)?;
-    Ok((config, listener, certificates))
 }
