@@ -8,9 +8,9 @@ section! {
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct SandboxConfig: Default = "sandbox" [] {
         mode: SandboxMode = |cx, value| value::choice(cx, value, SandboxMode::WORDS) => or(SandboxMode::Enforce),
-            "mode" "`off`, `warn` or `enforce`" "enforce" "Whether each thread is denied the files and system calls that it does not need; `warn` only writes such calls to the kernel's log. The command-line option takes precedence.";
+            "mode" "`off`, `warn` or `enforce`" "enforce" "Whether each thread is denied the files and system calls that it does not need; `warn` only writes such calls to the kernel's log. In the mode `enforce` the daemon does not start if a privilege cannot be dropped. The command-line option takes precedence.";
         user: String = value::string => or("ntpd-rs".into()),
-            "user" "string" "ntpd-rs" "User that a daemon started by root switches to, if that user exists; `root` does not switch.";
+            "user" "string" "ntpd-rs" "User that a daemon started by root switches to; `root` does not switch. If there is no such user, the daemon starts in the modes `warn` and `off` only.";
     }
 }
 

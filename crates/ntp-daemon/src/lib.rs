@@ -294,7 +294,7 @@ fn assemble(
     } else {
         None
     };
-    confine().map_err(|error| Failure::System("becoming an unprivileged user", error))?;
+    confine().map_err(Failure::Sandbox)?;
     runtime.start_recording();
     if let Some(keys) = cookie_keys {
         runtime

@@ -9,11 +9,12 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ntp_files::Entry;
 use ntp_os_clock::monotonic;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_udp::wait::{Interest, PollSet};
@@ -66,7 +67,8 @@ impl ObservationSocket {
         }
         let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(permissions))?;
+        // The directory may belong to the daemon's user, who could put a link there.
+        Entry::open(path)?.set_mode(permissions)?;
         Ok(Self {
             listener,
             path: path.to_owned(),

@@ -56,8 +56,7 @@ impl OneShot {
         };
         let mut runtime = Runtime::new(engine, parts);
         runtime.set_ke_client(nts::KeClient::new(config, kept.time_floor));
-        sandbox::enter(loaded, mode)
-            .map_err(|error| Failure::System("becoming an unprivileged user", error))?;
+        sandbox::enter(loaded, mode).map_err(Failure::Sandbox)?;
         Ok(Self {
             runtime,
             path: loaded.path.as_ref().map(|path| path.display().to_string()),

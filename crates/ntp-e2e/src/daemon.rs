@@ -48,6 +48,7 @@ impl Setup {
             "[observability]\nlog-level = \"debug\"\nobservation-path = \"{path}/observe\"\n\
              [state]\ndirectory = \"{path}/state\"\n\
              [control]\npath = \"{path}/control\"\n\
+             [sandbox]\nuser = \"root\"\n\
              [clock]\nkind = \"virtual\"\nvirtual-offset = {VIRTUAL_OFFSET:?}\n\
              virtual-frequency = {VIRTUAL_FREQUENCY_PPM:?}\n\
              [synchronization]\nminimum-agreeing-sources = {minimum_agreeing}\n",

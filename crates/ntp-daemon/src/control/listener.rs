@@ -13,7 +13,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,7 @@ use ntp_control_api::control::methods::{
     INTERFACE, MonitorInput, Request, SERVICE, SERVICE_DESCRIPTION, interface,
 };
 use ntp_control_api::control::wire::{Call, MAX_CALL, MessageBuffer, Reply, encode};
+use ntp_files::Entry;
 use ntp_os_clock::monotonic;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_types::event::Event;
@@ -462,15 +463,17 @@ fn listen(path: &Path, config: &ControlConfig, group: Option<u32>) -> io::Result
     }
     let listener = UnixListener::bind(path)?;
     listener.set_nonblocking(true)?;
+    // The directory may belong to the daemon's user, who could put a link there.
+    let socket = Entry::open(path)?;
     if let Some(group) = group
-        && let Err(error) = chown(path, None, Some(group))
+        && let Err(error) = socket.set_owner(None, Some(group))
     {
         log::emit(&Event::ControlGroupFailed {
             group,
             error: error.to_string(),
         });
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(config.mode))?;
+    socket.set_mode(config.mode)?;
     Ok(listener)
 }
 

@@ -15,6 +15,8 @@ pub enum Failure {
     Clock(ClockError),
     /// A necessary system call failed.
     System(&'static str, io::Error),
+    /// The privileges cannot be dropped.
+    Sandbox(io::Error),
     /// Time cannot be served any more.
     Serve(ServeError),
     /// The key-exchange server cannot be started.
@@ -29,7 +31,9 @@ impl Failure {
     /// Returns the exit code of a daemon that this error ends while it runs.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Clock(_) | Self::GiveKeys(_) | Self::CookieKeys(_) => exit::SOFTWARE,
+            Self::Clock(_) | Self::Sandbox(_) | Self::GiveKeys(_) | Self::CookieKeys(_) => {
+                exit::SOFTWARE
+            }
             // Like a crash, but noticed.
             Self::System(..) | Self::Serve(_) | Self::KeyExchange(_) => exit::FAILED,
         }
@@ -41,6 +45,10 @@ impl core::fmt::Display for Failure {
         match self {
             Self::Clock(error) => write!(f, "{error}"),
             Self::System(call, error) => write!(f, "{call} failed: {error}"),
+            Self::Sandbox(error) => write!(
+                f,
+                "privileges cannot be dropped: {error} (see [sandbox]; with `mode = \"warn\"` or `--sandbox warn` that is only a warning)"
+            ),
             Self::Serve(error) => write!(f, "{error}"),
             Self::GiveKeys(error) => write!(f, "{error}"),
             Self::KeyExchange(error) => write!(f, "key exchange has stopped: {error}"),

@@ -386,6 +386,12 @@ impl Filters {
     }
 }
 
+/// Returns whether the kernel, or what emulates it, has no filters at all.
+pub(super) fn are_missing(error: &Error) -> bool {
+    let missing = [Some(libc::ENOSYS), Some(libc::EINVAL)];
+    matches!(error, Error::Seccomp(error) if missing.contains(&error.raw_os_error()))
+}
+
 /// Compiles three programs: fatal calls, calls that seem not to be implemented, and permitted
 /// calls.
 fn compile(profile: Profile, mode: SandboxMode) -> Result<[BpfProgram; 3], BackendError> {

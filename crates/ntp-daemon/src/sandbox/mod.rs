@@ -25,8 +25,12 @@
 //! look into another process, for a serving thread to connect or to set the clock) end the process
 //! by SIGSYS, and the kernel's log names the call: a process that was taken over must not continue.
 //!
-//! If a kernel or a container lacks one of these mechanisms, that is logged once, and the daemon
-//! runs without it.
+//! # What cannot be dropped
+//! If a privilege cannot be dropped or a restriction fails, the daemon does not start, and a thread
+//! that cannot be confined does not run: continuing silently with more power than documented would
+//! be worse. `mode = "warn"` or `"off"` in `[sandbox]`, or the option `--sandbox`, start it
+//! nevertheless, with a warning. Only mechanisms that the kernel, the container or the processor
+//! does not have at all are logged and left out.
 
 mod arguments;
 mod calls;
@@ -54,8 +58,45 @@ pub use files::AllowedPaths;
 /// none.
 static CONFINEMENT: OnceLock<Confinement> = OnceLock::new();
 
+/// What to do if a restriction fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strictness {
+    /// The daemon does not start without it.
+    Required,
+    /// It is logged.
+    Optional,
+}
+
+impl Strictness {
+    fn of(mode: SandboxMode) -> Self {
+        match mode {
+            SandboxMode::Enforce => Self::Required,
+            SandboxMode::Warn | SandboxMode::Off => Self::Optional,
+        }
+    }
+
+    /// Returns the error of a restriction that is required, and logs any other.
+    fn check<E: std::fmt::Display>(
+        self,
+        restriction: Restriction,
+        result: Result<(), E>,
+    ) -> io::Result<()> {
+        match result {
+            Err(error) if self == Self::Required => {
+                Err(io::Error::other(format!("{restriction}: {error}")))
+            }
+            Err(error) => {
+                not_restricted(restriction, &error);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Confinement {
+    strict: Strictness,
     calls: Option<calls::Filters>,
     allowed: Option<AllowedPaths>,
 }
@@ -69,10 +110,11 @@ pub fn raise_permitted_capabilities() {
 /// thread starts.
 ///
 /// # Errors
-/// If the process was started by root and cannot change to the configured user: continuing silently
-/// as root would be worse.
+/// If the process was started by root and cannot change to the configured user. In the mode
+/// `Enforce`, also if there is no such user, or if any other restriction fails.
 pub fn enter(loaded: &Loaded, mode: SandboxMode) -> io::Result<()> {
     let config = &loaded.config;
+    let strict = Strictness::of(mode);
     if let Some(directory) = &config.state.directory {
         create_state_directory(directory);
     }
@@ -87,24 +129,33 @@ pub fn enter(loaded: &Loaded, mode: SandboxMode) -> io::Result<()> {
                 .any(|server| server.listen.port() < 1024),
         },
         config.state.directory.as_deref(),
+        strict,
     )?;
     if mode == SandboxMode::Off {
         log::emit(&Event::SandboxOff {});
         return Ok(());
     }
     let enforce = mode == SandboxMode::Enforce;
-    let allowed = enforce.then(|| restrict_files(loaded)).flatten();
+    let allowed = if enforce {
+        restrict_files(loaded)?
+    } else {
+        None
+    };
     if enforce && refusals::CAN_BE_CAUGHT {
         // Without a handler, a refused call would end the process.
         refusals::catch()?;
     }
-    let calls = restrict_calls(mode);
+    let calls = restrict_calls(mode)?;
     log::emit(&Event::SandboxEntered {
         files: allowed.is_some(),
         system_calls: calls.is_some(),
     });
     // A process is confined once; a second call finds the first one's filters in force already.
-    let _ = CONFINEMENT.set(Confinement { calls, allowed });
+    let _ = CONFINEMENT.set(Confinement {
+        strict,
+        calls,
+        allowed,
+    });
     Ok(())
 }
 
@@ -122,33 +173,42 @@ fn create_state_directory(directory: &Path) {
     }
 }
 
-/// Restricts access to files. Returns the accessible directories, or `None` if that is not
-/// possible.
-fn restrict_files(loaded: &Loaded) -> Option<AllowedPaths> {
+/// Restricts access to files. Returns the accessible directories, or `None` if the kernel does not
+/// have such restrictions.
+fn restrict_files(loaded: &Loaded) -> io::Result<Option<AllowedPaths>> {
     let allowed = AllowedPaths::for_config(loaded);
-    match allowed.restrict() {
-        Ok(files::Enforcement::Full) => return Some(allowed),
-        Ok(files::Enforcement::None) => {
+    let restricted = allowed.restrict().map_err(|error| {
+        let restriction = Restriction::Files;
+        io::Error::other(format!("{restriction}: {error}"))
+    })?;
+    match restricted {
+        files::Enforcement::Full => Ok(Some(allowed)),
+        files::Enforcement::None => {
             not_restricted(Restriction::Files, &"this kernel has no landlock");
+            Ok(None)
         }
-        Err(error) => not_restricted(Restriction::Files, &error),
     }
-    None
 }
 
 /// Restricts the system calls of the timekeeping thread. Returns the filters for the other threads,
-/// or `None` if that is not possible.
-fn restrict_calls(mode: SandboxMode) -> Option<calls::Filters> {
-    let filters = calls::Filters::new(mode)
-        .inspect_err(|error| {
-            not_restricted(Restriction::SystemCalls, error);
-        })
-        .ok()?;
-    filters
-        .apply(Profile::Timekeeping)
-        .inspect_err(|error| not_restricted(Restriction::SystemCalls, error))
-        .ok()?;
-    Some(filters)
+/// or `None` if the kernel or this processor does not have such filters.
+fn restrict_calls(mode: SandboxMode) -> io::Result<Option<calls::Filters>> {
+    let missing = |error: &dyn std::fmt::Display| {
+        not_restricted(Restriction::SystemCalls, error);
+        Ok(None)
+    };
+    let filters = match calls::Filters::new(mode) {
+        Ok(filters) => filters,
+        Err(error) => return missing(&error),
+    };
+    match filters.apply(Profile::Timekeeping) {
+        Ok(()) => Ok(Some(filters)),
+        Err(error) if calls::are_missing(&error) => missing(&error),
+        failed @ Err(_) => {
+            Strictness::of(mode).check(Restriction::SystemCalls, failed)?;
+            Ok(None)
+        }
+    }
 }
 
 /// Returns whether the calling thread is the only one of the process, as [`enter`] requires: others
@@ -175,15 +235,22 @@ pub fn spawn<T: Send + 'static>(
 
 /// Restricts the calling thread to its profile. Every thread does this first. Has no effect in a
 /// process that was never confined, such as a test.
+///
+/// # Panics
+/// If the thread cannot be confined although that is required: it ends, and whoever waits for it
+/// takes it for failed.
 pub fn confine_thread(profile: Profile) {
     let Some(confinement) = CONFINEMENT.get() else {
         return;
     };
-    privileges::drop_all();
-    if let Some(filters) = &confinement.calls
-        && let Err(error) = filters.apply(profile)
-    {
+    let strict = confinement.strict;
+    let dropped = strict.check(Restriction::DropCapabilities, privileges::drop_all());
+    let filters = confinement.calls.as_ref();
+    let filtered = filters.map_or(Ok(()), |filters| filters.apply(profile));
+    let restricted = dropped.and(strict.check(Restriction::Thread, filtered));
+    if let Err(error) = restricted {
         not_restricted(Restriction::Thread, &error);
+        std::panic::resume_unwind(Box::new("the thread is not confined"));
     }
 }
 

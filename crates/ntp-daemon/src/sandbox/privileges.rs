@@ -6,10 +6,11 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::unistd::{User, initgroups, setresgid, setresuid};
+use ntp_files::Entry;
 use ntp_types::event::{Event, Restriction};
 use rustix::process::geteuid;
 use rustix::thread::{
@@ -17,7 +18,7 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities, set_no_new_privs,
 };
 
-use super::not_restricted;
+use super::{Strictness, not_restricted};
 use crate::log;
 
 /// The capabilities that the configuration needs.
@@ -58,30 +59,40 @@ pub(super) fn raise_permitted() {
 /// directory over to that user.
 ///
 /// # Errors
-/// If the user exists but the change fails.
-pub(super) fn drop_to(user: &str, needs: Needs, state: Option<&Path>) -> io::Result<()> {
+/// If the change of user fails. If `strict`, also if there is no such user, or if a privilege
+/// cannot be dropped; otherwise that is logged.
+pub(super) fn drop_to(
+    user: &str,
+    needs: Needs,
+    state: Option<&Path>,
+    strict: Strictness,
+) -> io::Result<()> {
     let kept = needs.capabilities();
     // Needs a capability that is about to be dropped.
     limit_bounding_set(kept);
     let root = geteuid().is_root();
     if root && user != "root" {
-        match User::from_name(user) {
-            Ok(Some(found)) => become_user(&found, state)?,
-            Ok(None) => log::emit(&Event::UserNotChanged {
-                user: user.to_owned(),
-                error: format!("there is no user {user}; create it: useradd --system {user}"),
-            }),
+        match look_up(user) {
+            Ok(found) => become_user(&found, state)?,
+            Err(error) if strict == Strictness::Required => return Err(io::Error::other(error)),
             Err(error) => log::emit(&Event::UserNotChanged {
                 user: user.to_owned(),
-                error: format!("user {user} cannot be looked up: {error}"),
+                error,
             }),
         }
     }
-    keep_only(kept);
-    if let Err(error) = set_no_new_privs(true) {
-        not_restricted(Restriction::NoNewPrivileges, &error);
+    strict.check(Restriction::DropCapabilities, keep_only(kept))?;
+    strict.check(Restriction::NoNewPrivileges, set_no_new_privs(true))
+}
+
+fn look_up(user: &str) -> Result<User, String> {
+    match User::from_name(user) {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => Err(format!(
+            "there is no user {user}; create it: useradd --system {user}"
+        )),
+        Err(error) => Err(format!("user {user} cannot be looked up: {error}")),
     }
-    Ok(())
 }
 
 fn become_user(user: &User, state: Option<&Path>) -> io::Result<()> {
@@ -107,10 +118,16 @@ fn hand_over(directory: &Path, user: &User) {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path());
     for path in paths.chain([directory.to_path_buf()]) {
-        // Links are not followed: another user may have created one.
-        let of_root =
-            fs::symlink_metadata(&path).is_ok_and(|data| data.uid() == 0 && !data.is_symlink());
-        if of_root && let Err(error) = chown(&path, Some(uid), Some(gid)) {
+        // The directory may belong to another user, who could put a link to any file in the place
+        // of an entry at any moment.
+        let given = Entry::open(&path).and_then(|entry| {
+            if entry.metadata().uid() == 0 && entry.is_unshared() {
+                entry.set_owner(Some(uid), Some(gid))
+            } else {
+                Ok(())
+            }
+        });
+        if let Err(error) = given {
             log::emit(&Event::OwnershipFailed {
                 path: path.display().to_string(),
                 user: user.name.clone(),
@@ -129,9 +146,9 @@ fn limit_bounding_set(kept: CapabilitySet) {
 }
 
 /// Keeps the needed ones of the permitted capabilities, and makes them effective.
-fn keep_only(kept: CapabilitySet) {
+fn keep_only(kept: CapabilitySet) -> rustix::io::Result<()> {
     let _ = clear_ambient_capability_set();
-    let result = capabilities(None).and_then(|held| {
+    capabilities(None).and_then(|held| {
         let kept = held.permitted & kept;
         set_capabilities(
             None,
@@ -141,13 +158,10 @@ fn keep_only(kept: CapabilitySet) {
                 inheritable: CapabilitySet::empty(),
             },
         )
-    });
-    if let Err(error) = result {
-        not_restricted(Restriction::DropCapabilities, &error);
-    }
+    })
 }
 
 /// Drops all capabilities of the calling thread.
-pub(super) fn drop_all() {
-    keep_only(CapabilitySet::empty());
+pub(super) fn drop_all() -> rustix::io::Result<()> {
+    keep_only(CapabilitySet::empty())
 }

@@ -36,7 +36,7 @@ const GUEST_STALE_KEYS: usize = 60;
 /// Size of the disk in octets.
 const DISK_SIZE: u64 = 16 << 20;
 
-const CONFIG: &str = "[observability]\nlog-level = \"debug\"\n[state]\ndirectory = \"/var/lib/ntpd-rs\"\n\
+const CONFIG: &str = "[observability]\nlog-level = \"debug\"\n[sandbox]\nuser = \"root\"\n[state]\ndirectory = \"/var/lib/ntpd-rs\"\n\
      [[source]]\nmode = \"server\"\naddress = \"127.0.0.1:1123\"\n\
      [synchronization]\nminimum-agreeing-sources = 1\n\
      [[server]]\nlisten = \"127.0.0.1:123\"\nworkers = 1\n\

@@ -60,7 +60,7 @@ fn main() -> ExitCode {
 fn config(more: &str) -> String {
     format!(
         "[observability]\nlog-level = \"debug\"\nobservation-path = \"/run/observe\"\n\
-         [state]\ndirectory = \"/var/lib/ntpd-rs\"\n\
+         [sandbox]\nuser = \"root\"\n[state]\ndirectory = \"/var/lib/ntpd-rs\"\n\
          [[source]]\nmode = \"server\"\naddress = \"127.0.0.1:1123\"\n\
          [synchronization]\nminimum-agreeing-sources = 1\n{more}\n"
     )

@@ -117,7 +117,7 @@ impl Launcher<'_> {
         let version = version(Command::new(&program).arg("--version"))?;
         let address = self.next_address();
         let config = format!(
-            "[synchronization]\nlocal-stratum = 1\n[clock]\nkind = \"none\"\n[state]\nenabled = false\n{top}\
+            "[synchronization]\nlocal-stratum = 1\n[clock]\nkind = \"none\"\n[state]\nenabled = false\n[sandbox]\nuser = \"root\"\n{top}\
              [[server]]\nlisten = \"{address}\"\nworkers = 1\n{server}"
         );
         let config = self.file(&format!("{}.toml", address.port()), &config)?;

@@ -39,7 +39,7 @@ pub(super) const DAEMON: Texts = Texts {
         "It reports two error figures. The error bound holds as long as most sources are right within what they state and the oscillator drifts no faster than 15 ppm. The estimated error is \
          exceeded 0.1 % of the time. The kernel carries both as maxerror and esterror, see `adjtimex`(2).",
         "A correction beyond a panic threshold is not made: the daemon logs both times and exits with code 70, so that an operator can decide.",
-        "The daemon runs in the foreground. Started by root, it opens its ports and sockets, switches to the user of `[sandbox]` (default ntpd-rs, if that user exists) and keeps the capability \
+        "The daemon runs in the foreground. Started by root, it opens its ports and sockets, switches to the user of `[sandbox]` (default ntpd-rs) and keeps the capability \
          CAP_SYS_TIME. Started by another user it needs CAP_SYS_TIME, and CAP_NET_BIND_SERVICE to serve a port below 1024. Without privileges, \
          `kind = \"none\"` in `[clock]` measures without steering, and `kind = \"virtual\"` steers a simulated clock.",
         "Events are logged with a stable name and fields (event=source_unreachable source=...); the text before them may change from version to version.",
