@@ -159,17 +159,17 @@ fn kinds() -> Vec<Kind> {
             });
             Networks::new(hosts)
         };
-        let deny = Refusal::Deny;
         let allowed =
             (0..10_000u32).map(|host| (IpAddr::from((10 << 24 | host << 1).to_be_bytes()), 31));
         Access::from_lists(
             &AccessList {
                 networks: networks(200),
-                refusal: deny,
+                refusal: Refusal::Deny,
             },
             &AccessList {
+                // Another action, so that the denied hosts stay ranges of their own.
                 networks: Networks::new(allowed),
-                refusal: deny,
+                refusal: Refusal::Ignore,
             },
         )
     };
