@@ -17,7 +17,7 @@ section! {
         enabled: bool = value::boolean => or(true),
             "enabled" "boolean" "true" "Whether state is kept across restarts.";
         set_clock_forward: bool = value::boolean => or(true),
-            "set-clock-forward" "boolean" "true" "Whether a clock that is more than a minute behind the last time known for certain by an earlier run is set forward to that time at start-up, within `startup-step-panic-threshold`: for machines without a battery-backed clock.";
+            "set-clock-forward" "boolean" "true" "Whether a clock that is more than a minute behind the last time that an earlier run saved is set forward to that time at start-up, within `startup-step-panic-threshold`: for machines without a battery-backed clock. A clock that shows a plausible time, after the release of this program, is set forward by less than a day.";
     }
 }
 

@@ -28,7 +28,7 @@ section! {
             "stepout-polls" "integer" "4" "Number of polls of each source during which they must hold it, too.";
         certificate_time_leniency: StepThreshold = |cx, value| threshold::read(cx, value, threshold::LENIENCY)
                 => or(StepThreshold::A_DAY_BACKWARD),
-            "certificate-time-leniency" "number, `\"inf\"` or table, seconds" "{ forward = \"inf\", backward = 86400 }" "While the clock is not synchronised, how far the validity period of an NTS server's certificate may be from the time of the clock (but not before the last time that an earlier run saved); the certificate is verified again when the time is known. 0 is no leniency.";
+            "certificate-time-leniency" "number, `\"inf\"` or table, seconds" "{ forward = \"inf\", backward = 86400 }" "While the clock is not synchronised, how far the validity period of an NTS server's certificate may be from the time of the clock (but not before the last time that an earlier run saved, unless that contradicts the clock or expires every certificate); the certificate is verified again when the time is known. 0 is no leniency.";
         warn_on_jump: bool = value::boolean => or(true),
             "warn-on-jump" "boolean" "true" "Whether a step is logged as a warning.";
         local_stratum: Stratum = |cx, value| value::whole(cx, value).map(Stratum::new) => or(Stratum::UNSYNCHRONIZED),

@@ -60,10 +60,17 @@ pub fn clock(status: &Status) -> Vec<String> {
             or_unknown(system.error_bound),
             or_unknown(system.estimated_error)
         ));
-    } else if system.majority && system.step_wait.is_none() {
+    } else if system.majority && system.step_wait.is_none() && system.contradicted_time.is_none() {
         findings.push("not synchronised: sources agree, first correction pending".into());
     } else {
         findings.push("not synchronised".into());
+    }
+    if let Some(saved) = system.contradicted_time {
+        findings.push(format!(
+            "the sources show a time before {saved}, which an earlier run saved as past; \
+             two agreeing sources, or one and the clock, are followed nevertheless; \
+             if they are right, `ntp-ctl step` forgets the saved time"
+        ));
     }
     if !system.majority {
         findings.extend(no_majority(status));

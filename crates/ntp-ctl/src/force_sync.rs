@@ -9,6 +9,10 @@
 //! -q`, `ntpdate` and `sntp -S`; then the correction must be within `--max-offset`, by default
 //! `startup-step-panic-threshold`. A difference below `--min-offset` is left to the daemon, which
 //! slews it.
+//!
+//! A time that an earlier run of the daemon saved as past, and that the sources contradict, is
+//! removed: it would be in the way of every later start. With `--yes` a lone source cannot do that,
+//! unless the clock agrees with it.
 
 use std::error::Error;
 use std::io::{BufRead, IsTerminal};
@@ -45,6 +49,10 @@ pub trait OneShot {
     /// # Errors
     /// If the clock cannot be set; it is unchanged then.
     fn step(&mut self, by: NtpDuration) -> Result<(), Box<dyn Error>>;
+
+    /// Removes the time that an earlier run saved as past. Returns whether that succeeded; if not,
+    /// the reason was reported.
+    fn forget_saved_time(&mut self) -> bool;
 
     /// Returns the status, to explain why sources do not agree.
     fn status(&self) -> Status;
@@ -90,27 +98,67 @@ fn set(
     let reading = measure(once, options.timeout)?;
     let correction = reading.correction;
     if correction.abs() <= NtpDuration::from(options.min_offset).max(reading.bound) {
-        let text = format!(
+        let mut text = format!(
             "Clock not changed: offset {} (maximum {})",
             signed(correction),
             duration(correction.abs() + reading.bound)
         );
+        if reading.contradiction_confirmed || !options.yes {
+            forget_contradicted_time(once, &reading, &mut text)?;
+        }
         return finish(console, as_json, &reading, false, &text);
     }
     let times = times(&reading);
     if options.yes {
         check_limit(options.max_offset, config, correction, &times)?;
+        check_saved_time(&reading, &times)?;
     } else if !confirm(&times, console)? {
         return finish(console, as_json, &reading, false, "Clock not changed");
     }
     let reading = step(once, correction)?;
-    let text = format!(
+    let mut text = format!(
         "Clock stepped by {}, from {}; error bound {}",
         signed(reading.correction),
         timestamp(reading.clock),
         duration(reading.bound)
     );
+    forget_contradicted_time(once, &reading, &mut text)?;
     finish(console, as_json, &reading, true, &text)
+}
+
+/// Removes the saved time if the sources contradict it, and appends that to `text`.
+fn forget_contradicted_time(
+    once: &mut dyn OneShot,
+    reading: &OneShotReading,
+    text: &mut String,
+) -> Result<(), Failure> {
+    let Some(saved) = reading.contradicted_time else {
+        return Ok(());
+    };
+    let saved = timestamp(saved);
+    if !once.forget_saved_time() {
+        return Err(Failure::Error(format!(
+            "{text}\nThe sources contradict the time {saved} that an earlier run saved, but it cannot be removed: \
+             remove `past-time` from clock.toml in `[state] directory`"
+        )));
+    }
+    text.push_str(&format!(
+        "\nSaved time {saved} of an earlier run removed: the sources contradict it"
+    ));
+    Ok(())
+}
+
+/// Checks that an unattended correction does not follow a lone source to before the saved time.
+fn check_saved_time(reading: &OneShotReading, times: &str) -> Result<(), Failure> {
+    let contradicted = reading.contradicted_time;
+    let Some(saved) = contradicted.filter(|_| !reading.contradiction_confirmed) else {
+        return Ok(());
+    };
+    Err(Failure::Error(format!(
+        "Clock not changed\n{times}\nAn earlier run saved {} as past, and a lone source shows an earlier time.\n\
+         If it is right, run this without `--yes`",
+        timestamp(saved)
+    )))
 }
 
 fn measure(once: &mut dyn OneShot, timeout: Duration) -> Result<OneShotReading, Failure> {
@@ -223,10 +271,16 @@ fn check_limit(
 
 fn times(reading: &OneShotReading) -> String {
     format!(
-        "System time      : {}\nTime of sources  : {}\nCorrection       : {}",
+        "System time      : {}\nTime of sources  : {}\nCorrection       : {}{}",
         timestamp(reading.clock),
         timestamp(reading.clock + reading.correction),
-        signed(reading.correction)
+        signed(reading.correction),
+        reading
+            .contradicted_time
+            .map_or_else(String::new, |saved| format!(
+                "\nSaved time       : {} (of an earlier run, contradicted; will be removed)",
+                timestamp(saved)
+            ))
     )
 }
 
@@ -244,6 +298,7 @@ fn finish(
             "clock": reading.clock,
             "correction": reading.correction,
             "error_bound": reading.bound,
+            "contradicted_time": reading.contradicted_time,
         }));
     }
     Ok(writeln!(console.out, "{text}")?)
@@ -267,6 +322,9 @@ mod tests {
     struct Scripted {
         corrections: Vec<i64>,
         stepped: Rc<Cell<NtpDuration>>,
+        /// A saved time that they contradict, and whether that is confirmed.
+        contradicted: Option<bool>,
+        forgotten: Rc<Cell<bool>>,
     }
 
     impl OneShot for Scripted {
@@ -276,7 +334,14 @@ mod tests {
                 clock: SystemTime::from_nanos(0),
                 correction: NtpDuration::from_seconds(seconds),
                 bound: NtpDuration::from_millis(5),
+                contradicted_time: self.contradicted.map(|_| SystemTime::RELEASED),
+                contradiction_confirmed: self.contradicted == Some(true),
             }))
+        }
+
+        fn forget_saved_time(&mut self) -> bool {
+            self.forgotten.set(true);
+            true
         }
 
         fn step(&mut self, by: NtpDuration) -> Result<(), Box<dyn Error>> {
@@ -291,10 +356,24 @@ mod tests {
 
     /// Runs `force-sync --yes` and returns its exit, its message, and the step.
     fn forced(first: i64, second: i64) -> (Result<String, Failure>, NtpDuration) {
+        let (result, stepped, forgotten) = forced_against(first, second, None);
+        assert!(!forgotten);
+        (result, stepped)
+    }
+
+    /// The same with a saved time that the sources contradict; also returns whether it is removed.
+    fn forced_against(
+        first: i64,
+        second: i64,
+        contradicted: Option<bool>,
+    ) -> (Result<String, Failure>, NtpDuration, bool) {
         let stepped = Rc::new(Cell::new(NtpDuration::ZERO));
+        let forgotten = Rc::new(Cell::new(false));
         let mut once = Scripted {
             corrections: vec![second, first],
             stepped: Rc::clone(&stepped),
+            contradicted,
+            forgotten: Rc::clone(&forgotten),
         };
         let options = ForceSync {
             yes: true,
@@ -313,7 +392,26 @@ mod tests {
         };
         let result = set(&mut once, &options, &config, false, &mut console);
         let text = String::from_utf8(out).unwrap();
-        (result.map(|()| text), stepped.get())
+        (result.map(|()| text), stepped.get(), forgotten.get())
+    }
+
+    #[test]
+    fn a_saved_time_that_two_witnesses_contradict_is_removed() {
+        let (result, stepped, forgotten) = forced_against(-90, -90, Some(true));
+        let text = result.unwrap();
+        assert!(text.contains("Saved time 2026-01-01"), "{text}");
+        assert!(stepped == NtpDuration::from_seconds(-90) && forgotten);
+        // Even if the clock is right.
+        let (result, stepped, forgotten) = forced_against(0, 0, Some(true));
+        let text = result.unwrap();
+        assert!(text.contains("removed"), "{text}");
+        assert!(stepped == NtpDuration::ZERO && forgotten);
+        let (result, stepped, forgotten) = forced_against(-90, -90, Some(false));
+        let Err(Failure::Error(text)) = result else {
+            panic!("{result:?}");
+        };
+        assert!(text.contains("a lone source"), "{text}");
+        assert!(stepped == NtpDuration::ZERO && !forgotten);
     }
 
     #[test]

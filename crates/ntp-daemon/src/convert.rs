@@ -40,6 +40,7 @@ pub fn engine_config(
         local_stratum: synchronization.local_stratum,
         local_reference_id: synchronization.reference_id,
         frequency_prior: prior,
+        time_prior: None,
         meddling_threshold: synchronization.algorithm.meddling_threshold,
         leap_handling: match config.leap.handling {
             FileHandling::Kernel => LeapHandling::Kernel,

@@ -48,7 +48,7 @@ use std::process::ExitCode;
 
 use ntp_config::{Config, Loaded, SandboxMode};
 use ntp_os_clock::{Clock, ClockError, SystemClock, UnsteeredClock, monotonic_source};
-use ntp_proto::engine::{EngineConfig, Halt};
+use ntp_proto::engine::{EngineConfig, Halt, TimePrior};
 use ntp_proto::keys::KeyRing;
 use ntp_types::event::{Event, Prose};
 use ntp_udp::signals;
@@ -256,18 +256,21 @@ fn assemble(
     }
     let mut store = Store::new(config.state.directory.clone());
     let kept = store.load();
+    let time_prior = TimePrior {
+        clock: clock.now(),
+        floor: kept.time_floor,
+    };
     // Without a source another program may steer the clock.
     let ours = config.state.set_clock_forward && !config.sources.is_empty();
+    let limit = config.synchronization.startup_step_panic_threshold;
     if let Some(past) = kept.time_floor.filter(|_| ours) {
-        let limit = config.synchronization.startup_step_panic_threshold.forward;
         persist::set_forward(&mut clock, past, limit);
     }
-    let engine: EngineConfig = convert::engine_config(
-        config,
-        keys,
-        kept.frequency,
-        convert::clock_facts(&clock).map_err(Failure::Clock)?,
-    );
+    let facts = convert::clock_facts(&clock).map_err(Failure::Clock)?;
+    let engine = EngineConfig {
+        time_prior: Some(time_prior),
+        ..convert::engine_config(config, keys, kept.frequency, facts)
+    };
     let sockets = convert::socket_options(config);
     let mut runtime = Runtime::new(
         engine,
@@ -285,7 +288,7 @@ fn assemble(
             seed: seed(),
         },
     );
-    runtime.set_ke_client(nts::KeClient::new(config, kept.time_floor));
+    runtime.set_ke_client(nts::KeClient::new(config, time_prior));
     let cookie_keys = if nts::needs_cookie_keys(config) {
         let fleet = nts::read_fleet(&config.keyset).map_err(Failure::CookieKeys)?;
         let (keyset, now) = (&config.keyset, runtime.now());

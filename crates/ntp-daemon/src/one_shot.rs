@@ -3,14 +3,15 @@
 //! The engine runs with its sources, sanity tests, key exchange and selection, and with a clock
 //! that it may only read. When a majority of sources agrees, its estimate is the result; what is
 //! done with it is up to the caller. No server is opened, nothing is saved and no listening socket
-//! is created: a daemon that starts afterwards finds everything unchanged.
+//! is created: a daemon that starts afterwards finds everything unchanged, but for a saved time
+//! that the sources contradict, which the caller may remove.
 //!
 //! The clock is of the configured kind, so a virtual clock makes a dry run.
 
 use ntp_config::{Loaded, SandboxMode};
 use ntp_os_clock::{Clock, monotonic};
-use ntp_proto::engine::ClockFacts;
-use ntp_time::{Adjustment, Monotonic, NtpDuration};
+use ntp_proto::engine::{ClockFacts, TimePrior};
+use ntp_time::{Adjustment, Monotonic, NtpDuration, SystemTime};
 use ntp_types::status::{OneShotReading, Status};
 
 use crate::leap_list::LeapList;
@@ -22,11 +23,17 @@ use crate::{convert, nts, sandbox};
 /// Interval between two checks of the estimate.
 const CHECK_INTERVAL: NtpDuration = NtpDuration::from_millis(50);
 
+/// Correction up to which the clock confirms the time of the sources, as in the engine.
+const PLAUSIBLE: NtpDuration = NtpDuration::from_seconds(86_400);
+
 /// An engine that measures and does not steer.
 #[derive(Debug)]
 pub struct OneShot {
     runtime: Runtime,
     path: Option<String>,
+    store: Store,
+    /// A time that an earlier run knew to be past.
+    saved_time: Option<SystemTime>,
 }
 
 impl OneShot {
@@ -43,7 +50,12 @@ impl OneShot {
             steerable: false,
             ..convert::clock_facts(&clock).map_err(Failure::Clock)?
         };
-        let kept = Store::new(config.state.directory.clone()).load();
+        let mut store = Store::new(config.state.directory.clone());
+        let kept = store.load();
+        let time_prior = TimePrior {
+            clock: clock.now(),
+            floor: kept.time_floor,
+        };
         let engine = convert::engine_config(config, &loaded.keys, kept.frequency, facts);
         let parts = Parts {
             clock,
@@ -55,11 +67,13 @@ impl OneShot {
             seed: crate::seed(),
         };
         let mut runtime = Runtime::new(engine, parts);
-        runtime.set_ke_client(nts::KeClient::new(config, kept.time_floor));
+        runtime.set_ke_client(nts::KeClient::new(config, time_prior));
         sandbox::enter(loaded, mode).map_err(Failure::Sandbox)?;
         Ok(Self {
             runtime,
             path: loaded.path.as_ref().map(|path| path.display().to_string()),
+            store,
+            saved_time: kept.time_floor,
         })
     }
 
@@ -91,11 +105,23 @@ impl OneShot {
         let system = status.system;
         let known = system.majority && system.reference_time.is_some();
         let (correction, bound) = (system.offset?, system.error_bound?);
+        let bound = bound - correction.abs();
+        let time = now.system + correction;
+        let by_clock = now.system >= SystemTime::RELEASED && correction.abs() < PLAUSIBLE;
         known.then(|| OneShotReading {
             clock: now.system,
             correction,
-            bound: bound - correction.abs(),
+            bound,
+            contradicted_time: self.saved_time.filter(|saved| *saved - time > bound),
+            contradiction_confirmed: by_clock || system.agreeing >= system.required.max(2),
         })
+    }
+
+    /// Removes the time that an earlier run saved from the state directory. Returns whether that
+    /// succeeded.
+    pub fn forget_saved_time(&mut self) -> bool {
+        self.saved_time = None;
+        self.store.forget_time()
     }
 
     /// Steps the clock. Do not call [`measure`](Self::measure) afterwards: the engine does not know

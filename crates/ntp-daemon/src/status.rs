@@ -17,10 +17,9 @@ pub(crate) fn status(driver: &Driver, services: &Services, config_path: Option<S
         mut sources,
         configured,
     } = engine;
-    let expiries = services.certificate_expiries();
     for source in &mut sources {
-        let expiry = expiries.get(&source.name);
-        source.certificate_expires = expiry.map(|seconds| from_unix(*seconds));
+        let expiry = services.certificate_expiry(&source.name);
+        source.certificate_expires = expiry.map(from_unix);
     }
     Status {
         program: program(driver, now, config_path),

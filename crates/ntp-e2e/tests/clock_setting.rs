@@ -23,6 +23,8 @@ fn main() -> ExitCode {
             scenario!(force_sync_sets_the_clock_without_a_daemon),
             scenario!(a_step_beyond_the_threshold_requires_force_and_shows_both_times),
             scenario!(a_daemon_without_sources_synchronises_to_an_added_source),
+            scenario!(a_wrong_saved_time_spoils_no_start_and_is_removed_by_force_sync),
+            scenario!(a_clock_set_forward_to_a_wrong_saved_time_is_set_back),
             scenario!(waitsync_distinguishes_a_timeout_from_a_missing_daemon),
         ],
     )
@@ -146,6 +148,62 @@ fn a_daemon_without_sources_synchronises_to_an_added_source() {
     daemon.wait_synchronized(LIMIT);
     daemon.wait_until(LIMIT, "a correct clock", |observation| {
         observation.true_offset().abs() < 0.01
+    });
+}
+
+/// A state file of a run that followed servers of the year 2033.
+const FROM_2033: &str = "version = 1\npast-time = 1990000000\n";
+
+fn a_wrong_saved_time_spoils_no_start_and_is_removed_by_force_sync() {
+    let server = server();
+    let setup = Setup::new(1).server(&server.address().to_string());
+    let file = setup.state().join("clock.toml");
+    std::fs::write(&file, FROM_2033).expect("written");
+    let mut daemon = setup.start(None);
+    daemon
+        .process
+        .wait_for_event(LIMIT, "clock_not_set_forward", &[]);
+    daemon
+        .process
+        .wait_for_event(LIMIT, "floor_contradicted", &[("followed", "true")]);
+    daemon.wait_until(LIMIT, "a correct clock", |observation| {
+        observation.is_synchronized() && observation.true_offset().abs() < 0.01
+    });
+    assert_eq!(daemon.stop().code(), Some(0));
+
+    let (code, output) = setup.ntp_ctl(&["force-sync", "--yes"]);
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("Saved time 2033"), "{output}");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    assert!(!text.contains("past-time"), "{text}");
+
+    let mut daemon = setup.start(None);
+    daemon.wait_synchronized(LIMIT);
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert!(daemon.process.events("floor_contradicted").is_empty());
+    // What a short run has seen of the time is not kept, either.
+    let text = std::fs::read_to_string(&file).expect("a file");
+    assert!(!text.contains("past-time"), "{text}");
+}
+
+fn a_clock_set_forward_to_a_wrong_saved_time_is_set_back() {
+    let servers = [server(), server(), server()];
+    let in_1970 = "virtual-offset = -1790000000.0";
+    let mut setup = Setup::new(3).replacing("virtual-offset = 0.25", in_1970);
+    for server in &servers {
+        setup = setup.server(&server.address().to_string());
+    }
+    let setup = setup.synchronization("stepout-time = 3");
+    std::fs::write(setup.state().join("clock.toml"), FROM_2033).expect("written");
+    let mut daemon = setup.start(None);
+    daemon
+        .process
+        .wait_for_event(LIMIT, "clock_set_forward", &[]);
+    daemon
+        .process
+        .wait_for_event(LIMIT, "floor_contradicted", &[("followed", "true")]);
+    daemon.wait_until(LIMIT, "a correct clock", |observation| {
+        observation.is_synchronized() && observation.true_offset().abs() < 0.01
     });
 }
 

@@ -66,6 +66,11 @@ pub struct SystemTime(i64);
 nanosecond_point!(SystemTime);
 
 impl SystemTime {
+    /// 2026-01-01: this program was released later. An earlier reading of a clock is certainly
+    /// wrong. Raised with each release, see CONTRIBUTING.md; constant, so that builds are
+    /// reproducible.
+    pub const RELEASED: Self = Self(1_767_225_600_000_000_000);
+
     /// Converts to the wire format; the era is dropped.
     pub const fn to_ntp(self) -> NtpTimestamp {
         NtpTimestamp::from_unix_nanos(self.0)

@@ -57,6 +57,10 @@ pub struct OneShotReading {
     pub correction: NtpDuration,
     /// Largest error of the clock after the correction.
     pub bound: NtpDuration,
+    /// A time that an earlier run saved as past, if the sources show an earlier one.
+    pub contradicted_time: Option<SystemTime>,
+    /// Whether more than one source shows that: several sources, or one and the clock.
+    pub contradiction_confirmed: bool,
 }
 
 record! {
@@ -153,6 +157,8 @@ record! {
         accumulated_steps_limit: Option<NtpDuration>,
         /// Shortest time until the clock is stepped to the new time that the sources hold; absent if no step is pending.
         step_wait: Option<NtpDuration>,
+        /// A time that an earlier run saved as past, if the sources show an earlier one.
+        contradicted_time: Option<SystemTime>,
         /// Number of sources in the majority.
         agreeing: u64,
         /// Number of sources that are candidates for it.

@@ -210,6 +210,7 @@ fn status() -> Status {
             accumulated_steps: NtpDuration::ZERO,
             accumulated_steps_limit: None,
             step_wait: None,
+            contradicted_time: None,
             agreeing: 3,
             candidates: 4,
             required: 3,

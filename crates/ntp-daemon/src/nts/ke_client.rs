@@ -8,26 +8,33 @@
 //!
 //! As long as the clock is not synchronised, certificates are verified with leniency about the time
 //! (see [`ntp_nts_ke::validity`]). Chains that needed it are kept and verified again as soon as the
-//! clock is synchronised; a source whose chain fails loses its keys.
+//! clock is synchronised; a source whose chain fails loses its keys. Until then its session is not
+//! stored, and the session of an earlier run is verified in the same way.
+//!
+//! If the clock showed an impossible time at the start, and the saved time is later than the
+//! certificates, that may be wrong. It is then not used for the next attempts; the engine does not
+//! follow sources to before that time without a second witness.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ntp_config::{Config, SourceKind, StepThreshold};
 use ntp_nts_ke::client::{Report, Request, exchange};
+use ntp_nts_ke::failure::Failure as ExchangeFailure;
 use ntp_nts_ke::trust::Trust;
 use ntp_nts_ke::validity::{Presented, TimeBounds};
 use ntp_os_clock::monotonic;
-use ntp_proto::engine::{Input, QueryId};
-use ntp_proto::nts::{AeadAlgorithm, KeyExchanged, StoredSession};
+use ntp_proto::engine::{Input, QueryId, TimePrior};
+use ntp_proto::nts::{AeadAlgorithm, KeyExchanged};
 use ntp_time::{Monotonic, NtpDuration, SystemTime};
-use ntp_types::event::{Event, Prose};
+use ntp_types::event::Event;
 use ntp_udp::wait::PollSet;
 
+use super::stored_session::{self, Validity};
 use crate::log;
-use crate::persist::StateFile;
+use crate::persist::{StateFile, is_disputed};
 use crate::runtime::background::Background;
 use crate::runtime::driver::{Driver, KeRequest, KeyRequest};
 use crate::runtime::failure::Failure;
@@ -67,6 +74,8 @@ struct Leniency {
     backward: u64,
     /// The last time that an earlier run knew to be past.
     floor: u64,
+    /// Whether nothing but the floor is known, because the clock showed an impossible time.
+    floor_alone: bool,
 }
 
 /// Running and queued exchanges, and what they left.
@@ -85,8 +94,12 @@ pub(crate) struct KeClient {
     verification: Option<Background<Verdicts>>,
     /// What it is about, without the queries that have new keys by now.
     in_verification: Vec<KeRequest>,
-    /// Expiry of the certificates that were presented last, by the name of the source.
-    expiries: BTreeMap<String, u64>,
+    /// Sessions of an earlier run, until the time is known.
+    restored: Vec<(KeRequest, Validity)>,
+    /// Sources whose certificates have expired at the saved time.
+    floor_doubted_by: BTreeSet<String>,
+    /// Validity of the certificates that were presented last, by the name of the source.
+    validities: BTreeMap<String, Validity>,
 }
 
 #[derive(Debug)]
@@ -102,17 +115,22 @@ type Verdicts = Vec<(QueryId, Result<(), String>)>;
 #[derive(Debug)]
 enum Outcome {
     /// A session of an earlier run, if it is usable.
-    Stored(Option<Box<KeyExchanged>>),
+    Stored(Option<Box<(Validity, KeyExchanged)>>),
     /// Report of the exchange with the server.
     Exchanged(Box<Report>),
 }
 
 impl KeClient {
-    /// Starts nothing yet. `floor` is the last time that an earlier run knew to be past.
-    pub(crate) fn new(config: &Config, floor: Option<SystemTime>) -> Self {
+    /// Starts nothing yet. A saved time that the clock disputes is not used: if it is wrong, no
+    /// certificate would be valid after it, and no source could show that.
+    pub(crate) fn new(config: &Config, prior: TimePrior) -> Self {
+        let limit = config.synchronization.startup_step_panic_threshold;
+        let floor = prior.floor;
+        let floor = floor.filter(|floor| !is_disputed(prior.clock, *floor, limit));
         let mut exchanges = Self {
             leniency: Leniency {
                 floor: floor.map_or(0, unix),
+                floor_alone: floor.is_some() && prior.clock < SystemTime::RELEASED,
                 ..Leniency::default()
             },
             directory: config.state.directory.clone(),
@@ -142,13 +160,13 @@ impl KeClient {
             let mut names = sources().filter_map(|source| source.kind.ntp());
             names.any(|ntp| ntp.address.to_string() == *name)
         };
-        self.expiries.retain(|name, _| is_source(name));
+        self.validities.retain(|name, _| is_source(name));
+        self.floor_doubted_by.retain(is_source);
     }
 
-    /// Expiry of the certificates that sources presented last, by the name of the source: seconds
-    /// since 1970.
-    pub(crate) fn expiries(&self) -> &BTreeMap<String, u64> {
-        &self.expiries
+    /// Expiry of the certificates that the source presented last: seconds since 1970.
+    pub(crate) fn expiry(&self, name: &str) -> Option<u64> {
+        self.validities.get(name).map(|validity| validity.not_after)
     }
 
     /// Starts an exchange, or queues it if [`MAX_CONCURRENT`] are running. `now` and `synchronized`
@@ -172,12 +190,7 @@ impl KeClient {
         let time = if synchronized {
             TimeBounds::exact(now)
         } else {
-            let Leniency {
-                forward,
-                backward,
-                floor,
-            } = self.leniency;
-            TimeBounds::within(now, forward, backward, floor)
+            self.time_bounds(&request.name, now)
         };
         let query = request.query;
         let stored = self.file(&request.name).filter(StateFile::exists);
@@ -198,15 +211,25 @@ impl KeClient {
         }
     }
 
+    /// Bounds of the true time while the clock is not synchronised.
+    fn time_bounds(&self, name: &str, now: u64) -> TimeBounds {
+        let Leniency {
+            forward,
+            backward,
+            floor,
+            ..
+        } = self.leniency;
+        if self.floor_doubted_by.contains(name) {
+            let released = unix(SystemTime::RELEASED);
+            return TimeBounds::within(now, forward, now.saturating_sub(released), released);
+        }
+        TimeBounds::within(now, forward, backward, floor)
+    }
+
     fn authority(&self, name: &str) -> Option<PathBuf> {
         let mut authorities = self.authorities.iter();
         let own = authorities.find(|(source, _)| source == name)?;
         Some(own.1.clone())
-    }
-
-    /// Raises the time floor: true time is later than `past`.
-    fn raise_time_floor(&mut self, past: SystemTime) {
-        self.leniency.floor = self.leniency.floor.max(unix(past));
     }
 
     /// Returns a finished result and starts the next queued request. Never blocks.
@@ -224,11 +247,14 @@ impl KeClient {
         let Task { request, work } = self.running.swap_remove(done);
         let query = request.query;
         let result = match work.finish() {
-            Ok(Outcome::Stored(Some(session))) => {
+            Ok(Outcome::Stored(Some(stored))) => {
+                let (validity, session) = *stored;
+                self.validities.insert(request.name.clone(), validity);
+                self.restored.push((request.clone(), validity));
                 log::emit(&Event::NtsSessionRestored {
                     source: request.name,
                 });
-                Ok(session)
+                Ok(Box::new(session))
             }
             Ok(Outcome::Stored(None)) => {
                 self.start(request, false, now, synchronized);
@@ -245,15 +271,20 @@ impl KeClient {
         request: KeRequest,
         report: Report,
     ) -> Result<Box<KeyExchanged>, String> {
+        let expired = matches!(report.outcome, Err(ExchangeFailure::Expired { .. }));
+        if expired && self.leniency.floor_alone {
+            self.floor_doubted_by.insert(request.name.clone());
+        }
         let result = report.outcome.map_err(|failure| failure.to_string())?;
         let from = report.peer.ok_or("the server has no address")?.ip();
         self.provisional
             .retain(|(other, _)| other.query != request.query);
         self.in_verification
             .retain(|other| other.query != request.query);
-        let facts = report.presented.iter().flat_map(Presented::facts);
-        if let Some(expiry) = facts.map(|facts| facts.not_after).min() {
-            self.expiries.insert(request.name.clone(), expiry);
+        self.restored
+            .retain(|(other, _)| other.query != request.query);
+        if let Some(validity) = report.presented.as_ref().and_then(validity) {
+            self.validities.insert(request.name.clone(), validity);
         }
         if let Some(presented) = report.presented
             && let Some(moment) = presented.assumed_time()
@@ -270,6 +301,13 @@ impl KeClient {
     /// Verifies again what was accepted under clock leniency, now that the time is known: on a
     /// thread, because it reads the files of the authorities.
     fn reverify(&mut self, now: SystemTime) {
+        for (request, validity) in core::mem::take(&mut self.restored) {
+            if !validity.contains(unix(now)) {
+                let reason = "the certificate of the stored session is not valid now";
+                let revoked = Answer::Revoked(request.query, reason.to_owned());
+                self.answers.push_back(revoked);
+            }
+        }
         if self.provisional.is_empty() || self.verification.is_some() {
             return;
         }
@@ -319,8 +357,14 @@ impl KeClient {
 
     /// Stores the rest of a session for the next run.
     fn store_session(&self, name: &str, session: &KeyExchanged) {
-        if let Some(file) = self.file(name) {
-            file.write(&StoredSession::emit(session));
+        // What was accepted at a time that nobody has confirmed must not outlive this run.
+        let provisional = self.provisional.iter().map(|(request, _)| request);
+        let mut unverified = provisional.chain(&self.in_verification);
+        if unverified.any(|request| request.name == name) {
+            return;
+        }
+        if let (Some(file), Some(validity)) = (self.file(name), self.validities.get(name)) {
+            stored_session::store(&file, *validity, session);
         }
     }
 
@@ -391,7 +435,7 @@ impl Pollable for KeClient {
                     self.request(request, now, synchronized);
                 }
                 KeyRequest::StoreSession { name, session } => self.store_session(&name, &session),
-                KeyRequest::RaiseTimeFloor(past) => self.raise_time_floor(past),
+                KeyRequest::SetTimeFloor(past) => self.leniency.floor = unix(past),
             }
         }
     }
@@ -416,7 +460,7 @@ impl Task {
     /// Starts loading a session of an earlier run, on a thread that may change files.
     fn take_stored(request: KeRequest, file: StateFile) -> io::Result<Self> {
         Self::spawn("session reader", Profile::Files, request, move || {
-            Outcome::Stored(take_stored(&file).map(Box::new))
+            Outcome::Stored(stored_session::take(&file).map(Box::new))
         })
     }
 
@@ -438,29 +482,13 @@ fn verify(authority: Option<&Path>, presented: &Presented, now: u64) -> Result<(
     verdict.map_err(|failure| failure.to_string())
 }
 
-/// Loads and deletes a session of an earlier run: its cookies must not be used twice.
-fn take_stored(file: &StateFile) -> Option<KeyExchanged> {
-    let octets = file.read()?;
-    let session = match StoredSession::parse(&octets) {
-        Ok(session) => session,
-        Err(problem) => {
-            file.set_aside(&problem.to_string());
-            return None;
-        }
-    };
-    match file.remove() {
-        Ok(()) => Some(session),
-        Err(error) => {
-            log::emit(&Event::StateRemoveFailed {
-                path: file.path().display().to_string(),
-                error: error.to_string(),
-                consequence: Prose(
-                    "its cookies may be used once only, so keys are exchanged again".to_owned(),
-                ),
-            });
-            None
-        }
-    }
+/// Period in which all certificates of the chain are valid.
+fn validity(presented: &Presented) -> Option<Validity> {
+    let facts = presented.facts();
+    Some(Validity {
+        not_before: facts.iter().map(|facts| facts.not_before).max()?,
+        not_after: facts.iter().map(|facts| facts.not_after).min()?,
+    })
 }
 
 fn unix(time: SystemTime) -> u64 {

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `cookie_keys` | the keys that protect cookies: stored and rotated, or derived from a fleet's secret |
 //! | `ke_client` | key exchange with our servers, off the timekeeping thread |
+//! | `stored_session` | the file of a session with a server |
 //! | `ke_server` | the server thread that gives keys to our clients |
 
 mod cookie_keys;
 mod ke_client;
 mod ke_server;
+mod stored_session;
 
 use ntp_config::{Config, KeysetConfig};
 use ntp_nts_ke::server::PreparedEndpoint;

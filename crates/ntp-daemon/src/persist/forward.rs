@@ -9,7 +9,13 @@
 //! This is not a step by measurement and uses up none of the start-up steps. But the operator's
 //! limit applies, `startup-step-panic-threshold`, and a clock that is less than [`LEAST`] behind is
 //! left to the first measurements.
+//!
+//! The saved time may be wrong: an earlier run may have followed wrong sources. A clock that shows
+//! a time before this program was released is wrong in any case, and loses nothing. Any other clock
+//! is set only as far forward as the sources may take back; beyond that the saved time is
+//! [disputed](is_disputed), and the sources decide.
 
+use ntp_config::StepThreshold;
 use ntp_os_clock::{Clock, ClockKind};
 use ntp_time::{Adjustment, NtpDuration, SystemTime};
 use ntp_types::event::Event;
@@ -19,19 +25,37 @@ use crate::log;
 /// Smallest difference that justifies a step without a measurement.
 const LEAST: NtpDuration = NtpDuration::from_seconds(60);
 
-/// Sets `clock` to `past` if it shows an earlier time and `limit` (`None`: unlimited) allows it.
-pub(crate) fn set_forward(clock: &mut Clock, past: SystemTime, limit: Option<NtpDuration>) {
+/// Largest step that may be taken back if `startup-step-panic-threshold` has no limit backward: its
+/// default.
+const TAKEN_BACK: NtpDuration = NtpDuration::from_seconds(86_400);
+
+/// Whether a clock that shows `shown` and a saved time `past` contradict each other so much that
+/// neither is believed without the sources. `limit` is `startup-step-panic-threshold`.
+pub(crate) fn is_disputed(shown: SystemTime, past: SystemTime, limit: StepThreshold) -> bool {
+    let taken_back = limit.backward.unwrap_or(TAKEN_BACK).min(TAKEN_BACK);
+    shown >= SystemTime::RELEASED && past - shown > taken_back.max(LEAST)
+}
+
+/// Sets `clock` to `past` if it shows an earlier time, and `limit`, the panic threshold of
+/// start-up, allows it.
+pub(crate) fn set_forward(clock: &mut Clock, past: SystemTime, limit: StepThreshold) {
     let shown = clock.now();
     let behind = past - shown;
     if clock.kind() == ClockKind::None || behind < LEAST {
         return;
     }
-    if limit.is_some_and(|limit| behind > limit) {
-        let error = "startup-step-panic-threshold in [synchronization] is less".to_owned();
+    let reason = if is_disputed(shown, past, limit) {
+        Some("one of them is wrong, and the sources decide which")
+    } else if limit.forward.is_some_and(|limit| behind > limit) {
+        Some("startup-step-panic-threshold in [synchronization] is less")
+    } else {
+        None
+    };
+    if let Some(reason) = reason {
         log::emit(&Event::ClockNotSetForward {
             clock: shown,
             known: past,
-            error,
+            error: reason.to_owned(),
         });
         return;
     }
@@ -62,20 +86,33 @@ mod tests {
     const YEAR: NtpDuration = NtpDuration::from_seconds(365 * 86_400);
 
     #[test]
-    fn a_clock_is_set_forward_but_never_back_and_never_beyond_the_limit() {
-        for (behind, limit, set) in [
-            (YEAR, None, true),
-            (YEAR, Some(YEAR.half()), false),
-            (NtpDuration::from_seconds(5), None, false),
-            (-YEAR, None, false),
+    fn a_clock_is_set_forward_but_never_back_and_never_beyond_the_limits() {
+        let long_ago = SystemTime::RELEASED - YEAR;
+        let plausible = SystemTime::RELEASED + YEAR;
+        let day = NtpDuration::from_seconds(86_400);
+        for (shown, behind, forward, set) in [
+            (long_ago, YEAR, None, true),
+            (long_ago, YEAR, Some(YEAR.half()), false),
+            (long_ago, NtpDuration::from_seconds(5), None, false),
+            (long_ago, -YEAR, None, false),
+            // What sources could not take back is left to them.
+            (plausible, YEAR, None, false),
+            (plausible, day.half(), None, true),
         ] {
+            let limit = StepThreshold {
+                forward,
+                backward: Some(day),
+            };
             let mut clock = Clock::new_virtual(NtpDuration::ZERO, Frequency::ZERO);
+            let now = clock.now();
+            let offset = shown - now;
+            clock = Clock::new_virtual(offset, Frequency::ZERO);
             let past = clock.now() + behind;
             set_forward(&mut clock, past, limit);
             assert_eq!(
                 (past - clock.now()).abs() < NtpDuration::from_seconds(60),
                 set || behind.abs() < LEAST,
-                "{behind} {limit:?}"
+                "{shown} {behind} {limit:?}"
             );
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! | file | content | written |
 //! |---|---|---|
-//! | `clock.toml` | frequency of the oscillator; a time that is past | once synchronised, hourly, at exit |
+//! | `clock.toml` | frequency of the oscillator; a time that is past | once known, hourly, at exit |
 //! | `keyset` | keys of our clients' cookies (`nts::cookie_keys`) | at each rotation |
 //! | `nts-SOURCE` | keys and cookies for a server (`nts::ke_client`) | at exit; deleted once read |
 //!
@@ -14,9 +14,13 @@
 //! True time only grows, so a moment that the synchronised clock has shown, less its error bound,
 //! is a **floor** under every later claim. Two things use it. Certificates are never verified at an
 //! earlier time ([`ntp_nts_ke::validity`]). A clock that shows an earlier time at the start is
-//! certainly wrong, and [`set_forward`] sets it to the floor at once, as needed by a machine
-//! without a battery for its clock that starts other programs meanwhile. The floor is behind by at
-//! most an hour and the time without power.
+//! wrong, and [`set_forward`] sets it to the floor at once, as needed by a machine without a
+//! battery for its clock that starts other programs meanwhile. The floor is behind by at most an
+//! hour and the time without power.
+//!
+//! The run that saved the floor may have followed wrong servers. So it is saved only after an hour,
+//! it does not move a plausible clock further than sources may take back, and two witnesses
+//! outweigh it: [`ntp_proto::engine`] compares it with the sources, and replaces it.
 //!
 //! # What is not kept, and why
 //! What was learnt about the paths to the servers (least delay, jitter, falsetickers) is not kept.
@@ -43,7 +47,7 @@ use ntp_types::event::Event;
 use crate::sandbox::{self, Profile};
 use crate::{join, log};
 pub(crate) use file::StateFile;
-pub(crate) use forward::set_forward;
+pub(crate) use forward::{is_disputed, set_forward};
 
 /// File name in the state directory.
 const FILE: &str = "clock.toml";
@@ -115,7 +119,12 @@ impl Store {
         self.kept = PersistedState {
             frequency: new.frequency.or(self.kept.frequency),
             // A stored time remains past, even if the clock went back.
-            time_floor: new.time_floor.max(self.kept.time_floor),
+            time_floor: if new.replaces_floor {
+                new.time_floor
+            } else {
+                new.time_floor.max(self.kept.time_floor)
+            },
+            replaces_floor: false,
         };
         let busy = |writer: &JoinHandle<()>| !writer.is_finished();
         if self.writer.as_ref().is_some_and(busy) {
@@ -130,6 +139,22 @@ impl Store {
             file.write(text.as_bytes());
         };
         self.writer = sandbox::spawn("state writer", Profile::Files, write).ok();
+    }
+
+    /// Removes the saved time from the file and waits until that is done. Returns whether it was.
+    pub(crate) fn forget_time(&mut self) -> bool {
+        self.finish();
+        self.save(PersistedState {
+            replaces_floor: true,
+            ..PersistedState::default()
+        });
+        self.finish();
+        let Some(file) = &self.file else {
+            return true;
+        };
+        let octets = file.read();
+        let kept = octets.and_then(|octets| parse(&octets).ok());
+        kept.is_none_or(|kept| kept.time_floor.is_none())
     }
 
     /// Waits for the last write to finish, within [`join::LIMIT`].
@@ -177,6 +202,7 @@ fn parse(octets: &[u8]) -> Result<PersistedState, String> {
     Ok(PersistedState {
         frequency: frequency(&table)?,
         time_floor: past(&table)?,
+        replaces_floor: false,
     })
 }
 
@@ -218,6 +244,7 @@ mod tests {
     const KEPT: PersistedState = PersistedState {
         frequency: None,
         time_floor: Some(SystemTime::from_nanos(1_795_000_000_000_000_000)),
+        replaces_floor: false,
     };
 
     fn prior(ppm: f64) -> FrequencyPrior {
@@ -243,7 +270,7 @@ mod tests {
         assert_eq!(second.load(), KEPT);
         second.save(PersistedState {
             frequency: Some(prior(-12.345_678)),
-            time_floor: None,
+            ..PersistedState::default()
         });
         second.finish();
         let mut third = store(&directory);
@@ -251,12 +278,27 @@ mod tests {
         assert_eq!(loaded.time_floor, KEPT.time_floor);
         assert!((loaded.frequency.unwrap().frequency.as_ppm() + 12.345_678).abs() < 1e-6);
         // A clock that went back does not lower the stored time.
+        let earlier = Some(SystemTime::from_nanos(1_700_000_000_000_000_000));
         third.save(PersistedState {
-            frequency: None,
-            time_floor: Some(SystemTime::from_nanos(1_700_000_000_000_000_000)),
+            time_floor: earlier,
+            ..PersistedState::default()
         });
         third.finish();
         assert_eq!(store(&directory).load(), loaded);
+        // Sources that have contradicted it do, and an operator removes it.
+        third.save(PersistedState {
+            time_floor: earlier,
+            replaces_floor: true,
+            ..PersistedState::default()
+        });
+        third.finish();
+        let replaced = store(&directory).load();
+        assert_eq!(replaced.time_floor, earlier);
+        assert_eq!(replaced.frequency, loaded.frequency);
+        assert!(third.forget_time());
+        let forgotten = store(&directory).load();
+        assert_eq!(forgotten.time_floor, None);
+        assert_eq!(forgotten.frequency, loaded.frequency);
     }
 
     #[test]

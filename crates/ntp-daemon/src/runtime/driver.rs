@@ -101,8 +101,8 @@ pub(crate) enum KeyRequest {
         name: String,
         session: Box<KeyExchanged>,
     },
-    /// True time is later than this.
-    RaiseTimeFloor(SystemTime),
+    /// True time is later than this, as the sources have shown for long.
+    SetTimeFloor(SystemTime),
 }
 
 /// A request for a key exchange.
@@ -244,7 +244,7 @@ impl Driver {
             Output::Resolve { query, host } => self.requests.lookups.push_back((query, host)),
             Output::Persist(kept) => {
                 if let Some(past) = kept.time_floor {
-                    let floor = KeyRequest::RaiseTimeFloor(past);
+                    let floor = KeyRequest::SetTimeFloor(past);
                     self.requests.keys.push_back(floor);
                 }
                 self.store.save(kept);

@@ -1,7 +1,6 @@
 //! The devices that interfaces read and change: what clients are served with, and where keys come
 //! from.
 
-use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
@@ -244,10 +243,9 @@ impl Services {
         self.ke_server.as_ref()?.status(&keys.current())
     }
 
-    /// Returns the expiry of the certificates that sources presented last, by the name of the
-    /// source: seconds since 1970.
-    pub(crate) fn certificate_expiries(&self) -> &BTreeMap<String, u64> {
-        self.ke_client.expiries()
+    /// Returns the expiry of the certificates that the source presented last: seconds since 1970.
+    pub(crate) fn certificate_expiry(&self, source: &str) -> Option<u64> {
+        self.ke_client.expiry(source)
     }
 
     /// Returns the addresses at which time is served.

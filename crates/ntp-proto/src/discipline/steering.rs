@@ -225,6 +225,8 @@ pub struct Steering {
     /// Sum of the magnitudes of the steps after the first update.
     accumulated: NtpDuration,
     stepout: Stepout,
+    /// How far the clock was set forward before the first update, without a measurement.
+    set_forward: NtpDuration,
     /// Size of a gap that we made ourselves and that is slewed, however long that takes.
     slewed_gap: NtpDuration,
 }
@@ -238,6 +240,7 @@ impl Steering {
             settled: false,
             accumulated: NtpDuration::ZERO,
             stepout: Stepout::default(),
+            set_forward: NtpDuration::ZERO,
             slewed_gap: NtpDuration::ZERO,
         }
     }
@@ -245,6 +248,18 @@ impl Steering {
     /// Records that the sources have no majority.
     pub fn record_no_majority(&mut self) {
         self.stepout.forget();
+    }
+
+    /// Records that the clock was set forward before the first update, to a time that is no
+    /// measurement. The panic threshold of start-up applies to the sum of that and the correction:
+    /// what was assumed may be taken back.
+    pub fn record_set_forward(&mut self, by: NtpDuration) {
+        self.set_forward = by;
+    }
+
+    /// Lets the next step wait as one after start-up.
+    pub fn withhold_step(&mut self) {
+        self.steps_left = 0;
     }
 
     /// Records that the target of the clock moves by `gap`, which is slewed and not stepped.
@@ -396,7 +411,10 @@ impl Steering {
     /// The panic threshold that forbids the correction, and its value.
     fn panic_limit(&self, correction: NtpDuration, steps: bool) -> Option<(Panic, NtpDuration)> {
         if !self.settled {
-            let limit = self.config.startup_panic.exceeded_by(correction)?;
+            let limit = self
+                .config
+                .startup_panic
+                .exceeded_by(correction + self.set_forward)?;
             // A small slew must not stop a daemon whose configuration forbids steps.
             return steps.then_some((Panic::Startup, limit));
         }

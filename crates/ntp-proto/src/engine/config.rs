@@ -6,6 +6,7 @@ use ntp_time::{Frequency, NtpDuration, PollLimits, ReferenceId, Stratum};
 use serde::{Deserialize, Serialize};
 
 use super::source::refclock::RefClockConfig;
+use super::time_floor::TimePrior;
 use crate::client::AssociationConfig;
 use crate::discipline::{self, FrequencyPrior, SelectionOptions, SteeringConfig};
 use crate::leap::LeapHandling;
@@ -31,6 +32,8 @@ pub struct EngineConfig {
     pub local_reference_id: ReferenceId,
     /// Frequency of the oscillator as known from an earlier run.
     pub frequency_prior: Option<FrequencyPrior>,
+    /// What is known of the time before any measurement.
+    pub time_prior: Option<TimePrior>,
     /// Difference between system and monotonic clock above which a step by another program is
     /// assumed (upstream's `meddling-threshold`). `None` selects the default.
     #[serde(with = "ntp_time::exact")]
@@ -53,6 +56,7 @@ impl Default for EngineConfig {
             local_stratum: Stratum::UNSYNCHRONIZED,
             local_reference_id: ReferenceId::XNON,
             frequency_prior: None,
+            time_prior: None,
             meddling_threshold: None,
             leap_handling: LeapHandling::default(),
             clock: ClockFacts {

@@ -135,6 +135,7 @@ impl Engine {
         self.config = EngineConfig {
             sources: Vec::new(),
             frequency_prior: self.config.frequency_prior,
+            time_prior: self.config.time_prior,
             clock: self.config.clock,
             ..new.clone()
         };
@@ -309,15 +310,16 @@ impl Engine {
             .discipline
             .estimate(free)
             .filter(|_| agreement.majority);
-        let Some(estimate) = estimate else {
+        let Some(measured) = estimate else {
             return Err(Refusal::NoMajority {
                 agreeing: agreement.agreeing,
                 needed: agreement.required,
             });
         };
-        let (offset, estimate) = self.relative_to_target(now, &estimate);
+        let (offset, estimate) = self.relative_to_target(now, &measured);
         match self.steering.step(offset, &estimate, forced) {
             Decision::Step { by, frequency } => {
+                self.drop_contradicted_floor(now, &measured);
                 self.request_step(by, frequency);
                 self.follow_reference(now, by);
                 Ok(CommandOutcome::Stepped {

@@ -28,6 +28,7 @@
 //! | `measure` | passes inputs to sources, and their measurements to the discipline |
 //! | [`discipline`](crate::discipline) | clock estimation and source selection |
 //! | `steer` | turns an estimate into an adjustment |
+//! | `time_floor` | a time that an earlier run knew to be past |
 //! | `command`, `execute` | operator commands and their execution |
 //! | `leap` | handling of leap seconds |
 //! | `jump_detector` | detection of clock changes by other programs |
@@ -54,6 +55,7 @@ mod source;
 mod steer;
 #[cfg(test)]
 mod tests;
+mod time_floor;
 mod updates;
 mod view;
 
@@ -76,6 +78,7 @@ pub use output::{Halt, Output, PersistedState, Reason};
 pub use prediction::Prediction;
 pub use replay::RngTrace;
 pub use source::refclock::{ClockSample, RefClockConfig};
+pub use time_floor::TimePrior;
 
 use crate::client::{Association, LocalIdentity};
 use crate::discipline::{Discipline, FrequencyPrior, NoiseLaw, Steering};
@@ -87,6 +90,7 @@ use source::pool::{Need, SourceSet};
 use source::refclock::RefClock;
 use source::{Kind, Source, SourceInput};
 use steer::{Slew, SyncState};
+use time_floor::TimeFloor;
 use updates::Updates;
 
 /// Interval at which the error estimates in the kernel are refreshed and the clocks compared if
@@ -133,6 +137,7 @@ pub struct Engine {
     local_identity: LocalIdentity,
     sync: SyncState,
     updates: Updates,
+    time_floor: TimeFloor,
     slew: Option<Slew>,
     /// Number of steps of the clock, by the engine or by others; wraps.
     clock_epoch: u32,
@@ -191,6 +196,7 @@ impl Engine {
             local_identity: LocalIdentity::default(),
             sync: SyncState::default(),
             updates: Updates::default(),
+            time_floor: TimeFloor::new(now, config.time_prior),
             slew: None,
             clock_epoch: 0,
             pending_adjustment: if config.clock.steerable && phase == Phase::Running {
@@ -212,6 +218,8 @@ impl Engine {
             replay: ReplayHooks::default(),
             config,
         };
+        let set_forward = engine.time_floor.set_forward();
+        engine.steering.record_set_forward(set_forward);
         engine.selection_options_changed(now);
         engine
     }
@@ -622,9 +630,15 @@ impl Engine {
     pub fn persistent_state(&self, now: Now) -> PersistedState {
         let prediction = self.prediction().filter(|_| self.sync.synchronized);
         let figures = prediction.and_then(|prediction| prediction.error_figures(now.system));
+        let forward = self.config.steering.startup_panic.forward;
+        let floor = figures.and_then(|figures| {
+            let past = now.system - figures.bound;
+            self.time_floor.to_save(now.monotonic, past, forward)
+        });
         PersistedState {
             frequency: self.discipline.frequency_prior(),
-            time_floor: figures.map(|figures| now.system - figures.bound),
+            time_floor: floor.map(|(floor, _)| floor),
+            replaces_floor: floor.is_some_and(|(_, replaces)| replaces),
         }
     }
 

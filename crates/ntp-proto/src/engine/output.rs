@@ -75,7 +75,7 @@ pub enum Output {
     /// Result of [`Input::Command`](super::Input::Command) or
     /// [`Input::Reconfigure`](super::Input::Reconfigure).
     Completed(CommandId, Result<CommandOutcome, Refusal>),
-    /// The daemon must exit. The clock has not been stepped.
+    /// The daemon must exit. The correction that it needs was not made.
     Halt(Halt),
 }
 
@@ -84,8 +84,12 @@ pub enum Output {
 pub struct PersistedState {
     /// Frequency of the oscillator, once known.
     pub frequency: Option<FrequencyPrior>,
-    /// Lower limit of the true time: reading of the synchronised clock minus its error bound.
+    /// Lower limit of the true time: reading of the synchronised clock minus its error bound, once
+    /// the sources have held their time for an hour.
     pub time_floor: Option<SystemTime>,
+    /// Whether the limit replaces a saved one, even if that is later or there is no new one: the
+    /// sources have contradicted it. Otherwise the later one remains.
+    pub replaces_floor: bool,
 }
 
 /// Reason why the daemon must exit.
@@ -140,7 +144,7 @@ impl fmt::Display for Halt {
                 write!(
                     f,
                     "the clock says {clock}, the sources say {}: a correction of {correction}, and {key} = {limit} \
-                     does not allow it; the clock was not touched. If the sources are right, set it by `ntp-ctl force-sync`, or raise {key} \
+                     does not allow it; the correction was not made. If the sources are right, set it by `ntp-ctl force-sync`, or raise {key} \
                      in [synchronization], and start again",
                     *clock + *correction
                 )

@@ -95,11 +95,15 @@ impl Engine {
         let agreement = self.discipline.agreement(free);
         if !agreement.majority {
             self.steering.record_no_majority();
+            self.time_floor.record_hold(now.monotonic, false);
             return self.report_no_majority(now);
         }
         let Some(estimate) = self.discipline.estimate(free) else {
             return;
         };
+        if !self.check_floor(now, &estimate) {
+            return;
+        }
         let mut step = NtpDuration::ZERO;
         if self.steers() {
             self.report_frequency(now, &estimate);
@@ -112,6 +116,10 @@ impl Engine {
             step = self.pending_adjustment.step.unwrap_or(step);
         }
         self.follow_reference(now, step);
+        let holds = self.sync.synchronized
+            && step == NtpDuration::ZERO
+            && self.steering.step_wait(now.monotonic).is_none();
+        self.time_floor.record_hold(now.monotonic, holds);
     }
 
     /// Reports an oscillator whose error exceeds what the clock can correct.
@@ -435,6 +443,7 @@ impl Engine {
         let bound = figures.map_or(UNKNOWN_ERROR, |figures| figures.bound);
         if self.sync.synchronized && bound > SYNCHRONIZED_BOUND {
             self.sync.synchronized = false;
+            self.time_floor.record_hold(now.monotonic, false);
             self.emit(Event::SynchronizationLost { bound });
             self.set_status(now, bound, UNKNOWN_ERROR);
         }
@@ -505,6 +514,9 @@ impl Engine {
         let state = self.persistent_state(now);
         if state != PersistedState::default() {
             self.persisted = Some((now.monotonic, state.frequency.is_some()));
+            if let Some(floor) = state.time_floor {
+                self.time_floor.record_saved(floor);
+            }
             self.outputs.push_back(Output::Persist(state));
         }
     }

@@ -65,6 +65,7 @@ impl Engine {
             accumulated_steps: self.steering.accumulated(),
             accumulated_steps_limit: self.config.steering.accumulated_panic,
             step_wait: self.steering.step_wait(now.monotonic),
+            contradicted_time: self.contradicted_floor(now),
             agreeing: agreement.agreeing as u64,
             candidates: agreement.candidates as u64,
             required: agreement.required as u64,

@@ -30,7 +30,7 @@ macro_rules! daemon_events {
                 error: Prose,
             } Severity::Error => "{error}";
 
-            /// A step that the sources demand exceeds a panic threshold: the clock is not touched, and the daemon stops.
+            /// A step that the sources demand exceeds a panic threshold: it is not made, and the daemon stops.
             step_refused = StepRefused {
                 /// The key of the threshold in `[synchronization]`.
                 threshold: String,
@@ -140,7 +140,7 @@ macro_rules! daemon_events {
                 known: SystemTime,
             } Severity::Warning => "clock set forward from {clock} to {known}, which an earlier run knew to be past (see [state] set-clock-forward)";
 
-            /// At the start, the clock showed a time that is certainly past, but was not set.
+            /// At the start, the clock showed a time that an earlier run knew to be past, but was not set.
             clock_not_set_forward = ClockNotSetForward {
                 /// The clock's reading.
                 clock: SystemTime,

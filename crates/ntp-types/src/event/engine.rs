@@ -197,6 +197,24 @@ macro_rules! engine_events {
             } Severity::Warning => "sources ask for a step of {step} after start-up: not made before they have held that time for {:.0} s (stepout-time){}; if they \
                           are right, ntp-ctl step makes it at once", wait.as_seconds_f64(), Suppressed(*suppressed);
 
+            /// The sources show a time before one that an earlier run saved as past.
+            floor_contradicted = FloorContradicted {
+                /// The saved time.
+                saved: SystemTime,
+                /// The time of the sources.
+                time: SystemTime,
+                /// Number of sources that agree.
+                agreeing: usize,
+                /// Whether the clock follows them nevertheless.
+                followed: bool,
+                /// Number of such events since the last report.
+                suppressed: u64,
+            } Severity::Warning => "sources show {time} ({agreeing} agree), but an earlier run saved {saved} as past: {}{}", if *followed {
+                "they are followed; the saved time is replaced once two sources, or one and the clock at the start, have held theirs for an hour"
+            } else {
+                "not followed, because a lone source cannot overrule it; if it is right: ntp-ctl step, or ntp-ctl force-sync without the daemon"
+            }, Suppressed(*suppressed);
+
             /// The clock was stepped.
             clock_stepped = ClockStepped {
                 /// What was added to the clock.

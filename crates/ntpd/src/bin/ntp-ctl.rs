@@ -26,6 +26,10 @@ impl ntp_ctl::OneShot for OneShot {
         Ok(self.0.step(by)?)
     }
 
+    fn forget_saved_time(&mut self) -> bool {
+        self.0.forget_saved_time()
+    }
+
     fn status(&self) -> Status {
         self.0.status()
     }
