@@ -50,6 +50,7 @@ use ntp_config::{Config, Loaded, SandboxMode};
 use ntp_os_clock::{Clock, ClockError, SystemClock, UnsteeredClock, monotonic_source};
 use ntp_proto::engine::{EngineConfig, Halt, TimePrior};
 use ntp_proto::keys::KeyRing;
+use ntp_time::Stratum;
 use ntp_types::event::{Event, Prose};
 use ntp_udp::signals;
 use tracing::Level;
@@ -260,8 +261,10 @@ fn assemble(
         clock: clock.now(),
         floor: kept.time_floor,
     };
-    // Without a source another program may steer the clock.
-    let ours = config.state.set_clock_forward && !config.sources.is_empty();
+    // Without a source another program may steer the clock, unless its time is served.
+    let serves_local_time = config.synchronization.local_stratum < Stratum::UNSYNCHRONIZED;
+    let steered = !config.sources.is_empty() || serves_local_time;
+    let ours = config.state.set_clock_forward && steered;
     let limit = config.synchronization.startup_step_panic_threshold;
     if let Some(past) = kept.time_floor.filter(|_| ours) {
         persist::set_forward(&mut clock, past, limit);

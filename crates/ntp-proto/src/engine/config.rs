@@ -68,6 +68,13 @@ impl Default for EngineConfig {
     }
 }
 
+impl EngineConfig {
+    /// Whether our own server serves the clock's time without a source, so that the clock is ours.
+    pub(super) fn serves_local_time(&self) -> bool {
+        self.local_stratum < Stratum::UNSYNCHRONIZED
+    }
+}
+
 /// Properties of the clock before the engine adjusts it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClockFacts {

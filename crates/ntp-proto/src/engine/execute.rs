@@ -140,6 +140,9 @@ impl Engine {
             ..new.clone()
         };
         self.start_steering();
+        if self.phase == Phase::NoSources && self.config.serves_local_time() {
+            self.apply_known_frequency();
+        }
         self.steering.reconfigure(new.steering);
         self.jump_detector.set_threshold(new.meddling_threshold);
         self.selection_options_changed(now);
@@ -174,9 +177,15 @@ impl Engine {
             return;
         }
         self.phase = Phase::Running;
-        if self.steers() {
-            let prior = self.config.frequency_prior;
-            self.pending_adjustment.frequency = prior.map(|prior| -prior.frequency);
+        self.apply_known_frequency();
+    }
+
+    /// Applies the frequency that is known from an earlier run, if the clock may be steered.
+    fn apply_known_frequency(&mut self) {
+        if self.config.clock.steerable {
+            let known = self.config.frequency_prior.map(|prior| -prior.frequency);
+            self.pending_adjustment.frequency =
+                known.filter(|known| *known != self.ledger.frequency());
         }
     }
 

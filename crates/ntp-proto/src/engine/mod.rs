@@ -116,7 +116,8 @@ const REJECTED_LIMIT: u8 = 8;
 /// Phase of operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// No source was ever configured. The clock is left alone, since another program may keep it.
+    /// No source was ever configured. The clock is left alone, since another program may keep it;
+    /// but a server of local time applies the known frequency.
     NoSources,
     /// Normal operation.
     Running,
@@ -199,7 +200,9 @@ impl Engine {
             time_floor: TimeFloor::new(now, config.time_prior),
             slew: None,
             clock_epoch: 0,
-            pending_adjustment: if config.clock.steerable && phase == Phase::Running {
+            pending_adjustment: if config.clock.steerable
+                && (phase == Phase::Running || config.serves_local_time())
+            {
                 known
             } else {
                 Adjustment::default()

@@ -1,6 +1,6 @@
 //! Tests of the engine's interface; its behaviour as a whole is tested in the simulator.
 
-use ntp_time::{Monotonic, SystemTime};
+use ntp_time::{Frequency, Monotonic, Stratum, SystemTime};
 
 use super::*;
 
@@ -43,4 +43,44 @@ fn a_stopped_engine_refuses_commands_and_new_configurations() {
         ]
     );
     assert_eq!(engine.next_wakeup(), None);
+}
+
+/// Frequencies that the engine requests before it has measured anything.
+fn initial_frequencies(config: EngineConfig) -> Vec<Frequency> {
+    let mut engine = Engine::new(config, NOW, [0; 32]);
+    engine.handle(NOW, Input::Tick);
+    core::iter::from_fn(|| engine.poll_output())
+        .filter_map(|output| match output {
+            Output::Adjust(adjustment) => adjustment.frequency,
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_server_of_local_time_applies_the_saved_frequency_without_a_source() {
+    let saved = Frequency::from_ppm(30.0);
+    let client = EngineConfig {
+        frequency_prior: Some(FrequencyPrior {
+            frequency: saved,
+            uncertainty: Frequency::from_ppm(0.1),
+        }),
+        ..EngineConfig::default()
+    };
+    let local = EngineConfig {
+        local_stratum: Stratum::new(10),
+        ..client.clone()
+    };
+    assert_eq!(initial_frequencies(local.clone()), [-saved]);
+    // Another program may keep the clock.
+    assert!(initial_frequencies(client.clone()).is_empty());
+    let mut watching = local.clone();
+    watching.clock.steerable = false;
+    assert!(initial_frequencies(watching).is_empty());
+    // The local time is served from a reload on.
+    let mut engine = Engine::new(client, NOW, [0; 32]);
+    engine.handle(NOW, Input::Reconfigure(CommandId(1), &local));
+    let adjusted = core::iter::from_fn(|| engine.poll_output())
+        .any(|output| matches!(output, Output::Adjust(it) if it.frequency == Some(-saved)));
+    assert!(adjusted);
 }
