@@ -12,7 +12,8 @@ use ntp_os_clock::{monotonic, realtime};
 use ntp_proto::client::{Accepted, Association, KissCode, LocalIdentity, Rejection, Reply};
 use ntp_proto::engine::{Datagram, ExchangeId, SourceId};
 use ntp_time::{
-    LeapIndicator, NtpDuration, RawStamp, ReferenceId, Stamp, StampSource, Stratum, SystemTime,
+    LeapIndicator, NtpDuration, NtpTimestamp, RawStamp, ReferenceId, Stamp, StampSource, Stratum,
+    SystemTime,
 };
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{ClientSocket, ErrorQueue, SocketOptions, TimestampingGuard};
@@ -195,7 +196,7 @@ fn measurement(accepted: &Accepted) -> Measurement {
     let root_delay = header.root_delay.to_duration();
     let root_dispersion = header.root_dispersion.to_duration();
     Measurement {
-        offset: (t2 - t1.to_ntp()).midpoint(t3 - t4.to_ntp()),
+        offset: offset(t1, t2).midpoint(offset(t4, t3)),
         delay,
         uncertainty: delay.max(NtpDuration::ZERO).half() + root_delay.half() + root_dispersion,
         stamps: (word(accepted.sent.source), word(accepted.received.source)),
@@ -205,6 +206,16 @@ fn measurement(accepted: &Accepted) -> Measurement {
         root_delay,
         root_dispersion,
     }
+}
+
+/// The server's time minus ours. Beyond 68 years, which a timestamp alone cannot tell, the era is
+/// that nearest to the release of this program, and the difference saturates.
+fn offset(ours: SystemTime, server: NtpTimestamp) -> NtpDuration {
+    let difference = SystemTime::RELEASED.nearest(server) - ours;
+    if difference.abs() == NtpDuration::MAX {
+        return difference;
+    }
+    server - ours.to_ntp()
 }
 
 fn daemon_stamp(time: SystemTime) -> Stamp {

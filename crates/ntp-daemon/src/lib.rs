@@ -50,7 +50,7 @@ use ntp_config::{Config, Loaded, SandboxMode};
 use ntp_os_clock::{Clock, ClockError, SystemClock, UnsteeredClock, monotonic_source};
 use ntp_proto::engine::{EngineConfig, Halt, TimePrior};
 use ntp_proto::keys::KeyRing;
-use ntp_time::Stratum;
+use ntp_time::{Stratum, SystemTime};
 use ntp_types::event::{Event, Prose};
 use ntp_udp::signals;
 use tracing::Level;
@@ -257,18 +257,7 @@ fn assemble(
     }
     let mut store = Store::new(config.state.directory.clone());
     let kept = store.load();
-    let time_prior = TimePrior {
-        clock: clock.now(),
-        floor: kept.time_floor,
-    };
-    // Without a source another program may steer the clock, unless its time is served.
-    let serves_local_time = config.synchronization.local_stratum < Stratum::UNSYNCHRONIZED;
-    let steered = !config.sources.is_empty() || serves_local_time;
-    let ours = config.state.set_clock_forward && steered;
-    let limit = config.synchronization.startup_step_panic_threshold;
-    if let Some(past) = kept.time_floor.filter(|_| ours) {
-        persist::set_forward(&mut clock, past, limit);
-    }
+    let time_prior = set_known_time(config, &mut clock, kept.time_floor);
     let facts = convert::clock_facts(&clock).map_err(Failure::Clock)?;
     let engine = EngineConfig {
         time_prior: Some(time_prior),
@@ -311,6 +300,24 @@ fn assemble(
         runtime.serve(bound, seed).map_err(Failure::Serve)?;
     }
     Ok(runtime)
+}
+
+/// Sets the clock forward if it shows a time that is certainly past. Returns what is known of the
+/// time; `floor` is the saved time.
+fn set_known_time(config: &Config, clock: &mut Clock, floor: Option<SystemTime>) -> TimePrior {
+    let shown = clock.now();
+    // Without a source another program may steer the clock, unless its time is served.
+    let serves_local_time = config.synchronization.local_stratum < Stratum::UNSYNCHRONIZED;
+    let steered = !config.sources.is_empty() || serves_local_time;
+    let ours = config.state.set_clock_forward && steered;
+    let limit = config.synchronization.startup_step_panic_threshold;
+    if let Some(past) = persist::certainly_past(shown, floor).filter(|_| ours) {
+        persist::set_forward(clock, past, limit);
+    }
+    TimePrior {
+        clock: shown,
+        floor,
+    }
 }
 
 /// Opens the observation socket, if one is configured. Logs if that fails.

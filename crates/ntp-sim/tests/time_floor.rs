@@ -129,3 +129,19 @@ fn a_floor_is_not_saved_beyond_what_the_start_allows() {
         "{floor}"
     );
 }
+
+#[test]
+fn a_clock_of_another_era_is_reported_and_not_moved() {
+    for ahead in [f64::from(i32::MAX), -f64::from(i32::MAX)] {
+        let scenario = Scenario::new("another era")
+            .with_servers(3)
+            .with_clock_offset(ahead);
+        let mut world = World::new(&scenario, 1);
+        world.run(2000.0).unwrap();
+        assert_eq!(world.journal().halt, None);
+        assert!(world.journal().steps.is_empty(), "{ahead}");
+        assert!(!world.status().system.synchronized);
+        let reported = |event: &Event| matches!(event, Event::ClockOutOfRange { .. });
+        assert_eq!(world.journal().event_times(reported).len(), 1);
+    }
+}

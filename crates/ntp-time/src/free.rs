@@ -42,7 +42,18 @@ impl FreeTime {
     pub fn ahead_of(self, true_time: NtpTimestamp) -> NtpDuration {
         NtpTimestamp::from_unix_nanos(self.0) - true_time
     }
+
+    /// Whether [`Self::ahead_of`] is right: this reading is less than 68 years from `true_time`, of
+    /// whose possible eras the one nearest to the release of this program is meant.
+    pub fn is_comparable_with(self, true_time: NtpTimestamp) -> bool {
+        let meant = SystemTime::RELEASED.nearest(true_time);
+        (SystemTime::from_nanos(self.0) - meant).abs() < COMPARABLE
+    }
 }
+
+/// Largest difference that [`FreeTime::ahead_of`] can tell, 2^31 s less a day: the two timestamps of
+/// an exchange, and a leap second, must not make the difference.
+const COMPARABLE: NtpDuration = NtpDuration::from_seconds((1 << 31) - 86_400);
 
 /// Number of segments kept. A slew takes two, samples come at most once a second and an exchange
 /// times out after a few seconds, so 16 are enough.
@@ -157,6 +168,29 @@ mod tests {
             at: at(seconds),
             step: NtpDuration::from_seconds_f64(step),
             frequency: Frequency::from_ppm(ppm),
+        }
+    }
+
+    /// A clock that is 73 years ahead was taken for one that is 63 years behind.
+    #[test]
+    fn a_reading_of_another_era_is_not_compared() {
+        let year = 365.25 * 86_400.0;
+        let truth = at(56.0 * year);
+        for (ahead, comparable) in [
+            (-56.0, true),
+            (-67.9, true),
+            (-70.0, false),
+            (67.9, true),
+            (73.0, false),
+            (136.2, false),
+        ] {
+            let reading = truth.as_nanos() + (ahead * year * 1e9) as i64;
+            let free = FreeTime::from_nanos(reading);
+            assert_eq!(
+                free.is_comparable_with(truth.to_ntp()),
+                comparable,
+                "{ahead}"
+            );
         }
     }
 

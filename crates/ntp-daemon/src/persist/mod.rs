@@ -47,7 +47,7 @@ use ntp_types::event::Event;
 use crate::sandbox::{self, Profile};
 use crate::{join, log};
 pub(crate) use file::StateFile;
-pub(crate) use forward::{is_disputed, set_forward};
+pub(crate) use forward::{certainly_past, is_disputed, set_forward};
 
 /// File name in the state directory.
 const FILE: &str = "clock.toml";

@@ -92,7 +92,7 @@ impl Engine {
         } = self;
         let taken = sources.in_use[position].take_sample(ledger, config.clock.precision);
         let Some(Sample { measurement, shown }) = taken else {
-            return;
+            return self.report_clock_out_of_range(now);
         };
 
         let source = &mut self.sources.in_use[position];
@@ -153,6 +153,15 @@ impl Engine {
             self.updates.record(now.monotonic, known - after.phase);
         }
         self.follow_selection(now, position);
+    }
+
+    fn report_clock_out_of_range(&mut self, now: Now) {
+        if let Some(suppressed) = self.clock_range_limit.admit(now.monotonic) {
+            self.emit(Event::ClockOutOfRange {
+                clock: now.system,
+                suppressed,
+            });
+        }
     }
 
     fn handle_kiss(&mut self, now: Now, position: usize, kiss: KissCode) {

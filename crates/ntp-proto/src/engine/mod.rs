@@ -156,6 +156,7 @@ pub struct Engine {
     pending_step_limit: LogRateLimit,
     reference_limit: LogRateLimit,
     frequency_report_limit: LogRateLimit,
+    clock_range_limit: LogRateLimit,
     outputs: VecDeque<Output>,
     replay: ReplayHooks,
 }
@@ -217,6 +218,7 @@ impl Engine {
             pending_step_limit: LogRateLimit::default(),
             reference_limit: LogRateLimit::new(REFERENCE_LOG_INTERVAL),
             frequency_report_limit: LogRateLimit::default(),
+            clock_range_limit: LogRateLimit::default(),
             outputs: VecDeque::new(),
             replay: ReplayHooks::default(),
             config,

@@ -136,9 +136,9 @@ macro_rules! daemon_events {
             clock_set_forward = ClockSetForward {
                 /// The clock's reading.
                 clock: SystemTime,
-                /// A time that an earlier run knew to be past.
+                /// A time that is past: an earlier run has saved it, or it is before the release of this program.
                 known: SystemTime,
-            } Severity::Warning => "clock set forward from {clock} to {known}, which an earlier run knew to be past (see [state] set-clock-forward)";
+            } Severity::Warning => "clock set forward from {clock} to {known}, which is past: an earlier run has saved it, or this program was released later (see [state] set-clock-forward)";
 
             /// At the start, the clock showed a time that an earlier run knew to be past, but was not set.
             clock_not_set_forward = ClockNotSetForward {

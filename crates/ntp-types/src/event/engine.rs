@@ -215,6 +215,14 @@ macro_rules! engine_events {
                 "not followed, because a lone source cannot overrule it; if it is right: ntp-ctl step, or ntp-ctl force-sync without the daemon"
             }, Suppressed(*suppressed);
 
+            /// The clock is so far from the sources that the era of their timestamps is ambiguous (RFC 5905 section 6). Nothing is measured.
+            clock_out_of_range = ClockOutOfRange {
+                /// The clock's reading.
+                clock: SystemTime,
+                /// Number of such events since the last report.
+                suppressed: u64,
+            } Severity::Error => "clock shows {clock}, 68 years or more from the sources: nothing can be measured{}; set the date (date -s) and restart", Suppressed(*suppressed);
+
             /// The clock was stepped.
             clock_stepped = ClockStepped {
                 /// What was added to the clock.

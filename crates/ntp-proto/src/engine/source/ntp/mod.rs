@@ -144,6 +144,7 @@ impl NtpSource {
     }
 
     /// Computes the measurement of the accepted reply; the formulas are at the top of this file.
+    /// `None` if our clock is too far from the server's to tell in which era that is.
     pub(super) fn take_sample(&mut self, ledger: &Ledger, precision: i8) -> Option<Sample> {
         let accepted = self.accepted.take()?;
         let Accepted {
@@ -154,6 +155,9 @@ impl NtpSource {
         let (f1, f4) = (ledger.free_time(sent.time), ledger.free_time(received.time));
         let (t2, t3) = (header.receive_timestamp, header.transmit_timestamp);
 
+        if !f4.is_comparable_with(t3) {
+            return None;
+        }
         let phase = f1.ahead_of(t2).midpoint(f4.ahead_of(t3));
         let correction = ledger.past_correction(sent.time);
         let correction = correction.midpoint(ledger.past_correction(received.time));
