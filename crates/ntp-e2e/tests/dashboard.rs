@@ -4,6 +4,7 @@
 //! Writes screenshots to `target/dashboard`, for visual inspection.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -127,24 +128,29 @@ fn assert_cursor_moves(browser: &Browser) {
     let readout = "return document.querySelector('#offset-readout').textContent";
     let value = "return document.querySelector('#offset-plot').getAttribute('aria-valuetext')";
     assert_eq!(browser.evaluate(readout), "");
-    let press = |key: &str| {
+    // The plots are drawn again in the next frame.
+    let press = |key: &str, shown: &str| {
         browser.evaluate(&format!(
             "const plot = document.querySelector('#offset-plot'); plot.focus(); \
              plot.dispatchEvent(new KeyboardEvent('keydown', {{ key: '{key}', bubbles: true }}))"
         ));
-        let shown = format!("{readout}.trim()");
-        browser.wait_for("the readout", &shown)
+        let is_there = format!(
+            "const plot = document.querySelector('#offset-plot'); \
+             return plot.ariaValueNow === {shown} && document.querySelector('.hair') !== null"
+        );
+        browser.wait_for(key, &is_there);
     };
-    let newest = press("End");
-    let first = press("Home");
-    assert_ne!(first, newest);
+    press("End", "plot.ariaValueMax");
+    press("ArrowLeft", "String(plot.ariaValueMax - 1)");
+    press("Home", "'0'");
+    // The first point is older than the daemon.
+    press("End", "plot.ariaValueMax");
     let text = browser.evaluate(value);
     assert!(
         text.as_str()
             .is_some_and(|it| it.contains("estimated error")),
         "{text}"
     );
-    press("End");
     let before = browser.evaluate(readout);
     browser.wait_for(
         "the newest value to move on",
@@ -224,7 +230,7 @@ fn the_history_survives_a_restart_and_is_shown_without_the_daemon() {
         )) == true
     );
     assert_accessible(&browser, "without-daemon");
-    browser.screenshot(&workspace_root().join("target/dashboard/without-daemon.png"));
+    browser.screenshot(&pictures().join("without-daemon.png"));
 
     drop(exporter);
     fs::write(&history, "no history").expect("the file");
@@ -261,11 +267,17 @@ const LOW_CONTRASTS: &str = "
     }
     return low;";
 
+/// Returns the directory of the screenshots.
+fn pictures() -> PathBuf {
+    let pictures = workspace_root().join("target/dashboard");
+    fs::create_dir_all(&pictures).expect("a directory for screenshots");
+    pictures
+}
+
 /// Takes screenshots in several sizes and colour schemes, and asserts that the page fits the width and is
 /// accessible.
 fn take_screenshots(browser: &Browser) {
-    let pictures = workspace_root().join("target/dashboard");
-    fs::create_dir_all(&pictures).expect("a directory for screenshots");
+    let pictures = pictures();
     for (name, width, height, dark) in [
         ("light", 1280, 800, false),
         ("dark", 1280, 800, true),
