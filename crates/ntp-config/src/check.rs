@@ -4,9 +4,9 @@
 //! acceptable ([`Finding::is_acceptable`]).
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 
 use ntp_proto::engine::MAX_POOL_SIZE;
+use ntp_types::host::Host;
 
 use crate::address::Address;
 use crate::config::Config;
@@ -207,12 +207,6 @@ struct Server {
     port: u16,
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-enum Host {
-    Address(IpAddr),
-    Name(String),
-}
-
 impl Server {
     fn of(kind: &SourceKind) -> Option<Self> {
         let (key_exchange, Address { host, port }) = match kind {
@@ -220,9 +214,9 @@ impl Server {
             SourceKind::Nts(nts) => (true, &nts.ntp.address),
             _ => return None,
         };
-        let host = match host.parse::<IpAddr>() {
-            Ok(address) => Host::Address(address.to_canonical()),
-            Err(_) => Host::Name(host.trim_end_matches('.').to_ascii_lowercase()),
+        let host = match host {
+            Host::Address(address) => Host::Address(*address),
+            Host::Name(name) => Host::Name(name.trim_end_matches('.').to_ascii_lowercase()),
         };
         Some(Self {
             key_exchange,
@@ -341,7 +335,7 @@ mod tests {
         assert_eq!(with("ntp-server = \"b\"\n"), []);
         assert_eq!(with("[[server]]\nlisten = \"[::]:123\"\n"), []);
         assert_eq!(
-            with("ntp-port = 124\n[[server]]\nlisten = \"[::]:123\"\n"),
+            with("ntp-port = 1124\n[[server]]\nlisten = \"[::]:123\"\n"),
             without
         );
         assert_eq!(

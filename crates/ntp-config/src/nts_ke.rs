@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ntp_proto::nts::AeadAlgorithm;
+use ntp_proto::nts::exchange::is_ntp_port;
+use ntp_types::host::Host;
 
-use crate::address::NTS_KE_PORT;
+use crate::address::{self, NTS_KE_PORT};
 use crate::document::Place;
 use crate::entry::Entry;
 use crate::reader::{Context, Value};
@@ -31,9 +33,9 @@ section! {
             "concurrent-connections" "integer" "512" "Maximum number of connections at the same time.";
         longlived_connections: usize = value::whole => or(concurrent_connections / 10),
             "longlived-connections" "integer" "a tenth of `concurrent-connections`" "Number of these that pool brokers may keep open.";
-        ntp_port: Option<u16> = value::whole => optional,
-            "ntp-port" "integer" "none" "Port of the NTP server in the response to clients; without it they use 123.";
-        ntp_server: Option<String> = value::string => optional,
+        ntp_port: Option<u16> = ntp_port => optional,
+            "ntp-port" "integer" "none" "Port of the NTP server in the response to clients: 123, or 1024 and above, because clients refuse the ports of other services; without it they use 123.";
+        ntp_server: Option<Host> = address::read_host => optional,
             "ntp-server" "string" "none" "NTP server in the response to clients; without it they use this host.";
         accept_ntp_versions: Vec<NtpVersion> = |cx, value| value::array(cx, value, version) => or(vec![NtpVersion::V4]),
             "accept-ntp-versions" "list of `4` and `5`" "[4]" "Protocol versions that are negotiated.";
@@ -59,6 +61,19 @@ section! {
         private_key_path: PathBuf = value::path => required,
             "private-key-path" "path" "required" "PEM file with the certificate's private key.";
     }
+}
+
+/// A port that clients accept.
+fn ntp_port(cx: &mut Context, value: &Value<'_>) -> Option<u16> {
+    let port = value::whole(cx, value)?;
+    if is_ntp_port(port) {
+        return Some(port);
+    }
+    value.reject_with(
+        cx,
+        value.invalid("123 or a port from 1024 to 65535"),
+        "clients refuse the ports of other services",
+    )
 }
 
 fn algorithm(cx: &mut Context, value: &Value<'_>) -> Option<AeadAlgorithm> {

@@ -155,14 +155,14 @@ pub(crate) const MODE: KeyDoc = KeyDoc::new(
 section! {
     pub(crate) struct ServerAddress = "source" ["server", "pool"] {
         address: Address = |cx, value| address::read(cx, value, NTP_PORT) => required,
-            "address" "string" "required" "Host name or IP address, with an optional port (default 123).";
+            "address" "string" "required" "Host name or IP address, with an optional port (default 123). A link-local IPv6 address needs its interface: `fe80::1%eth0`.";
     }
 }
 
 section! {
     pub(crate) struct KeyExchangeAddress = "source" ["nts", "nts-pool"] {
         address: Address = |cx, value| address::read(cx, value, NTS_KE_PORT) => required,
-            "address" "string" "required" "Host name or IP address of the key exchange server, with an optional port (default 4460).";
+            "address" "string" "required" "Host name or IP address of the key exchange server, with an optional port (default 4460). A link-local IPv6 address needs its interface: `fe80::1%eth0`.";
     }
 }
 

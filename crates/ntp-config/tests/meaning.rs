@@ -194,15 +194,18 @@ fn servers_and_key_exchange_have_their_values_and_defaults() {
         (plain.concurrent_connections, plain.longlived_connections),
         (512, 51)
     );
-    assert_eq!((plain.ntp_port, plain.ntp_server.as_deref()), (None, None));
+    assert_eq!((plain.ntp_port, &plain.ntp_server), (None, &None));
     assert_eq!(plain.accept_ntp_versions, [NtpVersion::V4]);
     assert_eq!(
         (full.concurrent_connections, full.longlived_connections),
         (55, 5)
     );
     assert_eq!(
-        (full.ntp_port, full.ntp_server.as_deref()),
-        (Some(1123), Some("ntp.example.org"))
+        (
+            full.ntp_port,
+            full.ntp_server.as_ref().map(ToString::to_string)
+        ),
+        (Some(1123), Some("ntp.example.org".to_owned()))
     );
     assert_eq!(full.accepted_pool_authentication_tokens, ["one", "two"]);
     assert_eq!(odd.longlived_connections, 9);

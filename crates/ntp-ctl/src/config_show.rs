@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_output_is_the_same_configuration_with_and_without_defaults() {
-        let text = "[observability]\nlog-level = \"debug\"\n[[source]]\nmode = \"pool\"\naddress = \"a#b\"\npoll-interval-limits.min = 5\n";
+        let text = "[observability]\nlog-level = \"debug\"\nlog-path = \"/a#b\"\n[[source]]\nmode = \"pool\"\naddress = \"a\"\npoll-interval-limits.min = 5\n";
         let (config, _) = ntp_config::parse(text, "/x/ntp.toml").unwrap();
         for all in [false, true] {
             let mut reply = ConfigurationReply {

@@ -1,12 +1,13 @@
 //! `ntp-ctl query HOST`: queries a server without the daemon and changes nothing; see
 //! `query_client`.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ntp_config::Address;
 use ntp_os_clock::{monotonic, realtime};
 use ntp_proto::client::{Association, AssociationConfig};
+use ntp_udp::resolve;
 use serde_json::json;
 
 use crate::console::{Console, Failure};
@@ -41,9 +42,8 @@ pub(crate) fn run(
     json: bool,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let address = Address::parse(host, ntp_config::NTP_PORT)
-        .map_err(|problem| Failure::Error(format!("Invalid address {host:?}: {problem}")))?;
-    let remote = resolve(&address)?;
+    let address = parse_address(host, ntp_config::NTP_PORT)?;
+    let remote = first_address(&address)?;
     let results = query(&address, remote, samples.max(1))?;
     if json {
         console.print_json(&data(&results))?;
@@ -63,15 +63,22 @@ pub(crate) fn run(
     Ok(())
 }
 
-fn resolve(address: &Address) -> Result<SocketAddr, Failure> {
-    if let Ok(literal) = address.host.parse::<IpAddr>() {
-        return Ok(SocketAddr::new(literal, address.port));
-    }
-    let mut found = (address.host.as_str(), address.port)
-        .to_socket_addrs()
-        .map_err(|error| Failure::Error(format!("Could not resolve {}: {error}", address.host)))?;
-    let none = || Failure::Error(format!("Could not resolve {}: no address", address.host));
-    found.next().ok_or_else(none)
+/// Parses the address of a server from the command line.
+pub(crate) fn parse_address(text: &str, default_port: u16) -> Result<Address, Failure> {
+    Address::parse(text, default_port).map_err(|problem| {
+        let advice = problem.advice();
+        Failure::Error(format!("Invalid address {text:?}: {problem}\n{advice}"))
+    })
+}
+
+fn first_address(address: &Address) -> Result<SocketAddr, Failure> {
+    let failed =
+        |problem: String| Failure::Error(format!("Could not resolve {}: {problem}", address.host));
+    let found = resolve(&address.host).map_err(|error| failed(error.to_string()))?;
+    let first = found
+        .first()
+        .ok_or_else(|| failed("no address".to_owned()))?;
+    Ok(first.with_port(address.port))
 }
 
 fn query(address: &Address, remote: SocketAddr, samples: u32) -> Result<Results, Failure> {

@@ -16,7 +16,7 @@ use ntp_proto::client::{AssociationConfig, Protection};
 use ntp_proto::discipline::{
     self, FrequencyPrior, PanicThreshold, SelectionOptions, SteeringConfig,
 };
-use ntp_proto::engine::{ClockFacts, EngineConfig, Host, SourceConfig, SourceKind};
+use ntp_proto::engine::{ClockFacts, EngineConfig, SourceConfig, SourceKind};
 use ntp_proto::keys::KeyRing;
 use ntp_proto::leap::LeapHandling;
 use ntp_proto::wire::Version;
@@ -99,13 +99,9 @@ fn source(config: &Config, keys: &KeyRing, kind: &FileKind) -> Option<SourceConf
 
 fn ntp_source(config: &Config, ntp: &NtpSource, kind: SourceKind) -> SourceConfig {
     let poll = ntp.poll.apply_to(config.source_defaults);
-    let host = match ntp.address.host.parse::<IpAddr>() {
-        Ok(address) => Host::Address(address),
-        Err(_) => Host::Name(ntp.address.host.clone()),
-    };
     SourceConfig {
         name: ntp.address.to_string(),
-        host,
+        host: ntp.address.host.clone(),
         port: ntp.address.port,
         kind,
         association: AssociationConfig {

@@ -11,11 +11,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, PipeReader};
-use std::net::{IpAddr, ToSocketAddrs};
 use std::thread::JoinHandle;
 
 use ntp_proto::engine::{Input, QueryId};
 use ntp_types::event::Event;
+use ntp_types::host::{Host, ScopedIp};
+use ntp_udp::resolve;
 use ntp_udp::wait::{Interest, PollSet};
 
 use crate::log;
@@ -25,7 +26,7 @@ use crate::runtime::pollable::{Context, Pollable};
 use crate::sandbox::{self, Profile};
 
 /// Addresses in the resolver's order, or the reason why there are none.
-type Addresses = Result<Vec<IpAddr>, String>;
+type Addresses = Result<Vec<ScopedIp>, String>;
 
 /// Result of a query.
 pub(crate) type Answer = (QueryId, Addresses);
@@ -137,16 +138,7 @@ impl LookUp {
 }
 
 fn look_up(host: &str) -> Addresses {
-    let addresses = (host, 0)
-        .to_socket_addrs()
-        .map_err(|error| error.to_string())?;
-    let mut unique = Vec::new();
-    for address in addresses {
-        if !unique.contains(&address.ip()) {
-            unique.push(address.ip());
-        }
-    }
-    Ok(unique)
+    resolve(&Host::Name(host.to_owned())).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -5,18 +5,20 @@
 //! Changes are made with `ip`. Tests wait for the daemon's next polls: each exchange has its own
 //! socket, so the next poll shows whether the daemon has adapted.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use ntp_e2e::binaries::Program;
 use ntp_e2e::daemon::{Daemon, Setup, assert_error_within};
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::log_event::LogEvent;
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::observation::{Observation, Source};
+use ntp_e2e::process::Process;
 use ntp_e2e::query::{self, Reply};
 use ntp_e2e::{peers, scenario, wait};
 use ntp_types::event::{Rejection, SendError};
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
             scenario!(a_source_at_our_own_address_is_not_used),
             scenario!(a_server_synchronised_to_our_new_address_is_rejected_as_a_loop),
             scenario!(a_source_switches_to_the_remaining_address_family),
+            scenario!(a_link_local_source_follows_its_interface),
         ],
     )
 }
@@ -449,4 +452,52 @@ fn a_source_switches_to_the_remaining_address_family() {
         client.ip(&format!("address add {own} dev eth0"));
     }
     assert_no_further_step(&daemon);
+}
+
+/// A link-local source is configured by the number of its interface, or by a name that the
+/// interface gets only later.
+fn a_link_local_source_follows_its_interface() {
+    let network = Network::new();
+    let (server, client) = (network.host(), network.host());
+    for address in ["fe80::77:1", "fe80::77:2"] {
+        server.ip(&format!("address add {address}/64 dev eth0 nodad"));
+    }
+    let served = Setup::new(1)
+        .synchronization("local-stratum = 1")
+        .with(SERVERS)
+        .without_clock_error();
+    let _server = served.start(Some(&server));
+    let numbered = client.inside(|| ("fe80::77:1%eth0", 123).to_socket_addrs());
+    let numbered = numbered
+        .expect("eth0 exists")
+        .next()
+        .expect("an address")
+        .to_string();
+    let named = "[fe80::77:2%lan0]:123";
+    let setup = Setup::new(1).server(&numbered).server(named);
+    let mut daemon = setup.start(Some(&client));
+    daemon.wait_until(LIMIT, "time of the link-local server", |observation| {
+        is_answering(observation, &numbered)
+    });
+    assert!(!is_answering(&daemon.observe().expect("a state"), named));
+    client.ip("link set eth0 down");
+    client.ip("link set eth0 name lan0");
+    client.ip("link set lan0 up");
+    client.ip(&format!(
+        "address add {}/24 dev lan0",
+        Ipv4Addr::new(10, 77, 0, 99)
+    ));
+    daemon.wait_until(
+        LIMIT,
+        "time over the interface that appeared",
+        |observation| is_answering(observation, named) && is_answering(observation, &numbered),
+    );
+    // Commands take the same notation.
+    let mut query = setup.command(Some(&client), Program::Ctl);
+    query.args(["query", "fe80::77:2%lan0", "--samples", "1"]);
+    let (code, output) = Process::spawn("ntp-ctl query", query).outcome();
+    assert_eq!(code, Some(0), "{output}");
+    let (code, output) = setup.ntp_ctl(&["source", "remove", "fe80::77:2%lan0"]);
+    assert_eq!(code, Some(0), "{output}");
+    assert_eq!(daemon.stop().code(), Some(0));
 }

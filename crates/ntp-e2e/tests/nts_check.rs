@@ -320,7 +320,7 @@ fn problems_after_the_key_exchange_are_reported() {
 
     let v4 = |of: &Host| format!("ntp-server = \"{}\"", of.v4());
     let cases = [
-        (4461, format!("{}\nntp-port = 9", v4(&plain))),
+        (4461, format!("{}\nntp-port = 4009", v4(&plain))),
         (
             4462,
             format!("ntp-server = \"{}\"\nntp-port = 1123", plain.v6()),
@@ -343,7 +343,7 @@ fn problems_after_the_key_exchange_are_reported() {
     let unsynchronised_check = start(&lost.v4().to_string());
     let outcomes: Vec<_> = running.into_iter().map(Check::finish).collect();
 
-    outcomes[0].fails_with(12, "no-reply", &["does not reply", "UDP port 9"]);
+    outcomes[0].fails_with(12, "no-reply", &["does not reply", "UDP port 4009"]);
     let address = at(plain.v6(), 1123);
     outcomes[1].fails_with(12, "no-reply", &[&address, "UDP port 1123"]);
     outcomes[2].fails_with(14, "unauthenticated", &["does not support NTS"]);

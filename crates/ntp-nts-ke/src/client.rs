@@ -9,7 +9,7 @@
 //! `ntp-ctl nts check` the rest.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,8 @@ use ntp_os_clock::monotonic;
 use ntp_proto::nts::exchange::{ALPN, ClientExchange, Export, Granted, ResponseError};
 use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult};
 use ntp_time::{Monotonic, NtpDuration};
+use ntp_types::host::{Host, ScopedIp};
+use ntp_udp::resolve;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
@@ -93,17 +95,17 @@ struct Attempt {
 
 impl Attempt {
     fn run(&mut self, request: &Request<'_>) -> Result<KeyExchangeResult, Failure> {
-        let host = request.host.trim_end_matches('.');
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| Failure::BadHost(request.host.into()))?;
+        let bad_host = || Failure::BadHost(request.host.into());
+        let host = Host::parse(request.host).map_err(|_| bad_host())?;
+        let name = server_name(&host).ok_or_else(bad_host)?;
         let trust = Trust::load(request.authority).map_err(Failure::Trust)?;
         let verifier = Arc::new(LenientVerifier::new(&trust, request.time)?);
         // Reading our own files does not count for the resolver.
         self.stage.1 = monotonic();
-        self.report.addresses = look_up(request.host, request.port)?;
+        self.report.addresses = look_up(&host, request.port)?;
 
         self.enter(Stage::Connect);
-        let socket = self.connect()?;
+        let (socket, peer) = self.connect()?;
 
         self.enter(Stage::Handshake);
         let mut stream = DeadlineStream {
@@ -121,7 +123,7 @@ impl Attempt {
         }
 
         self.enter(Stage::Exchange);
-        let mut client = ClientExchange::new(request.algorithms);
+        let mut client = ClientExchange::new(request.algorithms, peer.ip());
         let granted = self
             .negotiate(&mut tls, &mut stream, &mut client)
             .map_err(|problem| problem.into_failure(None))?;
@@ -145,7 +147,7 @@ impl Attempt {
     }
 
     /// Connects to the first address that accepts.
-    fn connect(&mut self) -> Result<TcpStream, Failure> {
+    fn connect(&mut self) -> Result<(TcpStream, SocketAddr), Failure> {
         let mut left = self.report.addresses.len();
         for address in self.report.addresses.clone() {
             let share = share(self.deadline - monotonic(), left);
@@ -157,7 +159,7 @@ impl Attempt {
                     // slower.
                     let _ = socket.set_nodelay(true);
                     self.report.peer = Some(address);
-                    return Ok(socket);
+                    return Ok((socket, address));
                 }
                 Some(Err(error)) => self.report.failed.push((address, (&error).into())),
                 None => self.report.failed.push((address, ConnectError::NoAnswer)),
@@ -296,22 +298,25 @@ fn config(verifier: &Arc<LenientVerifier>) -> Result<ClientConfig, Failure> {
     Ok(config)
 }
 
+/// Returns the name or address for which the certificate must be valid. The interface of a
+/// link-local address is not part of it (RFC 4007 section 11.2), nor is the dot after a name.
+fn server_name(host: &Host) -> Option<ServerName<'static>> {
+    match host {
+        Host::Address(address) => Some((*address).into()),
+        Host::Name(name) => match name.split_once('%') {
+            Some((address, _)) => address.parse::<IpAddr>().ok().map(ServerName::from),
+            None => ServerName::try_from(name.trim_end_matches('.').to_owned()).ok(),
+        },
+    }
+}
+
 /// Resolves the host to unique addresses.
-fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    let found = (host, port).to_socket_addrs();
-    let mut unique = Vec::new();
-    for address in found.map_err(|problem| Failure::Lookup(problem.to_string()))? {
-        if !unique.contains(&address) {
-            unique.push(address);
-        }
-    }
-    if unique.is_empty() {
-        return Err(Failure::Lookup("the resolver returned no address".into()));
-    }
-    Ok(alternate_families(unique))
+fn look_up(host: &Host, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+    let found = resolve(host).map_err(|problem| Failure::Lookup(problem.to_string()))?;
+    let with_port = |address: ScopedIp| address.with_port(port);
+    Ok(alternate_families(
+        found.into_iter().map(with_port).collect(),
+    ))
 }
 
 /// Alternates the families, starting with that of the first address. The order within a family is
@@ -384,6 +389,19 @@ mod tests {
         assert_eq!(alternate_families(resolved), expected);
         let only_v4 = addresses(&["192.0.2.1:1", "192.0.2.2:1"]);
         assert_eq!(alternate_families(only_v4.clone()), only_v4);
+    }
+
+    #[test]
+    fn a_certificate_names_an_address_without_its_interface() {
+        let name = |text| server_name(&Host::parse(text).unwrap());
+        let address = |text: &str| Some(ServerName::from(text.parse::<IpAddr>().unwrap()));
+        assert_eq!(name("fe80::1%eth0"), address("fe80::1"));
+        assert_eq!(name("2001:db8::1"), address("2001:db8::1"));
+        let dns = ServerName::try_from("ntp.example").ok();
+        assert_eq!(
+            (name("ntp.example."), name("ntp.example")),
+            (dns.clone(), dns)
+        );
     }
 
     #[test]

@@ -37,9 +37,9 @@ fn endpoints_are_changed_added_and_removed_without_interruption() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let mut second = with_port(first.clone(), 2);
+    let mut second = with_port(first.clone(), 2002);
     second.listen = free;
-    let changed = with_port(first.clone(), 1);
+    let changed = with_port(first.clone(), 2001);
     let problems = running
         .server
         .set_endpoints(prepared(vec![changed.clone(), second.clone()]));
@@ -48,25 +48,25 @@ fn endpoints_are_changed_added_and_removed_without_interruption() {
     assert_eq!(addresses, [running.address, free]);
     // The thread applies the change asynchronously.
     until("the change", || {
-        port_in_response(exchange_keys(&running, &authority)) == Some(1)
+        port_in_response(exchange_keys(&running, &authority)) == Some(2001)
     });
     let path = authority.path();
     let at = |address: SocketAddr| exchange(&request("127.0.0.1", address.port(), &path));
-    assert_eq!(port_in_response(at(free)), Some(2));
+    assert_eq!(port_in_response(at(free)), Some(2002));
     slow.set_read_timeout(Some(Duration::from_millis(50)))
         .unwrap();
     let still_open = slow.read(&mut [0; 1]).unwrap_err().kind();
     assert_eq!(still_open, std::io::ErrorKind::WouldBlock);
 
     // The address of a removed endpoint can be bound at once, also as a wildcard.
-    let mut wildcard = with_port(first, 3);
+    let mut wildcard = with_port(first, 2003);
     wildcard.listen = SocketAddr::new([0, 0, 0, 0].into(), free.port());
     let problems = running
         .server
         .set_endpoints(prepared(vec![changed, wildcard]));
     assert!(problems.is_empty(), "{problems:?}");
     until("the wildcard", || {
-        at(free).outcome.is_ok_and(|keys| keys.port == Some(3))
+        at(free).outcome.is_ok_and(|keys| keys.port == Some(2003))
     });
 
     assert!(running.server.set_endpoints(Vec::new()).is_empty());
@@ -84,7 +84,7 @@ fn endpoints_are_changed_added_and_removed_without_interruption() {
 #[test]
 fn a_failed_change_is_reported_and_leaves_the_endpoint_unchanged() {
     let authority = Authority::new();
-    let mut running = start(with_port(endpoint(vec![authority.good()]), 1));
+    let mut running = start(with_port(endpoint(vec![authority.good()]), 2001));
     let missing = CertificatePaths {
         chain: "/nowhere/chain.pem".into(),
         key: "/nowhere/key.pem".into(),
@@ -93,7 +93,7 @@ fn a_failed_change_is_reported_and_leaves_the_endpoint_unchanged() {
     let mut second = endpoint(vec![authority.good()]);
     second.listen = taken.local_addr().unwrap();
     let problems = running.server.set_endpoints(prepared(vec![
-        with_port(endpoint(vec![missing]), 2),
+        with_port(endpoint(vec![missing]), 2002),
         second,
     ]));
     assert!(
@@ -106,7 +106,7 @@ fn a_failed_change_is_reported_and_leaves_the_endpoint_unchanged() {
     assert_eq!(running.server.addresses().count(), 1);
     assert_eq!(
         port_in_response(exchange_keys(&running, &authority)),
-        Some(1)
+        Some(2001)
     );
 }
 

@@ -15,6 +15,7 @@ use ntp_proto::leap::LeapTable;
 use ntp_proto::nts::KeyExchanged;
 use ntp_proto::wire::Packet;
 use ntp_time::{Adjustment, Applied, Frequency, NtpDuration, Stamp};
+use ntp_types::host::{Host, ScopedIp};
 use serde::{Deserialize, Serialize};
 
 /// Octets of a reply that are recorded: the header.
@@ -50,7 +51,7 @@ pub enum RecordedInput {
     },
     Resolved {
         query: QueryId,
-        result: Result<Vec<IpAddr>, String>,
+        result: Result<Vec<ScopedIp>, String>,
     },
     Addresses {
         addresses: Vec<IpAddr>,
@@ -104,7 +105,7 @@ pub struct RecordedReply {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedKeyExchange {
     /// Address of the key-exchange server.
-    pub from: IpAddr,
+    pub from: ScopedIp,
     /// Number of the negotiated AEAD algorithm.
     pub algorithm: u16,
     /// Whether there is a second way to derive the keys.
@@ -125,7 +126,7 @@ impl RecordedKeyExchange {
             algorithm: result.keys.algorithm().id(),
             legacy: result.legacy_keys.is_some(),
             cookies: result.cookies.len(),
-            server: result.server.clone(),
+            server: result.server.as_ref().map(Host::to_string),
             port: result.port,
         }
     }
@@ -164,7 +165,7 @@ impl RecordedInput {
             Input::Resolved { query, result } => Self::Resolved {
                 query: *query,
                 result: result
-                    .map(<[IpAddr]>::to_vec)
+                    .map(<[ScopedIp]>::to_vec)
                     .map_err(|error| error.to_string()),
             },
             Input::KeyExchanged { query, result } => Self::KeyExchange {

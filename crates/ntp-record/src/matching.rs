@@ -13,12 +13,13 @@
 //! more: an engine replaces an unreachable address when it is due for a poll.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ntp_proto::engine::{ExchangeId, Host, QueryId, SourceConfig, SourceId};
 use ntp_proto::nts::{AeadAlgorithm, Cookie};
 use ntp_proto::wire::{Header, Reader, Writer};
 use ntp_time::{NtpDuration, NtpTimestamp, Stratum};
+use ntp_types::host::ScopedIp;
 use ntp_types::source::{SourceAddress, SourceName};
 
 use crate::input::{RecordedInput, RecordedKeyExchange};
@@ -119,7 +120,7 @@ impl Matching {
                 let is_host = |it: &&SourceConfig| matches!(&it.host, Host::Name(it) if it == host);
                 let sources = sources.iter().filter(is_host);
                 let addresses = sources.flat_map(|source| self.addresses(&source.name));
-                let addresses: Vec<IpAddr> = addresses.map(|address| address.ip()).collect();
+                let addresses: Vec<ScopedIp> = addresses.map(ScopedIp::from).collect();
                 let is_known = !addresses.is_empty();
                 let result = Ok(addresses);
                 is_known.then_some(RecordedInput::Resolved { query, result })
@@ -127,7 +128,7 @@ impl Matching {
             Wanted::Keys(name) => {
                 let address = self.addresses(name).next()?;
                 let result = Ok(RecordedKeyExchange {
-                    from: address.ip(),
+                    from: address.into(),
                     algorithm: AeadAlgorithm::AesSivCmac256.id(),
                     legacy: false,
                     cookies: Cookie::MAX_STORED,

@@ -26,6 +26,8 @@ use ntp_proto::nts::{
 use ntp_proto::wire::{ExtensionField, Header, NtsAuthenticator, Packet, Reader, Writer, emit};
 use serde::{Deserialize, Serialize};
 
+use ntp_types::host::Host;
+
 use crate::input::{RecordedKeyExchange, RecordedReply};
 
 /// Maximum number of distinguished secrets. Later ones count as the last.
@@ -109,7 +111,10 @@ pub(crate) fn exchanged(recorded: &RecordedKeyExchange) -> Option<KeyExchanged> 
             legacy_keys: recorded.legacy.then(|| keys.clone()),
             keys,
             cookies: vec![cookie; recorded.cookies.min(Cookie::MAX_STORED)],
-            server: recorded.server.clone(),
+            server: match &recorded.server {
+                Some(server) => Some(Host::parse(server).ok()?),
+                None => None,
+            },
             port: recorded.port,
         },
     })

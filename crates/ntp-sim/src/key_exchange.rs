@@ -12,6 +12,8 @@ use ntp_proto::nts::{
     AeadAlgorithm, Cookie, KeyExchangeResult, KeyExchanged, Keyset, MasterSecret, SessionKeys,
 };
 
+use ntp_types::host::Host;
+
 use crate::Rng;
 
 /// Duration of an exchange, in seconds.
@@ -74,15 +76,15 @@ impl Nts {
             .filter_map(|number| keyset.seal_cookie(&keys, (first + number).to_be_bytes()))
             .collect();
         Ok(KeyExchanged {
-            from,
+            from: from.into(),
             result: KeyExchangeResult {
                 keys,
                 legacy_keys: None,
                 cookies,
                 server: match self.server {
                     NegotiatedServer::Same => None,
-                    NegotiatedServer::Address(address) => Some(address.to_string()),
-                    NegotiatedServer::Name(name) => Some(name.to_owned()),
+                    NegotiatedServer::Address(address) => Some(Host::Address(address)),
+                    NegotiatedServer::Name(name) => Some(Host::Name(name.to_owned())),
                 },
                 port: None,
             },

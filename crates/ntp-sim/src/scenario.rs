@@ -275,12 +275,8 @@ pub fn source(name: &str, kind: SourceKind) -> SourceConfig {
 
 /// NTS source.
 pub fn nts_source(host: Host) -> SourceConfig {
-    let shown = match &host {
-        Host::Name(name) => name.clone(),
-        Host::Address(address) => address.to_string(),
-    };
     SourceConfig {
-        name: format!("{shown}:4460"),
+        name: format!("{host}:4460"),
         host,
         port: 4460,
         kind: SourceKind::Nts,

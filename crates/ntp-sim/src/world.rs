@@ -17,6 +17,7 @@ use ntp_proto::engine::{
     Command, CommandId, ExchangeId, Host, Input, QueryId, SendError, SourceId,
 };
 use ntp_time::{LeapIndicator, NtpDuration, Stamp};
+use ntp_types::host::ScopedIp;
 use ntp_types::status::EngineStatus;
 
 use crate::attacker::Attacker;
@@ -414,10 +415,13 @@ impl World {
             ScheduledEvent::Resolved { query, host } => {
                 let unknown = Err("no such name".to_owned());
                 let result = self.names.get(&host).unwrap_or(&unknown);
+                let result = result.as_ref().map(|addresses| {
+                    let addresses = addresses.iter().copied();
+                    addresses.map(ScopedIp::from).collect::<Vec<_>>()
+                });
                 let result = result
-                    .as_ref()
-                    .map(Vec::as_slice)
-                    .map_err(ntp_proto::engine::ExternalError::from);
+                    .as_deref()
+                    .map_err(|error| ntp_proto::engine::ExternalError::from(*error));
                 self.node
                     .handle(self.now, Input::Resolved { query, result });
             }

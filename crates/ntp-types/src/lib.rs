@@ -6,6 +6,7 @@
 //! | [`statistics`] | counters of packets, requests and key exchanges |
 //! | [`configuration`] | the configuration in force, with the origin of each value |
 //! | [`event`] | what happened, with a stable name, a severity and typed fields |
+//! | [`host`] | names and addresses of hosts |
 //! | [`source`] | how a source is named, addressed, configured and judged |
 //! | [`schema`] | descriptions of these types for the Varlink interface file |
 //!
@@ -22,6 +23,7 @@
 
 pub mod configuration;
 pub mod event;
+pub mod host;
 pub mod schema;
 pub mod source;
 pub mod statistics;

@@ -11,6 +11,7 @@
 //! | [`Inbox`], [`Outbox`] | datagrams received and sent in batches, in reused memory |
 //! | [`TimestampingGuard`] | keeps the kernel's timestamping enabled |
 //! | [`local_addresses`], [`AddressMonitor`] | the machine's addresses, and notification of their changes |
+//! | [`resolve`] | the addresses of a host |
 //! | [`wait`], [`signals`] | the base of an event loop: `poll(2)` and the signals that interrupt it |
 //! | [`refusals`] | system calls that the sandbox denied, caught as a signal |
 //! | [`peer`] | credentials of the peer of a Unix socket |
@@ -21,7 +22,7 @@
 //! refuses is reported in the list of shortcomings that is returned with the socket, and the next
 //! best is used.
 //!
-//! Only [`wait`] and [`ServerSocket::wait_receive`] block. All sockets implement
+//! Only [`wait`], [`resolve`] and [`ServerSocket::wait_receive`] block. All sockets implement
 //! [`AsFd`](std::os::fd::AsFd) for the caller's event loop.
 
 mod address;
@@ -37,6 +38,7 @@ mod options;
 mod outbox;
 pub mod peer;
 pub mod refusals;
+mod resolve;
 mod server;
 #[cfg(test)]
 mod server_tests;
@@ -52,6 +54,7 @@ pub use inbox::{Arrival, Inbox};
 pub use interfaces::{AddressMonitor, local_addresses};
 pub use options::{InterfaceName, InvalidInterfaceName, SocketOptions, TimestampMode};
 pub use outbox::{Outbox, Sent};
+pub use resolve::resolve;
 pub use server::{ServerOptions, ServerSocket};
 pub use shortcoming::{Facility, Shortcoming};
 pub use stamping::TimestampingGuard;

@@ -19,7 +19,7 @@ mod problem;
 mod report;
 mod text;
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -31,8 +31,11 @@ use ntp_nts_ke::validity::TimeBounds;
 use ntp_os_clock::{monotonic, realtime};
 use ntp_proto::client::{Association, AssociationConfig, NtsSession, Protection, Rejection};
 use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult};
+use ntp_types::host::ScopedIp;
+use ntp_udp::resolve;
 
 use crate::console::{Console, Failure};
+use crate::query::parse_address;
 use crate::query_client::{Measurement, QueryClient, QueryError};
 use problem::{NtpFailure, Problem};
 use report::{CheckReport, Server};
@@ -64,9 +67,7 @@ pub(crate) struct Check<'a> {
 }
 
 pub(crate) fn run(check: &Check<'_>, json: bool, console: &mut Console<'_>) -> Result<(), Failure> {
-    let address = Address::parse(check.host, NTS_KE_PORT).map_err(|problem| {
-        Failure::Error(format!("Invalid address {:?}: {problem}", check.host))
-    })?;
+    let address = parse_address(check.host, NTS_KE_PORT)?;
     let report = perform(&address, check)?;
     if json {
         console.print_json(&report)?;
@@ -86,7 +87,7 @@ fn perform(address: &Address, check: &Check<'_>) -> Result<CheckReport, Failure>
     let now = realtime();
     let clock = u64::try_from(now.as_nanos() / 1_000_000_000).unwrap_or(0);
     let ke_report = exchange(&Request {
-        host: &address.host,
+        host: &address.host.to_string(),
         port: address.port,
         authority: check.authority,
         algorithms: ALGORITHMS,
@@ -146,27 +147,20 @@ fn ntp_addresses(
     server: &mut Option<Server>,
 ) -> Result<Vec<SocketAddr>, NtpFailure> {
     let port = result.port.unwrap_or(NTP_PORT);
-    let host = match (&result.server, peer) {
-        (Some(named), _) => named.clone(),
-        (None, Some(peer)) => peer.ip().to_string(),
-        (None, None) => String::new(),
+    let peer_host = || peer.map(|peer| ScopedIp::from(peer).into());
+    let Some(host) = result.server.clone().or_else(peer_host) else {
+        return Err(NtpFailure::Address("no addresses found".into()));
     };
     *server = Some(Server {
-        host: host.clone(),
+        host: host.to_string(),
         port,
         named: result.server.is_some(),
         address: None,
     });
-    let found = (host.as_str(), port)
-        .to_socket_addrs()
-        .map_err(|error| NtpFailure::Address(error.to_string()))?;
-    let mut addresses: Vec<_> = found.collect();
+    let found = resolve(&host).map_err(|error| NtpFailure::Address(error.to_string()))?;
+    let mut addresses: Vec<_> = found.iter().map(|found| found.with_port(port)).collect();
     // The address family of the key exchange first.
     addresses.sort_by_key(|address| peer.is_none_or(|peer| peer.is_ipv4() != address.is_ipv4()));
-    addresses.dedup();
-    if addresses.is_empty() {
-        return Err(NtpFailure::Address("no addresses found".into()));
-    }
     Ok(addresses)
 }
 

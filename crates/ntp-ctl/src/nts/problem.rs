@@ -153,7 +153,7 @@ impl Problem {
         address: &Address,
         authority: Option<&Path>,
     ) -> Self {
-        let (host, port) = (&address.host, address.port);
+        let (host, port) = (&address.host.to_string(), address.port);
         let (class, advice) = match failure {
             KeFailure::BadHost(_) => (Class::Here, "Use a host name, or an IPv6 address in brackets if a port follows.".into()),
             KeFailure::Trust(_) => (Class::Here, "The check requires trusted certificate authorities.".into()),

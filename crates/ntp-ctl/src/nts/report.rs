@@ -123,7 +123,7 @@ impl CheckReport {
             *place = Some(*length);
         }
         Self {
-            host: address.host.clone(),
+            host: address.host.to_string(),
             port: address.port,
             clock,
             failed: failed.collect(),

@@ -100,8 +100,9 @@ mod tests {
 
     #[test]
     fn a_value_cannot_inject_another_key() {
+        let path = "a\"\n[clock]\nkind = \"none";
         let hostile =
-            settings(json!({ "mode": "server", "address": "a\"\n[clock]\nkind = \"none" }));
+            settings(json!({ "mode": "nts", "address": "a", "certificate-authority": path }));
         let config = section("source", &hostile).unwrap();
         assert_eq!(
             (config.sources.len(), &config.clock),

@@ -276,7 +276,7 @@ impl KeClient {
             self.floor_doubted_by.insert(request.name.clone());
         }
         let result = report.outcome.map_err(|failure| failure.to_string())?;
-        let from = report.peer.ok_or("the server has no address")?.ip();
+        let from = report.peer.ok_or("the server has no address")?.into();
         self.provisional
             .retain(|(other, _)| other.query != request.query);
         self.in_verification

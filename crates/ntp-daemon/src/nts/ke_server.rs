@@ -71,7 +71,7 @@ fn policy(section: &NtsKeConfig) -> ServerPolicy {
         } else {
             Vec::new()
         },
-        ntp_server: section.ntp_server.clone(),
+        ntp_server: section.ntp_server.as_ref().map(ToString::to_string),
         ntp_port: section.ntp_port,
     }
 }

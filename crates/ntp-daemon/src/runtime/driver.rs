@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::client::Request;
 use ntp_proto::engine::{
-    Command, CommandId, CommandOutcome, Engine, EngineConfig, Event, ExchangeId, Halt, Host, Input,
-    Now, Output, PersistedState, QueryId, Refusal, SendError, SourceId,
+    Command, CommandId, CommandOutcome, Engine, EngineConfig, Event, ExchangeId, Halt, Input, Now,
+    Output, PersistedState, QueryId, Refusal, SendError, SourceId,
 };
 use ntp_proto::nts::KeyExchanged;
 use ntp_proto::server::Claim;
@@ -255,14 +255,10 @@ impl Driver {
                 host,
                 port,
             } => {
-                let host = match host {
-                    Host::Name(name) => name,
-                    Host::Address(address) => address.to_string(),
-                };
                 let request = KeRequest {
                     query,
                     name,
-                    host,
+                    host: host.to_string(),
                     port,
                 };
                 let exchange = KeyRequest::Exchange(request);

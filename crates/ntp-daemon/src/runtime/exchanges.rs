@@ -250,6 +250,8 @@ fn classify(error: &io::Error) -> SendError {
             | libc::EHOSTUNREACH
             | libc::ENETDOWN
             | libc::EHOSTDOWN
+            // The interface of a link-local address is gone.
+            | libc::ENODEV
             | libc::EAFNOSUPPORT
             | libc::EADDRNOTAVAIL
             | libc::EINVAL,

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ntp_time::{Frequency, NtpDuration, PollLimits, ReferenceId, Stratum};
+use ntp_types::host::Host;
 use serde::{Deserialize, Serialize};
 
 use super::source::refclock::RefClockConfig;
@@ -103,16 +104,6 @@ pub struct SourceConfig {
     pub association: AssociationConfig,
     /// Selection options.
     pub selection: SelectionOptions,
-}
-
-/// A configured host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Host {
-    /// A literal address, never resolved.
-    Address(IpAddr),
-    /// A name to resolve.
-    Name(String),
 }
 
 /// The kind of a source.

@@ -4,6 +4,7 @@ use core::fmt;
 use std::net::IpAddr;
 
 use ntp_time::{Applied, Monotonic, NtpDuration, Stamp, SystemTime};
+use ntp_types::host::ScopedIp;
 use serde::{Deserialize, Serialize};
 
 use super::{ClockSample, Command, CommandId, EngineConfig, SendError, SourceId};
@@ -66,7 +67,7 @@ pub enum Input<'a> {
         /// ID of the query.
         query: QueryId,
         /// Addresses in the order of the resolver, or its error.
-        result: Result<&'a [IpAddr], ExternalError<'a>>,
+        result: Result<&'a [ScopedIp], ExternalError<'a>>,
     },
     /// Result of [`Output::ExchangeKeys`](super::Output::ExchangeKeys).
     KeyExchanged {
@@ -109,5 +110,5 @@ pub enum Input<'a> {
 
 /// Identifies a configured source in queries to the resolver and to the key-exchange client. Not
 /// reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct QueryId(pub usize);

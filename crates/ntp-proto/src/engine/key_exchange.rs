@@ -154,7 +154,7 @@ impl Engine {
             };
             let remote = association.remote();
             let session = KeyExchanged {
-                from: remote.ip(),
+                from: remote.into(),
                 result: KeyExchangeResult {
                     keys,
                     legacy_keys,

@@ -60,19 +60,20 @@ mod updates;
 mod view;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ntp_time::{Adjustment, Frequency, LeapIndicator, Ledger, Monotonic, NtpDuration};
 use rand_core::RngCore as _;
 
 pub use crate::client::{Datagram, ExchangeId};
 pub use command::{CommandId, CommandOutcome, Refusal};
-pub use config::{ClockFacts, EngineConfig, Host, MAX_POOL_SIZE, SourceConfig, SourceKind};
+pub use config::{ClockFacts, EngineConfig, MAX_POOL_SIZE, SourceConfig, SourceKind};
 pub use error::{InvalidSample, KeyExchangeError, LastError, ResolveError, SourceError};
 pub use execute::Command;
 pub use input::{ExternalError, Input, Now, QueryId};
 pub use log_rate_limit::LogRateLimit;
 pub use ntp_types::event::{Event, RemovalReason, SendError, Severity, SourceOffset};
+pub use ntp_types::host::{Host, ScopedIp};
 pub use ntp_types::source::{SourceId, SourceName};
 pub use output::{Halt, Output, PersistedState, Reason};
 pub use prediction::Prediction;
@@ -464,7 +465,12 @@ impl Engine {
         });
     }
 
-    fn resolved(&mut self, now: Now, query: QueryId, result: Result<&[IpAddr], ExternalError<'_>>) {
+    fn resolved(
+        &mut self,
+        now: Now,
+        query: QueryId,
+        result: Result<&[ScopedIp], ExternalError<'_>>,
+    ) {
         let Some(index) = self.sources.index_of(query) else {
             return;
         };
@@ -524,7 +530,7 @@ impl Engine {
         if unreachable && self.sources.has_moved_to_shared_address(position) {
             return Some(RemovalReason::Unreachable);
         }
-        let reason = if unreachable {
+        let reason = if unreachable || self.sources.is_renumbered(position) {
             RemovalReason::Unreachable
         } else if self.sources.is_duplicate_by_address(position) {
             RemovalReason::Duplicate

@@ -1,8 +1,10 @@
 //! Tests of the engine's interface; its behaviour as a whole is tested in the simulator.
 
-use ntp_time::{Frequency, Monotonic, Stratum, SystemTime};
+use ntp_time::{Frequency, Monotonic, NtpDuration, Stratum, SystemTime};
 
 use super::*;
+use crate::client::AssociationConfig;
+use crate::discipline::SelectionOptions;
 
 const NOW: Now = Now {
     monotonic: Monotonic::from_nanos(0),
@@ -83,4 +85,52 @@ fn a_server_of_local_time_applies_the_saved_frequency_without_a_source() {
     let adjusted = core::iter::from_fn(|| engine.poll_output())
         .any(|output| matches!(output, Output::Adjust(it) if it.frequency == Some(-saved)));
     assert!(adjusted);
+}
+
+#[test]
+fn a_link_local_source_follows_the_number_of_its_interface() {
+    let config = EngineConfig {
+        sources: vec![SourceConfig {
+            name: "[fe80::1%eth0]:123".to_owned(),
+            host: Host::parse("fe80::1%eth0").unwrap(),
+            port: 123,
+            kind: SourceKind::Server,
+            association: AssociationConfig::default(),
+            selection: SelectionOptions::default(),
+        }],
+        ..EngineConfig::default()
+    };
+    let mut engine = Engine::new(config, NOW, [0; 32]);
+    let at = |seconds| Now {
+        monotonic: NOW.monotonic + NtpDuration::from_seconds(seconds),
+        system: NOW.system + NtpDuration::from_seconds(seconds),
+    };
+    let resolve = |engine: &mut Engine, now, number: &str| {
+        engine.handle(now, Input::Tick);
+        let outputs: Vec<_> = core::iter::from_fn(|| engine.poll_output()).collect();
+        let query = outputs.iter().find_map(|output| match output {
+            Output::Resolve { query, host } if host == "fe80::1%eth0" => Some(*query),
+            _ => None,
+        });
+        let found = [number.parse::<ScopedIp>().unwrap()];
+        let (query, result) = (query.expect("a look-up"), Ok(&found[..]));
+        engine.handle(now, Input::Resolved { query, result });
+        let sources = engine.status(now).sources;
+        sources
+            .iter()
+            .map(|source| source.address.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        resolve(&mut engine, at(0), "fe80::1%2"),
+        ["[fe80::1%2]:123"]
+    );
+    // The interface is created again, with another number.
+    let own = ["fe80::2".parse().unwrap()];
+    engine.handle(at(5), Input::LocalAddresses(&own));
+    engine.handle(at(10), Input::LocalAddresses(&[]));
+    assert_eq!(
+        resolve(&mut engine, at(20), "fe80::1%7"),
+        ["[fe80::1%7]:123"]
+    );
 }

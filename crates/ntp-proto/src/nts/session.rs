@@ -1,6 +1,6 @@
 //! Result of a key exchange for a client.
 
-use std::net::IpAddr;
+use ntp_types::host::{Host, ScopedIp};
 
 use super::{Cookie, SessionKeys};
 
@@ -17,8 +17,8 @@ pub struct KeyExchangeResult {
     pub cookies: Vec<Cookie>,
     /// Address or name of the NTP server, if the exchange named one; otherwise it is the host of
     /// the key exchange.
-    pub server: Option<String>,
-    /// UDP port of the NTP server, if the exchange named one; otherwise 123.
+    pub server: Option<Host>,
+    /// UDP port of the NTP server, not 0, if the exchange named one; otherwise 123.
     pub port: Option<u16>,
 }
 
@@ -27,7 +27,7 @@ pub struct KeyExchangeResult {
 pub struct KeyExchanged {
     /// Address of the key-exchange server, which is that of the NTP server too if none was named
     /// (RFC 8915 section 4.1.7).
-    pub from: IpAddr,
+    pub from: ScopedIp,
     /// The result.
     pub result: KeyExchangeResult,
 }

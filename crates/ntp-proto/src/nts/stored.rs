@@ -5,12 +5,13 @@
 //!
 //! ```text
 //! | "NTSC1" | algorithm: 16 bits | c2s, s2c | legacy: 8 bits | c2s, s2c, if legacy is 1 |
-//! | address: 8 bits length (4 or 16), octets | server: 8 bits length, octets |
+//! | address: 8 bits length (4, 16, or 20 with the number of an interface), octets | server: 8 bits length, octets |
 //! | port: 16 bits, 0 if none | number of cookies: 8 bits | each: 16 bits length, octets |
 //! ```
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
+use ntp_types::host::{Host, ScopedIp};
 use zeroize::Zeroizing;
 
 use super::{AeadAlgorithm, Cookie, Direction, KeyExchangeResult, KeyExchanged, SessionKeys};
@@ -41,17 +42,12 @@ impl StoredSession {
         if let Some(keys) = &result.legacy_keys {
             put_keys(&mut octets, keys);
         }
-        match from {
-            IpAddr::V4(address) => {
-                octets.push(4);
-                octets.extend_from_slice(&address.octets());
-            }
-            IpAddr::V6(address) => {
-                octets.push(16);
-                octets.extend_from_slice(&address.octets());
-            }
-        }
-        let server = result.server.as_deref().unwrap_or_default().as_bytes();
+        put_address(&mut octets, *from);
+        let server = result
+            .server
+            .as_ref()
+            .map_or(String::new(), Host::to_string);
+        let server = server.as_bytes();
         let server = server.get(..server.len().min(255)).unwrap_or_default();
         octets.push(server.len() as u8);
         octets.extend_from_slice(server);
@@ -85,13 +81,12 @@ impl StoredSession {
             1 => Some(take_keys(reader, algorithm)?),
             _ => return None,
         };
-        let from = match reader.u8().ok()? {
-            4 => IpAddr::from(reader.array::<4>().ok()?),
-            16 => IpAddr::from(reader.array::<16>().ok()?),
-            _ => return None,
-        };
+        let from = take_address(reader)?;
         let length = reader.u8().ok()?;
-        let server = core::str::from_utf8(reader.take(length.into()).ok()?).ok()?;
+        let server = match core::str::from_utf8(reader.take(length.into()).ok()?).ok()? {
+            "" => None,
+            server => Some(Host::parse(server).ok()?),
+        };
         let port = reader.u16().ok()?;
         let count = usize::from(reader.u8().ok()?);
         if !(1..=Cookie::MAX_STORED).contains(&count) {
@@ -106,11 +101,44 @@ impl StoredSession {
             keys,
             legacy_keys,
             cookies,
-            server: (!server.is_empty()).then(|| server.to_owned()),
+            server,
             port: (port != 0).then_some(port),
         };
         (reader.remaining() == 0).then_some(KeyExchanged { from, result })
     }
+}
+
+/// Writes the length of an address and its octets; those of the number of its interface, which no
+/// other address has, follow.
+fn put_address(octets: &mut Vec<u8>, address: ScopedIp) {
+    match address.ip {
+        IpAddr::V4(ip) => {
+            octets.push(4);
+            octets.extend_from_slice(&ip.octets());
+        }
+        IpAddr::V6(ip) if address.scope_id == 0 => {
+            octets.push(16);
+            octets.extend_from_slice(&ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            octets.push(20);
+            octets.extend_from_slice(&ip.octets());
+            octets.extend_from_slice(&address.scope_id.to_be_bytes());
+        }
+    }
+}
+
+fn take_address(reader: &mut Reader<'_>) -> Option<ScopedIp> {
+    Some(match reader.u8().ok()? {
+        4 => IpAddr::from(reader.array::<4>().ok()?).into(),
+        16 => IpAddr::from(reader.array::<16>().ok()?).into(),
+        20 => {
+            let ip = reader.array::<16>().ok()?.into();
+            let scope = u32::from_be_bytes(reader.array().ok()?);
+            SocketAddr::from(SocketAddrV6::new(ip, 0, 0, scope)).into()
+        }
+        _ => return None,
+    })
 }
 
 fn put_keys(octets: &mut Vec<u8>, keys: &SessionKeys) {
@@ -139,7 +167,7 @@ mod tests {
                 cookies: (1..=8)
                     .map(|length| Cookie::new(&vec![7; length]).unwrap())
                     .collect(),
-                server: server.map(str::to_owned),
+                server: server.map(|name| Host::parse(name).unwrap()),
                 port: server.map(|_| 1123),
             },
         }
@@ -147,11 +175,21 @@ mod tests {
 
     #[test]
     fn a_stored_session_is_read_back_and_a_damaged_one_is_refused() {
-        for (server, legacy) in [(None, false), (Some("ntp.example"), true)] {
-            let stored = StoredSession::emit(&session(server, legacy));
+        for (from, server, legacy) in [
+            ("2001:db8::1", None, false),
+            ("192.0.2.1", Some("ntp.example"), true),
+            ("fe80::1%3", Some("2001:db8::2"), true),
+        ] {
+            let from = from.parse().unwrap();
+            let stored = StoredSession::emit(&KeyExchanged {
+                from,
+                ..session(server, legacy)
+            });
             let read = StoredSession::parse(&stored).unwrap();
             assert_eq!(StoredSession::emit(&read), stored);
-            assert_eq!(read.result.server.as_deref(), server);
+            assert_eq!(read.from, from);
+            let named = read.result.server.map(|server| server.to_string());
+            assert_eq!(named.as_deref(), server);
             assert_eq!(read.result.cookies.len(), 8);
             for length in 0..stored.len() {
                 assert!(StoredSession::parse(&stored[..length]).is_err(), "{length}");

@@ -19,14 +19,15 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
+use ntp_types::host::{Host, ScopedIp};
 use ntp_types::source::SourceId;
 
 use super::Source;
 use super::pool::SourceSet;
 use crate::discipline::SelectionOptions;
-use crate::engine::config::{Host, SourceKind};
+use crate::engine::config::SourceKind;
 
 /// What makes two associations the same server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +37,7 @@ enum Identity {
     /// Configured name and port of the key-exchange server.
     KeyExchangeName(String, u16),
     /// Address and port of the key-exchange server.
-    KeyExchangeAddress(IpAddr, u16),
+    KeyExchangeAddress(ScopedIp, u16),
 }
 
 /// A source whose selection options or group changed.
@@ -131,8 +132,7 @@ impl SourceSet {
                 identities.push(Identity::KeyExchangeName(name, port));
             }
             let address = keys.server();
-            identities
-                .extend(address.map(|it| Identity::KeyExchangeAddress(it.to_canonical(), port)));
+            identities.extend(address.map(|it| Identity::KeyExchangeAddress(it, port)));
         }
         identities
     }
@@ -156,7 +156,7 @@ impl SourceSet {
 fn canonical(remote: SocketAddr) -> SocketAddr {
     match remote {
         SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some() => {
-            SocketAddr::new(remote.ip().to_canonical(), remote.port())
+            ScopedIp::from(remote).with_port(remote.port())
         }
         other => other,
     }

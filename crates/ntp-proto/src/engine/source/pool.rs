@@ -17,17 +17,18 @@ mod changes;
 mod denials;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ntp_time::{Monotonic, NtpDuration};
 
+use ntp_types::host::{Host, ScopedIp};
 use ntp_types::source::{SourceId, SourceName};
 
 use super::Source;
 use super::ntp::key_exchanges::KeyExchanges;
 use super::refclock::RefClockConfig;
 use crate::client::{KissCode, LocalIdentity};
-use crate::engine::config::{Host, MAX_POOL_SIZE, SourceConfig, SourceKind};
+use crate::engine::config::{MAX_POOL_SIZE, SourceConfig, SourceKind};
 use crate::engine::{ExternalError, LogRateLimit, QueryId, ResolveError};
 use denials::Denials;
 
@@ -55,8 +56,8 @@ pub(super) struct Configured {
     pub(super) online: bool,
     /// Number of its sources in use. Counted, because it is needed for every datagram.
     present: usize,
-    pub(super) candidates: VecDeque<IpAddr>,
-    pub(super) failed: VecDeque<IpAddr>,
+    pub(super) candidates: VecDeque<ScopedIp>,
+    pub(super) failed: VecDeque<ScopedIp>,
     /// Addresses that sent DENY or RSTR.
     pub(super) denials: Denials,
     pub(super) lookup: Lookup,
@@ -131,7 +132,7 @@ impl SourceSet {
             port: config.port,
         });
         let (candidates, lookup) = match endpoint.as_ref().map(|endpoint| &endpoint.host) {
-            Some(Host::Address(address)) => (VecDeque::from([*address]), Lookup::Idle),
+            Some(Host::Address(address)) => (VecDeque::from([(*address).into()]), Lookup::Idle),
             Some(Host::Name(_)) => (VecDeque::new(), Lookup::Due(now)),
             None => (VecDeque::new(), Lookup::Idle),
         };
@@ -230,15 +231,15 @@ impl SourceSet {
     /// other source uses.
     fn take_candidate(&mut self, index: usize) -> Option<SocketAddr> {
         let port = self.configured[index].port()?;
-        let in_use = |address: IpAddr| {
-            let remote = Some(SocketAddr::new(address, port));
+        let in_use = |address: ScopedIp| {
+            let remote = Some(address.with_port(port));
             self.in_use.iter().any(|source| source.remote() == remote)
         };
         let configured = &self.configured[index];
         let may_share = configured.is_single();
-        let usable = |address: IpAddr| {
+        let usable = |address: ScopedIp| {
             !configured.denials.forbid(address)
-                && configured.config.permits(address)
+                && configured.config.permits(address.ip)
                 && (may_share || !in_use(address))
         };
         let candidates = configured.candidates.iter().copied().enumerate();
@@ -251,7 +252,7 @@ impl SourceSet {
         if matches!(configured.host(), Some(Host::Address(_))) {
             configured.candidates.push_back(address);
         }
-        Some(SocketAddr::new(address, port))
+        Some(address.with_port(port))
     }
 
     /// Processes the result of a lookup. On failure, returns the error and the time until the next
@@ -260,7 +261,7 @@ impl SourceSet {
         &mut self,
         now: Monotonic,
         index: usize,
-        result: Result<&[IpAddr], ExternalError<'_>>,
+        result: Result<&[ScopedIp], ExternalError<'_>>,
     ) -> Option<(ResolveError, NtpDuration)> {
         let configured = self
             .configured
@@ -308,6 +309,16 @@ impl SourceSet {
             .is_some_and(|configured| configured.present == 0 && configured.candidates.is_empty())
     }
 
+    /// Whether the host of the source at `position` is an address with an interface, which has
+    /// another number now.
+    pub(in crate::engine) fn is_renumbered(&self, position: usize) -> bool {
+        let source = &self.in_use[position];
+        let configured = &self.configured[source.configured];
+        let is_current = |remote: SocketAddr| configured.candidates.contains(&remote.into());
+        configured.host().is_some_and(Host::has_interface)
+            && !source.remote().is_some_and(is_current)
+    }
+
     /// Marks the address at `position` as failed. Returns whether another address can replace it
     /// now; if not, a lookup is scheduled and the association should be kept. Nothing replaces a
     /// device.
@@ -316,7 +327,7 @@ impl SourceSet {
         let Some(remote) = source.remote() else {
             return false;
         };
-        let (index, address) = (source.configured, remote.ip());
+        let (index, address) = (source.configured, remote.into());
         self.mark_failed(index, address);
         let Some(port) = self.configured[index].port() else {
             return false;
@@ -327,8 +338,8 @@ impl SourceSet {
             *candidate != address
                 && !configured.failed.contains(candidate)
                 && !configured.denials.forbid(*candidate)
-                && configured.config.permits(*candidate)
-                && !others.contains(&SocketAddr::new(*candidate, port))
+                && configured.config.permits(candidate.ip)
+                && !others.contains(&candidate.with_port(port))
         });
         if !found
             && matches!(configured.host(), Some(Host::Name(_)))
@@ -344,12 +355,12 @@ impl SourceSet {
     pub(in crate::engine) fn has_moved_to_shared_address(&self, position: usize) -> bool {
         let source = &self.in_use[position];
         let configured = &self.configured[source.configured];
-        let permitted = |address: &IpAddr| !configured.denials.forbid(*address);
+        let permitted = |address: &ScopedIp| !configured.denials.forbid(*address);
         configured.is_single()
             && configured.candidates.iter().any(permitted)
             && source
                 .remote()
-                .is_some_and(|remote| !configured.candidates.contains(&remote.ip()))
+                .is_some_and(|remote| !configured.candidates.contains(&remote.into()))
     }
 
     /// Marks candidates of families in which this machine has no address as failed, so that they do
@@ -362,7 +373,7 @@ impl SourceSet {
         let index = self.in_use[position].configured;
         let candidates = self.configured[index].candidates.clone();
         for address in candidates {
-            if !local_identity.can_reach(address) {
+            if !local_identity.can_reach(address.ip) {
                 self.mark_failed(index, address);
             }
         }
@@ -397,7 +408,7 @@ impl SourceSet {
         scatter: f64,
     ) -> Option<NtpDuration> {
         let source = &self.in_use[position];
-        let address = source.remote()?.ip();
+        let address = ScopedIp::from(source.remote()?);
         let configured = &mut self.configured[source.configured];
         if configured.is_single() {
             let others = configured.candidates.iter();
@@ -430,7 +441,7 @@ impl SourceSet {
     /// mark.
     pub(in crate::engine) fn sample_received(&mut self, position: usize) {
         let source = &self.in_use[position];
-        let Some(address) = source.remote().map(|remote| remote.ip()) else {
+        let Some(address) = source.remote().map(ScopedIp::from) else {
             return;
         };
         let configured = &mut self.configured[source.configured];
@@ -454,8 +465,15 @@ impl SourceSet {
             configured.failed.clear();
             configured.denials.network_changed(now);
             configured.backoff = RESOLVE_BACKOFF.0;
-            if let Lookup::Due(at) = configured.lookup {
-                configured.lookup = Lookup::Due(at.min(now + RESOLVE_BACKOFF.0));
+            match configured.lookup {
+                Lookup::Due(at) => {
+                    configured.lookup = Lookup::Due(at.min(now + RESOLVE_BACKOFF.0));
+                }
+                // The interface may have another number.
+                Lookup::Idle if configured.host().is_some_and(Host::has_interface) => {
+                    configured.lookup = Lookup::Due(now + RESOLVE_BACKOFF.0);
+                }
+                Lookup::Idle | Lookup::InProgress => {}
             }
             if let Some(keys) = &mut configured.keys {
                 keys.network_changed(now);
@@ -476,13 +494,11 @@ impl SourceSet {
     /// Name or address of the server of the configured source at `index`.
     pub(in crate::engine) fn host_name(&self, index: usize) -> String {
         let configured = &self.configured[index];
-        match configured.host().unwrap_or(&configured.config.host) {
-            Host::Name(name) => name.clone(),
-            Host::Address(address) => address.to_string(),
-        }
+        let host = configured.host().unwrap_or(&configured.config.host);
+        host.to_string()
     }
 
-    fn mark_failed(&mut self, index: usize, address: IpAddr) {
+    fn mark_failed(&mut self, index: usize, address: ScopedIp) {
         let failed = &mut self.configured[index].failed;
         if !failed.contains(&address) {
             if failed.len() == MAX_FAILED {

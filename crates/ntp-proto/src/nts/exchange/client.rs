@@ -4,6 +4,20 @@
 //! 4.1.5). Warnings are treated as errors: none is defined so far, and an unknown warning must not
 //! be relied on (section 4.1.4). Cookies beyond eight, and those that do not fit in a request, are
 //! dropped.
+//!
+//! # The NTP server that a response names
+//! The client sends datagrams wherever the key-exchange server directs it, so a response is refused
+//! that names what cannot be an NTP server for this client: an address that no server has, a
+//! loopback address unless the key-exchange server has one too, an interface of this machine
+//! (RFC 8915 section 4.1.7 has none), or a privileged port other than 123. On those ports
+//! run the services of the named host, such as SSH, DNS and SNMP, which a client must not be made
+//! to disturb; an NTP server with the privilege for one of them has the privilege for 123. Other
+//! ports are in use for NTS, and a datagram of an exchange that is not answered there is repeated at
+//! the poll interval only.
+
+use std::net::IpAddr;
+
+use ntp_types::host::{Host, HostError};
 
 use super::{Agreement, ErrorCode, Export, NTPV4, UniqueRecord};
 use crate::nts::record::{
@@ -16,6 +30,8 @@ use crate::nts::{AeadAlgorithm, Cookie};
 pub struct ClientExchange {
     /// In order of preference.
     offered: Vec<AeadAlgorithm>,
+    /// Address of the key-exchange server.
+    peer: IpAddr,
     buffer: MessageBuffer,
 }
 
@@ -27,13 +43,13 @@ pub struct Granted {
     /// One to eight cookies.
     pub cookies: Vec<Cookie>,
     /// The NTP server, if it is not the host of the key exchange: a name or an address.
-    pub server: Option<String>,
+    pub server: Option<Host>,
     /// Port of the NTP server, if it is not 123.
     pub port: Option<u16>,
 }
 
 /// Why a response is refused: it is invalid, or the server refuses the request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResponseError {
     /// It is incomplete.
     #[error("the server closed the connection before the end of its response")]
@@ -71,13 +87,31 @@ pub enum ResponseError {
     /// There is no usable cookie.
     #[error("the server sent no usable cookie")]
     NoCookie,
+    /// The named NTP server cannot be one.
+    #[error("the server names {0:?} as NTP server: {1}")]
+    UnusableServer(String, HostError),
+    /// The server is another machine and names an address of this one.
+    #[error("the server names {0} as NTP server: loopback address, which is this machine")]
+    LoopbackServer(IpAddr),
+    /// The port is that of another service.
+    #[error(
+        "the server names port {0} for NTP: ports below 1024 other than 123 belong to other services"
+    )]
+    UnusablePort(u16),
+}
+
+/// Whether a key exchange may name `port` as that of the NTP server.
+pub const fn is_ntp_port(port: u16) -> bool {
+    port == 123 || port >= 1024
 }
 
 impl ClientExchange {
-    /// An exchange that offers `algorithms`, in order of preference.
-    pub fn new(algorithms: &[AeadAlgorithm]) -> Self {
+    /// An exchange with the key-exchange server at `peer` that offers `algorithms`, in order of
+    /// preference.
+    pub fn new(algorithms: &[AeadAlgorithm], peer: IpAddr) -> Self {
         Self {
             offered: algorithms.to_vec(),
+            peer,
             buffer: MessageBuffer::new(RESPONSE_LIMIT),
         }
     }
@@ -138,11 +172,15 @@ impl ClientExchange {
                     cookies.extend(Cookie::new(record.body).into_iter().take(room));
                 }
                 RecordKind::SERVER => {
-                    let host = host(record.body).ok_or(malformed)?;
+                    let text = str::from_utf8(record.body).map_err(|_| malformed)?;
+                    let host = self.ntp_server(text)?;
                     server.set(host).map_err(ResponseError::Repeated)?;
                 }
                 RecordKind::PORT => {
-                    let number = record.number().filter(|port| *port != 0).ok_or(malformed)?;
+                    let number = record.number().ok_or(malformed)?;
+                    if !is_ntp_port(number) {
+                        return Err(ResponseError::UnusablePort(number));
+                    }
                     port.set(number).map_err(ResponseError::Repeated)?;
                 }
                 RecordKind::COMPLIANT_GCM_SIV_EXPORT => compliant = true,
@@ -178,6 +216,21 @@ impl ClientExchange {
             port: port.value,
         })
     }
+
+    /// Checks the NTP server that the response names.
+    fn ntp_server(&self, text: &str) -> Result<Host, ResponseError> {
+        let unusable = |error| ResponseError::UnusableServer(text.to_owned(), error);
+        if text.contains('%') {
+            return Err(unusable(HostError::UnexpectedInterface));
+        }
+        let host = Host::parse(text).map_err(unusable)?;
+        match host {
+            Host::Address(address) if address.is_loopback() && !self.peer.is_loopback() => {
+                Err(ResponseError::LoopbackServer(address))
+            }
+            host => Ok(host),
+        }
+    }
 }
 
 /// The number that a server chose, or `Some(None)` if it chose none. `None` if the record is
@@ -189,20 +242,12 @@ fn choice(record: &Record<'_>) -> Option<Option<u16>> {
     record.number().map(Some)
 }
 
-/// A name or an address that is safe for a resolver and a log.
-fn host(body: &[u8]) -> Option<String> {
-    let allowed = |octet: &u8| octet.is_ascii_alphanumeric() || b".-_:".contains(octet);
-    let valid = (1..=255).contains(&body.len()) && body.iter().all(allowed);
-    valid
-        .then(|| str::from_utf8(body).ok().map(str::to_owned))
-        .flatten()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use AeadAlgorithm::{Aes128GcmSiv, AesSivCmac256};
 
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const OFFER: &[AeadAlgorithm] = &[Aes128GcmSiv, AesSivCmac256];
 
     /// Parses a response of these records; the highest bit of a type is the critical bit.
@@ -215,7 +260,7 @@ mod tests {
                 message.optional(RecordKind(*kind), body);
             }
         }
-        let mut exchange = ClientExchange::new(OFFER);
+        let mut exchange = ClientExchange::new(OFFER, PEER);
         exchange
             .receive(&message.finish())
             .map(|granted| granted.expect("the message has an end"))
@@ -228,7 +273,7 @@ mod tests {
 
     #[test]
     fn the_request_has_algorithms_in_order_and_record_1024() {
-        let request = ClientExchange::new(OFFER).request();
+        let request = ClientExchange::new(OFFER, PEER).request();
         let expected = [
             0x80, 1, 0, 2, 0, 0, //
             0x80, 4, 0, 4, 0, 30, 0, 15, //
@@ -236,7 +281,7 @@ mod tests {
             0x80, 0, 0, 0,
         ];
         assert_eq!(request, expected);
-        let without = ClientExchange::new(&[AesSivCmac256]).request();
+        let without = ClientExchange::new(&[AesSivCmac256], PEER).request();
         assert_eq!(
             without.len(),
             expected.len() - 2 - 4,
@@ -258,7 +303,7 @@ mod tests {
         .unwrap();
         let cookies: Vec<_> = granted.cookies.iter().map(Cookie::octets).collect();
         assert_eq!(cookies, [&[7; 100][..], &[8; 64]]);
-        assert_eq!(granted.server.as_deref(), Some("ntp.example"));
+        assert_eq!(granted.server, Some(Host::Name("ntp.example".to_owned())));
         assert_eq!(granted.port, Some(1110));
         assert_eq!(granted.agreement.algorithm, AesSivCmac256);
     }
@@ -334,19 +379,67 @@ mod tests {
                 ResponseError::Warning(9),
             ),
             (
-                &[PROTOCOL, SIV, COOKIE, (7, &[0, 0])],
+                &[PROTOCOL, SIV, COOKIE, (7, &[0])],
                 ResponseError::Malformed(RecordKind::PORT),
             ),
             (
-                &[PROTOCOL, SIV, COOKIE, (6, b"a b")],
-                ResponseError::Malformed(RecordKind::SERVER),
-            ),
-            (
-                &[PROTOCOL, SIV, COOKIE, (6, b"\x1b[2J")],
+                &[PROTOCOL, SIV, COOKIE, (6, b"\xff\xfe")],
                 ResponseError::Malformed(RecordKind::SERVER),
             ),
         ] {
             assert_eq!(receive(records), Err(error), "{records:?}");
         }
+    }
+
+    #[test]
+    fn a_server_that_no_client_can_use_is_refused() {
+        for (server, error) in [
+            ("", HostError::Empty),
+            ("a b", HostError::Character(' ')),
+            ("\x1b[2J", HostError::Character('\x1b')),
+            ("0.0.0.0", HostError::Unspecified),
+            ("::", HostError::Unspecified),
+            ("::ffff:0.0.0.0", HostError::Unspecified),
+            ("224.0.1.1", HostError::Multicast),
+            ("ff02::101", HostError::Multicast),
+            ("255.255.255.255", HostError::Broadcast),
+            ("192.0.2.300", HostError::Ipv4),
+            ("fe80::1", HostError::MissingInterface),
+            ("fe80::1%eth0", HostError::UnexpectedInterface),
+        ] {
+            let records = [PROTOCOL, SIV, COOKIE, (6, server.as_bytes())];
+            let error = ResponseError::UnusableServer(server.to_owned(), error);
+            assert!(!error.to_string().contains('\x1b'));
+            assert_eq!(receive(&records), Err(error));
+        }
+        for port in [0, 1, 22, 53, 122, 124, 161, 1023] {
+            let number = u16::to_be_bytes(port);
+            let error = ResponseError::UnusablePort(port);
+            let refused = receive(&[PROTOCOL, SIV, COOKIE, (7, &number)]);
+            assert_eq!(refused, Err(error));
+        }
+        for port in [123, 1024, 4123, 65_535] {
+            let number = u16::to_be_bytes(port);
+            let granted = receive(&[PROTOCOL, SIV, COOKIE, (7, &number)]).unwrap();
+            assert_eq!(granted.port, Some(port));
+        }
+    }
+
+    #[test]
+    fn only_a_server_on_this_machine_may_name_a_loopback_address() {
+        let mut message = MessageWriter::default();
+        for (kind, body) in [PROTOCOL, SIV, COOKIE, (6, b"127.0.0.1")] {
+            message.optional(RecordKind(kind & 0x7fff), body);
+        }
+        let message = message.finish();
+        let from = |peer: &str| {
+            let mut exchange = ClientExchange::new(OFFER, peer.parse().unwrap());
+            exchange.receive(&message).map(|granted| granted.is_some())
+        };
+        let loopback = "127.0.0.1".parse().unwrap();
+        let refused = Err(ResponseError::LoopbackServer(loopback));
+        assert_eq!(from("192.0.2.1"), refused);
+        assert_eq!(from("127.0.0.2"), Ok(true));
+        assert_eq!(from("::1"), Ok(true));
     }
 }

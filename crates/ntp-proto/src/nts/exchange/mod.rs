@@ -35,7 +35,7 @@ use core::fmt;
 use super::record::RecordKind;
 use super::{AeadAlgorithm, Cookie};
 
-pub use client::{ClientExchange, Granted, ResponseError};
+pub use client::{ClientExchange, Granted, ResponseError, is_ntp_port};
 pub use server::{Decision, Grant, Refusal, RefusalReason, ServerExchange, ServerPolicy};
 
 /// NTPv4 in the registry of next protocols (RFC 8915 section 7.7).

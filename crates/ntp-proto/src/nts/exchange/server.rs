@@ -220,6 +220,10 @@ impl From<RefusalReason> for Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use ntp_types::host::Host;
+
     use super::super::{ClientExchange, ResponseError};
     use super::*;
     use AeadAlgorithm::{Aes128GcmSiv, AesSivCmac256, AesSivCmac512};
@@ -266,7 +270,7 @@ mod tests {
             (&[AesSivCmac512, AesSivCmac256], AesSivCmac256),
             (&[AesSivCmac512], AesSivCmac512),
         ] {
-            let mut client = ClientExchange::new(offer);
+            let mut client = ClientExchange::new(offer, Ipv4Addr::LOCALHOST.into());
             let mut server = ServerExchange::default();
             let Some(Decision::Grant(grant)) = server.receive(&policy, &client.request()) else {
                 panic!("{offer:?}");
@@ -279,7 +283,7 @@ mod tests {
             assert_eq!(granted.agreement, grant.agreement());
             assert_eq!(granted.agreement.algorithm, chosen);
             assert_eq!(granted.cookies, cookies);
-            assert_eq!(granted.server.as_deref(), Some("ntp.example"));
+            assert_eq!(granted.server, Some(Host::Name("ntp.example".to_owned())));
             assert_eq!(granted.port, Some(1123));
         }
     }
@@ -355,7 +359,7 @@ mod tests {
             (RefusalReason::NoProtocol, ResponseError::NoProtocol),
             (RefusalReason::NoAlgorithm, ResponseError::NoAlgorithm),
         ] {
-            let mut client = ClientExchange::new(&[AesSivCmac256]);
+            let mut client = ClientExchange::new(&[AesSivCmac256], Ipv4Addr::LOCALHOST.into());
             assert_eq!(client.receive(&Refusal::from(reason).response), Err(error));
         }
     }

@@ -18,13 +18,12 @@
 //! seconds. It is randomised, so that the clients of a server that returns do not connect
 //! simultaneously.
 
-use std::net::IpAddr;
-
 use ntp_time::{Monotonic, NtpDuration};
+use ntp_types::host::{Host, ScopedIp};
 
 use super::super::pool::{Configured, Endpoint, Lookup, SourceSet};
 use crate::client::NtsSession;
-use crate::engine::config::{Host, SourceKind};
+use crate::engine::config::SourceKind;
 use crate::engine::{ExternalError, KeyExchangeError, QueryId, SourceError};
 use crate::nts::KeyExchanged;
 use ntp_types::status::KeyExchangeStatus;
@@ -68,7 +67,7 @@ pub(in crate::engine::source) struct KeyExchanges {
     session: Option<Box<NtsSession>>,
     /// Address of the key-exchange server that answered last. After a restart with a stored
     /// session, that of the NTP server.
-    server: Option<IpAddr>,
+    server: Option<ScopedIp>,
     /// Time of the last success.
     last_success: Option<Monotonic>,
     exchanges: u64,
@@ -128,7 +127,7 @@ impl KeyExchanges {
         }
     }
 
-    pub(in crate::engine::source) const fn server(&self) -> Option<IpAddr> {
+    pub(in crate::engine::source) const fn server(&self) -> Option<ScopedIp> {
         self.server
     }
 
@@ -312,7 +311,7 @@ impl SourceSet {
         };
         let port = source.endpoint.as_ref().map(|endpoint| endpoint.port);
         let unchanged = self.in_use[position].remote().is_some_and(|remote| {
-            port == Some(remote.port()) && source.candidates.contains(&remote.ip())
+            port == Some(remote.port()) && source.candidates.contains(&remote.into())
         });
         if !unchanged || (self.is_unreachable(position) && self.has_replacement(now, position)) {
             return KeyExchangeEffect::Moved(position);
@@ -331,11 +330,9 @@ impl SourceSet {
     }
 
     /// Name of the NTP server, if the key exchange gave one.
-    pub(in crate::engine) fn server_name(&self, index: usize) -> Option<String> {
-        match &self.configured[index].endpoint.as_ref()?.host {
-            Host::Name(name) => Some(name.clone()),
-            Host::Address(_) => None,
-        }
+    pub(in crate::engine) fn server_name(&self, index: usize) -> Option<Host> {
+        let host = &self.configured[index].endpoint.as_ref()?.host;
+        matches!(host, Host::Name(_)).then(|| host.clone())
     }
 
     fn is_unreachable(&self, position: usize) -> bool {
@@ -352,17 +349,9 @@ impl Endpoint {
     /// (RFC 8915 section 4.1.7).
     fn of(exchanged: &KeyExchanged) -> Self {
         let result = &exchanged.result;
-        let host = match &result.server {
-            None => Host::Address(exchanged.from),
-            Some(server) => {
-                let bare = server.trim_start_matches('[').trim_end_matches(']');
-                bare.parse()
-                    .map_or_else(|_| Host::Name(server.clone()), Host::Address)
-            }
-        };
         Self {
-            host,
-            port: result.port.filter(|port| *port != 0).unwrap_or(NTP_PORT),
+            host: result.server.clone().unwrap_or(exchanged.from.into()),
+            port: result.port.unwrap_or(NTP_PORT),
         }
     }
 }
@@ -383,7 +372,7 @@ impl Configured {
         self.candidates.clear();
         match &endpoint.host {
             Host::Address(address) => {
-                self.candidates.push_back(*address);
+                self.candidates.push_back((*address).into());
                 self.lookup = Lookup::Idle;
             }
             // The result of an earlier lookup may be taken for this one's. Then a server that

@@ -6,7 +6,7 @@
 
 use ntp_time::{Monotonic, NtpDuration};
 
-use super::{Configured, Host, Lookup, SocketAddr, Source, SourceConfig, SourceSet};
+use super::{Configured, Host, Lookup, ScopedIp, SocketAddr, Source, SourceConfig, SourceSet};
 use crate::discipline::SelectionOptions;
 use crate::engine::{Refusal, SourceId};
 use ntp_types::status::ConfiguredSource;
@@ -145,7 +145,7 @@ impl SourceSet {
     pub(in crate::engine) fn outdated_of(&self, index: usize) -> Option<usize> {
         let configured = self.configured.get(index).filter(|it| it.refresh)?;
         let is_outdated = |source: &Source| {
-            let address = source.remote().map(|remote| remote.ip());
+            let address = source.remote().map(ScopedIp::from);
             source.configured == index
                 && address.is_some_and(|address| !configured.candidates.contains(&address))
         };

@@ -6,9 +6,8 @@
 //! operator asks for it, and when the addresses of this machine change, because access lists go by
 //! address.
 
-use std::net::IpAddr;
-
 use ntp_time::{Monotonic, NtpDuration};
+use ntp_types::host::ScopedIp;
 
 use super::MAX_CANDIDATES;
 use crate::client::KissCode;
@@ -36,7 +35,7 @@ pub(in crate::engine::source) struct Denials(Vec<Denial>);
 /// The last denial of an address.
 #[derive(Debug)]
 struct Denial {
-    address: IpAddr,
+    address: ScopedIp,
     code: KissCode,
     at: Monotonic,
     /// Delay of this denial, without the random addition.
@@ -51,7 +50,7 @@ impl Denials {
     pub(super) fn record(
         &mut self,
         now: Monotonic,
-        address: IpAddr,
+        address: ScopedIp,
         code: KissCode,
         scatter: f64,
     ) -> NtpDuration {
@@ -75,7 +74,7 @@ impl Denials {
     }
 
     /// Whether `address` must not be used at present.
-    pub(super) fn forbid(&self, address: IpAddr) -> bool {
+    pub(super) fn forbid(&self, address: ScopedIp) -> bool {
         self.in_force()
             .any(|(denied, ..)| denied.address == address)
     }
@@ -113,7 +112,7 @@ impl Denials {
     }
 
     /// Forgets the denial of an address that served us.
-    pub(super) fn served(&mut self, address: IpAddr) {
+    pub(super) fn served(&mut self, address: ScopedIp) {
         self.0.retain(|denial| denial.address != address);
     }
 
