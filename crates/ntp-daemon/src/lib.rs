@@ -42,6 +42,7 @@ pub mod sandbox;
 pub mod serve;
 mod service_manager;
 pub mod status;
+mod tasks;
 
 use std::io;
 use std::process::ExitCode;

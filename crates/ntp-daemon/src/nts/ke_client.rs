@@ -1,10 +1,10 @@
 //! NTS key exchange with our servers, off the timekeeping thread, and re-verification of
 //! certificates that were accepted under clock leniency.
 //!
-//! Each exchange runs on a short-lived thread of its own, as lookups do (`resolve`): it may wait
-//! for a resolver, a connection and a server, and delays no other exchange. At most eight run at a
-//! time. A session that an earlier run stored in the state directory replaces one exchange. Its
-//! cookies may be used once only, so it is deleted from the disk before any of them is used.
+//! Each exchange is a task of a [`TaskPool`], as lookups are (`resolve`): it may wait for a
+//! resolver, a connection and a server, and delays no other exchange. A session that an earlier run
+//! stored in the state directory replaces one exchange. Its cookies may be used once only, so it is
+//! deleted from the disk before any of them is used.
 //!
 //! As long as the clock is not synchronised, certificates are verified with leniency about the time
 //! (see [`ntp_nts_ke::validity`]). Chains that needed it are kept and verified again as soon as the
@@ -16,7 +16,6 @@
 //! follow sources to before that time without a second witness.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,9 +39,15 @@ use crate::runtime::driver::{Driver, KeRequest, KeyRequest};
 use crate::runtime::failure::Failure;
 use crate::runtime::pollable::{Context, Pollable};
 use crate::sandbox::Profile;
+use crate::tasks::{Limits, Task, TaskPool};
 
-/// Maximum number of concurrent exchanges.
-const MAX_CONCURRENT: usize = 8;
+/// * Threads: an exchange needs about 0.5 MiB, mostly for the certificate authorities. A server that
+///   does not answer holds a thread for [`EXCHANGE_TIMEOUT`].
+/// * Timeout: that of the exchange, and as long as a lookup may take (`resolve`).
+const LIMITS: Limits = Limits {
+    threads: 32,
+    timeout: NtpDuration::from_seconds(25),
+};
 
 /// Size limit of a stored session in bytes; real ones are far smaller.
 const MAX_SESSION_SIZE: u64 = 65_536;
@@ -79,14 +84,13 @@ struct Leniency {
 }
 
 /// Running and queued exchanges, and what they left.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct KeClient {
     /// Additional certificate authorities, by the name of the source.
     authorities: Vec<(String, PathBuf)>,
     leniency: Leniency,
     directory: Option<PathBuf>,
-    running: Vec<Task>,
-    queued: VecDeque<KeRequest>,
+    tasks: TaskPool<(KeRequest, Outcome)>,
     answers: VecDeque<Answer>,
     /// Chains that were accepted under clock leniency.
     provisional: Vec<(KeRequest, Presented)>,
@@ -102,12 +106,6 @@ pub(crate) struct KeClient {
     validities: BTreeMap<String, Validity>,
 }
 
-#[derive(Debug)]
-struct Task {
-    request: KeRequest,
-    work: Background<Outcome>,
-}
-
 /// Result of the verification of chains that were accepted under clock leniency.
 type Verdicts = Vec<(QueryId, Result<(), String>)>;
 
@@ -118,6 +116,24 @@ enum Outcome {
     Stored(Option<Box<(Validity, KeyExchanged)>>),
     /// Report of the exchange with the server.
     Exchanged(Box<Report>),
+}
+
+impl Default for KeClient {
+    fn default() -> Self {
+        Self {
+            authorities: Vec::new(),
+            leniency: Leniency::default(),
+            directory: None,
+            tasks: TaskPool::new(LIMITS),
+            answers: VecDeque::new(),
+            provisional: Vec::new(),
+            verification: None,
+            in_verification: Vec::new(),
+            restored: Vec::new(),
+            floor_doubted_by: BTreeSet::new(),
+            validities: BTreeMap::new(),
+        }
+    }
 }
 
 impl KeClient {
@@ -169,46 +185,59 @@ impl KeClient {
         self.validities.get(name).map(|validity| validity.not_after)
     }
 
-    /// Starts an exchange, or queues it if [`MAX_CONCURRENT`] are running. `now` and `synchronized`
-    /// decide how certificates are verified.
+    /// Queues an exchange, or loads the session of an earlier run. `now` and `synchronized` decide
+    /// how certificates are verified.
     fn request(&mut self, request: KeRequest, now: SystemTime, synchronized: bool) {
-        if self.running.len() < MAX_CONCURRENT {
-            self.start(request, true, now, synchronized);
-        } else {
-            self.queued.push_back(request);
+        match self.file(&request.name).filter(StateFile::exists) {
+            Some(file) => self.load_session(request, file),
+            None => self.exchange(request, now, synchronized),
         }
     }
 
-    fn start(
-        &mut self,
-        request: KeRequest,
-        may_be_stored: bool,
-        now: SystemTime,
-        synchronized: bool,
-    ) {
+    /// Queues loading a session of an earlier run, on a thread that may change files.
+    fn load_session(&mut self, request: KeRequest, file: StateFile) {
+        let task = Task {
+            query: request.query,
+            subject: file.path().display().to_string(),
+            name: "session reader",
+            profile: Profile::Files,
+            work: Box::new(move || {
+                (
+                    request,
+                    Outcome::Stored(stored_session::take(&file).map(Box::new)),
+                )
+            }),
+        };
+        self.tasks.submit(task, monotonic());
+    }
+
+    /// Queues an exchange with the server.
+    fn exchange(&mut self, request: KeRequest, now: SystemTime, synchronized: bool) {
         let now = unix(now);
         let time = if synchronized {
             TimeBounds::exact(now)
         } else {
             self.time_bounds(&request.name, now)
         };
-        let query = request.query;
-        let stored = self.file(&request.name).filter(StateFile::exists);
-        let started = match stored.filter(|_| may_be_stored) {
-            Some(file) => Task::take_stored(request, file),
-            None => {
-                let authority = self.authority(&request.name);
-                Task::start(request, authority, time)
-            }
+        let authority = self.authority(&request.name);
+        let task = Task {
+            query: request.query,
+            subject: format!("{} {}", request.host, request.port),
+            name: "key exchange",
+            profile: Profile::KeyExchange,
+            work: Box::new(move || {
+                let report = exchange(&Request {
+                    host: &request.host,
+                    port: request.port,
+                    authority: authority.as_deref(),
+                    algorithms: ALGORITHMS,
+                    time,
+                    limit: EXCHANGE_TIMEOUT,
+                });
+                (request, Outcome::Exchanged(Box::new(report)))
+            }),
         };
-        match started {
-            Ok(exchange) => self.running.push(exchange),
-            Err(error) => {
-                let problem = format!("the exchange cannot be started: {error}");
-                let answer = Answer::Exchanged(query, Err(problem));
-                self.answers.push_back(answer);
-            }
-        }
+        self.tasks.submit(task, monotonic());
     }
 
     /// Bounds of the true time while the clock is not synchronised.
@@ -232,38 +261,32 @@ impl KeClient {
         Some(own.1.clone())
     }
 
-    /// Returns a finished result and starts the next queued request. Never blocks.
+    /// Returns a result and starts queued tasks. Never blocks.
     fn answer(&mut self, set: &PollSet, now: SystemTime, synchronized: bool) -> Option<Answer> {
-        if self.running.len() < MAX_CONCURRENT
-            && let Some(request) = self.queued.pop_front()
-        {
-            self.start(request, true, now, synchronized);
-        }
-        if let Some(answer) = self.answers.pop_front() {
-            return Some(answer);
-        }
-        let mut running = self.running.iter();
-        let done = running.position(|exchange| exchange.work.has_ended(set))?;
-        let Task { request, work } = self.running.swap_remove(done);
-        let query = request.query;
-        let result = match work.finish() {
-            Ok(Outcome::Stored(Some(stored))) => {
-                let (validity, session) = *stored;
-                self.validities.insert(request.name.clone(), validity);
-                self.restored.push((request.clone(), validity));
-                log::emit(&Event::NtsSessionRestored {
-                    source: request.name,
-                });
-                Ok(Box::new(session))
+        loop {
+            if let Some(answer) = self.answers.pop_front() {
+                return Some(answer);
             }
-            Ok(Outcome::Stored(None)) => {
-                self.start(request, false, now, synchronized);
-                return self.answers.pop_front();
-            }
-            Ok(Outcome::Exchanged(report)) => self.accept_report(request, *report),
-            Err(_) => Err("the exchange failed unexpectedly".to_owned()),
-        };
-        Some(Answer::Exchanged(query, result))
+            let completed = self.tasks.next_completed(set, monotonic())?;
+            let result = match completed.result {
+                Ok((request, Outcome::Stored(Some(stored)))) => {
+                    let (validity, session) = *stored;
+                    self.validities.insert(request.name.clone(), validity);
+                    self.restored.push((request.clone(), validity));
+                    log::emit(&Event::NtsSessionRestored {
+                        source: request.name,
+                    });
+                    Ok(Box::new(session))
+                }
+                Ok((request, Outcome::Stored(None))) => {
+                    self.exchange(request, now, synchronized);
+                    continue;
+                }
+                Ok((request, Outcome::Exchanged(report))) => self.accept_report(request, *report),
+                Err(error) => Err(error.to_string()),
+            };
+            return Some(Answer::Exchanged(completed.query, result));
+        }
     }
 
     fn accept_report(
@@ -387,17 +410,16 @@ impl KeClient {
 
 impl Pollable for KeClient {
     fn register(&mut self, set: &mut PollSet) {
-        for task in &mut self.running {
-            task.work.register(set);
-        }
+        self.tasks.register(set);
         if let Some(verification) = &mut self.verification {
             verification.register(set);
         }
     }
 
-    /// At once if there is a result that no pipe announces.
     fn deadline(&self) -> Option<Monotonic> {
-        (!self.answers.is_empty()).then(monotonic)
+        let now = monotonic();
+        let answered = (!self.answers.is_empty()).then_some(now);
+        answered.or_else(|| self.tasks.deadline(now))
     }
 
     fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
@@ -438,40 +460,6 @@ impl Pollable for KeClient {
                 KeyRequest::SetTimeFloor(past) => self.leniency.floor = unix(past),
             }
         }
-    }
-}
-
-impl Task {
-    /// Starts an exchange with the server.
-    fn start(request: KeRequest, authority: Option<PathBuf>, time: TimeBounds) -> io::Result<Self> {
-        let KeRequest { host, port, .. } = request.clone();
-        Self::spawn("key exchange", Profile::KeyExchange, request, move || {
-            Outcome::Exchanged(Box::new(exchange(&Request {
-                host: &host,
-                port,
-                authority: authority.as_deref().map(Path::new),
-                algorithms: ALGORITHMS,
-                time,
-                limit: EXCHANGE_TIMEOUT,
-            })))
-        })
-    }
-
-    /// Starts loading a session of an earlier run, on a thread that may change files.
-    fn take_stored(request: KeRequest, file: StateFile) -> io::Result<Self> {
-        Self::spawn("session reader", Profile::Files, request, move || {
-            Outcome::Stored(stored_session::take(&file).map(Box::new))
-        })
-    }
-
-    fn spawn(
-        name: &'static str,
-        profile: Profile,
-        request: KeRequest,
-        work: impl FnOnce() -> Outcome + Send + 'static,
-    ) -> io::Result<Self> {
-        let work = Background::start(name, profile, work)?;
-        Ok(Self { request, work })
     }
 }
 

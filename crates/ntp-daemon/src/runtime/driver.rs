@@ -122,8 +122,6 @@ pub(crate) enum DeferredInput {
     Sent(ExchangeId, Stamp),
     /// The request could not be sent.
     NotSent(ExchangeId, SendError),
-    /// The lookup could not be started.
-    LookupFailed(QueryId),
 }
 
 impl Requests {
@@ -430,12 +428,6 @@ impl DeferredInput {
         match *self {
             Self::Sent(exchange, stamp) => Input::Transmitted { exchange, stamp },
             Self::NotSent(exchange, error) => Input::SendFailed { exchange, error },
-            Self::LookupFailed(query) => Input::Resolved {
-                query,
-                result: Err(ntp_proto::engine::ExternalError(
-                    "no look-up could be started",
-                )),
-            },
         }
     }
 }
