@@ -252,6 +252,9 @@ fn assemble(
     let bound = Bound::bind(listeners).map_err(Failure::Serve)?;
     let ke_server =
         ntp_nts_ke::server::Bound::bind(nts::endpoints(config)).map_err(Failure::GiveKeys)?;
+    for &(address, instead) in ke_server.without_ipv6() {
+        log::emit(&Event::ServerWithoutIpv6 { address, instead });
+    }
     let mut clock = open_clock(config).map_err(Failure::Clock)?;
     if let Some(shortcoming) = monotonic_source().shortcoming() {
         log::emit_clock_shortcoming(shortcoming);

@@ -58,7 +58,8 @@ mod service;
 mod store;
 
 use std::env;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -173,11 +174,25 @@ async fn serve(address: SocketAddr, service: Rc<Service>) {
     connections::serve(listener, service).await;
 }
 
+/// Binds an address, or the IPv4 wildcard in place of the one of both families if this kernel has no
+/// IPv6.
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let unsupported = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    let error = match TcpListener::bind(address).await {
+        Err(error) if error.raw_os_error() == Some(unsupported) => error,
+        result => return result,
+    };
+    if address != SocketAddr::from((Ipv6Addr::UNSPECIFIED, address.port())) {
+        return Err(error);
+    }
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+}
+
 /// Listens on the configured address; retries, because its interface may not be up yet.
 async fn listen(address: SocketAddr) -> TcpListener {
     let mut logged = None;
     loop {
-        match TcpListener::bind(address).await {
+        match bind(address).await {
             Ok(listener) => {
                 let address = listener.local_addr().unwrap_or(address);
                 info!("starting ntp-metrics-exporter on http://{address}/");

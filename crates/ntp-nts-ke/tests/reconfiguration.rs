@@ -6,10 +6,10 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use common::{Authority, endpoint, exchange_keys, request, start, until};
+use common::{Authority, Sealer, endpoint, exchange_keys, keyset, request, start, until};
 use ntp_nts_ke::client::{Report, exchange};
 use ntp_nts_ke::failure::Failure;
-use ntp_nts_ke::server::{CertificatePaths, EndpointConfig, PreparedEndpoint, StartError};
+use ntp_nts_ke::server::{Bound, CertificatePaths, EndpointConfig, PreparedEndpoint, StartError};
 
 fn port_in_response(report: Report) -> Option<u16> {
     report.outcome.expect("keys").port
@@ -108,6 +108,40 @@ fn a_failed_change_is_reported_and_leaves_the_endpoint_unchanged() {
         port_in_response(exchange_keys(&running, &authority)),
         Some(2001)
     );
+}
+
+#[test]
+fn a_wildcard_beside_a_single_address_has_its_own_policy() {
+    let authority = Authority::new();
+    let path = authority.path();
+    let free = || TcpListener::bind("0.0.0.0:0")?.local_addr();
+    let free = free().unwrap().port();
+    let at = |ip: [u8; 4], port| {
+        let certificate = authority.issue("both", &["127.0.0.1", "127.0.0.2"], (2020, 2040));
+        let mut endpoint = with_port(endpoint(vec![certificate]), port);
+        endpoint.listen = SocketAddr::new(ip.into(), free);
+        endpoint
+    };
+    let named = |ip: &str| {
+        exchange(&request(ip, free, &path))
+            .outcome
+            .map(|keys| keys.port)
+    };
+    // The single address first, as an administrator may write it.
+    let bound = Bound::bind(vec![at([127, 0, 0, 1], 2001), at([0, 0, 0, 0], 2002)]);
+    let started = bound.unwrap().start(Sealer(keyset(), 0), |_| {}, || {});
+    let mut running = started.unwrap();
+    assert_eq!(named("127.0.0.1"), Ok(Some(2001)));
+    assert_eq!(named("127.0.0.2"), Ok(Some(2002)));
+    assert!(TcpListener::bind(("127.0.0.3", free)).is_err());
+    // Both orders of a change.
+    for first in [at([127, 0, 0, 1], 2003), at([0, 0, 0, 0], 2004)] {
+        assert!(running.set_endpoints(prepared(vec![first])).is_empty());
+        let both = vec![at([127, 0, 0, 1], 2005), at([0, 0, 0, 0], 2006)];
+        let problems = running.set_endpoints(prepared(both));
+        assert!(problems.is_empty(), "{problems:?}");
+        until("the change", || named("127.0.0.1") == Ok(Some(2005)));
+    }
 }
 
 #[test]

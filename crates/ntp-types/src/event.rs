@@ -31,7 +31,7 @@ pub use reason::{
     RemovalReason, Restriction, SendError,
 };
 pub use text::{Caller, Logfmt, Prose, SourceOffset};
-use text::{CertificateFacts, Escaped, Listed, Place, Restricted, SetAside, Suppressed};
+use text::{CertificateFacts, Escaped, Instead, Listed, Place, Restricted, SetAside, Suppressed};
 
 /// How much an event matters to an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

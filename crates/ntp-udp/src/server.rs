@@ -8,6 +8,13 @@
 //! first socket is therefore bound without it, which the kernel refuses if there is any other, and
 //! enables sharing only afterwards.
 //!
+//! # A wildcard beside a single address
+//! `0.0.0.0:123` and `127.0.0.1:123` overlap; the kernel passes a datagram to the socket with the
+//! more specific address. It permits such a pair only if both have `SO_REUSEADDR` at the time
+//! of binding. They have it just then, so that no other program can bind the port afterwards.
+//! Bind the wildcard first: without the option, it conflicts with every other socket of the
+//! port.
+//!
 //! # Addresses that do not exist yet
 //! A daemon may start before the network does. Sockets are bound to an address whether the machine
 //! has it or not (`IP_FREEBIND`), and serve it once it appears. Wildcard sockets serve every
@@ -69,6 +76,34 @@ impl ServerSocket {
         Ok((socket, missing))
     }
 
+    /// As [`bind_group`](Self::bind_group), where the sockets `beside` have the same port at an
+    /// overlapping address: one is the wildcard, the other is not.
+    ///
+    /// # Errors
+    /// As `bind_group`.
+    pub fn bind_group_beside(
+        beside: &[BorrowedFd<'_>],
+        address: SocketAddr,
+        count: usize,
+        options: &ServerOptions,
+    ) -> io::Result<(Vec<Self>, Vec<Shortcoming>)> {
+        let reuse = |socket: BorrowedFd<'_>, value| {
+            syscall::set_option(socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, value)
+        };
+        let permitted: io::Result<()> = beside.iter().try_for_each(|it| reuse(*it, 1));
+        let bound = permitted.and_then(|()| {
+            Self::bind_all(address, count, options, |socket| reuse(socket.as_fd(), 1))
+        });
+        let group = bound
+            .iter()
+            .flat_map(|(group, _)| group.iter().map(Self::as_fd));
+        for socket in beside.iter().copied().chain(group) {
+            // Cannot fail on a socket that permitted it before; the option would only stay set.
+            let _ = reuse(socket, 0);
+        }
+        bound
+    }
+
     /// Binds `count` sockets that share `address` (at least one), among which the kernel
     /// distributes clients by their address, and returns their shortcomings.
     ///
@@ -81,7 +116,20 @@ impl ServerSocket {
         count: usize,
         options: &ServerOptions,
     ) -> io::Result<(Vec<Self>, Vec<Shortcoming>)> {
-        let (first, mut missing) = Self::bind(address, options)?;
+        Self::bind_all(address, count, options, |_| Ok(()))
+    }
+
+    /// Binds the sockets, each after `prepare`.
+    fn bind_all(
+        address: SocketAddr,
+        count: usize,
+        options: &ServerOptions,
+        prepare: impl Fn(&Self) -> io::Result<()>,
+    ) -> io::Result<(Vec<Self>, Vec<Shortcoming>)> {
+        let mut missing = Vec::new();
+        let first = Self::open(address, options, &mut missing)?;
+        prepare(&first)?;
+        syscall::bind(first.as_fd(), &address.into())?;
         // The port may have been chosen just now.
         let address = first.local_addr()?;
         let mut group = vec![first];
@@ -92,6 +140,7 @@ impl ServerSocket {
         for _ in 1..count {
             // They have the same shortcomings as the first one.
             let socket = Self::open(address, options, &mut Vec::new())?;
+            prepare(&socket)?;
             allow_port_sharing(&socket)?;
             syscall::bind(socket.as_fd(), &address.into())?;
             group.push(socket);

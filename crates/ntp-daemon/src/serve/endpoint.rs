@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,7 @@ use ntp_udp::ServerSocket;
 use ntp_worker::{ExitNotice, SharedClientList, SharedCounters, Worker};
 
 use super::Listener;
+use super::bound::Site;
 use super::client_table::ClientTable;
 use super::error::ServeError;
 use crate::sandbox::{self, Profile};
@@ -135,6 +137,19 @@ impl Endpoint {
 
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it is bound.
+    pub(super) fn site(&self) -> Site {
+        Site {
+            address: self.address,
+            only_ipv6: self.listener.options.only_ipv6,
+        }
+    }
+
+    /// Returns its sockets.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.threads.iter().map(|thread| thread.socket.as_fd())
     }
 
     /// Returns whether this endpoint fits `listener` in all but its policy.

@@ -26,6 +26,7 @@
 //! thread is woken and stops the daemon: a server that silently lost half of its threads would look
 //! healthy and ignore half of its clients.
 
+mod bound;
 mod client_table;
 mod endpoint;
 pub(crate) mod error;
@@ -40,14 +41,16 @@ use ntp_os_clock::Translator;
 use ntp_proto::nts::Keyset;
 use ntp_proto::server::{Claim, Policy};
 use ntp_udp::wait::{Interest, PollSet};
-use ntp_udp::{ServerOptions, ServerSocket, Shortcoming};
+use ntp_udp::{ServerOptions, Shortcoming};
 
+pub use bound::Bound;
 pub use client_table::ClientTable;
 pub use error::ServeError;
 use ntp_types::status::ServerStatus;
 
 use crate::runtime::failure::Failure;
 use crate::runtime::pollable::{Context, Pollable};
+use bound::Site;
 use endpoint::{Endpoint, WorkerContext};
 
 /// A listening address and how it is served.
@@ -79,61 +82,6 @@ pub struct Servers {
     report: Arc<UnixStream>,
     next_thread: u32,
     place: usize,
-}
-
-/// Bound sockets without serving threads.
-///
-/// Binding comes first when a daemon starts: if another instance is running, it is detected before
-/// anything of that instance is touched.
-#[derive(Debug, Default)]
-pub struct Bound {
-    endpoints: Vec<(Listener, Vec<ServerSocket>)>,
-    missing: Vec<Shortcoming>,
-}
-
-impl Bound {
-    /// Binds all sockets.
-    ///
-    /// # Errors
-    /// If one of the addresses cannot be bound.
-    pub fn bind(listeners: Vec<Listener>) -> Result<Self, ServeError> {
-        let mut bound = Self::default();
-        for listener in listeners {
-            let workers = listener.workers.max(1);
-            let (sockets, lacking) =
-                ServerSocket::bind_group(listener.address, workers, &listener.options)
-                    .map_err(|error| ServeError::Bind(listener.address, error))?;
-            bound.missing.extend(lacking);
-            bound.endpoints.push((listener, sockets));
-        }
-        Ok(bound)
-    }
-
-    /// Returns whether there are no sockets.
-    pub fn is_empty(&self) -> bool {
-        self.endpoints.is_empty()
-    }
-
-    /// Optional facilities that this system lacks.
-    pub fn missing(&self) -> &[Shortcoming] {
-        &self.missing
-    }
-
-    /// Starts all threads, which serve `claim` until the first [`publish`](Servers::publish).
-    /// `seed` returns a fresh secret for each call.
-    ///
-    /// # Errors
-    /// If not enough threads can be started. No thread is left running then.
-    pub fn start(
-        self,
-        claim: Claim,
-        translator: &Translator,
-        mut seed: impl FnMut() -> [u8; 32],
-    ) -> Result<Servers, ServeError> {
-        let mut servers = Servers::new(translator)?;
-        servers.add(self, claim, &mut seed)?;
-        Ok(servers)
-    }
 }
 
 impl Servers {
@@ -216,7 +164,8 @@ impl Servers {
 
     /// Matches a new configuration address by address. A removed address is closed, a kept one gets
     /// its new policy without losing a packet, a new one is bound. Threads are restarted only if
-    /// their number or the options of their sockets change.
+    /// their number or the options of their sockets change, or if a new wildcard overlaps with them,
+    /// which is bound first (see [`Bound`]).
     ///
     /// Returns missing facilities and errors. An address that cannot be bound does not keep the
     /// others from being served.
@@ -231,11 +180,18 @@ impl Servers {
         let (kept, gone): (Vec<_>, Vec<_>) = core::mem::take(&mut self.endpoints)
             .into_iter()
             .partition(|endpoint| listeners.iter().any(|listener| endpoint.matches(listener)));
+        let added = |listener: &&Listener| !kept.iter().any(|kept| kept.matches(listener));
+        let added: Vec<_> = listeners.iter().filter(added).map(Site::of).collect();
+        let is_covered = |endpoint: &Endpoint| added.iter().any(|it| it.covers(endpoint.site()));
+        let (covered, kept): (Vec<_>, Vec<_>) = kept.into_iter().partition(is_covered);
         self.endpoints = kept;
+        let gone = gone.into_iter().chain(covered);
         problems.extend(
             gone.into_iter()
                 .filter_map(|mut endpoint| endpoint.stop().err()),
         );
+        let mut listeners = listeners;
+        listeners.sort_by_key(|listener| Site::of(listener).rank());
         for listener in listeners {
             if let Some(endpoint) = self
                 .endpoints
@@ -245,7 +201,7 @@ impl Servers {
                 endpoint.publish_policy(listener.policy);
                 continue;
             }
-            let added = Bound::bind(vec![listener]).and_then(|bound| {
+            let added = Bound::bind_beside(&self.endpoints, vec![listener]).and_then(|bound| {
                 missing.extend_from_slice(bound.missing());
                 self.add(bound, claim, seed)
             });

@@ -410,3 +410,129 @@ fn a_reconfiguration_is_applied_address_by_address() {
     );
     UdpSocket::bind(goes).expect("the address that was given up is free");
 }
+
+/// Returns a port that is free at the wildcard of both families.
+fn free_port() -> u16 {
+    let socket = UdpSocket::bind("[::]:0").unwrap();
+    socket.local_addr().unwrap().port()
+}
+
+#[test]
+fn a_wildcard_beside_single_addresses_is_served_with_its_own_rules() {
+    let clock = Clock::new_virtual(NtpDuration::ZERO, Frequency::ZERO);
+    let port = free_port();
+    let at = |ip: &str, policy| Listener {
+        address: SocketAddr::new(ip.parse().unwrap(), port),
+        policy,
+        options: ServerOptions {
+            only_ipv6: true,
+            ..ServerOptions::default()
+        },
+        ..listener(2)
+    };
+    // The order of an administrator: single addresses first.
+    let listeners = || {
+        vec![
+            at("127.0.0.1", denying()),
+            at("::1", denying()),
+            at("::", Policy::default()),
+            at("0.0.0.0", Policy::default()),
+        ]
+    };
+    let wildcard = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), port));
+    let check = |servers: &Servers| {
+        let addresses: Vec<_> = servers.addresses().collect();
+        for address in &addresses[..1] {
+            assert!(is_denied(&query(*address)), "{address}");
+        }
+        assert!(!is_denied(&query(wildcard)));
+        addresses
+    };
+    let mut servers = start(listeners(), &clock);
+    let expected: Vec<_> = listeners().iter().map(|it| it.address).collect();
+    assert_eq!(check(&servers), expected);
+
+    // No other program can take an address of the port, whatever its options.
+    let refused = Bound::bind(vec![at("127.0.0.3", denying())]).unwrap_err();
+    assert!(matches!(refused, ServeError::Bind(..)), "{refused}");
+
+    // The wildcards go and come back beside the others.
+    let claim = Claim::UNSYNCHRONIZED;
+    let single = listeners()[..2].to_vec();
+    let (_, problems) = servers.reconfigure(single, claim, &mut || [9; 32]);
+    assert!(problems.is_empty(), "{problems:?}");
+    assert!(is_denied(&query(expected[0])));
+    let (_, problems) = servers.reconfigure(listeners(), claim, &mut || [9; 32]);
+    assert!(problems.is_empty(), "{problems:?}");
+    assert!(is_denied(&query(expected[0])));
+    assert!(!is_denied(&query(wildcard)));
+
+    // So does a single address beside the wildcards.
+    let (_, problems) = servers.reconfigure(listeners()[2..].to_vec(), claim, &mut || [9; 32]);
+    assert!(problems.is_empty(), "{problems:?}");
+    assert!(!is_denied(&query(expected[0])));
+    let (_, problems) = servers.reconfigure(listeners(), claim, &mut || [9; 32]);
+    assert!(problems.is_empty(), "{problems:?}");
+    assert!(is_denied(&query(expected[0])));
+}
+
+/// Runs `work` on a thread where the kernel refuses IPv6 sockets, as it does without IPv6.
+fn without_ipv6<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    use seccompiler::{
+        SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    };
+    let family = u64::try_from(libc::AF_INET6).unwrap();
+    let is_ipv6 = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family);
+    let rule = SeccompRule::new(vec![is_ipv6.unwrap()]).unwrap();
+    let refuse = SeccompAction::Errno(libc::EAFNOSUPPORT.unsigned_abs());
+    let filter = SeccompFilter::new(
+        [(libc::SYS_socket, vec![rule])].into(),
+        SeccompAction::Allow,
+        refuse,
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    let program: seccompiler::BpfProgram = filter.unwrap().try_into().unwrap();
+    std::thread::scope(|scope| {
+        let confined = scope.spawn(|| {
+            seccompiler::apply_filter(&program).unwrap();
+            work()
+        });
+        confined.join().unwrap()
+    })
+}
+
+#[test]
+fn without_ipv6_in_the_kernel_the_ipv6_wildcard_serves_ipv4() {
+    let clock = Clock::new_virtual(NtpDuration::ZERO, Frequency::ZERO);
+    let at = |address: String, only_ipv6| Listener {
+        address: address.parse().unwrap(),
+        options: ServerOptions {
+            only_ipv6,
+            ..ServerOptions::default()
+        },
+        ..listener(1)
+    };
+    let port = free_port();
+    let served = |listeners| -> Vec<SocketAddr> {
+        let bound = without_ipv6(|| Bound::bind(listeners).unwrap());
+        let claim = Claim::UNSYNCHRONIZED;
+        let servers = bound.start(claim, &clock.translator(), || [7; 32]).unwrap();
+        servers
+            .addresses()
+            .inspect(|address| assert!(!is_denied(&query(*address))))
+            .collect()
+    };
+    let wildcard = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    assert_eq!(served(vec![at(format!("[::]:{port}"), false)]), [wildcard]);
+    // Nobody reaches a single IPv6 address; the others are served.
+    let single = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mixed = || {
+        vec![
+            at(format!("[::1]:{port}"), false),
+            at(single.to_string(), false),
+            at(format!("[::]:{port}"), true),
+            at(wildcard.to_string(), false),
+        ]
+    };
+    assert_eq!(served(mixed()), [single, wildcard]);
+}

@@ -1,4 +1,9 @@
 //! Opens the listening socket, with options that the standard library does not offer.
+//!
+//! A wildcard may stand beside single addresses of the same port; the kernel passes a connection to
+//! the more specific address. It permits such a pair only if both sockets have `SO_REUSEPORT` and
+//! belong to one user at the time of binding. They have the option just then, so that no other
+//! program can share the port.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -11,8 +16,28 @@ use rustix::net::{
 /// of its own.
 const BACKLOG: i32 = 4096;
 
-/// Listens on `address`. The IPv6 wildcard also accepts IPv4 unless `only_ipv6` is set.
-pub(super) fn listen(address: SocketAddr, only_ipv6: bool) -> io::Result<TcpListener> {
+/// Listens on `address`, beside sockets with the same port at an overlapping address. The IPv6
+/// wildcard also accepts IPv4 unless `only_ipv6` is set.
+///
+/// # Errors
+/// Those of the operating system: `EAFNOSUPPORT` if this kernel lacks the family.
+pub(super) fn listen(
+    address: SocketAddr,
+    only_ipv6: bool,
+    beside: &[&TcpListener],
+) -> io::Result<TcpListener> {
+    for other in beside {
+        sockopt::set_socket_reuseport(other, true)?;
+    }
+    let listener = open(address, only_ipv6, !beside.is_empty());
+    for other in beside.iter().copied().chain(&listener) {
+        // Cannot fail on a socket that permitted it before; the option would only stay set.
+        let _ = sockopt::set_socket_reuseport(other, false);
+    }
+    listener
+}
+
+fn open(address: SocketAddr, only_ipv6: bool, share: bool) -> io::Result<TcpListener> {
     let family = if address.is_ipv4() {
         AddressFamily::INET
     } else {
@@ -24,6 +49,9 @@ pub(super) fn listen(address: SocketAddr, only_ipv6: bool) -> io::Result<TcpList
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, only_ipv6)?;
+    }
+    if share {
+        sockopt::set_socket_reuseport(&socket, true)?;
     }
     bind(&socket, &address)?;
     start(&socket, BACKLOG)?;

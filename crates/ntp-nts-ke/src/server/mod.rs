@@ -27,7 +27,7 @@ mod listen;
 mod unusable;
 
 use std::io::{self, PipeReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -158,13 +158,18 @@ impl PreparedEndpoint {
         }
     }
 
-    /// Binds the address.
-    fn open(self) -> Result<(EndpointConfig, TcpListener, Certificates), StartError> {
+    /// Binds the address beside those of `others`.
+    fn open<'a>(
+        self,
+        others: impl Iterator<Item = (&'a EndpointConfig, &'a TcpListener)>,
+    ) -> Result<(EndpointConfig, TcpListener, Certificates), StartError> {
         let Self {
             config,
             certificates,
         } = self;
-        let listener = listen::listen(config.listen, config.only_ipv6)
+        let others = others.filter(|(other, _)| overlap(&config, other));
+        let beside: Vec<_> = others.map(|(_, listener)| listener).collect();
+        let listener = listen::listen(config.listen, config.only_ipv6, &beside)
             .map_err(|error| StartError::Listen(config.listen, error))?;
         let certificates = certificates.map_err(StartError::Certificate)?;
         Ok((config, listener, certificates))
@@ -175,6 +180,7 @@ impl PreparedEndpoint {
 #[derive(Debug, Default)]
 pub struct Bound {
     endpoints: Vec<(EndpointConfig, TcpListener, Certificates)>,
+    without_ipv6: Vec<(SocketAddr, Option<SocketAddr>)>,
 }
 
 impl Bound {
@@ -182,10 +188,47 @@ impl Bound {
     ///
     /// # Errors
     /// If an address is in use or a certificate cannot be used.
-    pub fn bind(endpoints: Vec<EndpointConfig>) -> Result<Self, StartError> {
-        let open = |config| PreparedEndpoint::read(config).open();
-        let endpoints = endpoints.into_iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Self { endpoints })
+    pub fn bind(mut endpoints: Vec<EndpointConfig>) -> Result<Self, StartError> {
+        // Without a socket beside it, a wildcard conflicts with every other program at its port.
+        endpoints.sort_by_key(|config| (!config.listen.ip().is_unspecified(), config.only_ipv6));
+        let mut bound = Self::default();
+        for config in endpoints {
+            let others = bound.endpoints.iter().map(|(other, it, _)| (other, it));
+            match PreparedEndpoint::read(config.clone()).open(others) {
+                Ok(endpoint) => bound.endpoints.push(endpoint),
+                Err(StartError::Listen(address, error)) if lacks_ipv6(address, &error) => {
+                    bound.without_ipv6.push((address, None));
+                    bound.bind_ipv4_wildcard(config)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(bound)
+    }
+
+    /// Binds the IPv4 wildcard in place of the one of both families, which this kernel lacks.
+    fn bind_ipv4_wildcard(&mut self, config: EndpointConfig) -> Result<(), StartError> {
+        if config.only_ipv6 || !config.listen.ip().is_unspecified() {
+            return Ok(());
+        }
+        let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, config.listen.port()));
+        let others = self.endpoints.iter().map(|(other, it, _)| (other, it));
+        let substitute = PreparedEndpoint::read(EndpointConfig {
+            listen: ipv4,
+            ..config.clone()
+        });
+        let (_, listener, certificates) = substitute.open(others)?;
+        self.endpoints.push((config, listener, certificates));
+        if let Some((_, instead)) = self.without_ipv6.last_mut() {
+            *instead = Some(ipv4);
+        }
+        Ok(())
+    }
+
+    /// Addresses that are not served because this kernel has no IPv6, each with the wildcard that
+    /// is served in its place.
+    pub fn without_ipv6(&self) -> &[(SocketAddr, Option<SocketAddr>)] {
+        &self.without_ipv6
     }
 
     /// Whether there are no endpoints.
@@ -337,7 +380,9 @@ impl Server {
     }
 
     fn add(&mut self, wanted: PreparedEndpoint) -> Result<EndpointChange, StartError> {
-        let (config, listener, certificates) = wanted.open()?;
+        let others = self.endpoints.iter();
+        let others = others.map(|endpoint| (&endpoint.config, &endpoint.listener));
+        let (config, listener, certificates) = wanted.open(others)?;
         self.endpoints
             .push(EndpointHandle::new(&config, &listener).map_err(StartError::System)?);
         Ok(EndpointChange::Add(config, listener, certificates))
@@ -382,4 +427,23 @@ impl AsFd for Server {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.exit_reader.as_fd()
     }
+}
+
+/// Whether the error says that this kernel has no IPv6.
+fn lacks_ipv6(address: SocketAddr, error: &io::Error) -> bool {
+    let unsupported = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    address.is_ipv6() && error.raw_os_error() == Some(unsupported)
+}
+
+/// Whether both endpoints get connections to one address and port.
+fn overlap(one: &EndpointConfig, other: &EndpointConfig) -> bool {
+    let covers = |wildcard: &EndpointConfig, other: &EndpointConfig| {
+        let (ours, theirs) = (wildcard.listen, other.listen);
+        ours.ip().is_unspecified()
+            && (ours.is_ipv4() == theirs.is_ipv4() || (ours.is_ipv6() && !wildcard.only_ipv6))
+    };
+    one.listen.port() == other.listen.port()
+        && one.listen.port() != 0
+        && one.listen != other.listen
+        && (covers(one, other) || covers(other, one))
 }

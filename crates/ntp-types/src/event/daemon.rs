@@ -218,6 +218,14 @@ macro_rules! daemon_events {
                 address: SocketAddr,
             } Severity::Info => "serving time at {address}";
 
+            /// An IPv6 address is not served, because this kernel has no IPv6.
+            server_without_ipv6 = ServerWithoutIpv6 {
+                /// The address, of time or key exchange.
+                address: SocketAddr,
+                /// The IPv4 wildcard that is served in its place.
+                instead: Option<SocketAddr>,
+            } Severity::Warning => "{address} is not served: this kernel has no IPv6{}", Instead(*instead);
+
             /// Time is not served any more at an address.
             server_stopped = ServerStopped {
                 /// The address.

@@ -1,6 +1,7 @@
 //! Parts of messages, and the two forms in which an event becomes text: for people, and in logfmt.
 
 use core::fmt;
+use std::net::SocketAddr;
 
 use ntp_time::NtpDuration;
 use serde::Serialize;
@@ -83,6 +84,18 @@ impl fmt::Display for Suppressed {
         match self.0 {
             0 => Ok(()),
             count => write!(f, " ({count} more since the last report)"),
+        }
+    }
+}
+
+/// `; serving 0.0.0.0:123`, or nothing.
+pub(super) struct Instead(pub(super) Option<SocketAddr>);
+
+impl fmt::Display for Instead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => write!(f, "; serving {address}"),
+            None => Ok(()),
         }
     }
 }
