@@ -384,8 +384,8 @@ mod tests {
         let (config, _) = ntp_config::parse("", "ntp.toml").unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut console = Console {
-            out: &mut out,
-            err: &mut err,
+            out: crate::console::Escaping::new(&mut out, false),
+            err: crate::console::Escaping::new(&mut err, false),
             style: Style::Plain,
             coloured: false,
             width: crate::console::DEFAULT_WIDTH,

@@ -46,7 +46,7 @@ use ntp_config::Style;
 use serde_json::{Value, json};
 
 use cli::{Command, Format, Invocation, NtsAction, Options};
-use console::{Console, DEFAULT_WIDTH, Failure};
+use console::{Console, DEFAULT_WIDTH, Escaping, Failure};
 pub use exit::CODES;
 pub use force_sync::{OneShot, OpenOneShot};
 
@@ -64,11 +64,13 @@ pub fn main(open: OpenOneShot<'_>) -> ExitCode {
     let width = size
         .flatten()
         .map_or(DEFAULT_WIDTH, |(columns, _)| columns.into());
+    let coloured = colours && is_terminal;
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     let mut console = Console {
-        coloured: colours && is_terminal,
+        coloured,
         width: width.max(DEFAULT_WIDTH),
-        out: &mut io::stdout().lock(),
-        err: &mut io::stderr().lock(),
+        out: Escaping::new(&mut out, coloured),
+        err: Escaping::new(&mut err, false),
         style: if colours && io::stderr().is_terminal() {
             Style::Coloured
         } else {
@@ -96,6 +98,10 @@ fn run(
         Err(Failure::Usage(text)) => {
             console.message(text.trim_end());
             exit::USAGE
+        }
+        Err(Failure::Diagnostics(text)) => {
+            console.rendered(&format!("Error: {text}"));
+            exit::FAILURE
         }
         Err(Failure::Error(text) | Failure::Refused(text, ..)) => {
             console.message(format_args!("Error: {text}"));
@@ -135,7 +141,7 @@ fn execute(
 fn print_json_error(failure: &Failure, console: &mut Console<'_>) -> Result<(), Failure> {
     let (error, reason, parameters) = match failure {
         Failure::Usage(text) => ("Usage", text, &Value::Null),
-        Failure::Error(text) => ("Failed", text, &Value::Null),
+        Failure::Error(text) | Failure::Diagnostics(text) => ("Failed", text, &Value::Null),
         Failure::WithExitCode { exit_code, text } => match *exit_code {
             exit::TIMED_OUT => ("TimedOut", text, &Value::Null),
             _ => ("Failed", text, &Value::Null),

@@ -4,11 +4,12 @@
 use std::fmt::Write as _;
 
 use ntp_time::{Frequency, NtpDuration};
+use ntp_types::escape::escape_lines;
 use ntp_types::source::SourceState;
 use ntp_types::status::{KeyExchangeStatus, SourceStatus, Status};
 use serde_json::{Value, json};
 
-use crate::console::Failure;
+use crate::console::{self, Failure};
 pub(crate) use ntp_control_api::explain::reference_name;
 
 use crate::format::{age, duration, signed};
@@ -300,7 +301,9 @@ pub(crate) fn plain(status: &Status, width: usize, coloured: bool) -> String {
 /// Returns a table of the sources in use, `width` columns wide; `coloured` enables colours.
 fn rows(columns: &[Column<SourceStatus>], status: &Status, width: usize, coloured: bool) -> String {
     let mut text = String::new();
-    for line in table(width, columns, status, &status.sources).lines() {
+    // Before the colours, which the console does not escape.
+    let table = escape_lines(&table(width, columns, status, &status.sources));
+    for line in table.lines() {
         match line.chars().next() {
             Some(symbol) if coloured => {
                 text += &coloured_symbol(symbol);
@@ -337,12 +340,12 @@ fn without_addresses(status: &Status) -> String {
 
 fn coloured_symbol(symbol: char) -> String {
     let colour = match symbol {
-        '*' | '+' => "\x1b[32m",
-        'x' | '!' => "\x1b[31m",
-        '?' | '~' | '.' => "\x1b[33m",
+        '*' | '+' => console::GREEN,
+        'x' | '!' => console::RED,
+        '?' | '~' | '.' => console::YELLOW,
         _ => return symbol.to_string(),
     };
-    format!("{colour}{symbol}\x1b[0m")
+    format!("{colour}{symbol}{}", console::DEFAULT_COLOUR)
 }
 
 fn name(source: &SourceStatus) -> String {

@@ -31,7 +31,7 @@ pub(crate) fn run(
             .write_all(status_text::plain(&state).as_bytes())?,
         Format::Json => {
             let json = serde_json::to_string_pretty(&state).map_err(std::io::Error::from)?;
-            writeln!(console.out, "{json}")?;
+            console.print_json_text(&json)?;
         }
         // Upstream prints one more line break than its exporter.
         Format::Prometheus => writeln!(console.out, "{}", prometheus_text(&state))?,

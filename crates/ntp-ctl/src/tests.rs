@@ -37,8 +37,8 @@ fn no_clock(_: &Loaded) -> Result<Box<dyn OneShot>, Box<dyn Error>> {
 fn ntp_ctl(arguments: &[&str]) -> Outcome {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut console = Console {
-        out: &mut out,
-        err: &mut err,
+        out: Escaping::new(&mut out, false),
+        err: Escaping::new(&mut err, false),
         style: Style::Plain,
         coloured: false,
         width: DEFAULT_WIDTH,
@@ -432,9 +432,10 @@ impl Write for Broken {
 
 /// Runs a command with a failing standard output.
 fn run_on(out: ErrorKind, err: &mut dyn Write, arguments: &[&str]) -> bool {
+    let mut out = Broken(out);
     let mut console = Console {
-        out: &mut Broken(out),
-        err,
+        out: Escaping::new(&mut out, false),
+        err: Escaping::new(err, false),
         style: Style::Plain,
         coloured: false,
         width: DEFAULT_WIDTH,
@@ -459,4 +460,41 @@ fn a_closed_pipe_is_success_and_a_full_disk_a_failure() {
 fn a_failure_is_one_even_if_standard_error_is_closed() {
     let (out, mut err) = (ErrorKind::BrokenPipe, Broken(ErrorKind::BrokenPipe));
     assert!(!run_on(out, &mut err, &["ntp-ctl", "force-sync"]));
+}
+
+#[test]
+fn text_from_outside_reaches_the_terminal_escaped() {
+    for arguments in [
+        &["query", "a\u{1b}[2Jb"][..],
+        &["nts", "check", "a\u{9b}2Jb"],
+        &["source\u{1b}[2J"],
+    ] {
+        let outcome = ntp_ctl(arguments);
+        assert!(!outcome.succeeded, "{arguments:?}");
+        for text in [&outcome.out, &outcome.err] {
+            let is_control = |c: char| c.is_control() && c != '\n';
+            assert!(!text.contains(is_control), "{text:?}");
+        }
+        assert!(outcome.err.contains("\\u{"), "{}", outcome.err);
+    }
+}
+
+#[test]
+fn hosts_of_the_command_line_have_the_grammar_of_the_configuration() {
+    for command in [&["query"][..], &["nts", "check"]] {
+        for (host, why) in [
+            ("192.0.2.300", "invalid IPv4 address syntax"),
+            ("two words", "invalid character"),
+            ("host:0", "invalid port number"),
+            ("224.0.1.1", "multicast"),
+            ("fe80::1", "without an interface"),
+        ] {
+            let outcome = ntp_ctl(&[command, &[host]].concat());
+            assert!(
+                !outcome.succeeded && outcome.err.contains(why),
+                "{}",
+                outcome.err
+            );
+        }
+    }
 }

@@ -27,14 +27,14 @@ pub(crate) fn run(
         return result;
     };
     let reason = match &result {
-        Err(Failure::Error(text)) => Some(text),
+        Err(Failure::Error(text) | Failure::Diagnostics(text)) => Some(text),
         _ => None,
     };
     console.print_json(&json!({
         "done": result.is_ok(), "reason": reason, "problems": problems,
     }))?;
     result.map_err(|failure| match failure {
-        Failure::Error(text) => Failure::Reported {
+        Failure::Error(text) | Failure::Diagnostics(text) => Failure::Reported {
             exit_code: exit::FAILURE,
             text,
         },
@@ -83,7 +83,7 @@ fn check(config: Option<&Path>, report: &mut Report<'_, '_>) -> Result<(), Failu
                 problems.extend(error.problems().iter().map(data));
             }
             let text = error.render(report.console.style);
-            return Err(Failure::Error(format!(
+            return Err(Failure::Diagnostics(format!(
                 "Could not load configuration: {text}"
             )));
         }

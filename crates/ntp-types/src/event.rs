@@ -17,6 +17,7 @@ use ntp_time::{
 };
 use serde::Serialize;
 
+use crate::escape::Escaped;
 use crate::source::SourceName;
 
 #[macro_use]
@@ -31,7 +32,7 @@ pub use reason::{
     RemovalReason, Restriction, SendError,
 };
 pub use text::{Caller, Logfmt, Prose, SourceOffset};
-use text::{CertificateFacts, Escaped, Instead, Listed, Place, Restricted, SetAside, Suppressed};
+use text::{CertificateFacts, Instead, Listed, Place, Restricted, SetAside, Suppressed};
 
 /// How much an event matters to an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -276,7 +277,7 @@ macro_rules! events {
             #[expect(unused_variables, reason = "some fields are not part of the message")]
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self {
-                    $(Self::$variant { $($field,)* } => write!(Escaped(f), $($message),+),)*
+                    $(Self::$variant { $($field,)* } => write!(Escaped::line(&mut *f), $($message),+),)*
                 }
             }
         }

@@ -6,6 +6,7 @@
 //! | [`statistics`] | counters of packets, requests and key exchanges |
 //! | [`configuration`] | the configuration in force, with the origin of each value |
 //! | [`event`] | what happened, with a stable name, a severity and typed fields |
+//! | [`escape`] | text from outside, made safe for logs and terminals |
 //! | [`host`] | names and addresses of hosts |
 //! | [`source`] | how a source is named, addressed, configured and judged |
 //! | [`schema`] | descriptions of these types for the Varlink interface file |
@@ -22,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod configuration;
+pub mod escape;
 pub mod event;
 pub mod host;
 pub mod schema;

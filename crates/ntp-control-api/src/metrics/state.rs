@@ -254,8 +254,8 @@ mod tests {
     #[test]
     fn label_values_are_escaped() {
         let mut state = upstream_sample();
-        state.program.version = "1\"} 2\n# \\".into();
+        state.program.version = "1\"} 2\n# \\\u{1b}".into();
         let text = prometheus_text(&state);
-        assert!(text.contains("{version=\"1\\\"} 2\\n# \\\\\",build_commit="));
+        assert!(text.contains("{version=\"1\\\"} 2\\n# \\\\\\\\u{1b}\",build_commit="));
     }
 }

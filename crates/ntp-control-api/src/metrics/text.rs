@@ -103,6 +103,8 @@ impl fmt::Display for Escaped<'_> {
                 '\\' => f.write_str("\\\\")?,
                 '"' => f.write_str("\\\"")?,
                 '\n' => f.write_str("\\n")?,
+                // Readers print labels: `\u{1b}` with the backslash escaped.
+                other if other.is_control() => write!(f, "\\{}", other.escape_debug())?,
                 other => f.write_char(other)?,
             }
         }

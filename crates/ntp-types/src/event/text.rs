@@ -152,23 +152,6 @@ impl fmt::Display for Restricted {
     }
 }
 
-/// Passes text on with control characters and invisible characters escaped, so that names and errors from
-/// outside can neither begin a line nor reorder one.
-pub(super) struct Escaped<'a, 'f>(pub(super) &'a mut fmt::Formatter<'f>);
-
-impl fmt::Write for Escaped<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for character in text.chars() {
-            match character {
-                ' '..='~' => self.0.write_char(character)?,
-                // Leaves what can be printed as it is.
-                _ => write!(self.0, "{}", character.escape_debug())?,
-            }
-        }
-        Ok(())
-    }
-}
-
 /// One line of logfmt fields: `event=source_added source=ntp.example:123 address=192.0.2.1:123`. A value that
 /// contains anything but printable ASCII without spaces, quotes and `=` is quoted and escaped.
 pub struct Logfmt<'a>(pub &'a Event);
