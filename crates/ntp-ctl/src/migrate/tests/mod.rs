@@ -290,6 +290,43 @@ fn authorities_are_assigned_to_the_sources_of_their_set() {
 }
 
 #[test]
+fn hosts_that_the_configuration_refuses_are_not_converted() {
+    let dialects = [
+        (Dialect::Chrony, "server HOST\n"),
+        (Dialect::Ntpd, "server HOST\n"),
+        (Dialect::Openntpd, "server HOST\n"),
+        (Dialect::Timesyncd, "[Time]\nNTP=HOST\n"),
+    ];
+    for (dialect, file) in dialects {
+        for host in [
+            "192.0.2.300",
+            "0.0.0.0",
+            "224.0.1.1",
+            "fe80::1",
+            "a..b",
+            "a\u{1b}b",
+        ] {
+            let toml = migrated(dialect, &file.replace("HOST", host));
+            let config = ntp_config::parse(&toml, "ntp.toml").map(|(config, _)| config);
+            assert!(config.unwrap().sources.is_empty(), "{dialect:?}: {toml}");
+            assert!(
+                toml.contains("Without an equivalent"),
+                "{dialect:?}: {toml}"
+            );
+        }
+        for (host, name) in [
+            ("fe80::1%eth0", "[fe80::1%eth0]:123"),
+            ("fe80::1%3", "[fe80::1%3]:123"),
+        ] {
+            let toml = migrated(dialect, &file.replace("HOST", host));
+            let (config, _) = ntp_config::parse(&toml, "ntp.toml").unwrap();
+            let names: Vec<_> = config.sources.iter().filter_map(|it| it.name()).collect();
+            assert_eq!(names, [name], "{dialect:?}: {toml}");
+        }
+    }
+}
+
+#[test]
 fn leap_seconds_are_treated_as_before() {
     let chrony = migrated(
         Dialect::Chrony,
