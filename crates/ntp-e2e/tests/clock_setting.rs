@@ -188,8 +188,9 @@ fn a_wrong_saved_time_spoils_no_start_and_is_removed_by_force_sync() {
 
 fn a_clock_set_forward_to_a_wrong_saved_time_is_set_back() {
     let servers = [server(), server(), server()];
-    let in_1970 = "virtual-offset = -1790000000.0";
-    let mut setup = Setup::new(3).replacing("virtual-offset = 0.25", in_1970);
+    // 28 years, before the release: the largest offset is 31 years.
+    let long_ago = "virtual-offset = -900000000.0";
+    let mut setup = Setup::new(3).replacing("virtual-offset = 0.25", long_ago);
     for server in &servers {
         setup = setup.server(&server.address().to_string());
     }
