@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(findings(one), [FindingKind::TooFewSources]);
         assert_eq!(
             findings(
-                &(one.repeat(1) + &one.replace("\"a\"", "\"b\"") + &one.replace("\"a\"", "\"c\""))
+                &(one.to_owned() + &one.replace("\"a\"", "\"b\"") + &one.replace("\"a\"", "\"c\""))
             ),
             []
         );

@@ -154,7 +154,7 @@ impl Recorder {
 }
 
 impl Drop for Recorder {
-    /// Waits until the queue is written, within [`join::LIMIT`]. The writer has logged its problem.
+    /// Waits until the queue is written, within the time limit of joining a thread. The writer has logged its problem.
     fn drop(&mut self) {
         self.queue = None;
         join::join_last(self.writer.take());

@@ -197,7 +197,7 @@ fn migrated_rules_of_ntpsec_decide_as_it_answers() {
                 match client {
                     IpAddr::V4(address) => host.ip(&format!("address add {address}/32 dev eth0")),
                     IpAddr::V6(address) => {
-                        host.ip(&format!("address add {address}/128 dev eth0 nodad"))
+                        host.ip(&format!("address add {address}/128 dev eth0 nodad"));
                     }
                 }
             }

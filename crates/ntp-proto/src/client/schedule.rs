@@ -222,7 +222,7 @@ impl Schedule {
         false
     }
 
-    /// Processes a RATE kiss: the interval becomes longer than the one in use, at most [`SLOWEST`].
+    /// Processes a RATE kiss: the interval becomes longer than the one in use, at most 36 hours.
     /// Returns the time of the next request, counted from `now`.
     pub fn handle_rate_kiss(&mut self, now: Monotonic, rng: &mut impl RngCore) -> Monotonic {
         let in_use = if self.phase == Phase::Steady {
