@@ -15,11 +15,10 @@
 //! sources, each of which has at most one task.
 //!
 //! A thread sends its result through a channel and then wakes the main loop with an octet through a
-//! socket pair. The main loop never waits for either.
+//! pipe: threads that only work on files may not use sockets. The main loop never waits for either.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -123,8 +122,8 @@ struct Running {
 struct Results<R> {
     results: Receiver<(u64, Option<R>)>,
     sender: Sender<(u64, Option<R>)>,
-    wake: UnixStream,
-    waker: Arc<UnixStream>,
+    wake: PipeReader,
+    waker: Arc<PipeWriter>,
 }
 
 /// Sends the result of a thread when it is dropped, also by a panic.
@@ -132,12 +131,12 @@ struct Report<R> {
     number: u64,
     result: Option<R>,
     sender: Sender<(u64, Option<R>)>,
-    waker: Arc<UnixStream>,
+    waker: Arc<PipeWriter>,
 }
 
 impl<R> Drop for Report<R> {
     fn drop(&mut self) {
-        // The pool may be gone. A full socket wakes the main loop already.
+        // The pool may be gone.
         let _ = self.sender.send((self.number, self.result.take()));
         let _ = (&*self.waker).write(&[0]);
     }
@@ -145,9 +144,7 @@ impl<R> Drop for Report<R> {
 
 impl<R> Results<R> {
     fn open() -> io::Result<Self> {
-        let (wake, waker) = UnixStream::pair()?;
-        wake.set_nonblocking(true)?;
-        waker.set_nonblocking(true)?;
+        let (wake, waker) = io::pipe()?;
         let (sender, results) = channel();
         Ok(Self {
             results,
@@ -197,9 +194,10 @@ impl<R: Send + 'static> TaskPool<R> {
         if let Some(results) = &mut self.results
             && set.readiness(self.place).any()
         {
-            // Results are sent before the octet, so none is missed.
+            // Results are sent before the octet, so none is missed. What does not fit keeps the pipe
+            // readable; a second call would wait.
             let mut octets = [0; 64];
-            while matches!(results.wake.read(&mut octets), Ok(1..)) {}
+            let _ = results.wake.read(&mut octets);
         }
         self.take_result()
             .or_else(|| self.take_overdue(now))
