@@ -5,7 +5,9 @@
 //!
 //! The kernel timestamps arrivals, as it does for the clients under test. With readings taken by the
 //! thread instead, the time until a busy machine runs it would count as delay of one direction, and
-//! half of it would be an error that no client can detect.
+//! half of it would be an error that no client can detect. Likewise, replies carry the time at which
+//! they will leave: the reading of the clock, and the delay from there to the kernel's timestamp of
+//! the last reply.
 #![expect(
     clippy::disallowed_methods,
     reason = "a real-time server: it timestamps packets and sleeps"
@@ -20,12 +22,16 @@ use std::thread::{self, JoinHandle};
 use std::time::{self, Instant};
 
 use ntp_time::{LeapIndicator, Monotonic, NtpDuration, RawStamp, SystemTime};
-use ntp_udp::{Arrival, Inbox, ServerOptions, ServerSocket};
+use ntp_udp::{Arrival, Inbox, Outbox, ServerOptions, ServerSocket};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::comparison::Reading;
 use crate::true_time::TrueTime;
-use crate::{Behaviour, Request, Responder, Via};
+use crate::{Behaviour, Datagram, Request, Responder, Via};
+
+/// Delay from the reading of the clock to the departure of a reply beyond which the clock was
+/// stepped between them, or the thread was interrupted.
+const MAX_TRANSMIT_DELAY: NtpDuration = NtpDuration::from_millis(1);
 
 /// A running server. Stopped when dropped.
 #[derive(Debug)]
@@ -74,6 +80,8 @@ impl ReferenceServer {
         });
         let service = Service {
             sender,
+            outbox: Outbox::new(1),
+            transmit_delay: NtpDuration::ZERO,
             other_port,
             shared: Arc::clone(&shared),
             responder: Responder::new(seed),
@@ -175,8 +183,12 @@ pub fn raw_clock() -> i64 {
 
 /// State of the server thread.
 struct Service {
-    /// Sends replies from the listening socket.
+    /// Sends replies from the listening socket that do not fit into the outbox.
     sender: UdpSocket,
+    /// Sends replies from the listening socket; the kernel timestamps them.
+    outbox: Outbox<SystemTime>,
+    /// Time from the reading of the clock to the departure of the last reply.
+    transmit_delay: NtpDuration,
     /// Sends replies from the wrong port.
     other_port: UdpSocket,
     shared: Arc<Shared>,
@@ -218,18 +230,48 @@ impl Service {
         {
             behaviour.leap = truth.announcement(raw_clock());
         }
-        let response = self.responder.respond(&behaviour, request, || source.now());
+        let mut read_at = None;
+        let transmit_delay = self.transmit_delay;
+        let response = self.responder.respond(&behaviour, request, || {
+            read_at = Some(system_time());
+            source.now() + transmit_delay
+        });
         if !response.delay.is_zero() {
+            // The delay is that of a misbehaving server, which does not know it.
+            read_at = None;
             thread::sleep(response.delay);
         }
         for datagram in &response.datagrams {
-            let socket = match datagram.via {
-                Via::Listener => &self.sender,
-                Via::OtherPort => &self.other_port,
-            };
-            // An unreachable client or a too long datagram does not stop the server.
-            let _unsent = socket.send_to(&datagram.octets, arrival.from);
+            self.send(datagram, arrival, read_at);
         }
+    }
+
+    /// Sends a datagram. With the time of the clock's reading, measures its delay from there.
+    fn send(&mut self, datagram: &Datagram, arrival: &Arrival<'_>, read_at: Option<SystemTime>) {
+        let socket = match datagram.via {
+            Via::Listener => {
+                let listener = &self.shared.listener;
+                let stamped = read_at.filter(|_| listener.stamps_transmissions());
+                if self.outbox.reply(arrival) && self.outbox.write(0, &datagram.octets, stamped) {
+                    // An unreachable client does not stop the server.
+                    let _unsent = listener.send(&mut self.outbox);
+                    let delay = &mut self.transmit_delay;
+                    listener.transmit_stamps(&mut self.outbox, |read_at, stamp| {
+                        let left = stamp.to_stamp().map(|stamp| stamp.time - read_at);
+                        let possible = NtpDuration::ZERO..MAX_TRANSMIT_DELAY;
+                        *delay = left
+                            .filter(|left| possible.contains(left))
+                            .unwrap_or(*delay);
+                    });
+                    return;
+                }
+                self.outbox = Outbox::new(1);
+                &self.sender
+            }
+            Via::OtherPort => &self.other_port,
+        };
+        // Nor does a too long datagram.
+        let _unsent = socket.send_to(&datagram.octets, arrival.from);
     }
 }
 
