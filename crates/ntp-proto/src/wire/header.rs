@@ -148,14 +148,14 @@ impl Header {
 )]
 pub enum Version {
     /// RFC 1059: requests may have mode 0.
-    V1,
+    V1 = 1,
     /// RFC 1119.
-    V2,
+    V2 = 2,
     /// RFC 1305.
-    V3,
+    V3 = 3,
     /// RFC 5905: the first with extension fields.
     #[default]
-    V4,
+    V4 = 4,
 }
 
 impl Version {
@@ -172,12 +172,7 @@ impl Version {
 
     /// Number of the version in the header.
     pub const fn number(self) -> u8 {
-        match self {
-            Self::V1 => 1,
-            Self::V2 => 2,
-            Self::V3 => 3,
-            Self::V4 => 4,
-        }
+        self as u8
     }
 }
 
