@@ -475,7 +475,9 @@ fn text_from_outside_reaches_the_terminal_escaped() {
             let is_control = |c: char| c.is_control() && c != '\n';
             assert!(!text.contains(is_control), "{text:?}");
         }
-        assert!(outcome.err.contains("\\u{"), "{}", outcome.err);
+        // The parser of the command line removes terminal sequences from its own messages.
+        let parsed = arguments.len() > 1;
+        assert!(!parsed || outcome.err.contains("\\u{"), "{}", outcome.err);
     }
 }
 
