@@ -131,7 +131,7 @@ impl Fleet {
         let names = host.names();
         let certificate = self.authority.issue(&names[0], &names);
         let setup = Setup::new(1)
-            .synchronization("single-step-panic-threshold = \"inf\"")
+            .synchronization("single-step-panic-threshold = \"inf\"\nstepout-time = 0")
             .server(&self.reference_address.to_string())
             .with("[synchronization.algorithm]\nstep-threshold = 1.0")
             .with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"")
