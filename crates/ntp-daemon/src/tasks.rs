@@ -6,8 +6,8 @@
 //! submitted again meanwhile joins it instead of starting another thread.
 //!
 //! # Fairness
-//! A task is *slow* if its last run missed the deadline. Slow tasks wait in a queue of their own
-//! and occupy at most half of the threads, so that any number of servers that do not answer
+//! A task is *slow* if its last run took longer than [`SLOW`]. Slow tasks wait in a queue of their
+//! own and occupy at most half of the threads, so that any number of servers that do not answer
 //! leaves room for those that do. Both queues are first in, first out.
 //!
 //! # Bounds
@@ -27,6 +27,10 @@ use ntp_time::{Monotonic, NtpDuration};
 use ntp_udp::wait::{Interest, PollSet};
 
 use crate::sandbox::{self, Profile};
+
+/// Duration of a task that waits for a server that does not answer: longer than an answer over any
+/// path takes, and shorter than the first timeout of resolvers (5 s).
+const SLOW: NtpDuration = NtpDuration::from_seconds(2);
 
 /// Limits of a pool.
 #[derive(Clone, Copy, Debug)]
@@ -112,10 +116,22 @@ struct Running {
     number: u64,
     query: QueryId,
     subject: String,
+    started: Monotonic,
     deadline: Monotonic,
     /// Whether the owner still waits for the result.
     awaited: bool,
+    /// Whether the last run was slow.
     slow: bool,
+}
+
+impl Running {
+    fn is_slow(&self, now: Monotonic) -> bool {
+        self.slow || self.runs_long(now)
+    }
+
+    fn runs_long(&self, now: Monotonic) -> bool {
+        now - self.started > SLOW
+    }
 }
 
 /// Where threads leave their results.
@@ -199,12 +215,12 @@ impl<R: Send + 'static> TaskPool<R> {
             let mut octets = [0; 64];
             let _ = results.wake.read(&mut octets);
         }
-        self.take_result()
+        self.take_result(now)
             .or_else(|| self.take_overdue(now))
             .or_else(|| self.start_queued(now))
     }
 
-    fn take_result(&mut self) -> Option<Completed<R>> {
+    fn take_result(&mut self, now: Monotonic) -> Option<Completed<R>> {
         while let Some(results) = &self.results
             && let Ok((number, result)) = results.results.try_recv()
         {
@@ -212,8 +228,12 @@ impl<R: Send + 'static> TaskPool<R> {
                 continue;
             };
             let ended = self.running.swap_remove(at);
-            if ended.awaited {
+            if ended.runs_long(now) {
+                self.slow.insert(ended.query);
+            } else {
                 self.slow.remove(&ended.query);
+            }
+            if ended.awaited {
                 return Some(Completed {
                     query: ended.query,
                     subject: ended.subject,
@@ -230,7 +250,6 @@ impl<R: Send + 'static> TaskPool<R> {
         let mut running = self.running.iter_mut();
         let overdue = running.find(|it| it.awaited && it.deadline <= now)?;
         overdue.awaited = false;
-        overdue.slow = true;
         self.slow.insert(overdue.query);
         Some(Completed {
             query: overdue.query,
@@ -242,7 +261,7 @@ impl<R: Send + 'static> TaskPool<R> {
     /// Starts queued tasks while there are threads. Returns the error of one that cannot start.
     fn start_queued(&mut self, now: Monotonic) -> Option<Completed<R>> {
         while self.running.len() < self.limits.threads {
-            let slow = self.running.iter().filter(|it| it.slow).count();
+            let slow = self.running.iter().filter(|it| it.is_slow(now)).count();
             let task = match self.queued.pop_front() {
                 Some(task) => task,
                 None if slow < self.limits.threads / 2 => self.queued_slow.pop_front()?,
@@ -280,6 +299,7 @@ impl<R: Send + 'static> TaskPool<R> {
             number: self.next,
             query: task.query,
             subject: task.subject,
+            started: now,
             deadline: now + self.limits.timeout,
             awaited: true,
             slow: self.slow.contains(&task.query),
@@ -395,6 +415,7 @@ mod tests {
             release.send(()).unwrap();
         }
         completed(&mut pool, later, LIMITS.threads);
+        assert_eq!(pool.slow, (0..LIMITS.threads).map(QueryId).collect());
         pool.slow = (0..1000).map(QueryId).collect();
         (0..1000).for_each(|query| hang(&mut pool, query, later));
         for query in 1000..2000 {
