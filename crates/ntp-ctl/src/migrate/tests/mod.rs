@@ -320,7 +320,11 @@ fn hosts_that_the_configuration_refuses_are_not_converted() {
         ] {
             let toml = migrated(dialect, &file.replace("HOST", host));
             let (config, _) = ntp_config::parse(&toml, "ntp.toml").unwrap();
-            let names: Vec<_> = config.sources.iter().filter_map(|it| it.name()).collect();
+            let names: Vec<_> = config
+                .sources
+                .iter()
+                .filter_map(ntp_config::SourceConfig::name)
+                .collect();
             assert_eq!(names, [name], "{dialect:?}: {toml}");
         }
     }
