@@ -153,7 +153,7 @@ fn malformed_packets_get_no_reply_and_replies_never_exceed_requests() {
     silent.extend([1, 12, 40, 47].map(|length| good[..length].to_vec()));
     // Other modes than requests: reserved, symmetric passive, server, broadcast, control, private.
     silent.extend([0, 2, 4, 5, 6, 7].map(|mode| request(first(0, 4, mode))));
-    silent.extend([0, 1, 2, 5, 6, 7].map(|version| request(first(0, version, 3))));
+    silent.extend([0, 5, 6, 7].map(|version| request(first(0, version, 3))));
     // Trailing octets that are neither extension field nor MAC.
     silent.extend([1, 3, 8, 12, 17, 27].map(|by| longer(by, 0)));
     silent.extend([28, 100, 1400, 4000, 60_000].map(|by| longer(by, 0xff)));
