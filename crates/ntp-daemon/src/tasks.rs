@@ -25,6 +25,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use ntp_proto::engine::QueryId;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_udp::wait::{Interest, PollSet};
+use rustix::fs::{OFlags, fcntl_setfl};
 
 use crate::sandbox::{self, Profile};
 
@@ -152,7 +153,7 @@ struct Report<R> {
 
 impl<R> Drop for Report<R> {
     fn drop(&mut self) {
-        // The pool may be gone.
+        // The pool may be gone. A full pipe wakes the main loop already.
         let _ = self.sender.send((self.number, self.result.take()));
         let _ = (&*self.waker).write(&[0]);
     }
@@ -161,6 +162,9 @@ impl<R> Drop for Report<R> {
 impl<R> Results<R> {
     fn open() -> io::Result<Self> {
         let (wake, waker) = io::pipe()?;
+        // It is read until it is empty, and more than once for each wait.
+        fcntl_setfl(&wake, OFlags::NONBLOCK)?;
+        fcntl_setfl(&waker, OFlags::NONBLOCK)?;
         let (sender, results) = channel();
         Ok(Self {
             results,
@@ -210,10 +214,9 @@ impl<R: Send + 'static> TaskPool<R> {
         if let Some(results) = &mut self.results
             && set.readiness(self.place).any()
         {
-            // Results are sent before the octet, so none is missed. What does not fit keeps the pipe
-            // readable; a second call would wait.
+            // Results are sent before the octet, so none is missed.
             let mut octets = [0; 64];
-            let _ = results.wake.read(&mut octets);
+            while matches!(results.wake.read(&mut octets), Ok(1..)) {}
         }
         self.take_result(now)
             .or_else(|| self.take_overdue(now))
@@ -308,7 +311,7 @@ impl<R: Send + 'static> TaskPool<R> {
         Ok(())
     }
 
-    /// Adds the socket that wakes the main loop.
+    /// Adds the pipe that wakes the main loop.
     pub(crate) fn register(&mut self, set: &mut PollSet) {
         if let Some(results) = &self.results {
             self.place = set.push(&results.wake, Interest::Readable);
