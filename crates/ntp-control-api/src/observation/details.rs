@@ -189,7 +189,7 @@ details! {
         online: bool = |source| Some(source.online),
             gauge "ntp_source_online" "Whether the source is polled: 1, or 0 after it was taken offline";
         /// Findings of `ntp-ctl explain` about the source: why it is or is not used. Absent for
-        /// sources after the first [`MAX_EXPLAINED`].
+        /// sources after the first hundred.
         why: Vec<String> = |_| None;
         /// Whether the last reply was in interleaved mode (RFC 9769).
         interleaved: bool = |source| Some(source.interleaved),
