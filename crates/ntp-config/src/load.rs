@@ -138,8 +138,8 @@ fn exposure(exposed: Exposure, what: &str, path: &Path, place: &Place) -> Diagno
 }
 
 /// Checks the secrets that the daemon reads itself: private keys of certificates, keys of cookies
-/// and the secret of a fleet. It reports those that it cannot use when it starts; whoever validates
-/// the file may lack the permission to read them.
+/// and the secret of a fleet. It reports those that it cannot use when it starts; the user of
+/// `ntp-ctl validate` may lack the permission to read them.
 fn check_secrets(config: &Config) -> Vec<Diagnostic> {
     let private = config.nts_ke_servers.iter().flat_map(|server| {
         let more = server.additional_certificates.iter();
