@@ -67,6 +67,11 @@ pub(crate) fn plain(status: &Status, source: &SourceStatus) -> String {
     if let Some(it) = &source.trend {
         trend(&mut page, it);
     }
+    packets(&mut page, source);
+    page.into_text()
+}
+
+fn packets(page: &mut Page, source: &SourceStatus) {
     let packets = &source.packets;
     page.line(
         "Packets",
@@ -87,7 +92,6 @@ pub(crate) fn plain(status: &Status, source: &SourceStatus) -> String {
             Some(_) => "failed, see last error",
         },
     );
-    page.into_text()
 }
 
 fn measurement(page: &mut Page, it: &MeasurementStatus) {

@@ -264,6 +264,17 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, view: &View, status: &Status) {
     frame.render_widget(Paragraph::new(lines), area);
 }
 
+/// Names of the curves in their colours.
+fn legend(name: &str, band: &str) -> Line<'static> {
+    Line::from(vec![
+        format!(" {name}: ").into(),
+        Span::styled("━ offset", OFFSET),
+        "  ".into(),
+        Span::styled(format!("━ {band}"), BAND),
+        " ".into(),
+    ])
+}
+
 fn draw_plot(frame: &mut Frame<'_>, area: Rect, view: &View) {
     let nothing = VecDeque::new();
     let (name, band, history) = match view.chosen_source() {
@@ -274,15 +285,7 @@ fn draw_plot(frame: &mut Frame<'_>, area: Rect, view: &View) {
         ),
         None => ("clock", "error bound", &view.clock),
     };
-    // The key of the curves.
-    let title = Line::from(vec![
-        format!(" {name}: ").into(),
-        Span::styled("━ offset", OFFSET),
-        "  ".into(),
-        Span::styled(format!("━ {band}"), BAND),
-        " ".into(),
-    ]);
-    let block = Block::bordered().title(title);
+    let block = Block::bordered().title(legend(name, band));
     let (Some(first), Some(last)) = (history.front(), history.back()) else {
         let text = Paragraph::new("no measurements yet").block(block);
         return frame.render_widget(text, area);

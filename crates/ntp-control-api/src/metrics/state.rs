@@ -105,19 +105,9 @@ impl<'a> Objects<'a> {
                     sample("", format_args!("{{{label}=\"{name}\"}}"), count.into());
                 }
             }
-            Samples::Source(value) => {
-                for (labels, source) in &self.sources {
-                    if let Some(value) = value(source) {
-                        sample("", format_args!("{{{labels}}}"), value);
-                    }
-                }
-            }
+            Samples::Source(value) => self.each_source(value, &mut sample),
             Samples::SourceDetails(value) => {
-                for (labels, source) in &self.sources {
-                    if let Some(value) = value(&source.details) {
-                        sample("", format_args!("{{{labels}}}"), value);
-                    }
-                }
+                self.each_source(|source| value(&source.details), &mut sample);
             }
             Samples::SourceStateSet {
                 label,
@@ -149,6 +139,19 @@ impl<'a> Objects<'a> {
                         histogram(labels, &latency, &mut sample);
                     }
                 }
+            }
+        }
+    }
+
+    /// Calls `sample` with the value of each source that has one.
+    fn each_source(
+        &self,
+        value: impl Fn(&Source) -> Option<Number>,
+        sample: &mut impl FnMut(&str, fmt::Arguments<'_>, Number),
+    ) {
+        for (labels, source) in &self.sources {
+            if let Some(value) = value(source) {
+                sample("", format_args!("{{{labels}}}"), value);
             }
         }
     }

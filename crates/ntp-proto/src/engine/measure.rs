@@ -10,7 +10,7 @@ use super::{
     SourceKind,
 };
 use crate::client::{Authenticity, KissCode, Rejection};
-use crate::discipline::SourceState;
+use crate::discipline::{MeasurementOutcome, SourceState};
 use ntp_types::status::MeasurementStatus;
 
 impl Engine {
@@ -143,16 +143,28 @@ impl Engine {
             delay: shown.delay,
             outcome,
         });
+        self.steer_and_record(now, &outcome, predicted.map(|it| it.phase));
+        self.follow_selection(now, position);
+    }
+
+    /// Steers the clock, and records the correction of an update for the statistics. `predicted` is
+    /// the phase that was known before the sample.
+    fn steer_and_record(
+        &mut self,
+        now: Now,
+        outcome: &MeasurementOutcome,
+        predicted: Option<NtpDuration>,
+    ) {
         let updated = self.sync.reference_time;
-        self.steer(now, &outcome);
+        let free = self.ledger.free_time(now.system);
+        // The first update corrects the whole offset.
+        let known = predicted.unwrap_or_else(|| -self.ledger.correction(now.system));
+        self.steer(now, outcome);
         if self.sync.reference_time != updated
             && let Some(after) = self.discipline.estimate(free)
         {
-            // The first update corrects the whole offset.
-            let known = predicted.map_or(-self.ledger.correction(now.system), |it| it.phase);
             self.updates.record(now.monotonic, known - after.phase);
         }
-        self.follow_selection(now, position);
     }
 
     fn report_clock_out_of_range(&mut self, now: Now) {

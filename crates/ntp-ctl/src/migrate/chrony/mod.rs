@@ -10,7 +10,7 @@ use super::table::Fate::{Converted, NotNeeded, Unsupported};
 use super::table::{Conversion, Directive, INVALID, OptionFate, OptionRow, convert_options};
 #[cfg(test)]
 pub(super) use serving::RATE_LIMIT_OPTIONS;
-use serving::Serving;
+use serving::{Part, Serving};
 
 /// Converts the file.
 pub(super) fn draft(file: &str) -> Draft {
@@ -72,8 +72,17 @@ impl Conversion for Chrony {
         ("ntstrustedcerts", Converted(Self::authority)),
         ("bindacqdevice", Converted(Self::interface)),
         ("ntsrotate", Converted(Self::rotation)),
-        ("allow deny port bindaddress ratelimit clientloglimit noclientlog ntsservercert ntsserverkey ntsport ntsntpserver maxntsconnections",
-            Converted(|it, line| it.serving.add(&mut it.draft, line))),
+        ("allow deny", Converted(|it, line| it.serve(line, Serving::access))),
+        ("bindaddress", Converted(|it, line| it.serve(line, Serving::bind_address))),
+        ("port", Converted(|it, line| it.serve(line, Serving::port))),
+        ("ratelimit", Converted(|it, line| it.serve(line, Serving::rate_limit))),
+        ("noclientlog", Converted(|it, line| it.serve(line, Serving::no_client_log))),
+        ("clientloglimit", Converted(|it, line| it.serve(line, Serving::client_log_limit))),
+        ("ntsservercert", Converted(|it, line| it.serve(line, Serving::certificate))),
+        ("ntsserverkey", Converted(|it, line| it.serve(line, Serving::private_key))),
+        ("ntsport", Converted(|it, line| it.serve(line, Serving::key_exchange_port))),
+        ("ntsntpserver", Converted(|it, line| it.serve(line, Serving::ntp_server))),
+        ("maxntsconnections", Converted(|it, line| it.serve(line, Serving::connections))),
 
         ("driftfile dumpdir dumponexit ntsdumpdir ntscachedir", NotNeeded(STATE)),
         ("logdir logbanner", NotNeeded("log lines go to the journal, or to [observability] log-path")),
@@ -161,6 +170,11 @@ pub(super) const LOCAL_OPTIONS: &[OptionRow<u8>] = &[
 ];
 
 impl Chrony {
+    /// Adds a setting of the server.
+    fn serve(&mut self, line: &Line<'_>, part: Part) {
+        self.serving.add(&mut self.draft, line, part);
+    }
+
     fn source(&mut self, line: &Line<'_>, pool: bool) {
         let authorities = &self.authorities;
         let certificates = |set: &str| {

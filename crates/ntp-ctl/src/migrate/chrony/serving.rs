@@ -1,6 +1,7 @@
 //! chronyd's settings of the server, which it has in several directives.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
 
 use ntp_config::{NTP_PORT, NTS_KE_PORT, Subnet};
 use ntp_proto::server::ClientList;
@@ -16,6 +17,12 @@ const CLIENT_OCTETS: usize = 128;
 
 /// Number and text of a line.
 type Origin = (usize, String);
+
+/// Whether a line was understood, or why not.
+type Understood = Result<(), &'static str>;
+
+/// Reads a line with one directive.
+pub(super) type Part = fn(&mut Serving, &mut Draft, &Line<'_>) -> Understood;
 
 /// Settings of the server.
 #[derive(Default)]
@@ -53,100 +60,99 @@ pub(in crate::migrate) const RATE_LIMIT_OPTIONS: &[OptionRow<RateLimit>] = &[
     ("kod", 1, OptionFate::Converted(|it, value| within(value, 0, 4).map(|value| it.kod = value))),
 ];
 
-fn within<T: std::str::FromStr + PartialOrd>(
-    value: &str,
-    least: T,
-    most: T,
-) -> Result<T, &'static str> {
+fn within<T: FromStr + PartialOrd>(value: &str, least: T, most: T) -> Result<T, &'static str> {
     let value = value.parse::<T>().ok();
     let value = value.filter(|value| (least..=most).contains(value));
     value.ok_or(INVALID)
 }
 
 impl Serving {
-    /// Adds a line with a setting of the server.
-    pub(super) fn add(&mut self, draft: &mut Draft, line: &Line<'_>) {
-        let origin = || (line.number, line.text.to_owned());
-        let first = line.words.first().copied().unwrap_or_default();
-        let understood = match line.directive.as_str() {
-            directive @ ("allow" | "deny") => {
-                let understood = self.access.add(directive == "allow", &line.words);
-                if directive == "allow" && understood {
-                    self.allow = Some(origin());
-                }
-                if !understood {
-                    let why = "use addresses of networks, for example 192.0.2.0/24";
-                    return draft.unsupported(line, why);
-                }
-                true
-            }
-            "bindaddress" => match first.parse() {
-                Ok(address) => {
-                    match address {
-                        IpAddr::V4(address) => self.ipv4 = Some(address),
-                        IpAddr::V6(address) => self.ipv6 = Some(address),
-                    }
-                    true
-                }
-                Err(_) => false,
-            },
-            "port" => set(&mut self.port, first),
-            "ratelimit" => {
-                let mut limit = RateLimit {
-                    interval: 3,
-                    burst: 8,
-                    leak: 2,
-                    kod: 0,
-                };
-                let options = RATE_LIMIT_OPTIONS;
-                let remarks = convert_options(&mut limit, line, &line.words, options);
-                draft.remarks.append(remarks);
-                self.limit = Some(limit);
-                true
-            }
-            // Has precedence over `clientloglimit`.
-            "noclientlog" => {
-                self.clients = Some(0);
-                true
-            }
-            "clientloglimit" => match first.parse::<usize>() {
-                Ok(octets) => {
-                    let size = (octets / CLIENT_OCTETS).clamp(1, ClientList::MAX_ENTRIES);
-                    if self.clients != Some(0) {
-                        self.clients = Some(size);
-                    }
-                    true
-                }
-                Err(_) => false,
-            },
-            "ntsservercert" => {
-                self.certificates.push((origin(), first.to_owned()));
-                !first.is_empty()
-            }
-            "ntsserverkey" => {
-                self.private_keys.push((origin(), first.to_owned()));
-                !first.is_empty()
-            }
-            "ntsport" => set(&mut self.key_exchange_port, first),
-            "ntsntpserver" => {
-                let name = quoted(first);
-                self.key_exchange.push(("ntp-server", name));
-                !first.is_empty()
-            }
-            _ => match first.parse::<u32>() {
-                Ok(most) => {
-                    let most = most.to_string();
-                    self.key_exchange.push(("concurrent-connections", most));
-                    true
-                }
-                Err(_) => false,
-            },
-        };
-        if understood {
-            self.lines.push(origin());
-        } else {
-            draft.unsupported(line, INVALID);
+    /// Adds a line with a setting of the server, which `part` reads.
+    pub(super) fn add(&mut self, draft: &mut Draft, line: &Line<'_>, part: Part) {
+        match part(self, draft, line) {
+            Ok(()) => self.lines.push(origin(line)),
+            Err(why) => draft.unsupported(line, why),
         }
+    }
+
+    pub(super) fn access(&mut self, _: &mut Draft, line: &Line<'_>) -> Understood {
+        let allowed = line.directive == "allow";
+        if !self.access.add(allowed, &line.words) {
+            return Err("use addresses of networks, for example 192.0.2.0/24");
+        }
+        if allowed {
+            self.allow = Some(origin(line));
+        }
+        Ok(())
+    }
+
+    pub(super) fn bind_address(&mut self, _: &mut Draft, line: &Line<'_>) -> Understood {
+        match parse(line)? {
+            IpAddr::V4(address) => self.ipv4 = Some(address),
+            IpAddr::V6(address) => self.ipv6 = Some(address),
+        }
+        Ok(())
+    }
+
+    pub(super) fn port(&mut self, _: &mut Draft, line: &Line<'_>) -> Understood {
+        self.port = Some(parse(line)?);
+        Ok(())
+    }
+
+    pub(super) fn rate_limit(&mut self, draft: &mut Draft, line: &Line<'_>) -> Understood {
+        let mut limit = RateLimit {
+            interval: 3,
+            burst: 8,
+            leak: 2,
+            kod: 0,
+        };
+        let remarks = convert_options(&mut limit, line, &line.words, RATE_LIMIT_OPTIONS);
+        draft.remarks.append(remarks);
+        self.limit = Some(limit);
+        Ok(())
+    }
+
+    /// Has precedence over [`client_log_limit`](Self::client_log_limit).
+    pub(super) fn no_client_log(&mut self, _: &mut Draft, _: &Line<'_>) -> Understood {
+        self.clients = Some(0);
+        Ok(())
+    }
+
+    pub(super) fn client_log_limit(&mut self, _: &mut Draft, line: &Line<'_>) -> Understood {
+        let octets: usize = parse(line)?;
+        if self.clients != Some(0) {
+            self.clients = Some((octets / CLIENT_OCTETS).clamp(1, ClientList::MAX_ENTRIES));
+        }
+        Ok(())
+    }
+
+    pub(super) fn certificate(&mut self, _: &mut Draft, line: &Line<'_>) -> Understood {
+        self.certificates
+            .push((origin(line), word(line)?.to_owned()));
+        Ok(())
+    }
+
+    pub(super) fn private_key(&mut self, _: &mut Draft, line: &Line<'_>) -> Understood {
+        self.private_keys
+            .push((origin(line), word(line)?.to_owned()));
+        Ok(())
+    }
+
+    pub(super) fn key_exchange_port(&mut self, _: &mut Draft, line: &Line<'_>) -> Understood {
+        self.key_exchange_port = Some(parse(line)?);
+        Ok(())
+    }
+
+    pub(super) fn ntp_server(&mut self, _: &mut Draft, line: &Line<'_>) -> Understood {
+        self.key_exchange.push(("ntp-server", quoted(word(line)?)));
+        Ok(())
+    }
+
+    pub(super) fn connections(&mut self, _: &mut Draft, line: &Line<'_>) -> Understood {
+        let most: u32 = parse(line)?;
+        self.key_exchange
+            .push(("concurrent-connections", most.to_string()));
+        Ok(())
     }
 
     /// Adds the sections of the servers.
@@ -156,7 +162,7 @@ impl Serving {
         let Some(allow) =
             (self.allow.as_ref()).filter(|_| self.port != Some(0) && rules.serves_outside(&[]))
         else {
-            let why = "no server configured: chronyd serves nobody with these lines";
+            let why = "no server configured: with these lines chronyd answers no client";
             for (number, text) in &self.lines {
                 draft.remarks.not_needed(*number, text, why);
             }
@@ -256,12 +262,19 @@ impl Serving {
     }
 }
 
-fn set(target: &mut Option<u16>, value: &str) -> bool {
-    let parsed = value.parse().ok();
-    if parsed.is_some() {
-        *target = parsed;
-    }
-    parsed.is_some()
+fn origin(line: &Line<'_>) -> Origin {
+    (line.number, line.text.to_owned())
+}
+
+/// First word after the directive.
+fn word<'l>(line: &Line<'l>) -> Result<&'l str, &'static str> {
+    let word = line.words.first().copied();
+    word.filter(|word| !word.is_empty()).ok_or(INVALID)
+}
+
+/// Value of the first word after the directive.
+fn parse<T: FromStr>(line: &Line<'_>) -> Result<T, &'static str> {
+    word(line)?.parse().map_err(|_| INVALID)
 }
 
 impl RateLimit {

@@ -208,7 +208,7 @@ impl Restrictions {
 
     /// Names the lines if no server is configured.
     pub(super) fn explain_closed(&self, draft: &mut Draft) {
-        let why = "no server configured: ntpd serves nobody but this machine with these lines";
+        let why = "no server configured: with these lines ntpd answers this machine only";
         for (number, text) in self.lines.iter().chain(&self.limit_lines) {
             draft.remarks.not_needed(*number, text, why);
         }

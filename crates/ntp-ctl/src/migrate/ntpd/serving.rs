@@ -9,7 +9,7 @@ use crate::migrate::draft::{Draft, KEY_EXCHANGE, SOURCE, Table};
 use crate::migrate::lines::Line;
 use crate::migrate::table::{OptionFate, OptionRow, convert_options};
 
-/// `interface`: which addresses are opened; all if no line says otherwise.
+/// `interface`: which addresses are opened; all unless a line excludes some.
 pub(super) struct Interfaces {
     ipv4: bool,
     ipv6: bool,

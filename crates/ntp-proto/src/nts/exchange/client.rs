@@ -188,20 +188,7 @@ impl ClientExchange {
                 _ => {}
             }
         }
-        let protocol = protocol
-            .value
-            .ok_or(ResponseError::Missing(protocol.kind))?;
-        match protocol.ok_or(ResponseError::NoProtocol)? {
-            NTPV4 => {}
-            other => return Err(ResponseError::NotOffered(RecordKind::NEXT_PROTOCOL, other)),
-        }
-        let algorithm = algorithm
-            .value
-            .ok_or(ResponseError::Missing(algorithm.kind))?;
-        let number = algorithm.ok_or(ResponseError::NoAlgorithm)?;
-        let algorithm = AeadAlgorithm::from_id(number)
-            .filter(|algorithm| self.offered.contains(algorithm))
-            .ok_or(ResponseError::NotOffered(RecordKind::AEAD, number))?;
+        let algorithm = self.chosen_algorithm(&protocol, &algorithm)?;
         if cookies.is_empty() {
             return Err(ResponseError::NoCookie);
         }
@@ -215,6 +202,28 @@ impl ClientExchange {
             server: server.value,
             port: port.value,
         })
+    }
+
+    /// Checks the choices of the server: one of the offered algorithms, for NTPv4.
+    fn chosen_algorithm(
+        &self,
+        protocol: &UniqueRecord<Option<u16>>,
+        algorithm: &UniqueRecord<Option<u16>>,
+    ) -> Result<AeadAlgorithm, ResponseError> {
+        let missing = ResponseError::Missing(protocol.kind);
+        match protocol.value.ok_or(missing)? {
+            Some(NTPV4) => {}
+            Some(other) => {
+                return Err(ResponseError::NotOffered(RecordKind::NEXT_PROTOCOL, other));
+            }
+            None => return Err(ResponseError::NoProtocol),
+        }
+        let missing = ResponseError::Missing(algorithm.kind);
+        let number = algorithm.value.ok_or(missing)?;
+        let number = number.ok_or(ResponseError::NoAlgorithm)?;
+        AeadAlgorithm::from_id(number)
+            .filter(|algorithm| self.offered.contains(algorithm))
+            .ok_or(ResponseError::NotOffered(RecordKind::AEAD, number))
     }
 
     /// Checks the NTP server that the response names.
