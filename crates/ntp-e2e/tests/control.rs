@@ -44,6 +44,7 @@ fn main() -> ExitCode {
             scenario!(every_command_succeeds),
             scenario!(a_shutdown_is_answered_and_ends_the_daemon),
             scenario!(the_client_list_is_optional_and_restricted_to_privileged_users),
+            scenario!(access_rules_change_one_by_one_at_run_time),
             scenario!(explain_and_waitsync_report_the_cause_of_a_failure),
         ],
     )
@@ -488,6 +489,39 @@ fn a_shutdown_is_answered_and_ends_the_daemon() {
     let (code, output) = setup.ntp_ctl(&["shutdown"]);
     assert_eq!((code, output.trim()), (Some(0), "The daemon is stopping"));
     assert_eq!(daemon.process.wait_exit(LIMIT).code(), Some(0));
+}
+
+fn access_rules_change_one_by_one_at_run_time() {
+    let upstream = server();
+    // A free port, at an address that no other test uses.
+    let free = UdpSocket::bind("127.78.0.1:0").and_then(|socket| socket.local_addr());
+    let address = free.expect("a free port");
+    let at = address.to_string();
+    let setup = Setup::new(1)
+        .server(&upstream.address().to_string())
+        .with(&format!(
+            "[[server]]\nlisten = \"{at}\"\n\
+             access = {{ default = \"ignore\", \"127.78.0.2/32\" = \"allow\" }}"
+        ));
+    let _daemon = started(&setup);
+    let reply = |host: u8| {
+        let socket = UdpSocket::bind((Ipv4Addr::new(127, 78, 0, host), 0)).expect("a socket");
+        query::query(&socket, address, Duration::from_secs(1)).ok()
+    };
+    let is_denied = |host: u8| reply(host).map(|reply| &reply.reference_id == b"DENY");
+    assert_eq!((is_denied(2), is_denied(3)), (Some(false), None));
+    let set = |change: &str| {
+        let (code, output) = setup.ntp_ctl(&["server", "set", &at, change]);
+        assert_eq!(code, Some(0), "{output}");
+    };
+    set("access.\"127.78.0.3/32\"=deny");
+    wait::until(LIMIT, "a DENY kiss", || {
+        is_denied(3).filter(|denied| *denied)
+    });
+    assert_eq!(is_denied(2), Some(false));
+    set("access.\"127.78.0.2/32\"=null");
+    wait::until(LIMIT, "no reply", || reply(2).is_none().then_some(()));
+    assert_eq!(is_denied(3), Some(true));
 }
 
 fn the_client_list_is_optional_and_restricted_to_privileged_users() {
