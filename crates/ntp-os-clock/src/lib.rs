@@ -1,8 +1,8 @@
 //! Clocks: reading them, and steering the disciplined one.
 //!
-//! This is one of the two crates that may contain `unsafe`; all of it is in the private module
-//! `syscall`, a page of thin wrappers around libc. Everything above is safe, and most of it is
-//! arithmetic that can be tested without privilege.
+//! This is one of the two crates that may contain `unsafe`; all of it is in the private modules
+//! `syscall`, `ioctl` and `mapping`, thin wrappers around libc. Everything above is safe, and most
+//! of it is arithmetic that can be tested without privilege.
 //!
 //! | item | purpose |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | [`SystemClock`] | the kernel's `CLOCK_REALTIME`, steered through `clock_adjtime(2)` |
 //! | [`VirtualClock`] | a software clock over any other, whose true error is known |
 //! | [`Clock`] | one of the above, or none: the clock of the daemon |
+//! | [`device`] | devices with a clock or pulses: PPS, PTP clocks, the page of a hypervisor |
 //!
 //! Only functions of the C library are called, never raw system calls, so that a preloaded
 //! simulator can replace the machine's clocks. A missing optional facility becomes a
@@ -28,8 +29,11 @@
 )]
 
 mod clock;
+pub mod device;
 mod error;
+mod ioctl;
 mod kernel_status;
+mod mapping;
 mod rate;
 mod readings;
 mod step;
