@@ -32,6 +32,9 @@ pub enum RecordedInput {
         #[serde(with = "ntp_time::exact")]
         duration: NtpDuration,
     },
+    Disrupted {
+        marker: u64,
+    },
     Sent {
         exchange: ExchangeId,
         timestamp: Stamp,
@@ -189,6 +192,7 @@ impl RecordedInput {
             Input::Suspended(duration) => Self::Suspended {
                 duration: *duration,
             },
+            Input::Disrupted { marker } => Self::Disrupted { marker: *marker },
             Input::Command(_, command) => Self::Command {
                 command: Box::new((*command).clone()),
             },

@@ -324,6 +324,7 @@ mod tests {
         round_trip(RecordedInput::Suspended {
             duration: NtpDuration::MAX,
         });
+        round_trip(RecordedInput::Disrupted { marker: u64::MAX });
         for command in [
             Command::Remove("a".to_owned()),
             Command::Online(None),

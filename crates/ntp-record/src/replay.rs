@@ -388,6 +388,9 @@ impl<'a> Replay<'a> {
             RecordedInput::Tick => self.handle(Input::Tick),
             RecordedInput::Shutdown => self.handle(Input::Shutdown),
             RecordedInput::Suspended { duration } => self.handle(Input::Suspended(*duration)),
+            RecordedInput::Disrupted { marker } => {
+                self.handle(Input::Disrupted { marker: *marker });
+            }
             RecordedInput::Addresses { addresses } => self.handle(Input::LocalAddresses(addresses)),
             RecordedInput::Resolved { query, result } => {
                 let (query, result) = (*query, result.as_ref());

@@ -263,7 +263,9 @@ impl Checker {
                 self.steps_allowed = self.steps_allowed.saturating_sub(1);
             }
             Event::StepPending { .. } => self.step_pending = Some(at),
-            Event::ClockDisturbed { .. } | Event::Resumed { .. } => {
+            Event::ClockDisturbed { .. }
+            | Event::Resumed { .. }
+            | Event::MachineDisrupted { .. } => {
                 self.steps_allowed = STEPS_AT_START;
                 self.allow_fast_polls(at);
                 match self.unreported.checked_sub(1) {

@@ -104,6 +104,15 @@ pub enum Action {
     },
     /// The virtual machine is paused for this many seconds without noticing it.
     Pause(f64),
+    /// The virtual machine is moved to another host, which the hypervisor's marker shows.
+    Migration {
+        /// How long it stands still, seconds.
+        pause: f64,
+        /// Difference between the crystals of the hosts, s/s.
+        frequency: f64,
+        /// Time after which the daemon notices, seconds.
+        noticed_after: f64,
+    },
     /// An operator's command.
     Command(Command),
     /// A reload with a changed configuration.

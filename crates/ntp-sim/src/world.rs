@@ -83,6 +83,9 @@ enum ScheduledEvent {
         slept: f64,
         error: f64,
     },
+    Disrupted {
+        marker: u64,
+    },
 }
 
 /// A server with its paths.
@@ -117,6 +120,8 @@ pub struct World {
     started: bool,
     /// The machine is suspended until then.
     asleep: Option<TrueTime>,
+    /// Number of migrations, which is the hypervisor's marker.
+    migrations: u64,
     report_builder: ReportBuilder,
 }
 
@@ -200,6 +205,7 @@ impl World {
             settled: TrueTime::from_seconds(scenario.settled),
             started: false,
             asleep: None,
+            migrations: 0,
             report_builder: ReportBuilder::default(),
         };
         for (at, action) in &scenario.script {
@@ -379,6 +385,9 @@ impl World {
                     self.now,
                     Input::Suspended(NtpDuration::from_seconds_f64(slept)),
                 );
+            }
+            ScheduledEvent::Disrupted { marker } => {
+                self.node.handle(self.now, Input::Disrupted { marker });
             }
             ScheduledEvent::ClockSample { clock } => self.sample_clock(clock),
             // A suspended machine loses datagrams; what it has already received waits.
@@ -646,6 +655,19 @@ impl World {
                 );
             }
             Action::Pause(seconds) => self.node.clock.pause(seconds),
+            Action::Migration {
+                pause,
+                frequency,
+                noticed_after,
+            } => {
+                self.node.checker.clock_disturbed();
+                self.node.clock.pause(pause);
+                self.node.clock.jump_frequency(frequency);
+                self.migrations += 1;
+                let marker = self.migrations;
+                let at = self.now + noticed_after;
+                self.schedule(at, ScheduledEvent::Disrupted { marker });
+            }
             Action::Command(command) => {
                 let steps = matches!(command, Command::Step { .. });
                 self.node.checker.operator_command(self.now, steps);

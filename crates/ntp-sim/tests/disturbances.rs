@@ -124,6 +124,36 @@ fn a_hidden_pause_of_a_virtual_machine_is_corrected() {
     }
 }
 
+/// The figures of a migration: not synchronised within 100 ms, right again within 5 s.
+#[test]
+fn a_noticed_migration_drops_the_history_and_the_clock_is_right_within_seconds() {
+    for (seed, pause, frequency) in [(1, 0.8, 30e-6), (2, 30.0, -20e-6), (3, 0.02, 5e-6)] {
+        let migration = Action::Migration {
+            pause,
+            frequency,
+            noticed_after: 0.05,
+        };
+        let mut world = World::new(&after(migration), seed);
+        world.run(3000.06).unwrap();
+        let status = world.status();
+        assert!(!status.system.synchronized);
+        assert!(
+            status
+                .sources
+                .iter()
+                .all(|source| source.measurement.is_none())
+        );
+        assert!(world.figures().is_none());
+        world.run(3005.0).unwrap();
+        assert!(world.status().system.synchronized, "{pause} s");
+        assert!(world.error().abs() < 5e-3, "{pause} s: {}", world.error());
+        world.run(6000.0).unwrap();
+        assert!(world.error().abs() < 5e-4, "{pause} s: {}", world.error());
+        let noticed = |event: &Event| matches!(event, Event::MachineDisrupted { .. });
+        assert_eq!(world.journal().event_times(noticed).len(), 1);
+    }
+}
+
 #[test]
 fn a_frequency_jump_of_20_ppm_is_followed() {
     // Beyond the drift allowance, so the bound may fail for a poll interval.

@@ -94,8 +94,13 @@ pub enum Input<'a> {
     LocalAddresses(&'a [IpAddr]),
     /// Result of [`Output::Adjust`](super::Output::Adjust). Must precede any other input.
     ClockApplied(Applied),
-    /// The machine was suspended for about this long, or migrated to another host.
+    /// The machine was suspended for about this long.
     Suspended(NtpDuration),
+    /// The virtual machine was moved to another host or continued from a snapshot.
+    Disrupted {
+        /// The hypervisor's new marker.
+        marker: u64,
+    },
     /// A command of an operator, answered by [`Output::Completed`](super::Output::Completed).
     Command(CommandId, &'a Command),
     /// A new configuration, answered likewise. Unchanged sources are kept.

@@ -31,6 +31,7 @@
 //! | `time_floor` | a time that an earlier run knew to be past |
 //! | `command`, `execute` | operator commands and their execution |
 //! | `leap` | handling of leap seconds |
+//! | `disruption` | migration of a virtual machine: drops the history |
 //! | `jump_detector` | detection of clock changes by other programs |
 //! | `view` | status for readers |
 //! | `prediction` | error estimates until the next input |
@@ -39,6 +40,7 @@
 
 mod command;
 mod config;
+mod disruption;
 mod error;
 mod execute;
 mod input;
@@ -270,6 +272,7 @@ impl Engine {
                 });
                 self.reacquire(now, duration);
             }
+            Input::Disrupted { marker } => self.disrupted(now, marker),
             Input::Command(id, command) => {
                 let result = self.execute(now, command);
                 self.outputs.push_back(Output::Completed(id, result));

@@ -35,7 +35,7 @@ const SLEW_MINIMUM: NtpDuration = NtpDuration::from_seconds(1);
 const PERSIST_INTERVAL: NtpDuration = NtpDuration::from_seconds(3600);
 
 /// Largest error that the kernel can express.
-const UNKNOWN_ERROR: NtpDuration = NtpDuration::from_seconds(16);
+pub(super) const UNKNOWN_ERROR: NtpDuration = NtpDuration::from_seconds(16);
 
 /// Interval at which the kernel increases its `maxerror` by 500 ppm. Between two updates the value
 /// is constant while the true error may grow.

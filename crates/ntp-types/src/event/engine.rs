@@ -262,6 +262,16 @@ macro_rules! engine_events {
                 suspended: NtpDuration,
             } Severity::Info => "resumed after {suspended}; measuring again";
 
+            /// The virtual machine was moved to another host or continued from a snapshot: its clocks did not notice the time
+            /// that passed. All measurements are dropped and start again.
+            machine_disrupted = MachineDisrupted {
+                /// The hypervisor's new disruption marker.
+                marker: u64,
+                /// Whether the clock was synchronised before.
+                was_synchronized: bool,
+            } Severity::Warning => "machine migrated or continued from a snapshot (disruption marker {marker}): all measurements dropped; not synchronised \
+                                    until sources are measured again";
+
             /// A leap second is ahead.
             leap_second_ahead = LeapSecondAhead {
                 /// Inserted or deleted.

@@ -37,7 +37,9 @@ use super::{LastError, LogRateLimit, Now, Output, Reason};
 use crate::client::{
     Authenticity, Datagram, ExchangeId, KissCode, LocalIdentity, Reach, Rejection,
 };
-use crate::discipline::{Measurement, SelectionOptions, SourceEstimate, SourceKey, Trend};
+use crate::discipline::{
+    Measurement, NoiseLaw, SelectionOptions, SourceEstimate, SourceKey, Trend,
+};
 use ntp::NtpSource;
 use refclock::{ClockSample, RefClock};
 
@@ -370,6 +372,14 @@ impl Source {
         match &mut self.kind {
             Kind::Ntp(ntp) => ntp.association.restart(now),
             Kind::RefClock(_) => false,
+        }
+    }
+
+    /// How the noise of its samples is known.
+    pub(super) fn noise_law(&self) -> NoiseLaw {
+        match &self.kind {
+            Kind::Ntp(_) => NoiseLaw::Queue,
+            Kind::RefClock(clock) => clock.noise_law(),
         }
     }
 

@@ -211,6 +211,11 @@ impl RefClock {
         }
     }
 
+    /// How the noise of its samples is known.
+    pub(super) fn noise_law(&self) -> NoiseLaw {
+        self.config.noise_law()
+    }
+
     pub(super) fn device(&self) -> &str {
         &self.config.device
     }
