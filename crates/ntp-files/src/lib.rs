@@ -217,6 +217,18 @@ pub fn append(path: &Path) -> io::Result<File> {
     })
 }
 
+/// Opens a device for reading, and for writing if `writable`, so that its driver permits changes. A
+/// regular file is accepted in its place.
+///
+/// # Errors
+/// Those of open(2); [`ErrorKind::InvalidInput`] for what is neither.
+pub fn open_device(path: &Path, writable: bool) -> io::Result<File> {
+    require_device(fs::metadata(path)?.file_type())?;
+    let file = non_blocking(OpenOptions::new().read(true).write(writable)).open(path)?;
+    require_device(file.metadata()?.file_type())?;
+    Ok(file)
+}
+
 /// An entry of a directory, whatever it is, held by a descriptor. Owner and mode are those of this
 /// entry, even if somebody puts a link in its place meanwhile: in a directory that belongs to
 /// another user, root must never change what a *path* leads to.
@@ -301,6 +313,14 @@ fn require_regular(found: FileType) -> io::Result<()> {
     Err(io::Error::new(error, message))
 }
 
+fn require_device(found: FileType) -> io::Result<()> {
+    if found.is_char_device() || found.is_file() {
+        return Ok(());
+    }
+    let message = format!("it is {}, not a device", kind(found));
+    Err(io::Error::new(ErrorKind::InvalidInput, message))
+}
+
 fn kind(found: FileType) -> &'static str {
     if found.is_dir() {
         "a directory"
@@ -359,6 +379,17 @@ mod tests {
                 assert_eq!(error.to_string(), expected);
             }
         }
+    }
+
+    #[test]
+    fn a_device_is_opened_and_nothing_that_waits() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("device");
+        pipe(&path);
+        let error = open_device(&path, false).unwrap_err();
+        assert_eq!(error.to_string(), "it is a named pipe, not a device");
+        assert!(open_device(directory.path(), false).is_err());
+        assert!(open_device(Path::new("/dev/null"), true).is_ok());
     }
 
     #[test]

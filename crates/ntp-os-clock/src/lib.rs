@@ -6,7 +6,7 @@
 //!
 //! | item | purpose |
 //! |---|---|
-//! | [`realtime`], [`monotonic`], [`monotonic_unsuspended`], [`precision`] | the only places of the project where a clock is read |
+//! | [`realtime`], [`monotonic`], [`monotonic_unsuspended`], [`precision`], [`tai_offset`] | the only places of the project where a clock is read |
 //! | [`Rate`] | Linux's representation of a frequency: ticks of 100 ppm plus a fine part |
 //! | [`KernelStatus`] | status of the kernel's clock as in `adjtimex(2)` |
 //! | [`SystemClock`] | the kernel's `CLOCK_REALTIME`, steered through `clock_adjtime(2)` |
@@ -47,6 +47,7 @@ pub use kernel_status::{KernelStatus, LeapState};
 pub use rate::Rate;
 pub use readings::{
     MonotonicSource, monotonic, monotonic_source, monotonic_unsuspended, precision, realtime,
+    tai_offset,
 };
 pub use system::SystemClock;
 pub use virtual_clock::VirtualClock;

@@ -15,7 +15,7 @@
 use std::sync::OnceLock;
 
 use nix::time::ClockId;
-use ntp_time::{Monotonic, SystemTime};
+use ntp_time::{Monotonic, NtpDuration, SystemTime};
 
 use crate::{Shortcoming, syscall};
 
@@ -73,6 +73,21 @@ pub fn monotonic_unsuspended() -> Monotonic {
 /// Reads the kernel's `CLOCK_REALTIME`, without entering the kernel where libc and hardware permit.
 pub fn realtime() -> SystemTime {
     SystemTime::from_nanos(read(ClockId::CLOCK_REALTIME))
+}
+
+/// Returns TAI minus UTC as the kernel knows it from a time daemon. `None` if it does not: it is zero
+/// then, and in a simulation.
+pub fn tai_offset() -> Option<NtpDuration> {
+    if syscall::clock_is_simulated() {
+        return None;
+    }
+    let tai = syscall::read_clock(ClockId::CLOCK_TAI).ok()?;
+    // The second reading is later, so that a part of a second is missing.
+    let seconds = (tai - read(ClockId::CLOCK_REALTIME))
+        .unsigned_abs()
+        .div_ceil(1_000_000_000);
+    let seconds = i32::try_from(seconds).ok().filter(|seconds| *seconds > 1)?;
+    Some(NtpDuration::from_seconds(seconds.into()))
 }
 
 /// Number of readings by [`precision`]: a millisecond or so, whatever the clock.

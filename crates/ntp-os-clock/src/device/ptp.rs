@@ -140,12 +140,14 @@ impl PtpDevice {
         Ok(capabilities(&facts))
     }
 
-    /// Returns the best request that the device answers, by trying.
+    /// Returns the best request that the device answers, by trying. [`PtpMethod::Precise`] only if
+    /// `cross_timestamps` permits it.
     ///
     /// # Errors
     /// If it answers none.
-    pub fn best_method(&self) -> Result<PtpMethod, DeviceError> {
-        for method in [PtpMethod::Precise, PtpMethod::Extended] {
+    pub fn best_method(&self, cross_timestamps: bool) -> Result<PtpMethod, DeviceError> {
+        let precise = cross_timestamps.then_some(PtpMethod::Precise);
+        for method in precise.into_iter().chain([PtpMethod::Extended]) {
             match self.read(method, 1) {
                 // A host's sample may be stale now, which says nothing about the method.
                 Err(error) if error.is_temporary() => return Ok(method),
