@@ -23,22 +23,24 @@
 //! does, was no better.
 //!
 //! # Kinds of queue
-//! Under the queue law the sample itself is ambiguous: five kinds of queue, each with its own
-//! correction `a_l` and variance `R_l`. A filter is updated with all five at once and keeps one
-//! Gaussian (moment matching). With e_l the posterior of kind l, V_l = h + R_l and
-//! r_l = (nu + a_l)/V_l the update has rank one along g = P H^T:
+//! Under the queue law the sample itself is ambiguous: six kinds of queue, each of which corrects a
+//! filter by its own score `r_l` (derivative of the log likelihood) and information `i_l`. A filter
+//! is updated with all of them at once and keeps one Gaussian (moment matching). With e_l the
+//! posterior of kind l the update has rank one along g = P H^T:
 //!
 //! ```text
-//! x += g sum e r        P -= g g^T ( sum e/V - (sum e r^2 - (sum e r)^2) )
+//! x += g sum e r        P -= g g^T ( sum e i - (sum e r^2 - (sum e r)^2) )
 //! ```
 //!
-//! The first sum is the score of the log likelihood, the bracket its observed information.
+//! Which kind a source has is a matter of its path, so the weights of the kinds belong to the
+//! source, and the filters share them.
 //!
 //! Reading: Y. Bar-Shalom, X. Li, T. Kirubarajan, "Estimation with Applications to Tracking and
 //! Navigation", chapter 11.
 
 use core::cell::OnceCell;
 
+use super::box_law::Correction;
 use super::hypothesis::{Hypothesis, ObservationIndex};
 use super::math;
 use super::noise::{KIND_COUNT, KindBelief, Noise};
@@ -347,8 +349,9 @@ impl Bank {
                 // The ends of the ladder reflect: their neighbour beyond is themselves.
                 let up = at((rung + 1).min(RUNGS - 1), law);
                 let down = at(rung.saturating_sub(1), law);
-                let (own, other) = (at(rung, law), at(rung, 1 - law));
-                member.weight = own + LEAK * (up - own + down - own) + LEAK / 2.0 * (other - own);
+                let own = at(rung, law);
+                let average = (0..LAWS).map(|law| at(rung, law)).sum::<f64>() / LAWS as f64;
+                member.weight = own + LEAK * (up - own + down - own) + LEAK * (average - own);
                 if rung < JUMP_RUNGS.start {
                     member.weight -= LEAK * own;
                 } else if JUMP_RUNGS.contains(&rung) {
@@ -378,12 +381,12 @@ impl Bank {
 /// Applies the ordinary Kalman update and returns the logarithm of the likelihood.
 fn update_flat(filter: &mut Hypothesis, observation: ObservationIndex, y: f64, noise: f64) -> f64 {
     let innovation = y - filter.predicted(observation);
-    let variance = filter.predicted_variance(observation) + noise;
-    filter.update(observation, innovation / variance, 1.0 / variance);
-    log_normal(innovation, variance)
+    let correction = Correction::normal(innovation, filter.predicted_variance(observation), noise);
+    filter.update(observation, correction.score, correction.information);
+    correction.log_likelihood
 }
 
-/// Applies the update with five kinds of queue; also returns their posterior.
+/// Applies the update with all kinds of queue; also returns their posterior.
 fn update_queue(
     filter: &mut Hypothesis,
     observation: ObservationIndex,
@@ -391,39 +394,30 @@ fn update_queue(
     noise: &Noise,
     belief: &KindBelief,
 ) -> (f64, [f64; KIND_COUNT]) {
-    let plain = y - filter.predicted(observation);
-    let prior_variance = filter.predicted_variance(observation);
-    let innovations = noise.kinds.map(|kind| plain + kind.shift);
-    let variances = noise.kinds.map(|kind| prior_variance + kind.variance);
-
+    let innovation = y - filter.predicted(observation);
+    let variance = filter.predicted_variance(observation);
+    let corrections = noise
+        .kinds
+        .map(|kind| kind.correction(innovation, variance));
     let logs: [f64; KIND_COUNT] = core::array::from_fn(|kind| {
-        math::ln(belief.0[kind].max(MIN_WEIGHT)) + log_normal(innovations[kind], variances[kind])
+        math::ln(belief.0[kind].max(MIN_WEIGHT)) + corrections[kind].log_likelihood
     });
     let best = logs.iter().copied().fold(f64::MIN, f64::max);
     let likelihoods = logs.map(|log| math::exp(log - best));
     let total: f64 = likelihoods.iter().sum();
     let posterior = likelihoods.map(|likelihood| likelihood / total);
 
-    let mut score = 0.0;
-    let mut score_squared = 0.0;
-    let mut information = 0.0;
-    for kind in 0..KIND_COUNT {
-        let ratio = innovations[kind] / variances[kind];
-        score += posterior[kind] * ratio;
-        score_squared += posterior[kind] * ratio * ratio;
-        information += posterior[kind] / variances[kind];
-    }
-    filter.update(
-        observation,
-        score,
-        information - (score_squared - score * score),
-    );
+    let mean = |of: &dyn Fn(&Correction) -> f64| -> f64 {
+        let pairs = posterior.iter().zip(&corrections);
+        pairs
+            .map(|(share, correction)| share * of(correction))
+            .sum()
+    };
+    let score = mean(&|correction| correction.score);
+    let score_variance = mean(&|correction| correction.score.powi(2)) - score * score;
+    let information = mean(&|correction| correction.information) - score_variance;
+    filter.update(observation, score, information);
     (best + math::ln(total), posterior)
-}
-
-/// Logarithm of the normal density, up to a constant.
-fn log_normal(deviation: f64, variance: f64) -> f64 {
-    -0.5 * (math::ln(variance) + deviation * deviation / variance)
 }
 
 #[cfg(test)]
@@ -436,10 +430,11 @@ mod tests {
 
     fn symmetric(variance: f64) -> Noise {
         Noise {
-            kinds: [KindNoise {
+            kinds: [KindNoise::Normal {
                 shift: 0.0,
                 variance,
             }; KIND_COUNT],
+            symmetric: variance,
             flat: variance,
         }
     }

@@ -24,6 +24,11 @@ pub(super) fn powf(x: f64, exponent: f64) -> f64 {
     libm::pow(x, exponent)
 }
 
+/// Complementary error function.
+pub(super) fn erfc(x: f64) -> f64 {
+    libm::erfc(x)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

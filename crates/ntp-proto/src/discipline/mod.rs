@@ -44,6 +44,7 @@
 //! Deterministic: no clock, no randomness, no I/O. Nothing here panics on any input.
 
 mod bank;
+mod box_law;
 mod confidence;
 mod gate;
 mod hypothesis;
@@ -508,7 +509,7 @@ impl Discipline {
             None => Noise::stated(stamp_noise, &source.flat),
         };
         source.noise = Some(noise);
-        let queue = source.belief.collapse(&noise).variance;
+        let queue = source.belief.collapse(&noise).1;
         source.record_information(self.bank.noise_variance(queue, noise.flat));
         (noise, shift)
     }

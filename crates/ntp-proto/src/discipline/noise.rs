@@ -4,27 +4,35 @@
 //! A client does not know what kind of noise it observes, so two laws compete and the data decide.
 //!
 //! * **Queue**: packets wait in queues. The excess delay `x` then explains all the noise, and a
-//!   sample with x = 0 is perfect. If both queues are exponential the error given x is uniform in
-//!   +-x/2, variance x^2/12; if all of it fell in one direction it is x^2/4. `x^2/8` lies between.
+//!   sample with x = 0 is perfect; its kinds are described below.
 //! * **Flat**: the noise does not show in the delay (a server with a noisy clock, bell-shaped
 //!   jitter). Then its variance is measured without the delay: each sample is compared with the
 //!   line through its two neighbours. The median of 32 such squared residuals resists outliers; a
 //!   very late packet (x beyond three typical excesses) still counts as late.
 //!
 //! # Kinds of queue
-//! One direction is often much busier than the other. If the request path has the long queue and
-//! the reply path an exponential rest of scale `s`, then of a total excess `x` the rest took a
-//! truncated exponential share with
+//! How the excess divides between request and reply depends on the queues:
+//!
+//! * **Box**: both directions alike and memoryless. Every share is equally likely, so the error is
+//!   uniform in +-x/2 and a sample *bounds* the phase on both sides: see `box_law`.
+//! * **Bell**: both directions alike, each the sum of several queues. Equal shares are more likely.
+//!   The variance would be x^2/12 for one memoryless queue each and less for more, or x^2/4 if all
+//!   of it fell in one direction; `x^2/8` also covers what none of the kinds describes.
+//! * **One-way**: one direction is much busier than the other. If the request path has the long
+//!   queue and the reply path an exponential rest of scale `s`, then of a total excess `x` the rest
+//!   took a truncated exponential share with
 //!
 //! ```text
 //! mean  m = s - x/(e^z - 1)        variance  v = s^2 - x^2 e^z/(e^z - 1)^2        z = x/s
 //! ```
 //!
 //! so the phase is off by x/2 - m and can be corrected: for s -> 0 by the full half, for s ->
-//! infinity by nothing, with variance x^2/12 again. Each source has five kinds: symmetric, and
-//! request or reply congested, each with s = 0.02 and 0.15 of the typical excess. Nothing is
-//! estimated, only weighted, and the weights leak back towards "symmetric", which has a prior of
-//! 96 %: with equal priors a cold start took twice as long.
+//! infinity by nothing, with variance x^2/12 again. There are four: request or reply congested,
+//! with s = 0.02 and 0.15 of the typical excess. A box without them has five times the error with
+//! a queue in one direction only.
+//!
+//! Nothing is estimated, only weighted, and each source's weights leak back towards the symmetric
+//! kinds, which have a prior of 96 %: with equal priors a cold start took twice as long.
 //!
 //! # Stated noise
 //! A sample of a reference clock has no delay. Its variance is the stated one, or the measured one
@@ -37,11 +45,13 @@
 use ntp_time::{FreeTime, NtpDuration};
 
 use super::bank::LEAK;
+use super::box_law::{BoxNoise, Correction};
 use super::math;
 use super::path::PathReading;
 use super::ring::Ring;
 
-/// Divisor of the squared excess: between 12 (both directions alike) and 4 (all in one).
+/// Divisor of the squared excess: between 12 (both directions alike) and 4 (all in one). Used by
+/// the bell, by the flat law and by the gate.
 const QUEUE_DIVISOR: f64 = 8.0;
 /// Number of typical excesses beyond which a packet is late under the flat law. Below it the excess
 /// is part of the measured variance; the same height as for a longer route.
@@ -62,51 +72,84 @@ const SCALE_DOUBT_DIVISOR: f64 = 20.0;
 /// as oscillators do.
 const KIND_CHANGE: f64 = LEAK;
 
-/// Kind of queue: which direction is congested, and how far the other one is not.
+/// Kind of queue.
 #[derive(Clone, Copy, Debug)]
-struct QueueKind {
-    /// +1 if requests wait, -1 if replies do, 0 if both alike.
-    direction: f64,
-    /// Scale of the other direction's queue, as a share of the typical excess.
-    rest: f64,
+enum QueueKind {
+    /// Both directions alike, memoryless: every share of the excess is equally likely.
+    Box,
+    /// Both directions alike, each the sum of several queues: equal shares are likely.
+    Bell,
+    /// One direction is congested: requests (+1) or replies (-1).
+    OneWay {
+        direction: f64,
+        /// Scale of the other direction's queue, as a share of the typical excess.
+        rest: f64,
+    },
 }
 
 /// Number of [`KINDS`].
-pub(super) const KIND_COUNT: usize = 5;
+pub(super) const KIND_COUNT: usize = 6;
 
 /// Two pairs are enough: one pair in the middle (0.07) missed both ends by a factor of three, three
 /// pairs gained nothing.
 const KINDS: [QueueKind; KIND_COUNT] = [
-    QueueKind::new(0.0, 0.0),
-    QueueKind::new(1.0, 0.02),
-    QueueKind::new(-1.0, 0.02),
-    QueueKind::new(1.0, 0.15),
-    QueueKind::new(-1.0, 0.15),
+    QueueKind::Bell,
+    QueueKind::Box,
+    QueueKind::one_way(1.0, 0.02),
+    QueueKind::one_way(-1.0, 0.02),
+    QueueKind::one_way(1.0, 0.15),
+    QueueKind::one_way(-1.0, 0.15),
 ];
 
-/// Prior of the kinds: symmetric 1, the others 0.01 each, normalised.
+/// Prior of the kinds: 0.5 for each symmetric one, 0.01 for the others, normalised.
 const PRIOR: [f64; KIND_COUNT] = [
-    1.0 / 1.04,
+    0.5 / 1.04,
+    0.5 / 1.04,
     0.01 / 1.04,
     0.01 / 1.04,
     0.01 / 1.04,
     0.01 / 1.04,
 ];
 
-/// Correction and variance of a sample under one kind of queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct KindNoise {
-    /// To be added to the phase.
-    pub(super) shift: f64,
-    /// Variance of the remaining error.
-    pub(super) variance: f64,
+/// Noise of a sample under one kind of queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum KindNoise {
+    Normal {
+        /// To be added to the phase.
+        shift: f64,
+        /// Variance of the remaining error.
+        variance: f64,
+    },
+    Box(BoxNoise),
+}
+
+impl KindNoise {
+    /// Correction of a filter that predicted the sample's phase with this variance.
+    pub(super) fn correction(&self, innovation: f64, predicted_variance: f64) -> Correction {
+        match self {
+            Self::Normal { shift, variance } => {
+                Correction::normal(innovation + shift, predicted_variance, *variance)
+            }
+            Self::Box(bounds) => bounds.correction(innovation, predicted_variance),
+        }
+    }
+
+    /// What is to be added to the phase, and the variance of the remaining error.
+    fn moments(&self) -> (f64, f64) {
+        match self {
+            Self::Normal { shift, variance } => (*shift, *variance),
+            Self::Box(bounds) => (0.0, bounds.variance()),
+        }
+    }
 }
 
 /// Noise of a sample under both laws.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Noise {
-    /// Under the queue law, for each kind; the first is the symmetric one.
+    /// Under the queue law, for each of [`KINDS`].
     pub(super) kinds: [KindNoise; KIND_COUNT],
+    /// Variance under the queue law without any assumption about directions.
+    pub(super) symmetric: f64,
     /// Variance under the flat law.
     pub(super) flat: f64,
 }
@@ -120,7 +163,8 @@ impl Noise {
             + late * late / QUEUE_DIVISOR
             + floor;
         Self {
-            kinds: KINDS.map(|kind| kind.evaluate(path, floor)),
+            kinds: KINDS.map(|kind| kind.evaluate(path, stamp_noise)),
+            symmetric: excess * excess / QUEUE_DIVISOR + floor,
             flat,
         }
     }
@@ -129,48 +173,49 @@ impl Noise {
     pub(super) fn stated(sigma: f64, flat: &FlatNoise) -> Self {
         let stated = sigma * sigma;
         let variance = flat.variance().map_or(stated, |known| known.max(stated));
-        let kind = KindNoise {
+        let kind = KindNoise::Normal {
             shift: 0.0,
             variance,
         };
         Self {
             kinds: [kind; KIND_COUNT],
+            symmetric: variance,
             flat: variance,
         }
-    }
-
-    /// Noise under the symmetric kind, without any assumption about directions.
-    pub(super) fn symmetric(&self) -> KindNoise {
-        self.kinds[0]
     }
 }
 
 impl QueueKind {
-    const fn new(direction: f64, rest: f64) -> Self {
-        Self { direction, rest }
+    const fn one_way(direction: f64, rest: f64) -> Self {
+        Self::OneWay { direction, rest }
     }
 
-    /// Correction and variance of a sample; `floor` is the variance of its timestamps.
-    fn evaluate(&self, path: &PathReading, floor: f64) -> KindNoise {
-        if self.direction == 0.0 {
-            let excess = path.excess();
-            return KindNoise {
-                shift: 0.0,
-                variance: excess * excess / QUEUE_DIVISOR + floor,
-            };
-        }
+    /// Noise of a sample; `stamp_noise` is the standard deviation of its timestamps.
+    fn evaluate(&self, path: &PathReading, stamp_noise: f64) -> KindNoise {
+        let floor = stamp_noise * stamp_noise;
+        let (direction, rest) = match self {
+            Self::Box => return KindNoise::Box(BoxNoise::new(path.excess(), stamp_noise)),
+            Self::Bell => {
+                let excess = path.excess();
+                return KindNoise::Normal {
+                    shift: 0.0,
+                    variance: excess * excess / QUEUE_DIVISOR + floor,
+                };
+            }
+            Self::OneWay { direction, rest } => (direction, rest),
+        };
         // The minimum of one-sided queues falls as 1/n, that of the rest in the other direction as
         // 1/sqrt(n).
         let above_minimum = ONE_SIDED_MINIMUM
             * path.typical
-            * ((self.rest / path.baseline_samples).sqrt() + 1.0 / path.baseline_samples);
+            * ((rest / path.baseline_samples).sqrt() + 1.0 / path.baseline_samples);
         let raw =
             path.above_baseline + above_minimum + path.baseline_uncertainty / path.baseline_samples;
         let excess = raw.min(LATE_QUEUE * path.typical);
         let late = raw - excess;
-        let (mean, variance) = truncated_exponential(self.rest * path.typical, excess);
-        KindNoise {
-            shift: self.direction * (excess / 2.0 - mean),
+        let (mean, variance) = truncated_exponential(rest * path.typical, excess);
+        KindNoise::Normal {
+            shift: direction * (excess / 2.0 - mean),
             variance: variance + late * late / QUEUE_DIVISOR + floor,
         }
     }
@@ -203,14 +248,15 @@ pub(super) struct KindBelief(pub(super) [f64; KIND_COUNT]);
 impl KindBelief {
     pub(super) const PRIOR: Self = Self(PRIOR);
 
-    /// Mean and variance of the mixture of the kinds.
-    pub(super) fn collapse(&self, noise: &Noise) -> KindNoise {
-        let pairs = || self.0.iter().zip(&noise.kinds);
-        let shift: f64 = pairs().map(|(weight, kind)| weight * kind.shift).sum();
+    /// Mean of what is to be added to the phase, and variance of the mixture of the kinds.
+    pub(super) fn collapse(&self, noise: &Noise) -> (f64, f64) {
+        let kinds = noise.kinds.map(|kind| kind.moments());
+        let pairs = || self.0.iter().zip(&kinds);
+        let mean: f64 = pairs().map(|(weight, (shift, _))| weight * shift).sum();
         let variance = pairs()
-            .map(|(weight, kind)| weight * (kind.variance + (kind.shift - shift).powi(2)))
+            .map(|(weight, (shift, variance))| weight * (variance + (shift - mean).powi(2)))
             .sum();
-        KindNoise { shift, variance }
+        (mean, variance)
     }
 
     /// Mixes in the prior, because networks change.
@@ -316,17 +362,22 @@ mod tests {
 
     #[test]
     fn a_one_sided_queue_is_corrected_by_half_the_excess() {
-        let kind = KINDS[1].evaluate(&reading(3e-3), 0.0);
-        assert!((kind.shift - 1.48e-3).abs() < 2e-5);
-        assert!(kind.variance.sqrt() < 3e-5);
-        let opposite = KINDS[2].evaluate(&reading(3e-3), 0.0);
-        assert_eq!(opposite.shift, -kind.shift);
+        let moments = |direction: f64| {
+            QueueKind::one_way(direction, 0.02)
+                .evaluate(&reading(3e-3), 0.0)
+                .moments()
+        };
+        let (shift, variance) = moments(1.0);
+        assert!((shift - 1.48e-3).abs() < 2e-5);
+        assert!(variance.sqrt() < 3e-5);
+        assert_eq!(moments(-1.0).0, -shift);
     }
 
     #[test]
     fn a_very_late_packet_is_noisy_under_every_kind() {
         for kind in KINDS {
-            assert!(kind.evaluate(&reading(1.0), 0.0).variance.sqrt() > 0.3);
+            let (_, variance) = kind.evaluate(&reading(1.0), 0.0).moments();
+            assert!(variance.sqrt() > 0.28);
         }
     }
 

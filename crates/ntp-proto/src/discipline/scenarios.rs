@@ -237,7 +237,7 @@ fn a_small_frequency_jump_inside_the_gate_is_detected_as_drift() {
     world.link(1e-3, 1e-4, 6);
     world.run(20_000);
     world.forget_statistics();
-    world.frequency += 1e-6;
+    world.frequency += 2e-6;
     world.run(3000);
     assert!(world.statistics.worst < 6e-4);
     let attributed = |(_, _, outcome): &(i64, usize, MeasurementOutcome)| {

@@ -122,11 +122,11 @@ impl Discipline {
             noise,
             ..
         } = *sample;
-        let queue = self.sources[sample.index].belief.collapse(noise);
-        let mut corrected = self.bank.innovation(observation, y, queue.shift);
-        corrected.variance += self.bank.noise_variance(queue.variance, noise.flat);
+        let (shift, variance) = self.sources[sample.index].belief.collapse(noise);
+        let mut corrected = self.bank.innovation(observation, y, shift);
+        corrected.variance += self.bank.noise_variance(variance, noise.flat);
         let mut plain = self.bank.innovation(observation, y, 0.0);
-        plain.variance += noise.symmetric().variance;
+        plain.variance += noise.symmetric;
         if plain.is_smaller_than(&corrected) {
             plain
         } else {
@@ -229,7 +229,7 @@ impl Discipline {
         noise: &Noise,
         reset: impl Fn(&mut Hypothesis, ObservationIndex, f64, f64),
     ) {
-        let queue = noise.symmetric().variance;
+        let queue = noise.symmetric;
         self.bank
             .for_each_with_noise(queue, noise.flat, |filter, variance| {
                 reset(filter, observation, y, variance);
