@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use ntp_proto::nts::exchange::ResponseError;
+use ntp_types::event::{KeyExchangeError, KeyExchangeFailure};
 use rustls::{AlertDescription, CertificateError, Error};
 
 use crate::certificate::{CertificateFacts, Date};
@@ -94,7 +95,13 @@ pub enum Failure {
         "the server speaks TLS but not NTS key exchange (ALPN ntske/1): another service uses this port"
     )]
     Alpn,
-    /// The TLS handshake failed.
+    /// The port does not speak TLS.
+    #[error("TLS failed: the server does not speak TLS")]
+    NotTls,
+    /// The server lacks TLS 1.3 (RFC 8915 section 3).
+    #[error("TLS failed: the server does not support TLS 1.3, which NTS requires")]
+    TlsVersion,
+    /// The TLS handshake failed for another reason.
     #[error("TLS failed: {0}")]
     Tls(String),
     /// The response is invalid, or the server refuses the request.
@@ -133,22 +140,31 @@ pub enum Stage {
 }
 
 impl Failure {
-    /// Stable identifier of the class, for programs.
-    pub const fn class(&self) -> &'static str {
+    /// Returns the reason that events and statuses name.
+    pub fn reason(&self) -> KeyExchangeFailure {
+        use KeyExchangeFailure as Reason;
         match self {
-            Self::BadHost(_) | Self::Lookup(_) => "lookup",
-            Self::Connect(_) => "connect",
-            Self::Timeout(_) => "timeout",
-            Self::Broken(..) => "broken",
-            Self::Trust(_) => "trust",
-            Self::Name { .. } => "name",
-            Self::Expired { .. } => "expired",
-            Self::NotYetValid { .. } => "not-yet-valid",
-            Self::UnknownIssuer(_) | Self::BadSignature(_) => "issuer",
-            Self::AuthorityAsServer | Self::NoCertificate | Self::Certificate(_) => "certificate",
-            Self::Alpn => "alpn",
-            Self::Tls(_) => "tls",
-            Self::Response(_) => "response",
+            Self::Trust(_) => Reason::Local,
+            Self::BadHost(_) | Self::Lookup(_) | Self::Timeout(Stage::Lookup) => {
+                Reason::NameResolution
+            }
+            Self::Connect(tried) => connection_failure(tried),
+            Self::Timeout(Stage::Connect) => Reason::ConnectionTimeout,
+            Self::Timeout(Stage::Handshake | Stage::Exchange) => Reason::Timeout,
+            Self::Broken(..) => Reason::ConnectionLost,
+            Self::Name { .. } => Reason::NameMismatch,
+            Self::Expired { .. } => Reason::CertificateExpired,
+            Self::NotYetValid { .. } => Reason::CertificateNotYetValid,
+            Self::UnknownIssuer(_) | Self::BadSignature(_) => Reason::UnknownAuthority,
+            Self::AuthorityAsServer | Self::NoCertificate | Self::Certificate(_) => {
+                Reason::CertificateInvalid
+            }
+            Self::Alpn => Reason::NotNtsKe,
+            Self::NotTls => Reason::NotTls,
+            Self::TlsVersion => Reason::TlsVersion,
+            Self::Tls(_) => Reason::Tls,
+            Self::Response(error) if error.is_refusal() => Reason::RefusedByServer,
+            Self::Response(_) => Reason::BadResponse,
         }
     }
 
@@ -193,12 +209,37 @@ impl Failure {
             Error::AlertReceived(AlertDescription::NoApplicationProtocol)
             | Error::NoApplicationProtocol => Self::Alpn,
             Error::AlertReceived(AlertDescription::ProtocolVersion)
-            | Error::PeerIncompatible(_) => {
-                Self::Tls("the server does not support TLS 1.3, which NTS requires".into())
-            }
-            Error::InvalidMessage(_) => Self::Tls("the server does not speak TLS".into()),
+            | Error::PeerIncompatible(_) => Self::TlsVersion,
+            Error::InvalidMessage(_) => Self::NotTls,
             other => Self::Tls(other.to_string()),
         }
+    }
+}
+
+impl From<Failure> for KeyExchangeError {
+    fn from(failure: Failure) -> Self {
+        Self {
+            reason: failure.reason(),
+            message: failure.to_string(),
+        }
+    }
+}
+
+/// The reason for several addresses: that of the address that says most about the server. A missing
+/// route says least: it is normal for the second address family of a machine that has only one.
+fn connection_failure(tried: &[(SocketAddr, ConnectError)]) -> KeyExchangeFailure {
+    let has = |wanted| tried.iter().any(|(_, error)| *error == wanted);
+    if has(ConnectError::Refused) {
+        KeyExchangeFailure::ConnectionRefused
+    } else if has(ConnectError::NoAnswer) {
+        KeyExchangeFailure::ConnectionTimeout
+    } else if tried
+        .iter()
+        .all(|(_, error)| *error == ConnectError::NoRoute)
+    {
+        KeyExchangeFailure::NoRoute
+    } else {
+        KeyExchangeFailure::ConnectionFailed
     }
 }
 
@@ -240,5 +281,42 @@ impl fmt::Display for Stage {
             Self::Handshake => "the TLS handshake",
             Self::Exchange => "the key exchange",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_that_of_the_address_that_says_most_about_the_server() {
+        let reason = |errors: &[ConnectError]| {
+            let address = SocketAddr::from(([192, 0, 2, 1], 4460));
+            let tried = errors.iter().map(|error| (address, *error));
+            Failure::Connect(tried.collect()).reason()
+        };
+        use ConnectError::{NoAnswer, NoRoute, Other, Refused};
+        let other = Other(io::ErrorKind::PermissionDenied);
+        for (errors, expected) in [
+            (&[NoRoute, NoAnswer][..], "connection-timeout"),
+            (&[NoAnswer, Refused], "connection-refused"),
+            (&[NoRoute, NoRoute], "no-route"),
+            (&[NoRoute, other], "connection-failed"),
+        ] {
+            assert_eq!(reason(errors).name(), expected, "{errors:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_server_is_a_refusal_and_nonsense_is_not() {
+        let reason = |error| Failure::Response(error).reason();
+        assert_eq!(
+            reason(ResponseError::NoAlgorithm),
+            KeyExchangeFailure::RefusedByServer
+        );
+        assert_eq!(
+            reason(ResponseError::NoCookie),
+            KeyExchangeFailure::BadResponse
+        );
     }
 }

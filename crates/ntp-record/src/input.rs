@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use ntp_proto::client::Authenticity;
 use ntp_proto::engine::{
-    ClockSample, Command, EngineConfig, ExchangeId, Input, QueryId, SendError, SourceConfig,
-    SourceId,
+    ClockSample, Command, EngineConfig, ExchangeId, Input, KeyExchangeError, QueryId, SendError,
+    SourceConfig, SourceId,
 };
 use ntp_proto::leap::LeapTable;
 use ntp_proto::nts::KeyExchanged;
@@ -61,11 +61,11 @@ pub enum RecordedInput {
     },
     KeyExchange {
         query: QueryId,
-        result: Result<RecordedKeyExchange, String>,
+        result: Result<RecordedKeyExchange, KeyExchangeError>,
     },
     KeysRevoked {
         query: QueryId,
-        reason: String,
+        error: KeyExchangeError,
     },
     Applied {
         applied: Applied,
@@ -175,11 +175,11 @@ impl RecordedInput {
                 query: *query,
                 result: result
                     .map(RecordedKeyExchange::new)
-                    .map_err(|error| error.to_string()),
+                    .map_err(KeyExchangeError::clone),
             },
-            Input::KeysRevoked { query, reason } => Self::KeysRevoked {
+            Input::KeysRevoked { query, error } => Self::KeysRevoked {
                 query: *query,
-                reason: (*reason).to_owned(),
+                error: (*error).clone(),
             },
             Input::LocalAddresses(addresses) => Self::Addresses {
                 addresses: addresses.to_vec(),

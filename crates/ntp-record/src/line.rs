@@ -12,7 +12,7 @@ use crate::input::RecordedInput;
 use crate::surrogate::{RecordedKey, Redactor};
 
 /// Version of the format of the lines. Other ones are refused.
-const FORMAT: u64 = 3;
+const FORMAT: u64 = 4;
 
 /// Version of the program. Records of other ones are refused.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -223,7 +223,9 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 mod tests {
     use ntp_proto::client::Authenticity;
     use ntp_proto::discipline::{FrequencyPrior, PanicThreshold, SteeringConfig};
-    use ntp_proto::engine::{Command, ExchangeId, QueryId, SendError};
+    use ntp_proto::engine::{
+        Command, ExchangeId, KeyExchangeError, KeyExchangeFailure, QueryId, SendError,
+    };
     use ntp_proto::nts::AeadAlgorithm;
     use ntp_sim::Scenario;
     use ntp_time::{
@@ -299,7 +301,10 @@ mod tests {
         });
         round_trip(RecordedInput::KeyExchange {
             query: QueryId(9),
-            result: Err("no".to_owned()),
+            result: Err(KeyExchangeError {
+                reason: KeyExchangeFailure::NotTls,
+                message: "no".to_owned(),
+            }),
         });
         round_trip(RecordedInput::KeyExchange {
             query: QueryId(9),
@@ -314,7 +319,10 @@ mod tests {
         });
         round_trip(RecordedInput::KeysRevoked {
             query: QueryId(9),
-            reason: "expired".to_owned(),
+            error: KeyExchangeError {
+                reason: KeyExchangeFailure::CertificateExpired,
+                message: "expired".to_owned(),
+            },
         });
         round_trip(RecordedInput::Applied {
             applied,
@@ -397,7 +405,7 @@ mod tests {
     fn records_of_other_versions_are_refused_with_both_versions() {
         for (text, format, version) in [
             ("{\"start\":2,\"version\":\"0.0.9\"}", 2, "0.0.9"),
-            ("{\"start\":3,\"version\":\"99.0\"}", 3, "99.0"),
+            ("{\"start\":4,\"version\":\"99.0\"}", 4, "99.0"),
             ("{\"start\":99}", 99, ""),
         ] {
             let error = Line::decode(text).unwrap_err();
@@ -405,7 +413,7 @@ mod tests {
             assert_eq!(error, InvalidLine::OtherVersion { format, version });
             let text = error.to_string();
             assert!(
-                text.contains(VERSION) && text.contains("record format 3"),
+                text.contains(VERSION) && text.contains("record format 4"),
                 "{text}"
             );
         }

@@ -24,8 +24,8 @@ use std::sync::Arc;
 
 use ntp_proto::client::{Authenticity, Protection};
 use ntp_proto::engine::{
-    CommandId, Datagram, Engine, Event, ExchangeId, ExternalError, Input, Now, Output, RngTrace,
-    SourceConfig,
+    CommandId, Datagram, Engine, Event, ExchangeId, ExternalError, Input, KeyExchangeError,
+    KeyExchangeFailure, Now, Output, RngTrace, SourceConfig,
 };
 use ntp_proto::keys::Key;
 use ntp_proto::leap::LeapTable;
@@ -398,18 +398,18 @@ impl<'a> Replay<'a> {
                 self.handle(Input::Resolved { query, result });
             }
             RecordedInput::KeyExchange { query, result } => {
-                let exchanged = result.as_ref().map(surrogate::exchanged);
-                let result = match &exchanged {
-                    Ok(Some(keys)) => Ok(keys),
-                    Ok(None) => Err(ExternalError("unknown AEAD algorithm")),
-                    Err(error) => Err(ExternalError(error)),
+                let unknown_algorithm = || KeyExchangeError {
+                    reason: KeyExchangeFailure::BadResponse,
+                    message: "unknown AEAD algorithm".to_owned(),
                 };
-                let query = *query;
+                let exchanged = (result.clone())
+                    .and_then(|keys| surrogate::exchanged(&keys).ok_or_else(unknown_algorithm));
+                let (query, result) = (*query, exchanged.as_ref());
                 self.handle(Input::KeyExchanged { query, result });
             }
-            RecordedInput::KeysRevoked { query, reason } => self.handle(Input::KeysRevoked {
+            RecordedInput::KeysRevoked { query, error } => self.handle(Input::KeysRevoked {
                 query: *query,
-                reason,
+                error,
             }),
             RecordedInput::Sent {
                 exchange,

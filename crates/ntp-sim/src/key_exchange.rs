@@ -12,6 +12,7 @@ use ntp_proto::nts::{
     AeadAlgorithm, Cookie, KeyExchangeResult, KeyExchanged, Keyset, MasterSecret, SessionKeys,
 };
 
+use ntp_types::event::{KeyExchangeError, KeyExchangeFailure};
 use ntp_types::host::Host;
 
 use crate::Rng;
@@ -54,6 +55,14 @@ impl Default for Nts {
     }
 }
 
+/// Creates an error of the key exchange.
+pub(crate) fn error(reason: KeyExchangeFailure, message: &str) -> KeyExchangeError {
+    KeyExchangeError {
+        reason,
+        message: message.to_owned(),
+    }
+}
+
 impl Nts {
     /// Returns the keyset of its cookies.
     pub(crate) fn keyset(&self) -> Arc<Keyset> {
@@ -61,14 +70,19 @@ impl Nts {
     }
 
     /// Returns the result of a key exchange with `from`.
-    pub(crate) fn exchange(&self, from: IpAddr, rng: &mut Rng) -> Result<KeyExchanged, String> {
+    pub(crate) fn exchange(
+        &self,
+        from: IpAddr,
+        rng: &mut Rng,
+    ) -> Result<KeyExchanged, KeyExchangeError> {
         if !self.available {
-            return Err("connection refused".to_owned());
+            let refused = KeyExchangeFailure::ConnectionRefused;
+            return Err(error(refused, "connection refused"));
         }
         let length = self.algorithm.key_length();
         let mut key = || -> Vec<u8> { (0..length).map(|_| rng.next_u64() as u8).collect() };
         let keys = SessionKeys::new(self.algorithm, &key(), &key())
-            .ok_or_else(|| "keys of a wrong length".to_owned())?;
+            .ok_or_else(|| error(KeyExchangeFailure::Local, "keys of a wrong length"))?;
         // Any numbers will do, as long as they differ.
         let first = u128::from(rng.next_u64()) << 64;
         let keyset = self.keyset();

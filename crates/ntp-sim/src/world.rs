@@ -17,6 +17,7 @@ use ntp_proto::engine::{
     Command, CommandId, ExchangeId, Host, Input, QueryId, SendError, SourceId,
 };
 use ntp_time::{LeapIndicator, NtpDuration, Stamp};
+use ntp_types::event::KeyExchangeFailure;
 use ntp_types::host::ScopedIp;
 use ntp_types::status::EngineStatus;
 
@@ -483,20 +484,21 @@ impl World {
         let address = match host {
             Host::Address(address) => Ok(*address),
             Host::Name(name) => match self.names.get(name) {
-                Some(Ok(addresses)) => addresses.first().copied().ok_or("no address".to_owned()),
-                Some(Err(error)) => Err(error.clone()),
-                None => Err("no such name".to_owned()),
+                Some(Ok(addresses)) => addresses.first().copied().ok_or("no address"),
+                Some(Err(error)) => Err(error.as_str()),
+                None => Err("no such name"),
             },
         };
-        let result = address.and_then(|address| {
+        let unresolved = |message| key_exchange::error(KeyExchangeFailure::NameResolution, message);
+        let result = address.map_err(unresolved).and_then(|address| {
             let server = self.by_address.get(&address);
             let nts = server.and_then(|index| self.hosts[*index].server.config.nts);
-            let nts = nts.ok_or("no key exchange at this address")?;
+            let refused = KeyExchangeFailure::ConnectionRefused;
+            let nts =
+                nts.ok_or_else(|| key_exchange::error(refused, "no key exchange at this address"))?;
             nts.exchange(address, &mut self.key_rng)
         });
-        let result = result
-            .as_ref()
-            .map_err(ntp_proto::engine::ExternalError::from);
+        let result = result.as_ref();
         self.node
             .handle(self.now, Input::KeyExchanged { query, result });
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ntp_proto::discipline::SourceState;
-use ntp_proto::engine::{Event, Host, RemovalReason};
+use ntp_proto::engine::{Event, Host, KeyExchangeFailure, RemovalReason};
 use ntp_proto::nts::{AeadAlgorithm, StoredSession};
 use ntp_sim::{
     Action, Attack, Behaviour, Forgery, NegotiatedServer, Nts, Scenario, World, nts_source,
@@ -162,8 +162,9 @@ fn failing_key_exchanges_back_off_and_recover() {
     assert!((6..=14).contains(&tries), "{tries} exchanges in an hour");
     assert!(world.status().sources.is_empty());
     let keys = world.status().configured[0].key_exchange.clone().unwrap();
-    assert_eq!(keys.error.as_deref(), Some("connection refused"));
-    let failed = |event: &Event| matches!(event, Event::KeyExchangeFailed { .. });
+    let refused = KeyExchangeFailure::ConnectionRefused;
+    assert_eq!(keys.reason, Some(refused));
+    let failed = |event: &Event| matches!(event, Event::KeyExchangeFailed { reason, .. } if *reason == refused);
     assert!(world.journal().event_times(failed).len() <= 2);
     world.run(3_600.0 + 1_300.0 + 100.0).unwrap();
     assert!(world.status().system.synchronized);

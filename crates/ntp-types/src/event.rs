@@ -28,8 +28,8 @@ mod reason;
 mod text;
 
 pub use reason::{
-    Cause, InvalidMeasurement, KissCode, LeapHandling, MeasurementOutcome, Rejection,
-    RemovalReason, Restriction, SendError,
+    Cause, InvalidMeasurement, KeyExchangeError, KeyExchangeFailure, KissCode, LeapHandling,
+    MeasurementOutcome, Rejection, RemovalReason, Restriction, SendError,
 };
 pub use text::{Caller, Logfmt, Prose, SourceOffset};
 use text::{CertificateFacts, Instead, Listed, Place, Restricted, SetAside, Suppressed};
@@ -119,7 +119,7 @@ macro_rules! named {
     };
 }
 
-named! { Rejection RemovalReason LeapHandling MeasurementOutcome Restriction }
+named! { KeyExchangeFailure Rejection RemovalReason LeapHandling MeasurementOutcome Restriction }
 
 /// The name, or `errno-N`.
 impl Field for SendError {

@@ -13,6 +13,7 @@ use ntp_time::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::KeyExchangeFailure;
 use crate::record;
 use crate::source::{SelectionOptions, SourceAddress, SourceId, SourceState};
 use crate::statistics::{KeStatistics, PacketCounters, ServerDetails, ServerStatistics};
@@ -346,6 +347,8 @@ record! {
         next: Option<NtpDuration>,
         /// Why the last one failed; absent if it succeeded or none has ended.
         error: Option<String>,
+        /// The same as the stable name that the event key_exchange_failed has.
+        reason: Option<KeyExchangeFailure>,
     }
 
     /// An address at which time is served.

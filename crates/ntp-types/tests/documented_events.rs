@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use ntp_types::event::{Declaration, Event};
+use ntp_types::event::{Declaration, Event, KeyExchangeFailure};
 
 /// A row of the table in `docs/monitoring.md`.
 fn row(event: &Declaration) -> String {
@@ -70,5 +70,14 @@ fn the_daemon_logs_nothing_but_events() {
 fn every_event_has_a_severity() {
     for event in Event::DECLARED {
         assert!(event.severities().count() > 0, "{}", event.name);
+    }
+}
+
+#[test]
+fn the_guide_lists_every_reason_of_a_failed_key_exchange() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/nts.md");
+    let guide = fs::read_to_string(path).expect("the guide");
+    for name in KeyExchangeFailure::NAMES {
+        assert!(guide.contains(&format!("\n| `{name}` |")), "{name}");
     }
 }

@@ -167,7 +167,7 @@ impl Problem {
                     "Check that firewalls pass TCP port {port} (4460 by RFC 8915), and that the server offers NTS key exchange."
                 ),
             ),
-            KeFailure::Tls(_) | KeFailure::Timeout(Stage::Handshake) | KeFailure::Broken(Stage::Handshake, _) => (
+            KeFailure::NotTls | KeFailure::TlsVersion | KeFailure::Tls(_) | KeFailure::Timeout(Stage::Handshake) | KeFailure::Broken(Stage::Handshake, _) => (
                 Class::Tls,
                 "Key exchange requires TLS 1.3 (RFC 8915 section 3). Check the port; if it is right, contact the operator of the \
                  server. A middlebox that breaks TLS is another possible cause."

@@ -15,6 +15,7 @@
 //! certificates, that may be wrong. It is then not used for the next attempts; the engine does not
 //! follow sources to before that time without a second witness.
 
+use core::fmt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,7 +29,7 @@ use ntp_os_clock::monotonic;
 use ntp_proto::engine::{Input, QueryId, TimePrior};
 use ntp_proto::nts::{AeadAlgorithm, KeyExchanged};
 use ntp_time::{Monotonic, NtpDuration, SystemTime};
-use ntp_types::event::Event;
+use ntp_types::event::{Event, KeyExchangeError, KeyExchangeFailure};
 use ntp_udp::wait::PollSet;
 
 use super::stored_session::{self, Validity};
@@ -39,7 +40,7 @@ use crate::runtime::driver::{Driver, KeRequest, KeyRequest};
 use crate::runtime::failure::Failure;
 use crate::runtime::pollable::{Context, Pollable};
 use crate::sandbox::Profile;
-use crate::tasks::{Limits, Task, TaskPool};
+use crate::tasks::{Limits, Task, TaskError, TaskPool};
 
 /// * Threads: an exchange needs about 0.5 MiB, mostly for the certificate authorities. A server that
 ///   does not answer holds a thread for [`EXCHANGE_TIMEOUT`].
@@ -67,9 +68,9 @@ const ALGORITHMS: &[AeadAlgorithm] = &[
 #[derive(Debug)]
 enum Answer {
     /// The keys, or the reason why there are none.
-    Exchanged(QueryId, Result<Box<KeyExchanged>, String>),
+    Exchanged(QueryId, Result<Box<KeyExchanged>, KeyExchangeError>),
     /// Keys accepted under clock leniency failed re-verification, with the reason.
-    Revoked(QueryId, String),
+    Revoked(QueryId, KeyExchangeError),
 }
 
 /// Limits for the error of the clock, in seconds, as long as it is not synchronised.
@@ -107,7 +108,7 @@ pub(crate) struct KeClient {
 }
 
 /// Result of the verification of chains that were accepted under clock leniency.
-type Verdicts = Vec<(QueryId, Result<(), String>)>;
+type Verdicts = Vec<(QueryId, Result<(), KeyExchangeError>)>;
 
 /// Result of a thread.
 #[derive(Debug)]
@@ -283,7 +284,7 @@ impl KeClient {
                     continue;
                 }
                 Ok((request, Outcome::Exchanged(report))) => self.accept_report(request, *report),
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(task_failure(&error)),
             };
             return Some(Answer::Exchanged(completed.query, result));
         }
@@ -293,13 +294,14 @@ impl KeClient {
         &mut self,
         request: KeRequest,
         report: Report,
-    ) -> Result<Box<KeyExchanged>, String> {
+    ) -> Result<Box<KeyExchanged>, KeyExchangeError> {
         let expired = matches!(report.outcome, Err(ExchangeFailure::Expired { .. }));
         if expired && self.leniency.floor_alone {
             self.floor_doubted_by.insert(request.name.clone());
         }
-        let result = report.outcome.map_err(|failure| failure.to_string())?;
-        let from = report.peer.ok_or("the server has no address")?.into();
+        let result = report.outcome?;
+        let no_address = || local_failure("the server has no address");
+        let from = report.peer.ok_or_else(no_address)?.into();
         self.provisional
             .retain(|(other, _)| other.query != request.query);
         self.in_verification
@@ -325,10 +327,11 @@ impl KeClient {
     /// thread, because it reads the files of the authorities.
     fn reverify(&mut self, now: SystemTime) {
         for (request, validity) in core::mem::take(&mut self.restored) {
-            if !validity.contains(unix(now)) {
-                let reason = "the certificate of the stored session is not valid now";
-                let revoked = Answer::Revoked(request.query, reason.to_owned());
-                self.answers.push_back(revoked);
+            if let Some(reason) = validity.failure_at(unix(now)) {
+                let message = "the certificate of the stored session is not valid now".to_owned();
+                let error = KeyExchangeError { reason, message };
+                self.answers
+                    .push_back(Answer::Revoked(request.query, error));
             }
         }
         if self.provisional.is_empty() || self.verification.is_some() {
@@ -349,7 +352,7 @@ impl KeClient {
         };
         match Background::start("verification", Profile::KeyExchange, verify_all) {
             Ok(work) => self.verification = Some(work),
-            Err(error) => self.accept_verdicts(&Vec::new(), &error.to_string()),
+            Err(error) => self.accept_verdicts(&Vec::new(), &local_failure(error)),
         }
     }
 
@@ -358,16 +361,17 @@ impl KeClient {
         let ended = |work: &mut Background<Verdicts>| work.has_ended(set);
         if let Some(work) = self.verification.take_if(ended) {
             let verdicts = work.finish().unwrap_or_default();
-            self.accept_verdicts(&verdicts, "the verification failed unexpectedly");
+            let missing = local_failure("the verification failed unexpectedly");
+            self.accept_verdicts(&verdicts, &missing);
         }
     }
 
-    /// Applies the verdicts. Keys without one are worth nothing, for the reason `missing`.
-    fn accept_verdicts(&mut self, verdicts: &Verdicts, missing: &str) {
+    /// Applies the verdicts. Keys without one are revoked, for the reason `missing`.
+    fn accept_verdicts(&mut self, verdicts: &Verdicts, missing: &KeyExchangeError) {
         for request in core::mem::take(&mut self.in_verification) {
             let verdict = verdicts.iter().find(|(query, _)| *query == request.query);
             let verdict = verdict.map(|(_, verdict)| verdict.clone());
-            match verdict.unwrap_or_else(|| Err(missing.to_owned())) {
+            match verdict.unwrap_or_else(|| Err(missing.clone())) {
                 Ok(()) => log::emit(&Event::CertificateVerified {
                     source: request.name,
                 }),
@@ -431,18 +435,14 @@ impl Pollable for KeClient {
         while let Some(answer) = self.answer(context.set, now, synchronized) {
             match answer {
                 Answer::Exchanged(query, result) => {
-                    let result = result
-                        .as_deref()
-                        .map_err(ntp_proto::engine::ExternalError::from);
+                    let result = result.as_deref();
                     context
                         .driver
                         .handle(Input::KeyExchanged { query, result })?;
                 }
-                Answer::Revoked(query, reason) => {
-                    let reason = reason.as_str();
-                    context
-                        .driver
-                        .handle(Input::KeysRevoked { query, reason })?;
+                Answer::Revoked(query, error) => {
+                    let error = &error;
+                    context.driver.handle(Input::KeysRevoked { query, error })?;
                 }
             }
         }
@@ -464,10 +464,32 @@ impl Pollable for KeClient {
 }
 
 /// Verifies a chain at a time that is known.
-fn verify(authority: Option<&Path>, presented: &Presented, now: u64) -> Result<(), String> {
-    let trust = Trust::load(authority).map_err(|problem| problem.to_string())?;
-    let verdict = presented.reverify(&trust, now);
-    verdict.map_err(|failure| failure.to_string())
+fn verify(
+    authority: Option<&Path>,
+    presented: &Presented,
+    now: u64,
+) -> Result<(), KeyExchangeError> {
+    let trust = Trust::load(authority).map_err(ExchangeFailure::Trust)?;
+    Ok(presented.reverify(&trust, now)?)
+}
+
+/// The error of a task without a result. The exchange has a time limit of its own, the resolver has
+/// none: a task that takes too long waits for the resolver.
+fn task_failure(error: &TaskError) -> KeyExchangeError {
+    let error_of_resolver = matches!(error, TaskError::TimedOut(_));
+    let mut failure = local_failure(error);
+    if error_of_resolver {
+        failure.reason = KeyExchangeFailure::NameResolution;
+    }
+    failure
+}
+
+/// An error of this machine, not of the server.
+fn local_failure(error: impl fmt::Display) -> KeyExchangeError {
+    KeyExchangeError {
+        reason: KeyExchangeFailure::Local,
+        message: error.to_string(),
+    }
 }
 
 /// Period in which all certificates of the chain are valid.

@@ -5,7 +5,7 @@
 //! the time is known, the next run checks it against the period, and drops keys that fail.
 
 use ntp_proto::nts::{KeyExchanged, StoredSession};
-use ntp_types::event::{Event, Prose};
+use ntp_types::event::{Event, KeyExchangeFailure, Prose};
 use zeroize::Zeroizing;
 
 use crate::log;
@@ -19,9 +19,12 @@ pub(super) struct Validity {
 }
 
 impl Validity {
-    /// Whether the chain is valid at `now`.
-    pub(super) fn contains(self, now: u64) -> bool {
-        (self.not_before..=self.not_after).contains(&now)
+    /// Returns why the chain is not valid at `now`, or `None` if it is.
+    pub(super) fn failure_at(self, now: u64) -> Option<KeyExchangeFailure> {
+        if now < self.not_before {
+            return Some(KeyExchangeFailure::CertificateNotYetValid);
+        }
+        (now > self.not_after).then_some(KeyExchangeFailure::CertificateExpired)
     }
 }
 
@@ -100,7 +103,16 @@ mod tests {
         let (read, restored) = take(&file).unwrap();
         assert_eq!(read, validity);
         assert_eq!(restored.from, session.from);
-        assert!(read.contains(1_000) && !read.contains(999) && !read.contains(2_001));
+        let failures = [999, 1_000, 2_000, 2_001].map(|now| read.failure_at(now));
+        assert_eq!(
+            failures,
+            [
+                Some(KeyExchangeFailure::CertificateNotYetValid),
+                None,
+                None,
+                Some(KeyExchangeFailure::CertificateExpired)
+            ]
+        );
         assert!(take(&file).is_none());
         // A file without the period is not used.
         file.write(&StoredSession::emit(&session));

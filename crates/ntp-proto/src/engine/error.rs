@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::SendError;
+use super::{KeyExchangeError, SendError};
 use crate::client::{KissCode, Rejection};
 
 /// Error of the last request, reply or sample of a source.
@@ -85,24 +85,6 @@ impl fmt::Display for ResolveError {
         f.write_str(match self {
             Self::NoAddress => "the name has no address",
             Self::Resolver(text) => text,
-        })
-    }
-}
-
-/// Error of an NTS key exchange.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyExchangeError {
-    /// The server sent no cookies.
-    NoCookies,
-    /// Error text of the key-exchange client.
-    Client(String),
-}
-
-impl fmt::Display for KeyExchangeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoCookies => "the server gave no cookies",
-            Self::Client(text) => text,
         })
     }
 }

@@ -7,7 +7,7 @@ use ntp_time::{Applied, Monotonic, NtpDuration, Stamp, SystemTime};
 use ntp_types::host::ScopedIp;
 use serde::{Deserialize, Serialize};
 
-use super::{ClockSample, Command, CommandId, EngineConfig, SendError, SourceId};
+use super::{ClockSample, Command, CommandId, EngineConfig, KeyExchangeError, SendError, SourceId};
 use crate::client::{Datagram, ExchangeId};
 use crate::leap::LeapTable;
 use crate::nts::KeyExchanged;
@@ -24,8 +24,8 @@ pub struct Now {
     pub system: SystemTime,
 }
 
-/// Reason for a failure outside the engine, as text: the system resolver and the TLS library report
-/// no typed errors that this crate could name. The engine only passes the text on to operators.
+/// Reason for a failure outside the engine, as text: the system resolver reports no typed errors that
+/// this crate could name. The engine only passes the text on to operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExternalError<'a>(pub &'a str);
 
@@ -74,14 +74,14 @@ pub enum Input<'a> {
         /// ID of the query.
         query: QueryId,
         /// Keys and cookies, or the error of the key-exchange client.
-        result: Result<&'a KeyExchanged, ExternalError<'a>>,
+        result: Result<&'a KeyExchanged, &'a KeyExchangeError>,
     },
     /// Keys accepted under clock leniency failed re-verification once the time was known.
     KeysRevoked {
         /// ID of the query.
         query: QueryId,
-        /// Result of the certificate verification, as text for operators.
-        reason: &'a str,
+        /// Result of the certificate verification.
+        error: &'a KeyExchangeError,
     },
     /// A sample of a reference clock whose device is [open](super::Output::OpenDevice).
     Sample {

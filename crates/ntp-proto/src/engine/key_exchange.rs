@@ -7,7 +7,7 @@
 use rand_core::RngCore;
 
 use super::source::ntp::key_exchanges::KeyExchangeEffect;
-use super::{Engine, Event, ExternalError, Now, Output, QueryId, RemovalReason};
+use super::{Engine, Event, KeyExchangeError, Now, Output, QueryId, RemovalReason};
 use crate::client::Protection;
 use crate::nts::{KeyExchangeResult, KeyExchanged};
 
@@ -40,7 +40,7 @@ impl Engine {
         &mut self,
         now: Now,
         query: QueryId,
-        result: Result<&KeyExchanged, ExternalError<'_>>,
+        result: Result<&KeyExchanged, &KeyExchangeError>,
     ) {
         let Some(index) = self.sources.index_of(query) else {
             return;
@@ -54,13 +54,13 @@ impl Engine {
             (KeyExchangeEffect::Failed(error, retry), _) => {
                 if self
                     .sources
-                    .should_report_key_failure(now.monotonic, index, error)
+                    .should_report_key_failure(now.monotonic, index, error.reason)
                 {
-                    let retry = *retry;
                     self.emit(Event::KeyExchangeFailed {
                         source: name,
-                        error: error.to_string(),
-                        retry,
+                        reason: error.reason,
+                        error: error.message.clone(),
+                        retry: *retry,
                     });
                 }
             }
@@ -75,15 +75,15 @@ impl Engine {
     }
 
     /// Ends the association of the source, drops its keys and requests a new key exchange.
-    pub(super) fn keys_revoked(&mut self, now: Now, query: QueryId, reason: &str) {
+    pub(super) fn keys_revoked(&mut self, now: Now, query: QueryId, error: &KeyExchangeError) {
         let Some(index) = self.sources.index_of(query) else {
             return;
         };
         let name = self.sources.config_at(index).name.clone();
-        let error = reason.to_owned();
         self.emit(Event::KeysRevoked {
             source: name,
-            error,
+            reason: error.reason,
+            error: error.message.clone(),
         });
         while let Some(position) = self.sources.in_use_of(index) {
             self.end_source(now, position, RemovalReason::KeysRevoked);

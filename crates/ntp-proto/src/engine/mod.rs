@@ -70,11 +70,13 @@ use rand_core::RngCore as _;
 pub use crate::client::{Datagram, ExchangeId};
 pub use command::{CommandId, CommandOutcome, Refusal};
 pub use config::{ClockFacts, EngineConfig, MAX_POOL_SIZE, SourceConfig, SourceKind};
-pub use error::{InvalidSample, KeyExchangeError, LastError, ResolveError, SourceError};
+pub use error::{InvalidSample, LastError, ResolveError, SourceError};
 pub use execute::Command;
 pub use input::{ExternalError, Input, Now, QueryId};
 pub use log_rate_limit::LogRateLimit;
-pub use ntp_types::event::{Event, RemovalReason, SendError, Severity, SourceOffset};
+pub use ntp_types::event::{
+    Event, KeyExchangeError, KeyExchangeFailure, RemovalReason, SendError, Severity, SourceOffset,
+};
 pub use ntp_types::host::{Host, ScopedIp};
 pub use ntp_types::source::{SourceId, SourceName};
 pub use output::{Halt, Output, PersistedState, Reason};
@@ -261,7 +263,7 @@ impl Engine {
             Input::SendFailed { exchange, error } => self.send_failed(now, exchange, error),
             Input::Resolved { query, result } => self.resolved(now, query, result),
             Input::KeyExchanged { query, result } => self.key_exchange_finished(now, query, result),
-            Input::KeysRevoked { query, reason } => self.keys_revoked(now, query, reason),
+            Input::KeysRevoked { query, error } => self.keys_revoked(now, query, error),
             Input::LocalAddresses(addresses) => {
                 self.local_identity.set_addresses(addresses);
                 self.network_changed(now);

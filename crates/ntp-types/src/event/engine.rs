@@ -124,6 +124,8 @@ macro_rules! engine_events {
                 /// The source's configured name.
                 source: String,
                 /// Why.
+                reason: KeyExchangeFailure,
+                /// Details.
                 error: String,
             } Severity::Error => "source {source}: NTS keys revoked, they were accepted while the clock was wrong: {error}";
 
@@ -132,6 +134,8 @@ macro_rules! engine_events {
                 /// The source's configured name.
                 source: String,
                 /// Why.
+                reason: KeyExchangeFailure,
+                /// Details.
                 error: String,
                 /// Time until the next attempt.
                 retry: NtpDuration,

@@ -18,6 +18,9 @@ macro_rules! reasons {
             }
 
             impl $enum {
+                /// The stable names of all variants.
+                pub const NAMES: &'static [&'static str] = &[$($name),*];
+
                 /// Returns the stable name.
                 pub const fn name(self) -> &'static str {
                     match self {
@@ -95,6 +98,48 @@ reasons! {
         KeysRevoked = "keys-revoked": "its NTS keys failed re-verification; new keys are required",
     }
 
+    /// Why an NTS key exchange failed (RFC 8915 section 4), or why its keys were revoked.
+    KeyExchangeFailure {
+        /// This machine cannot perform it: no thread, or no usable file of certificate authorities.
+        Local = "local": "this machine cannot perform the key exchange",
+        /// The name of the server cannot be resolved.
+        NameResolution = "name-resolution": "the name of the server cannot be resolved",
+        /// The host refuses TCP connections to the port.
+        ConnectionRefused = "connection-refused": "nothing listens on the TCP port of the server",
+        /// The host does not answer: it is down, or a firewall drops TCP to the port.
+        ConnectionTimeout = "connection-timeout": "the host is down, or a firewall drops TCP to the port",
+        /// This machine has no route to the host.
+        NoRoute = "no-route": "no route to the server",
+        /// The connection failed for another reason.
+        ConnectionFailed = "connection-failed": "the connection failed",
+        /// The server accepts the connection, and then sends nothing within the time limit.
+        Timeout = "timeout": "the server does not answer within the time limit",
+        /// The connection ended before the key exchange did.
+        ConnectionLost = "connection-lost": "the connection ended before the key exchange did",
+        /// The port answers, but not in TLS: another service.
+        NotTls = "not-tls": "the port does not speak TLS",
+        /// The server lacks TLS 1.3 (RFC 8915 section 3).
+        TlsVersion = "tls-version": "the server does not support TLS 1.3",
+        /// The port speaks TLS, but not NTS key exchange (ALPN `ntske/1`): another service.
+        NotNtsKe = "not-nts-ke": "the port speaks TLS, but not NTS key exchange",
+        /// The TLS handshake failed for another reason.
+        Tls = "tls": "the TLS handshake failed",
+        /// A certificate has expired: by the clock of this machine, which may be wrong.
+        CertificateExpired = "certificate-expired": "the certificate has expired, or the clock is ahead",
+        /// A certificate is not valid yet: the clock of this machine is probably behind.
+        CertificateNotYetValid = "certificate-not-yet-valid": "the certificate is not yet valid, or the clock is behind",
+        /// The certificate is for other names.
+        NameMismatch = "name-mismatch": "the certificate is for other names",
+        /// No trusted authority signed the certificate.
+        UnknownAuthority = "unknown-authority": "no trusted authority signed the certificate",
+        /// The certificate is invalid for another reason.
+        CertificateInvalid = "certificate-invalid": "the certificate is invalid",
+        /// The server replied with an error or a warning, or supports nothing that we offer.
+        RefusedByServer = "refused-by-server": "the server refuses the request",
+        /// The response violates RFC 8915, or names an NTP server that cannot be one.
+        BadResponse = "bad-response": "the server's response is invalid",
+    }
+
     /// How a leap second is carried out (`leap-second` in `[clock]`).
     LeapHandling {
         /// By the kernel: 23:59:60.
@@ -145,6 +190,24 @@ reasons! {
         OutOfOrder = "out-of-order": "out of order",
     }
 }
+
+/// Why an NTS key exchange failed, with the details.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyExchangeError {
+    /// The reason.
+    pub reason: KeyExchangeFailure,
+    /// The reason with names, addresses and dates, for people. May contain text from outside.
+    pub message: String,
+}
+
+/// The message for people.
+impl fmt::Display for KeyExchangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+crate::schema::plain! { "string": KeyExchangeFailure; }
 
 impl Rejection {
     /// Returns whether its sender knew the nonce of the open exchange: the server, or somebody on the path.

@@ -100,6 +100,16 @@ pub enum ResponseError {
     UnusablePort(u16),
 }
 
+impl ResponseError {
+    /// Returns whether the response is valid, but grants no keys.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Error(_) | Self::Warning(_) | Self::NoProtocol | Self::NoAlgorithm
+        )
+    }
+}
+
 /// Whether a key exchange may name `port` as that of the NTP server.
 pub const fn is_ntp_port(port: u16) -> bool {
     port == 123 || port >= 1024

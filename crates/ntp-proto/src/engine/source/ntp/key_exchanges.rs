@@ -24,7 +24,7 @@ use ntp_types::host::{Host, ScopedIp};
 use super::super::pool::{Configured, Endpoint, Lookup, SourceSet};
 use crate::client::NtsSession;
 use crate::engine::config::SourceKind;
-use crate::engine::{ExternalError, KeyExchangeError, QueryId, SourceError};
+use crate::engine::{KeyExchangeError, KeyExchangeFailure, QueryId, SourceError};
 use crate::nts::KeyExchanged;
 use ntp_types::status::KeyExchangeStatus;
 
@@ -72,8 +72,8 @@ pub(in crate::engine::source) struct KeyExchanges {
     last_success: Option<Monotonic>,
     exchanges: u64,
     error: Option<KeyExchangeError>,
-    /// The last reported failure, without digits.
-    reported: Option<String>,
+    /// The last reported failure.
+    reported: Option<KeyExchangeFailure>,
 }
 
 impl KeyExchanges {
@@ -94,14 +94,8 @@ impl KeyExchanges {
 
     /// Whether this failure differs from the last reported one. Alternating failures are limited by
     /// the back-off.
-    fn is_new_failure(&mut self, failure: &str) -> bool {
-        // Times and ports in the text vary while the cause is the same.
-        let cause = failure.replace(|letter: char| letter.is_ascii_digit(), "");
-        if self.reported.as_ref() == Some(&cause) {
-            return false;
-        }
-        self.reported = Some(cause);
-        true
+    fn is_new_failure(&mut self, failure: KeyExchangeFailure) -> bool {
+        self.reported.replace(failure) != Some(failure)
     }
 
     fn request(&mut self, now: Monotonic) {
@@ -145,6 +139,7 @@ impl KeyExchanges {
         KeyExchangeStatus {
             exchanges: self.exchanges,
             error: self.error.as_ref().map(ToString::to_string),
+            reason: self.error.as_ref().map(|error| error.reason),
             age: self.last_success.map(|at| now - at),
             next: self.due().map(|due| (due - now).max(NtpDuration::ZERO)),
         }
@@ -187,12 +182,11 @@ impl SourceSet {
         &mut self,
         now: Monotonic,
         index: usize,
-        error: &KeyExchangeError,
+        failure: KeyExchangeFailure,
     ) -> bool {
-        let error = error.to_string();
         let is_new = self
             .keys_of(index)
-            .is_some_and(|keys| keys.is_new_failure(&error));
+            .is_some_and(|keys| keys.is_new_failure(failure));
         // Evaluated in any case, so that the hour starts with this report.
         self.should_report_failure(now, index) | is_new
     }
@@ -248,7 +242,7 @@ impl SourceSet {
         &mut self,
         now: Monotonic,
         index: usize,
-        result: Result<&KeyExchanged, ExternalError<'_>>,
+        result: Result<&KeyExchanged, &KeyExchangeError>,
     ) -> KeyExchangeEffect {
         let source = &mut self.configured[index];
         let Some(keys) = source
@@ -261,9 +255,11 @@ impl SourceSet {
         let exchanged = match result {
             Ok(exchanged) if !exchanged.result.cookies.is_empty() => exchanged,
             failed => {
-                let error = failed.err().map_or(KeyExchangeError::NoCookies, |error| {
-                    KeyExchangeError::Client(error.to_string())
-                });
+                let no_cookies = || KeyExchangeError {
+                    reason: KeyExchangeFailure::BadResponse,
+                    message: "the server gave no cookies".to_owned(),
+                };
+                let error = failed.err().cloned().unwrap_or_else(no_cookies);
                 keys.error = Some(error.clone());
                 keys.not_before = now + keys.retry_delay;
                 keys.stage = Stage::Due(keys.not_before);
