@@ -14,7 +14,10 @@ use crate::leap::LeapConfig;
 use crate::nts_ke::{CertificateConfig, NtsKeConfig};
 use crate::observability::ObservabilityConfig;
 use crate::poll::{DefaultLimits, PollOverrides, SourceDefaults, SourceLimits};
-use crate::refclock::{NoiseKeys, PpsSource, SockSource};
+use crate::refclock::{
+    CommonKeys, GpsdKeys, NmeaKeys, PhcKeys, PpsKeys, PulseKeys, ShmKeys, SockKeys, VarianceKey,
+    VmClockKeys,
+};
 use crate::sandbox::SandboxConfig;
 use crate::schema::Table;
 use crate::server::{self, ServerConfig};
@@ -34,7 +37,9 @@ const DECLARED: &[&[KeyDoc]] = &[
     &[source::MODE], ServerAddress::KEYS, KeyExchangeAddress::KEYS,
     ProtocolVersion::KEYS, NtpSource::KEYS,
     PollOverrides::KEYS, SelectionOptions::KEYS, SymmetricKey::KEYS, PoolSource::KEYS,
-    NtsPoolSource::KEYS, KeyExchange::KEYS, SockSource::KEYS, PpsSource::KEYS, NoiseKeys::KEYS,
+    NtsPoolSource::KEYS, KeyExchange::KEYS, SockKeys::KEYS, ShmKeys::KEYS, PpsKeys::KEYS,
+    PulseKeys::KEYS, PhcKeys::KEYS, NmeaKeys::KEYS, GpsdKeys::KEYS, VmClockKeys::KEYS,
+    CommonKeys::KEYS, VarianceKey::KEYS,
     SourceLimits::KEYS, SourceDefaults::KEYS, DefaultLimits::KEYS, ServerConfig::KEYS,
     server::FILTER_KEYS, access::KEYS, NtsKeConfig::KEYS, CertificateConfig::KEYS, KeysConfig::KEYS,
     KeysetConfig::KEYS, SynchronizationConfig::KEYS, threshold::KEYS, AlgorithmConfig::KEYS,

@@ -90,7 +90,7 @@ pub use nts_ke::{CertificateConfig, NtsKeConfig};
 pub use observability::{LogLevel, ObservabilityConfig};
 pub use outline::origin;
 pub use poll::{PollOverrides, SourceDefaults, SourceLimits};
-pub use refclock::{PpsSource, Quality, SockSource};
+pub use refclock::{Quality, RefClockSource};
 pub use report::{Invalid, LoadError};
 pub use sandbox::{SandboxConfig, SandboxMode};
 pub use server::{FilterAction, FilterList, NtpVersion, ServerConfig};

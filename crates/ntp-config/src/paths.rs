@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use ntp_types::refclock::{NmeaSettings, PpsSettings, RefClockDevice, VmClockSettings};
+
 use crate::config::Config;
 use crate::nts_ke::NtsKeConfig;
-use crate::source::SourceConfig;
+use crate::source::{SourceConfig, SourceKind};
 
 /// A key with its section, and the file that it names.
 pub(crate) type KeyedPath<'a> = (&'static str, &'a Path);
@@ -61,7 +63,36 @@ impl Config {
             ),
         ];
         let named = named.into_iter();
-        named.filter_map(|(key, path)| path.as_deref().map(|path| (key, path)))
+        let sockets = self.sources.iter().filter_map(|source| {
+            let SourceKind::RefClock(clock) = &source.kind else {
+                return None;
+            };
+            match &clock.reader.device {
+                RefClockDevice::Sock(sock) => Some(("path in [[source]]", sock.path.as_path())),
+                _ => None,
+            }
+        });
+        named
+            .filter_map(|(key, path)| path.as_deref().map(|path| (key, path)))
+            .chain(sockets)
+    }
+
+    /// Devices of reference clocks, which are read and controlled.
+    pub fn devices(&self) -> impl Iterator<Item = &Path> {
+        self.sources.iter().filter_map(|source| {
+            let SourceKind::RefClock(clock) = &source.kind else {
+                return None;
+            };
+            match &clock.reader.device {
+                RefClockDevice::Pps(PpsSettings { path, .. })
+                | RefClockDevice::Nmea(NmeaSettings { path, .. })
+                | RefClockDevice::VmClock(VmClockSettings { path }) => Some(path.as_path()),
+                RefClockDevice::Phc(phc) if phc.device.starts_with('/') => {
+                    Some(Path::new(&phc.device))
+                }
+                _ => None,
+            }
+        })
     }
 }
 

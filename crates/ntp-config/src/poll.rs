@@ -80,7 +80,7 @@ fn some_limits(cx: &mut Context, value: &Value<'_>) -> Option<SourceLimits> {
     Some(limits)
 }
 
-fn interval(cx: &mut Context, value: &Value<'_>) -> Option<PollInterval> {
+pub(crate) fn interval(cx: &mut Context, value: &Value<'_>) -> Option<PollInterval> {
     let exponent = value::whole::<i8>(cx, value)?;
     if exponent > LARGEST_PLAUSIBLE {
         let help = format!("intervals are log2 seconds: {exponent} is 2^{exponent} s; 6 is 64 s");

@@ -157,7 +157,6 @@ const TABLE: &[Renamed] = &[
     renamed("source", "max-poll", "poll-interval-limits", "write `poll-interval-limits = { max = … }`, in log2 seconds"),
     renamed("source", "minpoll", "poll-interval-limits", "write `poll-interval-limits = { min = … }`, in log2 seconds"),
     renamed("source", "maxpoll", "poll-interval-limits", "write `poll-interval-limits = { max = … }`, in log2 seconds"),
-    renamed("source", "poll-interval", "poll-interval-limits", "the range is `poll-interval-limits = { min = …, max = … }`, the first value `initial-poll-interval`"),
     gone("source", "port", "the port follows the address: `address = \"ntp.example.org:123\"`"),
     gone("source", "iburst", "remove it: the first exchanges with a source are always frequent"),
     gone("source", "burst", "remove it: the poll interval adapts by itself"),

@@ -168,7 +168,19 @@ mod tests {
         [[source]]
         mode = "sock"
         [[source]]
+        mode = "shm"
+        [[source]]
         mode = "pps"
+        [[source]]
+        mode = "phc"
+        [[source]]
+        mode = "nmea"
+        [[source]]
+        mode = "gpsd"
+        [[source]]
+        mode = "vmclock"
+        [[source]]
+        mode = "host-clock"
         [[server]]
         denylist = {}
         allowlist = {}

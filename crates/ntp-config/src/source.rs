@@ -16,7 +16,7 @@ use crate::documentation::KeyDoc;
 use crate::entry::Entry;
 use crate::poll::PollOverrides;
 use crate::reader::{Context, Section, Value};
-use crate::refclock::{PpsSource, SockSource};
+use crate::refclock::{self, RefClockSource};
 use crate::schema::{Table, section};
 use crate::server::NtpVersion;
 use crate::value;
@@ -35,18 +35,17 @@ pub struct SourceConfig {
 }
 
 impl SourceConfig {
-    /// The name that the engine and operators use: the address with its port, or the path of a
+    /// The name that the engine and operators use: the address with its port, or the device of a
     /// reference clock.
     pub fn name(&self) -> Option<String> {
         match &self.kind {
-            SourceKind::Sock(sock) => Some(sock.path.display().to_string()),
-            SourceKind::Pps(pps) => Some(pps.path.display().to_string()),
+            SourceKind::RefClock(clock) => Some(clock.reader.device.to_string()),
             kind => kind.ntp().map(|ntp| ntp.address.to_string()),
         }
     }
 
-    /// Whether `text` is its address (with or without the default port) or path.
-    pub(crate) fn has_name(&self, text: &str) -> bool {
+    /// Whether `text` is its address (with or without the default port) or device.
+    pub fn has_name(&self, text: &str) -> bool {
         let default_port = match self.kind {
             SourceKind::Nts(_) | SourceKind::NtsPool(_) => NTS_KE_PORT,
             _ => NTP_PORT,
@@ -69,10 +68,8 @@ pub enum SourceKind {
     Nts(NtsSource),
     /// `nts-pool`: several authenticated servers, found through a key exchange broker.
     NtsPool(NtsPoolSource),
-    /// `sock`: samples that a program writes to a Unix socket.
-    Sock(SockSource),
-    /// `pps`: a pulse-per-second signal.
-    Pps(PpsSource),
+    /// `sock`, `pps` and others: a reference clock.
+    RefClock(RefClockSource),
 }
 
 impl SourceKind {
@@ -83,8 +80,7 @@ impl SourceKind {
             Self::Pool(_) => "pool",
             Self::Nts(_) => "nts",
             Self::NtsPool(_) => "nts-pool",
-            Self::Sock(_) => "sock",
-            Self::Pps(_) => "pps",
+            Self::RefClock(clock) => clock.reader.device.driver(),
         }
     }
 
@@ -95,7 +91,7 @@ impl SourceKind {
             Self::Pool(pool) => Some(&pool.ntp),
             Self::Nts(nts) => Some(&nts.ntp),
             Self::NtsPool(pool) => Some(&pool.ntp),
-            Self::Sock(_) | Self::Pps(_) => None,
+            Self::RefClock(_) => None,
         }
     }
 
@@ -104,11 +100,11 @@ impl SourceKind {
         match self {
             Self::Nts(nts) => Some(&nts.key_exchange),
             Self::NtsPool(pool) => Some(&pool.key_exchange),
-            Self::Server(_) | Self::Pool(_) | Self::Sock(_) | Self::Pps(_) => None,
+            Self::Server(_) | Self::Pool(_) | Self::RefClock(_) => None,
         }
     }
 
-    /// Maximum number of sources that it contributes to `minimum-agreeing-sources`. A PPS source
+    /// Maximum number of sources that it contributes to `minimum-agreeing-sources`. A pulse
     /// does not number seconds and never counts.
     pub const fn maximum_voters(&self) -> usize {
         if let Some(ntp) = self.ntp()
@@ -117,10 +113,10 @@ impl SourceKind {
             return 0;
         }
         match self {
-            Self::Server(_) | Self::Nts(_) | Self::Sock(_) => 1,
+            Self::Server(_) | Self::Nts(_) => 1,
             Self::Pool(pool) => pool.count,
             Self::NtsPool(pool) => pool.count,
-            Self::Pps(_) => 0,
+            Self::RefClock(clock) => clock.votes() as usize,
         }
     }
 }
@@ -141,12 +137,27 @@ impl Default for VersionChoice {
     }
 }
 
+/// The names of all modes.
+const ALL_MODES: [&str; NTP_MODES.len() + refclock::NAMES.len()] = {
+    let mut names = [""; NTP_MODES.len() + refclock::NAMES.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = if index < NTP_MODES.len() {
+            NTP_MODES[index].0
+        } else {
+            refclock::NAMES[index - NTP_MODES.len()]
+        };
+        index += 1;
+    }
+    names
+};
+
 /// The key that decides which other keys there are.
 pub(crate) const MODE: KeyDoc = KeyDoc::new(
     "source",
     [
         "mode",
-        "`server`, `pool`, `nts`, `nts-pool`, `sock` or `pps`",
+        "`server`, `pool`, `nts`, `nts-pool`; for a reference clock `sock`, `shm`, `pps`, `phc`, `nmea`, `gpsd`, `vmclock` or `host-clock`",
         "required",
         "Kind of this source.",
     ],
@@ -183,7 +194,7 @@ section! {
 section! {
     /// Selection options of a source, as chrony has them.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct SelectionOptions: Default = "source" ["server", "pool", "nts", "nts-pool"] {
+    pub struct SelectionOptions: Default = "source" ALL_MODES {
         prefer: bool = value::boolean => or(false),
             "prefer" "boolean" "false" "Used instead of sources without this option, as long as it agrees with the majority.";
         trust: bool = value::boolean => or(false),
@@ -267,7 +278,7 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<SourceConfig> {
             );
             None
         }
-        Some(value) => value::choice(cx, &value, MODES).map(|(mode, read)| {
+        Some(value) => value::choice(cx, &value, &modes()).map(|(mode, read)| {
             section.set_mode(mode);
             (value.place(cx), read(cx, &mut section))
         }),
@@ -289,14 +300,22 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<SourceConfig> {
 
 type ReadKind = fn(&mut Context, &mut Section<'_>) -> Option<SourceKind>;
 
+/// The modes of all sources.
+fn modes() -> Vec<(&'static str, (&'static str, ReadKind))> {
+    let clocks = refclock::NAMES.map(|mode| (mode, (mode, read_ref_clock as ReadKind)));
+    NTP_MODES.iter().copied().chain(clocks).collect()
+}
+
+fn read_ref_clock(cx: &mut Context, section: &mut Section<'_>) -> Option<SourceKind> {
+    refclock::read(cx, section).map(SourceKind::RefClock)
+}
+
 #[rustfmt::skip]
-const MODES: &[(&str, (&str, ReadKind))] = &[
+const NTP_MODES: [(&str, (&str, ReadKind)); 4] = [
     ("server", ("server", |cx, section| NtpSource::read_keys(cx, section).map(SourceKind::Server))),
     ("pool", ("pool", |cx, section| PoolSource::read_keys(cx, section).map(SourceKind::Pool))),
     ("nts", ("nts", |cx, section| NtsSource::read_keys(cx, section).map(SourceKind::Nts))),
     ("nts-pool", ("nts-pool", |cx, section| NtsPoolSource::read_keys(cx, section).map(SourceKind::NtsPool))),
-    ("sock", ("sock", |cx, section| SockSource::read_keys(cx, section).map(SourceKind::Sock))),
-    ("pps", ("pps", |cx, section| PpsSource::read_keys(cx, section).map(SourceKind::Pps))),
 ];
 
 fn uses_key_exchange(section: &Section<'_>) -> bool {

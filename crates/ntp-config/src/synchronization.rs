@@ -72,7 +72,7 @@ fn stepout(cx: &mut Context, value: &Value<'_>) -> Option<NtpDuration> {
 }
 
 /// Up to four octets, padded with spaces as upstream does.
-fn reference_id(cx: &mut Context, value: &Value<'_>) -> Option<ReferenceId> {
+pub(crate) fn reference_id(cx: &mut Context, value: &Value<'_>) -> Option<ReferenceId> {
     let text = value::text(cx, value)?;
     let mut octets = [b' '; 4];
     match octets.get_mut(..text.len()) {

@@ -119,7 +119,7 @@ fn each_source_mode_has_its_values_and_defaults() {
     };
     assert_eq!(nts_pool.count, 3);
 
-    let SourceKind::Sock(sock) = &sock.kind else {
+    let SourceKind::RefClock(sock) = &sock.kind else {
         panic!("{sock:?}")
     };
     assert_eq!(
@@ -129,7 +129,7 @@ fn each_source_mode_has_its_values_and_defaults() {
         ),
         (1.0, 1e-3)
     );
-    let SourceKind::Sock(old) = &old.kind else {
+    let SourceKind::RefClock(old) = &old.kind else {
         panic!("{old:?}")
     };
     assert_eq!(
@@ -137,12 +137,15 @@ fn each_source_mode_has_its_values_and_defaults() {
         (1e-3, 0.0)
     );
 
-    let SourceKind::Pps(pps) = &pps.kind else {
+    let SourceKind::RefClock(pps) = &pps.kind else {
         panic!("{pps:?}")
     };
     assert_eq!(
-        (pps.quality.precision_seconds, pps.period_seconds),
-        (1e-7, 2.0)
+        (
+            pps.quality.precision_seconds,
+            pps.reader.device.pulse_period()
+        ),
+        (1e-7, Some(NtpDuration::from_seconds(2)))
     );
 }
 

@@ -250,6 +250,12 @@ pub fn source(status: &Status, source: &SourceStatus) -> Vec<String> {
 }
 
 fn unanswered(source: &SourceStatus) -> String {
+    if source.reference_clock.is_some() {
+        return match &source.last_error {
+            Some(error) => error.clone(),
+            None => format!("{} intervals without a sample", source.unanswered),
+        };
+    }
     match &source.last_error {
         Some(error) => format!("last request failed: {error}"),
         None => format!("{} consecutive requests unanswered", source.unanswered),
@@ -300,6 +306,15 @@ fn state(status: &Status, source: &SourceStatus) -> Vec<String> {
                 ),
                 "`maximum-source-uncertainty` in [synchronization.algorithm] sets the limit".into(),
             ];
+        }
+        SourceState::Unreachable if source.reference_clock.is_some() => {
+            return vec![
+                format!("not used: {}", unanswered(source)),
+                format!("check the device {}, and the program that sends to it", source.address),
+            ];
+        }
+        SourceState::NoSamples if source.reference_clock.is_some() => {
+            format!("not used yet: {}", unanswered(source))
         }
         SourceState::NoSamples if source.packets.sent == 0 => "not used yet: not polled yet".into(),
         SourceState::NoSamples => format!("not used yet: {}", unanswered(source)),

@@ -12,7 +12,7 @@ use ntp_control_api::control::methods::{
     AddInput, AddServer, AddSource, BurstSource, Dump, Error, LogLevelInput, Method, NameInput,
     NamesReply, NoInput, OfflineSource, OnlineSource, OptionalNameInput, Refresh, Rekey,
     RekeyReply, Reload, RemoveServer, RemoveSource, Reselect, Reset, SetInput, SetLogLevel,
-    SetServer, SetSource, Shutdown, Step, StepInput,
+    SetServer, SetSource, Settings, Shutdown, Step, StepInput,
 };
 use ntp_time::SystemTime;
 use ntp_types::status::Status;
@@ -120,7 +120,7 @@ pub(crate) enum DaemonCommand {
 pub(crate) enum SourceAction {
     /// Add a source
     Add {
-        /// Host name or address, with an optional port
+        /// Host name or address, with an optional port; for a reference clock (mode=sock and others) its path, unit or device
         address: String,
         /// Use several servers of this name
         #[arg(long)]
@@ -276,8 +276,12 @@ impl SourceAction {
                 settings,
             } => {
                 let mode = if *pool { "pool" } else { "server" };
-                let keys = [("mode", mode), ("address", address)];
-                let settings = parse_settings(&keys, settings)?;
+                let mut settings = parse_settings(&[("mode", mode)], settings)?;
+                let key = naming_key(&settings);
+                // A unit or an index is a number.
+                let number = address.parse::<u32>().map(Value::from);
+                let name = number.unwrap_or_else(|_| address.clone().into());
+                settings.insert(key.to_owned(), name);
                 daemon.call::<AddSource>(&AddInput { settings }, names("added"))
             }
             Self::Remove { name } => {
@@ -323,6 +327,19 @@ impl ServerAction {
             }
         }
     }
+}
+
+/// Returns the key that names a source of the mode in `settings`.
+fn naming_key(settings: &Settings) -> &'static str {
+    let mode = settings.get("mode").and_then(Value::as_str);
+    let mode = mode.unwrap_or_default();
+    let has = |key: &str| {
+        let mut keys = ntp_config::KEYS.iter();
+        keys.any(|it| (it.section, it.key) == ("source", key) && it.modes.contains(&mode))
+    };
+    // A receiver of gpsd is optional, so the address is first.
+    let keys = ["path", "unit", "address", "device"];
+    keys.into_iter().find(|key| has(key)).unwrap_or("address")
 }
 
 /// The running daemon, and where results are printed.

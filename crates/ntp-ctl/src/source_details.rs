@@ -1,6 +1,7 @@
 //! `ntp-ctl source NAME`: every figure of one source, as `chronyc ntpdata` shows them.
 
 use ntp_control_api::explain::duplicate_of;
+use ntp_types::refclock::RefClockStatus;
 use ntp_types::status::{MeasurementStatus, PathStatus, SourceStatus, Status, TrendStatus};
 
 use crate::format::{age, duration, or_unknown, signed, timestamp, validity};
@@ -18,7 +19,10 @@ pub(crate) fn plain(status: &Status, source: &SourceStatus) -> String {
     let voter = duplicate_of(status, source).map(|voter| &voter.name);
     page.optional("Duplicate of", voter);
     page.optional("Local address", source.local_address);
-    page.line("Authentication", &source.authentication);
+    match &source.reference_clock {
+        Some(clock) => page.line("Driver", &clock.driver),
+        None => page.line("Authentication", &source.authentication),
+    }
     let cookies = source.nts_cookies;
     page.optional("  Cookies", cookies.map(|count| format!("{count} of 8")));
     let expires = source.certificate_expires;
@@ -33,12 +37,22 @@ pub(crate) fn plain(status: &Status, source: &SourceStatus) -> String {
             age(source.poll_max)
         ),
     );
+    let is_clock = source.reference_clock.is_some();
     let next = source.next_poll.map(|wait| format!("in {}", age(wait)));
-    page.line("Next poll", next.unwrap_or_else(|| "none (offline)".into()));
+    match next {
+        Some(next) => page.line("Next poll", next),
+        None if is_clock && source.online => {}
+        None => page.line("Next poll", "none (offline)"),
+    }
+    let (polls, reply) = if is_clock {
+        ("intervals", "sample")
+    } else {
+        ("polls", "reply")
+    };
     page.line(
         "Reach",
         format_args!(
-            "{:o} (octal; {} polls since the last reply)",
+            "{:o} (octal; {} {polls} since the last {reply})",
             source.reach, source.unanswered
         ),
     );
@@ -67,8 +81,29 @@ pub(crate) fn plain(status: &Status, source: &SourceStatus) -> String {
     if let Some(it) = &source.trend {
         trend(&mut page, it);
     }
-    packets(&mut page, source);
+    match &source.reference_clock {
+        Some(clock) => samples(&mut page, clock),
+        None => packets(&mut page, source),
+    }
     page.into_text()
+}
+
+fn samples(page: &mut Page, clock: &RefClockStatus) {
+    page.optional("Pulse period", clock.period.map(duration));
+    page.line(
+        "Samples",
+        format_args!(
+            "{} accepted, {} refused",
+            clock.accepted,
+            clock.refused_readings()
+        ),
+    );
+    for refused in &clock.refused {
+        page.line(
+            "  Refused",
+            format_args!("{}: {}", refused.count, refused.text),
+        );
+    }
 }
 
 fn packets(page: &mut Page, source: &SourceStatus) {

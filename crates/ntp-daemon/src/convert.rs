@@ -8,20 +8,25 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ntp_config::{
-    Config, LeapHandling as FileHandling, LogLevel, NtpSource, SourceKind as FileKind,
-    StepThreshold, TimestampMode as FileMode, VersionChoice,
+    Config, LeapHandling as FileHandling, LogLevel, NtpSource, RefClockSource,
+    SourceKind as FileKind, StepThreshold, TimestampMode as FileMode, VersionChoice,
 };
 use ntp_os_clock::{Clock, ClockError, ClockKind, precision};
 use ntp_proto::client::{AssociationConfig, Protection};
 use ntp_proto::discipline::{
     self, FrequencyPrior, PanicThreshold, SelectionOptions, SteeringConfig,
 };
-use ntp_proto::engine::{ClockFacts, EngineConfig, SourceConfig, SourceKind};
+use ntp_proto::engine::{ClockFacts, EngineConfig, RefClockConfig, SourceConfig, SourceKind};
 use ntp_proto::keys::KeyRing;
 use ntp_proto::leap::LeapHandling;
 use ntp_proto::wire::Version;
+use ntp_time::NtpDuration;
 use ntp_udp::{InterfaceName, SocketOptions, TimestampMode};
 use tracing::Level;
+
+/// Standard deviations of `accuracy` in the largest error of a reference clock. Upstream states four
+/// times `accuracy` as the delay of the clock, half of which is its error.
+const BOUND_SIGMAS: f64 = 2.0;
 
 /// Returns the configuration of the engine. `keys` is the content of the key file, which has every
 /// key that the sources name.
@@ -73,6 +78,7 @@ pub fn clock_facts(clock: &Clock) -> Result<ClockFacts, ClockError> {
 
 fn source(config: &Config, keys: &KeyRing, kind: &FileKind) -> Option<SourceConfig> {
     let (ntp, kind) = match kind {
+        FileKind::RefClock(clock) => return Some(ref_clock_source(config, clock)),
         FileKind::Server(ntp) => (ntp, SourceKind::Server),
         FileKind::Nts(nts) => (&nts.ntp, SourceKind::Nts),
         FileKind::Pool(pool) => {
@@ -97,6 +103,45 @@ fn source(config: &Config, keys: &KeyRing, kind: &FileKind) -> Option<SourceConf
     Some(source)
 }
 
+fn ref_clock_source(config: &Config, clock: &RefClockSource) -> SourceConfig {
+    let seconds = NtpDuration::from_seconds_f64;
+    let mut sources = config.sources.iter();
+    // Without such a source the name stays: its pulses are not numbered, and the check of the
+    // configuration says so.
+    let lock = clock.lock.as_ref().map(|lock| {
+        let source = sources.find(|source| source.has_name(&lock.value));
+        source
+            .and_then(ntp_config::SourceConfig::name)
+            .unwrap_or_else(|| lock.value.clone())
+    });
+    let accuracy = if clock.error_bound_seconds > 0.0 {
+        clock.error_bound_seconds
+    } else {
+        clock.quality.accuracy_seconds * BOUND_SIGMAS
+    };
+    let mut source = SourceConfig::ref_clock(RefClockConfig {
+        reader: clock.reader.clone(),
+        sigma: seconds(clock.quality.precision_seconds).max(NtpDuration::from_bits(1)),
+        accuracy: seconds(accuracy),
+        delay: clock.delay,
+        correction: clock.offset,
+        lock,
+        stratum: clock.stratum,
+        reference_id: clock.reference_id,
+    });
+    source.selection = selection(clock.selection);
+    source
+}
+
+fn selection(options: ntp_config::SelectionOptions) -> SelectionOptions {
+    SelectionOptions {
+        prefer: options.prefer,
+        trust: options.trust,
+        require: options.require,
+        noselect: options.noselect,
+    }
+}
+
 fn ntp_source(config: &Config, ntp: &NtpSource, kind: SourceKind) -> SourceConfig {
     let poll = ntp.poll.apply_to(config.source_defaults);
     SourceConfig {
@@ -116,12 +161,7 @@ fn ntp_source(config: &Config, ntp: &NtpSource, kind: SourceKind) -> SourceConfi
             .unwrap_or_default(),
             ..AssociationConfig::default()
         },
-        selection: SelectionOptions {
-            prefer: ntp.selection.prefer,
-            trust: ntp.selection.trust,
-            require: ntp.selection.require,
-            noselect: ntp.selection.noselect,
-        },
+        selection: selection(ntp.selection),
     }
 }
 

@@ -64,7 +64,7 @@ use nts::CookieKeys;
 use observation_socket::ObservationSocket;
 pub use persist::Store;
 pub use record::Recorder;
-use runtime::{Ending, Failure, Parts, Runtime};
+use runtime::{Ending, Failure, Parts, RefClocks, Runtime};
 use serve::Bound;
 use service_manager::ServiceManager;
 
@@ -275,6 +275,7 @@ fn assemble(
             sockets,
             store,
             leap_list: LeapList::new(config.leap.list.clone(), config.leap.list_is_named),
+            ref_clocks: RefClocks::prepare(config),
             observation_socket: open_observation_socket(config),
             recorder: config
                 .observability

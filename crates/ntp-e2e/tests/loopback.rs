@@ -339,9 +339,9 @@ fn all_configuration_errors_are_reported_at_once() {
 
 fn an_unsupported_source_mode_is_refused_by_name() {
     let setup =
-        Setup::new(1).with("[[source]]\nmode = \"sock\"\npath = \"/nowhere\"\nprecision = 0.001");
+        Setup::new(1).with("[[source]]\nmode = \"nts-pool\"\naddress = \"nowhere.example\"");
     let output = run_refused(&setup, &[], 78);
-    assert!(output.contains("sock"), "{output}");
+    assert!(output.contains("nts-pool"), "{output}");
 }
 
 fn an_unknown_option_is_named_in_the_error() {

@@ -8,14 +8,15 @@ use std::net::IpAddr;
 
 use ntp_proto::client::Authenticity;
 use ntp_proto::engine::{
-    ClockSample, Command, EngineConfig, ExchangeId, Input, KeyExchangeError, QueryId, SendError,
-    SourceConfig, SourceId,
+    Command, EngineConfig, ExchangeId, Input, KeyExchangeError, QueryId, SendError, SourceConfig,
+    SourceId,
 };
 use ntp_proto::leap::LeapTable;
 use ntp_proto::nts::KeyExchanged;
 use ntp_proto::wire::Packet;
 use ntp_time::{Adjustment, Applied, Frequency, NtpDuration, Stamp};
 use ntp_types::host::{Host, ScopedIp};
+use ntp_types::refclock::{ClockSample, SampleRefusal};
 use serde::{Deserialize, Serialize};
 
 /// Octets of a reply that are recorded: the header.
@@ -50,7 +51,7 @@ pub enum RecordedInput {
     },
     Sample {
         source: SourceId,
-        sample: ClockSample,
+        sample: Result<ClockSample, SampleRefusal>,
     },
     Resolved {
         query: QueryId,

@@ -505,7 +505,7 @@ impl<'a> Replay<'a> {
                     self.matching.open_query(query, Wanted::Keys(name));
                 }
                 Output::OpenDevice { source, device } => {
-                    self.matching.open_device(device, source);
+                    self.matching.open_device(device.device.to_string(), source);
                 }
                 // Their results are in the record.
                 Output::CloseDevice { .. }

@@ -10,10 +10,11 @@ use std::net::IpAddr;
 
 use ntp_proto::discipline::ErrorFigures;
 use ntp_proto::engine::{
-    ClockSample, Datagram, Engine, EngineConfig, Event, ExchangeId, Host, Input, Now, Output,
-    Prediction, QueryId, SendError, SourceId,
+    Datagram, Engine, EngineConfig, Event, ExchangeId, Host, Input, Now, Output, Prediction,
+    QueryId, SendError, SourceId,
 };
 use ntp_time::{Adjustment, LeapIndicator, NtpDuration, Stamp, StampSource, SystemTime};
+use ntp_types::refclock::{ClockSample, DeviceConfig};
 use ntp_types::status::EngineStatus;
 
 use crate::checker::Checker;
@@ -77,7 +78,7 @@ pub(crate) enum Task {
     },
     OpenDevice {
         source: SourceId,
-        device: String,
+        device: DeviceConfig,
     },
     CloseDevice(SourceId),
 }
@@ -229,7 +230,10 @@ impl Node {
             at: self.kernel_stamp(),
             offset,
             leap,
+            is_pulse: false,
+            error: None,
         };
+        let sample = Ok(sample);
         self.handle(at, Input::Sample { source, sample });
     }
 

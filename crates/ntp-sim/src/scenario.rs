@@ -11,6 +11,7 @@ use ntp_proto::leap::LeapTable;
 use ntp_time::{
     Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum, SystemTime,
 };
+use ntp_types::refclock::{DeviceConfig, RefClockDevice, SockSettings};
 
 use crate::{
     Attack, Behaviour, ClockBehaviour, ClockLimits, Link, Nts, Oscillator, RefClock, Rules, Server,
@@ -310,12 +311,18 @@ pub fn source_at(address: IpAddr) -> SourceConfig {
 /// 100 us.
 pub fn ref_clock_source(clock: &RefClock) -> SourceConfig {
     SourceConfig::ref_clock(RefClockConfig {
-        device: clock.device.clone(),
+        reader: DeviceConfig {
+            device: RefClockDevice::Sock(SockSettings::at(&clock.device)),
+            interval: PollInterval::from_log2(clock.interval.log2().round() as i8),
+            filter: 1,
+        },
         sigma: NtpDuration::from_seconds_f64(clock.noise),
         accuracy: NtpDuration::from_micros(100),
         stratum: Stratum::new(0),
+        delay: NtpDuration::ZERO,
+        correction: NtpDuration::ZERO,
+        lock: None,
         reference_id: ReferenceId::new(*b"GPS\0"),
-        interval: PollInterval::from_log2(clock.interval.log2().round() as i8),
     })
 }
 

@@ -570,7 +570,9 @@ impl World {
                     self.now + key_exchange::DURATION,
                     ScheduledEvent::KeysExchanged { query, host },
                 ),
-                Task::OpenDevice { source, device } => self.open_device(source, &device),
+                Task::OpenDevice { source, device } => {
+                    self.open_device(source, &device.device.to_string())
+                }
                 Task::CloseDevice(source) => self.close_device(source),
                 Task::Resolve { query, host } => {
                     self.schedule(

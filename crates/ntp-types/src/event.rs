@@ -29,7 +29,7 @@ mod text;
 
 pub use reason::{
     Cause, InvalidMeasurement, KeyExchangeError, KeyExchangeFailure, KissCode, LeapHandling,
-    MeasurementOutcome, Rejection, RemovalReason, Restriction, SendError,
+    MeasurementOutcome, Rejection, RemovalReason, Restriction, SampleRefusal, SendError,
 };
 pub use text::{Caller, Logfmt, Prose, SourceOffset};
 use text::{CertificateFacts, Instead, Listed, Place, Restricted, SetAside, Suppressed};
@@ -119,7 +119,9 @@ macro_rules! named {
     };
 }
 
-named! { KeyExchangeFailure Rejection RemovalReason LeapHandling MeasurementOutcome Restriction }
+named! {
+    KeyExchangeFailure Rejection RemovalReason LeapHandling MeasurementOutcome Restriction SampleRefusal
+}
 
 /// The name, or `errno-N`.
 impl Field for SendError {

@@ -8,6 +8,7 @@
 //! | [`event`] | what happened, with a stable name, a severity and typed fields |
 //! | [`escape`] | text from outside, made safe for logs and terminals |
 //! | [`host`] | names and addresses of hosts |
+//! | [`refclock`] | devices of reference clocks, their settings and samples |
 //! | [`source`] | how a source is named, addressed, configured and judged |
 //! | [`schema`] | descriptions of these types for the Varlink interface file |
 //!
@@ -26,6 +27,7 @@ pub mod configuration;
 pub mod escape;
 pub mod event;
 pub mod host;
+pub mod refclock;
 pub mod schema;
 pub mod source;
 pub mod statistics;

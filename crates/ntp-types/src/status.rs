@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::KeyExchangeFailure;
 use crate::record;
+use crate::refclock::RefClockStatus;
 use crate::source::{SelectionOptions, SourceAddress, SourceId, SourceState};
 use crate::statistics::{KeStatistics, PacketCounters, ServerDetails, ServerStatistics};
 
@@ -221,6 +222,8 @@ record! {
         path: Option<PathStatus>,
         /// The line through its newest measurements; absent with fewer than three.
         trend: Option<TrendStatus>,
+        /// What only a reference clock has; absent for an NTP server.
+        reference_clock: Option<RefClockStatus>,
         /// Packet counters.
         packets: PacketCounters,
         /// Number of unused NTS cookies, at most 8; absent without NTS.

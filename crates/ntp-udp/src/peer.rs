@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use nix::unistd::Group;
+use nix::unistd::{Group, User};
 
 use crate::syscall;
 
@@ -102,6 +102,16 @@ pub fn group(name: &str) -> io::Result<Option<u32>> {
     Ok(group.map(|group| group.gid.as_raw()))
 }
 
+/// Returns the ID of the user `name`; `None` if there is no such user. Queries the machine's name
+/// services, and may block.
+///
+/// # Errors
+/// Those of `getpwnam_r(3)`.
+pub fn user(name: &str) -> io::Result<Option<u32>> {
+    let user = User::from_name(name)?;
+    Ok(user.map(|user| user.uid.as_raw()))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
@@ -119,7 +129,9 @@ mod tests {
     }
 
     #[test]
-    fn group_names_resolve_to_ids() {
+    fn names_of_users_and_groups_resolve_to_ids() {
+        assert_eq!(user("root").unwrap(), Some(0));
+        assert_eq!(user("there-is-no-such-user").unwrap(), None);
         assert_eq!(group("root").unwrap(), Some(0));
         assert_eq!(group("there-is-no-such-group").unwrap(), None);
         assert_eq!(group("a\0b").unwrap(), None);

@@ -22,6 +22,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("ntp-config", 3),
     ("ntp-nts-ke", 3),
     ("ntp-record", 3),
+    ("ntp-refclock", 3),
     ("ntp-worker", 3),
     ("ntp-sim", 3),
     ("ntp-daemon", 4),
@@ -106,6 +107,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
         ],
     ),
     ("ntp-record", &["serde", "serde_json"]),
+    ("ntp-refclock", &["thiserror"]),
     ("ntp-worker", &["arc-swap"]),
     ("ntp-sim", &["rand_chacha", "rand_core"]),
 ];

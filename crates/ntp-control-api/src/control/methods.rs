@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use ntp_types::configuration::{Disabled, Origin, Section, Setting};
 use ntp_types::record;
+use ntp_types::refclock::{RefClockStatus, RefusalCount};
 use ntp_types::schema::Described;
 use ntp_types::statistics::{
     KeStatistics, Latency, PacketCounters, ServerDetails, ServerStatistics,
@@ -445,6 +446,8 @@ pub fn interface() -> String {
     type_definition::<SystemStatus>(&mut text);
     type_definition::<SourceStatus>(&mut text);
     type_definition::<MeasurementStatus>(&mut text);
+    type_definition::<RefClockStatus>(&mut text);
+    type_definition::<RefusalCount>(&mut text);
     type_definition::<KeyStatus>(&mut text);
     type_definition::<TrendStatus>(&mut text);
     type_definition::<PathStatus>(&mut text);

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use ntp_time::{NtpDuration, NtpTimestamp, StampSource, SystemTime};
+use ntp_types::refclock::RefClockStatus;
 use ntp_types::source::SourceState;
 use ntp_types::statistics::KeStatistics;
 use ntp_types::status::{MeasurementStatus, SourceStatus, Status};
@@ -194,6 +195,15 @@ details! {
         /// Whether the last reply was in interleaved mode (RFC 9769).
         interleaved: bool = |source| Some(source.interleaved),
             gauge "ntp_source_interleaved" "Whether the last reply of the source was in interleaved mode: 1 or 0";
+        /// Driver of a reference clock: the mode in the configuration. Absent, like the next two, for
+        /// NTP servers.
+        driver: String = |source| source.reference_clock.as_ref().map(|it| it.driver.clone());
+        /// Samples of a reference clock that were accepted.
+        samples_accepted: u64 = |source| source.reference_clock.as_ref().map(|it| it.accepted),
+            counter "ntp_source_samples_accepted_total" "Samples of the reference clock that were accepted";
+        /// Readings of a reference clock that gave no sample, or one that is not used.
+        samples_refused: u64 = |source| source.reference_clock.as_ref().map(RefClockStatus::refused_readings),
+            counter "ntp_source_samples_refused_total" "Readings of the reference clock that gave no sample, or one that is not used";
     }
 }
 

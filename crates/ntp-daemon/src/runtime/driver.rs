@@ -20,6 +20,7 @@ use ntp_proto::engine::{
 use ntp_proto::nts::KeyExchanged;
 use ntp_proto::server::Claim;
 use ntp_time::{Adjustment, Monotonic, Stamp, SystemTime};
+use ntp_types::refclock::DeviceConfig;
 use ntp_types::status::EngineStatus;
 use ntp_udp::{Facility, Shortcoming};
 
@@ -48,6 +49,8 @@ pub(crate) struct Driver {
     deferred: VecDeque<DeferredInput>,
     /// Our address in the newest exchange of each source, for readers.
     local_addresses: BTreeMap<SourceId, IpAddr>,
+    /// Why the device of a reference clock is closed, for readers.
+    device_errors: BTreeMap<SourceId, String>,
     /// Facilities whose absence has been logged.
     logged_missing: Vec<Facility>,
     /// Result of the last command.
@@ -69,11 +72,14 @@ pub(crate) struct Requests {
     pub(crate) clocks: VecDeque<ClockRequest>,
 }
 
-/// A request for the driver of a reference clock. No configuration leads to one in this build.
+/// A request for the devices of reference clocks.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ClockRequest {
     /// Open the device and feed its samples as `Input::Sample`.
-    Open { source: SourceId, device: String },
+    Open {
+        source: SourceId,
+        device: DeviceConfig,
+    },
     /// Close the device.
     Close { source: SourceId },
 }
@@ -161,6 +167,7 @@ impl Driver {
             requests: Requests::default(),
             deferred: VecDeque::new(),
             local_addresses: BTreeMap::new(),
+            device_errors: BTreeMap::new(),
             logged_missing: Vec::new(),
             completed: None,
             halted: None,
@@ -379,6 +386,9 @@ impl Driver {
         let mut status = self.engine.status(now);
         for source in &mut status.sources {
             source.local_address = self.local_addresses.get(&source.id).copied();
+            if let Some(error) = self.device_errors.get(&source.id) {
+                source.last_error = Some(error.clone());
+            }
         }
         (now, status)
     }
@@ -390,6 +400,14 @@ impl Driver {
         if self.local_addresses.len() > MAX_LOCAL_ADDRESSES {
             self.local_addresses.pop_first();
         }
+    }
+
+    /// Records why the device of a reference clock is closed, or that it is not.
+    pub(super) fn record_device_error(&mut self, source: SourceId, error: Option<String>) {
+        match error {
+            Some(error) => self.device_errors.insert(source, error),
+            None => self.device_errors.remove(&source),
+        };
     }
 
     /// Time at which the engine wants the next input.

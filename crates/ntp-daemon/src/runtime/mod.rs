@@ -10,6 +10,7 @@
 //! | `failure` | errors that end the daemon |
 //! | `pollable` | what the loop waits for, and why there are two lists |
 //! | `exchanges` | the sockets of open exchanges |
+//! | `ref_clocks` | the devices of reference clocks |
 //! | `local_addresses`, `suspend` | changes of this machine's addresses; time in suspend |
 //! | `services` | servers, cookie keys and key exchange, which interfaces read and change |
 //! | `clock_reading` | reads two clocks together |
@@ -32,12 +33,14 @@ mod exchanges;
 pub(crate) mod failure;
 mod local_addresses;
 pub(crate) mod pollable;
+mod ref_clocks;
 pub(crate) mod services;
 mod suspend;
 #[cfg(test)]
 mod tests;
 
 pub use failure::Failure;
+pub use ref_clocks::RefClocks;
 
 use std::time::Duration;
 
@@ -123,6 +126,8 @@ pub struct Parts {
     pub store: Store,
     /// The leap second list.
     pub leap_list: LeapList,
+    /// The devices of reference clocks.
+    pub ref_clocks: RefClocks,
     /// The observation socket.
     pub observation_socket: Option<ObservationSocket>,
     /// Records all inputs of the engine.
@@ -139,6 +144,7 @@ impl Runtime {
             sockets,
             store,
             leap_list,
+            ref_clocks,
             observation_socket,
             recorder,
             seed,
@@ -150,6 +156,7 @@ impl Runtime {
             Box::new(Resolver::default()),
             Box::new(LocalAddresses::open()),
             Box::new(leap_list),
+            Box::new(ref_clocks),
         ];
         Self {
             driver,
@@ -165,10 +172,10 @@ impl Runtime {
         }
     }
 
-    /// Adds a device to the event loop.
+    /// Adds a device to the event loop, which gets requests before the others.
     #[cfg(test)]
     pub(crate) fn add_device(&mut self, device: Box<dyn Pollable>) {
-        self.devices.push(device);
+        self.devices.insert(0, device);
     }
 
     /// Starts writing the record, if one is configured, on a thread of its own.
@@ -338,8 +345,6 @@ impl Runtime {
             for service in self.services.list() {
                 service.execute(&mut self.driver);
             }
-            // No driver of reference clocks is part of this build, so no device takes these.
-            self.driver.requests.clocks.clear();
             self.driver.drain()?;
         }
         Ok(())

@@ -5,18 +5,19 @@ use ntp_config::Config;
 use ntp_control_api::metrics::prometheus_text;
 use ntp_control_api::observation::State;
 use ntp_os_clock::{Clock, monotonic};
-use ntp_proto::engine::{ClockSample, Input, RefClockConfig, SourceConfig, SourceId};
+use ntp_proto::engine::{Input, RefClockConfig, SourceConfig, SourceId};
 use ntp_proto::keys::KeyRing;
 use ntp_time::{
     Frequency, LeapIndicator, Monotonic, NtpDuration, PollInterval, ReferenceId, Stamp,
     StampSource, Stratum,
 };
+use ntp_types::refclock::{ClockSample, DeviceConfig, RefClockDevice, SockSettings};
 use ntp_types::source::{SourceAddress, SourceState};
 
 use super::driver::{ClockRequest, Driver};
 use super::failure::Failure;
 use super::pollable::{Context, Pollable};
-use super::{Parts, Runtime};
+use super::{Parts, RefClocks, Runtime};
 use crate::convert;
 use crate::leap_list::LeapList;
 use crate::persist::Store;
@@ -49,7 +50,10 @@ impl Pollable for ScriptedClock {
             },
             offset: -true_offset(clock).expect("the clock is virtual"),
             leap: LeapIndicator::None,
+            is_pulse: false,
+            error: None,
         };
+        let sample = Ok(sample);
         context.driver.handle(Input::Sample { source, sample })
     }
 
@@ -57,7 +61,7 @@ impl Pollable for ScriptedClock {
         while let Some(request) = driver.requests.clocks.pop_front() {
             self.source = match request {
                 ClockRequest::Open { source, device } => {
-                    assert_eq!(device, DEVICE);
+                    assert_eq!(device.device.to_string(), DEVICE);
                     Some(source)
                 }
                 ClockRequest::Close { .. } => None,
@@ -73,18 +77,25 @@ fn runtime() -> Runtime {
     config.synchronization.minimum_agreeing_sources = 1;
     let mut engine = convert::engine_config(&config, &KeyRing::default(), None, facts);
     engine.sources = vec![SourceConfig::ref_clock(RefClockConfig {
-        device: DEVICE.to_owned(),
+        reader: DeviceConfig {
+            device: RefClockDevice::Sock(SockSettings::at(DEVICE)),
+            interval: PollInterval::from_log2(0),
+            filter: 1,
+        },
         sigma: NtpDuration::from_micros(1),
         accuracy: NtpDuration::from_micros(10),
         stratum: Stratum::new(0),
         reference_id: ReferenceId::new(*b"TEST"),
-        interval: PollInterval::from_log2(0),
+        delay: NtpDuration::ZERO,
+        correction: NtpDuration::ZERO,
+        lock: None,
     })];
     let parts = Parts {
         clock,
         sockets: convert::socket_options(&config),
         store: Store::new(None),
         leap_list: LeapList::new(None, false),
+        ref_clocks: RefClocks::default(),
         observation_socket: None,
         recorder: None,
         seed: [7; 32],

@@ -84,6 +84,9 @@ impl AllowedPaths {
         for (_, path) in config.paths_written() {
             allowed.write.extend(directory_of(path));
         }
+        allowed
+            .write
+            .extend(config.devices().map(existing_or_directory));
         allowed.write.extend(config.state.directory.clone());
         allowed
     }
@@ -121,6 +124,13 @@ fn lies_in(path: &Path, directories: &[PathBuf]) -> bool {
     let climbs = path.components().any(|part| part == Component::ParentDir);
     let lies = |directory: &PathBuf| path.starts_with(directory);
     !climbs && directories.iter().any(lies)
+}
+
+/// Returns the device itself, or its directory if it is not there yet: a receiver may be plugged in
+/// later, and rules apply to what exists.
+fn existing_or_directory(device: &Path) -> PathBuf {
+    let directory = || device.parent().map(Path::to_path_buf).unwrap_or_default();
+    device.canonicalize().unwrap_or_else(|_| directory())
 }
 
 /// Returns the directory in which a file is created, renamed or replaced.

@@ -128,17 +128,19 @@ pub enum SourceKind {
 impl SourceConfig {
     /// Creates a reference clock, named by its device.
     pub fn ref_clock(clock: RefClockConfig) -> Self {
+        let interval = clock.reader.interval;
         let limits = PollLimits {
-            min: clock.interval,
-            max: clock.interval,
+            min: interval,
+            max: interval,
         };
+        let device = clock.device();
         Self {
-            name: clock.device.clone(),
-            host: Host::Name(clock.device.clone()),
+            name: device.clone(),
+            host: Host::Name(device),
             port: 0,
             association: AssociationConfig {
                 limits,
-                initial_poll: clock.interval,
+                initial_poll: interval,
                 ..AssociationConfig::default()
             },
             kind: SourceKind::RefClock(clock),

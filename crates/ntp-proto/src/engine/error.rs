@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use ntp_types::refclock::SampleRefusal;
+
 use super::{KeyExchangeError, SendError};
 use crate::client::{KissCode, Rejection};
 
@@ -14,8 +16,8 @@ pub enum LastError {
     Reply(Rejection),
     /// The server replied with a kiss code.
     Kiss(KissCode),
-    /// The sample of a reference clock was rejected.
-    Sample(InvalidSample),
+    /// A reading of a reference clock gave no usable sample.
+    Sample(SampleRefusal),
 }
 
 impl fmt::Display for LastError {
@@ -24,29 +26,8 @@ impl fmt::Display for LastError {
             Self::Send(error) => write!(f, "{error}"),
             Self::Reply(rejection) => write!(f, "reply ignored: {rejection}"),
             Self::Kiss(kiss) => write!(f, "{kiss}"),
-            Self::Sample(error) => write!(f, "sample ignored: {error}"),
+            Self::Sample(error) => write!(f, "reading refused: {error}"),
         }
-    }
-}
-
-/// Reason why a sample of a reference clock is not used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InvalidSample {
-    /// It is later than the present time.
-    Future,
-    /// It was taken before the last step of the system clock.
-    Stepped,
-    /// The reference is not synchronised, for example without satellites.
-    Unsynchronized,
-}
-
-impl fmt::Display for InvalidSample {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Future => "it is from the future",
-            Self::Stepped => "it is from before a step of the clock",
-            Self::Unsynchronized => "the reference is not synchronised",
-        })
     }
 }
 

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 
 use ntp_time::{Applied, Monotonic, NtpDuration, Stamp, SystemTime};
 use ntp_types::host::ScopedIp;
+use ntp_types::refclock::{ClockSample, SampleRefusal};
 use serde::{Deserialize, Serialize};
 
-use super::{ClockSample, Command, CommandId, EngineConfig, KeyExchangeError, SendError, SourceId};
+use super::{Command, CommandId, EngineConfig, KeyExchangeError, SendError, SourceId};
 use crate::client::{Datagram, ExchangeId};
 use crate::leap::LeapTable;
 use crate::nts::KeyExchanged;
@@ -87,8 +88,8 @@ pub enum Input<'a> {
     Sample {
         /// The reference clock.
         source: SourceId,
-        /// The sample.
-        sample: ClockSample,
+        /// The sample, or why a reading gave none.
+        sample: Result<ClockSample, SampleRefusal>,
     },
     /// Addresses of this machine, at start-up and after every change.
     LocalAddresses(&'a [IpAddr]),

@@ -56,6 +56,7 @@ impl Engine {
             // A send error is followed with its reason, see `send_failed`.
             Notice::None | Notice::SendFailed => {}
             Notice::Sample => self.measure(now, position),
+            Notice::Refused(reason) => self.refuse_sample(now, position, reason),
             Notice::Unreachable => self.report_unreachable(now, position),
             Notice::Kiss(kiss) => self.handle_kiss(now, position, kiss),
             Notice::Rejected(rejection) => self.report_rejection(now, position, rejection),

@@ -51,6 +51,7 @@ mod log_rate_limit;
 mod measure;
 mod output;
 mod prediction;
+mod reading;
 mod replay;
 mod serving;
 mod source;
@@ -70,7 +71,7 @@ use rand_core::RngCore as _;
 pub use crate::client::{Datagram, ExchangeId};
 pub use command::{CommandId, CommandOutcome, Refusal};
 pub use config::{ClockFacts, EngineConfig, MAX_POOL_SIZE, SourceConfig, SourceKind};
-pub use error::{InvalidSample, LastError, ResolveError, SourceError};
+pub use error::{LastError, ResolveError, SourceError};
 pub use execute::Command;
 pub use input::{ExternalError, Input, Now, QueryId};
 pub use log_rate_limit::LogRateLimit;
@@ -82,7 +83,7 @@ pub use ntp_types::source::{SourceId, SourceName};
 pub use output::{Halt, Output, PersistedState, Reason};
 pub use prediction::Prediction;
 pub use replay::RngTrace;
-pub use source::refclock::{ClockSample, RefClockConfig};
+pub use source::refclock::RefClockConfig;
 pub use time_floor::TimePrior;
 
 use crate::client::{Association, LocalIdentity};
@@ -258,7 +259,7 @@ impl Engine {
                 self.pass(now, exchange.source, sent);
             }
             Input::Sample { source, sample } => {
-                self.pass(now, source, SourceInput::Sample(&sample));
+                self.receive_sample(now, source, sample);
             }
             Input::SendFailed { exchange, error } => self.send_failed(now, exchange, error),
             Input::Resolved { query, result } => self.resolved(now, query, result),

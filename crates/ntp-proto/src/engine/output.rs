@@ -4,6 +4,7 @@ use core::fmt;
 use std::net::SocketAddr;
 
 use ntp_time::{Adjustment, NtpDuration, SystemTime};
+use ntp_types::refclock::DeviceConfig;
 
 use super::{CommandId, CommandOutcome, Event, ExchangeId, Host, QueryId, Refusal, SourceId};
 use crate::client::Request;
@@ -33,8 +34,8 @@ pub enum Output {
     OpenDevice {
         /// The reference clock.
         source: SourceId,
-        /// Its configured device.
-        device: String,
+        /// Its device, and how it is read.
+        device: DeviceConfig,
     },
     /// Close the device of this reference clock.
     CloseDevice {

@@ -84,6 +84,30 @@ macro_rules! daemon_events {
                 error: String,
             } Severity::Error => "{host}: lookup not started: {error}";
 
+            /// The device of a reference clock was opened.
+            refclock_opened = RefclockOpened {
+                /// The device.
+                device: String,
+                /// What was found.
+                text: String,
+            } Severity::Info => "reference clock {device} opened: {text}";
+
+            /// The device of a reference clock cannot be opened or read.
+            refclock_failed = RefclockFailed {
+                /// The device.
+                device: String,
+                /// Why, and what to do.
+                error: String,
+            } Severity::Warning => "reference clock {device} failed: {error}; it is opened again from time to time";
+
+            /// What is unusual about the device of a reference clock, and what to do.
+            refclock_warning = RefclockWarning {
+                /// The device.
+                device: String,
+                /// What is unusual.
+                text: String,
+            } Severity::Warning => "reference clock {device}: {text}";
+
             // ---- configuration
 
             /// The configuration was read at the start.

@@ -36,6 +36,16 @@ macro_rules! engine_events {
                 None => "no sample".to_owned(),
             };
 
+            /// A reading of a reference clock gave no sample, or one that is not used.
+            sample_refused = SampleRefused {
+                /// The source.
+                source: SourceName,
+                /// Why.
+                reason: SampleRefusal,
+                /// Number of its refused readings since the last report of this reason.
+                suppressed: u64,
+            } Severity::Info => "source {source}: reading refused: {reason}{}", Suppressed(*suppressed);
+
             /// A source leads to the same server as another one, which votes for it.
             source_duplicate = SourceDuplicate {
                 /// The source.

@@ -176,6 +176,38 @@ reasons! {
         Thread = "thread": "system calls of a thread not restricted further",
     }
 
+    /// Why a reading of a reference clock gave no sample, or one that is not used.
+    SampleRefusal {
+        /// It is later than the present time.
+        Future = "future": "it is from the future",
+        /// It is older than a sample may be when it arrives.
+        Stale = "stale": "it is too old",
+        /// It was taken before the last step of the system clock.
+        Stepped = "stepped": "it is from before a step of the clock",
+        /// The reference is not synchronised, for example without satellites.
+        Unsynchronized = "unsynchronized": "the reference is not synchronised",
+        /// Its length or a mark in it is wrong.
+        Malformed = "malformed": "it is not well-formed",
+        /// A checksum does not match, or there is none.
+        Checksum = "checksum": "its checksum is missing or wrong",
+        /// It was changed while it was read.
+        Inconsistent = "inconsistent": "it changed while it was read",
+        /// A value in it is impossible.
+        OutOfRange = "out-of-range": "a value is out of range",
+        /// It was read before.
+        Repeated = "repeated": "it is the same as the one before",
+        /// It marks a second and does not say which, and no source numbers it.
+        Unnumbered = "unnumbered": "no synchronised source numbers the pulse",
+        /// It marks a second, and the source that numbers it is too uncertain to tell which.
+        Ambiguous = "ambiguous": "the error of the source that numbers the pulse is too large",
+        /// It lies where the other edge of the pulse is expected.
+        WrongEdge = "wrong-edge": "it looks like the other edge of the pulse",
+        /// The reading took too long to be of use.
+        Slow = "slow": "the reading took too long",
+        /// The device was not ready.
+        NotReady = "not-ready": "the device has no reading",
+    }
+
     /// Why a measurement is not valid.
     InvalidMeasurement {
         /// No source has this key.

@@ -27,6 +27,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use ntp_time::{Ledger, Monotonic, NtpDuration, ReferenceId, Stamp, StampSource, Stratum};
+use ntp_types::refclock::{ClockSample, SampleRefusal};
 use ntp_types::source::{SourceAddress, SourceId, SourceState};
 use ntp_types::statistics::PacketCounters;
 use ntp_types::status::{MeasurementStatus, PathStatus, SourceStatus, TrendStatus};
@@ -41,7 +42,7 @@ use crate::discipline::{
     Measurement, NoiseLaw, SelectionOptions, SourceEstimate, SourceKey, Trend,
 };
 use ntp::NtpSource;
-use refclock::{ClockSample, RefClock};
+use refclock::RefClock;
 
 /// A source in use, and what the engine keeps about sources of any kind.
 #[derive(Debug)]
@@ -128,6 +129,8 @@ pub(super) enum Notice {
     Unreachable,
     /// The open exchange could not be sent.
     SendFailed,
+    /// A sample of a reference clock is not used.
+    Refused(SampleRefusal),
     /// A server replied with a kiss code.
     Kiss(KissCode),
     /// A datagram was rejected.
@@ -243,10 +246,7 @@ impl Source {
             Kind::Ntp(ntp) => ntp.handle(now, self.id, input, context),
             Kind::RefClock(clock) => {
                 let notice = clock.handle(now, self.id, input, context);
-                if let Err(error) = notice {
-                    self.last_error = Some(LastError::Sample(error));
-                }
-                notice.unwrap_or(Notice::None)
+                notice.unwrap_or_else(Notice::Refused)
             }
         }
     }
@@ -302,6 +302,7 @@ impl Source {
                 .map(trend_status),
             packets: PacketCounters::default(),
             nts_cookies: None,
+            reference_clock: None,
             certificate_expires: None,
         };
         match &self.kind {
@@ -316,7 +317,7 @@ impl Source {
     pub(super) fn address(&self) -> SourceAddress {
         match &self.kind {
             Kind::Ntp(ntp) => ntp.association.remote().into(),
-            Kind::RefClock(clock) => SourceAddress::Device(clock.device().to_owned()),
+            Kind::RefClock(clock) => SourceAddress::Device(clock.device()),
         }
     }
 
@@ -390,6 +391,22 @@ impl Source {
         match &self.kind {
             Kind::Ntp(ntp) => Some(ntp),
             Kind::RefClock(_) => None,
+        }
+    }
+
+    /// The reference clock, if it is one.
+    pub(super) fn ref_clock(&self) -> Option<&RefClock> {
+        match &self.kind {
+            Kind::RefClock(clock) => Some(clock),
+            Kind::Ntp(_) => None,
+        }
+    }
+
+    /// The reference clock, if it is one.
+    pub(super) fn ref_clock_mut(&mut self) -> Option<&mut RefClock> {
+        match &mut self.kind {
+            Kind::RefClock(clock) => Some(clock),
+            Kind::Ntp(_) => None,
         }
     }
 

@@ -5,9 +5,9 @@
 //! interval without a sample counts as an unanswered poll.
 
 use ntp_time::{
-    LeapIndicator, Ledger, Monotonic, NtpDuration, PollInterval, ReferenceId, Stamp, Stratum,
-    SystemTime,
+    LeapIndicator, Ledger, Monotonic, NtpDuration, ReferenceId, Stamp, Stratum, SystemTime,
 };
+use ntp_types::refclock::{ClockSample, DeviceConfig, RefClockStatus, RefusalCount, SampleRefusal};
 use ntp_types::source::SourceId;
 use ntp_types::status::{MeasurementStatus, SourceStatus};
 use serde::{Deserialize, Serialize};
@@ -15,31 +15,41 @@ use serde::{Deserialize, Serialize};
 use super::{Context, Notice, Sample, SourceInput, resolution_noise, stamp_noise};
 use crate::client::Reach;
 use crate::discipline::{Measurement, NoiseLaw};
-use crate::engine::{InvalidSample, Now, Output};
+use crate::engine::{LogRateLimit, Now, Output};
 
 /// Number of expected intervals without a sample after which the clock is unreachable: the length
 /// of the reach register (RFC 5905 section 13), also at the start, because receivers take their
 /// time.
 const SILENT_INTERVALS: u32 = 8;
 
+/// Period of pulses of a device that does not state one: they mark seconds.
+const PULSE_PERIOD: NtpDuration = NtpDuration::from_seconds(1);
+
 /// Settings of a reference clock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefClockConfig {
-    /// The device or socket file, for display; the shell knows how to open it.
-    pub device: String,
+    /// The device, and how the shell reads it.
+    pub reader: DeviceConfig,
     /// Standard deviation of a sample.
     #[serde(with = "ntp_time::exact")]
     pub sigma: NtpDuration,
     /// Largest systematic error of the clock, which takes the place of a server's root dispersion.
     #[serde(with = "ntp_time::exact")]
     pub accuracy: NtpDuration,
+    /// Takes the place of a server's root delay: half of it is a possible error of unknown sign.
+    #[serde(with = "ntp_time::exact")]
+    pub delay: NtpDuration,
+    /// Added to the offset of each sample: how late the device is.
+    #[serde(with = "ntp_time::exact")]
+    pub correction: NtpDuration,
+    /// Configured name of the source that numbers the pulses of this clock. `None` lets the
+    /// synchronised clock number them.
+    pub lock: Option<String>,
     /// Stratum of the clock. Zero for a clock that is a reference itself, so that we become stratum
     /// 1.
     pub stratum: Stratum,
     /// Our reference ID while we follow it.
     pub reference_id: ReferenceId,
-    /// Expected time between two samples.
-    pub interval: PollInterval,
 }
 
 impl RefClockConfig {
@@ -47,18 +57,11 @@ impl RefClockConfig {
     pub(in crate::engine) fn noise_law(&self) -> NoiseLaw {
         NoiseLaw::Gaussian { sigma: self.sigma }
     }
-}
 
-/// A sample of a reference clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClockSample {
-    /// When it was taken, by our system clock, and what took the timestamp.
-    pub at: Stamp,
-    /// The reference's time minus ours.
-    #[serde(with = "ntp_time::exact")]
-    pub offset: NtpDuration,
-    /// What the reference announces. A sample of an unsynchronised reference is not used.
-    pub leap: LeapIndicator,
+    /// The name of the device, for display.
+    pub fn device(&self) -> String {
+        self.reader.device.to_string()
+    }
 }
 
 /// State of a reference clock.
@@ -75,6 +78,19 @@ pub(in crate::engine) struct RefClock {
     stepped: Option<SystemTime>,
     /// A sample that was accepted and not measured yet.
     sample: Option<ClockSample>,
+    /// Number of samples that were accepted.
+    accepted: u64,
+    /// Readings that gave no sample, by reason.
+    refused: Vec<Refused>,
+}
+
+/// Refused readings of one reason.
+#[derive(Debug)]
+struct Refused {
+    reason: SampleRefusal,
+    count: u64,
+    /// Limits the events about them.
+    limit: LogRateLimit,
 }
 
 impl RefClock {
@@ -87,6 +103,8 @@ impl RefClock {
             deadline: None,
             stepped: None,
             sample: None,
+            accepted: 0,
+            refused: Vec::new(),
         }
     }
 
@@ -96,12 +114,12 @@ impl RefClock {
         source: SourceId,
         input: SourceInput<'_>,
         context: &mut Context<'_>,
-    ) -> Result<Notice, InvalidSample> {
+    ) -> Result<Notice, SampleRefusal> {
         match input {
             SourceInput::Start if !self.is_open => {
                 self.is_open = true;
                 self.expect_sample(now);
-                let device = self.config.device.clone();
+                let device = self.config.reader.clone();
                 context
                     .outputs
                     .push_back(Output::OpenDevice { source, device });
@@ -149,38 +167,63 @@ impl RefClock {
         Notice::Unreachable
     }
 
-    fn receive(&mut self, now: Now, sample: &ClockSample) -> Result<Notice, InvalidSample> {
+    fn receive(&mut self, now: Now, sample: &ClockSample) -> Result<Notice, SampleRefusal> {
         if sample.at.time > now.system {
-            return Err(InvalidSample::Future);
+            return Err(SampleRefusal::Future);
         }
         if self
             .stepped
             .is_some_and(|stepped| sample.at.time <= stepped)
         {
-            return Err(InvalidSample::Stepped);
+            return Err(SampleRefusal::Stepped);
         }
         if sample.leap == LeapIndicator::Unsynchronized {
-            return Err(InvalidSample::Unsynchronized);
+            return Err(SampleRefusal::Unsynchronized);
         }
         self.reach.record_poll();
         self.reach.record_reply();
         self.expect_sample(now);
         self.sample = Some(*sample);
+        self.accepted = self.accepted.saturating_add(1);
         Ok(Notice::Sample)
+    }
+
+    /// Counts a reading that gave no usable sample. Returns the number of those that were not
+    /// reported before, or `None` if this one is not to be reported either.
+    pub(in crate::engine) fn count_refused(
+        &mut self,
+        now: Now,
+        reason: SampleRefusal,
+    ) -> Option<u64> {
+        let known = self.refused.iter().position(|it| it.reason == reason);
+        let index = known.unwrap_or_else(|| {
+            self.refused.push(Refused {
+                reason,
+                count: 0,
+                limit: LogRateLimit::default(),
+            });
+            self.refused.len() - 1
+        });
+        let refused = self.refused.get_mut(index)?;
+        refused.count = refused.count.saturating_add(1);
+        refused.limit.admit(now.monotonic)
     }
 
     /// Computes the measurement: `offset` is the reference minus our clock, so that the phase of the
     /// free-running oscillator is what it is ahead of our clock, minus the offset.
     pub(super) fn take_sample(&mut self, ledger: &Ledger, precision: i8) -> Option<Sample> {
-        let ClockSample { at, offset, leap } = self.sample.take()?;
+        let sample = self.sample.take()?;
+        let ClockSample { at, leap, .. } = sample;
+        let offset = sample.offset + self.config.correction;
+        let root_dispersion = self.config.accuracy.max(sample.error.unwrap_or_default());
         let free = ledger.free_time(at.time);
         let measurement = Measurement {
             at: free,
             phase: free.ahead_of(at.time.to_ntp()) - offset,
             delay: None,
             stamp_noise: noise(at, precision),
-            root_delay: NtpDuration::ZERO,
-            root_dispersion: self.config.accuracy,
+            root_delay: self.config.delay,
+            root_dispersion,
         };
         Some(Sample {
             measurement,
@@ -188,8 +231,8 @@ impl RefClock {
                 offset: -(measurement.phase + ledger.past_correction(at.time)),
                 uncertainty: None,
                 delay: None,
-                root_delay: NtpDuration::ZERO,
-                root_dispersion: self.config.accuracy,
+                root_delay: self.config.delay,
+                root_dispersion,
                 stratum: self.config.stratum,
                 leap,
                 reference_id: self.config.reference_id,
@@ -204,9 +247,15 @@ impl RefClock {
     /// Fills in what only a reference clock has.
     pub(super) fn complete_status(&self, common: SourceStatus) -> SourceStatus {
         SourceStatus {
-            poll: self.config.interval,
-            poll_min: self.config.interval,
-            poll_max: self.config.interval,
+            poll: self.config.reader.interval,
+            poll_min: self.config.reader.interval,
+            poll_max: self.config.reader.interval,
+            reference_clock: Some(RefClockStatus {
+                driver: self.config.reader.device.driver().to_owned(),
+                period: self.config.reader.device.pulse_period(),
+                accepted: self.accepted,
+                refused: self.refused.iter().map(Refused::status).collect(),
+            }),
             ..common
         }
     }
@@ -216,8 +265,24 @@ impl RefClock {
         self.config.noise_law()
     }
 
-    pub(super) fn device(&self) -> &str {
-        &self.config.device
+    pub(super) fn device(&self) -> String {
+        self.config.device()
+    }
+
+    /// Configured name of the source that numbers its pulses, if one is named.
+    pub(in crate::engine) fn lock(&self) -> Option<&str> {
+        self.config.lock.as_deref()
+    }
+
+    /// Time from one pulse to the next.
+    pub(in crate::engine) fn period(&self) -> NtpDuration {
+        let period = self.config.reader.device.pulse_period();
+        period.unwrap_or(PULSE_PERIOD)
+    }
+
+    /// Correction that is added to the offset of each sample.
+    pub(in crate::engine) fn correction(&self) -> NtpDuration {
+        self.config.correction
     }
 
     pub(super) fn reference_id(&self) -> ReferenceId {
@@ -234,12 +299,21 @@ impl RefClock {
     }
 
     pub(super) fn interval(&self) -> NtpDuration {
-        let interval = self.config.interval.to_duration();
-        interval.max(NtpDuration::from_seconds(1))
+        self.config.reader.sample_interval()
     }
 
     pub(super) fn deadline(&self) -> Option<Monotonic> {
         self.deadline
+    }
+}
+
+impl Refused {
+    fn status(&self) -> RefusalCount {
+        RefusalCount {
+            reason: self.reason.name().to_owned(),
+            text: self.reason.to_string(),
+            count: self.count,
+        }
     }
 }
 

@@ -1,0 +1,47 @@
+//! Drivers of reference clocks: each opens a device, waits for it and decodes its readings.
+//!
+//! | module | content |
+//! |---|---|
+//! | `driver` | the contract between a driver and the event loop |
+//! | `error` | why a device cannot be used |
+//! | `filter` | the median of several samples |
+//! | `accounts` | numbers of users and groups |
+//! | `sock` | datagrams that another program sends to a Unix socket |
+//!
+//! A driver never blocks: it is read when its descriptor is ready or the time of its next reading
+//! has come. Decoding is apart from reading, as pure functions of octets and the time, which the
+//! fuzz targets call. A reading is a sample, or the reason why it is none.
+//!
+//! Samples are dated by the kernel's clock (`CLOCK_REALTIME`). What they mean is the engine's
+//! decision.
+#![forbid(unsafe_code)]
+
+mod accounts;
+mod driver;
+mod error;
+mod filter;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod sock;
+
+pub use driver::{Driver, Now, Reading};
+pub use error::DeviceError;
+
+use ntp_types::refclock::{DeviceConfig, RefClockDevice};
+
+/// Opens the device of a reference clock.
+///
+/// # Errors
+/// If the device cannot be opened, or is not what the configuration says.
+pub fn open(config: &DeviceConfig, now: Now) -> Result<Box<dyn Driver>, DeviceError> {
+    let driver: Box<dyn Driver> = match &config.device {
+        RefClockDevice::Sock(sock) => Box::new(sock::Sock::open(sock, config.interval)?),
+        // Refused by the configuration; see `Config::unsupported`.
+        _ => return Err(DeviceError::NoDriver),
+    };
+    let _ = now;
+    Ok(match config.filter {
+        0 | 1 => driver,
+        count => Box::new(filter::MedianFilter::new(driver, count)),
+    })
+}

@@ -1,0 +1,324 @@
+//! Mode `sock`: datagrams that another program sends to a Unix socket, as chrony and gpsd(8) define
+//! them.
+//!
+//! A datagram is one C structure in the byte order of the machine: the system time of the
+//! measurement (a `timeval`), the offset of true time from it, whether only the fraction of a
+//! second counts, the leap second to come, padding, and a mark. Its length says how long the fields
+//! of the `timeval` are: 40 octets with 64 bits, 32 octets with 32 bits.
+//!
+//! The time of the measurement dates the sample, not the time at which it is read: a datagram may
+//! have waited.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+use ntp_files::Entry;
+use ntp_time::{LeapIndicator, NtpDuration, PollInterval, Stamp, StampSource, SystemTime};
+use ntp_types::refclock::{ClockSample, SampleRefusal, SockSettings};
+use ntp_udp::wait::Interest;
+
+use crate::{DeviceError, Driver, Now, Reading, accounts};
+
+/// The mark at the end of each datagram: "SOCK".
+const MAGIC: i32 = 0x534F_434B;
+
+/// Largest number of datagrams that are read at once; the others wait for the next round of the
+/// loop. A program that sends without a pause must not stop it.
+const BATCH: usize = 32;
+
+/// Sample age up to which it is used, in intervals of the clock. A program may collect the samples
+/// of an interval before it sends them.
+const MAX_AGE_INTERVALS: i64 = 2;
+
+/// Age that is always accepted: gpsd dates a sample by the first octet of a sentence, and sends it
+/// after the last one of the cycle, which is a second or two later with slow receivers.
+const MIN_MAX_AGE: NtpDuration = NtpDuration::from_seconds(4);
+
+/// How far a datagram may seem to come from the future: its time is rounded to microseconds.
+const ROUNDING: NtpDuration = NtpDuration::from_micros(1);
+
+/// A larger offset is a defect of the sender: times that differ by more than 30 years.
+const MAX_OFFSET: f64 = 1e9;
+
+/// A socket that receives samples.
+#[derive(Debug)]
+pub(crate) struct Sock {
+    socket: UnixDatagram,
+    path: PathBuf,
+    /// Device and inode of the socket file, by which its removal is recognised as ours.
+    identity: (u64, u64),
+    max_age: NtpDuration,
+}
+
+impl Sock {
+    /// Creates the socket, in the place of one that nobody has open any more.
+    pub(crate) fn open(
+        settings: &SockSettings,
+        interval: PollInterval,
+    ) -> Result<Self, DeviceError> {
+        let path = &settings.path;
+        let user = settings.user.as_deref().map(accounts::user).transpose()?;
+        let group = settings.group.as_deref().map(accounts::group).transpose()?;
+        remove_stale(path)?;
+        let socket = UnixDatagram::bind(path).map_err(DeviceError::during(advice(path)))?;
+        // From here on the file is removed if anything fails.
+        let entry = Entry::open(path).map_err(DeviceError::during("opening the new socket"))?;
+        let found = entry.metadata();
+        let interval = interval.to_duration().to_bits();
+        let age = NtpDuration::from_bits(interval.saturating_mul(MAX_AGE_INTERVALS));
+        let sock = Self {
+            socket,
+            path: path.clone(),
+            identity: (found.dev(), found.ino()),
+            max_age: age.max(MIN_MAX_AGE),
+        };
+        let blocking = sock.socket.set_nonblocking(true);
+        blocking.map_err(DeviceError::during("preparing the socket"))?;
+        if user.is_some() || group.is_some() {
+            let owned = entry.set_owner(user, group);
+            owned.map_err(DeviceError::during("changing the owner of the socket"))?;
+        }
+        let permitted = entry.set_mode(settings.permissions);
+        permitted.map_err(DeviceError::during(
+            "changing the permissions of the socket",
+        ))?;
+        Ok(sock)
+    }
+}
+
+/// Removes a socket that an earlier run left there.
+fn remove_stale(path: &Path) -> Result<(), DeviceError> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => {
+            let test = UnixDatagram::unbound().and_then(|socket| socket.connect(path));
+            if test.is_ok() {
+                return Err(DeviceError::InUse(path.to_owned()));
+            }
+            let removed = fs::remove_file(path);
+            removed.map_err(DeviceError::during("removing the old socket"))
+        }
+        Ok(_) => Err(DeviceError::NotASocket(path.to_owned())),
+        // Other errors show when the socket is created.
+        Err(_) => Ok(()),
+    }
+}
+
+fn advice(path: &Path) -> String {
+    let directory = path.parent().unwrap_or(path);
+    format!(
+        "creating the socket (the daemon must be able to write to {})",
+        directory.display()
+    )
+}
+
+impl Drop for Sock {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
+        if ours {
+            // Nothing is to be done if it fails: the next run replaces it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Driver for Sock {
+    fn descriptor(&self) -> Option<(BorrowedFd<'_>, Interest)> {
+        Some((self.socket.as_fd(), Interest::Readable))
+    }
+
+    fn read(&mut self, now: Now, readings: &mut Vec<Reading>) -> Result<(), DeviceError> {
+        // Longer than both structures, so that a longer datagram is recognised.
+        let mut buffer = [0; 48];
+        for _ in 0..BATCH {
+            match self.socket.recv(&mut buffer) {
+                Ok(length) => {
+                    let datagram = buffer.get(..length).unwrap_or(&[]);
+                    readings.push(decode(datagram, now.kernel, self.max_age));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(DeviceError::during("receiving")(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn description(&self) -> String {
+        "programs can send samples to this socket; start them again if they were started before"
+            .to_owned()
+    }
+}
+
+/// Decodes a datagram that was received at `now`.
+pub(crate) fn decode(datagram: &[u8], now: SystemTime, max_age: NtpDuration) -> Reading {
+    let mut fields = Fields(datagram);
+    let (seconds, micros) = match datagram.len() {
+        40 => (fields.i64(), fields.i64()),
+        32 => (fields.i32().map(i64::from), fields.i32().map(i64::from)),
+        _ => return Err(SampleRefusal::Malformed),
+    };
+    let offset = fields.octets().map(f64::from_ne_bytes);
+    let (pulse, leap, _padding, magic) = (fields.i32(), fields.i32(), fields.i32(), fields.i32());
+    let (Some(seconds), Some(micros), Some(offset), Some(pulse), Some(leap), Some(MAGIC)) =
+        (seconds, micros, offset, pulse, leap, magic)
+    else {
+        return Err(SampleRefusal::Malformed);
+    };
+    let leap = match leap {
+        0 => LeapIndicator::None,
+        1 => LeapIndicator::Insert,
+        2 => LeapIndicator::Delete,
+        3 => LeapIndicator::Unsynchronized,
+        _ => return Err(SampleRefusal::OutOfRange),
+    };
+    if !(0..1_000_000).contains(&micros) || !offset.is_finite() || offset.abs() > MAX_OFFSET {
+        return Err(SampleRefusal::OutOfRange);
+    }
+    let at = time(seconds, micros).ok_or(SampleRefusal::OutOfRange)?;
+    if at > now + ROUNDING {
+        return Err(SampleRefusal::Future);
+    }
+    if now - at > max_age {
+        return Err(SampleRefusal::Stale);
+    }
+    Ok(ClockSample {
+        at: Stamp {
+            time: at.min(now),
+            source: StampSource::Daemon,
+        },
+        offset: NtpDuration::from_seconds_f64(offset),
+        leap,
+        is_pulse: pulse != 0,
+        error: None,
+    })
+}
+
+fn time(seconds: i64, micros: i64) -> Option<SystemTime> {
+    let nanos = seconds.checked_mul(1_000_000_000)?;
+    Some(SystemTime::from_nanos(nanos.checked_add(micros * 1000)?))
+}
+
+/// Reads the fields of a structure in the byte order of the machine.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn octets<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (field, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*field)
+    }
+
+    fn i32(&mut self) -> Option<i32> {
+        self.octets().map(i32::from_ne_bytes)
+    }
+
+    fn i64(&mut self) -> Option<i64> {
+        self.octets().map(i64::from_ne_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+    const AGE: NtpDuration = NtpDuration::from_seconds(4);
+
+    /// A datagram with 64-bit times, or with 32-bit ones.
+    fn datagram(wide: bool, time: (i64, i64), offset: f64, marks: [i32; 4]) -> Vec<u8> {
+        let mut octets = Vec::new();
+        for field in [time.0, time.1] {
+            if wide {
+                octets.extend(field.to_ne_bytes());
+            } else {
+                octets.extend(i32::try_from(field).unwrap().to_ne_bytes());
+            }
+        }
+        octets.extend(offset.to_ne_bytes());
+        octets.extend(marks.iter().flat_map(|mark| mark.to_ne_bytes()));
+        octets
+    }
+
+    fn read(datagram: &[u8]) -> Reading {
+        decode(datagram, SystemTime::from_nanos(NOW * 1_000_000_000), AGE)
+    }
+
+    #[test]
+    fn both_layouts_are_dated_by_their_own_time() {
+        for wide in [true, false] {
+            let octets = datagram(wide, (NOW - 2, 250_000), -0.125, [0, 1, 0, MAGIC]);
+            assert_eq!(octets.len(), if wide { 40 } else { 32 });
+            let sample = read(&octets).unwrap();
+            let at = SystemTime::from_nanos((NOW - 2) * 1_000_000_000 + 250_000_000);
+            assert_eq!(sample.at.time, at);
+            assert_eq!(sample.offset, NtpDuration::from_millis(-125));
+            assert_eq!(
+                (sample.leap, sample.is_pulse),
+                (LeapIndicator::Insert, false)
+            );
+        }
+        let pulse = read(&datagram(true, (NOW - 1, 0), 0.0, [1, 0, 0, MAGIC]));
+        assert!(pulse.unwrap().is_pulse);
+    }
+
+    #[test]
+    fn every_wrong_field_has_its_reason() {
+        use SampleRefusal::{Future, Malformed, OutOfRange, Stale};
+        let good = (NOW - 1, 0);
+        let mark = [0, 0, 0, MAGIC];
+        for (octets, reason) in [
+            (datagram(true, good, 0.0, [0, 0, 0, MAGIC + 1]), Malformed),
+            (datagram(true, (NOW - 5, 0), 0.0, mark), Stale),
+            (datagram(true, (NOW, 2), 0.0, mark), Future),
+            (datagram(true, (i64::MAX, 0), 0.0, mark), OutOfRange),
+            (datagram(true, (NOW - 1, 1_000_000), 0.0, mark), OutOfRange),
+            (datagram(true, (NOW - 1, -1), 0.0, mark), OutOfRange),
+            (datagram(true, good, f64::NAN, mark), OutOfRange),
+            (datagram(true, good, 1e10, mark), OutOfRange),
+            (datagram(true, good, 0.0, [0, 4, 0, MAGIC]), OutOfRange),
+            (datagram(true, good, 0.0, mark)[..39].to_vec(), Malformed),
+            (Vec::new(), Malformed),
+        ] {
+            assert_eq!(read(&octets), Err(reason), "{octets:?}");
+        }
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gps.sock");
+        let settings = SockSettings {
+            permissions: 0o620,
+            ..SockSettings::at(&path)
+        };
+        let open = || Sock::open(&settings, PollInterval::from_log2(0));
+        drop(UnixDatagram::bind(&path).unwrap());
+        let first = open().unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o620);
+        assert!(matches!(open(), Err(DeviceError::InUse(_))));
+        drop(first);
+        assert!(!path.exists());
+        fs::write(&path, "notes").unwrap();
+        assert!(matches!(open(), Err(DeviceError::NotASocket(_))));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "notes");
+    }
+
+    #[test]
+    fn an_unknown_owner_is_refused_by_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = SockSettings {
+            group: Some("there-is-no-such-group".into()),
+            ..SockSettings::at(directory.path().join("a"))
+        };
+        let error = Sock::open(&settings, PollInterval::from_log2(0)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "there is no group \"there-is-no-such-group\""
+        );
+    }
+}
