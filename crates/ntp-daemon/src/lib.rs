@@ -214,6 +214,15 @@ fn halted(log_file: Option<&LogFile>, halt: &Halt) -> u8 {
     fatal(log_file, &event)
 }
 
+/// Reopens the log file after log rotation, on a thread.
+fn reopen(log_file: &LogFile) {
+    if let Some(work) = log_file.reopen()
+        && let Err(error) = sandbox::spawn("log file", sandbox::Profile::Files, work)
+    {
+        log_file.reopen_failed(error);
+    }
+}
+
 /// Runs until the daemon has to end. Returns the exit code.
 fn run_until_exit(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
     loop {
@@ -226,10 +235,8 @@ fn run_until_exit(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
             }
         }
         if signals::take_hangup() {
-            if let Some(Err(problem)) = log_file.map(LogFile::reopen) {
-                log::emit(&Event::LogReopenFailed {
-                    error: problem.to_string(),
-                });
+            if let Some(log_file) = log_file {
+                reopen(log_file);
             }
             runtime.reload();
         }

@@ -11,7 +11,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ntp_config::Loaded;
@@ -43,6 +43,8 @@ impl FormatTime for Utc {
 pub struct LogFile {
     path: PathBuf,
     file: Arc<Mutex<File>>,
+    /// Number of requests to reopen it since the present thread for that was started.
+    requests: Arc<AtomicUsize>,
 }
 
 impl LogFile {
@@ -50,17 +52,58 @@ impl LogFile {
         Ok(Self {
             path: path.to_owned(),
             file: Arc::new(Mutex::new(ntp_files::append(path)?)),
+            requests: Arc::default(),
         })
     }
 
-    /// Reopens the file after log rotation has moved it.
-    ///
-    /// # Errors
-    /// If the file can't be opened; messages then still go to the old one.
-    pub fn reopen(&self) -> io::Result<()> {
-        let file = ntp_files::append(&self.path)?;
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
-        Ok(())
+    /// Returns what reopens the file after log rotation has moved it. It belongs on another thread
+    /// than that of timekeeping, because the file system may not answer. Messages go to the old file
+    /// until then. Returns `None` if such a thread is running: it begins again.
+    #[must_use]
+    pub fn reopen(&self) -> Option<impl FnOnce() + Send + use<>> {
+        self.reopen_with(ntp_files::append)
+    }
+
+    fn reopen_with(
+        &self,
+        open: fn(&Path) -> io::Result<File>,
+    ) -> Option<impl FnOnce() + Send + use<>> {
+        if self.requests.fetch_add(1, Ordering::SeqCst) > 0 {
+            return None;
+        }
+        let this = self.clone();
+        Some(move || {
+            loop {
+                let seen = this.requests.load(Ordering::SeqCst);
+                this.replace(open(&this.path));
+                // A later request needs another round: the file may have been moved in between.
+                let ended =
+                    (this.requests).compare_exchange(seen, 0, Ordering::SeqCst, Ordering::SeqCst);
+                if ended.is_ok() {
+                    break;
+                }
+            }
+        })
+    }
+
+    /// Logs that the thread for [`reopen`](Self::reopen) cannot be started.
+    pub fn reopen_failed(&self, error: io::Error) {
+        self.requests.store(0, Ordering::SeqCst);
+        self.replace(Err(error));
+    }
+
+    fn replace(&self, file: io::Result<File>) {
+        match file {
+            Ok(mut file) => {
+                let mut current = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+                core::mem::swap(&mut *current, &mut file);
+                // Closing the old file may block, too: not under the lock.
+                drop(current);
+            }
+            Err(error) => emit(&Event::LogReopenFailed {
+                error: error.to_string(),
+            }),
+        }
     }
 }
 
@@ -188,4 +231,44 @@ pub fn start(
         .with(lines)
         .init();
     Ok((Threshold(handle), file))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_log_file_that_cannot_be_reopened_stays_in_use() {
+        fn hanging(_: &Path) -> io::Result<File> {
+            loop {
+                thread::park();
+            }
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let mut log = LogFile::open(&path).unwrap();
+        thread::spawn(log.reopen_with(hanging).unwrap());
+        // No second thread for the same file system.
+        assert!(log.reopen_with(hanging).is_none());
+        log.write_all(b"goes on\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "goes on\n");
+    }
+
+    #[test]
+    fn a_rotated_log_file_is_reopened_under_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let mut log = LogFile::open(&path).unwrap();
+        for _ in 0..3 {
+            fs::rename(&path, directory.path().join("log.1")).unwrap();
+            let reopen = log.reopen().unwrap();
+            log.write_all(b"late\n").unwrap();
+            reopen();
+            log.write_all(b"new\n").unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), "new\n");
+        }
+    }
 }

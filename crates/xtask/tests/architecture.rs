@@ -312,6 +312,74 @@ fn files_that_others_may_have_made_are_opened_in_one_place() {
     assert!(allowed.is_empty(), "no exceptions any more: {allowed:?}");
 }
 
+/// What reaches a file system.
+const FILE_ACCESS: &[&str] = &[
+    " fs::",
+    "(fs::",
+    "ntp_files::",
+    ".exists()",
+    "File::open",
+    "OpenOptions",
+    "Trust::load",
+];
+
+/// The files of the daemon that do so, with the thread or the time. The timekeeping thread must not,
+/// once it runs: a network file system that does not answer would stop it.
+const FILE_USERS: &[(&str, &str)] = &[
+    ("control/caller.rs", "below /proc, where the kernel answers"),
+    ("control/file_check.rs", "on a thread for each check"),
+    (
+        "control/listener.rs",
+        "at the start, and the socket file at the end",
+    ),
+    ("leap_list.rs", "on a thread"),
+    ("log.rs", "at the start, then on a thread"),
+    ("nts/cookie_keys.rs", "at the start; written by a thread"),
+    ("nts/ke_client.rs", "on a thread for each exchange"),
+    (
+        "observation_socket.rs",
+        "at the start, and the socket file at the end",
+    ),
+    (
+        "persist/file.rs",
+        "its callers are the state file, sessions and cookie keys",
+    ),
+    ("persist/mod.rs", "at the start; written by a thread"),
+    ("record.rs", "on the recorder's thread"),
+    (
+        "sandbox/mod.rs",
+        "at the start, below /proc and the state directory",
+    ),
+    ("sandbox/privileges.rs", "at the start"),
+];
+
+#[test]
+fn the_timekeeping_thread_opens_no_files() {
+    let daemon = root().join("crates/ntp-daemon/src");
+    let mut known: BTreeSet<&str> = FILE_USERS.iter().map(|(file, _)| *file).collect();
+    for file in sources(&daemon) {
+        if file.ends_with("tests.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).expect("sources can be read");
+        let shipped = text.split("#[cfg(test)]\nmod tests").next();
+        let mut code = shipped.unwrap_or_default().lines();
+        let name = file.strip_prefix(&daemon).expect("files are in the daemon");
+        let used = code.find(|line| {
+            let is_code = !line.trim_start().starts_with("//") && !line.starts_with("use ");
+            is_code && FILE_ACCESS.iter().any(|access| line.contains(access))
+        });
+        if let Some(line) = used {
+            assert!(
+                known.remove(&*name.to_string_lossy()),
+                "{} reaches a file system, perhaps on the timekeeping thread: {line}",
+                name.display()
+            );
+        }
+    }
+    assert!(known.is_empty(), "no users of files any more: {known:?}");
+}
+
 #[test]
 fn every_source_file_starts_with_a_description() {
     for file in sources(&root().join("crates")) {

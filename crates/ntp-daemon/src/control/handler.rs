@@ -13,7 +13,6 @@ use ntp_control_api::control::methods::{
     Access, BurstReply, ConfigurationReply, DumpReply, EmptyReply, Error, INTERFACE, NamesReply,
     RekeyReply, ReloadReply, Request, Settings, StatusReply, StepReply,
 };
-use ntp_files::RegularFile;
 use ntp_os_clock::monotonic;
 use ntp_proto::engine::{ClockFacts, Command, CommandOutcome, LogRateLimit, Refusal};
 use ntp_proto::keys::KeyRing;
@@ -34,7 +33,7 @@ use crate::log::{self, Threshold};
 use crate::runtime::failure::Failure;
 use crate::runtime::services::DaemonContext;
 use crate::status::status;
-use crate::{convert, listeners, sandbox};
+use crate::{convert, listeners};
 
 /// What the daemon was started with.
 #[derive(Debug)]
@@ -112,6 +111,26 @@ impl CommandHandler {
             caller: caller.to_string(),
             permitted: permitted.to_string(),
         })
+    }
+
+    /// Returns the file of certificate authorities that a call names, which must be readable before
+    /// the call is executed. What is wrong with the call itself is found when it is executed.
+    pub(super) fn authority(
+        &self,
+        daemon: &DaemonContext<'_>,
+        request: &Request,
+    ) -> Option<PathBuf> {
+        let config = match request {
+            Request::AddSource(new) => settings::section("source", &new.settings),
+            Request::SetSource(other) => {
+                let place = self.find_source(daemon, &other.name).ok()?;
+                let before = &self.config.sources[place].settings;
+                settings::section("source", &settings::merged(before, &other.settings))
+            }
+            _ => return None,
+        };
+        let source = config.ok()?.sources.pop()?;
+        source.certificate_authority().map(Path::to_owned)
     }
 
     /// Executes a permitted call.
@@ -332,12 +351,7 @@ impl CommandHandler {
         config.source_defaults = self.config.source_defaults;
         let engine = convert::sources(&config, &self.keys).pop();
         match (config.sources.pop(), engine) {
-            (Some(source), Some(engine)) => {
-                source
-                    .certificate_authority()
-                    .map_or(Ok(()), check_readable)?;
-                Ok((source, engine))
-            }
+            (Some(source), Some(engine)) => Ok((source, engine)),
             _ => Err(Error::Refused {
                 reason: "the key of the source is not in the key file (see [keys] path)".into(),
             }),
@@ -478,21 +492,6 @@ impl CommandHandler {
         self.changes.record_level(level, caller);
         Ok(EmptyReply {})
     }
-}
-
-/// Checks that a file of certificate authorities can be read inside the sandbox.
-fn check_readable(path: &Path) -> Outcome<()> {
-    let file = path.display();
-    let reason = if !sandbox::can_read(path) {
-        format!(
-            "certificate-authority: {file} is not accessible inside the sandbox: put it below /etc, or into the configuration file and restart the daemon"
-        )
-    } else if let Err(error) = RegularFile::open(path) {
-        format!("certificate-authority: the daemon cannot read {file}: {error}")
-    } else {
-        return Ok(());
-    };
-    Err(Error::Refused { reason })
 }
 
 /// Name of a source in the engine.

@@ -9,22 +9,25 @@
 //! | `changes` | changes at run time, with their authors |
 //! | `reader` | reads the configuration again, on a thread |
 //! | `reload` | applies what was read |
+//! | `file_check` | checks the files that a call names, on threads |
 //! | `settings` | parses the sections of the configuration that a call carries |
 //!
 //! All of it runs on the timekeeping thread, between two waits. A change is made at once, so there
 //! is no queue, no lock and no half-changed state. `listener` bounds the time that clients can
-//! take. A reload is the exception: it reads files, which may block, so a thread does that, and the
-//! reply waits for it.
+//! take. Calls that need files are the exception, because reading may block: a thread reads the
+//! configuration, or checks the certificate authorities of a source, and the reply waits for it.
 
 mod caller;
 mod changes;
 mod clients;
+mod file_check;
 mod handler;
 mod listener;
 mod reader;
 mod reload;
 mod settings;
 
+use file_check::{FileChecks, check_authority};
 use ntp_control_api::control::methods::Request;
 use ntp_os_clock::monotonic;
 use ntp_time::Monotonic;
@@ -33,8 +36,10 @@ use ntp_udp::wait::PollSet;
 use crate::runtime::failure::Failure;
 use crate::runtime::pollable::Pollable;
 use crate::runtime::services::{DaemonContext, Services};
+use handler::Outcome;
 pub(crate) use handler::{CommandHandler, StartupContext};
 pub(crate) use listener::ControlListener;
+use listener::PendingCall;
 use reader::{ConfigurationReader, Origin, Reading};
 
 /// The control interface: the socket, if there is one, and the handler, which SIGHUP needs as well.
@@ -43,6 +48,7 @@ pub(crate) struct Control {
     listener: Option<ControlListener>,
     handler: CommandHandler,
     reader: ConfigurationReader,
+    checks: FileChecks<PendingCall>,
     /// Whether a reload that SIGHUP requested has ended.
     reloaded: bool,
 }
@@ -55,6 +61,7 @@ impl Control {
             listener,
             handler,
             reader,
+            checks: FileChecks::new(check_authority),
             reloaded: false,
         }
     }
@@ -82,11 +89,32 @@ impl Control {
                 self.reader.request(origin, monotonic());
                 continue;
             }
+            if denied.is_none()
+                && let Some(path) = self.handler.authority(daemon, &call.request)
+            {
+                listener.hold(&call);
+                self.checks.start(path, call, monotonic());
+                continue;
+            }
             let outcome = match denied {
                 Some(error) => Err(error),
                 None => self.handler.execute(daemon, &call)?,
             };
             listener.reply(&call, outcome.map_err(|it| handler::wire_error(&it)));
+        }
+        Ok(())
+    }
+
+    /// Executes the calls whose files were checked.
+    fn finish_checks(&mut self, daemon: &mut DaemonContext<'_>) -> Result<(), Failure> {
+        for (call, checked) in self.checks.take(daemon.set, monotonic()) {
+            let outcome = match checked {
+                Ok(()) => self.handler.execute(daemon, &call)?,
+                Err(error) => handler::finish(&call, Outcome::<()>::Err(error)),
+            };
+            if let Some(listener) = &mut self.listener {
+                listener.reply(&call, outcome.map_err(|it| handler::wire_error(&it)));
+            }
         }
         Ok(())
     }
@@ -126,16 +154,21 @@ impl Pollable<Services> for Control {
             listener.register(set);
         }
         self.reader.register(set);
+        self.checks.register(set);
     }
 
     fn deadline(&self) -> Option<Monotonic> {
         let listener = self.listener.as_ref();
         let calls = listener.and_then(ControlListener::deadline);
-        calls.into_iter().chain(self.reader.deadline()).min()
+        let files = self.reader.deadline().into_iter();
+        (calls.into_iter().chain(files))
+            .chain(self.checks.deadline())
+            .min()
     }
 
     fn on_ready(&mut self, daemon: &mut DaemonContext<'_>) -> Result<(), Failure> {
         self.take_calls(daemon)?;
+        self.finish_checks(daemon)?;
         if let Some(reading) = self.reader.take(daemon.set, monotonic()) {
             self.finish_reload(daemon, reading)?;
         }

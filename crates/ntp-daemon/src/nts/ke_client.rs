@@ -99,6 +99,8 @@ pub(crate) struct KeClient {
     verification: Option<Background<Verdicts>>,
     /// What it is about, without the queries that have new keys by now.
     in_verification: Vec<KeRequest>,
+    /// Names of the sources whose session of an earlier run was loaded, if there was one.
+    loaded: BTreeSet<String>,
     /// Sessions of an earlier run, until the time is known.
     restored: Vec<(KeRequest, Validity)>,
     /// Sources whose certificates have expired at the saved time.
@@ -130,6 +132,7 @@ impl Default for KeClient {
             provisional: Vec::new(),
             verification: None,
             in_verification: Vec::new(),
+            loaded: BTreeSet::new(),
             restored: Vec::new(),
             floor_doubted_by: BTreeSet::new(),
             validities: BTreeMap::new(),
@@ -186,12 +189,15 @@ impl KeClient {
         self.validities.get(name).map(|validity| validity.not_after)
     }
 
-    /// Queues an exchange, or loads the session of an earlier run. `now` and `synchronized` decide
+    /// Queues an exchange, or loads the session of an earlier run for the first one. `now` and `synchronized` decide
     /// how certificates are verified.
     fn request(&mut self, request: KeRequest, now: SystemTime, synchronized: bool) {
-        match self.file(&request.name).filter(StateFile::exists) {
-            Some(file) => self.load_session(request, file),
-            None => self.exchange(request, now, synchronized),
+        // A session is stored at shutdown only, so there is at most one for each source.
+        match self.file(&request.name) {
+            Some(file) if self.loaded.insert(request.name.clone()) => {
+                self.load_session(request, file);
+            }
+            _ => self.exchange(request, now, synchronized),
         }
     }
 

@@ -58,11 +58,6 @@ impl StateFile {
         &self.path
     }
 
-    /// Returns whether anything is at the path, usable or not.
-    pub(crate) fn exists(&self) -> bool {
-        fs::symlink_metadata(&self.path).is_ok()
-    }
-
     /// Returns the content, if there is a file. Sets an unusable file aside.
     pub(crate) fn read(&self) -> Option<Zeroizing<Vec<u8>>> {
         match read(&self.path, self.largest) {
