@@ -45,6 +45,7 @@ pub mod status;
 mod tasks;
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 
 use ntp_config::{Config, Loaded, SandboxMode};
@@ -142,11 +143,11 @@ fn run(
         log::emit(&Event::ControlSocketFailed { error });
         None
     });
-    let confine = || {
+    let confine = |sockets: &[BorrowedFd<'_>]| {
         if !sandbox::is_single_threaded() {
             return Err(io::Error::other("another thread exists already"));
         }
-        sandbox::enter(&loaded, sandbox)
+        sandbox::enter(&loaded, sandbox, sockets)
     };
     let mut runtime = match assemble(&loaded.config, &loaded.keys, steering_key, confine) {
         Ok(runtime) => runtime,
@@ -247,12 +248,13 @@ fn run_until_exit(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
     }
 }
 
-/// Opens everything, calls `confine`, which may drop all privileges, and starts the threads.
+/// Opens everything, calls `confine` with the listening sockets of TCP, which may drop all
+/// privileges, and starts the threads.
 fn assemble(
     config: &Config,
     keys: &KeyRing,
     steering_key: u32,
-    confine: impl FnOnce() -> io::Result<()>,
+    confine: impl FnOnce(&[BorrowedFd<'_>]) -> io::Result<()>,
 ) -> Result<Runtime, Failure> {
     let listeners = listeners::listeners(config, keys, steering_key);
     // First: if another instance is running, nothing of it has been touched yet.
@@ -301,7 +303,8 @@ fn assemble(
     } else {
         None
     };
-    confine().map_err(Failure::Sandbox)?;
+    let sockets: Vec<_> = ke_server.sockets().collect();
+    confine(&sockets).map_err(Failure::Sandbox)?;
     runtime.start_recording();
     if let Some(keys) = cookie_keys {
         runtime
@@ -407,7 +410,7 @@ mod tests {
 
     fn serving(text: &str) -> Runtime {
         let (config, _) = ntp_config::parse(text, "ntp.toml").unwrap();
-        assemble(&config, &KeyRing::default(), 0, || Ok(())).unwrap()
+        assemble(&config, &KeyRing::default(), 0, |_| Ok(())).unwrap()
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl OneShot {
         };
         let mut runtime = Runtime::new(engine, parts);
         runtime.set_ke_client(nts::KeClient::new(config, time_prior));
-        sandbox::enter(loaded, mode).map_err(Failure::Sandbox)?;
+        sandbox::enter(loaded, mode, &[]).map_err(Failure::Sandbox)?;
         Ok(Self {
             runtime,
             path: loaded.path.as_ref().map(|path| path.display().to_string()),

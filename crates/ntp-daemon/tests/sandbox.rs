@@ -300,7 +300,7 @@ fn the_attacker() {
     let home = PathBuf::from(home);
     let attack = ATTACKS.iter().find(|attack| attack.name == name).unwrap();
     let loaded = ntp_config::load(Some(&home.join("ntp.toml"))).unwrap();
-    sandbox::enter(&loaded, SandboxMode::Enforce).unwrap();
+    sandbox::enter(&loaded, SandboxMode::Enforce, &[]).unwrap();
     let worked = match attack.from {
         None => (attack.attempt)(&home),
         Some(profile) => thread::spawn(move || {

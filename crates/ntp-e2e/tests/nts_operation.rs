@@ -1,7 +1,10 @@
 //! NTS operation: rekeying, reloads, certificate authorities, and certificates accepted by
 //! leniency.
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
             scenario!(rekey_keeps_old_cookies_valid),
             scenario!(rekey_is_refused_without_a_local_keyset),
             scenario!(a_reload_applies_key_exchange_and_keyset_changes),
+            scenario!(an_address_beside_a_wildcard_is_added_after_a_change_of_user),
             scenario!(the_certificate_authority_of_an_added_source_is_loaded_or_refused),
             scenario!(keys_are_dropped_if_the_certificate_fails_re_verification),
         ],
@@ -286,6 +290,47 @@ fn a_reload_applies_key_exchange_and_keyset_changes() {
         (code == Some(3)).then_some(())
     });
     assert_eq!(status(&setup).key_exchange, None);
+}
+
+fn an_address_beside_a_wildcard_is_added_after_a_change_of_user() {
+    const NOBODY: u32 = 65_534;
+    let network = Network::new();
+    let (client, host) = (network.host(), network.host());
+    let authority = Authority::new();
+    let issued = authority.issue("server", &host.names());
+    let setup = server().replacing("user = \"root\"", "user = \"nobody\"");
+    // The user reads these in the reload.
+    let copy = |path: &Path, name: &str| {
+        let path = setup.file(name, &fs::read_to_string(path).expect("a file"));
+        chown(&path, Some(NOBODY), None).expect("root changes owners");
+        path
+    };
+    let certificate = Certificate {
+        chain: copy(&issued.chain, "server.crt"),
+        key: copy(&issued.key, "server.key"),
+    };
+    let everybody = |path: &Path, mode| {
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(path, mode).expect("own files");
+    };
+    let configuration = setup.control().with_file_name("ntp.toml");
+    everybody(configuration.parent().expect("a directory"), 0o755);
+    let wildcard = key_exchange(4460, &certificate);
+    let setup = setup.with(&wildcard);
+    let daemon = start(&setup, &host);
+    daemon.process.wait_for_event(LIMIT, "user_changed", &[]);
+    let single = certificate.ke_server_section(&SocketAddr::new(host.v4(), 4460).to_string(), "");
+    setup.rewrite(|text| format!("{text}\n{single}"));
+    everybody(&configuration, 0o644);
+    let output = ntp_ctl_ok(&setup, &["reload"]);
+    assert!(
+        output.contains("Applied        : [[nts-ke-server]]") && !output.contains("NOT applied"),
+        "{output}"
+    );
+    for address in [host.v4(), host.v6()] {
+        let (code, output) = check(&client, address, 4460, &authority);
+        assert_eq!(code, Some(0), "{output}");
+    }
 }
 
 fn the_certificate_authority_of_an_added_source_is_loaded_or_refused() {

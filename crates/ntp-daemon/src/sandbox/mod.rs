@@ -39,6 +39,7 @@ mod privileges;
 
 use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -107,12 +108,12 @@ pub fn raise_permitted_capabilities() {
 }
 
 /// Confines the process. Call it when everything that needs privilege is open, and before the first
-/// thread starts.
+/// thread starts. The user that the process changes to becomes the owner of `sockets`.
 ///
 /// # Errors
 /// If the process was started by root and cannot change to the configured user. In the mode
 /// `Enforce`, also if there is no such user, or if any other restriction fails.
-pub fn enter(loaded: &Loaded, mode: SandboxMode) -> io::Result<()> {
+pub fn enter(loaded: &Loaded, mode: SandboxMode, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
     let config = &loaded.config;
     let strict = Strictness::of(mode);
     if let Some(directory) = &config.state.directory {
@@ -128,7 +129,10 @@ pub fn enter(loaded: &Loaded, mode: SandboxMode) -> io::Result<()> {
                 .iter()
                 .any(|server| server.listen.port() < 1024),
         },
-        config.state.directory.as_deref(),
+        privileges::Owned {
+            state: config.state.directory.as_deref(),
+            sockets,
+        },
         strict,
     )?;
     if mode == SandboxMode::Off {

@@ -6,10 +6,11 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::unistd::{User, initgroups, setresgid, setresuid};
+use nix::unistd::{User, fchown, initgroups, setresgid, setresuid};
 use ntp_files::Entry;
 use ntp_types::event::{Event, Restriction};
 use rustix::process::geteuid;
@@ -55,6 +56,15 @@ pub(super) fn raise_permitted() {
     }
 }
 
+/// What the user owns to which the process changes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owned<'a> {
+    /// The state directory, with what an earlier run as root left there.
+    pub(super) state: Option<&'a Path>,
+    /// Listening sockets of TCP: the kernel lets only their owner bind another address beside them.
+    pub(super) sockets: &'a [BorrowedFd<'a>],
+}
+
 /// Changes to `user` if running as root, and keeps only the needed capabilities. Hands the state
 /// directory over to that user.
 ///
@@ -64,7 +74,7 @@ pub(super) fn raise_permitted() {
 pub(super) fn drop_to(
     user: &str,
     needs: Needs,
-    state: Option<&Path>,
+    owned: Owned<'_>,
     strict: Strictness,
 ) -> io::Result<()> {
     let kept = needs.capabilities();
@@ -73,7 +83,7 @@ pub(super) fn drop_to(
     let root = geteuid().is_root();
     if root && user != "root" {
         match look_up(user) {
-            Ok(found) => become_user(&found, state)?,
+            Ok(found) => become_user(&found, owned)?,
             Err(error) if strict == Strictness::Required => return Err(io::Error::other(error)),
             Err(error) => log::emit(&Event::UserNotChanged {
                 user: user.to_owned(),
@@ -95,9 +105,12 @@ fn look_up(user: &str) -> Result<User, String> {
     }
 }
 
-fn become_user(user: &User, state: Option<&Path>) -> io::Result<()> {
-    if let Some(directory) = state {
+fn become_user(user: &User, owned: Owned<'_>) -> io::Result<()> {
+    if let Some(directory) = owned.state {
         hand_over(directory, user);
+    }
+    for socket in owned.sockets {
+        fchown(socket, Some(user.uid), Some(user.gid))?;
     }
     // Capabilities survive the change of user only on request, and are reduced right after it.
     set_keep_capabilities(true)?;

@@ -3,7 +3,8 @@
 //! A wildcard may stand beside single addresses of the same port; the kernel passes a connection to
 //! the more specific address. It permits such a pair only if both sockets have `SO_REUSEPORT` and
 //! belong to one user at the time of binding. They have the option just then, so that no other
-//! program can share the port.
+//! program can share the port. A daemon that changes its user must therefore change the owner of
+//! its sockets, too (`fchown`), or it can never bind an address beside them.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

@@ -236,6 +236,13 @@ impl Bound {
         self.endpoints.is_empty()
     }
 
+    /// The listening sockets.
+    pub fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.endpoints
+            .iter()
+            .map(|(_, listener, _)| listener.as_fd())
+    }
+
     /// Bound addresses, in the order of the endpoints.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.endpoints
