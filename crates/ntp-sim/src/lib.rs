@@ -18,10 +18,12 @@
 //! | file | what it simulates |
 //! |---|---|
 //! | `reference` | the worlds in which other daemons were measured |
+//! | `server_worlds` | worlds whose servers wander, drift or lie |
 //! | `varied` | worlds with other delay distributions, changing conditions and unequal sources |
 //! | `oscillator` | a crystal: offset, wander, temperature, jumps |
 //! | `clock` | the kernel's clock: reading, stepping, frequency, leap second |
 //! | `link` | a path in both directions: delay distributions, loss, duplicates, congestion |
+//! | `course` | how a server's clock moves: steps, sawtooths, drifts, followers of other servers |
 //! | `server` | a server: correct, wrong, silent, or sending kiss codes or invalid replies |
 //! | `ref_clock` | a reference clock: samples with noise and error, silence |
 //! | `key_exchange` | NTS keys, without TLS |
@@ -42,6 +44,7 @@
 mod attacker;
 mod checker;
 mod clock;
+mod course;
 mod event_queue;
 mod histogram;
 mod journal;
@@ -56,6 +59,7 @@ mod report;
 mod rng;
 mod scenario;
 mod server;
+pub mod server_worlds;
 mod truth;
 pub mod varied;
 mod world;
@@ -63,6 +67,7 @@ mod world;
 pub use attacker::{Attack, Forgery};
 pub use checker::{Rules, Violation};
 pub use clock::{ClockLimits, SimClock};
+pub use course::{Course, Follower};
 pub use journal::Journal;
 pub use key_exchange::{NegotiatedServer, Nts};
 pub use link::{Congestion, Direction, Link, Queue};
@@ -70,7 +75,7 @@ pub use node::{Stamping, Trace};
 pub use oscillator::{Oscillator, Sine};
 pub use random::random_world;
 pub use ref_clock::{ClockBehaviour, RefClock};
-pub use report::Report;
+pub use report::{Report, SETTLED_LIMITS};
 pub use rng::Rng;
 pub use scenario::{Action, NodeConfig, Scenario, nts_source, ref_clock_source, source, source_at};
 pub use server::{Behaviour, Corruption, LeapAnnouncement, Server, shared_key};

@@ -32,6 +32,10 @@ pub enum ReferenceWorld {
     DailySine,
     /// The frequency flips by 1 ppm every 20 000 s.
     Flips,
+    /// By 2 ppm every 20 000 s.
+    LargerFlips,
+    /// By 10 ppm every 10 800 s.
+    LargestFlips,
     /// 5 % of the packets are late.
     Late,
     /// Queues that are the product of three exponentials.
@@ -54,11 +58,13 @@ pub enum ReferenceWorld {
 
 impl ReferenceWorld {
     /// All variants.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::OneWay,
         Self::Loss,
         Self::DailySine,
         Self::Flips,
+        Self::LargerFlips,
+        Self::LargestFlips,
         Self::Late,
         Self::HeavyTail,
         Self::LongerRoute,
@@ -77,6 +83,8 @@ impl ReferenceWorld {
             Self::Loss => "30 % lost",
             Self::DailySine => "daily sine 1e-7",
             Self::Flips => "1 ppm flips",
+            Self::LargerFlips => "2 ppm flips",
+            Self::LargestFlips => "10 ppm flips",
             Self::Late => "5 % late by 10 ms",
             Self::HeavyTail => "heavy tail",
             Self::LongerRoute => "route +5 ms",
@@ -106,7 +114,9 @@ impl ReferenceWorld {
                 });
                 world.duration = 300_000.0;
             }),
-            Self::Flips => world(usual(1e-4), 1e-10).modify(flip),
+            Self::Flips => flips(1e-6, 20_000.0),
+            Self::LargerFlips => flips(2e-6, 20_000.0),
+            Self::LargestFlips => flips(10e-6, 10_800.0),
             Self::Late => {
                 let link = usual(1e-4).with(|direction| direction.late = (0.05, 1e-2));
                 world(link, 1e-9)
@@ -143,7 +153,7 @@ impl Scenario {
 
     /// A cold start with a server 10 ms away: the clock begins `offset` seconds ahead, the
     /// oscillator runs `frequency` s/s fast, and `known` is the frequency that an earlier run
-    /// saved.
+    /// saved. The figures begin at 2000 s.
     pub fn cold_start(queue: f64, offset: f64, frequency: f64, known: Option<f64>) -> Self {
         world(Link::exponential(1e-2, queue), 1e-9)
             .with_poll_limits(4, 10)
@@ -155,18 +165,24 @@ impl Scenario {
                     frequency: Frequency::from_ratio(known),
                     uncertainty: Frequency::from_ppm(0.1),
                 });
-                world.duration = 1200.0;
-                world.settled = 0.0;
+                world.duration = 4000.0;
+                world.settled = 2000.0;
             })
     }
 }
 
 /// One server, 100 000 s, the first 20 000 excluded from the figures.
 fn world(link: Link, wander: f64) -> Scenario {
-    Scenario::new("reference")
-        .with_server(server(0, link))
+    world_with([server(0, link)], wander).with_minimum_agreeing(1)
+}
+
+/// The same with these servers, of which three must agree.
+pub(crate) fn world_with(servers: impl IntoIterator<Item = Server>, wander: f64) -> Scenario {
+    servers
+        .into_iter()
+        .fold(Scenario::new("reference"), Scenario::with_server)
         .with_poll_limits(USUAL_POLL, USUAL_POLL)
-        .with_minimum_agreeing(1)
+        .with_minimum_agreeing(3)
         .modify(|world| {
             world.node.oscillator = Oscillator {
                 wander,
@@ -188,13 +204,16 @@ fn server(index: usize, link: Link) -> Server {
     }
 }
 
-fn flip(world: &mut Scenario) {
-    world.duration = 300_000.0;
-    for turn in 1..15 {
-        let by = if turn % 2 == 1 { 1e-6 } else { -1e-6 };
-        let jump = Action::FrequencyJump(by);
-        world.script.push((20_000.0 * f64::from(turn), jump));
-    }
+/// The frequency changes by `size` s/s every `every` seconds, up and down.
+fn flips(size: f64, every: f64) -> Scenario {
+    world(Link::exponential(USUAL_LENGTH, 1e-4), 1e-10).modify(|world| {
+        world.duration = 300_000.0;
+        for turn in 1..(world.duration / every) as u32 {
+            let by = if turn % 2 == 1 { size } else { -size };
+            let jump = Action::FrequencyJump(by);
+            world.script.push((every * f64::from(turn), jump));
+        }
+    })
 }
 
 fn route_change(before: f64, after: f64) -> Scenario {
@@ -216,14 +235,11 @@ fn local_network(queue: f64) -> Scenario {
 }
 
 fn four_servers(asymmetries: [f64; 4]) -> Scenario {
-    let mut scenario = world(Link::exponential(1e-2, 1e-3), 1e-9);
-    scenario.servers.clear();
-    scenario.engine.sources.clear();
-    for (index, asymmetry) in asymmetries.into_iter().enumerate() {
-        let link = Link::exponential(1e-2, 1e-3).asymmetric(asymmetry);
-        scenario = scenario.with_server(server(index, link));
-    }
-    scenario
-        .with_poll_limits(USUAL_POLL, USUAL_POLL)
-        .with_minimum_agreeing(3)
+    let servers = asymmetries
+        .into_iter()
+        .enumerate()
+        .map(|(index, asymmetry)| {
+            server(index, Link::exponential(1e-2, 1e-3).asymmetric(asymmetry))
+        });
+    world_with(servers, 1e-9)
 }

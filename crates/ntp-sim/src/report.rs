@@ -8,6 +8,9 @@ use ntp_types::status::EngineStatus;
 
 use crate::histogram::Histogram;
 
+/// Limits of [`Report::settled_below`], seconds.
+pub const SETTLED_LIMITS: [f64; 3] = [10e-3, 1e-3, 100e-6];
+
 /// Figures of one run.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -27,9 +30,9 @@ pub struct Report {
     pub median_bound: f64,
     /// Median estimated error, seconds.
     pub median_estimate: f64,
-    /// Seconds from the beginning until the error stayed below 10 ms, and below 1 ms; infinite if
-    /// it did not.
-    pub settled_below: (f64, f64),
+    /// Seconds from the beginning until the error stayed below each of [`SETTLED_LIMITS`]; infinite
+    /// if it did not.
+    pub settled_below: [f64; 3],
     /// Requests sent since `settled`.
     pub requests: u64,
     /// Seconds that the figures cover.
@@ -63,7 +66,7 @@ pub(crate) struct ReportBuilder {
     bounds: Histogram,
     estimates: Histogram,
     requests_before: u64,
-    last_exceeded: (f64, f64),
+    last_exceeded: [f64; 3],
     latest: f64,
 }
 
@@ -79,11 +82,10 @@ impl ReportBuilder {
     ) {
         let magnitude = error.abs();
         self.latest = at;
-        if magnitude >= 10e-3 {
-            self.last_exceeded.0 = at;
-        }
-        if magnitude >= 1e-3 {
-            self.last_exceeded.1 = at;
+        for (last, limit) in self.last_exceeded.iter_mut().zip(SETTLED_LIMITS) {
+            if magnitude >= limit {
+                *last = at;
+            }
         }
         if !counted {
             self.requests_before = requests;
@@ -125,7 +127,7 @@ impl ReportBuilder {
             estimate_coverage: self.inside_estimate as f64 / bounds_given,
             median_bound: self.bounds.quantile(0.5),
             median_estimate: self.estimates.quantile(0.5),
-            settled_below: (settled(self.last_exceeded.0), settled(self.last_exceeded.1)),
+            settled_below: self.last_exceeded.map(settled),
             requests: requests - self.requests_before,
             seconds: self.seconds,
             total_requests: requests,

@@ -1,7 +1,7 @@
 //! Simulated time server: correct, wrong or misbehaving.
 //!
 //! Replies are composed by the project's own [`ntp_proto::server`], in the server's own time: true
-//! time plus an error that may be constant, wander, jitter, or be changed by the script. A
+//! time plus an error that may be constant, follow a [`Course`], jitter, or be changed by the script. A
 //! [`Behaviour`] that corrupts the reply is applied afterwards, to the header or the octets.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,7 +17,8 @@ use ntp_time::{
     SystemTime,
 };
 
-use crate::{Link, Nts, Rng, TrueTime};
+use crate::course::CourseState;
+use crate::{Course, Link, Nts, Rng, TrueTime};
 
 /// A server and the path to it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,8 +31,8 @@ pub struct Server {
     pub behaviour: Behaviour,
     /// How far its clock is ahead of true time, seconds.
     pub error: f64,
-    /// Random walk of its frequency, s/s per sqrt(s).
-    pub wander: f64,
+    /// How its error changes.
+    pub course: Course,
     /// Noise of each of its timestamps, seconds.
     pub jitter: f64,
     /// Mean time from a request's arrival to its transmit timestamp, seconds.
@@ -63,7 +64,7 @@ impl Server {
             link: Link::exponential(5e-3, 1e-4),
             behaviour: Behaviour::Honest,
             error: 0.0,
-            wander: 0.0,
+            course: Course::Steady,
             jitter: 0.0,
             processing: 2e-5,
             transmit_delay: 0.0,
@@ -219,10 +220,9 @@ pub(crate) struct SimServer {
     policy: Arc<Policy>,
     worker: WorkerState,
     rng: Rng,
-    /// Wander of its frequency, and the error that it has accumulated.
-    frequency: f64,
-    wandered: f64,
-    second: i64,
+    course: CourseState,
+    /// What its course adds to its error.
+    moved: f64,
     last_request: Option<TrueTime>,
     /// Number of requests that reached it.
     pub(crate) requests: u64,
@@ -234,7 +234,7 @@ pub fn shared_key() -> Option<Key> {
 }
 
 impl SimServer {
-    pub(crate) fn new(config: Server, rng: Rng) -> Self {
+    pub(crate) fn new(config: Server, rng: Rng, course: Rng) -> Self {
         let policy = Policy {
             interleaved_pairs: if config.interleaved { 64 } else { 0 },
             keys: KeyRing::new(shared_key()).unwrap_or_default(),
@@ -244,10 +244,9 @@ impl SimServer {
             config,
             worker: WorkerState::new(&policy, 1, [0; 32]),
             policy: Arc::new(policy),
+            course: CourseState::new(config.course, course),
             rng,
-            frequency: 0.0,
-            wandered: 0.0,
-            second: 0,
+            moved: 0.0,
             last_request: None,
             requests: 0,
         }
@@ -263,7 +262,7 @@ impl SimServer {
         request: &[u8],
     ) -> Response {
         self.requests += 1;
-        self.wander_until(now);
+        self.moved = self.course.error(now);
         let since_last = self.last_request.replace(now).map(|last| now - last);
         let stamped = now + self.config.processing * self.rng.exponential();
         let received = utc(now) + self.stamp_error();
@@ -331,18 +330,7 @@ impl SimServer {
         } else {
             0.0
         };
-        NtpDuration::from_seconds_f64(self.config.error + self.wandered + jitter)
-    }
-
-    fn wander_until(&mut self, now: TrueTime) {
-        if self.config.wander <= 0.0 {
-            return;
-        }
-        while TrueTime::from_nanos((self.second + 1) * 1_000_000_000) <= now {
-            self.second += 1;
-            self.frequency += self.config.wander * self.rng.normal();
-            self.wandered += self.frequency;
-        }
+        NtpDuration::from_seconds_f64(self.config.error + self.moved + jitter)
     }
 
     fn view(&self, now: SystemTime, leap: bool) -> ServerView {
@@ -403,7 +391,7 @@ mod tests {
     use super::*;
 
     fn responses(config: Server, times: &[f64]) -> Vec<Response> {
-        let mut server = SimServer::new(config, Rng::new(1, 0));
+        let mut server = SimServer::new(config, Rng::new(1, 0), Rng::new(1, 1));
         let nonce = NtpTimestamp::from_bits(0x0123_4567_89ab_cdef);
         let request = octets_of(&Header {
             transmit_timestamp: nonce,

@@ -44,6 +44,7 @@ mod stream {
     pub(super) const ATTACKER: u64 = 2;
     pub(super) const KEY_EXCHANGE: u64 = 3;
     pub(super) const REF_CLOCKS: u64 = 1 << 32;
+    pub(super) const COURSES: u64 = 1 << 33;
     pub(super) const SERVERS: u64 = 16;
 }
 
@@ -135,7 +136,11 @@ fn hosts(scenario: &Scenario, seed: u64) -> Vec<SimHost> {
         .map(|(index, server)| {
             let rng = |part: u64| Rng::new(seed, stream::SERVERS + 3 * index as u64 + part);
             SimHost {
-                server: SimServer::new(*server, rng(0)),
+                server: SimServer::new(
+                    *server,
+                    rng(0),
+                    Rng::new(seed, stream::COURSES + index as u64),
+                ),
                 outbound: Channel::new(server.link.outbound, rng(1)),
                 inbound: Channel::new(server.link.inbound, rng(2)),
             }

@@ -117,7 +117,7 @@ fn a_hidden_pause_of_a_virtual_machine_is_corrected() {
     for seed in 0..3 {
         let report = run(&scenario, seed).unwrap();
         assert!(
-            report.settled_below.1 < 5000.0,
+            report.settled_below[1] < 5000.0,
             "seed {seed}: {:?}",
             report.settled_below
         );
@@ -161,7 +161,7 @@ fn a_frequency_jump_of_20_ppm_is_followed() {
     for seed in 0..3 {
         let report = run(&scenario, seed).unwrap();
         assert!(
-            report.settled_below.1 < 5500.0,
+            report.settled_below[1] < 5500.0,
             "seed {seed}: {:?}",
             report.settled_below
         );

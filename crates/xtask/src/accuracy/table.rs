@@ -38,6 +38,24 @@ impl fmt::Display for Cell {
 }
 
 impl Cell {
+    /// A peer's figure, infinite if it was not measured.
+    pub(crate) fn peer(value: f64) -> Self {
+        if value.is_finite() {
+            Self::Small(value)
+        } else {
+            Self::None
+        }
+    }
+
+    /// A ratio to a peer's figure, zero if that was not measured.
+    pub(crate) fn ratio(value: f64) -> Self {
+        if value > 0.0 {
+            Self::Ratio(value)
+        } else {
+            Self::None
+        }
+    }
+
     fn json(&self) -> Value {
         match self {
             Self::Text(text) => json!(text),

@@ -1,11 +1,12 @@
 //! Definition of the tables: scenarios, peers and ratios.
 
 use ntp_sim::reference::{QUEUES, ReferenceWorld, WANDERS};
+use ntp_sim::server_worlds::ServerWorld;
 use ntp_sim::varied::VariedWorld;
-use ntp_sim::{Scenario, Violation, World};
+use ntp_sim::{Scenario, Violation};
 
-use super::measure::{Figure, Runs, all, geometric_mean, quantile};
-use super::peers::{Cell as Peers, GRID, OTHER, Pair, STARTS, Start};
+use super::measure::{Figure, Runs, all, geometric_mean};
+use super::peers::{Cell as Peers, GRID, OTHER, Pair, SERVERS};
 use super::table::{Cell, Table};
 
 /// Duration of a run on the grid, and its excluded start, seconds.
@@ -28,6 +29,8 @@ pub(crate) enum TableKind {
     HeldNtpdRs,
     /// Other scenarios.
     Other,
+    /// Servers that wander, drift or lie.
+    Servers,
     /// Scenarios without figures of peers.
     Further,
     /// Cold starts.
@@ -35,12 +38,13 @@ pub(crate) enum TableKind {
 }
 
 impl TableKind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Fixed,
         Self::Free,
         Self::HeldChrony,
         Self::HeldNtpdRs,
         Self::Other,
+        Self::Servers,
         Self::Further,
         Self::Start,
     ];
@@ -52,8 +56,9 @@ impl TableKind {
             Self::HeldChrony => held("held-chrony", "chrony", |pair| pair.chrony, seeds),
             Self::HeldNtpdRs => held("held-ntpd-rs", "ntpd-rs", |pair| pair.ntpd_rs, seeds),
             Self::Other => other(seeds),
+            Self::Servers => servers(seeds),
             Self::Further => further(seeds),
-            Self::Start => start(seeds),
+            Self::Start => super::starts::table(seeds),
         }
     }
 }
@@ -313,27 +318,45 @@ fn held(
 }
 
 fn other(seeds: u64) -> Result<Table, Violation> {
-    let worlds: Vec<Scenario> = ReferenceWorld::ALL
+    let worlds = ReferenceWorld::ALL.map(|world| (world.name(), world.scenario()));
+    compared("other", "Other scenarios", &worlds, &OTHER, seeds)
+}
+
+fn servers(seeds: u64) -> Result<Table, Violation> {
+    let worlds = ServerWorld::ALL.map(|world| (world.name(), world.scenario()));
+    let title = "Servers that wander, drift or lie";
+    compared("servers", title, &worlds, &SERVERS, seeds)
+}
+
+/// Scenarios beside the peers' figures, RMS and maximum.
+fn compared(
+    name: &'static str,
+    title: &str,
+    worlds: &[(&str, Scenario)],
+    peers: &[(Pair, Pair)],
+    seeds: u64,
+) -> Result<Table, Violation> {
+    let scenarios: Vec<Scenario> = worlds
         .iter()
-        .map(|other| other.scenario())
+        .map(|(_, scenario)| scenario.clone())
         .collect();
-    let runs = all(&worlds, seeds)?;
+    let runs = all(&scenarios, seeds)?;
     let (mut ratios, mut maxima) = (vec![], vec![]);
     let mut rows = Vec::new();
-    for ((other, runs), (rms, maximum)) in ReferenceWorld::ALL.iter().zip(&runs).zip(OTHER) {
+    for (((name, _), runs), (rms, maximum)) in worlds.iter().zip(&runs).zip(peers) {
         let (ours, ours_maximum) = (runs.rms(), runs.maximum());
         ratios.push(ours.value / rms.better());
         maxima.push(ours_maximum.value / maximum.better());
         let mut row = vec![
-            Cell::Text(other.name().to_owned()),
+            Cell::Text((*name).to_owned()),
             measured(ours),
-            Cell::Small(rms.chrony),
-            Cell::Small(rms.ntpd_rs),
-            Cell::Ratio(ours.value / rms.better()),
+            Cell::peer(rms.chrony),
+            Cell::peer(rms.ntpd_rs),
+            Cell::ratio(ours.value / rms.better()),
             measured(ours_maximum),
-            Cell::Small(maximum.chrony),
-            Cell::Small(maximum.ntpd_rs),
-            Cell::Ratio(ours_maximum.value / maximum.better()),
+            Cell::peer(maximum.chrony),
+            Cell::peer(maximum.ntpd_rs),
+            Cell::ratio(ours_maximum.value / maximum.better()),
             measured(runs.frequency()),
         ];
         row.extend(claims(runs));
@@ -344,12 +367,14 @@ fn other(seeds: u64) -> Result<Table, Violation> {
         "/better ", "freq",
     ];
     head.extend(CLAIMS_HEAD);
+    let measured = |ratios: Vec<f64>| ratios.into_iter().filter(|ratio| *ratio > 0.0).collect();
+    let (ratios, maxima): (Vec<f64>, Vec<f64>) = (measured(ratios), measured(maxima));
     let mut all = summary("RMS / better peer", &ratios).to_vec();
     all.extend(summary("maximum / better peer", &maxima));
     all.extend(claims_summary(&runs));
     Ok(Table {
-        name: "other",
-        title: format!("Other scenarios, {seeds} runs each"),
+        name,
+        title: format!("{title}, {seeds} runs each"),
         head,
         rows,
         summary: all,
@@ -383,86 +408,5 @@ fn further(seeds: u64) -> Result<Table, Violation> {
         head,
         rows: rows.collect(),
         summary: claims_summary(&runs).to_vec(),
-    })
-}
-
-/// Result of a cold start: seconds until the error stays below 10 ms and 1 ms; packets in the
-/// first 16 and 300 s.
-struct StartResult {
-    ten: f64,
-    one: f64,
-    packets: (u64, u64),
-}
-
-fn run_start(start: &Start, seed: u64) -> Result<StartResult, Violation> {
-    let scenario = Scenario::cold_start(start.queue, start.offset, start.frequency, start.known);
-    let mut world = World::new(&scenario, seed);
-    let mut packets_until = |end: f64| -> Result<u64, Violation> {
-        world.run(end)?;
-        Ok(world.journal().requests)
-    };
-    let packets = (packets_until(16.0)?, packets_until(300.0)?);
-    world.run(scenario.duration)?;
-    let (ten, one) = world.report().settled_below;
-    Ok(StartResult { ten, one, packets })
-}
-
-fn start(seeds: u64) -> Result<Table, Violation> {
-    // Starts are short and vary much: ten times as many runs.
-    let seeds = 10 * seeds;
-    let per_start = usize::try_from(seeds).unwrap_or(1).max(1);
-    let results = crate::parallel::map(STARTS.len() * per_start, |job| {
-        run_start(&STARTS[job / per_start], (job % per_start) as u64)
-    });
-    let results: Vec<StartResult> = results.into_iter().collect::<Result<_, _>>()?;
-    let peer = |pair: Option<Pair>, of: fn(Pair) -> f64| {
-        pair.map_or(Cell::None, |pair| Cell::Seconds(of(pair)))
-    };
-    let rows = STARTS.iter().zip(results.chunks(per_start));
-    let rows = rows.map(|(start, results)| {
-        let over = |of: fn(&StartResult) -> f64, share| {
-            let values: Vec<f64> = results.iter().map(of).collect();
-            Cell::Seconds(quantile(&values, share))
-        };
-        let (ten, one) = (
-            |result: &StartResult| result.ten,
-            |result: &StartResult| result.one,
-        );
-        let known = if start.known.is_some() { ", known" } else { "" };
-        vec![
-            Cell::Text(format!(
-                "{} s, {:+.0} ppm{known}, J {:e}",
-                start.offset,
-                start.frequency * 1e6,
-                start.queue
-            )),
-            over(ten, 0.5),
-            peer(start.ten, |pair| pair.chrony),
-            peer(start.ten, |pair| pair.ntpd_rs),
-            over(one, 0.5),
-            over(one, 0.9),
-            peer(start.one, |pair| pair.chrony),
-            peer(start.one, |pair| pair.ntpd_rs),
-            over(|result| result.packets.0 as f64, 1.0),
-            over(|result| result.packets.1 as f64, 1.0),
-        ]
-    });
-    Ok(Table {
-        name: "start",
-        title: format!("Cold start: seconds until the error stays below, median of {seeds}"),
-        head: vec![
-            "start",
-            "10 ms",
-            "chrony",
-            "ntpd-rs",
-            "1 ms",
-            "90 %",
-            "chrony ",
-            "ntpd-rs ",
-            "packets < 16 s",
-            "< 300 s",
-        ],
-        rows: rows.collect(),
-        summary: Vec::new(),
     })
 }
