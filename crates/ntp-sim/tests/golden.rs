@@ -54,7 +54,7 @@ fn reference_world_results_are_unchanged() {
         (ReferenceWorld::Flips, ["1.5e-5", "1.7e-4", "5.4e-7"]),
         (ReferenceWorld::HeavyTail, ["5.0e-6", "2.9e-5", "1.4e-7"]),
         (ReferenceWorld::LongerRoute, ["1.2e-5", "4.9e-5", "2.0e-7"]),
-        (ReferenceWorld::FourBiased, ["2.5e-5", "7.9e-5", "3.8e-7"]),
+        (ReferenceWorld::FourBiased, ["2.5e-5", "8.0e-5", "3.8e-7"]),
     ];
     // Half of the usual length is enough to notice a change.
     check(worlds.into_iter().map(|(other, expected)| {
@@ -89,8 +89,8 @@ fn a_cold_start_settles_in_seconds() {
         world.run(400.0).unwrap();
         world.report().settled_below
     };
-    assert_eq!(settled(1e-4, 0.1), (0.0, 0.0));
-    assert_eq!(settled(1e-4, 10.0), (0.0, 0.0));
-    let (ten, one) = settled(1e-3, 0.1);
+    assert_eq!(settled(1e-4, 0.1)[..2], [0.0, 0.0]);
+    assert_eq!(settled(1e-4, 10.0)[..2], [0.0, 0.0]);
+    let [ten, one, _] = settled(1e-3, 0.1);
     assert!(ten < 2.0 && one < 150.0, "{ten} {one}");
 }

@@ -173,7 +173,7 @@ fn readers_get_the_statistics_that_chronyc_shows() {
         rms > NtpDuration::ZERO && rms < NtpDuration::from_millis(1),
         "{rms}"
     );
-    assert!(system.update_interval.unwrap() <= NtpDuration::from_seconds(64));
+    assert!(system.update_interval.unwrap() <= NtpDuration::from_seconds(256));
     let weights: f64 = status.sources.iter().filter_map(|it| it.path?.weight).sum();
     assert!((weights - 1.0).abs() < 1e-9, "{weights}");
     for source in &status.sources {

@@ -1,6 +1,6 @@
 //! Gate: decides what an outlier means.
 //!
-//! A single outlier shows nothing. Three in a row, of one source or of most of several, show that
+//! A single outlier shows nothing. Two in a row, of one source or of most of several, show that
 //! something changed. What changed follows from how the samples deviate:
 //!
 //! * the delay of this path changed recently, and the deviation is no larger than what the new path
@@ -20,7 +20,8 @@
 //!
 //! # Contradiction
 //! If several sources repeatedly point to the clock without good samples between, they contradict
-//! the model, and the filters restart.
+//! the model. Phase and frequency are then forgotten and begin again with the middle source; if
+//! that does not help, everything is.
 
 use ntp_time::FreeTime;
 
@@ -28,9 +29,10 @@ use super::Cause;
 use super::bank::Innovation;
 use super::confidence::{DRIFT, DRIFT_SUPPORT, OUTLIER};
 
-/// Number of consecutive outliers that change the model. Two would react one poll sooner, but
-/// would mistake a pair of late packets for a step.
-pub(super) const OUTLIERS_TO_ACT: u32 = 3;
+/// Number of consecutive outliers that change the model. With three, an oscillator that jumps by 10
+/// ppm is followed one poll later (1.7 times the error). A pair of late packets is no step: a queue
+/// explains half of its delay, which is inside the gate.
+pub(super) const OUTLIERS_TO_ACT: u32 = 2;
 /// Number of samples at the start that the gate does not test, because the filters know too little
 /// to predict them; `is_plausible` limits them. A smaller number rejects good samples, a larger one
 /// learns early outliers. Validated by simulation only.
@@ -154,14 +156,33 @@ impl Evidence {
 pub(super) struct Contradiction {
     clock_changes: u32,
     good_samples: u32,
+    /// The last remedy did not help yet.
+    repeated: bool,
+}
+
+/// Remedy of a contradiction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// Forget phase and frequency. The biases are kept, so the phase begins again where the middle
+    /// source and what is known of it place it, not where a liar has moved it.
+    ForgetClock,
+    /// Forget everything.
+    ForgetAll,
 }
 
 impl Contradiction {
-    /// Counts a clock change; returns whether the sources contradict the model.
-    pub(super) fn record_clock_change(&mut self, sources: usize) -> bool {
+    /// Counts a clock change; returns the remedy if the sources contradict the model.
+    pub(super) fn record_clock_change(&mut self, sources: usize) -> Option<Remedy> {
         self.clock_changes += 1;
         self.good_samples = 0;
-        sources > 1 && self.clock_changes >= MAX_CLOCK_CHANGES
+        if sources < 2 || self.clock_changes < MAX_CLOCK_CHANGES {
+            return None;
+        }
+        self.clock_changes = 0;
+        if core::mem::replace(&mut self.repeated, true) {
+            return Some(Remedy::ForgetAll);
+        }
+        Some(Remedy::ForgetClock)
     }
 
     /// Counts a good sample; enough of them clear the clock changes.
@@ -169,6 +190,7 @@ impl Contradiction {
         self.good_samples = self.good_samples.saturating_add(1);
         if self.is_settled(sources) {
             self.clock_changes = 0;
+            self.repeated = false;
         }
     }
 
@@ -259,13 +281,23 @@ mod tests {
     #[test]
     fn good_samples_clear_clock_changes() {
         let mut contradiction = Contradiction::default();
-        assert!(!contradiction.record_clock_change(2));
-        assert!(!contradiction.record_clock_change(2));
+        assert_eq!(contradiction.record_clock_change(2), None);
+        assert_eq!(contradiction.record_clock_change(2), None);
         for _ in 0..8 {
             contradiction.record_good_sample(2);
         }
-        assert!(!contradiction.record_clock_change(2));
-        assert!(!contradiction.record_clock_change(2));
-        assert!(contradiction.record_clock_change(2));
+        assert_eq!(contradiction.record_clock_change(2), None);
+        assert_eq!(contradiction.record_clock_change(2), None);
+        assert_eq!(
+            contradiction.record_clock_change(2),
+            Some(Remedy::ForgetClock)
+        );
+        for _ in 1..MAX_CLOCK_CHANGES {
+            assert_eq!(contradiction.record_clock_change(2), None);
+        }
+        assert_eq!(
+            contradiction.record_clock_change(2),
+            Some(Remedy::ForgetAll)
+        );
     }
 }

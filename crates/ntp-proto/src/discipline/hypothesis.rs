@@ -226,6 +226,54 @@ impl Hypothesis {
         self.mean[PHASE] -= by;
     }
 
+    /// Moves the combination `weights` of the biases, by slot, from all biases to the phase: phase
+    /// plus bias stay, and so do the variances of these sums.
+    pub(super) fn move_centre(&mut self, weights: &[f64; MAX_SLOTS]) {
+        let biases = self.size - FIRST_BIAS;
+        let weights = &weights[..biases];
+        let combine = |of: &[f64]| -> f64 {
+            let terms = of[FIRST_BIAS..].iter().zip(weights);
+            terms.map(|(entry, weight)| entry * weight).sum()
+        };
+        let shift = combine(&self.mean);
+        self.mean[PHASE] += shift;
+        for bias in &mut self.mean[FIRST_BIAS..FIRST_BIAS + biases] {
+            *bias -= shift;
+        }
+        // Rows, then columns.
+        let mut row = [0.0; DIMENSION];
+        for (line, weight) in self.covariance[FIRST_BIAS..].iter().zip(weights) {
+            for (sum, entry) in row.iter_mut().zip(line).take(self.size) {
+                *sum += weight * entry;
+            }
+        }
+        for k in 0..self.size {
+            self.covariance[PHASE][k] += row[k];
+            for line in &mut self.covariance[FIRST_BIAS..FIRST_BIAS + biases] {
+                line[k] -= row[k];
+            }
+        }
+        for line in self.covariance.iter_mut().take(self.size) {
+            let moved = combine(line);
+            line[PHASE] += moved;
+            for entry in &mut line[FIRST_BIAS..FIRST_BIAS + biases] {
+                *entry -= moved;
+            }
+        }
+        self.restore_symmetry();
+    }
+
+    /// Mirrors the upper half of the covariance, of which both halves were computed in different
+    /// order.
+    fn restore_symmetry(&mut self) {
+        for i in 0..self.size {
+            for k in 0..i {
+                self.covariance[i][k] = self.covariance[k][i];
+            }
+        }
+        self.clamp_variances();
+    }
+
     /// Adds a source in the next slot, with the given bias variance.
     pub(super) fn add_source(&mut self, variance: f64) {
         let row = self.size;
@@ -397,6 +445,26 @@ mod tests {
         filter.redraw_bias(0, 1e-6, 0.0);
         assert!(filter.bias(0).abs() < 1e-12);
         assert!(filter.bias_variance(0) < 1e-20);
+    }
+
+    #[test]
+    fn moving_the_centre_keeps_the_sums() {
+        let mut filter = two_sources();
+        filter.mean[FIRST_BIAS] = 2e-3;
+        filter.mean[FIRST_BIAS + 1] = -1e-3;
+        let other = ObservationIndex { slot: 1, lag: 0.0 };
+        let sums = |filter: &Hypothesis| {
+            [OBSERVATION, other].map(|of| (filter.predicted(of), filter.predicted_variance(of)))
+        };
+        let before = sums(&filter);
+        let mut weights = [0.0; MAX_SLOTS];
+        weights[..2].copy_from_slice(&[0.5, 0.5]);
+        filter.move_centre(&weights);
+        assert!((filter.bias(0) + filter.bias(1)).abs() < 1e-15);
+        for (now, before) in sums(&filter).into_iter().zip(before) {
+            assert!((now.0 - before.0).abs() < 1e-15);
+            assert!((now.1 - before.1).abs() < 1e-15);
+        }
     }
 
     #[test]

@@ -39,6 +39,7 @@ impl Discipline {
         self.sources.push(Source::new(key, law));
         self.edges.clear();
         self.edges.reserve(2 * self.sources.len());
+        self.pairs.reserve(self.sources.len().min(MAX_SLOTS));
         key
     }
 
@@ -96,8 +97,11 @@ impl Discipline {
             self.evict_worst(index, now)?;
         }
         self.split_asymmetries();
+        let members = self.sources.iter().filter(|source| source.slot.is_some());
+        let wander = members.map(|source| source.wander).fold(0.0, f64::max);
         let source = &mut self.sources[index];
         let slot = self.slots_used;
+        source.wander = wander;
         source.slot = Some(slot);
         source.asymmetric = true;
         source.consecutive_outliers = 0;
@@ -143,6 +147,7 @@ impl Discipline {
             return;
         };
         self.bank.for_each(|filter| filter.remove_source(slot));
+        self.pairs.remove(self.sources[index].key);
         self.slots_used -= 1;
         let last = self.slots_used;
         for source in &mut self.sources {

@@ -14,20 +14,23 @@
 //! 2. **Delay shows the noise.** The offset error of a packet that is `x` late is at most `x/2`:
 //!    `path`, `noise`.
 //! 3. **One joint state** of phase, frequency and one bias per source: `hypothesis`.
-//! 4. **A bank of hypotheses** about oscillator and noise, weighted by Bayes' rule, instead of
+//! 4. **Servers move.** How much is learnt from differences of pairs of sources, and the median of
+//!    the biases is held at zero, so that neither wander nor a lying minority moves the phase:
+//!    `pairs`, `centre`.
+//! 5. **A bank of hypotheses** about oscillator and noise, weighted by Bayes' rule, instead of
 //!    hand-tuned constants: `bank`.
-//! 5. **Gate.** An outlier is dropped. The third consecutive outlier changes the model, but only
+//! 6. **Gate.** An outlier is dropped. The second consecutive outlier changes the model, but only
 //!    the component that caused it: `gate`.
-//! 6. **Majority.** Only sources whose correctness intervals overlap with a majority are used:
+//! 7. **Majority.** Only sources whose correctness intervals overlap with a majority are used:
 //!    `intersection`, `selection`.
-//! 7. **Steering** runs the clock at minus the estimated frequency and slews the remaining phase,
+//! 8. **Steering** runs the clock at minus the estimated frequency and slews the remaining phase,
 //!    as slowly as the phase error allows: `steering`.
 //!
 //! # Processing of a measurement ([`Discipline::add_measurement`])
 //! ```text
-//! check -> predict all filters to its time -> update path and noise models -> selection
+//! check -> predict all filters to its time, hold the centre -> update path and noise models -> selection
 //!       -> slot in the joint state -> route changed? -> gate: use, drop, step or drift
-//!       -> update filters and weights -> span of the bound
+//!       -> update filters and weights -> span of the bound -> pairs of servers
 //! ```
 //!
 //! # Numbers
@@ -45,6 +48,7 @@
 
 mod bank;
 mod box_law;
+mod centre;
 mod confidence;
 mod gate;
 mod hypothesis;
@@ -55,6 +59,7 @@ mod math;
 mod measurement;
 mod membership;
 mod noise;
+mod pairs;
 mod path;
 mod poll;
 mod prediction;
@@ -96,6 +101,7 @@ use gate::{Contradiction, DriftTest};
 use hypothesis::{Hypothesis, MAX_SLOTS, ObservationIndex};
 use intersection::Edge;
 use noise::Noise;
+use pairs::Pairs;
 use prediction::Guarantee;
 use source::{DatedInterval, Source};
 use update::Sample;
@@ -217,6 +223,8 @@ pub struct Discipline {
     /// Sorted by key.
     sources: Vec<Source>,
     next_key: u32,
+    /// Relative movements of the sources in the joint state.
+    pairs: Pairs,
     /// Number of sources in the joint state.
     slots_used: usize,
     /// Scratch space of the selection, two entries per source.
@@ -257,6 +265,7 @@ impl Discipline {
             origin: NtpDuration::ZERO,
             sources: Vec::new(),
             next_key: 0,
+            pairs: Pairs::default(),
             slots_used: 0,
             edges: Vec::new(),
             agreement: Agreement::default(),
@@ -399,7 +408,7 @@ impl Discipline {
             return Some(0.0);
         }
         if dt >= 0.0 {
-            self.bank.predict(dt);
+            self.predict(dt, at);
             self.filter_time = Some(at);
             self.out_of_order = 0;
             return Some(0.0);
@@ -470,7 +479,43 @@ impl Discipline {
             self.rebase_origin();
             self.guarantee = guarantee.or(self.guarantee);
         }
+        self.learn_server_wander(index);
         outcome
+    }
+
+    /// Compares the newest sample of the source at `index` with those of the others, and updates
+    /// the wander of all.
+    fn learn_server_wander(&mut self, index: usize) {
+        let Some(now) = self.filter_time.filter(|_| self.slots_used > 1) else {
+            return;
+        };
+        let frequency = self.bank.moments().frequency;
+        let source = &self.sources[index];
+        let Some(own) = source.pair_sample(&self.bank) else {
+            return;
+        };
+        let key = source.key;
+        let prior = source.asymmetry_prior();
+        for other in self.sources.iter().filter(|other| other.key != key) {
+            if let Some(sample) = other
+                .pair_sample(&self.bank)
+                .filter(|_| other.takes_part(now))
+            {
+                let prior = 2.0 * (prior + other.asymmetry_prior()) + pairs::PRIOR_FLOOR;
+                self.pairs
+                    .observe((key, own), (other.key, sample), frequency, prior);
+            }
+        }
+        for index in 0..self.sources.len() {
+            let source = &self.sources[index];
+            if !source.takes_part(now) {
+                continue;
+            }
+            let present = |key| self.source(key).is_some_and(|other| other.takes_part(now));
+            if let Some(rate) = self.pairs.confirmed_rate(source.key, present) {
+                self.sources[index].wander = rate;
+            }
+        }
     }
 
     /// Updates path and noise models, also with samples that are then not used. Returns the noise
@@ -518,7 +563,7 @@ impl Discipline {
     /// Returns the index of that source. It need not be the source that completed the majority:
     /// that one answered last, so its packet was the slowest.
     fn initialize_phase(&mut self, now: FreeTime) -> Option<usize> {
-        let (first, dated, noise) = self.narrowest_interval(now)?;
+        let (first, dated, noise) = self.starting_source(now)?;
         if self.filter_time.is_none() {
             self.start_filters(first, now, dated.phase);
         }
@@ -532,9 +577,10 @@ impl Discipline {
         Some(first)
     }
 
-    /// Returns the source with the narrowest current interval among the sources in use that have or
-    /// can get a slot.
-    fn narrowest_interval(&self, now: FreeTime) -> Option<(usize, DatedInterval, Noise)> {
+    /// Returns the source from which the phase begins, among the sources in use that have or can get
+    /// a slot: the one with the narrowest current interval at the start. If the biases of several
+    /// are known, the middle one of the phases that they show, so that a minority cannot choose.
+    fn starting_source(&self, now: FreeTime) -> Option<(usize, DatedInterval, Noise)> {
         let propagation = self.propagation(now, self.frequency_sigma());
         let full = self.slots_used >= MAX_SLOTS;
         let usable = self
@@ -547,6 +593,26 @@ impl Discipline {
                 let usable = source.in_use && fresh && (source.slot.is_some() || !full);
                 usable.then_some((index, dated, noise))
             });
+        let clock = |(index, dated): (usize, DatedInterval)| {
+            let bias = self.sources[index]
+                .slot
+                .map_or(0.0, |slot| self.bank.mix(|filter| filter.bias(slot)));
+            dated.propagate(&propagation).centre - bias
+        };
+        let known = usable
+            .clone()
+            .filter(|(index, ..)| self.sources[*index].slot.is_some());
+        let count = known.clone().count();
+        if self.slots_used > 1 && count > 1 {
+            // The one with half of the others below it.
+            return known.clone().min_by_key(|(index, dated, _)| {
+                let own = clock((*index, *dated));
+                let below = known
+                    .clone()
+                    .filter(|(index, dated, _)| clock((*index, *dated)) < own);
+                (2 * below.count() + 1).abs_diff(count)
+            });
+        }
         usable.min_by(|(_, a, _), (_, b, _)| {
             let width = |dated: &DatedInterval| dated.propagate(&propagation).half_width;
             width(a).total_cmp(&width(b))

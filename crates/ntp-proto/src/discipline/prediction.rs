@@ -43,8 +43,9 @@ pub struct Prediction {
     pub(super) origin: NtpDuration,
     pub(super) moments: Moments,
     pub(super) link: Link,
-    /// Square of the number of standard deviations of the biases' prior that count: see `report`.
-    pub(super) asymmetry_sigmas_squared: f64,
+    /// Square of what the asymmetry of all paths together adds to the estimated error, s^2: see
+    /// `report`.
+    pub(super) asymmetry_squared: f64,
     pub(super) guarantee: Option<Guarantee>,
     pub(super) drift_allowance: Frequency,
     /// Frequency error that is possible whatever the filters believe, s/s.
@@ -132,8 +133,6 @@ impl Prediction {
 
     /// Error of the estimate in seconds that is exceeded in one of a thousand cases.
     fn statistical_error(&self, estimate: &Estimate) -> f64 {
-        let link = estimate.link_sigma.powi(2);
-        let shared = (estimate.phase_sigma.powi(2) - link).max(0.0);
-        (CLAIM.powi(2) * link + self.asymmetry_sigmas_squared * shared).sqrt()
+        (CLAIM.powi(2) * estimate.link_sigma.powi(2) + self.asymmetry_squared).sqrt()
     }
 }

@@ -132,7 +132,7 @@ impl Discipline {
             origin: self.origin,
             moments,
             link: self.best_slot().map_or(own, |slot| self.bank.link(slot)),
-            asymmetry_sigmas_squared: self.asymmetry_sigmas_squared(),
+            asymmetry_squared: self.asymmetry_sigmas_squared() * self.centre_variance(since),
             guarantee: self.guarantee,
             drift_allowance: self.config.drift_allowance,
             startup_drift: self.startup_drift(since),

@@ -2,12 +2,14 @@
 
 use ntp_time::{FreeTime, Frequency, NtpDuration};
 
+use super::bank::Bank;
 use super::confidence::CLAIM;
 use super::gate::{DriftTest, ROUTE_MEMORY};
 use super::initial_frequency::{RateSample, RateWindow};
 use super::intersection::Interval;
 use super::measurement::{Measurement, NoiseLaw};
 use super::noise::{FlatNoise, KindBelief, Noise};
+use super::pairs::PairSample;
 use super::path::PathModel;
 use super::trend::{Points, Trend};
 use super::{SelectionOptions, SourceState};
@@ -121,6 +123,8 @@ pub(super) struct Source {
     pub(super) rates: RateWindow,
     /// Noise of the last sample.
     pub(super) noise: Option<Noise>,
+    /// Square of the rate at which its bias moves, s^2/s: see `pairs`.
+    pub(super) wander: f64,
     pub(super) last_used: Option<FreeTime>,
     /// Number of consecutive outliers.
     pub(super) consecutive_outliers: u32,
@@ -158,6 +162,7 @@ impl Source {
             points: Points::new(),
             rates: RateWindow::default(),
             noise: None,
+            wander: 0.0,
             last_used: None,
             consecutive_outliers: 0,
             drift_test: DriftTest::default(),
@@ -196,6 +201,21 @@ impl Source {
     pub(super) fn record_information(&mut self, variance: f64) {
         let memory = self.samples.clamp(1, INFORMATION_MEMORY);
         self.information += (1.0 / variance - self.information) / f64::from(memory);
+    }
+
+    /// The newest sample, for pairs.
+    pub(super) fn pair_sample(&self, bank: &Bank) -> Option<PairSample> {
+        let (last, noise) = self.last.zip(self.noise.as_ref())?;
+        Some(PairSample {
+            at: last.at,
+            phase: last.phase,
+            variance: bank.noise_variance(noise.symmetric, noise.flat),
+        })
+    }
+
+    /// Whether it is in the joint state and answers.
+    pub(super) fn takes_part(&self, now: FreeTime) -> bool {
+        self.slot.is_some() && self.in_use && !self.is_stale(now)
     }
 
     /// Whether it has not answered for [`STALE_INTERVALS`].

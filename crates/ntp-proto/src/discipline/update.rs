@@ -3,7 +3,7 @@
 //! `gate` has the rules; this module applies them. Each kind of error has its own remedy:
 //!
 //! * the path changed its length: its bias is *redrawn*, uncertain by what the change can hide;
-//! * the third consecutive outlier: the phase of the clock, or the bias of the server, is *reset*
+//! * the second consecutive outlier: the phase of the clock, or the bias of the server, is *reset*
 //!   and set from the sample. For the clock, the frequency also becomes uncertain by what would
 //!   explain the deviation;
 //! * a drift: the component that caused it becomes uncertain by what has built up, and the sample
@@ -11,10 +11,11 @@
 
 use super::bank::Innovation;
 use super::confidence::OUTLIER;
-use super::gate::{Drift, DriftTest, Evidence, OUTLIERS_TO_ACT, SAMPLES_BEFORE_GATE};
+use super::gate::{Drift, DriftTest, Evidence, OUTLIERS_TO_ACT, Remedy, SAMPLES_BEFORE_GATE};
 use super::hypothesis::{Hypothesis, ObservationIndex};
 use super::noise::Noise;
-use super::{Cause, Discipline, Measurement, MeasurementOutcome};
+use super::pairs::PRIOR_FLOOR;
+use super::{Cause, Discipline, FrequencyPrior, Measurement, MeasurementOutcome};
 
 /// Largest frequency change attributed to one event, s/s: a jump of the oscillator is at most as
 /// large as its whole error may be, 100 ppm.
@@ -40,10 +41,18 @@ impl Discipline {
         let squared = self
             .bank
             .mix(|filter| filter.bias(slot).powi(2) + filter.bias_variance(slot));
+        self.forget_distances(index);
         if squared > cap {
             // An asymmetry is half of the difference of the two directions, uniform within it.
             self.redraw(slot, shift * shift / 12.0, cap);
         }
+    }
+
+    /// Forgets how far the source at `index` is from the others.
+    fn forget_distances(&mut self, index: usize) {
+        let source = &self.sources[index];
+        let prior = 4.0 * source.asymmetry_prior() + PRIOR_FLOOR;
+        self.pairs.forget_distances(source.key, prior);
     }
 
     fn redraw(&mut self, slot: usize, extra: f64, cap: f64) {
@@ -173,7 +182,7 @@ impl Discipline {
         }
     }
 
-    /// Changes the model after the third consecutive outlier, and after each further one.
+    /// Changes the model after the second consecutive outlier, and after each further one.
     fn change_model(&mut self, sample: &Sample<'_>, deviation: f64) -> MeasurementOutcome {
         let evidence = self.evidence(sample.index, deviation, self.outlier_sources());
         let at = sample.measurement.at;
@@ -187,15 +196,18 @@ impl Discipline {
                 self.redraw(slot, deviation * deviation, evidence.asymmetry_cap);
                 self.update(sample);
             }
-            Cause::Server => self.reset_component(
-                sample.observation,
-                sample.y,
-                sample.noise,
-                Hypothesis::reset_bias,
-            ),
+            Cause::Server => {
+                self.forget_distances(sample.index);
+                self.reset_component(
+                    sample.observation,
+                    sample.y,
+                    sample.noise,
+                    Hypothesis::reset_bias,
+                );
+            }
             Cause::Clock => {
-                if self.contradiction.record_clock_change(self.slots_used) {
-                    self.stop_filters();
+                if let Some(remedy) = self.contradiction.record_clock_change(self.slots_used) {
+                    self.apply_remedy(remedy);
                     return MeasurementOutcome::Restarted;
                 }
                 let since = last_used.map_or(1.0, |used| (at - used).as_seconds_f64().max(1.0));
@@ -211,6 +223,22 @@ impl Discipline {
         }
         self.sources[sample.index].last_used = Some(at);
         MeasurementOutcome::StepDetected(cause)
+    }
+
+    fn apply_remedy(&mut self, remedy: Remedy) {
+        if remedy == Remedy::ForgetAll {
+            return self.stop_filters();
+        }
+        let frequency = FrequencyPrior::unknown(&self.config).uncertainty.as_ratio();
+        self.phase_lost = true;
+        self.guarantee = None;
+        self.consecutive_outliers = 0;
+        self.bank
+            .for_each(|filter| filter.widen(0.0, frequency * frequency));
+        for source in &mut self.sources {
+            source.consecutive_outliers = 0;
+            source.drift_test = DriftTest::default();
+        }
     }
 
     fn update(&mut self, sample: &Sample<'_>) {
