@@ -2,12 +2,22 @@
 
 use std::time::Duration;
 
-use ntp_e2e::vm::{Guest, Lan};
+use ntp_e2e::log_event::LogEvent;
+use ntp_e2e::vm::{Guest, Lan, Report};
 use ntp_e2e::wait;
 
 use super::{
     LIMIT, NOON, NOON_DATE, assert_close, assert_reliable, assert_settled, config, guest, steps,
 };
+
+/// Number of steps forward by more than a second. Right after a start or a resume the clock may be
+/// stepped again by some milliseconds: these scenarios run by the host's clock, so the first delays
+/// that the guest measures, and with them its first errors, grow with the load of the host.
+fn forward_steps(report: &Report) -> usize {
+    let stepped = report.events("clock_stepped");
+    let step = |event: &LogEvent| event.field("step").parse::<f64>().expect("seconds");
+    stepped.iter().filter(|event| step(event) > 1.0).count()
+}
 
 pub(crate) fn a_resumed_machine_serves_no_time_until_corrected() {
     let server = "[[server]]\nlisten = \"[::]:123\"\nworkers = 1";
@@ -20,6 +30,7 @@ await_event 60 synchronized
 sleep 40
 compare before
 kill $TRUTH_PID
+STEPS=$(count_events clock_stepped)
 echo @asleep
 echo mem > /sys/power/state
 await_event 60 resumed
@@ -27,7 +38,7 @@ query resumed 127.0.0.1:123
 TRUTH='--start {} --rate 10'
 compare resumed
 serve_truth
-await_event 120 clock_stepped 2
+await_event 120 clock_stepped $((STEPS + 1))
 sleep 30
 compare after
 query after 127.0.0.1:123
@@ -57,7 +68,8 @@ log_events clock_stepped",
         "{after:?}"
     );
     assert_reliable(report.named("watch", "settled"));
-    assert_eq!(steps(&report), 2);
+    // The step at boot goes back: true time starts after the RTC.
+    assert_eq!(forward_steps(&report), 1);
 }
 
 pub(crate) fn a_returning_interface_is_used_at_once() {
@@ -141,9 +153,10 @@ sleep 100000";
 await_event 120 synchronized
 sleep 20
 measure_with_chronyd settled 10.9.0.1
+STEPS=$(count_events clock_stepped)
 echo @ready
 # Nothing but the sources shows the pause, so they must hold their time for 300 s first.
-await_event 1000 clock_stepped 2
+await_event 1000 clock_stepped $((STEPS + 1))
 sleep 10
 measure_with_chronyd again 10.9.0.1
 echo @back
@@ -178,7 +191,6 @@ measure_with_chronyd followed 10.9.0.1",
         let measured = report.named("chronyd", name);
         assert!(measured.number("behind").abs() < 0.01, "{measured:?}");
     }
-    let stepped = report.events("clock_stepped");
-    assert_eq!(stepped.len(), 2, "{stepped:?}");
+    assert_eq!(forward_steps(&report), 2);
     drop(server);
 }
