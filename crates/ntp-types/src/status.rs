@@ -281,8 +281,8 @@ record! {
         cookie_length: Option<u64>,
     }
 
-    /// The straight line through the newest measurements of a source, at most 32. It is for readers only; the estimate
-    /// weighs measurements by their quality.
+    /// The straight line through the newest measurements of a source, at most 32. Long round trips weigh less, and older
+    /// measurements that lie on no line with the newer ones are dropped. It is for readers only.
     #[derive(Copy)]
     TrendStatus {
         /// Number of measurements.
@@ -293,7 +293,7 @@ record! {
         frequency: Frequency,
         /// Standard deviation of this frequency.
         frequency_uncertainty: Frequency,
-        /// Standard deviation of the measurements from the line.
+        /// Standard deviation from the line of a measurement with the shortest round trip.
         deviation: NtpDuration,
     }
 

@@ -181,7 +181,8 @@ impl Source {
             let gap = (measurement.at - last.at).as_seconds_f64();
             self.spacing = gap.max(MIN_SPACING);
         }
-        self.points.push(measurement.at, measurement.phase);
+        self.points
+            .push(measurement.at, measurement.phase, measurement.delay);
         self.server_error = measurement.server_error(ignore_dispersion);
         let half_width = measurement.half_width(ignore_dispersion);
         self.rates.push(RateSample {

@@ -1,18 +1,40 @@
 //! The straight line through the newest measurements of one source: its own view of the frequency.
 //!
-//! It is for readers only, as `chronyc sourcestats` is; nothing decides by it. All measurements have
-//! the same weight, so congestion on the path shows in the deviation and in the uncertainty.
+//! It is for readers only, as `chronyc sourcestats` is; nothing decides by it.
+//!
+//! # Weights
+//! A round trip that is longer than the shortest one by `e` has an error of up to `e / 2`, so the
+//! measurement has the weight `1 / (1 + (e / m)^2)`, where `m` is the median of `e`: 1 at the shortest
+//! round trip, 1/2 at the median. Measurements of a reference clock have equal weights.
+//!
+//! # Old measurements
+//! A line describes the source only as long as its residuals have random signs. After the start they
+//! have not: the measurements of the first burst are close together, share their errors, and see an
+//! oscillator that has not warmed up. While the residuals have fewer runs of equal signs than all but
+//! [`RUNS_SIGMAS`] standard deviations of random ones (Wald and Wolfowitz, 1940), the oldest
+//! measurement is dropped.
 
 use ntp_time::{FreeTime, Frequency, NtpDuration};
+
+use super::ring::median;
 
 /// Number of measurements: as many as the path model keeps, nine hours at the longest usual poll
 /// interval. More would show the wander of the oscillator instead of the source.
 const POINTS: usize = 32;
 
+/// Number of measurements below which none is dropped: fewer signs prove nothing.
+const FEWEST_TESTED: usize = 8;
+
+/// Standard deviations below the expected number of runs: random signs are that unlikely in one case
+/// of a hundred. With less, good measurements would be dropped; with more, a curve would stay.
+const RUNS_SIGMAS: f64 = 2.33;
+
 /// The newest measurements of a source, the oldest first.
 #[derive(Clone, Debug)]
 pub(super) struct Points {
     points: [(FreeTime, NtpDuration); POINTS],
+    /// Round trip of each in seconds; 0 for a reference clock. Single precision saves memory.
+    delays: [f32; POINTS],
     len: usize,
 }
 
@@ -27,25 +49,51 @@ pub struct Trend {
     pub frequency: Frequency,
     /// Standard deviation of the slope.
     pub frequency_sigma: Frequency,
-    /// Standard deviation of the measurements from the line.
+    /// Standard deviation from the line of a measurement with the shortest round trip.
     pub deviation: NtpDuration,
+}
+
+/// A least-squares line relative to the newest measurement, in seconds.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    mean: (f64, f64),
+    slope: f64,
+    /// Weighted sum of the squares of the times.
+    square_x: f64,
+}
+
+impl Line {
+    fn residual(self, (x, y): (f64, f64)) -> f64 {
+        y - self.mean.1 - self.slope * (x - self.mean.0)
+    }
 }
 
 impl Points {
     pub(super) const fn new() -> Self {
         Self {
             points: [(FreeTime::from_nanos(0), NtpDuration::ZERO); POINTS],
+            delays: [0.0; POINTS],
             len: 0,
         }
     }
 
-    pub(super) fn push(&mut self, at: FreeTime, phase: NtpDuration) {
+    /// Adds a measurement, and drops the oldest ones if they lie on no line with it.
+    pub(super) fn push(&mut self, at: FreeTime, phase: NtpDuration, delay: Option<NtpDuration>) {
         if self.len == POINTS {
-            self.points.rotate_left(1);
-            self.len -= 1;
+            self.drop_oldest();
         }
         self.points[self.len] = (at, phase);
+        self.delays[self.len] = delay.map_or(0.0, NtpDuration::as_seconds_f64) as f32;
         self.len += 1;
+        while self.len >= FEWEST_TESTED && self.is_curved() {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        self.points.copy_within(1..self.len, 0);
+        self.delays.copy_within(1..self.len, 0);
+        self.len -= 1;
     }
 
     /// Forgets the measurements, after the clock moved by an amount that is not exactly known.
@@ -56,38 +104,88 @@ impl Points {
     /// The least-squares line. `None` with fewer than three measurements, or none apart in time.
     pub(super) fn trend(&self) -> Option<Trend> {
         let points = &self.points[..self.len];
-        let ((first, _), (last, origin)) = (*points.first()?, *points.last()?);
+        let span = points.last()?.0 - points.first()?.0;
         let freedom = self.len.checked_sub(2).filter(|freedom| *freedom > 0)? as f64;
-        let count = self.len as f64;
-        let values = || {
-            points.iter().map(|(at, phase)| {
-                let x = (*at - last).as_seconds_f64();
-                (x, (*phase - origin).as_seconds_f64())
-            })
-        };
-        let mean_x = values().map(|(x, _)| x).sum::<f64>() / count;
-        let mean_y = values().map(|(_, y)| y).sum::<f64>() / count;
-        let square_x: f64 = values().map(|(x, _)| (x - mean_x).powi(2)).sum();
-        if square_x <= 0.0 {
-            return None;
-        }
-        let product: f64 = values().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
-        let slope = product / square_x;
-        let residual = |(x, y): (f64, f64)| y - mean_y - slope * (x - mean_x);
-        let square: f64 = values().map(|point| residual(point).powi(2)).sum();
+        let weights = self.weights();
+        let line = self.line(&weights)?;
+        let square: f64 = (self.values().zip(&weights))
+            .map(|(value, weight)| weight * line.residual(value).powi(2))
+            .sum();
         let deviation = (square / freedom).sqrt();
         Some(Trend {
             samples: self.len,
-            span: last - first,
-            frequency: Frequency::from_ratio(slope),
-            frequency_sigma: Frequency::from_ratio(deviation / square_x.sqrt()),
+            span,
+            frequency: Frequency::from_ratio(line.slope),
+            frequency_sigma: Frequency::from_ratio(deviation / line.square_x.sqrt()),
             deviation: NtpDuration::from_seconds_f64(deviation),
         })
+    }
+
+    /// Time and phase of each measurement relative to the newest one, in seconds.
+    fn values(&self) -> impl Iterator<Item = (f64, f64)> {
+        let newest = self.points[self.len.saturating_sub(1)];
+        self.points[..self.len].iter().map(move |(at, phase)| {
+            let x = (*at - newest.0).as_seconds_f64();
+            (x, (*phase - newest.1).as_seconds_f64())
+        })
+    }
+
+    fn weights(&self) -> [f64; POINTS] {
+        let delays = || {
+            self.delays[..self.len]
+                .iter()
+                .map(|delay| f64::from(*delay))
+        };
+        let least = delays().fold(f64::INFINITY, f64::min);
+        let mut excess = [0.0; POINTS];
+        for (excess, delay) in excess.iter_mut().zip(delays()) {
+            *excess = delay - least;
+        }
+        let typical = median::<POINTS>(&excess[..self.len]).filter(|typical| *typical > 0.0);
+        let weight = |excess: f64| typical.map_or(1.0, |it| 1.0 / (1.0 + (excess / it).powi(2)));
+        excess.map(weight)
+    }
+
+    /// `None` if no measurements are apart in time.
+    fn line(&self, weights: &[f64; POINTS]) -> Option<Line> {
+        let values = || self.values().zip(weights);
+        let sum = |of: &dyn Fn((f64, f64)) -> f64| -> f64 {
+            values().map(|(value, weight)| weight * of(value)).sum()
+        };
+        let total = sum(&|_| 1.0);
+        let mean = (sum(&|(x, _)| x) / total, sum(&|(_, y)| y) / total);
+        let square_x = sum(&|(x, _)| (x - mean.0).powi(2));
+        let product = sum(&|(x, y)| (x - mean.0) * (y - mean.1));
+        (square_x > 0.0).then(|| Line {
+            mean,
+            slope: product / square_x,
+            square_x,
+        })
+    }
+
+    /// Whether the residuals of the line have too few runs of equal signs for random ones.
+    fn is_curved(&self) -> bool {
+        let Some(line) = self.line(&self.weights()) else {
+            return false;
+        };
+        let (mut above, mut runs, mut last) = (0.0, 0.0, None);
+        for value in self.values() {
+            let is_above = line.residual(value) > 0.0;
+            above += f64::from(u8::from(is_above));
+            runs += f64::from(u8::from(last != Some(is_above)));
+            last = Some(is_above);
+        }
+        let count = self.len as f64;
+        let pairs = 2.0 * above * (count - above);
+        let expected = 1.0 + pairs / count;
+        let variance = pairs * (pairs - count) / (count * count * (count - 1.0));
+        runs < expected - RUNS_SIGMAS * variance.max(0.0).sqrt()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::math::exp;
     use super::super::testworld::Rng;
     use super::*;
 
@@ -99,7 +197,7 @@ mod tests {
             let at = FreeTime::from_nanos(number * 64_000_000_000);
             let noise = 1e-5 * (rng.exponential() - rng.exponential());
             let phase = 2e-5 * 64.0 * number as f64 + noise;
-            points.push(at, NtpDuration::from_seconds_f64(phase));
+            points.push(at, NtpDuration::from_seconds_f64(phase), None);
             assert_eq!(points.trend().is_some(), number >= 2);
         }
         let trend = points.trend().unwrap();
@@ -123,8 +221,54 @@ mod tests {
     fn measurements_at_the_same_time_have_no_trend() {
         let mut points = Points::new();
         for _ in 0..5 {
-            points.push(FreeTime::from_nanos(7), NtpDuration::ZERO);
+            points.push(FreeTime::from_nanos(7), NtpDuration::ZERO, None);
         }
         assert_eq!(points.trend(), None);
+    }
+
+    /// A source with 20 ppm, white noise of 10 us, and the poll intervals of a start.
+    fn start(disturb: impl Fn(usize, f64) -> (f64, f64)) -> Trend {
+        let mut rng = Rng::new(5);
+        let mut points = Points::new();
+        let mut time = 0.0;
+        for number in 0..24 {
+            let (error, delay) = disturb(number, time);
+            let phase = 2e-5 * time + 1e-5 * rng.normal() + error;
+            points.push(
+                FreeTime::from_nanos((time * 1e9) as i64),
+                NtpDuration::from_seconds_f64(phase),
+                Some(NtpDuration::from_seconds_f64(delay)),
+            );
+            time += if number < 8 { 2.0 } else { 64.0 };
+        }
+        points.trend().unwrap()
+    }
+
+    #[test]
+    fn measurements_of_the_start_are_dropped_if_the_later_ones_contradict_them() {
+        let calm = start(|_, _| (0.0, 1e-3));
+        assert_eq!(calm.samples, 24);
+        // The oscillator warms up, and the burst shares an error.
+        let warm = start(|number, time| {
+            let shared = if number < 8 { 3e-4 } else { 0.0 };
+            (shared - 1e-3 * exp(-time / 100.0), 1e-3)
+        });
+        assert!(warm.samples < 17, "{warm:?}");
+        assert!((warm.frequency.as_ppm() - 20.0).abs() < 0.5, "{warm:?}");
+        assert!(warm.deviation.as_seconds_f64() < 2e-5, "{warm:?}");
+    }
+
+    #[test]
+    fn measurements_with_long_round_trips_weigh_less() {
+        // Every fourth reply waits for 4 ms: half of that is the error.
+        let congested = start(|number, _| match number % 4 {
+            3 => (2e-3, 5e-3),
+            rest => (0.0, 1e-3 + 1e-5 * rest as f64),
+        });
+        assert!(
+            (congested.frequency.as_ppm() - 20.0).abs() < 0.1,
+            "{congested:?}"
+        );
+        assert!(congested.deviation.as_seconds_f64() < 4e-5, "{congested:?}");
     }
 }
