@@ -41,12 +41,8 @@ unsupported! {
     NTS_POOL = "source" "mode" Some("nts-pool"), "source mode `nts-pool`",
         "configure several servers with `mode = \"nts\"`; the pool's key exchange is a draft whose records changed their numbers from one release of ntpd-rs to the next";
     SHM = "source" "mode" Some("shm"), "source mode `shm`", "remove the source";
-    PPS = "source" "mode" Some("pps"), "source mode `pps`", "remove the source";
-    PHC = "source" "mode" Some("phc"), "source mode `phc`", "remove the source";
     NMEA = "source" "mode" Some("nmea"), "source mode `nmea`", "remove the source";
     GPSD = "source" "mode" Some("gpsd"), "source mode `gpsd`", "remove the source";
-    VMCLOCK = "source" "mode" Some("vmclock"), "source mode `vmclock`", "remove the source";
-    HOST_CLOCK = "source" "mode" Some("host-clock"), "source mode `host-clock`", "remove the source";
     SRV_RESOLUTION = "source" "enable-srv-resolution" Some("true"), "`enable-srv-resolution`",
         "remove the key, and configure the address of the key exchange server: without DNSSEC, which is not validated here, an SRV record must not decide whose certificate is accepted";
     NTP_VERSION_5 = "source" "ntp-version" Some("5"), "`ntp-version = 5`",
@@ -216,10 +212,10 @@ require-nts = true
         };
         assert_eq!(
             note("source", "mode", None),
-            " Not in this build: `nts-pool`, `shm`, `pps`, `phc`, `nmea`, `gpsd`, `vmclock`, `host-clock`."
+            " Not in this build: `nts-pool`, `shm`, `nmea`, `gpsd`."
         );
-        assert_eq!(note("source", "path", Some("pps")), " Not in this build.");
-        assert_eq!(note("source", "path", Some("sock")), "");
+        assert_eq!(note("source", "path", Some("nmea")), " Not in this build.");
+        assert_eq!(note("source", "path", Some("pps")), "");
         assert_eq!(note("source", "count", Some("pool")), "");
         assert_eq!(
             note("source", "count", Some("nts-pool")),
@@ -238,12 +234,8 @@ require-nts = true
         let files = [
             source("mode = \"nts-pool\"\naddress = \"a\""),
             source("mode = \"shm\"\nunit = 0\nprecision = 1e-6"),
-            source("mode = \"pps\"\npath = \"/dev/pps0\"\nprecision = 1e-6"),
-            source("mode = \"phc\"\ndevice = 0"),
             source("mode = \"nmea\"\npath = \"/dev/ttyS0\""),
             source("mode = \"gpsd\"\nprecision = 1e-6"),
-            source("mode = \"vmclock\""),
-            source("mode = \"host-clock\""),
             source("mode = \"nts\"\naddress = \"a\"\nenable-srv-resolution = true"),
             source("mode = \"server\"\naddress = \"a\"\nntp-version = 5"),
             source("mode = \"server\"\naddress = \"a\"\nntp-version = \"auto\""),

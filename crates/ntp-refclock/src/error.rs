@@ -22,6 +22,9 @@ pub enum DeviceError {
     /// Another program receives from the socket.
     #[error("another program has {} open: stop it, or choose another path", .0.display())]
     InUse(PathBuf),
+    /// A call to the device fails.
+    #[error(transparent)]
+    Device(#[from] ntp_os_clock::device::DeviceError),
     /// No user or group has this name.
     #[error("there is no {kind} {name:?}")]
     UnknownAccount {

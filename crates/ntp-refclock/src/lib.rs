@@ -6,6 +6,9 @@
 //! | `error` | why a device cannot be used |
 //! | `filter` | the median of several samples |
 //! | `accounts` | numbers of users and groups |
+//! | `pps`, `pulse` | pulses that the kernel timestamps |
+//! | `phc` | clocks of network cards and hosts |
+//! | [`vmclock`] | the page of a hypervisor: its time, and the marker of migrations |
 //! | `sock` | datagrams that another program sends to a Unix socket |
 //!
 //! A driver never blocks: it is read when its descriptor is ready or the time of its next reading
@@ -22,7 +25,11 @@ mod error;
 mod filter;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod phc;
+mod pps;
+mod pulse;
 mod sock;
+pub mod vmclock;
 
 pub use driver::{Driver, Now, Reading};
 pub use error::DeviceError;
@@ -34,12 +41,16 @@ use ntp_types::refclock::{DeviceConfig, RefClockDevice};
 /// # Errors
 /// If the device cannot be opened, or is not what the configuration says.
 pub fn open(config: &DeviceConfig, now: Now) -> Result<Box<dyn Driver>, DeviceError> {
+    let interval = config.interval.to_duration();
     let driver: Box<dyn Driver> = match &config.device {
         RefClockDevice::Sock(sock) => Box::new(sock::Sock::open(sock, config.interval)?),
+        RefClockDevice::Pps(pps) => Box::new(pps::Pps::open(pps, now)?),
+        RefClockDevice::Phc(phc) => Box::new(phc::Phc::open(phc, interval, now)?),
+        RefClockDevice::VmClock(page) => Box::new(vmclock::VmClock::open(page, interval, now)?),
+        RefClockDevice::HostClock => Box::new(phc::Phc::open_host_clock(interval, now)?),
         // Refused by the configuration; see `Config::unsupported`.
         _ => return Err(DeviceError::NoDriver),
     };
-    let _ = now;
     Ok(match config.filter {
         0 | 1 => driver,
         count => Box::new(filter::MedianFilter::new(driver, count)),

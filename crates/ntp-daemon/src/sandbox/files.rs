@@ -14,7 +14,9 @@ use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetError, RulesetStatus, path_beneath_rules,
 };
-use ntp_config::Loaded;
+use ntp_config::{Config, Loaded, SourceKind};
+use ntp_os_clock::device::sysfs::Sysfs;
+use ntp_types::refclock::RefClockDevice;
 
 /// The newest interface whose rights are handled here; an older kernel handles fewer, which is
 /// accepted.
@@ -41,6 +43,9 @@ const LIBRARIES_READ: &[&str] = &[
     "/sys/fs/cgroup",
     "/dev/urandom",
 ];
+
+/// Names and error bounds of PTP clocks.
+const CLOCK_ATTRIBUTES: [&str; 2] = ["/sys/class", "/sys/devices"];
 
 /// Devices that are written to.
 const DEVICES: &[&str] = &["/dev/null"];
@@ -87,8 +92,28 @@ impl AllowedPaths {
         allowed
             .write
             .extend(config.devices().map(existing_or_directory));
+        allowed.add_clocks(config);
         allowed.write.extend(config.state.directory.clone());
         allowed
+    }
+
+    /// Permits the PTP clocks of the machine and their attributes, if the configuration names one by
+    /// anything but its path: its number may be another one when it is opened again.
+    fn add_clocks(&mut self, config: &Config) {
+        let mut clocks = config.sources.iter().filter(|source| {
+            let SourceKind::RefClock(clock) = &source.kind else {
+                return false;
+            };
+            matches!(
+                clock.reader.device,
+                RefClockDevice::Phc(_) | RefClockDevice::VmClock(_) | RefClockDevice::HostClock
+            )
+        });
+        if clocks.next().is_some() {
+            self.read.extend(CLOCK_ATTRIBUTES.map(PathBuf::from));
+            let clocks = Sysfs::default().ptp_clocks().into_iter();
+            self.write.extend(clocks.map(|clock| clock.path()));
+        }
     }
 
     /// Applies the rules to this thread and all threads that it starts.

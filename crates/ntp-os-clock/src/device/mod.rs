@@ -1,10 +1,13 @@
-//! Devices with a clock or pulses of their own: [`pps`], [`ptp`], [`vmclock`].
+//! Devices with a clock or pulses of their own: [`pps`], [`ptp`], [`vmclock`]; and which of them this
+//! machine has: [`sysfs`], [`host_clock`].
 //!
 //! Each type owns an open device and its path. The caller opens the file, because rules for opening
 //! are those of the daemon.
 
+pub mod host_clock;
 pub mod pps;
 pub mod ptp;
+pub mod sysfs;
 pub mod vmclock;
 
 use std::io;
