@@ -65,7 +65,7 @@ use nts::CookieKeys;
 use observation_socket::ObservationSocket;
 pub use persist::Store;
 pub use record::Recorder;
-use runtime::{Ending, Failure, Parts, RefClocks, Runtime};
+use runtime::{DisruptionMonitor, Ending, Failure, Parts, RefClocks, Runtime};
 use serve::Bound;
 use service_manager::ServiceManager;
 
@@ -284,6 +284,7 @@ fn assemble(
             sockets,
             store,
             leap_list: LeapList::new(config.leap.list.clone(), config.leap.list_is_named),
+            disruptions: DisruptionMonitor::open(config),
             ref_clocks: RefClocks::prepare(config),
             observation_socket: open_observation_socket(config),
             recorder: config

@@ -16,7 +16,7 @@ use ntp_types::status::{OneShotReading, Status};
 
 use crate::leap_list::LeapList;
 use crate::persist::Store;
-use crate::runtime::{Ending, Failure, Parts, RefClocks, Runtime};
+use crate::runtime::{DisruptionMonitor, Ending, Failure, Parts, RefClocks, Runtime};
 use crate::status::status;
 use crate::{convert, nts, sandbox};
 
@@ -62,6 +62,7 @@ impl OneShot {
             sockets: convert::socket_options(config),
             store: Store::new(None),
             leap_list: LeapList::new(None, false),
+            disruptions: DisruptionMonitor::default(),
             ref_clocks: RefClocks::default(),
             observation_socket: None,
             recorder: None,

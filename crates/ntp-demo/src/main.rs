@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use ntp_daemon::runtime::{Ending, Parts, RefClocks, Runtime, after};
+use ntp_daemon::runtime::{DisruptionMonitor, Ending, Parts, RefClocks, Runtime, after};
 use ntp_daemon::status::true_offset;
 use ntp_daemon::{LeapList, Store, convert};
 use ntp_os_clock::{Clock, monotonic};
@@ -67,6 +67,7 @@ fn demonstrate(seconds: u32) -> Result<bool, Box<dyn std::error::Error>> {
         sockets: SocketOptions::default(),
         store: Store::new(None),
         leap_list: LeapList::default(),
+        disruptions: DisruptionMonitor::default(),
         ref_clocks: RefClocks::default(),
         observation_socket: None,
         recorder: None,

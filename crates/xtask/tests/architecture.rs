@@ -346,6 +346,7 @@ const FILE_USERS: &[(&str, &str)] = &[
     ),
     ("persist/mod.rs", "at the start; written by a thread"),
     ("record.rs", "on the recorder's thread"),
+    ("runtime/disruption.rs", "at the start, devices"),
     (
         "sandbox/mod.rs",
         "at the start, below /proc and the state directory",

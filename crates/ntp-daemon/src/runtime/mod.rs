@@ -11,7 +11,7 @@
 //! | `pollable` | what the loop waits for, and why there are two lists |
 //! | `exchanges` | the sockets of open exchanges |
 //! | `ref_clocks` | the devices of reference clocks |
-//! | `local_addresses`, `suspend` | changes of this machine's addresses; time in suspend |
+//! | `local_addresses`, `suspend`, `disruption` | changes of this machine's addresses; time in suspend; migrations |
 //! | `services` | servers, cookie keys and key exchange, which interfaces read and change |
 //! | `clock_reading` | reads two clocks together |
 //!
@@ -28,6 +28,7 @@
 
 pub(crate) mod background;
 mod clock_reading;
+mod disruption;
 pub(crate) mod driver;
 mod exchanges;
 pub(crate) mod failure;
@@ -39,6 +40,7 @@ mod suspend;
 #[cfg(test)]
 mod tests;
 
+pub use disruption::DisruptionMonitor;
 pub use failure::Failure;
 pub use ref_clocks::RefClocks;
 
@@ -126,6 +128,8 @@ pub struct Parts {
     pub store: Store,
     /// The leap second list.
     pub leap_list: LeapList,
+    /// Detects migrations of this virtual machine.
+    pub disruptions: DisruptionMonitor,
     /// The devices of reference clocks.
     pub ref_clocks: RefClocks,
     /// The observation socket.
@@ -144,6 +148,7 @@ impl Runtime {
             sockets,
             store,
             leap_list,
+            disruptions,
             ref_clocks,
             observation_socket,
             recorder,
@@ -151,6 +156,8 @@ impl Runtime {
         } = parts;
         let driver = Driver::new(config, clock, store, recorder, seed);
         let devices: Vec<Box<dyn Pollable>> = vec![
+            // Before what feeds timestamps.
+            Box::new(disruptions),
             Box::new(SuspendMonitor::new()),
             Box::new(ExchangeSockets::new(sockets)),
             Box::new(Resolver::default()),

@@ -17,7 +17,7 @@ use ntp_types::source::{SourceAddress, SourceState};
 use super::driver::{ClockRequest, Driver};
 use super::failure::Failure;
 use super::pollable::{Context, Pollable};
-use super::{Parts, RefClocks, Runtime};
+use super::{DisruptionMonitor, Parts, RefClocks, Runtime};
 use crate::convert;
 use crate::leap_list::LeapList;
 use crate::persist::Store;
@@ -70,7 +70,7 @@ impl Pollable for ScriptedClock {
     }
 }
 
-fn runtime() -> Runtime {
+fn runtime(disruptions: DisruptionMonitor) -> Runtime {
     let clock = Clock::new_virtual(NtpDuration::from_millis(250), Frequency::from_ppm(40.0));
     let facts = convert::clock_facts(&clock).expect("a virtual clock can be read");
     let mut config = Config::default();
@@ -95,6 +95,7 @@ fn runtime() -> Runtime {
         sockets: convert::socket_options(&config),
         store: Store::new(None),
         leap_list: LeapList::new(None, false),
+        disruptions,
         ref_clocks: RefClocks::default(),
         observation_socket: None,
         recorder: None,
@@ -110,7 +111,7 @@ fn runtime() -> Runtime {
 
 #[test]
 fn a_reference_clock_disciplines_the_clock_and_shows_in_status_and_metrics() {
-    let mut runtime = runtime();
+    let mut runtime = runtime(DisruptionMonitor::default());
     let limit = monotonic() + NtpDuration::from_seconds(60);
     while !runtime.status().system.synchronized {
         assert!(monotonic() < limit, "{:?}", runtime.status());
@@ -149,5 +150,48 @@ fn a_reference_clock_disciplines_the_clock_and_shows_in_status_and_metrics() {
     };
     assert!(events("synchronized") >= Some(1), "{metrics}");
     assert_eq!(events("leap_second"), Some(0));
+    runtime.shut_down().expect("the clock can be released");
+}
+
+/// A VMClock page of version 1 without time.
+fn page(sequence: u32, marker: u64) -> Vec<u8> {
+    let mut page = vec![0; 4096];
+    page[..4].copy_from_slice(b"VCLK");
+    page[4..8].copy_from_slice(&4096u32.to_le_bytes());
+    page[8] = 1;
+    page[10] = 255;
+    page[12..16].copy_from_slice(&sequence.to_le_bytes());
+    page[16..24].copy_from_slice(&marker.to_le_bytes());
+    page
+}
+
+#[test]
+fn a_new_marker_of_the_hypervisor_ends_synchronisation_at_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("vmclock0");
+    std::fs::write(&path, page(2, 7)).expect("the page is written");
+    let file = format!("[[source]]\nmode = \"vmclock\"\npath = {path:?}\n");
+    let (config, _) = ntp_config::parse(&file, "test").expect("the file is right");
+    let mut runtime = runtime(DisruptionMonitor::open(&config));
+    let limit = monotonic() + NtpDuration::from_seconds(60);
+    while !runtime.status().system.synchronized {
+        assert!(monotonic() < limit, "{:?}", runtime.status());
+        let slice = monotonic() + NtpDuration::from_millis(50);
+        runtime.run(Some(slice)).expect("the loop runs");
+    }
+    std::fs::write(&path, page(4, 8)).expect("the page is written");
+    // The device of this test yields samples, so that the clock is right again soon.
+    let epoch = runtime.driver().claim().1.epoch;
+    while runtime.driver().claim().1.epoch == epoch {
+        assert!(monotonic() < limit, "{:?}", runtime.status());
+        let slice = monotonic() + NtpDuration::from_millis(1);
+        runtime.run(Some(slice)).expect("the loop runs");
+    }
+    assert!(!runtime.status().system.synchronized);
+    while !runtime.status().system.synchronized {
+        assert!(monotonic() < limit, "{:?}", runtime.status());
+        let slice = monotonic() + NtpDuration::from_millis(50);
+        runtime.run(Some(slice)).expect("the loop runs");
+    }
     runtime.shut_down().expect("the clock can be released");
 }
