@@ -18,6 +18,7 @@ use crate::layers::{self, Layer};
 use crate::leap::LeapConfig;
 use crate::nts_ke::NtsKeConfig;
 use crate::observability::ObservabilityConfig;
+use crate::platform::Choice;
 use crate::poll::SourceDefaults;
 use crate::reader::{Context, Section, Value};
 use crate::report::LoadError;
@@ -36,6 +37,8 @@ use crate::syntax::SyntaxProblems;
 pub struct Config {
     /// `[[source]]`, in the order of the file.
     pub sources: Vec<SourceConfig>,
+    /// What `mode = "platform"` found, if a source has it.
+    pub platform: Option<Choice>,
     /// `[source-defaults]`.
     pub source_defaults: SourceDefaults,
     /// `[[server]]`, in the order of the file.
@@ -115,6 +118,7 @@ fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
     let mut top = Section::of_table("", tree.get_ref(), tree.span());
     let mut config = Config {
         sources: top.or(cx, "source", source::read_all, Vec::new()),
+        platform: None,
         source_defaults: section(cx, &mut top),
         servers: top.or(cx, ServerConfig::NAME, schema::tables, Vec::new()),
         nts_ke_servers: top.or(cx, NtsKeConfig::NAME, schema::tables, Vec::new()),

@@ -48,6 +48,7 @@ mod nts_ke;
 mod observability;
 mod outline;
 mod paths;
+pub mod platform;
 mod poll;
 mod reader;
 mod refclock;

@@ -11,6 +11,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use ntp_files::{Exposure, MAX_TEXT, RegularFile};
+use ntp_os_clock::device::sysfs::Sysfs;
 use ntp_proto::keys::KeyRing;
 
 use crate::config::{self, Config};
@@ -19,6 +20,8 @@ use crate::document::{Document, Located, Place};
 use crate::drop_in;
 use crate::files::read;
 use crate::layers::Layer;
+use crate::platform;
+use crate::reader::Context;
 use crate::report::LoadError;
 use crate::source::SourceKind;
 use crate::symmetric;
@@ -44,18 +47,27 @@ pub struct Loaded {
 
 /// Loads the file `explicit`, or the default file, or the defaults.
 pub fn load(explicit: Option<&Path>) -> Result<Loaded, LoadError> {
-    load_or_default(explicit, Path::new(DEFAULT_PATH))
+    load_on(explicit, &Sysfs::default())
 }
 
-fn load_or_default(explicit: Option<&Path>, default: &Path) -> Result<Loaded, LoadError> {
+/// Loads a configuration as on a machine with these attributes.
+pub(crate) fn load_on(explicit: Option<&Path>, machine: &Sysfs) -> Result<Loaded, LoadError> {
+    load_or_default(explicit, Path::new(DEFAULT_PATH), machine)
+}
+
+fn load_or_default(
+    explicit: Option<&Path>,
+    default: &Path,
+    machine: &Sysfs,
+) -> Result<Loaded, LoadError> {
     if let Some(path) = explicit {
         let main = read(path).map_err(|error| LoadError::io(path, error))?;
-        return finish(path, Some(main));
+        return finish(path, Some(main), machine);
     }
     match read(default) {
-        Ok(main) => finish(default, Some(main)),
+        Ok(main) => finish(default, Some(main), machine),
         Err(error) => match error.kind() {
-            ErrorKind::NotFound | ErrorKind::NotADirectory => finish(default, None),
+            ErrorKind::NotFound | ErrorKind::NotADirectory => finish(default, None, machine),
             ErrorKind::PermissionDenied => {
                 let path = quote(&default.to_string_lossy(), '`');
                 let message = format!("no permission to read {path}: the defaults are used");
@@ -72,7 +84,11 @@ fn load_or_default(explicit: Option<&Path>, default: &Path) -> Result<Loaded, Lo
 }
 
 /// Reads the drop-ins and combines all files.
-fn finish(path: &Path, main: Option<(String, Vec<Diagnostic>)>) -> Result<Loaded, LoadError> {
+fn finish(
+    path: &Path,
+    main: Option<(String, Vec<Diagnostic>)>,
+    machine: &Sysfs,
+) -> Result<Loaded, LoadError> {
     let name = path.to_string_lossy();
     let mut layers = Vec::new();
     let mut diagnostics = Vec::new();
@@ -83,7 +99,9 @@ fn finish(path: &Path, main: Option<(String, Vec<Diagnostic>)>) -> Result<Loaded
     let (drop_ins, more) = drop_in::read(path, layers.len());
     layers.extend(drop_ins);
     diagnostics.extend(more);
-    let (config, mut cx) = config::read(&layers);
+    let files = layers.iter().map(|layer| layer.document.name());
+    let files: Vec<_> = files.map(PathBuf::from).collect();
+    let (config, mut cx) = read_for(machine, layers);
     for diagnostic in diagnostics {
         cx.report(diagnostic);
     }
@@ -102,8 +120,6 @@ fn finish(path: &Path, main: Option<(String, Vec<Diagnostic>)>) -> Result<Loaded
         cx.report(diagnostic);
     }
     let warnings = cx.report.finish(&name)?;
-    let files = layers.iter().map(|layer| layer.document.name());
-    let files: Vec<_> = files.map(PathBuf::from).collect();
     Ok(Loaded {
         config,
         keys,
@@ -111,6 +127,21 @@ fn finish(path: &Path, main: Option<(String, Vec<Diagnostic>)>) -> Result<Loaded
         path: (!files.is_empty()).then(|| path.to_owned()),
         files,
     })
+}
+
+/// Reads the files, and with `mode = "platform"` the sources that the machine offers.
+fn read_for(machine: &Sysfs, mut layers: Vec<Layer>) -> (Config, Context) {
+    let (config, cx) = config::read(&layers);
+    let mut sources = config.sources.iter();
+    if !sources.any(|source| matches!(source.kind, SourceKind::Platform)) {
+        return (config, cx);
+    }
+    let choice = platform::decide(machine);
+    let name = format!("mode = \"platform\": {}", choice.platform);
+    layers.push(Layer::whole(&Document::new(&name, &choice.to_toml())));
+    let (mut config, cx) = config::read(&layers);
+    choice.apply(&mut config);
+    (config, cx)
 }
 
 /// Reads and checks the key file, if one is configured.
@@ -201,6 +232,10 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+
+    fn load_or_default(explicit: Option<&Path>, default: &Path) -> Result<Loaded, LoadError> {
+        super::load_or_default(explicit, default, &Sysfs::at("/nonexistent"))
+    }
 
     /// A directory of its own for each test, removed at the end.
     struct Directory(PathBuf);

@@ -70,6 +70,8 @@ pub enum SourceKind {
     NtsPool(NtsPoolSource),
     /// `sock`, `pps` and others: a reference clock.
     RefClock(RefClockSource),
+    /// `platform`: what the machine offers, which follows as sources of their own.
+    Platform,
 }
 
 impl SourceKind {
@@ -81,6 +83,7 @@ impl SourceKind {
             Self::Nts(_) => "nts",
             Self::NtsPool(_) => "nts-pool",
             Self::RefClock(clock) => clock.reader.device.driver(),
+            Self::Platform => "platform",
         }
     }
 
@@ -91,7 +94,7 @@ impl SourceKind {
             Self::Pool(pool) => Some(&pool.ntp),
             Self::Nts(nts) => Some(&nts.ntp),
             Self::NtsPool(pool) => Some(&pool.ntp),
-            Self::RefClock(_) => None,
+            Self::RefClock(_) | Self::Platform => None,
         }
     }
 
@@ -100,7 +103,7 @@ impl SourceKind {
         match self {
             Self::Nts(nts) => Some(&nts.key_exchange),
             Self::NtsPool(pool) => Some(&pool.key_exchange),
-            Self::Server(_) | Self::Pool(_) | Self::RefClock(_) => None,
+            Self::Server(_) | Self::Pool(_) | Self::RefClock(_) | Self::Platform => None,
         }
     }
 
@@ -117,6 +120,7 @@ impl SourceKind {
             Self::Pool(pool) => pool.count,
             Self::NtsPool(pool) => pool.count,
             Self::RefClock(clock) => clock.votes() as usize,
+            Self::Platform => 0,
         }
     }
 }
@@ -157,7 +161,7 @@ pub(crate) const MODE: KeyDoc = KeyDoc::new(
     "source",
     [
         "mode",
-        "`server`, `pool`, `nts`, `nts-pool`; for a reference clock `sock`, `shm`, `pps`, `phc`, `nmea`, `gpsd`, `vmclock` or `host-clock`",
+        "`server`, `pool`, `nts`, `nts-pool`; for a reference clock `sock`, `shm`, `pps`, `phc`, `nmea`, `gpsd`, `vmclock` or `host-clock`; `platform` for what the cloud or the hypervisor of this machine offers",
         "required",
         "Kind of this source.",
     ],
@@ -303,7 +307,10 @@ type ReadKind = fn(&mut Context, &mut Section<'_>) -> Option<SourceKind>;
 /// The modes of all sources.
 fn modes() -> Vec<(&'static str, (&'static str, ReadKind))> {
     let clocks = refclock::NAMES.map(|mode| (mode, (mode, read_ref_clock as ReadKind)));
-    NTP_MODES.iter().copied().chain(clocks).collect()
+    // It has no keys, so it is none of the modes that have the common ones.
+    let platform: (_, ReadKind) = ("platform", |_, _| Some(SourceKind::Platform));
+    let others = clocks.into_iter().chain([(platform.0, platform)]);
+    NTP_MODES.iter().copied().chain(others).collect()
 }
 
 fn read_ref_clock(cx: &mut Context, section: &mut Section<'_>) -> Option<SourceKind> {

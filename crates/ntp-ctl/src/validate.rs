@@ -103,6 +103,11 @@ fn check(config: Option<&Path>, report: &mut Report<'_, '_>) -> Result<(), Failu
         let note = format_args!("note: including {drop_ins}");
         report.console.message(note);
     }
+    if let Some(choice) = &loaded.config.platform {
+        report
+            .console
+            .message(format_args!("note: platform {choice}"));
+    }
     for warning in &loaded.warnings {
         report.add(warning);
     }

@@ -167,8 +167,16 @@ pub(crate) fn emit(event: &Event) {
     }
 }
 
-/// Logs what is probably not intended in a configuration.
+/// Logs what the platform of this machine offers, if the configuration asks for it, and what is
+/// probably not intended in the configuration.
 pub(crate) fn emit_warnings(loaded: &Loaded) {
+    if let Some(choice) = &loaded.config.platform {
+        emit(&Event::PlatformDetected {
+            platform: choice.platform.to_string(),
+            sources: choice.source_names(),
+            reason: choice.explanation(),
+        });
+    }
     let findings = loaded.config.check();
     let findings = findings.iter().map(|finding| &finding.diagnostic);
     for warning in loaded.warnings.iter().chain(findings) {

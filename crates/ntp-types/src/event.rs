@@ -28,8 +28,9 @@ mod reason;
 mod text;
 
 pub use reason::{
-    Cause, InvalidMeasurement, KeyExchangeError, KeyExchangeFailure, KissCode, LeapHandling,
-    MeasurementOutcome, Rejection, RemovalReason, Restriction, SampleRefusal, SendError,
+    Cause, ClockFault, InvalidMeasurement, KeyExchangeError, KeyExchangeFailure, KissCode,
+    LeapHandling, MeasurementOutcome, Rejection, RemovalReason, Restriction, SampleRefusal,
+    SendError,
 };
 pub use text::{Caller, Logfmt, Prose, SourceOffset};
 use text::{CertificateFacts, Instead, Listed, Place, Restricted, SetAside, Suppressed};
@@ -120,7 +121,7 @@ macro_rules! named {
 }
 
 named! {
-    KeyExchangeFailure Rejection RemovalReason LeapHandling MeasurementOutcome Restriction SampleRefusal
+    KeyExchangeFailure Rejection RemovalReason LeapHandling MeasurementOutcome Restriction SampleRefusal ClockFault
 }
 
 /// The name, or `errno-N`.

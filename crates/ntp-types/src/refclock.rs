@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use ntp_time::{LeapIndicator, NtpDuration, PollInterval, Stamp};
 use serde::{Deserialize, Serialize};
 
-pub use crate::event::SampleRefusal;
+pub use crate::event::{ClockFault, SampleRefusal};
 
 /// A device of a reference clock, and how it is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,6 +173,50 @@ pub enum Timescale {
     Tai,
 }
 
+/// TAI minus UTC since 2017.
+const TAI_OFFSET: f64 = 37.0;
+
+/// 1024 weeks: the range of the week number that GPS satellites send.
+const WEEKS: f64 = 1024.0 * 7.0 * 86_400.0;
+
+/// How far an offset may be from a suspicious value: serial ports are late by tenths of a second.
+const TOLERANCE: f64 = 0.1;
+
+impl ClockFault {
+    /// Returns the probable fault of a clock that contradicts a majority, by its offset from the time
+    /// of the majority. `period` is that of its pulses, if it only yields pulses.
+    pub fn of_offset(offset: NtpDuration, period: Option<NtpDuration>) -> Option<Self> {
+        let offset = offset.as_seconds_f64();
+        let size = offset.abs();
+        let is_near = |value: f64| (size - value).abs() < TOLERANCE;
+        if let Some(period) = period {
+            let part = size / period.as_seconds_f64();
+            // Below a thousandth it is jitter or a cable, not a pulse's width.
+            return (0.001..0.45).contains(&part).then_some(Self::WrongEdge);
+        }
+        let weeks = (size / WEEKS).round();
+        if weeks >= 1.0 && (size - weeks * WEEKS).abs() < TAI_OFFSET {
+            return Some(Self::WeekRollover);
+        }
+        if is_near(TAI_OFFSET) {
+            return Some(if offset > 0.0 {
+                Self::ShowsTai
+            } else {
+                Self::ShowsUtc
+            });
+        }
+        if is_near(2.0 * TAI_OFFSET) {
+            return Some(Self::ConvertedTwice);
+        }
+        if (0.4..0.6).contains(&size) {
+            return Some(Self::HalfSecond);
+        }
+        let is_whole = size > 0.5 && is_near(size.round());
+        // More than GPS minus UTC is no wrong second.
+        (is_whole && size < 20.0).then_some(Self::WrongSecond)
+    }
+}
+
 impl DeviceConfig {
     /// Expected time between two samples, at least a second.
     pub fn sample_interval(&self) -> NtpDuration {
@@ -310,5 +354,36 @@ impl RefClockStatus {
     /// Returns the number of readings without a usable sample, of all reasons together.
     pub fn refused_readings(&self) -> u64 {
         self.refused.iter().map(|refused| refused.count).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_offsets_have_a_known_cause() {
+        use ClockFault::{
+            ConvertedTwice, HalfSecond, ShowsTai, ShowsUtc, WeekRollover, WrongEdge, WrongSecond,
+        };
+        let second = Some(NtpDuration::from_seconds(1));
+        for (offset, period, expected) in [
+            (37.00002, None, Some(ShowsTai)),
+            (-36.95, None, Some(ShowsUtc)),
+            (-74.0, None, Some(ConvertedTwice)),
+            (-619_315_200.3, None, Some(WeekRollover)),
+            (2.0 * 619_315_200.0, None, Some(WeekRollover)),
+            (1.04, None, Some(WrongSecond)),
+            (-18.0, None, Some(WrongSecond)),
+            (-0.52, None, Some(HalfSecond)),
+            (0.2, None, None),
+            (3600.0, None, None),
+            (-0.1, second, Some(WrongEdge)),
+            (0.2, second, Some(WrongEdge)),
+            (0.000_02, second, None),
+        ] {
+            let offset = NtpDuration::from_seconds_f64(offset);
+            assert_eq!(ClockFault::of_offset(offset, period), expected, "{offset}");
+        }
     }
 }

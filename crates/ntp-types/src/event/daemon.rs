@@ -110,6 +110,16 @@ macro_rules! daemon_events {
 
             // ---- configuration
 
+            /// A source has `mode = "platform"`: what the cloud or the hypervisor of this machine offers was looked up.
+            platform_detected = PlatformDetected {
+                /// Where the machine runs.
+                platform: String,
+                /// The sources that it offers, comma-separated.
+                sources: String,
+                /// Why these, and which sources are not used beside them.
+                reason: String,
+            } Severity::Info => "platform {platform}: sources {sources}; {reason}";
+
             /// The configuration was read at the start.
             configuration_read = ConfigurationRead {
                 /// The file; `None` if there is none.

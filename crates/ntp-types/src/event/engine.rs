@@ -46,6 +46,18 @@ macro_rules! engine_events {
                 suppressed: u64,
             } Severity::Info => "source {source}: reading refused: {reason}{}", Suppressed(*suppressed);
 
+            /// A reference clock contradicts the other sources in a way whose cause is known.
+            refclock_suspect = RefclockSuspect {
+                /// The source.
+                source: SourceName,
+                /// The probable cause, and what to do.
+                fault: ClockFault,
+                /// The offset of the clock from ours.
+                offset: NtpDuration,
+                /// Number of such reports that were suppressed.
+                suppressed: u64,
+            } Severity::Warning => "source {source}: offset {offset}: {fault}{}", Suppressed(*suppressed);
+
             /// A source leads to the same server as another one, which votes for it.
             source_duplicate = SourceDuplicate {
                 /// The source.

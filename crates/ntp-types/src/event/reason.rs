@@ -208,6 +208,24 @@ reasons! {
         NotReady = "not-ready": "the device has no reading",
     }
 
+    /// What a reference clock that contradicts the other sources probably suffers from.
+    ClockFault {
+        /// It is ahead by TAI minus UTC.
+        ShowsTai = "shows-tai": "it is ahead by TAI minus UTC: it shows TAI, or a program converts to TAI; set `timescale = \"tai\"`",
+        /// It is behind by TAI minus UTC.
+        ShowsUtc = "shows-utc": "it is behind by TAI minus UTC: it shows UTC and `timescale` says TAI; set `timescale = \"utc\"`",
+        /// It is off by twice TAI minus UTC.
+        ConvertedTwice = "converted-twice": "it is off by twice TAI minus UTC: two programs convert between TAI and UTC",
+        /// It is off by a multiple of 1024 weeks.
+        WeekRollover = "week-rollover": "it is off by a multiple of 1024 weeks: the week number of the receiver has rolled over; its firmware needs an update",
+        /// It is off by a whole number of seconds.
+        WrongSecond = "wrong-second": "it is off by whole seconds: it names the wrong second; correct `offset`, or its leap seconds",
+        /// A pulse is off by a part of its period.
+        WrongEdge = "wrong-edge": "it is off by a constant part of the period: the other edge of the pulse marks the second; set `edge` to the other one, or correct `offset`",
+        /// It is off by half a second.
+        HalfSecond = "half-second": "it is off by half a second: it is half a period late, or numbered by a source that is; correct `offset`",
+    }
+
     /// Why a measurement is not valid.
     InvalidMeasurement {
         /// No source has this key.
