@@ -5,6 +5,7 @@
 //! it.
 
 use ntp_time::NtpDuration;
+use ntp_types::refclock::ClockFault;
 use ntp_types::source::SourceState;
 use ntp_types::status::{ConfiguredSource, SourceStatus, Status};
 use serde::{Deserialize, Serialize};
@@ -287,8 +288,17 @@ fn state(status: &Status, source: &SourceStatus) -> Vec<String> {
             ];
         }
         SourceState::Falseticker => {
+            let not_used =
+                format!("not used: its interval does not overlap the majority's; offset {offset}");
+            let clock = source.reference_clock.as_ref();
+            let fault = clock.zip(measurement).and_then(|(clock, measurement)| {
+                ClockFault::of_offset(measurement.offset, clock.period)
+            });
+            if let Some(fault) = fault {
+                return vec![not_used, fault.to_string()];
+            }
             return vec![
-                format!("not used: its interval does not overlap the majority's; offset {offset}"),
+                not_used,
                 "if it is right and the others are wrong, set `trust = true` in its [[source]]"
                     .into(),
             ];

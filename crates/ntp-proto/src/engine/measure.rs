@@ -294,7 +294,8 @@ impl Engine {
         source.falseticker_reported = state == SourceState::Falseticker;
         let offset = source.measured.map_or(NtpDuration::ZERO, |it| it.offset);
         let source = self.sources.source_name(&self.sources.in_use[position]);
-        self.emit(if state == SourceState::Falseticker {
+        let became_falseticker = state == SourceState::Falseticker;
+        self.emit(if became_falseticker {
             Event::SourceFalseticker {
                 source,
                 offset,
@@ -303,5 +304,8 @@ impl Engine {
         } else {
             Event::SourceAgrees { source }
         });
+        if became_falseticker {
+            self.report_fault(now, position);
+        }
     }
 }

@@ -7,7 +7,7 @@
 
 use ntp_time::{FreeTime, NtpDuration};
 use ntp_types::event::Event;
-use ntp_types::refclock::{ClockSample, SampleRefusal};
+use ntp_types::refclock::{ClockFault, ClockSample, SampleRefusal};
 use ntp_types::source::SourceId;
 
 use super::source::SourceInput;
@@ -72,6 +72,28 @@ impl Engine {
         }
     }
 
+    /// Reports what a reference clock that became a falseticker probably suffers from.
+    pub(super) fn report_fault(&mut self, now: Now, position: usize) {
+        let source = &mut self.sources.in_use[position];
+        let offset = source.measured.map_or(NtpDuration::ZERO, |it| it.offset);
+        let Some(clock) = source.ref_clock_mut() else {
+            return;
+        };
+        let period = clock.is_pulse().then(|| clock.period());
+        let Some(fault) = ClockFault::of_offset(offset, period) else {
+            return;
+        };
+        if let Some(suppressed) = clock.admit_fault(now) {
+            let source = self.sources.source_name(&self.sources.in_use[position]);
+            self.emit(Event::RefclockSuspect {
+                source,
+                fault,
+                offset,
+                suppressed,
+            });
+        }
+    }
+
     /// Returns the sample with an offset that is not modulo the period any more.
     fn number_pulse(
         &self,
@@ -91,7 +113,16 @@ impl Engine {
         let missing = (expected - sample.offset - clock.correction()).as_seconds_f64();
         let period = clock.period().as_seconds_f64();
         let periods = (missing / period).round();
-        let residual = (missing - periods * period).abs();
+        let residual = missing - periods * period;
+        // By the width of the pulse late: nearer to the other edge than to this one.
+        let from_edge = |width: NtpDuration| (residual - width.as_seconds_f64()).abs();
+        if clock
+            .width()
+            .is_some_and(|width| from_edge(width) < residual.abs())
+        {
+            return Err(SampleRefusal::WrongEdge);
+        }
+        let residual = residual.abs();
         if residual + bound.as_seconds_f64() > MAX_NUMBERING_ERROR * period {
             return Err(SampleRefusal::Ambiguous);
         }

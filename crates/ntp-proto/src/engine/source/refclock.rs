@@ -7,7 +7,9 @@
 use ntp_time::{
     LeapIndicator, Ledger, Monotonic, NtpDuration, ReferenceId, Stamp, Stratum, SystemTime,
 };
-use ntp_types::refclock::{ClockSample, DeviceConfig, RefClockStatus, RefusalCount, SampleRefusal};
+use ntp_types::refclock::{
+    ClockSample, DeviceConfig, RefClockDevice, RefClockStatus, RefusalCount, SampleRefusal,
+};
 use ntp_types::source::SourceId;
 use ntp_types::status::{MeasurementStatus, SourceStatus};
 use serde::{Deserialize, Serialize};
@@ -82,6 +84,8 @@ pub(in crate::engine) struct RefClock {
     accepted: u64,
     /// Readings that gave no sample, by reason.
     refused: Vec<Refused>,
+    /// Limits the events about its probable faults.
+    fault_limit: LogRateLimit,
 }
 
 /// Refused readings of one reason.
@@ -105,6 +109,7 @@ impl RefClock {
             sample: None,
             accepted: 0,
             refused: Vec::new(),
+            fault_limit: LogRateLimit::default(),
         }
     }
 
@@ -278,6 +283,24 @@ impl RefClock {
     pub(in crate::engine) fn period(&self) -> NtpDuration {
         let period = self.config.reader.device.pulse_period();
         period.unwrap_or(PULSE_PERIOD)
+    }
+
+    /// Whether it only marks the beginning of each period.
+    pub(in crate::engine) fn is_pulse(&self) -> bool {
+        self.config.reader.device.pulse_period().is_some()
+    }
+
+    /// Width of the pulse, if it is known.
+    pub(in crate::engine) fn width(&self) -> Option<NtpDuration> {
+        match &self.config.reader.device {
+            RefClockDevice::Pps(pps) => pps.width,
+            _ => None,
+        }
+    }
+
+    /// Returns the number of unreported faults, or `None` if this one is not to be reported either.
+    pub(in crate::engine) fn admit_fault(&mut self, now: Now) -> Option<u64> {
+        self.fault_limit.admit(now.monotonic)
     }
 
     /// Correction that is added to the offset of each sample.
