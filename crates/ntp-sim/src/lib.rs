@@ -74,7 +74,7 @@ pub use link::{Congestion, Direction, Link, Queue};
 pub use node::{Stamping, Trace};
 pub use oscillator::{Oscillator, Sine};
 pub use random::random_world;
-pub use ref_clock::{ClockBehaviour, RefClock};
+pub use ref_clock::{ClockBehaviour, Receiver, RefClock};
 pub use report::{Report, SETTLED_LIMITS};
 pub use rng::Rng;
 pub use scenario::{Action, NodeConfig, Scenario, nts_source, ref_clock_source, source, source_at};

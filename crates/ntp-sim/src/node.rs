@@ -13,12 +13,13 @@ use ntp_proto::engine::{
     Datagram, Engine, EngineConfig, Event, ExchangeId, Host, Input, Now, Output, Prediction,
     QueryId, SendError, SourceId,
 };
-use ntp_time::{Adjustment, LeapIndicator, NtpDuration, Stamp, StampSource, SystemTime};
+use ntp_time::{Adjustment, NtpDuration, Stamp, StampSource, SystemTime};
 use ntp_types::refclock::{ClockSample, DeviceConfig};
 use ntp_types::status::EngineStatus;
 
 use crate::checker::Checker;
 use crate::journal::Journal;
+use crate::ref_clock::SimSample;
 use crate::{Rng, SimClock, TrueTime};
 
 /// What timestamps the client's packets.
@@ -219,18 +220,12 @@ impl Node {
     }
 
     /// Passes a sample of a reference clock taken at this moment.
-    pub(crate) fn sample(
-        &mut self,
-        at: TrueTime,
-        source: SourceId,
-        offset: NtpDuration,
-        leap: LeapIndicator,
-    ) {
+    pub(crate) fn sample(&mut self, at: TrueTime, source: SourceId, sample: SimSample) {
         let sample = ClockSample {
             at: self.kernel_stamp(),
-            offset,
-            leap,
-            is_pulse: false,
+            offset: sample.offset,
+            leap: sample.leap,
+            is_pulse: sample.is_pulse,
             error: None,
         };
         let sample = Ok(sample);

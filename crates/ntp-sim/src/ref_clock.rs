@@ -1,4 +1,13 @@
 //! A scripted reference clock: a device that reads true time with an error and noise.
+//!
+//! [`Receiver`] describes what distinguishes real devices:
+//!
+//! | device | imperfection |
+//! |---|---|
+//! | pulse of a receiver | the receiver can only place it at a tick of its own clock: a sawtooth; some pulses are dated by the wrong edge |
+//! | sentences of a receiver | they leave late, by a time that varies |
+//! | clock of a network card | it drifts |
+//! | clock of the host | nothing but noise |
 
 use ntp_proto::engine::SourceId;
 use ntp_time::{LeapIndicator, NtpDuration};
@@ -18,6 +27,25 @@ pub struct RefClock {
     pub error: f64,
     /// What it yields.
     pub behaviour: ClockBehaviour,
+    /// How it differs from true time apart from that.
+    pub receiver: Receiver,
+}
+
+/// Imperfections of a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Receiver {
+    /// Only the fraction of the second counts.
+    pub is_pulse: bool,
+    /// Half of the range in which a pulse moves, and the time that it takes, seconds.
+    pub sawtooth: Option<(f64, f64)>,
+    /// Mean of the time that a sample is late beyond its known delay, seconds. Exponentially
+    /// distributed.
+    pub lateness: f64,
+    /// Frequency error of the device, s/s.
+    pub drift: f64,
+    /// Probability with which a pulse is dated by its other edge, and the width of the pulse in
+    /// seconds.
+    pub wrong_edge: Option<(f64, f64)>,
 }
 
 /// What a reference clock yields.
@@ -40,8 +68,62 @@ impl RefClock {
             noise: 1e-6,
             error: 0.0,
             behaviour: ClockBehaviour::Normal,
+            receiver: Receiver::default(),
         }
     }
+
+    /// The pulse of a receiver: 50 ns of noise and a sawtooth of 20 ns.
+    pub fn pulse(device: &str) -> Self {
+        Self {
+            noise: 5e-8,
+            receiver: Receiver {
+                is_pulse: true,
+                sawtooth: Some((2e-8, 37.0)),
+                ..Receiver::default()
+            },
+            ..Self::new(device)
+        }
+    }
+
+    /// The sentences of a receiver, whose mean delay is configured: they vary by 20 ms.
+    pub fn sentences(device: &str) -> Self {
+        Self {
+            noise: 5e-3,
+            receiver: Receiver {
+                lateness: 2e-2,
+                ..Receiver::default()
+            },
+            ..Self::new(device)
+        }
+    }
+
+    /// A clock of a network card that nothing steers.
+    pub fn network_card(device: &str, drift: f64) -> Self {
+        Self {
+            noise: 5e-8,
+            receiver: Receiver {
+                drift,
+                ..Receiver::default()
+            },
+            ..Self::new(device)
+        }
+    }
+
+    /// The clock of the host, read with 50 ns of noise.
+    pub fn host(device: &str) -> Self {
+        Self {
+            noise: 5e-8,
+            ..Self::new(device)
+        }
+    }
+}
+
+/// A sample of a simulated clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SimSample {
+    pub(crate) offset: NtpDuration,
+    pub(crate) leap: LeapIndicator,
+    pub(crate) is_pulse: bool,
 }
 
 /// State of a reference clock.
@@ -68,21 +150,52 @@ impl SimRefClock {
         }
     }
 
-    /// Takes a sample: the offset from our clock, which is wrong by `our_error` seconds. `leap` is
-    /// what a synchronised clock announces.
+    /// Takes a sample `now` seconds after the beginning: the offset from our clock, which is wrong
+    /// by `our_error` seconds. `leap` is what a synchronised clock announces.
     pub(crate) fn sample(
         &mut self,
+        now: f64,
         our_error: f64,
         leap: LeapIndicator,
-    ) -> Option<(NtpDuration, LeapIndicator)> {
-        let error = self.config.error + self.config.noise * self.rng.normal() - our_error;
-        match self.config.behaviour {
-            ClockBehaviour::Normal => Some((NtpDuration::from_seconds_f64(error), leap)),
-            ClockBehaviour::Silent => None,
-            ClockBehaviour::Unsynchronized => Some((
-                NtpDuration::from_seconds_f64(error + UNSYNCHRONIZED_ERROR),
-                LeapIndicator::Unsynchronized,
-            )),
+    ) -> Option<SimSample> {
+        let noise = self.config.noise * self.rng.normal();
+        let error = self.config.error + noise + self.imperfection(now) - our_error;
+        let (error, leap) = match self.config.behaviour {
+            ClockBehaviour::Normal => (error, leap),
+            ClockBehaviour::Silent => return None,
+            ClockBehaviour::Unsynchronized => {
+                (error + UNSYNCHRONIZED_ERROR, LeapIndicator::Unsynchronized)
+            }
+        };
+        let is_pulse = self.config.receiver.is_pulse;
+        let error = if is_pulse {
+            error - error.round()
+        } else {
+            error
+        };
+        Some(SimSample {
+            offset: NtpDuration::from_seconds_f64(error),
+            leap,
+            is_pulse,
+        })
+    }
+
+    /// What this sample is ahead by, beyond error and noise.
+    fn imperfection(&mut self, now: f64) -> f64 {
+        let receiver = self.config.receiver;
+        let mut ahead = receiver.drift * now;
+        if let Some((half_range, period)) = receiver.sawtooth {
+            ahead += half_range * (2.0 * (now / period).fract() - 1.0);
         }
+        // Random numbers are drawn only where they are used, so that other clocks keep theirs.
+        if receiver.lateness > 0.0 {
+            ahead -= receiver.lateness * self.rng.exponential();
+        }
+        if let Some((probability, width)) = receiver.wrong_edge
+            && self.rng.bernoulli(probability)
+        {
+            ahead -= width;
+        }
+        ahead
     }
 }

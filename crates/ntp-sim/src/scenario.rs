@@ -11,7 +11,7 @@ use ntp_proto::leap::LeapTable;
 use ntp_time::{
     Frequency, NtpDuration, PollInterval, PollLimits, ReferenceId, Stratum, SystemTime,
 };
-use ntp_types::refclock::{DeviceConfig, RefClockDevice, SockSettings};
+use ntp_types::refclock::{DeviceConfig, Edge, PpsSettings, RefClockDevice, SockSettings};
 
 use crate::{
     Attack, Behaviour, ClockBehaviour, ClockLimits, Link, Nts, Oscillator, RefClock, Rules, Server,
@@ -312,7 +312,7 @@ pub fn source_at(address: IpAddr) -> SourceConfig {
 pub fn ref_clock_source(clock: &RefClock) -> SourceConfig {
     SourceConfig::ref_clock(RefClockConfig {
         reader: DeviceConfig {
-            device: RefClockDevice::Sock(SockSettings::at(&clock.device)),
+            device: simulated_device(clock),
             interval: PollInterval::from_log2(clock.interval.log2().round() as i8),
             filter: 1,
         },
@@ -323,6 +323,22 @@ pub fn ref_clock_source(clock: &RefClock) -> SourceConfig {
         correction: NtpDuration::ZERO,
         lock: None,
         reference_id: ReferenceId::new(*b"GPS\0"),
+    })
+}
+
+/// A device of the kind that yields such samples.
+fn simulated_device(clock: &RefClock) -> RefClockDevice {
+    if !clock.receiver.is_pulse {
+        return RefClockDevice::Sock(SockSettings::at(&clock.device));
+    }
+    RefClockDevice::Pps(PpsSettings {
+        path: clock.device.clone().into(),
+        edge: Edge::Assert,
+        period: NtpDuration::from_seconds(1),
+        width: clock
+            .receiver
+            .wrong_edge
+            .map(|(_, width)| NtpDuration::from_seconds_f64(width)),
     })
 }
 

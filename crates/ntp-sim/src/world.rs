@@ -458,9 +458,9 @@ impl World {
             return;
         };
         let next = self.now + clock.config.interval;
-        let sample = clock.sample(our_error, leap);
-        if let Some((offset, leap)) = sample.filter(|_| self.asleep.is_none()) {
-            self.node.sample(self.now, source, offset, leap);
+        let sample = clock.sample(self.now.as_seconds(), our_error, leap);
+        if let Some(sample) = sample.filter(|_| self.asleep.is_none()) {
+            self.node.sample(self.now, source, sample);
         }
         self.schedule(next, ScheduledEvent::ClockSample { clock: index });
     }
