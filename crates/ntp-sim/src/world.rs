@@ -576,7 +576,7 @@ impl World {
                     ScheduledEvent::KeysExchanged { query, host },
                 ),
                 Task::OpenDevice { source, device } => {
-                    self.open_device(source, &device.device.to_string())
+                    self.open_device(source, &device.device.to_string());
                 }
                 Task::CloseDevice(source) => self.close_device(source),
                 Task::Resolve { query, host } => {
