@@ -30,10 +30,7 @@ pub(crate) enum Invocation {
 
 /// Parses the arguments, the first of which is the name of the program. Help texts are `width`
 /// columns wide.
-pub(crate) fn parse(
-    arguments: impl IntoIterator<Item = OsString>,
-    width: usize,
-) -> Result<Invocation, Failure> {
+pub(crate) fn parse(arguments: &[OsString], width: usize) -> Result<Invocation, Failure> {
     let mut definition = Cli::command().term_width(width.min(MAX_HELP_WIDTH));
     let matches = definition.try_get_matches_from_mut(arguments);
     match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
@@ -49,6 +46,27 @@ pub(crate) fn parse(
             _ => Err(Failure::Usage(error.render().to_string())),
         },
     }
+}
+
+/// Returns whether the arguments ask for JSON, also if they do not parse otherwise.
+pub(crate) fn asks_for_json(arguments: &[OsString]) -> bool {
+    let ends = |it: &&OsString| it.as_os_str() != "--";
+    let mut arguments = arguments
+        .iter()
+        .take_while(ends)
+        .filter_map(|it| it.to_str());
+    while let Some(argument) = arguments.next() {
+        let format = match argument {
+            "--json" => return true,
+            "-f" | "--format" => arguments.next(),
+            _ => (argument.strip_prefix("--format="))
+                .or_else(|| argument.strip_prefix("-f=").or(argument.strip_prefix("-f"))),
+        };
+        if format == Some("json") {
+            return true;
+        }
+    }
+    false
 }
 
 /// Query and manage the ntpd-rs daemon
@@ -208,7 +226,8 @@ mod tests {
     use crate::console::DEFAULT_WIDTH;
 
     fn parse(line: &str) -> Result<Invocation, Failure> {
-        super::parse(line.split(' ').map(OsString::from), DEFAULT_WIDTH)
+        let arguments: Vec<_> = line.split(' ').map(OsString::from).collect();
+        super::parse(&arguments, DEFAULT_WIDTH)
     }
 
     #[test]

@@ -119,7 +119,15 @@ fn execute(
     open: OpenOneShot<'_>,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    match cli::parse(arguments, console.width)? {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let invocation = match cli::parse(&arguments, console.width) {
+        Err(failure) if cli::asks_for_json(&arguments) => {
+            print_json_error(&failure, console)?;
+            return Err(failure);
+        }
+        parsed => parsed?,
+    };
+    match invocation {
         Invocation::Help(text) => console.out.write_all(text.as_bytes())?,
         // On standard error, as upstream.
         Invocation::Version => console.message(concat!("ntp-ctl ", env!("CARGO_PKG_VERSION"))),

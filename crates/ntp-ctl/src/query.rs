@@ -7,7 +7,7 @@ use std::time::Duration;
 use ntp_config::Address;
 use ntp_os_clock::{monotonic, realtime};
 use ntp_proto::client::{Association, AssociationConfig};
-use ntp_udp::resolve;
+use ntp_udp::resolve_within;
 use serde_json::json;
 
 use crate::console::{Console, Failure};
@@ -18,6 +18,9 @@ use crate::query_client::{Measurement, QueryClient, QueryError, pause};
 
 /// Time between requests: servers accept this rate as a burst.
 const SPACING: Duration = Duration::from_secs(2);
+
+/// Time limit of the name resolution: two attempts of the usual resolver, each of 5 s.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Results of all requests to a server.
 #[derive(Debug)]
@@ -74,7 +77,8 @@ pub(crate) fn parse_address(text: &str, default_port: u16) -> Result<Address, Fa
 fn first_address(address: &Address) -> Result<SocketAddr, Failure> {
     let failed =
         |problem: String| Failure::Error(format!("Could not resolve {}: {problem}", address.host));
-    let found = resolve(&address.host).map_err(|error| failed(error.to_string()))?;
+    let found =
+        resolve_within(&address.host, LOOKUP_LIMIT).map_err(|error| failed(error.to_string()))?;
     let first = found
         .first()
         .ok_or_else(|| failed("no address".to_owned()))?;

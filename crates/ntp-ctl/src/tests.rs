@@ -382,6 +382,31 @@ fn errors_are_printed_as_json_on_request() {
 }
 
 #[test]
+fn errors_of_the_command_line_are_printed_as_json_on_request() {
+    for arguments in [
+        &["statsu", "--json"][..],
+        &["--format", "json", "status", "--confg", "/a"],
+        &["--format=json", "query"],
+        &["query", "-n", "many", "-fjson", "host"],
+        &["-f=json", "source", "remove"],
+        &["waitsync", "--timeout", "10", "-f", "json"],
+        &["status", "--json", "--format", "plain"],
+    ] {
+        let outcome = ntp_ctl(arguments);
+        assert_eq!(outcome.code, 2, "{arguments:?}");
+        let error: Value = serde_json::from_str(&outcome.out).expect("JSON");
+        assert_eq!(error["done"], false, "{error}");
+        assert_eq!(error["error"], "Usage", "{error}");
+        assert!(outcome.err.starts_with("error: "), "{}", outcome.err);
+    }
+    // Not asked for: nothing on standard output.
+    for arguments in [&["statsu"][..], &["statsu", "--", "--json"]] {
+        let outcome = ntp_ctl(arguments);
+        assert_eq!((outcome.code, outcome.out.as_str()), (2, ""));
+    }
+}
+
+#[test]
 fn commands_without_a_daemon_have_json_on_success_and_failure() {
     let directory = Directory::new();
     let bad = directory.config("[[source]]\nmode = \"server\"\nadress = \"a\"\n");

@@ -1,7 +1,7 @@
 //! Key-exchange client: name resolution, TCP connection, TLS, request, response, keys.
 //!
-//! It blocks and needs a thread of its own. It ends within its time limit, except for the resolver,
-//! whose duration cannot be limited. Addresses are tried one after the other, with alternating
+//! It blocks and needs a thread of its own. It ends within its time limit if the resolver does, which
+//! the caller provides. Addresses are tried one after the other, with alternating
 //! families, each with its share of the remaining time: an address that does not respond leaves
 //! time for the next one.
 //!
@@ -19,7 +19,6 @@ use ntp_proto::nts::exchange::{ALPN, ClientExchange, Export, Granted, ResponseEr
 use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult};
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_types::host::{Host, ScopedIp};
-use ntp_udp::resolve;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
@@ -46,6 +45,9 @@ pub struct Request<'a> {
     pub time: TimeBounds,
     /// Time limit of the key exchange.
     pub limit: Duration,
+    /// Resolves the host, preferably within the given time. `TimedOut` is a failure of the class
+    /// [`Timeout`](Failure::Timeout).
+    pub resolve: fn(&Host, Duration) -> io::Result<Vec<ScopedIp>>,
 }
 
 /// Report of a key exchange.
@@ -102,7 +104,7 @@ impl Attempt {
         let verifier = Arc::new(LenientVerifier::new(&trust, request.time)?);
         // Reading our own files does not count for the resolver.
         self.stage.1 = monotonic();
-        self.report.addresses = look_up(&host, request.port)?;
+        self.report.addresses = look_up(&host, request)?;
 
         self.enter(Stage::Connect);
         let (socket, peer) = self.connect()?;
@@ -311,9 +313,12 @@ fn server_name(host: &Host) -> Option<ServerName<'static>> {
 }
 
 /// Resolves the host to unique addresses.
-fn look_up(host: &Host, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    let found = resolve(host).map_err(|problem| Failure::Lookup(problem.to_string()))?;
-    let with_port = |address: ScopedIp| address.with_port(port);
+fn look_up(host: &Host, request: &Request<'_>) -> Result<Vec<SocketAddr>, Failure> {
+    let found = (request.resolve)(host, request.limit).map_err(|error| match error.kind() {
+        ErrorKind::TimedOut => Failure::Timeout(Stage::Lookup),
+        _ => Failure::Lookup(error.to_string()),
+    })?;
+    let with_port = |address: ScopedIp| address.with_port(request.port);
     Ok(alternate_families(
         found.into_iter().map(with_port).collect(),
     ))

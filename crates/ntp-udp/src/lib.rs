@@ -54,7 +54,7 @@ pub use inbox::{Arrival, Inbox};
 pub use interfaces::{AddressMonitor, local_addresses};
 pub use options::{InterfaceName, InvalidInterfaceName, SocketOptions, TimestampMode};
 pub use outbox::{Outbox, Sent};
-pub use resolve::resolve;
+pub use resolve::{resolve, resolve_within};
 pub use server::{ServerOptions, ServerSocket};
 pub use shortcoming::{Facility, Shortcoming};
 pub use stamping::TimestampingGuard;

@@ -2,6 +2,9 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
 
 use ntp_types::host::{Host, ScopedIp};
 
@@ -22,6 +25,38 @@ pub fn resolve(host: &Host) -> io::Result<Vec<ScopedIp>> {
     };
     // A port is required, and none is looked up.
     usable((name.as_str(), 0).to_socket_addrs()?)
+}
+
+/// As [`resolve`], but waits for at most `limit`. A thread waits for the resolver, and stays until that
+/// returns: for programs that end soon. It has the restrictions of its parent.
+///
+/// # Errors
+/// Those of `resolve`; `TimedOut`; and those of starting a thread.
+pub fn resolve_within(host: &Host, limit: Duration) -> io::Result<Vec<ScopedIp>> {
+    let host = host.clone();
+    within(limit, move || resolve(&host))
+}
+
+fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let (sender, receiver) = channel();
+    thread::Builder::new()
+        .name("resolver".into())
+        .spawn(move || sender.send(work()))?;
+    receiver.recv_timeout(limit).unwrap_or_else(|error| {
+        Err(match error {
+            RecvTimeoutError::Timeout => io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!(
+                    "the resolver does not answer within {} s",
+                    limit.as_secs_f64()
+                ),
+            ),
+            RecvTimeoutError::Disconnected => io::Error::other("the resolver failed"),
+        })
+    })
 }
 
 fn usable(found: impl Iterator<Item = SocketAddr>) -> io::Result<Vec<ScopedIp>> {
@@ -67,6 +102,20 @@ mod tests {
         assert!(message(&["255.255.255.255:0"]).contains("broadcast"));
         assert!(message(&["[fe80::1]:0"]).contains("without an interface"));
         assert!(message(&[]).contains("no address"));
+    }
+
+    #[test]
+    fn a_resolver_that_does_not_answer_is_not_awaited_for_ever() {
+        let hanging = || loop {
+            thread::park();
+        };
+        let error = within::<()>(Duration::from_millis(1), hanging).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let host = Host::parse("fe80::1%lo").unwrap();
+        assert_eq!(
+            resolve_within(&host, Duration::from_secs(60)).unwrap(),
+            resolve(&host).unwrap()
+        );
     }
 
     #[test]

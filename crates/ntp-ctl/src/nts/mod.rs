@@ -32,7 +32,7 @@ use ntp_os_clock::{monotonic, realtime};
 use ntp_proto::client::{Association, AssociationConfig, NtsSession, Protection, Rejection};
 use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult};
 use ntp_types::host::ScopedIp;
-use ntp_udp::resolve;
+use ntp_udp::resolve_within;
 
 use crate::console::{Console, Failure};
 use crate::query::parse_address;
@@ -94,6 +94,7 @@ fn perform(address: &Address, check: &Check<'_>) -> Result<CheckReport, Failure>
         // Accepts certificates valid at any time; the current time is checked below.
         time: TimeBounds::within(clock, u64::MAX, u64::MAX, 0),
         limit: check.limit,
+        resolve: resolve_within,
     });
     let mut report = CheckReport::new(address, clock, &ke_report);
     let validity_failure = validity_failure(&ke_report, check.authority, clock);
@@ -107,7 +108,7 @@ fn perform(address: &Address, check: &Check<'_>) -> Result<CheckReport, Failure>
     };
     report.add_result(&result);
     let mut client = QueryClient::new()?;
-    let measurement = ntp_addresses(&result, peer, &mut report.ntp_server)
+    let measurement = ntp_addresses(&result, peer, check.limit, &mut report.ntp_server)
         .and_then(|addresses| query(result, &addresses, &mut client, &mut report));
     // The time of a server with an invalid certificate is a hint about the local clock.
     if let Some(failure) = validity_failure {
@@ -144,6 +145,7 @@ fn validity_failure(report: &Report, authority: Option<&Path>, now: u64) -> Opti
 fn ntp_addresses(
     result: &KeyExchangeResult,
     peer: Option<SocketAddr>,
+    limit: Duration,
     server: &mut Option<Server>,
 ) -> Result<Vec<SocketAddr>, NtpFailure> {
     let port = result.port.unwrap_or(NTP_PORT);
@@ -157,7 +159,8 @@ fn ntp_addresses(
         named: result.server.is_some(),
         address: None,
     });
-    let found = resolve(&host).map_err(|error| NtpFailure::Address(error.to_string()))?;
+    let found =
+        resolve_within(&host, limit).map_err(|error| NtpFailure::Address(error.to_string()))?;
     let mut addresses: Vec<_> = found.iter().map(|found| found.with_port(port)).collect();
     // The address family of the key exchange first.
     addresses.sort_by_key(|address| peer.is_none_or(|peer| peer.is_ipv4() != address.is_ipv4()));

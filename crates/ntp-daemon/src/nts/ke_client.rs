@@ -30,6 +30,7 @@ use ntp_proto::engine::{Input, QueryId, TimePrior};
 use ntp_proto::nts::{AeadAlgorithm, KeyExchanged};
 use ntp_time::{Monotonic, NtpDuration, SystemTime};
 use ntp_types::event::{Event, KeyExchangeError, KeyExchangeFailure};
+use ntp_udp::resolve;
 use ntp_udp::wait::PollSet;
 
 use super::stored_session::{self, Validity};
@@ -240,6 +241,8 @@ impl KeClient {
                     algorithms: ALGORITHMS,
                     time,
                     limit: EXCHANGE_TIMEOUT,
+                    // The pool limits its time; this thread may start no other.
+                    resolve: |host, _| resolve(host),
                 });
                 (request, Outcome::Exchanged(Box::new(report)))
             }),

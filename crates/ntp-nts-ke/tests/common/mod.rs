@@ -166,6 +166,7 @@ pub(crate) fn request<'a>(host: &'a str, port: u16, authority: &'a Path) -> Requ
         ],
         time: TimeBounds::exact(NOW),
         limit: Duration::from_secs(20),
+        resolve: ntp_udp::resolve_within,
     }
 }
 

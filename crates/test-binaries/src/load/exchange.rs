@@ -66,6 +66,7 @@ impl KeyServer {
             algorithms: &[self.algorithm],
             time: TimeBounds::exact(now.try_into().unwrap_or_default()),
             limit: TIMEOUT,
+            resolve: ntp_udp::resolve_within,
         };
         exchange(&request).outcome
     }
