@@ -1,5 +1,6 @@
 //! A time that an earlier run saved as past, and that may be wrong.
 
+use ntp_proto::discipline::PanicThreshold;
 use ntp_proto::engine::{Command, Event, PersistedState, TimePrior};
 use ntp_sim::{Action, Scenario, World};
 use ntp_time::{NtpDuration, SystemTime};
@@ -143,5 +144,57 @@ fn a_clock_of_another_era_is_reported_and_not_moved() {
         assert!(!world.status().system.synchronized);
         let reported = |event: &Event| matches!(event, Event::ClockOutOfRange { .. });
         assert_eq!(world.journal().event_times(reported).len(), 1);
+    }
+}
+
+/// The largest offset that is measured, in seconds: 2^31 s less a day.
+const MEASURED: f64 = 2_147_483_648.0 - 86_400.0;
+
+#[test]
+fn a_clock_almost_an_era_off_has_a_true_bound_and_can_be_set() {
+    for offset in [MEASURED - 60.0, 60.0 - MEASURED] {
+        let scenario = |steerable| {
+            Scenario::new("almost another era")
+                .with_servers(3)
+                .with_clock_offset(offset)
+                .modify(|world| {
+                    world.engine.clock.steerable = steerable;
+                    world.engine.steering.startup_panic = PanicThreshold::default();
+                })
+        };
+        // As with `kind = "none"`, and as `force-sync` measures before it sets the clock.
+        let mut world = World::new(&scenario(false), 1);
+        world.run(2000.0).unwrap();
+        let status = world.status();
+        let (measured, bound) = (
+            status.system.offset.unwrap(),
+            status.system.error_bound.unwrap(),
+        );
+        assert!((measured.as_seconds_f64() + world.error()).abs() < 1e-3);
+        let rest = (bound - measured.abs()).as_seconds_f64();
+        assert!((1e-3..0.1).contains(&rest), "{offset}: {rest}");
+
+        let mut world = World::new(&scenario(true), 1);
+        world.run(2000.0).unwrap();
+        assert!(world.error().abs() < 1e-3, "{offset}: {}", world.error());
+        assert!(world.status().system.synchronized);
+    }
+}
+
+#[test]
+fn sources_name_the_clock_of_another_era_as_the_reason() {
+    for offset in [MEASURED + 60.0, -MEASURED - 60.0] {
+        let scenario = Scenario::new("another era")
+            .with_servers(3)
+            .with_clock_offset(offset)
+            .modify(|world| world.engine.clock.steerable = false);
+        let mut world = World::new(&scenario, 1);
+        world.run(2000.0).unwrap();
+        let status = world.status();
+        assert_eq!(status.system.error_bound, None);
+        for source in &status.sources {
+            let error = source.last_error.as_deref().unwrap_or_default();
+            assert!(error.contains("68 years"), "{source:?}");
+        }
     }
 }

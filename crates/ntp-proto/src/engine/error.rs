@@ -18,6 +18,8 @@ pub enum LastError {
     Kiss(KissCode),
     /// A reading of a reference clock gave no usable sample.
     Sample(SampleRefusal),
+    /// The clock is so far from the server's time that its era is ambiguous (RFC 5905 section 6).
+    ClockOutOfRange,
 }
 
 impl fmt::Display for LastError {
@@ -27,6 +29,9 @@ impl fmt::Display for LastError {
             Self::Reply(rejection) => write!(f, "reply ignored: {rejection}"),
             Self::Kiss(kiss) => write!(f, "{kiss}"),
             Self::Sample(error) => write!(f, "reading refused: {error}"),
+            Self::ClockOutOfRange => f.write_str(
+                "reply ignored: the clock of this machine is more than 68 years off; set its date by hand first",
+            ),
         }
     }
 }

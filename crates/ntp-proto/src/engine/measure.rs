@@ -93,6 +93,7 @@ impl Engine {
         } = self;
         let taken = sources.in_use[position].take_sample(ledger, config.clock.precision);
         let Some(Sample { measurement, shown }) = taken else {
+            sources.in_use[position].last_error = Some(LastError::ClockOutOfRange);
             return self.report_clock_out_of_range(now);
         };
 
