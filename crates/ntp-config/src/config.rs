@@ -71,6 +71,37 @@ pub struct Config {
     pub disabled: Disabled,
 }
 
+impl Config {
+    /// Completes a configuration that was read with the sources of the platform, which are the last
+    /// ones.
+    pub(crate) fn complete_with(&mut self, mut choice: Choice) {
+        let own = self.sources.len().saturating_sub(choice.sources.len());
+        if choice.is_smeared {
+            let mut index = 0;
+            self.sources.retain(|source| {
+                index += 1;
+                let stays = index > own || matches!(source.kind, source::SourceKind::Platform);
+                if !stays {
+                    choice.left_out.extend(source.name());
+                }
+                stays
+            });
+        }
+        let set = self.entries.get("synchronization").into_iter().flatten();
+        if !set
+            .into_iter()
+            .any(|entry| entry.key == "minimum-agreeing-sources")
+        {
+            let voters = self.sources.iter().map(|it| it.kind.maximum_voters());
+            // The addresses of one platform's servers lead to one clock.
+            let voters = if choice.is_smeared { 1 } else { voters.sum() };
+            let needed = &mut self.synchronization.minimum_agreeing_sources;
+            *needed = voters.clamp(1, (*needed).max(1));
+        }
+        self.platform = Some(choice);
+    }
+}
+
 /// Parses the text of a configuration; `name` is its name in reports. The second value are
 /// warnings about settings that are accepted but probably not intended.
 ///

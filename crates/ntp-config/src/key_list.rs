@@ -20,11 +20,12 @@ use crate::refclock::{
 };
 use crate::sandbox::SandboxConfig;
 use crate::schema::Table;
+use crate::selection_options::SelectionOptions;
 use crate::server::{self, ServerConfig};
 use crate::service::ServiceConfig;
 use crate::source::{
     self, KeyExchange, KeyExchangeAddress, NtpSource, NtsPoolSource, PoolSource, ProtocolVersion,
-    SelectionOptions, ServerAddress, SymmetricKey,
+    ServerAddress, SymmetricKey,
 };
 use crate::state::StateConfig;
 use crate::symmetric::KeysConfig;

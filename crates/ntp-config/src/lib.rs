@@ -56,6 +56,7 @@ mod renamed;
 mod report;
 mod sandbox;
 mod schema;
+mod selection_options;
 mod server;
 mod service;
 mod settings;
@@ -94,11 +95,12 @@ pub use poll::{PollOverrides, SourceDefaults, SourceLimits};
 pub use refclock::{Quality, RefClockSource};
 pub use report::{Invalid, LoadError};
 pub use sandbox::{SandboxConfig, SandboxMode};
+pub use selection_options::SelectionOptions;
 pub use server::{FilterAction, FilterList, NtpVersion, ServerConfig};
 pub use service::{Ready, ServiceConfig};
 pub use source::{
-    KeyExchange, NtpSource, NtsPoolSource, NtsSource, PoolSource, SelectionOptions, SourceConfig,
-    SourceKind, VersionChoice,
+    KeyExchange, NtpSource, NtsPoolSource, NtsSource, PoolSource, SourceConfig, SourceKind,
+    VersionChoice,
 };
 pub use state::StateConfig;
 pub use subnet::{Subnet, SubnetError};

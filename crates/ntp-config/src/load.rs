@@ -140,7 +140,7 @@ fn read_for(machine: &Sysfs, mut layers: Vec<Layer>) -> (Config, Context) {
     let name = format!("mode = \"platform\": {}", choice.platform);
     layers.push(Layer::whole(&Document::new(&name, &choice.to_toml())));
     let (mut config, cx) = config::read(&layers);
-    choice.apply(&mut config);
+    config.complete_with(choice);
     (config, cx)
 }
 

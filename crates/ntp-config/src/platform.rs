@@ -24,9 +24,6 @@ use core::fmt;
 use ntp_os_clock::device::host_clock::{self, HostClock, HostClockKind};
 use ntp_os_clock::device::sysfs::Sysfs;
 
-use crate::config::Config;
-use crate::source::SourceKind;
-
 /// A platform that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Platform {
@@ -99,34 +96,6 @@ impl Choice {
     /// Returns the sections of a configuration file for the sources.
     pub(crate) fn to_toml(&self) -> String {
         self.sources.iter().map(PlatformSource::to_toml).collect()
-    }
-
-    /// Completes a configuration that was read with the sources, which are the last ones.
-    pub(crate) fn apply(mut self, config: &mut Config) {
-        let own = config.sources.len().saturating_sub(self.sources.len());
-        if self.is_smeared {
-            let mut index = 0;
-            config.sources.retain(|source| {
-                index += 1;
-                let stays = index > own || matches!(source.kind, SourceKind::Platform);
-                if !stays {
-                    self.left_out.extend(source.name());
-                }
-                stays
-            });
-        }
-        let set = config.entries.get("synchronization").into_iter().flatten();
-        if !set
-            .into_iter()
-            .any(|entry| entry.key == "minimum-agreeing-sources")
-        {
-            let voters = config.sources.iter().map(|it| it.kind.maximum_voters());
-            // The addresses of one platform's servers lead to one clock.
-            let voters = if self.is_smeared { 1 } else { voters.sum() };
-            let needed = &mut config.synchronization.minimum_agreeing_sources;
-            *needed = voters.clamp(1, (*needed).max(1));
-        }
-        config.platform = Some(self);
     }
 }
 
@@ -296,6 +265,7 @@ fn host_only(platform: Platform, host: Option<HostClock>) -> Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Config;
 
     /// A tree of attributes in a temporary directory.
     struct FakeTree(tempfile::TempDir);

@@ -25,7 +25,7 @@ use crate::document::Located;
 use crate::poll;
 use crate::reader::{Context, Section, Value};
 use crate::schema::{Table, section};
-use crate::source::SelectionOptions;
+use crate::selection_options::SelectionOptions;
 use crate::{observability, synchronization, value};
 
 /// Reads the keys that describe the device of a mode.

@@ -18,6 +18,7 @@ use crate::poll::PollOverrides;
 use crate::reader::{Context, Section, Value};
 use crate::refclock::{self, RefClockSource};
 use crate::schema::{Table, section};
+use crate::selection_options::SelectionOptions;
 use crate::server::NtpVersion;
 use crate::value;
 
@@ -141,21 +142,6 @@ impl Default for VersionChoice {
     }
 }
 
-/// The names of all modes.
-const ALL_MODES: [&str; NTP_MODES.len() + refclock::NAMES.len()] = {
-    let mut names = [""; NTP_MODES.len() + refclock::NAMES.len()];
-    let mut index = 0;
-    while index < names.len() {
-        names[index] = if index < NTP_MODES.len() {
-            NTP_MODES[index].0
-        } else {
-            refclock::NAMES[index - NTP_MODES.len()]
-        };
-        index += 1;
-    }
-    names
-};
-
 /// The key that decides which other keys there are.
 pub(crate) const MODE: KeyDoc = KeyDoc::new(
     "source",
@@ -192,21 +178,6 @@ section! {
         + version: Located<VersionChoice> = version, "Protocol version.";
         interleaved: bool = value::boolean => or(false),
             "interleaved" "boolean" "false" "Whether the client requests interleaved mode (RFC 9769), in which the server's timestamps are those of its kernel or network card; it falls back to basic mode by itself. Requests then repeat the server's last receive timestamp, and two follow each other at poll intervals above 8 s.";
-    }
-}
-
-section! {
-    /// Selection options of a source, as chrony has them.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct SelectionOptions: Default = "source" ALL_MODES {
-        prefer: bool = value::boolean => or(false),
-            "prefer" "boolean" "false" "Used instead of sources without this option, as long as it agrees with the majority.";
-        trust: bool = value::boolean => or(false),
-            "trust" "boolean" "false" "Assumed to be correct: while trusted sources answer, only they are used; others that agree with them are counted.";
-        require: bool = value::boolean => or(false),
-            "require" "boolean" "false" "The clock is corrected only if at least one such source is part of the majority.";
-        noselect: bool = value::boolean => or(false),
-            "noselect" "boolean" "false" "Measured and shown, but never used.";
     }
 }
 

@@ -69,7 +69,7 @@ pub fn find(sysfs: &Sysfs) -> Option<HostClock> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sysfs::tests::FakeTree;
+    use super::super::tests::FakeTree;
     use super::*;
 
     #[test]

@@ -79,3 +79,29 @@ impl OpenDevice {
         DeviceError::new(&self.path, call, error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::sysfs::Sysfs;
+
+    /// A tree of attributes in a temporary directory.
+    pub(super) struct FakeTree(tempfile::TempDir);
+
+    impl FakeTree {
+        pub(super) fn new(attributes: &[(&str, &str)]) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            for (path, text) in attributes {
+                let path = directory.path().join(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, format!("{text}\n")).unwrap();
+            }
+            Self(directory)
+        }
+
+        pub(super) fn sysfs(&self) -> Sysfs {
+            Sysfs::at(self.0.path())
+        }
+    }
+}

@@ -106,27 +106,10 @@ impl Sysfs {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
-    /// A tree of attributes in a temporary directory.
-    pub(crate) struct FakeTree(tempfile::TempDir);
-
-    impl FakeTree {
-        pub(crate) fn new(attributes: &[(&str, &str)]) -> Self {
-            let directory = tempfile::tempdir().unwrap();
-            for (path, text) in attributes {
-                let path = directory.path().join(path);
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(path, format!("{text}\n")).unwrap();
-            }
-            Self(directory)
-        }
-
-        pub(crate) fn sysfs(&self) -> Sysfs {
-            Sysfs::at(self.0.path())
-        }
-    }
+    use super::super::tests::FakeTree;
 
     #[test]
     fn clocks_are_found_by_number_and_interface() {
