@@ -106,7 +106,7 @@ fn check(config: Option<&Path>, report: &mut Report<'_, '_>) -> Result<(), Failu
     if let Some(choice) = &loaded.config.platform {
         report
             .console
-            .message(format_args!("note: platform {choice}"));
+            .message(format_args!("note: mode platform: {choice}"));
     }
     for warning in &loaded.warnings {
         report.add(warning);

@@ -118,7 +118,7 @@ macro_rules! daemon_events {
                 sources: String,
                 /// Why these, and which sources are not used beside them.
                 reason: String,
-            } Severity::Info => "platform {platform}: sources {sources}; {reason}";
+            } Severity::Info => "mode platform: {platform}, sources: {sources}; {reason}";
 
             /// The configuration was read at the start.
             configuration_read = ConfigurationRead {
