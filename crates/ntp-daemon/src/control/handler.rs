@@ -496,7 +496,7 @@ impl CommandHandler {
 
 /// Name of a source in the engine.
 pub(super) fn name_of(source: &SourceConfig) -> Option<String> {
-    source.kind.ntp().map(|ntp| ntp.address.to_string())
+    source.name()
 }
 
 fn command(
