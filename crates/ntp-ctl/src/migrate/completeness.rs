@@ -102,7 +102,9 @@ const CHRONY: &[&str] = &[
     "ptpdomain 123",
     "ptpport 319",
     "ratelimit",
+    "refclock SHM 0 refid GPS precision 1e-1 offset 0.5 delay 0.2",
     "refclock PPS /dev/pps0",
+    "refclock RTC /dev/rtc0",
     "refresh 86400",
     "reselectdist 1e-4",
     "rtcautotrim 30",
@@ -326,6 +328,13 @@ fn every_option_of_chrony_is_carried_over_or_named() {
     let check = Dialect::Chrony;
     check_options(check, CHRONY_BASE, &sources, chrony::SOURCE_OPTIONS);
     check_options(check, CHRONY_BASE, &["local"], chrony::LOCAL_OPTIONS);
+    let clocks = [
+        "refclock SOCK /run/a.sock",
+        "refclock SHM 0:perm=0666",
+        "refclock PPS /dev/pps0:clear",
+        "refclock PHC /dev/ptp0:nocrossts:extpps:pin=1:channel=2",
+    ];
+    check_options(check, CHRONY_BASE, &clocks, chrony::REF_CLOCK_OPTIONS);
     check_options(
         check,
         CHRONY_BASE,
@@ -357,6 +366,14 @@ fn every_option_of_ntpd_is_carried_over_or_named() {
         ntpd::FUDGE_OPTIONS,
     );
     check_options(check, "server a\n", &["nts"], ntpd::NTS_OPTIONS);
+    let clocks = [
+        "server 127.127.20.1",
+        "server 127.127.28.0",
+        "server 127.127.46.0",
+        "refclock nmea unit 0",
+        "server 127.127.28.0\nfudge 127.127.28.0",
+    ];
+    check_options(check, NTPD_BASE, &clocks, ntpd::REF_CLOCK_OPTIONS);
 }
 
 #[test]

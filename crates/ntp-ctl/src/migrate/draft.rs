@@ -67,6 +67,13 @@ impl Table {
         self.inner.push((heading, table));
     }
 
+    /// Formats the section with its header.
+    pub(super) fn to_section(&self, heading: &str) -> String {
+        let mut text = String::new();
+        self.write(heading, &mut text);
+        text
+    }
+
     fn write(&self, heading: &str, out: &mut String) {
         if self.keys.is_empty() && self.comments.is_empty() {
             return;
@@ -275,9 +282,7 @@ impl Draft {
     fn remove_invalid_elements(&mut self) {
         let remarks = &mut self.remarks;
         self.elements.retain(|it| {
-            let mut text = String::new();
-            it.table.write(it.heading, &mut text);
-            let problem = problem(&text);
+            let problem = problem(&it.table.to_section(it.heading));
             if let Some(why) = &problem {
                 remarks.unsupported(it.line, &it.text, why);
             }

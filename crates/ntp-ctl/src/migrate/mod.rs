@@ -20,6 +20,7 @@ pub mod fuzzing;
 mod lines;
 mod ntpd;
 mod openntpd;
+mod ref_clock;
 mod source;
 mod table;
 mod timesyncd;

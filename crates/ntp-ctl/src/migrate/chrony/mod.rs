@@ -5,6 +5,7 @@ mod serving;
 
 use super::draft::{Draft, SOURCE, Table, quoted};
 use super::lines::{Continuation, Line, Syntax, number};
+use super::ref_clock::{self, NO_DRIVER, RefClock};
 use super::source::{self, ANY_FAMILY, Source};
 use super::table::Fate::{Converted, NotNeeded, Unsupported};
 use super::table::{Conversion, Directive, INVALID, OptionFate, OptionRow, convert_options};
@@ -29,6 +30,7 @@ pub(super) struct Chrony {
     serving: Serving,
     /// Line, set number and file of certificate authorities.
     authorities: Vec<(usize, String, String)>,
+    clocks: Vec<RefClock>,
     steps: bool,
     minimum: Option<u32>,
     leap_mode: Option<String>,
@@ -59,6 +61,7 @@ impl Conversion for Chrony {
     #[rustfmt::skip]
     const DIRECTIVES: &'static [Directive<Self>] = &[
         ("server", Converted(|it, line| it.source(line, false))),
+        ("refclock", Converted(Self::ref_clock)),
         ("pool", Converted(|it, line| it.source(line, true))),
         ("makestep", Converted(Self::makestep)),
         ("maxchange", Converted(Self::maxchange)),
@@ -106,7 +109,6 @@ impl Conversion for Chrony {
         ("cmdallow opencommands", Unsupported(NO_REMOTE_CONTROL)),
         ("confdir include", Unsupported("migrate these files separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d")),
         ("sourcedir", Unsupported("migrate these files separately; sources are in /etc/ntpd-rs/sources.d")),
-        ("refclock", Unsupported("reference clocks are not in this version")),
         ("hwtimestamp hwtstimeout maxtxbuffers", Unsupported("kernel timestamps are used; hardware timestamps are not in this version")),
         ("ptpport ptpdomain", Unsupported("NTP over PTP is not supported")),
         ("manual", Unsupported("manual time input is not supported; see `ntp-ctl step`")),
@@ -158,6 +160,29 @@ pub(super) const SOURCE_OPTIONS: &[OptionRow<Source>] = &[
     ("ipv4 ipv6", 0, OptionFate::Unsupported(ANY_FAMILY)),
 ];
 
+/// Options of `refclock`.
+#[rustfmt::skip]
+pub(super) const REF_CLOCK_OPTIONS: &[OptionRow<RefClock>] = &[
+    ("dpoll", 1, OptionFate::Converted(|it, value| it.whole("poll-interval", value))),
+    ("refid", 1, OptionFate::Converted(RefClock::reference_id)),
+    ("lock", 1, OptionFate::Converted(RefClock::lock)),
+    ("rate", 1, OptionFate::Converted(|it, value| it.number("rate", value))),
+    ("width", 1, OptionFate::Converted(|it, value| it.number("width", value))),
+    ("offset", 1, OptionFate::Converted(|it, value| it.number("offset", value))),
+    ("delay", 1, OptionFate::Converted(|it, value| it.number("delay", value))),
+    ("precision", 1, OptionFate::Converted(|it, value| it.number("precision", value))),
+    ("stratum", 1, OptionFate::Converted(|it, value| it.whole("stratum", value))),
+    ("prefer", 0, OptionFate::Converted(|it, _| it.flag("prefer"))),
+    ("noselect", 0, OptionFate::Converted(|it, _| it.flag("noselect"))),
+    ("trust", 0, OptionFate::Converted(|it, _| it.flag("trust"))),
+    ("require", 0, OptionFate::Converted(|it, _| it.flag("require"))),
+    ("tai", 0, OptionFate::Converted(|it, _| it.set("timescale", "\"tai\""))),
+    ("poll filter minsamples maxsamples maxdispersion", 1, OptionFate::NotNeeded(ref_clock::AUTOMATIC)),
+    ("maxlockage", 1, OptionFate::NotNeeded("a source that numbers pulses must have a measurement of its last eight intervals")),
+    ("pps", 0, OptionFate::Unsupported("a program that sends pulses marks them as such (mode `sock`); segments of shared memory have no such mark")),
+    ("local", 0, OptionFate::Unsupported("a clock that is not true time cannot be followed")),
+];
+
 /// Options of `local`, whose state is the stratum.
 #[rustfmt::skip]
 pub(super) const LOCAL_OPTIONS: &[OptionRow<u8>] = &[
@@ -182,6 +207,31 @@ impl Chrony {
             found.map(|(_, _, path)| path.clone())
         };
         source::add(&mut self.draft, line, pool, SOURCE_OPTIONS, &certificates);
+    }
+
+    fn ref_clock(&mut self, line: &Line<'_>) {
+        let [driver, parameter, words @ ..] = line.words.as_slice() else {
+            return self.draft.unsupported(line, INVALID);
+        };
+        let (device, options) = parameter.split_once(':').unwrap_or((parameter, ""));
+        let device = match driver.to_ascii_uppercase().as_str() {
+            "SOCK" => ("sock", "path", quoted(device)),
+            "SHM" => ("shm", "unit", device.to_owned()),
+            "PPS" => ("pps", "path", quoted(device)),
+            "PHC" => ("phc", "device", quoted(device)),
+            _ => return self.draft.unsupported(line, NO_DRIVER),
+        };
+        let (mode, key, value) = device;
+        let mut clock = RefClock::new(line, mode, &[(key, value)]);
+        for option in options.split(':').filter(|option| !option.is_empty()) {
+            if let Err(why) = driver_option(&mut clock, mode, option) {
+                let text = format!("refclock {driver} {parameter}");
+                self.draft.remarks.unsupported(line.number, &text, why);
+            }
+        }
+        let remarks = convert_options(&mut clock, line, words, REF_CLOCK_OPTIONS);
+        self.draft.remarks.append(remarks);
+        self.clocks.push(clock);
     }
 
     /// Converts `makestep`. By default, chronyd never steps; ntpd-rs steps at start.
@@ -318,6 +368,7 @@ impl Chrony {
     }
 
     fn finish(mut self) -> Draft {
+        ref_clock::add_all(&mut self.draft, core::mem::take(&mut self.clocks));
         for (line, set, path) in &self.authorities {
             let path_in_toml = quoted(path);
             let used = |it: &mut Table| it.get("certificate-authority") == Some(&path_in_toml);
@@ -354,6 +405,20 @@ impl Chrony {
         self.draft.set_minimum(self.minimum.unwrap_or(1).max(1));
         self.serving.write(&mut self.draft);
         self.draft
+    }
+}
+
+/// Converts an option of a driver, which follows the device after a colon.
+fn driver_option(clock: &mut RefClock, mode: &str, option: &str) -> Result<(), &'static str> {
+    let (name, value) = option.split_once('=').unwrap_or((option, ""));
+    match (mode, name) {
+        ("pps" | "phc", "clear") => clock.set("edge", "\"clear\""),
+        ("phc", "nocrossts") => clock.set("cross-timestamps", "false"),
+        ("phc", "extpps") => clock.set("channel", "0"),
+        ("phc", "channel") => clock.whole("channel", value),
+        ("phc", "pin") => clock.whole("pin", value),
+        ("shm", "perm") => Err("a segment that ntpd-rs creates is for its own user and root"),
+        _ => Err("unknown option of the driver"),
     }
 }
 

@@ -5,8 +5,9 @@
 mod restrict;
 mod serving;
 
-use super::draft::{Draft, SOURCE};
+use super::draft::{Draft, SOURCE, quoted};
 use super::lines::{Continuation, Line, Syntax, number};
+use super::ref_clock::{self, NO_DRIVER, RefClock};
 use super::source::{self, ANY_FAMILY, Source};
 use super::table::Fate::{Converted, NotNeeded, Unsupported};
 use super::table::{Conversion, Directive, INVALID, OptionFate, OptionRow, convert_options};
@@ -33,6 +34,7 @@ pub(super) struct Ntpd {
     interfaces: Interfaces,
     nts: NtsServer,
     tos: Tos,
+    clocks: Vec<RefClock>,
     /// Whether `enable ntp` or `disable ntp` was given.
     steers: Option<bool>,
 }
@@ -41,7 +43,7 @@ const NO_REMOTE: &str = "modes 6 and 7 and remote monitoring are not supported";
 const AUTOMATIC: &str = "ntpd-rs weights its sources automatically";
 const NO_AUTOKEY: &str = "not supported: set keys in the sources and servers that use them";
 const NO_BROADCAST: &str = "broadcast and multicast cannot be authenticated and are not supported";
-const NO_REFCLOCK: &str = "reference clocks are not in this version";
+const NO_CALIBRATION: &str = "the constant delay of a clock is not measured: set its offset";
 
 impl Conversion for Ntpd {
     const SYNTAX: Syntax = Syntax {
@@ -56,6 +58,7 @@ impl Conversion for Ntpd {
         ("server", Converted(|it, line| it.source(line, false))),
         ("pool", Converted(|it, line| it.source(line, true))),
         ("fudge", Converted(Self::fudge)),
+        ("refclock", Converted(Self::named_ref_clock)),
         ("restrict", Converted(|it, line| it.restrictions.restrict(&mut it.draft, line))),
         ("unrestrict", Converted(|it, line| it.restrictions.unrestrict(&mut it.draft, line))),
         ("limit", Converted(|it, line| it.restrictions.limit(&mut it.draft, line))),
@@ -79,7 +82,6 @@ impl Conversion for Ntpd {
 
         ("statsdir statistics filegen", Unsupported("use [observability] record-path to record measurements, and `ntp-ctl replay` to read them")),
         ("discard", Unsupported("use rate-limiting-cutoff-ms and rate-limiting-burst of [[server]]")),
-        ("refclock", Unsupported(NO_REFCLOCK)),
         ("autokey crypto keysdir revoke automax", Unsupported(NO_AUTOKEY)),
         ("ntpsigndsocket", Unsupported("Microsoft's authentication (MS-SNTP) is not supported")),
         ("broadcast broadcastclient multicastclient manycastclient manycastserver broadcastdelay", Unsupported(NO_BROADCAST)),
@@ -128,7 +130,7 @@ pub(super) const ENABLE_FLAGS: &[OptionRow<Ntpd>] = &[
     ("kernel stats", 0, OptionFate::NotNeeded("ntpd-rs has its own clock discipline and metrics")),
     ("monitor mode7", 0, OptionFate::Unsupported(NO_REMOTE)),
     ("bclient", 0, OptionFate::Unsupported(NO_BROADCAST)),
-    ("calibrate", 0, OptionFate::Unsupported(NO_REFCLOCK)),
+    ("calibrate", 0, OptionFate::Unsupported(NO_CALIBRATION)),
     ("peer_clear_digest_early unpeer_crypto_early unpeer_crypto_nak_early unpeer_digest_early", 0, OptionFate::NotNeeded("there are no symmetric peers")),
 ];
 
@@ -139,7 +141,7 @@ pub(super) const DISABLE_FLAGS: &[OptionRow<Ntpd>] = &[
     ("kernel stats", 0, OptionFate::NotNeeded("ntpd-rs has its own clock discipline and metrics")),
     ("monitor mode7", 0, OptionFate::NotNeeded(NO_REMOTE)),
     ("bclient", 0, OptionFate::NotNeeded(NO_BROADCAST)),
-    ("calibrate", 0, OptionFate::NotNeeded(NO_REFCLOCK)),
+    ("calibrate", 0, OptionFate::NotNeeded(NO_CALIBRATION)),
     ("peer_clear_digest_early unpeer_crypto_early unpeer_crypto_nak_early unpeer_digest_early", 0, OptionFate::NotNeeded("there are no symmetric peers")),
 ];
 
@@ -204,6 +206,39 @@ pub(super) const FUDGE_OPTIONS: &[OptionRow<Option<u8>>] = &[
     ("refid abbrev time1 time2 flag1 flag2 flag3 flag4 minjitter holdover", 1, OptionFate::Unsupported("only the stratum of the local clock is converted")),
 ];
 
+/// Options of `server` and `fudge` for a reference clock, and of `refclock`.
+#[rustfmt::skip]
+pub(super) const REF_CLOCK_OPTIONS: &[OptionRow<RefClock>] = &[
+    ("prefer", 0, OptionFate::Converted(|it, _| it.flag("prefer"))),
+    ("noselect", 0, OptionFate::Converted(|it, _| it.flag("noselect"))),
+    ("true", 0, OptionFate::Converted(|it, _| it.flag("trust"))),
+    ("minpoll maxpoll version", 1, OptionFate::NotNeeded(ref_clock::AUTOMATIC)),
+    ("iburst burst", 0, OptionFate::NotNeeded(ref_clock::AUTOMATIC)),
+    ("refid", 1, OptionFate::Converted(RefClock::reference_id)),
+    ("stratum", 1, OptionFate::Converted(|it, value| it.whole("stratum", value))),
+    ("time1", 1, OptionFate::Converted(|it, value| it.number("offset", value))),
+    ("time2", 1, OptionFate::Converted(|it, value| match it.mode_is("nmea") {
+        true => it.number("offset", value),
+        false => Err("its meaning depends on the driver"),
+    })),
+    ("mode subtype", 1, OptionFate::Converted(|it, value| {
+        // Bits 4 to 6 are the speed of the serial port.
+        const SPEEDS: [u32; 6] = [4800, 9600, 19_200, 38_400, 57_600, 115_200];
+        let mode: usize = value.parse().map_err(|_| INVALID)?;
+        let speed = SPEEDS.get(mode / 16 % 8).ok_or(INVALID)?;
+        it.set("speed", &speed.to_string())
+    })),
+    ("baud", 1, OptionFate::Converted(|it, value| it.whole("speed", value))),
+    ("path", 1, OptionFate::Converted(|it, value| match it.mode_is("gpsd") {
+        true => it.set("device", &quoted(value)),
+        false => it.set("path", &quoted(value)),
+    })),
+    ("unit", 1, OptionFate::NotNeeded("part of the device")),
+    ("ppspath", 1, OptionFate::Unsupported("add a source with `mode = \"pps\"`, and `lock` with the name of this one")),
+    ("flag1 flag2 flag3 flag4", 1, OptionFate::Unsupported("its meaning depends on the driver: see docs/gps-pps.md")),
+    ("key ttl holdover minjitter abbrev", 1, OptionFate::Unsupported("not supported")),
+];
+
 impl Ntpd {
     fn source(&mut self, line: &Line<'_>, pool: bool) {
         let host = line.words.iter().find(|word| !word.starts_with('-'));
@@ -217,10 +252,60 @@ impl Ntpd {
                     .set(line, "[synchronization]", "local-stratum", 5);
             }
             Some(host) if host.starts_with("127.127.") => {
-                self.draft.unsupported(line, NO_REFCLOCK);
+                self.ref_clock(line, host);
             }
             _ => source::add(&mut self.draft, line, pool, SOURCE_OPTIONS, &|_| None),
         }
+    }
+
+    /// Converts `server 127.127.TYPE.UNIT`.
+    fn ref_clock(&mut self, line: &Line<'_>, address: &str) {
+        let mut numbers = address.split('.').skip(2).map(str::parse::<u8>);
+        let (Some(Ok(kind)), Some(Ok(unit))) = (numbers.next(), numbers.next()) else {
+            return self.draft.unsupported(line, INVALID);
+        };
+        let words: Vec<&str> = line
+            .words
+            .iter()
+            .copied()
+            .skip_while(|it| *it != address)
+            .collect();
+        let names = [(20, "nmea"), (22, "pps"), (28, "shm"), (46, "gpsd")];
+        let name = names.iter().find(|(number, _)| *number == kind);
+        let Some((_, name)) = name else {
+            return self.draft.unsupported(line, NO_DRIVER);
+        };
+        self.add_ref_clock(line, name, unit, words.get(1..).unwrap_or_default());
+        if let Some(clock) = self.clocks.last_mut() {
+            clock.id = Some(address.to_owned());
+        }
+    }
+
+    /// Converts `refclock NAME unit UNIT` of ntpsec.
+    fn named_ref_clock(&mut self, line: &Line<'_>) {
+        let Some((name, words)) = line.words.split_first() else {
+            return self.draft.unsupported(line, INVALID);
+        };
+        let unit = words.iter().position(|word| *word == "unit");
+        let unit = unit.and_then(|at| words.get(at + 1)?.parse().ok());
+        if !["nmea", "pps", "shm", "gpsd"].contains(name) {
+            return self.draft.unsupported(line, NO_DRIVER);
+        }
+        self.add_ref_clock(line, name, unit.unwrap_or(0), words);
+    }
+
+    fn add_ref_clock(&mut self, line: &Line<'_>, name: &str, unit: u8, options: &[&str]) {
+        let (key, value) = match name {
+            "nmea" => ("path", quoted(&format!("/dev/gps{unit}"))),
+            "pps" => ("path", quoted(&format!("/dev/pps{unit}"))),
+            "gpsd" => ("device", quoted(&format!("/dev/gps{unit}"))),
+            _ => ("unit", unit.to_string()),
+        };
+        let mut clock = RefClock::new(line, name, &[(key, value)]);
+        let remarks = convert_options(&mut clock, line, options, REF_CLOCK_OPTIONS);
+        self.draft.remarks.append(remarks);
+        clock.id = None;
+        self.clocks.push(clock);
     }
 
     fn fudge(&mut self, line: &Line<'_>) {
@@ -234,7 +319,18 @@ impl Ntpd {
                     self.draft.set(line, "[synchronization]", key, stratum);
                 }
             }
-            _ => self.draft.unsupported(line, NO_REFCLOCK),
+            Some((host, options)) => {
+                let mut clocks = self.clocks.iter_mut();
+                match clocks.find(|clock| clock.id.as_deref() == Some(*host)) {
+                    Some(clock) => {
+                        let remarks = convert_options(clock, line, options, REF_CLOCK_OPTIONS);
+                        self.draft.remarks.append(remarks);
+                        clock.id = Some((*host).to_owned());
+                    }
+                    None => self.draft.unsupported(line, NO_DRIVER),
+                }
+            }
+            None => self.draft.unsupported(line, INVALID),
         }
     }
 
@@ -319,6 +415,7 @@ impl Ntpd {
     }
 
     fn finish(mut self) -> Draft {
+        ref_clock::add_all(&mut self.draft, core::mem::take(&mut self.clocks));
         self.set_pool_sizes();
         self.draft.set_minimum(self.tos.minimum.unwrap_or(1).max(1));
         self.draft.comment(

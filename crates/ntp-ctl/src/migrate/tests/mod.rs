@@ -129,6 +129,7 @@ fn every_directive_is_converted_or_listed_in_a_comment() {
             let converted = [
                 "pool",
                 "server",
+                "refclock",
                 "allow",
                 "deny",
                 "bindaddress",
@@ -156,6 +157,27 @@ fn every_directive_is_converted_or_listed_in_a_comment() {
             );
         }
     }
+}
+
+#[test]
+fn reference_clocks_are_converted_with_the_names_that_other_lines_use() {
+    let chrony = "refclock PPS /dev/pps0:clear lock NMEA refid PPS\n\
+         refclock PHC /dev/ptp0 tai lock NONE\nrefclock SHM 0 refid NMEA precision 1e-1 noselect\n";
+    let toml = migrated(Dialect::Chrony, chrony);
+    for expected in [
+        "lock = \"shm:0\"\n",
+        "edge = \"clear\"\n",
+        "timescale = \"tai\"\n",
+        "mode = \"shm\"\nunit = 0\nprecision = 0.1\nreference-id = \"NMEA\"\nnoselect = true\n",
+        "refclock lock NONE\n",
+    ] {
+        assert!(toml.contains(expected), "{expected}\n{toml}");
+    }
+    let ntpd = "server 127.127.20.1 mode 16 prefer\nfudge 127.127.20.1 time2 0.4 refid GPS\n";
+    let toml = migrated(Dialect::Ntpd, ntpd);
+    let expected = "mode = \"nmea\"\npath = \"/dev/gps1\"\nspeed = 9600\nprefer = true\n\
+                    offset = 0.4\nreference-id = \"GPS\"\n";
+    assert!(toml.contains(expected), "{toml}");
 }
 
 #[test]
