@@ -40,9 +40,6 @@ macro_rules! unsupported {
 unsupported! {
     NTS_POOL = "source" "mode" Some("nts-pool"), "source mode `nts-pool`",
         "configure several servers with `mode = \"nts\"`; the pool's key exchange is a draft whose records changed their numbers from one release of ntpd-rs to the next";
-    SHM = "source" "mode" Some("shm"), "source mode `shm`", "remove the source";
-    NMEA = "source" "mode" Some("nmea"), "source mode `nmea`", "remove the source";
-    GPSD = "source" "mode" Some("gpsd"), "source mode `gpsd`", "remove the source";
     SRV_RESOLUTION = "source" "enable-srv-resolution" Some("true"), "`enable-srv-resolution`",
         "remove the key, and configure the address of the key exchange server: without DNSSEC, which is not validated here, an SRV record must not decide whose certificate is accepted";
     NTP_VERSION_5 = "source" "ntp-version" Some("5"), "`ntp-version = 5`",
@@ -212,9 +209,9 @@ require-nts = true
         };
         assert_eq!(
             note("source", "mode", None),
-            " Not in this build: `nts-pool`, `shm`, `nmea`, `gpsd`."
+            " Not in this build: `nts-pool`."
         );
-        assert_eq!(note("source", "path", Some("nmea")), " Not in this build.");
+        assert_eq!(note("source", "path", Some("nmea")), "");
         assert_eq!(note("source", "path", Some("pps")), "");
         assert_eq!(note("source", "count", Some("pool")), "");
         assert_eq!(
@@ -233,9 +230,6 @@ require-nts = true
         let ke = "[[nts-ke-server]]\nlisten = \"[::]:4460\"\ncertificate-chain-path = \"a\"\nprivate-key-path = \"b\"\n";
         let files = [
             source("mode = \"nts-pool\"\naddress = \"a\""),
-            source("mode = \"shm\"\nunit = 0\nprecision = 1e-6"),
-            source("mode = \"nmea\"\npath = \"/dev/ttyS0\""),
-            source("mode = \"gpsd\"\nprecision = 1e-6"),
             source("mode = \"nts\"\naddress = \"a\"\nenable-srv-resolution = true"),
             source("mode = \"server\"\naddress = \"a\"\nntp-version = 5"),
             source("mode = \"server\"\naddress = \"a\"\nntp-version = \"auto\""),

@@ -1,54 +1,60 @@
 //! Reference clocks: fake producers in front of the real daemon.
 
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ntp_e2e::binaries::Program;
 use ntp_e2e::daemon::Setup;
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::process::{self, Process};
 use ntp_e2e::{scenario, wait};
+use ntp_os_clock::shared_memory::SharedMemory;
+use rustix::pty::{self, OpenptFlags};
 
 /// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// Time between two samples.
+const PAUSE: Duration = Duration::from_millis(250);
 
 fn main() -> ExitCode {
     harness::run(
         Arena::Loopback,
         &[
             scenario!(a_program_that_sends_samples_to_a_socket_disciplines_the_clock),
+            scenario!(a_program_that_writes_to_shared_memory_disciplines_the_clock),
+            scenario!(reports_of_gpsd_discipline_the_clock_and_it_may_come_back),
+            scenario!(a_receiver_at_a_serial_port_disciplines_the_clock),
             scenario!(a_reference_clock_is_added_and_removed_at_run_time),
         ],
     )
 }
 
-/// A program that sends samples to a socket: the kernel's clock is true time here, and the virtual
+/// A fake producer on a thread of its own. The kernel's clock is true time here, and the virtual
 /// clock of the daemon is wrong.
-struct SockProducer {
+struct Producer {
     is_stopped: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl SockProducer {
-    fn start(path: &Path) -> Self {
+impl Producer {
+    /// Calls `produce` with a running number every `pause`.
+    fn start(pause: Duration, mut produce: impl FnMut(u32) + Send + 'static) -> Self {
         let is_stopped = Arc::new(AtomicBool::new(false));
-        let (stop, path) = (Arc::clone(&is_stopped), path.to_owned());
+        let stop = Arc::clone(&is_stopped);
         let thread = thread::spawn(move || {
-            let socket = UnixDatagram::unbound().expect("a socket");
-            let mut count = 0_u32;
+            let mut count = 0;
             while !stop.load(Ordering::Relaxed) {
-                // The daemon may not be there yet, or any more.
-                let _ = socket.send_to(&datagram(0x534F_434B), &path);
-                if count.is_multiple_of(4) {
-                    let _ = socket.send_to(&datagram(1), &path);
-                }
+                produce(count);
                 count += 1;
-                thread::sleep(Duration::from_millis(250));
+                wait::sleep(pause);
             }
         });
         Self {
@@ -56,9 +62,21 @@ impl SockProducer {
             thread: Some(thread),
         }
     }
+
+    /// Sends samples to a socket; every fourth is followed by one with a wrong mark.
+    fn sock(path: &Path) -> Self {
+        let (socket, path) = (UnixDatagram::unbound().expect("a socket"), path.to_owned());
+        Self::start(PAUSE, move |count| {
+            // The daemon may not be there yet, or any more.
+            let _ = socket.send_to(&datagram(0x534F_434B), &path);
+            if count.is_multiple_of(4) {
+                let _ = socket.send_to(&datagram(1), &path);
+            }
+        })
+    }
 }
 
-impl Drop for SockProducer {
+impl Drop for Producer {
     fn drop(&mut self) {
         self.is_stopped.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -67,11 +85,15 @@ impl Drop for SockProducer {
     }
 }
 
+/// Time since 1970.
+fn now() -> Duration {
+    let nanos = ntp_os_clock::realtime().as_nanos();
+    Duration::from_nanos(u64::try_from(nanos).expect("after 1970"))
+}
+
 /// A sample of a clock that agrees with the kernel's.
 fn datagram(magic: i32) -> Vec<u8> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970");
+    let now = now();
     let mut octets = Vec::new();
     octets.extend(now.as_secs().to_ne_bytes());
     octets.extend(u64::from(now.subsec_micros()).to_ne_bytes());
@@ -99,7 +121,7 @@ fn a_program_that_sends_samples_to_a_socket_disciplines_the_clock() {
             "[observability]",
             &format!("[observability]\nrecord-path = \"{}\"", record.display()),
         );
-    let producer = SockProducer::start(&socket);
+    let producer = Producer::sock(&socket);
     let mut daemon = setup.start(None);
     let observation = daemon.wait_until(LIMIT, "a synchronised clock", |observation| {
         observation.is_synchronized() && observation.true_offset().abs() < 1e-3
@@ -130,7 +152,7 @@ fn a_program_that_sends_samples_to_a_socket_disciplines_the_clock() {
     daemon
         .process
         .wait_for_event(LIMIT, "source_unreachable", &[]);
-    let producer = SockProducer::start(&socket);
+    let producer = Producer::sock(&socket);
     wait::until(LIMIT, "the clock is back", || {
         let events = daemon.process.events("source_reachable");
         (events.len() >= 2).then_some(())
@@ -161,10 +183,130 @@ fn a_reference_clock_is_added_and_removed_at_run_time() {
     ]);
     assert_eq!(code, Some(0), "{text}");
     assert!(socket.exists());
-    let _producer = SockProducer::start(&socket);
+    let _producer = Producer::sock(&socket);
     daemon.wait_synchronized(LIMIT);
     let (code, text) = setup.ntp_ctl(&["source", "remove", &path]);
     assert_eq!(code, Some(0), "{text}");
     assert!(!socket.exists());
     assert_eq!(daemon.stop().code(), Some(0));
+}
+
+fn a_program_that_writes_to_shared_memory_disciplines_the_clock() {
+    // A unit that no other program of this machine uses.
+    let unit = 150 + std::process::id() % 50;
+    let key = 0x4E54_5030 + i32::try_from(unit).expect("a small number");
+    let memory = SharedMemory::open(key, 96).expect("a segment");
+    let setup = Setup::new(1).with(&format!(
+        "[[source]]\nmode = \"shm\"\nunit = {unit}\nprecision = 1e-4\naccuracy = 1e-3"
+    ));
+    let mut daemon = setup.start(None);
+    let producer = Producer::start(PAUSE, move |count| {
+        memory.set_word(0, 1);
+        memory.set_word(4, 2 * count + 1);
+        memory.set_word(48, 0);
+        let now = now();
+        for (seconds, micros, nanos) in [(8, 16, 52), (24, 32, 56)] {
+            let whole = now.as_secs().to_ne_bytes();
+            let [a, b, c, d, e, f, g, h] = whole;
+            memory.set_word(seconds, u32::from_ne_bytes([a, b, c, d]));
+            memory.set_word(seconds + 4, u32::from_ne_bytes([e, f, g, h]));
+            memory.set_word(micros, now.subsec_micros());
+            memory.set_word(nanos, now.subsec_nanos());
+        }
+        memory.set_word(4, 2 * count + 2);
+        memory.set_word(48, 1);
+    });
+    let observation = daemon.wait_until(LIMIT, "a synchronised clock", |observation| {
+        observation.is_synchronized() && observation.true_offset().abs() < 1e-3
+    });
+    assert_eq!(observation.stratum(), 1);
+    assert_eq!(daemon.stop().code(), Some(0));
+    drop(producer);
+    let memory = SharedMemory::open(key, 96).expect("a segment");
+    memory.remove().expect("removed");
+}
+
+fn reports_of_gpsd_discipline_the_clock_and_it_may_come_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    listener.set_nonblocking(true).expect("non-blocking");
+    let setup = Setup::new(1).with(&format!(
+        "[[source]]\nmode = \"gpsd\"\naddress = \"{address}\"\nprecision = 1e-4\n\
+         accuracy = 1e-3\npoll-interval = 0"
+    ));
+    let mut daemon = setup.start(None);
+    let mut watcher: Option<TcpStream> = None;
+    let _producer = Producer::start(PAUSE, move |count| {
+        if let Ok((mut stream, _)) = listener.accept() {
+            let _ = writeln!(stream, "{{\"class\":\"VERSION\",\"release\":\"3.22\"}}");
+            let _ = writeln!(stream, "{{\"class\":\"TPV\",\"mode\":3}}");
+            watcher = Some(stream);
+        }
+        let (seconds, nanos) = (now().as_secs(), now().subsec_nanos());
+        if let Some(stream) = &mut watcher {
+            let _ = writeln!(
+                stream,
+                "{{\"class\":\"TOFF\",\"device\":\"/dev/pts/1\",\"real_sec\":{seconds},\
+                 \"real_nsec\":{nanos},\"clock_sec\":{seconds},\"clock_nsec\":{nanos}}}"
+            );
+        }
+        // gpsd is started again.
+        if count % 40 == 39 {
+            watcher = None;
+        }
+    });
+    let observation = daemon.wait_until(LIMIT, "a synchronised clock", |observation| {
+        observation.is_synchronized() && observation.true_offset().abs() < 1e-3
+    });
+    assert_eq!(observation.stratum(), 1);
+    daemon.process.wait_for_event(LIMIT, "refclock_failed", &[]);
+    wait::until(LIMIT, "another connection", || {
+        let opened = daemon.process.events("refclock_opened");
+        (opened.len() >= 2).then_some(())
+    });
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+fn a_receiver_at_a_serial_port_disciplines_the_clock() {
+    let receiver = pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+        .expect("a terminal");
+    pty::grantpt(&receiver).expect("granted");
+    pty::unlockpt(&receiver).expect("unlocked");
+    let port = pty::ptsname(&receiver, Vec::new()).expect("a name");
+    let port = port.into_string().expect("a path");
+    let setup = Setup::new(1).with(&format!(
+        "[[source]]\nmode = \"nmea\"\npath = \"{port}\"\nprecision = 0.01\naccuracy = 0.02\n\
+         offset = 0.1"
+    ));
+    let mut daemon = setup.start(None);
+    let mut second = 0;
+    let producer = Producer::start(Duration::from_millis(5), move |_| {
+        let now = now();
+        if now.as_secs() == second || now.subsec_millis() < 100 {
+            return;
+        }
+        second = now.as_secs();
+        let _ = rustix::io::write(&receiver, &sentence(second));
+    });
+    let observation = daemon.wait_until(LIMIT, "a synchronised clock", |observation| {
+        observation.is_synchronized() && observation.true_offset().abs() < 0.05
+    });
+    assert_eq!(observation.stratum(), 1);
+    drop(producer);
+    // The receiver was pulled out.
+    daemon.process.wait_for_event(LIMIT, "refclock_failed", &[]);
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+/// A sentence with the time `second`, as a receiver with a fix sends it.
+fn sentence(second: u64) -> Vec<u8> {
+    let output = process::command(None, "date")
+        .args(["-u", "-d", &format!("@{second}"), "+%H%M%S %d%m%y"])
+        .output()
+        .expect("date runs");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let (time, date) = text.trim().split_once(' ').expect("two words");
+    let body = format!("GPRMC,{time},A,4807.038,N,01131.000,E,0.0,0.0,{date},,,A");
+    let sum = body.bytes().fold(0, |sum, octet| sum ^ octet);
+    format!("${body}*{sum:02X}\r\n").into_bytes()
 }

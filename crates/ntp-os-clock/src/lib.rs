@@ -36,6 +36,7 @@ mod kernel_status;
 mod mapping;
 mod rate;
 mod readings;
+pub mod shared_memory;
 mod step;
 mod syscall;
 mod system;

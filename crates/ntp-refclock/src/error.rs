@@ -39,9 +39,6 @@ pub enum DeviceError {
     /// The device is not what the configuration says.
     #[error("{0}")]
     Unsuitable(String),
-    /// This build has no driver for the device.
-    #[error("this build has no driver for it")]
-    NoDriver,
 }
 
 impl DeviceError {

@@ -9,7 +9,11 @@
 //! | `pps`, `pulse` | pulses that the kernel timestamps |
 //! | `phc` | clocks of network cards and hosts |
 //! | [`vmclock`] | the page of a hypervisor: its time, and the marker of migrations |
+//! | `sample` | what all drivers check of a sample that somebody else dated |
 //! | `sock` | datagrams that another program sends to a Unix socket |
+//! | `shm` | samples that another program writes to shared memory |
+//! | `nmea` | sentences of a receiver at a serial port |
+//! | `gpsd` | reports of gpsd(8) over TCP |
 //!
 //! A driver never blocks: it is read when its descriptor is ready or the time of its next reading
 //! has come. Decoding is apart from reading, as pure functions of octets and the time, which the
@@ -23,11 +27,15 @@ mod accounts;
 mod driver;
 mod error;
 mod filter;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod gpsd;
+mod nmea;
 mod phc;
 mod pps;
 mod pulse;
+mod sample;
+mod shm;
 mod sock;
 pub mod vmclock;
 
@@ -48,8 +56,9 @@ pub fn open(config: &DeviceConfig, now: Now) -> Result<Box<dyn Driver>, DeviceEr
         RefClockDevice::Phc(phc) => Box::new(phc::Phc::open(phc, interval, now)?),
         RefClockDevice::VmClock(page) => Box::new(vmclock::VmClock::open(page, interval, now)?),
         RefClockDevice::HostClock => Box::new(phc::Phc::open_host_clock(interval, now)?),
-        // Refused by the configuration; see `Config::unsupported`.
-        _ => return Err(DeviceError::NoDriver),
+        RefClockDevice::Shm(shm) => Box::new(shm::Shm::open(shm, interval, now)?),
+        RefClockDevice::Nmea(nmea) => Box::new(nmea::Nmea::open(nmea, interval)?),
+        RefClockDevice::Gpsd(gpsd) => Box::new(gpsd::Gpsd::open(gpsd, interval, now)?),
     };
     Ok(match config.filter {
         0 | 1 => driver,

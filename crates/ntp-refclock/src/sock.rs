@@ -17,11 +17,11 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use ntp_files::Entry;
-use ntp_time::{LeapIndicator, NtpDuration, PollInterval, Stamp, StampSource, SystemTime};
+use ntp_time::{NtpDuration, PollInterval, SystemTime};
 use ntp_types::refclock::{ClockSample, SampleRefusal, SockSettings};
 use ntp_udp::wait::Interest;
 
-use crate::{DeviceError, Driver, Now, Reading, accounts};
+use crate::{DeviceError, Driver, Now, Reading, accounts, sample};
 
 /// The mark at the end of each datagram: "SOCK".
 const MAGIC: i32 = 0x534F_434B;
@@ -29,20 +29,6 @@ const MAGIC: i32 = 0x534F_434B;
 /// Largest number of datagrams that are read at once; the others wait for the next round of the
 /// loop. A program that sends without a pause must not stop it.
 const BATCH: usize = 32;
-
-/// Sample age up to which it is used, in intervals of the clock. A program may collect the samples
-/// of an interval before it sends them.
-const MAX_AGE_INTERVALS: i64 = 2;
-
-/// Age that is always accepted: gpsd dates a sample by the first octet of a sentence, and sends it
-/// after the last one of the cycle, which is a second or two later with slow receivers.
-const MIN_MAX_AGE: NtpDuration = NtpDuration::from_seconds(4);
-
-/// How far a datagram may seem to come from the future: its time is rounded to microseconds.
-const ROUNDING: NtpDuration = NtpDuration::from_micros(1);
-
-/// A larger offset is a defect of the sender: times that differ by more than 30 years.
-const MAX_OFFSET: f64 = 1e9;
 
 /// A socket that receives samples.
 #[derive(Debug)]
@@ -68,13 +54,11 @@ impl Sock {
         // From here on the file is removed if anything fails.
         let entry = Entry::open(path).map_err(DeviceError::during("opening the new socket"))?;
         let found = entry.metadata();
-        let interval = interval.to_duration().to_bits();
-        let age = NtpDuration::from_bits(interval.saturating_mul(MAX_AGE_INTERVALS));
         let sock = Self {
             socket,
             path: path.clone(),
             identity: (found.dev(), found.ino()),
-            max_age: age.max(MIN_MAX_AGE),
+            max_age: sample::max_age(interval.to_duration()),
         };
         let blocking = sock.socket.set_nonblocking(true);
         blocking.map_err(DeviceError::during("preparing the socket"))?;
@@ -169,38 +153,18 @@ pub(crate) fn decode(datagram: &[u8], now: SystemTime, max_age: NtpDuration) -> 
     else {
         return Err(SampleRefusal::Malformed);
     };
-    let leap = match leap {
-        0 => LeapIndicator::None,
-        1 => LeapIndicator::Insert,
-        2 => LeapIndicator::Delete,
-        3 => LeapIndicator::Unsynchronized,
-        _ => return Err(SampleRefusal::OutOfRange),
-    };
-    if !(0..1_000_000).contains(&micros) || !offset.is_finite() || offset.abs() > MAX_OFFSET {
+    let leap = sample::leap(leap)?;
+    if !offset.is_finite() {
         return Err(SampleRefusal::OutOfRange);
     }
-    let at = time(seconds, micros).ok_or(SampleRefusal::OutOfRange)?;
-    if at > now + ROUNDING {
-        return Err(SampleRefusal::Future);
-    }
-    if now - at > max_age {
-        return Err(SampleRefusal::Stale);
-    }
+    let nanos = micros.checked_mul(1000).ok_or(SampleRefusal::OutOfRange)?;
+    let at = sample::time(seconds, nanos)?;
+    let offset = NtpDuration::from_seconds_f64(offset);
+    let sample = sample::dated(at, offset, leap, now, max_age)?;
     Ok(ClockSample {
-        at: Stamp {
-            time: at.min(now),
-            source: StampSource::Daemon,
-        },
-        offset: NtpDuration::from_seconds_f64(offset),
-        leap,
         is_pulse: pulse != 0,
-        error: None,
+        ..sample
     })
-}
-
-fn time(seconds: i64, micros: i64) -> Option<SystemTime> {
-    let nanos = seconds.checked_mul(1_000_000_000)?;
-    Some(SystemTime::from_nanos(nanos.checked_add(micros * 1000)?))
 }
 
 /// Reads the fields of a structure in the byte order of the machine.
@@ -224,6 +188,8 @@ impl Fields<'_> {
 
 #[cfg(test)]
 mod tests {
+    use ntp_time::LeapIndicator;
+
     use super::*;
 
     const NOW: i64 = 1_800_000_000;

@@ -107,7 +107,10 @@ const OUTSIDE: &[(&str, &[&str])] = &[
         ],
     ),
     ("ntp-record", &["serde", "serde_json"]),
-    ("ntp-refclock", &["thiserror"]),
+    (
+        "ntp-refclock",
+        &["rustix", "serde", "serde_json", "thiserror"],
+    ),
     ("ntp-worker", &["arc-swap"]),
     ("ntp-sim", &["rand_chacha", "rand_core"]),
 ];

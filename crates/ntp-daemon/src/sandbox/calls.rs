@@ -33,10 +33,11 @@ use libc::{
     SYS_readv, SYS_reboot, SYS_recvfrom, SYS_recvmmsg, SYS_recvmsg, SYS_renameat, SYS_renameat2,
     SYS_restart_syscall, SYS_rseq, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn,
     SYS_sched_getaffinity, SYS_sched_yield, SYS_seccomp, SYS_sendmmsg, SYS_sendmsg, SYS_sendto,
-    SYS_set_robust_list, SYS_setitimer, SYS_setns, SYS_setsockopt, SYS_settimeofday, SYS_shutdown,
-    SYS_sigaltstack, SYS_signalfd4, SYS_socket, SYS_socketpair, SYS_statfs, SYS_statx, SYS_sysinfo,
-    SYS_tgkill, SYS_timerfd_create, SYS_timerfd_settime, SYS_times, SYS_umask, SYS_umount2,
-    SYS_uname, SYS_unlinkat, SYS_unshare, SYS_userfaultfd, SYS_utimensat, SYS_write, SYS_writev,
+    SYS_set_robust_list, SYS_setitimer, SYS_setns, SYS_setsockopt, SYS_settimeofday, SYS_shmat,
+    SYS_shmctl, SYS_shmdt, SYS_shmget, SYS_shutdown, SYS_sigaltstack, SYS_signalfd4, SYS_socket,
+    SYS_socketpair, SYS_statfs, SYS_statx, SYS_sysinfo, SYS_tgkill, SYS_timerfd_create,
+    SYS_timerfd_settime, SYS_times, SYS_umask, SYS_umount2, SYS_uname, SYS_unlinkat, SYS_unshare,
+    SYS_userfaultfd, SYS_utimensat, SYS_write, SYS_writev,
 };
 use ntp_config::SandboxMode;
 use ntp_udp::refusals;
@@ -178,6 +179,8 @@ const WRITING: &[i64] = &[
     SYS_unlinkat,
     SYS_utimensat,
 ];
+/// Segments of shared memory with samples (mode `shm`).
+const SHARED_MEMORY: &[i64] = &[SYS_shmat, SYS_shmctl, SYS_shmdt, SYS_shmget];
 /// Starting threads.
 const THREADS: &[i64] = &[SYS_clone, SYS_clone3, SYS_prctl, SYS_prlimit64];
 /// Dropping privileges.
@@ -337,7 +340,7 @@ impl Profile {
                 groups.extend(reading.into_iter().chain(events));
             }
             Self::Timekeeping => {
-                groups.extend([PACKETS, SOCKETS, THREADS, NARROWING, CLOCK]);
+                groups.extend([PACKETS, SOCKETS, THREADS, NARROWING, CLOCK, SHARED_MEMORY]);
                 groups.extend(reading.into_iter().chain(events).chain(writing));
             }
         }

@@ -1,5 +1,5 @@
-//! Devices with a clock or pulses of their own: [`pps`], [`ptp`], [`vmclock`]; and which of them this
-//! machine has: [`sysfs`], [`host_clock`].
+//! Devices with a clock or pulses of their own: [`pps`], [`ptp`], [`vmclock`]; the serial ports of
+//! receivers: [`serial`]; and which of them this machine has: [`sysfs`], [`host_clock`].
 //!
 //! Each type owns an open device and its path. The caller opens the file, because rules for opening
 //! are those of the daemon.
@@ -7,6 +7,7 @@
 pub mod host_clock;
 pub mod pps;
 pub mod ptp;
+pub mod serial;
 pub mod sysfs;
 pub mod vmclock;
 
