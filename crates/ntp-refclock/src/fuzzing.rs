@@ -22,8 +22,9 @@ fn check_reading(reading: Reading) {
 /// Feeds octets of any content to all decoders.
 pub fn check(octets: &[u8]) {
     check_reading(crate::sock::decode(octets, NOW.kernel, AGE));
-    crate::shm::decode_any(octets, NOW).map(check_reading);
-    crate::gpsd::decode_any(octets, NOW).map(check_reading);
+    let segment = crate::shm::decode_any(octets, NOW);
+    let report = crate::gpsd::decode_any(octets, NOW);
+    segment.into_iter().chain(report).for_each(check_reading);
     crate::nmea::decode_any(octets, NOW)
         .into_iter()
         .for_each(check_reading);
