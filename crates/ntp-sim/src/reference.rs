@@ -161,6 +161,8 @@ impl Scenario {
             .modify(|world| {
                 world.name = format!("cold start J={queue:e} {offset} s {frequency:e}");
                 world.node.oscillator.offset = frequency;
+                // A wrong prior is replaced, and the phase begins again.
+                world.rules.no_steps = false;
                 world.engine.frequency_prior = known.map(|known| FrequencyPrior {
                     frequency: Frequency::from_ratio(known),
                     uncertainty: Frequency::from_ppm(0.1),

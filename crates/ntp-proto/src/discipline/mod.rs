@@ -376,20 +376,35 @@ impl Discipline {
         let information: f64 = members().map(|source| source.information).sum();
         let mean_square = |interval| poll::mean_square(&self.bank, information, interval);
         let goal = poll::longest_worthwhile(limits, mean_square);
-        // The clock is known as well as against its best source; a poor source beside it does not
-        // need faster polls.
-        let enough = poll::UNSETTLED_RATIO * mean_square(goal);
-        let mut slots = members().filter_map(|source| source.slot);
-        let settled = slots.any(|slot| self.link_variance(slot) <= enough);
-        if !settled || members().any(|source| source.consecutive_outliers > 0) {
+        if members().any(|source| source.consecutive_outliers > 0) {
             return limits.clamp(limits.min);
         }
+        let goal = self.affordable(limits, goal, poll::UNSETTLED_RATIO * mean_square(goal));
         let source = &mut self.sources[index];
         if goal > current && source.samples_since_poll_change >= poll::SAMPLES_PER_STEP {
             source.samples_since_poll_change = 0;
             return limits.clamp(current.longer());
         }
         current.min(goal)
+    }
+
+    /// The longest interval up to `goal` after which the variance of the phase is at most `enough`:
+    /// while the frequency is uncertain it grows fast. The clock is known as well as against its
+    /// best source; a poor source beside it does not need faster polls.
+    fn affordable(&self, limits: PollLimits, goal: PollInterval, enough: f64) -> PollInterval {
+        let Some(best) = self.best_slot() else {
+            return limits.min;
+        };
+        let link = self.bank.link(best);
+        let mut interval = limits.clamp(limits.min);
+        while interval < goal {
+            let seconds = interval.longer().to_duration().as_seconds_f64();
+            if link.after(self.bank.moments(), seconds).variance > enough {
+                break;
+            }
+            interval = interval.longer();
+        }
+        interval
     }
 
     fn estimate_exists(&self) -> bool {

@@ -54,7 +54,7 @@ pub struct Prediction {
 
 impl Link {
     /// The values `dt` seconds later, or earlier.
-    fn after(&self, moments: &Moments, dt: f64) -> Self {
+    pub(super) fn after(&self, moments: &Moments, dt: f64) -> Self {
         let growth = moments.wander_squared * dt.abs();
         Self {
             variance: self.variance
