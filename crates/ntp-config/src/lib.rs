@@ -13,6 +13,7 @@
 //!       schema                 declaration of keys: struct, defaults, documentation, reading
 //!       source, server, …      one file for each section
 //!       key_list               all keys, for the manual and for advice
+//! lock         the sources that number pulses, found among all sources
 //! check        settings that contradict each other
 //! unsupported  settings that this build does not support, refused by name
 //! ```
@@ -44,6 +45,7 @@ mod keyset;
 mod layers;
 mod leap;
 mod load;
+mod lock;
 mod nts_ke;
 mod observability;
 mod outline;

@@ -112,6 +112,10 @@ fn finish(
     {
         cx.report(diagnostic);
     }
+    // A source that could not be read may be the one that is meant.
+    if !cx.report.has_errors() {
+        config.check_locks().for_each(|found| cx.report(found));
+    }
     for diagnostic in check_secrets(&config) {
         cx.report(diagnostic);
     }

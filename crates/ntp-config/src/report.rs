@@ -33,6 +33,10 @@ impl Report {
         }
     }
 
+    pub(crate) const fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
     /// Keeps only errors for which `keep` is true.
     pub(crate) fn retain_errors(&mut self, keep: impl FnMut(&Diagnostic) -> bool) {
         self.errors.retain(keep);

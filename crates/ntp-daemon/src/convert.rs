@@ -60,7 +60,7 @@ pub fn engine_config(
 pub fn sources(config: &Config, keys: &KeyRing) -> Vec<SourceConfig> {
     let sources = config.sources.iter();
     sources
-        .filter_map(|source| self::source(config, keys, &source.kind))
+        .filter_map(|source| self::source(config, keys, source))
         .collect()
 }
 
@@ -76,8 +76,14 @@ pub fn clock_facts(clock: &Clock) -> Result<ClockFacts, ClockError> {
     })
 }
 
-fn source(config: &Config, keys: &KeyRing, kind: &FileKind) -> Option<SourceConfig> {
-    let (ntp, kind) = match kind {
+/// Returns a source of `config`; `None` if it is none of its own (`platform`), or its key is
+/// missing.
+pub fn source(
+    config: &Config,
+    keys: &KeyRing,
+    source: &ntp_config::SourceConfig,
+) -> Option<SourceConfig> {
+    let (ntp, kind) = match &source.kind {
         FileKind::RefClock(clock) => return Some(ref_clock_source(config, clock)),
         FileKind::Server(ntp) => (ntp, SourceKind::Server),
         FileKind::Nts(nts) => (&nts.ntp, SourceKind::Nts),
@@ -105,14 +111,11 @@ fn source(config: &Config, keys: &KeyRing, kind: &FileKind) -> Option<SourceConf
 
 fn ref_clock_source(config: &Config, clock: &RefClockSource) -> SourceConfig {
     let seconds = NtpDuration::from_seconds_f64;
-    let mut sources = config.sources.iter();
-    // Without such a source the name stays: its pulses are not numbered, and the check of the
-    // configuration says so.
-    let lock = clock.lock.as_ref().map(|lock| {
-        let source = sources.find(|source| source.has_name(&lock.value));
-        source
-            .and_then(ntp_config::SourceConfig::name)
-            .unwrap_or_else(|| lock.value.clone())
+    // Without such a source the name stays, and no pulse is numbered. Loading refuses that, unless
+    // the source is disabled; another one may have been removed at run time.
+    let lock = config.lock_of(clock).unwrap_or_else(|_| {
+        let lock = clock.lock.as_ref();
+        lock.map(|lock| lock.value.clone())
     });
     let accuracy = if clock.error_bound_seconds > 0.0 {
         clock.error_bound_seconds

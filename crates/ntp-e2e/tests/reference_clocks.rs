@@ -13,10 +13,12 @@ use std::time::Duration;
 use ntp_e2e::binaries::Program;
 use ntp_e2e::daemon::Setup;
 use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::peers;
 use ntp_e2e::process::{self, Process};
 use ntp_e2e::{scenario, wait};
 use ntp_os_clock::shared_memory::SharedMemory;
 use rustix::pty::{self, OpenptFlags};
+use test_binaries::Behaviour;
 
 /// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
             scenario!(reports_of_gpsd_discipline_the_clock_and_it_may_come_back),
             scenario!(a_receiver_at_a_serial_port_disciplines_the_clock),
             scenario!(a_reference_clock_is_added_and_removed_at_run_time),
+            scenario!(a_lock_is_found_by_a_short_name_and_refused_without_a_source),
         ],
     )
 }
@@ -68,10 +71,18 @@ impl Producer {
         let (socket, path) = (UnixDatagram::unbound().expect("a socket"), path.to_owned());
         Self::start(PAUSE, move |count| {
             // The daemon may not be there yet, or any more.
-            let _ = socket.send_to(&datagram(0x534F_434B), &path);
+            let _ = socket.send_to(&datagram(MAGIC, 0), &path);
             if count.is_multiple_of(4) {
-                let _ = socket.send_to(&datagram(1), &path);
+                let _ = socket.send_to(&datagram(1, 0), &path);
             }
+        })
+    }
+
+    /// Sends pulses to a socket: samples that do not say to which second they belong.
+    fn pulses(path: &Path) -> Self {
+        let (socket, path) = (UnixDatagram::unbound().expect("a socket"), path.to_owned());
+        Self::start(PAUSE, move |_| {
+            let _ = socket.send_to(&datagram(MAGIC, 1), &path);
         })
     }
 }
@@ -91,14 +102,17 @@ fn now() -> Duration {
     Duration::from_nanos(u64::try_from(nanos).expect("after 1970"))
 }
 
-/// A sample of a clock that agrees with the kernel's.
-fn datagram(magic: i32) -> Vec<u8> {
+/// The mark of a sample: "SOCK".
+const MAGIC: i32 = 0x534F_434B;
+
+/// A sample of a clock that agrees with the kernel's, or a pulse of it.
+fn datagram(magic: i32, pulse: i32) -> Vec<u8> {
     let now = now();
     let mut octets = Vec::new();
     octets.extend(now.as_secs().to_ne_bytes());
     octets.extend(u64::from(now.subsec_micros()).to_ne_bytes());
     octets.extend(0f64.to_ne_bytes());
-    for field in [0, 0, 0, magic] {
+    for field in [pulse, 0, 0, magic] {
         octets.extend(field.to_ne_bytes());
     }
     octets
@@ -189,6 +203,49 @@ fn a_reference_clock_is_added_and_removed_at_run_time() {
     assert_eq!(code, Some(0), "{text}");
     assert!(!socket.exists());
     assert_eq!(daemon.stop().code(), Some(0));
+}
+
+fn a_lock_is_found_by_a_short_name_and_refused_without_a_source() {
+    let server = peers::reference_server(Behaviour::default());
+    let setup = Setup::new(1).server(&server.address().to_string());
+    let socket = socket_in(&setup);
+    let path = socket.display().to_string();
+    let mut daemon = setup.start(None);
+    daemon.wait_synchronized(LIMIT);
+    let add = |lock: &str| {
+        let lock = format!("lock={lock}");
+        setup.ntp_ctl(&[
+            "source",
+            "add",
+            &path,
+            "mode=sock",
+            "precision=1e-5",
+            "accuracy=1e-4",
+            &lock,
+        ])
+    };
+    let (code, text) = add("192.0.2.1");
+    assert_ne!(code, Some(0), "{text}");
+    assert!(text.contains("names no source"), "{text}");
+    assert!(text.contains(&server.address().to_string()), "{text}");
+    // The configured name has the port.
+    let (code, text) = add("127.0.0.1");
+    assert_eq!(code, Some(0), "{text}");
+    let _producer = Producer::pulses(&socket);
+    wait::until(LIMIT, "numbered pulses", || {
+        let (_, details) = setup.ntp_ctl(&["source", &path]);
+        let samples = details.lines().find(|line| line.starts_with("Samples"))?;
+        (!samples.contains(" 0 accepted")).then_some(())
+    });
+    assert_eq!(daemon.stop().code(), Some(0));
+
+    let setup = setup.with(
+        "[[source]]\nmode = \"pps\"\npath = \"/dev/pps0\"\nprecision = 1e-6\nlock = \"192.0.2.1\"",
+    );
+    let start = Process::spawn("ntp-daemon", setup.command(None, Program::Daemon));
+    let (code, text) = start.outcome();
+    assert_ne!(code, Some(0), "{text}");
+    assert!(text.contains("names no source"), "{text}");
 }
 
 fn a_program_that_writes_to_shared_memory_disciplines_the_clock() {

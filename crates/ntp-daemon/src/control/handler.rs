@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use ntp_config::{Config, Loaded, SourceConfig};
+use ntp_config::{Config, Loaded, SourceConfig, SourceKind, Style};
 use ntp_control_api::control::methods::{
     Access, BurstReply, ConfigurationReply, DumpReply, EmptyReply, Error, INTERFACE, NamesReply,
     RekeyReply, ReloadReply, Request, Settings, StatusReply, StepReply,
@@ -258,17 +258,16 @@ impl CommandHandler {
         settings: &Settings,
         caller: &Caller,
     ) -> Result<Outcome<RawReply>, Failure> {
-        let (source, engine) = match self.source(settings) {
+        let place = self.config.sources.len();
+        let (config, engine) = match self.with_source(place, settings) {
             Ok(understood) => understood,
             Err(error) => return Ok(Err(error)),
         };
-        let mut config = self.config.clone();
-        config.sources.push(source.clone());
         // The source may request keys at once.
         daemon.shared.ke_client.configure(&config);
         let outcome = command(daemon, &Command::Add(engine))?;
         if outcome.is_ok() {
-            if let Some(name) = name_of(&source) {
+            if let Some(name) = config.sources.last().and_then(name_of) {
                 self.changes
                     .record_changed(Kind::Source, name.clone(), caller);
                 self.added.insert(name);
@@ -315,18 +314,17 @@ impl CommandHandler {
             Err(error) => return Ok(Err(error)),
         };
         let changed = settings::merged(&self.config.sources[place].settings, changes);
-        let (source, engine) = match self.source(&changed) {
+        let (mut config, engine) = match self.with_source(place, &changed) {
             Ok(understood) => understood,
             Err(error) => return Ok(Err(error)),
         };
-        let mut config = self.config.clone();
-        let before = core::mem::replace(&mut config.sources[place], source);
+        let before = &self.config.sources[place];
         daemon.shared.ke_client.configure(&config);
         let outcome = command(daemon, &Command::Replace(name.to_owned(), engine))?;
         if outcome.is_ok() {
             let after = &mut config.sources[place];
             ntp_config::keep_places(&mut after.entries, &before.entries);
-            if let (Some(was), Some(is)) = (name_of(&before), name_of(after)) {
+            if let (Some(was), Some(is)) = (name_of(before), name_of(after)) {
                 self.changes
                     .record_removed(Kind::Source, &was, &before.place, caller);
                 self.changes
@@ -342,20 +340,30 @@ impl CommandHandler {
         Ok(outcome)
     }
 
-    /// Parses `settings`, for the file and for the engine.
-    fn source(
+    /// Returns the configuration with a source of these `settings` at `place`, which is that of a
+    /// source or the end of the list, and the source for the engine.
+    fn with_source(
         &self,
+        place: usize,
         settings: &Settings,
-    ) -> Outcome<(SourceConfig, ntp_proto::engine::SourceConfig)> {
-        let mut config = settings::section("source", settings)?;
-        config.source_defaults = self.config.source_defaults;
-        let engine = convert::sources(&config, &self.keys).pop();
-        match (config.sources.pop(), engine) {
-            (Some(source), Some(engine)) => Ok((source, engine)),
-            _ => Err(Error::Refused {
-                reason: "the key of the source is not in the key file (see [keys] path)".into(),
-            }),
+    ) -> Outcome<(Config, ntp_proto::engine::SourceConfig)> {
+        let new = settings::section("source", settings)?.sources;
+        let mut config = self.config.clone();
+        let end = (place + new.len()).min(config.sources.len());
+        config.sources.splice(place..end, new);
+        // It may name another source (`lock`).
+        let source = config.sources.get(place);
+        if let Some(SourceKind::RefClock(clock)) = source.map(|source| &source.kind) {
+            let lock = config.lock_of(clock);
+            lock.map_err(|problem| Error::InvalidConfiguration {
+                report: problem.render(Style::Plain),
+            })?;
         }
+        let engine = source.and_then(|source| convert::source(&config, &self.keys, source));
+        let engine = engine.ok_or_else(|| Error::Refused {
+            reason: "the key of the source is not in the key file (see [keys] path)".into(),
+        })?;
+        Ok((config, engine))
     }
 
     /// Index in the configuration of the source that an operator calls `name`.
