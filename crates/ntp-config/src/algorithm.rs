@@ -9,6 +9,7 @@
 //! a warning and left unset.
 
 use ntp_time::{Frequency, NtpDuration};
+use toml::de::DeValue;
 
 use crate::documentation::KeyDoc;
 use crate::reader::{Context, Section, Value};
@@ -33,6 +34,8 @@ section! {
             "meddling-threshold" "number, seconds" "0.01" "A larger change of the clock by another program is treated as a disturbance: all sources are measured again.";
         initial_frequency_uncertainty: Option<Frequency> = frequency => optional,
             "initial-frequency-uncertainty" "number, seconds per second" "100e-6" "Standard deviation of the frequency error of an oscillator that is not known yet.";
+        drift_allowance: Option<Frequency> = drift_allowance => optional,
+            "drift-allowance" "`\"learnt\"` or number, parts per million" "`\"learnt\"`" "How fast the oscillator may leave the estimate between measurements: the error bound grows by it, and is a guarantee only as long as the oscillator keeps to it. `\"learnt\"` begins at 15 ppm and falls to 1 ppm within 28 hours if the oscillator is steady; it is never below three times the largest change seen in the last days.";
         ignore_server_dispersion: Option<bool> = value::boolean => optional,
             "ignore-server-dispersion" "boolean" "false" "Whether the root dispersion that servers state is left out of their correctness intervals.";
     }
@@ -96,6 +99,18 @@ fn finite_duration(cx: &mut Context, value: &Value<'_>) -> Option<NtpDuration> {
 
 fn frequency(cx: &mut Context, value: &Value<'_>) -> Option<Frequency> {
     not_negative(cx, value).map(Frequency::from_ratio)
+}
+
+/// An allowance in parts per million; `"learnt"` leaves it unset.
+fn drift_allowance(cx: &mut Context, value: &Value<'_>) -> Option<Frequency> {
+    if matches!(value.node, DeValue::String(text) if text == "learnt") {
+        return None;
+    }
+    const MOST: f64 = 1000.0;
+    match value::finite(cx, value)? {
+        ppm if (0.0..=MOST).contains(&ppm) => Some(Frequency::from_ppm(ppm)),
+        _ => value.reject_value(cx, "\"learnt\" or a number from 0 to 1000"),
+    }
 }
 
 /// A number that is not negative; others cause a warning and are left unset.

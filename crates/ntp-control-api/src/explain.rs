@@ -57,7 +57,7 @@ pub fn clock(status: &Status) -> Vec<String> {
             reference_name(status)
         ));
         findings.push(format!(
-            "error bound {}, estimated error {} (99.9 % of the time)",
+            "error bound {}, estimated error {} (99.9 % of the time if paths are symmetric)",
             or_unknown(system.error_bound),
             or_unknown(system.estimated_error)
         ));

@@ -69,15 +69,16 @@ fn errors(page: &mut Page, system: &SystemStatus) {
     page.line(
         "Estimated error",
         format_args!(
-            "{} (99.9 % of the time)",
+            "{} (99.9 % of the time if paths are symmetric)",
             or_unknown(system.estimated_error)
         ),
     );
     page.line(
         "Error bound",
         format_args!(
-            "{} (if most sources are right)",
-            or_unknown(system.error_bound)
+            "{} (if most sources are right and drift is below {:.1} ppm)",
+            or_unknown(system.error_bound),
+            system.dispersion_rate.as_ppm()
         ),
     );
     page.line(

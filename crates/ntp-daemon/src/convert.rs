@@ -14,7 +14,7 @@ use ntp_config::{
 use ntp_os_clock::{Clock, ClockError, ClockKind, precision};
 use ntp_proto::client::{AssociationConfig, Protection};
 use ntp_proto::discipline::{
-    self, FrequencyPrior, PanicThreshold, SelectionOptions, SteeringConfig,
+    self, DriftAllowance, FrequencyPrior, PanicThreshold, SelectionOptions, SteeringConfig,
 };
 use ntp_proto::engine::{ClockFacts, EngineConfig, RefClockConfig, SourceConfig, SourceKind};
 use ntp_proto::keys::KeyRing;
@@ -177,6 +177,9 @@ fn discipline_config(config: &Config) -> discipline::Config {
         maximum_source_uncertainty: algorithm
             .maximum_source_uncertainty
             .unwrap_or(defaults.maximum_source_uncertainty),
+        drift_allowance: algorithm
+            .drift_allowance
+            .map_or(defaults.drift_allowance, DriftAllowance::Fixed),
         ignore_server_dispersion: algorithm
             .ignore_server_dispersion
             .unwrap_or(defaults.ignore_server_dispersion),

@@ -222,7 +222,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[cfg(test)]
 mod tests {
     use ntp_proto::client::Authenticity;
-    use ntp_proto::discipline::{FrequencyPrior, PanicThreshold, SteeringConfig};
+    use ntp_proto::discipline::{DriftAllowance, FrequencyPrior, PanicThreshold, SteeringConfig};
     use ntp_proto::engine::{
         Command, ExchangeId, KeyExchangeError, KeyExchangeFailure, QueryId, SendError,
     };
@@ -369,7 +369,7 @@ mod tests {
             maximum_frequency: frequency,
         };
         config.discipline.maximum_source_uncertainty = duration;
-        config.discipline.drift_allowance = frequency;
+        config.discipline.drift_allowance = DriftAllowance::Fixed(frequency);
         config.discipline.initial_frequency_uncertainty = frequency;
         config.frequency_prior = Some(FrequencyPrior {
             frequency,

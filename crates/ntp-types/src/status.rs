@@ -142,7 +142,7 @@ record! {
         frequency: Frequency,
         /// Standard deviation of the frequency.
         frequency_uncertainty: Frequency,
-        /// Error that the clock stays within 99.9 % of the time.
+        /// Error that the clock stays within 99.9 % of the time if paths are symmetric.
         estimated_error: Option<NtpDuration>,
         /// Guaranteed error, as long as most sources are right within what they state and the oscillator drifts no
         /// faster than the drift allowance.

@@ -71,13 +71,16 @@ details! {
         /// Standard deviation of `frequency_ppm`.
         frequency_uncertainty_ppm: f64 = |status| Some(status.system.frequency_uncertainty.as_ppm()),
             gauge "ntp_system_frequency_uncertainty_ppm" "Standard deviation of the frequency error";
-        /// Estimated error: the clock stays within it 99.9 % of the time.
+        /// Estimated error: the clock stays within it 99.9 % of the time if paths are symmetric.
         estimated_error: NtpDuration = |status| Some(status.system.estimated_error.unwrap_or(MAX_DISPERSION)),
-            gauge "ntp_system_estimated_error_seconds" "Estimated error: the clock stays within it 99.9 % of the time";
+            gauge "ntp_system_estimated_error_seconds" "Estimated error: the clock stays within it 99.9 % of the time if paths are symmetric";
         /// Maximum error: true time is never further away, as long as most sources are right within
-        /// what they state and the oscillator drifts by at most 15 ppm.
+        /// what they state and the oscillator changes by less than the drift allowance.
         error_bound: NtpDuration = |status| Some(status.system.error_bound.unwrap_or(MAX_DISPERSION)),
-            gauge "ntp_system_error_bound_seconds" "Error bound: guaranteed as long as most sources are right within what they state and the oscillator drifts by at most 15 ppm";
+            gauge "ntp_system_error_bound_seconds" "Error bound: guaranteed as long as most sources are right within what they state and the oscillator changes by less than the drift allowance between measurements";
+        /// Drift allowance: how fast the oscillator may leave the estimate between measurements.
+        drift_allowance_ppm: f64 = |status| Some(status.system.dispersion_rate.as_ppm()),
+            gauge "ntp_system_drift_allowance_ppm" "Drift allowance: how fast the oscillator may leave the estimate between measurements";
         /// Dispersion accumulated from the primary reference, at the time of the observation.
         root_dispersion: NtpDuration = |status| Some(status.system.root_dispersion.unwrap_or(MAX_DISPERSION));
         /// Number of sources in the agreeing majority.

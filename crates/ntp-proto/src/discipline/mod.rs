@@ -46,6 +46,7 @@
 //!
 //! Deterministic: no clock, no randomness, no I/O. Nothing here panics on any input.
 
+mod allowance;
 mod bank;
 mod box_law;
 mod centre;
@@ -86,6 +87,7 @@ use core::cell::OnceCell;
 use ntp_time::{FreeTime, Frequency, NtpDuration, PollInterval, PollLimits};
 use serde::{Deserialize, Serialize};
 
+pub use allowance::DriftAllowance;
 pub use intersection::Agreement;
 pub use measurement::{Measurement, NoiseLaw};
 pub use ntp_types::event::{Cause, InvalidMeasurement, MeasurementOutcome};
@@ -96,6 +98,7 @@ pub use source::{SourceEstimate, SourceKey};
 pub use steering::{Decision, Panic, PanicThreshold, Steering, SteeringConfig, Update};
 pub use trend::Trend;
 
+use allowance::DriftRecord;
 use bank::Bank;
 use gate::{Contradiction, DriftTest};
 use hypothesis::{Hypothesis, MAX_SLOTS, ObservationIndex};
@@ -114,9 +117,8 @@ pub struct Config {
     /// Sources whose correctness interval has a larger half-width are not candidates.
     #[serde(with = "ntp_time::exact")]
     pub maximum_source_uncertainty: NtpDuration,
-    /// Assumed drift rate of any clock: PHI of RFC 5905 section 4.
-    #[serde(with = "ntp_time::exact")]
-    pub drift_allowance: Frequency,
+    /// How fast the oscillator may leave the estimate between samples.
+    pub drift_allowance: DriftAllowance,
     /// Whether to leave the servers' root dispersion out of their correctness intervals.
     pub ignore_server_dispersion: bool,
     /// Standard deviation of the frequency error of an unknown oscillator.
@@ -134,7 +136,7 @@ impl Default for Config {
         Self {
             minimum_agreeing_sources: 3,
             maximum_source_uncertainty: NtpDuration::from_millis(1500),
-            drift_allowance: Frequency::from_ppm(15.0),
+            drift_allowance: DriftAllowance::Learnt,
             ignore_server_dispersion: false,
             initial_frequency_uncertainty: Frequency::from_ppm(100.0),
             some_required: false,
@@ -233,6 +235,7 @@ pub struct Discipline {
     /// Correctness interval of the selection at the last sample used; kept in holdover, when its
     /// sources are gone.
     guarantee: Option<Guarantee>,
+    drift_record: DriftRecord,
     /// Since when another source has been clearly nearer than the reference.
     reference_beaten: Option<FreeTime>,
     contradiction: Contradiction,
@@ -270,6 +273,7 @@ impl Discipline {
             edges: Vec::new(),
             agreement: Agreement::default(),
             guarantee: None,
+            drift_record: DriftRecord::default(),
             reference_beaten: None,
             contradiction: Contradiction::default(),
             frequency_confirmed: false,
@@ -324,6 +328,7 @@ impl Discipline {
         if self.advance(at).is_none() {
             return self.forget_phase();
         }
+        self.drift_record = DriftRecord::default();
         let variance = phase_sigma * phase_sigma;
         self.bank
             .for_each(|filter| filter.widen(variance, DISTURBED_FREQUENCY_SIGMA.powi(2)));
@@ -343,6 +348,7 @@ impl Discipline {
         self.prediction.take();
         self.phase_lost = self.filter_time.is_some();
         self.guarantee = None;
+        self.drift_record = DriftRecord::default();
         self.bank
             .for_each(|filter| filter.widen(0.0, DISTURBED_FREQUENCY_SIGMA.powi(2)));
         for source in &mut self.sources {
@@ -405,6 +411,14 @@ impl Discipline {
             interval = interval.longer();
         }
         interval
+    }
+
+    /// How fast the oscillator may leave the estimate at `now`: see `allowance`.
+    pub fn drift_allowance(&self, now: FreeTime) -> Frequency {
+        match self.config.drift_allowance {
+            DriftAllowance::Learnt => Frequency::from_ratio(self.drift_record.allowance(now)),
+            DriftAllowance::Fixed(frequency) => frequency,
+        }
     }
 
     fn estimate_exists(&self) -> bool {
@@ -493,6 +507,10 @@ impl Discipline {
         {
             self.rebase_origin();
             self.guarantee = guarantee.or(self.guarantee);
+            if self.frequency_confirmed {
+                let frequency = self.bank.moments().frequency;
+                self.drift_record.observe(measurement.at, frequency);
+            }
         }
         self.learn_server_wander(index);
         outcome
@@ -668,6 +686,7 @@ impl Discipline {
         self.phase_lost = false;
         self.slots_used = 0;
         self.guarantee = None;
+        self.drift_record = DriftRecord::default();
         self.contradiction = Contradiction::default();
         self.consecutive_outliers = 0;
         let frequency = self.prior.frequency.as_ratio();

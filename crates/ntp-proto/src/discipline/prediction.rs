@@ -48,6 +48,8 @@ pub struct Prediction {
     pub(super) asymmetry_squared: f64,
     pub(super) guarantee: Option<Guarantee>,
     pub(super) drift_allowance: Frequency,
+    /// See `allowance::slack`.
+    pub(super) slack: f64,
     /// Frequency error that is possible whatever the filters believe, s/s.
     pub(super) startup_drift: f64,
 }
@@ -113,6 +115,7 @@ impl Prediction {
                 estimate.frequency_sigma,
                 self.startup_drift,
             ),
+            slack: self.slack,
         });
         let phase = (estimate.phase - self.origin).as_seconds_f64();
         let residual = residual.abs().as_seconds_f64();

@@ -12,9 +12,8 @@
 //!   ```
 //!
 //!   One source that lies within the others' intervals, however precise it claims to be, cannot
-//!   shrink the span below what a majority without it covers. The drift rate is the configured
-//!   allowance plus four standard deviations of the frequency, since at the start nothing
-//!   guarantees 15 ppm.
+//!   shrink the span below what a majority without it covers. The drift rate is the
+//!   allowance (`allowance`) plus four standard deviations of the frequency.
 //!
 //!   Our own clients are served the same guarantee: root delay is the round trip to the reference
 //!   clock through the nearest source, and root dispersion is the bound minus half of it, but at
@@ -123,6 +122,7 @@ impl Discipline {
         }
         let since = self.filter_time?;
         let moments = *self.bank.moments();
+        let allowance = self.drift_allowance(since);
         let own = Link {
             variance: moments.phase_variance,
             covariance: moments.covariance,
@@ -134,7 +134,8 @@ impl Discipline {
             link: self.best_slot().map_or(own, |slot| self.bank.link(slot)),
             asymmetry_squared: self.asymmetry_sigmas_squared() * self.centre_variance(since),
             guarantee: self.guarantee,
-            drift_allowance: self.config.drift_allowance,
+            drift_allowance: allowance,
+            slack: self.config.drift_allowance.slack(allowance.as_ratio()),
             startup_drift: self.startup_drift(since),
         })
     }
@@ -296,15 +297,13 @@ impl Discipline {
 
     /// How to propagate correctness intervals to `now`.
     pub(super) fn propagation(&self, now: FreeTime, frequency_sigma: f64) -> Propagation {
+        let allowance = self.drift_allowance(now);
         Propagation {
             now,
             origin: self.origin,
             frequency: self.bank.moments().frequency,
-            drift: drift_rate(
-                self.config.drift_allowance,
-                frequency_sigma,
-                self.startup_drift(now),
-            ),
+            drift: drift_rate(allowance, frequency_sigma, self.startup_drift(now)),
+            slack: self.config.drift_allowance.slack(allowance.as_ratio()),
         }
     }
 

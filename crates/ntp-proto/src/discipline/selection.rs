@@ -256,7 +256,7 @@ impl Discipline {
         let used = self.sources.iter().filter(|source| source.in_use);
         let intervals = used.filter_map(|source| Some((source.key, source.last?)));
         // The frequency uncertainty is left out: at the start it would make the newest the nearest.
-        let allowance = self.config.drift_allowance.as_ratio();
+        let allowance = self.drift_allowance(propagation.now).as_ratio();
         let distance = |interval: &DatedInterval| {
             let age = (propagation.now - interval.at).as_seconds_f64();
             interval.half_width + allowance * age.abs()

@@ -2,6 +2,7 @@
 
 use ntp_time::{FreeTime, Frequency, NtpDuration};
 
+use super::allowance::slack;
 use super::bank::Bank;
 use super::confidence::CLAIM;
 use super::gate::{DriftTest, ROUTE_MEMORY};
@@ -68,8 +69,10 @@ pub(super) struct Propagation {
     pub(super) origin: NtpDuration,
     /// Frequency of the oscillator, s/s.
     pub(super) frequency: f64,
-    /// Widening per second of age, s/s.
+    /// Widening per second of age, s/s,
     pub(super) drift: f64,
+    /// and its addition for old samples: see [`allowance::slack`](super::allowance::slack).
+    pub(super) slack: f64,
 }
 
 impl DatedInterval {
@@ -79,7 +82,8 @@ impl DatedInterval {
         Interval {
             centre: (self.phase - propagation.origin).as_seconds_f64()
                 + propagation.frequency * age,
-            half_width: self.half_width + propagation.drift * age.abs(),
+            half_width: self.half_width
+                + (propagation.drift + slack(propagation.slack, age)) * age.abs(),
         }
     }
 }

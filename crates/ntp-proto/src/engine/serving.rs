@@ -46,7 +46,7 @@ impl Engine {
             root_dispersion: RootDispersion {
                 value: figures.root_dispersion,
                 at: now.system,
-                growth: self.config.discipline.drift_allowance,
+                growth: self.drift_allowance(now),
             },
             reference_id: if self.is_smearing(now.system) {
                 SMEARED

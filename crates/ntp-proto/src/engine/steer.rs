@@ -25,7 +25,7 @@ use super::{Engine, Event, Halt, Now, Output, PersistedState, SourceId, SourceNa
 use crate::discipline::{Decision, ErrorFigures, Estimate, MeasurementOutcome, Update};
 
 /// Error bound above which the clock is not synchronised. RFC 5905's MAXDIST is of this order; at a
-/// drift allowance of 15 ppm it is reached after about a day without sources.
+/// drift allowance of 15 ppm, as it is after hours without a sample, it is reached after about a day without sources.
 pub(super) const SYNCHRONIZED_BOUND: NtpDuration = NtpDuration::from_millis(1500);
 
 /// Minimum duration of a slew: below it, the jitter of two system calls matters.
@@ -414,6 +414,12 @@ impl Engine {
     pub(super) fn served_figures(&self, now: Now) -> Option<ErrorFigures> {
         let (target, _) = self.smear_target(now.system);
         self.figures_after(now, -target, NtpDuration::ZERO)
+    }
+
+    /// How fast the oscillator may leave the estimate.
+    pub(super) fn drift_allowance(&self, now: Now) -> Frequency {
+        self.discipline
+            .drift_allowance(self.ledger.free_time(now.system))
     }
 
     /// Error estimates of the clock after `step`, at `ahead` from now without further measurements.
