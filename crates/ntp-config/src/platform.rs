@@ -15,7 +15,7 @@
 //! source, not a wrong clock.
 //!
 //! The sources of the platform are written as a file would have them and read with the others
-//! ([`Choice::to_toml`]). Other sources of the files are used beside them, but not beside smeared
+//! (`Choice::to_toml`). Other sources of the files are used beside them, but not beside smeared
 //! ones. If the files do not set `minimum-agreeing-sources`, it is lowered to the number of sources
 //! that there are.
 

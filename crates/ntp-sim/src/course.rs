@@ -48,7 +48,7 @@ pub enum Course {
 }
 
 /// A server of stratum 2: a free oscillator, steered by a filter of constant gain that measures a
-/// perfect server every [`POLL`] seconds.
+/// perfect server every `POLL` seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Follower {
     /// Random walk of its oscillator, s/s per sqrt(s).
