@@ -180,7 +180,7 @@ section! {
         device: Option<String> = value::string => optional,
             "device" "string" "any" "The receiver, as gpsd names it, for example `/dev/ttyS0`.";
         signal: GpsdSignal = |cx, value| value::choice(cx, value, SIGNALS) => or(GpsdSignal::Any),
-            "signal" "`any`, `pps` or `serial`" "any" "What is used: pulses, the time of sentences, or pulses as soon as there are some.";
+            "signal" "`any`, `pps` or `serial`" "any" "What is used: pulses, the time of sentences, or (`any`) pulses, and sentences only if the receiver yields no pulse.";
     }
 }
 

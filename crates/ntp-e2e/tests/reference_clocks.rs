@@ -288,8 +288,8 @@ fn reports_of_gpsd_discipline_the_clock_and_it_may_come_back() {
     let address = listener.local_addr().expect("an address");
     listener.set_nonblocking(true).expect("non-blocking");
     let setup = Setup::new(1).with(&format!(
-        "[[source]]\nmode = \"gpsd\"\naddress = \"{address}\"\nprecision = 1e-4\n\
-         accuracy = 1e-3\npoll-interval = 0"
+        "[[source]]\nmode = \"gpsd\"\naddress = \"{address}\"\nsignal = \"serial\"\n\
+         precision = 1e-4\naccuracy = 1e-3\npoll-interval = 0"
     ));
     let mut daemon = setup.start(None);
     let mut watcher: Option<TcpStream> = None;

@@ -25,8 +25,9 @@ const CONNECT_TIMEOUT: NtpDuration = NtpDuration::from_seconds(10);
 /// Time without any report after which the connection is made again. A receiver with or without a
 /// fix yields several reports a second; without a receiver a new connection does no harm.
 const SILENCE: NtpDuration = NtpDuration::from_seconds(120);
-/// Time since the last pulse after which the time of sentences is used again.
-const PULSE_LOST: NtpDuration = NtpDuration::from_seconds(10);
+/// Time from the first sentence with a fix after which a receiver without a pulse counts as one that
+/// has none. gpsd reports pulses from the fourth fix on, that is some 5 s after the first sentence.
+const PULSE_TIMEOUT: NtpDuration = NtpDuration::from_seconds(10);
 /// Longest line: reports of many satellites have about 10 KB.
 const MAX_LINE: usize = 32 * 1024;
 /// Octets that are read at once; the rest waits for the next round of the loop.
@@ -53,7 +54,10 @@ pub(crate) struct Gpsd {
 struct Reports {
     /// Whether the receiver has a fix; `None` until it says so.
     has_fix: Option<bool>,
-    last_pulse: Option<Monotonic>,
+    /// Whether there was a pulse.
+    has_pulse: bool,
+    /// When the first sentence since the fix was reported.
+    first_sentence: Option<Monotonic>,
 }
 
 /// The members of reports that are used.
@@ -214,25 +218,31 @@ impl Reports {
         if wanted.is_some_and(|wanted| report.device.as_ref() != Some(wanted)) {
             return None;
         }
-        match (report.class.as_str(), settings.signal) {
+        let is_pulse = match (report.class.as_str(), settings.signal) {
             ("TPV", _) => {
                 self.has_fix = report.mode.map(|mode| mode >= 2);
                 return None;
             }
-            ("PPS", GpsdSignal::Any | GpsdSignal::Pps) => self.last_pulse = Some(now.monotonic),
-            ("TOFF", GpsdSignal::Serial) => {}
-            ("TOFF", GpsdSignal::Any) => {
-                let lost = |last| now.monotonic - last > PULSE_LOST;
-                if !self.last_pulse.is_none_or(lost) {
-                    return None;
-                }
-            }
+            ("PPS", GpsdSignal::Any | GpsdSignal::Pps) => true,
+            ("TOFF", GpsdSignal::Any | GpsdSignal::Serial) => false,
             _ => return None,
-        }
+        };
         if self.has_fix == Some(false) {
+            self.first_sentence = None;
             return Some(Err(SampleRefusal::Unsynchronized));
         }
+        self.has_pulse |= is_pulse;
+        if !is_pulse && settings.signal == GpsdSignal::Any && self.awaits_pulse(now) {
+            return None;
+        }
         Some(report.sample(now, max_age))
+    }
+
+    /// Whether sentences are not used, because the receiver has a pulse or may have one. A sentence is
+    /// late by tenths of a second: one statement of accuracy cannot describe both.
+    fn awaits_pulse(&mut self, now: Now) -> bool {
+        let first = *self.first_sentence.get_or_insert(now.monotonic);
+        self.has_pulse || now.monotonic - first < PULSE_TIMEOUT
     }
 }
 
@@ -293,28 +303,32 @@ mod tests {
         }
     }
 
-    fn offsets(reports: &mut Reports, settings: &GpsdSettings, lines: &[&str]) -> Vec<i64> {
-        let age = NtpDuration::from_seconds(4);
+    /// Offsets of the samples in reports that are received at these times.
+    fn offsets(settings: &GpsdSettings, lines: &[(i64, &str)]) -> Vec<i64> {
+        let mut reports = Reports::default();
+        let age = NtpDuration::from_seconds(60);
         let readings = lines
             .iter()
-            .filter_map(|line| reports.take(line.as_bytes(), settings, now(1), age));
+            .filter_map(|(at, line)| reports.take(line.as_bytes(), settings, now(*at), age));
         readings.map(|it| it.unwrap().offset.as_nanos()).collect()
     }
 
     #[test]
-    fn pulses_take_the_place_of_sentences_while_there_are_some() {
+    fn sentences_are_used_only_if_there_is_no_pulse() {
         let (pulse, sentence) = (999_998, -150_000_000);
-        for (signal, expected) in [
-            (GpsdSignal::Any, vec![sentence, pulse]),
-            (GpsdSignal::Pps, vec![pulse]),
-            (GpsdSignal::Serial, vec![sentence, sentence]),
+        let with_pulse = [(1, TOFF), (5, TOFF), (6, PPS), (6, TOFF), (30, TOFF)];
+        let without = [(1, TOFF), (10, TOFF), (11, TOFF), (12, PPS), (12, TOFF)];
+        for (signal, lines, expected) in [
+            (GpsdSignal::Any, with_pulse, vec![pulse]),
+            (GpsdSignal::Any, without, vec![sentence, pulse]),
+            (GpsdSignal::Pps, with_pulse, vec![pulse]),
+            (GpsdSignal::Serial, with_pulse, vec![sentence; 4]),
         ] {
-            let mut reports = Reports::default();
-            let found = offsets(&mut reports, &settings(signal, None), &[TOFF, PPS, TOFF]);
+            let found = offsets(&settings(signal, None), &lines);
             assert_eq!(found, expected, "{signal:?}");
         }
         let other = settings(GpsdSignal::Any, Some("/dev/ttyS1"));
-        let found = offsets(&mut Reports::default(), &other, &[TOFF, PPS]);
+        let found = offsets(&other, &with_pulse);
         assert!(found.is_empty(), "{found:?}");
     }
 
@@ -322,7 +336,7 @@ mod tests {
     fn without_a_fix_there_is_no_sample() {
         let mut reports = Reports::default();
         let (settings, age) = (
-            settings(GpsdSignal::Any, None),
+            settings(GpsdSignal::Serial, None),
             NtpDuration::from_seconds(4),
         );
         let mut take = |line: &str| reports.take(line.as_bytes(), &settings, now(1), age);

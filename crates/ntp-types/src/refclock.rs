@@ -135,7 +135,7 @@ pub struct GpsdSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GpsdSignal {
-    /// Pulses as soon as there are some, the serial time until then.
+    /// Pulses, or the serial time if the receiver yields no pulse.
     #[default]
     Any,
     /// Pulses (`PPS`).
