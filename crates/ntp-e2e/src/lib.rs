@@ -10,7 +10,8 @@
 //! # Idea
 //! There are six arenas:
 //!
-//! - *Loopback*: the daemon and the servers of `test-binaries` on 127.0.0.1 and ::1. Needs nothing.
+//! - *Loopback*: the daemon and the servers of `test-binaries` on 127.0.0.1 and ::1. Needs nothing,
+//!   except that two scenarios run a real [`gpsd`].
 //! - *Namespaces*: a network of virtual hosts ([`netns`]) that run the daemon, chronyd and ntpsec's
 //!   ntpd ([`peers`], [`clients`]); a [`delay_proxy`] emulates bad links.
 //! - *Virtual machines* ([`vm`]): guests with kernels of their own, whose clocks the daemon steers.
@@ -42,6 +43,7 @@ pub mod delay_proxy;
 pub mod exporter;
 pub mod faulty_ke_server;
 mod files;
+pub mod gpsd;
 pub mod harness;
 pub mod http;
 pub mod log_event;
@@ -50,6 +52,7 @@ pub mod nts_query;
 pub mod observation;
 pub mod peers;
 pub mod process;
+pub mod producer;
 pub mod prometheus;
 pub mod query;
 pub mod torture;

@@ -5,19 +5,17 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ntp_e2e::binaries::Program;
 use ntp_e2e::daemon::Setup;
+use ntp_e2e::gpsd::{self, Gpsd};
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::peers;
 use ntp_e2e::process::{self, Process};
+use ntp_e2e::producer::{Producer, Receiver, now};
 use ntp_e2e::{scenario, wait};
 use ntp_os_clock::shared_memory::SharedMemory;
-use rustix::pty::{self, OpenptFlags};
 use test_binaries::Behaviour;
 
 /// Timeout of every wait; exceeded only on an overloaded machine.
@@ -25,6 +23,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// Time between two samples.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// Largest error of the clock in seconds while gpsd dates pulses: it waits for the edge as other
+/// programs do, on a machine that other tests load. Sentences are late by five times as much.
+const PULSE_ERROR: f64 = 0.02;
 
 fn main() -> ExitCode {
     harness::run(
@@ -34,72 +36,32 @@ fn main() -> ExitCode {
             scenario!(a_program_that_writes_to_shared_memory_disciplines_the_clock),
             scenario!(reports_of_gpsd_discipline_the_clock_and_it_may_come_back),
             scenario!(a_receiver_at_a_serial_port_disciplines_the_clock),
+            scenario!(a_real_gpsd_that_sends_pulses_to_a_socket_disciplines_the_clock),
+            scenario!(reports_of_a_real_gpsd_discipline_the_clock_once_it_is_there),
             scenario!(a_reference_clock_is_added_and_removed_at_run_time),
             scenario!(a_lock_is_found_by_a_short_name_and_refused_without_a_source),
         ],
     )
 }
 
-/// A fake producer on a thread of its own. The kernel's clock is true time here, and the virtual
-/// clock of the daemon is wrong.
-struct Producer {
-    is_stopped: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Producer {
-    /// Calls `produce` with a running number every `pause`.
-    fn start(pause: Duration, mut produce: impl FnMut(u32) + Send + 'static) -> Self {
-        let is_stopped = Arc::new(AtomicBool::new(false));
-        let stop = Arc::clone(&is_stopped);
-        let thread = thread::spawn(move || {
-            let mut count = 0;
-            while !stop.load(Ordering::Relaxed) {
-                produce(count);
-                count += 1;
-                wait::sleep(pause);
-            }
-        });
-        Self {
-            is_stopped,
-            thread: Some(thread),
+/// Sends samples to a socket; every fourth is followed by one with a wrong mark.
+fn send_samples(path: &Path) -> Producer {
+    let (socket, path) = (UnixDatagram::unbound().expect("a socket"), path.to_owned());
+    Producer::start(PAUSE, move |count| {
+        // The daemon may not be there yet, or any more.
+        let _ = socket.send_to(&datagram(MAGIC, 0), &path);
+        if count.is_multiple_of(4) {
+            let _ = socket.send_to(&datagram(1, 0), &path);
         }
-    }
-
-    /// Sends samples to a socket; every fourth is followed by one with a wrong mark.
-    fn sock(path: &Path) -> Self {
-        let (socket, path) = (UnixDatagram::unbound().expect("a socket"), path.to_owned());
-        Self::start(PAUSE, move |count| {
-            // The daemon may not be there yet, or any more.
-            let _ = socket.send_to(&datagram(MAGIC, 0), &path);
-            if count.is_multiple_of(4) {
-                let _ = socket.send_to(&datagram(1, 0), &path);
-            }
-        })
-    }
-
-    /// Sends pulses to a socket: samples that do not say to which second they belong.
-    fn pulses(path: &Path) -> Self {
-        let (socket, path) = (UnixDatagram::unbound().expect("a socket"), path.to_owned());
-        Self::start(PAUSE, move |_| {
-            let _ = socket.send_to(&datagram(MAGIC, 1), &path);
-        })
-    }
+    })
 }
 
-impl Drop for Producer {
-    fn drop(&mut self) {
-        self.is_stopped.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Time since 1970.
-fn now() -> Duration {
-    let nanos = ntp_os_clock::realtime().as_nanos();
-    Duration::from_nanos(u64::try_from(nanos).expect("after 1970"))
+/// Sends pulses to a socket: samples that do not say to which second they belong.
+fn send_pulses(path: &Path) -> Producer {
+    let (socket, path) = (UnixDatagram::unbound().expect("a socket"), path.to_owned());
+    Producer::start(PAUSE, move |_| {
+        let _ = socket.send_to(&datagram(MAGIC, 1), &path);
+    })
 }
 
 /// The mark of a sample: "SOCK".
@@ -135,7 +97,7 @@ fn a_program_that_sends_samples_to_a_socket_disciplines_the_clock() {
             "[observability]",
             &format!("[observability]\nrecord-path = \"{}\"", record.display()),
         );
-    let producer = Producer::sock(&socket);
+    let producer = send_samples(&socket);
     let mut daemon = setup.start(None);
     let observation = daemon.wait_until(LIMIT, "a synchronised clock", |observation| {
         observation.is_synchronized() && observation.true_offset().abs() < 1e-3
@@ -166,7 +128,7 @@ fn a_program_that_sends_samples_to_a_socket_disciplines_the_clock() {
     daemon
         .process
         .wait_for_event(LIMIT, "source_unreachable", &[]);
-    let producer = Producer::sock(&socket);
+    let producer = send_samples(&socket);
     wait::until(LIMIT, "the clock is back", || {
         let events = daemon.process.events("source_reachable");
         (events.len() >= 2).then_some(())
@@ -197,7 +159,7 @@ fn a_reference_clock_is_added_and_removed_at_run_time() {
     ]);
     assert_eq!(code, Some(0), "{text}");
     assert!(socket.exists());
-    let _producer = Producer::sock(&socket);
+    let _producer = send_samples(&socket);
     daemon.wait_synchronized(LIMIT);
     let (code, text) = setup.ntp_ctl(&["source", "remove", &path]);
     assert_eq!(code, Some(0), "{text}");
@@ -231,7 +193,7 @@ fn a_lock_is_found_by_a_short_name_and_refused_without_a_source() {
     // The configured name has the port.
     let (code, text) = add("127.0.0.1");
     assert_eq!(code, Some(0), "{text}");
-    let _producer = Producer::pulses(&socket);
+    let _producer = send_pulses(&socket);
     wait::until(LIMIT, "numbered pulses", || {
         let (_, details) = setup.ntp_ctl(&["source", &path]);
         let samples = details.lines().find(|line| line.starts_with("Samples"))?;
@@ -325,45 +287,75 @@ fn reports_of_gpsd_discipline_the_clock_and_it_may_come_back() {
 }
 
 fn a_receiver_at_a_serial_port_disciplines_the_clock() {
-    let receiver = pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
-        .expect("a terminal");
-    pty::grantpt(&receiver).expect("granted");
-    pty::unlockpt(&receiver).expect("unlocked");
-    let port = pty::ptsname(&receiver, Vec::new()).expect("a name");
-    let port = port.into_string().expect("a path");
+    let receiver = Receiver::plug_in();
+    let port = receiver.port();
     let setup = Setup::new(1).with(&format!(
         "[[source]]\nmode = \"nmea\"\npath = \"{port}\"\nprecision = 0.01\naccuracy = 0.02\n\
          offset = 0.1"
     ));
     let mut daemon = setup.start(None);
-    let mut second = 0;
-    let producer = Producer::start(Duration::from_millis(5), move |_| {
-        let now = now();
-        if now.as_secs() == second || now.subsec_millis() < 100 {
-            return;
-        }
-        second = now.as_secs();
-        let _ = rustix::io::write(&receiver, &sentence(second));
-    });
     let observation = daemon.wait_until(LIMIT, "a synchronised clock", |observation| {
         observation.is_synchronized() && observation.true_offset().abs() < 0.05
     });
     assert_eq!(observation.stratum(), 1);
-    drop(producer);
+    drop(receiver);
     // The receiver was pulled out.
     daemon.process.wait_for_event(LIMIT, "refclock_failed", &[]);
     assert_eq!(daemon.stop().code(), Some(0));
 }
 
-/// A sentence with the time `second`, as a receiver with a fix sends it.
-fn sentence(second: u64) -> Vec<u8> {
-    let output = process::command(None, "date")
-        .args(["-u", "-d", &format!("@{second}"), "+%H%M%S %d%m%y"])
-        .output()
-        .expect("date runs");
-    let text = String::from_utf8(output.stdout).expect("text");
-    let (time, date) = text.trim().split_once(' ').expect("two words");
-    let body = format!("GPRMC,{time},A,4807.038,N,01131.000,E,0.0,0.0,{date},,,A");
-    let sum = body.bytes().fold(0, |sum, octet| sum ^ octet);
-    format!("${body}*{sum:02X}\r\n").into_bytes()
+fn a_real_gpsd_that_sends_pulses_to_a_socket_disciplines_the_clock() {
+    if let Some(lacking) = gpsd::missing() {
+        return harness::skip(lacking);
+    }
+    let gpsd = Gpsd::new();
+    let socket = gpsd.socket();
+    let setup = Setup::new(1).with(&format!(
+        "[[source]]\nmode = \"sock\"\npath = \"{}\"\nprecision = 0.01\naccuracy = 0.01\n\
+         poll-interval = 0",
+        socket.display()
+    ));
+    let mut daemon = setup.start(None);
+    daemon.process.wait_for_event(LIMIT, "refclock_opened", &[]);
+    let process = gpsd.start();
+    let observation = daemon.wait_until(LIMIT, "a synchronised clock", |observation| {
+        observation.is_synchronized() && observation.true_offset().abs() < PULSE_ERROR
+    });
+    assert_eq!(observation.stratum(), 1);
+    assert!(observation.true_offset().abs() <= observation.error_bound());
+    // It was gpsd, and it sends nothing that is refused.
+    process.wait_for_line(LIMIT, "accepted chrony sock");
+    let refused = daemon.process.events("sample_refused");
+    assert!(refused.is_empty(), "{refused:?}");
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert!(!socket.exists(), "the socket is removed");
+}
+
+fn reports_of_a_real_gpsd_discipline_the_clock_once_it_is_there() {
+    if let Some(lacking) = gpsd::missing() {
+        return harness::skip(lacking);
+    }
+    let gpsd = Gpsd::new();
+    let setup = Setup::new(1).with(&format!(
+        "[[source]]\nmode = \"gpsd\"\naddress = \"{}\"\nprecision = 0.01\naccuracy = 0.01\n\
+         poll-interval = 0",
+        gpsd.address()
+    ));
+    let mut daemon = setup.start(None);
+    daemon.process.wait_for_event(LIMIT, "refclock_failed", &[]);
+    let process = gpsd.start();
+    let observation = daemon.wait_until(LIMIT, "a synchronised clock", |observation| {
+        // The sentences, which come before the first pulse, are late by much more than is stated.
+        let error = observation.true_offset().abs();
+        assert!(error <= observation.error_bound(), "{observation:?}");
+        observation.is_synchronized() && error < PULSE_ERROR
+    });
+    assert_eq!(observation.stratum(), 1);
+    drop(process);
+    let measured = daemon.process.events("measured").len();
+    let _process = gpsd.start();
+    wait::until(LIMIT, "the clock is back", || {
+        (daemon.process.events("measured").len() > measured).then_some(())
+    });
+    assert_eq!(daemon.stop().code(), Some(0));
 }
