@@ -158,7 +158,8 @@ fn a_reference_clock_is_added_and_removed_at_run_time() {
         "poll-interval=0",
     ]);
     assert_eq!(code, Some(0), "{text}");
-    assert!(socket.exists());
+    // A thread opens it.
+    wait::until(LIMIT, "the socket", || socket.exists().then_some(()));
     let _producer = send_samples(&socket);
     daemon.wait_synchronized(LIMIT);
     let (code, text) = setup.ntp_ctl(&["source", "remove", &path]);

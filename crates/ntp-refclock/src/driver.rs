@@ -21,8 +21,8 @@ pub struct Now {
 /// A sample, or why a reading gave none.
 pub type Reading = Result<ClockSample, SampleRefusal>;
 
-/// An open device.
-pub trait Driver: Debug {
+/// An open device. It is opened on one thread and read on another.
+pub trait Driver: Debug + Send {
     /// Returns the descriptor to wait for, and for what. `None` if the driver is read at times.
     fn descriptor(&self) -> Option<(BorrowedFd<'_>, Interest)> {
         None

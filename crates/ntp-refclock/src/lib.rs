@@ -44,7 +44,14 @@ pub use error::DeviceError;
 
 use ntp_types::refclock::{DeviceConfig, RefClockDevice};
 
-/// Opens the device of a reference clock.
+/// Returns whether opening the device needs the capability to set the clock: the kernel wants it
+/// for the parameters of a pulse device (`PPS_SETPARAMS`).
+pub const fn needs_clock_capability(device: &RefClockDevice) -> bool {
+    matches!(device, RefClockDevice::Pps(_))
+}
+
+/// Opens the device of a reference clock. May block: names of users and groups may be looked up over
+/// the network.
 ///
 /// # Errors
 /// If the device cannot be opened, or is not what the configuration says.

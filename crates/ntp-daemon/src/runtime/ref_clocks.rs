@@ -4,7 +4,11 @@
 //! in a row is logged; the status of the source shows the last one.
 //!
 //! Devices of the configuration are opened before the daemon drops its privileges, and kept until
-//! the engine asks for them.
+//! the engine asks for them. All others are opened on threads, because that may block: the user and
+//! the group of a socket may be looked up over the network. Pulse devices are the exception: opening
+//! them needs a capability that only the timekeeping thread has, and looks nothing up.
+
+use std::io;
 
 use ntp_config::{Config, SourceKind};
 use ntp_os_clock::{Clock, monotonic, realtime};
@@ -14,10 +18,12 @@ use ntp_time::{Monotonic, NtpDuration, Stamp, SystemTime};
 use ntp_types::refclock::{ClockSample, DeviceConfig};
 use ntp_udp::wait::PollSet;
 
+use super::background::Background;
 use super::driver::{ClockRequest, Driver};
 use super::failure::Failure;
 use super::pollable::{Context, Pollable};
 use crate::log;
+use crate::sandbox::Profile;
 
 /// Pause before a device is opened again. A receiver that was plugged in again is there a second
 /// later.
@@ -25,13 +31,26 @@ const FIRST_PAUSE: NtpDuration = NtpDuration::from_seconds(1);
 /// Longest pause: a device that comes back after days is used within about a minute.
 const LONGEST_PAUSE: NtpDuration = NtpDuration::from_seconds(64);
 
+/// Time after which the status says that a device is still being opened. A look-up over the network
+/// that takes longer has probably no answer.
+const OPEN_LIMIT: NtpDuration = NtpDuration::from_seconds(8);
+/// Maximum number of threads that open devices. Those of sources that were removed meanwhile count,
+/// so that threads without an end do not accumulate.
+const MAX_THREADS: usize = 8;
+
 /// Result of opening a device.
 type Opened = Result<Box<dyn Device>, DeviceError>;
 
+/// Opens a device.
+type Open = fn(&DeviceConfig, Now) -> Opened;
+
 /// All open reference clocks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RefClocks {
+    open: Open,
     clocks: Vec<RefClock>,
+    /// Threads that open devices of sources that were removed meanwhile.
+    abandoned: Vec<Background<Opened>>,
     /// Devices that were opened at the start and that no source has asked for yet.
     prepared: Vec<(DeviceConfig, Opened)>,
     /// Reused for each reading.
@@ -41,6 +60,7 @@ pub struct RefClocks {
 /// A reference clock that the engine wants to be open.
 #[derive(Debug)]
 struct RefClock {
+    open: Open,
     source: SourceId,
     config: DeviceConfig,
     state: State,
@@ -54,11 +74,30 @@ struct RefClock {
 #[derive(Debug)]
 enum State {
     Open(Box<dyn Device>),
+    /// Being opened. The time is when the status says so; `None` after that.
+    Opening(Background<Opened>, Option<Monotonic>),
     /// Opened again at this time.
     Closed(Monotonic),
 }
 
+impl Default for RefClocks {
+    fn default() -> Self {
+        Self::opened_by(ntp_refclock::open)
+    }
+}
+
 impl RefClocks {
+    /// Opens devices by `open`.
+    pub(super) fn opened_by(open: Open) -> Self {
+        Self {
+            open,
+            clocks: Vec::new(),
+            abandoned: Vec::new(),
+            prepared: Vec::new(),
+            readings: Vec::new(),
+        }
+    }
+
     /// Opens the devices of a configuration, with the privileges that the daemon has now.
     pub fn prepare(config: &Config) -> Self {
         let clocks = config
@@ -77,11 +116,10 @@ impl RefClocks {
 
     fn open(&mut self, driver: &mut Driver, source: SourceId, config: DeviceConfig) {
         let position = self.prepared.iter().position(|(known, _)| *known == config);
-        let opened = match position {
-            Some(position) => self.prepared.swap_remove(position).1,
-            None => ntp_refclock::open(&config, now()),
-        };
+        let prepared = position.map(|position| self.prepared.swap_remove(position).1);
+        let threads = self.opening_threads();
         let mut clock = RefClock {
+            open: self.open,
             source,
             config,
             state: State::Closed(monotonic()),
@@ -89,14 +127,74 @@ impl RefClocks {
             is_failure_logged: false,
             place: None,
         };
-        clock.finish_opening(driver, opened);
+        match prepared {
+            Some(opened) => clock.finish_opening(driver, opened),
+            None => clock.start_opening(driver, threads),
+        }
         self.clocks.push(clock);
+    }
+
+    fn close(&mut self, driver: &mut Driver, source: SourceId) {
+        driver.record_device_error(source, None);
+        let closed = self.clocks.extract_if(.., |clock| clock.source == source);
+        self.abandoned
+            .extend(closed.filter_map(|clock| match clock.state {
+                State::Opening(thread, _) => Some(thread),
+                State::Open(_) | State::Closed(_) => None,
+            }));
+    }
+
+    /// Number of threads that open devices.
+    fn opening_threads(&self) -> usize {
+        let clocks = self.clocks.iter();
+        let opening = clocks.filter(|clock| matches!(clock.state, State::Opening(..)));
+        opening.count() + self.abandoned.len()
     }
 }
 
 impl RefClock {
     fn device(&self) -> String {
         self.config.device.to_string()
+    }
+
+    /// Opens the device on a thread if it may block. `threads` do so already.
+    fn start_opening(&mut self, driver: &mut Driver, threads: usize) {
+        if ntp_refclock::needs_clock_capability(&self.config.device) {
+            let opened = (self.open)(&self.config, now());
+            return self.finish_opening(driver, opened);
+        }
+        let started = if threads < MAX_THREADS {
+            let (open, config) = (self.open, self.config.clone());
+            let open = move || open(&config, now());
+            Background::start("device", Profile::Devices, open)
+        } else {
+            Err(io::Error::other("other devices do not open"))
+        };
+        match started {
+            Ok(thread) => {
+                self.state = State::Opening(thread, Some(monotonic() + OPEN_LIMIT));
+            }
+            Err(error) => self.fail(driver, &cannot_start(error)),
+        }
+    }
+
+    /// Takes the result of the thread that opens the device, if it has ended.
+    fn check_opening(&mut self, context: &mut Context<'_>) {
+        let State::Opening(thread, limit) = &mut self.state else {
+            return;
+        };
+        if thread.has_ended(context.set) {
+            let state = core::mem::replace(&mut self.state, State::Closed(monotonic()));
+            if let State::Opening(thread, _) = state {
+                let failed = |_| Err(cannot_start(io::Error::other("the thread failed")));
+                let opened = thread.finish().unwrap_or_else(failed);
+                self.finish_opening(context.driver, opened);
+            }
+        } else if limit.is_some_and(|limit| limit <= monotonic()) {
+            *limit = None;
+            let text = "the device does not open: a look-up or a driver does not answer";
+            (context.driver).record_device_error(self.source, Some(text.to_owned()));
+        }
     }
 
     fn finish_opening(&mut self, driver: &mut Driver, opened: Opened) {
@@ -130,12 +228,14 @@ impl RefClock {
     fn next_action(&self) -> Option<Monotonic> {
         match &self.state {
             State::Open(device) => device.next_read(),
+            State::Opening(_, limit) => *limit,
             State::Closed(until) => Some(*until),
         }
     }
 
     /// Opens or reads the device if it is time to.
-    fn advance(&mut self, context: &mut Context<'_>, readings: &mut Vec<Reading>) {
+    fn advance(&mut self, context: &mut Context<'_>, threads: usize, readings: &mut Vec<Reading>) {
+        self.check_opening(context);
         let is_ready = self
             .place
             .is_some_and(|place| context.set.readiness(place).any());
@@ -143,10 +243,11 @@ impl RefClock {
         if !is_ready && !is_due {
             return;
         }
-        let State::Open(device) = &mut self.state else {
+        let device = match &mut self.state {
+            State::Open(device) => device,
             // Closed before it is opened again: a socket would find its own predecessor.
-            let opened = ntp_refclock::open(&self.config, now());
-            return self.finish_opening(context.driver, opened);
+            State::Closed(_) => return self.start_opening(context.driver, threads),
+            State::Opening(..) => return,
         };
         let result = device.read(now(), readings);
         if let Some(text) = device.take_warning() {
@@ -168,12 +269,19 @@ impl RefClock {
 impl Pollable for RefClocks {
     fn register(&mut self, set: &mut PollSet) {
         for clock in &mut self.clocks {
-            clock.place = match &clock.state {
-                State::Open(device) => device
-                    .descriptor()
-                    .map(|(descriptor, interest)| set.push(&descriptor, interest)),
-                State::Closed(_) => None,
-            };
+            clock.place = None;
+            match &mut clock.state {
+                State::Open(device) => {
+                    let descriptor = device.descriptor();
+                    clock.place =
+                        descriptor.map(|(descriptor, interest)| set.push(&descriptor, interest));
+                }
+                State::Opening(thread, _) => thread.register(set),
+                State::Closed(_) => {}
+            }
+        }
+        for thread in &mut self.abandoned {
+            thread.register(set);
         }
     }
 
@@ -182,9 +290,13 @@ impl Pollable for RefClocks {
     }
 
     fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
-        for clock in &mut self.clocks {
+        self.abandoned
+            .retain(|thread| !thread.has_ended(context.set));
+        for index in 0..self.clocks.len() {
+            let threads = self.opening_threads();
+            let clock = &mut self.clocks[index];
             self.readings.clear();
-            clock.advance(context, &mut self.readings);
+            clock.advance(context, threads, &mut self.readings);
             for reading in self.readings.drain(..) {
                 let clocks = context.driver.clock();
                 let sample = reading.map(|sample| translated(clocks, sample));
@@ -199,13 +311,14 @@ impl Pollable for RefClocks {
         while let Some(request) = driver.requests.clocks.pop_front() {
             match request {
                 ClockRequest::Open { source, device } => self.open(driver, source, device),
-                ClockRequest::Close { source } => {
-                    driver.record_device_error(source, None);
-                    self.clocks.retain(|clock| clock.source != source);
-                }
+                ClockRequest::Close { source } => self.close(driver, source),
             }
         }
     }
+}
+
+fn cannot_start(error: io::Error) -> DeviceError {
+    DeviceError::during("starting a thread to open the device")(error)
 }
 
 fn now() -> Now {

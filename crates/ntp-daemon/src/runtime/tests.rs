@@ -7,6 +7,7 @@ use ntp_control_api::observation::State;
 use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::engine::{Input, RefClockConfig, SourceConfig, SourceId};
 use ntp_proto::keys::KeyRing;
+use ntp_refclock::{DeviceError, Driver as Device, Now};
 use ntp_time::{
     Frequency, LeapIndicator, Monotonic, NtpDuration, PollInterval, ReferenceId, Stamp,
     StampSource, Stratum,
@@ -71,6 +72,15 @@ impl Pollable for ScriptedClock {
 }
 
 fn runtime(disruptions: DisruptionMonitor) -> Runtime {
+    let mut runtime = unscripted_runtime(disruptions, RefClocks::default());
+    runtime.add_device(Box::new(ScriptedClock {
+        source: None,
+        next: monotonic(),
+    }));
+    runtime
+}
+
+fn unscripted_runtime(disruptions: DisruptionMonitor, ref_clocks: RefClocks) -> Runtime {
     let clock = Clock::new_virtual(NtpDuration::from_millis(250), Frequency::from_ppm(40.0));
     let facts = convert::clock_facts(&clock).expect("a virtual clock can be read");
     let mut config = Config::default();
@@ -96,17 +106,30 @@ fn runtime(disruptions: DisruptionMonitor) -> Runtime {
         store: Store::new(None),
         leap_list: LeapList::new(None, false),
         disruptions,
-        ref_clocks: RefClocks::default(),
+        ref_clocks,
         observation_socket: None,
         recorder: None,
         seed: [7; 32],
     };
-    let mut runtime = Runtime::new(engine, parts);
-    runtime.add_device(Box::new(ScriptedClock {
-        source: None,
-        next: monotonic(),
-    }));
-    runtime
+    Runtime::new(engine, parts)
+}
+
+/// A look-up of the socket's group, or a driver, does not answer.
+#[test]
+fn a_device_that_does_not_open_does_not_stop_the_loop() {
+    let hanging = |_: &DeviceConfig, _: Now| -> Result<Box<dyn Device>, DeviceError> {
+        loop {
+            std::thread::park();
+        }
+    };
+    let clocks = RefClocks::opened_by(hanging);
+    let mut runtime = unscripted_runtime(DisruptionMonitor::default(), clocks);
+    for _ in 0..3 {
+        let slice = monotonic() + NtpDuration::from_millis(10);
+        runtime.run(Some(slice)).expect("the loop runs");
+    }
+    assert_eq!(runtime.status().sources[0].state, SourceState::NoSamples);
+    runtime.shut_down().expect("the clock can be released");
 }
 
 #[test]

@@ -278,15 +278,18 @@ pub enum Profile {
     Names,
     /// Reads and writes state files.
     Files,
+    /// Opens reference clocks: devices, sockets, shared memory, and names of users and groups.
+    Devices,
 }
 
 impl Profile {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Timekeeping,
         Self::Serving,
         Self::KeyExchange,
         Self::Names,
         Self::Files,
+        Self::Devices,
     ];
 
     /// Description of a thread in messages.
@@ -297,6 +300,7 @@ impl Profile {
             Self::KeyExchange => "key-exchange",
             Self::Names => "name-resolution",
             Self::Files => "file",
+            Self::Devices => "device",
         }
     }
 
@@ -314,14 +318,14 @@ impl Profile {
 
     /// Returns whether its threads write files.
     pub(super) fn writes_files(self) -> bool {
-        matches!(self, Self::Timekeeping | Self::Files)
+        matches!(self, Self::Timekeeping | Self::Files | Self::Devices)
     }
 
     /// Returns whether its threads load shared libraries, as name resolution does.
     pub(super) fn loads_libraries(self) -> bool {
         match self {
             // A filter can only become narrower: the first profile must permit what the others do.
-            Self::Timekeeping | Self::KeyExchange | Self::Names => true,
+            Self::Timekeeping | Self::KeyExchange | Self::Names | Self::Devices => true,
             Self::Serving | Self::Files => false,
         }
     }
@@ -339,6 +343,10 @@ impl Profile {
                 groups.extend([PACKETS, SOCKETS, THREADS]);
                 groups.extend(reading.into_iter().chain(events));
             }
+            Self::Devices => {
+                groups.extend([PACKETS, SOCKETS, THREADS, SHARED_MEMORY]);
+                groups.extend(reading.into_iter().chain(events).chain(writing));
+            }
             Self::Timekeeping => {
                 groups.extend([PACKETS, SOCKETS, THREADS, NARROWING, CLOCK, SHARED_MEMORY]);
                 groups.extend(reading.into_iter().chain(events).chain(writing));
@@ -352,7 +360,7 @@ impl Profile {
         let mut groups = vec![NEVER, older::NEVER];
         match self {
             Self::Timekeeping => {}
-            Self::KeyExchange | Self::Names => groups.push(CLOCK),
+            Self::KeyExchange | Self::Names | Self::Devices => groups.push(CLOCK),
             Self::Serving | Self::Files => groups.extend([CLOCK, SOCKETS]),
         }
         groups
