@@ -63,6 +63,8 @@ fn the_cause_of_a_typical_fault_is_reported_once() {
         (-619_315_200.0, false, ClockFault::WeekRollover),
         (1.0, false, ClockFault::WrongSecond),
         (0.1, true, ClockFault::WrongEdge),
+        (0.5, true, ClockFault::HalfSecond),
+        (-0.48, true, ClockFault::HalfSecond),
     ] {
         let clock = if is_pulse {
             RefClock::pulse(DEVICE)

@@ -62,6 +62,7 @@ impl Engine {
         let Some(clock) = source.ref_clock_mut() else {
             return;
         };
+        let half = NtpDuration::from_bits(clock.period().to_bits() / 2);
         if let Some(suppressed) = clock.count_refused(now, reason) {
             let source = self.sources.source_name(&self.sources.in_use[position]);
             self.emit(Event::SampleRefused {
@@ -69,6 +70,10 @@ impl Engine {
                 reason,
                 suppressed,
             });
+        }
+        // A refused pulse never becomes a falseticker, whose fault is reported.
+        if reason == SampleRefusal::HalfPeriod {
+            self.report_suspect(now, position, ClockFault::HalfSecond, half);
         }
     }
 
@@ -83,7 +88,18 @@ impl Engine {
         let Some(fault) = ClockFault::of_offset(offset, period) else {
             return;
         };
-        if let Some(suppressed) = clock.admit_fault(now) {
+        self.report_suspect(now, position, fault, offset);
+    }
+
+    fn report_suspect(
+        &mut self,
+        now: Now,
+        position: usize,
+        fault: ClockFault,
+        offset: NtpDuration,
+    ) {
+        let clock = self.sources.in_use[position].ref_clock_mut();
+        if let Some(suppressed) = clock.and_then(|clock| clock.admit_fault(now)) {
             let source = self.sources.source_name(&self.sources.in_use[position]);
             self.emit(Event::RefclockSuspect {
                 source,
@@ -124,7 +140,13 @@ impl Engine {
         }
         let residual = residual.abs();
         if residual + bound.as_seconds_f64() > MAX_NUMBERING_ERROR * period {
-            return Err(SampleRefusal::Ambiguous);
+            // Neither the source nor the pulse can be that wrong by chance.
+            let is_certain = residual - bound.as_seconds_f64() > MAX_NUMBERING_ERROR * period;
+            return Err(if is_certain {
+                SampleRefusal::HalfPeriod
+            } else {
+                SampleRefusal::Ambiguous
+            });
         }
         Ok(ClockSample {
             offset: sample.offset + NtpDuration::from_seconds_f64(periods * period),

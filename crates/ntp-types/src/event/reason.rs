@@ -200,6 +200,8 @@ reasons! {
         Unnumbered = "unnumbered": "no synchronised source numbers the pulse",
         /// It marks a second, and the source that numbers it is too uncertain to tell which.
         Ambiguous = "ambiguous": "the error of the source that numbers the pulse is too large",
+        /// It lies half a period from where the source that numbers it has the second.
+        HalfPeriod = "half-period": "the pulse is half a period away from the second",
         /// It lies where the other edge of the pulse is expected.
         WrongEdge = "wrong-edge": "it looks like the other edge of the pulse",
         /// The reading took too long to be of use.
@@ -222,8 +224,8 @@ reasons! {
         WrongSecond = "wrong-second": "it is off by whole seconds: it names the wrong second; correct `offset`, or its leap seconds",
         /// A pulse is off by a part of its period.
         WrongEdge = "wrong-edge": "it is off by a constant part of the period: the other edge of the pulse marks the second; set `edge` to the other one, or correct `offset`",
-        /// It is off by half a second.
-        HalfSecond = "half-second": "it is off by half a second: it is half a period late, or numbered by a source that is; correct `offset`",
+        /// It is off by half a second, or a pulse by half its period.
+        HalfSecond = "half-second": "it is off by half a second or period: the pulse marks the middle of the second, or the source that numbers it is wrong; set `edge` to the other one, or correct `offset`",
     }
 
     /// Why a measurement is not valid.
