@@ -34,6 +34,8 @@ section! {
             "meddling-threshold" "number, seconds" "0.01" "A larger change of the clock by another program is treated as a disturbance: all sources are measured again.";
         initial_frequency_uncertainty: Option<Frequency> = frequency => optional,
             "initial-frequency-uncertainty" "number, seconds per second" "100e-6" "Standard deviation of the frequency error of an oscillator that is not known yet.";
+        accuracy_target: Option<NtpDuration> = finite_duration => optional,
+            "accuracy-target" "number, seconds" "none" "Error that the clock may have: sources are polled as rarely as it permits, within their poll limits. Unset, sources are polled as often as it improves accuracy.";
         drift_allowance: Option<Frequency> = drift_allowance => optional,
             "drift-allowance" "`\"learnt\"` or number, parts per million" "`\"learnt\"`" "How fast the oscillator may leave the estimate between measurements: the error bound grows by it, and is a guarantee only as long as the oscillator keeps to it. `\"learnt\"` begins at 15 ppm and falls to 1 ppm within 28 hours if the oscillator is steady; it is never below three times the largest change seen in the last days.";
         ignore_server_dispersion: Option<bool> = value::boolean => optional,

@@ -61,6 +61,16 @@ pub fn clock(status: &Status) -> Vec<String> {
             or_unknown(system.error_bound),
             or_unknown(system.estimated_error)
         ));
+        if let Some((target, error)) = system.accuracy_target.zip(system.estimated_error)
+            && error > target
+        {
+            findings.push(format!(
+                "`accuracy-target` {} is not reached: the estimated error is {}; the paths, or the \
+                 shortest interval of `poll-interval-limits`, do not permit it",
+                duration(target),
+                duration(error)
+            ));
+        }
     } else if system.majority && system.step_wait.is_none() && system.contradicted_time.is_none() {
         findings.push("not synchronised: sources agree, first correction pending".into());
     } else {

@@ -177,6 +177,7 @@ fn discipline_config(config: &Config) -> discipline::Config {
         maximum_source_uncertainty: algorithm
             .maximum_source_uncertainty
             .unwrap_or(defaults.maximum_source_uncertainty),
+        accuracy_target: algorithm.accuracy_target,
         drift_allowance: algorithm
             .drift_allowance
             .map_or(defaults.drift_allowance, DriftAllowance::Fixed),

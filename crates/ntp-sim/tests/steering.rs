@@ -189,3 +189,26 @@ fn the_clock_is_not_stepped_in_steady_state() {
     });
     assert!(late.iter().all(|at| *at < 10.0), "{late:?}");
 }
+
+#[test]
+fn an_accuracy_target_saves_packets_and_is_kept() {
+    let measure = |target: Option<NtpDuration>| {
+        let scenario = Scenario::new("accuracy target")
+            .with_servers(4)
+            .with_poll_limits(4, 10)
+            .modify(|world| {
+                world.duration = 86_400.0;
+                world.settled = 3600.0;
+                world.engine.discipline.accuracy_target = target;
+            });
+        run(&scenario, 1).unwrap()
+    };
+    let (free, targeted) = (measure(None), measure(Some(NtpDuration::from_millis(1))));
+    assert!(
+        2 * targeted.requests < free.requests,
+        "{} {}",
+        targeted.requests,
+        free.requests
+    );
+    assert!(targeted.maximum < 1e-3, "{targeted:?}");
+}

@@ -151,6 +151,8 @@ record! {
         root_delay: NtpDuration,
         /// Error accumulated on the way from the primary reference.
         root_dispersion: Option<NtpDuration>,
+        /// Error that the clock may have, if configured.
+        accuracy_target: Option<NtpDuration>,
         /// How fast the root dispersion grows (drift allowance).
         dispersion_rate: Frequency,
         /// Sum of the magnitudes of all steps after start-up.

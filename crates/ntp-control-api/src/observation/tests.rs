@@ -206,6 +206,7 @@ fn status() -> Status {
             error_bound: system.details.error_bound,
             root_delay: system.root_delay,
             root_dispersion: system.details.root_dispersion,
+            accuracy_target: None,
             dispersion_rate: Frequency::from_ppm(15.0),
             accumulated_steps: NtpDuration::ZERO,
             accumulated_steps_limit: None,

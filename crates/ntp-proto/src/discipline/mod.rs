@@ -117,6 +117,10 @@ pub struct Config {
     /// Sources whose correctness interval has a larger half-width are not candidates.
     #[serde(with = "ntp_time::exact")]
     pub maximum_source_uncertainty: NtpDuration,
+    /// Error that the clock may have: poll intervals are as long as it permits. Unset, they are as
+    /// long as accuracy permits, see `poll`.
+    #[serde(with = "ntp_time::exact")]
+    pub accuracy_target: Option<NtpDuration>,
     /// How fast the oscillator may leave the estimate between samples.
     pub drift_allowance: DriftAllowance,
     /// Whether to leave the servers' root dispersion out of their correctness intervals.
@@ -136,6 +140,7 @@ impl Default for Config {
         Self {
             minimum_agreeing_sources: 3,
             maximum_source_uncertainty: NtpDuration::from_millis(1500),
+            accuracy_target: None,
             drift_allowance: DriftAllowance::Learnt,
             ignore_server_dispersion: false,
             initial_frequency_uncertainty: Frequency::from_ppm(100.0),
@@ -381,7 +386,10 @@ impl Discipline {
         let members = || self.sources.iter().filter(|source| source.slot.is_some());
         let information: f64 = members().map(|source| source.information).sum();
         let mean_square = |interval| poll::mean_square(&self.bank, information, interval);
-        let goal = poll::longest_worthwhile(limits, mean_square);
+        let goal = match self.config.accuracy_target {
+            Some(target) => poll::longest_within(limits, target.as_seconds_f64(), mean_square),
+            None => poll::longest_worthwhile(limits, mean_square),
+        };
         if members().any(|source| source.consecutive_outliers > 0) {
             return limits.clamp(limits.min);
         }

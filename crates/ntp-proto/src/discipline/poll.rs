@@ -26,6 +26,9 @@
 //! that were tried (twice the error of the shortest interval: too long in a LAN, too short in a
 //! WAN).
 //!
+//! If an accuracy target is configured, the interval is instead the longest one for which four
+//! standard deviations, sqrt(e), stay below the target.
+//!
 //! The interval lengthens by one step per four samples and shortens at once. While the frequency is
 //! uncertain, as after the start, the error grows fast between samples: the interval is then the
 //! longest one after which the variance is at most [`UNSETTLED_RATIO`] times that of the steady state.
@@ -33,6 +36,7 @@
 use ntp_time::{PollInterval, PollLimits};
 
 use super::bank::Bank;
+use super::confidence::CLAIM;
 use super::math;
 
 /// Largest factor by which doubling the interval may multiply the mean square error: 2^(3/4) is
@@ -75,6 +79,21 @@ pub(super) fn longest_worthwhile(
     interval
 }
 
+/// Returns the longest interval with which the error stays below `target` seconds, or the shortest
+/// interval if none does.
+pub(super) fn longest_within(
+    limits: PollLimits,
+    target: f64,
+    mean_square: impl Fn(PollInterval) -> f64,
+) -> PollInterval {
+    let mut interval = limits.clamp(limits.min);
+    let enough = (target / CLAIM).powi(2);
+    while interval < limits.max && mean_square(interval.longer()) <= enough {
+        interval = interval.longer();
+    }
+    interval
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,5 +119,15 @@ mod tests {
         assert_eq!(choice(1e8, 1e-8), 8);
         assert_eq!(choice(1e10, 1e-8), 5);
         assert_eq!(choice(1e12, 1e-8), 4);
+    }
+
+    #[test]
+    fn a_target_permits_long_intervals_or_demands_short_ones() {
+        let error = |interval: PollInterval| {
+            let seconds = interval.to_duration().as_seconds_f64();
+            (1e-6 * seconds).powi(2)
+        };
+        let chosen = |target| longest_within(LIMITS, target, error).as_log2();
+        assert_eq!([chosen(1.0), chosen(1e-3), chosen(1e-9)], [10, 7, 4]);
     }
 }

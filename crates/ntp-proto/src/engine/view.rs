@@ -61,6 +61,7 @@ impl Engine {
             error_bound: figures.map(|figures| figures.bound),
             root_delay: figures.map_or(NtpDuration::ZERO, |figures| figures.root_delay),
             root_dispersion: figures.map(|figures| figures.root_dispersion),
+            accuracy_target: self.config.discipline.accuracy_target,
             dispersion_rate: self.drift_allowance(now),
             accumulated_steps: self.steering.accumulated(),
             accumulated_steps_limit: self.config.steering.accumulated_panic,
