@@ -37,7 +37,7 @@ section! {
         accuracy_target: Option<NtpDuration> = finite_duration => optional,
             "accuracy-target" "number, seconds" "none" "Error that the clock may have: sources are polled as rarely as it permits, within their poll limits. Unset, sources are polled as often as it improves accuracy.";
         drift_allowance: Option<Frequency> = drift_allowance => optional,
-            "drift-allowance" "`\"learnt\"` or number, parts per million" "`\"learnt\"`" "How fast the oscillator may leave the estimate between measurements: the error bound grows by it, and is a guarantee only as long as the oscillator keeps to it. `\"learnt\"` begins at 15 ppm and falls to 1 ppm within 28 hours if the oscillator is steady; it is never below three times the largest change seen in the last days.";
+            "drift-allowance" "`\"learnt\"` or number, parts per million" "\"learnt\"" "How fast the oscillator may leave the estimate between measurements: the error bound grows by it, and is a guarantee only as long as the oscillator keeps to it. `\"learnt\"` begins at 15 ppm and falls to 1 ppm within 28 hours if the oscillator is steady; it is never below three times the largest change seen in the last days.";
         ignore_server_dispersion: Option<bool> = value::boolean => optional,
             "ignore-server-dispersion" "boolean" "false" "Whether the root dispersion that servers state is left out of their correctness intervals.";
     }

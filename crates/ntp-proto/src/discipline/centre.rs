@@ -46,6 +46,9 @@ const SILENCE_TIME: f64 = 86_400.0;
 /// then at most a quarter of what a far one's may be.
 const COMPARABLE: f64 = 4.0;
 
+/// Two slots and their weights, which sum to one.
+type Middle = [(usize, f64); 2];
+
 /// A bias and its vote.
 #[derive(Clone, Copy, Debug, Default)]
 struct Vote {
@@ -61,23 +64,27 @@ impl Discipline {
         if self.slots_used < 2 {
             return;
         }
-        for source in &self.sources {
-            if let Some(slot) = source.slot {
-                let variance = source.wander * dt;
-                self.bank
-                    .for_each(|filter| filter.widen_bias(slot, variance));
-            }
+        let mut growth = [0.0; MAX_SLOTS];
+        for (source, slot) in self.seated() {
+            growth[slot] = source.wander * dt;
         }
         let share = 1.0 - math::exp(-dt / CENTRE_TIME);
-        if let Some(weights) = self.median_weights(now) {
-            let weights = weights.map(|weight| share * weight);
-            self.bank.for_each(|filter| filter.move_centre(&weights));
-        }
+        let slots = self.slots_used;
+        let middle = self.middle(now);
+        let middle = middle.map(|terms| terms.map(|(slot, weight)| (slot, share * weight)));
+        self.bank.for_each(|filter| {
+            for (slot, variance) in growth.iter().enumerate().take(slots) {
+                filter.widen_bias(slot, *variance);
+            }
+            if let Some(terms) = &middle {
+                filter.move_centre(terms);
+            }
+        });
     }
 
-    /// The median of the biases as a linear combination of them, by slot. Returns `None` if nobody
-    /// has a vote.
-    fn median_weights(&self, now: FreeTime) -> Option<[f64; MAX_SLOTS]> {
+    /// The median of the biases as a combination of two of them. Returns `None` if there are no
+    /// votes.
+    fn middle(&self, now: FreeTime) -> Option<Middle> {
         let mut votes = [Vote::default(); MAX_SLOTS];
         let mut count = 0;
         let nearest = self
@@ -135,27 +142,23 @@ fn vote(source: &Source, nearest: f64, now: FreeTime) -> f64 {
     comparable * math::exp(-silence / SILENCE_TIME)
 }
 
-/// The weighted median as weights by slot: the bias at which half of the votes is reached. Close to
+/// The weighted median as slots and weights: the bias at which half of the votes is reached. Close to
 /// the boundary between two votes, within half of the smaller one, it is interpolated: the mean of
 /// the middle two of an even number, and no jump while a vote fades.
-fn median(votes: &mut [Vote]) -> Option<[f64; MAX_SLOTS]> {
+fn median(votes: &mut [Vote]) -> Option<Middle> {
     votes.sort_unstable_by(|a, b| a.bias.total_cmp(&b.bias));
     let total: f64 = votes.iter().map(|vote| vote.weight).sum();
-    let mut weights = [0.0; MAX_SLOTS];
     let mut remaining = total / 2.0;
     let mut voting = votes.iter().filter(|vote| vote.weight > 0.0).peekable();
     while let Some(vote) = voting.next() {
         let Some(next) = voting.peek() else {
-            weights[vote.slot] = 1.0;
-            return Some(weights);
+            return Some([(vote.slot, 1.0), (vote.slot, 0.0)]);
         };
         let zone = vote.weight.min(next.weight) / 2.0;
         let beyond = remaining - vote.weight;
         if beyond < zone {
             let share = ((beyond + zone) / (2.0 * zone)).max(0.0);
-            weights[vote.slot] = 1.0 - share;
-            weights[next.slot] = share;
-            return Some(weights);
+            return Some([(vote.slot, 1.0 - share), (next.slot, share)]);
         }
         remaining = beyond;
     }
@@ -176,7 +179,11 @@ mod tests {
                 weight: *weight,
             })
             .collect();
-        median(&mut all).unwrap()[..votes.len()].to_vec()
+        let mut weights = vec![0.0; votes.len()];
+        for (slot, weight) in median(&mut all).unwrap() {
+            weights[slot] += weight;
+        }
+        weights
     }
 
     #[test]

@@ -226,49 +226,42 @@ impl Hypothesis {
         self.mean[PHASE] -= by;
     }
 
-    /// Moves the combination `weights` of the biases, by slot, from all biases to the phase: phase
-    /// plus bias stay, and so do the variances of these sums.
-    pub(super) fn move_centre(&mut self, weights: &[f64; MAX_SLOTS]) {
-        let biases = self.size - FIRST_BIAS;
-        let weights = &weights[..biases];
-        let combine = |of: &[f64]| -> f64 {
-            let terms = of[FIRST_BIAS..].iter().zip(weights);
-            terms.map(|(entry, weight)| entry * weight).sum()
-        };
-        let shift = combine(&self.mean);
+    /// Moves the combination `terms` of the biases (slots and their weights) from all biases to the
+    /// phase: phase plus bias stay, and so do the variances of these sums.
+    ///
+    /// With the combination c = sum w b, r = cov(c, state) and s = var(c) the new covariances are
+    /// cov(phase + c, ...) and cov(bias - c, ...), written out.
+    pub(super) fn move_centre(&mut self, terms: &[(usize, f64)]) {
+        let shift: f64 = terms
+            .iter()
+            .map(|(slot, weight)| weight * self.bias(*slot))
+            .sum();
         self.mean[PHASE] += shift;
-        for bias in &mut self.mean[FIRST_BIAS..FIRST_BIAS + biases] {
+        for bias in &mut self.mean[FIRST_BIAS..self.size] {
             *bias -= shift;
         }
-        // Rows, then columns.
-        let mut row = [0.0; DIMENSION];
-        for (line, weight) in self.covariance[FIRST_BIAS..].iter().zip(weights) {
-            for (sum, entry) in row.iter_mut().zip(line).take(self.size) {
+        let mut r = [0.0; DIMENSION];
+        for (slot, weight) in terms {
+            let line = &self.covariance[FIRST_BIAS + slot];
+            for (sum, entry) in r.iter_mut().zip(line).take(self.size) {
                 *sum += weight * entry;
             }
         }
-        for k in 0..self.size {
-            self.covariance[PHASE][k] += row[k];
-            for line in &mut self.covariance[FIRST_BIAS..FIRST_BIAS + biases] {
-                line[k] -= row[k];
-            }
-        }
-        for line in self.covariance.iter_mut().take(self.size) {
-            let moved = combine(line);
-            line[PHASE] += moved;
-            for entry in &mut line[FIRST_BIAS..FIRST_BIAS + biases] {
-                *entry -= moved;
-            }
-        }
-        self.restore_symmetry();
-    }
-
-    /// Mirrors the upper half of the covariance, of which both halves were computed in different
-    /// order.
-    fn restore_symmetry(&mut self) {
-        for i in 0..self.size {
-            for k in 0..i {
-                self.covariance[i][k] = self.covariance[k][i];
+        let s: f64 = terms
+            .iter()
+            .map(|(slot, weight)| weight * r[FIRST_BIAS + slot])
+            .sum();
+        self.covariance[PHASE][PHASE] += 2.0 * r[PHASE] + s;
+        self.covariance[PHASE][FREQUENCY] += r[FREQUENCY];
+        self.covariance[FREQUENCY][PHASE] = self.covariance[PHASE][FREQUENCY];
+        for i in FIRST_BIAS..self.size {
+            self.covariance[PHASE][i] += r[i] - r[PHASE] - s;
+            self.covariance[i][PHASE] = self.covariance[PHASE][i];
+            self.covariance[FREQUENCY][i] -= r[FREQUENCY];
+            self.covariance[i][FREQUENCY] = self.covariance[FREQUENCY][i];
+            for k in FIRST_BIAS..self.size {
+                // This order of terms keeps the matrix symmetric bit by bit.
+                self.covariance[i][k] -= (r[i] + r[k]) - s;
             }
         }
         self.clamp_variances();
@@ -457,9 +450,7 @@ mod tests {
             [OBSERVATION, other].map(|of| (filter.predicted(of), filter.predicted_variance(of)))
         };
         let before = sums(&filter);
-        let mut weights = [0.0; MAX_SLOTS];
-        weights[..2].copy_from_slice(&[0.5, 0.5]);
-        filter.move_centre(&weights);
+        filter.move_centre(&[(0, 0.5), (1, 0.5)]);
         assert!((filter.bias(0) + filter.bias(1)).abs() < 1e-15);
         for (now, before) in sums(&filter).into_iter().zip(before) {
             assert!((now.0 - before.0).abs() < 1e-15);
