@@ -196,6 +196,11 @@ fn the_history_survives_a_restart_and_is_shown_without_the_daemon() {
         "the pill to tell that the clock is not steered",
         "return document.querySelector('#status').textContent === 'Clock not steered'",
     );
+    // The history must have seen the source online, or there is no change.
+    browser.wait_for(
+        "a curve",
+        "return document.querySelector('#sources-plot polyline')?.points.length > 2",
+    );
     let name = servers[0].address().to_string();
     let (code, text) = setup.ntp_ctl(&["source", "offline", &name]);
     assert_eq!(code, Some(0), "{text}");
@@ -206,10 +211,6 @@ fn the_history_survives_a_restart_and_is_shown_without_the_daemon() {
     let change = "return [...document.querySelectorAll('#changes li')].some(it => \
                   it.innerText.includes('not polled: taken offline'))";
     browser.wait_for("the change with explain's sentence", change);
-    browser.wait_for(
-        "a curve",
-        "return document.querySelector('#sources-plot polyline')?.points.length > 2",
-    );
     assert_accessible(&browser, "not-steered");
 
     drop(daemon);

@@ -139,6 +139,7 @@ fn a_page_of_a_stranger_cannot_read_the_state() {
             assert!(reply.body.contains("metrics-exporter-hosts"), "{path}");
         }
     }
+    exporter.process.wait_for_line(LIMIT, "attacker.example");
     let refusals = exporter.process.lines_with("attacker.example");
     assert_eq!(refusals.len(), 1, "{refusals:?}");
     for host in ["Host: ntp.example", "Host: localhost:9975"] {

@@ -104,6 +104,7 @@ fn a_program_that_sends_samples_to_a_socket_disciplines_the_clock() {
     });
     assert_eq!(observation.stratum(), 1);
     assert!(observation.true_offset().abs() <= observation.error_bound());
+    daemon.process.wait_for_event(LIMIT, "refclock_opened", &[]);
     let opened = daemon.process.events("refclock_opened");
     assert_eq!(opened.len(), 1, "{opened:?}");
     // One in four samples is followed by one with a wrong mark; that is reported once.
@@ -111,6 +112,7 @@ fn a_program_that_sends_samples_to_a_socket_disciplines_the_clock() {
         let (_, details) = setup.ntp_ctl(&["source", &path.to_string()]);
         details.contains("2: it is not well-formed").then_some(())
     });
+    daemon.process.wait_for_event(LIMIT, "sample_refused", &[]);
     let refused = daemon.process.events("sample_refused");
     assert_eq!(refused.len(), 1, "{refused:?}");
     let (code, details) = setup.ntp_ctl(&["source", &path.to_string()]);
