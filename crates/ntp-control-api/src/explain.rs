@@ -297,22 +297,7 @@ fn state(status: &Status, source: &SourceStatus) -> Vec<String> {
                 "remove one of them, or configure another server".into(),
             ];
         }
-        SourceState::Falseticker => {
-            let not_used =
-                format!("not used: its interval does not overlap the majority's; offset {offset}");
-            let clock = source.reference_clock.as_ref();
-            let fault = clock.zip(measurement).and_then(|(clock, measurement)| {
-                ClockFault::of_offset(measurement.offset, clock.period)
-            });
-            if let Some(fault) = fault {
-                return vec![not_used, fault.to_string()];
-            }
-            return vec![
-                not_used,
-                "if it is right and the others are wrong, set `trust = true` in its [[source]]"
-                    .into(),
-            ];
-        }
+        SourceState::Falseticker => return falseticker(source, &offset),
         SourceState::NoMajority => {
             let agreement = agreement(status, source);
             let agreement = agreement.map_or_else(String::new, |it| format!("; {it}"));
@@ -353,6 +338,22 @@ fn state(status: &Status, source: &SourceStatus) -> Vec<String> {
         ),
     };
     vec![reason]
+}
+
+/// Why a source is not in the majority: the probable fault of a reference clock, or what to do if it
+/// is right.
+fn falseticker(source: &SourceStatus, offset: &str) -> Vec<String> {
+    let not_used =
+        format!("not used: its interval does not overlap the majority's; offset {offset}");
+    let clock = source.reference_clock.as_ref();
+    let fault = clock
+        .zip(source.measurement.as_ref())
+        .and_then(|(clock, measurement)| ClockFault::of_offset(measurement.offset, clock.period));
+    let remedy = fault.map_or_else(
+        || "if it is right and the others are wrong, set `trust = true` in its [[source]]".into(),
+        |fault| fault.to_string(),
+    );
+    vec![not_used, remedy]
 }
 
 fn selected(status: &Status, source: &SourceStatus) -> &'static str {

@@ -28,34 +28,7 @@ pub(crate) fn plain(status: &Status, source: &SourceStatus) -> String {
     let expires = source.certificate_expires;
     page.optional("  Certificate", expires.map(|end| validity(end, now)));
     page.line("Options", options(source));
-    page.line(
-        "Poll interval",
-        format_args!(
-            "{} (min {}, max {})",
-            age(source.poll),
-            age(source.poll_min),
-            age(source.poll_max)
-        ),
-    );
-    let is_clock = source.reference_clock.is_some();
-    let next = source.next_poll.map(|wait| format!("in {}", age(wait)));
-    match next {
-        Some(next) => page.line("Next poll", next),
-        None if is_clock && source.online => {}
-        None => page.line("Next poll", "none (offline)"),
-    }
-    let (polls, reply) = if is_clock {
-        ("intervals", "sample")
-    } else {
-        ("polls", "reply")
-    };
-    page.line(
-        "Reach",
-        format_args!(
-            "{:o} (octal; {} {polls} since the last {reply})",
-            source.reach, source.unanswered
-        ),
-    );
+    polling(&mut page, source);
     page.optional("Last error", source.last_error.as_ref());
     match &source.measurement {
         Some(it) => {
@@ -86,6 +59,38 @@ pub(crate) fn plain(status: &Status, source: &SourceStatus) -> String {
         None => packets(&mut page, source),
     }
     page.into_text()
+}
+
+/// When the source is asked, and whether it replies.
+fn polling(page: &mut Page, source: &SourceStatus) {
+    page.line(
+        "Poll interval",
+        format_args!(
+            "{} (min {}, max {})",
+            age(source.poll),
+            age(source.poll_min),
+            age(source.poll_max)
+        ),
+    );
+    let is_clock = source.reference_clock.is_some();
+    let next = source.next_poll.map(|wait| format!("in {}", age(wait)));
+    match next {
+        Some(next) => page.line("Next poll", next),
+        None if is_clock && source.online => {}
+        None => page.line("Next poll", "none (offline)"),
+    }
+    let (polls, reply) = if is_clock {
+        ("intervals", "sample")
+    } else {
+        ("polls", "reply")
+    };
+    page.line(
+        "Reach",
+        format_args!(
+            "{:o} (octal; {} {polls} since the last {reply})",
+            source.reach, source.unanswered
+        ),
+    );
 }
 
 fn samples(page: &mut Page, clock: &RefClockStatus) {

@@ -113,19 +113,7 @@ impl<'a> Objects<'a> {
                 label,
                 states,
                 current,
-            } => {
-                for (labels, source) in &self.sources {
-                    let Some(current) = current(source) else {
-                        continue;
-                    };
-                    let unknown = (!states.contains(&current)).then_some(current);
-                    for &state in states.iter().chain(&unknown) {
-                        let value = (state == current).into();
-                        let state = Escaped(state);
-                        sample("", format_args!("{{{labels},{label}=\"{state}\"}}"), value);
-                    }
-                }
-            }
+            } => self.each_state(label, states, current, &mut sample),
             Samples::Server(value) => {
                 for (labels, server) in &self.servers {
                     if let Some(value) = value(server) {
@@ -139,6 +127,27 @@ impl<'a> Objects<'a> {
                         histogram(labels, &latency, &mut sample);
                     }
                 }
+            }
+        }
+    }
+
+    /// Calls `sample` with each state of each source: 1 for the current one, 0 for the others.
+    fn each_state(
+        &self,
+        label: &str,
+        states: &[&'static str],
+        current: fn(&Source) -> Option<&str>,
+        sample: &mut impl FnMut(&str, fmt::Arguments<'_>, Number),
+    ) {
+        for (labels, source) in &self.sources {
+            let Some(current) = current(source) else {
+                continue;
+            };
+            let unknown = (!states.contains(&current)).then_some(current);
+            for &state in states.iter().chain(&unknown) {
+                let value = (state == current).into();
+                let state = Escaped(state);
+                sample("", format_args!("{{{labels},{label}=\"{state}\"}}"), value);
             }
         }
     }
