@@ -1,6 +1,6 @@
 //! Mode `platform`: the sources that clouds and hypervisors offer their machines.
 //!
-//! The firmware says where the machine runs, and the names of the PTP clocks say what the host
+//! The firmware states where the machine runs, and the names of the PTP clocks show what the host
 //! offers. The decision is a pure function of both ([`decide`]). It never mixes smeared and
 //! unsmeared time:
 //!
@@ -99,7 +99,7 @@ impl Choice {
     }
 }
 
-/// What is said about the choice.
+/// What is reported about the choice.
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { platform, .. } = self;

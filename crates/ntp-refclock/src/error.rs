@@ -11,7 +11,7 @@ pub enum DeviceError {
     /// The operating system refuses an operation.
     #[error("{operation}: {error}")]
     System {
-        /// What was tried, with the name of the device if that says more.
+        /// What was tried, with the name of the device if that adds something.
         operation: String,
         /// The error.
         error: io::Error,
@@ -36,7 +36,7 @@ pub enum DeviceError {
     /// The device ended: it was removed, or the program at the other end stopped.
     #[error("the device is gone")]
     Gone,
-    /// The device is not what the configuration says.
+    /// The device is not what the configuration names.
     #[error("{0}")]
     Unsuitable(String),
 }

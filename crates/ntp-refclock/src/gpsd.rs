@@ -2,7 +2,7 @@
 //!
 //! Three reports are used. `PPS` is a pulse that gpsd has numbered, `TOFF` the time of the first
 //! sentence of a cycle; both give the receiver's time and the system time of the same event. `TPV`
-//! says whether the receiver has a fix. gpsd must run on this machine: the system time that it
+//! shows whether the receiver has a fix. gpsd must run on this machine: the system time that it
 //! reports is that of its own.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -52,7 +52,7 @@ pub(crate) struct Gpsd {
 /// What is known from earlier reports.
 #[derive(Debug, Default)]
 struct Reports {
-    /// Whether the receiver has a fix; `None` until it says so.
+    /// Whether the receiver has a fix; `None` until it reports that.
     has_fix: Option<bool>,
     /// Whether there was a pulse.
     has_pulse: bool,
@@ -254,7 +254,7 @@ impl Report {
         };
         let real = time(self.real_sec, self.real_nsec)?;
         let clock = time(self.clock_sec, self.clock_nsec)?;
-        // The receiver could not place the pulse exactly, and says by how much it is early.
+        // The receiver could not place the pulse exactly, and states by how much it is early.
         let early = NtpDuration::from_nanos(self.quantization_error.unwrap_or(0) / 1000);
         if early.abs() > NtpDuration::from_micros(1) {
             return Err(SampleRefusal::OutOfRange);

@@ -54,7 +54,7 @@ pub const fn needs_clock_capability(device: &RefClockDevice) -> bool {
 /// the network.
 ///
 /// # Errors
-/// If the device cannot be opened, or is not what the configuration says.
+/// If the device cannot be opened, or is not what the configuration names.
 pub fn open(config: &DeviceConfig, now: Now) -> Result<Box<dyn Driver>, DeviceError> {
     let interval = config.interval.to_duration();
     let driver: Box<dyn Driver> = match &config.device {

@@ -60,7 +60,7 @@ struct Receiver {
     warning: Option<String>,
 }
 
-/// A sentence that says something about the time.
+/// A sentence with time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sentence {
     /// Nanoseconds of the day.
@@ -218,7 +218,7 @@ impl Receiver {
     }
 }
 
-/// Decodes a sentence without its end. `None` if it says nothing about the time.
+/// Decodes a sentence without its end. `None` if it has no time.
 fn parse(sentence: &[u8]) -> Result<Option<Sentence>, SampleRefusal> {
     let body = sentence
         .strip_prefix(b"$")

@@ -2,7 +2,7 @@
 //! and linuxptp define it.
 //!
 //! The segment is one C structure in the byte order of the machine. The widths and places of its
-//! fields depend on the program that made it; the size of the segment tells which they are. The
+//! fields depend on the program that made it; the size of the segment shows which they are. The
 //! writer sets `valid` when a sample is complete, and the reader clears it. In mode 1 the writer
 //! also counts before and after it changes the sample.
 

@@ -3,7 +3,7 @@
 //!
 //! A datagram is one C structure in the byte order of the machine: the system time of the
 //! measurement (a `timeval`), the offset of true time from it, whether only the fraction of a
-//! second counts, the leap second to come, padding, and a mark. Its length says how long the fields
+//! second counts, the leap second to come, padding, and a mark. Its length shows how long the fields
 //! of the `timeval` are: 40 octets with 64 bits, 32 octets with 32 bits.
 //!
 //! The time of the measurement dates the sample, not the time at which it is read: a datagram may

@@ -80,7 +80,7 @@ pub struct Page {
     pub identity: Identity,
     /// Number of the update: different after each one.
     pub sequence: u32,
-    /// Whether poll(2) reports updates, as the hypervisor says.
+    /// Whether poll(2) reports updates, as the hypervisor states.
     pub notifies: bool,
     /// Whether the clock is right.
     pub status: PageStatus,
@@ -302,8 +302,8 @@ impl Disruptions {
         };
         let is_new = page.identity != self.known;
         self.known = page.identity;
-        // A driver that cannot report updates says "ready" at all times, whatever the hypervisor
-        // says.
+        // A driver that cannot report updates reports "ready" at all times, whatever the hypervisor
+        // states.
         self.notifies &= !is_ready || page.sequence != self.sequence;
         if is_ready {
             self.sequence = page.sequence;
@@ -387,7 +387,7 @@ impl Driver for VmClock {
 fn complete(sample: ClockSample, page: Option<Page>) -> Reading {
     let page = page.ok_or(SampleRefusal::NotReady)?;
     let time = page.time.ok_or(SampleRefusal::NotReady)?;
-    // A hypervisor that says nothing about its clock is believed like any other server.
+    // A hypervisor that states nothing about its clock is believed like any other server.
     if matches!(
         page.status,
         PageStatus::Initializing | PageStatus::Unreliable

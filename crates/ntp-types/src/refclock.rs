@@ -1,4 +1,4 @@
-//! Reference clocks: which device, how it is read, and what a reading of it says.
+//! Reference clocks: which device, how it is read, and what a reading of it contains.
 //!
 //! The settings are those of the configuration file, checked. The engine passes them to the shell,
 //! whose drivers open the device; it interprets none of them.

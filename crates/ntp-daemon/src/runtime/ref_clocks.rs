@@ -31,7 +31,7 @@ const FIRST_PAUSE: NtpDuration = NtpDuration::from_seconds(1);
 /// Longest pause: a device that comes back after days is used within about a minute.
 const LONGEST_PAUSE: NtpDuration = NtpDuration::from_seconds(64);
 
-/// Time after which the status says that a device is still being opened. A look-up over the network
+/// Time after which the status shows that a device is still being opened. A look-up over the network
 /// that takes longer has probably no answer.
 const OPEN_LIMIT: NtpDuration = NtpDuration::from_seconds(8);
 /// Maximum number of threads that open devices. Those of sources that were removed meanwhile count,
@@ -74,7 +74,7 @@ struct RefClock {
 #[derive(Debug)]
 enum State {
     Open(Box<dyn Device>),
-    /// Being opened. The time is when the status says so; `None` after that.
+    /// Being opened. The time is when the status shows it; `None` after that.
     Opening(Background<Opened>, Option<Monotonic>),
     /// Opened again at this time.
     Closed(Monotonic),

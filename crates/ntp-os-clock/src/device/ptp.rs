@@ -149,7 +149,7 @@ impl PtpDevice {
         let precise = cross_timestamps.then_some(PtpMethod::Precise);
         for method in precise.into_iter().chain([PtpMethod::Extended]) {
             match self.read(method, 1) {
-                // A host's sample may be stale now, which says nothing about the method.
+                // A host's sample may be stale now, which does not depend on the method.
                 Err(error) if error.is_temporary() => return Ok(method),
                 Err(error) if error.is_unsupported() => {}
                 Err(error) => return Err(error),

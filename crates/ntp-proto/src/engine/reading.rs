@@ -1,6 +1,6 @@
 //! Readings of reference clocks: which are used, and which second a pulse marks.
 //!
-//! A pulse says when a period begins, not which one. The number comes from the source that the
+//! A pulse shows when a period begins, not which one. The number comes from the source that the
 //! configuration names (`lock`), or from the synchronised clock. It is certain only if the error of
 //! that source is small against the period: a pulse that might belong to the next period is
 //! refused.
