@@ -29,6 +29,10 @@ const LEAK: f64 = 0.02;
 /// replaced by its tail at the nearer edge (from 6.4 standard deviations on): the difference of two
 /// probabilities has no digits left.
 const MIN_PROBABILITY: f64 = 1e-10;
+/// Half width of a box, in standard deviations of the prediction, below which the density does not
+/// change across it: the sample is then as good as exact, and no difference of probabilities is
+/// needed.
+const NARROW: f64 = 1e-4;
 /// Smallest variance that a box leaves, as a share of the predicted one.
 const MIN_SHARE: f64 = 1e-4;
 /// Standard deviations of the timestamps' noise by which a box is wider on each side: a uniform
@@ -111,6 +115,16 @@ impl BoxNoise {
     /// The deviation from the prediction, if it is inside of the box.
     fn truncated(&self, innovation: f64, variance: f64) -> Moments {
         let sigma = variance.sqrt();
+        if self.half_width < NARROW * sigma {
+            let deviation = innovation / sigma;
+            return Moments {
+                mean: innovation,
+                variance: self.half_width * self.half_width / 3.0,
+                log_likelihood: math::ln(1.0 - LEAK)
+                    - math::ln(sigma)
+                    - 0.5 * deviation * deviation,
+            };
+        }
         let (low, high) = (innovation - self.half_width, innovation + self.half_width);
         // In the left half the probabilities are exact.
         let mirror = low > 0.0;
@@ -217,6 +231,28 @@ mod tests {
         // It would move the filter by 1e-3 if it were believed.
         assert!((correction.score * 1e-12).abs() < 3e-5);
         assert!(correction.information.is_finite() && correction.log_likelihood.is_finite());
+    }
+
+    #[test]
+    fn a_box_of_any_width_gives_numbers() {
+        for width in [0.0, 1e-12, 1e-9, 1e-3] {
+            for sigma in [1e-10_f64, 1e-6, 0.1, 10.0] {
+                for innovation in [0.0, 1e-9, -1e-3, 1.0] {
+                    let bounds = BoxNoise::new(width, 0.0);
+                    let correction = bounds.correction(innovation, sigma * sigma);
+                    let left = 1.0 - correction.information * sigma * sigma;
+                    assert!(correction.score.is_finite(), "{width} {sigma} {innovation}");
+                    assert!(correction.log_likelihood.is_finite());
+                    assert!(
+                        (-1e-9..10.0).contains(&left),
+                        "{width} {sigma} {innovation} {left}"
+                    );
+                }
+            }
+        }
+        // A box that is narrow against the prediction sets the clock.
+        let correction = BoxNoise::new(1e-10, 0.0).correction(0.3, 1.0);
+        assert!((correction.score - 0.3).abs() < 1e-6);
     }
 
     #[test]
