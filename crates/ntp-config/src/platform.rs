@@ -308,7 +308,7 @@ mod tests {
             choice(&[(VENDOR, "Amazon EC2"), (PRODUCT, "m7i.large")]),
             (Platform::Amazon, servers.clone(), true)
         );
-        // KVM's clock is that of the host, which nobody promises to be right.
+        // KVM's clock is that of the host, whose error is not stated.
         let kvm = choice(&[(VENDOR, "Amazon EC2"), (CLOCK, "KVM virtual PTP")]);
         assert_eq!(kvm, (Platform::Amazon, servers, true));
         let card = choice(&[(VENDOR, "Amazon EC2"), (CLOCK, "ena-ptp-05")]);

@@ -585,6 +585,27 @@ mod tests {
     }
 
     #[test]
+    fn an_accuracy_target_out_of_reach_is_reported_with_the_key_that_limits_it() {
+        let explained = |error| {
+            let mut status = Status {
+                configured: vec![ConfiguredSource::default()],
+                ..Status::default()
+            };
+            status.system = SystemStatus {
+                synchronized: true,
+                majority: true,
+                accuracy_target: Some(NtpDuration::from_micros(100)),
+                estimated_error: Some(NtpDuration::from_micros(error)),
+                ..SystemStatus::default()
+            };
+            clock(&status).join("\n")
+        };
+        assert!(explained(150).contains("`accuracy-target`"));
+        assert!(explained(150).contains("`poll-interval-limits`"));
+        assert!(!explained(50).contains("`accuracy-target`"));
+    }
+
+    #[test]
     fn a_stratum_that_is_too_high_names_the_key_that_sets_the_limit() {
         let error = ntp_types::event::Rejection::Stratum.to_string();
         let high = source("a", SourceState::Unusable, None, Some(&error));

@@ -76,7 +76,7 @@ fn errors(page: &mut Page, system: &SystemStatus) {
     page.line(
         "Error bound",
         format_args!(
-            "{} (if most sources are right and drift is below {:.1} ppm)",
+            "{} (if most sources are right, drift < {:.1} ppm)",
             or_unknown(system.error_bound),
             system.dispersion_rate.as_ppm()
         ),
@@ -95,11 +95,26 @@ fn errors(page: &mut Page, system: &SystemStatus) {
 
 #[cfg(test)]
 mod tests {
-    use ntp_time::NtpDuration;
+    use ntp_time::{Frequency, NtpDuration};
     use ntp_types::source::SourceId;
     use ntp_types::status::{DisciplinedClock, SourceStatus};
 
     use super::*;
+
+    #[test]
+    fn errors_state_their_conditions_in_80_columns() {
+        let mut status = Status::default();
+        let long = Some(NtpDuration::from_nanos(123_456_789));
+        status.system.error_bound = long;
+        status.system.estimated_error = long;
+        status.system.dispersion_rate = Frequency::from_ppm(15.0);
+        let text = plain(&status);
+        assert!(text.contains("drift < 15.0 ppm"), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+    }
 
     #[test]
     fn the_reference_is_named_and_a_virtual_clock_has_its_true_error() {

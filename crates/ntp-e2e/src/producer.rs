@@ -112,6 +112,6 @@ fn send(receiver: &OwnedFd, second: u64) {
     let body = format!("GPRMC,{time},A,4807.038,N,01131.000,E,0.0,0.0,{date},,,A");
     let sum = body.bytes().fold(0, |sum, octet| sum ^ octet);
     let sentence = format!("${body}*{sum:02X}\r\n");
-    // Nobody may listen.
+    // It is lost if no program listens.
     let _ = rustix::io::write(receiver, sentence.as_bytes());
 }

@@ -115,7 +115,7 @@ impl SharedMemory {
         Some(unsafe { self.start.add(offset / WORD) })
     }
 
-    /// Removes the segment, once nobody has it attached any more.
+    /// Removes the segment, once it is attached nowhere any more.
     ///
     /// # Errors
     /// Those of shmctl(2).

@@ -9,7 +9,7 @@
 //! | `pps`, `pulse` | pulses that the kernel timestamps |
 //! | `phc` | clocks of network cards and hosts |
 //! | [`vmclock`] | the page of a hypervisor: its time, and the marker of migrations |
-//! | `sample` | what all drivers check of a sample that somebody else dated |
+//! | `sample` | what all drivers check of a sample that another program dated |
 //! | `sock` | datagrams that another program sends to a Unix socket |
 //! | `shm` | samples that another program writes to shared memory |
 //! | `nmea` | sentences of a receiver at a serial port |

@@ -21,7 +21,7 @@ const COUNT: usize = 4;
 const CLOCK_SECONDS: usize = 8;
 /// Size of the largest layout.
 const LARGEST: usize = 96;
-/// Permission of everybody to write.
+/// Permission of all users to write.
 const WORLD_WRITABLE: u32 = 0o002;
 /// Number of readings without a sample after which the segment is checked for its removal.
 const IDLE_READINGS: u32 = 16;

@@ -41,7 +41,7 @@ pub(crate) struct Sock {
 }
 
 impl Sock {
-    /// Creates the socket, in the place of one that nobody has open any more.
+    /// Creates the socket, in the place of one that no program has open any more.
     pub(crate) fn open(
         settings: &SockSettings,
         interval: PollInterval,

@@ -39,7 +39,7 @@ const NO_COUNTER: u8 = 255;
 /// Whether the hypervisor's clock is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageStatus {
-    /// The hypervisor does not say.
+    /// Not stated.
     Unknown,
     /// Not synchronised yet.
     Initializing,

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_system_that_does_not_answer_delays_nobody_but_the_caller() {
+    fn a_file_system_that_does_not_answer_delays_only_the_caller() {
         let mut checks = FileChecks::new(hanging);
         let start = Monotonic::default();
         let mut set = PollSet::new();
@@ -163,7 +163,7 @@ mod tests {
         let calls: Vec<_> = late.iter().map(|(call, _)| *call).collect();
         assert_eq!(calls, (0..MAX_THREADS).collect::<Vec<_>>());
         assert!(late.iter().all(|(_, result)| result.is_err()));
-        // Nobody waits any more, and the threads still count.
+        // No call waits any more, and the threads still count.
         assert_eq!(checks.deadline(), None);
         checks.start("/mnt/ca.pem".into(), 9, start + CHECK_LIMIT);
         assert_eq!(checks.take(&set, start + CHECK_LIMIT).len(), 1);

@@ -25,7 +25,7 @@ pub struct SerialPort {
 }
 
 impl SerialPort {
-    /// Prepares an open port: nobody else may open it, octets are passed on unchanged and at once,
+    /// Prepares an open port: no other program may open it, octets are passed on unchanged and at once,
     /// the lines of a modem are ignored, and closing the port changes none of them. `speed` is in
     /// bits per second.
     ///

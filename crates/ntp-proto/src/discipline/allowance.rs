@@ -20,6 +20,8 @@
 use ntp_time::{FreeTime, Frequency};
 use serde::{Deserialize, Serialize};
 
+use super::math;
+
 /// Configured drift allowance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum DriftAllowance {
@@ -46,6 +48,10 @@ const LOOK: f64 = 1024.0;
 /// repeat by the week.
 const MEMORY: f64 = 604_800.0;
 
+/// Age of a sample at which the allowance is 15 ppm again, seconds: the record is about changes
+/// within a poll interval, and in hours the temperature of a room changes.
+const FULL_AGE: f64 = 6.0 * 3600.0;
+
 /// Record of the oscillator's changes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct DriftRecord {
@@ -65,7 +71,7 @@ impl DriftRecord {
         self.largest = self.largest.max((frequency - before).abs());
         let elapsed = (at - then).as_seconds_f64();
         if elapsed >= LOOK {
-            self.largest *= share_left(elapsed);
+            self.largest *= math::exp(-elapsed / MEMORY);
             self.look = Some((at, frequency));
         }
     }
@@ -81,10 +87,6 @@ impl DriftRecord {
     }
 }
 
-/// Age of a sample at which the allowance is 15 ppm again, seconds: the record is about changes
-/// within a poll interval, and in hours the temperature of a room changes.
-const FULL_AGE: f64 = 6.0 * 3600.0;
-
 /// Addition to the widening of a sample of this age, s/s, if `most` is the difference of a learnt
 /// allowance to 15 ppm: a thousandth of it at an age of 11 minutes, all of it after six hours.
 pub(super) fn slack(most: f64, age: f64) -> f64 {
@@ -99,11 +101,6 @@ impl DriftAllowance {
             Self::Fixed(_) => 0.0,
         }
     }
-}
-
-/// Share of the largest change that is left after `elapsed` seconds.
-fn share_left(elapsed: f64) -> f64 {
-    super::math::exp(-elapsed / MEMORY)
 }
 
 #[cfg(test)]

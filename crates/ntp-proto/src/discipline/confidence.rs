@@ -49,3 +49,11 @@ pub(super) const STAMP: f64 = 3.0;
 /// a round trip d, and its error is d/2 at most: beyond three sigmas, 1.06 d, a step cannot make
 /// the clock worse. A smaller gap waits for the next sample of the burst.
 pub(super) const STEP: f64 = 3.0;
+
+/// Student's t for two-sided 99.9 % and at least one degree of freedom; beyond 15, that of 15.
+pub(super) fn student(freedom: usize) -> f64 {
+    const FACTORS: [f64; 15] = [
+        636.6, 31.60, 12.92, 8.61, 6.87, 5.96, 5.41, 5.04, 4.78, 4.59, 4.44, 4.32, 4.22, 4.14, 4.07,
+    ];
+    FACTORS[freedom.clamp(1, FACTORS.len()) - 1]
+}

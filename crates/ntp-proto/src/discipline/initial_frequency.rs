@@ -14,15 +14,15 @@
 //! contradicts the prior only if both halves do. A majority of the sources decides about the rate,
 //! as it does about the phase (`intersection`). It becomes the prior, and the filters start again
 //! from it. Three samples 2 s apart on a path of 2 ms show 10 000 ppm to within a tenth; on a longer
-//! path it takes longer. There the scatter of five or more samples about a line shows the rate sooner:
-//! its slope counts with Student's factor for 99.9 %.
+//! path it takes longer. There the scatter of five to eight samples about a line shows the rate
+//! sooner: its slope counts with Student's factor for 99.9 %.
 //!
 //! This happens until the frequency is *confirmed*. Later it would allow a majority of servers to
 //! make the clock run at any speed, and no oscillator changes by that much.
 
 use ntp_time::{FreeTime, Frequency, NtpDuration};
 
-use super::confidence::OUTLIER;
+use super::confidence::{OUTLIER, student};
 use super::intersection::{Interval, largest_overlap, majority_span};
 use super::source::Source;
 use super::{Discipline, FrequencyPrior};
@@ -38,17 +38,14 @@ const MIN_BASELINE: f64 = 1.0;
 /// all are in use, every second one is dropped, so that they always reach back to the start.
 const KEPT_SAMPLES: usize = 8;
 
-/// Standard deviations of the prior outside of which the slope of a line contradicts it. With five, an oscillator
-/// that is off by 500 ppm took 48 s to be known, with three 10 s; crystals of computers are inside.
+/// Standard deviations of the prior outside of which the slope of a line contradicts it. With five,
+/// an oscillator that is off by 500 ppm took 48 s to be known, with three 10 s; crystals of computers
+/// are inside.
 const TREND_CONTRADICTION: f64 = 3.0;
-/// Least number of samples in a line whose slope counts. With three or four, Student's factor is so
-/// large that they show nothing.
-const TREND_SAMPLES: usize = 5;
-/// Student's t for two-sided 99.9 % and a line through 5, 6, 7 and 8 samples, which has two degrees
-/// of freedom less. With more samples a jump in their middle would look like a slope: its own ratio
-/// of slope to scatter is sqrt(3 (n - 2)).
-const STUDENT_999: [f64; 4] = [12.92, 8.61, 6.87, 5.96];
-
+/// Numbers of samples in a line whose slope counts. With fewer, Student's factor is so large that
+/// they show nothing. With more, a jump in their middle looks like a slope: its own ratio of slope
+/// to scatter is sqrt(3 (n - 2)).
+const TREND_SAMPLES: core::ops::RangeInclusive<usize> = 5..=8;
 /// The phase must move along a line by at least this many times the difference between the widest
 /// and the narrowest correctness interval: a single late packet long after a burst has so much
 /// leverage that no scatter shows.
@@ -137,10 +134,12 @@ impl Source {
     fn rate_outside(&self, prior: Interval) -> Option<Interval> {
         self.rates.rate_outside(prior).or_else(|| {
             let trend = self.points.trend()?;
-            let student = STUDENT_999.get(trend.samples.checked_sub(TREND_SAMPLES)?)?;
+            if !TREND_SAMPLES.contains(&trend.samples) {
+                return None;
+            }
             let rate = Interval {
                 centre: trend.frequency.as_ratio(),
-                half_width: student * trend.frequency_sigma.as_ratio(),
+                half_width: student(trend.samples - 2) * trend.frequency_sigma.as_ratio(),
             };
             let apart = (rate.centre - prior.centre).abs();
             let credible = TREND_CONTRADICTION / OUTLIER * prior.half_width;

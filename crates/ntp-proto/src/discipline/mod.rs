@@ -28,8 +28,8 @@
 //!
 //! # Processing of a measurement ([`Discipline::add_measurement`])
 //! ```text
-//! check -> predict all filters to its time, hold the centre -> update path and noise models -> selection
-//!       -> slot in the joint state -> route changed? -> gate: use, drop, step or drift
+//! check -> predict all filters to its time, hold the centre -> update path and noise models
+//!       -> selection -> slot in the joint state -> route changed? -> gate: use, drop, step or drift
 //!       -> update filters and weights -> span of the bound -> pairs of servers
 //! ```
 //!

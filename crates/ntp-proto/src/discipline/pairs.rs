@@ -82,9 +82,6 @@ struct Pair {
     /// Time of the rungs.
     at: FreeTime,
     rungs: [Rung; RUNGS],
-    /// Square of the geometric mean of the rate: the mean square would be dominated by the least
-    /// likely rates.
-    squared_rate: f64,
 }
 
 /// All pairs of the sources in the joint state.
@@ -106,7 +103,6 @@ impl Pair {
                 variance: prior,
                 weight: (1.0 - PRIOR_RATIO) * PRIOR_RATIO.powi(rung as i32),
             }),
-            squared_rate: LOWEST_RATE * LOWEST_RATE,
         }
     }
 
@@ -168,12 +164,16 @@ impl Pair {
             };
             state.weight = own + LEAK * (higher + lower);
         }
-        // The rates are powers: their geometric mean is the power of the mean exponent.
-        let exponent: f64 = (0_u8..)
-            .zip(&self.rungs)
+    }
+
+    /// Square of the geometric mean of the rate: the mean square would be dominated by the least
+    /// likely rates. The rates are powers, so it is the power of the mean exponent.
+    fn squared_rate(&self) -> f64 {
+        let exponents = (0_u8..).zip(&self.rungs);
+        let mean: f64 = exponents
             .map(|(rung, state)| f64::from(rung) * state.weight)
             .sum();
-        self.squared_rate = (LOWEST_RATE * math::powf(RATE_FACTOR, exponent)).powi(2);
+        (LOWEST_RATE * math::powf(RATE_FACTOR, mean)).powi(2)
     }
 
     fn partner(&self, key: SourceKey) -> Option<SourceKey> {
@@ -237,7 +237,7 @@ impl Pairs {
         for pair in &self.0 {
             let known = pair.used.is_some() && pair.partner(key).is_some_and(&present);
             if known && count < rates.len() {
-                rates[count] = pair.squared_rate;
+                rates[count] = pair.squared_rate();
                 count += 1;
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! # Problem
 //! A shorter poll interval costs packets and improves accuracy. In a noisy network the gain is
-//! small, because the error falls only with the 3/8th power of the rate; with a wandering
+//! small, because the error falls with a power of the rate below one; with a wandering
 //! oscillator and a quiet network it is large.
 //!
 //! # Law
@@ -15,7 +15,9 @@
 //!
 //! (steady state of the Riccati equation, and what wander adds between samples). The bank averages
 //! its logarithm over the hypotheses, so that the small chance of a frequency jump does not
-//! dominate.
+//! dominate. It is the law of normal noise. Where queues bound the phase, errors are smaller than
+//! this, and in the grid they fall with the power 0.5 to 0.75 of the rate instead of 3/8; the choice
+//! below does not use that yet.
 //!
 //! # Choice
 //! While noise dominates, doubling the interval multiplies e by 2^(3/4) = 1.68, less than the

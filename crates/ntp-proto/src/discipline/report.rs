@@ -41,16 +41,11 @@ use ntp_time::{FreeTime, Frequency, NtpDuration};
 
 use super::SourceState;
 use super::bank::Link;
-use super::confidence::CLAIM;
+use super::confidence::{CLAIM, student};
 use super::intersection::Agreement;
 use super::prediction::Prediction;
 use super::source::{Propagation, Source, SourceEstimate, SourceKey, drift_rate};
 use super::{Discipline, FrequencyPrior};
-
-/// Student's t for two-sided 99.9 % and 1, 2, 3 ... degrees of freedom.
-const STUDENT: [f64; 15] = [
-    636.6, 31.60, 12.92, 8.61, 6.87, 5.96, 5.41, 5.04, 4.78, 4.59, 4.44, 4.32, 4.22, 4.14, 4.07,
-];
 
 /// Largest frequency uncertainty that is saved for the next start: 10 ppm. A frequency that is
 /// known worse is hardly better than the prior of an unknown oscillator.
@@ -164,7 +159,7 @@ impl Discipline {
         let Some(freedom) = usize::checked_sub(count, 1).filter(|freedom| *freedom > 0) else {
             return usual;
         };
-        let student = STUDENT[freedom.min(STUDENT.len()) - 1];
+        let student = student(freedom);
         (student * student * sum / freedom as f64).min(usual)
     }
 

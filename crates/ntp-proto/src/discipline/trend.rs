@@ -1,6 +1,7 @@
 //! The straight line through the newest measurements of one source: its own view of the frequency.
 //!
-//! It is for readers only, as `chronyc sourcestats` is; nothing decides by it.
+//! It is for readers, as `chronyc sourcestats` is. At the start, a majority of lines may also show
+//! that the prior of the frequency is wrong (`initial_frequency`).
 //!
 //! # Weights
 //! A round trip that is longer than the shortest one by `e` has an error of up to `e / 2`, so the

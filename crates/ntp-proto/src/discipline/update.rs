@@ -9,6 +9,7 @@
 //! * a drift: the component that caused it becomes uncertain by what has built up, and the sample
 //!   is used as usual.
 
+use super::allowance::DriftRecord;
 use super::bank::Innovation;
 use super::confidence::OUTLIER;
 use super::gate::{Drift, DriftTest, Evidence, OUTLIERS_TO_ACT, Remedy, SAMPLES_BEFORE_GATE};
@@ -232,6 +233,7 @@ impl Discipline {
         let frequency = FrequencyPrior::unknown(&self.config).uncertainty.as_ratio();
         self.phase_lost = true;
         self.guarantee = None;
+        self.drift_record = DriftRecord::default();
         self.consecutive_outliers = 0;
         self.bank
             .for_each(|filter| filter.widen(0.0, frequency * frequency));
