@@ -5,8 +5,8 @@
 //! discipline: therefore every field is an option. The quantities that only upstream's
 //! estimator has are checked for their type and accepted with a warning each.
 //!
-//! Upstream checks no range. A meaningless value (not a number, or negative) is accepted with
-//! a warning and left unset.
+//! Upstream checks no range. A meaningless value of one of its keys (not a number, or negative) is
+//! accepted with a warning and left unset.
 
 use ntp_time::{Frequency, NtpDuration};
 use toml::de::DeValue;
@@ -34,7 +34,7 @@ section! {
             "meddling-threshold" "number, seconds" "0.01" "A larger change of the clock by another program is treated as a disturbance: all sources are measured again.";
         initial_frequency_uncertainty: Option<Frequency> = frequency => optional,
             "initial-frequency-uncertainty" "number, seconds per second" "100e-6" "Standard deviation of the frequency error of an oscillator that is not known yet.";
-        accuracy_target: Option<NtpDuration> = finite_duration => optional,
+        accuracy_target: Option<NtpDuration> = accuracy_target => optional,
             "accuracy-target" "number, seconds" "none" "Error that the clock may have: sources are polled as rarely as it permits, within their poll limits. Unset, sources are polled as often as it improves accuracy.";
         drift_allowance: Option<Frequency> = drift_allowance => optional,
             "drift-allowance" "`\"learnt\"` or number, parts per million" "\"learnt\"" "How fast the oscillator may leave the estimate between measurements: the error bound grows by it, and is a guarantee only as long as the oscillator keeps to it. `\"learnt\"` begins at 15 ppm and falls to 1 ppm within 28 hours if the oscillator is steady; it is never below three times the largest change seen in the last days.";
@@ -105,14 +105,26 @@ fn frequency(cx: &mut Context, value: &Value<'_>) -> Option<Frequency> {
 
 /// An allowance in parts per million; `"learnt"` leaves it unset.
 fn drift_allowance(cx: &mut Context, value: &Value<'_>) -> Option<Frequency> {
-    if matches!(value.node, DeValue::String(text) if text == "learnt") {
-        return None;
-    }
     const MOST: f64 = 1000.0;
-    match value::finite(cx, value)? {
-        ppm if (0.0..=MOST).contains(&ppm) => Some(Frequency::from_ppm(ppm)),
-        _ => value.reject_value(cx, "\"learnt\" or a number from 0 to 1000"),
+    match value.node {
+        DeValue::String(text) if text == "learnt" => None,
+        DeValue::Integer(_) | DeValue::Float(_) => match value::finite(cx, value)? {
+            ppm if (0.0..=MOST).contains(&ppm) => Some(Frequency::from_ppm(ppm)),
+            _ => value.reject_value(cx, EXPECTED_ALLOWANCE),
+        },
+        _ => value.reject_value(cx, EXPECTED_ALLOWANCE),
     }
+}
+
+const EXPECTED_ALLOWANCE: &str = "\"learnt\" or a number of ppm from 0 to 1000";
+
+/// A target that can be reached. Unlike upstream's keys, one without meaning is an error.
+fn accuracy_target(cx: &mut Context, value: &Value<'_>) -> Option<NtpDuration> {
+    let seconds = value::finite(cx, value)?;
+    if seconds <= 0.0 {
+        return value.reject_value(cx, "a number of seconds above 0");
+    }
+    Some(NtpDuration::from_seconds_f64(seconds))
 }
 
 /// A number that is not negative; others cause a warning and are left unset.

@@ -256,6 +256,33 @@ fn synchronization_distinguishes_set_and_unset_values() {
 }
 
 #[test]
+fn a_drift_allowance_is_learnt_or_a_number_and_a_target_is_above_zero() {
+    let read = |key: &str| {
+        let text = format!("[synchronization.algorithm]\n{key}\n");
+        parse(&text, "inline").map(|(config, _)| config.synchronization.algorithm)
+    };
+    let learnt = read("drift-allowance = \"learnt\"").unwrap();
+    assert_eq!(learnt.drift_allowance, None);
+    let fixed = read("drift-allowance = 2.5").unwrap();
+    assert_eq!(fixed.drift_allowance, Some(Frequency::from_ppm(2.5)));
+    for wrong in ["\"learned\"", "-1", "1001", "true", "nan"] {
+        let error = read(&format!("drift-allowance = {wrong}")).unwrap_err();
+        assert!(
+            wrong == "nan" || error.to_string().contains("\"learnt\" or a number"),
+            "{error}"
+        );
+    }
+    let target = read("accuracy-target = 1e-3").unwrap();
+    assert_eq!(target.accuracy_target, Some(seconds(1e-3)));
+    for wrong in ["0", "-1", "inf", "\"1 ms\""] {
+        assert!(
+            read(&format!("accuracy-target = {wrong}")).is_err(),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
 fn thresholds_have_three_forms() {
     let threshold = |value: &str| {
         let text = format!("[synchronization]\nstartup-step-panic-threshold = {value}\n");
