@@ -189,20 +189,20 @@ impl QueryClient {
 
 /// Computes offset and delay (RFC 5905 section 8).
 fn measurement(accepted: &Accepted) -> Measurement {
-    let header = &accepted.header;
+    let content = &accepted.content;
     let (t1, t4) = (accepted.sent.time, accepted.received.time);
-    let (t2, t3) = (header.receive_timestamp, header.transmit_timestamp);
+    let (t2, t3) = (content.receive_timestamp, content.transmit_timestamp);
     let delay = (t4 - t1) - (t3 - t2);
-    let root_delay = header.root_delay.to_duration();
-    let root_dispersion = header.root_dispersion.to_duration();
+    let root_delay = content.root_delay;
+    let root_dispersion = content.root_dispersion;
     Measurement {
         offset: offset(t1, t2).midpoint(offset(t4, t3)),
         delay,
         uncertainty: delay.max(NtpDuration::ZERO).half() + root_delay.half() + root_dispersion,
         stamps: (word(accepted.sent.source), word(accepted.received.source)),
-        stratum: header.stratum,
-        reference_id: header.reference_id,
-        leap: header.leap,
+        stratum: content.stratum,
+        reference_id: content.reference_id,
+        leap: content.leap,
         root_delay,
         root_dispersion,
     }

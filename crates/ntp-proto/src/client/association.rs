@@ -20,7 +20,8 @@ use super::interleaved::{self, AnsweredExchange, FOLLOW_UP, InterleavedFields, R
 use super::protection::{Authenticity, Protection};
 use super::sanity::{self, LocalIdentity};
 use super::{
-    Datagram, ExchangeId, KissCode, NtsSession, PacketCounters, Reach, Rejection, Schedule,
+    Datagram, ExchangeId, KissCode, NtsSession, PacketCounters, Reach, Rejection, ReplyContent,
+    Schedule,
 };
 use crate::wire::{Header, Mode, Packet, Version};
 
@@ -107,8 +108,8 @@ pub struct Accepted {
     pub sent: Stamp,
     /// Receive timestamp of the reply.
     pub received: Stamp,
-    /// Header of the reply.
-    pub header: Header,
+    /// What the server states.
+    pub content: ReplyContent,
 }
 
 /// Result of an accepted datagram.
@@ -141,7 +142,7 @@ pub struct Association {
     extra: Option<(Monotonic, Purpose)>,
     interleaved: interleaved::InterleavedState,
     counters: PacketCounters,
-    last_header: Option<Header>,
+    last_content: Option<ReplyContent>,
     /// Result of the authentication of the last datagram.
     authenticity: Authenticity,
 }
@@ -162,7 +163,7 @@ impl Association {
             extra: None,
             interleaved: interleaved::InterleavedState::new(config.interleaved),
             counters: PacketCounters::default(),
-            last_header: None,
+            last_content: None,
             authenticity: Authenticity::NotChecked,
         }
     }
@@ -223,9 +224,9 @@ impl Association {
         self.counters
     }
 
-    /// Header of the last accepted reply.
-    pub fn last_header(&self) -> Option<&Header> {
-        self.last_header.as_ref()
+    /// Content of the last accepted reply.
+    pub fn last_content(&self) -> Option<&ReplyContent> {
+        self.last_content.as_ref()
     }
 
     /// Result of the authentication of the last datagram.
@@ -363,15 +364,15 @@ impl Association {
             .inspect_err(|rejection| self.count_mismatch(*rejection))?;
         self.exchange = None;
         self.answered.record_reply();
-        let header = matched.header;
-        if header.stratum == Stratum::KISS {
+        let content = matched.content;
+        if content.stratum == Stratum::KISS {
             self.counters.unusable += 1;
-            return match KissCode::from_reference_id(header.reference_id) {
+            return match KissCode::from_reference_id(content.reference_id) {
                 Some(kiss) => Ok(Reply::Kiss(kiss)),
                 None => Err(Rejection::Unsynchronized),
             };
         }
-        sanity::check_server(&header, local_identity, stratum_limit)
+        sanity::check_server(&content, local_identity, stratum_limit)
             .and_then(|()| self.process_reply(now, datagram, &matched))
             .inspect_err(|_| self.counters.unusable += 1)
     }
@@ -387,20 +388,20 @@ impl Association {
             id: datagram.exchange,
             sent: matched.sent,
             received: datagram.received,
-            header: matched.header,
+            content: matched.content,
             at: now,
             measured: matched.mode != ReplyMode::Interleaved,
         };
         let measurable = if matched.mode == ReplyMode::Interleaved {
-            self.interleaved.complete(now, &matched.header)
+            self.interleaved.complete(now, &matched.content)
         } else {
             Some(answered)
         };
         if let Some(exchange) = measurable {
-            sanity::check_timestamps(&exchange.header)?;
+            sanity::check_timestamps(&exchange.content)?;
         }
         self.counters.accepted += 1;
-        self.last_header = Some(matched.header);
+        self.last_content = Some(matched.content);
         self.reach.record_reply();
         if self.schedule.record_reply(now) {
             self.next_scheduled = now + BURST_DELAY;
@@ -417,7 +418,7 @@ impl Association {
         Ok(Reply::Time(Accepted {
             sent: exchange.sent,
             received: exchange.received,
-            header: exchange.header,
+            content: exchange.content,
         }))
     }
 
@@ -467,7 +468,7 @@ impl Association {
         result?;
         Ok(Matched {
             sent,
-            header: packet.header,
+            content: ReplyContent::from(&packet.header),
             mode,
         })
     }
@@ -516,7 +517,7 @@ impl Association {
 #[derive(Clone, Copy, Debug)]
 struct Matched {
     sent: Stamp,
-    header: Header,
+    content: ReplyContent,
     mode: ReplyMode,
 }
 

@@ -94,8 +94,8 @@ pub fn check(bytes: &[u8]) {
         origin.copy_from_slice(&nonce.to_bits().to_be_bytes());
     }
     if let Ok(Reply::Time(accepted)) = receive(&mut association, &reply) {
-        let header = accepted.header;
-        assert!(header.stratum.is_usable() && !header.transmit_timestamp.is_zero());
+        let content = accepted.content;
+        assert!(content.stratum.is_usable() && !content.transmit_timestamp.is_zero());
         assert!(
             association.exchange().is_none(),
             "an accepted reply closes the exchange"

@@ -45,8 +45,7 @@
 use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, Stamp};
 use rand_core::RngCore;
 
-use super::ExchangeId;
-use crate::wire::Header;
+use super::{ExchangeId, ReplyContent};
 
 /// Time between the two requests of a poll: that of requests in a burst, which rate limits of
 /// servers allow.
@@ -81,7 +80,7 @@ pub(super) struct AnsweredExchange {
     pub(super) id: ExchangeId,
     pub(super) sent: Stamp,
     pub(super) received: Stamp,
-    pub(super) header: Header,
+    pub(super) content: ReplyContent,
     /// Time of the reply.
     pub(super) at: Monotonic,
     /// Whether its own reply was measured.
@@ -119,7 +118,7 @@ impl InterleavedState {
             .last
             .filter(|_| self.enabled && self.failures < MAX_FAILURES)?;
         Some(InterleavedFields {
-            origin: last.header.receive_timestamp,
+            origin: last.content.receive_timestamp,
             // A timestamp of zero means "unknown".
             receive: NtpTimestamp::from_bits(rng.next_u64().max(1)),
         })
@@ -136,13 +135,17 @@ impl InterleavedState {
 
     /// Returns the previous exchange, completed by an interleaved reply. `None` if it was measured
     /// already or is too old.
-    pub(super) fn complete(&self, now: Monotonic, reply: &Header) -> Option<AnsweredExchange> {
+    pub(super) fn complete(
+        &self,
+        now: Monotonic,
+        reply: &ReplyContent,
+    ) -> Option<AnsweredExchange> {
         let last = self.last?;
-        let header = Header {
+        let content = ReplyContent {
             transmit_timestamp: reply.transmit_timestamp,
-            ..last.header
+            ..last.content
         };
-        (!last.measured && now - last.at <= MAX_AGE).then_some(AnsweredExchange { header, ..last })
+        (!last.measured && now - last.at <= MAX_AGE).then_some(AnsweredExchange { content, ..last })
     }
 
     /// Records an exchange with a reply; `completes` is true if the reply completed the previous

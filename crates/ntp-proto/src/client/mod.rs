@@ -6,6 +6,7 @@
 //! its driver, the engine or a one-shot query. Nothing here imports the engine.
 
 mod association;
+mod content;
 mod exchange;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -19,6 +20,7 @@ pub mod schedule;
 mod tests;
 
 pub use association::{Accepted, Association, AssociationConfig, Reply, Request};
+pub use content::ReplyContent;
 pub use exchange::{Datagram, ExchangeId};
 pub use ntp_types::event::{KissCode, Rejection};
 pub use ntp_types::statistics::PacketCounters;

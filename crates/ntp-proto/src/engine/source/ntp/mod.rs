@@ -150,10 +150,10 @@ impl NtpSource {
         let Accepted {
             sent,
             received,
-            header,
+            content,
         } = &accepted;
         let (f1, f4) = (ledger.free_time(sent.time), ledger.free_time(received.time));
-        let (t2, t3) = (header.receive_timestamp, header.transmit_timestamp);
+        let (t2, t3) = (content.receive_timestamp, content.transmit_timestamp);
 
         if !f4.is_comparable_with(t3) {
             return None;
@@ -167,8 +167,8 @@ impl NtpSource {
             phase,
             delay: Some(delay),
             stamp_noise: noise(&accepted, precision),
-            root_delay: header.root_delay.to_duration(),
-            root_dispersion: header.root_dispersion.to_duration(),
+            root_delay: content.root_delay,
+            root_dispersion: content.root_dispersion,
         };
         Some(Sample {
             measurement,
@@ -178,14 +178,14 @@ impl NtpSource {
                 delay: measurement.delay,
                 root_delay: measurement.root_delay,
                 root_dispersion: measurement.root_dispersion,
-                stratum: header.stratum,
-                leap: header.leap,
-                reference_id: header.reference_id,
+                stratum: content.stratum,
+                leap: content.leap,
+                reference_id: content.reference_id,
                 at: received.time,
-                version: Some(header.version.number()),
-                precision: Some(header.precision),
-                reference_time: (!header.reference_timestamp.is_zero())
-                    .then(|| received.time.nearest(header.reference_timestamp)),
+                version: Some(content.version.number()),
+                precision: Some(content.precision),
+                reference_time: (!content.reference_timestamp.is_zero())
+                    .then(|| received.time.nearest(content.reference_timestamp)),
                 response_time: Some(t3 - t2),
                 transmit_stamp: Some(sent.source),
                 receive_stamp: received.source,
@@ -233,6 +233,6 @@ fn noise(accepted: &Accepted, precision: i8) -> f64 {
         stamp_noise(accepted.received.source),
     );
     let clocks =
-        resolution_noise(accepted.header.precision).powi(2) + resolution_noise(precision).powi(2);
+        resolution_noise(accepted.content.precision).powi(2) + resolution_noise(precision).powi(2);
     ((sent * sent + received * received) / 4.0 + clocks / 2.0).sqrt()
 }
