@@ -9,11 +9,12 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 use ntp_time::{
-    LeapIndicator, NtpShort, NtpTimestamp, PollInterval, ReferenceId, Stratum, SystemTime,
+    Era, LeapIndicator, NtpShort, NtpTimestamp, PollInterval, ReferenceId, Stratum, SystemTime,
+    Timescale,
 };
 
 use crate::wire::{
-    self, ExtensionField, Header, Mac, Malformed, Mode, Packet, Version, Writer, emit,
+    self, ExtensionField, Header, Mac, Malformed, Mode, Packet, Version, Writer, emit, v5,
 };
 use crate::{client, keys, leap, nts, server};
 
@@ -250,6 +251,12 @@ fn specimens() -> Vec<Specimen> {
             [&bare[..], &42u32.to_be_bytes(), &COUNTING[..32]].concat(),
             Malformed::FieldLength { at: 48 },
         ),
+        malformed("v5-request", version_5(Mode::Client), Malformed::Version(5)),
+        malformed(
+            "v5-response",
+            version_5(Mode::Server),
+            Malformed::Version(5),
+        ),
         malformed(
             "version-5",
             [&[5 << 3 | 3], &bare[1..]].concat(),
@@ -266,6 +273,49 @@ fn specimens() -> Vec<Specimen> {
             Malformed::Version(0),
         ),
     ]
+}
+
+/// A packet of version 5 with every kind of field.
+fn version_5(mode: Mode) -> Vec<u8> {
+    use v5::{Correction, Field, SupportedVersions};
+
+    let fields = [
+        Field::Draft(v5::draft::NAMES[0].as_bytes()),
+        Field::ServerInformation(SupportedVersions::NONE),
+        Field::ReferenceIdsRequest {
+            offset: 16,
+            length: 16,
+        },
+        Field::ReferenceIdsResponse(&COUNTING[..7]),
+        Field::ReferenceTimestamp(stamp(0)),
+        Field::MonotonicReceive {
+            epoch: 1,
+            timestamp: stamp(1),
+        },
+        Field::SecondaryReceive {
+            timescale: Timescale::Tai,
+            era: Era::new(0),
+            timestamp: stamp(37_000_000_000),
+        },
+        Field::Other(field(UNIQUE_IDENTIFIER, &COUNTING[..32])),
+        Field::Padding(5),
+        Field::Mac(v5::Mac {
+            key_id: 42,
+            digest: &COUNTING[..16],
+        }),
+        Field::Correction(Correction::default()),
+    ];
+    let header = v5::Header {
+        client_cookie: v5::ClientCookie::from_bits(0x0123_4567_89ab_cdef),
+        ..v5::Header::blank(mode)
+    };
+    let mut buffer = [0; 1024];
+    let mut writer = Writer::new(&mut buffer);
+    header.emit(&mut writer).unwrap();
+    for field in fields {
+        field.emit(&mut writer).unwrap();
+    }
+    writer.finish().to_vec()
 }
 
 /// Octets with different values.

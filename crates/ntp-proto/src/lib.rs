@@ -9,6 +9,7 @@
 //! | [`server`] | replies to requests |
 //! | [`leap`] | leap seconds: sources of information, and how the clock handles one |
 //! | [`keys`] | symmetric keys, for client and server |
+//! | [`reference_ids`] | identities of servers and the filter that finds loops, of NTPv5 |
 //! | [`nts`] | Network Time Security: keys, cookies, authenticated packets |
 //!
 //! Nothing in this crate reads a clock, draws randomness or touches a socket.
@@ -22,5 +23,6 @@ pub mod engine;
 pub mod keys;
 pub mod leap;
 pub mod nts;
+pub mod reference_ids;
 pub mod server;
 pub mod wire;

@@ -11,7 +11,7 @@ use core::ops::{Add, Sub};
 use crate::NtpDuration;
 
 /// Seconds from the NTP epoch (1900-01-01) to the Unix epoch (1970-01-01).
-const NTP_TO_UNIX_SECONDS: i64 = 2_208_988_800;
+pub(crate) const NTP_TO_UNIX_SECONDS: i64 = 2_208_988_800;
 
 macro_rules! nanosecond_point {
     ($name:ident) => {

@@ -223,7 +223,7 @@ impl fmt::Display for Authentication {
 fn digest(tag: &Tag, version: Version) -> &[u8] {
     match version {
         Version::V4 => tag.version_4(),
-        Version::V1 | Version::V2 | Version::V3 => tag.whole(),
+        Version::V1 | Version::V2 | Version::V3 | Version::V5 => tag.whole(),
     }
 }
 

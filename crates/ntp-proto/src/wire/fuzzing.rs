@@ -17,6 +17,7 @@ pub fn check(data: &[u8]) {
     let Some(data) = data.get(..data.len().min(LIMIT)) else {
         return;
     };
+    super::v5::fuzzing::check(data);
     parsed_packets_emit_the_same_octets(data);
     emitted_packets_parse_to_the_same_packet(data);
 }

@@ -30,7 +30,7 @@ use super::{BufferTooSmall, Malformed, Reader, Truncated, Writer};
 pub struct Header {
     /// Announced leap second, or that the sender is not synchronised.
     pub leap: LeapIndicator,
-    /// Protocol version.
+    /// Protocol version; never [`Version::V5`].
     pub version: Version,
     /// Association mode.
     pub mode: Mode,
@@ -90,7 +90,9 @@ impl Header {
         let mut reader = Reader::new(&octets);
         let first = reader.u8()?;
         let number = (first >> 3) & 7;
-        let Some(version) = Version::from_number(number) else {
+        let Some(version @ (Version::V1 | Version::V2 | Version::V3 | Version::V4)) =
+            Version::from_number(number)
+        else {
             return Err(Malformed::Version(number));
         };
         Ok(Self {
@@ -142,7 +144,8 @@ impl Header {
     }
 }
 
-/// Supported protocol versions. The header is the same in all of them.
+/// Supported protocol versions. Those up to 4 have the same header; version 5 has
+/// [one of its own](super::v5::Header).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -156,6 +159,8 @@ pub enum Version {
     /// RFC 5905: the first with extension fields.
     #[default]
     V4 = 4,
+    /// draft-ietf-ntp-ntpv5.
+    V5 = 5,
 }
 
 impl Version {
@@ -166,6 +171,7 @@ impl Version {
             2 => Some(Self::V2),
             3 => Some(Self::V3),
             4 => Some(Self::V4),
+            5 => Some(Self::V5),
             _ => None,
         }
     }

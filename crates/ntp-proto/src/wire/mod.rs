@@ -32,7 +32,7 @@
 //! and the 72-octet authenticator of Windows domain members.
 //!
 //! Other versions are refused as [`Malformed::Version`] with the number, so that a caller can
-//! distinguish a newer peer from garbage. Version 5 is not implemented.
+//! distinguish a newer peer from garbage. Version 5 has another header and other rules: [`v5`].
 //!
 //! # Invariants
 //! * [`Packet::parse`] never panics, never allocates, and borrows everything from the datagram.
@@ -51,6 +51,7 @@ mod extension;
 pub mod fuzzing;
 mod header;
 mod packet;
+pub mod v5;
 
 pub use authenticator::NtsAuthenticator;
 pub use codec::{BufferTooSmall, Reader, Truncated, Writer};

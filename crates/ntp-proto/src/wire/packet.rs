@@ -169,6 +169,8 @@ impl<'a> Mac<'a> {
     fn is_valid(&self, version: Version) -> bool {
         match (version, self.digest.len()) {
             (_, 0) => self.key_id == 0,
+            // It is an extension field there.
+            (Version::V5, _) => false,
             (Version::V4, length) => matches!(length, 16 | 20),
             (Version::V1 | Version::V2 | Version::V3, length) => {
                 (16..=68).contains(&length) && length.is_multiple_of(4)
@@ -186,8 +188,24 @@ pub enum Malformed {
     /// Its protocol version, given here, is not supported.
     #[error("NTP version {0} is not supported")]
     Version(u8),
-    /// The extension field that begins at this octet has a length below 16, not a multiple of 4, or
-    /// beyond the end.
+    /// In version 5, its length, given here in octets, is not a multiple of 4.
+    #[error("length of {0} octets is not a multiple of 4")]
+    Length(usize),
+    /// In version 5, its timescale is unknown.
+    #[error("unknown timescale {0}")]
+    Timescale(u8),
+    /// In version 5, one of its flags is unknown.
+    #[error("unknown flags in {0:#06x}")]
+    Flags(u16),
+    /// In version 5, the extension field at this octet follows a MAC or a correction that must be
+    /// the last.
+    #[error("extension field at octet {at} follows the last one")]
+    FieldOrder {
+        /// Octets from the start of the packet.
+        at: usize,
+    },
+    /// The extension field that begins at this octet has a length beyond the end, or in version 4
+    /// below 16 or not a multiple of 4, or in version 5 below 4.
     #[error("extension field at octet {at} has an invalid length")]
     FieldLength {
         /// Octets from the start of the packet.
