@@ -13,6 +13,8 @@ use ntp_control_api::observation::{MAX_FRAME, State, encode_frame};
 
 use super::*;
 
+mod tables;
+
 /// State of an upstream daemon.
 pub(crate) const UPSTREAM: &str = include_str!("../tests/data/upstream.json");
 /// State of our daemon.
