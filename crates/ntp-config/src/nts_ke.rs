@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ntp_proto::nts::AeadAlgorithm;
-use ntp_proto::nts::exchange::is_ntp_port;
+use ntp_proto::nts::exchange::{PoolToken, is_ntp_port};
 use ntp_types::host::Host;
 
 use crate::address::{self, NTS_KE_PORT};
@@ -32,15 +32,15 @@ section! {
         concurrent_connections: usize = value::whole => or(512),
             "concurrent-connections" "integer" "512" "Maximum number of connections at the same time.";
         longlived_connections: usize = value::whole => or(concurrent_connections / 10),
-            "longlived-connections" "integer" "a tenth of `concurrent-connections`" "Number of these that pool brokers may keep open.";
+            "longlived-connections" "integer" "a tenth of `concurrent-connections`" "Number of connections that NTS pools may keep open, in addition to those of clients.";
         ntp_port: Option<u16> = ntp_port => optional,
             "ntp-port" "integer" "none" "Port of the NTP server in the response to clients: 123, or 1024 and above, because clients refuse the ports of other services; without it they use 123.";
         ntp_server: Option<Host> = address::read_host => optional,
             "ntp-server" "string" "none" "NTP server in the response to clients; without it they use this host.";
         accept_ntp_versions: Vec<NtpVersion> = |cx, value| value::array(cx, value, version) => or(vec![NtpVersion::V4]),
             "accept-ntp-versions" "list of `4` and `5`" "[4]" "Protocol versions that are negotiated.";
-        accepted_pool_authentication_tokens: Vec<String> = |cx, value| value::array(cx, value, value::string) => or(Vec::new()),
-            "accepted-pool-authentication-tokens" "list of strings" "[]" "Tokens of brokers that may request keys for pool members.";
+        accepted_pool_authentication_tokens: Vec<PoolToken> = |cx, value| value::array(cx, value, token) => or(Vec::new()),
+            "accepted-pool-authentication-tokens" "list of strings" "[]" "Tokens of NTS pools that may request cookies for the keys of their clients. They are secrets: the file should not be readable for all users.";
         connections_per_address: usize = value::whole => or((concurrent_connections / 8).max(1)),
             "connections-per-address" "integer" "an eighth of `concurrent-connections`" "Maximum number of connections of one address (IPv6: /64) at the same time; a further one closes its oldest.";
         aead_algorithms: Vec<AeadAlgorithm> = |cx, value| value::array(cx, value, algorithm) => or(vec![
@@ -74,6 +74,10 @@ fn ntp_port(cx: &mut Context, value: &Value<'_>) -> Option<u16> {
         value.invalid("123 or a port from 1024 to 65535"),
         "clients refuse the ports of other services",
     )
+}
+
+fn token(cx: &mut Context, value: &Value<'_>) -> Option<PoolToken> {
+    value::string(cx, value).map(PoolToken::new)
 }
 
 fn algorithm(cx: &mut Context, value: &Value<'_>) -> Option<AeadAlgorithm> {

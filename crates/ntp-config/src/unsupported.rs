@@ -50,9 +50,6 @@ unsupported! {
         "leave 5 out of the list";
     KEY_EXCHANGE_VERSION_5 = "nts-ke-server" "accept-ntp-versions" Some("5"), "NTS key exchange for NTPv5",
         "leave 5 out of `accept-ntp-versions`";
-    POOL_TOKENS = "nts-ke-server" "accepted-pool-authentication-tokens" None,
-        "NTS key exchange for members of a pool (`accepted-pool-authentication-tokens`)",
-        "remove the key; the pool's key exchange is a draft whose records changed their numbers from one release of ntpd-rs to the next";
     PTP_CLOCK = "clock" "clock" None, "disciplining a PTP device (`clock` in `[clock]`)",
         "remove the key to discipline the system clock";
     HARDWARE_TIMESTAMPS = "clock" "timestamp-mode" Some("hardware"), "`timestamp-mode = \"hardware\"`",
@@ -146,9 +143,6 @@ fn key_exchange(server: &NtsKeConfig, refused: &mut Vec<Diagnostic>) {
     if server.accept_ntp_versions.contains(&NtpVersion::V5) {
         refused.push(KEY_EXCHANGE_VERSION_5.at(&server.place));
     }
-    if !server.accepted_pool_authentication_tokens.is_empty() {
-        refused.push(POOL_TOKENS.at(&server.place));
-    }
 }
 
 #[cfg(test)]
@@ -235,7 +229,6 @@ require-nts = true
             source("mode = \"server\"\naddress = \"a\"\nntp-version = \"auto\""),
             "[[server]]\nlisten = \"[::]:123\"\naccept-ntp-versions = [5]\n".to_owned(),
             format!("{ke}accept-ntp-versions = [4, 5]\n"),
-            format!("{ke}accepted-pool-authentication-tokens = [\"t\"]\n"),
             "[clock]\nclock = \"/dev/ptp0\"\n".to_owned(),
             "[clock]\ntimestamp-mode = \"hardware\"\n".to_owned(),
         ];

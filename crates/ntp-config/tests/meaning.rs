@@ -6,6 +6,7 @@ use ntp_config::{
     ClockKind, Config, FilterAction, LeapHandling, LogLevel, NtpVersion, SelectionOptions,
     SourceKind, StepThreshold, TimestampMode, VersionChoice, parse,
 };
+use ntp_proto::nts::exchange::PoolToken;
 use ntp_time::{Frequency, NtpDuration, PollInterval, ReferenceId, Stratum};
 
 fn file(name: &str) -> Config {
@@ -210,7 +211,8 @@ fn servers_and_key_exchange_have_their_values_and_defaults() {
         ),
         (Some(1123), Some("ntp.example.org".to_owned()))
     );
-    assert_eq!(full.accepted_pool_authentication_tokens, ["one", "two"]);
+    let tokens = ["one", "two"].map(|token| PoolToken::new(token.into()));
+    assert_eq!(full.accepted_pool_authentication_tokens, tokens);
     assert_eq!(odd.longlived_connections, 9);
 
     assert_eq!(config.keyset.stale_key_count, 2);

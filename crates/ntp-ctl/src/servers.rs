@@ -29,6 +29,7 @@ fn key_exchange(exchange: &KeServerStatus, now: SystemTime) -> String {
     let KeStatistics {
         connections,
         granted,
+        pool_queries,
         refused,
         timed_out,
         evicted,
@@ -42,6 +43,9 @@ fn key_exchange(exchange: &KeServerStatus, now: SystemTime) -> String {
             "{granted} ({refused} refused, {timed_out} timed out, {evicted} evicted, {failed} failed)"
         ),
     );
+    if pool_queries > 0 {
+        page.line("  Pool queries", pool_queries);
+    }
     page.line(
         "  Cookie key",
         match exchange.cookie_key {

@@ -113,9 +113,11 @@ impl FaultyKeServer {
             certificate: Mutex::new(certificate.clone()),
             connections: Mutex::default(),
             policy: ServerPolicy {
+                protocols: vec![NTPV4],
                 algorithms: AeadAlgorithm::ALL.to_vec(),
                 ntp_server: None,
                 ntp_port,
+                pool_tokens: Vec::new(),
             },
             ended: AtomicBool::new(false),
         });
@@ -289,9 +291,9 @@ fn negotiate(
                         .seal_cookie(&keys, nonce)
                         .expect("a keyset with a key")
                 });
-                return Ok(Some(grant.response(policy, &cookies)));
+                return Ok(Some(grant.response(policy, &cookies, false)));
             }
-            Some(Decision::Refuse(_)) => return Ok(None),
+            Some(Decision::Capabilities(_) | Decision::Refuse(_)) => return Ok(None),
             None if length == 0 => return Ok(None),
             None => {}
         }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ntp_os_clock::monotonic;
-use ntp_proto::nts::exchange::{ALPN, ClientExchange, Export, Granted, ResponseError};
+use ntp_proto::nts::exchange::{ALPN, ClientExchange, Export, Granted, NTPV4, ResponseError};
 use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult};
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_types::host::{Host, ScopedIp};
@@ -242,7 +242,8 @@ impl Attempt {
 fn keys(tls: &ClientConnection, granted: Granted) -> Result<KeyExchangeResult, Failure> {
     let algorithm = granted.agreement.algorithm;
     let export = |named| {
-        session_keys(tls, algorithm, named).map_err(|problem| Failure::Tls(problem.to_string()))
+        session_keys(tls, NTPV4, algorithm, named)
+            .map_err(|problem| Failure::Tls(problem.to_string()))
     };
     Ok(KeyExchangeResult {
         keys: export(algorithm)?,

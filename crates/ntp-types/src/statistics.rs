@@ -100,13 +100,15 @@ record! {
     }
 
     /// Connections to the NTS key exchange server (RFC 8915 section 4). Each connection that has ended is
-    /// counted in one of the five results.
+    /// counted in one of the results; a connection that a pool keeps open is counted for each request.
     #[derive(Copy, Eq)]
     KeStatistics {
         /// Connections accepted.
         connections: u64,
         /// Ended with keys and cookies sent.
         granted: u64,
+        /// Pools that were told the supported protocols and algorithms.
+        pool_queries: u64,
         /// Answered with an error record.
         refused: u64,
         /// Timed out.

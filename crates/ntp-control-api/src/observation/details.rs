@@ -106,13 +106,16 @@ details! {
         /// absent without such a server.
         nts_certificate_expiry: u64 = |status| certificate_expiry(status),
             gauge "ntp_system_nts_certificate_expiry_seconds" "Earliest expiry of the certificates of the NTS key exchange servers in seconds since 1970";
-        /// Connections to our NTS key exchange servers; absent, like the next five, without such a
+        /// Connections to our NTS key exchange servers; absent, like the next six, without such a
         /// server.
         nts_ke_connections: u64 = |status| exchanges(status).map(|count| count.connections),
             counter "ntp_system_nts_ke_connections_total" "Connections to the NTS key exchange servers";
         /// Of these: key exchanges that succeeded.
         nts_ke_granted: u64 = |status| exchanges(status).map(|count| count.granted),
             counter "ntp_system_nts_ke_granted_total" "NTS key exchanges that succeeded";
+        /// Requests of pools for the supported protocols and algorithms.
+        nts_ke_pool_queries: u64 = |status| exchanges(status).map(|count| count.pool_queries),
+            counter "ntp_system_nts_ke_pool_queries_total" "Requests of NTS pools for the supported protocols and algorithms";
         /// Of these: refused with an error, because the request was invalid or there was no cookie key.
         nts_ke_refused: u64 = |status| exchanges(status).map(|count| count.refused),
             counter "ntp_system_nts_ke_refused_total" "NTS key exchanges that were refused with an error";

@@ -41,6 +41,7 @@ pub(crate) fn sample() -> State {
         nts_certificate_expiry: Some(1_800_000_000),
         nts_ke_connections: Some(106),
         nts_ke_granted: Some(101),
+        nts_ke_pool_queries: Some(0),
         nts_ke_refused: Some(2),
         nts_ke_timed_out: Some(1),
         nts_ke_evicted: Some(0),
@@ -234,6 +235,7 @@ fn status() -> Status {
             connections: KeStatistics {
                 connections: 106,
                 granted: 101,
+                pool_queries: 0,
                 refused: 2,
                 timed_out: 1,
                 evicted: 0,

@@ -14,7 +14,7 @@ use ntp_nts_ke::server::{
     Bound, CertificateInUse, CertificatePaths, CookieSealer, EndpointConfig, Event as ServerEvent,
     Limits, PreparedEndpoint, Server, StartError,
 };
-use ntp_proto::nts::exchange::{COOKIES_PER_RESPONSE, ServerPolicy};
+use ntp_proto::nts::exchange::{COOKIES_PER_RESPONSE, NTPV4, ServerPolicy};
 use ntp_proto::nts::{Cookie, Keyset, SessionKeys};
 use ntp_types::event::Event;
 use ntp_types::statistics::KeStatistics;
@@ -47,6 +47,7 @@ pub fn endpoints(config: &Config) -> Vec<EndpointConfig> {
                 connections: section.concurrent_connections,
                 per_network: section.connections_per_address,
                 time: Duration::from_millis(section.key_exchange_timeout_ms),
+                long_lived: section.longlived_connections,
             },
         })
         .collect()
@@ -66,13 +67,11 @@ fn policy(section: &NtsKeConfig) -> ServerPolicy {
     // Version 5 is refused earlier; see `Config::unsupported`.
     let serves = section.accept_ntp_versions.contains(&NtpVersion::V4);
     ServerPolicy {
-        algorithms: if serves {
-            section.aead_algorithms.clone()
-        } else {
-            Vec::new()
-        },
+        protocols: serves.then_some(NTPV4).into_iter().collect(),
+        algorithms: section.aead_algorithms.clone(),
         ntp_server: section.ntp_server.as_ref().map(ToString::to_string),
         ntp_port: section.ntp_port,
+        pool_tokens: section.accepted_pool_authentication_tokens.clone(),
     }
 }
 
@@ -145,6 +144,7 @@ impl KeServer {
             connections: KeStatistics {
                 connections: count(&counters.accepted),
                 granted: count(&counters.granted),
+                pool_queries: count(&counters.pool_queries),
                 refused: count(&counters.refused),
                 timed_out: count(&counters.timed_out),
                 evicted: count(&counters.evicted),

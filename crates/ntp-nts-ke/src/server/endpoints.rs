@@ -54,6 +54,7 @@ impl Drop for OpenEndpoint {
     fn drop(&mut self) {
         // The task owns the listening socket; open connections hold a reference to the endpoint.
         self.accept_task.abort();
+        self.endpoint.close();
     }
 }
 

@@ -10,6 +10,7 @@
 //! | of these from one address (IPv6: /64) | [`Limits::per_network`]; at the limit a new one closes the oldest |
 //! | duration of a connection | [`Limits::time`] |
 //! | octets that a client may send | [`MAX_CLIENT_OCTETS`] |
+//! | connections that pools keep open | [`Limits::long_lived`]; at the limit a connection ends after its request |
 //!
 //! An exchange takes an honest client two round trips, so the oldest connection is the least likely
 //! one to be honest. Actions of clients are not logged but [counted](Counters).
@@ -78,8 +79,10 @@ pub struct Limits {
     pub connections: usize,
     /// Maximum number of open connections from one IPv4 address or IPv6 /64.
     pub per_network: usize,
-    /// Maximum duration of a key exchange.
+    /// Maximum duration of a key exchange, and of each request of a connection that is kept open.
     pub time: Duration,
+    /// Maximum number of connections that pools keep open. They do not count as open connections.
+    pub long_lived: usize,
 }
 
 /// A certificate that is presented to clients.

@@ -12,7 +12,7 @@ use ntp_nts_ke::server::{
     Bound, CertificatePaths, CookieSealer, EndpointConfig, Event, Limits, Server,
 };
 use ntp_nts_ke::validity::TimeBounds;
-use ntp_proto::nts::exchange::{COOKIES_PER_RESPONSE, ServerPolicy};
+use ntp_proto::nts::exchange::{COOKIES_PER_RESPONSE, NTPV4, ServerPolicy};
 use ntp_proto::nts::{AeadAlgorithm, Cookie, Keyset, MasterSecret, SessionKeys};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
@@ -111,15 +111,18 @@ pub(crate) fn endpoint(certificates: Vec<CertificatePaths>) -> EndpointConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         only_ipv6: false,
         policy: ServerPolicy {
+            protocols: vec![NTPV4],
             algorithms: AeadAlgorithm::ALL.to_vec(),
             ntp_server: None,
             ntp_port: None,
+            pool_tokens: Vec::new(),
         },
         certificates,
         limits: Limits {
             connections: 100,
             per_network: 100,
             time: Duration::from_secs(20),
+            long_lived: 10,
         },
     }
 }

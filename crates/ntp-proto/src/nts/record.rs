@@ -10,8 +10,8 @@
 //! unknown record without it (section 4.1).
 //!
 //! TLS is a byte stream, so a message arrives in any number of pieces. A [`MessageBuffer`] collects
-//! them up to its limit and detects the end. Octets after the end are dropped: each side sends one
-//! message only.
+//! them up to its limit and detects the end. Octets after the end are not part of the message:
+//! except for pools, each side sends one message only.
 
 use core::fmt;
 
@@ -52,6 +52,21 @@ impl RecordKind {
     pub const SERVER: Self = Self(6);
     /// NTPv4 Port Negotiation: its UDP port (section 4.1.8).
     pub const PORT: Self = Self(7);
+    /// Keep Alive: the connection of a pool serves further requests. This and the following numbers
+    /// are those of the NTS pool draft (draft-ietf-ntp-nts-keyexchange-pool) as ntpd-rs 1.9 and the
+    /// pool service use them; earlier versions had others.
+    pub const KEEP_ALIVE: Self = Self(8);
+    /// Supported Next Protocol List: empty in a pool's request, protocols in the response.
+    pub const SUPPORTED_PROTOCOLS: Self = Self(9);
+    /// Supported Algorithm List: empty in a pool's request; in the response, pairs of an algorithm
+    /// and the length of its keys in octets.
+    pub const SUPPORTED_ALGORITHMS: Self = Self(10);
+    /// Fixed Key Request: the keys of a pool's client, first `c2s`, then `s2c`.
+    pub const FIXED_KEY: Self = Self(12);
+    /// NTP Server Deny: a server that a client does not want from a pool.
+    pub const SERVER_DENY: Self = Self(13);
+    /// Authentication: the token of a pool.
+    pub const AUTHENTICATION: Self = Self(14);
     /// Compliant AES-128-GCM-SIV exporter context. chrony 4.4 to 4.6.0 used another algorithm's
     /// number in the exporter context; since 4.6.1 its client and server agree on the correct one
     /// by this empty record.
@@ -69,6 +84,12 @@ impl fmt::Display for RecordKind {
             Self::COOKIE => "New Cookie",
             Self::SERVER => "NTPv4 Server",
             Self::PORT => "NTPv4 Port",
+            Self::KEEP_ALIVE => "Keep Alive",
+            Self::SUPPORTED_PROTOCOLS => "Supported Next Protocol List",
+            Self::SUPPORTED_ALGORITHMS => "Supported Algorithm List",
+            Self::FIXED_KEY => "Fixed Key Request",
+            Self::SERVER_DENY => "NTP Server Deny",
+            Self::AUTHENTICATION => "Authentication",
             Self(number) => return write!(f, "record type {number}"),
         };
         write!(f, "{name} record")
@@ -170,6 +191,8 @@ pub struct MessageBuffer {
     whole: usize,
     limit: usize,
     ended: bool,
+    /// Number of octets of the last piece that follow the message.
+    rest: usize,
 }
 
 impl MessageBuffer {
@@ -180,6 +203,7 @@ impl MessageBuffer {
             whole: 0,
             limit,
             ended: false,
+            rest: 0,
         }
     }
 
@@ -195,8 +219,10 @@ impl MessageBuffer {
         let room = self.limit.saturating_sub(self.octets.len());
         let taken = piece.get(..piece.len().min(room)).unwrap_or_default();
         self.octets.extend_from_slice(taken);
+        let before = self.octets.len();
         self.find_end();
         if self.ended {
+            self.rest = piece.len() - taken.len() + (before - self.octets.len());
             return Ok(true);
         }
         if taken.len() < piece.len() || self.cannot_end() {
@@ -210,6 +236,11 @@ impl MessageBuffer {
         let mut reader = Reader::new(self.octets.get(..self.whole).unwrap_or_default());
         core::iter::from_fn(move || Record::read(&mut reader).ok())
             .filter(|record| record.kind != RecordKind::END)
+    }
+
+    /// Number of octets at the end of the piece that completed the message that are not part of it.
+    pub const fn rest(&self) -> usize {
+        self.rest
     }
 
     /// Number of octets in the buffer.
@@ -320,6 +351,7 @@ mod tests {
             octets.extend_from_slice(&behind);
             let mut whole = MessageBuffer::new(REQUEST_LIMIT);
             prop_assert_eq!(whole.push(&octets), Ok(true));
+            prop_assert_eq!(whole.rest(), behind.len());
 
             let mut cut = MessageBuffer::new(REQUEST_LIMIT);
             let mut rest = octets.as_slice();

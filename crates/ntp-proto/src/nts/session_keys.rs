@@ -65,6 +65,13 @@ impl SessionKeys {
         Some(keys)
     }
 
+    /// Keys from one sequence of octets: first `c2s`, then `s2c`. `None` if its length is not twice
+    /// the algorithm's key length.
+    pub fn from_pair(algorithm: AeadAlgorithm, octets: &[u8]) -> Option<Self> {
+        let (c2s, s2c) = octets.split_at_checked(algorithm.key_length())?;
+        Self::new(algorithm, c2s, s2c)
+    }
+
     /// Algorithm of the keys.
     pub const fn algorithm(&self) -> AeadAlgorithm {
         self.algorithm

@@ -7,13 +7,17 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{
-    COOKIES_PER_RESPONSE, ClientExchange, Decision, ServerExchange, ServerPolicy, is_ntp_port,
+    COOKIES_PER_RESPONSE, ClientExchange, Decision, NTPV4, PoolToken, ServerExchange, ServerPolicy,
+    is_ntp_port,
 };
 use crate::nts::record::{MessageBuffer, MessageWriter, REQUEST_LIMIT, RESPONSE_LIMIT, RecordKind};
 use crate::nts::{AeadAlgorithm, Cookie};
 
 /// Address of the key-exchange server.
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Token of the pool that the server accepts.
+const TOKEN: &str = "tk";
 
 /// Checks both sides and the records with `data`.
 ///
@@ -57,9 +61,11 @@ fn records_round_trip(message: &[u8]) {
 
 fn policy() -> ServerPolicy {
     ServerPolicy {
+        protocols: vec![NTPV4],
         algorithms: AeadAlgorithm::ALL.to_vec(),
         ntp_server: Some("ntp.example".into()),
         ntp_port: Some(123),
+        pool_tokens: vec![PoolToken::new(TOKEN.to_owned())],
     }
 }
 
@@ -75,7 +81,14 @@ fn server_result_is_independent_of_segmentation(message: &[u8], size: usize) {
         Some(Decision::Grant(grant)) => {
             let cookies =
                 core::array::from_fn(|_| Cookie::new(&[1; 100]).expect("of a usual length"));
-            let response = grant.response(&policy, &cookies);
+            let has = |kind| request_has(message, kind);
+            let of_pool = grant.fixed_keys.is_some();
+            assert_eq!(
+                of_pool,
+                has(RecordKind::FIXED_KEY) && has(RecordKind::AUTHENTICATION)
+            );
+            assert!(of_pool || !grant.keep_alive);
+            let response = grant.response(&policy, &cookies, false);
             let mut client = ClientExchange::new(&[grant.algorithm], PEER);
             let granted = client
                 .receive(&response)
@@ -85,9 +98,20 @@ fn server_result_is_independent_of_segmentation(message: &[u8], size: usize) {
                 Some(cookies.to_vec())
             );
         }
+        Some(Decision::Capabilities(question)) => {
+            assert!(request_has(message, RecordKind::AUTHENTICATION));
+            assert!(question.response(&policy, true).len() <= 64);
+        }
         Some(Decision::Refuse(refusal)) => assert!(refusal.response.len() <= 32),
         None => assert!(message.len() <= REQUEST_LIMIT),
     }
+}
+
+/// Whether a complete request has a record of this kind.
+fn request_has(message: &[u8], kind: RecordKind) -> bool {
+    let mut buffer = MessageBuffer::new(REQUEST_LIMIT);
+    assert_eq!(buffer.push(message), Ok(true));
+    buffer.records().any(|record| record.kind == kind)
 }
 
 fn client_result_is_independent_of_segmentation(message: &[u8], size: usize) {
@@ -112,11 +136,13 @@ mod tests {
 
     /// Messages of records that both sides know, with bodies that are often valid.
     fn message() -> impl Strategy<Value = Vec<u8>> {
-        let kind = prop_oneof![0_u16..9, Just(1024), any::<u16>()];
+        let kind = prop_oneof![0_u16..16, Just(1024), any::<u16>()];
         let body = prop_oneof![
             Just(vec![0, 0]),
             Just(vec![0, 15]),
             Just(vec![0, 30, 0, 15]),
+            Just(TOKEN.as_bytes().to_vec()),
+            Just(vec![7; 64]),
             Just(Vec::new()),
             prop::collection::vec(any::<u8>(), 0..40),
         ];

@@ -17,6 +17,11 @@
 //! returns the result of the negotiation; the caller exports the keys and seals them into cookies;
 //! [`Grant::response`] creates the response.
 //!
+//! # Pools
+//! The key-exchange server of a pool passes the keys of its clients on to the servers of the pool.
+//! To those it is a client with a token, whose requests have records of their own ([`Capabilities`],
+//! fixed keys). A client of a pool names the servers that it has already in NTP Server Deny records.
+//!
 //! # AES-128-GCM-SIV and chrony
 //! chrony 4.4 to 4.6.0 exported different keys for this algorithm than RFC 8915 prescribes. Since
 //! 4.6.1 an empty, non-critical record of type 1024 in request and response confirms that both
@@ -28,6 +33,7 @@
 mod client;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod pool;
 mod server;
 
 use core::fmt;
@@ -36,6 +42,7 @@ use super::record::RecordKind;
 use super::{AeadAlgorithm, Cookie};
 
 pub use client::{ClientExchange, Granted, ResponseError, is_ntp_port};
+pub use pool::{Capabilities, PoolToken};
 pub use server::{Decision, Grant, Refusal, RefusalReason, ServerExchange, ServerPolicy};
 
 /// NTPv4 in the registry of next protocols (RFC 8915 section 7.7).

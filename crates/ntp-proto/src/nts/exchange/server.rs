@@ -4,19 +4,24 @@
 //! that cannot be granted gets a short error response (RFC 8915 section 4.1.3) and is not logged,
 //! because anyone can send one.
 
-use super::{Agreement, COOKIES_PER_RESPONSE, ErrorCode, Export, NTPV4, UniqueRecord};
+use super::pool::{Capabilities, PoolRecords, PoolToken};
+use super::{Agreement, COOKIES_PER_RESPONSE, ErrorCode, Export, UniqueRecord};
 use crate::nts::record::{MessageBuffer, MessageWriter, REQUEST_LIMIT, RecordKind, TooLong};
-use crate::nts::{AeadAlgorithm, Cookie};
+use crate::nts::{AeadAlgorithm, Cookie, SessionKeys};
 
 /// Configuration of the negotiation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerPolicy {
+    /// Offered next protocols (RFC 8915 section 7.7). The first one that a client offers is chosen.
+    pub protocols: Vec<u16>,
     /// Offered algorithms, in order of preference.
     pub algorithms: Vec<AeadAlgorithm>,
     /// The NTP server to name in the response; `None` if it is this host.
     pub ntp_server: Option<String>,
     /// The NTP port to name in the response; `None` if it is 123.
     pub ntp_port: Option<u16>,
+    /// Tokens of pools that may request cookies for the keys of their clients.
+    pub pool_tokens: Vec<PoolToken>,
 }
 
 /// A key exchange on the server side.
@@ -30,15 +35,23 @@ pub struct ServerExchange {
 pub enum Decision {
     /// Granted: export the keys, seal them into cookies, send [`Grant::response`].
     Grant(Grant),
+    /// A pool asks what this server supports: send [`Capabilities::response`].
+    Capabilities(Capabilities),
     /// Refused.
     Refuse(Refusal),
 }
 
 /// A granted request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
+    /// The next protocol.
+    pub protocol: u16,
     /// The algorithm; its keys are exported as the RFC prescribes.
     pub algorithm: AeadAlgorithm,
+    /// The keys of a pool's client, which replace the exported ones.
+    pub fixed_keys: Option<SessionKeys>,
+    /// Whether a pool asks to keep the connection open.
+    pub keep_alive: bool,
     /// The client sent record 1024 for AES-128-GCM-SIV, which must be returned.
     compliant: bool,
 }
@@ -61,16 +74,25 @@ pub enum RefusalReason {
     UnknownCritical,
     /// It requests no supported protocol.
     NoProtocol,
-    /// It offers no supported algorithm.
-    NoAlgorithm,
+    /// It offers no supported algorithm for this protocol.
+    NoAlgorithm(u16),
     /// The server has no cookie keys at the moment.
     Internal,
 }
 
+/// Records of a request by which a session is negotiated.
+struct Negotiation {
+    protocols: Option<Vec<u16>>,
+    algorithms: Option<Vec<u16>>,
+    compliant: bool,
+}
+
 /// The offer of a request.
 struct Offer {
-    ntpv4: bool,
-    algorithms: Vec<AeadAlgorithm>,
+    /// Numbers of protocols, in the order of the client.
+    protocols: Vec<u16>,
+    /// Numbers of algorithms.
+    algorithms: Vec<u16>,
     compliant: bool,
 }
 
@@ -87,38 +109,53 @@ impl ServerExchange {
     /// become complete.
     pub fn receive(&mut self, policy: &ServerPolicy, piece: &[u8]) -> Option<Decision> {
         match self.buffer.push(piece) {
-            Ok(true) => Some(match self.evaluate(policy) {
-                Ok(grant) => Decision::Grant(grant),
-                Err(reason) => Decision::Refuse(reason.into()),
-            }),
+            Ok(true) => {
+                let decision = self.evaluate(policy);
+                Some(decision.unwrap_or_else(|reason| Decision::Refuse(reason.into())))
+            }
             Ok(false) => None,
             Err(TooLong) => Some(Decision::Refuse(RefusalReason::BadRequest.into())),
         }
     }
 
-    fn evaluate(&self, policy: &ServerPolicy) -> Result<Grant, RefusalReason> {
-        let offer = self.offer()?;
-        if !offer.ntpv4 {
-            return Err(RefusalReason::NoProtocol);
-        }
-        let offers = |algorithm: &&AeadAlgorithm| offer.algorithms.contains(algorithm);
-        // Without record 1024, a client may export the keys of this algorithm in another way than
-        // the RFC prescribes.
-        let sure = |algorithm: &&AeadAlgorithm| {
-            offer.compliant || **algorithm != AeadAlgorithm::Aes128GcmSiv
-        };
-        let ours = || policy.algorithms.iter().filter(offers);
-        let algorithm = *ours()
-            .find(sure)
-            .or_else(|| ours().next())
-            .ok_or(RefusalReason::NoAlgorithm)?;
-        Ok(Grant {
-            algorithm,
-            compliant: offer.compliant && algorithm == AeadAlgorithm::Aes128GcmSiv,
-        })
+    /// Number of octets at the end of the piece that completed the request that follow it: the
+    /// beginning of a pool's next request.
+    pub const fn rest(&self) -> usize {
+        self.buffer.rest()
     }
 
-    fn offer(&self) -> Result<Offer, RefusalReason> {
+    fn evaluate(&self, policy: &ServerPolicy) -> Result<Decision, RefusalReason> {
+        let pool = PoolRecords::read(&self.buffer, policy)?;
+        let records = self.negotiation(pool.is_some())?;
+        let Some(pool) = pool else {
+            let grant = negotiate(&records.offer(policy)?, policy)?;
+            return Ok(Decision::Grant(grant));
+        };
+        if let Some(question) = pool.capabilities() {
+            // It stands alone.
+            return if records.is_empty() && !pool.has_fixed_key() {
+                Ok(Decision::Capabilities(question))
+            } else {
+                Err(RefusalReason::BadRequest)
+            };
+        }
+        let offer = records.offer(policy)?;
+        if offer.protocols.len() != 1 || offer.algorithms.len() != 1 {
+            return Err(RefusalReason::BadRequest);
+        }
+        let grant = negotiate(&offer, policy)?;
+        Ok(Decision::Grant(Grant {
+            fixed_keys: Some(pool.fixed_keys(grant.algorithm)?),
+            keep_alive: pool.keep_alive,
+            // The derivation of the keys is a matter of the pool and its client.
+            compliant: false,
+            ..grant
+        }))
+    }
+
+    /// Reads the records of the negotiation, and checks the others. `of_pool` is whether an
+    /// authenticated pool sent the request.
+    fn negotiation(&self, of_pool: bool) -> Result<Negotiation, RefusalReason> {
         let mut protocols = UniqueRecord::new(RecordKind::NEXT_PROTOCOL);
         let mut algorithms = UniqueRecord::new(RecordKind::AEAD);
         let mut compliant = false;
@@ -126,50 +163,94 @@ impl ServerExchange {
         for record in self.buffer.records() {
             match record.kind {
                 RecordKind::NEXT_PROTOCOL => {
-                    let mut offered = record.numbers().ok_or(RefusalReason::BadRequest)?;
-                    protocols
-                        .set(offered.any(|number| number == NTPV4))
-                        .map_err(bad)?;
+                    let offered = record.numbers().ok_or(RefusalReason::BadRequest)?;
+                    protocols.set(offered.collect()).map_err(bad)?;
                 }
                 RecordKind::AEAD => {
                     let offered = record.numbers().ok_or(RefusalReason::BadRequest)?;
-                    let known = offered.filter_map(AeadAlgorithm::from_id).collect();
-                    algorithms.set(known).map_err(bad)?;
+                    algorithms.set(offered.collect()).map_err(bad)?;
                 }
                 RecordKind::COMPLIANT_GCM_SIV_EXPORT => compliant = true,
-                // A client may request a server or port; the response has the configured ones.
-                RecordKind::SERVER | RecordKind::PORT => {}
+                // A client may request a server or port; the response has the configured ones. Only
+                // a pool has other servers than those that a client denies.
+                RecordKind::SERVER | RecordKind::PORT | RecordKind::SERVER_DENY => {}
                 RecordKind::ERROR | RecordKind::WARNING | RecordKind::COOKIE => {
                     return Err(RefusalReason::BadRequest);
                 }
+                RecordKind::SUPPORTED_PROTOCOLS
+                | RecordKind::SUPPORTED_ALGORITHMS
+                | RecordKind::FIXED_KEY
+                | RecordKind::AUTHENTICATION
+                | RecordKind::KEEP_ALIVE
+                    if of_pool => {}
                 _ if record.critical => return Err(RefusalReason::UnknownCritical),
                 _ => {}
             }
         }
-        let ntpv4 = protocols.value.ok_or(RefusalReason::BadRequest)?;
-        let algorithms = match algorithms.value {
-            Some(algorithms) => algorithms,
-            // Mandatory for NTPv4 (RFC 8915 section 4.1.5) only.
-            None if ntpv4 => return Err(RefusalReason::BadRequest),
-            None => Vec::new(),
-        };
-        Ok(Offer {
-            ntpv4,
-            algorithms,
+        Ok(Negotiation {
+            protocols: protocols.value,
+            algorithms: algorithms.value,
             compliant,
         })
     }
 }
 
+impl Negotiation {
+    const fn is_empty(&self) -> bool {
+        self.protocols.is_none() && self.algorithms.is_none()
+    }
+
+    fn offer(self, policy: &ServerPolicy) -> Result<Offer, RefusalReason> {
+        let protocols = self.protocols.ok_or(RefusalReason::BadRequest)?;
+        let supported = |number| policy.protocols.contains(number);
+        let algorithms = match self.algorithms {
+            Some(algorithms) => algorithms,
+            // Mandatory for NTP (RFC 8915 section 4.1.5) only.
+            None if protocols.iter().any(supported) => return Err(RefusalReason::BadRequest),
+            None => Vec::new(),
+        };
+        Ok(Offer {
+            protocols,
+            algorithms,
+            compliant: self.compliant,
+        })
+    }
+}
+
+/// Chooses protocol and algorithm.
+fn negotiate(offer: &Offer, policy: &ServerPolicy) -> Result<Grant, RefusalReason> {
+    let supported = |number: &&u16| policy.protocols.contains(number);
+    let protocol = offer.protocols.iter().find(supported);
+    let protocol = *protocol.ok_or(RefusalReason::NoProtocol)?;
+    let offers = |algorithm: &&AeadAlgorithm| offer.algorithms.contains(&algorithm.id());
+    // Without record 1024, a client may export the keys of this algorithm in another way than
+    // the RFC prescribes.
+    let sure =
+        |algorithm: &&AeadAlgorithm| offer.compliant || **algorithm != AeadAlgorithm::Aes128GcmSiv;
+    let ours = || policy.algorithms.iter().filter(offers);
+    let algorithm = *ours()
+        .find(sure)
+        .or_else(|| ours().next())
+        .ok_or(RefusalReason::NoAlgorithm(protocol))?;
+    Ok(Grant {
+        protocol,
+        algorithm,
+        fixed_keys: None,
+        keep_alive: false,
+        compliant: offer.compliant && algorithm == AeadAlgorithm::Aes128GcmSiv,
+    })
+}
+
 impl Grant {
-    /// The response with these cookies.
+    /// The response with these cookies. `keep_alive` is whether the connection of a pool stays open.
     pub fn response(
         &self,
         policy: &ServerPolicy,
         cookies: &[Cookie; COOKIES_PER_RESPONSE],
+        keep_alive: bool,
     ) -> Vec<u8> {
         let mut message = MessageWriter::default();
-        message.critical(RecordKind::NEXT_PROTOCOL, &NTPV4.to_be_bytes());
+        message.critical(RecordKind::NEXT_PROTOCOL, &self.protocol.to_be_bytes());
         message.critical(RecordKind::AEAD, &self.algorithm.id().to_be_bytes());
         if self.compliant {
             message.optional(RecordKind::COMPLIANT_GCM_SIV_EXPORT, &[]);
@@ -182,6 +263,9 @@ impl Grant {
         }
         for cookie in cookies {
             message.optional(RecordKind::COOKIE, cookie.octets());
+        }
+        if keep_alive {
+            message.optional(RecordKind::KEEP_ALIVE, &[]);
         }
         message.finish()
     }
@@ -206,8 +290,8 @@ impl From<RefusalReason> for Refusal {
             RefusalReason::UnknownCritical => error(ErrorCode::UNRECOGNISED_CRITICAL),
             RefusalReason::Internal => error(ErrorCode::INTERNAL),
             RefusalReason::NoProtocol => message.critical(RecordKind::NEXT_PROTOCOL, &[]),
-            RefusalReason::NoAlgorithm => {
-                message.critical(RecordKind::NEXT_PROTOCOL, &NTPV4.to_be_bytes());
+            RefusalReason::NoAlgorithm(protocol) => {
+                message.critical(RecordKind::NEXT_PROTOCOL, &protocol.to_be_bytes());
                 message.critical(RecordKind::AEAD, &[]);
             }
         }
@@ -224,15 +308,17 @@ mod tests {
 
     use ntp_types::host::Host;
 
-    use super::super::{ClientExchange, ResponseError};
+    use super::super::{ClientExchange, NTPV4, ResponseError};
     use super::*;
     use AeadAlgorithm::{Aes128GcmSiv, AesSivCmac256, AesSivCmac512};
 
     fn policy() -> ServerPolicy {
         ServerPolicy {
+            protocols: vec![NTPV4],
             algorithms: vec![Aes128GcmSiv, AesSivCmac256, AesSivCmac512],
             ntp_server: None,
             ntp_port: None,
+            pool_tokens: Vec::new(),
         }
     }
 
@@ -251,6 +337,7 @@ mod tests {
         }
         match decide(&message.finish()).expect("the message has an end") {
             Decision::Grant(_) => None,
+            Decision::Capabilities(_) => panic!("this server has no tokens"),
             Decision::Refuse(refusal) => Some(refusal.reason),
         }
     }
@@ -278,7 +365,7 @@ mod tests {
             let cookies = core::array::from_fn(|index| {
                 Cookie::new(&[u8::try_from(index).unwrap(); 100]).unwrap()
             });
-            let response = grant.response(&policy, &cookies);
+            let response = grant.response(&policy, &cookies, false);
             let granted = client.receive(&response).unwrap().unwrap();
             assert_eq!(granted.agreement, grant.agreement());
             assert_eq!(granted.agreement.algorithm, chosen);
@@ -328,8 +415,14 @@ mod tests {
             ),
             (&[(0x8001, &[0x80, 1])], Some(RefusalReason::NoProtocol)),
             (&[(0x8001, &[]), siv], Some(RefusalReason::NoProtocol)),
-            (&[protocol, (4, &[])], Some(RefusalReason::NoAlgorithm)),
-            (&[protocol, (4, &[0, 99])], Some(RefusalReason::NoAlgorithm)),
+            (
+                &[protocol, (4, &[])],
+                Some(RefusalReason::NoAlgorithm(NTPV4)),
+            ),
+            (
+                &[protocol, (4, &[0, 99])],
+                Some(RefusalReason::NoAlgorithm(NTPV4)),
+            ),
         ] {
             assert_eq!(refused(records), reason, "{records:?}");
         }
@@ -357,7 +450,10 @@ mod tests {
                 ResponseError::Error(ErrorCode::INTERNAL),
             ),
             (RefusalReason::NoProtocol, ResponseError::NoProtocol),
-            (RefusalReason::NoAlgorithm, ResponseError::NoAlgorithm),
+            (
+                RefusalReason::NoAlgorithm(NTPV4),
+                ResponseError::NoAlgorithm,
+            ),
         ] {
             let mut client = ClientExchange::new(&[AesSivCmac256], Ipv4Addr::LOCALHOST.into());
             assert_eq!(client.receive(&Refusal::from(reason).response), Err(error));
